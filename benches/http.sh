@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The front door with a durable spool beside the smallest axum server that parses the same batches, and the disk's rate
+# The HTTP listener with a durable spool beside the smallest axum server that parses the same batches, and the disk's rate
 # of fdatasync: what of a figure is ours, what is HTTP, what is the disk.
 #
 #   scripts/bench http [SECONDS]        # for each batch size (1, 10, 100, 1000) and server; EVT_BENCH_DIR names the disk

@@ -1,22 +1,21 @@
-"""URL REDIS_PORT SECONDS RATE: from the acceptance of an event over HTTP to the row in Redis that it closes.
+"""URL SECONDS RATE STORE...: from the acceptance of an event over HTTP to the row that it closes, in redis:PORT or postgres:URI.
 
-Posts batches every 10 ms, stamped with the clock, RATE events a second, and looks every 2 ms which windows of the metric `latency`
-Redis shows. A window may be shown once an event at or behind its end has been accepted: what lies between is printed."""
+Posts batches every 10 ms, stamped with the clock, RATE events a second, and asks each store every few milliseconds which windows of the
+metric `latency` it shows. A window may be shown once an event at or behind its end has been accepted: the time between is printed."""
 
 import http.client
 import json
 import socket
-import statistics
+import subprocess
 import sys
 import threading
 import time
 import urllib.parse
 
-url, port, seconds, rate = sys.argv[1:]
+url, seconds, rate, *stores = sys.argv[1:]
 at = urllib.parse.urlsplit(url)
 EVERY = 0.01
 accepted = []  # (event time in µs, when it was answered)
-shown = {}  # end of a window in µs: when it was first seen
 done = threading.Event()
 
 
@@ -36,31 +35,65 @@ def post():
     print(f"{number * len(accepted) / (time.time() - start):.0f} events a second were accepted")
 
 
-def watch():
+def redis_windows(port):
+    """Yields the ends of the windows that Redis shows, in µs, again and again."""
     redis = socket.create_connection(("127.0.0.1", int(port)))
     replies = redis.makefile("rb")
-    while not done.is_set():
+    while True:
         redis.sendall(b"KEYS metric:{latency*/*\r\n")
         count = int(replies.readline()[1:])
-        for _ in range(count):
-            key = replies.read(int(replies.readline()[1:]) + 2).strip()
-            shown.setdefault(int(key.rsplit(b"/", 1)[1]), time.time())
-        time.sleep(0.002)
+        yield [int(replies.read(int(replies.readline()[1:]) + 2).strip().rsplit(b"/", 1)[1]) for _ in range(count)]
 
 
-watcher = threading.Thread(target=watch)
-watcher.start()
+def postgres_windows(uri):
+    """Yields the ends of the windows that Postgres shows, in µs, again and again."""
+    psql = subprocess.Popen(["psql", "-qtAX", uri], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    while True:
+        psql.stdin.write("SELECT coalesce(string_agg((extract(epoch FROM window_end) * 1000000)::bigint::text, ' '), '') "
+                         "FROM aggregated_metrics WHERE metric_name = 'latency';\n")
+        psql.stdin.flush()
+        yield [int(end) for end in psql.stdout.readline().split()]
+
+
+class Watcher(threading.Thread):
+    """Notes when a store has shown each window first."""
+
+    def __init__(self, store):
+        super().__init__(daemon=True)
+        self.name, server = store.split(":", 1)
+        self.windows = {"redis": redis_windows, "postgres": postgres_windows}[self.name](server)
+        self.shown = {}  # end of a window in µs: when it was first seen
+
+    def run(self):
+        for ends in self.windows:
+            now = time.time()
+            for end in ends:
+                self.shown.setdefault(end, now)
+            if done.wait(0.002):
+                return
+
+    def delays(self):
+        delays, position = [], 0
+        for end, when in sorted(self.shown.items()):
+            while position < len(accepted) and accepted[position][0] < end:
+                position += 1
+            if position < len(accepted):
+                delays.append(when - accepted[position][1])
+        return sorted(delays)
+
+
+watchers = [Watcher(store) for store in stores]
+for watcher in watchers:
+    watcher.start()
 post()
-time.sleep(5)
+last = accepted[-1][0] // 100_000 * 100_000  # the end of the last window that an event has closed
+deadline = time.time() + 60
+while time.time() < deadline and not all(last in watcher.shown for watcher in watchers):
+    time.sleep(0.1)
 done.set()
-watcher.join()
-delays, position = [], 0
-for end, when in sorted(shown.items()):
-    while position < len(accepted) and accepted[position][0] < end:
-        position += 1
-    if position < len(accepted):
-        delays.append(when - accepted[position][1])
-delays.sort()
-assert delays, "Redis shows no window"
-print(f"{len(delays)} windows: median {statistics.median(delays) * 1000:.0f} ms, p99 {delays[int(len(delays) * 0.99)] * 1000:.0f} ms, "
-      f"most {delays[-1] * 1000:.0f} ms from the acceptance of what closes a window to its row in Redis")
+for watcher in watchers:
+    watcher.join()
+    delays = watcher.delays()
+    assert delays, f"{watcher.name} shows no window"
+    print(f"{watcher.name}: {len(delays)} windows: median {delays[len(delays) // 2] * 1000:.0f} ms, p99 {delays[int(len(delays) * 0.99)] * 1000:.0f} ms, "
+          f"most {delays[-1] * 1000:.0f} ms from the acceptance of what closes a window to its row")

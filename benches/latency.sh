@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# How long it takes from an event's acceptance over HTTP to the row in Redis that it closes: front door with spool, Kafka,
-# windows of 100 ms, Redis.
+# How long it takes from an event's acceptance over HTTP to the row that it closes: evt-ingest with a spool, Kafka, windows of 100 ms,
+# Redis. With EVERY, evt-window has a checkpoint with epochs of that length, and writes to Postgres too.
 #
-#   scripts/bench latency [SECONDS [RATE]]       # starts servers of its own unless EVT_KAFKA and EVT_REDIS name them
+#   scripts/bench latency [SECONDS [RATE [EVERY]]]       # starts servers of its own unless EVT_KAFKA, EVT_REDIS and EVT_POSTGRES name them
 set -euo pipefail
-seconds=${1:-30} rate=${2:-20000}
+seconds=${1:-30} rate=${2:-20000} every=${3:-}
 work=$(mktemp -d)
 set -m # each job is a group of its own, so that all of a pipe can be stopped
 # shellcheck disable=SC2317 # the trap calls it
@@ -15,7 +15,7 @@ clean_up() {
     rm -rf "$work"
 }
 trap clean_up EXIT
-kafka=$EVT_KAFKA redis=$EVT_REDIS
+kafka=$EVT_KAFKA redis=$EVT_REDIS postgres=${EVT_POSTGRES:-}
 cargo build --release --quiet --bins --example bare_kafka
 target=$(realpath "${CARGO_TARGET_DIR:-target}")/release
 PATH=$target:$target/examples:$PATH
@@ -27,15 +27,24 @@ cat >"$work/metrics.toml" <<'END'
 name = "latency"
 size = "100ms"
 END
-touch "$work/door"
-evt-ingest http://127.0.0.1:0 --spool "$work/spool" --time client_timestamp --to "kafka://$kafka/$topic" 2>"$work/door" &
-evt-window "kafka://$kafka/$topic" --time client_timestamp -m "$work/metrics.toml" --out-of-orderness 0s 2>"$work/window" \
-    | evt-sink --to "$redis" 2>"$work/sink" &
+touch "$work/ingest"
+evt-ingest http://127.0.0.1:0 --spool "$work/spool" --time client_timestamp --to "kafka://$kafka/$topic" 2>"$work/ingest" &
+window=(evt-window --time client_timestamp -m "$work/metrics.toml" --out-of-orderness 0s)
+if [[ -n $every ]]; then
+    stores=("redis:${redis##*:}" "postgres:$postgres")
+    evt-sink --kind metric -f jsonl --to "$postgres" -q </dev/null # makes the tables
+    psql -qX "$postgres" -c "DELETE FROM aggregated_metrics WHERE metric_name = 'latency'"
+    "${window[@]}" "kafka://$kafka/$topic?group=$topic" --checkpoint "$work/state" --checkpoint-every "$every" --late null: \
+        --to "$redis" --to "$postgres" 2>"$work/window" &
+else
+    stores=("redis:${redis##*:}")
+    "${window[@]}" "kafka://$kafka/$topic" 2>"$work/window" | evt-sink --to "$redis" 2>"$work/sink" &
+fi
 for _ in {1..300}; do
-    grep -q 'listening on' "$work/door" && break
+    grep -q 'listening on' "$work/ingest" && break
     sleep 0.1
 done
-python3 benches/latency.py "$(sed -n 's/.*listening on //p' "$work/door")" "${redis##*:}" "$seconds" "$rate" || {
-    cat "$work"/{door,window,sink} >&2
+python3 benches/latency.py "$(sed -n 's/.*listening on //p' "$work/ingest")" "$seconds" "$rate" "${stores[@]}" || {
+    cat "$work"/{ingest,window} >&2
     exit 1
 }

@@ -1,8 +1,9 @@
 """evt-reconcile --ids beside DuckDB's FULL JOIN on the same files: CPU-seconds, and the greatest resident memory.
 
-    reconcile.py prepare DIR ROWS      # two Parquet files of ROWS events with random ids and ten planted faults
-    reconcile.py join A B              # the FULL JOIN of two globs of Parquet files, with threads = 1 and memory_limit =
-                                       # 256MB; prints the number of faults
+    reconcile.py prepare DIR ROWS      # two Parquet files of ROWS events with random ids and ten planted faults (a, b), and
+                                       # the same with a column for each property (ac, bc)
+    reconcile.py join A B PROPERTIES   # the FULL JOIN of two globs of Parquet files, with threads = 1 and memory_limit =
+                                       # 256MB; PROPERTIES are the columns of the properties; prints the number of faults
     reconcile.py measure COMMAND...    # runs a command; prints its CPU-seconds and its greatest memory on stderr
 """
 
@@ -29,16 +30,20 @@ def prepare(directory, rows):
     a = event.format(rows=rows, where="true", order="hash(n)")
     b = event.format(rows=rows, where=f"n % {step} <> 7", order="hash(n + 1)")
     for name, query in [("a", a), ("b", b)]:
-        connection.sql(f"COPY ({query}) TO '{directory}/{name}.parquet' (FORMAT parquet, COMPRESSION zstd)")
+        file = f"'{directory}/{name}.parquet'"
+        connection.sql(f"COPY ({query}) TO {file} (FORMAT parquet, COMPRESSION zstd)")
+        members = "(properties->>'page')::BIGINT AS page, (properties->>'price')::DOUBLE AS price"
+        columns = f"SELECT * EXCLUDE (properties), {members} FROM {file}"
+        connection.sql(f"COPY ({columns}) TO '{directory}/{name}c.parquet' (FORMAT parquet, COMPRESSION zstd)")
 
 
-def join(a, b):
+def join(a, b, properties):
     import duckdb
 
     connection = duckdb.connect()
     connection.sql(f"SET threads = 1; SET memory_limit = '256MB'; SET temp_directory = '{tempfile.gettempdir()}/tmp'")
     connection.sql("SET preserve_insertion_order = false")
-    columns = ["source", "event_type", "user_id", "properties", "server_timestamp"]
+    columns = ["source", "event_type", "user_id", "server_timestamp", *properties.split(",")]
     differs = " OR ".join(f"a.{name} IS DISTINCT FROM b.{name}" for name in columns)
     rows = connection.sql(f"""
         SELECT coalesce(a.event_id, b.event_id), a.event_id IS NULL, b.event_id IS NULL
@@ -58,8 +63,8 @@ def measure(command):
 match sys.argv[1:]:
     case ["prepare", directory, rows]:
         prepare(directory, int(rows))
-    case ["join", a, b]:
-        join(a, b)
+    case ["join", a, b, properties]:
+        join(a, b, properties)
     case ["measure", *command]:
         measure(command)
     case _:

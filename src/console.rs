@@ -1,11 +1,14 @@
-//! Diagnostics on stderr: one line of clean text, one JSON object or one command of GitHub's workflows each; never a secret.
+//! Diagnostics on stderr: one line of clean text, one JSON object or one command of GitHub's workflows each; never a
+//! secret.
 
 use crate::clock::Clock;
 use crate::error::Error;
+use crate::format::unpack::SUFFIXES;
 use crate::secret;
 use crate::time::format_instant;
 use serde::Serialize;
 use std::io::Write;
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Whether diagnostics have colour.
@@ -67,8 +70,8 @@ struct Line<'a> {
 enum LineFormat {
     Text(Colour),
     Json(Arc<About>),
-    /// Errors and faulty records become annotations of files: `::error file=a.jsonl,line=7::…` ("Workflow commands for GitHub
-    /// Actions" in GitHub's manual). Notices stay text.
+    /// Errors and faulty records become annotations of files: `::error file=a.jsonl,line=7::…` ("Workflow commands for
+    /// GitHub Actions" in GitHub's manual). Notices stay text.
     Github,
 }
 
@@ -166,8 +169,9 @@ impl Console {
             }
             LineFormat::Github => match (level, faulty) {
                 // A record that is refused is what a job of CI shall show at its line.
-                ("error", _) | (_, Some(_)) => self.command("error", faulty, &message),
-                ("warn", None) => self.command("warning", None, &message),
+                (_, Some(faulty)) => self.command("error", Place::of_record(faulty), &message),
+                ("error", None) => self.command("error", Place::of_message(&message), &message),
+                ("warn", None) => self.command("warning", Place::of_message(&message), &message),
                 _ => format!("{}: {message}\n", self.tool),
             },
             LineFormat::Text(Colour::Off) => format!("{}: {message}\n", self.tool),
@@ -187,15 +191,11 @@ impl Console {
     }
 
     /// Returns a line that GitHub shows at a file, or at the job.
-    fn command(&self, command: &str, faulty: Option<&Faulty<'_>>, message: &str) -> String {
-        let is_line = |faulty: &&Faulty<'_>| {
-            faulty.origin != "-"
-                && faulty.position.strip_prefix(faulty.origin).is_some_and(|rest| rest.starts_with(':'))
-        };
-        let place = faulty.filter(is_line).map_or_else(String::new, |faulty| {
-            // In an origin `%` is `%25` already.
-            let file = clean(faulty.origin).replace(':', "%3A").replace(',', "%2C");
-            format!(" file={file},line={}", faulty.offset)
+    fn command(&self, command: &str, place: Option<Place>, message: &str) -> String {
+        let place = place.map_or_else(String::new, |Place { file, line }| {
+            let file = clean(&file).replace('%', "%25").replace(':', "%3A").replace(',', "%2C");
+            let line = line.map_or_else(String::new, |line| format!(",line={line}"));
+            format!(" file={file}{line}")
         });
         format!("::{command}{place}::{}: {}\n", self.tool, message.replace('%', "%25"))
     }
@@ -205,6 +205,37 @@ impl Console {
         if let Ok(mut slot) = self.progress.lock() {
             *slot = bar;
         }
+    }
+}
+
+/// A file, and the line that a message is about.
+struct Place {
+    file: String,
+    line: Option<i64>,
+}
+
+impl Place {
+    /// Returns the place of a record in a file, which may be compressed: an origin has no suffix of that.
+    fn of_record(faulty: &Faulty<'_>) -> Option<Self> {
+        let is_line = faulty.position.strip_prefix(faulty.origin).is_some_and(|rest| rest.starts_with(':'));
+        if faulty.origin == "-" || !is_line {
+            return None;
+        }
+        let name = faulty.origin.replace("%25", "%");
+        let packed = SUFFIXES.iter().map(|suffix| format!("{name}{suffix}"));
+        let file = packed.into_iter().find(|packed| !Path::new(&name).exists() && Path::new(packed).is_file());
+        Some(Self { file: file.unwrap_or(name), line: Some(faulty.offset) })
+    }
+
+    /// Returns the place that a message begins with: `FILE:LINE: …`, `FILE: line LINE: …` or `FILE: …`.
+    fn of_message(message: &str) -> Option<Self> {
+        let (name, rest) = message.split_once(": ")?;
+        let number = |text: &str| text[..text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len())].parse().ok();
+        let (file, line) = match name.rsplit_once(':').map(|(file, line)| (file, line.parse().ok())) {
+            Some((file, Some(line))) => (file, Some(line)),
+            _ => (name, rest.split_once("line ").and_then(|(_, line)| number(line))),
+        };
+        Path::new(file).is_file().then(|| Self { file: file.to_owned(), line })
     }
 }
 

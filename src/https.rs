@@ -1,4 +1,5 @@
-//! What the clients that speak HTTP share: TLS with the machine's certificates or those of a file, failures, and bounded waits.
+//! What the clients that speak HTTP share: TLS with the machine's certificates or those of a file, failures, and
+//! bounded waits.
 
 use crate::error::{Error, Result};
 use crate::stop::Stop;
@@ -49,8 +50,8 @@ pub fn trouble(error: ureq::Error, waited: Duration) -> RetryError {
     }
 }
 
-/// Makes a request in a thread that can be abandoned, so that a signal bounds the wait. The timeouts of the request should expire
-/// before `limit`.
+/// Makes a request in a thread that can be abandoned, so that a signal bounds the wait. The timeouts of the request
+/// should expire before `limit`.
 pub fn interruptible<T: Send + 'static>(
     limit: Duration,
     request: impl FnOnce() -> T + Send + 'static,

@@ -23,25 +23,25 @@ impl Service {
 
     /// Reports that inputs and outputs are open, so that dependent services may start.
     pub fn ready(&self) {
-        self.tell(&[NotifyState::Ready]);
+        self.notify(&[NotifyState::Ready]);
     }
 
     /// Reports the status, at most every 5 s.
     pub fn status(&self, text: impl FnOnce() -> String) {
         if self.listens && Instant::now() >= self.next.get() {
             self.next.set(Instant::now() + EVERY);
-            self.tell(&[NotifyState::Status(&text())]);
+            self.notify(&[NotifyState::Status(&text())]);
         }
     }
 
     /// Reports that the process is stopping, and completes its work.
     pub fn stopping(&self) {
         if !self.stopping.replace(true) {
-            self.tell(&[NotifyState::Stopping]);
+            self.notify(&[NotifyState::Stopping]);
         }
     }
 
-    fn tell(&self, states: &[NotifyState<'_>]) {
+    fn notify(&self, states: &[NotifyState<'_>]) {
         if self.listens {
             // A failed notification cannot be reported.
             let _ = sd_notify::notify(states);

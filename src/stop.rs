@@ -1,8 +1,8 @@
 //! Signals: SIGINT and SIGTERM reach every stage of a pipe at once.
 //!
-//! The first signal is stored and wakes a wait for input. A stage that reads raw input then stops reading; a stage that reads
-//! frames from a pipe reads on until its source sends the end. A second signal ends the process at once, unless it arrives
-//! together with the first.
+//! The first signal is stored and wakes a wait for input. A stage that reads raw input then stops reading; a stage that
+//! reads frames from a pipe reads on until its source sends the end. A second signal ends the process at once, unless
+//! it arrives together with the first.
 
 use crate::error::{Error, Result};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -14,14 +14,15 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-/// Stop timeout: how long a wait for a server may last after the first signal. A stage that reads its source itself thus ends
-/// within 5 s.
+/// Stop timeout: how long a wait for a server may last after the first signal. A stage that reads its source itself
+/// thus ends within 5 s.
 const STOP_TIMEOUT: Duration = Duration::from_secs(4);
 /// The same for a stage behind a pipe, which must read to the end that its source sends: it ends within 30 s.
 const STOP_TIMEOUT_BEHIND_PIPE: Duration = Duration::from_secs(28);
 /// How long each further wait may last once the stop timeout has expired: enough for a server that answers.
 const STOP_TIMEOUT_EXPIRED: Duration = Duration::from_secs(1);
-/// A second signal within this time is the same request: timeout(1) sends one to the process and one to its process group.
+/// A second signal within this time is the same request: timeout(1) sends one to the process and one to its process
+/// group.
 const REPEATED: Duration = Duration::from_millis(200);
 /// Poll interval of waits that a signal does not wake.
 pub const LOOK: Duration = Duration::from_millis(100);
@@ -97,13 +98,14 @@ impl Stop {
         Ok(PROCESS.get_or_init(|| stop).clone())
     }
 
-    /// Returns the stop signal of this process, for clients of servers; one that never arrives if no handlers are installed.
+    /// Returns the stop signal of this process, for clients of servers; one that never arrives if no handlers are
+    /// installed.
     pub fn of_process() -> Self {
         PROCESS.get().cloned().unwrap_or_else(Self::never)
     }
 
-    /// Sets whether the run reads from another stage: the stop timeout is then longer, so that the end of the stream is not
-    /// lost.
+    /// Sets whether the run reads from another stage: the stop timeout is then longer, so that the end of the stream is
+    /// not lost.
     pub fn set_behind_pipe(&self, is_behind_pipe: bool) {
         self.is_behind_pipe.store(is_behind_pipe, Ordering::Relaxed);
     }

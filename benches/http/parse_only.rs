@@ -1,4 +1,4 @@
-//! The smallest axum server that reads a batch of events: what the front door is measured against.
+//! The smallest axum server that reads a batch of events: what the HTTP listener is measured against.
 
 use axum::body::Bytes;
 use axum::http::StatusCode;

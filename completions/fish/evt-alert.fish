@@ -1,6 +1,6 @@
 # Print an optspec for argparse to handle cmd's options that are independent of any subcommand.
 function __fish_evt_alert_global_optspecs
-    string join \n rules= m/metrics= refresh= max-groups= state= once notify= f/input-format= kind= control delimiter= header= no-header explode= time-year= encoding= field= set= time= time-unit= time-format= time-zone= max-future= require= plain hash-ids origin= partitions= to= o/output-format= overwrite dlq= q/quiet stats= strict report= now= pipeline= max-record= max-decompression-ratio= kafka-config= check config= prometheus= log-format= color= h/help V/version
+    string join \n rules= m/metrics= refresh= max-groups= state= once notify= until= last= f/input-format= kind= control delimiter= header= no-header explode= time-year= encoding= field= set= time= time-unit= time-format= time-zone= max-future= require= plain hash-ids origin= partitions= to= o/output-format= overwrite dlq= q/quiet stats= strict report= now= pipeline= max-record= max-decompression-ratio= kafka-config= check config= prometheus= log-format= color= since= h/help V/version
 end
 
 function __fish_evt_alert_needs_command
@@ -30,6 +30,8 @@ complete -c evt-alert -n "__fish_evt_alert_needs_command" -l refresh -d 'Read th
 complete -c evt-alert -n "__fish_evt_alert_needs_command" -l max-groups -d 'Limit the groups of a rule; rows of further groups are left out and counted' -r
 complete -c evt-alert -n "__fish_evt_alert_needs_command" -l state -d 'Keep the state, the positions of the inputs and due notifications in FILE' -r -F
 complete -c evt-alert -n "__fish_evt_alert_needs_command" -l notify -d 'Notify the channels that FILE defines' -r -F
+complete -c evt-alert -n "__fish_evt_alert_needs_command" -l until -d 'Take only rows before INSTANT' -r
+complete -c evt-alert -n "__fish_evt_alert_needs_command" -l last -d 'Take only rows of the last DURATION, like --since now-DURATION' -r
 complete -c evt-alert -n "__fish_evt_alert_needs_command" -s f -l input-format -d 'Set the input format: frames jsonl csv tsv avro parquet clf logfmt syslog regex:PATTERN arrow [default: detected]' -r
 complete -c evt-alert -n "__fish_evt_alert_needs_command" -l kind -d 'Set the kind of the rows: event metric dead late alert [default: detected]' -r
 complete -c evt-alert -n "__fish_evt_alert_needs_command" -l delimiter -d 'Separate the fields of CSV by C, or tab [default: a comma, or what the first line has: ; tab |]' -r
@@ -65,6 +67,7 @@ github\t'Commands that GitHub\'s workflows show at the lines of files'"
 complete -c evt-alert -n "__fish_evt_alert_needs_command" -l color -d 'Use colour on a terminal (auto), always or never' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
+complete -c evt-alert -n "__fish_evt_alert_needs_command" -l since -d 'Take only rows at or after INSTANT, by event_time, window_end or failed_at' -r
 complete -c evt-alert -n "__fish_evt_alert_needs_command" -l once -d 'Read the inputs to their end, for cron: exit with status 1 if an alert fired or still fires; print nothing if none fired, was resolved or still fires'
 complete -c evt-alert -n "__fish_evt_alert_needs_command" -l control -d 'Read control lines in JSONL; only they advance the watermark'
 complete -c evt-alert -n "__fish_evt_alert_needs_command" -l no-header -d 'Read the first line of CSV as a record; its fields are c1, c2, …'

@@ -2,6 +2,7 @@ complete -c evt-backfill -s m -l metrics -d 'Read the metrics from FILE (evt-met
 complete -c evt-backfill -l only -d 'Correct only this metric (repeatable); the others are still evaluated' -r
 complete -c evt-backfill -l since -d 'Correct windows that start at INSTANT or later' -r
 complete -c evt-backfill -l until -d 'Correct windows that end at INSTANT or earlier' -r
+complete -c evt-backfill -l last -d 'Correct windows that start in the last DURATION, like --since now-DURATION' -r
 complete -c evt-backfill -l before -d 'Read events from this long before --since, in which sessions may begin, and around late events' -r
 complete -c evt-backfill -l jobs -d 'Read N days of a lake or table at the same time, each on a thread' -r
 complete -c evt-backfill -l closed-before -d 'Correct only windows that are closed at INSTANT' -r

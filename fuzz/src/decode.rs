@@ -1,4 +1,4 @@
-//! Containers: rows or an error, never a panic, through the one door they are opened by.
+//! Containers: rows or an error, never a panic, through the one function that opens them.
 
 use evt::error::guarded;
 use evt::format::{Body, Input, Limits, Rows, to_read};

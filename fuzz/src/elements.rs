@@ -1,4 +1,5 @@
-//! `--explode`: however the input is cut into chunks, the elements are the same, and those of a JSON document are serde_json's.
+//! `--explode`: however the input is cut into chunks, the elements are the same, and those of a JSON document are
+//! serde_json's.
 
 use super::cuts::{Cuts, chosen};
 use super::text::split;

@@ -7,7 +7,8 @@ use evt::json::{text, walk};
 use evt::kind::dead::ErrorType;
 use evt::kind::event::{COLUMNS, column};
 use evt::mapping::{
-    KeepRaw, Mapped, Mapper, Options, Provenance, Record, RecordMeta, Stamper, TimeFrom, TimeUnit, When,
+    KeepRaw, Mapped, Mapper, Options, PartitionTable, Provenance, ReadColumns, Record, RecordMeta, TimeFrom, TimeUnit,
+    When,
 };
 use evt::time::parse_instant;
 use serde_json::value::RawValue;
@@ -25,7 +26,10 @@ fn options(flags: u8) -> Options {
     Options {
         time: if is(7) { TimeFrom::Optional } else { TimeFrom::Arrival },
         hash_ids: is(0),
-        watch: if is(1) { vec!["page".into(), "n".into()] } else { vec![] },
+        reads: ReadColumns {
+            properties: if is(1) { vec!["page".into(), "n".into()] } else { vec![] },
+            ..ReadColumns::default()
+        },
         fields: if is(5) { vec![("event_type".into(), "a.b".into())] } else { vec![] },
         keep_raw: if is(2) { KeepRaw::Within } else { KeepRaw::No },
         provenance: if is(6) { Provenance::Keep } else { Provenance::Overwrite },
@@ -39,10 +43,10 @@ pub fn run(input: &[u8]) {
     let Some((flags, rest)) = chosen(input) else { return };
     let Ok(text) = std::str::from_utf8(rest) else { return };
     let new_mapper = || Mapper::new(options(flags)).expect("options");
-    let (mut mapper, mut stamper) = (new_mapper(), Stamper::default());
+    let (mut mapper, mut partition_table) = (new_mapper(), PartitionTable::default());
     for (line, offset) in text.split('\n').zip(1..) {
-        let first = map(&mut mapper, &mut stamper, line, offset);
-        let second = map(&mut new_mapper(), &mut Stamper::default(), line, offset);
+        let first = map(&mut mapper, &mut partition_table, line, offset);
+        let second = map(&mut new_mapper(), &mut PartitionTable::default(), line, offset);
         assert_eq!(first, second, "{line:?}");
         check(line, flags, &second);
     }
@@ -55,14 +59,14 @@ enum Outcome {
     Dead(ErrorType, String),
 }
 
-fn map(mapper: &mut Mapper, stamper: &mut Stamper, line: &str, offset: i64) -> Outcome {
-    let partition = stamper.partition("f", "0");
+fn map(mapper: &mut Mapper, partition_table: &mut PartitionTable, line: &str, offset: i64) -> Outcome {
+    let partition = partition_table.partition("f", "0");
     let meta = RecordMeta::of_file("f", partition).at(offset);
     let record = Record { text: line, raw: line.as_bytes(), meta, now: NOW, is_judged: false };
-    match mapper.record(record, stamper).expect("a batch can be built") {
+    match mapper.record(record, partition_table).expect("a batch can be built") {
         Mapped::Dead(fault) => Outcome::Dead(fault.error_type, fault.message),
         Mapped::Row => {
-            let batch = mapper.batch(stamper, None).expect("a batch").expect("a row");
+            let batch = mapper.batch(partition_table, None).expect("a batch").expect("a row");
             // Stream time and partition codes are of the rows before, too.
             let own = (0..batch.num_columns())
                 .filter(|at| ![column::ORIGIN, column::PARTITION, column::STREAM_TIME].contains(at));

@@ -24,8 +24,8 @@ pub fn run(input: &[u8]) {
     }
 }
 
-/// An instant is chrono's, but that ours lies in the years 1 to 9999, UTC, takes no blank for the `T`, and ends a leap second
-/// within its minute.
+/// An instant is chrono's, but that ours lies in the years 1 to 9999, UTC, takes no blank for the `T`, and ends a leap
+/// second within its minute.
 fn instant(text: &str) {
     let ours = parse_instant(text);
     // A parser that has just read the same date says the same.

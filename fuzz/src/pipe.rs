@@ -45,6 +45,7 @@ pub fn run(input: &[u8]) {
         pipe_format: &evt::format::jsonl::FORMAT,
         is_named: true,
         quiet: true,
+        is_check: false,
         overwrite: false,
         control: false,
         encode: EncodeOptions::default(),
@@ -62,13 +63,12 @@ fn options(flags: u8) -> SourceOptions {
     let time = if flags & 16 == 0 { TimeFrom::Optional } else { TimeFrom::Default };
     let max_future = (flags & 32 != 0).then_some(60_000_000);
     let raw_only = flags & 64 != 0;
-    SourceOptions {
-        mapping: mapping::Options { provenance, time, max_future, ..mapping::Options::default() },
-        format: (!format.is_empty()).then(|| to_read(format).expect("a format")),
-        control: flags & 128 != 0,
-        raw_only,
-        ..SourceOptions::default()
-    }
+    let mut options = SourceOptions::default();
+    options.records.mapping = mapping::Options { provenance, time, max_future, ..mapping::Options::default() };
+    options.records.control = flags & 128 != 0;
+    options.inputs.files.format = (!format.is_empty()).then(|| to_read(format).expect("a format"));
+    options.inputs.files.raw_only = raw_only;
+    options
 }
 
 fn drain(mut source: Source, dead: &mut DeadLetters) {

@@ -5,7 +5,7 @@ use evt::format::{ALL, Body, Input, Records, Splitter};
 use evt::json::scan::is_json;
 
 /// Line, raw bytes, JSON text or the fault's message.
-pub(super) type Seen = (u64, Vec<u8>, Result<String, String>);
+pub(super) type SplitRecord = (u64, Vec<u8>, Result<String, String>);
 
 /// The first byte decides how the rest is cut.
 pub fn run(input: &[u8]) {
@@ -41,7 +41,7 @@ pub(super) fn split(
     splitter: &mut dyn Splitter,
     input: &[u8],
     mut length: impl FnMut(usize) -> usize,
-) -> Result<Vec<Seen>, String> {
+) -> Result<Vec<SplitRecord>, String> {
     let (mut seen, mut records, mut done, mut end) = (vec![], Records::default(), 0, 0);
     while end < input.len() || input.is_empty() && end == 0 {
         end += length(input.len() - end).max(usize::from(input.is_empty()));

@@ -21,7 +21,8 @@ const SAMPLED: Duration = Duration::from_millis(100);
 pub const HOLD: Duration = Duration::from_secs(1);
 /// How old the confirmation of an end may be while rows of other partitions advance the clock.
 pub const CONFIRMED_MAX: Duration = Duration::from_secs(3);
-/// A longer time between two times at which the process runs is a stall: what was confirmed before it does not count after it.
+/// A longer time between two times at which the process runs is a stall: what was confirmed before it does not count
+/// after it.
 pub const STALL: Duration = Duration::from_secs(1);
 
 /// A partition: the number of its input, its origin and its name.
@@ -44,8 +45,7 @@ pub enum ReadState {
 struct ClockPartition {
     /// Its stream time (µs).
     stream_time: Option<i64>,
-    /// The least stream time of its rows, and whether rows before the first one were not read.
-    first: Option<(i64, bool)>,
+    first: Option<FirstRows>,
     /// The time in which everything that was there has been read.
     quiet: Option<Quiet>,
     /// When its end was confirmed last; `None` if more rows were there.
@@ -53,7 +53,17 @@ struct ClockPartition {
     is_ended: bool,
 }
 
-/// From the first to the last time (monotonic) at which the end of a partition was confirmed, without rows between them.
+/// The first rows of a partition.
+#[derive(Clone, Copy, Debug)]
+struct FirstRows {
+    /// The least stream time (µs) of its rows.
+    least: i64,
+    /// Whether rows before the first one were not read.
+    is_cut: bool,
+}
+
+/// From the first to the last time (monotonic) at which the end of a partition was confirmed, without rows between
+/// them.
 #[derive(Clone, Copy, Debug)]
 struct Quiet {
     since: Duration,
@@ -138,8 +148,8 @@ impl AlertClock {
     pub fn rows(&mut self, key: PartitionKey, first: i64, last: i64, is_cut: bool) -> i64 {
         self.earlier = None;
         let partition = self.partition(key);
-        let (known, _) = partition.first.get_or_insert((first, is_cut));
-        *known = first.min(*known);
+        let known = partition.first.get_or_insert(FirstRows { least: first, is_cut });
+        known.least = first.min(known.least);
         partition.quiet = None;
         // A topic of frames may have the rows of a later run of its writer.
         partition.is_ended = false;
@@ -151,7 +161,8 @@ impl AlertClock {
         self.partitions.get(key).and_then(|partition| partition.stream_time)
     }
 
-    /// Notes how far a partition is read. That it is read to its end was so at monotonic time `at`, which may be some time ago.
+    /// Notes how far a partition is read. That it is read to its end was so at monotonic time `at`, which may be some
+    /// time ago.
     pub fn read(&mut self, key: PartitionKey, state: ReadState, at: Duration) {
         let partition = self.partition(key);
         match state {
@@ -244,8 +255,8 @@ impl AlertClock {
         overdue.and_then(|overdue| self.bounded(overdue, now))
     }
 
-    /// Returns the greatest stream time of the partitions that are read to their ends, but at most that of the others. `None` if no
-    /// partition is read to its end, or if one of the others has not begun.
+    /// Returns the greatest stream time of the partitions that are read to their ends, but at most that of the others.
+    /// `None` if no partition is read to its end, or if one of the others has not begun.
     fn caught_up(&self, now: Duration) -> Option<i64> {
         let oldest = self.oldest_confirmation(now);
         let caught_up =
@@ -254,7 +265,8 @@ impl AlertClock {
         self.bounded(greatest.min(self.wall.unwrap_or(greatest)), now)
     }
 
-    /// Returns a stream time (µs), but at most that of partitions that are not read to their ends; `None` if one has not begun.
+    /// Returns a stream time (µs), but at most that of partitions that are not read to their ends; `None` if one has
+    /// not begun.
     fn bounded(&self, stream_time: i64, now: Duration) -> Option<i64> {
         let oldest = self.oldest_confirmation(now);
         let behind = self.partitions.values().filter(|one| !one.is_ended && one.at_end.is_none_or(|at| at < oldest));
@@ -276,12 +288,12 @@ impl AlertClock {
         Some(from.saturating_add(micros(since)))
     }
 
-    /// Returns the instant (µs) from which on all rows are known. That is the earliest of the first rows of the partitions,
-    /// but not before the first row of a partition that was not read from its beginning.
+    /// Returns the instant (µs) from which on all rows are known. That is the earliest of the first rows of the
+    /// partitions, but not before the first row of a partition that was not read from its beginning.
     pub fn start(&self) -> Option<i64> {
         let firsts = || self.partitions.values().filter_map(|partition| partition.first);
-        let cut = firsts().filter(|(_, is_cut)| *is_cut).map(|(first, _)| first).max();
-        firsts().map(|(first, _)| first).min().max(cut)
+        let cut = firsts().filter(|first| first.is_cut).map(|first| first.least).max();
+        firsts().map(|first| first.least).min().max(cut)
     }
 }
 

@@ -294,8 +294,8 @@ impl AlertEngine {
         self.stepped = g;
     }
 
-    /// Replaces the rules from the next instant on. Resolves the alerts of a rule that is deleted, disabled or has another
-    /// measure. A rule with the same measure keeps its state.
+    /// Replaces the rules from the next instant on. Resolves the alerts of a rule that is deleted, disabled or has
+    /// another measure. A rule with the same measure keeps its state.
     ///
     /// Errors: exit status 78 if an expression is wrong, which [`super::rules::resolve`] has excluded.
     pub fn set_rules(&mut self, definitions: Vec<RuleDefinition>, now: i64) -> Result<Vec<Transition>> {

@@ -8,6 +8,8 @@ use crate::kind::alert::rule_id;
 use crate::op::window::metric::Shape;
 use crate::op::window::spec::Spec;
 use serde_json::{Map, Value};
+use std::ops::Range;
+use toml::de::DeTable;
 use uuid::Uuid;
 
 /// The fields of one rule, as written.
@@ -20,8 +22,20 @@ pub struct BadRule {
     pub name: String,
     /// Its id, made from its name if it has none; `None` if neither is text.
     pub rule_id: Option<Uuid>,
+    /// Its number from 1.
+    pub number: usize,
+    /// Where it is written, `FILE: line LINE`, if that is known.
+    pub place: Option<String>,
     /// What is wrong.
     pub error: Error,
+}
+
+impl BadRule {
+    /// Returns what is wrong, with the place and the name of the rule.
+    pub fn message(&self) -> String {
+        let place = self.place.as_ref().map_or_else(String::new, |place| format!("{place}: "));
+        format!("{place}rule {}: {}", self.name, self.error)
+    }
 }
 
 /// The rules that can be used, and those that cannot.
@@ -42,6 +56,14 @@ pub fn of_toml(text: &str) -> Result<Vec<RuleText>> {
         Error::config(format!("line {line}: {}", error.message()))
     })?;
     of_json(serde_json::to_value(table).map_err(|error| Error::config("rules").because(error))?)
+}
+
+/// Returns the lines of a TOML file at which its rules begin.
+pub fn lines_of_toml(text: &str) -> Vec<usize> {
+    let line = |span: Range<usize>| 1 + text[..span.start].matches('\n').count();
+    let Ok(table) = DeTable::parse(text) else { return vec![] };
+    let rules = table.get_ref().get("rule").and_then(|rules| rules.get_ref().as_array());
+    rules.into_iter().flat_map(|rules| rules.iter()).map(|rule| line(rule.span())).collect()
 }
 
 /// Reads a JSON array of rules, or an object with the array `rule`.
@@ -95,7 +117,7 @@ pub fn resolve(texts: Vec<RuleText>, metrics: Option<&[NamedMetric]>) -> RuleSet
         });
         match checked {
             Ok(rule) => set.rules.push(rule),
-            Err(error) => set.bad.push(BadRule { name, rule_id, error }),
+            Err(error) => set.bad.push(BadRule { name, rule_id, number, place: None, error }),
         }
     }
     set

@@ -80,8 +80,9 @@ impl RunningRule {
         Self { definition, view, count, start: None, created, is_started: false, active: BTreeMap::new() }
     }
 
-    /// Returns the rule with another definition of the same measure. Every group is evaluated anew if its policy differs. What
-    /// fires is paged again if the rule has a new channel; the outbox leaves out the channels that have the page.
+    /// Returns the rule with another definition of the same measure. Every group is evaluated anew if its policy
+    /// differs. What fires is paged again if the rule has a new channel; the outbox leaves out the channels that have
+    /// the page.
     pub fn redefined(mut self, definition: RuleDefinition, view: usize, count: Option<usize>) -> Self {
         let is_started = self.is_started && definition.policy == self.definition.policy;
         if definition.channels.iter().any(|channel| !self.definition.channels.contains(channel)) {
@@ -132,7 +133,7 @@ impl RunningRule {
     ) {
         for (key, group) in &changes.gone {
             if let Some(active) = self.active.remove(key).filter(|active| active.firing.is_some()) {
-                let observed = Seen { value: None, since: active.since };
+                let observed = ValueSince { value: None, since: active.since };
                 let change = AlertChange::Resolves(AlertReason::GroupGone);
                 transitions.push(self.transition(group, change, observed, at));
             }
@@ -178,7 +179,7 @@ impl RunningRule {
         let since = active.as_ref().map_or(at.g, |active| active.since);
         let change = step(&self.definition.policy, &mut active, Observed::new(value, group), at.g);
         if let Some(change) = change {
-            transitions.push(self.transition(group, change, Seen { value, since }, at));
+            transitions.push(self.transition(group, change, ValueSince { value, since }, at));
         }
         if let Some(firing) = active.as_mut().and_then(|active| active.firing.as_mut()) {
             match (firing.notified_at, self.definition.repeat) {
@@ -186,7 +187,7 @@ impl RunningRule {
                 (Some(last), Some(repeat)) if at.g - last >= repeat && !at.is_catching_up() => {
                     firing.notified_at = Some(at.g);
                     let fires = AlertChange::Fires(firing.reason);
-                    let repeated = self.transition(group, fires, Seen { value, since }, at);
+                    let repeated = self.transition(group, fires, ValueSince { value, since }, at);
                     transitions.push(Transition { purpose: TransitionUse::Repeat, ..repeated });
                 }
                 _ => {}
@@ -212,7 +213,7 @@ impl RunningRule {
             firing.notified_at = Some(at.g);
             let fires = AlertChange::Fires(firing.reason);
             let value = self.value(views, group, at.g);
-            let page = self.transition(group, fires, Seen { value, since }, at);
+            let page = self.transition(group, fires, ValueSince { value, since }, at);
             transitions.push(Transition { purpose: TransitionUse::Page, ..page });
         }
         self.active = active;
@@ -229,7 +230,7 @@ impl RunningRule {
         for (key, active) in std::mem::take(&mut self.active) {
             let group = views[self.view].groups.get(&key).filter(|_| active.firing.is_some());
             let Some(group) = group else { continue };
-            let observed = Seen { value: self.value(views, group, at.g - 1), since: active.since };
+            let observed = ValueSince { value: self.value(views, group, at.g - 1), since: active.since };
             transitions.push(self.transition(group, AlertChange::Resolves(reason), observed, at));
         }
     }
@@ -251,8 +252,8 @@ impl RunningRule {
         }
     }
 
-    fn transition(&self, group: &GroupValue, change: AlertChange, seen: Seen, at: Instant) -> Transition {
-        let Seen { value, since } = seen;
+    fn transition(&self, group: &GroupValue, change: AlertChange, seen: ValueSince, at: Instant) -> Transition {
+        let ValueSince { value, since } = seen;
         let RuleDefinition { rule, measure, channels, summary, policy, .. } = &self.definition;
         let values = SummaryValues {
             rule: &rule.name,
@@ -298,7 +299,7 @@ impl RunningRule {
 
 /// The value of a group, and since when its condition holds.
 #[derive(Clone, Copy)]
-struct Seen {
+struct ValueSince {
     value: Option<f64>,
     since: i64,
 }
@@ -310,8 +311,8 @@ pub(super) struct RuleTimes {
     pub(super) is_started: bool,
 }
 
-/// Returns how many standard deviations `value` is from the mean of earlier ones; `None` if these are fewer than `min` or all
-/// equal.
+/// Returns how many standard deviations `value` is from the mean of earlier ones; `None` if these are fewer than `min`
+/// or all equal.
 fn z_score(value: f64, earlier: &[f64], min: usize) -> Option<f64> {
     if earlier.len() < min || earlier.len() < 2 {
         return None;

@@ -1,8 +1,8 @@
 //! A series: the rows of one kind that pass one filter, as accumulators by second of event time and by group.
 //!
-//! Seconds are numbered by their end: slice k has the rows with k − 1 s < event time ≤ k. A row counts for the instants from
-//! `counts_from` on, so it waits in [`EventSeries::pending`] until the first of them is evaluated. All rules with the same
-//! input, aggregate, filter and dimensions share a series, whatever their windows.
+//! Seconds are numbered by their end: slice k has the rows with k − 1 s < event time ≤ k. A row counts for the instants
+//! from `counts_from` on, so it waits in [`EventSeries::pending`] until the first of them is evaluated. All rules with
+//! the same input, aggregate, filter and dimensions share a series, whatever their windows.
 
 use super::rule::Measure;
 use crate::error::Result;
@@ -112,7 +112,7 @@ impl TreeLeaves for &BTreeMap<i64, Cell> {
     fn parts(&self, number: i64) -> Vec<KeySlot> {
         let cell = self.get(&number);
         let mut parts: Vec<KeySlot> =
-            cell.into_iter().flatten().map(|(key, slot)| KeySlot::lent(*key, *slot)).collect();
+            cell.into_iter().flatten().map(|(key, slot)| KeySlot::borrowed(*key, *slot)).collect();
         parts.sort_unstable_by_key(|part| part.key);
         parts
     }
@@ -285,13 +285,14 @@ impl EventSeries {
         newest.into_iter().map(|(key, slice)| Arrival { key, slice }).collect()
     }
 
-    /// Returns value and rows of the groups in `keys` (ascending) over the slices in `numbers`; those without rows are left out.
+    /// Returns value and rows of the groups in `keys` (ascending) over the slices in `numbers`; those without rows are
+    /// left out.
     pub fn sums(&mut self, numbers: Range<i64>, keys: &[u32]) -> BTreeMap<u32, (Option<f64>, u64)> {
         let micros = (numbers.end - numbers.start) * crate::time::SECOND;
         let Self { slices, tree, slots, .. } = self;
         let mut sums: BTreeMap<u32, KeySlot> = BTreeMap::new();
         let mut add = |key: u32, slot: u32, slots: &mut Slots| {
-            sums.entry(key).and_modify(|sum| sum.add(slot, slots)).or_insert(KeySlot::lent(key, slot));
+            sums.entry(key).and_modify(|sum| sum.add(slot, slots)).or_insert(KeySlot::borrowed(key, slot));
         };
         let within = slices.range(numbers.clone());
         if within.clone().nth(FEW).is_none() {

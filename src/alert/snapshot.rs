@@ -39,8 +39,8 @@ pub fn save(engine: &AlertEngine) -> Vec<u8> {
     out.finish()
 }
 
-/// Writes the numbers of a rule as text, which is read back to the same bits. The JSON parser rounds numbers with 17 digits another
-/// way, so the rule would differ from its definition.
+/// Writes the numbers of a rule as text, which is read back to the same bits. The JSON parser rounds numbers with 17
+/// digits another way, so the rule would differ from its definition.
 fn with_exact_numbers(value: Value) -> Value {
     match value {
         Value::Number(number) => Value::String(number.to_string()),

@@ -111,8 +111,8 @@ fn add(engine: &mut AlertEngine, events: &[Event]) {
     assert_eq!(taken.counted + taken.late + taken.filtered, events.len() as u64);
 }
 
-/// Runs to the end of the events; `cut` decides after each event whether it ends a batch, and `restarts` whether the engine is
-/// restored then.
+/// Runs to the end of the events; `cut` decides after each event whether it ends a batch, and `restarts` whether the
+/// engine is restored then.
 fn run(events: &[Event], cut: impl Fn(usize) -> bool, restarts: bool) -> Vec<Alert> {
     let mut engine = engine(RULES);
     let (mut from, mut alerts) = (0, vec![]);

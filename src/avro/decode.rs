@@ -1,8 +1,8 @@
 //! Decodes Avro values to JSON text, straight from their bytes.
 //!
-//! A schema is compiled once ([`super::table`]); one pass over a record's bytes writes its JSON. Nothing in the bytes is
-//! trusted: lengths, indices, depth and the size of the text are checked, so the worst input yields an error with the
-//! reason.
+//! A schema is compiled once ([`super::table`]); one pass over a record's bytes writes its JSON. Nothing in the bytes
+//! is trusted: lengths, indices, depth and the size of the text are checked, so the worst input yields an error with
+//! the reason.
 //!
 //! Values are written as by [`crate::format::cell`]: nulls of a record left out, bytes base64, decimals as numbers,
 //! instants RFC 3339, a union as its value. In files of evt's kinds payloads are text if they are UTF-8, and JSON

@@ -55,8 +55,8 @@ impl Change {
         }
     }
 
-    /// Returns the row that makes the change by the rules of stores: a wrong cell gets the stored revision and one more, and a
-    /// retraction has the stored revision and rows.
+    /// Returns the row that makes the change by the rules of stores: a wrong cell gets the stored revision and one
+    /// more, and a retraction has the stored revision and rows.
     pub fn row(&self) -> Row<'_> {
         let Self { key, old, new } = self;
         let stored = old.map_or(0, |old| old.revision);

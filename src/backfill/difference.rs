@@ -192,7 +192,8 @@ mod tests {
         let [first, second, third, fourth] = [0, 10, 20, 30].map(|start| cell("w", start, start + 10));
         let stored = [(first.clone(), 5), (second.clone(), 5), (third.clone(), 5), (fourth.clone(), 5)];
         let right = [(second, 2), (third.clone(), 6), (fourth, 2)];
-        // The first event that is left has stream time 20: the third window may lack events, the fourth has all of them.
+        // The first event that is left has stream time 20: the third window may lack events, the fourth has all of
+        // them.
         let found = difference(&right, &stored, 20);
         assert_eq!(changed(&found), [("corrected", 20), ("corrected", 30)]);
         assert_eq!((found.kept.len(), found.kept.first()), (2, Some(&first)));

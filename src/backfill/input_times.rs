@@ -46,7 +46,8 @@ pub struct InputTimes {
 }
 
 impl InputTimes {
-    /// Begins without events; `reach` is the length of the shortest window (µs), `named` the range that the command names.
+    /// Begins without events; `reach` is the length of the shortest window (µs), `named` the range that the command
+    /// names.
     pub fn new(reach: i64, named: Span, is_whole: bool) -> Self {
         Self { reach, events: Instants::new(reach), late: HashMap::new(), named, is_whole }
     }
@@ -88,11 +89,16 @@ impl InputTimes {
         }
     }
 
-    /// Returns what becomes of a compared cell without a right one, once all events of its window have been added.
-    pub fn orphan(&self, key: &CellKey) -> Orphan {
+    /// Whether some event of a cell so far is late in this run.
+    pub fn has_late(&self, key: &CellKey) -> bool {
         let of_cell =
             if self.late.is_empty() { None } else { self.late.get(&(key.metric.clone(), key.dimensions.clone())) };
-        if of_cell.is_some_and(|late| late.has_any(key.start, key.end)) {
+        of_cell.is_some_and(|late| late.has_any(key.start, key.end))
+    }
+
+    /// Returns what becomes of a compared cell without a right one, once all events of its window have been added.
+    pub fn orphan(&self, key: &CellKey) -> Orphan {
+        if self.has_late(key) {
             return Orphan::Late;
         }
         let is_within = self.ends().is_some_and(|(first, last)| key.end > first && key.start <= last);

@@ -5,8 +5,8 @@
 //! whose stream time is at most its `late_until`. So a later run that reads further late events from the raw input
 //! computes the same cell, until these events name it too.
 //!
-//! A late event of a session metric names its instant and its dimensions, as the cell of the session that it would be alone; see
-//! `session.rs`.
+//! A late event of a session metric names its instant and its dimensions, as the cell of the session that it would be
+//! alone; see `session.rs`.
 
 use super::cell::{CellContent, CellKey};
 use super::input_times::InputTimes;
@@ -362,8 +362,8 @@ impl LateCells {
         })
     }
 
-    /// Removes the cells of a metric whose windows end at `end` at most, and returns them with their right content; `None` if they
-    /// count no row.
+    /// Removes the cells of a metric whose windows end at `end` at most, and returns them with their right content;
+    /// `None` if they count no row.
     pub fn take(&mut self, name: &str, end: i64) -> Vec<(LateCell, Option<CellContent>)> {
         let mut taken = vec![];
         let metrics = self.metrics.iter().zip(&mut self.cells);

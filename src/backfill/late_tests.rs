@@ -65,7 +65,8 @@ fn is_late(event: &Event, end: i64) -> bool {
     event.stream_time - OUT_OF_ORDERNESS >= end + 3
 }
 
-/// The naive model: the sum and the number of events of each cell that a late event names, by start, end and key of the cell.
+/// The naive model: the sum and the number of events of each cell that a late event names, by start, end and key of the
+/// cell.
 fn naive(events: &[Event], late: &[Event]) -> BTreeMap<(i64, i64, u8), (i64, u64)> {
     let mut named: BTreeMap<(i64, i64, u8), i64> = BTreeMap::new();
     for event in late.iter().filter(|event| event.value > 0) {

@@ -1,10 +1,10 @@
 //! Events that the input may not hold, because a topic or store no longer has its first records.
 //!
-//! A partition whose first offset is greater than 1 may have begun with events that are gone. (Offsets of topics begin with 0, line
-//! numbers of files with 1.) Their event time is at most the stream time of the first event that is left. A stored cell that may
-//! contain such an instant may count these events: it stays if it counts more events than the input gives it. (A first
-//! record that was rejected also makes the first offset greater. Then nothing is gone, the stored cell does not count
-//! more, and it is corrected like any other.)
+//! A partition whose first offset is greater than 1 may have begun with events that are gone. (Offsets of topics begin
+//! with 0, line numbers of files with 1.) Their event time is at most the stream time of the first event that is left.
+//! A stored cell that may contain such an instant may count these events: it stays if it counts more events than the
+//! input gives it. (A first record that was rejected also makes the first offset greater. Then nothing is gone, the
+//! stored cell does not count more, and it is corrected like any other.)
 
 use super::cell::{CellContent, CellKey, StoredCell};
 use std::collections::{BTreeMap, BTreeSet};

@@ -1,8 +1,8 @@
 //! What the sessions with named instants change in a step of a correction.
 //!
-//! Such a session replaces all sessions of its key that overlap it, right ones by the rule of live and stored ones. If it is not
-//! corrected itself, because it is open or extends beyond what is corrected or read, the sessions that overlap it are
-//! left alone too.
+//! Such a session replaces all sessions of its key that overlap it, right ones by the rule of live and stored ones. If
+//! it is not corrected itself, because it is open or extends beyond what is corrected or read, the sessions that
+//! overlap it are left alone too.
 
 use super::cell::{CellContent, CellKey};
 use super::late::{LateCell, NamedSession};

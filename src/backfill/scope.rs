@@ -78,7 +78,8 @@ impl Scope {
         }
     }
 
-    /// Returns the span of event time whose events must be read; `before` is how far before the range sessions may begin (µs).
+    /// Returns the span of event time whose events must be read; `before` is how far before the range sessions may
+    /// begin (µs).
     pub fn reading(&self, before: i64) -> Span {
         let has_sessions = self.metrics.iter().any(MetricScope::is_session);
         match has_sessions {

@@ -88,7 +88,8 @@ impl NamedKey {
         !row.is_late || is_named()
     }
 
-    /// Counts a row in its session, which is merged from those that the row connects. `args` are the columns of its batch.
+    /// Counts a row in its session, which is merged from those that the row connects. `args` are the columns of its
+    /// batch.
     fn add(&mut self, row: SessionRow, gap: i64, slots: &mut Slots, args: &[ArrayRef]) {
         let (mut start, mut end, mut slot) = (row.time, row.time.saturating_add(gap), None);
         let connected = |(_, session): &(&i64, &Session)| session.end >= row.time;

@@ -209,7 +209,8 @@ impl Panel {
 }
 
 impl Series {
-    /// Makes the series of windows that usually begin `step` µs apart: where the next one is missing, or its value is, a part ends.
+    /// Makes the series of windows that usually begin `step` µs apart: where the next one is missing, or its value is,
+    /// a part ends.
     fn new(metric: &str, series: &Unranked, step: i64) -> Self {
         let Unranked { dimensions, windows, .. } = series;
         let mut parts: Vec<Vec<ChartPoint>> = vec![];
@@ -308,6 +309,19 @@ pub(super) mod tests {
         assert_eq!((series.extent, series.last), (Some(ValueRange { low: 0.0, high: 8.0 }), Some(8.0)));
         assert_eq!(chart.span, Some(TimeSpan { start: 0, end: 9 * HOUR }));
         assert_eq!(chart.panels[0].title(), "m, windows of 1h");
+    }
+
+    #[test]
+    fn more_windows_than_memory_should_hold_are_refused() {
+        let mut collected = Collected::default();
+        let mut push = |hours: std::ops::Range<usize>| {
+            let mut builder = Builder::default();
+            hours.for_each(|hour| builder.push(&row("{}", hour as i64, Some(1.0))).unwrap());
+            collected.push(&builder.finish(crate::kind::Kind::Metric.schema()).unwrap())
+        };
+        push(0..WINDOWS_MAX).unwrap();
+        let error = push(WINDOWS_MAX..WINDOWS_MAX + 1).unwrap_err().to_string();
+        assert!(error.contains("choose with --where or --since, or use evt-window --top"), "{error}");
     }
 
     #[test]

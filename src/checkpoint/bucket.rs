@@ -63,7 +63,8 @@ fn run_of_state(key: &str) -> Option<u64> {
 }
 
 impl CheckpointBucket {
-    /// Makes the client and the directory; sends nothing. Errors: exit status 2 for wrong options, 78 for missing ones, 74.
+    /// Makes the client and the directory; sends nothing. Errors: exit status 2 for wrong options, 78 for missing ones,
+    /// 74.
     pub fn try_new(address: S3Address, disk: Disk, console: &Console) -> Result<Self> {
         let staging = StagingDirectory::create()?;
         let local = CheckpointDir::new(staging.path().to_owned(), disk);
@@ -172,7 +173,8 @@ impl CheckpointStore for CheckpointBucket {
         let needed: BTreeSet<String> =
             kept.iter().flat_map(Complete::parts).map(|part| state_key(&part.name)).collect();
         let state = self.objects.list("state/")?;
-        // If this run was stopped for a while, the list has files of a newer run, which has written its entry before them.
+        // If this run was stopped for a while, the list has files of a newer run, which has written its entry before
+        // them.
         if let Some(newer) = self.entries()?.last().filter(|last| **last != run) {
             return Err(fenced(self, *newer));
         }

@@ -26,8 +26,13 @@ fn start() -> Entry {
 
 /// Returns an epoch of one stage with these parts.
 fn complete(epoch: Epoch, parts: &[EpochPart]) -> Complete {
-    let stage =
-        StageEpoch { stage: "1-evt-window".to_owned(), version: String::new(), outputs: vec![], parts: parts.to_vec() };
+    let stage = StageEpoch {
+        stage: "1-evt-window".to_owned(),
+        version: String::new(),
+        began: None,
+        outputs: vec![],
+        parts: parts.to_vec(),
+    };
     Complete { epoch, at: String::new(), stages: vec![stage], branches: vec![] }
 }
 
@@ -160,7 +165,8 @@ fn a_part_is_read_by_another_process_and_damage_is_found() {
     }
 }
 
-/// A file of state is uploaded once, whatever the number of epochs and runs that need it, and is gone with the last of them.
+/// A file of state is uploaded once, whatever the number of epochs and runs that need it, and is gone with the last of
+/// them.
 #[test]
 fn a_file_of_state_is_one_object_of_all_epochs() {
     let server = FakeS3::new(|_, _| None);

@@ -68,6 +68,7 @@ impl CheckpointDir {
         }
         match self.disk.change(|| fs::create_dir(directory)) {
             Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
+            // The local parts of a checkpoint in a bucket.
             Err(error) if error.kind() == ErrorKind::NotFound => self.disk.create_directories(directory),
             made => made.and_then(|()| self.disk.sync_name(directory)),
         }
@@ -326,7 +327,8 @@ impl CheckpointStore for CheckpointDir {
     }
 }
 
-/// Returns a name beside `path` that no other process uses. Processes on different hosts may have the same id, so it is random.
+/// Returns a name beside `path` that no other process uses. Processes on different hosts may have the same id, so it is
+/// random.
 fn temporary(path: &Path) -> PathBuf {
     let token = RandomState::new().build_hasher().finish();
     path.with_added_extension(format!("{token:016x}.part"))

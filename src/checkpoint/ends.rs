@@ -54,6 +54,18 @@ fn begun(store: &dyn CheckpointStore, run: u64, ends: usize) -> Result<Vec<Stage
     paths.map(|path| path.map(|path| path.split(' ').map(str::to_owned).collect())).collect()
 }
 
+/// Removes from `stages` those that have committed an epoch to every output.
+pub fn leave_uncommitted(store: &dyn CheckpointStore, epoch: Epoch, stages: &mut Vec<String>) -> Result<()> {
+    let mut left = vec![];
+    for stage in stages.drain(..) {
+        if !store.is_committed(epoch, &stage)? {
+            left.push(stage);
+        }
+    }
+    *stages = left;
+    Ok(())
+}
+
 /// Returns what keeps an epoch from being complete: last stages that have not begun, or stages that have not saved it.
 pub fn missing(store: &dyn CheckpointStore, epoch: Epoch, ends: usize) -> Result<String> {
     let paths = begun(store, epoch.run, ends)?;
@@ -73,8 +85,8 @@ pub fn missing(store: &dyn CheckpointStore, epoch: Epoch, ends: usize) -> Result
     Ok(format!("it is not saved by {}", missing.join(", ")))
 }
 
-/// Checks that the stage at the end of `path`, which other stages read or not, was at the same place in the epoch that it restores.
-/// Errors: exit status 78 if not.
+/// Checks that the stage at the end of `path`, which other stages read or not, was at the same place in the epoch that
+/// it restores. Errors: exit status 78 if not.
 pub fn check_place(former: &[StagePath], path: &[String], has_readers: bool, ends: usize) -> Result<()> {
     if former.len() != ends {
         return Err(Error::config(format!(

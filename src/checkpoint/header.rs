@@ -1,9 +1,25 @@
-//! The checkpoint of a pipe in the schema of its streams, for the next stage.
+//! The settings of a checkpoint, and what the schema of a stream says of it to the next stage.
 
 use crate::error::{Error, Result};
 use crate::store::Epoch;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
+use std::time::Duration;
+
+/// Settings of a checkpoint.
+#[derive(Clone, Debug)]
+pub struct CheckpointOptions {
+    /// Its directory, or the URI of its bucket.
+    pub path: PathBuf,
+    /// Time between two epochs.
+    pub every: Duration,
+    /// Complete epochs that are kept.
+    pub kept: usize,
+    /// How many epochs before the last complete one the run continues: 0 but after damage.
+    pub back: usize,
+    /// The number of last stages.
+    pub ends: usize,
+}
 
 /// Key of the header in the metadata of a schema.
 pub const CHECKPOINT_KEY: &str = "evt.checkpoint";

@@ -1,11 +1,13 @@
 //! The entries of a checkpoint's log, and what follows from them.
 //!
-//! Entry K is the K-th change of the checkpoint. A `start` entry begins run K; a `complete` entry names an epoch whose parts are
-//! durable. Nothing in the log is ever changed, so the greatest entry decides which run is the newest.
+//! Entry K is the K-th change of the checkpoint. A `start` entry begins run K; a `complete` entry names an epoch whose
+//! parts are durable. Nothing in the log is ever changed, so the greatest entry decides which run is the newest.
 
 use crate::error::{Error, Result};
 use crate::store::Epoch;
+use crate::time::parse_instant;
 use serde::{Deserialize, Serialize};
+use std::time::Duration;
 
 /// The version of the entries. A reader refuses others.
 const VERSION: u32 = 1;
@@ -70,6 +72,9 @@ pub struct StageEpoch {
     /// The version of evt that runs it; empty in entries of older versions.
     #[serde(default)]
     pub version: String,
+    /// When the stage began to end the epoch (RFC 3339); `None` in entries of older versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub began: Option<String>,
     /// Its outputs, in the order of the command line.
     pub outputs: Vec<OutputName>,
     /// Its files.
@@ -83,6 +88,13 @@ impl Complete {
             true => vec![self.stages.iter().map(|stage| stage.stage.clone()).collect()],
             false => self.branches.clone(),
         }
+    }
+
+    /// Returns the time from the first stage's beginning to end the epoch to its entry; `None` if an entry of an older
+    /// version does not have it, or a clock went back.
+    pub fn duration(&self) -> Option<Duration> {
+        let began = parse_instant(self.stages.first()?.began.as_deref()?)?;
+        Some(Duration::from_micros(u64::try_from(parse_instant(&self.at)? - began).ok()?))
     }
 
     /// Returns the outputs that have rows in the epoch.
@@ -159,8 +171,8 @@ impl Entry {
 
 /// Compares the outputs of a run with those of the epoch that it restores.
 ///
-/// An output that was named under another key has rows and records of its own, so two outputs that change places are an error.
-/// Another output under the same key begins without rows: the epoch must be committed to the former one.
+/// An output that was named under another key has rows and records of its own, so two outputs that change places are an
+/// error. Another output under the same key begins without rows: the epoch must be committed to the former one.
 ///
 /// Errors: exit status 78 if outputs have changed places, or if one has changed and the epoch `is_committed` nowhere.
 pub fn check_outputs(former: &[OutputName], now: &[OutputName], is_committed: bool) -> Result<()> {
@@ -215,6 +227,7 @@ mod tests {
             stages: vec![StageEpoch {
                 stage: "1-evt-window".to_owned(),
                 version: "0.1.0".to_owned(),
+                began: Some("2026-01-01T00:00:00.000000Z".to_owned()),
                 outputs: names(&["sqlite:m.db"]),
                 parts: vec![part],
             }],

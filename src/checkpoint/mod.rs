@@ -1,4 +1,5 @@
-//! Checkpoints: epochs of a run that are complete before their rows become visible, so that a restart repeats or continues them.
+//! Checkpoints: epochs of a run that are complete before their rows become visible, so that a restart repeats or
+//! continues them.
 //!
 //! ```text
 //! rows of outputs ─► outbox ┐
@@ -6,8 +7,8 @@
 //! positions of the inputs ──┘
 //! ```
 //!
-//! A run restores the last complete epoch, commits it again (a repeated commit changes nothing), and reads on from its positions.
-//! What a killed run did after that epoch exists nowhere: its rows waited in outboxes.
+//! A run restores the last complete epoch, commits it again (a repeated commit changes nothing), and reads on from its
+//! positions. What a killed run did after that epoch exists nowhere: its rows waited in outboxes.
 //!
 //! In a pipe the first stage names the checkpoint. Its barriers pass through all stages; each writes what it has of the
 //! epoch before it passes the barrier on, so the last stage knows that the epoch is complete, and writes the entry. The
@@ -38,8 +39,9 @@ pub mod store;
 use self::bucket::CheckpointBucket;
 use self::directory::CheckpointDir;
 use self::ends::StagePath;
-use self::header::CheckpointHeader;
+use self::header::{CheckpointHeader, CheckpointOptions};
 use self::log::{Complete, Entry, EpochPart, OutputName, StageEpoch, Start, check_outputs, manifest_name};
+use self::part::SealedParts;
 use self::state_files::CheckpointFiles;
 use self::store::{CheckpointStore, Removed, STATE_FILE, fenced};
 use crate::error::{Error, ErrorKind, Result};
@@ -50,37 +52,22 @@ use crate::store::Epoch;
 use crate::time::format_instant;
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{BuildHasher, Hasher, RandomState};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 /// Part with the state of the operator.
 const STATE: &str = "state";
 /// Part with the positions of the inputs.
 const POSITIONS: &str = "positions";
-/// Entries that are kept for evt-view and people. With those that a bucket removes in the next step, they are one page of a list.
+/// Entries that are kept for evt-view and people. With those that a bucket removes in the next step, they are one page
+/// of a list.
 const ENTRIES_KEPT: u64 = 900;
-
-/// Settings of a checkpoint.
-#[derive(Clone, Debug)]
-pub struct CheckpointOptions {
-    /// Its directory, or the URI of its bucket.
-    pub path: PathBuf,
-    /// Time between two epochs.
-    pub every: Duration,
-    /// Complete epochs that are kept.
-    pub kept: usize,
-    /// How many epochs before the last complete one the run continues: 0 but after damage.
-    pub back: usize,
-    /// The number of last stages.
-    pub ends: usize,
-}
 
 /// The checkpoint of a run, as one of its stages has it.
 pub struct Checkpoint {
     store: Arc<dyn CheckpointStore>,
     header: CheckpointHeader,
-    own: Place,
+    own: StageRole,
     /// The epoch in progress.
     epoch: Epoch,
     /// The number of the last entry that this stage knows.
@@ -90,6 +77,8 @@ pub struct Checkpoint {
     restored: Option<Restored>,
     /// The files of state that epochs have, by name.
     files: BTreeMap<String, EpochPart>,
+    /// The stages that have not committed the last complete epoch, as far as this one knows.
+    uncommitted: Vec<String>,
 }
 
 /// A complete epoch that is kept.
@@ -165,10 +154,11 @@ pub struct Restored {
 }
 
 impl Checkpoint {
-    /// Opens a checkpoint, or creates one, and begins a run as its first stage: writes `start`. An older run is fenced from now on.
+    /// Opens a checkpoint, or creates one, and begins a run as its first stage: writes `start`. An older run is fenced
+    /// from now on.
     ///
-    /// Errors: exit status 65 if the log or the last epoch is damaged, 74 if it cannot be read or written, 75 if another run begins
-    /// at the same moment, 78 if the outputs do not fit.
+    /// Errors: exit status 65 if the log or the last epoch is damaged, 74 if it cannot be read or written, 75 if
+    /// another run begins at the same moment, 78 if the outputs do not fit.
     pub fn open(options: CheckpointOptions, outputs: Vec<OutputName>, has_readers: bool, run: &Run) -> Result<Self> {
         let store = open_store(&options.path, run)?;
         store.create()?;
@@ -182,7 +172,7 @@ impl Checkpoint {
             },
         };
         let mut complete = last_complete(store.as_ref(), &entries, options.kept.max(options.back + 1), None)?;
-        let own = Place { stage: format!("1-{}", run.console.tool()), outputs, has_readers, ends: options.ends };
+        let own = StageRole { stage: format!("1-{}", run.console.tool()), outputs, has_readers, ends: options.ends };
         let continued = continued(store.as_ref(), &complete, options.back)?;
         let restored = continued.map(|last| own.restore(&[], store.as_ref(), last)).transpose();
         let restored = restored.or_else(|error| Err(with_way_back(error, store.as_ref(), &complete, options.back)?))?;
@@ -222,7 +212,7 @@ impl Checkpoint {
         let store = open_store(&header.path, run)?;
         let branch = header.branch.as_ref().map_or_else(String::new, |branch| format!("-{branch}"));
         let stage = format!("{}-{}{branch}", header.stages.len() + 1, run.console.tool());
-        let own = Place { stage, outputs, has_readers, ends: header.ends };
+        let own = StageRole { stage, outputs, has_readers, ends: header.ends };
         let entries = store.entries()?;
         let (before, after) = entries.split_at(entries.partition_point(|entry| *entry < header.run));
         for entry in after.iter().filter(|entry| **entry > header.run) {
@@ -257,7 +247,7 @@ impl Checkpoint {
     fn begin(
         store: Arc<dyn CheckpointStore>,
         header: CheckpointHeader,
-        own: Place,
+        own: StageRole,
         complete: Vec<KeptEpoch>,
         restored: Option<Restored>,
     ) -> Self {
@@ -269,6 +259,7 @@ impl Checkpoint {
             complete,
             restored,
             files: BTreeMap::new(),
+            uncommitted: vec![],
             header,
         }
     }
@@ -321,7 +312,8 @@ impl Checkpoint {
         CheckpointFiles::new(self.store.clone(), self.epoch.run, &self.own.stage, restored)
     }
 
-    /// Makes these files of state parts of the epoch in progress, without writing their bytes again. Errors: exit status 74.
+    /// Makes these files of state parts of the epoch in progress, without writing their bytes again. Errors: exit
+    /// status 74.
     pub fn keep_files(&mut self, names: &[String]) -> Result<Vec<EpochPart>> {
         self.files.retain(|name, _| names.contains(name));
         for name in names {
@@ -336,9 +328,9 @@ impl Checkpoint {
     /// what this stage has of the epoch. Begins the next epoch.
     ///
     /// Errors: exit status 74 if it cannot be written.
-    pub fn seal(&mut self, state: &[u8], positions: &[u8], outboxes: Vec<EpochPart>) -> Result<StageEpoch> {
+    pub fn seal(&mut self, sealed: SealedParts<'_>) -> Result<StageEpoch> {
         let epoch = self.epoch;
-        let mut parts = outboxes;
+        let SealedParts { began, state, positions, outboxes: mut parts } = sealed;
         for (name, bytes) in [(STATE, state), (POSITIONS, positions)] {
             if !bytes.is_empty() {
                 parts.push(self.store.write_part(epoch, &part_name(&self.own.stage, name), bytes)?);
@@ -348,6 +340,7 @@ impl Checkpoint {
         let sealed = StageEpoch {
             stage: self.own.stage.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
+            began: Some(format_instant(began)),
             outputs: self.own.outputs.clone(),
             parts,
         };
@@ -359,9 +352,9 @@ impl Checkpoint {
         Ok(sealed)
     }
 
-    /// Completes an epoch, as a last stage: writes the entry that names the files of all stages. From now on a restart commits this
-    /// epoch. Every stage before has written what it has of the epoch, because it has passed the barrier on. Returns
-    /// false if another last stage has not sealed the epoch yet; it completes it then.
+    /// Completes an epoch, as a last stage: writes the entry that names the files of all stages. From now on a restart
+    /// commits this epoch. Every stage before has written what it has of the epoch, because it has passed the barrier
+    /// on. Returns false if another last stage has not sealed the epoch yet; it completes it then.
     ///
     /// Errors: exit status 75 if a newer run has begun, 74 if it cannot be written.
     pub fn complete(&mut self, epoch: Epoch, own: StageEpoch, now: i64) -> Result<bool> {
@@ -395,17 +388,13 @@ impl Checkpoint {
         let complete = Complete { epoch, at: format_instant(now), stages, branches };
         let kept = KeptEpoch::of(&complete);
         let number = self.last_entry + 1;
-        if !self.store.put(number, &Entry::Complete(complete))? {
-            // Two last stages may complete an epoch at once.
-            return if ends > 1 && self.is_complete(epoch)? {
-                Ok(true)
-            } else {
-                Err(fenced(self.store.as_ref(), number))
-            };
+        if self.store.put(number, &Entry::Complete(complete))? {
+            self.last_entry = number;
+            self.complete.push(kept);
+            return Ok(true);
         }
-        self.last_entry = number;
-        self.complete.push(kept);
-        Ok(true)
+        // Two last stages may complete an epoch at once.
+        if ends > 1 && self.is_complete(epoch)? { Ok(true) } else { Err(fenced(self.store.as_ref(), number)) }
     }
 
     /// Returns the positions that the first stage has saved in an epoch; empty if it has none.
@@ -423,9 +412,11 @@ impl Checkpoint {
                 Entry::Complete(complete) if complete.epoch == epoch => {
                     self.check_newest()?;
                     self.store.sync_log()?;
+                    let kept = KeptEpoch::of(&complete);
+                    self.uncommitted.clone_from(&kept.stages);
                     // The last stages remove epochs.
                     if !self.own.has_readers {
-                        self.complete.push(KeptEpoch::of(&complete));
+                        self.complete.push(kept);
                     }
                     return Ok(true);
                 }
@@ -435,8 +426,9 @@ impl Checkpoint {
         Ok(false)
     }
 
-    /// Checks that the last entry is of this run. Older entries are removed, so the entry that this run expects next may be free again,
-    /// and created by a stage of this run, although a newer run has begun. Errors: exit status 75 if so.
+    /// Checks that the last entry is of this run. Older entries are removed, so the entry that this run expects next
+    /// may be free again, and created by a stage of this run, although a newer run has begun. Errors: exit status 75 if
+    /// so.
     fn check_newest(&self) -> Result<()> {
         let Some(last) = self.store.entries()?.pop() else { return Ok(()) };
         let run = match self.store.entry(last)? {
@@ -452,7 +444,14 @@ impl Checkpoint {
         ends::missing(self.store.as_ref(), epoch, self.own.ends)
     }
 
-    /// Returns why the run failed: a newer run removes the files of this one, which is exit status 75. Otherwise it is `error`.
+    /// Returns the stages that have not committed the last complete epoch, `epoch`, to every output.
+    pub fn uncommitted(&mut self, epoch: Epoch) -> Result<&[String]> {
+        ends::leave_uncommitted(self.store.as_ref(), epoch, &mut self.uncommitted)?;
+        Ok(&self.uncommitted)
+    }
+
+    /// Returns why the run failed: a newer run removes the files of this one, which is exit status 75. Otherwise it is
+    /// `error`.
     pub fn cause(&self, error: Error) -> Error {
         if !matches!(error.kind(), ErrorKind::Io | ErrorKind::Corrupt) {
             return error;
@@ -467,7 +466,8 @@ impl Checkpoint {
         error
     }
 
-    /// Notes that every output of this stage has the rows of a complete epoch. A last stage removes epochs that are no longer kept.
+    /// Notes that every output of this stage has the rows of a complete epoch. A last stage removes epochs that are no
+    /// longer kept.
     pub fn committed(&mut self, epoch: Epoch) -> Result<()> {
         self.store.set_committed(epoch, &self.own.stage)?;
         self.store.release(epoch)?;
@@ -507,7 +507,7 @@ impl Checkpoint {
 }
 
 /// The place of a stage in its pipe.
-struct Place {
+struct StageRole {
     /// Its name.
     stage: String,
     outputs: Vec<OutputName>,
@@ -517,7 +517,7 @@ struct Place {
     ends: usize,
 }
 
-impl Place {
+impl StageRole {
     /// Returns the names of the stages up to this one, which follows those of `before`.
     fn path(&self, before: &[String]) -> StagePath {
         before.iter().chain([&self.stage]).cloned().collect()

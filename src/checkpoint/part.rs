@@ -12,6 +12,18 @@ use std::io::{BufReader, BufWriter, Write};
 use std::path::PathBuf;
 use xxhash_rust::xxh3::Xxh3;
 
+/// What a stage has of an epoch when it ends it.
+pub struct SealedParts<'a> {
+    /// When it began to end the epoch (µs).
+    pub began: i64,
+    /// The state of the operator; empty if it has none.
+    pub state: &'a [u8],
+    /// The positions of the inputs; empty if the stage is not the first one.
+    pub positions: &'a [u8],
+    /// The rows of its outputs and the files of its state.
+    pub outboxes: Vec<EpochPart>,
+}
+
 /// A part that is being written.
 pub struct PartWriter {
     file: DiskFile,
@@ -72,6 +84,11 @@ impl OutboxWriter {
     /// Writes rows.
     pub fn write(&mut self, batch: &RecordBatch) -> Result<()> {
         self.stream.write(batch).map_err(|error| failed(&self.path.display().to_string(), error))
+    }
+
+    /// Returns the bytes of the rows so far, without those in its buffer.
+    pub fn bytes(&self) -> u64 {
+        self.stream.get_ref().get_ref().bytes
     }
 
     /// Ends the outbox, durably.

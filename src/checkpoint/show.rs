@@ -7,6 +7,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::op::window;
 use crate::run::Run;
 use crate::store::Epoch;
+use crate::store::remote::rounded;
 use crate::time::format_instant;
 use serde_json::Value;
 use std::fmt::Write;
@@ -48,6 +49,7 @@ pub fn show(path: &Path, run: &Run) -> Result<(String, bool)> {
     }
     let mut is_sound = true;
     for one @ Complete { epoch, at, stages, .. } in &kept {
+        let took = one.duration().map_or(String::new(), |took| format!(" after {}", rounded(took)));
         let mut damage = None;
         for part in one.parts() {
             match store.verify(*epoch, part) {
@@ -71,8 +73,9 @@ pub fn show(path: &Path, run: &Run) -> Result<(String, bool)> {
         let (Epoch { run, number }, files) = (epoch, one.parts().count());
         let verified = damage.as_ref().map_or("verified".to_owned(), |error| format!("damaged: {error}"));
         is_sound &= damage.is_none();
-        let line =
-            format_args!("epoch ({run}, {number}): {at}, {bytes} bytes in {files} files, {committed}, {verified}\n");
+        let line = format_args!(
+            "epoch ({run}, {number}): {at}{took}, {bytes} bytes in {files} files, {committed}, {verified}\n"
+        );
         append(&mut text, line);
     }
     if let Some(last) = kept.last().filter(|_| is_sound) {

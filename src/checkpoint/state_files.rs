@@ -63,7 +63,8 @@ impl StateStorage for TemporaryFiles {
 #[derive(Debug)]
 pub struct CheckpointFiles {
     store: Arc<dyn CheckpointStore>,
-    /// What the names of new files begin with. The stages of a run share a directory, so a name has the run and the stage.
+    /// What the names of new files begin with. The stages of a run share a directory, so a name has the run and the
+    /// stage.
     prefix: String,
     /// The epoch that the run continues.
     restored: Option<Epoch>,
@@ -110,7 +111,8 @@ impl StateStorage for CheckpointFiles {
     }
 }
 
-/// A file of a checkpoint. It loses its name here when nothing in this run refers to it; epochs have names of their own for it.
+/// A file of a checkpoint. It loses its name here when nothing in this run refers to it; epochs have names of their own
+/// for it.
 #[derive(Debug)]
 struct NamedFile {
     path: PathBuf,

@@ -17,7 +17,8 @@ pub const STATE_FILE: &str = "state-";
 /// Bytes that are read at once.
 const BLOCK: usize = 256 << 10;
 
-/// A place for the log, the parts and the notes of a checkpoint. Parts that are written or verified are files of this machine.
+/// A place for the log, the parts and the notes of a checkpoint. Parts that are written or verified are files of this
+/// machine.
 ///
 /// Errors: exit status 74 or 69 if it cannot be read or written.
 pub trait CheckpointStore: Debug + Send + Sync {
@@ -53,7 +54,8 @@ pub trait CheckpointStore: Debug + Send + Sync {
         Ok(())
     }
 
-    /// Removes what runs before `run` have left and the epochs `kept` do not need. Errors: exit status 75 if a newer run has begun.
+    /// Removes what runs before `run` have left and the epochs `kept` do not need. Errors: exit status 75 if a newer
+    /// run has begun.
     fn clear(&self, run: u64, kept: &[Complete]) -> Result<()>;
 
     /// Whether the parts of an epoch are kept.

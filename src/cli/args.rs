@@ -1,16 +1,18 @@
 //! Flags that tools share, one group each, and the values they take.
 
 use super::prometheus::Target;
-use crate::checkpoint::CheckpointOptions;
+use crate::checkpoint::header::CheckpointOptions;
 use crate::error::{Error, Result};
 use crate::format::elements::ElementPath;
 use crate::format::{self, Format, Header, TextOptions, pattern};
+use crate::ingest::RecordOptions;
+use crate::input::unopened::FileOptions;
 use crate::kind::Kind;
 use crate::kind::span::Span;
 use crate::mapping::{self, Provenance, TimeFrom, TimeUnit, When};
 use crate::parse::size;
 use crate::run::Report;
-use crate::source::SourceOptions;
+use crate::source::{PartitionNames, SourceOptions};
 use crate::time::{parse_duration, parse_flag_instant};
 use crate::uri::Uri;
 use chrono::format::{Item, StrftimeItems};
@@ -155,7 +157,8 @@ pub struct InputArgs {
     /// Read these paths or URIs; - is standard input
     #[arg(value_name = "INPUT", default_value = "-")]
     pub inputs: Vec<OsString>,
-    /// Set the input format: frames jsonl csv tsv avro parquet clf logfmt syslog regex:PATTERN arrow [default: detected]
+    /// Set the input format: frames jsonl csv tsv avro parquet clf logfmt syslog regex:PATTERN arrow [default:
+    /// detected]
     #[arg(short = 'f', long, value_name = "FORMAT")]
     pub input_format: Option<String>,
     /// Set the kind of the rows: event metric dead late alert [default: detected]
@@ -185,7 +188,8 @@ pub struct TextArgs {
     /// Read each element of the array at PATH as a record; PATH is for example . (the document), Records or a.b.c
     #[arg(long, value_name = "PATH", value_parser = ElementPath::parse)]
     pub explode: Option<ElementPath>,
-    /// Use N as the year of the first syslog time, which has none; a step back of more than 300 days begins the next year
+    /// Use N as the year of the first syslog time, which has none; a step back of more than 300 days begins the next
+    /// year
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=9999))]
     pub time_year: Option<u16>,
     /// Read text in this encoding, such as windows-1252 or utf-16 [default: utf-8]
@@ -345,7 +349,8 @@ pub struct MapArgs {
     /// Set COLUMN to TEXT in each event (repeatable)
     #[arg(long, value_name = "COLUMN=TEXT", value_parser = parse_pair)]
     pub set: Vec<(String, String)>,
-    /// Take the event time from a column or path, the first of several (comma-separated) with a value, or the arrival (arrival)
+    /// Take the event time from a column or path, the first of several (comma-separated) with a value, or the arrival
+    /// (arrival)
     #[arg(long, value_name = "FIELD")]
     pub time: Option<String>,
     /// Read numeric times in this unit: s ms us ns d
@@ -409,16 +414,11 @@ impl StageArgs {
         let Self { input, map, .. } = self;
         let (format, text) = input.text.options(input.input_format.as_deref())?;
         input.text.check_inputs(&input.uris()?)?;
-        Ok(SourceOptions {
-            mapping,
-            format,
-            text,
-            kind: input.kind()?,
-            origin: map.origin.clone(),
-            partitions: map.partitions.clone(),
-            control: input.control,
-            ..SourceOptions::default()
-        })
+        let mut options = SourceOptions::default();
+        options.records = RecordOptions { mapping, kind: input.kind()?, control: input.control, ..options.records };
+        options.inputs.files = FileOptions { format, text, ..options.inputs.files };
+        options.inputs.names = map.names();
+        Ok(options)
     }
 
     /// Whether the tool would wait for input typed at a terminal.
@@ -428,6 +428,11 @@ impl StageArgs {
 }
 
 impl MapArgs {
+    /// Returns the names that these flags give to records.
+    pub fn names(&self) -> PartitionNames {
+        PartitionNames { origin: self.origin.clone(), partitions: self.partitions.clone() }
+    }
+
     /// Returns the zone of times without an offset, if a flag names one.
     ///
     /// Errors: exit status 2 if there is none of that name.

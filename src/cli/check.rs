@@ -1,6 +1,6 @@
-//! `--check`: checks whether a run could start. The check covers configuration, inputs, outputs, side outputs and schemas;
-//! it reads and writes no data and creates nothing. It prints one line for each item: the fault of the item, or `ready` and
-//! what opening it would do first.
+//! `--check`: checks whether a run could start. The check covers configuration, inputs, outputs, side outputs and
+//! schemas; it reads and writes no data and creates nothing. It prints one line for each item: the fault of the item,
+//! or `ready` and what opening it would do first.
 
 use super::args::CheckpointArgs;
 use super::exactly_once;
@@ -67,11 +67,11 @@ impl CheckReport {
 
     /// Adds an item that is ready.
     pub fn ready(&mut self, name: impl std::fmt::Display) {
-        self.know(name, Ok(None));
+        self.add(name, Ok(None));
     }
 
     /// Adds a checked item.
-    fn know(&mut self, name: impl std::fmt::Display, answer: Result<Option<String>>) {
+    fn add(&mut self, name: impl std::fmt::Display, answer: Result<Option<String>>) {
         let (sender, known) = channel();
         // The receiver is in `found`.
         let _ = sender.send(answer.map_err(Faults::from));
@@ -79,7 +79,7 @@ impl CheckReport {
     }
 
     /// Queries a server in a thread of its own, which the check abandons if the server does not answer.
-    fn ask(&mut self, name: impl std::fmt::Display, question: impl FnOnce(&Rc<Run>) -> Answer + Send + 'static) {
+    fn query(&mut self, name: impl std::fmt::Display, question: impl FnOnce(&Rc<Run>) -> Answer + Send + 'static) {
         let (sender, answer) = channel();
         let run = self.run.for_thread();
         let work = move || {
@@ -88,7 +88,7 @@ impl CheckReport {
         };
         match std::thread::Builder::new().name("check".to_owned()).spawn(work) {
             Ok(_) => self.found.push((name.to_string(), answer)),
-            Err(error) => self.know(name, Err(Error::io("a thread", &error))),
+            Err(error) => self.add(name, Err(Error::io("a thread", &error))),
         }
     }
 
@@ -96,7 +96,7 @@ impl CheckReport {
     pub fn schemas(&mut self, text: &str) {
         let Some(name) = self.take(place::name(text)) else { return };
         let text = text.to_owned();
-        self.ask(name, move |run| {
+        self.query(name, move |run| {
             place::check(&text, &run.console)?;
             Ok(None)
         });
@@ -119,17 +119,17 @@ impl CheckReport {
         let name = uri.to_string();
         match uri {
             Uri::Standard => {}
-            Uri::Null => self.know(name, Err(Error::usage("expected an input, found null:"))),
+            Uri::Null => self.add(name, Err(Error::usage("expected an input, found null:"))),
             Uri::File(_) => self.ready(name),
-            Uri::Http(address) => self.know(name, check_address(&address).map(|()| None)),
-            Uri::Kafka(address) => self.ask(name, move |run| match KafkaInput::check(&address, run)? {
+            Uri::Http(address) => self.add(name, check_address(&address).map(|()| None)),
+            Uri::Kafka(address) => self.query(name, move |run| match KafkaInput::check(&address, run)? {
                 faults if faults.is_empty() => Ok(None),
                 faults => Err(Faults(faults)),
             }),
             Uri::Store(store, location) => {
-                let look = move || (store.reader.tables)(&location).map(|_| None);
+                let tables = move || (store.reader.tables)(&location).map(|_| None);
                 // A local file is checked at once, because it cannot be unavailable like a server.
-                if store.is_remote { self.ask(name, move |_| Ok(look()?)) } else { self.know(name, look()) }
+                if store.is_remote { self.query(name, move |_| Ok(tables()?)) } else { self.add(name, tables()) }
             }
         }
     }
@@ -138,14 +138,14 @@ impl CheckReport {
     fn output(&mut self, output: OutputPlan) {
         if output.name() != "-" {
             let name = output.name().to_owned();
-            self.ask(name, move |run| Ok(output.ask(run)?.first().map(str::to_owned)));
+            self.query(name, move |run| Ok(output.check_server(run)?.first().map(str::to_owned)));
         }
     }
 
     /// Checks that the HTTP server could start: its address, tokens and certificate.
     ///
     /// Errors: exit status 2, 74 or 78 if it cannot.
-    fn door(&mut self, options: &Options) {
+    fn server(&mut self, options: &Options) {
         for found in Server::check(options) {
             self.take(found).iter().flatten().for_each(|file| self.ready(file.display()));
         }
@@ -156,19 +156,19 @@ impl CheckReport {
         let mut resolved = resolve(spec, false, &self.run);
         self.faults.0.append(&mut resolved.faults.0);
         if let Some(options) = options {
-            self.take(resolved.check_ends(options));
+            self.take(resolved.check_ends(&options.inputs));
             let has_checkpoint = spec.checkpoint.and_then(CheckpointArgs::options).is_some();
             // Outputs that do not fit the input are not asked.
             let Some(fitting) = self.take(exactly_once::in_transactions(resolved, options, has_checkpoint)) else {
                 return;
             };
             resolved = fitting;
-            let policy = self.take(resolved.ack_policy(options, has_checkpoint)).flatten();
-            if let Some(door) = &options.http {
-                self.door(door);
+            let policy = self.take(resolved.ack_policy(&options.inputs.listener, has_checkpoint)).flatten();
+            if let Some(server) = &options.inputs.listener.server {
+                self.server(server);
             }
             if let Some(AckPolicy::Spool { dir, .. }) = &policy {
-                self.know(dir.display(), SpoolDir::check(dir).map(|()| None));
+                self.add(dir.display(), SpoolDir::check(dir).map(|()| None));
             }
         }
         let Resolved { inputs, checked, dlq, side, .. } = resolved;
@@ -177,7 +177,7 @@ impl CheckReport {
     }
 
     /// Reports what is ready, then the faults; returns the exit status of the worst one.
-    pub fn tell(mut self) -> Result<u8> {
+    pub fn report(mut self) -> Result<u8> {
         let mut ready = String::new();
         let silent = || Error::new(ErrorKind::Unavailable, format!("no response for {}", rounded(LIMIT)));
         for (name, answer) in self.found {

@@ -1,7 +1,7 @@
 //! `--config FILE`: flags in a TOML file, for all tools at the top and for one tool in its section.
 //!
-//! A value becomes the default of its flag: the command line and the environment override it, and clap parses it like any
-//! value. evt rejects a key that no tool has, with its line, because it must not ignore a misspelled key.
+//! A value becomes the default of its flag: the command line and the environment override it, and clap parses it like
+//! any value. evt rejects a key that no tool has, with its line, because it must not ignore a misspelled key.
 
 use super::tool::ToolRow;
 use super::usage::sentence;
@@ -177,7 +177,7 @@ fn check(command: &Command, arg: &Arg, setting: &Setting) -> Result<(), String> 
         let flag = format!("--{}={text}", arg.get_long().unwrap_or_default());
         match command.clone().try_get_matches_from([command.get_name().to_owned(), flag]) {
             Err(error) if matches!(error.kind(), Clap::ValueValidation | Clap::InvalidValue) => {
-                return Err(sentence(&error, command.get_name()));
+                return Err(sentence(&error, command, &[]));
             }
             _ => {}
         }

@@ -1,4 +1,5 @@
-//! `exactly_once=true` of a topic: whether a stage can commit its records and the offsets of its input in one transaction.
+//! `exactly_once=true` of a topic: whether a stage can commit its records and the offsets of its input in one
+//! transaction.
 
 use super::resolve::Resolved;
 use crate::error::{Error, Result};
@@ -15,8 +16,8 @@ const OTHER: &str =
 
 /// Lets all records be in the transactions of the input, if one output has `exactly_once=true`.
 ///
-/// Errors: exit status 2 if the stage has state, if its input is not read by a group whose members share the partitions, or if an
-/// output is not a topic of the same brokers.
+/// Errors: exit status 2 if the stage has state, if its input is not read by a group whose members share the
+/// partitions, or if an output is not a topic of the same brokers.
 pub fn in_transactions(resolved: Resolved, options: &SourceOptions, has_checkpoint: bool) -> Result<Resolved> {
     let Resolved { inputs, checked, dlq, side, .. } = &resolved;
     let outputs = || checked.iter().chain(dlq).chain(side);
@@ -33,8 +34,8 @@ pub fn in_transactions(resolved: Resolved, options: &SourceOptions, has_checkpoi
     })
 }
 
-/// Returns the addresses of the outputs whose records are in the transactions of the input, the one whose settings the producer has
-/// first, and that of the input. `None` without transactions.
+/// Returns the addresses of the outputs whose records are in the transactions of the input, the one whose settings the
+/// producer has first, and that of the input. `None` without transactions.
 pub fn addresses(resolved: &Resolved) -> Option<(Vec<&Address>, &Address)> {
     let [Uri::Kafka(input)] = resolved.inputs.as_slice() else { return None };
     let mut outputs: Vec<_> = resolved.checked.iter().chain(&resolved.dlq).filter_map(OutputPlan::topic).collect();
@@ -44,12 +45,12 @@ pub fn addresses(resolved: &Resolved) -> Option<(Vec<&Address>, &Address)> {
 
 /// Checks that a stage has nothing that a transaction does not hold.
 fn stateless(options: &SourceOptions, has_checkpoint: bool) -> Result<(), &'static str> {
-    match options.read_mode {
+    match options.inputs.topics.read_mode {
         _ if has_checkpoint => Err("expected no --checkpoint, whose epochs write each row once, found one"),
         // evt-alert commits offsets with its own state.
-        _ if !matches!(options.commit_mode, CommitMode::None) => Err(OTHER),
+        _ if !matches!(options.inputs.topics.commit_mode, CommitMode::None) => Err(OTHER),
         ReadMode::Commit | ReadMode::Checkpoint => Ok(()),
-        ReadMode::Stateful if options.finds_repeats => Err(
+        ReadMode::Stateful if options.needs.finds_repeats => Err(
             "expected a stage without state, found --dedup; remove it, or begin the pipe with evt-ingest --checkpoint",
         ),
         ReadMode::Stateful => Err("expected a stage without state, found windows; use evt-window --checkpoint"),
@@ -105,4 +106,47 @@ fn fits(output: &OutputPlan, input: &Address, settings: &[(String, String)]) -> 
 fn shown(address: &Address) -> String {
     let name = address.to_string();
     name.rsplit_once('/').map_or(name.clone(), |(brokers, _)| brokers.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn transactions_need_one_input_whose_partitions_the_group_assigns() {
+        let uris = |texts: &[&str]| texts.iter().map(|text| Uri::parse(text).unwrap()).collect::<Vec<_>>();
+        assert!(group(&uris(&["kafka://b/t?group=g"])).is_ok());
+        for (inputs, found) in [
+            (&["in.jsonl"][..], "found in.jsonl"),
+            (&["kafka://b/t?group=g", "kafka://b/u?group=g"], "expected one input, found 2"),
+            (&["kafka://b/t"], "expected group=NAME, found none"),
+            (&["kafka://b/t?group=g&end=latest"], "found end="),
+            (&["kafka://b/t?group=g&partitions=0"], "found partitions="),
+            (&["kafka://b/t?group=g&format=frames"], "found format=frames"),
+        ] {
+            let why = group(&uris(inputs)).expect_err("no transactions");
+            assert!(why.ends_with(found), "{why}");
+        }
+    }
+
+    #[test]
+    fn only_a_stage_without_state_can_be_in_transactions() {
+        let with = |read_mode: ReadMode, finds_repeats: bool, has_checkpoint: bool| {
+            let mut options = SourceOptions::default();
+            options.inputs.topics.read_mode = read_mode;
+            options.needs.finds_repeats = finds_repeats;
+            stateless(&options, has_checkpoint)
+        };
+        assert!(with(ReadMode::Commit, false, false).is_ok());
+        for (read_mode, finds_repeats, has_checkpoint, remedy) in [
+            (ReadMode::Commit, false, true, "--checkpoint"),
+            (ReadMode::Stateful, true, false, "--dedup"),
+            (ReadMode::Stateful, false, false, "evt-window --checkpoint"),
+            (ReadMode::Bounded, false, false, "evt-sink"),
+            (ReadMode::Tail, false, false, "evt-sink"),
+        ] {
+            let why = with(read_mode, finds_repeats, has_checkpoint).expect_err("state");
+            assert!(why.contains(remedy), "{why}");
+        }
+    }
 }

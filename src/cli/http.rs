@@ -105,7 +105,8 @@ impl HttpArgs {
         let tls = self.tls_cert.clone().zip(self.tls_key.clone()).map(|(certificate, key)| Tls { certificate, key });
         // Without schemas only the columns of the answer are read.
         let columns = 1 << column::EVENT_ID | 1 << column::SOURCE;
-        let lean = self.schemas.is_none().then_some(Projection { columns, coded: 0 });
+        let mut of_answer = mapping::Options { keep_raw: KeepRaw::No, ..mapping.clone() };
+        of_answer.reads.columns = self.schemas.is_none().then_some(Projection { columns, dictionaries: 0 });
         let registry = self.schemas.as_ref().map(|text| place::server_for_clients(text, &run.console));
         let registry = registry.transpose()?.flatten();
         Ok(Options {
@@ -121,7 +122,7 @@ impl HttpArgs {
             request_time: self.request_timeout,
             log: self.log_requests,
             validation: ValidationOptions {
-                mapping: mapping::Options { keep_raw: KeepRaw::No, lean, ..mapping.clone() },
+                mapping: of_answer,
                 origin: map.origin.clone().unwrap_or_else(|| ORIGIN.to_owned()),
                 record_max: run.record_max,
                 limits: vec![],

@@ -53,6 +53,7 @@ use std::rc::Rc;
 use std::sync::Mutex;
 use tool::variable;
 pub use tool::{Tool, ToolRow, Unit, command};
+pub use usage::advised_flags;
 use usage::sentence;
 
 /// Returns the value of a flag on the command line or in the environment that is needed before clap runs: the format of
@@ -73,23 +74,26 @@ fn early(long: &str) -> Option<String> {
 
 /// Runs a tool's process from start to end; `tools` is the table of tools.
 pub fn main<T: Tool>(tools: &[ToolRow]) -> ExitCode {
-    let mut voice = Console::new(T::NAME, Colour::Off);
-    voice = match early("log-format").as_deref() {
-        Some("json") => voice.as_json(about(Clock::System, early("pipeline").unwrap_or_else(|| "evt".to_owned()))),
-        Some("github") => voice.as_github(),
-        _ => voice,
+    let mut console = Console::new(T::NAME, Colour::Off);
+    console = match early("log-format").as_deref() {
+        Some("json") => console.as_json(about(Clock::System, early("pipeline").unwrap_or_else(|| "evt".to_owned()))),
+        Some("github") => console.as_github(),
+        _ => console,
     };
     let config = early("config").map_or_else(|| Ok(Config::default()), |path| Config::read(&path, T::NAME, tools));
     let (command, config) = match config.and_then(|config| Ok((config.apply(command::<T>())?, config))) {
         Ok(applied) => applied,
-        Err(error) => return fail(&voice, &error),
+        Err(error) => return fail(&console, &error),
     };
     let mut shown = command.clone();
     let parsed = command.try_get_matches();
     let parsed = parsed.and_then(|found| Ok((T::from_arg_matches(&found)?, CommonArgs::from_arg_matches(&found)?)));
     let (tool, common) = match parsed {
         Ok(parsed) => parsed,
-        Err(error) => return usage(&voice, &error),
+        Err(error) => {
+            shown.build();
+            return usage(&console, &error, &shown, tools);
+        }
     };
     if tool.waits_at_terminal() && !common.check && std::io::stdin().is_terminal() {
         // Nothing better can be done if stderr is gone.
@@ -100,7 +104,7 @@ pub fn main<T: Tool>(tools: &[ToolRow]) -> ExitCode {
     let letters = letters.or_else(|| config.text("dlq").map(OsString::from));
     let (run, exporter) = match start(T::NAME, &common, letters, tool.shows_metrics()) {
         Ok((run, exporter)) => (Rc::new(run), exporter),
-        Err(error) => return fail(&voice, &error),
+        Err(error) => return fail(&console, &error),
     };
     let result = if common.check { check(tool, &run) } else { tool.run(&run) };
     run.console.set_progress(None);
@@ -112,7 +116,7 @@ pub fn main<T: Tool>(tools: &[ToolRow]) -> ExitCode {
 fn check<T: Tool>(tool: T, run: &Rc<Run>) -> Result<u8> {
     let mut findings = CheckReport::new(run);
     tool.check(run, &mut findings);
-    findings.tell()
+    findings.report()
 }
 
 /// Ends this process by SIGPIPE.
@@ -123,7 +127,8 @@ fn reader_gone() -> ExitCode {
 
 /// Reports what ended the run and returns the exit status; after a signal ends by that signal.
 fn end(run: &Run, result: Result<u8>) -> ExitCode {
-    // A failed write has precedence over a signal: a run that received a signal and then failed has not stopped properly.
+    // A failed write has precedence over a signal: a run that received a signal and then failed has not stopped
+    // properly.
     let has_failed = matches!(&result, Err(error) if matches!(error.kind(), ErrorKind::Io | ErrorKind::Broken));
     let status = match result {
         Ok(status) => status,
@@ -169,7 +174,7 @@ fn start(
         LogFormat::Github => console = console.as_github(),
         LogFormat::Json => {
             console = console.as_json(about);
-            say_panics(&console);
+            report_panics(&console);
         }
     }
     let target = common.prometheus.as_deref().filter(|_| !common.check).map(Target::parse);
@@ -188,6 +193,7 @@ fn start(
         id,
         record_max: common.max_record,
         ratio_max: common.max_decompression_ratio,
+        ahead_max: Run::AHEAD_MAX,
         kafka: common.kafka_config.as_deref().map_or(Ok(vec![]), kafka_settings)?,
         outages: Default::default(),
         metrics,
@@ -214,7 +220,7 @@ fn about(clock: Clock, pipeline: String) -> About {
 }
 
 /// Reports panics as a line like all others.
-fn say_panics(console: &Console) {
+fn report_panics(console: &Console) {
     let console = Mutex::new(console.clone());
     std::panic::set_hook(Box::new(move |panic| {
         if let Ok(console) = console.lock() {
@@ -224,20 +230,20 @@ fn say_panics(console: &Console) {
 }
 
 /// Reports clap's message in evt's form, one line; help and version are not errors.
-fn usage(voice: &Console, error: &clap::Error) -> ExitCode {
+fn usage(console: &Console, error: &clap::Error, command: &clap::Command, tools: &[ToolRow]) -> ExitCode {
     use clap::error::ErrorKind as Clap;
     if matches!(error.kind(), Clap::DisplayHelp | Clap::DisplayVersion) {
         return match error.print().map_err(|e| Error::io("stdout", &e)).and(standard::output()) {
             Ok(_) => ExitCode::SUCCESS,
             Err(error) if error.kind() == ErrorKind::ReaderGone => reader_gone(),
-            Err(error) => fail(voice, &error),
+            Err(error) => fail(console, &error),
         };
     }
-    fail(voice, &Error::usage(format!("{} (see {} --help)", sentence(error, voice.tool()), voice.tool())))
+    fail(console, &Error::usage(format!("{} (see {} --help)", sentence(error, command, tools), console.tool())))
 }
 
 /// Reports an error that occurs before the run starts.
-fn fail(voice: &Console, error: &Error) -> ExitCode {
-    voice.fail(error);
+fn fail(console: &Console, error: &Error) -> ExitCode {
+    console.fail(error);
     ExitCode::from(error.kind().exit_status())
 }

@@ -24,43 +24,45 @@ use crate::stage::{OperatorSetup, SourceInfo, Stage, StageOptions, Start};
 use std::rc::Rc;
 use std::time::Duration;
 
-/// Checks all outputs, then opens the dead letters and the source; `start` makes the operator when the rows are known. So a
-/// fault that needs no input ends the run before it waits for input, and a run that rejects its first record creates no
-/// output.
+/// Checks all outputs, then opens the dead letters and the source; `start` makes the operator when the rows are known.
+/// So a fault that needs no input ends the run before it waits for input, and a run that rejects its first record
+/// creates no output.
 pub fn open(spec: StageSpec<'_>, mut options: SourceOptions, run: &Rc<Run>, start: Start) -> Result<Stage> {
-    let resolved = resolve(spec, options.follow, run).sound()?;
-    resolved.check_ends(&options)?;
+    let resolved = resolve(spec, options.inputs.files.follow, run).sound()?;
+    resolved.check_ends(&options.inputs)?;
     let checkpoint = spec.checkpoint.and_then(CheckpointArgs::options);
     let resolved = exactly_once::in_transactions(resolved, &options, checkpoint.is_some())?;
     show(run, &resolved);
-    // A spool stores requests while the servers behind it are unavailable, so it accepts them before the run has checked
-    // the servers.
-    let is_kept = options.ack_flags.spool.is_some();
-    let resolved = if is_kept { resolved.without_limit() } else { resolved.ask(run)? };
-    options.ack_policy = resolved.ack_policy(&options, checkpoint.is_some())?;
-    spool::wait_until_free(options.ack_policy.as_ref().filter(|_| checkpoint.is_some()), run)?;
+    // A spool stores requests while the servers behind it are unavailable, so it accepts them before the run has
+    // checked the servers.
+    let is_kept = options.inputs.listener.ack_flags.spool.is_some();
+    let resolved = if is_kept { resolved.without_limit() } else { resolved.check_servers(run)? };
+    let listener = &mut options.inputs.listener;
+    listener.ack_policy = resolved.ack_policy(listener, checkpoint.is_some())?;
+    spool::wait_until_free(listener.ack_policy.as_ref().filter(|_| checkpoint.is_some()), run)?;
     let epochs = match checkpoint {
         Some(checkpoint) => {
             let every = checkpoint.every;
             let checkpoint = resolved.begin_run(checkpoint, run)?;
             let positions = checkpoint.restored().map_or(&[][..], |restored| &restored.positions);
             options.positions = Some(Positions::restore(positions)?);
-            options.read_mode = ReadMode::Checkpoint;
-            options.is_continued = true;
+            options.inputs.topics.read_mode = ReadMode::Checkpoint;
+            options.inputs.continuation.is_continued = true;
             Some(Epochs::begun(checkpoint, every, run.clone()))
         }
         None => None,
     };
     // The rows of another input would be in no epoch.
-    options.joins = epochs.is_none() && resolved.inputs.len() <= 1;
+    options.inputs.continuation.joins = epochs.is_none() && resolved.inputs.len() <= 1;
     keep_raw(&mut options, &resolved);
-    options.mapping.parts = resolved.record_parts(&options);
-    // The producer is made before the input: it ends the transaction of a killed run, and the committed offsets are known then.
+    options.records.mapping.parts = resolved.record_parts(&options);
+    // The producer is made before the input: it ends the transaction of a killed run, and the committed offsets are
+    // known then.
     let producer = match exactly_once::addresses(&resolved) {
         Some((outputs, input)) => Some(Rc::new(SharedProducer::begin(&outputs, input, run)?)),
         None => None,
     };
-    options.commit_mode = match &producer {
+    options.inputs.topics.commit_mode = match &producer {
         Some(producer) => CommitMode::Transactions(producer.clone()),
         None => resolved.commit_mode(),
     };
@@ -70,11 +72,11 @@ pub fn open(spec: StageSpec<'_>, mut options: SourceOptions, run: &Rc<Run>, star
         None => Span::default(),
     };
     if spec.range.is_some() {
-        options.stored.span = span;
+        options.inputs.stores.request.span = span;
     }
-    let stage = stage_options(spec, options.needs_rows, span);
-    let holds_letters = options.holds_letters;
-    if let Some(server) = &mut options.http {
+    let stage = stage_options(spec, options.needs.first_rows, span);
+    let ordered_letters = options.needs.ordered_letters;
+    if let Some(server) = &mut options.inputs.listener.server {
         let limits: Option<Vec<_>> = checked.iter().map(OutputPlan::row_limit).collect();
         server.validation.limits = limits.unwrap_or_default();
     }
@@ -90,7 +92,7 @@ pub fn open(spec: StageSpec<'_>, mut options: SourceOptions, run: &Rc<Run>, star
     if is_kept {
         outputs.dead.open().inspect_err(|_| source.report_lost())?;
     }
-    if holds_letters {
+    if ordered_letters {
         outputs.dead.hold();
     }
     Ok(Stage::new(run.clone(), stage, source, outputs, start).with_epochs(epochs))
@@ -103,13 +105,13 @@ fn stage_options(spec: StageSpec<'_>, needs_rows: bool, span: Span) -> StageOpti
 
 /// Keeps raw records beside the rows if an output writes them, or if dead letters of rows have to show them.
 fn keep_raw(options: &mut SourceOptions, resolved: &Resolved) {
-    let (mapping, checked) = (&mut options.mapping, &resolved.checked);
-    if checked.iter().any(OutputPlan::asks_raw) && mapping.keep_raw == KeepRaw::No {
-        let alone = checked.iter().all(OutputPlan::asks_raw);
+    let (mapping, checked) = (&mut options.records.mapping, &resolved.checked);
+    if checked.iter().any(OutputPlan::needs_raw) && mapping.keep_raw == KeepRaw::No {
+        let alone = checked.iter().all(OutputPlan::needs_raw);
         mapping.keep_raw = if alone { KeepRaw::Within } else { KeepRaw::Column };
-        mapping.lean = mapping.lean.or(options.raw_lean.filter(|_| alone));
+        mapping.reads.columns = mapping.reads.columns.or(options.needs.raw_columns.filter(|_| alone));
     }
-    if options.shows_records && resolved.dlq.is_some() && mapping.keep_raw == KeepRaw::No {
+    if options.needs.shows_records && resolved.dlq.is_some() && mapping.keep_raw == KeepRaw::No {
         mapping.keep_raw = KeepRaw::Within;
     }
 }

@@ -1,7 +1,8 @@
 //! Resolves the inputs and outputs of a stage before anything is opened, and checks that they fit each other.
 
 use super::args::{CheckpointArgs, StageArgs, TimeRangeArgs};
-use crate::checkpoint::{Checkpoint, CheckpointOptions, check_name};
+use crate::checkpoint::header::CheckpointOptions;
+use crate::checkpoint::{Checkpoint, check_name};
 use crate::error::{Error, Result};
 use crate::format::{self, EncodeOptions, Format, jsonl};
 use crate::input::bytes as input;
@@ -12,11 +13,11 @@ use crate::output::dead_letters::alone;
 use crate::output::identity::{Identities, Identity};
 use crate::output::{OutputPlan, OutputSpec, given_up};
 use crate::run::Run;
-use crate::source::SourceOptions;
+use crate::source::{InputOptions, ListenerOptions, SourceOptions};
 use crate::spool::ack::AckPolicy;
 use crate::stage::outputs::output_names;
 use crate::stage::progress::terminal_width;
-use crate::store::room;
+use crate::store::access;
 use crate::uri::Uri;
 use crate::uri::kafka::TopicFormat;
 use std::ffi::OsStr;
@@ -77,6 +78,7 @@ fn output_spec(args: &StageArgs, formats: DefaultFormats) -> Result<OutputSpec> 
         pipe_format: formats.pipe,
         is_named: true,
         quiet: common.quiet,
+        is_check: common.check,
         overwrite: output.overwrite,
         control: input.control && formats.control,
         encode: EncodeOptions { width: terminal_width(), brief, color, ..EncodeOptions::default() },
@@ -97,6 +99,7 @@ fn check_side(text: &OsStr, run: &Run) -> Result<OutputPlan> {
         pipe_format: &jsonl::FORMAT,
         is_named: false,
         quiet: true,
+        is_check: false,
         overwrite: false,
         control: false,
         encode: EncodeOptions::default(),
@@ -104,8 +107,8 @@ fn check_side(text: &OsStr, run: &Run) -> Result<OutputPlan> {
     OutputPlan::try_new(text, &spec, run)
 }
 
-/// Whether the environment or a configuration sets the dead-letter output, for every stage of a pipe and for later readers
-/// of that output.
+/// Whether the environment or a configuration sets the dead-letter output, for every stage of a pipe and for later
+/// readers of that output.
 fn is_of_every_stage(args: &StageArgs, run: &Run) -> bool {
     run.letters == args.output.dlq
 }
@@ -150,7 +153,8 @@ impl Resolved {
         }
     }
 
-    /// Adds the faults of inputs that cannot be read again from a position, and of outputs whose rows cannot wait for an epoch.
+    /// Adds the faults of inputs that cannot be read again from a position, and of outputs whose rows cannot wait for
+    /// an epoch.
     fn checked_for_epochs(mut self, follow: bool, run: &Run) -> Self {
         for input in &self.inputs {
             let is_kept = match input {
@@ -200,17 +204,17 @@ impl Resolved {
     }
 
     /// Checks with the servers of the outputs that rows can be written.
-    pub fn ask(mut self, run: &Rc<Run>) -> Result<Self> {
-        let ask = |output: OutputPlan| {
+    pub fn check_servers(mut self, run: &Rc<Run>) -> Result<Self> {
+        let check = |output: OutputPlan| {
             let name = output.name().to_owned();
-            output.ask(run).map_err(|error| match run.stop.signal() {
+            output.check_server(run).map_err(|error| match run.stop.signal() {
                 Some(_) => given_up(error, &name, "stopped: nothing was read or written"),
                 None => error,
             })
         };
-        self.side = self.side.map(ask).transpose()?;
-        self.checked = self.checked.into_iter().map(ask).collect::<Result<_>>()?;
-        self.dlq = self.dlq.map(ask).transpose()?;
+        self.side = self.side.map(check).transpose()?;
+        self.checked = self.checked.into_iter().map(check).collect::<Result<_>>()?;
+        self.dlq = self.dlq.map(check).transpose()?;
         Ok(self)
     }
 
@@ -221,18 +225,18 @@ impl Resolved {
 
     /// Returns the acknowledgement policy, if the inputs include an HTTP server or its flags are set. With a checkpoint
     /// (`has_epochs`) every output has the records of a complete epoch.
-    pub fn ack_policy(&self, options: &SourceOptions, has_epochs: bool) -> Result<Option<AckPolicy>> {
-        if !options.ack_flags.is_given() && options.http.is_none() {
+    pub fn ack_policy(&self, listener: &ListenerOptions, has_epochs: bool) -> Result<Option<AckPolicy>> {
+        if !listener.ack_flags.is_given() && listener.server.is_none() {
             return Ok(None);
         }
         let pipe = self.outputs().find(|output| !output.acknowledges() && !has_epochs);
-        let policy = options.ack_flags.policy(pipe.map(OutputPlan::name))?;
+        let policy = listener.ack_flags.policy(pipe.map(OutputPlan::name))?;
         if has_epochs && !matches!(policy, AckPolicy::Spool { .. }) {
             let input = self.inputs.first().map_or_else(String::new, Uri::to_string);
             let why = "--checkpoint requires --spool DIR, which keeps requests until an epoch has them";
             return Err(Error::usage(format!("{input}: {why}")));
         }
-        match options.http {
+        match listener.server {
             None if !self.inputs.is_empty() => {
                 Err(Error::usage("--spool, --dedup and --ack require an input http://ADDR:PORT"))
             }
@@ -249,31 +253,32 @@ impl Resolved {
         }
     }
 
-    /// Returns the parts of their records that rows carry. All of them if an input is a topic of such records, and either a
-    /// row may become a dead letter or keeps its raw record. Only the headers if an input has headers, and either an
-    /// output supports them or a filter may reject a row.
+    /// Returns the parts of their records that rows carry. All of them if an input is a topic of such records, and
+    /// either a row may become a dead letter or keeps its raw record. Only the headers if an input has headers, and
+    /// either an output supports them or a filter may reject a row.
     pub fn record_parts(&self, options: &SourceOptions) -> RecordParts {
         let is_topic =
             |input: &Uri| matches!(input, Uri::Kafka(address) if address.options.form != Some(TopicFormat::Frames));
-        let has_filter = options.rules.is_some();
-        let makes_letters = self.dlq.is_some() && (options.headers || options.shows_records);
-        let keeps_raw = matches!(options.mapping.keep_raw, KeepRaw::Column | KeepRaw::Brought);
+        let SourceOptions { records, needs, .. } = options;
+        let has_filter = records.rules.is_some();
+        let makes_letters = self.dlq.is_some() && (needs.headers || needs.shows_records);
+        let keeps_raw = matches!(records.mapping.keep_raw, KeepRaw::Column | KeepRaw::Brought);
         if (makes_letters || keeps_raw) && self.inputs.iter().any(is_topic) {
             return RecordParts::All;
         }
         let has_headers = self.inputs.iter().any(|input| is_topic(input) || matches!(input, Uri::Http(_)));
         let shows_headers = has_filter || self.checked.iter().any(OutputPlan::takes_headers);
-        if options.headers && has_headers && shows_headers { RecordParts::Headers } else { RecordParts::None }
+        if needs.headers && has_headers && shows_headers { RecordParts::Headers } else { RecordParts::None }
     }
 
     /// Checks that inputs end if an output needs it.
     ///
     /// Errors: exit status 2 if an output replaces rows at the end of the input and an input has none.
-    pub fn check_ends(&self, options: &SourceOptions) -> Result<()> {
+    pub fn check_ends(&self, options: &InputOptions) -> Result<()> {
         let is_endless = |input: &&Uri| match input {
             Uri::Http(_) => true,
-            Uri::File(_) => options.follow,
-            Uri::Kafka(address) => match options.read_mode {
+            Uri::File(_) => options.files.follow,
+            Uri::Kafka(address) => match options.topics.read_mode {
                 ReadMode::Bounded => false,
                 ReadMode::Tail => true,
                 ReadMode::Commit | ReadMode::Stateful | ReadMode::Checkpoint => address.options.end.is_none(),
@@ -291,8 +296,8 @@ impl Resolved {
     }
 }
 
-/// Resolves every input and output and checks that no two of them are the same; opens and creates nothing, and contacts no
-/// server.
+/// Resolves every input and output and checks that no two of them are the same; opens and creates nothing, and contacts
+/// no server.
 pub fn resolve(spec: StageSpec<'_>, follow: bool, run: &Run) -> Resolved {
     let StageSpec { args, formats, side, checkpoint, branch, .. } = spec;
     let (common, mut faults) = (&args.common, Faults::default());
@@ -304,7 +309,7 @@ pub fn resolve(spec: StageSpec<'_>, follow: bool, run: &Run) -> Resolved {
     let dlq = dlq.and_then(|dlq| faults.take(dlq));
     let written = common.stats.iter().cloned().chain(common.prometheus_file());
     for path in written.clone() {
-        faults.take(room::for_file(path.as_ref()).map_err(|error| Error::io(path, &error)));
+        faults.take(access::check_file(path.as_ref()).map_err(|error| Error::io(path, &error)));
     }
     let has_format = args.input.input_format.is_some();
     let inputs = args.input.inputs.iter().filter_map(|text| faults.take(Uri::of_input(text, has_format)));

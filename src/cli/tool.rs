@@ -52,8 +52,8 @@ pub struct Unit {
     pub calendar: Option<&'static str>,
 }
 
-/// A row of the table of tools (`tool::ALL`). It refers to the flags of the tool and not to its work, so a binary that reads the
-/// table contains the flags of all tools and the work of one.
+/// A row of the table of tools (`tool::ALL`). It refers to the flags of the tool and not to its work, so a binary that
+/// reads the table contains the flags of all tools and the work of one.
 pub struct ToolRow {
     /// The tool's name, `evt-…`.
     pub name: &'static str,
@@ -83,8 +83,8 @@ impl ToolRow {
     }
 }
 
-/// Returns the command of a tool, every flag with its environment variable; a flag overrides `EVT_FLAG`. `-h` shows the flags that
-/// are most used.
+/// Returns the command of a tool, every flag with its environment variable; a flag overrides `EVT_FLAG`. `-h` shows the
+/// flags that are most used.
 pub fn command<T: Tool>() -> Command {
     let with_variable = |arg: Arg| match arg.get_long().map(variable) {
         Some(variable) => arg.env(variable).hide_env(true),

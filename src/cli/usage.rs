@@ -1,64 +1,145 @@
 //! Formats clap's error messages in one line.
 
+use super::tool::ToolRow;
 use clap::error::{ContextKind, ContextValue};
-use strsim::levenshtein;
+use clap::{Arg, Command};
+use strsim::osa_distance;
 
-/// The number of letters by which a flag may differ from the one that is proposed for it.
-const NEAR: usize = 2;
+/// The number of letters of a flag for each one that may be wrong, missing or swapped with the next.
+const LETTERS_PER_FAULT: usize = 4;
 
-/// Flags that only some tools have, or that other programs have, and where a user who expects them finds what they do.
-const ELSEWHERE: [(&str, &str); 42] = [
-    ("--follow", "evt-ingest --follow FILE | TOOL reads files that grow"),
-    ("--columns", "TOOL … | evt-view --columns NAMES selects columns"),
-    ("--head", "TOOL … | evt-view --head N shows the first rows"),
-    ("--sort", "TOOL … | evt-view --sort NAME sorts rows"),
-    ("--tail", "TOOL … | evt-view --tail N shows the last rows"),
-    ("--aggregate", "evt-window --agg 'NAME=CALL' computes an aggregate"),
-    ("--date", "--time FIELD names the field with the event time"),
-    ("--dimension", "evt-window --by NAMES groups rows"),
-    ("--every", "evt-window --size DURATION makes windows, --slide DURATION overlapping ones"),
-    ("--fields", "evt-view --columns NAMES selects columns"),
-    ("--filter", "--where CONDITION of evt-ingest, evt-window and evt-view chooses rows"),
-    ("--from", "--since INSTANT begins a range of event time, and inputs are arguments without a flag"),
-    ("--freq", "evt-window --size DURATION makes windows"),
-    ("--format", "-f FORMAT reads a format, -o FORMAT writes one"),
-    ("--group-by", "evt-window --by NAMES groups rows"),
-    ("--groupby", "evt-window --by NAMES groups rows"),
-    ("--in", "files and URIs to read are arguments without a flag"),
-    ("--input", "files and URIs to read are arguments without a flag"),
-    ("--interval", "evt-window --size DURATION makes windows"),
-    ("--let", "evt-ingest --let NAME=EXPR … | TOOL computes fields"),
-    ("--limit", "evt-view --head N shows the first rows"),
-    ("-n", "evt-view --head N shows the first rows"),
-    ("--order-by", "evt-view --sort NAME sorts rows"),
-    ("--out", "--to URI names an output"),
-    ("--output", "--to URI names an output"),
-    ("--parse-dates", "--time FIELD names the field with the event time"),
-    ("--pivot", "evt-window --wide puts the metrics of a window and key side by side"),
-    ("--query", "evt-view FILE --where CONDITION --columns NAMES shows rows, evt-window --agg 'NAME=CALL' aggregates"),
-    ("--resample", "evt-window --size DURATION makes windows"),
-    ("--rolling", "evt-window --size DURATION --slide DURATION makes overlapping windows"),
-    ("--select", "evt-view --columns NAMES selects columns"),
-    ("--sep", "--delimiter C separates the fields of CSV"),
-    ("--separator", "--delimiter C separates the fields of CSV"),
-    ("--sql", "evt-view FILE --where CONDITION --columns NAMES shows rows, evt-window --agg 'NAME=CALL' aggregates"),
-    ("--timezone", "--time-zone NAME is for times without an offset, evt-window --window-zone NAME for local days"),
-    ("--tz", "--time-zone NAME is for times without an offset, evt-window --window-zone NAME for local days"),
-    ("--verbose", "--stats adds a line of JSON with all counts at the end"),
-    ("--where", "evt-ingest --where CONDITION … | TOOL chooses rows"),
-    ("--window", "evt-window --size DURATION makes windows"),
-    ("--zone", "--time-zone NAME is for times without an offset, evt-window --window-zone NAME for local days"),
-    ("-i", "files and URIs to read are arguments without a flag"),
-    ("-d", "--delimiter C separates the fields of CSV"),
+/// A flag that only some tools have, or that other programs have, and where a user who expects it finds what it does.
+struct Advice {
+    /// The flag, with other names of it.
+    flags: &'static [&'static str],
+    /// What to type instead. The first one counts whose flags the tool has; `TOOL` is its name. A flag behind the name
+    /// of another tool is that tool's.
+    texts: &'static [&'static str],
+}
+
+const ADVICE: &[Advice] = &[
+    Advice { flags: &["--follow"], texts: &["evt-ingest --follow FILE | TOOL reads files that grow"] },
+    Advice {
+        flags: &["--columns", "--fields", "--select"],
+        texts: &[
+            "--columns NAMES selects columns",
+            "TOOL … | evt-view --columns NAMES selects columns",
+            "evt-view --columns NAMES selects columns",
+        ],
+    },
+    Advice {
+        flags: &["--head", "--limit", "-n"],
+        texts: &[
+            "--head N shows the first rows",
+            "TOOL … | evt-view --head N shows the first rows",
+            "evt-view --head N shows the first rows",
+        ],
+    },
+    Advice {
+        flags: &["--sort", "--order-by"],
+        texts: &[
+            "--sort NAME sorts rows",
+            "TOOL … | evt-view --sort NAME sorts rows",
+            "evt-view --sort NAME sorts rows",
+        ],
+    },
+    Advice {
+        flags: &["--tail"],
+        texts: &["TOOL … | evt-view --tail N shows the last rows", "evt-view --tail N shows the last rows"],
+    },
+    Advice {
+        flags: &["--agg", "--aggregate"],
+        texts: &[
+            "--agg 'NAME=CALL' computes an aggregate",
+            "aggregate in the file of --rules computes the value of a rule",
+            "aggregate in the file of --metrics computes a metric",
+            "evt-window --agg 'NAME=CALL' computes an aggregate",
+        ],
+    },
+    Advice {
+        flags: &["--date", "--parse-dates"],
+        texts: &["--time FIELD names the field with the event time, --time-format STRFTIME its format"],
+    },
+    Advice {
+        flags: &["--by", "--dimension", "--group-by", "--groupby"],
+        texts: &[
+            "--by NAMES groups the rows of --agg",
+            "by in the file of --rules groups the rows of a rule",
+            "by in the file of --metrics groups the rows of a metric",
+            "evt-window --by NAMES groups rows",
+        ],
+    },
+    Advice {
+        flags: &["--size", "--every", "--freq", "--interval", "--resample", "--window"],
+        texts: &[
+            "--size DURATION makes windows of --agg, --slide DURATION overlapping ones",
+            "window_seconds in the file of --rules is the length of a window",
+            "size in the file of --metrics makes windows, slide overlapping ones",
+            "evt-window --size DURATION makes windows, evt-window --slide DURATION overlapping ones",
+        ],
+    },
+    Advice {
+        flags: &["--slide", "--rolling"],
+        texts: &[
+            "--size DURATION --slide DURATION makes overlapping windows of --agg",
+            "window_seconds in the file of --rules is the length of windows, which slide by a second",
+            "slide in the file of --metrics makes overlapping windows",
+            "evt-window --size DURATION --slide DURATION makes overlapping windows",
+        ],
+    },
+    Advice {
+        flags: &["--where", "--filter"],
+        texts: &[
+            "--where CONDITION chooses rows",
+            "where in the file of --rules chooses the rows of a rule",
+            "where in the file of --metrics chooses the rows of a metric",
+            "evt-ingest --where CONDITION … | TOOL chooses rows",
+        ],
+    },
+    Advice { flags: &["--let"], texts: &["evt-ingest --let NAME=EXPR … | TOOL computes fields"] },
+    Advice {
+        flags: &["--from", "--since"],
+        texts: &[
+            "--since INSTANT begins a range of event time, and inputs are arguments without a flag",
+            "--start INSTANT is the time of the first event",
+        ],
+    },
+    Advice { flags: &["--format"], texts: &["-f FORMAT reads a format, -o FORMAT writes one"] },
+    Advice {
+        flags: &["--in", "--input", "-i"],
+        texts: &["files and URIs to read are arguments without a flag, -f FORMAT is their format"],
+    },
+    Advice { flags: &["--out", "--output"], texts: &["--to URI names an output", "TOOL > FILE writes a file"] },
+    Advice {
+        flags: &["--wide", "--pivot"],
+        texts: &["evt-window --wide puts the metrics of a window and key side by side"],
+    },
+    Advice {
+        flags: &["--query", "--sql"],
+        texts: &["evt-view FILE --where CONDITION --columns NAMES shows rows, evt-window --agg 'NAME=CALL' aggregates"],
+    },
+    Advice { flags: &["--sep", "--separator", "-d"], texts: &["--delimiter C separates the fields of CSV"] },
+    Advice {
+        flags: &["--timezone", "--tz", "--zone"],
+        texts: &["--time-zone NAME is for times without an offset, evt-window --window-zone NAME for local days"],
+    },
+    Advice { flags: &["--verbose"], texts: &["--stats FILE writes all counts as JSON at the end"] },
 ];
 
-/// Returns clap's message, in one line: with its advice, or with the tool that has an unknown flag.
-pub(super) fn sentence(error: &clap::Error, tool: &str) -> String {
+/// Returns the flags that have an advice.
+pub fn advised_flags() -> impl Iterator<Item = &'static str> {
+    ADVICE.iter().flat_map(|advice| advice.flags).copied()
+}
+
+/// Returns clap's message, in one line: with its advice, or with the tools that have an unknown flag. `command` is that
+/// of the tool.
+pub(super) fn sentence(error: &clap::Error, command: &Command, tools: &[ToolRow]) -> String {
     let text = error.render().to_string();
     if let Some(ContextValue::String(flag)) = error.get(ContextKind::InvalidArg)
         && error.kind() == clap::error::ErrorKind::UnknownArgument
     {
-        return format!("unexpected argument '{flag}' found{}", way_out(error, flag, tool));
+        let told = way_out(flag, command, tools).map_or_else(String::new, |way_out| format!("; {way_out}"));
+        return format!("unexpected argument '{flag}' found{told}");
     }
     let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
     let told = lines.iter().take_while(|line| !line.starts_with("Usage:") && !line.starts_with("For more"));
@@ -76,16 +157,62 @@ pub(super) fn sentence(error: &clap::Error, tool: &str) -> String {
     sentence
 }
 
-/// Returns what to type instead of an unknown flag, after a semicolon. clap's own tips propose flags that only share
-/// some letters with it.
-fn way_out(error: &clap::Error, flag: &str, tool: &str) -> String {
-    if let Some((_, way_out)) = ELSEWHERE.iter().find(|(known, _)| flag == *known) {
-        return format!("; {}", way_out.replace("TOOL", tool));
+/// Returns what to type instead of an unknown flag. clap's own tips propose flags that only share some letters with it.
+fn way_out(flag: &str, command: &Command, tools: &[ToolRow]) -> Option<String> {
+    let advice = ADVICE.iter().find(|advice| advice.flags.contains(&flag));
+    let text = advice.and_then(|advice| advice.texts.iter().find(|text| applies(text, command)));
+    match (advice, text) {
+        (Some(_), text) => text.map(|text| text.replace("TOOL", command.get_name())),
+        (None, _) => {
+            let name = flag.strip_prefix("--")?;
+            let has = |tool: &&ToolRow| flags(&(tool.command)()).any(|arg| arg.get_long() == Some(name));
+            let others: Vec<&str> = tools.iter().filter(has).map(|tool| tool.name).collect();
+            match others.is_empty() {
+                false => Some(format!("it is a flag of {}", others.join(", "))),
+                true => near(name, command).map(|near| format!("tip: a similar argument exists: '--{near}'")),
+            }
+        }
     }
-    let near = match error.get(ContextKind::SuggestedArg) {
-        Some(ContextValue::String(near)) => near,
-        _ => return String::new(),
+}
+
+/// Whether the tool has the flags that an advice names as its own, and reads or writes the pipe of it.
+fn applies(text: &str, command: &Command) -> bool {
+    let own = command.get_name();
+    let has = |word: &str| {
+        let name = word.trim_start_matches('-').trim_end_matches([',', ';']);
+        flags(command).any(|arg| arg.get_long() == Some(name) || name.chars().eq(arg.get_short()))
     };
-    let is_near = near.starts_with(flag) || flag.starts_with(near.as_str()) || levenshtein(flag, near) <= NEAR;
-    if is_near { format!("; tip: a similar argument exists: '{near}'") } else { String::new() }
+    let mut is_own = true;
+    let mut has_all = true;
+    for word in text.split(' ') {
+        match word {
+            "TOOL" => is_own = true,
+            _ if word.starts_with("evt-") => is_own = word == own,
+            _ if word.starts_with('-') && is_own => has_all &= has(word),
+            _ => {}
+        }
+    }
+    let reads = has("--input-format") && command.get_positionals().any(|arg| arg.get_default_values() == ["-"]);
+    let writes = has("--output-format") || !reads && has("--truth");
+    has_all && (reads || !text.contains("| TOOL")) && (writes || !text.contains("TOOL … |"))
+}
+
+/// Returns the flag that a misspelled one means.
+fn near<'a>(name: &str, command: &'a Command) -> Option<&'a str> {
+    let length = name.chars().count();
+    let most = if length > 2 { (length / LETTERS_PER_FAULT).max(1) } else { 0 };
+    let is_part = |long: &&str| long.starts_with(name) && length * 2 >= long.len() || starts_with_word(name, long);
+    let distance = |long: &&str| osa_distance(name, long);
+    let longs = flags(command).filter_map(Arg::get_long);
+    longs.filter(|long| distance(long) <= most || is_part(long)).min_by_key(distance)
+}
+
+/// Whether a name begins with the words of another one: `time-field`, `time`.
+fn starts_with_word(name: &str, word: &str) -> bool {
+    name.strip_prefix(word).is_some_and(|rest| rest.starts_with('-'))
+}
+
+/// Returns the flags of a tool and of its actions.
+fn flags(command: &Command) -> impl Iterator<Item = &Arg> {
+    command.get_arguments().chain(command.get_subcommands().flat_map(Command::get_arguments))
 }

@@ -15,8 +15,8 @@ use arrow::datatypes::DataType;
 use std::sync::Arc;
 
 /// Why an expression is refused; the caller adds the expression's text.
-type Refusal = String;
-type Bound<T> = Result<T, Refusal>;
+type Reason = String;
+type Bound<T> = Result<T, Reason>;
 
 /// The type of a node regardless of its context.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -305,10 +305,10 @@ impl<'a> Binder<'a> {
         Ok(Tree::Call { function, args: args.collect::<Bound<Vec<_>>>()?, pattern })
     }
 
-    fn leaf(&mut self, steps: &[PathKey], ask: LeafType) -> Bound<Tree> {
+    fn leaf(&mut self, steps: &[PathKey], leaf_type: LeafType) -> Bound<Tree> {
         let name = path_text(steps);
         let place = self.leaves.resolve(steps)?;
-        let leaf = self.leaves.leaf(place, ask, &name);
+        let leaf = self.leaves.leaf(place, leaf_type, &name);
         if !self.used.contains(&leaf) {
             self.used.push(leaf);
         }

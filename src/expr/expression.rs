@@ -74,7 +74,9 @@ impl Expr {
     /// Evaluates a dimension; a dictionary column stays a dictionary.
     pub fn dimension(&self, batch: &LeafBatch) -> Result<Dimension> {
         match self.tree {
-            Tree::Leaf(leaf) if let Some(coded) = batch.coded(leaf) => Ok(Dimension::Coded(coded.clone())),
+            Tree::Leaf(leaf) if let Some(dictionary) = batch.dictionary(leaf) => {
+                Ok(Dimension::Dictionary(dictionary.clone()))
+            }
             _ => self.eval(batch).map(Dimension::Rows),
         }
     }

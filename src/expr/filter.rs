@@ -140,5 +140,5 @@ pub fn rounded_integers(name: &str) -> String {
 
 /// Whether an expression asks only if a name is null, so that the name may be right although it always is.
 fn is_presence(leaves: &Leaves, name: &str) -> bool {
-    leaves.leaves.iter().all(|leaf| leaf.name != name || leaf.ask == LeafType::Presence)
+    leaves.leaves.iter().all(|leaf| leaf.name != name || leaf.leaf_type == LeafType::Presence)
 }

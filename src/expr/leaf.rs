@@ -1,7 +1,7 @@
 //! The leaves of all expressions of one spec: each distinct pair of a column or path and a required type, once.
 //!
-//! One walk per row over the properties serves all leaves: the names that they read form a small tree ([`PathStep`]), level
-//! by level as the names nest.
+//! One walk per row over the properties serves all leaves: the names that they read form a small tree ([`PathStep`]),
+//! level by level as the names nest.
 
 use super::node::{PathKey, path_text};
 use super::value::{TextCache, ValueKind};
@@ -35,7 +35,7 @@ pub(super) enum Source {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Leaf {
     pub(super) source: Source,
-    pub(super) ask: LeafType,
+    pub(super) leaf_type: LeafType,
     /// The name as first written.
     pub(super) name: String,
 }
@@ -97,7 +97,7 @@ impl Leaves {
             Source::Column(..) => "column",
             Source::Path(..) => "property",
         };
-        let asked = match leaf.ask {
+        let asked = match leaf.leaf_type {
             LeafType::Presence => "only whether it is NULL".to_owned(),
             LeafType::Kind { kind, lenient: false } => format!("as {}", kind.name()),
             LeafType::Kind { kind, lenient: true } => format!("as {}, NULL if the cast fails", kind.name()),
@@ -123,7 +123,8 @@ impl Leaves {
     /// they have few values, dictionaries are best.
     pub fn texts(&self) -> (u32, u32) {
         let bit = |index: usize| u32::try_from(index).ok().and_then(|index| 1u32.checked_shl(index)).unwrap_or(0);
-        let is_text = |leaf: &Arc<Leaf>| !matches!(leaf.ask, LeafType::Kind { kind, .. } if kind != ValueKind::Text);
+        let is_text =
+            |leaf: &Arc<Leaf>| !matches!(leaf.leaf_type, LeafType::Kind { kind, .. } if kind != ValueKind::Text);
         let (mut columns, mut others) = (0, 0);
         let mut properties = 0;
         for leaf in &self.leaves {
@@ -182,15 +183,15 @@ impl Leaves {
     }
 
     /// Returns the index of the leaf that reads `place` with this type; adds it if it is new.
-    pub(super) fn leaf(&mut self, place: ResolvedName, ask: LeafType, name: &str) -> usize {
+    pub(super) fn leaf(&mut self, place: ResolvedName, leaf_type: LeafType, name: &str) -> usize {
         let source = match place {
             ResolvedName::Column(column, kind) => Source::Column(column, kind),
             ResolvedName::Path(steps) => Source::Path(self.path(&steps), steps),
         };
-        match self.leaves.iter().position(|leaf| leaf.source == source && leaf.ask == ask) {
+        match self.leaves.iter().position(|leaf| leaf.source == source && leaf.leaf_type == leaf_type) {
             Some(index) => index,
             None => {
-                self.leaves.push(Arc::new(Leaf { source, ask, name: name.to_owned() }));
+                self.leaves.push(Arc::new(Leaf { source, leaf_type, name: name.to_owned() }));
                 self.leaves.len() - 1
             }
         }

@@ -45,7 +45,7 @@ pub use filter::{Filter, ObservedLeaves, Passed, RowFault, rounded_integers};
 pub use function::{FUNCTIONS, Function};
 pub use leaf::Leaves;
 pub use read::{LeafBatch, Wrong};
-pub use value::{Coded, Dimension, ValueKind, Want};
+pub use value::{Dictionary, Dimension, ValueKind, Want};
 
 pub(crate) use node::{Node, PathKey, hyphenated, literal_number, path_text, read_paths};
 pub(crate) use parse::{parse, parse_assignments, parse_call, refused, without_blanks};

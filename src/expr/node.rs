@@ -103,8 +103,8 @@ pub(crate) fn path_text(steps: &[PathKey]) -> String {
     text
 }
 
-/// Reads the paths of a flag, separated by commas: `event_time,labels[1].name,"a.b"`. Unlike in an expression, a name without
-/// quotes may have any characters but commas and dots. Blanks around it do not count.
+/// Reads the paths of a flag, separated by commas: `event_time,labels[1].name,"a.b"`. Unlike in an expression, a name
+/// without quotes may have any characters but commas and dots. Blanks around it do not count.
 ///
 /// Returns `None` if a name is empty or a quote is not closed.
 pub(crate) fn read_paths(text: &str) -> Option<Vec<Vec<PathKey>>> {

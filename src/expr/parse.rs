@@ -108,7 +108,7 @@ fn is_word_after_operand(token: &Token) -> bool {
 }
 
 /// Why a node is refused; the caller adds the expression's text.
-type Refusal = String;
+type Reason = String;
 
 /// Parses an expression.
 ///
@@ -155,7 +155,7 @@ pub(crate) fn parse_assignments(text: &str) -> Result<Vec<(Vec<String>, Node)>> 
         let path: Option<Vec<String>> = name.0.iter().map(part).collect();
         Ok((path.ok_or("expected NAME = EXPRESSION")?, node(&assignment.value)?))
     };
-    assignments.iter().map(one).collect::<std::result::Result<_, Refusal>>().map_err(|why| refused(text, &why))
+    assignments.iter().map(one).collect::<std::result::Result<_, Reason>>().map_err(|why| refused(text, &why))
 }
 
 /// Parses `text` with the grammar `parse`, to the end.
@@ -298,15 +298,15 @@ fn spoken(error: &ParserError, tokens: &[TokenWithSpan]) -> String {
     message + &hint(tokens, fault)
 }
 
-fn boxed(sql: &Expr) -> Result<Box<Node>, Refusal> {
+fn boxed(sql: &Expr) -> Result<Box<Node>, Reason> {
     node(sql).map(Box::new)
 }
 
-fn nodes(sql: &[Expr]) -> Result<Vec<Node>, Refusal> {
+fn nodes(sql: &[Expr]) -> Result<Vec<Node>, Reason> {
     sql.iter().map(node).collect()
 }
 
-fn node(sql: &Expr) -> Result<Node, Refusal> {
+fn node(sql: &Expr) -> Result<Node, Reason> {
     Ok(match sql {
         Expr::Nested(inner) => node(inner)?,
         Expr::Identifier(name) => Node::Name(vec![PathKey::Member(part(name)?)]),
@@ -338,14 +338,14 @@ fn node(sql: &Expr) -> Result<Node, Refusal> {
 }
 
 /// Converts syntax forms with a special grammar, and refuses everything else.
-fn special(sql: &Expr) -> Result<Node, Refusal> {
+fn special(sql: &Expr) -> Result<Node, Reason> {
     Ok(match sql {
         Expr::Case { operand, conditions, else_result, .. } => Node::Case {
             operand: operand.as_deref().map(boxed).transpose()?,
             branches: conditions
                 .iter()
                 .map(|when| Ok((node(&when.condition)?, node(&when.result)?)))
-                .collect::<Result<_, Refusal>>()?,
+                .collect::<Result<_, Reason>>()?,
             otherwise: else_result.as_deref().map(boxed).transpose()?,
         },
         Expr::Function(function) => call(function)?,
@@ -368,7 +368,7 @@ fn special(sql: &Expr) -> Result<Node, Refusal> {
 }
 
 /// Converts a name with elements of arrays: `items[1].price`.
-fn path(root: &Expr, steps: &[AccessExpr]) -> Result<Vec<PathKey>, Refusal> {
+fn path(root: &Expr, steps: &[AccessExpr]) -> Result<Vec<PathKey>, Reason> {
     let Node::Name(mut path) = node(root)? else {
         return Err(format!("expected an element of a property, like items[1], found `{root}[…]`"));
     };
@@ -391,14 +391,14 @@ fn named(name: &str, args: Vec<Node>) -> Node {
     Node::Call { name: name.to_owned(), args }
 }
 
-fn part(name: &Ident) -> Result<String, Refusal> {
+fn part(name: &Ident) -> Result<String, Reason> {
     match name.quote_style {
         None | Some('"') => Ok(name.value.clone()),
         Some(quote) => Err(format!("expected a name, found {quote}{}{quote}; names are quoted with \"", name.value)),
     }
 }
 
-fn literal(value: &Value) -> Result<Literal, Refusal> {
+fn literal(value: &Value) -> Result<Literal, Reason> {
     match value {
         Value::Null => Ok(Literal::Null),
         Value::Boolean(truth) => Ok(Literal::Bool(*truth)),
@@ -415,7 +415,7 @@ fn literal(value: &Value) -> Result<Literal, Refusal> {
     }
 }
 
-fn time_literal(data_type: &DataType, value: &Value) -> Result<Node, Refusal> {
+fn time_literal(data_type: &DataType, value: &Value) -> Result<Node, Reason> {
     let (DataType::Timestamp(..), Value::SingleQuotedString(text)) = (data_type, value) else {
         return Err(format!("expected timestamp '2024-01-15T10:00:00Z', found {data_type} {value}"));
     };
@@ -432,7 +432,7 @@ fn negated(node: Node) -> Node {
     }
 }
 
-fn binary(op: &BinaryOperator, left: &Expr, right: &Expr) -> Result<Node, Refusal> {
+fn binary(op: &BinaryOperator, left: &Expr, right: &Expr) -> Result<Node, Reason> {
     let operator = match op {
         BinaryOperator::And => Operator::And,
         BinaryOperator::Or => Operator::Or,
@@ -457,7 +457,7 @@ fn binary(op: &BinaryOperator, left: &Expr, right: &Expr) -> Result<Node, Refusa
     Ok(Node::Binary(operator, boxed(left)?, boxed(right)?))
 }
 
-fn cast(cast: &CastKind, value: &Expr, data_type: &DataType) -> Result<Node, Refusal> {
+fn cast(cast: &CastKind, value: &Expr, data_type: &DataType) -> Result<Node, Reason> {
     let kind = match data_type {
         DataType::Double(_) | DataType::DoublePrecision | DataType::Float64 => ValueKind::Number,
         DataType::Text | DataType::Varchar(None) => ValueKind::Text,
@@ -474,7 +474,7 @@ fn cast(cast: &CastKind, value: &Expr, data_type: &DataType) -> Result<Node, Ref
     }
 }
 
-fn call(function: &Function) -> Result<Node, Refusal> {
+fn call(function: &Function) -> Result<Node, Reason> {
     let Written { name, star, is_distinct, args, filter } = written(function)?;
     if star || is_distinct || filter.is_some() {
         return Err(format!("{name}(...) is not an aggregate here; *, distinct and filter are not allowed"));
@@ -485,7 +485,7 @@ fn call(function: &Function) -> Result<Node, Refusal> {
     }
 }
 
-fn written(function: &Function) -> Result<Written, Refusal> {
+fn written(function: &Function) -> Result<Written, Reason> {
     let name = function.name.to_string().to_ascii_lowercase();
     let plain = function.over.is_none()
         && function.null_treatment.is_none()
@@ -504,7 +504,7 @@ fn written(function: &Function) -> Result<Written, Refusal> {
     Ok(Written { name, star, is_distinct, args, filter })
 }
 
-fn argument(argument: &FunctionArg) -> Result<Node, Refusal> {
+fn argument(argument: &FunctionArg) -> Result<Node, Reason> {
     match argument {
         FunctionArg::Unnamed(FunctionArgExpr::Expr(sql)) => node(sql),
         other => Err(format!("unsupported argument `{other}`")),

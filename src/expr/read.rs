@@ -4,7 +4,7 @@ use super::bind::article;
 use super::leaf::{Leaf, LeafType, Leaves, PathStep, Source};
 use super::node::{PathKey, quoted_name};
 use super::parse::INTEGER_MAX;
-use super::value::{Coded, Value, ValueKind, cast, texts_of};
+use super::value::{Dictionary, Value, ValueKind, cast, texts_of};
 use crate::error::{Error, Result};
 use crate::json::guide::{KeyPredictor, UNMARKED};
 use crate::json::text::unescape;
@@ -40,7 +40,7 @@ pub struct LeafBatch {
 enum Values {
     Rows(ArrayRef),
     /// A dictionary, and its expanded form for callers that cannot use codes.
-    Coded(Coded, OnceCell<ArrayRef>),
+    Dictionary(Dictionary, OnceCell<ArrayRef>),
 }
 
 /// A value of the wrong type in one row.
@@ -71,7 +71,7 @@ impl Wrong<'_> {
             WrongValue::Leaf(batch, leaf) => (batch, &batch.leaves[*leaf]),
             WrongValue::Computed(message) => return message.clone(),
         };
-        let asked = match leaf.ask {
+        let asked = match leaf.leaf_type {
             LeafType::Kind { kind, .. } => article(kind),
             LeafType::Presence => "a value".to_owned(),
         };
@@ -84,7 +84,7 @@ impl Wrong<'_> {
     fn cast(&self) -> Option<String> {
         let WrongValue::Leaf(batch, leaf) = &self.value else { return None };
         let leaf = &batch.leaves[*leaf];
-        let is_number = matches!(leaf.ask, LeafType::Kind { kind: ValueKind::Number, .. });
+        let is_number = matches!(leaf.leaf_type, LeafType::Kind { kind: ValueKind::Number, .. });
         is_number.then(|| separated_number(&batch.value_text(leaf, self.row as usize)?, &leaf.name)).flatten()
     }
 
@@ -93,7 +93,7 @@ impl Wrong<'_> {
         let message = self.message();
         let WrongValue::Leaf(batch, leaf) = &self.value else { return message };
         let leaf = &batch.leaves[*leaf];
-        match leaf.ask {
+        match leaf.leaf_type {
             LeafType::Kind { kind, .. } if self.cast().is_none() => {
                 format!("{message}; try_cast({} as {}) is NULL then", quoted_name(&leaf.name), kind.cast_name())
             }
@@ -141,16 +141,16 @@ impl LeafBatch {
         let mut rounded = Vec::with_capacity(leaves.leaves.len());
         for (index, leaf) in leaves.leaves.iter().enumerate() {
             let LeafColumn { values: of_leaf, wrong: rows, is_rounded } =
-                match (coded(leaves, index, batch, watched.as_deref())?, &leaf.source) {
-                    (Some(coded), _) if leaf.ask == LeafType::Presence => {
-                        LeafColumn::right(Values::Rows(coded.presence()))
+                match (dictionary(leaves, index, batch, watched.as_deref())?, &leaf.source) {
+                    (Some(dictionary), _) if leaf.leaf_type == LeafType::Presence => {
+                        LeafColumn::right(Values::Rows(dictionary.presence()))
                     }
                     // Every JSON value has a text.
-                    (Some(coded), _) => LeafColumn::right(Values::Coded(coded, OnceCell::new())),
-                    (None, Source::Column(index, own)) => from_column(batch.column(*index), *own, leaf.ask)?,
+                    (Some(dictionary), _) => LeafColumn::right(Values::Dictionary(dictionary, OnceCell::new())),
+                    (None, Source::Column(index, own)) => from_column(batch.column(*index), *own, leaf.leaf_type)?,
                     (None, Source::Path(path, _)) => match watched_at(leaves, *path, watched.as_deref()) {
-                        Some(column) if is_flat => from_json(column.as_string::<i32>().iter(), leaf.ask),
-                        _ => from_json(spans.iter().skip(*path).step_by(leaves.paths).copied(), leaf.ask),
+                        Some(column) if is_flat => from_json(column.as_string::<i32>().iter(), leaf.leaf_type),
+                        _ => from_json(spans.iter().skip(*path).step_by(leaves.paths).copied(), leaf.leaf_type),
                     },
                 };
             values.push(of_leaf);
@@ -213,7 +213,9 @@ impl LeafBatch {
             && match self.values.get(leaf) {
                 None => true,
                 Some(Values::Rows(array)) => array.logical_null_count() == array.len(),
-                Some(Values::Coded(coded, _)) => (0..self.num_rows()).all(|row| coded.value(row).is_none()),
+                Some(Values::Dictionary(dictionary, _)) => {
+                    (0..self.num_rows()).all(|row| dictionary.value(row).is_none())
+                }
             }
     }
 
@@ -221,9 +223,9 @@ impl LeafBatch {
         match self.values.get(leaf) {
             None => Err(Error::broken("an expression over other leaves than were read")),
             Some(Values::Rows(array)) => Ok(array),
-            Some(Values::Coded(coded, rows)) => {
+            Some(Values::Dictionary(dictionary, rows)) => {
                 if rows.get().is_none() {
-                    _ = rows.set(coded.rows()?);
+                    _ = rows.set(dictionary.rows()?);
                 }
                 rows.get().ok_or_else(|| Error::broken("rows that were set"))
             }
@@ -231,9 +233,9 @@ impl LeafBatch {
     }
 
     /// Returns the dictionary of a leaf, if it is one.
-    pub(super) fn coded(&self, leaf: usize) -> Option<&Coded> {
+    pub(super) fn dictionary(&self, leaf: usize) -> Option<&Dictionary> {
         match self.values.get(leaf) {
-            Some(Values::Coded(coded, _)) => Some(coded),
+            Some(Values::Dictionary(dictionary, _)) => Some(dictionary),
             _ => None,
         }
     }
@@ -312,9 +314,14 @@ fn watched_at<'a>(leaves: &Leaves, path: usize, watched: Option<&[&'a ArrayRef]>
 }
 
 /// Returns the dictionary values of a leaf, if the batch has a dictionary column for it.
-fn coded(leaves: &Leaves, index: usize, batch: &RecordBatch, watched: Option<&[&ArrayRef]>) -> Result<Option<Coded>> {
+fn dictionary(
+    leaves: &Leaves,
+    index: usize,
+    batch: &RecordBatch,
+    watched: Option<&[&ArrayRef]>,
+) -> Result<Option<Dictionary>> {
     let leaf = &leaves.leaves[index];
-    if matches!(leaf.ask, LeafType::Kind { kind, .. } if kind != ValueKind::Text) {
+    if matches!(leaf.leaf_type, LeafType::Kind { kind, .. } if kind != ValueKind::Text) {
         return Ok(None);
     }
     let column = match &leaf.source {
@@ -331,7 +338,7 @@ fn coded(leaves: &Leaves, index: usize, batch: &RecordBatch, watched: Option<&[&
         Source::Column(..) => dictionary.values().clone(),
         Source::Path(..) => leaves.made.texts(index, dictionary.values())?,
     };
-    Ok(Some(Coded::new(dictionary.keys().clone(), values)))
+    Ok(Some(Dictionary::new(dictionary.keys().clone(), values)))
 }
 
 /// Returns the index of the step for a key, which is still escaped.
@@ -426,10 +433,10 @@ impl LeafColumn {
 }
 
 /// Converts JSON texts to a leaf's type.
-fn from_json<'a>(texts: impl ExactSizeIterator<Item = Option<&'a str>>, ask: LeafType) -> LeafColumn {
+fn from_json<'a>(texts: impl ExactSizeIterator<Item = Option<&'a str>>, leaf_type: LeafType) -> LeafColumn {
     let rows = texts.len();
     let texts = texts.map(|text| text.filter(|text| *text != "null"));
-    let LeafType::Kind { kind, lenient } = ask else {
+    let LeafType::Kind { kind, lenient } = leaf_type else {
         let present: BooleanArray = texts.map(|text| text.map(|_| true)).collect();
         return LeafColumn::right(Values::Rows(Arc::new(present)));
     };
@@ -515,8 +522,8 @@ fn content(value: &str) -> Cow<'_, str> {
 }
 
 /// Converts a column to a leaf's type.
-fn from_column(column: &ArrayRef, own: ValueKind, ask: LeafType) -> Result<LeafColumn> {
-    let LeafType::Kind { kind, lenient } = ask else {
+fn from_column(column: &ArrayRef, own: ValueKind, leaf_type: LeafType) -> Result<LeafColumn> {
+    let LeafType::Kind { kind, lenient } = leaf_type else {
         let present = BooleanArray::new(BooleanBuffer::new_set(column.len()), column.logical_nulls());
         return Ok(LeafColumn::right(Values::Rows(Arc::new(present))));
     };

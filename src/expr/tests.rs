@@ -62,20 +62,20 @@ fn evaluated(text: &str, want: Want, properties: &[&str]) -> (ArrayRef, Vec<(u32
     let batch = events(properties);
     let found = of(&batch);
     assert_eq!(of(&watched(&leaves, &batch, false)), found, "{text}: with columns of the properties");
-    assert_eq!(of(&watched(&leaves, &batch, true)), found, "{text}: with coded columns");
+    assert_eq!(of(&watched(&leaves, &batch, true)), found, "{text}: with dictionary columns");
     // Again, with the cached texts of the dictionary.
     assert_eq!(of(&watched(&leaves, &batch, true)), found, "{text}: again");
     found
 }
 
 /// Returns the batch with a column for each property that the leaves read, as dictionaries where they say so.
-fn watched(leaves: &Leaves, batch: &RecordBatch, coded: bool) -> RecordBatch {
+fn watched(leaves: &Leaves, batch: &RecordBatch, dictionary: bool) -> RecordBatch {
     let mut fields: Vec<_> = batch.schema().fields().iter().cloned().collect();
     let mut columns = batch.columns().to_vec();
     let (columns_of_text, properties_of_text) = leaves.texts();
     let code = |array: &ArrayRef| arrow::compute::cast(array, &dictionary_type()).unwrap();
     for index in [event::column::SOURCE, event::column::EVENT_TYPE] {
-        if coded && columns_of_text & (1 << index) != 0 {
+        if dictionary && columns_of_text & (1 << index) != 0 {
             columns[index] = code(&columns[index]);
             fields[index] = Arc::new(fields[index].as_ref().clone().with_data_type(dictionary_type()));
         }
@@ -84,7 +84,7 @@ fn watched(leaves: &Leaves, batch: &RecordBatch, coded: bool) -> RecordBatch {
         let objects = batch.column(event::column::PROPERTIES).as_string::<i32>();
         let values = objects.iter().map(|object| crate::json::walk::last_member(object.unwrap(), name));
         let plain: ArrayRef = Arc::new(values.collect::<StringArray>());
-        let column = if coded && properties_of_text & (1 << index) != 0 { code(&plain) } else { plain };
+        let column = if dictionary && properties_of_text & (1 << index) != 0 { code(&plain) } else { plain };
         fields.push(Arc::new(event::watched_field(name).with_data_type(column.data_type().clone())));
         columns.push(column);
     }

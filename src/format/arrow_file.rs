@@ -1,8 +1,8 @@
 //! Reads and writes Arrow IPC files (Feather version 2 included). Arrow IPC streams are frames: `frame` reads them.
 //!
-//! A file has one dictionary per column, which all batches share, but the dictionaries of evt grow with the stream. So columns
-//! that are dictionaries in a stream are plain text in a file, and the reader makes dictionaries again. ContainerRows are compressed
-//! with LZ4, like Feather files of other programs.
+//! A file has one dictionary per column, which all batches share, but the dictionaries of evt grow with the stream. So
+//! columns that are dictionaries in a stream are plain text in a file, and the reader makes dictionaries again.
+//! ContainerRows are compressed with LZ4, like Feather files of other programs.
 
 use super::container::{ContainerRows, foreign_names, own_schema};
 use super::definition::{Encoder, Format, Input, Limits, Opened};

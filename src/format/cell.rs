@@ -202,7 +202,7 @@ fn string(array: &dyn Array, form: CellForm) -> Writer<'_> {
 }
 
 /// Returns access to the texts of an array of any text type, which may be the values of a dictionary.
-pub(super) fn texts<'a>(array: &'a dyn Array) -> Option<Box<dyn Fn(usize) -> &'a str + 'a>> {
+pub fn texts<'a>(array: &'a dyn Array) -> Option<Box<dyn Fn(usize) -> &'a str + 'a>> {
     if let Some(values) = array.as_string_opt::<i32>() {
         return Some(Box::new(|row| values.value(row)));
     }

@@ -136,7 +136,8 @@ pub(super) fn foreign_names<'a>(names: impl Iterator<Item = &'a str>, own: Optio
     is_foreign.then_some(names)
 }
 
-/// Whether a batch has exactly the columns of a schema; texts and bytes may be views instead of copies, and dictionaries plain.
+/// Whether a batch has exactly the columns of a schema; texts and bytes may be views instead of copies, and
+/// dictionaries plain.
 fn is_of(wanted: &SchemaRef, batch: &RecordBatch) -> bool {
     let is_alike = |(field, column): (&FieldRef, &ArrayRef)| {
         let copied = match (field.data_type(), column.data_type()) {

@@ -1,6 +1,6 @@
 //! CSV (RFC 4180) and TSV: a header with the names, then one record per line or, if quotes contain newlines, several
-//! lines. The delimiter of CSV is the comma if the first line has one outside quotes, else the most frequent of `;`, tab
-//! and `|`. Flags name another delimiter, and the names if the file has no header.
+//! lines. The delimiter of CSV is the comma if the first line has one outside quotes, else the most frequent of `;`,
+//! tab and `|`. Flags name another delimiter, and the names if the file has no header.
 //!
 //! Read: values are strings, except an object under the name `properties`. An empty field is absent; a quoted empty
 //! field is an empty text, except under the name of a column that is not text. A record ends at `\n`;
@@ -16,12 +16,12 @@ use super::csv_writer::Writer;
 use super::definition::{Format, Header, Input, TextOptions};
 use super::metric_columns::encoder;
 use super::metric_dimensions::DimensionReader;
-use super::record::{Body, Record, Records, Splitter};
+use super::record::{Body, Record, Records, Splitter, not_utf8};
 use super::row::kind_of;
 use crate::error::{Error, Result};
 use crate::json::scan::is_json;
 use crate::json::text::{key, unescape, write_string};
-use crate::kind::dead::{ErrorType, Fault};
+use crate::kind::dead::{ErrorType, Fault, Suspect};
 use crate::kind::{Kind, claims_json};
 use arrow::datatypes::DataType;
 use csv_core::{ReadRecordResult, Reader, ReaderBuilder, Terminator};
@@ -311,7 +311,7 @@ impl CsvRows {
     fn body(&mut self, raw: &[u8], found: &Found, text: &mut String) -> Body {
         let Columns::Read(Names { keys, dimensions }) = &mut self.header else { return parse_error("missing header") };
         if let Err(error) = std::str::from_utf8(raw) {
-            return parse_error(format!("byte {}: invalid UTF-8", error.valid_up_to() + 1));
+            return Body::Fault(not_utf8(&error));
         }
         if !found.closed {
             return parse_error("expected a closing quote, found the end of the record");
@@ -320,7 +320,7 @@ impl CsvRows {
             return parse_error(format!("byte {byte}: expected a delimiter after a quote"));
         }
         if found.fields != keys.len() {
-            return parse_error(format!("expected {} fields, found {}", keys.len(), found.fields));
+            return Body::Fault(other_fields(keys, found.fields));
         }
         let Some(fields) = texts(&self.fields, &self.ends[..found.fields]) else { return parse_error("invalid UTF-8") };
         let (start, mut cells) = (text.len(), vec![]);
@@ -398,6 +398,18 @@ fn reader(delimiter: u8) -> Reader {
 fn start_record(reader: &mut Reader) {
     reader.reset();
     reader.read_record(b"\n", &mut [0], &mut [0]);
+}
+
+/// Returns the fault of a record that has other fields than the header. The only name of a header may be a comment, and
+/// is shown.
+#[cold]
+fn other_fields(keys: &[Key], found: usize) -> Fault {
+    let shown = match keys {
+        [only] => format!(" ({})", unescape(only.text.trim_matches([',', ':', '"']))),
+        _ => String::new(),
+    };
+    let message = format!("expected {} fields{shown}, found {found}", keys.len());
+    Fault::new(ErrorType::ParseError, message).of_input(Suspect::Header)
 }
 
 #[cold]

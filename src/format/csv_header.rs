@@ -8,13 +8,13 @@ use std::collections::HashSet;
 
 /// Returns the names of columns by the fields of a header. A column without a name is named by its number: `c8`.
 ///
-/// Errors: exit status 65 if two columns have one name, or if names are missing and the line looks like a record.
+/// Errors: exit status 65 if two columns have one name, 2 if the line looks like a record and a flag is missing.
 pub(super) fn column_names<'a>(fields: &[&'a str]) -> Result<Vec<Cow<'a, str>>> {
     let mut known: HashSet<&str> = HashSet::new();
     let twice = fields.iter().find(|name| !is_empty(name) && !known.insert(**name));
     if (twice.is_some() || fields.iter().any(|name| is_empty(name))) && is_record(fields) {
         let way_out = "--header NAMES or --no-header reads a file without a header";
-        return Err(Error::corrupt(format!("the first line looks like a record, not like a header; {way_out}")));
+        return Err(Error::usage(format!("the first line looks like a record, not like a header; {way_out}")));
     }
     if let Some(name) = twice {
         return Err(Error::corrupt(format!(

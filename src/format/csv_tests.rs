@@ -1,8 +1,8 @@
 use super::*;
-use crate::format::test_data::{Seen, build, encode, split};
+use crate::format::test_data::{SplitRecord, build, encode, split};
 use crate::kind::Kind;
 
-fn read(input: &str) -> Vec<Seen> {
+fn read(input: &str) -> Vec<SplitRecord> {
     split(&mut CsvRows::new(None, &TextOptions::default()), input.as_bytes(), &[]).unwrap()
 }
 

@@ -32,7 +32,8 @@ pub trait Encoder {
 pub struct EncodeOptions {
     /// Width of the terminal, in cells, for tables; `None` means unbounded.
     pub width: Option<usize>,
-    /// Whether a table leaves out the columns of metrics that tell people nothing: ids, and those that are zero in the first rows.
+    /// Whether a table leaves out the columns of metrics that tell people nothing: ids, and those that are zero in the
+    /// first rows.
     pub brief: bool,
     /// Whether a table has colours.
     pub color: bool,
@@ -70,6 +71,9 @@ pub struct Opened {
     /// Its rows. An error is the end; the rows before it are valid.
     pub rows: Box<dyn Iterator<Item = Result<Rows>>>,
 }
+
+/// The batches of a file, with the columns that it has.
+pub type ColumnBatches = Box<dyn Iterator<Item = Result<RecordBatch>>>;
 
 /// How text is read; each format uses the options that concern it.
 #[derive(Clone, Debug, Default)]
@@ -130,13 +134,16 @@ pub struct Format {
     pub magic: &'static [u8],
     /// How it is read.
     pub input: Input,
+    /// How the columns of a file are read as they are, without JSON text of its rows.
+    pub columns: Option<fn(std::fs::File, Limits) -> Result<ColumnBatches>>,
     /// How it is written, if it is.
     pub output: Option<Output>,
     /// Whether a file of it may be appended to, record by record.
     pub appendable: bool,
     /// Whether each record is one line with a JSON object.
     pub is_json: bool,
-    /// Whether its records are delimited cells with the names of fields in a header: `--delimiter`, `--header` and `--no-header` apply.
+    /// Whether its records are delimited cells with the names of fields in a header: `--delimiter`, `--header` and
+    /// `--no-header` apply.
     pub has_header: bool,
     /// Whether its times may lack the year: `--time-year` applies.
     pub lacks_years: bool,
@@ -146,7 +153,8 @@ pub struct Format {
     pub takes_any_columns: bool,
     /// Whether the name of a file takes `?columns=`, which gives properties columns of their own.
     pub has_property_columns: bool,
-    /// Whether people read it as a table: metrics have a column for each dimension, and evt-window emits only final rows.
+    /// Whether people read it as a table: metrics have a column for each dimension, and evt-window emits only final
+    /// rows.
     pub is_for_people: bool,
     /// Whether it holds raw records, which the rows must have.
     pub is_raw: bool,
@@ -170,6 +178,7 @@ impl Format {
         extensions: &[],
         magic: b"",
         input: Input::None,
+        columns: None,
         output: None,
         appendable: false,
         is_json: false,

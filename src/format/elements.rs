@@ -1,14 +1,15 @@
 //! `--explode PATH`: the elements of an array in JSON documents, each a record.
 //!
-//! Documents may have line breaks, and several may follow each other. The splitter reads them token by token and keeps the
-//! names on the way to the array, never a document: what is beside the path is passed over, and only brackets and strings
-//! of it are checked. An element is validated by the mapping, like a line of JSON lines.
+//! Documents may have line breaks, and several may follow each other. The splitter reads them token by token and keeps
+//! the names on the way to the array, never a document: what is beside the path is passed over, and only brackets and
+//! strings of it are checked. An element is validated by the mapping, like a line of JSON lines.
 //!
-//! - A path goes through arrays: `resourceSpans.scopeSpans.spans` reads the spans of all scopes of all resources. `.` is the
-//!   document itself, an array.
-//! - A document without an array at the path is a dead letter with its first bytes; a document whose arrays are empty is
-//!   filtered. Both count as one record.
-//! - A document that is not JSON is one dead letter, too. The reader continues at the next line that begins with `{` or `[`.
+//! - A path goes through arrays: `resourceSpans.scopeSpans.spans` reads the spans of all scopes of all resources. `.`
+//!   is the document itself, an array.
+//! - A document without an array at the path is a dead letter with its first bytes; a document whose arrays are empty
+//!   is filtered. Both count as one record.
+//! - A document that is not JSON is one dead letter, too. The reader continues at the next line that begins with `{` or
+//!   `[`.
 //! - A document that breaks off leaves the splitter open: the input is torn.
 
 use super::record::{Body, Record, Records, Splitter, one_line};
@@ -147,7 +148,8 @@ impl Elements {
         }
     }
 
-    /// Reads the token at `p`; returns the index after it, or `None` if more input is needed: what is before `p` is consumed.
+    /// Reads the token at `p`; returns the index after it, or `None` if more input is needed: what is before `p` is
+    /// consumed.
     fn token(&mut self, input: &[u8], p: usize, records: &mut Records) -> Option<usize> {
         let byte = input[p];
         match (self.expect, byte) {
@@ -232,7 +234,8 @@ impl Elements {
         Some(p + 1)
     }
 
-    /// Returns the fault of a document without the array; it names the arrays at its beginning. `input` ends with the document.
+    /// Returns the fault of a document without the array; it names the arrays at its beginning. `input` ends with the
+    /// document.
     #[cold]
     fn missing(&mut self, input: &[u8]) -> Fault {
         self.keep_head(input);

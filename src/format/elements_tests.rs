@@ -1,9 +1,9 @@
 use super::*;
-use crate::format::test_data::{Seen, cases, split};
+use crate::format::test_data::{SplitRecord, cases, split};
 use proptest::prelude::*;
 use serde_json::Value;
 
-fn exploded(path: &str, input: &[u8], cuts: &[usize]) -> Vec<Seen> {
+fn exploded(path: &str, input: &[u8], cuts: &[usize]) -> Vec<SplitRecord> {
     split(&mut Elements::new(ElementPath::parse(path).unwrap()), input, cuts).unwrap()
 }
 

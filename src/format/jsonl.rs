@@ -196,6 +196,11 @@ fn claimed<'a>(field: &Field, array: &'a dyn Array, ours: bool, form: CellForm) 
     member(field, array, ours, form)
 }
 
+/// Prepares the values of a column of another program, as [`rows_to_json`] writes them.
+pub fn foreign_value<'a>(field: &Field, array: &'a dyn Array) -> Column<'a> {
+    claimed(field, array, false, CellForm::Json).column
+}
+
 /// Whether a column has bytes of any length.
 fn has_bytes(field: &Field) -> bool {
     matches!(field.data_type(), DataType::Binary | DataType::LargeBinary | DataType::BinaryView)

@@ -1,6 +1,7 @@
 //! logfmt: lines of `key=value` pairs, as loggers of Go, Heroku and Grafana write them.
 //!
-//! Values are strings; one in quotes has the escapes of JSON. A key without a value is true. A line without any pair is a fault.
+//! Values are strings; one in quotes has the escapes of JSON. A key without a value is true. A line without any pair is
+//! a fault.
 
 use super::definition::{Format, Input};
 use super::lines::{LineReader, ReadLines};
@@ -25,16 +26,26 @@ impl LineReader for Pairs {
     }
 }
 
-/// Whether each word of a line is a pair, and there are two or more.
-pub(super) fn is_line(line: &str) -> bool {
-    let mut text = String::new();
-    write_object(line, &mut text).is_ok_and(|pairs| pairs >= 2) && !text.contains(":true")
+/// The words of a line.
+#[derive(Default)]
+struct Words {
+    pairs: usize,
+    /// Keys without a value.
+    keys: usize,
+    begins_with_key: bool,
 }
 
-/// Writes a line as a JSON object; returns the number of its pairs.
-fn write_object(line: &str, out: &mut String) -> Result<usize, Fault> {
+/// Whether a line begins with a pair, and has two or more of them and fewer keys without a value: other text may
+/// contain pairs.
+pub(super) fn is_line(line: &str) -> bool {
+    write_object(line, &mut String::new())
+        .is_ok_and(|words| words.pairs >= 2 && words.keys < words.pairs && !words.begins_with_key)
+}
+
+/// Writes a line as a JSON object; returns how many words of each kind it has.
+fn write_object(line: &str, out: &mut String) -> Result<Words, Fault> {
     let mut rest = line.trim_start();
-    let mut pairs = 0;
+    let mut words = Words::default();
     out.push('{');
     while !rest.is_empty() {
         let end = rest.find(|c: char| c == '=' || c == '"' || c.is_whitespace()).unwrap_or(rest.len());
@@ -48,11 +59,13 @@ fn write_object(line: &str, out: &mut String) -> Result<usize, Fault> {
         out.push_str(if out.ends_with('{') { &member[1..] } else { &member });
         rest = match tail.strip_prefix('=') {
             None => {
+                words.begins_with_key |= words.pairs + words.keys == 0;
+                words.keys += 1;
                 out.push_str("true");
                 tail
             }
             Some(value) => {
-                pairs += 1;
+                words.pairs += 1;
                 write_value(value, out)
                     .ok_or_else(|| fault(line.len() - value.len() + 1, "a value that ends at a blank"))?
             }
@@ -60,7 +73,7 @@ fn write_object(line: &str, out: &mut String) -> Result<usize, Fault> {
         .trim_start();
     }
     out.push('}');
-    if pairs > 0 { Ok(pairs) } else { Err(fault(1, "key=value")) }
+    if words.pairs > 0 { Ok(words) } else { Err(fault(1, "key=value")) }
 }
 
 /// Writes the value at the start of a text; returns what follows it.
@@ -114,8 +127,14 @@ mod tests {
             ("a=\"b", "byte 3: expected a value that ends at a blank"),
             ("a=\"b\"c", "byte 3: expected a value that ends at a blank"),
         ] {
-            assert_eq!(write_object(line, &mut String::new()).unwrap_err().message, said, "{line}");
+            let fault = write_object(line, &mut String::new()).err().map(|fault| fault.message);
+            assert_eq!(fault.as_deref(), Some(said), "{line}");
         }
-        assert!(is_line("a=1 b=2") && !is_line("a=1") && !is_line("GET a=1 b=2"));
+        for line in ["a=1 b=2", "a=1 b=2 debug", "a=x:true b=2"] {
+            assert!(is_line(line), "{line}");
+        }
+        for line in ["a=1", "GET a=1 b=2", "a=1 b=2 are two pairs", "a=1 debug"] {
+            assert!(!is_line(line), "{line}");
+        }
     }
 }

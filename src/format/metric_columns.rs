@@ -1,8 +1,9 @@
 //! Metrics in text for people (CSV, TSV, tables): each dimension has a column.
 //!
-//! The columns are the name and the window of a metric, the dimensions that the stream names (`evt.dimensions`), its value, and
-//! the rest. A stream that does not name its dimensions has one column with all of them as JSON. A dimension that is NULL and
-//! one that the row's metric does not have are both an empty field; `metric_dimensions.rs` reads them back.
+//! The columns are the name and the window of a metric, the dimensions that the stream names (`evt.dimensions`), its
+//! value, and the rest. A stream that does not name its dimensions has one column with all of them as JSON. A dimension
+//! that is NULL and one that the row's metric does not have are both an empty field; `metric_dimensions.rs` reads them
+//! back.
 
 use super::definition::{EncodeOptions, Encoder, Output};
 use crate::error::{Error, Result};
@@ -24,7 +25,8 @@ const AFTER: [usize; 6] =
 /// What precedes the name of a dimension in a column that would else have the name of another one.
 const PREFIX: &str = "dimensions.";
 
-/// Returns the name of the column of a dimension, in a file with `others`. A name that begins like a prefixed one is prefixed, too.
+/// Returns the name of the column of a dimension, in a file with `others`. A name that begins like a prefixed one is
+/// prefixed, too.
 pub fn column_name<'a>(dimension: &'a str, others: &[&str]) -> Cow<'a, str> {
     match dimension.is_empty() || dimension.starts_with(PREFIX) || others.contains(&dimension) {
         true => format!("{PREFIX}{dimension}").into(),

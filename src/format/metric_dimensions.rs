@@ -1,9 +1,10 @@
-//! Reads metrics whose dimensions are columns ([`super::metric_columns`]): a column that is not one of a metric's is a dimension.
+//! Reads metrics whose dimensions are columns ([`super::metric_columns`]): a column that is not one of a metric's is a
+//! dimension.
 //!
-//! An empty field is a dimension that is NULL, or one that the row's metric does not have: metrics with several `by` share a file.
-//! The row's id tells which, because it is a digest of the dimensions. All dimensions that may be either are tried:
-//! first those that rows before had, then by the number of nulls, from both ends, up to [`TRIES_MAX`] combinations. A
-//! row that none of them fits is a fault.
+//! An empty field is a dimension that is NULL, or one that the row's metric does not have: metrics with several `by`
+//! share a file. The row's id tells which, because it is a digest of the dimensions. All dimensions that may be either
+//! are tried: first those that rows before had, then by the number of nulls, from both ends, up to [`TRIES_MAX`]
+//! combinations. A row that none of them fits is a fault.
 
 use super::metric_columns::dimension_name;
 use crate::expr::write_dimensions;
@@ -12,7 +13,8 @@ use crate::kind::metric::{COLUMNS, column, metric_id};
 use crate::time::parse_instant;
 use std::collections::HashSet;
 
-/// Maximum combinations of NULL and absent that are tried for a row: all of 12 dimensions, or the 2 extremes and the next ones.
+/// Maximum combinations of NULL and absent that are tried for a row: all of 12 dimensions, or the 2 extremes and the
+/// next ones.
 const TRIES_MAX: usize = 4096;
 /// Maximum sets of dimensions that are kept, one for each `by` of the file.
 const KNOWN_MAX: usize = 64;
@@ -83,7 +85,8 @@ impl DimensionReader {
         self.names.get(column).is_some_and(Option::is_some)
     }
 
-    /// Appends the dimensions of a row as canonical JSON. `cells` are all fields of the row; `None` is an empty one without quotes.
+    /// Appends the dimensions of a row as canonical JSON. `cells` are all fields of the row; `None` is an empty one
+    /// without quotes.
     pub(super) fn write(&mut self, cells: &[Option<&str>], out: &mut String) -> Result<(), Fault> {
         let fault = |message: String| Err(Fault::new(ErrorType::EnvelopeError, message));
         if let Some(name) = &self.duplicate {

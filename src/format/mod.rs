@@ -17,7 +17,8 @@
 //!   `pattern.rs`: those whose lines `lines.rs` splits; `recognise.rs` names the command for inputs that need a flag.
 //! - `elements.rs`: elements of arrays in JSON documents (`--explode`).
 //! - `avro/`, `parquet/`, `arrow_file.rs`: the containers; `container.rs`: their shared code.
-//! - `properties.rs`: columns of a file that are properties of events; `typed.rs`, `value_type.rs`: types for JSON values.
+//! - `properties.rs`: columns of a file that are properties of events; `typed.rs`, `value_type.rs`: types for JSON
+//!   values.
 //! - `cell.rs`: values as text; `row.rs`: rows of evt's kinds from JSON text; `metric_columns.rs`,
 //!   `metric_dimensions.rs`: metrics with a column for each dimension, written and read.
 //! - `unpack.rs`: gzip and zstd; `decode.rs`: encodings of text.
@@ -58,7 +59,8 @@ mod value_type;
 
 pub use decode::TextDecoder;
 pub use definition::{
-    EncodeOptions, Encoder, Format, Header, Input, Limits, Notes, Opened, Output, Rows, Splitting, TextOptions,
+    ColumnBatches, EncodeOptions, Encoder, Format, Header, Input, Limits, Notes, Opened, Output, Rows, Splitting,
+    TextOptions,
 };
 pub use record::{Body, Record, Records, Splitter, not_utf8, one_line};
 
@@ -114,7 +116,7 @@ fn named(flag: &str, name: &str, fits: impl Fn(&Format) -> bool) -> Result<&'sta
 pub fn by_extension(path: &str) -> Option<&'static Format> {
     let path = path.to_ascii_lowercase();
     let path = path.strip_suffix(".part").unwrap_or(&path);
-    let path = path.strip_suffix(".gz").or_else(|| path.strip_suffix(".zst")).unwrap_or(path);
+    let path = unpack::SUFFIXES.iter().find_map(|suffix| path.strip_suffix(suffix)).unwrap_or(path);
     let (_, extension) = path.rsplit_once('.')?;
     ALL.iter().copied().find(|format| format.extensions.contains(&extension))
 }

@@ -1,7 +1,7 @@
 //! Lines of any text, read by a regular expression (`-f regex:PATTERN`): its named groups are the fields.
 //!
-//! The pattern may match anywhere in a line. A group that takes no part in the match is absent. A line that does not match is a
-//! fault.
+//! The pattern may match anywhere in a line. A group that takes no part in the match is absent. A line that does not
+//! match is a fault.
 
 use super::definition::{Format, Input};
 use super::lines::{LineReader, ReadLines};

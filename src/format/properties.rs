@@ -1,6 +1,7 @@
 //! Columns of a file that are properties of events (`columns=auto` of Parquet): rows get them back in `properties`.
 //!
-//! A column is marked in the metadata of its field, which every Arrow library keeps. Its name is the name of the property.
+//! A column is marked in the metadata of its field, which every Arrow library keeps. Its name is the name of the
+//! property.
 
 use super::cell::{CellForm, Column};
 use crate::error::{Error, Result};
@@ -59,7 +60,8 @@ fn column_of<'a>(field: &Field, array: &'a ArrayRef) -> Column<'a> {
     }
 }
 
-/// Returns `batch` with the values of `properties`, a batch of as many rows, in its column `properties`; its text must be JSON.
+/// Returns `batch` with the values of `properties`, a batch of as many rows, in its column `properties`; its text must
+/// be JSON.
 ///
 /// Errors: exit status 65 if that is no object.
 pub fn merge(batch: &RecordBatch, properties: &RecordBatch) -> Result<RecordBatch> {

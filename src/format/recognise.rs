@@ -10,7 +10,12 @@ use crate::time::read_iso;
 /// The number of bytes in which a line that begins with `{` is looked for.
 pub const LOOK: usize = 64 << 10;
 
-/// Containers by their first bytes, at an offset: what they are, and the command that unpacks a file to standard output.
+/// Names that a file of a spreadsheet has among its first bytes: the list of its parts, or its type.
+const SPREADSHEET: [&[u8]; 3] =
+    [b"[Content_Types].xml", b"xl/workbook.xml", b"mimetypeapplication/vnd.oasis.opendocument"];
+
+/// Containers by their first bytes, at an offset: what they are, and the command that unpacks a file to standard
+/// output.
 const PACKED: [(usize, &[u8], &str, &str); 6] = [
     (0, b"\xfd7zXZ\0", "compressed by xz", "xz -dc"),
     (0, b"BZh", "compressed by bzip2", "bzip2 -dc"),
@@ -40,9 +45,16 @@ pub fn begins_with_object(bytes: &[u8]) -> bool {
     text.starts_with(b"{") && end.is_some_and(|end| text[..end].trim_ascii_end().ends_with(b"}"))
 }
 
+/// Whether lines tell that an input is JSON lines: one begins with `{`, or the first one is JSON.
+pub fn has_json_lines(bytes: &[u8]) -> bool {
+    let mut lines = without_mark(bytes).split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii);
+    let is_json = |line: &[u8]| std::str::from_utf8(line).is_ok_and(is_json);
+    lines.clone().any(|line| line.starts_with(b"{")) || lines.find(|line| !line.is_empty()).is_some_and(is_json)
+}
+
 impl Head<'_> {
-    /// Returns why an input is refused and the command to type; `None` if it is read. `is_lines`: without a flag it would be JSON
-    /// lines, not CSV by its name.
+    /// Returns why an input is refused and the command to type; `None` if it is read. `is_lines`: without a flag it
+    /// would be JSON lines, not CSV by its name.
     pub fn refusal(&self, is_lines: bool) -> Option<String> {
         if let Some(refusal) = self.packed() {
             return Some(refusal);
@@ -112,6 +124,9 @@ impl Head<'_> {
             let encoding = if self.bytes[0] == 0xff { "utf-16le" } else { "utf-16be" };
             return Some(format!("text in UTF-16; --encoding {encoding} reads it"));
         }
+        if self.is_spreadsheet() {
+            return Some(format!("a spreadsheet; export it as CSV, which {} reads", self.tool));
+        }
         let is_at = |at: usize, magic: &[u8]| self.bytes.get(at..).is_some_and(|rest| rest.starts_with(magic));
         let (_, _, what, command) = PACKED.iter().find(|(at, magic, ..)| is_at(*at, magic))?;
         let inner = self.file.and_then(|name| by_extension(name.rsplit_once('.')?.0));
@@ -119,7 +134,15 @@ impl Head<'_> {
         Some(format!("{what}; use  {}", self.piped(command, &format)))
     }
 
-    /// Returns the refusal of lines that have a delimiter equally often. Files called .csv are read, standard input never.
+    /// Whether the input is a zip archive with the parts of a spreadsheet (.xlsx, .ods), or of the older format (.xls).
+    fn is_spreadsheet(&self) -> bool {
+        let has = |name: &&[u8]| memchr::memmem::find(self.bytes, name).is_some();
+        self.bytes.starts_with(b"PK\x03\x04") && SPREADSHEET.iter().any(has)
+            || self.bytes.starts_with(b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1")
+    }
+
+    /// Returns the refusal of lines that have a delimiter equally often. Files called .csv are read, standard input
+    /// never.
     fn table(&self, first: &[u8], second: Option<&[u8]>) -> Option<String> {
         let count = |line: &[u8], delimiter: u8| memchr::memchr_iter(delimiter, line).count();
         let is_delimited = |delimiter: &u8| {
@@ -151,12 +174,19 @@ fn words(first: &[u8], second: &[u8]) -> Option<String> {
     Some(format!("lines of words; -f csv --delimiter ' ' reads them below a header, -f 'regex:^{fields}' without one"))
 }
 
-/// Whether a line begins with a date, a time of day with a fraction, and a blank, as log4j and Python write it.
+/// Whether a line begins with a date, a time of day and a blank, as log4j and Python write it. If the time has no
+/// fraction, a word of letters or one in brackets must follow: other values may be those of a table.
 fn is_log_line(line: &str) -> bool {
     let mut words = line.splitn(3, ' ');
-    let (Some(date), Some(time), Some(_)) = (words.next(), words.next(), words.next()) else { return false };
-    let has_fraction = time.len() > 8 && matches!(time.as_bytes()[8], b',' | b'.');
-    has_fraction && read_iso(&format!("{date} {time}"), None).is_ok()
+    let (Some(date), Some(time), Some(rest)) = (words.next(), words.next(), words.next()) else { return false };
+    let is_letters = |word: &str| word.bytes().all(|byte| byte.is_ascii_alphabetic());
+    let is_word = |word: &str| word.starts_with('[') || is_letters(word.strip_suffix(':').unwrap_or(word));
+    let begins_message = match time.as_bytes().get(8) {
+        Some(b',' | b'.') => true,
+        Some(_) => false,
+        None => time.len() == 8 && rest.split_whitespace().next().is_some_and(is_word),
+    };
+    begins_message && read_iso(&format!("{date} {time}"), None).is_ok()
 }
 
 /// Whether a line is a JSON object behind the name of its container or the like: `web-1 | {…}`.
@@ -191,7 +221,8 @@ fn quoted(name: &str) -> String {
     if is_plain { name.to_owned() } else { format!("'{}'", name.replace('\'', r"'\''")) }
 }
 
-/// Whether text is in a western encoding of one byte per character: its first byte that is not UTF-8 is a letter beside a letter.
+/// Whether text is in a western encoding of one byte per character: its first byte that is not UTF-8 is a letter beside
+/// a letter.
 fn is_western(text: &[u8]) -> bool {
     let Err(error) = std::str::from_utf8(text) else { return false };
     let at = error.valid_up_to();

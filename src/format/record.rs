@@ -2,7 +2,7 @@
 
 use crate::error::Result;
 use crate::json::scan;
-use crate::kind::dead::{ErrorType, Fault};
+use crate::kind::dead::{ErrorType, Fault, Suspect};
 use std::borrow::Cow;
 use std::ops::Range;
 
@@ -83,7 +83,8 @@ pub trait Splitter {
         false
     }
 
-    /// Sets the time (µs) of the record before the first one, if an earlier run or the file before this one has read it.
+    /// Sets the time (µs) of the record before the first one, if an earlier run or the file before this one has read
+    /// it.
     fn resume(&mut self, _after: i64) {}
 
     /// Returns the names of the fields of all records, if the input declares them and they have been read.
@@ -107,5 +108,6 @@ pub fn one_line(payload: &[u8]) -> Result<Cow<'_, str>, Fault> {
 /// Returns the fault of a record whose bytes are not UTF-8.
 #[cold]
 pub fn not_utf8(error: &std::str::Utf8Error) -> Fault {
-    Fault::new(ErrorType::ParseError, format!("byte {}: invalid UTF-8", error.valid_up_to() + 1))
+    let message = format!("byte {}: invalid UTF-8", error.valid_up_to() + 1);
+    Fault::new(ErrorType::ParseError, message).of_input(Suspect::Encoding)
 }

@@ -1,4 +1,4 @@
-use super::test_data::{Seen, cases, split};
+use super::test_data::{SplitRecord, cases, split};
 use super::*;
 use proptest::prelude::*;
 
@@ -36,7 +36,7 @@ fn text() -> impl Strategy<Value = Vec<u8>> {
     ]
 }
 
-fn run(splitter: Splitting, input: &[u8], cuts: &[usize]) -> Result<Vec<Seen>, String> {
+fn run(splitter: Splitting, input: &[u8], cuts: &[usize]) -> Result<Vec<SplitRecord>, String> {
     split(splitter(&TextOptions::default()).as_mut(), input, cuts).map_err(|error| error.to_string())
 }
 

@@ -1,11 +1,12 @@
 //! syslog: lines as RFC 5424 defines them, and as RFC 3164 describes what programs have always written.
 //!
-//! `<34>1 2003-10-11T22:14:15.003Z host su 17 ID47 [id a="1"] text` and `<34>Oct 11 22:14:15 host su[17]: text` become events with
-//! `event_type` syslog, `server_timestamp`, and as properties `facility`, `severity`, `hostname`, `appname`, `procid`, `msgid`,
-//! `structured_data` and `message`. What is `-` or missing is absent. Daemons leave out `<34>` in files, and rsyslog writes
-//! RFC 3339 times in the place of those of RFC 3164; both are read. The first time without a year gets that of `--time-year`, and a
-//! step back by more than 300 days begins the next year (`Years`); without the flag a time stays as it is, so that the mapping
-//! reports it. Years are never taken from the clock: a log would change with age.
+//! `<34>1 2003-10-11T22:14:15.003Z host su 17 ID47 [id a="1"] text` and `<34>Oct 11 22:14:15 host su[17]: text` become
+//! events with `event_type` syslog, `server_timestamp`, and as properties `facility`, `severity`, `hostname`,
+//! `appname`, `procid`, `msgid`, `structured_data` and `message`. What is `-` or missing is absent. Daemons leave out
+//! `<34>` in files, and rsyslog writes RFC 3339 times in the place of those of RFC 3164; both are read. The first time
+//! without a year gets that of `--time-year`, and a step back by more than 300 days begins the next year (`Years`);
+//! without the flag a time stays as it is, so that the mapping reports it. Years are never taken from the clock: a log
+//! would change with age.
 
 use super::definition::{Format, Input};
 use super::lines::{LineReader, ReadLines};
@@ -68,8 +69,8 @@ impl Years {
         Self { year: year.into(), last: None }
     }
 
-    /// Returns the year of the next line. After a step back by more than 300 days it is the next one, after such a step forward the
-    /// one before: lines around midnight may be in disorder.
+    /// Returns the year of the next line. After a step back by more than 300 days it is the next one, after such a step
+    /// forward the one before: lines around midnight may be in disorder.
     fn of(&mut self, month: usize, day: u8) -> i64 {
         let date = |year: i64| days_from_civil(year, month as i64, day.into());
         let step = self.last.map_or(0, |last| date(self.year) - last);

@@ -67,10 +67,10 @@ pub fn open(format: &Format, bytes: &[u8]) -> Result<Opened> {
 }
 
 /// A record as the tests compare it: line, raw bytes, JSON text or the fault's message.
-pub type Seen = (u64, Vec<u8>, Result<String, String>);
+pub type SplitRecord = (u64, Vec<u8>, Result<String, String>);
 
 /// Splits `input`, given in chunks that end at `cuts`.
-pub fn split(splitter: &mut dyn Splitter, input: &[u8], cuts: &[usize]) -> Result<Vec<Seen>> {
+pub fn split(splitter: &mut dyn Splitter, input: &[u8], cuts: &[usize]) -> Result<Vec<SplitRecord>> {
     let (mut seen, mut done) = (vec![], 0);
     let mut records = Records::default();
     let ends = cuts.iter().copied().filter(|cut| *cut < input.len());

@@ -1,8 +1,8 @@
 //! Types for the JSON values of selected columns in formats whose columns have types (Parquet, Arrow).
 //!
-//! A column of evt-view `--columns` has the JSON values of a property. The first rows of a file decide its type: the narrowest
-//! that holds all their values, else it stays JSON. A later value that the type cannot hold ends the run, because the file has no
-//! other place for it.
+//! A column of evt-view `--columns` has the JSON values of a property. The first rows of a file decide its type: the
+//! narrowest that holds all their values, else it stays JSON. A later value that the type cannot hold ends the run,
+//! because the file has no other place for it.
 
 use super::definition::{EncodeOptions, Encoder, Output};
 use super::first_rows::FirstRows;

@@ -9,6 +9,9 @@ use crate::ratio::check;
 use flate2::bufread::GzDecoder;
 use std::io::{self, BufRead, BufReader, Read};
 
+/// Suffixes of compressed files.
+pub const SUFFIXES: [&str; 2] = [".gz", ".zst"];
+
 const GZIP: &[u8] = &[0x1f, 0x8b];
 const ZSTD: &[u8] = &[0x28, 0xb5, 0x2f, 0xfd];
 

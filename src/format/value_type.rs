@@ -62,7 +62,8 @@ impl TypeCounts {
         }
     }
 
-    /// Returns the type that holds most values, of two such types the narrower, and their number. `None` if no type holds one.
+    /// Returns the type that holds most values, of two such types the narrower, and their number. `None` if no type
+    /// holds one.
     pub(in crate::format) fn most(&self) -> Option<(ValueType, u32)> {
         let counts = [
             (ValueType::Boolean, self.booleans),

@@ -11,8 +11,8 @@
 //! the same options ─► truth: counts and windows, computed without the tools
 //! ```
 //!
-//! [`Generator`] draws the outcome of each record (`random.rs`), writes it (`record.rs`) and, for a faulty one, damages it
-//! (`defect.rs`). `schema.rs` has the Avro schemas of the events. [`truth`] computes the expected results
+//! [`Generator`] draws the outcome of each record (`random.rs`), writes it (`record.rs`) and, for a faulty one, damages
+//! it (`defect.rs`). `schema.rs` has the Avro schemas of the events. [`truth`] computes the expected results
 //! independently.
 
 pub mod defect;

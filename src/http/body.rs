@@ -48,8 +48,8 @@ impl MemoryBudget {
 }
 
 impl Reservation {
-    /// Reserves `bytes` more. It does not wait, because two requests that wait for each other would never end; 503 if there is
-    /// no more memory.
+    /// Reserves `bytes` more. It does not wait, because two requests that wait for each other would never end; 503 if
+    /// there is no more memory.
     pub fn grow(&mut self, bytes: usize) -> Result<(), Reply> {
         let before = self.bytes.div_ceil(UNIT);
         self.bytes = self.bytes.saturating_add(bytes);
@@ -207,6 +207,18 @@ pub fn unpack(
         if end > most {
             let why = format!("the decompressed body exceeds {most} bytes (--max-body, --max-decompression-ratio)");
             return Err(Reply::refusal(StatusCode::PAYLOAD_TOO_LARGE, &why));
+        }
+    }
+}
+
+/// Refuses a body that is still compressed, because the client has not told so.
+pub fn check_unpacked(body: &[u8]) -> Result<(), Reply> {
+    const MAGICS: [(&[u8], &str); 2] = [(b"\x1f\x8b", "gzip"), (b"\x28\xb5\x2f\xfd", "zstd")];
+    match MAGICS.iter().find(|(magic, _)| body.starts_with(magic)) {
+        None => Ok(()),
+        Some((_, name)) => {
+            let why = format!("the body is compressed; send the header content-encoding: {name}");
+            Err(Reply::refusal(StatusCode::BAD_REQUEST, &why))
         }
     }
 }

@@ -6,8 +6,8 @@
 //! data_base64 → the property data_base64             every other attribute → a property of its name
 //! ```
 //!
-//! `specversion` must be 1.0 and is not kept. Values keep their text as received. The payload of a record is the event made of
-//! it, or its original bytes if it is invalid.
+//! `specversion` must be 1.0 and is not kept. Values keep their text as received. The payload of a record is the event
+//! made of it, or its original bytes if it is invalid.
 
 use crate::format::not_utf8;
 use crate::json::base64;
@@ -218,8 +218,8 @@ impl<'a> Event<'a> {
     }
 }
 
-/// Whether a name has a meaning in events. (Attribute names are letters and digits; one named like a provenance column stays a
-/// property.)
+/// Whether a name has a meaning in events. (Attribute names are letters and digits; one named like a provenance column
+/// stays a property.)
 fn is_reserved(name: &str) -> bool {
     matches!(
         &*unescape(name),

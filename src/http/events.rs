@@ -144,9 +144,12 @@ impl BodyFormat {
 
     /// Splits a body into its records.
     fn split(self, headers: &HeaderMap, body: &Bytes) -> Result<Vec<Record>, Reply> {
-        // A CloudEvent may have no data.
-        if self != BodyFormat::CloudBinary && body.iter().all(u8::is_ascii_whitespace) {
-            return Err(Reply::refusal(StatusCode::BAD_REQUEST, "the body is empty"));
+        // A CloudEvent may have no data, or any.
+        if self != BodyFormat::CloudBinary {
+            body::check_unpacked(body)?;
+            if body.iter().all(u8::is_ascii_whitespace) {
+                return Err(Reply::refusal(StatusCode::BAD_REQUEST, "the body is empty"));
+            }
         }
         let records = match self {
             BodyFormat::Json => split::events(body),
@@ -208,11 +211,15 @@ impl PendingRequest {
             None => self.validate_by(state, records, None)?,
             Some(queries) => self.validate_asking(state, records, queries, deadline).await?,
         };
+        if self.format == BodyFormat::Json {
+            split::tell_several(&self.body, &mut records);
+        }
         check_sources(&self.token, &mut records)?;
         Ok(records)
     }
 
-    /// Validates with the cached answers of the registry. If answers are missing, queries the registry and validates again.
+    /// Validates with the cached answers of the registry. If answers are missing, queries the registry and validates
+    /// again.
     async fn validate_asking(
         &self,
         state: &ServerState,
@@ -228,7 +235,7 @@ impl PendingRequest {
                 return Ok(validated);
             }
             for question in lacking {
-                let answer = queries.ask(&question, deadline).await;
+                let answer = queries.query(&question, deadline).await;
                 recall.learn(question, answer.map_err(|error| no_answer(state, &error))?);
             }
             records = self.format.split(&self.headers, &self.body)?;

@@ -44,8 +44,8 @@ pub fn check_address(address: &Address) -> Result<()> {
     std::net::TcpListener::bind(resolve(address)?).map(drop).map_err(|error| Error::io(address.to_string(), &error))
 }
 
-/// Resolves the socket address to bind. Errors: exit status 2 for an address that other hosts can reach, without `--tokens`
-/// or `--anonymous`.
+/// Resolves the socket address to bind. Errors: exit status 2 for an address that other hosts can reach, without
+/// `--tokens` or `--anonymous`.
 fn bindable(options: &Options) -> Result<SocketAddr> {
     let resolved = resolve(&options.address)?;
     if resolved.ip().is_loopback() || options.tokens.is_some() || options.anonymous {
@@ -61,8 +61,8 @@ pub struct Server {
 }
 
 impl Server {
-    /// Checks that the server could start: its address, its tokens and its certificate. Returns the files that each of the
-    /// three needs.
+    /// Checks that the server could start: its address, its tokens and its certificate. Returns the files that each of
+    /// the three needs.
     pub fn check(options: &Options) -> [Result<Vec<&Path>>; 3] {
         let tokens = options.tokens.as_deref();
         let pem = options.tls.iter().flat_map(|tls| [&*tls.certificate, &*tls.key]).collect();
@@ -102,8 +102,8 @@ impl Server {
         Ok(Self { state, runtime: Some(runtime) })
     }
 
-    /// Stops accepting connections; returns at once. A thread waits for the requests in progress, at most as long as one
-    /// may take, and then closes the log.
+    /// Stops accepting connections; returns at once. A thread waits for the requests in progress, at most as long as
+    /// one may take, and then closes the log.
     pub fn drain(mut self) {
         self.state.close();
         let Some(runtime) = self.runtime.take() else { return };

@@ -1,7 +1,7 @@
 //! Queries a schema registry: requests with the same query share it, and the number of concurrent queries is bounded.
 //!
-//! A request waits without a thread. A query has a thread for one attempt, bounded by the registry's timeouts. A request whose
-//! query exceeds the limit fails at once.
+//! A request waits without a thread. A query has a thread for one attempt, bounded by the registry's timeouts. A
+//! request whose query exceeds the limit fails at once.
 
 use crate::error::{Error, ErrorKind};
 use crate::registry::confluent::Confluent;
@@ -62,7 +62,7 @@ impl RegistryQueries {
     }
 
     /// Sends a query, or waits for the answer of the same query of another request, until `deadline`.
-    pub async fn ask(&self, question: &Question, deadline: Instant) -> QueryResult {
+    pub async fn query(&self, question: &Question, deadline: Instant) -> QueryResult {
         let mut outcome = self.join(question).ok_or(QueryError::Busy)?;
         let answered = outcome.wait_for(Option::is_some);
         match timeout_at(deadline, answered).await {
@@ -105,7 +105,7 @@ impl RegistryQueries {
         drop(state);
         let (queries, question) = (self.clone(), question.clone());
         spawn_blocking(move || {
-            let answer = question.ask(&queries.registry);
+            let answer = question.answer(&queries.registry);
             queries.note(&question, &answer);
             let outcome = answer.map_err(|error| QueryError::Failed(Arc::new(error)));
             sender.send_replace(Some(outcome));

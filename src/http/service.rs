@@ -44,8 +44,8 @@ pub async fn serve(
     Ok(response(reply, &trace))
 }
 
-/// Refuses a head that is too large, whose Host is missing, invalid or repeated (RFC 9112, 3.2), or whose transfer codings are
-/// not supported.
+/// Refuses a head that is too large, whose Host is missing, invalid or repeated (RFC 9112, 3.2), or whose transfer
+/// codings are not supported.
 fn check_head(request: &Request<Incoming>) -> Result<(), Reply> {
     let line = request.method().as_str().len() + request.uri().to_string().len();
     let headers = request.headers().iter().map(|(name, value)| name.as_str().len() + value.len() + 4);
@@ -71,8 +71,8 @@ fn check_head(request: &Request<Incoming>) -> Result<(), Reply> {
     Ok(())
 }
 
-/// Whether a Host value is empty or `uri-host [":" port]` (RFC 3986, 3.2.2). A comma, which is valid in a name, is refused:
-/// intermediaries join two values with it.
+/// Whether a Host value is empty or `uri-host [":" port]` (RFC 3986, 3.2.2). A comma, which is valid in a name, is
+/// refused: intermediaries join two values with it.
 fn is_host(value: &[u8]) -> bool {
     let Ok(text) = std::str::from_utf8(value) else { return false };
     let (host, port) = match text.strip_prefix('[') {

@@ -17,8 +17,8 @@ pub struct Tls {
     pub key: PathBuf,
 }
 
-/// Makes the TLS acceptor; `None` for http://. Errors: exit status 2 if flags and scheme contradict each other, 78 if the files
-/// are invalid.
+/// Makes the TLS acceptor; `None` for http://. Errors: exit status 2 if flags and scheme contradict each other, 78 if
+/// the files are invalid.
 pub fn acceptor(address: &Address, tls: Option<&Tls>) -> Result<Option<TlsAcceptor>> {
     let tls = match (tls, address.tls) {
         (Some(tls), true) => tls,

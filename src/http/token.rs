@@ -8,8 +8,8 @@
 //! rate = 5000                   # events a second, also the most in one request; without it: any
 //! ```
 //!
-//! Only digests are kept in memory. A secret is compared with all of them, each in constant time. No secret is ever written to
-//! an output.
+//! Only digests are kept in memory. A secret is compared with all of them, each in constant time. No secret is ever
+//! written to an output.
 
 use crate::error::{Error, Result};
 use governor::clock::{Clock, DefaultClock};
@@ -89,8 +89,8 @@ impl Tokens {
         Ok(Self(tokens))
     }
 
-    /// Finds the token with this secret. It compares the secret with all tokens, so that its duration does not depend on
-    /// which token matches.
+    /// Finds the token with this secret. It compares the secret with all tokens, so that its duration does not depend
+    /// on which token matches.
     pub fn find(&self, secret: &[u8]) -> Option<&Arc<Token>> {
         let digest: [u8; 32] = Sha256::digest(secret).into();
         let is_it = |token: &Arc<Token>| bool::from(token.digest.ct_eq(&digest));

@@ -22,8 +22,8 @@ pub(super) struct StampedBatches {
 }
 
 impl StampedBatches {
-    /// Checks the schema of an input and keeps the first one. Errors: exit status 65 if it lacks the columns of its kind, 2 if an
-    /// earlier input has rows of another kind.
+    /// Checks the schema of an input and keeps the first one. Errors: exit status 65 if it lacks the columns of its
+    /// kind, 2 if an earlier input has rows of another kind.
     pub(super) fn take_schema(&mut self, schema: SchemaRef, name: &str) -> Result<()> {
         let Some(kind) = Kind::of(&schema) else {
             return Err(Error::corrupt("rows of no known kind").at(name));
@@ -44,8 +44,8 @@ impl StampedBatches {
         }
     }
 
-    /// Counts a batch and returns it with the columns of its kind; with raw records if `has_raw`. Errors: exit status 65 if a
-    /// time lies outside of the calendar.
+    /// Counts a batch and returns it with the columns of its kind; with raw records if `has_raw`. Errors: exit status
+    /// 65 if a time lies outside of the calendar.
     pub(super) fn take(
         &mut self,
         batch: RecordBatch,

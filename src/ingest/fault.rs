@@ -7,7 +7,8 @@ use crate::mapping;
 use crate::run::Run;
 use std::ops::Range;
 
-/// Returns the fault of a record without an event time, before any record had one; it names the flags that select a time.
+/// Returns the fault of a record without an event time, before any record had one; it names the flags that select a
+/// time.
 #[cold]
 pub(super) fn no_time(text: &str, time: &str) -> Fault {
     let missing = format!("{time}: missing or null");
@@ -25,7 +26,8 @@ pub(super) fn held_records(held: usize) -> String {
     )
 }
 
-/// Returns the first bytes of a record that is not mapped, a range of its text, and its fault; without a fault it is filtered.
+/// Returns the first bytes of a record that is not mapped, a range of its text, and its fault; without a fault it is
+/// filtered.
 #[cold]
 pub(super) fn unmapped(body: &Body, run: &Run) -> (Range<usize>, Option<Fault>) {
     let first = |range: &Range<usize>| range.start..range.end.min(range.start + run.record_max);
@@ -45,7 +47,8 @@ pub(super) fn utf8(bytes: &[u8]) -> std::result::Result<&str, Fault> {
     std::str::from_utf8(bytes).map_err(|error| not_utf8(&error))
 }
 
-/// Returns the fault of a record that is longer than `limit` (`--max-record`). The message contains `bytes`, the letter `length`.
+/// Returns the fault of a record that is longer than `limit` (`--max-record`). The message contains `bytes`, the letter
+/// `length`.
 #[cold]
 pub(super) fn too_large(bytes: &str, length: u64, limit: usize) -> Fault {
     let message = format!("the record has {bytes} bytes (--max-record {limit}); the payload is truncated");

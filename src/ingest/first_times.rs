@@ -1,9 +1,9 @@
-//! The first records of files and of standard input. If none of them has a readable time, a flag is missing, and the
-//! run ends before anything is written.
+//! The first records of files and of standard input. If none of them has a readable time, or none can be read at all, a
+//! flag is missing, and the run ends before anything is written.
 
 use crate::console::Console;
 use crate::error::Error;
-use crate::kind::dead::{ErrorType, Fault};
+use crate::kind::dead::{ErrorType, Fault, Suspect};
 use crate::kind::event::column;
 use crate::mapping::{self, RecordMeta, TimeSamples, TimeUnit};
 use crate::time::format_instant;
@@ -16,6 +16,12 @@ const RECORDS: u64 = 100;
 /// Looks for the first record with a readable time. An input that never ends is not looked at.
 pub struct FirstTimes {
     state: State,
+    /// Whether a record must have a readable time; else it is enough that it can be read.
+    needs_time: bool,
+    /// Whether a comparison reads the records: it accounts for those that cannot be read.
+    is_compared: bool,
+    /// Whether a flag, the name of the input or a line of it tells its format.
+    has_format: bool,
     /// The name of the field with the event time.
     time: String,
     /// What the records say whose times are not readable.
@@ -30,18 +36,30 @@ enum State {
     /// No file has been read yet that decides it.
     Waiting,
     /// The records of a file so far have none.
-    Looking {
-        /// Their number.
-        records: u64,
-        /// The first one that lacks a readable time.
-        first: Option<Unreadable>,
-    },
+    Looking(Box<FirstRecords>),
     /// A file has none: the run ends.
     Missing,
 }
 
-/// A record without a readable time.
-struct Unreadable {
+/// The first records of a file.
+#[derive(Default)]
+struct FirstRecords {
+    /// Their number.
+    records: u64,
+    /// The number of those with a fault.
+    faulty: u64,
+    /// The first one with a fault.
+    first: Option<FaultyRecord>,
+    /// The first one without a readable time.
+    untimed: Option<FaultyRecord>,
+    /// The number of those that are not in UTF-8.
+    foreign: u64,
+    /// The number of those with other fields than the header.
+    other_fields: u64,
+}
+
+/// A record with a fault.
+struct FaultyRecord {
     /// Its position, as in `in.jsonl:1`.
     position: String,
     fault: Fault,
@@ -51,8 +69,12 @@ impl FirstTimes {
     /// Begins before the first record.
     pub fn new(options: &mapping::Options) -> Self {
         let is_read = options.time.is_read();
+        let is_compared = options.is_compared;
         Self {
-            state: if is_read { State::Waiting } else { State::Found },
+            state: if is_read || !is_compared { State::Waiting } else { State::Found },
+            needs_time: is_read,
+            is_compared,
+            has_format: true,
             time: options.time.field().to_owned(),
             samples: TimeSamples::default(),
             unit: options.when.unit.filter(|_| is_read),
@@ -76,21 +98,31 @@ impl FirstTimes {
         }
     }
 
-    /// Begins to look, unless a record had a readable time or this input `is_resumed`: an earlier run read its first records.
+    /// Begins to look, unless a record had a readable time or this input `is_resumed`: an earlier run read its first
+    /// records.
     pub fn begin(&mut self, is_resumed: bool) {
         if matches!(self.state, State::Waiting) && !is_resumed {
-            self.state = State::Looking { records: 0, first: None };
+            self.state = State::Looking(Box::default());
             self.samples = TimeSamples::default();
         }
+    }
+
+    /// Sets whether a flag, the name of the next input or a line of it tells its format.
+    pub fn set_has_format(&mut self, has_format: bool) {
+        self.has_format = has_format;
     }
 
     /// Notes the fault of a record.
     #[cold]
     pub fn note(&mut self, fault: &Fault, meta: &RecordMeta<'_>) {
-        if let State::Looking { first: first @ None, .. } = &mut self.state
-            && fault.error_type == ErrorType::TimestampError
-        {
-            *first = Some(Unreadable { position: format!("{}:{}", meta.input, meta.offset), fault: fault.clone() });
+        let State::Looking(found) = &mut self.state else { return };
+        let record = || FaultyRecord { position: format!("{}:{}", meta.input, meta.offset), fault: fault.clone() };
+        found.faulty += 1;
+        found.foreign += u64::from(fault.suspect == Some(Suspect::Encoding));
+        found.other_fields += u64::from(fault.suspect == Some(Suspect::Header));
+        found.first.get_or_insert_with(record);
+        if self.needs_time && fault.error_type == ErrorType::TimestampError {
+            found.untimed.get_or_insert_with(record);
         }
     }
 
@@ -101,29 +133,61 @@ impl FirstTimes {
         if is_found {
             self.state = State::Found;
         }
-        let State::Looking { records, .. } = &mut self.state else { return Ok(()) };
-        *records += 1;
+        let State::Looking(found) = &mut self.state else { return Ok(()) };
+        found.records += 1;
         text.into_iter().for_each(|text| self.samples.add(text));
-        if *records < RECORDS { Ok(()) } else { self.end() }
+        if found.records < RECORDS { Ok(()) } else { self.end() }
     }
 
-    /// Ends an input. Errors: exit status 2 if its records lack a readable time.
+    /// Ends an input. Errors: exit status 2 if its records lack a readable time, or cannot be read.
     pub fn end(&mut self) -> Result<(), Error> {
-        let State::Looking { records, first } = &mut self.state else { return Ok(()) };
-        let (records, first) = (*records, first.take());
-        let Some(Unreadable { position, fault }) = first else {
-            // Its records have other faults.
-            self.state = if records < RECORDS { State::Waiting } else { State::Found };
-            return Ok(());
+        let State::Looking(found) = &mut self.state else { return Ok(()) };
+        let found = std::mem::take(found);
+        let refusal = self.untimed(&found).or_else(|| self.unreadable(&found));
+        self.state = match refusal {
+            Some(_) => State::Missing,
+            None if found.records < RECORDS => State::Waiting,
+            None => State::Found,
+        };
+        refusal.map_or(Ok(()), Err)
+    }
+
+    /// Returns the error of records without a readable time.
+    fn untimed(&self, found: &FirstRecords) -> Option<Error> {
+        let FaultyRecord { position, fault } = found.untimed.as_ref()?;
+        let which = match found.records {
+            1 => "the only record has no".to_owned(),
+            records @ RECORDS => format!("none of the first {records} records has a"),
+            records => format!("none of the {records} records has a"),
+        };
+        let message = mapping::of_samples(fault, &self.time, &self.samples);
+        Some(Error::usage(format!("{which} readable time: {message}")).at(position))
+    }
+
+    /// Returns the error of records that cannot be read, with the flag that may be missing. A few faulty records of a
+    /// known format are dead letters: no flag would help them.
+    fn unreadable(&self, found: &FirstRecords) -> Option<Error> {
+        let FirstRecords { records, faulty, .. } = *found;
+        let FaultyRecord { position, fault } =
+            found.first.as_ref().filter(|_| faulty == records && !self.is_compared)?;
+        let way_out = if !self.has_format {
+            "; the format is none that evt recognises: -f FORMAT names it, -f regex:PATTERN reads any lines"
+        } else if found.foreign == records && records > 1 {
+            "; --encoding windows-1252 reads text that is not UTF-8"
+        } else if found.other_fields == records && records > 1 {
+            "; the first line does not fit the records: tail -n +2 leaves out a comment above the header, --header NAMES names the \
+             fields"
+        } else if records < RECORDS {
+            return None;
+        } else {
+            ""
         };
         let which = match records {
-            1 => "the only record has no".to_owned(),
-            RECORDS => format!("none of the first {records} records has a"),
-            _ => format!("none of the {records} records has a"),
+            1 => "the only record cannot be read".to_owned(),
+            RECORDS => format!("none of the first {records} records can be read"),
+            _ => format!("none of the {records} records can be read"),
         };
-        self.state = State::Missing;
-        let message = mapping::of_samples(&fault, &self.time, &self.samples);
-        Err(Error::usage(format!("{which} readable time: {message}")).at(position))
+        Some(Error::usage(format!("{which}: {}{way_out}", fault.message)).at(position))
     }
 
     /// Warns if the first rows have times of 1970 that another `--time-unit` puts between 1990 and 2100.

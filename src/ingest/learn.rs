@@ -1,15 +1,130 @@
-//! Derives properties of all records from the field names of the first one.
+//! The kind and the columns of the rows: derived from flags, from the field names of the first record, or from the
+//! schema of an input.
 
 use crate::error::{Error, Result};
 use crate::format::row;
 use crate::json::scan::is_json;
 use crate::kind::Kind;
-use crate::kind::event::{RAW, RAW_BASE64, STAMPS};
+use crate::kind::dead::Fault;
+use crate::kind::event::{COLUMNS, RAW, RAW_BASE64, STAMPS};
+use crate::mapping::{BATCH_BYTES, BATCH_ROWS, KeepRaw, Mapper};
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+
+/// The kind and the columns of the rows of a run.
+pub(super) struct RowForm {
+    /// The kind; `None` until the first record decides it.
+    kind: Option<Kind>,
+    /// The kind that the field names of the first record must have, if any.
+    expected: Option<Kind>,
+    /// Builds rows of kinds other than event; the mapper builds events.
+    builder: Option<row::Builder>,
+    keep_raw: KeepRaw,
+    /// Whether the inputs carry raw records, as a field or column; `None` until the first rows decide it.
+    brings_raw: Option<bool>,
+}
+
+impl RowForm {
+    /// Creates the form of rows of which flags name the kind, or nothing.
+    pub(super) fn new(kind: Option<Kind>, expected: Option<Kind>, keep_raw: KeepRaw) -> Self {
+        Self { kind, expected, builder: None, keep_raw, brings_raw: None }
+    }
+
+    /// Whether the kind is not known yet, or is not event and the columns are not known yet.
+    #[inline]
+    pub(super) fn is_unknown(&self) -> bool {
+        self.kind.is_none_or(|kind| kind != Kind::Event && self.builder.is_none())
+    }
+
+    /// Whether the rows are known to be of another kind than event.
+    #[inline]
+    pub(super) fn is_other(&self) -> bool {
+        self.builder.is_some()
+    }
+
+    /// Decides what is not known yet by the first JSON object, of the input `input`. Ignores text that is no JSON
+    /// object. Errors: exit status 2 if another kind is expected.
+    #[cold]
+    pub(super) fn learn(&mut self, text: &str, input: &str, mapper: &mut Mapper) -> Result<()> {
+        let Some(first) = Some(text).filter(|_| self.is_unknown()).and_then(FirstObject::read) else { return Ok(()) };
+        first.check(self.expected, input)?;
+        let kind = *self.kind.get_or_insert(first.kind);
+        let has_raw = self.decide_raw(first.brings_raw(kind, mapper.keeps_stamps()), mapper);
+        if kind != Kind::Event {
+            self.builder = Some(row::Builder::with_schema(kind.schema_with(has_raw)));
+        }
+        Ok(())
+    }
+
+    /// Sets the kind if it is not known yet; returns whether it is `kind` now.
+    pub(super) fn becomes(&mut self, kind: Kind) -> bool {
+        if self.kind.is_none() && kind != Kind::Event {
+            self.builder = Some(row::Builder::new(kind));
+        }
+        *self.kind.get_or_insert(kind) == kind
+    }
+
+    /// Returns whether the inputs carry raw records. The first call decides for all inputs.
+    pub(super) fn decide_raw(&mut self, brings: bool, mapper: &mut Mapper) -> bool {
+        if let Some(decided) = self.brings_raw {
+            return decided;
+        }
+        if brings {
+            self.keep_raw = KeepRaw::Brought;
+            mapper.bring_raw();
+        }
+        *self.brings_raw.insert(brings)
+    }
+
+    /// Whether the inputs are known to carry raw records.
+    pub(super) fn brings_raw(&self) -> bool {
+        self.brings_raw == Some(true)
+    }
+
+    /// Returns the schema of rows that have no stamps before this run.
+    pub(super) fn schema(&self, mapper: &Mapper) -> SchemaRef {
+        match self.kind {
+            None | Some(Kind::Event) => mapper.written_schema(self.keep_raw),
+            Some(kind) => kind.schema_with(self.brings_raw()),
+        }
+    }
+
+    /// Adds a record of a kind other than event.
+    pub(super) fn push(&mut self, text: &str) -> Result<(), Fault> {
+        self.builder.as_mut().map_or(Ok(()), |rows| rows.push(text))
+    }
+
+    /// Returns the number of rows that [`RowForm::push`] has added since the last batch.
+    pub(super) fn rows(&self) -> usize {
+        self.builder.as_ref().map_or(0, row::Builder::len)
+    }
+
+    /// Whether these rows are a complete batch.
+    pub(super) fn is_full(&self) -> bool {
+        self.builder.as_ref().is_some_and(|rows| rows.len() >= BATCH_ROWS || rows.bytes() >= BATCH_BYTES)
+    }
+
+    /// Returns these rows; `None` if there are none.
+    pub(super) fn finish(&mut self) -> Result<Option<RecordBatch>> {
+        self.builder.as_mut().filter(|rows| !rows.is_empty()).map(row::Builder::finish).transpose()
+    }
+
+    /// Returns events without raw records that only the rules of the source needed. From now on the inputs are known to
+    /// carry none, unless they do.
+    pub(super) fn written(&mut self, events: RecordBatch) -> Result<RecordBatch> {
+        self.brings_raw.get_or_insert(false);
+        if self.keep_raw != KeepRaw::No || events.schema_ref().column_with_name(RAW).is_none() {
+            return Ok(events);
+        }
+        let kept = (0..events.num_columns()).filter(|column| *column != COLUMNS.len());
+        Ok(events.project(&kept.collect::<Vec<_>>())?)
+    }
+}
 
 /// The first JSON object of a run.
-pub(super) struct FirstObject {
+struct FirstObject {
     /// The kind that has its field names.
-    pub kind: Kind,
+    kind: Kind,
     /// Whether it has all stamps.
     has_stamps: bool,
     /// Whether it has a raw record.
@@ -18,7 +133,7 @@ pub(super) struct FirstObject {
 
 impl FirstObject {
     /// Reads the field names of a text; `None` if it is no JSON object.
-    pub fn read(text: &str) -> Option<Self> {
+    fn read(text: &str) -> Option<Self> {
         if !text.trim_start().starts_with('{') || !is_json(text) {
             return None;
         }
@@ -32,14 +147,72 @@ impl FirstObject {
     }
 
     /// Whether rows of a kind bring their raw records: they are rows that evt wrote.
-    pub fn brings_raw(&self, kind: Kind, keeps_stamps: bool) -> bool {
+    fn brings_raw(&self, kind: Kind, keeps_stamps: bool) -> bool {
         self.has_raw && (kind == Kind::Late || keeps_stamps && self.has_stamps)
     }
 
     /// Checks its kind, if one is expected. Errors: exit status 2 if it is another one.
-    pub fn check(&self, expected: Option<Kind>, input: &str) -> Result<()> {
+    fn check(&self, expected: Option<Kind>, input: &str) -> Result<()> {
         let Some(expected) = expected.filter(|expected| *expected != self.kind) else { return Ok(()) };
         let (expected, found) = (expected.name(), self.kind.name());
         Err(Error::usage(format!("expected rows of kind {expected}, found rows of kind {found}")).at(input))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::ErrorKind;
+    use crate::mapping;
+
+    const METRIC: &str = r#"{"metric_id":"09c4c0d2-7f8e-58af-96a5-42df8aab1690","metric_name":"n","window_start":"2030-01-01T00:00:00Z","window_end":"2030-01-01T01:00:00Z",
+        "dimensions":{},"value":1,"rows":1,"revision":0,"pane":0,"retracted":false}"#;
+
+    fn mapper() -> Mapper {
+        Mapper::new(mapping::Options::default()).unwrap()
+    }
+
+    #[test]
+    fn the_first_object_decides_the_kind_and_text_that_is_no_object_does_not() {
+        let mut form = RowForm::new(None, None, KeepRaw::No);
+        for text in ["", "no JSON", "[1]", r#"{"a":"#] {
+            form.learn(text, "in", &mut mapper()).unwrap();
+            assert!(form.is_unknown(), "{text}");
+        }
+        form.learn(r#"{"a":1}"#, "in", &mut mapper()).unwrap();
+        assert!(!form.is_unknown() && !form.is_other(), "an event");
+        form.learn(METRIC, "in", &mut mapper()).unwrap();
+        assert!(
+            !form.is_other() && form.becomes(Kind::Event) && !form.becomes(Kind::Metric),
+            "the first one has decided"
+        );
+    }
+
+    #[test]
+    fn rows_of_another_kind_than_event_are_built_here_and_another_expected_kind_is_an_error() {
+        let (mut form, mut mapper) = (RowForm::new(Some(Kind::Metric), None, KeepRaw::No), mapper());
+        assert!(form.is_unknown(), "its columns are not known");
+        form.learn(METRIC, "in", &mut mapper).unwrap();
+        assert!(form.is_other() && form.schema(&mapper) == Kind::Metric.schema());
+        form.push(METRIC).unwrap();
+        assert_eq!(form.rows(), 1);
+        assert_eq!(form.finish().unwrap().map(|rows| rows.num_rows()), Some(1));
+        assert!(form.finish().unwrap().is_none(), "a batch is taken once");
+        let mut form = RowForm::new(None, Some(Kind::Dead), KeepRaw::No);
+        let error = form.learn(r#"{"a":1}"#, "in", &mut mapper).unwrap_err();
+        assert_eq!(
+            (error.kind(), error.to_string().as_str()),
+            (ErrorKind::Usage, "in: expected rows of kind dead, found rows of kind event")
+        );
+    }
+
+    #[test]
+    fn the_first_rows_decide_for_all_whether_the_inputs_carry_raw_records() {
+        for first in [true, false] {
+            let (mut form, mut mapper) = (RowForm::new(None, None, KeepRaw::No), mapper());
+            assert!(!form.brings_raw());
+            assert_eq!([form.decide_raw(first, &mut mapper), form.decide_raw(!first, &mut mapper)], [first; 2]);
+            assert_eq!(form.schema(&mapper).column_with_name(RAW).is_some(), first);
+        }
     }
 }

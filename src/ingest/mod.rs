@@ -23,15 +23,12 @@ mod unused;
 
 use crate::counts::Counts;
 use crate::error::Result;
-use crate::format::one_line;
-use crate::format::{Body, Records, row};
+use crate::format::{Body, Records, one_line};
 use crate::frame::Control;
 use crate::kind::Kind;
 use crate::kind::dead::{Fault, Letter};
-use crate::kind::event::{COLUMNS, RAW, has_raw};
-use crate::mapping::{
-    self, BATCH_BYTES, BATCH_ROWS, KeepRaw, Mapped, Mapper, PendingRecord, Record, RecordMeta, Stamper,
-};
+use crate::kind::event::has_raw;
+use crate::mapping::{self, KeepRaw, Lookahead, Mapped, Mapper, PartitionTable, PendingRecord, Record, RecordMeta};
 use crate::op::computed::RowRules;
 use crate::run::Run;
 use arrow::array::RecordBatch;
@@ -40,9 +37,9 @@ use batches::StampedBatches;
 use control_line::ControlLine;
 use fault::{held_records, no_time, too_large, unmapped, utf8};
 use first_times::FirstTimes;
-use learn::FirstObject;
+use learn::RowForm;
 use letters::Letters;
-use ruled::RuledIngest;
+use ruled::Outcomes;
 use std::rc::Rc;
 use std::time::Duration;
 use unused::UnusedFlags;
@@ -58,100 +55,92 @@ pub struct Ingest {
     /// Maps records to rows.
     pub mapper: Mapper,
     /// Partitions and stream time.
-    pub stamper: Stamper,
-    /// `--let` and `--where`.
-    pub rules: Option<RowRules>,
-    keep_raw: KeepRaw,
-    /// Whether the inputs carry raw records, as a field or column; `None` until the first rows decide it.
-    brings_raw: Option<bool>,
+    pub partition_table: PartitionTable,
+    /// The kind and the columns of the rows.
+    form: RowForm,
+    /// The records of text and messages by outcome; rows that have stamps are counted in `batches`.
+    outcomes: Outcomes,
     /// `--control`: text may contain control lines.
     control: bool,
-    /// Whether a flag maps the partition or the origin of a record.
-    pub is_mapped: bool,
     /// The queue of items.
     pub outbox: Outbox,
-    /// The input of the rows in the incomplete batch. A batch has rows of one input only.
-    input: u32,
+    open: OpenBatch,
     batches: StampedBatches,
     /// How far each input is read.
     pub read: ReadPositions,
-    /// Counts of records; those of batches are in `batches`.
-    counts: Counts,
-    letters: Letters,
-    unused: UnusedFlags,
-    /// Whether a record of a file had a readable time.
-    pub first_times: FirstTimes,
+    /// Checks of the mapping flags.
+    pub flags: FlagChecks,
     /// The time of reading of the current records (µs).
     now: i64,
-    /// The kind of the records; `None` until the first record decides it.
-    kind: Option<Kind>,
-    /// The kind that the field names of the first record must have, if any.
+}
+
+/// How records become rows.
+#[derive(Default)]
+pub struct RecordOptions {
+    /// The mapping flags.
+    pub mapping: mapping::Options,
+    /// The kind of the rows (`--kind`); without one, the field names of the first record decide it.
+    pub kind: Option<Kind>,
+    /// The kind that the field names of the first record must have, if any (evt-backfill --dead).
     pub expected: Option<Kind>,
-    /// Builds rows of kinds other than event.
-    rows: Option<row::Builder>,
-    /// Whether the message about held records has been printed.
-    has_reported_held: bool,
-    /// Monotonic time since which rows wait in an incomplete batch.
+    /// What is done to rows before they are stamped (`--let` and `--where` of evt-ingest).
+    pub rules: Option<RowRules>,
+    /// `--control`: text may contain control lines.
+    pub control: bool,
+}
+
+/// Checks the mapping flags against the records: one may be missing, others have no effect on rows that have stamps.
+pub struct FlagChecks {
+    /// Whether a record of a file had a readable time.
+    pub first_times: FirstTimes,
+    unused: UnusedFlags,
+}
+
+/// The incomplete batch.
+#[derive(Default)]
+struct OpenBatch {
+    /// The input of its rows. A batch has rows of one input only.
+    input: u32,
+    /// Monotonic time since which rows wait in it.
     since: Option<Duration>,
 }
 
 impl Ingest {
-    /// Creates an ingest. Rows that `rules` reject are left out. Without `kind`, the field names of the first record decide it.
-    pub fn new(
-        run: Rc<Run>,
-        mut options: mapping::Options,
-        rules: Option<RowRules>,
-        control: bool,
-        kind: Option<Kind>,
-    ) -> Result<Self> {
-        let keep_raw = options.keep_raw;
+    /// Creates an ingest. Rows that a rule rejects are left out.
+    pub fn new(run: Rc<Run>, options: RecordOptions) -> Result<Self> {
+        let RecordOptions { mut mapping, kind, expected, rules, control } = options;
+        let form = RowForm::new(kind, expected, mapping.keep_raw);
         // If a rule makes a dead letter of a row, the letter needs the raw record.
-        if rules.is_some() && keep_raw == KeepRaw::No {
-            options.keep_raw = KeepRaw::Within;
+        if rules.is_some() && mapping.keep_raw == KeepRaw::No {
+            mapping.keep_raw = KeepRaw::Within;
         }
-        let mut stamper = Stamper::default();
+        let mut partition_table = PartitionTable::default();
         if control {
-            stamper.set_explicit();
+            partition_table.set_explicit();
         }
-        let mut names = options.fields.iter().chain(&options.sets).map(|(column, _)| column);
-        let is_mapped = names.any(|column| column == "partition" || column == "origin");
-        let first_times = FirstTimes::new(&options);
-        let unused = UnusedFlags::new(&options);
-        let mapper = Mapper::new(options)?;
-        let letters = Letters::new(run.console.tool());
+        let flags = FlagChecks { first_times: FirstTimes::new(&mapping), unused: UnusedFlags::new(&mapping) };
+        let mapper = Mapper::new(mapping)?;
+        let outcomes = Outcomes { rules, counts: Counts::default(), letters: Letters::new(run.console.tool()) };
         Ok(Self {
             now: run.clock.now(),
             run,
             mapper,
-            stamper,
-            rules,
-            keep_raw,
-            brings_raw: None,
+            partition_table,
+            form,
+            outcomes,
             control,
-            is_mapped,
             outbox: Outbox::new(),
-            input: 0,
+            open: OpenBatch::default(),
             batches: StampedBatches::default(),
             read: ReadPositions::default(),
-            counts: Counts::default(),
-            letters,
-            unused,
-            first_times,
-            kind,
-            expected: None,
-            rows: None,
-            has_reported_held: false,
-            since: None,
+            flags,
         })
     }
 
     /// Returns the schema of the batches. It is final once a record has been read or [`Ingest::has_schema`] is true.
     pub fn schema(&self) -> SchemaRef {
-        match (&self.batches.schema, self.kind) {
-            (Some(schema), _) => schema.clone(),
-            (None, None | Some(Kind::Event)) => self.mapper.written_schema(self.keep_raw),
-            (None, Some(kind)) => kind.schema_with(self.brings_raw == Some(true)),
-        }
+        let schema = self.batches.schema.clone();
+        schema.unwrap_or_else(|| self.form.schema(&self.mapper))
     }
 
     /// Whether the schema was set by an input or by [`Ingest::set_schema`].
@@ -159,8 +148,8 @@ impl Ingest {
         self.batches.schema.is_some()
     }
 
-    /// Takes the schema of an input whose rows have stamps. Errors: exit status 65 if it lacks the columns of its kind, 2 if an
-    /// earlier input has rows of another kind.
+    /// Takes the schema of an input whose rows have stamps. Errors: exit status 65 if it lacks the columns of its kind,
+    /// 2 if an earlier input has rows of another kind.
     pub fn take_schema(&mut self, schema: SchemaRef, name: &str) -> Result<()> {
         self.batches.take_schema(schema.clone(), name)?;
         self.decide_raw(has_raw(&schema));
@@ -172,42 +161,42 @@ impl Ingest {
         self.batches.schema = Some(schema);
     }
 
-    /// Queues rows that have stamps, or that are raw records alone. Errors: exit status 65 if a time lies outside of the calendar.
+    /// Queues rows that have stamps, or that are raw records alone. Errors: exit status 65 if a time lies outside of
+    /// the calendar.
     pub fn batch(&mut self, batch: RecordBatch, name: &str) -> Result<()> {
         let Some(batch) = self.read.take_rows(batch) else { return Ok(()) };
         let of_event = matches!(Kind::of(batch.schema_ref()), Some(Kind::Event | Kind::Late));
         let has_raw = of_event && self.decide_raw(has_raw(batch.schema_ref()));
         if of_event {
-            self.unused.warn_of_rows(name, &self.run.console);
+            self.flags.unused.warn_of_rows(name, &self.run.console);
         }
         let mut batch = self.batches.take(batch, has_raw, name, &self.run.console)?;
-        if let Self { rules: Some(rules), counts, letters, .. } = self {
-            let (rows, rows_before, now) = (batch.num_rows(), counts.out, self.run.clock.now());
-            batch = RuledIngest { rules, counts, letters, rows_before, now }.stamped(batch, name)?;
+        let (rows, rows_before, now) = (batch.num_rows(), self.outcomes.counts.out, self.run.clock.now());
+        if let Some(mut ruled) = self.outcomes.ruled(rows_before, now) {
+            batch = ruled.stamped(batch, name)?;
             self.batches.counts.out -= (rows - batch.num_rows()) as u64;
             self.send_letters()?;
         }
-        self.letters.set_rows_before(self.batches.counts.out);
+        self.outcomes.letters.set_rows_before(self.batches.counts.out);
         self.outbox.send_of_current(Item::Batch(batch));
         Ok(())
     }
 
-    /// Returns whether the inputs carry raw records. The first call decides for all inputs, because they have one schema.
+    /// Returns whether the inputs carry raw records. The first call decides for all inputs, because they have one
+    /// schema.
     pub fn decide_raw(&mut self, brings: bool) -> bool {
-        if let Some(decided) = self.brings_raw {
-            return decided;
-        }
-        if brings {
-            self.keep_raw = KeepRaw::Brought;
-            self.mapper.bring_raw();
-        }
-        *self.brings_raw.insert(brings)
+        self.form.decide_raw(brings, &mut self.mapper)
+    }
+
+    /// Returns the rules of the source.
+    pub fn rules(&self) -> Option<&RowRules> {
+        self.outcomes.rules.as_ref()
     }
 
     /// Returns the counts of records and rows so far, by outcome within the source.
     pub fn counts(&self) -> Counts {
-        let counts = &self.batches.counts;
-        Counts { taken: self.counts.taken + counts.taken, out: self.counts.out + counts.out, ..self.counts }
+        let (counts, of_batches) = (self.outcomes.counts, &self.batches.counts);
+        Counts { taken: counts.taken + of_batches.taken, out: counts.out + of_batches.out, ..counts }
     }
 
     /// Returns the context of the run.
@@ -217,7 +206,7 @@ impl Ingest {
 
     /// Whether rows or letters wait in an incomplete batch.
     pub fn has_rows(&self) -> bool {
-        !self.letters.is_empty() || self.mapper.rows() > 0 || self.rows.as_ref().is_some_and(|rows| !rows.is_empty())
+        !self.outcomes.letters.is_empty() || self.mapper.rows() > 0 || self.form.rows() > 0
     }
 
     /// Queues the incomplete batch if it has waited for [`Run::LINGER`], even if records keep coming.
@@ -228,12 +217,12 @@ impl Ingest {
 
     /// Returns how long rows or letters have waited in an incomplete batch; `None` if there are none.
     pub fn waited(&mut self, now: Duration) -> Option<Duration> {
-        self.has_rows().then(|| now.saturating_sub(*self.since.get_or_insert(now)))
+        self.has_rows().then(|| now.saturating_sub(*self.open.since.get_or_insert(now)))
     }
 
     /// Queues [`Item::Idle`]: no records come for now, or the items before it may be committed.
     pub fn idle(&mut self) {
-        self.outbox.send(self.input, Item::Idle);
+        self.outbox.send(self.open.input, Item::Idle);
     }
 
     /// Returns the next item of the queue.
@@ -243,11 +232,11 @@ impl Ingest {
 
     /// Whether letters wait that are not queued yet.
     pub fn has_letters(&self) -> bool {
-        !self.letters.is_empty()
+        !self.outcomes.letters.is_empty()
     }
 
-    /// Maps `records`, which are ranges of `input`; `whole` is `input` as text if all of it is UTF-8. `meta` holds for all of
-    /// them, but for the offset.
+    /// Maps `records`, which are ranges of `input`; `whole` is `input` as text if all of it is UTF-8. `meta` holds for
+    /// all of them, but for the offset.
     pub fn records(
         &mut self,
         records: &Records,
@@ -256,7 +245,7 @@ impl Ingest {
         meta: RecordMeta<'_>,
     ) -> Result<()> {
         self.now = self.run.clock.now();
-        self.first_times.begin(self.read.is_resumed());
+        self.flags.first_times.begin(self.read.is_resumed());
         for record in &records.rows {
             let meta = meta.at(record.line as i64);
             let raw = &input[record.raw.clone()];
@@ -278,9 +267,9 @@ impl Ingest {
             let raw = text.as_ref().map_or(raw, |text| if record.raw.is_empty() { text.as_bytes() } else { raw });
             let sample = text.as_ref().ok().copied();
             self.record(raw, text, meta)?;
-            if self.first_times.is_looking() {
-                let is_found = self.mapper.has_time() || self.rows.is_some() || self.mapper.rows() > 0;
-                self.first_times.count(is_found || self.counts.out > 0, sample)?;
+            if self.flags.first_times.is_looking() {
+                let is_found = self.mapper.has_time() || self.form.is_other() || self.mapper.rows() > 0;
+                self.flags.first_times.count(is_found || self.outcomes.counts.out > 0, sample)?;
             }
         }
         Ok(())
@@ -295,7 +284,7 @@ impl Ingest {
         if self.control && self.control_line(text.as_deref().unwrap_or(""), meta)? {
             return Ok(());
         }
-        self.counts.taken += 1;
+        self.outcomes.counts.taken += 1;
         let text = match text {
             Err(fault) => return self.letter(raw, &fault, meta),
             Ok(text) if raw.len() > self.run.record_max && !self.may_be_longer(text, meta)? => {
@@ -310,57 +299,40 @@ impl Ingest {
     /// Whether the records are rows that evt wrote and that contain a record: these may be longer than `--max-record`.
     #[cold]
     fn may_be_longer(&mut self, text: &str, meta: RecordMeta<'_>) -> Result<bool> {
-        if self.is_unknown() {
-            self.learn(text, meta)?;
-        }
-        Ok(self.rows.is_some() || self.brings_raw == Some(true))
+        self.form.learn(text, meta.input, &mut self.mapper)?;
+        Ok(self.form.is_other() || self.form.brings_raw())
     }
 
     /// Adds a record of a kind other than event.
     fn row(&mut self, record: Record<'_>) -> Result<()> {
-        match self.rows.as_mut().map(|rows| (rows.push(record.text), rows.len(), rows.bytes())) {
-            Some((Err(fault), ..)) => self.letter(record.raw, &fault, record.meta),
-            Some((_, rows, bytes)) if rows >= BATCH_ROWS || bytes >= BATCH_BYTES => self.flush(),
-            _ => Ok(()),
+        match self.form.push(record.text) {
+            Err(fault) => self.letter(record.raw, &fault, record.meta),
+            Ok(()) if self.form.is_full() => self.flush(),
+            Ok(()) => Ok(()),
         }
     }
 
-    /// Whether the kind is not known yet, or is not event and the columns are not known yet.
-    fn is_unknown(&self) -> bool {
-        self.kind.is_none_or(|kind| kind != Kind::Event && self.rows.is_none())
-    }
-
-    /// Decides the kind and the columns by the first JSON object. Ignores text that is no JSON object.
-    fn learn(&mut self, text: &str, meta: RecordMeta<'_>) -> Result<()> {
-        let Some(first) = FirstObject::read(text) else { return Ok(()) };
-        first.check(self.expected, meta.input)?;
-        let kind = *self.kind.get_or_insert(first.kind);
-        let has_raw = self.decide_raw(first.brings_raw(kind, self.mapper.keeps_stamps()));
-        if kind != Kind::Event {
-            self.rows = Some(row::Builder::with_schema(kind.schema_with(has_raw)));
-        }
-        Ok(())
-    }
-
-    /// Maps a record to a row or a dead letter, or holds it. `--max-future` holds a record if its check needs later rows of
-    /// the partition. Also maps a held record whose check is complete now.
+    /// Maps a record to a row or a dead letter, or holds it. `--max-future` holds a record if its check needs later
+    /// rows of the partition. Also maps a held record whose check is complete now.
     fn map(&mut self, record: Record<'_>) -> Result<()> {
-        if self.is_unknown() {
-            self.learn(record.text, record.meta)?;
+        if self.form.is_unknown() {
+            self.form.learn(record.text, record.meta.input, &mut self.mapper)?;
         }
-        if self.rows.is_some() {
+        if self.form.is_other() {
             return self.row(record);
         }
-        let input = self.stamper.input_of(record.meta.partition);
-        if input != self.input {
+        let input = self.partition_table.input_of(record.meta.partition);
+        if input != self.open.input {
             self.flush_batch()?;
-            self.input = input;
+            self.open.input = input;
         }
-        match self.mapper.record(record, &mut self.stamper)? {
+        match self.mapper.record(record, &mut self.partition_table)? {
             Mapped::Row if self.mapper.is_full() => self.flush(),
             Mapped::Row => Ok(()),
             Mapped::Dead(fault) => self.letter(record.raw, &fault, record.meta),
-            Mapped::NoTime => self.letter(record.raw, &no_time(record.text, self.first_times.field()), record.meta),
+            Mapped::NoTime => {
+                self.letter(record.raw, &no_time(record.text, self.flags.first_times.field()), record.meta)
+            }
             Mapped::Pending(check) => {
                 let held = PendingRecord::new(record, check);
                 match self.mapper.lookahead().and_then(|lookahead| lookahead.push(held)) {
@@ -398,7 +370,8 @@ impl Ingest {
         Ok(())
     }
 
-    /// Releases the held records that were read before `before` (µs). They are compared with the time at which they were read.
+    /// Releases the held records that were read before `before` (µs). They are compared with the time at which they
+    /// were read.
     pub fn release_waited(&mut self, before: i64) -> Result<()> {
         while let Some((held, verdict)) = self.mapper.lookahead().and_then(|waiting| waiting.pop_waited(before)) {
             self.release(&held, verdict)?;
@@ -409,17 +382,17 @@ impl Ingest {
     /// Queues the incomplete batch because no records come for now; reports once that records are held.
     pub fn flush_idle(&mut self) -> Result<()> {
         self.flush()?;
-        let held = self.mapper.lookahead().map_or(0, |lookahead| lookahead.held());
-        if held > 0 && !std::mem::replace(&mut self.has_reported_held, true) {
+        if let Some(held) = self.mapper.lookahead().and_then(Lookahead::unreported) {
             self.run.console.say(held_records(held));
         }
         Ok(())
     }
 
-    /// Drops the held records of a partition that this run stops reading: the next reader of the partition reads them again.
+    /// Drops the held records of a partition that this run stops reading: the next reader of the partition reads them
+    /// again.
     pub fn forget(&mut self, partition: u32) {
         let forgotten = self.mapper.lookahead().map_or(0, |lookahead| lookahead.forget(partition));
-        self.counts.taken -= forgotten as u64;
+        self.outcomes.counts.taken -= forgotten as u64;
     }
 
     /// Maps a record whose `payload` is one JSON object.
@@ -438,33 +411,32 @@ impl Ingest {
         if !self.read.take(meta.offset) {
             return Ok(());
         }
-        self.counts.taken += 1;
-        self.letter(payload, fault, meta)
+        self.outcomes.counts.taken += 1;
+        self.letter(payload, fault, meta)?;
+        self.flags.first_times.count(false, None)
     }
 
-    /// Makes a dead letter of a record of `length` bytes that is larger than `--max-record`; `start` is what is kept of it.
+    /// Makes a dead letter of a record of `length` bytes that is larger than `--max-record`; `start` is what is kept of
+    /// it.
     pub fn refuse_oversized(&mut self, start: &[u8], length: u64, meta: RecordMeta<'_>) -> Result<()> {
         self.refuse(start, &too_large(&length.to_string(), length, self.run.record_max), meta)
     }
 
     /// Sets the kind of the records if it is not known yet; returns whether it is `kind` now.
     pub fn becomes(&mut self, kind: Kind) -> bool {
-        if self.kind.is_none() && kind != Kind::Event {
-            self.rows = Some(row::Builder::new(kind));
-        }
-        *self.kind.get_or_insert(kind) == kind
+        self.form.becomes(kind)
     }
 
     /// Counts a tombstone (a record without a payload that deletes its key) or an empty document as filtered.
     pub fn tombstone(&mut self) {
-        self.counts.taken += 1;
-        self.counts.filtered += 1;
+        self.outcomes.counts.taken += 1;
+        self.outcomes.counts.filtered += 1;
     }
 
     /// Counts a record that repeats an earlier one.
     pub fn duplicate(&mut self) {
-        self.counts.taken += 1;
-        self.counts.duplicate += 1;
+        self.outcomes.counts.taken += 1;
+        self.outcomes.counts.duplicate += 1;
     }
 
     /// Sets the time of reading of the records that follow to the current time.
@@ -474,16 +446,15 @@ impl Ingest {
 
     /// Counts a dead record and adds its letter.
     fn letter(&mut self, payload: &[u8], fault: &Fault, meta: RecordMeta<'_>) -> Result<()> {
-        self.counts.dead += 1;
-        self.first_times.note(fault, &meta);
+        self.outcomes.counts.dead += 1;
+        self.flags.first_times.note(fault, &meta);
         let RecordMeta { partition, offset, key, headers, arrival, .. } = meta;
-        let (origin, partition) = self.stamper.name(partition);
+        let (origin, partition) = self.partition_table.name(partition);
         let arrived_at = arrival.map(|arrival| arrival.at);
-        let rows = self.counts.out + self.mapper.rows() as u64;
-        let rows = rows + self.rows.as_ref().map_or(0, |rows| rows.len() as u64);
+        let rows = self.outcomes.counts.out + (self.mapper.rows() + self.form.rows()) as u64;
         let letter = Letter { payload, key, headers, arrived_at, fault, origin, partition, offset };
-        self.letters.push(rows, &letter, self.run.clock.now())?;
-        if self.letters.is_full() && !self.first_times.is_looking() {
+        self.outcomes.letters.push(rows, &letter, self.run.clock.now())?;
+        if self.outcomes.letters.is_full() && !self.flags.first_times.is_looking() {
             self.read.set_ahead();
             return self.send_letters();
         }
@@ -493,95 +464,93 @@ impl Ingest {
     /// Queues the letters and the rows of the incomplete batch, the letters first.
     pub fn flush(&mut self) -> Result<()> {
         self.flush_batch()?;
-        if !self.first_times.is_looking() {
+        if !self.flags.first_times.is_looking() {
             self.read.end_batch();
         }
         Ok(())
     }
 
     fn flush_batch(&mut self) -> Result<()> {
-        self.since = None;
-        if let Some(rows) = self.rows.as_mut().filter(|rows| !rows.is_empty()) {
-            let batch = rows.finish()?;
+        self.open.since = None;
+        if let Some(batch) = self.form.finish()? {
             self.send_letters()?;
-            self.counts.out += batch.num_rows() as u64;
-            self.outbox.send(self.input, Item::Batch(batch));
+            self.outcomes.counts.out += batch.num_rows() as u64;
+            self.outbox.send(self.open.input, Item::Batch(batch));
         }
         // Letters of rows that a rule rejects are last.
-        let rows_before = self.counts.out + self.mapper.rows() as u64;
-        let (counts, letters, now) = (&mut self.counts, &mut self.letters, self.run.clock.now());
-        let mut rule = self.rules.as_mut().map(|rules| {
-            let mut ruled = RuledIngest { rules, counts, letters, rows_before, now };
-            move |batch: &RecordBatch| ruled.apply(batch).map(|ruled| (ruled.properties, ruled.keep))
-        });
+        let rows_before = self.outcomes.counts.out + self.mapper.rows() as u64;
+        let ruled = self.outcomes.ruled(rows_before, self.run.clock.now());
+        let mut rule = ruled
+            .map(|mut ruled| move |batch: &RecordBatch| ruled.apply(batch).map(|ruled| (ruled.properties, ruled.keep)));
         let rule = rule.as_mut().map(|rule| rule as &mut mapping::Rule<'_>);
-        let batch = self.mapper.batch(&mut self.stamper, rule)?;
+        let batch = self.mapper.batch(&mut self.partition_table, rule)?;
         self.send_letters()?;
         if let Some(mut batch) = batch {
             if self.mapper.has_kept_stamps() {
-                self.unused.warn_of_text(&self.run.console);
+                self.flags.unused.warn_of_text(&self.run.console);
             }
-            self.first_times.check_unit(&batch, &self.run.console);
-            self.brings_raw.get_or_insert(false);
-            if self.keep_raw == KeepRaw::No && batch.schema_ref().column_with_name(RAW).is_some() {
-                let kept = (0..batch.num_columns()).filter(|column| *column != COLUMNS.len());
-                batch = batch.project(&kept.collect::<Vec<_>>())?;
-            }
-            self.counts.out += batch.num_rows() as u64;
-            self.outbox.send(self.input, Item::Batch(batch));
+            self.flags.first_times.check_unit(&batch, &self.run.console);
+            batch = self.form.written(batch)?;
+            self.outcomes.counts.out += batch.num_rows() as u64;
+            self.outbox.send(self.open.input, Item::Batch(batch));
         }
         Ok(())
     }
 
     /// Queues the letters so far after reading has failed, and the rows if `with_rows`.
     pub fn end(&mut self, with_rows: bool) -> Result<()> {
-        self.first_times.release();
+        self.flags.first_times.release();
         if with_rows { self.flush() } else { self.send_letters() }
     }
 
     /// Queues the letters so far, unless the run may end because the records have no time.
     fn send_letters(&mut self) -> Result<()> {
-        if !self.first_times.is_looking()
-            && let Some(dead) = self.letters.take()?
+        if !self.flags.first_times.is_looking()
+            && let Some(dead) = self.outcomes.letters.take()?
         {
-            self.outbox.send(self.input, Item::Dead(dead));
+            self.outbox.send(self.open.input, Item::Dead(dead));
         }
         Ok(())
     }
 
-    /// Makes `input` the current input, of which `bytes` have been read; `rest` describes the inputs that are not open yet.
+    /// Makes `input` the current input, of which `bytes` have been read; `rest` describes the inputs that are not open
+    /// yet.
     pub fn turn_to(&mut self, input: u32, bytes: ByteProgress, rest: Rest) {
         self.read.turn_to(input);
-        self.stamper.set_input(input);
+        self.partition_table.set_input(input);
         self.outbox.turn_to(input, bytes, rest);
     }
 
     /// Returns the number of the partition for records of `origin` that name none.
     pub fn partition(&mut self, origin: &str) -> u32 {
-        if self.is_mapped { self.stamper.unnamed(origin) } else { self.stamper.partition(origin, "0") }
+        if self.mapper.maps_partition {
+            self.partition_table.unnamed(origin)
+        } else {
+            self.partition_table.partition(origin, "0")
+        }
     }
 
-    /// Queues a progress message if partitions are new or have ended, or enough bytes have been read. Does nothing before the first
-    /// record, because the kind of the rows is not known.
+    /// Queues a progress message if partitions are new or have ended, or enough bytes have been read. Does nothing
+    /// before the first record, because the kind of the rows is not known.
     pub fn report_progress(&mut self, bytes: ByteProgress) {
-        if self.counts.taken > 0 {
-            self.outbox.report_progress(&mut self.stamper, bytes);
+        if self.outcomes.counts.taken > 0 {
+            self.outbox.report_progress(&mut self.partition_table, bytes);
         }
     }
 
     /// Ends the partitions of the current input, after `bytes` bytes; `complete` if no input follows.
     pub fn end_input(&mut self, bytes: ByteProgress, complete: bool) {
-        self.outbox.end_input(&mut self.stamper, bytes, complete);
+        self.outbox.end_input(&mut self.partition_table, bytes, complete);
     }
 
     /// Queues a control message of the current input. Partitions are complete only if no input is pending.
     pub fn control(&mut self, control: Control) {
-        self.outbox.control(&mut self.stamper, control);
+        self.outbox.control(&mut self.partition_table, control);
     }
 
     /// Withdraws the partitions announced for the current input, because its stream reports its own.
     pub fn withdraw(&mut self) {
-        self.outbox.withdraw(&mut self.stamper);
+        self.outbox.withdraw(&mut self.partition_table);
     }
 
     /// Executes `text` if it is a control line (`--control`); returns whether it is one.
@@ -591,8 +560,8 @@ impl Ingest {
             Some(ControlLine::PassedOver) => {}
             Some(ControlLine::Watermark(watermark)) => {
                 self.flush()?;
-                self.stamper.set_watermark(meta.partition, watermark);
-                self.outbox.send(self.input, Item::Control(Control::Watermark(watermark)));
+                self.partition_table.set_watermark(meta.partition, watermark);
+                self.outbox.send(self.open.input, Item::Control(Control::Watermark(watermark)));
             }
         }
         Ok(true)

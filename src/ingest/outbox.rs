@@ -2,7 +2,7 @@
 
 use super::{ByteProgress, Item, Sent};
 use crate::frame::{Control, Progress};
-use crate::mapping::Stamper;
+use crate::mapping::PartitionTable;
 use std::collections::VecDeque;
 
 /// Maximum bytes of input between two progress messages.
@@ -68,34 +68,35 @@ impl Outbox {
         (self.current, self.bytes, self.rest) = (input, bytes, rest);
     }
 
-    /// Queues a progress message if partitions are new or have ended, or if enough bytes have been read since the last one.
-    pub(super) fn report_progress(&mut self, stamper: &mut Stamper, bytes: ByteProgress) {
+    /// Queues a progress message if partitions are new or have ended, or if enough bytes have been read since the last
+    /// one.
+    pub(super) fn report_progress(&mut self, partition_table: &mut PartitionTable, bytes: ByteProgress) {
         let step = bytes.total.map_or(PROGRESS_BYTES, |total| PROGRESS_BYTES.min(total / PROGRESS_STEPS).max(1));
         let is_far = bytes.done < self.bytes.done || bytes.done.saturating_sub(self.bytes.done) >= step;
-        if is_far || stamper.has_news() {
+        if is_far || partition_table.has_news() {
             self.bytes = bytes;
-            self.progress(stamper, self.rest.complete);
+            self.progress(partition_table, self.rest.complete);
         }
     }
 
     /// Ends the partitions of the current input and queues a progress message; `complete` if no partition can follow.
-    pub(super) fn end_input(&mut self, stamper: &mut Stamper, bytes: ByteProgress, complete: bool) {
-        stamper.end(self.current);
+    pub(super) fn end_input(&mut self, partition_table: &mut PartitionTable, bytes: ByteProgress, complete: bool) {
+        partition_table.end(self.current);
         self.bytes = bytes;
-        self.progress(stamper, complete || self.rest.complete);
+        self.progress(partition_table, complete || self.rest.complete);
     }
 
     /// Queues a progress message with the partitions that are new or have ended.
-    fn progress(&mut self, stamper: &mut Stamper, complete: bool) {
+    fn progress(&mut self, partition_table: &mut PartitionTable, complete: bool) {
         let ByteProgress { done, total } = self.bytes;
-        let progress = Progress { partitions: stamper.news(), complete, bytes_done: done, bytes_total: total };
+        let progress = Progress { partitions: partition_table.news(), complete, bytes_done: done, bytes_total: total };
         self.send_of_current(Item::Control(Control::Progress(progress)));
     }
 
-    /// Queues a control message of the current input's stream. Progress gets the number of the input, and is complete only
-    /// if no input is pending. The stream reports its partitions itself from now on, so the outbox withdraws those
+    /// Queues a control message of the current input's stream. Progress gets the number of the input, and is complete
+    /// only if no input is pending. The stream reports its partitions itself from now on, so the outbox withdraws those
     /// announced for the input.
-    pub(super) fn control(&mut self, stamper: &mut Stamper, control: Control) {
+    pub(super) fn control(&mut self, partition_table: &mut PartitionTable, control: Control) {
         let Control::Progress(mut progress) = control else {
             return self.send_of_current(Item::Control(control));
         };
@@ -103,18 +104,80 @@ impl Outbox {
         progress.complete &= !self.rest.pending;
         for partition in &mut progress.partitions {
             partition.input = self.current;
-            stamper.take_over(self.current, &partition.origin, &partition.partition);
+            partition_table.take_over(self.current, &partition.origin, &partition.partition);
         }
         self.send_of_current(Item::Control(Control::Progress(progress)));
         if is_complete {
-            self.withdraw(stamper);
+            self.withdraw(partition_table);
         }
     }
 
-    /// Withdraws the partitions announced for the current input; queues a progress message if one of them was already reported.
-    pub(super) fn withdraw(&mut self, stamper: &mut Stamper) {
-        if stamper.withdraw(self.current) {
-            self.progress(stamper, self.rest.complete);
+    /// Withdraws the partitions announced for the current input; queues a progress message if one of them was already
+    /// reported.
+    pub(super) fn withdraw(&mut self, partition_table: &mut PartitionTable) {
+        if partition_table.withdraw(self.current) {
+            self.progress(partition_table, self.rest.complete);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::frame::{PartitionState, State};
+
+    const OPEN: Rest = Rest { pending: false, complete: false };
+
+    /// Takes the progress messages from the queue.
+    fn progress(outbox: &mut Outbox) -> Vec<Progress> {
+        let items = std::iter::from_fn(|| outbox.pop());
+        let progress = items.map(|sent| match sent.item {
+            Item::Control(Control::Progress(progress)) => progress,
+            other => panic!("{other:?}"),
+        });
+        progress.collect()
+    }
+
+    #[test]
+    fn progress_is_reported_at_each_step_of_an_input_and_at_once_for_a_new_partition() {
+        for (total, step) in
+            [(Some(6_400), 100), (Some(10), 1), (Some(1 << 40), PROGRESS_BYTES), (None, PROGRESS_BYTES)]
+        {
+            let (mut outbox, mut table) = (Outbox::new(), PartitionTable::default());
+            let bytes = |done| ByteProgress { done, total };
+            outbox.turn_to(0, bytes(0), OPEN);
+            outbox.report_progress(&mut table, bytes(step - 1));
+            assert!(progress(&mut outbox).is_empty(), "{total:?}: before the first step");
+            outbox.report_progress(&mut table, bytes(step));
+            let [first] = &progress(&mut outbox)[..] else { panic!("{total:?}: one message") };
+            assert_eq!((first.bytes_done, first.bytes_total), (step, total));
+            table.partition("in", "0");
+            outbox.report_progress(&mut table, bytes(step));
+            let [second] = &progress(&mut outbox)[..] else { panic!("{total:?}: one message") };
+            assert_eq!(second.partitions.len(), 1);
+        }
+    }
+
+    #[test]
+    fn the_progress_of_a_stream_replaces_what_was_announced_and_is_complete_only_without_pending_inputs() {
+        let reported = PartitionState {
+            input: 9,
+            origin: "t".to_owned(),
+            partition: "0".to_owned(),
+            stream_time: Some(5),
+            state: State::Live,
+        };
+        for pending in [true, false] {
+            let (mut outbox, mut table) = (Outbox::new(), PartitionTable::default());
+            table.set_input(3);
+            table.partition("t", "0");
+            outbox.turn_to(3, ByteProgress::default(), Rest { pending, complete: false });
+            let message = Progress { partitions: vec![reported.clone()], complete: true, ..Progress::default() };
+            outbox.control(&mut table, Control::Progress(message));
+            let [only] = &progress(&mut outbox)[..] else { panic!("one message") };
+            assert_eq!(only.complete, !pending);
+            assert_eq!(only.partitions[0].input, 3, "the number of the input in this run");
+            assert!(!table.has_news(), "the stream itself reports the partition");
         }
     }
 }

@@ -1,5 +1,5 @@
-//! How far each input is read: the number of its last record that is in a complete batch. A resumed run passes over the records up
-//! to there, and cuts the rest into the same batches as a run that was not interrupted.
+//! How far each input is read: the number of its last record that is in a complete batch. A resumed run passes over the
+//! records up to there, and cuts the rest into the same batches as a run that was not interrupted.
 
 use arrow::array::RecordBatch;
 
@@ -15,8 +15,8 @@ pub struct ReadPositions {
     number: usize,
 }
 
-/// The position in one input. Records are numbered by their offsets (lines of text, rows of a container); rows that have stamps
-/// are numbered from 1.
+/// The position in one input. Records are numbered by their offsets (lines of text, rows of a container); rows that
+/// have stamps are numbered from 1.
 #[derive(Clone, Copy, Debug)]
 struct ReadPosition {
     last: i64,
@@ -69,7 +69,8 @@ impl ReadPositions {
         self.current.skipped != i64::MIN
     }
 
-    /// Returns the number of the last record of the current input that is in a complete batch; `None` before the first one.
+    /// Returns the number of the last record of the current input that is in a complete batch; `None` before the first
+    /// one.
     pub fn complete(&self) -> Option<i64> {
         Some(self.current.complete).filter(|last| *last != i64::MIN)
     }

@@ -1,4 +1,4 @@
-//! `--let` and `--where` of evt-ingest: what they leave of a batch.
+//! The outcomes of records, and `--let` and `--where` of evt-ingest: what they leave of a batch.
 
 use super::letters::Letters;
 use crate::counts::Counts;
@@ -9,15 +9,31 @@ use crate::op::computed::{RowRules, RuledRows};
 use arrow::array::RecordBatch;
 use arrow::compute::filter_record_batch;
 
-/// Applies the rules; counts the rows that they leave out, and makes letters of those for which an expression cannot be evaluated.
+/// The records that are no rows with stamps yet, by outcome: what the rules reject, the counts, and the dead letters.
+pub(super) struct Outcomes {
+    pub(super) rules: Option<RowRules>,
+    pub(super) counts: Counts,
+    pub(super) letters: Letters,
+}
+
+impl Outcomes {
+    /// Returns the rules for the batch after `rows_before` rows, if there are rules; `now` is the current time (µs).
+    pub(super) fn ruled(&mut self, rows_before: u64, now: i64) -> Option<RuledIngest<'_>> {
+        let Self { rules, counts, letters } = self;
+        rules.as_mut().map(|rules| RuledIngest { rules, counts, letters, rows_before, now })
+    }
+}
+
+/// Applies the rules; counts the rows that they leave out, and makes letters of those for which an expression cannot be
+/// evaluated.
 pub(super) struct RuledIngest<'a> {
-    pub(super) rules: &'a mut RowRules,
-    pub(super) counts: &'a mut Counts,
-    pub(super) letters: &'a mut Letters,
+    rules: &'a mut RowRules,
+    counts: &'a mut Counts,
+    letters: &'a mut Letters,
     /// The number of rows of the source before the letters.
-    pub(super) rows_before: u64,
+    rows_before: u64,
     /// The current time (µs).
-    pub(super) now: i64,
+    now: i64,
 }
 
 impl RuledIngest<'_> {
@@ -30,7 +46,8 @@ impl RuledIngest<'_> {
         Ok(ruled)
     }
 
-    /// Returns what the rules leave of rows that have stamps, which they keep. Errors: exit status 2 if the rows are no events.
+    /// Returns what the rules leave of rows that have stamps, which they keep. Errors: exit status 2 if the rows are no
+    /// events.
     pub(super) fn stamped(&mut self, batch: RecordBatch, name: &str) -> Result<RecordBatch> {
         let kind = Kind::of(batch.schema_ref()).unwrap_or(Kind::Event);
         if kind != Kind::Event {

@@ -53,3 +53,26 @@ fn message(flags: &[&str]) -> Option<String> {
         ),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn flags_that_rows_with_stamps_do_not_obey_are_named_unless_another_input_does() {
+        let options = mapping::Options {
+            time: TimeFrom::Field("t".to_owned()),
+            require: vec!["a".to_owned()],
+            hash_ids: true,
+            ..mapping::Options::default()
+        };
+        let UnusedFlags { of_rows, of_text } = UnusedFlags::new(&options);
+        assert_eq!((&of_rows[..], &of_text[..]), (&["--time", "--require", "--hash-ids"][..], &["--time"][..]));
+        let line = message(&of_rows).expect("a line");
+        assert!(line.starts_with("--time, --require and --hash-ids have no effect"), "{line}");
+        assert!(message(&of_text).is_some_and(|line| line.starts_with("--time has no effect")));
+        let compared = UnusedFlags::new(&mapping::Options { is_compared: true, ..options });
+        assert!(compared.of_rows.is_empty() && compared.of_text.is_empty());
+        assert_eq!(message(&UnusedFlags::new(&mapping::Options::default()).of_rows), None);
+    }
+}

@@ -1,44 +1,44 @@
-//! Read buffers that are lent to the rows made of their bytes.
+//! Read buffers that are shared with the rows made of their bytes.
 //!
 //! ```text
-//! buffer ─ lend ─► rows ─ reclaim ─┬─ no row holds it ─► buffer, as it was
-//!                                    └─ rows hold it ────► lent; reused once the last of them is dropped
+//! buffer ─ share ─► rows ─ reclaim ─┬─ no row holds it ─► buffer, as it was
+//!                                    └─ rows hold it ────► shared; reused once the last of them is dropped
 //! ```
 //!
-//! A row refers to a range of a lent buffer instead of copying its record. Copying took a fifth of the CPU time of
+//! A row refers to a range of a shared buffer instead of copying its record. Copying took a fifth of the CPU time of
 //! evt-validate with records of 517 bytes that it passes on unchanged.
 
 use arrow::buffer::Buffer;
 use std::collections::VecDeque;
 
-/// Maximum number of lent buffers that are kept for reuse: about as many as two batches of rows hold.
+/// Maximum number of shared buffers that are kept for reuse: about as many as two batches of rows hold.
 const KEPT: usize = 12;
 
 /// The current read buffer, and those that rows hold.
 pub struct BufferPool {
-    /// The current read buffer; empty while it is lent.
+    /// The current read buffer; empty while it is shared.
     pub buffer: Vec<u8>,
     /// Minimum size of a buffer in bytes.
     length: usize,
     /// Buffers that rows held when they came back, the oldest first.
-    lent: VecDeque<Buffer>,
+    shared: VecDeque<Buffer>,
 }
 
 impl BufferPool {
     /// Makes a pool of buffers of `length` bytes.
     pub fn new(length: usize) -> Self {
-        Self { buffer: vec![0; length], length, lent: VecDeque::new() }
+        Self { buffer: vec![0; length], length, shared: VecDeque::new() }
     }
 
-    /// Lends the read buffer. Nothing can be read before [`BufferPool::reclaim`].
-    pub fn lend(&mut self) -> Buffer {
+    /// Shares the read buffer. Nothing can be read before [`BufferPool::reclaim`].
+    pub fn share(&mut self) -> Buffer {
         Buffer::from_vec(std::mem::take(&mut self.buffer))
     }
 
-    /// Takes back a lent buffer, whose unread bytes are at `rest`. If rows hold the buffer, another one replaces it and the unread
-    /// bytes are copied there. Returns where the unread bytes start in the current buffer.
-    pub fn reclaim(&mut self, lent: Buffer, rest: std::ops::Range<usize>) -> usize {
-        match lent.into_vec::<u8>() {
+    /// Takes back a shared buffer, whose unread bytes are at `rest`. If rows hold the buffer, another one replaces it
+    /// and the unread bytes are copied there. Returns where the unread bytes start in the current buffer.
+    pub fn reclaim(&mut self, shared: Buffer, rest: std::ops::Range<usize>) -> usize {
+        match shared.into_vec::<u8>() {
             Ok(buffer) => {
                 self.buffer = buffer;
                 rest.start
@@ -49,19 +49,19 @@ impl BufferPool {
                 next.resize(self.length.max(rest.len()), 0);
                 next[..rest.len()].copy_from_slice(rest);
                 self.buffer = next;
-                self.lent.push_back(held);
-                self.lent.truncate(KEPT);
+                self.shared.push_back(held);
+                self.shared.truncate(KEPT);
                 0
             }
         }
     }
 
-    /// Returns the oldest lent buffer if no row holds it any more, else a new, empty one.
+    /// Returns the oldest shared buffer if no row holds it any more, else a new, empty one.
     fn another(&mut self) -> Vec<u8> {
-        match self.lent.pop_front().map(Buffer::into_vec) {
+        match self.shared.pop_front().map(Buffer::into_vec) {
             Some(Ok(buffer)) => buffer,
             Some(Err(held)) => {
-                self.lent.push_front(held);
+                self.shared.push_front(held);
                 vec![]
             }
             None => vec![],
@@ -78,8 +78,8 @@ mod tests {
         let mut pool = BufferPool::new(8);
         pool.buffer.copy_from_slice(b"abcdefgh");
         let place = pool.buffer.as_ptr();
-        let lent = pool.lend();
-        assert_eq!(pool.reclaim(lent, 3..8), 3);
+        let shared = pool.share();
+        assert_eq!(pool.reclaim(shared, 3..8), 3);
         assert_eq!((pool.buffer.as_ptr(), &pool.buffer[..]), (place, &b"abcdefgh"[..]));
     }
 
@@ -89,18 +89,18 @@ mod tests {
         let mut held = vec![];
         for round in 0..3 * KEPT as u8 {
             pool.buffer.fill(round);
-            let lent = pool.lend();
-            held.push((round, lent.slice(1)));
-            assert_eq!(pool.reclaim(lent, 6..8), 0);
+            let shared = pool.share();
+            held.push((round, shared.slice(1)));
+            assert_eq!(pool.reclaim(shared, 6..8), 0);
             assert_eq!((pool.buffer.len(), &pool.buffer[..2]), (8, &[round; 2][..]));
         }
         assert!(held.iter().all(|(round, bytes)| bytes.iter().all(|byte| byte == round)));
-        assert_eq!(pool.lent.len(), KEPT);
-        let first = pool.lent[0].as_ptr();
+        assert_eq!(pool.shared.len(), KEPT);
+        let first = pool.shared[0].as_ptr();
         held.clear();
-        let lent = pool.lend();
-        let _held = lent.clone();
-        pool.reclaim(lent, 0..0);
+        let shared = pool.share();
+        let _held = shared.clone();
+        pool.reclaim(shared, 0..0);
         assert_eq!(pool.buffer.as_ptr(), first, "one that is free again is used again");
     }
 }

@@ -71,8 +71,8 @@ struct WireState {
     woken: Cell<Woken>,
 }
 
-/// Checks that the file exists and is readable, so that a missing file ends the run at its start instead of hours later. A
-/// followed file (`follow`) may be created later. Errors: exit status 74.
+/// Checks that the file exists and is readable, so that a missing file ends the run at its start instead of hours
+/// later. A followed file (`follow`) may be created later. Errors: exit status 74.
 pub fn check(uri: &Uri, follow: bool) -> Result<()> {
     let Uri::File(path) = uri else { return Ok(()) };
     let looked_at = std::fs::metadata(path).and_then(|found| match found.is_dir() {
@@ -98,8 +98,8 @@ fn is_lake(path: &Path) -> bool {
     })
 }
 
-/// Opens a file for reading. It does not wait for the writer of a FIFO, because a signal could not interrupt that wait; the
-/// first read waits instead.
+/// Opens a file for reading. It does not wait for the writer of a FIFO, because a signal could not interrupt that wait;
+/// the first read waits instead.
 pub fn open(path: &Path) -> std::io::Result<File> {
     let file = OpenOptions::new().read(true).custom_flags(OFlags::NONBLOCK.bits().cast_signed()).open(path)?;
     fcntl_setfl(&file, fcntl_getfl(&file)? - OFlags::NONBLOCK)?;
@@ -255,8 +255,8 @@ impl Bytes {
         Ok(Chunk::Bytes(HEAD))
     }
 
-    /// Reads on until the bytes read so far are enough to recognise text: [`LOOK`] bytes, or a first line that is an object.
-    /// [`Bytes::read`] returns them again. Returns `End` if the input is shorter.
+    /// Reads on until the bytes read so far are enough to recognise text: [`LOOK`] bytes, or a first line that is an
+    /// object. [`Bytes::read`] returns them again. Returns `End` if the input is shorter.
     pub fn read_start(&mut self, timeout: Option<Duration>) -> Result<Chunk> {
         let mut rest = vec![0; LOOK];
         while self.front.len() < LOOK && !begins_with_object(&self.front) {
@@ -276,8 +276,8 @@ impl Bytes {
         &self.front
     }
 
-    /// Returns the whole input as a file, at its start: the file itself, or a temporary copy of a pipe or a compressed file.
-    /// Errors: exit status 65 if a signal stops the copying.
+    /// Returns the whole input as a file, at its start: the file itself, or a temporary copy of a pipe or a compressed
+    /// file. Errors: exit status 65 if a signal stops the copying.
     pub fn whole_file(&mut self) -> Result<File> {
         let failed = |error: std::io::Error| Error::io("spooling to disk", &error);
         if self.is_plain_file() {

@@ -1,5 +1,5 @@
-//! Frames from a file or a pipe: rows with their stamps, and control messages about their partitions. The input reads rows
-//! of other programs as text.
+//! Frames from a file or a pipe: rows with their stamps, and control messages about their partitions. The input reads
+//! rows of other programs as text.
 
 use super::bytes::{Bytes, Chunk};
 use super::{EndProof, Input, InputEnd, Step};
@@ -44,7 +44,8 @@ impl FrameReader {
         Self { bytes, decoder: Decoder::new(ratio_max) }
     }
 
-    /// Reads the next frame; waits at most `timeout`, without limit if it is `None`. Errors: exit status 65 if the stream is torn.
+    /// Reads the next frame; waits at most `timeout`, without limit if it is `None`. Errors: exit status 65 if the
+    /// stream is torn.
     pub fn read(&mut self, timeout: Option<Duration>) -> Result<Framed> {
         loop {
             let read = self.bytes.read(self.decoder.space(), timeout)?;
@@ -78,7 +79,8 @@ pub struct FrameInput {
     reader: FrameReader,
     run: Rc<Run>,
     origin: String,
-    /// Whether a signal stops the reading at once. If not, a pipe is read to the end that the stage before this one sends.
+    /// Whether a signal stops the reading at once. If not, a pipe is read to the end that the stage before this one
+    /// sends.
     raw_only: bool,
     /// Whether the stage may join the checkpoint of the pipe.
     joins: bool,
@@ -91,8 +93,8 @@ pub struct FrameInput {
 }
 
 impl FrameInput {
-    /// Makes an input of `bytes`; rows of other programs get `origin`. `raw_only`: a signal stops the reading at once; `joins`: the
-    /// stage may join the checkpoint of the pipe.
+    /// Makes an input of `bytes`; rows of other programs get `origin`. `raw_only`: a signal stops the reading at once;
+    /// `joins`: the stage may join the checkpoint of the pipe.
     pub fn new(bytes: Bytes, run: Rc<Run>, origin: &str, raw_only: bool, joins: bool) -> Self {
         let reader = FrameReader::new(bytes, run.ratio_max);
         let origin = origin.to_owned();
@@ -133,8 +135,8 @@ impl FrameInput {
     /// Determines from the schema whether the rows are evt's own.
     fn begin(&mut self, schema: &SchemaRef, ingest: &mut Ingest) -> Result<()> {
         let bytes = &self.reader.bytes;
-        // The stage that sends the frames through a pipe stops at the signal too, and then sends the `end` frame: read up
-        // to it.
+        // The stage that sends the frames through a pipe stops at the signal too, and then sends the `end` frame: read
+        // up to it.
         let heeds_signals = self.raw_only || bytes.is_plain_file();
         bytes.set_heeds_signals(heeds_signals);
         self.run.stop.set_behind_pipe(!heeds_signals);
@@ -184,7 +186,8 @@ impl FrameInput {
         Ok(schema)
     }
 
-    /// Checks that a barrier in a pipe belongs to a checkpoint; a file may be a copy of such a stream. Errors: exit status 65.
+    /// Checks that a barrier in a pipe belongs to a checkpoint; a file may be a copy of such a stream. Errors: exit
+    /// status 65.
     fn check_barrier(&self, control: &Control) -> Result<()> {
         let bytes = &self.reader.bytes;
         if self.is_checkpointed || bytes.is_plain_file() || !matches!(control, Control::Barrier(_)) {
@@ -195,8 +198,8 @@ impl FrameInput {
         Err(Error::corrupt(message).at(bytes.name()))
     }
 
-    /// Checks that columns of JSON hold JSON, because another program may have changed the rows. A stream that has had a control
-    /// message comes from evt and is not checked. Errors: exit status 65.
+    /// Checks that columns of JSON hold JSON, because another program may have changed the rows. A stream that has had
+    /// a control message comes from evt and is not checked. Errors: exit status 65.
     fn check_json(&self, batch: &RecordBatch) -> Result<()> {
         if self.reader.decoder.is_controlled() || jsonl::is_proved(batch) {
             return Ok(());
@@ -263,9 +266,9 @@ impl Input for FrameInput {
     }
 }
 
-/// Returns the kind that the schema declares; `None` if the rows must be read as foreign rows, by the names of their columns. That
-/// is the case without a kind, and if another program has removed, added or retyped columns and the remaining names still
-/// indicate that kind.
+/// Returns the kind that the schema declares; `None` if the rows must be read as foreign rows, by the names of their
+/// columns. That is the case without a kind, and if another program has removed, added or retyped columns and the
+/// remaining names still indicate that kind.
 fn own_kind(schema: &Schema) -> Option<Kind> {
     let kind = Kind::of(schema)?;
     let names: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();

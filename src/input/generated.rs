@@ -1,11 +1,12 @@
-//! Generated records (evt-gen): rows with the raw record as their only column, because a faulty record has no other fields.
+//! Generated records (evt-gen): rows with the raw record as their only column, because a faulty record has no other
+//! fields.
 
 use super::{Input, Step};
 use crate::error::{Error, Result};
 use crate::generate::Generator;
 use crate::generate::truth::Truth;
 use crate::ingest::Ingest;
-use crate::kind::event::lent_raw_field;
+use crate::kind::event::shared_raw_field;
 use arrow::array::{BinaryViewBuilder, RecordBatch};
 use arrow::datatypes::{Schema, SchemaRef};
 use std::path::PathBuf;
@@ -32,7 +33,7 @@ pub struct TruthFile {
 impl GeneratedInput {
     /// Makes an input of all records of `generator`.
     pub fn new(generator: Generator, truth: Option<TruthFile>) -> Self {
-        Self { generator, truth, schema: Arc::new(Schema::new(vec![lent_raw_field()])) }
+        Self { generator, truth, schema: Arc::new(Schema::new(vec![shared_raw_field()])) }
     }
 
     /// Generates the next records; no rows after the last record.

@@ -9,16 +9,17 @@ pub struct Lag {
     pub topic: String,
     /// The partition's number.
     pub partition: i32,
-    /// Offsets not read yet. Compaction and transactions leave gaps, so this is an upper bound of the number of records.
+    /// Offsets not read yet. Compaction and transactions leave gaps, so this is an upper bound of the number of
+    /// records.
     pub records: u64,
-    /// Seconds between now and the Kafka timestamp of the last record read; 0 if all records are read, `None` before the first
-    /// record.
+    /// Seconds between now and the Kafka timestamp of the last record read; 0 if all records are read, `None` before
+    /// the first record.
     pub seconds: Option<f64>,
 }
 
 impl Lag {
-    /// Computes the lag of a partition. `unread` is the range from the next offset to the end offset, `last` the Kafka timestamp
-    /// of the last record read, `now` the current time (both µs).
+    /// Computes the lag of a partition. `unread` is the range from the next offset to the end offset, `last` the Kafka
+    /// timestamp of the last record read, `now` the current time (both µs).
     pub fn new(topic: &str, partition: i32, unread: Range<i64>, last: Option<i64>, now: i64) -> Self {
         let records = u64::try_from(unread.end.saturating_sub(unread.start)).unwrap_or(0);
         let behind = |last: i64| now.saturating_sub(last).max(0) as f64 / 1e6;

@@ -11,13 +11,13 @@
 //! evt-gen ─────────────────────────────────────────────► generated  records from a seed              ┘
 //! ```
 //!
-//! All inputs of a run share one [`Ingest`]. [`Input::step`] reads what is available and [`Input::wait`] waits for more. A step
-//! on a compressed pipe may wait, because its decompressor cannot stop inside a block. A step that opens a container from a pipe
-//! waits for all of it, and copies it to a temporary file.
+//! All inputs of a run share one [`Ingest`]. [`Input::step`] reads what is available and [`Input::wait`] waits for
+//! more. A step on a compressed pipe may wait, because its decompressor cannot stop inside a block. A step that opens a
+//! container from a pipe waits for all of it, and copies it to a temporary file.
 //!
-//! Failures: a record that cannot be read becomes a dead letter and reading continues. Input that breaks off within a frame or a
-//! container is torn, and a damaged one is corrupt; the rows before the fault are passed on, then the run ends with exit status 65.
-//! [`EndProof`] states whether the input could have lost rows without a trace.
+//! Failures: a record that cannot be read becomes a dead letter and reading continues. Input that breaks off within a
+//! frame or a container is torn, and a damaged one is corrupt; the rows before the fault are passed on, then the run
+//! ends with exit status 65. [`EndProof`] states whether the input could have lost rows without a trace.
 
 pub mod buffer_pool;
 pub mod bytes;
@@ -72,8 +72,8 @@ pub trait Input {
         ByteProgress::default()
     }
 
-    /// Whether an unknown time may pass before the next rows, as with a pipe. A file that the run reads to its end is not
-    /// live: its batches, and so the panes of its windows, must not depend on the load of the machine.
+    /// Whether an unknown time may pass before the next rows, as with a pipe. A file that the run reads to its end is
+    /// not live: its batches, and so the panes of its windows, must not depend on the load of the machine.
     fn is_live(&self) -> bool {
         true
     }
@@ -83,7 +83,8 @@ pub trait Input {
         false
     }
 
-    /// Whether its partitions end with it. Those that report themselves do so, and those that a later run continues stay live.
+    /// Whether its partitions end with it. Those that report themselves do so, and those that a later run continues
+    /// stay live.
     fn ends_partitions(&self) -> bool {
         !self.reports_partitions()
     }
@@ -98,7 +99,8 @@ pub trait Input {
         InputEnd { how: How::Exhausted, proof: EndProof::Proven, verdict: 0 }
     }
 
-    /// Whether the input commits positions or writes a report at the end. Such an input is kept until the run has ended.
+    /// Whether the input commits positions or writes a report at the end. Such an input is kept until the run has
+    /// ended.
     fn commits(&self) -> bool {
         false
     }
@@ -126,7 +128,8 @@ pub trait Input {
         Ok(())
     }
 
-    /// Takes what an incomplete last record has, or reports it, at a signal that stops the run before the end of the input.
+    /// Takes what an incomplete last record has, or reports it, at a signal that stops the run before the end of the
+    /// input.
     fn stop(&mut self, _ingest: &mut Ingest) -> Result<()> {
         Ok(())
     }

@@ -28,8 +28,8 @@ const LAST_STORED: Duration = Duration::from_secs(1);
 /// The origin of records without `--origin`.
 pub const ORIGIN: &str = "http";
 
-/// Shuts the HTTP server down, once, at a signal: the server accepts no more requests, answers those in progress, and closes its
-/// end of the spool.
+/// Shuts the HTTP server down, once, at a signal: the server accepts no more requests, answers those in progress, and
+/// closes its end of the spool.
 pub type Shutdown = Box<dyn FnOnce()>;
 
 /// An input that reads a spool.
@@ -38,7 +38,7 @@ pub struct SpoolInput {
     reader: SpoolReader,
     shutdown: Option<Shutdown>,
     name: String,
-    /// The index of its only partition in the run's stamper.
+    /// The index of its only partition in the run's partition table.
     stamp: u32,
     /// The offset read next.
     next: i64,
@@ -61,10 +61,11 @@ pub struct SpoolInput {
 impl SpoolInput {
     /// Makes an input of `reader`, as the only partition of `origin`; calls `shutdown` at a signal.
     pub fn new(run: Rc<Run>, reader: SpoolReader, shutdown: Shutdown, origin: &str, ingest: &mut Ingest) -> Self {
-        let stamp = ingest.stamper.partition(origin, "0");
+        let stamp = ingest.partition_table.partition(origin, "0");
         let Position { offset, stream_time } = reader.start;
-        ingest.stamper.resume(stamp, stream_time);
-        // Decide the schema now: the kind of the rows is known, and requests are acknowledged before the first record is read.
+        ingest.partition_table.resume(stamp, stream_time);
+        // Decide the schema now: the kind of the rows is known, and requests are acknowledged before the first record
+        // is read.
         ingest.set_schema(ingest.schema());
         Self {
             run,
@@ -133,7 +134,7 @@ impl SpoolInput {
     /// Returns the position before which `ingest` has passed on every record.
     fn position(&self, ingest: &mut Ingest) -> Position {
         let offset = ingest.mapper.first_held(self.stamp).unwrap_or(self.next);
-        Position { offset, stream_time: ingest.stamper.stream_time(self.stamp) }
+        Position { offset, stream_time: ingest.partition_table.stream_time(self.stamp) }
     }
 }
 

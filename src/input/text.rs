@@ -45,8 +45,8 @@ struct LineNumbers {
     last: i64,
     /// Lines of this file up to this number were read by an earlier run, and are passed over.
     passed: i64,
-    /// The lines of the partition from other files, and from this file before a restart. The offset of a record is the sum of this
-    /// and its line.
+    /// The lines of the partition from other files, and from this file before a restart. The offset of a record is the
+    /// sum of this and its line.
     before: i64,
 }
 
@@ -178,8 +178,8 @@ impl TextInput {
         Ok(chunk)
     }
 
-    /// Maps the rest of the buffer after the end of the file: an incomplete last line is a record too. Errors: exit status 65 if a
-    /// document around the records breaks off, because its end is known.
+    /// Maps the rest of the buffer after the end of the file: an incomplete last line is a record too. Errors: exit
+    /// status 65 if a document around the records breaks off, because its end is known.
     pub fn close(&mut self, ingest: &mut Ingest) -> Result<()> {
         let rest = &self.chunk.buffer[self.start..self.end];
         // JSON has an end of its own; a line of another format may be incomplete.
@@ -212,7 +212,8 @@ impl TextInput {
         Ok(())
     }
 
-    /// Moves the unmapped bytes to the front of the buffer, and grows a full buffer, up to the longest line allowed and one read.
+    /// Moves the unmapped bytes to the front of the buffer, and grows a full buffer, up to the longest line allowed and
+    /// one read.
     fn make_room(&mut self, line_max: usize) {
         let buffer = &mut self.chunk.buffer;
         if self.start > 0 {
@@ -248,11 +249,12 @@ impl TextInput {
 
     /// Maps the complete records in the buffer; all of them if this is the `last` call.
     fn take(&mut self, last: bool, ingest: &mut Ingest) -> Result<()> {
-        let chunk = self.chunk.lend();
-        // A row that refers to a few bytes keeps the whole buffer in memory, so a buffer that is less than half full is not lent.
-        ingest.mapper.lend((self.end - self.start >= chunk.len() / 2).then(|| chunk.clone()));
+        let chunk = self.chunk.share();
+        // A row that refers to a few bytes keeps the whole buffer in memory, so a buffer that is less than half full is
+        // not shared.
+        ingest.mapper.share_buffer((self.end - self.start >= chunk.len() / 2).then(|| chunk.clone()));
         let taken = self.take_from(&chunk, last, ingest);
-        ingest.mapper.lend(None);
+        ingest.mapper.share_buffer(None);
         let start = self.chunk.reclaim(chunk, self.start..self.end);
         (self.start, self.end) = (start, start + self.end - self.start);
         taken

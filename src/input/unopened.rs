@@ -10,7 +10,7 @@ use super::frames::FrameInput;
 use super::text::{OpenRecord, TextInput};
 use super::{EndProof, Input, InputEnd, Step};
 use crate::error::{Error, Result};
-use crate::format::recognise::Head;
+use crate::format::recognise::{Head, has_json_lines};
 use crate::format::{self, Format, Input as Decoder, Limits, TextOptions};
 use crate::frame::How;
 use crate::ingest::Ingest;
@@ -19,29 +19,47 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
 
-/// Options for reading files and pipes.
-#[derive(Clone)]
-pub struct ReadOptions {
+/// How files and pipes are read.
+#[derive(Clone, Default)]
+pub struct FileOptions {
     /// `-f`.
     pub format: Option<&'static Format>,
     /// How text is read.
     pub text: Rc<TextOptions>,
-    /// Whether every input is raw (evt-ingest). A signal then stops the reading at once.
+    /// `--follow`.
+    pub follow: bool,
+    /// Whether every input is raw (evt-ingest). A signal then stops the reading at once, even from a pipe.
     pub raw_only: bool,
-    /// Whether runs continue each other (`--checkpoint`): an input may be empty.
-    pub is_continued: bool,
-    /// Whether the stage may join the checkpoint of the pipe that it reads.
-    pub joins: bool,
-    /// What becomes of an incomplete last record.
+    /// What becomes of an incomplete last record, unless a later run continues the file.
     pub open_record: OpenRecord,
 }
 
+/// What a run has in common with the runs before and after it, and with the checkpoint of its pipe.
+#[derive(Clone, Copy, Default)]
+pub struct Continuation {
+    /// Whether runs continue each other (`--checkpoint`): an input may be empty.
+    pub is_continued: bool,
+    /// Whether no run continues the inputs after this one (`--at-end fire`).
+    pub is_last: bool,
+    /// Whether the stage may join the checkpoint of the pipe that it reads.
+    pub joins: bool,
+}
+
+/// How the files and pipes of a run are read.
+#[derive(Clone)]
+pub struct ReadOptions {
+    /// What flags and the tool say.
+    pub files: FileOptions,
+    /// What other runs have read or will read.
+    pub continuation: Continuation,
+}
+
 impl ReadOptions {
-    /// Returns the format of an input whose head has been read. The order is: `-f`, a magic at its start, the extension of its
-    /// name, the part of a magic; frames for an empty pipe or file without an extension that needs them and does not
-    /// grow; else JSON lines. Errors: exit status 65 if only the last byte of a magic differs.
+    /// Returns the format of an input whose head has been read. The order is: `-f`, a magic at its start, the extension
+    /// of its name, the part of a magic; frames for an empty pipe or file without an extension that needs them and does
+    /// not grow; else JSON lines. Errors: exit status 65 if only the last byte of a magic differs.
     pub fn format_of(&self, bytes: &Bytes, grows: bool) -> Result<&'static Format> {
-        if let Some(format) = self.format {
+        if let Some(format) = self.files.format {
             return Ok(format);
         }
         let head = bytes.head();
@@ -56,18 +74,25 @@ impl ReadOptions {
         if let Some(format) = format::by_part_of_magic(head).map_err(|error| error.at(bytes.name()))? {
             return Ok(format);
         }
-        // Frames have an extension of their own, so a log of which nothing is written yet, as after a rotation, is no torn stream.
+        // Frames have an extension of their own, so a log of which nothing is written yet, as after a rotation, is no
+        // torn stream.
         let is_text = bytes.is_regular() && Path::new(bytes.name()).extension().is_some();
-        if head.is_empty() && !self.raw_only && !self.is_continued && !grows && !is_text {
+        if head.is_empty() && !self.files.raw_only && !self.continuation.is_continued && !grows && !is_text {
             return Ok(&format::frames::FORMAT);
         }
         Ok(&format::jsonl::FORMAT)
     }
+
+    /// Returns what becomes of an incomplete last record.
+    fn open_record(&self) -> OpenRecord {
+        let Continuation { is_continued, is_last, .. } = self.continuation;
+        if is_continued && !is_last { OpenRecord::Leave } else { self.files.open_record }
+    }
 }
 
 /// Returns the limits for reading a container.
-pub fn limits(run: &Run, ingest: &Ingest) -> Limits {
-    Limits { ratio: run.ratio_max, text: ingest.run().line_max() }
+pub fn limits(run: &Run) -> Limits {
+    Limits { ratio: run.ratio_max, text: run.line_max() }
 }
 
 /// The source of the bytes.
@@ -127,8 +152,8 @@ impl UnopenedInput {
         Self { run, options, name, origin, from, has_reported: false, position: None, resumption }
     }
 
-    /// Takes the first file of a followed name from the watching thread; returns false if there has been none yet. Errors: exit
-    /// status 74 if the file cannot be opened.
+    /// Takes the first file of a followed name from the watching thread; returns false if there has been none yet.
+    /// Errors: exit status 74 if the file cannot be opened.
     fn find(&mut self) -> Result<bool> {
         let ByteSource::Awaited(watch) = &self.from else { return Ok(true) };
         if let Some(refusal) = watch.with(|watched| watched.refusal.take()) {
@@ -150,8 +175,8 @@ impl UnopenedInput {
             }
             return Ok(false);
         };
-        let content = self.options.is_continued.then(|| content_of(former.as_ref()));
-        let bytes = bytes_of(&self.name, file, &self.run, &self.options.text, content)?;
+        let content = self.options.continuation.is_continued.then(|| content_of(former.as_ref()));
+        let bytes = bytes_of(&self.name, file, &self.run, &self.options.files.text, content)?;
         self.from = ByteSource::Watched(WatchedFile { watch: watch.clone(), id, bytes, former });
         Ok(true)
     }
@@ -164,8 +189,8 @@ impl UnopenedInput {
         }
     }
 
-    /// Reads the first lines of text whose format no flag names. A followed file is read as its name says. Errors: exit status 2 if
-    /// it is something that needs another command.
+    /// Reads the first lines of text whose format no flag names. A followed file is read as its name says. Errors: exit
+    /// status 2 if it is something that needs another command.
     fn recognise(&mut self, format: &Format) -> Result<Chunk> {
         let ByteSource::Bytes(bytes) = &mut self.from else { return Ok(Chunk::End) };
         let read = bytes.read_start(Some(Duration::ZERO))?;
@@ -193,7 +218,9 @@ impl UnopenedInput {
             watch.end();
         }
         match (&format.input, watched.filter(|_| is_followed)) {
-            (found, None) if is_watched && self.options.is_continued && !matches!(found, Decoder::Container(_)) => {
+            (found, None)
+                if is_watched && self.options.continuation.is_continued && !matches!(found, Decoder::Container(_)) =>
+            {
                 let found = if bytes.is_regular() { format.name } else { "something else" };
                 let expected = "--follow with --checkpoint: expected text in regular files";
                 Err(Error::usage(format!("{expected}, found {found}")).at(self.name.clone()))
@@ -210,23 +237,25 @@ impl UnopenedInput {
                 Ok(Box::new(FollowedInput::new(self.run.clone(), watched, reading, rest)?))
             }
             (Decoder::Text(_), None) => {
+                let named = format::by_extension(bytes.name()).is_some_and(|named| named.name == format.name);
+                let is_named = self.options.files.format.is_some() || named;
+                ingest.flags.first_times.set_has_format(is_named || has_json_lines(bytes.head()));
                 let reading = self.reading(&bytes, format, ingest);
                 let mut input = TextInput::new(bytes, reading.splitter(), reading.is_json_lines(), reading.partition);
-                input.begin(ingest.read.begin(ingest.stamper.stream_time(reading.partition)));
-                Ok(Box::new(input.with_open_record(self.options.open_record)))
+                input.begin(ingest.read.begin(ingest.partition_table.stream_time(reading.partition)));
+                Ok(Box::new(input.with_open_record(self.options.open_record())))
             }
             (Decoder::Frames, _) => Ok(Box::new(FrameInput::new(
                 bytes,
                 self.run.clone(),
                 &self.origin,
-                self.options.raw_only,
-                self.options.joins,
+                self.options.files.raw_only,
+                self.options.continuation.joins,
             ))),
             (Decoder::Container(open), _) => {
-                let opened =
-                    open(bytes.whole_file()?, limits(&self.run, ingest)).map_err(|error| error.at(bytes.name()))?;
+                let opened = open(bytes.whole_file()?, limits(&self.run)).map_err(|error| error.at(bytes.name()))?;
                 ingest.mapper.declared = ingest.mapper.declared.take().or(opened.names);
-                take_schema(opened.schema, opened.is_text && self.options.raw_only, bytes.name(), ingest)?;
+                take_schema(opened.schema, opened.is_text && self.options.files.raw_only, bytes.name(), ingest)?;
                 let (name, partition) = (bytes.name().to_owned(), ingest.partition(&self.origin));
                 Ok(Box::new(RowInput::new(opened.rows, name, partition, self.run.clone())))
             }
@@ -237,7 +266,7 @@ impl UnopenedInput {
     fn reading(&self, bytes: &Bytes, format: &'static Format, ingest: &mut Ingest) -> TextReading {
         bytes.set_heeds_signals(true);
         self.run.stop.set_behind_pipe(false);
-        let (options, is_continued) = (self.options.text.clone(), self.options.is_continued);
+        let (options, is_continued) = (self.options.files.text.clone(), self.options.continuation.is_continued);
         TextReading { format, options, partition: ingest.partition(&self.origin), is_continued }
     }
 }
@@ -249,13 +278,13 @@ impl Input for UnopenedInput {
         }
         let (options, grows) = (self.options.clone(), matches!(self.from, ByteSource::Watched(_)));
         let Some(bytes) = self.bytes() else { return Ok(Step::End) };
-        let head = if options.format.is_some() { Chunk::End } else { bytes.read_head(Some(Duration::ZERO))? };
+        let head = if options.files.format.is_some() { Chunk::End } else { bytes.read_head(Some(Duration::ZERO))? };
         match head {
             Chunk::Idle => Ok(Step::Idle),
             Chunk::Stopped => Ok(Step::Stopped),
             Chunk::Bytes(_) | Chunk::End => {
                 let format = options.format_of(bytes, grows)?;
-                if options.format.is_none() && matches!(format.input, Decoder::Text(_)) {
+                if options.files.format.is_none() && matches!(format.input, Decoder::Text(_)) {
                     match self.recognise(format)? {
                         Chunk::Idle => return Ok(Step::Idle),
                         Chunk::Stopped => return Ok(Step::Stopped),
@@ -276,6 +305,76 @@ impl Input for UnopenedInput {
         match self.bytes() {
             Some(bytes) => bytes.wait(timeout),
             None => self.run.stop.sleep(timeout.min(POLL_INTERVAL)).map(|_| ()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::Clock;
+    use crate::error::ErrorKind;
+    use crate::uri::Uri;
+
+    /// Returns the name of the format of a file with this name and content.
+    fn format_of(options: &ReadOptions, name: &str, content: &[u8], grows: bool) -> Result<&'static str> {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(name);
+        std::fs::write(&path, content).unwrap();
+        let run = Rc::new(Run::unwatched("evt-test", Clock::Fixed(0)));
+        let mut bytes = Bytes::open(&Uri::parse(&path).unwrap(), run, false).unwrap();
+        bytes.read_head(None).unwrap();
+        options.format_of(&bytes, grows).map(|format| format.name)
+    }
+
+    fn options(format: Option<&'static Format>) -> ReadOptions {
+        let files = FileOptions { format, ..FileOptions::default() };
+        ReadOptions { files, continuation: Continuation::default() }
+    }
+
+    #[test]
+    fn a_flag_decides_the_format_then_a_magic_then_the_extension() {
+        let (plain, csv) = (options(None), options(format::by_extension("a.csv")));
+        for (options, name, content, expected) in [
+            (&csv, "a.jsonl", &b"PAR1"[..], "csv"),
+            (&plain, "a.csv", b"PAR1", "parquet"),
+            (&plain, "a.csv", b"a,b", "csv"),
+            (&plain, "a.unknown", b"a,b", "jsonl"),
+        ] {
+            assert_eq!(format_of(options, name, content, false).ok(), Some(expected), "{name}");
+        }
+        let damaged = format_of(&plain, "a", b"PARx", false);
+        assert!(damaged.is_err_and(|error| error.kind() == ErrorKind::Corrupt));
+    }
+
+    #[test]
+    fn an_empty_input_is_a_torn_stream_of_frames_unless_text_may_follow() {
+        let plain = options(None);
+        let of = |options: &ReadOptions, name: &str, grows: bool| format_of(options, name, b"", grows).unwrap();
+        assert_eq!(of(&plain, "a", false), format::frames::FORMAT.name);
+        for (name, grows) in [("a", true), ("a.log", false)] {
+            assert_eq!(of(&plain, name, grows), "jsonl", "{name}");
+        }
+        let mut raw = options(None);
+        raw.files.raw_only = true;
+        let mut continued = options(None);
+        continued.continuation.is_continued = true;
+        for options in [raw, continued] {
+            assert_eq!(of(&options, "a", false), "jsonl");
+        }
+    }
+
+    #[test]
+    fn an_open_record_waits_for_a_later_run_if_one_continues_the_file() {
+        for (is_continued, is_last, expected) in [
+            (false, false, OpenRecord::Drop),
+            (false, true, OpenRecord::Drop),
+            (true, false, OpenRecord::Leave),
+            (true, true, OpenRecord::Drop),
+        ] {
+            let files = FileOptions { open_record: OpenRecord::Drop, ..FileOptions::default() };
+            let options = ReadOptions { files, continuation: Continuation { is_continued, is_last, joins: false } };
+            assert_eq!(options.open_record(), expected);
         }
     }
 }

@@ -4,8 +4,8 @@ use super::text::{unescape, write_string};
 use super::walk::{last_member, members};
 use std::fmt::Write;
 
-/// Returns an object with the member at `path` replaced, added at its end, or removed if `value` is `None`. Other members stay as
-/// received.
+/// Returns an object with the member at `path` replaced, added at its end, or removed if `value` is `None`. Other
+/// members stay as received.
 pub fn with_member(object: &str, path: &[String], value: Option<&str>) -> String {
     let Some((first, rest)) = path.split_first() else { return object.to_owned() };
     let old = last_member(object, first);

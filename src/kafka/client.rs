@@ -84,8 +84,8 @@ impl Context {
         Self { topics: topics.to_vec(), ..Self::default() }
     }
 
-    /// Calls `access` with the events that callbacks have recorded. It must not call librdkafka, whose callbacks would wait
-    /// for it.
+    /// Calls `access` with the events that callbacks have recorded. It must not call librdkafka, whose callbacks would
+    /// wait for it.
     pub fn notes<T>(&self, access: impl FnOnce(&mut Notes) -> T) -> T {
         access(&mut self.notes.lock().unwrap_or_else(PoisonError::into_inner))
     }
@@ -118,7 +118,8 @@ impl Context {
 
 impl ClientContext for Context {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        // One file of settings serves consumers and producers; a warning about a setting that only the other uses is noise.
+        // One file of settings serves consumers and producers; a warning about a setting that only the other uses is
+        // noise.
         if level as i32 <= RDKafkaLogLevel::Error as i32 && facility != "CONFWARN" {
             self.notes(|notes| notes.cause = Some(shorter(message).to_owned()));
         }
@@ -144,8 +145,8 @@ fn shorter(message: &str) -> &str {
 }
 
 impl ConsumerContext for Context {
-    /// Queues the change, and nothing else: rows that were read from a revoked partition must be in the outputs before it is
-    /// released.
+    /// Queues the change, and nothing else: rows that were read from a revoked partition must be in the outputs before
+    /// it is released.
     fn rebalance(&self, client: &BaseConsumer<Self>, error: RDKafkaRespErr, list: &mut TopicPartitionList) {
         let elements = list.elements();
         let partitions: Vec<_> =
@@ -211,8 +212,8 @@ impl Topics {
         id.name(&self.address.topics)
     }
 
-    /// Creates a client. Its settings are defaults, then `ours`, then those of the user, each overriding the ones before. Errors:
-    /// exit status 2 if librdkafka does not accept a setting.
+    /// Creates a client. Its settings are defaults, then `ours`, then those of the user, each overriding the ones
+    /// before. Errors: exit status 2 if librdkafka does not accept a setting.
     pub fn create<T: FromClientConfigAndContext<Context>>(&self, ours: &[(&str, &str)]) -> Result<T> {
         let Self { address, run } = self;
         let mut config = ClientConfig::new();
@@ -236,10 +237,10 @@ impl Topics {
         })
     }
 
-    /// Repeats `question`, which gets the timeout of an attempt, until brokers answer, `limit` has passed or a stop timeout
-    /// expires. `drain` takes the errors from the client's event queue. The first transient failure is reported. Errors: exit
-    /// status 69 if there is no answer in time, 78 if authentication or TLS fails.
-    pub fn ask<T>(
+    /// Repeats `question`, which gets the timeout of an attempt, until brokers answer, `limit` has passed or a stop
+    /// timeout expires. `drain` takes the errors from the client's event queue. The first transient failure is
+    /// reported. Errors: exit status 69 if there is no answer in time, 78 if authentication or TLS fails.
+    pub fn request<T>(
         &self,
         context: &Context,
         limit: Option<Duration>,
@@ -354,7 +355,8 @@ pub fn is_transient(code: Code) -> bool {
     )
 }
 
-/// Whether brokers refuse a transactional producer: one with the same id has begun since, or they have ended its transaction.
+/// Whether brokers refuse a transactional producer: one with the same id has begun since, or they have ended its
+/// transaction.
 pub fn is_fenced(code: Code) -> bool {
     matches!(code, Code::Fenced | Code::ProducerFenced | Code::InvalidProducerEpoch)
 }
@@ -381,11 +383,18 @@ pub struct ClusterStats {
     pub confirmed: ByPartition<Instant>,
 }
 
+/// The number of requests in some statistics.
+#[derive(Clone, Copy, Debug)]
+struct RequestCount {
+    count: i64,
+    /// The time of the statistics.
+    at: Instant,
+}
+
 /// The fetch requests that librdkafka has sent to each broker.
 #[derive(Debug, Default)]
 pub struct Fetches {
-    /// Their number in earlier statistics, and the time of these.
-    counted: BTreeMap<i32, (i64, Instant)>,
+    counted: BTreeMap<i32, RequestCount>,
     /// The time after which the request was sent whose answer librdkafka has.
     answered: BTreeMap<i32, Instant>,
 }
@@ -394,12 +403,13 @@ impl Fetches {
     /// Notes the number of requests to a broker in statistics of time `at`. At most one request per broker has no
     /// answer yet: of two requests since earlier statistics, the first one was sent after these, and has its answer.
     pub fn note(&mut self, broker: i32, count: i64, at: Instant) {
-        let (known, since) = *self.counted.entry(broker).or_insert((count, at));
-        if count < known {
-            self.counted.insert(broker, (count, at));
-        } else if count >= known + 2 {
-            self.answered.insert(broker, since);
-            self.counted.insert(broker, (count, at));
+        let new = RequestCount { count, at };
+        let known = *self.counted.entry(broker).or_insert(new);
+        if count < known.count {
+            self.counted.insert(broker, new);
+        } else if count >= known.count + 2 {
+            self.answered.insert(broker, known.at);
+            self.counted.insert(broker, new);
         }
     }
 }

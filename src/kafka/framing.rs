@@ -1,9 +1,10 @@
-//! Frames as Kafka messages: the value of each message is a small stream of its own, so that a reader may begin at any message.
+//! Frames as Kafka messages: the value of each message is a small stream of its own, so that a reader may begin at any
+//! message.
 //!
-//! The writer puts all rows of one pipeline partition into one topic partition, in order. So a reader may read the topic's
-//! partitions in any order and still gets the right stream time. The writer repeats the progress of the source's partitions
-//! in every topic partition. Progress has stream time and state only in the topic partition that holds the rows; elsewhere
-//! it only announces the pipeline partition.
+//! The writer puts all rows of one pipeline partition into one topic partition, in order. So a reader may read the
+//! topic's partitions in any order and still gets the right stream time. The writer repeats the progress of the
+//! source's partitions in every topic partition. Progress has stream time and state only in the topic partition that
+//! holds the rows; elsewhere it only announces the pipeline partition.
 
 use super::position::PartitionId;
 use crate::error::Result;
@@ -132,8 +133,8 @@ pub struct ReaderProgress {
 }
 
 impl ReaderProgress {
-    /// Applies a progress message of a topic partition; returns the partitions whose state changed. An announcement does not
-    /// change a known partition.
+    /// Applies a progress message of a topic partition; returns the partitions whose state changed. An announcement
+    /// does not change a known partition.
     pub fn apply(&mut self, id: PartitionId, progress: Progress) -> Vec<PartitionState> {
         if progress.complete {
             self.complete.insert(id);
@@ -151,8 +152,8 @@ impl ReaderProgress {
         changed
     }
 
-    /// Applies a watermark of a topic partition. Returns the minimum of the last watermarks of all topic partitions; `None` as
-    /// long as a topic partition that is [complete](Self::is_complete) has sent none.
+    /// Applies a watermark of a topic partition. Returns the minimum of the last watermarks of all topic partitions;
+    /// `None` as long as a topic partition that is [complete](Self::is_complete) has sent none.
     pub fn watermark(&mut self, id: PartitionId, instant: i64) -> Option<i64> {
         self.watermarks.insert(id, instant);
         let all = self.complete.iter().all(|id| self.watermarks.contains_key(id));

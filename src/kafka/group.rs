@@ -1,7 +1,8 @@
 //! Membership in a consumer group: commits offsets, and decides when to release revoked partitions.
 //!
-//! A committed offset states that the outputs hold all rows before it. So the input notes a position ([`CommitPoint`]) when
-//! it has passed on every row before it, and commits the position only after the outputs have confirmed these rows.
+//! A committed offset states that the outputs hold all rows before it. So the input notes a position ([`CommitPoint`])
+//! when it has passed on every row before it, and commits the position only after the outputs have confirmed these
+//! rows.
 //!
 //! ```text
 //! rows passed on ─► note ─► outputs flushed ─► commit_noted ─► group
@@ -19,13 +20,15 @@ use std::rc::Rc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Duration;
 
-/// Default of `max.poll.interval.ms`: the group removes a member that has not released revoked partitions within this time.
+/// Default of `max.poll.interval.ms`: the group removes a member that has not released revoked partitions within this
+/// time.
 const MAX_POLL_INTERVAL: Duration = Duration::from_secs(300);
 /// How long to wait for the sessions of killed members to expire (45 s by default) before the group counts as in use.
 const SESSIONS_EXPIRED: Duration = Duration::from_secs(60);
 /// How long the last commit of a run is retried.
 const LAST_COMMIT_TIMEOUT: Duration = Duration::from_secs(5);
-/// The setting of the interval between commits, and its default for transactions: readers get rows when they are committed.
+/// The setting of the interval between commits, and its default for transactions: readers get rows when they are
+/// committed.
 const INTERVAL: &str = "auto.commit.interval.ms";
 const TRANSACTION_INTERVAL: Duration = Duration::from_secs(1);
 /// Timeout of a commit.
@@ -50,15 +53,22 @@ pub enum CommitMode {
     Transactions(Rc<SharedProducer>),
 }
 
-/// How a run reads topics.
+/// How a tool reads topics.
 #[derive(Clone, Default)]
-pub struct Options<'a> {
+pub struct TopicOptions {
     /// How the tool reads.
     pub read_mode: ReadMode,
     /// Whether and how offsets are committed.
     pub commit_mode: CommitMode,
-    /// Whether the tool waits for no partition without records, so that an empty one delays nothing.
+    /// Whether the tool has a clock of its own, which no partition without records delays (evt-alert).
     pub has_clock: bool,
+}
+
+/// How a run reads some topics.
+#[derive(Clone, Default)]
+pub struct Options<'a> {
+    /// How the tool reads.
+    pub tool: TopicOptions,
     /// The origin of all rows instead of the name of their topic.
     pub origin: Option<&'a str>,
 }
@@ -105,9 +115,9 @@ pub struct Membership {
 impl Membership {
     /// Makes the membership of a run; `is_subscribed`: the group assigns the partitions.
     ///
-    /// Offsets are committed every `auto.commit.interval.ms` (5 s by default), although librdkafka's own auto-commit is off here.
-    /// Revoked partitions are released within two fifths of `max.poll.interval.ms`, so that a rebalance ends before the group
-    /// removes this member.
+    /// Offsets are committed every `auto.commit.interval.ms` (5 s by default), although librdkafka's own auto-commit is
+    /// off here. Revoked partitions are released within two fifths of `max.poll.interval.ms`, so that a rebalance ends
+    /// before the group removes this member.
     pub fn new(topics: &Topics, is_subscribed: bool) -> Self {
         let Topics { address, run } = topics;
         let millis = |name: &str| Some(Duration::from_millis(client::setting(address, run, name)?.parse().ok()?));
@@ -139,7 +149,8 @@ impl Membership {
         self
     }
 
-    /// Checks that partitions may be released without a commit. Errors: exit status 75 if their rows are in an open transaction.
+    /// Checks that partitions may be released without a commit. Errors: exit status 75 if their rows are in an open
+    /// transaction.
     pub fn check_release(&self) -> Result<()> {
         match self.is_transactional {
             false => Ok(()),
@@ -205,16 +216,16 @@ impl Membership {
         }
     }
 
-    /// Commits the positions that changed, and waits for the answer of the group. Errors: exit status 69 if there is no answer
-    /// in time.
+    /// Commits the positions that changed, and waits for the answer of the group. Errors: exit status 69 if there is no
+    /// answer in time.
     pub fn commit(&mut self, cluster: &dyn Cluster, point: &CommitPoint) -> Result<()> {
         self.commit_within(COMMIT_TIMEOUT, cluster, point)
     }
 
     fn commit_within(&mut self, timeout: Duration, cluster: &dyn Cluster, point: &CommitPoint) -> Result<()> {
         self.due = self.now() + self.interval;
-        // The result of an earlier commit does not matter: this one contains those positions and later ones. But two commits
-        // must not be under way at once.
+        // The result of an earlier commit does not matter: this one contains those positions and later ones. But two
+        // commits must not be under way at once.
         let _ = self.receive_answer(timeout);
         if self.sent.is_some() {
             return Err(self.no_answer());
@@ -230,9 +241,9 @@ impl Membership {
         Ok(())
     }
 
-    /// Resolves the range of a run that reads all partitions itself, and commits its beginning. The group rejects that commit
-    /// while it has members, or members that were killed less than a session timeout ago. Errors: exit status 75 if it still does
-    /// after [`SESSIONS_EXPIRED`].
+    /// Resolves the range of a run that reads all partitions itself, and commits its beginning. The group rejects that
+    /// commit while it has members, or members that were killed less than a session timeout ago. Errors: exit status 75
+    /// if it still does after [`SESSIONS_EXPIRED`].
     pub fn acquire(&mut self, cluster: &dyn Cluster, cursors: &mut [PartitionCursor]) -> Result<()> {
         let (end, mut is_reported) = (self.now() + SESSIONS_EXPIRED, false);
         loop {

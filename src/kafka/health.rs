@@ -8,8 +8,8 @@ use rdkafka::error::RDKafkaErrorCode as Code;
 use std::cell::Cell;
 use std::time::Duration;
 
-/// A record that arrives within this time after the outage began may have been buffered before the outage, so it does not
-/// end the outage.
+/// A record that arrives within this time after the outage began may have been buffered before the outage, so it does
+/// not end the outage.
 const LEFTOVERS: Duration = Duration::from_secs(1);
 
 /// The reachability of the brokers of one client; reports the beginning and the end of an outage.
@@ -44,7 +44,8 @@ impl Health {
         self.down_since.set(self.down_since.get().or(Some(now)));
     }
 
-    /// Reports the outage of this client, if there is one, once [`Outages`](crate::run::outages::Outages) confirms it as new.
+    /// Reports the outage of this client, if there is one, once [`Outages`](crate::run::outages::Outages) confirms it
+    /// as new.
     pub fn report(&self) {
         if !self.is_up() && self.is_news(self.now()) {
             let limit = self.topics.address.options.wait.limit(true);

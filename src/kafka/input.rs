@@ -5,7 +5,7 @@
 //! run, or reports the gap.
 
 use super::client::{self, Rebalance, Topics};
-use super::group::{CommitMode, CommitPoint, Membership, Options};
+use super::group::{CommitMode, CommitPoint, Membership, Options, TopicOptions};
 use super::health::{Health, whole_seconds};
 use super::library::{Connections, LibraryCluster};
 use super::position::PartitionId;
@@ -65,7 +65,7 @@ impl KafkaInput {
         Ok(faults)
     }
 
-    /// Opens the topics: resolves the range of every partition and announces the partitions to the stamper.
+    /// Opens the topics: resolves the range of every partition and announces the partitions to the partition table.
     pub fn open(address: &Address, options: Options<'_>, run: &Rc<Run>, ingest: &mut Ingest) -> Result<Self> {
         if options.origin.is_some() && address.topics.len() > 1 {
             return Err(Error::usage(format!(
@@ -73,13 +73,13 @@ impl KafkaInput {
             )));
         }
         let topics = Topics::new(address, run);
-        Self::begin(Connections::new(&topics, &options.commit_mode)?, &topics, options, ingest)
+        Self::begin(Connections::new(&topics, &options.tool.commit_mode)?, &topics, options, ingest)
     }
 
     /// Begins to read through these connections.
     fn begin(connections: Connections, topics: &Topics, options: Options<'_>, ingest: &mut Ingest) -> Result<Self> {
         let Connections { cluster, source } = connections;
-        let Options { read_mode, commit_mode, has_clock, origin } = options;
+        let Options { tool: TopicOptions { read_mode, commit_mode, has_clock }, origin } = options;
         let Topics { address, run } = topics;
         let partitions = PartitionSet::new(address, read_mode == ReadMode::Checkpoint, run)?;
         let set = &address.options;
@@ -139,7 +139,7 @@ impl KafkaInput {
     /// Announces partitions whose range is resolved, and reads them: all topics at once, or the first one if there is an end.
     fn add(&mut self, mut cursors: Vec<PartitionCursor>, ingest: &mut Ingest) -> Result<()> {
         for cursor in &mut cursors {
-            self.partitions.announce(cursor, self.origin.as_deref(), &mut ingest.stamper);
+            self.partitions.announce(cursor, self.origin.as_deref(), &mut ingest.partition_table);
             if cursor.is_done() {
                 cursor.ended = true;
                 self.partitions.end_stamp(cursor.stamp, ingest);
@@ -354,7 +354,7 @@ impl KafkaInput {
             if cursor.skip_gap(&self.topics, self.cluster.extent(cursor.id)?)? {
                 ingest.drain_one(cursor.stamp)?;
                 ingest.flush()?;
-                ingest.stamper.resume(cursor.stamp, None);
+                ingest.partition_table.resume(cursor.stamp, None);
             }
         }
         self.source.reset(&self.partitions.starts())
@@ -395,7 +395,7 @@ impl KafkaInput {
     /// Returns the position of each partition: the offset of its first held record, else its next offset.
     fn commit_point(&self, ingest: &mut Ingest) -> CommitPoint {
         let mut position = |cursor: &PartitionCursor| {
-            cursor.position(ingest.mapper.first_held(cursor.stamp), ingest.stamper.stream_time(cursor.stamp))
+            cursor.position(ingest.mapper.first_held(cursor.stamp), ingest.partition_table.stream_time(cursor.stamp))
         };
         self.partitions.cursors.iter().map(&mut position).collect()
     }
@@ -528,8 +528,8 @@ impl Input for KafkaInput {
         let time = |at: Instant| clock.monotonic().saturating_sub(at.elapsed());
         let mut reached = |cursor: &PartitionCursor| {
             let confirmed = self.source.confirmed(cursor.id).or(cursor.confirmed).map(time);
-            let position =
-                cursor.position(ingest.mapper.first_held(cursor.stamp), ingest.stamper.stream_time(cursor.stamp));
+            let position = cursor
+                .position(ingest.mapper.first_held(cursor.stamp), ingest.partition_table.stream_time(cursor.stamp));
             Reached {
                 topic: self.topics.name(cursor.id.topic).to_owned(),
                 partition: cursor.id.number,

@@ -1,8 +1,10 @@
-//! The input over a cluster and a source that follow a script: ranges, gaps, rebalances, commits, new partitions, hand-over.
+//! The input over a cluster and a source that follow a script: ranges, gaps, rebalances, commits, new partitions,
+//! hand-over.
 
 use super::*;
 use crate::clock::{Clock, SimulatedClock};
 use crate::frame::{End, PartitionState, Progress, State};
+use crate::ingest::RecordOptions;
 use crate::ingest::{Item, Rest};
 use crate::kafka::client::ClusterStats;
 use crate::kafka::fetch::source::FetchSource;
@@ -36,7 +38,7 @@ impl Rig {
         let address = Address::parse(uri).unwrap();
         let cluster = Rc::new(FakeCluster::new(&address.topics, extents));
         let options = mapping::Options { provenance: mapping::Provenance::Overwrite, ..mapping::Options::default() };
-        let ingest = Ingest::new(run.clone(), options, None, false, None).unwrap();
+        let ingest = Ingest::new(run.clone(), RecordOptions { mapping: options, ..Default::default() }).unwrap();
         Self { clock, run, address, source: cluster.source.clone(), cluster, ingest }
     }
 
@@ -46,8 +48,8 @@ impl Rig {
     }
 
     fn open(&mut self, read_mode: ReadMode, commit_mode: CommitMode) -> KafkaInput {
-        self.try_open(Options { read_mode, commit_mode, has_clock: false, origin: None }, Box::new(self.source.clone()))
-            .unwrap()
+        let tool = TopicOptions { read_mode, commit_mode, has_clock: false };
+        self.try_open(Options { tool, origin: None }, Box::new(self.source.clone())).unwrap()
     }
 
     /// Joins the group, which assigns these partitions.
@@ -112,7 +114,7 @@ impl Rig {
     /// The stream time of a partition, in seconds since [`NOW`].
     fn stream_time(&mut self, input: &KafkaInput, number: i32) -> Option<i64> {
         let cursor = input.partitions.cursors.iter().find(|cursor| cursor.id.number == number).expect("it is read");
-        self.ingest.stamper.stream_time(cursor.stamp).map(|instant| (instant - NOW) / SECOND)
+        self.ingest.partition_table.stream_time(cursor.stamp).map(|instant| (instant - NOW) / SECOND)
     }
 }
 
@@ -428,7 +430,7 @@ fn librdkafka_takes_over_at_the_offsets_that_were_reached() {
     let mut rig = Rig::new("//b:9092/t", &[(0, 0), (0, 0)]);
     let kafka = FakeKafka::new(&[1, 1]);
     let fetch = FetchSource::new(kafka.fetcher(), Box::new(rig.source.clone()));
-    let options = Options { read_mode: ReadMode::Tail, ..Options::default() };
+    let options = Options { tool: TopicOptions { read_mode: ReadMode::Tail, ..TopicOptions::default() }, origin: None };
     let mut input = rig.try_open(options, Box::new(fetch)).unwrap();
     let (first, second) = (event(1), event(2));
     kafka.log(0, |log| log.append(&[&first, &second]));
@@ -454,7 +456,8 @@ fn an_outage_that_librdkafka_reports_counts_once_nothing_is_fetched_any_more() {
     let mut rig = Rig::new(GROUP, &[(0, 0)]);
     let kafka = FakeKafka::new(&[1]);
     let fetch = FetchSource::new(kafka.fetcher(), Box::new(rig.source.clone()));
-    let options = Options { commit_mode: CommitMode::Subscribe, ..Options::default() };
+    let tool = TopicOptions { commit_mode: CommitMode::Subscribe, ..TopicOptions::default() };
+    let options = Options { tool, origin: None };
     let mut input = rig.try_open(options, Box::new(fetch)).unwrap();
     rig.assign(&mut input, &[0]);
     rig.source.will(Polled::Event(SourceEvent::Failed(KafkaError::Global(Code::AllBrokersDown))));
@@ -475,7 +478,8 @@ fn an_outage_ends_the_run_in_time_while_commits_fail_or_revoked_partitions_wait(
         let mut rig = Rig::new(&format!("{GROUP}&wait=1ms"), &[(0, 0)]);
         let kafka = FakeKafka::new(&[1]);
         let fetch = FetchSource::new(kafka.fetcher(), Box::new(rig.source.clone()));
-        let options = Options { commit_mode: CommitMode::Subscribe, ..Options::default() };
+        let tool = TopicOptions { commit_mode: CommitMode::Subscribe, ..TopicOptions::default() };
+        let options = Options { tool, origin: None };
         let mut input = rig.try_open(options, Box::new(fetch)).unwrap();
         rig.assign(&mut input, &[0]);
         if is_revoked {

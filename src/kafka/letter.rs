@@ -1,6 +1,6 @@
 //! Dead letters as messages: payload, key and headers of the record as they were, and further headers that describe the
-//! failure, named by evt (`evt.…`) and by Kafka Connect (`__connect.errors.…`). A letter that is read back equals the one
-//! written.
+//! failure, named by evt (`evt.…`) and by Kafka Connect (`__connect.errors.…`). A letter that is read back equals the
+//! one written.
 
 use super::produce::record::{ProducerRecord, insert};
 use crate::format::cell::{CellForm, Column};

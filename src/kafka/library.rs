@@ -23,8 +23,8 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
-/// Messages are dropped in groups of at most this many payload bytes. librdkafka's thread allocated their memory: dropping them
-/// one by one makes both threads contend for one lock, which costs a seventh of all CPU time.
+/// Messages are dropped in groups of at most this many payload bytes. librdkafka's thread allocated their memory:
+/// dropping them one by one makes both threads contend for one lock, which costs a seventh of all CPU time.
 const HELD_BYTES: usize = 1 << 20;
 /// Timeout of leaving the group.
 const LEAVE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -43,7 +43,8 @@ pub struct Connections {
 }
 
 impl Connections {
-    /// Makes a consumer of librdkafka. Records are fetched without it, unless the settings concern fetching or the connection.
+    /// Makes a consumer of librdkafka. Records are fetched without it, unless the settings concern fetching or the
+    /// connection.
     pub fn new(topics: &Topics, commit_mode: &CommitMode) -> Result<Self> {
         let Topics { address, run } = topics;
         let mut cluster = LibraryCluster::new(topics)?;
@@ -86,7 +87,8 @@ impl LibraryCluster {
             // Bounds the memory of librdkafka's queue behind a slow reader.
             ("queued.min.messages", "20000"),
             ("queued.max.messages.kbytes", "16384"),
-            // The reader empties a full queue in milliseconds; librdkafka's default would pause fetching for one second.
+            // The reader empties a full queue in milliseconds; librdkafka's default would pause fetching for one
+            // second.
             ("fetch.queue.backoff.ms", "5"),
         ])?;
         Ok(Self { client: Arc::new(client), topics: topics.clone(), transactions: None })
@@ -102,10 +104,11 @@ impl LibraryCluster {
         let error = |_| self.client.poll(Duration::ZERO)?.err()?.rdkafka_error_code();
         let drain = || (0..client::EVENTS).filter_map(error).collect();
         let limit = self.topics.address.options.wait.limit(self.context().notes(|notes| notes.has_begun));
-        self.topics.ask(self.context(), limit, drain, question)
+        self.topics.request(self.context(), limit, drain, question)
     }
 
-    /// Commits positions in the open transaction of the outputs. Errors: exit status 75 if this member has lost its partitions.
+    /// Commits positions in the open transaction of the outputs. Errors: exit status 75 if this member has lost its
+    /// partitions.
     fn commit_in(&self, transactions: &SharedProducer, positions: &[Position]) -> Result<()> {
         let list = list_of(&self.topics, positions)?;
         let group = self.client.group_metadata().ok_or_else(|| Error::broken("a consumer without a group"))?;
@@ -311,9 +314,9 @@ impl RecordSource for LibrarySource {
         self.checked("partitions cannot be read", assigned)
     }
 
-    /// librdkafka rejects a seek on a partition that it has stopped reading, so the partitions are assigned again. They are resumed
-    /// before: its thread begins to fetch some time after the assignment, and a resumption at that moment can make it discard
-    /// everything that it fetches (`rktp_version` would be newer than the fetch).
+    /// librdkafka rejects a seek on a partition that it has stopped reading, so the partitions are assigned again. They
+    /// are resumed before: its thread begins to fetch some time after the assignment, and a resumption at that moment
+    /// can make it discard everything that it fetches (`rktp_version` would be newer than the fetch).
     fn reset(&mut self, starts: &[Position]) -> Result<()> {
         let list = list_of(&self.topics, starts)?;
         let what = "partitions cannot be read on";

@@ -1,7 +1,7 @@
 //! Positions in a partition: start and end, gaps that retention left, and the metadata of a committed offset.
 //!
-//! A position is the pair (offset, stream time). A run that resumes a partition resumes its stream time too, so that the same
-//! events are late. The stream time is kept in the metadata of the committed offset.
+//! A position is the pair (offset, stream time). A run that resumes a partition resumes its stream time too, so that
+//! the same events are late. The stream time is kept in the metadata of the committed offset.
 
 use crate::time::{format_instant, parse_instant};
 use crate::uri::kafka::{Bound, KeptPosition};
@@ -46,7 +46,8 @@ pub struct Position {
     pub id: PartitionId,
     /// The next offset.
     pub offset: i64,
-    /// The stream time there (µs); `None` before the first row, if another program committed the offset, or if it is not needed.
+    /// The stream time there (µs); `None` before the first row, if another program committed the offset, or if it is
+    /// not needed.
     pub stream_time: Option<i64>,
 }
 
@@ -69,8 +70,8 @@ pub struct Gap {
 }
 
 impl Gap {
-    /// Whether the partition ends before the requested offset. Its records are then not those that were read before: reading
-    /// begins at its start, without a stream time.
+    /// Whether the partition ends before the requested offset. Its records are then not those that were read before:
+    /// reading begins at its start, without a stream time.
     pub fn is_truncation(&self) -> bool {
         self.wanted > self.extent.high
     }

@@ -21,7 +21,8 @@ pub enum ReadMode {
     Commit,
     /// A tool whose state a restart loses: the run commits nothing, and a restart reads the rows again.
     Stateful,
-    /// A tool whose state and positions are in a checkpoint. The group gets the positions of complete epochs; no run reads them.
+    /// A tool whose state and positions are in a checkpoint. The group gets the positions of complete epochs; no run
+    /// reads them.
     Checkpoint,
 }
 
@@ -37,7 +38,7 @@ impl ReadMode {
 pub struct PartitionCursor {
     /// The partition.
     pub id: PartitionId,
-    /// Its index in the run's stamper.
+    /// Its index in the run's partition table.
     pub stamp: u32,
     /// Its offsets when the run began; `high` is updated later.
     pub extent: OffsetSpan,
@@ -71,8 +72,8 @@ impl PartitionCursor {
         !self.ended && !self.waits
     }
 
-    /// Whether `offset` is at or after the end. Compaction and transactions may leave no record at the last offsets before the
-    /// end.
+    /// Whether `offset` is at or after the end. Compaction and transactions may leave no record at the last offsets
+    /// before the end.
     pub fn is_behind(&self, offset: i64) -> bool {
         self.end.is_some_and(|end| offset >= end)
     }
@@ -92,15 +93,15 @@ impl PartitionCursor {
         self.position(None, None)
     }
 
-    /// Returns the position before which every row has been passed on, given the first record that is held back and the stream
-    /// time of the partition.
+    /// Returns the position before which every row has been passed on, given the first record that is held back and the
+    /// stream time of the partition.
     pub fn position(&self, first_held: Option<i64>, stream_time: Option<i64>) -> Position {
         Position { id: self.id, offset: first_held.unwrap_or(self.next), stream_time }
     }
 
-    /// Moves the next offset to the start of `extent`, the present offsets of the partition, if it is outside of them. Returns
-    /// whether the partition is now shorter; it then has no stream time. Errors: exit status 65, unless `on_gap=continue`, which
-    /// only reports the gap.
+    /// Moves the next offset to the start of `extent`, the present offsets of the partition, if it is outside of them.
+    /// Returns whether the partition is now shorter; it then has no stream time. Errors: exit status 65, unless
+    /// `on_gap=continue`, which only reports the gap.
     pub fn skip_gap(&mut self, topics: &Topics, extent: OffsetSpan) -> Result<bool> {
         self.extent = extent;
         let Some(gap) = position::gap(self.next, extent) else { return Ok(false) };

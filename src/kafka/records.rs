@@ -10,7 +10,7 @@ use crate::frame::{Control, Frame, Progress};
 use crate::ingest::Ingest;
 use crate::kind::dead::{ErrorType, Fault};
 use crate::kind::{Kind, older};
-use crate::mapping::{RecordMeta, Stamper};
+use crate::mapping::{PartitionTable, RecordMeta};
 use crate::registry::place;
 use crate::registry::wire::{self, Wire};
 use crate::run::Run;
@@ -58,16 +58,16 @@ impl PartitionSet {
         self.cursors.iter().filter(|cursor| cursor.is_read()).map(PartitionCursor::start).collect()
     }
 
-    /// Announces a partition to the stamper, with its committed stream time. Does nothing for a topic of
+    /// Announces a partition to the partition table, with its committed stream time. Does nothing for a topic of
     /// frames, which announce their own partitions.
-    pub fn announce(&self, cursor: &mut PartitionCursor, origin: Option<&str>, stamper: &mut Stamper) {
+    pub fn announce(&self, cursor: &mut PartitionCursor, origin: Option<&str>, partition_table: &mut PartitionTable) {
         let origin = origin.unwrap_or(&self.topics[cursor.id.topic]);
         let number = cursor.id.number.to_string();
         cursor.stamp = match self.decoder.form {
-            TopicFormat::Json | TopicFormat::Avro => stamper.partition(origin, &number),
-            TopicFormat::Frames => stamper.silent(origin, &number),
+            TopicFormat::Json | TopicFormat::Avro => partition_table.partition(origin, &number),
+            TopicFormat::Frames => partition_table.silent(origin, &number),
         };
-        stamper.resume(cursor.stamp, cursor.stream_time);
+        partition_table.resume(cursor.stamp, cursor.stream_time);
     }
 
     /// Takes a message of a partition; returns whether the partition ends with it.
@@ -118,8 +118,8 @@ impl PartitionSet {
         if done { self.end(at, ingest) } else { Ok(false) }
     }
 
-    /// Notes that the fetched records of a partition have been read, up to `next`; `high` is its present end offset. Returns
-    /// whether the partition ends here.
+    /// Notes that the fetched records of a partition have been read, up to `next`; `high` is its present end offset.
+    /// Returns whether the partition ends here.
     pub fn read_to(&mut self, id: PartitionId, next: Option<i64>, high: i64, ingest: &mut Ingest) -> Result<bool> {
         let Some(at) = self.find(id) else { return Ok(false) };
         let cursor = &mut self.cursors[at];
@@ -128,7 +128,8 @@ impl PartitionSet {
         if cursor.is_done() || cursor.end.is_some() && cursor.next >= high { self.end(at, ingest) } else { Ok(false) }
     }
 
-    /// Ends a partition: it no longer takes part in the minimum that makes the watermark. Returns whether it had not ended.
+    /// Ends a partition: it no longer takes part in the minimum that makes the watermark. Returns whether it had not
+    /// ended.
     pub fn end(&mut self, at: usize, ingest: &mut Ingest) -> Result<bool> {
         let cursor = &mut self.cursors[at];
         if std::mem::replace(&mut cursor.ended, true) {
@@ -141,10 +142,10 @@ impl PartitionSet {
         Ok(true)
     }
 
-    /// Ends a partition of the stamper, unless a later run continues it.
+    /// Ends a partition of the partition table, unless a later run continues it.
     pub fn end_stamp(&self, stamp: u32, ingest: &mut Ingest) {
         if !self.stays_live {
-            ingest.stamper.end_one(stamp);
+            ingest.partition_table.end_one(stamp);
         }
     }
 
@@ -162,8 +163,8 @@ impl PartitionSet {
     }
 }
 
-/// Opens the decoder of topics in Avro; `None` for other topics. Errors: exit status 78 if a schema that is named does not
-/// exist, 2 if `schema_id=` is set, which is for writing.
+/// Opens the decoder of topics in Avro; `None` for other topics. Errors: exit status 78 if a schema that is named does
+/// not exist, 2 if `schema_id=` is set, which is for writing.
 pub fn wire(address: &Address, run: &Run) -> Result<Option<Wire>> {
     let Some(schemas) = &address.options.schemas else { return Ok(None) };
     if address.options.schema_id.is_some() {
@@ -277,9 +278,9 @@ mod tests {
     use super::*;
     use crate::clock::Clock;
     use crate::ingest::Item;
+    use crate::ingest::RecordOptions;
     use crate::kafka::test_data::partition;
     use crate::kind::headers::Headers;
-    use crate::mapping;
     use std::rc::Rc;
 
     struct Pairs<'a>(&'a [(&'a str, &'a str)]);
@@ -300,9 +301,9 @@ mod tests {
         fn new(uri: &str) -> Self {
             let run = Rc::new(Run::unwatched("evt-test", Clock::Fixed(0)));
             let mut set = PartitionSet::new(&Address::parse(uri).unwrap(), false, &run).unwrap();
-            let mut ingest = Ingest::new(run, mapping::Options::default(), None, false, None).unwrap();
+            let mut ingest = Ingest::new(run, RecordOptions::default()).unwrap();
             let mut cursor = PartitionCursor::new(partition(0));
-            set.announce(&mut cursor, None, &mut ingest.stamper);
+            set.announce(&mut cursor, None, &mut ingest.partition_table);
             set.cursors.push(cursor);
             Self { set, ingest }
         }

@@ -32,8 +32,8 @@ pub struct Message<'a> {
 }
 
 impl Message<'_> {
-    /// Makes the arrival from a Kafka timestamp (ms). `is_fact`: the broker set it (LogAppendTime), not the producer (CreateTime).
-    /// `None` if it is negative or outside of the calendar.
+    /// Makes the arrival from a Kafka timestamp (ms). `is_fact`: the broker set it (LogAppendTime), not the producer
+    /// (CreateTime). `None` if it is negative or outside of the calendar.
     pub fn arrival(millis: i64, is_fact: bool) -> Option<Arrival> {
         let at = millis.checked_mul(1000).filter(|at| crate::time::is_in_calendar(*at))?;
         (millis >= 0).then_some(Arrival { at, is_fact })
@@ -45,8 +45,8 @@ pub trait RecordSink {
     /// Takes a record. Returns whether the reading of its partition ends with it.
     fn record(&mut self, id: PartitionId, message: &Message<'_>) -> Result<bool>;
 
-    /// Notes that the records before `next` have been read and that the partition ends at `high`. `next` is `None` if no record
-    /// was read. Returns whether the reading of the partition ends here.
+    /// Notes that the records before `next` have been read and that the partition ends at `high`. `next` is `None` if
+    /// no record was read. Returns whether the reading of the partition ends here.
     fn read_to(&mut self, id: PartitionId, next: Option<i64>, high: i64) -> Result<bool>;
 }
 
@@ -88,7 +88,8 @@ pub trait RecordSource {
     /// Waits until there may be something to poll, for at most `timeout`.
     fn wait(&mut self, timeout: Duration) -> Result<()>;
 
-    /// Returns the source that replaces this one, if there is one. It has the same partitions; the caller must [`reset`] them.
+    /// Returns the source that replaces this one, if there is one. It has the same partitions; the caller must
+    /// [`reset`] them.
     ///
     /// [`reset`]: RecordSource::reset
     fn fall_back(&mut self) -> Option<Box<dyn RecordSource>> {
@@ -100,8 +101,8 @@ pub trait RecordSource {
         false
     }
 
-    /// Returns when the request was sent whose response last passed the end of a partition to the sink. At that time the end was
-    /// at most this one. `None` if the source does not know; the statistics of [`Cluster`] have it then.
+    /// Returns when the request was sent whose response last passed the end of a partition to the sink. At that time
+    /// the end was at most this one. `None` if the source does not know; the statistics of [`Cluster`] have it then.
     fn confirmed(&self, _: PartitionId) -> Option<Instant> {
         None
     }
@@ -123,8 +124,8 @@ pub trait Cluster {
     /// Returns the first and the end offset of a partition.
     fn extent(&self, id: PartitionId) -> Result<OffsetSpan>;
 
-    /// Returns the first position in each partition whose record has a timestamp of `millis` or later. Partitions without such a
-    /// record are left out.
+    /// Returns the first position in each partition whose record has a timestamp of `millis` or later. Partitions
+    /// without such a record are left out.
     fn offsets_at(&self, partitions: &[PartitionId], millis: i64) -> Result<Vec<Position>>;
 
     /// Returns the positions that the group committed. Partitions without one are left out.

@@ -1,7 +1,7 @@
 //! The kind "alert": a rule that fires or is resolved for one set of dimensions.
 //!
-//! An alert is one period of a rule and its dimensions: it fires at most once and is resolved at most once, so its rows are
-//! identified by (`alert_id`, `state`).
+//! An alert is one period of a rule and its dimensions: it fires at most once and is resolved at most once, so its rows
+//! are identified by (`alert_id`, `state`).
 
 use super::field::{id, instant, json, optional, text};
 use super::named_id::named_id;

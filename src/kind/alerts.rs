@@ -48,8 +48,8 @@ pub fn batch<'a>(alerts: impl IntoIterator<Item = &'a Alert>) -> Result<RecordBa
     Ok(RecordBatch::try_new(schema, columns.iter_mut().map(ColumnBuilder::finish).collect())?)
 }
 
-/// Reads the alerts of a batch with the kind's schema. Errors: exit status 65 for a state, reason or labels that evt does not
-/// write, and for an id that is not the UUIDv5 of its alert.
+/// Reads the alerts of a batch with the kind's schema. Errors: exit status 65 for a state, reason or labels that evt
+/// does not write, and for an id that is not the UUIDv5 of its alert.
 pub fn read(batch: &RecordBatch) -> Result<Vec<Alert>> {
     let column = |name: &str| {
         batch.column_by_name(name).ok_or_else(|| Error::corrupt(format!("alerts: expected a column '{name}'")))
@@ -58,7 +58,8 @@ pub fn read(batch: &RecordBatch) -> Result<Vec<Alert>> {
     (0..batch.num_rows()).map(|row| Row { columns: &columns, row }.read()).collect()
 }
 
-/// Completes the rows of older versions for a store, whose keys have no NULL: the id is that of an alert without dimensions.
+/// Completes the rows of older versions for a store, whose keys have no NULL: the id is that of an alert without
+/// dimensions.
 pub fn completed(batch: &RecordBatch) -> Result<RecordBatch> {
     let added = COLUMNS.iter().enumerate().filter(|(_, name)| !OLDER_COLUMNS.contains(*name) && **name != "threshold");
     let added: Vec<usize> = added.map(|(at, _)| at).filter(|at| batch.column(*at).null_count() > 0).collect();

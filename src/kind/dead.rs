@@ -117,10 +117,21 @@ pub struct Fault {
     pub original_length: Option<u64>,
     /// What the message proposes, if the fault is that of the event time.
     pub proposal: Option<TimeProposal>,
+    /// What the fault tells of its input if all records have it.
+    pub suspect: Option<Suspect>,
 }
 
-/// The end of a message about an event time: the flag that reads it. A message about several records proposes the flags that read
-/// most of them.
+/// What was not told of an input, if none of its records can be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Suspect {
+    /// Its encoding.
+    Encoding,
+    /// That its first line is no header.
+    Header,
+}
+
+/// The end of a message about an event time: the flag that reads it. A message about several records proposes the flags
+/// that read most of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TimeProposal {
     /// Whether the record has no event time; else it has one that cannot be read.
@@ -133,13 +144,19 @@ impl Fault {
     /// Creates a fault with a message.
     #[cold]
     pub fn new(error_type: ErrorType, message: impl Into<String>) -> Self {
-        Self { error_type, message: message.into(), original_length: None, proposal: None }
+        Self { error_type, message: message.into(), original_length: None, proposal: None, suspect: None }
     }
 
     /// Returns the fault of an event time, whose message ends with a proposal.
     #[must_use]
     pub fn with_proposal(self, proposal: TimeProposal) -> Self {
         Self { proposal: Some(proposal), ..self }
+    }
+
+    /// Returns the fault with what it tells of its input.
+    #[must_use]
+    pub fn of_input(self, suspect: Suspect) -> Self {
+        Self { suspect: Some(suspect), ..self }
     }
 
     /// Returns the fault of a record of `length` bytes of which only the beginning was kept.

@@ -91,7 +91,7 @@ pub fn raw_field() -> Field {
 }
 
 /// Returns the column of raw records inside a stage: views into the read buffers.
-pub fn lent_raw_field() -> Field {
+pub fn shared_raw_field() -> Field {
     Field::new(RAW, DataType::BinaryView, true)
 }
 

@@ -180,8 +180,8 @@ impl<'a> HeaderRows<'a> {
     /// Returns the headers column of a batch, if it has one.
     pub fn of(batch: &'a RecordBatch) -> Option<Self> {
         let last = batch.columns().last().filter(|_| is_in(batch.schema_ref()))?;
-        let coded = last.as_dictionary_opt::<Int32Type>()?;
-        Some(Self { codes: coded.keys(), maps: coded.values().as_map_opt()? })
+        let dictionary = last.as_dictionary_opt::<Int32Type>()?;
+        Some(Self { codes: dictionary.keys(), maps: dictionary.values().as_map_opt()? })
     }
 
     /// Returns the code of a row, equal for rows with the same entry; `None` if the row has no headers.
@@ -234,9 +234,9 @@ mod tests {
         pairs
     }
 
-    fn batch(coded: &mut CodedHeaders) -> RecordBatch {
+    fn batch(dictionary: &mut CodedHeaders) -> RecordBatch {
         let schema = Schema::new(vec![field()]);
-        RecordBatch::try_new(Arc::new(schema), vec![coded.finish().unwrap()]).unwrap()
+        RecordBatch::try_new(Arc::new(schema), vec![dictionary.finish().unwrap()]).unwrap()
     }
 
     /// Few names and values, so that neighbours are often equal or nearly so.
@@ -250,12 +250,12 @@ mod tests {
         fn every_row_has_its_own_headers_and_neighbours_with_the_same_share_them(
             batches in prop::collection::vec(prop::collection::vec(some(), 1..20), 1..3)
         ) {
-            let mut coded = CodedHeaders::default();
+            let mut dictionary = CodedHeaders::default();
             for rows in batches {
                 for row in &rows {
-                    coded.push((!row.is_empty()).then_some(&Given(row) as &dyn Headers)).unwrap();
+                    dictionary.push((!row.is_empty()).then_some(&Given(row) as &dyn Headers)).unwrap();
                 }
-                let batch = batch(&mut coded);
+                let batch = batch(&mut dictionary);
                 let found = HeaderRows::of(&batch).unwrap();
                 let seen: Vec<Pairs> =
                     (0..rows.len()).map(|row| found.code(row).map_or(vec![], |code| pairs(&found.get(code)))).collect();
@@ -271,9 +271,9 @@ mod tests {
 
     #[test]
     fn a_batch_without_the_column_is_left_as_it_is() {
-        let mut coded = CodedHeaders::default();
-        coded.push(None).unwrap();
-        let with = batch(&mut coded);
+        let mut dictionary = CodedHeaders::default();
+        dictionary.push(None).unwrap();
+        let with = batch(&mut dictionary);
         let bare = without(&with).unwrap().unwrap();
         assert_eq!((bare.num_columns(), bare.num_rows()), (0, 1));
         assert!(without(&bare).unwrap().is_none());

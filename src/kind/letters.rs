@@ -47,8 +47,8 @@ pub fn cut(letter: &RecordBatch, excess: usize) -> Result<Option<RecordBatch>> {
     Ok(Some(RecordBatch::try_new(letter.schema(), columns)?))
 }
 
-/// Completes dead letters of an older version of evt or of another program: adds the columns that they do not have, and derives
-/// missing ids.
+/// Completes dead letters of an older version of evt or of another program: adds the columns that they do not have, and
+/// derives missing ids.
 pub fn completed(letters: RecordBatch) -> Result<RecordBatch> {
     let letters = older::widened(letters)?;
     let has_ids = letters.columns().get(column::LETTER_ID).is_none_or(|ids| ids.null_count() == 0);
@@ -152,8 +152,8 @@ impl Builder {
         Ok(())
     }
 
-    /// Returns the letter in `row` of a batch with the fault of a stage that could not repair it: its record, position, id and
-    /// attempts stay. The stage and the host are those of this builder.
+    /// Returns the letter in `row` of a batch with the fault of a stage that could not repair it: its record, position,
+    /// id and attempts stay. The stage and the host are those of this builder.
     pub fn failed_again(
         &self,
         letters: &RecordBatch,

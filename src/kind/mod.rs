@@ -44,7 +44,8 @@ use std::sync::Arc;
 
 /// Schema metadata key of the kind's name.
 pub const KIND_KEY: &str = "evt.kind";
-/// Schema metadata key of the names of the dimensions that the metrics of a stream have, a JSON array in the order of the spec.
+/// Schema metadata key of the names of the dimensions that the metrics of a stream have, a JSON array in the order of
+/// the spec.
 pub const DIMENSIONS_KEY: &str = "evt.dimensions";
 /// Schema metadata key of the names of the metrics whose windows are sessions, a JSON array; absent if there are none.
 pub const SESSIONS_KEY: &str = "evt.sessions";
@@ -129,8 +130,8 @@ impl Kind {
         Arc::new(Schema::new_with_metadata(fields, metadata))
     }
 
-    /// Returns the schema of this kind. With `has_raw`, the schemas of events and late events end with the column `raw`;
-    /// other kinds have no such column.
+    /// Returns the schema of this kind. With `has_raw`, the schemas of events and late events end with the column
+    /// `raw`; other kinds have no such column.
     pub fn schema_with(self, has_raw: bool) -> SchemaRef {
         let schema = self.schema();
         if !has_raw || !matches!(self, Kind::Event | Kind::Late) {
@@ -140,7 +141,8 @@ impl Kind {
         Arc::new(Schema::new_with_metadata(fields.collect::<Vec<_>>(), schema.metadata().clone()))
     }
 
-    /// Returns the schema of this kind with what the schema of a file says of all its rows: the names of their dimensions.
+    /// Returns the schema of this kind with what the schema of a file says of all its rows: the names of their
+    /// dimensions.
     pub fn schema_of_file(self, file: &Schema, has_raw: bool) -> SchemaRef {
         match dimensions_of(file).filter(|_| self == Kind::Metric) {
             Some(dimensions) => schema_of_metrics(&dimensions),

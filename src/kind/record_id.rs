@@ -1,5 +1,5 @@
-//! The id of a record, derived from its position and its bytes: the `event_id` of an event that has none, and the `letter_id` of
-//! a dead letter.
+//! The id of a record, derived from its position and its bytes: the `event_id` of an event that has none, and the
+//! `letter_id` of a dead letter.
 
 use super::named_id::named_id;
 use uuid::Uuid;

@@ -1,4 +1,5 @@
-//! The parts of a Kafka record beside its value, as columns of the event that was made of it: key, timestamp and headers.
+//! The parts of a Kafka record beside its value, as columns of the event that was made of it: key, timestamp and
+//! headers.
 //!
 //! A dead letter of a row shows them. Inside a stage they are the columns `raw_key`, `raw_timestamp` and the dictionary
 //! of [`headers`]. Frames have them after the raw record: there the headers are a plain column of maps, `raw_headers`,
@@ -102,9 +103,9 @@ fn framed(batch: &RecordBatch) -> Result<RecordBatch> {
         let own = batch.column_by_name(field.name()).filter(|own| own.data_type() == field.data_type());
         match (own, batch.columns().last().filter(|_| headers::is_in(batch.schema_ref()))) {
             (Some(own), _) => Ok(own.clone()),
-            (None, Some(coded)) if field.name() == HEADERS => {
-                let coded = coded.as_dictionary::<Int32Type>();
-                Ok(take(coded.values(), coded.keys(), None)?)
+            (None, Some(dictionary)) if field.name() == HEADERS => {
+                let dictionary = dictionary.as_dictionary::<Int32Type>();
+                Ok(take(dictionary.values(), dictionary.keys(), None)?)
             }
             _ => Ok(new_null_array(field.data_type(), batch.num_rows())),
         }
@@ -176,11 +177,11 @@ mod tests {
         fields.extend(super::fields());
         columns.push(Arc::new(BinaryArray::from_opt_vec(vec![Some(b"k"), None])));
         columns.push(Arc::new(TimestampMicrosecondArray::from(vec![Some(7), None]).with_timezone("UTC")));
-        let mut coded = CodedHeaders::default();
-        coded.push(Some(&One)).unwrap();
-        coded.push(None).unwrap();
+        let mut dictionary = CodedHeaders::default();
+        dictionary.push(Some(&One)).unwrap();
+        dictionary.push(None).unwrap();
         fields.push(headers::field());
-        columns.push(coded.finish().unwrap());
+        columns.push(dictionary.finish().unwrap());
         RecordBatch::try_new(Arc::new(Schema::new_with_metadata(fields, event.metadata().clone())), columns).unwrap()
     }
 

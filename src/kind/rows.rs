@@ -35,7 +35,7 @@ pub enum View<'a> {
     /// Text.
     Text(&'a StringArray),
     /// Text as a dictionary.
-    Coded(TypedDictionaryArray<'a, Int32Type, StringArray>),
+    Dictionary(TypedDictionaryArray<'a, Int32Type, StringArray>),
     /// Integers.
     Number(&'a Int64Array),
     /// Instants.
@@ -83,7 +83,7 @@ impl<'a> RowColumns<'a> {
     #[inline]
     pub fn code(&self, column: usize, row: usize) -> Option<usize> {
         match self.column(column)? {
-            View::Coded(array) if array.is_valid(row) => usize::try_from(array.keys().value(row)).ok(),
+            View::Dictionary(array) if array.is_valid(row) => usize::try_from(array.keys().value(row)).ok(),
             _ => None,
         }
     }
@@ -100,8 +100,9 @@ impl<'a> RowColumns<'a> {
 
 impl<'a> View<'a> {
     fn new(name: &str, array: &'a ArrayRef) -> Result<Self> {
-        let coded = || array.as_dictionary_opt::<Int32Type>()?.downcast_dict::<StringArray>().map(View::Coded);
-        let found = array.as_string_opt::<i32>().map(View::Text).or_else(coded);
+        let dictionary =
+            || array.as_dictionary_opt::<Int32Type>()?.downcast_dict::<StringArray>().map(View::Dictionary);
+        let found = array.as_string_opt::<i32>().map(View::Text).or_else(dictionary);
         let found = found.or_else(|| array.as_primitive_opt().map(View::Number));
         let found = found.or_else(|| array.as_primitive_opt().map(View::Instant));
         let uuid = || array.as_fixed_size_binary_opt().filter(|ids| ids.value_length() == 16).map(View::Uuid);
@@ -113,7 +114,7 @@ impl<'a> View<'a> {
     pub fn has_nulls(&self) -> bool {
         match self {
             View::Text(array) => array.null_count() > 0,
-            View::Coded(array) => array.logical_null_count() > 0,
+            View::Dictionary(array) => array.logical_null_count() > 0,
             View::Number(array) => array.null_count() > 0,
             View::Instant(array) => array.null_count() > 0,
             View::Uuid(array) => array.null_count() > 0,
@@ -125,7 +126,7 @@ impl<'a> View<'a> {
     pub fn cell(&self, row: usize) -> Cell<'a> {
         match self {
             View::Text(array) if array.is_valid(row) => Cell::Text(array.value(row)),
-            View::Coded(array) if array.is_valid(row) => Cell::Text(array.value(row)),
+            View::Dictionary(array) if array.is_valid(row) => Cell::Text(array.value(row)),
             View::Number(array) if array.is_valid(row) => Cell::Number(array.value(row)),
             View::Instant(array) if array.is_valid(row) => Cell::Instant(array.value(row)),
             View::Uuid(array) if array.is_valid(row) => array.value(row).try_into().map_or(Cell::None, Cell::Uuid),

@@ -6,10 +6,10 @@ use super::envelope::{Envelope, Value, Watched, column_of, watched_name};
 use super::future::FutureCheck;
 use super::id::{hashed_id, parse_uuid};
 use super::options::TimeFrom;
+use super::partition_table::{PartitionTable, UNSTAMPED};
 use super::path::{Path, clip, shown};
-use super::plan::{NamedPath, Out, Plan, Refusal, Stamps, Wanted};
+use super::plan::{NamedPath, NoRow, Out, Plan, Stamps, Wanted};
 use super::record::Record;
-use super::stamp::{Stamper, UNSTAMPED};
 use super::when::{time_fields, unreadable};
 use crate::json::text::{is_text, unescape};
 use crate::json::walk::members;
@@ -54,7 +54,7 @@ pub(super) struct Assembly<'a, 'm, 's> {
     pub(super) out: &'s mut Out,
     pub(super) envelope: &'s Envelope<'a, 'm>,
     pub(super) record: Record<'s>,
-    pub(super) stamper: &'s mut Stamper,
+    pub(super) partition_table: &'s mut PartitionTable,
     /// The stamps that the record carries; without them it is stamped anew.
     pub(super) stamps: Option<Stamps>,
     /// Its raw record, if it has one.
@@ -100,7 +100,7 @@ impl<'a> Assembly<'a, '_, '_> {
             Some(source) => source,
             None => {
                 self.out.defaults.source = true;
-                Cow::Owned(self.stamper.name(partition).0.to_owned())
+                Cow::Owned(self.partition_table.name(partition).0.to_owned())
             }
         };
         self.out.defaults.event_type |= event_type.is_none();
@@ -125,7 +125,7 @@ impl<'a> Assembly<'a, '_, '_> {
             watched: (self.envelope.text, found.as_ref().unwrap_or(&self.envelope.marks.watched)),
             distinct: self.envelope.marks.distinct,
         };
-        let pushed = self.out.builder.push(&row).map_err(|error| Box::new(Refusal::Error(error)));
+        let pushed = self.out.builder.push(&row).map_err(|error| Box::new(NoRow::Error(error)));
         self.out.properties = properties;
         pushed
     }
@@ -141,7 +141,7 @@ impl<'a> Assembly<'a, '_, '_> {
         let mut found = None;
         for (column, value) in replaced.fields() {
             self.out.shadowed |= 1 << column;
-            let at = watched_name(&self.plan.options.watch, COLUMNS[column]);
+            let at = watched_name(&self.plan.options.reads.properties, COLUMNS[column]);
             if let Some(at) = at.filter(|at| self.envelope.marks.watched.get(*at).is_some_and(Option::is_none)) {
                 let watched = found.get_or_insert(self.envelope.marks.watched);
                 watched[at] = self.envelope.span(value);
@@ -172,7 +172,7 @@ impl<'a> Assembly<'a, '_, '_> {
         let Some(lookahead) = self.out.lookahead.as_ref().filter(|_| !self.record.is_judged) else { return Ok(()) };
         match lookahead.at_once(check) {
             Some(verdict) => Ok(verdict?),
-            None => Err(Box::new(Refusal::Pending(check))),
+            None => Err(Box::new(NoRow::Pending(check))),
         }
     }
 
@@ -231,9 +231,9 @@ impl<'a> Assembly<'a, '_, '_> {
     }
 
     #[cold]
-    fn no_time(&self, name: &str) -> Box<Refusal> {
+    fn no_time(&self, name: &str) -> Box<NoRow> {
         if !self.out.timed {
-            return Box::new(Refusal::NoTime);
+            return Box::new(NoRow::NoTime);
         }
         let samples = time_fields(self.record.text);
         let others = samples.names();
@@ -352,7 +352,7 @@ impl<'a> Assembly<'a, '_, '_> {
     /// Returns the number of the row's partition.
     fn partition(&mut self) -> Wanted<u32> {
         let (origin, name) = (self.text(column::ORIGIN)?, self.text(column::PARTITION)?);
-        let (own_origin, own_name) = self.stamper.name(self.record.meta.partition);
+        let (own_origin, own_name) = self.partition_table.name(self.record.meta.partition);
         if let Some(promised) = &self.plan.promised {
             let name = name.as_deref().unwrap_or(own_name);
             // evt-window waits for the partitions that are named. Rows of any other would be late or not depending on
@@ -367,7 +367,7 @@ impl<'a> Assembly<'a, '_, '_> {
         }
         let origin = origin.unwrap_or_else(|| Cow::Owned(own_origin.to_owned()));
         let name = name.unwrap_or_else(|| Cow::Owned(own_name.to_owned()));
-        Ok(self.stamper.beside(self.record.meta.partition, &origin, &name))
+        Ok(self.partition_table.beside(self.record.meta.partition, &origin, &name))
     }
 
     /// Reads the record's id. Text that is hashed stays a property if it is the value of the column's own field.
@@ -393,7 +393,7 @@ impl<'a> Assembly<'a, '_, '_> {
             Id::Text(text) => hashed_id(source, &text),
             Id::Absent => {
                 self.out.made_ids += 1;
-                let (origin, name) = self.stamper.name(partition);
+                let (origin, name) = self.partition_table.name(partition);
                 made_id(origin, name, offset, self.record.raw)
             }
         }

@@ -87,7 +87,7 @@ enum Shape {
 }
 
 /// Byte ranges of the watched members of a record, by index of the name.
-pub(super) type Watched = [Option<(u32, u32)>; WATCH_MAX];
+pub(super) type Watched = [Option<(u32, u32)>; PROPERTIES_MAX];
 
 /// The fields of one record. Reused for every record: a field is valid only if its bit is set.
 #[derive(Default)]
@@ -105,7 +105,7 @@ pub(super) struct Marks {
 }
 
 /// Maximum number of watched names.
-pub const WATCH_MAX: usize = 16;
+pub const PROPERTIES_MAX: usize = 16;
 
 /// A record's text with its fields.
 #[derive(Clone, Copy)]
@@ -234,7 +234,7 @@ pub(super) struct Reader {
     /// Bits of the columns whose name some property has had.
     shadowed: u32,
     /// Names whose values inside `properties` are recorded.
-    pub(super) watch: Vec<String>,
+    pub(super) properties: Vec<String>,
     /// Predicts the record's keys; a mark is the column.
     outer: KeyPredictor,
     /// Predicts the property names; a mark is the index of the watched name.
@@ -244,9 +244,9 @@ pub(super) struct Reader {
 }
 
 impl Reader {
-    pub(super) fn new(own: u32, watch: Vec<String>) -> Self {
+    pub(super) fn new(own: u32, properties: Vec<String>) -> Self {
         let (outer, inner) = (KeyPredictor::default(), KeyPredictor::default());
-        Self { own, shadowed: 0, watch, outer, inner, marks: Marks::default() }
+        Self { own, shadowed: 0, properties, outer, inner, marks: Marks::default() }
     }
 
     /// Returns the bits of the columns whose name some property has had.
@@ -259,7 +259,7 @@ impl Reader {
     fn read<const ASKED: bool>(&mut self, text: &str) -> Result<(), Fault> {
         self.marks.members.clear();
         (self.marks.seen, self.marks.present) = (0, 0);
-        self.marks.watched[..self.watch.len()].fill(None);
+        self.marks.watched[..self.properties.len()].fill(None);
         let mut twice = None;
         if self.pass::<ASKED>(text, &mut twice).is_none() {
             return Err(refusal(text));
@@ -378,7 +378,7 @@ impl Reader {
         start: usize,
         keys: &mut MemberKeys<ASKED>,
     ) -> Option<usize> {
-        let Self { inner, watch, marks, shadowed, .. } = self;
+        let Self { inner, properties, marks, shadowed, .. } = self;
         let mut p = skip_space(bytes, start + 1);
         if at(bytes, p) == b'}' {
             return Some(p + 1);
@@ -387,7 +387,7 @@ impl Reader {
             let key = keys.read(inner, bytes, p, |key, escaped| {
                 let key = name(key, escaped);
                 note_shadow(shadowed, column_of(&key));
-                watched_name(watch, &key).map_or(UNMARKED, |at| at as u32)
+                watched_name(properties, &key).map_or(UNMARKED, |at| at as u32)
             })?;
             let end = value_end(bytes, key.value, 2)?;
             if key.mark != UNMARKED {
@@ -412,7 +412,7 @@ impl Reader {
         for member in members {
             let key = member.key(text);
             let key = name(key.as_bytes(), key.contains('\\'));
-            let Some(at) = watched_name(&self.watch, &key) else { continue };
+            let Some(at) = watched_name(&self.properties, &key) else { continue };
             // A column that evt adds does not override a property of its name inside `properties`.
             let is_added = column_of(&key).is_some_and(|column| ADDED_BITS >> column & 1 == 1);
             if !(is_added && watched[at].is_some_and(is_inside)) {
@@ -422,8 +422,8 @@ impl Reader {
     }
 }
 
-/// Whether the value at `start` of the field of a column is an object or an array that is no value of the column: it is a property.
-/// Under `properties` no other value than an object makes sense, so an array there remains a fault.
+/// Whether the value at `start` of the field of a column is an object or an array that is no value of the column: it is
+/// a property. Under `properties` no other value than an object makes sense, so an array there remains a fault.
 #[inline(always)]
 fn is_nested(bytes: &[u8], start: usize, column: u32) -> bool {
     matches!(at(bytes, start), b'{' | b'[') && column != column::PROPERTIES as u32
@@ -442,8 +442,8 @@ fn name(key: &[u8], escaped: bool) -> Cow<'_, str> {
 }
 
 /// Returns the index of `key` in the watched names.
-pub(super) fn watched_name(watch: &[String], key: &str) -> Option<usize> {
-    watch.iter().position(|name| name == key)
+pub(super) fn watched_name(properties: &[String], key: &str) -> Option<usize> {
+    properties.iter().position(|name| name == key)
 }
 
 /// Reads the value at `start`; returns it and the index after it.
@@ -489,7 +489,7 @@ fn refusal(text: &str) -> Fault {
     }
     let what = match at(text.as_bytes(), skip_space(text.as_bytes(), 0)) {
         b'{' => return Fault::new(ErrorType::ParseError, diagnose(text)),
-        b'[' => "an array; write one element per line with jq -c '.[]' FILE",
+        b'[' => "an array, whose elements must be records of their own",
         b'"' => "a string",
         b't' | b'f' => "a boolean",
         b'n' => "null",

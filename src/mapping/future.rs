@@ -1,12 +1,12 @@
 //! `--max-future`: keeps one wrong clock from advancing stream time.
 //!
-//! An event too far ahead of its arrival becomes a dead letter. Arrival is a property of the record, not of the reader. A record
-//! without an arrival is compared with the median event time of [`LOOKAHEAD`] rows of its partition: its own and the next
-//! ones. These rows wait here as text, at most [`LOOKAHEAD`] per partition. A reader that must not wait for them compares
-//! the record with the time at which it was read ([`Lookahead::pop_waited`]).
+//! An event too far ahead of its arrival becomes a dead letter. Arrival is a property of the record, not of the reader.
+//! A record without an arrival is compared with the median event time of [`LOOKAHEAD`] rows of its partition: its own
+//! and the next ones. These rows wait here as text, at most [`LOOKAHEAD`] per partition. A reader that must not wait
+//! for them compares the record with the time at which it was read ([`Lookahead::pop_waited`]).
 //!
-//! Fewer rows follow a record near the end of its partition, and the median of two or three rows may be the time of a late one.
-//! Such a record passes, too, if it is not too far ahead of the records accepted before it.
+//! Fewer rows follow a record near the end of its partition, and the median of two or three rows may be the time of a
+//! late one. Such a record passes, too, if it is not too far ahead of the records accepted before it.
 
 use super::record::{Arrival, Record, RecordMeta};
 use crate::kind::dead::{ErrorType, Fault};
@@ -88,6 +88,8 @@ pub struct FutureCheck {
 pub struct Lookahead {
     limit: i64,
     partitions: AHashMap<u32, Waiting>,
+    /// Whether [`Lookahead::unreported`] has returned a number.
+    has_reported: bool,
 }
 
 /// The records of a partition that wait.
@@ -143,9 +145,16 @@ impl Waiting {
 }
 
 impl Lookahead {
+    /// Returns the number of held records if there are some, once.
+    pub fn unreported(&mut self) -> Option<usize> {
+        let held = Some(self.held()).filter(|held| *held > 0 && !self.has_reported);
+        self.has_reported |= held.is_some();
+        held
+    }
+
     /// Creates an empty look-ahead; events more than `limit` µs after their arrival become dead letters.
     pub fn new(limit: i64) -> Self {
-        Self { limit, partitions: AHashMap::new() }
+        Self { limit, partitions: AHashMap::new(), has_reported: false }
     }
 
     /// Returns the verdict on a record if it need not wait: its arrival is known, and no record of its partition waits
@@ -172,8 +181,8 @@ impl Lookahead {
         waiting.release(reference, self.limit)
     }
 
-    /// Removes a record that was read before `before` (µs) and is the next one of its partition, with its verdict: without an
-    /// arrival it is compared with the time at which it was read.
+    /// Removes a record that was read before `before` (µs) and is the next one of its partition, with its verdict:
+    /// without an arrival it is compared with the time at which it was read.
     pub fn pop_waited(&mut self, before: i64) -> Option<(PendingRecord, Result<(), Fault>)> {
         self.partitions.values_mut().find_map(|waiting| {
             let first = waiting.records.front().filter(|held| held.now < before)?;

@@ -1,4 +1,5 @@
-//! Event ids that the record has: parsed, or derived from a text that is no UUID. [`crate::kind::record_id`] derives the others.
+//! Event ids that the record has: parsed, or derived from a text that is no UUID. [`crate::kind::record_id`] derives
+//! the others.
 
 use crate::kind::named_id::named_id;
 use crate::kind::record_id::NAMESPACE;
@@ -7,7 +8,7 @@ use wide::u8x16;
 
 /// Parses a hyphenated UUID, in upper or lower case, into its 16 bytes.
 #[inline]
-pub(super) fn parse_uuid(text: &str) -> Option<[u8; 16]> {
+pub fn parse_uuid(text: &str) -> Option<[u8; 16]> {
     let bytes: &[u8; 36] = text.as_bytes().try_into().ok()?;
     if bytes[8] != b'-' || bytes[13] != b'-' || bytes[18] != b'-' || bytes[23] != b'-' {
         return None;

@@ -3,13 +3,13 @@
 use super::assembly::Assembly;
 use super::build::{Builder, ExtraColumns, schema};
 use super::columns::{PROVENANCE_BITS, STAMP_BITS};
-use super::envelope::{Envelope, Reader, WATCH_MAX};
+use super::envelope::{Envelope, PROPERTIES_MAX, Reader};
 use super::future::{FutureCheck, Lookahead};
 use super::options::{KeepRaw, Options, Provenance, TimeFrom, column_index};
+use super::partition_table::PartitionTable;
 use super::path::{Path, alternatives};
-use super::plan::{Defaults, NamedPath, Out, Plan, Refusal, Stamps};
+use super::plan::{Defaults, NamedPath, NoRow, Out, Plan, Stamps};
 use super::record::Record;
-use super::stamp::Stamper;
 use crate::counts::counted;
 use crate::error::Result;
 use crate::kind::dead::Fault;
@@ -48,6 +48,8 @@ pub struct Mapper {
     raw: Vec<u8>,
     /// The names of the fields of all records, if the first input declares them.
     pub declared: Option<Vec<String>>,
+    /// Whether a flag maps the partition or the origin of records.
+    pub maps_partition: bool,
 }
 
 impl Mapper {
@@ -55,6 +57,7 @@ impl Mapper {
     ///
     /// Errors: exit status 2 if the options name a column that does not exist or that evt fills.
     pub fn new(options: Options) -> Result<Self> {
+        let maps_partition = options.maps_partition();
         let arrival = u32::from(options.stamped_at_arrival) << column::SERVER_TIMESTAMP;
         let path_of = if options.plain { Path::property } else { Path::new };
         // Bits of columns copied from other fields, and of columns copied from their own.
@@ -89,9 +92,10 @@ impl Mapper {
             _ => None,
         };
         let required = require.iter().try_fold(0, |bits, one| Some(bits | bit(one)?));
-        let watch: Vec<String> = if options.watch.len() <= WATCH_MAX { options.watch.clone() } else { vec![] };
+        let read = &options.reads.properties;
+        let properties = if read.len() <= PROPERTIES_MAX { read.clone() } else { vec![] };
         let out = Out {
-            builder: builder(&options, &watch),
+            builder: builder(&options, &properties),
             properties: String::new(),
             parsers: std::array::from_fn(|_| Parser::in_zone(options.when.zone)),
             defaults: Defaults::default(),
@@ -106,8 +110,17 @@ impl Mapper {
         };
         let promised = options.partitions.clone().filter(|_| (mapped | copied) >> column::PARTITION & 1 == 1);
         let plan = Plan { copies, sets, require, required, keeps, mapped, times, promised, options };
-        let reader = Reader::new(if keeps { own } else { plain }, watch.clone());
-        Ok(Self { reader, plain: Reader::new(plain, watch), is_plain: false, plan, out, raw: vec![], declared: None })
+        let reader = Reader::new(if keeps { own } else { plain }, properties.clone());
+        Ok(Self {
+            reader,
+            plain: Reader::new(plain, properties),
+            is_plain: false,
+            plan,
+            out,
+            raw: vec![],
+            declared: None,
+            maps_partition,
+        })
     }
 
     /// Whether the mapper keeps the stamps that a record carries.
@@ -118,7 +131,7 @@ impl Mapper {
     /// Makes records that carry stamps bring their raw records. Must be called before the first row.
     pub fn bring_raw(&mut self) {
         self.plan.options.keep_raw = KeepRaw::Brought;
-        self.out.builder = builder(&self.plan.options, &self.reader.watch);
+        self.out.builder = builder(&self.plan.options, &self.reader.properties);
     }
 
     /// Returns the schema of the batches.
@@ -188,8 +201,8 @@ impl Mapper {
     }
 
     /// Sets the read buffer that raw records are ranges of from now on; `None` if it cannot be kept.
-    pub fn lend(&mut self, block: Option<Buffer>) {
-        self.out.builder.lend(block);
+    pub fn share_buffer(&mut self, block: Option<Buffer>) {
+        self.out.builder.share_buffer(block);
     }
 
     /// Returns the records that wait for their `--max-future` verdict.
@@ -208,21 +221,26 @@ impl Mapper {
     }
 
     /// Takes the rows so far as a stamped batch; `None` if there are no rows. `rule` first returns their
-    /// properties, if it changes them, and the rows that stay, so that only rows that leave as events advance stream time.
-    pub fn batch(&mut self, stamper: &mut Stamper, rule: Option<&mut Rule<'_>>) -> Result<Option<RecordBatch>> {
+    /// properties, if it changes them, and the rows that stay, so that only rows that leave as events advance stream
+    /// time.
+    pub fn batch(
+        &mut self,
+        partition_table: &mut PartitionTable,
+        rule: Option<&mut Rule<'_>>,
+    ) -> Result<Option<RecordBatch>> {
         let mut rows = self.out.builder.finish()?;
         if let (Some(rule), false) = (rule, rows.is_empty()) {
-            let (properties, keep) = rule(&rows.preview(stamper)?)?;
+            let (properties, keep) = rule(&rows.preview(partition_table)?)?;
             rows.filter(properties, &keep)?;
         }
-        if rows.is_empty() { Ok(None) } else { rows.stamp(stamper).map(Some) }
+        if rows.is_empty() { Ok(None) } else { rows.stamp(partition_table).map(Some) }
     }
 
     /// Maps one record; an error only if a batch cannot be built.
     #[inline]
-    pub fn record(&mut self, record: Record<'_>, stamper: &mut Stamper) -> Result<Mapped> {
+    pub fn record(&mut self, record: Record<'_>, partition_table: &mut PartitionTable) -> Result<Mapped> {
         let text = record.text;
-        let mut read = self.reader.read_as(text, self.plan.options.distinct);
+        let mut read = self.reader.read_as(text, self.plan.options.reads.distinct_names);
         let mut stamps = None;
         self.is_plain = false;
         if self.plan.keeps && self.reader.marks.saw(PROVENANCE_BITS) {
@@ -230,7 +248,7 @@ impl Mapper {
             self.out.kept_stamps |= stamps.is_some();
             if stamps.is_none() {
                 self.is_plain = true;
-                read = self.plain.read_as(text, self.plan.options.distinct);
+                read = self.plain.read_as(text, self.plan.options.reads.distinct_names);
             }
         }
         if let Err(fault) = read {
@@ -242,7 +260,7 @@ impl Mapper {
         if plan.options.keep_raw == KeepRaw::Brought && stamps.is_some() {
             raw = reader.marks.take_raw(text, &mut self.raw).then_some(&self.raw);
         }
-        if !reader.watch.is_empty() && !reader.marks.members.is_empty() {
+        if !reader.properties.is_empty() && !reader.marks.members.is_empty() {
             reader.watch_members(text);
         }
         let properties = reader.marks.field(column::PROPERTIES, text);
@@ -256,16 +274,16 @@ impl Mapper {
         {
             return Ok(Mapped::Dead(fault));
         }
-        match (Assembly { plan, out, envelope: &envelope, record, stamper, stamps, raw }).run() {
+        match (Assembly { plan, out, envelope: &envelope, record, partition_table, stamps, raw }).run() {
             Ok(()) => {
                 self.out.builder.push_parts(&record.meta)?;
                 Ok(Mapped::Row)
             }
             Err(refusal) => match *refusal {
-                Refusal::Fault(fault) => Ok(Mapped::Dead(fault)),
-                Refusal::NoTime => Ok(Mapped::NoTime),
-                Refusal::Pending(check) => Ok(Mapped::Pending(check)),
-                Refusal::Error(error) => Err(error),
+                NoRow::Fault(fault) => Ok(Mapped::Dead(fault)),
+                NoRow::NoTime => Ok(Mapped::NoTime),
+                NoRow::Pending(check) => Ok(Mapped::Pending(check)),
+                NoRow::Error(error) => Err(error),
             },
         }
     }
@@ -297,8 +315,9 @@ impl Mapper {
 }
 
 /// Creates the batch builder for these options, with a column per watched name.
-fn builder(options: &Options, watch: &[String]) -> Builder {
-    let lean = options.lean.filter(|_| watch.len() == options.watch.len());
-    let Options { keep_raw: raw, distinct, parts, coded, .. } = *options;
-    Builder::new(ExtraColumns { raw, watch, distinct, parts }, coded, lean)
+fn builder(options: &Options, properties: &[String]) -> Builder {
+    let Options { keep_raw: raw, parts, ref reads, .. } = *options;
+    let columns = reads.columns.filter(|_| properties.len() == reads.properties.len());
+    let extra = ExtraColumns { raw, properties, distinct_names: reads.distinct_names, parts };
+    Builder::new(extra, reads.dictionaries, columns)
 }

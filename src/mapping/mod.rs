@@ -34,20 +34,22 @@ mod future;
 mod id;
 mod mapper;
 mod options;
+mod partition_table;
 mod path;
 mod plan;
 mod record;
-mod stamp;
 mod when;
 
 pub use build::schema;
 pub use future::{FutureCheck, LOOKAHEAD, Lookahead, PendingRecord};
-pub use id::uuid_of;
+pub use id::{parse_uuid, uuid_of};
 pub use mapper::{Mapped, Mapper, Rule};
-pub use options::{BATCH_BYTES, BATCH_ROWS, KeepRaw, Options, Projection, Provenance, RecordParts, TimeFrom};
+pub use options::{
+    BATCH_BYTES, BATCH_ROWS, KeepRaw, Options, Projection, Provenance, ReadColumns, RecordParts, TimeFrom,
+};
+pub use partition_table::PartitionTable;
 pub use plan::Defaults;
 pub use record::{Arrival, Record, RecordMeta};
-pub use stamp::Stamper;
 pub use when::{TimeSamples, TimeUnit, When, of_samples, other_unit, time_fields};
 
 #[cfg(test)]

@@ -57,9 +57,9 @@ pub enum KeepRaw {
     /// Nothing.
     #[default]
     No,
-    /// A column of views into the read buffers, for use inside the stage ([`event::lent_raw_field`]).
+    /// A column of views into the read buffers, for use inside the stage ([`event::shared_raw_field`]).
     ///
-    /// [`event::lent_raw_field`]: crate::kind::event::lent_raw_field
+    /// [`event::shared_raw_field`]: crate::kind::event::shared_raw_field
     Within,
     /// A column that is written with the row.
     Column,
@@ -105,11 +105,6 @@ pub struct Options {
     pub keep_raw: KeepRaw,
     /// The parts of their records that batches get columns for.
     pub parts: RecordParts,
-    /// Whether batches get a column that marks the rows whose properties certainly contain no name twice
-    /// ([`event::distinct_field`]).
-    ///
-    /// [`event::distinct_field`]: crate::kind::event::distinct_field
-    pub distinct: bool,
     /// `--max-future` (µs).
     pub max_future: Option<i64>,
     /// Whether the arrival is the `server_timestamp` whatever the record says; the record's own stays a property
@@ -121,12 +116,40 @@ pub struct Options {
     pub is_compared: bool,
     /// Whether `ingested_at` is the time at which a broker appended the record, if it is known (evt-reconcile).
     pub ingested_at_arrival: bool,
-    /// Properties that the stage reads: batches get a column for each (`event::watched_field`).
-    pub watch: Vec<String>,
-    /// A bit per watched property that is read as text and probably has few values: its column is then a dictionary.
-    pub coded: u32,
-    /// The columns that are read, if only the watched properties and some columns are.
-    pub lean: Option<Projection>,
+    /// What the stage reads of the rows.
+    pub reads: ReadColumns,
+}
+
+/// What a stage reads of the rows: the mapping prepares it, and may leave out the rest.
+#[derive(Clone, Debug, Default)]
+pub struct ReadColumns {
+    /// The properties that expressions read: batches get a column for each (`event::watched_field`).
+    pub properties: Vec<String>,
+    /// A bit per such property that is read as text and probably has few values: its column is then a dictionary.
+    pub dictionaries: u32,
+    /// The columns that are read, if only they and these properties are.
+    pub columns: Option<Projection>,
+    /// Whether batches get a column that marks the rows whose properties certainly contain no name twice
+    /// ([`event::distinct_field`]).
+    ///
+    /// [`event::distinct_field`]: crate::kind::event::distinct_field
+    pub distinct_names: bool,
+}
+
+impl Options {
+    /// Whether the fields of a record fill the columns of their names, and its row depends on no other record. The
+    /// fields of its times are [`Options::time`].
+    pub fn maps_by_name(&self) -> bool {
+        let Self { fields, sets, plain, require, max_future, stamped_at_arrival, keep_raw, reads, .. } = self;
+        fields.is_empty()
+            && sets.is_empty()
+            && !plain
+            && require.is_empty()
+            && max_future.is_none()
+            && !stamped_at_arrival
+            && *keep_raw == KeepRaw::No
+            && reads.properties.is_empty()
+    }
 }
 
 /// The columns that are read, as bits. The others stay blank and are not copied. Positions and times are always filled.
@@ -135,7 +158,7 @@ pub struct Projection {
     /// The columns that are read.
     pub columns: u32,
     /// Of those, the columns read as text that probably have few values: they are built as dictionaries.
-    pub coded: u32,
+    pub dictionaries: u32,
 }
 
 /// Returns the index of the column called `name`.
@@ -156,4 +179,12 @@ pub(super) fn column_index(flag: &str, name: &str) -> Result<usize> {
 
 fn way_out(index: usize) -> &'static str {
     if index == column::EVENT_TIME { "; --time FIELD selects the event time" } else { "" }
+}
+
+impl Options {
+    /// Whether a flag maps the partition or the origin of records.
+    pub fn maps_partition(&self) -> bool {
+        let mut names = self.fields.iter().chain(&self.sets).map(|(column, _)| column);
+        names.any(|column| column == "partition" || column == "origin")
+    }
 }

@@ -99,16 +99,17 @@ fn depth(text: &str) -> u32 {
 #[test]
 fn its_verdict_on_a_record_is_that_of_serde_json() {
     let mut random = Random(0x9e37_79b9_7f4a_7c15);
-    let mut stamper = Stamper::default();
-    let partition = stamper.partition("f", "0");
-    let options = Options { time: TimeFrom::Arrival, watch: vec!["page".into()], ..Options::default() };
+    let mut partition_table = PartitionTable::default();
+    let partition = partition_table.partition("f", "0");
+    let reads = ReadColumns { properties: vec!["page".into()], ..ReadColumns::default() };
+    let options = Options { time: TimeFrom::Arrival, reads, ..Options::default() };
     let mut mapper = Mapper::new(options).unwrap();
     let (mut good, mut bad) = (0, 0);
     for round in 0..200_000 {
         let line = mutate(LINES[round % LINES.len()], &mut random);
         let meta = RecordMeta::of_file("f", partition).at(1);
         let record = Record { text: &line, raw: line.as_bytes(), meta, now: 0, is_judged: false };
-        let outcome = mapper.record(record, &mut stamper).unwrap();
+        let outcome = mapper.record(record, &mut partition_table).unwrap();
         let refused = matches!(&outcome, Mapped::Dead(fault) if fault.error_type == ErrorType::ParseError);
         let oracle = serde_json::from_str::<&RawValue>(&line).is_ok() && depth(&line) <= DEPTH_MAX;
         assert_eq!(refused, !oracle, "{line:?}: {outcome:?}");
@@ -118,7 +119,7 @@ fn its_verdict_on_a_record_is_that_of_serde_json() {
             bad += 1;
         }
         if mapper.is_full() {
-            mapper.batch(&mut stamper, None).unwrap();
+            mapper.batch(&mut partition_table, None).unwrap();
         }
     }
     assert!(good > 20_000 && bad > 20_000, "{good} rows and {bad} refusals show little");

@@ -117,18 +117,18 @@ impl Plan {
 }
 
 /// Why a record yields no row.
-pub(super) enum Refusal {
+pub(super) enum NoRow {
     Fault(Fault),
     NoTime,
     Pending(FutureCheck),
     Error(Error),
 }
 
-impl From<Fault> for Box<Refusal> {
+impl From<Fault> for Box<NoRow> {
     fn from(fault: Fault) -> Self {
-        Box::new(Refusal::Fault(fault))
+        Box::new(NoRow::Fault(fault))
     }
 }
 
 /// A value or a refusal; the refusal is boxed because it is rare and values are small.
-pub(super) type Wanted<T> = std::result::Result<T, Box<Refusal>>;
+pub(super) type Wanted<T> = std::result::Result<T, Box<NoRow>>;

@@ -16,7 +16,7 @@ pub struct Arrival {
 pub struct RecordMeta<'a> {
     /// The input's name, for messages.
     pub input: &'a str,
-    /// Its partition if the record does not name one: a number of the [`Stamper`](super::Stamper).
+    /// Its partition if the record does not name one: a number of the [`PartitionTable`](super::PartitionTable).
     pub partition: u32,
     /// Its number in its partition; a file's line.
     pub offset: i64,

@@ -8,27 +8,27 @@ const NOW: i64 = 1_700_000_000_000_000;
 
 struct Bench {
     mapper: Mapper,
-    stamper: Stamper,
+    partition_table: PartitionTable,
     partition: u32,
     line: i64,
 }
 
 impl Bench {
     fn new(options: Options) -> Self {
-        let mut stamper = Stamper::default();
-        let partition = stamper.partition("a.jsonl", "0");
-        Self { mapper: Mapper::new(options).unwrap(), stamper, partition, line: 0 }
+        let mut partition_table = PartitionTable::default();
+        let partition = partition_table.partition("a.jsonl", "0");
+        Self { mapper: Mapper::new(options).unwrap(), partition_table, partition, line: 0 }
     }
 
     fn record(&mut self, text: &str) -> Mapped {
         self.line += 1;
         let meta = RecordMeta::of_file("a.jsonl", self.partition).at(self.line);
         let record = Record { text, raw: text.as_bytes(), meta, now: NOW, is_judged: false };
-        self.mapper.record(record, &mut self.stamper).unwrap()
+        self.mapper.record(record, &mut self.partition_table).unwrap()
     }
 
     fn batch(&mut self) -> RecordBatch {
-        self.mapper.batch(&mut self.stamper, None).unwrap().expect("no rows")
+        self.mapper.batch(&mut self.partition_table, None).unwrap().expect("no rows")
     }
 }
 
@@ -51,6 +51,11 @@ fn text<'a>(batch: &'a RecordBatch, column: &str) -> &'a str {
 
 fn instant(batch: &RecordBatch, column: &str) -> i64 {
     batch.column_by_name(column).unwrap().as_primitive::<TimestampMicrosecondType>().value(0)
+}
+
+fn reading(properties: &[&str]) -> Options {
+    let properties = properties.iter().map(|name| (*name).to_owned()).collect();
+    Options { reads: ReadColumns { properties, ..ReadColumns::default() }, ..arrival() }
 }
 
 fn arrival() -> Options {
@@ -96,7 +101,7 @@ fn what_is_no_json_object_says_why() {
     assert_eq!(fault(arrival(), r#"{"a":1"#).0, ErrorType::ParseError);
     assert_eq!(fault(arrival(), r#"{"a":1}x"#).0, ErrorType::ParseError);
     assert_eq!(fault(arrival(), "42"), (ErrorType::EnvelopeError, "expected a JSON object, found a number".into()));
-    assert!(fault(arrival(), "[1]").1.contains("write one element per line"));
+    assert!(fault(arrival(), "[1]").1.contains("whose elements must be records"));
 }
 
 #[test]
@@ -238,7 +243,7 @@ fn a_value_that_a_flag_replaces_stays_a_property() {
 #[test]
 fn a_watched_property_is_the_one_that_the_properties_show() {
     let names = ["offset", "event_time", "event_id", "x"];
-    let options = || Options { watch: names.map(str::to_owned).to_vec(), hash_ids: true, ..arrival() };
+    let options = || Options { hash_ids: true, ..reading(&names) };
     for record in [
         r#"{"offset":7,"event_time":"2024-01-01T00:00:00Z","event_id":"a\u0062","x":1}"#,
         r#"{"properties":{"offset":5,"event_time":"t"},"offset":7,"event_time":8,"x":2,"x":3}"#,
@@ -323,7 +328,7 @@ fn stream_time_is_the_largest_event_time_so_far_of_the_partition() {
 
 #[test]
 fn watched_properties_have_columns_of_their_own_whatever_shape_the_record_has() {
-    let options = || Options { watch: vec!["country".into(), "n".into()], ..arrival() };
+    let options = || reading(&["country", "n"]);
     for record in [
         r#"{"properties":{"country":"US","x":1,"country":"DE","n":null}}"#,
         r#"{"x":1,"country":"US","c\u006funtry":"DE","n":null}"#,
@@ -356,7 +361,8 @@ fn distinct(bench: &mut Bench, record: &str) -> Option<(bool, bool)> {
 
 #[test]
 fn names_are_said_to_be_distinct_only_where_they_are() {
-    let mut bench = Bench::new(Options { distinct: true, ..arrival() });
+    let mut bench =
+        Bench::new(Options { reads: ReadColumns { distinct_names: true, ..ReadColumns::default() }, ..arrival() });
     for (record, expected) in [
         (r#"{"properties":{"a":1,"b":2}}"#, (true, true)),
         (r#"{"properties":{"a":1,"b":2,"a":3}}"#, (false, false)),
@@ -388,7 +394,7 @@ proptest::proptest! {
             n => format!("\"name{n}\":1"),
         };
         let members = |picked: &[usize]| picked.iter().map(member).collect::<Vec<_>>().join(",");
-        let mut bench = Bench::new(Options { distinct: true, ..arrival() });
+        let mut bench = Bench::new(Options { reads: ReadColumns { distinct_names: true, ..ReadColumns::default() }, ..arrival() });
         for n in 10..90 {
             bench.record(&format!("{{{}}}", member(&n)));
         }

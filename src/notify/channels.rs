@@ -45,7 +45,8 @@ pub struct Channels(Vec<Channel>);
 impl Channels {
     /// Reads a file and resolves its `{env:NAME}` and `{file:PATH}`.
     ///
-    /// Errors: exit status 78, with the line and the key: an unknown key, a missing secret, an invalid address or value.
+    /// Errors: exit status 78, with the line and the key: an unknown key, a missing secret, an invalid address or
+    /// value.
     pub fn read(path: &Path) -> Result<Self> {
         let name = path.display().to_string();
         let text = std::fs::read_to_string(path).map_err(|error| Error::config_file(&name, &error))?;

@@ -1,9 +1,9 @@
 //! Notifications: pages that an alert sends to people and their tools.
 //!
 //! The engine of evt-alert writes a notification to the outbox in the transaction that stores the alert's transition. A
-//! [`sender::Sender`] reads the outbox on a connection of its own and delivers it, one thread per channel, so that a receiver
-//! that hangs delays no other channel. A notification leaves the outbox only with its outcome: what a killed process had sent
-//! but not yet marked is sent again, under the same idempotency key.
+//! [`sender::Sender`] reads the outbox on a connection of its own and delivers it, one thread per channel, so that a
+//! receiver that hangs delays no other channel. A notification leaves the outbox only with its outcome: what a killed
+//! process had sent but not yet marked is sent again, under the same idempotency key.
 //!
 //! - `outbox.rs`: the table of notifications; what is a page and what is not.
 //! - `channels.rs`: `channels.toml`; `settings.rs`: the keys of its tables.

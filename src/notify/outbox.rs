@@ -1,12 +1,13 @@
 //! The outbox: notifications that are due, and the outcome of those that are done, in the state file of evt-alert.
 //!
-//! [`enqueue`] runs in the transaction of the alert's transition, so a notification exists if and only if its transition is
-//! stored. It decides what is a page:
+//! [`enqueue`] runs in the transaction of the alert's transition, so a notification exists if and only if its
+//! transition is stored. It decides what is a page:
 //!
-//! - A firing that is `caught_up` is none. Once the alert clock has caught up, the engine calls [`enqueue`] for what still
-//!   fires, with `caught_up` false.
-//! - A resolve is one if and only if the firing of the same alert was one on this channel, whatever channels the rule has now
-//!   ([`enqueue_resolve`]). The sender decides it again when it delivers: a resolve whose firing was refused is skipped.
+//! - A firing that is `caught_up` is none. Once the alert clock has caught up, the engine calls [`enqueue`] for what
+//!   still fires, with `caught_up` false.
+//! - A resolve is one if and only if the firing of the same alert was one on this channel, whatever channels the rule
+//!   has now ([`enqueue_resolve`]). The sender decides it again when it delivers: a resolve whose firing was refused is
+//!   skipped.
 //! - A notification is stored once for each (channel, alert, state); [`enqueue_repeat`] adds one to a firing.
 //!
 //! Notifications of one alert and channel are delivered in the order of `id`.
@@ -23,8 +24,9 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, Transaction,
 use std::path::Path;
 use std::time::Duration;
 
-/// The tables. `outcome` is NULL for a notification that is due; `alert` is the row as JSON; `due_at` and `tried_at` (the first
-/// attempt) are wall time in µs; `is_unclear` says that an attempt ended without an answer, so it may have arrived.
+/// The tables. `outcome` is NULL for a notification that is due; `alert` is the row as JSON; `due_at` and `tried_at`
+/// (the first attempt) are wall time in µs; `is_unclear` says that an attempt ended without an answer, so it may have
+/// arrived.
 const TABLES: &str = "
 CREATE TABLE IF NOT EXISTS outbox (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -52,7 +54,8 @@ pub enum Enqueued {
     Queued,
     /// It was there already.
     Known,
-    /// It is no page: a firing that is `caught_up`, a resolve whose firing was no page, or a repeat of what is still due.
+    /// It is no page: a firing that is `caught_up`, a resolve whose firing was no page, or a repeat of what is still
+    /// due.
     NoPage,
 }
 
@@ -91,8 +94,8 @@ pub fn create_tables(db: &Connection) -> Result<()> {
     db.execute_batch(TABLES).map_err(|error| failed("cannot create the outbox", &error))
 }
 
-/// Adds the notification of an alert's transition to a channel, unless it is no page (see the module). Errors: exit status 74,
-/// or 75 if another run holds the lock.
+/// Adds the notification of an alert's transition to a channel, unless it is no page (see the module). Errors: exit
+/// status 74, or 75 if another run holds the lock.
 pub fn enqueue(tx: &Transaction<'_>, channel: &str, alert: &Alert) -> Result<Enqueued> {
     let is_page = match alert.state {
         AlertState::Firing => !alert.caught_up,
@@ -101,8 +104,9 @@ pub fn enqueue(tx: &Transaction<'_>, channel: &str, alert: &Alert) -> Result<Enq
     if is_page { insert(tx, channel, alert, 0) } else { Ok(Enqueued::NoPage) }
 }
 
-/// Adds the resolve of an alert to every channel on which its firing was a page. The channels of the rule may be other ones by
-/// now, or this run may not have them: then the next run that has them sends the resolve. Errors: as [`enqueue`].
+/// Adds the resolve of an alert to every channel on which its firing was a page. The channels of the rule may be other
+/// ones by now, or this run may not have them: then the next run that has them sends the resolve. Errors: as
+/// [`enqueue`].
 pub fn enqueue_resolve(tx: &Transaction<'_>, alert: &Alert) -> Result<()> {
     let failed = |error: rusqlite::Error| failed("cannot read the outbox", &error);
     let query = "SELECT DISTINCT channel FROM outbox WHERE alert_id = ?1 AND state = 'firing' ORDER BY channel";
@@ -112,8 +116,8 @@ pub fn enqueue_resolve(tx: &Transaction<'_>, alert: &Alert) -> Result<()> {
     channels.iter().try_for_each(|channel| enqueue(tx, channel, alert).map(drop))
 }
 
-/// Adds one more notification of an alert that still fires, unless the last one is still due or the first one was no page.
-/// Errors: as [`enqueue`].
+/// Adds one more notification of an alert that still fires, unless the last one is still due or the first one was no
+/// page. Errors: as [`enqueue`].
 pub fn enqueue_repeat(tx: &Transaction<'_>, channel: &str, alert: &Alert) -> Result<Enqueued> {
     let query = "SELECT max(repeat), max(outcome IS NULL) FROM outbox
                  WHERE channel = ?1 AND alert_id = ?2 AND state = 'firing' HAVING count(*) > 0";
@@ -181,7 +185,8 @@ pub struct Due {
 pub enum Next {
     /// This notification is due.
     Due(Box<Due>),
-    /// The row of one is not that of an alert (exit status 65), for example because a newer evt wrote it. It is refused now.
+    /// The row of one is not that of an alert (exit status 65), for example because a newer evt wrote it. It is refused
+    /// now.
     Unreadable(Error),
     /// One is due at this time (µs, wall time), none before.
     Later(i64),
@@ -219,10 +224,11 @@ impl Outbox {
         Ok(Self { db, channel: channel.to_owned() })
     }
 
-    /// Returns the oldest notification that is due at `now`. A notification waits for the earlier ones of its alert, however
-    /// long their next attempt takes; those of other alerts do not.
+    /// Returns the oldest notification that is due at `now`. A notification waits for the earlier ones of its alert,
+    /// however long their next attempt takes; those of other alerts do not.
     pub fn next(&self, now: i64) -> Result<Next> {
-        // The sign keeps the inner query off the index of what is due: an alert has few notifications, the outbox may have many.
+        // The sign keeps the inner query off the index of what is due: an alert has few notifications, the outbox may
+        // have many.
         let query = "
             SELECT o.id, o.alert, o.repeat, o.attempts, o.tried_at, o.state = 'resolved' AND NOT EXISTS (
                 SELECT 1 FROM outbox AS f WHERE f.channel = o.channel AND f.alert_id = o.alert_id AND f.state = 'firing'

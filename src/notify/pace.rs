@@ -14,8 +14,9 @@ const LONGEST: Duration = Duration::from_secs(60);
 /// The least pause.
 const LEAST: Duration = Duration::from_millis(20);
 
-/// Returns the pause after `failures` failures (at least one): full jitter, anything from almost nothing to a bound that grows
-/// exponentially, so that many senders that failed together do not return together. `seed` makes the choice repeatable.
+/// Returns the pause after `failures` failures (at least one): full jitter, anything from almost nothing to a bound
+/// that grows exponentially, so that many senders that failed together do not return together. `seed` makes the choice
+/// repeatable.
 pub fn pause(failures: u32, seed: &str) -> Duration {
     let bound = FIRST.saturating_mul(1 << failures.saturating_sub(1).min(10)).min(LONGEST);
     let share = xxh3_64(format!("{seed} {failures}").as_bytes()) % 1000;

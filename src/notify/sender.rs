@@ -1,9 +1,10 @@
 //! Delivers the outbox: one thread per channel, each on a connection of its own.
 //!
-//! A failed attempt is repeated after a pause with full jitter, for as long as the channel allows; the last one is made at the
-//! end of that time. The time begins with the first attempt of a run, so that a machine that starts without its network loses
-//! nothing. A receiver that is away or busy pauses its whole channel, while a notification that fails alone is retried beside the
-//! others. A thread that cannot read or write the outbox reports it and continues: the notifications stay in the outbox.
+//! A failed attempt is repeated after a pause with full jitter, for as long as the channel allows; the last one is made
+//! at the end of that time. The time begins with the first attempt of a run, so that a machine that starts without its
+//! network loses nothing. A receiver that is away or busy pauses its whole channel, while a notification that fails
+//! alone is retried beside the others. A thread that cannot read or write the outbox reports it and continues: the
+//! notifications stay in the outbox.
 
 use crate::clock::Clock;
 use crate::console::Console;
@@ -134,8 +135,9 @@ impl Sender {
         self.shared.progress().counts.clone()
     }
 
-    /// Delivers what is due, with its retries, for at most `limit`; then stops and returns the counts. What is still due stays
-    /// in the file. An attempt that is under way at the limit is abandoned: the next run repeats it under the same key.
+    /// Delivers what is due, with its retries, for at most `limit`; then stops and returns the counts. What is still
+    /// due stays in the file. An attempt that is under way at the limit is abandoned: the next run repeats it under the
+    /// same key.
     ///
     /// Errors: exit status 74 if the file cannot be read.
     pub fn finish(self, limit: Duration) -> Result<BTreeMap<String, ChannelCounts>> {
@@ -178,8 +180,8 @@ struct Worker {
     pruned_at: Option<Instant>,
     /// When the thread started (µs, wall time).
     started_at: i64,
-    /// An attempt whose end could not be stored. It is stored before the next one is made, or a full disk would make an endless
-    /// row of equal notifications.
+    /// An attempt whose end could not be stored. It is stored before the next one is made, or a full disk would make an
+    /// endless row of equal notifications.
     unsaved: Option<Ended>,
 }
 

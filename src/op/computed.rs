@@ -1,5 +1,5 @@
-//! `--let NAME=EXPR`: fields that expressions compute, as properties of events or as columns; and what evt-ingest does to rows
-//! before it stamps them.
+//! `--let NAME=EXPR`: fields that expressions compute, as properties of events or as columns; and what evt-ingest does
+//! to rows before it stamps them.
 
 use super::window::metric::split_name;
 use crate::error::{Error, Result};
@@ -34,8 +34,8 @@ struct ComputedField {
 }
 
 impl ComputedField {
-    /// Parses `NAME=EXPR` for rows of `schema`. Errors: exit status 2 without a name, or if a column has it; 78 if EXPR is no
-    /// expression.
+    /// Parses `NAME=EXPR` for rows of `schema`. Errors: exit status 2 without a name, or if a column has it; 78 if EXPR
+    /// is no expression.
     fn parse(text: &str, schema: &SchemaRef) -> Result<Self> {
         let (Some(name), expr) = split_name(text) else {
             return Err(Error::usage(format!("--let {text}: expected NAME=EXPR, such as rate=bytes / 60")));

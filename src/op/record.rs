@@ -47,10 +47,19 @@ pub struct RecordEncoder {
 /// Parts of encoded events that were left out.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Lost {
-    /// Number of events with properties that no field holds, and the first such property.
-    pub properties: (u64, Option<String>),
-    /// Number of events with times finer than their fields, and the first such field.
-    pub digits: (u64, Option<String>),
+    /// Properties that no field holds.
+    pub properties: LostPart,
+    /// Times finer than their fields.
+    pub digits: LostPart,
+}
+
+/// What one kind of loss affects.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LostPart {
+    /// The number of events.
+    pub events: u64,
+    /// The first property or field.
+    pub first: Option<String>,
 }
 
 struct Field {
@@ -128,14 +137,14 @@ impl RecordEncoder {
             match self.row(&rows, row) {
                 Ok(()) => {
                     let Loss { members, digits } = self.run.loss;
-                    self.lost.properties.0 += u64::from(members > 0);
-                    self.lost.digits.0 += u64::from(digits > 0);
+                    self.lost.properties.events += u64::from(members > 0);
+                    self.lost.digits.events += u64::from(digits > 0);
                     each(Ok(&self.run.out));
                 }
                 Err(error) => each(Err(error.to_string())),
             }
         }
-        self.lost.properties.1.clone_from(&self.run.left_out);
+        self.lost.properties.first.clone_from(&self.run.left_out);
         Ok(())
     }
 
@@ -167,8 +176,8 @@ impl RecordEncoder {
                 }
             };
             done.map_err(|error| error.within(&field.member.name))?;
-            if self.run.loss.digits > before && self.lost.digits.1.is_none() {
-                self.lost.digits.1 = Some(field.member.name.clone());
+            if self.run.loss.digits > before && self.lost.digits.first.is_none() {
+                self.lost.digits.first = Some(field.member.name.clone());
             }
         }
         Ok(())

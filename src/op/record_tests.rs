@@ -5,7 +5,7 @@ use crate::avro::decode::Decoder;
 use crate::avro::parse_schema;
 use crate::format::test_data::cases;
 use crate::json::text::write_string;
-use crate::mapping::{Mapped, Mapper, Options, Record, RecordMeta, Stamper, TimeFrom};
+use crate::mapping::{Mapped, Mapper, Options, PartitionTable, Record, RecordMeta, TimeFrom};
 use crate::time::{EARLIEST, LATEST, format_instant};
 use arrow::array::AsArray;
 use proptest::prelude::*;
@@ -26,16 +26,16 @@ const VIEW: &str = r#"{"type":"record","name":"PageView","fields":[
 
 /// Maps records to rows as a topic's records are.
 fn rows(texts: &[impl AsRef<str>]) -> RecordBatch {
-    let mut stamper = Stamper::default();
-    let partition = stamper.partition("t", "0");
+    let mut partition_table = PartitionTable::default();
+    let partition = partition_table.partition("t", "0");
     let mut mapper = Mapper::new(Options { time: TimeFrom::Optional, ..Options::default() }).unwrap();
     for (offset, text) in (0..).zip(texts) {
         let meta = RecordMeta::of_file("t", partition).at(offset);
         let record = Record { text: text.as_ref(), raw: b"raw", meta, now: NOW, is_judged: false };
-        let outcome = mapper.record(record, &mut stamper).unwrap();
+        let outcome = mapper.record(record, &mut partition_table).unwrap();
         assert!(matches!(outcome, Mapped::Row), "{}: {outcome:?}", text.as_ref());
     }
-    mapper.batch(&mut stamper, None).unwrap().unwrap()
+    mapper.batch(&mut partition_table, None).unwrap().unwrap()
 }
 
 fn records(schema: &str) -> RecordEncoder {
@@ -142,7 +142,7 @@ fn a_field_called_properties_holds_its_fields_or_all_others() {
         ))
     };
     assert_eq!(one(&record("a", ""), text), json!({"a": 1, "properties": {"b": "two", "z": 9}}));
-    assert_eq!(written(&record("a", ""), &rows(&[text])).1.properties, (1, Some("c".into())));
+    assert_eq!(written(&record("a", ""), &rows(&[text])).1.properties, LostPart { events: 1, first: Some("c".into()) });
     let defaulted = record("a", r#","default":{"b":"none"}"#);
     assert_eq!(one(&defaulted, text), json!({"a": 1, "properties": {"b": "two", "z": 9}}));
     assert_eq!(one(&defaulted, r#"{"a":1}"#), json!({"a": 1, "properties": {"b": "none", "z": 9}}));
@@ -204,7 +204,13 @@ fn what_the_schema_does_not_hold_is_counted_by_event() {
     let (all, lost) = written(&millis, &rows(&texts));
     assert_eq!(all[1].as_deref(), Ok(r#"{"client_timestamp":"2024-01-15T10:00:00.001000Z","page":2}"#));
     assert_eq!(all.iter().filter(|one| one.is_err()).count(), 1);
-    assert_eq!(lost, Lost { properties: (2, Some("a".into())), digits: (2, Some("client_timestamp".into())) });
+    assert_eq!(
+        lost,
+        Lost {
+            properties: LostPart { events: 2, first: Some("a".into()) },
+            digits: LostPart { events: 2, first: Some("client_timestamp".into()) },
+        }
+    );
 }
 
 #[test]

@@ -53,8 +53,8 @@ pub fn with_letter<T>(
 /// Returns the raw record of a row, if the batch has it.
 fn raw_of(batch: &RecordBatch, row: usize) -> Option<&[u8]> {
     let column = batch.column_by_name(RAW).filter(|column| column.is_valid(row))?;
-    let lent = || column.as_binary_view_opt().map(|lent| lent.value(row));
-    column.as_binary_opt::<i32>().map(|copied| copied.value(row)).or_else(lent)
+    let shared = || column.as_binary_view_opt().map(|shared| shared.value(row));
+    column.as_binary_opt::<i32>().map(|copied| copied.value(row)).or_else(shared)
 }
 
 /// Returns the row as one line of JSON, properties byte for byte.

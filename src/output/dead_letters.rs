@@ -3,7 +3,7 @@
 //! The stage buffers and writes two kinds of letters together: letters of the source (records that could not become rows),
 //! and letters of the stage (rows that it or an output rejected). The first row or a full buffer opens the output.
 
-use super::epochs::{CompleteEpoch, EpochPlan};
+use super::epochs::{CompleteEpoch, EpochPlan, RefusedRows, RejectedRow};
 use super::{Output, OutputPlan, OutputReport, stamped};
 use crate::checkpoint::log::EpochPart;
 use crate::console::Faulty;
@@ -26,6 +26,7 @@ use arrow::datatypes::Int32Type;
 use arrow::datatypes::Int64Type;
 use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Buffered letters are written when they reach this size (bytes of payloads; letters of the stage also count headers
@@ -124,6 +125,20 @@ struct Reported<'a> {
     has_headers: bool,
 }
 
+impl<'a> Reported<'a> {
+    /// `has_position` is false if the record of the letter has only a name.
+    fn of(letter: &Letter<'a>, has_position: bool) -> Self {
+        Self {
+            error_type: letter.fault.error_type,
+            message: &letter.fault.message,
+            origin: letter.origin,
+            partition: letter.partition,
+            offset: has_position.then_some(letter.offset),
+            has_headers: letter.headers.is_some(),
+        }
+    }
+}
+
 /// The columns of a batch of letters from which [`Reported`] is made.
 struct Reports<'a> {
     error_types: Texts<'a>,
@@ -215,7 +230,8 @@ impl DeadLetters {
         };
     }
 
-    fn output(&mut self) -> Option<&mut Output> {
+    /// Returns the output, if it is open.
+    pub fn output(&mut self) -> Option<&mut Output> {
         if let LetterOutput::Open(output) = &mut self.outlet { Some(output) } else { None }
     }
 
@@ -284,14 +300,7 @@ impl DeadLetters {
         if letters.num_rows() == 0 {
             return Ok(());
         }
-        let faults = Reports::of(letters);
-        for row in 0..letters.num_rows() {
-            let report = faults.row(row);
-            *self.counts.entry(report.error_type).or_default() += 1;
-            if !self.is_written() || self.run.report == Report::All {
-                self.report(&report);
-            }
-        }
+        self.note_batch(letters);
         if self.is_written() {
             self.end_batch()?;
             self.held.batches.push(letters.clone());
@@ -300,19 +309,23 @@ impl DeadLetters {
         Ok(())
     }
 
+    /// Counts letters; without an output, or with `--report all`, also reports them.
+    fn note_batch(&mut self, letters: &RecordBatch) {
+        let faults = Reports::of(letters);
+        (0..letters.num_rows()).for_each(|row| self.note(&faults.row(row)));
+    }
+
+    /// Counts one letter; without an output, or with `--report all`, also reports it.
+    fn note(&mut self, reported: &Reported<'_>) {
+        *self.counts.entry(reported.error_type).or_default() += 1;
+        if !self.is_written() || self.run.report == Report::All {
+            self.report(reported);
+        }
+    }
+
     /// Adds one letter; `has_position` is false if its record has only a name.
     fn push(&mut self, letter: &Letter<'_>, has_position: bool) -> Result<()> {
-        *self.counts.entry(letter.fault.error_type).or_default() += 1;
-        if !self.is_written() || self.run.report == Report::All {
-            self.report(&Reported {
-                error_type: letter.fault.error_type,
-                message: &letter.fault.message,
-                origin: letter.origin,
-                partition: letter.partition,
-                offset: has_position.then_some(letter.offset),
-                has_headers: letter.headers.is_some(),
-            });
-        }
+        self.note(&Reported::of(letter, has_position));
         if self.is_written() {
             let before = self.builder.bytes();
             self.builder.push(letter, self.run.clock.now())?;
@@ -477,13 +490,66 @@ impl DeadLetters {
         self.output().map_or(Ok(None), |output| output.seal_epoch(next))
     }
 
-    /// Writes the letters of a complete epoch to the output.
-    pub fn commit_epoch(&mut self, complete: CompleteEpoch<'_>) -> Result<()> {
+    /// Begins to write the letters of a complete epoch to the output, and behind them those of the rows that other outputs could not
+    /// hold at this commit.
+    pub fn begin_commit(&mut self, complete: &Arc<CompleteEpoch>, refused: &[RefusedRows]) -> Result<()> {
+        let refused = self.refused_letters(refused)?;
         let Some(output) = self.output() else { return Ok(()) };
-        for rejected in output.commit_epoch(complete)? {
+        match refused.is_empty() {
+            true => output.begin_commit(complete),
+            false => output.begin_commit(&Arc::new(CompleteEpoch { refused, ..CompleteEpoch::clone(complete) })),
+        }
+    }
+
+    /// Waits for the commit that has begun, for at most `limit`; returns whether it has ended. Counts the letters that the output could
+    /// not hold.
+    pub fn poll_commit(&mut self, limit: Duration) -> Result<bool> {
+        let Some(output) = self.output() else { return Ok(true) };
+        let (is_done, refused) = (output.poll_commit(limit)?, output.take_refused_rows());
+        for rejected in refused.iter().flat_map(|refused| &refused.rows) {
             self.lose(&rejected.fault, is_of_output(&rejected.row, 0));
         }
-        Ok(())
+        Ok(is_done)
+    }
+
+    /// Whether a store has not answered letters that it gets before their epoch is complete.
+    pub fn is_writing(&self) -> bool {
+        matches!(&self.outlet, LetterOutput::Open(output) if output.is_writing())
+    }
+
+    /// Counts the letters that the output could not hold, and answered late.
+    pub fn take_late(&mut self) {
+        for rejected in self.output().map_or(vec![], Output::take_late) {
+            self.lose(&rejected.fault, is_of_output(&rejected.row, 0));
+        }
+    }
+
+    /// Makes letters of rows that outputs could not hold at a commit, and counts them. A repeated commit gets the same letters.
+    fn refused_letters(&mut self, refused: &[RefusedRows]) -> Result<Vec<RecordBatch>> {
+        let mut letters = vec![];
+        for RefusedRows { refusal, rows } in refused {
+            let mut builder = Builder::new(self.run.console.tool(), &refusal.host);
+            for RejectedRow { row, fault } in rows {
+                let is_letter = Kind::of(row.schema_ref()) == Some(Kind::Dead);
+                if builder.len() >= HELD_ROWS || builder.bytes() >= HELD_BYTES || is_letter && !builder.is_empty() {
+                    letters.push(builder.finish()?);
+                }
+                if is_letter {
+                    let letter = builder.failed_again(row, 0, fault, refusal.failed_at)?;
+                    self.note_batch(&letter);
+                    letters.push(letter);
+                    continue;
+                }
+                with_letter(row, 0, fault, None, |letter, has_position| {
+                    self.note(&Reported::of(letter, has_position));
+                    builder.push(letter, refusal.failed_at)
+                })?;
+            }
+            if !builder.is_empty() {
+                letters.push(builder.finish()?);
+            }
+        }
+        Ok(letters)
     }
 
     /// Ends the output at `end`; returns its report, or `None` if there is no output.

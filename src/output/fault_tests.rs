@@ -28,7 +28,7 @@ fn batch(rows: Range<i64>) -> RecordBatch {
 
 /// Writes the rows from `first` on and settles each batch; `settled` is the number of rows that are settled.
 fn write(path: &Path, first: i64, how: How, disk: &Disk, settled: &mut i64) -> Result<(), Error> {
-    let io = Io::Simulated { stdin: Pipe::default(), stdout: Pipe::default(), disk: disk.clone() };
+    let io = Io::Simulated { stdin: Pipe::default(), stdout: Pipe::default(), disk: disk.clone(), lag: 0 };
     let run = Rc::new(Run { io, ..Run::unwatched("evt-test", Clock::Fixed(0)) });
     let spec = OutputSpec {
         format: None,
@@ -36,6 +36,7 @@ fn write(path: &Path, first: i64, how: How, disk: &Disk, settled: &mut i64) -> R
         pipe_format: &jsonl::FORMAT,
         is_named: true,
         quiet: true,
+        is_check: false,
         overwrite: path.extension().is_some_and(|extension| extension == "parquet"),
         control: false,
         encode: EncodeOptions::default(),
@@ -56,8 +57,8 @@ fn write_whole(path: &Path, how: How) -> Vec<u8> {
     std::fs::read(path).unwrap()
 }
 
-/// Calls `check` with an empty directory and disks that fail at operation 0, 1, … in every way, until a run no longer reaches the
-/// fault.
+/// Calls `check` with an empty directory and disks that fail at operation 0, 1, … in every way, until a run no longer
+/// reaches the fault.
 fn at_each_operation(check: impl Fn(&Path, &Disk, DiskFault)) {
     for (errno, is_lasting) in [(Errno::NOSPC, false), (Errno::NOSPC, true), (Errno::IO, false), (Errno::IO, true)] {
         for after in 0.. {

@@ -3,15 +3,15 @@
 //! A run that reads its own output would never end, and two outputs of one run would overwrite each other.
 
 use crate::error::{Error, Result};
-use crate::store::room;
+use crate::store::access;
 use crate::uri::Uri;
 use std::fs::{File, Metadata};
 use std::os::fd::AsFd;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-/// The identity of an input or output. Devices, sockets and terminals have none, because a run cannot read from them what
-/// it wrote to them.
+/// The identity of an input or output. Devices, sockets and terminals have none, because a run cannot read from them
+/// what it wrote to them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Identity {
     /// An existing file or FIFO: device and inode, equal for all links to it.
@@ -27,7 +27,7 @@ impl Identity {
             Ok(found) => Self::of(&found),
             Err(_) => {
                 let path = target(path);
-                let directory = room::parent(&path).canonicalize().ok()?;
+                let directory = access::parent(&path).canonicalize().ok()?;
                 Some(Self::Name(directory.join(path.file_name()?)))
             }
         }
@@ -95,15 +95,59 @@ impl Identities {
     }
 }
 
-/// Returns the path of the file that is written if `path` is opened: follows symbolic links, even to a file that does not exist.
+/// Returns the path of the file that is written if `path` is opened: follows symbolic links, even to a file that does
+/// not exist.
 pub fn target(path: &Path) -> PathBuf {
     let leads_to = std::fs::metadata(path);
     match (std::fs::read_link(path), leads_to) {
         (Ok(_), Ok(found)) if found.is_file() => path.canonicalize().unwrap_or_else(|_| path.to_owned()),
         // Terminates: a cycle of links fails with another error than `NotFound`.
         (Ok(link), Err(error)) if error.kind() == std::io::ErrorKind::NotFound => {
-            target(&room::parent(path).join(link))
+            target(&access::parent(path).join(link))
         }
         _ => path.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::symlink;
+
+    #[test]
+    fn all_names_of_a_file_are_one_identity_even_before_it_exists() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = |name: &str| dir.path().join(name);
+        std::fs::write(path("a"), "").unwrap();
+        std::fs::create_dir(path("sub")).unwrap();
+        std::fs::hard_link(path("a"), path("hard")).unwrap();
+        symlink("a", path("soft")).unwrap();
+        symlink("new", path("dangling")).unwrap();
+        let same = |a: &str, b: &str| Identity::of_path(&path(a)) == Identity::of_path(&path(b));
+        for other in ["hard", "soft", "sub/../a"] {
+            assert!(same("a", other), "{other}");
+        }
+        assert!(same("new", "dangling") && same("new", "sub/../new"), "a file that a run will create");
+        assert!(!same("a", "new") && !same("new", "sub/new"));
+        assert_eq!(target(&path("dangling")), path("new"));
+        for device in ["/dev/null", "/dev/zero"] {
+            assert_eq!(Identity::of_path(Path::new(device)), None, "{device}");
+        }
+    }
+
+    #[test]
+    fn an_output_is_no_input_and_no_other_output() {
+        let input = Uri::parse("kafka://b:9092/in?end=latest").unwrap();
+        let mut all = Identities::inputs(&[input]);
+        let topic = |brokers: &str, name: &str| Some(Identity::of_topic(brokers, name));
+        assert!(all.is_input(topic("b:9092", "in").as_ref()));
+        let error = all.output("o", topic("b:9092", "in")).unwrap_err();
+        assert!(error.to_string().contains("also an input"), "{error}");
+        all.output("o", topic("b:9092", "out")).unwrap();
+        all.output("p", topic("c:9092", "out")).unwrap();
+        let error = all.output("q", topic("b:9092", "out")).unwrap_err();
+        assert!(error.to_string().contains("q: duplicate output"), "{error}");
+        all.output("null:", None).unwrap();
+        all.output("null:", None).unwrap();
     }
 }

@@ -1,6 +1,6 @@
 //! An open output: rows and control messages to a file, a store or a topic, or into the outbox of an epoch.
 
-use super::epochs::{CompleteEpoch, EpochOutput, RejectedRow};
+use super::epochs::{CompleteEpoch, EpochOutput, RefusedRows, RejectedRow};
 use super::file::Plain;
 use super::report::OutputReport;
 use crate::checkpoint::log::EpochPart;
@@ -18,6 +18,9 @@ use crate::metrics::Metrics;
 use crate::run::Run;
 use crate::store::{Epoch, Sink};
 use arrow::array::RecordBatch;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
 
 /// Adds to the error of an unavailable server how many rows it did not acknowledge.
 #[cold]
@@ -30,7 +33,8 @@ fn unacknowledged(batch: &RecordBatch, before: SinkCounts, after: SinkCounts) ->
     (batch.num_rows() as u64).saturating_sub(after.taken - before.taken)
 }
 
-/// Adds `outcome`, the consequence for the output `name`, to the error of an unavailable server. Returns other errors unchanged.
+/// Adds `outcome`, the consequence for the output `name`, to the error of an unavailable server. Returns other errors
+/// unchanged.
 #[cold]
 pub fn given_up(error: Error, name: &str, outcome: &str) -> Error {
     if error.kind() != ErrorKind::Unavailable {
@@ -50,6 +54,12 @@ pub struct Output {
     rejected: u64,
     /// Whether it writes the parts of records that are columns of the rows.
     parts: OutputParts,
+    /// Rows that the target could not hold when it committed an epoch, until they are taken.
+    refused: Option<RefusedRows>,
+    /// Rows that the target got before their epoch was complete, and rejected late, until they are taken.
+    late: Vec<RejectedRow>,
+    /// Bytes of frames in the epoch in progress.
+    sent: u64,
     metrics: Metrics,
     clock: Clock,
 }
@@ -67,7 +77,8 @@ pub(super) enum OpenTarget {
 impl Output {
     /// Makes an output of an open target.
     pub(super) fn new(name: String, sink: OpenTarget, parts: OutputParts, run: &Run) -> Self {
-        Self { name, sink, rows: 0, rejected: 0, parts, metrics: run.metrics.clone(), clock: run.clock.clone() }
+        let (metrics, clock) = (run.metrics.clone(), run.clock.clone());
+        Self { name, sink, rows: 0, rejected: 0, parts, refused: None, late: vec![], sent: 0, metrics, clock }
     }
 
     /// Returns its URI as the user gave it, without secrets.
@@ -96,12 +107,30 @@ impl Output {
 
     /// Waits until the brokers have acknowledged or rejected every row.
     pub fn conclude(&mut self) -> Result<()> {
+        while self.is_writing() {
+            self.poll_written(Run::TICK)?;
+        }
         if let OpenTarget::Kafka(topic) = &mut self.sink { topic.settle() } else { Ok(()) }
+    }
+
+    /// Whether a store has not answered rows that it gets before their epoch is complete.
+    pub fn is_writing(&self) -> bool {
+        matches!(&self.sink, OpenTarget::Epochs(output) if output.is_writing())
+    }
+
+    /// Waits for such rows, for at most `limit`.
+    fn poll_written(&mut self, limit: Duration) -> Result<()> {
+        let OpenTarget::Epochs(output) = &mut self.sink else { return Ok(()) };
+        let rejected = output.poll_written(limit).map_err(|error| error.at(self.name.clone()))?;
+        self.rejected += rejected.len() as u64;
+        self.late.extend(rejected);
+        Ok(())
     }
 
     /// Returns the number of rows passed to [`Output::write`] so far, without those that the output rejected.
     pub fn accepted_rows(&self) -> u64 {
-        self.rows - self.rejected
+        // Of a restored epoch only the rejected rows are known.
+        self.rows.saturating_sub(self.rejected)
     }
 
     /// Returns the counts of a store's rows by outcome; `None` for other outputs.
@@ -113,24 +142,55 @@ impl Output {
         }
     }
 
-    /// Ends the epoch in progress and begins `next`; returns the part with its rows. `None` without rows or without a checkpoint.
+    /// Ends the epoch in progress and begins `next`; returns the part with its rows. `None` without rows or without a
+    /// checkpoint.
     pub fn seal_epoch(&mut self, next: Epoch) -> Result<Option<EpochPart>> {
+        self.sent = 0;
         let OpenTarget::Epochs(output) = &mut self.sink else { return Ok(None) };
         output.seal(next).map_err(|error| error.at(self.name.clone()))
     }
 
-    /// Writes the rows of a complete epoch; returns those that the target could not hold.
-    pub fn commit_epoch(&mut self, complete: CompleteEpoch<'_>) -> Result<Vec<RejectedRow>> {
-        let OpenTarget::Epochs(output) = &mut self.sink else { return Ok(vec![]) };
-        let rejected = output.commit(complete).map_err(|error| error.at(self.name.clone()))?;
-        self.rejected += rejected.len() as u64;
-        Ok(rejected)
+    /// Begins to write the rows of a complete epoch.
+    pub fn begin_commit(&mut self, complete: &Arc<CompleteEpoch>) -> Result<()> {
+        let OpenTarget::Epochs(output) = &mut self.sink else { return Ok(()) };
+        self.rows += complete.refused.iter().map(|letters| letters.num_rows() as u64).sum::<u64>();
+        output.begin_commit(complete.clone())
     }
 
-    /// Returns the rows of a committed epoch that the target could not hold.
-    pub fn rejected_in(&self, epoch: Epoch) -> Result<Vec<RejectedRow>> {
-        let OpenTarget::Epochs(output) = &self.sink else { return Ok(vec![]) };
-        output.rejected(epoch).map_err(|error| error.at(self.name.clone()))
+    /// Waits for the commit that has begun, for at most `limit`; returns whether it has ended.
+    pub fn poll_commit(&mut self, limit: Duration) -> Result<bool> {
+        let OpenTarget::Epochs(output) = &mut self.sink else { return Ok(true) };
+        if !output.is_committing() {
+            return Ok(true);
+        }
+        let polled = output.poll_commit(limit).map_err(|error| error.at(self.name.clone()))?;
+        let Poll::Ready(refused) = polled else { return Ok(false) };
+        self.rejected += refused.as_ref().map_or(0, |refused| refused.rows.len() as u64);
+        self.refused = refused;
+        Ok(true)
+    }
+
+    /// Whether a commit has begun and not ended.
+    pub fn is_committing(&self) -> bool {
+        matches!(&self.sink, OpenTarget::Epochs(output) if output.is_committing())
+    }
+
+    /// Takes the rows that the target could not hold when it committed an epoch.
+    pub fn take_refused_rows(&mut self) -> Option<RefusedRows> {
+        self.refused.take()
+    }
+
+    /// Takes the rows that the target got before their epoch was complete, and rejected late.
+    pub fn take_late(&mut self) -> Vec<RejectedRow> {
+        std::mem::take(&mut self.late)
+    }
+
+    /// Returns the bytes of rows in the epoch in progress: those that wait for it, or that a later stage got.
+    pub fn epoch_bytes(&self) -> u64 {
+        match &self.sink {
+            OpenTarget::Epochs(output) => output.staged_bytes(),
+            _ => self.sent,
+        }
     }
 
     fn write_rows(&mut self, batch: &RecordBatch, headers: Option<HeaderRows<'_>>) -> Result<Vec<Rejected>> {
@@ -139,6 +199,7 @@ impl Output {
             OpenTarget::Null => {}
             OpenTarget::Frames { encoder, file, .. } => {
                 let pieces = encoder.batch(batch)?;
+                self.sent += pieces.iter().map(|piece| piece.len() as u64).sum::<u64>();
                 file.write_pieces(&pieces).map_err(|error| error.at(name.clone()))?;
             }
             OpenTarget::Encoded { encoder, file, buffer, .. } => {
@@ -172,7 +233,8 @@ impl Output {
         Ok(vec![])
     }
 
-    /// Writes a control message if the output can carry it: frames, topics, and watermarks as lines of text with `--control`.
+    /// Writes a control message if the output can carry it: frames, topics, and watermarks as lines of text with
+    /// `--control`.
     pub fn control(&mut self, message: &Control) -> Result<()> {
         match &mut self.sink {
             OpenTarget::Frames { encoder, file, .. } => {
@@ -196,7 +258,10 @@ impl Output {
         match &mut self.sink {
             OpenTarget::Store { sink, .. } => sink.tick().map_err(|error| error.at(self.name.clone())),
             OpenTarget::Kafka(topic) => topic.tick(),
-            OpenTarget::Epochs(output) => output.tick(),
+            OpenTarget::Epochs(output) => {
+                output.tick(self.clock.monotonic())?;
+                self.poll_written(Duration::ZERO)
+            }
             _ => Ok(()),
         }
     }

@@ -76,11 +76,92 @@ impl Destination {
             Destination::Null | Destination::Store(..) => false,
         }
     }
+
+    /// Returns the kind of the rows of a store; `None` for another output. Errors: exit status 2 if the store does not
+    /// hold it.
+    fn kind_of(&self, schema: &SchemaRef, name: &str) -> Result<Option<Kind>> {
+        let Destination::Store(store, _) = self else { return Ok(None) };
+        let kind = Kind::of(schema).ok_or_else(|| Error::usage(format!("{name}: expected rows of a known kind")))?;
+        if store.kinds.contains(&kind) { Ok(Some(kind)) } else { Err(store.other_kind(kind, name)) }
+    }
+
+    /// Opens it for rows that it gets at once; the records of a topic are in the transactions of the producer, if there
+    /// is one.
+    fn open(
+        self,
+        producer: Option<&SharedProducer>,
+        spec: &OutputSpec,
+        rows: OpenRows,
+        run: &Rc<Run>,
+    ) -> Result<OpenTarget> {
+        let OpenRows { schema, kind, up } = rows;
+        match self {
+            Destination::Null => Ok(OpenTarget::Null),
+            Destination::Standard(format) => {
+                encoded(Plain::Standard(run.io.stdout()?), format, &schema, spec, &run.console)
+            }
+            Destination::File(path, format) => {
+                let file = Plain::create(path, format, spec.overwrite, run)?;
+                // A file has no width, and no colours.
+                let property_columns = spec.encode.property_columns;
+                let encode = EncodeOptions { property_columns, ..EncodeOptions::default() };
+                encoded(file, format, &schema, &OutputSpec { encode, ..spec.clone() }, &run.console)
+            }
+            Destination::Kafka(address, limit) => Ok(OpenTarget::Kafka(Box::new(match producer {
+                None => KafkaOutput::open(&address, limit, up, &schema, run)?,
+                Some(producer) => KafkaOutput::open_shared(producer, &Topics::new(&address, run), limit, up, &schema)?,
+            }))),
+            Destination::Store(store, location) => {
+                let sink = (store.open)(&location, &open_options(run, up))?;
+                let kind = kind.ok_or_else(|| Error::broken("a store without a kind of rows"))?;
+                Ok(OpenTarget::Store { kind, sink })
+            }
+        }
+    }
+
+    /// Opens it, in its thread, for the rows of complete epochs.
+    fn open_in_epochs(self, spec: &OutputSpec, rows: OpenRows, plan: &EpochPlan, run: &Rc<Run>) -> Result<EpochTarget> {
+        match self {
+            Destination::Kafka(address, limit) => {
+                let topics = Topics::new(&address, run);
+                let topic = EpochTopic::open(&topics, limit, rows.up, &rows.schema, &plan.key())?;
+                Ok(EpochTarget::Topic(Box::new(topic)))
+            }
+            Destination::Store(store, location) => {
+                let is_at_once = store.is_at_once(&location)?;
+                let at_once =
+                    is_at_once.then(|| AtOnce { sessions: sessions_of(&rows.schema), attempt: plan.epoch.run });
+                let options = OpenOptions {
+                    pipeline: plan.key(),
+                    run: plan.run(),
+                    epochs: true,
+                    at_once,
+                    ..open_options(run, rows.up)
+                };
+                let kind = rows.kind.ok_or_else(|| Error::broken("a store without a kind of rows"))?;
+                Ok(EpochTarget::Store { kind, sink: (store.open)(&location, &options)?, is_at_once })
+            }
+            other => match other.open(None, spec, rows, run)? {
+                OpenTarget::Encoded { format, encoder, file, .. } => {
+                    Ok(EpochTarget::text(format, encoder, file, plan, run.io.disk()))
+                }
+                _ => Err(Error::broken("an output of frames in an epoch")),
+            },
+        }
+    }
+}
+
+/// What an output is opened with.
+struct OpenRows {
+    schema: SchemaRef,
+    /// The kind of the rows of a store.
+    kind: Option<Kind>,
+    up: Up,
 }
 
 impl OutputPlan {
-    /// Checks that the URI `text` names an output that could be written now. Contacts no server: see [`OutputPlan::ask`].
-    /// Errors: exit status 2 if it is not an output, or a file that must not be replaced.
+    /// Checks that the URI `text` names an output that could be written now. Contacts no server: see
+    /// [`OutputPlan::ask`]. Errors: exit status 2 if it is not an output, or a file that must not be replaced.
     pub fn try_new(text: impl AsRef<OsStr>, spec: &OutputSpec, run: &Run) -> Result<Self> {
         let uri = Uri::parse(text)?.of_database()?;
         let (uri, spec) = with_file_options(uri, spec.clone())?;
@@ -117,11 +198,11 @@ impl OutputPlan {
 
     /// Checks with the brokers or the store's server that rows can be written now. Retries if the server is
     /// unavailable.
-    pub fn ask(mut self, run: &Rc<Run>) -> Result<Self> {
+    pub fn check_server(mut self, run: &Rc<Run>) -> Result<Self> {
         self.check_transactions()?;
         self.show_server(&run.metrics);
         match &self.place {
-            Destination::Kafka(address, _) => KafkaOutput::ask(address, run)?,
+            Destination::Kafka(address, _) => KafkaOutput::check_server(address, run)?,
             Destination::Store(store, location) if store.is_remote => self.first = (store.check)(location)?,
             _ => {}
         }
@@ -159,7 +240,8 @@ impl OutputPlan {
         matches!(self.place, Destination::Null)
     }
 
-    /// Retries an unavailable server without a limit, unless the URI sets one. For runs whose input is stored meanwhile.
+    /// Retries an unavailable server without a limit, unless the URI sets one. For runs whose input is stored
+    /// meanwhile.
     pub fn without_limit(mut self) -> Self {
         match &mut self.place {
             Destination::Kafka(address, _) => address.options.set_without_limit(),
@@ -194,8 +276,8 @@ impl OutputPlan {
         Err(Error::usage(format!("{}: --checkpoint: {why}", self.name)))
     }
 
-    /// Lets its rows wait in a checkpoint until their epoch is complete. Those that a later stage reads do not wait: that stage has
-    /// the same epochs.
+    /// Lets its rows wait in a checkpoint until their epoch is complete. Those that a later stage reads do not wait:
+    /// that stage has the same epochs.
     pub fn in_epochs(mut self, plan: EpochPlan) -> Self {
         self.epochs = Some(plan).filter(|_| !self.is_stream());
         self
@@ -226,8 +308,8 @@ impl OutputPlan {
         self.first.as_deref()
     }
 
-    /// Returns its identity, to find duplicate outputs. `None` if an output may be named twice: a store holds a table for each
-    /// kind of row.
+    /// Returns its identity, to find duplicate outputs. `None` if an output may be named twice: a store holds a table
+    /// for each kind of row.
     pub fn identity(&self) -> Option<Identity> {
         match &self.place {
             Destination::Null | Destination::Store(..) => None,
@@ -255,7 +337,7 @@ impl OutputPlan {
     }
 
     /// Whether its format writes raw records, so that rows need the column `raw`.
-    pub fn asks_raw(&self) -> bool {
+    pub fn needs_raw(&self) -> bool {
         matches!(&self.place, Destination::Standard(format) | Destination::File(_, format) if format.is_raw)
     }
 
@@ -264,7 +346,8 @@ impl OutputPlan {
         matches!(&self.place, Destination::Kafka(address, _) if address.options.form != Some(TopicFormat::Frames))
     }
 
-    /// Whether it can make rows durable before the run ends ([`Output::settle`]), so that a source may commit its position.
+    /// Whether it can make rows durable before the run ends ([`Output::settle`]), so that a source may commit its
+    /// position.
     pub fn acknowledges(&self) -> bool {
         match &self.place {
             Destination::Null | Destination::Kafka(..) => true,
@@ -279,7 +362,8 @@ impl OutputPlan {
         matches!(&self.place, Destination::Store(store, location) if (store.replaces)(location))
     }
 
-    /// Whether it is a topic of frames. Its control frames describe all partitions of the source, so one run must read them all.
+    /// Whether it is a topic of frames. Its control frames describe all partitions of the source, so one run must read
+    /// them all.
     pub fn is_framed(&self) -> bool {
         matches!(&self.place, Destination::Kafka(..)) && self.place.is_framed()
     }
@@ -317,68 +401,21 @@ impl OutputPlan {
 
     /// The same; the records of a topic are in the transactions of the producer, if there is one.
     pub fn open_in(self, producer: Option<&SharedProducer>, schema: &SchemaRef, run: &Rc<Run>) -> Result<Output> {
-        let Self { name, place, spec, mut epochs, .. } = self;
-        let up = Up::new(&run.metrics, &name);
+        let Self { name, place, spec, epochs, .. } = self;
         let is_remote = place.is_remote();
         let (parts, schema) = OutputParts::of(schema, place.is_framed());
-        let schema = &schema;
-        let sink = match place {
-            Destination::Null => OpenTarget::Null,
-            Destination::Standard(format) => {
-                encoded(Plain::Standard(run.io.stdout()?), format, schema, &spec, &run.console)?
+        let kind = place.kind_of(&schema, &name)?;
+        if kind.is_some() && has_raw(&schema) {
+            run.console.warn(format!("{name}: no column raw; the raw records are not stored"));
+        }
+        let up = Up::new(&run.metrics, &name);
+        let sink = match epochs.filter(|_| !matches!(place, Destination::Null)) {
+            None => place.open(producer, &spec, OpenRows { schema, kind, up: up.clone() }, run)?,
+            Some(plan) => {
+                let rows = OpenRows { schema, kind, up: up.clone() };
+                let open = move |run: &Rc<Run>, plan: &EpochPlan| place.open_in_epochs(&spec, rows, plan, run);
+                OpenTarget::Epochs(Box::new(EpochOutput::open(plan, run, open)?))
             }
-            Destination::File(path, format) => {
-                let file = Plain::create(path, format, spec.overwrite, run)?;
-                // A file has no width, and no colours.
-                let property_columns = spec.encode.property_columns;
-                let spec =
-                    OutputSpec { encode: EncodeOptions { property_columns, ..EncodeOptions::default() }, ..spec };
-                encoded(file, format, schema, &spec, &run.console)?
-            }
-            Destination::Kafka(address, limit) => match epochs.take() {
-                None => OpenTarget::Kafka(Box::new(match producer {
-                    None => KafkaOutput::open(&address, limit, up.clone(), schema, run)?,
-                    Some(producer) => {
-                        KafkaOutput::open_shared(producer, &Topics::new(&address, run), limit, up.clone(), schema)?
-                    }
-                })),
-                Some(plan) => {
-                    let topic = EpochTopic::open(&Topics::new(&address, run), limit, up.clone(), schema, &plan.key())?;
-                    let target = EpochTarget::Topic(Box::new(topic));
-                    OpenTarget::Epochs(Box::new(EpochOutput::new(plan, target, run.io.disk())))
-                }
-            },
-            Destination::Store(store, location) => {
-                let kind =
-                    Kind::of(schema).ok_or_else(|| Error::usage(format!("{name}: expected rows of a known kind")))?;
-                if !store.kinds.contains(&kind) {
-                    return Err(store.other_kind(kind, &name));
-                }
-                if has_raw(schema) {
-                    run.console.warn(format!("{name}: no column raw; the raw records are not stored"));
-                }
-                let mut options = open_options(run, up.clone());
-                match epochs.take() {
-                    None => OpenTarget::Store { kind, sink: (store.open)(&location, &options)? },
-                    Some(plan) => {
-                        let is_at_once = store.is_at_once(&location)?;
-                        let at_once =
-                            is_at_once.then(|| AtOnce { sessions: sessions_of(schema), attempt: plan.epoch.run });
-                        let (pipeline, of_checkpoint) = (plan.key(), plan.run());
-                        options = OpenOptions { pipeline, run: of_checkpoint, epochs: true, at_once, ..options };
-                        let sink = (store.open)(&location, &options)?;
-                        let target = EpochTarget::Store { kind, sink, is_at_once };
-                        OpenTarget::Epochs(Box::new(EpochOutput::new(plan, target, run.io.disk())))
-                    }
-                }
-            }
-        };
-        let sink = match (epochs, sink) {
-            (Some(plan), OpenTarget::Encoded { format, encoder, file, .. }) => {
-                let target = EpochTarget::Text { format, encoder, file, lines: None };
-                OpenTarget::Epochs(Box::new(EpochOutput::new(plan, target, run.io.disk())))
-            }
-            (_, sink) => sink,
         };
         if is_remote {
             up.set(true);
@@ -387,7 +424,8 @@ impl OutputPlan {
     }
 }
 
-/// Takes the options from the name of a Parquet file, `NAME.parquet?columns=auto`. Errors: exit status 2 for another option.
+/// Takes the options from the name of a Parquet file, `NAME.parquet?columns=auto`. Errors: exit status 2 for another
+/// option.
 fn with_file_options(uri: Uri, mut spec: OutputSpec) -> Result<(Uri, OutputSpec)> {
     let Uri::File(path) = &uri else { return Ok((uri, spec)) };
     let Some((file, _)) = path.to_str().and_then(|path| path.split_once('?')) else { return Ok((uri, spec)) };
@@ -420,8 +458,8 @@ fn beginning(open: format::Output, schema: &SchemaRef, spec: &OutputSpec) -> Res
     Ok(bytes)
 }
 
-/// Makes the target of a file or of standard output: repairs and checks a file that is appended to. Errors: exit status 2 if it has
-/// another header.
+/// Makes the target of a file or of standard output: repairs and checks a file that is appended to. Errors: exit status
+/// 2 if it has another header.
 fn encoded(
     mut file: Plain,
     format: &'static Format,

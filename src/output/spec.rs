@@ -21,6 +21,9 @@ pub struct OutputSpec {
     pub is_named: bool,
     /// `--quiet`: no notice about the format of standard output.
     pub quiet: bool,
+    /// `--check`, which writes text of its own to standard output: a file to which the shell redirects it names no
+    /// format.
+    pub is_check: bool,
     /// `--overwrite`.
     pub overwrite: bool,
     /// `--control`: watermarks are written as lines in JSON text.
@@ -30,7 +33,8 @@ pub struct OutputSpec {
 }
 
 impl OutputSpec {
-    /// Returns the format of a file. Errors: exit status 2 if the extension is misleading, or unknown where the default is frames.
+    /// Returns the format of a file. Errors: exit status 2 if the extension is misleading, or unknown where the default
+    /// is frames.
     pub(super) fn file_format(&self, path: &Path, name: &str) -> Result<&'static Format> {
         // The name of a FIFO or a device does not determine a format.
         let is_special = std::fs::metadata(path).is_ok_and(|metadata| !metadata.is_file());
@@ -69,7 +73,7 @@ pub(super) fn standard_format(spec: &OutputSpec, run: &Run) -> Result<&'static F
     io.stdout()?;
     let terminal = io.has_terminal();
     let fallback = if terminal { spec.terminal_format } else { spec.pipe_format };
-    let redirected = io.stdout_file().filter(|_| spec.format.is_none());
+    let redirected = io.stdout_file().filter(|_| spec.format.is_none() && !spec.is_check);
     let named = redirected
         .as_deref()
         .map(|path| redirected_format(path, fallback, (!spec.quiet).then_some(&run.console)))
@@ -82,7 +86,8 @@ pub(super) fn standard_format(spec: &OutputSpec, run: &Run) -> Result<&'static F
     }
 }
 
-/// Returns the format that the name of a redirected file names, if any. A name without a format gets frames, with a notice.
+/// Returns the format that the name of a redirected file names, if any. A name without a format gets frames, with a
+/// notice.
 fn redirected_format(
     path: &Path,
     fallback: &'static Format,
@@ -103,4 +108,55 @@ fn redirected_format(
         console.say(format!("stdout is the file {name}, which gets frames; -o csv writes text"));
     }
     Ok(None)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::ErrorKind;
+    use crate::format::{by_extension, frames, jsonl};
+
+    fn spec(format: Option<&'static Format>, pipe_format: &'static Format) -> OutputSpec {
+        OutputSpec {
+            format,
+            terminal_format: pipe_format,
+            pipe_format,
+            is_named: true,
+            is_check: false,
+            quiet: true,
+            overwrite: false,
+            control: false,
+            encode: EncodeOptions::default(),
+        }
+    }
+
+    #[test]
+    fn the_format_of_a_file_is_that_of_the_flag_then_of_its_extension_then_the_default() {
+        let csv = by_extension("a.csv").expect("a format");
+        let of = |spec: &OutputSpec, name: &str| spec.file_format(Path::new(name), name).map(|format| format.name);
+        let (flagged, plain) = (spec(Some(&jsonl::FORMAT), csv), spec(None, csv));
+        assert_eq!(of(&flagged, "missing/out.csv").ok(), Some("jsonl"));
+        assert_eq!(of(&flagged, "missing/out.rows").ok(), Some("jsonl"));
+        assert_eq!(of(&plain, "missing/out.jsonl.gz").ok(), Some("jsonl"));
+        assert_eq!(of(&plain, "missing/out").ok(), Some("csv"));
+        let error = of(&plain, "missing/out.rows").unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Usage);
+        assert!(error.to_string().contains("unknown extension"), "{error}");
+        assert_eq!(of(&OutputSpec { is_named: false, ..plain }, "missing/out.rows").ok(), Some("csv"));
+        assert_eq!(of(&spec(None, csv), "/dev/null").ok(), Some("csv"), "a device");
+    }
+
+    #[test]
+    fn a_redirected_file_gets_the_text_format_of_its_name_and_no_container() {
+        let of = |name: &str| redirected_format(Path::new(name), &frames::FORMAT, None);
+        for (name, expected) in
+            [("a.CSV", Some("csv")), ("a.json", Some("jsonl")), ("a.frames", None), ("a", None), ("a.txt", None)]
+        {
+            assert_eq!(of(name).unwrap().map(|format| format.name), expected, "{name}");
+        }
+        for name in ["a.parquet", "a.db", "a.jsonl.gz", "a.zst"] {
+            let error = of(name).err().expect("an error");
+            assert!(error.to_string().contains(&format!("use --to {name}")), "{error}");
+        }
+    }
 }

@@ -17,3 +17,21 @@ pub fn stamped(schema: &SchemaRef, run: &Run) -> SchemaRef {
     metadata.entry(PIPELINE_KEY.to_owned()).or_insert_with(|| run.pipeline.clone());
     Arc::new(Schema::new_with_metadata(schema.fields().clone(), metadata))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::Clock;
+    use crate::kind::Kind;
+
+    #[test]
+    fn each_stage_adds_its_name_and_the_first_pipeline_stays() {
+        let run = |tool, pipeline: &str| Run { pipeline: pipeline.to_owned(), ..Run::unwatched(tool, Clock::Fixed(0)) };
+        let first = stamped(&Kind::Event.schema(), &run("evt-ingest", "shop"));
+        let second = stamped(&first, &run("evt-validate", "other"));
+        let value = |key: &str| second.metadata().get(key).map(String::as_str);
+        assert_eq!(value(STAGES_KEY), Some("evt-ingest,evt-validate"));
+        assert_eq!(value(PIPELINE_KEY), Some("shop"));
+        assert_eq!(second.fields(), Kind::Event.schema().fields());
+    }
+}

@@ -17,7 +17,7 @@ use std::path::Path;
 use std::rc::Rc;
 
 fn run(disk: Disk) -> Rc<Run> {
-    let io = Io::Simulated { stdin: Pipe::default(), stdout: Pipe::default(), disk };
+    let io = Io::Simulated { stdin: Pipe::default(), stdout: Pipe::default(), disk, lag: 0 };
     Rc::new(Run { io, ..Run::unwatched("evt-sink", Clock::Fixed(0)) })
 }
 
@@ -28,6 +28,7 @@ fn spec(format: &'static Format) -> OutputSpec {
         pipe_format: format,
         is_named: true,
         quiet: true,
+        is_check: false,
         overwrite: false,
         control: false,
         encode: EncodeOptions::default(),

@@ -1,4 +1,11 @@
-//! Readers of small notations: bytes of a fixed layout, misspelled names, the options of a URI, sizes. No I/O.
+//! Readers of small notations. No I/O.
+//!
+//! ```text
+//! bytes of a file or a message ─► bytes: a cursor over integers, varints and texts of a fixed layout
+//! NAME=VALUE&…  of a URI       ─► query: the path and the options; percent-encoding
+//! 64KiB                        ─► size: a number of bytes
+//! a name that does not exist   ─► nearest: the known name that was probably meant
+//! ```
 
 pub mod bytes;
 pub mod nearest;

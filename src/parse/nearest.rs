@@ -2,13 +2,15 @@
 
 use strsim::levenshtein;
 
-/// Edits within which a name is taken for a misspelling.
+/// Edits within which a name is taken for a misspelling, if it is not shorter than twice as many letters.
 pub const EDITS_MAX: usize = 3;
 
 /// Returns what to write instead of an unknown name: the nearest of the known ones, or all of them.
 pub fn hint(name: &str, known: &[&str], separator: &str) -> String {
     match known.iter().min_by_key(|known| levenshtein(name, known)) {
-        Some(nearest) if levenshtein(name, nearest) <= EDITS_MAX => format!("did you mean {nearest}?"),
+        Some(nearest) if levenshtein(name, nearest) <= EDITS_MAX.min(name.len().div_ceil(2)) => {
+            format!("did you mean {nearest}?")
+        }
         _ => format!("expected one of {}", known.join(separator)),
     }
 }
@@ -23,6 +25,7 @@ mod tests {
         assert_eq!(hint("intervall", &known, " "), "did you mean interval?");
         assert_eq!(hint("usr", &known, " "), "did you mean user?");
         assert_eq!(hint("something", &known, ", "), "expected one of interval, url, user");
+        assert_eq!(hint("zz", &known, " "), "expected one of interval url user");
         assert_eq!(hint("x", &[], " "), "expected one of ");
     }
 }

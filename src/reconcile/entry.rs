@@ -5,7 +5,8 @@ use ahash::AHashMap;
 /// A key of 128 bits: an event_id, or a position.
 pub type RowKey = [u64; 2];
 
-/// The side of a comparison that an entry belongs to. Among entries of one key, those of plus come first and units last.
+/// The side of a comparison that an entry belongs to. Among entries of one key, those of plus come first and units
+/// last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Side {
     /// A record of a side output (`--plus`): a dead letter, a late row or a duplicate.
@@ -43,8 +44,8 @@ pub const IN_PLUS: u8 = 2;
 /// The flag of a record of plus that is not in B: a letter of a record that was rejected, or a duplicate.
 pub const LEFT: u8 = 4;
 
-/// One row of A, B or plus. Entries are ordered by key, side and flags, so that of several units of one key those without flags
-/// are matched first.
+/// One row of A, B or plus. Entries are ordered by key, side and flags, so that of several units of one key those
+/// without flags are matched first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct RowEntry {
     /// What rows are matched by: the position or the event_id.

@@ -273,8 +273,8 @@ impl Judge {
         Ok(())
     }
 
-    /// Judges the units that are held: records of plus that may not be in B are matched first, so that a row of B for such
-    /// a unit is double, then rows of B with equal content.
+    /// Judges the units that are held: records of plus that may not be in B are matched first, so that a row of B for
+    /// such a unit is double, then rows of B with equal content.
     fn judge_units(&mut self, out: &mut EachFound<'_>) -> Result<()> {
         let mut units = std::mem::take(&mut self.units);
         while self.plus[1] > 0

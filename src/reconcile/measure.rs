@@ -1,4 +1,5 @@
-//! The lag of a consumer group, and the age of the newest rows of a store: rows, Prometheus text, and what exceeds a limit.
+//! The lag of a consumer group, and the age of the newest rows of a store: rows, Prometheus text, and what exceeds a
+//! limit.
 
 use super::exposition::{Sample, gauge};
 use crate::error::Result;
@@ -61,8 +62,8 @@ pub fn lag_text(lags: &[PartitionLag], group: &str) -> String {
     out
 }
 
-/// Returns the first partition whose committed offset is after its end; or what is behind by more than `limit` (µs), with the
-/// partition that is furthest behind; `None` if neither is so.
+/// Returns the first partition whose committed offset is after its end; or what is behind by more than `limit` (µs),
+/// with the partition that is furthest behind; `None` if neither is so.
 pub fn lag_fault(lags: &[PartitionLag], group: &str, limit: Option<i64>) -> Option<String> {
     let beyond = |lag: &PartitionLag| lag.committed.filter(|committed| *committed > lag.end);
     if let Some((lag, committed)) = lags.iter().find_map(|lag| Some((lag, beyond(lag)?))) {

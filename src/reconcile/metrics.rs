@@ -1,7 +1,8 @@
 //! Rows of batches of metrics, as far as a comparison needs them: the natural key, the value, and the number of rows.
 //!
-//! A series (name and dimensions) is the partition of its windows, and the start of a window its offset. In a stream the last row
-//! of a window is its result, so an entry has the number of its row until [`result`] has chosen the last one.
+//! A series (name and dimensions) is the partition of its windows, and the start of a window its offset. In a stream
+//! the last row of a window is its result, so an entry has the number of its row until [`result`] has chosen the last
+//! one.
 
 use super::content::tagged;
 use super::entry::{PartitionNames, RowEntry, RowPosition, Side, id_key};
@@ -14,8 +15,8 @@ const SERIES_MAX: usize = 100_000;
 /// The flag of a row that retracts the rows of its key.
 const RETRACTED: u8 = 4;
 
-/// Calls `each` for the rows of a batch of metrics, with their numbers from `first` on as their times. Errors: exit status 70 if
-/// a column is missing.
+/// Calls `each` for the rows of a batch of metrics, with their numbers from `first` on as their times. Errors: exit
+/// status 70 if a column is missing.
 pub fn rows(
     batch: &RecordBatch,
     side: Side,

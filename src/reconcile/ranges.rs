@@ -1,7 +1,7 @@
 //! Counts of findings by partition and offset range, or by partition and bucket of event time.
 //!
-//! Findings come in the order of positions. Neighbouring offsets with the same faults are one range, so a range of offsets that is
-//! missing is a row of its own.
+//! Findings come in the order of positions. Neighbouring offsets with the same faults are one range, so a range of
+//! offsets that is missing is a row of its own.
 
 use super::judge::{Finding, UnitOutcome};
 use crate::error::{Error, Result};
@@ -171,8 +171,8 @@ pub struct Ranges {
 }
 
 impl Ranges {
-    /// Makes an empty collection. `bucket` is the length of a bucket of event time (µs); `is_partial`: findings that are no faults
-    /// are only counted.
+    /// Makes an empty collection. `bucket` is the length of a bucket of event time (µs); `is_partial`: findings that
+    /// are no faults are only counted.
     pub fn new(bucket: Option<i64>, is_partial: bool) -> Self {
         Self {
             bucket,
@@ -191,7 +191,8 @@ impl Ranges {
         self.faults.total.count(outcome);
     }
 
-    /// Adds a finding; its position is at or after that of the one before. Errors: exit status 2 if there are too many buckets.
+    /// Adds a finding; its position is at or after that of the one before. Errors: exit status 2 if there are too many
+    /// buckets.
     pub fn add(&mut self, found: &Finding) -> Result<()> {
         let one = OffsetRange::of(found);
         if let Some(length) = self.bucket {
@@ -316,6 +317,18 @@ mod tests {
         let rows: Vec<_> = found.iter().map(|range| (range.partition, range.bucket, range.counts.a)).collect();
         assert_eq!(rows, [(0, None, 1), (0, Some(0), 1), (0, Some(100), 2), (1, Some(0), 1)]);
         assert_eq!(faults.total.missing, 1);
+    }
+
+    #[test]
+    fn more_buckets_than_memory_should_hold_are_refused() {
+        let mut ranges = Ranges::new(Some(1), false);
+        let mut add = |offset: i64| {
+            let position = RowPosition { partition: 0, offset };
+            ranges.add(&Finding { outcome: InB, position, id: [0, 0], time: Some(offset) })
+        };
+        (0..BUCKETS_MAX as i64).for_each(|offset| add(offset).unwrap());
+        let error = add(BUCKETS_MAX as i64).unwrap_err().to_string();
+        assert_eq!(error, format!("--bucket: more than {BUCKETS_MAX} rows; use longer buckets"));
     }
 
     #[test]

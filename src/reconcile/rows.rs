@@ -21,9 +21,11 @@ pub struct RowOptions {
     pub omits_time: bool,
     /// A unit that arrived after this instant (µs) is in flight.
     pub settled: Option<i64>,
-    /// Whether `ingested_at` precedes `server_timestamp` as the arrival: it is the time at which a broker appended the record.
+    /// Whether `ingested_at` precedes `server_timestamp` as the arrival: it is the time at which a broker appended the
+    /// record.
     pub is_appended: bool,
-    /// The start of the run (µs): a row with a later `ingested_at` was stamped by this run, so that value is no arrival.
+    /// The start of the run (µs): a row with a later `ingested_at` was stamped by this run, so that value is no
+    /// arrival.
     pub run_start: i64,
 }
 
@@ -56,7 +58,8 @@ impl RowFacts {
     }
 }
 
-/// Calls `each` for the rows of a batch of events or late events. Errors: exit status 65 if the batch does not hold events.
+/// Calls `each` for the rows of a batch of events or late events. Errors: exit status 65 if the batch does not hold
+/// events.
 pub fn events(
     batch: &RecordBatch,
     options: RowOptions,
@@ -90,8 +93,8 @@ pub fn events(
     Ok(())
 }
 
-/// Calls `each` for the rows of a batch of dead letters: records that could not be read. Their time is that of their arrival.
-/// A letter of a row that a metric or an output rejected is not [`LEFT`]: other outputs have its event.
+/// Calls `each` for the rows of a batch of dead letters: records that could not be read. Their time is that of their
+/// arrival. A letter of a row that a metric or an output rejected is not [`LEFT`]: other outputs have its event.
 /// Errors: exit status 65 if the batch does not hold dead letters.
 pub fn letters(
     batch: &RecordBatch,
@@ -129,7 +132,8 @@ pub fn letters(
     Ok(())
 }
 
-fn flags(arrival: Option<i64>, options: RowOptions) -> u8 {
+/// Returns the flags of a unit that arrived at an instant.
+pub(super) fn flags(arrival: Option<i64>, options: RowOptions) -> u8 {
     let is_new = options.settled.zip(arrival).is_some_and(|(settled, arrival)| arrival > settled);
     if is_new { IN_FLIGHT } else { 0 }
 }

@@ -10,8 +10,8 @@
 //! ```
 //!
 //! A subject's directory is its name with every byte but ASCII letters, digits, `-`, `_`, `.` written `%XX`, a leading
-//! dot too; so no name leaves the directory or is hidden in it. Entries that begin with a dot are skipped; any other name
-//! that does not have this form is an error, because ignoring a schema without notice would be worse.
+//! dot too; so no name leaves the directory or is hidden in it. Entries that begin with a dot are skipped; any other
+//! name that does not have this form is an error, because ignoring a schema without notice would be worse.
 //!
 //! A version is written once, under a hidden name, and renamed without replacing another: of two concurrent registrars
 //! one wins, the other lists again. An existing file is never changed.

@@ -135,11 +135,11 @@ impl AvroRows {
         let RowFormat::Records(records) = &self.form else { return vec![] };
         let (name, lost) = (&self.name, records.lost());
         let mut news = vec![];
-        if let (true, Some(property)) = (lost.properties.0 > 0 && !self.told[0], &lost.properties.1) {
+        if let (true, Some(property)) = (lost.properties.events > 0 && !self.told[0], &lost.properties.first) {
             news.push(format!("{name} has no field for '{property}'; properties without a field are not written"));
             self.told[0] = true;
         }
-        if let (true, Some(field)) = (lost.digits.0 > 0 && !self.told[1], &lost.digits.1) {
+        if let (true, Some(field)) = (lost.digits.events > 0 && !self.told[1], &lost.digits.first) {
             news.push(format!("{name}: {field}: times are truncated to the unit of this field"));
             self.told[1] = true;
         }
@@ -152,8 +152,8 @@ impl AvroRows {
         let lost = records.lost();
         let part = |count: u64, what: &str| (count > 0).then(|| format!("{count} {what}"));
         let parts = [
-            part(lost.properties.0, "without properties that have no field"),
-            part(lost.digits.0, "with truncated times"),
+            part(lost.properties.events, "without properties that have no field"),
+            part(lost.digits.events, "with truncated times"),
         ];
         let parts: Vec<String> = parts.into_iter().flatten().collect();
         let said = || format!("{}: {} events written, {}", self.name, self.written, parts.join(", "));

@@ -5,9 +5,9 @@
 //! 01 G×16 body…        the GUID of the schema
 //! ```
 //!
-//! The header `__value_schema_id` may have the same five or seventeen bytes instead; then the record is the body alone. A
-//! record is decoded by the schema it was written with, to the JSON text that the mapping reads. With a reader's schema
-//! ([`super::reader`]), the text is that of the record as the reader reads it.
+//! The header `__value_schema_id` may have the same five or seventeen bytes instead; then the record is the body alone.
+//! A record is decoded by the schema it was written with, to the JSON text that the mapping reads. With a reader's
+//! schema ([`super::reader`]), the text is that of the record as the reader reads it.
 
 use super::confluent::recall::Recall;
 use super::confluent::{Confluent, Found, Key};

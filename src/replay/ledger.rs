@@ -4,9 +4,10 @@
 //! own (a run takes a target) ─► open (the batch of a killed run) ─► close it ─► claim ─► write to the target ─► close
 //! ```
 //!
-//! A letter is due, claimed by a batch, or done. A batch belongs to one target; at most one batch of a target is open, because
-//! a run closes the open one before it claims another, and only the run that owns a target may claim. The target
-//! itself records whether the open batch of a killed run was written: the intent beside a file, the offset of a group on Kafka.
+//! A letter is due, claimed by a batch, or done. A batch belongs to one target; at most one batch of a target is open,
+//! because a run closes the open one before it claims another, and only the run that owns a target may claim. The
+//! target itself records whether the open batch of a killed run was written: the intent beside a file, the offset of a
+//! group on Kafka.
 
 use crate::error::Result;
 
@@ -64,8 +65,8 @@ pub enum BatchOutcome {
 
 /// A ledger. Several runs may use it at the same time.
 ///
-/// Errors of each method: exit status 69 if the server does not answer, 75 if another run holds the lock or owns the target, 74
-/// and 65 of a file.
+/// Errors of each method: exit status 69 if the server does not answer, 75 if another run holds the lock or owns the
+/// target, 74 and 65 of a file.
 pub trait Ledger {
     /// Returns its id, made once, which names the transactions of its replays.
     fn id(&self) -> &str;

@@ -66,8 +66,8 @@ impl Patch {
         Ok(Self { assignments, leaves, observed, schema })
     }
 
-    /// Applies the assignments to records, which must be JSON objects. Returns each record with its fields assigned, or why its
-    /// expression cannot be evaluated.
+    /// Applies the assignments to records, which must be JSON objects. Returns each record with its fields assigned, or
+    /// why its expression cannot be evaluated.
     ///
     /// A field that is assigned NULL is removed: to evt an absent field and null are equal.
     pub fn apply(&mut self, records: &[&str]) -> Result<Vec<Result<String, String>>> {
@@ -209,8 +209,8 @@ fn strip_properties(path: &[String]) -> &[String] {
     }
 }
 
-/// Returns the path at which a field is assigned: where the record has it, else among the properties if the record has such
-/// an object and the field is not a column.
+/// Returns the path at which a field is assigned: where the record has it, else among the properties if the record has
+/// such an object and the field is not a column.
 fn place(record: &str, path: &[String]) -> Vec<String> {
     let inner = last_member(record, PROPERTIES).filter(|inner| inner.starts_with('{'));
     let Some(first) = path.first() else { return vec![] };

@@ -21,8 +21,8 @@ const COLUMNS: [usize; 8] = [
     column::EVENT_TIME,
 ];
 
-/// Returns events with the columns of replayed records. `event_time` is NULL unless it is the only time of its event: a reader
-/// takes the event time from `server_timestamp`.
+/// Returns events with the columns of replayed records. `event_time` is NULL unless it is the only time of its event: a
+/// reader takes the event time from `server_timestamp`.
 pub fn replayed(events: &RecordBatch) -> Result<RecordBatch> {
     let batch = events.project(&COLUMNS)?;
     let mut columns: Vec<ArrayRef> = batch.columns().to_vec();

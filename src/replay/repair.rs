@@ -13,7 +13,7 @@ use crate::kind::dead::column::{
 };
 use crate::kind::dead::{ErrorType, Fault, Rejected};
 use crate::kind::event::column::EVENT_ID;
-use crate::mapping::{self, Arrival, FutureCheck, Mapped, Mapper, Provenance, Record, RecordMeta, Stamper};
+use crate::mapping::{self, Arrival, FutureCheck, Mapped, Mapper, PartitionTable, Provenance, Record, RecordMeta};
 use crate::time::{format_duration, format_instant};
 use arrow::array::{
     Array, ArrayAccessor, AsArray, BinaryArray, FixedSizeBinaryArray, Int64Array, RecordBatch, StringArray,
@@ -120,7 +120,7 @@ pub struct Repair {
     foreign: u64,
     patch: Option<Patch>,
     mapper: Mapper,
-    stamper: Stamper,
+    partition_table: PartitionTable,
     max_future: Option<i64>,
 }
 
@@ -136,15 +136,16 @@ pub struct Repaired {
 }
 
 impl Repair {
-    /// Makes events by these mapping options; records that are not JSON are read by `records`. Errors: exit status 2 for a wrong
-    /// option.
+    /// Makes events by these mapping options; records that are not JSON are read by `records`. Errors: exit status 2
+    /// for a wrong option.
     pub fn new(records: Option<RecordFormat>, patch: Option<Patch>, options: mapping::Options) -> Result<Self> {
         let max_future = options.max_future;
         let mapper = Mapper::new(mapping::Options { provenance: Provenance::Keep, ..options })?;
-        Ok(Self { records, foreign: 0, patch, mapper, stamper: Stamper::default(), max_future })
+        Ok(Self { records, foreign: 0, patch, mapper, partition_table: PartitionTable::default(), max_future })
     }
 
-    /// Returns the number of records so far that are neither JSON nor the beginning of an object, if no format of records is set.
+    /// Returns the number of records so far that are neither JSON nor the beginning of an object, if no format of
+    /// records is set.
     pub fn foreign(&self) -> u64 {
         self.foreign
     }
@@ -172,7 +173,7 @@ impl Repair {
                 }
             }
         }
-        let events = self.mapper.batch(&mut self.stamper, None)?;
+        let events = self.mapper.batch(&mut self.partition_table, None)?;
         repaired.events = events.map(|events| with_ids(&events, &ids)).transpose()?;
         Ok(repaired)
     }
@@ -239,14 +240,14 @@ impl Repair {
     /// Maps one record to the next row of the batch under construction, or returns its fault.
     fn map(&mut self, text: &str, letters: &LetterRows<'_>, row: usize, now: i64) -> Result<Option<Fault>> {
         let (origin, partition, offset) = letters.position(row);
-        let partition = self.stamper.partition(origin, partition);
+        let partition = self.partition_table.partition(origin, partition);
         // An event that arrived when it failed the first time counts in the window of that time, or is late there.
         let arrival = letters.arrived_at(row).map(|at| Arrival { at, is_fact: true });
         let meta = RecordMeta { input: origin, partition, offset, key: None, headers: None, arrival };
         let raw = letters.payloads.value(row);
         let mut record = Record { text, raw, meta, now, is_judged: false };
         loop {
-            return Ok(match self.mapper.record(record, &mut self.stamper)? {
+            return Ok(match self.mapper.record(record, &mut self.partition_table)? {
                 Mapped::Row => None,
                 Mapped::Dead(fault) => Some(fault),
                 Mapped::NoTime => {

@@ -13,7 +13,8 @@ use std::time::Duration;
 
 /// A stream of bytes that can be waited for.
 pub trait ByteStream: Read {
-    /// Waits until bytes can be read or the end has come, a signal arrives (if `heeds_signals`), or `timeout` has passed.
+    /// Waits until bytes can be read or the end has come, a signal arrives (if `heeds_signals`), or `timeout` has
+    /// passed.
     fn wait(&self, stop: &Stop, heeds_signals: bool, timeout: Option<Duration>) -> Result<Woken>;
 
     /// Returns the file, if it is one.
@@ -44,6 +45,8 @@ pub enum Io {
         stdout: Pipe,
         /// The disk, which may fail.
         disk: Disk,
+        /// How often the answer of a worker is polled before it is there.
+        lag: u32,
     },
 }
 

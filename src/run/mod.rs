@@ -7,12 +7,14 @@
 //!
 //! A signal sets the stop signal, which ends waits. A simulation has an `Io` and a clock of its own.
 //!
-//! `cli` makes one [`Run`] per process and passes it down; a thread gets its own copy by [`Run::for_thread`]. [`outages`]
-//! decides which Kafka client reports an outage; [`io`] and [`standard`] open standard input and output.
+//! `cli` makes one [`Run`] per process and passes it down; a thread gets its own copy by [`Run::for_thread`].
+//! [`outages`] decides which Kafka client reports an outage; [`io`] and [`standard`] open standard input and output.
+//! [`worker`] is a thread of an output.
 
 pub mod io;
 pub mod outages;
 pub mod standard;
+pub mod worker;
 
 use self::io::Io;
 use self::outages::Outages;
@@ -65,6 +67,8 @@ pub struct Run {
     pub letters: Option<std::ffi::OsString>,
     /// Maximum ratio of decompressed to compressed input.
     pub ratio_max: u64,
+    /// Maximum bytes of rows that outputs may have in an epoch while the epoch before it is being committed.
+    pub ahead_max: u64,
 }
 
 impl Run {
@@ -72,6 +76,8 @@ impl Run {
     pub const LINGER: Duration = Duration::from_millis(100);
     /// How long a stage waits for input before it checks what is due by time.
     pub const TICK: Duration = Duration::from_millis(200);
+    /// Bytes of rows that a stage reads ahead while an output commits the epoch before (1 GiB).
+    pub const AHEAD_MAX: u64 = 1 << 30;
 
     /// Returns the maximum length of a line (bytes). A line that evt wrote may hold a record with escaped quotes (a
     /// dead letter, or an event with its raw record) and further columns; evt must be able to read what it wrote of the
@@ -97,6 +103,7 @@ impl Run {
             service: Service::of_environment(),
             letters: None,
             ratio_max: 1000,
+            ahead_max: Self::AHEAD_MAX,
         }
     }
 
@@ -117,6 +124,7 @@ impl Run {
             service: Service::of_environment(),
             letters: self.letters.clone(),
             ratio_max: self.ratio_max,
+            ahead_max: self.ahead_max,
         }
     }
 

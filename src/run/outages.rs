@@ -2,20 +2,21 @@
 //!
 //! Times are those of the run's monotonic clock.
 
-use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-/// librdkafka may still deliver errors queued during an outage, and brokers that start may fail again. Errors that arrive
-/// within this time after its end do not begin a new outage at once.
+/// librdkafka may still deliver errors queued during an outage, and brokers that start may fail again. Errors that
+/// arrive within this time after its end do not begin a new outage at once.
 const ECHO: Duration = Duration::from_secs(15);
-/// Errors begin an outage after they have persisted this long: longer than an idle client needs to get its next statistics.
+/// Errors begin an outage after they have persisted this long: longer than an idle client needs to get its next
+/// statistics.
 const STANDS: Duration = Duration::from_secs(7);
 
-/// The outages of a run, by broker list. The first client that notices one reports it, and the first that gets an answer
-/// reports its end.
-#[derive(Default)]
-pub struct Outages(RefCell<BTreeMap<String, Outage>>);
+/// The outages of a run, by broker list. The first client that notices one reports it, and the first that gets an
+/// answer reports its end. Clones share their state.
+#[derive(Clone, Default)]
+pub struct Outages(Arc<Mutex<BTreeMap<String, Outage>>>);
 
 /// The last outage of a broker list.
 #[derive(Clone, Copy)]
@@ -32,10 +33,16 @@ enum State {
 }
 
 impl Outages {
-    /// Notes that a client has had no answer from these brokers since `since`. Returns the number of the outage, and whether
-    /// the client must report it as new. Within `ECHO` of the end of the last outage it is new only after `STANDS`.
+    fn known(&self) -> MutexGuard<'_, BTreeMap<String, Outage>> {
+        // Each change is one insertion, so the data is valid after a panic.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes that a client has had no answer from these brokers since `since`. Returns the number of the outage, and
+    /// whether the client must report it as new. Within `ECHO` of the end of the last outage it is new only after
+    /// `STANDS`.
     pub fn begin(&self, brokers: &str, since: Duration, now: Duration) -> (u64, bool) {
-        let mut known = self.0.borrow_mut();
+        let mut known = self.known();
         let (number, since) = match known.get(brokers) {
             None => (1, since),
             Some(Outage { number, state: State::Since(_) }) => return (*number, false),
@@ -54,13 +61,13 @@ impl Outages {
 
     /// Whether some brokers do not answer.
     pub fn is_any(&self) -> bool {
-        self.0.borrow().values().any(|outage| matches!(outage.state, State::Since(_)))
+        self.known().values().any(|outage| matches!(outage.state, State::Since(_)))
     }
 
-    /// Notes that a client in outage `number` has an answer. Returns the length of the outage if the client must report its
-    /// end.
+    /// Notes that a client in outage `number` has an answer. Returns the length of the outage if the client must report
+    /// its end.
     pub fn end(&self, brokers: &str, number: u64, now: Duration) -> Option<Duration> {
-        let mut known = self.0.borrow_mut();
+        let mut known = self.known();
         let outage = known.get_mut(brokers).filter(|outage| outage.number == number)?;
         let State::Since(since) = outage.state else { return None };
         outage.state = State::Over(now);

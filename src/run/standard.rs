@@ -1,5 +1,6 @@
 //! Standard input and output as files. If one was closed, `src/bin/before_main.c` has opened its descriptor for the
-//! other direction (standard input for writing), so that no other file gets the descriptor. Opening it here is an error.
+//! other direction (standard input for writing), so that no other file gets the descriptor. Opening it here is an
+//! error.
 
 use crate::error::{Error, ErrorKind, Result};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};

@@ -112,8 +112,8 @@ impl S3Address {
         })
     }
 
-    /// Returns the address for other processes of a pipe: with the server and the region, and with placeholders where this one has
-    /// them. They take credentials from their own environment.
+    /// Returns the address for other processes of a pipe: with the server and the region, and with placeholders where
+    /// this one has them. They take credentials from their own environment.
     pub fn shared(&self) -> &str {
         &self.shared
     }

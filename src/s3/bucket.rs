@@ -56,7 +56,8 @@ impl S3Bucket {
         self.http.name(key)
     }
 
-    /// Returns an object; `None` if there is none. Errors: exit status 69 after the last attempt, 78 if access is denied.
+    /// Returns an object; `None` if there is none. Errors: exit status 69 after the last attempt, 78 if access is
+    /// denied.
     pub fn get(&self, key: &str) -> Result<Option<Vec<u8>>> {
         self.retries.run(|| self.try_get(key))
     }
@@ -138,7 +139,8 @@ impl S3Bucket {
         self.each(&small, |(key, part)| self.try_put(key, S3Body::Part(part.clone()))).map(drop)
     }
 
-    /// Writes an object in parts. What a killed process has written of it stays until the bucket's rule removes incomplete uploads.
+    /// Writes an object in parts. What a killed process has written of it stays until the bucket's rule removes
+    /// incomplete uploads.
     fn put_in_parts(&self, key: &str, whole: &FilePart) -> Result<()> {
         let xml = self.post(key, "uploads", String::new(), String::new())?;
         let id = xml::text(&xml, "UploadId")
@@ -227,7 +229,8 @@ impl S3Bucket {
         Ok((keys, xml::text(&xml, "NextContinuationToken").filter(|page| !page.is_empty())))
     }
 
-    /// Makes a request for each item, several at once. Those that fail with a transient error are then repeated one after another.
+    /// Makes a request for each item, several at once. Those that fail with a transient error are then repeated one
+    /// after another.
     fn each<T: Sync, R: Send>(
         &self,
         items: &[T],

@@ -5,7 +5,8 @@
 //!         ── batches of part 4 ──► channel ─┼─► ReadAhead: part 3, then part 4, …
 //! ```
 //!
-//! Memory is bounded: a thread waits when its part is [`BATCHES`] ahead, and begins no part while `threads` parts wait to be read.
+//! Memory is bounded: a thread waits when its part is [`BATCHES`] ahead, and begins no part while `threads` parts wait
+//! to be read.
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::kind::span::Span;
@@ -38,7 +39,8 @@ pub(super) struct ReadAhead {
 }
 
 impl ReadAhead {
-    /// Starts `threads` threads, which read one part each at a time with `read`. Errors: exit status 74 if a thread cannot start.
+    /// Starts `threads` threads, which read one part each at a time with `read`. Errors: exit status 74 if a thread
+    /// cannot start.
     pub(super) fn start(
         threads: usize,
         parts: impl Iterator<Item = Span> + Send + 'static,

@@ -4,8 +4,8 @@
 //! URIs ─► open ─► Box<dyn Input> ─step─► Ingest ─► queue ─► Source::poll ─► stage
 //! ```
 //!
-//! An input is opened when the one before it has ended. Inputs with `--follow` never end: they are all open and take turns.
-//! [`Source::poll`] never blocks; [`Source::wait`] waits for input. Consumer groups and spools commit positions.
+//! An input is opened when the one before it has ended. Inputs with `--follow` never end: they are all open and take
+//! turns. [`Source::poll`] never blocks; [`Source::wait`] waits for input. Consumer groups and spools commit positions.
 
 use crate::counts::{Counts, counted};
 use crate::error::{Error, ErrorKind, Result};
@@ -26,8 +26,10 @@ use crate::uri::Uri;
 use arrow::array::RecordBatch;
 use arrow::datatypes::{Schema, SchemaRef};
 use open::Opener;
-use options::Prepared;
-pub use options::{SortColumns, SourceOptions, StoreOrder, UnreadableReports};
+pub use options::{
+    InputOptions, ListenerOptions, PartitionNames, SortColumns, SourceOptions, StoreOptions, StoreOrder, ToolNeeds,
+    UnreadableReports,
+};
 use partitions::ReportedPartitions;
 pub use polled::Polled;
 use positions::Positions;
@@ -55,6 +57,10 @@ struct Running {
 /// All inputs of a stage.
 pub struct Source {
     run: Rc<Run>,
+    /// What the tool needs beside the rows.
+    needs: ToolNeeds,
+    /// `--control`.
+    has_control: bool,
     opener: Opener,
     /// Inputs that were not opened yet, with their numbers.
     pending: VecDeque<(u32, Uri)>,
@@ -79,28 +85,28 @@ pub struct Source {
     is_one_stream: bool,
     /// The error of an input, returned after the items before it.
     failure: Option<Error>,
-    /// The worst exit status of the inputs so far.
-    verdict: u8,
-    how: How,
-    /// The weakest proof of the ends so far.
-    proof: EndProof,
+    /// The ends of the inputs so far: whether one was stopped, the weakest proof and the worst exit status.
+    end: InputEnd,
 }
 
 impl Source {
     /// Opens the inputs as far as their order allows.
     pub fn open(inputs: &[Uri], mut options: SourceOptions, run: Rc<Run>) -> Result<Self> {
-        let Prepared { mapping, kind, positions, inputs } = options.prepare(inputs)?;
-        let inputs = &inputs;
-        let shadows = Shadows::new(options.rules.as_ref().map_or(0, RowRules::columns));
-        let mut ingest = Ingest::new(run.clone(), mapping, options.rules.take(), options.control, kind)?;
+        let named_kind = options.records.kind;
+        let inputs = &options.prepare(inputs)?;
+        let SourceOptions { records, inputs: opening, needs, positions, generated } = options;
+        let shadows = Shadows::new(records.rules.as_ref().map_or(0, RowRules::columns));
+        let has_control = records.control;
+        let mut ingest = Ingest::new(run.clone(), records)?;
         let is_continued = positions.as_ref().is_some_and(|positions| positions.begin_run(&mut ingest));
-        if options.follow {
-            ingest.first_times.release();
+        if opening.files.follow {
+            ingest.flags.first_times.release();
         }
-        ingest.expected = options.kind.filter(|_| options.checks_kind);
         let mut source = Self {
-            opener: Opener::new(inputs, options, run.clone())?,
+            opener: Opener::new(inputs, opening, run.clone())?,
             run,
+            needs,
+            has_control,
             pending: (0..).zip(inputs.iter().cloned()).collect(),
             running: VecDeque::new(),
             ended: vec![],
@@ -113,13 +119,10 @@ impl Source {
             is_continued,
             is_one_stream: matches!(&inputs[..], [input] if !matches!(input, Uri::Kafka(_))),
             failure: None,
-            verdict: 0,
-            how: How::Exhausted,
-            proof: EndProof::Proven,
+            end: InputEnd { how: How::Exhausted, proof: EndProof::Proven, verdict: 0 },
         };
-        origin::check(inputs, &source.opener.options, &source.ingest, &source.run)?;
+        origin::check(inputs, &source.opener.options, named_kind, &source.run)?;
         source.announce(inputs)?;
-        let generated = source.opener.options.generated.take();
         source.running.extend(generated.map(|input| Running { number: 0, input }));
         // All inputs exist, so the service is ready; the first record may follow hours later. An HTTP server is ready
         // when it listens.
@@ -127,7 +130,7 @@ impl Source {
             source.run.service.ready();
         }
         source.open_next()?;
-        while source.opener.options.follow && !source.pending.is_empty() {
+        while source.opener.options.files.follow && !source.pending.is_empty() {
             source.open_next()?;
         }
         source.turn_to_first();
@@ -135,15 +138,17 @@ impl Source {
     }
 
     /// Makes a source that reads only the requests in a spool; calls `shutdown` at a signal.
-    pub fn of_spool(reader: SpoolReader, shutdown: Shutdown, options: SourceOptions, run: Rc<Run>) -> Result<Self> {
-        let mut source = Self::open(&[], SourceOptions { raw_only: true, ..options }, run)?;
+    pub fn of_spool(reader: SpoolReader, shutdown: Shutdown, mut options: SourceOptions, run: Rc<Run>) -> Result<Self> {
+        options.inputs.files.raw_only = true;
+        let mut source = Self::open(&[], options, run)?;
         let input = source.opener.spool(reader, shutdown, &mut source.ingest);
         source.running.push_back(Running { number: 0, input });
         source.turn_to_first();
         Ok(source)
     }
 
-    /// Announces the partitions that are known at the start: one for each file, those of topics, and those of `--partitions`.
+    /// Announces the partitions that are known at the start: one for each file, those of topics, and those of
+    /// `--partitions`.
     fn announce(&mut self, inputs: &[Uri]) -> Result<()> {
         for (number, input) in (0..).zip(inputs) {
             self.ingest.turn_to(number, ByteProgress::default(), Rest { pending: true, complete: false });
@@ -156,13 +161,13 @@ impl Source {
                 Uri::Http(_) => continue,
                 _ => {}
             }
-            let origin = self.opener.options.origin_of(input);
-            match &self.opener.options.partitions {
+            let origin = self.opener.options.names.origin_of(input);
+            match &self.opener.options.names.partitions {
                 Some(names) => names.iter().for_each(|name| {
-                    self.ingest.stamper.partition(&origin, name);
+                    self.ingest.partition_table.partition(&origin, name);
                 }),
-                None if !self.ingest.is_mapped => {
-                    self.ingest.stamper.partition(&origin, "0");
+                None if !self.ingest.mapper.maps_partition => {
+                    self.ingest.partition_table.partition(&origin, "0");
                 }
                 None => {}
             }
@@ -173,7 +178,7 @@ impl Source {
     /// Returns what the inputs that were not opened yet may add. Partitions in the frames of a topic are known only
     /// when it is read.
     fn rest(&self) -> Rest {
-        let is_named = !self.ingest.is_mapped || self.opener.options.partitions.is_some();
+        let is_named = !self.ingest.mapper.maps_partition || self.opener.options.names.partitions.is_some();
         let complete = is_named && !self.opener.has_framed_topics();
         Rest { pending: !self.pending.is_empty(), complete }
     }
@@ -183,7 +188,7 @@ impl Source {
         let Some((number, uri)) = self.pending.pop_front() else { return Ok(()) };
         self.ingest.turn_to(number, ByteProgress::default(), self.rest());
         if let Some(positions) = &mut self.positions {
-            let origin = self.opener.options.origin_of(&uri);
+            let origin = self.opener.options.names.origin_of(&uri);
             self.opener.position = positions.begin(&uri, number, &origin, &mut self.ingest, &self.run)?;
         }
         let input = self.opener.open(&uri, self.pending.is_empty(), &mut self.ingest)?;
@@ -195,11 +200,11 @@ impl Source {
     pub fn schema(&self) -> SchemaRef {
         let schema = self.ingest.schema();
         let has_dimensions = schema.metadata().contains_key(DIMENSIONS_KEY);
-        if !self.opener.options.control && (self.is_one_stream || !has_dimensions) {
+        if !self.has_control && (self.is_one_stream || !has_dimensions) {
             return schema;
         }
         let mut metadata = schema.metadata().clone();
-        if self.opener.options.control {
+        if self.has_control {
             metadata.insert(WATERMARK_KEY.to_owned(), "explicit".to_owned());
         }
         if !self.is_one_stream {
@@ -226,12 +231,12 @@ impl Source {
 
     /// Returns how the tool reads topics.
     pub fn read_mode(&self) -> ReadMode {
-        self.opener.options.read_mode
+        self.opener.options.topics.read_mode
     }
 
     /// Returns the weakest proof of an end so far.
     pub fn proof(&self) -> EndProof {
-        self.proof
+        self.end.proof
     }
 
     /// Whether every input has ended.
@@ -262,11 +267,11 @@ impl Source {
     /// Returns warnings about all records: names in the rules of the source that had no value, and ambiguous times,
     /// records without ids.
     pub fn warnings(&self) -> Vec<String> {
-        let mut warnings = self.ingest.rules.as_ref().map_or(vec![], RowRules::warnings);
+        let mut warnings = self.ingest.rules().map_or(vec![], RowRules::warnings);
         warnings.extend(self.ingest.mapper.doubled_times());
         warnings.extend(self.ingest.mapper.local_times());
         let made = self.ingest.mapper.made_ids();
-        if self.opener.options.finds_repeats && made > 0 {
+        if self.needs.finds_repeats && made > 0 {
             let records = counted(made, ["record has", "records have"]);
             warnings.push(format!(
                 "{records} no event_id, so --dedup cannot find a repeat; --field event_id=FIELD --hash-ids names what identifies it"
@@ -300,11 +305,11 @@ impl Source {
             return Err(failure);
         }
         if self.has_ended() {
-            let end = End { how: self.how, rows: 0, verdict: self.verdict };
+            let end = End { how: self.end.how, rows: 0, verdict: self.end.verdict };
             return Ok(Polled::Item(Sent { input: 0, item: Item::End(end) }));
         }
         self.step().or_else(|error| {
-            let salvages = self.opener.options.salvage && matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::Io);
+            let salvages = self.needs.salvage && matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::Io);
             if salvages {
                 self.ingest.drain()?;
             }
@@ -319,8 +324,9 @@ impl Source {
         self.ingest.release_waited(before)
     }
 
-    /// Queues the rows that were read so far, and returns how far the partitions of the current input, or of the last one, are
-    /// read. The stage has every row before these positions once it has taken as many items as the returned number.
+    /// Queues the rows that were read so far, and returns how far the partitions of the current input, or of the last
+    /// one, are read. The stage has every row before these positions once it has taken as many items as the returned
+    /// number.
     pub fn reached(&mut self) -> Result<(u64, Vec<Reached>)> {
         self.ingest.flush()?;
         let running = self.running.front().or(self.ended.last());
@@ -351,7 +357,8 @@ impl Source {
         self.running.front().is_some_and(|one| one.input.reports_partitions())
     }
 
-    /// Whether the stage has not taken all rows that were read. Records that wait for later ones (`--max-future`) are no rows yet.
+    /// Whether the stage has not taken all rows that were read. Records that wait for later ones (`--max-future`) are
+    /// no rows yet.
     pub fn holds_rows(&self) -> bool {
         self.is_queued() || self.ingest.has_rows()
     }
@@ -418,8 +425,8 @@ impl Source {
         Ok(Polled::Progress)
     }
 
-    /// Handles an input with nothing to read: turns to the next one. If none has anything, queues rows that have waited for
-    /// [`Run::LINGER`], and an idle item.
+    /// Handles an input with nothing to read: turns to the next one. If none has anything, queues rows that have waited
+    /// for [`Run::LINGER`], and an idle item.
     fn idle(&mut self) -> Result<Polled> {
         self.idle_turns += 1;
         if self.idle_turns < self.running.len() {
@@ -467,10 +474,12 @@ impl Source {
         let Some(ended) = self.running.pop_front() else { return Ok(()) };
         let input = &ended.input;
         let InputEnd { how, proof, verdict } = input.end();
-        self.proof = self.proof.min(proof);
-        self.verdict = self.verdict.max(verdict);
-        self.how = if how == How::Stopped { how } else { self.how };
-        self.ingest.first_times.end()?;
+        self.end = InputEnd {
+            how: if how == How::Stopped { how } else { self.end.how },
+            proof: self.end.proof.min(proof),
+            verdict: self.end.verdict.max(verdict),
+        };
+        self.ingest.flags.first_times.end()?;
         self.ingest.drain()?;
         self.ingest.flush()?;
         if let Some(positions) = &mut self.positions {
@@ -488,7 +497,7 @@ impl Source {
 
     /// Ends all inputs at a signal.
     fn stop(&mut self) -> Result<()> {
-        self.ingest.first_times.release();
+        self.ingest.flags.first_times.release();
         let rest = self.rest();
         for Running { number, input } in &mut self.running {
             self.ingest.flush()?;
@@ -497,13 +506,13 @@ impl Source {
         }
         self.ingest.drain()?;
         self.ingest.flush()?;
-        self.how = How::Stopped;
+        self.end.how = How::Stopped;
         if let Some(positions) = &mut self.positions {
             positions.end(&mut self.ingest)?;
         }
         self.pending.clear();
         for stopped in self.running.drain(..) {
-            self.verdict = self.verdict.max(stopped.input.end().verdict);
+            self.end.verdict = self.end.verdict.max(stopped.input.end().verdict);
             if stopped.input.commits() {
                 self.ended.push(stopped);
             }
@@ -516,8 +525,8 @@ impl Source {
         self.ended.iter().chain(&self.running).map(|running| running.input.as_ref())
     }
 
-    /// Whether the current input has noted positions and the stage has taken every row and letter before them. The stage then makes
-    /// its outputs durable and calls [`Source::commit`].
+    /// Whether the current input has noted positions and the stage has taken every row and letter before them. The
+    /// stage then makes its outputs durable and calls [`Source::commit`].
     pub fn can_commit(&self) -> bool {
         let noted = self.running.front().is_some_and(|running| running.input.has_noted());
         noted && !self.is_queued() && !self.ingest.has_letters()
@@ -543,7 +552,7 @@ impl Source {
         if self.running.front().is_some_and(|running| running.input.is_live()) {
             // Held records of topics are read again: the position of their partition is before them. Those of followed
             // names are not.
-            if self.opener.options.follow {
+            if self.opener.options.files.follow {
                 self.ingest.release_waited(i64::MAX)?;
             }
             self.ingest.flush()?;
@@ -552,7 +561,8 @@ impl Source {
         Ok(!self.ingest.mapper.holds_records() && !self.is_queued() && self.ingest.read.is_exact())
     }
 
-    /// Returns the positions of the inputs for a checkpoint, and notes them for groups. The stage has taken every row before them.
+    /// Returns the positions of the inputs for a checkpoint, and notes them for groups. The stage has taken every row
+    /// before them.
     pub fn positions(&mut self) -> Result<Vec<u8>> {
         let Some(positions) = &mut self.positions else { return Ok(vec![]) };
         for Running { number, input } in self.ended.iter_mut().chain(&mut self.running) {
@@ -572,7 +582,8 @@ impl Source {
         self.inputs().flat_map(|input| input.lag(now)).collect()
     }
 
-    /// Reports records that were acknowledged to clients and are lost because the run fails before the outputs have them.
+    /// Reports records that were acknowledged to clients and are lost because the run fails before the outputs have
+    /// them.
     pub fn report_lost(&mut self) {
         self.ended.iter_mut().chain(&mut self.running).for_each(|running| running.input.report_lost());
     }

@@ -1,9 +1,10 @@
 //! Opens the inputs of a source.
 //!
-//! Topics and followed files are prepared at the start of the run; everything else is opened when it becomes the current input.
+//! Topics and followed files are prepared at the start of the run; everything else is opened when it becomes the
+//! current input.
 
 use super::ahead::ReadAhead;
-use super::options::{SourceOptions, StoreOrder, UnreadableReports};
+use super::options::{InputOptions, StoreOrder, UnreadableReports};
 use super::positions::InputPosition;
 use super::sort::sorted;
 use crate::error::{Error, Result};
@@ -35,44 +36,47 @@ use std::rc::Rc;
 /// Opens inputs, each when the one before it has ended.
 pub(super) struct Opener {
     run: Rc<Run>,
-    pub(super) options: SourceOptions,
+    pub(super) options: InputOptions,
     /// Topics that were opened to get their partitions and are not read yet, in the order of the command line.
     topics: VecDeque<Box<KafkaInput>>,
     /// Followed files with their watches, which start before the first file is read.
     watches: Vec<(PathBuf, Watch)>,
+    /// The stores whose rows belong to those of the first one, until it is opened.
+    joined: Vec<(&'static Store, Location)>,
     /// How far earlier runs have read the followed name or the spool that is opened next.
     pub(super) position: Option<InputPosition>,
 }
 
 impl Opener {
     /// Creates an opener and starts watching the files to be followed.
-    pub(super) fn new(inputs: &[Uri], options: SourceOptions, run: Rc<Run>) -> Result<Self> {
+    pub(super) fn new(inputs: &[Uri], options: InputOptions, run: Rc<Run>) -> Result<Self> {
         let file = |uri: &Uri| if let Uri::File(path) = uri { Some(path.clone()) } else { None };
-        let paths: Vec<PathBuf> = inputs.iter().filter_map(file).filter(|_| options.follow).collect();
+        let paths: Vec<PathBuf> = inputs.iter().filter_map(file).filter(|_| options.files.follow).collect();
         let watches = if paths.is_empty() { vec![] } else { Watch::start(&paths)? };
         let watches = paths.into_iter().zip(watches).collect();
-        Ok(Self { run, options, topics: VecDeque::new(), watches, position: None })
+        let store =
+            |uri: &Uri| if let Uri::Store(store, location) = uri { Some((*store, location.clone())) } else { None };
+        let is_joined = matches!(options.stores.order, StoreOrder::Joined(_));
+        let joined = inputs.iter().filter_map(store).filter(|_| is_joined).collect();
+        Ok(Self { run, options, topics: VecDeque::new(), watches, joined, position: None })
     }
 
-    /// Gets the partitions of the topics from the brokers. Errors: exit status 2 for `group=` with flags that map the partition.
+    /// Gets the partitions of the topics from the brokers. Errors: exit status 2 for `group=` with flags that map the
+    /// partition.
     pub(super) fn announce_topics(&mut self, address: &Address, ingest: &mut Ingest) -> Result<()> {
         let Self { options, run, .. } = self;
-        let keeps = match options.read_mode {
+        let keeps = match options.topics.read_mode {
             ReadMode::Checkpoint => true,
             mode => mode.is_of_stage() && address.options.group.is_some(),
         };
-        if keeps && ingest.is_mapped {
+        if keeps && ingest.mapper.maps_partition {
             return Err(Error::usage(format!(
                 "{address}: group= and --checkpoint cannot be used with flags that map rows to other partitions, whose stream \
                  time cannot be kept"
             )));
         }
-        let read = group::Options {
-            read_mode: options.read_mode,
-            commit_mode: options.commit_mode.clone(),
-            has_clock: options.has_clock,
-            origin: options.origin.as_deref(),
-        };
+        let origin = options.names.origin.as_deref();
+        let read = group::Options { tool: options.topics.clone(), origin };
         let input = KafkaInput::open(address, read, run, ingest)?;
         self.topics.push_back(Box::new(input));
         Ok(())
@@ -86,7 +90,7 @@ impl Opener {
     /// Opens the next input; `is_last` if none follows.
     pub(super) fn open(&mut self, uri: &Uri, is_last: bool, ingest: &mut Ingest) -> Result<Box<dyn Input>> {
         match uri {
-            Uri::Store(..) if self.options.follow => Err(Error::usage(format!(
+            Uri::Store(..) if self.options.files.follow => Err(Error::usage(format!(
                 "{uri}: --follow reads files and topics as they grow; evt-view --tail N shows the last rows of a table"
             ))),
             &Uri::Store(store, ref location) => self.rows(store, location, ingest),
@@ -99,9 +103,9 @@ impl Opener {
     /// Opens a file or a pipe. A followed file may not exist yet.
     fn bytes(&mut self, uri: &Uri) -> Result<Box<dyn Input>> {
         let (options, run) = (self.options.reading(), self.run.clone());
-        let heeds_signals = options.raw_only || !matches!(uri, Uri::Standard);
+        let heeds_signals = options.files.raw_only || !matches!(uri, Uri::Standard);
         run.stop.set_behind_pipe(!heeds_signals);
-        let origin = self.options.origin_of(uri);
+        let origin = self.options.names.origin_of(uri);
         let is_followed = |path: &PathBuf| matches!(uri, Uri::File(named) if named == path);
         Ok(Box::new(match self.watches.iter().find(|(path, _)| is_followed(path)) {
             Some((path, watch)) => {
@@ -114,7 +118,7 @@ impl Opener {
                 UnopenedInput::of_name(run, options, origin, followed)
             }
             None => {
-                let bytes = Bytes::open(uri, run.clone(), heeds_signals)?.in_encoding(options.text.encoding);
+                let bytes = Bytes::open(uri, run.clone(), heeds_signals)?.in_encoding(options.files.text.encoding);
                 UnopenedInput::new(run, options, origin, bytes)
             }
         }))
@@ -132,13 +136,13 @@ impl Opener {
 
     /// Opens the HTTP server and the spool in which it stores requests.
     fn listen(&mut self, uri: &Uri, ingest: &mut Ingest) -> Result<Box<dyn Input>> {
-        let Some(options) = self.options.http.take() else {
+        let Some(options) = self.options.listener.server.take() else {
             return Err(Error::usage(format!("{uri}: a listener requires evt-ingest")));
         };
-        let Some(policy) = &self.options.ack_policy else {
+        let Some(policy) = &self.options.listener.ack_policy else {
             return Err(Error::broken(format!("{uri}: no acknowledgement policy")));
         };
-        let start = match (self.options.is_continued, self.position.take()) {
+        let start = match (self.options.continuation.is_continued, self.position.take()) {
             (false, _) => SpoolStart::Kept,
             (true, Some(InputPosition::Spool(position))) => SpoolStart::Checkpoint(Some(position)),
             (true, _) => SpoolStart::Checkpoint(None),
@@ -151,28 +155,45 @@ impl Opener {
 
     /// Makes the input that reads a spool. It ends only at a signal, so no input can follow it.
     pub(super) fn spool(&self, reader: SpoolReader, shutdown: Shutdown, ingest: &mut Ingest) -> Box<dyn Input> {
-        let origin = self.options.origin.as_deref().unwrap_or(ORIGIN);
+        let origin = self.options.names.origin.as_deref().unwrap_or(ORIGIN);
         Box::new(SpoolInput::new(self.run.clone(), reader, shutdown, origin, ingest))
     }
 
+    /// Returns the rows of a store, or of all joined stores with the first one.
+    fn batches(&mut self, store: &'static Store, location: &Location) -> Result<(Kind, Batches)> {
+        let request = self.options.stores.request;
+        if !matches!(self.options.stores.order, StoreOrder::Joined(_)) {
+            return by_day(store, location, request);
+        }
+        let mut rows: Batches = Box::new(std::iter::empty());
+        for (store, location) in std::mem::take(&mut self.joined) {
+            let name = Uri::Store(store, location.clone()).to_string();
+            let (kind, of_store) = by_day(store, &location, request)?;
+            if kind != Kind::Event {
+                return Err(Error::usage(format!("{name}: expected events, found rows of kind {}", kind.name())));
+            }
+            rows = Box::new(rows.chain(of_store.map(move |batch| batch.map_err(|error| error.at(name.clone())))));
+        }
+        Ok((Kind::Event, rows))
+    }
+
     /// Opens the rows of a store as an input.
-    fn rows(&self, store: &'static Store, location: &Location, ingest: &mut Ingest) -> Result<Box<dyn Input>> {
-        let SourceOptions { stored, store_order, .. } = self.options;
+    fn rows(&mut self, store: &'static Store, location: &Location, ingest: &mut Ingest) -> Result<Box<dyn Input>> {
         let uri = Uri::Store(store, location.clone());
         let name = uri.to_string();
-        let (kind, rows) = by_day(store, location, stored)?;
-        let rows = match store_order {
+        let (kind, rows) = self.batches(store, location)?;
+        let rows = match self.options.stores.order {
             StoreOrder::Events(_) if kind != Kind::Event => {
                 return Err(Error::usage(format!("{uri}: expected events, found rows of kind {}", kind.name())));
             }
-            StoreOrder::Events(columns) => sorted(rows, columns),
+            StoreOrder::Events(columns) | StoreOrder::Joined(columns) => sorted(rows, columns),
             StoreOrder::Time(columns) => match columns(kind) {
                 Some(columns) => sorted(rows, columns),
                 None => rows,
             },
             StoreOrder::Stored => rows,
         };
-        let rows = match self.options.unreadable.clone() {
+        let rows = match self.options.stores.unreadable.clone() {
             Some(reports) => reported(rows, kind, reports),
             None => rows,
         };
@@ -194,7 +215,8 @@ fn reported(rows: Batches, kind: Kind, reports: UnreadableReports) -> Batches {
     }))
 }
 
-/// Reads a part of a store. If both ends of its span are known, the days are read in order, on as many threads as requested.
+/// Reads a part of a store. If both ends of its span are known, the days are read in order, on as many threads as
+/// requested.
 fn by_day(store: &'static Store, location: &Location, request: ReadRequest) -> Result<(Kind, Batches)> {
     let Some((since, until)) = ends(store, location, request)? else { return store.rows_within(location, request) };
     let end = move |at: i64| at.div_euclid(DAY).saturating_add(1).saturating_mul(DAY).min(until);
@@ -217,8 +239,8 @@ fn by_day(store: &'static Store, location: &Location, request: ReadRequest) -> R
     Ok((kind, Box::new(first.chain(others))))
 }
 
-/// Returns the ends of the span that is read. They are known if they are requested, or if several threads shall read a store that
-/// knows its extent.
+/// Returns the ends of the span that is read. They are known if they are requested, or if several threads shall read a
+/// store that knows its extent.
 fn ends(
     store: &Store,
     location: &Location,

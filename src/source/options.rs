@@ -1,19 +1,28 @@
-//! The settings of a source: flags of the user, and what the tool sets.
+//! The settings of a source: flags of the user, and what the tool sets. Each part goes to the code that reads it.
+//!
+//! ```text
+//! SourceOptions ─┬─ records ───► Ingest        how records become rows
+//!                ├─ needs ─────► Source, stage what the tool needs beside the rows
+//!                ├─ positions ─► Source        how far earlier runs have read
+//!                ├─ generated ─► Source        the input of evt-gen
+//!                └─ inputs ────► Opener ─┬─ files, continuation ─► files and pipes
+//!                                        ├─ topics, stores       ─► Kafka, stores
+//!                                        ├─ listener             ─► the HTTP server
+//!                                        └─ names                ─► origins and partitions of all
+//! ```
 
 use super::positions::Positions;
 pub use super::sort::SortColumns;
 use crate::error::{Error, Result};
+use crate::format::TextOptions;
 use crate::format::elements::ElementPath;
-use crate::format::{Format, TextOptions};
 use crate::http;
+use crate::ingest::RecordOptions;
 use crate::input::Input;
-use crate::input::text::OpenRecord;
-use crate::input::unopened::ReadOptions;
-use crate::kafka::group::CommitMode;
-use crate::kafka::range::ReadMode;
+use crate::input::unopened::{Continuation, FileOptions, ReadOptions};
+use crate::kafka::group::TopicOptions;
 use crate::kind::Kind;
-use crate::mapping::{self, Projection, Provenance};
-use crate::op::computed::RowRules;
+use crate::mapping::{Projection, Provenance};
 use crate::spool::ack::{AckFlags, AckPolicy};
 use crate::store::ReadRequest;
 use crate::uri::Uri;
@@ -29,6 +38,8 @@ pub enum StoreOrder {
     Stored,
     /// By columns of events; other kinds are an error.
     Events(SortColumns),
+    /// The same for the rows of all stores together, which are those of the first one.
+    Joined(SortColumns),
     /// By the columns that the function names for a kind; rows of other kinds as they are stored.
     Time(fn(Kind) -> Option<SortColumns>),
 }
@@ -36,124 +47,182 @@ pub enum StoreOrder {
 /// The errors of rows of a store that cannot be read; whoever reads the source takes them.
 pub type UnreadableReports = Rc<RefCell<Vec<Error>>>;
 
-/// Settings of a source.
+/// How stores are read.
 #[derive(Default)]
-pub struct SourceOptions {
-    /// The mapping flags.
-    pub mapping: mapping::Options,
-    /// `-f`.
-    pub format: Option<&'static Format>,
-    /// How text is read.
-    pub text: Rc<TextOptions>,
-    /// `--kind`.
-    pub kind: Option<Kind>,
-    /// Whether the operator may call `Collector::dead`. The letter needs the raw record, so with `--dlq` rows keep it within the
-    /// stage (`KeepRaw::Within`).
-    pub shows_records: bool,
-    /// The columns that the stage reads if only raw records are written; the mapping may leave out the others.
-    pub raw_lean: Option<Projection>,
+pub struct StoreOptions {
+    /// What is read. If both ends of the span are known, stores are read day by day.
+    pub request: ReadRequest,
+    /// The order of the rows.
+    pub order: StoreOrder,
+    /// Where rows that cannot be read are reported, which otherwise end the run (evt-reconcile).
+    pub unreadable: Option<UnreadableReports>,
+}
+
+/// The HTTP server (evt-ingest), and when it acknowledges requests.
+#[derive(Default)]
+pub struct ListenerOptions {
+    /// The options of the server, if an input is one.
+    pub server: Option<Box<http::Options>>,
+    /// The flags for storing and acknowledging requests.
+    pub ack_flags: AckFlags,
+    /// What must hold a request before it is acknowledged, if an input or a flag needs it.
+    pub ack_policy: Option<AckPolicy>,
+}
+
+/// The names that flags give to records.
+#[derive(Default)]
+pub struct PartitionNames {
     /// `--origin`: the origin of all records, instead of one from the input's name.
     pub origin: Option<String>,
     /// `--partitions`: the names of all partitions, if a flag maps the partition.
     pub partitions: Option<Vec<String>>,
-    /// `--control`.
-    pub control: bool,
-    /// `--follow`.
-    pub follow: bool,
-    /// Whether all inputs are raw (evt-ingest). A signal then stops reading at once, even from a pipe.
-    pub raw_only: bool,
-    /// Whether the stage finds repeated events by their ids (`--dedup`).
-    pub finds_repeats: bool,
-    /// What is done to rows before they are stamped (`--let` and `--where` of evt-ingest).
-    pub rules: Option<RowRules>,
-    /// The positions of the inputs that earlier runs of a checkpoint have read; `None` without a checkpoint.
-    pub positions: Option<Positions>,
-    /// Whether the stage may join the checkpoint of the pipe that it reads.
-    pub joins: bool,
-    /// Whether later runs continue the inputs (`--checkpoint`).
-    pub is_continued: bool,
-    /// Whether no run continues them after this one (`--at-end fire`).
-    pub is_last: bool,
-    /// What becomes of an incomplete last record of a file, unless `is_continued` decides.
-    pub open_record: OpenRecord,
-    /// What is read of stores. If both ends of the span are known, they are read day by day.
-    pub stored: ReadRequest,
-    /// The order of the rows of stores.
-    pub store_order: StoreOrder,
-    /// Whether rows carry the headers of their records to outputs that can write them, and the key, headers and timestamp to
-    /// dead letters.
-    pub headers: bool,
-    /// How the tool reads topics.
-    pub read_mode: ReadMode,
-    /// Where rows of a store that cannot be read are reported, which otherwise end the run (evt-reconcile).
-    pub unreadable: Option<UnreadableReports>,
-    /// Whether and how offsets of a consumer group are committed.
-    pub commit_mode: CommitMode,
-    /// Whether the tool has a clock of its own, which no partition without records delays (evt-alert).
-    pub has_clock: bool,
-    /// The flags for storing and acknowledging HTTP requests.
-    pub ack_flags: AckFlags,
-    /// What must hold an HTTP request before it is acknowledged, if an input or a flag needs it.
-    pub ack_policy: Option<AckPolicy>,
-    /// The options of the HTTP server, if there is one (evt-ingest).
-    pub http: Option<Box<http::Options>>,
-    /// The input of a tool that makes its own records (evt-gen).
-    pub generated: Option<Box<dyn Input>>,
-    /// Whether the source returns the rows before a failure of an input first, then the error (evt-view).
-    pub salvage: bool,
-    /// Whether the operator is made when the first rows are known, even if their schema is known before (evt-view).
-    pub needs_rows: bool,
-    /// Whether text whose first record has the field names of another kind than `kind` is an error (evt-backfill --dead).
-    pub checks_kind: bool,
-    /// Whether dead letters wait until the rows before them have been processed (`--head` of evt-view).
-    pub holds_letters: bool,
 }
 
-/// What [`SourceOptions::prepare`] has decided.
-pub(super) struct Prepared {
-    /// The mapping of records.
-    pub(super) mapping: mapping::Options,
-    /// The kind of the rows, if it does not depend on the records.
-    pub(super) kind: Option<Kind>,
-    /// The positions of the inputs in a checkpoint; `None` without one.
-    pub(super) positions: Option<Positions>,
-    /// The inputs that have something to read.
-    pub(super) inputs: Vec<Uri>,
-}
-
-impl SourceOptions {
+impl PartitionNames {
     /// Returns the origin of the records of an input.
     pub fn origin_of(&self, input: &Uri) -> String {
         self.origin.clone().unwrap_or_else(|| input.origin())
     }
+}
 
-    /// Returns how the inputs are read, and which of them, as far as earlier runs of a checkpoint left records.
-    pub(super) fn prepare(&mut self, inputs: &[Uri]) -> Result<Prepared> {
-        let mut mapping = self.mapping.clone();
-        let is_raw =
-            |uri: &Uri| matches!(uri, Uri::Kafka(address) if address.options.form != Some(TopicFormat::Frames));
-        if self.read_mode.is_of_stage() && inputs.iter().any(is_raw) {
-            // Records of a topic get new stamps: those they carry are in order per original partition, which topics interleave.
-            mapping.provenance = Provenance::Overwrite;
-        }
-        // evt-ingest makes events of all records, without regard to their field names.
-        let kind = self.kind.or((self.raw_only || mapping.plain).then_some(Kind::Event));
-        self.text = Rc::new(TextOptions { kind, ..(*self.text).clone() });
-        let mut positions = self.positions.take();
-        let inputs = match &mut positions {
-            Some(positions) => {
-                positions.set_reading(self.text.explode.as_ref().map(ElementPath::to_text), self.follow);
-                positions.continued(inputs)?
-            }
-            None => inputs.to_vec(),
-        };
-        Ok(Prepared { mapping, kind, positions, inputs })
-    }
+/// How each type of input is opened.
+#[derive(Default)]
+pub struct InputOptions {
+    /// Files and pipes.
+    pub files: FileOptions,
+    /// What the run has in common with the runs before and after it.
+    pub continuation: Continuation,
+    /// Topics.
+    pub topics: TopicOptions,
+    /// Stores.
+    pub stores: StoreOptions,
+    /// The HTTP server.
+    pub listener: ListenerOptions,
+    /// The names that flags give to the records of all inputs.
+    pub names: PartitionNames,
+}
 
+impl InputOptions {
     /// Returns how files and pipes are read.
     pub fn reading(&self) -> ReadOptions {
-        let Self { format, raw_only, is_continued, joins, open_record, .. } = *self;
-        let open_record = if is_continued && !self.is_last { OpenRecord::Leave } else { open_record };
-        ReadOptions { format, text: self.text.clone(), raw_only, is_continued, open_record, joins }
+        ReadOptions { files: self.files.clone(), continuation: self.continuation }
+    }
+}
+
+/// What the tool needs of its source beside the rows.
+#[derive(Clone, Copy, Default)]
+pub struct ToolNeeds {
+    /// Whether the operator may call `Collector::dead`. The letter needs the raw record, so with `--dlq` rows keep it
+    /// within the stage (`KeepRaw::Within`).
+    pub shows_records: bool,
+    /// The columns that the stage reads if only raw records are written; the mapping may leave out the others.
+    pub raw_columns: Option<Projection>,
+    /// Whether rows carry the headers of their records to outputs that can write them, and the key, headers and
+    /// timestamp to dead letters.
+    pub headers: bool,
+    /// Whether the stage finds repeated events by their ids (`--dedup`).
+    pub finds_repeats: bool,
+    /// Whether the source returns the rows before a failure of an input first, then the error (evt-view).
+    pub salvage: bool,
+    /// Whether the operator is made when the first rows are known, even if their schema is known before (evt-view).
+    pub first_rows: bool,
+    /// Whether dead letters wait until the rows before them have been processed (`--head` of evt-view).
+    pub ordered_letters: bool,
+}
+
+/// Settings of a source.
+#[derive(Default)]
+pub struct SourceOptions {
+    /// How records become rows.
+    pub records: RecordOptions,
+    /// How inputs are opened.
+    pub inputs: InputOptions,
+    /// What the tool needs beside the rows.
+    pub needs: ToolNeeds,
+    /// The positions of the inputs that earlier runs of a checkpoint have read; `None` without a checkpoint.
+    pub positions: Option<Positions>,
+    /// The input of a tool that makes its own records (evt-gen).
+    pub generated: Option<Box<dyn Input>>,
+}
+
+impl SourceOptions {
+    /// Derives how the inputs are read, and returns those that have something to read, as far as earlier runs of a
+    /// checkpoint left records.
+    pub(super) fn prepare(&mut self, inputs: &[Uri]) -> Result<Vec<Uri>> {
+        let Self { records, inputs: opening, positions, .. } = self;
+        let is_raw =
+            |uri: &Uri| matches!(uri, Uri::Kafka(address) if address.options.form != Some(TopicFormat::Frames));
+        if opening.topics.read_mode.is_of_stage() && inputs.iter().any(is_raw) {
+            // Records of a topic get new stamps: those they carry are in order per original partition, which topics
+            // interleave.
+            records.mapping.provenance = Provenance::Overwrite;
+        }
+        let files = &mut opening.files;
+        // evt-ingest makes events of all records, without regard to their field names.
+        records.kind = records.kind.or((files.raw_only || records.mapping.plain).then_some(Kind::Event));
+        files.text = Rc::new(TextOptions { kind: records.kind, ..(*files.text).clone() });
+        match positions {
+            Some(positions) => {
+                positions.set_reading(files.text.explode.as_ref().map(ElementPath::to_text), files.follow);
+                positions.continued(inputs)
+            }
+            None => Ok(inputs.to_vec()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kafka::range::ReadMode;
+
+    fn prepared(uri: &str, change: impl FnOnce(&mut SourceOptions)) -> SourceOptions {
+        let mut options = SourceOptions::default();
+        change(&mut options);
+        let inputs = [Uri::parse(uri).unwrap()];
+        assert_eq!(options.prepare(&inputs).unwrap().len(), 1);
+        options
+    }
+
+    #[test]
+    fn a_stage_gives_the_records_of_a_topic_new_stamps_and_a_viewer_keeps_theirs() {
+        let provenance = |uri: &str, read_mode: ReadMode| {
+            prepared(uri, |options| options.inputs.topics.read_mode = read_mode).records.mapping.provenance
+        };
+        for read_mode in [ReadMode::Commit, ReadMode::Stateful, ReadMode::Checkpoint] {
+            assert_eq!(provenance("kafka://b/t", read_mode), Provenance::Overwrite);
+            assert_eq!(provenance("kafka://b/t?format=frames", read_mode), Provenance::default());
+            assert_eq!(provenance("in.jsonl", read_mode), Provenance::default());
+        }
+        for read_mode in [ReadMode::Bounded, ReadMode::Tail] {
+            assert_eq!(provenance("kafka://b/t", read_mode), Provenance::default());
+        }
+    }
+
+    #[test]
+    fn raw_inputs_are_events_unless_a_flag_names_the_kind() {
+        let kind = |change: fn(&mut SourceOptions)| {
+            let options = prepared("in.jsonl", change);
+            assert_eq!(options.inputs.files.text.kind, options.records.kind, "splitters know it");
+            options.records.kind
+        };
+        assert_eq!(kind(|_| {}), None);
+        assert_eq!(kind(|options| options.inputs.files.raw_only = true), Some(Kind::Event));
+        assert_eq!(kind(|options| options.records.mapping.plain = true), Some(Kind::Event));
+        assert_eq!(
+            kind(|options| {
+                options.inputs.files.raw_only = true;
+                options.records.kind = Some(Kind::Late);
+            }),
+            Some(Kind::Late)
+        );
+    }
+
+    #[test]
+    fn an_origin_of_a_flag_replaces_that_of_every_input() {
+        let uri = Uri::parse("dir/in.jsonl").unwrap();
+        let names = |origin: Option<&str>| PartitionNames { origin: origin.map(str::to_owned), partitions: None };
+        assert_eq!(names(None).origin_of(&uri), uri.origin());
+        assert_eq!(names(Some("shop")).origin_of(&uri), "shop");
     }
 }

@@ -1,12 +1,12 @@
 //! Checks that the raw inputs of a run have different origins.
 //!
-//! An event's position is (origin, partition, offset); two raw inputs of one origin would give two events the same position.
+//! An event's position is (origin, partition, offset); two raw inputs of one origin would give two events the same
+//! position.
 
-use super::SourceOptions;
+use super::options::InputOptions;
 use crate::error::{Error, Result};
 use crate::format::{Body, Input, Records, Splitter, row};
 use crate::frame::Frame;
-use crate::ingest::Ingest;
 use crate::input::bytes::{Bytes, Chunk};
 use crate::input::frames::{FrameReader, Framed};
 use crate::input::unopened::limits;
@@ -21,17 +21,17 @@ use std::rc::Rc;
 /// Number of bytes in which the check looks for the first record of an input.
 const FIRST_BYTES: usize = 64 << 10;
 
-/// Checks that no two raw inputs have the same origin: their events would have the same positions, and could get the same ids.
-/// Errors: exit status 2.
-pub(super) fn check(inputs: &[Uri], options: &SourceOptions, ingest: &Ingest, run: &Rc<Run>) -> Result<()> {
+/// Checks that no two raw inputs have the same origin: their events would have the same positions, and could get the
+/// same ids. `kind` is the kind of all rows, if a flag names it. Errors: exit status 2.
+pub(super) fn check(inputs: &[Uri], options: &InputOptions, kind: Option<Kind>, run: &Rc<Run>) -> Result<()> {
     let mut first: HashMap<String, &Uri> = HashMap::new();
     for input in inputs.iter().filter(|input| matches!(input, Uri::File(_) | Uri::Standard)) {
-        let origin = options.origin_of(input);
+        let origin = options.names.origin_of(input);
         let Some(other) = first.get(&origin) else {
             first.insert(origin, input);
             continue;
         };
-        if is_raw(other, options, ingest, run)? && is_raw(input, options, ingest, run)? {
+        if is_raw(other, options, kind, run)? && is_raw(input, options, kind, run)? {
             return Err(Error::usage(format!(
                 "{other} and {input}: two raw inputs have the same origin ({origin}); read them in two runs, with \
                  --origin NAME for one of them"
@@ -43,31 +43,38 @@ pub(super) fn check(inputs: &[Uri], options: &SourceOptions, ingest: &Ingest, ru
 
 /// Whether an input has records without stamps, which this run stamps. True for a pipe, because its records cannot be
 /// read in advance.
-fn is_raw(input: &Uri, options: &SourceOptions, ingest: &Ingest, run: &Rc<Run>) -> Result<bool> {
+fn is_raw(input: &Uri, options: &InputOptions, kind: Option<Kind>, run: &Rc<Run>) -> Result<bool> {
     let Uri::File(path) = input else { return Ok(true) };
     if !std::fs::metadata(path).is_ok_and(|found| found.is_file()) {
         return Ok(true);
     }
-    let mut bytes = Bytes::open(input, run.clone(), false)?.in_encoding(options.text.encoding);
-    if options.format.is_none() {
+    let mut bytes = Bytes::open(input, run.clone(), false)?.in_encoding(options.files.text.encoding);
+    if options.files.format.is_none() {
         bytes.read_head(None)?;
     }
-    match options.reading().format_of(&bytes, options.follow)?.input {
+    match options.reading().format_of(&bytes, options.files.follow)?.input {
         Input::None => Ok(true),
         Input::Frames => match FrameReader::new(bytes, run.ratio_max).read(None)? {
             Framed::Frame(Frame::Schema(schema)) => Ok(Kind::of(&schema).is_none()),
             _ => Ok(true),
         },
         Input::Container(open) => {
-            let opened = open(bytes.whole_file()?, limits(run, ingest));
+            let opened = open(bytes.whole_file()?, limits(run));
             Ok(opened.map_err(|error| error.at(bytes.name()))?.schema.is_none())
         }
-        Input::Text(splitter) => is_raw_text(&mut bytes, splitter(&options.text), options),
+        Input::Text(splitter) => Ok(match first_names(&mut bytes, splitter(&options.files.text))? {
+            Some(names) => {
+                let names: Vec<&str> = names.iter().map(AsRef::as_ref).collect();
+                let carries = !options.files.raw_only && STAMPS.iter().all(|stamp| names.contains(stamp));
+                kind.unwrap_or_else(|| row::kind_of(&names)) == Kind::Event && !carries
+            }
+            None => true,
+        }),
     }
 }
 
-/// Whether the first record of a text has no stamps, so that this run stamps it.
-fn is_raw_text(bytes: &mut Bytes, mut splitter: Box<dyn Splitter>, options: &SourceOptions) -> Result<bool> {
+/// Returns the field names of the first record of a text; `None` if it is no JSON.
+fn first_names(bytes: &mut Bytes, mut splitter: Box<dyn Splitter>) -> Result<Option<Vec<String>>> {
     let mut head = vec![0; FIRST_BYTES];
     let mut length = 0;
     while length < head.len()
@@ -82,9 +89,6 @@ fn is_raw_text(bytes: &mut Bytes, mut splitter: Box<dyn Splitter>, options: &Sou
         Body::Text(range) => Some(&records.text[range.clone()]),
         Body::Cut(_) | Body::Fault(_) | Body::Document { .. } => None,
     });
-    let Some(text) = text.filter(|text| is_json(text)) else { return Ok(true) };
-    let names = row::names_of(text);
-    let names: Vec<&str> = names.iter().map(AsRef::as_ref).collect();
-    let carries = !options.raw_only && STAMPS.iter().all(|stamp| names.contains(stamp));
-    Ok(options.kind.unwrap_or_else(|| row::kind_of(&names)) == Kind::Event && !carries)
+    let names = text.filter(|text| is_json(text)).map(row::names_of);
+    Ok(names.map(|names| names.into_iter().map(Into::into).collect()))
 }

@@ -28,3 +28,26 @@ impl ReportedPartitions {
         self.repeated
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::frame::State;
+
+    #[test]
+    fn a_partition_is_repeated_if_another_input_reports_it() {
+        let report = |input: u32, origin: &str, partition: &str| {
+            let (origin, partition) = (origin.to_owned(), partition.to_owned());
+            [PartitionState { input, origin, partition, stream_time: None, state: State::Live }]
+        };
+        let mut reported = ReportedPartitions::default();
+        reported.learn(&report(0, "a", "0"));
+        reported.learn(&report(0, "a", "0"));
+        reported.learn(&report(1, "a", "1"));
+        reported.learn(&report(1, "b", "0"));
+        assert!(!reported.is_repeated());
+        reported.learn(&report(1, "a", "0"));
+        reported.learn(&[]);
+        assert!(reported.is_repeated(), "it stays so");
+    }
+}

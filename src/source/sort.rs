@@ -1,4 +1,5 @@
-//! Sorts the rows of a store by some of their columns in bounded memory: sorted runs in temporary files, which are merged.
+//! Sorts the rows of a store by some of their columns in bounded memory: sorted runs in temporary files, which are
+//! merged.
 //!
 //! A store returns rows in the order of their keys, which is the order of no time. A database would sort them as well,
 //! but Redis and a lake would not, so all stores are sorted here.
@@ -30,8 +31,8 @@ const RUNS: usize = 64;
 /// The names of the columns that determine the order of rows.
 pub type SortColumns = &'static [&'static str];
 
-/// Returns the rows in the order of columns. While they are read, each batch is answered with one without rows, so that the reader can
-/// heed signals.
+/// Returns the rows in the order of columns. While they are read, each batch is answered with one without rows, so that
+/// the reader can heed signals.
 pub(super) fn sorted(unsorted: Batches, columns: SortColumns) -> Batches {
     sorted_in_runs(unsorted, columns, RUN_BYTES)
 }

@@ -8,7 +8,7 @@ use crate::format::EncodeOptions;
 use crate::frame::End;
 use crate::kind::dead::{ErrorType, Fault};
 use crate::kind::event::column;
-use crate::mapping::{self, Provenance};
+use crate::mapping::Provenance;
 use crate::output::dead_letters::DeadLetters;
 use crate::output::{OutputPlan, OutputSpec};
 use crate::spool::ack::AckPolicy;
@@ -58,6 +58,7 @@ impl Bench {
             pipe_format: &crate::format::jsonl::FORMAT,
             is_named: true,
             quiet: true,
+            is_check: false,
             overwrite: false,
             control: false,
             encode: EncodeOptions::default(),
@@ -65,12 +66,9 @@ impl Bench {
         let output = OutputPlan::try_new(letters.as_os_str(), &spec, run).unwrap();
         let mut dead = DeadLetters::new(run.clone(), Some(output));
         dead.open().unwrap();
-        let mapping = mapping::Options {
-            provenance: Provenance::Overwrite,
-            stamped_at_arrival: true,
-            ..mapping::Options::default()
-        };
-        let options = SourceOptions { mapping, ..SourceOptions::default() };
+        let mut options = SourceOptions::default();
+        let mapping = &mut options.records.mapping;
+        (mapping.provenance, mapping.stamped_at_arrival) = (Provenance::Overwrite, true);
         let source = Source::of_spool(reader, Box::new(|| {}), options, run.clone()).unwrap();
         Self { source, dead, batches: vec![], settled: 0 }
     }

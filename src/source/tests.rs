@@ -38,6 +38,10 @@ fn frames(from: &Path, to: &Path, how: Option<How>) {
     std::fs::write(to, bytes).unwrap();
 }
 
+fn salvaging(salvage: bool) -> SourceOptions {
+    SourceOptions { needs: ToolNeeds { salvage, ..ToolNeeds::default() }, ..SourceOptions::default() }
+}
+
 fn open(paths: &[&Path], options: SourceOptions) -> Result<Source> {
     let inputs: Vec<Uri> = paths.iter().map(|path| Uri::parse(path).unwrap()).collect();
     Source::open(&inputs, options, run())
@@ -109,7 +113,7 @@ fn an_input_that_fails_gives_its_rows_before_the_error_only_if_it_is_salvaged() 
     let (text, torn) = (file(dir.path(), "a", 3), dir.path().join("torn.frames"));
     frames(&text, &torn, None);
     for salvage in [true, false] {
-        let mut source = open(&[&torn], SourceOptions { salvage, ..SourceOptions::default() }).unwrap();
+        let mut source = open(&[&torn], salvaging(salvage)).unwrap();
         let mut found = 0;
         let error = loop {
             match source.poll() {
@@ -128,7 +132,7 @@ fn an_input_that_fails_gives_its_rows_before_the_error_only_if_it_is_salvaged() 
     let cut = dir.path().join("cut.jsonl.gz");
     std::fs::write(&cut, &packed[..packed.len() - 20]).unwrap();
     for (salvage, expected) in [(true, true), (false, false)] {
-        let mut source = open(&[&cut], SourceOptions { salvage, ..SourceOptions::default() }).unwrap();
+        let mut source = open(&[&cut], salvaging(salvage)).unwrap();
         let mut found = 0;
         while let Ok(polled) = source.poll() {
             if let Polled::Item(Sent { item: Item::Batch(batch), .. }) = polled {
@@ -149,7 +153,8 @@ fn two_raw_inputs_of_one_origin_are_an_error_and_a_record_without_a_time_too() {
     std::fs::write(&untimed, "{\"a\":1}\n").unwrap();
     let mut source = open(&[&untimed], SourceOptions::default()).unwrap();
     assert_eq!(items(&mut source).unwrap_err().kind(), ErrorKind::Usage);
-    let mapping = mapping::Options { time: TimeFrom::Arrival, ..mapping::Options::default() };
-    let mut source = open(&[&untimed], SourceOptions { mapping, ..SourceOptions::default() }).unwrap();
+    let mut options = SourceOptions::default();
+    options.records.mapping.time = TimeFrom::Arrival;
+    let mut source = open(&[&untimed], options).unwrap();
     assert_eq!(rows(&items(&mut source).unwrap()), [(0, 1)]);
 }

@@ -54,8 +54,8 @@ impl AckFlags {
         *self != Self::default()
     }
 
-    /// Returns the policy of the flags. `pipe` names an output, if there is one, that cannot acknowledge its rows. Errors: exit
-    /// status 2 if flags and outputs contradict each other.
+    /// Returns the policy of the flags. `pipe` names an output, if there is one, that cannot acknowledge its rows.
+    /// Errors: exit status 2 if flags and outputs contradict each other.
     pub fn policy(&self, pipe: Option<&str>) -> Result<AckPolicy> {
         let wrong = match (&self.spool, self.ack, pipe) {
             (None, ..) if self.spool_max.is_some() => "--spool-max requires --spool DIR".to_owned(),

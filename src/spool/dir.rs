@@ -13,7 +13,7 @@ use super::dedup::KEYS_WINDOW;
 use super::segment::{self, failed};
 use crate::error::{Error, ErrorKind, Result};
 use crate::metrics::{Metrics, SPOOL};
-use crate::store::room;
+use crate::store::access;
 use crate::time::{format_instant, parse_instant};
 use rustix::fs::{CWD, FlockOperation, RenameFlags, flock, renameat_with};
 use serde::{Deserialize, Serialize};
@@ -74,10 +74,10 @@ pub struct SpoolLimits {
     pub dedup: Option<i64>,
 }
 
-/// Creates a directory and its missing parents. It syncs the name of each, even of an existing one, because the run that
-/// created it may have been killed before its sync.
+/// Creates a directory and its missing parents. It syncs the name of each, even of an existing one, because the run
+/// that created it may have been killed before its sync.
 fn create_synced(path: &Path, sync: &mut impl FnMut(&Path) -> std::io::Result<()>) -> std::io::Result<()> {
-    let parent = room::parent(path);
+    let parent = access::parent(path);
     if parent == path {
         return Ok(());
     }
@@ -130,7 +130,7 @@ struct State {
 impl SpoolDir {
     /// Checks that a spool could be opened; leaves nothing behind. Errors: exit status 75 if another run has it.
     pub fn check(path: &Path) -> Result<()> {
-        room::for_directory(path).and_then(|()| room::try_directory(path)).map_err(failed(path))?;
+        access::check_directory(path).and_then(|()| access::create_trial(path)).map_err(failed(path))?;
         match File::options().write(true).open(path.join("lock")) {
             Ok(lock) => claim(&lock, path),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
@@ -138,8 +138,8 @@ impl SpoolDir {
         }
     }
 
-    /// Creates the directory if it does not exist, and locks it; its size is shown in `metrics`. Errors: exit status 75 if
-    /// another run has it.
+    /// Creates the directory if it does not exist, and locks it; its size is shown in `metrics`. Errors: exit status 75
+    /// if another run has it.
     pub fn open(path: &Path, limits: SpoolLimits, metrics: &Metrics) -> Result<Self> {
         create_synced(path, &mut sync_directory).map_err(failed(path))?;
         let lock = File::options().write(true).create(true).truncate(false).open(path.join("lock"));
@@ -168,8 +168,8 @@ impl SpoolDir {
         Ok(found)
     }
 
-    /// Returns the position of the outputs when the last run ended; `None` in a new spool. Errors: exit status 65 if the file
-    /// is damaged.
+    /// Returns the position of the outputs when the last run ended; `None` in a new spool. Errors: exit status 65 if
+    /// the file is damaged.
     pub fn position(&self) -> Result<Option<Position>> {
         let path = self.path.join("position");
         let text = match fs::read_to_string(&path) {
@@ -231,8 +231,8 @@ impl SpoolDir {
         StoredEnd { offset: state.end, is_final: state.is_closed }
     }
 
-    /// Removes segments from the front that are no longer needed. If space is `wanted`, this includes those needed only for
-    /// `Idempotency-Key`.
+    /// Removes segments from the front that are no longer needed. If space is `wanted`, this includes those needed only
+    /// for `Idempotency-Key`.
     pub fn trim(&self, now: i64, wanted: bool) -> Result<()> {
         while let Some(first) = self.removable(now, wanted) {
             let path = segment::path(&self.path, first);
@@ -297,8 +297,8 @@ impl SpoolDir {
         self.show();
     }
 
-    /// Returns the segment that begins at offset `first`, and the segment after it. If the first one has been removed, the next
-    /// one takes its place.
+    /// Returns the segment that begins at offset `first`, and the segment after it. If the first one has been removed,
+    /// the next one takes its place.
     pub fn segment(&self, first: i64) -> (Option<Segment>, Option<Segment>) {
         let state = self.state();
         let at = state.segments.partition_point(|segment| segment.first < first);
@@ -318,7 +318,8 @@ impl SpoolDir {
     }
 }
 
-/// Returns the id of a spool, which gets one if it has none. A full disk is no error, because the spool must be read to empty it.
+/// Returns the id of a spool, which gets one if it has none. A full disk is no error, because the spool must be read to
+/// empty it.
 fn id_of(path: &Path) -> Option<String> {
     let (name, part) = (path.join("id"), path.join("id.new"));
     if let Ok(id) = fs::read_to_string(&name) {

@@ -6,9 +6,9 @@
 //! ```
 //!
 //! Numbers are little-endian; texts and payloads are preceded by their length in bytes (`u32`). `check` is the XXH3 of
-//! length and body with the seed of the segment, so that neither bytes sent by a client nor those of an older file on the
-//! disk are mistaken for an entry. `safe` is the byte of the segment up to which everything was durable when the entry was
-//! written: damage before it is a loss, damage after it is a write that was never acknowledged.
+//! length and body with the seed of the segment, so that neither bytes sent by a client nor those of an older file on
+//! the disk are mistaken for an entry. `safe` is the byte of the segment up to which everything was durable when the
+//! entry was written: damage before it is a loss, damage after it is a write that was never acknowledged.
 
 use super::request::{Entry, IdempotencyKey, Record, RecordOutcome, Request};
 use crate::kind::dead::{ErrorType, Fault};

@@ -6,14 +6,14 @@
 //!                position, removal of segments ◄──── EntrySource::settle ◄────────────┘
 //! ```
 //!
-//! The HTTP server passes each request to a [`request::RequestLog`], on any thread; the stage reads them in order from a
-//! [`SpoolReader`] and reports the position up to which its outputs are safe. [`open`] makes both ends. docs/decisions/040
-//! describes the files.
+//! The HTTP server passes each request to a [`request::RequestLog`], on any thread; the stage reads them in order from
+//! a [`SpoolReader`] and reports the position up to which its outputs are safe. [`open`] makes both ends.
+//! docs/decisions/040 describes the files.
 //!
 //! [`request`] holds the types of both ends, [`ack`] the policy that decides when a request is acknowledged. On disk:
 //! `queue` is the bounded queue to the `writer`, which detects duplicates with `dedup`; [`entry`] and `segment` are the
-//! formats of entries and files, [`dir`] is the directory, `recover` reads it at the start, and [`reader`] is the reading
-//! end. `memory` is both ends without a disk.
+//! formats of entries and files, [`dir`] is the directory, `recover` reads it at the start, and [`reader`] is the
+//! reading end. `memory` is both ends without a disk.
 
 pub mod ack;
 mod dedup;
@@ -65,8 +65,8 @@ pub struct CheckpointPosition {
     pub position: Position,
 }
 
-/// Opens both ends of the spool that `policy` needs. The reading end ends once every reference to the log is dropped and
-/// everything in it has been read. Errors: exit status 75 if another run has the spool, 65 if the spool is damaged.
+/// Opens both ends of the spool that `policy` needs. The reading end ends once every reference to the log is dropped
+/// and everything in it has been read. Errors: exit status 75 if another run has the spool, 65 if the spool is damaged.
 pub fn open(policy: &AckPolicy, start: SpoolStart, run: &Run) -> Result<(Arc<dyn RequestLog>, SpoolReader)> {
     match policy {
         AckPolicy::Spool { dir, limits } => on_disk(dir, *limits, run, start, writer::create),
@@ -100,9 +100,11 @@ fn on_disk(
     Ok((Arc::new(log), SpoolReader { wakeups, id, start, pace, entries }))
 }
 
-/// Returns where a run with a checkpoint begins; `kept` is the position of the spool, and `position` that of the checkpoint.
+/// Returns where a run with a checkpoint begins; `kept` is the position of the spool, and `position` that of the
+/// checkpoint.
 ///
-/// Errors: exit status 78 if it is another spool or ends before the position, 65 if it has no longer the records after it.
+/// Errors: exit status 78 if it is another spool or ends before the position, 65 if it has no longer the records after
+/// it.
 fn continued(dir: &SpoolDir, kept: Position, position: Option<CheckpointPosition>, run: &Run) -> Result<Position> {
     let Some(CheckpointPosition { id, position }) = position else { return Ok(kept) };
     let (shown, end) = (dir.path.display().to_string(), dir.end().offset);

@@ -2,7 +2,7 @@
 
 use super::entry::size_max;
 use super::request::{Request, RequestLog, Responder};
-use crate::store::room;
+use crate::store::access;
 use std::io::Write;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
@@ -58,7 +58,7 @@ impl RequestLog for SpoolLog {
     }
 
     fn has_space(&self) -> bool {
-        room::is_left(&self.dir)
+        access::has_free_space(&self.dir)
     }
 }
 

@@ -1,5 +1,5 @@
-//! The reading end of a spool: returns entries in order, including those just written, and takes the position up to which the
-//! outputs are safe.
+//! The reading end of a spool: returns entries in order, including those just written, and takes the position up to
+//! which the outputs are safe.
 
 use super::dir::{Position, SpoolDir, StoredEnd};
 use super::request::Entry;
@@ -35,7 +35,8 @@ pub trait EntrySource {
 
 /// The reading end of a spool.
 pub struct SpoolReader {
-    /// The socket that becomes readable when there may be new entries. [`SpoolReader::clear`] it before reading entries.
+    /// The socket that becomes readable when there may be new entries. [`SpoolReader::clear`] it before reading
+    /// entries.
     pub wakeups: UnixStream,
     /// The id of the spool, if it is on disk and could be given one.
     pub id: Option<String>,

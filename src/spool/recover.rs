@@ -8,8 +8,8 @@ use crate::error::{Error, ErrorKind, Result};
 use std::fs::{self, File};
 use std::path::PathBuf;
 
-/// Reads all segments; passes their entries to the writer and their extents to the directory. Returns the position of the
-/// outputs. Errors: exit status 65 if acknowledged records are missing or damaged.
+/// Reads all segments; passes their entries to the writer and their extents to the directory. Returns the position of
+/// the outputs. Errors: exit status 65 if acknowledged records are missing or damaged.
 pub fn recover(dir: &SpoolDir, writer: &mut Writer, console: &Console) -> Result<Position> {
     let firsts = dir.found()?;
     let saved = dir.position()?;
@@ -48,7 +48,8 @@ struct SegmentRecovery<'a> {
 }
 
 impl SegmentRecovery<'_> {
-    /// Passes the entries of the segment, which must begin with offset `next`, to the writer; returns the offset after them.
+    /// Passes the entries of the segment, which must begin with offset `next`, to the writer; returns the offset after
+    /// them.
     fn run(&self, writer: &mut Writer, mut next: i64) -> Result<i64> {
         let length = fs::metadata(&self.path).map_err(failed(&self.path))?.len();
         let Some(mut reader) = SegmentReader::open(&self.path)? else {

@@ -136,8 +136,9 @@ impl Drop for Responder {
 
 /// The writing end of a spool: stores requests before they are acknowledged.
 pub trait RequestLog: Send + Sync + 'static {
-    /// Stores a request, and answers once it is stored as the acknowledgement policy requires. It stores all records of the
-    /// request or none. It does not block: if too many requests are in progress, it answers [`Answer::Unavailable`].
+    /// Stores a request, and answers once it is stored as the acknowledgement policy requires. It stores all records of
+    /// the request or none. It does not block: if too many requests are in progress, it answers
+    /// [`Answer::Unavailable`].
     fn append(&self, request: Request, responder: Responder);
 
     /// Whether there is space for another request.

@@ -4,8 +4,8 @@
 //! NNNNNNNNNNNNNNNNNNNN.log:  "evtspool" | seed u64 | first i64 | check u64 | entry…
 //! ```
 //!
-//! Its name is the offset of its first record. It ends where the next segment begins: bytes after the last entry before that
-//! offset are the remains of a failed write.
+//! Its name is the offset of its first record. It ends where the next segment begins: bytes after the last entry before
+//! that offset are the remains of a failed write.
 
 use super::entry::{self, EntrySpan};
 use super::request::Entry;
@@ -174,8 +174,8 @@ impl SegmentReader {
         }
     }
 
-    /// Reads until `wanted` bytes are in the buffer, or the file ends; no more, because bytes after the limit may be truncated and
-    /// written again.
+    /// Reads until `wanted` bytes are in the buffer, or the file ends; no more, because bytes after the limit may be
+    /// truncated and written again.
     fn fill(&mut self, wanted: usize) -> Result<()> {
         // The memory is used again unless an entry still shares it.
         let mut bytes = Vec::from(std::mem::take(&mut self.buffer));
@@ -186,8 +186,8 @@ impl SegmentReader {
         read.map(|_| ()).map_err(failed(&self.path))
     }
 
-    /// Whether damage at byte `damaged` is more than a torn write: a whole entry follows which was written when the bytes up to
-    /// `damaged` were already durable.
+    /// Whether damage at byte `damaged` is more than a torn write: a whole entry follows which was written when the
+    /// bytes up to `damaged` were already durable.
     pub fn is_damage(&mut self, damaged: u64) -> Result<bool> {
         self.seek(damaged)?;
         let mut rest = vec![];

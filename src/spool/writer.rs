@@ -1,9 +1,9 @@
-//! The writer of the spool, on its own thread: it takes the queued requests as a group, writes them, syncs once and answers all
-//! of them.
+//! The writer of the spool, on its own thread: it takes the queued requests as a group, writes them, syncs once and
+//! answers all of them.
 //!
-//! The writer acknowledges nothing before `fdatasync` has succeeded. If a write fails, the writer truncates it and refuses
-//! the whole group. If `fdatasync` fails, the contents of the disk are unknown: the segment ends at its last durable byte,
-//! and the next request begins another segment.
+//! The writer acknowledges nothing before `fdatasync` has succeeded. If a write fails, the writer truncates it and
+//! refuses the whole group. If `fdatasync` fails, the contents of the disk are unknown: the segment ends at its last
+//! durable byte, and the next request begins another segment.
 
 use super::dedup::{DedupWindow, Earlier, IdempotencyKeys, KEYS_WINDOW};
 use super::dir::{self, Segment, SpoolDir};
@@ -227,8 +227,8 @@ impl Writer {
             return Err(failed(&path)(error));
         }
         if let Err(error) = tail.file.sync() {
-            // The kernel may treat the lost pages as written from now on, so this file is not written to again. If it cannot be
-            // truncated, the remains lie after the first offset of the next segment and are ignored.
+            // The kernel may treat the lost pages as written from now on, so this file is not written to again. If it
+            // cannot be truncated, the remains lie after the first offset of the next segment and are ignored.
             let _ = tail.file.truncate(tail.bytes);
             self.tail = None;
             return Err(failed(&path)(error));

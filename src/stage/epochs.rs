@@ -7,11 +7,15 @@
 //! ```
 //!
 //! A run of one process is first and last stage at once. The end of the stream is the barrier of the last epoch.
+//!
+//! Outputs commit an epoch in threads of their own; the stage takes rows of the next one meanwhile. That one ends only
+//! when all outputs of all stages have the epoch before: a restart repeats the commit of one epoch.
 
 use super::operator::Operator;
 use super::outputs::Outputs;
 use crate::checkpoint::Checkpoint;
 use crate::checkpoint::log::EpochPart;
+use crate::checkpoint::part::SealedParts;
 use crate::error::{Error, ErrorKind, Result};
 use crate::frame::Barrier;
 use crate::metrics;
@@ -19,13 +23,29 @@ use crate::op::window::watermark::ContinuedInput;
 use crate::output::epochs::CompleteEpoch;
 use crate::run::Run;
 use crate::source::positions::partition_positions;
+use crate::stop::Wait;
 use crate::store::Epoch;
+use crate::store::remote::rounded;
 use std::collections::VecDeque;
 use std::rc::Rc;
 use std::time::Duration;
 
 /// Time after which a message says that a later stage holds an epoch.
 const SLOW: Duration = Duration::from_secs(30);
+/// Time after which a message says that an output holds an epoch.
+const SLOW_OUTPUT: Duration = Duration::from_secs(10);
+/// Interval of such messages about one epoch.
+const REPORT_EVERY: Duration = Duration::from_secs(60);
+/// How long an output may take to fail after the stop timeout, with an error of its own.
+const FAILING: Duration = Duration::from_millis(700);
+/// Time after which a stage no longer waits for a later one that neither completes the last epoch nor ends, as behind
+/// tee.
+const ENDING_MAX: Duration = Duration::from_secs(600);
+/// How long the first stage waits for the outputs of later ones before it ends the next epoch. A stage whose outputs do
+/// not have the epoch before then waits at the barrier.
+const LATER_MAX: Duration = Duration::from_secs(600);
+/// How long a call waits for outputs before it looks at the stop signal.
+const LOOK: Duration = Duration::from_millis(20);
 
 /// Interval of messages to branches that may have gone.
 const PROBE: Duration = Duration::from_secs(5);
@@ -40,10 +60,69 @@ pub struct Epochs {
     due: Duration,
     /// Epochs that this stage has sealed and the last stage has not completed, as far as is known.
     sealed: VecDeque<SealedEpoch>,
+    /// The commit in progress.
+    commit: Option<Commit>,
+    /// The wait for stores that have not answered rows of the epoch that is to end.
+    delay: Option<Delay>,
+    /// The epoch that later stages may not have committed yet, if this is the first one of a pipe.
+    later: Option<LaterCommit>,
     /// The monotonic time at which the log is to be watched again.
     watched: Duration,
     /// The monotonic time of the last message to branches that may have gone.
     probed: Duration,
+    /// The wait for an epoch before the last one, at the end of the input.
+    end_wait: Option<Wait>,
+}
+
+/// The commit of a complete epoch, which is in progress in some outputs.
+struct Commit {
+    sealed: SealedEpoch,
+    /// The monotonic time at which it began.
+    start: Duration,
+    /// The wait for the outputs, which a signal bounds.
+    wait: Wait,
+    /// The monotonic time at which that wait was over.
+    over: Option<Duration>,
+    reports: Reports,
+}
+
+/// An epoch that this stage has committed, and a later one perhaps not.
+struct LaterCommit {
+    epoch: Epoch,
+    /// The monotonic time at which this stage had committed it.
+    start: Duration,
+    reports: Reports,
+}
+
+/// The wait for stores that have not answered rows of the epoch that is to end.
+struct Delay {
+    /// The monotonic time at which it began.
+    start: Duration,
+    reports: Reports,
+}
+
+/// The messages about a wait.
+#[derive(Default)]
+struct Reports {
+    /// What the last one named; empty if there was none.
+    named: String,
+    /// The monotonic time from which there may be another one.
+    next: Duration,
+    /// Whether one said that nothing is read.
+    is_held: bool,
+}
+
+impl Reports {
+    /// Returns whether a message is due: `slow` after `start`, then once in [`REPORT_EVERY`], and when the reading
+    /// stops.
+    fn is_due(&mut self, now: Duration, start: Duration, slow: Duration, is_held: bool) -> bool {
+        let stops = is_held && !self.is_held;
+        if !stops && (now < start + slow || now < self.next) {
+            return false;
+        }
+        (self.next, self.is_held) = (now + REPORT_EVERY, is_held);
+        true
+    }
 }
 
 /// An epoch that the last stage completes.
@@ -69,15 +148,7 @@ impl Epochs {
     /// Makes the epochs of the first stage, which end `every` so often.
     pub fn begun(checkpoint: Checkpoint, every: Duration, run: Rc<Run>) -> Self {
         let due = run.clock.monotonic() + every;
-        Self {
-            run,
-            checkpoint,
-            every: Some(every),
-            due,
-            sealed: VecDeque::new(),
-            watched: Duration::ZERO,
-            probed: Duration::ZERO,
-        }
+        Self { every: Some(every), due, ..Self::joined(checkpoint, run) }
     }
 
     /// Makes the epochs of a later stage, which end at the barriers of the first one.
@@ -88,7 +159,11 @@ impl Epochs {
             every: None,
             due: Duration::MAX,
             sealed: VecDeque::new(),
+            commit: None,
+            delay: None,
+            later: None,
             watched: Duration::ZERO,
+            end_wait: None,
             probed: Duration::ZERO,
         }
     }
@@ -108,17 +183,14 @@ impl Epochs {
         self.checkpoint.cause(error)
     }
 
-    /// Whether this is the first stage of the pipe, which decides when epochs end.
-    pub fn is_first(&self) -> bool {
-        self.every.is_some()
-    }
-
     /// Whether the epoch in progress shall end now. At most one epoch is under way through the pipe.
     pub fn is_due(&self) -> bool {
-        self.every.is_some() && self.sealed.is_empty() && self.run.clock.monotonic() >= self.due
+        let is_free = self.is_settled() && self.later.is_none();
+        self.every.is_some() && is_free && self.run.clock.monotonic() >= self.due
     }
 
-    /// Returns `operator` with the state of the restored epoch. Errors: exit status 78 if it was saved with other options.
+    /// Returns `operator` with the state of the restored epoch. Errors: exit status 78 if it was saved with other
+    /// options.
     pub fn restore(&self, mut operator: Box<dyn Operator>, continued: &[ContinuedInput]) -> Result<Box<dyn Operator>> {
         operator.set_storage(Box::new(self.checkpoint.state_files()));
         let Some(restored) = self.checkpoint.restored() else { return Ok(operator) };
@@ -140,68 +212,190 @@ impl Epochs {
         let Some(restored) = self.checkpoint.restored() else { return Ok(()) };
         let epoch = restored.epoch;
         if restored.is_committed {
-            // The letters of rejected rows were in the epoch after it, which is lost.
-            outputs.push_rejected_in(epoch)?;
             return self.checkpoint.store().release(epoch);
         }
         let sealed = SealedEpoch::of(epoch, restored.parts.clone(), operator.watermark());
-        self.commit_outputs(&sealed, outputs)?;
-        self.checkpoint.committed(epoch)
-    }
-
-    /// Writes the rows of a complete epoch to every output, with what databases store of its positions.
-    fn commit_outputs(&self, sealed: &SealedEpoch, outputs: &mut Outputs) -> Result<()> {
-        let SealedEpoch { epoch, parts, watermark, .. } = sealed;
-        let positions = partition_positions(&self.checkpoint.positions(*epoch)?, &self.run.pipeline, *watermark)?;
-        outputs.commit_epoch(CompleteEpoch { epoch: *epoch, parts, positions: &positions })
+        self.begin_commit(sealed, outputs)?;
+        self.finish_commit(outputs)
     }
 
     /// Ends the epoch in progress: the operator has taken the rows before `positions`, and no others. The last stage
-    /// commits it, the last one of several that seals it. Returns the barrier for later stages.
+    /// begins to commit it, the last one of several that seals it. Returns the barrier for later stages.
     pub fn end(
         &mut self,
         operator: &mut dyn Operator,
         positions: &[u8],
         outputs: &mut Outputs,
     ) -> Result<Option<Barrier>> {
-        let start = self.run.clock.monotonic();
+        let (start, began) = (self.run.clock.monotonic(), self.run.clock.now());
         let epoch = self.checkpoint.epoch();
         let next = Epoch { number: epoch.number + 1, ..epoch };
         let files = operator.state_files()?;
         let state = operator.snapshot();
-        let mut parts = outputs.seal_epoch(next)?;
-        parts.extend(self.checkpoint.keep_files(&files)?);
-        let own = self.checkpoint.seal(&state, positions, parts)?;
+        let mut outboxes = outputs.seal_epoch(next)?;
+        outboxes.extend(self.checkpoint.keep_files(&files)?);
+        let own = self.checkpoint.seal(SealedParts { began, state: &state, positions, outboxes })?;
         let bytes = own.parts.iter().map(|part| part.bytes).sum();
         let sealed = SealedEpoch { start, bytes, ..SealedEpoch::of(epoch, own.parts.clone(), operator.watermark()) };
         let has_readers = self.checkpoint.has_readers();
         if !has_readers && self.checkpoint.complete(epoch, own, self.run.clock.now())? {
-            return self.commit(&sealed, outputs).map(|()| None);
+            return self.begin_commit(sealed, outputs).map(|()| None);
         }
         self.sealed.push_back(sealed);
         Ok(has_readers.then_some(Barrier { run: epoch.run, number: epoch.number }))
     }
 
-    /// Commits a complete epoch.
-    fn commit(&mut self, sealed: &SealedEpoch, outputs: &mut Outputs) -> Result<()> {
-        self.commit_outputs(sealed, outputs)?;
-        let SealedEpoch { epoch, start, bytes, .. } = sealed;
-        self.checkpoint.committed(*epoch)?;
-        let now = self.run.clock.monotonic();
-        self.due = now + self.every.unwrap_or_default();
-        let metrics = &self.run.metrics;
-        metrics.set(&metrics::CHECKPOINT_DURATION, &[], now.saturating_sub(*start).as_secs_f64());
-        metrics.set(&metrics::CHECKPOINT_EPOCH, &[], epoch.number as f64);
-        metrics.set(&metrics::CHECKPOINT_BYTES, &[], *bytes as f64);
+    /// Begins to write the rows of a complete epoch to every output, with what databases store of its positions.
+    fn begin_commit(&mut self, sealed: SealedEpoch, outputs: &mut Outputs) -> Result<()> {
+        let SealedEpoch { epoch, watermark, .. } = sealed;
+        let positions = partition_positions(&self.checkpoint.positions(epoch)?, &self.run.pipeline, watermark)?;
+        let now = self.run.clock.now();
+        outputs.begin_commit(CompleteEpoch { epoch, parts: sealed.parts.clone(), positions, now, refused: vec![] })?;
+        let (start, wait) = (self.run.clock.monotonic(), self.run.stop.server_wait());
+        self.due = start + self.every.unwrap_or_default();
+        self.commit = Some(Commit { sealed, start, wait, over: None, reports: Reports::default() });
         Ok(())
     }
 
-    /// Commits the epochs that the last stage has completed, if the log is to be watched now or `at_once`; returns
-    /// whether there was one.
+    /// Whether outputs are committing an epoch.
+    pub fn is_committing(&self) -> bool {
+        self.commit.is_some()
+    }
+
+    /// Waits for the commit in progress, for at most `limit`; returns whether an epoch is committed now.
+    fn poll_commit(&mut self, outputs: &mut Outputs, limit: Duration) -> Result<bool> {
+        if self.commit.is_none() {
+            return Ok(false);
+        }
+        if !outputs.poll_commit(limit)? {
+            return self.report_commit(outputs, !limit.is_zero()).map(|()| false);
+        }
+        let Some(Commit { sealed, start: began, reports, .. }) = self.commit.take() else { return Ok(false) };
+        let SealedEpoch { epoch, start, bytes, .. } = sealed;
+        self.checkpoint.committed(epoch)?;
+        let now = self.run.clock.monotonic();
+        if !reports.named.is_empty() {
+            let (named, waited) = (reports.named, seconds(now.saturating_sub(began)));
+            self.run.console.say(format!("{named}: epoch {} is committed after {waited}", shown(epoch)));
+        }
+        if self.every.is_some() && self.checkpoint.has_readers() {
+            self.later = Some(LaterCommit { epoch, start: now, reports: Reports::default() });
+        }
+        // A restored epoch was sealed by another run.
+        if bytes > 0 {
+            let metrics = &self.run.metrics;
+            metrics.set(&metrics::CHECKPOINT_DURATION, &[], now.saturating_sub(start).as_secs_f64());
+            metrics.set(&metrics::CHECKPOINT_EPOCH, &[], epoch.number as f64);
+            metrics.set(&metrics::CHECKPOINT_BYTES, &[], bytes as f64);
+        }
+        Ok(true)
+    }
+
+    /// Says which outputs the commit in progress waits for; `waits` if the stage does nothing else. Errors: exit status
+    /// 69 if a signal has ended the wait.
+    fn report_commit(&mut self, outputs: &mut Outputs, waits: bool) -> Result<()> {
+        let is_held = !waits && self.is_held(outputs);
+        let Some(commit) = &mut self.commit else { return Ok(()) };
+        let now = self.run.clock.monotonic();
+        let (epoch, waited) = (shown(commit.sealed.epoch), seconds(now.saturating_sub(commit.start)));
+        if commit.wait.is_over() {
+            let over = *commit.over.get_or_insert(now);
+            if now.saturating_sub(over) >= FAILING {
+                let names = outputs.committing().join(", ");
+                let message =
+                    format!("{names}: epoch {epoch} is not committed after {waited}; the next run commits it");
+                return Err(Error::new(ErrorKind::Unavailable, message));
+            }
+        }
+        if commit.reports.is_due(now, commit.start, SLOW_OUTPUT, is_held) {
+            commit.reports.named = outputs.committing().join(", ");
+            let named = &commit.reports.named;
+            let effect = match (waits, is_held) {
+                (true, _) => "the run waits for it",
+                (false, true) => HELD,
+                (false, false) => "the next epoch continues",
+            };
+            self.run.console.say(format!("{named}: epoch {epoch} is not committed after {waited}; {effect}"));
+        }
+        Ok(())
+    }
+
+    /// Waits until every output has the epoch whose commit is in progress.
+    pub fn finish_commit(&mut self, outputs: &mut Outputs) -> Result<()> {
+        while self.commit.is_some() {
+            self.poll_commit(outputs, LOOK)?;
+        }
+        Ok(())
+    }
+
+    /// Whether the stage is to read nothing: its outputs have as many rows of the epoch in progress as may wait for the
+    /// one before.
+    pub fn is_held(&self, outputs: &mut Outputs) -> bool {
+        let is_waiting = self.commit.is_some() || self.later.is_some() || self.delay.is_some();
+        is_waiting && outputs.epoch_bytes() >= self.run.ahead_max
+    }
+
+    /// Whether the epoch that is to end must wait for stores that have not answered rows of it; says which ones.
+    pub fn is_delayed(&mut self, outputs: &mut Outputs, is_at_barrier: bool) -> bool {
+        let named = outputs.writing().join(", ");
+        if named.is_empty() {
+            self.delay = None;
+            return false;
+        }
+        let (now, is_held) = (self.run.clock.monotonic(), self.is_held(outputs));
+        let epoch = shown(self.checkpoint.epoch());
+        let delay = self.delay.get_or_insert_with(|| Delay { start: now, reports: Reports::default() });
+        if delay.reports.is_due(now, delay.start, SLOW_OUTPUT, is_held) {
+            let waited = seconds(now.saturating_sub(delay.start));
+            let effect = match (is_at_barrier, is_held) {
+                (true, _) => "the stage waits at its end",
+                (false, true) => HELD,
+                (false, false) => "it continues",
+            };
+            self.run.console.say(format!("{named}: rows of epoch {epoch} are not written after {waited}; {effect}"));
+        }
+        true
+    }
+
+    /// Looks whether later stages have committed the last epoch.
     ///
-    /// Errors: exit status 75 if a newer run has begun, or if a later stage has ended and an epoch is not complete.
+    /// Errors: exit status 75 if one has ended before.
+    fn watch_later(&mut self, outputs: &mut Outputs, now: Duration) -> Result<()> {
+        let is_held = self.is_held(outputs);
+        let Some(later) = &mut self.later else { return Ok(()) };
+        // Before the marks: the reader may have ended because all epochs are committed.
+        let is_lost = self.run.io.has_lost_reader(Duration::ZERO);
+        let stages = self.checkpoint.uncommitted(later.epoch)?;
+        let (epoch, waited) = (shown(later.epoch), now.saturating_sub(later.start));
+        if stages.is_empty() || waited >= LATER_MAX {
+            self.later = None;
+            return Ok(());
+        }
+        let named = stages.join(", ");
+        if is_lost {
+            let message = format!(
+                "{named}: epoch {epoch} is not committed, because a later stage has ended; the next run commits it"
+            );
+            return Err(Error::new(ErrorKind::Fenced, message));
+        }
+        if later.reports.is_due(now, later.start, SLOW, is_held) {
+            let effect = if is_held { HELD } else { "the next epoch continues" };
+            let waited = seconds(waited);
+            self.run.console.say(format!("{named}: epoch {epoch} is not committed after {waited}; {effect}"));
+        }
+        Ok(())
+    }
+
+    /// Looks at the commit in progress, and begins to commit the epoch that the last stage has completed, if the log is
+    /// to be watched now or `at_once`; returns whether an epoch is committed now.
+    ///
+    /// Errors: exit status 75 if a newer run has begun, or if a later stage has ended and an epoch is not complete or
+    /// not committed.
     pub fn watch(&mut self, outputs: &mut Outputs, at_once: bool) -> Result<bool> {
-        if self.sealed.is_empty() {
+        if self.poll_commit(outputs, Duration::ZERO)? {
+            return Ok(true);
+        }
+        if self.commit.is_some() || self.sealed.is_empty() && self.later.is_none() {
             return Ok(false);
         }
         let now = self.run.clock.monotonic();
@@ -209,49 +403,71 @@ impl Epochs {
             return Ok(false);
         }
         self.watched = now + self.watch_interval();
+        self.watch_later(outputs, now)?;
+        self.watch_log(now)?.map_or(Ok(()), |complete| self.begin_commit(complete, outputs))?;
+        self.probe(now, outputs)?;
+        self.poll_commit(outputs, Duration::ZERO)
+    }
+
+    /// Returns the epoch that the last stage has completed, if there is one.
+    fn watch_log(&mut self, now: Duration) -> Result<Option<SealedEpoch>> {
+        let Some(first) = self.sealed.front_mut() else { return Ok(None) };
         // Before the log: the reader may have ended because it has completed the epoch.
         let is_lost = self.checkpoint.has_readers() && self.run.io.has_lost_reader(Duration::ZERO);
-        let mut is_any = false;
-        while let Some(first) = self.sealed.front_mut() {
-            let Epoch { run, number } = first.epoch;
-            if !self.checkpoint.is_complete(first.epoch)? {
-                let waited = now.saturating_sub(first.start);
-                if is_lost {
-                    return Err(self.abandoned());
-                }
-                if self.every.is_some() && waited >= SLOW && !std::mem::replace(&mut first.is_reported, true) {
-                    let seconds = waited.as_secs();
-                    let missing = self.checkpoint.missing(first.epoch)?;
-                    let line = format!("epoch ({run}, {number}) is not complete after {seconds} s: {missing}");
-                    self.run.console.say(line);
-                }
-                if self.checkpoint.has_branches() && now >= self.probed.max(first.start) + PROBE {
-                    self.probed = now;
-                    outputs.repeat_progress()?;
-                }
-                break;
-            }
-            if let Some(first) = self.sealed.pop_front() {
-                self.commit(&first, outputs)?;
-            }
-            is_any = true;
+        if self.checkpoint.is_complete(first.epoch)? {
+            return Ok(self.sealed.pop_front());
         }
-        Ok(is_any)
+        let waited = now.saturating_sub(first.start);
+        if is_lost {
+            return Err(self.abandoned());
+        }
+        if self.every.is_some() && waited >= SLOW && !std::mem::replace(&mut first.is_reported, true) {
+            let missing = self.checkpoint.missing(first.epoch)?;
+            let line = format!("epoch {} is not complete after {} s: {missing}", shown(first.epoch), waited.as_secs());
+            self.run.console.say(line);
+        }
+        Ok(None)
     }
 
-    /// Whether the last stage has completed all epochs that this one has sealed.
+    /// Writes a message, which changes nothing, to branches that may have gone, while an epoch waits for them.
+    fn probe(&mut self, now: Duration, outputs: &mut Outputs) -> Result<()> {
+        let Some(first) = self.sealed.front().filter(|_| self.checkpoint.has_branches()) else { return Ok(()) };
+        if now < self.probed.max(first.start) + PROBE {
+            return Ok(());
+        }
+        self.probed = now;
+        outputs.repeat_progress()
+    }
+
+    /// Whether every output of this stage has all epochs that it has sealed.
     pub fn is_settled(&self) -> bool {
-        self.sealed.is_empty()
+        self.sealed.is_empty() && self.commit.is_none()
     }
 
-    /// Checks that every epoch that this stage has sealed is committed. Errors: exit status 65 if not.
-    pub fn check_settled(&self) -> Result<()> {
+    /// Whether the epoch in progress can end at a barrier; not while outputs commit the epoch before. Errors: exit
+    /// status 65 if the barrier is not its end, or if the epoch before is not complete: the first stage sends barriers
+    /// one after another, and a restart commits only the last complete epoch again.
+    pub fn is_ready(&mut self, barrier: &Barrier, outputs: &mut Outputs) -> Result<bool> {
+        self.check(barrier)?;
+        if self.is_committing() || self.is_delayed(outputs, true) {
+            return Ok(false);
+        }
         let early = || Error::corrupt("a barrier arrived before the previous epoch was complete");
-        if self.is_settled() { Ok(()) } else { Err(early()) }
+        if self.is_settled() { Ok(true) } else { Err(early()) }
+    }
+
+    /// Returns how long to wait, at the end of the input, for the epoch before the last one; `None` if it is committed.
+    /// Errors: exit status 75 if a later stage does not complete it.
+    pub fn wait_before_last(&mut self) -> Result<Option<Duration>> {
+        if self.is_settled() || self.is_committing() {
+            return Ok(self.is_committing().then_some(LOOK));
+        }
+        let wait = self.end_wait.get_or_insert_with(|| self.run.stop.server_wait());
+        if is_over(wait) { Err(self.abandoned()) } else { Ok(Some(self.watch_interval())) }
     }
 
     /// Checks that a barrier ends the epoch in progress. Errors: exit status 65 if not.
-    pub fn check(&self, barrier: &Barrier) -> Result<()> {
+    fn check(&self, barrier: &Barrier) -> Result<()> {
         let Epoch { run, number } = self.checkpoint.epoch();
         match (barrier.run, barrier.number) == (run, number) {
             true => Ok(()),
@@ -272,6 +488,24 @@ impl Epochs {
         );
         Error::new(ErrorKind::Fenced, message)
     }
+}
+
+/// Whether a stage no longer waits for a later one to complete an epoch.
+pub fn is_over(wait: &Wait) -> bool {
+    wait.is_over() || wait.idle() >= ENDING_MAX
+}
+
+/// What a message about a wait says of a stage that reads nothing.
+const HELD: &str = "no more rows may wait, so the stage reads nothing";
+
+/// Returns an epoch as messages show it.
+fn shown(epoch: Epoch) -> String {
+    format!("({}, {})", epoch.run, epoch.number)
+}
+
+/// Returns a time as messages show it, in whole seconds.
+fn seconds(time: Duration) -> String {
+    rounded(Duration::from_secs(time.as_secs().max(1)))
 }
 
 /// Checks the `--branch` of a stage whose input has no checkpoint. Errors: exit status 2 if there is one.

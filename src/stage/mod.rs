@@ -6,14 +6,17 @@
 //!          └ dead letters of records ────┴──────────────► dead letters
 //! ```
 //!
-//! [`Stage::step`] never blocks on input; [`Stage::run`] alternates `step` and `wait`. A simulation steps several stages in one
-//! process. The stage keeps the counts and checks the law of counts at its end.
+//! [`Stage::step`] never blocks on input; [`Stage::run`] alternates `step` and `wait`. A simulation steps several
+//! stages in one process. The stage keeps the counts and checks the law of counts at its end.
 
 pub mod epochs;
 pub mod operator;
 pub mod outputs;
 pub mod progress;
+mod setup;
 mod summary;
+
+pub use self::setup::{OperatorSetup, SourceInfo, StageOptions, Start};
 
 use self::epochs::Epochs;
 use self::operator::{Collector, InputEnded, Operator};
@@ -24,79 +27,26 @@ use crate::checkpoint::header::{CHECKPOINT_KEY, CheckpointHeader};
 use crate::clock::Clock;
 use crate::counts::Counts;
 use crate::error::{Error, ErrorKind, Result};
-use crate::frame::{Control, End, How};
+use crate::frame::{Barrier, Control, End, How};
 use crate::ingest::{Item, Sent};
 use crate::input::EndProof;
 use crate::kafka::range::ReadMode;
-use crate::kind::Kind;
-use crate::kind::span::Span;
 use crate::metrics;
-use crate::output::{OutputPlan, stamped};
+use crate::output::stamped;
 use crate::run::Run;
 use crate::source::{Polled, Source};
 use crate::stop::Wait;
 use crate::time::SECOND;
 use arrow::array::{AsArray, RecordBatch};
-use arrow::datatypes::{SchemaRef, TimestampMicrosecondType};
+use arrow::datatypes::TimestampMicrosecondType;
 use std::collections::VecDeque;
 use std::rc::Rc;
 use std::time::Duration;
 use summary::Summary;
 
-/// Maximum number of control messages that are buffered until the first rows. After that the operator is made without rows.
+/// Maximum number of control messages that are buffered until the first rows. After that the operator is made without
+/// rows.
 const AHEAD_MAX: usize = 64;
-
-/// The facts from which a tool makes its operator.
-pub struct SourceInfo<'a> {
-    /// The source; its schema and kind are final.
-    pub source: &'a mut Source,
-    /// The first rows; `None` if the schema was known before them, or if there are none.
-    pub first: Option<&'a RecordBatch>,
-    /// The outputs of rows, which are not open yet.
-    pub outputs: &'a [OutputPlan],
-}
-
-impl SourceInfo<'_> {
-    /// Checks that the rows are of `kind`. Errors: exit status 2 with the message `why`, if they are not.
-    pub fn expect(&self, kind: Kind, why: &str) -> Result<()> {
-        match self.source.kind() {
-            found if found == kind => Ok(()),
-            found => Err(Error::usage(format!("{why}, found rows of kind {}", found.name()))),
-        }
-    }
-}
-
-/// An operator and its outputs.
-pub struct OperatorSetup {
-    /// The operator.
-    pub operator: Box<dyn Operator>,
-    /// The schema of the rows it writes.
-    pub schema: SchemaRef,
-    /// The schema of the rows of the side output.
-    pub side: Option<SchemaRef>,
-    /// Whether it writes a report at the end instead of rows, so that the terminal is free for a progress line.
-    pub is_report: bool,
-}
-
-/// Makes the operator once the rows are known.
-pub type Start = Box<dyn FnOnce(SourceInfo<'_>) -> Result<OperatorSetup>>;
-
-/// Settings of a stage.
-#[derive(Clone, Debug, Default)]
-pub struct StageOptions {
-    /// `-q`.
-    pub quiet: bool,
-    /// `--strict`.
-    pub strict: bool,
-    /// `--stats`.
-    pub stats: Option<String>,
-    /// Whether the operator needs the first rows to start, even if the schema is known.
-    pub needs_rows: bool,
-    /// The time of the rows that the operator gets; others are counted as filtered.
-    pub span: Span,
-    /// `--branch`.
-    pub branch: Option<String>,
-}
 
 /// How a step ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -121,14 +71,12 @@ enum Phase {
     Ended(u8),
 }
 
-/// Time after which a stage no longer waits for a later one that neither completes the last epoch nor ends, as behind tee.
-const ENDING_MAX: Duration = Duration::from_secs(600);
+/// Interval at which a stage that reads nothing looks at its outputs.
+const HELD: Duration = Duration::from_millis(10);
 
 /// The end of a stage whose last epoch a later stage completes.
 struct Ending {
     end: End,
-    /// Rows that outputs have rejected so far.
-    refused: u64,
     /// The wait for that stage, which a signal bounds.
     wait: Wait,
 }
@@ -150,8 +98,8 @@ pub struct Stage {
     has_caught_up: bool,
     /// The epochs of a run with a checkpoint.
     epochs: Option<Epochs>,
-    /// The wait for an epoch before the last one, at the end of the input.
-    end_wait: Option<Wait>,
+    /// Whether the last step read nothing because outputs must commit an epoch first.
+    is_held: bool,
 }
 
 impl Stage {
@@ -168,7 +116,7 @@ impl Stage {
             stream_time: None,
             has_caught_up: false,
             epochs: None,
-            end_wait: None,
+            is_held: false,
         }
     }
 
@@ -208,7 +156,7 @@ impl Stage {
     /// Waits until an input may have something to read, a signal arrives, or `timeout` has passed.
     fn wait(&mut self, timeout: Duration) -> Result<()> {
         let start = self.run.clock.monotonic();
-        if matches!(self.phase, Phase::Ending(_)) || self.source.has_ended() {
+        if matches!(self.phase, Phase::Ending(_)) || self.is_held || self.source.has_ended() {
             self.run.io.wait_for_others(timeout);
             return Ok(());
         }
@@ -219,6 +167,7 @@ impl Stage {
 
     /// Does one step: processes one item, or does one step of reading. Does not block on input.
     pub fn step(&mut self) -> Result<Progress> {
+        self.is_held = false;
         let step = match &self.phase {
             Phase::Learning(_) => self.learn(),
             Phase::Running(_) => self.advance(),
@@ -297,9 +246,10 @@ impl Stage {
     fn advance(&mut self) -> Result<Progress> {
         self.set_metrics();
         match self.next() {
-            Ok(Polled::Item(sent)) => self.take(sent),
-            Ok(Polled::Progress) => Ok(Progress::Ready),
-            Ok(Polled::Waiting(timeout)) => {
+            Ok(None) => Ok(self.wait_for_outputs()),
+            Ok(Some(Polled::Item(sent))) => self.take(sent),
+            Ok(Some(Polled::Progress)) => Ok(Progress::Ready),
+            Ok(Some(Polled::Waiting(timeout))) => {
                 let (operator, outputs) = self.parts()?;
                 operator.on_drained(outputs)?;
                 Ok(Progress::Waiting(timeout))
@@ -313,8 +263,9 @@ impl Stage {
         }
     }
 
-    /// Does the time-driven work of the outputs, commits if possible, and returns the next item.
-    fn next(&mut self) -> Result<Polled> {
+    /// Does the time-driven work of the outputs, commits if possible, and returns the next item; `None` if outputs must
+    /// get the rows before it first.
+    fn next(&mut self) -> Result<Option<Polled>> {
         self.outputs.tick()?;
         self.watch_epochs(false)?;
         if let Some(sent) = self.ahead.pop_front() {
@@ -322,40 +273,68 @@ impl Stage {
                 // The columns that expressions name were not known when the batch was read.
                 self.source.warn_of_shadows(batch);
             }
-            return Ok(Polled::Item(sent));
+            return Ok(Some(Polled::Item(sent)));
+        }
+        if self.epochs.as_ref().is_some_and(|epochs| epochs.is_held(&mut self.outputs)) {
+            return Ok(None);
         }
         // With a checkpoint the positions are committed once their epoch is complete.
         if self.epochs.is_none() && self.source.can_commit() {
             self.outputs.settle()?;
             self.source.commit()?;
         }
-        if self.epochs.as_ref().is_some_and(Epochs::is_due) && self.source.is_at_cut()? {
+        if self.can_end_epoch()? {
             self.end_epoch(false)?;
         }
-        self.source.poll()
+        self.source.poll().map(Some)
     }
 
-    /// Ends the epoch in progress, if there is a checkpoint: the stage has taken the rows before the positions of the source, and no
-    /// others.
+    /// Waits before the next look at outputs that must commit an epoch first.
+    fn wait_for_outputs(&mut self) -> Progress {
+        self.is_held = true;
+        Progress::Waiting(HELD)
+    }
+
+    /// Waits before this item is taken again.
+    fn wait_with(&mut self, sent: Sent, interval: Duration) -> Progress {
+        self.ahead.push_front(sent);
+        self.is_held = true;
+        Progress::Waiting(interval)
+    }
+
+    /// Ends the epoch in progress at a barrier.
+    fn take_barrier(&mut self, barrier: Barrier, input: u32) -> Result<Progress> {
+        self.watch_epochs(true)?;
+        let Some(epochs) = &mut self.epochs else { return Ok(Progress::Ready) };
+        if epochs.is_ready(&barrier, &mut self.outputs)? {
+            return self.end_epoch(false).map(|()| Progress::Ready);
+        }
+        Ok(self.wait_with(Sent { input, item: Item::Control(Control::Barrier(barrier)) }, HELD))
+    }
+
+    /// Waits until every output has the epoch that is being committed, and commits its positions.
+    fn finish_commit(&mut self) -> Result<()> {
+        let Some(epochs) = self.epochs.as_mut().filter(|epochs| epochs.is_committing()) else { return Ok(()) };
+        epochs.finish_commit(&mut self.outputs)?;
+        self.source.commit()
+    }
+
+    /// Whether the epoch in progress is to end, and can.
+    fn can_end_epoch(&mut self) -> Result<bool> {
+        let Some(epochs) = self.epochs.as_mut().filter(|epochs| epochs.is_due()) else { return Ok(false) };
+        if epochs.is_delayed(&mut self.outputs, false) { Ok(false) } else { self.source.is_at_cut() }
+    }
+
+    /// Ends the epoch in progress, if there is a checkpoint: the stage has taken the rows before the positions of the
+    /// source, and no others.
     fn end_epoch(&mut self, is_last: bool) -> Result<()> {
         let (Some(epochs), Phase::Running(operator)) = (&mut self.epochs, &mut self.phase) else { return Ok(()) };
         match epochs.end(operator.as_mut(), &self.source.positions()?, &mut self.outputs)? {
             // The end of the stream is the barrier of the last epoch.
             Some(_) if is_last => Ok(()),
             Some(barrier) => self.outputs.control(&Control::Barrier(barrier)),
-            // Otherwise another last stage has not sealed the epoch yet, and the source is a pipe.
-            None => self.source.commit(),
-        }
-    }
-
-    /// Reports rows that an output rejected when the last epoch was committed, if there are more than `before`: no epoch of this run
-    /// can hold their letters.
-    fn report_deferred(&mut self, before: u64) {
-        let letters = self.outputs.refused - before;
-        if letters > 0 {
-            let line = format!("the dead letters of {letters} rows are in the first epoch of the next run");
-            self.outputs.report.warnings.push(line);
-            self.outputs.set_verdict(1);
+            // This stage commits it, unless another last stage has not sealed it yet.
+            None => self.watch_epochs(false),
         }
     }
 
@@ -365,43 +344,32 @@ impl Stage {
         if epochs.watch(&mut self.outputs, at_once)? { self.source.commit() } else { Ok(()) }
     }
 
-    /// Ends the stage once the last stage of the pipe has completed the last epoch. Errors: exit status 75 if that stage ends before.
+    /// Ends the stage once the last stage of the pipe has completed the last epoch. Errors: exit status 75 if that
+    /// stage ends before.
     fn await_epoch(&mut self) -> Result<Progress> {
-        let Phase::Ending(Ending { end, refused, wait }) = &self.phase else {
+        let Phase::Ending(Ending { end, wait }) = &self.phase else {
             return Err(Error::broken("a stage ends without an epoch"));
         };
-        let (end, refused) = (*end, *refused);
-        let is_over = wait.is_over() || wait.idle() >= ENDING_MAX;
+        let end = *end;
+        let is_over = epochs::is_over(wait);
         self.watch_epochs(is_over)?;
         match &self.epochs {
-            Some(epochs) if !epochs.is_settled() && is_over => Err(epochs.abandoned()),
+            Some(epochs) if !epochs.is_settled() && !epochs.is_committing() && is_over => Err(epochs.abandoned()),
             Some(epochs) if !epochs.is_settled() => Ok(Progress::Waiting(epochs.watch_interval())),
-            _ => {
-                self.report_deferred(refused);
-                let verdict = end.verdict.max(self.outputs.report.verdict);
-                self.close(End { verdict, ..end })
-            }
+            _ => self.close(end),
         }
     }
 
-    /// Ends the last epoch of the run. Rows that a store rejects at its commit become dead letters in one more epoch.
+    /// Ends the last epoch of the run.
     fn end_last_epoch(&mut self) -> Result<()> {
         if self.epochs.is_none() {
             return Ok(());
         }
         // A run with wrong counts commits nothing.
         self.with_lost(false).check()?;
-        loop {
-            let refused = self.outputs.refused;
-            self.end_epoch(true)?;
-            if self.outputs.refused == refused {
-                return Ok(());
-            }
-            if !self.epochs.as_ref().is_some_and(Epochs::is_first) {
-                self.report_deferred(refused);
-                return Ok(());
-            }
-        }
+        self.finish_commit()?;
+        self.end_epoch(true)?;
+        self.finish_commit()
     }
 
     /// Returns the operator and the outputs.
@@ -418,24 +386,15 @@ impl Stage {
             self.see_time(batch);
         }
         if let Item::Control(Control::Barrier(barrier)) = &item
-            && let Some(epochs) = &self.epochs
+            && self.epochs.is_some()
         {
-            epochs.check(barrier)?;
-            // The first stage sends a barrier when the epoch before is complete. A restart commits only the last complete epoch again.
-            self.watch_epochs(true)?;
-            self.epochs.as_ref().map_or(Ok(()), Epochs::check_settled)?;
-            return self.end_epoch(false).map(|()| Progress::Ready);
+            return self.take_barrier(barrier.clone(), input);
         }
         if matches!(item, Item::End(_))
-            && let Some(epochs) = self.epochs.as_ref().filter(|epochs| !epochs.is_settled())
+            && let Some(epochs) = &mut self.epochs
+            && let Some(interval) = epochs.wait_before_last()?
         {
-            // Of the epoch before.
-            let wait = self.end_wait.get_or_insert_with(|| self.run.stop.server_wait());
-            if wait.is_over() || wait.idle() >= ENDING_MAX {
-                return Err(epochs.abandoned());
-            }
-            self.ahead.push_front(Sent { input, item });
-            return Ok(Progress::Waiting(epochs.watch_interval()));
+            return Ok(self.wait_with(Sent { input, item }, interval));
         }
         // The item may be the progress message that names a partition for the second time.
         self.outputs.repeats_partitions = self.source.repeats_partitions();
@@ -480,8 +439,8 @@ impl Stage {
         self.counts.add(&std::mem::take(&mut self.outputs.dead_rows));
     }
 
-    /// Ends the stage at the end of the input, or early because the operator needs no more rows: checks the law of counts, ends the
-    /// outputs, writes the summary. Errors: exit status 70 if the counts do not add up.
+    /// Ends the stage at the end of the input, or early because the operator needs no more rows: checks the law of
+    /// counts, ends the outputs, writes the summary. Errors: exit status 70 if the counts do not add up.
     fn finish(&mut self, end: End, is_early: bool) -> Result<Progress> {
         self.outputs.progress = ProgressLine::hidden();
         let rows = self.source.counts().out;
@@ -493,34 +452,41 @@ impl Stage {
         self.outputs.conclude()?;
         self.end_last_epoch()?;
         self.counts = self.with_lost(is_early);
-        let lost = self.outputs.dead.lost();
-        let of_stage = lost.of_stage.min(self.counts.dead);
-        self.counts.dead -= of_stage;
-        self.counts.dropped += of_stage;
-        let (strict, refused) = (self.options.strict, self.outputs.refused);
-        if self.counts.dropped > 0
-            || lost.total() > 0
-            || strict && self.counts.dead + refused > 0
-            || refused > 0 && !self.outputs.dead.is_written()
-        {
-            self.outputs.set_verdict(1);
-        }
         self.counts.check()?;
-        self.set_counts(&self.counts);
         self.run.service.stopping();
-        self.outputs.set_metrics();
-        let end = End { verdict: self.outputs.report.verdict.max(end.verdict), ..end };
         if self.epochs.as_ref().is_some_and(|epochs| !epochs.is_settled()) {
+            self.judge();
+            let end = End { verdict: self.outputs.report.verdict.max(end.verdict), ..end };
             self.outputs.send_end(&end)?;
-            self.phase =
-                Phase::Ending(Ending { end, refused: self.outputs.refused, wait: self.run.stop.server_wait() });
+            self.phase = Phase::Ending(Ending { end, wait: self.run.stop.server_wait() });
             return Ok(Progress::Ready);
         }
         self.close(end)
     }
 
-    /// Ends the outputs and writes the summary.
+    /// Makes the exit status at least 1 if records or rows so far were lost, or were dead under `--strict`.
+    fn judge(&mut self) {
+        let (strict, refused) = (self.options.strict, self.outputs.refused);
+        if self.counts.dropped > 0
+            || self.outputs.dead.lost().total() > 0
+            || strict && self.counts.dead + refused > 0
+            || refused > 0 && !self.outputs.dead.is_written()
+        {
+            self.outputs.set_verdict(1);
+        }
+    }
+
+    /// Ends the outputs, which have all epochs, and writes the summary. Errors: exit status 70 if the counts do not add
+    /// up.
     fn close(&mut self, mut end: End) -> Result<Progress> {
+        let of_stage = self.outputs.dead.lost().of_stage.min(self.counts.dead);
+        self.counts.dead -= of_stage;
+        self.counts.dropped += of_stage;
+        self.judge();
+        self.counts.check()?;
+        self.set_counts(&self.counts);
+        self.outputs.set_metrics();
+        end.verdict = end.verdict.max(self.outputs.report.verdict);
         let reports = self.outputs.finish(&mut end)?;
         self.source.commit_end()?;
         self.outputs.report.warnings.extend(self.source.warnings());
@@ -542,8 +508,8 @@ impl Stage {
         Ok(Progress::Ended(end.verdict))
     }
 
-    /// Returns the counts by outcome so far, including records that became no rows. At an early end only the records before
-    /// the last row count.
+    /// Returns the counts by outcome so far, including records that became no rows. At an early end only the records
+    /// before the last row count.
     fn with_lost(&self, is_early: bool) -> Counts {
         let mut lost = self.source.counts();
         if is_early {
@@ -581,7 +547,8 @@ impl Stage {
         }
     }
 
-    /// Sets the metric of stream time from a batch's last row, which has the largest stream time of its partition so far.
+    /// Sets the metric of stream time from a batch's last row, which has the largest stream time of its partition so
+    /// far.
     fn see_time(&mut self, batch: &RecordBatch) {
         let Some(times) = batch.column_by_name("stream_time").filter(|_| self.run.metrics.is_on()) else { return };
         let times = times.as_primitive_opt::<TimestampMicrosecondType>();

@@ -1,6 +1,7 @@
 //! Operators, which process the rows of a tool, and collectors, which take their results.
 //!
-//! An operator has no access to files, outputs or the system clock, so the same operator runs in a tool and in a simulation.
+//! An operator has no access to files, outputs or the system clock, so the same operator runs in a tool and in a
+//! simulation.
 
 use crate::counts::Counts;
 use crate::error::Result;
@@ -32,13 +33,14 @@ pub trait Operator {
         Ok(())
     }
 
-    /// Takes note that the operator has had all that could be read so far. The stage calls it before it waits for input.
+    /// Takes note that the operator has had all that could be read so far. The stage calls it before it waits for
+    /// input.
     fn on_drained(&mut self, _out: &mut dyn Collector) -> Result<()> {
         Ok(())
     }
 
-    /// Takes note, once, that every input has been read to the end that it had at this time; returns the counts of rows that have had no
-    /// outcome before.
+    /// Takes note, once, that every input has been read to the end that it had at this time; returns the counts of rows
+    /// that have had no outcome before.
     fn on_caught_up(&mut self, _out: &mut dyn Collector) -> Result<Counts> {
         Ok(Counts::default())
     }
@@ -77,8 +79,8 @@ pub trait Operator {
         Ok(vec![])
     }
 
-    /// Returns the operator with a state that [`Operator::snapshot`] returned. Errors: exit status 78 if the state was made with
-    /// other options, 65 if it is damaged.
+    /// Returns the operator with a state that [`Operator::snapshot`] returned. Errors: exit status 78 if the state was
+    /// made with other options, 65 if it is damaged.
     fn restore(self: Box<Self>, state: &[u8]) -> Result<Box<dyn Operator>>;
 
     /// Begins another run after [`Operator::restore`]: its inputs are new, but for those that it continues.

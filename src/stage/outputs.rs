@@ -1,6 +1,7 @@
 //! The outputs of a stage: rows, dead letters, a side output, control messages, and the report at the end.
 //!
-//! [`Outputs`] is the collector of an operator in a tool. A row that an output rejects, at once or later, becomes a dead letter.
+//! [`Outputs`] is the collector of an operator in a tool. A row that an output rejects, at once or later, becomes a
+//! dead letter.
 
 use super::operator::{Collector, Message};
 use super::progress::ProgressLine;
@@ -17,7 +18,7 @@ use crate::kind::dead::Fault;
 use crate::kind::dead::Rejected;
 use crate::metrics::{self, Metrics};
 use crate::output::dead_letters::DeadLetters;
-use crate::output::epochs::{CompleteEpoch, EpochPlan, RejectedRow};
+use crate::output::epochs::{CompleteEpoch, EpochPlan, RefusedRows, RejectedRow};
 use crate::output::{Output, OutputPlan, OutputReport, given_up};
 use crate::run::Run;
 use crate::store::Epoch;
@@ -62,6 +63,8 @@ pub struct Outputs {
     pub(super) dead_rows: Counts,
     /// Rows that outputs rejected.
     pub(super) refused: u64,
+    /// The complete epoch whose dead letters wait for the other outputs.
+    letters_due: Option<Arc<CompleteEpoch>>,
     /// Rows that outputs rejected and whose dead letters could not be written, until an output counts them as dropped.
     lost_rows: u64,
     pub(super) report: EndReport,
@@ -122,6 +125,7 @@ impl Outputs {
             repeats_partitions: false,
             dead_rows: Counts::default(),
             refused: 0,
+            letters_due: None,
             lost_rows: 0,
             report: EndReport::default(),
         }
@@ -204,9 +208,11 @@ impl Outputs {
         self.dead.settle()
     }
 
-    /// Ends the epoch in progress in every output and begins `next`. Returns the parts with their rows, which are durable.
+    /// Ends the epoch in progress in every output and begins `next`. Returns the parts with their rows, which are
+    /// durable.
     pub fn seal_epoch(&mut self, next: Epoch) -> Result<Vec<EpochPart>> {
         let mut parts = vec![];
+        self.take_rejected()?;
         for output in self.outputs.iter_mut().chain(&mut self.side) {
             parts.extend(output.seal_epoch(next)?);
         }
@@ -214,25 +220,70 @@ impl Outputs {
         Ok(parts)
     }
 
-    /// Writes the rows of a complete epoch to every output. Rows that one cannot hold become dead letters of the epoch in progress.
-    pub fn commit_epoch(&mut self, complete: CompleteEpoch<'_>) -> Result<()> {
-        for output in self.outputs.iter_mut().chain(&mut self.side) {
-            let rejected = output.commit_epoch(complete)?;
-            push_rejected(&rejected, &mut self.dead, &mut self.refused)?;
-        }
-        self.dead.commit_epoch(complete)
+    /// Returns all open outputs.
+    fn all(&mut self) -> impl Iterator<Item = &mut Output> {
+        self.outputs.iter_mut().chain(&mut self.side).chain(self.dead.output())
     }
 
-    /// Makes dead letters of the rows of a committed epoch that outputs could not hold.
-    pub fn push_rejected_in(&mut self, epoch: Epoch) -> Result<()> {
-        for output in self.outputs.iter().chain(&self.side) {
-            push_rejected(&output.rejected_in(epoch)?, &mut self.dead, &mut self.refused)?;
-        }
+    /// Begins to write the rows of a complete epoch to every output, but for its dead letters.
+    pub fn begin_commit(&mut self, complete: CompleteEpoch) -> Result<()> {
+        let complete = Arc::new(complete);
+        self.outputs.iter_mut().chain(&mut self.side).try_for_each(|output| output.begin_commit(&complete))?;
+        self.letters_due = Some(complete);
         Ok(())
     }
 
-    /// Makes dead letters of rows that outputs accepted and their brokers rejected later.
+    /// Waits until every output has the rows, for at most `limit`; returns whether they have. The dead letters of the
+    /// epoch follow when all others have it. Those of rows that an output cannot hold are letters of this epoch: the
+    /// output has made their numbers durable before its commit, so a repeated commit has them too.
+    pub fn poll_commit(&mut self, limit: Duration) -> Result<bool> {
+        let mut is_done = true;
+        for output in self.outputs.iter_mut().chain(&mut self.side) {
+            // The error of another output is not to wait for this one.
+            is_done &= output.poll_commit(if is_done { limit } else { Duration::ZERO })?;
+        }
+        if !is_done {
+            return Ok(false);
+        }
+        if let Some(complete) = self.letters_due.take() {
+            // In the order of the outputs: a repeated commit has the same letters in the same order.
+            let outputs = self.outputs.iter_mut().chain(&mut self.side);
+            let refused: Vec<RefusedRows> = outputs.filter_map(Output::take_refused_rows).collect();
+            self.refused += refused.iter().map(|refused| refused.rows.len() as u64).sum::<u64>();
+            self.dead.begin_commit(&complete, &refused)?;
+        }
+        self.dead.poll_commit(limit)
+    }
+
+    /// Returns the names of the outputs that do not have the rows of a complete epoch yet.
+    pub fn committing(&mut self) -> Vec<String> {
+        self.all().filter(|output| output.is_committing()).map(|output| output.name().to_owned()).collect()
+    }
+
+    /// Whether a store has not answered rows that it gets before their epoch is complete, so that the epoch cannot end.
+    pub fn is_writing(&self) -> bool {
+        self.outputs.iter().chain(&self.side).any(Output::is_writing) || self.dead.is_writing()
+    }
+
+    /// Returns the names of such stores.
+    pub fn writing(&mut self) -> Vec<String> {
+        self.all().filter(|output| output.is_writing()).map(|output| output.name().to_owned()).collect()
+    }
+
+    /// Returns the bytes of the rows that outputs have in the epoch in progress.
+    pub fn epoch_bytes(&mut self) -> u64 {
+        self.all().map(|output| output.epoch_bytes()).sum()
+    }
+
+    /// Makes dead letters of rows that outputs accepted and their brokers or stores rejected later.
     fn take_rejected(&mut self) -> Result<()> {
+        for output in self.outputs.iter_mut().chain(&mut self.side) {
+            for RejectedRow { row, fault } in output.take_late() {
+                self.refused += 1;
+                self.dead.push_row(&row, 0, &fault)?;
+            }
+        }
+        self.dead.take_late();
         let rejected: Vec<RejectedRecord> = self.outputs.iter_mut().flat_map(Output::take_rejected).collect();
         let of_side = self.side.as_mut().map_or(vec![], Output::take_rejected);
         self.side_rows -= of_side.len() as u64;
@@ -256,15 +307,15 @@ impl Outputs {
         self.outputs.iter_mut().try_for_each(|output| output.send_end(end))
     }
 
-    /// Ends the outputs: the side output, stores and dead letters first, because rows that they reject change the verdict in the
-    /// end of a stream. The reports are in the order of the command line.
+    /// Ends the outputs: the side output, stores and dead letters first, because rows that they reject change the
+    /// verdict in the end of a stream. The reports are in the order of the command line.
     pub fn finish(&mut self, end: &mut End) -> Result<Vec<OutputReport>> {
         if let Some(side) = self.side.take() {
             let report = side.finish(end)?;
             self.report_notices(&report, end);
         }
-        // The stage does not track which output rejected the row of a lost dead letter, so the first output that rejected
-        // rows counts it.
+        // The stage does not track which output rejected the row of a lost dead letter, so the first output that
+        // rejected rows counts it.
         self.lost_rows = self.dead.lost().of_outputs;
         let outputs = std::mem::take(&mut self.outputs).into_iter().enumerate();
         let (stores, streams): (Vec<_>, Vec<_>) = outputs.partition(|(_, output)| output.row_counts().is_some());
@@ -335,19 +386,9 @@ impl Outputs {
             self.run.metrics.set(&metrics::SINK_ROWS, &[output, outcome], rows as f64);
         }
     }
-}
 
-fn push_rejected(rejected: &[RejectedRow], dead: &mut DeadLetters, refused: &mut u64) -> Result<()> {
-    for RejectedRow { row, fault } in rejected {
-        *refused += 1;
-        dead.push_row(row, 0, fault)?;
-    }
-    Ok(())
-}
-
-impl Outputs {
-    /// Writes the last progress message again, which changes nothing: a program between two stages, such as tee(1), notices only
-    /// at a write that its reader has gone.
+    /// Writes the last progress message again, which changes nothing: a program between two stages, such as tee(1),
+    /// notices only at a write that its reader has gone.
     pub(super) fn repeat_progress(&mut self) -> Result<()> {
         let Some(told) = self.told.clone() else { return Ok(()) };
         let message = Control::Progress(told);
@@ -384,8 +425,8 @@ impl Collector for Outputs {
             return self.outputs.iter_mut().try_for_each(|output| output.control(message));
         };
         self.progress.progress(progress);
-        // The output is one stream. If two inputs reported the same partition, its stream time goes back in this stream, so no
-        // watermark may be computed from it before its end.
+        // The output is one stream. If two inputs reported the same partition, its stream time goes back in this
+        // stream, so no watermark may be computed from it before its end.
         let complete = progress.complete && !self.repeats_partitions;
         let message = Control::Progress(Progress { complete, ..progress.clone() });
         self.told = Some(Progress { complete, partitions: vec![], ..*progress });

@@ -1,5 +1,5 @@
-//! Stores that get rows before their epoch is complete: a process is killed at each step, and the next one repeats what follows its
-//! epoch, with other panes or the same.
+//! Stores that get rows before their epoch is complete: a process is killed at each step, and the next one repeats what
+//! follows its epoch, with other panes or the same.
 
 use super::conformance::{Bench, Rows};
 use super::sample::{START, as_text};

@@ -264,8 +264,8 @@ fn an_epoch_is_committed_once_and_read_back_by_the_next_run() {
     }
 }
 
-/// The stores that apply an epoch in one transaction show none of its rows after a failure; the others show rows that a repeated
-/// commit finds again.
+/// The stores that apply an epoch in one transaction show none of its rows after a failure; the others show rows that a
+/// repeated commit finds again.
 #[test]
 fn an_epoch_whose_commit_fails_is_committed_by_the_next_run() {
     let epoch = Epoch { run: 1, number: 1 };

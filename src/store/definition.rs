@@ -71,7 +71,8 @@ pub struct ReadRequest {
 pub struct StoreReader {
     /// Returns its tables with their numbers of rows.
     pub tables: fn(&Location) -> Result<Tables>,
-    /// Reads the rows of one kind, in key order, as batches of the kind's schema. It may return more rows than requested.
+    /// Reads the rows of one kind, in key order, as batches of the kind's schema. It may return more rows than
+    /// requested.
     pub read: fn(&Location, Kind, ReadRequest) -> Result<Batches>,
     /// Returns the extent of each partition of its events, if it can hold events.
     pub stream_extents: Option<StreamExtents>,

@@ -1,9 +1,9 @@
-//! The disk of a run: every operation that changes files, and that makes them durable. A simulated disk fails at one of them, and
-//! tells an observer what is durable.
+//! The disk of a run: every operation that changes files, and that makes them durable. A simulated disk fails at one of
+//! them, and tells an observer what is durable.
 //!
 //! After a power failure a synced file is only found if the directory with its name was synced too.
 
-use super::room;
+use super::access;
 use rustix::fs::syncfs;
 use rustix::io::Errno;
 use std::fmt::Debug;
@@ -146,20 +146,20 @@ impl Disk {
 
     /// Makes the name of the existing `path` durable.
     pub fn sync_name(&self, path: &Path) -> Result<()> {
-        match self.sync_directory(room::parent(path)) {
+        match self.sync_directory(access::parent(path)) {
             // A directory may be writable but not readable: sync its whole file system instead.
             Err(error) if error.kind() == ErrorKind::PermissionDenied => self.sync_file_system(path),
             synced => synced,
         }
     }
 
-    /// Creates the directory `path` and its missing parents, and makes their names durable: that of the deepest existing one too,
-    /// because the process that has created it may have been killed before it synced the name.
+    /// Creates the directory `path` and its missing parents, and makes their names durable: that of the deepest
+    /// existing one too, because the process that has created it may have been killed before it synced the name.
     pub fn create_directories(&self, path: &Path) -> Result<()> {
         match self.change(|| fs::create_dir(path)) {
-            Ok(()) => self.sync_name(room::parent(path)).and_then(|()| self.sync_name(path)),
-            Err(error) if error.kind() == ErrorKind::NotFound && path != room::parent(path) => {
-                self.create_directories(room::parent(path))?;
+            Ok(()) => self.sync_name(access::parent(path)).and_then(|()| self.sync_name(path)),
+            Err(error) if error.kind() == ErrorKind::NotFound && path != access::parent(path) => {
+                self.create_directories(access::parent(path))?;
                 // A removed working directory has no directories, although `.` exists.
                 match self.change(|| fs::create_dir(path)) {
                     Err(error) if error.kind() == ErrorKind::AlreadyExists && path.is_dir() => self.sync_name(path),

@@ -55,8 +55,8 @@ pub enum RowOutcome {
     Outnumbered,
 }
 
-/// Decides the outcome of `row`. `stored` is the stored row of its key, `taken_back` the greatest version that this run has
-/// retracted.
+/// Decides the outcome of `row`. `stored` is the stored row of its key, `taken_back` the greatest version that this run
+/// has retracted.
 pub fn judge_row(stored: Option<Stored>, taken_back: Option<Version>, row: Stored) -> RowOutcome {
     if taken_back.is_some_and(|gone| row.version <= gone) {
         return RowOutcome::Stale;
@@ -104,8 +104,8 @@ impl FormerSessions {
 }
 
 impl RowOutcome {
-    /// Returns the outcome of a run that repeats rows (`at_once`): a later pane that an earlier process of the run has stored is no
-    /// conflict.
+    /// Returns the outcome of a run that repeats rows (`at_once`): a later pane that an earlier process of the run has
+    /// stored is no conflict.
     pub fn repeated(self, at_once: bool, is_own: bool) -> Self {
         if at_once && is_own && self == RowOutcome::Outnumbered { RowOutcome::Stale } else { self }
     }

@@ -1,5 +1,5 @@
-//! Stores: outside systems that a sink writes rows to and a view reads back: SQLite, PostgreSQL, Redis, and lakes of Parquet
-//! files.
+//! Stores: outside systems that a sink writes rows to and a view reads back: SQLite, PostgreSQL, Redis, and lakes of
+//! Parquet files.
 //!
 //! ```text
 //! rows ─► Sink::write ─► Sink::finish ─► SinkOutcome
@@ -7,17 +7,20 @@
 //! Store::read ─► batches ─► view
 //! ```
 //!
-//! All stores have one contract, made for exactly-once: [`Sink::commit`] applies the rows of an epoch and may be repeated. Rows are
-//! guarded by their keys, so a replay converges in a run without a checkpoint, too. To add a store: one module, one row in [`ALL`].
+//! All stores have one contract, made for exactly-once: [`Sink::commit`] applies the rows of an epoch and may be
+//! repeated. Rows are guarded by their keys, so a replay converges in a run without a checkpoint, too. To add a store:
+//! one module, one row in [`ALL`].
 //!
 //! - `sqlite`, `postgres`, `redis` and `lake` are the stores.
 //! - `definition` is the row of a store in [`ALL`], `sink` the interface of an open output, `location` its URI.
 //! - [`rows`] prepares batches (columns, keys, days), [`cells`] and [`nested`] convert their values.
 //! - [`correct`] is the interface of stores whose metrics are corrected.
 //! - [`guard`] decides which metric row stays, [`repeat`] finds events stored with other content.
-//! - [`remote`] holds timeouts and retries of servers, [`disk`] changes and syncs files, [`room`] checks what can be written.
+//! - [`remote`] holds timeouts and retries of servers, [`disk`] changes and syncs files, [`room`] checks what can be
+//!   written.
 //! - `conformance` tests all stores with the rows of `sample`.
 
+pub mod access;
 pub mod cells;
 pub mod correct;
 mod definition;
@@ -30,7 +33,6 @@ mod postgres;
 mod redis;
 pub mod remote;
 pub mod repeat;
-pub mod room;
 pub mod rows;
 mod sink;
 mod sqlite;
@@ -59,8 +61,8 @@ pub fn rules(store: &Store, location: &Location) -> Result<Vec<serde_json::Map<S
     read(location)
 }
 
-/// Opens the ledger of replays at a location, which is created if it is missing. Errors: exit status 2 for a store that holds no
-/// ledger.
+/// Opens the ledger of replays at a location, which is created if it is missing. Errors: exit status 2 for a store that
+/// holds no ledger.
 pub fn open_ledger(store: &Store, location: &Location, console: &Console) -> Result<Box<dyn Ledger>> {
     (store.ledger.ok_or_else(|| no_ledger(location))?.open)(location, console)
 }

@@ -145,7 +145,7 @@ impl RetryPolicy {
     }
 
     /// Makes the metrics show whether the server is reachable.
-    pub fn saying(self, up: Up) -> Self {
+    pub fn with_metrics(self, up: Up) -> Self {
         Self { up, ..self }
     }
 
@@ -154,8 +154,8 @@ impl RetryPolicy {
         Self { has_answered: AtomicBool::new(false), ..self }
     }
 
-    /// Calls `attempt` until it succeeds or fails permanently. Errors: exit status 69 if `?retry=` or the stop timeout ends
-    /// first.
+    /// Calls `attempt` until it succeeds or fails permanently. Errors: exit status 69 if `?retry=` or the stop timeout
+    /// ends first.
     pub fn run<T>(&self, mut attempt: impl FnMut() -> Result<T, RetryError>) -> Result<T> {
         let mut began = None;
         let wait = self.stop.server_wait();
@@ -193,8 +193,8 @@ impl RetryPolicy {
         Err(Error::broken("attempts without end"))
     }
 
-    /// Returns the pause after attempt `number`: exponential backoff, with up to half of it taken off by jitter so that many
-    /// writers do not return at once.
+    /// Returns the pause after attempt `number`: exponential backoff, with up to half of it taken off by jitter so that
+    /// many writers do not return at once.
     fn pause(&self, number: u32) -> Duration {
         let (least, most) = PAUSES;
         let whole = least.saturating_mul(1 << number.min(10)).min(most);

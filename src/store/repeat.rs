@@ -20,13 +20,15 @@ use xxhash_rust::xxh3::Xxh3;
 pub const CONTENT: [&str; 7] =
     ["source", "event_type", "user_id", "properties", "client_timestamp", "server_timestamp", "event_time"];
 
-/// The columns that order the copies of a repeated event: the least copy of a transaction is stored where ids are unique.
+/// The columns that order the copies of a repeated event: the least copy of a transaction is stored where ids are
+/// unique.
 pub const COPY_ORDER: [&str; 4] = ["event_time", "origin", "partition", "offset"];
 
 /// The index that makes the ids of stored events unique.
 pub const UNIQUE_EVENTS: &str = "raw_events_event_id";
 
-/// The statements that make the ids of stored events unique, with the indexes by which events of one source or type are found.
+/// The statements that make the ids of stored events unique, with the indexes by which events of one source or type are
+/// found.
 pub const CREATE_UNIQUE_EVENTS: &str = "CREATE UNIQUE INDEX raw_events_event_id ON raw_events (event_id);
     CREATE INDEX raw_events_source ON raw_events (source, server_timestamp);
     CREATE INDEX raw_events_event_type ON raw_events (event_type, server_timestamp);";
@@ -46,7 +48,8 @@ pub fn ids_not_unique(shown: impl fmt::Display, id: &str) -> Error {
     Error::config(format!("{shown}: key=event_id: {found}; use a new database, or remove the copies"))
 }
 
-/// Whether rows of this kind have content besides their key. A dead letter's content is its payload, which is part of its key.
+/// Whether rows of this kind have content besides their key. A dead letter's content is its payload, which is part of
+/// its key.
 pub fn has_content(kind: Kind) -> bool {
     matches!(kind, Kind::Event | Kind::Late)
 }
@@ -169,8 +172,8 @@ impl Conflicts {
     }
 }
 
-/// Whether two JSON texts hold the same value, whatever their order of members and their spelling of strings and numbers.
-/// Numbers are compared as decimals, because a double cannot hold all of them.
+/// Whether two JSON texts hold the same value, whatever their order of members and their spelling of strings and
+/// numbers. Numbers are compared as decimals, because a double cannot hold all of them.
 pub fn is_same_json(left: &str, right: &str) -> bool {
     if left == right {
         return true;

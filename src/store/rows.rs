@@ -21,8 +21,8 @@ use std::fmt::Display;
 use std::sync::Arc;
 use xxhash_rust::xxh3::Xxh3;
 
-/// Returns the columns that identify a row of a kind, by which a replay finds it. Neither a position nor an id suffices:
-/// standard input has the same positions every day, and producers repeat ids.
+/// Returns the columns that identify a row of a kind, by which a replay finds it. Neither a position nor an id
+/// suffices: standard input has the same positions every day, and producers repeat ids.
 pub fn key_columns(kind: Kind) -> &'static [&'static str] {
     match kind {
         Kind::Event => &["origin", "partition", "offset", "event_id"],
@@ -59,22 +59,23 @@ pub fn from_table(kind: Kind, mut columns: Vec<ArrayRef>, shown: impl Display) -
 
 /// Where a value is in a page of rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Place {
+pub struct CellIndex {
     /// The index of its column.
     pub column: usize,
     /// The index of its row.
     pub row: usize,
 }
 
-/// Reads the value at a place of a page as one of the type of a field; NULL without a place. `None` if evt does not write such a value.
-pub type ReadValue<'a> = dyn Fn(&Field, Option<Place>) -> Option<CellValue<'a>> + 'a;
+/// Reads the value at a place of a page as one of the type of a field; NULL without a place. `None` if evt does not
+/// write such a value.
+pub type ReadValue<'a> = dyn Fn(&Field, Option<CellIndex>) -> Option<CellValue<'a>> + 'a;
 
 /// The rows of a page.
 pub struct Page {
     /// The columns of the rows that can be read.
     pub columns: Vec<ArrayRef>,
     /// The first value of each other row that cannot be read.
-    pub foreign: Vec<Place>,
+    pub foreign: Vec<CellIndex>,
 }
 
 impl Page {
@@ -84,7 +85,7 @@ impl Page {
         for (column, field) in fields.iter().enumerate() {
             let mut builder = ColumnBuilder::new(field);
             for row in 0..rows {
-                let place = Place { column, row };
+                let place = CellIndex { column, row };
                 let found = value(field, Some(place)).filter(|found| field.is_nullable() || !found.is_null());
                 if found.and_then(|found| builder.append(found)).is_none() {
                     foreign.entry(row).or_insert(place);
@@ -105,7 +106,7 @@ impl Page {
     pub fn position(kind: Kind, fields: &[FieldRef], row: usize, value: &ReadValue<'_>) -> UnreadableRows {
         let of = |name: &str| {
             let column = fields.iter().position(|field| field.name() == name)?;
-            value(&fields[column], Some(Place { column, row }))
+            value(&fields[column], Some(CellIndex { column, row }))
         };
         let text =
             |name: &str| if let Some(CellValue::Text(text)) = of(name) { text.map(Cow::into_owned) } else { None };
@@ -124,8 +125,8 @@ pub fn quoted<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
     names.into_iter().map(|name| format!("\"{name}\"")).collect::<Vec<_>>().join(", ")
 }
 
-/// Returns the kind's columns of `batch`, in order, with the kind's schema; columns that a stage added are dropped. A missing
-/// nullable column becomes NULL. Errors: exit status 70 if another column is missing or has another type.
+/// Returns the kind's columns of `batch`, in order, with the kind's schema; columns that a stage added are dropped. A
+/// missing nullable column becomes NULL. Errors: exit status 70 if another column is missing or has another type.
 pub fn align(kind: Kind, batch: &RecordBatch) -> Result<RecordBatch> {
     let schema = kind.schema();
     let mut columns = Vec::with_capacity(schema.fields().len());
@@ -153,8 +154,8 @@ pub struct FitRows {
 }
 
 impl FitRows {
-    /// Aligns a batch, and refuses the rows that no store can hold: those with an instant outside the years 1 to 9999, and
-    /// metrics whose id is not derived from their key, which could merge two metrics.
+    /// Aligns a batch, and refuses the rows that no store can hold: those with an instant outside the years 1 to 9999,
+    /// and metrics whose id is not derived from their key, which could merge two metrics.
     pub fn of(kind: Kind, batch: &RecordBatch) -> Result<Self> {
         let batch = align(kind, batch)?;
         let batch = if kind == Kind::Alert { alerts::completed(&batch)? } else { batch };

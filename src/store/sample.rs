@@ -1,5 +1,5 @@
-//! Rows for tests of stores: every kind, every nullable column with and without a value, and text and bytes that are hard to
-//! store.
+//! Rows for tests of stores: every kind, every nullable column with and without a value, and text and bytes that are
+//! hard to store.
 
 use crate::kind::Kind;
 use crate::kind::alert::{Alert, AlertReason, AlertRule, AlertState, rule_id};

@@ -45,11 +45,11 @@ impl Epoch {
     }
 }
 
-/// An open output of one run. If it is dropped without [`Sink::finish`] it leaves nothing that looks complete. Rows that a
-/// store with guarded keys has already applied stay: they are correct, and a replay converges.
+/// An open output of one run. If it is dropped without [`Sink::finish`] it leaves nothing that looks complete. Rows
+/// that a store with guarded keys has already applied stay: they are correct, and a replay converges.
 pub trait Sink {
-    /// Writes rows of `kind`; returns the rows that the store cannot hold, which become dead letters. They are counted as
-    /// `dead`; a tool without a dead-letter output counts them as `dropped`.
+    /// Writes rows of `kind`; returns the rows that the store cannot hold, which become dead letters. They are counted
+    /// as `dead`; a tool without a dead-letter output counts them as `dropped`.
     fn write(&mut self, kind: Kind, batch: &RecordBatch) -> Result<Vec<Rejected>>;
 
     /// Makes every row written so far durable, if the store [acknowledges](super::Store::acknowledges) rows.
@@ -62,7 +62,8 @@ pub trait Sink {
         Ok(())
     }
 
-    /// Applies the rows of `epoch` and records it, in one transaction where the store has any; a second call changes nothing.
+    /// Applies the rows of `epoch` and records it, in one transaction where the store has any; a second call changes
+    /// nothing.
     ///
     /// Errors: exit status 75 if a later epoch is committed.
     fn commit(&mut self, epoch: Epoch, rows: &mut dyn EpochRows) -> Result<()>;
@@ -157,8 +158,9 @@ pub struct Notice {
     pub fails: bool,
 }
 
-/// What a store must know of a run that writes rows before their epoch is complete. A restart writes the rows after its last epoch
-/// again: earlier panes too, whose later ones are stored, and perhaps not those of a session that has grown meanwhile.
+/// What a store must know of a run that writes rows before their epoch is complete. A restart writes the rows after its
+/// last epoch again: earlier panes too, whose later ones are stored, and perhaps not those of a session that has grown
+/// meanwhile.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AtOnce {
     /// The metrics whose windows are sessions. A row of one removes the rows of its run that lie within it.

@@ -34,8 +34,9 @@ impl TimeFault {
 }
 
 /// Reads a date, alone or with a time of day after `T` or a blank. The time of day has no seconds or no fraction, which
-/// begins with a point or a comma, if the text leaves them out. An offset is `Z`, `UTC`, `+01`, `+0100` or `+01:00`, with or
-/// without a blank before it. Without an offset the time is in `zone`, or in UTC; a date is the first instant of its day.
+/// begins with a point or a comma, if the text leaves them out. An offset is `Z`, `UTC`, `+01`, `+0100` or `+01:00`,
+/// with or without a blank before it. Without an offset the time is in `zone`, or in UTC; a date is the first instant
+/// of its day.
 ///
 /// Errors: why the text is no instant.
 pub fn read_iso(text: &str, zone: Option<Tz>) -> Result<i64, TimeFault> {
@@ -72,7 +73,8 @@ pub fn read_iso(text: &str, zone: Option<Tz>) -> Result<i64, TimeFault> {
     if is_in_calendar(instant) { Ok(instant) } else { Err(TimeFault::Beyond) }
 }
 
-/// Returns the instant (µs) of a local time (µs since 1970 as its clock shows it); the earlier one if the clock shows it twice.
+/// Returns the instant (µs) of a local time (µs since 1970 as its clock shows it); the earlier one if the clock shows
+/// it twice.
 ///
 /// Errors: the clocks of the zone skip it, or it is outside the calendar.
 pub fn in_zone(local: i64, zone: Tz) -> Result<i64, TimeFault> {
@@ -87,8 +89,8 @@ pub fn shows_twice(instant: i64, zone: Tz) -> bool {
     local.is_some_and(|local| matches!(local, LocalResult::Ambiguous(first, _) if first.timestamp_micros() == instant))
 }
 
-/// Returns the first instant (µs) of a day of a zone; `midnight` is the local time at which it begins. `None` if the zone
-/// skips the day.
+/// Returns the first instant (µs) of a day of a zone; `midnight` is the local time at which it begins. `None` if the
+/// zone skips the day.
 pub fn start_of_day(midnight: i64, zone: Tz) -> Option<i64> {
     if let Ok(instant) = in_zone(midnight, zone) {
         return Some(instant);
@@ -129,7 +131,8 @@ struct TimeOfDay {
 }
 
 impl TimeOfDay {
-    /// Returns the time since midnight (µs); a leap second is the last microsecond before it. `None` if it does not exist.
+    /// Returns the time since midnight (µs); a leap second is the last microsecond before it. `None` if it does not
+    /// exist.
     fn micros(self) -> Option<i64> {
         let Self { hour, minute, second, fraction } = self;
         let within = if second == 60 { 60 * SECOND - 1 } else { second * SECOND + fraction };

@@ -10,8 +10,8 @@
 //!
 //! Users may write other forms of ISO 8601 (`2024-01-15 10:00`), which `iso.rs` reads; flags also accept `now-2h` and
 //! `yesterday` (`relative.rs`). `calendar.rs` has units and dates, `instant.rs` and `duration.rs` parse and format,
-//! `stamp.rs` formats whole columns fast. `period.rs` has the days, weeks, months, quarters and years of a time zone, and
-//! `zone.rs` the names of zones.
+//! `stamp.rs` formats whole columns fast. `period.rs` has the days, weeks, months, quarters and years of a time zone,
+//! and `zone.rs` the names of zones.
 
 pub mod calendar;
 mod digits;

@@ -1,9 +1,9 @@
 //! Periods of the calendar: the days, weeks, months, quarters and years of a time zone.
 //!
-//! A period begins with the first instant at which the clocks of the zone show its first day or a later one. So periods of one
-//! unit have no gaps and do not overlap: a day that the zone skips is none, and an hour that clocks repeat across midnight
-//! belongs to the day that had begun. Periods end where the calendar does: the first one begins with the year 1, UTC, and the last
-//! one ends with the year 9999.
+//! A period begins with the first instant at which the clocks of the zone show its first day or a later one. So periods
+//! of one unit have no gaps and do not overlap: a day that the zone skips is none, and an hour that clocks repeat
+//! across midnight belongs to the day that had begun. Periods end where the calendar does: the first one begins with
+//! the year 1, UTC, and the last one ends with the year 9999.
 
 use super::calendar::{DAY, EARLIEST, LATEST, civil_from_days, days_from_civil};
 use super::iso::{local_of, start_of_day};
@@ -72,8 +72,8 @@ pub struct Calendar {
 }
 
 impl Calendar {
-    /// Returns the start and the end (µs) of the period that contains an instant (µs); an instant outside the calendar counts as
-    /// its first or last one.
+    /// Returns the start and the end (µs) of the period that contains an instant (µs); an instant outside the calendar
+    /// counts as its first or last one.
     pub fn period(self, instant: i64) -> (i64, i64) {
         let instant = instant.clamp(EARLIEST, LATEST);
         let day = local_of(instant, self.zone).div_euclid(DAY);
@@ -111,7 +111,8 @@ mod tests {
         Calendar { unit, zone: zone.parse().unwrap() }
     }
 
-    /// Returns the first instant at which clocks show this day or a later one, by a search in steps of minutes and seconds.
+    /// Returns the first instant at which clocks show this day or a later one, by a search in steps of minutes and
+    /// seconds.
     fn first_instant(day: i64, zone: Tz) -> i64 {
         let shows = |instant: &i64| local_of(*instant, zone).div_euclid(DAY) >= day;
         let from = day * DAY - 16 * HOUR;

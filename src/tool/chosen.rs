@@ -1,4 +1,5 @@
-//! The rows that evt-view shows: within the range of time, with computed columns, by condition, sorted, and an excerpt of them.
+//! The rows that evt-view shows: within the range of time, with computed columns, by condition, sorted, and an excerpt
+//! of them.
 
 use crate::error::Result;
 use crate::expr::Filter;

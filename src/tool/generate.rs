@@ -15,7 +15,7 @@ use crate::output::identity::{Identities, Identity};
 use crate::run::Run;
 use crate::source::SourceOptions;
 use crate::stage::Stage;
-use crate::store::room;
+use crate::store::access;
 use crate::time::{parse_duration, read_iso};
 use clap::Args as ClapArgs;
 use clap::{Parser, ValueEnum};
@@ -166,8 +166,8 @@ struct RuleArgs {
     /// Expect `shard` to be mapped to the partition
     #[arg(long, requires = "truth")]
     sharded: bool,
-    /// Expect the records to arrive as a file, or over HTTP (evt-ingest http://...), where server_timestamp is the arrival
-    /// and --time must be client_timestamp
+    /// Expect the records to arrive as a file, or over HTTP (evt-ingest http://...), where server_timestamp is the
+    /// arrival and --time must be client_timestamp
     #[arg(long, value_name = "FORM", default_value = "file", requires = "truth")]
     truth_as: HandOver,
 }
@@ -239,7 +239,7 @@ fn check_truth(path: &Path) -> Result<()> {
     let mut named = Identities::default();
     named.output("-", Some(Identity::of_output()))?;
     named.output(&shown, Identity::of_path(path))?;
-    room::for_file(path).map_err(|error| Error::io(shown, &error))
+    access::check_file(path).map_err(|error| Error::io(shown, &error))
 }
 
 fn table(text: &str) -> Result<u32, String> {
@@ -295,7 +295,7 @@ mod tests {
     /// Runs the tool on pipes in memory; returns what it writes.
     fn run(flags: &[&str]) -> Result<Vec<u8>> {
         let mut stdout = Pipe::default();
-        let io = Io::Simulated { stdin: Pipe::default(), stdout: stdout.clone(), disk: Disk::default() };
+        let io = Io::Simulated { stdin: Pipe::default(), stdout: stdout.clone(), disk: Disk::default(), lag: 0 };
         let run = Rc::new(Run { io, ..Run::unwatched("evt-gen", Clock::System) });
         let status = parse(&[flags, &["-q"]].concat()).unwrap().stage(&run)?.run()?;
         assert_eq!(status, 0);

@@ -12,7 +12,7 @@ use crate::kind::Kind;
 use crate::mapping::{KeepRaw, Provenance};
 use crate::op::computed::RowRules;
 use crate::run::Run;
-use crate::source::SourceOptions;
+use crate::source::{ListenerOptions, SourceOptions};
 use crate::stage::Stage;
 use crate::uri::Uri;
 use crate::uri::http::Address;
@@ -105,7 +105,7 @@ impl Tool for Args {
 
     fn check(self, run: &Rc<Run>, findings: &mut CheckReport) {
         let options = findings.take(self.source(run));
-        if options.as_ref().is_some_and(|options| options.http.is_some()) {
+        if options.as_ref().is_some_and(|options| options.inputs.listener.server.is_some()) {
             self.http.check(findings);
         }
         findings.stage(self.stage_spec(), options.as_ref());
@@ -126,17 +126,21 @@ impl Args {
         let mut mapping = self.stage.map.options(Provenance::Overwrite)?;
         mapping.keep_raw = if self.keep_raw { KeepRaw::Column } else { KeepRaw::No };
         let rules = RowRules::try_new(&self.fields, self.filter.as_deref(), &Kind::Event.schema())?;
-        let ack_flags = self.ack.flags();
         let listener = self.listener()?;
         if listener.is_some() {
             mapping = over_http(mapping);
         }
-        let http = match listener {
+        let server = match listener {
             Some(address) => Some(Box::new(self.http.options(&address, &self.stage.map, &mapping, run)?)),
             None => self.http.check_unused().map(|()| None)?,
         };
-        let source = self.stage.source(mapping)?;
-        Ok(SourceOptions { follow: self.follow, raw_only: true, rules, headers: true, ack_flags, http, ..source })
+        let mut options = self.stage.source(mapping)?;
+        options.records.rules = rules;
+        options.needs.headers = true;
+        let files = &mut options.inputs.files;
+        (files.follow, files.raw_only) = (self.follow, true);
+        options.inputs.listener = ListenerOptions { server, ack_flags: self.ack.flags(), ack_policy: None };
+        Ok(options)
     }
 
     /// Returns the address it listens at, if an HTTP server is its input.

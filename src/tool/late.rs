@@ -10,7 +10,7 @@ use arrow::array::RecordBatch;
 
 /// The late rows of a run so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Tally {
+struct LateCounts {
     /// Rows that some metric lost.
     whole: u64,
     /// Rows that every metric counted, but not in all their windows.
@@ -27,16 +27,17 @@ pub struct Late {
     partial: bool,
     /// Why a row is late although its own bound would have kept it.
     why: &'static str,
-    tally: Tally,
+    counts: LateCounts,
     /// The counts of the last report, and when the next one is due.
-    said: Tally,
+    said: LateCounts,
     due: Option<i64>,
 }
 
 impl Late {
-    /// Writes half-late rows too if `partial`; `why` explains why a row is late although its own bound would have kept it.
+    /// Writes half-late rows too if `partial`; `why` explains why a row is late although its own bound would have kept
+    /// it.
     pub fn new(partial: bool, why: &'static str) -> Self {
-        Self { partial, why, tally: Tally::default(), said: Tally::default(), due: None }
+        Self { partial, why, counts: LateCounts::default(), said: LateCounts::default(), due: None }
     }
 
     /// Writes the late rows of a batch to the side output; `names` are those of the metrics.
@@ -50,7 +51,7 @@ impl Late {
         let mut rows = vec![];
         for late in outcome.late.chunk_by(|one, other| one.row == other.row) {
             let row = late[0].row as usize;
-            self.tally.add(late);
+            self.counts.add(late);
             let metrics = late.iter().filter(|late| self.partial || !late.half).map(|late| late.metric as usize);
             let metrics: Vec<usize> = metrics.collect();
             if !metrics.is_empty() {
@@ -68,27 +69,27 @@ impl Late {
 
     /// Returns a report of lost rows a minute after the first one, then once a minute while their number grows.
     pub fn due(&mut self, now: i64, explicit: bool) -> Option<String> {
-        if self.tally == self.said || now < *self.due.get_or_insert(now.saturating_add(MINUTE)) {
+        if self.counts == self.said || now < *self.due.get_or_insert(now.saturating_add(MINUTE)) {
             return None;
         }
         self.due = Some(now.saturating_add(MINUTE));
-        self.said = self.tally;
+        self.said = self.counts;
         Some(self.line(explicit, false))
     }
 
     /// Whether rows were late.
     pub fn is_any(&self) -> bool {
-        self.tally != Tally::default()
+        self.counts != LateCounts::default()
     }
 
     /// Returns how many rows were late and the out-of-orderness that would have kept them, unless already reported;
     /// `explicit` if the watermarks come from the input, so that no flag would have.
     pub fn rest(&self, explicit: bool, is_kept: bool) -> Option<String> {
-        (self.tally != self.said).then(|| self.line(explicit, is_kept))
+        (self.counts != self.said).then(|| self.line(explicit, is_kept))
     }
 
     fn line(&self, explicit: bool, is_kept: bool) -> String {
-        let Tally { whole, half, idle, needed } = self.tally;
+        let LateCounts { whole, half, idle, needed } = self.counts;
         let told = [(whole, "late"), (half, "half late")];
         let told: Vec<String> = told.iter().filter(|(n, _)| *n > 0).map(|(n, word)| format!("{n} {word}")).collect();
         let mut advice = vec![];
@@ -109,7 +110,7 @@ impl Late {
     }
 }
 
-impl Tally {
+impl LateCounts {
     /// Adds one row with the metrics it is late for.
     fn add(&mut self, late: &[LateRow]) {
         if late.iter().all(|late| late.half) {

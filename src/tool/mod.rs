@@ -1,5 +1,5 @@
-//! The tools: flags, options and `run`, one file each, and the table of all. Each implements [`Tool`]: `run` turns the flags into
-//! options and gives a [`Stage`](crate::stage::Stage) its operator (evt-schema needs no stage).
+//! The tools: flags, options and `run`, one file each, and the table of all. Each implements [`Tool`]: `run` turns the
+//! flags into options and gives a [`Stage`](crate::stage::Stage) its operator (evt-schema needs no stage).
 //!
 //! - `NAME.rs`: evt-NAME (evt-gen is `generate.rs`).
 //! - `alert/`: evt-alert, which has a loop of its own because its inputs may be of different kinds (decision 241).
@@ -30,8 +30,8 @@ mod windows;
 use crate::cli::{self, Tool, ToolRow};
 use std::process::ExitCode;
 
-/// Every tool, in the order of evt(7). The keys of a configuration file, man pages, completions, tested examples and systemd
-/// units come from here.
+/// Every tool, in the order of evt(7). The keys of a configuration file, man pages, completions, tested examples and
+/// systemd units come from here.
 pub const ALL: &[ToolRow] = &[
     ToolRow::of::<ingest::Args>(),
     ToolRow::of::<validate::Args>(),

@@ -24,7 +24,8 @@ pub struct Results {
 }
 
 impl Results {
-    /// Without rows; with `top` only the rows of the first keys of a window leave, with `wide` its metrics leave in one row.
+    /// Without rows; with `top` only the rows of the first keys of a window leave, with `wide` its metrics leave in one
+    /// row.
     pub fn new(top: Option<Top>, wide: Option<Wide>, metrics: &[Metric]) -> Self {
         let counting = metrics.iter().filter(|metric| metric.call.definition().has_limit);
         let counting = counting.map(|metric| (metric.name.clone(), 0)).collect();

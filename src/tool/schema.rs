@@ -164,7 +164,8 @@ impl Args {
             }
             Registration::Refused { conflicts, said } => {
                 for (number, conflict) in conflicts {
-                    run.console.deny(format!("{new}: {}", conflict.describe(&format!("version {number}"))));
+                    let place = place(new, &text, &conflict.incompatibility.path);
+                    run.console.deny(format!("{place}: {}", conflict.describe(&format!("version {number}"))));
                 }
                 if let Some(said) = said {
                     run.console.deny(format!("{new}: the registry rejected it (409): {said}"));
@@ -177,11 +178,13 @@ impl Args {
 }
 
 fn check(run: &Run, new: &str, against: &[String], level: Level) -> Result<u8> {
-    let schema = parse(new)?;
+    let text = read(new)?;
+    let schema = parse_at(new, &text)?;
     let history = against.iter().map(|path| parse(path)).collect::<Result<Vec<_>>>()?;
     let conflicts = check_level(&schema, &history.iter().collect::<Vec<_>>(), level);
     for conflict in &conflicts {
-        run.console.deny(format!("{new}: {}", conflict.describe(&against[conflict.against])));
+        let place = place(new, &text, &conflict.incompatibility.path);
+        run.console.deny(format!("{place}: {}", conflict.describe(&against[conflict.against])));
     }
     Ok(u8::from(!conflicts.is_empty()))
 }
@@ -189,14 +192,15 @@ fn check(run: &Run, new: &str, against: &[String], level: Level) -> Result<u8> {
 /// Checks a schema against the registered versions: evt's verdict, and the registry's own if it has one.
 fn check_subject(run: &Run, new: &str, subject: &str, level: Option<Level>, registry: &mut dyn Registry) -> Result<u8> {
     let text = read(new)?;
-    let schema = parse_schema(&text).map_err(|error| error.at(new))?;
+    let schema = parse_at(new, &text)?;
     let found = found(subject, registry)?;
     let versions = found.as_ref().map_or(&[][..], |found| &found.versions);
     // The registry checks by its own level, so evt queries its verdict only without `--level`.
     let (asked, level) = (level.is_none(), level.map_or_else(|| registry.level(subject), Ok)?);
     let conflicts = conflicts(&schema, versions, level);
     for (number, conflict) in &conflicts {
-        run.console.deny(format!("{new}: {}", conflict.describe(&format!("version {number}"))));
+        let place = place(new, &text, &conflict.incompatibility.path);
+        run.console.deny(format!("{place}: {}", conflict.describe(&format!("version {number}"))));
     }
     let objections = if asked { registry.objections(subject, &text)? } else { None };
     for objection in objections.iter().flatten() {
@@ -249,5 +253,27 @@ fn read(path: &str) -> Result<String> {
 }
 
 fn parse(path: &str) -> Result<Schema> {
-    parse_schema(&read(path)?).map_err(|error| error.at(path))
+    let text = read(path)?;
+    parse_at(path, &text)
+}
+
+/// Parses the text of a file; the error has the line of the field that it names.
+fn parse_at(path: &str, text: &str) -> Result<Schema> {
+    parse_schema(text).map_err(|error| {
+        let message = error.to_string();
+        let field = message.strip_prefix("schema: ").and_then(|rest| rest.split_once(": "));
+        error.at(place(path, text, field.map_or("", |(field, _)| field)))
+    })
+}
+
+/// Returns the place of a field in a schema: `FILE: line LINE`, or only the file if the text does not have the name of
+/// the field exactly once.
+fn place(file: &str, text: &str, path: &str) -> String {
+    let name = path.trim_end_matches(['[', ']', '{', '}']).rsplit('.').next().unwrap_or_default();
+    let quoted = format!("\"{name}\"");
+    let mut found = text.match_indices(&quoted);
+    match (found.next(), found.next()) {
+        (Some((at, _)), None) => format!("{file}: line {}", 1 + text[..at].matches('\n').count()),
+        _ => file.to_owned(),
+    }
 }

@@ -96,8 +96,9 @@ impl Args {
     }
 
     fn source(&self) -> Result<SourceOptions> {
-        let source = self.stage.source(self.stage.map.options(Provenance::Keep)?)?;
-        Ok(SourceOptions { headers: true, ..source })
+        let mut options = self.stage.source(self.stage.map.options(Provenance::Keep)?)?;
+        options.needs.headers = true;
+        Ok(options)
     }
 
     /// `--ttl`: adds `?ttl=` to the outputs that support it and do not set one.

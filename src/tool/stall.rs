@@ -10,11 +10,20 @@ use std::time::Duration;
 
 /// Interval of checks for idle partitions.
 const EVERY: Duration = Duration::from_millis(100);
-/// A longer time between two looks is one in which the process did not run, or waited for an output: rows may have arrived meanwhile.
-/// A stage that waits for input looks several times a second.
-const LOOK_MAX: Duration = Duration::from_secs(1);
+/// A longer time between two looks is one in which the process did not run, or waited for an output: rows may have
+/// arrived meanwhile. A stage that waits for input looks several times a second.
+const PAUSE_MAX: Duration = Duration::from_secs(1);
 /// Time after which a watermark that does not advance is reported.
 const STALLED: Duration = Duration::from_micros(MINUTE.unsigned_abs());
+
+/// The last change of a stream time or of the watermark.
+#[derive(Clone, Copy)]
+struct Advance {
+    /// The stream time (µs) since then.
+    stream_time: Option<i64>,
+    /// The monotonic time at which it was noticed.
+    at: Duration,
+}
 
 /// Watches the partitions of one run. It does not read the clock: the caller passes the monotonic time.
 pub struct StallMonitor {
@@ -23,9 +32,10 @@ pub struct StallMonitor {
     last: Duration,
     /// The time of the next look at the partitions.
     next: Duration,
-    /// Stream time of each partition when it last advanced, and the time of that.
-    moved: HashMap<usize, (Option<i64>, Duration)>,
-    watermark: (Option<i64>, Duration),
+    /// The last advance of each partition.
+    partitions: HashMap<usize, Advance>,
+    /// The last advance of the watermark.
+    watermark: Advance,
     said: bool,
 }
 
@@ -33,23 +43,25 @@ impl StallMonitor {
     /// Creates a monitor: partitions without rows for `idle_after` µs become idle; with `None` they never do.
     pub fn new(idle_after: Option<i64>, now: Duration) -> Self {
         let idle_after = idle_after.map(|limit| Duration::from_micros(limit.unsigned_abs()));
-        Self { idle_after, last: now, next: now, moved: HashMap::new(), watermark: (None, now), said: false }
+        let watermark = Advance { stream_time: None, at: now };
+        Self { idle_after, last: now, next: now, partitions: HashMap::new(), watermark, said: false }
     }
 
     /// Looks which partitions have advanced. After a long time without a look, the time of idleness begins anew.
-    pub fn look(&mut self, watermark: &Watermark, now: Duration) {
-        let is_late = now.saturating_sub(std::mem::replace(&mut self.last, now)) > LOOK_MAX;
+    pub fn observe(&mut self, watermark: &Watermark, now: Duration) {
+        let is_late = now.saturating_sub(std::mem::replace(&mut self.last, now)) > PAUSE_MAX;
         if is_late {
-            self.watermark.1 = now;
+            self.watermark.at = now;
         }
         if self.idle_after.is_none() || now < self.next && !is_late {
             return;
         }
         self.next = now + EVERY;
         for (at, stream_time) in watermark.live() {
-            let (known, since) = self.moved.entry(at).or_insert((stream_time, now));
-            if *known != stream_time || is_late {
-                (*known, *since) = (stream_time, now);
+            let advance = Advance { stream_time, at: now };
+            let last = self.partitions.entry(at).or_insert(advance);
+            if last.stream_time != stream_time || is_late {
+                *last = advance;
             }
         }
     }
@@ -57,10 +69,10 @@ impl StallMonitor {
     /// Returns the numbers of the partitions that have become idle. Call it when there is nothing to read.
     pub fn idle(&mut self, watermark: &Watermark, now: Duration) -> Vec<usize> {
         let Some(limit) = self.idle_after else { return vec![] };
-        self.look(watermark, now);
+        self.observe(watermark, now);
         let is_idle = |&(at, stream_time): &(usize, Option<i64>)| {
-            let moved = self.moved.get(&at);
-            moved.is_some_and(|(known, since)| *known == stream_time && now.saturating_sub(*since) >= limit)
+            let last = self.partitions.get(&at);
+            last.is_some_and(|last| last.stream_time == stream_time && now.saturating_sub(last.at) >= limit)
         };
         watermark.live().filter(is_idle).map(|(at, _)| at).collect()
     }
@@ -70,12 +82,12 @@ impl StallMonitor {
         if watermark.waits_for_end() {
             return None;
         }
-        if watermark.get() != self.watermark.0 {
-            self.watermark = (watermark.get(), now);
+        if watermark.get() != self.watermark.stream_time {
+            self.watermark = Advance { stream_time: watermark.get(), at: now };
             self.said = false;
             return None;
         }
-        if self.said || now.saturating_sub(self.watermark.1) < STALLED {
+        if self.said || now.saturating_sub(self.watermark.at) < STALLED {
             return None;
         }
         self.said = true;
@@ -100,7 +112,7 @@ mod tests {
     use crate::frame::{PartitionState, Progress, State};
     use crate::op::window::watermark::Options;
 
-    fn told(times: &[(&str, Option<i64>)]) -> Progress {
+    fn progress_of(times: &[(&str, Option<i64>)]) -> Progress {
         let partitions = times
             .iter()
             .map(|(name, stream_time)| PartitionState {
@@ -120,9 +132,9 @@ mod tests {
         let mut watermark = Watermark::new(options);
         let mut monitor = StallMonitor::new(Some(1_000_000), Duration::ZERO);
         let at = Duration::from_millis;
-        watermark.on_progress(&told(&[("a", Some(1)), ("b", Some(1))])).unwrap();
+        watermark.on_progress(&progress_of(&[("a", Some(1)), ("b", Some(1))])).unwrap();
         assert!(monitor.idle(&watermark, at(0)).is_empty());
-        watermark.on_progress(&told(&[("a", Some(9))])).unwrap();
+        watermark.on_progress(&progress_of(&[("a", Some(9))])).unwrap();
         assert!(monitor.idle(&watermark, at(500)).is_empty());
         let idle = monitor.idle(&watermark, at(1_200));
         assert_eq!(idle, [1]);
@@ -131,26 +143,43 @@ mod tests {
     }
 
     #[test]
+    fn a_watermark_that_does_not_advance_for_a_minute_is_reported_once_with_the_flag_that_helps() {
+        let options = Options { out_of_orderness: Some(0), explicit: false, new_partitions: false };
+        for (complete, expected) in [
+            (true, "partition b of f holds the watermark back (exclude idle partitions with --idle-after DURATION)"),
+            (false, "mapped partitions are known only at the end of the input (list them with --partitions NAME,…)"),
+        ] {
+            let mut watermark = Watermark::new(options);
+            let progress = Progress { complete, ..progress_of(&[("a", Some(9)), ("b", Some(1))]) };
+            watermark.on_progress(&progress).unwrap();
+            let mut monitor = StallMonitor::new(None, Duration::ZERO);
+            let seconds = [0, 59, 60, 61, 200].map(Duration::from_secs);
+            let said: Vec<String> = seconds.into_iter().filter_map(|now| monitor.stalled(&watermark, now)).collect();
+            assert_eq!(said, [format!("no window has fired for 1m: {expected}")]);
+        }
+    }
+
+    #[test]
     fn the_time_in_which_the_process_did_not_run_makes_no_partition_idle() {
         let options = Options { out_of_orderness: Some(0), explicit: false, new_partitions: false };
         let mut watermark = Watermark::new(options);
         let mut monitor = StallMonitor::new(Some(3_000_000), Duration::ZERO);
         let at = Duration::from_millis;
-        watermark.on_progress(&told(&[("a", Some(1)), ("b", Some(1))])).unwrap();
+        watermark.on_progress(&progress_of(&[("a", Some(1)), ("b", Some(1))])).unwrap();
         for second in 0..=2 {
             assert!(monitor.idle(&watermark, at(second * 1_000)).is_empty());
         }
         // It was stopped for 20 minutes. One partition has rows at once, the other one a second later.
         let woken = 20 * 60_000;
-        watermark.on_progress(&told(&[("a", Some(9))])).unwrap();
+        watermark.on_progress(&progress_of(&[("a", Some(9))])).unwrap();
         assert!(monitor.idle(&watermark, at(woken)).is_empty());
         assert!(monitor.idle(&watermark, at(woken + 1_000)).is_empty());
-        watermark.on_progress(&told(&[("b", Some(5))])).unwrap();
+        watermark.on_progress(&progress_of(&[("b", Some(5))])).unwrap();
         // A backlog is no idleness: only a look is taken between its batches.
         for second in 2..=9 {
-            monitor.look(&watermark, at(woken + second * 1_000));
+            monitor.observe(&watermark, at(woken + second * 1_000));
         }
-        watermark.on_progress(&told(&[("b", Some(7))])).unwrap();
+        watermark.on_progress(&progress_of(&[("b", Some(7))])).unwrap();
         assert_eq!(monitor.idle(&watermark, at(woken + 9_500)), [0]);
     }
 
@@ -158,7 +187,7 @@ mod tests {
     fn where_all_partitions_are_idle_the_one_furthest_on_tells() {
         let options = Options { out_of_orderness: Some(0), explicit: false, new_partitions: false };
         let mut watermark = Watermark::new(options);
-        watermark.on_progress(&told(&[("a", Some(9)), ("b", Some(1)), ("c", None)])).unwrap();
+        watermark.on_progress(&progress_of(&[("a", Some(9)), ("b", Some(1)), ("c", None)])).unwrap();
         for (at, expected) in [None, None, Some(9)].into_iter().enumerate() {
             watermark.set_idle(at);
             assert_eq!(watermark.get(), expected);

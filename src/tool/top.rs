@@ -77,7 +77,8 @@ pub struct Top {
     /// The ranking of each metric.
     members: Vec<usize>,
     rankings: Vec<Ranking>,
-    /// For each ranking the part of a window that comes. The rows of a part are in the order of metrics, then of dimensions.
+    /// For each ranking the part of a window that comes. The rows of a part are in the order of metrics, then of
+    /// dimensions.
     coming: Vec<Option<UnrankedWindow>>,
     /// The first keys of the parts that came before.
     first: BTreeMap<RankedWindow, Vec<KeyRows>>,

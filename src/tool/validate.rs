@@ -1,6 +1,6 @@
 //! evt-validate: checks events against their envelope and the schemas of their subjects, and drops duplicates.
 
-use super::validation::{SchemaArgs, Validate, lent_raw, memory_of_ids};
+use super::validation::{SchemaArgs, Validate, memory_of_ids, shared_raw};
 use crate::cli::args::{BranchArgs, StageArgs, TimeRangeArgs};
 use crate::cli::check::CheckReport;
 use crate::cli::open::open;
@@ -16,14 +16,14 @@ use crate::output::OutputPlan;
 use crate::parse::size::parse_memory;
 use crate::registry::place;
 use crate::run::Run;
-use crate::source::SourceOptions;
+use crate::source::{SourceOptions, ToolNeeds};
 use crate::stage::{OperatorSetup, SourceInfo, Stage};
 use clap::Parser;
 use std::ffi::OsString;
 use std::rc::Rc;
 use std::sync::Arc;
 
-/// Check events against their schemas
+/// Check events against their schemas and drop duplicates
 #[derive(Parser, Debug)]
 pub struct Args {
     #[command(flatten)]
@@ -117,9 +117,9 @@ impl Args {
         let start = move |learned: SourceInfo<'_>| {
             learned.expect(Kind::Event, "expected events")?;
             let schema = learned.source.schema();
-            let writes_raw_alone = learned.outputs.iter().all(OutputPlan::asks_raw);
-            let lent = if writes_raw_alone { None } else { lent_raw(&schema) };
-            let names: Vec<usize> = (0..schema.fields().len()).filter(|column| Some(*column) != lent).collect();
+            let writes_raw_alone = learned.outputs.iter().all(OutputPlan::needs_raw);
+            let shared = if writes_raw_alone { None } else { shared_raw(&schema) };
+            let names: Vec<usize> = (0..schema.fields().len()).filter(|column| Some(*column) != shared).collect();
             let schema = Arc::new(schema.project(&names)?);
             let side = Some(Kind::Event.schema());
             let mut operator = Validate::new(self.schema, schemas, memory);
@@ -139,15 +139,18 @@ impl Args {
             // evt-validate writes no rows, so it needs no event time.
             mapping.time = TimeFrom::Optional;
         }
-        mapping.distinct = self.schema.schemas.is_some();
+        mapping.reads.distinct_names = self.schema.schemas.is_some();
         // A restart loses the ids that were seen.
         let read_mode = if self.schema.dedup.is_some() { ReadMode::Stateful } else { ReadMode::Commit };
         // All columns, because any may be a field of some schema; columns with few values are dictionaries, checked by
         // value.
-        let raw_lean = Some(Projection { columns: u32::MAX, coded: 1 << column::SOURCE | 1 << column::EVENT_TYPE });
+        let raw_columns =
+            Some(Projection { columns: u32::MAX, dictionaries: 1 << column::SOURCE | 1 << column::EVENT_TYPE });
         let shows_records = self.schema.schemas.is_some();
         let finds_repeats = self.schema.dedup.is_some();
-        let source = self.stage.source(mapping)?;
-        Ok(SourceOptions { read_mode, headers: true, raw_lean, shows_records, finds_repeats, ..source })
+        let mut options = self.stage.source(mapping)?;
+        options.needs = ToolNeeds { headers: true, raw_columns, shows_records, finds_repeats, ..options.needs };
+        options.inputs.topics.read_mode = read_mode;
+        Ok(options)
     }
 }

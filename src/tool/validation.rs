@@ -5,7 +5,7 @@ use crate::counts::{Counts, counted};
 use crate::error::Result;
 use crate::kind::Kind;
 use crate::kind::dead::{ErrorType, Rejected};
-use crate::kind::event::{DISTINCT, RAW, column, lent_raw_field};
+use crate::kind::event::{DISTINCT, RAW, column, shared_raw_field};
 use crate::metrics;
 use crate::op::dedup::{self, Dedup};
 use crate::op::state::storage::StateStorage;
@@ -45,8 +45,8 @@ pub fn memory_of_ids(bytes: usize, run: &Run) -> MemoryBound {
 }
 
 /// Returns the column of raw records that is kept only for dead letters.
-pub fn lent_raw(schema: &Schema) -> Option<usize> {
-    schema.fields().iter().position(|field| **field == lent_raw_field())
+pub fn shared_raw(schema: &Schema) -> Option<usize> {
+    schema.fields().iter().position(|field| **field == shared_raw_field())
 }
 
 /// Validates events and leaves out repeated ones.
@@ -118,7 +118,8 @@ pub struct AcceptedRows {
 }
 
 impl Validate {
-    /// Makes the operator of these flags; `schemas` is what `--schemas` names, and `memory` the bound of the ids of `--dedup`.
+    /// Makes the operator of these flags; `schemas` is what `--schemas` names, and `memory` the bound of the ids of
+    /// `--dedup`.
     pub fn new(args: SchemaArgs, schemas: Option<Box<dyn Registry>>, memory: MemoryBound) -> Self {
         let validator = Validator::new(Options { subject: args.subject, closed: args.no_extra_fields });
         let dedup = args.dedup.map(|span| Dedup::new(dedup::Options { span, memory }));
@@ -183,7 +184,7 @@ impl Validate {
         if let Some(raw) = batch.schema_ref().index_of(RAW).ok().filter(|_| self.writes_raw_alone) {
             return Ok(batch.project(&[raw])?);
         }
-        let own = |batch: &RecordBatch| lent_raw(batch.schema_ref()).or(batch.schema_ref().index_of(DISTINCT).ok());
+        let own = |batch: &RecordBatch| shared_raw(batch.schema_ref()).or(batch.schema_ref().index_of(DISTINCT).ok());
         while let Some(own) = own(&batch) {
             batch.remove_column(own);
         }

@@ -23,7 +23,7 @@ use crate::op::computed::ComputedFields;
 use crate::output::OutputPlan;
 use crate::run::Run;
 use crate::run::standard::print;
-use crate::source::{Source, SourceOptions};
+use crate::source::{Source, SourceOptions, ToolNeeds};
 use crate::stage::operator::{Collector, InputEnded, Message, Operator};
 use crate::stage::progress::terminal_width;
 use crate::stage::{OperatorSetup, SourceInfo};
@@ -93,13 +93,15 @@ struct ChoiceArgs {
 #[derive(clap::Args, Clone, Debug)]
 #[command(next_help_heading = "View")]
 struct ShowArgs {
-    /// Show these columns and property paths, in this order: event_time,country,labels[1].name; '*' is all fields of the records
+    /// Show these columns and property paths, in this order: event_time,country,labels[1].name; '*' is all fields of
+    /// the records
     #[arg(long, value_name = "NAMES", conflicts_with_all = ["describe", "summary", "plot"])]
     columns: Option<String>,
     /// Compute column NAME of each row, for --where, --columns and later ones (repeatable)
     #[arg(long = "let", value_name = "NAME=EXPR", conflicts_with = "summary")]
     fields: Vec<String>,
-    /// Draw metrics over time, a line for each combination of dimensions; --to FILE.svg or -o svg makes a document of it
+    /// Draw metrics over time, a line for each combination of dimensions; --to FILE.svg or -o svg makes a document of
+    /// it
     #[arg(long, conflicts_with_all = ["describe", "summary"])]
     plot: bool,
     /// Show counts, rates, time range, disorder, nulls and frequent values instead of rows
@@ -177,7 +179,7 @@ impl Tool for Args {
             let letters = Kind::Dead.table();
             let mut filled = tables.iter().filter(|(_, rows)| *rows > 0).map(|(name, _)| name.as_str());
             let table = match (filled.next(), filled.next()) {
-                _ if self.asks_letters() && tables.iter().any(|(name, _)| *name == letters) => letters,
+                _ if self.reads_letters() && tables.iter().any(|(name, _)| *name == letters) => letters,
                 (Some(only), None) if is_file => only,
                 _ => return self.list(&tables, run),
             };
@@ -261,7 +263,7 @@ impl Args {
     }
 
     /// Whether a flag requests dead letters, so that their table of a store with several tables is read.
-    fn asks_letters(&self) -> bool {
+    fn reads_letters(&self) -> bool {
         let format = self.stage.output.output_format.as_deref().and_then(|name| format::to_write(name).ok());
         self.show.summary || format.is_some_and(|format| format.is_raw)
     }
@@ -296,7 +298,7 @@ impl Args {
         let counts = tables.iter().map(|(_, rows)| i64::try_from(*rows).ok());
         let batch = RecordBatch::try_new(schema.clone(), vec![names, Arc::new(counts.collect::<Int64Array>())])?;
         for checked in check_outputs(&self.stage, FORMATS, run)? {
-            let mut output = checked.ask(run)?.open(&schema, run)?;
+            let mut output = checked.check_server(run)?.open(&schema, run)?;
             output.write(&batch)?;
             output.finish(&End { how: How::Exhausted, rows: 0, verdict: 0 })?;
         }
@@ -315,15 +317,12 @@ impl Args {
             mapping.time = TimeFrom::Untimed;
         }
         let read_mode = if self.follow { ReadMode::Tail } else { ReadMode::Bounded };
-        let holds_letters = self.choice.head.is_some() && self.choice.sort.is_none();
-        Ok(SourceOptions {
-            follow: self.follow,
-            salvage: true,
-            read_mode,
-            holds_letters,
-            needs_rows: true,
-            ..self.stage.source(mapping)?
-        })
+        let ordered_letters = self.choice.head.is_some() && self.choice.sort.is_none();
+        let mut options = self.stage.source(mapping)?;
+        options.needs = ToolNeeds { salvage: true, first_rows: true, ordered_letters, ..options.needs };
+        options.inputs.files.follow = self.follow;
+        options.inputs.topics.read_mode = read_mode;
+        Ok(options)
     }
 
     /// Returns the chart of `--plot`; `None` if rows are shown, also by the format svg, which draws them itself.
@@ -486,7 +485,7 @@ impl Operator for View {
             return Ok(());
         }
         out.control(&message)?;
-        self.tell(&message, out)
+        self.show_control(&message, out)
     }
 
     fn on_end(&mut self, ended: &InputEnded, out: &mut dyn Collector) -> Result<Counts> {
@@ -502,7 +501,7 @@ impl Operator for View {
         let before = self.shown;
         self.show_rest(out)?;
         if ended.is_proven {
-            self.tell(&Control::End(ended.end), out)?;
+            self.show_control(&Control::End(ended.end), out)?;
         }
         let filtered = self.looked_at - self.shown - self.faulty;
         Ok(Counts { out: self.shown - before, filtered, ..Counts::default() })
@@ -551,7 +550,7 @@ impl View {
     }
 
     /// Shows a control message in formats that can.
-    fn tell(&self, control: &Control, out: &mut dyn Collector) -> Result<()> {
+    fn show_control(&self, control: &Control, out: &mut dyn Collector) -> Result<()> {
         if !self.control {
             return Ok(());
         }

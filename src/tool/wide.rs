@@ -107,7 +107,8 @@ impl Wide {
         Ok(())
     }
 
-    /// Emits the rows that came, by window. Those of a window are in the order of their dimensions, or as they came if `is_ranked`.
+    /// Emits the rows that came, by window. Those of a window are in the order of their dimensions, or as they came if
+    /// `is_ranked`.
     pub fn finish(&mut self, is_ranked: bool, emit: &mut dyn FnMut(Vec<ArrayRef>) -> Result<()>) -> Result<()> {
         let mut columns = self.columns();
         for ((end, start), WindowRows { mut rows, .. }) in std::mem::take(&mut self.windows) {

@@ -58,7 +58,8 @@ pub struct Args {
     /// Allow reading a subset of the partitions of a topic (?partitions=); no key may have rows in two partitions
     #[arg(long, help_heading = "Input")]
     allow_partition_subset: bool,
-    /// Keep about SIZE of state in memory, and the rest in files, of the checkpoint or in TMPDIR [default: all in memory]
+    /// Keep about SIZE of state in memory, and the rest in files, of the checkpoint or in TMPDIR [default: all in
+    /// memory]
     #[arg(long, value_name = "SIZE", value_parser = parse_memory, help_heading = "State")]
     memory: Option<usize>,
     #[command(flatten)]
@@ -84,7 +85,8 @@ struct InlineArgs {
     /// Aggregate only events for which EXPR is true
     #[arg(long = "where", value_name = "EXPR")]
     filter: Option<String>,
-    /// Set the length of a window: a duration, a calendar month, quarter or year, or all, which fires at the end of the input
+    /// Set the length of a window: a duration, a calendar month, quarter or year, or all, which fires at the end of the
+    /// input
     #[arg(long, value_name = "DURATION|1mo|1q|1y|all", value_parser = WindowSize::parse)]
     size: Option<WindowSize>,
     /// Use the calendar of this IANA time zone for --size 1d, 1w (from Monday), 1mo, 1q or 1y [default: UTC; no
@@ -145,14 +147,16 @@ impl RowArgs {
 #[derive(clap::Args, Clone, Copy, Debug)]
 #[command(next_help_heading = "Time")]
 struct WatermarkArgs {
-    /// Allow events this far behind the stream time of their partition; with all, windows fire only at the end of the input
+    /// Allow events this far behind the stream time of their partition; with all, windows fire only at the end of the
+    /// input
     #[arg(long, value_name = "DURATION|all", default_value = "30s", value_parser = disorder)]
     out_of_orderness: Disorder,
     /// Emit a pane whenever a window fires, or one final row when its state is dropped [default: final if all outputs
     /// are CSV, TSV or tables, else panes]
     #[arg(long, value_name = "WHEN")]
     emit: Option<EmitArg>,
-    /// Fire or hold open windows at the end [default: fire at the end of the input, hold after a signal and with --checkpoint]
+    /// Fire or hold open windows at the end [default: fire at the end of the input, hold after a signal and with
+    /// --checkpoint]
     #[arg(long, value_name = "WHAT")]
     at_end: Option<AtEnd>,
     /// Exclude a partition from the watermark once it is idle this long; results then depend on timing
@@ -231,8 +235,8 @@ impl Args {
         }
     }
 
-    /// Refuses a part of a topic without `--allow-partition-subset`: two runs over parts would overwrite each other's rows of the
-    /// same key.
+    /// Refuses a part of a topic without `--allow-partition-subset`: two runs over parts would overwrite each other's
+    /// rows of the same key.
     fn check_whole(&self) -> Result<()> {
         let inputs = self.stage.input.uris()?;
         let part = |uri: &Uri| matches!(uri, Uri::Kafka(address) if address.options.partitions.is_some());
@@ -245,7 +249,8 @@ impl Args {
         }
     }
 
-    /// Checks that the input has an end if windows wait for it, and that nothing else makes a watermark if all of them do.
+    /// Checks that the input has an end if windows wait for it, and that nothing else makes a watermark if all of them
+    /// do.
     fn check_end(&self, spec: &Spec, run: &Run) -> Result<()> {
         let has_total = spec.metrics.iter().any(|metric| metric.shape == Shape::ALL);
         let why = match self.watermark.out_of_orderness.0 {
@@ -278,7 +283,8 @@ impl Args {
     }
 }
 
-/// Makes the error for windows that wait for an end which a run with a checkpoint does not have: the next run continues.
+/// Makes the error for windows that wait for an end which a run with a checkpoint does not have: the next run
+/// continues.
 fn all_with_checkpoint(which: &str) -> Error {
     Error::usage(format!(
         "--out-of-orderness all waits for the end of the input, but with a checkpoint the next run continues it; it cannot be \
@@ -386,13 +392,14 @@ impl Args {
     pub fn stage(self, run: &Rc<Run>) -> Result<Stage> {
         let spec = self.spec()?;
         let mut mapping = self.stage.map.options(Provenance::Keep)?;
-        mapping.watch = spec.leaves.properties();
+        mapping.reads.properties = spec.leaves.properties();
         mapping.window_zone = spec.zone();
         // Only late rows and dead letters show more of an event than the metrics read.
-        let lean = self.late.is_none() && self.stage.output.dlq.is_none();
-        let (texts, coded) = spec.leaves.texts();
-        mapping.coded = coded;
-        mapping.lean = lean.then(|| Projection { columns: spec.leaves.columns(), coded: texts });
+        let is_projected = self.late.is_none() && self.stage.output.dlq.is_none();
+        let (texts, dictionaries) = spec.leaves.texts();
+        mapping.reads.dictionaries = dictionaries;
+        mapping.reads.columns =
+            is_projected.then(|| Projection { columns: spec.leaves.columns(), dictionaries: texts });
         self.check_whole()?;
         self.check_end(&spec, run)?;
         self.emit()?;
@@ -420,10 +427,12 @@ impl Args {
     }
 
     fn source(&self, mapping: mapping::Options) -> Result<SourceOptions> {
+        let mut options = self.stage.source(mapping)?;
         // A row that a metric cannot read becomes a dead letter with its record.
-        let is_last = self.watermark.at_end == Some(AtEnd::Fire);
-        let source = self.stage.source(mapping)?;
-        Ok(SourceOptions { read_mode: ReadMode::Stateful, shows_records: true, is_last, ..source })
+        options.needs.shows_records = true;
+        options.inputs.topics.read_mode = ReadMode::Stateful;
+        options.inputs.continuation.is_last = self.watermark.at_end == Some(AtEnd::Fire);
+        Ok(options)
     }
 
     /// Makes the operator once the rows are known.

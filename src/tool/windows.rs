@@ -59,7 +59,7 @@ impl Operator for Windows {
         }
         let taken = batch.num_rows() as u64;
         self.seen += taken - outcome.dead.len() as u64;
-        self.stall.look(self.window.watermark(), out.elapsed());
+        self.stall.observe(self.window.watermark(), out.elapsed());
         self.work(out)?;
         let BatchOutcome { counted, late_rows, filtered, .. } = outcome;
         Ok(Counts { taken, out: counted, late: late_rows, filtered, ..Counts::default() })
@@ -87,7 +87,8 @@ impl Operator for Windows {
         self.work(out)
     }
 
-    /// Only here, and in [`Operator::on_idle`], a partition becomes idle: the rows of a backlog may be those that it lacks.
+    /// Only here, and in [`Operator::on_idle`], a partition becomes idle: the rows of a backlog may be those that it
+    /// lacks.
     fn on_drained(&mut self, out: &mut dyn Collector) -> Result<()> {
         if self.set_idle(out) { self.fire(out) } else { Ok(()) }
     }
@@ -95,15 +96,17 @@ impl Operator for Windows {
     fn on_end(&mut self, ended: &InputEnded, out: &mut dyn Collector) -> Result<Counts> {
         let fires = match self.at_end {
             None => ended.end.how == How::Exhausted && !self.is_checkpointed,
-            // A checkpoint whose windows have fired takes no further rows, so a run that was stopped must not fire them.
+            // A checkpoint whose windows have fired takes no further rows, so a run that was stopped must not fire
+            // them.
             Some(at_end) => at_end == AtEnd::Fire && (ended.end.how == How::Exhausted || !self.is_checkpointed),
         };
         if fires {
             let results = &mut self.results;
             self.window.on_exhausted(&mut |row| results.push(row, out))?;
         }
+        let results = &mut self.results;
+        self.window.settle(&mut |row| results.push(row, out))?;
         self.results.write(out)?;
-        self.window.settle()?;
         let held = self.window.held();
         if held > 0 && self.is_checkpointed {
             out.note(self.held_message(held));

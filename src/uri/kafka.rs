@@ -101,8 +101,8 @@ impl Default for Options {
 const NAMES: &str =
     "group format schemas schema_id reader key start end partitions on_gap wait exactly_once rdkafka.NAME";
 
-/// Settings that users cannot change. They ensure that an offset is committed only when its rows are safe, and that nothing is
-/// sent twice.
+/// Settings that users cannot change. They ensure that an offset is committed only when its rows are safe, and that
+/// nothing is sent twice.
 const OURS: [&str; 13] = [
     "acks",
     "auto.offset.reset",
@@ -138,13 +138,17 @@ impl Address {
         let wrong =
             |why: &str| Error::usage(format!("kafka:{rest}: {why}; expected kafka://HOST:PORT/TOPIC?NAME=VALUE"));
         let (path, pairs) = query::split(rest);
+        if let Some((_, brokers)) = path.rsplit_once('@') {
+            let way_out = "set user and password in --kafka-config FILE";
+            return Err(Error::usage(format!("kafka://…@{brokers}: {way_out}, found them before the brokers")));
+        }
         let (brokers, topics) = path
             .strip_prefix("//")
             .and_then(|path| path.split_once('/'))
             .ok_or_else(|| wrong("brokers and topic are missing"))?;
         let topics: Vec<String> = topics.split(',').map(str::to_owned).collect();
-        if brokers.is_empty() || brokers.contains('@') {
-            return Err(wrong("brokers are missing (set user and password in --kafka-config FILE)"));
+        if brokers.is_empty() {
+            return Err(wrong("brokers are missing"));
         }
         if let Some(topic) = topics.iter().find(|topic| !is_topic(topic)) {
             return Err(wrong(&format!("invalid topic name '{topic}'")));

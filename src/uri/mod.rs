@@ -1,7 +1,7 @@
 //! URIs, which name every input and output.
 //!
-//! [`Uri::parse`] reads one without opening anything: [`kafka`] and [`http`] parse their own schemes, stores are found by
-//! scheme in [`store::ALL`]; `origin` normalizes the paths of files.
+//! [`Uri::parse`] reads one without opening anything: [`kafka`] and [`http`] parse their own schemes, stores are found
+//! by scheme in [`store::ALL`]; `origin` normalizes the paths of files.
 //!
 //! ```text
 //! text ─► Uri::parse ─┬─► File, Standard, Null   a path, `-`, `null:`
@@ -111,8 +111,8 @@ impl Uri {
         }
     }
 
-    /// Returns the name of the SQLite store instead of that of a file which is one, with or without options (`metrics.db?table=NAME`);
-    /// for inputs that may be several tables.
+    /// Returns the name of the SQLite store instead of that of a file which is one, with or without options
+    /// (`metrics.db?table=NAME`); for inputs that may be several tables.
     pub fn name_of_database(text: &OsStr) -> Option<String> {
         let Ok(Uri::File(path)) = Uri::parse(text) else { return None };
         let name = path.to_str().filter(|name| !name.contains('{'))?;
@@ -122,7 +122,8 @@ impl Uri {
         is_sqlite.then(|| format!("sqlite:{name}"))
     }
 
-    /// Parses the URI of an input. A file that is a SQLite database is its store, unless `has_format`: a flag sets the format.
+    /// Parses the URI of an input. A file that is a SQLite database is its store, unless `has_format`: a flag sets the
+    /// format.
     pub fn of_input(text: &OsStr, has_format: bool) -> Result<Self> {
         let uri = match Self::name_of_database(text).filter(|_| !has_format) {
             Some(name) => Self::parse(name)?,
@@ -136,8 +137,8 @@ impl Uri {
         }
     }
 
-    /// Returns the SQLite store instead of a file that has the extension of a database, with or without options; for outputs. Errors: exit
-    /// status 2 for an unknown option.
+    /// Returns the SQLite store instead of a file that has the extension of a database, with or without options; for
+    /// outputs. Errors: exit status 2 for an unknown option.
     pub fn of_database(self) -> Result<Self> {
         let Uri::File(path) = &self else { return Ok(self) };
         if !is_named_database(path) {
@@ -174,8 +175,8 @@ impl fmt::Display for Uri {
     }
 }
 
-/// Whether a text is a scheme: a lower-case letter, then at least one more of lower-case letters, digits, `+` and `-`. `C:x`
-/// and `10:30.log` are paths.
+/// Whether a text is a scheme: a lower-case letter, then at least one more of lower-case letters, digits, `+` and `-`.
+/// `C:x` and `10:30.log` are paths.
 fn is_scheme(text: &str) -> bool {
     text.len() >= 2
         && text.starts_with(|c: char| c.is_ascii_lowercase())

@@ -1,11 +1,10 @@
-//! Origins of files: the path as typed, normalized as text. Event ids are derived from it, so a file has one origin however its
-//! path is written, and the origin does not depend on the working directory.
+//! Origins of files: the path as typed, normalized as text. Event ids are derived from it, so a file has one origin
+//! however its path is written, and the origin does not depend on the working directory.
 
-/// Suffixes of compressed files.
-const PACKED: [&[u8]; 2] = [b".gz", b".zst"];
+use crate::format::unpack::SUFFIXES;
 
-/// Returns the origin of the file at `path`: without `.`, empty parts and `a/..`, and without the suffix of a compressed file.
-/// A byte that is not UTF-8, and `%`, become `%XX`.
+/// Returns the origin of the file at `path`: without `.`, empty parts and `a/..`, and without the suffix of a
+/// compressed file. A byte that is not UTF-8, and `%`, become `%XX`.
 pub fn of_path(path: &[u8]) -> String {
     let mut parts: Vec<&[u8]> = vec![];
     let is_absolute = path.starts_with(b"/");
@@ -18,8 +17,8 @@ pub fn of_path(path: &[u8]) -> String {
         }
     }
     let unpacked = |name: &[u8]| {
-        let suffix = PACKED.into_iter().find(|suffix| name.ends_with(suffix) && name.len() > suffix.len());
-        name.len() - suffix.map_or(0, <[u8]>::len)
+        let is_suffix = |suffix: &&str| name.ends_with(suffix.as_bytes()) && name.len() > suffix.len();
+        name.len() - SUFFIXES.into_iter().find(is_suffix).map_or(0, str::len)
     };
     if let Some(last) = parts.last_mut() {
         *last = &last[..unpacked(last)];

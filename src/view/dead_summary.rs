@@ -1,6 +1,8 @@
-//! Summary of dead letters by error type, origin, stage and message: their number, their times, the first position, and one sample.
+//! Summary of dead letters by error type, origin, stage and message: their number, their times, the first position, and
+//! one sample.
 //!
-//! Numbers, instants, UUIDs and quoted text of a message are masked, so that a kind of fault is one group whatever values it met.
+//! Numbers, instants, UUIDs and quoted text of a message are masked, so that a kind of fault is one group whatever
+//! values it met.
 
 use crate::error::{Error, Result};
 use crate::format::table::{aligned, clean};

@@ -61,7 +61,7 @@ pub struct Described {
 
 /// Counts of one slot.
 #[derive(Clone, Copy, Debug, Default)]
-struct Tally {
+struct LatenessCounts {
     rows: u64,
     out_of_order: u64,
     lateness_max: i64,
@@ -70,7 +70,7 @@ struct Tally {
 /// Measures disorder, batch by batch. Slot 0 has the rows of partitions without a slot; at the end it has all rows.
 pub struct Disorder {
     slots: AHashMap<(String, String), u32>,
-    tallies: Vec<Tally>,
+    counts: Vec<LatenessCounts>,
     median: Box<dyn Aggregate>,
     high: Box<dyn Aggregate>,
 }
@@ -86,7 +86,7 @@ impl Disorder {
         };
         let (median, high) =
             (sketch("approx_percentile(lateness, 0.5)")?, sketch("approx_percentile(lateness, 0.99)")?);
-        Ok(Self { slots: AHashMap::new(), tallies: vec![Tally::default()], median, high })
+        Ok(Self { slots: AHashMap::new(), counts: vec![LatenessCounts::default()], median, high })
     }
 
     /// Measures the rows of a batch of events.
@@ -101,7 +101,7 @@ impl Disorder {
         let mut lateness = Vec::with_capacity(slots.len());
         for ((slot, event_time), stream_time) in slots.iter().zip(event_times).zip(stream_times.values()) {
             let late = stream_time.saturating_sub(*event_time).max(0);
-            let tally = &mut self.tallies[*slot as usize];
+            let tally = &mut self.counts[*slot as usize];
             tally.rows += 1;
             tally.out_of_order += u64::from(late > 0);
             tally.lateness_max = tally.lateness_max.max(late);
@@ -110,7 +110,7 @@ impl Disorder {
         let rows: Vec<u32> = (0..).take(slots.len()).collect();
         let args: [ArrayRef; 1] = [Arc::new(Float64Array::from(lateness))];
         for sketch in [&mut self.median, &mut self.high] {
-            sketch.ensure(self.tallies.len());
+            sketch.ensure(self.counts.len());
             sketch.add(&slots, &rows, &args);
         }
         Ok(())
@@ -139,9 +139,9 @@ impl Disorder {
         if self.slots.len() == PARTITIONS_MAX {
             return 0;
         }
-        let slot = self.tallies.len() as u32;
+        let slot = self.counts.len() as u32;
         self.slots.insert(key, slot);
-        self.tallies.push(Tally::default());
+        self.counts.push(LatenessCounts::default());
         slot
     }
 
@@ -150,8 +150,8 @@ impl Disorder {
         let mut partitions: Vec<PartitionLateness> = vec![];
         for ((origin, partition), slot) in std::mem::take(&mut self.slots) {
             partitions.push(PartitionLateness { origin, partition, lateness: self.lateness(slot) });
-            let tally = self.tallies[slot as usize];
-            let total = &mut self.tallies[0];
+            let tally = self.counts[slot as usize];
+            let total = &mut self.counts[0];
             total.rows += tally.rows;
             total.out_of_order += tally.out_of_order;
             total.lateness_max = total.lateness_max.max(tally.lateness_max);
@@ -168,7 +168,7 @@ impl Disorder {
     }
 
     fn lateness(&self, slot: u32) -> Lateness {
-        let tally = self.tallies[slot as usize];
+        let tally = self.counts[slot as usize];
         // A sketch errs by up to 1 %, so its result is limited to the maximum that occurred.
         let max = tally.lateness_max as f64;
         let ms = |sketch: &dyn Aggregate| sketch.result(slot, 1).unwrap_or(0.0).min(max) / 1e3;

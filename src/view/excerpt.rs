@@ -63,7 +63,8 @@ impl Excerpt {
         }
     }
 
-    /// Returns the last rows, at the end of the stream or where it has been read up to now; further rows are shown at once.
+    /// Returns the last rows, at the end of the stream or where it has been read up to now; further rows are shown at
+    /// once.
     pub fn finish(&mut self) -> Vec<RecordBatch> {
         let Some(tail) = self.tail.take() else { return vec![] };
         let mut surplus = tail.rows.saturating_sub(tail.limit);

@@ -1,9 +1,9 @@
 //! Selects columns of a stream, and values below them, in the order given.
 //!
 //! A name is a column if there is one, else a path into the object column (`properties`, a metric's `dimensions`), as
-//! in expressions: `country`, `repo.name`, `labels[1].name`, `properties.country`, `"a.b"` for a name with a dot or comma. A path
-//! yields a column of JSON values as received, NULL if a row has none. If a name occurs twice in an object, the last value
-//! counts. `*` stands for all fields of the records, from the header of CSV or the first rows.
+//! in expressions: `country`, `repo.name`, `labels[1].name`, `properties.country`, `"a.b"` for a name with a dot or
+//! comma. A path yields a column of JSON values as received, NULL if a row has none. If a name occurs twice in an
+//! object, the last value counts. `*` stands for all fields of the records, from the header of CSV or the first rows.
 
 use crate::error::{Error, Result};
 use crate::expr::{PathKey, path_text, read_paths, value_at};
@@ -127,7 +127,8 @@ impl Selection {
         Ok(Self { flag, chosen, schema, has_rows: false, named: vec![], all: None })
     }
 
-    /// Makes it warn of these names if no row has them and, with `notes_others`, of properties of rows that are not selected.
+    /// Makes it warn of these names if no row has them and, with `notes_others`, of properties of rows that are not
+    /// selected.
     pub fn warning(mut self, named: Vec<String>, notes_others: bool) -> Self {
         let top = |chosen: &Chosen| match chosen {
             Chosen::Path { steps, .. } => steps.first().map(|step| path_text(std::slice::from_ref(step))),
@@ -239,14 +240,15 @@ pub fn parse_names(text: &str) -> Result<Vec<Name>> {
     Ok(paths.into_iter().map(|path| Name { label: path_text(&path), path }).collect())
 }
 
-/// Returns the columns of events that names of `--columns` select, as bits. Errors: exit status 2 for names that do not parse.
+/// Returns the columns of events that names of `--columns` select, as bits. Errors: exit status 2 for names that do not
+/// parse.
 pub fn event_columns(text: &str) -> Result<u32> {
     let index = |name: &Name| event::COLUMNS.iter().position(|column| *column == name.label);
     Ok(parse_names(text)?.iter().filter_map(index).fold(0, |bits, index| bits | 1 << index))
 }
 
-/// Replaces the name `*` by the fields of the records that are not named beside it. `declared` are their names, if the input
-/// declares them; `first` are the first rows.
+/// Replaces the name `*` by the fields of the records that are not named beside it. `declared` are their names, if the
+/// input declares them; `first` are the first rows.
 pub fn expand(names: Vec<Name>, kind: Kind, schema: &Schema, records: &FirstRecords<'_>) -> Vec<Name> {
     let own = |name: &&Name| !name.is_all();
     let named: Vec<String> = names.iter().filter(own).map(|name| name.label.clone()).collect();
@@ -295,8 +297,8 @@ fn has_values(rows: &RecordBatch, column: usize) -> bool {
 }
 
 impl FirstRecords<'_> {
-    /// Returns the fields of the records: as declared, else the columns of the envelope that they have, then the properties of the
-    /// first rows in order of appearance.
+    /// Returns the fields of the records: as declared, else the columns of the envelope that they have, then the
+    /// properties of the first rows in order of appearance.
     fn fields(&self) -> Vec<Name> {
         let mut properties: Vec<Name> = vec![];
         if let Some(rows) = self.rows {

@@ -387,7 +387,8 @@ fn a_correction_that_arrives_late_resolves() {
     let fields = json!({"aggregate": "sum(amount)", "condition": "lt", "threshold": 20, "keep_firing_for": 0});
     dir.write("rules.json", rules(&[rule(&fields)]));
     let run = once(&dir, &["in.jsonl"]).ends_with(1);
-    // At 140 the payments of (80, 140] are 19. The correction comes after the event of second 150, so it counts from there on.
+    // At 140 the payments of (80, 140] are 19. The correction comes after the event of second 150, so it counts from
+    // there on.
     let wanted = ["r firing condition at 140 since 140", "r resolved condition at 150 since 140"];
     assert_eq!(transitions(&run.rows()), wanted);
 }

@@ -42,6 +42,70 @@ fn a_table_of_postgres_with_a_column_rule_can_be_read() {
     psql(&dir, &uri, &schema, &format!("DROP SCHEMA {schema} CASCADE"));
 }
 
+/// The rules of the table that versions before migration 010 made: one holds, one would fire, one that is disabled
+/// would fire too.
+const OLDER_RULES: &str = r#"INSERT INTO alert_rules (rule, definition, enabled) VALUES
+    ('quiet', '{"aggregate": "count(*)", "condition": "gt", "threshold": 5000, "window_seconds": 10}', true),
+    ('views', '{"aggregate": "count(*)", "condition": "gt", "threshold": 5, "window_seconds": 10, "severity": "page"}', true),
+    ('off', '{"aggregate": "count(*)", "condition": "gt", "threshold": 5, "window_seconds": 10}', false);"#;
+
+#[test]
+fn the_migration_of_an_older_table_of_rules_keeps_their_definitions() {
+    let Some((_, uri, schema)) = postgres() else { return };
+    let dir = Dir::new("alert-older-migrated");
+    views(&dir, 100.0);
+    let store = format!("{uri}?schema={schema}");
+    dir.write("m.toml", "[[metric]]\nname = \"views\"\nsize = \"10s\"\n");
+    let sink = || {
+        let window = format!("evt-window -q in.jsonl -m m.toml --late null: --to '{store}'");
+        dir.shell(&window).stays_calm().succeeds();
+    };
+    sink();
+    let older = "DROP TABLE alert_rules; DELETE FROM evt_migrations WHERE name = '010_alert_rules';
+        CREATE TABLE alert_rules (rule TEXT PRIMARY KEY, definition JSONB NOT NULL,
+            enabled BOOLEAN NOT NULL DEFAULT true, updated_at TIMESTAMPTZ NOT NULL DEFAULT now());";
+    psql(&dir, &uri, &schema, &format!("{older} {OLDER_RULES}"));
+    let kept = "SELECT string_agg(definition::text, ' ' ORDER BY definition::text) FROM alert_rules";
+    let before = psql(&dir, &uri, &schema, kept);
+    let fired = once_with(&dir, &format!("{store}&table=alert_rules")).ends_with(1).rows();
+    assert_eq!(transitions(&fired), ["views firing condition at 10 since 10"]);
+    sink();
+    assert_eq!(psql(&dir, &uri, &schema, kept), before);
+    let rest = "SELECT string_agg(name || ' ' || enabled || ' ' || (metric_name IS NULL) || ' ' || (created_at = updated_at), ', '
+        ORDER BY name) FROM alert_rules";
+    let rest = psql(&dir, &uri, &schema, rest);
+    assert_eq!(rest.trim(), "off false true true, quiet true true true, views true true true");
+    let migrated = once_with(&dir, &format!("{store}&table=alert_rules")).ends_with(1).rows();
+    assert_eq!(transitions(&migrated), transitions(&fired));
+    assert_eq!([&migrated[0]["rule"], &migrated[0]["severity"]], ["views", "page"]);
+    psql(&dir, &uri, &schema, &format!("DROP SCHEMA {schema} CASCADE"));
+}
+
+/// evt makes no table of rules in SQLite, so one of these columns stays as people made it.
+#[test]
+fn an_older_table_of_rules_in_sqlite_is_read_before_and_after_evt_writes_to_its_file() {
+    let dir = Dir::new("alert-older-sqlite");
+    views(&dir, 100.0);
+    let create =
+        "CREATE TABLE alert_rules (rule TEXT PRIMARY KEY, definition TEXT NOT NULL, enabled INTEGER NOT NULL DEFAULT 1,
+        updated_at TEXT);";
+    let database = Connection::open(dir.path("rules.db")).expect("writable");
+    database.execute_batch(&format!("{create} {OLDER_RULES}")).expect("it runs");
+    let read = || {
+        let run = once_with(&dir, "sqlite:rules.db?table=alert_rules").ends_with(1);
+        assert_eq!(transitions(&run.rows()), ["views firing condition at 10 since 10"]);
+        run.rows()[0]["severity"].clone()
+    };
+    assert_eq!(read(), "page");
+    dir.write("m.toml", "[[metric]]\nname = \"views\"\nsize = \"10s\"\n");
+    dir.shell("evt-window -q in.jsonl -m m.toml --late null: --to rules.db").stays_calm().succeeds();
+    assert_eq!(read(), "page");
+    let kept: i64 = database
+        .query_row("SELECT count(*) FROM alert_rules WHERE definition LIKE '{%'", [], |row| row.get(0))
+        .expect("it is there");
+    assert_eq!(kept, 3);
+}
+
 /// Runs with these rules.
 fn once_with(dir: &Dir, rules: &str) -> crate::harness::Run {
     dir.run("evt-alert", &["--once", "--rules", rules, "in.jsonl"]).stays_calm()

@@ -102,6 +102,28 @@ fn several_topics_of_one_uri_are_continued_after_a_kill() {
     assert_eq!(stats["counts"]["in"], json!(0), "{stats}");
 }
 
+/// An empty partition holds windows back, but not alerts: evt-alert has a clock of its own.
+#[test]
+fn an_empty_partition_is_no_subject_of_alerts() {
+    let Some(bench) = Bench::new("alert-empty") else { return };
+    let (dir, topic) = (&bench.dir, bench.topic("t", 2, &[]));
+    dir.write("rules.json", rules(&[rule(&json!({"threshold": 5, "window_seconds": 10}))]));
+    let events = lines(&[series(0.0, 60.0, 0.5, &json!({}))]);
+    bench.produce(events.lines().map(|event| record(&topic, 0, event)));
+    let uri = bench.uri(&topic, "");
+    // The commands are not quiet, so all notices are there.
+    let said = |tool: &str, args: &[&str], name: &str| {
+        let run = bench.start(tool, args);
+        eventually("rows are written", || std::fs::metadata(dir.path(name)).is_ok_and(|file| file.len() > 0));
+        stopped(run).1
+    };
+    let notice = "evt-window fires no window before its first record";
+    let ingested = said("evt-ingest", &[&uri, "--to", "rows.jsonl"], "rows.jsonl");
+    assert!(ingested.contains(notice), "{ingested}");
+    let alerted = said("evt-alert", &["--rules", "rules.json", "--to", "out.jsonl", &uri], "out.jsonl");
+    assert!(!alerted.contains(notice) && !alerted.contains("--idle-after"), "{alerted}");
+}
+
 #[test]
 fn a_lake_of_a_topic_that_is_read_beside_it_does_not_set_the_topic_back() {
     let Some(bench) = Bench::new("alert-lake-topic") else { return };

@@ -1,7 +1,7 @@
 //! evt-backfill corrects the windows of a store: what it leaves equals one run over the whole input.
 
 use crate::broker::Bench;
-use crate::harness::{Dir, Draws, ROOT, ask, data, eventually, python, status};
+use crate::harness::{Dir, Draws, ROOT, ask, data, eventually, is_killed_within, python, status};
 use crate::servers;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
@@ -12,7 +12,8 @@ use std::process::Stdio;
 /// Key (metric, start, end, dimensions) → value and rows: what must be equal, whatever the revision.
 pub type Cells = BTreeMap<String, (Value, Value)>;
 
-/// Returns the valid cells of a store: of several rows of a key in a lake the one of the greatest revision and number of rows.
+/// Returns the valid cells of a store: of several rows of a key in a lake the one of the greatest revision and number
+/// of rows.
 pub fn cells(dir: &Dir, store: &str) -> Cells {
     let mut rows = stored(dir, store);
     rows.sort_by_key(|row| (row["revision"].as_i64(), row["rows"].as_i64()));
@@ -224,7 +225,8 @@ fn a_correction_beside_a_live_run_equals_the_right_run_over_everything() {
     let text = String::from_utf8(dir.bytes("events.jsonl")).expect("JSON lines");
     let lines: Vec<&str> = text.lines().collect();
     let (first, second) = lines.split_at(lines.len() / 2);
-    // The wrong run stops after the first half; the right one takes over with all events, and writes while they are corrected.
+    // The wrong run stops after the first half; the right one takes over with all events, and writes while they are
+    // corrected.
     dir.write("first.jsonl", first.join("\n") + "\n");
     run_live(&dir, "first.jsonl --origin in", "wrong.toml", "sqlite:m.db");
     let pipe = "evt-ingest -q - -f jsonl --origin in | evt-window -q -m metrics.toml --late null: --new-partitions late \
@@ -397,7 +399,8 @@ fn an_overlapping_correction_in_flight_is_refused_and_a_dead_one_is_ended_or_res
             let other = format!("evt-backfill -q events.jsonl -m wrong.toml --to '{store}'");
             let refused = dir.shell(&other).ends_with(75);
             assert!(
-                refused.stderr().contains("is in flight, by") && refused.stderr().contains("--take-over"),
+                refused.stderr().contains("is in flight, by")
+                    && refused.stderr().contains("; if that run is dead, --take-over ends its correction"),
                 "{refused}"
             );
         }
@@ -412,27 +415,14 @@ fn an_overlapping_correction_in_flight_is_refused_and_a_dead_one_is_ended_or_res
 pub fn kill_within(dir: &Dir, args: &[&str], millis: u64, kills: usize, draws: &mut Draws) {
     let mut hits = 0;
     for _ in 0..10 * kills {
-        hits += usize::from(is_killed_within(dir, args, draws.below(millis)));
+        let mut command = dir.command("evt-backfill", args);
+        command.stdin(Stdio::null()).stderr(Stdio::null());
+        hits += usize::from(is_killed_within(&mut command, draws.below(millis)));
         if hits == kills {
             return;
         }
     }
     panic!("{draws}: {hits} runs were alive when they were killed, expected {kills}");
-}
-
-/// Runs evt-backfill and kills it after this time (ms); false if it ended before.
-fn is_killed_within(dir: &Dir, args: &[&str], millis: u64) -> bool {
-    let mut command = dir.command("evt-backfill", args);
-    let mut run = command.stdin(Stdio::null()).stderr(Stdio::null()).spawn().expect("it starts");
-    // The scheduler decides what the run has done by then; every state must do.
-    let end = std::time::Instant::now() + std::time::Duration::from_millis(millis);
-    while std::time::Instant::now() < end && run.try_wait().expect("it is ours").is_none() {
-        std::thread::park_timeout(std::time::Duration::from_millis(1));
-    }
-    let is_killed = run.try_wait().expect("it is ours").is_none();
-    let _ = run.kill();
-    run.wait().expect("it ends");
-    is_killed
 }
 
 #[test]

@@ -26,7 +26,8 @@ gap = "3h"
 "#;
 const ALL: &str = "-m metrics.toml --out-of-orderness 30s";
 
-/// Writes three days of events: one every ten minutes, from two sources in turn, the second with a pause of six hours each day.
+/// Writes three days of events: one every ten minutes, from two sources in turn, the second with a pause of six hours
+/// each day.
 fn write_events(dir: &Dir) {
     let mut text = String::new();
     for at in 0..3 * 144 {
@@ -77,6 +78,7 @@ fn results_of_days_that_a_lake_no_longer_holds_stay_and_the_others_are_corrected
         "{said}"
     );
     assert!(said.stderr().contains("the input begins at events.jsonl/0@"), "{said}");
+    assert!(said.stderr().contains("(if it holds all records that live read, use --all-records)"), "{said}");
     sql(&dir, "DELETE FROM aggregated_metrics WHERE window_start >= '2026-01-03T02' AND window_end <= '2026-01-03T09'");
     sql(
         &dir,
@@ -282,7 +284,8 @@ fn late_events_that_were_removed_can_be_counted_again_and_kept_cells_still_count
     }
 }
 
-/// The input of a correction from cron may be the file of one day, or nothing at all: `/dev/null`, or a file that is still empty.
+/// The input of a correction from cron may be the file of one day, or nothing at all: `/dev/null`, or a file that is
+/// still empty.
 #[test]
 fn an_input_without_the_events_of_other_days_does_not_retract_their_results() {
     let dir = Dir::new("part_of_days");

@@ -29,7 +29,8 @@ const DAYS: usize = 6;
 /// The day before which live ran.
 const SEAM: usize = 3;
 
-/// Splits the rows of some days at the seam, but leaves one in thirty older rows to the second part; returns the number of these.
+/// Splits the rows of some days at the seam, but leaves one in thirty older rows to the second part; returns the number
+/// of these.
 fn split(dir: &Dir, archive: &std::path::Path) -> usize {
     dir.shell(&format!("tar -xzf {}", archive.display())).succeeds();
     let days = std::fs::read_dir(dir.path("by-day")).expect("it was unpacked");
@@ -171,7 +172,8 @@ name = "minute"
 size = "1m"
 "#;
 
-/// Writes events of two keys, two of them late: `a` has one long session, and a late event connects two sessions of `b`.
+/// Writes events of two keys, two of them late: `a` has one long session, and a late event connects two sessions of
+/// `b`.
 fn small(dir: &Dir) {
     let mut rows: Vec<(&str, u32)> = (0..=10).map(|minute| ("a", minute * 60)).collect();
     rows.extend([("b", 660), ("b", 810), ("z", 7200), ("a", 330), ("b", 735), ("z", 7201)]);

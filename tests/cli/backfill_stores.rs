@@ -61,6 +61,25 @@ fn a_long_range_of_a_store_is_corrected_in_bounded_memory_with_sessions_and_with
 }
 
 #[test]
+fn several_stores_are_corrected_in_bounded_memory_with_sessions_and_without_and_equal_live() {
+    let dir = Dir::new("bounded_several");
+    write_events(&dir, 10_000, 12_000);
+    // Each user is in one of the files.
+    dir.shell("awk 'NR % 2' events.jsonl > a.jsonl && awk 'NR % 2 == 0' events.jsonl > b.jsonl").succeeds();
+    dir.shell("evt-ingest -q a.jsonl --to parquet:a && evt-ingest -q b.jsonl --to parquet:b --to sqlite:b.db")
+        .succeeds();
+    for (metrics, other) in [("metrics.toml", "parquet:b"), ("minutes.toml", "sqlite:b.db?table=raw_events")] {
+        let live = format!("evt-window -q -m {metrics} a.jsonl b.jsonl --late null: --to sqlite:livem.db");
+        dir.shell(&format!("rm -f m.db livem.db; {live}")).succeeds();
+        let line =
+            format!("ulimit -v 450000; evt-backfill -q -m {metrics} --all-closed parquet:a '{other}' --to sqlite:m.db");
+        dir.shell(&line).succeeds();
+        let (found, right) = (cells(&dir, "sqlite:m.db"), cells(&dir, "sqlite:livem.db"));
+        assert!(found == right, "{metrics} {other}: {} cells, expected {}", found.len(), right.len());
+    }
+}
+
+#[test]
 fn a_part_of_the_range_with_sessions_equals_live_in_that_part() {
     let dir = Dir::new("bounded_part");
     write_events(&dir, 40_000, 0);

@@ -2,7 +2,7 @@
 
 use crate::broker::{ANSWER, Bench, Broker, lines, stopped};
 use crate::harness::{eventually, in_ci, status};
-use crate::kafka::event;
+use crate::kafka::{event, record};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::producer::BaseRecord;
 use serde_json::Value;
@@ -169,4 +169,28 @@ fn memory_does_not_grow_where_nobody_takes_what_is_read() {
     child.stderr.take().expect("it is piped").read_to_string(&mut said).expect("it is text");
     assert_eq!(status(child.wait().expect("it ends")), 0, "{said}");
     assert!(said.contains("in 30000 out 30000"), "{said}");
+}
+
+#[test]
+fn an_empty_partition_is_named_with_the_flag_that_lets_windows_fire_without_it() {
+    let Some(bench) = Bench::new("empty-partition") else { return };
+    let topic = bench.topic("events", 2, &[]);
+    bench.produce([0, 10].map(event_at).iter().map(|event| record(&topic, 0, event)));
+    let (uri, log) = (bench.uri(&topic, ""), bench.dir.path("said"));
+    let mut command = bench.dir.command("evt-window", &[&*uri, "--size", "1m", "--to", "null:"]);
+    let mut child = command.stderr(std::fs::File::create(&log).expect("a file")).spawn().expect("it starts");
+    let expected = "empty; evt-window fires no window before its first record (--idle-after, or end=latest)";
+    eventually(expected, || std::fs::read_to_string(&log).expect("text").contains(expected));
+    child.kill().and_then(|()| child.wait()).expect("it is ours");
+    // With the flag, the windows of the other partition are written.
+    let args = ["--size", "1m", "--idle-after", "1s", "--late", "null:", "--to", "rows.jsonl"];
+    let child = bench.start("evt-window", &[&[&*uri], &args[..]].concat());
+    eventually("a window fires", || lines(&bench.dir, "rows.jsonl") > 0);
+    let (status, _) = stopped(child);
+    assert_eq!(status, 143);
+}
+
+/// An event so many minutes after an instant.
+fn event_at(minute: usize) -> String {
+    format!("{{\"event_type\":\"t\",\"server_timestamp\":\"2026-01-05T10:{minute:02}:00Z\"}}")
 }

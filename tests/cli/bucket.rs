@@ -19,14 +19,14 @@ const SECRET: &str = "s3.secret";
 
 /// Where a job keeps its checkpoint.
 #[derive(Clone, Debug)]
-pub struct Place {
+pub struct CheckpointLocation {
     /// The value of `--checkpoint`.
     pub name: String,
     /// The files that it becomes. The server keeps objects as files.
     pub files: PathBuf,
 }
 
-impl Place {
+impl CheckpointLocation {
     /// A directory of the test.
     pub fn directory(dir: &Dir) -> Self {
         Self { name: "state".to_owned(), files: dir.path("state") }
@@ -60,7 +60,8 @@ impl Place {
             .expect("a client")
     }
 
-    /// Returns the number of entries of its log. An entry that is being written has a temporary name, which is not a number.
+    /// Returns the number of entries of its log. An entry that is being written has a temporary name, which is not a
+    /// number.
     pub fn entries(&self) -> usize {
         let is_entry = |name: &std::ffi::OsStr| name.to_string_lossy().parse::<u64>().is_ok();
         let log = std::fs::read_dir(self.files.join("log"));

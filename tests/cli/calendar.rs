@@ -115,7 +115,7 @@ fn a_size_that_is_no_unit_of_the_calendar_is_refused_with_a_zone() {
     assert!(refused(2, &["--size", "2mo"]).contains("1mo, 1q, 1y or all, found '2mo'"));
     dir.write("m.toml", "[[metric]]\nname = 'n'\nsize = '1h'\nzone = 'Europe/Zurich'\n");
     let said = refused(78, &["-m", "m.toml"]);
-    assert!(said.contains("m.toml: metric 'n': zone Europe/Zurich: expected size 1d, 1w"), "{said}");
+    assert!(said.contains("m.toml: line 1: metric 'n': zone Europe/Zurich: expected size 1d, 1w"), "{said}");
     assert!(refused(2, &[&["-m", "m.toml"][..], &zone].concat()).contains("--metrics FILE cannot be used with"));
 }
 

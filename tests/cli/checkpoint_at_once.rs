@@ -95,7 +95,8 @@ fn stores_that_get_rows_at_once_hold_each_window_once_although_runs_are_killed()
     stores.drop(&wild.dir);
 }
 
-/// The end of an epoch is far away. The session that is stored when the run is killed grows before the next run fires it again.
+/// The end of an epoch is far away. The session that is stored when the run is killed grows before the next run fires
+/// it again.
 #[test]
 fn rows_are_visible_before_their_epoch_and_a_session_that_grew_after_a_kill_is_one_row() {
     let Some(bench) = Bench::new("at-once") else { return };
@@ -158,7 +159,8 @@ fn has_metrics(dir: &Dir, uri: &str) -> bool {
     db.and_then(|db| db.query_row("SELECT count(*) FROM aggregated_metrics", [], |row| row.get::<_, i64>(0))).is_ok()
 }
 
-/// A run that was stopped (SIGSTOP) while a newer one took over repeats guarded rows at most, and ends with 75 at its next barrier.
+/// A run that was stopped (SIGSTOP) while a newer one took over repeats guarded rows at most, and ends with 75 at its
+/// next barrier.
 #[test]
 fn an_old_run_that_wakes_up_is_fenced_and_leaves_the_rows_as_they_are() {
     let stores = Stores::new();

@@ -144,7 +144,20 @@ fn a_stopped_branch_delays_the_epochs_of_all_and_loses_nothing() {
     let first = lines(&job.dir, "calm.jsonl").len();
     let rows = |name: &str| if job.dir.path(name).exists() { lines(&job.dir, name).len() } else { 0 };
     eventually("both branches have the first rows", || rows("raw.jsonl") == first && rows("other.jsonl") == first);
-    pipe.signal(2, Signal::STOP);
+    // The entry `start` and those of the complete epochs: as many as the number of the epoch in progress.
+    let has = |epoch: usize, name: &str| job.place.files.join(format!("epochs/1-{epoch}/{name}")).exists();
+    let is_sealed = |stage: &str| has(job.place.entries(), &format!("{stage}.json"));
+    // The first stage ends an epoch once all stages have committed the one before.
+    eventually("the branch is stopped between two epochs", || {
+        pipe.signal(2, Signal::STOP);
+        let state = std::fs::read_to_string(format!("/proc/{}/status", pipe.0[2].id())).expect("it runs");
+        let is_stopped = state.contains("\nState:\tT");
+        let is_between = has(job.place.entries() - 1, "2-evt-sink.committed") && !is_sealed("2-evt-sink");
+        if !is_stopped || !is_between {
+            pipe.signal(2, Signal::CONT);
+        }
+        is_stopped && is_between
+    });
     // Few rows: tee waits for the stopped branch once its pipe is full, and then the barrier reaches no branch.
     let mut file = File::options().append(true).open(job.dir.path("a.jsonl")).expect("a file");
     let mut append = |until: usize| {
@@ -152,9 +165,6 @@ fn a_stopped_branch_delays_the_epochs_of_all_and_loses_nothing() {
         file.write_all(&events[job.dir.bytes("a.jsonl").len()..=end]).expect("written");
     };
     append(2_040);
-    // The entry `start` and those of the complete epochs: as many as the number of the epoch in progress.
-    let is_sealed =
-        |stage: &str| job.place.files.join(format!("epochs/1-{}/{stage}.json", job.place.entries())).exists();
     eventually("only the other branch has sealed an epoch", || {
         is_sealed("2-evt-sink-other") && !is_sealed("2-evt-sink")
     });
@@ -179,13 +189,21 @@ fn branches_that_the_checkpoint_does_not_have_are_refused() {
     let pipe = |line: String| dir.shell(&line);
     // Without the flag the second last stage is refused, with its name; so is a third one.
     for (ends, branches, expected) in [
-        ("", "tee >(evt-sink -q --to a.db 2>> err)", "expected one last stage, found 2-evt-sink and 2-evt-sink"),
+        (
+            "",
+            "tee >(evt-sink -q --to a.db 2>> err)",
+            "found 2-evt-sink and 2-evt-sink; --ends of the first stage is the number of last stages",
+        ),
         (
             "--ends 2",
             "tee >(evt-sink -q --branch b --to a.db 2>> err) >(evt-sink -q --branch c --to c.db 2>> err)",
             "expected 2 last stages, found 2-evt-sink",
         ),
-        ("--ends 2", "tee >(evt-sink -q --to a.db 2>> err)", "two stages are called 2-evt-sink"),
+        (
+            "--ends 2",
+            "tee >(evt-sink -q --to a.db 2>> err)",
+            "two stages are called 2-evt-sink: give one of them another name with --branch NAME",
+        ),
     ] {
         dir.shell("rm -rf state err a.db").succeeds();
         let line = format!("timeout 30 {ingest} state {ends} | {branches} | evt-sink -q --to b.db 2>> err; wait");

@@ -1,5 +1,5 @@
-//! `--checkpoint` and faults from outside: a store that loses its rows, processes that are stopped for a while, and a reader that takes
-//! no part.
+//! `--checkpoint` and faults from outside: a store that loses its rows, processes that are stopped for a while, and a
+//! reader that takes no part.
 
 use crate::backfill::cells;
 use crate::checkpoint::{METRICS, cut, generated, ordered, stored};
@@ -104,7 +104,7 @@ fn a_source_with_a_checkpoint_writes_no_text_to_another_program() {
     let first = "evt-ingest -q --dlq null: --checkpoint state a.jsonl";
     for format in ["jsonl", "csv"] {
         let said = dir.shell(&format!("{first} -o {format} | cat")).ends_with(2).stderr();
-        assert!(said.contains("expected frames into a pipe (without -o), found text"), "{said}");
+        assert!(said.contains("expected frames into a pipe (without -o), found text; name a file with --to"), "{said}");
         assert!(!dir.path("state").exists());
     }
     dir.shell(&format!("{first} -o jsonl > rows.jsonl")).succeeds();

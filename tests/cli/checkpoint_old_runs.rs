@@ -1,17 +1,17 @@
 //! `--checkpoint`: runs that other runs have replaced commit nothing.
 
-use crate::bucket::Place;
+use crate::bucket::CheckpointLocation;
 use crate::checkpoint::{cut, generated, lines};
 use crate::harness::{Dir, ended, eventually};
 use rustix::process::{Pid, Signal, kill_process};
 use std::process::Stdio;
 
-/// The number of an old run's next entry is free again once later runs have removed older entries. The entry `start` of the newest run
-/// is all that the old run can see of them.
+/// The number of an old run's next entry is free again once later runs have removed older entries. The entry `start` of
+/// the newest run is all that the old run can see of them.
 #[test]
 fn an_old_run_whose_next_entry_was_removed_commits_nothing() {
     let dir = Dir::new("old-run-entries");
-    let place = Place::directory(&dir);
+    let place = CheckpointLocation::directory(&dir);
     let events = generated(&dir, 2_000);
     cut(&dir, &events, &[("a.jsonl", 1_000)]);
     let flags = "-q --dlq null: --checkpoint state --checkpoint-every 20ms -f jsonl --follow a.jsonl --to rows.jsonl";

@@ -196,7 +196,7 @@ fn the_epochs_of_two_checkpoints_in_one_topic_are_their_own() {
     assert_same(&both.results(&bench), &alone.results(&bench).into_iter().map(twice).collect(), "both");
 }
 
-/// The letter of a row that is too large for its topic is in the next epoch, once; whether the topic's limit is known or not.
+/// The letter of a row that is too large for its topic is written once; whether the topic's limit is known or not.
 #[test]
 fn a_row_that_is_too_large_for_a_topic_is_one_dead_letter() {
     let Some(bench) = Bench::new("epochs-large") else { return };

@@ -1,7 +1,7 @@
 //! `--checkpoint` over the stages of a pipe: any of them may be killed at any moment.
 
 use crate::broker::Bench;
-use crate::bucket::Place;
+use crate::bucket::CheckpointLocation;
 use crate::checkpoint::{Job, OUTPUTS, assert_same, generated, holds_a_lock};
 use crate::harness::{Dir, Draws, ended, eventually};
 use crate::kafka::record;
@@ -14,7 +14,7 @@ use std::process::{Child, Stdio};
 const WINDOWS: [&str; 8] = ["-q", "-m", "m.toml", "--out-of-orderness", "3s", "--emit", "final", "--dlq"];
 
 /// The command lines of the four stages. All write one dead-letter file.
-fn stages(place: &Place, inputs: &[&str], at_end: &str) -> Vec<(&'static str, Vec<String>)> {
+fn stages(place: &CheckpointLocation, inputs: &[&str], at_end: &str) -> Vec<(&'static str, Vec<String>)> {
     let to_text = |args: &[&[&str]]| args.concat().iter().map(|&arg| arg.to_owned()).collect();
     let letters = ["-q", "--dlq", "dead.jsonl"];
     vec![
@@ -91,7 +91,8 @@ fn said(dir: &Dir) -> String {
     (0..4).map(|stage| String::from_utf8_lossy(&dir.bytes(&format!("stderr-{stage}"))).into_owned()).collect()
 }
 
-/// Kills stages of pipes at positions that the seed determines, until `turns` are over or one has ended. Returns the kills.
+/// Kills stages of pipes at positions that the seed determines, until `turns` are over or one has ended. Returns the
+/// kills.
 fn run_with_kills(dir: &Dir, stages: &[(&str, Vec<String>)], draws: &mut Draws, turns: u64) -> u32 {
     let mut kills = 0;
     for _ in 0..turns {

@@ -1,5 +1,5 @@
-//! What a checkpoint refuses: streams that a program has changed between two stages, other inputs beside the pipe, and another
-//! `--explode`; and what must not hold a start.
+//! What a checkpoint refuses: streams that a program has changed between two stages, other inputs beside the pipe, and
+//! another `--explode`; and what must not hold a start.
 
 use crate::checkpoint::{generated, ordered};
 use crate::harness::{Dir, ended};
@@ -17,7 +17,8 @@ fn first_stage(dir: &Dir, every: &str) -> Child {
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts")
 }
 
-/// A program between two stages that drops what it does not know keeps rows and schema. No later stage may complete an epoch then.
+/// A program between two stages that drops what it does not know keeps rows and schema. No later stage may complete an
+/// epoch then.
 #[test]
 fn a_stage_behind_a_program_that_drops_barriers_says_so_and_completes_nothing() {
     let dir = Dir::new("dropped-barriers");

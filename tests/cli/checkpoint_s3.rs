@@ -1,6 +1,6 @@
 //! A checkpoint in a bucket: what differs from one in a directory. The other tests of `--checkpoint` run with both.
 
-use crate::bucket::{Fault, Place, Proxy};
+use crate::bucket::{CheckpointLocation, Fault, Proxy};
 use crate::checkpoint::{Job, OUTPUTS, assert_same, generated, ordered};
 use crate::harness::{Dir, Draws, ended, eventually};
 use evt::s3::bucket::Upload;
@@ -12,14 +12,14 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 /// A job in a bucket behind a proxy, and the results of an undisturbed one.
 fn behind(name: &str, proxy: &Proxy, options: &str) -> Option<Job> {
     let dir = Dir::new(name);
-    let place = Place::bucket(&dir)?.behind(proxy);
-    let place = Place { name: place.name.replace("&retry=1m", options), ..place };
+    let place = CheckpointLocation::bucket(&dir)?.behind(proxy);
+    let place = CheckpointLocation { name: place.name.replace("&retry=1m", options), ..place };
     Some(Job::in_place(dir, place, &OUTPUTS))
 }
 
 #[test]
 fn a_server_that_fails_loses_answers_and_hangs_delays_epochs_and_loses_nothing() {
-    if Place::bucket(&Dir::new("s3-probe")).is_none() {
+    if CheckpointLocation::bucket(&Dir::new("s3-probe")).is_none() {
         return;
     }
     let calm = Job::new("s3-faults-calm", &OUTPUTS);
@@ -47,7 +47,7 @@ fn a_server_that_fails_loses_answers_and_hangs_delays_epochs_and_loses_nothing()
 
 #[test]
 fn a_server_that_stays_away_ends_the_run_with_69_and_the_next_run_goes_on() {
-    if Place::bucket(&Dir::new("s3-probe")).is_none() {
+    if CheckpointLocation::bucket(&Dir::new("s3-probe")).is_none() {
         return;
     }
     let calm = Job::new("s3-away-calm", &OUTPUTS);
@@ -77,7 +77,7 @@ fn a_server_that_stays_away_ends_the_run_with_69_and_the_next_run_goes_on() {
 
 #[test]
 fn a_signal_ends_the_wait_for_a_server() {
-    if Place::bucket(&Dir::new("s3-probe")).is_none() {
+    if CheckpointLocation::bucket(&Dir::new("s3-probe")).is_none() {
         return;
     }
     let proxy = Proxy::new(|_, _| Some(Fault::Hangs));
@@ -93,7 +93,7 @@ fn a_signal_ends_the_wait_for_a_server() {
 #[test]
 fn what_a_bucket_needs_is_said_before_anything_is_read() {
     let dir = Dir::new("s3-wrong");
-    let Some(place) = Place::bucket(&dir) else { return };
+    let Some(place) = CheckpointLocation::bucket(&dir) else { return };
     dir.write("a.jsonl", ordered(0..2));
     let run = |uri: &str| dir.run("evt-window", &["--size", "1m", "--checkpoint", uri, "a.jsonl", "--late", "null:"]);
     dir.write("wrong.secret", "not-the-secret");
@@ -119,7 +119,7 @@ fn what_a_bucket_needs_is_said_before_anything_is_read() {
 #[test]
 fn the_environment_names_server_and_credentials_and_streams_hold_no_secret() {
     let dir = Dir::new("s3-environment");
-    let Some(place) = Place::bucket(&dir) else { return };
+    let Some(place) = CheckpointLocation::bucket(&dir) else { return };
     let variable = |name: &str| std::env::var(name).expect("scripts/services sets it");
     dir.write("a.jsonl", ordered(0..5));
     let prefix = place.files.file_name().expect("a name").to_string_lossy().into_owned();
@@ -158,7 +158,7 @@ fn the_environment_names_server_and_credentials_and_streams_hold_no_secret() {
 #[test]
 fn a_large_object_is_written_in_parts() {
     let dir = Dir::new("s3-large");
-    let Some(place) = Place::bucket(&dir) else { return };
+    let Some(place) = CheckpointLocation::bucket(&dir) else { return };
     let bytes: Vec<u8> = (0..70u32 << 18).flat_map(|word| word.wrapping_mul(2_654_435_761).to_le_bytes()).collect();
     dir.write("large", &bytes);
     let client = place.client(&dir);

@@ -73,8 +73,8 @@ fn faults_of_flags_files_and_servers_are_listed_together_and_the_worst_is_the_ex
         assert_eq!(faults.len(), wanted.len(), "{run}");
         assert!(wanted.iter().all(|want| faults.iter().any(|fault| fault.contains(want))), "{wanted:?}: {run}");
     }
-    let door = ["http://127.0.0.1:0", "--check", "--ack", "memory", "--tokens", "in.jsonl", "--schemas", registry];
-    let run = dir.run("evt-ingest", &door).ends_with(78);
+    let listener = ["http://127.0.0.1:0", "--check", "--ack", "memory", "--tokens", "in.jsonl", "--schemas", registry];
+    let run = dir.run("evt-ingest", &listener).ends_with(78);
     assert_eq!(run.text(), "http://127.0.0.1:0: ready\n");
     assert_eq!(faults(&run.stderr()).len(), 2, "{run}");
     let schemas = ["register", "in.jsonl", "--subject", "s", "--schemas", registry, "--check"];
@@ -118,13 +118,13 @@ fn each_missing_topic_of_one_address_is_named() {
 #[test]
 fn a_spool_that_cannot_be_made_is_not_ready() {
     let dir = Dir::new("check-spool");
-    let door =
+    let listener =
         |spool: &str| dir.run("evt-ingest", &["http://127.0.0.1:0", "--spool", spool, "--to", "o.jsonl", "--check"]);
-    let run = door("/proc/evt-spool").ends_with(74);
+    let run = listener("/proc/evt-spool").ends_with(74);
     assert!(!run.text().contains("spool") && run.stderr().contains("/proc/evt-spool: "), "{run}");
     std::fs::create_dir_all(dir.path("there")).expect("writable");
     for spool in ["there", "there/a/spool"] {
-        assert!(door(spool).succeeds().text().starts_with(&format!("{spool}: ready\n")));
+        assert!(listener(spool).succeeds().text().starts_with(&format!("{spool}: ready\n")));
     }
     assert_eq!(std::fs::read_dir(dir.path("there")).expect("it is there").count(), 0, "nothing is left behind");
 }
@@ -148,4 +148,17 @@ fn a_check_finds_an_output_that_its_file_system_cannot_hold() {
     }
     let left = std::fs::read_dir(dir.path(".")).expect("it is there").flatten().map(|entry| entry.file_name());
     assert_eq!(left.collect::<Vec<_>>(), ["in.jsonl"]);
+}
+
+#[test]
+fn the_name_of_a_file_to_which_the_shell_redirects_a_check_does_not_matter() {
+    let dir = Dir::new("check-redirected");
+    dir.write("in.jsonl", "{\"t\":\"2026-01-01\"}\n");
+    for name in ["x.parquet", "x.db", "o.txt", "o.csv"] {
+        let run = dir.shell(&format!("evt-window --time t --size 1h in.jsonl --check > {name}")).succeeds();
+        assert!(run.stderr().is_empty() && dir.bytes(name).ends_with(b"\nin.jsonl: ready\n"), "{name}: {run}");
+    }
+    // A run would write rows there.
+    let run = dir.shell("evt-window --time t --size 1h in.jsonl > y.parquet").ends_with(2);
+    assert!(run.stderr().contains("use --to y.parquet"), "{run}");
 }

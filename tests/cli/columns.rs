@@ -61,7 +61,8 @@ fn columns_have_one_value_and_rows_need_properties() {
     }
 }
 
-/// Real records with other columns each: the values are equal, and the file is not larger than DuckDB's and 24 bytes a row.
+/// Real records with other columns each: the values are equal, and the file is not larger than DuckDB's and 24 bytes a
+/// row.
 fn compared(name: &str, archive: &str, time: &str) {
     let (Some(archive), Some(python)) = (data(archive), python()) else { return };
     let dir = Dir::new(name);

@@ -10,7 +10,8 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, ChildStdin, Stdio};
 
-/// Two stages write dead letters into one database: each waits for the other's lock, on a machine that may be under load.
+/// Two stages write dead letters into one database: each waits for the other's lock, on a machine that may be under
+/// load.
 const DEAD: &str = "sqlite:dead.db?wait=2m";
 /// The clock of every run, so that two runs store equal rows in all columns.
 const NOW: &str = "2026-02-01T00:00:00Z";
@@ -169,8 +170,9 @@ impl Scene {
         Self { calm, stages, links }
     }
 
-    /// Runs the pipe to its end, again and again into the same stores; the bytes that went through link `cut`. The first stage
-    /// reads the file itself, so that its batches, and with them the bytes of a lake, do not depend on when bytes arrive.
+    /// Runs the pipe to its end, again and again into the same stores; the bytes that went through link `cut`. The
+    /// first stage reads the file itself, so that its batches, and with them the bytes of a lake, do not depend on when
+    /// bytes arrive.
     fn run(dir: &Dir, stages: &Stages, input: &Path, cut: usize) -> u64 {
         let mut pipe = Pipe::start(dir, stages, input, cut);
         let mut from = std::mem::replace(&mut pipe.from, Box::new(std::io::empty()));
@@ -194,7 +196,8 @@ impl Scene {
         assert!(!told.contains("panicked"), "{told}");
         assert_eq!(ends[victim], 137, "{told}");
         assert!(ends[victim + 1..].iter().all(|end| *end == 65), "{told}");
-        // A stage that writes to a dead reader ends by SIGPIPE; a stage that had written everything before ends normally.
+        // A stage that writes to a dead reader ends by SIGPIPE; a stage that had written everything before ends
+        // normally.
         assert!(ends[..victim].iter().all(|end| [0, 141].contains(end)), "{told}");
         for (tool, _) in &self.stages[victim + 1..] {
             let said = String::from_utf8(dir.bytes(&format!("{tool}.said"))).expect("our messages are UTF-8");
@@ -234,8 +237,8 @@ fn lake(dir: &Dir, name: &str) -> BTreeSet<(String, Vec<u8>)> {
     run.text().lines().map(|file| (file.to_owned(), dir.bytes(file))).collect()
 }
 
-/// Checks the metrics that an aborted run has stored: all metrics of each window, without those that late rows may still
-/// correct.
+/// Checks the metrics that an aborted run has stored: all metrics of each window, without those that late rows may
+/// still correct.
 fn assert_none_early(seen: &BTreeSet<String>, all: &BTreeSet<String>, told: &str) {
     let early: Vec<_> = seen.difference(all).filter(|row| !row.contains(" 'latency' ")).collect();
     assert!(early.is_empty(), "{told}: {early:?}");

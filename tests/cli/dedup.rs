@@ -1,6 +1,6 @@
 //! `--dedup` beyond memory: no id within the span is forgotten.
 
-use crate::bucket::Place;
+use crate::bucket::CheckpointLocation;
 use crate::checkpoint_pipes::Pipe;
 use crate::harness::{Dir, Draws, Run, eventually};
 use rustix::process::Signal;
@@ -64,7 +64,7 @@ fn ids_beyond_memory_without_a_place_for_files_are_exit_status_74() {
 #[test]
 fn ids_in_files_of_a_checkpoint_survive_kills() {
     let dir = Dir::new("dedup-kills");
-    let place = Place::directory(&dir);
+    let place = CheckpointLocation::directory(&dir);
     dir.write("in.jsonl", events(0..150_000, 0) + &events(0..30_000, 150_000) + &events(140_000..160_000, 180_000));
     let stages = |memory: &str| {
         let to_text = |args: &[&str]| args.iter().map(|&arg| arg.to_owned()).collect::<Vec<_>>();

@@ -1,15 +1,12 @@
 //! Runs the examples of README and man pages unchanged.
 
+use crate::documents::{blocks, read};
 use crate::harness::{Dir, ROOT, in_ci};
 use evt::tool;
 use std::path::Path;
 
-fn read(name: &str) -> String {
-    std::fs::read_to_string(Path::new(ROOT).join(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
-}
-
 /// A directory with every file the examples name; some events are faulty or none.
-fn stage(faulty: bool) -> Dir {
+pub fn stage(faulty: bool) -> Dir {
     let dir = Dir::new("docs");
     let examples = format!("{ROOT}/examples");
     let faults = if faulty { "--malformed 0.01 --invalid 0.01" } else { "--late 0.01" };
@@ -44,8 +41,8 @@ fn is_missing(line: &str) -> bool {
     line.contains("pyarrow") && std::env::var_os("EVT_PYTHON").is_none()
 }
 
-/// Returns the line with the servers of this machine instead of those in the example; `None` if one is missing, which is an
-/// error in CI.
+/// Returns the line with the servers of this machine instead of those in the example; `None` if one is missing, which
+/// is an error in CI.
 fn on_servers(line: &str) -> Option<String> {
     let mut line = line.to_owned();
     for (told, variable) in [
@@ -83,9 +80,7 @@ fn run(told: &str, line: &str) {
 
 #[test]
 fn every_one_liner_of_the_readme_works_as_written() {
-    let readme = read("README.md");
-    let (_, section) = readme.split_once("## Thirteen one-liners").expect("the section");
-    let block = section.split("```").nth(1).expect("a block").trim_start_matches("sh\n");
+    let [block] = blocks("README.md", "Thirteen one-liners").try_into().expect("one");
     let mut lines = 0;
     let mut told = "";
     let block = block.replace("\\\n", "");
@@ -108,20 +103,6 @@ fn every_example_of_a_man_page_works_as_written() {
     }
 }
 
-/// The lines of shell of a section of evt(7), in order.
-fn commands(section: &str) -> Vec<String> {
-    blocks("man/evt.7", section)
-}
-
-/// The blocks of a section of a man page, in order.
-fn blocks(page: &str, section: &str) -> Vec<String> {
-    let page = read(page);
-    let (_, rest) = page.split_once(&format!(".SH {section}\n")).expect("the section");
-    let section = rest.split("\n.SH ").next().unwrap_or(rest);
-    let blocks = section.split(".nf\n").skip(1).filter_map(|block| block.split(".fi").next());
-    blocks.map(|block| block.replace("\\e\n", "\\\n").replace("\\-", "-")).collect()
-}
-
 #[test]
 fn the_rule_of_evt_rules_passes_the_test_of_the_same_page() {
     let dir = Dir::new("rules_page");
@@ -131,11 +112,23 @@ fn the_rule_of_evt_rules_passes_the_test_of_the_same_page() {
     assert!(said.contains("1 passed, 0 failed"), "{said}");
 }
 
+/// What they do is tested elsewhere: demo.rs runs the incident of scripts/demo, and scripts/test runs this test.
+#[test]
+fn the_two_commands_are_there_and_tested() {
+    let [block, _] = blocks("README.md", "Two commands").try_into().expect("two");
+    let commands: Vec<&str> = block.lines().filter_map(|line| line.split_whitespace().next()).collect();
+    assert_eq!(commands, ["scripts/demo", "scripts/test"]);
+    let dir = Dir::new("commands");
+    for command in commands {
+        dir.shell(&format!("test -x {ROOT}/{command} && bash -n {ROOT}/{command}")).succeeds();
+    }
+}
+
 #[test]
 fn the_lines_that_install_pages_and_completions_work_for_a_new_user() {
-    let (dir, readme) = (Dir::new("install"), read("README.md"));
-    let (_, block) = readme.split_once("cargo install --path .\n").expect("the lines that install the tools");
-    let lines = block.split("```").next().expect("the end of the block");
+    let (dir, [_, block]) = (Dir::new("install"), blocks("README.md", "Two commands").try_into().expect("two"));
+    // The first line compiles all tools in another directory.
+    let lines = block.strip_prefix("cargo install --path .\n").expect("the line that installs the tools");
     dir.shell(&format!("export HOME=$PWD; cd {ROOT} && {}", lines.trim())).succeeds();
     let installed =
         dir.shell("ls .local/share/man/man*/evt* .local/share/bash-completion/completions/evt*").succeeds().text();
@@ -148,7 +141,7 @@ fn the_lines_that_install_pages_and_completions_work_for_a_new_user() {
 #[test]
 fn the_daily_jobs_of_the_manual_count_each_event_once_whatever_the_pieces() {
     let dir = Dir::new("daily");
-    let blocks = commands("DAILY JOBS");
+    let blocks = blocks("man/evt.7", "DAILY JOBS");
     let [_, pieces, day, overlapping] = &blocks[..] else { panic!("{blocks:?}") };
     // Two days of events, out of order by up to an hour; each piece begins before the other has ended.
     dir.shell(&format!(
@@ -191,7 +184,7 @@ fn the_daily_jobs_with_a_checkpoint_count_each_event_once_or_call_it_late() {
          && head -n 1400 all.jsonl > morning.jsonl && tail -n +1401 all.jsonl > evening.jsonl"
     ))
     .succeeds();
-    let jobs = &commands("DAILY JOBS")[0];
+    let jobs = &blocks("man/evt.7", "DAILY JOBS")[0];
     let fires =
         "evt-window -q --checkpoint state/ -m metrics.toml --at-end fire /dev/null --late late.jsonl --to sqlite:m.db";
     for line in [jobs, jobs, fires, fires] {
@@ -208,7 +201,7 @@ fn the_daily_jobs_with_a_checkpoint_count_each_event_once_or_call_it_late() {
 
 #[test]
 fn dead_letters_are_repaired_and_replayed_as_the_manual_says() {
-    let lines = commands("REPAIR AND REPLAY");
+    let lines = blocks("man/evt.7", "REPAIR AND REPLAY");
     assert_eq!(lines.len(), 7, "{lines:?}");
     let dir = stage(false);
     dir.write("orders.csv", "day,amount,customer\n2026-02-01,5,ann\n2026-02-30,7,bob\n");

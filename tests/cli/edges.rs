@@ -2,8 +2,8 @@
 //! server.
 
 use crate::broker::{Bench, Broker};
-use crate::door::{Door, event};
 use crate::harness::{Dir, ROOT, ask, eventually, in_ci, python};
+use crate::listener::{Listener, event};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -21,7 +21,7 @@ pub struct Edges {
 
 impl Edges {
     /// Returns `None`, with one message, if one of them is missing. CI requires all.
-    fn new(name: &str) -> Option<Self> {
+    pub fn new(name: &str) -> Option<Self> {
         let server = |variable: &str| {
             let found = std::env::var(variable).ok();
             assert!(found.is_some() || !in_ci(), "{variable} is not set (scripts/services)");
@@ -112,8 +112,8 @@ pub fn counts<const N: usize>(dir: &Dir, file: &str, names: [&str; N]) -> [u64; 
 }
 
 /// Posts a file to the HTTP server in batches over one connection; returns the answers.
-pub fn post(edges: &Edges, door: &Door, file: &str) -> Value {
-    let url = format!("http://{}", door.host);
+pub fn post(edges: &Edges, listener: &Listener, file: &str) -> Value {
+    let url = format!("http://{}", listener.host);
     parsed(ask(&edges.bench.dir, &edges.python, "post.py", &[&url, file, "1000"]).stdout())
 }
 
@@ -160,9 +160,9 @@ fn events_over_http_and_kafka_come_to_the_truth_in_every_store_and_for_every_cli
     let dlq = bench.uri(&dead, "");
     let flags =
         ["--spool", "spool", "--time", "client_timestamp", "--to", &to, "--dlq", &dlq, "--stats", "ingest.json"];
-    let door = Door::open(dir, &flags);
-    let answered = post(&edges, &door, "events.jsonl");
-    door.stop();
+    let listener = Listener::open(dir, &flags);
+    let answered = post(&edges, &listener, "events.jsonl");
+    listener.stop();
 
     let arguments = [&bench.brokers, &edges.registry, &events, "events.jsonl"];
     let seen = std::thread::scope(|scope| {
@@ -179,8 +179,8 @@ fn events_over_http_and_kafka_come_to_the_truth_in_every_store_and_for_every_cli
     assert_law(&edges, [&events, &dead, &invalid, &late], &answered, &seen);
 }
 
-/// No event is lost or added between any two places: the numbers sent, answered, stored in each topic and counted by each
-/// stage agree.
+/// No event is lost or added between any two places: the numbers sent, answered, stored in each topic and counted by
+/// each stage agree.
 fn assert_law(edges: &Edges, [events, dead, invalid, late]: [&str; 4], answered: &Value, seen: &Value) {
     let dir = &edges.bench.dir;
     let truth = parsed(&dir.bytes("truth.json"));
@@ -217,8 +217,8 @@ fn assert_law(edges: &Edges, [events, dead, invalid, late]: [&str; 4], answered:
     }
 }
 
-/// Clients continue to post while no broker is available: the spool stores the events, and Kafka has all of them soon after
-/// its return.
+/// Clients continue to post while no broker is available: the spool stores the events, and Kafka has all of them soon
+/// after its return.
 #[test]
 fn a_broker_that_is_killed_under_load_costs_no_acknowledged_event_and_no_client_an_answer() {
     let (Some(mut bench), Some(python)) = (Bench::new("outage"), python()) else { return };
@@ -227,13 +227,14 @@ fn a_broker_that_is_killed_under_load_costs_no_acknowledged_event_and_no_client_
     let [events, dead] = ["events", "dead"].map(|name| bench.topic(name, 1, &[]));
     bench.dir.shell("evt-gen --events 30k --seed 3 --malformed 0.2% | split -l 10000 -d - part.").succeeds();
     let (to, dlq) = (bench.uri(&events, ""), bench.uri(&dead, ""));
-    let door = Door::open(&bench.dir, &["--spool", "spool", "--to", &to, "--dlq", &dlq, "--stats", "stats.json"]);
+    let listener =
+        Listener::open(&bench.dir, &["--spool", "spool", "--to", &to, "--dlq", &dlq, "--stats", "stats.json"]);
     let (mut accepted, mut rejected) = (0, 0);
     for (part, before) in [("part.00", None), ("part.01", Some("kill")), ("part.02", Some("start"))] {
         if let Some(command) = before {
             broker.services(&[command, "kafka"]);
         }
-        let url = format!("http://{}", door.host);
+        let url = format!("http://{}", listener.host);
         let told = parsed(ask(&bench.dir, &python, "post.py", &[&url, part, "500"]).stdout());
         assert_eq!([&told["refused"], &told["broken"]], [0, 0], "{told}");
         accepted += told["accepted"].as_u64().expect("a count");
@@ -243,7 +244,7 @@ fn a_broker_that_is_killed_under_load_costs_no_acknowledged_event_and_no_client_
     eventually("Kafka has all of it", || {
         [bench.records(&events).len() as u64, bench.records(&dead).len() as u64] == [accepted, rejected]
     });
-    let said = door.stop();
+    let said = listener.stop();
     assert_eq!(
         counts(&bench.dir, "stats.json", ["in", "out", "dead"]),
         [accepted + rejected, accepted, rejected],
@@ -259,19 +260,19 @@ fn a_broker_that_is_killed_under_load_costs_no_acknowledged_event_and_no_client_
     broker.services(&["kill", "kafka"]);
     let flags = ["--spool", "spool", "--to", &to, "--dlq", &dlq];
     for number in [1, 2] {
-        let mut door = Door::open(&bench.dir, &flags);
-        assert_eq!(door.get("/readyz").status, 200);
-        let answer = door.json(&format!("{{\"events\":[{},{{}}]}}", event(number, "s")));
+        let mut listener = Listener::open(&bench.dir, &flags);
+        assert_eq!(listener.get("/readyz").status, 200);
+        let answer = listener.json(&format!("{{\"events\":[{},{{}}]}}", event(number, "s")));
         let told = answer.json();
         assert_eq!([&told["accepted"], &told["rejected"]], [1, 1], "{told}");
-        door.hears("retrying without a limit");
+        listener.hears("retrying without a limit");
         if number == 2 {
             broker.start();
-            eventually("Kafka has what either door kept", || {
+            eventually("Kafka has what either listener kept", || {
                 [bench.records(&events).len() as u64, bench.records(&dead).len() as u64] == [accepted + 2, rejected + 2]
             });
         }
-        door.stop();
+        listener.stop();
     }
     let values = bench.records(&events).into_iter().filter_map(|record| record.value);
     let ids: BTreeSet<String> = values.map(|value| parsed(&value)["event_id"].to_string()).collect();

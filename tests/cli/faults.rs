@@ -89,8 +89,8 @@ fn a_full_disk_is_one_clear_line_and_nothing_looks_whole() {
 
 /// The test queries `/readyz` before any request has failed.
 #[test]
-fn a_door_that_starts_on_a_full_disk_is_not_ready() {
-    let dir = Dir::new("disk-door");
+fn a_listener_that_starts_on_a_full_disk_is_not_ready() {
+    let dir = Dir::new("disk-listener");
     dir.shell("mkdir small").succeeds();
     let mount = "mount -t tmpfs -o size=400k none small";
     if dir.shell(&format!("unshare -rm sh -c '{mount}'")).status() != 0 {
@@ -99,20 +99,20 @@ fn a_door_that_starts_on_a_full_disk_is_not_ready() {
         return;
     }
     dir.write(
-        "door.sh",
+        "listener.sh",
         format!(
             r#"{mount} && mkdir small/spool
             [[ $1 == full ]] && cat /dev/zero > small/filler 2> none
-            coproc door {{ exec evt-ingest http://127.0.0.1:0 --spool small/spool --to null: 2>&1; }}
-            read -r line <&${{door[0]}} && host=${{line##*//}}
+            coproc listener {{ exec evt-ingest http://127.0.0.1:0 --spool small/spool --to null: 2>&1; }}
+            read -r line <&${{listener[0]}} && host=${{line##*//}}
             exec 3<> "/dev/tcp/${{host%:*}}/${{host##*:}}"
             printf 'GET /readyz HTTP/1.1\r\nhost: h\r\nconnection: close\r\n\r\n' >&3
             head -1 <&3
-            kill $door_PID"#
+            kill $listener_PID"#
         ),
     );
     for (disk, status) in [("free", "200"), ("full", "503")] {
-        let run = dir.run("unshare", &["-rm", "bash", "door.sh", disk]);
+        let run = dir.run("unshare", &["-rm", "bash", "listener.sh", disk]);
         assert!(run.text().starts_with(&format!("HTTP/1.1 {status} ")), "{disk}: {run}");
     }
 }
@@ -350,7 +350,9 @@ fn records_that_wait_for_a_verdict_are_told_of() {
     let mut child = command.spawn().expect("it starts");
     let said = || String::from_utf8(dir.bytes("said")).expect("it is text");
     eventually("it is said", || {
-        said().contains("100 records without an arrival time are held until their partition has 101 records")
+        said().contains(
+            "100 records without an arrival time are held until their partition has 101 records (--max-future compares",
+        )
     });
     let lines = || std::fs::read_to_string(dir.path("out.jsonl")).map_or(0, |text| text.lines().count());
     eventually("the others are written", || lines() == 3);

@@ -10,8 +10,8 @@ use std::path::Path;
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
-/// The least time between two rotations. A file that was renamed before the tool could open it is reported as lost, so on a machine
-/// under load the next rotation waits until the tool has opened it.
+/// The least time between two rotations. A file that was renamed before the tool could open it is reported as lost, so
+/// on a machine under load the next rotation waits until the tool has opened it.
 const APART: Duration = Duration::from_millis(200);
 
 /// evt-ingest that follows names, and the writers of these files.

@@ -1,4 +1,5 @@
-//! `--follow` with `--checkpoint`: which files a run finds again, and which it takes for those that had the name meanwhile.
+//! `--follow` with `--checkpoint`: which files a run finds again, and which it takes for those that had the name
+//! meanwhile.
 
 use crate::faults::unprivileged;
 use crate::follow_checkpoint::Log;

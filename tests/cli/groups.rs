@@ -29,8 +29,8 @@ fn killed(mut child: Child) {
     child.kill().and_then(|()| child.wait()).expect("it runs");
 }
 
-/// One run reads a topic, and so do members that join, leave and are killed. Each row has the same stream time both times,
-/// so late rows and metrics are the same to the byte.
+/// One run reads a topic, and so do members that join, leave and are killed. Each row has the same stream time both
+/// times, so late rows and metrics are the same to the byte.
 #[test]
 fn a_run_that_is_interrupted_anywhere_calls_the_same_events_late() {
     let Some(bench) = Bench::new("interrupted") else { return };
@@ -68,7 +68,8 @@ fn a_run_that_is_interrupted_anywhere_calls_the_same_events_late() {
     let whole = bench.uri(&topic, "?end=latest");
     dir.run("evt-ingest", &[whole.as_str(), "-q", "--to", "whole.jsonl"]).succeeds();
     let rows = |name: &&str| {
-        // A line that a kill has truncated belongs to a record that was not committed: another member has read it again.
+        // A line that a kill has truncated belongs to a record that was not committed: another member has read it
+        // again.
         let bytes = dir.bytes(name);
         let end = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
         dir.write(name, &bytes[..end]);
@@ -112,7 +113,8 @@ fn members_of_a_group_share_a_topic_in_which_nothing_is_yet() {
     assert!(!said.contains("took too long"), "{said}");
 }
 
-/// A run reads partitions that a topic gets meanwhile from their start, even if it reads the others from `start=latest`.
+/// A run reads partitions that a topic gets meanwhile from their start, even if it reads the others from
+/// `start=latest`.
 #[test]
 fn partitions_that_a_topic_gets_are_read_from_their_start() {
     let Some(bench) = Bench::new("growing") else { return };
@@ -230,7 +232,8 @@ fn make_anew(bench: &Bench, topic: &str, records: std::ops::Range<usize>) {
     bench.produce(events.iter().map(|value| record(topic, 0, value)));
 }
 
-/// The position of a group is after the end of a topic that was created again: the run ends, or reads all of the new topic.
+/// The position of a group is after the end of a topic that was created again: the run ends, or reads all of the new
+/// topic.
 #[test]
 fn a_topic_made_anew_is_read_from_its_start_where_gaps_are_no_end() {
     let Some(bench) = Bench::new("anew") else { return };

@@ -289,6 +289,20 @@ pub fn ended(what: &str, process: &mut Child) -> i32 {
     status(end.expect("it has ended"))
 }
 
+/// Starts a command and kills it after this time (ms); false if it ended before.
+pub fn is_killed_within(command: &mut Command, millis: u64) -> bool {
+    let mut run = command.spawn().expect("it starts");
+    // The scheduler decides what the run has done by then; every state must do.
+    let end = Instant::now() + Duration::from_millis(millis);
+    while Instant::now() < end && run.try_wait().expect("it is ours").is_none() {
+        std::thread::park_timeout(Duration::from_millis(1));
+    }
+    let is_killed = run.try_wait().expect("it is ours").is_none();
+    let _ = run.kill();
+    run.wait().expect("it ends");
+    is_killed
+}
+
 /// Whether a process handles SIGINT and SIGTERM.
 pub fn listens(process: &Child) -> bool {
     let status = std::fs::read_to_string(format!("/proc/{}/status", process.id())).expect("it runs");

@@ -1,9 +1,9 @@
 //! Headers of a request or record: evt passes them to the records and dead letters made of it, and to no others.
 
 use crate::broker::{Bench, Record, stopped};
-use crate::door::{Door, Response, event};
 use crate::harness::{eventually, in_ci};
 use crate::kafka::record;
+use crate::listener::{Listener, Response, event};
 use rdkafka::message::{Header, OwnedHeaders};
 use rustix::process::Signal;
 use serde_json::Value;
@@ -49,9 +49,9 @@ fn lines(numbers: std::ops::Range<usize>) -> String {
 }
 
 /// Posts lines of events with these ids.
-fn post(door: &Door, parent: &str, id: &str, body: &str) -> Names {
+fn post(listener: &Listener, parent: &str, id: &str, body: &str) -> Names {
     let headers = [("content-type", "application/x-ndjson"), ("traceparent", parent), ("x-request-id", id)];
-    answered(&door.post(&headers, body.as_bytes()))
+    answered(&listener.post(&headers, body.as_bytes()))
 }
 
 #[test]
@@ -66,15 +66,16 @@ fn names_of_a_request_are_headers_of_its_records_in_json_and_avro_and_stand_nowh
     let to = [bench.uri(&json, ""), in_avro.clone(), bench.uri(&frames, "?format=frames"), "out.jsonl".to_owned()];
     let mut flags = vec!["--spool", "spool", "--dedup", "1h", "--dlq", "dead.jsonl"];
     to.iter().for_each(|to| flags.extend(["--to", to.as_str()]));
-    let door = Door::open(&bench.dir, &flags);
-    let first = post(&door, PARENTS[0], "abc-1", &lines(0..1));
+    let listener = Listener::open(&bench.dir, &flags);
+    let first = post(&listener, PARENTS[0], "abc-1", &lines(0..1));
     let many = format!("{}no JSON\n", lines(1..1500));
     let [kind, parent, id] =
         [("content-type", "application/x-ndjson"), ("traceparent", PARENTS[1]), ("x-request-id", "abc-2")];
-    let many = answered(&door.post(&[kind, parent, ("tracestate", "a=1"), id, ("tracestate", "b=2")], many.as_bytes()));
-    let made = answered(&door.json(&event(1500, "s")));
-    let again = post(&door, PARENTS[0], "abc-3", &lines(0..2));
-    door.stop();
+    let many =
+        answered(&listener.post(&[kind, parent, ("tracestate", "a=1"), id, ("tracestate", "b=2")], many.as_bytes()));
+    let made = answered(&listener.json(&event(1500, "s")));
+    let again = post(&listener, PARENTS[0], "abc-3", &lines(0..2));
+    listener.stop();
     assert_eq!(
         [&first, &many, &again],
         [&names(PARENTS[0], "abc-1"), &names(PARENTS[1], "abc-2"), &names(PARENTS[0], "abc-3")]
@@ -109,22 +110,22 @@ fn what_comes_again_after_a_kill_has_the_headers_it_had() {
     let Some(bench) = Bench::new("headers-killed") else { return };
     let topic = bench.topic("t", 1, &[]);
     let flags = ["--spool", "spool", "--to", &bench.uri(&topic, "")];
-    let door = Door::open(&bench.dir, &flags);
+    let listener = Listener::open(&bench.dir, &flags);
     let mut wanted: BTreeMap<usize, Names> = BTreeMap::new();
     for request in 0..20 {
         let id = format!("r-{request}");
-        let sent = post(&door, PARENTS[request % 2], &id, &lines(request * 5..request * 5 + 5));
+        let sent = post(&listener, PARENTS[request % 2], &id, &lines(request * 5..request * 5 + 5));
         wanted.extend((request * 5..request * 5 + 5).map(|number| (number, sent.clone())));
     }
     eventually("all are there", || bench.records(&topic).len() == 100);
-    door.signal(Signal::KILL);
-    assert_eq!(door.wait().0, 128 + 9);
+    listener.signal(Signal::KILL);
+    assert_eq!(listener.wait().0, 128 + 9);
     // As after a kill before the run has saved the position.
     let noted = bench.dir.path("spool/position");
     assert!(std::fs::remove_file(&noted).is_ok() || !noted.exists());
-    let door = Door::open(&bench.dir, &flags);
+    let listener = Listener::open(&bench.dir, &flags);
     eventually("all are there again", || bench.records(&topic).len() == 200);
-    door.stop();
+    listener.stop();
     for record in bench.records(&topic) {
         assert_eq!(carried(&record), wanted[&number(&row(&record))]);
     }
@@ -133,7 +134,8 @@ fn what_comes_again_after_a_kill_has_the_headers_it_had() {
 /// Headers as a record has them.
 type Pairs = Vec<(String, Option<Vec<u8>>)>;
 
-/// Headers of a record that a stage forwards, and headers that describe the input value and are wrong for the output value.
+/// Headers of a record that a stage forwards, and headers that describe the input value and are wrong for the output
+/// value.
 fn given() -> (OwnedHeaders, Pairs) {
     let pass: [(&str, Option<&[u8]>); 5] = [
         ("traceparent", Some(PARENTS[0].as_bytes())),
@@ -198,13 +200,13 @@ fn a_row_that_becomes_a_dead_letter_shows_the_headers_of_its_record() {
     let state = format!("a={}", "x".repeat(510));
     for (name, to) in [("topic.jsonl", to.as_str()), ("file.jsonl", "out.jsonl")] {
         let flags = ["--ack", "memory", "--where", "n > 5", "--to", to, "--to", "null:", "--dlq", name];
-        let door = Door::open(&bench.dir, &flags);
-        post(&door, PARENTS[0], "wrong", wrong);
-        post(&door, PARENTS[1], "large", &large);
+        let listener = Listener::open(&bench.dir, &flags);
+        post(&listener, PARENTS[0], "wrong", wrong);
+        post(&listener, PARENTS[1], "large", &large);
         let [kind, parent, id] =
             [("content-type", "application/json"), ("traceparent", PARENTS[1]), ("x-request-id", "heavy")];
-        answered(&door.post(&[kind, parent, id, ("tracestate", &state)], heavy.as_bytes()));
-        door.stop();
+        answered(&listener.post(&[kind, parent, id, ("tracestate", &state)], heavy.as_bytes()));
+        listener.stop();
         let letters = bench.dir.rows(name);
         let told: BTreeSet<String> = letters
             .iter()

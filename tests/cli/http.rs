@@ -1,7 +1,7 @@
 //! The HTTP server: requests, responses and events.
 
-use crate::door::{Door, Response, event, request};
 use crate::harness::{Dir, Run, data, eventually};
+use crate::listener::{Listener, Response, event, request};
 use crate::registry::{Small, put, registry, unique};
 use rustix::process::Signal;
 use serde_json::{Value, json};
@@ -18,7 +18,7 @@ fn ids(response: &Response) -> Vec<Value> {
 #[test]
 fn every_form_of_body_becomes_events_with_the_ids_that_were_answered() {
     let dir = Dir::new("http-forms");
-    let door = Door::open(&dir, &KEEP);
+    let listener = Listener::open(&dir, &KEEP);
     let lines = format!("{}\n\n  {{\"source\":\"s\", \"event_type\":\"t\",\"x\":1.50}}\r\n", event(3, "s"));
     let mut answered = vec![];
     for (kind, body) in [
@@ -33,12 +33,12 @@ fn every_form_of_body_becomes_events_with_the_ids_that_were_answered() {
         ),
         ("application/x-ndjson", lines),
     ] {
-        let response = door.post(&[("content-type", kind)], body.as_bytes());
+        let response = listener.post(&[("content-type", kind)], body.as_bytes());
         assert_eq!(response.status, 200, "{response:?}");
         assert_eq!((&response.json()["rejected"], &response.json()["errors"]), (&json!(0), &json!([])));
         answered.extend(ids(&response));
     }
-    let said = door.stop();
+    let said = listener.stop();
     assert!(said.contains("in 6 out 6") && said.contains("stopped"), "{said}");
     let rows = dir.rows("out.jsonl");
     assert_eq!(rows.iter().map(|row| row["event_id"].clone()).collect::<Vec<_>>(), answered);
@@ -51,11 +51,64 @@ fn every_form_of_body_becomes_events_with_the_ids_that_were_answered() {
 }
 
 #[test]
+fn a_body_of_several_events_in_no_form_of_the_server_is_told_what_to_send() {
+    let dir = Dir::new("http-several");
+    let listener = Listener::open(&dir, &KEEP);
+    let (one, two) = (event(1, "s"), event(2, "s"));
+    let told = |body: &str| {
+        let response = listener.json(body);
+        assert_eq!((response.status / 100, &response.json()["rejected"]), (4, &json!(1)), "{response:?}");
+        response.json()["errors"][0]["reason"].as_str().unwrap_or_else(|| panic!("{response:?}")).to_owned()
+    };
+    let array = told(&format!("[{one},{two}]"));
+    assert!(array.contains("found an array") && array.ends_with("; send {\"events\":[…]}"), "{array}");
+    for between in ["\n", ""] {
+        let several = told(&format!("{one}{between}{two}"));
+        assert!(
+            several.contains(
+                "found several; send {\"events\":[…]}, or lines with content-type: application/x-ndjson (curl --data-binary keeps line ends)"
+            ),
+            "{several}"
+        );
+    }
+    // What the messages say is accepted.
+    assert_eq!(listener.json(&format!("{{\"events\":[{one},{two}]}}")).status, 200);
+    let lines = [("content-type", "application/x-ndjson")];
+    assert_eq!(listener.post(&lines, format!("{one}\n{two}\n").as_bytes()).status, 200);
+    // An array as a line is still a record of its own.
+    assert_eq!(listener.post(&lines, format!("[{one}]\n").as_bytes()).status, 422);
+    listener.stop();
+    assert_eq!(dir.rows("out.jsonl").len(), 4);
+}
+
+#[test]
+fn a_compressed_body_without_its_header_is_told_the_header() {
+    let dir = Dir::new("http-packed");
+    let listener = Listener::open(&dir, &KEEP);
+    let body = event(1, "s");
+    let mut gzip = flate2::write::GzEncoder::new(vec![], flate2::Compression::default());
+    gzip.write_all(body.as_bytes()).expect("memory");
+    let packed =
+        [("gzip", gzip.finish().expect("memory")), ("zstd", zstd::encode_all(body.as_bytes(), 1).expect("memory"))];
+    for (name, bytes) in packed {
+        for kind in ["application/json", "application/x-ndjson"] {
+            let response = listener.post(&[("content-type", kind)], &bytes);
+            assert_eq!(response.status, 400, "{response:?}");
+            assert!(response.body.contains(&format!("send the header content-encoding: {name}")), "{response:?}");
+            let response = listener.post(&[("content-type", kind), ("content-encoding", name)], &bytes);
+            assert_eq!(response.status, 200, "{response:?}");
+        }
+    }
+    listener.stop();
+    assert_eq!(dir.rows("out.jsonl").len(), 4);
+}
+
+#[test]
 fn partial_success_is_success_and_each_error_is_told_by_its_index() {
     let dir = Dir::new("http-partial");
-    let door = Door::open(&dir, &KEEP);
+    let listener = Listener::open(&dir, &KEEP);
     let future = r#"{"source":"s","event_type":"t","client_timestamp":"x"}"#;
-    let response = door.json(&format!(r#"{{"events":[{},{{"event_type":"t"}},7,{future}]}}"#, event(1, "s")));
+    let response = listener.json(&format!(r#"{{"events":[{},{{"event_type":"t"}},7,{future}]}}"#, event(1, "s")));
     assert_eq!(response.status, 200);
     let answer = response.json();
     assert_eq!((&answer["accepted"], &answer["rejected"]), (&json!(1), &json!(3)));
@@ -68,7 +121,7 @@ fn partial_success_is_success_and_each_error_is_told_by_its_index() {
     let wanted = [(1, "EnvelopeError"), (2, "EnvelopeError"), (3, "TimestampError")];
     assert_eq!(told, wanted.map(|(index, name)| (json!(index), json!(name))));
     assert_eq!(ids(&response)[1..], [Value::Null, Value::Null, Value::Null]);
-    door.stop();
+    listener.stop();
     let dead = dir.rows("dead.jsonl");
     let payloads: Vec<_> = dead.iter().map(|row| row["original_payload"].as_str().expect("text")).collect();
     assert_eq!(payloads, [r#"{"event_type":"t"}"#, "7", future]);
@@ -81,7 +134,7 @@ type Case<'a> = (&'a [(&'a str, &'a str)], &'a [u8], u16);
 #[test]
 fn what_cannot_be_taken_has_its_status() {
     let dir = Dir::new("http-status");
-    let door = Door::open(&dir, &KEEP);
+    let listener = Listener::open(&dir, &KEEP);
     let one = event(1, "s");
     let many = "1\n".repeat(70_000);
     let cases: [Case; 20] = [
@@ -107,17 +160,17 @@ fn what_cannot_be_taken_has_its_status() {
         (&[("content-type", "application/cloudevents+json")], b"", 400),
     ];
     for (headers, body, status) in cases {
-        let response = door.post(headers, body);
+        let response = listener.post(headers, body);
         let shown = String::from_utf8_lossy(&body[..body.len().min(60)]);
         assert_eq!(response.status, status, "{headers:?} {shown}: {response:?}");
         assert!(response.json().is_object());
     }
-    assert_eq!(door.get("/v1/events").status, 405);
-    assert_eq!(door.get("/v1/events").header("allow"), Some("POST"));
-    assert_eq!(door.get("/v2").status, 404);
-    assert_eq!((door.get("/healthz").status, door.get("/readyz").status), (200, 200));
-    // A client may read its response before the server counts the end of the connection, and before the next stage counts
-    // the event.
+    assert_eq!(listener.get("/v1/events").status, 405);
+    assert_eq!(listener.get("/v1/events").header("allow"), Some("POST"));
+    assert_eq!(listener.get("/v2").status, 404);
+    assert_eq!((listener.get("/healthz").status, listener.get("/readyz").status), (200, 200));
+    // A client may read its response before the server counts the end of the connection, and before the next stage
+    // counts the event.
     for line in [
         r#"evt_http_events_total{outcome="accepted"} 1"#,
         r#"evt_http_events_total{outcome="rejected"} 5"#,
@@ -125,15 +178,15 @@ fn what_cannot_be_taken_has_its_status() {
         r#"evt_http_requests_total{status="415"} 5"#,
         "\nevt_http_connections 1\n",
     ] {
-        eventually(line, || door.get("/metrics").body.contains(line));
+        eventually(line, || listener.get("/metrics").body.contains(line));
     }
-    door.stop();
+    listener.stop();
 }
 
 #[test]
 fn packed_bodies_are_unpacked() {
     let dir = Dir::new("http-packed");
-    let door = Door::open(&dir, &KEEP);
+    let listener = Listener::open(&dir, &KEEP);
     let body = format!(r#"{{"events":[{}]}}"#, (0..500).map(|n| event(n, "s")).collect::<Vec<_>>().join(","));
     let mut gzip = vec![];
     flate2::bufread::GzEncoder::new(body.as_bytes(), flate2::Compression::fast())
@@ -141,28 +194,28 @@ fn packed_bodies_are_unpacked() {
         .expect("it packs");
     let zstd = zstd::encode_all(body.as_bytes(), 3).expect("it packs");
     for (name, packed) in [("gzip", gzip), ("zstd", zstd)] {
-        let response = door.post(&[JSON, ("content-encoding", name)], &packed);
+        let response = listener.post(&[JSON, ("content-encoding", name)], &packed);
         assert_eq!((response.status, &response.json()["accepted"]), (200, &json!(500)), "{name}");
     }
-    door.stop();
+    listener.stop();
     assert_eq!(dir.rows("out.jsonl").len(), 1000);
 }
 
 #[test]
 fn names_of_a_request_are_answered_and_go_into_dead_letters() {
     let dir = Dir::new("http-trace");
-    let door = Door::open(&dir, &[&KEEP[..], &["--log-requests"]].concat());
+    let listener = Listener::open(&dir, &[&KEEP[..], &["--log-requests"]].concat());
     let parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
-    let given = door.post(&[JSON, ("traceparent", parent), ("x-request-id", "abc-1")], b"{}");
+    let given = listener.post(&[JSON, ("traceparent", parent), ("x-request-id", "abc-1")], b"{}");
     assert_eq!((given.header("traceparent"), given.header("x-request-id")), (Some(parent), Some("abc-1")));
     let mut made = std::collections::BTreeSet::new();
     for bad in ["", "00-0-0-01", "ff-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", &parent.to_uppercase()] {
-        let response = door.post(&[JSON, ("traceparent", bad), ("x-request-id", "a b")], event(1, "s").as_bytes());
+        let response = listener.post(&[JSON, ("traceparent", bad), ("x-request-id", "a b")], event(1, "s").as_bytes());
         let trace = response.header("traceparent").expect("one is made").to_owned();
         assert!(trace.len() == 55 && trace.starts_with("00-") && trace != bad, "{trace}");
         assert!(made.insert(trace) && made.insert(response.header("x-request-id").expect("one is made").to_owned()));
     }
-    let said = door.stop();
+    let said = listener.stop();
     assert!(said.contains("POST /v1/events 422 ") && said.contains(&format!("request=abc-1 trace={parent}")), "{said}");
     let headers = dir.rows("dead.jsonl")[0]["headers"].to_string();
     assert!(headers.contains(parent) && headers.contains("abc-1"), "{headers}");
@@ -199,17 +252,17 @@ fn cloud_events_of_the_conformance_suite_become_events() {
         return;
     }
     assert_eq!(scenarios.len(), 4);
-    let door = Door::open(&dir, &KEEP);
+    let listener = Listener::open(&dir, &KEEP);
     for (name, headers, body) in &scenarios {
         let headers: Vec<_> = headers.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
-        let response = door.post(&headers, body.as_bytes());
+        let response = listener.post(&headers, body.as_bytes());
         assert_eq!(response.status, 200, "{name}: {response:?}");
     }
     let one = r#"{"specversion":"1.0","type":"t","id":"4321","source":"/s","time":"2018-04-05T03:56:24Z","comexampleextension1":"value","data":[1]}"#;
     let batch =
-        door.post(&[("content-type", "application/cloudevents-batch+json")], format!("[{one},{{}}]").as_bytes());
+        listener.post(&[("content-type", "application/cloudevents-batch+json")], format!("[{one},{{}}]").as_bytes());
     assert_eq!((batch.status, &batch.json()["accepted"], &batch.json()["rejected"]), (200, &json!(1), &json!(1)));
-    door.stop();
+    listener.stop();
     let rows = dir.rows("out.jsonl");
     assert_eq!(rows.len(), 5);
     for row in &rows[..4] {
@@ -239,11 +292,11 @@ fn the_json_suite_is_judged_as_it_should_be_and_kept_byte_for_byte() {
         .collect();
     assert!(documents.len() > 200);
     documents.insert("y_number_beyond_f64".to_owned(), b"[1e400,-1e400,1e-400]".to_vec());
-    let door = Door::open(&dir, &KEEP);
+    let listener = Listener::open(&dir, &KEEP);
     let (mut kept, mut refused) = (vec![], vec![]);
     for (name, document) in &documents {
         let body = [br#"{"source":"s","event_type":"t","properties":{"x":"#, &document[..], b"}}"].concat();
-        let response = door.post(&[JSON], &body);
+        let response = listener.post(&[JSON], &body);
         // evt keeps the text of a number, however large; a reader may round it.
         let good = ["y_", "i_number", "number_"].iter().any(|start| name.starts_with(start));
         match (response.status, good, name.starts_with("n_")) {
@@ -252,7 +305,7 @@ fn the_json_suite_is_judged_as_it_should_be_and_kept_byte_for_byte() {
             _ => panic!("{name}: {response:?}"),
         }
     }
-    door.stop();
+    listener.stop();
     let lines = dir.bytes("out.jsonl");
     let lines: Vec<&[u8]> = lines.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).collect();
     assert_eq!(lines.len(), kept.len());
@@ -269,18 +322,18 @@ fn the_json_suite_is_judged_as_it_should_be_and_kept_byte_for_byte() {
 fn schemas_refuse_at_the_edge() {
     let dir = Dir::new("http-schemas");
     dir.write("schemas/t/1.avsc", r#"{"type":"record","name":"t","fields":[{"name":"n","type":"long"}]}"#);
-    let door = Door::open(&dir, &[&KEEP[..], &["--schemas", "schemas"]].concat());
+    let listener = Listener::open(&dir, &[&KEEP[..], &["--schemas", "schemas"]].concat());
     let other = r#"{"source":"s","event_type":"u"}"#;
     let wrong = r#"{"source":"s","event_type":"t","n":"x"}"#;
-    let response = door.json(&format!(r#"{{"events":[{wrong},{},{other}]}}"#, event(1, "s")));
+    let response = listener.json(&format!(r#"{{"events":[{wrong},{},{other}]}}"#, event(1, "s")));
     let told: Vec<_> =
         response.json()["errors"].as_array().expect("errors").iter().map(|e| e["error_type"].clone()).collect();
     assert_eq!(told, ["SchemaValidationError", "UnknownSchemaError"]);
     // The server uses a schema that is added later without a restart.
     dir.write("schemas/u/1.avsc", r#"{"type":"record","name":"u","fields":[]}"#);
-    assert_eq!(door.json(other).status, 200);
-    assert_eq!(door.json(wrong).status, 422);
-    door.stop();
+    assert_eq!(listener.json(other).status, 200);
+    assert_eq!(listener.json(wrong).status, 422);
+    listener.stop();
     assert_eq!((dir.rows("out.jsonl").len(), dir.rows("dead.jsonl").len()), (2, 3));
 }
 
@@ -295,10 +348,10 @@ const AVRO: (&str, &str) = ("content-type", "application/vnd.confluent.avro");
 
 /// Checks a server with the schemas of the registry at `base`, which has [`CLICK`] as `event_type` under `id`.
 fn avro_is_taken(dir: &Dir, base: &str, id: u32, event_type: &str) {
-    let door = Door::open(dir, &[&KEEP[..], &["--schemas", base]].concat());
+    let listener = Listener::open(dir, &[&KEEP[..], &["--schemas", base]].concat());
     let mut sent = vec![];
     for (kind, n) in [(AVRO, 1), (("content-type", "avro/binary"), 2)] {
-        let response = door.post(&[kind], &avro(id, event_type, n));
+        let response = listener.post(&[kind], &avro(id, event_type, n));
         assert_eq!(response.status, 200, "{response:?}");
         sent.extend(ids(&response));
     }
@@ -312,12 +365,12 @@ fn avro_is_taken(dir: &Dir, base: &str, id: u32, event_type: &str) {
         (JSON, &wrong, 422, "SchemaValidationError"),
     ];
     for (kind, body, status, error) in &faults {
-        let response = door.post(&[*kind], body);
+        let response = listener.post(&[*kind], body);
         let told = response.json()["errors"][0]["error_type"].clone();
         assert_eq!((response.status, told), (*status, json!(error)), "{response:?}");
     }
-    assert_eq!(door.post(&[AVRO], b"").status, 400);
-    door.stop();
+    assert_eq!(listener.post(&[AVRO], b"").status, 400);
+    listener.stop();
     let rows = dir.rows("out.jsonl");
     assert_eq!(rows.iter().map(|row| row["event_id"].clone()).collect::<Vec<_>>(), sent);
     assert_eq!((&rows[0]["source"], &rows[0]["event_type"]), (&json!("ios"), &json!(event_type)));
@@ -335,7 +388,7 @@ fn avro_is_taken_where_a_registry_knows_its_schema() {
     });
     avro_is_taken(&Dir::new("http-avro"), &small.base, 7, "click");
     if let Some(real) = registry() {
-        let event_type = unique("door");
+        let event_type = unique("listener");
         let id = put(&real, &event_type, CLICK);
         avro_is_taken(&Dir::new("http-avro-real"), &real, id, &event_type);
     }
@@ -349,13 +402,13 @@ fn a_registry_that_is_away_puts_requests_off_and_nothing_else() {
         format!("http://{}", listener.local_addr().expect("an address"))
     };
     let flags = ["--schemas", &gone, "--request-timeout", "300ms"];
-    let door = Door::open(&dir, &[&KEEP[..], &flags].concat());
+    let listener = Listener::open(&dir, &[&KEEP[..], &flags].concat());
     for (kind, body) in [(AVRO, avro(7, "click", 1)), (JSON, event(1, "s").into_bytes())] {
-        let response = door.post(&[kind], &body);
+        let response = listener.post(&[kind], &body);
         assert_eq!((response.status, response.header("retry-after")), (503, Some("1")), "{response:?}");
     }
-    assert_eq!(door.get("/healthz").status, 200);
-    door.stop();
+    assert_eq!(listener.get("/healthz").status, 200);
+    listener.stop();
     let nothing = |name: &str| !dir.path(name).exists() || dir.bytes(name).is_empty();
     assert!(nothing("out.jsonl") && nothing("dead.jsonl"));
 }
@@ -363,10 +416,10 @@ fn a_registry_that_is_away_puts_requests_off_and_nothing_else() {
 #[test]
 fn a_signal_lets_requests_under_way_finish_and_nobody_else_in() {
     let dir = Dir::new("http-drain");
-    let door = Door::open(&dir, &KEEP);
+    let listener = Listener::open(&dir, &KEEP);
     let whole = request(&[JSON], event(1, "s").as_bytes());
     let (first, rest) = whole.split_at(whole.len() - 10);
-    let mut stream = door.connect();
+    let mut stream = listener.connect();
     // `100 Continue` shows that the server has read the whole head, so the request is in progress.
     let head = first.len() - (event(1, "s").len() - 10);
     let (head, body) = first.split_at(head);
@@ -376,19 +429,19 @@ fn a_signal_lets_requests_under_way_finish_and_nobody_else_in() {
     stream.read_exact(&mut told).expect("an answer");
     assert!(told.starts_with(b"HTTP/1.1 100 "));
     stream.write_all(body).expect("it listens");
-    let mut idle = door.connect();
+    let mut idle = listener.connect();
     idle.write_all(b"GET /healthz HTTP/1.1\r\nhost: h\r\n\r\n").expect("it listens");
     let mut byte = [0];
     idle.read_exact(&mut byte).expect("an answer");
-    door.signal(Signal::TERM);
+    listener.signal(Signal::TERM);
     // The server closes a connection without a request. By then it no longer listens.
     let mut left = vec![];
     idle.read_to_end(&mut left).expect("it is closed");
-    eventually("nobody listens", || std::net::TcpStream::connect(&door.host).is_err());
+    eventually("nobody listens", || std::net::TcpStream::connect(&listener.host).is_err());
     stream.write_all(rest).expect("the request continues");
-    let response = crate::door::read(&mut stream).expect("an answer");
+    let response = crate::listener::read(&mut stream).expect("an answer");
     assert_eq!(response.status, 200, "{response:?}");
-    let (ended, said) = door.wait();
+    let (ended, said) = listener.wait();
     assert_eq!(ended, 128 + 15, "{said}");
     assert!(said.contains("in 1 out 1") && said.contains("stopped"), "{said}");
     assert_eq!(dir.rows("out.jsonl").len(), 1);
@@ -397,16 +450,17 @@ fn a_signal_lets_requests_under_way_finish_and_nobody_else_in() {
 #[test]
 fn an_idempotency_key_has_the_stored_answer_and_another_body_is_refused() {
     let dir = Dir::new("http-once");
-    let door = Door::open(&dir, &["--spool", "spool", "--dedup", "1h", "--to", "out.jsonl", "--dlq", "dead.jsonl"]);
-    let post = |number: usize| door.post(&[JSON, ("idempotency-key", "k")], event(number, "s").as_bytes());
+    let listener =
+        Listener::open(&dir, &["--spool", "spool", "--dedup", "1h", "--to", "out.jsonl", "--dlq", "dead.jsonl"]);
+    let post = |number: usize| listener.post(&[JSON, ("idempotency-key", "k")], event(number, "s").as_bytes());
     let first = post(1);
     assert_eq!(first.status, 200);
     assert_eq!((post(1).body, post(2).status), (first.body, 422));
     // The same event without a key is a duplicate: the server acknowledges and counts it, and does not pass it on.
-    assert_eq!(door.json(&event(1, "s")).json()["accepted"], json!(1));
+    assert_eq!(listener.json(&event(1, "s")).json()["accepted"], json!(1));
     // The server also counts a repeated request as duplicate, although it is no record of the run.
-    assert!(door.get("/metrics").body.contains(r#"outcome="duplicate"} 2"#));
-    let said = door.stop();
+    assert!(listener.get("/metrics").body.contains(r#"outcome="duplicate"} 2"#));
+    let said = listener.stop();
     assert!(said.contains("duplicate 1"), "{said}");
     assert_eq!(dir.rows("out.jsonl").len(), 1);
 }
@@ -419,7 +473,7 @@ fn refused(args: &[&str], program: &str, why: &str) {
 }
 
 #[test]
-fn a_door_that_may_not_be_opened_is_refused_with_the_way_out() {
+fn a_listener_that_may_not_be_opened_is_refused_with_the_way_out() {
     let here = "http://127.0.0.1:0";
     let keep = |rest: &[&'static str]| [rest, &["--ack", "memory", "--to", "null:"]].concat();
     refused(&[here], "evt-ingest", "--ack memory");
@@ -436,21 +490,21 @@ fn a_door_that_may_not_be_opened_is_refused_with_the_way_out() {
 }
 
 #[test]
-fn generated_events_come_through_a_door_to_their_truth() {
-    let dir = Dir::new("door-truth");
+fn generated_events_come_through_a_listener_to_their_truth() {
+    let dir = Dir::new("listener-truth");
     let flags = "--events 8k --rate 100 --seed 5 --late 1% --duplicates 1% --future 0.5% --malformed 5% --invalid 1%";
     let rules =
         "--truth truth.json --truth-as http --time client_timestamp --by event_type,source --out-of-orderness 5s";
     dir.shell(&format!("evt-gen {flags} {rules} -q > events.jsonl")).succeeds();
-    let door = Door::open(&dir, &["--time", "client_timestamp", "--to", "events.out.jsonl", "--dlq", "null:"]);
+    let listener = Listener::open(&dir, &["--time", "client_timestamp", "--to", "events.out.jsonl", "--dlq", "null:"]);
     let text = dir.bytes("events.jsonl");
     let lines: Vec<&[u8]> = text.split_inclusive(|byte| *byte == b'\n').collect();
     let mut rejected = 0;
     for batch in lines.chunks(500) {
-        let answer = door.post(&[("content-type", "application/x-ndjson")], &batch.concat()).json();
+        let answer = listener.post(&[("content-type", "application/x-ndjson")], &batch.concat()).json();
         rejected += answer["rejected"].as_u64().expect("a count");
     }
-    door.stop();
+    listener.stop();
     let truth: Value = serde_json::from_slice(&dir.bytes("truth.json")).expect("JSON");
     assert!(truth["defects"]["time_unreadable"].as_u64() > Some(10), "{truth}");
     assert_eq!(truth["counts"]["dead"], rejected, "{}", truth["counts"]);
@@ -466,8 +520,8 @@ fn generated_events_come_through_a_door_to_their_truth() {
 }
 
 #[test]
-fn a_truth_over_http_asks_for_a_time_that_the_door_leaves_alone() {
-    let dir = Dir::new("door-truth-rules");
+fn a_truth_over_http_asks_for_a_time_that_the_listener_leaves_alone() {
+    let dir = Dir::new("listener-truth-rules");
     let run = dir.run("evt-gen", &["--truth", "t.json", "--truth-as", "http"]).ends_with(2);
     assert!(run.stderr().contains("--time client_timestamp"), "{run}");
 }

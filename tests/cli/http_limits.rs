@@ -1,7 +1,7 @@
 //! The HTTP server under attack: its limits hold, and it rejects clients without a valid token.
 
-use crate::door::{Door, Response, event, read, request};
 use crate::harness::{Dir, Run, eventually};
+use crate::listener::{Listener, Response, event, read, request};
 use rustix::process::{Resource, Rlimit, Signal, getrlimit, setrlimit};
 use serde_json::json;
 use std::io::{Read, Write};
@@ -11,28 +11,28 @@ use std::process::Stdio;
 const KEEP: [&str; 6] = ["--ack", "memory", "--to", "out.jsonl", "--dlq", "dead.jsonl"];
 const JSON: (&str, &str) = ("content-type", "application/json");
 
-fn open(dir: &Dir, more: &[&str]) -> Door {
-    Door::open(dir, &[&KEEP[..], more].concat())
+fn open(dir: &Dir, more: &[&str]) -> Listener {
+    Listener::open(dir, &[&KEEP[..], more].concat())
 }
 
 #[test]
 fn a_body_beyond_the_bound_is_refused_whether_its_length_is_told_or_not() {
     let dir = Dir::new("http-large");
-    let door = open(&dir, &["--max-body", "64KiB", "--max-record", "1KiB"]);
-    assert_eq!(door.post(&[JSON], &vec![b' '; 64 << 10]).status, 400);
-    assert_eq!(door.post(&[JSON], &vec![b'7'; 64 << 10]).status, 422);
-    assert_eq!(door.post(&[JSON], &vec![b' '; (64 << 10) + 1]).status, 413);
+    let listener = open(&dir, &["--max-body", "64KiB", "--max-record", "1KiB"]);
+    assert_eq!(listener.post(&[JSON], &vec![b' '; 64 << 10]).status, 400);
+    assert_eq!(listener.post(&[JSON], &vec![b'7'; 64 << 10]).status, 422);
+    assert_eq!(listener.post(&[JSON], &vec![b' '; (64 << 10) + 1]).status, 413);
     let mut chunked = b"POST /v1/events HTTP/1.1\r\nhost: h\r\ntransfer-encoding: chunked\r\n\r\n".to_vec();
     for _ in 0..9 {
         chunked.extend_from_slice(b"2000\r\n");
         chunked.extend_from_slice(&[b' '; 0x2000]);
         chunked.extend_from_slice(b"\r\n");
     }
-    assert_eq!(door.raw(&[&chunked[..], b"0\r\n\r\n"].concat()).expect("an answer").status, 413);
+    assert_eq!(listener.raw(&[&chunked[..], b"0\r\n\r\n"].concat()).expect("an answer").status, 413);
     let long = format!(r#"{{"source":"s","event_type":"t","x":"{}"}}"#, "x".repeat(2000));
-    let response = door.json(&long);
+    let response = listener.json(&long);
     assert_eq!((response.status, &response.json()["errors"][0]["error_type"]), (422, &json!("TooLargeError")));
-    door.stop();
+    listener.stop();
     let letters = dir.rows("dead.jsonl");
     assert_eq!(letters.last().expect("a letter")["original_payload"].as_str(), Some(&long[..1024]));
 }
@@ -40,29 +40,29 @@ fn a_body_beyond_the_bound_is_refused_whether_its_length_is_told_or_not() {
 #[test]
 fn a_zip_bomb_is_refused_with_flat_memory() {
     let dir = Dir::new("http-bomb");
-    let door = open(&dir, &[]);
+    let listener = open(&dir, &[]);
     let zeros = || std::io::repeat(b' ').take(1 << 30);
     let zstd = zstd::encode_all(zeros(), 1).expect("it packs");
     let mut gzip = vec![];
     let mut encoder = flate2::read::GzEncoder::new(zeros(), flate2::Compression::fast());
     encoder.read_to_end(&mut gzip).expect("it packs");
     assert!(gzip.len() < 10 << 20 && zstd.len() < 1 << 20);
-    door.json(&event(1, "s"));
-    let before = door.memory("VmHWM");
+    listener.json(&event(1, "s"));
+    let before = listener.memory("VmHWM");
     for (name, bomb) in [("gzip", &gzip), ("zstd", &zstd)] {
         for _ in 0..3 {
-            assert_eq!(door.post(&[JSON, ("content-encoding", name)], bomb).status, 413, "{name}");
+            assert_eq!(listener.post(&[JSON, ("content-encoding", name)], bomb).status, 413, "{name}");
         }
     }
-    let grown = door.memory("VmHWM") - before;
+    let grown = listener.memory("VmHWM") - before;
     assert!(grown < 64 << 10, "{grown} KiB more");
-    door.stop();
+    listener.stop();
 }
 
 #[test]
 fn a_request_that_two_readers_could_cut_differently_is_refused() {
     let dir = Dir::new("http-smuggling");
-    let door = open(&dir, &[]);
+    let listener = open(&dir, &[]);
     let body = event(1, "s");
     let length = body.len();
     let smuggled = "GET /smuggled HTTP/1.1\r\nhost: h\r\n\r\n";
@@ -81,7 +81,7 @@ fn a_request_that_two_readers_could_cut_differently_is_refused() {
         format!("content-length: {length}\r\nx: a\rb"),
     ] {
         let text = format!("POST /v1/events HTTP/1.1\r\nhost: h\r\n{headers}\r\n\r\n{body}{smuggled}");
-        let response = door.raw(text.as_bytes());
+        let response = listener.raw(text.as_bytes());
         let status = response.as_ref().map(|response| response.status);
         assert_eq!(status, Some(400), "{headers:?}: {response:?}");
         let once = response.is_some_and(|response| !response.body.contains("HTTP/1.1"));
@@ -91,17 +91,17 @@ fn a_request_that_two_readers_could_cut_differently_is_refused() {
     let chunks = format!("{length:x}\r\n{body}\r\n0\r\n\r\n{smuggled}");
     for both in ["content-length: 5\r\ntransfer-encoding: chunked", "transfer-encoding: chunked\r\ncontent-length: 5"] {
         let text = format!("POST /v1/events HTTP/1.1\r\nhost: h\r\n{both}\r\n\r\n{chunks}");
-        let response = door.raw(text.as_bytes()).expect("an answer");
+        let response = listener.raw(text.as_bytes()).expect("an answer");
         assert!(response.status == 200 && !response.body.contains("HTTP/1.1"), "{both:?}: {response:?}");
     }
     for line in ["POST /v1/events", "POST  /v1/events HTTP/1.1", "POST /v1/events HTTP/9.9", "\0\u{1}\u{2}"] {
-        let status = door.raw(format!("{line}\r\nhost: h\r\n\r\n").as_bytes()).map(|response| response.status);
+        let status = listener.raw(format!("{line}\r\nhost: h\r\n\r\n").as_bytes()).map(|response| response.status);
         assert!(matches!(status, None | Some(400..=505)), "{line:?}: {status:?}");
     }
     let large = format!("GET /healthz HTTP/1.1\r\nhost: h\r\nx: {}\r\n\r\n", "x".repeat(128 << 10));
-    assert_eq!(door.raw(large.as_bytes()).map(|response| response.status), Some(431));
-    assert_eq!(door.get("/healthz").status, 200);
-    door.stop();
+    assert_eq!(listener.raw(large.as_bytes()).map(|response| response.status), Some(431));
+    assert_eq!(listener.get("/healthz").status, 200);
+    listener.stop();
     assert_eq!(dir.rows("out.jsonl").len(), 2);
 }
 
@@ -109,34 +109,34 @@ fn a_request_that_two_readers_could_cut_differently_is_refused() {
 fn slow_clients_are_let_go() {
     let dir = Dir::new("http-slow");
     let times = ["--head-timeout", "300ms", "--idle-timeout", "600ms", "--request-timeout", "300ms"];
-    let door = open(&dir, &times);
-    let mut head = door.connect();
+    let listener = open(&dir, &times);
+    let mut head = listener.connect();
     head.write_all(b"POST /v1/events HTTP/1.1\r\nho").expect("it listens");
     assert!(read(&mut head).is_none(), "a head that does not end is no request");
-    let mut idle = door.connect();
+    let mut idle = listener.connect();
     assert!(read(&mut idle).is_none(), "nothing was asked");
-    let mut body = door.connect();
+    let mut body = listener.connect();
     body.write_all(b"POST /v1/events HTTP/1.1\r\nhost: h\r\ncontent-length: 9\r\n\r\n{").expect("it listens");
     let response = read(&mut body).expect("an answer");
     assert_eq!((response.status, response.header("connection")), (408, Some("close")));
-    let metrics = door.get("/metrics").body;
+    let metrics = listener.get("/metrics").body;
     for reason in ["slow_head", "idle"] {
         assert!(metrics.contains(&format!("evt_http_refused_connections_total{{reason=\"{reason}\"}} 1")), "{metrics}");
     }
-    door.stop();
+    listener.stop();
 }
 
 /// The server closes the connection of a client that never reads its answers, once the buffers are full.
 #[test]
 fn a_client_that_does_not_read_is_let_go() {
     let dir = Dir::new("http-unread");
-    let door = open(&dir, &["--head-timeout", "500ms"]);
-    let mut stream = door.connect();
+    let listener = open(&dir, &["--head-timeout", "500ms"]);
+    let mut stream = listener.connect();
     let body = format!("{{\"events\":[{}]}}", vec!["7"; 10_000].join(","));
     let whole = format!("POST /v1/events HTTP/1.1\r\nhost: h\r\ncontent-length: {}\r\n\r\n{body}", body.len());
     eventually("the connection is ended", || stream.write_all(whole.as_bytes()).is_err());
-    eventually("it is counted", || door.get("/metrics").body.contains("reason=\"slow_reader\""));
-    door.stop();
+    eventually("it is counted", || listener.get("/metrics").body.contains("reason=\"slow_reader\""));
+    listener.stop();
 }
 
 fn raise_descriptors() {
@@ -148,74 +148,74 @@ fn raise_descriptors() {
 fn a_thousand_idle_connections_cost_little_and_keep_nobody_out() {
     raise_descriptors();
     let dir = Dir::new("http-idle");
-    let door = open(&dir, &[]);
-    door.json(&event(1, "s"));
-    let before = door.memory("VmRSS");
-    let idle: Vec<TcpStream> = (0..1000).map(|_| door.connect()).collect();
-    eventually("all are open", || door.get("/metrics").body.contains("evt_http_connections 1001"));
-    assert_eq!(door.json(&event(2, "s")).status, 200);
-    let grown = door.memory("VmRSS").saturating_sub(before);
+    let listener = open(&dir, &[]);
+    listener.json(&event(1, "s"));
+    let before = listener.memory("VmRSS");
+    let idle: Vec<TcpStream> = (0..1000).map(|_| listener.connect()).collect();
+    eventually("all are open", || listener.get("/metrics").body.contains("evt_http_connections 1001"));
+    assert_eq!(listener.json(&event(2, "s")).status, 200);
+    let grown = listener.memory("VmRSS").saturating_sub(before);
     assert!(grown < 32 << 10, "{grown} KiB more");
     drop(idle);
-    eventually("all are closed", || door.get("/metrics").body.contains("evt_http_connections 1\n"));
-    door.stop();
+    eventually("all are closed", || listener.get("/metrics").body.contains("evt_http_connections 1\n"));
+    listener.stop();
 }
 
 #[test]
 fn one_connection_too_many_is_sent_away_and_said_once() {
     let dir = Dir::new("http-many");
-    let door = open(&dir, &["--max-connections", "2"]);
-    let held = [door.connect(), door.connect()];
+    let listener = open(&dir, &["--max-connections", "2"]);
+    let held = [listener.connect(), listener.connect()];
     for _ in 0..3 {
-        let mut stream = door.connect();
+        let mut stream = listener.connect();
         assert_eq!(read(&mut stream).map(|response| response.status), Some(503));
     }
     held.iter().for_each(|stream| stream.shutdown(Shutdown::Both).expect("it is open"));
     eventually("there is room again", || {
-        door.raw(&request(&[JSON], event(1, "s").as_bytes())).is_some_and(|r| r.status == 200)
+        listener.raw(&request(&[JSON], event(1, "s").as_bytes())).is_some_and(|r| r.status == 200)
     });
-    let said = door.stop();
-    assert_eq!(said.matches("--max-connections").count(), 1, "{said}");
+    let said = listener.stop();
+    assert_eq!(said.matches("connections are rejected: 2 are open (--max-connections)").count(), 1, "{said}");
 }
 
 #[test]
 fn bodies_under_way_are_bounded_all_together() {
     let dir = Dir::new("http-pending");
-    let door = open(&dir, &["--max-pending", "64KiB", "--max-body", "1MiB"]);
-    let response = door.post(&[JSON], &vec![b' '; 100 << 10]);
+    let listener = open(&dir, &["--max-pending", "64KiB", "--max-body", "1MiB"]);
+    let response = listener.post(&[JSON], &vec![b' '; 100 << 10]);
     assert_eq!((response.status, response.header("retry-after")), (503, Some("1")));
-    assert_eq!(door.json(&event(1, "s")).status, 200);
-    door.stop();
+    assert_eq!(listener.json(&event(1, "s")).status, 200);
+    listener.stop();
 }
 
-fn bearer(door: &Door, secret: &str, body: &str) -> Response {
-    door.post(&[JSON, ("authorization", &format!("Bearer {secret}"))], body.as_bytes())
+fn bearer(listener: &Listener, secret: &str, body: &str) -> Response {
+    listener.post(&[JSON, ("authorization", &format!("Bearer {secret}"))], body.as_bytes())
 }
 
 #[test]
-fn a_token_opens_the_door_for_its_sources_at_its_rate_and_is_never_told() {
+fn a_token_opens_the_listener_for_its_sources_at_its_rate_and_is_never_told() {
     let dir = Dir::new("http-tokens");
     let tokens = "[[token]]\nname = \"ios\"\nsecret = \"secret-of-ios\"\nsources = [\"ios\"]\n\
                   [[token]]\nname = \"slow\"\nsecret = \"secret-of-slow\"\nrate = 2\n";
     dir.write("tokens.toml", tokens);
-    let door = open(&dir, &["--tokens", "tokens.toml", "--log-requests"]);
-    for response in [door.json(&event(1, "ios")), bearer(&door, "secret-of-io", &event(1, "ios"))] {
+    let listener = open(&dir, &["--tokens", "tokens.toml", "--log-requests"]);
+    for response in [listener.json(&event(1, "ios")), bearer(&listener, "secret-of-io", &event(1, "ios"))] {
         assert_eq!((response.status, response.header("www-authenticate")), (401, Some("Bearer")));
     }
-    assert_eq!(bearer(&door, "secret-of-ios", &event(1, "ios")).status, 200);
-    let both = bearer(&door, "secret-of-ios", &format!("{{\"events\":[{},{}]}}", event(2, "ios"), event(3, "web")));
+    assert_eq!(bearer(&listener, "secret-of-ios", &event(1, "ios")).status, 200);
+    let both = bearer(&listener, "secret-of-ios", &format!("{{\"events\":[{},{}]}}", event(2, "ios"), event(3, "web")));
     assert_eq!(
         (both.status, &both.json()["accepted"], &both.json()["errors"][0]["index"]),
         (200, &json!(1), &json!(1))
     );
-    assert_eq!(bearer(&door, "secret-of-ios", &event(4, "web")).status, 403);
+    assert_eq!(bearer(&listener, "secret-of-ios", &event(4, "web")).status, 403);
     let two = format!("{{\"events\":[{},{}]}}", event(5, "x"), event(6, "x"));
-    assert_eq!(bearer(&door, "secret-of-slow", &two).status, 200);
-    let denied = bearer(&door, "secret-of-slow", &two);
+    assert_eq!(bearer(&listener, "secret-of-slow", &two).status, 200);
+    let denied = bearer(&listener, "secret-of-slow", &two);
     assert_eq!((denied.status, denied.header("retry-after")), (429, Some("1")));
     let three = format!("{{\"events\":[{0},{0},{0}]}}", event(7, "x"));
-    assert_eq!(bearer(&door, "secret-of-slow", &three).status, 413);
-    let said = door.stop();
+    assert_eq!(bearer(&listener, "secret-of-slow", &three).status, 413);
+    let said = listener.stop();
     assert!(said.contains("token=ios") && !said.contains("secret-of"), "{said}");
     assert_eq!(dir.rows("out.jsonl").len(), 4);
     assert_eq!(dir.rows("dead.jsonl").len(), 1);
@@ -226,40 +226,40 @@ fn tokens_are_read_again_on_hangup_and_a_wrong_file_changes_nothing() {
     let dir = Dir::new("http-reload");
     let token = |name: &str| format!("[[token]]\nname = \"{name}\"\nsecret = \"secret-of-{name}\"\n");
     dir.write("tokens.toml", token("a"));
-    let mut door = open(&dir, &["--tokens", "tokens.toml"]);
+    let mut listener = open(&dir, &["--tokens", "tokens.toml"]);
     dir.write("tokens.toml", token("b"));
-    assert_eq!(bearer(&door, "secret-of-a", &event(1, "s")).status, 200);
-    door.signal(Signal::HUP);
-    door.hears("tokens reloaded: 1");
-    assert_eq!(bearer(&door, "secret-of-a", &event(1, "s")).status, 401);
-    assert_eq!(bearer(&door, "secret-of-b", &event(2, "s")).status, 200);
+    assert_eq!(bearer(&listener, "secret-of-a", &event(1, "s")).status, 200);
+    listener.signal(Signal::HUP);
+    listener.hears("tokens reloaded: 1");
+    assert_eq!(bearer(&listener, "secret-of-a", &event(1, "s")).status, 401);
+    assert_eq!(bearer(&listener, "secret-of-b", &event(2, "s")).status, 200);
     dir.write("tokens.toml", "[[token]]\nname = \"c\"\nsecret = \"secret-of-c\n");
-    door.signal(Signal::HUP);
-    door.hears("reload failed, the tokens are unchanged: tokens.toml: line 3");
-    assert_eq!(bearer(&door, "secret-of-b", &event(3, "s")).status, 200);
-    assert!(!door.stop().contains("secret-of"));
+    listener.signal(Signal::HUP);
+    listener.hears("reload failed, the tokens are unchanged: tokens.toml: line 3");
+    assert_eq!(bearer(&listener, "secret-of-b", &event(3, "s")).status, 200);
+    assert!(!listener.stop().contains("secret-of"));
 }
 
 #[test]
 fn the_rate_of_all_holds_for_everybody() {
     let dir = Dir::new("http-rate");
-    let door = open(&dir, &["--rate", "1"]);
-    assert_eq!(door.json(&event(1, "s")).status, 200);
-    let denied = door.json(&event(2, "s"));
+    let listener = open(&dir, &["--rate", "1"]);
+    assert_eq!(listener.json(&event(1, "s")).status, 200);
+    let denied = listener.json(&event(2, "s"));
     assert_eq!((denied.status, denied.header("retry-after")), (429, Some("1")));
-    door.stop();
+    listener.stop();
 }
 
 #[test]
 fn a_full_spool_puts_requests_off_and_says_so_at_readyz() {
     let dir = Dir::new("http-full");
     // The run settles its outputs once a second: two of these requests do not fit in between.
-    let door =
-        Door::open(&dir, &["--spool", "spool", "--spool-max", "64KiB", "--to", "out.jsonl", "--dlq", "dead.jsonl"]);
+    let listener =
+        Listener::open(&dir, &["--spool", "spool", "--spool-max", "64KiB", "--to", "out.jsonl", "--dlq", "dead.jsonl"]);
     let body = format!(r#"{{"source":"s","event_type":"t","x":"{}"}}"#, "x".repeat(40 << 10));
     let mut kept = 0;
     let response = loop {
-        let response = door.json(&body);
+        let response = listener.json(&body);
         match response.status {
             200 => kept += 1,
             _ => break response,
@@ -270,18 +270,18 @@ fn a_full_spool_puts_requests_off_and_says_so_at_readyz() {
     assert!(response.header("retry-after").is_some());
     let why = "the spool is full (--spool-max): its records are waiting for the outputs";
     assert_eq!(response.json()["error"], why);
-    assert_eq!(door.get("/readyz").status, 503);
-    eventually("there is room again", || door.json(&event(1, "s")).status == 200);
-    assert_eq!(door.get("/readyz").status, 200);
-    door.stop();
+    assert_eq!(listener.get("/readyz").status, 503);
+    eventually("there is room again", || listener.json(&event(1, "s")).status == 200);
+    assert_eq!(listener.get("/readyz").status, 200);
+    listener.stop();
     assert_eq!(dir.rows("out.jsonl").len(), kept + 1);
 }
 
 /// Posts an event over TLS; returns the answer if the certificate is in `trusted`.
-fn post_over_tls(dir: &Dir, door: &Door, trusted: &str, number: usize) -> Option<Response> {
+fn post_over_tls(dir: &Dir, listener: &Listener, trusted: &str, number: usize) -> Option<Response> {
     let args =
         ["s_client", "-quiet", "-verify_return_error", "-CAfile", trusted, "-verify_ip", "127.0.0.1", "-connect"];
-    let mut command = dir.command("openssl", &[&args[..], &[&door.host]].concat());
+    let mut command = dir.command("openssl", &[&args[..], &[&listener.host]].concat());
     let mut child =
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("openssl is there");
     let mut stdin = child.stdin.take().expect("it is piped");
@@ -301,40 +301,40 @@ fn certify(dir: &Dir) {
     dir.shell(line).succeeds();
 }
 
-fn open_tls(dir: &Dir) -> Door {
+fn open_tls(dir: &Dir) -> Listener {
     certify(dir);
-    Door::at(dir, "https://127.0.0.1:0", &[&KEEP[..], &["--tls-cert", "cert.pem", "--tls-key", "key.pem"]].concat())
+    Listener::at(dir, "https://127.0.0.1:0", &[&KEEP[..], &["--tls-cert", "cert.pem", "--tls-key", "key.pem"]].concat())
 }
 
 #[test]
 fn a_renewed_certificate_needs_a_hangup_and_no_restart() {
     let dir = Dir::new("http-renewed");
-    let mut door = open_tls(&dir);
+    let mut listener = open_tls(&dir);
     dir.shell("cp cert.pem old.pem").succeeds();
     certify(&dir);
-    assert_eq!(post_over_tls(&dir, &door, "old.pem", 1).map(|response| response.status), Some(200));
-    door.signal(Signal::HUP);
-    door.hears("cert.pem: certificate reloaded");
-    assert_eq!(post_over_tls(&dir, &door, "cert.pem", 2).map(|response| response.status), Some(200));
-    assert!(post_over_tls(&dir, &door, "old.pem", 3).is_none());
+    assert_eq!(post_over_tls(&dir, &listener, "old.pem", 1).map(|response| response.status), Some(200));
+    listener.signal(Signal::HUP);
+    listener.hears("cert.pem: certificate reloaded");
+    assert_eq!(post_over_tls(&dir, &listener, "cert.pem", 2).map(|response| response.status), Some(200));
+    assert!(post_over_tls(&dir, &listener, "old.pem", 3).is_none());
     // An invalid certificate file does not replace the old certificate.
     dir.shell("cp cert.pem good.pem; echo junk > cert.pem").succeeds();
-    door.signal(Signal::HUP);
-    door.hears("reload failed, the certificate is unchanged");
-    assert_eq!(post_over_tls(&dir, &door, "good.pem", 4).map(|response| response.status), Some(200));
-    door.stop();
+    listener.signal(Signal::HUP);
+    listener.hears("reload failed, the certificate is unchanged");
+    assert_eq!(post_over_tls(&dir, &listener, "good.pem", 4).map(|response| response.status), Some(200));
+    listener.stop();
     assert_eq!(dir.rows("out.jsonl").len(), 3);
 }
 
 #[test]
 fn tls_is_spoken_with_a_certificate() {
     let dir = Dir::new("http-tls");
-    let door = open_tls(&dir);
-    assert_eq!(post_over_tls(&dir, &door, "cert.pem", 1).map(|response| response.status), Some(200));
+    let listener = open_tls(&dir);
+    assert_eq!(post_over_tls(&dir, &listener, "cert.pem", 1).map(|response| response.status), Some(200));
     // Plain HTTP is not a TLS handshake.
-    let plain = door.raw(b"GET /healthz HTTP/1.1\r\nhost: h\r\n\r\n");
+    let plain = listener.raw(b"GET /healthz HTTP/1.1\r\nhost: h\r\n\r\n");
     assert!(plain.is_none(), "{plain:?}");
-    door.stop();
+    listener.stop();
     assert_eq!(dir.rows("out.jsonl").len(), 1);
     let args = ["http://127.0.0.1:0", "--tls-cert", "cert.pem", "--tls-key", "key.pem", "--ack", "memory"];
     let run: Run = dir.run("evt-ingest", &args).ends_with(2);
@@ -342,14 +342,15 @@ fn tls_is_spoken_with_a_certificate() {
 }
 
 #[test]
-fn a_request_that_the_spool_can_never_hold_is_refused_for_good_and_the_door_stays_ready() {
+fn a_request_that_the_spool_can_never_hold_is_refused_for_good_and_the_listener_stays_ready() {
     let dir = Dir::new("beyond-spool");
-    let door = Door::open(&dir, &["--spool", "spool", "--spool-max", "64KiB", "--to", "out.jsonl", "--dlq", "null:"]);
+    let listener =
+        Listener::open(&dir, &["--spool", "spool", "--spool-max", "64KiB", "--to", "out.jsonl", "--dlq", "null:"]);
     let large = format!(r#"{{"source":"s","event_type":"t","filler":"{}"}}"#, "x".repeat(70_000));
-    let answer = door.json(&large);
+    let answer = listener.json(&large);
     assert!(answer.status == 413 && answer.header("retry-after").is_none(), "{answer:?}");
     assert!(answer.body.contains("more than 65536 (--spool-max)"), "{answer:?}");
-    assert_eq!(door.get("/readyz").status, 200);
-    assert_eq!(door.json(r#"{"source":"s","event_type":"t"}"#).status, 200);
-    door.stop();
+    assert_eq!(listener.get("/readyz").status, 200);
+    assert_eq!(listener.json(r#"{"source":"s","event_type":"t"}"#).status, 200);
+    listener.stop();
 }

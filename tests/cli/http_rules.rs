@@ -1,39 +1,39 @@
 //! The HTTP server and the rules of HTTP/1.1: hosts, heads, expected bodies, clients that stop writing; and SIGHUP.
 
 use crate::broker::{Bench, Broker};
-use crate::door::{Door, Response, event, read, request};
 use crate::harness::{Dir, eventually};
+use crate::listener::{Listener, Response, event, read, request};
 use rustix::process::Signal;
 use std::io::Write;
 use std::net::Shutdown;
 
-fn open(dir: &Dir) -> Door {
-    Door::open(dir, &["-q", "--to", "out.jsonl", "--ack", "memory"])
+fn open(dir: &Dir) -> Listener {
+    Listener::open(dir, &["-q", "--to", "out.jsonl", "--ack", "memory"])
 }
 
 #[test]
 fn a_client_that_stops_writing_behind_its_request_is_answered() {
     let dir = Dir::new("rules_half_closed");
-    let door = open(&dir);
+    let listener = open(&dir);
     for number in 0..20 {
-        let mut stream = door.connect();
+        let mut stream = listener.connect();
         stream
             .write_all(&request(&[("content-type", "application/json")], event(number, "a").as_bytes()))
             .expect("sent");
         stream.shutdown(Shutdown::Write).expect("half closed");
         assert_eq!(read(&mut stream).map(|answer| answer.status), Some(200), "{number}");
     }
-    door.stop();
+    listener.stop();
     assert_eq!(dir.rows("out.jsonl").len(), 20);
 }
 
 #[test]
 fn a_request_says_its_host_once() {
     let dir = Dir::new("rules_host");
-    let door = open(&dir);
+    let listener = open(&dir);
     let status = |version: &str, hosts: &str| {
         let head = format!("GET /healthz HTTP/{version}\r\n{hosts}connection: close\r\n\r\n");
-        door.raw(head.as_bytes()).map(|answer: Response| answer.status)
+        listener.raw(head.as_bytes()).map(|answer: Response| answer.status)
     };
     for hosts in ["host: h\r\n", "host: h:80\r\n", "host: [::1]:80\r\n", "host:\r\n"] {
         assert_eq!(status("1.1", hosts), Some(200), "{hosts}");
@@ -46,43 +46,43 @@ fn a_request_says_its_host_once() {
     }
     assert_eq!(status("1.0", ""), Some(200));
     assert_eq!(status("1.0", "host: a\r\nhost: b\r\n"), Some(400));
-    door.stop();
+    listener.stop();
 }
 
 #[test]
 fn a_head_of_more_than_64_kib_is_refused() {
     let dir = Dir::new("rules_head");
-    let door = open(&dir);
+    let listener = open(&dir);
     let status = |bytes: usize| {
         let filler = "x".repeat(bytes / 50 - 20);
         let headers: String = (0..50).map(|n| format!("x-filler-{n:03}: {filler}\r\n")).collect();
         let head = format!("GET /healthz HTTP/1.1\r\nhost: h\r\nconnection: close\r\n{headers}\r\n");
-        door.raw(head.as_bytes()).map(|answer| answer.status)
+        listener.raw(head.as_bytes()).map(|answer| answer.status)
     };
     assert_eq!([status(60_000), status(70_000), status(100_000)], [Some(200), Some(431), Some(431)]);
-    door.stop();
+    listener.stop();
 }
 
 #[test]
 fn a_body_that_is_announced_and_too_large_is_not_asked_for() {
     let dir = Dir::new("rules_expect");
-    let door = open(&dir);
+    let listener = open(&dir);
     let head = "POST /v1/events HTTP/1.1\r\nhost: h\r\ncontent-type: application/json\r\nexpect: 100-continue\r\n\
                 content-length: 99999999\r\n\r\n";
-    assert_eq!(door.raw(head.as_bytes()).map(|answer| answer.status), Some(413), "and no 100 before it");
-    door.stop();
+    assert_eq!(listener.raw(head.as_bytes()).map(|answer| answer.status), Some(413), "and no 100 before it");
+    listener.stop();
 }
 
 /// Without the chunk framing the body is still compressed.
 #[test]
 fn a_coding_of_the_transfer_other_than_chunked_is_not_implemented() {
     let dir = Dir::new("rules_transfer");
-    let door = open(&dir);
+    let listener = open(&dir);
     let body = event(1, "a");
     let chunks = format!("{:x}\r\n{body}\r\n0\r\n\r\n", body.len());
     let post = |codings: &str| {
         let head = format!("POST /v1/events HTTP/1.1\r\nhost: h\r\nconnection: close\r\n{codings}\r\n\r\n");
-        door.raw((head + &chunks).as_bytes()).map(|answer| answer.status)
+        listener.raw((head + &chunks).as_bytes()).map(|answer| answer.status)
     };
     for codings in ["gzip, chunked", "gzip,chunked", "deflate\r\ntransfer-encoding: chunked"] {
         assert_eq!(post(&format!("transfer-encoding: {codings}")), Some(501), "{codings}");
@@ -90,7 +90,7 @@ fn a_coding_of_the_transfer_other_than_chunked_is_not_implemented() {
     for codings in ["transfer-encoding: chunked", "Transfer-Encoding: Chunked "] {
         assert_eq!(post(codings), Some(200), "{codings}");
     }
-    door.stop();
+    listener.stop();
     assert_eq!(dir.rows("out.jsonl").len(), 2);
 }
 
@@ -98,12 +98,12 @@ fn a_coding_of_the_transfer_other_than_chunked_is_not_implemented() {
 fn the_first_record_over_http_is_named_by_its_position_like_any_other() {
     let dir = Dir::new("rules_position");
     // A new spool begins with offset 0.
-    let door = Door::open(&dir, &["-q", "--to", "out.jsonl", "--spool", "spool"]);
+    let listener = Listener::open(&dir, &["-q", "--to", "out.jsonl", "--spool", "spool"]);
     for _ in 0..2 {
-        assert_eq!(door.json("no JSON").status, 400);
+        assert_eq!(listener.json("no JSON").status, 400);
     }
-    door.signal(Signal::TERM);
-    let (status, said) = door.wait();
+    listener.signal(Signal::TERM);
+    let (status, said) = listener.wait();
     assert_eq!(status, 128 + 15, "{said}");
     for place in ["http/0@0: ParseError: ", "http/0@1: ParseError: "] {
         assert_eq!(said.matches(place).count(), 1, "{place}: {said}");
@@ -111,15 +111,15 @@ fn the_first_record_over_http_is_named_by_its_position_like_any_other() {
 }
 
 #[test]
-fn a_hangup_ends_no_front_door() {
+fn a_hangup_ends_no_listener() {
     let dir = Dir::new("rules_hangup");
-    let door = open(&dir);
+    let listener = open(&dir);
     for _ in 0..3 {
-        door.signal(Signal::HUP);
-        assert_eq!(door.get("/healthz").status, 200);
+        listener.signal(Signal::HUP);
+        assert_eq!(listener.get("/healthz").status, 200);
     }
-    assert_eq!(door.json(&event(1, "a")).status, 200);
-    door.stop();
+    assert_eq!(listener.json(&event(1, "a")).status, 200);
+    listener.stop();
     assert_eq!(dir.rows("out.jsonl").len(), 1);
 }
 
@@ -127,8 +127,8 @@ fn a_hangup_ends_no_front_door() {
 fn an_output_that_is_away_is_seen_in_the_first_scrape() {
     let dir = Dir::new("rules_scrape");
     let away = "kafka://127.0.0.1:1/t";
-    let door = Door::open(&dir, &["-q", "--spool", "spool", "--to", away, "--dlq", "dead.jsonl"]);
-    let metrics = door.get("/metrics").body;
+    let listener = Listener::open(&dir, &["-q", "--spool", "spool", "--to", away, "--dlq", "dead.jsonl"]);
+    let metrics = listener.get("/metrics").body;
     for sample in [
         "evt_events_total{stage=\"evt-ingest\",outcome=\"in\"} 0".to_owned(),
         format!("evt_sink_rows_total{{output=\"{away}\",outcome=\"written\"}} 0"),
@@ -141,10 +141,10 @@ fn an_output_that_is_away_is_seen_in_the_first_scrape() {
 /// A server whose output is a PostgreSQL of this test, which the test kills and starts again.
 fn watch_outage(dir: &Dir, server: &Broker, to: &str) {
     let spool = format!("{}-spool", server.name);
-    let door = Door::open(dir, &["-q", "--spool", &spool, "--to", to, "--dlq", "null:"]);
+    let listener = Listener::open(dir, &["-q", "--spool", &spool, "--to", to, "--dlq", "null:"]);
     let is_up = |value: &str| {
         let ends = format!("}} {value}");
-        let metrics = door.get("/metrics").body;
+        let metrics = listener.get("/metrics").body;
         metrics.lines().any(|line| line.starts_with("evt_output_up{") && line.trim_end_matches(".0").ends_with(&ends))
     };
     eventually("the output is there", || is_up("1"));
@@ -153,12 +153,12 @@ fn watch_outage(dir: &Dir, server: &Broker, to: &str) {
     eventually("the output is away", || {
         // evt sends no request to a store before the first row.
         number += 1;
-        assert_eq!(door.json(&event(number, "a")).status, 200);
+        assert_eq!(listener.json(&event(number, "a")).status, 200);
         is_up("0")
     });
     server.start();
     eventually("the output is back", || is_up("1"));
-    door.stop();
+    listener.stop();
 }
 
 #[test]

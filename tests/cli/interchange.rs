@@ -5,8 +5,8 @@ use std::fmt::Write;
 
 const TOOLS: [&str; 4] = ["pyarrow", "bare", "duckdb", "polars"];
 
-/// Events of two partitions in `event.arrows` and `event.parquet`, their metrics in `metric.arrows` and `metric.parquet`,
-/// and the rows of both in a store, as JSON lines.
+/// Events of two partitions in `event.arrows` and `event.parquet`, their metrics in `metric.arrows` and
+/// `metric.parquet`, and the rows of both in a store, as JSON lines.
 fn sample(dir: &Dir) {
     let window = "evt-window event.arrows -q --size 10s --by event_type --late null:";
     for line in [

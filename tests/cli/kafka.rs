@@ -194,8 +194,8 @@ fn records_that_are_packed_in_any_way_are_read() {
     }
 }
 
-/// A dead letter on a topic has the record's bytes, key and headers, and the error headers of Kafka Connect. evt reads it
-/// back unchanged.
+/// A dead letter on a topic has the record's bytes, key and headers, and the error headers of Kafka Connect. evt reads
+/// it back unchanged.
 #[test]
 fn dead_letters_keep_payload_key_headers_and_arrival() {
     let Some(bench) = Bench::new("letters") else { return };
@@ -391,8 +391,8 @@ fn what_is_not_there_is_said_before_anything_is_read() {
         .succeeds();
 }
 
-/// A broker is killed and restarted while a run writes, then paused while a run reads: no record is lost or repeated, and
-/// evt reports each outage in a line.
+/// A broker is killed and restarted while a run writes, then paused while a run reads: no record is lost or repeated,
+/// and evt reports each outage in a line.
 #[test]
 fn a_broker_that_dies_or_stands_still_loses_nothing() {
     let Some(mut bench) = Bench::new("outage") else { return };
@@ -520,8 +520,8 @@ fn other_clients_read_and_write_the_same_topics() {
     assert_eq!(numbers(&read), [7, 8]);
 }
 
-/// A run that is stopped in the middle commits the position of its outputs: the next run continues there, and no record is
-/// repeated. After a kill the next run repeats uncommitted records, and no record is lost.
+/// A run that is stopped in the middle commits the position of its outputs: the next run continues there, and no record
+/// is repeated. After a kill the next run repeats uncommitted records, and no record is lost.
 #[test]
 fn a_run_that_is_stopped_or_killed_in_the_middle_loses_nothing() {
     let Some(bench) = Bench::new("middle") else { return };

@@ -7,9 +7,9 @@ use crate::alert::{event, once, rule, rules, series, transitions};
 use crate::broker::Bench;
 use crate::checkpoint::generated;
 use crate::checkpoint_pipes::Pipe;
-use crate::door::Door;
 use crate::harness::{Dir, ROOT, eventually};
 use crate::kafka::record;
+use crate::listener::Listener;
 use crate::state::{BATCH_ROWS, Version, kept, results};
 use evt::checkpoint::directory::CheckpointDir;
 use evt::checkpoint::state_files::CheckpointFiles;
@@ -376,10 +376,10 @@ mod positions {
                 "topics" => drop(dir.run("evt-ingest", &ingest(&[&input])).succeeds()),
                 _ => {
                     let flags = ["--spool", "spool", "--checkpoint", "state", "--to", "out.jsonl"];
-                    let door = Door::start(&dir, "http://127.0.0.1:0", &flags).listening();
-                    events.iter().for_each(|event| assert_eq!(door.json(event).status, 200));
-                    door.signal(Signal::TERM);
-                    door.wait();
+                    let listener = Listener::start(&dir, "http://127.0.0.1:0", &flags).listening();
+                    events.iter().for_each(|event| assert_eq!(listener.json(event).status, 200));
+                    listener.signal(Signal::TERM);
+                    listener.wait();
                 }
             }
             kept.write(kind, last(&dir));

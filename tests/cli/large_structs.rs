@@ -13,30 +13,24 @@ const fn large(file: &'static str, name: &'static str, fields: usize, reason: &'
 }
 
 /// All structs with many fields; none may grow without a change here.
-pub const LARGE_STRUCTS: [LargeStruct; 20] = [
+pub const LARGE_STRUCTS: [LargeStruct; 19] = [
     large("src/cli/args.rs", "CommonArgs", 14, "a flag is a field"),
     large("src/cli/http.rs", "HttpArgs", 15, "a flag is a field"),
-    large("src/format/definition.rs", "Format", 15, "a property of a row of the table is a field"),
+    large("src/format/definition.rs", "Format", 16, "a property of a row of the table is a field"),
     large("src/frame/decode.rs", "Decoder", 15, "the state of one machine, whose buffers are used again"),
     large("src/generate/options.rs", "Options", 20, "a flag is a field, without clap"),
     large("src/generate/truth.rs", "TruthReport", 13, "a member of a JSON document is a field"),
     large("src/http/state.rs", "ServerState", 17, "what all requests share"),
-    large("src/ingest/mod.rs", "Ingest", 22, "settings and state of the one place where records become rows"),
     large("src/input/spool.rs", "SpoolInput", 13, "the state of one input"),
     large("src/kind/letters.rs", "Builder", 18, "a column is a field"),
     large("src/mapping/build/mod.rs", "Builder", 20, "a column is a field"),
     large("src/mapping/build/mod.rs", "Row", 16, "a column is a field"),
-    large("src/mapping/options.rs", "Options", 20, "a mapping flag is a field"),
-    large("src/run/mod.rs", "Run", 14, "what all parts of a run share"),
+    large("src/mapping/options.rs", "Options", 17, "a mapping flag is a field"),
+    large("src/run/mod.rs", "Run", 15, "what all parts of a run share"),
     large("src/source/mod.rs", "Source", 17, "inputs that wait, that run and that have ended, with what holds for all"),
-    large(
-        "src/source/options.rs",
-        "SourceOptions",
-        33,
-        "flags of the user and settings of the tool, each for one kind of input",
-    ),
-    large("src/stage/outputs.rs", "Outputs", 17, "all outputs with their counts and the state of their end"),
+    large("src/stage/outputs.rs", "Outputs", 18, "all outputs with their counts and the state of their end"),
     large("src/store/definition.rs", "Store", 14, "a property of a row of the table is a field"),
+    large("src/store/lake/mod.rs", "Parquet", 14, "the state of one writer, of which a mode uses a part"),
     large("src/tool/backfill/operator.rs", "Correct", 14, "the operator with its stores, its progress and its report"),
     large("src/tool/generate.rs", "Args", 23, "a flag is a field"),
 ];

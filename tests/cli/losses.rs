@@ -1,5 +1,5 @@
-//! No run that lost, dropped, replaced or refused a row exits 0 without a line on stderr, with `-q` or without, unless a
-//! flag shows that the loss is intended.
+//! No run that lost, dropped, replaced or refused a row exits 0 without a line on stderr, with `-q` or without, unless
+//! a flag shows that the loss is intended.
 
 use crate::harness::{Dir, Run};
 use crate::servers;
@@ -121,7 +121,7 @@ fn out_of_orderness_all_loses_no_row_and_fires_at_the_end() {
     dir.write("promised.jsonl", event("02:00:00") + promised);
     let line = "evt-ingest promised.jsonl --time t --control -q | evt-window --size 1h --out-of-orderness all -q";
     let run = dir.shell(line).ends_with(2);
-    assert!(run.stderr().contains("cannot be used with an input that has watermarks"), "{run}");
+    assert!(run.stderr().contains("--out-of-orderness all cannot be used with an input that has watermarks"), "{run}");
 }
 
 #[test]

@@ -1,8 +1,8 @@
 //! Man pages and completions, made from the flags and from `man/about/`; `EVT_BLESS=1` writes them.
 //!
-//! A page is NAME, SYNOPSIS and OPTIONS from clap, DESCRIPTION from `man/about/TOOL`, EXAMPLES from the tool, EXIT STATUS
-//! from one table for all. Pages of sections 5 and 7 are written by hand, except the list of aggregates; what they list is
-//! compared with the code.
+//! A page is NAME, SYNOPSIS and OPTIONS from clap, DESCRIPTION from `man/about/TOOL`, EXAMPLES from the tool, EXIT
+//! STATUS from one table for all. Pages of sections 5 and 7 are written by hand, except the lists of tools and
+//! aggregates; what else they list is compared with the code.
 
 use crate::harness::{Dir, ROOT};
 use evt::cli::ToolRow;
@@ -194,11 +194,12 @@ fn every_flag_of_help_stands_in_the_page_and_every_page_has_its_sections() {
 /// Messages, comments and documents name flags: a renamed or misspelled one would lead astray.
 #[test]
 fn every_flag_that_is_named_anywhere_exists() {
-    /// Flags of cargo, kafka-topics.sh and the project's scripts.
-    const FOREIGN: [&str; 12] = [
+    /// Flags of cargo, curl, kafka-topics.sh and the project's scripts.
+    const FOREIGN: [&str; 13] = [
         "all-targets",
         "bin",
         "create",
+        "data-binary",
         "exact",
         "incident",
         "kafka",
@@ -212,9 +213,7 @@ fn every_flag_that_is_named_anywhere_exists() {
     let mut flags: BTreeSet<String> = FOREIGN.map(str::to_owned).into_iter().collect();
     flags.extend(["help", "version", "some-flag"].map(str::to_owned));
     // Flags of other programs that messages translate.
-    let translated = regex::Regex::new(r#"(?m)^ +\("--([a-z-]+)""#).expect("a pattern");
-    let usage = std::fs::read_to_string(format!("{ROOT}/src/cli/usage.rs")).expect("the table of flags");
-    flags.extend(translated.captures_iter(&usage).map(|found| found[1].to_owned()));
+    flags.extend(evt::cli::advised_flags().filter_map(|flag| flag.strip_prefix("--")).map(str::to_owned));
     for tool in tool::ALL {
         let command = (tool.command)();
         for command in std::iter::once(&command).chain(command.get_subcommands()) {
@@ -286,14 +285,10 @@ fn plain(name: &str) -> String {
 
 #[test]
 fn every_tool_is_in_the_lists_that_are_written_by_hand() {
-    let (page, readme, changes) = (plain("man/evt.7"), read("README.md"), read("CHANGELOG.md"));
+    let (readme, changes) = (read("README.md"), read("CHANGELOG.md"));
     let mut missing = vec![];
     for tool in tool::ALL {
         let name = tool.name;
-        if !page.contains(&format!(".TP\n.BR {name} (1)\n")) {
-            let about = (tool.command)().get_about().map(ToString::to_string).unwrap_or_default();
-            missing.push(format!("man/evt.7, DESCRIPTION:\n.TP\n.BR {} (1)\n{about}", roff(name)));
-        }
         if !readme.contains(&format!(" {name} ")) {
             missing.push(format!("README.md, the list of tools at its start: {name}"));
         }
@@ -328,6 +323,24 @@ fn the_page_of_words_lists_every_exit_status_kind_fault_and_store() {
     for format in evt::format::ALL {
         assert!(text.contains(&format!(".B {}\n", format.name)), "evt(7) does not know {}", format.name);
     }
+}
+
+/// evt(7) with the list of tools of today.
+fn with_tools(page: &str) -> String {
+    let (head, rest) = page.split_once(".TP\n.BR ").expect("a list");
+    let (_, tail) = rest.split_once(".SH WORDS\n").expect("the end of the list");
+    let entry = |tool: &ToolRow| {
+        let about = (tool.command)().get_about().map(ToString::to_string).unwrap_or_default();
+        format!(".TP\n.BR {} (1)\n{}\n", roff(tool.name), roff(&about))
+    };
+    let entries: String = tool::ALL.iter().map(entry).collect();
+    format!("{head}{entries}.SH WORDS\n{tail}")
+}
+
+#[test]
+fn the_page_of_words_lists_every_tool_with_what_its_help_says() {
+    let page = "man/evt.7";
+    assert_file(page, with_tools(&read(page)).as_bytes());
 }
 
 /// evt-metrics(5) with the list of aggregates of today.

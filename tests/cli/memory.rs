@@ -1,6 +1,6 @@
 //! `--memory`: state in files has the results of state in memory.
 
-use crate::bucket::{Place, left_behind};
+use crate::bucket::{CheckpointLocation, left_behind};
 use crate::checkpoint::kill_within;
 use crate::harness::{Dir, Draws, Run, data};
 use serde_json::Value;
@@ -72,13 +72,13 @@ fn written(dir: &Dir, stats: &str) -> u64 {
 }
 
 /// The files of state of a checkpoint, and when they were written. In a bucket all epochs share them.
-fn objects(place: &Place) -> BTreeMap<OsString, SystemTime> {
+fn objects(place: &CheckpointLocation) -> BTreeMap<OsString, SystemTime> {
     let files = std::fs::read_dir(place.files.join("state")).into_iter().flatten().map(|file| file.expect("a file"));
     files.map(|file| (file.file_name(), file.metadata().and_then(|found| found.modified()).expect("a time"))).collect()
 }
 
 /// The files of state that no complete epoch of the log names.
-fn unnamed(place: &Place) -> Vec<String> {
+fn unnamed(place: &CheckpointLocation) -> Vec<String> {
     let entries = std::fs::read_dir(place.files.join("log")).expect("a log").map(|entry| entry.expect("a file").path());
     let log: String = entries.map(|path| std::fs::read_to_string(path).expect("an entry")).collect();
     let names = objects(place).into_keys().map(|name| name.into_string().expect("UTF-8"));
@@ -160,8 +160,9 @@ fn jobs_with_state_in_files_continue_and_survive_kills() {
     let mut draws = Draws::new();
     let of_directory = Dir::new("memory-wild");
     let of_bucket = Dir::new("memory-wild-s3");
-    let in_bucket = Place::bucket(&of_bucket).map(|place| (place, &of_bucket));
-    for (place, wild) in std::iter::once((Place::directory(&of_directory), &of_directory)).chain(in_bucket) {
+    let in_bucket = CheckpointLocation::bucket(&of_bucket).map(|place| (place, &of_bucket));
+    for (place, wild) in std::iter::once((CheckpointLocation::directory(&of_directory), &of_directory)).chain(in_bucket)
+    {
         prepare(wild);
         wild.write("tmp/x", "");
         let mut kills = 0;
@@ -194,7 +195,7 @@ fn jobs_with_state_in_files_continue_and_survive_kills() {
 /// The stages of a run share a directory or a prefix, and each writes files of state of its own.
 #[test]
 fn windows_beyond_the_bound_in_two_branches_keep_their_state_apart() {
-    let job = |dir: &Dir, place: Option<&Place>, [file, at_end]: [&str; 2]| {
+    let job = |dir: &Dir, place: Option<&CheckpointLocation>, [file, at_end]: [&str; 2]| {
         let (bound, every) = (place.map_or("", |_| "--memory 8MiB"), "--checkpoint-every 100ms");
         let checkpoint = format!("--checkpoint '{}' {every} --ends 2", place.map_or("calm", |place| &place.name));
         let fixed = format!("-q --out-of-orderness 30s --late null: --at-end {at_end} {bound}");
@@ -219,8 +220,9 @@ fn windows_beyond_the_bound_in_two_branches_keep_their_state_apart() {
     };
     prepare(&calm);
     files.into_iter().for_each(|file| job(&calm, None, file));
-    let in_bucket = Place::bucket(&of_bucket).map(|place| (place, &of_bucket));
-    for (place, dir) in std::iter::once((Place::directory(&of_directory), &of_directory)).chain(in_bucket) {
+    let in_bucket = CheckpointLocation::bucket(&of_bucket).map(|place| (place, &of_bucket));
+    for (place, dir) in std::iter::once((CheckpointLocation::directory(&of_directory), &of_directory)).chain(in_bucket)
+    {
         prepare(dir);
         for file in files {
             job(dir, Some(&place), file);
@@ -248,8 +250,8 @@ fn a_directory_for_temporary_files_that_is_missing_is_exit_status_74() {
 }
 
 #[test]
-fn state_in_files_restores_only_with_a_bound_and_its_metrics() {
-    let dir = Dir::new("memory-changed");
+fn state_in_files_restores_only_with_a_bound() {
+    let dir = Dir::new("memory-unbounded");
     dir.write("m.toml", METRICS);
     dir.write("in.jsonl", generated(&dir, "60000"));
     let job = ["--late", "null:", "--to", "rows.jsonl", "--checkpoint", "state"];
@@ -257,10 +259,40 @@ fn state_in_files_restores_only_with_a_bound_and_its_metrics() {
     let without = run(&dir, &[&job[..], &["/dev/null"]].concat());
     assert!(without.stderr().contains("expected --memory"), "{without}");
     without.ends_with(78);
-    dir.write("m.toml", METRICS.replace("approx_distinct(page)", "count(*)").replace("gap = \"20m\"", "gap = \"21m\""));
-    let changed = run(&dir, &[&job[..], &["/dev/null"], &BOUND].concat());
-    let said = changed.stderr();
-    assert!(said.contains("whose state is in files") && said.contains(" by user_id "), "{said}");
-    assert!(!said.contains('{'), "{said}");
-    changed.ends_with(78);
+}
+
+/// In groups of metrics whose state is in files, one ends, one is defined in another way, and one is new. The others
+/// have each row, and those that began have the rows of whole windows, as if all state had been in memory.
+#[test]
+fn metrics_that_change_beside_others_whose_state_is_in_files_begin_and_end_alone() {
+    let before = format!("{METRICS}[[metric]]\nname = \"least\"\naggregate = \"min(amount)\"\nsize = \"1h\"\n");
+    let after = format!(
+        "{}[[metric]]\nname = \"greatest\"\naggregate = \"max(amount)\"\nsize = \"30m\"\nslide = \"10m\"\nlateness = \"5m\"\n",
+        METRICS.replace("approx_distinct(page)", "count(*)").replace("gap = \"20m\"", "gap = \"21m\"")
+    );
+    let dir = Dir::new("memory-changed");
+    let events = generated(&dir, "60000");
+    let middle = memchr::memchr_iter(b'\n', &events).nth(29_999).expect("a line") + 1;
+    dir.write("a.jsonl", &events[..middle]);
+    dir.write("b.jsonl", &events[middle..]);
+    for (name, bound) in [("memory", &[][..]), ("files", &BOUND[..])] {
+        let (rows, stats) = (format!("{name}.jsonl"), format!("{name}.json"));
+        let job = ["--late", "null:", "--to", &rows, "--stats", &stats, "--checkpoint", name];
+        dir.write("m.toml", &before);
+        run(&dir, &[&job[..], &["a.jsonl"], bound].concat()).succeeds();
+        assert_eq!(written(&dir, &stats) > 1 << 20, !bound.is_empty(), "{name}");
+        dir.write("m.toml", &after);
+        let said = run(&dir, &[&job[..], &["--at-end", "fire", "b.jsonl"], bound].concat()).succeeds().stderr();
+        let ended: Vec<&str> = said.lines().filter(|line| line.ends_with("its open windows are dropped")).collect();
+        assert_eq!(ended.len(), 3, "{name}: {said}");
+        for metric in ["least", "pages", "visits"] {
+            assert!(ended.iter().any(|line| line.contains(metric)), "{name}: {said}");
+        }
+    }
+    let expected = results(&dir, "memory.jsonl");
+    for metric in ["events", "spent", "visits", "all", "greatest"] {
+        let count = expected.iter().filter(|row| row.starts_with(&format!("\"{metric}\""))).count();
+        assert!(count > 0, "{metric}");
+    }
+    assert_same(&results(&dir, "files.jsonl"), &expected);
 }

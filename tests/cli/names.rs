@@ -174,7 +174,11 @@ fn two_raw_inputs_of_one_origin_are_refused_with_both_names() {
     ] {
         let refused = dir.shell(&format!("{line} -o jsonl < /dev/null")).ends_with(2).stays_calm();
         let said = refused.stderr();
-        assert!(said.contains("two raw inputs have the same origin") && said.contains("--origin"), "{refused}");
+        assert!(
+            said.contains("two raw inputs have the same origin")
+                && said.contains("; read them in two runs, with --origin NAME for one"),
+            "{refused}"
+        );
         assert!(said.contains(first) && said.contains(&format!("{second}: two")), "{refused}");
         assert!(refused.stdout().is_empty(), "{refused}");
     }

@@ -1,4 +1,5 @@
-//! Notifications: receivers that accept, refuse, hang, drop the connection or ask for patience, and processes that are killed.
+//! Notifications: receivers that accept, refuse, hang, drop the connection or ask for patience, and processes that are
+//! killed.
 
 use crate::harness::{Dir, Draws, eventually};
 use crate::receivers::{Posted, Receiver, Reply, pagerduty, slack};
@@ -406,7 +407,8 @@ fn a_command_receives_the_row_and_its_status_decides() {
 const ALERTS: i64 = 120;
 const KILLED: &str = "EVT_TEST_KILLED_STATE";
 
-/// The process that is killed: it writes transitions, one transaction each, where an earlier process stopped, and delivers them.
+/// The process that is killed: it writes transitions, one transaction each, where an earlier process stopped, and
+/// delivers them.
 #[test]
 fn a_process_that_is_killed_loses_no_page_and_repeats_none_under_another_key() {
     if let Ok(dir) = std::env::var(KILLED) {

@@ -311,7 +311,8 @@ fn a_fifo_that_nobody_writes_or_reads_can_be_told_to_stop() {
     }
 }
 
-/// Long values exceed one read, views hold short values inline, and an omitted value leaves a gap between its neighbours.
+/// Long values exceed one read, views hold short values inline, and an omitted value leaves a gap between its
+/// neighbours.
 #[test]
 fn records_pass_byte_for_byte_however_they_are_read() {
     let dir = Dir::new("raw");

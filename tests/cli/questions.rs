@@ -1,7 +1,7 @@
 //! The HTTP server and its queries to a schema registry.
 
-use crate::door::{Door, Response, read, request};
 use crate::harness::{Dir, eventually};
+use crate::listener::{Listener, Response, read, request};
 use crate::registry::{Small, V1, unknown};
 use serde_json::json;
 use std::io::Write;
@@ -23,9 +23,9 @@ fn clicks() -> Small {
     })
 }
 
-fn open(dir: &Dir, small: &Small, options: &str) -> Door {
+fn open(dir: &Dir, small: &Small, options: &str) -> Listener {
     let schemas = format!("{}?{options}", small.base);
-    Door::open(dir, &["-q", "--to", "out.jsonl", "--dlq", "dead.jsonl", "--ack", "memory", "--schemas", &schemas])
+    Listener::open(dir, &["-q", "--to", "out.jsonl", "--dlq", "dead.jsonl", "--ack", "memory", "--schemas", &schemas])
 }
 
 fn event(event_type: &str, more: &str) -> String {
@@ -33,8 +33,8 @@ fn event(event_type: &str, more: &str) -> String {
 }
 
 /// Sends a request; the test reads its answer later.
-fn send(door: &Door, event_type: &str) -> TcpStream {
-    let mut stream = door.connect();
+fn send(listener: &Listener, event_type: &str) -> TcpStream {
+    let mut stream = listener.connect();
     let body = event(event_type, r#","page":"/""#);
     stream.write_all(&request(&[JSON], body.as_bytes())).expect("sent");
     stream
@@ -48,41 +48,41 @@ fn is_put_off(response: &Response) -> bool {
 #[test]
 fn a_silent_registry_keeps_nobody_out_whose_type_is_known_and_is_told_at_readyz() {
     let (dir, small) = (Dir::new("questions-silent"), clicks());
-    let door = open(&dir, &small, "refresh=0s");
+    let listener = open(&dir, &small, "refresh=0s");
     let known = event("click", r#","page":"/""#);
-    assert_eq!(door.json(&known).status, 200);
+    assert_eq!(listener.json(&known).status, 200);
     small.mute();
-    let mut waiting: Vec<TcpStream> = (0..QUESTIONS_MAX).map(|number| send(&door, &format!("t{number}"))).collect();
+    let mut waiting: Vec<TcpStream> = (0..QUESTIONS_MAX).map(|number| send(&listener, &format!("t{number}"))).collect();
     eventually("every question is asked", || small.waiting() == QUESTIONS_MAX);
     for _ in 0..3 {
-        let response = door.json(&known);
+        let response = listener.json(&known);
         assert_eq!(response.status, 200, "{response:?}");
     }
     let many = format!("{{\"events\":[{known},{known}]}}");
-    assert_eq!(door.json(&many).status, 200);
-    let response = door.json(&event("other", ""));
+    assert_eq!(listener.json(&many).status, 200);
+    let response = listener.json(&event("other", ""));
     assert!(is_put_off(&response), "{response:?}");
-    assert!(is_put_off(&door.json(&event("click", ""))), "another version might take it");
-    eventually("it is not ready", || door.get("/readyz").status == 503);
-    assert_eq!(door.get("/healthz").status, 200);
+    assert!(is_put_off(&listener.json(&event("click", ""))), "another version might take it");
+    eventually("it is not ready", || listener.get("/readyz").status == 503);
+    assert_eq!(listener.get("/healthz").status, 200);
     small.unmute();
-    eventually("it is ready", || door.get("/readyz").status == 200);
+    eventually("it is ready", || listener.get("/readyz").status == 200);
     for stream in &mut waiting {
         let response = read(stream).expect("an answer");
         assert_eq!(response.status, 422, "{response:?}");
         assert_eq!(response.json()["errors"][0]["error_type"], "UnknownSchemaError");
     }
-    assert_eq!(door.json(&event("click", "")).status, 422);
-    door.stop();
+    assert_eq!(listener.json(&event("click", "")).status, 422);
+    listener.stop();
     assert_eq!(dir.rows("out.jsonl").len(), 6);
 }
 
 #[test]
 fn requests_of_one_type_wait_for_one_answer() {
     let (dir, small) = (Dir::new("questions-one"), clicks());
-    let door = open(&dir, &small, "refresh=1h");
+    let listener = open(&dir, &small, "refresh=1h");
     small.mute();
-    let mut waiting: Vec<TcpStream> = (0..2 * QUESTIONS_MAX).map(|_| send(&door, "click")).collect();
+    let mut waiting: Vec<TcpStream> = (0..2 * QUESTIONS_MAX).map(|_| send(&listener, "click")).collect();
     eventually("it is asked", || small.waiting() > 0);
     small.unmute();
     for stream in &mut waiting {
@@ -91,7 +91,7 @@ fn requests_of_one_type_wait_for_one_answer() {
     for path in ["/subjects/click/versions", "/subjects/click/versions/1"] {
         assert_eq!(small.asked(path), 1, "{path}");
     }
-    door.stop();
+    listener.stop();
     assert_eq!(dir.rows("out.jsonl").len(), 2 * QUESTIONS_MAX);
 }
 
@@ -99,29 +99,29 @@ fn requests_of_one_type_wait_for_one_answer() {
 #[test]
 fn a_question_that_is_not_answered_fails_after_one_attempt_and_its_place_is_free() {
     let (dir, small) = (Dir::new("questions-late"), clicks());
-    let door = open(&dir, &small, "connect=100ms&timeout=100ms&retry=1h");
+    let listener = open(&dir, &small, "connect=100ms&timeout=100ms&retry=1h");
     small.mute();
     for round in 0..3 {
         let types = (0..QUESTIONS_MAX).map(|number| format!("t{round}-{number}"));
-        let mut waiting: Vec<TcpStream> = types.map(|event_type| send(&door, &event_type)).collect();
+        let mut waiting: Vec<TcpStream> = types.map(|event_type| send(&listener, &event_type)).collect();
         for stream in &mut waiting {
             assert!(is_put_off(&read(stream).expect("an answer")));
         }
     }
-    assert_eq!(door.get("/readyz").status, 503);
+    assert_eq!(listener.get("/readyz").status, 503);
     small.unmute();
-    eventually("it is ready", || door.get("/readyz").status == 200);
-    assert_eq!(door.json(&event("other", "")).status, 422);
-    door.stop();
+    eventually("it is ready", || listener.get("/readyz").status == 200);
+    assert_eq!(listener.json(&event("other", "")).status, 422);
+    listener.stop();
 }
 
 #[test]
 fn a_schema_that_cannot_be_parsed_refuses_its_records_for_good_and_nothing_else() {
     let (dir, small) = (Dir::new("questions-torn"), clicks());
-    let door = open(&dir, &small, "");
+    let listener = open(&dir, &small, "");
     let (torn, click) = (event("torn", ""), event("click", r#","page":"/""#));
     for _ in 0..2 {
-        let response = door.json(&torn);
+        let response = listener.json(&torn);
         assert_eq!((response.status, response.header("retry-after")), (422, None), "{response:?}");
         let fault = &response.json()["errors"][0];
         assert_eq!(fault["error_type"], "UnknownSchemaError");
@@ -130,9 +130,9 @@ fn a_schema_that_cannot_be_parsed_refuses_its_records_for_good_and_nothing_else(
             "{response:?}"
         );
     }
-    assert_eq!(door.json(&click).status, 200);
-    assert_eq!(door.get("/readyz").status, 200);
-    door.stop();
+    assert_eq!(listener.json(&click).status, 200);
+    assert_eq!(listener.get("/readyz").status, 200);
+    listener.stop();
     dir.write("in.jsonl", format!("{torn}\n{click}\n"));
     let args = ["in.jsonl", "--schemas", &small.base, "-o", "jsonl", "--dlq", "refused.jsonl", "--time", "arrival"];
     assert_eq!(dir.run("evt-validate", &args).succeeds().rows().len(), 1);
@@ -142,9 +142,9 @@ fn a_schema_that_cannot_be_parsed_refuses_its_records_for_good_and_nothing_else(
 #[test]
 fn a_subject_that_is_not_avro_refuses_its_records_and_nothing_else() {
     let (dir, small) = (Dir::new("questions-json"), clicks());
-    let door = open(&dir, &small, "");
+    let listener = open(&dir, &small, "");
     let (page, click) = (event("page", ""), event("click", r#","page":"/""#));
-    let response = door.json(&page);
+    let response = listener.json(&page);
     assert_eq!(response.status, 422, "{response:?}");
     let fault = &response.json()["errors"][0];
     assert_eq!(fault["error_type"], "UnknownSchemaError");
@@ -152,9 +152,9 @@ fn a_subject_that_is_not_avro_refuses_its_records_and_nothing_else() {
         fault["reason"].as_str().is_some_and(|why| why.contains("version 1: expected an Avro schema, found type JSON")),
         "{response:?}"
     );
-    let response = door.json(&format!("{{\"events\":[{page},{click}]}}"));
+    let response = listener.json(&format!("{{\"events\":[{page},{click}]}}"));
     assert_eq!((response.status, &response.json()["rejected"]), (200, &json!(1)), "{response:?}");
-    door.stop();
+    listener.stop();
     assert_eq!(dir.rows("dead.jsonl").len(), 2);
 
     dir.write("in.jsonl", format!("{page}\n{click}\n"));

@@ -6,7 +6,8 @@ use std::fmt::Write;
 /// Files that evt writes and reads back.
 const FORMATS: [&str; 6] = ["jsonl", "csv", "tsv", "avro", "parquet", "frames"];
 
-/// Writes records whose spelling a mapping does not keep to `in.jsonl`, and their events with raw records to `in.frames`.
+/// Writes records whose spelling a mapping does not keep to `in.jsonl`, and their events with raw records to
+/// `in.frames`.
 fn sample(name: &str) -> (Dir, String) {
     let dir = Dir::new(name);
     let mut records = String::new();

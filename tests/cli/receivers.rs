@@ -1,5 +1,5 @@
-//! Receivers of notifications: an HTTP server that answers as a test demands, and checks of the payloads that PagerDuty and
-//! Slack document.
+//! Receivers of notifications: an HTTP server that answers as a test demands, and checks of the payloads that PagerDuty
+//! and Slack document.
 
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;

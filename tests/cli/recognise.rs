@@ -87,6 +87,8 @@ fn logs_name_their_format() {
         "java.log",
         "2026-01-01 00:00:00,123 ERROR [main] x.y: a, b\n2026-01-01 00:00:01,5 INFO [main] x.y: c, d\n",
     );
+    dir.write("flags.log", "ts=2026-01-01T00:00:00Z level=info msg=\"a b\" n=1 cached\n");
+    dir.write("plain.log", "2026-01-01 00:00:00 INFO started, at last\n2026-01-01 00:00:01 WARN: slow, again\n");
     dir.write("table.txt2", "t,n\n2026-01-01,1\n2026-01-02,2\n");
     dir.write("west.csv", b"t;city\n2026-01-01;Z\xfcrich\n");
     let wide: Vec<u8> = "t;n\n2026-01-01;1\n".encode_utf16().flat_map(u16::to_le_bytes).collect();
@@ -97,6 +99,8 @@ fn logs_name_their_format() {
         ("sys.log", "-f syslog --time-year 2016", ""),
         ("new.log", "-f syslog", ""),
         ("java.log", r"-f 'regex:^(?<time>\S+ \S+) +(?<message>.*)' --time time", ""),
+        ("flags.log", "-f logfmt", "--time ts"),
+        ("plain.log", r"-f 'regex:^(?<time>\S+ \S+) +(?<message>.*)' --time time", ""),
         ("table.txt2", "-f csv", "--time t"),
         ("west.csv", "--encoding windows-1252", "--time t"),
         ("wide.csv", "--encoding utf-16le", "--time t"),
@@ -125,8 +129,39 @@ fn logs_name_their_format() {
     assert_eq!((&rows[1]["properties"]["severity"], &rows[1]["properties"]["appname"]), (&"crit".into(), &"su".into()));
     let run = dir.shell("evt-ingest sys.log -f syslog --to out.jsonl").ends_with(2);
     assert!(run.stderr().contains("--time-year") && !dir.path("out.jsonl").exists(), "{run}");
+    let rows = dir.shell("evt-ingest flags.log -f logfmt --time ts -q -o jsonl").succeeds().rows();
+    assert_eq!(rows[0]["properties"]["cached"], true);
     let rows = dir.shell("evt-ingest app.log -f logfmt --time ts -q -o jsonl").succeeds().rows();
     assert_eq!(rows[0]["properties"]["msg"], "a b");
+}
+
+#[test]
+fn a_spreadsheet_is_exported_and_not_unzipped() {
+    let dir = Dir::new("spreadsheets");
+    let zip = |name: &[u8]| [&b"PK\x03\x04\x14\0\0\0\x08\0"[..], &[0; 20], name].concat();
+    dir.write("a.xlsx", zip(b"[Content_Types].xml"));
+    dir.write("b.xlsx", [zip(b"_rels/.rels"), zip(b"xl/workbook.xml")].concat());
+    dir.write("c.ods", zip(b"mimetypeapplication/vnd.oasis.opendocument.spreadsheet"));
+    dir.write("d.xls", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1\0\0");
+    dir.write("e.zip", zip(b"sheet.csv"));
+    for name in ["a.xlsx", "b.xlsx", "c.ods", "d.xls"] {
+        let run = dir.shell(&format!("evt-ingest {name} --to out.jsonl")).ends_with(2);
+        let told = format!("evt-ingest: {name}: a spreadsheet; export it as CSV, which evt-ingest reads\n");
+        assert_eq!((run.stderr(), dir.path("out.jsonl").exists()), (told, false));
+    }
+    let run = dir.shell("evt-ingest e.zip --to out.jsonl").ends_with(2);
+    assert!(run.stderr().contains("a zip archive; use  unzip -p e.zip"), "{run}");
+}
+
+#[test]
+fn a_log_of_postgresql_without_a_header_names_the_flag_that_reads_it() {
+    let dir = Dir::new("csvlog");
+    dir.write("pg.csv", "2026-11-22 00:00:00.123 UTC,app,,1,,started\n2026-11-22 00:00:01.123 UTC,app,,1,,ready\n");
+    let run = dir.shell("evt-ingest pg.csv --to out.jsonl --dlq dead.jsonl").ends_with(2);
+    assert!(run.stderr().contains("--header NAMES or --no-header reads a file without a header"), "{run}");
+    assert!(!dir.path("out.jsonl").exists() && !dir.path("dead.jsonl").exists(), "{run}");
+    let line = "evt-ingest pg.csv --no-header --time c1 -q --strict -o jsonl";
+    assert_eq!(dir.shell(line).succeeds().rows().len(), 2);
 }
 
 #[test]

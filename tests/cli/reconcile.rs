@@ -19,13 +19,13 @@ fn pipeline(name: &str) -> Dir {
     dir
 }
 
-fn reconcile(dir: &Dir, args: &[&str]) -> Run {
+pub fn reconcile(dir: &Dir, args: &[&str]) -> Run {
     dir.run("evt-reconcile", args).stays_calm()
 }
 
 /// Asserts that nothing is wrong, and that `-q` is silent.
 #[track_caller]
-fn is_right(dir: &Dir, args: &[&str]) {
+pub fn is_right(dir: &Dir, args: &[&str]) {
     let quiet = reconcile(dir, &[args, &["-q"]].concat()).succeeds();
     assert!(quiet.stdout().is_empty() && quiet.stderr().is_empty(), "{quiet}");
     let said = reconcile(dir, args).succeeds();
@@ -51,7 +51,7 @@ fn faulty(run: &Run) -> Vec<Value> {
     run.rows().into_iter().filter(is_faulty).collect()
 }
 
-fn verdicts(run: &Run) -> Vec<(String, i64)> {
+pub fn verdicts(run: &Run) -> Vec<(String, i64)> {
     run.rows().iter().map(|row| (row["verdict"].as_str().expect("text").to_owned(), offset(row))).collect()
 }
 
@@ -458,8 +458,8 @@ fn a_signal_ends_it_without_results() {
     drop(fifo);
 }
 
-/// The lines of the manual's crontab, with local files instead of servers: cron passes them to a shell without the backslashes
-/// before %.
+/// The lines of the manual's crontab, with local files instead of servers: cron passes them to a shell without the
+/// backslashes before %.
 #[test]
 fn the_lines_of_the_crontab_run_as_cron_runs_them() {
     let dir = pipeline("reconcile-cron");

@@ -1,5 +1,5 @@
-//! The flags of evt-reconcile: outputs that are inputs, modes that exclude each other, ranges without an instant, and results that
-//! replace those of an earlier run.
+//! The flags of evt-reconcile: outputs that are inputs, modes that exclude each other, ranges without an instant, and
+//! results that replace those of an earlier run.
 
 use crate::harness::Dir;
 

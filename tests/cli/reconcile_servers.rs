@@ -70,7 +70,8 @@ fn a_topic_is_compared_by_its_records_and_not_by_its_offsets() {
     assert_eq!(sum(&run, "in_flight"), 5, "records that cannot be read arrived just now: {run}");
 }
 
-/// Retention has removed the first records of A: rows of B before its first record are not judged, by position or event_id.
+/// Retention has removed the first records of A: rows of B before its first record are not judged, by position or
+/// event_id.
 #[test]
 fn rows_before_the_first_retained_record_are_not_judged() {
     let Some(bench) = Bench::new("reconcile-retained") else { return };

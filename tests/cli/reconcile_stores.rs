@@ -1,6 +1,7 @@
 //! evt-reconcile with stores whose rows are damaged: each is named, and the others are compared.
 
-use crate::harness::{Dir, Run};
+use crate::harness::{Dir, Run, python};
+use crate::reconcile::{is_right, reconcile, verdicts};
 use crate::servers;
 use serde_json::Value;
 
@@ -142,4 +143,43 @@ fn options_follow_the_name_of_a_sqlite_file_in_every_tool() {
     assert!(run.stderr().contains("unknown option 'tabel'"), "{run}");
     // A file whose own name has a question mark is that file.
     dir.shell("cp a.jsonl 'm.db?table=x' && evt-ingest -q 'm.db?table=x' --to null:").succeeds();
+}
+
+/// Files of another program are read by their columns, and from a row that needs the mapping on by the mapping: the
+/// faults are the same, and the rows are those that other tools read.
+#[test]
+fn files_of_another_program_are_compared_as_other_tools_read_them() {
+    let Some(python) = python() else { return };
+    let dir = Dir::new("reconcile-foreign");
+    let write = r#"
+import duckdb
+event = """SELECT {id} AS event_id, 's' AS source, 'u' || n % 7 AS user_id, {price} AS price, n % 3 = 0 AS ok, [n, n + 1] AS list,
+    {{'a': n, 'b': 'x"y'}}::JSON AS properties, TIMESTAMPTZ '2024-01-15 00:00:00Z' + to_seconds(n) AS server_timestamp
+    FROM range(5000) AS t(n) WHERE {where} ORDER BY n"""
+uuid = "md5(n::VARCHAR)::UUID"
+for name, id, price, where in [
+    ("a", uuid, "n / 100.0", "true"),
+    ("b", uuid, "n / 100.0 + (n = 4000)::INTEGER", "n <> 17"),
+    ("c", f"CASE n WHEN 4500 THEN 'nonsense' ELSE {uuid}::VARCHAR END", "n / 100.0", "true"),
+]:
+    query = event.format(id=id, price=price, where=where)
+    duckdb.sql(f"SET TimeZone = 'UTC'; COPY ({query}) TO '{name}.parquet' (FORMAT parquet)")
+"#;
+    dir.run(&python, &["-c", write]).succeeds();
+    dir.shell("evt-view -q a.parquet -o jsonl --to a.jsonl && evt-ingest -q a.parquet --to parquet:lake").succeeds();
+    for other in ["a.jsonl", "parquet:lake"] {
+        is_right(&dir, &["a.parquet", other, "--ids"]);
+        is_right(&dir, &[other, "a.parquet", "--ids", "--by", "id"]);
+    }
+    let expected = [("missing".to_owned(), 18), ("different".to_owned(), 4001)];
+    for a in ["a.parquet", "a.jsonl"] {
+        let found = reconcile(&dir, &[a, "b.parquet", "--ids", "--by", "id"]).ends_with(1);
+        assert_eq!(verdicts(&found), expected, "{found}");
+    }
+    let found = reconcile(&dir, &["a.parquet", "c.parquet", "--ids", "--by", "id"]).ends_with(1);
+    assert_eq!(verdicts(&found), [("missing".to_owned(), 4501)], "{found}");
+    assert!(found.stderr().contains("1 record of B cannot be read"), "{found}");
+    // A record of A that cannot be read is a unit too.
+    let found = reconcile(&dir, &["c.parquet", "a.parquet", "--by", "id"]).ends_with(1);
+    assert!(found.stderr().contains("c.parquet/0@4501: 1 missing; a.parquet/0@4501: 1 extra"), "{found}");
 }

@@ -1,4 +1,5 @@
-//! The key, the headers and the timestamp of a Kafka record stay with it when its row becomes a dead letter and is replayed.
+//! The key, the headers and the timestamp of a Kafka record stay with it when its row becomes a dead letter and is
+//! replayed.
 
 use crate::broker::{Bench, Record};
 use rdkafka::message::{Header, OwnedHeaders};
@@ -11,7 +12,8 @@ const CHECK: &str = "--schemas schemas --subject =order";
 const FIRST: i64 = 1_767_232_800_123;
 const COUNT: usize = 40;
 
-/// Produces records with keys, headers and timestamps of their own. Of those with an even number the amount and the unit are text.
+/// Produces records with keys, headers and timestamps of their own. Of those with an even number the amount and the
+/// unit are text.
 fn produce(bench: &Bench, topic: &str) {
     bench.dir.write("schemas/order/1.avsc", SCHEMA);
     let amount = |n: usize| if n.is_multiple_of(2) { format!("\"{n}.5\"") } else { n.to_string() };
@@ -75,7 +77,8 @@ fn letters_of_evt_validate_and_their_replays_have_the_key_headers_and_time_of_th
     let (dir, from, to_dlq) = (&bench.dir, bench.uri(&raw, "?end=latest"), bench.uri(&dlq, ""));
     dir.shell(&format!("evt-validate '{from}' {CHECK} --dlq file.jsonl --to out.jsonl -q")).succeeds();
     dir.shell(&format!("evt-validate '{from}' {CHECK} --dlq '{to_dlq}' --to null: -q")).succeeds();
-    // The raw record travels through frames, also through a file and a topic of frames, and the rest of the record with it.
+    // The raw record travels through frames, also through a file and a topic of frames, and the rest of the record with
+    // it.
     let frames = bench.topic("frames", 2, &[]);
     let [write, read] = ["?format=frames", "?format=frames&end=latest"].map(|rest| bench.uri(&frames, rest));
     let ingest = format!("evt-ingest '{from}' --keep-raw -q");

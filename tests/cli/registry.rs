@@ -202,8 +202,8 @@ fn a_real_registry_takes_what_is_compatible_and_refuses_the_rest_with_its_reason
     dir.run("evt-schema", &["show", &subject, "--number", "7", "--schemas", &base]).ends_with(78);
 }
 
-/// Ids of cases. None: evt and Apicurio 3.3.3 agree on all 184. What looks like a difference is none: a schema that is a
-/// version of its subject already is not judged when it is registered again, by the registry as by evt.
+/// Ids of cases. None: evt and Apicurio 3.3.3 agree on all 184. What looks like a difference is none: a schema that is
+/// a version of its subject already is not judged when it is registered again, by the registry as by evt.
 const DIFFERING: [&str; 0] = [];
 
 #[test]
@@ -251,8 +251,8 @@ fn their_verdict(base: &str, subject: &str, new: &Value, history: &[Value], leve
     history.iter().for_each(|old| _ = put(base, subject, &old.to_string()));
     config(level);
     let new = || Some(json!({ "schema": new.to_string() }));
-    // Without a version, Apicurio checks against all versions at any level, and Confluent's registry against the last one
-    // unless the level is transitive. evt uses a request that means the same to both.
+    // Without a version, Apicurio checks against all versions at any level, and Confluent's registry against the last
+    // one unless the level is transitive. evt uses a request that means the same to both.
     let latest = if level.ends_with("_TRANSITIVE") { "" } else { "/latest" };
     let judged = match say(base, "POST", &format!("/compatibility/subjects/{subject}/versions{latest}"), new()) {
         (200, body) => body["is_compatible"].as_bool().expect("a verdict"),

@@ -185,18 +185,17 @@ fn a_flag_of_another_tool_names_that_tool_and_a_tip_has_a_mark_before_it() {
         "evt-window: unexpected argument '--follow' found; evt-ingest --follow FILE | evt-window reads files that grow (see evt-window --help)\n"
     );
     let tips = [
-        ("evt-view --limit 5", "'--limit' found; evt-view --head N"),
-        ("evt-view -n 5", "'-n' found; evt-view --head N"),
+        ("evt-view --limit 5", "'--limit' found; --head N shows"),
+        ("evt-view -n 5", "'-n' found; --head N shows"),
         ("evt-ingest --output=c.csv", "'--output' found; --to URI"),
-        ("evt-window --group-by x", "'--group-by' found; evt-window --by NAMES"),
+        ("evt-window --group-by x", "'--group-by' found; --by NAMES groups"),
         ("evt-sink --tz UTC", "'--tz' found; --time-zone NAME"),
         ("evt-window --date d", "'--date' found; --time FIELD"),
-        ("evt-window --groupby d", "'--groupby' found; evt-window --by NAMES"),
+        ("evt-window --groupby d", "'--groupby' found; --by NAMES groups"),
         ("evt-window --sep ';'", "'--sep' found; --delimiter C"),
         ("evt-validate --where x=1", "'--where' found; evt-ingest --where CONDITION … | evt-validate chooses"),
         ("evt-validate --let x=1", "'--let' found; evt-ingest --let NAME=EXPR … | evt-validate computes"),
         ("evt-window --explod a", "'--explod' found; tip: a similar argument exists: '--explode'"),
-        ("evt-view --nothing-like-it", "unexpected argument '--nothing-like-it' found (see evt-view --help)"),
     ];
     tips.iter().for_each(|(line, words)| assert!(said(line).contains(words), "{}", said(line)));
     assert!(said("evt-window --sort n").contains("found; evt-window … | evt-view --sort NAME sorts rows"));
@@ -303,7 +302,8 @@ fn selected_columns_in_avro_have_types_and_names_that_avro_permits() {
     assert_eq!(text, "{\"from\":\"SAT\",\"n\":\"3\",\"half\":1.5}\n{\"from\":\"SUN\",\"n\":\"4\",\"half\":2.0}\n");
     dir.write("b.csv", "US Gross,n\n1,2\n");
     let run = dir.shell("evt-view -q b.csv --columns '*' --to b.avro").ends_with(2);
-    assert!(run.stderr().contains("column 'US Gross': expected a name of letters, digits and _ in Avro"), "{run}");
+    let other = "expected a name of letters, digits and _ in Avro; evt-view --let NAME=EXPR --columns NAME,… gives it another one";
+    assert!(run.stderr().contains(&format!("column 'US Gross': {other}")), "{run}");
     dir.shell("evt-view -q b.csv --let 'us_gross=\"US Gross\"' --columns us_gross,n --to b.avro").succeeds();
 }
 

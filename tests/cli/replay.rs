@@ -307,8 +307,8 @@ fn start_in(dir: &Dir, outer: &[&str], args: &[&str]) -> Child {
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("it starts")
 }
 
-/// Kills a replay after a random time, `kills` times, then runs it to its end. In small batches the letters take longer than all kills, so
-/// that each kill hits a live process.
+/// Kills a replay after a random time, `kills` times, then runs it to its end. In small batches the letters take longer
+/// than all kills, so that each kill hits a live process.
 fn kill_and_finish(dir: &Dir, draws: &mut Draws, kills: usize, args: &[&str]) {
     let mut killed = 0;
     let slow = [args, &["--rate", "100"]].concat();

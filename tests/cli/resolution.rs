@@ -1,4 +1,5 @@
-//! Records read with another schema than their writer's: compared with fastavro, and through Kafka with a real registry.
+//! Records read with another schema than their writer's: compared with fastavro, and through Kafka with a real
+//! registry.
 
 use crate::broker::Bench;
 use crate::harness::{Dir, ask, data, python};

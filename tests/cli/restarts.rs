@@ -1,9 +1,10 @@
-//! Every server of the whole pipe stops and restarts while events flow: the stores have the expected results nevertheless.
+//! Every server of the whole pipe stops and restarts while events flow: the stores have the expected results
+//! nevertheless.
 
 use crate::broker::{Bench, Broker};
-use crate::door::Door;
 use crate::edges::{Edges, Metrics, counts, metrics, parsed, post};
 use crate::harness::{Dir, eventually, python, status};
+use crate::listener::Listener;
 use serde_json::Value;
 use std::fs::File;
 use std::io::{Read, Write, copy};
@@ -13,8 +14,8 @@ use std::thread::JoinHandle;
 
 /// Many windows, so that the run writes to the stores all the time.
 const METRICS: &str = "[[metric]]\nname = \"events\"\nby = [\"event_type\", \"source\"]\nsize = \"5s\"\n";
-/// Size of a portion from the validation to the windows: 90 seconds of event time, a seventh of all. The first portion ends
-/// among events whose schemas are cached by then, the second after the first event of another type.
+/// Size of a portion from the validation to the windows: 90 seconds of event time, a seventh of all. The first portion
+/// ends among events whose schemas are cached by then, the second after the first event of another type.
 const PORTION: u64 = 2560 * 1024;
 /// Maximum growth of a tool's memory during outages (KiB).
 const MEMORY: u64 = 32 * 1024;
@@ -107,12 +108,14 @@ fn outage(server: &Broker, gate: &Gate, stage: &Stage, address: &str) {
     stage.hears(&[address, "available again after"]);
 }
 
-/// Posts all events into a topic: first those of four types, then those of eight. Returns the generator's expected results.
+/// Posts all events into a topic: first those of four types, then those of eight. Returns the generator's expected
+/// results.
 fn fill(edges: &Edges, events: &str, dead: &str) -> Metrics {
     let (bench, mut wanted) = (&edges.bench, Metrics::new());
     let to = bench.uri(events, &format!("?format=avro&schemas={}", edges.registry));
     let dlq = bench.uri(dead, "");
-    let door = Door::open(&bench.dir, &["--spool", "spool", "--time", "client_timestamp", "--to", &to, "--dlq", &dlq]);
+    let listener =
+        Listener::open(&bench.dir, &["--spool", "spool", "--time", "client_timestamp", "--to", &to, "--dlq", &dlq]);
     for (types, count, minute) in [(4, 7_500, 0), (8, 22_500, 5)] {
         let line = format!(
             "evt-gen --events {count} --rate 50 --seed {types} --start 2024-01-15T00:{minute:02}:00Z --event-types {types} \
@@ -120,11 +123,11 @@ fn fill(edges: &Edges, events: &str, dead: &str) -> Metrics {
              --time client_timestamp --dedup 10m --validated --by event_type,source --size 5s > events.jsonl"
         );
         bench.dir.shell(&line).succeeds();
-        post(edges, &door, "events.jsonl");
+        post(edges, &listener, "events.jsonl");
         let truth = parsed(&bench.dir.bytes("truth.json"));
         wanted.extend(metrics(truth["windows"].as_array().expect("windows").clone()));
     }
-    door.stop();
+    listener.stop();
     wanted
 }
 

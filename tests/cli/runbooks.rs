@@ -1,7 +1,8 @@
 //! The runbooks of evt-runbook(7): each symptom is made on real servers, and its commands run as the page has them.
 
 use crate::broker::{ANSWER, Bench};
-use crate::harness::{Dir, ROOT, Run, eventually, in_ci};
+use crate::documents::blocks;
+use crate::harness::{Dir, Run, eventually, in_ci};
 use crate::kafka;
 use crate::receivers::{Receiver, Reply};
 use crate::servers::{postgres, redis};
@@ -10,13 +11,7 @@ use std::process::{Child, Stdio};
 
 /// The commands of a section of the page, in order.
 fn commands(section: &str) -> Vec<String> {
-    let page = std::fs::read_to_string(format!("{ROOT}/man/evt-runbook.7")).expect("it is committed");
-    let (_, rest) = page.split_once(&format!(".SH {section}\n")).expect("the section");
-    let section = rest.split("\n.SH ").next().unwrap_or(rest);
-    let blocks = section.split(".nf\n").skip(1).filter_map(|block| block.split("\n.fi").next());
-    let found: Vec<String> = blocks.map(|block| block.replace("\\-", "-")).collect();
-    assert!((1..=5).contains(&found.len()), "{found:?}");
-    found
+    blocks("man/evt-runbook.7", section).iter().map(|block| block.trim_end().to_owned()).collect()
 }
 
 /// The topics of the page on a real broker.
@@ -372,7 +367,8 @@ fn a_server_is_away() {
     assert_eq!(run.stderr().lines().count(), 2, "{run}");
 }
 
-/// The state of an evt-alert whose rule has fired for ten users, each twice; its receiver accepts or refuses what it is sent.
+/// The state of an evt-alert whose rule has fired for ten users, each twice; its receiver accepts or refuses what it is
+/// sent.
 fn paged(topics: &Topics, status: u16) -> Receiver {
     let dir = &topics.bench.dir;
     let receiver = Receiver::new(move |_, _| Reply::Status(status));

@@ -1,9 +1,9 @@
 //! Metrics for Prometheus: the served names, those of the table and those of evt(7) are the same.
 
 use crate::broker::Bench;
-use crate::door::{Door, event, read};
 use crate::harness::{self, Dir, ROOT, eventually, row_tools};
 use crate::kafka::record;
+use crate::listener::{Listener, event, read};
 use crate::services::{EVENT, Running};
 use evt::metrics::{self, Definition, Shape};
 use std::collections::{BTreeMap, BTreeSet};
@@ -165,7 +165,7 @@ fn every_tool_serves_the_metrics_of_the_table_and_no_others() {
         Some(bench) => scrape_topic(&bench, &mut seen),
         None => seen.extend(["evt_consumer_lag_records", "evt_consumer_lag_seconds", "evt_output_up"]),
     }
-    scrape_door(&mut seen);
+    scrape_listener(&mut seen);
     // Metrics of rules: alert_faults.rs.
     seen.extend(["evt_firing_alerts", "evt_alert_refused_rows_total", "evt_alert_notifications"]);
     // Metrics of runs with a checkpoint: checkpoint.rs.
@@ -181,15 +181,15 @@ fn every_tool_serves_the_metrics_of_the_table_and_no_others() {
 }
 
 /// An HTTP server also exposes its own metrics and the size of its spool.
-fn scrape_door(seen: &mut BTreeSet<&'static str>) {
-    let dir = Dir::new("scrape-door");
-    let door = Door::open(&dir, &["--spool", "spool", "--to", "out.jsonl", "--head-timeout", "200ms"]);
-    let mut slow = door.connect();
+fn scrape_listener(seen: &mut BTreeSet<&'static str>) {
+    let dir = Dir::new("scrape-listener");
+    let listener = Listener::open(&dir, &["--spool", "spool", "--to", "out.jsonl", "--head-timeout", "200ms"]);
+    let mut slow = listener.connect();
     slow.write_all(b"GET ").expect("it listens");
     assert!(read(&mut slow).is_none(), "a head that does not end is no request");
-    let metrics = || door.get("/metrics").body;
+    let metrics = || listener.get("/metrics").body;
     let empty = value(&metrics(), "evt_spool_bytes");
-    assert_eq!(door.json(&event(1, "s")).status, 200);
+    assert_eq!(listener.json(&event(1, "s")).status, 200);
     let taken = "evt_events_total{stage=\"evt-ingest\",outcome=\"in\"} 1.0";
     eventually("the event is counted", || metrics().lines().any(|line| line == taken));
     let text = metrics();
@@ -202,7 +202,7 @@ fn scrape_door(seen: &mut BTreeSet<&'static str>) {
     assert!(bytes as f64 > empty, "{empty}");
     assert_eq!(value(&text, "evt_http_refused_connections_total{reason=\"slow_head\"}"), 1.0);
     assert!(value(&text, "evt_http_request_seconds_count") >= 3.0, "{text}");
-    door.stop();
+    listener.stop();
 }
 
 /// The lag of a run, while it reads and once it has read all records.

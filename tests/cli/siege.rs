@@ -3,8 +3,8 @@
 //! `EVT_SEED` the seed.
 
 use crate::broker::{Bench, Broker};
-use crate::door::{Door, Response, read};
 use crate::harness::{Dir, eventually};
+use crate::listener::{Listener, Response, read};
 use crate::siege_requests::{Content, ExpectedOutcome, Generator, Request, TOPIC_MAX};
 use rustix::process::Signal;
 use serde_json::Value;
@@ -63,41 +63,41 @@ impl Client {
     }
 
     /// Sends a new or a repeated request; returns the status.
-    fn step(&mut self, door: &Door) -> u16 {
+    fn step(&mut self, listener: &Listener) -> u16 {
         if !self.keyed.is_empty() && self.generator.once_in(6) {
-            return self.repeat(door);
+            return self.repeat(listener);
         }
         let request = self.generator.request();
-        self.send(&request, door)
+        self.send(&request, listener)
     }
 
-    fn send(&mut self, request: &Request, door: &Door) -> u16 {
-        let answer = self.answer(request, door);
+    fn send(&mut self, request: &Request, listener: &Listener) -> u16 {
+        let answer = self.answer(request, listener);
         self.judge(request, &answer);
         answer.status
     }
 
-    fn answer(&self, request: &Request, door: &Door) -> Response {
-        door.raw(&request.wire()).unwrap_or_else(|| panic!("{}: no answer", self.generator.draws))
+    fn answer(&self, request: &Request, listener: &Listener) -> Response {
+        listener.raw(&request.wire()).unwrap_or_else(|| panic!("{}: no answer", self.generator.draws))
     }
 
     /// Sends small requests until one is accepted.
-    fn wait_for_room(&mut self, door: &Door) {
+    fn wait_for_room(&mut self, listener: &Listener) {
         eventually("it takes requests", || {
             let request = self.generator.small();
-            self.send(&request, door) == 200
+            self.send(&request, listener) == 200
         });
     }
 
     /// Sends a request again with its key, or another request with that key.
-    fn repeat(&mut self, door: &Door) -> u16 {
+    fn repeat(&mut self, listener: &Listener) -> u16 {
         let at = self.generator.below(self.keyed.len());
         let Keyed { content, key, answer: stored } = &self.keyed[at];
         let (content, key, stored) = (content.clone(), Some(key.clone()), stored.clone());
         let is_other = self.generator.once_in(3);
         let content = if is_other { self.generator.content() } else { content };
         let request = self.generator.dress(content, key);
-        let answer = self.answer(&request, door);
+        let answer = self.answer(&request, listener);
         let is_conflict = answer.status == 422 && answer.body.contains("used before with another body");
         match is_other {
             _ if request.is_refused => self.judge(&request, &answer),
@@ -169,10 +169,10 @@ impl Client {
     }
 
     /// Repeats a request without an answer, which the server may have stored.
-    fn send_again(&mut self, request: Request, door: &Door) {
+    fn send_again(&mut self, request: Request, listener: &Listener) {
         self.keep(&request.content);
         let again = self.generator.dress(request.content, request.key);
-        self.send(&again, door);
+        self.send(&again, listener);
     }
 }
 
@@ -208,23 +208,23 @@ struct Blows {
 }
 
 impl Siege<'_> {
-    fn open(&self) -> Door {
+    fn open(&self) -> Listener {
         let spool = format!("{}-spool", self.name);
         let dead = format!("{}-dead.jsonl", self.name);
         let dlq = self.topics.as_ref().zip(self.bench).map_or(dead, |([_, dead], bench)| bench.uri(dead, ""));
         let mut args = vec!["--max-record", "64KiB", "--max-body", "256KiB", "--spool", &spool, "--dlq", &dlq];
         args.extend(self.spool_max.iter().flat_map(|max| ["--spool-max", max]));
         args.extend(self.outputs.iter().flat_map(|output| ["--to", output]));
-        Door::open(self.dir, &args)
+        Listener::open(self.dir, &args)
     }
 
     /// Waits until the server has opened the topic, and so has its size limit.
-    fn wait_for_topic(&self, door: &Door) {
+    fn wait_for_topic(&self, listener: &Listener) {
         let Some([events, _]) = &self.topics else { return };
         let is_open = |line: &str| {
             line.starts_with("evt_output_up{") && line.contains(&format!("/{events}\"")) && line.ends_with(" 1.0")
         };
-        eventually("the topic is open", || door.get("/metrics").body.lines().any(is_open));
+        eventually("the topic is open", || listener.get("/metrics").body.lines().any(is_open));
     }
 
     /// Number of requests from the beginning of one outage to that of the next.
@@ -246,28 +246,28 @@ impl Siege<'_> {
     }
 
     /// Kills the HTTP server during a request, or right after its answer, and restarts it.
-    fn kill(&self, client: &mut Client, door: Door) -> Door {
+    fn kill(&self, client: &mut Client, listener: Listener) -> Listener {
         let request = client.generator.request();
-        let mut stream = door.connect();
+        let mut stream = listener.connect();
         // A server that rejects the request may have closed the connection already.
         let _ = stream.write_all(&request.wire());
         let before = client.generator.once_in(2).then(|| read(&mut stream)).flatten();
-        door.signal(Signal::KILL);
+        listener.signal(Signal::KILL);
         let answer = before.or_else(|| read(&mut stream));
-        let (ended, said) = door.wait();
+        let (ended, said) = listener.wait();
         assert_eq!(ended, 128 + 9, "{said}");
-        let door = self.open();
+        let listener = self.open();
         match answer {
             Some(answer) => client.judge(&request, &answer),
-            None => client.send_again(request, &door),
+            None => client.send_again(request, &listener),
         }
-        door
+        listener
     }
 
     /// Sends all requests; returns the HTTP server, with all servers available.
-    fn run(&self, client: &mut Client) -> (Door, Blows) {
-        let (mut door, mut blows, mut outage) = (self.open(), Blows::default(), None);
-        self.wait_for_topic(&door);
+    fn run(&self, client: &mut Client) -> (Listener, Blows) {
+        let (mut listener, mut blows, mut outage) = (self.open(), Blows::default(), None);
+        self.wait_for_topic(&listener);
         let gap = self.gap();
         for request in 0..self.requests {
             if outage.is_none() && !self.servers.is_empty() && request % gap == gap / 4 {
@@ -275,12 +275,12 @@ impl Siege<'_> {
             }
             if self.kills > 0 && request % (self.requests / self.kills) == 0 && request > 0 {
                 blows.kills += 1;
-                door = self.kill(client, door);
+                listener = self.kill(client, listener);
             }
-            let status = client.step(&door);
+            let status = client.step(&listener);
             let Some(current) = &mut outage else {
                 if status == 503 {
-                    client.wait_for_room(&door);
+                    client.wait_for_room(&listener);
                 }
                 continue;
             };
@@ -290,9 +290,9 @@ impl Siege<'_> {
                 outage = None;
             }
         }
-        assert_eq!(door.get("/healthz").status, 200);
-        client.wait_for_room(&door);
-        (door, blows)
+        assert_eq!(listener.get("/healthz").status, 200);
+        client.wait_for_room(&listener);
+        (listener, blows)
     }
 
     /// The rows of an output.
@@ -359,8 +359,8 @@ impl Siege<'_> {
         }
     }
 
-    /// Asserts that every acknowledged event is in every output with its id, that no rejected event is, and that only kills
-    /// cause repetitions.
+    /// Asserts that every acknowledged event is in every output with its id, that no rejected event is, and that only
+    /// kills cause repetitions.
     fn check(&self, client: &Client, kills: usize) {
         let refused = self.refused();
         assert!(self.outputs.len() > 1 || refused.is_empty(), "{}: acknowledged and refused: {refused:?}", self.name);
@@ -394,9 +394,9 @@ impl Siege<'_> {
     /// Sends all requests under faults, and checks the outputs.
     fn lay(&self, row_max: Option<usize>) {
         let (start, mut client) = (Instant::now(), Client::new(row_max, self.spool_max.is_some()));
-        let (door, blows) = self.run(&mut client);
+        let (listener, blows) = self.run(&mut client);
         self.wait_for_events(&client);
-        let mut said = door.stop();
+        let mut said = listener.stop();
         for _ in 0..5 {
             if said.contains("remain in the spool") {
                 said = self.open().stop();
@@ -430,7 +430,7 @@ fn kills(requests: usize) -> usize {
 
 /// These outputs accept every event, and the spool has no small limit: the server remembers each key across kills.
 #[test]
-fn the_front_door_survives_any_sequence_of_requests_while_it_is_killed() {
+fn the_listener_survives_any_sequence_of_requests_while_it_is_killed() {
     let dir = Dir::new("siege-kills");
     let outputs = ["kills.jsonl", "kills.csv", "sqlite:kills.db?table=raw_events"].map(str::to_owned).to_vec();
     let requests = requests() / 4;
@@ -450,7 +450,7 @@ fn the_front_door_survives_any_sequence_of_requests_while_it_is_killed() {
 }
 
 #[test]
-fn the_front_door_survives_any_sequence_of_requests_while_its_outputs_come_and_go() {
+fn the_listener_survives_any_sequence_of_requests_while_its_outputs_come_and_go() {
     let Some(mut bench) = Bench::new("siege") else { return };
     // A directory that PostgreSQL's own user may enter: root cannot run PostgreSQL.
     let state = std::env::temp_dir().join(format!("evt-{}", bench.prefix));

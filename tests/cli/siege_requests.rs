@@ -137,7 +137,8 @@ impl Generator {
         self.dress(content, key)
     }
 
-    /// Makes a request of one small event without a random draw, because the number of these requests depends on timing.
+    /// Makes a request of one small event without a random draw, because the number of these requests depends on
+    /// timing.
     pub fn small(&mut self) -> Request {
         self.made += 1;
         let source = format!("s{}", self.made);
@@ -167,7 +168,8 @@ impl Generator {
         }
     }
 
-    /// Text between `head` and `tail` that brings the total to this many bytes; some characters are longer when escaped.
+    /// Text between `head` and `tail` that brings the total to this many bytes; some characters are longer when
+    /// escaped.
     fn fill(&mut self, bytes: usize, head: &str, tail: &str) -> String {
         let filler = ["x", "ü", "\\\"", "\\u00e9"][self.below(4)];
         let missing = bytes.saturating_sub(head.len() + tail.len());

@@ -1,10 +1,10 @@
-//! The first signal while a server is unavailable: the run ends soon, reports the unwritten rows, and the next run writes
-//! them.
+//! The first signal while a server is unavailable: the run ends soon, reports the unwritten rows, and the next run
+//! writes them.
 
 use crate::broker::{Bench, Broker, Record, lines};
-use crate::door::{Door, event, read, request};
 use crate::harness::{Dir, eventually, status};
 use crate::kafka;
+use crate::listener::{Listener, event, read, request};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use std::collections::BTreeSet;
@@ -116,13 +116,13 @@ fn a_run_that_waits_for_its_first_answer_ends_at_a_signal() {
     let postgres = format!("postgres://evt@{gone}/evt?retry=10m");
     let nothing = "stopped: nothing was read or written: ";
     let stopped = "unavailable when the run was stopped: connection refused";
-    let door = ["http://127.0.0.1:0", "--spool", "spool", "--to", "null:", "--dlq", &postgres];
+    let listener = ["http://127.0.0.1:0", "--spool", "spool", "--to", "null:", "--dlq", &postgres];
     let cases: [(&str, &[&str], &str); 5] = [
         ("evt-ingest", &["in.jsonl", "--to", &kafka], nothing),
         ("evt-ingest", &["in.jsonl", "--to", "out.jsonl", "--dlq", &kafka], nothing),
         ("evt-ingest", &[&kafka, "--to", "out.jsonl"], "no response: "),
         ("evt-validate", &["in.jsonl", "--schemas", &registry, "--to", "null:"], stopped),
-        ("evt-ingest", &door, stopped),
+        ("evt-ingest", &listener, stopped),
     ];
     for (name, args, outcome) in cases {
         let tool = Tool::start(&dir, name, args);
@@ -153,58 +153,58 @@ fn a_run_that_waits_for_a_silent_server_ends_at_a_signal() {
 
 /// With a broker that is paused, then with one that is killed: the next run writes all acknowledged events.
 #[test]
-fn a_door_whose_broker_is_away_closes_at_once_and_loses_nothing() {
-    let Some(mut bench) = Bench::new("door_stopped") else { return };
+fn a_listener_whose_broker_is_away_closes_at_once_and_loses_nothing() {
+    let Some(mut bench) = Bench::new("listener_stopped") else { return };
     let broker = Broker { state: bench.dir.path("services"), name: "kafka" };
     bench.brokers = broker.start();
     let (dir, topic) = (&bench.dir, bench.topic("t", 1, &[]));
     let to = bench.uri(&topic, "");
     let flags = ["--spool", "spool", "--to", &to];
     for (round, (down, up)) in [("pause", "resume"), ("kill", "start")].into_iter().enumerate() {
-        let door = Door::open(dir, &flags);
-        let post = |number| assert_eq!(door.json(&event(number, "s")).status, 200);
+        let listener = Listener::open(dir, &flags);
+        let post = |number| assert_eq!(listener.json(&event(number, "s")).status, 200);
         post(10 * round);
         eventually("the first event is there", || numbers(&bench, &topic).contains(&(10 * round)));
         broker.services(&[down, "kafka"]);
         (1..5).for_each(|number| post(10 * round + number));
         let start = Instant::now();
-        door.signal(Signal::TERM);
-        eventually("it listens no more", || TcpStream::connect(&door.host).is_err());
-        let (ended, said) = door.wait();
+        listener.signal(Signal::TERM);
+        eventually("it listens no more", || TcpStream::connect(&listener.host).is_err());
+        let (ended, said) = listener.wait();
         assert_eq!(ended, 143, "{said}");
         assert!(start.elapsed() < SOON, "{:?}: {said}", start.elapsed());
         assert!(said.contains("messages were not acknowledged and are not counted as written"), "{said}");
-        // The first event may be in the topic although the run has not settled it. This also holds for those of the round
-        // before.
+        // The first event may be in the topic although the run has not settled it. This also holds for those of the
+        // round before.
         let left = |count: usize| {
             said.contains(&format!("evt-ingest: {count} records remain in the spool for the next run\n"))
         };
         assert!((4..=5 + 5 * round).any(left), "{said}");
         broker.services(&[up, "kafka"]);
     }
-    let door = Door::open(dir, &flags);
+    let listener = Listener::open(dir, &flags);
     let wanted: BTreeSet<usize> = (0..5).chain(10..15).collect();
     eventually("all that was acknowledged is there", || numbers(&bench, &topic) == wanted);
-    door.stop();
+    listener.stop();
 }
 
 /// Without a spool no client has received an acknowledgement.
 #[test]
-fn a_door_that_acknowledges_by_its_output_says_how_many_records_have_no_answer() {
+fn a_listener_that_acknowledges_by_its_output_says_how_many_records_have_no_answer() {
     let Some(mut bench) = Bench::new("unanswered") else { return };
     let broker = Broker { state: bench.dir.path("services"), name: "kafka" };
     bench.brokers = broker.start();
     let to = bench.uri(&bench.topic("t", 1, &[]), "");
-    let mut door = Door::open(&bench.dir, &["--to", &to]);
-    assert_eq!(door.json(&event(1, "s")).status, 200);
+    let mut listener = Listener::open(&bench.dir, &["--to", &to]);
+    assert_eq!(listener.json(&event(1, "s")).status, 200);
     broker.services(&["kill", "kafka"]);
-    let mut client = door.connect();
+    let mut client = listener.connect();
     client.write_all(&request(&[("content-type", "application/json")], event(2, "s").as_bytes())).expect("it reads");
-    door.hears("retrying");
-    door.signal(Signal::TERM);
+    listener.hears("retrying");
+    listener.signal(Signal::TERM);
     let answer = read(&mut client);
     assert!(answer.is_none_or(|answer| answer.status == 503));
-    let (ended, said) = door.wait();
+    let (ended, said) = listener.wait();
     assert_eq!(ended, 143, "{said}");
     let line = "evt-ingest: 1 records were not acknowledged; their clients must send them again\n";
     assert!(said.contains(line), "{said}");
@@ -212,34 +212,34 @@ fn a_door_that_acknowledges_by_its_output_says_how_many_records_have_no_answer()
 
 /// The same while the stage loop waits for the output.
 #[test]
-fn a_door_refuses_connections_while_it_still_waits_for_its_broker() {
-    let dir = Dir::new("door_closes");
+fn a_listener_refuses_connections_while_it_still_waits_for_its_broker() {
+    let dir = Dir::new("listener_closes");
     let (_listener, address) = silent();
     let to = format!("kafka://{address}/t");
-    let mut door = Door::open(&dir, &["--spool", "spool", "--to", &to]);
-    assert_eq!(door.json(&event(1, "s")).status, 200);
-    door.hears("retrying without a limit");
-    door.signal(Signal::TERM);
+    let mut listener = Listener::open(&dir, &["--spool", "spool", "--to", &to]);
+    assert_eq!(listener.json(&event(1, "s")).status, 200);
+    listener.hears("retrying without a limit");
+    listener.signal(Signal::TERM);
     let start = Instant::now();
-    eventually("it listens no more", || TcpStream::connect(&door.host).is_err());
+    eventually("it listens no more", || TcpStream::connect(&listener.host).is_err());
     let closed = start.elapsed();
-    let (ended, said) = door.wait();
+    let (ended, said) = listener.wait();
     assert_eq!(ended, 143, "{said}");
     assert!(closed < start.elapsed() && start.elapsed() < SOON, "{closed:?} {:?}", start.elapsed());
     assert!(said.contains("evt-ingest: 1 records remain in the spool for the next run\n"), "{said}");
 }
 
-/// A load balancer sends repeated queries on one connection. The server is ready while its output is unavailable, because
-/// the spool accepts requests.
+/// A load balancer sends repeated queries on one connection. The server is ready while its output is unavailable,
+/// because the spool accepts requests.
 #[test]
-fn a_kept_connection_hears_that_the_door_is_not_ready_once_it_was_asked_to_stop() {
-    let dir = Dir::new("door_ready");
+fn a_kept_connection_hears_that_the_listener_is_not_ready_once_it_was_asked_to_stop() {
+    let dir = Dir::new("listener_ready");
     let (_listener, address) = silent();
     let to = format!("kafka://{address}/t");
-    let mut door = Door::open(&dir, &["--spool", "spool", "--to", &to]);
-    assert_eq!(door.json(&event(1, "s")).status, 200);
-    door.hears("retrying without a limit");
-    let (mut kept, mut begun) = (door.connect(), door.connect());
+    let mut listener = Listener::open(&dir, &["--spool", "spool", "--to", &to]);
+    assert_eq!(listener.json(&event(1, "s")).status, 200);
+    listener.hears("retrying without a limit");
+    let (mut kept, mut begun) = (listener.connect(), listener.connect());
     for _ in 0..3 {
         assert_eq!(next(&mut kept, "GET /readyz HTTP/1.1\r\nhost: h\r\n\r\n"), Some(200));
     }
@@ -247,12 +247,12 @@ fn a_kept_connection_hears_that_the_door_is_not_ready_once_it_was_asked_to_stop(
     begun.write_all(b"GET /readyz HTTP/1.1\r\n").expect("it reads");
     // A connection from which the server has read nothing is closed without an answer.
     eventually("the server has read the beginning", || unread(&begun) == Some(0));
-    door.signal(Signal::TERM);
-    eventually("it listens no more", || TcpStream::connect(&door.host).is_err());
+    listener.signal(Signal::TERM);
+    eventually("it listens no more", || TcpStream::connect(&listener.host).is_err());
     assert_eq!(next(&mut begun, "host: h\r\n\r\n"), Some(503));
     let last = next(&mut kept, "GET /readyz HTTP/1.1\r\nhost: h\r\n\r\n");
     assert!(matches!(last, None | Some(503)), "{last:?}");
-    assert_eq!(door.wait().0, 143);
+    assert_eq!(listener.wait().0, 143);
 }
 
 /// Returns the number of bytes of `client` that the server has not read; `None` before it has accepted the connection.
@@ -285,18 +285,18 @@ fn next(stream: &mut TcpStream, text: &str) -> Option<u16> {
 
 /// The server starts with a spool while outputs are unavailable, but reports every other fault.
 #[test]
-fn a_door_with_a_spool_whose_output_refuses_it_ends_with_78_and_keeps_what_it_took() {
-    let dir = Dir::new("door_refused");
-    let (listener, address) = silent();
+fn a_listener_with_a_spool_whose_output_refuses_it_ends_with_78_and_keeps_what_it_took() {
+    let dir = Dir::new("listener_refused");
+    let (registry, address) = silent();
     let to = format!("kafka://127.0.0.1:1/t?format=avro&schemas=http://{address}");
-    let door = Door::open(&dir, &["--spool", "spool", "--to", &to]);
+    let listener = Listener::open(&dir, &["--spool", "spool", "--to", &to]);
     for number in 1..=3 {
-        assert_eq!(door.json(&event(number, "s")).status, 200);
+        assert_eq!(listener.json(&event(number, "s")).status, 200);
     }
     // Only now does the registry answer.
     let registry = std::thread::spawn(move || {
         let answer = "HTTP/1.1 401 Unauthorized\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
-        let (mut client, _) = listener.accept().expect("it asks");
+        let (mut client, _) = registry.accept().expect("it asks");
         let mut head = vec![];
         while !head.ends_with(b"\r\n\r\n") {
             let mut byte = [0];
@@ -305,14 +305,14 @@ fn a_door_with_a_spool_whose_output_refuses_it_ends_with_78_and_keeps_what_it_to
         }
         client.write_all(answer.as_bytes()).expect("it reads");
     });
-    let (ended, said) = door.wait();
+    let (ended, said) = listener.wait();
     registry.join().expect("no panic");
     assert_eq!(ended, 78, "{said}");
     assert!(said.contains("401") && said.contains(&address), "{said}");
     assert!(said.contains("evt-ingest: 3 records remain in the spool for the next run\n"), "{said}");
-    let door = Door::open(&dir, &["--spool", "spool", "--to", "out.jsonl"]);
+    let listener = Listener::open(&dir, &["--spool", "spool", "--to", "out.jsonl"]);
     eventually("all of them are written", || lines(&dir, "out.jsonl") == 3);
-    door.stop();
+    listener.stop();
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Records around the largest size that a topic takes: none of them ends a run.
 
 use crate::broker::{Bench, Record};
-use crate::door::{Door, event};
+use crate::listener::{Listener, event};
 use serde_json::{Value, json};
 
 /// An event with a number; its record has about this many bytes.
@@ -27,7 +27,7 @@ fn numbers(records: &[Record]) -> Vec<i64> {
 }
 
 #[test]
-fn a_letter_that_does_not_fit_its_topic_is_cut_and_the_front_door_goes_on() {
+fn a_letter_that_does_not_fit_its_topic_is_cut_and_the_listener_goes_on() {
     let Some(bench) = Bench::new("sizes_cut") else { return };
     let (events, dead) = (bench.topic("events", 1, &[]), bench.topic("dead", 1, &[]));
     let (to, dlq) = (bench.uri(&events, ""), bench.uri(&dead, ""));
@@ -35,10 +35,10 @@ fn a_letter_that_does_not_fit_its_topic_is_cut_and_the_front_door_goes_on() {
     let junk = "x".repeat(1_400_000);
     for round in 1..=2 {
         // The second run appends to the letters of the first one.
-        let door = Door::open(&bench.dir, &args);
-        assert_eq!(door.json(&junk).status, 422);
-        assert_eq!(door.json(&event(round, "web")).status, 200);
-        door.stop();
+        let listener = Listener::open(&bench.dir, &args);
+        assert_eq!(listener.json(&junk).status, 422);
+        assert_eq!(listener.json(&event(round, "web")).status, 200);
+        listener.stop();
     }
     let letters = bench.records(&dead);
     assert_eq!(letters.len(), 2);
@@ -73,23 +73,23 @@ fn a_letter_that_was_cut_is_not_read_again_as_a_whole_record() {
 }
 
 #[test]
-fn an_event_that_no_output_can_hold_is_refused_by_itself_at_the_door() {
-    let Some(bench) = Bench::new("sizes_door") else { return };
+fn an_event_that_no_output_can_hold_is_refused_by_itself_at_the_listener() {
+    let Some(bench) = Bench::new("sizes_listener") else { return };
     let topic = bench.topic("small", 1, &[("max.message.bytes", "20000")]);
     let small = bench.uri(&topic, "");
-    let door = Door::open(&bench.dir, &["-q", "--spool", "spool", "--to", &small, "--dlq", "dead.jsonl"]);
-    assert_eq!(door.json(&sized(1, 100)).status, 200);
+    let listener = Listener::open(&bench.dir, &["-q", "--spool", "spool", "--to", &small, "--dlq", "dead.jsonl"]);
+    assert_eq!(listener.json(&sized(1, 100)).status, 200);
     // The output knows the limit of the topic once it is open, which the first event shows.
     crate::harness::eventually("the first event is there", || !bench.records(&topic).is_empty());
-    let refused = door.json(&sized(2, 30_000));
+    let refused = listener.json(&sized(2, 30_000));
     assert_eq!(
         (refused.status, &refused.json()["errors"][0]["error_type"]),
         (422, &json!("TooLargeError")),
         "{refused:?}"
     );
-    let mixed = door.json(&format!("{{\"events\":[{},{}]}}", sized(3, 30_000), sized(4, 15_000)));
+    let mixed = listener.json(&format!("{{\"events\":[{},{}]}}", sized(3, 30_000), sized(4, 15_000)));
     assert_eq!((mixed.status, &mixed.json()["rejected"]), (200, &json!(1)));
-    door.stop();
+    listener.stop();
     assert_eq!(numbers(&bench.records(&topic)), [1, 4]);
     let letters = bench.dir.rows("dead.jsonl");
     assert_eq!(letters.len(), 2, "{letters:?}");
@@ -99,10 +99,10 @@ fn an_event_that_no_output_can_hold_is_refused_by_itself_at_the_door() {
 
     // One output accepts the event; the other one rejects its row.
     let both = ["-q", "--spool", "both", "--to", &small, "--to", "all.jsonl", "--dlq", "refused.jsonl"];
-    let door = Door::open(&bench.dir, &both);
-    assert_eq!(door.json(&sized(5, 30_000)).status, 200);
-    assert_eq!(door.json(&sized(6, 100)).status, 200);
-    door.stop();
+    let listener = Listener::open(&bench.dir, &both);
+    assert_eq!(listener.json(&sized(5, 30_000)).status, 200);
+    assert_eq!(listener.json(&sized(6, 100)).status, 200);
+    listener.stop();
     assert_eq!(bench.dir.rows("all.jsonl").len(), 2);
     let letters = bench.dir.rows("refused.jsonl");
     assert!(letters.len() == 1 && letters[0]["error_type"] == "SinkError", "{letters:?}");
@@ -160,10 +160,10 @@ fn a_letter_of_what_brokers_refused_has_the_headers_of_its_record() {
         };
         let to = bench.uri(&topic, &format!("?rdkafka.message.max.bytes=1000000{form}{schemas}"));
         let file = format!("{name}.jsonl");
-        let door = Door::open(&bench.dir, &["-q", "--ack", "memory", "--to", &to, "--dlq", &file]);
+        let listener = Listener::open(&bench.dir, &["-q", "--ack", "memory", "--to", &to, "--dlq", &file]);
         let headers = [("content-type", "application/json"), ("x-request-id", name)];
-        assert_eq!(door.post(&headers, sized(1, 40_000).as_bytes()).status, 200);
-        door.stop();
+        assert_eq!(listener.post(&headers, sized(1, 40_000).as_bytes()).status, 200);
+        listener.stop();
         let letters = bench.dir.rows(&file);
         assert_eq!((letters.len(), &letters[0]["error_type"]), (1, &json!("SinkError")), "{name}");
         let found = &letters[0]["headers"];

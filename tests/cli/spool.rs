@@ -1,9 +1,9 @@
-//! The spool: evt refuses an acknowledgement policy that its outputs cannot meet before it reads, and acknowledged events
-//! survive any kill.
+//! The spool: evt refuses an acknowledgement policy that its outputs cannot meet before it reads, and acknowledged
+//! events survive any kill.
 
 use crate::broker::Bench;
-use crate::door::{Door, event, read, request};
 use crate::harness::{Dir, Draws, eventually};
+use crate::listener::{Listener, event, read, request};
 use rustix::process::Signal;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,14 +16,18 @@ fn a_promise_that_no_output_can_keep_is_refused_before_anything_is_made() {
     let dir = Dir::new("promise");
     dir.write("x.jsonl", "{}\n");
     for (args, why) in [
-        ("--spool spool", "the spool could never be emptied"),
-        ("--spool spool --to rows.parquet", "rows.parquet cannot acknowledge rows"),
+        (
+            "--spool spool",
+            "the spool could never be emptied; write to Kafka, to a file of JSON lines or CSV, or to a database",
+        ),
+        ("--spool spool --to rows.parquet", "--spool: rows.parquet cannot acknowledge rows"),
         ("--spool spool --to null: --dlq dead.parquet", "dead.parquet cannot acknowledge rows"),
-        ("--ack output", "--ack memory"),
+        ("--ack output", "or to a database, or use --ack memory (a crash then loses events)"),
+        ("--ack output --to rows.parquet", "--ack output: rows.parquet cannot acknowledge rows; write to Kafka"),
         ("--spool spool --ack memory --to null:", "--ack cannot be used with --spool"),
-        ("--dedup 1h --to null:", "requires --spool DIR"),
+        ("--dedup 1h --to null:", "--dedup requires --spool DIR"),
         ("--dedup 1h --ack memory", "requires --spool DIR"),
-        ("--spool-max 1GiB --to null:", "requires --spool DIR"),
+        ("--spool-max 1GiB --to null:", "--spool-max requires --spool DIR"),
         ("--spool spool --to null:", "require an input http://"),
         ("--ack memory", "require an input http://"),
     ] {
@@ -51,14 +55,14 @@ impl Load {
         self.next.fetch_add(BATCH, Ordering::Relaxed)
     }
 
-    /// Posts until the server is gone, beginning with the unanswered requests. Returns the acknowledged requests, and the
-    /// one in progress.
-    fn post(&self, door: &Door, mut first: usize) -> (Vec<usize>, usize) {
+    /// Posts until the server is gone, beginning with the unanswered requests. Returns the acknowledged requests, and
+    /// the one in progress.
+    fn post(&self, listener: &Listener, mut first: usize) -> (Vec<usize>, usize) {
         let mut kept = vec![];
         loop {
             let events: Vec<String> = (first..first + BATCH).map(|number| event(number, "s")).collect();
             let body = format!("{{\"events\":[{}]}}", events.join(","));
-            let answer = TcpStream::connect(&door.host).ok().and_then(|mut stream| {
+            let answer = TcpStream::connect(&listener.host).ok().and_then(|mut stream| {
                 stream.write_all(&request(&[], body.as_bytes())).ok()?;
                 read(&mut stream)
             });
@@ -100,20 +104,21 @@ pub fn kill_again_and_again(dir: &Dir, outputs: &[&str], draws: &mut Draws) -> T
     let (load, mut told) = (Load::default(), Told::default());
     let mut under_way: Vec<usize> = (0..CLIENTS).map(|_| load.number()).collect();
     for kill in 0..KILLS {
-        let door = Door::open(dir, &flags);
+        let listener = Listener::open(dir, &flags);
         let enough = load.acknowledged.load(Ordering::Relaxed) + usize::try_from(draws.below(15)).expect("few");
         let before = position(dir);
         let ended: Vec<_> = std::thread::scope(|scope| {
-            let (load, door) = (&load, &door);
-            let clients: Vec<_> = under_way.iter().map(|first| scope.spawn(move || load.post(door, *first))).collect();
+            let (load, listener) = (&load, &listener);
+            let clients: Vec<_> =
+                under_way.iter().map(|first| scope.spawn(move || load.post(listener, *first))).collect();
             eventually("enough is acknowledged", || load.acknowledged.load(Ordering::Relaxed) >= enough);
             if kill % 10 == 9 {
                 eventually("the outputs have more", || position(dir) > before);
             }
-            door.signal(Signal::KILL);
+            listener.signal(Signal::KILL);
             clients.into_iter().map(|client| client.join().expect("no panic")).collect()
         });
-        let (status, said) = door.wait();
+        let (status, said) = listener.wait();
         assert_eq!(status, 128 + 9, "{draws}: {said}");
         under_way = ended.iter().map(|(_, first)| *first).collect();
         for (kept, first) in ended {
@@ -122,14 +127,14 @@ pub fn kill_again_and_again(dir: &Dir, outputs: &[&str], draws: &mut Draws) -> T
         }
         told.positions.push(position(dir));
     }
-    let said = Door::open(dir, &flags).stop();
+    let said = Listener::open(dir, &flags).stop();
     assert!(said.contains("stopped") && !said.contains("remain in the spool"), "{draws}: {said}");
     assert!(told.positions.iter().any(|position| *position > 0), "the outputs were never ahead of a kill");
     told
 }
 
-/// Asserts that every acknowledged event is among the rows. Only an event in flight at a kill is repeated: a client without
-/// an answer has sent it again, or the run had not saved the position after it.
+/// Asserts that every acknowledged event is among the rows. Only an event in flight at a kill is repeated: a client
+/// without an answer has sent it again, or the run had not saved the position after it.
 fn assert_kept(told: &Told, rows: &[Value], draws: &Draws) {
     let mut copies: BTreeMap<usize, BTreeMap<i64, usize>> = BTreeMap::new();
     for row in rows {
@@ -152,7 +157,7 @@ fn assert_kept(told: &Told, rows: &[Value], draws: &Draws) {
 
 #[test]
 fn an_acknowledged_event_survives_fifty_kills_and_only_what_was_in_flight_comes_again() {
-    let (dir, mut draws) = (Dir::new("killed-door"), Draws::new());
+    let (dir, mut draws) = (Dir::new("killed-listener"), Draws::new());
     let told = kill_again_and_again(&dir, &["--to", "out.jsonl", "--dlq", "dead.jsonl"], &mut draws);
     assert_kept(&told, &dir.rows("out.jsonl"), &draws);
 }
@@ -174,12 +179,12 @@ fn an_acknowledged_event_is_in_kafka_after_fifty_kills_and_only_what_was_in_flig
 fn a_run_waits_a_moment_for_the_one_that_has_its_spool_and_no_longer() {
     let dir = Dir::new("spool-lock");
     let flags = ["--spool", "spool", "--to", "out.jsonl", "--dlq", "dead.jsonl"];
-    let first = Door::open(&dir, &flags);
+    let first = Listener::open(&dir, &flags);
     let waiting = ": another run has locked this spool; waiting for the lock";
-    let (status, said) = Door::start(&dir, "http://127.0.0.1:0", &flags).wait();
+    let (status, said) = Listener::start(&dir, "http://127.0.0.1:0", &flags).wait();
     assert_eq!((status, said.matches("another run has locked this spool").count()), (75, 2), "{said}");
     assert!(said.contains(waiting), "{said}");
-    let mut second = Door::start(&dir, "http://127.0.0.1:0", &flags);
+    let mut second = Listener::start(&dir, "http://127.0.0.1:0", &flags);
     second.hears(waiting);
     first.signal(Signal::KILL);
     assert_eq!(first.wait().0, 128 + 9);
@@ -187,15 +192,15 @@ fn a_run_waits_a_moment_for_the_one_that_has_its_spool_and_no_longer() {
     assert_eq!(said.matches("another run has locked this spool").count(), 1, "{said}");
 }
 
-/// `--dedup` keeps segments long after the outputs have their records: damage there loses no record, and the message states
-/// that.
+/// `--dedup` keeps segments long after the outputs have their records: damage there loses no record, and the message
+/// states that.
 #[test]
 fn damage_in_a_segment_that_is_delivered_names_a_way_on() {
     let dir = Dir::new("delivered");
     let flags = ["--spool", "spool", "--spool-max", "64KiB", "--dedup", "1h", "--to", "out.jsonl"];
-    let door = Door::open(&dir, &flags);
-    (0..60).for_each(|number| assert_eq!(door.json(&event(number, "s")).status, 200));
-    door.stop();
+    let listener = Listener::open(&dir, &flags);
+    (0..60).for_each(|number| assert_eq!(listener.json(&event(number, "s")).status, 200));
+    listener.stop();
     let segments = || {
         let names = std::fs::read_dir(dir.path("spool")).expect("it is there").map(|one| one.expect("readable").path());
         let mut logs: Vec<_> = names.filter(|path| path.extension().is_some_and(|end| end == "log")).collect();
@@ -209,11 +214,15 @@ fn damage_in_a_segment_that_is_delivered_names_a_way_on() {
     bytes[middle] ^= 0x20;
     std::fs::write(&first, bytes).expect("writable");
     let run = dir.run("evt-ingest", &[&["http://127.0.0.1:0"], &flags[..]].concat()).ends_with(65);
-    assert!(run.stderr().contains("move this file and those with smaller numbers away"), "{run}");
+    assert!(
+        run.stderr()
+            .contains("move this file and those with smaller numbers away; --dedup and Idempotency-Key then forget"),
+        "{run}"
+    );
     std::fs::remove_file(first).expect("it is there");
-    let door = Door::open(&dir, &flags);
-    assert_eq!(door.json(&event(60, "s")).status, 200);
-    door.stop();
+    let listener = Listener::open(&dir, &flags);
+    assert_eq!(listener.json(&event(60, "s")).status, 200);
+    listener.stop();
     assert_eq!(dir.rows("out.jsonl").len(), 61);
 }
 
@@ -224,22 +233,22 @@ fn a_spool_that_is_full_again_and_again_loses_nothing_and_opens_again() {
     let flags = ["-q", "--spool", "spool", "--spool-max", "256KiB", "--to", "out.jsonl", "--dlq", "dead.jsonl"];
     let filler = "x".repeat(2_000);
     let (next, kept, refused) = (AtomicUsize::new(0), AtomicUsize::new(0), AtomicUsize::new(0));
-    let door = Door::open(&dir, &flags);
+    let listener = Listener::open(&dir, &flags);
     let post = || {
         while kept.load(Ordering::Relaxed) < 500 {
             let number = next.fetch_add(1, Ordering::Relaxed);
             let body = event(number, "s").replace("\"n\":", &format!("\"filler\":\"{filler}\",\"n\":"));
-            let answer = door.json(&body);
+            let answer = listener.json(&body);
             assert!([200, 503].contains(&answer.status), "{answer:?}");
             [&refused, &kept][usize::from(answer.status == 200)].fetch_add(1, Ordering::Relaxed);
         }
     };
     std::thread::scope(|scope| (0..CLIENTS).for_each(|_| drop(scope.spawn(post))));
     assert!(refused.into_inner() > 0, "it was never full");
-    door.stop();
+    listener.stop();
     let files = std::fs::read_dir(dir.path("spool")).expect("it is there").map(|one| one.expect("readable"));
     let bytes: u64 = files.map(|one| one.metadata().expect("readable").len()).sum();
     assert!(bytes <= 257 << 10, "{bytes}");
-    Door::open(&dir, &flags).stop();
+    Listener::open(&dir, &flags).stop();
     assert_eq!(dir.rows("out.jsonl").len(), kept.into_inner());
 }

@@ -1,8 +1,8 @@
 //! An HTTP server with a spool and a checkpoint: every record of the spool is in every output once, whatever is killed.
 
 use crate::broker::Bench;
-use crate::door::{Door, event};
 use crate::harness::{Dir, Draws, eventually};
+use crate::listener::{Listener, event};
 use crate::spool::{BATCH, Told, kill_again_and_again};
 use rustix::process::Signal;
 use serde_json::{Value, json};
@@ -57,23 +57,26 @@ fn a_pipe_behind_the_server_continues_its_windows_after_kills() {
     let second = ["-q", "--size", "1h", "--agg", "n=count(*)", "--late", "null:", "--to", "sqlite:m.db"];
     let mut posted = 0;
     for signal in [Signal::KILL, Signal::KILL, Signal::TERM] {
-        let mut door = Door::of(dir.command("evt-ingest", &first).stdout(Stdio::piped()));
+        let mut listener = Listener::of(dir.command("evt-ingest", &first).stdout(Stdio::piped()));
         let mut window = dir.command("evt-window", &second);
-        let mut window = window.stdin(door.stdout()).stderr(Stdio::null()).spawn().expect("it starts");
-        let door = door.listening();
+        let mut window = window.stdin(listener.stdout()).stderr(Stdio::null()).spawn().expect("it starts");
+        let listener = listener.listening();
         let times = (posted..posted + 20).map(|minute| format!("2026-01-01T00:{minute:02}:00Z"));
         // An event of a later hour closes the window.
         let later = (signal == Signal::TERM).then(|| "2026-01-01T02:00:00Z".to_owned());
         for time in times.chain(later) {
-            assert_eq!(door.json(&format!("{{\"source\":\"s\",\"event_type\":\"e\",\"t\":\"{time}\"}}")).status, 200);
+            assert_eq!(
+                listener.json(&format!("{{\"source\":\"s\",\"event_type\":\"e\",\"t\":\"{time}\"}}")).status,
+                200
+            );
             posted += 1;
         }
         eventually("an epoch has the events", || {
             let read = dir.run("evt-view", &["state"]).text();
             read.contains(&format!("http: spool, read up to offset {posted},"))
         });
-        door.signal(signal);
-        door.wait();
+        listener.signal(signal);
+        listener.wait();
         window.wait().expect("it ends");
     }
     let rows = dir.run("evt-view", &["-q", "sqlite:m.db?table=aggregated_metrics", "-o", "jsonl"]).succeeds().rows();
@@ -88,29 +91,29 @@ fn a_server_with_a_checkpoint_needs_the_spool_that_the_checkpoint_has_read() {
     assert!(run.stderr().contains("--checkpoint requires --spool DIR"), "{run}");
     assert!(!dir.path("state").exists(), "{run}");
     let flags = [&["--spool", "spool"], &EPOCHS[..], &["--to", "out.jsonl"]].concat();
-    let door = Door::open(&dir, &flags);
-    (0..5).for_each(|number| assert_eq!(door.json(&event(number, "s")).status, 200));
-    door.stop();
+    let listener = Listener::open(&dir, &flags);
+    (0..5).for_each(|number| assert_eq!(listener.json(&event(number, "s")).status, 200));
+    listener.stop();
     assert_eq!(dir.rows("out.jsonl").len(), 5);
     // The same spool continues, and nothing is written twice.
-    let door = Door::open(&dir, &flags);
-    assert_eq!(door.json(&event(5, "s")).status, 200);
+    let listener = Listener::open(&dir, &flags);
+    assert_eq!(listener.json(&event(5, "s")).status, 200);
     eventually("the event is written", || dir.rows("out.jsonl").len() == 6);
-    door.signal(Signal::KILL);
-    door.wait();
+    listener.signal(Signal::KILL);
+    listener.wait();
     dir.shell("mv spool other && mkdir spool && cp other/id spool").succeeds();
     let run = dir.run("evt-ingest", &[&["http://127.0.0.1:0"], &flags[..]].concat()).ends_with(78);
     let told = "expected the spool that the checkpoint has read up to offset 6, found one that ends at offset 0";
     assert!(run.stderr().contains(told), "{run}");
     dir.shell("rm -r spool").succeeds();
     // A new spool that has grown beyond the position is another one, too.
-    let other = Door::open(&dir, &["--spool", "spool", "--to", "other.jsonl"]);
+    let other = Listener::open(&dir, &["--spool", "spool", "--to", "other.jsonl"]);
     (10..18).for_each(|number| assert_eq!(other.json(&event(number, "s")).status, 200));
     other.stop();
     let run = dir.run("evt-ingest", &[&["http://127.0.0.1:0"], &flags[..]].concat()).ends_with(78);
     assert!(run.stderr().contains("expected the spool that the checkpoint has read, found another one"), "{run}");
     dir.shell("rm -r spool && mv other spool").succeeds();
-    Door::open(&dir, &flags).stop();
+    Listener::open(&dir, &flags).stop();
     assert_eq!(dir.rows("out.jsonl").len(), 6);
 }
 
@@ -118,12 +121,12 @@ fn a_server_with_a_checkpoint_needs_the_spool_that_the_checkpoint_has_read() {
 fn a_second_start_of_a_server_with_a_checkpoint_does_not_end_the_first_one() {
     let dir = Dir::new("spool-second");
     let flags = [&["--spool", "spool"], &EPOCHS[..], &["--to", "out.jsonl"]].concat();
-    let door = Door::open(&dir, &flags);
-    assert_eq!(door.json(&event(0, "s")).status, 200);
+    let listener = Listener::open(&dir, &flags);
+    assert_eq!(listener.json(&event(0, "s")).status, 200);
     let run = dir.run("evt-ingest", &[&["http://127.0.0.1:0"], &flags[..]].concat()).ends_with(75);
     assert!(run.stderr().contains("another run has locked this spool"), "{run}");
-    assert_eq!(door.json(&event(1, "s")).status, 200);
-    door.stop();
+    assert_eq!(listener.json(&event(1, "s")).status, 200);
+    listener.stop();
     assert_eq!(dir.rows("out.jsonl").len(), 2);
 }
 
@@ -133,11 +136,11 @@ fn records_that_a_run_without_the_checkpoint_has_read_are_named() {
     let flags = [&["--spool", "spool"], &EPOCHS[..], &["--to", "out.jsonl"]].concat();
     let plain = ["--spool", "spool", "--to", "plain.jsonl"];
     for (flags, number) in [(&flags[..], 0), (&plain[..], 1)] {
-        let door = Door::open(&dir, flags);
-        assert_eq!(door.json(&event(number, "s")).status, 200);
-        door.stop();
+        let listener = Listener::open(&dir, flags);
+        assert_eq!(listener.json(&event(number, "s")).status, 200);
+        listener.stop();
     }
-    let said = Door::open(&dir, &flags).stop();
+    let said = Listener::open(&dir, &flags).stop();
     assert!(
         said.contains("spool: records 1 to 1 are read again: a run without this checkpoint has read them"),
         "{said}"

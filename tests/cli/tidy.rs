@@ -87,8 +87,8 @@ const CLIENTS: [(&str, &str); 14] = [
     ("clap::", "src/cli/|src/tool/"),
 ];
 
-/// Files that may read the clocks of the process: adapters of servers, files and threads, and what makes the clock of the run. All others
-/// use the clock of the run, which tests control.
+/// Files that may read the clocks of the process: adapters of servers, files and threads, and what makes the clock of
+/// the run. All others use the clock of the run, which tests control.
 const CLOCKS: [&str; 18] = [
     "src/clock.rs",
     "src/cli/mod.rs",

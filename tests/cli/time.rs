@@ -1,8 +1,8 @@
 //! Times as standards and people write them, valid and invalid, through evt-ingest.
 
 use crate::broker::Bench;
-use crate::door::Door;
 use crate::harness::{Dir, Run, cases, data};
+use crate::listener::Listener;
 use arrow::array::{ArrayRef, RecordBatch, TimestampMicrosecondArray};
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -74,8 +74,8 @@ fn the_json_schema_suite_agrees_but_for_leap_seconds() {
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
-/// The instant (µs) of a text of ISO 8601 that RFC 3339 does not allow: with a blank, a comma, a short offset, or without seconds,
-/// offset or time of day.
+/// The instant (µs) of a text of ISO 8601 that RFC 3339 does not allow: with a blank, a comma, a short offset, or
+/// without seconds, offset or time of day.
 fn everyday(text: &str) -> Option<i64> {
     let form = r"^(\d{4}-\d\d-\d\d)(?:[Tt ](\d\d:\d\d)(:\d\d)?([.,]\d+)?(?: ?(Z|z|UTC|[+-]\d\d):?(\d\d)?)?)?$";
     let parts = regex::Regex::new(form).expect("a form").captures(text)?;
@@ -193,15 +193,15 @@ fn an_instant_of_a_container_outside_the_calendar_is_a_dead_letter_and_stops_no_
 }
 
 #[test]
-fn an_instant_outside_the_calendar_is_rejected_at_the_front_door() {
+fn an_instant_outside_the_calendar_is_rejected_at_the_listener() {
     let dir = Dir::new("beyond-http");
-    let door = Door::open(&dir, &["--ack", "memory", "--to", "out.jsonl", "--dlq", "dead.jsonl"]);
+    let listener = Listener::open(&dir, &["--ack", "memory", "--to", "out.jsonl", "--dlq", "dead.jsonl"]);
     let event = |instant: &str| json!({"source": "s", "event_type": "t", "client_timestamp": instant});
     let events: Vec<Value> = ["2024-01-15T10:00:00Z"].iter().chain(&BEYOND).map(|text| event(text)).collect();
-    let answer = door.json(&json!({ "events": events }).to_string()).json();
+    let answer = listener.json(&json!({ "events": events }).to_string()).json();
     assert_eq!((&answer["accepted"], &answer["rejected"]), (&json!(1), &json!(3)), "{answer}");
     assert!(answer["errors"].as_array().expect("errors").iter().all(|error| error["error_type"] == "TimestampError"));
-    door.stop();
+    listener.stop();
     assert_eq!((dir.rows("out.jsonl").len(), dir.rows("dead.jsonl").len()), (1, 3));
 }
 

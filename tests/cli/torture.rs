@@ -1,12 +1,12 @@
-//! Pipelines whose processes are killed at random moments, again and again: at the end every store has the rows of an undisturbed
-//! run, and the results that the generator expects, as independent readers see them.
+//! Pipelines whose processes are killed at random moments, again and again: at the end every store has the rows of an
+//! undisturbed run, and the results that the generator expects, as independent readers see them.
 //!
 //! `scripts/torture N [SEED]` sets `EVT_TORTURE_KILLS` and `EVT_SEED`; the default is a short form. The kills are
 //! divided into jobs. A job has its own events, topics and stores, so the first difference names few kills; the
 //! directory of that job is kept.
 
 use crate::broker::Bench;
-use crate::bucket::Place;
+use crate::bucket::CheckpointLocation;
 use crate::checkpoint::METRICS;
 use crate::checkpoint_pipes::Pipe;
 use crate::harness::{Dir, Draws, ROOT, ask, ended, eventually, python};
@@ -110,7 +110,7 @@ struct Side<'a> {
     job: &'a Job<'a>,
     dir: Dir,
     name: &'static str,
-    place: Place,
+    place: CheckpointLocation,
     /// The address of the first stage, if it is a server.
     host: String,
     /// The topic of rows, then those of late rows and of dead letters unless they are files.
@@ -152,14 +152,15 @@ impl<'a> Job<'a> {
     /// Makes the stores of a run.
     fn side(&'a self, name: &'static str) -> Side<'a> {
         let dir = Dir::new(&format!("torture-{}-{name}", self.number));
-        // Events without a user are in several partitions, and sessions of such a key depend on how the partitions are interleaved.
+        // Events without a user are in several partitions, and sessions of such a key depend on how the partitions are
+        // interleaved.
         dir.write("m.toml", format!("{METRICS}where = \"user_id is not null\"\n"));
         let kinds = if self.origin.has_topic() { &["rows", "late", "dead"][..] } else { &["rows"] };
         let topic = |kind: &&str| self.servers.bench.topic(&format!("{}-{name}-{kind}", self.number), 2, &KEPT);
         let place = match self.servers.has_bucket {
-            false => Place::directory(&dir),
+            false => CheckpointLocation::directory(&dir),
             true => {
-                let place = Place::bucket(&dir).expect("a server");
+                let place = CheckpointLocation::bucket(&dir).expect("a server");
                 // The server keeps objects as files.
                 symlink(&place.files, dir.path("state")).expect("linked");
                 place
@@ -176,8 +177,8 @@ impl<'a> Job<'a> {
         &self.lines[start as usize..end as usize]
     }
 
-    /// Puts events into the topic, each into the partition of the generator and with its time. A record that has none takes that of
-    /// the one before in the partition: it does not lift the stream time.
+    /// Puts events into the topic, each into the partition of the generator and with its time. A record that has none
+    /// takes that of the one before in the partition: it does not lift the stream time.
     fn produce(&self, lines: &[Vec<u8>]) {
         let mut times = [0; PARTITIONS as usize];
         let records = lines.iter().map(|line| {
@@ -406,7 +407,8 @@ fn kill(job: &Job, wild: &Side, kills: &mut Kills, wanted: u32) {
     for piece in 0..PIECES {
         match job.origin {
             Origin::File => wild.append(&job.piece(piece).concat()),
-            // Before its first epoch a checkpoint knows no file of the name, so none of those that had it may be rotated.
+            // Before its first epoch a checkpoint knows no file of the name, so none of those that had it may be
+            // rotated.
             Origin::Follow if !has_epoch(&wild.dir) => wild.append(&job.piece(piece).concat()),
             Origin::Follow => {
                 // A file that begins with an array is refused as a whole.

@@ -1,8 +1,8 @@
 //! Kills processes of a pipe with a checkpoint at random moments, and counts where.
 
 use crate::checkpoint_pipes::Pipe;
-use crate::door::Door;
 use crate::harness::{Dir, Draws, ROOT, ended};
+use crate::listener::Listener;
 use rustix::process::Signal;
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -56,38 +56,38 @@ pub struct HttpServer<'a> {
     dir: &'a Dir,
     to: String,
     host: String,
-    door: Option<Door>,
+    listener: Option<Listener>,
     client: Child,
 }
 
 impl<'a> HttpServer<'a> {
     /// Starts a server that writes to the topic `to`, and a client that posts the lines of the file `events`.
     pub fn open(dir: &'a Dir, to: &str, python: &str, events: &str) -> Self {
-        let door = Self::start(dir, "127.0.0.1:0", to).listening();
-        let host = door.host.clone();
+        let listener = Self::start(dir, "127.0.0.1:0", to).listening();
+        let host = listener.host.clone();
         let client = client(dir, python, &host, events);
-        Self { dir, to: to.to_owned(), host, door: Some(door), client }
+        Self { dir, to: to.to_owned(), host, listener: Some(listener), client }
     }
 
-    fn start(dir: &Dir, host: &str, to: &str) -> Door {
+    fn start(dir: &Dir, host: &str, to: &str) -> Listener {
         let flags = ["--spool", "spool", "--time", "client_timestamp", "--to", to, "--dlq", "refused.jsonl"];
-        Door::start(dir, &format!("http://{host}"), &flags)
+        Listener::start(dir, &format!("http://{host}"), &flags)
     }
 
     /// Kills the server and starts it again. Returns whether it ran.
     fn kill(&mut self) -> bool {
-        let Some(door) = self.door.take() else { return false };
-        door.signal(Signal::KILL);
-        let (status, said) = door.wait();
+        let Some(listener) = self.listener.take() else { return false };
+        listener.signal(Signal::KILL);
+        let (status, said) = listener.wait();
         assert!(KNOWN.contains(&status), "the server: {status}: {said}");
-        self.door = Some(Self::start(self.dir, &self.host, &self.to));
+        self.listener = Some(Self::start(self.dir, &self.host, &self.to));
         status == 137
     }
 
     /// Ends both when all events are acknowledged.
     pub fn finish(mut self) {
         assert_eq!(ended("the client", &mut self.client), 0, "the client");
-        self.door.take().expect("it runs").listening().stop();
+        self.listener.take().expect("it runs").listening().stop();
     }
 }
 
@@ -120,7 +120,8 @@ impl Kills {
         Self { draws, count: 0, processes: 0, starts: 0, epochs: 0, places, sleepers: None, failures: 0 }
     }
 
-    /// Starts the stages and kills one of them, or all, at a random moment. Returns false if they have ended well before.
+    /// Starts the stages and kills one of them, or all, at a random moment. Returns false if they have ended well
+    /// before.
     pub fn turn(&mut self, dir: &Dir, stages: &StageLines, mut server: Option<&mut HttpServer>) -> bool {
         let (before, count) = (entries(dir), stages.count());
         let mut pipe = stages.start(dir);
@@ -230,8 +231,8 @@ impl Kills {
     }
 }
 
-/// Kills what is left of a pipe with branches after a while: at the end of its input it would wait ten minutes for a branch
-/// that has gone.
+/// Kills what is left of a pipe with branches after a while: at the end of its input it would wait ten minutes for a
+/// branch that has gone.
 fn end_branches(pipe: &mut Pipe) {
     let start = Instant::now();
     let has_ended = |pipe: &mut Pipe| pipe.0.iter_mut().all(|stage| stage.try_wait().expect("a child").is_some());

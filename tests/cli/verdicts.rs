@@ -27,8 +27,8 @@ const MEMBERS: [(&str, &str, bool); 14] = [
     (r#""x":"no field""#, "", true),
 ];
 
-/// Records of up to seven members in any order, and whether each is valid: every member that is a field is valid, and both
-/// required fields exist.
+/// Records of up to seven members in any order, and whether each is valid: every member that is a field is valid, and
+/// both required fields exist.
 fn records(count: u64) -> (String, Vec<bool>) {
     let (mut text, mut verdicts, mut state) = (String::new(), vec![], 7u64);
     let mut random = |below: usize| {
@@ -178,7 +178,7 @@ fn a_job_of_github_shows_a_faulty_record_at_its_line() {
     let place = "::error file=100%25%2C a.jsonl,line=2::evt-ingest: 100%2525, a.jsonl:2: ParseError: ";
     assert!(first.starts_with(place), "{run}");
     // What has no file belongs to the job; notices are text.
-    let run = dir.feed("evt-ingest", &flags, b"broken\n").ends_with(1);
+    let run = dir.feed("evt-ingest", &flags, b"{broken\n").ends_with(1);
     assert!(run.stderr().starts_with("::error::evt-ingest: -:1: ParseError: "), "{run}");
     assert!(run.stderr().lines().any(|line| line.starts_with("evt-ingest: ")), "{run}");
     let run = dir.run("evt-ingest", &["--no-such-flag", "--log-format", "github"]).ends_with(2);

@@ -1,4 +1,4 @@
-"""BROKERS REGISTRY TOPIC EVENTS: what confluent-kafka sees of a topic that the front door wrote.
+"""BROKERS REGISTRY TOPIC EVENTS: what confluent-kafka sees of a topic that the HTTP listener wrote.
 
 Every record, as AvroDeserializer reads it, is one of EVENTS (JSON lines) with its key, its time and its properties. Prints, as
 JSON, how many there are, and how many ids they have."""

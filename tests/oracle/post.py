@@ -1,6 +1,6 @@
 """URL FILE BATCH: posts the lines of a file in batches over one connection that is kept alive, each until it is answered.
 
-A record's own server_timestamp means nothing to the front door: lines that differ from a good one only there are left out.
+A record's own server_timestamp means nothing to the HTTP listener: lines that differ from a good one only there are left out.
 A batch that is refused for want of room (503), or whose answer is lost, is sent again. Prints, as JSON, what was answered."""
 
 import http.client

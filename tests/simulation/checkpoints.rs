@@ -1,18 +1,19 @@
-//! Jobs with a checkpoint that crash at each operation of the disk: the next run restores the last complete epoch, and all
-//! outputs end with the rows of an undisturbed job.
+//! Jobs with a checkpoint that crash at each operation of the disk: the next run restores the last complete epoch, and
+//! all outputs end with the rows of an undisturbed job.
 //!
 //! ```text
 //! EVT_SIMULATION_CRASHES=all cargo test --release --test simulation checkpoints    # at every operation, in every way
 //! EVT_SIMULATION_CRASHES=7 cargo test --release --test simulation checkpoints      # at every seventh operation
 //! ```
 //!
-//! One stage crashes, or all at once. The processes alone die, or the power fails too: then what was not synced is gone,
-//! or partly kept ([`Unsynced`]). A second crash may hit the recovery. After the last run the power fails once more.
+//! One stage crashes, or all at once. The processes alone die, or the power fails too: then what was not synced is
+//! gone, or partly kept ([`Unsynced`]). Commits of epochs take a number of steps, in which a stage reads on or is held.
+//! A second crash may hit the recovery. After the last run the power fails once more.
 
 use crate::events::Input;
 use crate::jobs::{DATABASE, INPUTS, Job, JobShape, Rows};
 use crate::number;
-use crate::pipeline::{Ended, Pipeline};
+use crate::pipeline::{Course, Ended, Pipeline};
 use crate::power::{DurableTree, Unsynced};
 use evt::ErrorKind;
 use evt::clock::SimulatedClock;
@@ -41,11 +42,15 @@ struct Crash {
     torn: usize,
     /// What the disk keeps of what was not synced; `None` if only the processes die.
     power: Option<Unsynced>,
+    /// The seed of the order in which the stages are stepped, and of what commits do to them.
+    seed: u64,
 }
 
 /// A job, and what is durable of what it writes.
 struct Bench {
     job: Job,
+    /// What commits do to its stages; `None` for what the random numbers of a run say.
+    course: Option<Course>,
     durable: Arc<Mutex<DurableTree>>,
 }
 
@@ -53,7 +58,7 @@ impl Bench {
     fn new(shape: JobShape, dir: &Path, inputs: &[Input]) -> Self {
         let job = Job::new(shape, dir.to_owned(), inputs);
         let durable = Arc::new(Mutex::new(DurableTree::new(&job.root(), DATABASE)));
-        Self { job, durable }
+        Self { job, course: None, durable }
     }
 
     fn disk(&self, crash: Option<Crash>) -> Disk {
@@ -72,7 +77,8 @@ impl Bench {
         let is_hit = |stage: usize| crash.is_none_or(|crash| crash.stage.is_none_or(|hit| hit == stage));
         let disks: Vec<Disk> =
             stages.map(|stage| if is_hit(stage) { failing.clone() } else { sound.clone() }).collect();
-        let ended = self.job.run(&disks, Pipeline::clock(), random);
+        let course = self.course.unwrap_or_else(|| Course::random(random));
+        let ended = self.job.run(&disks, course, Pipeline::clock(), random);
         drop(disks);
         if let Some(unsynced) = crash.and_then(|crash| crash.power).filter(|_| failing.has_failed()) {
             self.durable.lock().expect("a tree").fail_power(unsynced, random);
@@ -93,7 +99,6 @@ struct Calm<'a> {
     shape: JobShape,
     inputs: &'a [Input],
     expected: Rows,
-    seed: u64,
 }
 
 impl<'a> Calm<'a> {
@@ -105,32 +110,33 @@ impl<'a> Calm<'a> {
         let (expected, epochs) = (bench.job.rows(), bench.job.epochs());
         assert!(epochs >= 2, "{shape:?}: {epochs} epochs");
         assert!(expected.values().all(|rows| rows.len() > 1), "{shape:?}: {expected:?}");
-        Self { shape, inputs, expected, seed }
+        Self { shape, inputs, expected }
     }
 
-    /// Lets the job crash, once or twice, and then run to its end. Returns whether it came to the operation of the crash.
+    /// Lets the job crash, once or twice, and then run to its end. Returns whether it came to the operation of the
+    /// crash.
     fn crash(&self, base: &Path, crash: Crash, then: Option<Crash>) -> bool {
-        let context = format!("{:?}, seed {}: {crash:?}, {then:?}", self.shape, self.seed);
+        let context = format!("{:?}: {crash:?}, {then:?}", self.shape);
         let dir = base.join("wild");
         let bench = Bench::new(self.shape, &dir, self.inputs);
-        let (ended, disk) = bench.run(self.shape, Some(crash), &mut Random::at(self.seed, 1));
+        let (ended, disk) = bench.run(self.shape, Some(crash), &mut Random::at(crash.seed, 1));
         let is_hit = disk.has_failed();
         if is_hit {
             // The others find their input torn, or their reader gone.
             let known = [ErrorKind::Io, ErrorKind::Corrupt, ErrorKind::Fenced];
             assert!(ended.errors().iter().all(|kind| known.contains(kind)), "{context}: {}", ended.messages());
             if let Some(then) = then {
-                bench.run(self.shape, Some(then), &mut Random::at(self.seed, 2));
+                bench.run(self.shape, Some(then), &mut Random::at(crash.seed, 2));
             }
         }
-        let (ended, _) = bench.run(self.shape, None, &mut Random::at(self.seed, 3));
+        let (ended, _) = bench.run(self.shape, None, &mut Random::at(crash.seed, 3));
         assert!(ended.is_whole(), "{context}: {:?}: {}", ended.statuses(), ended.messages());
         bench.assert_rows(&self.expected, &context);
         // An exit status of 0 says that all rows are durable.
         bench.durable.lock().expect("a tree").fail_power(Unsynced::Lost, &mut Random::at(0, 0));
         bench.assert_rows(&self.expected, &format!("{context}: after the end"));
         // The checkpoint is durable, too: another run finds nothing to do.
-        let (ended, _) = bench.run(self.shape, None, &mut Random::at(self.seed, 4));
+        let (ended, _) = bench.run(self.shape, None, &mut Random::at(crash.seed, 4));
         assert!(ended.is_whole(), "{context}: again: {:?}: {}", ended.statuses(), ended.messages());
         bench.assert_rows(&self.expected, &format!("{context}: again"));
         std::fs::remove_dir_all(&dir).expect("the directory of a job");
@@ -158,13 +164,14 @@ fn crash_each(shape: JobShape, step: u64, is_all: bool) -> u64 {
     let of_one = if stages == 1 { 0 } else { stages };
     let mut crashes = 0;
     for stage in (0..of_one).map(Some).chain([None]) {
+        let seed = 100 * shape as u64 + stage.map_or(0, |stage| stage as u64 + 1);
         let mut after = random.below(step);
         let mut is_hit = true;
         while is_hit {
             let powers = [None, Some(Unsynced::Lost), Some(Unsynced::PartlyKept)];
             let one = powers[random.below(3) as usize];
             for power in powers.into_iter().filter(|power| is_all || *power == one) {
-                let crash = Crash { stage, after, torn: random.below(100) as usize, power };
+                let crash = Crash { stage, after, torn: random.below(100) as usize, power, seed };
                 let again = Crash { stage: None, after: random.below(RECOVERY), ..crash };
                 let again = Crash { power: powers[random.below(3) as usize], ..again };
                 is_hit = calm.crash(base.path(), crash, (random.below(3) == 0).then_some(again));
@@ -190,6 +197,27 @@ fn a_job_that_crashes_at_any_operation_ends_as_if_it_had_not() {
     });
 }
 
+/// While outputs commit, an epoch becomes longer, or nothing is read.
+#[test]
+fn slow_outputs_make_epochs_longer_or_hold_the_reading() {
+    let base = tempfile::tempdir().expect("a directory");
+    let mut random = Random::at(17, 0);
+    let inputs: Vec<Input> = (0..INPUTS).map(|file| Input::random(&mut random, 1_000 * file as u64)).collect();
+    let run = |name: &str, lag: u32, is_held: bool| {
+        let mut bench = Bench::new(JobShape::One, &base.path().join(name), &inputs);
+        bench.course = Some(Course { lag, is_held });
+        let (ended, _) = bench.run(JobShape::One, None, &mut Random::at(17, 1));
+        assert!(ended.is_whole(), "{name}: {:?}: {}", ended.statuses(), ended.messages());
+        (bench.job.rows(), bench.job.epochs())
+    };
+    let (rows, epochs) = run("prompt", 0, false);
+    for (name, is_held) in [("slow", false), ("held", true)] {
+        let (of_slow, epochs_of_slow) = run(name, 200, is_held);
+        assert_eq!(of_slow, rows, "{name}");
+        assert_eq!(epochs_of_slow < epochs, !is_held, "{name}: {epochs_of_slow} of {epochs} epochs");
+    }
+}
+
 /// Syncs that take long.
 #[derive(Debug)]
 struct SlowSyncs(SimulatedClock);
@@ -213,7 +241,7 @@ fn syncs_that_take_twenty_seconds_change_no_row() {
         let observer: SharedObserver = Arc::new(Mutex::new(SlowSyncs(clock.clone())));
         let bench = Bench::new(shape, &dir, &inputs);
         let disks = vec![Disk::simulated(None, Some(observer)); shape.tools().len()];
-        let ended = bench.job.run(&disks, clock.clone(), &mut Random::at(23, 5));
+        let ended = bench.job.run(&disks, Course::default(), clock.clone(), &mut Random::at(23, 5));
         assert!(ended.is_whole(), "{shape:?}: {:?}: {}", ended.statuses(), ended.messages());
         assert!(disks[0].operations() > 50, "{shape:?}: {} operations", disks[0].operations());
         bench.assert_rows(&calm.expected, &format!("{shape:?}"));

@@ -1,7 +1,7 @@
 //! Jobs with a checkpoint: pipes of one to four stages over files, and what their outputs hold.
 
 use crate::events::Input;
-use crate::pipeline::{Disturbance, Ended, Pipeline, StageLine, Tool};
+use crate::pipeline::{Course, Disturbance, Ended, Pipeline, StageLine, Tool};
 use evt::clock::SimulatedClock;
 use evt::generate::random::Random;
 use evt::store::disk::Disk;
@@ -97,8 +97,8 @@ impl Job {
     }
 
     /// Runs the job once over all files, each stage with its disk, in an order of `random`; windows fire at the end.
-    pub fn run(&self, disks: &[Disk], clock: SimulatedClock, random: &mut Random) -> Ended {
-        let pipeline = Pipeline::open(&self.stages(), &self.dir, disks, clock);
+    pub fn run(&self, disks: &[Disk], course: Course, clock: SimulatedClock, random: &mut Random) -> Ended {
+        let pipeline = Pipeline::open(&self.stages(), &self.dir, disks, course, clock);
         pipeline.run_wildly(&Input::none(), Disturbance::None, random)
     }
 

@@ -1,5 +1,5 @@
-//! Seeded simulation: pipes of two to four stages in one process, stepped in an order that a seed decides, under a simulated
-//! clock, with random chunk sizes, delays, signals, killed stages and disks that fail.
+//! Seeded simulation: pipes of two to four stages in one process, stepped in an order that a seed decides, under a
+//! simulated clock, with random chunk sizes, delays, signals, killed stages and disks that fail.
 //!
 //! ```text
 //! EVT_SIMULATION_SEEDS=10000 cargo test --release --test simulation     # so many seeds, from 0 on
@@ -71,7 +71,8 @@ fn simulate(seed: u64, dir: &Path) -> Disturbance {
     if run.is_whole() {
         found.assert_same(&expected, &context);
     }
-    // A disk may fail after the file got its name, when the directory is synced or another output ends. Then the file is whole.
+    // A disk may fail after the file got its name, when the directory is synced or another output ends. Then the file
+    // is whole.
     let may_be_named = run.last_stage_has_ended() || run.last_stage_alone_failed();
     assert!(run.has_whole_file() || !run.last_stage_has_ended(), "{context}: the whole file is missing");
     assert!(!run.has_whole_file() || may_be_named, "{context}: a file looks whole");

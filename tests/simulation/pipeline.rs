@@ -225,6 +225,21 @@ pub struct Pipeline {
     is_disturbed: bool,
 }
 
+/// What commits of outputs do to the stages of a run.
+#[derive(Clone, Copy, Default)]
+pub struct Course {
+    /// The steps that each commit of an output takes.
+    pub lag: u32,
+    /// Whether nothing is read while outputs commit.
+    pub is_held: bool,
+}
+
+impl Course {
+    pub fn random(random: &mut Random) -> Self {
+        Self { lag: random.below(8) as u32, is_held: random.below(4) == 0 }
+    }
+}
+
 impl Pipeline {
     /// Opens the stages; their files are in `dir`. The last one has `disk`.
     pub fn new(shape: &Shape, dir: &Path, disk: &Disk) -> Pipeline {
@@ -232,7 +247,7 @@ impl Pipeline {
         let stages = shape.stages(dir);
         let mut disks = vec![Disk::default(); stages.len()];
         disks[stages.len() - 1] = disk.clone();
-        Self::open(&stages, dir, &disks, Self::clock())
+        Self::open(&stages, dir, &disks, Course::default(), Self::clock())
     }
 
     /// A clock at the beginning of a run.
@@ -241,7 +256,7 @@ impl Pipeline {
     }
 
     /// Opens the stages, each with its disk.
-    pub fn open(stages: &[StageLine], dir: &Path, disks: &[Disk], clock: SimulatedClock) -> Pipeline {
+    pub fn open(stages: &[StageLine], dir: &Path, disks: &[Disk], course: Course, clock: SimulatedClock) -> Pipeline {
         let stop = Stop::never();
         let dir = dir.to_owned();
         let mut pipeline = Self { nodes: vec![], clock, stop, dir, fed: 0, steps: 0, is_disturbed: false };
@@ -250,7 +265,8 @@ impl Pipeline {
             let (stdin, stdout, console) = (Pipe::default(), Pipe::default(), Arc::default());
             let name = line.tool.name();
             let run = Rc::new(Run {
-                io: Io::Simulated { stdin: stdin.clone(), stdout: stdout.clone(), disk: disk.clone() },
+                io: Io::Simulated { stdin: stdin.clone(), stdout: stdout.clone(), disk: disk.clone(), lag: course.lag },
+                ahead_max: if course.is_held { 0 } else { u64::MAX },
                 console: Console::new(name, Colour::Off).captured(&console),
                 stop: pipeline.stop.clone(),
                 ..Run::unwatched(name, Clock::Simulated(pipeline.clock.clone()))

@@ -1,5 +1,5 @@
-//! What a disk has after a power failure: the bytes of files and the entries of directories that were synced, and of the others
-//! nothing, or what a seed decides.
+//! What a disk has after a power failure: the bytes of files and the entries of directories that were synced, and of
+//! the others nothing, or what a seed decides.
 
 use evt::generate::random::Random;
 use evt::store::disk::SyncObserver;
@@ -14,7 +14,8 @@ use std::path::{Path, PathBuf};
 pub enum Unsynced {
     /// Nothing.
     Lost,
-    /// A part: of each entry of a directory either the old or the new one; of a file that grew, its beginning, or zeros.
+    /// A part: of each entry of a directory either the old or the new one; of a file that grew, its beginning, or
+    /// zeros.
     PartlyKept,
 }
 

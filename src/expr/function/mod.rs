@@ -1,4 +1,12 @@
-//! The functions of expressions, in one table from which `--help` and evt-metrics(5) list them; `text.rs` has those of texts.
+//! The functions of expressions, in one table from which `--help` and evt-metrics(5) list them; `text.rs` has those of
+//! texts.
+//!
+//! ```text
+//! name(a, b) ─► Function (row of the table) ─► check of literal arguments ─► casts of arguments to `args`
+//!                     │                                                              │ arrays of one batch
+//!                     └────► usage, about ─► --help, evt-metrics(5)                  ▼
+//!                                                                        function, row by row ─► array of its result
+//! ```
 
 mod text;
 

@@ -117,7 +117,8 @@ pub(super) fn replace(args: &[Value]) -> Result<ArrayRef> {
     Ok(Arc::new(builder.finish()))
 }
 
-/// Compiles a pattern, whose size is bounded; so is the time of a match, by the size of the pattern times that of the text.
+/// Compiles a pattern, whose size is bounded; so is the time of a match, by the size of the pattern times that of the
+/// text.
 pub(in crate::expr) fn regex(pattern: &Node) -> Result<Regex, String> {
     let Node::Literal(Literal::Text(pattern)) = pattern else {
         return Err(format!("expected a text constant as a regular expression, found {pattern}"));

@@ -82,8 +82,8 @@ impl RowEncoder {
     }
 }
 
-/// Refuses names that Avro does not permit ([specification](https://avro.apache.org/docs/1.12.0/specification/#names)): its library
-/// writes other names in their place, which may be equal.
+/// Refuses names that Avro does not permit ([specification](https://avro.apache.org/docs/1.12.0/specification/#names)):
+/// its library writes other names in their place, which may be equal.
 fn check_names(schema: &Schema) -> Result<()> {
     let is_name = |name: &str| {
         name.starts_with(|first: char| first.is_ascii_alphabetic() || first == '_')

@@ -1,9 +1,9 @@
 //! `columns=auto`: properties of events as typed columns.
 //!
 //! The first rows of a file decide which properties get a column, and its type: the type of most of their values.
-//! A value stays in `properties` if its column has another type, if the column could not return a value that is equal to it
-//! (integers beyond 64 bits, numbers with more digits than a double has, text with a lone surrogate, `null`), or if the row
-//! has its name twice. [`crate::format::properties`] reads the columns back.
+//! A value stays in `properties` if its column has another type, if the column could not return a value that is equal
+//! to it (integers beyond 64 bits, numbers with more digits than a double has, text with a lone surrogate, `null`), or
+//! if the row has its name twice. [`crate::format::properties`] reads the columns back.
 
 use crate::error::Result;
 use crate::format::properties::property_field;

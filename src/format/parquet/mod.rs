@@ -16,7 +16,7 @@ pub use writer::{FileLayout, RowWriter, check_columns, parse_columns};
 
 use self::page::Checked;
 use super::container::{ContainerRows, foreign_names, own_schema, viewed};
-use super::definition::{EncodeOptions, Encoder, Format, Input, Limits, Opened};
+use super::definition::{ColumnBatches, EncodeOptions, Encoder, Format, Input, Limits, Opened};
 use super::typed::encoder;
 use crate::error::guarded;
 use crate::error::{Error, Result};
@@ -39,6 +39,7 @@ pub const FORMAT: Format = Format {
     output: Some(|schema, options| {
         encoder(schema, options, |schema, options| Ok(Box::new(Writer::try_new(schema, options)?)))
     }),
+    columns: Some(open_columns),
     takes_any_columns: true,
     has_property_columns: true,
     ..Format::BASE
@@ -50,7 +51,23 @@ fn corrupt(error: impl std::fmt::Display) -> Error {
     Error::corrupt("the Parquet file cannot be read").because_library(error)
 }
 
-fn open(mut file: File, limits: Limits) -> Result<Opened> {
+fn open(file: File, limits: Limits) -> Result<Opened> {
+    let (schema, rows) = batches(file, limits)?;
+    let own = own_schema(&schema);
+    let rows = Box::new(ContainerRows::new(rows, own.clone(), limits));
+    let names = foreign_names(schema.fields().iter().map(|field| field.name().as_str()), own.as_ref());
+    Ok(Opened { schema: own, names, is_text: false, rows })
+}
+
+/// Opens a file to read its columns.
+fn open_columns(file: File, limits: Limits) -> Result<ColumnBatches> {
+    let (_, mut rows) = batches(file, limits)?;
+    let next = move || guarded(|| rows.next()).transpose().map(|batch| batch?.map_err(corrupt));
+    Ok(Box::new(std::iter::from_fn(next)))
+}
+
+/// Opens a file; returns the schema of its columns, and its batches.
+fn batches(mut file: File, limits: Limits) -> Result<(SchemaRef, ParquetRecordBatchReader)> {
     let io = |error| Error::io("cannot read", &error);
     let size = file.metadata().map_err(io)?.len();
     if !footer::is_sound(&mut file, size).map_err(io)? {
@@ -62,7 +79,6 @@ fn open(mut file: File, limits: Limits) -> Result<Opened> {
     let known = guarded(|| ArrowReaderMetadata::try_new(metadata.clone(), ArrowReaderOptions::new()))?;
     let schema = known.map_err(corrupt)?.schema().clone();
     super::jsonl::unique_names(&schema)?;
-    let own = own_schema(&schema);
     let rows = guarded(|| {
         let columns = metadata.file_metadata().schema_descr();
         let fields = schema.fields().iter().map(|field| Field::clone(field).with_data_type(viewed(field.data_type())));
@@ -71,9 +87,7 @@ fn open(mut file: File, limits: Limits) -> Result<Opened> {
         let groups = Checked::new(file, metadata.clone(), Ratio::new(limits.ratio));
         ParquetRecordBatchReader::try_new_with_row_groups(&levels, &groups, READ_ROWS, None)
     });
-    let rows = Box::new(ContainerRows::new(rows?.map_err(corrupt)?, own.clone(), limits));
-    let names = foreign_names(schema.fields().iter().map(|field| field.name().as_str()), own.as_ref());
-    Ok(Opened { schema: own, names, is_text: false, rows })
+    Ok((schema, rows?.map_err(corrupt)?))
 }
 
 /// Checks that column chunks are inside the file, because the library allocates the memory that a chunk declares before

@@ -1,7 +1,14 @@
 //! Timeouts, metrics and repeated notices of connections.
 //!
-//! [`timeouts`] limits the times of a connection, [`metrics`] counts connections, requests and events, and [`notice`] limits how
-//! often the same message is written.
+//! ```text
+//! TCP or TLS stream ─► timeouts: limits idle connections, slow requests and clients that do not read ─► hyper
+//!                         │ timed out or refused
+//!                         ├─► metrics: open connections, requests by status, refused connections by reason
+//!                         └─► notice: one line on stderr, then none of this reason for a while
+//! ```
+//!
+//! [`timeouts`] limits the times of a connection, [`metrics`] counts connections, requests and events, and [`notice`]
+//! limits how often the same message is written.
 
 pub mod metrics;
 pub mod notice;

@@ -1,7 +1,14 @@
 //! Validates the records of a request before the server stores it, with the mapping and the validation of the stages.
 //!
-//! The stage loop accepts every event that the server accepts, because both use the same [`Mapper`] with the same options.
-//! Only the stage loop derives the id of a record without one, from its offset. [`split`] splits a body into its records.
+//! ```text
+//! body ─► split ─► records ─► Mapper ─► Validator (subject and schema, if the server has schemas) ─► limits of outputs
+//!                     │          │          │                                                          │
+//!                     └──────────┴──────────┴─► fault: 4xx for this record alone                       └─► stored by the spool
+//! ```
+//!
+//! The stage loop accepts every event that the server accepts, because both use the same [`Mapper`] with the same
+//! options. Only the stage loop derives the id of a record without one, from its offset. [`split`] splits a body into
+//! its records.
 
 pub mod split;
 
@@ -10,7 +17,7 @@ use crate::format::one_line;
 use crate::json::text::write_string;
 use crate::kafka::produce::limit::RowLimit;
 use crate::kind::dead::{ErrorType, Fault, Rejected};
-use crate::mapping::{self, Arrival, Mapped, Mapper, RecordMeta, Stamper};
+use crate::mapping::{self, Arrival, Mapped, Mapper, PartitionTable, RecordMeta};
 use crate::op::validate::Validator;
 use crate::registry::Schemas;
 use crate::registry::confluent::Confluent;
@@ -26,7 +33,7 @@ pub type OpenSchemas = dyn Fn() -> Result<(Validator, Option<Box<dyn Schemas + S
 /// Validates the records of one request at a time.
 pub struct RequestValidator {
     mapper: Mapper,
-    stamper: Stamper,
+    partition_table: PartitionTable,
     partition: u32,
     validator: Option<Validator>,
     schemas: Option<Box<dyn Schemas + Send>>,
@@ -64,11 +71,11 @@ impl RequestValidator {
     /// Makes a validator. Errors: schemas that cannot be opened.
     pub fn new(options: &ValidationOptions) -> Result<Self> {
         let (validator, schemas) = options.schemas.as_ref().map(|open| open()).transpose()?.unzip();
-        let mut stamper = Stamper::default();
-        let partition = stamper.partition(&options.origin, PARTITION);
+        let mut partition_table = PartitionTable::default();
+        let partition = partition_table.partition(&options.origin, PARTITION);
         Ok(Self {
             mapper: Mapper::new(options.mapping.clone())?,
-            stamper,
+            partition_table,
             partition,
             validator,
             schemas: schemas.flatten(),
@@ -87,8 +94,8 @@ impl RequestValidator {
         }
     }
 
-    /// Validates a request that is one Avro record after its schema id. A rejected record keeps its bytes as received. The
-    /// result does not count if `recall` lacks an answer of the registry.
+    /// Validates a request that is one Avro record after its schema id. A rejected record keeps its bytes as received.
+    /// The result does not count if `recall` lacks an answer of the registry.
     pub fn validate_avro(&mut self, body: &Bytes, now: i64, recall: &mut Recall) -> Result<Vec<Record>> {
         let record = match self.wire.as_mut().map(|wire| wire.recalled(body, recall)).transpose()? {
             Some(Some(Ok(text))) => Record::new(Bytes::copy_from_slice(text.as_bytes())),
@@ -104,8 +111,8 @@ impl RequestValidator {
         Ok(records)
     }
 
-    /// Validates the records of a request that arrived at `now` (µs). `recall` holds the answers of the registry, if it has the
-    /// schemas; the result does not count if one is missing. Errors: only a schema that cannot be loaded.
+    /// Validates the records of a request that arrived at `now` (µs). `recall` holds the answers of the registry, if it
+    /// has the schemas; the result does not count if one is missing. Errors: only a schema that cannot be loaded.
     pub fn validate(
         &mut self,
         mut records: Vec<Record>,
@@ -181,7 +188,7 @@ impl RequestValidator {
             Err(fault) => return Ok(Some(fault)),
         };
         let record = arriving(&text, payload, self.partition, now);
-        Ok(match self.mapper.record(record, &mut self.stamper)? {
+        Ok(match self.mapper.record(record, &mut self.partition_table)? {
             Mapped::Row => None,
             Mapped::Dead(fault) => Some(fault),
             Mapped::NoTime => Some(Fault::new(ErrorType::TimestampError, "missing event time (--time)")),
@@ -193,7 +200,7 @@ impl RequestValidator {
     /// Takes the rows from the mapper and validates each by its schema, if there are schemas.
     fn check_schemas(&mut self, records: &mut [Record], recall: Option<&mut Recall>) -> Result<()> {
         let rows = std::mem::take(&mut self.rows);
-        let Some(batch) = self.mapper.batch(&mut self.stamper, None)? else { return Ok(()) };
+        let Some(batch) = self.mapper.batch(&mut self.partition_table, None)? else { return Ok(()) };
         let Some(validator) = &mut self.validator else { return Ok(()) };
         let faults = match (recall, &mut self.schemas) {
             (Some(recall), _) => {
@@ -236,29 +243,29 @@ fn detach(records: &mut [Record]) {
 struct SizeCheck {
     limits: Vec<RowLimit>,
     mapper: Mapper,
-    stamper: Stamper,
+    partition_table: PartitionTable,
     partition: u32,
     headers: usize,
 }
 
 impl SizeCheck {
     fn new(options: &ValidationOptions) -> Result<Self> {
-        let mut stamper = Stamper::default();
-        let partition = stamper.partition(&options.origin, PARTITION);
+        let mut partition_table = PartitionTable::default();
+        let partition = partition_table.partition(&options.origin, PARTITION);
         let (limits, mapper) = (options.limits.clone(), Mapper::new(options.whole.clone())?);
-        Ok(Self { limits, mapper, stamper, partition, headers: 0 })
+        Ok(Self { limits, mapper, partition_table, partition, headers: 0 })
     }
 
-    /// Checks an event; returns the fault if no output can hold it. The row is made and measured only if its size may exceed
-    /// the limits: each byte of a record occurs in its row at most a few times.
+    /// Checks an event; returns the fault if no output can hold it. The row is made and measured only if its size may
+    /// exceed the limits: each byte of a record occurs in its row at most a few times.
     fn fault(&mut self, payload: &[u8], now: i64) -> Result<Option<Fault>> {
         let most = self.limits.iter().map(RowLimit::bytes).max().unwrap_or(usize::MAX);
         if payload.len().saturating_mul(TIMES_MAX).saturating_add(self.headers + BESIDE_MAX) <= most {
             return Ok(None);
         }
         let Ok(text) = one_line(payload) else { return Ok(None) };
-        self.mapper.record(arriving(&text, payload, self.partition, now), &mut self.stamper)?;
-        let Some(row) = self.mapper.batch(&mut self.stamper, None)?.filter(|row| row.num_rows() == 1) else {
+        self.mapper.record(arriving(&text, payload, self.partition, now), &mut self.partition_table)?;
+        let Some(row) = self.mapper.batch(&mut self.partition_table, None)?.filter(|row| row.num_rows() == 1) else {
             return Ok(None);
         };
         let mut least = None;

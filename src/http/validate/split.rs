@@ -3,11 +3,11 @@
 use crate::format::not_utf8;
 use crate::json::scan::{at, diagnose, is_json, skip_space, value_end};
 use crate::kind::dead::{ErrorType, Fault};
-use crate::spool::request::Record;
+use crate::spool::request::{Record, RecordOutcome};
 use bytes::Bytes;
 
-/// Maximum number of records in a request: for tiny records the size of the body does not bound the memory. The split of a
-/// longer body stops as soon as it has more records than this.
+/// Maximum number of records in a request: for tiny records the size of the body does not bound the memory. The split
+/// of a longer body stops as soon as it has more records than this.
 pub const RECORDS_MAX: usize = 65_536;
 
 /// Returns the lines of `body` that are not blank.
@@ -19,8 +19,8 @@ pub fn lines(body: &Bytes) -> Vec<Record> {
 
 /// Returns the events of `{"events":[…]}`, or `body` as one event.
 ///
-/// An object with an array `events` holds many events, unless it has a `source` or an `event_type`: then it is one event, and
-/// `events` one of its properties. An object of many events has no other members.
+/// An object with an array `events` holds many events, unless it has a `source` or an `event_type`: then it is one
+/// event, and `events` one of its properties. An object of many events has no other members.
 pub fn events(body: &Bytes) -> Vec<Record> {
     let one = || vec![Record::new(body.clone())];
     if memchr::memmem::find(body, b"\"events\"").is_none() {
@@ -34,6 +34,23 @@ pub fn events(body: &Bytes) -> Vec<Record> {
             vec![Record::rejected(body.clone(), Fault::new(ErrorType::EnvelopeError, message))]
         }
         Some(_) => one(),
+    }
+}
+
+/// Adds to the fault of a body how its client can send several events.
+pub fn tell_several(body: &Bytes, records: &mut [Record]) {
+    let [Record { outcome: RecordOutcome::Rejected(fault), .. }] = records else { return };
+    let start = skip_space(body, 0);
+    let next = value_end(body, start, 0).map(|end| skip_space(body, end));
+    match (at(body, start), next) {
+        (b'[', Some(next)) if next == body.len() => fault.message.push_str("; send {\"events\":[…]}"),
+        (b'{', Some(next)) if at(body, next) == b'{' => {
+            fault.message =
+                "expected one JSON value, found several; send {\"events\":[…]}, or lines with content-type: \
+                             application/x-ndjson (curl --data-binary keeps line ends)"
+                    .to_owned();
+        }
+        _ => {}
     }
 }
 

@@ -6,15 +6,16 @@ use xxhash_rust::xxh3::Xxh3;
 /// The length of the first prefix whose hash is kept; each next prefix is four times as long.
 const PREFIX_MIN: u64 = 64;
 
-/// The content of a file up to a length: that of its last line break, or all of it if there is none. An incomplete last line does
-/// not belong to it, because its writer may repair it.
+/// The content of a file up to a length: that of its last line break, or all of it if there is none. An incomplete last
+/// line does not belong to it, because its writer may repair it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FileContent {
     /// The length (bytes, unpacked).
     pub length: u64,
     /// XXH3-64 of these bytes.
     pub(super) hash: u64,
-    /// XXH3-64 of the first 64, 256, 1024, … bytes, as far as the content goes: they tell a truncated file from another one.
+    /// XXH3-64 of the first 64, 256, 1024, … bytes, as far as the content goes: they tell a truncated file from another
+    /// one.
     pub(super) prefixes: Vec<u64>,
 }
 

@@ -32,7 +32,8 @@ pub struct IdentifiedFile {
     pub longer: Vec<usize>,
 }
 
-/// Reads a file once and compares it with `known`. Errors: exit status 65 if it cannot be unpacked, 74 if it cannot be read.
+/// Reads a file once and compares it with `known`. Errors: exit status 65 if it cannot be unpacked, 74 if it cannot be
+/// read.
 pub fn identify(path: &Path, known: &[FileContent], ratio_max: u64) -> Result<IdentifiedFile> {
     let file = bytes::open(path).map_err(|error| Error::io(path.display().to_string(), &error))?;
     let Scan { content, length, hashes } =

@@ -5,6 +5,7 @@ use super::*;
 use crate::clock::{Clock, SimulatedClock};
 use crate::format::jsonl;
 use crate::ingest::Item;
+use crate::ingest::RecordOptions;
 use crate::mapping::{Options, TimeFrom};
 use std::io::Write;
 use std::path::Path;
@@ -23,7 +24,7 @@ impl Followed {
         let clock = SimulatedClock::at(0);
         let run = Rc::new(Run::unwatched("evt-ingest", Clock::Simulated(clock.clone())));
         let options = Options { time: TimeFrom::Arrival, ..Options::default() };
-        let mut ingest = Ingest::new(run.clone(), options, None, false, None).unwrap();
+        let mut ingest = Ingest::new(run.clone(), RecordOptions { mapping: options, ..Default::default() }).unwrap();
         let watch = Watch::start(&[path.to_owned()]).unwrap().remove(0);
         let opened = watch.with(|watched| watched.name.pop()).unwrap();
         let bytes = Bytes::of_file("f".into(), opened.file, run.clone()).unwrap().with_content(FileContent::default());
@@ -44,7 +45,8 @@ impl Followed {
         self.ingest.counts().out
     }
 
-    /// Does steps until there are `rows` rows, and one more. The watching thread runs in real time, so this waits for it.
+    /// Does steps until there are `rows` rows, and one more. The watching thread runs in real time, so this waits for
+    /// it.
     fn step_until(&mut self, rows: u64) {
         wait_for(|| self.step() == rows);
         self.step();

@@ -5,8 +5,9 @@
 //!                                                                                      turns: which file is next
 //! ```
 //!
-//! A followed name is one partition. The input reads the files in the order in which they took the name, and line numbers
-//! continue from one file to the next. A file that has lost the name stays open as long as writers append to it.
+//! A followed name is one partition. The input reads the files in the order in which they took the name, and line
+//! numbers continue from one file to the next. A file that has lost the name stays open as long as writers append to
+//! it.
 
 #[cfg(test)]
 mod input_tests;
@@ -48,7 +49,7 @@ pub struct TextReading {
     pub format: &'static Format,
     /// Its options.
     pub options: Rc<TextOptions>,
-    /// The index of the partition in the run's stamper.
+    /// The index of the partition in the run's partition table.
     pub partition: u32,
     /// Whether a later run continues the files of a followed name (`--checkpoint`).
     pub is_continued: bool,
@@ -250,7 +251,8 @@ impl FollowedInput {
         Ok(ReadFile { id: self.turns.id(at), born: born(metadata), content, line, began: file.began(), is_done })
     }
 
-    /// Closes files that have lost the name and have been quiet for [`turns::QUIET`]; earlier if too many files are open.
+    /// Closes files that have lost the name and have been quiet for [`turns::QUIET`]; earlier if too many files are
+    /// open.
     fn close_quiet(&mut self, ingest: &mut Ingest) -> Result<()> {
         // One stays open: the thread may have found the next file, which is taken over in the next step.
         while self.files.len() > 1 {
@@ -297,7 +299,7 @@ impl Input for FollowedInput {
         while let Some(at) = self.turns.next() {
             let file = &mut self.files[at];
             file.count_from(self.lines);
-            file.begin(ingest.stamper.stream_time(self.reading.partition));
+            file.begin(ingest.partition_table.stream_time(self.reading.partition));
             let chunk = file.read(ingest)?;
             self.lines = self.lines.max(file.lines());
             match chunk {

@@ -1,5 +1,5 @@
-//! The state of a followed name: the file that has it, the open files that had it, and the number of files that were gone before
-//! they could be opened.
+//! The state of a followed name: the file that has it, the open files that had it, and the number of files that were
+//! gone before they could be opened.
 //!
 //! The caller passes the directory, so that this module accesses neither files nor a clock.
 
@@ -87,9 +87,9 @@ impl<F> Name<F> {
         self.last_change = Some(change);
     }
 
-    /// Opens the file that has the name, if it is not open yet. `is_notified`: the directory reports every change, so this
-    /// also counts files as missed that got and lost the name between two calls.
-    pub fn look(&mut self, directory: &mut impl Directory<File = F>, is_notified: bool) -> Result<()> {
+    /// Opens the file that has the name, if it is not open yet. `is_notified`: the directory reports every change, so
+    /// this also counts files as missed that got and lost the name between two calls.
+    pub fn check(&mut self, directory: &mut impl Directory<File = F>, is_notified: bool) -> Result<()> {
         if self.held.len() >= HELD_MAX {
             return Ok(());
         }

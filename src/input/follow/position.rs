@@ -5,8 +5,8 @@ use crate::input::content::digest::FileContent;
 use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 
-/// Number of closed files that are kept. From them a later run recognises copies, which it skips, and finds where to continue in a
-/// file that has grown.
+/// Number of closed files that are kept. From them a later run recognises copies, which it skips, and finds where to
+/// continue in a file that has grown.
 const CLOSED_MAX: usize = 32;
 
 /// The position in a followed name.

@@ -114,8 +114,8 @@ struct Search<'a> {
     run: &'a Run,
 }
 
-/// Finds the files at and after a position, and takes over those that the watch has opened. Reports files that are continued under
-/// another name, and those that are gone.
+/// Finds the files at and after a position, and takes over those that the watch has opened. Reports files that are
+/// continued under another name, and those that are gone.
 ///
 /// Errors: exit status 74 if a file cannot be read, or if files are renamed all the time.
 pub fn resume(name: &str, path: &Path, position: FollowPosition, watch: &Watch, run: &Run) -> Result<Resumption> {
@@ -279,7 +279,8 @@ impl Search<'_> {
     }
 
     fn known(&self, id: FileId, born: Option<i64>, likeness: &[Likeness]) -> Known {
-        // A system gives the identity of a deleted file to another one. Of a file that was truncated only the last content counts.
+        // A system gives the identity of a deleted file to another one. Of a file that was truncated only the last
+        // content counts.
         let is_same = |file: &&ReadFile| file.id == id && (file.born == born || file.born.is_none() || born.is_none());
         let begins = |at: &usize| likeness[*at] != Likeness::Other || self.files[*at].content.length == 0;
         if let Some(at) = self.files.iter().rposition(is_same).filter(begins) {
@@ -311,7 +312,8 @@ impl Search<'_> {
         is(Known::Itself(at)).or_else(|| is(Known::Copy(at))).or_else(alike)
     }
 
-    /// Returns the files to be read in their order, those that have grown since they were closed first. Closes the others.
+    /// Returns the files to be read in their order, those that have grown since they were closed first. Closes the
+    /// others.
     fn choose(&self, named: Vec<Candidate>, others: Vec<Candidate>, watch: &Watch) -> Resumption {
         let mut rest = others;
         rest.sort_by(|one, other| (one.modified, &one.age).cmp(&(other.modified, &other.age)));

@@ -56,7 +56,8 @@ impl Names {
     }
 }
 
-/// Returns the age of a file whose name differs from that of `target` only in its numbers: a link may have pointed to it.
+/// Returns the age of a file whose name differs from that of `target` only in its numbers: a link may have pointed to
+/// it.
 fn age_of_sibling(target: &[u8], found: &[u8]) -> Option<Age> {
     let bare = PACKED.iter().find_map(|suffix| found.strip_suffix(*suffix)).unwrap_or(found);
     let has_number = target.iter().any(u8::is_ascii_digit);

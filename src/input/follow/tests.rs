@@ -65,7 +65,7 @@ impl Reader {
                 self.name.note(change);
             }
         }
-        self.name.look(disk, is_notified).expect("the disk is sound");
+        self.name.check(disk, is_notified).expect("the disk is sound");
     }
 
     /// Takes over the files that the thread has opened. A line is a byte.
@@ -123,7 +123,8 @@ impl Script {
         script
     }
 
-    /// Replaces the file of the name by a new one. One time in two the writer keeps appending to the old file for up to 30 s.
+    /// Replaces the file of the name by a new one. One time in two the writer keeps appending to the old file for up to
+    /// 30 s.
     fn rotate(&mut self, now: u64) {
         if self.random.below(2) == 0 {
             let late = now + self.random.below(30_000);
@@ -230,8 +231,8 @@ fn a_file_that_gets_its_name_back_is_not_read_again() {
     assert_eq!((reader.lines.len(), reader.open.len(), reader.name.take_missed()), (2, 1, 0));
 }
 
-/// Lines of a file that are older than the next file come before it, even if the reader had been at their end once. Those that its
-/// writer appends afterwards must not hold the next file up.
+/// Lines of a file that are older than the next file come before it, even if the reader had been at their end once.
+/// Those that its writer appends afterwards must not hold the next file up.
 #[test]
 fn lines_from_before_the_next_file_come_before_it_and_later_ones_do_not_hold_it_up() {
     let (mut disk, mut reader) = (Disk::default(), Reader::default());

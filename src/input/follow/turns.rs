@@ -1,9 +1,9 @@
 //! Decides which file of a followed name is read next, and when a file is closed.
 //!
-//! The input begins a file once it has read the file before it to its end, and to the length that it had when the new file was
-//! seen: the bytes up to there are older than the new file. From then on it reads both in turns, because writers may
-//! still append to either. A round ends once every such file is at its end, or as soon as one has new bytes. The caller
-//! passes the time.
+//! The input begins a file once it has read the file before it to its end, and to the length that it had when the new
+//! file was seen: the bytes up to there are older than the new file. From then on it reads both in turns, because
+//! writers may still append to either. A round ends once every such file is at its end, or as soon as one has new
+//! bytes. The caller passes the time.
 
 use super::name::FileId;
 use std::time::Duration;
@@ -14,7 +14,8 @@ pub const QUIET: Duration = Duration::from_secs(60);
 /// The state of one file.
 struct Turn {
     id: FileId,
-    /// Whether it has been read to its end at least once, and since then to the length that it had when the next file was seen.
+    /// Whether it has been read to its end at least once, and since then to the length that it had when the next file
+    /// was seen.
     ended: bool,
     /// The bytes that are read of it before the next file begins; 0 if it is the newest one.
     due: u64,
@@ -42,8 +43,9 @@ pub struct Turns {
 }
 
 impl Turns {
-    /// Adds a file that took the name. `before`: the bytes of the newest file so far, and how many of them were read. It is read
-    /// up to this length before the new one begins. It need not come to its end again: a busy writer must not hold the new file up.
+    /// Adds a file that took the name. `before`: the bytes of the newest file so far, and how many of them were read.
+    /// It is read up to this length before the new one begins. It need not come to its end again: a busy writer must
+    /// not hold the new file up.
     pub fn push(&mut self, id: FileId, before: ReadBytes) {
         if let Some(newest) = self.files.last_mut() {
             newest.due = before.length;
@@ -84,8 +86,9 @@ impl Turns {
         file.quiet.get_or_insert(now);
     }
 
-    /// Returns the index of a file to close: among the files that no longer have the name, the one that has been quiet longest.
-    /// It must have been quiet for [`QUIET`], unless a file must be closed (`is_full`). Call it between rounds only.
+    /// Returns the index of a file to close: among the files that no longer have the name, the one that has been quiet
+    /// longest. It must have been quiet for [`QUIET`], unless a file must be closed (`is_full`). Call it between rounds
+    /// only.
     pub fn to_close(&self, owner: Option<FileId>, now: Duration, is_full: bool) -> Option<usize> {
         let quiet = |at: usize| Some((self.files[at].quiet?, at));
         let others = (0..self.files.len()).filter(|at| Some(self.files[*at].id) != owner);

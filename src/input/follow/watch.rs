@@ -1,7 +1,7 @@
 //! The thread that opens files as they take a followed name, even while the stage is busy for a long time.
 //!
-//! inotify reports changes in the directory of a name. The thread also checks every name each 100 ms, because a symbolic link may
-//! point into another directory, and the directory may not exist yet.
+//! inotify reports changes in the directory of a name. The thread also checks every name each 100 ms, because a
+//! symbolic link may point into another directory, and the directory may not exist yet.
 
 use super::name::{Change, Directory, FileId, Name, Opened};
 use crate::error::{Error, Result};
@@ -76,12 +76,12 @@ impl WatchedName {
         self.watch.is_some()
     }
 
-    fn look(&mut self) {
+    fn check(&mut self) {
         if self.is_forgotten {
             return;
         }
         let is_notified = self.watch.is_some();
-        match self.name.look(&mut NamedPath(&self.path), is_notified) {
+        match self.name.check(&mut NamedPath(&self.path), is_notified) {
             Ok(()) => self.is_refused = false,
             Err(error) if !std::mem::replace(&mut self.is_refused, true) => self.refusal = Some(error),
             Err(_) => {}
@@ -143,16 +143,17 @@ fn found<T>(result: std::io::Result<T>) -> std::io::Result<Option<T>> {
 }
 
 impl Watch {
-    /// Opens the files that have these names now, and starts the thread that watches the names. Returns one watch per path.
+    /// Opens the files that have these names now, and starts the thread that watches the names. Returns one watch per
+    /// path.
     pub fn start(paths: &[PathBuf]) -> Result<Vec<Self>> {
         let mut names: Vec<_> = paths.iter().map(|path| WatchedName::new(path)).collect();
         // Without inotify the names are only checked every 100 ms.
         let inotify = inotify::init(CreateFlags::NONBLOCK | CreateFlags::CLOEXEC).ok();
-        look(&mut names, inotify.as_ref());
+        check_all(&mut names, inotify.as_ref());
         let names = Arc::new(Mutex::new(names));
         let watched = Arc::downgrade(&names);
         let thread = std::thread::Builder::new().name("follow".into());
-        let started = thread.spawn(move || while look_again(&watched, inotify.as_ref()) {});
+        let started = thread.spawn(move || while wait_and_check(&watched, inotify.as_ref()) {});
         started.map_err(|error| Error::io("watching files", &error))?;
         Ok((0..paths.len()).map(|number| Self { names: names.clone(), number }).collect())
     }
@@ -182,7 +183,7 @@ fn lock(names: &Mutex<Vec<WatchedName>>) -> MutexGuard<'_, Vec<WatchedName>> {
 }
 
 /// Waits for a change, at most [`POLL_INTERVAL`], then checks every name; returns false once all readers are dropped.
-fn look_again(watched: &Weak<Mutex<Vec<WatchedName>>>, inotify: Option<&OwnedFd>) -> bool {
+fn wait_and_check(watched: &Weak<Mutex<Vec<WatchedName>>>, inotify: Option<&OwnedFd>) -> bool {
     let mut fds: Vec<_> = inotify.iter().map(|inotify| PollFd::new(*inotify, PollFlags::IN)).collect();
     // An error does not matter: if a signal interrupts the wait, the names are only checked earlier.
     let _ = poll(&mut fds, Timespec::try_from(POLL_INTERVAL).ok().as_ref());
@@ -191,18 +192,19 @@ fn look_again(watched: &Weak<Mutex<Vec<WatchedName>>>, inotify: Option<&OwnedFd>
     if let Some(inotify) = inotify {
         note_changes(inotify, &mut names);
     }
-    look(&mut names, inotify);
+    check_all(&mut names, inotify);
     true
 }
 
 /// Checks every name, and watches the directories that are not watched yet.
-fn look(names: &mut [WatchedName], inotify: Option<&OwnedFd>) {
-    names.iter_mut().for_each(WatchedName::look);
+fn check_all(names: &mut [WatchedName], inotify: Option<&OwnedFd>) {
+    names.iter_mut().for_each(WatchedName::check);
     let Some(inotify) = inotify else { return };
-    // Names in one directory share its watch. It reports a file of any of them, so it begins after all of them were checked.
+    // Names in one directory share its watch. It reports a file of any of them, so it begins after all of them were
+    // checked.
     let begun: Vec<bool> = names.iter_mut().map(|name| name.begin(inotify)).collect();
     // inotify does not report changes from before the watch was added.
-    names.iter_mut().zip(begun).filter(|(_, has_begun)| *has_begun).for_each(|(name, _)| name.look());
+    names.iter_mut().zip(begun).filter(|(_, has_begun)| *has_begun).for_each(|(name, _)| name.check());
 }
 
 /// Reads the pending inotify events and applies them to the names.

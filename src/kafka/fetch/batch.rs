@@ -46,8 +46,8 @@ pub struct Batch<'a> {
 }
 
 impl<'a> Batch<'a> {
-    /// Reads the batch that `records` begin with; `None` if it is cut off, because the answer was full. `checks` enables the
-    /// checksum. Errors: exit status 65 if it is corrupt, or in a form that is not supported.
+    /// Reads the batch that `records` begin with; `None` if it is cut off, because the answer was full. `checks`
+    /// enables the checksum. Errors: exit status 65 if it is corrupt, or in a form that is not supported.
     pub fn first(records: &'a [u8], checks: bool) -> Result<Option<Self>> {
         let Some(&head) = records.first_chunk::<HEAD>() else { return Ok(None) };
         let mut cursor = Cursor::new(&head);
@@ -220,8 +220,8 @@ impl Aborted {
         Self { coming, open: HashSet::new() }
     }
 
-    /// Whether the records of the next batch must be skipped: they were aborted, or are markers of transactions. `body` is the
-    /// decompressed body of the batch. Batches must be passed in order.
+    /// Whether the records of the next batch must be skipped: they were aborted, or are markers of transactions. `body`
+    /// is the decompressed body of the batch. Batches must be passed in order.
     pub fn hides(&mut self, batch: &Batch<'_>, body: &[u8]) -> bool {
         while let Some((_, producer)) = self.coming.pop_if(|(first, _)| *first <= batch.last) {
             self.open.insert(producer);
@@ -415,7 +415,8 @@ pub(super) mod tests {
         let values = body(&[(0, 0, Some("a"))]);
         let mark = |kind: u8| {
             let mut mark = body(&[(0, 0, None)]);
-            // After length, attributes, time, offset and length of the key (5 bytes) come version and type (2 bytes each).
+            // After length, attributes, time, offset and length of the key (5 bytes) come version and type (2 bytes
+            // each).
             mark[8] = kind;
             mark
         };

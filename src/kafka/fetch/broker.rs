@@ -122,16 +122,24 @@ enum Request {
     Records(u64),
 }
 
+/// Bytes that are sent or received in parts.
+#[derive(Default)]
+struct Transfer {
+    bytes: Vec<u8>,
+    /// The number of bytes that have been sent or received.
+    done: usize,
+}
+
 /// The connection to one broker.
 pub struct Broker {
     host: String,
     port: u16,
     link: Link,
     unanswered: Request,
-    /// The request, and how many of its bytes have been sent.
-    request: (Vec<u8>, usize),
-    /// The answer including its length field, and how many of its bytes have been received.
-    incoming: (Vec<u8>, usize),
+    /// The request; what has been sent of it is done.
+    request: Transfer,
+    /// The answer including its length field; what has been received of it is done.
+    incoming: Transfer,
     correlation: i32,
     served_at: Instant,
     /// When the last request was made.
@@ -151,8 +159,8 @@ impl Broker {
             port,
             link: Link::Down,
             unanswered: Request::Nothing,
-            request: (vec![], 0),
-            incoming: (vec![], 0),
+            request: Transfer::default(),
+            incoming: Transfer::default(),
             correlation: 0,
             served_at: now,
             asked_at: now,
@@ -190,15 +198,15 @@ impl Broker {
     }
 
     /// Sends a fetch request; `make` gets its correlation id. `generation` comes back with the answer.
-    pub fn ask(&mut self, now: Instant, generation: u64, make: impl FnOnce(i32) -> Vec<u8>) -> Option<BrokerEvent> {
+    pub fn fetch(&mut self, now: Instant, generation: u64, make: impl FnOnce(i32) -> Vec<u8>) -> Option<BrokerEvent> {
         let sent = self.send(Request::Records(generation), now, make);
         sent.err().map(|error| self.lose(&error, now))
     }
 
     fn send(&mut self, what: Request, now: Instant, make: impl FnOnce(i32) -> Vec<u8>) -> io::Result<()> {
         self.correlation = self.correlation.wrapping_add(1);
-        self.request = (make(self.correlation), 0);
-        (self.unanswered, self.asked_at, self.quiet_since, self.incoming.1) = (what, now, now, 0);
+        self.request = Transfer { bytes: make(self.correlation), done: 0 };
+        (self.unanswered, self.asked_at, self.quiet_since, self.incoming.done) = (what, now, now, 0);
         self.write()
     }
 
@@ -206,7 +214,7 @@ impl Broker {
     pub fn interest(&self) -> Option<PollFd<'_>> {
         let Link::Up(stream) = &self.link else { return None };
         let descriptor = stream.descriptor()?;
-        let unsent = self.request.1 < self.request.0.len();
+        let unsent = self.request.done < self.request.bytes.len();
         Some(PollFd::from_borrowed_fd(descriptor, if unsent { PollFlags::IN | PollFlags::OUT } else { PollFlags::IN }))
     }
 
@@ -226,7 +234,7 @@ impl Broker {
             Link::Connecting(receiver) => match receiver.try_recv() {
                 Ok(connected) => {
                     self.link = Link::Up(connected?);
-                    self.send(Request::Versions, now, |number| wire::ask_versions(number, client))?;
+                    self.send(Request::Versions, now, |number| wire::versions_request(number, client))?;
                 }
                 Err(TryRecvError::Empty) => return Ok(None),
                 Err(TryRecvError::Disconnected) => return Err(io::Error::other("not connected")),
@@ -238,7 +246,7 @@ impl Broker {
 
     fn write(&mut self) -> io::Result<()> {
         let Link::Up(stream) = &mut self.link else { return Ok(()) };
-        let (request, sent) = &mut self.request;
+        let Transfer { bytes: request, done: sent } = &mut self.request;
         while *sent < request.len() {
             match stream.write(&request[*sent..]) {
                 Ok(count) => *sent += count,
@@ -253,7 +261,7 @@ impl Broker {
     fn read(&mut self, now: Instant) -> io::Result<Option<BrokerEvent>> {
         loop {
             let needed = self.needed()?;
-            let (bytes, filled) = &mut self.incoming;
+            let Transfer { bytes, done: filled } = &mut self.incoming;
             if *filled == needed && needed > LENGTH {
                 return self.answered();
             }
@@ -277,7 +285,7 @@ impl Broker {
 
     /// Returns the size of the answer including its length field, or of that field while it is incomplete.
     fn needed(&self) -> io::Result<usize> {
-        let (bytes, filled) = &self.incoming;
+        let Transfer { bytes, done: filled } = &self.incoming;
         match bytes.first_chunk::<LENGTH>().filter(|_| *filled >= LENGTH) {
             None => Ok(LENGTH),
             Some(length) => match usize::try_from(u32::from_be_bytes(*length)).unwrap_or(usize::MAX) {
@@ -289,7 +297,7 @@ impl Broker {
 
     /// Handles a whole answer.
     fn answered(&mut self) -> io::Result<Option<BrokerEvent>> {
-        let (buffer, size) = std::mem::take(&mut self.incoming);
+        let Transfer { bytes: buffer, done: size } = std::mem::take(&mut self.incoming);
         if buffer[LENGTH..HEAD] != self.correlation.to_be_bytes() {
             return Err(io::Error::other("response to another request"));
         }
@@ -308,14 +316,15 @@ impl Broker {
 
     /// Takes back the buffer of an answer, for the next one.
     pub fn recycle(&mut self, answer: Response) {
-        if self.incoming.0.is_empty() && answer.buffer.len() <= KEPT_MAX {
-            self.incoming.0 = answer.buffer;
+        if self.incoming.bytes.is_empty() && answer.buffer.len() <= KEPT_MAX {
+            self.incoming.bytes = answer.buffer;
         }
     }
 
     /// Drops the connection and schedules the next attempt.
     fn lose(&mut self, why: &io::Error, now: Instant) -> BrokerEvent {
-        (self.link, self.unanswered, self.request, self.incoming.1) = (Link::Down, Request::Nothing, (vec![], 0), 0);
+        (self.link, self.unanswered) = (Link::Down, Request::Nothing);
+        (self.request, self.incoming.done) = (Transfer::default(), 0);
         self.connect_at = now + self.pause;
         self.pause = (self.pause * 2).clamp(PAUSES[0], PAUSES[1]);
         BrokerEvent::Lost(format!("{}:{}: {why}", self.host, self.port))

@@ -5,12 +5,12 @@
 //! Fetcher::wait ─► broker (connection) ─► wire (Fetch answer) ─► Fetcher::pass ─► batch, unpack ─► sink
 //! ```
 //!
-//! An answer is read in place while the next one is on its way. librdkafka still looks up the leaders, keeps the group and
-//! commits; its own fetching is paused. librdkafka fetches instead if a setting concerns fetching or the connection, or if
-//! brokers answer in a way that is not supported here.
+//! An answer is read in place while the next one is on its way. librdkafka still looks up the leaders, keeps the group
+//! and commits; its own fetching is paused. librdkafka fetches instead if a setting concerns fetching or the
+//! connection, or if brokers answer in a way that is not supported here.
 //!
-//! [`source`] is the fetcher as a source of records, [`broker`] the connection to one broker, [`wire`] the requests and answers
-//! as bytes, [`batch`] the record batches in an answer, and [`unpack`] their decompression.
+//! [`source`] is the fetcher as a source of records, [`broker`] the connection to one broker, [`wire`] the requests and
+//! answers as bytes, [`batch`] the record batches in an answer, and [`unpack`] their decompression.
 
 pub mod batch;
 pub mod broker;
@@ -105,8 +105,8 @@ pub enum Lookup {
 
 /// Looks up the leaders of partitions.
 pub trait Leaders {
-    /// Queries a broker for the leaders of a topic; takes at most about a second. Errors: exit status 69 if the answer is a
-    /// permanent error.
+    /// Queries a broker for the leaders of a topic; takes at most about a second. Errors: exit status 69 if the answer
+    /// is a permanent error.
     fn look_up(&self, topic: &str) -> Result<Lookup>;
 }
 
@@ -139,7 +139,8 @@ pub struct Fetcher {
     address: Address,
     /// The client id sent to brokers.
     client_id: String,
-    /// The partitions being read. Every request moves the first one to the end, so that no partition is always the last.
+    /// The partitions being read. Every request moves the first one to the end, so that no partition is always the
+    /// last.
     partitions: Vec<FetchedPartition>,
     generation: u64,
     brokers: BTreeMap<i32, Broker>,
@@ -203,8 +204,8 @@ impl Fetcher {
         Some((self.network.now().saturating_duration_since(*since), why))
     }
 
-    /// Waits for an answer for at most `timeout`; returns at once while there are records to pass. `Unsupported` means that
-    /// librdkafka must fetch.
+    /// Waits for an answer for at most `timeout`; returns at once while there are records to pass. `Unsupported` means
+    /// that librdkafka must fetch.
     pub fn wait(&mut self, timeout: Duration) -> Result<SourceEvent> {
         if !self.answers.is_empty() {
             return Ok(SourceEvent::Records);
@@ -292,8 +293,8 @@ impl Fetcher {
         if wanted.is_empty() {
             return;
         }
-        let encode = |correlation| wire::ask_records(correlation, &self.client_id, &wanted);
-        if let Some(BrokerEvent::Lost(why)) = broker.ask(now, self.generation, encode) {
+        let encode = |correlation| wire::fetch_request(correlation, &self.client_id, &wanted);
+        if let Some(BrokerEvent::Lost(why)) = broker.fetch(now, self.generation, encode) {
             self.lose_leader(id, why, now);
         }
         self.partitions.rotate_left(1);
@@ -361,8 +362,8 @@ impl Fetcher {
         }
     }
 
-    /// Passes the records of the answers to `sink`, at most about [`RECORDS_PER_POLL`]. They may begin before the requested
-    /// offset, because brokers send whole batches. Errors: exit status 65 if a batch is corrupt.
+    /// Passes the records of the answers to `sink`, at most about [`RECORDS_PER_POLL`]. They may begin before the
+    /// requested offset, because brokers send whole batches. Errors: exit status 65 if a batch is corrupt.
     pub fn pass(&mut self, sink: &mut dyn RecordSink) -> Result<()> {
         let mut passed = 0;
         while passed < RECORDS_PER_POLL

@@ -24,8 +24,8 @@ impl FetchSource {
         Self { fetcher, library: Some(library), waited: None }
     }
 
-    /// Returns the next event of librdkafka that concerns the group or the connections. Its partitions are paused, so that their
-    /// ends and offsets do not matter; a message was fetched before its partition was paused.
+    /// Returns the next event of librdkafka that concerns the group or the connections. Its partitions are paused, so
+    /// that their ends and offsets do not matter; a message was fetched before its partition was paused.
     fn library_event(&mut self) -> Result<Option<SourceEvent>> {
         let Some(library) = &mut self.library else { return Ok(None) };
         for _ in 0..EVENTS {

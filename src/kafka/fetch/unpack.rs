@@ -13,8 +13,8 @@ pub const LAST: i16 = 4;
 const SNAPPY_MARK: &[u8] = b"\x82SNAPPY\0";
 const SNAPPY_HEAD: usize = SNAPPY_MARK.len() + 8;
 
-/// Decompresses a batch into `unpacked`, which is emptied first. Errors: exit status 65 if the batch is corrupt or longer than
-/// [`MAX`] bytes, or if its compression is unknown.
+/// Decompresses a batch into `unpacked`, which is emptied first. Errors: exit status 65 if the batch is corrupt or
+/// longer than [`MAX`] bytes, or if its compression is unknown.
 pub fn unpack(compression: i16, packed: &[u8], unpacked: &mut Vec<u8>) -> Result<()> {
     unpacked.clear();
     let done = match compression {

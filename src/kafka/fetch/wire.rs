@@ -25,8 +25,8 @@ const FETCH: Api = Api { key: 1, version: 11 };
 const READ_COMMITTED: u8 = 1;
 /// Maximum milliseconds until an answer, if there are no records.
 const MAX_WAIT_MS: i32 = 500;
-/// Maximum bytes of records of all partitions; a broker sends a longer first batch whole. If the end of an answer truncates
-/// a batch, the fetcher requests that batch again, so large answers waste less.
+/// Maximum bytes of records of all partitions; a broker sends a longer first batch whole. If the end of an answer
+/// truncates a batch, the fetcher requests that batch again, so large answers waste less.
 const MAX_BYTES: i32 = 4 << 20;
 /// The same for one partition.
 const PARTITION_MAX_BYTES: i32 = 2 << 20;
@@ -49,12 +49,12 @@ fn count(cursor: &mut Cursor<'_>) -> Option<usize> {
 }
 
 /// Encodes the request for the supported versions.
-pub fn ask_versions(correlation: i32, client: &str) -> Vec<u8> {
+pub fn versions_request(correlation: i32, client: &str) -> Vec<u8> {
     request(API_VERSIONS, correlation, client, &[])
 }
 
 /// Encodes a fetch: per topic some partitions, each with its offset.
-pub fn ask_records(correlation: i32, client: &str, wanted: &[(&str, Vec<(i32, i64)>)]) -> Vec<u8> {
+pub fn fetch_request(correlation: i32, client: &str, wanted: &[(&str, Vec<(i32, i64)>)]) -> Vec<u8> {
     let mut body = vec![];
     let length = |count: usize| i32::try_from(count).unwrap_or(i32::MAX);
     let (replica, min_bytes, session, epoch) = (-1, 1, 0, -1);
@@ -136,8 +136,8 @@ pub fn refused(code: i16) -> Error {
     Error::corrupt(format!("a broker responds with error {code}"))
 }
 
-/// Parses a fetch answer into the records of its partitions, of these topics. Errors: exit status 65 if the answer is malformed
-/// or an error code, or if its records are in a form that is not supported.
+/// Parses a fetch answer into the records of its partitions, of these topics. Errors: exit status 65 if the answer is
+/// malformed or an error code, or if its records are in a form that is not supported.
 pub fn fetched(answer: &[u8], topics: &[String]) -> Result<Vec<FetchedRecords>> {
     let mut cursor = Cursor::new(answer);
     let mut head = || {
@@ -183,7 +183,7 @@ mod tests {
 
     #[test]
     fn a_request_has_the_bytes_of_the_protocol_guide() {
-        let request = ask_records(7, "c", &[("tt", vec![(3, 9)])]);
+        let request = fetch_request(7, "c", &[("tt", vec![(3, 9)])]);
         let hex: String = request.iter().map(|byte| format!("{byte:02x}")).collect();
         let fields = [
             "00000052",
@@ -212,7 +212,7 @@ mod tests {
             "0000",
         ];
         assert_eq!(hex, fields.concat());
-        let versions: String = ask_versions(1, "c").iter().map(|byte| format!("{byte:02x}")).collect();
+        let versions: String = versions_request(1, "c").iter().map(|byte| format!("{byte:02x}")).collect();
         assert_eq!(versions, "0000000b00120000000000010001".to_owned() + "63");
     }
 

@@ -47,7 +47,8 @@ pub(super) enum RecordFormat {
     Avro { key: Option<usize>, rows: Box<AvroRows> },
     /// A dead letter: the payload of its record, and headers.
     Letters,
-    /// Rows with their stamps; `progress` is that of the source, and `sent_at` when it was last sent, on the run's monotonic clock.
+    /// Rows with their stamps; `progress` is that of the source, and `sent_at` when it was last sent, on the run's
+    /// monotonic clock.
     Frames { schema: SchemaRef, progress: WriterProgress, sent_at: Duration },
 }
 
@@ -115,7 +116,8 @@ impl RecordFormat {
         }
     }
 
-    /// Returns the rows of a record; `None` of a control message, or if they cannot be rebuilt. `kind` is that of the rows.
+    /// Returns the rows of a record; `None` of a control message, or if they cannot be rebuilt. `kind` is that of the
+    /// rows.
     pub fn rows_of(&self, kind: Option<Kind>, record: &ProducerRecord<'_>) -> Result<Option<RecordBatch>> {
         let object = match (self, std::str::from_utf8(&record.value)) {
             (Self::Frames { .. }, _) => {
@@ -134,8 +136,8 @@ impl RecordFormat {
     }
 }
 
-/// Makes rows smaller that are too large for one record by `excess` bytes: splits them in two halves, or cuts a single dead
-/// letter. Returns nothing if that is not possible.
+/// Makes rows smaller that are too large for one record by `excess` bytes: splits them in two halves, or cuts a single
+/// dead letter. Returns nothing if that is not possible.
 pub(super) fn smaller(rows: &RecordBatch, excess: usize) -> Result<Vec<RecordBatch>> {
     match rows.num_rows() {
         1 if Kind::of(rows.schema_ref()) == Some(Kind::Dead) => {

@@ -58,8 +58,8 @@ impl Limit {
         self.bytes.load(Ordering::Relaxed)
     }
 
-    /// Queries the brokers for the topic's limit and applies it; returns whether it changed. The limit stays if brokers do
-    /// not answer or deny the query.
+    /// Queries the brokers for the topic's limit and applies it; returns whether it changed. The limit stays if brokers
+    /// do not answer or deny the query.
     pub fn learn(&mut self, topics: &Topics) -> Result<bool> {
         let found = topic_setting(topics, 0, TOPIC_SETTING)?.and_then(|value| value.parse::<usize>().ok());
         let learned = found.map(|bytes| bytes.min(MOST)).or(self.topic);
@@ -74,7 +74,8 @@ impl Limit {
         [(SETTING, self.most().to_string()), (BATCH, self.batch().to_string())]
     }
 
-    /// Returns producer settings that accept every record within some of these limits, in batches that every topic accepts.
+    /// Returns producer settings that accept every record within some of these limits, in batches that every topic
+    /// accepts.
     pub fn settings_of_all(limits: &[Self]) -> Vec<(&'static str, String)> {
         let most = limits.iter().map(Self::most).max().unwrap_or(DEFAULT);
         let batch = limits.iter().map(Self::batch).min().unwrap_or(DEFAULT);
@@ -165,8 +166,8 @@ impl RowLimit {
         self.limit.get()
     }
 
-    /// Returns the size in bytes of a batch's only row, with `headers` bytes of headers. In Avro a row is smaller than the JSON
-    /// assumed here.
+    /// Returns the size in bytes of a batch's only row, with `headers` bytes of headers. In Avro a row is smaller than
+    /// the JSON assumed here.
     pub fn size(&self, row: &RecordBatch, headers: usize) -> Result<usize> {
         if self.is_framed {
             return Ok(size(framing::rows(&row.schema(), row)?.len(), 0, 0) + OFFSET_DIGITS);

@@ -1,4 +1,5 @@
-//! A topic as output: each row is a record, and counts as written once all in-sync replicas have acknowledged the record.
+//! A topic as output: each row is a record, and counts as written once all in-sync replicas have acknowledged the
+//! record.
 //!
 //! ```text
 //! rows ─► format (records) ─► limit (their size) ─► producer (librdkafka's queue) ─► brokers
@@ -6,9 +7,9 @@
 //!            └── smaller records, or rejected rows ◄── batch too large ◄────────────────┘
 //! ```
 //!
-//! The producer is idempotent: librdkafka's retries neither lose, repeat nor reorder records. Its queue is bounded: slow
-//! brokers cause backpressure. If brokers do not acknowledge a record within `wait=`, the run ends with an error. The
-//! output drops no record, and only acknowledged rows count as written.
+//! The producer is idempotent: librdkafka's retries neither lose, repeat nor reorder records. Its queue is bounded:
+//! slow brokers cause backpressure. If brokers do not acknowledge a record within `wait=`, the run ends with an error.
+//! The output drops no record, and only acknowledged rows count as written.
 
 pub mod epochs;
 pub mod format;
@@ -92,7 +93,7 @@ impl KafkaOutput {
     }
 
     /// Checks that the topic exists; creates nothing.
-    pub fn ask(address: &Address, run: &Rc<Run>) -> Result<()> {
+    pub fn check_server(address: &Address, run: &Rc<Run>) -> Result<()> {
         let topics = Topics::new(address, run);
         if address.options.form == Some(TopicFormat::Avro) {
             target(&topics).check(&run.console)?;
@@ -138,8 +139,8 @@ impl KafkaOutput {
         })
     }
 
-    /// Queues each row, with its headers if a record is one row. Returns the rows that are too large for any broker or do not
-    /// fit the schema.
+    /// Queues each row, with its headers if a record is one row. Returns the rows that are too large for any broker or
+    /// do not fit the schema.
     pub fn write(&mut self, batch: &RecordBatch, headers: Option<HeaderRows<'_>>) -> Result<Vec<Rejected>> {
         let rejected = self.queue_rows(batch, headers)?;
         self.handle_events()?;
@@ -187,7 +188,8 @@ impl KafkaOutput {
         Ok(vec![])
     }
 
-    /// Sends rows as one record, or as smaller ones if it is too large. Returns the rows that are too large by themselves.
+    /// Sends rows as one record, or as smaller ones if it is too large. Returns the rows that are too large by
+    /// themselves.
     fn send_rows(&mut self, partition: Option<i32>, rows: &RecordBatch) -> Result<Vec<RejectedRecord>> {
         let record = self.format.record(partition, rows)?;
         let excess = record.size().saturating_sub(self.limit.get());
@@ -290,8 +292,8 @@ impl KafkaOutput {
         std::mem::take(&mut self.rejected)
     }
 
-    /// Waits until every record is acknowledged or its row is rejected. Records whose batch was too large for the brokers are sent
-    /// again, each one alone, so that only those that are too large by themselves are rejected.
+    /// Waits until every record is acknowledged or its row is rejected. Records whose batch was too large for the
+    /// brokers are sent again, each one alone, so that only those that are too large by themselves are rejected.
     pub fn settle(&mut self) -> Result<()> {
         self.producer.flush()?;
         let mut returned = self.producer.take_returned();
@@ -317,7 +319,8 @@ impl KafkaOutput {
         Ok(())
     }
 
-    /// Returns smaller records that replace one that is too large by itself; none if its row is rejected or it is omitted.
+    /// Returns smaller records that replace one that is too large by itself; none if its row is rejected or it is
+    /// omitted.
     fn replace(&mut self, record: ProducerRecord<'static>) -> Result<Vec<ProducerRecord<'static>>> {
         let excess = self.limit.excess(record.size());
         let rows = self.format.rows_of(self.kind, &record)?;

@@ -34,8 +34,8 @@ pub(super) struct TopicProducer {
     shared: Option<&'static str>,
     health: Rc<Health>,
     up: Up,
-    /// Whether a record was queued since the last flush, or was in flight when the outage began. Its acknowledgement ends the
-    /// outage.
+    /// Whether a record was queued since the last flush, or was in flight when the outage began. Its acknowledgement
+    /// ends the outage.
     awaits_acknowledgement: Cell<bool>,
     /// Rows of the present batch that are not in the queue yet, for messages.
     pub unsent: usize,
@@ -52,14 +52,15 @@ impl TopicProducer {
         Self::create(topics, up, settings, wait.map(|limit| limit * 2))
     }
 
-    /// Makes a producer whose records are in transactions with these settings. librdkafka fails a record when the transaction times
-    /// out.
+    /// Makes a producer whose records are in transactions with these settings. librdkafka fails a record when the
+    /// transaction times out.
     pub fn transactional(topics: &Topics, up: Up, settings: Settings) -> Result<Self> {
         let producer = Self::create(topics, up, settings, topics.address.options.wait.limit(true))?;
         Ok(Self { is_transactional: true, ..producer })
     }
 
-    /// Makes a producer of another topic with the same client and the same transactions; `successor` is the error of a fenced one.
+    /// Makes a producer of another topic with the same client and the same transactions; `successor` is the error of a
+    /// fenced one.
     pub fn sharing(&self, topics: &Topics, up: Up, successor: &'static str) -> Self {
         Self {
             topics: topics.clone(),
@@ -105,8 +106,8 @@ impl TopicProducer {
     }
 
     /// Repeats a request until brokers answer, for at most `limit`.
-    pub fn ask<T>(&self, limit: Option<Duration>, request: impl Fn(Duration) -> KafkaResult<T>) -> Result<T> {
-        self.topics.ask(self.client.context(), limit, || self.drain(), request)
+    pub fn request<T>(&self, limit: Option<Duration>, request: impl Fn(Duration) -> KafkaResult<T>) -> Result<T> {
+        self.topics.request(self.client.context(), limit, || self.drain(), request)
     }
 
     /// Takes the errors from the event queue.
@@ -115,13 +116,13 @@ impl TopicProducer {
         self.client.context().notes(|notes| notes.error.take()).into_iter().collect()
     }
 
-    /// Returns the number of partitions of the topic, and waits for brokers for at most `limit`. Errors: exit status 2 if the
-    /// topic does not exist.
+    /// Returns the number of partitions of the topic, and waits for brokers for at most `limit`. Errors: exit status 2
+    /// if the topic does not exist.
     pub fn partition_count(&self, limit: Option<Duration>) -> Result<i32> {
         let Topics { address, .. } = &self.topics;
         let topic = self.topics.name(0);
         let missing = || Error::usage(format!("{address}: topic {topic} does not exist or may not be written"));
-        self.ask(limit, |timeout| client::count(self.client.client(), topic, timeout))?.ok_or_else(missing)
+        self.request(limit, |timeout| client::count(self.client.client(), topic, timeout))?.ok_or_else(missing)
     }
 
     /// Takes the records that brokers refused because their batch was too large.
@@ -263,8 +264,8 @@ impl TopicProducer {
         Err(Error::new(ErrorKind::Unavailable, message).because(cause))
     }
 
-    /// Whether a record is in flight. The client's own count includes pending errors and statistics; a flush considers only
-    /// records.
+    /// Whether a record is in flight. The client's own count includes pending errors and statistics; a flush considers
+    /// only records.
     fn has_records_in_flight(&self) -> bool {
         self.client.flush(Duration::ZERO).is_err()
     }
@@ -290,8 +291,8 @@ fn create(topics: &Topics, own: &[(&str, String)], sizes: &[(&str, String)]) -> 
     let settings = [
         ("enable.idempotence", "true"),
         ("acks", "all"),
-        // A record that is no longer in flight is acknowledged, so that reports of successes add nothing. They cost a third of
-        // the work.
+        // A record that is no longer in flight is acknowledged, so that reports of successes add nothing. They cost a
+        // third of the work.
         ("delivery.report.only.error", "true"),
         // Bounds the memory of the queue behind slow brokers.
         ("queue.buffering.max.kbytes", "65536"),

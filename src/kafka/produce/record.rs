@@ -4,12 +4,13 @@ use crate::kind::headers::{HeaderRows, Headers};
 use rdkafka::message::{BorrowedMessage, Header, Headers as _, Message as _, OwnedHeaders};
 use std::borrow::Cow;
 
-/// Overhead of a batch of one record: the header of the batch, and length, attributes, timestamp and offset of the record at
-/// their longest.
+/// Overhead of a batch of one record: the header of the batch, and length, attributes, timestamp and offset of the
+/// record at their longest.
 const BATCH_OVERHEAD: usize = 61 + 36;
 /// Lengths of a header's name and value at their longest.
 const HEADER_OVERHEAD: usize = 10;
-/// Prefixes of headers that describe the encoding or the failure of the input record's value; they are wrong for the new value.
+/// Prefixes of headers that describe the encoding or the failure of the input record's value; they are wrong for the
+/// new value.
 const OF_VALUE: [&str; 4] = ["__", "evt.", "ce_", "content-"];
 
 /// Returns the maximum size of a batch of one record, in bytes.
@@ -89,7 +90,8 @@ pub(super) fn is_of_value(name: &str) -> bool {
     OF_VALUE.iter().any(begins)
 }
 
-/// The headers of rows' input records, converted for librdkafka; consecutive rows with the same headers share one conversion.
+/// The headers of rows' input records, converted for librdkafka; consecutive rows with the same headers share one
+/// conversion.
 pub struct ForwardedHeaders<'a> {
     rows: Option<HeaderRows<'a>>,
     last: Option<(usize, Option<OwnedHeaders>)>,

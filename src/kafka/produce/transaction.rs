@@ -1,4 +1,5 @@
-//! Records in a topic, each exactly once: transactions, each with an epoch, which a group commits as an offset in the transaction.
+//! Records in a topic, each exactly once: transactions, each with an epoch, which a group commits as an offset in the
+//! transaction.
 //!
 //! The number of the epoch is the offset, and its run the metadata of the offset. A replay writes batches; they are
 //! epochs of run 0.
@@ -31,10 +32,12 @@ const PARTITION: i32 = 0;
 /// Timeout of one attempt to abort a transaction, and the number of attempts before they are reported.
 const ABORT_TIMEOUT: Duration = Duration::from_millis(200);
 const ABORT_ATTEMPTS: u32 = 5;
-/// How long to try to abort the transaction of a run that ends with an error. Readers then need not wait for its timeout.
+/// How long to try to abort the transaction of a run that ends with an error. Readers then need not wait for its
+/// timeout.
 pub(super) const LAST_ABORT: Duration = Duration::from_secs(5);
 
-/// Who writes to a topic in transactions. All of its runs have one transactional id, so the newest one fences the others.
+/// Who writes to a topic in transactions. All of its runs have one transactional id, so the newest one fences the
+/// others.
 #[derive(Clone, Debug)]
 pub struct TransactionOwner {
     /// The group that commits the epochs. The transactional id is the group and the topic.
@@ -106,7 +109,7 @@ impl Transactions {
             (0..EVENTS).for_each(|_| _ = self.group.poll(Duration::ZERO));
             self.group.context().notes(|notes| notes.error.take()).into_iter().collect()
         };
-        let offsets = topics.ask(self.group.context(), limit, drain, |timeout| {
+        let offsets = topics.request(self.group.context(), limit, drain, |timeout| {
             let offsets = self.group.committed_offsets(position(topics.name(0), Offset::Invalid, "")?, timeout)?;
             offsets.elements().iter().try_for_each(|found| found.error())?;
             Ok(offsets)
@@ -191,7 +194,8 @@ impl Requests {
         }
     }
 
-    /// Repeats a request of an open transaction until brokers answer. Returns the cause if the transaction must be aborted.
+    /// Repeats a request of an open transaction until brokers answer. Returns the cause if the transaction must be
+    /// aborted.
     fn step(
         &self,
         producer: &TopicProducer,
@@ -212,7 +216,7 @@ impl Requests {
     fn request(&self, producer: &TopicProducer, request: impl Fn(Duration) -> KafkaResult<()>) -> Result<()> {
         let last = Cell::new(None);
         let limit = self.topics.address.options.wait.limit(true);
-        let answer = producer.ask(limit, |timeout| match request(timeout) {
+        let answer = producer.request(limit, |timeout| match request(timeout) {
             // A repetition would not help.
             Err(KafkaError::Transaction(cause)) if cause.is_fatal() => {
                 last.set(Some(KafkaError::Transaction(cause)));
@@ -255,7 +259,7 @@ pub(super) fn abort(producer: &TopicProducer, limit: Option<Duration>) -> Result
         // An abort waits until the failures of the records have been taken.
         producer.drain();
     }
-    producer.ask(limit, |timeout| producer.client().abort_transaction(timeout.min(ABORT_TIMEOUT)))
+    producer.request(limit, |timeout| producer.client().abort_transaction(timeout.min(ABORT_TIMEOUT)))
 }
 
 /// Returns an epoch as the offset of a group: its number, with its run as metadata.
@@ -269,7 +273,8 @@ fn position(topic: &str, offset: Offset, run: &str) -> KafkaResult<TopicPartitio
     Ok(list)
 }
 
-/// Returns the epoch that an offset of a group means; `None` if there is no offset. Offsets of older versions have no metadata.
+/// Returns the epoch that an offset of a group means; `None` if there is no offset. Offsets of older versions have no
+/// metadata.
 ///
 /// Errors: exit status 65 if the metadata is not the number of a run: another program has committed the offset.
 fn epoch_of(offset: Offset, metadata: &str) -> Result<Option<Epoch>> {
@@ -311,8 +316,8 @@ pub struct TransactionalTopic {
 }
 
 impl TransactionalTopic {
-    /// Opens the topic for the batches of a ledger: ends the transaction of an earlier producer. Errors: exit status 2 if the topic
-    /// does not exist, 69 if no broker answers.
+    /// Opens the topic for the batches of a ledger: ends the transaction of an earlier producer. Errors: exit status 2
+    /// if the topic does not exist, 69 if no broker answers.
     pub fn open(address: &Address, ledger: &str, run: &Rc<Run>) -> Result<Self> {
         let (topics, mut limit) = (Topics::new(address, run), Limit::new(address, run));
         let transactions = Transactions::new(
@@ -335,7 +340,7 @@ impl TransactionalTopic {
     pub fn identity(address: &Address, run: &Rc<Run>) -> Result<String> {
         let topics = Topics::new(address, run);
         let producer = TopicProducer::new(&topics, Up::default())?;
-        let found = producer.ask(address.options.wait.limit(false), |timeout| {
+        let found = producer.request(address.options.wait.limit(false), |timeout| {
             let id = producer.client().client().fetch_cluster_id(timeout);
             id.ok_or(KafkaError::MetadataFetch(Code::BrokerTransportFailure))
         });
@@ -359,8 +364,9 @@ impl TransactionalTopic {
         Some(insert(OwnedHeaders::new(), own, |name| !is_of_value(name))).filter(|made| made.count() > 0)
     }
 
-    /// Writes a batch in one transaction. Errors: exit status 75 if a producer with the same id has begun since, 69 if brokers do
-    /// not answer; then only [`TransactionalTopic::committed`] of a new producer shows whether the batch was written.
+    /// Writes a batch in one transaction. Errors: exit status 75 if a producer with the same id has begun since, 69 if
+    /// brokers do not answer; then only [`TransactionalTopic::committed`] of a new producer shows whether the batch was
+    /// written.
     pub fn write(&self, batch: i64, records: Vec<TimedRecord<'_>>) -> Result<()> {
         let number = u64::try_from(batch).map_err(|_| Error::broken(format!("batch {batch}")))?;
         let Self { producer, transactions, .. } = self;

@@ -1,5 +1,12 @@
 //! Builds batches of events, row by row.
 //!
+//! ```text
+//! Row, RecordMeta ─► Builder ─┬─ text: plain or dictionary ─┐
+//!                             ├─ raw: the record            ├─► Unstamped ─► rules ─► stamps ─► RecordBatch
+//!                             ├─ parts: key, time, headers  │   (columns)   (drop)   (stream time of each partition)
+//!                             └─ numbers, times, ids ───────┘
+//! ```
+//!
 //! [`Builder::push`] appends one row to the columns. [`Builder::finish`] takes the columns as [`Unstamped`] rows: rules
 //! may drop some of these before the others are stamped and become a batch. `text.rs` builds text columns (plain or
 //! dictionary), `raw.rs` the column of raw records, `parts.rs` those of the keys, timestamps and headers of records.
@@ -9,8 +16,8 @@ mod raw;
 mod text;
 
 use super::options::{BATCH_BYTES, BATCH_ROWS, KeepRaw, Projection, RecordParts};
+use super::partition_table::PartitionTable;
 use super::record::RecordMeta;
-use super::stamp::Stamper;
 use crate::error::Result;
 use crate::kind::Kind;
 use crate::kind::event::{self, COLUMNS, column};
@@ -91,10 +98,10 @@ pub fn schema(keep_raw: KeepRaw, parts: RecordParts) -> SchemaRef {
 pub(super) struct ExtraColumns<'a> {
     /// The raw record.
     pub(super) raw: KeepRaw,
-    /// Watched properties.
-    pub(super) watch: &'a [String],
+    /// The properties that the stage reads.
+    pub(super) properties: &'a [String],
     /// Whether the properties certainly contain no name twice.
-    pub(super) distinct: bool,
+    pub(super) distinct_names: bool,
     /// The parts of the record.
     pub(super) parts: RecordParts,
 }
@@ -104,8 +111,8 @@ impl ExtraColumns<'_> {
         let schema = Kind::Event.schema();
         let mut fields: Vec<_> = schema.fields().iter().cloned().collect();
         fields.extend(Raw::field(self.raw).map(Arc::new));
-        fields.extend(self.watch.iter().map(|name| Arc::new(event::watched_field(name))));
-        fields.extend(self.distinct.then(|| Arc::new(event::distinct_field())));
+        fields.extend(self.properties.iter().map(|name| Arc::new(event::watched_field(name))));
+        fields.extend(self.distinct_names.then(|| Arc::new(event::distinct_field())));
         fields.extend(Parts::fields(self.parts).into_iter().map(Arc::new));
         if fields.len() == COLUMNS.len() {
             return schema;
@@ -115,11 +122,13 @@ impl ExtraColumns<'_> {
 }
 
 impl Builder {
-    /// Creates an empty builder; `coded` has a bit for each watched property that has few values.
-    pub(super) fn new(beside: ExtraColumns<'_>, coded: u32, lean: Option<Projection>) -> Self {
-        let text = |index: usize| Text::new(lean.is_some_and(|lean| lean.coded & lean.columns & (1 << index) != 0));
+    /// Creates an empty builder; `dictionaries` has a bit for each property that has few values; only `columns` are
+    /// filled.
+    pub(super) fn new(beside: ExtraColumns<'_>, dictionaries: u32, columns: Option<Projection>) -> Self {
+        let text =
+            |index: usize| Text::new(columns.is_some_and(|read| read.dictionaries & read.columns & (1 << index) != 0));
         Self {
-            filled: lean.map_or(u32::MAX, |lean| lean.columns),
+            filled: columns.map_or(u32::MAX, |read| read.columns),
             schema: beside.schema(),
             event_id: FixedSizeBinaryBuilder::with_capacity(BATCH_ROWS, 16),
             source: text(column::SOURCE),
@@ -135,8 +144,8 @@ impl Builder {
             stream_time: vec![],
             schema_id: Int64Builder::new(),
             raw: Raw::new(beside.raw),
-            watched: (0..beside.watch.len()).map(|index| Text::new(coded & (1 << index) != 0)).collect(),
-            distinct: beside.distinct.then(|| BooleanBufferBuilder::new(BATCH_ROWS)),
+            watched: (0..beside.properties.len()).map(|index| Text::new(dictionaries & (1 << index) != 0)).collect(),
+            distinct: beside.distinct_names.then(|| BooleanBufferBuilder::new(BATCH_ROWS)),
             parts: Parts::new(beside.parts),
             bytes: 0,
         }
@@ -200,9 +209,9 @@ impl Builder {
 
     /// Sets the read buffer that raw records are ranges of from now on; `None` if it cannot be kept, so that they are
     /// copied.
-    pub(super) fn lend(&mut self, block: Option<Buffer>) {
+    pub(super) fn share_buffer(&mut self, block: Option<Buffer>) {
         if let Some(raw) = &mut self.raw {
-            raw.lend(block);
+            raw.share_buffer(block);
         }
     }
 
@@ -319,8 +328,8 @@ pub(super) struct Unstamped {
 
 impl Unstamped {
     /// Returns the rows as a batch for the rules to read; its stream times are not set yet.
-    pub(super) fn preview(&self, stamper: &mut Stamper) -> Result<RecordBatch> {
-        self.batch(stamper)
+    pub(super) fn preview(&self, partition_table: &mut PartitionTable) -> Result<RecordBatch> {
+        self.batch(partition_table)
     }
 
     /// Keeps the rows for which `keep` is true, with these properties.
@@ -343,13 +352,13 @@ impl Unstamped {
     }
 
     /// Stamps the rows and returns the batch.
-    pub(super) fn stamp(mut self, stamper: &mut Stamper) -> Result<RecordBatch> {
-        stamper.stamp(&self.partitions, &self.event_times, &mut self.stream_times);
-        self.batch(stamper)
+    pub(super) fn stamp(mut self, partition_table: &mut PartitionTable) -> Result<RecordBatch> {
+        partition_table.stamp(&self.partitions, &self.event_times, &mut self.stream_times);
+        self.batch(partition_table)
     }
 
-    fn batch(&self, stamper: &mut Stamper) -> Result<RecordBatch> {
-        let (origin, partition) = stamper.columns(&self.partitions)?;
+    fn batch(&self, partition_table: &mut PartitionTable) -> Result<RecordBatch> {
+        let (origin, partition) = partition_table.columns(&self.partitions)?;
         let instants = |values: &[i64]| -> ArrayRef {
             Arc::new(TimestampMicrosecondArray::from(values.to_vec()).with_timezone("UTC"))
         };

@@ -14,14 +14,14 @@ pub(super) enum Raw {
     /// A copy of each record.
     Copied(BinaryBuilder),
     /// A view of each record.
-    LentRecords(LentRecords),
+    SharedRecords(SharedRecords),
 }
 
-/// Records as ranges of lent read buffers; a record outside the current one is copied.
+/// Records as ranges of shared read buffers; a record outside the current one is copied.
 #[derive(Default)]
-pub(super) struct LentRecords {
+pub(super) struct SharedRecords {
     views: BinaryViewBuilder,
-    /// The buffer that is lent now.
+    /// The buffer that is shared now.
     block: Option<Buffer>,
     /// Its number in the batch, once the batch holds one of its records.
     number: Option<u32>,
@@ -31,7 +31,7 @@ impl Raw {
     pub(super) fn new(keep: KeepRaw) -> Option<Self> {
         match keep {
             KeepRaw::No => None,
-            KeepRaw::Within => Some(Raw::LentRecords(LentRecords::default())),
+            KeepRaw::Within => Some(Raw::SharedRecords(SharedRecords::default())),
             KeepRaw::Column | KeepRaw::Brought => Some(Raw::Copied(BinaryBuilder::new())),
         }
     }
@@ -40,7 +40,7 @@ impl Raw {
     pub(super) fn field(keep: KeepRaw) -> Option<Field> {
         match keep {
             KeepRaw::No => None,
-            KeepRaw::Within => Some(event::lent_raw_field()),
+            KeepRaw::Within => Some(event::shared_raw_field()),
             KeepRaw::Column | KeepRaw::Brought => Some(event::raw_field()),
         }
     }
@@ -53,33 +53,33 @@ impl Raw {
                 column.append_option(raw);
                 Ok(raw.map_or(0, <[u8]>::len))
             }
-            (Raw::LentRecords(lent), Some(raw)) => lent.push(raw),
-            (Raw::LentRecords(lent), None) => {
-                lent.views.append_null();
+            (Raw::SharedRecords(shared), Some(raw)) => shared.push(raw),
+            (Raw::SharedRecords(shared), None) => {
+                shared.views.append_null();
                 Ok(0)
             }
         }
     }
 
     /// Sets the buffer that the next records are ranges of; with `None` they are copied.
-    pub(super) fn lend(&mut self, block: Option<Buffer>) {
-        if let Raw::LentRecords(lent) = self {
-            (lent.block, lent.number) = (block, None);
+    pub(super) fn share_buffer(&mut self, block: Option<Buffer>) {
+        if let Raw::SharedRecords(shared) = self {
+            (shared.block, shared.number) = (block, None);
         }
     }
 
     pub(super) fn finish(&mut self) -> ArrayRef {
         match self {
             Raw::Copied(column) => Arc::new(taken(column)),
-            Raw::LentRecords(lent) => {
-                lent.number = None;
-                Arc::new(lent.views.finish())
+            Raw::SharedRecords(shared) => {
+                shared.number = None;
+                Arc::new(shared.views.finish())
             }
         }
     }
 }
 
-impl LentRecords {
+impl SharedRecords {
     #[inline]
     fn push(&mut self, raw: &[u8]) -> Result<usize> {
         let Some((block, start)) = self.block.as_ref().and_then(|block| Some((block, place(block, raw)?))) else {
@@ -115,7 +115,7 @@ mod tests {
         let block = Buffer::from_vec(b"the first record\nthe second record\n".to_vec());
         let mut raw = Raw::new(KeepRaw::Within).unwrap();
         assert_eq!(raw.push(Some(&block[..16])).unwrap(), 16);
-        raw.lend(Some(block.clone()));
+        raw.share_buffer(Some(block.clone()));
         assert_eq!(raw.push(Some(&block[..16])).unwrap(), block.len());
         assert_eq!(raw.push(Some(b"from somewhere else")).unwrap(), 19);
         assert_eq!(raw.push(Some(&block[17..34])).unwrap(), 0);
@@ -127,7 +127,7 @@ mod tests {
         assert_eq!(values[3].as_ptr(), block[17..].as_ptr());
         // The next batch holds the block again, and none that was taken back.
         assert_eq!(raw.push(Some(&block[17..34])).unwrap(), block.len());
-        raw.lend(None);
+        raw.share_buffer(None);
         assert_eq!(raw.push(Some(&block[17..34])).unwrap(), 17);
         assert_eq!(raw.finish().as_binary_view().data_buffers().len(), 2);
     }

@@ -22,19 +22,19 @@ const NULL: i32 = -1;
 pub(super) enum Text {
     Plain(StringBuilder),
     /// Each value is stored once and each row holds its code: cheaper to write and to group by if values repeat.
-    Coded(Box<CodedColumn>),
+    Dictionary(Box<CodedColumn>),
 }
 
 impl Text {
-    pub(super) fn new(coded: bool) -> Self {
-        if coded { Text::Coded(Box::default()) } else { Text::Plain(StringBuilder::new()) }
+    pub(super) fn new(dictionary: bool) -> Self {
+        if dictionary { Text::Dictionary(Box::default()) } else { Text::Plain(StringBuilder::new()) }
     }
 
     #[inline(always)]
     pub(super) fn push(&mut self, value: Option<&str>) {
         match self {
             Text::Plain(builder) => builder.append_option(value),
-            Text::Coded(coded) => coded.push(value),
+            Text::Dictionary(dictionary) => dictionary.push(value),
         }
     }
 
@@ -49,9 +49,9 @@ impl Text {
     pub(super) fn finish(&mut self) -> Result<ArrayRef> {
         match self {
             Text::Plain(builder) => Ok(Arc::new(taken(builder))),
-            Text::Coded(coded) => {
-                let array = coded.finish()?;
-                if coded.ends.len() > VALUES_MAX {
+            Text::Dictionary(dictionary) => {
+                let array = dictionary.finish()?;
+                if dictionary.ends.len() > VALUES_MAX {
                     *self = Text::new(false);
                 }
                 Ok(array)

@@ -9,7 +9,8 @@ use crate::mapping::path::shown;
 use crate::time::{TimeFault, read_iso};
 use std::borrow::Cow;
 
-/// Returns the fault of a value that does not read as a time: what is expected, and the cause or the flag that reads it.
+/// Returns the fault of a value that does not read as a time: what is expected, and the cause or the flag that reads
+/// it.
 pub(in crate::mapping) fn fault(when: &When, name: &str, value: Value<'_>) -> Fault {
     let expected = match (&when.format, value) {
         (Some(format), Value::Plain(_) | Value::Escaped(_)) => format!("a time in the format '{format}'"),
@@ -76,8 +77,8 @@ fn cause(when: &When, value: Value<'_>) -> Cause {
     Cause { reason: None, proposal }
 }
 
-/// Returns the message about the first of several records without a readable time, with the flags that read all or most of them.
-/// `time` is the field with the time.
+/// Returns the message about the first of several records without a readable time, with the flags that read all or most
+/// of them. `time` is the field with the time.
 pub fn of_samples(fault: &Fault, time: &str, samples: &TimeSamples) -> String {
     let Some(TimeProposal { is_missing, at }) = fault.proposal else { return fault.message.clone() };
     let proposal = match is_missing {

@@ -160,8 +160,8 @@ impl When {
         self.unit?.micros(number)
     }
 
-    /// Reads the instant of text that is not RFC 3339, even outside the calendar: as a number in a string (CSV has only strings),
-    /// by the format, or as ISO 8601.
+    /// Reads the instant of text that is not RFC 3339, even outside the calendar: as a number in a string (CSV has only
+    /// strings), by the format, or as ISO 8601.
     pub(super) fn text(&self, text: &str) -> std::result::Result<i64, TimeFault> {
         if let Some(unit) = self.unit
             && is_number(text)
@@ -186,7 +186,8 @@ impl When {
     }
 }
 
-/// Whether a format has the letters of UTC, as in `%H:%M:%SZ`: its texts have an offset, although no part of it is read.
+/// Whether a format has the letters of UTC, as in `%H:%M:%SZ`: its texts have an offset, although no part of it is
+/// read.
 fn names_utc(format: &str) -> bool {
     format.ends_with('Z') && !format.ends_with("%Z") || format.contains("GMT") || format.contains("UTC")
 }
@@ -196,8 +197,8 @@ pub(super) fn is_number(text: &str) -> bool {
     crate::json::scan::number_end(text.as_bytes(), 0) == Some(text.len())
 }
 
-/// Fills in what a format leaves out: a year means its first day, a month too, a date midnight, an hour its first minute. Returns
-/// `None` if a part is present without a larger one, or a 12-hour hour without AM or PM.
+/// Fills in what a format leaves out: a year means its first day, a month too, a date midnight, an hour its first
+/// minute. Returns `None` if a part is present without a larger one, or a 12-hour hour without AM or PM.
 fn complete(parsed: &mut Parsed) -> Option<()> {
     if parsed.timestamp().is_some() {
         return Some(());

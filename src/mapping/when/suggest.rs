@@ -1,5 +1,5 @@
-//! Suggests the `--time` flags for records without a readable time: lists the fields that read as times, and the formats and units
-//! that read a value. Every suggestion has been tried by the reader of times itself.
+//! Suggests the `--time` flags for records without a readable time: lists the fields that read as times, and the
+//! formats and units that read a value. Every suggestion has been tried by the reader of times itself.
 
 use super::reader::{TimeUnit, When, is_number};
 use crate::json::text::unescape;
@@ -200,7 +200,8 @@ impl TimeSamples {
         Some(format!("--explode {} reads the elements of that array as records", quoted(list)))
     }
 
-    /// Returns the flags that read most values of a field, and what they read, for a message; `None` if no known flags read any.
+    /// Returns the flags that read most values of a field, and what they read, for a message; `None` if no known flags
+    /// read any.
     pub fn reads(&self, field: &str) -> Option<String> {
         let field = field.strip_prefix("properties.").unwrap_or(field);
         let of_field = || self.ways.iter().chain(&self.quoted).filter(|way| way.path == field && !way.flags.is_empty());
@@ -236,8 +237,8 @@ fn quoted(path: &str) -> String {
     if path.bytes().all(is_plain) { path.to_owned() } else { format!("'{}'", path.replace('\'', r"'\''")) }
 }
 
-/// Returns the flags, beside `--time`, with which a value reads as a time; several if a date may be read in several ways. A number
-/// and a text in a format must be an instant between 1990 and 2100.
+/// Returns the flags, beside `--time`, with which a value reads as a time; several if a date may be read in several
+/// ways. A number and a text in a format must be an instant between 1990 and 2100.
 pub(super) fn flags(value: Value<'_>) -> Vec<String> {
     let of_format = |format: &String| format!(" --time-format '{format}'");
     match value {

@@ -1,8 +1,8 @@
 //! A command: the row of the alert as one JSON line on its standard input, and the idempotency key in `EVT_ALERT_KEY`.
 //!
-//! Status 0 is a delivery; 64, 65 and 78 (sysexits: usage, data, configuration) refuse the notification permanently; any other
-//! status, and a command that cannot be started, is a failure that is retried. A command that takes longer than the timeout is
-//! killed with its process group.
+//! Status 0 is a delivery; 64, 65 and 78 (sysexits: usage, data, configuration) refuse the notification permanently;
+//! any other status, and a command that cannot be started, is a failure that is retried. A command that takes longer
+//! than the timeout is killed with its process group.
 
 use super::{Attempt, Notification, Transport, cut, one_line};
 use crate::error::Result;

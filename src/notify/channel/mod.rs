@@ -31,8 +31,8 @@ pub struct Notification {
 }
 
 impl Notification {
-    /// Returns the idempotency key: the id of the alert and the state, then the number of the repeat if there is one. An
-    /// attempt that is repeated has the same key; another notification has another key.
+    /// Returns the idempotency key: the id of the alert and the state, then the number of the repeat if there is one.
+    /// An attempt that is repeated has the same key; another notification has another key.
     pub fn key(&self) -> String {
         let (id, state) = (self.alert.id(), self.alert.state.name());
         if self.repeat == 0 { format!("{id}.{state}") } else { format!("{id}.{state}.{}", self.repeat) }
@@ -77,8 +77,8 @@ pub fn one_line(text: &str) -> String {
     text.chars().map(|character| if character.is_control() { ' ' } else { character }).collect()
 }
 
-/// Returns the first characters of a text, at most `max` UTF-16 units, and `…` if it is cut. The vendors count characters in one
-/// of several ways; this is the strictest.
+/// Returns the first characters of a text, at most `max` UTF-16 units, and `…` if it is cut. The vendors count
+/// characters in one of several ways; this is the strictest.
 pub fn cut(text: &str, max: usize) -> String {
     if text.encode_utf16().count() <= max {
         return text.to_owned();

@@ -1,7 +1,8 @@
 //! Mail over SMTP: one message to all recipients, its `Message-ID` is the idempotency key.
 //!
-//! The resolve and repeats refer to the message of the firing, so mail programs show an alert as one thread. Before the text of
-//! the message is sent nothing has been delivered; if the connection is lost afterwards, the attempt is unclear.
+//! The resolve and repeats refer to the message of the firing, so mail programs show an alert as one thread. Before the
+//! text of the message is sent nothing has been delivered; if the connection is lost afterwards, the attempt is
+//! unclear.
 
 use super::{Attempt, Notification, Transport, cut};
 use crate::error::Result;

@@ -44,7 +44,8 @@ pub struct Definition {
     pub(super) least: usize,
     /// Whether a constant from 0 to 1 follows the arguments.
     pub(super) quantile: bool,
-    /// Whether event time, event id and the text of the first argument are its last three arguments, which are not written.
+    /// Whether event time, event id and the text of the first argument are its last three arguments, which are not
+    /// written.
     pub(super) is_ordered: bool,
     /// Whether its result depends on the length of the window, which a window over all time does not have.
     pub needs_length: bool,
@@ -59,8 +60,8 @@ impl Definition {
         if self.is_ordered { self.least } else { self.args.len() }
     }
 
-    /// Returns a valid call over a property of numbers. The fuzz target of saved states and their snapshots use it, so that
-    /// they include every aggregate.
+    /// Returns a valid call over a property of numbers. The fuzz target of saved states and their snapshots use it, so
+    /// that they include every aggregate.
     pub fn example(&self, number: &str) -> String {
         let argument = match self.args.first() {
             _ if self.star => "*".to_owned(),

@@ -31,7 +31,8 @@ pub(super) trait Accumulator: Default + 'static {
     fn heap(&self) -> usize {
         0
     }
-    /// Saves the state. The same values in any order and any splits give the same bytes. [`Slots`] writes the version before it.
+    /// Saves the state. The same values in any order and any splits give the same bytes. [`Slots`] writes the version
+    /// before it.
     fn save(&self, out: &mut Vec<u8>);
     /// Restores a saved state. Errors: exit status 65 if [`Accumulator::save`] cannot have written the bytes.
     fn load(reader: &mut Reader<'_>) -> Result<Self>;

@@ -3,19 +3,19 @@
 //! A row is a duplicate iff an earlier row of its partition with the same id, duplicate or not, had a stream time of at
 //! least the row's own stream time less the span. So all repeats of a sender that repeats an event again and again are
 //! duplicates. The verdict is a function of the partition's contents alone, whatever the batches and the interleaving.
-//! A name that two inputs share is one partition here, so the rows of a copy of a file are duplicates (windows keep them apart:
-//! decision 068). If the column holds a watermark (`--control`) that is behind the rows, the stream time is the largest event time of
-//! the partition so far, as elsewhere.
+//! A name that two inputs share is one partition here, so the rows of a copy of a file are duplicates (windows keep
+//! them apart: decision 068). If the column holds a watermark (`--control`) that is behind the rows, the stream time is
+//! the largest event time of the partition so far, as elsewhere.
 //!
 //! ```text
 //! rows ─► the last sightings, in memory ─► full, or an epoch ends ─► a sorted file ─► merged files ─► dropped when over
 //! ```
 //!
-//! A sighting in memory is newer than one in a file. An id that is not in memory is looked for in the files: a filter in memory tells
-//! which of them may have it, and a block of such a file is read.
+//! A sighting in memory is newer than one in a file. An id that is not in memory is looked for in the files: a filter
+//! in memory tells which of them may have it, and a block of such a file is read.
 //!
-//! - `sighting.rs`: an id in a partition, and its time. `spilled_ids.rs`: the files. `sorted_file.rs`: one of them. `filter.rs`: what is in
-//!   memory of a file.
+//! - `sighting.rs`: an id in a partition, and its time. `spilled_ids.rs`: the files. `sorted_file.rs`: one of them.
+//!   `filter.rs`: what is in memory of a file.
 
 mod filter;
 mod sighting;
@@ -40,12 +40,13 @@ use xxhash_rust::xxh3::xxh3_64;
 
 /// The state in memory unless a flag sets it.
 pub const MEMORY: usize = 128 << 20;
-/// Bytes of the bound for each place of the table of sightings. A place has 33 bytes. While the table is full and a file is written, a
-/// copy of its sightings is in memory too; a quarter of the bound is for filters.
+/// Bytes of the bound for each place of the table of sightings. A place has 33 bytes. While the table is full and a
+/// file is written, a copy of its sightings is in memory too; a quarter of the bound is for filters.
 const PLACE_BYTES: usize = 128;
 /// Sightings that stay in memory when an epoch ends: fewer are written again with each epoch.
 const UNWRITTEN: usize = if cfg!(test) { 4 } else { 1 << 14 };
-/// The table is searched for sightings that are over when it has so many, or twice those that it had after the last search.
+/// The table is searched for sightings that are over when it has so many, or twice those that it had after the last
+/// search.
 const SEARCHED: usize = if cfg!(test) { 8 } else { 1 << 12 };
 
 /// First byte of a snapshot: the layout that follows.
@@ -204,7 +205,8 @@ impl Dedup {
         self.spilled.push(sightings, &mut SpillContext { storage, filters, horizons: &horizons })
     }
 
-    /// Moves recent sightings to a file if there are many, so that the next epochs have it, and returns the names of all files.
+    /// Moves recent sightings to a file if there are many, so that the next epochs have it, and returns the names of
+    /// all files.
     ///
     /// Errors: exit status 74.
     pub fn files(&mut self) -> Result<Vec<String>> {
@@ -265,7 +267,8 @@ fn saved(dedup: &Dedup) -> Vec<u8> {
     out.finish()
 }
 
-/// Reads a state that [`saved`] saved. Errors: exit status 78 if it was saved with another span, 65 if it is damaged, 74.
+/// Reads a state that [`saved`] saved. Errors: exit status 78 if it was saved with another span, 65 if it is damaged,
+/// 74.
 fn restore(dedup: &mut Dedup, snapshot: &[u8]) -> Result<()> {
     let mut saved = Reader::new(snapshot);
     match saved.byte()? {

@@ -1,7 +1,8 @@
 //! Sightings beyond memory: sorted files, the oldest first.
 //!
-//! A key may be in several files. It was seen within the horizon iff one of them says so, so a file never needs to be changed, and a
-//! file that is over is dropped as a whole. Files of similar size are merged, so that a new id is looked for in few of them.
+//! A key may be in several files. It was seen within the horizon iff one of them says so, so a file never needs to be
+//! changed, and a file that is over is dropped as a whole. Files of similar size are merged, so that a new id is looked
+//! for in few of them.
 
 use super::filter::HashFilter;
 use super::sighting::{PartitionId, Sighting};
@@ -76,7 +77,8 @@ impl SpilledIds {
         self.files.retain(|file| !file.is_over(horizons));
     }
 
-    /// Adds a file of these sightings, which are newer than those of all files, and merges files if there are many. Errors: exit status 74.
+    /// Adds a file of these sightings, which are newer than those of all files, and merges files if there are many.
+    /// Errors: exit status 74.
     pub(crate) fn push(&mut self, sightings: Vec<Sighting>, context: &mut SpillContext<'_>) -> Result<()> {
         let mut sightings: Vec<(u64, Sighting)> =
             sightings.into_iter().map(|sighting| (sighting.key.hash(), sighting)).collect();

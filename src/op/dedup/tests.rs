@@ -1,5 +1,5 @@
-//! Compares dedup with a naive model, for any split into batches, any interleaving of partitions, any bound of memory, and epochs
-//! and restarts after any batch.
+//! Compares dedup with a naive model, for any split into batches, any interleaving of partitions, any bound of memory,
+//! and epochs and restarts after any batch.
 
 use super::*;
 use crate::kind::{Kind, dictionary_type, instant_type};

@@ -1,8 +1,7 @@
 //! The state of a group of metrics: in memory, or in files once it is too large.
 
 use super::shard::{Emitter, Firing, Shard, delay};
-use super::spilled::{Arrivals, GroupContext, Members, Spilled};
-use super::storage::StateStorage;
+use super::spilled::{Arrivals, GroupContext, Spilled};
 use crate::error::Result;
 use crate::expr::Dimension;
 use crate::op::snapshot::{Reader, Writer};
@@ -14,6 +13,15 @@ use arrow::array::BinaryArray;
 
 /// A group with fewer keys stays in memory: the state of few keys cannot be split.
 const KEYS_LEAST: usize = if cfg!(test) { 1 } else { 256 };
+
+/// What [`GroupState::snapshot_files`] saved.
+pub(crate) struct SavedFiles<'a> {
+    pub(crate) state: &'a [u8],
+    /// For each metric that it was saved for, the place in the group; `None` if the group has it no longer.
+    pub(crate) places: Vec<Option<usize>>,
+    /// Whether it says which columns the logs have. Otherwise the group has the same metrics.
+    pub(crate) has_layout: bool,
+}
 
 /// The state of a group.
 #[derive(Default)]
@@ -121,12 +129,19 @@ impl GroupState {
         }
     }
 
-    /// Reads all sessions in files, so that what is known of them is exact.
-    pub(crate) fn settle(&mut self, context: &mut GroupContext<'_>) -> Result<()> {
+    /// Reads all sessions in files, so that what is known of them is exact, and fires those that are due.
+    pub(crate) fn settle(
+        &mut self,
+        context: &mut GroupContext<'_>,
+        firing: Option<&Firing<'_>>,
+        emit: &mut Emitter<'_>,
+    ) -> Result<()> {
         let is_session =
             |running: &Running| matches!(&running.windows, Windows::Away(away) if away.session_rule().is_some());
         match &mut self.spilled {
-            Some(spilled) if self.shard.running.iter().any(is_session) => spilled.visit(&mut self.shard, context, None),
+            Some(spilled) if self.shard.running.iter().any(is_session) => {
+                spilled.visit(&mut self.shard, context, firing.map(|firing| (firing, emit)))
+            }
             _ => Ok(()),
         }
     }
@@ -148,16 +163,19 @@ impl GroupState {
     /// Restores what [`GroupState::snapshot_files`] saved. Each metric has its own saved form afterwards.
     pub(crate) fn restore_files(
         &mut self,
-        members: Members<'_>,
+        context: &mut GroupContext<'_>,
         emit: Emit,
-        storage: &mut dyn StateStorage,
-        saved: &[u8],
+        saved: SavedFiles<'_>,
     ) -> Result<()> {
-        let mut saved = Reader::new(saved);
-        self.spilled = Some(Spilled::restore(members, storage, &mut saved)?);
-        for (running, metric) in self.shard.running.iter_mut().zip(members.each()) {
+        let SavedFiles { state, places, has_layout } = saved;
+        let mut state = Reader::new(state);
+        let mut spilled = Spilled::restore(context, places, (&mut state, has_layout))?;
+        state.finish()?;
+        for (running, metric) in self.shard.running.iter_mut().zip(context.members.each()) {
             running.windows = Windows::Away(running.away(delay(emit, metric), None));
         }
-        saved.finish()
+        spilled.fit(&mut self.shard, context)?;
+        self.spilled = Some(spilled);
+        Ok(())
     }
 }

@@ -12,7 +12,8 @@
 //!
 //! - `shard.rs`: the state of some keys, and how it fires. `away.rs`: what is known of windows whose state is in files.
 //! - `group.rs`: the state of a group of metrics, in memory or in files.
-//! - `spilled.rs`: ranges, logs and saved shards. `rows.rs`: the rows of a log. `storage.rs`: the interface of the files.
+//! - `spilled.rs`: ranges, logs and saved shards. `rows.rs`: the rows of a log. `storage.rs`: the interface of the
+//!   files.
 
 pub(crate) mod away;
 pub(crate) mod group;

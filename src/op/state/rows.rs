@@ -8,6 +8,7 @@
 
 use super::shard::Shard;
 use crate::error::{Error, Result};
+use crate::op::snapshot::{Reader, Writer};
 use crate::op::window::metric::Metric;
 use crate::op::window::outcome::BatchOutcome;
 use crate::op::window::running::{Bounds, TimeBounds, View, truth};
@@ -25,6 +26,8 @@ const KEY: usize = 0;
 const TIME: usize = 1;
 const BOUND: usize = 2;
 const FIRST_MASK: usize = 3;
+/// A saved layout has no more columns.
+const COLUMNS_MAX: u64 = 1 << 20;
 
 /// Returns the hash that assigns a key to a range. It is the same in every run.
 pub(crate) fn hash(key: &[u8]) -> u64 {
@@ -34,13 +37,20 @@ pub(crate) fn hash(key: &[u8]) -> u64 {
 /// Which columns a log has.
 #[derive(Debug)]
 pub(crate) struct RowLayout {
-    /// For each metric the column that says which rows pass its `where`.
-    masks: Vec<Option<usize>>,
-    /// For each metric the columns of its arguments.
-    args: Vec<Vec<usize>>,
+    /// The columns of each metric; `None` if the log is older than the metric.
+    metrics: Vec<Option<MetricColumns>>,
     /// For each column of arguments, a metric and the index of its argument.
     sources: Vec<(usize, usize)>,
-    first_arg: usize,
+    columns: usize,
+}
+
+/// The columns of a metric.
+#[derive(Clone, Debug)]
+struct MetricColumns {
+    /// The column that says which rows pass its `where`.
+    mask: Option<usize>,
+    /// Those of its arguments.
+    args: Vec<usize>,
 }
 
 impl RowLayout {
@@ -51,25 +61,55 @@ impl RowLayout {
             next += 1;
             next - 1
         };
-        let masks = metrics.iter().map(|metric| metric.filter.as_ref().map(|_| column())).collect();
+        let masks: Vec<Option<usize>> = metrics.iter().map(|metric| metric.filter.as_ref().map(|_| column())).collect();
         let (first_arg, mut sources, mut leaves) = (next, vec![], vec![]);
-        let mut args = vec![];
-        for (member, metric) in metrics.iter().enumerate() {
-            let mut columns = vec![];
+        let mut laid_out = vec![];
+        for (member, (metric, mask)) in metrics.iter().zip(masks).enumerate() {
+            let mut args = vec![];
             for (at, arg) in metric.call.args().iter().enumerate() {
                 let known = arg.leaf().and_then(|leaf| leaves.iter().position(|known| *known == Some(leaf)));
-                columns.push(first_arg + known.unwrap_or(sources.len()));
+                args.push(first_arg + known.unwrap_or(sources.len()));
                 if known.is_none() {
                     sources.push((member, at));
                     leaves.push(arg.leaf());
                 }
             }
-            args.push(columns);
+            laid_out.push(Some(MetricColumns { mask, args }));
         }
-        Self { masks, args, sources, first_arg }
+        let columns = first_arg + sources.len();
+        Self { metrics: laid_out, sources, columns }
     }
 
-    /// Returns the rows of a batch at which `kept` is true. `views` and `masks` are those of the metrics, in their order.
+    /// Saves the layout.
+    pub(crate) fn snapshot(&self, out: &mut Writer) {
+        out.count(self.columns);
+        for MetricColumns { mask, args } in self.metrics.iter().flatten() {
+            out.optional(mask.map(|mask| mask as i64));
+            out.count(args.len());
+            args.iter().for_each(|arg| out.number(*arg as i64));
+        }
+    }
+
+    /// Restores a layout for these metrics, to read logs: each saved one has the place `places` among them, or none.
+    pub(crate) fn restore(metrics: &[&Metric], places: &[Option<usize>], saved: &mut Reader<'_>) -> Result<Self> {
+        let columns = saved.at_most(COLUMNS_MAX)?;
+        let last = (columns as u64).saturating_sub(1);
+        let mut laid_out = vec![None; metrics.len()];
+        for place in places {
+            let mask = saved.flag()?.then(|| saved.at_most(last)).transpose()?;
+            let args = (0..saved.count()?).map(|_| saved.at_most(last)).collect::<Result<Vec<_>>>()?;
+            let Some(place) = place else { continue };
+            let metric = metrics[*place];
+            if mask.is_some() != metric.filter.is_some() || args.len() != metric.call.args().len() {
+                return Err(Error::corrupt("snapshot: expected the columns of a metric, found those of another one"));
+            }
+            laid_out[*place] = Some(MetricColumns { mask, args });
+        }
+        Ok(Self { metrics: laid_out, sources: vec![], columns })
+    }
+
+    /// Returns the rows of a batch at which `kept` is true. `views` and `masks` are those of the metrics, in their
+    /// order.
     pub(crate) fn log(
         &self,
         keys: &BinaryArray,
@@ -86,7 +126,8 @@ impl RowLayout {
             Arc::new(Int64Array::from_iter_values(kept.set_indices().map(|row| first.event_times[row]))),
             Arc::new(Int64Array::from_iter_values(kept.set_indices().map(bound))),
         ];
-        for (mask, _) in masks.iter().zip(&self.masks).filter(|(_, column)| column.is_some()) {
+        let has_mask = |columns: &Option<MetricColumns>| columns.as_ref().is_some_and(|columns| columns.mask.is_some());
+        for (mask, _) in masks.iter().zip(&self.metrics).filter(|(_, columns)| has_mask(columns)) {
             columns.push(take(&BooleanArray::new(mask.clone(), None), &rows, None)?);
         }
         for (member, arg) in &self.sources {
@@ -108,8 +149,9 @@ impl RowLayout {
         let bounds = Bounds { out_of_orderness: 0, closed: None, fired, living: None, extent };
         let mut outcome = BatchOutcome { is_counted: vec![false; rows.num_rows()], ..BatchOutcome::default() };
         for (member, running) in running.iter_mut().enumerate() {
-            let passed = self.masks[member].map(|column| truth(rows.column(column).as_boolean()));
-            let args = self.args[member].iter().map(|column| rows.column(*column).clone()).collect();
+            let Some(MetricColumns { mask, args }) = &self.metrics[member] else { continue };
+            let passed = mask.map(|column| truth(rows.column(column).as_boolean()));
+            let args = args.iter().map(|column| rows.column(*column).clone()).collect();
             let view = View { metric: member as u32, event_times, stream_times, passed, args };
             running.add(&view, &bounds, group, &mut outcome);
         }
@@ -119,7 +161,7 @@ impl RowLayout {
 
     /// Returns the number of columns.
     pub(crate) fn columns(&self) -> usize {
-        self.first_arg + self.sources.len()
+        self.columns
     }
 }
 

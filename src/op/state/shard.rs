@@ -81,10 +81,14 @@ impl Shard {
         out.finish()
     }
 
-    /// Adds what [`Shard::snapshot`] saved, for the keys that `selects`; their state is not here.
-    pub(crate) fn absorb(&mut self, saved: &[u8], selects: SelectsSaved<'_>) -> Result<()> {
+    /// Adds what [`Shard::snapshot`] saved, for the keys that `selects`; their state is not here. Each saved metric has
+    /// the place `places` in this shard, or none.
+    pub(crate) fn absorb(&mut self, saved: &[u8], places: &[Option<usize>], selects: SelectsSaved<'_>) -> Result<()> {
         let mut saved = Reader::new(saved);
-        (0..self.running.len()).try_for_each(|member| self.absorb_metric(member, saved.bytes()?, selects))?;
+        for place in places {
+            let state = saved.bytes()?;
+            place.map_or(Ok(()), |member| self.absorb_metric(member, state, selects))?;
+        }
         saved.finish()
     }
 }

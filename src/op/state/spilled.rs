@@ -36,7 +36,10 @@ const SMALL: u64 = 4;
 /// The state of a group in files.
 #[derive(Debug)]
 pub(crate) struct Spilled {
+    /// The columns of the logs.
     layout: RowLayout,
+    /// For each metric of the saved shards its place in the group; `None` if the group has it no longer.
+    places: Vec<Option<usize>>,
     /// In order; they contain every hash.
     ranges: Vec<StoredRange>,
     /// Rows that no log has yet.
@@ -102,6 +105,16 @@ impl<'a> Members<'a> {
     pub(crate) fn each(self) -> impl Iterator<Item = &'a Metric> {
         self.indexes.iter().map(move |index| &self.metrics[*index])
     }
+
+    /// Returns the columns of their logs.
+    fn layout(self) -> RowLayout {
+        RowLayout::new(&self.each().collect::<Vec<_>>())
+    }
+
+    /// Returns their own places.
+    fn places(self) -> Vec<Option<usize>> {
+        (0..self.indexes.len()).map(Some).collect()
+    }
 }
 
 impl StoredRange {
@@ -121,8 +134,8 @@ impl StoredRange {
 impl Spilled {
     /// Makes the state of a group without keys.
     pub(crate) fn new(members: Members<'_>) -> Self {
-        let layout = RowLayout::new(&members.each().collect::<Vec<_>>());
-        Self { layout, ranges: vec![], pending: vec![], pending_bytes: 0, keys: 0 }
+        let (layout, places) = (members.layout(), members.places());
+        Self { layout, places, ranges: vec![], pending: vec![], pending_bytes: 0, keys: 0 }
     }
 
     /// Moves the state of a shard into files.
@@ -276,7 +289,8 @@ impl Spilled {
             || self.ranges.iter().any(|range| range.logs.len() > BLOCKS_MAX)
     }
 
-    /// Reads all ranges, one after another, fires what is due, and saves them again. `shard` has the windows that are away.
+    /// Reads all ranges, one after another, fires what is due, and saves them again. `shard` has the windows that are
+    /// away.
     pub(crate) fn visit(
         &mut self,
         shard: &mut Shard,
@@ -317,6 +331,18 @@ impl Spilled {
         Ok(())
     }
 
+    /// Saves the state again if it was saved for other metrics than those of the group. Metrics that the group has no
+    /// longer are left out, and new ones begin without state.
+    pub(crate) fn fit(&mut self, shard: &mut Shard, context: &mut GroupContext<'_>) -> Result<()> {
+        let members = context.members;
+        if self.places != members.places() {
+            self.visit(shard, context, None)?;
+            self.places = members.places();
+        }
+        self.layout = members.layout();
+        Ok(())
+    }
+
     /// Returns the whole state in memory.
     pub(crate) fn collect(&self, members: Members<'_>) -> Result<Shard> {
         let mut state = Shard::new(members.each());
@@ -331,7 +357,7 @@ impl Spilled {
         let exceeds = |state: &mut Shard| can_split && state.group.keys.len() > KEYS_LEAST && state.allocated() > limit;
         if let Some(Block { file, at, is_whole, .. }) = &range.saved {
             let saved = file.read(at.clone())?;
-            state.absorb(&saved, &|key| *is_whole || contains(key))?;
+            state.absorb(&saved, &self.places, &|key| *is_whole || contains(key))?;
         }
         for Block { file, at, is_whole, .. } in &range.logs {
             for mut rows in rows::decode(&file.read(at.clone())?, self.layout.columns())? {
@@ -352,8 +378,9 @@ impl Spilled {
 
     /// Saves which blocks the ranges refer to. No row waits.
     pub(crate) fn snapshot(&self, out: &mut Writer) {
-        let Self { layout: _, ranges, pending, pending_bytes: _, keys } = self;
+        let Self { layout, places: _, ranges, pending, pending_bytes: _, keys } = self;
         debug_assert!(pending.is_empty(), "rows that wait are in no file");
+        layout.snapshot(out);
         out.count(*keys as usize);
         out.count(ranges.len());
         for StoredRange { hashes, saved, logs } in ranges {
@@ -372,13 +399,18 @@ impl Spilled {
         }
     }
 
-    /// Restores what [`Spilled::snapshot`] saved.
+    /// Restores what [`Spilled::snapshot`] saved, whose metrics have the places `places` in the group.
     pub(crate) fn restore(
-        members: Members<'_>,
-        storage: &mut dyn StateStorage,
-        saved: &mut Reader<'_>,
+        context: &mut GroupContext<'_>,
+        places: Vec<Option<usize>>,
+        (saved, has_layout): (&mut Reader<'_>, bool),
     ) -> Result<Self> {
+        let (members, storage) = (context.members, &mut *context.storage);
         let mut restored = Self::new(members);
+        if has_layout {
+            restored.layout = RowLayout::restore(&members.each().collect::<Vec<_>>(), &places, saved)?;
+        }
+        restored.places = places;
         let mut known: BTreeMap<String, Rc<dyn StateFile>> = BTreeMap::new();
         restored.keys = saved.rows()?;
         let mut next = Some(0);

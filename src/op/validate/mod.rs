@@ -1,5 +1,12 @@
 //! Validates every event against the schema of its subject.
 //!
+//! ```text
+//! schemas of a subject ─► walk::compile ─► fields (columns, properties) ─► checks, the latest version first
+//!                                                                              │
+//! event: columns, JSON of properties ─────────────────────────────────► walk, scalar ─┬─► id of the version
+//!                                                                                     └─► fault ─► dead letter
+//! ```
+//!
 //! A record schema describes the record that a producer sends. Its fields are mapped as the record's are: a field with
 //! an envelope name is that column, every other one is a property; the fields of a record called `properties` are
 //! properties too. A provenance name (`origin`, `offset`, …) is the producer's property if the event has one, because
@@ -23,7 +30,7 @@ pub mod walk;
 use self::fields::CheckId;
 use self::fields::{Field, Fields};
 use self::walk::{Check, Checks, Explain, FaultReport, Quiet, WalkStep};
-use self::walk::{compile_field, is_required, is_string, missing};
+use self::walk::{compile_field, is_required, is_string, missing, shown};
 use crate::avro::Scalar;
 use crate::avro::schema::AvroType;
 use crate::error::{Error, Result};
@@ -467,8 +474,8 @@ impl Plan {
             return None;
         }
         let by_code = match rows.column(field.column) {
-            Some(View::Coded(coded)) if coded.values().len() <= CODES_MAX => {
-                let values = coded.values().iter();
+            Some(View::Dictionary(dictionary)) if dictionary.values().len() <= CODES_MAX => {
+                let values = dictionary.values().iter();
                 values.map(|value| value.is_some_and(|text| self.takes(field.check, Cell::Text(text)))).collect()
             }
             _ => vec![],
@@ -485,7 +492,7 @@ impl Plan {
         match view {
             View::Instant(_) => self.takes(field.check, Cell::Instant(0)),
             View::Uuid(_) => self.takes(field.check, Cell::Uuid([0; 16])),
-            View::Text(_) | View::Coded(_) => self.takes_any_text(field.check),
+            View::Text(_) | View::Dictionary(_) => self.takes_any_text(field.check),
             View::Number(_) => false,
         }
     }
@@ -573,18 +580,6 @@ impl Plan {
             }
             _ => false,
         }
-    }
-}
-
-/// Formats the value of a column for a message.
-#[cold]
-fn shown(cell: Cell<'_>) -> String {
-    match cell {
-        Cell::None => "nothing".to_owned(),
-        Cell::Text(text) => format!("string \"{}\"", excerpt(text)),
-        Cell::Number(n) => format!("number {n}"),
-        Cell::Instant(_) => "an instant".to_owned(),
-        Cell::Uuid(_) => "a UUID".to_owned(),
     }
 }
 

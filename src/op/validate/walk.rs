@@ -12,6 +12,7 @@ use crate::json::guide::UNMARKED;
 use crate::json::number::parse_special;
 use crate::json::text::{excerpt, is_text, unescape};
 use crate::json::walk::{guided, items, members, string_content};
+use crate::kind::rows::Cell;
 use std::collections::BTreeMap;
 
 /// A compiled schema.
@@ -59,7 +60,7 @@ pub trait FaultReport {
     /// Whether the first fault ends the walk.
     const QUIET: bool;
     /// Runs a walk for its verdict only.
-    fn probe(&mut self, ask: impl FnOnce(&mut Quiet) -> bool) -> bool;
+    fn probe(&mut self, test: impl FnOnce(&mut Quiet) -> bool) -> bool;
     /// Enters a part of the value.
     fn enter(&mut self, step: WalkStep<'_>);
     /// Leaves that part.
@@ -90,8 +91,8 @@ impl FaultReport for Quiet {
     const QUIET: bool = true;
 
     #[inline(always)]
-    fn probe(&mut self, ask: impl FnOnce(&mut Quiet) -> bool) -> bool {
-        ask(self)
+    fn probe(&mut self, test: impl FnOnce(&mut Quiet) -> bool) -> bool {
+        test(self)
     }
 
     #[inline(always)]
@@ -126,8 +127,8 @@ impl Explain {
 impl FaultReport for Explain {
     const QUIET: bool = false;
 
-    fn probe(&mut self, ask: impl FnOnce(&mut Quiet) -> bool) -> bool {
-        ask(&mut Quiet::default())
+    fn probe(&mut self, test: impl FnOnce(&mut Quiet) -> bool) -> bool {
+        test(&mut Quiet::default())
     }
 
     fn enter(&mut self, step: WalkStep<'_>) {
@@ -340,6 +341,18 @@ impl Checks {
 /// Reports a missing field.
 pub fn missing<R: FaultReport>(report: &mut R) -> bool {
     report.fault(|| "missing".to_owned())
+}
+
+/// Formats the value of a column for a message.
+#[cold]
+pub fn shown(cell: Cell<'_>) -> String {
+    match cell {
+        Cell::None => "nothing".to_owned(),
+        Cell::Text(text) => format!("string \"{}\"", excerpt(text)),
+        Cell::Number(n) => format!("number {n}"),
+        Cell::Instant(_) => "an instant".to_owned(),
+        Cell::Uuid(_) => "a UUID".to_owned(),
+    }
 }
 
 /// Describes a JSON value for a message.

@@ -1,7 +1,7 @@
 //! Keys of a metric: the tuples of its dimensions' values. Each has a number while some slot refers to it.
 
 use crate::error::{Error, Result};
-use crate::expr::{Coded, Dimension};
+use crate::expr::{Dictionary, Dimension};
 use ahash::RandomState;
 use arrow::array::{Array, ArrayRef, AsArray, BinaryArray, BinaryBuilder, StringArray};
 use hashbrown::HashTable;
@@ -50,9 +50,11 @@ impl Keys {
     /// Writes the key number of each of `rows` rows with these dimensions to `ids`.
     pub fn ids(&mut self, dimensions: &[Dimension], rows: usize, ids: &mut Vec<u32>) -> Result<()> {
         ids.clear();
-        let coded = dimensions.iter().map(|one| if let Dimension::Coded(coded) = one { Some(coded) } else { None });
-        if let Some(coded) = coded.collect::<Option<Vec<_>>>().filter(|coded| !coded.is_empty())
-            && self.ids_of_codes(&coded, rows, ids)
+        let dictionary = dimensions
+            .iter()
+            .map(|one| if let Dimension::Dictionary(dictionary) = one { Some(dictionary) } else { None });
+        if let Some(dictionary) = dictionary.collect::<Option<Vec<_>>>().filter(|dictionary| !dictionary.is_empty())
+            && self.ids_of_codes(&dictionary, rows, ids)
         {
             return Ok(());
         }
@@ -76,26 +78,27 @@ impl Keys {
 
     /// Does the same for dictionary dimensions: the codes of a row are its place in a table of numbers. Returns false
     /// if that table would be too large.
-    fn ids_of_codes(&mut self, dimensions: &[&Coded], rows: usize, ids: &mut Vec<u32>) -> bool {
+    fn ids_of_codes(&mut self, dimensions: &[&Dictionary], rows: usize, ids: &mut Vec<u32>) -> bool {
         // One more place for NULL.
-        let size = |coded: &&Coded| coded.values().len() + 1;
-        let places = dimensions.iter().try_fold(1usize, |places, coded| places.checked_mul(size(coded)));
+        let size = |dictionary: &&Dictionary| dictionary.values().len() + 1;
+        let places = dimensions.iter().try_fold(1usize, |places, dictionary| places.checked_mul(size(dictionary)));
         let Some(places) = places.filter(|places| *places <= PLACES_MAX) else { return false };
         let mut known = std::mem::take(&mut self.known);
-        let same = |(a, b): (&ArrayRef, &&Coded)| Arc::ptr_eq(a, b.values());
+        let same = |(a, b): (&ArrayRef, &&Dictionary)| Arc::ptr_eq(a, b.values());
         if known.values.len() != dimensions.len() || !known.values.iter().zip(dimensions).all(same) {
-            known.values = dimensions.iter().map(|coded| coded.values().clone()).collect();
+            known.values = dimensions.iter().map(|dictionary| dictionary.values().clone()).collect();
             known.ids.clear();
             known.ids.resize(places, UNKNOWN);
         }
         ids.resize(rows, 0);
-        for coded in dimensions {
-            let (size, null) = (size(coded) as u32, coded.values().len() as u32);
-            match coded.codes().nulls() {
-                None => {
-                    ids.iter_mut().zip(coded.codes().values()).for_each(|(id, code)| *id = *id * size + *code as u32)
-                }
-                Some(_) => ids.iter_mut().zip(coded.codes()).for_each(|(id, code)| {
+        for dictionary in dimensions {
+            let (size, null) = (size(dictionary) as u32, dictionary.values().len() as u32);
+            match dictionary.codes().nulls() {
+                None => ids
+                    .iter_mut()
+                    .zip(dictionary.codes().values())
+                    .for_each(|(id, code)| *id = *id * size + *code as u32),
+                Some(_) => ids.iter_mut().zip(dictionary.codes()).for_each(|(id, code)| {
                     *id = *id * size + code.map_or(null, |code| code as u32);
                 }),
             }
@@ -106,7 +109,7 @@ impl Keys {
             *id = match self.entries.get(found as usize) {
                 Some(entry) if entry.generation == generation => found,
                 _ => {
-                    let values: Vec<Option<&str>> = dimensions.iter().map(|coded| coded.value(row)).collect();
+                    let values: Vec<Option<&str>> = dimensions.iter().map(|dictionary| dictionary.value(row)).collect();
                     let found = self.id(values);
                     known.ids[place] = (found, self.entries[found as usize].generation);
                     found
@@ -330,38 +333,38 @@ mod tests {
         let codes: Int32Array =
             rows.iter().map(|row| row.and_then(|row| letters.find(row)).map(|code| code as i32)).collect();
         let values: StringArray = letters.chars().map(text).collect();
-        (Dimension::Rows(Arc::new(plain)), Dimension::Coded(Coded::new(codes, Arc::new(values))))
+        (Dimension::Rows(Arc::new(plain)), Dimension::Dictionary(Dictionary::new(codes, Arc::new(values))))
     }
 
     proptest! {
         #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
         #[test]
-        fn coded_dimensions_have_the_keys_of_plain_ones(
+        fn dictionary_dimensions_have_the_keys_of_plain_ones(
             batches in prop::collection::vec(
                 prop::collection::vec((prop::option::of(prop::char::ranges(vec!['a'..='d', 'z'..='z'].into())), prop::option::of(prop::char::range('a', 'c'))), 1..20),
                 1..8,
             ),
             dropped in prop::collection::vec(any::<bool>(), 8),
         ) {
-            let (mut plain, mut coded) = (Keys::default(), Keys::default());
+            let (mut plain, mut dictionary) = (Keys::default(), Keys::default());
             // Every other batch orders the dictionary's values differently.
             for ((index, rows), dropped) in batches.iter().enumerate().zip(dropped) {
                 let letters = if index % 2 == 0 { "abcdz" } else { "zdcba" };
                 let (first, second): (Vec<_>, Vec<_>) = rows.iter().copied().unzip();
-                let (a, coded_a) = dimension(&first, letters);
-                let (b, coded_b) = dimension(&second, letters);
-                let (mut ids, mut coded_ids) = (vec![], vec![]);
+                let (a, dictionary_a) = dimension(&first, letters);
+                let (b, dictionary_b) = dimension(&second, letters);
+                let (mut ids, mut dictionary_ids) = (vec![], vec![]);
                 plain.ids(&[a, b], rows.len(), &mut ids).unwrap();
-                coded.ids(&[coded_a, coded_b], rows.len(), &mut coded_ids).unwrap();
-                for (plain_id, coded_id) in ids.iter().zip(&coded_ids) {
-                    prop_assert_eq!(plain.values(*plain_id), coded.values(*coded_id));
+                dictionary.ids(&[dictionary_a, dictionary_b], rows.len(), &mut dictionary_ids).unwrap();
+                for (plain_id, dictionary_id) in ids.iter().zip(&dictionary_ids) {
+                    prop_assert_eq!(plain.values(*plain_id), dictionary.values(*dictionary_id));
                 }
                 if !dropped {
                     // Some keys stay in use; the numbers of the others are used again.
-                    coded.retain(coded_ids[0]);
+                    dictionary.retain(dictionary_ids[0]);
                 }
-                coded.sweep();
+                dictionary.sweep();
                 plain.sweep();
             }
         }

@@ -155,7 +155,8 @@ pub struct Metric {
     pub text: String,
 }
 
-/// Returns the text of a metric in a snapshot ([`Metric::text`]) as a message shows it: durations are written as in a spec.
+/// Returns the text of a metric in a snapshot ([`Metric::text`]) as a message shows it: durations are written as in a
+/// spec.
 pub fn shown(text: &str) -> String {
     let parsed = || {
         let (rest, lateness) = text.rsplit_once(" lateness ")?;
@@ -263,8 +264,8 @@ impl Layout {
         }
     }
 
-    /// Returns the distance between the ends of the windows of one row. A row is in one window of a calendar, so any distance that
-    /// is less than its windows is one.
+    /// Returns the distance between the ends of the windows of one row. A row is in one window of a calendar, so any
+    /// distance that is less than its windows is one.
     pub fn step(self) -> i64 {
         match self {
             Self::Even { slide, .. } => slide,

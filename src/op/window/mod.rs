@@ -45,7 +45,7 @@ use crate::kind::event::column;
 #[cfg(test)]
 use crate::kind::metric::Row;
 use crate::op::snapshot::{Reader, Writer};
-use crate::op::state::group::GroupState;
+use crate::op::state::group::{GroupState, SavedFiles};
 pub use crate::op::state::shard::Emitter;
 use crate::op::state::shard::Firing;
 use crate::op::state::spilled::{Arrivals, GroupContext, Members};
@@ -90,7 +90,8 @@ pub struct StateSize {
     pub written: u64,
 }
 
-/// Parts of the bound: rows that wait for a log, a shard that is read, its result rows; the others are for groups in memory.
+/// Parts of the bound: rows that wait for a log, a shard that is read, its result rows; the others are for groups in
+/// memory.
 const SHARES: usize = 8;
 
 /// Metrics that share their keys, with their state.
@@ -118,7 +119,9 @@ pub struct Window {
 }
 
 /// Version of the snapshot.
-const VERSION: u8 = 3;
+const VERSION: u8 = 4;
+/// The version whose files were read only for the same metrics.
+const WITHOUT_LAYOUTS: u8 = 3;
 /// The version whose state was in memory.
 const WITHOUT_FILES: u8 = 2;
 /// The version whose partitions had no input number.
@@ -251,8 +254,8 @@ impl Window {
         self.watermark.on_progress(progress)
     }
 
-    /// Begins another run over a restored state: its partitions are new, and begin where the watermark stands, but for those of
-    /// continued inputs.
+    /// Begins another run over a restored state: its partitions are new, and begin where the watermark stands, but for
+    /// those of continued inputs.
     pub fn begin_run(&mut self, continued: &[ContinuedInput]) {
         self.watermark.begin_run(continued);
     }
@@ -416,13 +419,18 @@ impl Window {
         }
     }
 
-    /// Reads all sessions in files, so that [`Window::held`] is exact.
-    pub fn settle(&mut self) -> Result<()> {
+    /// Fires the sessions in files that are due and wait there until more is due, so that what is known of them is
+    /// exact.
+    pub fn settle(&mut self, emit: &mut Emitter<'_>) -> Result<()> {
         let (fired, limit) = (self.fired_bound(), self.share());
-        for Group { metrics, state } in &mut self.groups {
-            let Some(memory) = &mut self.options.memory else { return Ok(()) };
-            let members = Members { metrics: &self.options.metrics, indexes: metrics, fired };
-            state.settle(&mut GroupContext { members, storage: memory.storage.as_mut(), limit })?;
+        let Options { metrics, memory, emit: when, .. } = &mut self.options;
+        let Some(memory) = memory else { return Ok(()) };
+        for Group { metrics: indexes, state } in &mut self.groups {
+            let members = Members { metrics, indexes, fired };
+            let firing = |watermark| Firing { metrics, places: &self.places, emit: *when, watermark };
+            let firing = self.watermark.get().map(firing);
+            let mut context = GroupContext { members, storage: memory.storage.as_mut(), limit };
+            state.settle(&mut context, firing.as_ref(), emit)?;
         }
         Ok(())
     }
@@ -478,26 +486,36 @@ impl Window {
         format!("out_of_orderness {bound} explicit {explicit} emit {:?}", self.options.emit)
     }
 
-    /// Restores the groups whose state is in files.
-    fn restore_files(&mut self, saved: &mut Reader<'_>) -> Result<()> {
-        let fired = self.fired_bound();
+    /// Restores the groups whose state is in files. A group that has other metrics now gets the state of those that it
+    /// still has.
+    fn restore_files(&mut self, saved: &mut Reader<'_>, has_layout: bool) -> Result<()> {
+        let (fired, limit) = (self.fired_bound(), self.share());
         for _ in 0..saved.count()? {
             let texts = (0..saved.count()?).map(|_| saved.text()).collect::<Result<Vec<_>>>()?;
             let state = saved.bytes()?;
             let Options { metrics, emit, memory, .. } = &mut self.options;
+            let place = |text: &String| Some(self.members[metrics.iter().position(|metric| metric.text == *text)?]);
+            let found: Vec<Option<(usize, usize)>> = texts.iter().map(place).collect();
+            // If the run has none of them, they end.
+            let Some((group, _)) = found.iter().flatten().next() else { continue };
             let Some(memory) = memory else {
                 return Err(Error::config("expected --memory, because the checkpoint has state in files"));
             };
-            let is_same =
-                |group: &&mut Group| texts.iter().eq(group.metrics.iter().map(|metric| &metrics[*metric].text));
-            let Some(group) = self.groups.iter_mut().find(is_same) else {
+            let Group { metrics: indexes, state: restored } = &mut self.groups[*group];
+            if found.iter().flatten().any(|(other, _)| other != group) {
+                return Err(Error::corrupt("snapshot: expected metrics of one group, found those of several"));
+            }
+            if !has_layout && texts.iter().ne(indexes.iter().map(|metric| &metrics[*metric].text)) {
                 let texts = texts.iter().map(|text| metric::shown(text)).collect::<Vec<_>>().join("; ");
                 return Err(Error::config(format!(
-                    "expected these metrics, whose state is in files, and no others with their dimensions and windows: {texts}"
+                    "expected these metrics, whose state is in files of an older version, and no others with their dimensions and \
+                     windows: {texts}"
                 )));
-            };
-            let members = Members { metrics, indexes: &group.metrics, fired };
-            group.state.restore_files(members, *emit, memory.storage.as_mut(), state)?;
+            }
+            let places = found.iter().map(|place| place.map(|(_, member)| member)).collect();
+            let members = Members { metrics, indexes, fired };
+            let mut context = GroupContext { members, storage: memory.storage.as_mut(), limit };
+            restored.restore_files(&mut context, *emit, SavedFiles { state, places, has_layout })?;
         }
         Ok(())
     }
@@ -507,15 +525,15 @@ impl Window {
     pub fn restore(options: Options, bytes: &[u8]) -> Result<Self> {
         let mut saved = Reader::new(bytes);
         let version = saved.byte()?;
-        if ![VERSION, WITHOUT_FILES, WITHOUT_INPUTS].contains(&version) {
+        if ![VERSION, WITHOUT_LAYOUTS, WITHOUT_FILES, WITHOUT_INPUTS].contains(&version) {
             return Err(Error::corrupt("snapshot of windows: unknown version"));
         }
         let mut restored = Self::new(options);
         check_fingerprint(&saved.text()?, &restored.fingerprint())?;
         restored.watermark = Watermark::restore(restored.options.watermark, version != WITHOUT_INPUTS, &mut saved)?;
         restored.fired = saved.optional()?;
-        if version == VERSION {
-            restored.restore_files(&mut saved)?;
+        if [VERSION, WITHOUT_LAYOUTS].contains(&version) {
+            restored.restore_files(&mut saved, version == VERSION)?;
         }
         let begins = restored.watermark.stream_time();
         let running = restored.groups.iter_mut().flat_map(|group| &mut group.state.shard.running);
@@ -536,7 +554,8 @@ impl Window {
     }
 }
 
-/// Compares the options of a snapshot with those of a run ([`Window::fingerprint`]). Errors: exit status 78 with those that differ.
+/// Compares the options of a snapshot with those of a run ([`Window::fingerprint`]). Errors: exit status 78 with those
+/// that differ.
 fn check_fingerprint(saved: &str, now: &str) -> Result<()> {
     let options = |text: &str| {
         let words: Vec<&str> = text.split(' ').collect();

@@ -336,7 +336,8 @@ impl Running {
         &away.kept() | &BooleanBuffer::from(undecided.as_slice())
     }
 
-    /// Records the outcomes of undecided rows: `is_late` returns the outcome of a row, or `None` if it is not known yet.
+    /// Records the outcomes of undecided rows: `is_late` returns the outcome of a row, or `None` if it is not known
+    /// yet.
     pub(crate) fn decided(
         &mut self,
         view: &View<'_>,

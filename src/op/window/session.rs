@@ -23,9 +23,31 @@ struct Session {
     start: i64,
     end: i64,
     slot: u32,
-    /// The last firing: its pane and the rows that it counted.
-    fired: Option<(u32, u64)>,
+    fired: Option<Firing>,
     dirty: bool,
+}
+
+/// The last firing of a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Firing {
+    pane: u32,
+    /// The rows that it counted.
+    rows: u64,
+}
+
+/// The key of a session in [`Sessions`]. Sessions are in the order of their keys, then of their ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct SessionId {
+    key: u32,
+    end: i64,
+}
+
+/// A session that is to be fired or dropped. These are in the order of the ends of sessions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct SessionEnd {
+    end: i64,
+    key: u32,
+    start: i64,
 }
 
 /// A retraction of a result row.
@@ -48,14 +70,14 @@ pub struct Retraction {
 pub struct Sessions {
     /// By key and end. No two sessions of a key have the same end: they would overlap and be both alive or both not
     /// alive for a row, so the row that would create the second merges with the first.
-    sessions: BTreeMap<(u32, i64), Session>,
+    sessions: BTreeMap<SessionId, Session>,
     /// By key, the greatest end of a session that overlaps another one: a row that was too late to merge with a session
     /// began another. Sessions that end later are disjoint.
     overlapped: AHashMap<u32, i64>,
-    /// (end, key, start) of sessions with rows to fire.
-    waiting: BTreeSet<(i64, u32, i64)>,
-    /// (end, key, start) of all sessions.
-    open: BTreeSet<(i64, u32, i64)>,
+    /// Sessions with rows to fire.
+    waiting: BTreeSet<SessionEnd>,
+    /// All sessions.
+    open: BTreeSet<SessionEnd>,
     /// Retractions to emit, by end.
     retractions: BTreeMap<i64, Vec<Retraction>>,
 }
@@ -70,8 +92,8 @@ pub struct Rule {
 }
 
 impl Sessions {
-    /// Returns the slot for a row; `None` if the row is late. `args` are the columns of the batch: the values of earlier
-    /// rows are added before sessions merge.
+    /// Returns the slot for a row; `None` if the row is late. `args` are the columns of the batch: the values of
+    /// earlier rows are added before sessions merge.
     pub(crate) fn slot(
         &mut self,
         row: RowRef,
@@ -92,7 +114,8 @@ impl Sessions {
         if merged.is_empty() && end < alive {
             return None;
         }
-        if let Some((&(_, overlapped), _)) = self.sessions.range((key, start)..(key, end)).next_back() {
+        let within = SessionId { key, end: start }..SessionId { key, end };
+        if let Some((&SessionId { end: overlapped, .. }, _)) = self.sessions.range(within).next_back() {
             let known = self.overlapped.entry(key).or_insert(overlapped);
             *known = overlapped.max(*known);
         }
@@ -106,40 +129,42 @@ impl Sessions {
         session.fired = same.and_then(|at| merged[at].fired);
         session.slot = merged.first().map_or_else(|| slots.claim(), |first| first.slot);
         for (at, old) in merged.into_iter().enumerate() {
-            self.open.remove(&(old.end, key, old.start));
-            self.waiting.remove(&(old.end, key, old.start));
+            let old_end = SessionEnd { end: old.end, key, start: old.start };
+            self.open.remove(&old_end);
+            self.waiting.remove(&old_end);
             if old.slot != session.slot {
                 slots.merge(session.slot, old.slot);
                 slots.free(old.slot);
             }
-            if let (Some((pane, rows)), true) = (old.fired, same != Some(at)) {
+            if let (Some(Firing { pane, rows }), true) = (old.fired, same != Some(at)) {
                 keys.retain(key);
                 let gone = Retraction { key, start: old.start, end: old.end, pane: pane + 1, rows };
                 self.retractions.entry(old.end).or_default().push(gone);
             }
             keys.release(key);
         }
-        self.open.insert((end, key, start));
-        self.waiting.insert((end, key, start));
+        self.open.insert(SessionEnd { end, key, start });
+        self.waiting.insert(SessionEnd { end, key, start });
         let slot = session.slot;
-        self.sessions.insert((key, end), session);
+        self.sessions.insert(SessionId { key, end }, session);
         Some(slot)
     }
 
     /// Removes and returns a session of the key that overlaps the span and ends at `alive` or later.
     fn take_overlapping(&mut self, key: u32, start: i64, end: i64, alive: i64) -> Option<Session> {
         let disjoint = self.overlapped.get(&key).is_none_or(|overlapped| *overlapped < alive);
-        let mut later = self.sessions.range((key, start.max(alive))..=(key, i64::MAX));
+        let later = SessionId { key, end: start.max(alive) }..=SessionId { key, end: i64::MAX };
+        let mut later = self.sessions.range(later);
         // Disjoint sessions start in the order of their ends, so only the first can overlap.
         let found =
             if disjoint { later.next().filter(|(_, s)| s.start <= end) } else { later.find(|(_, s)| s.start <= end) };
-        let place = *found?.0;
-        self.sessions.remove(&place)
+        let id = *found?.0;
+        self.sessions.remove(&id)
     }
 
     /// Returns the ends of sessions that are due at `watermark`, and of retractions, in ascending order.
     pub fn due(&self, watermark: i64, delay: i64) -> Vec<i64> {
-        let waiting = self.waiting.iter().map(|(end, ..)| *end);
+        let waiting = self.waiting.iter().map(|session| session.end);
         let mut due: Vec<i64> = waiting.take_while(|end| end.saturating_add(delay) <= watermark).collect();
         due.extend(self.retractions.keys());
         due.sort_unstable();
@@ -154,15 +179,16 @@ impl Sessions {
 
     /// Returns the result rows of the sessions that end at `end`, each with its start.
     pub fn fire(&mut self, end: i64, slots: &Slots) -> Vec<(i64, Fired)> {
-        let due: Vec<_> = self.waiting.range((end, 0, i64::MIN)..=(end, u32::MAX, i64::MAX)).copied().collect();
+        let first = SessionEnd { end, key: 0, start: i64::MIN };
+        let due: Vec<_> = self.waiting.range(first..).take_while(|session| session.end == end).copied().collect();
         let mut rows = Vec::with_capacity(due.len());
-        for entry @ (_, key, start) in due {
+        for entry @ SessionEnd { key, start, .. } in due {
             self.waiting.remove(&entry);
-            let session = self.sessions.get_mut(&(key, end));
+            let session = self.sessions.get_mut(&SessionId { key, end });
             if let Some(session) = session.filter(|session| session.start == start && session.dirty) {
-                let pane = session.fired.map_or(0, |(pane, _)| pane + 1);
+                let pane = session.fired.map_or(0, |fired| fired.pane + 1);
                 let count = slots.rows(session.slot);
-                session.fired = Some((pane, count));
+                session.fired = Some(Firing { pane, rows: count });
                 session.dirty = false;
                 let value = slots.result(session.slot, end - start);
                 rows.push((start, Fired { key, value, rows: count, pane }));
@@ -173,13 +199,13 @@ impl Sessions {
 
     /// Drops the sessions that no later row can reach.
     pub fn close(&mut self, watermark: i64, rule: Rule, keys: &mut Keys, slots: &mut Slots) {
-        while let Some(entry @ (end, key, _)) = self.open.first().copied() {
+        while let Some(entry @ SessionEnd { end, key, .. }) = self.open.first().copied() {
             if end.saturating_add(rule.lateness) > watermark {
                 return;
             }
             self.open.remove(&entry);
             self.waiting.remove(&entry);
-            if let Some(session) = self.sessions.remove(&(key, end)) {
+            if let Some(session) = self.sessions.remove(&SessionId { key, end }) {
                 slots.free(session.slot);
                 keys.release(key);
             }
@@ -206,17 +232,17 @@ impl Sessions {
 
     /// Returns the first instant at which the watermark has something to do: fire a session, or drop it.
     pub fn earliest(&self, rule: Rule, delay: i64) -> Option<i64> {
-        let fires = self.waiting.first().map(|(end, ..)| end.saturating_add(delay));
-        let drops = self.open.first().map(|(end, ..)| end.saturating_add(rule.lateness));
+        let fires = self.waiting.first().map(|session| session.end.saturating_add(delay));
+        let drops = self.open.first().map(|session| session.end.saturating_add(rule.lateness));
         fires.into_iter().chain(drops).min()
     }
 
     /// Saves the state of the keys that `selects`: sessions in the order of their ends, then of their keys' bytes.
     pub fn snapshot(&self, (keys, slots): (&Keys, &Slots), selects: Selects<'_>, out: &mut Writer) {
         let Sessions { sessions, overlapped: _, waiting: _, open: _, retractions } = self;
-        let selected = sessions.iter().filter(|((key, _), _)| selects(*key));
+        let selected = sessions.iter().filter(|(id, _)| selects(id.key));
         let mut sorted: Vec<(&[u8], &Session)> =
-            selected.map(|((key, _), session)| (keys.bytes_of(*key), session)).collect();
+            selected.map(|(id, session)| (keys.bytes_of(id.key), session)).collect();
         sorted.sort_by_key(|(key, session)| (session.end, *key, session.start));
         out.count(sorted.len());
         for (key, Session { start, end, slot, fired, dirty }) in sorted {
@@ -225,7 +251,7 @@ impl Sessions {
             out.number(*end);
             slots.save(*slot, out);
             out.flag(fired.is_some());
-            if let Some((pane, rows)) = fired {
+            if let Some(Firing { pane, rows }) = fired {
                 out.number(i64::from(*pane));
                 out.number(*rows as i64);
             }
@@ -243,7 +269,8 @@ impl Sessions {
         }
     }
 
-    /// Adds the state of the keys that `selects` from what [`Sessions::snapshot`] saved; there are no sessions of these keys here.
+    /// Adds the state of the keys that `selects` from what [`Sessions::snapshot`] saved; there are no sessions of these
+    /// keys here.
     pub fn absorb(
         &mut self,
         (keys, slots): (&mut Keys, &mut Slots),
@@ -258,15 +285,15 @@ impl Sessions {
                 true => Some((keys.restore(key)?, slots.load(saved)?)),
                 false => Slots::skip(saved).map(|()| None)?,
             };
-            let fired = if saved.flag()? { Some((saved.pane()?, saved.rows()?)) } else { None };
+            let fired = if saved.flag()? { Some(Firing { pane: saved.pane()?, rows: saved.rows()? }) } else { None };
             let dirty = saved.flag()?;
             let Some((key, slot)) = place else { continue };
             keys.retain(key);
-            self.open.insert((end, key, start));
+            self.open.insert(SessionEnd { end, key, start });
             if dirty {
-                self.waiting.insert((end, key, start));
+                self.waiting.insert(SessionEnd { end, key, start });
             }
-            self.sessions.insert((key, end), Session { start, end, slot, fired, dirty });
+            self.sessions.insert(SessionId { key, end }, Session { start, end, slot, fired, dirty });
         }
         self.find_overlapped();
         for _ in 0..saved.count()? {
@@ -286,7 +313,7 @@ impl Sessions {
     fn find_overlapped(&mut self) {
         // Backwards: the key, and the least start of its sessions that end later.
         let mut after: Option<(u32, i64)> = None;
-        for ((key, end), session) in self.sessions.iter().rev() {
+        for (SessionId { key, end }, session) in self.sessions.iter().rev() {
             let least = after.filter(|(known, _)| known == key).map(|(_, least)| least);
             if least.is_some_and(|least| least <= *end) {
                 self.overlapped.entry(*key).or_insert(*end);

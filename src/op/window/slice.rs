@@ -186,7 +186,7 @@ impl Leaves for (&BTreeMap<SliceId, Slice>, WindowSpec) {
         let mut parts: Vec<KeySlot> = whole
             .into_iter()
             .flat_map(|slice| slice.slots.iter())
-            .map(|(key, slot)| KeySlot::lent(key, slot))
+            .map(|(key, slot)| KeySlot::borrowed(key, slot))
             .collect();
         parts.sort_unstable_by_key(|part| part.key);
         parts
@@ -358,7 +358,7 @@ impl Slices {
         let Self { slices, halves, tree, .. } = self;
         let mut sums: BTreeMap<u32, KeySlot> = BTreeMap::new();
         let mut add = |key: u32, slot: u32, slots: &mut Slots| {
-            sums.entry(key).and_modify(|sum| sum.add(slot, slots)).or_insert(KeySlot::lent(key, slot));
+            sums.entry(key).and_modify(|sum| sum.add(slot, slots)).or_insert(KeySlot::borrowed(key, slot));
         };
         let is_asked = |key: &u32| asked.is_none_or(|asked| asked.binary_search(key).is_ok());
         let mut add_slice = |slice: &Slice, slots: &mut Slots| {
@@ -375,14 +375,14 @@ impl Slices {
         }
         let (mut within, leaves) = (within.map(|((start, _), _)| spec.layout.number(*start)), (&*slices, spec));
         let low = within.next().unwrap_or_default();
-        for place in Tree::cover(low..within.next_back().unwrap_or(low) + 1) {
-            tree.each(place, asked, &leaves, slots, |part, slots| add(part.key, part.slot, slots));
+        for node in Tree::cover(low..within.next_back().unwrap_or(low) + 1) {
+            tree.each(node, asked, &leaves, slots, |part, slots| add(part.key, part.slot, slots));
         }
         sums
     }
 
-    /// Merges half slices into whole ones. A half slice counts for some windows of its slice only; once the others, which end
-    /// at `least` or before, fire no more, the difference does not matter.
+    /// Merges half slices into whole ones. A half slice counts for some windows of its slice only; once the others,
+    /// which end at `least` or before, fire no more, the difference does not matter.
     pub fn join(&mut self, least: i64, spec: WindowSpec, keys: &mut Keys, slots: &mut Slots) {
         self.put_back();
         while let Some((first_end, start)) = self.halves.first().copied().filter(|(first_end, _)| *first_end <= least) {

@@ -5,9 +5,12 @@ use crate::error::{Error, Result};
 use crate::expr::{Expr, Leaves, ValueKind, Want};
 use crate::kind::Kind;
 use crate::op::aggregate;
+use crate::parse::nearest;
 use crate::time::{Calendar, CalendarUnit, DAY, format_duration, parse_duration, parse_zone};
 use chrono_tz::Tz;
 use serde::Deserialize;
+use std::ops::Range;
+use toml::Spanned;
 
 /// The metrics of a run and the leaves they read.
 pub struct Spec {
@@ -96,7 +99,7 @@ struct FileSpec {
     #[serde(default)]
     defaults: MetricSpec,
     #[serde(default, rename = "metric")]
-    metrics: Vec<MetricSpec>,
+    metrics: Vec<Spanned<MetricSpec>>,
 }
 
 /// A `[[metric]]`, or the `[defaults]` of all metrics.
@@ -126,9 +129,10 @@ const WINDOWS_MAX: i64 = 100_000;
 ///
 /// Errors: exit status 78 if it is wrong.
 pub fn file(text: &str) -> Result<Spec> {
+    let line = |span: Range<usize>| format!("line {}", 1 + text[..span.start].matches('\n').count());
     let file: FileSpec = toml::from_str(text).map_err(|error| {
-        let line = error.span().map_or(1, |span| 1 + text[..span.start].matches('\n').count());
-        Error::config(format!("line {line}: {}", error.message()))
+        let message = unknown_field(error.message()).unwrap_or_else(|| error.message().to_owned());
+        Error::config(message).at(line(error.span().unwrap_or_default()))
     })?;
     if file.metrics.is_empty() {
         return Err(Error::config("expected at least one [[metric]]"));
@@ -138,14 +142,21 @@ pub fn file(text: &str) -> Result<Spec> {
     }
     let mut spec = Spec { leaves: Leaves::new(&Kind::Event.schema()), metrics: vec![] };
     for (index, metric) in file.metrics.iter().enumerate() {
-        let place = match &metric.name {
+        let place = match &metric.get_ref().name {
             Some(name) => format!("metric '{name}'"),
             None => format!("metric {}", index + 1),
         };
-        let filled = fill(metric, &file.defaults);
-        spec.add(&filled).map_err(|error| error.at(place))?;
+        let filled = fill(metric.get_ref(), &file.defaults);
+        spec.add(&filled).map_err(|error| error.at(place).at(line(metric.span())))?;
     }
     Ok(spec)
+}
+
+/// Returns the message about an unknown field with the field that was meant, given that of serde.
+fn unknown_field(message: &str) -> Option<String> {
+    let (name, rest) = message.strip_prefix("unknown field `")?.split_once("`, expected ")?;
+    let known: Vec<&str> = rest.split('`').skip(1).step_by(2).collect();
+    Some(format!("unknown field {name}; {}", nearest::hint(name, &known, " ")))
 }
 
 /// Fills a metric's missing keys from the defaults. A metric with a size or a gap of its own ignores the size, slide
@@ -482,7 +493,8 @@ mod tests {
 
     #[test]
     fn a_wrong_spec_says_where_and_why() {
-        assert!(wrong("[[metric]]\nname = 'a'\nsise = '1m'").starts_with("line 3: unknown field `sise`"));
+        let fault = wrong("[[metric]]\nname = 'a'\nsise = '1m'");
+        assert!(fault.starts_with("line 3: unknown field sise; did you mean size?"), "{fault}");
         assert!(wrong("[[metric]]\nname = 'a'").contains("expected size, or gap"));
         assert!(wrong("[[metric]]\nsize = '90'").contains("found '90'"));
         assert!(wrong("[[metric]]\nsize = '0s'").contains("expected a duration between"));

@@ -1,7 +1,9 @@
 //! Compares windows whose state is in files with the same windows in memory, for any stream, batch split and bound.
 
 use super::metric::Emit;
-use super::tests::{Event, MANY, Outcomes, WIDE, batch, check_cases, events, options, run, splits, stream_times};
+use super::tests::{
+    Event, MANY, Outcomes, WIDE, announce, batch, check_cases, collect, events, options, run, splits, stream_times,
+};
 use super::{MemoryBound, Options, Window};
 use crate::op::state::storage::MemoryStorage;
 use proptest::prelude::*;
@@ -85,4 +87,67 @@ fn state_in_memory_stays_within_its_bound_while_the_watermark_is_held() {
         })
         .unwrap();
     assert_eq!(rows, 2 * 120 * 50);
+}
+
+/// Metrics of two groups that change: one ends, one begins, and one is defined in another way.
+const CHANGING: [&str; 3] = [
+    "[[metric]]\nname='a'\naggregate='sum(v)'\nby=['k']\nsize='10s'\n\
+     [[metric]]\nname='b'\naggregate='count(*)'\nby=['k']\nsize='10s'\nwhere='v > 0'\n\
+     [[metric]]\nname='s'\naggregate='sum(v)'\nby=['k']\ngap='6s'\nlateness='4s'",
+    "[[metric]]\nname='c'\naggregate='min(v)'\nby=['k']\nsize='10s'\nwhere='v < 3'\n\
+     [[metric]]\nname='b'\naggregate='count(*)'\nby=['k']\nsize='10s'\nwhere='v > 0'\n\
+     [[metric]]\nname='t'\naggregate='approx_distinct(partition)'\nby=['k']\ngap='6s'\nlateness='4s'\n\
+     [[metric]]\nname='s'\naggregate='sum(v)'\nby=['k']\ngap='6s'\nlateness='4s'",
+    "[[metric]]\nname='s'\naggregate='max(v)'\nby=['k']\ngap='6s'\nlateness='4s'\n\
+     [[metric]]\nname='b'\naggregate='count(*)'\nby=['k']\nsize='10s'\nwhere='v > 0'\n\
+     [[metric]]\nname='a'\naggregate='sum(v)'\nby=['k']\nsize='10s'",
+];
+
+/// Settles and saves the state after each batch and restores it with the metrics of the next version.
+fn run_changing(
+    make: &dyn Fn(usize) -> Options,
+    (events, splits): (&[Event], &[usize]),
+    versions: &[usize],
+) -> Outcomes {
+    let version = |at: usize| versions[at % versions.len()];
+    let mut window = Window::new(make(version(0)));
+    announce(&mut window, 3);
+    let times = stream_times(events);
+    let (mut outcomes, mut start) = (Outcomes::default(), 0);
+    for (at, end) in splits.iter().copied().chain([events.len()]).enumerate() {
+        let end = end.min(events.len());
+        if end <= start {
+            continue;
+        }
+        if at > 0 {
+            window.settle(&mut |row| collect(&mut outcomes, row)).unwrap();
+            window.files().unwrap();
+            window = Window::restore(make(version(at)), &window.snapshot()).unwrap();
+        }
+        let late = window.on_batch(&batch(&events[start..end], &times[start..end]), 0).unwrap().late;
+        outcomes.late.extend(late.iter().map(|late| (start + late.row as usize, late.metric as usize, late.half)));
+        window.fire(&mut |row| collect(&mut outcomes, row)).unwrap();
+        start = end;
+    }
+    window.on_exhausted(&mut |row| collect(&mut outcomes, row)).unwrap();
+    outcomes
+}
+
+#[test]
+fn metrics_that_change_beside_others_in_files_have_the_results_of_those_in_memory() {
+    let written = std::cell::Cell::new(0);
+    let versions = proptest::collection::vec(0..CHANGING.len(), 1..5);
+    let strategy = (scattered(), splits(), versions, 0..25i64, prop::sample::select(&BOUNDS[..]));
+    check_cases(60, &strategy, |(events, splits, versions, bound, bytes)| {
+        let make = |version: usize| options(CHANGING[version], bound, Emit::Panes);
+        let storage = MemoryStorage::default();
+        let expected = run_changing(&make, (&events, &splits), &versions);
+        let found = run_changing(&|version| bounded(make(version), bytes, &storage), (&events, &splits), &versions);
+        prop_assert_eq!(&found, &expected);
+        let (files, left) = storage.files();
+        prop_assert_eq!(left, 0, "no file is left");
+        written.set(written.get() + files);
+        Ok(())
+    });
+    assert!(written.get() > 60, "{} files", written.get());
 }

@@ -85,7 +85,7 @@ pub(super) fn batch(events: &[Event], stream_times: &[i64]) -> RecordBatch {
     RecordBatch::try_new(Kind::Event.schema(), columns).unwrap()
 }
 
-fn announce(window: &mut Window, partitions: u8) {
+pub(super) fn announce(window: &mut Window, partitions: u8) {
     let partitions = (0..partitions)
         .map(|name| PartitionState {
             input: 0,
@@ -98,7 +98,7 @@ fn announce(window: &mut Window, partitions: u8) {
     window.on_progress(&Progress { partitions, complete: true, ..Progress::default() }).unwrap();
 }
 
-fn collect(outcomes: &mut Outcomes, row: &Row<'_>) -> Result<()> {
+pub(super) fn collect(outcomes: &mut Outcomes, row: &Row<'_>) -> Result<()> {
     let key = (row.name.to_owned(), row.start / SECOND, row.end / SECOND, row.dimensions.to_owned());
     if row.retracted {
         outcomes.rows.remove(&key);

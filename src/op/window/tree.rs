@@ -19,7 +19,7 @@ pub(crate) struct KeySlot {
 
 impl KeySlot {
     /// Creates a part that refers to a slot owned elsewhere.
-    pub(crate) fn lent(key: u32, slot: u32) -> Self {
+    pub(crate) fn borrowed(key: u32, slot: u32) -> Self {
         Self { key, slot, own: false }
     }
 
@@ -49,8 +49,14 @@ pub(crate) trait Leaves {
     fn is_empty(&self, numbers: Range<i64>) -> bool;
 }
 
-/// A node: its level and its index there.
-type Place = (u32, i64);
+/// The position of a node.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct NodeIndex {
+    /// A node of level 0 is a slice; one of another level sums two of the level below.
+    level: u32,
+    /// The number of the node in its level.
+    at: i64,
+}
 
 /// No node sums more than 2^18 slices, because an event is in at most 100,000 windows.
 const LEVEL_MAX: u32 = 18;
@@ -58,50 +64,50 @@ const LEVEL_MAX: u32 = 18;
 /// The nodes built so far, each with its parts in the order of keys.
 #[derive(Default)]
 pub(crate) struct Tree {
-    nodes: AHashMap<Place, Vec<KeySlot>>,
+    nodes: AHashMap<NodeIndex, Vec<KeySlot>>,
 }
 
 impl Tree {
     /// Returns the nodes and slices (level 0) that sum up these slices, the largest first.
-    pub(crate) fn cover(numbers: Range<i64>) -> Vec<Place> {
+    pub(crate) fn cover(numbers: Range<i64>) -> Vec<NodeIndex> {
         let Range { start: mut low, end: mut high } = numbers;
-        let mut places = vec![];
+        let mut nodes = vec![];
         let mut level = 0;
         while low < high {
             if level == LEVEL_MAX {
-                places.extend((low..high).map(|at| (level, at)));
+                nodes.extend((low..high).map(|at| NodeIndex { level, at }));
                 break;
             }
             if low & 1 == 1 {
-                places.push((level, low));
+                nodes.push(NodeIndex { level, at: low });
                 low += 1;
             }
             if high & 1 == 1 {
                 high -= 1;
-                places.push((level, high));
+                nodes.push(NodeIndex { level, at: high });
             }
             (low, high, level) = (low >> 1, high >> 1, level + 1);
         }
-        places.reverse();
-        places
+        nodes.reverse();
+        nodes
     }
 
-    /// Calls `f` for each part of a place, or for those of the keys in `asked`.
+    /// Calls `f` for each part of a node, or for those of the keys in `asked`.
     pub(crate) fn each(
         &mut self,
-        place: Place,
+        node: NodeIndex,
         asked: Option<&[u32]>,
         leaves: &impl Leaves,
         slots: &mut Slots,
         mut f: impl FnMut(KeySlot, &mut Slots),
     ) {
         let made;
-        let parts = if place.0 == 0 {
-            made = leaves.parts(place.1);
+        let parts = if node.level == 0 {
+            made = leaves.parts(node.at);
             &made
         } else {
-            self.make(place, leaves, slots);
-            match self.nodes.get(&place) {
+            self.make(node, leaves, slots);
+            match self.nodes.get(&node) {
                 Some(parts) => parts,
                 None => return,
             }
@@ -116,20 +122,21 @@ impl Tree {
     }
 
     /// Builds a node that does not exist yet, unless it contains no slice.
-    fn make(&mut self, (level, at): Place, leaves: &impl Leaves, slots: &mut Slots) {
-        if self.nodes.contains_key(&(level, at)) || leaves.is_empty(at << level..(at + 1) << level) {
+    fn make(&mut self, node: NodeIndex, leaves: &impl Leaves, slots: &mut Slots) {
+        let NodeIndex { level, at } = node;
+        if self.nodes.contains_key(&node) || leaves.is_empty(at << level..(at + 1) << level) {
             return;
         }
-        let halves = [2 * at, 2 * at + 1].map(|at| (level - 1, at));
+        let halves = [2 * at, 2 * at + 1].map(|at| NodeIndex { level: level - 1, at });
         let parts = if level == 1 {
-            let [first, second] = halves.map(|(_, number)| leaves.parts(number));
+            let [first, second] = halves.map(|half| leaves.parts(half.at));
             merge(&first, &second, slots)
         } else {
             halves.into_iter().for_each(|half| self.make(half, leaves, slots));
             let [first, second] = halves.map(|half| self.nodes.get(&half).map_or(&[][..], Vec::as_slice));
             merge(first, second, slots)
         };
-        self.nodes.insert((level, at), parts);
+        self.nodes.insert(node, parts);
     }
 
     /// Removes the nodes above a slice that changes or is dropped.
@@ -138,7 +145,7 @@ impl Tree {
             return;
         }
         for level in 1..=LEVEL_MAX {
-            let parts = self.nodes.remove(&(level, number >> level));
+            let parts = self.nodes.remove(&NodeIndex { level, at: number >> level });
             parts.into_iter().flatten().for_each(|part| part.free(slots));
         }
     }
@@ -159,11 +166,11 @@ fn merge(first: &[KeySlot], second: &[KeySlot], slots: &mut Slots) -> Vec<KeySlo
         let b = if order.is_ge() { second.next() } else { None };
         match (a, b) {
             (Some(a), Some(b)) => {
-                let mut sum = KeySlot::lent(a.key, a.slot);
+                let mut sum = KeySlot::borrowed(a.key, a.slot);
                 sum.add(b.slot, slots);
                 merged.push(sum);
             }
-            (Some(one), None) | (None, Some(one)) => merged.push(KeySlot::lent(one.key, one.slot)),
+            (Some(one), None) | (None, Some(one)) => merged.push(KeySlot::borrowed(one.key, one.slot)),
             (None, None) => return merged,
         }
     }
@@ -177,13 +184,13 @@ mod tests {
     fn a_run_of_slices_is_covered_once_by_few_nodes_the_greatest_first() {
         for low in -40i64..40 {
             for high in low..low + 90 {
-                let places = Tree::cover(low..high);
-                let mut numbers: Vec<i64> =
-                    places.iter().flat_map(|(level, at)| at << level..(at + 1) << level).collect();
+                let nodes = Tree::cover(low..high);
+                let slices = |node: &NodeIndex| node.at << node.level..(node.at + 1) << node.level;
+                let mut numbers: Vec<i64> = nodes.iter().flat_map(slices).collect();
                 numbers.sort_unstable();
                 assert_eq!(numbers, (low..high).collect::<Vec<_>>());
-                assert!(places.is_sorted_by(|a, b| a.0 >= b.0));
-                assert!(places.len() <= 2 * (64 - ((high - low) as u64).leading_zeros() as usize), "{low}..{high}");
+                assert!(nodes.is_sorted_by(|a, b| a.level >= b.level));
+                assert!(nodes.len() <= 2 * (64 - ((high - low) as u64).leading_zeros() as usize), "{low}..{high}");
             }
         }
     }

@@ -97,8 +97,9 @@ impl Watermark {
         self.options.out_of_orderness.is_none()
     }
 
-    /// Begins another run over a restored state. The partitions of files are those of their run, so they are forgotten; those of
-    /// `continued` inputs are read on. W stays, and rows of new partitions are late for windows that are closed.
+    /// Begins another run over a restored state. The partitions of files are those of their run, so they are forgotten;
+    /// those of `continued` inputs are read on. W stays, and rows of new partitions are late for windows that are
+    /// closed.
     pub fn begin_run(&mut self, continued: &[ContinuedInput]) {
         self.index.clear();
         let partitions = std::mem::take(&mut self.state.partitions);
@@ -112,7 +113,8 @@ impl Watermark {
         self.is_continued = true;
     }
 
-    /// Lets only promises raise W, because the rows are not in the order of their stream times. Rows are judged as before.
+    /// Lets only promises raise W, because the rows are not in the order of their stream times. Rows are judged as
+    /// before.
     pub fn hold(&mut self) {
         self.is_held = true;
     }

@@ -8,8 +8,8 @@
 //!
 //! A run that fails removes its part. A run that is stopped never replaces a file.
 //!
-//! Writers lock a file with `flock`: for one batch if they append, for the whole run if they write a part. `once.rs` appends the
-//! batches of a ledger, each exactly once; `pack.rs` compresses files by their names.
+//! Writers lock a file with `flock`: for one batch if they append, for the whole run if they write a part. `once.rs`
+//! appends the batches of a ledger, each exactly once; `pack.rs` compresses files by their names.
 
 use crate::console::Console;
 use crate::error::{Error, ErrorKind, Result};
@@ -18,7 +18,7 @@ use crate::frame::How;
 use crate::run::Run;
 use crate::stop::Woken;
 use crate::store::disk::{Disk, DiskFile};
-use crate::store::{Notice, room};
+use crate::store::{Notice, access};
 use arrow::buffer::Buffer;
 use rustix::fs::{FlockOperation, OFlags, fcntl_getfl, fcntl_setfl, flock};
 use rustix::io::Errno;
@@ -104,12 +104,12 @@ impl Plain {
     /// Checks that a file of `format` could be written at `path`; changes nothing. Errors: exit status 2 if the file
     /// exists and must not be replaced.
     pub fn check(path: &Path, format: &Format, overwrite: bool) -> Result<()> {
-        room::for_file(path).map_err(failed(path))?;
+        access::check_file(path).map_err(failed(path))?;
         if is_appended(path, format, overwrite) {
             return Ok(());
         }
         // A rename replaces the file, so its directory must be writable.
-        room::in_directory(room::parent(path)).map_err(failed(path))?;
+        access::check_existing_directory(access::parent(path)).map_err(failed(path))?;
         is_replaced(path, overwrite).map(|_| ())
     }
 
@@ -137,9 +137,10 @@ impl Plain {
         Ok(Plain::Part { part, existed, packer })
     }
 
-    /// Repairs the end of a file that is appended to, and stores the header that `bytes` returns. The first write writes the header
-    /// if it finds the file empty under the lock, because other runs may append to it too. Returns false if the encoder has to
-    /// write the header: no other run writes this output. Errors: exit status 2 if the file has another header.
+    /// Repairs the end of a file that is appended to, and stores the header that `bytes` returns. The first write
+    /// writes the header if it finds the file empty under the lock, because other runs may append to it too. Returns
+    /// false if the encoder has to write the header: no other run writes this output. Errors: exit status 2 if the file
+    /// has another header.
     pub fn begin(&mut self, bytes: impl FnOnce() -> Result<Vec<u8>>, is_json: bool, console: &Console) -> Result<bool> {
         let Plain::Appended { file, path, length, header, .. } = self else { return Ok(false) };
         if !is_regular(path) {
@@ -205,7 +206,8 @@ impl Plain {
         }
     }
 
-    /// Syncs the file and renames a part to its final path. Keeps the part if the source was stopped and the file exists.
+    /// Syncs the file and renames a part to its final path. Keeps the part if the source was stopped and the file
+    /// exists.
     pub fn finish(mut self, how: How) -> Result<Ended> {
         // If no rows were written, a file that is appended to gets its header now.
         self.write(&[])?;
@@ -244,8 +246,8 @@ pub struct Ended {
     pub notice: Option<Notice>,
 }
 
-/// Whether an output writes to the file itself instead of a part: it appends, or the file is a device or FIFO. A compressed file is
-/// never appended to.
+/// Whether an output writes to the file itself instead of a part: it appends, or the file is a device or FIFO. A
+/// compressed file is never appended to.
 pub fn is_appended(path: &Path, format: &Format, overwrite: bool) -> bool {
     format.appendable && !overwrite && !is_packed(path) || !is_regular(path)
 }
@@ -305,7 +307,8 @@ fn is_regular(path: &Path) -> bool {
     std::fs::metadata(path).map_or(true, |metadata| metadata.is_file() || metadata.is_dir())
 }
 
-/// Opens a device or a FIFO for writing. Polls until a FIFO has a reader, because a blocking `open` would ignore the stop signal.
+/// Opens a device or a FIFO for writing. Polls until a FIFO has a reader, because a blocking `open` would ignore the
+/// stop signal.
 fn open_special(path: &Path, run: &Run) -> Result<File> {
     let failed = failed(path);
     let is_fifo = std::fs::metadata(path).map_err(&failed)?.file_type().is_fifo();
@@ -328,9 +331,9 @@ fn open_special(path: &Path, run: &Run) -> Result<File> {
     }
 }
 
-/// Maximum bytes of one write call to a part or a locked file. The page cache allocates pages of the size of the call, and large
-/// pages are expensive to allocate. System CPU seconds per million records of evt-validate: 0.63 with calls of 128 KiB
-/// and 0.72 with 1 MiB; in another measurement 0.41 with 64 KiB and 0.46 with 128 KiB; 0.79 with 8 KiB.
+/// Maximum bytes of one write call to a part or a locked file. The page cache allocates pages of the size of the call,
+/// and large pages are expensive to allocate. System CPU seconds per million records of evt-validate: 0.63 with calls
+/// of 128 KiB and 0.72 with 1 MiB; in another measurement 0.41 with 64 KiB and 0.46 with 128 KiB; 0.79 with 8 KiB.
 const CALL_BYTES: usize = 64 << 10;
 
 /// Writes all pieces, in calls of at most `call_bytes` bytes.
@@ -355,9 +358,9 @@ fn write_all(out: &mut impl Write, pieces: &[&[u8]], call_bytes: usize) -> std::
     Ok(())
 }
 
-/// Appends the pieces under one lock. Writes `header` before them if the file is empty, and empties `header`. If the write fails,
-/// truncates the file to its length before, so that no incomplete line remains. Errors: exit status 2 if the file has another
-/// header.
+/// Appends the pieces under one lock. Writes `header` before them if the file is empty, and empties `header`. If the
+/// write fails, truncates the file to its length before, so that no incomplete line remains. Errors: exit status 2 if
+/// the file has another header.
 fn append_locked(file: &mut DiskFile, path: &Path, header: &mut Vec<u8>, pieces: &[&[u8]]) -> Result<()> {
     if header.is_empty() && pieces.iter().all(|piece| piece.is_empty()) {
         return Ok(());
@@ -421,7 +424,8 @@ enum Tail {
     Cut(u64),
 }
 
-/// Repairs the end of a file whose records are lines. Returns what followed the last newline, and the file's new length.
+/// Repairs the end of a file whose records are lines. Returns what followed the last newline, and the file's new
+/// length.
 fn mend_last_line(file: &mut DiskFile, is_json: bool) -> std::io::Result<(Tail, u64)> {
     let length = file.file.metadata()?.len();
     let whole = whole_lines(&file.file, length)?;

@@ -1,16 +1,17 @@
 //! Appends batches to a file of lines, each exactly once, whatever kills the process.
 //!
-//! Before a batch is appended, an intent beside the file (`NAME.evt.ID`) records its bytes and the length of the file, durably
-//! and under a name that only a whole intent has. The writer that takes the lock next finishes the batch of an intent: it
-//! compares the file with the bytes and appends what is missing. `ID` is the beginning of the id of the ledger that numbers
-//! the batches; an intent of another ledger is finished too, and left for its ledger to close. A checkpoint is a ledger whose
-//! batches are the pieces of its epochs; it keeps the intent of its last batch, without bytes, to know what it has appended.
+//! Before a batch is appended, an intent beside the file (`NAME.evt.ID`) records its bytes and the length of the file,
+//! durably and under a name that only a whole intent has. The writer that takes the lock next finishes the batch of an
+//! intent: it compares the file with the bytes and appends what is missing. `ID` is the beginning of the id of the
+//! ledger that numbers the batches; an intent of another ledger is finished too, and left for its ledger to close. A
+//! checkpoint is a ledger whose batches are the pieces of its epochs; it keeps the intent of its last batch, without
+//! bytes, to know what it has appended.
 
 use super::{is_same, whole_lines};
 use crate::error::{Error, ErrorKind, Result};
 use crate::json::scan::is_json;
+use crate::store::access;
 use crate::store::disk::{Disk, DiskFile};
-use crate::store::room;
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 use serde_json::{Value, json};
@@ -98,11 +99,12 @@ impl OnceFile {
         self.file = None;
     }
 
-    /// Finishes the batches of all intents beside the file, under the lock. `is_open` says whether a batch of this ledger is open;
-    /// the intent of a closed one is removed. Returns the open batches of this ledger that are complete now.
+    /// Finishes the batches of all intents beside the file, under the lock. `is_open` says whether a batch of this
+    /// ledger is open; the intent of a closed one is removed. Returns the open batches of this ledger that are complete
+    /// now.
     ///
-    /// Errors: exit status 65 if an intent is damaged, or the file has changed so that a batch cannot be finished; nothing is
-    /// changed then.
+    /// Errors: exit status 65 if an intent is damaged, or the file has changed so that a batch cannot be finished;
+    /// nothing is changed then.
     pub fn finish_intents(&mut self, is_open: impl Fn(i64) -> bool) -> Result<Vec<i64>> {
         let mut complete = vec![];
         for path in self.intents()? {
@@ -170,7 +172,8 @@ impl OnceFile {
         self.path.display().to_string()
     }
 
-    /// Appends a batch, under the lock: its intent, its bytes (lines), durably. The intent stays until [`OnceFile::close`].
+    /// Appends a batch, under the lock: its intent, its bytes (lines), durably. The intent stays until
+    /// [`OnceFile::close`].
     pub fn append(&mut self, batch: i64, bytes: &[u8]) -> Result<()> {
         let length = self.end_line()?;
         let (ledger, batch) = (self.ledger.clone(), BatchId::of_ledger(batch));
@@ -287,7 +290,7 @@ impl OnceFile {
 
     fn remove(&self, intent: &Path) -> Result<()> {
         let removed = self.disk.free(|| std::fs::remove_file(intent));
-        removed.and_then(|()| self.disk.sync_directory(room::parent(intent))).map_err(|error| failed(intent, &error))
+        removed.and_then(|()| self.disk.sync_directory(access::parent(intent))).map_err(|error| failed(intent, &error))
     }
 
     /// Returns the path of this ledger's intent.
@@ -300,7 +303,7 @@ impl OnceFile {
 
     /// Returns the intents beside the file.
     fn intents(&self) -> Result<Vec<PathBuf>> {
-        let directory = room::parent(&self.path);
+        let directory = access::parent(&self.path);
         let mut name = self.path.file_name().unwrap_or_default().to_owned();
         name.push(INFIX);
         let entries = std::fs::read_dir(directory).map_err(|error| failed(directory, &error))?;

@@ -27,7 +27,7 @@ impl<V> Default for Entry<V> {
 }
 
 impl<V: Clone> Entry<V> {
-    fn look(&self) -> Option<(V, Instant)> {
+    fn peek(&self) -> Option<(V, Instant)> {
         held(&self.value).clone()
     }
 }
@@ -47,7 +47,7 @@ impl<K: Eq + Hash + Clone, V: Clone> Cache<K, V> {
         fetch: impl FnOnce(Option<&V>) -> Result<V, E>,
     ) -> Result<V, E> {
         let slot = self.slot(key);
-        let good = || slot.look().filter(|(value, since)| since.elapsed() < good_for(value));
+        let good = || slot.peek().filter(|(value, since)| since.elapsed() < good_for(value));
         if let Some((value, _)) = good() {
             return Ok(value);
         }
@@ -56,16 +56,16 @@ impl<K: Eq + Hash + Clone, V: Clone> Cache<K, V> {
         if let Some((value, _)) = good() {
             return Ok(value);
         }
-        let value = fetch(slot.look().as_ref().map(|(value, _)| value))?;
+        let value = fetch(slot.peek().as_ref().map(|(value, _)| value))?;
         *held(&slot.value) = Some((value.clone(), Instant::now()));
         drop(fetching);
         Ok(value)
     }
 
     /// Returns the cached value of `key`, however old, and its age. Never waits for a fetch.
-    pub fn look(&self, key: &K) -> Option<(V, Duration)> {
+    pub fn peek(&self, key: &K) -> Option<(V, Duration)> {
         let slot = held(&self.slots).get(key)?.clone();
-        slot.look().map(|(value, since)| (value, since.elapsed()))
+        slot.peek().map(|(value, since)| (value, since.elapsed()))
     }
 
     /// Drops the value of `key`.
@@ -126,17 +126,17 @@ mod tests {
     #[test]
     fn a_value_can_be_looked_at_while_another_thread_fetches_it_again() {
         let cache = Cache::<u32, u32>::new(8);
-        assert!(cache.look(&7).is_none());
+        assert!(cache.peek(&7).is_none());
         assert_eq!(cache.get(&7, |_| EVER, |_| Ok::<_, ()>(70)), Ok(70));
         let fetched = cache.get(
             &7,
             |_| Duration::ZERO,
             |_| {
-                assert_eq!(cache.look(&7).map(|(value, _)| value), Some(70));
+                assert_eq!(cache.peek(&7).map(|(value, _)| value), Some(70));
                 Ok::<_, ()>(71)
             },
         );
-        assert_eq!((fetched, cache.look(&7).map(|(value, _)| value)), (Ok(71), Some(71)));
+        assert_eq!((fetched, cache.peek(&7).map(|(value, _)| value)), (Ok(71), Some(71)));
     }
 
     #[test]

@@ -93,7 +93,7 @@ impl Http {
     }
 
     /// Sends one request. `path` begins with a slash, its parts escaped.
-    pub fn ask(&self, method: Method, path: &str, body: Option<&Value>) -> Result<RegistryResponse, RetryError> {
+    pub fn send(&self, method: Method, path: &str, body: Option<&Value>) -> Result<RegistryResponse, RetryError> {
         let uri = format!("{}{path}", self.base);
         let mut request = Request::builder().method(method).uri(&uri).header("accept", MEDIA_TYPE);
         if let Some(authorization) = &self.authorization {

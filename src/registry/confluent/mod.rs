@@ -13,8 +13,8 @@
 //!                    └─► one thread ─► http (retry=, down=) ─► answer ─► cache ─► all that wait
 //! ```
 //!
-//! `http.rs` sends requests, `cache.rs` caches the results, `recall.rs` serves callers that may not wait, `reference.rs`
-//! reads the references of a schema.
+//! `http.rs` sends requests, `cache.rs` caches the results, `recall.rs` serves callers that may not wait,
+//! `reference.rs` reads the references of a schema.
 
 mod cache;
 mod http;
@@ -131,7 +131,7 @@ pub struct Confluent {
     strategy: Option<Strategy>,
     topic: Option<String>,
     /// Until when no requests are sent, and why.
-    away: Mutex<Option<(Instant, String)>>,
+    away: Mutex<Option<Outage>>,
     subjects: Cache<String, Lookup>,
     schemas: Cache<Key, Found>,
 }
@@ -150,6 +150,13 @@ fn other_type(body: &Value) -> Option<&str> {
 
 /// An answer; [`RetryError::Transient`] if the registry is unavailable and the run does not wait for it.
 type RegistryResult<T> = std::result::Result<T, RetryError>;
+
+/// A registry that did not respond.
+struct Outage {
+    /// No request is sent before this time.
+    until: Instant,
+    cause: String,
+}
 
 /// Returns the result of a lookup in an unavailable registry, made by `away`, or the failure.
 fn unless_away<T>(trouble: RetryError, away: impl FnOnce(Arc<str>) -> T) -> Result<T> {
@@ -210,7 +217,7 @@ impl Confluent {
 
     /// Checks that it answers and accepts the credentials.
     pub fn check(&self) -> Result<()> {
-        let attempt = self.http.ask(Method::GET, "/subjects", None);
+        let attempt = self.http.send(Method::GET, "/subjects", None);
         match attempt.map_err(|trouble| trouble.into_error(&self.shown).at(&self.shown))? {
             answer if answer.is_good() => Ok(()),
             answer => Err(self.refused("/subjects", &answer)),
@@ -346,7 +353,7 @@ impl Confluent {
 
     /// Fetches the JSON at a path; `None` if there is nothing.
     fn get(&self, path: &str) -> RegistryResult<Option<Value>> {
-        let answer = self.ask(Method::GET, path, None)?;
+        let answer = self.request(Method::GET, path, None)?;
         match answer.status {
             // Not every registry supports GUIDs. Any other 404 must have an error code, or the base path is wrong.
             404 if answer.names_unknown() || path.starts_with("/schemas/guids/") => Ok(None),
@@ -356,15 +363,15 @@ impl Confluent {
     }
 
     /// Sends a request, with retries as `retry=` and `down=` say.
-    fn ask(&self, method: Method, path: &str, body: Option<&Value>) -> RegistryResult<RegistryResponse> {
+    fn request(&self, method: Method, path: &str, body: Option<&Value>) -> RegistryResult<RegistryResponse> {
         let named = |trouble: RetryError| trouble.at(|| self.shown.clone());
-        let attempt = || self.http.ask(method.clone(), path, body).map_err(named);
+        let attempt = || self.http.send(method.clone(), path, body).map_err(named);
         match self.absence {
             Absence::Wait => return Ok(self.retries.run(attempt)?),
             Absence::Fail => return Ok(attempt().map_err(|trouble| trouble.into_error(&self.shown))?),
             Absence::Dead => {}
         }
-        if let Some((_, cause)) = held(&self.away).as_ref().filter(|(until, _)| Instant::now() < *until) {
+        if let Some(Outage { cause, .. }) = held(&self.away).as_ref().filter(|outage| Instant::now() < outage.until) {
             return Err(RetryError::Transient(cause.clone()));
         }
         let asked = attempt();
@@ -383,7 +390,7 @@ impl Confluent {
                     self.console.say(line);
                 }
                 let cause = format!("{}: {cause}", self.shown);
-                *away = Some((Instant::now() + AWAY, cause.clone()));
+                *away = Some(Outage { until: Instant::now() + AWAY, cause: cause.clone() });
                 Err(RetryError::Transient(cause))
             }
         }
@@ -391,7 +398,7 @@ impl Confluent {
 
     /// Sends a request for a command: an unavailable registry is an error whatever `down=` says.
     fn answered(&self, method: Method, path: &str, body: Option<&Value>) -> Result<RegistryResponse> {
-        self.ask(method, path, body).map_err(|trouble| match trouble {
+        self.request(method, path, body).map_err(|trouble| match trouble {
             RetryError::Transient(cause) => Error::new(ErrorKind::Unavailable, cause),
             RetryError::Permanent(error) => error,
         })

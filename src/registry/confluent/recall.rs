@@ -33,7 +33,7 @@ pub enum Recalled {
 
 impl Question {
     /// Asks the registry, unless the answer is cached.
-    pub fn ask(&self, registry: &Confluent) -> Result<Recalled> {
+    pub fn answer(&self, registry: &Confluent) -> Result<Recalled> {
         match self {
             Self::Subject(name) => registry.exactly(name).map(Recalled::Subject),
             Self::Schema(key) => registry.schema(*key).map(Recalled::Schema),
@@ -93,7 +93,7 @@ impl Recall {
     /// Returns what is known of a key; `None` if the registry must be asked.
     pub fn schema(&mut self, key: Key) -> Option<Found> {
         let remembered = || {
-            let (found, age) = self.registry.schemas.look(&key)?;
+            let (found, age) = self.registry.schemas.peek(&key)?;
             (age < self.registry.schema_good_for(&found)).then_some(found)
         };
         let known = self.schemas.get(&key).cloned().or_else(remembered);
@@ -113,7 +113,7 @@ impl Schemas for Recall {
         if !can_be_subject(&name) {
             return Ok(Lookup::Unknown);
         }
-        match self.registry.subjects.look(&name.clone().into_owned()) {
+        match self.registry.subjects.peek(&name.clone().into_owned()) {
             Some((lookup, age)) if age < self.registry.subject_good_for(&lookup) => Ok(lookup),
             Some((Lookup::Found(subject), _)) => {
                 self.old.insert(name.into_owned());

@@ -1,4 +1,5 @@
-//! The positions of files in a checkpoint: what each file was when it was read, and the last record that was taken from it.
+//! The positions of files in a checkpoint: what each file was when it was read, and the last record that was taken from
+//! it.
 
 use super::times::{PartitionTime, check_explode};
 use crate::error::{Error, Result};
@@ -33,7 +34,8 @@ pub struct FilePosition {
     explode: Option<String>,
     /// The stream times of its partitions.
     partitions: Vec<PartitionTime>,
-    /// The stream time (µs) of its partition before its first record, if there was one. Lines without years get theirs by it.
+    /// The stream time (µs) of its partition before its first record, if there was one. Lines without years get theirs
+    /// by it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     began: Option<i64>,
 }
@@ -65,9 +67,11 @@ impl FilePositions {
         Self { files, ..Self::default() }
     }
 
-    /// Compares a file with those that were read, before it is opened; sets up `ingest` to continue behind its position.
+    /// Compares a file with those that were read, before it is opened; sets up `ingest` to continue behind its
+    /// position.
     ///
-    /// Errors: exit status 65 if it is shorter than it was under the same name, 78 if the files were read with another `--explode`.
+    /// Errors: exit status 65 if it is shorter than it was under the same name, 78 if the files were read with another
+    /// `--explode`.
     pub fn begin(&mut self, uri: &Uri, input: u32, origin: &str, ingest: &mut Ingest, run: &Run) -> Result<()> {
         let Uri::File(path) = uri else { return Ok(()) };
         if !is_regular(path) {

@@ -61,7 +61,8 @@ impl NamePositions {
         same.or_else(|| self.names.iter().position(|known| located(&known.name) == located(name)))
     }
 
-    /// Begins to follow a name; sets up `ingest` to continue at its position and returns that, if an earlier run has followed it.
+    /// Begins to follow a name; sets up `ingest` to continue at its position and returns that, if an earlier run has
+    /// followed it.
     ///
     /// Errors: exit status 78 if it was followed with another `--explode`.
     pub fn begin(
@@ -113,7 +114,8 @@ pub fn partition_positions(names: &[NamePosition], pipeline: &str, watermark: Op
     names.iter().map(position).collect()
 }
 
-/// Returns where a name is, whatever it refers to: `a.log` and `./a.log` are one name, also while their directory is missing.
+/// Returns where a name is, whatever it refers to: `a.log` and `./a.log` are one name, also while their directory is
+/// missing.
 fn located(name: &str) -> PathBuf {
     let path = Path::new(name);
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));

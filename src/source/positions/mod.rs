@@ -1,4 +1,5 @@
-//! The positions of inputs in a checkpoint: how far each file, each followed name, each partition of a topic and a spool is read.
+//! The positions of inputs in a checkpoint: how far each file, each followed name, each partition of a topic and a
+//! spool is read.
 //!
 //! ```text
 //! snapshot of an epoch ─► Positions::restore ─► inputs continue at their positions
@@ -101,7 +102,8 @@ impl Saved {
 }
 
 impl Positions {
-    /// Continues at the positions in a part of a checkpoint; an empty part has none. Errors: exit status 65 if it is damaged.
+    /// Continues at the positions in a part of a checkpoint; an empty part has none. Errors: exit status 65 if it is
+    /// damaged.
     pub fn restore(part: &[u8]) -> Result<Self> {
         let saved = Saved::parse(part)?;
         Ok(Self {
@@ -120,8 +122,8 @@ impl Positions {
         self.follows = follows;
     }
 
-    /// Returns the inputs with topics that start at their positions. Errors: exit status 2 if two inputs read topics of the same
-    /// name.
+    /// Returns the inputs with topics that start at their positions. Errors: exit status 2 if two inputs read topics of
+    /// the same name.
     pub fn continued(&mut self, inputs: &[Uri]) -> Result<Vec<Uri>> {
         self.topics.continued(inputs)
     }

@@ -16,7 +16,7 @@ pub struct PartitionTime {
 impl PartitionTime {
     /// Returns the stream times of an input whose records have `origin` unless they name another one.
     pub fn of(ingest: &Ingest, input: u32, origin: &str) -> Vec<Self> {
-        let times = ingest.stamper.stream_times(input).map(|(own, name, stream_time)| Self {
+        let times = ingest.partition_table.stream_times(input).map(|(own, name, stream_time)| Self {
             origin: Some(own.to_owned()).filter(|own| own != origin),
             name: name.to_owned(),
             stream_time,
@@ -26,8 +26,8 @@ impl PartitionTime {
 
     /// Continues the partition of the current input.
     pub fn resume(&self, ingest: &mut Ingest, origin: &str) {
-        let partition = ingest.stamper.partition(self.origin.as_deref().unwrap_or(origin), &self.name);
-        ingest.stamper.resume(partition, Some(self.stream_time));
+        let partition = ingest.partition_table.partition(self.origin.as_deref().unwrap_or(origin), &self.name);
+        ingest.partition_table.resume(partition, Some(self.stream_time));
     }
 }
 

@@ -40,8 +40,8 @@ impl TopicPositions {
         Self { positions, ..Self::default() }
     }
 
-    /// Returns the inputs with topics that start at their positions. Errors: exit status 2 if two inputs read topics of the same
-    /// name.
+    /// Returns the inputs with topics that start at their positions. Errors: exit status 2 if two inputs read topics of
+    /// the same name.
     pub fn continued(&mut self, inputs: &[Uri]) -> Result<Vec<Uri>> {
         let (mut continued, mut names): (Vec<Uri>, Vec<&String>) = (inputs.to_vec(), vec![]);
         for (number, input) in (0..).zip(&mut continued) {

@@ -1,8 +1,15 @@
 //! The contract of stores whose metric rows can be corrected.
 //!
-//! A correction is claimed first, in the table `corrections`, which shows readers what is in flight. Then its steps are applied:
-//! each step compares some right cells with the stored ones and writes the difference by the rules of `guard.rs`,
-//! together with the progress of the correction and the cells that count late events, in one transaction.
+//! ```text
+//! Claim ─► claim ─┬─► Claimed ─► late_cells ─► Step ─► apply ─► Step ─► apply ─► … ─► finish
+//!                 │      │                              │ one transaction: difference, progress, late cells
+//!                 │      └─ killed: the same command continues after the last step
+//!                 └─► fault: another correction in flight overlaps
+//! ```
+//!
+//! A correction is claimed first, in the table `corrections`, which shows readers what is in flight. Then its steps are
+//! applied: each step compares some right cells with the stored ones and writes the difference by the rules of
+//! `guard.rs`, together with the progress of the correction and the cells that count late events, in one transaction.
 
 use crate::backfill::{CellContent, CellKey, Comparison, Coverage, Difference, LateCell, StoredCells};
 use crate::error::{Error, ErrorKind, Result};
@@ -27,7 +34,8 @@ pub struct Claim {
     pub reason: Option<String>,
     /// Whether other corrections in flight that overlap are ended.
     pub take_over: bool,
-    /// Whether the range is that of the cells that late events name, so that another run of the same correction has another one.
+    /// Whether the range is that of the cells that late events name, so that another run of the same correction has
+    /// another one.
     pub is_late: bool,
 }
 
@@ -58,7 +66,8 @@ pub struct Claimed {
 }
 
 impl Claim {
-    /// Decides whether the claim is possible beside the corrections in flight. Errors: exit status 75 if another one overlaps.
+    /// Decides whether the claim is possible beside the corrections in flight. Errors: exit status 75 if another one
+    /// overlaps.
     pub fn judge(&self, in_flight: Vec<InFlight>, shown: &str) -> Result<Claimed> {
         let mut claimed = Claimed::default();
         for other in in_flight {
@@ -132,8 +141,8 @@ impl Step<'_> {
         self.comparison.compare(&self.right, stored)
     }
 
-    /// Returns the cells that no longer count late events once the step is applied. Stored cells that stay as they are still count
-    /// them.
+    /// Returns the cells that no longer count late events once the step is applied. Stored cells that stay as they are
+    /// still count them.
     pub fn released<'a>(&'a self, difference: &'a Difference) -> impl Iterator<Item = &'a CellKey> {
         let mut kept: HashMap<(&str, &str), BTreeSet<(i64, i64)>> = HashMap::new();
         if !self.without_late.is_empty() {
@@ -201,8 +210,8 @@ pub struct LatePosition {
 
 /// The metric rows of a store, open for a correction.
 pub trait Corrections {
-    /// Claims the correction; returns the progress of the one that it resumes, if any. Errors: exit status 75 if another one in
-    /// flight overlaps.
+    /// Claims the correction; returns the progress of the one that it resumes, if any. Errors: exit status 75 if
+    /// another one in flight overlaps.
     fn claim(&mut self, claim: &Claim) -> Result<Claimed>;
 
     /// Returns the cells of these metrics that count late events.
@@ -217,7 +226,8 @@ pub trait Corrections {
     /// Compares the right cells of a step with the stored ones; writes nothing.
     fn compare(&mut self, step: &Step<'_>) -> Result<Difference>;
 
-    /// Compares them and makes the stored ones right. Errors: exit status 75 if another run has taken over the correction.
+    /// Compares them and makes the stored ones right. Errors: exit status 75 if another run has taken over the
+    /// correction.
     fn apply(&mut self, step: &Step<'_>) -> Result<Difference>;
 
     /// Ends the correction.

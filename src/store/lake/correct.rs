@@ -1,9 +1,9 @@
 //! Corrects the metrics of a lake: a step replaces each day with a wrong cell by a version that holds one row per key.
 //!
 //! The state of corrections is `.evt/correct/corrections.json`. A correction locks that directory for its whole run,
-//! and `.evt`, which live runs also lock for their renames, for each step: it lists and merges the days and exchanges them
-//! before any other run adds a file. The state is written after the exchange. If the run is killed between both, the next one finds
-//! the cells right.
+//! and `.evt`, which live runs also lock for their renames, for each step: it lists and merges the days and exchanges
+//! them before any other run adds a file. The state is written after the exchange. If the run is killed between both,
+//! the next one finds the cells right.
 
 use crate::backfill::{CellContent, CellKey, Difference, LateCell, StoredCell, StoredCells};
 use crate::counts::SinkCounts;
@@ -71,12 +71,12 @@ struct Correction {
     started_at: String,
     updated_at: String,
     #[serde(flatten)]
-    done: Done,
+    done: CorrectionProgress,
 }
 
 /// How far a correction is.
 #[derive(Default, Serialize, Deserialize)]
-struct Done {
+struct CorrectionProgress {
     progress: Option<i64>,
     inserted: u64,
     corrected: u64,
@@ -148,7 +148,8 @@ impl State {
         running.map(in_flight).collect()
     }
 
-    /// Applies what a step says of cells that count late events. A later run reads the late events of the released ones again.
+    /// Applies what a step says of cells that count late events. A later run reads the late events of the released ones
+    /// again.
     fn keep_late(&mut self, step: &Step<'_>, difference: &Difference) {
         if step.released(difference).next().is_some() {
             self.positions.clear();
@@ -280,7 +281,7 @@ impl Corrections for LakeCorrections {
                     spec,
                     started_at: now.clone(),
                     updated_at: now,
-                    done: Done::default(),
+                    done: CorrectionProgress::default(),
                 });
             }
         }

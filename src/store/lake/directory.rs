@@ -2,23 +2,27 @@
 //!
 //! ```text
 //! DIR/date=2024-01-15/0f3c….parquet    complete files only, named by a digest of their rows' keys
-//! DIR/.evt/lock                        locked (flock) by the writing run; a second one exits with status 75
+//! DIR/.evt/lock                        locked (flock) by the writing run; a second one exits with status 75. A run with a checkpoint
+//!                                      locks it for each commit only
 //! DIR/.evt                             locked by a run while it renames complete files or exchanges days
 //! DIR/.evt/correct                     locked by the run that corrects metrics; holds its parts
 //! DIR/.evt/NAME.part                   files being written; readers skip the directory, which begins with a dot
-//! DIR/.evt/KEY.committed               the last epoch committed
+//! DIR/.evt/KEY.committed               the last epoch committed, and the files whose rows wait: see the module `waiting`
+//! DIR/.evt/KEY-R-N.rows                rows of a committed epoch that do not show yet
 //! DIR/.evt/next, DIR/.evt/exchange.json  days that get a new version (mode=replace): see the module `exchange`
 //! ```
 //!
-//! A part is synced, then renamed into place, then the directories are synced: a file exists completely or not at all. Parts
-//! and unfinished JSON files of a run that has ended are useless: a run that fails removes them, or the next run if it was killed.
+//! A part is synced, then renamed into place, then the directories are synced: a file exists completely or not at all.
+//! Parts and unfinished JSON files of a run that has ended are useless: a run that fails removes them, or the next run
+//! if it was killed.
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::store::disk::{Disk, DiskFile};
 use crate::store::lake::disk::{EXTENSION, LakeDir, day_name, entries, failed, is_whole, read_json};
 use crate::store::lake::exchange::{Exchange, Staged, remove_trials};
 use crate::store::lake::extents::Extents;
-use crate::store::{Epoch, Location, room};
+use crate::store::lake::waiting::{CommittedEpochs, WaitingFile};
+use crate::store::{Epoch, Location, access};
 use rustix::fs::{FlockOperation, flock};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
@@ -69,11 +73,11 @@ pub enum Published {
     Present,
 }
 
-/// A lake open for writing; it is locked until this is dropped.
+/// A lake open for writing.
 pub struct Lake {
     dir: LakeDir,
-    /// Keeps the lock.
-    _lock: File,
+    /// Keeps the lock of those that write; `None` between two commits.
+    lock: Option<File>,
     /// The directory of its parts below `.evt`, with a slash; empty for `.evt` itself.
     parts: &'static str,
     pipeline: String,
@@ -89,8 +93,10 @@ pub struct Lake {
 /// Removes what a failed run leaves, which would otherwise fill the disk until the next run.
 impl Drop for Lake {
     fn drop(&mut self) {
-        // The next run removes what is left.
-        if let Ok(_names) = self.lock_names() {
+        // The next run removes what is left. Without the lock, parts are those of another run.
+        if self.lock.is_some()
+            && let Ok(_names) = self.lock_names()
+        {
             let _ = self.remove_orphans();
             let _ = Exchange::left(&self.dir);
         }
@@ -98,33 +104,58 @@ impl Drop for Lake {
 }
 
 impl Lake {
-    /// Opens or creates the directory, locks it, and completes or removes what a killed run left. Errors: exit status 75 if
-    /// another run has it.
+    /// Opens or creates the directory, locks it, and completes or removes what a killed run left. Errors: exit status
+    /// 75 if another run has it.
     pub fn open(root: &Path, pipeline: &str, disk: Disk) -> Result<Self> {
+        let mut lake = Self::create(root, pipeline, disk)?;
+        let lock = lake.open_lock()?;
+        take_lock(&lock, root)?;
+        lake.begin(lock)?;
+        Ok(lake)
+    }
+
+    /// Waits for the lock, and completes or removes what a killed run left. Errors: exit status 75 if another run has
+    /// it for long.
+    pub fn lock(&mut self) -> Result<()> {
+        let lock = self.open_lock()?;
+        wait_for_lock(&lock, &self.dir.root)?;
+        self.begin(lock)
+    }
+
+    /// Releases the lock. Every part is published or removed.
+    pub fn unlock(&mut self) {
+        self.lock = None;
+    }
+
+    /// Opens or creates the directory, and does not lock it ([`Lake::lock`]).
+    pub fn create(root: &Path, pipeline: &str, disk: Disk) -> Result<Self> {
         let dir = LakeDir { root: root.to_owned(), disk };
-        let (hidden, path) = (root.join(".evt"), dir.hidden("lock"));
-        dir.disk.create_directories(&hidden).map_err(|e| failed(root, "cannot make the directory", &e))?;
-        let lock = dir.disk.open(&path, OpenOptions::new().create(true).truncate(false).write(true));
-        let lock = lock.map_err(|e| failed(&path, "cannot open", &e))?;
-        take_lock(&lock.file, root)?;
-        remove_trials(&hidden);
-        let names = lock_names(&dir)?;
-        let finished = finish_exchange(&dir)?;
+        dir.disk.create_directories(&root.join(".evt")).map_err(|e| failed(root, "cannot make the directory", &e))?;
         let pipeline = format!("{:016x}", xxh3_64(pipeline.as_bytes()));
-        let lake = Self {
+        Ok(Self {
             dir,
-            _lock: lock.file,
+            lock: None,
             parts: "",
             pipeline,
             next_part: 0,
-            finished,
+            finished: 0,
             dirty: BTreeSet::new(),
             found: BTreeSet::new(),
-        };
-        let removed = lake.remove_orphans();
-        // The lake takes this lock when it is dropped.
-        drop(names);
-        removed.map(|()| lake)
+        })
+    }
+
+    fn open_lock(&self) -> Result<File> {
+        let lock = self.open_hidden("lock", OpenOptions::new().create(true).truncate(false).write(true))?;
+        Ok(lock.file)
+    }
+
+    /// Completes or removes what a killed run left, under the lock, which it keeps.
+    fn begin(&mut self, lock: File) -> Result<()> {
+        self.lock = Some(lock);
+        remove_trials(&self.dir.root.join(".evt"));
+        let _names = lock_names(&self.dir)?;
+        self.finished += finish_exchange(&self.dir)?;
+        self.remove_orphans()
     }
 
     /// Opens it to correct metrics, beside a run that writes. Errors: exit status 75 if another run corrects them.
@@ -137,14 +168,14 @@ impl Lake {
         let names = lock_names(&dir)?;
         let finished = finish_exchange(&dir)?;
         let (pipeline, dirty, found) = (String::new(), BTreeSet::new(), BTreeSet::new());
-        let lake = Self { dir, _lock: lock, parts: "correct/", pipeline, next_part: 0, finished, dirty, found };
+        let lake = Self { dir, lock: Some(lock), parts: "correct/", pipeline, next_part: 0, finished, dirty, found };
         let removed = lake.remove_orphans();
         drop(names);
         removed.map(|()| lake)
     }
 
-    /// Waits for the right to rename complete files, and keeps it until the result is dropped. Errors: exit status 75 if another
-    /// run keeps it for long.
+    /// Waits for the right to rename complete files, and keeps it until the result is dropped. Errors: exit status 75
+    /// if another run keeps it for long.
     pub fn lock_names(&self) -> Result<NamesLock> {
         lock_names(&self.dir)
     }
@@ -163,7 +194,7 @@ impl Lake {
     pub fn check(root: &Path) -> Result<()> {
         let hidden = root.join(".evt");
         let what = if hidden.exists() { "cannot write" } else { "cannot make the directory" };
-        let room = room::for_directory(&hidden).and_then(|()| room::try_directory(&hidden));
+        let room = access::check_directory(&hidden).and_then(|()| access::create_trial(&hidden));
         room.map_err(|e| failed(root, what, &e))?;
         match File::open(hidden.join("lock")) {
             Ok(lock) => take_lock(&lock, root),
@@ -203,7 +234,7 @@ impl Lake {
 
     /// Removes a part that is not needed.
     pub fn remove_part(&self, part: &LakePart) -> Result<()> {
-        self.dir.remove(&self.dir.hidden(&part.part), fs::remove_file)
+        self.remove_hidden(&part.part)
     }
 
     /// Returns the directory of a day.
@@ -223,8 +254,8 @@ impl Lake {
         Ok(stems.map(str::to_owned).collect())
     }
 
-    /// Makes the files of a day durable with the next sync of names, if this run finds them there: a run that was killed may have
-    /// renamed them and not synced their names.
+    /// Makes the files of a day durable with the next sync of names, if this run finds them there: a run that was
+    /// killed may have renamed them and not synced their names.
     pub fn rely_on(&mut self, day: i64) {
         let directory = self.day(day);
         if self.found.insert(day) && directory.exists() {
@@ -257,7 +288,8 @@ impl Lake {
         self.finished
     }
 
-    /// Replaces each day by its parts, which must be synced. The caller holds the lock of names; a day without parts becomes empty.
+    /// Replaces each day by its parts, which must be synced. The caller holds the lock of names; a day without parts
+    /// becomes empty.
     pub fn replace(&self, days: &BTreeMap<i64, Vec<LakePart>>) -> Result<()> {
         let mut staged = Staged::new(&self.dir)?;
         for (day, parts) in days {
@@ -285,15 +317,47 @@ impl Lake {
         self.dir.hidden(&format!("{}.committed", self.pipeline))
     }
 
-    /// Records that `epoch` is committed.
-    pub fn write_committed(&self, epoch: Epoch) -> Result<()> {
-        self.dir.write_json(&self.last_committed(), &(epoch.run, epoch.number))
+    /// Records what is committed.
+    pub fn write_committed(&self, committed: &CommittedEpochs) -> Result<()> {
+        self.dir.write_json(&self.last_committed(), committed)
     }
 
-    /// Returns the last epoch committed.
-    pub fn committed(&self) -> Result<Option<Epoch>> {
-        let found: Option<(u64, u64)> = read_json(&self.last_committed())?;
-        Ok(found.map(|(run, number)| Epoch { run, number }))
+    /// Returns what is committed.
+    pub fn committed(&self) -> Result<CommittedEpochs> {
+        Ok(read_json(&self.last_committed())?.unwrap_or_default())
+    }
+
+    /// Returns the name of the hidden file with the rows of an epoch that wait.
+    pub fn waiting_file(&self, epoch: Epoch) -> WaitingFile {
+        WaitingFile::new(&self.dir, format!("{}-{}-{}.rows", self.pipeline, epoch.run, epoch.number))
+    }
+
+    /// Returns the directory.
+    pub fn dir(&self) -> &LakeDir {
+        &self.dir
+    }
+
+    /// Opens a file in the hidden directory.
+    pub fn open_hidden(&self, name: &str, options: &OpenOptions) -> Result<DiskFile> {
+        let path = self.dir.hidden(name);
+        self.dir.disk.open(&path, options).map_err(|e| failed(&path, "cannot open", &e))
+    }
+
+    /// Removes the rows that waited and do so no longer. The lake is locked.
+    pub fn remove_shown(&self, committed: &CommittedEpochs) -> Result<()> {
+        for path in entries(&self.dir.root.join(".evt"))? {
+            let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+            let is_own = name.ends_with(".rows") && name.starts_with(&format!("{}-", self.pipeline));
+            if is_own && !committed.waiting.iter().any(|file| file.name == name) {
+                self.remove_hidden(name)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes a file in the hidden directory; it need not exist.
+    fn remove_hidden(&self, name: &str) -> Result<()> {
+        self.dir.remove(&self.dir.hidden(name), fs::remove_file)
     }
 }
 
@@ -303,25 +367,32 @@ pub struct NamesLock {
     _lock: File,
 }
 
-/// How long a run waits for the right to rename files, and the interval of its attempts.
-const NAMES_WAIT: Duration = Duration::from_secs(60);
-const NAMES_INTERVAL: Duration = Duration::from_millis(5);
+/// How long a run waits for a lock that others keep for a moment, and the interval of its attempts.
+const LOCK_WAIT: Duration = Duration::from_secs(60);
+const LOCK_INTERVAL: Duration = Duration::from_millis(5);
 
 fn lock_names(dir: &LakeDir) -> Result<NamesLock> {
     let path = dir.root.join(".evt");
     let lock = File::open(&path).map_err(|e| failed(&path, "cannot open", &e))?;
+    wait_for_lock(&lock, &dir.root).map(|()| NamesLock { _lock: lock })
+}
+
+/// Locks a lake until `lock` is closed, when another run has released it. Errors: exit status 75 if it keeps it for
+/// long.
+fn wait_for_lock(lock: &File, root: &Path) -> Result<()> {
     let start = Instant::now();
     loop {
-        match take_lock(&lock, &dir.root) {
-            Err(error) if error.kind() == ErrorKind::Fenced && start.elapsed() < NAMES_WAIT => {
-                std::thread::sleep(NAMES_INTERVAL);
+        match take_lock(lock, root) {
+            Err(error) if error.kind() == ErrorKind::Fenced && start.elapsed() < LOCK_WAIT => {
+                std::thread::sleep(LOCK_INTERVAL);
             }
-            taken => return taken.map(|()| NamesLock { _lock: lock }),
+            taken => return taken,
         }
     }
 }
 
-/// Completes an exchange that a killed run had begun; returns the number of its days. The caller holds the lock of names.
+/// Completes an exchange that a killed run had begun; returns the number of its days. The caller holds the lock of
+/// names.
 fn finish_exchange(dir: &LakeDir) -> Result<usize> {
     let left = Exchange::left(dir)?;
     let finished = left.as_ref().map_or(0, Exchange::days);

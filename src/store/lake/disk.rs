@@ -59,8 +59,8 @@ impl LakeDir {
         write().map_err(|e| failed(path, "cannot write", &e))
     }
 
-    /// Syncs files or directories: one by one or, if there are many, with the whole file system at once. Ten years of days are
-    /// thousands of files, and one sync for each would take minutes.
+    /// Syncs files or directories: one by one or, if there are many, with the whole file system at once. Ten years of
+    /// days are thousands of files, and one sync for each would take minutes.
     pub fn sync_each(&self, paths: &[PathBuf]) -> Result<()> {
         let failed = |path: &Path, error| failed(path, "cannot sync", &error);
         match paths.len() {

@@ -7,8 +7,8 @@
 //! ```
 //!
 //! 1. The run fills, marks and syncs the new versions.
-//! 2. It writes and syncs the manifest. From here on this run will complete the exchange or, if it is killed, the next run
-//!    that opens the lake.
+//! 2. It writes and syncs the manifest. From here on this run will complete the exchange or, if it is killed, the next
+//!    run that opens the lake.
 //! 3. It exchanges each day and its new version in one call (renameat2 with RENAME_EXCHANGE), or renames a new day into
 //!    place. A version under `next` without a mark is an old one, so its day is done. It syncs all names.
 //! 4. It rewrites the manifest, which now states that all days are exchanged.
@@ -17,8 +17,8 @@
 //! Each step may be repeated. A reader that lists a day gets one version of it.
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::store::access;
 use crate::store::lake::disk::{LakeDir, day_name, entries, failed, is_whole, read_json};
-use crate::store::room;
 use rustix::fs::{CWD, FlockOperation, RenameFlags, flock, renameat_with};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
@@ -175,12 +175,12 @@ impl Exchange {
     }
 }
 
-/// Checks that the file system of a lake can exchange two directories, by trying it in a directory that is removed again.
-/// Errors: exit status 78 if it cannot.
+/// Checks that the file system of a lake can exchange two directories, by trying it in a directory that is removed
+/// again. Errors: exit status 78 if it cannot.
 pub fn check(root: &Path) -> Result<()> {
     let mut place = hidden(root);
-    while !place.exists() && place != room::parent(&place) {
-        place = room::parent(&place).to_owned();
+    while !place.exists() && place != access::parent(&place) {
+        place = access::parent(&place).to_owned();
     }
     remove_trials(&place);
     let tried = || {
@@ -290,8 +290,8 @@ mod tests {
         fs::write(path, text).unwrap();
     }
 
-    /// Four days: one that shrinks and also has files that are not a lake's, one whose file keeps its name, one that is new,
-    /// one that becomes empty; and a fifth one that is not exchanged.
+    /// Four days: one that shrinks and also has files that are not a lake's, one whose file keeps its name, one that is
+    /// new, one that becomes empty; and a fifth one that is not exchanged.
     fn staged(root: &Path) -> Staged {
         fs::create_dir_all(hidden(root)).unwrap();
         for (name, text) in [("02/a.parquet", "a"), ("02/b.parquet", "b"), ("02/notes.txt", "n"), ("02/sub/x", "x")] {

@@ -1,5 +1,5 @@
-//! Which positions of which streams the rows of a file have. Two files without a common position have no common key, which their
-//! footers tell without their rows.
+//! Which positions of which streams the rows of a file have. Two files without a common position have no common key,
+//! which their footers tell without their rows.
 //!
 //! ```text
 //! evt.extents in the footer    {"rows":11,"streams":[{"stream":["in.jsonl","0"],"first":0,"last":10}]}

@@ -1,12 +1,12 @@
 //! Writes rows to one file per day, which stays open until it is rolled, has to make room, or the run ends.
 //!
-//! The bytes of every file are a function of the rows alone, not of the division into batches: rows are gathered into steps
-//! of some megabytes, and decisions are made only between two steps. So a run that is killed and restarted writes the same
-//! files as one that is not killed.
+//! The bytes of every file are a function of the rows alone, not of the division into batches: rows are gathered into
+//! steps of some megabytes, and decisions are made only between two steps. So a run that is killed and restarted writes
+//! the same files as one that is not killed.
 //!
-//! Days with many rows in a step go directly to their file. Scattered rows (of a stream far out of order) are held back until
-//! there are many of them; then the days with the most rows are written first, so that ten years of days do not lead to ten
-//! years of tiny files for every step.
+//! Days with many rows in a step go directly to their file. Scattered rows (of a stream far out of order) are held back
+//! until there are many of them; then the days with the most rows are written first, so that ten years of days do not
+//! lead to ten years of tiny files for every step.
 
 use crate::error::{Error, Result};
 use crate::format::parquet::{FileLayout, RowWriter};
@@ -16,6 +16,7 @@ use crate::store::disk::DiskFile;
 use crate::store::lake::directory::{Lake, LakePart};
 use crate::store::lake::disk::failed;
 use crate::store::lake::extents::{self, Extents};
+use crate::store::lake::waiting::Roll;
 use crate::store::rows;
 use arrow::array::{Array, AsArray, RecordBatch, UInt64Array};
 use arrow::compute::{concat_batches, take_record_batch};
@@ -56,15 +57,6 @@ const LIMITS: FileLimits = FileLimits {
 
 /// Approximate bytes of a row besides its text.
 const ROW_WEIGHT: usize = 128;
-
-/// When a file is finished before the end of the run.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Roll {
-    /// At this many bytes.
-    pub bytes: Option<usize>,
-    /// At this age of its first row (µs of processing time).
-    pub age: Option<i64>,
-}
 
 /// A file being written.
 pub struct Writing {
@@ -187,8 +179,8 @@ impl Stream {
         self.roll_old(lake, now)
     }
 
-    /// Finishes the files if they are old enough; returns the finished ones. The age depends on the clock: it is the only
-    /// property of files that a repeated run does not repeat.
+    /// Finishes the files if they are old enough; returns the finished ones. The age depends on the clock: it is the
+    /// only property of files that a repeated run does not repeat.
     pub fn roll_old(&mut self, lake: &mut Lake, now: i64) -> Result<Vec<LakePart>> {
         match (self.since, self.roll.age) {
             (Some(since), Some(age)) if now - since >= age => self.finish(lake),
@@ -296,8 +288,8 @@ impl Stream {
         Ok(())
     }
 
-    /// Finishes row groups of the least recently written files until few enough are being built: each column has its own
-    /// compressor, so a row group takes some 13 MB however little it holds.
+    /// Finishes row groups of the least recently written files until few enough are being built: each column has its
+    /// own compressor, so a row group takes some 13 MB however little it holds.
     fn close_row_groups(&mut self, lake: &Lake) -> Result<()> {
         loop {
             let mut open: Vec<&mut Writing> =
@@ -342,8 +334,8 @@ fn pick(batch: &RecordBatch, rows: Vec<u64>) -> Result<RecordBatch> {
     Ok(take_record_batch(batch, &UInt64Array::from(rows))?)
 }
 
-/// Chooses encodings by column: ids do not compress, wide text gains nothing from dictionaries and statistics, growing numbers
-/// are stored as differences.
+/// Chooses encodings by column: ids do not compress, wide text gains nothing from dictionaries and statistics, growing
+/// numbers are stored as differences.
 fn properties(schema: &Schema) -> WriterProperties {
     let level = ZstdLevel::try_new(1).map_or(Compression::UNCOMPRESSED, Compression::ZSTD);
     let mut properties = WriterProperties::builder()

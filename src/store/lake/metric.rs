@@ -1,5 +1,5 @@
-//! Collects metrics for a lake: the last row of each key with retractions applied, because a lake holds results and not panes.
-//! They stay in memory until the end of the run or of the epoch; there are at most [`KEYS`].
+//! Collects metrics for a lake: the last row of each key with retractions applied, because a lake holds results and not
+//! panes. They stay in memory until the end of the run or of the epoch; there are at most [`KEYS`].
 
 use crate::counts::SinkCounts;
 use crate::error::{Error, ErrorKind, Result};
@@ -71,7 +71,8 @@ impl Results {
         Self { has_epochs, ..Self::default() }
     }
 
-    /// Applies rows in order and counts them by outcome within this run. Errors: exit status 74 if there are too many keys.
+    /// Applies rows in order and counts them by outcome within this run. Errors: exit status 74 if there are too many
+    /// keys.
     pub fn apply(&mut self, batch: &RecordBatch, counts: &mut SinkCounts) -> Result<()> {
         let columns = MetricColumns::try_new(batch)?;
         for row in 0..batch.num_rows() {
@@ -99,9 +100,9 @@ impl Results {
         Ok(())
     }
 
-    /// Writes one part per day and drops the rows. If files of the lake have some of the keys (a repetition, a later pane, other
-    /// windows), the guard decides row by row, and such a file gets a new version with the rows that it replaces. `known` is
-    /// `None` if the run replaces the days.
+    /// Writes one part per day and drops the rows. If files of the lake have some of the keys (a repetition, a later
+    /// pane, other windows), the guard decides row by row, and such a file gets a new version with the rows that it
+    /// replaces. `known` is `None` if the run replaces the days.
     pub fn finish(
         &mut self,
         lake: &mut Lake,
@@ -133,8 +134,8 @@ impl Results {
         Ok(parts)
     }
 
-    /// Takes the rows whose keys a file has out of `new`, and corrects their counts; returns a new version of the file if it
-    /// replaces any.
+    /// Takes the rows whose keys a file has out of `new`, and corrects their counts; returns a new version of the file
+    /// if it replaces any.
     fn merge_with(
         &mut self,
         lake: &mut Lake,

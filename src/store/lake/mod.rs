@@ -6,15 +6,18 @@
 //!       └► mode=replace: replace (may the days be replaced?) ─► exchange
 //! ```
 //!
-//! Files appear at the proven end, when rolled (`?roll=128MiB,10m`: by size, which a repeated run repeats, or by age, which it
-//! does not), or at the commit of an epoch. A row whose key the lake has already is not stored again: the module `repeat` leaves
-//! it out of the new file, and `metric` replaces a metric in the file that has it.
+//! Files appear at the proven end, when rolled (`?roll=128MiB,10m`: by size, which a repeated run repeats, or by age,
+//! which it does not), or at the commit of an epoch; with a checkpoint and `?roll=`, several epochs join (module
+//! `waiting`). A row whose key the lake has already is not stored again: the module `repeat` leaves it out of the new
+//! file, and `metric` replaces a metric in the file that has it.
 //!
-//! With `?mode=replace` no file appears before the proven end, even if files are rolled. At that end the module `replace`
-//! checks all days of the run together, and `exchange` exchanges them for versions that hold only the run's rows.
+//! With `?mode=replace` no file appears before the proven end, even if files are rolled. At that end the module
+//! `replace` checks all days of the run together, and `exchange` exchanges them for versions that hold only the run's
+//! rows.
 //!
-//! `correct` corrects metrics, also while a run writes others. `directory` is the lake's directory with its lock, parts and epochs, `disk` its files and syncs, `file` writes Parquet
-//! files, `extents` notes their positions in the footers, `metric` collects metrics, and `read` reads a lake back.
+//! `correct` corrects metrics, also while a run writes others. `directory` is the lake's directory with its lock, parts
+//! and epochs, `disk` its files and syncs, `file` writes Parquet files, `extents` notes their positions in the footers,
+//! `metric` collects metrics, and `read` reads a lake back.
 
 mod correct;
 mod directory;
@@ -26,6 +29,7 @@ mod metric;
 mod read;
 mod repeat;
 mod replace;
+mod waiting;
 
 use crate::counts::SinkCounts;
 use crate::error::{Error, Result};
@@ -34,11 +38,12 @@ use crate::kind::Kind;
 use crate::kind::dead::Rejected;
 use crate::parse::size;
 use crate::store::lake::directory::{Lake, LakePart, NamesLock, OPTIONS, Published, SCHEME, root};
-use crate::store::lake::file::{Roll, Stream, Writing};
+use crate::store::lake::file::{Stream, Writing};
 use crate::store::lake::metric::Results;
 use crate::store::lake::read::{self as lake_read, Day, LakeFile};
 use crate::store::lake::repeat::{RepeatSearch, StoredRows, keep_new};
 use crate::store::lake::replace::{Brought, Loss};
+use crate::store::lake::waiting::{CommittedEpochs, Roll, WaitingFile};
 use crate::store::rows::FitRows;
 use crate::store::sink::write_rows;
 use crate::store::{
@@ -75,7 +80,7 @@ pub static STORE: Store = Store {
 
 /// The number of files by outcome.
 #[derive(Clone, Copy, Debug, Default)]
-struct Tally {
+struct FileCounts {
     new: u64,
     replaced: u64,
     present: u64,
@@ -93,10 +98,14 @@ struct Parquet {
     stream: Option<Stream>,
     results: Results,
     stored: StoredRows,
-    /// Finished parts, not published and not part of an epoch.
+    /// Finished parts that are not published.
     parts: Vec<LakePart>,
+    /// The file for the rows of the epoch that is being committed, if they wait for those of other epochs.
+    waiting: Option<WaitingFile>,
+    /// When the oldest rows that wait were written (µs), as far as this run knows.
+    since: Option<i64>,
     counts: SinkCounts,
-    tally: Tally,
+    tally: FileCounts,
 }
 
 /// The state of `mode=replace`.
@@ -156,10 +165,11 @@ impl Parquet {
             let why = "mode=replace cannot be used with checkpoints, because it tracks the files of one run only";
             return Err(Error::usage(format!("parquet:{}: {why}", root.display())));
         }
-        let lake = Lake::open(&root, &options.pipeline, options.disk.clone())?;
+        let open = if options.epochs { Lake::create } else { Lake::open };
+        let lake = open(&root, &options.pipeline, options.disk.clone())?;
         let kind = lake_read::kind_of(&root)?;
         let replace = replace.then(|| Replace { may_shrink, brought: Brought::default(), touched: BTreeSet::new() });
-        Ok(Self {
+        let mut opened = Self {
             lake,
             options: options.clone(),
             roll,
@@ -170,9 +180,67 @@ impl Parquet {
             results: Results::new(options.epochs),
             stored: StoredRows::default(),
             parts: Vec::new(),
+            waiting: None,
+            since: None,
             counts: SinkCounts::default(),
-            tally: Tally::default(),
-        })
+            tally: FileCounts::default(),
+        };
+        if opened.options.epochs {
+            let committed = opened.begin_commit()?;
+            opened.lake.remove_shown(&committed)?;
+            opened.end_commit(&committed);
+        }
+        Ok(opened)
+    }
+
+    /// Begins a commit: locks the lake, and reads what is committed.
+    fn begin_commit(&mut self) -> Result<CommittedEpochs> {
+        self.lake.lock()?;
+        if self.kind.is_none() {
+            // Another run may have begun the lake meanwhile.
+            self.kind = lake_read::kind_of(self.lake.root())?;
+        }
+        self.lake.committed()
+    }
+
+    /// Ends a commit, which leaves these rows waiting.
+    fn end_commit(&mut self, committed: &CommittedEpochs) {
+        self.since = committed.since;
+        self.lake.unlock();
+    }
+
+    /// Writes the rows that wait, as if their epochs were one.
+    fn write_waiting(&mut self, committed: &CommittedEpochs) -> Result<()> {
+        for file in &committed.waiting {
+            for batch in file.read(self.lake.dir())? {
+                let (kind, batch) = batch?;
+                self.write(kind, &batch)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Publishes all rows that were written, and records that none waits. The name of a file is a digest of its rows,
+    /// so a repeated call finds the files that a killed one has published, and the rows that are in them.
+    fn show(&mut self, committed: &mut CommittedEpochs) -> Result<()> {
+        let names = self.lake.lock_names()?;
+        self.finish_parts()?;
+        self.publish(&names)?;
+        drop(names);
+        (committed.waiting, committed.since) = (vec![], None);
+        self.lake.write_committed(committed)?;
+        self.lake.remove_shown(committed)
+    }
+
+    /// Publishes the rows that wait if `is_due`.
+    fn show_waiting(&mut self, is_due: impl Fn(&CommittedEpochs) -> bool) -> Result<()> {
+        let mut committed = self.begin_commit()?;
+        if is_due(&committed) {
+            self.write_waiting(&committed)?;
+            self.show(&mut committed)?;
+        }
+        self.end_commit(&committed);
+        Ok(())
     }
 
     /// Publishes rolled files, unless they wait for an epoch or for the end.
@@ -194,7 +262,8 @@ impl Parquet {
         Ok(())
     }
 
-    /// Syncs the finished parts, renames them to their names, and syncs the directories. Rows that the lake has are left out.
+    /// Syncs the finished parts, renames them to their names, and syncs the directories. Rows that the lake has are
+    /// left out.
     fn publish(&mut self, _names: &NamesLock) -> Result<()> {
         let mut parts: Vec<LakePart> = vec![];
         for part in std::mem::take(&mut self.parts) {
@@ -316,7 +385,7 @@ impl Parquet {
     /// Ends the run without publishing any of its rows.
     fn refuse(&mut self, why: String) -> SinkOutcome {
         self.counts.refuse_all();
-        self.tally = Tally::default();
+        self.tally = FileCounts::default();
         let mut outcome = self.outcome();
         outcome.notices.push(Notice { text: why, fails: true });
         outcome
@@ -358,7 +427,10 @@ impl Sink for Parquet {
             days.dedup();
             replace.touched.extend(days);
         }
-        if kind == Kind::Metric {
+        if let Some(waiting) = &mut self.waiting {
+            // They are counted when they are published.
+            waiting.write(batch)?;
+        } else if kind == Kind::Metric {
             self.results.apply(batch, &mut self.counts)?;
         } else {
             let (roll, columns) = (self.roll.unwrap_or_default(), self.property_columns);
@@ -373,26 +445,49 @@ impl Sink for Parquet {
     }
 
     fn tick(&mut self) -> Result<()> {
+        if self.options.epochs {
+            let now = (self.options.clock)();
+            let known = CommittedEpochs { since: self.since, ..CommittedEpochs::default() };
+            return match self.roll {
+                Some(roll) if known.is_old(roll, now) => self.show_waiting(|committed| committed.is_old(roll, now)),
+                _ => Ok(()),
+            };
+        }
         if let Some(stream) = &mut self.stream {
             self.parts.extend(stream.roll_old(&mut self.lake, (self.options.clock)())?);
         }
         self.publish_rolled()
     }
 
-    /// The name of a file is a digest of its rows, so a repeated commit finds the files that a killed one has published.
+    /// Between two commits the lake is not locked: a run that hangs there does not hold up its successor, whose epochs
+    /// fence it.
     fn commit(&mut self, epoch: Epoch, rows: &mut dyn EpochRows) -> Result<()> {
-        if !epoch.is_due(self.committed()?, format!("parquet:{}", self.lake.root().display()))? {
-            return Ok(());
+        let mut committed = self.begin_commit()?;
+        let now = (self.options.clock)();
+        if epoch.is_due(committed.epoch, format!("parquet:{}", self.lake.root().display()))? {
+            if self.roll.is_some() {
+                self.waiting = Some(self.lake.waiting_file(epoch));
+                write_rows(self, rows)?;
+                let file = self.waiting.take().map_or(Ok(None), WaitingFile::finish)?;
+                committed.add(epoch, file, now);
+                self.lake.write_committed(&committed)?;
+            } else {
+                self.write_waiting(&committed)?;
+                write_rows(self, rows)?;
+                committed.add(epoch, None, now);
+                self.show(&mut committed)?;
+            }
         }
-        write_rows(self, rows)?;
-        let names = self.lake.lock_names()?;
-        self.finish_parts()?;
-        self.publish(&names)?;
-        self.lake.write_committed(epoch)
+        if committed.is_due(self.roll, now) {
+            self.write_waiting(&committed)?;
+            self.show(&mut committed)?;
+        }
+        self.end_commit(&committed);
+        Ok(())
     }
 
     fn committed(&mut self) -> Result<Option<Epoch>> {
-        self.lake.committed()
+        Ok(self.lake.committed()?.epoch)
     }
 
     fn counts(&self) -> SinkCounts {
@@ -400,6 +495,13 @@ impl Sink for Parquet {
     }
 
     fn finish(mut self: Box<Self>) -> Result<SinkOutcome> {
+        if self.options.epochs {
+            // Every row was in an epoch, and all are committed.
+            if self.since.is_some() {
+                self.show_waiting(|committed| !committed.waiting.is_empty())?;
+            }
+            return Ok(self.outcome());
+        }
         // Metrics are merged with the files of their days, which no correction may exchange meanwhile.
         let names = self.lake.lock_names()?;
         self.finish_parts()?;

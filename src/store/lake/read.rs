@@ -1,7 +1,7 @@
 //! Reads a lake back: files in order of day and name, rows in the order they were written.
 //!
-//! The reader lists a day when it gets to it, and reads the files from the directory that it listed: a run that replaces
-//! the day puts another directory in its place.
+//! The reader lists a day when it gets to it, and reads the files from the directory that it listed: a run that
+//! replaces the day puts another directory in its place.
 
 use crate::error::{Error, ErrorKind, Result, UnreadableRows};
 use crate::format::properties::{self, is_property};
@@ -186,8 +186,8 @@ pub fn kind_of(root: &Path) -> Result<Option<Kind>> {
 
 type Reading = ParquetRecordBatchReaderBuilder<File>;
 
-/// One version of a day. The directory is kept open, so that its files belong to the version that was listed even if it is
-/// replaced meanwhile.
+/// One version of a day. The directory is kept open, so that its files belong to the version that was listed even if it
+/// is replaced meanwhile.
 pub struct Day {
     path: PathBuf,
     directory: File,

@@ -1,9 +1,10 @@
-//! Finds rows of a run whose keys the lake has already: a repeated, grown or stopped input, a topic that was read again.
+//! Finds rows of a run whose keys the lake has already: a repeated, grown or stopped input, a topic that was read
+//! again.
 //!
 //! Only files of the same day are compared, and of these only those whose footers tell positions of the same streams
-//! ([`Extents`]). A run that appends new positions reads no rows; in a long run not even footers, because the extents of a day
-//! are kept. Otherwise the keys of the new file are looked up in the row groups with these positions, [`CHUNK`] rows at a time, and
-//! contents are compared where a key is stored.
+//! ([`Extents`]). A run that appends new positions reads no rows; in a long run not even footers, because the extents
+//! of a day are kept. Otherwise the keys of the new file are looked up in the row groups with these positions,
+//! [`CHUNK`] rows at a time, and contents are compared where a key is stored.
 
 use crate::error::Result;
 use crate::kind::Kind;

@@ -1,11 +1,11 @@
 //! `?mode=replace`: decides which days a run may replace.
 //!
-//! A day is replaced as a whole, so a run that read only a part of its rows would lose the others. Before the run replaces
-//! a day, it compares each day with its new version: no origin may lose rows. It never replaces days with rows of standard
-//! input, because every standard input has the same origin. It compares kinds without an origin by key: the run must have
-//! each key, with at least as many events or a greater revision. `shrink=ok` skips the comparison.
+//! A day is replaced as a whole, so a run that read only a part of its rows would lose the others. Before the run
+//! replaces a day, it compares each day with its new version: no origin may lose rows. It never replaces days with rows
+//! of standard input, because every standard input has the same origin. It compares kinds without an origin by key: the
+//! run must have each key, with at least as many events or a greater revision. `shrink=ok` skips the comparison.
 //!
-//! Only the compared columns of files are read, one batch at a time.
+//! Only the compared columns of files are read, one batch at a time. The module `exchange` replaces the days.
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::jsonl::Objects;
@@ -162,8 +162,8 @@ fn too_many(what: &str) -> Error {
 fn key_text(kind: Kind, batch: &RecordBatch, row: usize) -> Result<String> {
     let columns = rows::key_columns(kind).iter().map(|name| batch.schema_ref().index_of(name));
     let batch = batch.project(&columns.collect::<std::result::Result<Vec<_>, _>>()?)?;
-    // The projected schema is no kind's; with the kind's metadata the columns are formatted by kind, so that JSON is not quoted
-    // as text.
+    // The projected schema is no kind's; with the kind's metadata the columns are formatted by kind, so that JSON is
+    // not quoted as text.
     let schema = Schema::new_with_metadata(batch.schema_ref().fields().clone(), kind.schema().metadata().clone());
     let mut text = String::new();
     Objects::try_new(&batch.with_schema(Arc::new(schema))?)?.write(row, &mut text);

@@ -305,7 +305,8 @@ fn a_roll_is_a_size_an_age_or_both() {
 }
 
 mod faults {
-    //! Runs that write a lake on a disk that fails at one operation: at the first, at the second, and so on to the last.
+    //! Runs that write a lake on a disk that fails at one operation: at the first, at the second, and so on to the
+    //! last.
 
     use super::contents;
     use crate::error::{Error, ErrorKind};
@@ -321,8 +322,8 @@ mod faults {
     use std::collections::BTreeMap;
     use std::path::{Path, PathBuf};
 
-    /// Calls `check` with disks that fail at operation 0, 1, … in every way, until a run no longer reaches the fault. `check` returns
-    /// whether its run has reached it.
+    /// Calls `check` with disks that fail at operation 0, 1, … in every way, until a run no longer reaches the fault.
+    /// `check` returns whether its run has reached it.
     fn at_each_operation(check: impl Fn(Disk, &str) -> bool) {
         for (errno, is_lasting) in [(Errno::NOSPC, false), (Errno::NOSPC, true), (Errno::IO, false), (Errno::IO, true)]
         {
@@ -426,6 +427,46 @@ mod faults {
             }
         }
         sink.finish().map(|_| ())
+    }
+
+    /// Epochs that join at the end of the run.
+    fn joining() -> Bench {
+        Bench::new(&STORE).with("roll", "1MiB")
+    }
+
+    #[test]
+    fn epochs_join_in_files_that_show_once_although_the_disk_fails() {
+        let (alone, undisturbed) = (Bench::new(&STORE), joining());
+        epochs(&alone).unwrap();
+        epochs(&undisturbed).unwrap();
+        let wanted = as_text(&alone.read(Kind::Event));
+        assert_eq!(as_text(&undisturbed.read(Kind::Event)), wanted);
+        let (files, joined) = (shown(&alone).len(), shown(&undisturbed).len());
+        assert!(joined > 0 && joined < files, "{joined} of {files} files");
+        at_each_operation(|disk, context| {
+            let mut bench = joining();
+            bench.disk = disk.clone();
+            let ended = epochs(&bench);
+            let read = || as_text(&bench.read(Kind::Event));
+            match ended {
+                Ok(()) => assert!(read() == wanted, "{context}"),
+                Err(error) => assert_names_the_lake(&error, &bench, context),
+            }
+            if !shown(&bench).is_empty() {
+                let known = read();
+                assert!(known.iter().all(|row| wanted.contains(row)), "{context}: other rows");
+                let mut once = known.clone();
+                once.dedup();
+                assert_eq!(once.len(), known.len(), "{context}: a row twice");
+            }
+            bench.disk = Disk::default();
+            epochs(&bench).unwrap();
+            assert!(as_text(&bench.read(Kind::Event)) == wanted, "{context}: the next run");
+            let hidden = entries(&Path::new(&bench.location.path).join(".evt")).unwrap();
+            let waits = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "rows");
+            assert!(!hidden.iter().any(waits), "{context}: {hidden:?}");
+            disk.has_failed()
+        });
     }
 
     #[test]

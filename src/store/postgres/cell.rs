@@ -148,8 +148,8 @@ pub fn instant_bytes(micros: i64) -> [u8; 8] {
     micros.saturating_sub(POSTGRES_EPOCH).to_be_bytes()
 }
 
-/// Returns dimensions as the canonical JSON of an object of strings and nulls; `None` if they are not such an object, or
-/// contain a NUL.
+/// Returns dimensions as the canonical JSON of an object of strings and nulls; `None` if they are not such an object,
+/// or contain a NUL.
 pub fn canonical_dimensions(text: &str) -> Option<String> {
     expr::canonical_dimensions(text).filter(|canonical| !canonical.contains("\\u0000") || !has_nul(canonical))
 }

@@ -1,4 +1,5 @@
-//! Corrects the metrics of a Postgres store: each step is one transaction, which locks the stored rows that it compares.
+//! Corrects the metrics of a Postgres store: each step is one transaction, which locks the stored rows that it
+//! compares.
 
 use crate::backfill::{CellContent, CellKey, Difference, LateCell, StoredCell, StoredCells};
 use crate::error::{Error, ErrorKind, Result};

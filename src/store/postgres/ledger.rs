@@ -1,7 +1,7 @@
 //! The ledger of replays in PostgreSQL: tables `replay_…` of the URI's schema, shared by all hosts.
 //!
-//! A request is repeated on a new connection if its answer is lost. Each may be repeated: a claim has a number in its run, and
-//! a batch is closed once. Only an attempt that failed may be counted twice.
+//! A request is repeated on a new connection if its answer is lost. Each may be repeated: a claim has a number in its
+//! run, and a batch is closed once. Only an attempt that failed may be counted twice.
 
 use crate::console::Console;
 use crate::error::{Error, ErrorKind, Result};

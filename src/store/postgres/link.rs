@@ -1,5 +1,5 @@
-//! The connection to a server: an async client behind blocking calls, with a limit for every wait; errors are classified by
-//! whether a retry helps.
+//! The connection to a server: an async client behind blocking calls, with a limit for every wait; errors are
+//! classified by whether a retry helps.
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::stop::{LOOK, Stop};
@@ -180,8 +180,8 @@ impl PostgresServer {
         trouble.into().at(|| self.shown.clone()).into_error(&self.shown)
     }
 
-    /// Returns the settings of a session. The server must end a statement that this process no longer waits for, so that its
-    /// locks are released.
+    /// Returns the settings of a session. The server must end a statement that this process no longer waits for, so
+    /// that its locks are released.
     fn settings(&self) -> String {
         let millis = self.timeouts.timeout.as_millis();
         let mut settings = format!(

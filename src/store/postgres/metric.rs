@@ -143,8 +143,10 @@ impl<'a> MetricBatch<'a> {
 /// The state of a key.
 #[derive(Default)]
 struct Key {
-    /// The row to be stored, and whether this run wrote it.
-    now: Option<(Stored, bool)>,
+    /// The row to be stored.
+    now: Option<Stored>,
+    /// Whether `now` is of this run.
+    is_own: bool,
     /// Whether a row was stored before.
     was: bool,
     /// The index of `now` in the batch, if it is from the batch.
@@ -162,12 +164,12 @@ pub async fn write_new(link: &Link, batch: &MetricBatch<'_>, writer: &Writer<'_>
 
 /// Writes a batch in the present transaction.
 pub async fn write(link: &Link, batch: &MetricBatch<'_>, writer: &Writer<'_>) -> Result<WrittenMetrics, Failure> {
-    let mut keys = look(link, batch, writer).await?;
+    let mut keys = read_keys(link, batch, writer).await?;
     let mut written = WrittenMetrics::default();
     for row in 0..batch.batch.num_rows() {
         let key = keys.entry(batch.columns.id(row).map(Id)?).or_default();
         let stored = Stored::of(&batch.columns, row);
-        let is_own = key.now.is_some_and(|(_, is_own)| is_own);
+        let is_own = key.now.is_some() && key.is_own;
         let outcome = if batch.columns.retracted.value(row) {
             retract(key, stored.version)
         } else {
@@ -198,19 +200,19 @@ async fn remove_within(
 }
 
 fn put(key: &mut Key, row: Stored, index: usize, written: &mut WrittenMetrics) -> RowOutcome {
-    let outcome = judge_row(key.now.map(|(stored, _)| stored), key.taken_back, row);
+    let outcome = judge_row(key.now, key.taken_back, row);
     if matches!(outcome, RowOutcome::Inserted | RowOutcome::Updated) {
-        if let Some((old, false)) = key.now {
+        if let Some(old) = key.now.filter(|_| !key.is_own) {
             written.replaced.push((index, old.version.rows));
         }
-        key.now = Some((row, true));
+        (key.now, key.is_own) = (Some(row), true);
         key.from = Some(index);
     }
     outcome
 }
 
 fn retract(key: &mut Key, version: Version) -> RowOutcome {
-    let outcome = judge_retraction(key.now.map(|(stored, _)| stored), version);
+    let outcome = judge_retraction(key.now, version);
     if outcome == RowOutcome::Deleted {
         key.now = None;
         key.from = None;
@@ -223,14 +225,14 @@ fn retract(key: &mut Key, version: Version) -> RowOutcome {
 }
 
 /// Reads and locks the stored rows of the batch's keys.
-async fn look(link: &Link, batch: &MetricBatch<'_>, writer: &Writer<'_>) -> Result<AHashMap<Id, Key>, Failure> {
+async fn read_keys(link: &Link, batch: &MetricBatch<'_>, writer: &Writer<'_>) -> Result<AHashMap<Id, Key>, Failure> {
     let ids = batch.distinct_ids()?;
     let mut keys: AHashMap<Id, Key> = AHashMap::with_capacity(ids.len());
     let select = link.prepare(SELECT).await?;
     for row in link.client.query(&select, &[&ids, &writer.run]).await? {
         let version = Version { revision: row.try_get(1)?, rows: row.try_get(2)? };
-        let now = Some((Stored { version, value: row.try_get(3)? }, row.try_get(4)?));
-        keys.insert(row.try_get(0)?, Key { now, was: true, ..Key::default() });
+        let now = Some(Stored { version, value: row.try_get(3)? });
+        keys.insert(row.try_get(0)?, Key { now, is_own: row.try_get(4)?, was: true, ..Key::default() });
     }
     if writer.retracts {
         let select = link.prepare(SELECT_TAKEN_BACK).await?;

@@ -12,8 +12,8 @@
 //! connection, which changes nothing if it had been committed (such rows are counted as `unchanged`; those of an epoch
 //! are not counted).
 //!
-//! A batch with a value that PostgreSQL cannot hold is halved until the row is found, which is refused: whatever the server's
-//! reason, one row does not stop the others.
+//! A batch with a value that PostgreSQL cannot hold is halved until the row is found, which is refused: whatever the
+//! server's reason, one row does not stop the others.
 //!
 //! Durability depends on the server: a transaction is acknowledged once it is on disk, unless `synchronous_commit` says
 //! otherwise.
@@ -110,8 +110,8 @@ struct Postgres {
     are_events_unique: bool,
 }
 
-/// A prediction of whether the next rows are new. Most rows of a live stream are, and to COPY them without a look-up takes half
-/// the work. After each wrong prediction twice as many batches are looked up before the next one.
+/// A prediction of whether the next rows are new. Most rows of a live stream are, and to COPY them without a look-up
+/// takes half the work. After each wrong prediction twice as many batches are looked up before the next one.
 #[derive(Default)]
 struct Guess {
     looks: u32,

@@ -6,7 +6,7 @@ use crate::kind::span::Span;
 use crate::store::postgres::cell::read as read_cell;
 use crate::store::postgres::link::{Failure, Link, PostgresServer};
 use crate::store::postgres::schema;
-use crate::store::rows::{Page, Place};
+use crate::store::rows::{CellIndex, Page};
 use crate::store::{Batches, Location, ReadRequest, StreamExtent, Tables, batches, rows};
 use crate::time::{EARLIEST, LATEST, format_instant};
 use arrow::array::RecordBatch;
@@ -145,7 +145,7 @@ impl Pages {
         if rows.is_empty() {
             return Ok(None);
         }
-        let value = |field: &Field, place: Option<Place>| {
+        let value = |field: &Field, place: Option<CellIndex>| {
             let value: Option<Raw<'_>> = place.and_then(|at| rows[at.row].try_get(at.column).ok().flatten());
             read_cell(field, value.map(|raw| raw.0))
         };

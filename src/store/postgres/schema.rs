@@ -1,7 +1,7 @@
 //! The tables of a Postgres store and their migrations: numbered steps, each done once.
 //!
-//! Completed steps are listed in `evt_migrations`. A run that migrates holds an advisory lock, so that of several runs that
-//! start together one does the work; all steps are one transaction.
+//! Completed steps are listed in `evt_migrations`. A run that migrates holds an advisory lock, so that of several runs
+//! that start together one does the work; all steps are one transaction.
 
 use crate::error::{Error, Result};
 use crate::store::postgres::link::{Failure, Link, PostgresServer};

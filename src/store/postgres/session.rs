@@ -22,7 +22,7 @@ impl Session {
     pub fn new(location: &Location, options: &OpenOptions) -> Result<Self> {
         let server = PostgresServer::try_new(location)?;
         let retries = RetryPolicy::new(server.shown.clone(), server.timeouts, options.console.clone());
-        let retries = retries.saying(options.up.clone());
+        let retries = retries.with_metrics(options.up.clone());
         Ok(Self { server, retries, link: None })
     }
 

@@ -47,13 +47,14 @@ pub fn unholdable(kind: Kind, batch: &RecordBatch) -> Result<Vec<Rejected>> {
     Ok(refused)
 }
 
-/// The text columns of a letter's key, and the maximum bytes of a text there: an index entry of PostgreSQL holds 2,704 bytes in
-/// all.
+/// The text columns of a letter's key, and the maximum bytes of a text there: an index entry of PostgreSQL holds 2,704
+/// bytes in all.
 const POSITION: [&str; 3] = ["stage", "source_topic", "partition"];
 const POSITION_MAX: usize = 600;
 
-/// Changes dead letters so that PostgreSQL can hold all of them, because there is no other output for them: NUL in a text
-/// becomes `\u0000`, and a key text that is too long is cut and ends in its hash. Payload, key and headers stay as they are.
+/// Changes dead letters so that PostgreSQL can hold all of them, because there is no other output for them: NUL in a
+/// text becomes `\u0000`, and a key text that is too long is cut and ends in its hash. Payload, key and headers stay as
+/// they are.
 pub fn holdable_letters(letters: &RecordBatch) -> Result<RecordBatch> {
     let schema = letters.schema();
     let mut columns = letters.columns().to_vec();
@@ -154,8 +155,9 @@ async fn insert_unique(link: &Link, incoming: &str, names: &str) -> Result<u64, 
     Ok(link.client.execute(&insert, &[]).await?)
 }
 
-/// Inserts the rows whose key is not stored, in the present transaction; a letter replaces one with fewer attempts. COPY cannot
-/// handle conflicts, so the rows are first copied into a temporary table. `is_unique`: so are the ids of events.
+/// Inserts the rows whose key is not stored, in the present transaction; a letter replaces one with fewer attempts.
+/// COPY cannot handle conflicts, so the rows are first copied into a temporary table. `is_unique`: so are the ids of
+/// events.
 pub async fn insert_once(
     link: &Link,
     kind: Kind,
@@ -203,8 +205,8 @@ pub async fn insert_once(
     Ok(WriteOutcome { counts, conflict })
 }
 
-/// Counts the rows of the table `incoming` that differ from the stored row of their key, and returns one of them. Properties
-/// are compared as text first, because most repetitions are equal byte for byte.
+/// Counts the rows of the table `incoming` that differ from the stored row of their key, and returns one of them.
+/// Properties are compared as text first, because most repetitions are equal byte for byte.
 async fn conflicts_of(link: &Link, kind: Kind, incoming: &str) -> Result<(u64, Option<String>), Failure> {
     let (table, key) = (kind.table(), rows::quoted(rows::key_columns(kind).iter().copied()));
     let plain = CONTENT.iter().filter(|name| !matches!(**name, "properties" | "event_time"));

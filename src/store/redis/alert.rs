@@ -1,7 +1,8 @@
 //! Alerts in Redis: one hash for both rows of an alert, the set of those that fire, and an index.
 //!
-//! The three are in different slots of a cluster, so no script can change them at once: the hash is written first, then the
-//! index and the set by the state that the hash shows. Rows whose answers are lost are sent again, which completes them.
+//! The three are in different slots of a cluster, so no script can change them at once: the hash is written first, then
+//! the index and the set by the state that the hash shows. Rows whose answers are lost are sent again, which completes
+//! them.
 
 use crate::error::{Error, Result};
 use crate::format::jsonl::Objects;
@@ -14,7 +15,7 @@ use crate::kind::dead::{ErrorType, Fault};
 use crate::store::guard::RowOutcome;
 use crate::store::redis::address::RedisAddress;
 use crate::store::redis::wire::{Pipe, Wire, refused, text};
-use crate::store::redis::write::{Done, Session, is_about_a_row};
+use crate::store::redis::write::{Session, WrittenRow, is_about_a_row};
 use crate::store::remote::RetryError;
 use ::redis::Value;
 use arrow::array::RecordBatch;
@@ -63,7 +64,7 @@ fn forget_expired(address: &RedisAddress, wire: &mut Wire) -> Result<(), RetryEr
     for members in found.iter().filter_map(text).collect::<Vec<_>>().chunks(DEPTH) {
         let mut pipe = Pipe::default();
         members.iter().for_each(|key| pipe.push(&["EXISTS", key]));
-        let answers = wire.ask(&pipe)?;
+        let answers = wire.query(&pipe)?;
         for (key, _) in members.iter().zip(answers).filter(|(_, answer)| matches!(answer, Ok(Value::Int(0)))) {
             wire.call(&["SREM", &firing, key])?;
         }
@@ -71,13 +72,13 @@ fn forget_expired(address: &RedisAddress, wire: &mut Wire) -> Result<(), RetryEr
     Ok(())
 }
 
-/// Sends the rows after the first `outcomes.len()` ones, and appends the outcome of each. After a failure another call continues
-/// there.
+/// Sends the rows after the first `outcomes.len()` ones, and appends the outcome of each. After a failure another call
+/// continues there.
 pub fn send(
     session: &mut Session,
     address: &RedisAddress,
     rows: &[AlertRow],
-    outcomes: &mut Vec<Result<Done, Fault>>,
+    outcomes: &mut Vec<Result<WrittenRow, Fault>>,
 ) -> Result<(), RetryError> {
     if outcomes.is_empty() {
         forget_expired(address, &mut session.wire)?;
@@ -86,7 +87,8 @@ pub fn send(
     for rows in rows[sent..].chunks(DEPTH) {
         let states = put(session, address, rows)?;
         link(session, address, rows, &states)?;
-        outcomes.extend(states.into_iter().map(|put| put.map(|(outcome, _)| Done { outcome, rows_before: None })));
+        outcomes
+            .extend(states.into_iter().map(|put| put.map(|(outcome, _)| WrittenRow { outcome, rows_before: None })));
     }
     Ok(())
 }
@@ -103,7 +105,7 @@ fn put(session: &mut Session, address: &RedisAddress, rows: &[AlertRow]) -> Resu
         pipe.push(&head.into_iter().chain(fields.iter().map(String::as_str)).collect::<Vec<_>>());
     }
     let mut states = Vec::with_capacity(rows.len());
-    for answer in session.wire.ask(&pipe)? {
+    for answer in session.wire.query(&pipe)? {
         states.push(match answer {
             Err(refusal) if is_about_a_row(&refusal) => {
                 Err(Fault::new(ErrorType::SinkError, format!("Redis: {}", refusal.text)))
@@ -136,14 +138,14 @@ fn link(session: &mut Session, address: &RedisAddress, rows: &[AlertRow], states
         pipe.push(&["EVALSHA", &session.scripts.index, "1", &index, &row.key, &now, &ends]);
         pipe.push(&["EVALSHA", &session.scripts.firing, "1", &firing, &row.key, state, &ttl]);
     }
-    for answer in session.wire.ask(&pipe)? {
+    for answer in session.wire.query(&pipe)? {
         answer.map_err(|refusal| refused(&address.server.shown, &refusal))?;
     }
     Ok(())
 }
 
-/// Reads the rows of alerts from the answers to [`fields`], one answer for each hash. Errors: exit status 65 if evt did not
-/// write them.
+/// Reads the rows of alerts from the answers to [`fields`], one answer for each hash. Errors: exit status 65 if evt did
+/// not write them.
 pub fn read(answers: &[Value]) -> Result<RecordBatch> {
     let mut builder = Builder::new(Kind::Alert);
     for json in answers.iter().flat_map(both).filter(|json| **json != Value::Nil) {

@@ -12,10 +12,10 @@
 //! pipeline:NAME                       hash: the last epoch of a pipeline
 //! ```
 //!
-//! The score of a member is the time after which it may be removed (milliseconds since 1970, the server's clock). NAME is
-//! percent-encoded, HASH is the first 32 hexadecimal digits of the SHA-1 of the dimensions, START and END are microseconds
-//! since 1970. The part in braces is the hash tag: all keys of a series are in one slot of a cluster, and series are spread
-//! over all slots.
+//! The score of a member is the time after which it may be removed (milliseconds since 1970, the server's clock). NAME
+//! is percent-encoded, HASH is the first 32 hexadecimal digits of the SHA-1 of the dimensions, START and END are
+//! microseconds since 1970. The part in braces is the hash tag: all keys of a series are in one slot of a cluster, and
+//! series are spread over all slots.
 
 use sha1::{Digest, Sha1};
 use std::fmt::Write;

@@ -1,24 +1,24 @@
-//! `redis://HOST/DATABASE`: metrics and alerts for dashboards, each a hash that expires, visible at once. Metrics are guarded by
-//! their version, alerts by their state.
+//! `redis://HOST/DATABASE`: metrics and alerts for dashboards, each a hash that expires, visible at once. Metrics are
+//! guarded by their version, alerts by their state.
 //!
-//! A script on the server writes each row, so that no other writer can interfere between its read and its write. It follows
-//! [`super::guard`]; a retraction leaves a tombstone beside the row. Scripts are sent in pipelines of bounded depth. If a
-//! connection is lost the outcome of the commands in progress is unknown: they are sent again, which changes nothing if they had
-//! arrived (such rows are counted as `unchanged`).
+//! A script on the server writes each row, so that no other writer can interfere between its read and its write. It
+//! follows [`super::guard`]; a retraction leaves a tombstone beside the row. Scripts are sent in pipelines of bounded
+//! depth. If a connection is lost the outcome of the commands in progress is unknown: they are sent again, which
+//! changes nothing if they had arrived (such rows are counted as `unchanged`).
 //!
 //! ```text
 //! rows ─► write: pack ─► pipe ─► wire ─► put.lua, retract.lua, index.lua ─► outcomes
 //! read: names ─► series ─► windows ─► rows
 //! ```
 //!
-//! Indexes lead a reader from names to series to windows without SCAN ([`key`]). Their members carry the time at which the rows
-//! expire, and are removed then. The index is written before the row it leads to.
+//! Indexes lead a reader from names to series to windows without SCAN ([`key`]). Their members carry the time at which
+//! the rows expire, and are removed then. The index is written before the row it leads to.
 //!
-//! With a checkpoint rows are written before their epoch is complete, unless `?visible=epoch`. Durability depends on the server
-//! (`appendfsync`): an epoch is recorded, not synced.
+//! With a checkpoint rows are written before their epoch is complete, unless `?visible=epoch`. Durability depends on
+//! the server (`appendfsync`): an epoch is recorded, not synced.
 //!
-//! `address` parses the URI, `wire` is the connection, `key` names keys, `write` sends metrics and `alert` alerts, `read` reads
-//! both back; `*.lua` are the scripts on the server.
+//! `address` parses the URI, `wire` is the connection, `key` names keys, `write` sends metrics and `alert` alerts,
+//! `read` reads both back; `*.lua` are the scripts on the server.
 
 mod address;
 mod alert;
@@ -86,7 +86,7 @@ impl Redis {
     fn open(location: &Location, options: &OpenOptions) -> Result<Self> {
         let address = RedisAddress::try_new(location)?;
         let retries = RetryPolicy::new(address.server.shown.clone(), address.server.timeouts, options.console.clone());
-        let retries = retries.saying(options.up.clone());
+        let retries = retries.with_metrics(options.up.clone());
         let (counts, overlap) = (SinkCounts::default(), Overlap::default());
         let options = options.clone();
         let mut sink = Self { address, retries, session: None, options, counts, overlap, retracts: false };
@@ -123,7 +123,7 @@ impl Redis {
         self.with_session(|address, session| session.send(address, &batch, &mut outcomes))?;
         for (row, outcome) in outcomes.into_iter().enumerate() {
             match outcome {
-                Ok(write::Done { outcome, rows_before }) => {
+                Ok(write::WrittenRow { outcome, rows_before }) => {
                     outcome.count_in(&mut self.counts);
                     self.overlap.judged(columns.id(row)?, outcome, || columns.key(row));
                     if let Some(before) = rows_before {
@@ -163,7 +163,8 @@ impl Sink for Redis {
         }
     }
 
-    /// Redis has no transaction over many keys: rows become visible one by one, and a repeated commit finds them unchanged.
+    /// Redis has no transaction over many keys: rows become visible one by one, and a repeated commit finds them
+    /// unchanged.
     fn commit(&mut self, epoch: Epoch, rows: &mut dyn EpochRows) -> Result<()> {
         if !epoch.is_due(self.committed()?, &self.address.server.shown)? {
             return Ok(());

@@ -6,7 +6,7 @@ use crate::kind::metric;
 use crate::store::redis::address::RedisAddress;
 use crate::store::redis::alert;
 use crate::store::redis::key;
-use crate::store::redis::wire::{Pipe, Refusal, Wire, refused, text};
+use crate::store::redis::wire::{ErrorReply, Pipe, Wire, refused, text};
 use crate::store::remote::RetryError;
 use crate::store::{Batches, Location, ReadRequest, Tables, batches};
 use crate::time::parse_instant;
@@ -18,8 +18,8 @@ use std::sync::Arc;
 /// Rows per request, and maximum rows of a batch.
 const PAGE: usize = 1024;
 
-/// Counts the metrics, and the alerts if there are some: most databases have none, and a URI without a table then means the
-/// metrics.
+/// Counts the metrics, and the alerts if there are some: most databases have none, and a URI without a table then means
+/// the metrics.
 pub fn tables(location: &Location) -> Result<Tables> {
     let mut reader = Reader::open(location)?;
     let mut rows = 0;
@@ -39,8 +39,8 @@ pub fn tables(location: &Location) -> Result<Tables> {
     Ok(tables)
 }
 
-/// Reads the metrics by name, dimensions and window, or the alerts by their keys. Rows that expire or are written meanwhile may
-/// be included or not.
+/// Reads the metrics by name, dimensions and window, or the alerts by their keys. Rows that expire or are written
+/// meanwhile may be included or not.
 pub fn read(location: &Location, kind: Kind, _: ReadRequest) -> Result<Batches> {
     let mut reader = Reader::open(location)?;
     if kind == Kind::Alert {
@@ -140,9 +140,9 @@ impl Reader {
     fn each(&mut self, keys: &[String], command: impl Fn(&str, &str, &mut Pipe)) -> Result<Vec<Value>> {
         let mut pipe = Pipe::default();
         keys.iter().for_each(|key| command(key, &self.now, &mut pipe));
-        let answers = self.wire.ask(&pipe).map_err(|trouble| self.failed(trouble))?;
+        let answers = self.wire.query(&pipe).map_err(|trouble| self.failed(trouble))?;
         let shown = &self.address.server.shown;
-        let failed = |refusal: Refusal| refused(shown, &refusal).into_error(shown);
+        let failed = |refusal: ErrorReply| refused(shown, &refusal).into_error(shown);
         answers.into_iter().map(|answer| answer.map_err(failed)).collect()
     }
 

@@ -13,7 +13,7 @@ fn wire(bench: &Bench) -> (RedisAddress, Wire) {
     (address, wire)
 }
 
-fn ask(wire: &mut Wire, words: &[&str]) -> Value {
+fn query(wire: &mut Wire, words: &[&str]) -> Value {
     wire.call(words).ok().unwrap()
 }
 
@@ -28,7 +28,7 @@ fn keys(address: &RedisAddress) -> (String, String) {
 fn a_row_whose_key_is_somebody_elses_comes_back_and_the_others_stay() {
     let Some(bench) = Bench::on_server(&STORE) else { return };
     let (address, mut wire) = wire(&bench);
-    ask(&mut wire, &["SET", &keys(&address).0, "theirs", "EX", "60"]);
+    query(&mut wire, &["SET", &keys(&address).0, "theirs", "EX", "60"]);
     let mut sink = bench.open();
     let refused = sink.write(Kind::Metric, &rows(Kind::Metric, 0, 5)).unwrap();
     assert_eq!(refused.iter().map(|refused| refused.row).collect::<Vec<_>>(), [0]);
@@ -42,7 +42,7 @@ fn scripts_that_the_server_forgot_are_brought_again() {
     let Some(bench) = Bench::on_server(&STORE) else { return };
     let mut sink = bench.open();
     sink.write(Kind::Metric, &rows(Kind::Metric, 0, 5)).unwrap();
-    ask(&mut wire(&bench).1, &["SCRIPT", "FLUSH"]);
+    query(&mut wire(&bench).1, &["SCRIPT", "FLUSH"]);
     sink.write(Kind::Metric, &rows(Kind::Metric, 5, 9)).unwrap();
     assert_eq!(sink.finish().unwrap().counts.inserted, 9);
     assert_eq!(bench.table(Kind::Metric), as_text(&[rows(Kind::Metric, 0, 9)]));
@@ -61,7 +61,7 @@ fn a_repetition_with_a_longer_life_gives_it_to_what_it_finds() {
     let (address, mut wire) = wire(&bench);
     let (row, windows) = keys(&address);
     for key in [row, windows] {
-        let Value::Int(left) = ask(&mut wire, &["TTL", &key]) else { panic!("{key}") };
+        let Value::Int(left) = query(&mut wire, &["TTL", &key]) else { panic!("{key}") };
         assert!(left > 7000, "{key}: {left}");
     }
 }
@@ -76,7 +76,7 @@ fn a_longer_life_is_not_cut_by_a_run_with_a_shorter_one() {
     let (address, mut wire) = wire(&bench);
     let (row, windows) = keys(&address);
     for key in [row, windows, address.keys.series("per minute"), address.keys.names()] {
-        let Value::Int(left) = ask(&mut wire, &["TTL", &key]) else { panic!("{key}") };
+        let Value::Int(left) = query(&mut wire, &["TTL", &key]) else { panic!("{key}") };
         assert!(left > 7000, "{key}: {left}");
     }
 }
@@ -87,11 +87,11 @@ fn what_has_expired_is_in_no_index_and_not_counted() {
     let bench = bench.with("ttl", "1ms");
     bench.run(Kind::Metric, &[metrics(&[(0, 0, 1, false)])]);
     let (address, mut wire) = wire(&bench);
-    while ask(&mut wire, &["EXISTS", &address.keys.names()]) != Value::Int(0) {}
+    while query(&mut wire, &["EXISTS", &address.keys.names()]) != Value::Int(0) {}
     assert_eq!((STORE.reader.tables)(&bench.location).unwrap(), [("aggregated_metrics".to_owned(), 0)]);
     assert!(bench.read(Kind::Metric).is_empty());
     let (_, windows) = keys(&address);
-    while ask(&mut wire, &["EXISTS", &windows]) != Value::Int(0) {}
+    while query(&mut wire, &["EXISTS", &windows]) != Value::Int(0) {}
 }
 
 #[test]
@@ -115,7 +115,7 @@ fn an_alert_is_in_the_set_while_it_fires_and_shows_its_last_row() {
     let found = crate::kind::alerts::read(&all).unwrap();
     let key = |row: usize| address.keys.alert(&found[row].rule.rule_id.to_string(), &found[row].id().to_string());
     let set = |wire: &mut Wire| {
-        let Value::Array(keys) = ask(wire, &["SMEMBERS", &address.keys.firing()]) else { panic!("a set") };
+        let Value::Array(keys) = query(wire, &["SMEMBERS", &address.keys.firing()]) else { panic!("a set") };
         let mut keys: Vec<String> = keys.iter().filter_map(super::wire::text).map(str::to_owned).collect();
         keys.sort();
         keys
@@ -131,14 +131,14 @@ fn an_alert_is_in_the_set_while_it_fires_and_shows_its_last_row() {
     assert_eq!(set(&mut wire), [key(4)]);
     // A replay: the older row does not come back.
     assert_eq!(run(0).unchanged, 1);
-    let state = ask(&mut wire, &["HGET", &key(0), "state"]);
+    let state = query(&mut wire, &["HGET", &key(0), "state"]);
     assert_eq!(super::wire::text(&state), Some("resolved"));
     assert_eq!(set(&mut wire), [key(4)]);
     // An alert that has expired leaves the set with the next run.
-    ask(&mut wire, &["DEL", &key(4)]);
+    query(&mut wire, &["DEL", &key(4)]);
     assert_eq!(run(2).inserted, 1);
     assert_eq!(set(&mut wire), [key(2)]);
-    let Value::Int(left) = ask(&mut wire, &["PTTL", &address.keys.firing()]) else { panic!("a time") };
+    let Value::Int(left) = query(&mut wire, &["PTTL", &address.keys.firing()]) else { panic!("a time") };
     assert!(left > 48 * 3600 * 1000, "{left}");
     assert_eq!(bench.table(Kind::Alert), as_text(&[all.slice(0, 3)]));
 }

@@ -1,4 +1,5 @@
-//! The connection to a server: commands are packed into one buffer, answers are read one by one, and every wait is bounded.
+//! The connection to a server: commands are packed into one buffer, answers are read one by one, and every wait is
+//! bounded.
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::stop::Stop;
@@ -46,18 +47,18 @@ impl Pipe {
 }
 
 /// One answer: a value, or an error reply to that command.
-pub type Answer = Result<Value, Refusal>;
+pub type Answer = Result<Value, ErrorReply>;
 
 /// An error reply to one command.
 #[derive(Clone, Debug)]
-pub struct Refusal {
+pub struct ErrorReply {
     /// The error code: `WRONGTYPE`, `NOSCRIPT`, …
     pub code: String,
     /// The whole text.
     pub text: String,
 }
 
-impl Refusal {
+impl ErrorReply {
     /// Whether the same command may succeed later, on this server or its successor.
     fn passes(&self) -> bool {
         const PASSING: [&str; 11] = [
@@ -134,9 +135,9 @@ impl RedisServer {
     }
 }
 
-/// Connects, authenticates and waits for the first answer, within `timeouts.connect`. A process that is stopped and continued (SIGSTOP,
-/// SIGCONT) finds its system call interrupted. That says nothing about the server, so it connects again, and the time during which it
-/// was stopped does not count.
+/// Connects, authenticates and waits for the first answer, within `timeouts.connect`. A process that is stopped and
+/// continued (SIGSTOP, SIGCONT) finds its system call interrupted. That says nothing about the server, so it connects
+/// again, and the time during which it was stopped does not count.
 fn connect(client: &Client, timeouts: Timeouts) -> RedisResult<Connection> {
     loop {
         match connect_once(client, timeouts.connect, timeouts.timeout) {
@@ -200,7 +201,7 @@ fn trouble(shown: &str, error: &RedisError, waited: Duration) -> RetryError {
     match error.code() {
         Some(code) => {
             let text = format!("{code} {}", error.detail().unwrap_or_default());
-            refused(shown, &Refusal { code: code.to_owned(), text })
+            refused(shown, &ErrorReply { code: code.to_owned(), text })
         }
         None if error.kind() == redis::ErrorKind::AuthenticationFailed => {
             RetryError::Permanent(Error::config(format!("{shown}: wrong user or password")))
@@ -221,7 +222,7 @@ fn io_cause(error: &RedisError) -> String {
 }
 
 /// Classifies an error reply that does not concern one row.
-pub fn refused(shown: &str, refusal: &Refusal) -> RetryError {
+pub fn refused(shown: &str, refusal: &ErrorReply) -> RetryError {
     if refusal.passes() {
         return RetryError::Transient(refusal.text.clone());
     }
@@ -232,8 +233,8 @@ pub fn refused(shown: &str, refusal: &Refusal) -> RetryError {
     RetryError::Permanent(Error::new(kind, format!("{shown}: rejected")).because(&refusal.text))
 }
 
-/// An open connection. After a failure it must be dropped, because answers may still arrive. A thread of its own waits on the
-/// socket, so that a signal can bound the wait.
+/// An open connection. After a failure it must be dropped, because answers may still arrive. A thread of its own waits
+/// on the socket, so that a signal can bound the wait.
 pub struct Wire {
     calls: Sender<Call>,
     answers: Receiver<RedisResult<Vec<Value>>>,
@@ -266,7 +267,7 @@ impl Wire {
         let answer = |value| match value {
             Value::ServerError(error) => {
                 let text = format!("{} {}", error.code(), error.details().unwrap_or_default());
-                Err(Refusal { code: error.code().to_owned(), text: text.trim_end().to_owned() })
+                Err(ErrorReply { code: error.code().to_owned(), text: text.trim_end().to_owned() })
             }
             value => Ok(value),
         };
@@ -274,7 +275,7 @@ impl Wire {
     }
 
     /// Sends the commands in `pipe` and receives an answer for each.
-    pub fn ask(&mut self, pipe: &Pipe) -> Result<Vec<Answer>, RetryError> {
+    pub fn query(&mut self, pipe: &Pipe) -> Result<Vec<Answer>, RetryError> {
         self.send(pipe)?;
         self.receive(pipe.len())
     }
@@ -283,7 +284,7 @@ impl Wire {
     pub fn call(&mut self, words: &[&str]) -> Result<Value, RetryError> {
         let mut pipe = Pipe::default();
         pipe.push(words);
-        let answer = self.ask(&pipe)?.pop().unwrap_or(Ok(Value::Nil));
+        let answer = self.query(&pipe)?.pop().unwrap_or(Ok(Value::Nil));
         answer.map_err(|refusal| refused(&self.shown, &refusal))
     }
 

@@ -7,7 +7,7 @@ use crate::store::AtOnce;
 use crate::store::guard::RowOutcome;
 use crate::store::redis::address::RedisAddress;
 use crate::store::redis::key;
-use crate::store::redis::wire::{Answer, Pipe, RedisServer, Refusal, ServerClock, Wire, refused, text};
+use crate::store::redis::wire::{Answer, ErrorReply, Pipe, RedisServer, ServerClock, Wire, refused, text};
 use crate::store::remote::RetryError;
 use crate::time::format_instant;
 use ::redis::Value;
@@ -19,12 +19,13 @@ use xxhash_rust::xxh3::xxh3_128;
 
 /// Maximum rows in a pipeline.
 const DEPTH: usize = 128;
-/// Pipelines in progress: while the server works on them, the next one is packed. Several short ones keep the server busier
-/// between two batches than two long ones.
+/// Pipelines in progress: while the server works on them, the next one is packed. Several short ones keep the server
+/// busier between two batches than two long ones.
 const UNDER_WAY: usize = 4;
 /// A pipeline that reaches this many bytes ends with fewer rows.
 const BYTES_MAX: usize = 4 << 20;
-/// Maximum number of series in the cache of written index entries. A full cache is cleared, so the entries are written again.
+/// Maximum number of series in the cache of written index entries. A full cache is cleared, so the entries are written
+/// again.
 const SERIES_MAX: usize = 1 << 18;
 /// The largest count of a script, whose numbers are float64.
 const ROWS_MAX: i64 = 1 << 53;
@@ -69,7 +70,7 @@ impl MetricBatch<'_> {
 }
 
 /// The outcome of a row.
-pub struct Done {
+pub struct WrittenRow {
     /// Its outcome.
     pub outcome: RowOutcome,
     /// The number of events in the row of another run that it replaced.
@@ -138,13 +139,13 @@ impl Session {
         self.wire.call(&["EVALSHA", &self.scripts.commit, "1", key, run, number, now])
     }
 
-    /// Sends the rows after the first `outcomes.len()` ones, and appends the outcome of each as answers arrive. After a failure
-    /// another call continues there.
+    /// Sends the rows after the first `outcomes.len()` ones, and appends the outcome of each as answers arrive. After a
+    /// failure another call continues there.
     pub fn send(
         &mut self,
         address: &RedisAddress,
         batch: &MetricBatch<'_>,
-        outcomes: &mut Vec<Result<Done, Fault>>,
+        outcomes: &mut Vec<Result<WrittenRow, Fault>>,
     ) -> Result<(), RetryError> {
         let (mut sent, rows) = (outcomes.len(), batch.columns.ids.len());
         let mut under_way = VecDeque::with_capacity(UNDER_WAY);
@@ -194,7 +195,7 @@ impl Session {
         address: &RedisAddress,
         packed: &[PackedRow],
         answers: &[Answer],
-        outcomes: &mut Vec<Result<Done, Fault>>,
+        outcomes: &mut Vec<Result<WrittenRow, Fault>>,
     ) -> Result<(), RetryError> {
         // A refused index, or a transient error, concerns more than one row.
         let of_row = |index: usize| packed.iter().any(|row| row.command == Some(index));
@@ -214,8 +215,9 @@ impl Session {
         Ok(())
     }
 
-    /// Packs the index entries of series that the server has lost since this session has written them, as after FLUSHALL: their rows were
-    /// the first ones of their series, although the session knows the series. Returns whether there are any.
+    /// Packs the index entries of series that the server has lost since this session has written them, as after
+    /// FLUSHALL: their rows were the first ones of their series, although the session knows the series. Returns whether
+    /// there are any.
     fn pack_lost(
         &mut self,
         address: &RedisAddress,
@@ -322,16 +324,16 @@ impl Session {
 }
 
 /// Whether a refusal concerns only this row: another program owns its key.
-pub fn is_about_a_row(refusal: &Refusal) -> bool {
+pub fn is_about_a_row(refusal: &ErrorReply) -> bool {
     refusal.code == "SAMEKEY" || refusal.text.contains("WRONGTYPE")
 }
 
-fn read_outcome(answer: &Answer) -> Result<Result<Done, Fault>> {
+fn read_outcome(answer: &Answer) -> Result<Result<WrittenRow, Fault>> {
     let outcome = match answer {
         Err(refusal) => return Ok(Err(Fault::new(ErrorType::SinkError, format!("Redis: {}", refusal.text)))),
         Ok(Value::Array(before)) => {
             let rows_before = before.first().and_then(text).and_then(|rows| rows.parse().ok());
-            return Ok(Ok(Done { outcome: RowOutcome::Updated, rows_before }));
+            return Ok(Ok(WrittenRow { outcome: RowOutcome::Updated, rows_before }));
         }
         Ok(Value::Int(0 | FIRST_OF_SERIES)) => RowOutcome::Inserted,
         Ok(Value::Int(1)) => RowOutcome::Updated,
@@ -342,5 +344,5 @@ fn read_outcome(answer: &Answer) -> Result<Result<Done, Fault>> {
         Ok(Value::Int(6)) => RowOutcome::Corrected,
         Ok(_) => return Err(Error::broken("put.lua answers with a number")),
     };
-    Ok(Ok(Done { outcome, rows_before: None }))
+    Ok(Ok(WrittenRow { outcome, rows_before: None }))
 }

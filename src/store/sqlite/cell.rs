@@ -13,8 +13,8 @@ use std::borrow::Cow;
 use std::cell::RefCell;
 use uuid::Uuid;
 
-/// Binds the cell of `row` to parameter `index`; `text` is scratch space. Ids are hyphenated text, instants RFC 3339, NaN is
-/// the text `NaN`, bytes are TEXT if they are UTF-8, names and headers JSON.
+/// Binds the cell of `row` to parameter `index`; `text` is scratch space. Ids are hyphenated text, instants RFC 3339,
+/// NaN is the text `NaN`, bytes are TEXT if they are UTF-8, names and headers JSON.
 pub fn bind(
     statement: &mut Statement<'_>,
     index: usize,

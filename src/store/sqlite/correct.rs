@@ -215,7 +215,8 @@ fn write(tx: &Transaction<'_>, run: &str, difference: &Difference) -> Result<(),
     Metrics::new(tx, run, &mut overlap, &mut retracts)?.write(&batch, &mut counts)
 }
 
-/// Keeps the cells that count late events, and removes those that no longer do. A later run reads the late events of these again.
+/// Keeps the cells that count late events, and removes those that no longer do. A later run reads the late events of
+/// these again.
 fn keep_late(tx: &Transaction<'_>, step: &Step<'_>, difference: &Difference, id: &str) -> Result<(), Failure> {
     let mut put = tx.prepare_cached(
         "INSERT INTO corrected_cells VALUES (?1, ?2, ?3, ?4, ?5, ?6)

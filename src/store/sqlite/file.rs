@@ -1,8 +1,8 @@
 //! The file of a SQLite store: its path, how it is opened and locked.
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::store::access;
 use crate::store::location::Location;
-use crate::store::room;
 use crate::time::{MILLISECOND, SECOND, format_duration, parse_duration};
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 use std::fmt;
@@ -42,21 +42,22 @@ impl SqliteFile {
         Ok(Self { path: location.path.clone(), wait })
     }
 
-    /// Checks that the file, the write-ahead log and its index can be written; creates nothing. Errors: exit status 74 if they
-    /// cannot.
+    /// Checks that the file, the write-ahead log and its index can be written; creates nothing. Errors: exit status 74
+    /// if they cannot.
     pub fn check_room(&self) -> Result<()> {
-        let room = room::for_file(self.path()).and_then(|()| room::in_directory(room::parent(self.path())));
+        let room = access::check_file(self.path())
+            .and_then(|()| access::check_existing_directory(access::parent(self.path())));
         room.map_err(|error| Error::io(format!("{self}: cannot open"), &error))
     }
 
-    /// Opens the file for reading. Readers share the write-ahead log and its index with writers, and the last one to close the
-    /// file removes both, if permitted. If this process must not write there and there is no log, the file is opened as
-    /// immutable.
+    /// Opens the file for reading. Readers share the write-ahead log and its index with writers, and the last one to
+    /// close the file removes both, if permitted. If this process must not write there and there is no log, the file is
+    /// opened as immutable.
     pub fn connect_to_read(&self) -> Result<Connection> {
         let path = Path::new(&self.path);
         let log = format!("{}-wal", self.path);
         if !Path::new(&log).exists()
-            && (room::for_file(path).is_err() || room::in_directory(room::parent(path)).is_err())
+            && (access::check_file(path).is_err() || access::check_existing_directory(access::parent(path)).is_err())
         {
             let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI;
             let path = self.shown().replace('%', "%25").replace('?', "%3f").replace('#', "%23");
@@ -85,8 +86,8 @@ impl SqliteFile {
         Ok(db)
     }
 
-    /// Switches the file to WAL. If two runs switch at the same time SQLite fails one at once, whatever its busy timeout is:
-    /// that one retries.
+    /// Switches the file to WAL. If two runs switch at the same time SQLite fails one at once, whatever its busy
+    /// timeout is: that one retries.
     pub fn log_writes(&self, db: &Connection) -> rusqlite::Result<()> {
         let start = Instant::now();
         loop {
@@ -99,8 +100,8 @@ impl SqliteFile {
         }
     }
 
-    /// Makes the error that ends a run: exit status 75 if another run holds the lock, 65 if the file is not a database, else
-    /// 74.
+    /// Makes the error that ends a run: exit status 75 if another run holds the lock, 65 if the file is not a database,
+    /// else 74.
     pub fn failed(&self, what: &str, error: &rusqlite::Error) -> Error {
         if is_busy(error) {
             let waited = format_duration(self.wait);

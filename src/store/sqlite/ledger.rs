@@ -1,6 +1,7 @@
 //! The ledger of replays in a SQLite file: tables `replay_…`, which other tables may accompany.
 //!
-//! Every change is a transaction that is synced before it counts: a claim must be durable before its records are written.
+//! Every change is a transaction that is synced before it counts: a claim must be durable before its records are
+//! written.
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::replay::ledger::{BatchClaim, BatchOutcome, Id, Ledger, LetterState, ReplayEntry, Writer};
@@ -70,8 +71,8 @@ pub fn open(location: &Location) -> Result<Box<dyn Ledger>> {
     Ok(Box::new(SqliteLedger { file, db, id }))
 }
 
-/// Checks that the ledger can be read, or created if it is missing. Errors: exit status 74 if its file cannot be written, 78 if a
-/// newer evt made it.
+/// Checks that the ledger can be read, or created if it is missing. Errors: exit status 74 if its file cannot be
+/// written, 78 if a newer evt made it.
 pub fn check(location: &Location) -> Result<()> {
     let file = SqliteFile::try_new(location)?;
     file.check_room()?;

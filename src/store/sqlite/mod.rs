@@ -5,18 +5,18 @@
 //!                               └─► metrics: guard ─► insert, replace, delete, or stale
 //! ```
 //!
-//! Every row is guarded by its key, so a replay converges: each call of [`Sink::write`] is one transaction. An epoch is one
-//! transaction, too, which records itself in `checkpoint_epochs` and the positions of its input in
+//! Every row is guarded by its key, so a replay converges: each call of [`Sink::write`] is one transaction. An epoch is
+//! one transaction, too, which records itself in `checkpoint_epochs` and the positions of its input in
 //! `pipeline_checkpoints`. Rows of events, letters, late events and alerts are inserted once and never overwritten (a
 //! letter only by one with more `attempts`); other content under the key of an event is a conflict ([`super::repeat`]).
 //! Metrics follow [`super::guard`].
 //!
-//! WAL with `synchronous=NORMAL`: a crash of the process loses nothing. A power failure may lose the last transactions but
-//! never corrupts the file, and the lost rows are sent again, because the source continues from the last epoch. Epochs are
-//! written with `synchronous=FULL`, which makes every earlier transaction durable too.
+//! WAL with `synchronous=NORMAL`: a crash of the process loses nothing. A power failure may lose the last transactions
+//! but never corrupts the file, and the lost rows are sent again, because the source continues from the last epoch.
+//! Epochs are written with `synchronous=FULL`, which makes every earlier transaction durable too.
 //!
-//! `file` opens and locks the file, `schema` makes its tables, `cell` converts values, `write` and `repeat` write rows, `read`
-//! reads them, `correct` corrects metrics, and `failure` is the error of a write.
+//! `file` opens and locks the file, `schema` makes its tables, `cell` converts values, `write` and `repeat` write rows,
+//! `read` reads them, `correct` corrects metrics, and `failure` is the error of a write.
 
 mod cell;
 mod correct;

@@ -3,7 +3,7 @@
 use crate::error::{Error, Result};
 use crate::kind::Kind;
 use crate::kind::span::Span;
-use crate::store::rows::{Page, Place};
+use crate::store::rows::{CellIndex, Page};
 use crate::store::sqlite::cell as sqlite_cell;
 use crate::store::sqlite::file::SqliteFile;
 use crate::store::sqlite::schema as sqlite_schema;
@@ -177,7 +177,7 @@ impl Pages {
         let mut columns = self.page().map_err(|e| self.file.failed("cannot read", &e))?;
         let key = columns.split_off(self.fields.len());
         let parser = RefCell::new(Parser::default());
-        let value = |field: &Field, place: Option<Place>| {
+        let value = |field: &Field, place: Option<CellIndex>| {
             let value = place.map_or(&Value::Null, |at| &columns[at.column][at.row]);
             sqlite_cell::read(field.data_type(), value, &parser)
         };

@@ -100,7 +100,8 @@ pub fn are_events_unique(db: &Connection) -> rusqlite::Result<bool> {
     db.prepare_cached("SELECT 1 FROM sqlite_schema WHERE type = 'index' AND name = ?1")?.exists([UNIQUE_EVENTS])
 }
 
-/// Replaces a row that this transaction has inserted by a lesser copy of the same event. A row that was stored before stays.
+/// Replaces a row that this transaction has inserted by a lesser copy of the same event. A row that was stored before
+/// stays.
 pub struct UniqueEvents<'a> {
     note: CachedStatement<'a>,
     replace: CachedStatement<'a>,

@@ -1,12 +1,12 @@
 //! The tables of a SQLite store, and their migrations.
 //!
-//! Instants are RFC 3339 UTC text with six digits, so that they sort and compare as text; ids are hyphenated text; booleans are
-//! 0 or 1; dimensions, headers and names of metrics are JSON text; a payload is TEXT if it is UTF-8, else BLOB. `value` is
-//! REAL, infinities included; SQLite turns a NaN into NULL, so a NaN is the text `NaN`.
+//! Instants are RFC 3339 UTC text with six digits, so that they sort and compare as text; ids are hyphenated text;
+//! booleans are 0 or 1; dimensions, headers and names of metrics are JSON text; a payload is TEXT if it is UTF-8, else
+//! BLOB. `value` is REAL, infinities included; SQLite turns a NaN into NULL, so a NaN is the text `NaN`.
 //!
-//! Rows of events, letters and late events are clustered by position (`WITHOUT ROWID`): a stream inserts at the end of each
-//! partition, while an index by random id would touch the whole file. The id is part of the key, because standard input has the
-//! same positions every day; so is the digest of a letter's payload (`payload_hash`, xxh3-64).
+//! Rows of events, letters and late events are clustered by position (`WITHOUT ROWID`): a stream inserts at the end of
+//! each partition, while an index by random id would touch the whole file. The id is part of the key, because standard
+//! input has the same positions every day; so is the digest of a letter's payload (`payload_hash`, xxh3-64).
 
 use crate::error::{Error, Result};
 use crate::kind::Kind;
@@ -16,9 +16,9 @@ use crate::store::sqlite::file::SqliteFile;
 use crate::store::sqlite::repeat::are_events_unique;
 use rusqlite::{Connection, OpenFlags, OptionalExtension, TransactionBehavior};
 
-/// Selects the alerts of versions before [`WITH_ALERT_IDS`] from `$table` with the columns of today. These rows name neither
-/// their alert nor their rule by an id, so both are numbered, as UUIDs of version 8; the nth firing and the nth resolve with the
-/// same rule and `since` are one alert.
+/// Selects the alerts of versions before [`WITH_ALERT_IDS`] from `$table` with the columns of today. These rows name
+/// neither their alert nor their rule by an id, so both are numbered, as UUIDs of version 8; the nth firing and the nth
+/// resolve with the same rule and `since` are one alert.
 macro_rules! old_alerts {
     ($table:literal) => {
         concat!(
@@ -216,7 +216,8 @@ pub const WITH_CORRECTIONS: i64 = 4;
 /// The first version in which alerts have an id.
 const WITH_ALERT_IDS: i64 = 3;
 
-/// Returns what a reader selects rows of `kind` from, in tables of `version`: a table, or a query with the columns of today.
+/// Returns what a reader selects rows of `kind` from, in tables of `version`: a table, or a query with the columns of
+/// today.
 pub fn relation(kind: Kind, version: i64) -> &'static str {
     match kind {
         Kind::Alert if version < WITH_ALERT_IDS => concat!("(", old_alerts!("alerts"), ")"),
@@ -235,8 +236,8 @@ const OTHERS: [&str; 5] =
 pub fn open(location: &Location) -> Result<(SqliteFile, Connection)> {
     let file = SqliteFile::try_new(location)?;
     let mut db = file.connect(OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE)?;
-    // Retractions of this run are in a temporary table: they may be many, and end with the run. So are the ids of the events that a
-    // transaction has inserted.
+    // Retractions of this run are in a temporary table: they may be many, and end with the run. So are the ids of the
+    // events that a transaction has inserted.
     file.log_writes(&db).map_err(|e| file.failed("cannot open", &e))?;
     db.execute_batch(
         "PRAGMA synchronous = NORMAL;
@@ -249,8 +250,8 @@ pub fn open(location: &Location) -> Result<(SqliteFile, Connection)> {
     Ok((file, db))
 }
 
-/// Migrates the file to the present version, in one transaction. The version has its own table, because `user_version` belongs
-/// to whichever program shares the file. Errors: exit status 78 if the file has a newer version.
+/// Migrates the file to the present version, in one transaction. The version has its own table, because `user_version`
+/// belongs to whichever program shares the file. Errors: exit status 78 if the file has a newer version.
 fn migrate(db: &mut Connection, file: &SqliteFile) -> Result<()> {
     if check_version(db, file)? == Some(VERSION) {
         return Ok(());

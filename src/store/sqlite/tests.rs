@@ -11,7 +11,7 @@ fn bench() -> Bench {
     Bench::new(&STORE)
 }
 
-fn ask<T: rusqlite::types::FromSql>(bench: &Bench, sql: &str) -> Vec<T> {
+fn query<T: rusqlite::types::FromSql>(bench: &Bench, sql: &str) -> Vec<T> {
     let db = Connection::open(&bench.location.path).unwrap();
     let mut statement = db.prepare(sql).unwrap();
     statement.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect()
@@ -33,7 +33,7 @@ fn the_tables_have_the_columns_of_the_kinds_in_order() {
     let bench = bench();
     bench.run(Kind::Event, &[rows(Kind::Event, 0, 1)]);
     for kind in Kind::ALL {
-        let found: Vec<String> = ask(&bench, &format!("SELECT name FROM pragma_table_info('{}')", kind.table()));
+        let found: Vec<String> = query(&bench, &format!("SELECT name FROM pragma_table_info('{}')", kind.table()));
         let schema = kind.schema();
         let mut expected: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
         match kind {
@@ -52,14 +52,14 @@ fn cells_are_the_text_a_person_would_type() {
     bench.run(Kind::Event, &[rows(Kind::Event, 0, 1)]);
     bench.run(Kind::Metric, &[metrics(&[(0, 0, 1, false), (1, 0, 1, false), (2, 0, 1, false), (3, 0, 1, false)])]);
     bench.run(Kind::Dead, &[rows(Kind::Dead, 2, 4)]);
-    assert_eq!(ask::<String>(&bench, "SELECT event_time FROM raw_events"), ["2024-01-15T00:00:00.000000Z"]);
-    assert_eq!(ask::<String>(&bench, "SELECT properties ->> 'n' || typeof(event_id) FROM raw_events"), ["0text"]);
+    assert_eq!(query::<String>(&bench, "SELECT event_time FROM raw_events"), ["2024-01-15T00:00:00.000000Z"]);
+    assert_eq!(query::<String>(&bench, "SELECT properties ->> 'n' || typeof(event_id) FROM raw_events"), ["0text"]);
     let values = "SELECT typeof(value) || ' ' || coalesce(value, '') FROM aggregated_metrics ORDER BY window_start";
-    assert_eq!(ask::<String>(&bench, values), ["text NaN", "null ", "real -Inf", "real 1.1"]);
+    assert_eq!(query::<String>(&bench, values), ["text NaN", "null ", "real -Inf", "real 1.1"]);
     let payloads = "SELECT typeof(original_payload) || coalesce(headers, '') FROM dead_letters ORDER BY \"offset\"";
     let headers = r#"[{"key":"trace","value":"text"},{"key":"trace","value_hex":"fe01"}"#;
     let expected = [format!("text{headers}]"), format!(r#"blob{headers},{{"key":"trace"}}]"#)];
-    assert_eq!(ask::<String>(&bench, payloads), expected);
+    assert_eq!(query::<String>(&bench, payloads), expected);
 }
 
 #[test]
@@ -110,7 +110,7 @@ fn a_letter_whose_replay_failed_again_says_how_often() {
     let counts = bench.run(Kind::Dead, std::slice::from_ref(&again)).counts;
     assert_eq!((counts.updated, counts.unchanged), (1, 1));
     assert_eq!(bench.run(Kind::Dead, &[letter]).counts.unchanged, 2, "fewer attempts are older news");
-    assert_eq!(ask::<i64>(&bench, "SELECT attempts FROM dead_letters ORDER BY \"offset\""), [2, 1]);
+    assert_eq!(query::<i64>(&bench, "SELECT attempts FROM dead_letters ORDER BY \"offset\""), [2, 1]);
 }
 
 #[test]
@@ -169,7 +169,7 @@ fn a_database_of_somebody_else_keeps_its_tables() {
     assert_eq!((STORE.reader.tables)(&bench.location).err().unwrap().kind(), ErrorKind::Usage);
     bench.run(Kind::Event, &[rows(Kind::Event, 0, 1)]);
     assert_eq!(
-        ask::<i64>(&bench, "SELECT x FROM theirs UNION ALL SELECT user_version FROM pragma_user_version"),
+        query::<i64>(&bench, "SELECT x FROM theirs UNION ALL SELECT user_version FROM pragma_user_version"),
         [7, 42]
     );
 }

@@ -30,8 +30,8 @@ UPDATE dead_letters SET error_type = ?5, error_message = ?6, failed_at = ?11, pr
 WHERE stage = ?7 AND source_topic = ?8 AND "partition" = ?9 AND "offset" = ?10 AND payload_hash = ?16 AND attempts < ?13
 "#;
 
-/// Inserts the rows whose key is not stored, and counts their outcomes. An event that is stored with other content is a conflict.
-/// Where ids are unique, one copy of an event is stored, and the others are unchanged.
+/// Inserts the rows whose key is not stored, and counts their outcomes. An event that is stored with other content is a
+/// conflict. Where ids are unique, one copy of an event is stored, and the others are unchanged.
 pub fn insert_once(
     tx: &Transaction<'_>,
     kind: Kind,

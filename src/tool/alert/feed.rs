@@ -16,6 +16,7 @@ use crate::input::Reached;
 use crate::kind::Kind;
 use crate::kind::dead::{ErrorType, Fault};
 use crate::kind::event::column;
+use crate::kind::span::Span;
 use crate::run::Run;
 use crate::source::{Polled, SortColumns, Source};
 use crate::store::remote::rounded;
@@ -27,12 +28,12 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// How often the ends of topics are compared with what was read.
-const LOOK_INTERVAL: Duration = Duration::from_millis(200);
+const ENDS_INTERVAL: Duration = Duration::from_millis(200);
 /// How long brokers may be silent before that is reported.
 const SILENCE: Duration = Duration::from_secs(10);
 
-/// How long a record without an arrival waits for the rows that `--max-future` compares it with (µs). In a partition with few
-/// records it is then compared with the time at which it was read.
+/// How long a record without an arrival waits for the rows that `--max-future` compares it with (µs). In a partition
+/// with few records it is then compared with the time at which it was read.
 const HELD_MAX: i64 = SECOND / 2;
 
 /// How a step of a feed ended.
@@ -60,10 +61,19 @@ pub struct FeedTarget<'a> {
     pub run: &'a Run,
     /// Rows without stamps that are later than this (µs) are left out: the wall time and what `--max-future` permits.
     pub latest: i64,
+    /// Rows outside of it are left out.
+    pub range: Span,
     /// Whether inputs may be quiet without having ended; a job of cron waits for their ends.
     pub is_live: bool,
     /// The monotonic time.
     pub now: Duration,
+}
+
+/// How far a topic was read at some time.
+struct NotedEnds {
+    /// The number of items of the source that have all rows before it.
+    items: u64,
+    reached: Vec<Reached>,
 }
 
 /// What is known of the ends of a topic's partitions.
@@ -72,10 +82,10 @@ struct TopicEnds {
     /// The origin of all rows instead of the name of the topic.
     origin: Option<String>,
     /// The last look at the topic, and the first one.
-    looked: Option<Duration>,
+    noted_at: Option<Duration>,
     began: Option<Duration>,
-    /// How far the topic was read, until the rows before that are taken: the number of items of the source.
-    noted: Option<(u64, Vec<Reached>)>,
+    /// How far the topic was read, until the rows before that are taken.
+    noted: Option<NotedEnds>,
     /// Since when brokers have not answered, if that was reported.
     silent_since: Option<Duration>,
 }
@@ -194,12 +204,13 @@ impl Feed {
     /// Reads a step.
     pub fn step(&mut self, to: &mut FeedTarget<'_>) -> Result<FeedStep> {
         if to.is_live && self.is_topic() {
-            self.look(to)?;
+            self.note_ends(to)?;
         }
         match self.source.poll()? {
             Polled::Progress => Ok(FeedStep::More),
             Polled::Waiting(time) => {
-                // Rows that were read and wait for others are rows of a backlog. The program that writes a pipe may have one too.
+                // Rows that were read and wait for others are rows of a backlog. The program that writes a pipe may
+                // have one too.
                 if to.is_live && !self.is_topic() && !self.source.holds_rows() {
                     for key in to.clock.of_input(self.number) {
                         to.clock.read(key, ReadState::Waiting, to.now);
@@ -212,14 +223,15 @@ impl Feed {
     }
 
     /// Notes how far the topic is read; the clock gets it once the rows before that are taken.
-    fn look(&mut self, to: &mut FeedTarget<'_>) -> Result<()> {
-        if self.ends.noted.is_none() && self.ends.looked.is_none_or(|at| to.now.saturating_sub(at) >= LOOK_INTERVAL) {
-            self.ends.looked = Some(to.now);
+    fn note_ends(&mut self, to: &mut FeedTarget<'_>) -> Result<()> {
+        if self.ends.noted.is_none() && self.ends.noted_at.is_none_or(|at| to.now.saturating_sub(at) >= ENDS_INTERVAL) {
+            self.ends.noted_at = Some(to.now);
             self.source.release_waited(to.run.clock.now() - HELD_MAX)?;
-            self.ends.noted = Some(self.source.reached()?);
+            let (items, reached) = self.source.reached()?;
+            self.ends.noted = Some(NotedEnds { items, reached });
         }
-        if let Some((_, reached)) = self.ends.noted.take_if(|(items, _)| self.source.taken() >= *items) {
-            self.tell_ends(&reached, to);
+        if let Some(NotedEnds { reached, .. }) = self.ends.noted.take_if(|noted| self.source.taken() >= noted.items) {
+            self.update_ends(&reached, to);
             self.report_silence(&reached, to);
         }
         Ok(())
@@ -265,8 +277,8 @@ impl Feed {
         Some(FramePartitions { topic: topic.clone(), open: open.collect() })
     }
 
-    /// At the end of the input, moves the positions of a topic of events past records that became no rows, once their letters are
-    /// durable: no later run reads these records again.
+    /// At the end of the input, moves the positions of a topic of events past records that became no rows, once their
+    /// letters are durable: no later run reads these records again.
     fn end_topic(&mut self, to: &mut FeedTarget<'_>) -> Result<()> {
         let (_, reached) = self.source.reached()?;
         if self.has_other_partitions() || self.source.kind() != Kind::Event {
@@ -309,7 +321,7 @@ impl Feed {
     }
 
     /// Updates the clock with the partitions of a topic that are read to their end.
-    fn tell_ends(&mut self, reached: &[Reached], to: &mut FeedTarget<'_>) {
+    fn update_ends(&mut self, reached: &[Reached], to: &mut FeedTarget<'_>) {
         let state = |one: &Reached| match one.confirmed.filter(|_| one.is_at_end) {
             Some(at) => (ReadState::AtEnd, at),
             None => (ReadState::Behind, to.now),
@@ -536,7 +548,24 @@ impl Feed {
         ahead
     }
 
+    /// Adds the rows of the range to the engine.
     fn add(&mut self, kind: Kind, batch: &RecordBatch, times: [&[i64]; 2], to: &mut FeedTarget<'_>) -> Result<()> {
+        let [event_times, stream_times] = times;
+        let keep: Vec<bool> = event_times.iter().map(|time| to.range.contains(*time)).collect();
+        if !keep.contains(&false) {
+            return self.evaluate(kind, batch, times, to);
+        }
+        let kept = |times: &[i64]| -> Vec<i64> {
+            times.iter().zip(&keep).filter(|(_, keep)| **keep).map(|(time, _)| *time).collect()
+        };
+        let (event_times, stream_times) = (kept(event_times), kept(stream_times));
+        let filtered = (keep.len() - event_times.len()) as u64;
+        self.counts.add(&Counts { taken: filtered, filtered, ..Counts::default() });
+        let batch = filter_record_batch(batch, &keep.into())?;
+        self.evaluate(kind, &batch, [&event_times, &stream_times], to)
+    }
+
+    fn evaluate(&mut self, kind: Kind, batch: &RecordBatch, times: [&[i64]; 2], to: &mut FeedTarget<'_>) -> Result<()> {
         let [event_times, stream_times] = times;
         let after = self.known.after(kind);
         let taken = to.engine.add(&TimedRows { kind, batch, event_times, stream_times, after })?;

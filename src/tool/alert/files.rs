@@ -1,6 +1,6 @@
-//! Files that an earlier run has read, known by their content: the first 4 KiB, and the last 4 KiB before the position, both
-//! unpacked. The dead letters of such a file that an earlier run has written are left out: their position is a line,
-//! that of rows an offset or a number, because rows may carry stamps.
+//! Files that an earlier run has read, known by their content: the first 4 KiB, and the last 4 KiB before the position,
+//! both unpacked. The dead letters of such a file that an earlier run has written are left out: their position is a
+//! line, that of rows an offset or a number, because rows may carry stamps.
 
 use crate::error::{Error, Result};
 use crate::format::unpack::Unpacked;

@@ -86,8 +86,8 @@ impl KnownRows {
 }
 
 impl FileRows {
-    /// Begins after the rows of a mark. `origin` is that of raw records of the file; rows up to `after` (µs) may be those of an
-    /// earlier run.
+    /// Begins after the rows of a mark. `origin` is that of raw records of the file; rows up to `after` (µs) may be
+    /// those of an earlier run.
     pub fn new(mark: FileMark, origin: String, after: Option<i64>) -> Self {
         Self { to: mark.last_offset, mark, next: 0, origin, is_numbered: None, after }
     }

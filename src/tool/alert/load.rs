@@ -61,19 +61,27 @@ impl RuleLoader {
 
     /// Reads the rules as they are now.
     ///
-    /// Errors: exit status 78 if the file or the table is missing or wrong as a whole, 69, 74 or 75 if the table cannot be read.
+    /// Errors: exit status 78 if the file or the table is missing or wrong as a whole, 69, 74 or 75 if the table cannot
+    /// be read.
     pub fn load(&self) -> Result<RuleSet> {
         let metrics = self.metrics()?;
-        let texts = match &self.source {
-            RuleSource::File(path) => {
-                let text = read(path)?;
-                let is_json = path.extension().is_some_and(|extension| extension == "json");
-                let texts = if is_json { json(&text) } else { rules::of_toml(&text) };
-                texts.map_err(|error| error.at(path.display().to_string()))?
+        let path = match &self.source {
+            RuleSource::File(path) => path,
+            RuleSource::Table(store, location) => {
+                let texts = store::rules(store, location)?.into_iter().map(of_row).collect();
+                return Ok(rules::resolve(texts, metrics.as_deref()));
             }
-            RuleSource::Table(store, location) => store::rules(store, location)?.into_iter().map(of_row).collect(),
         };
-        Ok(rules::resolve(texts, metrics.as_deref()))
+        let (text, name) = (read(path)?, path.display().to_string());
+        let is_json = path.extension().is_some_and(|extension| extension == "json");
+        let texts = if is_json { json(&text) } else { rules::of_toml(&text) };
+        let mut set = rules::resolve(texts.map_err(|error| error.at(&name))?, metrics.as_deref());
+        let lines = if is_json || set.bad.is_empty() { vec![] } else { rules::lines_of_toml(&text) };
+        for bad in &mut set.bad {
+            let line = lines.get(bad.number - 1).map_or_else(String::new, |line| format!(": line {line}"));
+            bad.place = Some(format!("{name}{line}"));
+        }
+        Ok(set)
     }
 }
 

@@ -36,7 +36,7 @@ impl RuleMessages {
             let why = bad.error.to_string();
             let end = if *is_kept { " (its former definition stays in use)" } else { "" };
             if self.bad.get(&bad.name) != Some(&why) {
-                self.console.warn(format!("rule {}: {why}{end}", bad.name));
+                self.console.warn(format!("{}{end}", bad.message()));
             }
             said.insert(bad.name.clone(), why);
         }
@@ -118,7 +118,10 @@ const LOSS_INTERVAL: Duration = Duration::from_secs(60);
 #[derive(Debug, Default)]
 pub struct LossReport {
     said: Option<Duration>,
-    known: (u64, u64),
+    /// The rows behind the alert clock in the last line.
+    late: u64,
+    /// The rows of groups beyond the limit in the last line.
+    refused: u64,
 }
 
 impl LossReport {
@@ -126,10 +129,10 @@ impl LossReport {
     /// `now` is monotonic.
     pub fn line(&mut self, late: u64, refused: u64, now: Duration) -> Option<String> {
         let is_due = self.said.is_none_or(|said| now.saturating_sub(said) >= LOSS_INTERVAL);
-        if (late, refused) == self.known || !is_due {
+        if (late, refused) == (self.late, self.refused) || !is_due {
             return None;
         }
-        (self.said, self.known) = (Some(now), (late, refused));
+        *self = Self { said: Some(now), late, refused };
         let late = (late > 0).then(|| late_rows(late));
         let verbs = ["row of a group beyond --max-groups was", "rows of groups beyond --max-groups were"];
         let refused = (refused > 0).then(|| format!("{} left out", counted(refused, verbs)));
@@ -139,7 +142,7 @@ impl LossReport {
 
     /// Whether the last line had this number of rows behind the alert clock.
     pub fn has_told(&self, late: u64) -> bool {
-        self.known.0 == late
+        self.late == late
     }
 }
 

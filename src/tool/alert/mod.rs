@@ -36,20 +36,20 @@ use self::files::{KnownFile, identify, twins};
 use self::known::{FileRows, KnownRows};
 use self::load::RuleLoader;
 use self::refresh::RuleRefresh;
-use self::run::{AlertRun, KeptTopics, RunOptions, Services};
-use self::state::StateFile;
+use self::run::{AlertRun, RunOptions, Services};
+use self::state::{KeptTopics, StateFile};
 use self::stored::StoredRows;
 use self::writer::WriterPlan;
 use crate::alert::engine::{AlertEngine, EngineOptions};
 use crate::alert::snapshot;
-use crate::cli::args::StageArgs;
+use crate::cli::args::{StageArgs, TimeRangeArgs};
 use crate::cli::check::CheckReport;
 use crate::cli::resolve::{DefaultFormats, Resolved, StageSpec, resolve};
 use crate::cli::{Tool, Unit};
 use crate::error::{Error, Result};
 use crate::format::jsonl;
 use crate::input::text::OpenRecord;
-use crate::kafka::group::CommitMode;
+use crate::kafka::group::{CommitMode, TopicOptions};
 use crate::kafka::range::ReadMode;
 use crate::mapping::{KeepRaw, Provenance};
 use crate::notify::channels::Channels;
@@ -72,9 +72,10 @@ const MAX_FUTURE: i64 = 5 * MINUTE;
 /// How long the end of a run waits for channels.
 const SEND_LIMIT: Duration = Duration::from_secs(10);
 
-/// Fire alerts by rules over events
+/// Fire alerts by rules over events, and notify people
 #[derive(Parser, Debug)]
 #[command(args_conflicts_with_subcommands = true)]
+#[command(mut_arg("since", |arg| arg.help("Take only rows at or after INSTANT, by event_time, window_end or failed_at")))]
 #[command(override_usage = "evt-alert --rules <FILE|URI> [OPTIONS] [INPUT]...
        evt-alert test [OPTIONS] <RULES> <TESTS>...")]
 pub struct Args {
@@ -93,7 +94,7 @@ pub struct Args {
     #[arg(long, value_name = "N", default_value_t = 10_000, help_heading = "Rules")]
     max_groups: usize,
     /// Keep the state, the positions of the inputs and due notifications in FILE
-    #[arg(long, value_name = "FILE", help_heading = "State")]
+    #[arg(long, value_name = "FILE", help_heading = "State", conflicts_with_all = ["since", "until", "last"])]
     state: Option<PathBuf>,
     /// Read the inputs to their end, for cron: exit with status 1 if an alert fired or still fires; print nothing if
     /// none fired, was resolved or still fires
@@ -102,6 +103,8 @@ pub struct Args {
     /// Notify the channels that FILE defines
     #[arg(long, value_name = "FILE", requires = "state", help_heading = "Output")]
     notify: Option<PathBuf>,
+    #[command(flatten)]
+    range: TimeRangeArgs,
     #[command(flatten)]
     stage: StageArgs,
 }
@@ -176,14 +179,12 @@ impl Tool for Args {
         }
     }
 
-    fn check(self, _run: &Rc<Run>, findings: &mut CheckReport) {
+    fn check(self, run: &Rc<Run>, findings: &mut CheckReport) {
         let mut rules = vec![];
         if let Some(loader) = findings.take(self.loader())
             && let Some(set) = findings.take(loader.load())
         {
-            set.bad
-                .into_iter()
-                .for_each(|bad| _ = findings.take::<()>(Err(bad.error.at(format!("rule {}", bad.name)))));
+            set.bad.iter().for_each(|bad| _ = findings.take::<()>(Err(Error::new(bad.error.kind(), bad.message()))));
             set.rules.iter().for_each(|rule| findings.ready(format!("rule {}", rule.rule.name)));
             rules = set.rules;
         }
@@ -200,6 +201,7 @@ impl Tool for Args {
             findings.ready(path.display());
         }
         findings.take(self.check_inputs());
+        findings.take(self.range.span(run.clock.now(), &self.stage.map));
         let options = findings.take(self.source());
         findings.stage(self.spec(), options.as_ref());
     }
@@ -225,16 +227,11 @@ impl Args {
         let read_mode = if self.state.is_some() { ReadMode::Commit } else { ReadMode::Stateful };
         // The state is durable before offsets are committed, whatever the outputs confirm.
         let commit_mode = if self.state.is_some() { CommitMode::Assign } else { CommitMode::None };
-        let store_order = StoreOrder::Time(time_columns);
-        let (has_clock, shows_records) = (true, true);
-        Ok(SourceOptions {
-            read_mode,
-            commit_mode,
-            has_clock,
-            shows_records,
-            store_order,
-            ..self.stage.source(mapping)?
-        })
+        let mut options = self.stage.source(mapping)?;
+        options.needs.shows_records = true;
+        options.inputs.topics = TopicOptions { read_mode, commit_mode, has_clock: true };
+        options.inputs.stores.order = StoreOrder::Time(time_columns);
+        Ok(options)
     }
 
     /// Checks that a job of cron ends.
@@ -253,7 +250,7 @@ impl Args {
         let loader = self.loader()?;
         let channels = self.notify.as_deref().map(Channels::read).transpose()?;
         self.check_inputs()?;
-        let resolved = resolve(self.spec(), false, run).sound()?.ask(run)?;
+        let resolved = resolve(self.spec(), false, run).sound()?.check_servers(run)?;
         let state = self.state.as_deref().map(|path| StateFile::open(path, run)).transpose()?;
         let options = EngineOptions { max_groups: self.max_groups };
         let saved = state.as_ref().map(StateFile::snapshot).transpose()?.flatten();
@@ -286,7 +283,9 @@ impl Args {
         };
         let (is_quiet, is_strict, stats) = (common.quiet, common.strict, common.stats.clone());
         let (max_future, send_limit) = (self.stage.map.max_future.unwrap_or(MAX_FUTURE), SEND_LIMIT);
-        let options = RunOptions { is_quiet, is_strict, faults_shown, stats, channels: names, max_future, send_limit };
+        let range = self.range.span(run.clock.now(), &self.stage.map)?;
+        let options =
+            RunOptions { is_quiet, is_strict, faults_shown, stats, channels: names, max_future, send_limit, range };
         let mut alerts = AlertRun::new(options, engine, plan, services);
         for ((number, uri), file) in (0..).zip(&inputs).zip(files) {
             let file = match file {
@@ -344,8 +343,8 @@ impl Args {
         Ok(files)
     }
 
-    /// A file whose position the state keeps may be in the middle of a record, which the next run reads. A run of cron says nothing
-    /// of it: logs that are written in blocks nearly always end so.
+    /// A file whose position the state keeps may be in the middle of a record, which the next run reads. A run of cron
+    /// says nothing of it: logs that are written in blocks nearly always end so.
     fn open_record(&self, uri: &Uri) -> OpenRecord {
         match uri {
             Uri::File(path) if self.state.is_some() && path.is_file() => match self.once {
@@ -360,7 +359,8 @@ impl Args {
     fn feed(&self, input: Numbered<'_>, alerts: &mut AlertRun) -> Result<Feed> {
         let Numbered { number, uri, file } = input;
         let run = alerts.run_context().clone();
-        let options = SourceOptions { open_record: self.open_record(uri), ..self.source()? };
+        let mut options = self.source()?;
+        options.inputs.files.open_record = self.open_record(uri);
         let name = uri.to_string();
         let (mut opened, mut form, mut kept) = (uri.clone(), FeedForm::Bytes, KeptTopics::default());
         let (mut origins, named) = (vec![], self.stage.map.origin.as_ref());
@@ -369,9 +369,10 @@ impl Args {
                 Some(TopicFormat::Frames) => FeedForm::Frames(address.topics.first().cloned().unwrap_or_default()),
                 _ => FeedForm::Records,
             };
-            kept = alerts.kept(address, options.origin.as_deref())?;
+            kept = alerts.kept(address, options.inputs.names.origin.as_deref())?;
             origins = address.topics.iter().map(|topic| named.unwrap_or(topic).clone()).collect();
-            // The positions of the state count, whatever the group has committed; a new state begins with the first records.
+            // The positions of the state count, whatever the group has committed; a new state begins with the first
+            // records.
             if !kept.positions.is_empty() || self.state.is_some() && address.options.start.is_none() {
                 address.options.start = Some(Bound::Kept(kept.positions.clone()));
             }

@@ -16,14 +16,21 @@ pub struct RuleRefresh {
     /// When the last reading began, on the monotonic clock.
     begun: Duration,
     pending: Option<Receiver<Result<RuleSet>>>,
-    /// Since when the rules cannot be read, and why.
-    away: Option<(Duration, String)>,
+    /// Why the rules cannot be read.
+    failure: Option<ReadFailure>,
+}
+
+/// The failure of all readings since some time.
+struct ReadFailure {
+    /// On the monotonic clock.
+    since: Duration,
+    why: String,
 }
 
 impl RuleRefresh {
     /// Begins with rules that are read at monotonic time `now`.
     pub fn new(loader: RuleLoader, every: Duration, now: Duration) -> Self {
-        Self { loader: Arc::new(loader), every, begun: now, pending: None, away: None }
+        Self { loader: Arc::new(loader), every, begun: now, pending: None, failure: None }
     }
 
     /// Reads the rules now.
@@ -54,7 +61,7 @@ impl RuleRefresh {
         self.pending = None;
         match loaded {
             Ok(rules) => {
-                if let Some((since, _)) = self.away.take() {
+                if let Some(ReadFailure { since, .. }) = self.failure.take() {
                     let away = rounded(Duration::from_secs(now.saturating_sub(since).as_secs()));
                     console.say(format!("the rules can be read again after {away}"));
                 }
@@ -62,11 +69,11 @@ impl RuleRefresh {
             }
             Err(error) => {
                 let why = error.to_string();
-                if self.away.as_ref().is_none_or(|(_, known)| *known != why) {
+                if self.failure.as_ref().is_none_or(|known| known.why != why) {
                     console.warn(format!("the rules stay as they are: {why}"));
                 }
-                let since = self.away.take().map_or(self.begun, |(since, _)| since);
-                self.away = Some((since, why));
+                let since = self.failure.take().map_or(self.begun, |failure| failure.since);
+                self.failure = Some(ReadFailure { since, why });
                 None
             }
         }

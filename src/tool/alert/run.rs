@@ -1,10 +1,11 @@
-//! The loop of evt-alert: reads the inputs, advances the alert clock, stores the state, and writes rows and notifications.
+//! The loop of evt-alert: reads the inputs, advances the alert clock, stores the state, and writes rows and
+//! notifications.
 
 use super::feed::{Feed, FeedStep, FeedTarget};
 use super::load;
 use super::messages::{LossReport, RuleMessages, dropped_records, late_rows};
 use super::refresh::RuleRefresh;
-use super::state::{Commit, FramePartition, FramePartitions, Positions, RuleEdit, StateFile, TopicPosition, WHOLE};
+use super::state::{Commit, FramePartitions, KeptTopics, Positions, RuleEdit, StateFile, TopicPosition};
 use super::writer::{Writer, WriterPlan};
 use crate::alert::clock::{AlertClock, EarlierClock, HOLD, PartitionKey};
 use crate::alert::engine::AlertEngine;
@@ -20,12 +21,13 @@ use crate::frame::{End, How};
 use crate::kind::Kind;
 use crate::kind::alert::AlertState;
 use crate::kind::alerts;
+use crate::kind::span::Span;
 use crate::metrics;
 use crate::notify::sender::{Sender, are_due};
 use crate::output::OutputReport;
 use crate::run::Run;
 use crate::time::{LATEST, SECOND, format_duration, format_instant};
-use crate::uri::kafka::{Address, KeptPosition, TopicFormat};
+use crate::uri::kafka::Address;
 use arrow::array::RecordBatch;
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
@@ -68,17 +70,8 @@ pub struct RunOptions {
     pub max_future: i64,
     /// How long the end of a run waits for channels.
     pub send_limit: Duration,
-}
-
-/// What the state has of the topics of an input.
-#[derive(Default)]
-pub struct KeptTopics {
-    /// The positions of their partitions.
-    pub positions: Vec<KeptPosition>,
-    /// The position of all of them as one partition, if their rows have no stamps.
-    pub whole: Option<TopicPosition>,
-    /// The partitions of the rows in their frames.
-    pub frames: Vec<FramePartition>,
+    /// The range of time whose rows are evaluated.
+    pub range: Span,
 }
 
 /// A running evt-alert.
@@ -153,31 +146,10 @@ impl AlertRun {
         &self.run
     }
 
-    /// Returns what the state has of the topics of an input; `origin` is that of all rows instead of the name of their topic.
+    /// Returns what the state has of the topics of an input; `origin` is that of all rows instead of the name of their
+    /// topic.
     pub fn kept(&self, address: &Address, origin: Option<&str>) -> Result<KeptTopics> {
-        let mut kept = KeptTopics::default();
-        let Some(state) = &self.services.state else { return Ok(kept) };
-        let is_framed = address.options.form == Some(TopicFormat::Frames);
-        for (topic, name) in address.topics.iter().enumerate() {
-            let mut positions = state.positions_of(name)?;
-            let whole = positions.remove(WHOLE);
-            // The position of events is that of their origin, except in frames.
-            if let (None, Some(origin), false) = (&whole, origin, is_framed) {
-                positions = state.positions_of(origin)?;
-            }
-            let position = |(partition, TopicPosition { next, stream_time }): (String, TopicPosition)| {
-                Some(KeptPosition { topic, partition: partition.parse().ok()?, next, stream_time })
-            };
-            if whole.is_none() && positions.is_empty() && !is_framed {
-                positions = state.positions_in_stores(origin.unwrap_or(name))?;
-            }
-            kept.positions.extend(positions.into_iter().filter_map(position));
-            kept.whole = kept.whole.or(whole);
-            if is_framed {
-                kept.frames.extend(state.frame_partitions(name)?);
-            }
-        }
-        Ok(kept)
+        self.services.state.as_ref().map_or_else(|| Ok(KeptTopics::default()), |state| state.kept(address, origin))
     }
 
     /// Returns the positions that the state has; `None` without a state.
@@ -279,7 +251,8 @@ impl AlertRun {
         let now = self.run.clock.monotonic();
         let Self { engine, clock, positions, outputs, run, .. } = self;
         let (is_live, latest) = (!self.services.is_once, run.clock.now().saturating_add(self.options.max_future));
-        let mut intake = FeedTarget { engine, clock, positions, outputs, run, latest, is_live, now };
+        let range = self.options.range;
+        let mut intake = FeedTarget { engine, clock, positions, outputs, run, latest, range, is_live, now };
         call(&mut self.feeds[at], &mut intake)
     }
 
@@ -314,11 +287,13 @@ impl AlertRun {
         }
     }
 
-    /// Evaluates the instants before `clock` (µs).
+    /// Evaluates the instants before `clock` (µs) that are in the range.
     fn evaluate_before(&mut self, clock: i64) -> Result<()> {
+        let Span { since, until } = self.options.range;
         if let Some(start) = self.clock.start().or(self.engine.clock()) {
-            self.engine.begin(start);
+            self.engine.begin(since.map_or(start, |since| start.max(since)));
         }
+        let clock = until.map_or(clock, |until| clock.min(until));
         self.progress.first = self.progress.first.or(self.engine.evaluated().map(|g| g + 1));
         let before = self.engine.evaluated();
         let transitions = self.engine.advance(clock, self.run.clock.now());

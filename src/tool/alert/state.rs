@@ -1,5 +1,5 @@
-//! The state file of evt-alert: a SQLite database with the engine's snapshot, the positions of the inputs, the rows that no output
-//! has confirmed yet, and the outbox of notifications. One transaction changes all of them together.
+//! The state file of evt-alert: a SQLite database with the engine's snapshot, the positions of the inputs, the rows
+//! that no output has confirmed yet, and the outbox of notifications. One transaction changes all of them together.
 
 use super::files::FileMark;
 use crate::alert::clock::PartitionKey;
@@ -8,9 +8,10 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::kind::alert::{Alert, AlertState};
 use crate::notify::outbox;
 use crate::run::Run;
+use crate::store::access;
 use crate::store::remote::rounded;
-use crate::store::room;
 use crate::time::{format_instant, parse_instant};
+use crate::uri::kafka::{Address, KeptPosition, TopicFormat};
 use rusqlite::{Connection, ErrorCode, OptionalExtension, Transaction, TransactionBehavior, params};
 use rustix::fs::{FlockOperation, flock};
 use std::collections::{BTreeMap, BTreeSet};
@@ -115,6 +116,17 @@ pub struct FramePartitions {
     pub open: Vec<FramePartition>,
 }
 
+/// What the state has of the topics of an input.
+#[derive(Default)]
+pub struct KeptTopics {
+    /// The positions of their partitions.
+    pub positions: Vec<KeptPosition>,
+    /// The position of all of them as one partition, if their rows have no stamps.
+    pub whole: Option<TopicPosition>,
+    /// The partitions of the rows in their frames.
+    pub frames: Vec<FramePartition>,
+}
+
 /// A change of a rule, for people.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RuleEdit {
@@ -148,7 +160,8 @@ pub struct Commit<'a> {
     pub transitions: &'a [Transition],
     /// Changed rules.
     pub edits: &'a [RuleEdit],
-    /// The first instant (µs) that is evaluated with them; `None` if it is not known yet. A later commit supplies it then.
+    /// The first instant (µs) that is evaluated with them; `None` if it is not known yet. A later commit supplies it
+    /// then.
     pub effective_from: Option<i64>,
 }
 
@@ -166,7 +179,7 @@ impl StateFile {
     /// Errors: exit status 74 if it cannot.
     pub fn check(path: &Path) -> Result<()> {
         // The database and its lock have files beside it.
-        let checked = room::for_file(path).and_then(|()| room::in_directory(room::parent(path)));
+        let checked = access::check_file(path).and_then(|()| access::check_existing_directory(access::parent(path)));
         checked.map_err(|error| Error::io(format!("--state {}", path.display()), &error))
     }
 
@@ -234,6 +247,33 @@ impl StateFile {
             rows.collect()
         };
         read().map_err(|error| self.failed("cannot read the positions", &error))
+    }
+
+    /// Returns what the state has of the topics of an input; `origin` is that of all rows instead of the name of their
+    /// topic.
+    pub fn kept(&self, address: &Address, origin: Option<&str>) -> Result<KeptTopics> {
+        let mut kept = KeptTopics::default();
+        let is_framed = address.options.form == Some(TopicFormat::Frames);
+        for (topic, name) in address.topics.iter().enumerate() {
+            let mut positions = self.positions_of(name)?;
+            let whole = positions.remove(WHOLE);
+            // The position of events is that of their origin, except in frames.
+            if let (None, Some(origin), false) = (&whole, origin, is_framed) {
+                positions = self.positions_of(origin)?;
+            }
+            let position = |(partition, TopicPosition { next, stream_time }): (String, TopicPosition)| {
+                Some(KeptPosition { topic, partition: partition.parse().ok()?, next, stream_time })
+            };
+            if whole.is_none() && positions.is_empty() && !is_framed {
+                positions = self.positions_in_stores(origin.unwrap_or(name))?;
+            }
+            kept.positions.extend(positions.into_iter().filter_map(position));
+            kept.whole = kept.whole.or(whole);
+            if is_framed {
+                kept.frames.extend(self.frame_partitions(name)?);
+            }
+        }
+        Ok(kept)
     }
 
     /// Returns the positions of a topic by partition.

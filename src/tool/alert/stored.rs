@@ -52,13 +52,14 @@ pub struct StoredRows {
 }
 
 impl StoredRows {
-    /// Begins after the positions of an earlier run; `name` is that of the store, `known_to` the last instant (µs) of which that
-    /// run may have read rows.
+    /// Begins after the positions of an earlier run; `name` is that of the store, `known_to` the last instant (µs) of
+    /// which that run may have read rows.
     pub fn new(name: String, earlier: Positions, known_to: Option<i64>) -> Self {
         Self { name, earlier, known_to, reached: Positions::new(), days: BTreeMap::new(), has_begun: false }
     }
 
-    /// Whether a part of the rows was read. Until the store is read whole, its rows have no position that the state could have.
+    /// Whether a part of the rows was read. Until the store is read whole, its rows have no position that the state
+    /// could have.
     pub fn has_begun(&self) -> bool {
         self.has_begun
     }
@@ -133,8 +134,8 @@ impl StoredRows {
         (self.table(kind).0, date.split('T').next().unwrap_or_default().to_owned())
     }
 
-    /// Ends the store: its positions are those of all rows. Rows that were added behind the position were counted as known, and are
-    /// late.
+    /// Ends the store: its positions are those of all rows. Rows that were added behind the position were counted as
+    /// known, and are late.
     pub fn end(
         &mut self,
         kind: Kind,

@@ -1,4 +1,5 @@
-//! `evt-alert test`: unit tests of rules. A test has series of rows in event time, and the alerts that fire at instants.
+//! `evt-alert test`: unit tests of rules. A test has series of rows in event time, and the alerts that fire at
+//! instants.
 
 use super::load::RuleLoader;
 use crate::alert::engine::{AlertEngine, EngineOptions, FiringAlert, TimedRows};
@@ -97,7 +98,7 @@ struct TestRow {
 pub fn run(loader: &RuleLoader, tests: &[impl AsRef<Path>], is_quiet: bool) -> Result<bool> {
     let set = loader.load()?;
     if let Some(bad) = set.bad.into_iter().next() {
-        return Err(bad.error.at(format!("rule {}", bad.name)));
+        return Err(Error::new(bad.error.kind(), bad.message()));
     }
     let (mut failed, mut passed, mut report) = (0, 0, String::new());
     for path in tests {

@@ -1,4 +1,5 @@
-//! The thread that writes rows and dead letters: an output that does not answer stops neither evaluation nor notifications.
+//! The thread that writes rows and dead letters: an output that does not answer stops neither evaluation nor
+//! notifications.
 //!
 //! ```text
 //! AlertRun ─► orders (at most [`ORDERS`]) ─► thread: Outputs ─► the number of the last row that is durable
@@ -65,7 +66,7 @@ enum Order {
 
 /// What the thread has done.
 #[derive(Clone, Copy, Debug, Default)]
-struct Done {
+struct WriterProgress {
     orders: u64,
     /// The number of the last row that is durable.
     confirmed: i64,
@@ -84,17 +85,19 @@ pub struct Writer {
     plan: Option<WriterPlan>,
     orders: Option<SyncSender<Order>>,
     thread: Option<JoinHandle<Result<Option<Finished>>>>,
-    done: Arc<Mutex<Done>>,
+    done: Arc<Mutex<WriterProgress>>,
     /// The number of orders so far.
     sent: u64,
-    /// The orders that were done when one was done last, and when that was.
-    seen: (u64, Duration),
+    /// The orders that were done when one was done last.
+    seen: u64,
+    /// When that was.
+    seen_at: Duration,
     /// Since when the outputs have not answered, if that was reported.
     away_since: Option<Duration>,
     has_reported_bound: bool,
 }
 
-fn lock(done: &Mutex<Done>) -> MutexGuard<'_, Done> {
+fn lock(done: &Mutex<WriterProgress>) -> MutexGuard<'_, WriterProgress> {
     // Each change is one assignment, so the data is valid after a panic.
     done.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -109,13 +112,15 @@ impl Writer {
             thread: None,
             done: Arc::default(),
             sent: 0,
-            seen: (0, Duration::ZERO),
+            seen: 0,
+            seen_at: Duration::ZERO,
             away_since: None,
             has_reported_bound: false,
         }
     }
 
-    /// Starts the thread, and waits until it has opened the outputs. Errors: those of opening, 74 if no thread can start.
+    /// Starts the thread, and waits until it has opened the outputs. Errors: those of opening, 74 if no thread can
+    /// start.
     pub fn open(&mut self) -> Result<()> {
         let Some(plan) = self.plan.take() else { return Ok(()) };
         let (orders, received) = sync_channel(ORDERS);
@@ -182,7 +187,7 @@ impl Writer {
         self.send(Order::Letter(batch.clone(), row, fault))
     }
 
-    fn ask(&mut self, order: impl FnOnce(Sender<()>) -> Order) -> Result<()> {
+    fn send_and_wait(&mut self, order: impl FnOnce(Sender<()>) -> Order) -> Result<()> {
         let (answer, answered) = channel();
         self.send(order(answer))?;
         while let Err(error) = answered.recv_timeout(POLL) {
@@ -197,12 +202,12 @@ impl Writer {
 
     /// Waits until all letters are durable.
     pub fn settle(&mut self) -> Result<()> {
-        self.ask(Order::Settle)
+        self.send_and_wait(Order::Settle)
     }
 
     /// Waits until every row is accepted or rejected.
     pub fn conclude(&mut self) -> Result<()> {
-        self.ask(Order::Conclude)
+        self.send_and_wait(Order::Conclude)
     }
 
     /// Ends the outputs; their notices may change the verdict of `end`.
@@ -220,25 +225,25 @@ impl Writer {
 
     /// Counts records as dropped whose letters were not written.
     pub fn count_lost(&self, counts: &mut Counts) {
-        let Done { lost_letters, writes_letters, .. } = *lock(&self.done);
+        let WriterProgress { lost_letters, writes_letters, .. } = *lock(&self.done);
         let lost = if writes_letters { lost_letters.min(counts.dead) } else { counts.dead };
         counts.dead -= lost;
         counts.dropped += lost;
     }
 
-    /// Reports once that the outputs do not answer, and once that they do again. The process did not run before `resumed`. Errors:
-    /// those that ended the thread.
+    /// Reports once that the outputs do not answer, and once that they do again. The process did not run before
+    /// `resumed`. Errors: those that ended the thread.
     pub fn tick(&mut self, now: Duration, resumed: Duration) -> Result<()> {
         self.check()?;
         let done = lock(&self.done).orders;
-        if done != self.seen.0 || done == self.sent {
-            self.seen = (done, now);
+        if done != self.seen || done == self.sent {
+            (self.seen, self.seen_at) = (done, now);
             if let Some(since) = self.away_since.take() {
                 let away = rounded(Duration::from_secs(now.saturating_sub(since).as_secs()));
                 self.run.console.say(format!("the outputs confirm rows again after {away}"));
             }
         }
-        let since = self.seen.1.max(resumed);
+        let since = self.seen_at.max(resumed);
         if self.away_since.is_none() && now.saturating_sub(since) >= AWAY {
             self.away_since = Some(since);
             let line = "the outputs have not confirmed rows for 5s; evaluation and notifications continue";
@@ -264,14 +269,14 @@ struct WriterThread {
     run: Rc<Run>,
     outputs: Outputs,
     settles: bool,
-    done: Arc<Mutex<Done>>,
+    done: Arc<Mutex<WriterProgress>>,
     /// When the metrics were set last.
     shown: Duration,
 }
 
 impl WriterThread {
     /// Opens the outputs. Returns `None` if the owner is gone.
-    fn open(plan: WriterPlan, run: Run, done: Arc<Mutex<Done>>, opened: &Sender<()>) -> Result<Option<Self>> {
+    fn open(plan: WriterPlan, run: Run, done: Arc<Mutex<WriterProgress>>, opened: &Sender<()>) -> Result<Option<Self>> {
         let run = Rc::new(run);
         let WriterPlan { checked, dlq, is_quiet, settles } = plan;
         let letters = DeadLetters::new(run.clone(), dlq);

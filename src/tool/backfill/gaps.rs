@@ -13,8 +13,8 @@ const FIRST_MAX: i64 = 1;
 /// The partitions that have begun, and the events that are missing before their first records.
 pub(super) struct Gaps {
     begun: BTreeSet<(String, String)>,
-    /// How much later than the stream time of the first record a missing event can be (µs): the stream time of a topic is not
-    /// known, because this run computes it from the first record.
+    /// How much later than the stream time of the first record a missing event can be (µs): the stream time of a topic
+    /// is not known, because this run computes it from the first record.
     margin: i64,
     /// Whether the input holds every record that live read (`--all-records`, raw files), so that no event is missing.
     is_whole: bool,
@@ -39,7 +39,8 @@ impl Gaps {
         }
     }
 
-    /// Adds the partitions that begin in a batch of a stream. Returns those that begin with another record than their first.
+    /// Adds the partitions that begin in a batch of a stream. Returns those that begin with another record than their
+    /// first.
     pub fn add_batch(&mut self, batch: &RecordBatch) -> Vec<String> {
         let (origins, names) = (batch.column(column::ORIGIN), batch.column(column::PARTITION));
         let (origins, names) = (origins.as_any_dictionary(), names.as_any_dictionary());

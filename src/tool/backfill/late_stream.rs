@@ -1,10 +1,12 @@
 //! What a run has read of a stream of late events, and the position in it that the store keeps.
 //!
-//! A position is the number of the next event: in a file the number of events before it, in a partition of a topic its offset. The
-//! digest of the event before it shows whether the stream is still the same one.
+//! A position is the number of the next event: in a file the number of events before it, in a partition of a topic its
+//! offset. The digest of the event before it shows whether the stream is still the same one.
 
 use crate::error::{Error, Result};
+use crate::frame::Control;
 use crate::ingest::Item;
+use crate::ingest::RecordOptions;
 use crate::kafka::client::Topics;
 use crate::kafka::library::LibraryCluster;
 use crate::kafka::position::{self, OffsetSpan};
@@ -95,8 +97,8 @@ impl LateStream {
         self.keys.len()
     }
 
-    /// Reads the events behind the position that the store has. If the stream is another one than before, it is read from its
-    /// beginning; `extent` has the offsets of a partition.
+    /// Reads the events behind the position that the store has. If the stream is another one than before, it is read
+    /// from its beginning; `extent` has the offsets of a partition.
     pub fn read(
         &mut self,
         kept: Option<LatePosition>,
@@ -145,8 +147,8 @@ impl LateStream {
         first
     }
 
-    /// Returns the position before the event with the index `first_pending`, else behind the last one; `None` if it is that of the
-    /// store.
+    /// Returns the position before the event with the index `first_pending`, else behind the last one; `None` if it is
+    /// that of the store.
     pub fn position(&self, first_pending: Option<usize>) -> Option<LatePosition> {
         let next = first_pending.map_or(self.end, |index| self.number(index));
         if next == self.kept.as_ref().map_or(0, |kept| kept.next) {
@@ -183,7 +185,8 @@ impl LateStream {
     }
 }
 
-/// Returns the rows behind a position; `None` if the event before it has another digest than `last`, unless that is empty.
+/// Returns the rows behind a position; `None` if the event before it has another digest than `last`, unless that is
+/// empty.
 fn behind(rows: Vec<LateRows>, next: u64, last: &str) -> Result<Option<Vec<LateRows>>> {
     let (mut left, mut is_same) = (vec![], last.is_empty());
     for LateRows { batch, numbers } in rows {
@@ -227,8 +230,9 @@ struct LateReader {
 impl LateReader {
     fn open(uri: &Uri, next: u64, run: &Rc<Run>) -> Result<Self> {
         let mapping = mapping::Options { time: TimeFrom::Untimed, provenance: Provenance::Keep, ..Default::default() };
-        let read_mode = ReadMode::Bounded;
-        let options = SourceOptions { kind: Some(Kind::Late), mapping, read_mode, ..SourceOptions::default() };
+        let mut options = SourceOptions::default();
+        options.records = RecordOptions { kind: Some(Kind::Late), mapping, ..options.records };
+        options.inputs.topics.read_mode = ReadMode::Bounded;
         let source = Source::open(std::slice::from_ref(uri), options, run.clone())?;
         let is_topic = matches!(uri, Uri::Kafka(_));
         Ok(Self { name: uri.to_string(), source, is_topic, next, open: vec![], rows: vec![] })
@@ -257,7 +261,9 @@ impl LateReader {
                     self.close()?;
                     return Ok(self.rows);
                 }
-                Item::Control(_) | Item::Idle => {}
+                // Only rows are read: watermarks, progress and epochs of the stream say nothing about them.
+                Item::Control(Control::Progress(_) | Control::Watermark(_) | Control::Barrier(_) | Control::End(_))
+                | Item::Idle => {}
             }
         }
     }

@@ -11,9 +11,9 @@
 //! A run that is killed is continued by the same command.
 //!
 //! - `args.rs`: the flags of both modes.
-//! - `windows.rs`: the correction of windows; `setup.rs`: what it reads and corrects; `operator.rs`: its operator; `late.rs`,
-//!   `late_stream.rs`: its late events; `gaps.rs`: the records that its input no longer holds; `orphans.rs`: stored
-//!   cells without a right one.
+//! - `windows.rs`: the correction of windows; `setup.rs`: what it reads and corrects; `operator.rs`: its operator;
+//!   `late.rs`, `late_stream.rs`: its late events; `gaps.rs`: the records that its input no longer holds; `orphans.rs`:
+//!   stored cells without a right one.
 //! - `replay.rs`: `--dead`, the replay of dead letters; `letters.rs`: its operator; `target.rs`: where records go.
 
 mod args;
@@ -55,6 +55,7 @@ impl Tool for Args {
         "metrics",
         "since",
         "until",
+        "last",
         "late-events",
         "dry-run",
         "closed-before",

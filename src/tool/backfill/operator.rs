@@ -1,4 +1,5 @@
-//! The operator of the correction: validates events again, computes their windows again, and makes the stored cells right.
+//! The operator of the correction: validates events again, computes their windows again, and makes the stored cells
+//! right.
 
 use super::gaps::Gaps;
 use super::late::LateInput;
@@ -120,13 +121,12 @@ impl Correct {
         self.read += batch.num_rows() as u64;
         let times = match rows {
             StoreRows::Streams => instants(batch, column::STREAM_TIME),
-            StoreRows::Days | StoreRows::Unordered => instants(batch, column::EVENT_TIME),
+            StoreRows::Days => instants(batch, column::EVENT_TIME),
         };
-        let (done, whole) = work.part(rows, times, self.read);
+        let (done, whole) = work.part(times, self.read);
         out.show_part(done, whole);
         match rows {
             StoreRows::Days => self.begin_day(times, closed, out),
-            StoreRows::Unordered => Ok(()),
             // The late events of a window follow after it has closed.
             StoreRows::Streams if self.setup.waits_for_late() => Ok(()),
             StoreRows::Streams => {
@@ -411,7 +411,7 @@ impl Correct {
         }
         if how != How::Stopped {
             if !self.setup.only_late {
-                self.orphans.report(out);
+                self.orphans.report(self.bound, out);
             }
             self.report_open(out);
         }

@@ -1,9 +1,10 @@
-//! Stored cells without a right one: retracted, or left because the input does not prove that they are wrong.
+//! Stored cells without a right one: retracted, or left because the input does not prove that they are wrong. Besides,
+//! stored cells that count more events than the right ones, because these may be late in this run only.
 
 use crate::backfill::{CellKey, Coverage, Difference, InputTimes, Orphan};
 use crate::counts::counted;
 use crate::stage::operator::{Collector, Message};
-use crate::time::format_instant;
+use crate::time::{format_duration, format_instant};
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
@@ -16,7 +17,8 @@ pub(super) struct Orphans {
     pub times: InputTimes,
     /// Whether no event of a compared window can follow: the input has ended, or its rows are in the order of stores.
     pub is_complete: bool,
-    /// Those of a stream that wait for its end, because events of their windows may follow that are late. By window end.
+    /// Those of a stream that wait for its end, because events of their windows may follow that are late. By window
+    /// end.
     waiting: BTreeSet<CellKey>,
     /// The ends and starts of those of them that are sessions, by metric and dimensions.
     sessions: HashMap<MetricAndDimensions, BTreeSet<(i64, i64)>>,
@@ -26,10 +28,17 @@ pub(super) struct Orphans {
     beyond: [u64; 2],
     without_events: LeftCells,
     late: LeftCells,
+    /// Corrected cells that counted more events than now, of which some are late.
+    lowered: LeftCells,
+    /// Other ones that counted more events, of which some may turn out to be late in the rest of a stream.
+    may_be_late: Vec<CellKey>,
 }
 
-/// Stored cells that stay as they are.
-#[derive(Default)]
+/// Lowered cells whose late events are looked for at the end of a stream. More of them tell nothing new.
+const LOWERED_MAX: usize = 10_000;
+
+/// Stored cells that a line of the report is about.
+#[derive(Clone, Default)]
 struct LeftCells {
     count: u64,
     first: Option<CellKey>,
@@ -53,8 +62,32 @@ impl Orphans {
     /// Begins without cells; `is_complete` for rows in the order of stores.
     pub fn new(times: InputTimes, is_complete: bool) -> Self {
         let (waiting, sessions, replaced) = (BTreeSet::new(), HashMap::new(), BTreeSet::new());
-        let (without_events, late) = (LeftCells::default(), LeftCells::default());
-        Self { times, is_complete, waiting, sessions, replaced, beyond: [0; 2], without_events, late }
+        let [without_events, late, lowered] = [const { LeftCells { count: 0, first: None } }; 3];
+        let beyond = [0; 2];
+        let may_be_late = vec![];
+        Self { times, is_complete, waiting, sessions, replaced, beyond, without_events, late, lowered, may_be_late }
+    }
+
+    /// Notes the corrected cells of a step that counted more events than they do now.
+    fn note_lowered(&mut self, difference: &Difference) {
+        for change in &difference.changes {
+            let (Some(old), Some(new)) = (change.old, change.new) else { continue };
+            if old.content.rows <= new.rows {
+                continue;
+            }
+            if self.times.has_late(&change.key) {
+                self.lowered.add(&change.key);
+            } else if !self.is_complete && self.may_be_late.len() < LOWERED_MAX {
+                self.may_be_late.push(change.key.clone());
+            }
+        }
+    }
+
+    /// Returns the corrected cells that counted more events, of which some are late in this run.
+    fn lowered(&self) -> LeftCells {
+        let mut lowered = self.lowered.clone();
+        self.may_be_late.iter().filter(|key| self.times.has_late(key)).for_each(|key| lowered.add(key));
+        lowered
     }
 
     /// Returns whether a stored cell is compared. Those before the first event of a stream wait for its end: earlier
@@ -76,13 +109,15 @@ impl Orphans {
         self.is_complete && self.times.orphan(key) == Orphan::Retracted
     }
 
-    /// Takes the cells of a step that were not retracted; `right` are its right ones, of which `is_session` tells the sessions.
+    /// Takes the cells of a step that were not retracted, and those that were lowered; `right` are its right ones, of
+    /// which `is_session` tells the sessions.
     pub fn take<'a>(
         &mut self,
         difference: &Difference,
         right: impl Iterator<Item = &'a CellKey>,
         is_session: &dyn Fn(&CellKey) -> bool,
     ) {
+        self.note_lowered(difference);
         self.beyond[0] += difference.before;
         self.beyond[1] += difference.after;
         if self.is_complete {
@@ -105,12 +140,14 @@ impl Orphans {
         }
     }
 
-    /// Returns the watermark up to which the correction is complete, if every window that does not wait is at `watermark` (µs).
+    /// Returns the watermark up to which the correction is complete, if every window that does not wait is at
+    /// `watermark` (µs).
     pub fn progress(&self, watermark: i64) -> i64 {
         self.waiting.first().map_or(watermark, |key| watermark.min(key.end.saturating_sub(1)))
     }
 
-    /// Whether cells wait for the end of the stream, except those before its first event: what is not read may have them.
+    /// Whether cells wait for the end of the stream, except those before its first event: what is not read may have
+    /// them.
     pub fn are_waiting(&self) -> bool {
         self.waiting.last().is_some_and(|key| self.times.coverage(key) != Coverage::Before)
     }
@@ -143,8 +180,8 @@ impl Orphans {
         self.beyond[0] + self.beyond[1] + self.without_events.count + self.late.count
     }
 
-    /// Reports the cells that stay as they are.
-    pub fn report(&self, out: &mut dyn Collector) {
+    /// Reports the cells that stay as they are, and the lowered ones; `bound` is the out-of-orderness of this run (µs).
+    pub fn report(&self, bound: Option<i64>, out: &mut dyn Collector) {
         let Some((first, last)) = self.times.ends() else {
             if self.times.is_empty() {
                 let line =
@@ -179,6 +216,13 @@ impl Orphans {
             out.note(Message::Warning(format!(
                 "{rows} whose events are all late in this run, {first}: not retracted; give --out-of-orderness of the run that \
                  wrote them, or --without-late, which retracts them"
+            )));
+        }
+        if let Some((rows, first)) = self.lowered().shown() {
+            let bound = bound.map_or_else(|| "all".to_owned(), format_duration);
+            out.note(Message::Warning(format!(
+                "{rows} counted more events than now, and some of their events are late in this run (--out-of-orderness {bound}), \
+                 {first}: if the run that wrote them had another --out-of-orderness or lateness, correct them again with it"
             )));
         }
     }

@@ -18,7 +18,7 @@ use crate::replay::ledger::Ledger;
 use crate::replay::patch::Patch;
 use crate::replay::repair::{RecordFormat, Repair};
 use crate::run::Run;
-use crate::source::SourceOptions;
+use crate::source::{PartitionNames, SourceOptions};
 use crate::stage::{OperatorSetup, SourceInfo};
 use crate::store::{self, Location, Store};
 use crate::uri::Uri;
@@ -30,7 +30,8 @@ use std::rc::Rc;
 #[derive(clap::Args, Clone, Debug)]
 #[command(next_help_heading = "Replay")]
 pub(super) struct ReplayArgs {
-    /// Replay the dead letters of URI instead of correcting windows; -f, --header and --time-year are those of their records
+    /// Replay the dead letters of URI instead of correcting windows; -f, --header and --time-year are those of their
+    /// records
     #[arg(long, value_name = "URI")]
     pub dead: Option<OsString>,
     /// Repair each record by assignments: set NAME = EXPRESSION, ... (evt-metrics(5))
@@ -136,8 +137,8 @@ fn stage_args(args: &ReplayArgs, both: &BothArgs) -> Result<StageArgs> {
     Ok(stage)
 }
 
-/// Returns the format of the records in the letters, if the flags name one that letters cannot have: a format of raw records, or
-/// CSV whose header is not the first line.
+/// Returns the format of the records in the letters, if the flags name one that letters cannot have: a format of raw
+/// records, or CSV whose header is not the first line.
 ///
 /// Errors: exit status 2 if letters that are not CSV are to be read as CSV.
 fn records(args: &ReplayArgs, both: &BothArgs) -> Result<Option<RecordFormat>> {
@@ -161,9 +162,12 @@ fn records(args: &ReplayArgs, both: &BothArgs) -> Result<Option<RecordFormat>> {
 
 fn source(stage: &StageArgs) -> Result<SourceOptions> {
     // The letters are rows already: the mapping applies to the records in them.
-    let options = stage.source(crate::mapping::Options::default())?;
-    let (read_mode, needs_rows, checks_kind) = (ReadMode::Bounded, true, true);
-    Ok(SourceOptions { read_mode, needs_rows, checks_kind, origin: None, partitions: None, ..options })
+    let mut options = stage.source(crate::mapping::Options::default())?;
+    options.records.expected = options.records.kind;
+    options.needs.first_rows = true;
+    options.inputs.topics.read_mode = ReadMode::Bounded;
+    options.inputs.names = PartitionNames::default();
+    Ok(options)
 }
 
 fn repair(args: &ReplayArgs, both: &BothArgs) -> Result<Repair> {

@@ -29,7 +29,8 @@ pub(super) enum Order {
         held_by: Option<String>,
         /// How their rows follow one another.
         rows: StoreRows,
-        /// The columns by which the rows of each store are sorted; `None`: they are read as they are stored.
+        /// The columns by which the rows of all stores are sorted; `None`: those of the only one are read as they are
+        /// stored.
         sort: Option<SortColumns>,
         /// What is read, for the progress line.
         work: Work,
@@ -45,8 +46,6 @@ pub(super) enum StoreRows {
     Days,
     /// By stream time, and within a partition by offset.
     Streams,
-    /// In no order: windows fire after the last row.
-    Unordered,
 }
 
 /// What is read of stores: how far the times of their rows, or their number, have come tells what is left.
@@ -68,12 +67,13 @@ impl Work {
         Self { first: first.max(span.since.unwrap_or(first)), last: last.min(span.until.unwrap_or(last)), rows }
     }
 
-    /// Returns how much is done before a batch with the times of its rows, when a number of rows was read, and the whole.
-    pub fn part(&self, order: StoreRows, times: &[i64], read: u64) -> (u64, u64) {
+    /// Returns how much is done before a batch with the times of its rows, when a number of rows was read, and the
+    /// whole.
+    pub fn part(&self, times: &[i64], read: u64) -> (u64, u64) {
         let seconds = |to: i64| u64::try_from(to.saturating_sub(self.first) / SECOND).unwrap_or(0);
         let (done, whole) = match times.first() {
-            Some(first) if order != StoreRows::Unordered => (seconds(*first), seconds(self.last)),
-            _ => (read, self.rows),
+            Some(first) => (seconds(*first), seconds(self.last)),
+            None => (read, self.rows),
         };
         (done.min(whole), whole.max(1))
     }

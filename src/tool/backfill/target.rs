@@ -1,5 +1,5 @@
-//! Where records are replayed to: a file or a topic, which get each batch exactly once, or another output, which may get a
-//! batch again after a crash.
+//! Where records are replayed to: a file or a topic, which get each batch exactly once, or another output, which may
+//! get a batch again after a crash.
 
 use crate::cli::args::StageArgs;
 use crate::cli::resolve::{DefaultFormats, check_outputs};
@@ -21,7 +21,7 @@ use crate::replay::ledger::{BatchClaim, BatchOutcome, Ledger, LetterState, Repla
 use crate::replay::record::replayed;
 use crate::replay::repair::LetterRows;
 use crate::run::Run;
-use crate::store::{Notice, room};
+use crate::store::{Notice, access};
 use crate::time::MILLISECOND;
 use crate::uri::Uri;
 use crate::uri::kafka::{Address, TopicFormat};
@@ -115,7 +115,7 @@ impl TargetPlan {
         let token = format!("{}-{:016x}", run.id, RandomState::new().build_hasher().finish());
         let identity = match &self {
             Self::File(path) => {
-                let directory = room::parent(path).canonicalize().map_err(|error| Error::io(shown, &error))?;
+                let directory = access::parent(path).canonicalize().map_err(|error| Error::io(shown, &error))?;
                 let name = path.file_name().unwrap_or_default().to_string_lossy();
                 format!("file:{}:{}/{name}", Run::host(), directory.display())
             }
@@ -143,7 +143,7 @@ impl TargetPlan {
                 let why = "at least once: records in flight are written again after a crash";
                 run.console.warn(format!("{shown}: {why}"));
                 let schema = schema_of(keeps_stamps)?;
-                TargetWriter::Other { output: Box::new(plan.ask(run)?.open(&schema, run)?), keeps_stamps }
+                TargetWriter::Other { output: Box::new(plan.check_server(run)?.open(&schema, run)?), keeps_stamps }
             }
         };
         Ok(ReplayTarget { shown: shown.to_owned(), identity, run: token, claims: 0, writer: opened })
@@ -252,7 +252,8 @@ fn lines_of(events: &RecordBatch) -> Result<Vec<String>> {
     Ok((0..records.num_rows()).map(line).collect())
 }
 
-/// Writes events to an output that does not record batches, and marks their letters once the output has acknowledged them.
+/// Writes events to an output that does not record batches, and marks their letters once the output has acknowledged
+/// them.
 fn write_other(
     output: &mut Output,
     keeps_stamps: bool,

@@ -1,5 +1,5 @@
-//! The correction of windows: computes the windows of a range again, compares them with the rows of a store, and writes the
-//! differences.
+//! The correction of windows: computes the windows of a range again, compares them with the rows of a store, and writes
+//! the differences.
 
 use super::args::BothArgs;
 use super::late::LateInput;
@@ -25,7 +25,7 @@ use crate::op::window::{Options, Window, watermark};
 use crate::output::open_options;
 use crate::registry::place;
 use crate::run::Run;
-use crate::source::{SortColumns, SourceOptions, StoreOrder};
+use crate::source::{SortColumns, SourceOptions, StoreOptions, StoreOrder};
 use crate::stage::{OperatorSetup, SourceInfo, Stage};
 use crate::store::correct::{Claim, Corrections, shown_range};
 use crate::store::{Location, ReadRequest, Store, StreamExtent};
@@ -52,12 +52,8 @@ pub(super) struct WindowsArgs {
     /// Correct only this metric (repeatable); the others are still evaluated
     #[arg(long, value_name = "METRIC", conflicts_with = "dead")]
     only: Vec<String>,
-    /// Correct windows that start at INSTANT or later
-    #[arg(long, value_name = "INSTANT", allow_hyphen_values = true, conflicts_with = "dead")]
-    since: Option<String>,
-    /// Correct windows that end at INSTANT or earlier
-    #[arg(long, value_name = "INSTANT", conflicts_with = "dead")]
-    until: Option<String>,
+    #[command(flatten)]
+    range: RangeArgs,
     #[command(flatten)]
     reading: ReadingArgs,
     /// Correct only windows that are closed at INSTANT
@@ -81,6 +77,28 @@ pub(super) struct WindowsArgs {
     /// End the unfinished correction of a killed run
     #[arg(long, conflicts_with = "dead")]
     take_over: bool,
+}
+
+/// Flags of the range.
+#[derive(clap::Args, Clone, Debug)]
+#[command(next_help_heading = "Correction")]
+struct RangeArgs {
+    /// Correct windows that start at INSTANT or later
+    #[arg(long, value_name = "INSTANT", allow_hyphen_values = true, conflicts_with = "dead")]
+    since: Option<String>,
+    /// Correct windows that end at INSTANT or earlier
+    #[arg(long, value_name = "INSTANT", conflicts_with = "dead")]
+    until: Option<String>,
+    /// Correct windows that start in the last DURATION, like --since now-DURATION
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration, conflicts_with_all = ["since", "dead"])]
+    last: Option<i64>,
+}
+
+impl RangeArgs {
+    /// Whether a flag selects a range of time.
+    fn is_given(&self) -> bool {
+        self.since.is_some() || self.until.is_some() || self.last.is_some()
+    }
 }
 
 /// Flags of what is read.
@@ -148,7 +166,9 @@ impl WindowsArgs {
             return Err(Error::usage(format!("--only: expected one of {names}, found {unknown}")));
         }
         let instant = |flag: &str, text: &Option<String>| instant_of(flag, text.as_deref(), now, zone);
-        let range = Span { since: instant("--since", &self.since)?, until: instant("--until", &self.until)? };
+        let RangeArgs { since, until, last } = &self.range;
+        let first = last.map(|last| now.saturating_sub(last));
+        let range = Span { since: first.or(instant("--since", since)?), until: instant("--until", until)? };
         if range.since.zip(range.until).is_some_and(|(since, until)| since >= until) {
             return Err(Error::usage(format!("expected --since before --until, found {}", shown_range(range))));
         }
@@ -188,7 +208,7 @@ impl WindowsArgs {
             host: Run::host(),
             reason: self.reason.clone(),
             take_over: self.take_over,
-            is_late: self.late_events.is_some() && self.since.is_none() && self.until.is_none(),
+            is_late: self.late_events.is_some() && !self.range.is_given(),
         }
     }
 }
@@ -220,8 +240,8 @@ impl Target {
     }
 }
 
-/// Checks the inputs without reading them; returns whether they are stores. Errors: exit status 2 if some are stores and others are
-/// not, or if a flag requires another order of their rows.
+/// Checks the inputs without reading them; returns whether they are stores. Errors: exit status 2 if some are stores
+/// and others are not, or if a flag requires another order of their rows.
 fn check_inputs(both: &BothArgs) -> Result<bool> {
     let inputs = both.stage.input.uris()?;
     let stores = inputs.iter().filter(|uri| matches!(uri, Uri::Store(..))).count();
@@ -236,7 +256,8 @@ fn check_inputs(both: &BothArgs) -> Result<bool> {
     Ok(stores > 0)
 }
 
-/// Returns the order of the rows of the inputs, whose event time is in `span`; with `has_sessions` the rows of stores are sorted.
+/// Returns the order of the rows of the inputs, whose event time is in `span`; with `has_sessions` the rows of stores
+/// are sorted.
 fn order(args: &WindowsArgs, both: &BothArgs, span: Span, has_sessions: bool) -> Result<Order> {
     let inputs = both.stage.input.uris()?;
     if !check_inputs(both)? {
@@ -264,18 +285,17 @@ fn order(args: &WindowsArgs, both: &BothArgs, span: Span, has_sessions: bool) ->
     if all_records {
         extents.clear();
     }
-    let has_days = span.since.is_some() && span.until.is_some() || inputs.iter().all(knows_span);
-    let rows = match inputs.len() {
-        1 if has_sessions && args.out_of_orderness.0.is_some() => StoreRows::Streams,
-        1 => StoreRows::Days,
-        _ => StoreRows::Unordered,
+    let has_days = inputs.len() == 1 && (span.since.is_some() && span.until.is_some() || inputs.iter().all(knows_span));
+    let rows = match has_sessions && args.out_of_orderness.0.is_some() {
+        true => StoreRows::Streams,
+        false => StoreRows::Days,
     };
     let sort = sort_columns(args, has_sessions, has_days);
     Ok(Order::Stores { closed, held_by, rows, sort, work, extents })
 }
 
-/// Returns the columns by which the rows of each store are sorted: for sessions the order of events in a partition matters, and
-/// `has_days` tells whether the stores return the days of event time in order.
+/// Returns the columns by which the rows of stores are sorted: for sessions the order of events in a partition matters,
+/// and `has_days` tells whether the only store returns the days of event time in order.
 fn sort_columns(args: &WindowsArgs, has_sessions: bool, has_days: bool) -> Option<SortColumns> {
     match args.out_of_orderness.0 {
         Some(_) if has_sessions => Some(&["stream_time", "origin", "partition", "offset"]),
@@ -353,7 +373,7 @@ fn stage(args: WindowsArgs, mut both: BothArgs, run: &Rc<Run>) -> Result<Stage> 
     let start = move |learned: SourceInfo<'_>| {
         // The inputs can be read, and nothing is compared yet.
         let claimed = setup.corrections.claim(&claim)?;
-        say_claimed(&claimed, &setup.run, quiet);
+        report_claimed(&claimed, &setup.run, quiet);
         // Late events may name cells before the progress of a correction that did not know them.
         setup.progress = claimed.resumed.and_then(|resumed| resumed.progress).filter(|_| setup.late_input.is_none());
         start(learned, spec, out_of_orderness, validate, setup)
@@ -362,7 +382,7 @@ fn stage(args: WindowsArgs, mut both: BothArgs, run: &Rc<Run>) -> Result<Stage> 
     open(stage, source, run, Box::new(start))
 }
 
-fn say_claimed(claimed: &crate::store::correct::Claimed, run: &Run, quiet: bool) {
+fn report_claimed(claimed: &crate::store::correct::Claimed, run: &Run, quiet: bool) {
     if quiet {
         return;
     }
@@ -375,7 +395,8 @@ fn say_claimed(claimed: &crate::store::correct::Claimed, run: &Run, quiet: bool)
     }
 }
 
-/// Sets the outputs of the stage: the changes of `--dry-run`, and dead letters only if `--dlq` is given on the command line.
+/// Sets the outputs of the stage: the changes of `--dry-run`, and dead letters only if `--dlq` is given on the command
+/// line.
 fn set_outputs(both: &mut BothArgs, run: &Run) {
     let output = &mut both.stage.output;
     output.to = if both.dry_run { vec!["-".into()] } else { vec![] };
@@ -390,25 +411,26 @@ fn source(args: &WindowsArgs, both: &BothArgs, spec: &Spec, order: &Order, span:
     let is_raw = |uri: &Uri| matches!(uri, Uri::Kafka(address) if address.options.form != Some(TopicFormat::Frames));
     let provenance = if inputs.iter().any(is_raw) { Provenance::Overwrite } else { Provenance::Keep };
     let mut mapping = both.stage.map.options(provenance)?;
-    mapping.watch = spec.leaves.properties();
-    mapping.distinct = both.schema.schemas.is_some();
-    let (texts, coded) = spec.leaves.texts();
-    mapping.coded = coded;
+    mapping.reads.properties = spec.leaves.properties();
+    mapping.reads.distinct_names = both.schema.schemas.is_some();
+    let (texts, dictionaries) = spec.leaves.texts();
+    mapping.reads.dictionaries = dictionaries;
     let validates = both.schema.schemas.is_some() || both.schema.dedup.is_some();
-    let lean = !validates && !has_letters && args.late_events.is_none();
-    mapping.lean = lean.then(|| Projection { columns: spec.leaves.columns(), coded: texts });
-    let store_order = match order {
+    let is_projected = !validates && !has_letters && args.late_events.is_none();
+    mapping.reads.columns = is_projected.then(|| Projection { columns: spec.leaves.columns(), dictionaries: texts });
+    let order = match order {
+        Order::Stores { sort: Some(columns), .. } if inputs.len() > 1 => StoreOrder::Joined(columns),
         Order::Stores { sort: Some(columns), .. } => StoreOrder::Events(columns),
         _ => StoreOrder::Stored,
     };
-    Ok(SourceOptions {
-        finds_repeats: both.schema.dedup.is_some(),
-        read_mode: ReadMode::Bounded,
-        shows_records: has_letters,
-        stored: ReadRequest { span, columns: lean.then(|| stored_columns(spec)), threads: args.reading.jobs.into() },
-        store_order,
-        ..both.stage.source(mapping)?
-    })
+    let mut options = both.stage.source(mapping)?;
+    options.needs.finds_repeats = both.schema.dedup.is_some();
+    options.needs.shows_records = has_letters;
+    options.inputs.topics.read_mode = ReadMode::Bounded;
+    let request =
+        ReadRequest { span, columns: is_projected.then(|| stored_columns(spec)), threads: args.reading.jobs.into() };
+    options.inputs.stores = StoreOptions { request, order, unreadable: None };
+    Ok(options)
 }
 
 /// Returns the columns of stored events that the windows need, as bits.

@@ -3,8 +3,9 @@
 use super::read;
 use crate::cli::args::{CommonArgs, MapArgs, TextArgs, instant_of, parse_share};
 use crate::error::{Error, Result};
+use crate::input::unopened::FileOptions;
 use crate::kind::event::column;
-use crate::mapping::{self, Projection, Provenance, TimeFrom};
+use crate::mapping::{self, Projection, Provenance, ReadColumns, TimeFrom};
 use crate::output::identity::{Identities, Identity};
 use crate::reconcile::judge::{MatchBy, TimeRange};
 use crate::source::SourceOptions;
@@ -184,23 +185,20 @@ impl Args {
         let mapping = mapping::Options {
             is_compared: true,
             ingested_at_arrival: is_raw_topic,
-            lean: self.lean(),
+            reads: self.reads(),
             ..self.map.options(provenance)?
         };
         self.compare.text.check_inputs(std::slice::from_ref(uri))?;
         let (format, text) = self.compare.text.options(self.compare.input_format.as_deref())?;
-        Ok(SourceOptions {
-            mapping,
-            format,
-            text,
-            origin: self.map.origin.clone(),
-            partitions: self.map.partitions.clone(),
-            ..read::options()
-        })
+        let mut options = read::options();
+        options.records.mapping = mapping;
+        options.inputs.files = FileOptions { format, text, ..options.inputs.files };
+        options.inputs.names = self.map.names();
+        Ok(options)
     }
 
-    /// Returns how B and the inputs of `--plus` are read. Rows that evt wrote have their stamps; of other rows only the times are
-    /// read by the flags.
+    /// Returns how B and the inputs of `--plus` are read. Rows that evt wrote have their stamps; of other rows only the
+    /// times are read by the flags.
     pub fn options_of_rows(&self) -> Result<SourceOptions> {
         let all = self.map.options(Provenance::Keep)?;
         let time = if all.time == TimeFrom::Default { TimeFrom::Untimed } else { all.time };
@@ -210,16 +208,19 @@ impl Args {
             hash_ids: all.hash_ids,
             provenance: Provenance::Keep,
             is_compared: true,
-            lean: self.lean(),
+            reads: self.reads(),
             ..Default::default()
         };
-        Ok(SourceOptions { mapping, ..read::options() })
+        let mut options = read::options();
+        options.records.mapping = mapping;
+        Ok(options)
     }
 
-    /// Returns the columns of raw records that are read, unless contents are compared.
-    fn lean(&self) -> Option<Projection> {
+    /// Returns what is read of raw records: all columns only if contents are compared.
+    fn reads(&self) -> ReadColumns {
         let columns = 1 << column::EVENT_ID | 1 << column::SERVER_TIMESTAMP;
-        (!self.show.ids).then_some(Projection { columns, coded: 0 })
+        let columns = (!self.show.ids).then_some(Projection { columns, dictionaries: 0 });
+        ReadColumns { columns, ..ReadColumns::default() }
     }
 
     /// Returns A and B. Errors: exit status 2 if one is missing.

@@ -1,8 +1,9 @@
 //! Compares A and B: reads A, the side outputs, and B, then judges every unit.
 
 use super::args::{Args, ByArg, is_raw_topic};
+use super::foreign::ForeignFile;
 use super::join::{Join, Matches};
-use super::read::{Piece, Reading};
+use super::read::{ReadItem, Reading};
 use super::report::ComparisonReport;
 use super::sort::Sorter;
 use crate::error::{Error, Result};
@@ -18,6 +19,7 @@ use crate::reconcile::metrics;
 use crate::reconcile::rows::{self, RowFacts, RowOptions};
 use crate::reconcile::verdict::Unjudged;
 use crate::run::Run;
+use crate::source::SourceOptions;
 use crate::time::format_instant;
 use crate::uri::Uri;
 use arrow::array::{AsArray, RecordBatch};
@@ -76,6 +78,16 @@ struct Entries {
     by_position: Sorter,
     /// The other rows of B, metrics, and units if nothing is matched by position.
     by_id: Sorter,
+}
+
+impl Entries {
+    /// Adds a unit of A to the entries and to the extent of all units, and counts it.
+    fn unit(&mut self, facts: RowFacts, extent: &mut UnitExtent, count: &mut u64) -> Result<()> {
+        let entry = facts.entry(Side::A, self.is_by_id_alone);
+        extent.add(facts.position, entry.time());
+        *count += 1;
+        if self.is_by_id_alone { self.by_id.push(entry) } else { self.by_position.push(entry) }
+    }
 }
 
 /// The entries of all inputs, and what was learnt of them.
@@ -139,34 +151,32 @@ impl<'a> Inputs<'a> {
         let uri = self.args.uri(text)?;
         self.options.is_appended = is_raw_topic(&uri);
         let read = self.args.options_of_a(&uri)?;
-        let takes_arrival = read.mapping.time == TimeFrom::Arrival;
-        let reading = Reading::open(&uri, read, self.run, self.args.common.quiet)?;
+        let takes_arrival = read.records.mapping.time == TimeFrom::Arrival;
+        let reading = self.reading(&uri, read)?;
         self.extent.is_compacted = is_compacted(&uri, self.run)?;
         reading.each(&mut |piece| {
             let Self { names, options, subject, extent, entries, taken, .. } = self;
-            let by_id = entries.is_by_id_alone;
-            let sorter = if by_id { &mut entries.by_id } else { &mut entries.by_position };
-            let mut unit = |facts: RowFacts| {
-                let entry = facts.entry(Side::A, by_id);
-                extent.add(facts.position, entry.time());
-                taken[0] += 1;
-                sorter.push(entry)
-            };
+            let mut unit = |facts: RowFacts| entries.unit(facts, extent, &mut taken[0]);
             match piece {
-                Piece::Rows(Kind::Metric, batch) => self.metrics(batch, Side::A),
-                Piece::Rows(Kind::Event | Kind::Late, batch) => {
+                ReadItem::Rows(Kind::Metric, batch) => self.metrics(batch, Side::A),
+                ReadItem::Columns(rows) => {
+                    subject.get_or_insert(ComparedRows::Events);
+                    rows.each(*options, names, &mut unit)
+                }
+                ReadItem::Rows(Kind::Event | Kind::Late, batch) => {
                     if subject.replace(ComparedRows::Events).is_none() {
                         // Rows that carry stamps keep their event time.
                         options.omits_time = takes_arrival && first_time(batch) >= Some(options.run_start);
                     }
                     rows::events(batch, *options, names, &mut unit)
                 }
-                Piece::Unreadable(letters) => rows::letters(letters, *options, names, &mut unit),
-                Piece::UnreadableRows(error) => {
+                ReadItem::Unreadable(letters) => rows::letters(letters, *options, names, &mut unit),
+                ReadItem::UnreadableRows(error) => {
                     let facts = self.unreadable(error);
-                    facts.map_or(Ok(()), |facts| self.unit(facts))
+                    let Self { extent, entries, taken, .. } = self;
+                    facts.map_or(Ok(()), |facts| entries.unit(facts, extent, &mut taken[0]))
                 }
-                Piece::Rows(kind, _) => Err(unexpected(kind)),
+                ReadItem::Rows(kind, _) => Err(unexpected(kind)),
             }
         })?;
         for index in 0..self.names.len() as u32 {
@@ -175,10 +185,16 @@ impl<'a> Inputs<'a> {
         Ok(())
     }
 
+    /// Opens an input.
+    fn reading(&self, uri: &Uri, options: SourceOptions) -> Result<Reading> {
+        let foreign = ForeignFile::open(uri, &options, self.options, self.run);
+        Ok(Reading::open(uri, options, self.run, self.args.common.quiet)?.by_columns(foreign))
+    }
+
     /// Reads a side output. Its records match by position.
     fn read_plus(&mut self, text: &OsString) -> Result<()> {
         let uri = self.args.uri(text)?;
-        let reading = Reading::open(&uri, self.args.options_of_rows()?, self.run, self.args.common.quiet)?;
+        let reading = self.reading(&uri, self.args.options_of_rows()?)?;
         reading.each(&mut |piece| {
             let Self { names, extent, entries, plus, .. } = self;
             let mut left = |facts: RowFacts| match extent.has_partition(facts.position.partition) {
@@ -193,14 +209,15 @@ impl<'a> Inputs<'a> {
             };
             let options = RowOptions::default();
             match piece {
-                Piece::Rows(Kind::Event | Kind::Late, batch) => rows::events(batch, options, names, &mut left),
-                Piece::Rows(Kind::Dead, batch) => rows::letters(batch, options, names, &mut left),
-                Piece::Rows(kind, _) => {
+                ReadItem::Rows(Kind::Event | Kind::Late, batch) => rows::events(batch, options, names, &mut left),
+                ReadItem::Columns(rows) => rows.each(options, names, &mut left),
+                ReadItem::Rows(Kind::Dead, batch) => rows::letters(batch, options, names, &mut left),
+                ReadItem::Rows(kind, _) => {
                     let kind = kind.name();
                     Err(Error::usage(format!("expected dead letters, late rows or events, found rows of kind {kind}")))
                 }
-                Piece::UnreadableRows(error) => Err(error),
-                Piece::Unreadable(_) => {
+                ReadItem::UnreadableRows(error) => Err(error),
+                ReadItem::Unreadable(_) => {
                     Err(Error::corrupt("expected rows that evt wrote, found records that cannot be read"))
                 }
             }
@@ -224,31 +241,36 @@ impl<'a> Inputs<'a> {
     /// Reads B. Its first row with an origin of A decides that rows are matched by position.
     fn read_b(&mut self, text: &OsString) -> Result<()> {
         let uri = self.args.uri(text)?;
-        let reading = Reading::open(&uri, self.args.options_of_rows()?, self.run, self.args.common.quiet)?;
+        let reading = self.reading(&uri, self.args.options_of_rows()?)?;
         // Whether the origin of each partition is one of A's.
         let mut is_of_a: Vec<bool> = vec![];
         reading.each(&mut |piece| {
-            let batch = match piece {
-                Piece::Rows(Kind::Metric, batch) => return self.metrics(batch, Side::B),
-                Piece::Rows(kind @ (Kind::Event | Kind::Late), _) if self.subject == Some(ComparedRows::Metrics) => {
-                    return Err(unlike(kind));
+            let mut facts = vec![];
+            let mut take = |one| {
+                facts.push(one);
+                Ok(())
+            };
+            match piece {
+                ReadItem::Rows(Kind::Metric, batch) => return self.metrics(batch, Side::B),
+                ReadItem::Rows(Kind::Event | Kind::Late, _) | ReadItem::Columns(_)
+                    if self.subject == Some(ComparedRows::Metrics) =>
+                {
+                    return Err(unlike(Kind::Event));
                 }
-                Piece::Rows(Kind::Event | Kind::Late, batch) => batch,
-                Piece::Rows(kind, _) => return Err(unexpected(kind)),
-                Piece::UnreadableRows(error) => {
+                ReadItem::Rows(Kind::Event | Kind::Late, batch) => {
+                    rows::events(batch, self.options, &mut self.names, &mut take)?;
+                }
+                ReadItem::Columns(rows) => rows.each(self.options, &mut self.names, &mut take)?,
+                ReadItem::Rows(kind, _) => return Err(unexpected(kind)),
+                ReadItem::UnreadableRows(error) => {
                     self.unreadable(error);
                     return Ok(());
                 }
-                Piece::Unreadable(letters) => {
+                ReadItem::Unreadable(letters) => {
                     self.unjudged.unreadable += letters.num_rows() as u64;
                     return Ok(());
                 }
-            };
-            let mut facts = vec![];
-            rows::events(batch, self.options, &mut self.names, &mut |one| {
-                facts.push(one);
-                Ok(())
-            })?;
+            }
             let known = is_of_a.len() as u32..self.names.len() as u32;
             is_of_a.extend(
                 known.map(|index| self.names.name(index).is_some_and(|name| self.origins.contains(&name.origin))),
@@ -258,16 +280,8 @@ impl<'a> Inputs<'a> {
         Ok(())
     }
 
-    /// Adds a unit of A.
-    fn unit(&mut self, facts: RowFacts) -> Result<()> {
-        let Entries { is_by_id_alone, by_position, by_id, .. } = &mut self.entries;
-        let entry = facts.entry(Side::A, *is_by_id_alone);
-        self.extent.add(facts.position, entry.time());
-        self.taken[0] += 1;
-        if *is_by_id_alone { by_id.push(entry) } else { by_position.push(entry) }
-    }
-
-    /// Counts rows of a store that cannot be read, and names the first ones; returns what is known of a row whose position can be read.
+    /// Counts rows of a store that cannot be read, and names the first ones; returns what is known of a row whose
+    /// position can be read.
     fn unreadable(&mut self, error: Error) -> Option<RowFacts> {
         let rows = error.rows().cloned().unwrap_or_default();
         if self.unjudged.damaged < UNREADABLE_SHOWN {

@@ -1,7 +1,7 @@
 //! `--freshness`: how old the newest window of each metric of a store is, or its newest event.
 
 use super::args::{Args, OutputForm};
-use super::read::{Piece, Reading};
+use super::read::{ReadItem, Reading};
 use super::report::{end, write_rows, write_text};
 use crate::error::{Error, Result};
 use crate::kind::Kind;
@@ -26,7 +26,7 @@ pub fn measure(args: &Args, text: &OsString, run: &Rc<Run>) -> Result<u8> {
     let mut newest: BTreeMap<String, Option<i64>> = only.iter().map(|name| (name.clone(), None)).collect();
     let kind = reading.each(&mut |piece| {
         match piece {
-            Piece::Rows(Kind::Metric, batch) => {
+            ReadItem::Rows(Kind::Metric, batch) => {
                 let rows = MetricColumns::try_new(batch)?;
                 for row in 0..batch.num_rows() {
                     let name = rows.names.value(row);
@@ -42,17 +42,20 @@ pub fn measure(args: &Args, text: &OsString, run: &Rc<Run>) -> Result<u8> {
                     }
                 }
             }
-            Piece::Rows(Kind::Event, batch) if only.is_empty() => {
+            ReadItem::Rows(Kind::Event, batch) if only.is_empty() => {
                 let column = batch.column_by_name(COLUMNS[column::INGESTED_AT]);
                 let instants = column.and_then(|column| column.as_primitive_opt::<TimestampMicrosecondType>());
                 let last = instants.and_then(|instants| instants.iter().flatten().max());
                 let known = newest.entry(EVENTS.to_owned()).or_default();
                 *known = (*known).max(last);
             }
-            Piece::Rows(Kind::Event, _) => return Err(Error::usage("--only requires metrics, found events")),
-            Piece::Rows(kind, _) => return Err(unexpected(kind)),
-            Piece::Unreadable(_) => {}
-            Piece::UnreadableRows(error) => return Err(error),
+            ReadItem::Rows(Kind::Event, _) => {
+                return Err(Error::usage("--only requires metrics, found events"));
+            }
+            ReadItem::Rows(kind, _) => return Err(unexpected(kind)),
+            ReadItem::Columns(_) => return Err(Error::broken("a measured input is read by its columns")),
+            ReadItem::Unreadable(_) => {}
+            ReadItem::UnreadableRows(error) => return Err(error),
         }
         Ok(())
     })?;

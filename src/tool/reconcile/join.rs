@@ -52,7 +52,8 @@ impl Join {
         self.ids(sorter, report, false)
     }
 
-    /// Joins entries whose key is the event_id; `has_plus` if units are in plus, which shows that their origin is right.
+    /// Joins entries whose key is the event_id; `has_plus` if units are in plus, which shows that their origin is
+    /// right.
     fn ids(self, sorter: Sorter, report: &ComparisonReport<'_>, has_plus: bool) -> Result<Matches> {
         let mut results = Results::new(&self, report)?;
         let is_whole = !self.ids;

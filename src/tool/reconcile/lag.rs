@@ -89,8 +89,8 @@ struct FirstRecords {
 }
 
 impl FirstRecords {
-    /// Reads from the next offset of each cursor until there is a record, or the end. Errors: exit status 69 if brokers do not
-    /// answer in time.
+    /// Reads from the next offset of each cursor until there is a record, or the end. Errors: exit status 69 if brokers
+    /// do not answer in time.
     fn read(cursors: &[PartitionCursor], source: &mut Box<dyn RecordSource>, topics: &Topics) -> Result<Self> {
         let unread = cursors.iter().filter(|cursor| cursor.next < cursor.extent.high);
         let starts: Vec<Position> = unread.map(PartitionCursor::start).collect();

@@ -10,7 +10,7 @@
 //! written besides the results.
 //!
 //! - `args.rs`: the flags.
-//! - `read.rs`: reads one input from its start to its end.
+//! - `read.rs`: reads one input from its start to its end; `foreign.rs` reads files of other programs by their columns.
 //! - `compare.rs`: reads A, B and the side outputs; `join.rs`: joins their entries; `sort.rs`: sorts them, on disk if
 //!   they are many.
 //! - `lag.rs`: how far a consumer group is behind; `freshness.rs`: how old the newest rows of a store are.
@@ -18,6 +18,7 @@
 
 mod args;
 mod compare;
+mod foreign;
 mod freshness;
 mod join;
 mod lag;

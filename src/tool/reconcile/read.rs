@@ -1,10 +1,12 @@
 //! Reads one input from its start to its end, without an operator and without outputs.
 
+use super::foreign::ForeignFile;
 use crate::error::{Error, ErrorKind, Result};
 use crate::frame::{Control, How};
 use crate::ingest::Item;
 use crate::kafka::range::ReadMode;
 use crate::kind::Kind;
+use crate::reconcile::foreign::ForeignRows;
 use crate::run::Run;
 use crate::source::reader::next_item;
 use crate::source::{Source, SourceOptions, UnreadableReports};
@@ -14,23 +16,36 @@ use arrow::array::RecordBatch;
 use std::rc::Rc;
 
 /// A part of an input.
-pub enum Piece<'a> {
+pub enum ReadItem<'a> {
     /// Rows of a kind.
     Rows(Kind, &'a RecordBatch),
+    /// Events of a file of another program, read by its columns.
+    Columns(&'a ForeignRows),
     /// Dead letters of the records that this run cannot read.
     Unreadable(&'a RecordBatch),
     /// The error of rows of a store that this run cannot read.
     UnreadableRows(Error),
 }
 
+/// How far the columns of a file were read.
+enum ColumnEnd {
+    /// To its end.
+    Whole,
+    /// So many rows: the mapping reads the others.
+    Rest(usize),
+}
+
 /// Returns the options that all inputs share: topics are read up to their present ends.
 pub fn options() -> SourceOptions {
-    SourceOptions { read_mode: ReadMode::Bounded, ..SourceOptions::default() }
+    let mut options = SourceOptions::default();
+    options.inputs.topics.read_mode = ReadMode::Bounded;
+    options
 }
 
 /// An open input. The ends of topics are fixed when it is opened.
 pub struct Reading {
     source: Source,
+    foreign: Option<ForeignFile>,
     uri: Uri,
     run: Rc<Run>,
     quiet: bool,
@@ -39,34 +54,49 @@ pub struct Reading {
 
 impl Reading {
     /// Opens an input.
-    pub fn open(uri: &Uri, options: SourceOptions, run: &Rc<Run>, quiet: bool) -> Result<Self> {
+    pub fn open(uri: &Uri, mut options: SourceOptions, run: &Rc<Run>, quiet: bool) -> Result<Self> {
         let unreadable = UnreadableReports::default();
-        let options = SourceOptions { unreadable: Some(unreadable.clone()), ..options };
+        options.inputs.stores.unreadable = Some(unreadable.clone());
         let source = Source::open(std::slice::from_ref(uri), options, run.clone())?;
-        Ok(Self { source, uri: uri.clone(), run: run.clone(), quiet, unreadable })
+        Ok(Self { source, foreign: None, uri: uri.clone(), run: run.clone(), quiet, unreadable })
+    }
+
+    /// Reads the file by its columns first.
+    pub fn by_columns(self, foreign: Option<ForeignFile>) -> Self {
+        Self { foreign, ..self }
     }
 
     /// Reads the input to its end; returns the kind of its rows if the input names it, even if there are none. Errors:
     /// exit status 65 if its end is torn, 2 if its rows are of different kinds; a signal is an error too.
-    pub fn each(mut self, each: &mut dyn FnMut(Piece<'_>) -> Result<()>) -> Result<Option<Kind>> {
+    pub fn each(mut self, each: &mut dyn FnMut(ReadItem<'_>) -> Result<()>) -> Result<Option<Kind>> {
         let mut progress = ProgressLine::new(&self.run, self.quiet);
         if progress.is_drawn() {
             progress.expect_rows(self.expected().unwrap_or(0));
         }
+        let mut known = match self.foreign.take() {
+            None => 0,
+            Some(foreign) => match self.columns(foreign, &mut progress, each)? {
+                ColumnEnd::Whole => return Ok(Some(Kind::Event)),
+                ColumnEnd::Rest(known) => known,
+            },
+        };
         loop {
             let next = next_item(&mut self.source)?;
             for error in self.unreadable.take() {
-                each(Piece::UnreadableRows(error))?;
+                each(ReadItem::UnreadableRows(error))?;
             }
             let Some(item) = next else { continue };
             match item {
                 Item::Batch(batch) => {
+                    let rest = known.min(batch.num_rows());
+                    known -= rest;
+                    let batch = batch.slice(rest, batch.num_rows() - rest);
                     progress.rows(batch.num_rows());
                     let kind = Kind::of(batch.schema_ref()).unwrap_or(Kind::Event);
-                    each(Piece::Rows(kind, &batch)).map_err(|error| error.at(self.uri.to_string()))?;
+                    each(ReadItem::Rows(kind, &batch)).map_err(|error| error.at(self.uri.to_string()))?;
                 }
                 Item::Dead(dead) => {
-                    each(Piece::Unreadable(&dead.letters)).map_err(|error| error.at(self.uri.to_string()))?;
+                    each(ReadItem::Unreadable(&dead.letters)).map_err(|error| error.at(self.uri.to_string()))?;
                 }
                 Item::Control(Control::Progress(shown)) => progress.progress(&shown),
                 Item::Control(Control::Watermark(_) | Control::Barrier(_) | Control::End(_)) => {}
@@ -74,14 +104,40 @@ impl Reading {
                 Item::End(end) => {
                     return match end.how {
                         How::Exhausted => Ok(self.source.has_schema().then(|| self.source.kind())),
-                        How::Stopped => {
-                            let message = format!("{}: stopped before its end; nothing was compared", self.uri);
-                            Err(Error::new(ErrorKind::Verdict, message))
-                        }
+                        How::Stopped => Err(self.stopped()),
                     };
                 }
             }
         }
+    }
+
+    /// Reads the columns of the file as far as every row of a batch is certainly an event.
+    fn columns(
+        &self,
+        mut foreign: ForeignFile,
+        progress: &mut ProgressLine,
+        each: &mut dyn FnMut(ReadItem<'_>) -> Result<()>,
+    ) -> Result<ColumnEnd> {
+        let mut known = 0;
+        loop {
+            if self.run.stop.signal().is_some() {
+                return Err(self.stopped());
+            }
+            match foreign.next_rows() {
+                // The mapping says what a file without rows is.
+                Some(None) if known > 0 => return Ok(ColumnEnd::Whole),
+                Some(None) | None => return Ok(ColumnEnd::Rest(known)),
+                Some(Some(rows)) => {
+                    known += rows.len();
+                    progress.rows(rows.len());
+                    each(ReadItem::Columns(&rows)).map_err(|error| error.at(self.uri.to_string()))?;
+                }
+            }
+        }
+    }
+
+    fn stopped(&self) -> Error {
+        Error::new(ErrorKind::Verdict, format!("{}: stopped before its end; nothing was compared", self.uri))
     }
 
     /// Returns the number of rows of a store, or of offsets of a topic, if it is known.

@@ -113,6 +113,7 @@ fn open(args: &Args, schema: &SchemaRef, run: &Rc<Run>) -> Result<Output> {
         pipe_format: &jsonl::FORMAT,
         is_named: true,
         quiet: true,
+        is_check: false,
         overwrite: true,
         control: false,
         encode: EncodeOptions { width: terminal_width(), color, ..EncodeOptions::default() },

@@ -1,6 +1,7 @@
 //! Sorts any number of entries in bounded memory: sorted runs in a temporary file, merged at the end.
 //!
-//! Entries that come in order, such as positions of one file or topic, make one run, which costs no comparison at the merge.
+//! Entries that come in order, such as positions of one file or topic, make one run, which costs no comparison at the
+//! merge.
 
 use crate::error::{Error, Result};
 use crate::reconcile::entry::{RowEntry, RowKey};

@@ -24,7 +24,7 @@ struct Partition {
     stream_time: Option<i64>,
     ended: bool,
     reported: bool,
-    /// Not announced before its first row, so that no reader waits for it ([`Stamper::unnamed`]).
+    /// Not announced before its first row, so that no reader waits for it ([`PartitionTable::unnamed`]).
     silent: bool,
 }
 
@@ -94,7 +94,7 @@ impl Names {
 
 /// All partitions seen so far, each with its stream time: the largest event time of the rows that passed the rules.
 #[derive(Default)]
-pub struct Stamper {
+pub struct PartitionTable {
     partitions: Vec<Partition>,
     ids: AHashMap<(u32, u32, u32), u32>,
     /// The input of partitions that are looked up by name.
@@ -104,11 +104,11 @@ pub struct Stamper {
     /// The explicit watermark of each input, if control lines set the watermark: it is the stream time of the rows
     /// after it.
     explicit: Option<Vec<i64>>,
-    /// Number of partitions whose state has changed since the last [`Stamper::news`].
+    /// Number of partitions whose state has changed since the last [`PartitionTable::news`].
     unreported: usize,
 }
 
-impl Stamper {
+impl PartitionTable {
     /// Uses the explicit watermark of its input as the stream time of each row without one.
     pub fn set_explicit(&mut self) {
         self.explicit = Some(vec![]);
@@ -279,7 +279,7 @@ impl Stamper {
         }
     }
 
-    /// Whether some partition is new or has ended since the last call of [`Stamper::news`].
+    /// Whether some partition is new or has ended since the last call of [`PartitionTable::news`].
     pub fn has_news(&self) -> bool {
         self.unreported > 0
     }

@@ -1,5 +1,5 @@
-//! Checks whether files and directories can be written, without leaving anything behind: an output that will fail must fail
-//! before the input is read, and it may not be needed at all.
+//! Checks whether files and directories can be written, without leaving anything behind: an output that will fail must
+//! fail before the input is read, and it may not be needed at all.
 
 use rustix::fs::{Access, access, statvfs};
 use std::io::{ErrorKind, Result};
@@ -7,20 +7,20 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Checks that the file `path` can be created or, if it exists, written.
-pub fn for_file(path: &Path) -> Result<()> {
+pub fn check_file(path: &Path) -> Result<()> {
     match std::fs::metadata(path) {
         Ok(found) if found.is_dir() => Err(ErrorKind::IsADirectory.into()),
         Ok(_) => Ok(access(path, Access::WRITE_OK)?),
         Err(error) if error.kind() == ErrorKind::NotFound => {
-            in_directory(parent(path))?;
-            try_directory(parent(path))
+            check_existing_directory(parent(path))?;
+            create_trial(parent(path))
         }
         Err(error) => Err(error),
     }
 }
 
 /// Checks that the directory `path` exists and files can be created in it.
-pub fn in_directory(path: &Path) -> Result<()> {
+pub fn check_existing_directory(path: &Path) -> Result<()> {
     if !std::fs::metadata(path)?.is_dir() {
         return Err(ErrorKind::NotADirectory.into());
     }
@@ -28,16 +28,16 @@ pub fn in_directory(path: &Path) -> Result<()> {
 }
 
 /// Checks that the directory `path` can be written or, with its missing parents, created.
-pub fn for_directory(path: &Path) -> Result<()> {
-    match in_directory(path) {
-        Err(error) if error.kind() == ErrorKind::NotFound && path != parent(path) => for_directory(parent(path)),
+pub fn check_directory(path: &Path) -> Result<()> {
+    match check_existing_directory(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound && path != parent(path) => check_directory(parent(path)),
         other => other,
     }
 }
 
-/// Creates and removes a file in the directory `path` or, if it is missing, a directory in its first parent that exists: a file
-/// system may refuse what the permissions allow.
-pub fn try_directory(path: &Path) -> Result<()> {
+/// Creates and removes a file in the directory `path` or, if it is missing, a directory in its first parent that
+/// exists: a file system may refuse what the permissions allow.
+pub fn create_trial(path: &Path) -> Result<()> {
     // Several outputs are checked at the same time.
     static TRIALS: AtomicU64 = AtomicU64::new(0);
     let name = format!(".evt-check-{}-{}", std::process::id(), TRIALS.fetch_add(1, Ordering::Relaxed));
@@ -52,12 +52,12 @@ pub fn try_directory(path: &Path) -> Result<()> {
             std::fs::create_dir(&directory)?;
             std::fs::remove_dir(&directory)
         }
-        above => try_directory(above),
+        above => create_trial(above),
     }
 }
 
 /// Whether the file system of `path` has a free block; true if it does not report them.
-pub fn is_left(path: &Path) -> bool {
+pub fn has_free_space(path: &Path) -> bool {
     statvfs(path).map_or(true, |found| found.f_bavail > 0 || found.f_blocks == 0)
 }
 

@@ -1,4 +1,4 @@
-//! Dictionary-coded text, and the texts of JSON values.
+//! Dictionary-encoded text, and the texts of JSON values.
 
 use crate::error::{Error, Result};
 use crate::json::text::unescape;
@@ -13,12 +13,12 @@ const TEXT_BYTES: usize = 16;
 
 /// One text per row, as the index of its value; NULL if the code or the value is.
 #[derive(Clone, Debug)]
-pub struct Coded {
+pub struct Dictionary {
     codes: Int32Array,
     values: ArrayRef,
 }
 
-impl Coded {
+impl Dictionary {
     /// Creates rows from codes; each is NULL or the index of one of the values, a `StringArray`.
     pub fn new(codes: Int32Array, values: ArrayRef) -> Self {
         Self { codes, values }
@@ -61,7 +61,7 @@ pub enum Dimension {
     /// A `StringArray`.
     Rows(ArrayRef),
     /// The same as a dictionary.
-    Coded(Coded),
+    Dictionary(Dictionary),
 }
 
 impl Dimension {
@@ -69,12 +69,13 @@ impl Dimension {
     pub fn rows(&self) -> Result<ArrayRef> {
         match self {
             Dimension::Rows(array) => Ok(array.clone()),
-            Dimension::Coded(coded) => coded.rows(),
+            Dimension::Dictionary(dictionary) => dictionary.rows(),
         }
     }
 }
 
-/// The texts of a leaf for the values of a dictionary. Batches whose dictionary begins with the same values use them again.
+/// The texts of a leaf for the values of a dictionary. Batches whose dictionary begins with the same values use them
+/// again.
 #[derive(Clone, Debug)]
 struct CachedTexts {
     from: ArrayRef,

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
 /// A running evt-ingest that listens.
-pub struct Door {
+pub struct Listener {
     child: Child,
     /// `HOST:PORT`.
     pub host: String,
@@ -48,7 +48,7 @@ impl Response {
     }
 }
 
-impl Door {
+impl Listener {
     /// Starts a server on a free port, and waits until it reports that it listens.
     pub fn open(dir: &Dir, args: &[&str]) -> Self {
         Self::at(dir, "http://127.0.0.1:0", args)
@@ -170,7 +170,7 @@ impl Door {
     }
 }
 
-impl Drop for Door {
+impl Drop for Listener {
     fn drop(&mut self) {
         // Otherwise a failed test would leave it running.
         let _ = self.child.kill();

@@ -1,0 +1,63 @@
+#!/usr/bin/env bash
+# What a checkpoint costs evt-window. First the same run into SQLite with a checkpoint and without, in alternating rounds: wall seconds,
+# CPU-seconds and their ratios. Then the wall time of a run that restores a large state, reads an empty file and saves the state again.
+#
+#   benches/checkpoint.sh [ROUNDS [EVENTS [EVERY [KEYS]]]]        # 3 10000000 2s 10000000
+set -euo pipefail
+rounds=${1:-3}
+events=${2:-10000000}
+every=${3:-2s}
+keys=${4:-10000000}
+root=$(realpath "$(dirname "$0")/..")
+target=$(realpath "${CARGO_TARGET_DIR:-$root/target}")
+PATH=$target/release:$PATH
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+unset EVT_DLQ
+cd "$work"
+
+# events N KEYS NAME: writes N events of KEYS keys, in one hour of event time.
+events() {
+    python3 - "$1" "$2" >"$3" <<'END'
+import random, sys
+events, keys = int(sys.argv[1]), int(sys.argv[2])
+draw = random.Random(17)
+for first in range(0, events, 10_000):
+    lines = []
+    for at in range(first, min(first + 10_000, events)):
+        second, rest = divmod(at * 3_600_000 // events, 1000)
+        lines.append('{"timestamp":"2026-01-01T00:%02d:%02d.%03dZ","source":"s","event_type":"t","k":"key-%d","v":%d.%02d}\n'
+                     % (*divmod(second, 60), rest, draw.randrange(keys), draw.randrange(1000), draw.randrange(100)))
+    sys.stdout.write("".join(lines))
+END
+}
+
+# run NAME INPUT FLAG...: appends wall, user and system seconds of evt-window to NAME.time.
+run() {
+    local name=$1 input=$2
+    shift 2
+    /usr/bin/time -a -o "$name.time" -f '%e %U %S' evt-window "$input" --time timestamp --late null: -q "$@"
+}
+
+events "$events" 100000 in.jsonl
+metrics=(--by k --agg 'n=count(*)' --agg 'total=sum(v)' --size 10m)
+for ((round = 1; round <= rounds; round++)); do
+    rm -rf plain.db held.db state
+    run plain in.jsonl "${metrics[@]}" --to sqlite:plain.db
+    run held in.jsonl "${metrics[@]}" --to sqlite:held.db --checkpoint state --checkpoint-every "$every" --at-end fire
+done
+epochs=$(cat state/log/* | grep -c complete || true)
+echo "$events events of 100000 keys, epochs of $every: $epochs in the last run"
+paste plain.time held.time | awk '
+    { printf "round %d: without %.1f s, %.1f CPU-s; with a checkpoint %.1f s, %.1f CPU-s\n", NR, $1, $2 + $3, $4, $5 + $6
+      wall += $1; cpu += $2 + $3; other_wall += $4; other_cpu += $5 + $6 }
+    END { printf "throughput with a checkpoint: %.2f of the one without (wall), %.2f (CPU)\n", wall / other_wall, cpu / other_cpu }'
+rm -rf in.jsonl plain.db held.db state
+
+events "$keys" "$keys" in.jsonl
+held=(--by k --agg 'n=count(*)' --agg 'total=sum(v)' --agg 'mean=avg(v)' --agg 'least=min(v)' --size 1d --to null: --checkpoint state)
+run first in.jsonl "${held[@]}"
+bytes=$(find state/epochs -name '*.state' -printf '%s %p\n' | sort -n | tail -1 | cut -d' ' -f1)
+: >empty.jsonl
+run restore empty.jsonl "${held[@]}"
+awk -v bytes="$bytes" '{ printf "a state of %.0f MiB: restored and saved again in %.1f s\n", bytes / 1048576, $1 }' restore.time

@@ -1,0 +1,242 @@
+//! An output of a run with a checkpoint: its rows wait in an outbox until their epoch is complete.
+//!
+//! ```text
+//! rows ─► OutboxWriter ─seal─► part of the epoch ─(the epoch is complete)─► commit: a transaction, or lines appended once
+//! rows ─► Sink::write at once (Redis, `?visible=now`) ─seal─► Sink::settle ─(the epoch is complete)─► the epoch is recorded
+//! ```
+//!
+//! The target is in a thread of its own, so that one that is slow or absent delays neither the others nor the stage,
+//! which writes rows of the next epoch into the outbox meanwhile. If a store that gets rows at once does not answer,
+//! the further rows of the epoch wait in its outbox, too.
+
+mod plan;
+mod target;
+
+pub use self::plan::{CompleteEpoch, EpochPlan, RefusedRows, RejectedRow};
+pub(super) use self::target::EpochTarget;
+use super::report::OutputReport;
+use crate::checkpoint::log::EpochPart;
+use crate::checkpoint::part::OutboxWriter;
+use crate::counts::SinkCounts;
+use crate::error::Result;
+use crate::format::Format;
+use crate::frame::End;
+use crate::kind::Kind;
+use crate::kind::dead::Rejected;
+use crate::kind::headers::{self, HeaderRows};
+use crate::run::Run;
+use crate::run::worker::{JobAnswer, Worker};
+use crate::store::Epoch;
+use arrow::array::RecordBatch;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+/// How long a store may take for rows that it gets at once, before further rows of the epoch wait in its outbox.
+const PROMPT: Duration = Duration::from_secs(5);
+
+/// What the stage knows of a target, which is in another thread.
+struct TargetTraits {
+    /// Whether it is a store that gets rows at once.
+    is_at_once: bool,
+    is_topic: bool,
+    /// The format of text.
+    format: Option<&'static Format>,
+}
+
+/// The answer of a target to a job.
+struct Done<R> {
+    result: Result<R>,
+    /// The counts of a store's rows after it.
+    counts: Option<SinkCounts>,
+}
+
+/// Rows that a store is to write at once.
+struct Written {
+    rows: RecordBatch,
+    answer: JobAnswer<Done<Vec<Rejected>>>,
+}
+
+/// The rows of an output in the epoch in progress, and the target that gets them.
+pub struct EpochOutput {
+    plan: EpochPlan,
+    outbox: Option<OutboxWriter>,
+    target: Worker<EpochTarget>,
+    traits: TargetTraits,
+    counts: Option<SinkCounts>,
+    /// The rows that a store, which gets them at once, has not answered yet.
+    written: Option<Written>,
+    /// The commit of a complete epoch.
+    commit: Option<JobAnswer<Done<Option<RefusedRows>>>>,
+    /// The time-driven work in progress.
+    tick: Option<JobAnswer<Done<()>>>,
+    /// The monotonic time at which it began last.
+    ticked: Duration,
+}
+
+/// Does a job with a target.
+fn with_counts<R>(target: &mut EpochTarget, job: impl FnOnce(&mut EpochTarget) -> Result<R>) -> Done<R> {
+    let result = job(target);
+    Done { result, counts: target.counts() }
+}
+
+impl EpochOutput {
+    /// Makes the output of the target that `open` makes in its thread.
+    pub(super) fn open(
+        plan: EpochPlan,
+        run: &Rc<Run>,
+        open: impl FnOnce(&Rc<Run>, &EpochPlan) -> Result<EpochTarget> + Send + 'static,
+    ) -> Result<Self> {
+        let of_target = plan.clone();
+        let mut target = Worker::start(run, move |run| open(run, &of_target))?;
+        let (traits, counts) = target.call(|target| {
+            let format = if let EpochTarget::Text { format, .. } = target { Some(*format) } else { None };
+            let is_topic = matches!(target, EpochTarget::Topic(_));
+            (TargetTraits { is_at_once: target.is_at_once(), is_topic, format }, target.counts())
+        })?;
+        let ticked = run.clock.monotonic();
+        Ok(Self { plan, outbox: None, target, traits, counts, written: None, commit: None, tick: None, ticked })
+    }
+
+    /// Does a job with the target, and waits for it.
+    fn call<R: Send + 'static>(
+        &mut self,
+        job: impl FnOnce(&mut EpochTarget) -> Result<R> + Send + 'static,
+    ) -> Result<R> {
+        let done = self.target.call(move |target| with_counts(target, job))?;
+        self.counts = done.counts;
+        done.result
+    }
+
+    /// Returns the counts of a store's rows by outcome, as they were after its last job.
+    pub fn row_counts(&self) -> Option<SinkCounts> {
+        self.counts
+    }
+
+    /// Returns the format of text.
+    pub fn format(&self) -> Option<&'static Format> {
+        self.traits.format
+    }
+
+    /// Returns the bytes of the rows in the epoch in progress.
+    pub fn staged_bytes(&self) -> u64 {
+        self.outbox.as_ref().map_or(0, OutboxWriter::bytes)
+    }
+
+    /// Ends the output; every epoch is committed.
+    pub(super) fn finish(self, end: &End, report: &mut OutputReport) -> Result<()> {
+        let (how, mut ended) = (end.how, std::mem::take(report));
+        let (ended, result) = self.target.end(move |target| {
+            let result = target.finish(how, &mut ended);
+            (ended, result)
+        })?;
+        *report = ended;
+        result
+    }
+
+    /// Adds rows to the epoch in progress, for a topic with the headers of their records, or writes them at once.
+    /// Returns the rows that the store could not hold.
+    pub fn write(&mut self, batch: &RecordBatch, headers: Option<HeaderRows<'_>>) -> Result<Vec<Rejected>> {
+        // Once rows wait, later ones do, so that the store gets them in their order.
+        match self.traits.is_at_once && self.outbox.is_none() && self.written.is_none() {
+            true => self.write_at_once(batch.clone()),
+            false => self.stage(batch, headers).map(|()| vec![]),
+        }
+    }
+
+    /// Writes rows at once. Returns those that the store could not hold, unless it does not answer promptly.
+    fn write_at_once(&mut self, rows: RecordBatch) -> Result<Vec<Rejected>> {
+        let batch = rows.clone();
+        let answer = self.target.begin(move |target| with_counts(target, |target| target.write(&batch)))?;
+        let Some(done) = self.target.wait(&answer, PROMPT)? else {
+            self.written = Some(Written { rows, answer });
+            return Ok(vec![]);
+        };
+        self.counts = done.counts;
+        done.result
+    }
+
+    /// Waits for rows that were written at once, for at most `limit`. Returns those that the store could not hold.
+    pub fn poll_written(&mut self, limit: Duration) -> Result<Vec<RejectedRow>> {
+        let Some(Written { rows, answer }) = &self.written else { return Ok(vec![]) };
+        let done = if limit.is_zero() { self.target.poll(answer) } else { self.target.wait(answer, limit) };
+        let Some(done) = done? else { return Ok(vec![]) };
+        let rejected = done.result?;
+        let of_row = |Rejected { row, fault }| RejectedRow { row: rows.slice(row, 1), fault };
+        let rejected = rejected.into_iter().map(of_row).collect();
+        (self.written, self.counts) = (None, done.counts);
+        Ok(rejected)
+    }
+
+    /// Whether a store has not answered rows that it gets at once.
+    pub fn is_writing(&self) -> bool {
+        self.written.is_some()
+    }
+
+    /// Adds rows to the outbox of the epoch in progress.
+    fn stage(&mut self, batch: &RecordBatch, headers: Option<HeaderRows<'_>>) -> Result<()> {
+        let is_headed = self.traits.is_topic && Kind::of(batch.schema_ref()) == Some(Kind::Event);
+        let headed = is_headed.then(|| headers::with(batch, headers)).transpose()?;
+        let batch = headed.as_ref().unwrap_or(batch);
+        match &mut self.outbox {
+            Some(outbox) => outbox.write(batch)?,
+            None => {
+                let part = self.plan.store.create_part(self.plan.epoch, &self.plan.part())?;
+                self.outbox = Some(OutboxWriter::begin(part, batch)?);
+            }
+        }
+        Ok(())
+    }
+
+    /// Lets a topic or a store do its time-driven work; `now` is the monotonic time.
+    pub fn tick(&mut self, now: Duration) -> Result<()> {
+        if self.traits.format.is_some() {
+            return Ok(());
+        }
+        if let Some(tick) = &self.tick {
+            let Some(done) = self.target.poll(tick)? else { return Ok(()) };
+            (self.tick, self.counts) = (None, done.counts);
+            done.result?;
+        }
+        if now.saturating_sub(self.ticked) >= Run::LINGER {
+            self.ticked = now;
+            self.tick = Some(self.target.begin(|target| with_counts(target, EpochTarget::tick))?);
+        }
+        Ok(())
+    }
+
+    /// Makes the rows of the epoch in progress durable, and begins the epoch `next`. Returns the part that holds them,
+    /// if there are any. A restart does not repeat rows that were written at once before, so the store makes them
+    /// durable now.
+    pub fn seal(&mut self, next: Epoch) -> Result<Option<EpochPart>> {
+        if self.traits.is_at_once {
+            self.call(EpochTarget::settle)?;
+        }
+        self.plan.epoch = next;
+        self.outbox.take().map(OutboxWriter::finish).transpose()
+    }
+
+    /// Begins to write the rows of a complete epoch to the target; a repeated commit changes nothing.
+    pub fn begin_commit(&mut self, complete: Arc<CompleteEpoch>) -> Result<()> {
+        let plan = self.plan.clone();
+        let commit = move |target: &mut EpochTarget| with_counts(target, |target| target.commit(&plan, &complete));
+        self.commit = Some(self.target.begin(commit)?);
+        Ok(())
+    }
+
+    /// Waits for the commit that has begun, for at most `limit`; returns whether it has ended, and the rows that the
+    /// target could not hold.
+    pub fn poll_commit(&mut self, limit: Duration) -> Result<Poll<Option<RefusedRows>>> {
+        let Some(commit) = &self.commit else { return Ok(Poll::Ready(None)) };
+        let done = if limit.is_zero() { self.target.poll(commit) } else { self.target.wait(commit, limit) };
+        let Some(done) = done? else { return Ok(Poll::Pending) };
+        (self.commit, self.counts) = (None, done.counts);
+        done.result.map(Poll::Ready)
+    }
+
+    /// Whether a commit has begun and not ended.
+    pub fn is_committing(&self) -> bool {
+        self.commit.is_some()
+    }
+}

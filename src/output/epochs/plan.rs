@@ -1,0 +1,103 @@
+//! A complete epoch as an output sees it, and the rows that its target could not hold.
+
+use crate::checkpoint::log::{EpochPart, outbox_name};
+use crate::checkpoint::part_name;
+use crate::checkpoint::store::CheckpointStore;
+use crate::kind::dead::Fault;
+use crate::store::{Epoch, PartitionPosition};
+use arrow::array::RecordBatch;
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+
+/// What an output in a checkpoint is opened with.
+#[derive(Clone, Debug)]
+pub struct EpochPlan {
+    /// Where the checkpoint is kept.
+    pub store: Arc<dyn CheckpointStore>,
+    /// The id of the checkpoint.
+    pub checkpoint: String,
+    /// The name of the stage.
+    pub stage: String,
+    /// The name of the output in it: `to-0`, `late`, `dlq`.
+    pub key: String,
+    /// The epoch in progress.
+    pub epoch: Epoch,
+}
+
+impl EpochPlan {
+    /// Returns the key of the epochs that a target has committed.
+    pub fn key(&self) -> String {
+        format!("{}/{}", self.run(), self.key)
+    }
+
+    /// Returns what rows name as their run: the same in all runs of the checkpoint.
+    pub fn run(&self) -> String {
+        format!("{}/{}", self.checkpoint, self.stage)
+    }
+
+    /// Returns the name of the part with the rows of this output.
+    pub(super) fn part(&self) -> String {
+        outbox_name(&self.stage, &self.key)
+    }
+
+    /// Returns the name of the note with the rows that the store could not hold.
+    pub(super) fn note(&self) -> String {
+        part_name(&self.stage, &format!("rejected-{}", self.key))
+    }
+}
+
+/// A complete epoch, whose rows outputs get.
+#[derive(Clone, Debug)]
+pub struct CompleteEpoch {
+    /// The epoch.
+    pub epoch: Epoch,
+    /// Its files.
+    pub parts: Vec<EpochPart>,
+    /// The positions of the input at its end.
+    pub positions: Vec<PartitionPosition>,
+    /// The time (µs).
+    pub now: i64,
+    /// For the output of dead letters: those of the rows that other outputs could not hold at this commit.
+    pub refused: Vec<RecordBatch>,
+}
+
+/// A row that a store could not hold.
+pub struct RejectedRow {
+    /// The row.
+    pub row: RecordBatch,
+    /// The reason.
+    pub fault: Fault,
+}
+
+/// The rows of an epoch that a store could not hold when the epoch was committed.
+pub struct RefusedRows {
+    /// When and where the commit was tried first.
+    pub refusal: Refusal,
+    /// The rows, in their order in the epoch.
+    pub rows: Vec<RejectedRow>,
+}
+
+/// When and where a store could not hold rows. A repeated commit has the same letters, so both are kept.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refusal {
+    /// The time (µs).
+    pub failed_at: i64,
+    /// The host of the run.
+    pub host: Arc<str>,
+}
+
+/// The rows that a store could not hold, as they are kept.
+#[derive(Serialize, Deserialize)]
+pub(super) struct KeptRejected {
+    #[serde(flatten)]
+    pub(super) refusal: Refusal,
+    pub(super) rows: Vec<KeptFault>,
+}
+
+/// The reason for a rejected row, as it is kept.
+#[derive(Serialize, Deserialize)]
+pub(super) struct KeptFault {
+    pub(super) row: usize,
+    pub(super) error_type: String,
+    pub(super) message: String,
+}

@@ -1,0 +1,250 @@
+//! What gets the rows of complete epochs, in the thread of its output.
+
+use super::plan::{CompleteEpoch, EpochPlan, KeptFault, KeptRejected, Refusal, RefusedRows, RejectedRow};
+use crate::checkpoint::part::read_outbox;
+use crate::counts::SinkCounts;
+use crate::error::{Error, Result};
+use crate::format::{Encoder, Format};
+use crate::frame::How;
+use crate::kafka::produce::epochs::EpochTopic;
+use crate::kind::Kind;
+use crate::kind::dead::{ErrorType, Fault, Rejected};
+use crate::output::file::Plain;
+use crate::output::file::once::{BatchId, OnceFile};
+use crate::output::report::OutputReport;
+use crate::run::Run;
+use crate::store::disk::Disk;
+use crate::store::{Batches, Epoch, EpochRows, PartitionPosition, Sink};
+use arrow::array::RecordBatch;
+use xxhash_rust::xxh3::xxh3_64;
+
+/// Encoded bytes that are appended at once. A reader of the file sees whole pieces.
+const PIECE_BYTES: usize = 4 << 20;
+
+/// What gets the rows of complete epochs.
+pub(in crate::output) enum EpochTarget {
+    /// A store, which gets rows when their epoch is complete, or at once.
+    Store { kind: Kind, sink: Box<dyn Sink>, is_at_once: bool },
+    /// A file to which lines are appended once, or a stream.
+    Text { format: &'static Format, encoder: Box<dyn Encoder>, file: Plain, lines: Option<LineFile> },
+    /// A topic.
+    Topic(Box<EpochTopic>),
+}
+
+/// A file to which the lines of an epoch are appended once.
+pub(in crate::output) struct LineFile {
+    file: OnceFile,
+    /// What an empty file begins with.
+    header: Vec<u8>,
+}
+
+impl EpochTarget {
+    /// Makes the target of text in an open file or stream.
+    pub fn text(format: &'static Format, encoder: Box<dyn Encoder>, file: Plain, plan: &EpochPlan, disk: Disk) -> Self {
+        let lines = match &file {
+            Plain::Appended { path, header, .. } if Plain::is_regular(path) => {
+                let ledger = format!("{:016x}", xxh3_64(plan.key().as_bytes()));
+                Some(LineFile { file: OnceFile::new(path.clone(), &ledger, disk), header: header.clone() })
+            }
+            _ => None,
+        };
+        Self::Text { format, encoder, file, lines }
+    }
+
+    /// Whether it is a store that gets rows before their epoch is complete.
+    pub fn is_at_once(&self) -> bool {
+        matches!(self, Self::Store { is_at_once: true, .. })
+    }
+
+    /// Returns the counts of a store's rows by outcome.
+    pub fn counts(&self) -> Option<SinkCounts> {
+        if let Self::Store { sink, .. } = self { Some(sink.counts()) } else { None }
+    }
+
+    /// Writes rows before their epoch is complete. Returns those that the store could not hold.
+    pub fn write(&mut self, batch: &RecordBatch) -> Result<Vec<Rejected>> {
+        if let Self::Store { kind, sink, .. } = self { sink.write(*kind, batch) } else { Ok(vec![]) }
+    }
+
+    /// Makes the rows durable that a store got at once.
+    pub fn settle(&mut self) -> Result<()> {
+        if let Self::Store { sink, .. } = self { sink.settle() } else { Ok(()) }
+    }
+
+    /// Does time-driven work.
+    pub fn tick(&mut self) -> Result<()> {
+        match self {
+            Self::Topic(topic) => topic.tick(),
+            Self::Store { sink, .. } => sink.tick(),
+            Self::Text { .. } => Ok(()),
+        }
+    }
+
+    /// Ends the target; every epoch is committed.
+    pub fn finish(self, how: How, report: &mut OutputReport) -> Result<()> {
+        match self {
+            Self::Store { sink, .. } => report.end_store(sink, how),
+            Self::Text { file, .. } => {
+                report.end_file(file.finish(how)?);
+                Ok(())
+            }
+            Self::Topic(topic) => {
+                report.counts = Some(topic.finish()?);
+                Ok(())
+            }
+        }
+    }
+
+    /// Writes the rows of a complete epoch; a second call changes nothing. Returns the rows that it could not hold, if
+    /// there are any.
+    pub fn commit(&mut self, plan: &EpochPlan, complete: &CompleteEpoch) -> Result<Option<RefusedRows>> {
+        let (epoch, part) = (complete.epoch, plan.part());
+        let has_outbox = complete.parts.iter().any(|other| other.name == part);
+        // A store records the epochs whose rows it got at once, so that an older run is fenced.
+        let is_recorded = match &*self {
+            Self::Store { sink, is_at_once, .. } => {
+                *is_at_once || sink.keeps_positions() && !complete.positions.is_empty()
+            }
+            _ => false,
+        };
+        if !has_outbox && complete.refused.is_empty() && !is_recorded {
+            return Ok(None);
+        }
+        let mut rows = OutboxRows { plan, complete, kind: Kind::Event, has_outbox };
+        match self {
+            Self::Store { kind, sink, .. } => {
+                rows.kind = *kind;
+                sink.commit(epoch, &mut rows)?;
+                return rows.rejected();
+            }
+            Self::Topic(topic) => {
+                topic.commit(epoch, &mut rows)?;
+                return rows.rejected();
+            }
+            Self::Text { encoder, lines: Some(lines), .. } => lines.append(epoch, encoder.as_mut(), &rows)?,
+            Self::Text { encoder, file, lines: None, .. } => {
+                let mut bytes = vec![];
+                for batch in rows.batches()? {
+                    encode(encoder.as_mut(), &batch?, &mut bytes)?;
+                    file.write(&[&bytes])?;
+                    bytes.clear();
+                }
+                encoder.flush(&mut bytes);
+                file.write(&[&bytes])?;
+            }
+        }
+        Ok(None)
+    }
+}
+
+impl LineFile {
+    /// Appends the lines of an epoch, but for those that a former commit has appended. Errors: exit status 75 if the
+    /// file has a later epoch.
+    fn append(&mut self, epoch: Epoch, encoder: &mut dyn Encoder, rows: &OutboxRows<'_>) -> Result<()> {
+        self.file.lock()?;
+        let last = self.file.last_batch()?;
+        let (Epoch { run, number }, shown) = (epoch, self.file.name());
+        let last_epoch = last.map(|last| Epoch { run: last.run, number: last.number });
+        let skipped = match last {
+            Some(last) if !epoch.is_due(last_epoch, shown)? => last.piece + 1,
+            _ => 0,
+        };
+        let (mut piece, mut bytes) = (0, vec![]);
+        let mut batches = rows.batches()?;
+        loop {
+            let batch = batches.next().transpose()?;
+            match &batch {
+                Some(batch) => encode(encoder, batch, &mut bytes)?,
+                None => encoder.flush(&mut bytes),
+            }
+            if bytes.len() < PIECE_BYTES && batch.is_some() {
+                continue;
+            }
+            if piece >= skipped && !bytes.is_empty() {
+                self.file.append_piece(BatchId { run, number, piece }, &self.header, &bytes)?;
+            }
+            piece += 1;
+            bytes.clear();
+            if batch.is_none() {
+                self.file.unlock();
+                return Ok(());
+            }
+        }
+    }
+}
+
+/// Appends the lines of a batch to `bytes`.
+fn encode(encoder: &mut dyn Encoder, batch: &RecordBatch, bytes: &mut Vec<u8>) -> Result<()> {
+    match encoder.slices(batch) {
+        Some(slices) => slices.iter().for_each(|slice| bytes.extend_from_slice(slice)),
+        None => encoder.encode(batch, bytes)?,
+    }
+    Ok(())
+}
+
+/// The rows of an output in a complete epoch.
+struct OutboxRows<'a> {
+    plan: &'a EpochPlan,
+    complete: &'a CompleteEpoch,
+    kind: Kind,
+    has_outbox: bool,
+}
+
+impl OutboxRows<'_> {
+    /// Returns the rows that the store could not hold when the epoch was committed.
+    fn rejected(&self) -> Result<Option<RefusedRows>> {
+        let note = self.plan.note();
+        let Some(kept) = self.plan.store.own_note(self.complete.epoch, &note)? else { return Ok(None) };
+        let kept: KeptRejected = serde_json::from_slice(&kept).map_err(|error| Error::corrupt(note).because(error))?;
+        let mut refused = RefusedRows { refusal: kept.refusal, rows: vec![] };
+        let (mut kept, mut before) = (kept.rows.into_iter().peekable(), 0);
+        for batch in self.batches()? {
+            let batch = batch?;
+            let end = before + batch.num_rows();
+            while let Some(KeptFault { row, error_type, message }) = kept.next_if(|kept| kept.row < end) {
+                let error_type = ErrorType::from_name(&error_type).unwrap_or(ErrorType::SinkError);
+                let (row, fault) = (batch.slice(row - before, 1), Fault::new(error_type, message));
+                refused.rows.push(RejectedRow { row, fault });
+            }
+            before = end;
+        }
+        Ok(Some(refused))
+    }
+}
+
+impl EpochRows for OutboxRows<'_> {
+    fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    fn positions(&self) -> &[PartitionPosition] {
+        &self.complete.positions
+    }
+
+    fn batches(&self) -> Result<Batches> {
+        let refused = self.complete.refused.clone().into_iter().map(Ok);
+        if !self.has_outbox {
+            return Ok(Box::new(refused));
+        }
+        let name = self.plan.part();
+        let outbox = read_outbox(self.plan.store.open_part(self.complete.epoch, &name)?, &name)?;
+        Ok(Box::new(outbox.chain(refused)))
+    }
+
+    fn keep_rejected(&mut self, rejected: Vec<Rejected>) -> Result<()> {
+        // An earlier attempt at this commit may have left a note.
+        let epoch = self.complete.epoch;
+        if rejected.is_empty() && self.plan.store.own_note(epoch, &self.plan.note())?.is_none() {
+            return Ok(());
+        }
+        let rows = rejected.into_iter().map(|Rejected { row, fault }| KeptFault {
+            row,
+            error_type: fault.error_type.name().to_owned(),
+            message: fault.message,
+        });
+        let refusal = Refusal { failed_at: self.complete.now, host: Run::host().into() };
+        let kept = KeptRejected { refusal, rows: rows.collect() };
+        let bytes = serde_json::to_vec(&kept).map_err(|error| Error::broken(format!("rejected rows: {error}")))?;
+        self.plan.store.put_note(epoch, &self.plan.note(), &bytes)
+    }
+}

@@ -1,0 +1,62 @@
+//! What a stage is made of: the operator that a tool makes once the rows are known, and settings.
+
+use super::operator::Operator;
+use crate::error::{Error, Result};
+use crate::kind::Kind;
+use crate::kind::span::Span;
+use crate::output::OutputPlan;
+use crate::source::Source;
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+
+/// The facts from which a tool makes its operator.
+pub struct SourceInfo<'a> {
+    /// The source; its schema and kind are final.
+    pub source: &'a mut Source,
+    /// The first rows; `None` if the schema was known before them, or if there are none.
+    pub first: Option<&'a RecordBatch>,
+    /// The outputs of rows, which are not open yet.
+    pub outputs: &'a [OutputPlan],
+}
+
+impl SourceInfo<'_> {
+    /// Checks that the rows are of `kind`. Errors: exit status 2 with the message `why`, if they are not.
+    pub fn expect(&self, kind: Kind, why: &str) -> Result<()> {
+        match self.source.kind() {
+            found if found == kind => Ok(()),
+            found => Err(Error::usage(format!("{why}, found rows of kind {}", found.name()))),
+        }
+    }
+}
+
+/// An operator and its outputs.
+pub struct OperatorSetup {
+    /// The operator.
+    pub operator: Box<dyn Operator>,
+    /// The schema of the rows it writes.
+    pub schema: SchemaRef,
+    /// The schema of the rows of the side output.
+    pub side: Option<SchemaRef>,
+    /// Whether it writes a report at the end instead of rows, so that the terminal is free for a progress line.
+    pub is_report: bool,
+}
+
+/// Makes the operator once the rows are known.
+pub type Start = Box<dyn FnOnce(SourceInfo<'_>) -> Result<OperatorSetup>>;
+
+/// Settings of a stage.
+#[derive(Clone, Debug, Default)]
+pub struct StageOptions {
+    /// `-q`.
+    pub quiet: bool,
+    /// `--strict`.
+    pub strict: bool,
+    /// `--stats`.
+    pub stats: Option<String>,
+    /// Whether the operator needs the first rows to start, even if the schema is known.
+    pub needs_rows: bool,
+    /// The time of the rows that the operator gets; others are counted as filtered.
+    pub span: Span,
+    /// `--branch`.
+    pub branch: Option<String>,
+}

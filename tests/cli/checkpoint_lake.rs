@@ -1,0 +1,141 @@
+//! A lake as an output with a checkpoint: locked for commits only, and `?roll=` joins epochs before they show.
+
+use crate::checkpoint::{Job, cut, generated, ordered, run_with_kills, shown};
+use crate::harness::{Dir, Draws, Run, ended, eventually};
+use rustix::fs::{FlockOperation, flock};
+use rustix::process::{Pid, Signal, kill_process};
+use std::fs::File;
+use std::process::Child;
+
+const FLAGS: [&str; 4] = ["--late", "null:", "--dlq", "null:"];
+
+/// Stops a process at a moment at which it holds no lock of the lake.
+fn stop_between_commits(dir: &Dir, child: &Child) {
+    let is_free = |name: &str| {
+        File::open(dir.path(name)).is_ok_and(|file| flock(file, FlockOperation::NonBlockingLockExclusive).is_ok())
+    };
+    eventually("it is stopped while it holds no lock", || {
+        kill_process(Pid::from_child(child), Signal::STOP).expect("stopped");
+        let is_free = is_free("lake/.evt/lock") && is_free("lake/.evt");
+        if !is_free {
+            kill_process(Pid::from_child(child), Signal::CONT).expect("continued");
+        }
+        is_free
+    });
+}
+
+fn files(dir: &Dir) -> usize {
+    let days = std::fs::read_dir(dir.path("lake")).expect("a lake").map(|day| day.expect("a day").path());
+    let days = days.filter(|day| !day.ends_with(".evt"));
+    days.map(|day| std::fs::read_dir(day).expect("a day").count()).sum()
+}
+
+/// The names of files whose rows wait.
+fn waiting(dir: &Dir) -> usize {
+    let hidden = std::fs::read_dir(dir.path("lake/.evt")).expect("a lake").map(|entry| entry.expect("a file").path());
+    hidden.filter(|path| path.extension().is_some_and(|extension| extension == "rows")).count()
+}
+
+/// The old run held the lock from its start to its end, and each new one ended with 75.
+#[test]
+fn a_run_that_hangs_is_replaced_by_a_new_one_and_writes_nothing_when_it_wakes_up() {
+    for to in ["parquet:lake", "parquet:lake?roll=1h"] {
+        let job = Job::new("lake-hangs", &[&FLAGS[..], &["--to", to]].concat());
+        let calm = Job::new("lake-hangs-calm", &[&FLAGS[..], &["--to", "parquet:lake"]].concat());
+        let events = generated(&job.dir, 40_000);
+        [&job, &calm].into_iter().for_each(|job| job.dir.write("a.jsonl", &events));
+        calm.run(&["-q", "--at-end", "fire", "a.jsonl"]).succeeds();
+        let mut old = job.start(&["-q", "--checkpoint-every", "1ms", "a.jsonl"]);
+        eventually("an epoch is complete", || job.place.entries() >= 4);
+        stop_between_commits(&job.dir, &old);
+        job.run(&["-q", "--at-end", "fire", "a.jsonl"]).succeeds();
+        let (after, files_after) = (shown(&job.dir, "parquet:lake"), files(&job.dir));
+        kill_process(Pid::from_child(&old), Signal::CONT).expect("continued");
+        assert_eq!(ended("the old run", &mut old), 75, "{to}");
+        assert_eq!(files(&job.dir), files_after, "{to}");
+        let found = shown(&job.dir, "parquet:lake");
+        assert!(found == after && found == shown(&calm.dir, "parquet:lake"), "{to}: {} rows", found.len());
+    }
+}
+
+/// Two checkpoints take turns: neither is refused, and each has its rows.
+#[test]
+fn two_jobs_write_one_lake_at_the_same_time() {
+    let dir = Dir::new("lake-shared");
+    dir.write("a.jsonl", generated(&dir, 20_000));
+    dir.write("b.jsonl", ordered(0..400));
+    let start = |file: &str| {
+        let args = ["-q", "--checkpoint", &format!("state-{file}"), "--checkpoint-every", "1ms", "--dlq", "null:"];
+        let mut command = dir.command("evt-ingest", &[&args[..], &["--to", "parquet:lake", file]].concat());
+        command.spawn().expect("it starts")
+    };
+    let mut both = [start("a.jsonl"), start("b.jsonl")];
+    both.iter_mut().for_each(|job| assert_eq!(ended("a job", job), 0));
+    for file in ["a.jsonl", "b.jsonl"] {
+        let alone = format!("parquet:lake-{file}");
+        dir.run("evt-ingest", &["-q", "--dlq", "null:", "--to", &alone, file]).succeeds();
+        let ids = |lake: &str| {
+            let origin = format!("origin = '{file}'");
+            let args = [lake, "-q", "-o", "jsonl", "--columns", "event_id,offset", "--where", &origin];
+            let text = dir.run("evt-view", &args).succeeds().text();
+            let mut rows: Vec<String> = text.lines().map(str::to_owned).collect();
+            rows.sort();
+            rows
+        };
+        let expected = ids(&alone);
+        assert!(expected.len() > 5000, "{file}: {}", expected.len());
+        assert!(ids("parquet:lake") == expected, "{file}");
+    }
+}
+
+/// Each epoch was a file of its own, whatever `?roll=` said.
+#[test]
+fn epochs_join_in_files_of_the_size_that_roll_names() {
+    let events = |dir: &Dir| generated(dir, 40_000);
+    let rows =
+        |dir: &Dir| dir.run("evt-view", &["parquet:lake", "-q", "-o", "jsonl"]).succeeds().text().lines().count();
+    let mut counted = vec![];
+    for roll in ["", "?roll=1GiB", "?roll=2MiB"] {
+        let dir = Dir::new("lake-roll");
+        dir.write("a.jsonl", events(&dir));
+        let to = format!("parquet:lake{roll}");
+        let args =
+            ["-q", "--dlq", "null:", "--checkpoint", "state", "--checkpoint-every", "1ms", "--to", &to, "a.jsonl"];
+        let command = || dir.command("evt-ingest", &args);
+        let mut run = command().spawn().expect("it starts");
+        let entries = || std::fs::read_dir(dir.path("state/log")).map_or(0, |log| log.count());
+        eventually("some epochs are complete", || entries() >= 6);
+        run.kill().expect("killed");
+        let is_killed = ended("the run", &mut run) == 137;
+        if is_killed && roll == "?roll=1GiB" {
+            assert!(waiting(&dir) >= 1 && files(&dir) == 0, "{} files", files(&dir));
+        }
+        Run::of(&mut command()).succeeds();
+        assert_eq!(waiting(&dir), 0, "{roll}: rows that do not show at the end");
+        counted.push((files(&dir), rows(&dir)));
+    }
+    let [(alone, expected), (joined, rows), (rolled, rows_rolled)] = counted[..] else { panic!("{counted:?}") };
+    assert!(expected > 35_000 && rows == expected && rows_rolled == expected, "{counted:?}");
+    assert!(joined <= rolled && rolled < alone, "{counted:?}");
+}
+
+#[test]
+fn joined_epochs_hold_each_row_once_although_runs_are_killed() {
+    let mut draws = Draws::new();
+    let to = ["--to", "parquet:lake?roll=4KiB"];
+    let calm = Job::new("lake-joined-calm", &[&FLAGS[..], &["--to", "parquet:lake"]].concat());
+    let wild = Job::new("lake-joined-wild", &[&FLAGS[..], &to].concat());
+    let events = generated(&calm.dir, 24_000);
+    let mut kills = 0;
+    [&calm, &wild].into_iter().for_each(|job| cut(&job.dir, &events, &[("a.jsonl", 12_000), ("b.jsonl", 13_000)]));
+    for (file, at_end) in [("a.jsonl", "hold"), ("b.jsonl", "fire")] {
+        let args = ["-q", "--at-end", at_end, file];
+        calm.run(&args).succeeds();
+        kills += run_with_kills(&wild, &args, &mut draws, 8);
+    }
+    assert!(kills >= 3, "{draws}: {kills} kills");
+    let expected = shown(&calm.dir, "parquet:lake");
+    assert!(expected.len() > 500, "{}", expected.len());
+    assert!(shown(&wild.dir, "parquet:lake") == expected, "{draws}");
+    assert_eq!(waiting(&wild.dir), 0, "{draws}");
+}

@@ -1,0 +1,101 @@
+//! Ranges of time (`--since`, `--until`, `--last`) of evt-alert and evt-backfill, whose meaning is more than a choice
+//! of rows.
+
+use crate::alert::{at, once, rule, rules, series, transitions};
+use crate::harness::Dir;
+use serde_json::json;
+
+/// Events every 10 seconds for half an hour, with a gap of two minutes from 840 s on, and one event half an hour later.
+fn events(dir: &Dir) {
+    let lines = [series(0.0, 850.0, 10.0, &json!({})), series(960.0, 1800.0, 10.0, &json!({}))].concat();
+    let last = series(3600.0, 3601.0, 1.0, &json!({}));
+    dir.write("in.jsonl", lines.iter().chain(&last).map(|(_, line)| line.as_str()).collect::<String>());
+    let drop = rule(&json!({"name": "drop", "condition": "lt", "threshold": 5}));
+    dir.write("rules.json", rules(&[drop]));
+}
+
+#[test]
+fn a_range_of_evt_alert_has_the_alerts_of_the_whole_input_from_its_first_whole_window_on() {
+    let dir = Dir::new("ranges-alert");
+    events(&dir);
+    let run = |flags: &[&str]| once(&dir, &[&["-o", "jsonl", "in.jsonl"], flags].concat());
+    let within = |from: f64, to: f64| [format!("--since={}", at(from)), format!("--until={}", at(to))];
+    let of = |from: f64, to: f64| {
+        let [since, until] = within(from, to);
+        transitions(&run(&[&since, &until]).rows())
+    };
+    let whole = transitions(&run(&[]).ends_with(1).rows());
+    assert_eq!(whole.len(), 3, "{whole:?}");
+    // The ends of the range are no drops: the windows there are not whole.
+    let [since, until] = within(300.0, 600.0);
+    let quiet = run(&[&since, &until]).ends_with(0);
+    assert_eq!((quiet.text().as_str(), quiet.stderr().as_str()), ("", ""), "{quiet}");
+    // A gap within the range is the same alert, and so is one up to its end.
+    assert_eq!(of(300.0, 1200.0), whole[..2]);
+    assert_eq!(of(1200.0, 1900.0), whole[2..3]);
+    assert_eq!(of(1200.0, 1805.0), Vec::<String>::new());
+    // A range that begins in a gap is evaluated once it has a whole window.
+    let begun = run(&within(850.0, 1200.0).each_ref().map(String::as_str)).ends_with(1).rows();
+    assert_eq!(begun[0]["at"], at(910.0), "{begun:?}");
+    // Rows outside are counted as filtered, and none is lost.
+    let [since, until] = within(300.0, 1200.0);
+    let said = run(&[&since, &until]).stderr();
+    assert!(said.contains("in 170 out 79 filtered 91"), "{said}");
+}
+
+#[test]
+fn the_last_duration_of_evt_alert_ends_now_and_a_state_takes_no_range() {
+    let dir = Dir::new("ranges-last");
+    events(&dir);
+    let now = format!("--now={}", at(1900.0));
+    let rows = once(&dir, &["-q", "-o", "jsonl", "in.jsonl", "--last", "20m", &now, "--max-future", "1h"]).rows();
+    let told = transitions(&rows);
+    assert!(
+        told.iter().all(|line| line.starts_with("drop")) && rows[0]["at"].as_str() >= Some(at(760.0).as_str()),
+        "{told:?}"
+    );
+    for flags in [["--last", "20m"], ["--since", "2026-01-01"], ["--until", "2026-01-01"]] {
+        let run = once(&dir, &[&["in.jsonl", "--state", "a.db"], &flags[..]].concat()).ends_with(2);
+        assert!(run.stderr().contains("cannot be used with") && !dir.path("a.db").exists(), "{run}");
+    }
+    let run = once(&dir, &["in.jsonl", "--since", "soon"]).ends_with(2);
+    assert!(run.stderr().starts_with("evt-alert: --since: "), "{run}");
+    dir.run("evt-alert", &["--rules", "rules.json", "in.jsonl", "--since", "soon", "--check"]).ends_with(2);
+}
+
+#[test]
+fn a_range_of_metrics_in_evt_alert_is_one_of_their_ends() {
+    let dir = Dir::new("ranges-metrics");
+    let line = |hour: u32| format!("{{\"t\":\"2026-01-05T{hour:02}:30:00Z\"}}\n");
+    dir.write("in.jsonl", (0..6).map(line).collect::<String>());
+    dir.shell("evt-window -q in.jsonl --time t --size 1h --agg 'n=count(*)' --to m.frames").succeeds();
+    let each = rule(&json!({"input": "metric", "aggregate": "max(value)", "window_seconds": 3600}));
+    dir.write("rules.json", rules(&[each]));
+    let args = ["-o", "jsonl", "m.frames", "--since", "2026-01-05T02:00:00Z", "--until", "2026-01-05T04:30:00Z"];
+    let run = once(&dir, &args);
+    // Windows that end at 02:00, 03:00 and 04:00.
+    assert!(run.stderr().contains("in 6 out 3 filtered 3"), "{run}");
+}
+
+#[test]
+fn the_last_duration_of_evt_backfill_is_a_range_that_begins_so_long_ago() {
+    let dir = Dir::new("ranges-backfill");
+    let line = |day: u32, minute: u32| format!("{{\"t\":\"2026-01-{day:02}T10:{minute:02}:00Z\"}}\n");
+    dir.write("part.jsonl", line(1, 0) + &line(2, 0));
+    dir.write("all.jsonl", line(1, 0) + &line(1, 1) + &line(2, 0) + &line(2, 1));
+    dir.write("m.toml", "[[metric]]\nname = 'n'\naggregate = 'count(*)'\nsize = '1d'\n");
+    let build = "evt-window -q -m m.toml --time t part.jsonl --to sqlite:m.db";
+    dir.shell(build).succeeds();
+    let correct = "evt-backfill all.jsonl -m m.toml --time t --to sqlite:m.db --now 2026-01-03T00:00:00Z";
+    let shown = dir.shell(&format!("{correct} --last 1d --dry-run -o jsonl")).ends_with(1).rows();
+    assert!(shown.iter().all(|row| row.to_string().contains("2026-01-02")), "{shown:?}");
+    dir.shell(&format!("{correct} --last 1d")).succeeds();
+    let rows = "evt-view -q 'sqlite:m.db?table=aggregated_metrics' --sort window_start --columns value,revision -o csv";
+    assert_eq!(dir.shell(rows).succeeds().text(), "value,revision\n1,0\n2,1\n");
+    dir.shell(&format!("{correct} --last 2d")).succeeds();
+    assert_eq!(dir.shell(rows).succeeds().text(), "value,revision\n2,1\n2,1\n");
+    for flags in ["--since 2026-01-01", "--dead d.jsonl"] {
+        let run = dir.shell(&format!("{correct} --last 1d {flags}")).ends_with(2);
+        assert!(run.stderr().contains("cannot be used with"), "{run}");
+    }
+}
