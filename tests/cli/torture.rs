@@ -411,7 +411,10 @@ fn kill(job: &Job, wild: &Side, kills: &mut Kills, wanted: u32) {
             // rotated.
             Origin::Follow if !has_epoch(&wild.dir) => wild.append(&job.piece(piece).concat()),
             Origin::Follow => {
-                let (first, rest) = job.piece(piece).split_at(kills.draws.below(EVENTS_OF_PIECE) as usize);
+                // A file that begins with an array is refused as a whole.
+                let (lines, drawn) = (job.piece(piece), kills.draws.below(EVENTS_OF_PIECE - 100) as usize);
+                let cut = (drawn..).find(|cut| lines[*cut].starts_with(b"{")).expect("a line");
+                let (first, rest) = lines.split_at(cut);
                 wild.append(&first.concat());
                 let rotated = wild.dir.path(&format!("events.jsonl.{piece}"));
                 std::fs::rename(wild.dir.path("events.jsonl"), rotated).expect("renamed");

@@ -36,7 +36,7 @@ def metric(row):
     """The columns of a row of a metric, the same text from each store."""
     dimensions = row["dimensions"]
     dimensions = json.loads(dimensions) if isinstance(dimensions, str) else dimensions
-    value = None if row["value"] in (None, "") else float(row["value"])
+    value = None if row.get("value") in (None, "") else float(row["value"])
     times = [instant(row["window_start"]), instant(row["window_end"])]
     numbers = [int(row["rows"]), int(row["revision"])]
     return json.dumps([row["metric_name"], *times, dimensions, value, *numbers], sort_keys=True)

@@ -8,6 +8,7 @@ use crate::store::{Location, remote};
 use redis::{Client, ClientTlsConfig, Cmd, Connection, RedisError, RedisResult, TlsCertificates, Value};
 use std::error::Error as _;
 use std::io;
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
@@ -134,18 +135,13 @@ impl RedisServer {
     }
 }
 
-/// The least timeout of a socket; none at all would be 0.
-const SHORTEST: Duration = Duration::from_millis(1);
-
 /// Connects, authenticates and waits for the first answer, within `timeouts.connect`. A process that is stopped and
 /// continued (SIGSTOP, SIGCONT) finds its system call interrupted. That says nothing about the server, so it connects
-/// again.
+/// again, and the time during which it was stopped does not count.
 fn connect(client: &Client, timeouts: Timeouts) -> RedisResult<Connection> {
-    let begun = Instant::now();
     loop {
-        let left = timeouts.connect.saturating_sub(begun.elapsed()).max(SHORTEST);
-        match connect_once(client, left, timeouts.timeout) {
-            Err(error) if is_interrupted(&error) && begun.elapsed() < timeouts.connect => {}
+        match connect_once(client, timeouts.connect, timeouts.timeout) {
+            Err(error) if is_interrupted(&error) => {}
             connected => return connected,
         }
     }
@@ -166,7 +162,9 @@ fn connect_once(client: &Client, connect: Duration, timeout: Duration) -> RedisR
 
 /// Whether a signal interrupted a system call (EINTR).
 fn is_interrupted(error: &RedisError) -> bool {
-    let cause = error.source().and_then(|source| source.downcast_ref::<io::Error>());
+    // The library gives the shared pointer as the source, not what it points to.
+    let cause = error.source().and_then(|source| source.downcast_ref::<Arc<dyn std::error::Error + Send + Sync>>());
+    let cause = cause.and_then(|cause| cause.downcast_ref::<io::Error>());
     cause.is_some_and(|cause| cause.kind() == io::ErrorKind::Interrupted)
 }
 
@@ -328,5 +326,18 @@ pub fn text(value: &Value) -> Option<&str> {
         Value::BulkString(bytes) => std::str::from_utf8(bytes).ok(),
         Value::SimpleString(text) => Some(text),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_interrupted_system_call_is_told_from_other_faults_of_a_connection() {
+        let is_it = |kind: io::ErrorKind| is_interrupted(&RedisError::from(io::Error::from(kind)));
+        assert!(is_it(io::ErrorKind::Interrupted));
+        assert!(!is_it(io::ErrorKind::ConnectionRefused) && !is_it(io::ErrorKind::WouldBlock));
+        assert!(!is_interrupted(&RedisError::from((redis::ErrorKind::Io, "interrupted"))));
     }
 }
