@@ -51,7 +51,7 @@ pub struct Notes {
     pub has_begun: bool,
     /// Whether the client is being closed: from now on revoked partitions are released at once.
     pub is_closing: bool,
-    /// The last error; a permanent one is not replaced by a transient one.
+    /// The last error of the highest rank: a permanent error, then `AllBrokersDown`, then the other transient ones.
     pub error: Option<Code>,
     /// librdkafka's message about the last error.
     pub cause: Option<String>,
@@ -128,14 +128,26 @@ impl ClientContext for Context {
     fn error(&self, error: KafkaError, _: &str) {
         self.invalidate_stats();
         self.notes(|notes| {
-            if notes.error.is_none_or(is_transient) {
-                notes.error = error.rdkafka_error_code();
+            let code = error.rdkafka_error_code();
+            // A broker that fails to reconnect reports errors of its own right after `AllBrokersDown`.
+            if rank(code) >= rank(notes.error) {
+                notes.error = code;
             }
         });
     }
 
     fn stats(&self, statistics: Statistics) {
         self.notes(|notes| notes.stats = Some(ClusterStats::of(&statistics, &self.topics, &mut notes.fetches)));
+    }
+}
+
+/// Ranks the errors of a client: a noted error is replaced only by one of at least its rank.
+fn rank(code: Option<Code>) -> u8 {
+    match code {
+        None => 0,
+        Some(Code::AllBrokersDown) => 2,
+        Some(code) if is_transient(code) => 1,
+        Some(_) => 3,
     }
 }
 
@@ -473,5 +485,18 @@ mod tests {
         context.notes(|notes| notes.stats = Some(ClusterStats { is_up: true, ..ClusterStats::default() }));
         context.error(KafkaError::Global(Code::AllBrokersDown), "");
         assert_eq!(context.notes(|notes| notes.stats.take()).map(|stats| stats.is_up), Some(false));
+    }
+
+    #[test]
+    fn an_error_of_one_broker_does_not_replace_the_error_of_all_brokers() {
+        let noted = |codes: &[Code]| {
+            let context = Context::default();
+            codes.iter().for_each(|code| context.error(KafkaError::Global(*code), ""));
+            context.notes(|notes| notes.error)
+        };
+        let (all, one, permanent) = (Code::AllBrokersDown, Code::BrokerTransportFailure, Code::Authentication);
+        assert_eq!(noted(&[one, all, one]), Some(all));
+        assert_eq!(noted(&[all, permanent, all, one]), Some(permanent));
+        assert_eq!(noted(&[one, Code::Resolve]), Some(Code::Resolve));
     }
 }

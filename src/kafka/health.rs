@@ -56,9 +56,14 @@ impl Health {
     /// Notes a success, which ends an outage. A record that was buffered before the outage does not count.
     pub fn note_success(&self) {
         // This runs after every poll.
-        if self.is_up() {
-            return;
+        let Some(since) = self.down_since.get() else { return };
+        if self.now().saturating_sub(since) > LEFTOVERS {
+            self.note_acknowledgement();
         }
+    }
+
+    /// Notes that brokers acknowledged a record that was in flight during the outage or later, which ends the outage.
+    pub fn note_acknowledgement(&self) {
         if let Some(away) = self.end(self.now()) {
             self.say(&format!("brokers are available again after {}", whole_seconds(away)));
         }
@@ -78,8 +83,7 @@ impl Health {
 
     /// Ends the outage of this client; returns its duration if this client has to report the end.
     fn end(&self, now: Duration) -> Option<Duration> {
-        self.down_since.get().filter(|since| now.saturating_sub(*since) > LEFTOVERS)?;
-        self.down_since.set(None);
+        self.down_since.take()?;
         self.topics.run.outages.end(&self.topics.address.brokers, self.outage.get()?, now)
     }
 
@@ -111,7 +115,7 @@ pub fn whole_seconds(time: Duration) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::clock::Clock;
+    use crate::clock::{Clock, SimulatedClock};
     use crate::run::Run;
     use crate::uri::kafka::Address;
     use std::rc::Rc;
@@ -151,9 +155,25 @@ mod tests {
         assert!(!clients.go(1, 10), "another client of the same brokers");
         assert!(!clients.go(0, 20), "the next attempt");
         assert!(clients.topics.run.outages.begin("b", Duration::ZERO, Duration::ZERO).1, "other brokers");
-        assert_eq!(clients.come_back(0, 900), None, "buffered before the outage");
         assert_eq!(clients.come_back(0, 2000), Some(2000));
         assert_eq!((clients.come_back(1, 2010), clients.come_back(0, 2020)), (None, None));
+    }
+
+    #[test]
+    fn an_acknowledgement_ends_an_outage_at_once_and_a_record_that_may_have_been_buffered_does_not() {
+        let clock = SimulatedClock::default();
+        let run = Rc::new(Run::unwatched("evt-test", Clock::Simulated(clock.clone())));
+        let health = Health::new(&Topics::new(&Address::parse("//a:9092/t").unwrap(), &run));
+        health.note_error(Code::AllBrokersDown);
+        clock.advance(LEFTOVERS);
+        health.note_success();
+        assert!(!health.is_up());
+        clock.advance(Duration::from_millis(1));
+        health.note_success();
+        assert!(health.is_up());
+        health.note_error(Code::AllBrokersDown);
+        health.note_acknowledgement();
+        assert!(health.is_up());
     }
 
     #[test]

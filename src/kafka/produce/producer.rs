@@ -248,7 +248,7 @@ impl TopicProducer {
         self.check()?;
         // librdkafka does not report acknowledgements, and it may receive all of them before the flush begins.
         if self.awaits_acknowledgement.take() {
-            self.health.note_success();
+            self.health.note_acknowledgement();
         }
         Ok(())
     }
