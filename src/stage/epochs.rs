@@ -204,7 +204,9 @@ impl Epochs {
     pub fn recover(&mut self, operator: &dyn Operator, outputs: &mut Outputs) -> Result<()> {
         self.commit_restored(operator, outputs)?;
         // The clock counts from the start of the process.
-        self.run.metrics.set(&metrics::RECOVERY, &[], self.run.clock.monotonic().as_secs_f64());
+        let seconds = self.run.clock.monotonic().as_secs_f64();
+        self.run.metrics.set(&metrics::RECOVERY, &[], seconds);
+        outputs.report.details.insert("recovery_seconds".to_owned(), seconds.into());
         Ok(())
     }
 

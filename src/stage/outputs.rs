@@ -91,7 +91,7 @@ pub struct EndReport {
     pub warnings: Vec<String>,
     /// Lines that `-q` leaves out.
     pub notes: Vec<String>,
-    /// Entries that the operator adds to `--stats`.
+    /// Entries that the operator and the checkpoint add to `--stats`.
     pub details: serde_json::Map<String, serde_json::Value>,
     /// The lowest exit status that the run may have.
     pub verdict: u8,
