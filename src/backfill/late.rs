@@ -14,7 +14,7 @@ use super::scope::Scope;
 use super::session::{FoundSession, NameOrigin, NamedInstant, NamedKeys, SessionRow};
 use crate::error::{Error, Result};
 use crate::expr::{LeafBatch, Leaves, write_dimensions};
-use crate::kind::event::column;
+use crate::kind::event::{column, instants};
 use crate::kind::late::LATE_FOR;
 use crate::kind::span::Span;
 use crate::op::window::BatchOutcome;
@@ -24,7 +24,6 @@ use crate::op::window::spec::Spec;
 use crate::time::{EARLIEST, LATEST};
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch};
 use arrow::compute::filter_record_batch;
-use arrow::datatypes::TimestampMicrosecondType;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
@@ -108,10 +107,6 @@ struct EventRows<'a> {
     passed: Option<BooleanArray>,
     names: Vec<&'a str>,
     dimensions: Vec<ArrayRef>,
-}
-
-fn instants(batch: &RecordBatch, column: usize) -> &[i64] {
-    batch.column(column).as_primitive::<TimestampMicrosecondType>().values()
 }
 
 impl<'a> EventRows<'a> {

@@ -7,6 +7,7 @@
 use super::store::{CheckpointStore, STATE_FILE};
 use crate::error::{Error, Result};
 use crate::op::state::storage::{NewStateFile, StateFile, StateStorage};
+use crate::op::window::MemoryBound;
 use crate::store::Epoch;
 use crate::store::disk::{Disk, DiskFile};
 use std::cell::Cell;
@@ -32,6 +33,11 @@ impl TemporaryFiles {
     pub fn new(disk: Disk) -> Self {
         Self { disk, directory: std::env::temp_dir(), made: 0, written: Rc::default() }
     }
+}
+
+/// Returns a bound of state in memory (bytes); what is beyond it goes to temporary files.
+pub fn memory_bound(bytes: usize, disk: Disk) -> MemoryBound {
+    MemoryBound { bytes, storage: Box::new(TemporaryFiles::new(disk)) }
 }
 
 impl StateStorage for TemporaryFiles {
@@ -203,7 +209,7 @@ mod tests {
     use super::*;
     use crate::kind::event::column;
     use crate::op::window::metric::Emit;
-    use crate::op::window::{MemoryBound, Options, Window, spec, watermark};
+    use crate::op::window::{Options, Window, spec, watermark};
     use crate::store::disk::DiskFault;
     use crate::time::SECOND;
     use arrow::array::{ArrayRef, RecordBatch, TimestampMicrosecondArray};

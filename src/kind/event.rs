@@ -95,6 +95,11 @@ pub fn shared_raw_field() -> Field {
     Field::new(RAW, DataType::BinaryView, true)
 }
 
+/// Returns the values (µs) of a column of instants of events.
+pub fn instants(batch: &RecordBatch, column: usize) -> &[i64] {
+    batch.column(column).as_primitive::<TimestampMicrosecondType>().values()
+}
+
 /// Whether rows of a schema have their raw records.
 pub fn has_raw(schema: &Schema) -> bool {
     schema.field_with_name(RAW).is_ok_and(|field| *field.data_type() == DataType::Binary)

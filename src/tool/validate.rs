@@ -1,6 +1,7 @@
 //! evt-validate: checks events against their envelope and the schemas of their subjects, and drops duplicates.
 
-use super::validation::{SchemaArgs, Validate, memory_of_ids, shared_raw};
+use super::validation::{SchemaArgs, Validate, shared_raw};
+use crate::checkpoint::state_files::memory_bound;
 use crate::cli::args::{BranchArgs, StageArgs, TimeRangeArgs};
 use crate::cli::check::CheckReport;
 use crate::cli::open::open;
@@ -113,7 +114,7 @@ impl Args {
         let (stage, duplicates, range, branch) = (stage.clone(), duplicates.clone(), range.clone(), branch.clone());
         let (side, branch) = (duplicates.as_deref(), branch.branch.as_deref());
         let spec = StageSpec { side, range: Some(&range), branch, ..StageSpec::new(&stage) };
-        let memory = memory_of_ids(self.memory.unwrap_or(dedup::MEMORY), run);
+        let memory = memory_bound(self.memory.unwrap_or(dedup::MEMORY), run.io.disk());
         let start = move |learned: SourceInfo<'_>| {
             learned.expect(Kind::Event, "expected events")?;
             let schema = learned.source.schema();

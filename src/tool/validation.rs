@@ -1,6 +1,5 @@
 //! The operator that checks events and drops duplicates, and its flags: evt-validate, and evt-backfill for raw records.
 
-use crate::checkpoint::state_files::TemporaryFiles;
 use crate::counts::{Counts, counted};
 use crate::error::Result;
 use crate::kind::Kind;
@@ -12,7 +11,6 @@ use crate::op::state::storage::StateStorage;
 use crate::op::validate::{Options, SubjectOf, Validator};
 use crate::op::window::{MemoryBound, StateSize};
 use crate::registry::Registry;
-use crate::run::Run;
 use crate::stage::operator::{Collector, InputEnded, Message, Operator};
 use crate::store::rows;
 use crate::time::parse_duration;
@@ -37,11 +35,6 @@ pub struct SchemaArgs {
     /// Drop an event whose event_id occurred in its partition within this much stream time
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     pub dedup: Option<i64>,
-}
-
-/// Returns the bound of the ids of `--dedup`; those beyond it go to temporary files.
-pub fn memory_of_ids(bytes: usize, run: &Run) -> MemoryBound {
-    MemoryBound { bytes, storage: Box::new(TemporaryFiles::new(run.io.disk())) }
 }
 
 /// Returns the column of raw records that is kept only for dead letters.

@@ -7,7 +7,7 @@ use super::top::Top;
 use super::wide::Wide;
 use super::windows::{AtEnd, Windows};
 use crate::checkpoint::header::CHECKPOINT_KEY;
-use crate::checkpoint::state_files::TemporaryFiles;
+use crate::checkpoint::state_files::memory_bound;
 use crate::cli::args::{BranchArgs, CheckpointArgs, Disorder, StageArgs, TimeRangeArgs, disorder};
 use crate::cli::check::CheckReport;
 use crate::cli::open::open;
@@ -22,7 +22,7 @@ use crate::mapping::{self, Projection, Provenance};
 use crate::op::window::metric::{Emit, Shape};
 use crate::op::window::spec::{self, Inline, Spec, WindowSize};
 use crate::op::window::watermark;
-use crate::op::window::{MemoryBound, Options, Window};
+use crate::op::window::{Options, Window};
 use crate::output::OutputPlan;
 use crate::parse::size::parse_memory;
 use crate::run::Run;
@@ -466,8 +466,7 @@ impl Args {
         let metrics = || with_sessions(&schema_of_metrics(&spec.dimensions()), &spec.sessions());
         let schema = wide.as_ref().map_or_else(metrics, Wide::schema);
         let results = Results::new(self.rows.first_keys(&spec)?, wide, &spec.metrics);
-        let memory =
-            self.memory.map(|bytes| MemoryBound { bytes, storage: Box::new(TemporaryFiles::new(run.io.disk())) });
+        let memory = self.memory.map(|bytes| memory_bound(bytes, run.io.disk()));
         let options =
             Options { leaves: spec.leaves, metrics: spec.metrics, watermark, emit: self.emit_to(outputs)?, memory };
         let operator = Windows {

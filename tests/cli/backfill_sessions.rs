@@ -1,6 +1,7 @@
 //! evt-backfill counts late events in sessions: what it leaves equals one run that knows no lateness.
 
 use crate::backfill::{Cells, RETAIL_TIME, cells, kill_within, run_live, stores};
+use crate::edges::parsed;
 use crate::harness::{Dir, Draws, data};
 
 /// The sums of a session are not integers, and the customers are counted approximately.
@@ -287,4 +288,31 @@ fn an_event_that_was_late_because_its_partition_was_idle_corrects_its_windows_an
     let said = dir.shell(line).succeeds();
     assert!(said.stderr().contains("cells: 2 corrected, 0 inserted, 0 retracted, 0 right"), "{said}");
     assert_eq!(cells(&dir, "sqlite:one.db"), cells(&dir, "sqlite:all.db"), "{said}");
+}
+
+#[test]
+fn windows_that_wait_for_late_events_go_to_files_beyond_the_bound_of_memory_and_give_the_same_cells() {
+    let dir = Dir::new("session-memory");
+    let metric = |name: &str, shape: &str| {
+        format!("[[metric]]\nname = \"{name}\"\naggregate = \"count(*)\"\nby = [\"event_id\"]\n{shape}\n")
+    };
+    dir.write("metrics.toml", metric("visits", "gap = \"1m\"") + &metric("events", "size = \"1m\""));
+    dir.shell("evt-gen --events 60k --seed 9 --late 2% | evt-ingest -q -o frames > raw.frames").succeeds();
+    dir.shell("evt-view -q raw.frames -o frames | evt-sink -q --to parquet:raw").succeeds();
+    let live = "evt-window -q -m metrics.toml raw.frames --late late.jsonl | evt-sink -q --to sqlite:live.db";
+    dir.shell(live).succeeds();
+    let before = cells(&dir, "sqlite:live.db");
+    let mut found = vec![];
+    for (input, memory) in [("raw.frames", ""), ("raw.frames", "--memory 8MiB"), ("parquet:raw", "--memory 8MiB")] {
+        dir.shell("cp live.db right.db").succeeds();
+        let line =
+            format!("evt-backfill -q {input} -m metrics.toml --late-events late.jsonl {memory} --to sqlite:right.db");
+        dir.shell(&format!("{line} --stats stats.json")).succeeds();
+        let written = parsed(&dir.bytes("stats.json"))["state_written"].as_u64();
+        assert_eq!(written > Some(0), !memory.is_empty(), "{input}: {written:?}");
+        found.push(cells(&dir, "sqlite:right.db"));
+        assert_eq!(dir.shell(&format!("{line} --dry-run")).succeeds().text(), "", "{input} {memory}");
+    }
+    assert!(found[0].len() > before.len() + 1000, "{} {}", found[0].len(), before.len());
+    assert!(found[1] == found[0] && found[2] == found[0], "the bound of memory changes cells");
 }

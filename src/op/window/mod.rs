@@ -41,7 +41,7 @@ use crate::error::{Error, Result};
 use crate::expr::RowFault;
 use crate::expr::{Dimension, Expr, LeafBatch, Leaves, ObservedLeaves};
 use crate::frame::Progress;
-use crate::kind::event::column;
+use crate::kind::event::{column, instants};
 #[cfg(test)]
 use crate::kind::metric::Row;
 use crate::op::snapshot::{Reader, Writer};
@@ -52,7 +52,6 @@ use crate::op::state::spilled::{Arrivals, GroupContext, Members};
 use crate::op::state::storage::StateStorage;
 use crate::time::format_duration;
 use arrow::array::{ArrayRef, AsArray, RecordBatch};
-use arrow::datatypes::TimestampMicrosecondType;
 
 /// The options of the operator.
 pub struct Options {
@@ -126,10 +125,6 @@ const WITHOUT_LAYOUTS: u8 = 3;
 const WITHOUT_FILES: u8 = 2;
 /// The version whose partitions had no input number.
 const WITHOUT_INPUTS: u8 = 1;
-
-fn instants(batch: &RecordBatch, column: usize) -> &[i64] {
-    batch.column(column).as_primitive::<TimestampMicrosecondType>().values()
-}
 
 impl Window {
     /// Creates an operator without state.

@@ -14,19 +14,18 @@ use crate::error::{Error, Result};
 use crate::expr::RowFault;
 use crate::frame::{Control, How, State};
 use crate::kind::dead::{ErrorType, Fault};
-use crate::kind::event::column;
+use crate::kind::event::{column, instants};
 use crate::kind::metric::Row;
 use crate::kind::span::Span;
 use crate::op::window::watermark::{self, Watermark};
-use crate::op::window::{BatchOutcome, Window};
+use crate::op::window::{BatchOutcome, Emitter, Window};
 use crate::stage::operator::{Collector, InputEnded, Message, Operator};
 use crate::store::correct::{CorrectionCounts, Part, Step};
 use crate::time::{DAY, LATEST, format_instant};
 use crate::tool::validation::{AcceptedRows, Validate};
 use crate::tool::windows::metric_note;
-use arrow::array::{AsArray, BooleanArray, RecordBatch};
+use arrow::array::{BooleanArray, RecordBatch};
 use arrow::compute::filter_record_batch;
-use arrow::datatypes::TimestampMicrosecondType;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Number of cells that are compared in one step.
@@ -197,13 +196,18 @@ impl Correct {
         Ok(counts)
     }
 
-    /// Takes the cells that are complete, and compares them if there are many of them or if `all`.
-    fn fire(&mut self, all: bool, out: &mut dyn Collector) -> Result<()> {
+    /// Keeps the cells that the window emits by `emit`.
+    fn take_rows(&mut self, emit: impl FnOnce(&mut Window, &mut Emitter<'_>) -> Result<()>) -> Result<()> {
         let Self { window, setup, right, notes, .. } = self;
-        window.fire(&mut |row| {
+        emit(window, &mut |row| {
             take(row, &setup.scope, right, &mut notes.partial);
             Ok(())
-        })?;
+        })
+    }
+
+    /// Takes the cells that are complete, and compares them if there are many of them or if `all`.
+    fn fire(&mut self, all: bool, out: &mut dyn Collector) -> Result<()> {
+        self.take_rows(Window::fire)?;
         let Some(watermark) = self.window.watermark().get() else { return Ok(()) };
         if watermark <= self.done {
             // An earlier run has made these cells right.
@@ -214,6 +218,8 @@ impl Correct {
         }
         let far = watermark.saturating_sub(self.done.max(self.day)) >= DAY;
         if watermark > self.done && (all || far || self.right.len() >= STEP_CELLS) {
+            // A stored cell whose session waits in a file would be taken for one without a right cell.
+            self.take_rows(Window::settle)?;
             self.step(watermark, out)?;
         }
         let longest = self.setup.scope.metrics.iter().map(|metric| metric.lateness).max().unwrap_or(0);
@@ -354,11 +360,7 @@ impl Correct {
                 return Ok(());
             }
             Order::Streams { ends: true, .. } if !self.is_done => {
-                let Self { window, setup, right, notes, .. } = self;
-                window.on_exhausted(&mut |row| {
-                    take(row, &setup.scope, right, &mut notes.partial);
-                    Ok(())
-                })?;
+                self.take_rows(Window::on_exhausted)?;
                 self.step(i64::MAX, out)?;
             }
             Order::Streams { .. } => {
@@ -389,7 +391,8 @@ impl Correct {
     }
 
     /// Adds the results to the report at the end.
-    fn report(&self, how: How, out: &mut dyn Collector) {
+    fn report(&mut self, how: How, out: &mut dyn Collector) {
+        out.detail("state_written", self.window.size().written.into());
         let CorrectionCounts { inserted, corrected, retracted, unchanged, .. } = self.counts;
         let would = if self.setup.dry_run { "would be " } else { "" };
         out.note(Message::Info(format!(
@@ -527,10 +530,6 @@ fn take(row: &Row<'_>, scope: &Scope, right: &mut BTreeMap<CellKey, CellContent>
     } else if scope.is_partial(metric, &key) {
         *partial += 1;
     }
-}
-
-fn instants(batch: &RecordBatch, column: usize) -> &[i64] {
-    batch.column(column).as_primitive::<TimestampMicrosecondType>().values()
 }
 
 impl Operator for Correct {

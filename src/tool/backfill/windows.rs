@@ -6,6 +6,7 @@ use super::late::LateInput;
 use super::operator::Correct;
 use super::setup::{InputRows, Order, Pace, Setup, StoreRows, Work};
 use crate::backfill::{Changes, InputTimes, LateCell, LateCells, MetricScope, NameOrigin, Scope};
+use crate::checkpoint::state_files::memory_bound;
 use crate::cli::args::{Disorder, disorder, instant_of};
 use crate::cli::check::CheckReport;
 use crate::cli::open::open;
@@ -21,8 +22,9 @@ use crate::metrics::Up;
 use crate::op::dedup;
 use crate::op::window::metric::{Emit, Metric, Shape};
 use crate::op::window::spec::{self, Spec};
-use crate::op::window::{Options, Window, watermark};
+use crate::op::window::{MemoryBound, Options, Window, watermark};
 use crate::output::open_options;
+use crate::parse::size::parse_memory;
 use crate::registry::place;
 use crate::run::Run;
 use crate::source::{SortColumns, SourceOptions, StoreOptions, StoreOrder};
@@ -30,7 +32,7 @@ use crate::stage::{OperatorSetup, SourceInfo, Stage};
 use crate::store::correct::{Claim, Corrections, shown_range};
 use crate::store::{Location, ReadRequest, Store, StreamExtent};
 use crate::time::{LATEST, format_instant, parse_duration};
-use crate::tool::validation::{Validate, memory_of_ids};
+use crate::tool::validation::Validate;
 use crate::uri::Uri;
 use crate::uri::kafka::TopicFormat;
 use chrono_tz::Tz;
@@ -114,6 +116,9 @@ struct ReadingArgs {
     /// Read N days of a lake or table at the same time, each on a thread
     #[arg(long, value_name = "N", default_value = "1", value_parser = clap::value_parser!(u8).range(1..), conflicts_with = "dead")]
     jobs: u8,
+    /// Keep about SIZE of the windows in memory, and the rest in files in TMPDIR [default: all in memory]
+    #[arg(long, value_name = "SIZE", value_parser = parse_memory, conflicts_with = "dead")]
+    memory: Option<usize>,
 }
 
 /// The file of metrics.
@@ -126,6 +131,14 @@ impl MetricsFile<'_> {
     fn parse(&self) -> Result<Spec> {
         spec::file(&self.text).map_err(|error| error.at(self.path.to_owned()))
     }
+}
+
+/// What the windows are computed by.
+struct WindowSetup {
+    spec: Spec,
+    out_of_orderness: Disorder,
+    /// The bound of their state (`--memory`).
+    memory: Option<MemoryBound>,
 }
 
 /// The store that is corrected.
@@ -352,9 +365,7 @@ fn stage(args: WindowsArgs, mut both: BothArgs, run: &Rc<Run>) -> Result<Stage> 
     let order = order(&args, &both, reading, has_sessions)?;
     set_outputs(&mut both, run);
     let source = source(&args, &both, &spec, &order, reading)?;
-    let schemas = both.schema.schemas.as_ref().map(|text| place::open(text, &run.console)).transpose()?;
-    let validates = schemas.is_some() || both.schema.dedup.is_some();
-    let validate = validates.then(|| Validate::new(both.schema.clone(), schemas, memory_of_ids(dedup::MEMORY, run)));
+    let validate = validate(&both, run)?;
     let mut setup = Setup {
         scope,
         input: InputRows { span: reading, order, times },
@@ -369,14 +380,16 @@ fn stage(args: WindowsArgs, mut both: BothArgs, run: &Rc<Run>) -> Result<Stage> 
         pace: Pace::new(both.rate),
         run: run.clone(),
     };
-    let (out_of_orderness, quiet) = (args.out_of_orderness, both.stage.common.quiet);
+    let memory = args.reading.memory.map(|bytes| memory_bound(bytes, run.io.disk()));
+    let windows = WindowSetup { spec, out_of_orderness: args.out_of_orderness, memory };
+    let quiet = both.stage.common.quiet;
     let start = move |learned: SourceInfo<'_>| {
         // The inputs can be read, and nothing is compared yet.
         let claimed = setup.corrections.claim(&claim)?;
         report_claimed(&claimed, &setup.run, quiet);
         // Late events may name cells before the progress of a correction that did not know them.
         setup.progress = claimed.resumed.and_then(|resumed| resumed.progress).filter(|_| setup.late_input.is_none());
-        start(learned, spec, out_of_orderness, validate, setup)
+        start(learned, windows, validate, setup)
     };
     let stage = StageSpec { formats: FORMATS, ..StageSpec::new(&both.stage) };
     open(stage, source, run, Box::new(start))
@@ -402,6 +415,14 @@ fn set_outputs(both: &mut BothArgs, run: &Run) {
     output.to = if both.dry_run { vec!["-".into()] } else { vec![] };
     let given = output.dlq.take().filter(|dlq| run.letters.as_ref() != Some(dlq));
     output.dlq = Some(given.unwrap_or_else(|| "null:".into()));
+}
+
+/// Makes the validation of the events, if there are schemas or repeated events are left out.
+fn validate(both: &BothArgs, run: &Run) -> Result<Option<Validate>> {
+    let schemas = both.schema.schemas.as_ref().map(|text| place::open(text, &run.console)).transpose()?;
+    let validates = schemas.is_some() || both.schema.dedup.is_some();
+    let ids = memory_bound(dedup::MEMORY, run.io.disk());
+    Ok(validates.then(|| Validate::new(both.schema.clone(), schemas, ids)))
 }
 
 /// Returns the options of the source.
@@ -444,17 +465,17 @@ fn stored_columns(spec: &Spec) -> u32 {
 /// Makes the operator once the rows are known.
 fn start(
     learned: SourceInfo<'_>,
-    spec: Spec,
-    out_of_orderness: Disorder,
+    windows: WindowSetup,
     validate: Option<Validate>,
     setup: Setup,
 ) -> Result<OperatorSetup> {
+    let WindowSetup { spec, out_of_orderness, memory } = windows;
     learned.expect(Kind::Event, "expected events")?;
     let SourceInfo { source, .. } = learned;
     source.set_named(spec.leaves.columns());
     let explicit = source.is_explicit();
     let watermark = watermark::Options { out_of_orderness: out_of_orderness.0, explicit, new_partitions: false };
-    let options = Options { leaves: spec.leaves, metrics: spec.metrics, watermark, emit: Emit::Final, memory: None };
+    let options = Options { leaves: spec.leaves, metrics: spec.metrics, watermark, emit: Emit::Final, memory };
     let is_report = !setup.dry_run;
     let operator = Box::new(Correct::new(Window::new(options), validate, setup, watermark));
     Ok(OperatorSetup { operator, schema: Changes::schema(), side: None, is_report })
