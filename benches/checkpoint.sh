@@ -59,5 +59,8 @@ held=(--by k --agg 'n=count(*)' --agg 'total=sum(v)' --agg 'mean=avg(v)' --agg '
 run first in.jsonl "${held[@]}"
 bytes=$(find state/epochs -name '*.state' -printf '%s %p\n' | sort -n | tail -1 | cut -d' ' -f1)
 : >empty.jsonl
-run restore empty.jsonl "${held[@]}"
-awk -v bytes="$bytes" '{ printf "a state of %.0f MiB: restored and saved again in %.1f s\n", bytes / 1048576, $1 }' restore.time
+run restore empty.jsonl "${held[@]}" --stats restore.json
+recovery=$(grep -o '"recovery_seconds":[0-9.]*' restore.json | cut -d: -f2)
+awk -v bytes="$bytes" -v recovery="$recovery" '{
+    printf "a state of %.0f MiB: restored in %.1f s (%.1f s a GiB), restored and saved again in %.1f s\n",
+        bytes / 1048576, recovery, recovery * 1073741824 / bytes, $1 }' restore.time

@@ -2,6 +2,7 @@
 
 use crate::bucket::{CheckpointLocation, left_behind};
 use crate::checkpoint::kill_within;
+use crate::edges::parsed;
 use crate::harness::{Dir, Draws, Run, data};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -67,7 +68,7 @@ fn assert_same(found: &[String], expected: &[String]) {
 }
 
 fn written(dir: &Dir, stats: &str) -> u64 {
-    let stats: Value = serde_json::from_slice(&dir.bytes(stats)).expect("JSON");
+    let stats = parsed(&dir.bytes(stats));
     stats["state_written"].as_u64().unwrap_or_else(|| panic!("{stats}"))
 }
 
@@ -283,6 +284,8 @@ fn metrics_that_change_beside_others_whose_state_is_in_files_begin_and_end_alone
         assert_eq!(written(&dir, &stats) > 1 << 20, !bound.is_empty(), "{name}");
         dir.write("m.toml", &after);
         let said = run(&dir, &[&job[..], &["--at-end", "fire", "b.jsonl"], bound].concat()).succeeds().stderr();
+        let recovery = parsed(&dir.bytes(&stats))["recovery_seconds"].as_f64();
+        assert!(recovery.is_some_and(|seconds| seconds > 0.0), "{name}: {recovery:?}");
         let ended: Vec<&str> = said.lines().filter(|line| line.ends_with("its open windows are dropped")).collect();
         assert_eq!(ended.len(), 3, "{name}: {said}");
         for metric in ["least", "pages", "visits"] {

@@ -34,9 +34,9 @@ pub(super) struct TopicProducer {
     shared: Option<&'static str>,
     health: Rc<Health>,
     up: Up,
-    /// Whether a record was queued since the last flush, or was in flight when the outage began. Its acknowledgement
-    /// ends the outage.
-    awaits_acknowledgement: Cell<bool>,
+    /// Whether a record of the client was queued since its last flush, or was in flight when the outage began. Its
+    /// acknowledgement ends the outage.
+    awaits_acknowledgement: Rc<Cell<bool>>,
     /// Rows of the present batch that are not in the queue yet, for messages.
     pub unsent: usize,
 }
@@ -71,7 +71,7 @@ impl TopicProducer {
             shared: Some(successor),
             health: self.health.clone(),
             up,
-            awaits_acknowledgement: Cell::new(false),
+            awaits_acknowledgement: self.awaits_acknowledgement.clone(),
             unsent: 0,
         }
     }
@@ -86,7 +86,7 @@ impl TopicProducer {
             shared: None,
             health: Rc::new(Health::new(topics)),
             up,
-            awaits_acknowledgement: Cell::new(false),
+            awaits_acknowledgement: Rc::default(),
             unsent: 0,
         })
     }

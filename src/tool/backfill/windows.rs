@@ -133,7 +133,7 @@ impl MetricsFile<'_> {
     }
 }
 
-/// What the windows are computed by.
+/// The metrics of the windows, and how they are computed.
 struct WindowSetup {
     spec: Spec,
     out_of_orderness: Disorder,
