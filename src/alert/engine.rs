@@ -262,10 +262,14 @@ impl AlertEngine {
         }
         if last > evaluated {
             self.evaluated = Some(last);
-            let at = Instant { g: last, now };
-            self.rules.iter_mut().for_each(|rule| rule.page_waiting(&self.views, at, &mut transitions));
+            self.page_waiting(Instant { g: last, now }, &mut transitions);
         }
         transitions
+    }
+
+    /// Pages what fires and was no page, once the alert clock has caught up.
+    pub(super) fn page_waiting(&mut self, at: Instant, transitions: &mut Vec<Transition>) {
+        self.rules.iter_mut().for_each(|rule| rule.page_waiting(&self.views, at, transitions));
     }
 
     /// Returns the first instant after `g` at which anything may change.

@@ -2,7 +2,7 @@
 
 use super::engine::{AlertEngine, EngineOptions, TimedRows};
 use super::rules::{of_toml, resolve};
-use super::running::{Transition, TransitionUse};
+use super::running::{Instant, Transition, TransitionUse};
 use super::snapshot;
 use crate::format::row;
 use crate::kind::Kind;
@@ -158,16 +158,29 @@ proptest! {
 }
 
 /// Evaluates every second of the events, whether or not anything can change.
-fn run_each_second(events: &[Event], rules: &str) -> Vec<Alert> {
+fn run_each_second(events: &[Event], rules: &str) -> Vec<Transition> {
     let mut engine = engine(rules);
     add(&mut engine, events);
     engine.begin(START + events[0].stream_time);
     let mut transitions = vec![];
-    let last = START + events.iter().map(|event| event.stream_time).max().unwrap();
-    for g in engine.evaluated().unwrap() + 1..=(last - 1).div_euclid(SECOND) {
-        engine.evaluate(g, last, &mut transitions);
+    let now = START + events.iter().map(|event| event.stream_time).max().unwrap();
+    let (evaluated, last) = (engine.evaluated().unwrap(), (now - 1).div_euclid(SECOND));
+    for g in evaluated + 1..=last {
+        engine.evaluate(g, now, &mut transitions);
     }
-    transitions.into_iter().map(|transition| transition.alert).collect()
+    if last > evaluated {
+        engine.page_waiting(Instant { g: last, now }, &mut transitions);
+    }
+    transitions
+}
+
+/// Returns the transitions of the same events if instants at which nothing can change are passed over.
+fn run_at_once(events: &[Event], rules: &str) -> Vec<Transition> {
+    let mut engine = engine(rules);
+    add(&mut engine, events);
+    engine.begin(START + events[0].stream_time);
+    let last = START + events.iter().map(|event| event.stream_time).max().unwrap();
+    engine.advance(last, last)
 }
 
 /// Events with gaps of up to a minute, whose windows are empty for a long time.
@@ -191,15 +204,21 @@ proptest! {
         let by_source = RULES.replace("[[rule]]\nname = 'drop'\n", "[[rule]]\nname = 'drop'\nby = ['source']\n")
             .replace("compare = 4\n", "compare = 37\nresolve_threshold = 0.9\nno_data = true\n");
         assert_ne!(by_source, RULES);
-        let last = START + events.iter().map(|event| event.stream_time).max().unwrap();
         for rules in [RULES, &by_source] {
-            let mut engine = engine(rules);
-            add(&mut engine, &events);
-            engine.begin(START + events[0].stream_time);
-            let found: Vec<Alert> = engine.advance(last, last).into_iter().map(|transition| transition.alert).collect();
-            prop_assert_eq!(&found, &run_each_second(&events, rules));
+            prop_assert_eq!(&run_at_once(&events, rules), &run_each_second(&events, rules));
         }
     }
+}
+
+#[test]
+fn seconds_that_are_passed_over_change_nothing_in_the_page_of_an_alert_that_fired_behind_the_wall_clock() {
+    // More than five minutes pass after the first instant: an alert of it is no page before the last one.
+    let rules = "[[rule]]\nname = 'r'\naggregate = 'count(*)'\ncondition = 'lt'\nthreshold = 9\nwindow_seconds = 1\n";
+    let at = |time: i64| Event { time, stream_time: time, amount: 2, source: "ios" };
+    let events = [0, 155_195_069, 306_000_001].map(at);
+    let found = run_at_once(&events, rules);
+    assert_eq!(found.iter().map(|one| one.purpose).collect::<Vec<_>>(), [TransitionUse::Row, TransitionUse::Page]);
+    assert_eq!(found, run_each_second(&events, rules));
 }
 
 /// Events of one source every second.
