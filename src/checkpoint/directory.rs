@@ -7,6 +7,7 @@
 //! DIR/epochs/R-N/STAGE.committed  the epoch is committed to every output of the stage
 //! DIR/epochs/R-0/end, end-2, …    the last stages of run R, with the stages before them
 //! DIR/epochs/R-0/STAGE.joined     a stage of run R, if it has several last stages
+//! DIR/epochs/R-0/STAGE.followed   followed names that run R has begun
 //! DIR/epochs/R-N.removed          epoch (R, N) is being removed
 //! DIR/state/NAME                  files of state of the newest run; those of an epoch are links to them
 //! ```
@@ -255,6 +256,10 @@ impl CheckpointStore for CheckpointDir {
 
     fn put_note(&self, epoch: Epoch, name: &str, bytes: &[u8]) -> Result<()> {
         let path = self.epoch(epoch).join(name);
+        if epoch.number == 0 {
+            // Notes of a run have no parts, with which the directory is made.
+            self.make_epoch(epoch)?;
+        }
         // An old run that has not seen the new one yet may write the same note.
         let part = temporary(&path);
         let put = || {

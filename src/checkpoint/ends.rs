@@ -1,12 +1,16 @@
 //! The last stages of a run: one, or one at the end of each branch behind tee(1) (`--ends`).
 //!
 //! Each last stage claims a name of the run, `end`, `end-2`, …, with the path of stages that leads to it. So every last
-//! stage knows all stages of the run, and an epoch is complete when all of them have sealed it.
+//! stage knows all stages of the run, and an epoch is complete when all of them have sealed it. A stage that fails claims
+//! the name `failed`, so that the others do not wait for it: behind tee(1) they have no pipe to it.
 
 use super::log::manifest_name;
 use super::store::CheckpointStore;
 use crate::error::{Error, Result};
 use crate::store::Epoch;
+
+/// The name that the first stage of a run claims that fails.
+const FAILED: &str = "failed";
 
 /// The stages from the first one to a last one, by name.
 pub type StagePath = Vec<String>;
@@ -41,6 +45,17 @@ pub fn claim_end(store: &dyn CheckpointStore, run: u64, path: &[String], ends: u
         "expected {expected}, found {found} and {stage}; --ends of the first stage is the number of last stages"
     );
     Err(Error::config(message).at(store.name()))
+}
+
+/// Notes that a stage of a run has failed: no other one is to wait for it.
+pub fn note_failure(store: &dyn CheckpointStore, run: u64, stage: &str) {
+    // If it cannot be noted, the others wait longer.
+    let _ = store.claim(run, FAILED, stage);
+}
+
+/// Returns a stage of a run that has failed, if there is one.
+pub fn failed(store: &dyn CheckpointStore, run: u64) -> Result<Option<String>> {
+    store.claimed(run, FAILED)
 }
 
 /// Returns the paths to all last stages of a run; `None` until all of them have begun.

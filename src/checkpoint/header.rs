@@ -52,6 +52,12 @@ impl CheckpointHeader {
         Self { branch: branch.map(str::to_owned).or(self.branch), ..self }
     }
 
+    /// Returns the name of the next stage, which runs `tool`.
+    pub fn next_stage(&self, tool: &str) -> String {
+        let branch = self.branch.as_ref().map_or_else(String::new, |branch| format!("-{branch}"));
+        format!("{}-{tool}{branch}", self.stages.len() + 1)
+    }
+
     /// Returns the header as metadata.
     pub fn to_text(&self) -> Result<String> {
         serde_json::to_string(self).map_err(|error| Error::broken(format!("{CHECKPOINT_KEY}: {error}")))

@@ -48,6 +48,9 @@ pub struct Start {
     pub pid: u32,
     /// The version of evt.
     pub version: String,
+    /// Followed names of which an earlier run has opened a file and completed no epoch: what `begun.rs` keeps of each.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub followed: Vec<serde_json::Value>,
 }
 
 /// A complete epoch: a run that restores it needs nothing else.
@@ -219,6 +222,7 @@ mod tests {
             host: "a".to_owned(),
             pid: 7,
             version: "0.1.0".to_owned(),
+            followed: vec![serde_json::json!({"name": "app.log"})],
         };
         let part = EpochPart { name: "state".to_owned(), bytes: 3, checksum: "00".to_owned() };
         let complete = Complete {

@@ -14,34 +14,37 @@
 //! epoch before it passes the barrier on, so the last stage knows that the epoch is complete, and writes the entry. The
 //! others watch the log for it.
 //!
+//! - `begun.rs`: followed names of which a run has opened a file, and that are in no complete epoch.
 //! - `ends.rs`: the last stages of a run, one or several.
 //! - `header.rs`: the checkpoint in the schema of a stream, for the next stage.
 //! - `log.rs`: the entries of the log. The run that writes the greatest entry is the newest; any other run is fenced.
-//! - `store.rs`: what a place for a checkpoint does. `directory.rs`: a directory. `bucket.rs`: a bucket of S3, with
-//!   files of this process in `staging.rs`.
+//! - `store.rs`: what a place for a checkpoint does. `directory.rs`: a directory. `bucket`: a bucket of S3, with
+//!   files of this process in `staging.rs` there.
 //! - `part.rs`: files with a checksum, and outboxes.
+//! - `restore.rs`: which epoch a run continues.
 //! - `state_files.rs`: files for state beyond `--memory`.
 //! - `show.rs`: what evt-view shows of a checkpoint.
 
+pub mod begun;
 mod bucket;
-#[cfg(test)]
-mod bucket_tests;
 pub mod directory;
 mod ends;
 pub mod header;
 pub mod log;
 pub mod part;
+mod restore;
 pub mod show;
-mod staging;
 pub mod state_files;
 pub mod store;
 
+use self::begun::BegunNames;
 use self::bucket::CheckpointBucket;
 use self::directory::CheckpointDir;
 use self::ends::StagePath;
 use self::header::{CheckpointHeader, CheckpointOptions};
 use self::log::{Complete, Entry, EpochPart, OutputName, StageEpoch, Start, check_outputs, manifest_name};
 use self::part::SealedParts;
+use self::restore::{continued, last_complete, with_way_back};
 use self::state_files::CheckpointFiles;
 use self::store::{CheckpointStore, Removed, STATE_FILE, fenced};
 use crate::error::{Error, ErrorKind, Result};
@@ -75,6 +78,8 @@ pub struct Checkpoint {
     /// Complete epochs that are kept, the last one at the end.
     complete: Vec<KeptEpoch>,
     restored: Option<Restored>,
+    /// Followed names that earlier runs have begun after the restored epoch.
+    followed: Vec<serde_json::Value>,
     /// The files of state that epochs have, by name.
     files: BTreeMap<String, EpochPart>,
     /// The stages that have not committed the last complete epoch, as far as this one knows.
@@ -118,27 +123,6 @@ fn open_store(path: &Path, run: &Run) -> Result<Arc<dyn CheckpointStore>> {
     })
 }
 
-/// Reads the last `kept` complete epochs of a log with these entries, those after `until` left out.
-fn last_complete(
-    store: &dyn CheckpointStore,
-    entries: &[u64],
-    kept: usize,
-    until: Option<Epoch>,
-) -> Result<Vec<Complete>> {
-    let mut complete = vec![];
-    for entry in entries.iter().rev() {
-        if complete.len() >= kept.max(1) {
-            break;
-        }
-        if let Some(Entry::Complete(found)) = store.entry(*entry)?
-            && until.is_none_or(|until| found.epoch <= until)
-        {
-            complete.insert(0, found);
-        }
-    }
-    Ok(complete)
-}
-
 /// What a stage has of the epoch that its run continues.
 pub struct Restored {
     /// The epoch.
@@ -176,13 +160,16 @@ impl Checkpoint {
         let continued = continued(store.as_ref(), &complete, options.back)?;
         let restored = continued.map(|last| own.restore(&[], store.as_ref(), last)).transpose();
         let restored = restored.or_else(|error| Err(with_way_back(error, store.as_ref(), &complete, options.back)?))?;
+        let continues = restored.as_ref().map(|restored| restored.epoch);
+        let followed = begun::since(store.as_ref(), &entries, continues, &own.stage)?;
         let start = Entry::Start(Start {
             checkpoint: id.clone(),
-            restored: restored.as_ref().map(|restored| restored.epoch),
+            restored: continues,
             at: format_instant(run.clock.now()),
             host: Run::host(),
             pid: std::process::id(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
+            followed: followed.clone(),
         });
         if !store.put(number, &start)? {
             return Err(fenced(store.as_ref(), number));
@@ -194,14 +181,15 @@ impl Checkpoint {
             path: store.shared_name(),
             id,
             run: number,
-            restored: restored.as_ref().map(|restored| restored.epoch),
+            restored: continues,
             kept: options.kept,
             ends: options.ends,
             branch: None,
             stages: vec![],
         };
         let kept = complete.split_off(complete.len().saturating_sub(header.kept.max(1)));
-        Ok(Self::begin(store, header, own, kept.iter().map(KeptEpoch::of).collect(), restored))
+        let begun = Self::begin(store, header, own, kept.iter().map(KeptEpoch::of).collect(), restored);
+        Ok(Self { followed, ..begun })
     }
 
     /// Takes part in a run that an earlier stage of the pipe has begun.
@@ -210,9 +198,13 @@ impl Checkpoint {
     /// begun, 78 if the stage or its outputs do not fit, or if the run has another last stage.
     pub fn join(header: CheckpointHeader, outputs: Vec<OutputName>, has_readers: bool, run: &Run) -> Result<Self> {
         let store = open_store(&header.path, run)?;
-        let branch = header.branch.as_ref().map_or_else(String::new, |branch| format!("-{branch}"));
-        let stage = format!("{}-{}{branch}", header.stages.len() + 1, run.console.tool());
+        let stage = header.next_stage(run.console.tool());
         let own = StageRole { stage, outputs, has_readers, ends: header.ends };
+        Self::join_at(store.clone(), header.clone(), own)
+            .inspect_err(|_| ends::note_failure(store.as_ref(), header.run, &header.next_stage(run.console.tool())))
+    }
+
+    fn join_at(store: Arc<dyn CheckpointStore>, header: CheckpointHeader, own: StageRole) -> Result<Self> {
         let entries = store.entries()?;
         let (before, after) = entries.split_at(entries.partition_point(|entry| *entry < header.run));
         for entry in after.iter().filter(|entry| **entry > header.run) {
@@ -237,7 +229,7 @@ impl Checkpoint {
         if header.ends > 1 {
             ends::claim_stage(store.as_ref(), header.run, &path)?;
         }
-        if !has_readers {
+        if !own.has_readers {
             ends::claim_end(store.as_ref(), header.run, &path, header.ends)?;
         }
         let complete = complete.iter().map(KeptEpoch::of).collect();
@@ -258,6 +250,7 @@ impl Checkpoint {
             last_entry: header.run,
             complete,
             restored,
+            followed: vec![],
             files: BTreeMap::new(),
             uncommitted: vec![],
             header,
@@ -304,6 +297,11 @@ impl Checkpoint {
     /// Returns the epoch that the run continues; `None` if it is the first.
     pub fn restored(&self) -> Option<&Restored> {
         self.restored.as_ref()
+    }
+
+    /// Returns the followed names that earlier runs have begun, and where this run keeps those that it begins.
+    pub fn begun_names(&self) -> BegunNames {
+        BegunNames::new(self.store.clone(), self.epoch.run, &self.own.stage, self.followed.clone())
     }
 
     /// Returns the files of state of this stage in this run.
@@ -439,6 +437,16 @@ impl Checkpoint {
         if run == self.header.run { Ok(()) } else { Err(fenced(self.store.as_ref(), last)) }
     }
 
+    /// Notes that this stage fails, so that no other one waits for it.
+    pub fn note_failure(&self) {
+        ends::note_failure(self.store.as_ref(), self.header.run, &self.own.stage);
+    }
+
+    /// Returns a stage of the run that has failed, if there is one.
+    pub fn failed(&self) -> Result<Option<String>> {
+        ends::failed(self.store.as_ref(), self.header.run)
+    }
+
     /// Returns what keeps an epoch from being complete.
     pub fn missing(&self, epoch: Epoch) -> Result<String> {
         ends::missing(self.store.as_ref(), epoch, self.own.ends)
@@ -557,37 +565,4 @@ pub fn part_name(stage: &str, name: &str) -> String {
 fn new_id(run: &Run) -> String {
     let text = format!("checkpoint {} {:016x}", run.id, RandomState::new().build_hasher().finish());
     named_id(&crate::kind::record_id::NAMESPACE, &[text.as_bytes()]).to_string()
-}
-
-/// Returns the epoch that a run continues: the last one, or one that is `back` epochs before it. Errors: exit status 78
-/// if that one is not kept.
-fn continued<'a>(store: &dyn CheckpointStore, complete: &'a [Complete], back: usize) -> Result<Option<&'a Complete>> {
-    let epoch = complete.iter().rev().nth(back);
-    if back > 0 && !epoch.map_or(Ok(false), |epoch| store.has_epoch(epoch.epoch))? {
-        let message = format!("--restore n-{back}: expected a complete epoch that is kept, found none");
-        return Err(Error::config(message).at(store.name()));
-    }
-    Ok(epoch)
-}
-
-/// Adds to the error of a damaged epoch how to continue without it, and which outputs get rows twice then.
-fn with_way_back(error: Error, store: &dyn CheckpointStore, complete: &[Complete], back: usize) -> Result<Error> {
-    let epochs = complete.iter().rev().nth(back).zip(complete.iter().rev().nth(back + 1));
-    let Some((damaged, before)) = epochs.filter(|_| error.kind() == ErrorKind::Corrupt) else { return Ok(error) };
-    if !store.has_epoch(before.epoch)? {
-        return Ok(error);
-    }
-    // Every epoch after the one that is restored is written again.
-    let lost = complete.iter().filter(|complete| complete.epoch > before.epoch);
-    let outputs = lost.flat_map(Complete::outputs_with_rows).map(|output| format!("{} {}", output.key, output.uri));
-    let outputs = Vec::from_iter(outputs.collect::<BTreeSet<_>>()).join(", ");
-    let (Epoch { run, number }, Epoch { run: before_run, number: before_number }) = (damaged.epoch, before.epoch);
-    let twice = match outputs.is_empty() {
-        true => "no output has rows of it".to_owned(),
-        false => format!("these outputs get the rows behind it a second time, but for keyed stores: {outputs}"),
-    };
-    let back = back + 1;
-    Ok(error.because(format!(
-        "epoch ({run}, {number}) is damaged; --restore n-{back} continues ({before_run}, {before_number}); {twice}"
-    )))
 }

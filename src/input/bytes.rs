@@ -1,6 +1,7 @@
 //! The bytes of a file or of standard input, decompressed if necessary. Reading can wait for a pipe, with a timeout.
 
 use super::content::digest::{ContentDigest, FileContent};
+use super::content::first_lines;
 use crate::error::{Error, Result};
 use crate::format::TextDecoder;
 use crate::format::recognise::{LOOK, begins_with_object};
@@ -164,6 +165,12 @@ impl Bytes {
     /// Returns the content of what has been read; empty unless it is determined.
     pub fn content(&self) -> FileContent {
         self.digest.as_ref().map_or_else(FileContent::default, ContentDigest::content)
+    }
+
+    /// Returns the content of the first lines of a file, whatever of it was read.
+    pub fn first_lines(&self) -> Result<FileContent> {
+        let (file, ratio_max) = (self.file()?, self.wire.0.borrow().run.ratio_max);
+        first_lines(&file, ratio_max).map_err(|error| error.at(self.name.clone()))
     }
 
     /// Returns the name that the user gave.

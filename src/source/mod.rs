@@ -19,7 +19,6 @@ use crate::kind::shadow::Shadows;
 use crate::kind::{DIMENSIONS_KEY, Kind};
 use crate::mapping;
 use crate::op::computed::RowRules;
-use crate::op::window::watermark::ContinuedInput;
 use crate::run::Run;
 use crate::spool::SpoolReader;
 use crate::uri::Uri;
@@ -39,6 +38,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 mod ahead;
+mod epochs;
 mod open;
 mod options;
 mod origin;
@@ -397,6 +397,10 @@ impl Source {
             self.turn_to_first();
             return Ok(Polled::Progress);
         };
+        if let Some(positions) = self.positions.as_mut().filter(|_| input.takes_turns()) {
+            // Before the first record of a followed name is read.
+            positions.keep_begun()?;
+        }
         let step = input.step(&mut self.ingest)?;
         let noted = input.note(&mut self.ingest)?;
         let (is_live, takes_turns) = (input.is_live(), input.takes_turns());
@@ -404,7 +408,10 @@ impl Source {
             self.ingest.report_progress(input.progress());
         }
         match step {
-            Step::Opened(opened) => *input = opened,
+            Step::Opened(opened) => {
+                *input = opened;
+                return self.note_opened();
+            }
             Step::Idle if !noted => return self.idle(),
             Step::More | Step::Idle => {
                 (self.idle_turns, self.idle_since) = (0, None);
@@ -542,39 +549,6 @@ impl Source {
     pub fn commit_end(&mut self) -> Result<()> {
         let inputs = self.ended.iter_mut().chain(&mut self.running);
         inputs.map(|running| &mut running.input).try_for_each(|input| input.commit_end(&mut self.ingest))
-    }
-
-    /// Whether the stage has taken exactly the records before [`Source::positions`], so that an epoch may end here.
-    ///
-    /// The incomplete batch of a file stays as it is: batches, and so the panes of windows, do not depend on the time
-    /// at which epochs end. Those of topics depend on time anyway, and are queued now.
-    pub fn is_at_cut(&mut self) -> Result<bool> {
-        if self.running.front().is_some_and(|running| running.input.is_live()) {
-            // Held records of topics are read again: the position of their partition is before them. Those of followed
-            // names are not.
-            if self.opener.options.files.follow {
-                self.ingest.release_waited(i64::MAX)?;
-            }
-            self.ingest.flush()?;
-            return Ok(!self.is_queued());
-        }
-        Ok(!self.ingest.mapper.holds_records() && !self.is_queued() && self.ingest.read.is_exact())
-    }
-
-    /// Returns the positions of the inputs for a checkpoint, and notes them for groups. The stage has taken every row
-    /// before them.
-    pub fn positions(&mut self) -> Result<Vec<u8>> {
-        let Some(positions) = &mut self.positions else { return Ok(vec![]) };
-        for Running { number, input } in self.ended.iter_mut().chain(&mut self.running) {
-            input.note_epoch(&mut self.ingest);
-            positions.note(*number, &mut **input, &mut self.ingest)?;
-        }
-        positions.to_part(&mut self.ingest)
-    }
-
-    /// Returns the inputs whose topics this run continues.
-    pub fn continued_inputs(&self) -> &[ContinuedInput] {
-        self.positions.as_ref().map_or(&[], Positions::continued_inputs)
     }
 
     /// Returns the lag of each partition of the topics; `now` is the current time (µs).

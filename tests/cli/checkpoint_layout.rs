@@ -1,7 +1,9 @@
 //! The bytes of the files of a checkpoint are those of LAYOUTS in evt-checkpoint(5): a parser of its own, in Python,
 //! reads all of them.
 
-use crate::harness::{Dir, ROOT, ask, python};
+use crate::follow_begun::{LONG, killed_early};
+use crate::follow_checkpoint::Log;
+use crate::harness::{Dir, Draws, ROOT, ask, python};
 use std::path::Path;
 
 /// Windows with and without `where`, without dimensions, and sessions: more state than `--memory` takes.
@@ -67,4 +69,19 @@ fn the_files_of_a_checkpoint_have_the_bytes_of_the_manual() {
     let in_files = ["ranges in files", "rows of logs", "ids in files"];
     let others = ["slices", "sessions", "stddev", "first", "max", "count_distinct", "rows of outputs", "intents"];
     assert_found(&said, &[&in_files[..], &others].concat());
+}
+
+/// The first run is killed before its first epoch, so the second one takes its name over, and it begins another one.
+#[test]
+fn the_notes_of_followed_names_have_the_members_of_the_manual() {
+    let Some(python) = python() else { return };
+    let mut log = Log::new("layout-followed", Draws::new());
+    log.write("app.log", 30);
+    killed_early(&log, log.start(&LONG), &["app.log"]);
+    log.write("b.log", 30);
+    let run = log.start(&["--checkpoint-every", "5ms", "b.log"]);
+    log.is_read();
+    run.killed();
+    let said = ask(&log.dir, &python, "checkpoint_layout.py", &["state"]).text();
+    assert!(said.contains("begun names 2\n"), "{said}");
 }

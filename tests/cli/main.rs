@@ -63,6 +63,7 @@ mod files;
 mod flag_words;
 mod flags;
 mod follow;
+mod follow_begun;
 mod follow_checkpoint;
 mod follow_found;
 mod frames;

@@ -302,13 +302,28 @@ def members(value, required, optional=()):
     assert set(required) <= set(value) <= set(required) | set(optional), value
 
 
+def followed(directory, start):
+    """The names that a run takes over, and those that it has begun: none of their lines is read."""
+    notes = [json.loads(note.read_text()) for note in directory.glob("*.followed")]
+    for name in start.get("followed", []) + sum(notes, []):
+        members(name, ["name", "position", "partitions"], ["explode"])
+        members(name["position"], ["lines", "open", "closed", "modified"])
+        assert name["position"]["lines"] == 0 and name["partitions"] == []
+        for file in name["position"]["open"]:
+            members(file, ["id", "content", "line", "is_done"], ["born", "began"])
+            members(file["content"], ["length", "hash", "prefixes"])
+            assert file["line"] == 0
+        FOUND["begun names"] += 1
+
+
 def checkpoint(root):
     complete = None
     for number in sorted(int(path.name) for path in (root / "log").iterdir()):
         entry = json.loads((root / "log" / str(number)).read_text())
         assert entry["evt_checkpoint"] == 1
         if "start" in entry:
-            members(entry["start"], ["checkpoint", "restored", "at", "host", "pid", "version"])
+            members(entry["start"], ["checkpoint", "restored", "at", "host", "pid", "version"], ["followed"])
+            followed(root / "epochs" / f"{number}-0", entry["start"])
         else:
             complete = entry["complete"]
             members(complete, ["epoch", "at", "stages"], ["branches"])

@@ -9,11 +9,12 @@
 pub mod digest;
 
 use super::bytes;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::format::unpack::Unpacked;
 use digest::{ContentDigest, FileContent};
 use std::fs::File;
 use std::io::{Read, Seek};
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 /// Bytes of a file that are compared first.
@@ -89,6 +90,29 @@ pub fn compare(mut file: &File, known: &[FileContent], ratio_max: u64) -> Result
         _ => Likeness::Other,
     };
     Ok(known.iter().zip(hashes).map(likeness).collect())
+}
+
+/// Returns the content of the first lines of a file, and leaves its position as it is; an empty one of a compressed file
+/// whose start is not complete. Errors: exit status 74 if it cannot be read.
+pub fn first_lines(file: &File, ratio_max: u64) -> Result<FileContent> {
+    match Scan::of(FromStart { file, at: 0 }, &[], ratio_max, HEAD_BYTES) {
+        Err(error) if error.kind() == ErrorKind::Corrupt => Ok(FileContent::default()),
+        scanned => scanned.map(|scan| scan.content),
+    }
+}
+
+/// Reads a file from its start, wherever its position is.
+struct FromStart<'a> {
+    file: &'a File,
+    at: u64,
+}
+
+impl Read for FromStart<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let read = self.file.read_at(buffer, self.at)?;
+        self.at += read as u64;
+        Ok(read)
+    }
 }
 
 /// What a scan found.

@@ -365,7 +365,13 @@ impl Input for FollowedInput {
             FollowPosition { lines: self.lines, closed: self.closed.clone(), ..FollowPosition::default() };
         for (at, file) in self.files.iter().enumerate() {
             let metadata = file.bytes().metadata()?;
-            position.open.push(self.read_file(at, &metadata)?);
+            let mut read = self.read_file(at, &metadata)?;
+            if read.line == 0 {
+                // By them the next run knows whether the file was truncated, and a copy of it.
+                let first = file.bytes().first_lines()?;
+                read.content = if first.length > read.content.length { first } else { read.content };
+            }
+            position.open.push(read);
             position.modified = position.modified.max(modified(&metadata));
         }
         Ok(Some(position))

@@ -30,7 +30,7 @@ pub struct ReadFile {
     /// When it was created (ns since 1970), if its file system records it. It distinguishes files of one identity.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub born: Option<i64>,
-    /// The content that was read.
+    /// The content that was read; if no line was read, that of the first lines.
     pub content: FileContent,
     /// The number of its lines that were read.
     pub line: i64,
@@ -42,9 +42,9 @@ pub struct ReadFile {
 }
 
 impl ReadFile {
-    /// Whether anything of it was read.
+    /// Whether a line of it was read.
     pub fn has_begun(&self) -> bool {
-        self.content.length > 0 || self.line > 0
+        self.line > 0
     }
 }
 

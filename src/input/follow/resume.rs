@@ -84,6 +84,8 @@ struct Candidate {
     id: FileId,
     file: File,
     known: Known,
+    /// Whether it begins with the content of each of [`Search::files`].
+    likeness: Vec<Likeness>,
     /// Whether it has more lines than the content by which it is known.
     has_more: bool,
     /// Whether the watch has opened it, because it has the name.
@@ -275,7 +277,18 @@ impl Search<'_> {
         };
         let Entry { path, id, age } = entry;
         let is_new = if age.is_some() { self.is_new(&path, &metadata) } else { New::No };
-        Ok(Candidate { path, id, file, known, has_more, is_named, is_new, modified: modified(&metadata), age })
+        Ok(Candidate {
+            path,
+            id,
+            file,
+            known,
+            likeness,
+            has_more,
+            is_named,
+            is_new,
+            modified: modified(&metadata),
+            age,
+        })
     }
 
     fn known(&self, id: FileId, born: Option<i64>, likeness: &[Likeness]) -> Known {
@@ -303,8 +316,9 @@ impl Search<'_> {
         let is = |known: Known| {
             candidates.iter().position(|candidate| candidate.known == known && (is_open || !candidate.is_named))
         };
-        // A file of which no line was read may be any of those that are new.
-        let is_unread = |other: &Candidate| former.line == 0 && other.known == Known::Unknown;
+        // A file of which no line was read may be any of those that are new and do not begin in another way.
+        let is_other = |other: &Candidate| former.content.length > 0 && other.likeness[at] == Likeness::Other;
+        let is_unread = |other: &Candidate| former.line == 0 && other.known == Known::Unknown && !is_other(other);
         let is_alike = |other: &Candidate| {
             !other.is_named && other.is_new == New::Yes && (other.known == Known::Alike(at) || is_unread(other))
         };
@@ -325,7 +339,10 @@ impl Search<'_> {
             let Some(found) = self.find(at, &rest) else {
                 if !former.is_done {
                     missed += 1;
-                    say(format!("the file that was read up to line {} is gone; records may be lost", former.line));
+                    say(match former.line {
+                        0 => "a file of which no line was read is gone; records may be lost".to_owned(),
+                        line => format!("the file that was read up to line {line} is gone; records may be lost"),
+                    });
                 }
                 continue;
             };
@@ -334,7 +351,11 @@ impl Search<'_> {
                 let is_sure = former.content.length > 0 || former.born.is_some();
                 is_current |= at + 1 == self.files.len() && is_sure;
             } else {
-                say(format!("reading {} on from line {}", found.path.display(), former.line + 1));
+                let path = found.path.display();
+                say(match former.line {
+                    0 => format!("reading {path}, of which no line was read"),
+                    line => format!("reading {path} on from line {}", line + 1),
+                });
             }
             is_read_on[at] = true;
             files.push_back(found.resumed(Some(former)));

@@ -1,7 +1,8 @@
 //! The positions of followed names in a checkpoint.
 
 use super::times::{PartitionTime, check_explode};
-use crate::error::Result;
+use crate::checkpoint::begun::BegunNames;
+use crate::error::{Error, Result};
 use crate::ingest::Ingest;
 use crate::input::follow::position::FollowPosition;
 use crate::store::PartitionPosition;
@@ -28,6 +29,12 @@ pub struct NamePositions {
     names: Vec<NamePosition>,
     /// The names that the run follows, by input.
     inputs: BTreeMap<u32, NameToFollow>,
+    /// Where the names are kept that the run begins; `None` in tests of positions.
+    begun_names: Option<BegunNames>,
+    /// The names that the run has begun, as they were before their first record.
+    begun: Vec<NamePosition>,
+    /// The number of these that are kept.
+    kept: usize,
 }
 
 /// A name that the run follows.
@@ -42,7 +49,19 @@ pub struct NameToFollow {
 impl NamePositions {
     /// Continues at `names`.
     pub fn new(names: Vec<NamePosition>) -> Self {
-        Self { names, inputs: BTreeMap::new() }
+        Self { names, ..Self::default() }
+    }
+
+    /// Adds the names that earlier runs have begun and no epoch has. Errors: exit status 65 if one is damaged.
+    pub fn with_begun(mut self, begun_names: BegunNames) -> Result<Self> {
+        for name in begun_names.former() {
+            let name: NamePosition = serde_json::from_value(name.clone())
+                .map_err(|error| Error::corrupt("a followed name").because(error))?;
+            if !self.has(&name.name) {
+                self.names.push(name);
+            }
+        }
+        Ok(Self { begun_names: Some(begun_names), ..self })
     }
 
     /// Whether there is a position.
@@ -76,10 +95,34 @@ impl NamePositions {
         self.inputs.insert(input, name.clone());
         let (NameToFollow { name, origin }, Some(at)) = (name, found) else { return Ok(None) };
         let known = &mut self.names[at];
-        check_explode(&name, known.explode.as_deref(), explode)?;
+        if known.position.lines > 0 {
+            check_explode(&name, known.explode.as_deref(), explode)?;
+        }
         known.partitions.iter().for_each(|partition| partition.resume(ingest, &origin));
         known.name = name;
         Ok(Some(known.position.clone()))
+    }
+
+    /// Notes the first file of an input, unless an earlier run has begun its name.
+    pub fn note_first(&mut self, input: u32, position: FollowPosition) {
+        let Some(NameToFollow { name, .. }) = self.inputs.get(&input) else { return };
+        // A name that is known has its text since the run begins to follow it.
+        if !self.names.iter().any(|known| known.name == *name) {
+            let begun = NamePosition { name: name.clone(), position, explode: None, partitions: vec![] };
+            self.names.push(begun.clone());
+            self.begun.push(begun);
+        }
+    }
+
+    /// Keeps the names that the run has begun. Errors: exit status 74 if they cannot be written.
+    pub fn keep_begun(&mut self) -> Result<()> {
+        let Some(begun_names) = self.begun_names.as_ref().filter(|_| self.kept < self.begun.len()) else {
+            return Ok(());
+        };
+        let names: serde_json::Result<Vec<_>> = self.begun.iter().map(serde_json::to_value).collect();
+        begun_names.keep(&names.map_err(|error| Error::broken(format!("followed names: {error}")))?)?;
+        self.kept = self.begun.len();
+        Ok(())
     }
 
     /// Notes how far an input is read.

@@ -12,6 +12,7 @@ mod spool;
 mod times;
 mod topics;
 
+use crate::checkpoint::begun::BegunNames;
 use crate::error::{Error, Result};
 use crate::ingest::Ingest;
 use crate::input::Input;
@@ -114,6 +115,24 @@ impl Positions {
             spool: saved.spool,
             frames: saved.frames,
         })
+    }
+
+    /// Adds the followed names that earlier runs have begun and no epoch has. Errors: exit status 65 if one is damaged.
+    pub fn with_begun(self, begun_names: BegunNames) -> Result<Self> {
+        Ok(Self { followed: self.followed.with_begun(begun_names)?, ..self })
+    }
+
+    /// Notes the first file of a followed name, of which nothing is read yet.
+    pub fn note_first(&mut self, number: u32, input: &mut dyn Input) -> Result<()> {
+        if let Some(position) = input.follow_position()? {
+            self.followed.note_first(number, position);
+        }
+        Ok(())
+    }
+
+    /// Keeps the followed names that the run has begun. Errors: exit status 74 if they cannot be written.
+    pub fn keep_begun(&mut self) -> Result<()> {
+        self.followed.keep_begun()
     }
 
     /// Sets the path of `--explode`, with which files must have been read, and whether they are followed.

@@ -1,11 +1,11 @@
 //! A checkpoint in a bucket keeps the contract of the one in a directory.
 
-use super::bucket::CheckpointBucket;
-use super::directory::CheckpointDir;
-use super::ends;
-use super::log::{Complete, Entry, EpochPart, StageEpoch, Start};
-use super::store::{CheckpointStore, Removed};
+use super::CheckpointBucket;
 use crate::ErrorKind;
+use crate::checkpoint::directory::CheckpointDir;
+use crate::checkpoint::ends;
+use crate::checkpoint::log::{Complete, Entry, EpochPart, StageEpoch, Start};
+use crate::checkpoint::store::{CheckpointStore, Removed};
 use crate::console::{Colour, Console};
 use crate::s3::address::S3Address;
 use crate::s3::bucket_tests::{FakeFault, FakeS3};
@@ -21,6 +21,7 @@ fn start() -> Entry {
         host: String::new(),
         pid: 1,
         version: String::new(),
+        followed: vec![],
     })
 }
 

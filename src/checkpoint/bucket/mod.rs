@@ -10,10 +10,14 @@
 //! Each process has a directory of its own in `TMPDIR`. There it writes the parts of an epoch, which are uploaded when
 //! the stage ends the epoch, and there it reads the parts that it has downloaded.
 
+mod staging;
+#[cfg(test)]
+mod tests;
+
+use self::staging::StagingDirectory;
 use super::directory::CheckpointDir;
 use super::log::{Complete, Entry, EpochPart};
 use super::part::PartWriter;
-use super::staging::StagingDirectory;
 use super::store::{CheckpointStore, Removed, STATE_FILE, compare, epoch_name, epoch_of, fenced, is_removed};
 use crate::console::Console;
 use crate::error::{Error, Result};

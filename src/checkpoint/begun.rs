@@ -1,0 +1,77 @@
+//! Followed names that a run has begun before an epoch has their positions.
+//!
+//! Only a complete epoch has positions. A run that is killed before its first one leaves none, and by the next run a
+//! rotation may have given the name to another file. So the first stage notes the first file of a name before it reads
+//! its first record: in the note `STAGE.followed` of the run. The next run takes what the run before it had begun into
+//! its entry `start`, until an epoch has it.
+//!
+//! What is kept of a name is JSON of the source, as in its positions.
+
+use super::log::{Entry, Start};
+use super::part_name;
+use super::store::CheckpointStore;
+use crate::error::{Error, Result};
+use crate::store::Epoch;
+use serde_json::Value;
+use std::sync::Arc;
+
+/// The note with the names that a run has begun.
+const FOLLOWED: &str = "followed";
+
+/// The followed names that earlier runs have begun, and where this run keeps those that it begins.
+pub struct BegunNames {
+    store: Arc<dyn CheckpointStore>,
+    run: u64,
+    note: String,
+    former: Vec<Value>,
+}
+
+impl BegunNames {
+    pub(super) fn new(store: Arc<dyn CheckpointStore>, run: u64, stage: &str, former: Vec<Value>) -> Self {
+        Self { store, run, note: part_name(stage, FOLLOWED), former }
+    }
+
+    /// Returns the names that earlier runs have begun, the first run's first.
+    pub fn former(&self) -> &[Value] {
+        &self.former
+    }
+
+    /// Keeps all names that this run has begun, durably. Errors: exit status 74 if they cannot be written.
+    pub fn keep(&self, names: &[Value]) -> Result<()> {
+        let bytes = serde_json::to_vec(names).map_err(|error| Error::broken(format!("followed names: {error}")))?;
+        self.store.put_note(Epoch { run: self.run, number: 0 }, &self.note, &bytes)
+    }
+}
+
+/// Returns the names that runs have begun since the epoch `restored`, and perhaps some that it has, the first run's
+/// first. `stage`: the first stage. Errors: exit status 65 if a note is damaged.
+pub fn since(store: &dyn CheckpointStore, entries: &[u64], restored: Option<Epoch>, stage: &str) -> Result<Vec<Value>> {
+    let note = part_name(stage, FOLLOWED);
+    let mut found = vec![];
+    let mut next = entries.last().copied();
+    while let Some(number) = next.filter(|number| *number > 0) {
+        let Start { restored: continued, followed, .. } = match store.entry(number)? {
+            Some(Entry::Start(start)) => start,
+            Some(Entry::Complete(complete)) => {
+                next = Some(complete.epoch.run);
+                continue;
+            }
+            None => break,
+        };
+        if let Some(bytes) = store.note(Epoch { run: number, number: 0 }, &note)? {
+            let names: Vec<Value> =
+                serde_json::from_slice(&bytes).map_err(|error| Error::corrupt(note.clone()).because(error))?;
+            found.splice(0..0, names);
+        }
+        // The epoch has what its run knew when it began.
+        if restored.is_some_and(|restored| restored.run >= number) {
+            break;
+        }
+        found.splice(0..0, followed);
+        if continued == restored {
+            break;
+        }
+        next = Some(number - 1);
+    }
+    Ok(found)
+}
