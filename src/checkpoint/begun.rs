@@ -8,7 +8,7 @@
 //! What is kept of a name is JSON of the source, as in its positions.
 
 use super::log::{Entry, Start};
-use super::part_name;
+use super::part::part_name;
 use super::store::CheckpointStore;
 use crate::error::{Error, Result};
 use crate::store::Epoch;

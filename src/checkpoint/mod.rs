@@ -43,7 +43,7 @@ use self::directory::CheckpointDir;
 use self::ends::StagePath;
 use self::header::{CheckpointHeader, CheckpointOptions};
 use self::log::{Complete, Entry, EpochPart, OutputName, StageEpoch, Start, check_outputs, manifest_name};
-use self::part::SealedParts;
+use self::part::{SealedParts, part_name};
 use self::restore::{continued, last_complete, with_way_back};
 use self::state_files::CheckpointFiles;
 use self::store::{CheckpointStore, Removed, STATE_FILE, fenced};
@@ -555,11 +555,6 @@ impl StageRole {
         let (state, positions) = (read(STATE)?, read(POSITIONS)?);
         Ok(Restored { epoch, parts: own.parts.clone(), state, positions, is_committed })
     }
-}
-
-/// Returns the name of a part of a stage.
-pub fn part_name(stage: &str, name: &str) -> String {
-    format!("{stage}.{name}")
 }
 
 fn new_id(run: &Run) -> String {

@@ -12,6 +12,11 @@ use std::io::{BufReader, BufWriter, Write};
 use std::path::PathBuf;
 use xxhash_rust::xxh3::Xxh3;
 
+/// Returns the name of a part of a stage.
+pub fn part_name(stage: &str, name: &str) -> String {
+    format!("{stage}.{name}")
+}
+
 /// What a stage has of an epoch when it ends it.
 pub struct SealedParts<'a> {
     /// When it began to end the epoch (µs).

@@ -1,8 +1,9 @@
 //! What evt-view shows of a checkpoint: its epochs, verified, and the positions and the watermark of the last one.
 
 use super::log::{Complete, Entry, StageEpoch, Start};
+use super::part::part_name;
 use super::store::CheckpointStore;
-use super::{POSITIONS, STATE, is_in_bucket, open_store, part_name};
+use super::{POSITIONS, STATE, is_in_bucket, open_store};
 use crate::error::{Error, ErrorKind, Result};
 use crate::op::window;
 use crate::run::Run;

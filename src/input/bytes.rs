@@ -1,7 +1,6 @@
 //! The bytes of a file or of standard input, decompressed if necessary. Reading can wait for a pipe, with a timeout.
 
 use super::content::digest::{ContentDigest, FileContent};
-use super::content::first_lines;
 use crate::error::{Error, Result};
 use crate::format::TextDecoder;
 use crate::format::recognise::{LOOK, begins_with_object};
@@ -167,12 +166,6 @@ impl Bytes {
         self.digest.as_ref().map_or_else(FileContent::default, ContentDigest::content)
     }
 
-    /// Returns the content of the first lines of a file, whatever of it was read.
-    pub fn first_lines(&self) -> Result<FileContent> {
-        let (file, ratio_max) = (self.file()?, self.wire.0.borrow().run.ratio_max);
-        first_lines(&file, ratio_max).map_err(|error| error.at(self.name.clone()))
-    }
-
     /// Returns the name that the user gave.
     pub fn name(&self) -> &str {
         &self.name
@@ -243,7 +236,7 @@ impl Bytes {
     }
 
     /// Duplicates the handle of the file; both share one position.
-    fn file(&self) -> Result<File> {
+    pub fn file(&self) -> Result<File> {
         let file = self.wire.0.borrow().stream.file().map(File::try_clone);
         let file = file.unwrap_or_else(|| Err(std::io::ErrorKind::Unsupported.into()));
         file.map_err(|error| Error::io(self.name.clone(), &error))

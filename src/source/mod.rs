@@ -7,7 +7,7 @@
 //! An input is opened when the one before it has ended. Inputs with `--follow` never end: they are all open and take
 //! turns. [`Source::poll`] never blocks; [`Source::wait`] waits for input. Consumer groups and spools commit positions.
 
-use crate::counts::{Counts, counted};
+use crate::counts::Counts;
 use crate::error::{Error, ErrorKind, Result};
 use crate::frame::{Control, End, How, WATERMARK_KEY};
 use crate::ingest::{ByteProgress, Ingest, Item, Rest, Sent};
@@ -19,6 +19,7 @@ use crate::kind::shadow::Shadows;
 use crate::kind::{DIMENSIONS_KEY, Kind};
 use crate::mapping;
 use crate::op::computed::RowRules;
+use crate::op::window::watermark::ContinuedInput;
 use crate::run::Run;
 use crate::spool::SpoolReader;
 use crate::uri::Uri;
@@ -38,7 +39,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 mod ahead;
-mod epochs;
 mod open;
 mod options;
 mod origin;
@@ -47,6 +47,7 @@ mod polled;
 pub mod positions;
 pub mod reader;
 mod sort;
+mod warnings;
 
 /// An open input and its number on the command line.
 struct Running {
@@ -267,17 +268,7 @@ impl Source {
     /// Returns warnings about all records: names in the rules of the source that had no value, and ambiguous times,
     /// records without ids.
     pub fn warnings(&self) -> Vec<String> {
-        let mut warnings = self.ingest.rules().map_or(vec![], RowRules::warnings);
-        warnings.extend(self.ingest.mapper.doubled_times());
-        warnings.extend(self.ingest.mapper.local_times());
-        let made = self.ingest.mapper.made_ids();
-        if self.needs.finds_repeats && made > 0 {
-            let records = counted(made, ["record has", "records have"]);
-            warnings.push(format!(
-                "{records} no event_id, so --dedup cannot find a repeat; --field event_id=FIELD --hash-ids names what identifies it"
-            ));
-        }
-        warnings
+        warnings::of_records(&self.ingest, self.needs.finds_repeats)
     }
 
     /// Sets the columns that expressions and `--columns` name, as bits: a property with such a name causes a warning.
@@ -408,10 +399,7 @@ impl Source {
             self.ingest.report_progress(input.progress());
         }
         match step {
-            Step::Opened(opened) => {
-                *input = opened;
-                return self.note_opened();
-            }
+            Step::Opened(opened) => self.begin(opened)?,
             Step::Idle if !noted => return self.idle(),
             Step::More | Step::Idle => {
                 (self.idle_turns, self.idle_since) = (0, None);
@@ -430,6 +418,16 @@ impl Source {
             Step::Stopped => self.stop()?,
         }
         Ok(Polled::Progress)
+    }
+
+    /// Makes an opened input the current one. A followed name notes its first file, and the next input is opened before
+    /// it is read, so that the files of all names are kept at once.
+    fn begin(&mut self, opened: Box<dyn Input>) -> Result<()> {
+        let Some(Running { number, input }) = self.running.front_mut() else { return Ok(()) };
+        *input = opened;
+        let Some(positions) = self.positions.as_mut().filter(|_| input.takes_turns()) else { return Ok(()) };
+        positions.note_first(*number, input.as_mut())?;
+        self.turn()
     }
 
     /// Handles an input with nothing to read: turns to the next one. If none has anything, queues rows that have waited
@@ -549,6 +547,39 @@ impl Source {
     pub fn commit_end(&mut self) -> Result<()> {
         let inputs = self.ended.iter_mut().chain(&mut self.running);
         inputs.map(|running| &mut running.input).try_for_each(|input| input.commit_end(&mut self.ingest))
+    }
+
+    /// Whether the stage has taken exactly the records before [`Source::positions`], so that an epoch may end here.
+    ///
+    /// The incomplete batch of a file stays as it is: batches, and so the panes of windows, do not depend on the time
+    /// at which epochs end. Those of topics depend on time anyway, and are queued now.
+    pub fn is_at_cut(&mut self) -> Result<bool> {
+        if self.running.front().is_some_and(|running| running.input.is_live()) {
+            // Held records of topics are read again: the position of their partition is before them. Those of followed
+            // names are not.
+            if self.opener.options.files.follow {
+                self.ingest.release_waited(i64::MAX)?;
+            }
+            self.ingest.flush()?;
+            return Ok(!self.is_queued());
+        }
+        Ok(!self.ingest.mapper.holds_records() && !self.is_queued() && self.ingest.read.is_exact())
+    }
+
+    /// Returns the positions of the inputs for a checkpoint, and notes them for groups. The stage has taken every row
+    /// before them.
+    pub fn positions(&mut self) -> Result<Vec<u8>> {
+        let Some(positions) = &mut self.positions else { return Ok(vec![]) };
+        for Running { number, input } in self.ended.iter_mut().chain(&mut self.running) {
+            input.note_epoch(&mut self.ingest);
+            positions.note(*number, &mut **input, &mut self.ingest)?;
+        }
+        positions.to_part(&mut self.ingest)
+    }
+
+    /// Returns the inputs whose topics this run continues.
+    pub fn continued_inputs(&self) -> &[ContinuedInput] {
+        self.positions.as_ref().map_or(&[], Positions::continued_inputs)
     }
 
     /// Returns the lag of each partition of the topics; `now` is the current time (µs).

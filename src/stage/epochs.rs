@@ -38,8 +38,8 @@ const SLOW_OUTPUT: Duration = Duration::from_secs(10);
 const REPORT_EVERY: Duration = Duration::from_secs(60);
 /// How long an output may take to fail after the stop timeout, with an error of its own.
 const FAILING: Duration = Duration::from_millis(700);
-/// Time after which a stage no longer waits for a later one that neither completes the last epoch nor ends, as behind
-/// tee.
+/// Time after which a stage no longer waits for a later one that neither completes the last epoch nor fails: one that was
+/// killed behind tee, or a program that is no stage.
 const ENDING_MAX: Duration = Duration::from_secs(600);
 /// How long the first stage waits for the outputs of later ones before it ends the next epoch. A stage whose outputs do
 /// not have the epoch before then waits at the barrier.
@@ -49,6 +49,8 @@ const LOOK: Duration = Duration::from_millis(20);
 
 /// Interval of messages to branches that may have gone.
 const PROBE: Duration = Duration::from_secs(5);
+/// How often the log is watched for each look at whether another stage has failed.
+const LOOKS: u32 = 20;
 
 /// Ends the epochs of a stage, and restores the last one.
 pub struct Epochs {
@@ -70,6 +72,8 @@ pub struct Epochs {
     watched: Duration,
     /// The monotonic time of the last message to branches that may have gone.
     probed: Duration,
+    /// The monotonic time of the last look at whether another stage has failed.
+    looked: Duration,
     /// The wait for an epoch before the last one, at the end of the input.
     end_wait: Option<Wait>,
 }
@@ -163,6 +167,7 @@ impl Epochs {
             delay: None,
             later: None,
             watched: Duration::ZERO,
+            looked: Duration::ZERO,
             end_wait: None,
             probed: Duration::ZERO,
         }
@@ -178,8 +183,9 @@ impl Epochs {
         self.checkpoint.store().watch_interval()
     }
 
-    /// Returns why the stage failed: a newer run, or `error`.
-    pub fn cause(&self, error: Error) -> Error {
+    /// Notes that the stage fails, for the others. Returns why: a newer run, or `error`.
+    pub fn fail(&self, error: Error) -> Error {
+        self.checkpoint.note_failure();
         self.checkpoint.cause(error)
     }
 
@@ -408,8 +414,13 @@ impl Epochs {
             let is_lost = self.checkpoint.has_readers() && self.run.io.has_lost_reader(Duration::ZERO);
             return if is_lost { Err(self.abandoned()) } else { Ok(false) };
         }
+        // Before the log and the marks: a stage may have failed after it has committed the epoch.
+        let failed = self.look_for_failure(now)?;
         self.watch_later(outputs, now)?;
         self.watch_log(now)?.map_or(Ok(()), |complete| self.begin_commit(complete, outputs))?;
+        if let Some(stage) = failed.filter(|_| !self.sealed.is_empty() || self.later.is_some()) {
+            return Err(self.abandoned_for(&stage));
+        }
         self.probe(now, outputs)?;
         self.poll_commit(outputs, Duration::ZERO)
     }
@@ -432,6 +443,18 @@ impl Epochs {
             self.run.console.say(line);
         }
         Ok(None)
+    }
+
+    /// Returns a stage of the run that has failed, if it is time to look for one: no epoch that waits for others will be
+    /// complete, or committed to all outputs.
+    fn look_for_failure(&mut self, now: Duration) -> Result<Option<String>> {
+        let sealed = self.sealed.front().map(|sealed| sealed.start);
+        let since = sealed.into_iter().chain(self.later.as_ref().map(|later| later.start)).max().unwrap_or(now);
+        if now < self.looked.max(since) + LOOKS * self.watch_interval() {
+            return Ok(None);
+        }
+        self.looked = now;
+        self.checkpoint.failed()
     }
 
     /// Writes a message, which changes nothing, to branches that may have gone, while an epoch waits for them.
@@ -486,10 +509,26 @@ impl Epochs {
     /// Makes the error of a run whose later stages have ended before the last epoch was complete. Exit status 75.
     #[cold]
     pub fn abandoned(&self) -> Error {
-        let Epoch { run, number } = self.sealed.front().map_or(self.checkpoint.epoch(), |sealed| sealed.epoch);
+        self.abandoned_because("a later stage has ended, or takes no part")
+    }
+
+    /// Makes the same error for a stage that has failed. Exit status 75.
+    #[cold]
+    fn abandoned_for(&self, stage: &str) -> Error {
+        if let (Some(later), true) = (&self.later, self.sealed.is_empty()) {
+            let epoch = shown(later.epoch);
+            let message =
+                format!("epoch {epoch} is not committed, because {stage} has failed; the next run commits it");
+            return Error::new(ErrorKind::Fenced, message);
+        }
+        self.abandoned_because(&format!("{stage} has failed"))
+    }
+
+    fn abandoned_because(&self, why: &str) -> Error {
+        let epoch = self.sealed.front().map_or(self.checkpoint.epoch(), |sealed| sealed.epoch);
         let message = format!(
-            "epoch ({run}, {number}) is not complete, because a later stage has ended, or takes no part; the next run repeats \
-             what follows the epoch before"
+            "epoch {} is not complete, because {why}; the next run repeats what follows the epoch before",
+            shown(epoch)
         );
         Error::new(ErrorKind::Fenced, message)
     }

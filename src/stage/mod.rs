@@ -177,7 +177,7 @@ impl Stage {
         step.map_err(|error| {
             self.source.report_lost();
             match &self.epochs {
-                Some(epochs) => epochs.cause(error),
+                Some(epochs) => epochs.fail(error),
                 None => error,
             }
         })

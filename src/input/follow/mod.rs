@@ -27,6 +27,7 @@ use crate::frame::How;
 use crate::ingest::{ByteProgress, Ingest};
 use crate::input::bytes::{Bytes, Chunk};
 use crate::input::content::digest::FileContent;
+use crate::input::content::first_lines;
 use crate::input::text::{OpenRecord, TextInput};
 use crate::input::{EndProof, Input, InputEnd, Step};
 use crate::run::Run;
@@ -368,7 +369,7 @@ impl Input for FollowedInput {
             let mut read = self.read_file(at, &metadata)?;
             if read.line == 0 {
                 // By them the next run knows whether the file was truncated, and a copy of it.
-                let first = file.bytes().first_lines()?;
+                let first = first_lines(&file.bytes().file()?, self.run.ratio_max)?;
                 read.content = if first.length > read.content.length { first } else { read.content };
             }
             position.open.push(read);

@@ -1,7 +1,7 @@
 //! A complete epoch as an output sees it, and the rows that its target could not hold.
 
 use crate::checkpoint::log::{EpochPart, outbox_name};
-use crate::checkpoint::part_name;
+use crate::checkpoint::part::part_name;
 use crate::checkpoint::store::CheckpointStore;
 use crate::kind::dead::Fault;
 use crate::store::{Epoch, PartitionPosition};
