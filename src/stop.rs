@@ -21,6 +21,9 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(4);
 const STOP_TIMEOUT_BEHIND_PIPE: Duration = Duration::from_secs(28);
 /// How long each further wait may last once the stop timeout has expired: enough for a server that answers.
 const STOP_TIMEOUT_EXPIRED: Duration = Duration::from_secs(1);
+/// How long a write waits after the first signal for the reader of a pipe that reads nothing: the next stage may wait for
+/// its server meanwhile.
+const READER_TIMEOUT: Duration = Duration::from_secs(30);
 /// A second signal within this time is the same request: timeout(1) sends one to the process and one to its process
 /// group.
 const REPEATED: Duration = Duration::from_millis(200);
@@ -161,6 +164,27 @@ impl Stop {
             // An ignored signal must not look like the end of a wait without a timeout.
             Err(rustix::io::Errno::INTR) => self.wait(input, heed, timeout.map(|_| Duration::ZERO)),
             Err(errno) => Err(Error::io("waiting for input", &errno.into())),
+        }
+    }
+
+    /// Waits until the reader of a full pipe has read something, or has gone. Returns false if it has done nothing for
+    /// [`READER_TIMEOUT`] since this wait began and the first signal arrived.
+    pub fn wait_for_reader(&self, pipe: &impl AsFd) -> std::io::Result<bool> {
+        let began = Instant::now();
+        loop {
+            let since = self.since();
+            let left = since.map(|since| READER_TIMEOUT.saturating_sub(since.max(began).elapsed()));
+            if left.is_some_and(|left| left.is_zero()) {
+                return Ok(false);
+            }
+            let mut fds = vec![PollFd::new(pipe, PollFlags::OUT)];
+            fds.extend(self.wake.as_deref().filter(|_| since.is_none()).map(|wake| PollFd::new(wake, PollFlags::IN)));
+            let timeout = left.and_then(|left| Timespec::try_from(left).ok());
+            match poll(&mut fds, timeout.as_ref()) {
+                Ok(_) if !fds[0].revents().is_empty() => return Ok(true),
+                Ok(_) | Err(rustix::io::Errno::INTR) => {}
+                Err(errno) => return Err(errno.into()),
+            }
         }
     }
 

@@ -28,6 +28,13 @@ fn unwritten(error: Error, name: &str, rows: u64) -> Error {
     given_up(error, name, &format!("{rows} rows were not acknowledged and are not counted as written"))
 }
 
+/// Adds to the error of a reader that reads nothing which rows it has not got.
+#[cold]
+fn unread(error: Error, name: &str, batch: &RecordBatch) -> Error {
+    let rows = batch.num_rows();
+    given_up(error.at(name), name, &format!("{rows} rows, and those after them, are not written"))
+}
+
 /// Returns how many rows of a batch a store has not counted.
 fn unacknowledged(batch: &RecordBatch, before: SinkCounts, after: SinkCounts) -> u64 {
     (batch.num_rows() as u64).saturating_sub(after.taken - before.taken)
@@ -200,7 +207,7 @@ impl Output {
             OpenTarget::Frames { encoder, file, .. } => {
                 let pieces = encoder.batch(batch)?;
                 self.sent += pieces.iter().map(|piece| piece.len() as u64).sum::<u64>();
-                file.write_pieces(&pieces).map_err(|error| error.at(name.clone()))?;
+                file.write_pieces(&pieces).map_err(|error| unread(error, name, batch))?;
             }
             OpenTarget::Encoded { encoder, file, buffer, .. } => {
                 let written = match encoder.slices(batch) {
@@ -211,7 +218,7 @@ impl Output {
                     }
                 };
                 buffer.clear();
-                written.map_err(|error| error.at(name.clone()))?;
+                written.map_err(|error| unread(error, name, batch))?;
             }
             OpenTarget::Kafka(topic) => {
                 return topic.write(batch, headers);

@@ -98,7 +98,7 @@ impl Destination {
         match self {
             Destination::Null => Ok(OpenTarget::Null),
             Destination::Standard(format) => {
-                encoded(Plain::Standard(run.io.stdout()?), format, &schema, spec, &run.console)
+                encoded(Plain::Standard(run.io.stdout(&run.stop)?), format, &schema, spec, &run.console)
             }
             Destination::File(path, format) => {
                 let file = Plain::create(path, format, spec.overwrite, run)?;

@@ -70,7 +70,7 @@ pub(super) fn written(format: &'static Format) -> Result<&'static Format> {
 /// which only `--to` writes.
 pub(super) fn standard_format(spec: &OutputSpec, run: &Run) -> Result<&'static Format> {
     let io = &run.io;
-    io.stdout()?;
+    io.stdout(&run.stop)?;
     let terminal = io.has_terminal();
     let fallback = if terminal { spec.terminal_format } else { spec.pipe_format };
     let redirected = io.stdout_file().filter(|_| spec.format.is_none() && !spec.is_check);

@@ -1,5 +1,6 @@
 //! Standard input, standard output and the disk of a run: those of the process, or simulated ones.
 
+use super::pipe_output::PipeOutput;
 use super::standard;
 use crate::error::Result;
 use crate::stop::{Stop, Woken};
@@ -59,10 +60,14 @@ impl Io {
         }
     }
 
-    /// Opens standard output. Errors: exit status 74 if it is closed.
-    pub fn stdout(&self) -> Result<Box<dyn Write>> {
+    /// Opens standard output; `stop` bounds the wait for the reader of a pipe. Errors: exit status 74 if it is closed.
+    pub fn stdout(&self, stop: &Stop) -> Result<Box<dyn Write>> {
         match self {
-            Io::Process => Ok(Box::new(standard::output()?)),
+            Io::Process => {
+                let output = standard::output()?;
+                let pipe = if standard::has_pipe() { PipeOutput::open(stop) } else { None };
+                Ok(pipe.map_or_else(|| Box::new(output) as Box<dyn Write>, |pipe| Box::new(pipe)))
+            }
             Io::Simulated { stdout, .. } => Ok(Box::new(stdout.clone())),
         }
     }

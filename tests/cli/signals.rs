@@ -229,6 +229,42 @@ fn a_listener_refuses_connections_while_it_still_waits_for_its_broker() {
     assert!(said.contains("evt-ingest: 1 records remain in the spool for the next run\n"), "{said}");
 }
 
+/// The next stage was stopped, or waits for something itself: it reads nothing, and no signal ends a write to a full pipe.
+#[test]
+fn a_listener_whose_reader_does_not_read_ends_at_a_signal_and_says_what_is_left() {
+    let dir = Dir::new("listener_unread");
+    let open = |flags: &[&str]| {
+        let args = [&["http://127.0.0.1:0"], flags].concat();
+        let mut listener = Listener::of(dir.command("evt-ingest", &args).stdout(Stdio::piped())).listening();
+        (listener.stdout(), listener)
+    };
+    let (unread, lost) =
+        (" records remain in the spool for the next run", " acknowledged records were never read and are lost");
+    let stages = [(open(&["--checkpoint", "state", "--spool", "spool"]), unread), (open(&["--ack", "memory"]), lost)];
+    let pad = "x".repeat(200);
+    let line = |n: usize| format!("{{\"source\":\"s\",\"event_type\":\"t\",\"n\":{n},\"pad\":\"{pad}\"}}\n");
+    let lines: String = (0..2_000).map(line).collect();
+    for ((_, listener), _) in &stages {
+        // More than a pipe takes.
+        for _ in 0..20 {
+            let answer = listener.post(&[("content-type", "application/x-ndjson")], lines.as_bytes());
+            assert_eq!(answer.status, 200, "{answer:?}");
+        }
+    }
+    let begun = Instant::now();
+    for ((_, listener), _) in &stages {
+        listener.signal(Signal::TERM);
+        eventually("it listens no more", || TcpStream::connect(&listener.host).is_err());
+    }
+    for ((_stdout, listener), left) in stages {
+        let (ended, said) = listener.wait();
+        assert_eq!(ended, 143, "{said}");
+        assert!(begun.elapsed() < SOON_BEHIND_PIPE, "{:?}: {said}", begun.elapsed());
+        let rows = " rows, and those after them, are not written: stdout: the reader has read nothing for 30 s";
+        assert!(said.contains(rows) && said.contains(left), "{said}");
+    }
+}
+
 /// A load balancer sends repeated queries on one connection. The server is ready while its output is unavailable,
 /// because the spool accepts requests.
 #[test]

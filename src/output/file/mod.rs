@@ -186,7 +186,7 @@ impl Plain {
     pub fn write(&mut self, pieces: &[&[u8]]) -> Result<()> {
         match self {
             // One call: another process that appends to the same file must not write between the pieces.
-            Plain::Standard(out) => write_all(out, pieces, usize::MAX).map_err(|error| Error::io("stdout", &error)),
+            Plain::Standard(out) => write_all(out, pieces, usize::MAX).map_err(unread),
             Plain::Part { part, packer: None, .. } => {
                 write_all(&mut part.file, pieces, CALL_BYTES).map_err(failed(&part.path))
             }
@@ -263,6 +263,16 @@ fn is_replaced(path: &Path, overwrite: bool) -> Result<bool> {
 /// Makes the error of a file.
 fn failed(path: &Path) -> impl Fn(std::io::Error) -> Error {
     move |error| Error::io(path.display().to_string(), &error)
+}
+
+/// Makes the error of standard output. A reader that reads nothing is unavailable, as a server is.
+fn unread(error: std::io::Error) -> Error {
+    match error.kind() {
+        std::io::ErrorKind::TimedOut => {
+            Error::new(ErrorKind::Unavailable, "stdout: the reader has read nothing for 30 s")
+        }
+        _ => Error::io("stdout", &error),
+    }
 }
 
 fn part_of(path: &Path) -> PathBuf {
