@@ -74,8 +74,10 @@ pub enum OpenRecord {
 /// How text is read.
 #[derive(Clone, Copy)]
 struct TextRules {
-    /// Whether the format is JSON lines: an input that is one JSON array gets its own message.
+    /// Whether the format is JSON lines.
     json: bool,
+    /// Whether an input that is one JSON array gets its own message, because no flag names the format.
+    refuses_array: bool,
     /// What becomes of an incomplete last record.
     open_record: OpenRecord,
 }
@@ -95,7 +97,7 @@ impl TextInput {
         Self {
             bytes,
             splitter,
-            rules: TextRules { json, open_record: OpenRecord::Read },
+            rules: TextRules { json, refuses_array: false, open_record: OpenRecord::Read },
             records: Records::default(),
             chunk: BufferPool::new(READ_BYTES),
             start: 0,
@@ -117,6 +119,12 @@ impl TextInput {
     /// Sets what becomes of an incomplete last record.
     pub fn set_open_record(&mut self, open_record: OpenRecord) {
         self.rules.open_record = open_record;
+    }
+
+    /// Refuses an input of JSON lines that begins with an array. Otherwise such a line is a record that is no object.
+    pub fn refusing_array(mut self, refuses_array: bool) -> Self {
+        self.rules.refuses_array = refuses_array;
+        self
     }
 
     /// Passes over the first `lines` lines of the file: an earlier run has read them. They do not count as lines of the
@@ -228,7 +236,7 @@ impl TextInput {
     }
 
     /// Skips a byte order mark at the start of the file. Returns false if more bytes decide whether there is one.
-    /// Errors: exit status 65 if JSON lines are expected and the file is one JSON array.
+    /// Errors: exit status 65 if the file is one JSON array and that is refused.
     fn check_start(&mut self) -> Result<bool> {
         let head = &self.chunk.buffer[self.start..self.end];
         if self.started {
@@ -241,7 +249,7 @@ impl TextInput {
         if head.starts_with(BOM) {
             self.start += BOM.len();
         }
-        if self.rules.json && jsonl::is_array(&self.chunk.buffer[self.start..self.end]) {
+        if self.rules.json && self.rules.refuses_array && jsonl::is_array(&self.chunk.buffer[self.start..self.end]) {
             return Err(Error::corrupt(jsonl::ARRAY_HINT).at(self.bytes.name()));
         }
         Ok(true)

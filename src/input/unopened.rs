@@ -243,7 +243,8 @@ impl UnopenedInput {
                 let reading = self.reading(&bytes, format, ingest);
                 let mut input = TextInput::new(bytes, reading.splitter(), reading.is_json_lines(), reading.partition);
                 input.begin(ingest.read.begin(ingest.partition_table.stream_time(reading.partition)));
-                Ok(Box::new(input.with_open_record(self.options.open_record())))
+                let refuses_array = self.options.files.format.is_none();
+                Ok(Box::new(input.with_open_record(self.options.open_record()).refusing_array(refuses_array)))
             }
             (Decoder::Frames, _) => Ok(Box::new(FrameInput::new(
                 bytes,

@@ -221,3 +221,17 @@ fn lines_of_syslog_have_the_same_years_after_a_restart() {
         assert_eq!(days, ["2026-03-15", "2026-12-30", "2027-01-02", "2027-01-03", "2027-01-04"], "{name}");
     }
 }
+
+#[test]
+fn a_followed_log_whose_first_line_is_an_array_is_read_on_behind_it() {
+    let mut log = Log::new("followed-array", Draws::new());
+    log.dir.write("app.log", "[1,2]\n");
+    log.write("app.log", 3);
+    for flags in [&FLAGS[..], &FLAGS[2..]] {
+        let run = log.follow_names(&["app.log"], &[flags, &["--dlq", "dead.jsonl"]].concat());
+        log.is_read();
+        assert_eq!(run.stopped(), 143, "{}", log.said());
+        assert_eq!(log.dir.rows("dead.jsonl").len(), 1, "{}", log.said());
+        log.dir.shell("rm -r state out.jsonl* dead.jsonl*").succeeds();
+    }
+}

@@ -72,8 +72,23 @@ fn arrays_name_the_flag_that_reads_their_elements() {
         assert!(run.stderr().contains(&format!("; {flag} reads")) && !dir.path("out.jsonl").exists(), "{run}");
         dir.shell(&format!("evt-ingest {input} {flag} --time t -q --strict -o jsonl | grep -q '\"n\":'")).succeeds();
     }
-    let run = dir.shell("evt-ingest array.json -f jsonl --time t").ends_with(65);
-    assert!(run.stderr().contains("found a JSON array; --explode . reads its elements"), "{run}");
+}
+
+/// A flag names the format, or the file grows: a line that is no object is a dead letter, wherever it is.
+#[test]
+fn a_first_line_that_is_an_array_is_a_dead_letter_of_json_lines() {
+    let dir = Dir::new("first-array");
+    let line = "{\"t\":\"2026-01-01T00:00:00Z\",\"n\":1}\n";
+    dir.write("a.json", format!("[1,2]\n{line}[{{\"n\":1}}]\n{line}"));
+    for input in ["a.json", "- < a.json"] {
+        let run = dir.shell(&format!("evt-ingest -f jsonl {input} --time t -o jsonl --dlq dead.jsonl")).succeeds();
+        assert_eq!(run.text().lines().count(), 2, "{run}");
+        assert!(run.stderr().contains("in 4 out 2 dead 2"), "{run}");
+        let dead: Vec<_> = dir.rows("dead.jsonl").iter().map(|row| row["payload"].to_string()).collect();
+        assert_eq!(dead.len(), 2, "{dead:?}");
+        dir.shell("rm dead.jsonl").succeeds();
+    }
+    dir.shell("evt-view -f jsonl a.json --time t -o csv").ends_with(1);
 }
 
 #[test]
