@@ -81,7 +81,10 @@ fn the_notes_of_followed_names_have_the_members_of_the_manual() {
     log.write("b.log", 30);
     let run = log.start(&["--checkpoint-every", "5ms", "b.log"]);
     log.is_read();
-    run.killed();
+    // A run that is killed may leave a part of an entry.
+    assert_eq!(run.stopped(), 143, "{}", log.said());
     let said = ask(&log.dir, &python, "checkpoint_layout.py", &["state"]).text();
-    assert!(said.contains("begun names 2\n"), "{said}");
+    // In an entry and in a note; the note of the first run goes with its epochs.
+    let count = said.lines().find_map(|line| line.strip_prefix("begun names ")?.parse().ok());
+    assert!(matches!(count, Some(2 | 3)), "{said}");
 }

@@ -72,6 +72,9 @@ fn arrays_name_the_flag_that_reads_their_elements() {
         assert!(run.stderr().contains(&format!("; {flag} reads")) && !dir.path("out.jsonl").exists(), "{run}");
         dir.shell(&format!("evt-ingest {input} {flag} --time t -q --strict -o jsonl | grep -q '\"n\":'")).succeeds();
     }
+    dir.write("mixed.json", "[1,\n{\"t\":\"2026-01-01\"}]\n");
+    let run = dir.shell("evt-ingest mixed.json --time t").ends_with(65);
+    assert!(run.stderr().contains("found a JSON array; --explode . reads its elements"), "{run}");
 }
 
 /// A flag names the format, or the file grows: a line that is no object is a dead letter, wherever it is.
