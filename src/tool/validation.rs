@@ -2,6 +2,7 @@
 
 use crate::counts::{Counts, counted};
 use crate::error::Result;
+use crate::frame::Control;
 use crate::kind::Kind;
 use crate::kind::dead::{ErrorType, Rejected};
 use crate::kind::event::{DISTINCT, RAW, column, shared_raw_field};
@@ -9,6 +10,7 @@ use crate::metrics;
 use crate::op::dedup::{self, Dedup};
 use crate::op::state::storage::StateStorage;
 use crate::op::validate::{Options, SubjectOf, Validator};
+use crate::op::window::watermark::ContinuedInput;
 use crate::op::window::{MemoryBound, StateSize};
 use crate::registry::Registry;
 use crate::stage::operator::{Collector, InputEnded, Message, Operator};
@@ -64,6 +66,13 @@ impl Operator for Validate {
         Ok(Counts { taken, duplicate, out: batch.num_rows() as u64, ..Counts::default() })
     }
 
+    fn on_control(&mut self, message: Control, out: &mut dyn Collector) -> Result<()> {
+        if let (Some(dedup), Control::Progress(progress)) = (&mut self.dedup, &message) {
+            dedup.on_progress(progress);
+        }
+        out.control(&message)
+    }
+
     fn on_end(&mut self, _end: &InputEnded, out: &mut dyn Collector) -> Result<Counts> {
         if let Some(dedup) = &self.dedup {
             out.detail("state_written", dedup.size().written.into());
@@ -99,6 +108,12 @@ impl Operator for Validate {
     fn restore(self: Box<Self>, state: &[u8]) -> Result<Box<dyn Operator>> {
         let dedup = self.dedup.map(|dedup| Dedup::restore(dedup.into_options(), state)).transpose()?;
         Ok(Box::new(Self { dedup, ..*self }))
+    }
+
+    fn begin_run(&mut self, _continued: &[ContinuedInput]) {
+        if let Some(dedup) = &mut self.dedup {
+            dedup.begin_run();
+        }
     }
 }
 

@@ -101,3 +101,43 @@ fn ids_in_files_of_a_checkpoint_survive_kills() {
     assert_eq!((rows.len(), ids.len()), (160_000, 160_000), "{draws}");
     dir.run("evt-view", &[&place.name]).succeeds();
 }
+
+/// A job that gets a file with a name of its own each day.
+#[test]
+fn a_job_that_reads_a_new_file_each_day_keeps_the_ids_of_few_days() {
+    let dir = Dir::new("dedup-days");
+    let day =
+        |at: u32| events(at * 1_000..at * 1_000 + 1_000, 0).replace("2026-01-01", &format!("2026-01-{:02}", at + 1));
+    let run = |files: &str| {
+        let first = format!("evt-ingest -q --checkpoint state --time t {files}");
+        let run = dir.shell(&format!("set -o pipefail; {first} | evt-validate -q --dedup 1h --to rows.jsonl"));
+        assert_eq!(run.succeeds().stderr(), "");
+    };
+    let size = || {
+        let last = "cat $(ls -d state/epochs/*/2-evt-validate.state | sort -V | tail -1)";
+        dir.shell(last).succeeds().stdout().len()
+    };
+    let mut sizes = vec![];
+    for at in 0..7 {
+        let name = format!("day-{at}.jsonl");
+        dir.write(&name, day(at));
+        run(&name);
+        sizes.push(size());
+    }
+    assert!(sizes[0] > 28_000 && sizes[6] < sizes[0] + 1_000, "{sizes:?}");
+    // Repeats in files that are read on are found: in the last one, and in one that is named beside the last one.
+    let repeat = |at: u32| {
+        let name = format!("day-{at}.jsonl");
+        dir.write(&name, [dir.bytes(&name), day(at).into_bytes()].concat());
+    };
+    repeat(6);
+    run("day-6.jsonl");
+    dir.write("day-7.jsonl", day(7));
+    run("day-6.jsonl day-7.jsonl");
+    repeat(6);
+    repeat(7);
+    run("day-6.jsonl day-7.jsonl");
+    let rows = dir.rows("rows.jsonl");
+    let ids: std::collections::BTreeSet<String> = rows.iter().map(|row| row["event_id"].to_string()).collect();
+    assert_eq!((rows.len(), ids.len()), (8_000, 8_000));
+}

@@ -7,6 +7,9 @@
 //! them apart: decision 068). If the column holds a watermark (`--control`) that is behind the rows, the stream time is
 //! the largest event time of the partition so far, as elsewhere.
 //!
+//! A run that continues a state drops the partitions that it does not read, once the stream time of all that it reads
+//! is more than the span later (decision 236).
+//!
 //! ```text
 //! rows ─► the last sightings, in memory ─► full, or an epoch ends ─► a sorted file ─► merged files ─► dropped when over
 //! ```
@@ -25,6 +28,7 @@ mod spilled_ids;
 use self::sighting::{PartitionId, SIGHTING_BYTES, Sighting};
 use self::spilled_ids::{SpillContext, SpilledIds};
 use crate::error::{Error, Result};
+use crate::frame::{Progress, State};
 use crate::kind::event::{COLUMNS, column};
 use crate::op::snapshot::{Reader, Writer};
 use crate::op::state::storage::StateStorage;
@@ -35,7 +39,7 @@ use arrow::array::{
     TypedDictionaryArray,
 };
 use arrow::datatypes::{Int32Type, TimestampMicrosecondType};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use xxhash_rust::xxh3::xxh3_64;
 
 /// The state in memory unless a flag sets it.
@@ -78,6 +82,12 @@ pub struct Dedup {
     /// The number of recent sightings at which those that are over are removed, or all go to a file.
     full: usize,
     spilled: SpilledIds,
+    /// Numbers of dropped partitions of which no file has ids: new partitions take them.
+    free: Vec<usize>,
+    /// Whether every partition that the run will read is known.
+    is_complete: bool,
+    /// Known partitions that have had no row in any run, and may get some.
+    without_rows: HashSet<(String, String)>,
 }
 
 struct Partition {
@@ -85,6 +95,23 @@ struct Partition {
     name: String,
     /// Stream time of the last row; `None` before the first.
     stream_time: Option<i64>,
+    /// Whether this run reads it.
+    is_read: bool,
+}
+
+impl Partition {
+    fn new(origin: String, name: String, stream_time: Option<i64>) -> Self {
+        Self { origin, name, stream_time, is_read: true }
+    }
+
+    /// Returns what takes the place of a partition that is dropped, because files have its number.
+    fn dropped() -> Self {
+        Self { is_read: false, ..Self::new(String::new(), String::new(), Some(i64::MAX)) }
+    }
+
+    fn is_dropped(&self) -> bool {
+        self.origin.is_empty() && self.name.is_empty() && self.stream_time == Some(i64::MAX)
+    }
 }
 
 impl Options {
@@ -99,6 +126,9 @@ impl Options {
 
     /// Returns the stream time (µs) before which sightings of a partition do not matter.
     fn horizon(&self, partition: &Partition) -> i64 {
+        if partition.is_dropped() {
+            return i64::MAX;
+        }
         partition.stream_time.map_or(i64::MIN, |time| time.saturating_sub(self.span))
     }
 }
@@ -114,6 +144,9 @@ impl Dedup {
             recent: Map::default(),
             full,
             spilled: SpilledIds::default(),
+            free: vec![],
+            is_complete: false,
+            without_rows: HashSet::new(),
         }
     }
 
@@ -151,6 +184,7 @@ impl Dedup {
             let stream_time = rows.stream_time.value(row).max(rows.event_time.value(row));
             let stream_time = partition.stream_time.map_or(stream_time, |before| before.max(stream_time));
             partition.stream_time = Some(stream_time);
+            partition.is_read = true;
             let key = PartitionId { partition: place as u32, id: rows.id(row)? };
             keep.append_value(self.see(Sighting { key, time: stream_time })?);
             if self.recent.len() >= self.full {
@@ -164,13 +198,75 @@ impl Dedup {
     }
 
     /// Returns the index of a partition; adds a new one.
-    fn place(&mut self, origin: &str, partition: &str) -> usize {
-        let name = (origin.to_owned(), partition.to_owned());
-        let partitions = &mut self.partitions;
-        *self.index.entry(name).or_insert_with_key(|(origin, name)| {
-            partitions.push(Partition { origin: origin.clone(), name: name.clone(), stream_time: None });
-            partitions.len() - 1
-        })
+    fn place(&mut self, origin: &str, name: &str) -> usize {
+        let key = (origin.to_owned(), name.to_owned());
+        if let Some(place) = self.index.get(&key) {
+            return *place;
+        }
+        self.without_rows.remove(&key);
+        let partition = Partition::new(key.0.clone(), key.1.clone(), None);
+        let place = self.free.pop().unwrap_or(self.partitions.len());
+        match self.partitions.get_mut(place) {
+            Some(free) => *free = partition,
+            None => self.partitions.push(partition),
+        }
+        self.index.insert(key, place);
+        place
+    }
+
+    /// Begins another run over a restored state: it reads the partitions that the source reports and those of its rows.
+    pub fn begin_run(&mut self) {
+        self.partitions.iter_mut().for_each(|partition| partition.is_read = false);
+        self.is_complete = false;
+        self.without_rows.clear();
+        self.find_free();
+    }
+
+    /// Takes what the source reports of its partitions.
+    pub fn on_progress(&mut self, progress: &Progress) {
+        for told in &progress.partitions {
+            let key = (told.origin.clone(), told.partition.clone());
+            match self.index.get(&key) {
+                Some(place) => self.partitions[*place].is_read = true,
+                None if told.state == State::Ended => _ = self.without_rows.remove(&key),
+                None => _ = self.without_rows.insert(key),
+            }
+        }
+        self.is_complete = progress.complete;
+    }
+
+    /// Returns the least stream time of the partitions that the run reads; `None` as long as one is not known or has
+    /// had no row.
+    fn watermark(&self) -> Option<i64> {
+        if !self.is_complete || !self.without_rows.is_empty() {
+            return None;
+        }
+        self.partitions.iter().filter(|partition| partition.is_read).map(|partition| partition.stream_time).min()?
+    }
+
+    /// Drops the partitions that the run does not read and whose last row is more than the span behind all that it
+    /// reads.
+    fn drop_unread(&mut self) {
+        let Some(watermark) = self.watermark() else { return };
+        let horizon = Some(watermark.saturating_sub(self.options.span));
+        let is_over = |partition: &Partition| !partition.is_read && partition.stream_time < horizon;
+        if !self.partitions.iter().any(is_over) {
+            return;
+        }
+        for partition in self.partitions.iter_mut().filter(|partition| is_over(partition)) {
+            *partition = Partition::dropped();
+        }
+        self.index = index_of(&self.partitions);
+        self.recent.retain(|key, _| !self.partitions[key.partition as usize].is_dropped());
+        self.spilled.drop_old(&horizons(&self.options, &self.partitions));
+        self.find_free();
+    }
+
+    fn find_free(&mut self) {
+        let used = self.spilled.partitions();
+        let numbered = self.partitions.iter().enumerate();
+        let free = numbered.filter(|(place, partition)| partition.is_dropped() && !used.contains(&(*place as u32)));
+        self.free = free.map(|(place, _)| place).collect();
     }
 
     /// Records a sighting, the newest of its partition; returns whether the id is new.
@@ -205,11 +301,12 @@ impl Dedup {
         self.spilled.push(sightings, &mut SpillContext { storage, filters, horizons: &horizons })
     }
 
-    /// Moves recent sightings to a file if there are many, so that the next epochs have it, and returns the names of
-    /// all files.
+    /// Prepares the end of an epoch: drops partitions that are over, moves recent sightings to a file if there are many,
+    /// so that the next epochs have it, and returns the names of all files.
     ///
     /// Errors: exit status 74.
     pub fn files(&mut self) -> Result<Vec<String>> {
+        self.drop_unread();
         if self.recent.len() > UNWRITTEN {
             self.spill()?;
         }
@@ -243,7 +340,8 @@ fn horizons(options: &Options, partitions: &[Partition]) -> Vec<i64> {
 
 fn index_of(partitions: &[Partition]) -> Map<(String, String), usize> {
     let name = |partition: &Partition| (partition.origin.clone(), partition.name.clone());
-    partitions.iter().enumerate().map(|(place, partition)| (name(partition), place)).collect()
+    let present = partitions.iter().enumerate().filter(|(_, partition)| !partition.is_dropped());
+    present.map(|(place, partition)| (name(partition), place)).collect()
 }
 
 /// Returns the state as bytes.
@@ -252,7 +350,7 @@ fn saved(dedup: &Dedup) -> Vec<u8> {
     out.byte(VERSION);
     out.number(dedup.options.span);
     out.count(dedup.partitions.len());
-    for Partition { origin, name, stream_time } in &dedup.partitions {
+    for Partition { origin, name, stream_time, .. } in &dedup.partitions {
         out.text(origin);
         out.text(name);
         out.optional(*stream_time);
@@ -279,7 +377,8 @@ fn restore(dedup: &mut Dedup, snapshot: &[u8]) -> Result<()> {
     saved.finish()?;
     dedup.index = index_of(&dedup.partitions);
     // A partition is saved once.
-    if dedup.index.len() < dedup.partitions.len() { Err(damaged()) } else { Ok(()) }
+    let dropped = dedup.partitions.iter().filter(|partition| partition.is_dropped()).count();
+    if dedup.index.len() + dropped < dedup.partitions.len() { Err(damaged()) } else { Ok(()) }
 }
 
 fn read(dedup: &mut Dedup, saved: &mut Reader<'_>) -> Result<()> {
@@ -292,7 +391,7 @@ fn read(dedup: &mut Dedup, saved: &mut Reader<'_>) -> Result<()> {
     }
     for _ in 0..saved.count()? {
         let (origin, name, stream_time) = (saved.text()?, saved.text()?, saved.optional()?);
-        dedup.partitions.push(Partition { origin, name, stream_time });
+        dedup.partitions.push(Partition::new(origin, name, stream_time));
     }
     let sightings = saved.bytes()?;
     if sightings.len() % SIGHTING_BYTES != 0 {
@@ -330,7 +429,7 @@ fn read_without_files(dedup: &mut Dedup, saved: &mut Reader<'_>) -> Result<()> {
             }
             stream_time = stream_time.max(Some(time));
         }
-        dedup.partitions.push(Partition { origin, name, stream_time });
+        dedup.partitions.push(Partition::new(origin, name, stream_time));
     }
     Ok(())
 }

@@ -51,6 +51,11 @@ impl SortedFile {
         self.filter.bytes() + self.firsts.len() * 8
     }
 
+    /// Returns the numbers of the partitions of its sightings.
+    pub(crate) fn partitions(&self) -> impl Iterator<Item = u32> {
+        self.newest.keys().copied()
+    }
+
     /// Whether no sighting is within the horizon of its partition.
     pub(crate) fn is_over(&self, horizons: &[i64]) -> bool {
         self.newest.iter().all(|(partition, time)| *time < horizons[*partition as usize])

@@ -10,6 +10,7 @@ use super::sorted_file::{SortedFile, SortedReader, SortedWriter};
 use crate::error::Result;
 use crate::op::snapshot::{Reader, Writer};
 use crate::op::state::storage::StateStorage;
+use std::collections::BTreeSet;
 
 /// So many files of one level are merged.
 const MERGED: usize = if cfg!(test) { 3 } else { 8 };
@@ -59,6 +60,11 @@ impl SpilledIds {
     /// Returns the names of the files.
     pub(crate) fn names(&self) -> Vec<String> {
         self.files.iter().map(|file| file.name().to_owned()).collect()
+    }
+
+    /// Returns the numbers of the partitions whose ids are in files.
+    pub(crate) fn partitions(&self) -> BTreeSet<u32> {
+        self.files.iter().flat_map(SortedFile::partitions).collect()
     }
 
     /// Whether a key was seen at the horizon of its partition or after it. Errors: exit status 74.

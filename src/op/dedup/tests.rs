@@ -2,6 +2,7 @@
 //! and epochs and restarts after any batch.
 
 use super::*;
+use crate::frame::PartitionState;
 use crate::kind::{Kind, dictionary_type, instant_type};
 use crate::op::state::storage::MemoryStorage;
 use arrow::array::{ArrayRef, DictionaryArray, FixedSizeBinaryArray, TimestampMicrosecondArray};
@@ -205,6 +206,70 @@ fn ids_that_are_over_leave_memory_and_files() {
     }
     let (written, kept) = storage.files();
     assert!(written > 1_000 && kept == 0, "{written} files, {kept} kept");
+}
+
+/// Says that a run reads only these partitions, as the source does.
+fn reads(dedup: &mut Dedup, names: &[u8]) {
+    let told = |partition: &u8| PartitionState {
+        input: 0,
+        origin: format!("file{}", partition % 2),
+        partition: partition.to_string(),
+        stream_time: None,
+        state: State::Live,
+    };
+    let partitions = names.iter().map(told).collect();
+    dedup.on_progress(&Progress { partitions, complete: true, ..Progress::default() });
+}
+
+/// Each run reads one partition of its own, as a job that gets a new file each day.
+#[test]
+fn partitions_that_no_run_reads_any_more_leave_the_state_and_others_take_their_numbers() {
+    for bytes in [0, 1 << 20] {
+        let storage = MemoryStorage::default();
+        let mut dedup = Dedup::new(options(10, bytes, &storage));
+        for day in 0..200u8 {
+            reads(&mut dedup, &[day]);
+            let begin = i64::from(day) * 100;
+            let rows: Vec<Row> = (0..20).map(|id| Row { partition: day, ..row(id, begin + i64::from(id)) }).collect();
+            assert_eq!(run(&mut dedup, &rows), [true; 20], "day {day}");
+            dedup = restarted(dedup, bytes, &storage);
+            dedup.begin_run();
+            let known = dedup.index.len();
+            assert!(known <= 2 && dedup.partitions.len() <= 20, "{known}, {} of day {day}", dedup.partitions.len());
+            assert!(dedup.size().keys <= 100, "{:?} of day {day}", dedup.size());
+        }
+    }
+}
+
+#[test]
+fn partitions_that_may_still_have_repeats_stay() {
+    let of = |partition: u8, id: u8, stream_time: i64| Row { partition, ..row(id, stream_time) };
+    let mut dedup = new(10);
+    run(&mut dedup, &[of(0, 1, 0), of(1, 1, 5), of(2, 1, 95)]);
+    let storage = MemoryStorage::default();
+    let mut dedup = restarted(dedup, 0, &storage);
+    dedup.begin_run();
+    let index = |dedup: &Dedup| {
+        let mut names: Vec<String> = dedup.index.keys().map(|(_, name)| name.clone()).collect();
+        names.sort();
+        names.concat()
+    };
+    run(&mut dedup, &[of(3, 1, 105)]);
+    dedup.files().unwrap();
+    assert_eq!(index(&dedup), "0123", "not all partitions are known");
+    reads(&mut dedup, &[0, 3, 4]);
+    dedup.files().unwrap();
+    assert_eq!(index(&dedup), "0123", "partition 4 has no row yet");
+    run(&mut dedup, &[of(4, 1, 105)]);
+    dedup.files().unwrap();
+    assert_eq!(index(&dedup), "01234", "partition 0 is read, and at 0");
+    run(&mut dedup, &[of(0, 2, 105)]);
+    dedup.files().unwrap();
+    assert_eq!(index(&dedup), "0234", "partition 2 had its last row 10 before");
+    run(&mut dedup, &[of(0, 2, 106), of(3, 2, 106), of(4, 2, 106)]);
+    dedup.files().unwrap();
+    assert_eq!(index(&dedup), "034");
+    assert_eq!(run(&mut dedup, &[of(1, 1, 5)]), [true], "a partition that comes back is a new one");
 }
 
 #[test]
