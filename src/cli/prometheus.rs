@@ -5,6 +5,7 @@
 
 use crate::error::{Error, Result};
 use crate::metrics::{MEDIA_TYPE, Metrics};
+use crate::run::report_file;
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
 use hyper::header::{CONTENT_TYPE, HeaderValue};
@@ -83,14 +84,14 @@ impl Exporter {
 
 impl FileWriter {
     fn start(path: &Path, metrics: &Metrics) -> Result<Self> {
-        write(path, metrics)?;
+        report_file::write(path, &metrics.render())?;
         let (stop, stopped) = channel();
         let (of_thread, values) = (path.to_owned(), metrics.clone());
         let thread = std::thread::Builder::new().name("prometheus".to_owned());
         let thread = thread.spawn(move || {
             while stopped.recv_timeout(WRITE_EVERY) == Err(RecvTimeoutError::Timeout) {
                 // The final write repeats this and reports an error.
-                let _ = write(&of_thread, &values);
+                let _ = report_file::write(&of_thread, &values.render());
             }
         });
         let thread = thread.map_err(|error| Error::io("cannot start a thread", &error))?;
@@ -101,17 +102,8 @@ impl FileWriter {
         drop(self.stop);
         // The thread does not panic; the final write follows here.
         let _ = self.thread.join();
-        write(&self.path, &self.metrics)
+        report_file::write(&self.path, &self.metrics.render())
     }
-}
-
-/// Writes the file atomically: a reader sees the old or the new content, never a part.
-fn write(path: &Path, metrics: &Metrics) -> Result<()> {
-    let mut part = path.as_os_str().to_owned();
-    part.push(".part");
-    std::fs::write(&part, metrics.render())
-        .and_then(|()| std::fs::rename(&part, path))
-        .map_err(|error| Error::io(path.display().to_string(), &error))
 }
 
 fn serve(address: &str, metrics: Metrics) -> Result<SocketAddr> {

@@ -10,11 +10,12 @@
 //! `cli` makes one [`Run`] per process and passes it down; a thread gets its own copy by [`Run::for_thread`].
 //! [`outages`] decides which Kafka client reports an outage; [`io`] and [`standard`] open standard input and output.
 //! `pipe_output` is standard output into a pipe.
-//! [`worker`] is a thread of an output.
+//! [`worker`] is a thread of an output, [`report_file`] writes `--stats`.
 
 pub mod io;
 pub mod outages;
 mod pipe_output;
+pub mod report_file;
 pub mod standard;
 pub mod worker;
 

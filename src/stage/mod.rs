@@ -33,7 +33,7 @@ use crate::input::EndProof;
 use crate::kafka::range::ReadMode;
 use crate::metrics;
 use crate::output::stamped;
-use crate::run::Run;
+use crate::run::{Run, report_file};
 use crate::source::{Polled, Source};
 use crate::stop::Wait;
 use crate::time::SECOND;
@@ -502,7 +502,7 @@ impl Stage {
         };
         summary.say(self.options.quiet);
         if let Some(path) = &self.options.stats {
-            std::fs::write(path, format!("{}\n", summary.stats())).map_err(|error| Error::io(path.clone(), &error))?;
+            report_file::write(path, &format!("{}\n", summary.stats()))?;
         }
         self.phase = Phase::Ended(end.verdict);
         Ok(Progress::Ended(end.verdict))

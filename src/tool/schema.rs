@@ -9,8 +9,8 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::metrics;
 use crate::registry::directory::read_schema;
 use crate::registry::{Lookup, Registration, Registry, Subject, conflicts, place};
-use crate::run::Run;
 use crate::run::standard::print;
+use crate::run::{Run, report_file};
 use clap::{Parser, Subcommand};
 use std::fmt::Write as _;
 use std::fs::File;
@@ -109,7 +109,7 @@ impl Tool for Args {
                 "verdict": verdict,
                 "cpu_seconds": metrics::cpu_seconds(),
             });
-            std::fs::write(path, format!("{stats}\n")).map_err(|error| Error::io(path, &error))?;
+            report_file::write(path, &format!("{stats}\n"))?;
         }
         Ok(verdict)
     }

@@ -277,3 +277,45 @@ fn the_page_of_words_lists_every_metric() {
     let named = page.iter().filter(|line| line.starts_with("evt_") || line.starts_with("process_"));
     assert_eq!(named.count(), metrics::all().count(), "evt(7) lists what is not there");
 }
+
+/// A reader that has opened the former file still finds all of it, so the run put another file in its place.
+#[test]
+fn a_reader_of_stats_finds_the_former_file_or_all_of_the_new_one() {
+    let dir = Dir::new("stats-whole");
+    dir.write("in.jsonl", format!("{EVENT}\n"));
+    dir.write(
+        "rules.toml",
+        "[[rule]]\nname = \"r\"\naggregate = \"count(*)\"\ncondition = \"gt\"\nthreshold = 5\nwindow_seconds = 60\n",
+    );
+    let former = "former\n".repeat(1_000);
+    let lines = [
+        "evt-ingest -q in.jsonl --to events.frames --overwrite",
+        "evt-reconcile -q in.jsonl in.jsonl --to null:",
+        "evt-alert -q --rules rules.toml --to null: in.jsonl",
+        "evt-schema list -q --schemas schemas",
+    ];
+    std::fs::create_dir(dir.path("schemas")).expect("a directory");
+    for line in lines {
+        dir.write("stats.json", &former);
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o640);
+        std::fs::set_permissions(dir.path("stats.json"), mode).expect("set");
+        let mut reader = std::fs::File::open(dir.path("stats.json")).expect("a file");
+        dir.shell(&format!("ln -sf stats.json link; {line} --stats link")).succeeds();
+        let mut text = String::new();
+        reader.read_to_string(&mut text).expect("read");
+        assert_eq!(text, former, "{line}");
+        let stats: serde_json::Value = serde_json::from_slice(&dir.bytes("stats.json")).expect("JSON");
+        assert_eq!(stats["verdict"], 0, "{line}: {stats}");
+        let found = dir.shell("stat -c %a stats.json; ls stats.json.part link.part; readlink link").text();
+        assert_eq!(found, "640\nstats.json\n", "{line}");
+        // What is no file is written itself; standard output may be a file of several programs.
+        for whole in
+            [format!("{line} --stats /dev/stdout | cat"), format!("(echo; {line} --stats /dev/stdout) > out; cat out")]
+        {
+            let told = dir.shell(&whole).succeeds().text();
+            let stats = told.lines().rfind(|line| line.starts_with('{')).unwrap_or_default();
+            assert!(stats.contains("\"verdict\":0"), "{whole}: {told}");
+            assert_eq!(told.starts_with('\n'), whole.starts_with('('), "{whole}: {told}");
+        }
+    }
+}

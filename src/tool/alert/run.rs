@@ -25,7 +25,7 @@ use crate::kind::span::Span;
 use crate::metrics;
 use crate::notify::sender::{Sender, are_due};
 use crate::output::OutputReport;
-use crate::run::Run;
+use crate::run::{Run, report_file};
 use crate::time::{LATEST, SECOND, format_duration, format_instant};
 use crate::uri::kafka::Address;
 use arrow::array::RecordBatch;
@@ -570,6 +570,6 @@ impl AlertRun {
             "resolved": resolved, "firing": firing, "clock": self.engine.clock().map(format_instant),
             "end": end.how, "verdict": end.verdict, "cpu_seconds": metrics::cpu_seconds(),
         });
-        std::fs::write(path, format!("{stats}\n")).map_err(|error| Error::io(path, &error))
+        report_file::write(path, &format!("{stats}\n"))
     }
 }

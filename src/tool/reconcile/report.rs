@@ -12,7 +12,7 @@ use crate::reconcile::exposition;
 use crate::reconcile::output::{self, RangeColumns};
 use crate::reconcile::ranges::{RangeCounts, RangeSummary};
 use crate::reconcile::verdict::{Shown, Unjudged, Verdict};
-use crate::run::Run;
+use crate::run::{Run, report_file};
 use crate::stage::progress::terminal_width;
 use arrow::array::RecordBatch;
 use arrow::datatypes::{Schema, SchemaRef};
@@ -99,7 +99,7 @@ pub fn end(args: &Args, is_wrong: bool, counts: Option<Value>, run: &Rc<Run>) ->
             "counts": counts,
             "cpu_seconds": metrics::cpu_seconds(),
         });
-        std::fs::write(path, format!("{stats}\n")).map_err(|error| Error::io(path, &error))?;
+        report_file::write(path, &format!("{stats}\n"))?;
     }
     Ok(verdict)
 }
