@@ -173,3 +173,43 @@ fn a_file_whose_footer_tells_other_rows_is_compared_row_by_row() {
     }
     assert_eq!(rows(&dir, "parquet:lake"), 200);
 }
+
+/// Another program's file has no keys of the lake, so an append need not read its rows.
+#[test]
+fn a_file_of_another_program_in_a_day_does_not_end_a_run_that_appends() {
+    let Some(python) = python() else { return };
+    let dir = Dir::new("lake-foreign");
+    let write = "import pyarrow as pa, pyarrow.parquet as pq, sys\n\
+                 [pq.write_table(pa.table({'x': [1, 2]}), name) for name in sys.argv[1:]]\n";
+    dir.write("write.py", write);
+    let day = "lake/date=2026-01-01";
+    dir.write("in.jsonl", lines(1, 10));
+    ingest(&dir, "in.jsonl", "parquet:lake").succeeds();
+    // One is before the files of the lake in the order of names, and one behind them.
+    let foreign = [format!("{day}/+notes.parquet"), format!("{day}/notes.parquet")];
+    dir.run(&python, &["write.py", &foreign[0], &foreign[1]]).succeeds();
+    let before = dir.bytes(&foreign[0]);
+    dir.write("in.jsonl", lines(1, 20));
+    for new in [10, 0] {
+        let run = dir.run("evt-ingest", &["in.jsonl", "--time", "t", "--to", "parquet:lake"]).succeeds();
+        let counts = if new > 0 { "inserted 10 unchanged 10" } else { "unchanged 20" };
+        assert!(run.stderr().contains(counts), "{run}");
+    }
+    assert_eq!(dir.bytes(&foreign[0]), before);
+    // A reader does not leave it out silently, and a day with it is not replaced.
+    for (tool, args) in [
+        ("evt-view", &["-q", "parquet:lake"][..]),
+        ("evt-ingest", &["-q", "in.jsonl", "--time", "t", "--to", "parquet:lake?mode=replace"]),
+    ] {
+        let said = dir.run(tool, args).ends_with(2).stderr();
+        let expected = "+notes.parquet: not a file written by evt; move it out of the directory of the day";
+        assert!(said.contains(expected), "{said}");
+    }
+    foreign.iter().for_each(|name| std::fs::remove_file(dir.path(name)).expect("removed"));
+    assert_eq!(rows(&dir, "parquet:lake"), 20);
+    // It may have been a file of the lake.
+    dir.write(&foreign[1], "no Parquet");
+    let said = dir.run("evt-ingest", &["-q", "in.jsonl", "--time", "t", "--to", "parquet:lake"]).ends_with(65).stderr();
+    let expected = "notes.parquet: expected a Parquet file; move it away if no run of evt wrote it";
+    assert!(said.contains(expected), "{said}");
+}

@@ -173,12 +173,14 @@ pub fn check_kind(root: &Path, found: Kind, kind: Kind) -> Result<()> {
     Err(Error::usage(format!("parquet:{root}: expected {kind}, found {found}; use another directory")))
 }
 
-/// Returns the kind of the files in a lake, if there are any.
+/// Returns the kind of the files in a lake, if there are any with rows of evt.
 pub fn kind_of(root: &Path) -> Result<Option<Kind>> {
     for path in disk::days(root)? {
         let day = Day::open(&path)?;
-        if let Some(name) = day.files.first() {
-            return Ok(Some(day.file(name)?.0));
+        for name in &day.files {
+            if let Some((kind, _)) = day.own_file(name)? {
+                return Ok(Some(kind));
+            }
         }
     }
     Ok(None)
@@ -268,6 +270,11 @@ impl Day {
     }
 
     fn file(&self, name: &OsStr) -> Result<(Kind, Reading)> {
+        self.own_file(name)?.ok_or_else(|| foreign(&self.path.join(name)))
+    }
+
+    /// Opens a file; `None` if its rows are not of evt.
+    fn own_file(&self, name: &OsStr) -> Result<Option<(Kind, Reading)>> {
         let path = self.path.join(name);
         let opened = openat(&self.directory, name, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
         match opened {
@@ -281,13 +288,20 @@ impl Day {
     }
 }
 
-fn kind_in(path: &Path, file: File) -> Result<(Kind, Reading)> {
-    let builder = ParquetRecordBatchReaderBuilder::try_new(file);
-    let builder = builder.map_err(|e| Error::corrupt(format!("parquet:{}", path.display())).because(e))?;
-    match Kind::of(builder.schema()) {
-        Some(kind) => Ok((kind, builder)),
-        None => Err(Error::usage(format!("parquet:{}: not a file written by evt", path.display()))),
-    }
+/// Returns the kind of the rows of a file; `None` if they are not of evt. Errors: exit status 65 if it cannot be read.
+fn kind_in(path: &Path, file: File) -> Result<Option<(Kind, Reading)>> {
+    let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(|error| {
+        let file = path.display();
+        let message = format!("parquet:{file}: expected a Parquet file; move it away if no run of evt wrote it");
+        Error::corrupt(message).because(error)
+    })?;
+    Ok(Kind::of(builder.schema()).map(|kind| (kind, builder)))
+}
+
+#[cold]
+fn foreign(path: &Path) -> Error {
+    let path = path.display();
+    Error::usage(format!("parquet:{path}: not a file written by evt; move it out of the directory of the day"))
 }
 
 /// A file of the lake, or a part.
@@ -300,11 +314,16 @@ pub struct LakeFile {
 impl LakeFile {
     /// Reads the footer of a file of rows of `kind`.
     pub fn open(path: PathBuf, kind: Kind) -> Result<Self> {
-        let (found, builder) = kind_in(&path, open(&path)?)?;
-        check_kind(&path, found, kind)?;
+        Self::open_own(&path, kind)?.ok_or_else(|| foreign(&path))
+    }
+
+    /// Reads the footer like [`LakeFile::open`]; `None` if the rows are not of evt, so that none has a key of a lake.
+    pub fn open_own(path: &Path, kind: Kind) -> Result<Option<Self>> {
+        let Some((found, builder)) = kind_in(path, open(path)?)? else { return Ok(None) };
+        check_kind(path, found, kind)?;
         let footer = ArrowReaderMetadata::try_new(builder.metadata().clone(), ArrowReaderOptions::new());
-        let footer = footer.map_err(|e| parquet_failed(&path, e))?;
-        Ok(Self { path, kind, footer })
+        let footer = footer.map_err(|e| parquet_failed(path, e))?;
+        Ok(Some(Self { path: path.to_owned(), kind, footer }))
     }
 
     /// Returns its path.

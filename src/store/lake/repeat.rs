@@ -76,7 +76,7 @@ impl KnownDays {
         let (mut all, mut found) = (Extents::default(), vec![]);
         if version.is_some() {
             for path in disk::entries(&path)?.into_iter().filter(|path| disk::is_whole(path)) {
-                let file = LakeFile::open(path, kind)?;
+                let Some(file) = LakeFile::open_own(&path, kind)? else { continue };
                 let known = Extents::of_file(file.footer().file_metadata());
                 all.add(&known);
                 if known.overlaps(extents) {
