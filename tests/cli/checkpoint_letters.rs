@@ -1,13 +1,16 @@
 //! Dead letters of rows that a store refuses when it commits an epoch: they are part of the same commit.
 
+use crate::broker::Bench;
 use crate::bucket::CheckpointLocation;
 use crate::checkpoint::ordered;
 use crate::checkpoint_pipes::Pipe;
 use crate::harness::{Dir, Draws, ended, eventually};
 use crate::servers::{postgres, psql};
+use rusqlite::Connection;
 use rustix::fs::{FlockOperation, flock};
 use rustix::process::Signal;
 use serde_json::Value;
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::Write;
 
@@ -112,41 +115,144 @@ fn a_run_that_is_killed_between_the_commits_of_a_store_and_of_its_letters_leaves
     }
 }
 
-#[test]
-fn refused_rows_are_one_letter_each_although_runs_are_killed() {
+/// The place of the letters of a test.
+enum LetterPlace {
+    File,
+    /// A topic of a broker.
+    Topic(Bench, String),
+}
+
+impl LetterPlace {
+    /// Makes a place in a topic; `None` if there is no broker.
+    fn topic(name: &str) -> Option<Self> {
+        let bench = Bench::new(name)?;
+        let topic = bench.topic("dead", 2, &[]);
+        Some(Self::Topic(bench, topic))
+    }
+
+    fn uri(&self) -> String {
+        match self {
+            Self::File => "dead.jsonl".to_owned(),
+            Self::Topic(bench, topic) => bench.uri(topic, ""),
+        }
+    }
+
+    /// Returns the sorted ids of the letters.
+    fn ids(&self, dir: &Dir) -> Vec<String> {
+        let mut ids: Vec<String> = match self {
+            Self::File => dir.rows("dead.jsonl").iter().map(|row| row["letter_id"].to_string()).collect(),
+            Self::Topic(bench, topic) => bench
+                .records(topic)
+                .into_iter()
+                .map(|record| {
+                    let id = record.headers.into_iter().find(|(name, _)| name == "evt.letter_id");
+                    String::from_utf8(id.and_then(|(_, value)| value).expect("an id")).expect("text")
+                })
+                .collect(),
+        };
+        ids.sort();
+        ids
+    }
+}
+
+/// Events of which PostgreSQL refuses each fiftieth, line by line.
+fn lines_with_refused(minutes: std::ops::Range<i64>) -> Vec<String> {
+    let line = |(at, line): (usize, &str)| match at % 50 {
+        49 => line.replacen("\"u", "\"\\u0000", 1) + "\n",
+        _ => format!("{line}\n"),
+    };
+    ordered(minutes).lines().enumerate().map(line).collect()
+}
+
+/// Checks that each event is in the store or is a letter, once.
+#[track_caller]
+fn assert_each_once(dir: &Dir, (server, schema): (&str, &str), place: &LetterPlace, events: usize) {
+    let (ids, refused) = (place.ids(dir), events / 50);
+    let distinct: BTreeSet<&String> = ids.iter().collect();
+    assert_eq!((ids.len(), distinct.len()), (refused, refused), "letters");
+    let rows = psql(dir, server, schema, "SELECT count(*), count(DISTINCT event_id) FROM raw_events");
+    let others = events - refused;
+    assert_eq!(rows.trim(), format!("{others}|{others}"), "rows");
+}
+
+fn refused_rows_are_one_letter_each_after_kills(dir: &Dir, place: &LetterPlace) {
     let Some((to, server, schema)) = postgres() else { return };
-    let (dir, mut draws) = (Dir::new("killed-letters"), Draws::new());
-    let lines: Vec<String> = ordered(0..400).lines().map(str::to_owned).collect();
-    let refused = |at: usize| at % 50 == 49;
-    let line =
-        |(at, line): (usize, &String)| if refused(at) { line.replacen("\"u", "\"\\u0000", 1) } else { line.clone() };
-    let text: Vec<String> = lines.iter().enumerate().map(line).collect();
-    dir.write("a.jsonl", text.join("\n") + "\n");
-    let place = CheckpointLocation::directory(&dir);
-    let mut stages = to_store(&place, &to);
+    let mut draws = Draws::new();
+    let lines = lines_with_refused(0..400);
+    dir.write("a.jsonl", lines.concat());
+    let checkpoint = CheckpointLocation::directory(dir);
+    let mut stages = to_store(&checkpoint, &to);
     stages[0].1.extend(texts(&["--checkpoint-every", "1ms"]));
+    *stages[1].1.last_mut().expect("a place") = place.uri();
     let mut kills = 0;
     for _ in 0..12 {
-        let wanted = place.entries() + 1 + draws.below(4) as usize;
-        let mut pipe = Pipe::start(&dir, &stages);
+        let wanted = checkpoint.entries() + 1 + draws.below(4) as usize;
+        let mut pipe = Pipe::start(dir, &stages);
         let mut polls = draws.below(30);
         eventually("a stage is killed or has ended", || {
-            polls = if place.entries() >= wanted { polls.saturating_sub(1) } else { polls };
-            place.entries() >= wanted && polls == 0 || pipe.has_ended()
+            polls = if checkpoint.entries() >= wanted { polls.saturating_sub(1) } else { polls };
+            checkpoint.entries() >= wanted && polls == 0 || pipe.has_ended()
         });
         let killed = draws.below(3) as usize;
         (0..2).filter(|stage| killed == 2 || *stage == killed).for_each(|stage| _ = pipe.0[stage].kill());
         kills += pipe.0.iter_mut().map(|stage| u32::from(ended("a stage", stage) == 137)).sum::<u32>();
     }
-    assert_eq!(Pipe::start(&dir, &stages).wait(), [0, 0], "{draws}");
+    assert_eq!(Pipe::start(dir, &stages).wait(), [0, 0], "{draws}");
     assert!(kills >= 3, "{draws}: {kills} kills");
-    let mut ids: Vec<String> = dir.rows("dead.jsonl").iter().map(|row| row["letter_id"].to_string()).collect();
-    ids.sort();
-    let count = ids.len();
-    ids.dedup();
-    let expected = (0..lines.len()).filter(|at| refused(*at)).count();
-    assert_eq!((count, ids.len()), (expected, expected), "{draws}");
-    let rows = psql(&dir, &server, &schema, "SELECT count(*), count(DISTINCT event_id) FROM raw_events");
-    let others = lines.len() - expected;
-    assert_eq!(rows.trim(), format!("{others}|{others}"), "{draws}");
+    println!("{draws}");
+    assert_each_once(dir, (&server, &schema), place, lines.len());
+}
+
+#[test]
+fn refused_rows_are_one_letter_each_although_runs_are_killed() {
+    refused_rows_are_one_letter_each_after_kills(&Dir::new("killed-letters"), &LetterPlace::File);
+}
+
+#[test]
+fn refused_rows_are_one_record_each_of_a_topic_although_runs_are_killed() {
+    let Some(place) = LetterPlace::topic("killed-letters-topic") else { return };
+    refused_rows_are_one_letter_each_after_kills(&Dir::new("killed-letters-of-topic"), &place);
+}
+
+/// The epoch that a signal ends is the only one of its run, so its commit refuses the rows, and the run ends with it.
+fn refused_rows_are_one_letter_each_after_signals(dir: &Dir, place: &LetterPlace) {
+    let Some((to, server, schema)) = postgres() else { return };
+    let checkpoint = CheckpointLocation::directory(dir);
+    let mut stages = to_store(&checkpoint, &to);
+    stages[0].1.extend(texts(&["--follow", "--checkpoint-every", "1h"]));
+    *stages[1].1.last_mut().expect("a place") = place.uri();
+    // Rows of this store show at once, so they tell what the stage has taken.
+    stages[1].1.extend(texts(&["--to", "sqlite:now.db?visible=now"]));
+    let lines = lines_with_refused(0..50);
+    dir.write("a.jsonl", "");
+    let count = || {
+        let sql = "SELECT count(*) FROM raw_events";
+        let found =
+            Connection::open(dir.path("now.db")).and_then(|db| db.query_row(sql, [], |row| row.get::<_, i64>(0)));
+        found.map_or(0, |count| count as usize)
+    };
+    for (at, piece) in lines.chunks(150).enumerate() {
+        let mut pipe = Pipe::start(dir, &stages);
+        let mut file = File::options().append(true).open(dir.path("a.jsonl")).expect("a file");
+        file.write_all(piece.concat().as_bytes()).expect("written");
+        let taken = at * 150 + piece.len();
+        eventually("the stage has the events", || count() == taken);
+        let before = place.ids(dir).len();
+        assert_eq!(before, at * 3, "no epoch has ended");
+        pipe.signal(0, Signal::TERM);
+        let statuses = pipe.wait();
+        assert!(statuses[0] == 143 && [0, 143].contains(&statuses[1]), "{statuses:?}");
+        assert_each_once(dir, (&server, &schema), place, taken);
+    }
+}
+
+#[test]
+fn refused_rows_are_one_letter_each_although_runs_are_stopped_and_resumed() {
+    refused_rows_are_one_letter_each_after_signals(&Dir::new("stopped-letters"), &LetterPlace::File);
+}
+
+#[test]
+fn refused_rows_are_one_record_each_of_a_topic_although_runs_are_stopped_and_resumed() {
+    let Some(place) = LetterPlace::topic("stopped-letters-topic") else { return };
+    refused_rows_are_one_letter_each_after_signals(&Dir::new("stopped-letters-of-topic"), &place);
 }
