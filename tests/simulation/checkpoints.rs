@@ -197,25 +197,27 @@ fn a_job_that_crashes_at_any_operation_ends_as_if_it_had_not() {
     });
 }
 
-/// While outputs commit, an epoch becomes longer, or nothing is read.
+/// While outputs commit, an epoch becomes longer until it has the bytes of the bound; then nothing is read.
 #[test]
 fn slow_outputs_make_epochs_longer_or_hold_the_reading() {
     let base = tempfile::tempdir().expect("a directory");
     let mut random = Random::at(17, 0);
     let inputs: Vec<Input> = (0..INPUTS).map(|file| Input::random(&mut random, 1_000 * file as u64)).collect();
-    let run = |name: &str, lag: u32, is_held: bool| {
+    let run = |name: &str, lag: u32, ahead_max: u64| {
         let mut bench = Bench::new(JobShape::One, &base.path().join(name), &inputs);
-        bench.course = Some(Course { lag, is_held });
+        bench.course = Some(Course { lag, ahead_max });
         let (ended, _) = bench.run(JobShape::One, None, &mut Random::at(17, 1));
         assert!(ended.is_whole(), "{name}: {:?}: {}", ended.statuses(), ended.messages());
         (bench.job.rows(), bench.job.epochs())
     };
-    let (rows, epochs) = run("prompt", 0, false);
-    for (name, is_held) in [("slow", false), ("held", true)] {
-        let (of_slow, epochs_of_slow) = run(name, 200, is_held);
+    let (rows, epochs) = run("prompt", 0, u64::MAX);
+    let late = [("held", 0), ("bounded", 1_000), ("slow", u64::MAX)].map(|(name, ahead_max)| {
+        let (of_slow, epochs_of_slow) = run(name, 200, ahead_max);
         assert_eq!(of_slow, rows, "{name}");
-        assert_eq!(epochs_of_slow < epochs, !is_held, "{name}: {epochs_of_slow} of {epochs} epochs");
-    }
+        epochs_of_slow
+    });
+    let [of_held, of_bounded, of_slow] = late;
+    assert!(of_held >= epochs && epochs > of_bounded && of_bounded > of_slow, "{epochs} epochs, {late:?}");
 }
 
 /// Syncs that take long.

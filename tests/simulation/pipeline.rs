@@ -226,17 +226,23 @@ pub struct Pipeline {
 }
 
 /// What commits of outputs do to the stages of a run.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy)]
 pub struct Course {
     /// The steps that each commit of an output takes.
     pub lag: u32,
-    /// Whether nothing is read while outputs commit.
-    pub is_held: bool,
+    /// The bytes of rows that outputs may have while they commit the epoch before; then nothing is read.
+    pub ahead_max: u64,
+}
+
+impl Default for Course {
+    fn default() -> Self {
+        Self { lag: 0, ahead_max: u64::MAX }
+    }
 }
 
 impl Course {
     pub fn random(random: &mut Random) -> Self {
-        Self { lag: random.below(8) as u32, is_held: random.below(4) == 0 }
+        Self { lag: random.below(8) as u32, ahead_max: [0, u64::MAX, u64::MAX, u64::MAX][random.below(4) as usize] }
     }
 }
 
@@ -266,7 +272,7 @@ impl Pipeline {
             let name = line.tool.name();
             let run = Rc::new(Run {
                 io: Io::Simulated { stdin: stdin.clone(), stdout: stdout.clone(), disk: disk.clone(), lag: course.lag },
-                ahead_max: if course.is_held { 0 } else { u64::MAX },
+                ahead_max: course.ahead_max,
                 console: Console::new(name, Colour::Off).captured(&console),
                 stop: pipeline.stop.clone(),
                 ..Run::unwatched(name, Clock::Simulated(pipeline.clock.clone()))
