@@ -303,7 +303,7 @@ impl Output {
         }
     }
 
-    /// Writes the tool's own text after the rows so far; frames, stores and topics ignore it.
+    /// Writes the tool's own text after the rows so far; frames, stores, topics and the outputs of epochs ignore it.
     pub fn text(&mut self, text: &str) -> Result<()> {
         self.flush()?;
         let OpenTarget::Encoded { file, .. } = &mut self.sink else { return Ok(()) };

@@ -46,6 +46,7 @@ pub trait Operator {
     }
 
     /// Emits the remaining results at the end of the input; returns the counts of rows that have had no outcome before.
+    /// The stage does not call it if an input is torn.
     fn on_end(&mut self, _end: &InputEnded, _out: &mut dyn Collector) -> Result<Counts> {
         Ok(Counts::default())
     }
@@ -92,7 +93,8 @@ pub trait Operator {
 pub struct InputEnded {
     /// The end; its `rows` is the number of rows that were read.
     pub end: End,
-    /// Whether every input was read to a proven end, so that no row is missing.
+    /// Whether every input has proved that no row is missing, as `evt.end` does. A file of text has no such proof, so
+    /// false does not mean that its rows are missing.
     pub is_proven: bool,
 }
 

@@ -231,6 +231,20 @@ fn every_file_that_a_document_links_to_is_there() {
 }
 
 #[test]
+fn the_design_has_a_row_for_every_directory_of_the_source() {
+    let design = read("docs/design.md");
+    for entry in std::fs::read_dir(Path::new(ROOT).join("src")).expect("it is committed") {
+        let entry = entry.expect("an entry");
+        let directory = format!("src/{}", entry.file_name().to_string_lossy());
+        if entry.path().is_dir() && directory != "src/bin" {
+            let has_row =
+                design.lines().any(|line| line.starts_with("| `") && line.contains(&format!("`{directory}`")));
+            assert!(has_row, "docs/design.md: the table of directories has no row with `{directory}`");
+        }
+    }
+}
+
+#[test]
 fn the_demo_s_schemas_are_those_the_generator_follows() {
     use evt::generate::schema::{VERSION_MAX, schema_text};
     for entry in std::fs::read_dir(Path::new(ROOT).join("examples/schemas")).expect("it is committed") {

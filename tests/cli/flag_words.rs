@@ -201,5 +201,10 @@ fn every_message_that_names_a_flag_has_a_test_with_its_words() {
     let unused = EXCEPTIONS.iter().zip(&excepted).filter(|(_, count)| **count != 1);
     faults.extend(unused.map(|(one, count)| format!("{}: {}: {count} texts, expected one", one.file, one.begins)));
     assert!(EXCEPTIONS.iter().all(|one| !one.reason.is_empty()));
-    assert!(faults.is_empty(), "{} texts without a test:\n{}", faults.len(), faults.join("\n"));
+    assert!(
+        faults.is_empty(),
+        "{} texts without a test; tests/cli/messages.rs takes a row for each:\n{}",
+        faults.len(),
+        faults.join("\n")
+    );
 }

@@ -263,6 +263,10 @@ fn the_seeds_that_are_no_text_are_there() {
         if std::env::var_os("EVT_BLESS").is_some() {
             std::fs::write(&path, &bytes).expect("writable");
         }
-        assert!(path.exists(), "{}: EVT_BLESS=1 writes it", path.display());
+        assert!(
+            path.exists(),
+            "{} is missing: EVT_BLESS=1 cargo test --test cli -- state:: fuzz_seeds:: writes it",
+            path.display()
+        );
     }
 }
