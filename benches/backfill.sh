@@ -6,14 +6,8 @@
 set -euo pipefail
 rounds=${1:-3}
 events=${2:-4000000}
-root=$(realpath "$(dirname "$0")/..")
+source "$(dirname "$0")/workspace.sh"
 python=${EVT_PYTHON:-$("$root/scripts/python")}
-target=$(realpath "${CARGO_TARGET_DIR:-$root/target}")
-PATH=$target/release:$PATH
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
-unset EVT_DLQ
-cd "$work"
 
 cat >metrics.toml <<'END'
 [defaults]

@@ -8,29 +8,7 @@ rounds=${1:-3}
 events=${2:-10000000}
 every=${3:-2s}
 keys=${4:-10000000}
-root=$(realpath "$(dirname "$0")/..")
-target=$(realpath "${CARGO_TARGET_DIR:-$root/target}")
-PATH=$target/release:$PATH
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
-unset EVT_DLQ
-cd "$work"
-
-# events N KEYS NAME: writes N events of KEYS keys, in one hour of event time.
-events() {
-    python3 - "$1" "$2" >"$3" <<'END'
-import random, sys
-events, keys = int(sys.argv[1]), int(sys.argv[2])
-draw = random.Random(17)
-for first in range(0, events, 10_000):
-    lines = []
-    for at in range(first, min(first + 10_000, events)):
-        second, rest = divmod(at * 3_600_000 // events, 1000)
-        lines.append('{"timestamp":"2026-01-01T00:%02d:%02d.%03dZ","source":"s","event_type":"t","k":"key-%d","v":%d.%02d}\n'
-                     % (*divmod(second, 60), rest, draw.randrange(keys), draw.randrange(1000), draw.randrange(100)))
-    sys.stdout.write("".join(lines))
-END
-}
+source "$(dirname "$0")/workspace.sh"
 
 # run NAME INPUT FLAG...: appends wall, user and system seconds of evt-window to NAME.time.
 run() {
@@ -39,7 +17,8 @@ run() {
     /usr/bin/time -a -o "$name.time" -f '%e %U %S' evt-window "$input" --time timestamp --late null: -q "$@"
 }
 
-events "$events" 100000 in.jsonl
+# In one hour of event time.
+"$root/benches/events.py" "$events" --span 3600 --keys 100000 >in.jsonl
 metrics=(--by k --agg 'n=count(*)' --agg 'total=sum(v)' --size 10m)
 for ((round = 1; round <= rounds; round++)); do
     rm -rf plain.db held.db state
@@ -54,7 +33,7 @@ paste plain.time held.time | awk '
     END { printf "throughput with a checkpoint: %.2f of the one without (wall), %.2f (CPU)\n", wall / other_wall, cpu / other_cpu }'
 rm -rf in.jsonl plain.db held.db state
 
-events "$keys" "$keys" in.jsonl
+"$root/benches/events.py" "$keys" --span 3600 --keys "$keys" >in.jsonl
 held=(--by k --agg 'n=count(*)' --agg 'total=sum(v)' --agg 'mean=avg(v)' --agg 'least=min(v)' --size 1d --to null: --checkpoint state)
 run first in.jsonl "${held[@]}"
 bytes=$(find state/epochs -name '*.state' -printf '%s %p\n' | sort -n | tail -1 | cut -d' ' -f1)

@@ -7,13 +7,7 @@ set -euo pipefail
 events=${1:-5000000}
 keys=${2:-1000000}
 size=${3:-192MiB}
-root=$(realpath "$(dirname "$0")/..")
-target=$(realpath "${CARGO_TARGET_DIR:-$root/target}")
-PATH=$target/release:$PATH
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
-unset EVT_DLQ
-cd "$work"
+source "$(dirname "$0")/workspace.sh"
 
 cat >metrics.toml <<'END'
 [defaults]
@@ -28,19 +22,8 @@ for metric in 'large count(*) v>500' 'largest sum(v) v>900'; do
     printf '[[metric]]\nname = "%s"\naggregate = "%s"\nwhere = "%s"\n' "$name" "$aggregate" "$filter" >>metrics.toml
 done
 
-# One record a line, in 50 minutes of event time.
-python3 - "$events" "$keys" >in.jsonl <<'END'
-import random, sys
-events, keys = int(sys.argv[1]), int(sys.argv[2])
-draw = random.Random(17)
-for first in range(0, events, 10_000):
-    lines = []
-    for at in range(first, min(first + 10_000, events)):
-        second, rest = divmod(at * 3_000_000 // events, 1000)
-        lines.append('{"timestamp":"2026-01-01T00:%02d:%02d.%03dZ","source":"s","event_type":"t","k":"key-%d","v":%d.%02d}\n'
-                     % (*divmod(second, 60), rest, draw.randrange(keys), draw.randrange(1000), draw.randrange(100)))
-    sys.stdout.write("".join(lines))
-END
+# In 50 minutes of event time.
+"$root/benches/events.py" "$events" --span 3000 --keys "$keys" >in.jsonl
 
 # run NAME FLAG...: prints user and system CPU-seconds and the greatest resident memory (KiB); the checksum of the rows is in NAME.sum.
 run() {

@@ -8,14 +8,9 @@
 set -euo pipefail
 rounds=${1:-3}
 rows=${2:-10000000}
-root=$(realpath "$(dirname "$0")/..")
+source "$(dirname "$0")/workspace.sh"
 python=${EVT_PYTHON:-$("$root/scripts/python")}
-target=$(realpath "${CARGO_TARGET_DIR:-$root/target}")
-PATH=$target/release:$PATH
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
 export TMPDIR=$work
-unset EVT_DLQ
 
 "$python" "$root/benches/reconcile.py" prepare "$work" "$rows"
 measure() {

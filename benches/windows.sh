@@ -7,31 +7,12 @@
 set -euo pipefail
 seconds=${1:-172800}
 sessions=${2:-1000000}
-root=$(realpath "$(dirname "$0")/..")
-target=$(realpath "${CARGO_TARGET_DIR:-$root/target}")
-PATH=$target/release:$PATH
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
-unset EVT_DLQ
-cd "$work"
+source "$(dirname "$0")/workspace.sh"
 
-python3 - "$seconds" "$sessions" <<'END'
-import datetime, random, sys
-seconds, sessions = map(int, sys.argv[1:])
-start = datetime.datetime(2026, 1, 1)
-draw = random.Random(14)
-
-def write(name, instants):
-    with open(name, "w") as out:
-        for at in instants:
-            time = (start + datetime.timedelta(seconds=at)).isoformat()
-            out.write('{"timestamp":"%sZ","source":"s","event_type":"t","v":%d.%02d}\n' % (time, draw.randrange(1000), draw.randrange(100)))
-
-write("ordered.jsonl", range(seconds))
-write("shuffled.jsonl", sorted(range(seconds), key=lambda at: at + draw.randrange(30)))
+"$root/benches/events.py" "$seconds" --span "$seconds" >ordered.jsonl
+"$root/benches/events.py" "$seconds" --span "$seconds" --shuffle 30 >shuffled.jsonl
 # A gap of 1 s between events that lie 2 s apart: each event is a session.
-write("sessions.jsonl", range(0, 2 * sessions, 2))
-END
+"$root/benches/events.py" "$sessions" --span $((2 * sessions)) >sessions.jsonl
 
 # cost NAME INPUT FLAG...: writes CPU-seconds and rows of a run to NAME.
 cost() {

@@ -1,7 +1,7 @@
 //! What a bare librdkafka does, for `scripts/bench kafka`: a loop around a producer with evt's settings.
 //!
 //!     bare_kafka make BROKERS TOPIC PARTITIONS
-//!     bare_kafka send BROKERS TOPIC FILE      # a line is a message, the text between the first `"source":"` and `"` its key
+//!     bare_kafka send BROKERS TOPIC FILE      # a line is a message, the text after the first `"source":"` its key
 #![forbid(unsafe_code)]
 
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};

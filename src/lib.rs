@@ -1,7 +1,7 @@
 //! evt: framed events on stdin and stdout.
 //!
 //! ```text
-//!  files, pipes, HTTP, Kafka    frames: an Arrow IPC stream + control     files, Kafka, SQLite, PostgreSQL, Redis, Parquet
+//!  files, pipes, HTTP, Kafka    frames: an Arrow IPC stream + control     SQLite, PostgreSQL, Redis, Parquet, …
 //!      |          ┌──────────────┐  ┌────────────┐  ┌──────────┐
 //!  evt-ingest ──▶ │ evt-validate ├─▶│ evt-window ├─▶│ evt-sink │──▶ stores and topics
 //!      │          └──────┬───────┘  └─────┬──────┘  └──────────┘

@@ -38,6 +38,19 @@ impl Shape {
     }
 }
 
+/// The lag of a partition that is read.
+#[derive(Clone, Copy, Debug)]
+pub struct ConsumerLag<'a> {
+    /// The topic.
+    pub topic: &'a str,
+    /// The partition's number.
+    pub partition: i32,
+    /// Offsets not read yet.
+    pub records: u64,
+    /// If known.
+    pub seconds: Option<f64>,
+}
+
 /// One metric: a row of the table in evt(7).
 #[derive(Debug)]
 pub struct Definition {
@@ -301,14 +314,13 @@ impl Metrics {
         self.add(&BACKPRESSURE, &[side], time.as_secs_f64());
     }
 
-    /// Sets the lag of each partition that is read: its topic and number, records, and seconds if known. Any other
-    /// partition loses its lag.
-    pub fn set_consumer_lag<'a>(&self, lags: impl IntoIterator<Item = (&'a str, i32, u64, Option<f64>)>) {
+    /// Sets the lag of each partition that is read. Any other partition loses its lag.
+    pub fn set_consumer_lag<'a>(&self, lags: impl IntoIterator<Item = ConsumerLag<'a>>) {
         let Some(mut samples) = self.samples() else { return };
         let known = |name: &str| name == CONSUMER_LAG_RECORDS.name || name == CONSUMER_LAG_SECONDS.name;
         samples.retain(|(name, _), _| !known(name));
         let room = SAMPLES_MAX.saturating_sub(samples.len()) / 2;
-        for (topic, partition, records, seconds) in lags.into_iter().take(room) {
+        for ConsumerLag { topic, partition, records, seconds } in lags.into_iter().take(room) {
             let labels = vec![topic.to_owned(), partition.to_string()];
             if let Some(seconds) = seconds {
                 samples.insert((CONSUMER_LAG_SECONDS.name, labels.clone()), seconds);
@@ -453,12 +465,13 @@ mod tests {
     #[test]
     fn a_partition_that_is_read_no_more_has_no_lag() {
         let metrics = Metrics::new("evt-x");
-        metrics.set_consumer_lag([("t", 3, 17, Some(1.5)), ("t", 4, 2, None)]);
+        let lag = |partition, records, seconds| ConsumerLag { topic: "t", partition, records, seconds };
+        metrics.set_consumer_lag([lag(3, 17, Some(1.5)), lag(4, 2, None)]);
         let text = metrics.render();
         assert!(text.contains("evt_consumer_lag_records{topic=\"t\",partition=\"3\"} 17.0"), "{text}");
         assert!(text.contains("evt_consumer_lag_seconds{topic=\"t\",partition=\"3\"} 1.5"), "{text}");
         assert_eq!(text.matches("partition=\"4\"").count(), 1, "{text}");
-        metrics.set_consumer_lag([("t", 4, 0, Some(0.0))]);
+        metrics.set_consumer_lag([lag(4, 0, Some(0.0))]);
         assert!(!metrics.render().contains("partition=\"3\""));
         assert!(!Metrics::default().is_on());
     }

@@ -68,7 +68,7 @@ complete -c evt-alert -n "__fish_evt_alert_needs_command" -l color -d 'Use colou
 always\t'Always'
 never\t'Never'"
 complete -c evt-alert -n "__fish_evt_alert_needs_command" -l since -d 'Take only rows at or after INSTANT, by event_time, window_end or failed_at' -r
-complete -c evt-alert -n "__fish_evt_alert_needs_command" -l once -d 'Read the inputs to their end, for cron: exit with status 1 if an alert fired or still fires; print nothing if none fired, was resolved or still fires'
+complete -c evt-alert -n "__fish_evt_alert_needs_command" -l once -d 'Read the inputs to their end, for cron: the exit status is 1 if an alert fired or still fires; nothing is printed if no alert fired, was resolved or still fires'
 complete -c evt-alert -n "__fish_evt_alert_needs_command" -l control -d 'Read control lines in JSONL; only they advance the watermark'
 complete -c evt-alert -n "__fish_evt_alert_needs_command" -l no-header -d 'Read the first line of CSV as a record; its fields are c1, c2, …'
 complete -c evt-alert -n "__fish_evt_alert_needs_command" -l plain -d 'Make every field of a record a property; only --field and --set fill columns'

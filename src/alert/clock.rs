@@ -25,8 +25,23 @@ pub const CONFIRMED_MAX: Duration = Duration::from_secs(3);
 /// after it.
 pub const STALL: Duration = Duration::from_secs(1);
 
-/// A partition: the number of its input, its origin and its name.
-pub type PartitionKey = (u32, String, String);
+/// A partition of an input.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct PartitionKey {
+    /// The number of the input.
+    pub input: u32,
+    /// The origin.
+    pub origin: String,
+    /// Its name.
+    pub partition: String,
+}
+
+impl PartitionKey {
+    /// Makes the key of a partition.
+    pub fn new(input: u32, origin: impl Into<String>, partition: impl Into<String>) -> Self {
+        Self { input, origin: origin.into(), partition: partition.into() }
+    }
+}
 
 /// How far a partition is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -185,12 +200,12 @@ impl AlertClock {
 
     /// Returns the keys of the partitions of an input.
     pub fn of_input(&self, input: u32) -> Vec<PartitionKey> {
-        self.partitions.keys().filter(|(number, ..)| *number == input).cloned().collect()
+        self.partitions.keys().filter(|key| key.input == input).cloned().collect()
     }
 
     /// Returns the partitions of an input that have not ended, with their stream times (µs).
     pub fn open_of_input(&self, input: u32) -> impl Iterator<Item = (&PartitionKey, Option<i64>)> {
-        let open = self.partitions.iter().filter(move |((number, ..), one)| *number == input && !one.is_ended);
+        let open = self.partitions.iter().filter(move |(key, one)| key.input == input && !one.is_ended);
         open.map(|(key, one)| (key, one.stream_time))
     }
 
@@ -302,7 +317,7 @@ mod tests {
     use super::*;
 
     fn key(name: &str) -> PartitionKey {
-        (0, "t".to_owned(), name.to_owned())
+        PartitionKey::new(0, "t", name)
     }
 
     fn at(seconds: u64) -> Duration {

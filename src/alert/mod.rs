@@ -5,7 +5,8 @@
 //! before it. So alerts are a function of the rows, not of batches or timing, as long as no partition is quiet.
 //!
 //! ```text
-//! rows ─► EventSeries: accumulators by second and group ─► WindowView: values by group ─► RunningRule: states ─► transitions
+//! rows ─► EventSeries: accumulators by second and group ─► WindowView: values by group ─► RunningRule: states
+//!      ─► transitions
 //! ```
 //!
 //! - `engine.rs`: takes rows, evaluates instants, replaces rules; `clock.rs`: the alert clock.

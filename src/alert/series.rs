@@ -85,6 +85,14 @@ pub struct Arrival {
     pub slice: i64,
 }
 
+/// A slice whose rows wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct PendingId {
+    /// The first instant that counts them.
+    from: i64,
+    slice: i64,
+}
+
 /// The state of a series.
 pub struct EventSeries {
     /// [`Expressions::identity`].
@@ -96,8 +104,8 @@ pub struct EventSeries {
     slots: Slots,
     keys: Keys,
     ids: Vec<u32>,
-    /// Cells by (first instant that counts them, slice).
-    pending: BTreeMap<(i64, i64), Cell>,
+    /// Cells that wait until they count.
+    pending: BTreeMap<PendingId, Cell>,
     slices: BTreeMap<i64, Cell>,
     tree: Tree,
     /// The longest window of its rules (seconds).
@@ -171,11 +179,11 @@ impl EventSeries {
         self.slots.reserve(rows);
         let mut row = 0;
         while row < rows {
-            let id = (times.counts_from[row], times.slices[row]);
-            let same = |row: &usize| (times.counts_from[*row], times.slices[*row]) == id;
-            let end = (row..rows).find(|row| !same(row)).unwrap_or(rows);
+            let id_of = |row: usize| PendingId { from: times.counts_from[row], slice: times.slices[row] };
+            let id = id_of(row);
+            let end = (row..rows).find(|row| id_of(*row) != id).unwrap_or(rows);
             // A row counts if its slice is in the longest window at the first instant that counts it.
-            if id.1 > id.0 - self.length && outcome.passed[row..end].contains(&true) {
+            if id.slice > id.from - self.length && outcome.passed[row..end].contains(&true) {
                 let mut cell = self.pending.remove(&id).unwrap_or_default();
                 for row in (row..end).filter(|row| outcome.passed[*row]) {
                     if let Some(slot) = self.slot(ids[row], &mut cell, max_groups) {
@@ -247,7 +255,7 @@ impl EventSeries {
 
     /// Returns the first instant at which rows that wait begin to count.
     pub fn next_arrival(&self) -> Option<i64> {
-        self.pending.keys().next().map(|(from, _)| *from)
+        self.pending.keys().next().map(|id| id.from)
     }
 
     /// Returns the first slice after `number` that has rows.
@@ -263,8 +271,8 @@ impl EventSeries {
     /// Lets the rows count that count from instant `g` on; returns their groups.
     pub fn arrive(&mut self, g: i64) -> Vec<Arrival> {
         let mut newest: BTreeMap<u32, i64> = BTreeMap::new();
-        while let Some(entry) = self.pending.first_entry().filter(|entry| entry.key().0 <= g) {
-            let ((_, slice), cell) = entry.remove_entry();
+        while let Some(entry) = self.pending.first_entry().filter(|entry| entry.key().from <= g) {
+            let (PendingId { slice, .. }, cell) = entry.remove_entry();
             self.tree.forget(slice, &mut self.slots);
             let into = self.slices.entry(slice).or_default();
             for (key, slot) in cell {
@@ -343,7 +351,7 @@ impl EventSeries {
     pub fn save(&self, out: &mut Writer) {
         out.text(&self.identity);
         out.number(self.refused.try_into().unwrap_or(i64::MAX));
-        let cells = self.pending.iter().map(|((from, slice), cell)| (*from, *slice, cell));
+        let cells = self.pending.iter().map(|(id, cell)| (id.from, id.slice, cell));
         let slices = self.slices.iter().map(|(slice, cell)| (i64::MIN, *slice, cell));
         out.count(self.pending.len() + self.slices.len());
         for (from, slice, cell) in cells.chain(slices) {
@@ -371,7 +379,7 @@ impl EventSeries {
             }
             match from {
                 i64::MIN => _ = self.slices.insert(slice, cell),
-                from => _ = self.pending.insert((from, slice), cell),
+                from => _ = self.pending.insert(PendingId { from, slice }, cell),
             }
         }
         self.keys.sweep();

@@ -11,6 +11,7 @@
 //! branch, and an enum no common symbol; the rest are faults of single values.
 
 use super::schema::{AvroType, Field, NodeId, Schema, TypeName};
+use crate::counts::counted;
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 
@@ -35,7 +36,25 @@ pub fn check(reader: &Schema, writer: &Schema) -> Vec<Incompatibility> {
 }
 
 /// A reader's type and the writer's type with which it is compared.
-type Pair = (NodeId, NodeId);
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Pair {
+    reader: NodeId,
+    writer: NodeId,
+}
+
+/// A pair of parts of two types.
+struct PartPair {
+    /// Its step of the path.
+    step: String,
+    pair: Pair,
+}
+
+/// A part that makes two types incompatible.
+struct PartFault {
+    /// Its step of the path.
+    step: String,
+    why: String,
+}
 
 /// The condition under which a pair is compatible.
 enum Rule {
@@ -43,8 +62,8 @@ enum Rule {
     Yes,
     /// Never.
     No(Why),
-    /// All of these pairs must be compatible, and `faults` empty. Each pair has its step of the path.
-    All { faults: Vec<(String, String)>, pairs: Vec<(String, Pair)> },
+    /// All of these pairs must be compatible, and `faults` empty.
+    All { faults: Vec<PartFault>, pairs: Vec<PartPair> },
     /// One of these pairs must be compatible.
     Any(Vec<Pair>),
 }
@@ -80,20 +99,21 @@ impl<'a> Comparison<'a> {
     /// Compares two schemas.
     pub fn new(reader: &'a Schema, writer: &'a Schema, demand: Demand) -> Self {
         let mut comparison = Self { reader, writer, demand, rules: HashMap::new(), refuted: HashSet::new() };
-        comparison.gather((reader.root(), writer.root()));
+        comparison.gather(Pair { reader: reader.root(), writer: writer.root() });
         comparison.refute();
         comparison
     }
 
     /// Whether the reader's type reads the writer's; false for types that do not meet.
     pub fn reads(&self, reader: NodeId, writer: NodeId) -> bool {
-        !self.is_refuted((reader, writer))
+        !self.is_refuted(Pair { reader, writer })
     }
 
     /// Returns every reason why the reader's outermost type does not read the writer's.
     pub fn reasons(&self) -> Vec<Incompatibility> {
         let mut report = Report { comparison: self, reported: HashSet::new(), found: vec![] };
-        report.explain((self.reader.root(), self.writer.root()), &self.reader.title());
+        let pair = Pair { reader: self.reader.root(), writer: self.writer.root() };
+        report.explain(pair, &self.reader.title());
         report.found
     }
 
@@ -107,7 +127,7 @@ impl<'a> Comparison<'a> {
             let rule = self.rule(pair);
             match &rule {
                 Rule::Yes | Rule::No(_) => {}
-                Rule::All { pairs, .. } => open.extend(pairs.iter().map(|(_, pair)| *pair)),
+                Rule::All { pairs, .. } => open.extend(pairs.iter().map(|part| part.pair)),
                 Rule::Any(pairs) => open.extend(pairs),
             }
             self.rules.insert(pair, rule);
@@ -122,7 +142,7 @@ impl<'a> Comparison<'a> {
             match rule {
                 Rule::Yes | Rule::No(_) => {}
                 Rule::All { pairs, .. } => {
-                    pairs.iter().for_each(|(_, on)| dependents.entry(*on).or_default().push(*pair))
+                    pairs.iter().for_each(|part| dependents.entry(part.pair).or_default().push(*pair))
                 }
                 Rule::Any(pairs) => pairs.iter().for_each(|on| dependents.entry(*on).or_default().push(*pair)),
             }
@@ -143,7 +163,7 @@ impl<'a> Comparison<'a> {
         match rule {
             Rule::Yes => false,
             Rule::No(_) => true,
-            Rule::All { faults, pairs } => !faults.is_empty() || !pairs.iter().all(|(_, pair)| holds(pair)),
+            Rule::All { faults, pairs } => !faults.is_empty() || !pairs.iter().all(|part| holds(&part.pair)),
             Rule::Any(pairs) => !pairs.iter().any(holds),
         }
     }
@@ -153,24 +173,29 @@ impl<'a> Comparison<'a> {
         self.refuted.contains(&pair) || !self.rules.contains_key(&pair)
     }
 
-    fn rule(&self, (r, w): Pair) -> Rule {
+    fn rule(&self, pair: Pair) -> Rule {
         use AvroType::*;
+        let Pair { reader: r, writer: w } = pair;
+        let item = |step: &str, reader: &NodeId, writer: &NodeId| {
+            let pair = Pair { reader: *reader, writer: *writer };
+            Rule::All { faults: vec![], pairs: vec![PartPair { step: step.to_owned(), pair }] }
+        };
         match (&self.reader.node(r).avro_type, &self.writer.node(w).avro_type) {
             (_, Union(branches)) if self.demand == Demand::Some => {
-                Rule::Any(branches.iter().map(|branch| (r, *branch)).collect())
+                Rule::Any(branches.iter().map(|branch| Pair { writer: *branch, ..pair }).collect())
             }
             (_, Union(branches)) => {
-                let step = |branch: &NodeId| ("".to_owned(), (r, *branch));
+                let step = |branch: &NodeId| PartPair { step: "".to_owned(), pair: Pair { writer: *branch, ..pair } };
                 Rule::All { faults: vec![], pairs: branches.iter().map(step).collect() }
             }
             (Union(branches), _) => {
-                let pairs = branches.iter().map(|branch| (*branch, w));
+                let pairs = branches.iter().map(|branch| Pair { reader: *branch, ..pair });
                 Rule::Any(pairs.filter(|pair| !matches!(self.rule(*pair), Rule::No(_))).collect())
             }
             (Null, Null) | (Boolean, Boolean) | (Int, Int) | (String | Bytes, String | Bytes) => Rule::Yes,
             (Long, Int | Long) | (Float, Int | Long | Float) | (Double, Int | Long | Float | Double) => Rule::Yes,
-            (Array(r), Array(w)) => Rule::All { faults: vec![], pairs: vec![("[]".to_owned(), (*r, *w))] },
-            (Map(r), Map(w)) => Rule::All { faults: vec![], pairs: vec![("{}".to_owned(), (*r, *w))] },
+            (Array(r), Array(w)) => item("[]", r, w),
+            (Map(r), Map(w)) => item("{}", r, w),
             (Fixed { name: r, .. }, Fixed { name: w, .. }) | (Enum { name: r, .. }, Enum { name: w, .. })
                 if !answers_to(r, w) =>
             {
@@ -189,15 +214,16 @@ impl<'a> Comparison<'a> {
     }
 
     /// Formats why a pair is never compatible.
-    fn words(&self, (r, w): Pair, why: &Why) -> String {
+    fn words(&self, pair: Pair, why: &Why) -> String {
         use AvroType::*;
+        let Pair { reader: r, writer: w } = pair;
         match (why, &self.reader.node(r).avro_type, &self.writer.node(w).avro_type) {
             (Why::Renamed, r, w) => {
                 let (r, w) = (name_of(r), name_of(w));
                 format!("the writer's name is {w}, the reader's {r}, and no alias matches")
             }
             (Why::Size, Fixed { size: r, .. }, Fixed { size: w, .. }) => {
-                format!("the writer's size is {w} bytes, the reader's {r}")
+                format!("the writer's size is {}, the reader's {r}", counted(*w, ["byte", "bytes"]))
             }
             (Why::Symbols, Enum { symbols: r, .. }, Enum { symbols: w, .. }) => {
                 format!("the reader has neither the symbols {} nor a default", unknown(r, w).join(", "))
@@ -225,15 +251,18 @@ fn name_of(avro_type: &AvroType) -> &str {
 
 fn fields(reader: &[Field], writer: &[Field]) -> Rule {
     let (mut faults, mut pairs) = (vec![], vec![]);
+    let step = |field: &Field| format!(".{}", field.name);
     let written: HashMap<&str, &Field> = writer.iter().map(|field| (field.name.as_str(), field)).collect();
     for field in reader {
         match field.find(&written) {
-            Some(written) => pairs.push((format!(".{}", field.name), (field.node, written.node))),
+            Some(written) => {
+                pairs.push(PartPair { step: step(field), pair: Pair { reader: field.node, writer: written.node } })
+            }
             None if field.default.is_some() => {}
-            None => faults.push((
-                format!(".{}", field.name),
-                "the writer has no such field, and the field has no default".into(),
-            )),
+            None => faults.push(PartFault {
+                step: step(field),
+                why: "the writer has no such field, and the field has no default".into(),
+            }),
         }
     }
     Rule::All { faults, pairs }
@@ -255,10 +284,10 @@ impl Report<'_> {
             Rule::Yes => {}
             Rule::No(why) => self.push(path.to_owned(), self.comparison.words(pair, &why)),
             Rule::All { faults, pairs } => {
-                for (step, why) in faults {
+                for PartFault { step, why } in faults {
                     self.push(format!("{path}{step}"), why);
                 }
-                for (step, inner) in pairs {
+                for PartPair { step, pair: inner } in pairs {
                     self.explain(inner, &format!("{path}{step}"));
                 }
             }
@@ -268,7 +297,8 @@ impl Report<'_> {
 
     /// Explains why no branch of the reader's union reads the writer's type: with the reasons of the branch that was
     /// meant, if one can be found. For a writer's union: with the reasons of all branches.
-    fn explain_union(&mut self, (r, w): Pair, pairs: &[Pair], path: &str) {
+    fn explain_union(&mut self, pair: Pair, pairs: &[Pair], path: &str) {
+        let Pair { reader: r, writer: w } = pair;
         let Comparison { reader, writer, .. } = self.comparison;
         if let AvroType::Union(_) = &writer.node(w).avro_type {
             return pairs.iter().for_each(|pair| self.explain(*pair, path));
@@ -276,7 +306,7 @@ impl Report<'_> {
         let AvroType::Union(branches) = &reader.node(r).avro_type else { return };
         let wanted = writer.describe(w);
         match branches.iter().find(|branch| reader.describe(**branch) == wanted) {
-            Some(branch) => self.explain((*branch, w), path),
+            Some(branch) => self.explain(Pair { reader: *branch, ..pair }, path),
             None => self.push(path.to_owned(), format!("no branch of the reader's union reads {}", writer.describe(w))),
         }
     }

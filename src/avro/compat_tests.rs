@@ -2,23 +2,11 @@
 
 use super::*;
 use crate::avro::parse_schema;
+use crate::format::test_data::data;
 use serde_json::Value;
-use std::path::PathBuf;
-
-/// Returns a file of third-party facts. Without it prints a notice and returns `None`; in CI it fails.
-fn facts(name: &str) -> Option<PathBuf> {
-    match std::env::var_os("EVT_DATA") {
-        Some(dir) => Some(PathBuf::from(dir).join(name)),
-        None if crate::in_ci::in_ci() => panic!("EVT_DATA is not set"),
-        None => {
-            eprintln!("skipped: EVT_DATA is not set");
-            None
-        }
-    }
-}
 
 fn lines(name: &str) -> Vec<Value> {
-    let Some(path) = facts(name) else { return vec![] };
+    let Some(path) = data(name) else { return vec![] };
     let text = std::fs::read_to_string(path).unwrap();
     text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }

@@ -21,7 +21,7 @@ use crate::error::{Error, Result};
 use crate::json::DEPTH_MAX;
 use crate::json::guide::{KeyPredictor, UNMARKED};
 use crate::json::text::{excerpt, is_text, unescape};
-use crate::json::walk::{self, guided, members, string_content};
+use crate::json::walk::{self, ByteRange, guided, members, string_content};
 use std::cell::Cell;
 use std::collections::{BTreeMap, HashMap};
 
@@ -66,6 +66,15 @@ pub struct Loss {
     pub digits: u64,
 }
 
+/// A value of a union.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct UnionValue {
+    /// The index of the union's node.
+    union: usize,
+    /// The address of the value's text.
+    text: usize,
+}
+
 /// A row under construction; its memory is used again for the next.
 #[derive(Default)]
 pub struct RecordBuffer {
@@ -76,9 +85,9 @@ pub struct RecordBuffer {
     /// The first member that was left out in any row.
     pub left_out: Option<String>,
     /// Byte ranges of the members of the open objects in their text.
-    slots: Vec<Option<(usize, usize)>>,
-    /// Branches that ambiguous unions chose, by union and place; `None` if none fits.
-    chosen: BTreeMap<(usize, usize), Option<usize>>,
+    slots: Vec<Option<ByteRange>>,
+    /// Branches that ambiguous unions chose; `None` if none fits.
+    chosen: BTreeMap<UnionValue, Option<usize>>,
     /// Whether this is an attempt whose error is discarded.
     quiet: bool,
     /// Number of open JSON values.
@@ -258,7 +267,7 @@ impl Encoder {
         let mut done = Ok(());
         for (slot, field) in (base..).zip(&record.fields) {
             let place = buffer.slots.get(slot).copied().flatten();
-            done = match place.and_then(|(start, end)| text.get(start..end)) {
+            done = match place.and_then(|ByteRange { start, end }| text.get(start..end)) {
                 Some(value) => self.json(buffer, field.node, value),
                 None => field.leave_empty(buffer),
             };
@@ -303,7 +312,9 @@ impl Encoder {
 
     fn union(&self, buffer: &mut RecordBuffer, at: usize, union: &Union, input: &AvroInput<'_>) -> Encoded {
         let place = match input {
-            AvroInput::Array(text) | AvroInput::Object(text) => Some((at, text.as_ptr().addr())),
+            AvroInput::Array(text) | AvroInput::Object(text) => {
+                Some(UnionValue { union: at, text: text.as_ptr().addr() })
+            }
             _ => None,
         };
         let chosen = match union.orders[input.class() as usize].as_slice() {
@@ -372,9 +383,8 @@ impl Record {
             &mut guide,
             |key| self.slot(key),
             |member| {
-                let start = member.value().as_ptr().addr() - text.as_ptr().addr();
                 match buffer.slots.get_mut(base.saturating_add(member.mark as usize)) {
-                    Some(slot) if member.mark != UNMARKED => *slot = Some((start, start + member.value().len())),
+                    Some(slot) if member.mark != UNMARKED => *slot = Some(member.value_range()),
                     _ => buffer.leave_out(member.key()),
                 }
                 true

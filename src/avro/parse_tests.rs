@@ -1,21 +1,11 @@
 //! Tests the parser on third-party schemas, and its messages about invalid ones.
 
 use super::*;
+use crate::format::test_data::data;
 use std::path::PathBuf;
 
-fn facts(name: &str) -> Option<PathBuf> {
-    match std::env::var_os("EVT_DATA") {
-        Some(dir) => Some(PathBuf::from(dir).join(name)),
-        None if crate::in_ci::in_ci() => panic!("EVT_DATA is not set"),
-        None => {
-            eprintln!("skipped: EVT_DATA is not set");
-            None
-        }
-    }
-}
-
 fn files(name: &str) -> Vec<(String, String)> {
-    let Some(dir) = facts(name) else { return vec![] };
+    let Some(dir) = data(name) else { return vec![] };
     let entries = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
     let text = |path: PathBuf| (path.display().to_string(), std::fs::read_to_string(&path).unwrap());
     let files: Vec<_> = entries.map(text).collect();
@@ -49,7 +39,7 @@ fn schemas_that_must_fail_do() {
 /// Returns the `<<INPUT` and `<<canonical` values of a case, each from its mark to the end of its paragraph.
 #[test]
 fn canonical_forms_are_those_of_the_specification() {
-    let Some(path) = facts("avro/share/test/data/schema-tests.txt") else { return };
+    let Some(path) = data("avro/share/test/data/schema-tests.txt") else { return };
     let text = std::fs::read_to_string(path).unwrap();
     let mut cases = 0;
     for case in text.split("\n<<INPUT").skip(1) {

@@ -162,7 +162,7 @@ fn json(symbol: &str) -> String {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Origin {
     /// A reader's type that reads a writer's type.
-    Pair(NodeId, NodeId),
+    Pair { reader: NodeId, writer: NodeId },
     /// A writer's type whose values are skipped.
     Writer(NodeId),
     /// A reader's type whose values are defaults.
@@ -189,7 +189,7 @@ impl<'a> Resolution<'a> {
                 return Err("the two schemas have too many pairs of types");
             }
             self.nodes[at] = match origin {
-                Origin::Pair(r, w) => self.pair(r, w)?,
+                Origin::Pair { reader, writer } => self.pair(reader, writer)?,
                 Origin::Writer(id) => alone(self.writer, id, |id| self.at(Origin::Writer(id))),
                 Origin::Reader(id) => alone(self.reader, id, |id| self.at(Origin::Reader(id))),
             };
@@ -210,7 +210,7 @@ impl<'a> Resolution<'a> {
     /// Returns the index of the node that reads a writer's type as a reader's type.
     fn meet(&mut self, r: NodeId, w: NodeId) -> usize {
         match self.choose(r, w) {
-            Some(r) => self.at(Origin::Pair(r, w)),
+            Some(reader) => self.at(Origin::Pair { reader, writer: w }),
             None => UNPLACED,
         }
     }

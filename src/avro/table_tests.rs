@@ -258,7 +258,7 @@ fn named_types_match_by_their_name_without_namespace_or_by_alias_and_fixed_by_si
         why(&field(fixed("f", 1)), &field(fixed("g", 1))),
         "r.v: the writer's name is f, the reader's g, and no alias matches"
     );
-    assert_eq!(why(&field(fixed("f", 1)), &field(fixed("f", 2))), "r.v: the writer's size is 1 bytes, the reader's 2");
+    assert_eq!(why(&field(fixed("f", 1)), &field(fixed("f", 2))), "r.v: the writer's size is 1 byte, the reader's 2");
     let items = |kind: &str| json!({"type": "array", "items": kind});
     assert_eq!(why(&field(items("string")), &field(items("int"))), "r.v[]: a string cannot be read as int");
     assert_eq!(value(items("int"), items("double"), &[2, 2, 0]).unwrap(), "[1.0]");

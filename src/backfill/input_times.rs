@@ -30,9 +30,10 @@ pub enum Orphan {
     Late,
 }
 
-/// The event times of an input. The input may be a part of what live read, such as the file of one day or a lake that
-/// lacks days, so it proves nothing about windows without any event, unless the command names them or says that the
-/// input is whole.
+/// The event times of an input.
+///
+/// An input may be only a part of what live read: the file of one day, or a lake that lacks days. So it proves nothing
+/// about windows without any event, unless the command names these windows or says that the input is whole.
 #[derive(Clone, Debug, Default)]
 pub struct InputTimes {
     reach: i64,

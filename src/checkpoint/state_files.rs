@@ -136,9 +136,8 @@ impl StateFile for NamedFile {
     }
 
     fn read(&self, at: Range<u64>) -> Result<Vec<u8>> {
-        let mut bytes = vec![0; (at.end - at.start) as usize];
-        let read = File::open(&self.path).and_then(|file| file.read_exact_at(&mut bytes, at.start));
-        read.map(|()| bytes).map_err(|error| Error::io(self.path.display().to_string(), &error))
+        let bytes = File::open(&self.path).and_then(|file| read_at(&file, at));
+        bytes.map_err(|error| Error::io(self.path.display().to_string(), &error))
     }
 }
 
@@ -178,6 +177,12 @@ impl NewStateFile for NewFile {
     }
 }
 
+fn read_at(file: &File, at: Range<u64>) -> std::io::Result<Vec<u8>> {
+    let mut bytes = vec![0; (at.end - at.start) as usize];
+    file.read_exact_at(&mut bytes, at.start)?;
+    Ok(bytes)
+}
+
 /// A file without a name.
 #[derive(Debug)]
 struct TemporaryFile {
@@ -198,9 +203,7 @@ impl StateFile for TemporaryFile {
     }
 
     fn read(&self, at: Range<u64>) -> Result<Vec<u8>> {
-        let mut bytes = vec![0; (at.end - at.start) as usize];
-        self.file.read_exact_at(&mut bytes, at.start).map_err(|error| Error::io(self.shown.clone(), &error))?;
-        Ok(bytes)
+        read_at(&self.file, at).map_err(|error| Error::io(self.shown.clone(), &error))
     }
 }
 

@@ -5,8 +5,9 @@
 //! [`Stage`](crate::stage::Stage).
 //!
 //! ```text
-//! arguments, EVT_… variables, --config ─► Args ─► resolve (what each input and output is) ─┬─► check: --check reports every fault
-//!                                                                                          └─► open ─► Stage ─► exit status
+//! arguments, EVT_… variables, --config ─► Args ─► resolve (what each input and output is)
+//!     ─┬─► check: --check reports every fault
+//!      └─► open ─► Stage ─► exit status
 //! ```
 //!
 //! A fault of the command line is exit status 2, before any output is created. A run that rejects its first record

@@ -5,7 +5,7 @@
 
 use super::function::{Call, FUNCTIONS, Function, regex};
 use super::leaf::{LeafType, Leaves, ResolvedName};
-use super::node::{Literal, Node, Operator, PathKey, hyphenated, path_text};
+use super::node::{Branch, Literal, Node, Operator, PathKey, hyphenated, path_text};
 use super::tree::Tree;
 use super::value::{ValueKind, Want, cast};
 use crate::json::scan::number_end;
@@ -116,7 +116,7 @@ impl<'a> Binder<'a> {
             Node::Binary(operator, ..) => Known::Kind(result_kind(*operator)),
             Node::Cast { kind, .. } => Known::Kind(*kind),
             Node::Case { branches, otherwise, .. } => {
-                let results = branches.iter().map(|(_, result)| result).chain(otherwise.as_deref());
+                let results = branches.iter().map(|branch| &branch.result).chain(otherwise.as_deref());
                 self.joined(&results.collect::<Vec<_>>())?
             }
             Node::Coalesce(values) => self.joined(&values.iter().collect::<Vec<_>>())?,
@@ -251,19 +251,21 @@ impl<'a> Binder<'a> {
     fn case(
         &mut self,
         operand: Option<&Node>,
-        branches: &[(Node, Node)],
+        branches: &[Branch<Node>],
         otherwise: Option<&Node>,
         want: ValueKind,
     ) -> Bound<Tree> {
         let kind = match operand {
             None => ValueKind::Bool,
             Some(operand) => {
-                let tests = branches.iter().map(|(test, _)| test);
+                let tests = branches.iter().map(|branch| &branch.condition);
                 self.compared(&std::iter::once(operand).chain(tests).collect::<Vec<_>>())?
             }
         };
         let operand = operand.map(|operand| self.boxed(operand, kind)).transpose()?;
-        let branches = branches.iter().map(|(test, result)| Ok((self.bind(test, kind)?, self.bind(result, want)?)));
+        let branches = branches.iter().map(|Branch { condition, result }| {
+            Ok(Branch { condition: self.bind(condition, kind)?, result: self.bind(result, want)? })
+        });
         let branches = branches.collect::<Bound<Vec<_>>>()?;
         let otherwise = Box::new(self.bind(otherwise.unwrap_or(&Node::Literal(Literal::Null)), want)?);
         Ok(Tree::Case { operand, branches, otherwise })

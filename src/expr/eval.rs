@@ -1,6 +1,6 @@
 //! Evaluates trees over the leaves of a batch with arrow's kernels. Constants stay scalars as long as possible.
 
-use super::node::Operator;
+use super::node::{Branch, Operator};
 use super::read::LeafBatch;
 use super::tree::Tree;
 use super::value::Value;
@@ -161,11 +161,11 @@ fn within_texts(value: &Value, list: &HashSet<String>, negated: bool) -> Value {
     Value::rows_of(found, value.scalar)
 }
 
-fn case(operand: Option<&Tree>, branches: &[(Tree, Tree)], otherwise: &Tree, batch: &LeafBatch) -> Result<Value> {
+fn case(operand: Option<&Tree>, branches: &[Branch<Tree>], otherwise: &Tree, batch: &LeafBatch) -> Result<Value> {
     let operand = operand.map(|operand| value(operand, batch)).transpose()?;
     let mut result = value(otherwise, batch)?;
-    for (test, branch) in branches.iter().rev() {
-        let test = value(test, batch)?;
+    for Branch { condition, result: branch } in branches.iter().rev() {
+        let test = value(condition, batch)?;
         let test = match &operand {
             Some(operand) => binary(Operator::Equal, operand, &test)?,
             None => test,

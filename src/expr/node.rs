@@ -197,6 +197,13 @@ pub(crate) fn hyphenated(node: &Node) -> Option<String> {
     Some(format!("if {name} is one name, write {}", quoted_name(&name)))
 }
 
+/// `WHEN condition THEN result`.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Branch<T> {
+    pub(crate) condition: T,
+    pub(crate) result: T,
+}
+
 /// One node of an expression.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Node {
@@ -234,7 +241,7 @@ pub(crate) enum Node {
     },
     Case {
         operand: Option<Box<Node>>,
-        branches: Vec<(Node, Node)>,
+        branches: Vec<Branch<Node>>,
         otherwise: Option<Box<Node>>,
     },
     Cast {
@@ -274,7 +281,7 @@ impl Node {
 
     /// Returns `value` where `filter` is true, else null: the effect of a filter on an argument.
     pub(crate) fn only_where(filter: Node, value: Node) -> Self {
-        Self::Case { operand: None, branches: vec![(filter, value)], otherwise: None }
+        Self::Case { operand: None, branches: vec![Branch { condition: filter, result: value }], otherwise: None }
     }
 }
 

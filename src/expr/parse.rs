@@ -4,7 +4,7 @@
 //! such as `user` stay names; strings have no backslash escapes, names are "quoted". The parser must have read to the
 //! end (`parse_expr` stops early on `labels.0 = 1`).
 
-use super::node::{Literal, Node, Operator, PathKey, Written, literal_number};
+use super::node::{Branch, Literal, Node, Operator, PathKey, Written, literal_number};
 use super::value::ValueKind;
 use crate::error::{Error, Result};
 use crate::time::read_iso;
@@ -344,7 +344,7 @@ fn special(sql: &Expr) -> Result<Node, Reason> {
             operand: operand.as_deref().map(boxed).transpose()?,
             branches: conditions
                 .iter()
-                .map(|when| Ok((node(&when.condition)?, node(&when.result)?)))
+                .map(|when| Ok(Branch { condition: node(&when.condition)?, result: node(&when.result)? }))
                 .collect::<Result<_, Reason>>()?,
             otherwise: else_result.as_deref().map(boxed).transpose()?,
         },

@@ -1,7 +1,7 @@
 //! Typed expression trees: names are leaves, types are known and patterns are compiled.
 
 use super::function::Function;
-use super::node::Operator;
+use super::node::{Branch, Operator};
 use super::value::ValueKind;
 use arrow::array::ArrayRef;
 use regex::Regex;
@@ -51,7 +51,7 @@ pub(super) enum Tree {
     },
     Case {
         operand: Option<Box<Tree>>,
-        branches: Vec<(Tree, Tree)>,
+        branches: Vec<Branch<Tree>>,
         otherwise: Box<Tree>,
     },
     Coalesce(Vec<Tree>),

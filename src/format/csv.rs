@@ -478,6 +478,10 @@ impl Splitter for CsvRows {
         (end, found)
     }
 
+    fn lines(&self) -> u64 {
+        self.lines
+    }
+
     fn names(&self) -> Option<Vec<String>> {
         let Columns::Read(names) = &self.header else { return None };
         Some(names.keys.iter().map(Key::name).collect())

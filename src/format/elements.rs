@@ -450,6 +450,10 @@ impl Splitter for Elements {
         (count, found)
     }
 
+    fn lines(&self) -> u64 {
+        self.number
+    }
+
     fn terminator(&self) -> u64 {
         0
     }

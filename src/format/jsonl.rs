@@ -47,6 +47,11 @@ pub fn is_array(bytes: &[u8]) -> bool {
     bytes.iter().find(|byte| !is_space(**byte)) == Some(&b'[')
 }
 
+/// Whether `bytes` are only white space.
+pub fn is_blank(bytes: &[u8]) -> bool {
+    bytes.iter().all(|byte| is_space(*byte))
+}
+
 fn is_space(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t' | b'\r' | b'\n')
 }
@@ -76,6 +81,10 @@ impl Splitter for Lines {
         self.lines += u64::from(found);
         (end, found)
     }
+
+    fn lines(&self) -> u64 {
+        self.lines
+    }
 }
 
 impl Lines {
@@ -92,7 +101,7 @@ impl Lines {
 #[inline]
 fn content(input: &[u8], start: usize, end: usize) -> Option<std::ops::Range<usize>> {
     let line = &input[start..end];
-    if line.iter().all(|byte| is_space(*byte)) {
+    if is_blank(line) {
         return None;
     }
     Some(start..end - usize::from(line.ends_with(b"\r")))

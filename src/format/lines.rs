@@ -53,6 +53,10 @@ impl<R: LineReader> Splitter for ReadLines<R> {
         self.lines.skip(input)
     }
 
+    fn lines(&self) -> u64 {
+        self.lines.lines()
+    }
+
     fn resume(&mut self, after: i64) {
         self.reader.resume(after);
     }

@@ -73,6 +73,9 @@ pub trait Splitter {
         }
     }
 
+    /// Returns the number of lines so far, whether records or not; in formats without lines, of records.
+    fn lines(&self) -> u64;
+
     /// Returns the number of bytes that [`Splitter::skip`] counts after a record that it has skipped.
     fn terminator(&self) -> u64 {
         1

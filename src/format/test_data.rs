@@ -36,6 +36,13 @@ pub fn expected(path: &str) -> Vec<serde_json::Value> {
     text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
+/// Compresses bytes.
+pub fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = flate2::write::GzEncoder::new(vec![], flate2::Compression::fast());
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
+}
+
 /// Returns the bytes of a file with `batches`.
 pub fn encode(format: &Format, batches: &[RecordBatch]) -> Vec<u8> {
     let mut encoder = format.output.unwrap()(&batches[0].schema(), &EncodeOptions::default()).unwrap();

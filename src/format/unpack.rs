@@ -100,6 +100,8 @@ impl<R: Read> Read for Source<R> {
         match read(&mut self.inner, buffer) {
             Ok(n) => {
                 self.read += n as u64;
+                // A decoder may have retried after the error.
+                self.error = None;
                 Ok(n)
             }
             Err(error) => {
@@ -187,14 +189,8 @@ impl<R: Read> Unpacked<R> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::format::test_data::gzip;
     use crate::ratio::{HARMLESS, RATIO_MAX};
-    use std::io::Write;
-
-    fn gzip(bytes: &[u8]) -> Vec<u8> {
-        let mut encoder = flate2::write::GzEncoder::new(vec![], flate2::Compression::fast());
-        encoder.write_all(bytes).unwrap();
-        encoder.finish().unwrap()
-    }
 
     fn unpack(packed: &[u8], ratio_max: u64) -> Result<Vec<u8>> {
         let mut unpacked = Unpacked::new(packed, ratio_max);

@@ -2,6 +2,7 @@
 
 use super::control::{Control, End};
 use super::message::{BODY_MAX, HEADER_MAX, MARK};
+use crate::counts::counted;
 use crate::error::{Error, Result};
 use crate::kind::{VERSION, VERSION_KEY};
 use crate::ratio::{RATIO_MAX, Ratio};
@@ -200,7 +201,8 @@ impl Decoder {
         match self.end {
             None if self.controlled => return Err(Error::corrupt("torn stream: Arrow's end without evt.end")),
             Some(end) if end.rows != self.rows => {
-                return Err(Error::broken(format!("evt.end states {} rows, found {}", end.rows, self.rows)));
+                let stated = counted(end.rows, ["row", "rows"]);
+                return Err(Error::broken(format!("evt.end states {stated}, found {}", self.rows)));
             }
             _ => {}
         }

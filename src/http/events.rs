@@ -7,6 +7,7 @@ use super::queries::{QueryError, RegistryQueries};
 use super::state::ServerState;
 use super::token::{Denied, Token};
 use super::trace::Trace;
+use crate::counts::counted;
 use crate::http::validate::split::{self, RECORDS_MAX};
 use crate::http::validate::wrong_source;
 use crate::registry::confluent::recall::Recall;
@@ -282,7 +283,8 @@ fn slow_down(denied: Denied, whose: &str) -> Reply {
     match denied {
         Denied::For(wait) => Reply::later(StatusCode::TOO_MANY_REQUESTS, &format!("rate limit {whose} exceeded"), wait),
         Denied::Always(most) => {
-            let why = format!("the rate limit {whose} allows {most} events at once; split the request");
+            let most = counted(most.into(), ["event", "events"]);
+            let why = format!("the rate limit {whose} allows {most} at once; split the request");
             Reply::refusal(StatusCode::PAYLOAD_TOO_LARGE, &why)
         }
     }

@@ -1,5 +1,6 @@
 //! The faults of records: no event time, too large, and not UTF-8.
 
+use crate::counts::counted;
 use crate::format::Body;
 use crate::format::not_utf8;
 use crate::kind::dead::{ErrorType, Fault, TimeProposal};
@@ -19,8 +20,12 @@ pub(super) fn no_time(text: &str, time: &str) -> Fault {
 
 /// Returns the message about records that wait for their `--max-future` verdict.
 pub(super) fn held_records(held: usize) -> String {
+    let held = counted(
+        held as u64,
+        ["record without an arrival time is held until its", "records without an arrival time are held until their"],
+    );
     format!(
-        "{held} records without an arrival time are held until their partition has {} records (--max-future compares them \
+        "{held} partition has {} records (--max-future compares them \
          with the median)",
         mapping::LOOKAHEAD
     )

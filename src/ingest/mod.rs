@@ -246,9 +246,15 @@ impl Ingest {
     ) -> Result<()> {
         self.now = self.run.clock.now();
         self.flags.first_times.begin(self.read.is_resumed());
+        let (line_max, record_max) = (self.run.line_max(), self.run.record_max);
         for record in &records.rows {
             let meta = meta.at(record.line as i64);
             let raw = &input[record.raw.clone()];
+            if raw.len() > line_max {
+                // An input refuses a longer line unless it arrives whole; the outcome is the same.
+                self.refuse_oversized(&raw[..record_max], raw.len() as u64, meta)?;
+                continue;
+            }
             let text = match &record.body {
                 Body::Raw => whole.map_or_else(|| utf8(raw), |whole| Ok(&whole[record.raw.clone()])),
                 Body::Text(range) => Ok(&records.text[range.clone()]),

@@ -126,7 +126,8 @@ impl Bytes {
         Self::of(name, Box::new(file), run, true)
     }
 
-    fn of(name: String, stream: Box<dyn ByteStream>, run: Rc<Run>, heeds_signals: bool) -> Result<Self> {
+    /// Reads a stream.
+    pub(super) fn of(name: String, stream: Box<dyn ByteStream>, run: Rc<Run>, heeds_signals: bool) -> Result<Self> {
         let metadata =
             stream.file().map(File::metadata).transpose().map_err(|error| Error::io(name.clone(), &error))?;
         if metadata.as_ref().is_some_and(Metadata::is_dir) {

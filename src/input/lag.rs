@@ -1,5 +1,6 @@
 //! The lag of reading behind the end of a topic.
 
+use crate::metrics::ConsumerLag;
 use std::ops::Range;
 
 /// The lag of one partition of a topic.
@@ -15,6 +16,13 @@ pub struct Lag {
     /// Seconds between now and the Kafka timestamp of the last record read; 0 if all records are read, `None` before
     /// the first record.
     pub seconds: Option<f64>,
+}
+
+impl<'a> From<&'a Lag> for ConsumerLag<'a> {
+    fn from(lag: &'a Lag) -> Self {
+        let Lag { topic, partition, records, seconds } = lag;
+        Self { topic, partition: *partition, records: *records, seconds: *seconds }
+    }
 }
 
 impl Lag {

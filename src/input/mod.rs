@@ -3,12 +3,12 @@
 //! ```text
 //! file, pipe ─► bytes ─► unopened: finds the format ─┬─► text       records of a text format         ┐
 //!                                                    ├─► frames     rows with their stamps           │
-//!                                                    └─► container  rows of Parquet, Avro, …         ├─► Ingest ─► batches,
-//! --follow ─► follow::watch ─► unopened ───────────────► follow     lines of all files of one name   │   dead letters,
-//! store ───────────────────────────────────────────────► container  rows of a table                  │   control messages
-//! HTTP server ─► crate::spool ─────────────────────────► spool      records of kept requests         │
-//! topics ──────────────────────────────────────────────► crate::kafka::input                         │
-//! evt-gen ─────────────────────────────────────────────► generated  records from a seed              ┘
+//!                                                    └─► container  rows of Parquet, Avro, …         ├─► Ingest ─►
+//! --follow ─► follow::watch ─► unopened ───────────────► follow     lines of all files of one name   │   batches,
+//! store ───────────────────────────────────────────────► container  rows of a table                  │   dead
+//! HTTP server ─► crate::spool ─────────────────────────► spool      records of kept requests         │   letters,
+//! topics ──────────────────────────────────────────────► crate::kafka::input                         │   control
+//! evt-gen ─────────────────────────────────────────────► generated  records from a seed              ┘   messages
 //! ```
 //!
 //! All inputs of a run share one [`Ingest`]. [`Input::step`] reads what is available and [`Input::wait`] waits for
@@ -21,6 +21,8 @@
 
 pub mod buffer_pool;
 pub mod bytes;
+#[cfg(test)]
+mod bytes_tests;
 pub mod container;
 pub mod content;
 pub mod follow;
@@ -29,6 +31,8 @@ pub mod generated;
 mod lag;
 mod reached;
 pub mod spool;
+#[cfg(test)]
+mod test_data;
 pub mod text;
 pub mod unopened;
 

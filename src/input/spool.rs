@@ -1,6 +1,7 @@
 //! The requests in the spool of the HTTP server as an input, in the order of their offsets.
 
 use super::{EndProof, Input, InputEnd, Step};
+use crate::counts::counted;
 use crate::error::Result;
 use crate::frame::How;
 use crate::ingest::{ByteProgress, Ingest};
@@ -90,8 +91,8 @@ impl SpoolInput {
         let closed = self.closed.get_or_insert(now);
         let gives_up = now.saturating_sub(*closed) >= DRAIN_TIMEOUT && self.next < end && self.is_left_behind();
         if gives_up {
-            let left = end - self.next;
-            self.run.console.say(format!("{left} records remain in the spool for the next run: the outputs are slow"));
+            let left = counted((end - self.next).cast_unsigned(), ["record remains", "records remain"]);
+            self.run.console.say(format!("{left} in the spool for the next run: the outputs are slow"));
         }
         gives_up
     }
@@ -258,13 +259,23 @@ impl Input for SpoolInput {
             }
         }
         let end = self.reader.entries.end().offset;
-        let (left, what) = match self.reader.pace {
-            Pace::Relaxed | Pace::WithEpochs => (end - self.settled, "records remain in the spool for the next run"),
-            Pace::Eager => (end - self.settled, "records were not acknowledged; their clients must send them again"),
-            Pace::Never => (end - self.next, "acknowledged records were never read and are lost (--ack memory)"),
+        let (left, records, what) = match self.reader.pace {
+            Pace::Relaxed | Pace::WithEpochs => {
+                (end - self.settled, ["record remains", "records remain"], "in the spool for the next run")
+            }
+            Pace::Eager => (
+                end - self.settled,
+                ["record was not acknowledged; its client", "records were not acknowledged; their clients"],
+                "must send again",
+            ),
+            Pace::Never => (
+                end - self.next,
+                ["acknowledged record was never read and is", "acknowledged records were never read and are"],
+                "lost (--ack memory)",
+            ),
         };
         if left > 0 {
-            self.run.console.warn(format!("{left} {what}"));
+            self.run.console.warn(format!("{} {what}", counted(left.cast_unsigned(), records)));
         }
     }
 }

@@ -62,12 +62,21 @@ pub fn items<'a>(array: &'a str, mut visit: impl FnMut(usize, &'a str) -> bool) 
     }
 }
 
+/// A range of bytes in a text.
+#[derive(Clone, Copy, Debug)]
+pub struct ByteRange {
+    /// Its first byte.
+    pub start: usize,
+    /// The byte after it.
+    pub end: usize,
+}
+
 /// A member in a guided walk.
 #[derive(Clone, Copy, Debug)]
 pub struct Member<'a> {
     object: &'a str,
-    key: (usize, usize),
-    value: (usize, usize),
+    key: ByteRange,
+    value: ByteRange,
     /// The mark that `meaning` gave the key.
     pub mark: u32,
     /// Whether the value is a string without escapes.
@@ -78,13 +87,19 @@ impl<'a> Member<'a> {
     /// Returns the text between the key's quotes, still escaped.
     #[inline(always)]
     pub fn key(&self) -> &'a str {
-        &self.object[self.key.0..self.key.1]
+        &self.object[self.key.start..self.key.end]
     }
 
     /// Returns the value's text as received.
     #[inline(always)]
     pub fn value(&self) -> &'a str {
-        &self.object[self.value.0..self.value.1]
+        &self.object[self.value.start..self.value.end]
+    }
+
+    /// Returns where the value stands in the text of the object.
+    #[inline(always)]
+    pub fn value_range(&self) -> ByteRange {
+        self.value
     }
 }
 
@@ -107,7 +122,7 @@ pub fn guided<'a>(
         let (mark, key, value) = match guide.expect(bytes, p, foot) {
             Some(step) => {
                 foot = step.foot;
-                (step.mark, (p + 1, step.end - 2), step.end)
+                (step.mark, ByteRange { start: p + 1, end: step.end - 2 }, step.end)
             }
             None => {
                 if at(bytes, p) != b'"' {
@@ -118,7 +133,7 @@ pub fn guided<'a>(
                 if !end.escaped && at(bytes, end.quote + 1) == b':' {
                     foot = guide.learn(foot, &bytes[p..end.quote + 2], mark);
                 }
-                (mark, (p + 1, end.quote), end.quote + 1)
+                (mark, ByteRange { start: p + 1, end: end.quote }, end.quote + 1)
             }
         };
         let mut start = value;
@@ -126,7 +141,7 @@ pub fn guided<'a>(
             start += 1;
         }
         let Some((end, plain)) = proved_end(bytes, start) else { return };
-        if !visit(Member { object, key, value: (start, end), mark, plain }) {
+        if !visit(Member { object, key, value: ByteRange { start, end }, mark, plain }) {
             return;
         }
         p = end;

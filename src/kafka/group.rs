@@ -27,9 +27,9 @@ const MAX_POLL_INTERVAL: Duration = Duration::from_secs(300);
 const SESSIONS_EXPIRED: Duration = Duration::from_secs(60);
 /// How long the last commit of a run is retried.
 const LAST_COMMIT_TIMEOUT: Duration = Duration::from_secs(5);
-/// The setting of the interval between commits, and its default for transactions: readers get rows when they are
-/// committed.
+/// The setting of the interval between commits.
 const INTERVAL: &str = "auto.commit.interval.ms";
+/// Its default for transactions. It is short, because readers get rows only when they are committed.
 const TRANSACTION_INTERVAL: Duration = Duration::from_secs(1);
 /// Timeout of a commit.
 const COMMIT_TIMEOUT: Duration = Duration::from_secs(10);

@@ -1,8 +1,8 @@
 //! Topics as input: each topic partition is one partition of the pipeline, with Kafka's offsets.
 //!
-//! A bounded read (evt-view) reads a range that is fixed when the run begins; it joins no group and commits nothing. Other
-//! tools read without an end, or up to `end=`. The input never silently skips an offset that no longer exists: it ends the
-//! run, or reports the gap.
+//! A bounded read (evt-view) reads a range that is fixed when the run begins; it joins no group and commits nothing.
+//! Other tools read without an end, or up to `end=`. The input never silently skips an offset that no longer exists: it
+//! ends the run, or reports the gap.
 
 use super::client::{self, Rebalance, Topics};
 use super::group::{CommitMode, CommitPoint, Membership, Options, TopicOptions};
@@ -38,16 +38,16 @@ pub struct KafkaInput {
     counts: Vec<usize>,
     group: Option<Membership>,
     health: Health,
-    /// Whether librdkafka has reported all brokers down and no fetched record has arrived since. librdkafka reports an outage
-    /// once; for a group member whose partitions are revoked during the outage this is the only sign of it.
+    /// Whether librdkafka has reported all brokers down and no fetched record has arrived since. librdkafka reports an
+    /// outage once; for a group member whose partitions are revoked during the outage this is the only sign of it.
     reported_down: bool,
     /// When the last records were read, on the run's monotonic clock.
     records_at: Option<Duration>,
 }
 
 impl KafkaInput {
-    /// Checks that the topics can be read and their schemas can be loaded; returns the faults. Joins no group and reads no
-    /// records.
+    /// Checks that the topics can be read and their schemas can be loaded; returns the faults. Joins no group and reads
+    /// no records.
     pub fn check(address: &Address, run: &Rc<Run>) -> Result<Vec<Error>> {
         if let Some(schemas) = &address.options.schemas {
             place::check(schemas, &run.console)?;
@@ -126,7 +126,7 @@ impl KafkaInput {
             if !has_clock {
                 input.report_empty(&cursors);
             }
-            // A bounded run reads one topic at a time, because librdkafka's end-of-partition event does not name the topic.
+            // A bounded run reads one topic at a time: librdkafka's end of a partition does not name its topic.
             let is_bounded = cursors.iter().any(|cursor| cursor.end.is_some());
             cursors.iter_mut().for_each(|cursor| cursor.waits = is_bounded && cursor.id.topic > 0);
             input.add(cursors, ingest)?;
@@ -136,7 +136,8 @@ impl KafkaInput {
         Ok(input)
     }
 
-    /// Announces partitions whose range is resolved, and reads them: all topics at once, or the first one if there is an end.
+    /// Announces partitions whose range is resolved, and reads them: all topics at once, or the first one if there is
+    /// an end.
     fn add(&mut self, mut cursors: Vec<PartitionCursor>, ingest: &mut Ingest) -> Result<()> {
         for cursor in &mut cursors {
             self.partitions.announce(cursor, self.origin.as_deref(), &mut ingest.partition_table);
@@ -262,8 +263,8 @@ impl KafkaInput {
         Ok(Some(Step::More))
     }
 
-    /// Begins to read partitions: from the committed offsets, or, if they were added to a topic during the run, from their
-    /// start, without regard to `start=`, because all their records are newer than the run.
+    /// Begins to read partitions: from the committed offsets, or, if they were added to a topic during the run, from
+    /// their start, without regard to `start=`, because all their records are newer than the run.
     fn acquire(&mut self, partitions: &[PartitionId], ingest: &mut Ingest) -> Result<()> {
         let mut cursors = vec![];
         for id in partitions {
@@ -334,7 +335,7 @@ impl KafkaInput {
         Ok(Step::More)
     }
 
-    /// Checks how long brokers have not answered. Errors: exit status 69 if they have been unreachable, or silent, for `wait=`.
+    /// Errors: exit status 69 if brokers have been unreachable, or silent, for `wait=`.
     fn check_health(&self) -> Result<()> {
         self.health.check(self.cluster.context())?;
         // An outage has its own message.
@@ -347,8 +348,8 @@ impl KafkaInput {
         Err(Error::new(ErrorKind::Unavailable, message).because(why))
     }
 
-    /// Handles an offset that no longer exists. The source has stopped reading there and does not report the partition, so all
-    /// partitions are checked.
+    /// Handles an offset that no longer exists. The source has stopped reading there and does not report the partition,
+    /// so all partitions are checked.
     fn skip_gaps(&mut self, ingest: &mut Ingest) -> Result<()> {
         for cursor in self.partitions.cursors.iter_mut().filter(|cursor| cursor.is_read()) {
             if cursor.skip_gap(&self.topics, self.cluster.extent(cursor.id)?)? {
@@ -369,12 +370,14 @@ impl KafkaInput {
         }
     }
 
-    /// Handles an error of librdkafka. Its transient errors do not count while records arrive through other connections.
+    /// Handles an error of librdkafka. Its transient errors do not count while records arrive through other
+    /// connections.
     fn handle_error(&mut self, error: &KafkaError) -> Result<()> {
         match error.rdkafka_error_code().unwrap_or(Code::Unknown) {
             code if client::is_transient(code) && self.source.has_own_connections() => {
                 self.reported_down |= code == Code::AllBrokersDown;
-                // Each attempt to commit during an outage leaves such an error, so the queue may never be empty when it is polled.
+                // Each attempt to commit during an outage leaves such an error, so the queue may never be empty when it
+                // is polled.
                 self.check_health()
             }
             code if client::is_transient(code) => {
@@ -475,10 +478,7 @@ impl Input for KafkaInput {
             return Ok(false);
         }
         ingest.flush()?;
-        let point = self.commit_point(ingest);
-        if let Some(group) = &mut self.group {
-            group.noted = Some(point);
-        }
+        self.note_epoch(ingest);
         Ok(true)
     }
 
@@ -505,8 +505,8 @@ impl Input for KafkaInput {
                 self.topics.run.console.say(error);
                 self.release_revoked(ingest)
             }
-            // The next commit contains these positions and later ones, and revoked partitions wait for it. Only the last commit
-            // of a run must succeed. An outage has already been reported.
+            // The next commit contains these positions and later ones, and revoked partitions wait for it. Only the
+            // last commit of a run must succeed. An outage has already been reported.
             Err(error) => {
                 if group.begins_to_fail() && self.health.is_up() {
                     self.topics.run.console.say(format!("{error}; retrying"));

@@ -60,6 +60,15 @@ impl Rig {
         input
     }
 
+    /// A member of a group that has read the first four events of partition 0.
+    fn reading(uri: &str) -> (Self, KafkaInput) {
+        let mut rig = Self::new(uri, &[(0, 9)]);
+        let mut input = rig.join(&[0]);
+        rig.records(0, 0..4, 30);
+        rig.read(&mut input);
+        (rig, input)
+    }
+
     fn assign(&mut self, input: &mut KafkaInput, partitions: &[i32]) {
         let partitions = partitions.iter().map(|number| partition(*number)).collect();
         self.note(Rebalance::Assigned(partitions));
@@ -328,10 +337,7 @@ fn revoked_partitions_are_released_after_their_rows_are_committed() {
 
 #[test]
 fn a_commit_that_fails_is_repeated_before_the_release() {
-    let mut rig = Rig::new(GROUP, &[(0, 9)]);
-    let mut input = rig.join(&[0]);
-    rig.records(0, 0..4, 30);
-    rig.read(&mut input);
+    let (mut rig, mut input) = Rig::reading(GROUP);
     rig.revoke(&mut input, &[0]);
     rig.source.calls();
     *rig.cluster.answer.borrow_mut() = CommitAnswer::Failed(ErrorKind::Unavailable);
@@ -348,10 +354,7 @@ fn a_commit_that_fails_is_repeated_before_the_release() {
 
 #[test]
 fn a_member_that_was_fenced_releases_its_partitions() {
-    let mut rig = Rig::new(GROUP, &[(0, 9)]);
-    let mut input = rig.join(&[0]);
-    rig.records(0, 0..4, 30);
-    rig.read(&mut input);
+    let (mut rig, mut input) = Rig::reading(GROUP);
     rig.revoke(&mut input, &[0]);
     *rig.cluster.answer.borrow_mut() = CommitAnswer::Failed(ErrorKind::Fenced);
     assert!(input.note(&mut rig.ingest).unwrap());
@@ -366,10 +369,7 @@ fn a_member_that_was_fenced_releases_its_partitions() {
 
 #[test]
 fn partitions_that_the_group_gave_away_are_released_at_once_without_a_commit() {
-    let mut rig = Rig::new(GROUP, &[(0, 9)]);
-    let mut input = rig.join(&[0]);
-    rig.records(0, 0..4, 30);
-    rig.read(&mut input);
+    let (mut rig, mut input) = Rig::reading(GROUP);
     rig.source.calls();
     *rig.cluster.is_lost.borrow_mut() = true;
     rig.revoke(&mut input, &[0]);
@@ -380,10 +380,7 @@ fn partitions_that_the_group_gave_away_are_released_at_once_without_a_commit() {
 #[test]
 fn outputs_that_take_too_long_delay_a_rebalance_for_less_than_the_poll_interval() {
     for (uri, limit) in [(GROUP, 120), ("//b:9092/t?group=g&rdkafka.max.poll.interval.ms=50000", 20)] {
-        let mut rig = Rig::new(uri, &[(0, 9)]);
-        let mut input = rig.join(&[0]);
-        rig.records(0, 0..4, 30);
-        rig.read(&mut input);
+        let (mut rig, mut input) = Rig::reading(uri);
         rig.revoke(&mut input, &[0]);
         rig.source.calls();
         rig.clock.advance(Duration::from_secs(limit));

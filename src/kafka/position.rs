@@ -3,6 +3,7 @@
 //! A position is the pair (offset, stream time). A run that resumes a partition resumes its stream time too, so that
 //! the same events are late. The stream time is kept in the metadata of the committed offset.
 
+use crate::counts::counted;
 use crate::time::{format_instant, parse_instant};
 use crate::uri::kafka::{Bound, KeptPosition};
 use std::collections::BTreeMap;
@@ -80,7 +81,10 @@ impl Gap {
     pub fn describe(&self) -> String {
         let Self { wanted, extent: OffsetSpan { low, high } } = self;
         match self.is_truncation() {
-            false => format!("{} offsets were removed by retention: {wanted} to {}", low - wanted, low - 1),
+            false => {
+                let removed = counted((low - wanted).unsigned_abs(), ["offset was", "offsets were"]);
+                format!("{removed} removed by retention: {wanted} to {}", low - 1)
+            }
             true => format!("the partition ends at offset {high}, before {wanted}: it lost records or was recreated"),
         }
     }

@@ -4,6 +4,7 @@ use super::client::Topics;
 use super::position::{self, OffsetSpan, PartitionId, Position};
 use super::source::Cluster;
 use crate::clock::Clock;
+use crate::counts::counted;
 use crate::error::{Error, ErrorKind, Result};
 use crate::time::parse_flag_instant;
 use crate::uri::kafka::{Address, Bound};
@@ -127,7 +128,8 @@ pub fn cursors(cluster: &dyn Cluster, address: &Address, topic: usize) -> Result
         None => (0..count).collect(),
     };
     if let Some(number) = numbers.iter().find(|number| **number >= count) {
-        return Err(Error::usage(format!("{address}: {name} has no partition {number}; it has {count} partitions")));
+        let count = counted(u64::from(count.unsigned_abs()), ["partition", "partitions"]);
+        return Err(Error::usage(format!("{address}: {name} has no partition {number}; it has {count}")));
     }
     Ok(numbers.into_iter().map(|number| PartitionCursor::new(PartitionId { topic, number })).collect())
 }

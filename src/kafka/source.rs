@@ -101,8 +101,8 @@ pub trait RecordSource {
         false
     }
 
-    /// Returns when the request was sent whose response last passed the end of a partition to the sink. At that time
-    /// the end was at most this one. `None` if the source does not know; the statistics of [`Cluster`] have it then.
+    /// Returns when the source sent the last request whose response reached the end of a partition. When it was sent,
+    /// the partition had no record behind those that the sink has. `None` if the source does not know; the statistics of [`Cluster`] have it then.
     fn confirmed(&self, _: PartitionId) -> Option<Instant> {
         None
     }

@@ -1,6 +1,6 @@
 //! Builds one row from the fields of one record.
 
-use super::build::Row;
+use super::build::{Row, WatchedRanges};
 use super::columns::{ADDED_BITS, PROVENANCE_BITS};
 use super::envelope::{Envelope, Value, Watched, column_of, watched_name};
 use super::future::FutureCheck;
@@ -122,7 +122,10 @@ impl<'a> Assembly<'a, '_, '_> {
             stream_time: self.stamps.map_or(UNSTAMPED, |stamps| stamps.stream_time),
             schema_id,
             raw: self.raw,
-            watched: (self.envelope.text, found.as_ref().unwrap_or(&self.envelope.marks.watched)),
+            watched: WatchedRanges {
+                text: self.envelope.text,
+                ranges: found.as_ref().unwrap_or(&self.envelope.marks.watched),
+            },
             distinct: self.envelope.marks.distinct,
         };
         let pushed = self.out.builder.push(&row).map_err(|error| Box::new(NoRow::Error(error)));
@@ -427,8 +430,8 @@ impl<'a> Assembly<'a, '_, '_> {
             }
         }
         for (column, value) in replaced.fields().filter(|(column, _)| first >> column & 1 == 0) {
-            if let Some((start, end)) = self.envelope.span(value) {
-                write_member(out, COLUMNS[column], &self.envelope.text[start as usize..end as usize]);
+            if let Some(range) = self.envelope.span(value) {
+                write_member(out, COLUMNS[column], range.of(self.envelope.text));
             }
         }
         out.push('}');

@@ -52,20 +52,34 @@ impl<'a> Value<'a> {
     }
 }
 
+/// A range of bytes in a record's text.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct TextRange {
+    start: u32,
+    end: u32,
+}
+
+impl TextRange {
+    #[inline(always)]
+    pub(super) fn of(self, text: &str) -> &str {
+        &text[self.start as usize..self.end as usize]
+    }
+}
+
 /// A member that is not an envelope field: byte ranges of its key (without quotes) and of its value.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct MemberRange {
-    pub(super) key: (u32, u32),
-    pub(super) value: (u32, u32),
+    pub(super) key: TextRange,
+    pub(super) value: TextRange,
 }
 
 impl MemberRange {
     pub(super) fn key<'a>(&self, text: &'a str) -> &'a str {
-        &text[self.key.0 as usize..self.key.1 as usize]
+        self.key.of(text)
     }
 
     pub(super) fn value<'a>(&self, text: &'a str) -> &'a str {
-        &text[self.value.0 as usize..self.value.1 as usize]
+        self.value.of(text)
     }
 }
 
@@ -87,7 +101,7 @@ enum Shape {
 }
 
 /// Byte ranges of the watched members of a record, by index of the name.
-pub(super) type Watched = [Option<(u32, u32)>; PROPERTIES_MAX];
+pub(super) type Watched = [Option<TextRange>; PROPERTIES_MAX];
 
 /// The fields of one record. Reused for every record: a field is valid only if its bit is set.
 #[derive(Default)]
@@ -136,14 +150,15 @@ impl<'a> Envelope<'a, '_> {
     }
 
     /// Returns the byte range of a value in the record, quotes included.
-    pub(super) fn span(&self, value: Value<'_>) -> Option<(u32, u32)> {
+    pub(super) fn span(&self, value: Value<'_>) -> Option<TextRange> {
         let (part, quotes) = match value {
             Value::Absent => return None,
             Value::Plain(part) | Value::Escaped(part) => (part, 1),
             Value::Other(part) => (part, 0),
         };
         let start = part.as_ptr().addr().checked_sub(self.text.as_ptr().addr())?.checked_sub(quotes)?;
-        Some((u32::try_from(start).ok()?, u32::try_from(start + part.len() + 2 * quotes).ok()?))
+        let end = u32::try_from(start + part.len() + 2 * quotes).ok()?;
+        Some(TextRange { start: u32::try_from(start).ok()?, end })
     }
 
     /// Whether the record has a value for every column in the bits `columns`.
@@ -304,10 +319,13 @@ impl Reader {
             let KeyAt { mark: column, start: key_start, end: key_end, value: start } =
                 self.key(bytes, p, &mut outer)?;
             let (mark, end) = self.value(bytes, start, column, &mut inner)?;
+            let member = || MemberRange {
+                key: TextRange { start: key_start as u32, end: key_end as u32 },
+                value: TextRange { start: start as u32, end: end as u32 },
+            };
             match self.marks.fields.get_mut(column as usize) {
                 None => {
-                    let key = (key_start as u32, key_end as u32);
-                    self.marks.members.push(MemberRange { key, value: (start as u32, end as u32) });
+                    self.marks.members.push(member());
                 }
                 Some(field) => {
                     let bit = 1u32.wrapping_shl(column);
@@ -316,8 +334,7 @@ impl Reader {
                     }
                     seen |= bit;
                     if matches!(mark.shape, Shape::Other) && is_nested(bytes, start, column) {
-                        let key = (key_start as u32, key_end as u32);
-                        self.marks.members.push(MemberRange { key, value: (start as u32, end as u32) });
+                        self.marks.members.push(member());
                         self.shadowed |= bit;
                         // If another field has the name, the record is refused later.
                         *field = Mark::default();
@@ -391,7 +408,7 @@ impl Reader {
             })?;
             let end = value_end(bytes, key.value, 2)?;
             if key.mark != UNMARKED {
-                marks.watched[key.mark as usize] = Some((key.value as u32, end as u32));
+                marks.watched[key.mark as usize] = Some(TextRange { start: key.value as u32, end: end as u32 });
             }
             p = skip_space(bytes, end);
             match at(bytes, p) {
@@ -406,8 +423,8 @@ impl Reader {
     pub(super) fn watch_members(&mut self, text: &str) {
         let Marks { members, watched, fields, present, .. } = &mut self.marks;
         let object = fields[column::PROPERTIES];
-        let is_inside = |span: (u32, u32)| {
-            *present >> column::PROPERTIES & 1 == 1 && object.start <= span.0 && span.1 <= object.end
+        let is_inside = |range: TextRange| {
+            *present >> column::PROPERTIES & 1 == 1 && object.start <= range.start && range.end <= object.end
         };
         for member in members {
             let key = member.key(text);

@@ -7,7 +7,7 @@
 //! the hot path: it allocates nothing per event.
 //!
 //! ```text
-//! JSON text ─► envelope (fields) ─► assembly (row or fault) ─► build (columns) ─► rules (--let, --where) ─► stamp ─► batch
+//! JSON text ─► envelope (fields) ─► assembly (row or fault) ─► build (columns) ─► --let, --where ─► stamp ─► batch
 //!                                       └─► dead letter          future: rows that wait for their neighbours
 //! ```
 //!

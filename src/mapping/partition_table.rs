@@ -92,11 +92,19 @@ impl Names {
     }
 }
 
+/// A partition, by the codes of its names.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+struct PartitionCodes {
+    input: u32,
+    origin: u32,
+    name: u32,
+}
+
 /// All partitions seen so far, each with its stream time: the largest event time of the rows that passed the rules.
 #[derive(Default)]
 pub struct PartitionTable {
     partitions: Vec<Partition>,
-    ids: AHashMap<(u32, u32, u32), u32>,
+    ids: AHashMap<PartitionCodes, u32>,
     /// The input of partitions that are looked up by name.
     input: u32,
     origins: Names,
@@ -156,7 +164,7 @@ impl PartitionTable {
     fn known(&mut self, input: u32, origin: &str, name: &str, silent: bool) -> u32 {
         let (origin, name) = (self.origins.code(origin), self.names.code(name));
         let next = self.partitions.len() as u32;
-        *self.ids.entry((input, origin, name)).or_insert_with(|| {
+        *self.ids.entry(PartitionCodes { input, origin, name }).or_insert_with(|| {
             self.unreported += usize::from(!silent);
             let partition =
                 Partition { input, origin, name, stream_time: None, ended: false, reported: silent, silent };
@@ -220,7 +228,7 @@ impl PartitionTable {
     pub fn take_over(&mut self, input: u32, origin: &str, name: &str) {
         let code = |names: &Names, text: &str| names.codes.get(text).copied();
         let (Some(origin), Some(name)) = (code(&self.origins, origin), code(&self.names, name)) else { return };
-        if let Some(at) = self.ids.get(&(input, origin, name)) {
+        if let Some(at) = self.ids.get(&PartitionCodes { input, origin, name }) {
             let partition = &mut self.partitions[*at as usize];
             self.unreported -= usize::from(!std::mem::replace(&mut partition.reported, true));
             partition.silent = true;

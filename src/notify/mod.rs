@@ -18,12 +18,12 @@
 //! let sender = Sender::start(channels, state_path, &console)?;
 //! loop {
 //!     let tx = db.transaction()?;
-//!     outbox::enqueue(&tx, channel, &alert)?;        // each transition; and what still fires once the clock has caught up
+//!     outbox::enqueue(&tx, channel, &alert)?;        // each transition, and what still fires after catching up
 //!     outbox::enqueue_repeat(&tx, channel, &alert)?; // each repeat interval
 //!     tx.commit()?;
 //!     sender.wake();
 //! }
-//! let counts = sender.finish(limit)?;                // name → ChannelCounts; `due` remains in the file for the next run
+//! let counts = sender.finish(limit)?;                // name → ChannelCounts; the next run sends what is `due`
 //! ```
 
 pub mod channel;

@@ -2,6 +2,7 @@ use super::*;
 use crate::kind::alert::{AlertReason, AlertRule, rule_id};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 
 /// The transition of the nth alert.
@@ -199,13 +200,18 @@ fn attempt(outbox: &Outbox, model: &mut Model, now: i64, end: End) {
     }
 }
 
+/// Opens a new state file, and the outbox of a channel.
+fn open(dir: &Path) -> (Connection, Outbox) {
+    let path = dir.join("state.db");
+    let db = Connection::open(&path).unwrap();
+    create_tables(&db).unwrap();
+    (db, Outbox::open(&path, "c").unwrap())
+}
+
 #[test]
 fn notifications_of_an_alert_that_ended_a_week_ago_are_deleted() {
     let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("state.db");
-    let mut db = Connection::open(&path).unwrap();
-    create_tables(&db).unwrap();
-    let outbox = Outbox::open(&path, "c").unwrap();
+    let (mut db, outbox) = open(dir.path());
     let tx = db.transaction().unwrap();
     for (n, state) in [(0, AlertState::Firing), (0, AlertState::Resolved), (1, AlertState::Firing)] {
         assert_eq!(enqueue(&tx, "c", &alert(n, state, false)).unwrap(), Enqueued::Queued);
@@ -225,10 +231,7 @@ fn notifications_of_an_alert_that_ended_a_week_ago_are_deleted() {
 #[test]
 fn a_row_that_cannot_be_read_is_refused_and_blocks_no_other() {
     let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("state.db");
-    let mut db = Connection::open(&path).unwrap();
-    create_tables(&db).unwrap();
-    let outbox = Outbox::open(&path, "c").unwrap();
+    let (mut db, outbox) = open(dir.path());
     let tx = db.transaction().unwrap();
     for n in 0..2 {
         enqueue(&tx, "c", &alert(n, AlertState::Firing, false)).unwrap();

@@ -8,6 +8,7 @@
 
 use crate::clock::Clock;
 use crate::console::Console;
+use crate::counts::counted;
 use crate::error::{Error, Result};
 use crate::notify::channel::Attempt;
 use crate::notify::channels::{Channel, Channels};
@@ -59,7 +60,7 @@ impl ChannelCounts {
 
 /// Returns `1 notification is due` or `N notifications are due`.
 pub fn are_due(count: u64) -> String {
-    if count == 1 { "1 notification is due".to_owned() } else { format!("{count} notifications are due") }
+    counted(count, ["notification is due", "notifications are due"])
 }
 
 /// What the threads share with their owner.

@@ -17,7 +17,7 @@ use crate::avro::encode::{EncodeError, Encoder, Loss, RecordBuffer, RecordField}
 use crate::error::{Error, Result};
 use crate::json::guide::{KeyPredictor, UNMARKED};
 use crate::json::text::unescape;
-use crate::json::walk::guided;
+use crate::json::walk::{ByteRange, guided};
 use crate::kind::event::{COLUMNS, PROVENANCE, column};
 use crate::kind::rows::{Cell, RowColumns};
 use arrow::array::RecordBatch;
@@ -38,7 +38,7 @@ pub struct RecordEncoder {
     has_server_timestamp: bool,
     run: RecordBuffer,
     /// Byte range of the value of each property.
-    found: Vec<Option<(usize, usize)>>,
+    found: Vec<Option<ByteRange>>,
     /// The other properties, as an object.
     rest: String,
     lost: Lost,
@@ -73,7 +73,10 @@ enum Origin {
     Column(usize),
     Property(u32),
     /// A property, else the column of that name.
-    Either(u32, usize),
+    Either {
+        property: u32,
+        column: usize,
+    },
     /// All properties without a field of their own.
     Rest,
 }
@@ -155,17 +158,19 @@ impl RecordEncoder {
         for field in &self.fields {
             let before = self.run.loss.digits;
             let property = |slot: u32| {
-                let (start, end) = self.found.get(slot as usize).copied().flatten()?;
+                let ByteRange { start, end } = self.found.get(slot as usize).copied().flatten()?;
                 text.get(start..end)
             };
             let json = match field.origin {
                 Origin::Property(slot) => property(slot),
-                Origin::Either(slot, column) if by_server || column != column::EVENT_TIME => property(slot),
+                Origin::Either { property: slot, column } if by_server || column != column::EVENT_TIME => {
+                    property(slot)
+                }
                 _ => None,
             };
             let done = match (field.origin, json) {
                 (_, Some(value)) => self.encoder.json(&mut self.run, field.member.node, value),
-                (Origin::Column(column) | Origin::Either(_, column), None) => match input(rows.cell(column, row)) {
+                (Origin::Column(column) | Origin::Either { column, .. }, None) => match input(rows.cell(column, row)) {
                     Some(input) => self.encoder.value(&mut self.run, field.member.node, &input),
                     None => field.member.leave_empty(&mut self.run),
                 },
@@ -190,9 +195,8 @@ impl RecordEncoder {
         let Self { slots, guide, found, run, keeps_rest, .. } = self;
         let slot = |key: &str| slots.get(unescape(key).as_ref()).copied().unwrap_or(UNMARKED);
         guided(text, guide, slot, |member| {
-            let start = member.value().as_ptr().addr() - text.as_ptr().addr();
             match found.get_mut(member.mark as usize) {
-                Some(found) => *found = Some((start, start + member.value().len())),
+                Some(found) => *found = Some(member.value_range()),
                 None if !*keeps_rest => run.leave_out(member.key()),
                 None => {}
             }
@@ -240,7 +244,8 @@ impl Plan<'_> {
             let why = format!("'{}': duplicate field, in the record and in its 'properties'", member.name);
             return Err(Error::config(why));
         }
-        self.push(member, column.map_or(Origin::Property(slot), |column| Origin::Either(slot, column)));
+        let either = |column| Origin::Either { property: slot, column };
+        self.push(member, column.map_or(Origin::Property(slot), either));
         Ok(())
     }
 

@@ -1,19 +1,17 @@
 //! Files that are written on a disk that fails at one operation: at the first, at the second, and so on to the last.
 
+use super::test_data::{run, spec};
 use super::{OutputPlan, OutputSpec};
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind};
-use crate::format::{EncodeOptions, jsonl};
+use crate::format::jsonl;
 use crate::frame::{End, How};
-use crate::run::Run;
-use crate::run::io::{Io, Pipe};
 use crate::store::disk::{Disk, DiskFault};
 use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Field, Schema};
 use rustix::io::Errno;
 use std::ops::Range;
 use std::path::Path;
-use std::rc::Rc;
 use std::sync::Arc;
 
 /// Rows of a run, in batches of three.
@@ -28,19 +26,9 @@ fn batch(rows: Range<i64>) -> RecordBatch {
 
 /// Writes the rows from `first` on and settles each batch; `settled` is the number of rows that are settled.
 fn write(path: &Path, first: i64, how: How, disk: &Disk, settled: &mut i64) -> Result<(), Error> {
-    let io = Io::Simulated { stdin: Pipe::default(), stdout: Pipe::default(), disk: disk.clone(), lag: 0 };
-    let run = Rc::new(Run { io, ..Run::unwatched("evt-test", Clock::Fixed(0)) });
-    let spec = OutputSpec {
-        format: None,
-        terminal_format: &jsonl::FORMAT,
-        pipe_format: &jsonl::FORMAT,
-        is_named: true,
-        quiet: true,
-        is_check: false,
-        overwrite: path.extension().is_some_and(|extension| extension == "parquet"),
-        control: false,
-        encode: EncodeOptions::default(),
-    };
+    let run = run(disk.clone(), Clock::Fixed(0));
+    let overwrite = path.extension().is_some_and(|extension| extension == "parquet");
+    let spec = OutputSpec { overwrite, ..spec(&jsonl::FORMAT) };
     let mut output = OutputPlan::try_new(path, &spec, &run)?.open(&batch(0..0).schema(), &run)?;
     let mut row = first;
     while row < ROWS {

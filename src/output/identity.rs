@@ -14,8 +14,13 @@ use std::path::{Path, PathBuf};
 /// what it wrote to them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Identity {
-    /// An existing file or FIFO: device and inode, equal for all links to it.
-    Inode(u64, u64),
+    /// An existing file or FIFO; equal for all links to it.
+    Inode {
+        /// The device.
+        device: u64,
+        /// The inode.
+        inode: u64,
+    },
     /// A file that does not exist yet, a topic, or standard output that is no file.
     Name(PathBuf),
 }
@@ -59,7 +64,8 @@ impl Identity {
     }
 
     fn of(found: &Metadata) -> Option<Self> {
-        (found.is_file() || found.file_type().is_fifo()).then(|| Self::Inode(found.dev(), found.ino()))
+        (found.is_file() || found.file_type().is_fifo())
+            .then(|| Self::Inode { device: found.dev(), inode: found.ino() })
     }
 }
 

@@ -33,4 +33,8 @@ pub use stamp::stamped;
 #[cfg(test)]
 mod fault_tests;
 #[cfg(test)]
+mod plan_tests;
+#[cfg(test)]
+pub(crate) mod test_data;
+#[cfg(test)]
 mod tests;

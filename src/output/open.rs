@@ -5,7 +5,7 @@ use super::file::Plain;
 use super::report::OutputReport;
 use crate::checkpoint::log::EpochPart;
 use crate::clock::Clock;
-use crate::counts::SinkCounts;
+use crate::counts::{SinkCounts, counted};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::{self, Format};
 use crate::frame::{Control, Encoder as FrameEncoder, End};
@@ -25,7 +25,8 @@ use std::time::Duration;
 /// Adds to the error of an unavailable server how many rows it did not acknowledge.
 #[cold]
 fn unwritten(error: Error, name: &str, rows: u64) -> Error {
-    given_up(error, name, &format!("{rows} rows were not acknowledged and are not counted as written"))
+    let rows = counted(rows, ["row was not acknowledged and is", "rows were not acknowledged and are"]);
+    given_up(error, name, &format!("{rows} not counted as written"))
 }
 
 /// Adds to the error of a reader that reads nothing which rows it has not got.

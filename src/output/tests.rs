@@ -1,64 +1,26 @@
 //! Tests of outputs to files: appending, parts, headers, and ends.
 
+use super::test_data::{letters, run, spec};
 use super::*;
 use crate::clock::Clock;
 use crate::error::{ErrorKind, Result};
-use crate::format::{EncodeOptions, Format};
-use crate::format::{by_extension, frames, jsonl};
+use crate::format::{Format, by_extension, frames, jsonl};
 use crate::frame::{End, How};
 use crate::kind::Kind;
-use crate::kind::dead::{ErrorType, Fault, Letter};
-use crate::kind::letters::Builder;
-use crate::run::Run;
-use crate::run::io::{Io, Pipe};
 use crate::store::disk::Disk;
 use arrow::array::RecordBatch;
 use std::path::Path;
-use std::rc::Rc;
-
-fn run(disk: Disk) -> Rc<Run> {
-    let io = Io::Simulated { stdin: Pipe::default(), stdout: Pipe::default(), disk, lag: 0 };
-    Rc::new(Run { io, ..Run::unwatched("evt-sink", Clock::Fixed(0)) })
-}
-
-fn spec(format: &'static Format) -> OutputSpec {
-    OutputSpec {
-        format: Some(format),
-        terminal_format: format,
-        pipe_format: format,
-        is_named: true,
-        quiet: true,
-        is_check: false,
-        overwrite: false,
-        control: false,
-        encode: EncodeOptions::default(),
-    }
-}
 
 fn csv() -> &'static Format {
     by_extension("a.csv").expect("a format")
 }
 
-/// A batch of one dead letter.
 fn letter(payload: &str) -> RecordBatch {
-    let mut builder = Builder::new("evt-sink", "host");
-    let fault = Fault::new(ErrorType::ParseError, "a message");
-    let letter = Letter {
-        payload: payload.as_bytes(),
-        key: None,
-        headers: None,
-        arrived_at: None,
-        fault: &fault,
-        origin: "f",
-        partition: "0",
-        offset: 1,
-    };
-    builder.push(&letter, 0).unwrap();
-    builder.finish().unwrap()
+    letters([payload])
 }
 
 fn open(path: &Path, spec: &OutputSpec, disk: Disk) -> Result<Output> {
-    let run = run(disk);
+    let run = run(disk, Clock::Fixed(0));
     OutputPlan::try_new(path, spec, &run)?.open(&Kind::Dead.schema(), &run)
 }
 

@@ -2,6 +2,7 @@
 //! limit.
 
 use super::exposition::{Sample, gauge};
+use crate::counts::counted;
 use crate::error::Result;
 use crate::kind::instant_type;
 use crate::time::{SECOND, format_duration, format_instant};
@@ -76,12 +77,12 @@ pub fn lag_fault(lags: &[PartitionLag], group: &str, limit: Option<i64>) -> Opti
     let late: Vec<_> = lags.iter().filter(|lag| limit.is_some_and(|limit| lag.behind > limit)).collect();
     let worst = late.iter().max_by_key(|lag| lag.behind)?;
     Some(format!(
-        "group {group} is behind in {} of {} partitions; {}/{}: {} records, {}",
+        "group {group} is behind in {} of {}; {}/{}: {}, {}",
         late.len(),
-        lags.len(),
+        counted(lags.len() as u64, ["partition", "partitions"]),
         worst.topic,
         worst.partition,
-        worst.records,
+        counted(worst.records.unsigned_abs(), ["record", "records"]),
         format_duration(worst.behind - worst.behind % SECOND),
     ))
 }

@@ -9,6 +9,7 @@ use super::reader::{self, Choice};
 use super::{NAMESPACE, Registration, Registry, kind_of, place};
 use crate::avro::parse_schema;
 use crate::console::Console;
+use crate::counts::counted;
 use crate::error::{Error, Result};
 use crate::format::avro::RowEncoder;
 use crate::kind::Kind;
@@ -156,7 +157,8 @@ impl AvroRows {
             part(lost.digits.events, "with truncated times"),
         ];
         let parts: Vec<String> = parts.into_iter().flatten().collect();
-        let said = || format!("{}: {} events written, {}", self.name, self.written, parts.join(", "));
+        let written = counted(self.written, ["event", "events"]);
+        let said = || format!("{}: {written} written, {}", self.name, parts.join(", "));
         (!parts.is_empty()).then(said)
     }
 }

@@ -15,6 +15,7 @@ use super::kind_of;
 use super::reader::{Choice, Readers};
 use crate::avro::decode::{Decoder, UNPLACED};
 use crate::avro::{parse_lenient, parse_schema};
+use crate::counts::counted;
 use crate::kind::dead::{ErrorType, Fault};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -102,7 +103,8 @@ impl Wire {
         let (error_type, wrong) = match decoder.decode(&mut rest, &mut self.text) {
             Ok(()) if rest.is_empty() => return Ok(&self.text),
             Ok(()) => {
-                (ErrorType::ParseError, format!("expected the end of the record, found {} bytes more", rest.len()))
+                let rest = counted(rest.len() as u64, ["byte", "bytes"]);
+                (ErrorType::ParseError, format!("expected the end of the record, found {rest} more"))
             }
             Err(why) if UNPLACED.contains(&why) => (ErrorType::SchemaValidationError, why.to_owned()),
             Err(why) => (ErrorType::ParseError, why.to_owned()),
@@ -147,14 +149,17 @@ pub fn framed<'a>(payload: &'a [u8], header: Option<&[u8]>) -> Result<(Key, &'a 
     match header {
         None => split(payload).ok_or_else(|| {
             let start = payload.first().map_or("no data".to_owned(), |byte| match byte {
-                0 | 1 => format!("{} bytes", payload.len()),
+                0 | 1 => counted(payload.len() as u64, ["byte", "bytes"]),
                 byte => format!("first byte {byte:02x}"),
             });
             wrong(format!("byte 1: expected a schema id (00 and 4 bytes, or 01 and 16), found {start}"))
         }),
         Some(header) => match split(header) {
             Some((key, [])) => Ok((key, payload)),
-            _ => Err(wrong(format!("header {HEADER}: expected a schema id, found {} bytes", header.len()))),
+            _ => {
+                let found = counted(header.len() as u64, ["byte", "bytes"]);
+                Err(wrong(format!("header {HEADER}: expected a schema id, found {found}")))
+            }
         },
     }
 }

@@ -1,8 +1,9 @@
 //! The context that all parts of one run share: console, clock, stop signal, limits, metrics.
 //!
 //! ```text
-//! cli::main ─► Run { console, clock, stop, metrics, outages, io } ─┬─► Source, Operator, Outputs (the thread of the run)
-//!                                                                  └─► Run::for_thread ─► threads of outputs, servers, stores
+//! cli::main ─► Run { console, clock, stop, metrics, outages, io }
+//!     ─┬─► Source, Operator, Outputs (the thread of the run)
+//!      └─► Run::for_thread ─► threads of outputs, servers, stores
 //! ```
 //!
 //! A signal sets the stop signal, which ends waits. A simulation has an `Io` and a clock of its own.

@@ -4,14 +4,15 @@
 use super::*;
 use crate::clock::{Clock, SimulatedClock};
 use crate::counts::Counts;
-use crate::format::EncodeOptions;
 use crate::frame::End;
 use crate::kind::dead::{ErrorType, Fault};
 use crate::kind::event::column;
 use crate::mapping::Provenance;
+use crate::output::OutputPlan;
 use crate::output::dead_letters::DeadLetters;
-use crate::output::{OutputPlan, OutputSpec};
+use crate::output::test_data::spec;
 use crate::spool::ack::AckPolicy;
+use crate::spool::dedup::DedupLimits;
 use crate::spool::dir::SpoolLimits;
 use crate::spool::request::{Answer, Record, RecordOutcome, Request, RequestLog, Responder};
 use crate::spool::{SpoolStart, open};
@@ -52,17 +53,7 @@ struct Bench {
 
 impl Bench {
     fn new(reader: SpoolReader, letters: &Path, run: &Rc<Run>) -> Self {
-        let spec = OutputSpec {
-            format: None,
-            terminal_format: &crate::format::jsonl::FORMAT,
-            pipe_format: &crate::format::jsonl::FORMAT,
-            is_named: true,
-            quiet: true,
-            is_check: false,
-            overwrite: false,
-            control: false,
-            encode: EncodeOptions::default(),
-        };
+        let spec = spec(&crate::format::jsonl::FORMAT);
         let output = OutputPlan::try_new(letters.as_os_str(), &spec, run).unwrap();
         let mut dead = DeadLetters::new(run.clone(), Some(output));
         dead.open().unwrap();
@@ -124,7 +115,10 @@ fn append(log: &Arc<dyn RequestLog>, at: i64, records: Vec<Record>) -> Receiver<
 }
 
 fn spool(dir: &Path) -> AckPolicy {
-    AckPolicy::Spool { dir: dir.join("spool"), limits: SpoolLimits { bytes: 1 << 20, dedup: Some(60 * SECOND) } }
+    AckPolicy::Spool {
+        dir: dir.join("spool"),
+        limits: SpoolLimits { bytes: 1 << 20, dedup: Some(DedupLimits::of_window(60 * SECOND)) },
+    }
 }
 
 /// Opens the spool that the last run left.
@@ -244,4 +238,29 @@ fn clients_hear_of_it_when_the_outputs_have_their_events_or_dead_letters() {
     let (_, counts) = bench.finish();
     assert_eq!((counts.taken, counts.out, counts.dead), (3, 2, 1));
     assert!(matches!(last.recv().unwrap(), Answer::Stored(_)), "what came last is settled at the end");
+}
+
+#[test]
+fn a_run_that_fails_counts_the_acknowledged_records_that_were_only_in_memory() {
+    let dir = tempfile::tempdir().unwrap();
+    for (unread, line) in [
+        (1, "evt-ingest: 1 acknowledged record was never read and is lost (--ack memory)\n"),
+        (3, "evt-ingest: 3 acknowledged records were never read and are lost (--ack memory)\n"),
+    ] {
+        let lines = Arc::default();
+        let run = run();
+        let console = run.console.clone().captured(&lines);
+        let run = Rc::new(Run { console, ..run.for_thread() });
+        let (log, reader) = open(&AckPolicy::Memory, SpoolStart::Kept, &run).unwrap();
+        let mut bench = Bench::new(reader, &dir.path().join("dead.jsonl"), &run);
+        let records = |count: usize| (0..count).map(|_| record(0, None)).collect();
+        let is_stored = |answer: Receiver<Answer>| matches!(answer.recv().unwrap(), Answer::Stored(_));
+        assert!(is_stored(append(&log, SECOND, records(2))));
+        while bench.batches.is_empty() {
+            bench.turn();
+        }
+        assert!(is_stored(append(&log, SECOND, records(unread))));
+        bench.source.report_lost();
+        assert_eq!(*lines.lock().unwrap(), line);
+    }
 }

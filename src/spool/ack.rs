@@ -1,5 +1,6 @@
 //! The acknowledgement policy: when the server acknowledges a request, and what that requires of the outputs.
 
+use super::dedup::DedupLimits;
 use super::dir::SpoolLimits;
 use crate::error::{Error, Result};
 use std::path::PathBuf;
@@ -72,7 +73,8 @@ impl AckFlags {
                  file of JSON lines or CSV, or to a database"
             ),
             (Some(dir), None, None) => {
-                let limits = SpoolLimits { bytes: self.spool_max.unwrap_or(SPOOL_MAX), dedup: self.dedup };
+                let dedup = self.dedup.map(DedupLimits::of_window);
+                let limits = SpoolLimits { bytes: self.spool_max.unwrap_or(SPOOL_MAX), dedup };
                 return Ok(AckPolicy::Spool { dir: dir.clone(), limits });
             }
         };

@@ -7,14 +7,30 @@ use std::collections::VecDeque;
 use std::collections::hash_map::Entry;
 use xxhash_rust::xxh3::{xxh3_64_with_seed, xxh3_128_with_seed};
 
-/// Maximum number of remembered events. Further events are refused until the window moves on.
+/// Maximum number of remembered events for `--dedup`.
 const IDS_MAX: usize = 8 << 20;
 /// How long an `Idempotency-Key` is remembered without `--dedup` (µs).
 pub const KEYS_WINDOW: i64 = 24 * 3600 * 1_000_000;
 
+/// How many events are remembered, and for how long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DedupLimits {
+    /// The window (µs).
+    pub window: i64,
+    /// Maximum number of events. Further ones are refused until the window moves on.
+    pub events: usize,
+}
+
+impl DedupLimits {
+    /// Returns the limits of `--dedup` with this window (µs).
+    pub fn of_window(window: i64) -> Self {
+        Self { window, events: IDS_MAX }
+    }
+}
+
 /// The events of a window by (token, source, event_id), with a hash of their payload.
 pub struct DedupWindow {
-    window: i64,
+    limits: DedupLimits,
     /// Random, so that clients cannot construct ids that collide.
     seed: u64,
     payloads: AHashMap<u128, u64>,
@@ -25,14 +41,15 @@ pub struct DedupWindow {
 }
 
 impl DedupWindow {
-    /// Remembers ids for a window of this many µs.
-    pub fn new(window: i64, seed: u64) -> Self {
-        Self { window, seed, payloads: AHashMap::new(), order: VecDeque::new(), durable: 0, scratch: vec![] }
+    /// Remembers ids within these limits.
+    pub fn new(limits: DedupLimits, seed: u64) -> Self {
+        Self { limits, seed, payloads: AHashMap::new(), order: VecDeque::new(), durable: 0, scratch: vec![] }
     }
 
     /// Drops ids older than the window.
     pub fn expire(&mut self, now: i64) {
-        while self.durable > 0 && self.order.front().is_some_and(|(at, _)| at.saturating_add(self.window) <= now) {
+        while self.durable > 0 && self.order.front().is_some_and(|(at, _)| at.saturating_add(self.limits.window) <= now)
+        {
             if let Some((_, key)) = self.order.pop_front() {
                 self.payloads.remove(&key);
             }
@@ -42,7 +59,7 @@ impl DedupWindow {
 
     /// Whether this many more ids fit.
     pub fn has_space(&self, count: usize) -> bool {
-        self.payloads.len() + count <= IDS_MAX
+        self.payloads.len() + count <= self.limits.events
     }
 
     /// Returns the outcome of a record that arrived at `now` (new, repeated, or a reused id), and remembers its id.

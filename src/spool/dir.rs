@@ -5,11 +5,11 @@
 //! DIR/NNNNNNNNNNNNNNNNNNNN.log   segments
 //! DIR/id                         a random number, by which a checkpoint knows the spool
 //! DIR/position                   the offset up to which the outputs have everything, and the stream time there
-//! DIR/position.new               disk space for the next position, allocated in advance: a spool that has filled its disk
-//!                                can still be emptied
+//! DIR/position.new               disk space for the next position, allocated in advance: a spool that has filled its
+//!                                disk can still be emptied
 //! ```
 
-use super::dedup::KEYS_WINDOW;
+use super::dedup::{DedupLimits, KEYS_WINDOW};
 use super::segment::{self, failed};
 use crate::error::{Error, ErrorKind, Result};
 use crate::metrics::{Metrics, SPOOL};
@@ -70,8 +70,8 @@ struct Saved {
 pub struct SpoolLimits {
     /// Bytes of all segments (`--spool-max`).
     pub bytes: u64,
-    /// The window of `--dedup` (µs).
-    pub dedup: Option<i64>,
+    /// Those of `--dedup`.
+    pub dedup: Option<DedupLimits>,
 }
 
 /// Creates a directory and its missing parents. It syncs the name of each, even of an existing one, because the run
@@ -255,7 +255,7 @@ impl SpoolDir {
         let (segment, next) = (state.segments.front()?, state.segments.get(1)?);
         let past = |window: i64| segment.newest.saturating_add(window) <= now;
         let is_past = match self.limits.dedup {
-            Some(window) => past(window),
+            Some(limits) => past(limits.window),
             None => !segment.keyed || wanted || past(KEYS_WINDOW),
         };
         (next.first <= state.settled && is_past).then_some(segment.first)

@@ -16,7 +16,7 @@
 //! reading end. `memory` is both ends without a disk.
 
 pub mod ack;
-mod dedup;
+pub mod dedup;
 pub mod dir;
 pub mod entry;
 mod memory;

@@ -4,6 +4,7 @@ use super::dir::{Position, Segment, SpoolDir};
 use super::segment::{self, HEADER, Next, SegmentFile, SegmentOffset, SegmentReader, damage, failed};
 use super::writer::{Tail, Writer};
 use crate::console::Console;
+use crate::counts::counted;
 use crate::error::{Error, ErrorKind, Result};
 use std::fs::{self, File};
 use std::path::PathBuf;
@@ -101,8 +102,8 @@ impl SegmentRecovery<'_> {
         let mut file = File::options().write(true).open(&self.path).map_err(failed(&self.path))?;
         file.truncate(bytes).and_then(|()| file.sync_all()).map_err(failed(&self.path))?;
         if length > bytes {
-            let (path, torn) = (self.path.display(), length - bytes);
-            self.console.say(format!("{path}: byte {bytes}: removed {torn} bytes of a torn write"));
+            let (path, torn) = (self.path.display(), counted(length - bytes, ["byte", "bytes"]));
+            self.console.say(format!("{path}: byte {bytes}: removed {torn} of a torn write"));
         }
         Ok(Tail { file: Box::new(file), first: self.first, seed, bytes })
     }

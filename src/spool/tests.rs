@@ -1,5 +1,6 @@
 //! Both ends of the spool without a server: clients on threads, the reading end in the test.
 
+use super::dedup::DedupLimits;
 use super::dir::{Position, Segment};
 use super::request::{Answer, Entry, IdempotencyKey, Record, RecordOutcome, Request, Responder};
 use super::segment::{Next, SegmentFile, SegmentReader, path};
@@ -59,7 +60,10 @@ fn spool(dir: &Path) -> AckPolicy {
 }
 
 fn with_dedup(dir: &Path, window: i64) -> AckPolicy {
-    AckPolicy::Spool { dir: dir.to_owned(), limits: SpoolLimits { bytes: 1 << 20, dedup: Some(window) } }
+    AckPolicy::Spool {
+        dir: dir.to_owned(),
+        limits: SpoolLimits { bytes: 1 << 20, dedup: Some(DedupLimits::of_window(window)) },
+    }
 }
 
 /// Returns the payloads and offsets of all entries at present.
@@ -338,6 +342,25 @@ fn a_repeat_is_a_duplicate_within_the_window_and_another_payload_is_refused() {
 }
 
 #[test]
+fn events_beyond_the_limit_of_dedup_are_refused_until_the_window_moves_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let dedup = Some(DedupLimits { window: 100, events: 2 });
+    let policy = AckPolicy::Spool { dir: dir.path().into(), limits: SpoolLimits { bytes: 1 << 20, dedup } };
+    let (log, reader) = open(&policy, SpoolStart::Kept, &run()).unwrap();
+    let pair = |at| request(at, vec![record(1, "a"), record(2, "b")]);
+    assert_eq!(outcomes(&stored(answer(&log, pair(0)))), [RecordOutcome::New, RecordOutcome::New]);
+    let is_refused = |request| match answer(&log, request) {
+        Answer::Unavailable(why) => assert_eq!(why, "too many events within --dedup"),
+        other => panic!("{other:?}"),
+    };
+    is_refused(one(50, 3, "c"));
+    assert_eq!(outcomes(&stored(answer(&log, one(50, 0, "c")))), [RecordOutcome::New], "a record without an id");
+    assert_eq!(outcomes(&stored(answer(&log, one(100, 3, "c")))), [RecordOutcome::New]);
+    is_refused(pair(150));
+    drained(log, &reader);
+}
+
+#[test]
 fn a_key_gives_the_stored_answer_again_and_refuses_another_body() {
     let dir = tempfile::tempdir().unwrap();
     for policy in [spool(dir.path()), AckPolicy::Memory] {
@@ -469,7 +492,7 @@ fn what_could_not_be_made_durable_is_never_acknowledged_and_what_was_is_there() 
     let dir = tempfile::tempdir().unwrap();
     let failing: Create = |path| Ok(Box::new(Failing(writer::create(path)?)));
     // At any time as many ids expire as are added.
-    let limits = SpoolLimits { bytes: 1 << 20, dedup: Some(3) };
+    let limits = SpoolLimits { bytes: 1 << 20, dedup: Some(DedupLimits::of_window(3)) };
     let (log, mut reader) = on_disk(dir.path(), limits, &run(), SpoolStart::Kept, failing).unwrap();
     let mut acknowledged = vec![];
     let mut asked = 0;

@@ -79,10 +79,10 @@ impl Writer {
     /// Begins without entries.
     pub fn new(dir: Arc<SpoolDir>, run: Run, waker: Waker, create: Create) -> Self {
         let (_, seed) = segment::header(0);
-        let window = dir.limits.dedup;
+        let limits = dir.limits.dedup;
         Self {
-            dedup: window.map(|window| DedupWindow::new(window, seed)),
-            keys: IdempotencyKeys::new(window.unwrap_or(KEYS_WINDOW), KEYS_MAX, seed),
+            dedup: limits.map(|limits| DedupWindow::new(limits, seed)),
+            keys: IdempotencyKeys::new(limits.map_or(KEYS_WINDOW, |limits| limits.window), KEYS_MAX, seed),
             dir,
             run,
             waker,

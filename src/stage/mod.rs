@@ -534,8 +534,7 @@ impl Stage {
             self.set_counts(&self.with_lost(false));
             self.outputs.set_metrics();
             let lags = self.source.lag(Clock::System.now());
-            let lags = lags.iter().map(|lag| (lag.topic.as_str(), lag.partition, lag.records, lag.seconds));
-            run.metrics.set_consumer_lag(lags);
+            run.metrics.set_consumer_lag(lags.iter().map(Into::into));
         }
     }
 

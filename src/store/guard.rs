@@ -5,7 +5,7 @@
 //! is refused. So any order and any repetition of one run's rows lead to the same table. Retractions of other runs have
 //! no effect, because their versions describe other data.
 
-use crate::counts::SinkCounts;
+use crate::counts::{SinkCounts, counted};
 use crate::kind::metric::{MetricColumns, same_value};
 use crate::store::Notice;
 use ahash::{AHashMap, AHashSet};
@@ -189,8 +189,8 @@ impl Overlap {
         let mut notices = vec![];
         if let Some(first) = &self.first {
             let text = format!(
-                "replaced {} rows of other runs (a metric row covers its whole window), first {first}",
-                self.replaced
+                "replaced {} (a metric row covers its whole window), first {first}",
+                counted(self.replaced, ["row of another run", "rows of other runs"])
             );
             notices.push(Notice { text, fails: false });
         }
@@ -203,13 +203,16 @@ impl Overlap {
         }
         let keys = self.refused.len();
         if keys > 0 || self.beyond > 0 {
-            let mut text =
-                format!("conflict: {keys} keys keep a stored row with more events than the last row of this run");
+            let mut text = format!(
+                "conflict: {} a stored row with more events than the last row of this run",
+                counted(keys as u64, ["key keeps", "keys keep"])
+            );
             if let Some((_, name)) = self.names.values().min_by_key(|(order, _)| order) {
                 text.push_str(&format!(" (a metric row covers its whole window), first {name}"));
             }
             if self.beyond > 0 {
-                text.push_str(&format!("; {} more rejected rows may have other keys", self.beyond));
+                let beyond = counted(self.beyond, ["more rejected row", "more rejected rows"]);
+                text.push_str(&format!("; {beyond} may have other keys"));
             }
             text.push_str("; evt-backfill computes the right rows");
             notices.push(Notice { text, fails: true });
@@ -288,7 +291,7 @@ mod tests {
         assert!(told.starts_with("conflict: 2 keys") && told.contains(", first one; "), "{told}");
         overlap.judged(id(1), RowOutcome::Unchanged, String::new);
         let told = conflicts(&overlap).unwrap();
-        assert!(told.starts_with("conflict: 1 keys") && told.contains(", first two; "), "{told}");
+        assert!(told.starts_with("conflict: 1 key ") && told.contains(", first two; "), "{told}");
         overlap.judged(id(2), RowOutcome::Stale, String::new);
         assert_eq!(conflicts(&overlap), None);
     }

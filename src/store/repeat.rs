@@ -4,6 +4,7 @@ use super::cells::{Cells, word};
 use super::location::Location;
 use super::rows;
 use super::sink::Notice;
+use crate::counts::counted;
 use crate::error::{Error, Result};
 use crate::json::number::Decimal;
 use crate::kind::Kind;
@@ -164,16 +165,16 @@ impl Conflicts {
     pub fn notice(&self) -> Option<Notice> {
         let first = self.first.as_ref()?;
         let text = format!(
-            "conflict: {} rows differ from the stored row of the same origin, partition, offset and event_id, which \
+            "conflict: {} from the stored row of the same origin, partition, offset and event_id, which \
              is kept; first {first}",
-            self.rows
+            counted(self.rows, ["row differs", "rows differ"])
         );
         Some(Notice { text, fails: true })
     }
 }
 
 /// Whether two JSON texts hold the same value, whatever their order of members and their spelling of strings and
-/// numbers. Numbers are compared as decimals, because a double cannot hold all of them.
+/// numbers. [`of_json`] is tested with it. Numbers are compared as decimals, because a double cannot hold all of them.
 pub fn is_same_json(left: &str, right: &str) -> bool {
     if left == right {
         return true;
@@ -207,28 +208,6 @@ pub fn is_same_json(left: &str, right: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn json_is_the_same_in_another_order_and_spelling() {
-        for (left, right, same) in [
-            (r#"{"a":1,"b":[1.50,"x"]}"#, r#"{ "b": [1.5, "\u0078"], "a": 1.0 }"#, true),
-            (r#"{"a":1}"#, r#"{"a":2}"#, false),
-            (r#"{"a":1}"#, r#"{"a":1,"b":null}"#, false),
-            (r#"{"a":9007199254740993}"#, r#"{"a":9007199254740992}"#, false),
-            (r#"{"a":[1,2]}"#, r#"{"a":[2,1]}"#, false),
-            (r#"{"a":"1"}"#, r#"{"a":1}"#, false),
-            (r#"{"a":18446744073709551616}"#, r#"{"a":18446744073709551617}"#, false),
-            (r#"{"a":0.1}"#, r#"{"a":0.10000000000000000001}"#, false),
-            (r#"{"a":1e-400}"#, r#"{"a":0}"#, false),
-            (r#"{"a":1e400}"#, r#"{"a":10e399}"#, true),
-            (r#"{"a":-0.0}"#, r#"{"a":0}"#, true),
-            (r#"{"a":120}"#, r#"{"a":1.2E+2}"#, true),
-            (r#"{"a":-1}"#, r#"{"a":1}"#, false),
-            (r#"{"a":true}"#, r#"{"a":false}"#, false),
-        ] {
-            assert_eq!(is_same_json(left, right), same, "{left} {right}");
-        }
-    }
 
     #[test]
     fn the_first_conflict_is_named_and_the_line_changes_the_verdict() {

@@ -2,6 +2,7 @@
 
 use super::top::{LeftOut, Order, Top};
 use super::wide::Wide;
+use crate::counts::counted;
 use crate::error::Result;
 use crate::kind::metric;
 use crate::op::aggregate::TEXTS_MAX;
@@ -82,22 +83,25 @@ impl Results {
         let is_read_as_it_is = out.formats().iter().any(|format| !format.is_frames());
         // Stores and stages keep only the last row of a window, a file has all.
         if self.later_panes > 0 && is_read_as_it_is {
-            let later = self.later_panes;
+            let later = counted(self.later_panes, ["row is a later pane", "rows are later panes"]);
             notes.push(Message::Info(format!(
-                "{later} rows are later panes; the last row of a window is its result (--emit final writes only that)"
+                "{later}; the last row of a window is its result (--emit final writes only that)"
             )));
         }
         if let Some(LeftOut { keys, events }) = self.top.as_ref().map(Top::left_out) {
             out.detail("left_out", serde_json::json!({ "keys": keys, "events": events }));
             if keys > 0 {
-                notes.push(Message::Info(format!("--top left out {keys} keys of windows, with {events} events")));
+                let keys = counted(keys, ["key of a window", "keys of windows"]);
+                let events = counted(events, ["event", "events"]);
+                notes.push(Message::Info(format!("--top left out {keys}, with {events}")));
             }
         }
         let over = self.counting.iter().filter(|(_, rows)| *rows > 0);
         notes.extend(over.map(|(name, rows)| {
             Message::Warning(format!(
-                "{name}: {rows} rows are NULL, because they have more than {TEXTS_MAX} distinct texts; \
-                 approx_distinct has no maximum"
+                "{name}: {} more than {TEXTS_MAX} distinct texts; \
+                 approx_distinct has no maximum",
+                counted(*rows, ["row is NULL, because it has", "rows are NULL, because they have"])
             ))
         }));
         notes

@@ -59,7 +59,7 @@ pub struct LeftOut {
     pub events: u64,
 }
 
-/// What the rows of a window are ordered by.
+/// The order of the rows of a window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Order {
     /// By the names of metrics, then by rank.

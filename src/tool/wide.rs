@@ -21,8 +21,14 @@ pub struct Wide {
     dimensions: Vec<String>,
     /// The index of each metric by its name.
     metrics: HashMap<String, usize>,
-    /// Rows by the end and the start of their window (µs).
-    windows: BTreeMap<(i64, i64), WindowRows>,
+    windows: BTreeMap<WindowSpan, WindowRows>,
+}
+
+/// A window (µs); windows are in the order of their ends.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct WindowSpan {
+    end: i64,
+    start: i64,
 }
 
 /// The rows of one window.
@@ -94,7 +100,8 @@ impl Wide {
         let Some(metric) = self.metrics.get(row.name) else {
             return Err(Error::broken(format!("a row of an unknown metric {}", row.name)));
         };
-        let WindowRows { indices, rows } = self.windows.entry((row.end, row.start)).or_default();
+        let WindowRows { indices, rows } =
+            self.windows.entry(WindowSpan { end: row.end, start: row.start }).or_default();
         let at = match indices.get(row.dimensions) {
             Some(at) => *at,
             None => {
@@ -111,7 +118,7 @@ impl Wide {
     /// `is_ranked`.
     pub fn finish(&mut self, is_ranked: bool, emit: &mut dyn FnMut(Vec<ArrayRef>) -> Result<()>) -> Result<()> {
         let mut columns = self.columns();
-        for ((end, start), WindowRows { mut rows, .. }) in std::mem::take(&mut self.windows) {
+        for (WindowSpan { end, start }, WindowRows { mut rows, .. }) in std::mem::take(&mut self.windows) {
             if !is_ranked {
                 rows.sort_unstable_by(|one, other| one.dimensions.cmp(&other.dimensions));
             }

@@ -13,6 +13,7 @@ use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StringArray};
 use arrow::compute::{max, min};
 use arrow::datatypes::{DataType, Field, Schema, TimestampMicrosecondType};
 use serde::Serialize;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 /// Maximum number of distinct values per column that are counted one by one; later ones are counted together.
@@ -103,7 +104,8 @@ pub struct Describe {
     timed: bool,
     rows: u64,
     columns: Vec<Nulls>,
-    times: Option<(i64, i64)>,
+    /// From the least to the greatest.
+    times: Option<RangeInclusive<i64>>,
     disorder: Option<Disorder>,
     paths: Option<PathCounts>,
     values: Vec<ValueCounts>,
@@ -144,8 +146,8 @@ impl Describe {
         if let Some(times) = times.and_then(|times| times.as_primitive_opt::<TimestampMicrosecondType>())
             && let (Some(first), Some(last)) = (min(times), max(times))
         {
-            let (least, greatest) = self.times.unwrap_or((first, last));
-            self.times = Some((least.min(first), greatest.max(last)));
+            let known = self.times.take().unwrap_or(first..=last);
+            self.times = Some(first.min(*known.start())..=last.max(*known.end()));
         }
         if let Some(disorder) = &mut self.disorder {
             disorder.push(batch)?;
@@ -164,7 +166,7 @@ impl Describe {
         Description {
             kind: self.kind.name(),
             rows,
-            time: self.times.map(|(first, last)| range(self.kind.time_column(), first, last, rows)),
+            time: self.times.as_ref().map(|times| range(self.kind.time_column(), *times.start(), *times.end(), rows)),
             disorder: self.disorder.map(Disorder::finish),
             columns,
             paths: self.paths.map(|paths| paths.finish(rows)),

@@ -88,6 +88,13 @@ enum Chosen {
     },
 }
 
+/// What `*` stands for.
+struct AllProperties {
+    known: BTreeSet<String>,
+    /// The properties that rows had beside them.
+    others: BTreeSet<String>,
+}
+
 /// Selects columns of batches of one schema.
 pub struct Selection {
     flag: SelectionFlag,
@@ -96,8 +103,7 @@ pub struct Selection {
     has_rows: bool,
     /// The names that some row should have.
     named: Vec<String>,
-    /// The properties that `*` stands for, and those that rows had beside them.
-    all: Option<(BTreeSet<String>, BTreeSet<String>)>,
+    all: Option<AllProperties>,
 }
 
 impl Selection {
@@ -135,7 +141,8 @@ impl Selection {
             Chosen::Column(_) => None,
         };
         self.named = named;
-        self.all = notes_others.then(|| (self.chosen.iter().filter_map(top).collect(), BTreeSet::new()));
+        let known = self.chosen.iter().filter_map(top).collect();
+        self.all = notes_others.then(|| AllProperties { known, others: BTreeSet::new() });
         self
     }
 
@@ -147,7 +154,9 @@ impl Selection {
     /// Returns the selected columns of a batch.
     pub fn apply(&mut self, batch: &RecordBatch) -> Result<RecordBatch> {
         self.has_rows |= batch.num_rows() > 0;
-        if let (Some((known, others)), Some(objects)) = (&mut self.all, batch.column_by_name(PROPERTIES)) {
+        if let (Some(AllProperties { known, others }), Some(objects)) =
+            (&mut self.all, batch.column_by_name(PROPERTIES))
+        {
             for object in objects.as_string_opt::<i32>().into_iter().flatten().flatten() {
                 members(object, |key, _| {
                     let name = unescape(key);
@@ -184,7 +193,7 @@ impl Selection {
             let (flag, no_row) = (self.flag.name(), self.flag.no_row());
             warnings.push(format!("{flag}: {} {verb} {no_row}; check the {names}", missing.join(", ")));
         }
-        if let Some((_, others)) = self.all.as_ref().filter(|(_, others)| !others.is_empty()) {
+        if let Some(AllProperties { others, .. }) = self.all.as_ref().filter(|all| !all.others.is_empty()) {
             let more = if others.len() == OTHERS_MAX { ", …" } else { "" };
             let names = others.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
             warnings.push(format!(

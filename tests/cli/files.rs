@@ -49,8 +49,8 @@ fn a_csv_file_torn_anywhere_is_cut_at_its_last_whole_record() {
 
 /// The number of bytes that a run reports as removed.
 fn said_to_be_cut(stderr: &str) -> usize {
-    let said = stderr.split_once(" bytes of a torn last line").map(|(before, _)| before.rsplit(' ').next());
-    said.flatten().map_or(0, |count| count.parse().expect("a number"))
+    let said = stderr.split_once(" of a torn last line").and_then(|(before, _)| before.rsplit(' ').nth(1));
+    said.map_or(0, |count| count.parse().expect("a number"))
 }
 
 #[test]

@@ -22,7 +22,7 @@ struct Exception {
 
 const EXPORTED: &str = "the help of a metric, which scrape.rs compares with evt(7)";
 
-const EXCEPTIONS: [Exception; 13] = [
+const EXCEPTIONS: [Exception; 10] = [
     Exception { file: "src/metrics.rs", begins: "Faulty records, written to --dlq", reason: EXPORTED },
     Exception { file: "src/metrics.rs", begins: "How long the last epoch", reason: EXPORTED },
     Exception { file: "src/metrics.rs", begins: "The number of the last complete epoch", reason: EXPORTED },
@@ -36,21 +36,6 @@ const EXCEPTIONS: [Exception; 13] = [
         file: "src/reconcile/exposition.rs",
         begins: "Records of A that are in a side output",
         reason: "the help of a metric of -o prometheus",
-    },
-    Exception {
-        file: "src/input/spool.rs",
-        begins: "acknowledged records were never read",
-        reason: "the run would have to fail between an acknowledgement and the next read",
-    },
-    Exception {
-        file: "src/spool/writer.rs",
-        begins: "too many events within --dedup",
-        reason: "it takes eight million ids",
-    },
-    Exception {
-        file: "src/tool/alert/messages.rs",
-        begins: "row of a group beyond",
-        reason: "the verb of one row; messages.rs has that of several",
     },
 ];
 

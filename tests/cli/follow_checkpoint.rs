@@ -65,6 +65,22 @@ impl Log {
         run.killed();
     }
 
+    /// Follows the log until all of its lines are read, then stops.
+    pub(crate) fn read_rest(&self) {
+        let run = self.follow();
+        self.is_read();
+        assert_eq!(run.stopped(), 143, "{}", self.said());
+    }
+
+    /// Follows the log until all of its lines are read, and five more that are written then; then stops.
+    pub(crate) fn read_on(&mut self) {
+        let run = self.follow();
+        self.is_read();
+        self.write("app.log", 5);
+        self.is_read();
+        assert_eq!(run.stopped(), 143, "{}", self.said());
+    }
+
     /// The number of rows in the output.
     pub(crate) fn rows(&self) -> u64 {
         std::fs::read(self.dir.path("out.jsonl")).map_or(0, |text| memchr::memchr_iter(b'\n', &text).count() as u64)
@@ -130,13 +146,9 @@ fn a_followed_file_is_read_on_after_a_kill_and_after_a_stop() {
         eventually("some lines are read", || log.rows() > 500 + round * 5_000);
         run.killed();
     }
-    let run = log.follow();
-    log.is_read();
-    assert_eq!(run.stopped(), 143);
+    log.read_rest();
     log.write("app.log", 10);
-    let run = log.follow();
-    log.is_read();
-    run.stopped();
+    log.read_rest();
     log.is_whole();
     let shown = log.dir.run("evt-view", &["state"]).succeeds().text();
     assert!(shown.contains("app.log: followed, read up to record 15510, stream time 2026-01-01T00:00:00"), "{shown}");
@@ -149,11 +161,7 @@ fn rotated(name: &str, work: impl FnOnce(&mut Log), said: &[&str]) {
     log.read_all();
     log.write("app.log", 40);
     work(&mut log);
-    let run = log.follow();
-    log.is_read();
-    log.write("app.log", 5);
-    log.is_read();
-    assert_eq!(run.stopped(), 143, "{}", log.said());
+    log.read_on();
     log.is_whole();
     let found = log.said();
     said.iter().for_each(|said| assert!(found.contains(said), "{said}: {found}"));
@@ -220,20 +228,14 @@ fn a_file_that_was_deleted_or_truncated_while_no_run_reads_is_told() {
         log.read_all();
         log.dir.shell(work).succeeds();
         log.write("app.log", 20);
-        let run = log.follow();
-        log.is_read();
-        log.write("app.log", 5);
-        log.is_read();
-        run.stopped();
+        log.read_on();
         assert!(log.said().contains("up to line 300 is gone; records may be lost"), "{}", log.said());
         let numbers = log.found().into_iter().map(|(number, _)| number);
         assert!(numbers.eq(1..=325), "{name}: {}", log.said());
         assert_eq!(log.said().matches("records may be lost").count(), 1, "{}", log.said());
         // The next run knows where it is.
         log.write("app.log", 5);
-        let run = log.follow();
-        log.is_read();
-        run.stopped();
+        log.read_rest();
         assert_eq!(log.said().matches("records may be lost").count(), 1, "{}", log.said());
     }
 }
@@ -268,9 +270,7 @@ fn an_unfinished_line_is_left_for_the_next_run() {
     run.stopped();
     log.open("app.log").write_all(b"\"n\":4}\n").expect("writable");
     log.written += 1;
-    let run = log.follow();
-    log.is_read();
-    run.stopped();
+    log.read_rest();
     log.is_whole();
 }
 

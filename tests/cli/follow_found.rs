@@ -55,9 +55,7 @@ fn a_large_rotation_that_was_compressed_while_no_run_reads_comes_before_the_next
     log.written += 10_000;
     log.write("app.log", 20);
     log.dir.shell("gzip app.log.1").succeeds();
-    let run = log.follow();
-    log.is_read();
-    run.stopped();
+    log.read_rest();
     log.is_whole();
 }
 
@@ -101,11 +99,7 @@ fn an_older_log_with_the_name_of_a_rotation_is_not_read() {
     log.dir.write("app-1.log", "{\"t\":\"2026-01-01T00:00:00Z\",\"n\":0}\n");
     log.rename("app.log", "app.log.1");
     log.write("app.log", 20);
-    let run = log.follow();
-    log.is_read();
-    log.write("app.log", 5);
-    log.is_read();
-    run.stopped();
+    log.read_on();
     log.is_whole();
 }
 
@@ -122,9 +116,7 @@ fn a_rotation_that_was_written_before_the_time_of_the_position_is_read_or_named(
     log.dir.write("app.log.7", "{\"t\":\"2026-01-01T00:00:00Z\",\"n\":0}\n");
     log.open("app.log.7").set_modified(SystemTime::UNIX_EPOCH).expect("writable");
     log.write("app.log", 20);
-    let run = log.follow();
-    log.is_read();
-    run.stopped();
+    log.read_rest();
     log.is_whole();
     assert!(log.said().contains("./app.log.7 may have had the name meanwhile"), "{}", log.said());
 }

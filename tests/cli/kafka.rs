@@ -476,7 +476,7 @@ fn a_broker_that_stays_away_is_an_error_in_the_end() {
     let mut said = String::new();
     child.stderr.take().expect("it is piped").read_to_string(&mut said).expect("it is text");
     assert_eq!(status, 69, "{said}");
-    assert!(said.contains("1 messages were not acknowledged and are not counted as written"), "{said}");
+    assert!(said.contains("1 message was not acknowledged and is not counted as written"), "{said}");
     assert_eq!(ended("the reader ends", &mut hasty), 69);
     for member in &mut members {
         assert_eq!(ended("a member ends", member), 69);

@@ -1,5 +1,6 @@
-//! Every later version restores what earlier ones left on disk: `testdata/checkpoint/vN` has a checkpoint with its log, its
-//! parts and its outboxes, state in files, an intent of a file, positions of each kind of input, and a state file of evt-alert.
+//! Every later version restores what earlier ones left on disk: `testdata/checkpoint/vN` has a checkpoint with its log,
+//! its parts and its outboxes, state in files, an intent of a file, positions of each kind of input, and a state file
+//! of evt-alert.
 //!
 //! A form of an earlier version may never become unreadable; a form that has changed gets a new directory.
 

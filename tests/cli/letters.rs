@@ -91,3 +91,25 @@ fn a_dead_letter_of_a_window_is_the_record_byte_for_byte() {
         std::fs::remove_file(dir.path("d.jsonl")).expect("it is there");
     }
 }
+
+/// A read buffer (256 KiB) does not hold all of such a line, so the line is refused before its end is known.
+#[test]
+fn a_line_longer_than_a_read_buffer_has_its_line_number_and_its_length() {
+    let dir = Dir::new("letters-long");
+    let long = format!("{{\"t\":\"{}\"}}", "x".repeat(300_000));
+    dir.write("in.jsonl", format!("{{\"t\":1}}\n\n\n{long}\r\n{{\"t\":2}}\n"));
+    dir.shell("evt-ingest in.jsonl -q --time arrival --max-record 1KiB --to out.jsonl --dlq dead.jsonl").succeeds();
+    let letters = dir.rows("dead.jsonl");
+    assert_eq!(letters.len(), 1, "{letters:?}");
+    assert_eq!((&letters[0]["offset"], &letters[0]["original_length"]), (&json!(4), &json!(long.len())));
+    let offsets: Vec<_> = dir.rows("out.jsonl").into_iter().map(|row| row["offset"].clone()).collect();
+    assert_eq!(offsets, [1, 5]);
+}
+
+#[test]
+fn a_json_array_behind_much_white_space_is_recognised() {
+    let dir = Dir::new("letters-array");
+    dir.write("in.jsonl", format!("{}[{{\"t\":1}}]\n", "\n".repeat(300_000)));
+    let run = dir.shell("evt-ingest in.jsonl -q --time arrival --to null:").ends_with(65);
+    assert!(run.stderr().contains("found a JSON array; --explode . reads its elements"), "{run}");
+}

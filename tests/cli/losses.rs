@@ -173,9 +173,9 @@ fn two_runs_over_parts_of_a_window_are_told_apart_from_one_run_twice() {
     dir.write("three.jsonl", part(0, 3));
     dir.write("one.jsonl", part(3, 4));
     dir.write("four.jsonl", part(0, 4));
-    let replaced = "replaced 1 rows of other runs (a metric row covers its whole window), first count(*) \
+    let replaced = "replaced 1 row of another run (a metric row covers its whole window), first count(*) \
                     2026-01-01T00:00:00.000000Z {}: rows 3 before, 4 now\n";
-    let conflict = "conflict: 1 keys keep a stored row with more events than the last row of this run \
+    let conflict = "conflict: 1 key keeps a stored row with more events than the last row of this run \
                     (a metric row covers its whole window), first count(*) 2026-01-01T00:00:00.000000Z {}; \
                     evt-backfill computes the right rows\n";
     for output in stores("parts") {
@@ -298,27 +298,23 @@ const LOSSES: [Loss; 42] = [
     loss("evt-sink QUIET foreign.jsonl --to sqlite:foreign.db", 1, "SinkError"),
     loss("evt-sink QUIET foreign.jsonl --to sqlite:foreign.db --dlq dead.jsonl", 0, ""),
     loss("evt-sink QUIET foreign.jsonl --to sqlite:foreign.db --dlq dead.jsonl --strict", 1, ""),
-    loss(
-        "evt-sink -q two.jsonl --to parquet:LAKE; evt-sink QUIET first.jsonl --to parquet:LAKE",
-        1,
-        "conflict: 1 keys",
-    ),
-    loss("evt-sink -q two.jsonl --to sqlite:DB; evt-sink QUIET first.jsonl --to sqlite:DB", 1, "conflict: 1 keys"),
+    loss("evt-sink -q two.jsonl --to parquet:LAKE; evt-sink QUIET first.jsonl --to parquet:LAKE", 1, "conflict: 1 key"),
+    loss("evt-sink -q two.jsonl --to sqlite:DB; evt-sink QUIET first.jsonl --to sqlite:DB", 1, "conflict: 1 key"),
     loss(
         "evt-sink -q first.jsonl --to sqlite:DB; evt-sink QUIET two.jsonl --to sqlite:DB",
         0,
-        "replaced 1 rows of other",
+        "replaced 1 row of another",
     ),
     loss(
         "evt-sink -q first.jsonl --to parquet:LAKE; evt-sink QUIET two.jsonl --to parquet:LAKE",
         0,
-        "replaced 1 rows of",
+        "replaced 1 row of",
     ),
     loss(
         "evt-ingest -q told.jsonl --time t --to sqlite:DB; \
          evt-ingest QUIET retold.jsonl --time t --origin told.jsonl --to sqlite:DB",
         1,
-        "conflict: 1 rows differ",
+        "conflict: 1 row differs",
     ),
     loss("printf '{\"a' > torn.jsonl; evt-ingest QUIET one.jsonl --time t --to torn.jsonl", 0, "torn.jsonl"),
 ];

@@ -434,7 +434,7 @@ const MESSAGES: &[Message] = &[
         "",
     ),
     message(
-        "rule r: 1 rows of groups beyond --max-groups were left out",
+        "rule r: 1 row of a group beyond --max-groups was left out",
         "evt-alert --once --rules groups.toml --max-groups 2 e.jsonl",
         "evt-alert --once --rules groups.toml --max-groups 3 e.jsonl",
     ),

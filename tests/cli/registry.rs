@@ -488,7 +488,7 @@ fn a_topic_in_avro_is_read_by_the_schemas_of_its_writers_and_what_is_none_is_kep
     let words = [
         "unknown to ",
         "unexpected end of the value",
-        "expected the end of the record, found 1 bytes more",
+        "expected the end of the record, found 1 byte more",
         "expected a string in UTF-8, found other bytes",
         "found first byte 7b",
         "found 3 bytes",

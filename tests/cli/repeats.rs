@@ -66,7 +66,7 @@ fn an_event_that_a_lake_has_with_other_content_is_a_conflict() {
             let refused = run("2", more, to).ends_with(1);
             let told = refused.stderr();
             assert!(
-                told.contains("conflict: 1 rows differ from the stored row") && told.ends_with(" at o/0@2\n"),
+                told.contains("conflict: 1 row differs from the stored row") && told.ends_with(" at o/0@2\n"),
                 "{refused}"
             );
             assert_eq!(told.lines().count(), 1, "{refused}");
@@ -137,7 +137,7 @@ fn a_metric_that_a_lake_has_from_a_run_with_other_windows_is_judged_as_in_a_data
     let refused = window(&dir, &[(2, 5), (4, 40)]).ends_with(1);
     let told = refused.stderr();
     assert!(
-        told.contains("conflict: 1 keys keep a stored row with more events") && told.lines().count() == 1,
+        told.contains("conflict: 1 key keeps a stored row with more events") && told.lines().count() == 1,
         "{refused}"
     );
     assert_eq!(stored(), [10, 20, 30, 40], "the other window is stored");

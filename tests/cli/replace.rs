@@ -250,7 +250,7 @@ fn windows_of_a_part_of_their_events_do_not_replace_whole_windows_of_the_same_ke
     let run = window("part.jsonl", "").ends_with(1);
     let said = run.stderr();
     assert_eq!(said.lines().count(), 1, "{run}");
-    let expected = "nothing was replaced: 2026-01-01 has 3 rows and would have 3; 1 keys have more events there than \
+    let expected = "nothing was replaced: 2026-01-01 has 3 rows and would have 3; 1 key has more events there than \
                     in this run (a metric row covers its whole window), first {\"metric_name\":\"count(*)\",\
                     \"window_start\":\"2026-01-01T00:01:00.000000Z\",";
     assert!(said.contains(expected), "{run}");

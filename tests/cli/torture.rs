@@ -185,7 +185,7 @@ impl<'a> Job<'a> {
         let mut lines: Vec<Vec<u8>> =
             generated.stdout().split_inclusive(|byte| *byte == b'\n').map(<[u8]>::to_vec).collect();
         if has_branch {
-            lines.iter_mut().for_each(|line| refuse(line));
+            lines.iter_mut().for_each(refuse);
             dir.write("events.jsonl", lines.concat());
         }
         Self { servers, origin, number, lines, topic, has_branch, is_beyond_memory }

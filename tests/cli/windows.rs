@@ -352,7 +352,7 @@ fn rows_of_a_window_that_fired_again_are_announced_where_they_are_read_as_they_a
     let run = dir.shell(&format!("{window} -o csv --emit panes")).succeeds();
     assert!(
         run.stderr()
-            .contains("1 rows are later panes; the last row of a window is its result (--emit final writes only that)"),
+            .contains("1 row is a later pane; the last row of a window is its result (--emit final writes only that)"),
         "{run}"
     );
     let run = dir.shell(&format!("{window} -o csv")).succeeds();
@@ -572,7 +572,7 @@ fn too_many_distinct_texts_are_null_and_told() {
     let args = ["r.jsonl", "--time", "t", "--size", "1h", "-o", "jsonl", "--agg", "n=count(distinct v)"];
     let run = dir.run("evt-window", &[&args[..], &["-q"]].concat()).succeeds();
     assert_eq!((&run.rows()[0]["value"], &run.rows()[0]["rows"]), (&Value::Null, &Value::from(100_001)));
-    assert!(run.stderr().contains("n: 1 rows are NULL, because they have more than 100000 distinct texts"), "{run}");
+    assert!(run.stderr().contains("n: 1 row is NULL, because it has more than 100000 distinct texts"), "{run}");
     let run = dir.run("evt-window", &[&args[..], &["--where", "v < 100000"]].concat()).succeeds();
     assert_eq!(run.rows()[0]["value"], 100_000.0);
 }

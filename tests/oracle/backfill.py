@@ -8,6 +8,8 @@ import sys
 
 import duckdb
 
+from rows import compare
+
 
 def main(events, cells):
     duckdb.sql(f"""
@@ -27,13 +29,6 @@ def main(events, cells):
     compare("latency", 'SELECT country, minute, "rows", round(value, 6) FROM cells WHERE name = \'latency\'',
             "SELECT country, minute, count(*), round(fsum(latency_ms), 6) FROM events GROUP BY ALL")
     print(duckdb.sql("SELECT count(*) FROM events").fetchall()[0][0])
-
-
-def compare(what, got, wanted):
-    for one, other, word in ((got, wanted, "too many"), (wanted, got, "missing")):
-        rows = duckdb.sql(f"{one} EXCEPT ALL {other} LIMIT 5").fetchall()
-        if rows:
-            sys.exit(f"{what}: {word}: {rows}")
 
 
 main(*sys.argv[1:])

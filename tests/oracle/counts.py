@@ -8,6 +8,8 @@ import sys
 
 import duckdb
 
+from rows import compare
+
 
 def main(changes, metrics, late, bound):
     duckdb.sql(f"""
@@ -32,13 +34,6 @@ def main(changes, metrics, late, bound):
             "SELECT repo, op, day, count(*) FROM model WHERE NOT late GROUP BY ALL")
     compare("late rows", "SELECT line FROM late", "SELECT line FROM model WHERE late")
     print(duckdb.sql("SELECT (SELECT sum(n) FROM metrics)::BIGINT + (SELECT count(*) FROM late)").fetchall()[0][0])
-
-
-def compare(what, got, wanted):
-    for one, other, word in ((got, wanted, "too many"), (wanted, got, "missing")):
-        rows = duckdb.sql(f"{one} EXCEPT ALL {other} LIMIT 5").fetchall()
-        if rows:
-            sys.exit(f"{what}: {word}: {rows}")
 
 
 main(*sys.argv[1:])

@@ -78,7 +78,7 @@ pub const FUNCTIONS: &[Function] = &[
     simple("upper", "(text): upper case", &[Text], Text, |args| {
         Ok(text::cased(&args[0], text::upper, str::to_uppercase))
     }),
-    simple("trim", "(text): without white space at both ends", &[Text], Text, |args| {
+    simple("trim", "(text): the text without white space at both ends", &[Text], Text, |args| {
         let texts = args[0].array().as_string::<i32>().iter();
         Ok(Arc::new(texts.map(|text| text.map(str::trim)).collect::<StringArray>()))
     }),

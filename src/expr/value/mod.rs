@@ -1,8 +1,8 @@
 //! Values: their types (`kind.rs`), their arrays (`operand.rs`, `dictionary.rs`) and casts between types (`cast.rs`).
 //!
 //! ```text
-//! column, or property of JSON ─► dictionary column ─┬─► operand.rs: Value, an array or one literal for all rows ─► functions
-//!                                            └─► Dimension, codes that group rows without a look at the texts
+//! column, or property of JSON ─► dictionary column ─┬─► operand.rs: Value, an array or one literal ─► functions
+//!                                                   └─► Dimension, codes that group rows without a look at the texts
 //!                     cast.rs: a value of one kind.rs::ValueKind as another, by PostgreSQL's rules
 //! ```
 

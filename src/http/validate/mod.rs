@@ -3,7 +3,7 @@
 //! ```text
 //! body ─► split ─► records ─► Mapper ─► Validator (subject and schema, if the server has schemas) ─► limits of outputs
 //!                     │          │          │                                                          │
-//!                     └──────────┴──────────┴─► fault: 4xx for this record alone                       └─► stored by the spool
+//!                     └──────────┴──────────┴─► fault: 4xx for this record alone  stored by the spool ◄┘
 //! ```
 //!
 //! The stage loop accepts every event that the server accepts, because both use the same [`Mapper`] with the same

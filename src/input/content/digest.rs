@@ -19,14 +19,21 @@ pub struct FileContent {
     pub(super) prefixes: Vec<u64>,
 }
 
+/// The whole lines of a file.
+#[derive(Clone, Copy)]
+struct Lines {
+    length: u64,
+    hash: u64,
+}
+
 /// Determines the content of a file while it is read.
 #[derive(Clone, Default)]
 pub struct ContentDigest {
     digest: Xxh3,
     /// The bytes so far.
     length: u64,
-    /// Their length up to the last line break, and its hash.
-    lines: Option<(u64, u64)>,
+    /// What they are up to the last line break.
+    lines: Option<Lines>,
     prefixes: Vec<u64>,
     /// The content that an earlier run has determined.
     former: FileContent,
@@ -54,7 +61,7 @@ impl ContentDigest {
                 self.prefixes.push(self.digest.digest());
             }
             if Some(stop) == line_end {
-                self.lines = Some((stop, self.digest.digest()));
+                self.lines = Some(Lines { length: stop, hash: self.digest.digest() });
             }
         }
     }
@@ -71,7 +78,8 @@ impl ContentDigest {
 
     /// Returns the content so far.
     pub fn content(&self) -> FileContent {
-        let (length, hash) = self.lines.unwrap_or_else(|| (self.length, self.digest.digest()));
+        let all = || Lines { length: self.length, hash: self.digest.digest() };
+        let Lines { length, hash } = self.lines.unwrap_or_else(all);
         if length < self.former.length {
             return self.former.clone();
         }

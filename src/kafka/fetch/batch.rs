@@ -203,19 +203,27 @@ impl<'a> Iterator for BatchRecords<'a> {
     }
 }
 
+/// An aborted transaction; transactions are in the order of their first offsets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct AbortedTransaction {
+    /// The offset of its first record.
+    pub first: i64,
+    /// The id of its producer.
+    pub producer: i64,
+}
+
 /// The aborted transactions that an answer lists: their records must not be read.
 #[derive(Clone, Debug, Default)]
 pub struct Aborted {
-    /// First offset and producer of transactions not reached yet, in descending order.
-    coming: Vec<(i64, i64)>,
+    /// Transactions not reached yet, in descending order.
+    coming: Vec<AbortedTransaction>,
     /// Producers whose present transaction was aborted.
     open: HashSet<i64>,
 }
 
 impl Aborted {
-    /// Makes the set from a list of (producer, first offset).
-    pub fn new(list: &[(i64, i64)]) -> Self {
-        let mut coming: Vec<(i64, i64)> = list.iter().map(|(producer, first)| (*first, *producer)).collect();
+    /// Makes the set from a list.
+    pub fn new(mut coming: Vec<AbortedTransaction>) -> Self {
         coming.sort_unstable_by(|a, b| b.cmp(a));
         Self { coming, open: HashSet::new() }
     }
@@ -223,7 +231,7 @@ impl Aborted {
     /// Whether the records of the next batch must be skipped: they were aborted, or are markers of transactions. `body`
     /// is the decompressed body of the batch. Batches must be passed in order.
     pub fn hides(&mut self, batch: &Batch<'_>, body: &[u8]) -> bool {
-        while let Some((_, producer)) = self.coming.pop_if(|(first, _)| *first <= batch.last) {
+        while let Some(AbortedTransaction { producer, .. }) = self.coming.pop_if(|one| one.first <= batch.last) {
             self.open.insert(producer);
         }
         if batch.attributes & CONTROL != 0 {
@@ -430,7 +438,10 @@ pub(super) mod tests {
             (batch(6, 0, Attributes::transactional(7), 1, &values), false), // its next transaction
             (batch(7, 0, Attributes::transactional(5), 1, &values), true),  // 5 is aborted now
         ];
-        let mut aborted = Aborted::new(&[(5, 7), (7, 1)]);
+        let mut aborted = Aborted::new(vec![
+            AbortedTransaction { producer: 5, first: 7 },
+            AbortedTransaction { producer: 7, first: 1 },
+        ]);
         for (bytes, hidden) in &log {
             let batch = one(bytes);
             assert_eq!(aborted.hides(&batch, batch.body), *hidden, "{}", batch.base);

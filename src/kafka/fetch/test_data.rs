@@ -1,5 +1,6 @@
 //! Brokers in memory: they speak the wire protocol, and their clock advances only while a caller waits.
 
+use super::batch::AbortedTransaction;
 pub use super::batch::tests::Attributes;
 use super::batch::tests::{batch, body};
 use super::broker::{Connected, Network, Stream};
@@ -31,7 +32,7 @@ pub struct Log {
     /// The answer of the leader instead of records.
     pub code: i16,
     /// Aborted transactions: producer and first offset.
-    pub aborted: Vec<(i64, i64)>,
+    pub aborted: Vec<AbortedTransaction>,
     /// Batches, each with its last offset.
     batches: Vec<(i64, Vec<u8>)>,
 }
@@ -233,7 +234,7 @@ impl FakeStream {
             partitions.extend(code.to_be_bytes());
             [log.high, log.high, log.low].iter().for_each(|offset| partitions.extend(offset.to_be_bytes()));
             partitions.extend(u32::try_from(log.aborted.len()).unwrap().to_be_bytes());
-            for (producer, first) in &log.aborted {
+            for AbortedTransaction { first, producer } in &log.aborted {
                 partitions.extend(producer.to_be_bytes());
                 partitions.extend(first.to_be_bytes());
             }

@@ -1,5 +1,6 @@
 //! The fetcher over brokers in memory: leaders that change, offsets that are lost, connections that fail.
 
+use super::batch::AbortedTransaction;
 use super::source::FetchSource;
 use super::test_data::{Attributes, FakeKafka, Log, address};
 use super::*;
@@ -112,7 +113,7 @@ fn aborted_records_are_not_read() {
     rig.kafka.log(0, |log| {
         log.append_batch(1, Attributes::transactional(7), &[(0, 0, Some("aborted"))]);
         log.append(&["a"]);
-        log.aborted = vec![(7, 0)];
+        log.aborted = vec![AbortedTransaction { producer: 7, first: 0 }];
     });
     rig.source.assign(&[start(0, 0)]).unwrap();
     assert_eq!(rig.read(), [record(0, 1, "a")]);

@@ -65,13 +65,8 @@ fn block(packed: &[u8], unpacked: &mut Vec<u8>) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::format::test_data::gzip;
     use std::io::Write;
-
-    fn gzip(bytes: &[u8]) -> Vec<u8> {
-        let mut encoder = flate2::write::GzEncoder::new(vec![], flate2::Compression::fast());
-        encoder.write_all(bytes).unwrap();
-        encoder.finish().unwrap()
-    }
 
     fn lz4(bytes: &[u8]) -> Vec<u8> {
         let mut encoder = lz4_flex::frame::FrameEncoder::new(vec![]);

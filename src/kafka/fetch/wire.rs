@@ -2,7 +2,7 @@
 //!
 //! Source: the protocol guide of Apache Kafka (kafka.apache.org/protocol). Brokers from 2.3 on support Fetch 11.
 
-use super::batch::{self, Aborted};
+use super::batch::{self, Aborted, AbortedTransaction};
 use crate::error::{Error, Result};
 use crate::kafka::position::PartitionId;
 use crate::parse::bytes::Cursor;
@@ -166,14 +166,14 @@ fn partition(cursor: &mut Cursor<'_>, topic: usize, size: usize) -> Option<Fetch
     let (high, stable, _start) = (cursor.be::<i64>()?, cursor.be::<i64>()?, cursor.be::<i64>()?);
     let mut aborted = vec![];
     for _ in 0..count(cursor)? {
-        aborted.push((cursor.be::<i64>()?, cursor.be::<i64>()?));
+        aborted.push(AbortedTransaction { producer: cursor.be()?, first: cursor.be()? });
     }
     let (_replica, length) = (cursor.be::<i32>()?, count(cursor)?);
     let start = size - cursor.rest().len();
     cursor.take(length)?;
     // Records after the last stable offset belong to open transactions.
     let high = if stable < 0 { high } else { stable };
-    let (id, aborted, range) = (PartitionId { topic, number }, Aborted::new(&aborted), start..start + length);
+    let (id, aborted, range) = (PartitionId { topic, number }, Aborted::new(aborted), start..start + length);
     Some(FetchedRecords { id, code, high, aborted, range, next: None })
 }
 

@@ -1,6 +1,7 @@
 //! The producer of one topic: queues records and waits for their acknowledgement.
 
 use super::record::ProducerRecord;
+use crate::counts::counted;
 use crate::error::{Error, ErrorKind, Result};
 use crate::kafka::client::{self, Context, Topics};
 use crate::kafka::health::Health;
@@ -15,6 +16,8 @@ use std::time::Duration;
 
 /// How long to poll a full queue, or for acknowledgements, before the brokers' health is checked again.
 const POLL_TIMEOUT: Duration = Duration::from_millis(50);
+/// Messages that are lost, for [`counted`].
+const UNACKNOWLEDGED: [&str; 2] = ["message was not acknowledged and is", "messages were not acknowledged and are"];
 
 /// Settings of librdkafka.
 pub(super) type Settings = Vec<(&'static str, String)>;
@@ -211,7 +214,7 @@ impl TopicProducer {
             // The records may be those of another output.
             Some(_) => self.topics.address.to_string(),
         };
-        let message = format!("{place}: {lost} messages were not acknowledged and are not counted as written");
+        let message = format!("{place}: {} not counted as written", counted(lost, UNACKNOWLEDGED));
         let cause = match failure.code {
             Code::MessageTimedOut => context.cause().unwrap_or_else(|| client::describe(failure.code)),
             code => client::describe(code),
@@ -259,7 +262,8 @@ impl TopicProducer {
         if left == 0 || self.timeouts.is_none_or(|limit| wait.idle() <= limit) {
             return Ok(());
         }
-        let message = format!("{}: {left} messages were not acknowledged", self.topics.address);
+        let left = counted(u64::from(left.unsigned_abs()), ["message was", "messages were"]);
+        let message = format!("{}: {left} not acknowledged", self.topics.address);
         let cause = self.client.context().cause().unwrap_or_else(|| "no broker responds".to_owned());
         Err(Error::new(ErrorKind::Unavailable, message).because(cause))
     }
@@ -275,12 +279,12 @@ impl TopicProducer {
     fn stopped(&self) -> Error {
         let unsent = match self.unsent {
             0 => String::new(),
-            rows => format!(", {rows} rows were not sent"),
+            rows => format!(", {} not sent", counted(rows as u64, ["row was", "rows were"])),
         };
         let message = format!(
-            "{}: stopped: {} messages were not acknowledged and are not counted as written{unsent}",
+            "{}: stopped: {} not counted as written{unsent}",
             self.topics.address,
-            self.client.in_flight_count()
+            counted(u64::from(self.client.in_flight_count().unsigned_abs()), UNACKNOWLEDGED)
         );
         let cause = self.client.context().cause().unwrap_or_else(|| "no broker responds".to_owned());
         Error::new(ErrorKind::Unavailable, message).because(cause)

@@ -15,6 +15,7 @@ mod parts;
 mod raw;
 mod text;
 
+use super::envelope::TextRange;
 use super::options::{BATCH_BYTES, BATCH_ROWS, KeepRaw, Projection, RecordParts};
 use super::partition_table::PartitionTable;
 use super::record::RecordMeta;
@@ -35,6 +36,15 @@ use raw::Raw;
 use std::sync::Arc;
 use text::{Text, taken};
 
+/// The watched properties of a record.
+#[derive(Clone, Copy)]
+pub(super) struct WatchedRanges<'a> {
+    /// The record's text.
+    pub(super) text: &'a str,
+    /// The range of each property in the text; `None` if the record does not have it.
+    pub(super) ranges: &'a [Option<TextRange>],
+}
+
 /// The values of one row before it is stamped.
 pub(super) struct Row<'a> {
     pub(super) event_id: [u8; 16],
@@ -52,8 +62,8 @@ pub(super) struct Row<'a> {
     pub(super) schema_id: Option<i64>,
     /// Its raw record, if it has one.
     pub(super) raw: Option<&'a [u8]>,
-    /// The record's text, and the byte ranges of its watched properties in it.
-    pub(super) watched: (&'a str, &'a [Option<(u32, u32)>]),
+    /// Its watched properties.
+    pub(super) watched: WatchedRanges<'a>,
     /// Whether its properties certainly contain no name twice.
     pub(super) distinct: bool,
 }
@@ -195,9 +205,8 @@ impl Builder {
         if let Some(raw) = &mut self.raw {
             self.bytes += raw.push(row.raw)?;
         }
-        let (text, spans) = row.watched;
-        for (column, span) in self.watched.iter_mut().zip(spans) {
-            let value = span.map(|(start, end)| &text[start as usize..end as usize]);
+        for (column, range) in self.watched.iter_mut().zip(row.watched.ranges) {
+            let value = range.map(|range| range.of(row.watched.text));
             self.bytes += value.map_or(0, str::len);
             column.push(value);
         }

@@ -85,6 +85,12 @@ struct Way {
     records: u64,
 }
 
+/// A field whose text has a date.
+struct DatedField {
+    path: String,
+    text: String,
+}
+
 /// What records say about the flags that read their times.
 #[derive(Default)]
 pub struct TimeSamples {
@@ -96,7 +102,7 @@ pub struct TimeSamples {
     /// Numbers in quotes: each is taken for a time only if nothing else is one, because it may be an id.
     quoted: Vec<Way>,
     /// The first field whose text has a date in a form that no format reads.
-    dated: Option<(String, String)>,
+    dated: Option<DatedField>,
     /// The first field that is an array of objects.
     list: Option<String>,
 }
@@ -125,7 +131,8 @@ impl TimeSamples {
                 value => {
                     let all = flags(value);
                     if let (true, Value::Plain(text), None) = (all.is_empty(), value, &self.dated) {
-                        self.dated = may_be_date(text).then(|| (path.clone(), text.to_owned()));
+                        self.dated =
+                            may_be_date(text).then(|| DatedField { path: path.clone(), text: text.to_owned() });
                     }
                     *found += all.len();
                     let is_quoted = matches!(value, Value::Plain(text) if is_number(text));
@@ -173,7 +180,7 @@ impl TimeSamples {
             return format!("use {}", ways.join("  or  "));
         }
         match &self.dated {
-            Some((name, text)) => {
+            Some(DatedField { path: name, text }) => {
                 let time = quoted(name);
                 format!("no known format reads {name} ({text:?}); --time {time} --time-format FORMAT names its format")
             }

@@ -3,7 +3,7 @@
 //! ```text
 //! notification ─► transport ─► Attempt ─┬─► Sent, SentInPart
 //!                                       ├─► Refused: the receiver never takes it
-//!                                       └─► Failed: sent again later; the receiver may have it if the outcome is unclear
+//!                                       └─► Failed: sent again later; an `unclear` one may have been received
 //! ```
 //!
 //! Every wait of an attempt is bounded by the timeout of the channel.

@@ -13,7 +13,7 @@ use std::cmp::Ordering;
 pub(super) const FIRST: Definition = Definition {
     name: "first",
     usage: "first(x)",
-    about: "x of the event with the least event_time, and of several those with the least event_id",
+    about: "x of the earliest event: the one with the least event_time or, if several have it, with the least event_id",
     star: false,
     args: &[Want::Kind(ValueKind::Number), Want::Kind(ValueKind::Time), Want::Kind(ValueKind::Text), Want::AsText],
     least: 1,
@@ -28,7 +28,7 @@ pub(super) const FIRST: Definition = Definition {
 pub(super) const LAST: Definition = Definition {
     name: "last",
     usage: "last(x)",
-    about: "x of the event with the greatest event_time, and of several those with the greatest event_id",
+    about: "x of the latest event: the one with the greatest event_time or, if several have it, with the greatest event_id",
     create: Slots::<FirstOrLast<true>>::create,
     ..FIRST
 };

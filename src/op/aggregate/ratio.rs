@@ -13,7 +13,7 @@ use num_bigint::BigInt;
 pub(super) const RATIO: Definition = Definition {
     name: "ratio",
     usage: "ratio(COND) or ratio(COND, OF)",
-    about: "rows where COND holds divided by rows where OF holds (all rows without OF), such as purchases by views; NULL without the latter",
+    about: "rows where COND holds, divided by rows where OF holds or, without OF, by all rows: purchases per view; NULL if there are none of these",
     star: false,
     args: &[Want::Kind(ValueKind::Bool), Want::Kind(ValueKind::Bool)],
     least: 1,

@@ -11,7 +11,7 @@
 //! is more than the span later (decision 236).
 //!
 //! ```text
-//! rows ─► the last sightings, in memory ─► full, or an epoch ends ─► a sorted file ─► merged files ─► dropped when over
+//! rows ─► the last sightings, in memory ─► full, or an epoch ends ─► sorted file ─► merged files ─► dropped when over
 //! ```
 //!
 //! A sighting in memory is newer than one in a file. An id that is not in memory is looked for in the files: a filter
@@ -31,8 +31,9 @@ use crate::error::{Error, Result};
 use crate::frame::{Progress, State};
 use crate::kind::event::{COLUMNS, column};
 use crate::op::snapshot::{Reader, Writer};
+use crate::op::state::StateSize;
 use crate::op::state::storage::StateStorage;
-use crate::op::window::{MemoryBound, StateSize};
+use crate::op::window::MemoryBound;
 use crate::time::format_duration;
 use arrow::array::{
     Array, ArrayAccessor, AsArray, BooleanArray, BooleanBuilder, RecordBatch, StringArray, TimestampMicrosecondArray,

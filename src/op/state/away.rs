@@ -5,7 +5,7 @@
 
 use crate::error::Result;
 use crate::op::snapshot::{Reader, Writer};
-use crate::op::window::ends::Ends;
+use crate::op::window::ends::{EndRange, Ends};
 use crate::op::window::metric::WindowSpan;
 use crate::op::window::outcome::RowRef;
 use crate::op::window::session::Rule;
@@ -37,7 +37,7 @@ enum AwayRule {
         /// Ends of windows that have rows and are open.
         open: Ends,
         /// The windows of the last row.
-        last: (i64, i64),
+        last: EndRange,
     },
     Sessions {
         rule: Rule,
@@ -51,7 +51,10 @@ enum AwayRule {
 impl Away {
     /// Makes the windows of a sliding metric without state.
     pub(crate) fn slices(spec: WindowSpec, delay: i64) -> Self {
-        Self::new(AwayRule::Slices { spec, waiting: Ends::default(), open: Ends::default(), last: NOTHING }, delay)
+        Self::new(
+            AwayRule::Slices { spec, waiting: Ends::default(), open: Ends::default(), last: EndRange::EMPTY },
+            delay,
+        )
     }
 
     /// Makes the windows of a session metric without state.
@@ -106,7 +109,8 @@ impl Away {
     /// Notes that the windows of a row have rows. `fired` is the watermark up to which windows have fired.
     fn expect(&mut self, span: WindowSpan, first_end: i64, fired: Option<i64>) {
         let AwayRule::Slices { spec, waiting, open, last } = &mut self.rule else { return };
-        if std::mem::replace(last, (first_end, span.last_end)) == (first_end, span.last_end) {
+        let ends = EndRange { first: first_end, last: span.last_end };
+        if std::mem::replace(last, ends) == ends {
             return;
         }
         let step = spec.layout.step();
@@ -162,7 +166,7 @@ impl Away {
     pub(crate) fn on_fired(&mut self, watermark: i64) {
         let delay = self.delay;
         let AwayRule::Slices { spec, waiting, open, last } = &mut self.rule else { return };
-        *last = NOTHING;
+        *last = EndRange::EMPTY;
         for (ends, after) in [(waiting, delay), (open, spec.lateness)] {
             while let Some(end) = ends.first().filter(|end| end.saturating_add(after) <= watermark) {
                 ends.remove(end, spec.layout.step());
@@ -171,10 +175,10 @@ impl Away {
     }
 
     /// Notes the windows of slices that move to files, up to the watermark up to which windows have fired.
-    pub(crate) fn take_ends(&mut self, moved: &Ends, spans: impl Iterator<Item = (i64, i64)>, fired: Option<i64>) {
+    pub(crate) fn take_ends(&mut self, moved: &Ends, spans: impl Iterator<Item = EndRange>, fired: Option<i64>) {
         let AwayRule::Slices { spec, waiting, open, .. } = &mut self.rule else { return };
         moved.iter(spec.layout.step()).for_each(|end| waiting.insert(end, end, spec.layout.step()));
-        spans.for_each(|(first_end, last_end)| open.insert(first_end, last_end, spec.layout.step()));
+        spans.for_each(|ends| open.insert(ends.first, ends.last, spec.layout.step()));
         fired.into_iter().for_each(|fired| self.on_fired(fired));
     }
 
@@ -237,5 +241,3 @@ impl Away {
         Ok(())
     }
 }
-
-const NOTHING: (i64, i64) = (i64::MAX, i64::MIN);

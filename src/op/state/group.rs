@@ -1,10 +1,10 @@
 //! The state of a group of metrics: in memory, or in files once it is too large.
 
 use super::shard::{Emitter, Firing, Shard, delay};
-use super::spilled::{Arrivals, GroupContext, Spilled};
+use super::spilled::{Arrivals, GroupContext, SavedFiles, Spilled};
 use crate::error::Result;
 use crate::expr::Dimension;
-use crate::op::snapshot::{Reader, Writer};
+use crate::op::snapshot::Writer;
 use crate::op::window::key;
 use crate::op::window::metric::Emit;
 use crate::op::window::outcome::BatchOutcome;
@@ -13,15 +13,6 @@ use arrow::array::BinaryArray;
 
 /// A group with fewer keys stays in memory: the state of few keys cannot be split.
 const KEYS_LEAST: usize = if cfg!(test) { 1 } else { 256 };
-
-/// What [`GroupState::snapshot_files`] saved.
-pub(crate) struct SavedFiles<'a> {
-    pub(crate) state: &'a [u8],
-    /// For each metric that it was saved for, the place in the group; `None` if the group has it no longer.
-    pub(crate) places: Vec<Option<usize>>,
-    /// Whether it says which columns the logs have. Otherwise the group has the same metrics.
-    pub(crate) has_layout: bool,
-}
 
 /// The state of a group.
 #[derive(Default)]
@@ -74,7 +65,7 @@ impl GroupState {
         outcome: &mut BatchOutcome,
     ) -> Result<()> {
         match (&mut self.spilled, &self.keys) {
-            (Some(spilled), Some(keys)) => spilled.push((keys, &arrivals), &mut self.shard, context, outcome),
+            (Some(spilled), Some(keys)) => spilled.push(keys, &arrivals, &mut self.shard, context, outcome),
             _ => Ok(()),
         }
     }
@@ -167,10 +158,7 @@ impl GroupState {
         emit: Emit,
         saved: SavedFiles<'_>,
     ) -> Result<()> {
-        let SavedFiles { state, places, has_layout } = saved;
-        let mut state = Reader::new(state);
-        let mut spilled = Spilled::restore(context, places, (&mut state, has_layout))?;
-        state.finish()?;
+        let mut spilled = Spilled::restore(context, saved)?;
         for (running, metric) in self.shard.running.iter_mut().zip(context.members.each()) {
             running.windows = Windows::Away(running.away(delay(emit, metric), None));
         }

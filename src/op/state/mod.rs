@@ -21,3 +21,16 @@ pub(crate) mod rows;
 pub(crate) mod shard;
 pub(crate) mod spilled;
 pub mod storage;
+
+/// The size of the state.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StateSize {
+    /// Keys in memory, and keys in files when these were last read.
+    pub keys: u64,
+    /// Approximate bytes in memory.
+    pub memory: u64,
+    /// Bytes in files.
+    pub disk: u64,
+    /// Bytes written to files so far.
+    pub written: u64,
+}

@@ -1,7 +1,7 @@
 //! The rows of a log: the key, the instants and the arguments of each row that counts for state in files.
 //!
 //! ```text
-//! key: Binary | event time: Int64 | bound: Int64 | a Boolean for each metric with a where | the arguments, each leaf once
+//! key: Binary | event time: Int64 | bound: Int64 | a Boolean for each metric with a where | arguments, each leaf once
 //! ```
 //!
 //! A row is compared with its bound when it arrives, so a row of a log is never late.
@@ -39,9 +39,16 @@ pub(crate) fn hash(key: &[u8]) -> u64 {
 pub(crate) struct RowLayout {
     /// The columns of each metric; `None` if the log is older than the metric.
     metrics: Vec<Option<MetricColumns>>,
-    /// For each column of arguments, a metric and the index of its argument.
-    sources: Vec<(usize, usize)>,
+    /// The argument in each column of arguments.
+    sources: Vec<ArgSource>,
     columns: usize,
+}
+
+/// An argument of a metric of the group.
+#[derive(Clone, Copy, Debug)]
+struct ArgSource {
+    member: usize,
+    arg: usize,
 }
 
 /// The columns of a metric.
@@ -70,7 +77,7 @@ impl RowLayout {
                 let known = arg.leaf().and_then(|leaf| leaves.iter().position(|known| *known == Some(leaf)));
                 args.push(first_arg + known.unwrap_or(sources.len()));
                 if known.is_none() {
-                    sources.push((member, at));
+                    sources.push(ArgSource { member, arg: at });
                     leaves.push(arg.leaf());
                 }
             }
@@ -114,7 +121,8 @@ impl RowLayout {
         &self,
         keys: &BinaryArray,
         kept: &BooleanBuffer,
-        (views, masks): (&[&View<'_>], &[BooleanBuffer]),
+        views: &[&View<'_>],
+        masks: &[BooleanBuffer],
         bounds: &Bounds,
     ) -> Result<RecordBatch> {
         let Some(first) = views.first() else { return Err(Error::broken("a group without metrics")) };
@@ -130,7 +138,7 @@ impl RowLayout {
         for (mask, _) in masks.iter().zip(&self.metrics).filter(|(_, columns)| has_mask(columns)) {
             columns.push(take(&BooleanArray::new(mask.clone(), None), &rows, None)?);
         }
-        for (member, arg) in &self.sources {
+        for ArgSource { member, arg } in &self.sources {
             columns.push(take(&views[*member].args[*arg], &rows, None)?);
         }
         batch(columns)

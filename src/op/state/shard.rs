@@ -53,8 +53,8 @@ impl Shard {
         let (keys, running) = (&self.group.keys, &mut self.running[member]);
         let mut state = Writer::default();
         match &mut running.windows {
-            Windows::Slices(slices, spec) => slices.snapshot(*spec, (keys, &running.slots), selects, &mut state),
-            Windows::Sessions(sessions, _) => sessions.snapshot((keys, &running.slots), selects, &mut state),
+            Windows::Slices(slices, spec) => slices.snapshot(*spec, keys, &running.slots, selects, &mut state),
+            Windows::Sessions(sessions, _) => sessions.snapshot(keys, &running.slots, selects, &mut state),
             Windows::Away(away) => away.snapshot(&mut state),
         }
         state.finish()
@@ -66,9 +66,9 @@ impl Shard {
         let mut saved = Reader::new(saved);
         match &mut running.windows {
             Windows::Slices(slices, spec) => {
-                slices.absorb(*spec, (keys, &mut running.slots), &mut saved, selects)?;
+                slices.absorb(*spec, keys, &mut running.slots, &mut saved, selects)?;
             }
-            Windows::Sessions(sessions, _) => sessions.absorb((keys, &mut running.slots), &mut saved, selects)?,
+            Windows::Sessions(sessions, _) => sessions.absorb(keys, &mut running.slots, &mut saved, selects)?,
             Windows::Away(away) => away.restore(&mut saved)?,
         }
         saved.finish()
@@ -104,13 +104,40 @@ pub(crate) struct Firing<'a> {
     pub(crate) watermark: i64,
 }
 
+/// A shard with the indexes of its metrics.
+pub(crate) struct MemberShard<'a> {
+    pub(crate) indexes: &'a [usize],
+    pub(crate) shard: &'a mut Shard,
+}
+
+/// A window that fires; the order of the fields is the order in which windows fire.
+#[derive(Eq, Ord, PartialEq, PartialOrd)]
+struct DueWindow {
+    /// The watermark at which it fires.
+    due: i64,
+    end: i64,
+    /// The place of its metric in the order of names.
+    place: usize,
+    /// The indexes of its shard and of its metric in the shard.
+    shard: usize,
+    member: usize,
+}
+
+/// A result of a window that fires.
+struct WindowResult {
+    dimensions: String,
+    start: i64,
+    is_retracted: bool,
+    fired: Fired,
+}
+
 impl Firing<'_> {
     /// Fires the windows that are due, in the order of due time, window end, metric and dimensions; then drops state
-    /// that no later row can reach. Each shard comes with the indexes of its metrics.
-    pub(crate) fn fire(&self, shards: &mut [(&[usize], &mut Shard)], emit: &mut Emitter<'_>) -> Result<()> {
-        let mut due: Vec<(i64, i64, usize, (usize, usize))> = vec![];
-        for (at, (metrics, shard)) in shards.iter_mut().enumerate() {
-            for (member, (metric, running)) in metrics.iter().zip(&mut shard.running).enumerate() {
+    /// that no later row can reach.
+    pub(crate) fn fire(&self, shards: &mut [MemberShard<'_>], emit: &mut Emitter<'_>) -> Result<()> {
+        let mut due: Vec<DueWindow> = vec![];
+        for (at, MemberShard { indexes, shard }) in shards.iter_mut().enumerate() {
+            for (member, (metric, running)) in indexes.iter().zip(&mut shard.running).enumerate() {
                 let delay = delay(self.emit, &self.metrics[*metric]);
                 let ends = match &mut running.windows {
                     Windows::Slices(slices, spec) => slices.due(self.watermark, delay, *spec),
@@ -118,16 +145,17 @@ impl Firing<'_> {
                     Windows::Away(_) => vec![],
                 };
                 let place = self.places[*metric];
-                due.extend(ends.into_iter().map(|end| (end.saturating_add(delay), end, place, (at, member))));
+                let window = |end: i64| DueWindow { due: end.saturating_add(delay), end, place, shard: at, member };
+                due.extend(ends.into_iter().map(window));
             }
         }
         due.sort_unstable();
-        for (_, end, _, (at, member)) in due {
-            let (metrics, shard) = &mut shards[at];
+        for DueWindow { end, shard, member, .. } in due {
+            let MemberShard { indexes, shard } = &mut shards[shard];
             let Shard { group, running } = &mut **shard;
-            self.fire_window(&self.metrics[metrics[member]], &mut running[member], (&mut group.keys, end), emit)?;
+            self.fire_window(&self.metrics[indexes[member]], &mut running[member], &mut group.keys, end, emit)?;
         }
-        for (_, shard) in shards {
+        for MemberShard { shard, .. } in shards {
             let Shard { group, running } = &mut **shard;
             for Running { slots, windows, .. } in running {
                 match windows {
@@ -145,13 +173,15 @@ impl Firing<'_> {
         &self,
         metric: &Metric,
         running: &mut Running,
-        (keys, end): (&mut Keys, i64),
+        keys: &mut Keys,
+        end: i64,
         emit: &mut Emitter<'_>,
     ) -> Result<()> {
         let watermark = self.watermark;
         let due = end.saturating_add(delay(self.emit, metric)) <= watermark;
         let names: Vec<&str> = metric.by.iter().map(|by| by.name.as_str()).collect();
-        let mut rows: Vec<(String, i64, bool, Fired)> = vec![];
+        let mut rows: Vec<WindowResult> = vec![];
+        let result = |dimensions, start, fired| WindowResult { dimensions, start, is_retracted: false, fired };
         let dimensions = |keys: &Keys, key: u32| {
             let mut text = String::new();
             crate::expr::write_dimensions(&names, &keys.values(key), &mut text);
@@ -163,29 +193,29 @@ impl Firing<'_> {
                 slices.join(end.min(watermark.saturating_sub(spec.lateness)), *spec, keys, &mut running.slots);
                 let start = spec.layout.start_of(end);
                 for fired in slices.fire(end, *spec, &mut running.slots) {
-                    rows.push((dimensions(keys, fired.key), start, false, fired));
+                    rows.push(result(dimensions(keys, fired.key), start, fired));
                 }
             }
             Windows::Sessions(sessions, _) => {
                 for gone in sessions.retract(end) {
-                    let text = dimensions(keys, gone.key);
+                    let dimensions = dimensions(keys, gone.key);
                     let fired = Fired { key: gone.key, value: None, rows: gone.rows, pane: gone.pane };
                     keys.release(gone.key);
-                    rows.push((text, gone.start, true, fired));
+                    rows.push(WindowResult { dimensions, start: gone.start, is_retracted: true, fired });
                 }
                 for (start, fired) in sessions.fire(end, &running.slots).into_iter().filter(|_| due) {
-                    rows.push((dimensions(keys, fired.key), start, false, fired));
+                    rows.push(result(dimensions(keys, fired.key), start, fired));
                 }
             }
             Windows::Away(_) => {}
         }
-        rows.sort_by(|a, b| (&a.0, a.1, !a.2).cmp(&(&b.0, b.1, !b.2)));
-        for (dimensions, start, retracted, fired) in &rows {
+        rows.sort_by(|a, b| (&a.dimensions, a.start, !a.is_retracted).cmp(&(&b.dimensions, b.start, !b.is_retracted)));
+        for WindowResult { dimensions, start, is_retracted, fired } in &rows {
             if running.since.is_some_and(|since| *start < since) {
                 running.counts.partial += 1;
                 continue;
             }
-            let (name, start, retracted) = (metric.name.as_str(), *start, *retracted);
+            let (name, start, retracted) = (metric.name.as_str(), *start, *is_retracted);
             let (value, rows, pane) = (fired.value, fired.rows, fired.pane);
             // A window that extends beyond the calendar is truncated there. No window is longer than the calendar, so
             // only one of its ends is truncated, and the other still distinguishes it from its neighbours.

@@ -4,7 +4,7 @@
 //! is read; its parts refer to the same blocks until they are written again.
 
 use super::rows::{self, Hashes, RowLayout, hash};
-use super::shard::{Emitter, Firing, Shard};
+use super::shard::{Emitter, Firing, MemberShard, Shard};
 use super::storage::{NewStateFile, StateFile, StateStorage};
 use crate::error::{Error, Result};
 use crate::op::snapshot::{Reader, Writer};
@@ -66,6 +66,15 @@ struct Block {
     is_whole: bool,
     /// Bytes of the keys in the range, if keys are uniform.
     share: u64,
+}
+
+/// What [`Spilled::snapshot`] saved.
+pub(crate) struct SavedFiles<'a> {
+    pub(crate) state: &'a [u8],
+    /// For each metric that it was saved for, the place in the group; `None` if the group has it no longer.
+    pub(crate) places: Vec<Option<usize>>,
+    /// Whether it says which columns the logs have. Otherwise the group has the same metrics.
+    pub(crate) has_layout: bool,
 }
 
 /// A group, the files, and how much of the group may be in memory.
@@ -181,7 +190,8 @@ impl Spilled {
     /// have not decided.
     pub(crate) fn push(
         &mut self,
-        (keys, arrivals): (&BinaryArray, &Arrivals<'_>),
+        keys: &BinaryArray,
+        arrivals: &Arrivals<'_>,
         shard: &mut Shard,
         context: &mut GroupContext<'_>,
         outcome: &mut BatchOutcome,
@@ -200,7 +210,7 @@ impl Spilled {
         if kept.count_set_bits() == 0 {
             return Ok(());
         }
-        let rows = self.layout.log(keys, &kept, (&arrivals.views, &masks), arrivals.bounds)?;
+        let rows = self.layout.log(keys, &kept, &arrivals.views, &masks, arrivals.bounds)?;
         self.pending_bytes += rows::size(&rows);
         self.pending.push(rows);
         if self.pending_bytes >= context.limit { self.flush(context) } else { Ok(()) }
@@ -228,9 +238,9 @@ impl Spilled {
             let of_range = |row: usize| places[row] == Some(*at);
             let chosen = BooleanBuffer::collect_bool(kept.len(), of_range);
             let masks: Vec<BooleanBuffer> = shard.running.iter().map(|running| running.kept_or_undecided()).collect();
-            let rows = self.layout.log(keys, &chosen, (&arrivals.views, &masks), arrivals.bounds)?;
+            let rows = self.layout.log(keys, &chosen, &arrivals.views, &masks, arrivals.bounds)?;
             let mut state = Shard::new(context.members.each());
-            self.load(&self.ranges[*at], (context.members, usize::MAX), &mut state)?;
+            self.load(&self.ranges[*at], context.members, usize::MAX, &mut state)?;
             let judged = self.layout.replay(&rows, context.members.fired, &mut state)?;
             let indexes: Vec<usize> = chosen.set_indices().collect();
             let late: BTreeSet<(usize, usize)> =
@@ -309,7 +319,7 @@ impl Spilled {
         self.keys = 0;
         while let Some(range) = todo.pop() {
             let mut state = Shard::new(members.each());
-            if !self.load(&range, (members, context.limit), &mut state)? {
+            if !self.load(&range, members, context.limit, &mut state)? {
                 todo.extend(range.split().into_iter().flatten().rev());
                 continue;
             }
@@ -317,7 +327,7 @@ impl Spilled {
                 running.since = known.since;
             }
             if let Some((firing, emit)) = &mut firing {
-                firing.fire(&mut [(members.indexes, &mut state)], *emit)?;
+                firing.fire(&mut [MemberShard { indexes: members.indexes, shard: &mut state }], *emit)?;
             }
             observe(&state, shard);
             self.keys += state.group.keys.len() as u64;
@@ -346,12 +356,12 @@ impl Spilled {
     /// Returns the whole state in memory.
     pub(crate) fn collect(&self, members: Members<'_>) -> Result<Shard> {
         let mut state = Shard::new(members.each());
-        self.ranges.iter().try_for_each(|range| self.load(range, (members, usize::MAX), &mut state).map(|_| ()))?;
+        self.ranges.iter().try_for_each(|range| self.load(range, members, usize::MAX, &mut state).map(|_| ()))?;
         Ok(state)
     }
 
     /// Adds the state of a range to `state`; returns false if it exceeds `limit` and the range can be split.
-    fn load(&self, range: &StoredRange, (members, limit): (Members<'_>, usize), state: &mut Shard) -> Result<bool> {
+    fn load(&self, range: &StoredRange, members: Members<'_>, limit: usize, state: &mut Shard) -> Result<bool> {
         let contains = |key: &[u8]| range.hashes.contains(hash(key));
         let can_split = limit < usize::MAX && range.hashes.split(SPLIT_BITS).is_some();
         let exceeds = |state: &mut Shard| can_split && state.group.keys.len() > KEYS_LEAST && state.allocated() > limit;
@@ -399,16 +409,13 @@ impl Spilled {
         }
     }
 
-    /// Restores what [`Spilled::snapshot`] saved, whose metrics have the places `places` in the group.
-    pub(crate) fn restore(
-        context: &mut GroupContext<'_>,
-        places: Vec<Option<usize>>,
-        (saved, has_layout): (&mut Reader<'_>, bool),
-    ) -> Result<Self> {
-        let (members, storage) = (context.members, &mut *context.storage);
+    /// Restores what [`Spilled::snapshot`] saved.
+    pub(crate) fn restore(context: &mut GroupContext<'_>, saved: SavedFiles<'_>) -> Result<Self> {
+        let SavedFiles { state, places, has_layout } = saved;
+        let (members, storage, mut saved) = (context.members, &mut *context.storage, Reader::new(state));
         let mut restored = Self::new(members);
         if has_layout {
-            restored.layout = RowLayout::restore(&members.each().collect::<Vec<_>>(), &places, saved)?;
+            restored.layout = RowLayout::restore(&members.each().collect::<Vec<_>>(), &places, &mut saved)?;
         }
         restored.places = places;
         let mut known: BTreeMap<String, Rc<dyn StateFile>> = BTreeMap::new();
@@ -442,8 +449,11 @@ impl Spilled {
             let [mut saved_block, logs] = blocks;
             restored.ranges.push(StoredRange { hashes, saved: saved_block.pop(), logs });
         }
-        let incomplete = || Error::corrupt("snapshot: expected ranges that cover all keys, found them incomplete");
-        if next.is_some() { Err(incomplete()) } else { Ok(restored) }
+        if next.is_some() {
+            return Err(Error::corrupt("snapshot: expected ranges that cover all keys, found them incomplete"));
+        }
+        saved.finish()?;
+        Ok(restored)
     }
 }
 

@@ -69,12 +69,21 @@ pub trait FaultReport {
     fn fault(&mut self, why: impl FnOnce() -> String) -> bool;
 }
 
+/// A value of a union.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct UnionValue {
+    /// The number of the union's check.
+    union: usize,
+    /// The address of the value's text.
+    text: usize,
+}
+
 /// Stops at the first fault. For one walk only, because it caches places in the walk's text.
 #[derive(Default)]
 pub struct Quiet {
     /// Verdicts of ambiguous unions, so that the time for nested records of several types is bounded by the product of
     /// types and places, and is not exponential in their depth.
-    verdicts: BTreeMap<(usize, usize), bool>,
+    verdicts: BTreeMap<UnionValue, bool>,
 }
 
 impl Quiet {
@@ -283,7 +292,7 @@ impl Checks {
         if text.starts_with('n') {
             return union.takes_null;
         }
-        let place = (id.0, text.as_ptr().addr());
+        let place = UnionValue { union: id.0, text: text.as_ptr().addr() };
         if let (true, Some(verdict)) = (union.ambiguous, quiet.verdicts.get(&place)) {
             return *verdict;
         }

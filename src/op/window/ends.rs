@@ -2,6 +2,17 @@
 
 use std::collections::BTreeMap;
 
+/// The ends of consecutive windows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct EndRange {
+    pub(crate) first: i64,
+    pub(crate) last: i64,
+}
+
+impl EndRange {
+    pub(crate) const EMPTY: Self = Self { first: i64::MAX, last: i64::MIN };
+}
+
 /// A set of window ends, all in steps of one slide.
 #[derive(Debug, Default)]
 pub(crate) struct Ends {

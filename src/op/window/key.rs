@@ -27,13 +27,21 @@ pub struct Keys {
 struct Known {
     /// The values of each dimension, by code.
     values: Vec<ArrayRef>,
-    /// For each place (one combination of codes) the number of its key, and the count of reuses it is valid for.
-    ids: Vec<(u32, u32)>,
+    /// The key of each place (one combination of codes).
+    ids: Vec<KnownKey>,
+}
+
+/// The number of a key.
+#[derive(Clone, Copy)]
+struct KnownKey {
+    id: u32,
+    /// It is valid while the [`Entry`] has this generation.
+    generation: u32,
 }
 
 /// A table with more places than this is not worth its memory (512 KiB).
 const PLACES_MAX: usize = 1 << 16;
-const UNKNOWN: (u32, u32) = (u32::MAX, 0);
+const UNKNOWN: KnownKey = KnownKey { id: u32::MAX, generation: 0 };
 
 #[derive(Default)]
 struct Entry {
@@ -105,13 +113,13 @@ impl Keys {
         }
         for (row, id) in ids.iter_mut().enumerate() {
             let place = *id as usize;
-            let (found, generation) = known.ids[place];
+            let KnownKey { id: found, generation } = known.ids[place];
             *id = match self.entries.get(found as usize) {
                 Some(entry) if entry.generation == generation => found,
                 _ => {
                     let values: Vec<Option<&str>> = dimensions.iter().map(|dictionary| dictionary.value(row)).collect();
                     let found = self.id(values);
-                    known.ids[place] = (found, self.entries[found as usize].generation);
+                    known.ids[place] = KnownKey { id: found, generation: self.entries[found as usize].generation };
                     found
                 }
             };

@@ -45,10 +45,11 @@ use crate::kind::event::{column, instants};
 #[cfg(test)]
 use crate::kind::metric::Row;
 use crate::op::snapshot::{Reader, Writer};
-use crate::op::state::group::{GroupState, SavedFiles};
+use crate::op::state::StateSize;
+use crate::op::state::group::GroupState;
 pub use crate::op::state::shard::Emitter;
-use crate::op::state::shard::Firing;
-use crate::op::state::spilled::{Arrivals, GroupContext, Members};
+use crate::op::state::shard::{Firing, MemberShard};
+use crate::op::state::spilled::{Arrivals, GroupContext, Members, SavedFiles};
 use crate::op::state::storage::StateStorage;
 use crate::time::format_duration;
 use arrow::array::{ArrayRef, AsArray, RecordBatch};
@@ -76,19 +77,6 @@ pub struct MemoryBound {
     pub storage: Box<dyn StateStorage>,
 }
 
-/// The size of the state.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct StateSize {
-    /// Keys in memory, and keys in files when these were last read.
-    pub keys: u64,
-    /// Approximate bytes in memory.
-    pub memory: u64,
-    /// Bytes in files.
-    pub disk: u64,
-    /// Bytes written to files so far.
-    pub written: u64,
-}
-
 /// Parts of the bound: rows that wait for a log, a shard that is read, its result rows; the others are for groups in
 /// memory.
 const SHARES: usize = 8;
@@ -100,6 +88,15 @@ struct Group {
     state: GroupState,
 }
 
+/// The place of a metric.
+#[derive(Clone, Copy)]
+struct Member {
+    /// The index of its group.
+    group: usize,
+    /// Its index in the group.
+    index: usize,
+}
+
 /// The window operator.
 pub struct Window {
     options: Options,
@@ -107,8 +104,8 @@ pub struct Window {
     /// The watermark up to which windows have fired.
     fired: Option<i64>,
     groups: Vec<Group>,
-    /// The group of each metric, and its place there.
-    members: Vec<(usize, usize)>,
+    /// The place of each metric.
+    members: Vec<Member>,
     /// The place of each metric in the order of names.
     places: Vec<usize>,
     /// Names that have been NULL in every row so far.
@@ -129,7 +126,7 @@ const WITHOUT_INPUTS: u8 = 1;
 impl Window {
     /// Creates an operator without state.
     pub fn new(options: Options) -> Self {
-        let (mut groups, mut members): (Vec<Group>, Vec<(usize, usize)>) = (vec![], vec![]);
+        let (mut groups, mut members): (Vec<Group>, Vec<Member>) = (vec![], vec![]);
         // The state of a group is read as a whole, so metrics of one bounded group fire together.
         let is_bounded = options.memory.is_some();
         let is_same = |a: &Metric, b: &Metric| {
@@ -142,7 +139,7 @@ impl Window {
             if same.is_none() {
                 groups.push(Group { metrics: vec![], state: GroupState::default() });
             }
-            members.push((group, groups[group].metrics.len()));
+            members.push(Member { group, index: groups[group].metrics.len() });
             groups[group].metrics.push(index);
             groups[group].state.shard.running.push(Running::new(metric));
         }
@@ -156,7 +153,7 @@ impl Window {
     }
 
     fn running(&self) -> impl Iterator<Item = &Running> {
-        self.members.iter().map(|(group, member)| &self.groups[*group].state.shard.running[*member])
+        self.members.iter().map(|member| &self.groups[member.group].state.shard.running[member.index])
     }
 
     /// Returns the metrics.
@@ -364,8 +361,9 @@ impl Window {
         let options = &mut self.options;
         let firing = Firing { metrics: &options.metrics, places: &self.places, emit: options.emit, watermark };
         let in_memory = self.groups.iter_mut().filter(|group| !group.state.is_away());
-        let mut shards: Vec<_> =
-            in_memory.map(|Group { metrics, state }| (metrics.as_slice(), &mut state.shard)).collect();
+        let mut shards: Vec<_> = in_memory
+            .map(|Group { metrics, state }| MemberShard { indexes: metrics, shard: &mut state.shard })
+            .collect();
         firing.fire(&mut shards, emit)?;
         for Group { metrics, state } in &mut self.groups {
             let Some(memory) = &mut options.memory else { break };
@@ -464,12 +462,12 @@ impl Window {
             out.bytes(&state);
         }
         out.count(self.members.len());
-        for (metric, (group, member)) in self.options.metrics.iter().zip(&self.members) {
+        for (metric, Member { group, index }) in self.options.metrics.iter().zip(&self.members) {
             let shard = &mut self.groups[*group].state.shard;
             out.text(&metric.text);
             // Counts and the names that are always NULL belong to the run.
-            out.optional(shard.running[*member].since);
-            out.bytes(&shard.snapshot_metric(*member, &|_| true));
+            out.optional(shard.running[*index].since);
+            out.bytes(&shard.snapshot_metric(*index, &|_| true));
         }
         out.finish()
     }
@@ -490,14 +488,14 @@ impl Window {
             let state = saved.bytes()?;
             let Options { metrics, emit, memory, .. } = &mut self.options;
             let place = |text: &String| Some(self.members[metrics.iter().position(|metric| metric.text == *text)?]);
-            let found: Vec<Option<(usize, usize)>> = texts.iter().map(place).collect();
+            let found: Vec<Option<Member>> = texts.iter().map(place).collect();
             // If the run has none of them, they end.
-            let Some((group, _)) = found.iter().flatten().next() else { continue };
+            let Some(Member { group, .. }) = found.iter().flatten().next() else { continue };
             let Some(memory) = memory else {
                 return Err(Error::config("expected --memory, because the checkpoint has state in files"));
             };
             let Group { metrics: indexes, state: restored } = &mut self.groups[*group];
-            if found.iter().flatten().any(|(other, _)| other != group) {
+            if found.iter().flatten().any(|member| member.group != *group) {
                 return Err(Error::corrupt("snapshot: expected metrics of one group, found those of several"));
             }
             if !has_layout && texts.iter().ne(indexes.iter().map(|metric| &metrics[*metric].text)) {
@@ -507,7 +505,7 @@ impl Window {
                      windows: {texts}"
                 )));
             }
-            let places = found.iter().map(|place| place.map(|(_, member)| member)).collect();
+            let places = found.iter().map(|place| place.map(|member| member.index)).collect();
             let members = Members { metrics, indexes, fired };
             let mut context = GroupContext { members, storage: memory.storage.as_mut(), limit };
             restored.restore_files(&mut context, *emit, SavedFiles { state, places, has_layout })?;
@@ -539,10 +537,10 @@ impl Window {
                 restored.ended.push(metric::shown(&text));
                 continue;
             };
-            let (group, member) = restored.members[at];
+            let Member { group, index } = restored.members[at];
             let shard = &mut restored.groups[group].state.shard;
-            shard.absorb_metric(member, state, &|_| true)?;
-            shard.running[member].since = since;
+            shard.absorb_metric(index, state, &|_| true)?;
+            shard.running[index].since = since;
         }
         saved.finish()?;
         Ok(restored)

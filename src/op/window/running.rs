@@ -294,7 +294,7 @@ impl Running {
             let coming = RowRef { row, key, time, bound, own };
             match self.assign(coming, view, bounds.fired, keys, &mut cached) {
                 Assignment::Outside => self.counts.filtered += 1,
-                Assignment::Late { first, last } => self.refuse(coming, (first, last), view, outcome),
+                Assignment::Late { first, last } => self.refuse(coming, first, last, view, outcome),
                 Assignment::Slot(slot, missed) => {
                     self.put(row, slot, outcome);
                     self.miss(coming, missed, view, outcome);
@@ -321,7 +321,7 @@ impl Running {
     }
 
     /// Notes that a row is late for all of its windows; the first and the last close at these times.
-    fn refuse(&mut self, coming: RowRef, (first, last): (i64, i64), view: &View<'_>, outcome: &mut BatchOutcome) {
+    fn refuse(&mut self, coming: RowRef, first: i64, last: i64, view: &View<'_>, outcome: &mut BatchOutcome) {
         self.counts.late += 1;
         self.counts.late_idle += u64::from(coming.own < last);
         let needed = if coming.own < last { None } else { self.needed(coming, first, view) };
@@ -356,7 +356,8 @@ impl Running {
                         (view.event_times[row], view.stream_times[row].saturating_sub(bounds.out_of_orderness));
                     let bound = own.max(bounds.closed.unwrap_or(i64::MIN));
                     let closes = time.saturating_add(rule.gap).saturating_add(rule.lateness);
-                    self.refuse(RowRef { row, key: 0, time, bound, own }, (closes, closes), view, outcome);
+                    let coming = RowRef { row, key: 0, time, bound, own };
+                    self.refuse(coming, closes, closes, view, outcome);
                 }
             }
         }

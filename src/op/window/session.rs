@@ -238,7 +238,7 @@ impl Sessions {
     }
 
     /// Saves the state of the keys that `selects`: sessions in the order of their ends, then of their keys' bytes.
-    pub fn snapshot(&self, (keys, slots): (&Keys, &Slots), selects: Selects<'_>, out: &mut Writer) {
+    pub fn snapshot(&self, keys: &Keys, slots: &Slots, selects: Selects<'_>, out: &mut Writer) {
         let Sessions { sessions, overlapped: _, waiting: _, open: _, retractions } = self;
         let selected = sessions.iter().filter(|(id, _)| selects(id.key));
         let mut sorted: Vec<(&[u8], &Session)> =
@@ -273,7 +273,8 @@ impl Sessions {
     /// keys here.
     pub fn absorb(
         &mut self,
-        (keys, slots): (&mut Keys, &mut Slots),
+        keys: &mut Keys,
+        slots: &mut Slots,
         saved: &mut Reader<'_>,
         selects: SelectsSaved<'_>,
     ) -> Result<()> {

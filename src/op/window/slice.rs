@@ -9,7 +9,7 @@
 //! A window of many slices is summed from the nodes of a [`Tree`] over the whole slices, which takes few merges per
 //! result row.
 
-use super::ends::Ends;
+use super::ends::{EndRange, Ends};
 use super::key::Keys;
 use super::metric::{Layout, WindowSpan};
 use super::slots::Slots;
@@ -40,8 +40,31 @@ pub type Selects<'a> = &'a dyn Fn(u32) -> bool;
 /// Whether a key, by its bytes, is taken from a saved form.
 pub type SelectsSaved<'a> = &'a dyn Fn(&[u8]) -> bool;
 
-/// (start of the slice, first window end that counts its rows).
-type SliceId = (i64, i64);
+/// A slice, or the part of it whose rows a first window end counts.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+struct SliceId {
+    start: i64,
+    /// The end of the first window that counts its rows.
+    first_end: i64,
+}
+
+/// A half slice, in the order in which half slices become whole.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+struct HalfSlice {
+    first_end: i64,
+    start: i64,
+}
+
+impl SliceId {
+    /// Bounds of the slices with a given start: none is before it.
+    const fn least(start: i64) -> Self {
+        Self { start, first_end: i64::MIN }
+    }
+
+    const fn half(self) -> HalfSlice {
+        HalfSlice { first_end: self.first_end, start: self.start }
+    }
+}
 
 /// Slots of keys with numbers below this are in a plain array: no hashing for most metrics (0.03 CPU-s/M each).
 const DENSE_KEYS: usize = 4096;
@@ -126,8 +149,7 @@ struct Refire {
 #[derive(Default)]
 pub struct Slices {
     slices: BTreeMap<SliceId, Slice>,
-    /// First end and start of the half slices.
-    halves: BTreeSet<(i64, i64)>,
+    halves: BTreeSet<HalfSlice>,
     /// Sums of whole slices inside windows that have fired.
     tree: Tree,
     /// Ends of windows that have rows and have not fired.
@@ -182,7 +204,7 @@ impl Leaves for (&BTreeMap<SliceId, Slice>, WindowSpec) {
     fn parts(&self, number: i64) -> Vec<KeySlot> {
         let (slices, spec) = self;
         let start = spec.layout.slice_start(number);
-        let whole = spec.first_end(start).and_then(|first_end| slices.get(&(start, first_end)));
+        let whole = spec.first_end(start).and_then(|first_end| slices.get(&SliceId { start, first_end }));
         let mut parts: Vec<KeySlot> = whole
             .into_iter()
             .flat_map(|slice| slice.slots.iter())
@@ -195,7 +217,10 @@ impl Leaves for (&BTreeMap<SliceId, Slice>, WindowSpec) {
     fn is_empty(&self, numbers: Range<i64>) -> bool {
         let (slices, spec) = self;
         slices
-            .range((spec.layout.slice_start(numbers.start), i64::MIN)..(spec.layout.slice_start(numbers.end), i64::MIN))
+            .range(
+                SliceId::least(spec.layout.slice_start(numbers.start))
+                    ..SliceId::least(spec.layout.slice_start(numbers.end)),
+            )
             .next()
             .is_none()
     }
@@ -214,7 +239,7 @@ pub struct Placement {
 
 impl Placement {
     fn id(self) -> SliceId {
-        (self.span.slice, self.first_end)
+        SliceId { start: self.span.slice, first_end: self.first_end }
     }
 }
 
@@ -253,7 +278,8 @@ impl Slices {
     /// the first key without one; returns how many it found.
     #[inline(always)]
     pub fn cached_slots(&self, start: i64, first_end: i64, keys: &[u32], found: &mut [u32]) -> usize {
-        let Some((_, known)) = self.last.as_ref().filter(|(last, _)| *last == (start, first_end)) else { return 0 };
+        let id = SliceId { start, first_end };
+        let Some((_, known)) = self.last.as_ref().filter(|(last, _)| *last == id) else { return 0 };
         let mut count = 0;
         for (key, found) in keys.iter().zip(found) {
             let Some(slot) = known.get(*key) else { break };
@@ -269,9 +295,9 @@ impl Slices {
         if self.last.as_ref().is_none_or(|(last, _)| *last != id) {
             self.put_back();
             if !self.slices.contains_key(&id) {
-                self.wait_for(id.1, span.last_end, spec.layout.step());
-                if id.1 > span.first_end {
-                    self.halves.insert((id.1, id.0));
+                self.wait_for(id.first_end, span.last_end, spec.layout.step());
+                if id.first_end > span.first_end {
+                    self.halves.insert(id.half());
                 }
                 self.slices.insert(id, Slice { last_end: span.last_end, slots: SlotMap::default() });
             }
@@ -365,15 +391,16 @@ impl Slices {
             slice.slots.iter().filter(|(key, _)| is_asked(key)).for_each(|(key, slot)| add(key, slot, slots));
         };
         let from = spec.layout.start_of(end);
-        let within = slices.range((from, i64::MIN)..(end, i64::MIN));
+        let within = slices.range(SliceId::least(from)..SliceId::least(end));
         if within.clone().nth(FEW).is_none() {
-            within.filter(|((_, first_end), _)| *first_end <= end).for_each(|(_, slice)| add_slice(slice, slots));
+            within.filter(|(id, _)| id.first_end <= end).for_each(|(_, slice)| add_slice(slice, slots));
             return sums;
         }
-        for (first_end, start) in halves.range(..=(end, i64::MAX)).filter(|(_, start)| *start >= from) {
-            slices.get(&(*start, *first_end)).into_iter().for_each(|slice| add_slice(slice, slots));
+        let halves = halves.range(..=HalfSlice { first_end: end, start: i64::MAX });
+        for HalfSlice { first_end, start } in halves.copied().filter(|half| half.start >= from) {
+            slices.get(&SliceId { start, first_end }).into_iter().for_each(|slice| add_slice(slice, slots));
         }
-        let (mut within, leaves) = (within.map(|((start, _), _)| spec.layout.number(*start)), (&*slices, spec));
+        let (mut within, leaves) = (within.map(|(id, _)| spec.layout.number(id.start)), (&*slices, spec));
         let low = within.next().unwrap_or_default();
         for node in Tree::cover(low..within.next_back().unwrap_or(low) + 1) {
             tree.each(node, asked, &leaves, slots, |part, slots| add(part.key, part.slot, slots));
@@ -385,11 +412,13 @@ impl Slices {
     /// which end at `least` or before, fire no more, the difference does not matter.
     pub fn join(&mut self, least: i64, spec: WindowSpec, keys: &mut Keys, slots: &mut Slots) {
         self.put_back();
-        while let Some((first_end, start)) = self.halves.first().copied().filter(|(first_end, _)| *first_end <= least) {
+        while let Some(HalfSlice { first_end, start }) = self.halves.first().copied()
+            && first_end <= least
+        {
             self.halves.pop_first();
-            let Some(half) = self.slices.remove(&(start, first_end)) else { continue };
+            let Some(half) = self.slices.remove(&SliceId { start, first_end }) else { continue };
             self.tree.forget(spec.layout.number(start), slots);
-            let id = (start, spec.first_end(start).unwrap_or(first_end));
+            let id = SliceId { start, first_end: spec.first_end(start).unwrap_or(first_end) };
             let whole = self.slices.entry(id).or_insert(Slice { last_end: half.last_end, slots: SlotMap::default() });
             for (key, slot) in half.slots.iter() {
                 match whole.slots.get(key) {
@@ -412,12 +441,15 @@ impl Slices {
         // A slice's last end is less than its start + slide + size, so slices from there on are all reachable.
         let beyond = watermark.saturating_sub(spec.lateness);
         // Last ends are in the order of the starts.
-        let old = self.slices.range(..(beyond, i64::MAX)).take_while(|(_, slice)| !reachable(slice.last_end));
+        let old = self
+            .slices
+            .range(..SliceId { start: beyond, first_end: i64::MAX })
+            .take_while(|(_, slice)| !reachable(slice.last_end));
         let gone: Vec<SliceId> = old.map(|(id, _)| *id).collect();
         for id in gone {
             let Some(slice) = self.slices.remove(&id) else { continue };
-            self.halves.remove(&(id.1, id.0));
-            self.tree.forget(spec.layout.number(id.0), slots);
+            self.halves.remove(&id.half());
+            self.tree.forget(spec.layout.number(id.start), slots);
             for (key, slot) in slice.slots.iter() {
                 slots.free(slot);
                 keys.release(key);
@@ -431,9 +463,9 @@ impl Slices {
     }
 
     /// Returns the ends of windows that have rows and have not fired, and the first and last window end of each slice.
-    pub(crate) fn ends(&mut self) -> (&Ends, impl Iterator<Item = (i64, i64)>) {
+    pub(crate) fn ends(&mut self) -> (&Ends, impl Iterator<Item = EndRange>) {
         self.put_back();
-        (&self.waiting, self.slices.iter().map(|((_, first_end), slice)| (*first_end, slice.last_end)))
+        (&self.waiting, self.slices.iter().map(|(id, slice)| EndRange { first: id.first_end, last: slice.last_end }))
     }
 
     /// Whether there are neither rows nor panes.
@@ -448,18 +480,12 @@ impl Slices {
     }
 
     /// Saves the state of the keys that `selects`: slices in order, keys by their bytes.
-    pub fn snapshot(
-        &mut self,
-        spec: WindowSpec,
-        (keys, slots): (&Keys, &Slots),
-        selects: Selects<'_>,
-        out: &mut Writer,
-    ) {
+    pub fn snapshot(&mut self, spec: WindowSpec, keys: &Keys, slots: &Slots, selects: Selects<'_>, out: &mut Writer) {
         self.put_back();
         // The half slices follow from the spec, and the tree from the slices.
         let Slices { slices, halves: _, tree: _, waiting, fired, last: _ } = &*self;
         out.count(slices.len());
-        for ((start, first_end), Slice { last_end, slots: known }) in slices {
+        for (SliceId { start, first_end }, Slice { last_end, slots: known }) in slices {
             out.number(*start);
             out.number(*first_end);
             out.number(*last_end);
@@ -495,7 +521,8 @@ impl Slices {
     pub fn absorb(
         &mut self,
         spec: WindowSpec,
-        (keys, slots): (&mut Keys, &mut Slots),
+        keys: &mut Keys,
+        slots: &mut Slots,
         saved: &mut Reader<'_>,
         selects: SelectsSaved<'_>,
     ) -> Result<()> {
@@ -504,7 +531,8 @@ impl Slices {
             let (start, first_end, last_end) = (saved.instant()?, saved.instant()?, saved.instant()?);
             spec.check_slice(start, last_end)?;
             let count = saved.count()?;
-            let slice = self.slices.entry((start, first_end)).or_insert(Slice { last_end, slots: SlotMap::default() });
+            let id = SliceId { start, first_end };
+            let slice = self.slices.entry(id).or_insert(Slice { last_end, slots: SlotMap::default() });
             for _ in 0..count {
                 let key = saved.bytes()?;
                 if !selects(key) {
@@ -516,9 +544,9 @@ impl Slices {
                 slice.slots.insert(key, slots.load(saved)?);
             }
             if slice.slots.is_empty() {
-                self.slices.remove(&(start, first_end));
+                self.slices.remove(&id);
             } else if spec.first_end(start).is_some_and(|whole| whole < first_end) {
-                self.halves.insert((first_end, start));
+                self.halves.insert(id.half());
             }
         }
         for _ in 0..saved.count()? {

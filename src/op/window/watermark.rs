@@ -44,6 +44,14 @@ struct Partition {
     state: State,
 }
 
+/// A partition of an input.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct PartitionKey {
+    input: u32,
+    origin: String,
+    name: String,
+}
+
 /// The state that a snapshot saves.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct WatermarkState {
@@ -56,7 +64,7 @@ struct WatermarkState {
 pub struct Watermark {
     options: Options,
     state: WatermarkState,
-    index: AHashMap<(u32, String, String), usize>,
+    index: AHashMap<PartitionKey, usize>,
     /// Whether only promises raise W.
     is_held: bool,
     /// Whether the run continues a restored state: partitions may appear although W exists.
@@ -105,7 +113,7 @@ impl Watermark {
         let partitions = std::mem::take(&mut self.state.partitions);
         for partition in partitions {
             let Some(input) = continued.iter().find(|input| input.former == partition.input) else { continue };
-            let key = (input.now, partition.origin.clone(), partition.name.clone());
+            let key = PartitionKey { input: input.now, origin: partition.origin.clone(), name: partition.name.clone() };
             self.index.insert(key, self.state.partitions.len());
             self.state.partitions.push(Partition { input: input.now, ..partition });
         }
@@ -220,7 +228,7 @@ impl Watermark {
     }
 
     fn partition(&mut self, input: u32, origin: &str, name: &str) -> Result<usize> {
-        let key = (input, origin.to_owned(), name.to_owned());
+        let key = PartitionKey { input, origin: origin.to_owned(), name: name.to_owned() };
         if let Some(at) = self.index.get(&key) {
             return Ok(*at);
         }
@@ -232,7 +240,7 @@ impl Watermark {
             )));
         }
         let at = self.state.partitions.len();
-        let (_, origin, name) = key.clone();
+        let PartitionKey { origin, name, .. } = key.clone();
         self.state.partitions.push(Partition { input, origin, name, stream_time: None, state: State::Live });
         self.index.insert(key, at);
         Ok(at)
@@ -288,7 +296,7 @@ impl Watermark {
                 1 => State::Idle,
                 _ => State::Ended,
             };
-            restored.index.insert((input, origin.clone(), name.clone()), at);
+            restored.index.insert(PartitionKey { input, origin: origin.clone(), name: name.clone() }, at);
             restored.state.partitions.push(Partition { input, origin, name, stream_time, state });
         }
         restored.state.complete = complete;

@@ -1,8 +1,8 @@
 //! An output of a run with a checkpoint: its rows wait in an outbox until their epoch is complete.
 //!
 //! ```text
-//! rows ─► OutboxWriter ─seal─► part of the epoch ─(the epoch is complete)─► commit: a transaction, or lines appended once
-//! rows ─► Sink::write at once (Redis, `?visible=now`) ─seal─► Sink::settle ─(the epoch is complete)─► the epoch is recorded
+//! rows ─► OutboxWriter ─seal─► part of the epoch ─(complete)─► commit: a transaction, or lines appended once
+//! rows ─► Sink::write at once (Redis, `?visible=now`) ─seal─► Sink::settle ─(complete)─► the epoch is recorded
 //! ```
 //!
 //! The target is in a thread of its own, so that one that is slow or absent delays neither the others nor the stage,

@@ -12,6 +12,7 @@
 //! appends the batches of a ledger, each exactly once; `pack.rs` compresses files by their names.
 
 use crate::console::Console;
+use crate::counts::counted;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::Format;
 use crate::frame::How;
@@ -156,7 +157,10 @@ impl Plain {
         match tail {
             Tail::Whole => {}
             Tail::Ended => console.say(format!("{shown}: the last line had no line end and now has one")),
-            Tail::Cut(bytes) => console.say(format!("{shown}: removed {bytes} bytes of a torn last line")),
+            Tail::Cut(bytes) => {
+                let bytes = counted(bytes, ["byte", "bytes"]);
+                console.say(format!("{shown}: removed {bytes} of a torn last line"));
+            }
             Tail::Foreign => return Err(other_columns(path)),
         }
         Ok(true)

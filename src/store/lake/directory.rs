@@ -2,12 +2,12 @@
 //!
 //! ```text
 //! DIR/date=2024-01-15/0f3c….parquet    complete files only, named by a digest of their rows' keys
-//! DIR/.evt/lock                        locked (flock) by the writing run; a second one exits with status 75. A run with a checkpoint
-//!                                      locks it for each commit only
+//! DIR/.evt/lock                        locked (flock) by the writing run; a second one exits with status 75. A run
+//!                                      with a checkpoint locks it for each commit only
 //! DIR/.evt                             locked by a run while it renames complete files or exchanges days
 //! DIR/.evt/correct                     locked by the run that corrects metrics; holds its parts
 //! DIR/.evt/NAME.part                   files being written; readers skip the directory, which begins with a dot
-//! DIR/.evt/KEY.committed               the last epoch committed, and the files whose rows wait: see the module `waiting`
+//! DIR/.evt/KEY.committed               the last epoch committed, and the files whose rows wait (module `waiting`)
 //! DIR/.evt/KEY-R-N.rows                rows of a committed epoch that do not show yet
 //! DIR/.evt/next, DIR/.evt/exchange.json  days that get a new version (mode=replace): see the module `exchange`
 //! ```

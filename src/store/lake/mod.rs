@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! rows ─► file::Stream (metrics: metric::Results) ─► parts (.evt/NAME.part)
-//! parts ─► repeat (which rows has the lake?) ─► sync ─► publish: rename into the day's directory    (end, roll, or commit of an epoch)
+//! parts ─► repeat (which rows has the lake?) ─► sync ─► publish: rename into the day's directory
+//!       │                                                (at the end, a roll, or the commit of an epoch)
 //!       └► mode=replace: replace (may the days be replaced?) ─► exchange
 //! ```
 //!
@@ -31,7 +32,7 @@ mod repeat;
 mod replace;
 mod waiting;
 
-use crate::counts::SinkCounts;
+use crate::counts::{SinkCounts, counted};
 use crate::error::{Error, Result};
 use crate::format::parquet::{check_columns, parse_columns};
 use crate::kind::Kind;
@@ -395,7 +396,8 @@ impl Parquet {
         let mut notices: Vec<Notice> =
             self.results.overlap.notices().into_iter().chain(self.stored.conflicts.notice()).collect();
         if self.lake.finished() > 0 {
-            let text = format!("finished the replacement of {} days that a killed run had begun", self.lake.finished());
+            let days = counted(self.lake.finished() as u64, ["day", "days"]);
+            let text = format!("finished the replacement of {days} that a killed run had begun");
             notices.push(Notice { text, fails: false });
         }
         SinkOutcome { counts: self.counts, remark: Some(self.remark()), notices }

@@ -52,13 +52,18 @@ pub struct StoredRows {
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct Version {
     inode: u64,
-    changed: (i64, i64),
+    changed_seconds: i64,
+    changed_nanoseconds: i64,
 }
 
 impl Version {
     fn of(directory: &Path) -> Result<Option<Self>> {
         match fs::metadata(directory) {
-            Ok(found) => Ok(Some(Self { inode: found.ino(), changed: (found.mtime(), found.mtime_nsec()) })),
+            Ok(found) => Ok(Some(Self {
+                inode: found.ino(),
+                changed_seconds: found.mtime(),
+                changed_nanoseconds: found.mtime_nsec(),
+            })),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(disk::failed(directory, "cannot read", &error)),
         }

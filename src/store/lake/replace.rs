@@ -7,6 +7,7 @@
 //!
 //! Only the compared columns of files are read, one batch at a time. The module `exchange` replaces the days.
 
+use crate::counts::counted;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::jsonl::Objects;
 use crate::kind::Kind;
@@ -173,7 +174,8 @@ fn key_text(kind: Kind, batch: &RecordBatch, row: usize) -> Result<String> {
 impl fmt::Display for Loss {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { day, rows_before, rows_after, cause } = self;
-        write!(f, "nothing was replaced: {day} has {rows_before} rows and would have {rows_after}")?;
+        let rows = counted(*rows_before, ["row", "rows"]);
+        write!(f, "nothing was replaced: {day} has {rows} and would have {rows_after}")?;
         if let Some(cause) = cause {
             write!(f, "; {cause}")?;
         }
@@ -186,15 +188,17 @@ impl fmt::Display for Cause {
         match self {
             Self::Nameless(rows) => write!(
                 f,
-                "{rows} of its rows come from standard input, which has no name, so evt cannot tell whether both \
-                 runs read the same input (set --origin NAME)"
+                "{} from standard input, which has no name, so evt cannot tell whether both \
+                 runs read the same input (set --origin NAME)",
+                counted(*rows, ["of its rows comes", "of its rows come"])
             ),
             Self::Origin { name, rows } => write!(f, "rows of {name}: {} before, {} after", rows.before, rows.after),
             Self::Key(key) => write!(f, "its row {key} is missing from this run"),
             Self::Events { keys, first, before, after } => write!(
                 f,
-                "{keys} keys have more events there than in this run (a metric row covers its whole window), first \
-                 {first}: rows {before} before, {after} after"
+                "{} more events there than in this run (a metric row covers its whole window), first \
+                 {first}: rows {before} before, {after} after",
+                counted(*keys, ["key has", "keys have"])
             ),
         }
     }

@@ -261,10 +261,7 @@ fn a_metric_is_replaced_by_one_of_fewer_events_only_where_its_revision_is_greate
         let batch = metrics(&[vec![(0, 1, 6, false)], other].concat());
         let outcome = bench.run(Kind::Metric, &[batch]);
         let said = outcome.notices.first().map(|notice| notice.text.as_str()).unwrap_or_default();
-        assert!(
-            said.contains("; 1 keys have more events there") && said.contains(": rows 5 before, 4 after"),
-            "{said}"
-        );
+        assert!(said.contains("; 1 key has more events there") && said.contains(": rows 5 before, 4 after"), "{said}");
     }
     bench.run(Kind::Metric, &[metrics(&[(0, 2, 1, false), (1, 1, 5, true), (2, 1, 1, false)])]);
     assert_eq!(bench.table(Kind::Metric), as_text(&[metrics(&[(0, 2, 1, false), (2, 1, 1, false)])]));

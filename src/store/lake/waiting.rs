@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! rows of (R, n) ─► .evt/KEY-R-N.rows ─synced─► KEY.committed: (R, n), and the files that wait
-//!                     └─(enough bytes, old enough, or the end of the run)─► parts, published ─► KEY.committed: none waits
+//!                     └─(enough bytes, old enough, or the end of the run)─► published ─► KEY.committed: none waits
 //! ```
 //!
 //! An epoch is committed when its rows are durable here, so a run that is killed loses none. If it is killed while rows

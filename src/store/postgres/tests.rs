@@ -53,7 +53,7 @@ fn a_row_that_replaces_another_runs_is_named() {
     other.write(Kind::Metric, &metrics(&[(3, 0, 7, false), (4, 0, 7, false)])).unwrap();
     let notices = other.finish().unwrap().notices;
     let [Notice { text, fails: false }] = &notices[..] else { panic!("{notices:?}") };
-    assert!(text.starts_with("replaced 1 rows of other runs"), "{text}");
+    assert!(text.starts_with("replaced 1 row of another run"), "{text}");
     assert!(text.ends_with("rows 5 before, 7 now"), "{text}");
 }
 

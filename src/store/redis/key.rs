@@ -6,7 +6,7 @@
 //! metric:{NAME:HASH}                  sorted set: windows of a series, START/END
 //! metric:{NAME}                       sorted set: series of a metric, HASH:DIMENSIONS
 //! metric:names                        sorted set: names of metrics
-//! alert:{RULE_ID}:ALERT_ID            hash: the last row of an alert by column; both as JSON in `firing` and `resolved`
+//! alert:{RULE_ID}:ALERT_ID            hash: the last row of an alert by column; as JSON in `firing` and `resolved`
 //! alert:firing                        set: keys of the alerts that fire
 //! alert:index                         sorted set: keys of all alerts
 //! pipeline:NAME                       hash: the last epoch of a pipeline
@@ -124,10 +124,19 @@ pub fn window(start: i64, end: i64) -> String {
     format!("{start}/{end}")
 }
 
+/// A window `[start, end)` (µs).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct WindowKey {
+    /// The start.
+    pub start: i64,
+    /// The end.
+    pub end: i64,
+}
+
 /// Parses what [`window`] wrote.
-pub fn parse_window(text: &str) -> Option<(i64, i64)> {
+pub fn parse_window(text: &str) -> Option<WindowKey> {
     let (start, end) = text.split_once('/')?;
-    Some((start.parse().ok()?, end.parse().ok()?))
+    Some(WindowKey { start: start.parse().ok()?, end: end.parse().ok()? })
 }
 
 #[cfg(test)]
@@ -158,7 +167,7 @@ mod tests {
     #[test]
     fn windows_before_1970_are_read_back() {
         for (start, end) in [(0, 1), (-7_200, -3_600), (-1, 1)] {
-            assert_eq!(parse_window(&window(start, end)), Some((start, end)));
+            assert_eq!(parse_window(&window(start, end)), Some(WindowKey { start, end }));
         }
         assert_eq!(parse_window("1-2"), None);
     }

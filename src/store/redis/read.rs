@@ -5,7 +5,7 @@ use crate::kind::Kind;
 use crate::kind::metric;
 use crate::store::redis::address::RedisAddress;
 use crate::store::redis::alert;
-use crate::store::redis::key;
+use crate::store::redis::key::{self, WindowKey};
 use crate::store::redis::wire::{ErrorReply, Pipe, Wire, refused, text};
 use crate::store::remote::RetryError;
 use crate::store::{Batches, Location, ReadRequest, Tables, batches};
@@ -156,7 +156,7 @@ impl Reader {
         answers.iter().map(|value| number(value).ok_or_else(|| self.wire.strange("ZCOUNT"))).sum()
     }
 
-    fn windows(&mut self, series: &Series) -> Result<Vec<(i64, i64)>> {
+    fn windows(&mut self, series: &Series) -> Result<Vec<WindowKey>> {
         let members = self.members(&series.windows)?;
         let windows = members.iter().map(|member| key::parse_window(member));
         let mut windows = windows.collect::<Option<Vec<_>>>().ok_or_else(|| self.foreign(&series.windows))?;
@@ -165,8 +165,11 @@ impl Reader {
     }
 }
 
-/// A series and one of its windows.
-type Window = (Series, (i64, i64));
+/// One window of a series.
+struct SeriesWindow {
+    series: Series,
+    window: WindowKey,
+}
 
 /// The fields of a row's hash, in the order of the request.
 const FIELDS: [&str; 6] = ["value", "rows", "revision", "pane", "window_end", "dimensions"];
@@ -176,7 +179,7 @@ struct Pages {
     reader: Reader,
     names: VecDeque<String>,
     series: VecDeque<Series>,
-    windows: VecDeque<Window>,
+    windows: VecDeque<SeriesWindow>,
 }
 
 impl Pages {
@@ -185,7 +188,7 @@ impl Pages {
         while self.windows.len() < PAGE {
             if let Some(series) = self.series.pop_front() {
                 let windows = self.reader.windows(&series)?;
-                self.windows.extend(windows.into_iter().map(|window| (series.clone(), window)));
+                self.windows.extend(windows.into_iter().map(|window| SeriesWindow { series: series.clone(), window }));
             } else if let Some(name) = self.names.pop_front() {
                 self.series = self.reader.series(&name)?.into();
             } else {
@@ -198,7 +201,9 @@ impl Pages {
     fn batch(&mut self) -> Result<Option<RecordBatch>> {
         while self.fill()? {
             let next: Vec<_> = self.windows.drain(..self.windows.len().min(PAGE)).collect();
-            let row_key = |(series, (start, end)): &Window| format!("{}:{}", series.windows, key::window(*start, *end));
+            let row_key = |SeriesWindow { series, window }: &SeriesWindow| {
+                format!("{}:{}", series.windows, key::window(window.start, window.end))
+            };
             let keys: Vec<String> = next.iter().map(row_key).collect();
             let [value, rows, revision, pane, window_end, dimensions] = FIELDS;
             let get = |key: &str, _: &str, pipe: &mut Pipe| {
@@ -223,7 +228,8 @@ impl Pages {
 }
 
 /// Reads the hash of a row.
-fn read_row<'a>((series, (start, end)): &'a Window, fields: &[Value]) -> Option<metric::Row<'a>> {
+fn read_row<'a>(of: &'a SeriesWindow, fields: &[Value]) -> Option<metric::Row<'a>> {
+    let SeriesWindow { series, window: WindowKey { start, end } } = of;
     let [value, rows, revision, pane, window_end, dimensions] = fields else { return None };
     // A hash without these fields was not written by evt.
     parse_instant(text(window_end)?)?;

@@ -160,7 +160,7 @@ impl Session {
             let answers = self.wire.receive(commands)?;
             let first = outcomes.len();
             self.judge(address, &packed, &answers, outcomes)?;
-            if self.pack_lost(address, batch, (first, &packed), &answers) {
+            if self.pack_lost(address, batch, first, &packed, &answers) {
                 self.wire.send(&self.pipe)?;
                 under_way.push_back((vec![], self.pipe.len()));
             }
@@ -222,7 +222,8 @@ impl Session {
         &mut self,
         address: &RedisAddress,
         batch: &MetricBatch<'_>,
-        (first, packed): (usize, &[PackedRow]),
+        first: usize,
+        packed: &[PackedRow],
         answers: &[Answer],
     ) -> bool {
         self.pipe.clear();

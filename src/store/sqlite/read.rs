@@ -184,7 +184,7 @@ impl Pages {
         let page = Page::read(&self.fields, key[0].len(), &value)?;
         for at in &page.foreign {
             let (field, found) = (&self.fields[at.column], &columns[at.column][at.row]);
-            let error = Error::corrupt(self.foreign((field, found), &key, at.row));
+            let error = Error::corrupt(self.foreign(field, found, &key, at.row));
             self.ready.push_back(Err(error.of_rows(Page::position(self.kind, &self.fields, at.row, &value))));
         }
         self.last_key = key.into_iter().filter_map(|mut column| column.pop()).collect();
@@ -195,7 +195,7 @@ impl Pages {
     }
 
     /// Describes a value of a column that evt does not write; `key` has the columns of the key.
-    fn foreign(&self, (field, found): (&Field, &Value), key: &[Vec<Value>], row: usize) -> String {
+    fn foreign(&self, field: &Field, found: &Value, key: &[Vec<Value>], row: usize) -> String {
         let names = rows::table_key(self.kind).iter().zip(key).filter(|(name, _)| **name != field.name().as_str());
         let key = names.filter_map(|(name, values)| Some(format!("{name} {}", shown(values.get(row)?))));
         let (key, found) = (key.collect::<Vec<_>>().join(", "), shown(found));

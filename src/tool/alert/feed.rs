@@ -149,7 +149,7 @@ pub fn time_columns(kind: Kind) -> Option<SortColumns> {
 impl Feed {
     /// Makes the feed of a source, and announces it to the clock.
     pub fn new(source: Source, number: u32, name: String, form: FeedForm, clock: &mut AlertClock) -> Self {
-        let key = (number, name.clone(), String::new());
+        let key = PartitionKey::new(number, name.clone(), "");
         clock.announce(key.clone(), None);
         Self {
             number,
@@ -257,10 +257,10 @@ impl Feed {
         let stream_time = to.clock.stream_time(&self.whole.key).filter(|_| self.whole.is_only);
         for one in reached {
             if self.whole.is_only {
-                let key = (self.number, one.topic.clone(), WHOLE.to_owned());
+                let key = PartitionKey::new(self.number, one.topic.clone(), WHOLE);
                 to.positions.insert(key, TopicPosition { next: 0, stream_time });
             }
-            let key = (self.number, one.topic, one.partition.to_string());
+            let key = PartitionKey::new(self.number, one.topic, one.partition.to_string());
             to.positions.insert(key, TopicPosition { next: one.next, stream_time: None });
         }
         Ok(())
@@ -270,8 +270,8 @@ impl Feed {
     pub fn frames(&self, clock: &AlertClock) -> Option<FramePartitions> {
         let FeedForm::Frames(topic) = &self.form else { return None };
         let open = clock.open_of_input(self.number).filter(|(key, _)| **key != self.whole.key);
-        let open = open.map(|((_, origin, partition), stream_time)| {
-            let (origin, partition) = (origin.clone(), partition.clone());
+        let open = open.map(|(key, stream_time)| {
+            let (origin, partition) = (key.origin.clone(), key.partition.clone());
             FramePartition { origin, partition, stream_time }
         });
         Some(FramePartitions { topic: topic.clone(), open: open.collect() })
@@ -286,7 +286,7 @@ impl Feed {
         }
         for one in reached {
             let origin = self.ends.origin.as_ref().unwrap_or(&one.topic);
-            let key = (self.number, origin.clone(), one.partition.to_string());
+            let key = PartitionKey::new(self.number, origin.clone(), one.partition.to_string());
             let known = to.positions.get(&key).copied();
             if known.is_some_and(|known| known.next >= one.next) {
                 continue;
@@ -316,7 +316,7 @@ impl Feed {
         self.has_partitions |= !partitions.is_empty();
         for FramePartition { origin, partition, stream_time } in partitions {
             clock.withdraw(&self.whole.key);
-            clock.announce((self.number, origin, partition), stream_time);
+            clock.announce(PartitionKey::new(self.number, origin, partition), stream_time);
         }
     }
 
@@ -342,7 +342,8 @@ impl Feed {
         for one in reached {
             let (state, at) = state(one);
             let origin = self.ends.origin.as_ref().unwrap_or(&one.topic);
-            to.clock.read((self.number, origin.clone(), one.partition.to_string()), state, at);
+            let key = PartitionKey::new(self.number, origin.clone(), one.partition.to_string());
+            to.clock.read(key, state, at);
         }
     }
 
@@ -378,7 +379,7 @@ impl Feed {
                 self.has_partitions |= !progress.partitions.is_empty();
                 for partition in progress.partitions {
                     to.clock.withdraw(&self.whole.key);
-                    let key = (self.number, partition.origin, partition.partition);
+                    let key = PartitionKey::new(self.number, partition.origin, partition.partition);
                     let is_ended = partition.state == State::Ended;
                     to.clock.announce(key.clone(), None);
                     if is_ended {
@@ -463,7 +464,7 @@ impl Feed {
             partitions.entry(code).and_modify(|(_, last)| *last = row).or_insert((row, row));
         }
         for ((origin, name), (first, last)) in partitions {
-            let key = (self.number, text(origins, origin), text(names, name));
+            let key = PartitionKey::new(self.number, text(origins, origin), text(names, name));
             // A store returns the rows of a partition in another order than that in which they came.
             let known = to.clock.stream_time(&key).filter(|_| self.form != FeedForm::Store);
             let (mut least, mut greatest) = (i64::MAX, i64::MIN);

@@ -181,5 +181,11 @@ mod tests {
             )
         );
         assert_eq!(line(9, 2, 500), None);
+        assert_eq!(
+            LossReport::default().line(1, 1, Duration::ZERO).as_deref(),
+            Some(
+                "so far 1 row behind the alert clock was not evaluated, 1 row of a group beyond --max-groups was left out"
+            )
+        );
     }
 }

@@ -40,6 +40,7 @@ use self::run::{AlertRun, RunOptions, Services};
 use self::state::{KeptTopics, StateFile};
 use self::stored::StoredRows;
 use self::writer::WriterPlan;
+use crate::alert::clock::PartitionKey;
 use crate::alert::engine::{AlertEngine, EngineOptions};
 use crate::alert::snapshot;
 use crate::cli::args::{StageArgs, TimeRangeArgs};
@@ -96,8 +97,8 @@ pub struct Args {
     /// Keep the state, the positions of the inputs and due notifications in FILE
     #[arg(long, value_name = "FILE", help_heading = "State", conflicts_with_all = ["since", "until", "last"])]
     state: Option<PathBuf>,
-    /// Read the inputs to their end, for cron: exit with status 1 if an alert fired or still fires; print nothing if
-    /// none fired, was resolved or still fires
+    /// Read the inputs to their end, for cron: the exit status is 1 if an alert fired or still fires; nothing is printed
+    /// if no alert fired, was resolved or still fires
     #[arg(long, help_heading = "State")]
     once: bool,
     /// Notify the channels that FILE defines
@@ -393,7 +394,8 @@ impl Args {
             feed.resume_frames(kept.frames, alerts.clock());
         } else {
             for KeptPosition { topic, partition, stream_time, .. } in kept.positions {
-                alerts.clock().announce((number, origins[topic].clone(), partition.to_string()), stream_time);
+                let key = PartitionKey::new(number, origins[topic].clone(), partition.to_string());
+                alerts.clock().announce(key, stream_time);
             }
         }
         // Rows of a pipe, or of a file that was written anew, may be those of an earlier run.

@@ -14,7 +14,7 @@ use crate::alert::rules::RuleSet;
 use crate::alert::running::{Transition, TransitionUse};
 use crate::alert::snapshot;
 use crate::clock::Clock;
-use crate::counts::Counts;
+use crate::counts::{Counts, counted};
 use crate::error::{Error, Result};
 use crate::format::row;
 use crate::frame::{End, How};
@@ -374,8 +374,7 @@ impl AlertRun {
         }
         let now = Clock::System.now();
         let lags: Vec<_> = self.feeds.iter().flat_map(|feed| feed.source.lag(now)).collect();
-        run.metrics
-            .set_consumer_lag(lags.iter().map(|lag| (lag.topic.as_str(), lag.partition, lag.records, lag.seconds)));
+        run.metrics.set_consumer_lag(lags.iter().map(Into::into));
         Ok(())
     }
 
@@ -533,7 +532,9 @@ impl AlertRun {
     fn report(&self, counts: &Counts, end: &End, reports: &[OutputReport]) -> Result<()> {
         let console = &self.run.console;
         for (rule, rows) in self.engine.refused() {
-            console.warn(format!("rule {rule}: {rows} rows of groups beyond --max-groups were left out"));
+            let rows =
+                counted(rows, ["row of a group beyond --max-groups was", "rows of groups beyond --max-groups were"]);
+            console.warn(format!("rule {rule}: {rows} left out"));
         }
         if counts.late > 0 && !self.progress.losses.has_told(counts.late) {
             console.warn(late_rows(counts.late));

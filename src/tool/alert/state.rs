@@ -425,7 +425,7 @@ fn store(tx: &Transaction<'_>, commit: Commit<'_>, failed: &dyn Fn(&rusqlite::Er
     };
     execute("INSERT OR REPLACE INTO engine VALUES (1, ?1, ?2, ?3)", params![snapshot, clock, format_instant(now)])?;
     let mut merged = BTreeMap::new();
-    for ((_, topic, partition), position) in positions {
+    for (PartitionKey { origin: topic, partition, .. }, position) in positions {
         add_position(&mut merged, (topic, partition), *position);
     }
     for ((topic, partition), TopicPosition { next, stream_time }) in merged {

@@ -167,7 +167,7 @@ impl StoredRows {
         self.has_begun = false;
         let reached = std::mem::take(&mut self.reached)
             .into_iter()
-            .map(|((topic, partition), at)| ((number, topic, partition), at));
+            .map(|((topic, partition), at)| (PartitionKey::new(number, topic, partition), at));
         positions.extend(reached);
     }
 }

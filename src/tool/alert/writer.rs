@@ -55,7 +55,7 @@ enum Order {
     /// Writes letters of an input.
     Letters(Dead),
     /// Writes the letter of a row that the rules could not evaluate.
-    Letter(RecordBatch, usize, Fault),
+    Letter { batch: RecordBatch, row: usize, fault: Fault },
     /// Makes letters durable, then answers.
     Settle(Sender<()>),
     /// Waits until every row is accepted or rejected, then answers.
@@ -184,7 +184,7 @@ impl Writer {
 
     /// Writes the letter of a row that the rules could not evaluate.
     pub fn letter(&mut self, batch: &RecordBatch, row: usize, fault: Fault) -> Result<()> {
-        self.send(Order::Letter(batch.clone(), row, fault))
+        self.send(Order::Letter { batch: batch.clone(), row, fault })
     }
 
     fn send_and_wait(&mut self, order: impl FnOnce(Sender<()>) -> Order) -> Result<()> {
@@ -322,7 +322,7 @@ impl WriterThread {
                 return Ok(());
             }
             Order::Letters(letters) => return self.outputs.dead.take(&letters),
-            Order::Letter(batch, row, fault) => return self.outputs.dead(&batch, row, &fault),
+            Order::Letter { batch, row, fault } => return self.outputs.dead(&batch, row, &fault),
             Order::Settle(answer) => {
                 self.outputs.dead.settle()?;
                 answer

@@ -13,6 +13,7 @@ use arrow::array::{AsArray, RecordBatch};
 use arrow::datatypes::{Int64Type, TimestampMicrosecondType};
 use std::collections::HashMap;
 use std::ffi::OsStr;
+use std::ops::RangeInclusive;
 use std::rc::Rc;
 use uuid::Uuid;
 
@@ -20,8 +21,15 @@ use uuid::Uuid;
 struct PendingEvent {
     /// Its id and position, for messages.
     name: String,
-    /// The index of its stream, and its own within it.
-    at: (usize, usize),
+    at: EventIndex,
+}
+
+/// Which late event it is, in the order of the input.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct EventIndex {
+    stream: usize,
+    /// Its index in the stream.
+    event: usize,
 }
 
 /// The input of late events.
@@ -32,8 +40,8 @@ pub(super) struct LateInput {
     streams: Vec<LateStream>,
     /// The late events that were not found in the raw input, by the digest of their key.
     pending: HashMap<u128, PendingEvent>,
-    /// The least and the greatest event time of these (µs).
-    times: Option<(i64, i64)>,
+    /// The event times of these (µs), from the least to the greatest.
+    times: Option<RangeInclusive<i64>>,
 }
 
 impl LateInput {
@@ -79,10 +87,11 @@ impl LateInput {
         let keys = each_key(Kind::Event, batch)?;
         let first = self.streams[number].add(rows, &keys);
         for (row, key) in keys.into_iter().enumerate().filter(|(row, _)| named[*row]) {
-            let event = || PendingEvent { name: name(batch, row), at: (number, first + row) };
+            let event =
+                || PendingEvent { name: name(batch, row), at: EventIndex { stream: number, event: first + row } };
             self.pending.entry(key).or_insert_with(event);
-            let (least, greatest) = self.times.unwrap_or((times[row], times[row]));
-            self.times = Some((least.min(times[row]), greatest.max(times[row])));
+            let known = self.times.take().unwrap_or(times[row]..=times[row]);
+            self.times = Some(times[row].min(*known.start())..=times[row].max(*known.end()));
         }
         Ok(())
     }
@@ -94,9 +103,9 @@ impl LateInput {
 
     /// Notes the late events that a batch of the raw input holds.
     pub fn find(&mut self, batch: &RecordBatch) -> Result<()> {
-        let Some((least, greatest)) = self.times.filter(|_| !self.pending.is_empty()) else { return Ok(()) };
+        let Some(late) = self.times.as_ref().filter(|_| !self.pending.is_empty()) else { return Ok(()) };
         let times = batch.column(column::EVENT_TIME).as_primitive::<TimestampMicrosecondType>().values();
-        if times.iter().any(|time| (least..=greatest).contains(time)) {
+        if times.iter().any(|time| late.contains(time)) {
             for key in each_key(Kind::Event, batch)? {
                 self.pending.remove(&key);
             }
@@ -113,8 +122,8 @@ impl LateInput {
     /// Keeps the position before the first pending event of each stream.
     pub fn keep_positions(&self, store: &mut dyn Corrections) -> Result<()> {
         for (number, stream) in self.streams.iter().enumerate().filter(|_| self.keeps_positions) {
-            let of_stream = self.pending.values().filter(|pending| pending.at.0 == number);
-            if let Some(position) = stream.position(of_stream.map(|pending| pending.at.1).min()) {
+            let of_stream = self.pending.values().filter(|pending| pending.at.stream == number);
+            if let Some(position) = stream.position(of_stream.map(|pending| pending.at.event).min()) {
                 store.set_late_position(stream.name(), &position)?;
             }
         }

@@ -69,20 +69,26 @@ struct Totals {
     left: u64,
 }
 
+/// The part of the input that was read.
+#[derive(Clone, Copy, Debug)]
+struct BytesRead {
+    done: u64,
+    total: u64,
+}
+
 /// How far the letters have come, for the progress line.
 #[derive(Clone, Copy, Debug, Default)]
 struct Progress {
     /// The letters that were read, and those of them that were tried or passed over.
     received: u64,
     passed: u64,
-    /// The share of the input that was read: bytes and all bytes.
-    bytes: Option<(u64, u64)>,
+    bytes: Option<BytesRead>,
 }
 
 impl Progress {
     /// Returns the expected number of letters: what was read has as many per byte as the rest.
     fn expected(&self) -> u64 {
-        let Some((done, total)) = self.bytes.filter(|(done, total)| (1..=*total).contains(done)) else {
+        let Some(BytesRead { done, total }) = self.bytes.filter(|read| (1..=read.total).contains(&read.done)) else {
             return self.received;
         };
         (self.received as f64 * (total as f64 / done as f64)) as u64
@@ -464,7 +470,7 @@ impl Operator for Rc<RefCell<Replay>> {
 
     fn on_control(&mut self, message: Control, _out: &mut dyn Collector) -> Result<()> {
         if let Control::Progress(read) = message {
-            self.borrow_mut().progress.bytes = read.bytes_total.map(|total| (read.bytes_done, total));
+            self.borrow_mut().progress.bytes = read.bytes_total.map(|total| BytesRead { done: read.bytes_done, total });
         }
         Ok(())
     }

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! raw records, lake, table ─► validate ─► windows ─► right cells ─┐
-//! late events ─► cells that count them ───────────────────────────┼─► difference ─► steps ─► store::correct, one transaction each
+//! late events ─► cells that count them ───────────────────────────┼─► difference ─► steps ─► store::correct
 //! stored cells of the store ──────────────────────────────────────┘
 //! dead letters ─► letters: patch, repair, validate ─► ledger claims a batch ─► target ─► ledger closes it
 //! ```

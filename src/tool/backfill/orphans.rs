@@ -11,6 +11,13 @@ use std::sync::Arc;
 /// A metric and dimensions.
 type MetricAndDimensions = (Arc<str>, String);
 
+/// A session (µs); sessions are in the order of their ends.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Session {
+    end: i64,
+    start: i64,
+}
+
 /// The stored cells without a right one.
 pub(super) struct Orphans {
     /// Which of them the input can correct.
@@ -20,8 +27,8 @@ pub(super) struct Orphans {
     /// Those of a stream that wait for its end, because events of their windows may follow that are late. By window
     /// end.
     waiting: BTreeSet<CellKey>,
-    /// The ends and starts of those of them that are sessions, by metric and dimensions.
-    sessions: HashMap<MetricAndDimensions, BTreeSet<(i64, i64)>>,
+    /// Those of them that are sessions, by metric and dimensions.
+    sessions: HashMap<MetricAndDimensions, BTreeSet<Session>>,
     /// Those of them that a right session has replaced since.
     replaced: BTreeSet<CellKey>,
     /// Stored rows before the first and after the last event.
@@ -125,7 +132,7 @@ impl Orphans {
         } else {
             for key in difference.orphans.iter().filter(|key| is_session(key)) {
                 let of_key = self.sessions.entry((key.metric.clone(), key.dimensions.clone())).or_default();
-                of_key.insert((key.end, key.start));
+                of_key.insert(Session { end: key.end, start: key.start });
             }
             self.waiting.extend(difference.orphans.iter().cloned());
         }
@@ -134,9 +141,9 @@ impl Orphans {
         }
         for new in right.filter(|key| is_session(key)) {
             let of_key = self.sessions.get(&(new.metric.clone(), new.dimensions.clone()));
-            let old = of_key.into_iter().flat_map(|old| old.range((new.start, i64::MIN)..));
-            let overlapping = old.filter(|(_, start)| *start <= new.end);
-            self.replaced.extend(overlapping.map(|(end, start)| CellKey { end: *end, start: *start, ..new.clone() }));
+            let old = of_key.into_iter().flat_map(|old| old.range(Session { end: new.start, start: i64::MIN }..));
+            let overlapping = old.filter(|old| old.start <= new.end);
+            self.replaced.extend(overlapping.map(|old| CellKey { end: old.end, start: old.start, ..new.clone() }));
         }
     }
 
@@ -194,7 +201,8 @@ impl Orphans {
         let rows = |count| counted(count, ["stored row", "stored rows"]);
         let side = |count, side: &str, time, event: &str, flag: &str| {
             let (rows, time) = (rows(count), format_instant(time));
-            format!("{rows} {side} {time}, the {event} event of the input, stay as they are; {flag} includes them")
+            let (stay, them) = if count == 1 { ("stays as it is", "it") } else { ("stay as they are", "them") };
+            format!("{rows} {side} {time}, the {event} event of the input, {stay}; {flag} includes {them}")
         };
         let whole = "--all-records if the input holds all records that live read";
         if self.beyond[0] > 0 {

@@ -1,7 +1,7 @@
 //! evt-reconcile: whether every record of A is in B or in a side output.
 //!
 //! ```text
-//! A, B, --plus ─► read ─► entries ─► sort (memory, then disk) ─► join ─► Judge (crate::reconcile) ─► report: ranges, ids, verdict
+//! A, B, --plus ─► read ─► entries ─► sort (memory, then disk) ─► join ─► Judge ─► report: ranges, ids, verdict
 //! --lag: committed offsets and ends ─► lag ─┐
 //! --freshness: newest rows of a store ──────┴─► report
 //! ```

@@ -1,10 +1,12 @@
 //! Dead letters of a stage: written to `--dlq`, or reported and counted as dropped.
 //!
-//! The stage buffers and writes two kinds of letters together: letters of the source (records that could not become rows),
-//! and letters of the stage (rows that it or an output rejected). The first row or a full buffer opens the output.
+//! The stage buffers and writes two kinds of letters together: letters of the source (records that could not become
+//! rows), and letters of the stage (rows that it or an output rejected). The first row or a full buffer opens the
+//! output.
 
-use super::epochs::{CompleteEpoch, EpochPlan, RefusedRows, RejectedRow};
-use super::{Output, OutputPlan, OutputReport, stamped};
+mod reported;
+
+use self::reported::{Reported, Reports};
 use crate::checkpoint::log::EpochPart;
 use crate::console::Faulty;
 use crate::counts::Counts;
@@ -18,12 +20,12 @@ use crate::kind::dead::{ErrorType, Fault, Letter, column};
 use crate::kind::headers::Headers;
 use crate::kind::letters::Builder;
 use crate::op::row_letter::with_letter;
+use crate::output::epochs::{CompleteEpoch, EpochPlan, RefusedRows, RejectedRow};
+use crate::output::{Output, OutputPlan, OutputReport, stamped};
 use crate::run::{Report, Run};
 use crate::store::Epoch;
-use arrow::array::{Array, ArrayAccessor, ArrayRef, AsArray, RecordBatch, StringArray, TypedDictionaryArray};
+use arrow::array::{AsArray, RecordBatch};
 use arrow::compute::concat_batches;
-use arrow::datatypes::Int32Type;
-use arrow::datatypes::Int64Type;
 use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -114,71 +116,6 @@ struct WaitingLetters {
     waiting: VecDeque<(u64, RecordBatch)>,
 }
 
-/// The facts of a letter that its line on stderr shows.
-struct Reported<'a> {
-    error_type: ErrorType,
-    message: &'a str,
-    origin: &'a str,
-    partition: &'a str,
-    /// `None` if the record has a name instead of a position.
-    offset: Option<i64>,
-    has_headers: bool,
-}
-
-impl<'a> Reported<'a> {
-    /// `has_position` is false if the record of the letter has only a name.
-    fn of(letter: &Letter<'a>, has_position: bool) -> Self {
-        Self {
-            error_type: letter.fault.error_type,
-            message: &letter.fault.message,
-            origin: letter.origin,
-            partition: letter.partition,
-            offset: has_position.then_some(letter.offset),
-            has_headers: letter.headers.is_some(),
-        }
-    }
-}
-
-/// The columns of a batch of letters from which [`Reported`] is made.
-struct Reports<'a> {
-    error_types: Texts<'a>,
-    messages: &'a StringArray,
-    origins: Texts<'a>,
-    partitions: Texts<'a>,
-    offsets: &'a [i64],
-    headers: &'a ArrayRef,
-}
-
-type Texts<'a> = TypedDictionaryArray<'a, Int32Type, StringArray>;
-
-impl<'a> Reports<'a> {
-    fn of(letters: &'a RecordBatch) -> Self {
-        let texts = |index: usize| {
-            let dictionary = letters.column(index).as_dictionary::<Int32Type>();
-            dictionary.downcast_dict::<StringArray>().expect("a letter's column of texts")
-        };
-        Self {
-            error_types: texts(column::ERROR_TYPE),
-            messages: letters.column(column::ERROR_MESSAGE).as_string(),
-            origins: texts(column::SOURCE_TOPIC),
-            partitions: texts(column::PARTITION),
-            offsets: letters.column(column::OFFSET).as_primitive::<Int64Type>().values(),
-            headers: letters.column(column::HEADERS),
-        }
-    }
-
-    fn row(&self, row: usize) -> Reported<'a> {
-        Reported {
-            error_type: ErrorType::from_name(self.error_types.value(row)).unwrap_or(ErrorType::ParseError),
-            message: self.messages.value(row),
-            origin: self.origins.value(row),
-            partition: self.partitions.value(row),
-            offset: Some(self.offsets[row]),
-            has_headers: self.headers.is_valid(row),
-        }
-    }
-}
-
 impl DeadLetters {
     /// Creates the output of a run's letters. Without a `plan` letters are dropped.
     pub fn new(run: Rc<Run>, plan: Option<OutputPlan>) -> Self {
@@ -235,7 +172,8 @@ impl DeadLetters {
         if let LetterOutput::Open(output) = &mut self.outlet { Some(output) } else { None }
     }
 
-    /// Drops an output that was not opened, so that its buffered letters are never written: the run fails with a usage error.
+    /// Drops an output that was not opened, so that its buffered letters are never written: the run fails with a usage
+    /// error.
     pub fn discard(&mut self) {
         if let LetterOutput::Unopened(_) = self.outlet {
             self.outlet = LetterOutput::Nowhere;
@@ -351,7 +289,8 @@ impl DeadLetters {
         if held.rows >= HELD_ROWS || held.bytes >= HELD_BYTES { self.flush() } else { Ok(()) }
     }
 
-    /// Adds the letter of a row that the stage or an output rejected. A row that is a letter stays one, with the new fault.
+    /// Adds the letter of a row that the stage or an output rejected. A row that is a letter stays one, with the new
+    /// fault.
     pub fn push_row(&mut self, batch: &RecordBatch, row: usize, fault: &Fault) -> Result<()> {
         if Kind::of(batch.schema_ref()) == Some(Kind::Dead) {
             let letter = self.builder.failed_again(batch, row, fault, self.run.clock.now())?;
@@ -490,8 +429,8 @@ impl DeadLetters {
         self.output().map_or(Ok(None), |output| output.seal_epoch(next))
     }
 
-    /// Begins to write the letters of a complete epoch to the output, and behind them those of the rows that other outputs could not
-    /// hold at this commit.
+    /// Begins to write the letters of a complete epoch to the output, and behind them those of the rows that other
+    /// outputs could not hold at this commit.
     pub fn begin_commit(&mut self, complete: &Arc<CompleteEpoch>, refused: &[RefusedRows]) -> Result<()> {
         let refused = self.refused_letters(refused)?;
         let Some(output) = self.output() else { return Ok(()) };
@@ -501,8 +440,8 @@ impl DeadLetters {
         }
     }
 
-    /// Waits for the commit that has begun, for at most `limit`; returns whether it has ended. Counts the letters that the output could
-    /// not hold.
+    /// Waits for the commit that has begun, for at most `limit`; returns whether it has ended. Counts the letters that
+    /// the output could not hold.
     pub fn poll_commit(&mut self, limit: Duration) -> Result<bool> {
         let Some(output) = self.output() else { return Ok(true) };
         let (is_done, refused) = (output.poll_commit(limit)?, output.take_refused_rows());
@@ -524,7 +463,8 @@ impl DeadLetters {
         }
     }
 
-    /// Makes letters of rows that outputs could not hold at a commit, and counts them. A repeated commit gets the same letters.
+    /// Makes letters of rows that outputs could not hold at a commit, and counts them. A repeated commit gets the same
+    /// letters.
     fn refused_letters(&mut self, refused: &[RefusedRows]) -> Result<Vec<RecordBatch>> {
         let mut letters = vec![];
         for RefusedRows { refusal, rows } in refused {
@@ -598,3 +538,6 @@ fn is_of_output(letters: &RecordBatch, row: usize) -> bool {
         types.values().as_string_opt::<i32>().is_some_and(|names| names.value(key) == ErrorType::SinkError.name())
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,13 +1,13 @@
 //! Raw input: records of a text format, which the ingest maps to rows.
 
-use super::buffer_pool::BufferPool;
-use super::bytes::{Bytes, Chunk};
-use super::{EndProof, Input, InputEnd, Step};
 use crate::counts::counted;
 use crate::error::{Error, Result};
 use crate::format::{Records, Splitter, jsonl};
 use crate::frame::How;
 use crate::ingest::{ByteProgress, Ingest};
+use crate::input::buffer_pool::BufferPool;
+use crate::input::bytes::{Bytes, Chunk};
+use crate::input::{EndProof, Input, InputEnd, Step};
 use crate::json::scan::is_json;
 use crate::mapping::RecordMeta;
 use std::time::Duration;
@@ -30,12 +30,22 @@ pub struct TextInput {
     /// The record being skipped because it is too long.
     oversized: Option<Oversized>,
     rules: TextRules,
-    /// Whether the start of the file has been checked for a byte order mark and a JSON array.
-    started: bool,
+    beginning: Beginning,
     lines: LineNumbers,
     /// The stream time (µs) of the partition before the first record of the file; `None` while the file has not begun.
     began: Option<Option<i64>>,
     partition: u32,
+}
+
+/// What is known of the beginning of the file.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Beginning {
+    /// Nothing: a byte order mark may follow.
+    Unread,
+    /// Only white space was read, so the file may be one JSON array.
+    Blank,
+    /// The first record.
+    Known,
 }
 
 /// Line numbers of one file, and their offsets in its partition, which may have several files.
@@ -88,6 +98,8 @@ struct Oversized {
     payload: Vec<u8>,
     /// Its bytes so far.
     length: u64,
+    /// Whether the last of them is a carriage return, which may belong to the end of the line.
+    ends_with_cr: bool,
     line: i64,
 }
 
@@ -103,7 +115,7 @@ impl TextInput {
             start: 0,
             end: 0,
             oversized: None,
-            started: false,
+            beginning: Beginning::Unread,
             lines: LineNumbers::default(),
             began: None,
             partition,
@@ -176,7 +188,7 @@ impl TextInput {
         let chunk = self.bytes.read(&mut self.chunk.buffer[self.end..], Some(Duration::ZERO))?;
         if let Chunk::Bytes(count) = chunk {
             self.end += count;
-            if let Some(after) = self.began().filter(|_| !self.started) {
+            if let Some(after) = self.began().filter(|_| self.beginning == Beginning::Unread) {
                 self.splitter.resume(after);
             }
             if self.check_start()? {
@@ -216,7 +228,7 @@ impl TextInput {
         self.bytes.restart()?;
         self.splitter = splitter;
         self.lines = LineNumbers { before: self.lines(), ..LineNumbers::default() };
-        (self.start, self.end, self.started, self.began) = (0, 0, false, None);
+        (self.start, self.end, self.beginning, self.began) = (0, 0, Beginning::Unread, None);
         Ok(())
     }
 
@@ -239,18 +251,23 @@ impl TextInput {
     /// Errors: exit status 65 if the file is one JSON array and that is refused.
     fn check_start(&mut self) -> Result<bool> {
         let head = &self.chunk.buffer[self.start..self.end];
-        if self.started {
-            return Ok(true);
+        if self.beginning == Beginning::Unread {
+            if head.len() < BOM.len() && BOM.starts_with(head) {
+                return Ok(false);
+            }
+            self.beginning = Beginning::Blank;
+            if head.starts_with(BOM) {
+                self.start += BOM.len();
+            }
         }
-        if head.len() < BOM.len() && BOM.starts_with(head) {
-            return Ok(false);
-        }
-        self.started = true;
-        if head.starts_with(BOM) {
-            self.start += BOM.len();
-        }
-        if self.rules.json && self.rules.refuses_array && jsonl::is_array(&self.chunk.buffer[self.start..self.end]) {
-            return Err(Error::corrupt(jsonl::ARRAY_HINT).at(self.bytes.name()));
+        if self.beginning == Beginning::Blank && self.rules.json && self.rules.refuses_array {
+            let head = &self.chunk.buffer[self.start..self.end];
+            if jsonl::is_array(head) {
+                return Err(Error::corrupt(jsonl::ARRAY_HINT).at(self.bytes.name()));
+            }
+            if !jsonl::is_blank(head) {
+                self.beginning = Beginning::Known;
+            }
         }
         Ok(true)
     }
@@ -302,22 +319,28 @@ impl TextInput {
             self.oversized = Some(Oversized {
                 payload: chunk[self.start..self.start + ingest.run().record_max].to_vec(),
                 length: 0,
-                line: self.lines.last + 1,
+                ends_with_cr: false,
+                line: self.splitter.lines().cast_signed() + 1,
             });
         }
     }
 
     /// Skips the rest of a record that is too long, and refuses it at its end; returns whether the end was found.
     fn skip(&mut self, chunk: &[u8], last: bool, ingest: &mut Ingest) -> Result<bool> {
-        let (count, found) = self.splitter.skip(&chunk[self.start..self.end]);
+        let input = &chunk[self.start..self.end];
+        let (count, found) = self.splitter.skip(input);
         self.start += count;
         let Some(mut oversized) = self.oversized.take() else { return Ok(true) };
-        oversized.length += count as u64;
+        let terminator = self.splitter.terminator();
+        let content = &input[..count - if found { terminator as usize } else { 0 }];
+        oversized.length += content.len() as u64;
+        oversized.ends_with_cr = content.last().map_or(oversized.ends_with_cr, |last| *last == b'\r');
         if !found && !last {
             self.oversized = Some(oversized);
             return Ok(false);
         }
-        let length = oversized.length - if found { self.splitter.terminator() } else { 0 };
+        // Elements of a document have no ends of lines.
+        let length = oversized.length - u64::from(oversized.ends_with_cr && terminator > 0);
         self.lines.last = oversized.line;
         if self.lines.last <= self.lines.passed {
             return Ok(true);
@@ -356,3 +379,6 @@ impl Input for TextInput {
         InputEnd { how: How::Exhausted, proof, verdict: 0 }
     }
 }
+
+#[cfg(test)]
+mod tests;
