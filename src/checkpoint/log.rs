@@ -78,6 +78,10 @@ pub struct StageEpoch {
     /// When the stage began to end the epoch (RFC 3339); `None` in entries of older versions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub began: Option<String>,
+    /// XXH3-128, hexadecimal, of what its state is the state of: its metrics, spans and other settings. `None` without
+    /// state, and in entries of older versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fingerprint: Option<String>,
     /// Its outputs, in the order of the command line.
     pub outputs: Vec<OutputName>,
     /// Its files.
@@ -232,6 +236,7 @@ mod tests {
                 stage: "1-evt-window".to_owned(),
                 version: "0.1.0".to_owned(),
                 began: Some("2026-01-01T00:00:00.000000Z".to_owned()),
+                fingerprint: Some("5eed".to_owned()),
                 outputs: names(&["sqlite:m.db"]),
                 parts: vec![part],
             }],

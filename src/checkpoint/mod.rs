@@ -328,7 +328,8 @@ impl Checkpoint {
     /// Errors: exit status 74 if it cannot be written.
     pub fn seal(&mut self, sealed: SealedParts<'_>) -> Result<StageEpoch> {
         let epoch = self.epoch;
-        let SealedParts { began, state, positions, outboxes: mut parts } = sealed;
+        let fingerprint = sealed.fingerprint();
+        let SealedParts { began, spec: _, state, positions, outboxes: mut parts } = sealed;
         for (name, bytes) in [(STATE, state), (POSITIONS, positions)] {
             if !bytes.is_empty() {
                 parts.push(self.store.write_part(epoch, &part_name(&self.own.stage, name), bytes)?);
@@ -339,6 +340,7 @@ impl Checkpoint {
             stage: self.own.stage.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             began: Some(format_instant(began)),
+            fingerprint,
             outputs: self.own.outputs.clone(),
             parts,
         };

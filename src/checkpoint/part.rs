@@ -10,7 +10,7 @@ use arrow::ipc::writer::StreamWriter;
 use std::fs::File;
 use std::io::{BufReader, BufWriter, Write};
 use std::path::PathBuf;
-use xxhash_rust::xxh3::Xxh3;
+use xxhash_rust::xxh3::{Xxh3, xxh3_128};
 
 /// Returns the name of a part of a stage.
 pub fn part_name(stage: &str, name: &str) -> String {
@@ -21,12 +21,21 @@ pub fn part_name(stage: &str, name: &str) -> String {
 pub struct SealedParts<'a> {
     /// When it began to end the epoch (µs).
     pub began: i64,
+    /// What its state is the state of; empty if it has none.
+    pub spec: &'a str,
     /// The state of the operator; empty if it has none.
     pub state: &'a [u8],
     /// The positions of the inputs; empty if the stage is not the first one.
     pub positions: &'a [u8],
     /// The rows of its outputs and the files of its state.
     pub outboxes: Vec<EpochPart>,
+}
+
+impl SealedParts<'_> {
+    /// Returns XXH3-128 of the spec, hexadecimal; `None` without state.
+    pub fn fingerprint(&self) -> Option<String> {
+        (!self.spec.is_empty()).then(|| format!("{:032x}", xxh3_128(self.spec.as_bytes())))
+    }
 }
 
 /// A part that is being written.

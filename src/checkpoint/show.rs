@@ -87,13 +87,14 @@ pub fn show(path: &Path, run: &Run) -> Result<(String, bool)> {
 
 /// Describes the stages of an epoch: their outputs, the watermark and the positions.
 fn show_last(store: &dyn CheckpointStore, last: &Complete, text: &mut String) -> Result<()> {
-    for StageEpoch { stage, outputs, parts, .. } in &last.stages {
+    for StageEpoch { stage, outputs, parts, fingerprint, .. } in &last.stages {
         let outputs: Vec<String> = outputs.iter().map(|output| format!("{} {}", output.key, output.uri)).collect();
         append(
             text,
             format_args!(
-                "{stage}: outputs: {}\n",
-                if outputs.is_empty() { "none".to_owned() } else { outputs.join(", ") }
+                "{stage}: outputs: {}{}\n",
+                if outputs.is_empty() { "none".to_owned() } else { outputs.join(", ") },
+                fingerprint.as_ref().map(|spec| format!("; fingerprint of its settings: {spec}")).unwrap_or_default()
             ),
         );
         let read = |name: &str| {

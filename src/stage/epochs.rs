@@ -239,10 +239,10 @@ impl Epochs {
         let epoch = self.checkpoint.epoch();
         let next = Epoch { number: epoch.number + 1, ..epoch };
         let files = operator.state_files()?;
-        let state = operator.snapshot();
+        let (spec, state) = (operator.spec(), operator.snapshot());
         let mut outboxes = outputs.seal_epoch(next)?;
         outboxes.extend(self.checkpoint.keep_files(&files)?);
-        let own = self.checkpoint.seal(SealedParts { began, state: &state, positions, outboxes })?;
+        let own = self.checkpoint.seal(SealedParts { began, spec: &spec, state: &state, positions, outboxes })?;
         let bytes = own.parts.iter().map(|part| part.bytes).sum();
         let sealed = SealedEpoch { start, bytes, ..SealedEpoch::of(epoch, own.parts.clone(), operator.watermark()) };
         let has_readers = self.checkpoint.has_readers();

@@ -66,6 +66,11 @@ pub trait Operator {
         None
     }
 
+    /// Returns what its state is the state of, as text: metrics, spans and other settings; empty if it has no state.
+    fn spec(&self) -> String {
+        String::new()
+    }
+
     /// Returns its serialized state; empty if it has none.
     fn snapshot(&mut self) -> Vec<u8> {
         vec![]

@@ -92,6 +92,10 @@ impl Operator for Validate {
         Ok(Counts::default())
     }
 
+    fn spec(&self) -> String {
+        self.dedup.as_ref().map_or_else(String::new, |dedup| format!("span {}", dedup.options().span))
+    }
+
     fn snapshot(&mut self) -> Vec<u8> {
         self.dedup.as_ref().map(Dedup::snapshot).unwrap_or_default()
     }

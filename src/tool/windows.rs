@@ -137,6 +137,10 @@ impl Operator for Windows {
         self.window.watermark().get()
     }
 
+    fn spec(&self) -> String {
+        self.window.spec()
+    }
+
     fn snapshot(&mut self) -> Vec<u8> {
         self.window.snapshot()
     }

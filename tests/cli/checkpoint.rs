@@ -1,7 +1,7 @@
 //! `--checkpoint`: jobs that continue, runs that are killed or replaced, and outputs that get each row once.
 
 use crate::bucket::CheckpointLocation;
-use crate::harness::{Dir, Draws, Run, ended, eventually};
+use crate::harness::{Dir, Draws, Run, ended, eventually, is_stopped};
 use crate::servers::{postgres, psql, redis};
 use rusqlite::Connection;
 use rustix::fs::{FlockOperation, flock};
@@ -434,6 +434,7 @@ fn an_old_run_that_wakes_up_is_fenced() {
         eventually("an epoch is complete", || job.place.entries() >= 4);
         eventually("it is stopped while it holds no lock", || {
             kill_process(Pid::from_child(&old), Signal::STOP).expect("stopped");
+            eventually("no thread runs", || is_stopped(&old));
             let is_free = !holds_a_lock(&job.dir);
             if !is_free {
                 kill_process(Pid::from_child(&old), Signal::CONT).expect("continued");
@@ -478,6 +479,23 @@ fn what_a_checkpoint_cannot_hold_is_a_usage_error_before_anything_is_made() {
     assert!(!job.dir.path("state").exists());
     let every = job.dir.run("evt-window", &["--checkpoint-every", "1s", "a.jsonl"]).ends_with(2).stderr();
     assert!(every.contains("--checkpoint"), "{every}");
+}
+
+/// The complete entry of an epoch has the fingerprint of what each state is the state of.
+#[test]
+fn an_epoch_has_the_fingerprint_of_its_metrics() {
+    let job = Job::new("fingerprint", &["--late", "null:", "--to", "sqlite:m.db"]);
+    job.dir.write("a.jsonl", ordered(0..10));
+    let pattern = regex::Regex::new("; fingerprint of its settings: ([0-9a-f]{32})\n").expect("a pattern");
+    let fingerprint = |metrics: &str| {
+        job.dir.write("m.toml", metrics);
+        job.run(&["-q", "a.jsonl"]).succeeds();
+        let said = job.view().succeeds().text();
+        pattern.captures(&said).unwrap_or_else(|| panic!("{said}"))[1].to_owned()
+    };
+    let first = fingerprint(METRICS);
+    assert_eq!(fingerprint(&format!("# The same metrics.\n{METRICS}")), first);
+    assert_ne!(fingerprint(&METRICS.replace("30s", "40s")), first);
 }
 
 /// A metric that the former runs did not have begins with its first whole window; the others continue.

@@ -1,7 +1,7 @@
 //! A lake as an output with a checkpoint: locked for commits only, and `?roll=` joins epochs before they show.
 
 use crate::checkpoint::{Job, cut, generated, ordered, run_with_kills, shown};
-use crate::harness::{Dir, Draws, Run, ended, eventually};
+use crate::harness::{Dir, Draws, Run, ended, eventually, is_stopped};
 use rustix::fs::{FlockOperation, flock};
 use rustix::process::{Pid, Signal, kill_process};
 use std::fs::File;
@@ -16,6 +16,7 @@ fn stop_between_commits(dir: &Dir, child: &Child) {
     };
     eventually("it is stopped while it holds no lock", || {
         kill_process(Pid::from_child(child), Signal::STOP).expect("stopped");
+        eventually("no thread runs", || is_stopped(child));
         let is_free = is_free("lake/.evt/lock") && is_free("lake/.evt");
         if !is_free {
             kill_process(Pid::from_child(child), Signal::CONT).expect("continued");

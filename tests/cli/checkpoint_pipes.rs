@@ -3,7 +3,7 @@
 use crate::broker::Bench;
 use crate::bucket::CheckpointLocation;
 use crate::checkpoint::{Job, OUTPUTS, assert_same, generated, holds_a_lock};
-use crate::harness::{Dir, Draws, ended, eventually};
+use crate::harness::{Dir, Draws, ended, eventually, is_stopped};
 use crate::kafka::record;
 use rustix::process::{Pid, Signal, kill_process};
 use std::fs::File;
@@ -70,10 +70,9 @@ impl Pipe {
         }
     }
 
-    /// Whether no stage runs any more after SIGSTOP. A stage in a system call finishes the call before it stops.
+    /// Whether no stage runs any more after SIGSTOP.
     pub fn is_stopped(&self) -> bool {
-        let status = |child: &Child| std::fs::read_to_string(format!("/proc/{}/status", child.id())).expect("a child");
-        self.0.iter().all(|child| status(child).contains("\nState:\tT"))
+        self.0.iter().all(is_stopped)
     }
 
     pub fn has_ended(&mut self) -> bool {

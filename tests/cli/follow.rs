@@ -1,6 +1,6 @@
 //! `--follow`: names through rotation and truncation.
 
-use crate::harness::{Dir, Draws, ended, eventually};
+use crate::harness::{Dir, Draws, ended, eventually, is_stopped};
 use rustix::process::{Pid, Signal, kill_process};
 use std::collections::HashSet;
 use std::fs::{File, OpenOptions};
@@ -138,12 +138,6 @@ fn script(name: &str, draws: Draws) {
         eventually("the new file is open", || scene.has_open(names[at]));
     }
     scene.ends();
-}
-
-/// Whether a process is stopped (SIGSTOP).
-fn is_stopped(process: &Child) -> bool {
-    let stat = std::fs::read_to_string(format!("/proc/{}/stat", process.id())).expect("it runs");
-    stat.rsplit(')').next().is_some_and(|state| state.trim_start().starts_with('T'))
 }
 
 #[test]

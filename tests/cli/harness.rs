@@ -278,6 +278,16 @@ pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     }
 }
 
+/// Whether no thread of a process runs any more after SIGSTOP. A thread in a system call finishes the call before it
+/// stops, so it may still take a lock.
+pub fn is_stopped(child: &Child) -> bool {
+    let threads = std::fs::read_dir(format!("/proc/{}/task", child.id())).expect("a child");
+    threads.map(|thread| thread.expect("a thread").path().join("status")).all(|status| {
+        // A thread that is gone does not run.
+        std::fs::read_to_string(status).map_or(true, |status| status.contains("\nState:\tT"))
+    })
+}
+
 /// Waits, like [`eventually`], until a process has ended; returns its exit status.
 #[track_caller]
 pub fn ended(what: &str, process: &mut Child) -> i32 {

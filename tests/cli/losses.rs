@@ -409,8 +409,9 @@ fn an_event_that_is_stored_with_other_content_is_a_conflict_and_a_repetition_is_
     for store in ["sqlite:content.db".to_owned(), "parquet:content".to_owned()].into_iter().chain(postgres) {
         let told = |rows: u32, first: u32| {
             let id = format!("00000000-0000-4000-8000-{first:012} at in/0@{first}");
-            let rule = "differ from the stored row of the same origin, partition, offset and event_id, which is kept";
-            format!("conflict: {rows} rows {rule}; first {id}\n")
+            let rows = if rows == 1 { "1 row differs".to_owned() } else { format!("{rows} rows differ") };
+            let rule = "from the stored row of the same origin, partition, offset and event_id, which is kept";
+            format!("conflict: {rows} {rule}; first {id}\n")
         };
         let run = |name: &str| {
             let flags = ["--time", "t", "--origin", "in", "--stats", "stats.json", "--to", &store];

@@ -388,7 +388,7 @@ const MESSAGES: &[Message] = &[
         "evt-backfill none.jsonl -m m.toml --to sqlite:s.db --all-records",
     ),
     message(
-        "--since includes them, and --all-records if the input holds all records that live read",
+        "--since includes it, and --all-records if the input holds all records that live read",
         r#"evt-window -q e.jsonl -m m.toml --to sqlite:s.db; echo '{"event_time":"2026-01-02T00:00:00Z"}' > y.jsonl; evt-backfill y.jsonl -m m.toml --to sqlite:s.db"#,
         "evt-backfill y.jsonl -m m.toml --to sqlite:s.db --all-records",
     ),

@@ -5,6 +5,7 @@ use crate::broker::{Bench, Broker, Record, lines};
 use crate::harness::{Dir, eventually, status};
 use crate::kafka;
 use crate::listener::{Listener, event, read, request};
+use rustix::io::ioctl_fionread;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use std::collections::BTreeSet;
@@ -244,12 +245,15 @@ fn a_listener_whose_reader_does_not_read_ends_at_a_signal_and_says_what_is_left(
     let pad = "x".repeat(200);
     let line = |n: usize| format!("{{\"source\":\"s\",\"event_type\":\"t\",\"n\":{n},\"pad\":\"{pad}\"}}\n");
     let lines: String = (0..2_000).map(line).collect();
-    for ((_, listener), _) in &stages {
-        // More than a pipe takes.
-        for _ in 0..20 {
+    for ((stdout, listener), _) in &stages {
+        let post = || {
             let answer = listener.post(&[("content-type", "application/x-ndjson")], lines.as_bytes());
             assert_eq!(answer.status, 200, "{answer:?}");
-        }
+        };
+        // One request is more than a pipe takes. The listener reads none after it while it waits for the reader.
+        post();
+        eventually("the pipe is full", || ioctl_fionread(stdout).expect("a pipe") >= 60_000);
+        (1..20).for_each(|_| post());
     }
     let begun = Instant::now();
     for ((_, listener), _) in &stages {

@@ -31,6 +31,7 @@ fn complete(epoch: Epoch, parts: &[EpochPart]) -> Complete {
         stage: "1-evt-window".to_owned(),
         version: String::new(),
         began: None,
+        fingerprint: None,
         outputs: vec![],
         parts: parts.to_vec(),
     };

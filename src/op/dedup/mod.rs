@@ -330,6 +330,11 @@ impl Dedup {
     }
 
     /// Returns the options.
+    pub fn options(&self) -> &Options {
+        &self.options
+    }
+
+    /// Returns the options of an operator that is not needed any more.
     pub fn into_options(self) -> Options {
         self.options
     }

@@ -479,6 +479,13 @@ impl Window {
         format!("out_of_orderness {bound} explicit {explicit} emit {:?}", self.options.emit)
     }
 
+    /// Returns the options that a snapshot must share, and the text of each metric, one a line.
+    pub fn spec(&self) -> String {
+        let mut metrics: Vec<&str> = self.options.metrics.iter().map(|metric| metric.text.as_str()).collect();
+        metrics.sort_unstable();
+        [&[self.fingerprint().as_str()], metrics.as_slice()].concat().join("\n")
+    }
+
     /// Restores the groups whose state is in files. A group that has other metrics now gets the state of those that it
     /// still has.
     fn restore_files(&mut self, saved: &mut Reader<'_>, has_layout: bool) -> Result<()> {
