@@ -159,7 +159,7 @@ impl CheckReport {
             self.take(resolved.check_ends(&options.inputs));
             let has_checkpoint = spec.checkpoint.and_then(CheckpointArgs::options).is_some();
             // Outputs that do not fit the input are not asked.
-            let Some(fitting) = self.take(exactly_once::in_transactions(resolved, options, has_checkpoint)) else {
+            let Some(fitting) = self.take(exactly_once::in_transactions(resolved, options, spec.checkpoint)) else {
                 return;
             };
             resolved = fitting;

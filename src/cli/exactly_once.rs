@@ -1,6 +1,7 @@
 //! `exactly_once=true` of a topic: whether a stage can commit its records and the offsets of its input in one
 //! transaction.
 
+use super::args::CheckpointArgs;
 use super::resolve::Resolved;
 use crate::error::{Error, Result};
 use crate::kafka::group::CommitMode;
@@ -18,12 +19,16 @@ const OTHER: &str =
 ///
 /// Errors: exit status 2 if the stage has state, if its input is not read by a group whose members share the
 /// partitions, or if an output is not a topic of the same brokers.
-pub fn in_transactions(resolved: Resolved, options: &SourceOptions, has_checkpoint: bool) -> Result<Resolved> {
+pub fn in_transactions(
+    resolved: Resolved,
+    options: &SourceOptions,
+    checkpoint: Option<&CheckpointArgs>,
+) -> Result<Resolved> {
     let Resolved { inputs, checked, dlq, side, .. } = &resolved;
     let outputs = || checked.iter().chain(dlq).chain(side);
     let Some(chosen) = outputs().find(|output| output.is_exactly_once()) else { return Ok(resolved) };
     let wrong = |why: String| Error::usage(format!("{}: exactly_once=true: {why}", chosen.name()));
-    stateless(options, has_checkpoint).map_err(|why| wrong(why.to_owned()))?;
+    stateless(options, checkpoint).map_err(|why| wrong(why.to_owned()))?;
     let input = group(inputs).map_err(wrong)?;
     let settings = chosen.topic().map_or(&[][..], |address| &address.options.settings);
     outputs().try_for_each(|output| fits(output, input, settings).map_err(wrong))?;
@@ -44,17 +49,21 @@ pub fn addresses(resolved: &Resolved) -> Option<(Vec<&Address>, &Address)> {
 }
 
 /// Checks that a stage has nothing that a transaction does not hold.
-fn stateless(options: &SourceOptions, has_checkpoint: bool) -> Result<(), &'static str> {
+fn stateless(options: &SourceOptions, checkpoint: Option<&CheckpointArgs>) -> Result<(), &'static str> {
     match options.inputs.topics.read_mode {
-        _ if has_checkpoint => Err("expected no --checkpoint, whose epochs write each row once, found one"),
+        _ if checkpoint.and_then(CheckpointArgs::options).is_some() => {
+            Err("expected no --checkpoint, whose epochs write each row once, found one")
+        }
         // evt-alert commits offsets with its own state.
         _ if !matches!(options.inputs.topics.commit_mode, CommitMode::None) => Err(OTHER),
         ReadMode::Commit | ReadMode::Checkpoint => Ok(()),
         ReadMode::Stateful if options.needs.finds_repeats => Err(
             "expected a stage without state, found --dedup; remove it, or begin the pipe with evt-ingest --checkpoint",
         ),
-        ReadMode::Stateful => Err("expected a stage without state, found windows; use evt-window --checkpoint"),
-        ReadMode::Bounded | ReadMode::Tail => Err(OTHER),
+        ReadMode::Stateful if checkpoint.is_some() => {
+            Err("expected a stage without state, found windows; use evt-window --checkpoint")
+        }
+        ReadMode::Stateful | ReadMode::Bounded | ReadMode::Tail => Err(OTHER),
     }
 }
 
@@ -111,6 +120,7 @@ fn shown(address: &Address) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use clap::{Args, FromArgMatches};
 
     #[test]
     fn transactions_need_one_input_whose_partitions_the_group_assigns() {
@@ -131,21 +141,29 @@ mod tests {
 
     #[test]
     fn only_a_stage_without_state_can_be_in_transactions() {
-        let with = |read_mode: ReadMode, finds_repeats: bool, has_checkpoint: bool| {
+        let with = |read_mode: ReadMode, finds_repeats: bool, checkpoint: Option<&CheckpointArgs>| {
             let mut options = SourceOptions::default();
             options.inputs.topics.read_mode = read_mode;
             options.needs.finds_repeats = finds_repeats;
-            stateless(&options, has_checkpoint)
+            stateless(&options, checkpoint)
         };
-        assert!(with(ReadMode::Commit, false, false).is_ok());
-        for (read_mode, finds_repeats, has_checkpoint, remedy) in [
-            (ReadMode::Commit, false, true, "--checkpoint"),
-            (ReadMode::Stateful, true, false, "--dedup"),
-            (ReadMode::Stateful, false, false, "evt-window --checkpoint"),
-            (ReadMode::Bounded, false, false, "evt-sink"),
-            (ReadMode::Tail, false, false, "evt-sink"),
+        let parse = |args: &[&str]| {
+            let command = CheckpointArgs::augment_args(clap::Command::new("evt"));
+            let matches = command.no_binary_name(true).try_get_matches_from(args).unwrap();
+            CheckpointArgs::from_arg_matches(&matches).unwrap()
+        };
+        let (unused, used) = (parse(&[]), parse(&["--checkpoint", "state"]));
+        assert!(with(ReadMode::Commit, false, Some(&unused)).is_ok());
+        for (read_mode, finds_repeats, checkpoint, remedy) in [
+            (ReadMode::Commit, false, Some(&used), "--checkpoint"),
+            (ReadMode::Stateful, true, None, "--dedup"),
+            (ReadMode::Stateful, false, Some(&unused), "evt-window --checkpoint"),
+            // evt-alert without --state.
+            (ReadMode::Stateful, false, None, "evt-sink"),
+            (ReadMode::Bounded, false, None, "evt-sink"),
+            (ReadMode::Tail, false, None, "evt-sink"),
         ] {
-            let why = with(read_mode, finds_repeats, has_checkpoint).expect_err("state");
+            let why = with(read_mode, finds_repeats, checkpoint).expect_err("state");
             assert!(why.contains(remedy), "{why}");
         }
     }

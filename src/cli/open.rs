@@ -31,7 +31,7 @@ pub fn open(spec: StageSpec<'_>, mut options: SourceOptions, run: &Rc<Run>, star
     let resolved = resolve(spec, options.inputs.files.follow, run).sound()?;
     resolved.check_ends(&options.inputs)?;
     let checkpoint = spec.checkpoint.and_then(CheckpointArgs::options);
-    let resolved = exactly_once::in_transactions(resolved, &options, checkpoint.is_some())?;
+    let resolved = exactly_once::in_transactions(resolved, &options, spec.checkpoint)?;
     show(run, &resolved);
     // A spool stores requests while the servers behind it are unavailable, so it accepts them before the run has
     // checked the servers.
@@ -53,7 +53,7 @@ pub fn open(spec: StageSpec<'_>, mut options: SourceOptions, run: &Rc<Run>, star
         None => None,
     };
     // The rows of another input would be in no epoch.
-    options.inputs.continuation.joins = epochs.is_none() && resolved.inputs.len() <= 1;
+    options.inputs.continuation.joins = epochs.is_none() && resolved.inputs.len() <= 1 && !options.needs.whole_input;
     keep_raw(&mut options, &resolved);
     options.records.mapping.parts = resolved.record_parts(&options);
     // The producer is made before the input: it ends the transaction of a killed run, and the committed offsets are

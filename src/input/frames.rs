@@ -178,8 +178,9 @@ impl FrameInput {
             return Ok(Arc::new(Schema::new_with_metadata(schema.fields().clone(), metadata)));
         }
         if !self.joins {
-            let why = "expected a stream without a checkpoint, or one as the only input of evt-ingest, evt-validate, evt-window or \
-                       evt-sink, whose rows can wait for an epoch; found other inputs, flags or another tool";
+            let why = "expected a stream without a checkpoint, or one as the only input of a tool that writes each row before the end \
+                       of the input; found other inputs, evt-alert, evt-backfill or evt-reconcile, or a flag that needs the whole \
+                       input (--describe, --head, --plot, --sort, --summary, --tail)";
             return Err(Error::usage(why).at(bytes.name()));
         }
         self.is_checkpointed = true;

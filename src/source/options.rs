@@ -128,6 +128,9 @@ pub struct ToolNeeds {
     pub first_rows: bool,
     /// Whether dead letters wait until the rows before them have been processed (`--head` of evt-view).
     pub ordered_letters: bool,
+    /// Whether the operator has rows only at the end of the input, or ends before it. It keeps no state, so it cannot
+    /// be a stage of a pipe with a checkpoint: a restart would forget the rows of earlier epochs.
+    pub whole_input: bool,
 }
 
 /// Settings of a source.

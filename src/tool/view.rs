@@ -319,7 +319,10 @@ impl Args {
         let read_mode = if self.follow { ReadMode::Tail } else { ReadMode::Bounded };
         let ordered_letters = self.choice.head.is_some() && self.choice.sort.is_none();
         let mut options = self.stage.source(mapping)?;
-        options.needs = ToolNeeds { salvage: true, first_rows: true, ordered_letters, ..options.needs };
+        let ChoiceArgs { head, tail, sort, .. } = &self.choice;
+        let shows_report = self.show.describe || self.show.plot || self.show.summary;
+        let whole_input = shows_report || head.is_some() || tail.is_some() || sort.is_some();
+        options.needs = ToolNeeds { salvage: true, first_rows: true, ordered_letters, whole_input, ..options.needs };
         options.inputs.files.follow = self.follow;
         options.inputs.topics.read_mode = read_mode;
         Ok(options)

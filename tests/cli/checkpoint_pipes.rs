@@ -2,7 +2,7 @@
 
 use crate::broker::Bench;
 use crate::bucket::CheckpointLocation;
-use crate::checkpoint::{Job, OUTPUTS, assert_same, generated, holds_a_lock};
+use crate::checkpoint::{Job, OUTPUTS, assert_same, generated, holds_a_lock, ordered};
 use crate::harness::{Dir, Draws, ended, eventually, is_stopped};
 use crate::kafka::record;
 use rustix::process::{Pid, Signal, kill_process};
@@ -233,4 +233,23 @@ fn a_pipe_of_other_stages_does_not_continue_a_checkpoint() {
     job.dir.write("rules.toml", rule);
     let said = pipe("evt-ingest -q --dlq null: --checkpoint other a.jsonl | evt-alert --rules rules.toml").stderr();
     assert!(said.contains("expected a stream without a checkpoint"), "{said}");
+}
+
+/// evt-view keeps no state, so after a restart it would show the rows since the last epoch as if they were all.
+#[test]
+fn a_view_of_the_whole_input_is_no_stage_of_a_pipe_with_a_checkpoint() {
+    let dir = Dir::new("pipe-view");
+    dir.write("a.jsonl", ordered(0..60));
+    let view = |flags: &str| {
+        let place = flags.replace(' ', "");
+        let ingest = format!("evt-ingest -q --dlq null: --checkpoint 'state{place}' a.jsonl");
+        dir.shell(&format!("{ingest} | evt-view -q {flags} --to rows.jsonl"))
+    };
+    for flags in ["--describe", "--summary", "--head 3", "--tail 3", "--sort user_id"] {
+        let said = view(flags).ends_with(2).stderr();
+        assert!(said.contains("a flag that needs the whole input"), "{flags}: {said}");
+        assert!(!dir.path("rows.jsonl").exists(), "{flags}");
+    }
+    view("--where 'true'").succeeds();
+    assert_eq!(dir.bytes("rows.jsonl").iter().filter(|byte| **byte == b'\n').count(), 900);
 }

@@ -301,7 +301,7 @@ fn stages_whose_state_no_transaction_holds_are_refused() {
     let dir = Dir::new("once-state");
     let rules = format!("{ROOT}/examples/alerts/rules.toml");
     let stateless = "expected a stage without state, found ";
-    let cases: [(&str, &[&str], String); 5] = [
+    let cases: [(&str, &[&str], String); 6] = [
         ("evt-ingest", &["--checkpoint", "state"], "expected no --checkpoint".to_owned()),
         (
             "evt-validate",
@@ -315,6 +315,7 @@ fn stages_whose_state_no_transaction_holds_are_refused() {
             &["--rules", &rules, "--state", "alerts.db"],
             "expected evt-ingest, evt-validate or evt-sink, found".to_owned(),
         ),
+        ("evt-alert", &["--rules", &rules], "expected evt-ingest, evt-validate or evt-sink, found".to_owned()),
     ];
     for (tool, args, expected) in cases {
         is_refused(&dir, tool, &[&[FROM, "--to", TO], args].concat(), &expected);
