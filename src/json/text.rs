@@ -24,6 +24,14 @@ pub fn is_text(raw: &str) -> bool {
     !raw.contains("\\u") || serde_json::from_str::<Cow<'_, str>>(&format!("\"{raw}\"")).is_ok()
 }
 
+/// Whether a string of a JSON text contains U+0000, which valid JSON writes only as an escape.
+pub fn has_escaped_nul(json: &str) -> bool {
+    const NUL: &str = "\\u0000";
+    // An even number of backslashes before the escape leaves its own one.
+    let is_escape = |at: usize| json.as_bytes()[..at].iter().rev().take_while(|byte| **byte == b'\\').count() % 2 == 0;
+    memchr::memmem::find_iter(json.as_bytes(), NUL).any(is_escape)
+}
+
 fn unescape_lossy(raw: &str) -> String {
     let mut units: Vec<u16> = Vec::with_capacity(raw.len());
     let mut chars = raw.chars();
@@ -97,6 +105,29 @@ pub fn excerpt(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_escaped_nul_is_no_escaped_backslash_before_u0000() {
+        for (json, has) in [
+            (r#"{"a":"\u0000"}"#, true),
+            (r#"{"\u0000":1}"#, true),
+            (r#"["\\\u0000"]"#, true),
+            (r#"["\\u0000"]"#, false),
+            (r#"["\\u0000","\u0000"]"#, true),
+            (r#"["\u0001","u0000"]"#, false),
+        ] {
+            assert_eq!(has_escaped_nul(json), has, "{json}");
+            let value: serde_json::Value = serde_json::from_str(json).unwrap();
+            let of_value = |text: &str| text.contains('\0');
+            let found = match &value {
+                serde_json::Value::Object(object) => {
+                    object.iter().any(|(key, value)| of_value(key) || value.as_str().is_some_and(of_value))
+                }
+                value => value.as_array().unwrap().iter().any(|value| value.as_str().is_some_and(of_value)),
+            };
+            assert_eq!(found, has, "{json}");
+        }
+    }
 
     #[test]
     fn what_is_written_reads_back() {

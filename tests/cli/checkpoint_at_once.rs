@@ -50,7 +50,7 @@ impl Stores {
 }
 
 /// The rows of a table of a store, sorted, without what differs between runs.
-fn table(dir: &Dir, uri: &str, name: &str) -> Vec<String> {
+pub fn table(dir: &Dir, uri: &str, name: &str) -> Vec<String> {
     let mark = if uri.contains('?') { '&' } else { '?' };
     let uri = format!("{uri}{mark}table={name}");
     let mut rows = dir.run("evt-view", &["-q", "-o", "jsonl", &uri]).succeeds().rows();

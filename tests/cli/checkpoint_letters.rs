@@ -203,6 +203,33 @@ fn refused_rows_are_one_letter_each_after_kills(dir: &Dir, place: &LetterPlace) 
     assert_each_once(dir, (&server, &schema), place, lines.len());
 }
 
+/// PostgreSQL finds them one after another, by halving, within the transaction of the epoch. The time of a halving must
+/// not grow with those before it: then this commit takes minutes.
+#[test]
+fn an_epoch_with_hundreds_of_refused_rows_is_committed() {
+    let Some((to, server, schema)) = postgres() else { return };
+    let dir = Dir::new("many-refused");
+    let events: Vec<String> = ordered(0..240).lines().map(str::to_owned).collect();
+    // A number that JSONB cannot hold and JSON text can, and a text that evt-sink knows to be refused.
+    let number = |line: &str| line.replacen('{', "{\"refused\":1e200000,", 1);
+    let text = |line: &str| line.replacen('{', "{\"refused\":\"\\u0000\",", 1);
+    let lines = events.iter().enumerate().map(|(at, line)| match at % 10 {
+        3 => number(line),
+        7 if at % 100 == 7 => text(line),
+        _ => line.clone(),
+    });
+    dir.write("a.jsonl", lines.map(|line| line + "\n").collect::<String>());
+    let stages = to_store(&CheckpointLocation::directory(&dir), &to);
+    assert_eq!(Pipe::start(&dir, &stages).wait(), [0, 0]);
+    let messages = dir.rows("dead.jsonl").into_iter().map(|letter| letter["error_message"].as_str().map(str::to_owned));
+    let (of_text, of_number): (Vec<_>, Vec<_>) =
+        messages.partition(|message| message.as_deref() == Some("properties: Postgres text cannot contain U+0000"));
+    assert_eq!((of_number.len(), of_text.len()), (360, 36));
+    let overflows = |message: &Option<String>| message.as_deref().is_some_and(|text| text.contains("overflows"));
+    assert!(of_number.iter().all(overflows), "{of_number:?}");
+    assert_eq!(psql(&dir, &server, &schema, "SELECT count(*) FROM raw_events").trim(), "3204");
+}
+
 #[test]
 fn refused_rows_are_one_letter_each_although_runs_are_killed() {
     refused_rows_are_one_letter_each_after_kills(&Dir::new("killed-letters"), &LetterPlace::File);

@@ -110,6 +110,7 @@ mod record_parts;
 mod records;
 mod registry;
 mod remedies;
+mod remote_faults;
 mod repeats;
 mod replace;
 mod replay;

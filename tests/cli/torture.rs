@@ -15,6 +15,7 @@ use crate::torture_kills::{HttpServer, Kills, StageLines, client, entries, has_e
 use evt::time::parse_instant;
 use rdkafka::producer::BaseRecord;
 use rustix::process::Signal;
+use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use std::fs::File;
 use std::io::Write;
@@ -32,8 +33,32 @@ const KILLS_OF_JOB: u32 = 36;
 const PIECES: u64 = 9;
 /// Events of a piece.
 const EVENTS_OF_PIECE: u64 = 1_500;
+/// Events of a piece of a job with a small `--memory`: more ids than stay in memory at the end of an epoch.
+const EVENTS_BEYOND_MEMORY: u64 = 2_000;
+/// Metrics of a job with a small `--memory`, in one group: sessions of all users that are open until the end.
+const METRICS_BEYOND_MEMORY: &str = r#"
+[[metric]]
+name = "events"
+by = ["event_type"]
+size = "1m"
+lateness = "20s"
+[[metric]]
+name = "spread"
+by = ["user_id"]
+gap = "1h"
+aggregate = "stddev(properties.latency_ms)"
+where = "user_id is not null"
+[[metric]]
+name = "doubled"
+by = ["user_id"]
+gap = "1h"
+aggregate = "stddev(2 * properties.latency_ms)"
+where = "user_id is not null"
+"#;
 /// Partitions of a topic of events, unless a server writes it in the order of the generator.
 const PARTITIONS: i32 = 3;
+/// Longer than the events of a job.
+const DEDUP: &str = "20m";
 /// Brokers keep records of the generator's times.
 const KEPT: [(&str, &str); 1] = [("retention.ms", "-1")];
 
@@ -101,8 +126,23 @@ struct Job<'a> {
     lines: Vec<Vec<u8>>,
     /// The topic of the events; empty for a file.
     topic: String,
-    /// Whether tee(1) behind the first stage gives the events to another stage, too.
+    /// Whether tee(1) behind the first stage gives the events to another stage, too. A store of that one refuses some.
     has_branch: bool,
+    /// Whether state is in files: more ids and sessions than the stages keep in memory.
+    is_beyond_memory: bool,
+}
+
+/// Gives an event, if its id is one of a few, a value that no store but PostgreSQL refuses: a text that evt-sink finds,
+/// or a number that the server finds. A repeat of the event has it too.
+fn refuse(line: &mut Vec<u8>) {
+    let of_id: [(&[u8], &[u8]); 2] =
+        [(b"{\"event_id\":\"00", b"\"refused\":\"\\u0000\","), (b"{\"event_id\":\"01", b"\"refused\":1e200000,")];
+    let refused = of_id.iter().find(|(id, _)| line.starts_with(id));
+    if let Some((_, refused)) = refused
+        && serde_json::from_slice::<&RawValue>(line).is_ok()
+    {
+        line.splice(1..1, refused.iter().copied());
+    }
 }
 
 /// One of the two runs of a job: its directory, and its topics.
@@ -120,13 +160,16 @@ struct Side<'a> {
 impl<'a> Job<'a> {
     fn new(servers: &'a Servers, origin: Origin, number: u32, draws: &mut Draws) -> Self {
         let dir = &servers.bench.dir;
-        let (seed, events) = (draws.below(1 << 32).to_string(), (PIECES * EVENTS_OF_PIECE).to_string());
+        let (has_branch, is_beyond_memory) = (number.is_multiple_of(2), number % 3 == 1);
+        let of_piece = if is_beyond_memory { EVENTS_BEYOND_MEMORY } else { EVENTS_OF_PIECE };
+        let (seed, events) = (draws.below(1 << 32).to_string(), (PIECES * of_piece).to_string());
         let mut args = vec!["--events", &events, "--seed", &seed, "-q", "--truth", "truth.json"];
-        args.extend(["--rate", "20", "--users", "300", "--late", "0.02", "--late-by", "2m"]);
+        args.extend(["--rate", "20", "--late", "0.02", "--late-by", "2m"]);
+        args.extend(if is_beyond_memory { &["--users", "40000", "--skew", "0"][..] } else { &["--users", "300"] });
         // A record without a time has that of the broker or of the server, and is valid.
         let malformed = if matches!(origin, Origin::File | Origin::Follow) { "0.01" } else { "0" };
         args.extend(["--malformed", malformed, "--invalid", "0.02", "--duplicates", "0.01", "--schema-versions", "2"]);
-        args.extend(["--by", "event_type", "--lateness", "20s", "--out-of-orderness", "3s", "--dedup", "10m"]);
+        args.extend(["--by", "event_type", "--lateness", "20s", "--out-of-orderness", "3s", "--dedup", DEDUP]);
         args.push("--validated");
         let topic = match origin {
             Origin::File | Origin::Follow => String::new(),
@@ -145,8 +188,13 @@ impl<'a> Job<'a> {
         };
         let generated = dir.run("evt-gen", &args).succeeds();
         dir.write("events.jsonl", generated.stdout());
-        let lines = generated.stdout().split_inclusive(|byte| *byte == b'\n').map(<[u8]>::to_vec).collect();
-        Self { servers, origin, number, lines, topic, has_branch: number.is_multiple_of(2) }
+        let mut lines: Vec<Vec<u8>> =
+            generated.stdout().split_inclusive(|byte| *byte == b'\n').map(<[u8]>::to_vec).collect();
+        if has_branch {
+            lines.iter_mut().for_each(refuse);
+            dir.write("events.jsonl", lines.concat());
+        }
+        Self { servers, origin, number, lines, topic, has_branch, is_beyond_memory }
     }
 
     /// Makes the stores of a run.
@@ -154,8 +202,11 @@ impl<'a> Job<'a> {
         let dir = Dir::new(&format!("torture-{}-{name}", self.number));
         // Events without a user are in several partitions, and sessions of such a key depend on how the partitions are
         // interleaved.
-        dir.write("m.toml", format!("{METRICS}where = \"user_id is not null\"\n"));
-        let kinds = if self.origin.has_topic() { &["rows", "late", "dead"][..] } else { &["rows"] };
+        match self.is_beyond_memory {
+            true => dir.write("m.toml", METRICS_BEYOND_MEMORY),
+            false => dir.write("m.toml", format!("{METRICS}where = \"user_id is not null\"\n")),
+        }
+        let kinds = if self.origin.has_topic() { &["rows", "late", "dead", "refused"][..] } else { &["rows"] };
         let topic = |kind: &&str| self.servers.bench.topic(&format!("{}-{name}-{kind}", self.number), 2, &KEPT);
         let place = match self.servers.has_bucket {
             false => CheckpointLocation::directory(&dir),
@@ -173,8 +224,8 @@ impl<'a> Job<'a> {
 
     /// Returns the events of a piece.
     fn piece(&self, piece: u64) -> &[Vec<u8>] {
-        let (start, end) = (piece * EVENTS_OF_PIECE, (piece + 1) * EVENTS_OF_PIECE);
-        &self.lines[start as usize..end as usize]
+        let of_piece = self.lines.len() / PIECES as usize;
+        &self.lines[piece as usize * of_piece..][..of_piece]
     }
 
     /// Puts events into the topic, each into the partition of the generator and with its time. A record that has none
@@ -238,6 +289,7 @@ impl Side<'_> {
         };
         let place = |at: usize, file: &str| self.topics.get(at).map_or(file.to_owned(), |topic| bench.uri(topic, ""));
         let (rows, late, dead) = (place(0, ""), place(1, "late.jsonl"), place(2, "dead.jsonl"));
+        let refused = place(3, "refused.jsonl");
         let redis = format!("{redis}?prefix={}", self.prefix());
         let at_once = format!("{postgres}?schema={}_now&visible=now", self.schema());
         let raw = format!("{postgres}?schema={}_raw&key=event_id", self.schema());
@@ -249,6 +301,7 @@ impl Side<'_> {
             Origin::Follow => &["--follow", "-f", "jsonl"],
             _ => &[],
         };
+        let memory: &[&str] = if self.job.is_beyond_memory { &["--memory", "8MiB"] } else { &[] };
         let ends: &[&str] = if self.job.has_branch { &["--ends", "2"] } else { &[] };
         let stage = |tool: &'static str, args: &[&[&str]]| {
             let args = [&["-q", "--dlq", &dead], args.concat().as_slice()].concat();
@@ -278,13 +331,16 @@ impl Side<'_> {
         let checkpoint = ["--checkpoint", &self.place.name, "--checkpoint-every", "10ms", &input];
         let mut line = vec![
             stage("evt-ingest", &[time, first, ends, &checkpoint]),
-            stage("evt-validate", &[&["--schemas", &schemas, "--dedup", "10m"]]),
-            stage("evt-window", &[&windows, &["--at-end", at_end]]),
+            stage("evt-validate", &[&["--schemas", &schemas, "--dedup", DEDUP], memory]),
+            stage("evt-window", &[&windows, &["--at-end", at_end], memory]),
             stage("evt-sink", &[&stores]),
         ];
         let branch = self.job.has_branch.then(|| {
             line.insert(1, ("tee", vec!["/dev/stderr".to_owned()]));
-            stage("evt-sink", &[&["--to", "sqlite:raw.db?key=event_id", "--to", &raw, "--to", "raw.jsonl"]])
+            let mut branch =
+                stage("evt-sink", &[&["--to", "sqlite:raw.db?key=event_id", "--to", &raw, "--to", "raw.jsonl"]]);
+            branch.1[2] = refused;
+            branch
         });
         StageLines { line, branch }
     }
@@ -376,7 +432,10 @@ impl Side<'_> {
             places["raw postgres"] = json!({ "uri": postgres, "schema": format!("{}_raw", self.schema()) });
             places["raw lines"] = json!(self.dir.path("raw.jsonl"));
         }
-        let sides = [("late topic", "late", "late.jsonl"), ("dead topic", "dead", "dead.jsonl")];
+        let mut sides = vec![("late topic", "late", "late.jsonl"), ("dead topic", "dead", "dead.jsonl")];
+        if self.job.has_branch {
+            sides.push(("refused topic", "refused", "refused.jsonl"));
+        }
         for (at, (of_topic, of_file, file)) in sides.into_iter().enumerate() {
             match self.topics.get(at + 1) {
                 Some(name) => places[of_topic] = topic(name),
@@ -479,6 +538,9 @@ fn torture(servers: &Servers, wanted: u32) {
         kill(&job, &wild, &mut kills, of_job.min(wanted - before));
         wild.finish(&kills.to_string());
         kills.add_epochs(&wild.dir);
+        if job.is_beyond_memory && !servers.has_bucket {
+            wild.dir.shell("test -n \"$(find state/epochs -name 'state-*')\"").succeeds();
+        }
         if !job.origin.has_topic() {
             calm.append(&job.lines.concat());
         }

@@ -164,6 +164,8 @@ OTHER_READERS = {
     "dead": lambda path: [letter(row, "original_payload") for row in of_lines(path)],
     "late": of_lines,
     "dead topic": lambda place: [letter(record, "value") for record in records(place)],
+    "refused": lambda path: [letter(row, "original_payload") for row in of_lines(path)],
+    "refused topic": lambda place: [letter(record, "value") for record in records(place)],
     "late topic": lambda place: [row_of(record) for record in records(place)],
 }
 
@@ -211,6 +213,22 @@ def truth_differences(wild, truth, job):
     return differences
 
 
+def refused_differences(places):
+    """Whether each event with a value that only PostgreSQL refuses is a letter, and no other event is."""
+    name = next((name for name in places if name.startswith("refused")), None)
+    if name is None:
+        return []
+    payload = {"refused": "original_payload", "refused topic": "value"}[name]
+    letters = [row[payload] for row in OTHER_READERS[name](places[name])]
+    letters = [json.loads(event) if isinstance(event, str) else event for event in letters]
+    refused = sorted(row["event_id"] for row in of_lines(places["raw lines"]) if "refused" in row["properties"])
+    differences = difference(f"{name}, by the events", sorted(event["event_id"] for event in letters), refused)
+    stored = {row["event_id"] for row in raw_of_postgres(places["raw postgres"])}.intersection(refused)
+    if stored or not refused:
+        differences.append(f"raw postgres: of {len(refused)} events that PostgreSQL refuses {len(stored)} are stored")
+    return differences
+
+
 def main(path):
     with open(path, encoding="utf-8") as file:
         job = json.load(file)
@@ -223,10 +241,11 @@ def main(path):
     if job["is_moved"] and job["is_repeated"]:
         # A server stamps events; each repeated request has its own letters and rows.
         CHANGING.add("server_timestamp")
-        places = [{name: place[name] for name in place if name not in ("dead", "raw lines")} for place in places]
+        places = [{name: place[name] for name in place if name not in ("dead", "refused", "raw lines")} for place in places]
     wild, calm = map(rows_of, places)
     differences = [text for name in wild for text in difference(name, wild[name], calm[name])]
     differences += truth_differences(wild, truth, job)
+    differences += refused_differences(job["wild"])
     stores = [name for name in calm if name in METRIC_READERS]
     differences += [text for name in stores for text in difference(f"{name}, undisturbed", calm[name], calm[stores[0]])]
     print(json.dumps({"rows": {name: len(rows) for name, rows in wild.items()}, "differences": differences}))

@@ -2,7 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::expr;
-use crate::json::text::unescape;
+use crate::json::text::{has_escaped_nul, unescape};
 use crate::json::walk::members;
 use crate::kind::values::{CellValue, read_optional};
 use crate::store::cells::{Cells, word};
@@ -25,18 +25,21 @@ pub struct Cell<'a> {
     cells: Cells<'a>,
     /// Whether its text is JSONB.
     is_object: bool,
+    /// Whether its text is JSON that must be fit for JSONB.
+    is_json: bool,
 }
 
 impl<'a> Cell<'a> {
     /// Wraps the column `name`. Errors: exit status 70 for a type that no kind has.
     pub fn try_new(name: &str, array: &'a ArrayRef) -> Result<Self> {
-        Ok(Self { cells: Cells::try_new(array)?, is_object: name == "dimensions" })
+        Ok(Self { cells: Cells::try_new(array)?, is_object: name == "dimensions", is_json: name == "properties" })
     }
 
-    /// Whether the text of `row` contains a NUL, which TEXT cannot hold.
+    /// Whether the text of `row` contains a NUL, which neither TEXT nor JSONB can hold.
     pub fn has_nul(&self, row: usize) -> bool {
         let nul = |text: &str| memchr::memchr(0, text.as_bytes()).is_some();
         match &self.cells {
+            Cells::Text(texts) if self.is_json => texts.is_valid(row) && has_escaped_nul(texts.value(row)),
             Cells::Text(texts) if !self.is_object => texts.is_valid(row) && nul(texts.value(row)),
             Cells::Word(keys, values) => keys.is_valid(row) && word(keys, values, row).is_ok_and(nul),
             Cells::Names(lists) => lists.value(row).as_string::<i32>().iter().flatten().any(nul),

@@ -391,7 +391,8 @@ impl EpochWriter<'_> {
                 return Ok(vec![]);
             }
             Err(Failure::Data(cause)) => {
-                execute(link, "ROLLBACK TO piece")?;
+                // Without its release, each failed piece would stay a level of nesting for all those after it.
+                execute(link, "ROLLBACK TO piece; RELEASE piece")?;
                 if rows == 1 {
                     return Ok(vec![(from, cause)]);
                 }
