@@ -6,7 +6,7 @@
 //! DIR/epochs/R-N/STAGE.json       what a stage has of the epoch, unless it is the last stage
 //! DIR/epochs/R-N/STAGE.committed  the epoch is committed to every output of the stage
 //! DIR/epochs/R-0/end, end-2, …    the last stages of run R, with the stages before them
-//! DIR/epochs/R-0/STAGE.joined     a stage of run R, if it has several last stages
+//! DIR/epochs/R-0/STAGE.joined     a stage of run R, if it has several last stages, locked (flock) while it runs
 //! DIR/epochs/R-0/STAGE.followed   followed names that run R has begun
 //! DIR/epochs/R-N.removed          epoch (R, N) is being removed
 //! DIR/state/NAME                  files of state of the newest run; those of an epoch are links to them
@@ -14,10 +14,12 @@
 
 use super::log::{Complete, Entry, EpochPart};
 use super::part::PartWriter;
-use super::store::{CheckpointStore, Removed, compare, digest, epoch_name, epoch_of, is_removed};
+use super::store::{CheckpointStore, Claim, Removed, compare, digest, epoch_name, epoch_of, is_removed};
 use crate::error::{Error, Result};
 use crate::store::Epoch;
 use crate::store::disk::{Disk, DiskFile};
+use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
 use std::fs::{self, File, OpenOptions};
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io::{ErrorKind, Write};
@@ -280,14 +282,17 @@ impl CheckpointStore for CheckpointDir {
         }
     }
 
-    fn claim(&self, run: u64, name: &str, path: &str) -> Result<Option<String>> {
+    fn claim(&self, run: u64, name: &str, path: &str) -> Result<Claim> {
         let epoch = Epoch { run, number: 0 };
         self.make_epoch(epoch)?;
         let claim = self.part_path(epoch, name);
-        // Linked, not created: another stage reads a claim whole.
+        // Linked, not created: another stage reads a claim whole, and finds it locked.
         let part = temporary(&claim);
-        let put = || {
-            self.disk.open(&part, OpenOptions::new().write(true).create_new(true))?.write_all(path.as_bytes())?;
+        let mut locked = None;
+        let mut put = || {
+            let mut file = self.disk.open(&part, OpenOptions::new().write(true).create_new(true))?;
+            file.write_all(path.as_bytes())?;
+            locked = lock(file.file)?;
             let is_new = match self.disk.change(|| fs::hard_link(&part, &claim)) {
                 Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(false),
                 linked => linked.map(|()| true),
@@ -296,14 +301,23 @@ impl CheckpointStore for CheckpointDir {
             is_new
         };
         match put().map_err(|error| self.failed(&claim, &error))? {
-            true => Ok(None),
-            false => self.claimed(run, name),
+            true => Ok(Claim::Made(locked)),
+            false => Ok(Claim::Taken(self.claimed(run, name)?.unwrap_or_default())),
         }
     }
 
     fn claimed(&self, run: u64, name: &str) -> Result<Option<String>> {
         let found = self.note(Epoch { run, number: 0 }, name)?;
         Ok(found.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()))
+    }
+
+    fn is_released(&self, run: u64, name: &str) -> Result<bool> {
+        let path = self.part_path(Epoch { run, number: 0 }, name);
+        let file = match File::open(&path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(false),
+            opened => opened.map_err(|error| self.failed(&path, &error))?,
+        };
+        Ok(flock(file, FlockOperation::NonBlockingLockShared).is_ok())
     }
 
     fn remove(&self, removed: &Removed<'_>) -> Result<()> {
@@ -329,6 +343,15 @@ impl CheckpointStore for CheckpointDir {
             }
         }
         Ok(())
+    }
+}
+
+/// Locks a file that no other process knows; `None` if its file system has no locks.
+fn lock(file: File) -> std::io::Result<Option<File>> {
+    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(Some(file)),
+        Err(Errno::NOTSUP | Errno::INVAL | Errno::NOLCK) => Ok(None),
+        Err(error) => Err(error.into()),
     }
 }
 

@@ -2,26 +2,32 @@
 //!
 //! Each last stage claims a name of the run, `end`, `end-2`, …, with the path of stages that leads to it. So every last
 //! stage knows all stages of the run, and an epoch is complete when all of them have sealed it. A stage that fails claims
-//! the name `failed`, so that the others do not wait for it: behind tee(1) they have no pipe to it.
+//! the name `failed`, so that the others do not wait for it: behind tee(1) they have no pipe to it. A stage that is
+//! killed claims nothing; in a directory the lock of its name is free then.
 
 use super::log::manifest_name;
-use super::store::CheckpointStore;
+use super::part::part_name;
+use super::store::{CheckpointStore, Claim};
 use crate::error::{Error, Result};
 use crate::store::Epoch;
+use std::fs::File;
 
 /// The name that the first stage of a run claims that fails.
 const FAILED: &str = "failed";
+/// What a stage claims of its own name in a run with several last stages.
+const JOINED: &str = "joined";
 
 /// The stages from the first one to a last one, by name.
 pub type StagePath = Vec<String>;
 
 /// Claims the name of the stage at the end of `path`, so that no stage of another branch writes parts of the same name.
-/// Errors: exit status 78 if another stage has the name.
-pub fn claim_stage(store: &dyn CheckpointStore, run: u64, path: &[String]) -> Result<()> {
+/// Returns the file of the claim, which is locked while the stage runs ([`Claim::Made`]). Errors: exit status 78 if
+/// another stage has the name.
+pub fn claim_stage(store: &dyn CheckpointStore, run: u64, path: &[String]) -> Result<Option<File>> {
     let stage = path.last().map_or("", String::as_str);
-    match store.claim(run, &format!("{stage}.joined"), &text(path))? {
-        None => Ok(()),
-        Some(_) => {
+    match store.claim(run, &joined(stage), &text(path))? {
+        Claim::Made(file) => Ok(file),
+        Claim::Taken(_) => {
             let message = format!("two stages are called {stage}: give one of them another name with --branch NAME");
             Err(Error::config(message).at(store.name()))
         }
@@ -34,8 +40,8 @@ pub fn claim_end(store: &dyn CheckpointStore, run: u64, path: &[String], ends: u
     let mut others = vec![];
     for number in 1..=ends {
         match store.claim(run, &end_name(number), &text(path))? {
-            None => return Ok(()),
-            Some(other) => others.push(other.rsplit(' ').next().unwrap_or_default().to_owned()),
+            Claim::Made(_) => return Ok(()),
+            Claim::Taken(other) => others.push(other.rsplit(' ').next().unwrap_or_default().to_owned()),
         }
     }
     let stage = path.last().map_or("", String::as_str);
@@ -53,9 +59,22 @@ pub fn note_failure(store: &dyn CheckpointStore, run: u64, stage: &str) {
     let _ = store.claim(run, FAILED, stage);
 }
 
-/// Returns a stage of a run that has failed, if there is one.
-pub fn failed(store: &dyn CheckpointStore, run: u64) -> Result<Option<String>> {
-    store.claimed(run, FAILED)
+/// Returns a stage that will not commit an epoch of its run, if there is one: it has failed, or one of several branches
+/// was killed.
+pub fn failed(store: &dyn CheckpointStore, epoch: Epoch, ends: usize) -> Result<Option<String>> {
+    if let Some(stage) = store.claimed(epoch.run, FAILED)? {
+        return Ok(Some(stage));
+    }
+    if ends == 1 {
+        return Ok(None);
+    }
+    for stage in begun(store, epoch.run, ends)?.into_iter().flatten() {
+        // The lock before the mark: a stage marks its last epoch before it ends.
+        if store.is_released(epoch.run, &joined(&stage))? && !store.is_committed(epoch, &stage)? {
+            return Ok(Some(stage));
+        }
+    }
+    Ok(None)
 }
 
 /// Returns the paths to all last stages of a run; `None` until all of them have begun.
@@ -116,6 +135,10 @@ pub fn check_place(former: &[StagePath], path: &[String], has_readers: bool, end
     let shown: Vec<String> = former.iter().map(|branch| branch.join(" | ")).collect();
     let (expected, found, more) = (shown.join(" and "), path.join(" | "), if has_readers { " | …" } else { "" });
     Err(Error::config(format!("expected the stages {expected}, as in the checkpoint, found {found}{more}")))
+}
+
+fn joined(stage: &str) -> String {
+    part_name(stage, JOINED)
 }
 
 fn end_name(number: usize) -> String {

@@ -54,6 +54,7 @@ use crate::s3::address::{S3Address, SCHEME};
 use crate::store::Epoch;
 use crate::time::format_instant;
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::path::Path;
 use std::sync::Arc;
@@ -84,6 +85,9 @@ pub struct Checkpoint {
     files: BTreeMap<String, EpochPart>,
     /// The stages that have not committed the last complete epoch, as far as this one knows.
     uncommitted: Vec<String>,
+    /// The claim of the stage's name, locked while it runs; `None` unless a directory has a run with several last
+    /// stages.
+    _claim: Option<File>,
 }
 
 /// A complete epoch that is kept.
@@ -226,14 +230,15 @@ impl Checkpoint {
             },
         };
         let path = own.path(&header.stages);
-        if header.ends > 1 {
-            ends::claim_stage(store.as_ref(), header.run, &path)?;
-        }
+        let claim = match header.ends {
+            1 => None,
+            _ => ends::claim_stage(store.as_ref(), header.run, &path)?,
+        };
         if !own.has_readers {
             ends::claim_end(store.as_ref(), header.run, &path, header.ends)?;
         }
         let complete = complete.iter().map(KeptEpoch::of).collect();
-        Ok(Self::begin(store, header, own, complete, restored))
+        Ok(Self { _claim: claim, ..Self::begin(store, header, own, complete, restored) })
     }
 
     fn begin(
@@ -253,6 +258,7 @@ impl Checkpoint {
             followed: vec![],
             files: BTreeMap::new(),
             uncommitted: vec![],
+            _claim: None,
             header,
         }
     }
@@ -444,9 +450,9 @@ impl Checkpoint {
         ends::note_failure(self.store.as_ref(), self.header.run, &self.own.stage);
     }
 
-    /// Returns a stage of the run that has failed, if there is one.
-    pub fn failed(&self) -> Result<Option<String>> {
-        ends::failed(self.store.as_ref(), self.header.run)
+    /// Returns a stage that will not commit an epoch of this run, if there is one.
+    pub fn failed(&self, epoch: Epoch) -> Result<Option<String>> {
+        ends::failed(self.store.as_ref(), epoch, self.own.ends)
     }
 
     /// Returns what keeps an epoch from being complete.

@@ -122,16 +122,30 @@ pub trait CheckpointStore: Debug + Send + Sync {
         Ok(self.note(epoch, &format!("{stage}.committed"))?.is_some())
     }
 
-    /// Claims a name of a run for the stage at the end of `path`. Returns the path of the stage that has it already;
-    /// `None` if no other stage has.
-    fn claim(&self, run: u64, name: &str, path: &str) -> Result<Option<String>>;
+    /// Claims a name of a run for the stage at the end of `path`, unless another stage has it.
+    fn claim(&self, run: u64, name: &str, path: &str) -> Result<Claim>;
 
     /// Returns the path of the stage that has claimed a name of a run.
     fn claimed(&self, run: u64, name: &str) -> Result<Option<String>>;
 
+    /// Whether a name of a run was claimed and the lock of the claim is free: the stage has ended, however it did.
+    /// False if it is not known.
+    fn is_released(&self, _run: u64, _name: &str) -> Result<bool> {
+        Ok(false)
+    }
+
     /// Removes what is no longer kept. Later epochs stay: they are those of a newer run, if this one is an old one that
     /// has just woken up.
     fn remove(&self, removed: &Removed<'_>) -> Result<()>;
+}
+
+/// What became of a claim.
+#[derive(Debug)]
+pub enum Claim {
+    /// The name is that of the stage. The file is locked until it is closed; `None` where there are no locks.
+    Made(Option<File>),
+    /// The path of the stage that has the name.
+    Taken(String),
 }
 
 /// What is no longer kept of a checkpoint.

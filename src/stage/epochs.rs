@@ -454,7 +454,8 @@ impl Epochs {
             return Ok(None);
         }
         self.looked = now;
-        self.checkpoint.failed()
+        let awaited = self.sealed.front().map(|sealed| sealed.epoch).or(self.later.as_ref().map(|later| later.epoch));
+        awaited.map_or(Ok(None), |epoch| self.checkpoint.failed(epoch))
     }
 
     /// Writes a message, which changes nothing, to branches that may have gone, while an epoch waits for them.

@@ -18,7 +18,7 @@ use self::staging::StagingDirectory;
 use super::directory::CheckpointDir;
 use super::log::{Complete, Entry, EpochPart};
 use super::part::PartWriter;
-use super::store::{CheckpointStore, Removed, STATE_FILE, compare, epoch_name, epoch_of, fenced, is_removed};
+use super::store::{CheckpointStore, Claim, Removed, STATE_FILE, compare, epoch_name, epoch_of, fenced, is_removed};
 use crate::console::Console;
 use crate::error::{Error, Result};
 use crate::s3::address::S3Address;
@@ -274,11 +274,11 @@ impl CheckpointStore for CheckpointBucket {
         if is_absent { Ok(None) } else { self.note(epoch, name) }
     }
 
-    fn claim(&self, run: u64, name: &str, path: &str) -> Result<Option<String>> {
+    fn claim(&self, run: u64, name: &str, path: &str) -> Result<Claim> {
         let key = note_key(Epoch { run, number: 0 }, name);
         match self.objects.put_new(&key, format!("{path}\n{}", new_token()).as_bytes())? {
-            true => Ok(None),
-            false => self.claimed(run, name),
+            true => Ok(Claim::Made(None)),
+            false => Ok(Claim::Taken(self.claimed(run, name)?.unwrap_or_default())),
         }
     }
 

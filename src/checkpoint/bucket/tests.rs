@@ -5,7 +5,7 @@ use crate::ErrorKind;
 use crate::checkpoint::directory::CheckpointDir;
 use crate::checkpoint::ends;
 use crate::checkpoint::log::{Complete, Entry, EpochPart, StageEpoch, Start};
-use crate::checkpoint::store::{CheckpointStore, Removed};
+use crate::checkpoint::store::{CheckpointStore, Claim, Removed};
 use crate::console::{Colour, Console};
 use crate::s3::address::S3Address;
 use crate::s3::bucket_tests::{FakeFault, FakeS3};
@@ -90,7 +90,7 @@ fn the_last_stages_of_a_run_are_known_until_its_epochs_are_removed() {
     with_stores(|store| {
         store.create().unwrap();
         for run in [1, 2] {
-            assert_eq!(store.claim(run, "end", "1-a 2-b").unwrap(), None);
+            assert!(matches!(store.claim(run, "end", "1-a 2-b").unwrap(), Claim::Made(_)));
         }
         for number in [1, 5] {
             store.remove(&Removed { before: Epoch { run: 2, number }, entries_before: 0, state: &[] }).unwrap();
@@ -136,10 +136,17 @@ fn notes_and_the_last_stage_are_written_once_and_read() {
         assert!(!store.is_committed(epoch, "1-a").unwrap());
         store.set_committed(epoch, "1-a").unwrap();
         assert!(store.is_committed(epoch, "1-a").unwrap() && store.has_epoch(epoch).unwrap());
-        assert_eq!(store.claim(3, "end", "1-a 2-b").unwrap(), None);
+        let claim = store.claim(3, "end", "1-a 2-b").unwrap();
+        let Claim::Made(lock) = claim else { panic!("{claim:?}") };
         for other in ["1-a 2-b", "1-a 2-c"] {
-            assert_eq!(store.claim(3, "end", other).unwrap().unwrap(), "1-a 2-b");
+            let claim = store.claim(3, "end", other).unwrap();
+            assert!(matches!(&claim, Claim::Taken(path) if path == "1-a 2-b"), "{claim:?}");
         }
+        // Only a directory has locks.
+        assert!(!store.is_released(3, "end").unwrap() && !store.is_released(3, "other").unwrap());
+        let has_lock = lock.is_some();
+        drop(lock);
+        assert_eq!(store.is_released(3, "end").unwrap(), has_lock);
         assert_eq!(store.claimed(3, "end").unwrap().unwrap(), "1-a 2-b");
         assert_eq!(store.claimed(3, "end-2").unwrap(), None);
     });
