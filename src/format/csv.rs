@@ -294,7 +294,9 @@ impl CsvRows {
             Ok(_) => texts(&self.fields, &self.ends[..found.fields]),
             Err(_) => None,
         };
-        let names: Vec<&str> = names.ok_or_else(|| Error::corrupt("the header: invalid UTF-8"))?.collect();
+        let names: Vec<&str> = names
+            .ok_or_else(|| Error::corrupt("the header: invalid UTF-8; --encoding NAME reads other encodings"))?
+            .collect();
         if let Some(byte) = behind_quote(&input[..found.content], self.delimiter) {
             return Err(Error::corrupt(format!("the header, byte {byte}: expected a delimiter after a quote")));
         }

@@ -69,7 +69,7 @@ fn a_header_that_names_a_column_twice_or_is_no_text_ends_the_run() {
     assert!(
         error(b"a,b,a\n1,2,3\n").starts_with("the header has two columns 'a'; rename one, or name all with --header")
     );
-    assert_eq!(error(b"a,\xff\n1,2\n"), "the header: invalid UTF-8");
+    assert_eq!(error(b"a,\xff\n1,2\n"), "the header: invalid UTF-8; --encoding NAME reads other encodings");
     assert!(
         error(b"a,b\r1,2\r3,4\r").starts_with("the header contains a carriage return: expected lines that end with LF")
     );

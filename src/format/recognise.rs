@@ -196,18 +196,10 @@ fn has_object_behind_prefix(line: &[u8]) -> bool {
     text.is_some_and(|text| is_json(text.trim_end()))
 }
 
-/// Returns the name of the first array in an object over several lines: of a member with the least indentation.
-fn array_of(text: &[u8]) -> Option<&str> {
-    let lines = || text.split(|byte| *byte == b'\n').filter_map(|line| std::str::from_utf8(line).ok());
-    let indentation = |line: &str| line.len() - line.trim_ascii_start().len();
-    let least = lines().find(|line| line.trim_ascii_start().starts_with('"')).map(indentation)?;
-    let members = lines().filter(|line| indentation(line) == least);
-    let named = members.filter_map(|line| line.trim_ascii().strip_prefix('"')?.split_once('"'));
-    let mut arrays = named.filter(|(_, value)| {
-        value.trim_ascii_start().strip_prefix(':').is_some_and(|value| value.trim_ascii_start().starts_with('['))
-    });
+/// Returns the name of the first array of objects in a document, if a shell needs no quotes for it.
+fn array_of(text: &[u8]) -> Option<String> {
     let is_plain = |name: &str| name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-".contains(&byte));
-    arrays.next().map(|(name, _)| name).filter(|name| !name.is_empty() && is_plain(name))
+    arrays_of(text).into_iter().next().filter(|name| !name.is_empty() && is_plain(name))
 }
 
 /// Returns bytes without a byte order mark.
@@ -222,11 +214,19 @@ fn quoted(name: &str) -> String {
 }
 
 /// Whether text is in a western encoding of one byte per character: its first byte that is not UTF-8 is a letter beside
-/// a letter.
+/// a letter, or a sign of Windows-1252 (`€`, `–`, `°`) among printable characters.
 fn is_western(text: &[u8]) -> bool {
+    /// The bytes from 0x80 to 0x9f that are no character.
+    const UNUSED: [u8; 5] = [0x81, 0x8d, 0x8f, 0x90, 0x9d];
     let Err(error) = std::str::from_utf8(text) else { return false };
     let at = error.valid_up_to();
-    let is_ascii = text[..at].is_ascii() && error.error_len().is_some();
-    let is_letter = |at: Option<usize>| at.and_then(|at| text.get(at)).is_some_and(u8::is_ascii_alphabetic);
-    is_ascii && text[at] >= 0xc0 && (is_letter(at.checked_sub(1)) || is_letter(Some(at + 1)))
+    if !text[..at].is_ascii() || error.error_len().is_none() {
+        return false;
+    }
+    if text[at] >= 0xc0 {
+        let is_letter = |at: Option<usize>| at.and_then(|at| text.get(at)).is_some_and(u8::is_ascii_alphabetic);
+        return is_letter(at.checked_sub(1)) || is_letter(Some(at + 1));
+    }
+    let is_printed = |byte: &u8| byte.is_ascii_graphic() || b" \t\r\n".contains(byte);
+    !UNUSED.contains(&text[at]) && text[..at].iter().all(is_printed) && text.get(at + 1).is_some_and(is_printed)
 }

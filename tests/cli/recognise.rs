@@ -27,10 +27,13 @@ fn archives_and_json_over_several_lines_name_the_program_that_unpacks_them() {
     dir.write("in.csv", "t,n\n2026-01-01,1\n");
     dir.write("compose.log", "web-1  | {\"t\":\"2026-01-01\",\"n\":1}\nweb-2  | {\"t\":\"2026-01-01\",\"n\":{}}\n");
     dir.write("pretty.json", "{\n  \"t\": \"2026-01-01\",\n  \"n\": 1\n}\n");
+    // Its array has no objects, which could be records.
+    dir.write("tags.json", "{\n  \"tags\": [\n    \"a\",\n    \"b\"\n  ],\n  \"t\": \"2026-01-01\",\n  \"n\": 1\n}\n");
     dir.write("a b.json", "{\n  \"t\": \"2026-01-01\",\n  \"n\": {\"of\": [1]}\n}\n");
     for (program, make, name) in [
         ("sed", "true", "compose.log"),
         ("jq", "true", "pretty.json"),
+        ("jq", "true", "tags.json"),
         ("jq", "true", "'a b.json'"),
         ("xz", "xz -k in.jsonl", "in.jsonl.xz"),
         ("xz", "xz -k in.csv", "in.csv.xz"),
@@ -109,6 +112,8 @@ fn logs_name_their_format() {
     dir.write("plain.log", "2026-01-01 00:00:00 INFO started, at last\n2026-01-01 00:00:01 WARN: slow, again\n");
     dir.write("table.txt2", "t,n\n2026-01-01,1\n2026-01-02,2\n");
     dir.write("west.csv", b"t;city\n2026-01-01;Z\xfcrich\n");
+    // The euro sign in the header.
+    dir.write("euro.csv", b"t;EUR \x80\n2026-01-01;1\n");
     let wide: Vec<u8> = "t;n\n2026-01-01;1\n".encode_utf16().flat_map(u16::to_le_bytes).collect();
     dir.write("wide.csv", [&[0xff, 0xfe][..], &wide].concat());
     for (input, flags, more) in [
@@ -121,6 +126,7 @@ fn logs_name_their_format() {
         ("plain.log", r"-f 'regex:^(?<time>\S+ \S+) +(?<message>.*)' --time time", ""),
         ("table.txt2", "-f csv", "--time t"),
         ("west.csv", "--encoding windows-1252", "--time t"),
+        ("euro.csv", "--encoding windows-1252", "--time t"),
         ("wide.csv", "--encoding utf-16le", "--time t"),
     ] {
         let run = dir.shell(&format!("evt-ingest {input} {more} --to out.jsonl")).ends_with(2);
