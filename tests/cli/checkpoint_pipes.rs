@@ -247,7 +247,10 @@ fn a_view_of_the_whole_input_is_no_stage_of_a_pipe_with_a_checkpoint() {
     };
     for flags in ["--describe", "--summary", "--head 3", "--tail 3", "--sort user_id"] {
         let said = view(flags).ends_with(2).stderr();
-        assert!(said.contains("a flag that needs the whole input"), "{flags}: {said}");
+        assert!(
+            said.contains("a flag that needs the whole input (--describe, --head, --plot, --sort, --summary, --tail)"),
+            "{flags}: {said}"
+        );
         assert!(!dir.path("rows.jsonl").exists(), "{flags}");
     }
     view("--where 'true'").succeeds();
