@@ -45,7 +45,7 @@ fn shown(bench: &Bench, uri: &str) -> Vec<String> {
 }
 
 /// The topics of a job: rows, late events, dead letters, and rows in Avro if there is a registry.
-struct Topics {
+pub struct Topics {
     rows: String,
     late: String,
     dead: String,
@@ -53,13 +53,13 @@ struct Topics {
 }
 
 impl Topics {
-    fn new(bench: &Bench, name: &str) -> Self {
+    pub fn new(bench: &Bench, name: &str) -> Self {
         let topic = |kind: &str| bench.topic(&format!("{name}-{kind}"), 3, &[]);
         let avro = registry().map(|base| (topic("avro"), format!("?format=avro&schemas={base}?subject=topic-record")));
         Self { rows: topic("rows"), late: topic("late"), dead: topic("dead"), avro }
     }
 
-    fn job(&self, bench: &Bench, name: &str) -> Job {
+    pub fn job(&self, bench: &Bench, name: &str) -> Job {
         let flags = [("--to", &self.rows), ("--late", &self.late), ("--dlq", &self.dead)];
         let mut flags: Vec<String> =
             flags.iter().flat_map(|(flag, topic)| [(*flag).to_owned(), bench.uri(topic, "")]).collect();
@@ -70,7 +70,7 @@ impl Topics {
     }
 
     /// The committed records of each topic.
-    fn results(&self, bench: &Bench) -> BTreeMap<&'static str, Vec<String>> {
+    pub fn results(&self, bench: &Bench) -> BTreeMap<&'static str, Vec<String>> {
         let topics = [("rows", &self.rows), ("late", &self.late), ("dead", &self.dead)];
         let mut found: BTreeMap<_, _> =
             topics.into_iter().map(|(name, topic)| (name, committed(bench, topic))).collect();
@@ -79,6 +79,11 @@ impl Topics {
             found.insert("avro", shown(bench, &bench.uri(topic, &format!("{options}&end=latest"))));
         }
         found
+    }
+
+    pub fn delete(&self, bench: &Bench) {
+        [&self.rows, &self.late, &self.dead].into_iter().for_each(|topic| bench.delete(topic));
+        self.avro.iter().for_each(|(topic, _)| bench.delete(topic));
     }
 }
 

@@ -2,19 +2,22 @@
 //!
 //! The requests of an undisturbed run are counted; a run is killed at each of them, or at a sample.
 
+use crate::broker::Bench;
 use crate::bucket::CheckpointLocation;
 use crate::checkpoint::{Job, OUTPUTS, generated};
 use crate::checkpoint_at_once::table;
-use crate::harness::{Draws, ended};
+use crate::checkpoint_outputs::Topics;
+use crate::harness::{Dir, Draws, ended};
 use crate::servers::{postgres, psql, redis, server};
 use rustix::process::{Pid, Signal, kill_process};
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
+use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 
 /// Requests of a sample. EVT_REMOTE_POINTS sets another number; one that is large enough means all requests.
-const POINTS: usize = 6;
+const POINTS: usize = 4;
 /// Events of a job.
 const EVENTS: u64 = 400;
 /// SIGKILL as an exit status.
@@ -70,9 +73,37 @@ impl Shared {
 }
 
 /// A proxy before a server. A request is what it reads from a client at once.
+///
+/// The answers of a Kafka broker contain its address; the proxy replaces it by its own.
 struct KillingProxy {
     address: String,
     shared: Arc<Shared>,
+}
+
+/// The address of a server in answers, as Kafka writes it (the host and four bytes of the port), and that of the proxy.
+#[derive(Clone, Debug)]
+struct AddressChange {
+    server: Vec<u8>,
+    proxy: Vec<u8>,
+}
+
+impl AddressChange {
+    fn new(server: &str, proxy: &str) -> Self {
+        let bytes = |address: &str| {
+            let (host, port) = address.rsplit_once(':').expect("host:port");
+            let port: i32 = port.parse().expect("a port");
+            [host.as_bytes(), &port.to_be_bytes()].concat()
+        };
+        Self { server: bytes(server), proxy: bytes(proxy) }
+    }
+
+    /// Replaces the address of the server, which has as many bytes.
+    fn replace(&self, answer: &mut [u8]) {
+        let found: Vec<usize> = memchr::memmem::find_iter(answer, &self.server).collect();
+        for at in found {
+            answer[at..at + self.proxy.len()].copy_from_slice(&self.proxy);
+        }
+    }
 }
 
 impl KillingProxy {
@@ -81,12 +112,12 @@ impl KillingProxy {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let address = listener.local_addr().expect("an address").to_string();
         let (shared, upstream) = (Arc::new(Shared::default()), upstream.to_owned());
-        let of_thread = shared.clone();
+        let (of_thread, change) = (shared.clone(), AddressChange::new(&upstream, &address));
         // It ends with the process of the tests.
         std::thread::spawn(move || {
             for client in listener.incoming().flatten() {
                 let Ok(server) = TcpStream::connect(&upstream) else { continue };
-                connect(client, server, &of_thread);
+                connect(client, server, &of_thread, change.clone());
             }
         });
         Self { address, shared }
@@ -109,12 +140,12 @@ impl KillingProxy {
 }
 
 /// Passes bytes on in both directions until a side ends.
-fn connect(client: TcpStream, server: TcpStream, shared: &Arc<Shared>) {
+fn connect(client: TcpStream, server: TcpStream, shared: &Arc<Shared>, change: AddressChange) {
     let kills = Arc::new(AtomicBool::new(false));
     let (from, to) = (client.try_clone().expect("a socket"), server.try_clone().expect("a socket"));
     let (of_requests, kills_later) = (shared.clone(), kills.clone());
     std::thread::spawn(move || {
-        pass(from, to, || match of_requests.moment() {
+        pass(from, to, |_| match of_requests.moment() {
             Some(Moment::Before) => {
                 of_requests.kill();
                 false
@@ -128,7 +159,8 @@ fn connect(client: TcpStream, server: TcpStream, shared: &Arc<Shared>) {
     });
     let of_answers = shared.clone();
     std::thread::spawn(move || {
-        pass(server, client, || {
+        pass(server, client, |answer| {
+            change.replace(answer);
             let kills = kills.load(Ordering::SeqCst);
             if kills {
                 of_answers.kill();
@@ -138,11 +170,11 @@ fn connect(client: TcpStream, server: TcpStream, shared: &Arc<Shared>) {
     });
 }
 
-/// Passes bytes on while `is_passed` of what has been read.
-fn pass(mut from: TcpStream, mut to: TcpStream, is_passed: impl Fn() -> bool) {
+/// Passes bytes on until `take`, which may change them, returns false.
+fn pass(mut from: TcpStream, mut to: TcpStream, take: impl Fn(&mut [u8]) -> bool) {
     let mut buffer = vec![0; 1 << 16];
     while let Ok(length @ 1..) = from.read(&mut buffer) {
-        if !is_passed() || to.write_all(&buffer[..length]).is_err() {
+        if !take(&mut buffer[..length]) || to.write_all(&buffer[..length]).is_err() {
             break;
         }
     }
@@ -265,7 +297,7 @@ fn rows_in_redis_are_there_once_although_runs_are_killed_at_its_requests() {
 fn rows_are_there_once_although_runs_are_killed_at_requests_to_the_bucket_of_their_checkpoint() {
     let Some(server) = server("EVT_S3") else { return };
     rows_are_there_once(host_of(&server), |name, address| {
-        let dir = crate::harness::Dir::new(&format!("remote-s3-{name}"));
+        let dir = Dir::new(&format!("remote-s3-{name}"));
         let place = CheckpointLocation::bucket(&dir).expect("a server");
         let name = place.name.replacen(host_of(&server), address, 1);
         let job = Job::in_place(dir, CheckpointLocation { name, ..place }, &OUTPUTS);
@@ -277,6 +309,28 @@ fn rows_are_there_once_although_runs_are_killed_at_requests_to_the_bucket_of_the
                 rows
             }),
             drop: Box::new(|_| {}),
+        }
+    });
+}
+
+#[test]
+fn records_of_topics_are_there_once_although_runs_are_killed_at_requests_to_the_broker() {
+    let Some(bench) = Bench::new("remote-kafka") else { return };
+    let (brokers, prefix) = (bench.brokers.clone(), bench.prefix.clone());
+    rows_are_there_once(&brokers, |name, address| {
+        let direct =
+            || Bench { brokers: brokers.clone(), prefix: prefix.clone(), dir: Dir::new("remote-kafka-topics") };
+        let (of_read, of_drop, of_job) = (direct(), direct(), Bench { brokers: address.to_owned(), ..direct() });
+        let topics = Rc::new(Topics::new(&of_read, name));
+        let (job, dropped) = (topics.job(&of_job, &format!("remote-kafka-{name}")), topics.clone());
+        RemoteJob {
+            job,
+            read: Box::new(move |_| {
+                let mut rows: Vec<String> = topics.results(&of_read).into_values().flatten().collect();
+                rows.sort();
+                rows
+            }),
+            drop: Box::new(move |_| dropped.delete(&of_drop)),
         }
     });
 }
