@@ -151,11 +151,11 @@ impl Error {
     #[cold]
     pub fn because_library(self, cause: impl fmt::Display) -> Self {
         let cause = cause.to_string();
-        let mut told = cause.as_str();
-        while let Some(rest) = LIBRARY_PREFIXES.iter().find_map(|prefix| told.strip_prefix(prefix)) {
-            told = rest;
+        let mut text = cause.as_str();
+        while let Some(rest) = LIBRARY_PREFIXES.iter().find_map(|prefix| text.strip_prefix(prefix)) {
+            text = rest;
         }
-        let sentence = sentence(told);
+        let sentence = sentence(text);
         if sentence.is_empty() { self } else { self.because(sentence) }
     }
 
@@ -283,13 +283,13 @@ mod tests {
 
     #[test]
     fn what_a_library_says_ends_where_its_values_begin() {
-        let told = |cause: &str| Error::corrupt("header").because_library(cause).to_string();
-        assert_eq!(told("No root: Unaligned { position: 29, trace: Trace([]) }"), "header: No root");
-        assert_eq!(told("cannot decode the schema, InvalidByte(4, 61)"), "header: cannot decode the schema");
-        assert_eq!(told("Invalid data. Field { \"é\": Id(16) } not found"), "header: Invalid data");
-        assert_eq!(told("size differs (4 vs 5)"), "header: size differs (4 vs 5)");
-        assert_eq!(told("Parquet argument error: Parquet error: a page"), "header: a page");
-        assert_eq!(told("Unaligned { position: 29 }"), "header");
+        let message = |cause: &str| Error::corrupt("header").because_library(cause).to_string();
+        assert_eq!(message("No root: Unaligned { position: 29, trace: Trace([]) }"), "header: No root");
+        assert_eq!(message("cannot decode the schema, InvalidByte(4, 61)"), "header: cannot decode the schema");
+        assert_eq!(message("Invalid data. Field { \"é\": Id(16) } not found"), "header: Invalid data");
+        assert_eq!(message("size differs (4 vs 5)"), "header: size differs (4 vs 5)");
+        assert_eq!(message("Parquet argument error: Parquet error: a page"), "header: a page");
+        assert_eq!(message("Unaligned { position: 29 }"), "header");
     }
 
     #[test]

@@ -147,13 +147,13 @@ impl Stop {
         }
     }
 
-    /// Waits until `input` can be read, a signal arrives (if `heed`), or `timeout` has passed.
-    pub fn wait(&self, input: &impl AsFd, heed: bool, timeout: Option<Duration>) -> Result<Woken> {
-        if heed && self.signal().is_some() {
+    /// Waits until `input` can be read, a signal arrives (if `ends_at_signal`), or `timeout` has passed.
+    pub fn wait(&self, input: &impl AsFd, ends_at_signal: bool, timeout: Option<Duration>) -> Result<Woken> {
+        if ends_at_signal && self.signal().is_some() {
             return Ok(Woken::Stopped);
         }
         let mut fds = vec![PollFd::new(input, PollFlags::IN)];
-        if let (true, Some(wake)) = (heed, self.wake.as_deref()) {
+        if let (true, Some(wake)) = (ends_at_signal, self.wake.as_deref()) {
             fds.push(PollFd::new(wake, PollFlags::IN));
         }
         let timeout = timeout.and_then(|timeout| Timespec::try_from(timeout).ok());
@@ -162,7 +162,7 @@ impl Stop {
             Ok(_) if fds.get(1).is_some_and(|wake| !wake.revents().is_empty()) => Ok(Woken::Stopped),
             Ok(_) => Ok(Woken::Ready),
             // An ignored signal must not look like the end of a wait without a timeout.
-            Err(rustix::io::Errno::INTR) => self.wait(input, heed, timeout.map(|_| Duration::ZERO)),
+            Err(rustix::io::Errno::INTR) => self.wait(input, ends_at_signal, timeout.map(|_| Duration::ZERO)),
             Err(errno) => Err(Error::io("waiting for input", &errno.into())),
         }
     }

@@ -158,7 +158,7 @@ impl CheckReport {
         if let Some(options) = options {
             self.take(resolved.check_ends(&options.inputs));
             let has_checkpoint = spec.checkpoint.and_then(CheckpointArgs::options).is_some();
-            // Outputs that do not fit the input are not asked.
+            // Outputs that do not fit the input are not checked further.
             let Some(fitting) = self.take(exactly_once::in_transactions(resolved, options, spec.checkpoint)) else {
                 return;
             };

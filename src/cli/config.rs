@@ -203,7 +203,7 @@ mod tests {
 
     #[test]
     fn what_no_tool_knows_is_refused_with_its_line_and_what_is_nearest() {
-        for (text, told) in [
+        for (text, expected) in [
             ("\nmax-recrod = '1MiB'", "evt.toml:2: unknown key 'max-recrod'; did you mean max-record?"),
             ("[evt-windows]\n", "evt.toml:1: unknown section 'evt-windows'; did you mean evt-window?"),
             ("[evt-sink]\nsize = '1m'", "evt.toml:2: unknown key 'size'"),
@@ -213,7 +213,7 @@ mod tests {
         ] {
             let error = parsed(text).unwrap_err();
             assert_eq!(error.kind(), crate::ErrorKind::Config);
-            assert!(error.to_string().starts_with(told), "{error}\n{told}");
+            assert!(error.to_string().starts_with(expected), "{error}\n{expected}");
         }
     }
 }

@@ -138,13 +138,13 @@ pub(super) fn sentence(error: &clap::Error, command: &Command, tools: &[ToolRow]
     if let Some(ContextValue::String(flag)) = error.get(ContextKind::InvalidArg)
         && error.kind() == clap::error::ErrorKind::UnknownArgument
     {
-        let told = way_out(flag, command, tools).map_or_else(String::new, |way_out| format!("; {way_out}"));
-        return format!("unexpected argument '{flag}' found{told}");
+        let hint = way_out(flag, command, tools).map_or_else(String::new, |way_out| format!("; {way_out}"));
+        return format!("unexpected argument '{flag}' found{hint}");
     }
     let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
-    let told = lines.iter().take_while(|line| !line.starts_with("Usage:") && !line.starts_with("For more"));
+    let shown = lines.iter().take_while(|line| !line.starts_with("Usage:") && !line.starts_with("For more"));
     let mut sentence = String::new();
-    for line in told {
+    for line in shown {
         let mark = if sentence.is_empty() {
             ""
         } else if line.starts_with("tip: ") {

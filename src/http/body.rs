@@ -211,7 +211,7 @@ pub fn unpack(
     }
 }
 
-/// Refuses a body that is still compressed, because the client has not told so.
+/// Refuses a body that is still compressed, because the request has no Content-Encoding.
 pub fn check_unpacked(body: &[u8]) -> Result<(), Reply> {
     const MAGICS: [(&[u8], &str); 2] = [(b"\x1f\x8b", "gzip"), (b"\x28\xb5\x2f\xfd", "zstd")];
     match MAGICS.iter().find(|(magic, _)| body.starts_with(magic)) {

@@ -327,23 +327,23 @@ mod tests {
             }
             headers
         };
-        let told = |kind: &str, body: &'static [u8]| made(&binary(&headers(kind), &Bytes::from_static(body)));
-        let json = told("application/json; charset=utf-8", b" {\"a\":1}\n");
+        let event = |kind: &str, body: &'static [u8]| made(&binary(&headers(kind), &Bytes::from_static(body)));
+        let json = event("application/json; charset=utf-8", b" {\"a\":1}\n");
         assert!(json.contains(r#","properties":{"a":1},"name":"€%2","datacontenttype":"application/json; "#), "{json}");
-        assert!(told("text/plain", b"a\"b").contains(r#","data":"a\"b","#));
-        assert!(told("image/png", b"\xff\x00").contains(r#","data_base64":"/wA="#));
-        assert!(told("application/x+json", b"[1]").contains(r#","data":[1],"#));
-        assert!(told("application/json", b"{").starts_with("ParseError: data:"));
-        assert!(told("application/json", b"\xff").starts_with("ParseError: data: byte 1: invalid UTF-8"));
+        assert!(event("text/plain", b"a\"b").contains(r#","data":"a\"b","#));
+        assert!(event("image/png", b"\xff\x00").contains(r#","data_base64":"/wA="#));
+        assert!(event("application/x+json", b"[1]").contains(r#","data":[1],"#));
+        assert!(event("application/json", b"{").starts_with("ParseError: data:"));
+        assert!(event("application/json", b"\xff").starts_with("ParseError: data: byte 1: invalid UTF-8"));
     }
 
     #[test]
     fn a_header_is_unquoted_then_decoded_and_has_to_be_utf8() {
-        let told = |value: &[u8]| header_text(value);
-        assert_eq!(told(b"Euro%20%E2%82%ac").as_deref(), Some("Euro €"));
-        assert_eq!(told(br#""say \"hi\" %22\\""#).as_deref(), Some(r#"say "hi" "\"#));
-        assert_eq!(told(b"100%+5 %-1 %").as_deref(), Some("100%+5 %-1 %"));
-        assert_eq!(told("€".as_bytes()).as_deref(), Some("€"));
-        assert_eq!(told(b"%C0%A0"), None);
+        let text = |value: &[u8]| header_text(value);
+        assert_eq!(text(b"Euro%20%E2%82%ac").as_deref(), Some("Euro €"));
+        assert_eq!(text(br#""say \"hi\" %22\\""#).as_deref(), Some(r#"say "hi" "\"#));
+        assert_eq!(text(b"100%+5 %-1 %").as_deref(), Some("100%+5 %-1 %"));
+        assert_eq!(text("€".as_bytes()).as_deref(), Some("€"));
+        assert_eq!(text(b"%C0%A0"), None);
     }
 }

@@ -64,7 +64,7 @@ struct WireState {
     run: Rc<Run>,
     progress: ByteProgress,
     /// Whether a signal stops the reading.
-    heeds_signals: bool,
+    stops_at_signals: bool,
     /// Maximum wait of one read; `None` without a limit.
     timeout: Option<Duration>,
     /// How the wait of the last read ended.
@@ -107,9 +107,9 @@ pub fn open(path: &Path) -> std::io::Result<File> {
 }
 
 impl Bytes {
-    /// Opens a path or standard input. `heeds_signals`: a signal stops the reading. Errors: exit status 2 for any other
+    /// Opens a path or standard input. `stops_at_signals`: a signal stops the reading. Errors: exit status 2 for any other
     /// URI, 74 if the file cannot be opened.
-    pub fn open(uri: &Uri, run: Rc<Run>, heeds_signals: bool) -> Result<Self> {
+    pub fn open(uri: &Uri, run: Rc<Run>, stops_at_signals: bool) -> Result<Self> {
         let name = uri.to_string();
         let failed = |error: std::io::Error| Error::io(name.clone(), &error);
         let stream: Box<dyn ByteStream> = match uri {
@@ -118,7 +118,7 @@ impl Bytes {
             Uri::Http(_) => return Err(Error::usage(format!("{name}: a listener requires evt-ingest"))),
             _ => return Err(Error::usage(format!("{name}: this tool cannot read rows from here"))),
         };
-        Self::of(name, stream, run, heeds_signals)
+        Self::of(name, stream, run, stops_at_signals)
     }
 
     /// Reads an open file; a signal stops the reading.
@@ -127,7 +127,7 @@ impl Bytes {
     }
 
     /// Reads a stream.
-    pub(super) fn of(name: String, stream: Box<dyn ByteStream>, run: Rc<Run>, heeds_signals: bool) -> Result<Self> {
+    pub(super) fn of(name: String, stream: Box<dyn ByteStream>, run: Rc<Run>, stops_at_signals: bool) -> Result<Self> {
         let metadata =
             stream.file().map(File::metadata).transpose().map_err(|error| Error::io(name.clone(), &error))?;
         if metadata.as_ref().is_some_and(Metadata::is_dir) {
@@ -141,7 +141,7 @@ impl Bytes {
             regular,
             run: run.clone(),
             progress,
-            heeds_signals,
+            stops_at_signals,
             timeout: None,
             woken: Cell::new(Woken::Ready),
         })));
@@ -189,8 +189,8 @@ impl Bytes {
     }
 
     /// Sets whether a signal stops the reading from now on.
-    pub fn set_heeds_signals(&self, heeds_signals: bool) {
-        self.wire.0.borrow_mut().heeds_signals = heeds_signals;
+    pub fn set_stops_at_signals(&self, stops_at_signals: bool) {
+        self.wire.0.borrow_mut().stops_at_signals = stops_at_signals;
     }
 
     /// Returns the number of bytes read before decompression, and the size of a regular file when it was opened.
@@ -210,7 +210,7 @@ impl Bytes {
         let state = self.wire.0.borrow();
         match state.regular {
             true => Ok(()),
-            false => state.stream.wait(&state.run.stop, state.heeds_signals, Some(timeout)).map(|_| ()),
+            false => state.stream.wait(&state.run.stop, state.stops_at_signals, Some(timeout)).map(|_| ()),
         }
     }
 
@@ -364,12 +364,13 @@ impl Read for Wire {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
         let mut state = self.0.borrow_mut();
         let state = &mut *state;
-        let woken = match (state.regular, state.heeds_signals && state.run.stop.signal().is_some()) {
+        let woken = match (state.regular, state.stops_at_signals && state.run.stop.signal().is_some()) {
             (_, true) => Woken::Stopped,
             (true, false) => Woken::Ready,
-            (false, false) => {
-                state.stream.wait(&state.run.stop, state.heeds_signals, state.timeout).map_err(std::io::Error::other)?
-            }
+            (false, false) => state
+                .stream
+                .wait(&state.run.stop, state.stops_at_signals, state.timeout)
+                .map_err(std::io::Error::other)?,
         };
         state.woken.set(woken);
         match woken {

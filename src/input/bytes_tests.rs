@@ -137,15 +137,15 @@ fn compressed_data_that_breaks_off_is_an_error_at_every_byte() {
 
 #[test]
 fn a_signal_stops_the_reading_of_an_input_that_heeds_it() {
-    for heeds in [true, false] {
+    for stops in [true, false] {
         let run = run();
         let script = Script::pieces(b"some text", &[5]);
-        let mut bytes = Bytes::of("pipe".to_owned(), Box::new(script), run.clone(), heeds).unwrap();
+        let mut bytes = Bytes::of("pipe".to_owned(), Box::new(script), run.clone(), stops).unwrap();
         let mut buffer = [0; 100];
         assert_eq!(read_now(&mut bytes), b"some ");
         run.stop.raise(15);
         let next = bytes.read(&mut buffer, None).unwrap();
-        assert_eq!(next, if heeds { Chunk::Stopped } else { Chunk::Bytes(4) });
+        assert_eq!(next, if stops { Chunk::Stopped } else { Chunk::Bytes(4) });
     }
 }
 

@@ -137,9 +137,9 @@ impl FrameInput {
         let bytes = &self.reader.bytes;
         // The stage that sends the frames through a pipe stops at the signal too, and then sends the `end` frame: read
         // up to it.
-        let heeds_signals = self.raw_only || bytes.is_plain_file();
-        bytes.set_heeds_signals(heeds_signals);
-        self.run.stop.set_behind_pipe(!heeds_signals);
+        let stops_at_signals = self.raw_only || bytes.is_plain_file();
+        bytes.set_stops_at_signals(stops_at_signals);
+        self.run.stop.set_behind_pipe(!stops_at_signals);
         let schema = self.checkpointed(older::widened_schema(schema))?;
         let bytes = &self.reader.bytes;
         self.rows = match own_kind(&schema) {

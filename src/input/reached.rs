@@ -17,6 +17,6 @@ pub struct Reached {
     pub is_at_end: bool,
     /// The time of that end: the broker had no record behind it at this time. `None` before the first answer.
     pub confirmed: Option<Duration>,
-    /// When the broker of the partition answered last, at the earliest; the present time if it is asked nothing more.
+    /// When the broker of the partition answered last, at the earliest; the present time if it gets no further request.
     pub answered: Option<Duration>,
 }

@@ -172,8 +172,8 @@ impl Input for SpoolInput {
     }
 
     fn wait(&mut self, timeout: Duration) -> Result<()> {
-        let heed = self.shutdown.is_some();
-        self.run.stop.wait(&self.reader.wakeups, heed, Some(timeout)).map(|_| ())
+        let ends_at_signal = self.shutdown.is_some();
+        self.run.stop.wait(&self.reader.wakeups, ends_at_signal, Some(timeout)).map(|_| ())
     }
 
     fn progress(&self) -> ByteProgress {

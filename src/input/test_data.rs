@@ -65,8 +65,8 @@ impl Read for Script {
 }
 
 impl ByteStream for Script {
-    fn wait(&self, stop: &Stop, heeds_signals: bool, timeout: Option<Duration>) -> Result<Woken> {
-        if heeds_signals && stop.signal().is_some() {
+    fn wait(&self, stop: &Stop, stops_at_signals: bool, timeout: Option<Duration>) -> Result<Woken> {
+        if stops_at_signals && stop.signal().is_some() {
             return Ok(Woken::Stopped);
         }
         let mut parts = self.0.borrow_mut();

@@ -265,7 +265,7 @@ impl UnopenedInput {
 
     /// Returns how text of this format is read; from now on a signal stops the reading at once.
     fn reading(&self, bytes: &Bytes, format: &'static Format, ingest: &mut Ingest) -> TextReading {
-        bytes.set_heeds_signals(true);
+        bytes.set_stops_at_signals(true);
         self.run.stop.set_behind_pipe(false);
         let (options, is_continued) = (self.options.files.text.clone(), self.options.continuation.is_continued);
         TextReading { format, options, partition: ingest.partition(&self.origin), is_continued }

@@ -181,7 +181,7 @@ mod tests {
         let mut clients = Clients::new();
         assert!(clients.go(0, 0));
         assert_eq!(clients.come_back(0, 3000), Some(3000));
-        assert!(!clients.go(1, 3500), "a client that was asked late");
+        assert!(!clients.go(1, 3500), "a client whose turn is late");
         assert_eq!(clients.come_back(1, 8000), None, "the first one ended long ago");
         assert!(!clients.go(0, 9000) && !clients.go(1, 9100), "the second outage, or a late error of the first");
         assert!(clients.go(0, 16_000), "it persists");

@@ -121,7 +121,7 @@ pub struct Fault {
     pub suspect: Option<Suspect>,
 }
 
-/// What was not told of an input, if none of its records can be read.
+/// What the messages so far leave out of an input, if none of its records can be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Suspect {
     /// Its encoding.

@@ -10,19 +10,19 @@ use memchr::memmem;
 #[derive(Debug, Default)]
 pub struct Shadows {
     /// Bits of the columns without a warning so far.
-    asked: u32,
+    wanted: u32,
 }
 
 impl Shadows {
     /// Watches the names of the columns in the bits `named`.
     pub fn new(named: u32) -> Self {
-        Self { asked: named & ((1 << COLUMNS.len()) - 1) & !(1 << column::PROPERTIES) }
+        Self { wanted: named & ((1 << COLUMNS.len()) - 1) & !(1 << column::PROPERTIES) }
     }
 
     /// Returns warnings for names that some property has (`met`, as bits of their columns): one per name and run.
     pub fn warnings(&mut self, met: u32) -> impl Iterator<Item = String> + use<> {
-        let news = self.asked & met;
-        self.asked &= !news;
+        let news = self.wanted & met;
+        self.wanted &= !news;
         (0..COLUMNS.len()).filter(move |index| news >> index & 1 == 1).map(|index| {
             let name = COLUMNS[index];
             format!("{name} is the column of the event; use properties.{name} for the property of that name")
@@ -31,13 +31,13 @@ impl Shadows {
 
     /// Returns the bits of the watched columns whose name some property of a batch has.
     pub fn met(&self, batch: &RecordBatch) -> u32 {
-        if self.asked == 0 {
+        if self.wanted == 0 {
             return 0;
         }
         let properties = batch.column_by_name(COLUMNS[column::PROPERTIES]);
         let Some(properties) = properties.and_then(|column| column.as_string_opt::<i32>()) else { return 0 };
-        let asked = (0..COLUMNS.len()).filter(|index| self.asked >> index & 1 == 1);
-        asked.filter(|index| some_has(properties, COLUMNS[*index])).fold(0, |bits, index| bits | 1 << index)
+        let wanted = (0..COLUMNS.len()).filter(|index| self.wanted >> index & 1 == 1);
+        wanted.filter(|index| some_has(properties, COLUMNS[*index])).fold(0, |bits, index| bits | 1 << index)
     }
 }
 

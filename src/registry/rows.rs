@@ -29,7 +29,7 @@ pub struct AvroRows {
     head: [u8; 5],
     /// Number of rows written, and whether lost properties and lost digits have been reported.
     written: u64,
-    told: [bool; 2],
+    has_warned: [bool; 2],
 }
 
 enum RowFormat {
@@ -100,7 +100,7 @@ impl AvroRows {
         };
         let mut head = [0; 5];
         head[1..].copy_from_slice(&id.to_be_bytes());
-        Ok(Self { form, name, head, written: 0, told: [false; 2] })
+        Ok(Self { form, name, head, written: 0, has_warned: [false; 2] })
     }
 
     /// Encodes the rows of a batch, without the id of the schema; returns a fault for each row that does not fit the
@@ -136,13 +136,13 @@ impl AvroRows {
         let RowFormat::Records(records) = &self.form else { return vec![] };
         let (name, lost) = (&self.name, records.lost());
         let mut news = vec![];
-        if let (true, Some(property)) = (lost.properties.events > 0 && !self.told[0], &lost.properties.first) {
+        if let (true, Some(property)) = (lost.properties.events > 0 && !self.has_warned[0], &lost.properties.first) {
             news.push(format!("{name} has no field for '{property}'; properties without a field are not written"));
-            self.told[0] = true;
+            self.has_warned[0] = true;
         }
-        if let (true, Some(field)) = (lost.digits.events > 0 && !self.told[1], &lost.digits.first) {
+        if let (true, Some(field)) = (lost.digits.events > 0 && !self.has_warned[1], &lost.digits.first) {
             news.push(format!("{name}: {field}: times are truncated to the unit of this field"));
-            self.told[1] = true;
+            self.has_warned[1] = true;
         }
         news
     }

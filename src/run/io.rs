@@ -14,17 +14,17 @@ use std::time::Duration;
 
 /// A stream of bytes that can be waited for.
 pub trait ByteStream: Read {
-    /// Waits until bytes can be read or the end has come, a signal arrives (if `heeds_signals`), or `timeout` has
+    /// Waits until bytes can be read or the end has come, a signal arrives (if `stops_at_signals`), or `timeout` has
     /// passed.
-    fn wait(&self, stop: &Stop, heeds_signals: bool, timeout: Option<Duration>) -> Result<Woken>;
+    fn wait(&self, stop: &Stop, stops_at_signals: bool, timeout: Option<Duration>) -> Result<Woken>;
 
     /// Returns the file, if it is one.
     fn file(&self) -> Option<&File>;
 }
 
 impl ByteStream for File {
-    fn wait(&self, stop: &Stop, heeds_signals: bool, timeout: Option<Duration>) -> Result<Woken> {
-        stop.wait(self, heeds_signals, timeout)
+    fn wait(&self, stop: &Stop, stops_at_signals: bool, timeout: Option<Duration>) -> Result<Woken> {
+        stop.wait(self, stops_at_signals, timeout)
     }
 
     fn file(&self) -> Option<&File> {
@@ -194,9 +194,9 @@ impl Write for Pipe {
 }
 
 impl ByteStream for Pipe {
-    fn wait(&self, stop: &Stop, heeds_signals: bool, _timeout: Option<Duration>) -> Result<Woken> {
+    fn wait(&self, stop: &Stop, stops_at_signals: bool, _timeout: Option<Duration>) -> Result<Woken> {
         let state = lock(&self.0);
-        Ok(match (heeds_signals && stop.signal().is_some(), state.is_closed || !state.bytes.is_empty()) {
+        Ok(match (stops_at_signals && stop.signal().is_some(), state.is_closed || !state.bytes.is_empty()) {
             (true, _) => Woken::Stopped,
             (false, true) => Woken::Ready,
             (false, false) => Woken::Timeout,

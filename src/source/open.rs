@@ -103,8 +103,8 @@ impl Opener {
     /// Opens a file or a pipe. A followed file may not exist yet.
     fn bytes(&mut self, uri: &Uri) -> Result<Box<dyn Input>> {
         let (options, run) = (self.options.reading(), self.run.clone());
-        let heeds_signals = options.files.raw_only || !matches!(uri, Uri::Standard);
-        run.stop.set_behind_pipe(!heeds_signals);
+        let stops_at_signals = options.files.raw_only || !matches!(uri, Uri::Standard);
+        run.stop.set_behind_pipe(!stops_at_signals);
         let origin = self.options.names.origin_of(uri);
         let is_followed = |path: &PathBuf| matches!(uri, Uri::File(named) if named == path);
         Ok(Box::new(match self.watches.iter().find(|(path, _)| is_followed(path)) {
@@ -118,7 +118,7 @@ impl Opener {
                 UnopenedInput::of_name(run, options, origin, followed)
             }
             None => {
-                let bytes = Bytes::open(uri, run.clone(), heeds_signals)?.in_encoding(options.files.text.encoding);
+                let bytes = Bytes::open(uri, run.clone(), stops_at_signals)?.in_encoding(options.files.text.encoding);
                 UnopenedInput::new(run, options, origin, bytes)
             }
         }))

@@ -32,7 +32,7 @@ const RUNS: usize = 64;
 pub type SortColumns = &'static [&'static str];
 
 /// Returns the rows in the order of columns. While they are read, each batch is answered with one without rows, so that
-/// the reader can heed signals.
+/// the reader can react to signals.
 pub(super) fn sorted(unsorted: Batches, columns: SortColumns) -> Batches {
     sorted_in_runs(unsorted, columns, RUN_BYTES)
 }

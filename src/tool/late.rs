@@ -90,8 +90,8 @@ impl Late {
 
     fn line(&self, explicit: bool, is_kept: bool) -> String {
         let LateCounts { whole, half, idle, needed } = self.counts;
-        let told = [(whole, "late"), (half, "half late")];
-        let told: Vec<String> = told.iter().filter(|(n, _)| *n > 0).map(|(n, word)| format!("{n} {word}")).collect();
+        let parts = [(whole, "late"), (half, "half late")];
+        let parts: Vec<String> = parts.iter().filter(|(n, _)| *n > 0).map(|(n, word)| format!("{n} {word}")).collect();
         let mut advice = vec![];
         if idle > 0 {
             advice.push(format!("{idle} {}", self.why));
@@ -104,8 +104,8 @@ impl Late {
             advice.push(format!("--late FILE{} keeps them", if half > 0 { " --late-partial" } else { "" }));
         }
         match advice.is_empty() {
-            true => told.join(", "),
-            false => format!("{} ({})", told.join(", "), advice.join("; ")),
+            true => parts.join(", "),
+            false => format!("{} ({})", parts.join(", "), advice.join("; ")),
         }
     }
 }

@@ -196,13 +196,13 @@ fn check_subject(run: &Run, new: &str, subject: &str, level: Option<Level>, regi
     let found = found(subject, registry)?;
     let versions = found.as_ref().map_or(&[][..], |found| &found.versions);
     // The registry checks by its own level, so evt queries its verdict only without `--level`.
-    let (asked, level) = (level.is_none(), level.map_or_else(|| registry.level(subject), Ok)?);
+    let (is_default, level) = (level.is_none(), level.map_or_else(|| registry.level(subject), Ok)?);
     let conflicts = conflicts(&schema, versions, level);
     for (number, conflict) in &conflicts {
         let place = place(new, &text, &conflict.incompatibility.path);
         run.console.deny(format!("{place}: {}", conflict.describe(&format!("version {number}"))));
     }
-    let objections = if asked { registry.objections(subject, &text)? } else { None };
+    let objections = if is_default { registry.objections(subject, &text)? } else { None };
     for objection in objections.iter().flatten() {
         run.console.deny(format!("{new}: the registry: {objection}"));
     }

@@ -277,15 +277,15 @@ impl Windows {
 /// Describes the rows that one metric left out; late ones only if there are several metrics.
 pub(super) fn metric_note(name: &str, counts: MetricCounts, with_late: bool) -> Option<String> {
     let MetricCounts { late, half_late, partial, .. } = counts;
-    let mut told = vec![];
+    let mut parts = vec![];
     if late > 0 && with_late {
-        told.push(format!("{late} late"));
+        parts.push(format!("{late} late"));
     }
     if half_late > 0 && with_late {
-        told.push(format!("{half_late} half late"));
+        parts.push(format!("{half_late} half late"));
     }
     if partial > 0 {
-        told.push(format!("{partial} partial results skipped: the metric began within their window"));
+        parts.push(format!("{partial} partial results skipped: the metric began within their window"));
     }
-    (!told.is_empty()).then(|| format!("{name}: {}", told.join(", ")))
+    (!parts.is_empty()).then(|| format!("{name}: {}", parts.join(", ")))
 }

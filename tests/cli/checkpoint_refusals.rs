@@ -101,7 +101,7 @@ fn a_pipe_with_a_checkpoint_beside_another_input_is_exit_2() {
     for inputs in ["b.jsonl -", "- b.jsonl"] {
         let window = format!("evt-window -q --size 1m --late null: {inputs} --to sqlite:m.db");
         let said = dir.shell(&format!("{first} | {window}")).ends_with(2).stderr();
-        assert!(said.contains("or one as the only input of evt-ingest"), "{inputs}: {said}");
+        assert!(said.contains("or one as the only input of a tool that writes each row"), "{inputs}: {said}");
         let own = format!("{window} --checkpoint own");
         let said = dir.shell(&format!("{first} | {own}")).ends_with(2).stderr();
         assert!(said.contains("--checkpoint: expected topics or files that end, found another input"), "{said}");

@@ -96,7 +96,7 @@ impl Run {
         String::from_utf8_lossy(&self.dir.bytes("stderr")).into_owned()
     }
 
-    fn hears(&self, words: &[&str]) {
+    fn wait_for_message(&self, words: &[&str]) {
         let is_said = || self.said().lines().any(|line| words.iter().all(|word| line.contains(word)));
         eventually(&format!("it says {words:?}"), is_said);
     }
@@ -169,9 +169,9 @@ fn an_output_that_hangs_holds_neither_the_reading_nor_other_outputs_and_is_named
         let mut run = Run::new(name);
         start(&mut run);
         let lock = run.hangs();
-        run.hears(&["held.jsonl: epoch (1, ", "is not committed after 1", "s; the next epoch continues"]);
+        run.wait_for_message(&["held.jsonl: epoch (1, ", "is not committed after 1", "s; the next epoch continues"]);
         drop(lock);
-        run.hears(&["held.jsonl: epoch (1, ", "is committed after "]);
+        run.wait_for_message(&["held.jsonl: epoch (1, ", "is committed after "]);
         run.catches_up();
         run.add(50);
         run.catches_up();
@@ -206,7 +206,7 @@ fn a_signal_ends_the_wait_for_an_output_and_the_next_run_commits_its_epoch() {
     let lock = run.hangs();
     run.signal(Signal::TERM);
     assert_eq!(run.wait(), [143], "{}", run.said());
-    run.hears(&["held.jsonl: epoch (1, ", "is not committed after", "the next run commits it"]);
+    run.wait_for_message(&["held.jsonl: epoch (1, ", "is not committed after", "the next run commits it"]);
     drop(lock);
     run.start_one();
     run.catches_up();
@@ -241,7 +241,7 @@ fn a_store_that_gets_rows_at_once_and_hangs_holds_neither_the_reading_nor_other_
         }
         assert_eq!(stored(&run.dir, "now.db"), before);
         match is_killed {
-            false => run.hears(&["sqlite:now.db: ", "after 1", "continues"]),
+            false => run.wait_for_message(&["sqlite:now.db: ", "after 1", "continues"]),
             true => {
                 run.signal(Signal::KILL);
                 run.wait();
@@ -345,9 +345,9 @@ fn redis_gets_rows_while_postgresql_does_not_answer_and_both_are_equal_in_the_en
         eventually("Redis has later windows", || rows(&run, &redis) == expected);
     }
     assert!(rows(&run, &direct) < 49);
-    run.hears(&["is not committed after 1", "s; the next epoch continues"]);
+    run.wait_for_message(&["is not committed after 1", "s; the next epoch continues"]);
     gate.close(false);
-    run.hears(&["postgres", "is committed after "]);
+    run.wait_for_message(&["postgres", "is committed after "]);
     eventually("both have all windows", || rows(&run, &direct) == 49);
     assert_eq!(cells(&run.dir, &redis), cells(&run.dir, &direct));
     // Killed while PostgreSQL does not answer: the next run writes what is missing, once.

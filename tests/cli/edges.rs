@@ -265,7 +265,7 @@ fn a_broker_that_is_killed_under_load_costs_no_acknowledged_event_and_no_client_
         let answer = listener.json(&format!("{{\"events\":[{},{{}}]}}", event(number, "s")));
         let told = answer.json();
         assert_eq!([&told["accepted"], &told["rejected"]], [1, 1], "{told}");
-        listener.hears("retrying without a limit");
+        listener.wait_for_message("retrying without a limit");
         if number == 2 {
             broker.start();
             eventually("Kafka has what either listener kept", || {

@@ -210,7 +210,7 @@ fn members_of_a_group_share_the_input() {
 }
 
 /// A member that was stopped (SIGSTOP) until the group gave its partitions to another one commits nothing after it
-/// wakes up; nor does it if a signal, which it gets before it hears of the group, lets it commit what it has read.
+/// wakes up; nor does it if a signal, which it gets before it has joined the group, lets it commit what it has read.
 #[test]
 fn an_old_member_that_wakes_up_commits_nothing() {
     for (name, signal, expected) in [("once-wakes", None, 75), ("once-ends", Some(Signal::TERM), 143)] {

@@ -230,12 +230,12 @@ fn tokens_are_read_again_on_hangup_and_a_wrong_file_changes_nothing() {
     dir.write("tokens.toml", token("b"));
     assert_eq!(bearer(&listener, "secret-of-a", &event(1, "s")).status, 200);
     listener.signal(Signal::HUP);
-    listener.hears("tokens reloaded: 1");
+    listener.wait_for_message("tokens reloaded: 1");
     assert_eq!(bearer(&listener, "secret-of-a", &event(1, "s")).status, 401);
     assert_eq!(bearer(&listener, "secret-of-b", &event(2, "s")).status, 200);
     dir.write("tokens.toml", "[[token]]\nname = \"c\"\nsecret = \"secret-of-c\n");
     listener.signal(Signal::HUP);
-    listener.hears("reload failed, the tokens are unchanged: tokens.toml: line 3");
+    listener.wait_for_message("reload failed, the tokens are unchanged: tokens.toml: line 3");
     assert_eq!(bearer(&listener, "secret-of-b", &event(3, "s")).status, 200);
     assert!(!listener.stop().contains("secret-of"));
 }
@@ -314,13 +314,13 @@ fn a_renewed_certificate_needs_a_hangup_and_no_restart() {
     certify(&dir);
     assert_eq!(post_over_tls(&dir, &listener, "old.pem", 1).map(|response| response.status), Some(200));
     listener.signal(Signal::HUP);
-    listener.hears("cert.pem: certificate reloaded");
+    listener.wait_for_message("cert.pem: certificate reloaded");
     assert_eq!(post_over_tls(&dir, &listener, "cert.pem", 2).map(|response| response.status), Some(200));
     assert!(post_over_tls(&dir, &listener, "old.pem", 3).is_none());
     // An invalid certificate file does not replace the old certificate.
     dir.shell("cp cert.pem good.pem; echo junk > cert.pem").succeeds();
     listener.signal(Signal::HUP);
-    listener.hears("reload failed, the certificate is unchanged");
+    listener.wait_for_message("reload failed, the certificate is unchanged");
     assert_eq!(post_over_tls(&dir, &listener, "good.pem", 4).map(|response| response.status), Some(200));
     listener.stop();
     assert_eq!(dir.rows("out.jsonl").len(), 3);

@@ -84,7 +84,7 @@ impl Listener {
 
     /// Waits until it reports that it listens.
     pub fn listening(mut self) -> Self {
-        self.hears("listening on ");
+        self.wait_for_message("listening on ");
         let said = self.said();
         let address = said.split("listening on ").nth(1).and_then(|rest| rest.lines().next()).expect("an address");
         self.host = address.split_once("://").expect("a URI").1.to_owned();
@@ -98,7 +98,7 @@ impl Listener {
 
     /// Waits for this message.
     #[track_caller]
-    pub fn hears(&mut self, what: &str) {
+    pub fn wait_for_message(&mut self, what: &str) {
         let (said, child) = (self.said.clone(), &mut self.child);
         eventually(what, || {
             let found = said.lock().expect("no panic").contains(what);

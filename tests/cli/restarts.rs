@@ -44,7 +44,7 @@ impl<'a> Stage<'a> {
     }
 
     #[track_caller]
-    fn hears(&self, words: &[&str]) {
+    fn wait_for_message(&self, words: &[&str]) {
         eventually(&format!("{} says {words:?}", self.name), || self.lines(words) > 0);
     }
 
@@ -103,9 +103,9 @@ impl Gate {
 fn outage(server: &Broker, gate: &Gate, stage: &Stage, address: &str) {
     server.services(&["kill", server.name]);
     gate.pass();
-    stage.hears(&[address, "retrying"]);
+    stage.wait_for_message(&[address, "retrying"]);
     server.services(&["start", server.name]);
-    stage.hears(&[address, "available again after"]);
+    stage.wait_for_message(&[address, "available again after"]);
 }
 
 /// Posts all events into a topic: first those of four types, then those of eight. Returns the generator's expected

@@ -51,7 +51,7 @@ impl<'a> Tool<'a> {
     }
 
     #[track_caller]
-    fn hears(&self, what: &str) {
+    fn wait_for_message(&self, what: &str) {
         let start = Instant::now();
         while !self.said().contains(what) {
             assert!(start.elapsed() < Duration::from_secs(60), "\"{what}\" in vain: {}", self.said());
@@ -127,7 +127,7 @@ fn a_run_that_waits_for_its_first_answer_ends_at_a_signal() {
     ];
     for (name, args, outcome) in cases {
         let tool = Tool::start(&dir, name, args);
-        tool.hears("retrying for up to 10m");
+        tool.wait_for_message("retrying for up to 10m");
         let said = tool.stops_within(SOON);
         assert!(said.lines().any(|line| line.contains(&gone) && line.contains(outcome)), "{said}");
     }
@@ -201,7 +201,7 @@ fn a_listener_that_acknowledges_by_its_output_says_how_many_records_have_no_answ
     broker.services(&["kill", "kafka"]);
     let mut client = listener.connect();
     client.write_all(&request(&[("content-type", "application/json")], event(2, "s").as_bytes())).expect("it reads");
-    listener.hears("retrying");
+    listener.wait_for_message("retrying");
     listener.signal(Signal::TERM);
     let answer = read(&mut client);
     assert!(answer.is_none_or(|answer| answer.status == 503));
@@ -219,7 +219,7 @@ fn a_listener_refuses_connections_while_it_still_waits_for_its_broker() {
     let to = format!("kafka://{address}/t");
     let mut listener = Listener::open(&dir, &["--spool", "spool", "--to", &to]);
     assert_eq!(listener.json(&event(1, "s")).status, 200);
-    listener.hears("retrying without a limit");
+    listener.wait_for_message("retrying without a limit");
     listener.signal(Signal::TERM);
     let start = Instant::now();
     eventually("it listens no more", || TcpStream::connect(&listener.host).is_err());
@@ -272,13 +272,13 @@ fn a_listener_whose_reader_does_not_read_ends_at_a_signal_and_says_what_is_left(
 /// A load balancer sends repeated queries on one connection. The server is ready while its output is unavailable,
 /// because the spool accepts requests.
 #[test]
-fn a_kept_connection_hears_that_the_listener_is_not_ready_once_it_was_asked_to_stop() {
+fn a_kept_connection_gets_503_after_the_signal() {
     let dir = Dir::new("listener_ready");
     let (_listener, address) = silent();
     let to = format!("kafka://{address}/t");
     let mut listener = Listener::open(&dir, &["--spool", "spool", "--to", &to]);
     assert_eq!(listener.json(&event(1, "s")).status, 200);
-    listener.hears("retrying without a limit");
+    listener.wait_for_message("retrying without a limit");
     let (mut kept, mut begun) = (listener.connect(), listener.connect());
     for _ in 0..3 {
         assert_eq!(next(&mut kept, "GET /readyz HTTP/1.1\r\nhost: h\r\n\r\n"), Some(200));
@@ -442,7 +442,7 @@ fn a_run_whose_store_is_away_when_it_is_opened_says_how_many_rows_are_not_writte
     while !manager.recv(&mut told).is_ok_and(|count| told[..count].starts_with(b"READY=1")) {}
     stores.postgres.services(&["kill", "postgres"]);
     stdin.write_all(numbered(0..3).as_bytes()).expect("it reads");
-    tool.hears("retrying");
+    tool.wait_for_message("retrying");
     let said = tool.stops_within(SOON_BEHIND_PIPE);
     let line = said.lines().find(|line| line.contains("none of the 3 rows that were read is counted as written"));
     assert!(line.is_some_and(|line| line.contains("postgres://")), "{said}");
@@ -466,7 +466,7 @@ fn a_sink_behind_a_pipe_ends_torn_or_goes_on_where_its_store_comes_back() {
         let rest = rest.to_vec();
         // Its reader may stop before it has read all rows.
         let writer = std::thread::spawn(move || stdin.write_all(&rest));
-        tool.hears("retrying");
+        tool.wait_for_message("retrying");
         if comes_back {
             tool.signal();
             server.services(&["start", server.name]);

@@ -185,7 +185,7 @@ fn a_run_waits_a_moment_for_the_one_that_has_its_spool_and_no_longer() {
     assert_eq!((status, said.matches("another run has locked this spool").count()), (75, 2), "{said}");
     assert!(said.contains(waiting), "{said}");
     let mut second = Listener::start(&dir, "http://127.0.0.1:0", &flags);
-    second.hears(waiting);
+    second.wait_for_message(waiting);
     first.signal(Signal::KILL);
     assert_eq!(first.wait().0, 128 + 9);
     let said = second.listening().stop();

@@ -112,7 +112,7 @@ const CLOCKS: [&str; 18] = [
 ];
 
 /// Words with a better term in the glossary.
-const WORDS: [(&str, &str); 16] = [
+const WORDS: [(&str, &str); 17] = [
     (r"\bhopping\b", "sliding"),
     (r"\bgrace period\b", "lateness"),
     (r"\btumble\b", "tumbling window"),
@@ -129,6 +129,7 @@ const WORDS: [(&str, &str); 16] = [
     (r"\bgo(es)? on\b", "continue"),
     (r"\bst(ands?|ood) still\b", "is paused, makes no progress or does not advance"),
     (r"\bknows? .{0,40}\bagain\b", "recognises"),
+    (r"\bhears?\b|\bheeds?\b", "gets, waits for or reacts to"),
 ];
 
 /// Every file below `dir` that git tracks or would add, with its text.

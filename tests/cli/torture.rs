@@ -538,7 +538,8 @@ fn torture(servers: &Servers, wanted: u32) {
         kill(&job, &wild, &mut kills, of_job.min(wanted - before));
         wild.finish(&kills.to_string());
         kills.add_epochs(&wild.dir);
-        if job.is_beyond_memory && !servers.has_bucket {
+        // The closing event of an endless origin ends all sessions, and is later than all ids.
+        if job.is_beyond_memory && !servers.has_bucket && !job.origin.is_endless() {
             wild.dir.shell("test -n \"$(find state/epochs -name 'state-*')\"").succeeds();
         }
         if !job.origin.has_topic() {

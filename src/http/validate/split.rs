@@ -210,8 +210,8 @@ mod tests {
             (r#"{"events":[{}],"more":1}"#, "EnvelopeError: \"more\""),
             (r#"{"events":[{}],"events":[{}]}"#, "EnvelopeError: \"events\""),
         ] {
-            let told = texts(events, body.as_bytes());
-            assert!(told.len() == 1 && told[0].starts_with(why), "{body}: {told:?}");
+            let found = texts(events, body.as_bytes());
+            assert!(found.len() == 1 && found[0].starts_with(why), "{body}: {found:?}");
         }
         assert!(texts(events, b"{\"events\":[\"\xff\",}")[0].starts_with("ParseError: byte 13: invalid UTF-8"));
         assert!(texts(elements, b"{}")[0].contains("expected an array"));

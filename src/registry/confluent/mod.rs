@@ -374,9 +374,9 @@ impl Confluent {
         if let Some(Outage { cause, .. }) = held(&self.away).as_ref().filter(|outage| Instant::now() < outage.until) {
             return Err(RetryError::Transient(cause.clone()));
         }
-        let asked = attempt();
+        let answer = attempt();
         let mut away = held(&self.away);
-        match asked {
+        match answer {
             Ok(answer) => {
                 if away.take().is_some() {
                     self.console.say(format!("{}: available again", self.shown));

@@ -90,7 +90,7 @@ impl Recall {
         std::mem::take(&mut self.lacking).into_iter().collect()
     }
 
-    /// Returns what is known of a key; `None` if the registry must be asked.
+    /// Returns what is known of a key; `None` if the registry must be queried.
     pub fn schema(&mut self, key: Key) -> Option<Found> {
         let remembered = || {
             let (found, age) = self.registry.schemas.peek(&key)?;
