@@ -1,7 +1,7 @@
 //! evt-alert: which pages are sent, to which channels, and what is said of those that are not.
 
 use crate::alert::{at, event, lines, rule, rules, series};
-use crate::harness::{Dir, eventually};
+use crate::harness::{Dir, ended, eventually};
 use crate::receivers::{Receiver, Reply};
 use rusqlite::Connection;
 use rustix::process::{Pid, Signal, kill_process};
@@ -134,8 +134,8 @@ impl Live {
     }
 }
 
-/// Starts a live run and locks its state; returns the holder of the lock once the run has noticed.
-fn locked(dir: &Dir) -> (Live, Connection) {
+/// Starts a live run; returns it once its state is stored.
+fn with_state(dir: &Dir) -> Live {
     let mut live = Live::new(dir);
     live.give(0..5);
     let has = |sql: &str| {
@@ -143,6 +143,12 @@ fn locked(dir: &Dir) -> (Live, Connection) {
         db.query_row(sql, [], |row| row.get::<_, i64>(0)).is_ok_and(|count| count > 0)
     };
     eventually("the state is stored", || dir.path("alerts.db").exists() && has("SELECT count(*) FROM engine"));
+    live
+}
+
+/// Starts a live run and locks its state; returns the holder of the lock once the run has noticed.
+fn locked(dir: &Dir) -> (Live, Connection) {
+    let mut live = with_state(dir);
     let other = Connection::open(dir.path("alerts.db")).expect("it opens");
     eventually("nobody writes", || other.execute_batch("BEGIN IMMEDIATE").is_ok());
     live.give(5..60);
@@ -178,4 +184,19 @@ fn a_run_that_is_stopped_while_its_state_is_locked_says_what_to_do() {
     assert!(!status.success(), "{}", said(&dir));
     let told = "end its transaction and start evt-alert again, which continues where the state was stored last";
     assert!(said(&dir).contains(told), "{}", said(&dir));
+}
+
+/// SQLite writes on to a file without a name, and the state would be gone with the process.
+#[test]
+fn a_run_whose_state_is_removed_ends_with_an_error() {
+    let dir = Dir::new("alert-removed");
+    let mut live = with_state(&dir);
+    std::fs::remove_file(dir.path("alerts.db")).expect("it is there");
+    let events: String = (5..60).map(|second| event(f64::from(second), &json!({}))).collect();
+    // The run may have ended already.
+    let _ = live.stdin.write_all(events.as_bytes());
+    assert_eq!(ended("the run", &mut live.child), 74, "{}", said(&dir));
+    let expected = "alerts.db: cannot store the state: the file was removed or replaced while this run used it";
+    assert!(said(&dir).contains(expected), "{}", said(&dir));
+    assert!(!dir.path("out.jsonl").exists() || dir.bytes("out.jsonl").is_empty(), "a row without its state");
 }

@@ -1,6 +1,7 @@
 //! evt-reconcile on files and local stores: planted faults are found exactly and named, and the healthy twin is silent.
 
 use crate::harness::{Dir, Draws, ROOT, Run, ask, data, eventually, listens, python, status};
+use rusqlite::Connection;
 use rustix::process::Signal;
 use serde_json::Value;
 use std::fmt::Write as _;
@@ -339,6 +340,16 @@ fn freshness_is_the_age_of_the_newest_window() {
     assert!(late.stderr().contains(" old, newest "), "{late}");
     let none = args(&["--only", "revenue"]).ends_with(1);
     assert!(none.stderr().contains("revenue: no row"), "{none}");
+    // A window of a clock that is ahead does not hide that the others are old.
+    let ahead = "UPDATE aggregated_metrics SET window_start = '2031-01-01T00:00:00.000000Z',
+        window_end = '2031-01-01T00:01:00.000000Z' WHERE metric_id = (SELECT min(metric_id) FROM aggregated_metrics)";
+    let changed = Connection::open(dir.path("m.db")).expect("a database").execute(ahead, []).expect("changed");
+    let (rest, line) =
+        (["--max-age", "3m", "-q"], "1 row is more than 5 minutes ahead of the wall clock and not counted");
+    assert_eq!(changed, 1);
+    assert!(args(&rest).succeeds().stderr().contains(line));
+    let old = reconcile(&dir, &[&["--freshness", table, "--now", "2030-01-01T00:00:00Z"][..], &rest].concat());
+    assert!(old.ends_with(1).stderr().contains(line));
     let text = args(&["-o", "prometheus", "--to", "age.prom"]).succeeds();
     assert!(text.stdout().is_empty(), "{text}");
     let written = String::from_utf8(dir.bytes("age.prom")).expect("text");
@@ -466,6 +477,10 @@ fn the_lines_of_the_crontab_run_as_cron_runs_them() {
     let metrics = "[[metric]]\nname = \"events_per_minute\"\nsize = \"1m\"\n";
     dir.write("m.toml", metrics);
     dir.shell("evt-window -q rows.frames -m m.toml --late null: --to metrics.db").succeeds();
+    let newest = "SELECT max(window_end) FROM aggregated_metrics";
+    let newest: String = Connection::open(dir.path("metrics.db"))
+        .and_then(|db| db.query_row(newest, [], |row| row.get(0)))
+        .expect("the end of the newest window");
     let page = std::fs::read_to_string(format!("{ROOT}/man/about/evt-reconcile")).expect("it is there");
     let (_, section) = page.split_once(".SH CRON\n").expect("the section");
     let block = section.split(".nf\n").nth(1).and_then(|rest| rest.split(".fi").next()).expect("a block");
@@ -491,17 +506,10 @@ fn the_lines_of_the_crontab_run_as_cron_runs_them() {
             .replace("'postgres://evt@localhost/evt?table=raw_events'", "'sqlite:events.db?table=raw_events'")
             .replace(
                 "'postgres://evt@localhost/evt?table=aggregated_metrics' --only",
-                "metrics.db --now 2000-01-01T00:00:00Z --only",
+                &format!("metrics.db --now {newest} --only"),
             )
-            .replace(
-                "'postgres://evt@localhost/evt?table=aggregated_metrics'",
-                "parquet:lake --now 2000-01-01T00:00:00Z",
-            )
-            .replace("/var/lib/node_exporter/", "")
-            .replace(
-                "-freshness 'sqlite:events.db?table=raw_events'",
-                "-freshness 'events.db?table=raw_events' --now 2000-01-01T00:00:00Z",
-            );
+            .replace("'postgres://evt@localhost/evt?table=aggregated_metrics'", "parquet:lake")
+            .replace("/var/lib/node_exporter/", "");
         let run = dir.shell(&local).stays_calm().succeeds();
         assert!(run.stdout().is_empty() && run.stderr().is_empty(), "{run}");
     }

@@ -207,3 +207,14 @@ fn a_database_and_its_only_table_with_rows_need_no_name() {
         assert!(run.stderr().contains("choose a table with ?table=NAME"), "{run}");
     }
 }
+
+#[test]
+fn standard_input_is_one_input_only() {
+    let dir = Dir::new("reconcile-twice");
+    for args in [&["-", "-"][..], &["-", "b.jsonl", "--plus", "-"]] {
+        for more in [&[][..], &["--check"]] {
+            let said = dir.run("evt-reconcile", &[args, more].concat()).ends_with(2).stderr();
+            assert!(said.contains("-: expected standard input as one input, found it as 2"), "{said}");
+        }
+    }
+}

@@ -16,6 +16,7 @@ use rusqlite::{Connection, ErrorCode, OptionalExtension, Transaction, Transactio
 use rustix::fs::{FlockOperation, flock};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
@@ -168,9 +169,24 @@ pub struct Commit<'a> {
 /// An open state file, which only this run uses.
 pub struct StateFile {
     path: PathBuf,
+    /// The file that was opened.
+    id: FileId,
     db: Connection,
     run: Rc<Run>,
     _lock: File,
+}
+
+/// What tells a file from another one of the same name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct FileId {
+    device: u64,
+    inode: u64,
+}
+
+impl FileId {
+    fn of(path: &Path) -> std::io::Result<Self> {
+        std::fs::metadata(path).map(|found| Self { device: found.dev(), inode: found.ino() })
+    }
 }
 
 impl StateFile {
@@ -215,7 +231,8 @@ impl StateFile {
         prepared.map_err(failed)?;
         outbox::create_tables(&db)?;
         db.busy_timeout(ATTEMPT).map_err(failed)?;
-        Ok(Self { path: path.to_owned(), db, run: run.clone(), _lock: lock })
+        let id = FileId::of(path).map_err(|error| Error::io(&name, &error))?;
+        Ok(Self { path: path.to_owned(), id, db, run: run.clone(), _lock: lock })
     }
 
     fn failed(&self, what: &str, error: &rusqlite::Error) -> Error {
@@ -368,6 +385,11 @@ impl StateFile {
 
     /// Stores everything in one transaction.
     pub fn commit(&mut self, commit: Commit<'_>) -> Result<()> {
+        // SQLite writes on to a file that has no name any more, and the next run would find nothing of it.
+        if FileId::of(&self.path).ok() != Some(self.id) {
+            let message = "cannot store the state: the file was removed or replaced while this run used it";
+            return Err(Error::new(ErrorKind::Io, message).at(self.path.display().to_string()));
+        }
         let failed = |error: &rusqlite::Error| self.failed("cannot store the state", error);
         let tx = self.begin("cannot store the state")?;
         store(&tx, commit, &failed)?;

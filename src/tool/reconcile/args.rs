@@ -235,6 +235,14 @@ impl Args {
         self.a.iter().chain(&self.b).chain(&self.compare.plus).chain(measured)
     }
 
+    /// Checks that at most one input is standard input. Errors: exit status 2.
+    pub fn check_inputs(&self) -> Result<()> {
+        match self.inputs().filter(|input| *input == "-").count() {
+            0 | 1 => Ok(()),
+            count => Err(Error::usage(format!("-: expected standard input as one input, found it as {count}"))),
+        }
+    }
+
     /// Whether results are written even if nothing is wrong: `-q` keeps standard output empty, but a file is replaced.
     pub fn shows_right_results(&self) -> bool {
         !self.common.quiet || self.show.to != "-"

@@ -3,13 +3,15 @@
 use super::args::{Args, OutputForm};
 use super::read::{ReadItem, Reading};
 use super::report::{end, write_rows, write_text};
+use crate::counts::counted;
 use crate::error::{Error, Result};
 use crate::kind::Kind;
 use crate::kind::event::{COLUMNS, column};
 use crate::kind::metric::MetricColumns;
 use crate::reconcile::measure::{RowAge, age_fault, age_rows, age_text};
 use crate::run::Run;
-use arrow::array::AsArray;
+use crate::time::SECOND;
+use arrow::array::{AsArray, RecordBatch};
 use arrow::datatypes::TimestampMicrosecondType;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -18,37 +20,26 @@ use std::rc::Rc;
 /// The name of events among metrics.
 const EVENTS: &str = "events";
 
-/// Measures the age; returns the exit status.
+/// A row that begins so much later than the wall clock has its time from a clock that is ahead (µs).
+const AHEAD: i64 = 5 * 60 * SECOND;
+
+/// Measures the age; returns the exit status. Rows of a clock that is ahead are not counted: one of them would make all
+/// later ages 0.
 pub fn measure(args: &Args, text: &OsString, run: &Rc<Run>) -> Result<u8> {
     let uri = args.uri(text)?;
     let reading = Reading::open(&uri, args.options_of_rows()?, run, args.common.quiet)?;
     let only = &args.measure.only;
-    let mut newest: BTreeMap<String, Option<i64>> = only.iter().map(|name| (name.clone(), None)).collect();
+    let now = run.clock.now();
+    let mut found = Newest {
+        of: only.iter().map(|name| (name.clone(), None)).collect(),
+        only,
+        limit: now.saturating_add(AHEAD),
+        ahead: 0,
+    };
     let kind = reading.each(&mut |piece| {
         match piece {
-            ReadItem::Rows(Kind::Metric, batch) => {
-                let rows = MetricColumns::try_new(batch)?;
-                for row in 0..batch.num_rows() {
-                    let name = rows.names.value(row);
-                    // A later revision is a correction of old windows.
-                    if rows.revisions.value(row) > 0 || rows.retracted.value(row) {
-                        continue;
-                    }
-                    let end = Some(rows.ends.value(row));
-                    match newest.get_mut(name) {
-                        Some(known) => *known = (*known).max(end),
-                        None if only.is_empty() => _ = newest.insert(name.to_owned(), end),
-                        None => {}
-                    }
-                }
-            }
-            ReadItem::Rows(Kind::Event, batch) if only.is_empty() => {
-                let column = batch.column_by_name(COLUMNS[column::INGESTED_AT]);
-                let instants = column.and_then(|column| column.as_primitive_opt::<TimestampMicrosecondType>());
-                let last = instants.and_then(|instants| instants.iter().flatten().max());
-                let known = newest.entry(EVENTS.to_owned()).or_default();
-                *known = (*known).max(last);
-            }
+            ReadItem::Rows(Kind::Metric, batch) => found.add_metrics(batch)?,
+            ReadItem::Rows(Kind::Event, batch) if only.is_empty() => found.add_events(batch),
             ReadItem::Rows(Kind::Event, _) => {
                 return Err(Error::usage("--only requires metrics, found events"));
             }
@@ -63,10 +54,14 @@ pub fn measure(args: &Args, text: &OsString, run: &Rc<Run>) -> Result<u8> {
     if let Some(kind) = kind.filter(|kind| !matches!(kind, Kind::Metric | Kind::Event)) {
         return Err(unexpected(kind).at(uri.to_string()));
     }
+    let Newest { of: mut newest, ahead, .. } = found;
     if newest.is_empty() {
         newest.insert("rows".to_owned(), None);
     }
-    let now = run.clock.now();
+    if ahead > 0 {
+        let rows = counted(ahead, ["row is", "rows are"]);
+        run.console.warn(format!("{uri}: {rows} more than 5 minutes ahead of the wall clock and not counted"));
+    }
     let age = |(name, newest): (String, Option<i64>)| {
         let age = newest.map(|newest| now.saturating_sub(newest).max(0));
         RowAge { name, newest, age }
@@ -82,6 +77,55 @@ pub fn measure(args: &Args, text: &OsString, run: &Rc<Run>) -> Result<u8> {
         run.console.deny(fault);
     }
     end(args, fault.is_some(), None, run)
+}
+
+/// The newest instant of each metric, or of all events.
+struct Newest<'a> {
+    /// By the name of the metric, or [`EVENTS`]: the end of its newest window, or the newest ingested_at (µs); none without a
+    /// row.
+    of: BTreeMap<String, Option<i64>>,
+    /// The metrics that are measured; all if empty.
+    only: &'a [String],
+    /// Rows that begin, or were ingested, later are ahead (µs).
+    limit: i64,
+    ahead: u64,
+}
+
+impl Newest<'_> {
+    fn add_metrics(&mut self, batch: &RecordBatch) -> Result<()> {
+        let rows = MetricColumns::try_new(batch)?;
+        for row in 0..batch.num_rows() {
+            let name = rows.names.value(row);
+            // A later revision is a correction of old windows.
+            if rows.revisions.value(row) > 0 || rows.retracted.value(row) {
+                continue;
+            }
+            if rows.starts.value(row) > self.limit {
+                self.ahead += 1;
+                continue;
+            }
+            let end = Some(rows.ends.value(row));
+            match self.of.get_mut(name) {
+                Some(known) => *known = (*known).max(end),
+                None if self.only.is_empty() => _ = self.of.insert(name.to_owned(), end),
+                None => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn add_events(&mut self, batch: &RecordBatch) {
+        let newest = self.of.entry(EVENTS.to_owned()).or_default();
+        let column = batch.column_by_name(COLUMNS[column::INGESTED_AT]);
+        let instants = column.and_then(|column| column.as_primitive_opt::<TimestampMicrosecondType>());
+        for instant in instants.into_iter().flatten().flatten() {
+            if instant > self.limit {
+                self.ahead += 1;
+            } else {
+                *newest = (*newest).max(Some(instant));
+            }
+        }
+    }
 }
 
 fn unexpected(kind: Kind) -> Error {

@@ -91,6 +91,7 @@ impl Tool for Args {
 
     fn run(self, run: &Rc<Run>) -> Result<u8> {
         self.check_outputs()?;
+        self.check_inputs()?;
         if let Some(uri) = &self.measure.lag {
             return lag::measure(&self, uri, run);
         }
@@ -102,6 +103,7 @@ impl Tool for Args {
 
     fn check(self, run: &Rc<Run>, findings: &mut CheckReport) {
         findings.take(self.check_outputs());
+        findings.take(self.check_inputs());
         findings.take(self.range(run.clock.now()));
         findings.take(self.options_of_a(&Uri::Null));
         findings.inputs(self.inputs());
