@@ -4,13 +4,21 @@
 //! After a power failure a synced file is only found if the directory with its name was synced too.
 
 use super::access;
-use rustix::fs::syncfs;
+use rustix::fs::{FlockOperation, flock, syncfs};
 use rustix::io::Errno;
 use std::fmt::Debug;
 use std::fs::{self, File, OpenOptions};
 use std::io::{Error, ErrorKind, IoSlice, Result, Write};
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// How long a run waits for a lock of which it may be the successor: the other process appends, or is stopped or hangs
+/// within a commit.
+pub const LOCK_WAIT: Duration = Duration::from_secs(60);
+/// Pauses between two attempts; each is twice the one before.
+const SHORTEST_PAUSE: Duration = Duration::from_micros(50);
+const LONGEST_PAUSE: Duration = Duration::from_millis(5);
 
 /// The disk of a run. Clones are the same disk.
 #[derive(Clone, Debug, Default)]
@@ -219,6 +227,23 @@ fn lock(disk: &Mutex<Simulated>) -> MutexGuard<'_, Simulated> {
     disk.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Waits for the lock of a file for at most `limit`. Returns whether it was obtained; closing the file releases it.
+pub fn lock_within(file: &File, limit: Duration) -> std::result::Result<bool, Errno> {
+    let start = Instant::now();
+    let mut pause = SHORTEST_PAUSE;
+    loop {
+        match flock(file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => return Ok(true),
+            Err(Errno::WOULDBLOCK) if start.elapsed() < limit => {
+                std::thread::sleep(pause);
+                pause = (2 * pause).min(LONGEST_PAUSE);
+            }
+            Err(Errno::WOULDBLOCK) => return Ok(false),
+            Err(errno) => return Err(errno),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -279,5 +304,20 @@ mod tests {
         }
         let root = root.path().to_owned();
         assert_eq!(observer.lock().unwrap().0, [root.clone(), root.clone(), root.join("b")]);
+    }
+
+    #[test]
+    fn a_lock_is_obtained_once_its_holder_has_gone_and_the_wait_for_it_is_bounded() {
+        let dir = tempfile::tempdir().unwrap();
+        let open = || File::options().create(true).append(true).open(dir.path().join("f")).unwrap();
+        let (first, second) = (open(), open());
+        assert_eq!(lock_within(&first, Duration::ZERO), Ok(true));
+        assert_eq!(lock_within(&second, Duration::ZERO), Ok(false));
+        assert_eq!(lock_within(&second, 3 * LONGEST_PAUSE), Ok(false));
+        std::thread::scope(|scope| {
+            let waits = scope.spawn(|| lock_within(&second, LOCK_WAIT));
+            drop(first);
+            assert_eq!(waits.join().unwrap(), Ok(true));
+        });
     }
 }

@@ -89,6 +89,42 @@ fn two_jobs_write_one_lake_at_the_same_time() {
     }
 }
 
+/// A run that began while another one committed ended with 75 at once, and one that needed the lock of a file waited
+/// for a stopped process without a limit.
+#[test]
+fn a_run_waits_for_locks_that_others_keep_for_a_moment() {
+    let dir = Dir::new("locks");
+    dir.write("a.jsonl", ordered(0..400));
+    std::fs::create_dir_all(dir.path("lake/.evt")).expect("a directory");
+    let hold = |name: &str| {
+        let file = File::options().create(true).append(true).open(dir.path(name)).expect("a file");
+        flock(&file, FlockOperation::NonBlockingLockExclusive).expect("nobody has it");
+        file
+    };
+    let (lake, rows) = (hold("lake/.evt/lock"), hold("rows.jsonl"));
+    let refused = dir.run("evt-ingest", &["-q", "--dlq", "null:", "--to", "parquet:lake", "a.jsonl"]).ends_with(75);
+    assert!(refused.stderr().contains("parquet:lake: another run is writing here"), "{refused}");
+    let args =
+        ["-q", "--checkpoint", "state", "--dlq", "null:", "--to", "parquet:lake", "--to", "rows.jsonl", "a.jsonl"];
+    let mut run = dir.command("evt-ingest", &args).spawn().expect("it starts");
+    let files = format!("/proc/{}/fd", run.id());
+    let mut waits_for = |name: &str| {
+        let path = dir.path(name).canonicalize().expect("a file");
+        eventually("it has opened the file", || {
+            assert_eq!(run.try_wait().expect("a child"), None, "it waits for {name}");
+            let open = std::fs::read_dir(&files).expect("files of a process").filter_map(Result::ok);
+            open.filter_map(|entry| std::fs::read_link(entry.path()).ok()).any(|target| target == path)
+        });
+    };
+    waits_for("lake/.evt/lock");
+    drop(lake);
+    waits_for("rows.jsonl");
+    drop(rows);
+    assert_eq!(ended("the run", &mut run), 0);
+    let count = |name: &str| dir.run("evt-view", &[name, "-q", "-o", "jsonl"]).succeeds().text().lines().count();
+    assert_eq!([count("parquet:lake"), count("rows.jsonl")], [6000, 6000]);
+}
+
 /// Each epoch was a file of its own, whatever `?roll=` said.
 #[test]
 fn epochs_join_in_files_of_the_size_that_roll_names() {

@@ -160,6 +160,7 @@ impl Kills {
             if stages.branch.is_some() {
                 end_branches(&mut pipe);
             }
+            self.wake_sleepers();
             check(&pipe.wait(), dir, &self.draws);
             self.end_sleepers(dir);
             return true;
@@ -168,6 +169,7 @@ impl Kills {
 
     /// Waits for the end of a run that no signal has hit. Returns whether it is to be started again.
     fn end_alone(&mut self, dir: &Dir, pipe: &mut Pipe) -> bool {
+        self.wake_sleepers();
         let statuses = pipe.wait();
         check(&statuses, dir, &self.draws);
         self.end_sleepers(dir);
@@ -197,10 +199,8 @@ impl Kills {
         let wakes = Duration::from_millis(self.draws.below(300));
         let mut since = wanted.is_none().then_some(start);
         loop {
-            if start.elapsed() >= wakes
-                && let Some(sleepers) = &mut self.sleepers
-            {
-                (0..sleepers.0.len()).for_each(|stage| sleepers.signal(stage, Signal::CONT));
+            if start.elapsed() >= wakes {
+                self.wake_sleepers();
             }
             if since.is_none() && wanted == Some(phase(dir, before)) {
                 since = Some(Instant::now());
@@ -212,10 +212,17 @@ impl Kills {
         }
     }
 
+    /// Continues the stages of the run before, which were stopped. They may have locks for which the next run waits.
+    fn wake_sleepers(&mut self) {
+        if let Some(sleepers) = &mut self.sleepers {
+            (0..sleepers.0.len()).for_each(|stage| sleepers.signal(stage, Signal::CONT));
+        }
+    }
+
     /// Lets the stages of the run before, which were stopped, end.
     pub fn end_sleepers(&mut self, dir: &Dir) {
+        self.wake_sleepers();
         if let Some(mut sleepers) = self.sleepers.take() {
-            (0..sleepers.0.len()).for_each(|stage| sleepers.signal(stage, Signal::CONT));
             if sleepers.0.len() > 4 {
                 end_branches(&mut sleepers);
             }

@@ -18,7 +18,7 @@ use crate::format::Format;
 use crate::frame::How;
 use crate::run::Run;
 use crate::stop::Woken;
-use crate::store::disk::{Disk, DiskFile};
+use crate::store::disk::{Disk, DiskFile, LOCK_WAIT, lock_within};
 use crate::store::{Notice, access};
 use arrow::buffer::Buffer;
 use rustix::fs::{FlockOperation, OFlags, fcntl_getfl, fcntl_setfl, flock};
@@ -398,12 +398,19 @@ fn append_locked(file: &mut DiskFile, path: &Path, header: &mut Vec<u8>, pieces:
     written.map_err(failed(path))
 }
 
+/// Waits for the lock of a file that several processes append to. A file system without locks has one writer. Errors:
+/// exit status 75 if another process keeps the lock for a minute: it is stopped, or hangs.
 fn lock(file: &File, path: &Path) -> Result<()> {
-    match flock(file, FlockOperation::LockExclusive) {
-        Ok(()) | Err(Errno::NOTSUP | Errno::INVAL) => Ok(()),
-        Err(Errno::INTR) => lock(file, path),
+    match lock_within(file, LOCK_WAIT) {
+        Ok(true) | Err(Errno::NOTSUP | Errno::INVAL) => Ok(()),
+        Ok(false) => Err(kept_lock(path)),
         Err(errno) => Err(Error::new(ErrorKind::Io, format!("{}: cannot be locked", path.display())).because(errno)),
     }
+}
+
+fn kept_lock(path: &Path) -> Error {
+    let message = format!("{}: another process has kept the lock for a minute", path.display());
+    Error::new(ErrorKind::Fenced, message)
 }
 
 fn unlock(file: &File) {

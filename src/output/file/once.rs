@@ -7,13 +7,11 @@
 //! checkpoint is a ledger whose batches are the pieces of its epochs; it keeps the intent of its last batch, without
 //! bytes, to know what it has appended.
 
-use super::{is_same, whole_lines};
+use super::{is_same, kept_lock, whole_lines};
 use crate::error::{Error, ErrorKind, Result};
 use crate::json::scan::is_json;
 use crate::store::access;
-use crate::store::disk::{Disk, DiskFile};
-use rustix::fs::{FlockOperation, flock};
-use rustix::io::Errno;
+use crate::store::disk::{Disk, DiskFile, LOCK_WAIT, lock_within};
 use serde_json::{Value, json};
 use std::fs::{File, OpenOptions};
 use std::io::Write;
@@ -73,14 +71,15 @@ impl OnceFile {
         Self { path, disk, ledger: ledger.to_owned(), file: None }
     }
 
-    /// Opens the file, which is created if it is missing, and waits for its lock.
+    /// Opens the file, which is created if it is missing, and waits for its lock. Errors: exit status 75 if another
+    /// process keeps the lock for a minute.
     pub fn lock(&mut self) -> Result<()> {
         loop {
             let file = self.disk.open(&self.path, OpenOptions::new().read(true).append(true).create(true));
             let file = file.map_err(|error| failed(&self.path, &error))?;
-            match flock(&file.file, FlockOperation::LockExclusive) {
-                Ok(()) => {}
-                Err(Errno::INTR) => continue,
+            match lock_within(&file.file, LOCK_WAIT) {
+                Ok(true) => {}
+                Ok(false) => return Err(kept_lock(&self.path)),
                 Err(errno) => {
                     let message = format!("{}: cannot be locked", self.path.display());
                     return Err(Error::new(ErrorKind::Io, message).because(errno));
@@ -564,7 +563,7 @@ mod tests {
         for after in 0.. {
             let bench = Bench::new();
             std::fs::write(bench.path(), "{\"before\":1}\n{\"torn\":").unwrap();
-            let errno = Errno::NOSPC;
+            let errno = rustix::io::Errno::NOSPC;
             let disk = Disk::failing(DiskFault { after, torn: 10, errno, is_lasting: true });
             let mut file = bench.open(LEDGER, disk.clone());
             let appended = file.lock().and_then(|()| file.append(1, lines(1).as_bytes()));

@@ -17,18 +17,17 @@
 //! if it was killed.
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::store::disk::{Disk, DiskFile};
+use crate::store::disk::{Disk, DiskFile, LOCK_WAIT, lock_within};
 use crate::store::lake::disk::{EXTENSION, LakeDir, day_name, entries, failed, is_whole, read_json};
 use crate::store::lake::exchange::{Exchange, Staged, remove_trials};
 use crate::store::lake::extents::Extents;
 use crate::store::lake::waiting::{CommittedEpochs, WaitingFile};
 use crate::store::{Epoch, Location, access};
-use rustix::fs::{FlockOperation, flock};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, OpenOptions};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use xxhash_rust::xxh3::xxh3_64;
 
 /// The scheme of its URIs.
@@ -109,7 +108,7 @@ impl Lake {
     pub fn open(root: &Path, pipeline: &str, disk: Disk) -> Result<Self> {
         let mut lake = Self::create(root, pipeline, disk)?;
         let lock = lake.open_lock()?;
-        take_lock(&lock, root)?;
+        take_lock(&lock, root, START_WAIT)?;
         lake.begin(lock)?;
         Ok(lake)
     }
@@ -118,7 +117,7 @@ impl Lake {
     /// it for long.
     pub fn lock(&mut self) -> Result<()> {
         let lock = self.open_lock()?;
-        wait_for_lock(&lock, &self.dir.root)?;
+        take_lock(&lock, &self.dir.root, LOCK_WAIT)?;
         self.begin(lock)
     }
 
@@ -164,7 +163,7 @@ impl Lake {
         let own = dir.hidden("correct");
         dir.disk.create_directories(&own).map_err(|e| failed(root, "cannot make the directory", &e))?;
         let lock = File::open(&own).map_err(|e| failed(&own, "cannot open", &e))?;
-        take_lock(&lock, root)?;
+        take_lock(&lock, root, START_WAIT)?;
         let names = lock_names(&dir)?;
         let finished = finish_exchange(&dir)?;
         let (pipeline, dirty, found) = (String::new(), BTreeSet::new(), BTreeSet::new());
@@ -197,7 +196,7 @@ impl Lake {
         let room = access::check_directory(&hidden).and_then(|()| access::create_trial(&hidden));
         room.map_err(|e| failed(root, what, &e))?;
         match File::open(hidden.join("lock")) {
-            Ok(lock) => take_lock(&lock, root),
+            Ok(lock) => take_lock(&lock, root, START_WAIT),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
             Err(error) => Err(failed(root, "cannot lock", &error)),
         }
@@ -367,28 +366,13 @@ pub struct NamesLock {
     _lock: File,
 }
 
-/// How long a run waits for a lock that others keep for a moment, and the interval of its attempts.
-const LOCK_WAIT: Duration = Duration::from_secs(60);
-const LOCK_INTERVAL: Duration = Duration::from_millis(5);
+/// How long a run waits that begins beside another one. A run without a checkpoint keeps its lock until its end.
+const START_WAIT: Duration = Duration::from_secs(5);
 
 fn lock_names(dir: &LakeDir) -> Result<NamesLock> {
     let path = dir.root.join(".evt");
     let lock = File::open(&path).map_err(|e| failed(&path, "cannot open", &e))?;
-    wait_for_lock(&lock, &dir.root).map(|()| NamesLock { _lock: lock })
-}
-
-/// Locks a lake until `lock` is closed, when another run has released it. Errors: exit status 75 if it keeps it for
-/// long.
-fn wait_for_lock(lock: &File, root: &Path) -> Result<()> {
-    let start = Instant::now();
-    loop {
-        match take_lock(lock, root) {
-            Err(error) if error.kind() == ErrorKind::Fenced && start.elapsed() < LOCK_WAIT => {
-                std::thread::sleep(LOCK_INTERVAL);
-            }
-            taken => return taken,
-        }
-    }
+    take_lock(&lock, &dir.root, LOCK_WAIT).map(|()| NamesLock { _lock: lock })
 }
 
 /// Completes an exchange that a killed run had begun; returns the number of its days. The caller holds the lock of
@@ -400,11 +384,11 @@ fn finish_exchange(dir: &LakeDir) -> Result<usize> {
     Ok(finished)
 }
 
-/// Locks a lake until `lock` is closed. Errors: exit status 75 if another run has it.
-fn take_lock(lock: &File, root: &Path) -> Result<()> {
-    match flock(lock, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(()),
-        Err(rustix::io::Errno::WOULDBLOCK) => {
+/// Locks a lake until `lock` is closed. Errors: exit status 75 if another run keeps it for `limit`.
+fn take_lock(lock: &File, root: &Path, limit: Duration) -> Result<()> {
+    match lock_within(lock, limit) {
+        Ok(true) => Ok(()),
+        Ok(false) => {
             Err(Error::new(ErrorKind::Fenced, format!("parquet:{}: another run is writing here", root.display())))
         }
         Err(errno) => Err(failed(root, "cannot lock", &errno.into())),
