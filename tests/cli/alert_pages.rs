@@ -1,14 +1,17 @@
 //! evt-alert: which pages are sent, to which channels, and what is said of those that are not.
 
 use crate::alert::{at, event, lines, rule, rules, series};
-use crate::harness::{Dir, ended, eventually};
+use crate::harness::{Dir, Draws, ended, eventually};
+use crate::notify::webhook;
 use crate::receivers::{Receiver, Reply};
 use rusqlite::Connection;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::Write;
 use std::process::{Child, ChildStdin, Stdio};
+use std::time::Duration;
 
 /// Channels a and b, each with a receiver.
 fn two_channels(dir: &Dir) -> [Receiver; 2] {
@@ -199,4 +202,73 @@ fn a_run_whose_state_is_removed_ends_with_an_error() {
     let expected = "alerts.db: cannot store the state: the file was removed or replaced while this run used it";
     assert!(said(&dir).contains(expected), "{}", said(&dir));
     assert!(!dir.path("out.jsonl").exists() || dir.bytes("out.jsonl").is_empty(), "a row without its state");
+}
+
+/// Groups whose alert fires and is resolved in the test of kills.
+const GROUPS: u32 = 120;
+
+/// Writes events, rules and a channel; returns the receiver and the arguments of a run.
+fn with_many_pages(dir: &Dir, receiver: &Receiver) -> Vec<String> {
+    let errors = |n: u32| {
+        let (from, source) = (2.0 * f64::from(n), format!("s{n}"));
+        series(from, from + 12.0, 1.0, &json!({"event_type": "error", "source": source}))
+    };
+    let mut all: Vec<_> = (0..GROUPS).map(errors).collect();
+    all.push(series(0.0, 290.0, 0.1, &json!({})));
+    dir.write("in.jsonl", lines(&all));
+    let burst = json!({
+        "where": "event_type = 'error'", "by": ["source"], "threshold": 5, "window_seconds": 10, "keep_firing_for": 0,
+        "notification_channel": "hook",
+    });
+    dir.write("rules.json", rules(&[rule(&burst)]));
+    dir.write("channels.toml", webhook(receiver, "rate = \"100000/s\""));
+    let now = at(290.0);
+    let args = ["-q", "--once", "--now", &now, "--rules", "rules.json", "--state", "alerts.db", "--to", "out.jsonl"];
+    [&args[..], &NOTIFY, &["in.jsonl"]].concat().into_iter().map(str::to_owned).collect()
+}
+
+/// Kills at random moments, most of them between the first page and the last: each page is sent, under one key, and the
+/// resolve of an alert after its firing.
+#[test]
+fn a_run_that_is_killed_while_it_sends_pages_loses_none() {
+    let calm = Dir::new("alert-pages-calm");
+    let all = Receiver::new(|_, _| Reply::Status(200));
+    let keys = |receiver: &Receiver| -> Vec<String> {
+        receiver.posted().iter().map(|posted| posted.key().to_owned()).collect()
+    };
+    let args = with_many_pages(&calm, &all);
+    calm.run("evt-alert", &args).ends_with(1);
+    let expected: BTreeSet<String> = keys(&all).into_iter().collect();
+    assert_eq!((all.count() as u32, expected.len() as u32), (2 * GROUPS, 2 * GROUPS));
+    let dir = Dir::new("alert-pages-killed");
+    let receiver = Receiver::new(|_, before| match before % 41 {
+        5 => Reply::Drop,
+        23 => Reply::Status(503),
+        _ => Reply::Status(200),
+    });
+    let args = with_many_pages(&dir, &receiver);
+    let (mut draws, mut kills) = (Draws::new(), 0);
+    let step = u64::from(2 * GROUPS / 30);
+    for _ in 0..30 {
+        let mut run = dir.command("evt-alert", &args).spawn().expect("it starts");
+        let until = receiver.count() as u64 + draws.below(2 * step);
+        eventually("it sends pages, or has ended", || {
+            receiver.count() as u64 >= until || run.try_wait().expect("a child").is_some()
+        });
+        // A little later, so that the kill comes at any point of an attempt.
+        std::thread::park_timeout(Duration::from_micros(draws.below(5_000)));
+        run.kill().expect("a child");
+        kills += u32::from(ended("the run", &mut run) == 137);
+    }
+    assert!(kills >= 15, "{draws}: {kills} kills");
+    dir.run("evt-alert", &args);
+    let sent = keys(&receiver);
+    assert_eq!(sent.iter().cloned().collect::<BTreeSet<_>>(), expected, "{draws}");
+    let first = |key: &str| sent.iter().position(|one| one == key);
+    for firing in expected.iter().filter(|key| key.ends_with(".firing")) {
+        assert!(first(firing) < first(&firing.replace(".firing", ".resolved")), "{draws}: {firing}");
+    }
+    // A page is repeated after an attempt that failed, or that a kill has hidden.
+    let most = expected.len() + sent.len() * 2 / 41 + 2 + kills as usize;
+    assert!(sent.len() <= most, "{draws}: {} requests, expected at most {most}", sent.len());
 }
