@@ -184,7 +184,7 @@ impl Repair {
             (Ok(text), Some(format)) if !is_object(text) => format.read(text.as_bytes()),
             (Ok(text), _) => one_line(text.as_bytes()),
             (Err(error), _) => {
-                let message = format!("expected UTF-8, found other bytes at byte {}", error.valid_up_to() + 1);
+                let message = format!("byte {}: invalid UTF-8", error.valid_up_to() + 1);
                 Err(Fault::new(ErrorType::ParseError, message))
             }
         };
