@@ -13,7 +13,8 @@
 //! The tools push batches in (`on_batch`) and take batches, verdicts or text out.
 //!
 //! - `window/`, `aggregate/`: evt-window's windows and aggregate functions; `late_rows.rs`: its late rows.
-//! - `validate/`, `dedup.rs`: evt-validate's schema checks and duplicates.
+//! - `validate/`, `dedup/`: evt-validate's schema checks and duplicates.
+//! - `computed.rs`: computed properties (`--let`).
 //! - `record.rs`: events as records of a given Avro schema, for topics.
 //! - `row_letter.rs`: dead letters of rows.
 //! - `state/`: state of windows that may exceed memory.
