@@ -152,7 +152,8 @@ impl Kills {
                 killed.iter().map(|stage| ended("the killed stage", &mut pipe.0[*stage])).collect();
             let hits = statuses.iter().filter(|status| **status == 137).count() as u32 + u32::from(server_is_hit);
             self.add(if is_all { "all" } else { stages.tool(victim) }, phase, hits);
-            if !is_all && self.draws.below(8) == 0 {
+            // Others that are stopped would never be continued.
+            if !is_all && self.sleepers.is_none() && self.draws.below(8) == 0 {
                 self.sleepers = Some(pipe);
                 return true;
             }
