@@ -13,8 +13,8 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// How long a run waits for a lock of which it may be the successor: the other process appends, or is stopped or hangs
-/// within a commit.
+/// How long a run waits for a lock that others keep for one append or one commit. A process that is stopped, or hangs,
+/// keeps it longer.
 pub const LOCK_WAIT: Duration = Duration::from_secs(60);
 /// Pauses between two attempts; each is twice the one before.
 const SHORTEST_PAUSE: Duration = Duration::from_micros(50);

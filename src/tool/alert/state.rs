@@ -385,7 +385,7 @@ impl StateFile {
 
     /// Stores everything in one transaction.
     pub fn commit(&mut self, commit: Commit<'_>) -> Result<()> {
-        // SQLite writes on to a file that has no name any more, and the next run would find nothing of it.
+        // SQLite continues to write a file that was removed, and the next run would not find it.
         if FileId::of(&self.path).ok() != Some(self.id) {
             let message = "cannot store the state: the file was removed or replaced while this run used it";
             return Err(Error::new(ErrorKind::Io, message).at(self.path.display().to_string()));
