@@ -56,6 +56,13 @@ pub enum ReadState {
     Ended,
 }
 
+/// What [`AlertClock::caught_up`] returned at a time.
+#[derive(Clone, Copy, Debug)]
+struct CaughtUp {
+    at: Duration,
+    stream_time: i64,
+}
+
 #[derive(Clone, Copy, Debug)]
 struct ClockPartition {
     /// Its stream time (µs).
@@ -107,8 +114,8 @@ pub struct AlertClock {
     noted: Option<Duration>,
     /// The end of the last stall.
     resumed: Duration,
-    /// What [`AlertClock::caught_up`] was in the last [`HOLD`], each with its time.
-    caught_up: VecDeque<(Duration, i64)>,
+    /// The stream times of the last [`HOLD`].
+    caught_up: VecDeque<CaughtUp>,
     /// The wall time (µs): what is ahead of it says nothing of the other partitions.
     wall: Option<i64>,
 }
@@ -259,12 +266,12 @@ impl AlertClock {
     /// Returns the greatest stream time that partitions read to their ends had at least [`HOLD`] ago, but at most that
     /// of partitions with a backlog and the wall time.
     fn overdue(&mut self, now: Duration) -> Option<i64> {
-        if self.caught_up.back().is_none_or(|(at, _)| now.saturating_sub(*at) >= SAMPLED) {
-            self.caught_up.extend(self.caught_up(now).map(|stream_time| (now, stream_time)));
+        if self.caught_up.back().is_none_or(|last| now.saturating_sub(last.at) >= SAMPLED) {
+            self.caught_up.extend(self.caught_up(now).map(|stream_time| CaughtUp { at: now, stream_time }));
         }
         let mut overdue = None;
-        while let Some((_, stream_time)) = self.caught_up.pop_front_if(|(at, _)| now.saturating_sub(*at) >= HOLD) {
-            overdue = overdue.max(Some(stream_time));
+        while let Some(first) = self.caught_up.pop_front_if(|first| now.saturating_sub(first.at) >= HOLD) {
+            overdue = overdue.max(Some(first.stream_time));
         }
         // A partition may have got a backlog since.
         overdue.and_then(|overdue| self.bounded(overdue, now))

@@ -3,7 +3,7 @@
 use super::rule::{Derived, Lags, Measure, RuleDefinition};
 use super::state::{ActiveAlert, AlertChange, Observed, step};
 use super::summary::{SummaryValues, render};
-use super::view::{Changes, GroupValue, WindowView};
+use super::view::{Changes, GoneGroup, GroupValue, WindowView};
 use crate::kind::Kind;
 use crate::kind::alert::{Alert, AlertReason, AlertState};
 use crate::time::{MINUTE, SECOND};
@@ -131,7 +131,7 @@ impl RunningRule {
         at: Instant,
         transitions: &mut Vec<Transition>,
     ) {
-        for (key, group) in &changes.gone {
+        for GoneGroup { key, group } in &changes.gone {
             if let Some(active) = self.active.remove(key).filter(|active| active.firing.is_some()) {
                 let observed = ValueSince { value: None, since: active.since };
                 let change = AlertChange::Resolves(AlertReason::GroupGone);

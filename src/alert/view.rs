@@ -23,15 +23,32 @@ pub struct GroupValue {
     pub dimensions: String,
     /// The values of the dimensions.
     pub values: Vec<Option<String>>,
-    /// Earlier values, each from its instant on.
-    history: VecDeque<(i64, Option<f64>)>,
+    /// Earlier values, ascending by instant.
+    history: VecDeque<EarlierValue>,
+}
+
+/// The value of a group from an instant on.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct EarlierValue {
+    from: i64,
+    /// `None` is NULL.
+    value: Option<f64>,
+}
+
+/// A group that had no row in the last windows.
+#[derive(Debug)]
+pub struct GoneGroup {
+    /// The number that the series gave it.
+    pub key: u32,
+    /// Its last value.
+    pub group: GroupValue,
 }
 
 impl GroupValue {
     /// Returns the value at an earlier instant, as it was evaluated then.
     pub fn at(&self, g: i64) -> Option<f64> {
-        let after = self.history.partition_point(|(from, _)| *from <= g);
-        self.history.get(after.checked_sub(1)?)?.1
+        let after = self.history.partition_point(|earlier| earlier.from <= g);
+        self.history.get(after.checked_sub(1)?)?.value
     }
 
     /// Sets the value at instant `g`; returns whether it changed. `span` is how long earlier values are needed.
@@ -40,14 +57,14 @@ impl GroupValue {
         let is_new = !same(self.value, value);
         self.value = value;
         if span > 0 && (is_new || self.history.is_empty()) {
-            self.history.push_back((g, value));
+            self.history.push_back(EarlierValue { from: g, value });
         }
         is_new
     }
 
     /// Drops the values that are older than `span` at instant `g`.
     fn forget(&mut self, g: i64, span: i64) {
-        while self.history.get(1).is_some_and(|(from, _)| *from <= g - span) {
+        while self.history.get(1).is_some_and(|earlier| earlier.from <= g - span) {
             self.history.pop_front();
         }
     }
@@ -59,7 +76,7 @@ pub struct Changes {
     /// Groups whose value or rows may have changed, ascending.
     pub changed: Vec<u32>,
     /// Groups that are gone.
-    pub gone: Vec<(u32, GroupValue)>,
+    pub gone: Vec<GoneGroup>,
 }
 
 /// The values of one series over one window.
@@ -112,7 +129,7 @@ impl WindowView {
             return self.groups.values_mut().for_each(|group| group.history.clear());
         }
         for group in self.groups.values_mut().filter(|group| group.history.is_empty()) {
-            group.history.push_back((g, group.value));
+            group.history.push_back(EarlierValue { from: g, value: group.value });
         }
     }
 
@@ -135,9 +152,9 @@ impl WindowView {
         let mut next: Option<i64> = None;
         for group in self.groups.values() {
             for lag in self.lags.iter().flat_map(|lags| lags.each()) {
-                let change = group.history.partition_point(|(from, _)| *from <= g - lag);
-                let Some((from, _)) = group.history.get(change) else { continue };
-                let at = from + lag;
+                let change = group.history.partition_point(|earlier| earlier.from <= g - lag);
+                let Some(earlier) = group.history.get(change) else { continue };
+                let at = earlier.from + lag;
                 if at == g + 1 {
                     return Some(at);
                 }
@@ -197,7 +214,7 @@ impl WindowView {
     }
 
     /// Removes the groups that had no row in [`WINDOWS_KNOWN`] windows.
-    fn expire(&mut self, series: &mut EventSeries, g: i64) -> Vec<(u32, GroupValue)> {
+    fn expire(&mut self, series: &mut EventSeries, g: i64) -> Vec<GoneGroup> {
         let mut gone = vec![];
         while let Some(entry) = self.expiry.first_entry().filter(|entry| *entry.key() <= g) {
             for key in entry.remove() {
@@ -208,7 +225,7 @@ impl WindowView {
                 } else if let Some(group) = self.groups.remove(&key) {
                     self.changed_at = g;
                     series.release(key);
-                    gone.push((key, group));
+                    gone.push(GoneGroup { key, group });
                 }
             }
         }
@@ -227,7 +244,7 @@ impl WindowView {
             out.number(group.rows.try_into().unwrap_or(i64::MAX));
             out.number(group.last);
             out.count(group.history.len());
-            for (from, value) in &group.history {
+            for EarlierValue { from, value } in &group.history {
                 out.number(*from);
                 put_value(out, *value);
             }
@@ -246,7 +263,7 @@ impl WindowView {
             series.release(key);
             let mut history = VecDeque::new();
             for _ in 0..saved.count()? {
-                history.push_back((saved.number()?, take_value(saved)?));
+                history.push_back(EarlierValue { from: saved.number()?, value: take_value(saved)? });
             }
             if let Some(group) = self.groups.get_mut(&key) {
                 (group.value, group.rows, group.last, group.history) = (value, rows, last, history);

@@ -43,8 +43,14 @@ pub struct LateCells {
     out_of_orderness: i64,
     /// The cells of each metric; empty for session metrics.
     cells: Vec<MetricCells>,
-    /// The named keys of each session metric, and the index of the metric.
-    sessions: Vec<(usize, NamedKeys)>,
+    sessions: Vec<SessionKeys>,
+}
+
+/// The named keys of a session metric.
+struct SessionKeys {
+    /// The index of the metric.
+    metric: usize,
+    keys: NamedKeys,
 }
 
 /// A session that contains named instants.
@@ -143,7 +149,7 @@ impl LateCells {
         let cells = |metric: &Metric| MetricCells { slots: Slots::new(metric.call.create()), cells: BTreeMap::new() };
         let cells = metrics.iter().map(cells).collect();
         let sessions = metrics.iter().enumerate().filter_map(|(at, metric)| match metric.shape {
-            Shape::Session { gap } => Some((at, NamedKeys::new(gap, metric.call.create()))),
+            Shape::Session { gap } => Some(SessionKeys { metric: at, keys: NamedKeys::new(gap, metric.call.create()) }),
             Shape::Sliding { .. } | Shape::Calendar(_) => None,
         });
         let sessions = sessions.collect();
@@ -152,7 +158,8 @@ impl LateCells {
 
     /// Whether there are no cells.
     pub fn is_empty(&self) -> bool {
-        self.cells.iter().all(|metric| metric.cells.is_empty()) && self.sessions.iter().all(|(_, keys)| keys.is_empty())
+        self.cells.iter().all(|metric| metric.cells.is_empty())
+            && self.sessions.iter().all(|session| session.keys.is_empty())
     }
 
     /// Adds a cell, or raises its `late_until`. Cells of session metrics and of unknown ones are ignored.
@@ -167,9 +174,9 @@ impl LateCells {
     /// Adds the instant of a key that a cell of a session metric names. Cells of other metrics are ignored.
     pub fn add_name(&mut self, cell: &LateCell, origin: NameOrigin) {
         let Self { metrics, sessions, .. } = self;
-        let found = sessions.iter_mut().find(|(at, _)| metrics[*at].name == *cell.key.metric);
+        let found = sessions.iter_mut().find(|session| metrics[session.metric].name == *cell.key.metric);
         let name = NamedInstant { time: cell.key.start, late_until: cell.late_until, origin };
-        found.into_iter().for_each(|(_, keys)| keys.name(&cell.key.dimensions, name));
+        found.into_iter().for_each(|session| session.keys.name(&cell.key.dimensions, name));
     }
 
     /// Raises the `late_until` of known cells to those of `stored`.
@@ -245,8 +252,8 @@ impl LateCells {
             let ends = cells.cells.first_key_value().zip(cells.cells.last_key_value());
             ends.into_iter().for_each(|((first, _), (last, _))| widen(windows.layout.start_of(*first), *last));
         }
-        for (at, keys) in &self.sessions {
-            let Shape::Session { gap } = self.metrics[*at].shape else { continue };
+        for SessionKeys { metric, keys } in &self.sessions {
+            let Shape::Session { gap } = self.metrics[*metric].shape else { continue };
             let around = around.saturating_add(gap);
             let times = keys.of_input();
             times.for_each(|time| {
@@ -269,7 +276,7 @@ impl LateCells {
                 cells.slots.flush(&arguments(metric, &leaves)?);
             }
         }
-        match self.sessions.iter().all(|(_, keys)| keys.is_empty()) {
+        match self.sessions.iter().all(|session| session.keys.is_empty()) {
             true => Ok(()),
             false => self.count_sessions(batch, outcome),
         }
@@ -280,7 +287,7 @@ impl LateCells {
         let leaves = LeafBatch::read(&self.leaves, batch)?;
         let mut is_dead = vec![false; batch.num_rows()];
         outcome.dead.iter().for_each(|fault| is_dead[fault.row] = true);
-        for (at, keys) in self.sessions.iter_mut().filter(|(_, keys)| !keys.is_empty()) {
+        for SessionKeys { metric: at, keys } in self.sessions.iter_mut().filter(|session| !session.keys.is_empty()) {
             let metric = &self.metrics[*at];
             let read = EventRows::new(metric, batch, &leaves)?;
             let mut is_late = vec![false; batch.num_rows()];
@@ -323,8 +330,8 @@ impl LateCells {
     /// Removes the names of all session metrics; returns the sessions that contain them.
     pub fn take_sessions(&mut self) -> Vec<NamedSession> {
         let mut taken = vec![];
-        for (at, keys) in &mut self.sessions {
-            let Metric { name, shape: Shape::Session { gap }, .. } = &self.metrics[*at] else { continue };
+        for SessionKeys { metric, keys } in &mut self.sessions {
+            let Metric { name, shape: Shape::Session { gap }, .. } = &self.metrics[*metric] else { continue };
             let name: Arc<str> = name.as_str().into();
             for (dimensions, sessions) in keys.take() {
                 let key = |start: i64, end: i64| CellKey {

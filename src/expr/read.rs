@@ -32,7 +32,14 @@ pub struct LeafBatch {
     /// Whether some integer of a leaf is not the double that stands for it.
     rounded: Vec<bool>,
     /// The rows in which a cast fails, while they are looked for.
-    failed: RefCell<Option<Vec<(u32, String)>>>,
+    failed: RefCell<Option<Vec<FailedCast>>>,
+}
+
+/// A row in which a strict cast fails.
+#[derive(Debug)]
+struct FailedCast {
+    row: u32,
+    message: String,
 }
 
 /// The values of a leaf.
@@ -179,7 +186,8 @@ impl LeafBatch {
         // The evaluation for the result reports an error.
         _ = eval();
         let failed = self.failed.take().unwrap_or_default();
-        failed.into_iter().map(|(row, message)| Wrong { row, value: WrongValue::Computed(message) }).collect()
+        let wrong = |FailedCast { row, message }| Wrong { row, value: WrongValue::Computed(message) };
+        failed.into_iter().map(wrong).collect()
     }
 
     /// Notes the rows in which the cast of `value` to `kind` fails, if they are looked for.
@@ -195,7 +203,8 @@ impl LeafBatch {
             let at = if value.scalar { 0 } else { row };
             if cast.is_null(at) && value.array.is_valid(at) {
                 let found = shown(&format!("'{}'", texts.value(at)));
-                failed.push((row as u32, format!("cast: expected {}, found {found}", article(kind))));
+                let message = format!("cast: expected {}, found {found}", article(kind));
+                failed.push(FailedCast { row: row as u32, message });
             }
         }
         Ok(())

@@ -1,6 +1,7 @@
 //! Control messages: information beside a stream's rows, as JSON under one metadata key each.
 
 use crate::error::{Error, Result};
+use crate::kind::PartitionName;
 use serde::{Deserialize, Serialize};
 
 /// The state of a partition.
@@ -29,6 +30,13 @@ pub struct PartitionState {
     pub stream_time: Option<i64>,
     /// Its state.
     pub state: State,
+}
+
+impl PartitionState {
+    /// Returns its name.
+    pub fn name(&self) -> PartitionName {
+        PartitionName::new(&self.origin, &self.partition)
+    }
 }
 
 /// The progress of a source: partitions that changed since the last such frame, and the bytes read.

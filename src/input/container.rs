@@ -5,8 +5,8 @@ use crate::error::Result;
 use crate::format::Rows;
 use crate::frame::{Control, PartitionState, Progress, State};
 use crate::ingest::Ingest;
-use crate::kind::Kind;
 use crate::kind::event::{column, has_raw};
+use crate::kind::{Kind, PartitionName};
 use crate::mapping::RecordMeta;
 use crate::run::Run;
 use ahash::AHashSet;
@@ -72,9 +72,9 @@ pub fn take_schema(schema: Option<SchemaRef>, is_mapped_anew: bool, name: &str, 
     ingest.take_schema(kind.schema_of_file(&schema, has_raw(&schema) && !is_mapped_anew), name)
 }
 
-/// The partitions (origin, name) found in the rows of an input without progress messages.
+/// The partitions found in the rows of an input without progress messages.
 #[derive(Default)]
-struct CarriedPartitions(AHashSet<(String, String)>);
+struct CarriedPartitions(AHashSet<PartitionName>);
 
 impl CarriedPartitions {
     /// Adds the partitions of a batch of events; ignores batches of other kinds.
@@ -88,16 +88,16 @@ impl CarriedPartitions {
         let mut last = None;
         for code in origins.normalized_keys().into_iter().zip(names.normalized_keys()) {
             if last.replace(code) != Some(code) && known.insert(code) {
-                self.0.insert((text(origins, code.0), text(names, code.1)));
+                self.0.insert(PartitionName::new(text(origins, code.0), text(names, code.1)));
             }
         }
     }
 
     /// Reports all partitions as ended, ordered by origin and name.
     fn report_ended(&mut self, ingest: &mut Ingest) {
-        let mut names: Vec<(String, String)> = self.0.drain().collect();
+        let mut names: Vec<PartitionName> = self.0.drain().collect();
         names.sort_unstable();
-        let ended = |(origin, partition)| {
+        let ended = |PartitionName { origin, partition }| {
             let (stream_time, state) = (None, State::Ended);
             PartitionState { input: 0, origin, partition, stream_time, state }
         };

@@ -9,6 +9,7 @@
 use super::position::PartitionId;
 use crate::error::Result;
 use crate::frame::{Control, Decoder, Encoder, Frame, PartitionState, Progress, State};
+use crate::kind::PartitionName;
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch};
 use arrow::compute::filter_record_batch;
 use arrow::datatypes::SchemaRef;
@@ -95,7 +96,7 @@ pub fn control(schema: &SchemaRef, control: &Control) -> Result<Vec<u8>> {
 /// The partitions of a writer's source, as its progress messages list them.
 #[derive(Default)]
 pub struct WriterProgress {
-    partitions: BTreeMap<(String, String), PartitionState>,
+    partitions: BTreeMap<PartitionName, PartitionState>,
     complete: bool,
 }
 
@@ -104,7 +105,7 @@ impl WriterProgress {
     pub fn apply(&mut self, progress: &Progress) {
         self.complete = progress.complete;
         for state in &progress.partitions {
-            self.partitions.insert((state.origin.clone(), state.partition.clone()), state.clone());
+            self.partitions.insert(state.name(), state.clone());
         }
     }
 
@@ -127,7 +128,7 @@ impl WriterProgress {
 /// The progress that a reader has received, over all partitions of the topics.
 #[derive(Default)]
 pub struct ReaderProgress {
-    known: BTreeMap<(String, String), PartitionState>,
+    known: BTreeMap<PartitionName, PartitionState>,
     complete: BTreeSet<PartitionId>,
     watermarks: BTreeMap<PartitionId, i64>,
 }
@@ -141,12 +142,12 @@ impl ReaderProgress {
         }
         let mut changed = vec![];
         for state in progress.partitions {
-            let key = (state.origin.clone(), state.partition.clone());
+            let name = state.name();
             let announced = state.stream_time.is_none() && state.state == State::Live;
-            if self.known.get(&key).is_some_and(|known| announced || *known == state) {
+            if self.known.get(&name).is_some_and(|known| announced || *known == state) {
                 continue;
             }
-            self.known.insert(key, state.clone());
+            self.known.insert(name, state.clone());
             changed.push(state);
         }
         changed

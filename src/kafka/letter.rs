@@ -56,7 +56,12 @@ impl<'a> Letters<'a> {
         let bytes = |at: usize| self.batch.column(at).as_binary::<i32>();
         let (payloads, keys) = (bytes(column::ORIGINAL_PAYLOAD), bytes(column::ORIGINAL_KEY));
         let key = keys.is_valid(row).then(|| keys.value(row).into());
-        ProducerRecord { partition: None, key, value: payloads.value(row).into(), headers: Some(self.headers(row)) }
+        ProducerRecord {
+            key,
+            value: payloads.value(row).into(),
+            headers: Some(self.headers(row)),
+            ..ProducerRecord::default()
+        }
     }
 
     /// Returns the headers of the record, then those that describe the failure.

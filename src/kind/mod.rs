@@ -15,7 +15,7 @@
 //! - `alerts.rs`: batches of alerts; `letters.rs`: batches of dead letters; `headers.rs`: record headers as columns.
 //! - `older.rs`: rows of older versions, with fewer columns.
 //! - `values.rs`: builds columns from single values.
-//! - `span.rs`: spans of time.
+//! - `span.rs`: spans of time; `partition.rs`: the names of partitions.
 //! - `shadow.rs`: warns of properties that have the name of a column.
 
 pub mod alert;
@@ -29,6 +29,7 @@ pub mod letters;
 pub mod metric;
 pub mod named_id;
 pub mod older;
+mod partition;
 pub mod record_id;
 pub mod record_parts;
 pub mod rows;
@@ -37,6 +38,7 @@ pub mod span;
 pub mod values;
 
 pub use field::{claims_json, dictionary_type, holds_json, instant_type, is_id, is_json, json};
+pub use partition::PartitionName;
 
 use arrow::datatypes::{Schema, SchemaRef};
 use std::collections::{BTreeSet, HashMap};

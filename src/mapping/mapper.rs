@@ -8,7 +8,7 @@ use super::future::{FutureCheck, Lookahead};
 use super::options::{KeepRaw, Options, Provenance, TimeFrom, column_index};
 use super::partition_table::PartitionTable;
 use super::path::{Path, alternatives};
-use super::plan::{Defaults, NamedPath, NoRow, Out, Plan, Stamps};
+use super::plan::{CopiedColumn, Defaults, NamedPath, NoRow, Out, Plan, SetColumn, Stamps};
 use super::record::Record;
 use crate::counts::counted;
 use crate::error::Result;
@@ -68,13 +68,13 @@ impl Mapper {
             let path = path_of(path);
             let bits = if path.column() == Some(index) { &mut copied } else { &mut mapped };
             *bits |= 1u32 << index;
-            copies.push((index, path));
+            copies.push(CopiedColumn { column: index, path });
         }
         let mut sets = vec![];
         for (name, text) in &options.sets {
             let index = column_index("--set", name)?;
             mapped |= 1 << index;
-            sets.push((index, text.clone()));
+            sets.push(SetColumn { column: index, text: text.clone() });
         }
         let own = if options.plain { 0 } else { !(mapped | arrival & !copied) };
         // A column copied from itself is read from the record even if the record carries no stamps.
@@ -264,9 +264,9 @@ impl Mapper {
             reader.watch_members(text);
         }
         let properties = reader.marks.field(column::PROPERTIES, text);
-        for (index, path) in &plan.copies {
+        for CopiedColumn { column, path } in &plan.copies {
             let value = path.value(&Envelope { text, marks: &reader.marks, properties });
-            reader.marks.set(*index, value, text);
+            reader.marks.set(*column, value, text);
         }
         let envelope = Envelope { text, marks: &reader.marks, properties };
         if plan.required.is_none_or(|columns| !envelope.has(columns))

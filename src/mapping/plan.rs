@@ -36,10 +36,24 @@ pub(super) struct NamedPath {
     pub(super) path: Path,
 }
 
+/// A column whose value comes from another field (`--field`).
+pub(super) struct CopiedColumn {
+    /// The index of the column.
+    pub(super) column: usize,
+    pub(super) path: Path,
+}
+
+/// A column with one value for all records (`--set`).
+pub(super) struct SetColumn {
+    /// The index of the column.
+    pub(super) column: usize,
+    pub(super) text: String,
+}
+
 /// The mapping flags, resolved.
 pub(super) struct Plan {
-    pub(super) copies: Vec<(usize, Path)>,
-    pub(super) sets: Vec<(usize, String)>,
+    pub(super) copies: Vec<CopiedColumn>,
+    pub(super) sets: Vec<SetColumn>,
     pub(super) require: Vec<NamedPath>,
     /// Bits of the required columns; `None` if a required name is a property or a flag sets a column.
     pub(super) required: Option<u32>,
@@ -103,7 +117,7 @@ impl Plan {
     }
 
     pub(super) fn set(&self, index: usize) -> Option<&str> {
-        self.sets.iter().find(|(set, _)| *set == index).map(|(_, text)| text.as_str())
+        self.sets.iter().find(|set| set.column == index).map(|set| set.text.as_str())
     }
 
     /// Returns the field of a column if no flag maps the column.
@@ -112,7 +126,7 @@ impl Plan {
     }
 
     pub(super) fn is_copied(&self, index: usize) -> bool {
-        self.copies.iter().any(|(copy, _)| *copy == index)
+        self.copies.iter().any(|copied| copied.column == index)
     }
 }
 

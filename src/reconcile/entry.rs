@@ -1,5 +1,6 @@
 //! The entry of a row: fixed-size, so that any number of entries can be sorted on disk.
 
+use crate::kind::PartitionName;
 use ahash::AHashMap;
 
 /// A key of 128 bits: an event_id, or a position.
@@ -144,15 +145,6 @@ pub fn id_of_key([high, low]: RowKey) -> [u8; 16] {
     (u128::from(high) << 64 | u128::from(low)).to_be_bytes()
 }
 
-/// The name of a partition.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct PartitionName {
-    /// The file or topic.
-    pub origin: String,
-    /// The partition there.
-    pub partition: String,
-}
-
 /// The names of all partitions of a run, numbered as they appear.
 #[derive(Debug, Default)]
 pub struct PartitionNames {
@@ -163,7 +155,7 @@ pub struct PartitionNames {
 impl PartitionNames {
     /// Returns the index of a partition; adds it if it is new.
     pub fn index(&mut self, origin: &str, partition: &str) -> u32 {
-        let name = PartitionName { origin: origin.to_owned(), partition: partition.to_owned() };
+        let name = PartitionName::new(origin, partition);
         if let Some(index) = self.index.get(&name) {
             return *index;
         }
@@ -175,7 +167,7 @@ impl PartitionNames {
 
     /// Returns the index of a partition if it is known, else that of `other` of its origin.
     pub fn known_or(&mut self, origin: &str, partition: &str, other: &str) -> u32 {
-        let name = PartitionName { origin: origin.to_owned(), partition: partition.to_owned() };
+        let name = PartitionName::new(origin, partition);
         self.index.get(&name).copied().unwrap_or_else(|| self.index(origin, other))
     }
 

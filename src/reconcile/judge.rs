@@ -183,6 +183,14 @@ pub struct JudgeRules {
     pub compares: bool,
 }
 
+/// Rows of B of one key that are not in memory.
+#[derive(Default)]
+struct FurtherRows {
+    count: u64,
+    /// The last one of them, which stands for all.
+    last: Option<RowEntry>,
+}
+
 /// Receives findings.
 pub type EachFound<'a> = dyn FnMut(Finding) -> Result<()> + 'a;
 
@@ -195,8 +203,8 @@ pub struct Judge {
     plus: [u64; 2],
     /// Rows of B with this key that have matched no unit yet.
     rows: Vec<RowEntry>,
-    /// How many more there are: of these only the number and the last one are known.
-    further: (u64, Option<RowEntry>),
+    /// Those beyond [`HELD_MAX`].
+    further: FurtherRows,
     /// Units with this key that are not judged yet.
     units: Vec<RowEntry>,
     /// Whether there was a unit with this key.
@@ -218,7 +226,7 @@ impl Judge {
             key: None,
             plus: [0, 0],
             rows: vec![],
-            further: (0, None),
+            further: FurtherRows::default(),
             units: vec![],
             has_unit: false,
             has_row: false,
@@ -240,7 +248,7 @@ impl Judge {
                 if self.rows.len() < HELD_MAX {
                     self.rows.push(entry);
                 } else {
-                    self.further = (self.further.0 + 1, Some(entry));
+                    self.further = FurtherRows { count: self.further.count + 1, last: Some(entry) };
                 }
             }
             Side::A => {
@@ -264,7 +272,7 @@ impl Judge {
         }
         rows.clear();
         self.rows = rows;
-        if let (count, Some(row)) = std::mem::take(&mut self.further) {
+        if let FurtherRows { count, last: Some(row) } = std::mem::take(&mut self.further) {
             for _ in 0..count {
                 self.judge_row(&row, outcome, out)?;
             }
@@ -320,8 +328,8 @@ impl Judge {
             let differs = self.rules.compares && row.content != unit.content;
             return if differs { UnitOutcome::Different } else { UnitOutcome::InB };
         }
-        if self.further.0 > 0 {
-            self.further.0 -= 1;
+        if self.further.count > 0 {
+            self.further.count -= 1;
             return UnitOutcome::InB;
         }
         if self.plus[0] > 0 {

@@ -104,17 +104,36 @@ pub enum Registration {
     Existing(u32),
     /// It may not follow the existing versions; nothing was written.
     Refused {
-        /// The conflicts that evt found, each with the version number.
-        conflicts: Vec<(u32, Conflict)>,
+        /// The conflicts that evt found.
+        conflicts: Vec<VersionConflict>,
         /// The registry's own refusal, if it makes a check.
         said: Option<String>,
     },
 }
 
-/// Returns the conflicts of `versions` with a schema that would follow them, each with the version number.
-pub fn conflicts(schema: &Schema, versions: &[Version], level: Level) -> Vec<(u32, Conflict)> {
+/// A conflict of a schema with a version.
+#[derive(Debug)]
+pub struct VersionConflict {
+    /// The number of the version.
+    pub version: u32,
+    /// The conflict.
+    pub conflict: Conflict,
+}
+
+impl VersionConflict {
+    /// Returns the line that states it.
+    pub fn describe(&self) -> String {
+        self.conflict.describe(&format!("version {}", self.version))
+    }
+}
+
+/// Returns the conflicts of `versions` with a schema that would follow them.
+pub fn conflicts(schema: &Schema, versions: &[Version], level: Level) -> Vec<VersionConflict> {
     let history: Vec<&Schema> = versions.iter().map(|version| version.schema.as_ref()).collect();
-    let numbered = |conflict: Conflict| Some((versions.get(conflict.against)?.number, conflict));
+    let numbered = |conflict: Conflict| {
+        let version = versions.get(conflict.against)?.number;
+        Some(VersionConflict { version, conflict })
+    };
     check_level(schema, &history, level).into_iter().filter_map(numbered).collect()
 }
 

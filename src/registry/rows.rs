@@ -6,7 +6,7 @@
 
 use super::confluent::{Confluent, Strategy};
 use super::reader::{self, Choice};
-use super::{NAMESPACE, Registration, Registry, kind_of, place};
+use super::{NAMESPACE, Registration, Registry, VersionConflict, kind_of, place};
 use crate::avro::parse_schema;
 use crate::console::Console;
 use crate::counts::counted;
@@ -186,7 +186,7 @@ fn form(own: RowEncoder, kind: Kind, text: &str) -> Result<RowFormat> {
 /// Registers the schema, subject to the subject's level; returns its id.
 fn registered(registry: &mut Arc<Confluent>, subject: &str, text: &str) -> Result<u32> {
     if let Registration::Refused { conflicts, said } = registry.register(subject, text)? {
-        let ours = conflicts.first().map(|(number, conflict)| conflict.describe(&format!("version {number}")));
+        let ours = conflicts.first().map(VersionConflict::describe);
         let cause = ours.or(said).unwrap_or_default();
         let name = registry.name();
         return Err(Error::config(format!("{name}: subject '{subject}' rejected the schema")).because(cause));

@@ -4,13 +4,14 @@
 //! watermark from that stream before its end.
 
 use crate::frame::PartitionState;
+use crate::kind::PartitionName;
 use ahash::AHashMap;
 
 /// The partitions that the inputs of a run have reported.
 #[derive(Default)]
 pub(super) struct ReportedPartitions {
-    /// The first input that reported each partition, by origin and name.
-    inputs: AHashMap<(String, String), u32>,
+    /// The first input that reported each partition.
+    inputs: AHashMap<PartitionName, u32>,
     repeated: bool,
 }
 
@@ -18,8 +19,7 @@ impl ReportedPartitions {
     /// Adds the partitions of a progress message.
     pub(super) fn learn(&mut self, partitions: &[PartitionState]) {
         for reported in partitions {
-            let name = (reported.origin.clone(), reported.partition.clone());
-            self.repeated |= *self.inputs.entry(name).or_insert(reported.input) != reported.input;
+            self.repeated |= *self.inputs.entry(reported.name()).or_insert(reported.input) != reported.input;
         }
     }
 

@@ -34,10 +34,18 @@ pub struct DedupWindow {
     /// Random, so that clients cannot construct ids that collide.
     seed: u64,
     payloads: AHashMap<u128, u64>,
-    order: VecDeque<(i64, u128)>,
+    order: VecDeque<ArrivedId>,
     /// The number of durable elements of `order`; the others belong to the group that is being written.
     durable: usize,
     scratch: Vec<u8>,
+}
+
+/// An id in the order of arrival.
+struct ArrivedId {
+    /// When it arrived (µs).
+    at: i64,
+    /// Its key in `payloads`.
+    key: u128,
 }
 
 impl DedupWindow {
@@ -48,10 +56,10 @@ impl DedupWindow {
 
     /// Drops ids older than the window.
     pub fn expire(&mut self, now: i64) {
-        while self.durable > 0 && self.order.front().is_some_and(|(at, _)| at.saturating_add(self.limits.window) <= now)
-        {
-            if let Some((_, key)) = self.order.pop_front() {
-                self.payloads.remove(&key);
+        let window = self.limits.window;
+        while self.durable > 0 && self.order.front().is_some_and(|id| id.at.saturating_add(window) <= now) {
+            if let Some(id) = self.order.pop_front() {
+                self.payloads.remove(&id.key);
             }
             self.durable -= 1;
         }
@@ -75,7 +83,7 @@ impl DedupWindow {
         match self.payloads.entry(key) {
             Entry::Vacant(unknown) => {
                 unknown.insert(payload);
-                self.order.push_back((now, key));
+                self.order.push_back(ArrivedId { at: now, key });
                 RecordOutcome::New
             }
             Entry::Occupied(known) if *known.get() == payload => RecordOutcome::Duplicate,
@@ -94,8 +102,8 @@ impl DedupWindow {
 
     /// Drops the ids that are not durable, because their write failed.
     pub fn forget(&mut self) {
-        for (_, key) in self.order.drain(self.durable..) {
-            self.payloads.remove(&key);
+        for id in self.order.drain(self.durable..) {
+            self.payloads.remove(&id.key);
         }
     }
 

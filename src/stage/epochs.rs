@@ -11,7 +11,7 @@
 //! Outputs commit an epoch in threads of their own; the stage takes rows of the next one meanwhile. That one ends only
 //! when all outputs of all stages have the epoch before: a restart repeats the commit of one epoch.
 
-use super::operator::Operator;
+use super::operator::{Operator, Snapshot};
 use super::outputs::Outputs;
 use crate::checkpoint::Checkpoint;
 use crate::checkpoint::log::EpochPart;
@@ -239,7 +239,7 @@ impl Epochs {
         let epoch = self.checkpoint.epoch();
         let next = Epoch { number: epoch.number + 1, ..epoch };
         let files = operator.state_files()?;
-        let (spec, state) = (operator.spec(), operator.snapshot());
+        let Snapshot { spec, state } = operator.snapshot();
         let mut outboxes = outputs.seal_epoch(next)?;
         outboxes.extend(self.checkpoint.keep_files(&files)?);
         let own = self.checkpoint.seal(SealedParts { began, spec: &spec, state: &state, positions, outboxes })?;

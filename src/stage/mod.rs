@@ -224,7 +224,7 @@ impl Stage {
         };
         let learned = SourceInfo { source: &mut self.source, first, outputs: &self.outputs.checked };
         let OperatorSetup { mut operator, schema, side, is_report } = start(learned)?;
-        if self.source.read_mode() == ReadMode::Commit && !operator.snapshot().is_empty() {
+        if self.source.read_mode() == ReadMode::Commit && !operator.snapshot().state.is_empty() {
             return Err(Error::broken(
                 "an operator with state reads topics as ReadMode::Stateful: a restart would lose its state",
             ));

@@ -66,14 +66,9 @@ pub trait Operator {
         None
     }
 
-    /// Returns what its state is the state of, as text: metrics, spans and other settings; empty if it has no state.
-    fn spec(&self) -> String {
-        String::new()
-    }
-
-    /// Returns its serialized state; empty if it has none.
-    fn snapshot(&mut self) -> Vec<u8> {
-        vec![]
+    /// Returns its state, with the settings that made it; the default has none.
+    fn snapshot(&mut self) -> Snapshot {
+        Snapshot::default()
     }
 
     /// Lets state that exceeds memory go to files of a checkpoint. The stage calls it before anything else, if there is
@@ -85,12 +80,21 @@ pub trait Operator {
         Ok(vec![])
     }
 
-    /// Returns the operator with a state that [`Operator::snapshot`] returned. Errors: exit status 78 if the state was
+    /// Returns the operator with the state of an [`Operator::snapshot`]. Errors: exit status 78 if the state was
     /// made with other options, 65 if it is damaged.
     fn restore(self: Box<Self>, state: &[u8]) -> Result<Box<dyn Operator>>;
 
     /// Begins another run after [`Operator::restore`]: its inputs are new, but for those that it continues.
     fn begin_run(&mut self, _continued: &[ContinuedInput]) {}
+}
+
+/// The state of an operator.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Snapshot {
+    /// What the state is the state of, as text: metrics, spans and other settings; empty if there is no state.
+    pub spec: String,
+    /// The serialized state; empty if there is none.
+    pub state: Vec<u8>,
 }
 
 /// The end of an operator's input.

@@ -1,5 +1,6 @@
 //! Tests of the loop of a stage.
 
+use super::operator::Snapshot;
 use super::*;
 use crate::output::dead_letters::DeadLetters;
 use crate::source::SourceOptions;
@@ -14,8 +15,8 @@ impl Operator for Stateful {
         Ok(Counts { taken: rows, filtered: rows, ..Counts::default() })
     }
 
-    fn snapshot(&mut self) -> Vec<u8> {
-        vec![1]
+    fn snapshot(&mut self) -> Snapshot {
+        Snapshot { spec: "of a test".to_owned(), state: vec![1] }
     }
 
     fn restore(self: Box<Self>, _: &[u8]) -> Result<Box<dyn Operator>> {

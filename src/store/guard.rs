@@ -145,11 +145,18 @@ pub struct Overlap {
     first_corrected: Option<String>,
     /// Keys whose last row was refused because the stored one counts more events.
     refused: AHashSet<u128>,
-    /// The names of some of them, each with its index in the order of refusals.
-    names: AHashMap<u128, (u64, String)>,
+    /// The names of some of them.
+    names: AHashMap<u128, RefusedName>,
     named: u64,
     /// Refused rows beyond [`REFUSED_MAX`].
     beyond: u64,
+}
+
+/// The name of a key whose row was refused.
+struct RefusedName {
+    /// Its index in the order of refusals.
+    order: u64,
+    name: String,
 }
 
 impl Overlap {
@@ -180,7 +187,7 @@ impl Overlap {
             let mut name = key();
             name.truncate(name.floor_char_boundary(NAME_MAX));
             self.named += 1;
-            self.names.insert(id, (self.named, name));
+            self.names.insert(id, RefusedName { order: self.named, name });
         }
     }
 
@@ -207,8 +214,8 @@ impl Overlap {
                 "conflict: {} a stored row with more events than the last row of this run",
                 counted(keys as u64, ["key keeps", "keys keep"])
             );
-            if let Some((_, name)) = self.names.values().min_by_key(|(order, _)| order) {
-                text.push_str(&format!(" (a metric row covers its whole window), first {name}"));
+            if let Some(first) = self.names.values().min_by_key(|refused| refused.order) {
+                text.push_str(&format!(" (a metric row covers its whole window), first {}", first.name));
             }
             if self.beyond > 0 {
                 let beyond = counted(self.beyond, ["more rejected row", "more rejected rows"]);

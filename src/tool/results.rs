@@ -20,8 +20,14 @@ pub struct Results {
     top: Option<Top>,
     /// The rows of windows with a column for each metric, if they leave so.
     wide: Option<Wide>,
-    /// Metrics that count distinct texts, and the number of rows that are NULL because there were too many.
-    counting: Vec<(String, u64)>,
+    counting: Vec<DistinctCount>,
+}
+
+/// A metric that counts distinct texts.
+struct DistinctCount {
+    metric: String,
+    /// The number of its rows that are NULL because there were too many texts.
+    null_rows: u64,
 }
 
 impl Results {
@@ -29,7 +35,7 @@ impl Results {
     /// row.
     pub fn new(top: Option<Top>, wide: Option<Wide>, metrics: &[Metric]) -> Self {
         let counting = metrics.iter().filter(|metric| metric.call.definition().has_limit);
-        let counting = counting.map(|metric| (metric.name.clone(), 0)).collect();
+        let counting = counting.map(|metric| DistinctCount { metric: metric.name.clone(), null_rows: 0 }).collect();
         Self { top, wide, counting, ..Self::default() }
     }
 
@@ -43,7 +49,8 @@ impl Results {
 
     fn add(&mut self, row: &metric::Row<'_>, out: &mut dyn Collector) -> Result<()> {
         if row.value.is_none() && !row.retracted {
-            self.counting.iter_mut().filter(|(name, _)| name == row.name).for_each(|(_, over)| *over += 1);
+            let counted = self.counting.iter_mut().filter(|count| count.metric == row.name);
+            counted.for_each(|count| count.null_rows += 1);
         }
         if let Some(wide) = &mut self.wide {
             return wide.push(row);
@@ -96,12 +103,12 @@ impl Results {
                 notes.push(Message::Info(format!("--top left out {keys}, with {events}")));
             }
         }
-        let over = self.counting.iter().filter(|(_, rows)| *rows > 0);
-        notes.extend(over.map(|(name, rows)| {
+        let over = self.counting.iter().filter(|count| count.null_rows > 0);
+        notes.extend(over.map(|DistinctCount { metric, null_rows }| {
             Message::Warning(format!(
-                "{name}: {} more than {TEXTS_MAX} distinct texts; \
+                "{metric}: {} more than {TEXTS_MAX} distinct texts; \
                  approx_distinct has no maximum",
-                counted(*rows, ["row is NULL, because it has", "rows are NULL, because they have"])
+                counted(*null_rows, ["row is NULL, because it has", "rows are NULL, because they have"])
             ))
         }));
         notes

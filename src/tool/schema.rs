@@ -163,9 +163,9 @@ impl Args {
                 }
             }
             Registration::Refused { conflicts, said } => {
-                for (number, conflict) in conflicts {
-                    let place = place(new, &text, &conflict.incompatibility.path);
-                    run.console.deny(format!("{place}: {}", conflict.describe(&format!("version {number}"))));
+                for found in conflicts {
+                    let place = place(new, &text, &found.conflict.incompatibility.path);
+                    run.console.deny(format!("{place}: {}", found.describe()));
                 }
                 if let Some(said) = said {
                     run.console.deny(format!("{new}: the registry rejected it (409): {said}"));
@@ -198,9 +198,9 @@ fn check_subject(run: &Run, new: &str, subject: &str, level: Option<Level>, regi
     // The registry checks by its own level, so evt queries its verdict only without `--level`.
     let (is_default, level) = (level.is_none(), level.map_or_else(|| registry.level(subject), Ok)?);
     let conflicts = conflicts(&schema, versions, level);
-    for (number, conflict) in &conflicts {
-        let place = place(new, &text, &conflict.incompatibility.path);
-        run.console.deny(format!("{place}: {}", conflict.describe(&format!("version {number}"))));
+    for found in &conflicts {
+        let place = place(new, &text, &found.conflict.incompatibility.path);
+        run.console.deny(format!("{place}: {}", found.describe()));
     }
     let objections = if is_default { registry.objections(subject, &text)? } else { None };
     for objection in objections.iter().flatten() {

@@ -14,7 +14,7 @@ use crate::op::validate::{Options, SubjectOf, Validator};
 use crate::op::window::MemoryBound;
 use crate::op::window::watermark::ContinuedInput;
 use crate::registry::Registry;
-use crate::stage::operator::{Collector, InputEnded, Message, Operator};
+use crate::stage::operator::{Collector, InputEnded, Message, Operator, Snapshot};
 use crate::store::rows;
 use crate::time::parse_duration;
 use arrow::array::{ArrayRef, BooleanArray, Int64Array, RecordBatch};
@@ -92,12 +92,9 @@ impl Operator for Validate {
         Ok(Counts::default())
     }
 
-    fn spec(&self) -> String {
-        self.dedup.as_ref().map_or_else(String::new, |dedup| format!("span {}", dedup.options().span))
-    }
-
-    fn snapshot(&mut self) -> Vec<u8> {
-        self.dedup.as_ref().map(Dedup::snapshot).unwrap_or_default()
+    fn snapshot(&mut self) -> Snapshot {
+        let of = |dedup: &Dedup| Snapshot { spec: format!("span {}", dedup.options().span), state: dedup.snapshot() };
+        self.dedup.as_ref().map(of).unwrap_or_default()
     }
 
     fn set_storage(&mut self, storage: Box<dyn StateStorage>) {

@@ -14,7 +14,7 @@ use crate::op::state::StateSize;
 use crate::op::state::storage::StateStorage;
 use crate::op::window::watermark::{ContinuedInput, LastPartition};
 use crate::op::window::{BatchOutcome, MetricCounts, Window};
-use crate::stage::operator::{Collector, InputEnded, Message, Operator};
+use crate::stage::operator::{Collector, InputEnded, Message, Operator, Snapshot};
 use crate::time::{SECOND, format_instant};
 use arrow::array::RecordBatch;
 use clap::ValueEnum;
@@ -137,12 +137,8 @@ impl Operator for Windows {
         self.window.watermark().get()
     }
 
-    fn spec(&self) -> String {
-        self.window.spec()
-    }
-
-    fn snapshot(&mut self) -> Vec<u8> {
-        self.window.snapshot()
+    fn snapshot(&mut self) -> Snapshot {
+        Snapshot { spec: self.window.spec(), state: self.window.snapshot() }
     }
 
     fn set_storage(&mut self, storage: Box<dyn StateStorage>) {

@@ -6,6 +6,7 @@
 
 use crate::error::{Error, Result};
 use crate::expr::Leaves;
+use crate::kind::PartitionName;
 use crate::op::aggregate::{self, Aggregate};
 use ahash::AHashMap;
 use arrow::array::{ArrayRef, AsArray, Float64Array, RecordBatch};
@@ -69,7 +70,7 @@ struct LatenessCounts {
 
 /// Measures disorder, batch by batch. Slot 0 has the rows of partitions without a slot; at the end it has all rows.
 pub struct Disorder {
-    slots: AHashMap<(String, String), u32>,
+    slots: AHashMap<PartitionName, u32>,
     counts: Vec<LatenessCounts>,
     median: Box<dyn Aggregate>,
     high: Box<dyn Aggregate>,
@@ -132,15 +133,15 @@ impl Disorder {
     }
 
     fn slot(&mut self, origin: &str, partition: &str) -> u32 {
-        let key = (origin.to_owned(), partition.to_owned());
-        if let Some(slot) = self.slots.get(&key) {
+        let name = PartitionName::new(origin, partition);
+        if let Some(slot) = self.slots.get(&name) {
             return *slot;
         }
         if self.slots.len() == PARTITIONS_MAX {
             return 0;
         }
         let slot = self.counts.len() as u32;
-        self.slots.insert(key, slot);
+        self.slots.insert(name, slot);
         self.counts.push(LatenessCounts::default());
         slot
     }
@@ -148,7 +149,7 @@ impl Disorder {
     /// Returns the measurements.
     pub fn finish(mut self) -> Described {
         let mut partitions: Vec<PartitionLateness> = vec![];
-        for ((origin, partition), slot) in std::mem::take(&mut self.slots) {
+        for (PartitionName { origin, partition }, slot) in std::mem::take(&mut self.slots) {
             partitions.push(PartitionLateness { origin, partition, lateness: self.lateness(slot) });
             let tally = self.counts[slot as usize];
             let total = &mut self.counts[0];

@@ -151,7 +151,14 @@ pub struct Fetcher {
     /// Since when a topic has been unknown to the brokers.
     unknown_since: Option<Instant>,
     /// Since when there has been an error and no answer, and the error.
-    failure: Option<(Instant, String)>,
+    failure: Option<FetchFailure>,
+}
+
+/// An error of a broker or its connection, until a broker answers.
+struct FetchFailure {
+    /// When the first such error occurred.
+    since: Instant,
+    message: String,
 }
 
 impl Fetcher {
@@ -200,8 +207,8 @@ impl Fetcher {
 
     /// Returns for how long there has been an error and no answer, and the error.
     pub fn failing(&self) -> Option<(Duration, &str)> {
-        let (since, why) = self.failure.as_ref()?;
-        Some((self.network.now().saturating_duration_since(*since), why))
+        let FetchFailure { since, message } = self.failure.as_ref()?;
+        Some((self.network.now().saturating_duration_since(*since), message))
     }
 
     /// Waits for an answer for at most `timeout`; returns at once while there are records to pass. `Unsupported` means
@@ -274,7 +281,8 @@ impl Fetcher {
         let mut led = self.partitions.iter_mut().filter(|partition| partition.leader == Some(id)).peekable();
         if led.peek().is_some() {
             led.for_each(|partition| partition.leader = None);
-            self.failure.get_or_insert_with(|| (now, String::new())).1 = why;
+            let since = self.failure.as_ref().map_or(now, |failure| failure.since);
+            self.failure = Some(FetchFailure { since, message: why });
         }
     }
 
@@ -315,7 +323,8 @@ impl Fetcher {
                 code if TRANSIENT.contains(&code) => {
                     partition.leader = None;
                     let name = fetched.id.name(&self.address.topics);
-                    self.failure.get_or_insert((now, format!("{name}: the broker responds with error {code}")));
+                    let message = format!("{name}: the broker responds with error {code}");
+                    self.failure.get_or_insert(FetchFailure { since: now, message });
                 }
                 code => return Err(wire::refused(code)),
             }

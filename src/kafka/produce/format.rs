@@ -110,7 +110,7 @@ impl RecordFormat {
         match self {
             Self::Frames { schema, .. } => {
                 let value = framing::rows(schema, rows)?.into();
-                Ok(ProducerRecord { partition, key: None, value, headers: None })
+                Ok(ProducerRecord { partition, value, ..ProducerRecord::default() })
             }
             _ => Ok(ProducerRecord { partition, ..Letters::new(rows).record(0).into_owned() }),
         }
@@ -180,7 +180,7 @@ impl RowRecords<'_> {
             Values::Letters(letters) => return Ok(letters.record(row)),
         };
         let (key, headers) = (self.key.get(row).map(Cow::Borrowed), self.headers.of(row));
-        Ok(ProducerRecord { partition: None, key, value: Cow::Borrowed(value), headers })
+        Ok(ProducerRecord { key, value: Cow::Borrowed(value), headers, ..ProducerRecord::default() })
     }
 }
 
@@ -256,7 +256,7 @@ mod tests {
 
     #[test]
     fn a_control_message_and_a_value_that_is_no_row_have_no_rows() {
-        let record = |value: Vec<u8>| ProducerRecord { partition: None, key: None, value: value.into(), headers: None };
+        let record = |value: Vec<u8>| ProducerRecord { value: value.into(), ..ProducerRecord::default() };
         let watermark = framing::control(&Kind::Dead.schema(), &crate::frame::Control::Watermark(1)).unwrap();
         assert_eq!(frames().rows_of(DEAD, &record(watermark)).unwrap(), None);
         let json = RecordFormat::Json { key: None };

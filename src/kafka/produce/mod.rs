@@ -251,7 +251,7 @@ impl KafkaOutput {
 
     /// Sends a control message. One that is too large is omitted: rows do not depend on it for their order.
     fn send_control(&mut self, number: i32, value: &[u8]) -> Result<()> {
-        let record = ProducerRecord { partition: Some(number), key: None, value: value.into(), headers: None };
+        let record = ProducerRecord { partition: Some(number), value: value.into(), ..ProducerRecord::default() };
         if let Some(fault) = self.send(record)? {
             self.omit_control(&fault);
         }

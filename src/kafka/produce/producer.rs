@@ -138,14 +138,9 @@ impl TopicProducer {
         self.client.context().notes(|notes| !notes.returned.is_empty())
     }
 
-    /// Queues a record with the current time; waits while the queue is full.
+    /// Queues a record; waits while the queue is full.
     pub fn queue(&self, record: ProducerRecord<'_>) -> Result<()> {
-        self.queue_at(record, None)
-    }
-
-    /// Queues a record with a timestamp (ms since 1970).
-    pub fn queue_at(&self, record: ProducerRecord<'_>, timestamp: Option<i64>) -> Result<()> {
-        let ProducerRecord { partition, key, value, headers } = record;
+        let ProducerRecord { partition, key, value, headers, timestamp } = record;
         let mut record = BaseRecord::to(self.topics.name(0)).payload(&*value);
         (record.partition, record.key, record.headers) = (partition, key.as_deref(), headers);
         record.timestamp = timestamp;

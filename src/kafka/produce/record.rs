@@ -19,7 +19,7 @@ pub fn size(value: usize, key: usize, headers: usize) -> usize {
 }
 
 /// A record to be sent, or one that brokers refused.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct ProducerRecord<'a> {
     /// The partition; `None` lets the partitioner choose.
     pub partition: Option<i32>,
@@ -29,6 +29,8 @@ pub struct ProducerRecord<'a> {
     pub value: Cow<'a, [u8]>,
     /// Its headers.
     pub headers: Option<OwnedHeaders>,
+    /// Its timestamp (ms since 1970); `None` for the time at which it is sent.
+    pub timestamp: Option<i64>,
 }
 
 impl ProducerRecord<'_> {
@@ -39,14 +41,15 @@ impl ProducerRecord<'_> {
             key: message.key().map(|key| key.to_vec().into()),
             value: message.payload().unwrap_or_default().to_vec().into(),
             headers: message.headers().map(|headers| headers.detach()),
+            timestamp: None,
         }
     }
 
     /// Copies what it borrows.
     pub fn into_owned(self) -> ProducerRecord<'static> {
-        let Self { partition, key, value, headers } = self;
+        let Self { partition, key, value, headers, timestamp } = self;
         let key = key.map(|key| key.into_owned().into());
-        ProducerRecord { partition, key, value: value.into_owned().into(), headers }
+        ProducerRecord { partition, key, value: value.into_owned().into(), headers, timestamp }
     }
 
     /// Returns the length of its key in bytes.
@@ -94,7 +97,14 @@ pub(super) fn is_of_value(name: &str) -> bool {
 /// conversion.
 pub struct ForwardedHeaders<'a> {
     rows: Option<HeaderRows<'a>>,
-    last: Option<(usize, Option<OwnedHeaders>)>,
+    last: Option<ConvertedHeaders>,
+}
+
+struct ConvertedHeaders {
+    /// The code of the rows that have them.
+    code: usize,
+    /// `None` if there are none to forward.
+    headers: Option<OwnedHeaders>,
 }
 
 impl<'a> ForwardedHeaders<'a> {
@@ -107,11 +117,12 @@ impl<'a> ForwardedHeaders<'a> {
     pub fn of(&mut self, row: usize) -> Option<OwnedHeaders> {
         let rows = self.rows?;
         let code = rows.code(row)?;
-        if self.last.as_ref().is_none_or(|(last, _)| *last != code) {
+        if self.last.as_ref().is_none_or(|last| last.code != code) {
             let made = insert(OwnedHeaders::new(), &rows.get(code), |name| !is_of_value(name));
-            self.last = Some((code, Some(made).filter(|made| made.count() > 0)));
+            let headers = Some(made).filter(|made| made.count() > 0);
+            self.last = Some(ConvertedHeaders { code, headers });
         }
-        self.last.as_ref().and_then(|(_, headers)| headers.clone())
+        self.last.as_ref().and_then(|last| last.headers.clone())
     }
 }
 

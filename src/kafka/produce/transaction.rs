@@ -300,14 +300,6 @@ fn is_denied(code: Code) -> bool {
     )
 }
 
-/// A record of a batch.
-pub struct TimedRecord<'a> {
-    /// Its key, payload and headers.
-    pub record: ProducerRecord<'a>,
-    /// Its timestamp (ms since 1970); `None` for the current time.
-    pub timestamp: Option<i64>,
-}
-
 /// A topic to which a replay writes batches of records.
 pub struct TransactionalTopic {
     producer: TopicProducer,
@@ -367,12 +359,12 @@ impl TransactionalTopic {
     /// Writes a batch in one transaction. Errors: exit status 75 if a producer with the same id has begun since, 69 if
     /// brokers do not answer; then only [`TransactionalTopic::committed`] of a new producer shows whether the batch was
     /// written.
-    pub fn write(&self, batch: i64, records: Vec<TimedRecord<'_>>) -> Result<()> {
+    pub fn write(&self, batch: i64, records: Vec<ProducerRecord<'_>>) -> Result<()> {
         let number = u64::try_from(batch).map_err(|_| Error::broken(format!("batch {batch}")))?;
         let Self { producer, transactions, .. } = self;
         transactions.begin(producer)?;
         let mut records = records.into_iter();
-        let queued = records.try_for_each(|TimedRecord { record, timestamp }| producer.queue_at(record, timestamp));
+        let queued = records.try_for_each(|record| producer.queue(record));
         match transactions.end(producer, Epoch { run: 0, number }, queued)? {
             TransactionEnd::Committed => Ok(()),
             TransactionEnd::Aborted(error) => Err(error),

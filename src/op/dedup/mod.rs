@@ -29,6 +29,7 @@ use self::sighting::{PartitionId, SIGHTING_BYTES, Sighting};
 use self::spilled_ids::{SpillContext, SpilledIds};
 use crate::error::{Error, Result};
 use crate::frame::{Progress, State};
+use crate::kind::PartitionName;
 use crate::kind::event::{COLUMNS, column};
 use crate::op::snapshot::{Reader, Writer};
 use crate::op::state::StateSize;
@@ -77,7 +78,7 @@ pub struct Dedup {
     options: Options,
     partitions: Vec<Partition>,
     /// Index of each partition.
-    index: Map<(String, String), usize>,
+    index: Map<PartitionName, usize>,
     /// The last sightings that no file has: stream times.
     recent: Map<PartitionId, i64>,
     /// The number of recent sightings at which those that are over are removed, or all go to a file.
@@ -88,7 +89,7 @@ pub struct Dedup {
     /// Whether every partition that the run will read is known.
     is_complete: bool,
     /// Known partitions that have had no row in any run, and may get some.
-    without_rows: HashSet<(String, String)>,
+    without_rows: HashSet<PartitionName>,
 }
 
 struct Partition {
@@ -200,18 +201,18 @@ impl Dedup {
 
     /// Returns the index of a partition; adds a new one.
     fn place(&mut self, origin: &str, name: &str) -> usize {
-        let key = (origin.to_owned(), name.to_owned());
-        if let Some(place) = self.index.get(&key) {
+        let name = PartitionName::new(origin, name);
+        if let Some(place) = self.index.get(&name) {
             return *place;
         }
-        self.without_rows.remove(&key);
-        let partition = Partition::new(key.0.clone(), key.1.clone(), None);
+        self.without_rows.remove(&name);
+        let partition = Partition::new(name.origin.clone(), name.partition.clone(), None);
         let place = self.free.pop().unwrap_or(self.partitions.len());
         match self.partitions.get_mut(place) {
             Some(free) => *free = partition,
             None => self.partitions.push(partition),
         }
-        self.index.insert(key, place);
+        self.index.insert(name, place);
         place
     }
 
@@ -226,11 +227,11 @@ impl Dedup {
     /// Takes what the source reports of its partitions.
     pub fn on_progress(&mut self, progress: &Progress) {
         for told in &progress.partitions {
-            let key = (told.origin.clone(), told.partition.clone());
-            match self.index.get(&key) {
+            let name = told.name();
+            match self.index.get(&name) {
                 Some(place) => self.partitions[*place].is_read = true,
-                None if told.state == State::Ended => _ = self.without_rows.remove(&key),
-                None => _ = self.without_rows.insert(key),
+                None if told.state == State::Ended => _ = self.without_rows.remove(&name),
+                None => _ = self.without_rows.insert(name),
             }
         }
         self.is_complete = progress.complete;
@@ -344,8 +345,8 @@ fn horizons(options: &Options, partitions: &[Partition]) -> Vec<i64> {
     partitions.iter().map(|partition| options.horizon(partition)).collect()
 }
 
-fn index_of(partitions: &[Partition]) -> Map<(String, String), usize> {
-    let name = |partition: &Partition| (partition.origin.clone(), partition.name.clone());
+fn index_of(partitions: &[Partition]) -> Map<PartitionName, usize> {
+    let name = |partition: &Partition| PartitionName::new(&partition.origin, &partition.name);
     let present = partitions.iter().enumerate().filter(|(_, partition)| !partition.is_dropped());
     present.map(|(place, partition)| (name(partition), place)).collect()
 }

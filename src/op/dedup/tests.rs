@@ -250,7 +250,7 @@ fn partitions_that_may_still_have_repeats_stay() {
     let mut dedup = restarted(dedup, 0, &storage);
     dedup.begin_run();
     let index = |dedup: &Dedup| {
-        let mut names: Vec<String> = dedup.index.keys().map(|(_, name)| name.clone()).collect();
+        let mut names: Vec<String> = dedup.index.keys().map(|name| name.partition.clone()).collect();
         names.sort();
         names.concat()
     };

@@ -112,8 +112,14 @@ impl LostLetters {
 struct WaitingLetters {
     /// Letters before row number `end` are released.
     end: u64,
-    /// Waiting letters, each with the number of rows before it.
-    waiting: VecDeque<(u64, RecordBatch)>,
+    waiting: VecDeque<WaitingLetter>,
+}
+
+/// A letter that waits.
+struct WaitingLetter {
+    /// The number of rows before it.
+    rows_before: u64,
+    letter: RecordBatch,
 }
 
 impl DeadLetters {
@@ -218,7 +224,8 @@ impl DeadLetters {
         };
         let end = hold.end;
         let released = dead.after.partition_point(|rows| *rows < end);
-        hold.waiting.extend((released..dead.after.len()).map(|row| (dead.after[row], dead.letters.slice(row, 1))));
+        let waits = |row| WaitingLetter { rows_before: dead.after[row], letter: dead.letters.slice(row, 1) };
+        hold.waiting.extend((released..dead.after.len()).map(waits));
         self.from_source += released as u64;
         self.push_batch(&dead.letters.slice(0, released))
     }
@@ -227,10 +234,10 @@ impl DeadLetters {
     pub fn release_before(&mut self, end: u64) -> Result<()> {
         let Some(hold) = &mut self.hold else { return Ok(()) };
         hold.end = hold.end.max(end);
-        let count = hold.waiting.partition_point(|(rows, _)| *rows < end);
+        let count = hold.waiting.partition_point(|waiting| waiting.rows_before < end);
         let released: Vec<_> = hold.waiting.drain(..count).collect();
         self.from_source += count as u64;
-        released.iter().try_for_each(|(_, letter)| self.push_batch(letter))
+        released.iter().try_for_each(|waiting| self.push_batch(&waiting.letter))
     }
 
     /// Counts letters. Buffers them for the output; without an output, or with `--report all`, also reports them.

@@ -5,10 +5,10 @@
 
 use crate::error::{Error, ErrorKind, Result, UnreadableRows};
 use crate::format::properties::{self, is_property};
-use crate::kind::Kind;
 use crate::kind::event::{COLUMNS, column};
 use crate::kind::span::Span;
 use crate::kind::values::blank;
+use crate::kind::{Kind, PartitionName};
 use crate::store::Batches;
 use crate::store::lake::directory::{Lake, LakePart, root};
 use crate::store::lake::disk;
@@ -103,7 +103,7 @@ pub fn extent(location: &Location) -> Result<Option<Span>> {
 /// Returns the extent of each partition of the events.
 pub fn stream_extents(location: &Location) -> Result<Vec<StreamExtent>> {
     let root = root(location)?;
-    let mut extents: BTreeMap<(String, String), StreamExtent> = BTreeMap::new();
+    let mut extents: BTreeMap<PartitionName, StreamExtent> = BTreeMap::new();
     for path in disk::days(&root)? {
         for batch in Day::open(&path)?.columns(Kind::Event, &[ORIGIN, PARTITION, OFFSET, STREAM_TIME])? {
             let batch = batch?;
@@ -111,8 +111,8 @@ pub fn stream_extents(location: &Location) -> Result<Vec<StreamExtent>> {
                 continue;
             }
             for extent in extents_of(&path, &batch)? {
-                let key = (extent.origin.clone(), extent.partition.clone());
-                let known = extents.entry(key).or_insert_with(|| StreamExtent { rows: 0, ..extent.clone() });
+                let name = PartitionName::new(&extent.origin, &extent.partition);
+                let known = extents.entry(name).or_insert_with(|| StreamExtent { rows: 0, ..extent.clone() });
                 widen(known, &extent);
             }
         }

@@ -108,8 +108,16 @@ pub async fn former_sessions(link: &Link, sessions: &BTreeSet<String>) -> Result
 pub struct WrittenMetrics {
     /// The outcome of each row.
     pub outcomes: Vec<RowOutcome>,
-    /// Replaced rows of other runs: the index of the new row, and the number of events in the old one.
-    pub replaced: Vec<(usize, i64)>,
+    /// Replaced rows of other runs.
+    pub replaced: Vec<ReplacedRow>,
+}
+
+/// A row of another run that was replaced.
+pub struct ReplacedRow {
+    /// The index of the new row.
+    pub index: usize,
+    /// The number of events in the old row.
+    pub events_before: i64,
 }
 
 /// A batch of metrics.
@@ -203,7 +211,7 @@ fn put(key: &mut Key, row: Stored, index: usize, written: &mut WrittenMetrics) -
     let outcome = judge_row(key.now, key.taken_back, row);
     if matches!(outcome, RowOutcome::Inserted | RowOutcome::Updated) {
         if let Some(old) = key.now.filter(|_| !key.is_own) {
-            written.replaced.push((index, old.version.rows));
+            written.replaced.push(ReplacedRow { index, events_before: old.version.rows });
         }
         (key.now, key.is_own) = (Some(row), true);
         key.from = Some(index);

@@ -38,7 +38,7 @@ use crate::kind::Kind;
 use crate::kind::dead::{ErrorType, Fault, Rejected};
 use crate::store::guard::{FormerSessions, Overlap};
 use crate::store::postgres::link::{Failure, Link, OPTIONS, PostgresServer};
-use crate::store::postgres::metric::{MetricBatch, Writer, WrittenMetrics};
+use crate::store::postgres::metric::{MetricBatch, ReplacedRow, Writer, WrittenMetrics};
 use crate::store::postgres::read as postgres_read;
 use crate::store::postgres::schema as postgres_schema;
 use crate::store::postgres::session::{RACES_MAX, Session, held, persist};
@@ -467,8 +467,8 @@ fn judge(
         outcome.count_in(counts);
         overlap.judged(columns.id(row)?, outcome, || columns.key(row));
     }
-    for (row, before) in written.replaced {
-        overlap.replaced(|| columns.key(row), before, columns.rows.value(row));
+    for ReplacedRow { index, events_before } in written.replaced {
+        overlap.replaced(|| columns.key(index), events_before, columns.rows.value(index));
     }
     Ok(())
 }

@@ -1,6 +1,7 @@
 //! What the input may not hold of the records that live read: the first ones of partitions.
 
 use crate::backfill::{MissingEvents, Scope};
+use crate::kind::PartitionName;
 use crate::kind::event::column;
 use crate::store::StreamExtent;
 use arrow::array::{AnyDictionaryArray, AsArray, RecordBatch};
@@ -12,7 +13,7 @@ const FIRST_MAX: i64 = 1;
 
 /// The partitions that have begun, and the events that are missing before their first records.
 pub(super) struct Gaps {
-    begun: BTreeSet<(String, String)>,
+    begun: BTreeSet<PartitionName>,
     /// How much later than the stream time of the first record a missing event can be (µs): the stream time of a topic
     /// is not known, because this run computes it from the first record.
     margin: i64,
@@ -35,7 +36,7 @@ impl Gaps {
     /// Adds the partitions of a store.
     pub fn add_store(&mut self, extents: Vec<StreamExtent>) {
         for StreamExtent { origin, partition, first_offset, first_time, .. } in extents {
-            self.begin(origin, partition, first_offset, first_time);
+            self.begin(PartitionName { origin, partition }, first_offset, first_time);
         }
     }
 
@@ -53,16 +54,17 @@ impl Gaps {
                 let text = |column: &dyn AnyDictionaryArray, code: usize| {
                     column.values().as_string::<i32>().value(code).to_owned()
                 };
-                shown.extend(self.begin(text(origins, code.0), text(names, code.1), *offset, *time));
+                let name = PartitionName::new(text(origins, code.0), text(names, code.1));
+                shown.extend(self.begin(name, *offset, *time));
             }
         }
         shown
     }
 
     /// Adds a partition, unless it is known. Returns its first record if that is not the first of the partition.
-    fn begin(&mut self, origin: String, partition: String, offset: i64, stream_time: i64) -> Option<String> {
-        let shown = format!("{origin}/{partition}@{offset}");
-        if !self.begun.insert((origin, partition)) || offset <= FIRST_MAX || self.is_whole {
+    fn begin(&mut self, name: PartitionName, offset: i64, stream_time: i64) -> Option<String> {
+        let shown = format!("{}/{}@{offset}", name.origin, name.partition);
+        if !self.begun.insert(name) || offset <= FIRST_MAX || self.is_whole {
             return None;
         }
         self.missing.add(stream_time.saturating_add(self.margin));

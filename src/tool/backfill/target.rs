@@ -9,7 +9,7 @@ use crate::format::jsonl::Objects;
 use crate::frame::{End, How};
 use crate::kafka::produce::format::form;
 use crate::kafka::produce::record::ProducerRecord;
-use crate::kafka::produce::transaction::{TimedRecord, TransactionalTopic};
+use crate::kafka::produce::transaction::TransactionalTopic;
 use crate::kind::dead::column::{HEADERS, ORIGINAL_KEY};
 use crate::kind::dead::{Fault, Rejected};
 use crate::kind::event::column::SOURCE;
@@ -182,7 +182,7 @@ impl ReplayTarget {
         let TargetWriter::Topic(topic) = &self.writer else { return Ok(vec![]) };
         let lines = lines_of(replayed.events)?;
         let records = Records::new(replayed);
-        let fault = |row: usize| -> Option<Fault> { topic.refused(&records.get(row, lines[row].as_bytes()).record) };
+        let fault = |row: usize| -> Option<Fault> { topic.refused(&records.get(row, lines[row].as_bytes())) };
         Ok((0..lines.len()).filter_map(|row| Some(Rejected { row, fault: fault(row)? })).collect())
     }
 
@@ -297,13 +297,12 @@ impl<'a> Records<'a> {
     }
 
     /// Returns the record of an event. Its key is that of the dead letter; without one, it is the event's source.
-    fn get(&self, row: usize, line: &'a [u8]) -> TimedRecord<'a> {
+    fn get(&self, row: usize, line: &'a [u8]) -> ProducerRecord<'a> {
         let letter = self.rows[row];
         let keys = self.letters.column(ORIGINAL_KEY).as_binary::<i32>();
         let key = if keys.is_valid(letter) { keys.value(letter) } else { self.sources.value(row).as_bytes() };
         let headers = TransactionalTopic::headers(&Stored::new(self.letters.column(HEADERS).as_map(), letter));
-        let record = ProducerRecord { partition: None, key: Some(key.into()), value: line.into(), headers };
         let timestamp = self.columns.arrived_at(letter).map(|at| at.div_euclid(MILLISECOND));
-        TimedRecord { record, timestamp }
+        ProducerRecord { partition: None, key: Some(key.into()), value: line.into(), headers, timestamp }
     }
 }
