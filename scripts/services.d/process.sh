@@ -141,9 +141,9 @@ family() {
     for child in $(pgrep -P "$1" || true); do family "$child"; done
 }
 
-# Whether nobody listens there, in a moment: a killed process counts as gone while its last threads still hold its sockets.
+# Whether nobody listens there, in a minute: a killed process counts as gone while its last threads still hold its sockets.
 is_free() {
-    local end=$((SECONDS + 10))
+    local end=$((SECONDS + 60))
     while listening "$1"; do
         ((SECONDS < end)) || return 1
         sleep 0.05
@@ -218,7 +218,7 @@ stop() {
         if ! gone 20 "${pids[@]}"; then
             say "$node does not stop within 20 s: killed"
             kill -KILL "${pids[@]}" 2>/dev/null || true
-            gone 10 "${pids[@]}" || fail 1 "$node cannot be killed: ${pids[*]}"
+            gone 60 "${pids[@]}" || fail 1 "$node cannot be killed: ${pids[*]}"
         fi
         say "$node is stopped"
     done
@@ -245,7 +245,7 @@ signal_nodes() {
         [[ $signal != KILL ]] || kill -STOP "$(pid_of "$node")" 2>/dev/null || true
         mapfile -t pids < <(family "$(pid_of "$node")")
         kill "-$signal" "${pids[@]}" 2>/dev/null || true
-        [[ $signal != KILL ]] || gone 10 "${pids[@]}" || fail 1 "$node cannot be killed: ${pids[*]}"
+        [[ $signal != KILL ]] || gone 60 "${pids[@]}" || fail 1 "$node cannot be killed: ${pids[*]}"
     done
 }
 kill_nodes() { signal_nodes KILL; }

@@ -120,8 +120,8 @@ fn silence_is_noticed_while_nothing_arrives() {
         let time = 0.05 * f64::from(number);
         _ = write!(text, "{}", event(time, &json!({})));
     }
-    stdin.write_all(text.as_bytes()).expect("it reads");
     let start = Instant::now();
+    stdin.write_all(text.as_bytes()).expect("it reads");
     eventually("silence fires", || {
         std::fs::read_to_string(dir.path("out.jsonl")).is_ok_and(|rows| rows.contains("firing"))
     });

@@ -101,7 +101,7 @@ fn rules_of_a_table_are_read_again_while_events_arrive() {
         "CREATE TABLE alert_rules (rule_id TEXT PRIMARY KEY, name TEXT, metric_name TEXT, condition TEXT, threshold REAL,
              window_seconds INTEGER, notification_channel TEXT, enabled INTEGER, created_at TEXT, updated_at TEXT, definition TEXT);
          INSERT INTO alert_rules VALUES ('5a04d119-aec2-5255-979e-7c1ab7bc2ec7', 'views', 'views', 'GREATER_THAN', 5, 10, NULL, 1,
-             '2026-01-01', '2026-01-01', '{\"severity\": \"critical\"}')",
+             '2026-01-01', '2026-01-01', '{\"severity\": \"critical\", \"keep_firing_for\": 600}')",
     )
     .expect("a table");
     dir.write("metrics.toml", "[[metric]]\nname = 'views'\nsize = '1h'\n");

@@ -3,11 +3,12 @@
 use crate::broker::Bench;
 use crate::harness::{Dir, Draws, ROOT, ask, data, eventually, is_killed_within, python, status};
 use crate::servers;
+use rustix::io::ioctl_fionread;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::io::Write as _;
-use std::process::Stdio;
+use std::process::{Child, Stdio};
 
 /// Key (metric, start, end, dimensions) → value and rows: what must be equal, whatever the revision.
 pub type Cells = BTreeMap<String, (Value, Value)>;
@@ -376,6 +377,13 @@ fn only_windows_that_the_input_of_a_store_closes_are_corrected() {
     }
 }
 
+/// Waits until a correction has read all that its pipe holds. It claims its metrics after the first batch, before it
+/// reads the rest, so another run cannot claim them first.
+pub fn reads_all(run: &Child) {
+    let stdin = run.stdin.as_ref().expect("it is piped");
+    eventually("it reads all", || ioctl_fionread(stdin).expect("a pipe") == 0);
+}
+
 #[test]
 fn an_overlapping_correction_in_flight_is_refused_and_a_dead_one_is_ended_or_resumed() {
     let dir = Dir::new("flight");
@@ -389,6 +397,7 @@ fn an_overlapping_correction_in_flight_is_refused_and_a_dead_one_is_ended_or_res
         let mut waiting = command.stdin(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts");
         let events = dir.bytes("events.jsonl");
         waiting.stdin.as_mut().expect("it is piped").write_all(&events[..events.len() / 2]).expect("it reads");
+        reads_all(&waiting);
         eventually("it is in flight", || {
             let other = format!("evt-backfill -q events.jsonl -m wrong.toml --only events --to '{store}'");
             matches!(dir.shell(&other).status(), 75)

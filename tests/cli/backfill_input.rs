@@ -1,6 +1,7 @@
 //! The inputs of evt-backfill: records that are gone, late events that one run does not correct, rows of another kind,
 //! and days that are read at the same time.
 
+use crate::backfill::reads_all;
 use crate::broker::Bench;
 use crate::harness::Dir;
 use serde_json::{Value, json};
@@ -174,6 +175,7 @@ fn a_killed_correction_of_late_events_is_resumed_when_more_late_events_have_come
         dir.command("evt-backfill", &args).stdin(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts");
     let events = dir.bytes("events.jsonl");
     waiting.stdin.as_mut().expect("it is piped").write_all(&events[..events.len() / 2]).expect("it reads");
+    reads_all(&waiting);
     crate::harness::eventually("it is in flight", || {
         let other = "evt-backfill -q events.jsonl -m metrics.toml --only events --since 2026-01-01T00:00:00Z --until 2026-01-01T03:00:00Z --to sqlite:live.db";
         dir.shell(other).status() == 75

@@ -123,11 +123,9 @@ fn late_events_correct_only_their_sessions_and_every_later_run_agrees_until_they
         let range = "--since 2010-12-02T00:00:00Z --until 2010-12-03T12:00:00Z";
         for again in [&with_late, &format!("{line} --dry-run"), &format!("{line} {range} --dry-run")] {
             let again = dir.shell(again).succeeds();
-            assert!(
-                !again.stderr().contains("sessions of late events") && again.stderr().contains("cells: 0 "),
-                "{again}"
-            );
-            assert!(again.stderr().contains("0 inserted, 0 retracted") || again.text().is_empty(), "{again}");
+            let said = again.stderr().replace("would be ", "");
+            assert!(!said.contains("sessions of late events"), "{again}");
+            assert!(said.contains("cells: 0 corrected, 0 inserted, 0 retracted"), "{again}");
         }
         assert_eq!(cells(&dir, &store), right, "{store}");
         // The first records of a lake may be gone: then it does not lower what is stored.

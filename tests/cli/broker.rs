@@ -1,7 +1,7 @@
 //! A real broker for tests: reads and writes its topics without evt. Also a broker that a test can kill.
 
 use crate::harness::{Dir, eventually, in_ci};
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication, TopicResult};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -24,6 +24,9 @@ const PASSING: [RDKafkaErrorCode; 2] = [RDKafkaErrorCode::BrokerTransportFailure
 
 /// Timeout of one request.
 pub const ANSWER: Duration = Duration::from_secs(30);
+
+/// How long a run waits for a server after a signal.
+pub const STOP_TIMEOUT: Duration = Duration::from_secs(4);
 
 /// A broker, and a directory for one test.
 pub struct Bench {
@@ -69,10 +72,7 @@ impl Bench {
             new = new.set(name, value);
         }
         let options = AdminOptions::new().operation_timeout(Some(ANSWER));
-        let made = wait(admin.create_topics([&new], &options)).expect("an answer");
-        made.into_iter().for_each(|made| {
-            made.expect("the topic is made");
-        });
+        eventually("the topic is made", || is_made(wait(admin.create_topics([&new], &options)).expect("an answer")));
         // The controller confirms the topic, but a broker under load may receive its metadata later.
         let led = || {
             let metadata = admin.inner().fetch_metadata(Some(&topic), ANSWER).ok()?;
@@ -109,8 +109,8 @@ impl Bench {
         producer.flush(ANSWER).expect("they are delivered");
     }
 
-    /// Waits until no record of a topic is in an open transaction, two seconds at most. A broker confirms the end of a
-    /// transaction before its markers are in the partitions, and until then readers do not see its records.
+    /// Waits until no record of a topic is in an open transaction, for about two seconds at most. A broker confirms the
+    /// end of a transaction before its markers are in the partitions, and until then readers do not see its records.
     fn wait_for_markers(&self, topic: &str, count: i32, committed: &BaseConsumer) {
         let all: BaseConsumer = self
             .config()
@@ -118,10 +118,20 @@ impl Bench {
             .set("isolation.level", "read_uncommitted")
             .create()
             .expect("a client");
-        let start = Instant::now();
         let end =
             |client: &BaseConsumer, number: i32| client.fetch_watermarks(topic, number, ANSWER).ok().map(|ends| ends.1);
-        while (0..count).any(|number| end(committed, number) != end(&all, number)) && start.elapsed().as_secs() < 2 {
+        let is_open = |number: i32| {
+            let visible = end(committed, number);
+            visible.is_none() || visible != end(&all, number)
+        };
+        let (start, mut looks) = (Instant::now(), 0);
+        // If the broker is paused, one look may take this time, so the looks are counted, too.
+        let is_over = |looks: u32| {
+            let elapsed = start.elapsed();
+            elapsed >= Duration::from_secs(2) && (looks >= 50 || elapsed >= ANSWER * 2)
+        };
+        while (0..count).any(is_open) && !is_over(looks) {
+            looks += 1;
             std::thread::park_timeout(Duration::from_millis(10));
         }
     }
@@ -136,8 +146,9 @@ impl Bench {
         for number in 0..count {
             list.add_partition_offset(topic, number, Offset::Beginning).expect("an offset");
         }
-        consumer.assign(&list).expect("assigned");
+        // An assigned consumer fetches at once, and its queue may have the end of a partition before the markers.
         self.wait_for_markers(topic, count, &consumer);
+        consumer.assign(&list).expect("assigned");
         // A client that has to connect again reports the end of a partition twice.
         let (mut records, mut ended, mut silences, start) = (vec![], BTreeSet::new(), 0, Instant::now());
         while ended.len() < count as usize {
@@ -202,6 +213,15 @@ impl Bench {
     }
 }
 
+/// Whether topics or partitions were made. They were not if no broker could hold them: one that was paused for some
+/// seconds counts as down until its next heartbeat. Other errors must not occur.
+pub fn is_made(results: Vec<TopicResult>) -> bool {
+    results.into_iter().all(|result| match result {
+        Err((_, RDKafkaErrorCode::InvalidReplicationFactor)) => false,
+        result => result.map(|_| true).expect("it is made"),
+    })
+}
+
 /// Returns the number of lines of a file; 0 if it does not exist.
 pub fn lines(dir: &Dir, name: &str) -> usize {
     std::fs::read(dir.path(name)).map_or(0, |bytes| bytes.iter().filter(|byte| **byte == b'\n').count())
@@ -233,6 +253,22 @@ pub fn stopped(mut child: Child) -> (i32, String) {
     let mut said = String::new();
     child.stderr.take().expect("it is piped").read_to_string(&mut said).expect("it is text");
     (status, said)
+}
+
+/// Stops a tool by a signal; returns its messages. `None` if that took so long that the tool may not have waited for
+/// its brokers: the caller repeats its round.
+#[track_caller]
+pub fn stopped_in_time(child: Child) -> Option<String> {
+    let start = Instant::now();
+    let (status, said) = stopped(child);
+    assert_eq!(status, 143, "{said}");
+    (start.elapsed() < STOP_TIMEOUT).then_some(said)
+}
+
+/// Repeats a round, which gets its number, until brokers were fast enough for it to be judged.
+#[track_caller]
+pub fn judged<T>(round: impl FnMut(usize) -> Option<T>) -> T {
+    (0..10).find_map(round).expect("brokers are fast enough in one of ten rounds")
 }
 
 /// A broker or another server for one test only, which may kill it. Dropping this ends the server.

@@ -55,12 +55,20 @@ fn one_of_three_brokers_may_die_under_load() {
 
 /// Returns the broker that coordinates a group: the leader of its partition of the offsets topic.
 fn coordinator(client: &BaseConsumer, group: &str) -> i32 {
-    let metadata = client.fetch_metadata(Some("__consumer_offsets"), ANSWER).expect("an answer");
-    let partitions = metadata.topics()[0].partitions();
     // The hash of Java's String.
     let hash = group.bytes().fold(0i32, |hash, byte| hash.wrapping_mul(31).wrapping_add(byte.into()));
-    let number = (hash & i32::MAX) % i32::try_from(partitions.len()).expect("there are 50");
-    partitions.iter().find(|partition| partition.id() == number).expect("it exists").leader()
+    let mut leader = None;
+    // Some broker may not have the metadata of the topic yet.
+    eventually("a broker knows the coordinator", || {
+        let metadata = client.fetch_metadata(Some("__consumer_offsets"), ANSWER).ok();
+        let topic = metadata.as_ref().and_then(|metadata| metadata.topics().first());
+        let partitions = topic.map_or(&[][..], |topic| topic.partitions());
+        let number = (hash & i32::MAX).checked_rem(i32::try_from(partitions.len()).expect("there are a few"));
+        let found = partitions.iter().find(|partition| Some(partition.id()) == number);
+        leader = found.map(|partition| partition.leader()).filter(|leader| *leader >= 0);
+        leader.is_some()
+    });
+    leader.expect("it was found")
 }
 
 /// A coordinator that does not answer stops commits, and not the reading.
@@ -89,14 +97,10 @@ fn a_group_whose_coordinator_hangs_reads_on() {
     eventually("it has read", || lines(&bench.dir, "out.jsonl") == 2);
     let node = format!("kafka3.{}", coordinator(&client, &group));
     broker.services(&["pause", &node]);
-    let mut count = 2;
-    eventually("record after record is read", || {
-        if lines(&bench.dir, "out.jsonl") == count {
-            produce();
-            count += 1;
-        }
-        count == 30
-    });
+    for count in 3..=30 {
+        produce();
+        eventually("the next record is read", || lines(&bench.dir, "out.jsonl") == count);
+    }
     broker.services(&["resume", &node]);
     assert_eq!(stopped(child).0, 143);
 }

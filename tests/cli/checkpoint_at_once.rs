@@ -2,6 +2,7 @@
 
 use crate::broker::{Bench, stopped};
 use crate::checkpoint::{Job, cut, generated, ordered, run_with_kills};
+use crate::checkpoint_old_runs::topic_with_events;
 use crate::harness::{Dir, Draws, ended, eventually, is_stopped};
 use crate::kafka::record;
 use crate::servers::{postgres, psql, redis};
@@ -160,17 +161,18 @@ fn has_metrics(dir: &Dir, uri: &str) -> bool {
 }
 
 /// A run that was stopped (SIGSTOP) while a newer one took over repeats guarded rows at most, and ends with 75 at its
-/// next barrier.
+/// next barrier. It reads a topic without an end, so that it has not ended before it is stopped.
 #[test]
 fn an_old_run_that_wakes_up_is_fenced_and_leaves_the_rows_as_they_are() {
+    let Some(bench) = Bench::new("at-once-old") else { return };
+    let topic = topic_with_events(&bench, 60_000);
+    let (endless, whole) = (bench.uri(&topic, ""), bench.uri(&topic, "?end=latest"));
+    let to_the_end = ["-q", "--emit", "final", "--at-end", "fire", &whole];
     let stores = Stores::new();
     let calm_stores = Stores { at_once: vec!["sqlite:m.db".to_owned()], server: None };
     let (calm, job) = (Job::new("at-once-old-calm", &calm_stores.flags()), Job::new("at-once-old", &stores.flags()));
-    let events = generated(&calm.dir, 60_000);
-    calm.dir.write("a.jsonl", &events);
-    job.dir.write("a.jsonl", &events);
-    calm.run(&["-q", "--at-end", "fire", "a.jsonl"]).succeeds();
-    let old = job.start(&["-q", "--checkpoint-every", "1ms", "a.jsonl"]);
+    calm.run(&to_the_end).succeeds();
+    let old = job.start(&["-q", "--emit", "final", "--checkpoint-every", "1ms", &endless]);
     let free = || {
         // A lock that it holds would hold the new run, too.
         let db = Connection::open(job.dir.path("m.db")).expect("a database");
@@ -187,7 +189,7 @@ fn an_old_run_that_wakes_up_is_fenced_and_leaves_the_rows_as_they_are() {
         }
         is_free
     });
-    job.run(&["-q", "--at-end", "fire", "a.jsonl"]).succeeds();
+    job.run(&to_the_end).succeeds();
     kill_process(Pid::from_child(&old), Signal::CONT).expect("it runs");
     let output = old.wait_with_output().expect("it ends");
     assert_eq!(output.status.code(), Some(75), "{}", String::from_utf8_lossy(&output.stderr));

@@ -2,6 +2,11 @@
 
 use crate::checkpoint::{Job, OUTPUTS, assert_same, ordered, stored};
 
+/// The flags of runs that end one epoch each, however long they take.
+fn flags() -> Vec<&'static str> {
+    [&OUTPUTS[..], &["--checkpoint-every", "1h"]].concat()
+}
+
 /// Changes one byte of a part.
 fn damage(job: &Job, part: &str) {
     let path = job.place.files.join(part);
@@ -12,7 +17,7 @@ fn damage(job: &Job, part: &str) {
 
 #[test]
 fn a_damaged_epoch_stops_the_run_and_changes_nothing() {
-    for job in Job::in_all_places("damaged", &OUTPUTS) {
+    for job in Job::in_all_places("damaged", &flags()) {
         job.dir.write("a.jsonl", ordered(0..5));
         job.dir.write("b.jsonl", ordered(5..10));
         job.run(&["-q", "a.jsonl"]).succeeds();
@@ -34,8 +39,8 @@ fn a_damaged_epoch_stops_the_run_and_changes_nothing() {
 /// The epochs of two runs. The second one is damaged: without it, the next run reads its file again.
 #[test]
 fn the_epoch_before_a_damaged_one_is_continued_on_request() {
-    let job = Job::new("restore", &OUTPUTS);
-    let whole = Job::new("restore-whole", &OUTPUTS);
+    let job = Job::new("restore", &flags());
+    let whole = Job::new("restore-whole", &flags());
     for (job, is_damaged) in [(&whole, false), (&job, true)] {
         for (name, minutes) in [("a.jsonl", 0..5), ("b.jsonl", 5..10), ("c.jsonl", 10..15)] {
             job.dir.write(name, ordered(minutes));

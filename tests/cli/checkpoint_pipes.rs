@@ -3,7 +3,7 @@
 use crate::broker::Bench;
 use crate::bucket::CheckpointLocation;
 use crate::checkpoint::{Job, OUTPUTS, assert_same, generated, holds_a_lock, ordered};
-use crate::harness::{Dir, Draws, ended, eventually, is_stopped};
+use crate::harness::{Dir, Draws, LONG_WAIT, ended, ended_within, eventually, is_stopped};
 use crate::kafka::record;
 use rustix::process::{Pid, Signal, kill_process};
 use std::fs::File;
@@ -82,6 +82,11 @@ impl Pipe {
     /// Waits until all stages have ended; returns their statuses.
     pub fn wait(&mut self) -> Vec<i32> {
         self.0.iter_mut().map(|child| ended("a stage of the pipe", child)).collect()
+    }
+
+    /// Waits, for minutes if need be, until all stages have ended; returns their statuses.
+    pub fn wait_long(&mut self) -> Vec<i32> {
+        self.0.iter_mut().map(|child| ended_within(LONG_WAIT, "a stage of the pipe", child)).collect()
     }
 }
 
@@ -203,6 +208,9 @@ fn an_old_pipe_that_wakes_up_is_fenced() {
         let is_fenced = of_old[3] != 0 && of_old.iter().all(|status| [0, 65, 74, 75, 141].contains(status));
         assert!(is_fenced, "{of_old:?} {}", said(&wild.dir));
         assert!(!new.has_ended(), "{}", said(&wild.dir));
+        // A stage that has just been started does not handle signals yet.
+        let begun = wild.place.entries();
+        eventually("all stages of the new run take part", || wild.place.entries() > begun + 1);
         (0..4).for_each(|stage| new.signal(stage, Signal::TERM));
         assert_eq!(new.wait(), [143; 4], "{}", said(&wild.dir));
         let rest = stages(&wild.place, &[&bench.uri(&topic, "?end=latest")], "fire");

@@ -70,6 +70,10 @@ fn a_server_that_stays_away_ends_the_run_with_69_and_the_next_run_goes_on() {
         assert!(said.contains("unavailable for 500ms (?retry= sets the limit)"), "{said}");
         assert!(!said.contains("evt-secret"), "{said}");
         phase.store(2, Ordering::Relaxed);
+        // The server is back. It may be slow.
+        let name = job.place.name.replace("&timeout=200ms&retry=500ms", "&retry=1m");
+        let Job { dir, place, .. } = job;
+        let job = Job::in_place(dir, CheckpointLocation { name, ..place }, &OUTPUTS);
         job.run(&["-q", "--at-end", "fire", "a.jsonl"]).succeeds();
         assert_same(&job.results(), &calm.results(), &format!("{fault:?}"));
     }

@@ -105,6 +105,7 @@ fn a_small_container_that_stands_for_gigabytes_takes_little_memory() {
     let Some(python) = python() else { return };
     let dir = Dir::new("large");
     ask(&dir, &python, "large.py", &[]);
+    let mut whole = 0.0;
     for (file, status, told) in [
         ("dictionary.arrows", 0, "in 3000 out 3000"),
         ("dictionary.arrow", 0, "in 2000 out 2000"),
@@ -125,7 +126,12 @@ fn a_small_container_that_stands_for_gigabytes_takes_little_memory() {
         assert_eq!(ended, status, "{file}: {said}");
         assert!(said.contains(told), "{file}: {said}");
         assert!(peak_kib < 300 << 10, "{file}: {peak_kib} KiB");
-        assert!(status != 65 || cpu_seconds < 1.0, "{file}: {cpu_seconds} s");
+        if file == "constant.parquet" {
+            whole = cpu_seconds;
+        }
+        // Two million rows take more than a second on most machines; what is refused takes much less on any.
+        let limit = f64::max(1.0, whole / 2.0);
+        assert!(status != 65 || cpu_seconds < limit, "{file}: {cpu_seconds} s, limit {limit} s");
     }
 }
 

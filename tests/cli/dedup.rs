@@ -84,7 +84,10 @@ fn ids_in_files_of_a_checkpoint_survive_kills() {
     };
     let mut draws = Draws::new();
     let (mut kills, mut most) = (0, 0);
-    for turn in 0..8 {
+    // On a slow disk an epoch has many rows, and the pipe reads all of them before a kill.
+    let mut turn = 0;
+    while turn < 8 || kills < 3 || most == 0 {
+        assert!(turn < 200, "{draws}: only {kills} kills, {most} files");
         let before = place.entries();
         let mut pipe = Pipe::start(&dir, &stages(["8MiB", "64MiB"][turn % 2]));
         let wanted = before + 2 + draws.below(4) as usize;
@@ -93,9 +96,9 @@ fn ids_in_files_of_a_checkpoint_survive_kills() {
         (0..3).filter(|stage| killed == 3 || *stage == killed).for_each(|stage| pipe.signal(stage, Signal::KILL));
         kills += pipe.wait().iter().filter(|status| **status == 137).count();
         most = files().max(most);
+        turn += 1;
     }
     assert_eq!(Pipe::start(&dir, &stages("8MiB")).wait(), [0; 3], "{draws}");
-    assert!(kills >= 3 && most > 0, "{draws}: {kills} kills, {most} files");
     let rows = dir.rows("rows.jsonl");
     let ids: std::collections::BTreeSet<String> = rows.iter().map(|row| row["event_id"].to_string()).collect();
     assert_eq!((rows.len(), ids.len()), (160_000, 160_000), "{draws}");

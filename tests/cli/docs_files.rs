@@ -252,11 +252,14 @@ fn the_lines_that_install_services_install_all_that_these_need() {
         section.starts_with("prometheus = \":9183\"\n") && last.contains("curl -s localhost:9183/metrics"),
         "{last}"
     );
-    let free = std::net::TcpListener::bind("127.0.0.1:0").and_then(|port| port.local_addr()).expect("a free port");
-    let window = format!("evt-window -q -f jsonl --size 1m --late null: -o jsonl --prometheus {free}");
-    let asked = last.replace("localhost:9183", &free.to_string());
+    // The system chooses the port, and the run says which one it is.
+    let window = "evt-window -f jsonl --size 1m --late null: -o jsonl --prometheus 127.0.0.1:0";
+    let asked = last.replace("localhost:9183/metrics", "$url");
     dir.shell(&format!(
-        "evt-gen -q --events 100 --rate 1 > events.jsonl; mkfifo pipe; {window} < pipe > rows.jsonl & exec 3> pipe; cat events.jsonl >&3
+        "evt-gen -q --events 100 --rate 1 > events.jsonl; mkfifo pipe; {window} < pipe > rows.jsonl 2> said & exec 3> pipe
+         cat events.jsonl >&3
+         until url=$(grep -o 'http://[^/]*/metrics' said)
+         do kill -0 $! || exit 1; done
          until {asked}
          do kill -0 $! || exit 1; done; exec 3>&-; wait $!"
     ))

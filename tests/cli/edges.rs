@@ -2,7 +2,7 @@
 //! server.
 
 use crate::broker::{Bench, Broker};
-use crate::harness::{Dir, ROOT, ask, eventually, in_ci, python};
+use crate::harness::{Dir, LONG_WAIT, ROOT, ask, eventually, eventually_within, in_ci, python};
 use crate::listener::{Listener, event};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
@@ -162,6 +162,10 @@ fn events_over_http_and_kafka_come_to_the_truth_in_every_store_and_for_every_cli
         ["--spool", "spool", "--time", "client_timestamp", "--to", &to, "--dlq", &dlq, "--stats", "ingest.json"];
     let listener = Listener::open(dir, &flags);
     let answered = post(&edges, &listener, "events.jsonl");
+    // A run that is stopped leaves what a slow broker does not take to the next one.
+    eventually_within(LONG_WAIT, "Kafka has all of it", || {
+        answered["accepted"] == edges.kcat(&events) && answered["rejected"] == edges.kcat(&dead)
+    });
     listener.stop();
 
     let arguments = [&bench.brokers, &edges.registry, &events, "events.jsonl"];
@@ -217,6 +221,15 @@ fn assert_law(edges: &Edges, [events, dead, invalid, late]: [&str; 4], answered:
     }
 }
 
+/// Both topics are of the same broker: one of their clients reports the outage and its end. If the other one reconnects
+/// more than seven seconds later, it reports the rest of the outage.
+fn assert_one_outage(said: &str) {
+    let words = ["all broker connections are down: retrying without a limit", "brokers are available again after"];
+    let told: Vec<&str> = said.lines().filter_map(|line| words.into_iter().find(|word| line.contains(word))).collect();
+    assert!(told == words || told == [words, words].concat(), "{said}");
+    assert!(said.lines().count() < 12, "{said}");
+}
+
 /// Clients continue to post while no broker is available: the spool stores the events, and Kafka has all of them soon
 /// after its return.
 #[test]
@@ -250,11 +263,7 @@ fn a_broker_that_is_killed_under_load_costs_no_acknowledged_event_and_no_client_
         [accepted + rejected, accepted, rejected],
         "{said}"
     );
-    // Both topics are of the same broker.
-    for word in ["all broker connections are down: retrying without a limit", "brokers are available again after"] {
-        assert_eq!(said.matches(word).count(), 1, "{word}: {said}");
-    }
-    assert!(said.lines().count() < 12, "{said}");
+    assert_one_outage(&said);
 
     // A server starts while Kafka is unavailable, spools events, and leaves them to the next run.
     broker.services(&["kill", "kafka"]);

@@ -1,6 +1,6 @@
 //! `exactly_once=true`: rows, dead letters and the offsets of the input in one transaction, without a checkpoint.
 
-use crate::broker::{ANSWER, Bench, stopped};
+use crate::broker::{ANSWER, Bench, STOP_TIMEOUT, judged, stopped, stopped_in_time};
 use crate::harness::{Dir, Draws, ROOT, ended, eventually};
 use crate::kafka::{event, record};
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -9,11 +9,16 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::process::Child;
+use std::time::{Duration, Instant};
 
-/// Members of a group that were killed leave it soon.
-const SESSION: &str = "rdkafka.session.timeout.ms=6000";
-/// No transaction is committed because of its age.
+/// A member that does not run leaves its group soon.
+const SESSION: &str = "rdkafka.session.timeout.ms=15000";
+/// No transaction is committed because of its age before [`AGE_MAX`].
 const NEVER: &str = "rdkafka.auto.commit.interval.ms=3600000";
+/// evt commits a transaction of this age.
+const AGE_MAX: Duration = Duration::from_secs(30);
+/// Brokers abort a transaction of this age.
+const TRANSACTION_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// A job from one topic to two others: rows and dead letters.
 struct Job {
@@ -40,6 +45,15 @@ impl Job {
         let (client_of_all, client_of_visible) = (client("read_uncommitted"), client("read_committed"));
         let producer = bench.config().create().expect("a client");
         Some(Self { bench, input, rows, dead, sent: 0, producer, client_of_all, client_of_visible })
+    }
+
+    /// Repeats a round, each time with a job of its own, until brokers were fast enough for it to be judged. Returns
+    /// that job; `None` if there is no broker.
+    fn judged(name: &str, mut round: impl FnMut(&mut Self) -> Option<()>) -> Option<Self> {
+        judged(|number| {
+            let Some(mut job) = Self::new(&format!("{name}-{number}")) else { return Some(None) };
+            round(&mut job).map(|()| Some(job))
+        })
     }
 
     /// Adds records to the input; every tenth one is no JSON.
@@ -83,20 +97,22 @@ impl Job {
         assert_eq!(found.len(), self.sent, "{context}");
     }
 
-    /// Returns the sum of the end offsets of the outputs.
-    fn end(&self, client: &BaseConsumer) -> i64 {
+    /// Returns the end offset of each partition of the outputs.
+    fn ends(&self, client: &BaseConsumer) -> [i64; 3] {
         let end = |topic: &str, number| client.fetch_watermarks(topic, number, ANSWER).expect("an answer").1;
-        end(&self.rows, 0) + end(&self.rows, 1) + end(&self.dead, 0)
+        [end(&self.rows, 0), end(&self.rows, 1), end(&self.dead, 0)]
     }
 
     /// Returns the number of records of the outputs, visible or not, and of markers of transactions.
     fn written(&self) -> i64 {
-        self.end(&self.client_of_all)
+        self.ends(&self.client_of_all).iter().sum()
     }
 
-    /// Whether a transaction with records is open.
-    fn has_open_transaction(&self) -> bool {
-        self.written() > self.end(&self.client_of_visible)
+    /// Returns how many records of each partition of the outputs are in open transactions.
+    fn open_records(&self) -> [i64; 3] {
+        let (all, visible) = (self.ends(&self.client_of_all), self.ends(&self.client_of_visible));
+        // A transaction may end between the two requests.
+        std::array::from_fn(|at| (all[at] - visible[at]).max(0))
     }
 
     /// Waits until all records of the input are in the outputs, visible or not.
@@ -114,23 +130,27 @@ fn pause(child: &Child, signal: Signal) {
 fn rows_and_letters_are_there_once_although_runs_are_killed() {
     let Some(mut job) = Job::new("once-kills") else { return };
     let mut draws = Draws::new();
-    let options = format!("rdkafka.group.instance.id=one&rdkafka.auto.commit.interval.ms=600&{SESSION}");
-    let mut torn = 0;
-    for _ in 0..8 {
+    let options = "rdkafka.group.instance.id=one&rdkafka.auto.commit.interval.ms=600";
+    let (mut rounds, mut torn) = (0, 0);
+    while rounds < 8 || torn < 2 {
+        assert!(rounds < 40, "{draws}: only {torn} of {rounds} runs were killed in a transaction");
+        rounds += 1;
         let before = job.written();
-        let mut run = job.start(&options);
-        let mut polls = 1 + draws.below(150);
-        eventually("it is in the midst of its work", || {
+        let mut run = job.start(options);
+        eventually("it works", || {
             job.send(10);
-            polls -= u64::from(job.written() > before);
-            polls == 0
+            job.written() > before
         });
+        for _ in 0..draws.below(150) {
+            job.send(10);
+            // These requests take time, so that the runs are killed at various times after a commit.
+            job.written();
+        }
         run.kill().expect("killed");
         assert_eq!(ended("the killed run", &mut run), 137);
-        torn += u32::from(job.has_open_transaction());
+        torn += u32::from(job.open_records() != [0; 3]);
     }
-    assert!(torn >= 2, "{draws}: only {torn} runs were killed in a transaction");
-    let last = job.start(&options);
+    let last = job.start(options);
     eventually("the last one has read all", || job.found().len() == job.sent);
     let (status, said) = stopped(last);
     assert_eq!(status, 143, "{said}");
@@ -145,18 +165,7 @@ fn rows_and_letters_are_there_once_although_runs_are_killed() {
 /// times of the records go back after an hour.
 #[test]
 fn a_stopped_run_commits_what_it_has_read_and_the_next_one_goes_on() {
-    let Some(mut job) = Job::new("once-stops") else { return };
-    for part in 0..2 {
-        let before = job.written();
-        let read = job.sent as i64;
-        let run = job.start(NEVER);
-        job.send(3_000);
-        job.await_written(before - read);
-        assert_eq!(job.found().len() as i64, read, "part {part} is not committed yet");
-        let (status, said) = stopped(run);
-        assert_eq!(status, 143, "{said}");
-        job.has_each_record_once(&format!("part {part}: {said}"));
-    }
+    let Some(job) = Job::judged("once-stops", commits_when_stopped) else { return };
     let times = |rows: Vec<Value>| -> BTreeMap<u64, String> {
         rows.iter()
             .map(|row| (row["properties"]["n"].as_u64().expect("a number"), row["stream_time"].to_string()))
@@ -171,42 +180,73 @@ fn a_stopped_run_commits_what_it_has_read_and_the_next_one_goes_on() {
     assert!(parts == expected, "some row has another stream time");
 }
 
+fn commits_when_stopped(job: &mut Job) -> Option<()> {
+    for part in 0..2 {
+        let (before, read, begun) = (job.written(), job.sent, Instant::now());
+        let run = job.start(NEVER);
+        job.send(3_000);
+        job.await_written(before - read as i64);
+        let found = job.found().len();
+        if begun.elapsed() >= AGE_MAX {
+            stopped(run);
+            return None;
+        }
+        assert_eq!(found, read, "part {part} is not committed yet");
+        let said = stopped_in_time(run)?;
+        job.has_each_record_once(&format!("part {part}: {said}"));
+    }
+    Some(())
+}
+
 #[test]
 fn a_killed_run_leaves_nothing_to_readers() {
-    let Some(mut job) = Job::new("once-killed") else { return };
-    job.send(500);
-    let options = format!("{NEVER}&{SESSION}&rdkafka.group.instance.id=one");
-    let mut run = job.start(&options);
-    job.await_written(0);
-    run.kill().expect("killed");
-    ended("the killed run", &mut run);
-    let before = job.written();
-    let next = job.start(&options);
-    job.await_written(before);
-    assert_eq!(job.found().len(), 0);
-    let (status, said) = stopped(next);
-    assert_eq!(status, 143, "{said}");
-    job.has_each_record_once(&said);
+    let options = format!("{NEVER}&rdkafka.group.instance.id=one");
+    Job::judged("once-killed", |job| {
+        job.send(500);
+        let begun = Instant::now();
+        let mut run = job.start(&options);
+        job.await_written(0);
+        run.kill().expect("killed");
+        ended("the killed run", &mut run);
+        if begun.elapsed() >= AGE_MAX {
+            return None;
+        }
+        // The next run aborts the open transaction, which adds a marker to each of its partitions.
+        let markers = job.open_records().iter().filter(|records| **records > 0).count();
+        let (before, begun) = (job.written() + markers as i64, Instant::now());
+        let next = job.start(&options);
+        job.await_written(before);
+        let found = job.found().len();
+        if begun.elapsed() >= AGE_MAX {
+            stopped(next);
+            return None;
+        }
+        assert_eq!(found, 0);
+        let said = stopped_in_time(next)?;
+        job.has_each_record_once(&said);
+        Some(())
+    });
 }
 
 /// A revoked partition is released after the transaction is committed.
 #[test]
 fn members_of_a_group_share_the_input() {
-    let Some(mut job) = Job::new("once-shared") else { return };
-    let first = job.start(NEVER);
-    job.send(600);
-    job.await_written(0);
-    let second = job.start(NEVER);
-    eventually("the first one has committed before the rebalance continues", || job.found().len() == job.sent);
-    let before = job.written();
-    let read = job.sent as i64;
-    job.send(600);
-    job.await_written(before - read);
-    for (name, run) in [("first", first), ("second", second)] {
-        let (status, said) = stopped(run);
-        assert_eq!(status, 143, "{name}: {said}");
-    }
-    job.has_each_record_once("shared");
+    Job::judged("once-shared", |job| {
+        let first = job.start(NEVER);
+        job.send(600);
+        job.await_written(0);
+        let second = job.start(NEVER);
+        eventually("the first one has committed before the rebalance continues", || job.found().len() == job.sent);
+        job.send(600);
+        // The end offsets do not tell: a transaction that is committed meanwhile adds markers.
+        let written = || job.found().len() as i64 + job.open_records().iter().sum::<i64>();
+        eventually("all records are written", || written() >= job.sent as i64);
+        if [first, second].map(stopped_in_time).iter().any(Option::is_none) {
+            return None;
+        }
+        job.has_each_record_once("shared");
+        Some(())
+    });
 }
 
 /// A member that was stopped (SIGSTOP) until the group gave its partitions to another one commits nothing after it
@@ -214,28 +254,52 @@ fn members_of_a_group_share_the_input() {
 #[test]
 fn an_old_member_that_wakes_up_commits_nothing() {
     for (name, signal, expected) in [("once-wakes", None, 75), ("once-ends", Some(Signal::TERM), 143)] {
-        let Some(mut job) = Job::new(name) else { return };
-        job.send(600);
-        let options = format!("{NEVER}&{SESSION}");
-        let mut old = job.start(&options);
-        job.await_written(0);
-        pause(&old, Signal::STOP);
-        let before = job.written();
-        let new = job.start(&options);
-        job.await_written(before);
-        let (status, said) = stopped(new);
-        assert_eq!(status, 143, "{said}");
-        if let Some(signal) = signal {
-            pause(&old, signal);
-        }
-        pause(&old, Signal::CONT);
-        let status = ended("the old run", &mut old);
-        let said = words(&mut old);
-        assert_eq!(status, expected, "{name}: {said}");
-        let reasons = ["the group has removed this member", "partitions were reassigned", "the transaction failed: "];
-        assert!(reasons.iter().any(|reason| said.contains(reason)), "{name}: {said}");
-        job.has_each_record_once(&said);
+        Job::judged(name, |job| wakes_up(job, signal, expected));
     }
+}
+
+/// The old member gets `signal` when it wakes up, and ends with `expected`.
+fn wakes_up(job: &mut Job, signal: Option<Signal>, expected: i32) -> Option<()> {
+    job.send(600);
+    let (options, begun) = (format!("{NEVER}&{SESSION}"), Instant::now());
+    let mut old = job.start(&options);
+    job.await_written(0);
+    pause(&old, Signal::STOP);
+    if begun.elapsed() >= AGE_MAX {
+        // It may have committed its transaction, which leaves nothing to the new member.
+        killed(old);
+        return None;
+    }
+    let before = job.written();
+    let new = job.start(&options);
+    job.await_written(before);
+    // The markers of an old transaction that brokers have aborted count as written, too.
+    let is_aborted = begun.elapsed() >= TRANSACTION_TIMEOUT;
+    let said = stopped_in_time(new);
+    if is_aborted || said.is_none() {
+        killed(old);
+        return None;
+    }
+    if let Some(signal) = signal {
+        pause(&old, signal);
+    }
+    let woken = Instant::now();
+    pause(&old, Signal::CONT);
+    let status = ended("the old run", &mut old);
+    let is_in_time = signal.is_none() || woken.elapsed() < STOP_TIMEOUT;
+    let said = words(&mut old);
+    assert_eq!(status, expected, "{said}");
+    if !is_in_time {
+        return None;
+    }
+    let reasons = ["the group has removed this member", "partitions were reassigned", "the transaction failed: "];
+    assert!(reasons.iter().any(|reason| said.contains(reason)), "{said}");
+    job.has_each_record_once(&said);
+    Some(())
+}
+
+fn killed(mut child: Child) {
+    child.kill().and_then(|()| child.wait()).expect("it runs");
 }
 
 fn words(child: &mut Child) -> String {

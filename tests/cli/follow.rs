@@ -161,6 +161,7 @@ fn two_rotations_while_an_old_writer_goes_on_lose_no_generation() {
         let mut file = scene.open("app.log");
         scene.line(&mut file);
         std::thread::park_timeout(APART);
+        eventually("the new file is open", || scene.has_open("app.log"));
         scene.line(&mut old);
     }
     eventually("the old writer is heard", || scene.lines() == scene.written);
@@ -271,6 +272,7 @@ fn a_reader_that_is_held_up_loses_no_generation() {
             writeln!(file, "{{\"t\":\"2026-01-01T00:00:00Z\",\"n\":{written},\"pad\":\"{pad}\"}}").expect("writable");
         }
         std::thread::park_timeout(APART);
+        eventually("the file is open", || position(&run, &dir.path("app.log")).is_some());
         std::fs::rename(dir.path("app.log"), dir.path(&format!("app.log.{generation}"))).expect("writable");
     }
     let counted = format!("head -n {written} pipe | grep -c '\"n\":'");

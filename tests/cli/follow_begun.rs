@@ -37,7 +37,7 @@ fn rotated(name: &str, work: impl FnOnce(&mut Log), said: &[&str]) {
     log.is_read();
     log.write("app.log", 5);
     log.is_read();
-    assert_eq!(run.stopped(), 143, "{}", log.said());
+    log.stops(run);
     log.is_whole();
     let found = log.said();
     said.iter().for_each(|said| assert!(found.contains(said), "{said}: {found}"));

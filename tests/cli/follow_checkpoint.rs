@@ -69,7 +69,7 @@ impl Log {
     pub(crate) fn read_rest(&self) {
         let run = self.follow();
         self.is_read();
-        assert_eq!(run.stopped(), 143, "{}", self.said());
+        self.stops(run);
     }
 
     /// Follows the log until all of its lines are read, and five more that are written then; then stops.
@@ -78,7 +78,15 @@ impl Log {
         self.is_read();
         self.write("app.log", 5);
         self.is_read();
-        assert_eq!(run.stopped(), 143, "{}", self.said());
+        self.stops(run);
+    }
+
+    /// Stops a run. On a slow disk its last commit may take longer than a stop may; then the next run commits it.
+    pub(crate) fn stops(&self, run: Follower) {
+        let before = self.said().len();
+        let (status, said) = (run.stopped(), self.said());
+        let is_left = status == 69 && said[before..].contains("; the next run commits it");
+        assert!(status == 143 || is_left, "{status}: {}\n{said}", self.draws);
     }
 
     /// The number of rows in the output.
@@ -256,7 +264,7 @@ fn files_that_were_read_before_are_not_read_again_after_a_restart() {
     let run = log.follow();
     log.write("app.log", 5);
     log.is_read();
-    assert_eq!(run.stopped(), 143, "{}", log.said());
+    log.stops(run);
     log.is_whole();
 }
 
@@ -402,7 +410,7 @@ fn script(seed: u64) {
     }
     let run = run.unwrap_or_else(|| log.follow());
     log.is_read();
-    assert_eq!(run.stopped(), 143, "{}\n{}", log.draws, log.said());
+    log.stops(run);
     let (mut numbers, mut offsets): (Vec<_>, Vec<_>) = log.found().into_iter().unzip();
     numbers.sort_unstable();
     offsets.sort_unstable();
@@ -456,15 +464,26 @@ fn stored(dir: &Dir) -> u64 {
 
 #[test]
 fn the_stages_behind_a_follower_that_missed_a_file_end_with_1() {
-    let mut log = Log::new("followed-verdict", Draws::new());
+    let is_judged = (0..5).any(|attempt| verdicts_are_passed_on(&format!("followed-verdict-{attempt}")));
+    assert!(is_judged, "no pipe commits its last epoch in the time that a stop has");
+}
+
+/// Asserts the verdicts of two runs of a pipe. Returns false if a first stage has given up the wait for its last epoch,
+/// as it may on a slow machine. The next run would have another verdict, because only this run has missed the file.
+fn verdicts_are_passed_on(name: &str) -> bool {
+    let mut log = Log::new(name, Draws::new());
     for (count, status) in [(3, 0), (6, 1)] {
         log.write("app.log", 3);
         let (first, mut last) = piped(&log.dir);
         eventually("the rows are stored", || stored(&log.dir) == count);
-        assert_eq!(first.stopped(), 143);
-        assert_eq!(ended("the pipe ends", &mut last.run), status);
+        let statuses = (first.stopped(), ended("the pipe ends", &mut last.run));
+        if statuses.0 == 75 {
+            return false;
+        }
+        assert_eq!(statuses, (143, status));
         std::fs::remove_file(log.dir.path("app.log")).expect("writable");
     }
+    true
 }
 
 /// The stages behind it take part: windows and sinks continue where the follower does.

@@ -1,7 +1,7 @@
 //! Groups and positions on a real broker: restarts, rebalances, kills and new partitions do not change results.
 
-use crate::broker::{ANSWER, Bench, lines, stopped, wait};
-use crate::harness::eventually;
+use crate::broker::{ANSWER, Bench, is_made, lines, stopped, wait};
+use crate::harness::{Dir, LONG_WAIT, eventually, eventually_within};
 use crate::kafka::{event, numbers, record};
 use rdkafka::Offset;
 use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions};
@@ -23,6 +23,14 @@ fn by_place(rows: Vec<Value>) -> BTreeMap<(String, i64), Value> {
         assert_eq!(*known, row, "read again, a row is the same");
     }
     places
+}
+
+/// The rows of a file whose lines are complete. A run may be writing the last line, or a kill has truncated it.
+fn complete_rows(dir: &Dir, name: &str) -> Vec<Value> {
+    let bytes = dir.bytes(name);
+    let end = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+    let text = std::str::from_utf8(&bytes[..end]).expect("text");
+    text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
 }
 
 fn killed(mut child: Child) {
@@ -67,15 +75,8 @@ fn a_run_that_is_interrupted_anywhere_calls_the_same_events_late() {
 
     let whole = bench.uri(&topic, "?end=latest");
     dir.run("evt-ingest", &[whole.as_str(), "-q", "--to", "whole.jsonl"]).succeeds();
-    let rows = |name: &&str| {
-        // A line that a kill has truncated belongs to a record that was not committed: another member has read it
-        // again.
-        let bytes = dir.bytes(name);
-        let end = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
-        dir.write(name, &bytes[..end]);
-        dir.rows(name)
-    };
-    let read: Vec<Value> = ["a.jsonl", "b.jsonl", "c.jsonl"].iter().flat_map(rows).collect();
+    // A line that a kill has truncated belongs to a record that was not committed: another member has read it again.
+    let read = ["a.jsonl", "b.jsonl", "c.jsonl"].iter().flat_map(|name| complete_rows(dir, name)).collect();
     let (undisturbed, disturbed) = (by_place(dir.rows("whole.jsonl")), by_place(read));
     assert_eq!(undisturbed.len(), 40_000);
     assert!(undisturbed == disturbed, "some row has another stream time");
@@ -95,11 +96,12 @@ fn a_run_that_is_interrupted_anywhere_calls_the_same_events_late() {
 fn members_of_a_group_share_a_topic_in_which_nothing_is_yet() {
     let Some(bench) = Bench::new("idle") else { return };
     let (topic, group) = (bench.topic("t", 2, &[]), format!("{}-g", bench.prefix));
-    let from = bench.uri(&topic, &format!("?group={group}&rdkafka.session.timeout.ms=6000"));
+    let from = bench.uri(&topic, &format!("?group={group}"));
     let first = bench.start("evt-ingest", &[&from, "--to", "a.jsonl"]);
     let client: BaseConsumer = bench.config().set("group.id", "test").create().expect("a client");
     let sharing = || {
-        let groups = client.fetch_group_list(Some(&group), ANSWER).expect("an answer");
+        // The broker refuses to answer while it loads groups.
+        let Ok(groups) = client.fetch_group_list(Some(&group), ANSWER) else { return 0 };
         let members = groups.groups().first().map_or(&[][..], |group| group.members());
         let has = |assigned: Option<&[u8]>| String::from_utf8_lossy(assigned.unwrap_or_default()).contains(&topic);
         members.iter().filter(|member| has(member.assignment())).count()
@@ -125,24 +127,40 @@ fn partitions_that_a_topic_gets_are_read_from_their_start() {
         let from = bench.uri(&topic, &format!("?start=latest&{soon}{options}"));
         let out = format!("{name}.jsonl");
         let child = bench.start("evt-ingest", &[&from, "--to", &out]);
-        let mut sent = 0;
         eventually("it reads", || {
             bench.produce([record(&topic, 0, &event(1, "s"))]);
-            sent += 1;
             std::thread::park_timeout(ANSWER / 100);
             lines(&bench.dir, &out) > 0
         });
-        let admin: AdminClient<DefaultClientContext> = bench.config().create().expect("a client");
-        let more = NewPartitions::new(&topic, 2);
-        wait(admin.create_partitions([&more], &AdminOptions::new().operation_timeout(Some(ANSWER)))).expect("made");
+        add_partition(&bench, &topic);
         bench.produce([record(&topic, 1, &event(7, "s")), record(&topic, 1, &event(8, "s"))]);
-        let new = |row: &Value| row["partition"] == "1";
-        eventually("the new one is read", || bench.dir.rows(&out).iter().filter(|row| new(row)).count() == 2);
+        let is_new = |row: &Value| row["partition"] == "1";
+        let new = || complete_rows(&bench.dir, &out).iter().filter(|row| is_new(row)).count();
+        eventually("the new one is read", || new() == 2);
         let (status, said) = stopped(child);
         assert_eq!(status, 143, "{said}");
         assert!(said.contains(&format!("{topic}/1: new partition, reading from its start")), "{said}");
-        assert!(sent > 0);
+        let rows = bench.dir.rows(&out);
+        // Event 0 was there before the run.
+        assert!(rows.iter().all(|row| is_new(row) || row["properties"]["n"] == 1), "{rows:?}");
     }
+}
+
+/// Adds the second partition to a topic.
+fn add_partition(bench: &Bench, topic: &str) {
+    let admin: AdminClient<DefaultClientContext> = bench.config().create().expect("a client");
+    let (more, options) = (NewPartitions::new(topic, 2), AdminOptions::new().operation_timeout(Some(ANSWER)));
+    eventually("the partition is made", || {
+        is_made(wait(admin.create_partitions([&more], &options)).expect("an answer"))
+    });
+    // The controller confirms the partition, but the broker may receive its metadata later. Until then a record for the
+    // partition cannot be produced.
+    eventually("the broker knows the partition", || {
+        let metadata = admin.inner().fetch_metadata(Some(topic), ANSWER).ok();
+        let found = metadata.as_ref().and_then(|metadata| metadata.topics().first());
+        let partitions = found.map_or(&[][..], |topic| topic.partitions());
+        partitions.len() == 2 && partitions.iter().all(|one| one.error().is_none() && one.leader() >= 0)
+    });
 }
 
 /// A range may end at offsets without a record: markers of transactions, aborted records, open transactions.
@@ -169,6 +187,8 @@ fn a_range_ends_where_its_last_offsets_are_no_records() {
     transaction(5..7);
     assert_eq!(numbers(&view("")), [0, 1, 2], "what is open is not there yet");
     producer.commit_transaction(ANSWER).expect("committed");
+    // A broker confirms a commit before readers see its records.
+    eventually("the committed records are visible", || bench.records(&topic).len() == 5);
     for (end, expected) in [(3, 3), (4, 3), (5, 3), (7, 3), (8, 4), (9, 5), (10, 5)] {
         let seen = numbers(&view(&format!("?end=0:{end}")));
         assert_eq!(seen, [0, 1, 2, 5, 6][..expected], "end at {end}");
@@ -194,9 +214,10 @@ fn offsets_that_compaction_took_are_no_gap() {
         if n == 10 { bench.produce([record]) } else { bench.produce([record.payload(value.as_bytes())]) }
     };
     (0..12).for_each(keyed);
-    // Records of the last segment are never compacted: each of these may begin another one.
+    // Records of the last segment are never compacted: each of these may begin another one. One thread of the broker
+    // compacts all topics.
     let mut written = 12;
-    eventually("the older records are gone", || {
+    eventually_within(LONG_WAIT, "the older records are gone", || {
         bench.produce([BaseRecord::to(topic.as_str())
             .partition(0)
             .key(b"last".as_slice())
@@ -319,15 +340,17 @@ fn records_that_wait_for_others_are_left_to_the_run_that_goes_on() {
     let events: Vec<String> = (0..50).map(|n| event(n, "s").replace("server_timestamp", "event_time")).collect();
     bench.produce(events.iter().map(|value| record(&topic, 0, value)).chain([record(&topic, 0, "not json")]));
     let outputs = ["--max-future", "1h", "--dlq", "dead.jsonl", "--to", "out.jsonl"];
-    let from = bench.uri(&topic, &format!("?group={group}&rdkafka.session.timeout.ms=6000"));
+    let from = bench.uri(&topic, &format!("?group={group}&rdkafka.auto.commit.interval.ms=100"));
     let child = bench.start("evt-ingest", &[&[from.as_str()][..], &outputs].concat());
     eventually("all are read", || lines(&bench.dir, "dead.jsonl") == 1);
+    let committed = || bench.committed(&group, &topic, 1)[0].0;
+    eventually("a position is committed", || committed().is_some());
     let (status, said) = stopped(child);
     assert_eq!(status, 143, "{said}");
     assert_eq!(lines(&bench.dir, "out.jsonl"), 0, "{said}");
-    assert_eq!(bench.committed(&group, &topic, 1)[0].0, Some(0), "{said}");
+    assert_eq!(committed(), Some(0), "{said}");
     let rest = bench.uri(&topic, &format!("?group={group}&end=latest"));
     bench.dir.run("evt-ingest", &[&[rest.as_str()][..], &outputs].concat()).succeeds();
     assert_eq!(lines(&bench.dir, "out.jsonl"), 50);
-    assert_eq!(bench.committed(&group, &topic, 1)[0].0, Some(51));
+    assert_eq!(committed(), Some(51));
 }

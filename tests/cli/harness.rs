@@ -17,6 +17,10 @@ use std::time::{Duration, Instant};
 
 static NEXT: AtomicU32 = AtomicU32::new(0);
 
+/// Usual limit of a wait.
+const MINUTE: Duration = Duration::from_secs(60);
+/// Limit of a wait for work that takes minutes on a slow machine; less than the ten minutes for which stages wait.
+pub const LONG_WAIT: Duration = Duration::from_secs(300);
 /// The checkout.
 pub const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 
@@ -270,10 +274,16 @@ impl fmt::Display for Draws {
 
 /// Waits until a condition holds, at most a minute.
 #[track_caller]
-pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+pub fn eventually(what: &str, holds: impl FnMut() -> bool) {
+    eventually_within(MINUTE, what, holds);
+}
+
+/// Waits until a condition holds, at most this long.
+#[track_caller]
+pub fn eventually_within(limit: Duration, what: &str, mut holds: impl FnMut() -> bool) {
     let start = Instant::now();
     while !holds() {
-        assert!(start.elapsed() < Duration::from_secs(60), "in vain: {what}");
+        assert!(start.elapsed() < limit, "in vain: {what}");
         std::thread::park_timeout(Duration::from_millis(1));
     }
 }
@@ -291,8 +301,14 @@ pub fn is_stopped(child: &Child) -> bool {
 /// Waits, like [`eventually`], until a process has ended; returns its exit status.
 #[track_caller]
 pub fn ended(what: &str, process: &mut Child) -> i32 {
+    ended_within(MINUTE, what, process)
+}
+
+/// Waits, like [`eventually_within`], until a process has ended; returns its exit status.
+#[track_caller]
+pub fn ended_within(limit: Duration, what: &str, process: &mut Child) -> i32 {
     let mut end = None;
-    eventually(what, || {
+    eventually_within(limit, what, || {
         end = process.try_wait().expect("it is a child");
         end.is_some()
     });

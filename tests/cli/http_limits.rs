@@ -4,6 +4,7 @@ use crate::harness::{Dir, Run, eventually};
 use crate::listener::{Listener, Response, event, read, request};
 use rustix::process::{Resource, Rlimit, Signal, getrlimit, setrlimit};
 use serde_json::json;
+use std::cell::Cell;
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::process::Stdio;
@@ -110,19 +111,37 @@ fn slow_clients_are_let_go() {
     let dir = Dir::new("http-slow");
     let times = ["--head-timeout", "300ms", "--idle-timeout", "600ms", "--request-timeout", "300ms"];
     let listener = open(&dir, &times);
-    let mut head = listener.connect();
-    head.write_all(b"POST /v1/events HTTP/1.1\r\nho").expect("it listens");
-    assert!(read(&mut head).is_none(), "a head that does not end is no request");
-    let mut idle = listener.connect();
-    assert!(read(&mut idle).is_none(), "nothing was asked");
-    let mut body = listener.connect();
-    body.write_all(b"POST /v1/events HTTP/1.1\r\nhost: h\r\ncontent-length: 9\r\n\r\n{").expect("it listens");
-    let response = read(&mut body).expect("an answer");
-    assert_eq!((response.status, response.header("connection")), (408, Some("close")));
-    let metrics = listener.get("/metrics").body;
-    for reason in ["slow_head", "idle"] {
-        assert!(metrics.contains(&format!("evt_http_refused_connections_total{{reason=\"{reason}\"}} 1")), "{metrics}");
+    let unanswered = Cell::new(0_usize);
+    // The server also closes the connection of a client that a loaded machine stops before it writes.
+    let ask = |bytes: &[u8]| {
+        let answer = listener.raw(bytes);
+        unanswered.set(unanswered.get() + usize::from(answer.is_none()));
+        answer
+    };
+    let closed = || -> Option<[usize; 2]> {
+        let metrics = ask(b"GET /metrics HTTP/1.1\r\nhost: h\r\nconnection: close\r\n\r\n")?.body;
+        Some(["slow_head", "idle"].map(|reason| {
+            let sample = format!("evt_http_refused_connections_total{{reason=\"{reason}\"}} ");
+            let count = metrics.lines().find_map(|line| line.strip_prefix(&sample));
+            count.map_or(0, |count| count.parse().expect("a number"))
+        }))
+    };
+    for (index, sent) in [&b"POST /v1/events HTTP/1.1\r\nho"[..], b""].into_iter().enumerate() {
+        eventually("a client that does not complete a head is counted", || {
+            assert!(ask(sent).is_none(), "that is no request");
+            closed().is_some_and(|counts| {
+                assert_eq!(counts.iter().sum::<usize>(), unanswered.get(), "{counts:?}");
+                counts[index] > 0
+            })
+        });
     }
+    eventually("a body that does not end has an answer", || {
+        let answer = ask(b"POST /v1/events HTTP/1.1\r\nhost: h\r\ncontent-length: 9\r\n\r\n{");
+        answer.is_some_and(|answer| {
+            assert_eq!((answer.status, answer.header("connection")), (408, Some("close")));
+            true
+        })
+    });
     listener.stop();
 }
 
@@ -131,11 +150,14 @@ fn slow_clients_are_let_go() {
 fn a_client_that_does_not_read_is_let_go() {
     let dir = Dir::new("http-unread");
     let listener = open(&dir, &["--head-timeout", "500ms"]);
-    let mut stream = listener.connect();
     let body = format!("{{\"events\":[{}]}}", vec!["7"; 10_000].join(","));
     let whole = format!("POST /v1/events HTTP/1.1\r\nhost: h\r\ncontent-length: {}\r\n\r\n{body}", body.len());
-    eventually("the connection is ended", || stream.write_all(whole.as_bytes()).is_err());
-    eventually("it is counted", || listener.get("/metrics").body.contains("reason=\"slow_reader\""));
+    // A client that a loaded machine stops within a head counts as slow_head: another one follows.
+    eventually("a client that does not read is counted", || {
+        let mut stream = listener.connect();
+        eventually("the connection is ended", || stream.write_all(whole.as_bytes()).is_err());
+        listener.get("/metrics").body.contains("reason=\"slow_reader\"")
+    });
     listener.stop();
 }
 
@@ -192,6 +214,18 @@ fn bearer(listener: &Listener, secret: &str, body: &str) -> Response {
     listener.post(&[JSON, ("authorization", &format!("Bearer {secret}"))], body.as_bytes())
 }
 
+/// Posts until the server rejects a request; returns the number of accepted requests and the other answer. A pause
+/// between two requests makes room for further ones: a rate is whole again after a second.
+fn first_refusal(mut post: impl FnMut() -> Response) -> (usize, Response) {
+    for accepted in 0..100 {
+        let answer = post();
+        if answer.status != 200 {
+            return (accepted, answer);
+        }
+    }
+    panic!("expected a refusal, found 100 accepted requests");
+}
+
 #[test]
 fn a_token_opens_the_listener_for_its_sources_at_its_rate_and_is_never_told() {
     let dir = Dir::new("http-tokens");
@@ -210,14 +244,14 @@ fn a_token_opens_the_listener_for_its_sources_at_its_rate_and_is_never_told() {
     );
     assert_eq!(bearer(&listener, "secret-of-ios", &event(4, "web")).status, 403);
     let two = format!("{{\"events\":[{},{}]}}", event(5, "x"), event(6, "x"));
-    assert_eq!(bearer(&listener, "secret-of-slow", &two).status, 200);
-    let denied = bearer(&listener, "secret-of-slow", &two);
+    let (accepted, denied) = first_refusal(|| bearer(&listener, "secret-of-slow", &two));
+    assert!(accepted > 0, "{denied:?}");
     assert_eq!((denied.status, denied.header("retry-after")), (429, Some("1")));
     let three = format!("{{\"events\":[{0},{0},{0}]}}", event(7, "x"));
     assert_eq!(bearer(&listener, "secret-of-slow", &three).status, 413);
     let said = listener.stop();
     assert!(said.contains("token=ios") && !said.contains("secret-of"), "{said}");
-    assert_eq!(dir.rows("out.jsonl").len(), 4);
+    assert_eq!(dir.rows("out.jsonl").len(), 2 + 2 * accepted);
     assert_eq!(dir.rows("dead.jsonl").len(), 1);
 }
 
@@ -244,8 +278,8 @@ fn tokens_are_read_again_on_hangup_and_a_wrong_file_changes_nothing() {
 fn the_rate_of_all_holds_for_everybody() {
     let dir = Dir::new("http-rate");
     let listener = open(&dir, &["--rate", "1"]);
-    assert_eq!(listener.json(&event(1, "s")).status, 200);
-    let denied = listener.json(&event(2, "s"));
+    let (accepted, denied) = first_refusal(|| listener.json(&event(1, "s")));
+    assert!(accepted > 0, "{denied:?}");
     assert_eq!((denied.status, denied.header("retry-after")), (429, Some("1")));
     listener.stop();
 }
@@ -257,20 +291,19 @@ fn a_full_spool_puts_requests_off_and_says_so_at_readyz() {
     let listener =
         Listener::open(&dir, &["--spool", "spool", "--spool-max", "64KiB", "--to", "out.jsonl", "--dlq", "dead.jsonl"]);
     let body = format!(r#"{{"source":"s","event_type":"t","x":"{}"}}"#, "x".repeat(40 << 10));
-    let mut kept = 0;
-    let response = loop {
-        let response = listener.json(&body);
-        match response.status {
-            200 => kept += 1,
-            _ => break response,
-        }
-        assert!(kept < 100, "the spool is never full");
-    };
+    let (mut kept, response) = first_refusal(|| listener.json(&body));
     assert_eq!(response.status, 503, "{response:?}");
     assert!(response.header("retry-after").is_some());
     let why = "the spool is full (--spool-max): its records are waiting for the outputs";
     assert_eq!(response.json()["error"], why);
-    assert_eq!(listener.get("/readyz").status, 503);
+    // The server is ready again five seconds after a refusal, or once it accepts a request.
+    eventually("the server is not ready after a refusal", || {
+        let is_unready = listener.get("/readyz").status == 503;
+        if !is_unready {
+            kept += usize::from(listener.json(&body).status == 200);
+        }
+        is_unready
+    });
     eventually("there is room again", || listener.json(&event(1, "s")).status == 200);
     assert_eq!(listener.get("/readyz").status, 200);
     listener.stop();

@@ -108,6 +108,11 @@ impl Listener {
         });
     }
 
+    /// Whether it has not ended.
+    pub fn is_running(&mut self) -> bool {
+        self.child.try_wait().expect("it is a child").is_none()
+    }
+
     /// Connects to it.
     pub fn connect(&self) -> TcpStream {
         TcpStream::connect(&self.host).expect("it listens")

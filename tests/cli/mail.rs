@@ -44,7 +44,7 @@ fn mail_is_accepted_by_a_real_server() {
     let mail = |to: &str| {
         format!(
             "[[channel]]\nname = \"mail\"\ntype = \"smtp\"\nserver = \"localhost:{port}\"\ntls = \"none\"\n\
-             from = \"evt <alerts@example.org>\"\nto = {to}\nrate = \"1000/s\"\n"
+             from = \"evt <alerts@example.org>\"\nto = {to}\nrate = \"1000/s\"\ntimeout = \"2m\"\n"
         )
     };
     let counts = state.deliver(&mail(r#"["On Call <oncall@example.org>", "busy@example.org", "refuse@example.org"]"#));
@@ -95,7 +95,8 @@ fn mail_is_sent_over_tls_with_a_login() {
     let mail = |ca: &str, password: &str| {
         format!(
             "[[channel]]\nname = \"mail\"\ntype = \"smtp\"\nserver = \"localhost:{port}\"\nuser = \"alerts\"\n\
-             password = \"{password}\"\nfrom = \"alerts@example.org\"\nto = \"oncall@example.org\"\nretry = \"100ms\"\n{ca}"
+             password = \"{password}\"\nfrom = \"alerts@example.org\"\nto = \"oncall@example.org\"\n\
+             timeout = \"2m\"\nretry = \"100ms\"\n{ca}"
         )
     };
     let trusted = format!("ca = \"{ca}\"\n");

@@ -11,6 +11,7 @@ use evt::notify::sender::{ChannelCounts, Sender};
 use rusqlite::Connection;
 use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::{TcpListener, TcpStream};
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -59,6 +60,7 @@ impl State {
     pub fn new(name: &str) -> Self {
         let dir = Dir::new(name);
         let db = Connection::open(dir.path("state.db")).expect("a file");
+        db.busy_timeout(Duration::from_secs(60)).expect("a timeout");
         db.execute_batch("PRAGMA journal_mode = WAL").expect("WAL");
         outbox::create_tables(&db).expect("tables");
         Self { dir, db, lines: Arc::default() }
@@ -102,8 +104,10 @@ impl State {
     }
 }
 
+/// A channel with a long timeout: attempts fail because of the receiver, not because the machine is busy.
 pub fn webhook(receiver: &Receiver, more: &str) -> String {
-    format!("[[channel]]\nname = \"hook\"\ntype = \"webhook\"\nurl = \"{}/hook\"\n{more}\n", receiver.base)
+    let url = format!("{}/hook", receiver.base);
+    format!("[[channel]]\nname = \"hook\"\ntype = \"webhook\"\nurl = \"{url}\"\ntimeout = \"2m\"\n{more}\n")
 }
 
 fn keys(posted: &[Posted]) -> Vec<String> {
@@ -130,7 +134,8 @@ fn events_of_pagerduty_have_its_published_shape() {
     state.enqueue("oncall", &[plain.clone(), resolved(&plain), long.clone(), resolved(&long), odd]);
     let key = "0123456789abcdef0123456789ABCDEF";
     let channels = format!(
-        "[[channel]]\nname = \"oncall\"\ntype = \"pagerduty\"\nrouting_key = \"{key}\"\nurl = \"{}/v2/enqueue\"\n",
+        "[[channel]]\nname = \"oncall\"\ntype = \"pagerduty\"\nrouting_key = \"{key}\"\nurl = \"{}/v2/enqueue\"\n\
+         timeout = \"2m\"\n",
         receiver.base
     );
     let counts = state.deliver(&channels);
@@ -160,7 +165,8 @@ fn messages_to_slack_have_its_published_shape() {
     };
     state.enqueue("team", &[plain.clone(), resolved(&plain), long.clone(), resolved(&long)]);
     let url = format!("{}/services/T000/B000/secretsecret", receiver.base);
-    let counts = state.deliver(&format!("[[channel]]\nname = \"team\"\ntype = \"slack\"\nurl = \"{url}\"\n"));
+    let channel = format!("[[channel]]\nname = \"team\"\ntype = \"slack\"\nurl = \"{url}\"\ntimeout = \"2m\"\n");
+    let counts = state.deliver(&channel);
     assert_eq!(counts["team"], ChannelCounts { sent: 4, ..ChannelCounts::default() }, "{}", state.said());
     let message = &receiver.posted()[0].body;
     assert_eq!(message["text"], "[FIRING] errors: errors of DE at 25 %");
@@ -233,25 +239,27 @@ fn a_receiver_that_asks_for_patience_gets_it() {
 fn a_receiver_that_hangs_delays_no_other_channel() {
     let (hangs, works) = (Receiver::new(|_, _| Reply::Hang), Receiver::new(|_, _| Reply::Status(200)));
     let mut state = State::new("hangs");
-    let channel = |name: &str, receiver: &Receiver| {
+    let channel = |name: &str, receiver: &Receiver, timeout: &str| {
         let url = &receiver.base;
         format!(
-            "[[channel]]\nname = \"{name}\"\ntype = \"webhook\"\nurl = \"{url}\"\ntimeout = \"200ms\"\nrate = \"1000/s\"\n"
+            "[[channel]]\nname = \"{name}\"\ntype = \"webhook\"\nurl = \"{url}\"\ntimeout = \"{timeout}\"\n\
+             rate = \"1000/s\"\n"
         )
     };
-    let sender = state.sender(&(channel("a", &hangs) + &channel("b", &works)));
+    let sender = state.sender(&(channel("a", &hangs, "3s") + &channel("b", &works, "2m")));
     for n in 0..20 {
         state.enqueue("a", &[firing("errors", n)]);
         state.enqueue("b", &[firing("errors", n)]);
         sender.wake();
     }
-    eventually("the other channel is done", || works.count() == 20);
+    eventually("the other channel is done", || sender.counts()["b"].sent == 20);
+    assert_eq!(works.count(), 20);
     eventually("it has been tried", || sender.counts()["a"].failures > 0);
     let before = Instant::now();
     let counts = sender.finish(Duration::from_millis(300)).expect("readable");
-    assert!(before.elapsed() < Duration::from_secs(5));
+    assert!(before.elapsed() < Duration::from_secs(30), "the limit is 300 ms: {:?}", before.elapsed());
     assert_eq!((counts["a"].sent, counts["a"].due, counts["b"].sent, counts["b"].due), (0, 20, 20, 0));
-    assert!(state.said().contains("channel 'a': no answer for 200ms: retrying"), "{}", state.said());
+    assert!(state.said().contains("channel 'a': no answer for 3s: retrying"), "{}", state.said());
 }
 
 #[test]
@@ -303,23 +311,26 @@ fn a_resolve_never_overtakes_its_firing_and_other_alerts_do() {
 
 #[test]
 fn what_never_arrives_is_given_up_after_the_time_of_its_channel() {
-    let gone = std::net::TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("an address");
+    // The port of a client: nothing listens there, and no other program gets it while the connection is open.
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let client = TcpStream::connect(listener.local_addr().expect("an address")).expect("it listens");
+    let gone = client.local_addr().expect("an address");
     let hangs = Receiver::new(|_, _| Reply::Hang);
-    for (url, cause, resolve) in [
-        (format!("http://{gone}"), "refused", "resolved skipped"),
+    for (url, timeout, cause, resolve) in [
+        (format!("http://{gone}"), "1m", "refused", "resolved skipped"),
         // The receiver may have the firing: the resolve follows, and is given up as well.
-        (hangs.base.clone(), "no answer for 100ms", "resolved expired"),
+        (hangs.base.clone(), "2s", "no answer for 2s", "resolved expired"),
     ] {
         let mut state = State::new("expired");
         let alert = firing("errors", 0);
         state.enqueue("hook", &[alert.clone(), resolved(&alert)]);
-        let more = "timeout = \"100ms\"\nretry = \"300ms\"\n";
+        let more = format!("timeout = \"{timeout}\"\nretry = \"3s\"\n");
         let counts =
             state.deliver(&format!("[[channel]]\nname = \"hook\"\ntype = \"webhook\"\nurl = \"{url}\"\n{more}"));
         assert_eq!(state.outcomes(), ["firing expired", resolve], "{}", state.said());
         assert_eq!((counts["hook"].sent, counts["hook"].due), (0, 0));
         let said = state.said();
-        assert!(said.contains("given up after 300ms (retry of the channel)") && said.contains(cause), "{said}");
+        assert!(said.contains("given up after 3s (retry of the channel)") && said.contains(cause), "{said}");
     }
 }
 
@@ -328,9 +339,10 @@ fn a_channel_sends_no_faster_than_its_rate() {
     let receiver = Receiver::new(|_, _| Reply::Status(200));
     let mut state = State::new("rate");
     state.enqueue("hook", &(0..8).map(|n| firing("errors", n)).collect::<Vec<_>>());
+    // The rate counts from the first admission. The receiver notes a request some time after its admission.
+    let start = Instant::now();
     state.deliver(&webhook(&receiver, "rate = \"4/s\""));
-    let posted = receiver.posted();
-    let took = posted[7].at - posted[0].at;
+    let took = receiver.posted()[7].at - start;
     // Four at once, then one each quarter of a second.
     assert!(took >= Duration::from_millis(950), "{took:?}");
 }
@@ -397,8 +409,9 @@ fn a_command_receives_the_row_and_its_status_decides() {
     );
     assert_eq!((counts["log"].sent, counts["log"].refused, counts["log"].expired), (2, 1, 1));
     let text = String::from_utf8(state.dir.bytes("out.jsonl")).expect("text");
-    let line = text.lines().next().expect("one");
-    assert!(line.starts_with(&format!("{}.firing p1 {{\"alert_id\":", alerts[0].id())), "{line}");
+    // An attempt that got no processor for 3 s is repeated after others, so the line may be any one.
+    let start = format!("{}.firing p1 {{\"alert_id\":", alerts[0].id());
+    assert!(text.lines().any(|line| line.starts_with(&start)), "{text}");
     let said = state.said();
     assert!(said.contains("no such person") && said.contains("killed after 3s"), "{said}");
 }

@@ -27,7 +27,9 @@ fn rows_are_handed_on_though_others_keep_coming() {
     let written = (0..1000).take_while(|n| {
         let event = format!(r#"{{"source":"s","event_type":"t","n":{n},"server_timestamp":"2024-01-15T10:00:00Z"}}"#);
         writeln!(stdin, "{event}").expect("it reads");
-        receiver.recv_timeout(Duration::from_millis(10)).is_err()
+        // Less than the 100 ms that a row waits, so each row comes while another one waits; in all long enough for a
+        // busy machine.
+        receiver.recv_timeout(Duration::from_millis(50)).is_err()
     });
     assert!(written.count() < 1000);
     drop(stdin);

@@ -45,6 +45,8 @@ fn a_topic_is_compared_by_its_records_and_not_by_its_offsets() {
             _ => producer.commit_transaction(ANSWER).expect("committed"),
         }
     }
+    // The broker shows the records of a transaction some time after it has acknowledged the commit.
+    eventually("all transactions are visible", || bench.records(&topic).len() == 480);
     let (dir, letters) = (&bench.dir, bench.topic("dlq", 1, &[]));
     let (a, dlq) = (bench.uri(&topic, ""), bench.uri(&letters, ""));
     let from = bench.uri(&topic, "?end=latest");

@@ -13,6 +13,7 @@ use std::os::unix::net::UnixDatagram;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 pub const EVENT: &str =
     r#"{"event_id":"00000000-0000-4000-8000-000000000001","event_type":"t","server_timestamp":"2024-01-15T10:00:01Z"}"#;
@@ -497,6 +498,7 @@ fn the_shell_of_the_pipeline_outlives_its_stages_when_all_are_stopped() {
     });
     // While another process locks the store, the stage cannot write its rows and so cannot end.
     let other = Connection::open(dir.path("out.db")).expect("it opens");
+    other.busy_timeout(Duration::from_secs(60)).expect("set");
     other.execute_batch("BEGIN IMMEDIATE").expect("nobody writes for long");
     raw.write_all(rest).expect("all but a pipe's worth of it is read");
     kill_process_group(Pid::from_child(&shell), Signal::TERM).expect("the group is ours");

@@ -137,13 +137,23 @@ impl Generator {
         self.dress(content, key)
     }
 
-    /// Makes a request of one small event without a random draw, because the number of these requests depends on
-    /// timing.
+    /// Makes a request of one small event.
     pub fn small(&mut self) -> Request {
+        self.undrawn(10, ExpectedOutcome::Accepted)
+    }
+
+    /// Makes a request of one event that is larger than [`TOPIC_MAX`]; the server may not know this limit yet.
+    pub fn oversized(&mut self) -> Request {
+        self.undrawn((TOPIC_MAX + RECORD_MAX) / 2, ExpectedOutcome::Unsure)
+    }
+
+    /// Makes a request of one event with this many bytes of filler, without a random draw, because the number of these
+    /// requests depends on timing.
+    fn undrawn(&mut self, filler: usize, outcome: ExpectedOutcome) -> Request {
         self.made += 1;
-        let source = format!("s{}", self.made);
-        let plain = format!(r#"{{"source":"{source}","event_type":"t"}}"#).into_bytes();
-        let records = vec![Record { source: Some(source), id: None, outcome: ExpectedOutcome::Accepted }];
+        let (source, filler) = (format!("s{}", self.made), "x".repeat(filler));
+        let plain = format!(r#"{{"source":"{source}","event_type":"t","filler":"{filler}"}}"#).into_bytes();
+        let records = vec![Record { source: Some(source), id: None, outcome }];
         let mut request = Request::new(Content { kind: "application/json", plain, records }, None);
         request.add_length();
         request

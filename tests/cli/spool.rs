@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::net::TcpStream;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 #[test]
 fn a_promise_that_no_output_can_keep_is_refused_before_anything_is_made() {
@@ -39,6 +40,8 @@ fn a_promise_that_no_output_can_keep_is_refused_before_anything_is_made() {
 }
 
 const KILLS: usize = 50;
+/// Maximum number of runs after the last kill. A run leaves records in the spool if its outputs answer too late.
+const STOPS: usize = 10;
 const CLIENTS: usize = 3;
 /// Events of a request.
 pub const BATCH: usize = 7;
@@ -94,11 +97,11 @@ pub struct Told {
     pub kept: BTreeSet<usize>,
     /// The runs of the server to which each request was sent.
     asked: BTreeMap<usize, Vec<usize>>,
-    /// The [`position`] after each kill.
+    /// The [`position`] after each kill, and after each stop that left records in the spool.
     positions: Vec<i64>,
 }
 
-/// Starts the server, kills it under load, and repeats this; stops the last run once its spool is empty.
+/// Starts the server, kills it under load, and repeats this; then starts and stops it until its spool is empty.
 pub fn kill_again_and_again(dir: &Dir, outputs: &[&str], draws: &mut Draws) -> Told {
     let flags = [&["--spool", "spool", "--spool-max", "4MiB"], outputs].concat();
     let (load, mut told) = (Load::default(), Told::default());
@@ -127,9 +130,17 @@ pub fn kill_again_and_again(dir: &Dir, outputs: &[&str], draws: &mut Draws) -> T
         }
         told.positions.push(position(dir));
     }
-    let said = Listener::open(dir, &flags).stop();
-    assert!(said.contains("stopped") && !said.contains("remain in the spool"), "{draws}: {said}");
-    assert!(told.positions.iter().any(|position| *position > 0), "the outputs were never ahead of a kill");
+    let is_empty = (0..STOPS).any(|_| {
+        let said = Listener::open(dir, &flags).stop();
+        let leaves_records = said.contains("in the spool for the next run");
+        assert!(leaves_records || said.contains("stopped"), "{draws}: {said}");
+        if leaves_records {
+            // The next run may repeat some of them, as after a kill.
+            told.positions.push(position(dir));
+        }
+        !leaves_records
+    });
+    assert!(is_empty, "{draws}: each of {STOPS} runs left records in the spool");
     told
 }
 
@@ -179,16 +190,29 @@ fn an_acknowledged_event_is_in_kafka_after_fifty_kills_and_only_what_was_in_flig
 fn a_run_waits_a_moment_for_the_one_that_has_its_spool_and_no_longer() {
     let dir = Dir::new("spool-lock");
     let flags = ["--spool", "spool", "--to", "out.jsonl", "--dlq", "dead.jsonl"];
-    let first = Listener::open(&dir, &flags);
+    let start = || Listener::start(&dir, "http://127.0.0.1:0", &flags);
     let waiting = ": another run has locked this spool; waiting for the lock";
-    let (status, said) = Listener::start(&dir, "http://127.0.0.1:0", &flags).wait();
-    assert_eq!((status, said.matches("another run has locked this spool").count()), (75, 2), "{said}");
-    assert!(said.contains(waiting), "{said}");
-    let mut second = Listener::start(&dir, "http://127.0.0.1:0", &flags);
-    second.wait_for_message(waiting);
-    first.signal(Signal::KILL);
-    assert_eq!(first.wait().0, 128 + 9);
-    let said = second.listening().stop();
+    let first = Listener::open(&dir, &flags);
+    // A run that a loaded machine stops for the whole wait has no time for its first message.
+    let said = (0..10).find_map(|_| {
+        let (status, said) = start().wait();
+        assert_eq!(status, 75, "{said}");
+        said.contains(waiting).then_some(said)
+    });
+    let said = said.expect("one of ten runs reports that it waits");
+    assert_eq!(said.matches("another run has locked this spool").count(), 2, "{said}");
+    first.stop();
+    // A run waits for five seconds. If this test takes most of them, the next round decides.
+    let said = (0..10).find_map(|_| {
+        let (first, begun) = (Listener::open(&dir, &flags), Instant::now());
+        let second = start();
+        let is_late = || begun.elapsed() > Duration::from_secs(4);
+        eventually("the second run waits", || second.said().contains(waiting) || is_late());
+        first.signal(Signal::KILL);
+        assert_eq!(first.wait().0, 128 + 9);
+        if is_late() { None } else { Some(second.listening().stop()) }
+    });
+    let said = said.expect("in one of ten rounds the first run is killed within four seconds");
     assert_eq!(said.matches("another run has locked this spool").count(), 1, "{said}");
 }
 
@@ -231,11 +255,15 @@ fn damage_in_a_segment_that_is_delivered_names_a_way_on() {
 fn a_spool_that_is_full_again_and_again_loses_nothing_and_opens_again() {
     let dir = Dir::new("spool-full");
     let flags = ["-q", "--spool", "spool", "--spool-max", "256KiB", "--to", "out.jsonl", "--dlq", "dead.jsonl"];
-    let filler = "x".repeat(2_000);
+    // The run settles its outputs once a second. Twelve of these events fill the spool, and even a slow disk stores
+    // them in that time.
+    let filler = "x".repeat(20_000);
     let (next, kept, refused) = (AtomicUsize::new(0), AtomicUsize::new(0), AtomicUsize::new(0));
     let listener = Listener::open(&dir, &flags);
     let post = || {
-        while kept.load(Ordering::Relaxed) < 500 {
+        while kept.load(Ordering::Relaxed) < 60
+            || refused.load(Ordering::Relaxed) == 0 && kept.load(Ordering::Relaxed) < 1_000
+        {
             let number = next.fetch_add(1, Ordering::Relaxed);
             let body = event(number, "s").replace("\"n\":", &format!("\"filler\":\"{filler}\",\"n\":"));
             let answer = listener.json(&body);

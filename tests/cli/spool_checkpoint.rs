@@ -1,6 +1,6 @@
 //! An HTTP server with a spool and a checkpoint: every record of the spool is in every output once, whatever is killed.
 
-use crate::broker::Bench;
+use crate::broker::{Bench, lines};
 use crate::harness::{Dir, Draws, eventually};
 use crate::listener::{Listener, event};
 use crate::spool::{BATCH, Told, kill_again_and_again};
@@ -98,7 +98,7 @@ fn a_server_with_a_checkpoint_needs_the_spool_that_the_checkpoint_has_read() {
     // The same spool continues, and nothing is written twice.
     let listener = Listener::open(&dir, &flags);
     assert_eq!(listener.json(&event(5, "s")).status, 200);
-    eventually("the event is written", || dir.rows("out.jsonl").len() == 6);
+    eventually("the event is written", || lines(&dir, "out.jsonl") == 6);
     listener.signal(Signal::KILL);
     listener.wait();
     dir.shell("mv spool other && mkdir spool && cp other/id spool").succeeds();

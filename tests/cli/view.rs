@@ -370,8 +370,11 @@ fn no_progress_line_stands_between_rows_on_a_terminal() {
     let start = Instant::now();
     // evt would draw a progress line after a fifth of a second.
     let mut lines = lines.split_inclusive(|byte| *byte == b'\n').cycle();
-    while start.elapsed() < Duration::from_secs(1) {
+    loop {
         slow.write_all(lines.next().expect("there are lines")).expect("the tool reads it");
+        if start.elapsed() >= Duration::from_secs(1) {
+            break;
+        }
     }
     drop(slow);
     terminal.wait().expect("it is ours");

@@ -6,10 +6,11 @@ JSON, how many there are, and how many ids they have."""
 import json
 import sys
 
-from confluent_kafka import Consumer, TopicPartition
 from confluent_kafka.schema_registry import SchemaRegistryClient
 from confluent_kafka.schema_registry.avro import AvroDeserializer
 from confluent_kafka.serialization import MessageField, SerializationContext
+
+from topics import messages
 
 brokers, registry, topic, events = sys.argv[1:]
 sent = {}
@@ -20,27 +21,19 @@ for line in open(events, "rb"):
     except (ValueError, TypeError, KeyError, RecursionError):
         pass  # one of those that are refused
 
-consumer = Consumer({"bootstrap.servers": brokers, "group.id": "oracle", "enable.partition.eof": True})
-partitions = consumer.list_topics(topic, 30).topics[topic].partitions
-consumer.assign([TopicPartition(topic, number, 0) for number in partitions])
 decode = AvroDeserializer(SchemaRegistryClient({"url": registry, "timeout": 20}))
 context = SerializationContext(topic, MessageField.VALUE)
-seen, ids, ended = 0, set(), 0
-while ended < len(partitions):
-    for message in consumer.consume(1000, 0.2):
-        if message.error():
-            ended += 1
-            continue
-        event = decode(message.value(), context)
-        was = sent[str(event["event_id"])]
-        ids.add(str(event["event_id"]))
-        for name in ("source", "event_type", "user_id"):
-            assert event[name] == was.get(name), (name, event, was)
-        properties = json.loads(event["properties"])
-        assert properties.pop("server_timestamp") == was["server_timestamp"]
-        assert properties == was["properties"], (event, was)
-        assert event["event_time"].isoformat(timespec="microseconds") == was["client_timestamp"].replace("Z", "+00:00")
-        assert message.key().decode() == event["source"]
-        seen += 1
-consumer.close()
+seen, ids = 0, set()
+for message in messages(brokers, topic):
+    event = decode(message.value(), context)
+    was = sent[str(event["event_id"])]
+    ids.add(str(event["event_id"]))
+    for name in ("source", "event_type", "user_id"):
+        assert event[name] == was.get(name), (name, event, was)
+    properties = json.loads(event["properties"])
+    assert properties.pop("server_timestamp") == was["server_timestamp"]
+    assert properties == was["properties"], (event, was)
+    assert event["event_time"].isoformat(timespec="microseconds") == was["client_timestamp"].replace("Z", "+00:00")
+    assert message.key().decode() == event["source"]
+    seen += 1
 print(json.dumps({"records": seen, "ids": len(ids)}))

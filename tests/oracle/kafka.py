@@ -4,21 +4,12 @@ usage: kafka.py BROKERS TOPIC BACK: prints the records, those with the key ios, 
 import json
 import sys
 
-from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, Producer, TopicPartition
+from confluent_kafka import Producer
+
+from topics import messages
 
 brokers, topic, back = sys.argv[1:]
-consumer = Consumer({"bootstrap.servers": brokers, "group.id": "oracle", "enable.partition.eof": True})
-partitions = consumer.list_topics(topic, 20).topics[topic].partitions
-consumer.assign([TopicPartition(topic, number, OFFSET_BEGINNING) for number in partitions])
-records, ended = [], 0
-while ended < len(partitions):
-    message = consumer.poll(20)
-    assert message is not None, "no answer"
-    if message.error():
-        assert message.error().code() == KafkaError._PARTITION_EOF, message.error()
-        ended += 1
-    else:
-        records.append((message.key(), json.loads(message.value())))
+records = [(message.key(), json.loads(message.value())) for message in messages(brokers, topic)]
 ios = [event for key, event in records if key == b"ios"]
 print(len(records), len(ios), ios[0]["source"])
 producer = Producer({"bootstrap.servers": brokers})

@@ -16,7 +16,8 @@ import sys
 import urllib.parse
 
 import pyarrow.dataset
-from confluent_kafka import Consumer, TopicPartition
+
+from topics import messages
 
 # What differs between two runs over the same events.
 CHANGING = {"ingested_at", "failed_at", "updated_at", "run", "pane", "evt.failed_at", "evt.host"}
@@ -111,20 +112,11 @@ def of_redis(place):
 
 def records(place):
     """The committed records of a topic: key, value and headers."""
-    settings = {"bootstrap.servers": place["brokers"], "group.id": "oracle", "isolation.level": "read_committed"}
-    consumer = Consumer({**settings, "enable.partition.eof": True, "enable.auto.commit": False})
-    partitions = consumer.list_topics(place["topic"], 30).topics[place["topic"]].partitions
-    consumer.assign([TopicPartition(place["topic"], number, 0) for number in partitions])
     text = lambda value: None if value is None else bytes(value).decode("latin-1")
-    found, ended = [], 0
-    while ended < len(partitions):
-        for message in consumer.consume(1000, 0.2):
-            if message.error():
-                ended += 1
-                continue
-            headers = {name: text(value) for name, value in message.headers() or [] if name not in CHANGING}
-            found.append({"key": text(message.key()), "value": text(message.value()), "headers": headers})
-    consumer.close()
+    found = []
+    for message in messages(place["brokers"], place["topic"]):
+        headers = {name: text(value) for name, value in message.headers() or [] if name not in CHANGING}
+        found.append({"key": text(message.key()), "value": text(message.value()), "headers": headers})
     return found
 
 

@@ -3,10 +3,12 @@
     python3 versions.py LAKE ROWS
 
 Each row has a property `version`; version v of a day has ROWS + v rows. A day that is read must be of one version, whole. A
-read may fail because a file that was listed is gone. Prints how many reads went well.
+read may fail because a file that was listed is gone. Writes how many reads went well so far to the file `good`, and
+prints it at the end.
 """
 
 import json
+import pathlib
 import select
 import sys
 
@@ -31,4 +33,5 @@ while not select.select([sys.stdin], [], [], 0)[0]:
         assert count == ids == rows + first, f"{date} of version {first} has {count} rows of {ids} ids"
     assert len(days) == 3, days
     good += 1
+    pathlib.Path("good").write_text(str(good))
 print(json.dumps({"good": good}))
