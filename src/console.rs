@@ -168,7 +168,7 @@ impl Console {
                 serde_json::to_string(&line).unwrap_or_default() + "\n"
             }
             LineFormat::Github => match (level, faulty) {
-                // A record that is refused is what a job of CI shall show at its line.
+                // A CI job shows a rejected record at its line.
                 (_, Some(faulty)) => self.command("error", Place::of_record(faulty), &message),
                 ("error", None) => self.command("error", Place::of_message(&message), &message),
                 ("warn", None) => self.command("warning", Place::of_message(&message), &message),
@@ -215,7 +215,7 @@ struct Place {
 }
 
 impl Place {
-    /// Returns the place of a record in a file, which may be compressed: an origin has no suffix of that.
+    /// Returns the place of a record in a file, which may be compressed: the origin has no `.gz`.
     fn of_record(faulty: &Faulty<'_>) -> Option<Self> {
         let is_line = faulty.position.strip_prefix(faulty.origin).is_some_and(|rest| rest.starts_with(':'));
         if faulty.origin == "-" || !is_line {

@@ -247,7 +247,9 @@ impl Parser {
                 (Some(namespace.as_str()).filter(|name| !name.is_empty()), written.as_str())
             }
             (None, _) => {
-                self.rule(own.is_none(), || format!("'{written}': 'namespace' must be a string"))?;
+                self.rule(own.is_none(), || {
+                    format!("'{written}': expected a string as 'namespace', found another value")
+                })?;
                 (namespace, written.as_str())
             }
         };

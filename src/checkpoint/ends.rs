@@ -105,7 +105,9 @@ pub fn missing(store: &dyn CheckpointStore, epoch: Epoch, ends: usize) -> Result
     let paths = begun(store, epoch.run, ends)?;
     if paths.len() < ends {
         let begun = paths.len();
-        return Ok(format!("{begun} of {ends} last stages have begun, or a program that is no stage is in the pipe"));
+        return Ok(format!(
+            "{begun} of {ends} last stages have begun; the others have not started, or a program in the pipe is not a stage"
+        ));
     }
     let mut missing: Vec<&str> = vec![];
     for path in &paths {

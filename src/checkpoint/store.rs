@@ -134,8 +134,8 @@ pub trait CheckpointStore: Debug + Send + Sync {
         Ok(false)
     }
 
-    /// Removes what is no longer kept. Later epochs stay: they are those of a newer run, if this one is an old one that
-    /// has just woken up.
+    /// Removes the epochs that are no longer kept. Later epochs stay: if this process was suspended, a newer run has
+    /// written them.
     fn remove(&self, removed: &Removed<'_>) -> Result<()>;
 }
 

@@ -29,7 +29,7 @@ pub struct LeafBatch {
     leaves: Vec<Arc<Leaf>>,
     values: Vec<Values>,
     wrong: Vec<Vec<u32>>,
-    /// Whether some integer of a leaf is not the double that stands for it.
+    /// Whether some integer of a leaf has no double of the same value.
     rounded: Vec<bool>,
     /// The rows in which a cast fails, while they are looked for.
     failed: RefCell<Option<Vec<FailedCast>>>,
@@ -210,7 +210,7 @@ impl LeafBatch {
         Ok(())
     }
 
-    /// Whether a leaf has an integer that is not the double that stands for it.
+    /// Whether a leaf has an integer that has no double of the same value.
     pub(super) fn is_rounded(&self, leaf: usize) -> bool {
         self.rounded.get(leaf).is_some_and(|rounded| *rounded)
     }
@@ -430,7 +430,7 @@ struct LeafColumn {
     values: Values,
     /// The rows with a value of the wrong type.
     wrong: Vec<u32>,
-    /// Whether some integer is not the double that stands for it.
+    /// Whether some integer has no double of the same value.
     is_rounded: bool,
 }
 

@@ -30,6 +30,7 @@ pub const FORMAT: Format = Format {
     magic: b"ARROW1",
     input: Input::Container(open),
     output: Some(|schema, options| encoder(schema, options, |schema, _| Ok(Box::new(Writer::try_new(schema)?)))),
+    needs_name: true,
     takes_any_columns: true,
     ..Format::BASE
 };

@@ -140,6 +140,8 @@ pub struct Format {
     pub output: Option<Output>,
     /// Whether a file of it may be appended to, record by record.
     pub appendable: bool,
+    /// Whether it is written to files with a name only, and not to standard output that is redirected to a file.
+    pub needs_name: bool,
     /// Whether each record is one line with a JSON object.
     pub is_json: bool,
     /// Whether its records are delimited cells with the names of fields in a header: `--delimiter`, `--header` and
@@ -181,6 +183,7 @@ impl Format {
         columns: None,
         output: None,
         appendable: false,
+        needs_name: false,
         is_json: false,
         has_header: false,
         lacks_years: false,

@@ -121,6 +121,12 @@ pub fn by_extension(path: &str) -> Option<&'static Format> {
     ALL.iter().copied().find(|format| format.extensions.contains(&extension))
 }
 
+/// Whether the name of a file is that of a compressed one.
+pub fn is_compressed(name: &str) -> bool {
+    let name = name.to_ascii_lowercase();
+    unpack::SUFFIXES.iter().any(|suffix| name.ends_with(suffix))
+}
+
 /// Whether the name of a file to write is that of a SQLite database.
 pub fn is_database(path: &Path) -> bool {
     let extension = path.extension().and_then(|extension| extension.to_str()).map(str::to_ascii_lowercase);

@@ -289,9 +289,9 @@ fn check_times(options: &Options) -> Result<()> {
     {
         if !(0..=FAR).contains(&duration) {
             return Err(Error::usage(format!(
-                "{name} {}: must be between 0s and {}",
-                format_duration(duration),
-                format_duration(FAR)
+                "{name}: expected a duration between 0s and {}, found {}",
+                format_duration(FAR),
+                format_duration(duration)
             )));
         }
     }
@@ -300,7 +300,7 @@ fn check_times(options: &Options) -> Result<()> {
         + options.events as f64 / options.rate * 1e6
         + (2 * options.future_by + options.disorder) as f64;
     if options.start < EARLIEST + before || options.events > 1 << 53 || last > (LATEST - DAY) as f64 {
-        return Err(Error::usage("start, events and rate: all times must be within the years 1 to 9999"));
+        return Err(Error::usage("start, events and rate: expected all times within the years 1 to 9999"));
     }
     Ok(())
 }
@@ -309,5 +309,6 @@ fn within<T: PartialOrd + std::fmt::Display>(name: &str, value: T, range: std::o
     if range.contains(&value) {
         return Ok(());
     }
-    Err(Error::usage(format!("{name} {value}: must be between {} and {}", range.start(), range.end())))
+    let (least, greatest) = (range.start(), range.end());
+    Err(Error::usage(format!("{name}: expected a value between {least} and {greatest}, found {value}")))
 }

@@ -101,7 +101,7 @@ impl ReadPositions {
         true
     }
 
-    /// Notes rows that have stamps; returns those that are not to be passed over.
+    /// Counts rows that have stamps; returns those that an earlier run has not read.
     pub(super) fn take_rows(&mut self, batch: RecordBatch) -> Option<RecordBatch> {
         let rows = batch.num_rows();
         let before = self.current.rows;

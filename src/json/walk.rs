@@ -244,7 +244,7 @@ mod tests {
         let whole = pairs(object);
         for end in 0..object.len() {
             let seen = pairs(&object[..end]);
-            // The last member is what there is of it.
+            // The last member may be incomplete.
             if let Some(((key, value), before)) = seen.split_last() {
                 let (whole_key, whole_value) = whole[before.len()];
                 assert!(whole.starts_with(before) && *key == whole_key, "{end}: {seen:?}");

@@ -118,7 +118,7 @@ impl LibraryCluster {
             let message = format!("{}: the group has removed this member", self.topics.address);
             return Err(Error::new(ErrorKind::Fenced, message));
         }
-        transactions.commit(&list, &group)
+        transactions.commit(list, group)
     }
 
     /// Returns the elements of a list that have a real offset.

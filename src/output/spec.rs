@@ -86,23 +86,20 @@ pub(super) fn standard_format(spec: &OutputSpec, run: &Run) -> Result<&'static F
     }
 }
 
-/// Returns the format that the name of a redirected file names, if any. A name without a format gets frames, with a
-/// notice.
+/// Returns the format that the name of a redirected file names, if that is frames or lines of text. A name without such
+/// a format gets frames, with a notice. Errors: exit status 2 for files that evt writes with a name only.
 fn redirected_format(
     path: &Path,
     fallback: &'static Format,
     notices: Option<&Console>,
 ) -> Result<Option<&'static Format>> {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let extension = path.extension().unwrap_or_default().to_string_lossy().to_ascii_lowercase();
-    match extension.as_str() {
-        "jsonl" | "csv" | "tsv" | "arrows" => return Ok(format::by_extension(&name)),
-        "json" | "ndjson" => return Ok(Some(&format::jsonl::FORMAT)),
-        "parquet" | "arrow" | "feather" | "ipc" | "db" | "sqlite" | "gz" | "zst" => {
-            return Err(Error::usage(format!("stdout is the file {name}; use --to {name} instead of > {name}")));
-        }
-        _ if format::by_extension(&name).is_some_and(Format::is_frames) => return Ok(None),
-        _ => {}
+    let named = format::by_extension(&name);
+    if format::is_compressed(&name) || format::is_database(path) || named.is_some_and(|format| format.needs_name) {
+        return Err(Error::usage(format!("stdout is the file {name}; use --to {name} instead of > {name}")));
+    }
+    if let Some(format) = named.filter(|format| format.appendable || format.is_frames()) {
+        return Ok(Some(format));
     }
     if let Some(console) = notices.filter(|_| fallback.is_frames()) {
         console.say(format!("stdout is the file {name}, which gets frames; -o csv writes text"));
@@ -149,9 +146,13 @@ mod tests {
     #[test]
     fn a_redirected_file_gets_the_text_format_of_its_name_and_no_container() {
         let of = |name: &str| redirected_format(Path::new(name), &frames::FORMAT, None);
-        for (name, expected) in
-            [("a.CSV", Some("csv")), ("a.json", Some("jsonl")), ("a.frames", None), ("a", None), ("a.txt", None)]
-        {
+        for (name, expected) in [
+            ("a.CSV", Some("csv")),
+            ("a.json", Some("jsonl")),
+            ("a.frames", Some("frames")),
+            ("a", None),
+            ("a.txt", None),
+        ] {
             assert_eq!(of(name).unwrap().map(|format| format.name), expected, "{name}");
         }
         for name in ["a.parquet", "a.db", "a.jsonl.gz", "a.zst"] {

@@ -187,7 +187,7 @@ pub struct JudgeRules {
 #[derive(Default)]
 struct FurtherRows {
     count: u64,
-    /// The last one of them, which stands for all.
+    /// The last of them; it represents all.
     last: Option<RowEntry>,
 }
 

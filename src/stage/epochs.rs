@@ -49,7 +49,7 @@ const LOOK: Duration = Duration::from_millis(20);
 
 /// Interval of messages to branches that may have gone.
 const PROBE: Duration = Duration::from_secs(5);
-/// How often the log is watched for each look at whether another stage has failed.
+/// The stage checks whether another stage has failed once in so many looks at the log.
 const LOOKS: u32 = 20;
 
 /// Ends the epochs of a stage, and restores the last one.

@@ -288,7 +288,7 @@ pub struct FirstRecords<'a> {
     pub filled: Option<u32>,
 }
 
-/// The columns that producers fill, but the properties.
+/// The columns that producers fill, except `properties`.
 const PRODUCED: [usize; 7] = [
     column::EVENT_ID,
     column::SOURCE,

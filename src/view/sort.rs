@@ -1,8 +1,8 @@
 //! Sorts the rows of a stream by a column or by a value below one.
 //!
 //! Rows are sorted in memory. With a limit the sorter keeps about as many rows as it returns; without one it ends the
-//! run rather than use more than [`BYTES_MAX`]. Of the values of a path, numbers come before other text, as do numbers
-//! in quotes, which CSV has. In either direction that is so, and NULL is last. Rows with the same value stay in the
+//! run rather than use more than [`BYTES_MAX`]. Values of a path sort with numbers (also those in quotes, as in
+//! CSV) before other text, in both directions; NULL is last. Rows with the same value stay in the
 //! order of the input.
 
 use super::selection::{Selection, SelectionFlag, parse_names};

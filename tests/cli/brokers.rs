@@ -1,13 +1,15 @@
 //! Brokers that are killed or require authentication, and readers that are slower than brokers.
 
 use crate::broker::{ANSWER, Bench, Broker, lines, stopped};
-use crate::harness::{eventually, in_ci, status};
+use crate::harness::{LONG_WAIT, eventually, eventually_within, in_ci, status};
 use crate::kafka::{event, record};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::producer::BaseRecord;
 use serde_json::Value;
+use std::fs::File;
 use std::io::{Read, Write};
 use std::process::Stdio;
+use std::time::Duration;
 
 /// One of three brokers is killed while a run writes, another while a run reads: no record is lost or repeated.
 #[test]
@@ -198,4 +200,60 @@ fn an_empty_partition_is_named_with_the_flag_that_lets_windows_fire_without_it()
 /// An event so many minutes after an instant.
 fn event_at(minute: usize) -> String {
     format!("{{\"event_type\":\"t\",\"server_timestamp\":\"2026-01-05T10:{minute:02}:00Z\"}}")
+}
+
+/// librdkafka may wait for ever for the coordinator of a group that was killed while offsets were committed in a
+/// transaction. Such a run ends with 69 after `wait=`, and the next one continues.
+#[test]
+fn epochs_are_in_a_topic_once_although_each_broker_is_killed_in_turn() {
+    let Some(mut bench) = Bench::new("moved") else { return };
+    let broker = Broker { state: bench.dir.path("services"), name: "kafka3" };
+    bench.brokers = broker.start();
+    let topic = bench.topic("out", 1, &[]);
+    let to = bench.uri(&topic, "?wait=20s");
+    let every = ["--checkpoint", "state", "--checkpoint-every", "100ms"];
+    let files = ["-q", "--dlq", "null:", "-f", "jsonl", "--follow", "in.jsonl", "--to", &to];
+    let start = || bench.start("evt-ingest", &[&every[..], &files].concat());
+    let mut written = 0;
+    let mut append = || {
+        let events: String = (written..written + 20).map(|number| event(number, "s") + "\n").collect();
+        written += 20;
+        let mut file = File::options().create(true).append(true).open(bench.dir.path("in.jsonl")).expect("a file");
+        file.write_all(events.as_bytes()).expect("written");
+        written
+    };
+    append();
+    let mut run = start();
+    let mut ended = 0;
+    for node in ["kafka3.1", "kafka3.2", "kafka3.3", "kafka3.1", "kafka3.2"] {
+        broker.services(&["kill", node]);
+        for _ in 0..30 {
+            append();
+            std::thread::park_timeout(Duration::from_millis(100));
+        }
+        broker.services(&["start", node]);
+        let expected = append();
+        let has_all = || bench.records(&topic).len() >= expected;
+        let mut is_over = false;
+        eventually_within(LONG_WAIT, "the rows are committed, or the run has ended", || {
+            is_over = run.try_wait().expect("a child").is_some();
+            is_over || has_all()
+        });
+        if is_over {
+            let (status, said) = stopped(run);
+            assert_eq!(status, 69, "{said}");
+            ended += 1;
+            run = start();
+            eventually_within(LONG_WAIT, "the next run commits the rows", has_all);
+        }
+    }
+    println!("{ended} of 5 runs ended");
+    stopped(run);
+    let number = |record: &crate::broker::Record| {
+        let row: Value = serde_json::from_slice(record.value.as_deref().expect("a value")).expect("JSON");
+        row["properties"]["n"].as_u64().expect("a number")
+    };
+    let mut numbers: Vec<u64> = bench.records(&topic).iter().map(number).collect();
+    numbers.sort_unstable();
+    assert_eq!(numbers, (0..append() as u64 - 20).collect::<Vec<_>>());
 }

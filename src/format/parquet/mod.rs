@@ -40,6 +40,7 @@ pub const FORMAT: Format = Format {
         encoder(schema, options, |schema, options| Ok(Box::new(Writer::try_new(schema, options)?)))
     }),
     columns: Some(open_columns),
+    needs_name: true,
     takes_any_columns: true,
     has_property_columns: true,
     ..Format::BASE

@@ -120,7 +120,7 @@ struct FetchedPartition {
     leader: Option<i32>,
     /// Whether the offset does not exist; the caller must handle the gap.
     is_out_of_range: bool,
-    /// When the last answer was requested whose records have been passed.
+    /// When the request was sent whose answer had the last records that were passed on.
     answered: Option<Instant>,
 }
 

@@ -14,6 +14,7 @@
 pub mod epochs;
 pub mod format;
 pub mod limit;
+mod offsets;
 mod producer;
 pub mod record;
 pub mod shared;

@@ -12,6 +12,7 @@ use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use std::cell::Cell;
 use std::collections::VecDeque;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// How long to poll a full queue, or for acknowledgements, before the brokers' health is checked again.
@@ -26,7 +27,7 @@ pub(super) type Settings = Vec<(&'static str, String)>;
 pub(super) struct TopicProducer {
     /// The topic, the only one of its address.
     pub topics: Topics,
-    client: Rc<BaseProducer<Context>>,
+    client: Arc<BaseProducer<Context>>,
     /// The settings besides those of all producers.
     settings: Settings,
     /// How long to wait for acknowledgements without progress.
@@ -82,7 +83,7 @@ impl TopicProducer {
     fn create(topics: &Topics, up: Up, settings: Settings, timeouts: Option<Duration>) -> Result<Self> {
         Ok(Self {
             topics: topics.clone(),
-            client: Rc::new(create(topics, &settings, &[])?),
+            client: Arc::new(create(topics, &settings, &[])?),
             settings,
             timeouts,
             is_transactional: false,
@@ -98,7 +99,7 @@ impl TopicProducer {
     /// settings for all of them. Every record must be acknowledged.
     pub fn set_sizes(&mut self, sizes: &[(&'static str, String)]) -> Result<()> {
         if self.shared.is_none() {
-            self.client = Rc::new(create(&self.topics, &self.settings, sizes)?);
+            self.client = Arc::new(create(&self.topics, &self.settings, sizes)?);
         }
         Ok(())
     }
@@ -106,6 +107,11 @@ impl TopicProducer {
     /// Returns the client, for its transactions.
     pub fn client(&self) -> &BaseProducer<Context> {
         &self.client
+    }
+
+    /// Returns the client for a call in another thread.
+    pub fn client_of_call(&self) -> Arc<BaseProducer<Context>> {
+        self.client.clone()
     }
 
     /// Repeats a request until brokers answer, for at most `limit`.

@@ -11,6 +11,7 @@
 //! transaction with refused offsets is not committed.
 
 use super::limit::Limit;
+use super::offsets::GroupOffsets;
 use super::producer::{Settings, TopicProducer};
 use super::transaction::{LAST_ABORT, Requests, abort};
 use crate::error::{Error, ErrorKind, Result};
@@ -81,8 +82,8 @@ impl SharedProducer {
     ///
     /// Errors: exit status 75 if the group or the brokers refuse this member, 69 if brokers do not answer. Nothing may
     /// be written after an error.
-    pub fn commit(&self, offsets: &TopicPartitionList, group: &ConsumerGroupMetadata) -> Result<()> {
-        match self.requests.commit(&self.producer, offsets, group)? {
+    pub fn commit(&self, offsets: TopicPartitionList, group: ConsumerGroupMetadata) -> Result<()> {
+        match self.requests.commit(&self.producer, GroupOffsets { list: offsets, group })? {
             None => self.requests.begin(&self.producer),
             // The thread of the consumer has not seen the rebalance yet.
             Some(cause) if cause.rdkafka_error_code() == Some(Code::RebalanceInProgress) => {

@@ -8,6 +8,7 @@
 //! then says which epoch was committed last.
 
 use super::limit::Limit;
+use super::offsets::{self, GroupOffsets};
 use super::producer::{Settings, TopicProducer};
 use super::record::{ProducerRecord, insert, is_of_value};
 use crate::error::{Error, ErrorKind, Result};
@@ -18,13 +19,14 @@ use crate::metrics::Up;
 use crate::run::Run;
 use crate::store::Epoch;
 use crate::uri::kafka::Address;
-use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerGroupMetadata};
+use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode as Code};
 use rdkafka::message::OwnedHeaders;
 use rdkafka::producer::Producer;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use std::cell::Cell;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// The partition whose offset is the number of an epoch.
@@ -162,7 +164,7 @@ impl Transactions {
         let offset = position(requests.topics.name(0), Offset::Offset(number), &run);
         let offset = offset.map_err(|error| requests.failed(&error))?;
         let group = self.group.group_metadata().ok_or_else(|| Error::broken("a consumer without a group"))?;
-        requests.commit(producer, &offset, &group)
+        requests.commit(producer, GroupOffsets { list: offset, group })
     }
 }
 
@@ -178,20 +180,27 @@ impl Requests {
     }
 
     /// Commits the open transaction with the offsets of a group; returns the cause if it must be aborted instead.
-    pub fn commit(
-        &self,
-        producer: &TopicProducer,
-        offsets: &TopicPartitionList,
-        group: &ConsumerGroupMetadata,
-    ) -> Result<Option<KafkaError>> {
+    pub fn commit(&self, producer: &TopicProducer, offsets: GroupOffsets) -> Result<Option<KafkaError>> {
         // A commit waits for the records, too, but ends after a fixed time even if brokers acknowledge them meanwhile.
         producer.flush()?;
-        let client = producer.client();
-        let sent = self.step(producer, |timeout| client.send_offsets_to_transaction(offsets, group, timeout))?;
-        match sent {
+        match self.send_offsets(producer, &Arc::new(offsets))? {
             Some(cause) => Ok(Some(cause)),
-            None => self.step(producer, |timeout| client.commit_transaction(timeout)),
+            None => self.step(producer, |timeout| producer.client().commit_transaction(timeout)),
         }
+    }
+
+    /// Adds offsets to the open transaction; returns the cause if it must be aborted instead.
+    fn send_offsets(&self, producer: &TopicProducer, offsets: &Arc<GroupOffsets>) -> Result<Option<KafkaError>> {
+        let abandoned = Cell::new(None);
+        let cause = self.step(producer, |timeout| match offsets::send(producer, offsets, timeout) {
+            Ok(answer) => answer,
+            // A request that has not returned cannot be repeated.
+            Err(error) => {
+                abandoned.set(Some(error));
+                Ok(())
+            }
+        })?;
+        abandoned.into_inner().map_or(Ok(cause), Err)
     }
 
     /// Repeats a request of an open transaction until brokers answer. Returns the cause if the transaction must be

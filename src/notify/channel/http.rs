@@ -54,7 +54,7 @@ impl Endpoint {
             .http_status_as_error(false)
             .max_redirects(0)
             .max_idle_connections(0)
-            // Before the connection stands nothing has been sent: such a failure is not unclear.
+            // A connection that failed has sent nothing, so the attempt is not unclear.
             .timeout_connect(Some(timeout / 2))
             .timeout_global(Some(timeout))
             .user_agent("evt-alert")

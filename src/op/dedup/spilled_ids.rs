@@ -102,7 +102,7 @@ impl SpilledIds {
         Ok(())
     }
 
-    /// Returns where the newest files begin that shall be merged.
+    /// Returns the index of the first of the newest files that are merged next.
     fn mergeable(&self) -> Option<usize> {
         let last = level(self.files.last()?.len());
         let count = self.files.iter().rev().take_while(|file| level(file.len()) <= last).count();

@@ -264,8 +264,8 @@ impl Layout {
         }
     }
 
-    /// Returns the distance between the ends of the windows of one row. A row is in one window of a calendar, so any
-    /// distance that is less than its windows is one.
+    /// Returns the distance between the ends of the windows of one row. In a calendar a row is in one window only, so
+    /// any distance shorter than a window is right.
     pub fn step(self) -> i64 {
         match self {
             Self::Even { slide, .. } => slide,

@@ -246,8 +246,8 @@ impl Window {
         self.watermark.on_progress(progress)
     }
 
-    /// Begins another run over a restored state: its partitions are new, and begin where the watermark stands, but for
-    /// those of continued inputs.
+    /// Begins another run over a restored state: keeps the partitions of continued inputs and forgets the others. The
+    /// watermark stays.
     pub fn begin_run(&mut self, continued: &[ContinuedInput]) {
         self.watermark.begin_run(continued);
     }

@@ -134,7 +134,7 @@ impl Results {
         Ok(parts)
     }
 
-    /// Takes the rows whose keys a file has out of `new`, and corrects their counts; returns a new version of the file
+    /// Removes from `new` the rows whose keys a file has, and corrects their counts; returns a new version of the file
     /// if it replaces any.
     fn merge_with(
         &mut self,

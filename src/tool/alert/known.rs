@@ -92,8 +92,8 @@ impl FileRows {
         Self { to: mark.last_offset, mark, next: 0, origin, is_numbered: None, after }
     }
 
-    /// Returns the positions of rows by which a later run knows them: offsets, or numbers for rows whose stamps are not
-    /// those of the file, because the offsets of several partitions cannot be compared.
+    /// Returns the positions by which a later run recognises rows: their offsets. If a row of the file has another
+    /// origin, they are the numbers of the rows, because offsets of several partitions cannot be compared.
     fn positions(&mut self, batch: &RecordBatch) -> Vec<i64> {
         let numbers = self.numbers(batch.num_rows());
         let origins = batch.column(column::ORIGIN);

@@ -145,8 +145,8 @@ impl Tool for Args {
         "quiet",
         "check",
     ];
-    const NEGATIVE: &'static str = "The verdict is negative: with --once an alert fired or still fires; without it records were rejected \
-        without an output for them; a notification was refused or given up; a test of rules failed.";
+    const NEGATIVE: &'static str = "The verdict is negative: with --once, an alert fired or still fires; without --once, records were rejected \
+        and --dlq is not given; a notification was refused or given up; or a test of rules failed.";
     const EXAMPLES: &'static [(&'static str, &'static str)] = &[
         (
             "In a job of cron: exit with status 1 if an alert fired or still fires.",

@@ -24,18 +24,17 @@ pub(super) struct Orphans {
     pub times: InputTimes,
     /// Whether no event of a compared window can follow: the input has ended, or its rows are in the order of stores.
     pub is_complete: bool,
-    /// Those of a stream that wait for its end, because events of their windows may follow that are late. By window
-    /// end.
+    /// Rows of a stream that wait for its end, because late events of their windows may follow. By window end.
     waiting: BTreeSet<CellKey>,
-    /// Those of them that are sessions, by metric and dimensions.
+    /// The waiting rows that are sessions, by metric and dimensions.
     sessions: HashMap<MetricAndDimensions, BTreeSet<Session>>,
-    /// Those of them that a right session has replaced since.
+    /// The waiting rows that a right session has replaced.
     replaced: BTreeSet<CellKey>,
     /// Stored rows before the first and after the last event.
     beyond: [u64; 2],
     without_events: LeftCells,
     late: LeftCells,
-    /// Corrected cells that counted more events than now, of which some are late.
+    /// Corrected cells that counted more events before, of which some are late.
     lowered: LeftCells,
     /// Other ones that counted more events, of which some may turn out to be late in the rest of a stream.
     may_be_late: Vec<CellKey>,
@@ -216,7 +215,7 @@ impl Orphans {
         }
         if let Some((rows, first)) = self.without_events.shown() {
             out.note(Message::Warning(format!(
-                "{rows} of windows without an event in the input, {first}: not retracted, because the input may lack a part; \
+                "{rows} not retracted, {first}: the windows have no event in the input, which may be incomplete; \
                  --since with --until, or {whole}, retracts them"
             )));
         }
@@ -229,8 +228,8 @@ impl Orphans {
         if let Some((rows, first)) = self.lowered().shown() {
             let bound = bound.map_or_else(|| "all".to_owned(), format_duration);
             out.note(Message::Warning(format!(
-                "{rows} counted more events than now, and some of their events are late in this run (--out-of-orderness {bound}), \
-                 {first}: if the run that wrote them had another --out-of-orderness or lateness, correct them again with it"
+                "{rows} counted more events before, and some of these are late in this run (--out-of-orderness {bound}), \
+                 {first}: if the run that wrote them had another --out-of-orderness or lateness, run again with that"
             )));
         }
     }

@@ -44,7 +44,9 @@ pub fn measure(args: &Args, text: &OsString, run: &Rc<Run>) -> Result<u8> {
                 return Err(Error::usage("--only requires metrics, found events"));
             }
             ReadItem::Rows(kind, _) => return Err(unexpected(kind)),
-            ReadItem::Columns(_) => return Err(Error::broken("a measured input is read by its columns")),
+            ReadItem::Columns(_) => {
+                return Err(Error::broken("expected rows of a kind, found the columns of a file of another program"));
+            }
             ReadItem::Unreadable(_) => {}
             ReadItem::UnreadableRows(error) => return Err(error),
         }

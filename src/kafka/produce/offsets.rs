@@ -1,0 +1,95 @@
+//! The request that adds the offsets of a group to a transaction.
+//!
+//! librdkafka ignores the timeout of this request while it looks for the coordinator of the group, and it may wait for
+//! ever for a broker that has left the cluster (its issues 5456 and 5511). So the request runs in a thread of its own.
+//! If it does not return, the run ends and leaves the thread behind; the next run finds out whether the transaction was
+//! committed.
+
+use super::producer::TopicProducer;
+use crate::error::{Error, ErrorKind, Result};
+use crate::kafka::client::Topics;
+use rdkafka::consumer::ConsumerGroupMetadata;
+use rdkafka::error::KafkaResult;
+use rdkafka::producer::Producer;
+use rdkafka::topic_partition_list::TopicPartitionList;
+use std::sync::Arc;
+use std::sync::mpsc::{RecvTimeoutError, sync_channel};
+use std::time::Duration;
+
+/// Interval at which the wait for the thread looks for a stop signal.
+const LOOK: Duration = Duration::from_millis(100);
+/// Interval of the checks whether brokers respond to another request, and its timeout.
+const CHECK: Duration = Duration::from_secs(5);
+const CHECK_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long brokers must have responded to other requests before a run without `wait=` ends.
+const OVERDUE: Duration = Duration::from_secs(60);
+
+/// Offsets of partitions, and the group that commits them.
+pub(super) struct GroupOffsets {
+    pub list: TopicPartitionList,
+    pub group: ConsumerGroupMetadata,
+}
+
+/// Adds offsets to the open transaction of a producer: one attempt, which librdkafka ends after `timeout` in most cases.
+///
+/// Errors: exit status 69 if it does not return within `wait=`, before a stop timeout expires, or, without `wait=`,
+/// although brokers respond to other requests.
+pub(super) fn send(
+    producer: &TopicProducer,
+    offsets: &Arc<GroupOffsets>,
+    timeout: Duration,
+) -> Result<KafkaResult<()>> {
+    let (sender, answer) = sync_channel(1);
+    let (client, offsets) = (producer.client_of_call(), offsets.clone());
+    let call = move || {
+        // Nothing receives the answer if the run has ended the wait.
+        let _ = sender.send(client.send_offsets_to_transaction(&offsets.list, &offsets.group, timeout));
+    };
+    let thread = std::thread::Builder::new().name("offsets".to_owned());
+    thread.spawn(call).map_err(|error| Error::new(ErrorKind::Io, "cannot start a thread").because(error))?;
+    let Topics { address, run } = &producer.topics;
+    let (start, wait) = (run.clock.monotonic(), run.stop.server_wait());
+    let limit = wait.limit(address.options.wait.limit(true));
+    let mut check = ResponseCheck { next: timeout + OVERDUE, responding: None };
+    loop {
+        match answer.recv_timeout(LOOK) {
+            Ok(answer) => return Ok(answer),
+            Err(RecvTimeoutError::Disconnected) => {
+                return Err(Error::broken("the thread that sends offsets has ended"));
+            }
+            Err(RecvTimeoutError::Timeout) => {}
+        }
+        let waited = run.clock.monotonic().saturating_sub(start);
+        let is_over = match limit {
+            Some(limit) => waited > limit,
+            None => check.is_overdue(producer, waited),
+        };
+        if is_over || wait.is_over() {
+            let message = format!(
+                "{address}: no response to the offsets of a transaction for {} s; the next run finds out whether it was committed",
+                waited.as_secs()
+            );
+            return Err(Error::new(ErrorKind::Unavailable, message));
+        }
+    }
+}
+
+/// Whether brokers respond to other requests meanwhile: then they are not away, and the request will not return.
+struct ResponseCheck {
+    /// The time of the next check, from the start of the request.
+    next: Duration,
+    /// Since when brokers have responded.
+    responding: Option<Duration>,
+}
+
+impl ResponseCheck {
+    /// Whether brokers have responded for [`OVERDUE`]; `waited` is the time from the start of the request.
+    fn is_overdue(&mut self, producer: &TopicProducer, waited: Duration) -> bool {
+        if waited >= self.next {
+            self.next = waited + CHECK;
+            let metadata = producer.client().client().fetch_metadata(Some(producer.topics.name(0)), CHECK_TIMEOUT);
+            self.responding = self.responding.or(Some(waited)).filter(|_| metadata.is_ok());
+        }
+        self.responding.is_some_and(|since| waited.saturating_sub(since) >= OVERDUE)
+    }
+}
