@@ -10,7 +10,7 @@ use crate::expr::RowFault;
 use crate::expr::{Dimension as DimensionValues, Expr, LeafBatch, Leaves, ValueKind, Want};
 use crate::kind::Kind;
 use crate::op::aggregate::{self, Call};
-use crate::op::snapshot::{Reader, Writer};
+use crate::op::snapshot;
 use crate::op::window::key::Keys;
 use crate::op::window::metric::Dimension;
 use crate::op::window::slots::Slots;
@@ -348,7 +348,7 @@ impl EventSeries {
     }
 
     /// Saves the rows.
-    pub fn save(&self, out: &mut Writer) {
+    pub fn save(&self, out: &mut snapshot::Writer) {
         out.text(&self.identity);
         out.number(self.refused.try_into().unwrap_or(i64::MAX));
         let cells = self.pending.iter().map(|(id, cell)| (id.from, id.slice, cell));
@@ -366,7 +366,7 @@ impl EventSeries {
     }
 
     /// Restores rows that [`EventSeries::save`] saved after the identity.
-    pub fn load(&mut self, saved: &mut Reader<'_>) -> Result<()> {
+    pub fn load(&mut self, saved: &mut snapshot::Reader<'_>) -> Result<()> {
         // The rows that earlier runs refused: they have reported them.
         saved.number()?;
         for _ in 0..saved.count()? {

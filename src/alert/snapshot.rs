@@ -5,7 +5,7 @@ use super::rule::RuleDefinition;
 use super::running::RuleTimes;
 use super::state::ActiveAlert;
 use crate::error::{Error, Result};
-use crate::op::snapshot::{Reader, Writer};
+use crate::op::snapshot;
 use serde_json::{Map, Value};
 use std::collections::HashMap;
 
@@ -14,7 +14,7 @@ const VERSION: u8 = 1;
 
 /// Returns the state as bytes.
 pub fn save(engine: &AlertEngine) -> Vec<u8> {
-    let mut out = Writer::default();
+    let mut out = snapshot::Writer::default();
     out.byte(VERSION);
     out.optional(engine.evaluated);
     out.number(engine.stepped);
@@ -53,7 +53,7 @@ fn with_exact_numbers(value: Value) -> Value {
 ///
 /// Errors: exit status 65 if the bytes are none.
 pub fn restore(options: EngineOptions, bytes: &[u8]) -> Result<AlertEngine> {
-    let mut saved = Reader::new(bytes);
+    let mut saved = snapshot::Reader::new(bytes);
     let version = saved.byte()?;
     if version != VERSION {
         return Err(Error::corrupt(format!("snapshot of alerts: expected version {VERSION}, found {version}")));

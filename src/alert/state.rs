@@ -4,7 +4,7 @@ use super::rule::Policy;
 use super::view::GroupValue;
 use crate::error::{Error, Result};
 use crate::kind::alert::AlertReason;
-use crate::op::snapshot::{Reader, Writer};
+use crate::op::snapshot;
 
 /// A group whose condition holds, or whose alert fires.
 #[derive(Clone, Debug, PartialEq)]
@@ -107,7 +107,7 @@ impl ActiveAlert {
     }
 
     /// Saves the state.
-    pub fn save(&self, out: &mut Writer) {
+    pub fn save(&self, out: &mut snapshot::Writer) {
         out.number(self.since);
         out.flag(self.firing.is_some());
         if let Some(Firing { reason, clear_since, notified_at }) = &self.firing {
@@ -118,7 +118,7 @@ impl ActiveAlert {
     }
 
     /// Restores a state that [`ActiveAlert::save`] saved.
-    pub fn load(saved: &mut Reader<'_>) -> Result<Self> {
+    pub fn load(saved: &mut snapshot::Reader<'_>) -> Result<Self> {
         let since = saved.number()?;
         let firing = match saved.flag()? {
             false => None,

@@ -4,7 +4,7 @@ use super::rule::Lags;
 use super::series::{Arrival, EventSeries};
 use crate::error::Result;
 use crate::expr::write_dimensions;
-use crate::op::snapshot::{Reader, Writer};
+use crate::op::snapshot;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// A group is gone when it had no row in so many windows.
@@ -233,7 +233,7 @@ impl WindowView {
     }
 
     /// Saves the groups.
-    pub fn save(&self, series: &EventSeries, out: &mut Writer) {
+    pub fn save(&self, series: &EventSeries, out: &mut snapshot::Writer) {
         out.text(&series.identity);
         out.number(self.window);
         out.number(self.changed_at);
@@ -252,7 +252,7 @@ impl WindowView {
     }
 
     /// Restores groups that [`WindowView::save`] saved after identity and window.
-    pub fn load(&mut self, series: &mut EventSeries, saved: &mut Reader<'_>) -> Result<()> {
+    pub fn load(&mut self, series: &mut EventSeries, saved: &mut snapshot::Reader<'_>) -> Result<()> {
         self.changed_at = saved.number()?;
         for _ in 0..saved.count()? {
             let key = series.key_of(saved.bytes()?)?;
@@ -274,11 +274,11 @@ impl WindowView {
 }
 
 /// Saves an optional value.
-pub fn put_value(out: &mut Writer, value: Option<f64>) {
+pub fn put_value(out: &mut snapshot::Writer, value: Option<f64>) {
     out.optional(value.map(|value| i64::from_ne_bytes(value.to_bits().to_ne_bytes())));
 }
 
 /// Reads a value that [`put_value`] saved.
-pub fn take_value(saved: &mut Reader<'_>) -> Result<Option<f64>> {
+pub fn take_value(saved: &mut snapshot::Reader<'_>) -> Result<Option<f64>> {
     Ok(saved.optional()?.map(|bits| f64::from_bits(u64::from_ne_bytes(bits.to_ne_bytes()))))
 }

@@ -1,6 +1,6 @@
 //! Cells, and their changes.
 
-use crate::kind::metric::Row;
+use crate::kind::metric;
 use std::sync::Arc;
 
 /// The natural key of a cell, in the order of window end and start.
@@ -57,7 +57,7 @@ impl Change {
 
     /// Returns the row that makes the change by the rules of stores: a wrong cell gets the stored revision and one
     /// more, and a retraction has the stored revision and rows.
-    pub fn row(&self) -> Row<'_> {
+    pub fn row(&self) -> metric::Row<'_> {
         let Self { key, old, new } = self;
         let stored = old.map_or(0, |old| old.revision);
         let (content, revision) = match (new, old) {
@@ -65,7 +65,7 @@ impl Change {
             (Some(new), None) => (*new, 0),
             (None, old) => (CellContent { value: None, rows: old.map_or(0, |old| old.content.rows) }, stored),
         };
-        Row {
+        metric::Row {
             name: &key.metric,
             start: key.start,
             end: key.end,

@@ -6,8 +6,7 @@ use super::args::CheckpointArgs;
 use super::exactly_once;
 use super::resolve::{Faults, Resolved, StageSpec, resolve};
 use crate::error::{Error, ErrorKind, Result};
-use crate::http::check_address;
-use crate::http::{Options, Server};
+use crate::http::{self, Server, check_address};
 use crate::input::bytes as input;
 use crate::kafka::input::KafkaInput;
 use crate::output::OutputPlan;
@@ -145,7 +144,7 @@ impl CheckReport {
     /// Checks that the HTTP server could start: its address, tokens and certificate.
     ///
     /// Errors: exit status 2, 74 or 78 if it cannot.
-    fn server(&mut self, options: &Options) {
+    fn server(&mut self, options: &http::Options) {
         for found in Server::check(options) {
             self.take(found).iter().flatten().for_each(|file| self.ready(file.display()));
         }

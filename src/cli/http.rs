@@ -4,7 +4,7 @@ use super::args::{MapArgs, parse_count};
 use super::check::CheckReport;
 use crate::error::{Error, Result};
 use crate::http::validate::{OpenSchemas, ValidationOptions};
-use crate::http::{BodyLimits, ConnectionTimeouts, Options, Tls};
+use crate::http::{self, BodyLimits, ConnectionTimeouts, Tls};
 use crate::input::spool::ORIGIN;
 use crate::kind::event::column;
 use crate::mapping::{self, KeepRaw, Projection};
@@ -98,7 +98,13 @@ impl HttpArgs {
     }
 
     /// Returns the options of the server whose records are mapped by `mapping`.
-    pub fn options(&self, address: &Address, map: &MapArgs, mapping: &mapping::Options, run: &Run) -> Result<Options> {
+    pub fn options(
+        &self,
+        address: &Address,
+        map: &MapArgs,
+        mapping: &mapping::Options,
+        run: &Run,
+    ) -> Result<http::Options> {
         if let Some((name, _)) = map.field.iter().chain(&map.set).find(|(name, _)| POSITION.contains(&name.as_str())) {
             return Err(Error::usage(format!("{name}: the HTTP server sets this column, it cannot be mapped")));
         }
@@ -109,7 +115,7 @@ impl HttpArgs {
         of_answer.reads.columns = self.schemas.is_none().then_some(Projection { columns, dictionaries: 0 });
         let registry = self.schemas.as_ref().map(|text| place::server_for_clients(text, &run.console));
         let registry = registry.transpose()?.flatten();
-        Ok(Options {
+        Ok(http::Options {
             address: address.clone(),
             tls,
             tokens: self.tokens.clone(),

@@ -14,8 +14,8 @@ use crate::metrics;
 use crate::output::OutputPlan;
 use crate::output::dead_letters::DeadLetters;
 use crate::run::Run;
+use crate::source::SourceOptions;
 use crate::source::positions::Positions;
-use crate::source::{Source, SourceOptions};
 use crate::spool;
 use crate::stage::epochs::Epochs;
 use crate::stage::operator::Pass;
@@ -81,7 +81,7 @@ pub fn open(spec: StageSpec<'_>, mut options: SourceOptions, run: &Rc<Run>, star
         server.validation.limits = limits.unwrap_or_default();
     }
     let dead = DeadLetters::new(run.clone(), dlq);
-    let mut source = Source::open(&inputs, options, run.clone())?;
+    let mut source = crate::source::Source::open(&inputs, options, run.clone())?;
     let mut outputs = Outputs::new(run.clone(), checked, side, dead, stage.quiet);
     if let Some(producer) = &producer {
         outputs.in_transactions(producer);

@@ -4,7 +4,7 @@ use crate::http::validate::PARTITION;
 use crate::json::text::{write_string, write_uuid};
 use crate::kind::dead::ErrorType;
 use crate::kind::record_id::made_id;
-use crate::spool::request::{Entry, Record, RecordOutcome};
+use crate::spool::request::{self, Entry, RecordOutcome};
 use hyper::StatusCode;
 use std::fmt::Write;
 use std::time::Duration;
@@ -73,7 +73,7 @@ pub struct OutcomeCounts {
 
 impl OutcomeCounts {
     /// Counts records by outcome.
-    pub fn of(records: &[Record]) -> Self {
+    pub fn of(records: &[request::Record]) -> Self {
         let mut counts = Self::default();
         for record in records {
             match record.outcome {
@@ -136,15 +136,15 @@ mod tests {
     use crate::kind::dead::Fault;
     use crate::spool::request::Request;
 
-    fn record(event_id: Option<[u8; 16]>, outcome: RecordOutcome) -> Record {
-        Record { payload: "{}".into(), source: "s".into(), event_id, outcome }
+    fn record(event_id: Option<[u8; 16]>, outcome: RecordOutcome) -> request::Record {
+        request::Record { payload: "{}".into(), source: "s".into(), event_id, outcome }
     }
 
     fn fault(error_type: ErrorType) -> RecordOutcome {
         RecordOutcome::Rejected(Fault::new(error_type, "a \"b\""))
     }
 
-    fn entry(records: Vec<Record>) -> Entry {
+    fn entry(records: Vec<request::Record>) -> Entry {
         let request = Request { arrived_at: 0, token: String::new(), headers: vec![], key: None, records };
         Entry { safe: 0, offset: 7, request }
     }

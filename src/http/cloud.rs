@@ -16,7 +16,7 @@ use crate::json::text::{unescape, write_string};
 use crate::json::walk::{members, string_content};
 use crate::kind::dead::{ErrorType, Fault};
 use crate::mapping::uuid_of;
-use crate::spool::request::{Record, RecordOutcome};
+use crate::spool::request::{self, RecordOutcome};
 use bytes::Bytes;
 use hyper::HeaderMap;
 use percent_encoding::percent_decode;
@@ -42,7 +42,7 @@ struct Event<'a> {
 }
 
 /// Converts an event in the JSON format.
-pub fn structured(mut record: Record) -> Record {
+pub fn structured(mut record: request::Record) -> request::Record {
     if record.fault().is_some() {
         return record;
     }
@@ -86,10 +86,10 @@ fn of_json(text: &str) -> Result<String, Fault> {
 }
 
 /// Converts an event in binary mode.
-pub fn binary(headers: &HeaderMap, body: &Bytes) -> Record {
+pub fn binary(headers: &HeaderMap, body: &Bytes) -> request::Record {
     match of_headers(headers, body) {
-        Ok(made) => Record::new(made.into()),
-        Err(fault) => Record::rejected(body.clone(), fault),
+        Ok(made) => request::Record::new(made.into()),
+        Err(fault) => request::Record::rejected(body.clone(), fault),
     }
 }
 
@@ -267,7 +267,7 @@ fn escaped(text: &str) -> String {
 mod tests {
     use super::*;
 
-    fn made(record: &Record) -> String {
+    fn made(record: &request::Record) -> String {
         match record.fault() {
             None => String::from_utf8(record.payload.to_vec()).unwrap(),
             Some(fault) => format!("{}: {}", fault.error_type.name(), fault.message),
@@ -283,7 +283,7 @@ mod tests {
         let wanted = format!(
             r#"{{"event_id":"{id}","source":"/a","event_type":"t","client_timestamp":"2018-04-05T03:56:24Z","properties":{{"n":1e400}},"subject":"s\n","ext":1.50}}"#
         );
-        assert_eq!(made(&structured(Record::new(text.into()))), wanted);
+        assert_eq!(made(&structured(request::Record::new(text.into()))), wanted);
     }
 
     #[test]
@@ -305,7 +305,7 @@ mod tests {
             ("[]", "EnvelopeError: expected a JSON object"),
             ("{", "ParseError:"),
         ] {
-            let record = structured(Record::new(text.into()));
+            let record = structured(request::Record::new(text.into()));
             assert_eq!(record.payload, text);
             assert!(made(&record).starts_with(why), "{text}: {}", made(&record));
         }

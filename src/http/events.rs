@@ -11,7 +11,7 @@ use crate::counts::counted;
 use crate::http::validate::split::{self, RECORDS_MAX};
 use crate::http::validate::wrong_source;
 use crate::registry::confluent::recall::Recall;
-use crate::spool::request::{self, Answer, Entry, IdempotencyKey, Record, RecordOutcome, Responder};
+use crate::spool::request::{self, Answer, Entry, IdempotencyKey, RecordOutcome, Responder};
 use bytes::Bytes;
 use hyper::body::Incoming;
 use hyper::header::{AUTHORIZATION, CONTENT_TYPE};
@@ -144,7 +144,7 @@ impl BodyFormat {
     }
 
     /// Splits a body into its records.
-    fn split(self, headers: &HeaderMap, body: &Bytes) -> Result<Vec<Record>, Reply> {
+    fn split(self, headers: &HeaderMap, body: &Bytes) -> Result<Vec<request::Record>, Reply> {
         // A CloudEvent may have no data, or any.
         if self != BodyFormat::CloudBinary {
             body::check_unpacked(body)?;
@@ -155,9 +155,9 @@ impl BodyFormat {
         let records = match self {
             BodyFormat::Json => split::events(body),
             BodyFormat::Lines => split::lines(body),
-            BodyFormat::Avro => vec![Record::new(body.clone())],
+            BodyFormat::Avro => vec![request::Record::new(body.clone())],
             BodyFormat::CloudBinary => vec![cloud::binary(headers, body)],
-            BodyFormat::CloudOne => vec![cloud::structured(Record::new(body.clone()))],
+            BodyFormat::CloudOne => vec![cloud::structured(request::Record::new(body.clone()))],
             BodyFormat::CloudMany => split::elements(body).into_iter().map(cloud::structured).collect(),
         };
         if records.len() > RECORDS_MAX {
@@ -202,7 +202,7 @@ impl PendingRequest {
         state: &ServerState,
         reservation: &mut Reservation,
         deadline: Instant,
-    ) -> Result<Vec<Record>, Reply> {
+    ) -> Result<Vec<request::Record>, Reply> {
         let records = self.format.split(&self.headers, &self.body)?;
         let payload: usize = records.iter().map(|record| record.payload.len()).sum();
         reservation.grow(payload.saturating_add(records.len().saturating_mul(RECORD_BYTES)))?;
@@ -224,10 +224,10 @@ impl PendingRequest {
     async fn validate_asking(
         &self,
         state: &ServerState,
-        mut records: Vec<Record>,
+        mut records: Vec<request::Record>,
         queries: &RegistryQueries,
         deadline: Instant,
-    ) -> Result<Vec<Record>, Reply> {
+    ) -> Result<Vec<request::Record>, Reply> {
         let mut recall = Recall::new(queries.registry.clone());
         loop {
             let validated = self.validate_by(state, records, Some(&mut recall))?;
@@ -247,9 +247,9 @@ impl PendingRequest {
     fn validate_by(
         &self,
         state: &ServerState,
-        records: Vec<Record>,
+        records: Vec<request::Record>,
         recall: Option<&mut Recall>,
-    ) -> Result<Vec<Record>, Reply> {
+    ) -> Result<Vec<request::Record>, Reply> {
         let mut validator = state.validator().map_err(|error| no_schema(state, &error))?;
         validator.set_headers(self.header_bytes);
         let validated = match (self.format, recall) {
@@ -263,7 +263,7 @@ impl PendingRequest {
 }
 
 /// Rejects records whose source the token does not allow; 403 for the whole request if that rejects all records.
-fn check_sources(token: &Token, records: &mut [Record]) -> Result<(), Reply> {
+fn check_sources(token: &Token, records: &mut [request::Record]) -> Result<(), Reply> {
     let mut count = 0;
     for record in records.iter_mut().filter(|record| record.fault().is_none()) {
         if !token.allows(&record.source) {
@@ -271,7 +271,7 @@ fn check_sources(token: &Token, records: &mut [Record]) -> Result<(), Reply> {
             count += 1;
         }
     }
-    match records.first().and_then(Record::fault) {
+    match records.first().and_then(request::Record::fault) {
         Some(fault) if count == records.len() => Err(Reply::refusal(StatusCode::FORBIDDEN, &fault.message)),
         _ => Ok(()),
     }

@@ -5,7 +5,7 @@
 use crate::error::Result;
 use crate::expr::RowFault;
 use crate::kind::dead::{ErrorType, Fault, Letter};
-use crate::kind::letters::Builder;
+use crate::kind::letters;
 use crate::op::row_letter::with_letter;
 use crate::run::Run;
 use arrow::array::RecordBatch;
@@ -26,7 +26,7 @@ const BYTES: usize = 256 << 10;
 
 /// The letters of one source.
 pub(super) struct Letters {
-    builder: Builder,
+    builder: letters::Builder,
     after: Vec<u64>,
     /// Rows of the source that came as batches.
     rows_before: u64,
@@ -34,7 +34,7 @@ pub(super) struct Letters {
 
 impl Letters {
     pub(super) fn new(stage: &str) -> Self {
-        Self { builder: Builder::new(stage, &Run::host()), after: vec![], rows_before: 0 }
+        Self { builder: letters::Builder::new(stage, &Run::host()), after: vec![], rows_before: 0 }
     }
 
     /// Adds a letter whose record came after `rows` rows of raw records; `now` is the current time (µs).

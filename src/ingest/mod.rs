@@ -28,7 +28,7 @@ use crate::frame::Control;
 use crate::kind::Kind;
 use crate::kind::dead::{Fault, Letter};
 use crate::kind::event::has_raw;
-use crate::mapping::{self, KeepRaw, Lookahead, Mapped, Mapper, PartitionTable, PendingRecord, Record, RecordMeta};
+use crate::mapping::{self, KeepRaw, Lookahead, Mapped, Mapper, PartitionTable, PendingRecord, RecordMeta};
 use crate::op::computed::RowRules;
 use crate::run::Run;
 use arrow::array::RecordBatch;
@@ -299,7 +299,7 @@ impl Ingest {
             }
             Ok(text) => text,
         };
-        self.map(Record { text, raw, meta, now: self.now, is_judged: false })
+        self.map(mapping::Record { text, raw, meta, now: self.now, is_judged: false })
     }
 
     /// Whether the records are rows that evt wrote and that contain a record: these may be longer than `--max-record`.
@@ -310,7 +310,7 @@ impl Ingest {
     }
 
     /// Adds a record of a kind other than event.
-    fn row(&mut self, record: Record<'_>) -> Result<()> {
+    fn row(&mut self, record: mapping::Record<'_>) -> Result<()> {
         match self.form.push(record.text) {
             Err(fault) => self.letter(record.raw, &fault, record.meta),
             Ok(()) if self.form.is_full() => self.flush(),
@@ -320,7 +320,7 @@ impl Ingest {
 
     /// Maps a record to a row or a dead letter, or holds it. `--max-future` holds a record if its check needs later
     /// rows of the partition. Also maps a held record whose check is complete now.
-    fn map(&mut self, record: Record<'_>) -> Result<()> {
+    fn map(&mut self, record: mapping::Record<'_>) -> Result<()> {
         if self.form.is_unknown() {
             self.form.learn(record.text, record.meta.input, &mut self.mapper)?;
         }

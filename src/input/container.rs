@@ -3,7 +3,7 @@
 use super::{Input, Step};
 use crate::error::Result;
 use crate::format::Rows;
-use crate::frame::{Control, PartitionState, Progress, State};
+use crate::frame::{self, Control, PartitionState, Progress};
 use crate::ingest::Ingest;
 use crate::kind::event::{column, has_raw};
 use crate::kind::{Kind, PartitionName};
@@ -98,7 +98,7 @@ impl CarriedPartitions {
         let mut names: Vec<PartitionName> = self.0.drain().collect();
         names.sort_unstable();
         let ended = |PartitionName { origin, partition }| {
-            let (stream_time, state) = (None, State::Ended);
+            let (stream_time, state) = (None, frame::State::Ended);
             PartitionState { input: 0, origin, partition, stream_time, state }
         };
         let partitions: Vec<_> = names.into_iter().map(ended).collect();

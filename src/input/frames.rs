@@ -7,7 +7,7 @@ use crate::checkpoint::header::CHECKPOINT_KEY;
 use crate::error::{Error, Result};
 use crate::format::container::Pieces;
 use crate::format::{jsonl, row};
-use crate::frame::{Control, Decoder, End, Finish, Frame, How};
+use crate::frame::{Control, End, Finish, Frame, How};
 use crate::ingest::{ByteProgress, Ingest};
 use crate::kind::event::RAW;
 use crate::kind::record_parts::is_framed;
@@ -23,7 +23,7 @@ use std::time::Duration;
 /// A reader of frames.
 pub struct FrameReader {
     bytes: Bytes,
-    decoder: Decoder,
+    decoder: crate::frame::Decoder,
 }
 
 /// The result of reading a frame.
@@ -41,7 +41,7 @@ pub enum Framed {
 impl FrameReader {
     /// Makes a reader of `bytes`; a column may decompress to at most `ratio_max` times its size.
     pub fn new(bytes: Bytes, ratio_max: u64) -> Self {
-        Self { bytes, decoder: Decoder::new(ratio_max) }
+        Self { bytes, decoder: crate::frame::Decoder::new(ratio_max) }
     }
 
     /// Reads the next frame; waits at most `timeout`, without limit if it is `None`. Errors: exit status 65 if the

@@ -8,7 +8,7 @@
 
 use super::position::PartitionId;
 use crate::error::Result;
-use crate::frame::{Control, Decoder, Encoder, Frame, PartitionState, Progress, State};
+use crate::frame::{self, Control, Frame, PartitionState, Progress};
 use crate::kind::PartitionName;
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch};
 use arrow::compute::filter_record_batch;
@@ -81,14 +81,14 @@ impl<'a> StringColumn<'a> {
 
 /// Encodes rows as the value of a message.
 pub fn rows(schema: &SchemaRef, batch: &RecordBatch) -> Result<Vec<u8>> {
-    let (mut encoder, mut value) = Encoder::new(schema.clone());
+    let (mut encoder, mut value) = frame::Encoder::new(schema.clone());
     encoder.batch(batch)?.iter().for_each(|piece| value.extend_from_slice(piece));
     Ok(value)
 }
 
 /// Encodes a control frame as the value of a message.
 pub fn control(schema: &SchemaRef, control: &Control) -> Result<Vec<u8>> {
-    let (mut encoder, mut value) = Encoder::new(schema.clone());
+    let (mut encoder, mut value) = frame::Encoder::new(schema.clone());
     encoder.control(control)?.iter().for_each(|piece| value.extend_from_slice(piece));
     Ok(value)
 }
@@ -118,7 +118,7 @@ impl WriterProgress {
     pub fn message(&self, number: i32, count: i32) -> Progress {
         let state_in = |state: &PartitionState| match home(&state.origin, &state.partition, count) == number {
             true => state.clone(),
-            false => PartitionState { stream_time: None, state: State::Live, ..state.clone() },
+            false => PartitionState { stream_time: None, state: frame::State::Live, ..state.clone() },
         };
         let partitions = self.partitions.values().map(state_in).collect();
         Progress { partitions, complete: self.complete, ..Progress::default() }
@@ -143,7 +143,7 @@ impl ReaderProgress {
         let mut changed = vec![];
         for state in progress.partitions {
             let name = state.name();
-            let announced = state.stream_time.is_none() && state.state == State::Live;
+            let announced = state.stream_time.is_none() && state.state == frame::State::Live;
             if self.known.get(&name).is_some_and(|known| announced || *known == state) {
                 continue;
             }
@@ -168,13 +168,13 @@ impl ReaderProgress {
 
     /// Returns all known partitions as ended, for the end of the range.
     pub fn ended(&self) -> Vec<PartitionState> {
-        self.known.values().map(|known| PartitionState { state: State::Ended, ..known.clone() }).collect()
+        self.known.values().map(|known| PartitionState { state: frame::State::Ended, ..known.clone() }).collect()
     }
 }
 
 /// Decodes the frames of a message. Errors: exit status 65 if it is not a sequence of whole frames.
 pub fn frames(value: &[u8]) -> Result<Vec<Frame>> {
-    let (mut decoder, mut frames, mut rest) = (Decoder::default(), vec![], value);
+    let (mut decoder, mut frames, mut rest) = (frame::Decoder::default(), vec![], value);
     while !rest.is_empty() {
         let space = decoder.space();
         let count = space.len().min(rest.len());
@@ -195,7 +195,7 @@ mod tests {
     use crate::kind::dead::{ErrorType, Fault, Letter};
     use crate::kind::letters::Builder;
 
-    fn state(name: &str, stream_time: Option<i64>, state: State) -> PartitionState {
+    fn state(name: &str, stream_time: Option<i64>, state: frame::State) -> PartitionState {
         PartitionState { input: 0, origin: "t".into(), partition: name.into(), stream_time, state }
     }
 
@@ -233,7 +233,7 @@ mod tests {
     #[test]
     fn an_announcement_says_nothing_of_a_partition_that_is_known() {
         let mut writer = WriterProgress::default();
-        let partitions = vec![state("a", Some(5), State::Ended), state("b", Some(7), State::Live)];
+        let partitions = vec![state("a", Some(5), frame::State::Ended), state("b", Some(7), frame::State::Live)];
         writer.apply(&Progress { partitions: partitions.clone(), complete: true, ..Progress::default() });
         for order in [[0, 1, 2], [2, 1, 0]] {
             let mut reader = ReaderProgress::default();

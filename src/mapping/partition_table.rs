@@ -4,7 +4,7 @@
 //! inputs are read changes no stamp.
 
 use super::options::BATCH_ROWS;
-use crate::frame::{PartitionState, State};
+use crate::frame::{self, PartitionState};
 use crate::time::EARLIEST;
 use ahash::AHashMap;
 use arrow::array::{ArrayRef, DictionaryArray, Int32Array, StringArray};
@@ -304,7 +304,7 @@ impl PartitionTable {
                 origin: origins[partition.origin as usize].clone(),
                 partition: names[partition.name as usize].clone(),
                 stream_time: partition.stream_time,
-                state: if partition.ended { State::Ended } else { State::Live },
+                state: if partition.ended { frame::State::Ended } else { frame::State::Live },
             });
         }
         news

@@ -13,8 +13,8 @@
 //! Notifications of one alert and channel are delivered in the order of `id`.
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::format;
 use crate::format::jsonl::Objects;
-use crate::format::row::Builder;
 use crate::kind::Kind;
 use crate::kind::alert::{Alert, AlertState};
 use crate::kind::alerts;
@@ -155,7 +155,7 @@ pub fn json(alert: &Alert) -> Result<String> {
 
 /// Reads the row of an alert back. Errors: exit status 65 if evt did not write it.
 fn parse(row: &str) -> Result<Alert> {
-    let mut builder = Builder::new(Kind::Alert);
+    let mut builder = format::row::Builder::new(Kind::Alert);
     builder.push(row).map_err(|fault| Error::corrupt("outbox: not the row of an alert").because(fault.message))?;
     alerts::read(&builder.finish()?)?.pop().ok_or_else(|| Error::broken("a row without an alert"))
 }

@@ -13,7 +13,7 @@
 
 use crate::avro::Schema;
 use crate::avro::coerce::{AvroInput, ValueClass};
-use crate::avro::encode::{EncodeError, Encoder, Loss, RecordBuffer, RecordField};
+use crate::avro::encode::{self, EncodeError, Loss, RecordBuffer, RecordField};
 use crate::error::{Error, Result};
 use crate::json::guide::{KeyPredictor, UNMARKED};
 use crate::json::text::unescape;
@@ -26,7 +26,7 @@ use std::collections::HashMap;
 
 /// Encodes events as records of one schema.
 pub struct RecordEncoder {
-    encoder: Encoder,
+    encoder: encode::Encoder,
     /// The fields in the order of the schema; those of a `properties` record are in its place.
     fields: Vec<Field>,
     /// Numbers of properties by name.
@@ -86,7 +86,7 @@ impl RecordEncoder {
     ///
     /// Errors: exit status 78 if it is not a record, or not one that can represent an event.
     pub fn try_new(schema: &Schema) -> Result<Self> {
-        let encoder = Encoder::try_new(schema)?;
+        let encoder = encode::Encoder::try_new(schema)?;
         let what = schema.describe(schema.root());
         let root = encoder.root().ok_or_else(|| Error::config(format!("expected a record schema, found {what}")))?;
         let mut plan = Plan { encoder: &encoder, fields: vec![], slots: HashMap::default(), keeps_rest: false };
@@ -226,7 +226,7 @@ impl RecordEncoder {
 
 /// Fields under construction.
 struct Plan<'a> {
-    encoder: &'a Encoder,
+    encoder: &'a encode::Encoder,
     fields: Vec<Field>,
     slots: HashMap<String, u32, ahash::RandomState>,
     keeps_rest: bool,
@@ -281,7 +281,7 @@ impl Field {
     /// of a missing field.
     fn write_rest(
         &self,
-        encoder: &Encoder,
+        encoder: &encode::Encoder,
         run: &mut RecordBuffer,
         rest: &str,
     ) -> std::result::Result<(), EncodeError> {

@@ -1,16 +1,16 @@
 //! Encodes rows for a file whose header an older version of evt wrote, with fewer columns.
 
 use crate::error::Result;
-use crate::format::Encoder;
+use crate::format;
 use arrow::array::RecordBatch;
 
 /// Encodes only the first `columns` columns, for a file whose header has no others.
 pub(super) struct NarrowEncoder {
-    pub(super) encoder: Box<dyn Encoder>,
+    pub(super) encoder: Box<dyn format::Encoder>,
     pub(super) columns: usize,
 }
 
-impl Encoder for NarrowEncoder {
+impl format::Encoder for NarrowEncoder {
     fn encode(&mut self, batch: &RecordBatch, out: &mut Vec<u8>) -> Result<()> {
         self.encoder.encode(&batch.project(&Vec::from_iter(0..self.columns))?, out)
     }

@@ -8,7 +8,7 @@ use crate::clock::Clock;
 use crate::counts::{SinkCounts, counted};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::{self, Format};
-use crate::frame::{Control, Encoder as FrameEncoder, End};
+use crate::frame::{self, Control, End};
 use crate::kafka::produce::{KafkaOutput, RejectedRecord};
 use crate::kind::Kind;
 use crate::kind::dead::Rejected;
@@ -16,7 +16,7 @@ use crate::kind::headers::HeaderRows;
 use crate::kind::record_parts::OutputParts;
 use crate::metrics::Metrics;
 use crate::run::Run;
-use crate::store::{Epoch, Sink};
+use crate::store::{self, Epoch};
 use arrow::array::RecordBatch;
 use std::sync::Arc;
 use std::task::Poll;
@@ -75,9 +75,9 @@ pub struct Output {
 /// Where an open output writes.
 pub(super) enum OpenTarget {
     Null,
-    Frames { encoder: FrameEncoder, file: Plain, has_ended: bool },
+    Frames { encoder: frame::Encoder, file: Plain, has_ended: bool },
     Encoded { format: &'static Format, encoder: Box<dyn format::Encoder>, file: Plain, buffer: Vec<u8>, control: bool },
-    Store { kind: Kind, sink: Box<dyn Sink> },
+    Store { kind: Kind, sink: Box<dyn store::Sink> },
     Kafka(Box<KafkaOutput>),
     Epochs(Box<EpochOutput>),
 }

@@ -10,7 +10,7 @@ use crate::console::Console;
 use crate::counts::SinkCounts;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::{self, EncodeOptions, Format, Notes};
-use crate::frame::Encoder as FrameEncoder;
+use crate::frame;
 use crate::kafka::client::Topics;
 use crate::kafka::produce::KafkaOutput;
 use crate::kafka::produce::epochs::EpochTopic;
@@ -468,7 +468,7 @@ fn encoded(
     console: &Console,
 ) -> Result<OpenTarget> {
     let Some(open) = format.output else {
-        let (encoder, head) = FrameEncoder::new(schema.clone());
+        let (encoder, head) = frame::Encoder::new(schema.clone());
         file.write(&[&head])?;
         return Ok(OpenTarget::Frames { encoder, file, has_ended: false });
     };

@@ -4,7 +4,7 @@ use super::file::Ended;
 use crate::counts::SinkCounts;
 use crate::error::Result;
 use crate::frame::How;
-use crate::store::{Notice, Sink};
+use crate::store::{self, Notice};
 
 /// The result of an output, for the summary.
 #[derive(Clone, Debug, Default)]
@@ -23,7 +23,7 @@ pub struct OutputReport {
 
 impl OutputReport {
     /// Ends a store, and takes its outcome.
-    pub(super) fn end_store(&mut self, sink: Box<dyn Sink>, how: How) -> Result<()> {
+    pub(super) fn end_store(&mut self, sink: Box<dyn store::Sink>, how: How) -> Result<()> {
         let outcome = match how {
             How::Exhausted => sink.finish()?,
             How::Stopped => sink.finish_stopped()?,

@@ -19,7 +19,7 @@ use crate::json::walk::members;
 use crate::kind::event::{COLUMNS, column};
 use crate::kind::rows::Cell;
 use crate::kind::{Kind, claims_json};
-use crate::mapping::{Options, TimeFrom, parse_uuid};
+use crate::mapping::{self, TimeFrom, parse_uuid};
 use crate::time::is_in_calendar;
 use arrow::array::{Array, ArrayRef, AsArray, FixedSizeBinaryArray, Float64Array, RecordBatch, StringViewArray};
 use arrow::buffer::NullBuffer;
@@ -74,7 +74,7 @@ pub struct ForeignRows {
 
 impl ForeignColumns {
     /// Prepares the reading of a file whose records have an origin. `None` if flags need the mapping.
-    pub fn new(options: &Options, rows: RowOptions, record_max: usize, origin: String) -> Option<Self> {
+    pub fn new(options: &mapping::Options, rows: RowOptions, record_max: usize, origin: String) -> Option<Self> {
         let time = match &options.time {
             TimeFrom::Default | TimeFrom::Untimed => TimeField::Usual,
             TimeFrom::Field(name) if is_simple(name) => TimeField::Named(name.clone()),

@@ -33,12 +33,12 @@ fn batch(columns: &[Named]) -> RecordBatch {
     RecordBatch::try_new(Arc::new(Schema::new(fields)), arrays).unwrap()
 }
 
-fn options(time: TimeFrom) -> Options {
-    Options { time, provenance: Provenance::Keep, ..Options::default() }
+fn options(time: TimeFrom) -> mapping::Options {
+    mapping::Options { time, provenance: Provenance::Keep, ..mapping::Options::default() }
 }
 
 /// The rows as the columns say, or `None` if they are refused.
-fn by_columns(batch: &RecordBatch, options: &Options) -> Option<Vec<RowFacts>> {
+fn by_columns(batch: &RecordBatch, options: &mapping::Options) -> Option<Vec<RowFacts>> {
     let rows = ForeignColumns::new(options, OPTIONS, 1 << 20, ORIGIN.to_owned())?.read(batch)?;
     let mut facts = vec![];
     rows.each(OPTIONS, &mut PartitionNames::default(), &mut |one| {
@@ -50,7 +50,7 @@ fn by_columns(batch: &RecordBatch, options: &Options) -> Option<Vec<RowFacts>> {
 }
 
 /// The rows that the mapping makes of the batch, or the fault of one.
-fn by_mapping(batch: &RecordBatch, options: &Options) -> Result<Vec<RowFacts>, String> {
+fn by_mapping(batch: &RecordBatch, options: &mapping::Options) -> Result<Vec<RowFacts>, String> {
     let mut records = Records::default();
     rows_to_json(batch, 1, usize::MAX, &mut records).unwrap();
     let mut partition_table = PartitionTable::default();
@@ -83,7 +83,7 @@ fn is_read(columns: &[Named], time: TimeFrom) {
 }
 
 #[track_caller]
-fn is_refused(columns: &[Named], options: &Options) {
+fn is_refused(columns: &[Named], options: &mapping::Options) {
     assert!(by_columns(&batch(columns), options).is_none());
 }
 
@@ -169,11 +169,11 @@ fn what_the_mapping_may_treat_in_another_way_is_refused() {
     is_refused(&[texts_of("event_id", &[None]), time.clone()], &usual);
     is_refused(&[ids(1), times("server_timestamp", &[None])], &usual);
     let sets = vec![("source".to_owned(), "x".to_owned())];
-    is_refused(&[ids(1), time.clone()], &Options { sets, ..usual.clone() });
+    is_refused(&[ids(1), time.clone()], &mapping::Options { sets, ..usual.clone() });
     let local: Named = ("server_timestamp", Arc::new(TimestampMicrosecondArray::from(vec![START])));
     is_read(&[ids(1), local.clone()], TimeFrom::Default);
     let when = crate::mapping::When { zone: Some(chrono_tz::Europe::Zurich), ..Default::default() };
-    is_refused(&[ids(1), local], &Options { when, ..usual });
+    is_refused(&[ids(1), local], &mapping::Options { when, ..usual });
 }
 
 /// A text of an object, or of something else.

@@ -6,7 +6,7 @@
 
 use super::confluent::{Confluent, Found, Key, Strategy};
 use super::{Lookup, Version, kind_of};
-use crate::avro::decode::Decoder;
+use crate::avro::decode;
 use crate::avro::{Schema, parse_schema};
 use crate::error::{Error, ErrorKind, Result};
 use crate::kind::Kind;
@@ -52,8 +52,8 @@ impl Reader {
     }
 
     /// Creates a decoder for `writer`'s data; returns the reason if none of it can be read.
-    pub fn decoder(&self, writer: &Schema) -> std::result::Result<Decoder, String> {
-        match Decoder::resolving(writer, &self.schema) {
+    pub fn decoder(&self, writer: &Schema) -> std::result::Result<decode::Decoder, String> {
+        match decode::Decoder::resolving(writer, &self.schema) {
             Ok(decoder) => Ok(decoder.for_kind(self.kind)),
             Err(error) => Err(format!("incompatible with the reader's schema, {}: {error}", self.name)),
         }

@@ -13,7 +13,7 @@ use super::confluent::recall::Recall;
 use super::confluent::{Confluent, Found, Key};
 use super::kind_of;
 use super::reader::{Choice, Readers};
-use crate::avro::decode::{Decoder, UNPLACED};
+use crate::avro::decode::{self, UNPLACED};
 use crate::avro::{parse_lenient, parse_schema};
 use crate::counts::counted;
 use crate::kind::dead::{ErrorType, Fault};
@@ -39,7 +39,7 @@ pub struct Wire {
     registry: Arc<Confluent>,
     readers: Option<Readers>,
     /// Compiled decoders, or why there is none.
-    ready: HashMap<DecoderKey, Result<Decoder, Fault>, ahash::RandomState>,
+    ready: HashMap<DecoderKey, Result<decode::Decoder, Fault>, ahash::RandomState>,
     text: String,
 }
 
@@ -125,7 +125,7 @@ impl Wire {
         let decoder = match &self.readers {
             None => match parse_lenient(&text) {
                 Err(error) => Err(error.to_string()),
-                Ok(schema) => Ok(Decoder::of(&schema).for_kind(kind_of(&schema))),
+                Ok(schema) => Ok(decode::Decoder::of(&schema).for_kind(kind_of(&schema))),
             },
             Some(readers) => match parse_schema(&text) {
                 Err(error) => Err(error.to_string()),

@@ -13,7 +13,7 @@ use crate::kind::dead::column::{
 };
 use crate::kind::dead::{ErrorType, Fault, Rejected};
 use crate::kind::event::column::EVENT_ID;
-use crate::mapping::{self, Arrival, FutureCheck, Mapped, Mapper, PartitionTable, Provenance, Record, RecordMeta};
+use crate::mapping::{self, Arrival, FutureCheck, Mapped, Mapper, PartitionTable, Provenance, RecordMeta};
 use crate::time::{format_duration, format_instant};
 use arrow::array::{
     Array, ArrayAccessor, AsArray, BinaryArray, FixedSizeBinaryArray, Int64Array, RecordBatch, StringArray,
@@ -245,7 +245,7 @@ impl Repair {
         let arrival = letters.arrived_at(row).map(|at| Arrival { at, is_fact: true });
         let meta = RecordMeta { input: origin, partition, offset, key: None, headers: None, arrival };
         let raw = letters.payloads.value(row);
-        let mut record = Record { text, raw, meta, now, is_judged: false };
+        let mut record = mapping::Record { text, raw, meta, now, is_judged: false };
         loop {
             return Ok(match self.mapper.record(record, &mut self.partition_table)? {
                 Mapped::Row => None,

@@ -34,7 +34,7 @@ use crate::kafka::range::ReadMode;
 use crate::metrics;
 use crate::output::stamped;
 use crate::run::{Run, report_file};
-use crate::source::{Polled, Source};
+use crate::source::Polled;
 use crate::stop::Wait;
 use crate::time::SECOND;
 use arrow::array::{AsArray, RecordBatch};
@@ -85,7 +85,7 @@ struct Ending {
 pub struct Stage {
     run: Rc<Run>,
     options: StageOptions,
-    source: Source,
+    source: crate::source::Source,
     outputs: Outputs,
     phase: Phase,
     /// Items that were read before the operator was made.
@@ -104,7 +104,13 @@ pub struct Stage {
 
 impl Stage {
     /// Makes a stage; `start` makes its operator when the rows are known.
-    pub fn new(run: Rc<Run>, options: StageOptions, source: Source, outputs: Outputs, start: Start) -> Self {
+    pub fn new(
+        run: Rc<Run>,
+        options: StageOptions,
+        source: crate::source::Source,
+        outputs: Outputs,
+        start: Start,
+    ) -> Self {
         Self {
             run,
             options,

@@ -5,14 +5,14 @@ use crate::error::{Error, Result};
 use crate::kind::Kind;
 use crate::kind::span::Span;
 use crate::output::OutputPlan;
-use crate::source::Source;
+use crate::source;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 
 /// The facts from which a tool makes its operator.
 pub struct SourceInfo<'a> {
     /// The source; its schema and kind are final.
-    pub source: &'a mut Source,
+    pub source: &'a mut source::Source,
     /// The first rows; `None` if the schema was known before them, or if there are none.
     pub first: Option<&'a RecordBatch>,
     /// The outputs of rows, which are not open yet.

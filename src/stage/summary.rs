@@ -11,14 +11,14 @@ use crate::metrics;
 use crate::output::OutputReport;
 use crate::output::dead_letters::DeadLetters;
 use crate::run::Run;
-use crate::source::Source;
+use crate::source;
 
 /// The results of a stage at its end.
 pub struct Summary<'a> {
     /// The run.
     pub run: &'a Run,
     /// The source of its rows.
-    pub source: &'a Source,
+    pub source: &'a source::Source,
     /// The output of faulty records.
     pub dead: &'a DeadLetters,
     /// Counts of the records read, by outcome.

@@ -8,7 +8,7 @@ use crate::cli::open::{open, pass};
 use crate::cli::resolve::StageSpec;
 use crate::error::{Error, Result};
 use crate::generate::truth::{Rules, TimeField, Truth, TruthDimension};
-use crate::generate::{Generator, Options};
+use crate::generate::{self, Generator};
 use crate::input::Input;
 use crate::input::generated::{GeneratedInput, TruthFile};
 use crate::output::identity::{Identities, Identity};
@@ -189,8 +189,8 @@ impl Args {
     }
 
     /// Returns the options of the generator.
-    pub fn options(&self) -> Options {
-        Options {
+    pub fn options(&self) -> generate::Options {
+        generate::Options {
             events: self.events,
             seed: self.seed,
             rate: self.rate,
@@ -276,7 +276,7 @@ mod tests {
     #[test]
     fn without_flags_options_and_rules_are_the_defaults() {
         let args = parse(&[]).unwrap();
-        assert_eq!(args.options(), Options::default());
+        assert_eq!(args.options(), generate::Options::default());
         assert_eq!(args.rules(), Rules::default());
     }
 

@@ -1,7 +1,7 @@
 //! `--top`: of each window, only the rows of the keys with the greatest values leave.
 
 use crate::error::{Error, Result};
-use crate::kind::metric::Row;
+use crate::kind;
 use crate::op::window::metric::{Metric, Shape};
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, HashMap};
@@ -144,7 +144,7 @@ impl Top {
 
     /// Takes a row of a window that fires. The rows of one window may come in several parts (ranges of keys), each with
     /// all rows of its keys.
-    pub fn push(&mut self, row: &Row<'_>) -> Result<()> {
+    pub fn push(&mut self, row: &kind::metric::Row<'_>) -> Result<()> {
         let Some(metric) = self.names.iter().position(|name| name == row.name) else {
             return Err(Error::broken(format!("a row of an unknown metric {}", row.name)));
         };
@@ -190,7 +190,7 @@ impl Top {
 
     /// Emits the rows of the first keys of all windows that came, by window; of equal metrics or keys the first key or
     /// metric first.
-    pub fn finish(&mut self, order: Order, emit: &mut dyn FnMut(&Row<'_>) -> Result<()>) -> Result<()> {
+    pub fn finish(&mut self, order: Order, emit: &mut dyn FnMut(&kind::metric::Row<'_>) -> Result<()>) -> Result<()> {
         (0..self.rankings.len()).for_each(|ranking| self.settle(ranking));
         for (RankedWindow { start, end, .. }, keys) in std::mem::take(&mut self.first) {
             let mut rows: Vec<(&str, MetricResult)> = vec![];
@@ -203,7 +203,17 @@ impl Top {
             }
             for (dimensions, MetricResult { metric, value, rows }) in rows {
                 let name = &self.names[metric];
-                emit(&Row { name, start, end, dimensions, value, rows, revision: 0, pane: 0, retracted: false })?;
+                emit(&kind::metric::Row {
+                    name,
+                    start,
+                    end,
+                    dimensions,
+                    value,
+                    rows,
+                    revision: 0,
+                    pane: 0,
+                    retracted: false,
+                })?;
             }
         }
         Ok(())
@@ -224,13 +234,23 @@ mod tests {
     const METRICS: &str = "[defaults]\nsize = '1h'\nby = ['k']\n[[metric]]\nname = 'z'\n[[metric]]\nname = 'a'\n\
                            [[metric]]\nname = 'other'\nby = []\n";
 
-    fn row<'a>(name: &'a str, dimensions: &'a str, value: Option<f64>, rows: u64) -> Row<'a> {
-        Row { name, start: 0, end: 3_600_000_000, dimensions, value, rows, revision: 0, pane: 0, retracted: false }
+    fn row<'a>(name: &'a str, dimensions: &'a str, value: Option<f64>, rows: u64) -> kind::metric::Row<'a> {
+        kind::metric::Row {
+            name,
+            start: 0,
+            end: 3_600_000_000,
+            dimensions,
+            value,
+            rows,
+            revision: 0,
+            pane: 0,
+            retracted: false,
+        }
     }
 
     fn results(top: &mut Top) -> Vec<(String, String, Option<f64>)> {
         let mut found = vec![];
-        let take = &mut |row: &Row<'_>| {
+        let take = &mut |row: &kind::metric::Row<'_>| {
             found.push((row.name.to_owned(), row.dimensions.to_owned(), row.value));
             Ok(())
         };
@@ -288,7 +308,7 @@ mod tests {
             for ((value, rows, later, _), name) in parts {
                 let start = i64::from(*later) * 3_600_000_000;
                 let row = row("n", name, value.map(f64::from), *rows);
-                top.push(&Row { start, end: start + 3_600_000_000, ..row }).unwrap();
+                top.push(&kind::metric::Row { start, end: start + 3_600_000_000, ..row }).unwrap();
             }
             let found: Vec<String> = results(&mut top).into_iter().map(|(_, dimensions, _)| dimensions).collect();
             let (mut wanted, mut events) = (vec![], 0);

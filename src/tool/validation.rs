@@ -10,7 +10,7 @@ use crate::metrics;
 use crate::op::dedup::{self, Dedup};
 use crate::op::state::StateSize;
 use crate::op::state::storage::StateStorage;
-use crate::op::validate::{Options, SubjectOf, Validator};
+use crate::op::validate::{self, SubjectOf, Validator};
 use crate::op::window::MemoryBound;
 use crate::op::window::watermark::ContinuedInput;
 use crate::registry::Registry;
@@ -131,7 +131,7 @@ impl Validate {
     /// Makes the operator of these flags; `schemas` is what `--schemas` names, and `memory` the bound of the ids of
     /// `--dedup`.
     pub fn new(args: SchemaArgs, schemas: Option<Box<dyn Registry>>, memory: MemoryBound) -> Self {
-        let validator = Validator::new(Options { subject: args.subject, closed: args.no_extra_fields });
+        let validator = Validator::new(validate::Options { subject: args.subject, closed: args.no_extra_fields });
         let dedup = args.dedup.map(|span| Dedup::new(dedup::Options { span, memory }));
         Self { validator, schemas, dedup, unknown: 0, has_known: false, writes_raw_alone: false }
     }

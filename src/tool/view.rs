@@ -23,7 +23,7 @@ use crate::op::computed::ComputedFields;
 use crate::output::OutputPlan;
 use crate::run::Run;
 use crate::run::standard::print;
-use crate::source::{Source, SourceOptions, ToolNeeds};
+use crate::source::{SourceOptions, ToolNeeds};
 use crate::stage::operator::{Collector, InputEnded, Message, Operator};
 use crate::stage::progress::terminal_width;
 use crate::stage::{OperatorSetup, SourceInfo};
@@ -353,7 +353,7 @@ impl Args {
         &self,
         first: Option<&RecordBatch>,
         untimed: bool,
-        source: &Source,
+        source: &crate::source::Source,
         fields: &ComputedFields,
     ) -> Result<Show> {
         let (kind, schema, show) = (source.kind(), fields.schema(), &self.show);
@@ -394,7 +394,7 @@ impl Args {
         &self,
         names: &str,
         first: Option<&RecordBatch>,
-        source: &Source,
+        source: &crate::source::Source,
         fields: &ComputedFields,
     ) -> Result<Selection> {
         let mut names = selection::parse_names(names)?;
@@ -416,7 +416,7 @@ impl Args {
 }
 
 /// Returns the fields that some of the records so far had not.
-fn unsaid(source: &Source) -> Unsaid {
+fn unsaid(source: &crate::source::Source) -> Unsaid {
     let Defaults { source, event_type, .. } = source.defaults();
     Unsaid { source, event_type }
 }

@@ -2,8 +2,8 @@
 
 use crate::error::{Error, Result};
 use crate::format::metric_columns::{column_name, push_dimensions};
-use crate::kind::instant_type;
-use crate::kind::metric::{COLUMNS, Row, column};
+use crate::kind::metric::{COLUMNS, column};
+use crate::kind::{self, instant_type};
 use crate::op::window::metric::Metric;
 use crate::op::window::spec::Spec;
 use arrow::array::{ArrayRef, Float64Builder, StringBuilder, TimestampMicrosecondBuilder};
@@ -96,7 +96,7 @@ impl Wide {
     }
 
     /// Takes a final row of a metric.
-    pub fn push(&mut self, row: &Row<'_>) -> Result<()> {
+    pub fn push(&mut self, row: &kind::metric::Row<'_>) -> Result<()> {
         let Some(metric) = self.metrics.get(row.name) else {
             return Err(Error::broken(format!("a row of an unknown metric {}", row.name)));
         };

@@ -21,8 +21,7 @@ use crate::kind::{Kind, schema_of_metrics, with_sessions};
 use crate::mapping::{self, Projection, Provenance};
 use crate::op::window::metric::{Emit, Shape};
 use crate::op::window::spec::{self, Inline, Spec, WindowSize};
-use crate::op::window::watermark;
-use crate::op::window::{Options, Window};
+use crate::op::window::{self, Window, watermark};
 use crate::output::OutputPlan;
 use crate::parse::size::parse_memory;
 use crate::run::Run;
@@ -467,8 +466,13 @@ impl Args {
         let schema = wide.as_ref().map_or_else(metrics, Wide::schema);
         let results = Results::new(self.rows.first_keys(&spec)?, wide, &spec.metrics);
         let memory = self.memory.map(|bytes| memory_bound(bytes, run.io.disk()));
-        let options =
-            Options { leaves: spec.leaves, metrics: spec.metrics, watermark, emit: self.emit_to(outputs)?, memory };
+        let options = window::Options {
+            leaves: spec.leaves,
+            metrics: spec.metrics,
+            watermark,
+            emit: self.emit_to(outputs)?,
+            memory,
+        };
         let operator = Windows {
             window: Window::new(options),
             stall: StallMonitor::new(idle_after, run.clock.monotonic()),

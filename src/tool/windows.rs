@@ -7,7 +7,7 @@ use crate::counts::{Counts, counted};
 use crate::error::{Error, Result};
 use crate::expr::RowFault;
 use crate::expr::rounded_integers;
-use crate::frame::{Control, How, Progress, State};
+use crate::frame::{self, Control, How, Progress};
 use crate::kind::dead::{ErrorType, Fault};
 use crate::metrics;
 use crate::op::state::StateSize;
@@ -71,7 +71,7 @@ impl Operator for Windows {
             Control::Progress(progress) => {
                 self.window.on_progress(&progress)?;
                 self.fire(out)?;
-                let news = progress.partitions.iter().any(|partition| partition.state == State::Ended);
+                let news = progress.partitions.iter().any(|partition| partition.state == frame::State::Ended);
                 let partitions = if news { progress.partitions } else { vec![] };
                 out.control(&Control::Progress(Progress { partitions, ..progress }))
             }

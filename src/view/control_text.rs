@@ -1,7 +1,7 @@
 //! Formats control messages as text: a line of JSON, or a note between the rows of a table.
 
 use crate::format::table::clean;
-use crate::frame::{Control, End, How, PartitionState, Progress, State};
+use crate::frame::{self, Control, End, How, PartitionState, Progress};
 use crate::time::format_instant;
 use serde_json::{Value, json};
 
@@ -55,9 +55,9 @@ fn progress_note(progress: &Progress) -> String {
     }
     for one in &progress.partitions {
         let state = match one.state {
-            State::Live => "",
-            State::Idle => " idle",
-            State::Ended => " ended",
+            frame::State::Live => "",
+            frame::State::Idle => " idle",
+            frame::State::Ended => " ended",
         };
         let time = one.stream_time.map_or("not begun".to_owned(), format_instant);
         parts.push(format!("{}/{} {time}{state}", one.origin, one.partition));
@@ -84,7 +84,7 @@ mod tests {
             origin: "a\u{1b}[2J\n".to_owned(),
             partition: "0".to_owned(),
             stream_time: Some(0),
-            state: State::Ended,
+            state: frame::State::Ended,
         };
         let progress = Progress { partitions: vec![partition], complete: true, bytes_done: 5, bytes_total: None };
         let note = note(&Control::Progress(progress));

@@ -108,6 +108,14 @@ impl Code {
         imports
     }
 
+    /// What `use` brings into each file from the crate: the file, the path as written, and the file that defines it.
+    pub fn uses(&self) -> impl Iterator<Item = (&str, &[String], String)> {
+        self.modules.iter().flat_map(move |(at, module)| {
+            let resolved = move |path| Some((module.file.as_str(), path, self.resolve(at, path, 0)?));
+            module.imported.values().map(Vec::as_slice).filter_map(resolved)
+        })
+    }
+
     /// Every path that each file names, as written.
     pub fn paths(&self) -> impl Iterator<Item = (&str, &[String])> {
         self.modules.values().flat_map(|module| {
@@ -143,9 +151,12 @@ impl Code {
                     rest = &rest[1..];
                 }
             }
-            // A path without a prefix begins with a child of the module; what `use` brings in has an import of its own.
+            // A path without a prefix begins with a child of the module or with what `use` brings in.
             first if self.modules.get(at)?.children.contains(first) => {}
-            _ => return None,
+            first => {
+                let imported = self.modules.get(at)?.imported.get(first)?;
+                return self.resolve(at, &[imported, &path[1..]].concat(), depth + 1);
+            }
         }
         while let Some(next) = rest.first() {
             let module = self.modules.get(&place)?;

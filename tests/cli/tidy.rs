@@ -225,6 +225,16 @@ fn a_type_name_stands_for_one_thing() {
     assert_falls("names that stand for three types or more", &many, MANY_MEANINGS);
 }
 
+#[test]
+fn names_that_many_crates_define_are_written_with_their_module() {
+    let is_bare = |(file, path, from): &(&str, &[String], String)| {
+        path.last().is_some_and(|name| CONVENTIONAL.contains(&name.as_str())) && module(from) != module(file)
+    };
+    let bare = Code::production().uses().filter(is_bare);
+    let bare = bare.map(|(file, path, _)| format!("{file} imports {}: import its module", path.join("::")));
+    assert_none(&bare.collect::<Vec<_>>());
+}
+
 /// What is special about a format, a store or an aggregate is a field of its row in the table.
 #[test]
 fn no_code_compares_the_name_of_a_row_with_a_constant() {

@@ -1,7 +1,7 @@
 //! Reads container files, block by block.
 
 use crate::avro::binary::long;
-use crate::avro::decode::Decoder;
+use crate::avro::decode;
 use crate::avro::schema::{AvroType, Field};
 use crate::avro::{Schema, parse_lenient};
 use crate::error::{Error, Result};
@@ -28,7 +28,7 @@ pub(super) fn open(file: File, _: Limits) -> Result<Opened> {
     let header = Header::read(&mut source)?;
     let codec = Codec::from_name(header.codec.as_deref().unwrap_or("null"))?;
     let avro = parse_lenient(&header.schema)?;
-    let decoder = Decoder::of(&avro).for_kind(header.kind);
+    let decoder = decode::Decoder::of(&avro).for_kind(header.kind);
     let schema = header.kind.map(|kind| kind.schema_with(has_raw(&avro)));
     let names = foreign_names(avro.field_names(), schema.as_ref());
     let reader = Reader {
@@ -198,7 +198,7 @@ fn too_large() -> Error {
 struct Reader {
     source: Source,
     codec: Codec,
-    decoder: Decoder,
+    decoder: decode::Decoder,
     sync: Vec<u8>,
     block: Vec<u8>,
     cursor: usize,

@@ -23,7 +23,7 @@ use crate::registry::Schemas;
 use crate::registry::confluent::Confluent;
 use crate::registry::confluent::recall::Recall;
 use crate::registry::wire::Wire;
-use crate::spool::request::{Record, RecordOutcome};
+use crate::spool::request::{self, RecordOutcome};
 use bytes::{Bytes, BytesMut};
 use std::sync::Arc;
 
@@ -96,10 +96,10 @@ impl RequestValidator {
 
     /// Validates a request that is one Avro record after its schema id. A rejected record keeps its bytes as received.
     /// The result does not count if `recall` lacks an answer of the registry.
-    pub fn validate_avro(&mut self, body: &Bytes, now: i64, recall: &mut Recall) -> Result<Vec<Record>> {
+    pub fn validate_avro(&mut self, body: &Bytes, now: i64, recall: &mut Recall) -> Result<Vec<request::Record>> {
         let record = match self.wire.as_mut().map(|wire| wire.recalled(body, recall)).transpose()? {
-            Some(Some(Ok(text))) => Record::new(Bytes::copy_from_slice(text.as_bytes())),
-            Some(Some(Err(fault))) => Record::rejected(body.clone(), fault),
+            Some(Some(Ok(text))) => request::Record::new(Bytes::copy_from_slice(text.as_bytes())),
+            Some(Some(Err(fault))) => request::Record::rejected(body.clone(), fault),
             Some(None) => return Ok(vec![]),
             None => return Err(Error::broken("Avro without a registry")),
         };
@@ -115,10 +115,10 @@ impl RequestValidator {
     /// has the schemas; the result does not count if one is missing. Errors: only a schema that cannot be loaded.
     pub fn validate(
         &mut self,
-        mut records: Vec<Record>,
+        mut records: Vec<request::Record>,
         now: i64,
         mut recall: Option<&mut Recall>,
-    ) -> Result<Vec<Record>> {
+    ) -> Result<Vec<request::Record>> {
         for index in 0..records.len() {
             let before = self.mapper.rows();
             self.record(&mut records[index], now)?;
@@ -138,7 +138,7 @@ impl RequestValidator {
     }
 
     /// Validates one record of the request.
-    fn record(&mut self, record: &mut Record, now: i64) -> Result<()> {
+    fn record(&mut self, record: &mut request::Record, now: i64) -> Result<()> {
         if record.fault().is_none()
             && let Some(fault) = self.fault(&record.payload, now)?
         {
@@ -171,7 +171,7 @@ impl RequestValidator {
     }
 
     /// Truncates the payload of a rejected record to `--max-record` bytes.
-    fn truncate(&self, record: &mut Record) {
+    fn truncate(&self, record: &mut request::Record) {
         let length = record.payload.len();
         if let RecordOutcome::Rejected(fault) = &mut record.outcome
             && length > self.record_max
@@ -198,7 +198,7 @@ impl RequestValidator {
     }
 
     /// Takes the rows from the mapper and validates each by its schema, if there are schemas.
-    fn check_schemas(&mut self, records: &mut [Record], recall: Option<&mut Recall>) -> Result<()> {
+    fn check_schemas(&mut self, records: &mut [request::Record], recall: Option<&mut Recall>) -> Result<()> {
         let rows = std::mem::take(&mut self.rows);
         let Some(batch) = self.mapper.batch(&mut self.partition_table, None)? else { return Ok(()) };
         let Some(validator) = &mut self.validator else { return Ok(()) };
@@ -225,7 +225,7 @@ impl RequestValidator {
 }
 
 /// Copies the payloads into one buffer. Slices of the body would keep all of it in memory.
-fn detach(records: &mut [Record]) {
+fn detach(records: &mut [request::Record]) {
     if let [record] = records
         && record.payload.is_unique()
     {
@@ -338,7 +338,7 @@ mod tests {
         .unwrap();
         let event = |event_type: &str, text: &str| {
             let event = format!(r#"{{"source":"s","event_type":"{event_type}","a":"{text}"}}"#);
-            Record::new(event.into())
+            request::Record::new(event.into())
         };
         let records = vec![event("known", &"x".repeat(30_000)), event("unknown", ""), event("known", "")];
         let records = validator.validate(records, 0, None).unwrap();

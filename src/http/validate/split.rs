@@ -3,7 +3,7 @@
 use crate::format::not_utf8;
 use crate::json::scan::{at, diagnose, is_json, skip_space, value_end};
 use crate::kind::dead::{ErrorType, Fault};
-use crate::spool::request::{Record, RecordOutcome};
+use crate::spool::request::{self, RecordOutcome};
 use bytes::Bytes;
 
 /// Maximum number of records in a request: for tiny records the size of the body does not bound the memory. The split
@@ -11,18 +11,22 @@ use bytes::Bytes;
 pub const RECORDS_MAX: usize = 65_536;
 
 /// Returns the lines of `body` that are not blank.
-pub fn lines(body: &Bytes) -> Vec<Record> {
+pub fn lines(body: &Bytes) -> Vec<request::Record> {
     let lines = body.split(|byte| *byte == b'\n').map(|line| line.strip_suffix(b"\r").unwrap_or(line));
     let is_blank = |line: &&[u8]| line.iter().all(|byte| matches!(byte, b' ' | b'\t' | b'\r'));
-    lines.filter(|line| !is_blank(line)).take(RECORDS_MAX + 1).map(|line| Record::new(body.slice_ref(line))).collect()
+    lines
+        .filter(|line| !is_blank(line))
+        .take(RECORDS_MAX + 1)
+        .map(|line| request::Record::new(body.slice_ref(line)))
+        .collect()
 }
 
 /// Returns the events of `{"events":[…]}`, or `body` as one event.
 ///
 /// An object with an array `events` holds many events, unless it has a `source` or an `event_type`: then it is one
 /// event, and `events` one of its properties. An object of many events has no other members.
-pub fn events(body: &Bytes) -> Vec<Record> {
-    let one = || vec![Record::new(body.clone())];
+pub fn events(body: &Bytes) -> Vec<request::Record> {
+    let one = || vec![request::Record::new(body.clone())];
     if memchr::memmem::find(body, b"\"events\"").is_none() {
         return one();
     }
@@ -31,15 +35,15 @@ pub fn events(body: &Bytes) -> Vec<Record> {
         Some(Object { events: Some(events), other: None, .. }) => events,
         Some(Object { events: Some(_), other: Some(name), is_event: false }) => {
             let message = format!("\"{}\": unexpected beside the array events", String::from_utf8_lossy(name));
-            vec![Record::rejected(body.clone(), Fault::new(ErrorType::EnvelopeError, message))]
+            vec![request::Record::rejected(body.clone(), Fault::new(ErrorType::EnvelopeError, message))]
         }
         Some(_) => one(),
     }
 }
 
 /// Adds to the fault of a body how its client can send several events.
-pub fn tell_several(body: &Bytes, records: &mut [Record]) {
-    let [Record { outcome: RecordOutcome::Rejected(fault), .. }] = records else { return };
+pub fn tell_several(body: &Bytes, records: &mut [request::Record]) {
+    let [request::Record { outcome: RecordOutcome::Rejected(fault), .. }] = records else { return };
     let start = skip_space(body, 0);
     let next = value_end(body, start, 0).map(|end| skip_space(body, end));
     match (at(body, start), next) {
@@ -55,7 +59,7 @@ pub fn tell_several(body: &Bytes, records: &mut [Record]) {
 }
 
 /// Returns the elements of the array `body`.
-pub fn elements(body: &Bytes) -> Vec<Record> {
+pub fn elements(body: &Bytes) -> Vec<request::Record> {
     let mut parser = BodyParser::new(body);
     match parser.array() {
         Some(records) if parser.is_at_end() || records.len() > RECORDS_MAX => records,
@@ -65,20 +69,20 @@ pub fn elements(body: &Bytes) -> Vec<Record> {
 
 /// Makes the rejected record of a body that is not JSON, or not of the expected form.
 #[cold]
-fn no_json(body: &Bytes) -> Record {
+fn no_json(body: &Bytes) -> request::Record {
     let fault = match std::str::from_utf8(body) {
         Err(error) => not_utf8(&error),
         Ok(text) if is_json(text) => Fault::new(ErrorType::ParseError, "expected an array"),
         Ok(text) => Fault::new(ErrorType::ParseError, diagnose(text)),
     };
-    Record::rejected(body.clone(), fault)
+    request::Record::rejected(body.clone(), fault)
 }
 
 /// The members of a body that is an object.
 #[derive(Default)]
 struct Object<'a> {
     /// The elements of `events`, if that is an array.
-    events: Option<Vec<Record>>,
+    events: Option<Vec<request::Record>>,
     /// Whether it has an envelope field of an event.
     is_event: bool,
     /// The first other name.
@@ -119,7 +123,7 @@ impl<'a> BodyParser<'a> {
     }
 
     /// Returns the elements of an array. It stops at the first element beyond the limit.
-    fn array(&mut self) -> Option<Vec<Record>> {
+    fn array(&mut self) -> Option<Vec<request::Record>> {
         let mut records = vec![];
         if !self.skip(b'[') {
             return None;
@@ -129,7 +133,7 @@ impl<'a> BodyParser<'a> {
         }
         loop {
             // Each event has its own depth limit: that of the array around it does not count.
-            records.push(Record::new(self.body.slice_ref(self.value(0)?)));
+            records.push(request::Record::new(self.body.slice_ref(self.value(0)?)));
             if records.len() > RECORDS_MAX || self.skip(b']') {
                 return Some(records);
             }
@@ -175,8 +179,8 @@ impl<'a> BodyParser<'a> {
 mod tests {
     use super::*;
 
-    fn texts(split: fn(&Bytes) -> Vec<Record>, body: &[u8]) -> Vec<String> {
-        let shown = |record: &Record| match record.fault() {
+    fn texts(split: fn(&Bytes) -> Vec<request::Record>, body: &[u8]) -> Vec<String> {
+        let shown = |record: &request::Record| match record.fault() {
             None => String::from_utf8_lossy(&record.payload).into_owned(),
             Some(fault) => format!("{}: {}", fault.error_type.name(), fault.message),
         };
@@ -220,7 +224,7 @@ mod tests {
     #[test]
     fn a_body_of_too_many_records_is_split_only_so_far() {
         let ones = |count: usize| "1\n".repeat(count).trim_end().replace('\n', ",");
-        let count = |split: fn(&Bytes) -> Vec<Record>, body: String| split(&Bytes::from(body)).len();
+        let count = |split: fn(&Bytes) -> Vec<request::Record>, body: String| split(&Bytes::from(body)).len();
         assert_eq!(count(lines, "1\n".repeat(RECORDS_MAX)), RECORDS_MAX);
         assert_eq!(count(lines, "1\n".repeat(RECORDS_MAX + 9)), RECORDS_MAX + 1);
         assert_eq!(count(elements, format!("[{}]", ones(RECORDS_MAX))), RECORDS_MAX);

@@ -28,7 +28,7 @@ mod spilled_ids;
 use self::sighting::{PartitionId, SIGHTING_BYTES, Sighting};
 use self::spilled_ids::{SpillContext, SpilledIds};
 use crate::error::{Error, Result};
-use crate::frame::{Progress, State};
+use crate::frame::{self, Progress};
 use crate::kind::PartitionName;
 use crate::kind::event::{COLUMNS, column};
 use crate::op::snapshot::{Reader, Writer};
@@ -230,7 +230,7 @@ impl Dedup {
             let name = told.name();
             match self.index.get(&name) {
                 Some(place) => self.partitions[*place].is_read = true,
-                None if told.state == State::Ended => _ = self.without_rows.remove(&name),
+                None if told.state == frame::State::Ended => _ = self.without_rows.remove(&name),
                 None => _ = self.without_rows.insert(name),
             }
         }

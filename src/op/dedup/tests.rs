@@ -215,7 +215,7 @@ fn reads(dedup: &mut Dedup, names: &[u8]) {
         origin: format!("file{}", partition % 2),
         partition: partition.to_string(),
         stream_time: None,
-        state: State::Live,
+        state: frame::State::Live,
     };
     let partitions = names.iter().map(told).collect();
     dedup.on_progress(&Progress { partitions, complete: true, ..Progress::default() });

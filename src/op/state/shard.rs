@@ -1,7 +1,7 @@
 //! The state of metrics with the same keys, for all of their keys or for a range of them; and how it fires.
 
 use crate::error::Result;
-use crate::kind::metric::Row;
+use crate::kind;
 use crate::op::snapshot::{Reader, Writer};
 use crate::op::window::key::Keys;
 use crate::op::window::metric::{Emit, Metric};
@@ -10,7 +10,7 @@ use crate::op::window::slice::{Fired, Selects, SelectsSaved};
 use crate::time::{EARLIEST, LATEST};
 
 /// Receives result rows.
-pub type Emitter<'a> = dyn FnMut(&Row<'_>) -> Result<()> + 'a;
+pub type Emitter<'a> = dyn FnMut(&kind::metric::Row<'_>) -> Result<()> + 'a;
 
 /// Keys, and the windows of metrics over them.
 #[derive(Default)]
@@ -220,7 +220,7 @@ impl Firing<'_> {
             // A window that extends beyond the calendar is truncated there. No window is longer than the calendar, so
             // only one of its ends is truncated, and the other still distinguishes it from its neighbours.
             let (start, end) = (start.max(EARLIEST), end.min(LATEST));
-            emit(&Row { name, start, end, dimensions, value, rows, revision: 0, pane, retracted })?;
+            emit(&kind::metric::Row { name, start, end, dimensions, value, rows, revision: 0, pane, retracted })?;
         }
         Ok(())
     }

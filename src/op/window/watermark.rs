@@ -7,7 +7,7 @@
 //! The same (origin, partition) in two inputs is two partitions: the end of one says nothing about the other.
 
 use crate::error::{Error, Result};
-use crate::frame::{Progress, State};
+use crate::frame::{self, Progress};
 use crate::kind::event::column;
 use crate::op::snapshot::{Reader, Writer};
 use ahash::AHashMap;
@@ -41,7 +41,7 @@ struct Partition {
     origin: String,
     name: String,
     stream_time: Option<i64>,
-    state: State,
+    state: frame::State,
 }
 
 /// A partition of an input.
@@ -170,8 +170,8 @@ impl Watermark {
             last = Some((code, at));
             let known = &mut self.state.partitions[at];
             known.stream_time = known.stream_time.max(Some(stream_times[row]));
-            if known.state == State::Idle {
-                known.state = State::Live;
+            if known.state == frame::State::Idle {
+                known.state = frame::State::Live;
             }
         }
         self.advance();
@@ -186,15 +186,15 @@ impl Watermark {
     /// Excludes an idle partition, by its number, from the minimum until its next row (`--idle-after`).
     pub fn set_idle(&mut self, partition: usize) {
         let partition = self.state.partitions.get_mut(partition);
-        if let Some(partition) = partition.filter(|partition| partition.state == State::Live) {
-            partition.state = State::Idle;
+        if let Some(partition) = partition.filter(|partition| partition.state == frame::State::Live) {
+            partition.state = frame::State::Idle;
         }
         self.advance();
     }
 
     /// Returns the live partition that determines W, if any: the slowest, or one that has not begun.
     pub fn slowest(&self) -> Option<(&str, &str)> {
-        let live = self.state.partitions.iter().filter(|partition| partition.state == State::Live);
+        let live = self.state.partitions.iter().filter(|partition| partition.state == frame::State::Live);
         let slowest = live.min_by_key(|partition| partition.stream_time)?;
         Some((&slowest.origin, &slowest.name))
     }
@@ -213,7 +213,8 @@ impl Watermark {
 
     /// Returns number and stream time of each live partition; numbers stay the same during a run.
     pub fn live(&self) -> impl Iterator<Item = (usize, Option<i64>)> {
-        let live = self.state.partitions.iter().enumerate().filter(|(_, partition)| partition.state == State::Live);
+        let live =
+            self.state.partitions.iter().enumerate().filter(|(_, partition)| partition.state == frame::State::Live);
         live.map(|(at, partition)| (at, partition.stream_time))
     }
 
@@ -241,7 +242,7 @@ impl Watermark {
         }
         let at = self.state.partitions.len();
         let PartitionKey { origin, name, .. } = key.clone();
-        self.state.partitions.push(Partition { input, origin, name, stream_time: None, state: State::Live });
+        self.state.partitions.push(Partition { input, origin, name, stream_time: None, state: frame::State::Live });
         self.index.insert(key, at);
         Ok(at)
     }
@@ -254,7 +255,7 @@ impl Watermark {
                 of_state.map(|partition| partition.stream_time)
             };
             // If all are idle, the partition with the greatest stream time determines W.
-            let least = times(State::Live).min().or_else(|| times(State::Idle).max()).flatten();
+            let least = times(frame::State::Live).min().or_else(|| times(frame::State::Idle).max()).flatten();
             self.raise(least.map(|stream_time| stream_time.saturating_sub(bound)));
         }
     }
@@ -275,9 +276,9 @@ impl Watermark {
             out.text(name);
             out.optional(*stream_time);
             out.byte(match state {
-                State::Live => 0,
-                State::Idle => 1,
-                State::Ended => 2,
+                frame::State::Live => 0,
+                frame::State::Idle => 1,
+                frame::State::Ended => 2,
             });
         }
     }
@@ -292,9 +293,9 @@ impl Watermark {
             let input = u32::try_from(input).map_err(|_| Error::corrupt("snapshot: invalid number of an input"))?;
             let (origin, name, stream_time) = (saved.text()?, saved.text()?, saved.optional()?);
             let state = match saved.byte()? {
-                0 => State::Live,
-                1 => State::Idle,
-                _ => State::Ended,
+                0 => frame::State::Live,
+                1 => frame::State::Idle,
+                _ => frame::State::Ended,
             };
             restored.index.insert(PartitionKey { input, origin: origin.clone(), name: name.clone() }, at);
             restored.state.partitions.push(Partition { input, origin, name, stream_time, state });
@@ -328,7 +329,7 @@ mod tests {
                     origin: "kafka:topic".into(),
                     partition: (*name).into(),
                     stream_time: Some(5),
-                    state: State::Live,
+                    state: frame::State::Live,
                 })
                 .collect(),
             complete: true,

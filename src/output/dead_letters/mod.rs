@@ -15,10 +15,9 @@ use crate::frame::End;
 use crate::ingest::Dead;
 use crate::kafka::produce::RejectedRecord;
 use crate::kafka::produce::shared::SharedProducer;
-use crate::kind::Kind;
 use crate::kind::dead::{ErrorType, Fault, Letter, column};
 use crate::kind::headers::Headers;
-use crate::kind::letters::Builder;
+use crate::kind::{self, Kind};
 use crate::op::row_letter::with_letter;
 use crate::output::epochs::{CompleteEpoch, EpochPlan, RefusedRows, RejectedRow};
 use crate::output::{Output, OutputPlan, OutputReport, stamped};
@@ -65,7 +64,7 @@ pub struct DeadLetters {
     outlet: LetterOutput,
     held: LetterBuffer,
     /// Builds letters of the stage; they follow the batches in `held`.
-    builder: Builder,
+    builder: kind::letters::Builder,
     /// Number of faulty records for the limit of `--report`, reported or not.
     reported: u64,
     /// Time of the next line about faulty records (µs).
@@ -125,7 +124,7 @@ struct WaitingLetter {
 impl DeadLetters {
     /// Creates the output of a run's letters. Without a `plan` letters are dropped.
     pub fn new(run: Rc<Run>, plan: Option<OutputPlan>) -> Self {
-        let builder = Builder::new(run.console.tool(), &Run::host());
+        let builder = kind::letters::Builder::new(run.console.tool(), &Run::host());
         let counts = BTreeMap::new();
         Self {
             run,
@@ -475,7 +474,7 @@ impl DeadLetters {
     fn refused_letters(&mut self, refused: &[RefusedRows]) -> Result<Vec<RecordBatch>> {
         let mut letters = vec![];
         for RefusedRows { refusal, rows } in refused {
-            let mut builder = Builder::new(self.run.console.tool(), &refusal.host);
+            let mut builder = kind::letters::Builder::new(self.run.console.tool(), &refusal.host);
             for RejectedRow { row, fault } in rows {
                 let is_letter = Kind::of(row.schema_ref()) == Some(Kind::Dead);
                 if builder.len() >= HELD_ROWS || builder.bytes() >= HELD_BYTES || is_letter && !builder.is_empty() {

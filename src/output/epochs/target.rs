@@ -4,7 +4,7 @@ use super::plan::{CompleteEpoch, EpochPlan, KeptFault, KeptRejected, Refusal, Re
 use crate::checkpoint::part::read_outbox;
 use crate::counts::SinkCounts;
 use crate::error::{Error, Result};
-use crate::format::{Encoder, Format};
+use crate::format::Format;
 use crate::frame::How;
 use crate::kafka::produce::epochs::EpochTopic;
 use crate::kind::Kind;
@@ -14,7 +14,7 @@ use crate::output::file::once::{BatchId, OnceFile};
 use crate::output::report::OutputReport;
 use crate::run::Run;
 use crate::store::disk::Disk;
-use crate::store::{Batches, Epoch, EpochRows, PartitionPosition, Sink};
+use crate::store::{self, Batches, Epoch, EpochRows, PartitionPosition};
 use arrow::array::RecordBatch;
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -24,9 +24,9 @@ const PIECE_BYTES: usize = 4 << 20;
 /// What gets the rows of complete epochs.
 pub(in crate::output) enum EpochTarget {
     /// A store, which gets rows when their epoch is complete, or at once.
-    Store { kind: Kind, sink: Box<dyn Sink>, is_at_once: bool },
+    Store { kind: Kind, sink: Box<dyn store::Sink>, is_at_once: bool },
     /// A file to which lines are appended once, or a stream.
-    Text { format: &'static Format, encoder: Box<dyn Encoder>, file: Plain, lines: Option<LineFile> },
+    Text { format: &'static Format, encoder: Box<dyn crate::format::Encoder>, file: Plain, lines: Option<LineFile> },
     /// A topic.
     Topic(Box<EpochTopic>),
 }
@@ -40,7 +40,13 @@ pub(in crate::output) struct LineFile {
 
 impl EpochTarget {
     /// Makes the target of text in an open file or stream.
-    pub fn text(format: &'static Format, encoder: Box<dyn Encoder>, file: Plain, plan: &EpochPlan, disk: Disk) -> Self {
+    pub fn text(
+        format: &'static Format,
+        encoder: Box<dyn crate::format::Encoder>,
+        file: Plain,
+        plan: &EpochPlan,
+        disk: Disk,
+    ) -> Self {
         let lines = match &file {
             Plain::Appended { path, header, .. } if Plain::is_regular(path) => {
                 let ledger = format!("{:016x}", xxh3_64(plan.key().as_bytes()));
@@ -140,7 +146,7 @@ impl EpochTarget {
 impl LineFile {
     /// Appends the lines of an epoch, but for those that a former commit has appended. Errors: exit status 75 if the
     /// file has a later epoch.
-    fn append(&mut self, epoch: Epoch, encoder: &mut dyn Encoder, rows: &OutboxRows<'_>) -> Result<()> {
+    fn append(&mut self, epoch: Epoch, encoder: &mut dyn crate::format::Encoder, rows: &OutboxRows<'_>) -> Result<()> {
         self.file.lock()?;
         let last = self.file.last_batch()?;
         let (Epoch { run, number }, shown) = (epoch, self.file.name());
@@ -174,7 +180,7 @@ impl LineFile {
 }
 
 /// Appends the lines of a batch to `bytes`.
-fn encode(encoder: &mut dyn Encoder, batch: &RecordBatch, bytes: &mut Vec<u8>) -> Result<()> {
+fn encode(encoder: &mut dyn crate::format::Encoder, batch: &RecordBatch, bytes: &mut Vec<u8>) -> Result<()> {
     match encoder.slices(batch) {
         Some(slices) => slices.iter().for_each(|slice| bytes.extend_from_slice(slice)),
         None => encoder.encode(batch, bytes)?,

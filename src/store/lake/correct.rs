@@ -8,9 +8,9 @@
 use crate::backfill::{CellContent, CellKey, Difference, LateCell, StoredCell, StoredCells};
 use crate::counts::SinkCounts;
 use crate::error::{Error, Result};
-use crate::kind::Kind;
-use crate::kind::metric::{Builder, MetricColumns};
+use crate::kind::metric::MetricColumns;
 use crate::kind::span::Span;
+use crate::kind::{self, Kind};
 use crate::store::correct::{Claim, Claimed, CorrectionCounts, Corrections, InFlight, LatePosition, Step, taken_over};
 use crate::store::guard::{RowOutcome, Stored, judge_row};
 use crate::store::lake::directory::{Lake, LakePart, root};
@@ -232,7 +232,7 @@ impl LakeCorrections {
 
     /// Replaces the days with a wrong cell.
     fn exchange(&mut self, difference: &Difference) -> Result<()> {
-        let mut changes: BTreeMap<i64, Builder> = BTreeMap::new();
+        let mut changes: BTreeMap<i64, kind::metric::Builder> = BTreeMap::new();
         for change in &difference.changes {
             changes.entry(change.key.start.div_euclid(DAY)).or_default().push(&change.row())?;
         }

@@ -4,9 +4,8 @@
 use crate::backfill::{CellContent, CellKey, Difference, LateCell, StoredCell, StoredCells};
 use crate::error::{Error, ErrorKind, Result};
 use crate::expr::canonical_dimensions;
-use crate::kind::Kind;
-use crate::kind::metric::Builder;
 use crate::kind::span::Span;
+use crate::kind::{self, Kind};
 use crate::store::correct::{
     Claim, Claimed, CorrectionCounts, Corrections, InFlight, LatePosition, Part, Step, taken_over,
 };
@@ -208,7 +207,7 @@ impl Corrections for PostgresCorrections {
 
 /// Writes the changes like rows of metrics, so that a stored row of a greater version stays.
 async fn write(link: &Link, writer: &Writer<'_>, difference: &Difference) -> Result<(), Failure> {
-    let mut rows = Builder::default();
+    let mut rows = kind::metric::Builder::default();
     for change in &difference.changes {
         rows.push(&change.row())?;
     }

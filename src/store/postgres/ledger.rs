@@ -5,7 +5,8 @@
 
 use crate::console::Console;
 use crate::error::{Error, ErrorKind, Result};
-use crate::replay::ledger::{BatchClaim, BatchOutcome, Id, Ledger, LetterState, ReplayEntry, Writer};
+use crate::replay;
+use crate::replay::ledger::{BatchClaim, BatchOutcome, Id, Ledger, LetterState, ReplayEntry};
 use crate::store::Location;
 use crate::store::postgres::link::{Failure, Link, PostgresServer};
 use crate::store::remote::RetryPolicy;
@@ -156,7 +157,11 @@ async fn states(link: &Link, letters: &[String]) -> Result<HashMap<String, (Lett
 }
 
 /// Claims letters in the present transaction; `None` if another run owns the target.
-async fn claim(link: &Link, writer: Writer<'_>, entries: &[ReplayEntry]) -> Result<Option<BatchClaim>, Failure> {
+async fn claim(
+    link: &Link,
+    writer: replay::ledger::Writer<'_>,
+    entries: &[ReplayEntry],
+) -> Result<Option<BatchClaim>, Failure> {
     // The lock on the row makes a run that takes over wait for this claim.
     let owner = "SELECT owner FROM replay_targets WHERE target = $1 FOR SHARE";
     let owner = link.client.query_opt(owner, &[&writer.target]).await?;
@@ -201,7 +206,7 @@ impl Ledger for PostgresLedger {
         &self.id
     }
 
-    fn own(&mut self, writer: Writer<'_>) -> Result<()> {
+    fn own(&mut self, writer: replay::ledger::Writer<'_>) -> Result<()> {
         let sql =
             "INSERT INTO replay_targets VALUES ($1, $2) ON CONFLICT (target) DO UPDATE SET owner = excluded.owner";
         self.run(async |link| link.client.execute(sql, &[&writer.target, &writer.run]).await.map_err(Failure::from))?;
@@ -237,7 +242,7 @@ impl Ledger for PostgresLedger {
         })
     }
 
-    fn claim(&mut self, writer: Writer<'_>, entries: &[ReplayEntry]) -> Result<BatchClaim> {
+    fn claim(&mut self, writer: replay::ledger::Writer<'_>, entries: &[ReplayEntry]) -> Result<BatchClaim> {
         let claimed = self.transact(async |link| claim(link, writer, entries).await)?;
         claimed.ok_or_else(|| {
             let message = format!("{}: another replay with this ledger has taken over", self.server.shown);

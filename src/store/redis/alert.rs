@@ -5,8 +5,8 @@
 //! them.
 
 use crate::error::{Error, Result};
+use crate::format;
 use crate::format::jsonl::Objects;
-use crate::format::row::Builder;
 use crate::json::text::unescape;
 use crate::json::walk::{members, string_content};
 use crate::kind::Kind;
@@ -147,7 +147,7 @@ fn link(session: &mut Session, address: &RedisAddress, rows: &[AlertRow], states
 /// Reads the rows of alerts from the answers to [`fields`], one answer for each hash. Errors: exit status 65 if evt did
 /// not write them.
 pub fn read(answers: &[Value]) -> Result<RecordBatch> {
-    let mut builder = Builder::new(Kind::Alert);
+    let mut builder = format::row::Builder::new(Kind::Alert);
     for json in answers.iter().flat_map(both).filter(|json| **json != Value::Nil) {
         let row = text(json).ok_or_else(|| Error::corrupt("an alert that is not text"))?;
         builder.push(row).map_err(|fault| Error::corrupt(fault.message))?;

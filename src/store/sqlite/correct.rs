@@ -2,9 +2,8 @@
 
 use crate::backfill::{CellContent, CellKey, Difference, LateCell, StoredCell, StoredCells};
 use crate::error::{Error, Result};
-use crate::kind::Kind;
-use crate::kind::metric::Builder;
 use crate::kind::span::Span;
+use crate::kind::{self, Kind};
 use crate::store::correct::{
     Claim, Claimed, CorrectionCounts, Corrections, InFlight, LatePosition, Part, Step, taken_over,
 };
@@ -202,7 +201,7 @@ impl Corrections for SqliteCorrections {
 
 /// Writes the changes like rows of metrics, so that a stored row of a greater version stays.
 fn write(tx: &Transaction<'_>, run: &str, difference: &Difference) -> Result<(), Failure> {
-    let (mut rows, mut overlap, mut retracts) = (Builder::default(), Overlap::default(), false);
+    let (mut rows, mut overlap, mut retracts) = (kind::metric::Builder::default(), Overlap::default(), false);
     for change in &difference.changes {
         rows.push(&change.row())?;
     }

@@ -4,7 +4,7 @@
 //! written.
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::replay::ledger::{BatchClaim, BatchOutcome, Id, Ledger, LetterState, ReplayEntry, Writer};
+use crate::replay::ledger::{self, BatchClaim, BatchOutcome, Id, Ledger, LetterState, ReplayEntry};
 use crate::store::Location;
 use crate::store::sqlite::cell::write_id;
 use crate::store::sqlite::file::SqliteFile;
@@ -158,7 +158,7 @@ impl Ledger for SqliteLedger {
         &self.id
     }
 
-    fn own(&mut self, writer: Writer<'_>) -> Result<()> {
+    fn own(&mut self, writer: ledger::Writer<'_>) -> Result<()> {
         self.transact(|tx| {
             let sql = "INSERT INTO replay_targets VALUES (?1, ?2) ON CONFLICT DO UPDATE SET owner = excluded.owner
                        WHERE owner <> excluded.owner";
@@ -201,7 +201,7 @@ impl Ledger for SqliteLedger {
         })
     }
 
-    fn claim(&mut self, writer: Writer<'_>, entries: &[ReplayEntry]) -> Result<BatchClaim> {
+    fn claim(&mut self, writer: ledger::Writer<'_>, entries: &[ReplayEntry]) -> Result<BatchClaim> {
         let claimed = self.transact(|tx| {
             let owner = "SELECT owner FROM replay_targets WHERE target = ?1";
             let owner: Option<String> = tx.query_row(owner, [writer.target], |row| row.get(0)).optional()?;

@@ -10,7 +10,7 @@ use crate::alert::engine::{AlertEngine, TimedRows};
 use crate::counts::Counts;
 use crate::error::{Error, Result};
 use crate::expr::RowFault;
-use crate::frame::{Control, How, State};
+use crate::frame::{self, Control, How};
 use crate::ingest::Item;
 use crate::input::Reached;
 use crate::kind::Kind;
@@ -18,7 +18,7 @@ use crate::kind::dead::{ErrorType, Fault};
 use crate::kind::event::column;
 use crate::kind::span::Span;
 use crate::run::Run;
-use crate::source::{Polled, SortColumns, Source};
+use crate::source::{Polled, SortColumns};
 use crate::store::remote::rounded;
 use crate::time::{LATEST, SECOND, format_instant};
 use arrow::array::{AsArray, RecordBatch};
@@ -122,7 +122,7 @@ pub struct Feed {
     /// Its name.
     pub name: String,
     /// Its source.
-    pub source: Source,
+    pub source: crate::source::Source,
     known: KnownRows,
     form: FeedForm,
     /// Whether it has ended.
@@ -148,7 +148,13 @@ pub fn time_columns(kind: Kind) -> Option<SortColumns> {
 
 impl Feed {
     /// Makes the feed of a source, and announces it to the clock.
-    pub fn new(source: Source, number: u32, name: String, form: FeedForm, clock: &mut AlertClock) -> Self {
+    pub fn new(
+        source: crate::source::Source,
+        number: u32,
+        name: String,
+        form: FeedForm,
+        clock: &mut AlertClock,
+    ) -> Self {
         let key = PartitionKey::new(number, name.clone(), "");
         clock.announce(key.clone(), None);
         Self {
@@ -380,7 +386,7 @@ impl Feed {
                 for partition in progress.partitions {
                     to.clock.withdraw(&self.whole.key);
                     let key = PartitionKey::new(self.number, partition.origin, partition.partition);
-                    let is_ended = partition.state == State::Ended;
+                    let is_ended = partition.state == frame::State::Ended;
                     to.clock.announce(key.clone(), None);
                     if is_ended {
                         to.clock.read(key, ReadState::Ended, to.now);

@@ -57,7 +57,7 @@ use crate::notify::channels::Channels;
 use crate::notify::outbox::Outbox;
 use crate::notify::sender::{Sender, are_due};
 use crate::run::{Report, Run};
-use crate::source::{Source, SourceOptions, StoreOrder};
+use crate::source::{SourceOptions, StoreOrder};
 use crate::time::{MINUTE, parse_duration};
 use crate::uri::Uri;
 use crate::uri::kafka::{Bound, KeptPosition, TopicFormat};
@@ -383,7 +383,7 @@ impl Args {
         if matches!(uri, Uri::Store(..)) {
             form = FeedForm::Store;
         }
-        let source = Source::open(std::slice::from_ref(&opened), options, run)?;
+        let source = crate::source::Source::open(std::slice::from_ref(&opened), options, run)?;
         let (is_framed, is_stored) = (matches!(form, FeedForm::Frames(_)), form == FeedForm::Store);
         let is_bytes = form == FeedForm::Bytes;
         let mut feed = Feed::new(source, number, name.clone(), form, alerts.clock());

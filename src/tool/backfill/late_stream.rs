@@ -15,8 +15,8 @@ use crate::kafka::source::Cluster;
 use crate::kind::Kind;
 use crate::mapping::{self, Provenance, TimeFrom};
 use crate::run::Run;
+use crate::source::SourceOptions;
 use crate::source::reader::next_item;
-use crate::source::{Source, SourceOptions};
 use crate::store::correct::LatePosition;
 use crate::store::rows::each_key;
 use crate::uri::Uri;
@@ -218,7 +218,7 @@ fn text(key: u128) -> String {
 /// Reads an input of late events to its end.
 struct LateReader {
     name: String,
-    source: Source,
+    source: crate::source::Source,
     is_topic: bool,
     /// The number of the next event.
     next: u64,
@@ -233,7 +233,7 @@ impl LateReader {
         let mut options = SourceOptions::default();
         options.records = RecordOptions { kind: Some(Kind::Late), mapping, ..options.records };
         options.inputs.topics.read_mode = ReadMode::Bounded;
-        let source = Source::open(std::slice::from_ref(uri), options, run.clone())?;
+        let source = crate::source::Source::open(std::slice::from_ref(uri), options, run.clone())?;
         let is_topic = matches!(uri, Uri::Kafka(_));
         Ok(Self { name: uri.to_string(), source, is_topic, next, open: vec![], rows: vec![] })
     }

@@ -10,7 +10,7 @@ use crate::kind::SELECTION_KEY;
 use crate::kind::dead::column::ATTEMPTS;
 use crate::kind::dead::{Fault, Rejected};
 use crate::kind::event::column::EVENT_ID;
-use crate::op::validate::{Options, Validator};
+use crate::op::validate::{self, Validator};
 use crate::registry::Registry;
 use crate::replay::hold::HeldLetters;
 use crate::replay::ledger::{Id, Ledger, LetterState, ReplayEntry};
@@ -115,7 +115,8 @@ impl Replay {
     /// Makes an operator without a target, for `--dry-run`.
     pub fn new(repair: Repair, schemas: Option<Box<dyn Registry>>, both: &BothArgs, run: Rc<Run>) -> Self {
         let schema = &both.schema;
-        let validator = Validator::new(Options { subject: schema.subject.clone(), closed: schema.no_extra_fields });
+        let validator =
+            Validator::new(validate::Options { subject: schema.subject.clone(), closed: schema.no_extra_fields });
         let (rate, totals, progress) = (both.rate, Totals::default(), Progress::default());
         let (held, would_replay) = (HeldLetters::default(), HashSet::new());
         let (target, ledger, began) = (None, None, None);

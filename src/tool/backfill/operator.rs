@@ -12,10 +12,10 @@ use crate::backfill::{
 use crate::counts::{Counts, counted};
 use crate::error::{Error, Result};
 use crate::expr::RowFault;
-use crate::frame::{Control, How, State};
+use crate::frame::{self, Control, How};
+use crate::kind;
 use crate::kind::dead::{ErrorType, Fault};
 use crate::kind::event::{column, instants};
-use crate::kind::metric::Row;
 use crate::kind::span::Span;
 use crate::op::window::watermark::{self, Watermark};
 use crate::op::window::{BatchOutcome, Emitter, Window};
@@ -517,7 +517,7 @@ fn parts_of<'a>(keys: impl Iterator<Item = &'a CellKey>) -> Vec<Part> {
 }
 
 /// Keeps a computed cell that the correction covers.
-fn take(row: &Row<'_>, scope: &Scope, right: &mut BTreeMap<CellKey, CellContent>, partial: &mut u64) {
+fn take(row: &kind::metric::Row<'_>, scope: &Scope, right: &mut BTreeMap<CellKey, CellContent>, partial: &mut u64) {
     let Some(metric) = scope.metric(row.name).filter(|_| scope.range.holds(row.start, row.end) && !row.retracted)
     else {
         return;
@@ -559,7 +559,7 @@ impl Operator for Correct {
                 if let Order::Streams { ends: false, .. } = self.setup.input.order {
                     // The end of a topic is not the end of its stream: a partition with records stays in the minimum.
                     let with_rows = progress.partitions.iter_mut().filter(|partition| partition.stream_time.is_some());
-                    with_rows.for_each(|partition| partition.state = State::Live);
+                    with_rows.for_each(|partition| partition.state = frame::State::Live);
                 }
                 if let Order::Streams { .. } = self.setup.input.order {
                     self.window.on_progress(&progress)?;

@@ -22,7 +22,7 @@ use crate::metrics::Up;
 use crate::op::dedup;
 use crate::op::window::metric::{Emit, Metric, Shape};
 use crate::op::window::spec::{self, Spec};
-use crate::op::window::{MemoryBound, Options, Window, watermark};
+use crate::op::window::{self, MemoryBound, Window, watermark};
 use crate::output::open_options;
 use crate::parse::size::parse_memory;
 use crate::registry::place;
@@ -475,7 +475,7 @@ fn start(
     source.set_named(spec.leaves.columns());
     let explicit = source.is_explicit();
     let watermark = watermark::Options { out_of_orderness: out_of_orderness.0, explicit, new_partitions: false };
-    let options = Options { leaves: spec.leaves, metrics: spec.metrics, watermark, emit: Emit::Final, memory };
+    let options = window::Options { leaves: spec.leaves, metrics: spec.metrics, watermark, emit: Emit::Final, memory };
     let is_report = !setup.dry_run;
     let operator = Box::new(Correct::new(Window::new(options), validate, setup, watermark));
     Ok(OperatorSetup { operator, schema: Changes::schema(), side: None, is_report })

@@ -9,7 +9,7 @@ use crate::kind::Kind;
 use crate::reconcile::foreign::ForeignRows;
 use crate::run::Run;
 use crate::source::reader::next_item;
-use crate::source::{Source, SourceOptions, UnreadableReports};
+use crate::source::{SourceOptions, UnreadableReports};
 use crate::stage::progress::ProgressLine;
 use crate::uri::Uri;
 use arrow::array::RecordBatch;
@@ -44,7 +44,7 @@ pub fn options() -> SourceOptions {
 
 /// An open input. The ends of topics are fixed when it is opened.
 pub struct Reading {
-    source: Source,
+    source: crate::source::Source,
     foreign: Option<ForeignFile>,
     uri: Uri,
     run: Rc<Run>,
@@ -57,7 +57,7 @@ impl Reading {
     pub fn open(uri: &Uri, mut options: SourceOptions, run: &Rc<Run>, quiet: bool) -> Result<Self> {
         let unreadable = UnreadableReports::default();
         options.inputs.stores.unreadable = Some(unreadable.clone());
-        let source = Source::open(std::slice::from_ref(uri), options, run.clone())?;
+        let source = crate::source::Source::open(std::slice::from_ref(uri), options, run.clone())?;
         Ok(Self { source, foreign: None, uri: uri.clone(), run: run.clone(), quiet, unreadable })
     }
 
