@@ -139,7 +139,7 @@ fn a_small_container_that_stands_for_gigabytes_takes_little_memory() {
 fn max_decompression_ratio_lets_a_page_and_a_batch_through() {
     let Some(python) = python() else { return };
     let dir = Dir::new("ratio");
-    ask(&dir, &python, "large.py", &[]);
+    ask(&dir, &python, "large.py", &["packed"]);
     for file in ["packed.arrows", "packed.parquet"] {
         let args =
             ["--time", "t", "--max-decompression-ratio", "100000", "--dlq", "dead.jsonl", "--to", "null:", "-q", file];

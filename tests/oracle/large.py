@@ -1,5 +1,5 @@
-"""Files of few bytes that stand for very many: `large.py` writes them here; `large.py run COMMAND…` runs one and prints
-its exit status, peak memory in KiB and seconds of CPU."""
+"""Files of few bytes that stand for very many: `large.py` writes them here, `large.py packed` only those whose bytes
+are packed; `large.py run COMMAND…` runs a command and prints its exit status, peak memory in KiB and seconds of CPU."""
 
 import datetime
 import os
@@ -33,6 +33,14 @@ def stream(name, rows, compression="zstd"):
         writer.write_table(rows)
 
 
+def write_packed():
+    """Packed bytes that are very many once they are unpacked."""
+    zeros = [pa.array([bytes(100_000_000)], pa.large_binary()) for _ in range(8)]
+    stream("packed.arrows", table(1, **{f"b{n}": column for n, column in enumerate(zeros)}))
+    huge = pa.array(["a" * 500_000_000])
+    pq.write_table(table(1, x=huge), "packed.parquet", compression="zstd", use_dictionary=False)
+
+
 def write():
     # A dictionary of one value: what it stands for is never in memory at once.
     stream("dictionary.arrows", table(3_000, x=repeated("a" * 100_000, 3_000)))
@@ -40,11 +48,7 @@ def write():
         writer.write_table(table(2_000, x=repeated("a" * 100_000, 2_000)))
     text = pa.array(["a" * 100_000] * 2_000)
     pq.write_table(table(2_000, x=text), "dictionary.parquet", compression="zstd")
-    # Packed bytes that are very many once they are unpacked.
-    zeros = [pa.array([bytes(100_000_000)], pa.large_binary()) for _ in range(8)]
-    stream("packed.arrows", table(1, **{f"b{n}": column for n, column in enumerate(zeros)}))
-    huge = pa.array(["a" * 500_000_000])
-    pq.write_table(table(1, x=huge), "packed.parquet", compression="zstd", use_dictionary=False)
+    write_packed()
     # Lists of very many values that take no bytes.
     many = pa.nulls(20_000_000, pa.int8())
     empty = pa.ListArray.from_arrays(pa.array([0] * 10_000_001, pa.int32()), many[:0])
@@ -76,5 +80,7 @@ def run(command):
 
 if sys.argv[1:2] == ["run"]:
     run(sys.argv[2:])
+elif sys.argv[1:] == ["packed"]:
+    write_packed()
 else:
     write()
