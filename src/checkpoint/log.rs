@@ -82,6 +82,10 @@ pub struct StageEpoch {
     /// state, and in entries of older versions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fingerprint: Option<String>,
+    /// Its watermark (µs), `i64::MAX` once all windows have fired. `None` without windows, and in entries of older
+    /// versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub watermark: Option<i64>,
     /// Its outputs, in the order of the command line.
     pub outputs: Vec<OutputName>,
     /// Its files.
@@ -237,6 +241,7 @@ mod tests {
                 version: "0.1.0".to_owned(),
                 began: Some("2026-01-01T00:00:00.000000Z".to_owned()),
                 fingerprint: Some("5eed".to_owned()),
+                watermark: Some(7),
                 outputs: names(&["sqlite:m.db"]),
                 parts: vec![part],
             }],

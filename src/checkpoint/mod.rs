@@ -96,13 +96,16 @@ struct KeptEpoch {
     stages: Vec<String>,
     /// Its files of state.
     state: BTreeSet<String>,
+    /// The watermark of each stage that has one (µs).
+    watermarks: BTreeMap<String, i64>,
 }
 
 impl KeptEpoch {
     fn of(complete: &Complete) -> Self {
         let state = complete.parts().map(|part| &part.name).filter(|name| name.starts_with(STATE_FILE)).cloned();
         let stages = complete.stages.iter().map(|stage| stage.stage.clone()).collect();
-        Self { epoch: complete.epoch, stages, state: state.collect() }
+        let watermarks = complete.stages.iter().filter_map(|stage| Some((stage.stage.clone(), stage.watermark?)));
+        Self { epoch: complete.epoch, stages, state: state.collect(), watermarks: watermarks.collect() }
     }
 }
 
@@ -335,7 +338,7 @@ impl Checkpoint {
     pub fn seal(&mut self, sealed: SealedParts<'_>) -> Result<StageEpoch> {
         let epoch = self.epoch;
         let fingerprint = sealed.fingerprint();
-        let SealedParts { began, spec: _, state, positions, outboxes: mut parts } = sealed;
+        let SealedParts { began, spec: _, state, watermark, positions, outboxes: mut parts } = sealed;
         for (name, bytes) in [(STATE, state), (POSITIONS, positions)] {
             if !bytes.is_empty() {
                 parts.push(self.store.write_part(epoch, &part_name(&self.own.stage, name), bytes)?);
@@ -347,6 +350,7 @@ impl Checkpoint {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             began: Some(format_instant(began)),
             fingerprint,
+            watermark,
             outputs: self.own.outputs.clone(),
             parts,
         };
@@ -407,6 +411,13 @@ impl Checkpoint {
     pub fn positions(&self, epoch: Epoch) -> Result<Vec<u8>> {
         let first = self.header.stages.first().unwrap_or(&self.own.stage);
         Ok(self.store.note(epoch, &part_name(first, POSITIONS))?.unwrap_or_default())
+    }
+
+    /// Returns the watermark (µs) that the nearest stage before this one had at the end of a complete epoch; `None` if none
+    /// of them has one.
+    pub fn earlier_watermark(&self, epoch: Epoch) -> Option<i64> {
+        let kept = self.complete.iter().find(|kept| kept.epoch == epoch)?;
+        self.header.stages.iter().rev().find_map(|stage| kept.watermarks.get(stage).copied())
     }
 
     /// Whether a last stage has completed an epoch. Errors: exit status 75 if a newer run has begun.

@@ -25,6 +25,8 @@ pub struct SealedParts<'a> {
     pub spec: &'a str,
     /// The state of the operator; empty if it has none.
     pub state: &'a [u8],
+    /// The watermark of the operator (µs); `None` without windows.
+    pub watermark: Option<i64>,
     /// The positions of the inputs; empty if the stage is not the first one.
     pub positions: &'a [u8],
     /// The rows of its outputs and the files of its state.

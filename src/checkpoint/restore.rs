@@ -3,7 +3,7 @@
 use super::log::{Complete, Entry};
 use super::store::CheckpointStore;
 use crate::error::{Error, ErrorKind, Result};
-use crate::store::Epoch;
+use crate::store::{self, Epoch};
 use std::collections::BTreeSet;
 
 /// Reads the last `kept` complete epochs of a log with these entries, those after `until` left out.
@@ -51,12 +51,22 @@ pub fn with_way_back(error: Error, store: &dyn CheckpointStore, complete: &[Comp
     }
     // Every epoch after the one that is restored is written again.
     let lost = complete.iter().filter(|complete| complete.epoch > before.epoch);
-    let outputs = lost.flat_map(Complete::outputs_with_rows).map(|output| format!("{} {}", output.key, output.uri));
-    let outputs = Vec::from_iter(outputs.collect::<BTreeSet<_>>()).join(", ");
+    // Stores replace or keep the rows that they have, by key.
+    let is_keyed = |uri: &str| uri.split_once(':').is_some_and(|(scheme, _)| store::by_scheme(scheme).is_some());
+    let (mut keyed, mut repeated) = (BTreeSet::new(), BTreeSet::new());
+    for output in lost.flat_map(Complete::outputs_with_rows) {
+        let outputs = if is_keyed(&output.uri) { &mut keyed } else { &mut repeated };
+        outputs.insert(format!("{} {}", output.key, output.uri));
+    }
+    let [keyed, repeated] = [keyed, repeated].map(|outputs| Vec::from_iter(outputs).join(", "));
     let (Epoch { run, number }, Epoch { run: before_run, number: before_number }) = (damaged.epoch, before.epoch);
-    let twice = match outputs.is_empty() {
-        true => "no output has rows of it".to_owned(),
-        false => format!("these outputs get the rows behind it a second time, but for keyed stores: {outputs}"),
+    let twice = match (repeated.is_empty(), keyed.is_empty()) {
+        (true, true) => "no output has rows of it".to_owned(),
+        (true, false) => format!("no output gets rows of it twice; keyed stores have each once: {keyed}"),
+        (false, true) => format!("these outputs get the rows behind it a second time: {repeated}"),
+        (false, false) => format!(
+            "these outputs get the rows behind it a second time: {repeated}; keyed stores have each once: {keyed}"
+        ),
     };
     let back = back + 1;
     Ok(error.because(format!(

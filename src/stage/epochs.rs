@@ -242,9 +242,11 @@ impl Epochs {
         let Snapshot { spec, state } = operator.snapshot();
         let mut outboxes = outputs.seal_epoch(next)?;
         outboxes.extend(self.checkpoint.keep_files(&files)?);
-        let own = self.checkpoint.seal(SealedParts { began, spec: &spec, state: &state, positions, outboxes })?;
+        let watermark = operator.watermark();
+        let parts = SealedParts { began, spec: &spec, state: &state, watermark, positions, outboxes };
+        let own = self.checkpoint.seal(parts)?;
         let bytes = own.parts.iter().map(|part| part.bytes).sum();
-        let sealed = SealedEpoch { start, bytes, ..SealedEpoch::of(epoch, own.parts.clone(), operator.watermark()) };
+        let sealed = SealedEpoch { start, bytes, ..SealedEpoch::of(epoch, own.parts.clone(), watermark) };
         let has_readers = self.checkpoint.has_readers();
         if !has_readers && self.checkpoint.complete(epoch, own, self.run.clock.now())? {
             return self.begin_commit(sealed, outputs).map(|()| None);
@@ -255,7 +257,9 @@ impl Epochs {
 
     /// Begins to write the rows of a complete epoch to every output, with what databases store of its positions.
     fn begin_commit(&mut self, sealed: SealedEpoch, outputs: &mut Outputs) -> Result<()> {
-        let SealedEpoch { epoch, watermark, .. } = sealed;
+        let epoch = sealed.epoch;
+        // Windows may be in a stage before this one.
+        let watermark = sealed.watermark.or_else(|| self.checkpoint.earlier_watermark(epoch));
         let positions = partition_positions(&self.checkpoint.positions(epoch)?, &self.run.pipeline, watermark)?;
         let now = self.run.clock.now();
         outputs.begin_commit(CompleteEpoch { epoch, parts: sealed.parts.clone(), positions, now, refused: vec![] })?;

@@ -1,6 +1,6 @@
 //! The table pipeline_checkpoints of databases: how far each file was read, in the transaction of the rows.
 
-use crate::checkpoint::{Job, cut, generated, ordered, run_with_kills};
+use crate::checkpoint::{Job, METRICS, cut, generated, ordered, run_with_kills};
 use crate::harness::{Dir, Draws};
 use crate::servers::{postgres, psql};
 use rusqlite::Connection;
@@ -37,6 +37,27 @@ fn a_database_tells_how_far_each_file_was_read() {
     let epochs = "SELECT output || ' ' || run || ' ' || epoch FROM checkpoint_epochs";
     let [epoch] = asked(&job.dir, epochs).try_into().expect("one output");
     assert!(epoch.ends_with("/1-evt-window/to-0 5 1"), "{epoch}");
+}
+
+/// The database is behind the stage with the windows, and has the watermark of that stage.
+#[test]
+fn a_database_behind_the_windows_has_their_watermark() {
+    let dir = Dir::new("positions-pipe");
+    dir.write("m.toml", METRICS);
+    dir.write("a.jsonl", ordered(0..5));
+    dir.write("b.jsonl", ordered(5..6));
+    let pipe = |file: &str, at_end: &str| {
+        let ingest =
+            format!("evt-ingest -q --dlq null: --checkpoint state --checkpoint-every 1h --pipeline shop {file}");
+        let window = format!("evt-window -q -m m.toml --out-of-orderness 3s --late null: --at-end {at_end}");
+        dir.shell(&format!("{ingest} | {window} | evt-sink -q --to sqlite:m.db")).succeeds();
+        asked(&dir, POSITIONS)
+    };
+    assert_eq!(pipe("a.jsonl", "hold"), ["shop a.jsonl 0 76 2026-01-01T00:04:53.000000Z"]);
+    let after = ["shop a.jsonl 0 76 2026-01-01T00:05:53.000000Z", "shop b.jsonl 0 16 2026-01-01T00:05:53.000000Z"];
+    assert_eq!(pipe("b.jsonl", "hold"), after);
+    let closed = ["shop a.jsonl 0 76 2026-01-01T00:04:56.000000Z", "shop b.jsonl 0 16 2026-01-01T00:05:56.000000Z"];
+    assert_eq!(pipe("/dev/null", "fire"), closed, "all windows have fired");
 }
 
 /// An epoch in which an output gets no rows moves the positions as well.

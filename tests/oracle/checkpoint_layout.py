@@ -329,7 +329,8 @@ def checkpoint(root):
             members(complete, ["epoch", "at", "stages"], ["branches"])
     directory = root / "epochs" / "{run}-{number}".format(**complete["epoch"])
     for stage in complete["stages"]:
-        members(stage, ["stage", "version", "began", "outputs", "parts"], ["fingerprint"])
+        members(stage, ["stage", "version", "began", "outputs", "parts"], ["fingerprint", "watermark"])
+        assert isinstance(stage.get("watermark", 0), int), stage
         has_state = any(part["name"] == stage["stage"] + ".state" for part in stage["parts"])
         assert re.fullmatch("[0-9a-f]{32}", stage.get("fingerprint", "")) if has_state else "fingerprint" not in stage
         [members(output, ["key", "uri"]) for output in stage["outputs"]]

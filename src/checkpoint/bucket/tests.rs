@@ -32,6 +32,7 @@ fn complete(epoch: Epoch, parts: &[EpochPart]) -> Complete {
         version: String::new(),
         began: None,
         fingerprint: None,
+        watermark: None,
         outputs: vec![],
         parts: parts.to_vec(),
     };
