@@ -240,8 +240,9 @@ fn epochs_are_in_a_topic_once_although_each_broker_is_killed_in_turn() {
             is_over || has_all()
         });
         if is_over {
-            let (status, said) = stopped(run);
-            assert_eq!(status, 69, "{said}");
+            let mut said = String::new();
+            run.stderr.take().expect("it is piped").read_to_string(&mut said).expect("text");
+            assert_eq!(status(run.wait().expect("it has ended")), 69, "{said}");
             ended += 1;
             run = start();
             eventually_within(LONG_WAIT, "the next run commits the rows", has_all);

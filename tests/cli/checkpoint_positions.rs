@@ -47,10 +47,9 @@ fn a_database_behind_the_windows_has_their_watermark() {
     dir.write("a.jsonl", ordered(0..5));
     dir.write("b.jsonl", ordered(5..6));
     let pipe = |file: &str, at_end: &str| {
-        let ingest =
-            format!("evt-ingest -q --dlq null: --checkpoint state --checkpoint-every 1h --pipeline shop {file}");
+        let ingest = format!("evt-ingest -q --dlq null: --checkpoint state --checkpoint-every 1h {file}");
         let window = format!("evt-window -q -m m.toml --out-of-orderness 3s --late null: --at-end {at_end}");
-        dir.shell(&format!("{ingest} | {window} | evt-sink -q --to sqlite:m.db")).succeeds();
+        dir.shell(&format!("{ingest} | {window} | evt-sink -q --pipeline shop --to sqlite:m.db")).succeeds();
         asked(&dir, POSITIONS)
     };
     assert_eq!(pipe("a.jsonl", "hold"), ["shop a.jsonl 0 76 2026-01-01T00:04:53.000000Z"]);

@@ -16,7 +16,7 @@ const fn large(file: &'static str, name: &'static str, fields: usize, reason: &'
 pub const LARGE_STRUCTS: [LargeStruct; 19] = [
     large("src/cli/args.rs", "CommonArgs", 14, "a flag is a field"),
     large("src/cli/http.rs", "HttpArgs", 15, "a flag is a field"),
-    large("src/format/definition.rs", "Format", 16, "a property of a row of the table is a field"),
+    large("src/format/definition.rs", "Format", 17, "a property of a row of the table is a field"),
     large("src/frame/decode.rs", "Decoder", 15, "the state of one machine, whose buffers are used again"),
     large("src/generate/options.rs", "Options", 20, "a flag is a field, without clap"),
     large("src/generate/truth.rs", "TruthReport", 13, "a member of a JSON document is a field"),
