@@ -2,7 +2,8 @@
 """Jobs of this build beside those of another one, alternating: compare.py OTHER THIS [ROUNDS [EVENTS]].
 
 OTHER and THIS are directories with the binaries of evt. Prints CPU seconds (user and system, median of the rounds) and their
-ratio; the workload is made once by THIS evt-gen. No servers: files and pipes only.
+ratio; the workload is made once by THIS evt-gen. Files and pipes only, and topics if EVT_KAFKA names a broker (THIS/examples has
+bare_kafka then): scripts/services run kafka -- benches/compare.py OTHER THIS.
 """
 import os, pathlib, resource, statistics, subprocess, sys, tempfile
 
@@ -23,6 +24,21 @@ JOBS = [  # name, command line; {dir} holds the workload, {out} is removed befor
     ("four stages", "evt-ingest {dir}/events.jsonl -q | evt-validate -q --dedup 1h | evt-window -q --size 1m --by event_type"
      " | evt-sink -q --to sqlite:{out}/metrics.db"),
 ]
+TOPIC_JOBS = [  # {read} holds the events, {write} gets those of each run
+    ("Kafka, JSON to frames", "evt-ingest 'kafka://{broker}/{read}?end=latest' -q > /dev/null"),
+    ("Kafka, window, count", "evt-window 'kafka://{broker}/{read}?end=latest' -q --size 1m --by event_type -o jsonl > /dev/null"),
+    ("frames to Kafka", "evt-sink {dir}/events.frames -q --to kafka://{broker}/{write}"),
+    ("Kafka to Kafka", "evt-validate 'kafka://{broker}/{read}?end=latest' -q --to kafka://{broker}/{write}"),
+]
+
+
+def topics(broker, this, names):
+    """Makes the topics of TOPIC_JOBS and returns their names with the broker."""
+    names = {**names, "broker": broker, "read": f"compare-{os.getpid()}-read", "write": f"compare-{os.getpid()}-write"}
+    for topic in (names["read"], names["write"]):
+        shell(f"bare_kafka make {broker} {topic} 1", f"{this}/examples")
+    shell("evt-sink {dir}/events.frames -q --to kafka://{broker}/{read}".format(**names), this)
+    return names
 
 
 def shell(line, binaries, allowed=(0, 1)):
@@ -50,7 +66,9 @@ def main():
         shell("awk 'NR % 5 == 0 {{ $0 = substr($0, 1, 80) }} 1' {dir}/events.jsonl > {dir}/malformed.jsonl".format(**names), this)
         print(f"{events} events, {pathlib.Path(directory, 'events.jsonl').stat().st_size >> 20} MiB of JSON, {rounds} rounds\n")
         print("| job | other, CPU-s | this, CPU-s | ratio (median of rounds) |\n| --- | --- | --- | --- |")
-        for name, line in JOBS:
+        broker = os.environ.get("EVT_KAFKA")
+        names = topics(broker, this, names) if broker else names
+        for name, line in JOBS + (TOPIC_JOBS if broker else []):
             seconds = {other: [], this: []}
             for round in range(rounds):
                 for binaries in (other, this) if round % 2 == 0 else (this, other):

@@ -21,7 +21,7 @@ impl Clock {
     pub fn now(&self) -> i64 {
         match self {
             Clock::Fixed(instant) => *instant,
-            Clock::Simulated(clock) => clock.micros(),
+            Clock::Simulated(clock) => clock.wall_time(),
             Clock::System => SystemTime::now()
                 .duration_since(UNIX_EPOCH)
                 .map_or(0, |since| i64::try_from(since.as_micros()).unwrap_or(i64::MAX)),
@@ -32,7 +32,7 @@ impl Clock {
     pub fn monotonic(&self) -> Duration {
         static START: OnceLock<Instant> = OnceLock::new();
         match self {
-            Clock::Simulated(clock) => Duration::from_micros(clock.micros().unsigned_abs()),
+            Clock::Simulated(clock) => clock.monotonic(),
             Clock::System | Clock::Fixed(_) => START.get_or_init(Instant::now).elapsed(),
         }
     }
@@ -40,20 +40,39 @@ impl Clock {
 
 /// A clock that advances only by explicit calls. Clones share their time.
 #[derive(Clone, Debug, Default)]
-pub struct SimulatedClock(Arc<AtomicI64>);
+pub struct SimulatedClock(Arc<SimulatedTimes>);
+
+#[derive(Debug, Default)]
+struct SimulatedTimes {
+    /// The monotonic time (µs).
+    monotonic: AtomicI64,
+    /// The wall time (µs since 1970) minus the monotonic one.
+    offset: AtomicI64,
+}
 
 impl SimulatedClock {
     /// Makes a clock at `now` (µs since 1970).
     pub fn at(now: i64) -> Self {
-        Self(Arc::new(AtomicI64::new(now)))
+        let clock = Self::default();
+        clock.jump(now);
+        clock
     }
 
     /// Lets `time` pass.
     pub fn advance(&self, time: Duration) {
-        self.0.fetch_add(i64::try_from(time.as_micros()).unwrap_or(i64::MAX), Ordering::Relaxed);
+        self.0.monotonic.fetch_add(i64::try_from(time.as_micros()).unwrap_or(i64::MAX), Ordering::Relaxed);
     }
 
-    fn micros(&self) -> i64 {
-        self.0.load(Ordering::Relaxed)
+    /// Sets the wall time forward by `micros`, or back if it is negative; no time passes.
+    pub fn jump(&self, micros: i64) {
+        self.0.offset.fetch_add(micros, Ordering::Relaxed);
+    }
+
+    fn monotonic(&self) -> Duration {
+        Duration::from_micros(self.0.monotonic.load(Ordering::Relaxed).unsigned_abs())
+    }
+
+    fn wall_time(&self) -> i64 {
+        self.0.monotonic.load(Ordering::Relaxed) + self.0.offset.load(Ordering::Relaxed)
     }
 }

@@ -81,7 +81,7 @@ pub struct Console {
     tool: &'static str,
     form: LineFormat,
     progress: Arc<Mutex<Option<indicatif::ProgressBar>>>,
-    /// Where lines go instead of stderr.
+    /// The buffer that gets the lines instead of stderr; `None` if they go to stderr.
     captured: Option<Arc<Mutex<String>>>,
 }
 

@@ -1,5 +1,5 @@
-//! What the clients that speak HTTP share: TLS with the machine's certificates or those of a file, failures, and
-//! bounded waits.
+//! TLS, failures and bounded waits of all clients that speak HTTP. TLS trusts the certificates of a file or those of
+//! the machine.
 
 use crate::error::{Error, Result};
 use crate::stop::Stop;

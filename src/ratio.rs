@@ -8,7 +8,7 @@ pub const RATIO_MAX: u64 = 1_000;
 /// Decompressed bytes that are always allowed, whatever the ratio.
 pub const HARMLESS: u64 = 100 << 20;
 
-/// Tracks decompressed against compressed bytes.
+/// Counts compressed and decompressed bytes, to detect decompression bombs.
 #[derive(Clone, Copy, Debug)]
 pub struct Ratio {
     max: u64,

@@ -19,7 +19,7 @@ const FILE_MAX: u64 = 64 << 10;
 const HIDDEN_MIN: usize = 4;
 
 /// A placeholder and its value.
-struct Known {
+struct KnownSecret {
     placeholder: String,
     value: String,
 }
@@ -27,7 +27,7 @@ struct Known {
 /// The values that this process has revealed; bounded by its command line and configuration.
 #[derive(Default)]
 struct Revealed {
-    known: Vec<Known>,
+    known: Vec<KnownSecret>,
     /// Names that were revealed as a whole, with the concealed text they came from.
     whole: Vec<(String, String)>,
 }
@@ -94,7 +94,7 @@ fn of_file(path: &str) -> Result<String> {
 pub fn remember(name: &str, value: &str) {
     let mut revealed = revealed();
     if !revealed.known.iter().any(|known| known.value == value) {
-        revealed.known.push(Known { placeholder: format!("{{{name}}}"), value: value.to_owned() });
+        revealed.known.push(KnownSecret { placeholder: format!("{{{name}}}"), value: value.to_owned() });
     }
 }
 
@@ -102,14 +102,14 @@ fn mark(placeholder: &str, value: String) -> String {
     let mut revealed = revealed();
     let found = revealed.known.iter().position(|known| known.placeholder == placeholder && known.value == value);
     let index = found.unwrap_or_else(|| {
-        revealed.known.push(Known { placeholder: placeholder.to_owned(), value });
+        revealed.known.push(KnownSecret { placeholder: placeholder.to_owned(), value });
         revealed.known.len() - 1
     });
     format!("{}{index}{}", MARK.0, MARK.1)
 }
 
 /// Replaces every mark by the result of `of`.
-fn replaced(text: &str, known: &[Known], of: impl Fn(&Known) -> String) -> String {
+fn replaced(text: &str, known: &[KnownSecret], of: impl Fn(&KnownSecret) -> String) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
     while let Some((before, after)) = rest.split_once(MARK.0) {
@@ -172,10 +172,10 @@ pub fn named(concealed: &str) -> String {
 pub fn hide(text: &str) -> String {
     let revealed = revealed();
     let mut text = replaced(text, &revealed.known, |known| known.placeholder.clone());
-    let mut known: Vec<&Known> = revealed.known.iter().filter(|known| known.value.len() >= HIDDEN_MIN).collect();
+    let mut known: Vec<&KnownSecret> = revealed.known.iter().filter(|known| known.value.len() >= HIDDEN_MIN).collect();
     // Longer values first, because one value may be part of another.
     known.sort_by_key(|known| std::cmp::Reverse(known.value.len()));
-    for Known { placeholder, value } in known {
+    for KnownSecret { placeholder, value } in known {
         for form in [value.clone(), escaped(value)] {
             text = text.replace(&form, placeholder);
         }

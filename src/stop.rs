@@ -46,7 +46,7 @@ pub struct Stop {
     deadline: Arc<OnceLock<Instant>>,
 }
 
-/// How a wait for input ended.
+/// The outcome of a wait for input, or of a sleep.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Woken {
     /// Input can be read, or is at its end.
@@ -227,7 +227,7 @@ impl Wait {
         is_over
     }
 
-    /// Returns what is left of the stop timeout, after a signal.
+    /// Returns the time left of the stop timeout; `None` before a signal.
     fn stop_timeout(&self) -> Option<Duration> {
         let since = self.stop.since()?;
         let period = match self.stop.has_expired.load(Ordering::Relaxed) {
@@ -277,7 +277,7 @@ impl Wait {
         goes_on(self)
     }
 
-    /// Receives what another thread sends within `limit`; times out early if the stop timeout expires.
+    /// Receives a message of another thread within `limit`; times out early if the stop timeout expires.
     pub fn receive<T>(&self, from: &Receiver<T>, limit: Duration) -> Result<T, RecvTimeoutError> {
         let start = Instant::now();
         loop {

@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Datelike, NaiveDate};
 use evt::cli::args;
-use evt::time::calendar::{civil_from_days, days_from_civil};
+use evt::time::calendar::{CivilDate, civil_from_days, days_from_civil};
 use evt::time::{Parser, format_duration, format_instant, parse_duration, parse_instant};
 use evt::uri::Uri;
 use evt::view::selection::parse_names;
@@ -42,8 +42,9 @@ fn instant(text: &str) {
     }
     assert_eq!(parse_instant(&format_instant(ours)), Some(ours), "{text}");
     let date = oracle.date_naive();
-    let days = days_from_civil(i64::from(date.year()), i64::from(date.month()), i64::from(date.day()));
+    let (year, month, day) = (i64::from(date.year()), i64::from(date.month()), i64::from(date.day()));
+    let days = days_from_civil(year, month, day);
     let epoch = NaiveDate::default();
     assert_eq!(days, (date - epoch).num_days());
-    assert_eq!(civil_from_days(days), (i64::from(date.year()), i64::from(date.month()), i64::from(date.day())));
+    assert_eq!(civil_from_days(days), CivilDate { year, month, day });
 }

@@ -19,7 +19,7 @@ use std::time::Duration;
 const SAMPLED: Duration = Duration::from_millis(100);
 /// How long a partition that is read to its end holds the clock.
 pub const HOLD: Duration = Duration::from_secs(1);
-/// How old the confirmation of an end may be while rows of other partitions advance the clock.
+/// Maximum age of the confirmation of an end while rows of other partitions advance the clock.
 pub const CONFIRMED_MAX: Duration = Duration::from_secs(3);
 /// A longer time between two times at which the process runs is a stall: what was confirmed before it does not count
 /// after it.
@@ -56,7 +56,7 @@ pub enum ReadState {
     Ended,
 }
 
-/// What [`AlertClock::caught_up`] returned at a time.
+/// The stream time (µs) that [`AlertClock::caught_up`] returned at a monotonic time.
 #[derive(Clone, Copy, Debug)]
 struct CaughtUp {
     at: Duration,
@@ -108,8 +108,8 @@ pub struct AlertClock {
     clock: Option<i64>,
     /// The last value of C in the earlier run, until the first row arrives.
     earlier: Option<EarlierClock>,
-    /// Where the clock began to advance with wall time; `None` while some partition holds it.
-    running: Option<Running>,
+    /// The start of the advance with wall time; `None` while some partition holds the clock.
+    running: Option<RunningClock>,
     /// When the process ran last.
     noted: Option<Duration>,
     /// The end of the last stall.
@@ -122,7 +122,7 @@ pub struct AlertClock {
 
 /// A clock that advances with wall time.
 #[derive(Clone, Copy, Debug)]
-struct Running {
+struct RunningClock {
     /// When it began to advance (monotonic).
     since: Duration,
     /// Its value then (µs).
@@ -302,11 +302,11 @@ impl AlertClock {
         if let Some(EarlierClock { clock, passed, start }) = self.earlier {
             return Some(clock.saturating_add(passed.max(0)).saturating_add(micros(start)));
         }
-        let Running { since, from } = match self.running {
+        let RunningClock { since, from } = match self.running {
             Some(running) => running,
-            None => Running { since: released, from: self.clock.max(greatest)? },
+            None => RunningClock { since: released, from: self.clock.max(greatest)? },
         };
-        self.running = Some(Running { since, from });
+        self.running = Some(RunningClock { since, from });
         Some(from.saturating_add(micros(since)))
     }
 

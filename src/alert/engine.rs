@@ -35,7 +35,7 @@ pub struct TimedRows<'a> {
     pub after: Option<i64>,
 }
 
-/// What became of the rows of a batch.
+/// The rows of a batch by outcome.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct RowsTaken {
     /// Rows that some rule counts.
@@ -267,7 +267,7 @@ impl AlertEngine {
         transitions
     }
 
-    /// Pages what fires and was no page, once the alert clock has caught up.
+    /// Pages the alerts that fire and were not paged, once the alert clock has caught up.
     pub(super) fn page_waiting(&mut self, at: Instant, transitions: &mut Vec<Transition>) {
         self.rules.iter_mut().for_each(|rule| rule.page_waiting(&self.views, at, transitions));
     }
@@ -364,7 +364,7 @@ impl AlertEngine {
         Ok(())
     }
 
-    /// Sets which earlier values views keep, and how long series keep slices.
+    /// Sets the earlier values that views keep, and the time for which series keep slices.
     fn measure_spans(&mut self) {
         for view in 0..self.views.len() {
             let of_view = self.rules.iter().filter(|rule| rule.view == view);

@@ -153,7 +153,7 @@ impl RuleFields {
         labels.into_iter().map(|(name, value)| Ok((name.clone(), text_of(&format!("labels.{name}"), value)?))).collect()
     }
 
-    /// Reads `anomaly = {z, baseline, min}`.
+    /// Reads `anomaly = {z, baseline, min}`; returns `baseline` and `min`, and keeps `z` for [`Self::z`].
     pub fn anomaly(&mut self) -> Result<Option<AnomalyFields>> {
         let Some(table) = self.table("anomaly")? else { return Ok(None) };
         let mut fields = Self::new(table);
@@ -184,7 +184,7 @@ impl RuleFields {
     }
 }
 
-/// Returns what to write instead of an unknown field.
+/// Returns the hint for an unknown field: the nearest known one, or all of them.
 fn hint(name: &str) -> String {
     let is_start = |known: &str| name.len() >= 3 && known.starts_with(name);
     let near = |known: &&&str| {

@@ -67,7 +67,7 @@ impl Condition {
     }
 }
 
-/// What is computed from the aggregate of the window.
+/// The function that makes the value of a rule from the aggregate of the window.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Derived {
     /// The aggregate itself.
@@ -85,7 +85,7 @@ pub enum Derived {
     },
 }
 
-/// What a rule measures. A change of it starts the rule anew.
+/// The definition of the value of a rule. A change of it starts the rule anew.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Measure {
     /// The kind of the rows.
@@ -98,7 +98,7 @@ pub struct Measure {
     pub by: Vec<String>,
     /// Length of the window (seconds).
     pub window: i64,
-    /// What is computed from the aggregate.
+    /// The function that makes the value from the aggregate.
     pub derived: Derived,
 }
 
@@ -145,9 +145,9 @@ impl Measure {
 pub struct Policy {
     /// The comparison; `None` for an anomaly in either direction.
     pub condition: Option<Condition>,
-    /// What the value is compared with.
+    /// The threshold while the alert does not fire.
     pub threshold: f64,
-    /// What the value of a firing alert is compared with.
+    /// The threshold while the alert fires.
     pub resolve_threshold: f64,
     /// How long the condition must have held.
     pub hold: i64,
@@ -180,9 +180,9 @@ impl Policy {
 /// One rule.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RuleDefinition {
-    /// What the rows of its alerts say of it.
+    /// The fields that the rows of its alerts contain.
     pub rule: Arc<AlertRule>,
-    /// What it measures.
+    /// The definition of its value.
     pub measure: Measure,
     /// When it fires.
     pub policy: Policy,

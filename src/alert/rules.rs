@@ -24,14 +24,14 @@ pub struct BadRule {
     pub rule_id: Option<Uuid>,
     /// Its number from 1.
     pub number: usize,
-    /// Where it is written, `FILE: line LINE`, if that is known.
+    /// Its place: `FILE: line LINE`, or `FILE` if the line is not known; `None` for a row of a table.
     pub place: Option<String>,
-    /// What is wrong.
+    /// The reason why it cannot be used.
     pub error: Error,
 }
 
 impl BadRule {
-    /// Returns what is wrong, with the place and the name of the rule.
+    /// Returns the error with the place and the name of the rule.
     pub fn message(&self) -> String {
         let place = self.place.as_ref().map_or_else(String::new, |place| format!("{place}: "));
         format!("{place}rule {}: {}", self.name, self.error)

@@ -9,17 +9,18 @@ use crate::kind::alert::{Alert, AlertReason, AlertState};
 use crate::time::{MINUTE, SECOND};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// A firing that is so far behind the wall time (µs) is no page.
+/// A firing that is further behind the wall time than this (µs) is not paged.
 pub const PAGE_MAX: i64 = 5 * MINUTE;
 
-/// What a transition is for.
+/// The use of a transition: a row with its pages, or pages alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TransitionUse {
     /// A row, and a page of each channel unless the alert is `caught_up`.
     Row,
-    /// A page of an alert whose firing was none, or was none on a channel that its rule has got since.
+    /// A page of an alert that already fires, because its row was `caught_up` and not paged, or because its rule has a
+    /// new channel.
     Page,
-    /// One more page of an alert that fires.
+    /// A repeated page of an alert that still fires.
     Repeat,
 }
 
@@ -30,7 +31,7 @@ pub struct Transition {
     pub alert: Alert,
     /// The channels of its rule, for a firing. A resolve is for those that have the firing.
     pub channels: Vec<String>,
-    /// What it is for.
+    /// Its use: a row with its pages, or pages alone.
     pub purpose: TransitionUse,
 }
 
@@ -44,7 +45,7 @@ pub struct Instant {
 }
 
 impl Instant {
-    /// Whether the alert clock is so far behind that a firing is no page.
+    /// Whether the alert clock is so far behind the wall time that a firing is not paged.
     fn is_catching_up(self) -> bool {
         self.now.saturating_sub(self.g.saturating_mul(SECOND)) > PAGE_MAX
     }
@@ -81,8 +82,8 @@ impl RunningRule {
     }
 
     /// Returns the rule with another definition of the same measure. Every group is evaluated anew if its policy
-    /// differs. What fires is paged again if the rule has a new channel; the outbox leaves out the channels that have
-    /// the page.
+    /// differs. Alerts that fire are paged again if the rule has a new channel; the outbox leaves out the channels that
+    /// have the page.
     pub fn redefined(mut self, definition: RuleDefinition, view: usize, count: Option<usize>) -> Self {
         let is_started = self.is_started && definition.policy == self.definition.policy;
         if definition.channels.iter().any(|channel| !self.definition.channels.contains(channel)) {
@@ -201,7 +202,7 @@ impl RunningRule {
         self.is_started &= change.is_none();
     }
 
-    /// Pages what fires and was no page, once the alert clock has caught up.
+    /// Pages the alerts that fire and were not paged, once the alert clock has caught up.
     pub fn page_waiting(&mut self, views: &[WindowView], at: Instant, transitions: &mut Vec<Transition>) {
         if self.active.is_empty() || at.is_catching_up() {
             return;
@@ -285,12 +286,12 @@ impl RunningRule {
         Transition { alert, channels: channels.clone(), purpose: TransitionUse::Row }
     }
 
-    /// Returns what a snapshot keeps beside the definition and the active groups.
+    /// Returns the state that a snapshot keeps beside the definition and the active groups.
     pub(super) fn times(&self) -> RuleTimes {
         RuleTimes { start: self.start, created: self.created, is_started: self.is_started }
     }
 
-    /// Sets what [`RunningRule::times`] returned.
+    /// Restores the state that [`RunningRule::times`] returned.
     pub(super) fn set_times(&mut self, times: RuleTimes) {
         let RuleTimes { start, created, is_started } = times;
         (self.start, self.created, self.is_started) = (start, created, is_started);
@@ -304,7 +305,7 @@ struct ValueSince {
     since: i64,
 }
 
-/// Since when a rule is evaluated.
+/// The instants from which a rule is evaluated.
 pub(super) struct RuleTimes {
     pub(super) start: Option<i64>,
     pub(super) created: Option<i64>,

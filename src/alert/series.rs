@@ -55,7 +55,7 @@ impl Expressions {
 }
 
 /// The slots of one second, by the number of the group's key.
-type Cell = AHashMap<u32, u32>;
+type SlotsByKey = AHashMap<u32, u32>;
 
 /// The times of the rows of a batch, in seconds of the grid.
 pub struct RowTimes {
@@ -105,8 +105,8 @@ pub struct EventSeries {
     keys: Keys,
     ids: Vec<u32>,
     /// Cells that wait until they count.
-    pending: BTreeMap<PendingId, Cell>,
-    slices: BTreeMap<i64, Cell>,
+    pending: BTreeMap<PendingId, SlotsByKey>,
+    slices: BTreeMap<i64, SlotsByKey>,
     tree: Tree,
     /// The longest window of its rules (seconds).
     pub length: i64,
@@ -116,7 +116,7 @@ pub struct EventSeries {
     pub refused: u64,
 }
 
-impl TreeLeaves for &BTreeMap<i64, Cell> {
+impl TreeLeaves for &BTreeMap<i64, SlotsByKey> {
     fn parts(&self, number: i64) -> Vec<KeySlot> {
         let cell = self.get(&number);
         let mut parts: Vec<KeySlot> =
@@ -204,7 +204,7 @@ impl EventSeries {
     }
 
     /// Returns the slot of a group in a cell; `None` if the group is one too many.
-    fn slot(&mut self, key: u32, cell: &mut Cell, max_groups: usize) -> Option<u32> {
+    fn slot(&mut self, key: u32, cell: &mut SlotsByKey, max_groups: usize) -> Option<u32> {
         if let Some(slot) = cell.get(&key) {
             return Some(*slot);
         }
@@ -371,7 +371,7 @@ impl EventSeries {
         saved.number()?;
         for _ in 0..saved.count()? {
             let (from, slice) = (saved.number()?, saved.number()?);
-            let mut cell = Cell::default();
+            let mut cell = SlotsByKey::default();
             for _ in 0..saved.count()? {
                 let key = self.keys.restore(saved.bytes()?)?;
                 self.retain(key);

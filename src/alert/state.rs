@@ -26,7 +26,7 @@ pub struct Firing {
     pub notified_at: Option<i64>,
 }
 
-/// What happened at an instant.
+/// A change of the state of an alert at an instant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AlertChange {
     /// The alert fires now.
@@ -35,7 +35,7 @@ pub enum AlertChange {
     Resolves(AlertReason),
 }
 
-/// What is known of a group at an instant.
+/// The value of a rule for a group at an instant.
 #[derive(Clone, Copy, Debug)]
 pub struct Observed {
     /// The value of the rule; `None` is NULL.

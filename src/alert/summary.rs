@@ -3,10 +3,10 @@
 use crate::error::{Error, Result};
 use crate::op::window::metric::Dimension;
 
-/// The names that every template may have.
+/// The names that the template of any rule may contain. It may also contain the dimensions of its rule.
 const NAMES: [&str; 6] = ["rule", "value", "threshold", "severity", "window", "dimensions"];
 
-/// What a template may name.
+/// The values that a template may name.
 pub struct SummaryValues<'a> {
     /// The rule's name.
     pub rule: &'a str,

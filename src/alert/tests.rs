@@ -212,7 +212,7 @@ proptest! {
 
 #[test]
 fn seconds_that_are_passed_over_change_nothing_in_the_page_of_an_alert_that_fired_behind_the_wall_clock() {
-    // More than five minutes pass after the first instant: an alert of it is no page before the last one.
+    // More than five minutes pass after the first instant: an alert of it is not paged before the last one.
     let rules = "[[rule]]\nname = 'r'\naggregate = 'count(*)'\ncondition = 'lt'\nthreshold = 9\nwindow_seconds = 1\n";
     let at = |time: i64| Event { time, stream_time: time, amount: 2, source: "ios" };
     let events = [0, 155_195_069, 306_000_001].map(at);

@@ -70,7 +70,7 @@ impl GroupValue {
     }
 }
 
-/// What changed at an instant.
+/// The groups of a view that changed at an instant.
 #[derive(Debug, Default)]
 pub struct Changes {
     /// Groups whose value or rows may have changed, ascending.
@@ -89,7 +89,7 @@ pub struct WindowView {
     pub groups: BTreeMap<u32, GroupValue>,
     /// The names of the dimensions.
     pub by: Vec<String>,
-    /// Which earlier values its rules need.
+    /// The lags of the earlier values that its rules need.
     lags: BTreeSet<Lags>,
     /// How long they are needed (seconds).
     span: i64,

@@ -316,7 +316,7 @@ impl Report<'_> {
     }
 }
 
-/// How strictly a new schema must be compatible with earlier ones.
+/// The compatibility that a new schema must have with the earlier versions of its subject.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Level {
     /// Every schema is allowed.

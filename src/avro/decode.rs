@@ -65,7 +65,7 @@ impl Decoder {
     pub fn decode(&mut self, input: &mut &[u8], out: &mut String) -> Decoded {
         let Self { table, stamp } = self;
         let start = out.len();
-        let mut run = Run { nodes: &table.nodes, stamp, out, start, skipped: 0 };
+        let mut run = RecordDecoding { nodes: &table.nodes, stamp, out, start, skipped: 0 };
         match run.resolve(table.root, input)? {
             ReadNode::Record(fields) => run.record(fields, input, 0),
             node => {
@@ -81,7 +81,7 @@ impl Decoder {
 type Decoded = Result<(), DecodeError>;
 
 /// One record being decoded.
-struct Run<'n, 's> {
+struct RecordDecoding<'n, 's> {
     nodes: &'n [ReadNode],
     stamp: &'s mut Stamp,
     out: &'s mut String,
@@ -90,7 +90,7 @@ struct Run<'n, 's> {
     skipped: usize,
 }
 
-impl<'n> Run<'n, '_> {
+impl<'n> RecordDecoding<'n, '_> {
     /// Returns the node of the next value; for a union reads the branch from the input.
     fn resolve(&self, mut at: usize, input: &mut &[u8]) -> Result<&'n ReadNode, DecodeError> {
         for _ in 0..DEPTH_MAX {

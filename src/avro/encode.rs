@@ -116,11 +116,11 @@ impl RecordBuffer {
 /// A schema compiled for encoding.
 pub struct Encoder {
     /// One per type of the schema, in its order.
-    nodes: Vec<Node>,
+    nodes: Vec<EncoderNode>,
     root: usize,
 }
 
-enum Node {
+enum EncoderNode {
     Scalar(Scalar),
     /// Symbols with their numbers.
     Enum(HashMap<String, i64, ahash::RandomState>),
@@ -162,12 +162,12 @@ impl Encoder {
     /// Errors: exit status 78 if its defaults are too large.
     pub fn try_new(schema: &Schema) -> Result<Self> {
         let mut defaults = DefaultEncoder::new(schema);
-        let nodes: Result<Vec<Node>> = schema.ids().map(|id| compile(schema, id, &mut defaults)).collect();
+        let nodes: Result<Vec<EncoderNode>> = schema.ids().map(|id| compile(schema, id, &mut defaults)).collect();
         let mut nodes = nodes?;
         for at in 0..nodes.len() {
-            if let Node::Union(union) = &nodes[at] {
+            if let EncoderNode::Union(union) = &nodes[at] {
                 let orders = ValueClass::ALL.map(|class| order(&nodes, union, class));
-                if let Node::Union(union) = &mut nodes[at] {
+                if let EncoderNode::Union(union) = &mut nodes[at] {
                     union.orders = orders;
                 }
             }
@@ -183,7 +183,7 @@ impl Encoder {
     /// Returns the record at a node; `None` if it is another type.
     pub fn record_at(&self, at: usize) -> Option<&Record> {
         match self.nodes.get(at) {
-            Some(Node::Record(record)) => Some(record),
+            Some(EncoderNode::Record(record)) => Some(record),
             _ => None,
         }
     }
@@ -191,7 +191,7 @@ impl Encoder {
     /// Whether a type accepts at least some values of a class.
     pub fn may_take(&self, at: usize, class: ValueClass) -> bool {
         self.nodes.get(at).is_some_and(|node| match node {
-            Node::Union(union) => !union.orders[class as usize].is_empty(),
+            EncoderNode::Union(union) => !union.orders[class as usize].is_empty(),
             node => node.distance(class).is_some(),
         })
     }
@@ -199,16 +199,16 @@ impl Encoder {
     /// Describes a type for messages.
     pub fn describe(&self, at: usize) -> String {
         match &self.nodes[at] {
-            Node::Scalar(scalar) => scalar.to_string(),
-            Node::Enum(symbols) => {
+            EncoderNode::Scalar(scalar) => scalar.to_string(),
+            EncoderNode::Enum(symbols) => {
                 let mut list: Vec<_> = symbols.iter().map(|(symbol, number)| (*number, symbol.as_str())).collect();
                 list.sort_unstable();
                 describe_symbols(list.into_iter().map(|(_, symbol)| symbol))
             }
-            Node::Array(_) => "array".to_owned(),
-            Node::Map(_) => "map (an object)".to_owned(),
-            Node::Record(_) => "record (an object)".to_owned(),
-            Node::Union(union) => {
+            EncoderNode::Array(_) => "array".to_owned(),
+            EncoderNode::Map(_) => "map (an object)".to_owned(),
+            EncoderNode::Record(_) => "record (an object)".to_owned(),
+            EncoderNode::Union(union) => {
                 let words: Vec<String> = union.branches.iter().map(|branch| self.describe(*branch)).collect();
                 words.join(" or ")
             }
@@ -230,24 +230,24 @@ impl Encoder {
     /// Appends a value.
     pub fn value(&self, buffer: &mut RecordBuffer, at: usize, input: &AvroInput<'_>) -> Encoded {
         match (&self.nodes[at], input) {
-            (Node::Scalar(scalar), _) => match coerce(scalar, input, &mut buffer.out, &mut buffer.scratch) {
+            (EncoderNode::Scalar(scalar), _) => match coerce(scalar, input, &mut buffer.out, &mut buffer.scratch) {
                 Some(exact) => {
                     buffer.loss.digits += u64::from(!exact);
                     Ok(())
                 }
                 None => Err(self.mismatch(buffer, at, input)),
             },
-            (Node::Enum(symbols), AvroInput::String(text)) => match symbols.get(text.as_ref()) {
+            (EncoderNode::Enum(symbols), AvroInput::String(text)) => match symbols.get(text.as_ref()) {
                 Some(number) => {
                     write_long(&mut buffer.out, *number);
                     Ok(())
                 }
                 None => Err(self.mismatch(buffer, at, input)),
             },
-            (Node::Record(record), AvroInput::Object(text)) => self.record(buffer, record, text),
-            (Node::Map(values), AvroInput::Object(text)) => self.map(buffer, *values, text),
-            (Node::Array(items), AvroInput::Array(text)) => self.array(buffer, *items, text),
-            (Node::Union(union), _) => self.union(buffer, at, union, input),
+            (EncoderNode::Record(record), AvroInput::Object(text)) => self.record(buffer, record, text),
+            (EncoderNode::Map(values), AvroInput::Object(text)) => self.map(buffer, *values, text),
+            (EncoderNode::Array(items), AvroInput::Array(text)) => self.array(buffer, *items, text),
+            (EncoderNode::Union(union), _) => self.union(buffer, at, union, input),
             _ => Err(self.mismatch(buffer, at, input)),
         }
     }
@@ -407,21 +407,21 @@ impl RecordField {
     }
 }
 
-impl Node {
+impl EncoderNode {
     /// Returns the distance of a class of value from the type ([`distance`]).
     fn distance(&self, class: ValueClass) -> Option<u8> {
         match (self, class) {
-            (Node::Scalar(scalar), _) => distance(scalar, class),
-            (Node::Enum(_), ValueClass::String | ValueClass::Special) => Some(0),
-            (Node::Array(_), ValueClass::Array) | (Node::Record(_), ValueClass::Object) => Some(0),
-            (Node::Map(_), ValueClass::Object) => Some(1),
+            (EncoderNode::Scalar(scalar), _) => distance(scalar, class),
+            (EncoderNode::Enum(_), ValueClass::String | ValueClass::Special) => Some(0),
+            (EncoderNode::Array(_), ValueClass::Array) | (EncoderNode::Record(_), ValueClass::Object) => Some(0),
+            (EncoderNode::Map(_), ValueClass::Object) => Some(1),
             _ => None,
         }
     }
 }
 
 /// Returns the branches of a union that may accept a class of value, the nearest first.
-fn order(nodes: &[Node], union: &Union, class: ValueClass) -> Vec<usize> {
+fn order(nodes: &[EncoderNode], union: &Union, class: ValueClass) -> Vec<usize> {
     let distance = |(number, at): (usize, &usize)| Some((nodes[*at].distance(class)?, number));
     let mut order: Vec<_> = union.branches.iter().enumerate().filter_map(distance).collect();
     order.sort_unstable();
@@ -455,23 +455,23 @@ fn block(out: &mut Vec<u8>, start: usize, count: i64) {
     write_long(out, 0);
 }
 
-fn compile<'a>(schema: &'a Schema, id: NodeId, defaults: &mut DefaultEncoder<'a>) -> Result<Node> {
+fn compile<'a>(schema: &'a Schema, id: NodeId, defaults: &mut DefaultEncoder<'a>) -> Result<EncoderNode> {
     let node = schema.node(id);
     Ok(match &node.avro_type {
-        AvroType::Array(items) => Node::Array(items.index()),
-        AvroType::Map(values) => Node::Map(values.index()),
-        AvroType::Union(branches) => Node::Union(Union {
+        AvroType::Array(items) => EncoderNode::Array(items.index()),
+        AvroType::Map(values) => EncoderNode::Map(values.index()),
+        AvroType::Union(branches) => EncoderNode::Union(Union {
             branches: branches.iter().map(|branch| branch.index()).collect(),
             orders: ValueClass::ALL.map(|_| vec![]),
         }),
-        AvroType::Enum { symbols, .. } => Node::Enum(symbols.iter().cloned().zip(0..).collect()),
+        AvroType::Enum { symbols, .. } => EncoderNode::Enum(symbols.iter().cloned().zip(0..).collect()),
         AvroType::Record { fields, .. } => {
             let fields =
                 fields.iter().map(|field| compile_field(schema, field, defaults)).collect::<Result<Vec<_>>>()?;
             let by_name = (0..).zip(&fields).map(|(slot, field)| (field.name.clone(), slot)).collect();
-            Node::Record(Record { fields, by_name, guide: Cell::default() })
+            EncoderNode::Record(Record { fields, by_name, guide: Cell::default() })
         }
-        _ => Node::Scalar(Scalar::of(node).unwrap_or(Scalar::Null)),
+        _ => EncoderNode::Scalar(Scalar::of(node).unwrap_or(Scalar::Null)),
     })
 }
 

@@ -46,7 +46,7 @@ pub struct Change {
 }
 
 impl Change {
-    /// Returns what happens to the cell: inserted, corrected or retracted.
+    /// Returns the change of the cell, for reports: inserted, corrected or retracted.
     pub fn what(&self) -> &'static str {
         match (self.old, self.new) {
             (None, _) => "inserted",

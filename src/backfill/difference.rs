@@ -43,7 +43,7 @@ impl StoredCells {
     }
 }
 
-/// How stored cells are compared with right ones.
+/// The rules by which stored cells are compared with right ones.
 pub struct Comparison<'a> {
     /// Events that the input may not hold.
     pub missing: &'a MissingEvents,

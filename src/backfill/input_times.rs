@@ -1,4 +1,4 @@
-//! Which stored cells an input can correct, by its event times.
+//! The event times of an input, which decide the stored cells that it can correct.
 
 use super::cell::CellKey;
 use super::instants::Instants;
@@ -19,7 +19,7 @@ pub enum Coverage {
     Other,
 }
 
-/// What becomes of a stored cell without a right one.
+/// The treatment of a stored cell without a right one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Orphan {
     /// It is retracted.
@@ -97,7 +97,7 @@ impl InputTimes {
         of_cell.is_some_and(|late| late.has_any(key.start, key.end))
     }
 
-    /// Returns what becomes of a compared cell without a right one, once all events of its window have been added.
+    /// Returns the treatment of a stored cell without a right one, once all events of its window have been added.
     pub fn orphan(&self, key: &CellKey) -> Orphan {
         if self.has_late(key) {
             return Orphan::Late;
@@ -125,7 +125,7 @@ mod tests {
         times
     }
 
-    /// What is judged of the cells 0, 10, …, 60.
+    /// Returns a character for each of the cells 0, 10, …, 60: its coverage or, if it is compared, its treatment.
     fn judged(times: &InputTimes) -> String {
         let shown = |start| match (times.coverage(&key(start)), times.orphan(&key(start))) {
             (Coverage::Before, _) => 'b',

@@ -1,4 +1,4 @@
-//! What the sessions with named instants change in a step of a correction.
+//! The changes that sessions with named instants make in a step of a correction.
 //!
 //! Such a session replaces all sessions of its key that overlap it, right ones by the rule of live and stored ones. If
 //! it is not corrected itself, because it is open or extends beyond what is corrected or read, the sessions that
@@ -11,7 +11,7 @@ use super::session::NameOrigin;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-/// What happens to the sessions that overlap one with named instants.
+/// The treatment of the sessions that overlap one with named instants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Treatment {
     /// They stay as they are stored.
@@ -42,7 +42,7 @@ pub struct StepScope<'a> {
     pub only_late: bool,
 }
 
-/// What the sessions with named instants change in a step.
+/// The changes that sessions with named instants make in a step.
 #[derive(Default)]
 pub struct SessionPlan {
     zones: HashMap<Arc<str>, Zones>,
@@ -58,7 +58,7 @@ pub struct SessionPlan {
 }
 
 impl SessionPlan {
-    /// Decides what the sessions change.
+    /// Decides the changes that the sessions make.
     pub fn new(sessions: Vec<NamedSession>, step: &StepScope<'_>) -> Self {
         let mut plan = Self::default();
         let of_step = |session: &NamedSession| !step.only_late || session.origin == NameOrigin::Input;
@@ -90,7 +90,7 @@ impl SessionPlan {
         plan
     }
 
-    /// Returns what happens to a cell; `None` if it overlaps no session with named instants.
+    /// Returns the treatment of a cell; `None` if it overlaps no session with named instants.
     fn treatment(&self, key: &CellKey) -> Option<Treatment> {
         let zones = self.zones.get(&key.metric)?.get(&key.dimensions)?;
         // Sessions that are the gap apart are one, so an end that is a start overlaps it.

@@ -12,7 +12,7 @@ use crate::op::window::slots::Slots;
 use arrow::array::ArrayRef;
 use std::collections::{BTreeMap, HashMap};
 
-/// Where a name comes from.
+/// The source of a name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NameOrigin {
     /// A late event of this run.
@@ -30,7 +30,7 @@ pub(super) struct NamedInstant {
     pub time: i64,
     /// The greatest stream time of the late events with this instant (µs).
     pub late_until: i64,
-    /// Where it comes from.
+    /// The source of its name.
     pub origin: NameOrigin,
 }
 

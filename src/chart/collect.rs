@@ -2,8 +2,8 @@
 
 use super::scale::{TimeSpan, ValueRange};
 use crate::error::{Error, Result};
-use crate::format::table::clean;
 use crate::kind::metric::MetricColumns;
+use crate::parse::printable::clean;
 use crate::time::format_duration;
 use arrow::array::RecordBatch;
 use std::collections::{BTreeMap, HashMap};
@@ -19,7 +19,7 @@ const SPANS: usize = 400;
 /// Maximum characters of the name of a series.
 const NAME_CHARS: usize = 60;
 
-/// What the windows of a series have in common.
+/// The metric and dimensions that all windows of a series have.
 #[derive(PartialEq, Eq, Hash)]
 struct SeriesKey {
     metric: String,
@@ -34,14 +34,14 @@ struct WindowKey {
     end: i64,
 }
 
-type Windows = BTreeMap<WindowKey, WindowValue>;
+type SeriesWindows = BTreeMap<WindowKey, WindowValue>;
 
 /// The windows of rows.
 #[derive(Default)]
 pub struct Collected {
     numbers: HashMap<SeriesKey, usize>,
     /// The windows of each series.
-    windows: Vec<Windows>,
+    windows: Vec<SeriesWindows>,
     count: usize,
 }
 
@@ -105,13 +105,13 @@ impl Collected {
 /// A series of a metric, before it is known which ones are drawn.
 struct Unranked {
     dimensions: String,
-    windows: Windows,
+    windows: SeriesWindows,
     /// The sum of the sizes of all values.
     sum: f64,
 }
 
 impl Unranked {
-    fn new(dimensions: String, windows: Windows) -> Self {
+    fn new(dimensions: String, windows: SeriesWindows) -> Self {
         let sum = windows.values().filter_map(WindowValue::finite).map(f64::abs).sum();
         Self { dimensions, windows, sum }
     }
@@ -194,7 +194,7 @@ impl Panel {
         length.as_ref().map_or(metric.clone(), |length| format!("{metric}, windows of {length}"))
     }
 
-    /// Returns what is said of series without a line.
+    /// Returns the note about series without a line; `None` if every series has one.
     pub fn note(&self) -> Option<String> {
         let Self { left_out, series, .. } = self;
         let drawn = series.len();

@@ -1,6 +1,6 @@
 //! The axes of a chart: ticks at round times and values, and their labels. Times are UTC.
 
-use crate::time::calendar::{civil_from_days, days_from_civil};
+use crate::time::calendar::{CivilDate, civil_from_days, days_from_civil};
 use crate::time::{DAY, HOUR, MILLISECOND, MINUTE, SECOND};
 
 /// Steps between ticks that are spans of time (µs).
@@ -72,7 +72,7 @@ impl TimeSpan {
         Self { start: self.start.min(other.start), end: self.end.max(other.end) }
     }
 
-    /// Returns where an instant lies: 0 at the start, 1 at the end.
+    /// Returns the place of an instant in the span: 0 at the start, 1 at the end.
     pub fn fraction(self, time: i64) -> f64 {
         (time - self.start) as f64 / (self.end - self.start).max(1) as f64
     }
@@ -92,7 +92,7 @@ impl ValueRange {
         Self { low: self.low.min(other.low), high: self.high.max(other.high) }
     }
 
-    /// Returns where a value lies: 0 at the low end, 1 at the high one. The range must not be empty.
+    /// Returns the place of a value in the range: 0 at the low end, 1 at the high one. The range must not be empty.
     pub fn fraction(self, value: f64) -> f64 {
         (value - self.low) / (self.high - self.low)
     }
@@ -113,7 +113,7 @@ pub fn time_ticks(span: TimeSpan, count: i64) -> Vec<Tick<i64>> {
 }
 
 fn month_ticks(span: TimeSpan, count: i64) -> Vec<Tick<i64>> {
-    let (year, month, _) = civil_from_days(span.start.div_euclid(DAY));
+    let CivilDate { year, month, .. } = civil_from_days(span.start.div_euclid(DAY));
     let months = (span.end - span.start) / (30 * DAY);
     let step = MONTHS.into_iter().find(|step| months / step <= count).unwrap_or(MONTHS[MONTHS.len() - 1]);
     let begin = (year * 12 + month - 1).div_euclid(step) * step;
@@ -131,7 +131,7 @@ fn month_ticks(span: TimeSpan, count: i64) -> Vec<Tick<i64>> {
 fn time_label(at: i64, step: i64) -> String {
     let (day, rest) = (at.div_euclid(DAY), at.rem_euclid(DAY));
     if rest == 0 {
-        let (_, month, day) = civil_from_days(day);
+        let CivilDate { month, day, .. } = civil_from_days(day);
         return format!("{day} {}", NAMES[(month - 1) as usize]);
     }
     let (hour, minute, second) = (rest / HOUR, rest / MINUTE % 60, rest / SECOND % 60);
@@ -144,7 +144,7 @@ fn time_label(at: i64, step: i64) -> String {
 
 /// Returns an instant as `2024-01-15 10:00`, with seconds if it has some.
 pub fn instant(at: i64) -> String {
-    let (year, month, day) = civil_from_days(at.div_euclid(DAY));
+    let CivilDate { year, month, day } = civil_from_days(at.div_euclid(DAY));
     let rest = at.rem_euclid(DAY);
     let (hour, minute, second) = (rest / HOUR, rest / MINUTE % 60, rest / SECOND % 60);
     let date = format!("{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}");

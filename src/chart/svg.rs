@@ -117,7 +117,7 @@ fn height(panel: &Panel) -> i32 {
     TITLE + PLOT + TIMES + lines * LEGEND_LINE + 12
 }
 
-/// Where and how a text is written (pixels).
+/// The place, the size (both in pixels) and the shade of a text.
 #[derive(Clone, Copy)]
 struct Label {
     /// The place of its left side, middle or right side: `side` says which one.
@@ -144,7 +144,7 @@ struct Drawing<'a, 'b> {
     area: &'a Area<'b>,
     panel: &'a Panel,
     times: TimeSpan,
-    /// Where it begins (pixels).
+    /// The upper edge of the panel (pixels).
     top: i32,
 }
 

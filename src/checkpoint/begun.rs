@@ -5,9 +5,9 @@
 //! its first record: in the note `STAGE.followed` of the run. The next run takes what the run before it had begun into
 //! its entry `start`, until an epoch has it.
 //!
-//! What is kept of a name is JSON of the source, as in its positions.
+//! Each name is kept as JSON that the source makes, in the form that the positions of an epoch have.
 
-use super::log::{Entry, Start};
+use super::log::{LogEntry, Start};
 use super::part::part_name;
 use super::store::CheckpointStore;
 use crate::error::{Error, Result};
@@ -51,8 +51,8 @@ pub fn since(store: &dyn CheckpointStore, entries: &[u64], restored: Option<Epoc
     let mut next = entries.last().copied();
     while let Some(number) = next.filter(|number| *number > 0) {
         let Start { restored: continued, followed, .. } = match store.entry(number)? {
-            Some(Entry::Start(start)) => start,
-            Some(Entry::Complete(complete)) => {
+            Some(LogEntry::Start(start)) => start,
+            Some(LogEntry::Complete(complete)) => {
                 next = Some(complete.epoch.run);
                 continue;
             }

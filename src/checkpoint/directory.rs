@@ -12,7 +12,7 @@
 //! DIR/state/NAME                  files of state of the newest run; those of an epoch are links to them
 //! ```
 
-use super::log::{Complete, Entry, EpochPart};
+use super::log::{Complete, EpochPart, LogEntry};
 use super::part::PartWriter;
 use super::store::{CheckpointStore, Claim, Removed, compare, digest, epoch_name, epoch_of, is_removed};
 use crate::error::{Error, Result};
@@ -148,16 +148,16 @@ impl CheckpointStore for CheckpointDir {
         Ok(numbers)
     }
 
-    fn entry(&self, number: u64) -> Result<Option<Entry>> {
+    fn entry(&self, number: u64) -> Result<Option<LogEntry>> {
         let path = self.log().join(number.to_string());
         let bytes = match fs::read(&path) {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
             read => read.map_err(|error| self.failed(&path, &error))?,
         };
-        Entry::parse(&bytes).map(Some).map_err(|error| error.at(path.display().to_string()))
+        LogEntry::parse(&bytes).map(Some).map_err(|error| error.at(path.display().to_string()))
     }
 
-    fn put(&self, number: u64, entry: &Entry) -> Result<bool> {
+    fn put(&self, number: u64, entry: &LogEntry) -> Result<bool> {
         let path = self.log().join(number.to_string());
         let part = temporary(&path);
         let bytes = entry.to_bytes(None)?;
@@ -355,8 +355,8 @@ fn lock(file: File) -> std::io::Result<Option<File>> {
     }
 }
 
-/// Returns a name beside `path` that no other process uses. Processes on different hosts may have the same id, so it is
-/// random.
+/// Returns the path of a temporary file beside `path` that no other process uses. Its name is random, because processes
+/// on different hosts may have the same process id.
 fn temporary(path: &Path) -> PathBuf {
     let token = RandomState::new().build_hasher().finish();
     path.with_added_extension(format!("{token:016x}.part"))

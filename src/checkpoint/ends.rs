@@ -14,7 +14,7 @@ use std::fs::File;
 
 /// The name that the first stage of a run claims that fails.
 const FAILED: &str = "failed";
-/// What a stage claims of its own name in a run with several last stages.
+/// The suffix of the name that each stage claims in a run with several last stages, as in `STAGE.joined`.
 const JOINED: &str = "joined";
 
 /// The stages from the first one to a last one, by name.
@@ -100,7 +100,7 @@ pub fn leave_uncommitted(store: &dyn CheckpointStore, epoch: Epoch, stages: &mut
     Ok(())
 }
 
-/// Returns what keeps an epoch from being complete: last stages that have not begun, or stages that have not saved it.
+/// Returns the reason why an epoch is not complete: last stages that have not begun, or stages that have not saved it.
 pub fn missing(store: &dyn CheckpointStore, epoch: Epoch, ends: usize) -> Result<String> {
     let paths = begun(store, epoch.run, ends)?;
     if paths.len() < ends {

@@ -20,13 +20,13 @@ struct Line {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     token: Option<String>,
     #[serde(flatten)]
-    entry: Entry,
+    entry: LogEntry,
 }
 
 /// One entry.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Entry {
+pub enum LogEntry {
     /// A run begins; its number is that of the entry.
     Start(Start),
     /// An epoch is complete.
@@ -60,14 +60,15 @@ pub struct Complete {
     pub epoch: Epoch,
     /// When it became complete (RFC 3339).
     pub at: String,
-    /// What each stage of the pipe has of it, in the order of the pipe; of several branches one after another.
+    /// The outputs and files of each stage in this epoch, in the order of the pipe. Branches follow one another.
     pub stages: Vec<StageEpoch>,
     /// The names of the stages from the first one to each last one, if there are several last ones.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub branches: Vec<Vec<String>>,
 }
 
-/// What a stage has of an epoch. A stage that is not the last one writes this before it passes the barrier on.
+/// The outputs and files of one stage in an epoch. The stage writes this as a note before it passes the barrier on; a
+/// last stage does so only if the run has several.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StageEpoch {
     /// The stage: its number in the pipe, from 1, and its tool.
@@ -78,7 +79,7 @@ pub struct StageEpoch {
     /// When the stage began to end the epoch (RFC 3339); `None` in entries of older versions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub began: Option<String>,
-    /// XXH3-128, hexadecimal, of what its state is the state of: its metrics, spans and other settings. `None` without
+    /// XXH3-128, hexadecimal, of the settings that its state depends on: metrics, spans and others. `None` without
     /// state, and in entries of older versions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fingerprint: Option<String>,
@@ -130,7 +131,7 @@ pub fn outbox_name(stage: &str, key: &str) -> String {
     format!("{stage}.rows-{key}")
 }
 
-/// Returns the name of the note with what a stage has of an epoch.
+/// Returns the name of the note with the [`StageEpoch`] of a stage.
 pub fn manifest_name(stage: &str) -> String {
     format!("{stage}.json")
 }
@@ -155,7 +156,7 @@ pub struct OutputName {
     pub uri: String,
 }
 
-impl Entry {
+impl LogEntry {
     /// Returns the entry as it is stored, with a token by which its writer recognises it.
     pub fn to_bytes(&self, token: Option<&str>) -> Result<Vec<u8>> {
         let line = Line { evt_checkpoint: VERSION, token: token.map(str::to_owned), entry: self.clone() };
@@ -247,9 +248,9 @@ mod tests {
             }],
             branches: vec![],
         };
-        for entry in [Entry::Start(start), Entry::Complete(complete)] {
+        for entry in [LogEntry::Start(start), LogEntry::Complete(complete)] {
             for token in [None, Some("5eed")] {
-                assert_eq!(Entry::parse(&entry.to_bytes(token).unwrap()).unwrap(), entry);
+                assert_eq!(LogEntry::parse(&entry.to_bytes(token).unwrap()).unwrap(), entry);
             }
         }
     }
@@ -263,7 +264,7 @@ mod tests {
             (br#"{"evt_checkpoint":1,"other":{}}"#, ErrorKind::Corrupt),
             (br#"{"evt_checkpoint":2,"start":{}}"#, ErrorKind::Config),
         ] {
-            assert_eq!(Entry::parse(bytes).unwrap_err().kind(), expected, "{bytes:?}");
+            assert_eq!(LogEntry::parse(bytes).unwrap_err().kind(), expected, "{bytes:?}");
         }
     }
 

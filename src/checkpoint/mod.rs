@@ -18,12 +18,12 @@
 //! - `ends.rs`: the last stages of a run, one or several.
 //! - `header.rs`: the checkpoint in the schema of a stream, for the next stage.
 //! - `log.rs`: the entries of the log. The run that writes the greatest entry is the newest; any other run is fenced.
-//! - `store.rs`: what a place for a checkpoint does. `directory.rs`: a directory. `bucket`: a bucket of S3, with
+//! - `store.rs`: the trait of a place for a checkpoint. `directory.rs`: a directory. `bucket`: a bucket of S3, with
 //!   files of this process in `staging.rs` there.
 //! - `part.rs`: files with a checksum, and outboxes.
-//! - `restore.rs`: which epoch a run continues.
+//! - `restore.rs`: the epoch that a run continues.
 //! - `state_files.rs`: files for state beyond `--memory`.
-//! - `show.rs`: what evt-view shows of a checkpoint.
+//! - `show.rs`: the description of a checkpoint that evt-view shows.
 
 pub mod begun;
 mod bucket;
@@ -42,7 +42,7 @@ use self::bucket::CheckpointBucket;
 use self::directory::CheckpointDir;
 use self::ends::StagePath;
 use self::header::{CheckpointHeader, CheckpointOptions};
-use self::log::{Complete, Entry, EpochPart, OutputName, StageEpoch, Start, check_outputs, manifest_name};
+use self::log::{Complete, EpochPart, LogEntry, OutputName, StageEpoch, Start, check_outputs, manifest_name};
 use self::part::{SealedParts, part_name};
 use self::restore::{continued, last_complete, with_way_back};
 use self::state_files::CheckpointFiles;
@@ -130,7 +130,7 @@ fn open_store(path: &Path, run: &Run) -> Result<Arc<dyn CheckpointStore>> {
     })
 }
 
-/// What a stage has of the epoch that its run continues.
+/// The files, state and positions that a stage has in the epoch that its run continues.
 pub struct Restored {
     /// The epoch.
     pub epoch: Epoch,
@@ -158,7 +158,7 @@ impl Checkpoint {
         let id = match entries.first() {
             None => new_id(run),
             Some(first) => match store.entry(*first)? {
-                Some(Entry::Start(start)) if *first == 1 => start.checkpoint,
+                Some(LogEntry::Start(start)) if *first == 1 => start.checkpoint,
                 _ => return Err(Error::corrupt("expected the entry log/1, found later ones only").at(store.name())),
             },
         };
@@ -169,7 +169,7 @@ impl Checkpoint {
         let restored = restored.or_else(|error| Err(with_way_back(error, store.as_ref(), &complete, options.back)?))?;
         let continues = restored.as_ref().map(|restored| restored.epoch);
         let followed = begun::since(store.as_ref(), &entries, continues, &own.stage)?;
-        let start = Entry::Start(Start {
+        let start = LogEntry::Start(Start {
             checkpoint: id.clone(),
             restored: continues,
             at: format_instant(run.clock.now()),
@@ -215,7 +215,7 @@ impl Checkpoint {
         let entries = store.entries()?;
         let (before, after) = entries.split_at(entries.partition_point(|entry| *entry < header.run));
         for entry in after.iter().filter(|entry| **entry > header.run) {
-            if let Some(Entry::Start(_)) = store.entry(*entry)? {
+            if let Some(LogEntry::Start(_)) = store.entry(*entry)? {
                 return Err(fenced(store.as_ref(), *entry));
             }
         }
@@ -276,7 +276,7 @@ impl Checkpoint {
         &self.own.stage
     }
 
-    /// Returns where it is kept.
+    /// Returns the store of the checkpoint.
     pub fn store(&self) -> &Arc<dyn CheckpointStore> {
         &self.store
     }
@@ -296,7 +296,7 @@ impl Checkpoint {
         self.own.has_readers
     }
 
-    /// Returns what the next stage must know, if there is one.
+    /// Returns the header for the next stage; `None` if there is none.
     pub fn header(&self) -> Option<CheckpointHeader> {
         let mut header = self.header.clone();
         header.stages.push(self.own.stage.clone());
@@ -398,7 +398,7 @@ impl Checkpoint {
         let complete = Complete { epoch, at: format_instant(now), stages, branches };
         let kept = KeptEpoch::of(&complete);
         let number = self.last_entry + 1;
-        if self.store.put(number, &Entry::Complete(complete))? {
+        if self.store.put(number, &LogEntry::Complete(complete))? {
             self.last_entry = number;
             self.complete.push(kept);
             return Ok(true);
@@ -425,8 +425,8 @@ impl Checkpoint {
         while let Some(entry) = self.store.entry(self.last_entry + 1)? {
             self.last_entry += 1;
             match entry {
-                Entry::Start(_) => return Err(fenced(self.store.as_ref(), self.last_entry)),
-                Entry::Complete(complete) if complete.epoch == epoch => {
+                LogEntry::Start(_) => return Err(fenced(self.store.as_ref(), self.last_entry)),
+                LogEntry::Complete(complete) if complete.epoch == epoch => {
                     self.check_newest()?;
                     self.store.sync_log()?;
                     let kept = KeptEpoch::of(&complete);
@@ -437,7 +437,7 @@ impl Checkpoint {
                     }
                     return Ok(true);
                 }
-                Entry::Complete(_) => {}
+                LogEntry::Complete(_) => {}
             }
         }
         Ok(false)
@@ -449,8 +449,8 @@ impl Checkpoint {
     fn check_newest(&self) -> Result<()> {
         let Some(last) = self.store.entries()?.pop() else { return Ok(()) };
         let run = match self.store.entry(last)? {
-            Some(Entry::Start(_)) => last,
-            Some(Entry::Complete(complete)) => complete.epoch.run,
+            Some(LogEntry::Start(_)) => last,
+            Some(LogEntry::Complete(complete)) => complete.epoch.run,
             None => 0,
         };
         if run == self.header.run { Ok(()) } else { Err(fenced(self.store.as_ref(), last)) }
@@ -466,7 +466,7 @@ impl Checkpoint {
         ends::failed(self.store.as_ref(), epoch, self.own.ends)
     }
 
-    /// Returns what keeps an epoch from being complete.
+    /// Returns the reason why an epoch is not complete.
     pub fn missing(&self, epoch: Epoch) -> Result<String> {
         ends::missing(self.store.as_ref(), epoch, self.own.ends)
     }
@@ -485,7 +485,7 @@ impl Checkpoint {
         }
         let mut number = self.last_entry + 1;
         while let Ok(Some(entry)) = self.store.entry(number) {
-            if matches!(entry, Entry::Start(_)) {
+            if matches!(entry, LogEntry::Start(_)) {
                 return fenced(self.store.as_ref(), number);
             }
             number += 1;

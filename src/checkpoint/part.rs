@@ -17,11 +17,11 @@ pub fn part_name(stage: &str, name: &str) -> String {
     format!("{stage}.{name}")
 }
 
-/// What a stage has of an epoch when it ends it.
+/// The state, positions and files that a stage writes when it ends an epoch.
 pub struct SealedParts<'a> {
     /// When it began to end the epoch (µs).
     pub began: i64,
-    /// What its state is the state of; empty if it has none.
+    /// The settings that its state depends on, as text; empty if it has no state.
     pub spec: &'a str,
     /// The state of the operator; empty if it has none.
     pub state: &'a [u8],

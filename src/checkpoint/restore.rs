@@ -1,6 +1,7 @@
-//! Which epoch a run continues, and what it loses with one that is damaged.
+//! The epoch that a run continues. If that epoch is damaged, the error names the epoch before it, and the outputs that
+//! get rows twice when a run continues from there.
 
-use super::log::{Complete, Entry};
+use super::log::{Complete, LogEntry};
 use super::store::CheckpointStore;
 use crate::error::{Error, ErrorKind, Result};
 use crate::store::{self, Epoch};
@@ -18,7 +19,7 @@ pub fn last_complete(
         if complete.len() >= kept.max(1) {
             break;
         }
-        if let Some(Entry::Complete(found)) = store.entry(*entry)?
+        if let Some(LogEntry::Complete(found)) = store.entry(*entry)?
             && until.is_none_or(|until| found.epoch <= until)
         {
             complete.insert(0, found);

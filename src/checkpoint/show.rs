@@ -1,6 +1,7 @@
-//! What evt-view shows of a checkpoint: its epochs, verified, and the positions and the watermark of the last one.
+//! The description of a checkpoint that evt-view shows: its epochs, verified, and the positions and the watermark of
+//! the last one.
 
-use super::log::{Complete, Entry, StageEpoch, Start};
+use super::log::{Complete, LogEntry, StageEpoch, Start};
 use super::part::part_name;
 use super::store::CheckpointStore;
 use super::{POSITIONS, STATE, is_in_bucket, open_store};
@@ -31,8 +32,8 @@ pub fn show(path: &Path, run: &Run) -> Result<(String, bool)> {
     }
     for entry in store.read_entries(&numbers)? {
         match entry {
-            Entry::Start(start) => starts.push(start),
-            Entry::Complete(epoch) => complete.push(epoch),
+            LogEntry::Start(start) => starts.push(start),
+            LogEntry::Complete(epoch) => complete.push(epoch),
         }
     }
     let id = starts.first().map_or("", |start| &start.checkpoint);

@@ -69,7 +69,7 @@ impl StateStorage for TemporaryFiles {
 #[derive(Debug)]
 pub struct CheckpointFiles {
     store: Arc<dyn CheckpointStore>,
-    /// What the names of new files begin with. The stages of a run share a directory, so a name has the run and the
+    /// The prefix of the names of new files. The stages of a run share a directory, so the prefix has the run and the
     /// stage.
     prefix: String,
     /// The epoch that the run continues.

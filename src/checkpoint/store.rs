@@ -1,6 +1,6 @@
-//! Where a checkpoint is kept: the contract of a directory and of a bucket.
+//! The place of a checkpoint: the trait that a directory and a bucket implement.
 
-use super::log::{Complete, Entry, EpochPart};
+use super::log::{Complete, EpochPart, LogEntry};
 use super::part::PartWriter;
 use crate::error::{Error, ErrorKind, Result};
 use crate::store::Epoch;
@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 use xxhash_rust::xxh3::Xxh3;
 
-/// What the names of files of state begin with. No name of a stage does.
+/// The prefix of the names of files of state. No name of a stage has it.
 pub const STATE_FILE: &str = "state-";
 /// Bytes that are read at once.
 const BLOCK: usize = 256 << 10;
@@ -38,24 +38,24 @@ pub trait CheckpointStore: Debug + Send + Sync {
     fn entries(&self) -> Result<Vec<u64>>;
 
     /// Reads an entry; `None` if there is none. Errors: exit status 65 if it is damaged.
-    fn entry(&self, number: u64) -> Result<Option<Entry>>;
+    fn entry(&self, number: u64) -> Result<Option<LogEntry>>;
 
     /// Reads entries; leaves out those that do not exist.
-    fn read_entries(&self, numbers: &[u64]) -> Result<Vec<Entry>> {
+    fn read_entries(&self, numbers: &[u64]) -> Result<Vec<LogEntry>> {
         numbers.iter().filter_map(|number| self.entry(*number).transpose()).collect()
     }
 
     /// Creates an entry durably, unless it exists. Returns false if it exists, or if a later one does: older entries
     /// are removed, so the number of an old run may be free again.
-    fn put(&self, number: u64, entry: &Entry) -> Result<bool>;
+    fn put(&self, number: u64, entry: &LogEntry) -> Result<bool>;
 
     /// Makes the entries that this process has read durable: another stage may have created one and not synced it yet.
     fn sync_log(&self) -> Result<()> {
         Ok(())
     }
 
-    /// Removes what runs before `run` have left and the epochs `kept` do not need. Errors: exit status 75 if a newer
-    /// run has begun.
+    /// Removes the files that runs before `run` have left and the epochs `kept` do not need. Errors: exit status 75 if
+    /// a newer run has begun.
     fn clear(&self, run: u64, kept: &[Complete]) -> Result<()>;
 
     /// Whether the parts of an epoch are kept.
@@ -87,7 +87,7 @@ pub trait CheckpointStore: Debug + Send + Sync {
         read.map(|_| bytes).map_err(|error| Error::io(name, &error))
     }
 
-    /// Frees what this process has of the parts of an epoch, without removing the epoch.
+    /// Frees the local copies of the parts of an epoch, without removing the epoch.
     fn release(&self, _epoch: Epoch) -> Result<()> {
         Ok(())
     }
@@ -139,7 +139,7 @@ pub trait CheckpointStore: Debug + Send + Sync {
     fn remove(&self, removed: &Removed<'_>) -> Result<()>;
 }
 
-/// What became of a claim.
+/// The outcome of a claim of a name.
 #[derive(Debug)]
 pub enum Claim {
     /// The name is that of the stage. The file is locked until it is closed; `None` where there are no locks.
@@ -148,7 +148,7 @@ pub enum Claim {
     Taken(String),
 }
 
-/// What is no longer kept of a checkpoint.
+/// The epochs, entries and files of state that a checkpoint no longer keeps.
 #[derive(Clone, Copy, Debug)]
 pub struct Removed<'a> {
     /// All epochs before this one ([`is_removed`]).

@@ -15,7 +15,7 @@ pub enum AckArg {
     Memory,
 }
 
-/// How requests are stored until the outputs have their events.
+/// The flags that set where requests are stored until the outputs have their events, and when they are acknowledged.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Acknowledgement")]
 pub struct AckArgs {

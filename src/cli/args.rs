@@ -1,10 +1,10 @@
 //! Flags that tools share, one group each, and the values they take.
 
-use super::prometheus::Target;
+use super::prometheus::MetricsTarget;
 use crate::checkpoint::header::CheckpointOptions;
 use crate::error::{Error, Result};
 use crate::format::elements::ElementPath;
-use crate::format::{self, Format, Header, TextOptions, pattern};
+use crate::format::{self, CsvHeader, Format, TextOptions, pattern};
 use crate::ingest::RecordOptions;
 use crate::input::unopened::FileOptions;
 use crate::kind::Kind;
@@ -48,7 +48,7 @@ impl ColorArg {
     }
 }
 
-/// How diagnostics are written.
+/// The format of diagnostics.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum LogFormat {
     /// One line of text each.
@@ -111,9 +111,9 @@ pub struct CommonArgs {
 impl CommonArgs {
     /// Returns the file of `--prometheus`, if it is one.
     pub fn prometheus_file(&self) -> Option<String> {
-        match self.prometheus.as_deref().map(Target::parse)? {
-            Target::File(path) => Some(path.display().to_string()),
-            Target::Address(_) => None,
+        match self.prometheus.as_deref().map(MetricsTarget::parse)? {
+            MetricsTarget::File(path) => Some(path.display().to_string()),
+            MetricsTarget::Address(_) => None,
         }
     }
 }
@@ -167,7 +167,7 @@ pub struct InputArgs {
     /// Read control lines in JSONL; only they advance the watermark
     #[arg(long, conflicts_with = "explode")]
     pub control: bool,
-    /// How text is read.
+    /// The flags of text inputs.
     #[command(flatten)]
     pub text: TextArgs,
 }
@@ -256,9 +256,9 @@ impl TextArgs {
             return Err(Error::usage(format!("--header: expected names separated by commas, found '{only}'")));
         }
         let header = match (&self.header[..], self.no_header) {
-            ([], false) => Header::FirstLine,
-            ([], true) => Header::Numbers,
-            (names, _) => Header::Names(names.to_vec()),
+            ([], false) => CsvHeader::FirstLine,
+            ([], true) => CsvHeader::Numbers,
+            (names, _) => CsvHeader::Names(names.to_vec()),
         };
         let Self { encoding, delimiter, time_year: year, .. } = *self;
         let explode = self.explode.clone();
@@ -339,7 +339,7 @@ impl CheckpointArgs {
     }
 }
 
-/// How a foreign record becomes an event.
+/// The flags that map foreign records to events.
 #[derive(Args, Clone, Debug, Default)]
 #[command(next_help_heading = "Mapping")]
 pub struct MapArgs {
@@ -385,13 +385,13 @@ pub struct MapArgs {
 /// Flags of every tool that reads rows and writes rows.
 #[derive(Args, Clone, Debug)]
 pub struct StageArgs {
-    /// What comes in.
+    /// The flags of the inputs.
     #[command(flatten)]
     pub input: InputArgs,
-    /// What becomes of raw records.
+    /// The flags that map raw records to events.
     #[command(flatten)]
     pub map: MapArgs,
-    /// What goes out.
+    /// The flags of the outputs.
     #[command(flatten)]
     pub output: OutputArgs,
     /// The run.

@@ -39,14 +39,14 @@ const WORST_FIRST: [ErrorKind; 7] = [
     ErrorKind::Unavailable,
 ];
 
-/// What opening an item would do first, if anything; or why it cannot be opened (several faults, because an address may
-/// name several topics).
-type Answer = std::result::Result<Option<String>, Faults>;
+/// The result of the check of an item: the action that opening it would begin with, if there is one; or the faults that
+/// prevent it, several if an address names several topics.
+type CheckAnswer = std::result::Result<Option<String>, Faults>;
 
 /// The checked items with their results, in order. The check queries servers concurrently.
 pub struct CheckReport {
     run: Rc<Run>,
-    found: Vec<(String, Receiver<Answer>)>,
+    found: Vec<(String, Receiver<CheckAnswer>)>,
     faults: Faults,
     /// The monotonic time at which the servers' time began.
     start: Duration,
@@ -78,7 +78,7 @@ impl CheckReport {
     }
 
     /// Queries a server in a thread of its own, which the check abandons if the server does not answer.
-    fn query(&mut self, name: impl std::fmt::Display, question: impl FnOnce(&Rc<Run>) -> Answer + Send + 'static) {
+    fn query(&mut self, name: impl std::fmt::Display, question: impl FnOnce(&Rc<Run>) -> CheckAnswer + Send + 'static) {
         let (sender, answer) = channel();
         let run = self.run.for_thread();
         let work = move || {
@@ -175,7 +175,7 @@ impl CheckReport {
         checked.into_iter().chain(dlq).chain(side).for_each(|output| self.output(output));
     }
 
-    /// Reports what is ready, then the faults; returns the exit status of the worst one.
+    /// Reports the inputs, outputs and files that are ready, then the faults; returns the exit status of the worst one.
     pub fn report(mut self) -> Result<u8> {
         let mut ready = String::new();
         let silent = || Error::new(ErrorKind::Unavailable, format!("no response for {}", rounded(LIMIT)));

@@ -36,12 +36,12 @@ pub struct Config {
 #[derive(Debug)]
 struct Setting {
     line: usize,
-    value: Value,
+    value: ConfigValue,
 }
 
 /// The value of a key.
 #[derive(Debug, PartialEq)]
-enum Value {
+enum ConfigValue {
     Switch(bool),
     Texts(Vec<String>),
 }
@@ -94,8 +94,8 @@ impl Config {
     /// Returns the setting of a flag that takes one text.
     pub fn text(&self, flag: &str) -> Option<&str> {
         match &self.settings.get(flag)?.value {
-            Value::Texts(texts) => texts.first().map(String::as_str),
-            Value::Switch(_) => None,
+            ConfigValue::Texts(texts) => texts.first().map(String::as_str),
+            ConfigValue::Switch(_) => None,
         }
     }
 
@@ -125,7 +125,7 @@ impl Config {
     }
 }
 
-impl Value {
+impl ConfigValue {
     fn texts(&self) -> Vec<OsStr> {
         match self {
             Self::Switch(on) => vec![OsStr::from(on.to_string())],
@@ -153,9 +153,11 @@ fn setting(name: &str, value: &Spanned<DeValue<'_>>, line: usize) -> Result<Sett
         _ => Err(wrong()),
     };
     let value = match value.get_ref() {
-        DeValue::Boolean(on) => Value::Switch(*on),
-        DeValue::Array(values) => Value::Texts(values.iter().map(|value| one(value.get_ref())).collect::<Result<_>>()?),
-        other => Value::Texts(vec![one(other)?]),
+        DeValue::Boolean(on) => ConfigValue::Switch(*on),
+        DeValue::Array(values) => {
+            ConfigValue::Texts(values.iter().map(|value| one(value.get_ref())).collect::<Result<_>>()?)
+        }
+        other => ConfigValue::Texts(vec![one(other)?]),
     };
     Ok(Setting { line, value })
 }
@@ -164,10 +166,10 @@ fn setting(name: &str, value: &Spanned<DeValue<'_>>, line: usize) -> Result<Sett
 fn check(command: &Command, arg: &Arg, setting: &Setting) -> Result<(), String> {
     let is_switch = matches!(arg.get_action(), ArgAction::SetTrue);
     let texts = match (&setting.value, is_switch) {
-        (Value::Switch(_), true) => return Ok(()),
-        (Value::Texts(_), true) => return Err("expected true or false".to_owned()),
-        (Value::Switch(_), false) => return Err("expected a string".to_owned()),
-        (Value::Texts(texts), false) => texts,
+        (ConfigValue::Switch(_), true) => return Ok(()),
+        (ConfigValue::Texts(_), true) => return Err("expected true or false".to_owned()),
+        (ConfigValue::Switch(_), false) => return Err("expected a string".to_owned()),
+        (ConfigValue::Texts(texts), false) => texts,
     };
     let takes_many = matches!(arg.get_action(), ArgAction::Append);
     if texts.len() != 1 && !takes_many {

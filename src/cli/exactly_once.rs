@@ -11,7 +11,7 @@ use crate::source::SourceOptions;
 use crate::uri::Uri;
 use crate::uri::kafka::{Address, TopicFormat};
 
-/// What other tools have instead of transactions.
+/// The message for a tool that cannot commit its rows and the offsets of its input in one transaction.
 const OTHER: &str =
     "expected evt-ingest, evt-validate or evt-sink, found a tool that does not commit offsets with its rows";
 

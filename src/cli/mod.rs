@@ -46,7 +46,7 @@ use args::{CommonArgs, LogFormat};
 use check::CheckReport;
 use clap::FromArgMatches;
 use config::Config;
-use prometheus::{Exporter, Target};
+use prometheus::{Exporter, MetricsTarget};
 use std::ffi::OsString;
 use std::io::IsTerminal;
 use std::process::ExitCode;
@@ -126,7 +126,8 @@ fn reader_gone() -> ExitCode {
     ExitCode::from(ErrorKind::ReaderGone.exit_status())
 }
 
-/// Reports what ended the run and returns the exit status; after a signal ends by that signal.
+/// Reports the error of a run, if any, and returns the exit status. Ends the process by SIGPIPE if the reader is gone,
+/// and by the signal that stopped the run unless the run has failed with exit status 70 or 74.
 fn end(run: &Run, result: Result<u8>) -> ExitCode {
     // A failed write has precedence over a signal: a run that received a signal and then failed has not stopped
     // properly.
@@ -178,7 +179,7 @@ fn start(
             report_panics(&console);
         }
     }
-    let target = common.prometheus.as_deref().filter(|_| !common.check).map(Target::parse);
+    let target = common.prometheus.as_deref().filter(|_| !common.check).map(MetricsTarget::parse);
     let metrics = if target.is_some() || shows_metrics { Metrics::new(tool) } else { Metrics::default() };
     let exporter = target.map_or_else(|| Ok(Exporter::default()), |target| Exporter::start(&target, &metrics))?;
     if let Some(address) = exporter.address.filter(|_| !common.quiet) {

@@ -31,14 +31,14 @@ const CONNECTION_MAX: Duration = Duration::from_secs(10);
 
 /// The target of metrics.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Target {
+pub enum MetricsTarget {
     /// `HOST:PORT`; `:PORT` is the loopback.
     Address(String),
     /// A file.
     File(PathBuf),
 }
 
-impl Target {
+impl MetricsTarget {
     /// Parses a target. An address ends in a colon and a port; everything else is a file.
     pub fn parse(text: &str) -> Self {
         match text.rsplit_once(':') {
@@ -69,10 +69,10 @@ impl Exporter {
     /// Starts to serve or to write.
     ///
     /// Errors: exit status 74 if that is not possible.
-    pub fn start(target: &Target, metrics: &Metrics) -> Result<Self> {
+    pub fn start(target: &MetricsTarget, metrics: &Metrics) -> Result<Self> {
         match target {
-            Target::Address(address) => Ok(Self { address: Some(serve(address, metrics.clone())?), file: None }),
-            Target::File(path) => Ok(Self { address: None, file: Some(FileWriter::start(path, metrics)?) }),
+            MetricsTarget::Address(address) => Ok(Self { address: Some(serve(address, metrics.clone())?), file: None }),
+            MetricsTarget::File(path) => Ok(Self { address: None, file: Some(FileWriter::start(path, metrics)?) }),
         }
     }
 
@@ -156,13 +156,13 @@ mod tests {
 
     #[test]
     fn an_address_is_told_from_a_file() {
-        let address = |text: &str| Target::Address(text.to_owned());
-        assert_eq!(Target::parse(":9100"), address("127.0.0.1:9100"));
-        assert_eq!(Target::parse("0.0.0.0:9100"), address("0.0.0.0:9100"));
-        assert_eq!(Target::parse("localhost:0"), address("localhost:0"));
-        assert_eq!(Target::parse("[::1]:9100"), address("[::1]:9100"));
+        let address = |text: &str| MetricsTarget::Address(text.to_owned());
+        assert_eq!(MetricsTarget::parse(":9100"), address("127.0.0.1:9100"));
+        assert_eq!(MetricsTarget::parse("0.0.0.0:9100"), address("0.0.0.0:9100"));
+        assert_eq!(MetricsTarget::parse("localhost:0"), address("localhost:0"));
+        assert_eq!(MetricsTarget::parse("[::1]:9100"), address("[::1]:9100"));
         for file in ["evt.prom", "/var/lib/evt:1/x.prom", "./a:1", "a:b"] {
-            assert_eq!(Target::parse(file), Target::File(file.into()));
+            assert_eq!(MetricsTarget::parse(file), MetricsTarget::File(file.into()));
         }
     }
 }

@@ -66,7 +66,7 @@ impl<'a> StageSpec<'a> {
     }
 }
 
-/// Returns how the outputs of `--to` are written.
+/// Returns the settings of the outputs of `--to`.
 fn output_spec(args: &StageArgs, formats: DefaultFormats) -> Result<OutputSpec> {
     let StageArgs { input, output, common, .. } = args;
     let is_terminal = std::io::stdout().is_terminal();

@@ -12,7 +12,7 @@ pub trait Tool: Parser {
     const NAME: &'static str;
     /// The flags that `-h` and the SYNOPSIS of the man page show, by their long names; `--help` shows all.
     const USUAL_FLAGS: &'static [&'static str];
-    /// What exit status 1 means, for EXIT STATUS of the man page.
+    /// The meaning of exit status 1, for EXIT STATUS of the man page.
     const NEGATIVE: &'static str;
     /// EXAMPLES of the man page; each line is tested.
     const EXAMPLES: &'static [(&'static str, &'static str)];
@@ -59,7 +59,7 @@ pub struct ToolRow {
     pub name: &'static str,
     /// The flags that `-h` and the SYNOPSIS show, by their long names.
     pub usual_flags: &'static [&'static str],
-    /// What exit status 1 means.
+    /// The meaning of exit status 1.
     pub negative: &'static str,
     /// EXAMPLES of the man page.
     pub examples: &'static [(&'static str, &'static str)],

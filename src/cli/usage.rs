@@ -12,8 +12,8 @@ const LETTERS_PER_FAULT: usize = 4;
 struct Advice {
     /// The flag, with other names of it.
     flags: &'static [&'static str],
-    /// What to type instead. The first one counts whose flags the tool has; `TOOL` is its name. A flag behind the name
-    /// of another tool is that tool's.
+    /// The commands to type instead; the message shows the first one whose flags the tool has. `TOOL` stands for the
+    /// name of the tool. A flag behind the name of another tool is a flag of that tool.
     texts: &'static [&'static str],
 }
 
@@ -157,7 +157,7 @@ pub(super) fn sentence(error: &clap::Error, command: &Command, tools: &[ToolRow]
     sentence
 }
 
-/// Returns what to type instead of an unknown flag. clap's own tips propose flags that only share some letters with it.
+/// Returns the advice for an unknown flag. clap's own tips propose flags that only share some letters with it.
 fn way_out(flag: &str, command: &Command, tools: &[ToolRow]) -> Option<String> {
     let advice = ADVICE.iter().find(|advice| advice.flags.contains(&flag));
     let text = advice.and_then(|advice| advice.texts.iter().find(|text| applies(text, command)));

@@ -20,7 +20,7 @@ type Bound<T> = Result<T, Reason>;
 
 /// The type of a node regardless of its context.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Known {
+enum NodeType {
     /// No type: a property, or null.
     Nothing,
     /// A text constant. In a comparison with a Time it is an instant.
@@ -29,13 +29,13 @@ enum Known {
     Kind(ValueKind),
 }
 
-impl Known {
+impl NodeType {
     /// Returns the common type of two nodes, or their two types if these differ.
-    fn join(self, other: Known) -> Result<Known, (ValueKind, ValueKind)> {
+    fn join(self, other: NodeType) -> Result<NodeType, (ValueKind, ValueKind)> {
         match (self, other) {
-            (Known::Nothing, known) | (known, Known::Nothing) => Ok(known),
-            (Known::Constant, Known::Kind(ValueKind::Text | ValueKind::Time)) => Ok(other),
-            (Known::Kind(ValueKind::Text | ValueKind::Time), Known::Constant) => Ok(self),
+            (NodeType::Nothing, known) | (known, NodeType::Nothing) => Ok(known),
+            (NodeType::Constant, NodeType::Kind(ValueKind::Text | ValueKind::Time)) => Ok(other),
+            (NodeType::Kind(ValueKind::Text | ValueKind::Time), NodeType::Constant) => Ok(self),
             (a, b) if a == b => Ok(a),
             (a, b) => Err((a.kind().unwrap_or(ValueKind::Text), b.kind().unwrap_or(ValueKind::Text))),
         }
@@ -43,9 +43,9 @@ impl Known {
 
     fn kind(self) -> Option<ValueKind> {
         match self {
-            Known::Nothing => None,
-            Known::Constant => Some(ValueKind::Text),
-            Known::Kind(kind) => Some(kind),
+            NodeType::Nothing => None,
+            NodeType::Constant => Some(ValueKind::Text),
+            NodeType::Kind(kind) => Some(kind),
         }
     }
 }
@@ -59,7 +59,7 @@ pub(super) struct Binder<'a> {
     has_strict_cast: bool,
 }
 
-/// What a binder has found in an expression.
+/// The leaves and the warnings that a binder has found in an expression.
 pub(super) struct Findings {
     /// The leaves that it reads.
     pub(super) leaves: Vec<usize>,
@@ -76,7 +76,7 @@ impl<'a> Binder<'a> {
         Self { leaves, used: vec![], paths: vec![], warnings: vec![], has_strict_cast: false }
     }
 
-    /// Returns what it has found.
+    /// Returns the leaves and the warnings found.
     pub(super) fn finish(self) -> Findings {
         let Self { used: leaves, paths, warnings, has_strict_cast, .. } = self;
         Findings { leaves, paths, warnings, has_strict_cast }
@@ -103,37 +103,37 @@ impl<'a> Binder<'a> {
         Ok(converted(tree, kind, ValueKind::Text))
     }
 
-    fn known(&self, node: &Node) -> Bound<Known> {
+    fn known(&self, node: &Node) -> Bound<NodeType> {
         Ok(match node {
             Node::Name(parts) => match self.leaves.resolve(parts)? {
-                ResolvedName::Column(_, kind) => Known::Kind(kind),
-                ResolvedName::Path(_) => Known::Nothing,
+                ResolvedName::Column(_, kind) => NodeType::Kind(kind),
+                ResolvedName::Path(_) => NodeType::Nothing,
             },
-            Node::Literal(Literal::Null) => Known::Nothing,
-            Node::Literal(Literal::Text(_)) => Known::Constant,
-            Node::Literal(Literal::Number(_)) | Node::Negate(_) => Known::Kind(ValueKind::Number),
-            Node::Literal(Literal::Time(_)) => Known::Kind(ValueKind::Time),
-            Node::Binary(operator, ..) => Known::Kind(result_kind(*operator)),
-            Node::Cast { kind, .. } => Known::Kind(*kind),
+            Node::Literal(Literal::Null) => NodeType::Nothing,
+            Node::Literal(Literal::Text(_)) => NodeType::Constant,
+            Node::Literal(Literal::Number(_)) | Node::Negate(_) => NodeType::Kind(ValueKind::Number),
+            Node::Literal(Literal::Time(_)) => NodeType::Kind(ValueKind::Time),
+            Node::Binary(operator, ..) => NodeType::Kind(result_kind(*operator)),
+            Node::Cast { kind, .. } => NodeType::Kind(*kind),
             Node::Case { branches, otherwise, .. } => {
                 let results = branches.iter().map(|branch| &branch.result).chain(otherwise.as_deref());
                 self.joined(&results.collect::<Vec<_>>())?
             }
             Node::Coalesce(values) => self.joined(&values.iter().collect::<Vec<_>>())?,
-            Node::Call { name, .. } => Known::Kind(function(name)?.result),
+            Node::Call { name, .. } => NodeType::Kind(function(name)?.result),
             Node::Literal(Literal::Bool(_))
             | Node::Not(_)
             | Node::IsNull { .. }
             | Node::In { .. }
             | Node::Between { .. }
             | Node::Like { .. }
-            | Node::Match { .. } => Known::Kind(ValueKind::Bool),
+            | Node::Match { .. } => NodeType::Kind(ValueKind::Bool),
         })
     }
 
     /// Returns the common type of several nodes, or a refusal that shows the first two that differ.
-    fn joined(&self, nodes: &[&Node]) -> Bound<Known> {
-        let mut known = Known::Nothing;
+    fn joined(&self, nodes: &[&Node]) -> Bound<NodeType> {
+        let mut known = NodeType::Nothing;
         let mut from = None;
         for node in nodes {
             let next = self.known(node)?;
@@ -141,7 +141,7 @@ impl<'a> Binder<'a> {
                 let first = from.unwrap_or(*node);
                 format!("{first} is {}, {node} is {}; {}", article(a), article(b), casts(first, node, a, b))
             })?;
-            if known == next && next != Known::Nothing {
+            if known == next && next != NodeType::Nothing {
                 from = Some(*node);
             }
         }

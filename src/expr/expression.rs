@@ -92,7 +92,7 @@ impl Expr {
         self.leaves.iter().flat_map(move |leaf| batch.wrong(*leaf)).chain(casts)
     }
 
-    /// Returns what `--check` prints about it: its leaves with their types, then its warnings; one line each.
+    /// Returns the lines of `--check` about it: its leaves with their types, then its warnings.
     pub fn explain(&self, leaves: &Leaves) -> String {
         let mut out = String::new();
         for leaf in &self.leaves {

@@ -22,7 +22,7 @@ pub struct Filter {
 pub struct RowFault {
     /// The index of the row.
     pub row: usize,
-    /// What was expected and found.
+    /// The message: the expected type and the value that was found.
     pub message: String,
 }
 

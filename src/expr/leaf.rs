@@ -22,7 +22,7 @@ pub(super) enum LeafType {
     Presence,
 }
 
-/// Where a leaf's value is read from.
+/// The source of a leaf's value: a column, or a path in the object column.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Source {
     /// Index of a column, and its own type.
@@ -219,7 +219,7 @@ fn path_in(steps: &mut Vec<PathStep>, path: &[PathKey], count: &mut usize) -> us
     })
 }
 
-/// What a name resolves to.
+/// The column or the path to which a name resolves.
 #[derive(Clone, Debug)]
 pub(super) enum ResolvedName {
     /// Index of a column, and its type.

@@ -1,5 +1,12 @@
 //! Expressions: SQL text → typed leaves → evaluation over batches.
 //!
+//! ```text
+//! text ─► parse.rs: Node ─► bind.rs: Tree (typed) ─► Expr ──────────────────────────┐
+//!                           └─► Leaves: each path and type once                     ▼
+//! batch of rows ─► read.rs: LeafBatch (one array for each leaf) ───────────────► eval.rs: one value for each row
+//!                           └─► Wrong (value of another type): the row becomes a dead letter
+//! ```
+//!
 //! An expression is a function of its row alone. Its types are fixed when the spec is read, never by data.
 //!
 //! **Names** are unquoted or "quoted" and case-sensitive. A name is a column of the stream's kind if there is one, else
@@ -23,7 +30,7 @@
 //!
 //! **Files**: `parse.rs` turns text into nodes (`node.rs`), `bind.rs` types them as a tree (`tree.rs`) over leaves
 //! (`leaf.rs`); `expression.rs` holds the result. `read.rs` reads a batch into the leaves, `eval.rs` evaluates trees,
-//! `function.rs` has the functions, `value/` types and casts. `filter.rs` is `--where`, `dimension.rs` the canonical
+//! `function/` has the functions, `value/` types and casts. `filter.rs` is `--where`, `dimension.rs` the canonical
 //! form of dimensions.
 
 mod bind;

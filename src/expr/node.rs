@@ -184,7 +184,7 @@ pub(crate) fn quoted_name(name: &str) -> String {
     }
 }
 
-/// Returns what to write if a difference of two names is meant as one name, such as `User-Agent`.
+/// Returns the hint for a difference of names that may be meant as one name, such as `User-Agent`.
 pub(crate) fn hyphenated(node: &Node) -> Option<String> {
     fn joined(node: &Node) -> Option<String> {
         match node {
@@ -258,7 +258,7 @@ pub(crate) enum Node {
 
 /// An aggregate as written: `ratio(status >= 500) filter (where host is not null)`.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Written {
+pub(crate) struct WrittenCall {
     pub(crate) name: String,
     /// Whether `*` is the only argument.
     pub(crate) star: bool,

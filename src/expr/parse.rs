@@ -4,7 +4,7 @@
 //! such as `user` stay names; strings have no backslash escapes, names are "quoted". The parser must have read to the
 //! end (`parse_expr` stops early on `labels.0 = 1`).
 
-use super::node::{Branch, Literal, Node, Operator, PathKey, Written, literal_number};
+use super::node::{Branch, Literal, Node, Operator, PathKey, WrittenCall, literal_number};
 use super::value::ValueKind;
 use crate::error::{Error, Result};
 use crate::time::read_iso;
@@ -30,9 +30,9 @@ pub(super) const INTEGER_MAX: f64 = 9_007_199_254_740_991.0;
 const DEPTH_MAX: usize = 30;
 
 #[derive(Debug)]
-struct Names;
+struct ExpressionDialect;
 
-impl Dialect for Names {
+impl Dialect for ExpressionDialect {
     fn is_identifier_start(&self, c: char) -> bool {
         c.is_alphabetic() || c == '_'
     }
@@ -119,7 +119,7 @@ pub(crate) fn parse(text: &str) -> Result<Node> {
 }
 
 /// Parses an aggregate: `count(*)`, `approx_percentile(latency_ms, 0.99)`.
-pub(crate) fn parse_call(text: &str) -> Result<Written> {
+pub(crate) fn parse_call(text: &str) -> Result<WrittenCall> {
     match read(text)? {
         Expr::Function(function) => written(&function).map_err(|why| refused(text, &why)),
         _ => Err(refused(text, "expected one aggregate call, like count(*) or sum(amount)")),
@@ -166,7 +166,7 @@ fn read_with<T>(text: &str, parse: impl FnOnce(&mut Parser<'_>) -> std::result::
             text.len()
         )));
     }
-    let mut tokens = Tokenizer::new(&Names, text)
+    let mut tokens = Tokenizer::new(&ExpressionDialect, text)
         .tokenize_with_location()
         .map_err(|error| refused(text, &format!("{} at column {}", error.message, error.location.column)))?;
     let words = tokens.iter().filter(|token| is_word(&token.token)).count();
@@ -178,7 +178,7 @@ fn read_with<T>(text: &str, parse: impl FnOnce(&mut Parser<'_>) -> std::result::
     }
     let written = tokens.clone();
     name_words(&mut tokens);
-    let mut parser = Parser::new(&Names).with_tokens_with_locations(tokens);
+    let mut parser = Parser::new(&ExpressionDialect).with_tokens_with_locations(tokens);
     let sql = parse(&mut parser).map_err(|error| refused(text, &spoken(&error, &written)))?;
     let next = parser.peek_token();
     if next.token != Token::EOF {
@@ -262,7 +262,8 @@ fn hint(tokens: &[TokenWithSpan], fault: Location) -> String {
     keyword_at(tokens, fault).map_or_else(|| name_hint(tokens, fault).unwrap_or_default(), remedy)
 }
 
-/// Returns how a name with other characters than letters, digits and `_` is written, if the fault looks like one.
+/// Returns the hint for a fault that looks like a name with other characters than letters, digits and `_`, or like
+/// `AS`.
 fn name_hint(tokens: &[TokenWithSpan], fault: Location) -> Option<String> {
     let said = |name: &str| Some(format!("; a name with blanks or signs is written in double quotes: \"{name}\""));
     let is_text = |one: &&TokenWithSpan| !matches!(one.token, Token::Whitespace(_) | Token::EOF);
@@ -475,7 +476,7 @@ fn cast(cast: &CastKind, value: &Expr, data_type: &DataType) -> Result<Node, Rea
 }
 
 fn call(function: &Function) -> Result<Node, Reason> {
-    let Written { name, star, is_distinct, args, filter } = written(function)?;
+    let WrittenCall { name, star, is_distinct, args, filter } = written(function)?;
     if star || is_distinct || filter.is_some() {
         return Err(format!("{name}(...) is not an aggregate here; *, distinct and filter are not allowed"));
     }
@@ -485,7 +486,7 @@ fn call(function: &Function) -> Result<Node, Reason> {
     }
 }
 
-fn written(function: &Function) -> Result<Written, Reason> {
+fn written(function: &Function) -> Result<WrittenCall, Reason> {
     let name = function.name.to_string().to_ascii_lowercase();
     let plain = function.over.is_none()
         && function.null_treatment.is_none()
@@ -501,7 +502,7 @@ fn written(function: &Function) -> Result<Written, Reason> {
     let filter = function.filter.as_deref().map(node).transpose()?;
     let star = matches!(list.args.as_slice(), [FunctionArg::Unnamed(FunctionArgExpr::Wildcard)]);
     let args = if star { vec![] } else { list.args.iter().map(argument).collect::<Result<_, _>>()? };
-    Ok(Written { name, star, is_distinct, args, filter })
+    Ok(WrittenCall { name, star, is_distinct, args, filter })
 }
 
 fn argument(argument: &FunctionArg) -> Result<Node, Reason> {

@@ -27,7 +27,7 @@ pub struct LeafBatch {
     batch: RecordBatch,
     object: Option<usize>,
     leaves: Vec<Arc<Leaf>>,
-    values: Vec<Values>,
+    values: Vec<LeafValues>,
     wrong: Vec<Vec<u32>>,
     /// Whether some integer of a leaf has no double of the same value.
     rounded: Vec<bool>,
@@ -44,7 +44,7 @@ struct FailedCast {
 
 /// The values of a leaf.
 #[derive(Debug)]
-enum Values {
+enum LeafValues {
     Rows(ArrayRef),
     /// A dictionary, and its expanded form for callers that cannot use codes.
     Dictionary(Dictionary, OnceCell<ArrayRef>),
@@ -57,7 +57,7 @@ pub struct Wrong<'a> {
     value: WrongValue<'a>,
 }
 
-/// What has the wrong type.
+/// The value that has the wrong type.
 #[derive(Clone, Debug)]
 enum WrongValue<'a> {
     /// A leaf, by its index.
@@ -150,10 +150,10 @@ impl LeafBatch {
             let LeafColumn { values: of_leaf, wrong: rows, is_rounded } =
                 match (dictionary(leaves, index, batch, watched.as_deref())?, &leaf.source) {
                     (Some(dictionary), _) if leaf.leaf_type == LeafType::Presence => {
-                        LeafColumn::right(Values::Rows(dictionary.presence()))
+                        LeafColumn::right(LeafValues::Rows(dictionary.presence()))
                     }
                     // Every JSON value has a text.
-                    (Some(dictionary), _) => LeafColumn::right(Values::Dictionary(dictionary, OnceCell::new())),
+                    (Some(dictionary), _) => LeafColumn::right(LeafValues::Dictionary(dictionary, OnceCell::new())),
                     (None, Source::Column(index, own)) => from_column(batch.column(*index), *own, leaf.leaf_type)?,
                     (None, Source::Path(path, _)) => match watched_at(leaves, *path, watched.as_deref()) {
                         Some(column) if is_flat => from_json(column.as_string::<i32>().iter(), leaf.leaf_type),
@@ -221,8 +221,8 @@ impl LeafBatch {
         is_right
             && match self.values.get(leaf) {
                 None => true,
-                Some(Values::Rows(array)) => array.logical_null_count() == array.len(),
-                Some(Values::Dictionary(dictionary, _)) => {
+                Some(LeafValues::Rows(array)) => array.logical_null_count() == array.len(),
+                Some(LeafValues::Dictionary(dictionary, _)) => {
                     (0..self.num_rows()).all(|row| dictionary.value(row).is_none())
                 }
             }
@@ -231,8 +231,8 @@ impl LeafBatch {
     pub(super) fn array(&self, leaf: usize) -> Result<&ArrayRef> {
         match self.values.get(leaf) {
             None => Err(Error::broken("an expression over other leaves than were read")),
-            Some(Values::Rows(array)) => Ok(array),
-            Some(Values::Dictionary(dictionary, rows)) => {
+            Some(LeafValues::Rows(array)) => Ok(array),
+            Some(LeafValues::Dictionary(dictionary, rows)) => {
                 if rows.get().is_none() {
                     _ = rows.set(dictionary.rows()?);
                 }
@@ -244,7 +244,7 @@ impl LeafBatch {
     /// Returns the dictionary of a leaf, if it is one.
     pub(super) fn dictionary(&self, leaf: usize) -> Option<&Dictionary> {
         match self.values.get(leaf) {
-            Some(Values::Dictionary(dictionary, _)) => Some(dictionary),
+            Some(LeafValues::Dictionary(dictionary, _)) => Some(dictionary),
             _ => None,
         }
     }
@@ -427,7 +427,7 @@ fn forget(steps: &[PathStep], spans: &mut [Option<&str>]) {
 
 /// The values of one leaf in a batch.
 struct LeafColumn {
-    values: Values,
+    values: LeafValues,
     /// The rows with a value of the wrong type.
     wrong: Vec<u32>,
     /// Whether some integer has no double of the same value.
@@ -436,7 +436,7 @@ struct LeafColumn {
 
 impl LeafColumn {
     /// Returns values that all have the right type.
-    fn right(values: Values) -> Self {
+    fn right(values: LeafValues) -> Self {
         Self { values, wrong: vec![], is_rounded: false }
     }
 }
@@ -447,7 +447,7 @@ fn from_json<'a>(texts: impl ExactSizeIterator<Item = Option<&'a str>>, leaf_typ
     let texts = texts.map(|text| text.filter(|text| *text != "null"));
     let LeafType::Kind { kind, lenient } = leaf_type else {
         let present: BooleanArray = texts.map(|text| text.map(|_| true)).collect();
-        return LeafColumn::right(Values::Rows(Arc::new(present)));
+        return LeafColumn::right(LeafValues::Rows(Arc::new(present)));
     };
     let mut wrong = vec![];
     let mut is_rounded = false;
@@ -479,7 +479,7 @@ fn from_json<'a>(texts: impl ExactSizeIterator<Item = Option<&'a str>>, leaf_typ
     if lenient {
         wrong.clear();
     }
-    LeafColumn { values: Values::Rows(array), wrong, is_rounded }
+    LeafColumn { values: LeafValues::Rows(array), wrong, is_rounded }
 }
 
 /// Reads each text and appends its value, or NULL; records the rows with a text of the wrong type.
@@ -534,7 +534,7 @@ fn content(value: &str) -> Cow<'_, str> {
 fn from_column(column: &ArrayRef, own: ValueKind, leaf_type: LeafType) -> Result<LeafColumn> {
     let LeafType::Kind { kind, lenient } = leaf_type else {
         let present = BooleanArray::new(BooleanBuffer::new_set(column.len()), column.logical_nulls());
-        return Ok(LeafColumn::right(Values::Rows(Arc::new(present))));
+        return Ok(LeafColumn::right(LeafValues::Rows(Arc::new(present))));
     };
     let values = cast::column(column, own)?;
     let array = cast::cast(&values, own, kind)?;
@@ -543,5 +543,5 @@ fn from_column(column: &ArrayRef, own: ValueKind, leaf_type: LeafType) -> Result
         let rows = (0..values.len()).filter(|row| array.is_null(*row) && values.is_valid(*row));
         wrong.extend(rows.map(|row| u32::try_from(row).unwrap_or(u32::MAX)));
     }
-    Ok(LeafColumn { values: Values::Rows(array), wrong, is_rounded: false })
+    Ok(LeafColumn { values: LeafValues::Rows(array), wrong, is_rounded: false })
 }

@@ -2,7 +2,7 @@
 //!
 //! A file has one dictionary per column, which all batches share, but the dictionaries of evt grow with the stream. So
 //! columns that are dictionaries in a stream are plain text in a file, and the reader makes dictionaries again.
-//! ContainerRows are compressed with LZ4, like Feather files of other programs.
+//! Batches are compressed with LZ4, like Feather files of other programs.
 
 use super::container::{ContainerRows, foreign_names, own_schema};
 use super::definition::{Encoder, Format, Input, Limits, Opened};
@@ -144,7 +144,7 @@ fn footer(file: &mut File, size: u64) -> Result<Vec<u8>> {
     Ok(footer)
 }
 
-/// Writes a file; its bytes are returned with each batch.
+/// Encodes rows as an Arrow file. Each call appends the new bytes of the file to its output.
 struct Writer {
     writer: FileWriter<Vec<u8>>,
     schema: SchemaRef,

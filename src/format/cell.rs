@@ -24,7 +24,8 @@ use arrow::datatypes::{
 };
 use std::fmt::{Debug, Display, LowerExp, Write};
 
-/// How top-level strings are written: quoted with escapes, or bare (CSV, tables). Inside containers it is always JSON.
+/// The form of a top-level value: JSON, where strings have quotes and escapes, or bare text (CSV, tables). A value
+/// inside a container is always JSON.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CellForm {
     /// A JSON value.

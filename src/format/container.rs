@@ -19,7 +19,7 @@ const ROWS: usize = 2_048;
 /// Maximum bytes of text in evt's own rows returned at once: dictionary values may expand to any number of bytes.
 const BYTES: usize = 4 << 20;
 
-/// ContainerRows of any program, returned as text in pieces of bounded size.
+/// Rows of any program, returned as text in pieces of bounded size.
 pub struct Pieces {
     rest: Option<RecordBatch>,
     /// Number of rows of the next attempt: about as many as fit, because every attempt has a cost per row.

@@ -13,7 +13,7 @@
 
 use super::csv_header::column_names;
 use super::csv_writer::Writer;
-use super::definition::{Format, Header, Input, TextOptions};
+use super::definition::{CsvHeader, Format, Input, TextOptions};
 use super::metric_columns::encoder;
 use super::metric_dimensions::DimensionReader;
 use super::record::{Body, Record, Records, Splitter, not_utf8};
@@ -95,33 +95,33 @@ enum Columns {
     /// They are as many as the fields of the first record.
     Numbered,
     TooLong,
-    Read(Names),
+    Read(CsvColumns),
 }
 
 /// The columns of the file.
-struct Names {
-    keys: Vec<Key>,
+struct CsvColumns {
+    keys: Vec<CsvColumn>,
     /// Those that are dimensions, in a file of metrics.
     dimensions: Option<DimensionReader>,
 }
 
-impl Names {
+impl CsvColumns {
     fn new(names: &[&str], kind: Option<Kind>) -> Self {
         let is_metric = kind.unwrap_or_else(|| kind_of(names)) == Kind::Metric;
         let dimensions = if is_metric { DimensionReader::new(names) } else { None };
-        Self { keys: names.iter().map(|name| Key::new(name)).collect(), dimensions }
+        Self { keys: names.iter().map(|name| CsvColumn::new(name)).collect(), dimensions }
     }
 }
 
 /// A column of the file.
-struct Key {
+struct CsvColumn {
     /// `,"name":`
     text: String,
     /// Whether a value may be an empty text.
     holds_text: bool,
 }
 
-impl Key {
+impl CsvColumn {
     fn new(name: &str) -> Self {
         Self { text: key(name), holds_text: !OTHERS.contains(name) }
     }
@@ -172,7 +172,7 @@ impl Quotes<'_> {
 }
 
 /// One record, before its fields are converted.
-struct Found {
+struct RecordBounds {
     /// Bytes up to and including its terminator.
     length: usize,
     /// Bytes without it.
@@ -189,10 +189,10 @@ impl CsvRows {
             is_guessed: delimiter.is_none(),
             reader: reader(delimiter.unwrap_or(b',')),
             header: match header {
-                Header::FirstLine => Columns::Expected,
-                Header::Numbers => Columns::Numbered,
-                Header::Names(names) => {
-                    Columns::Read(Names::new(&Vec::from_iter(names.iter().map(String::as_str)), *kind))
+                CsvHeader::FirstLine => Columns::Expected,
+                CsvHeader::Numbers => Columns::Numbered,
+                CsvHeader::Names(names) => {
+                    Columns::Read(CsvColumns::new(&Vec::from_iter(names.iter().map(String::as_str)), *kind))
                 }
             },
             kind: *kind,
@@ -236,7 +236,7 @@ impl CsvRows {
     }
 
     /// Finds the record at the start of `input`; `None` if its end is missing.
-    fn find(&mut self, input: &[u8], last: bool) -> Option<Found> {
+    fn find(&mut self, input: &[u8], last: bool) -> Option<RecordBounds> {
         if std::mem::replace(&mut self.torn, true) {
             start_record(&mut self.reader);
         }
@@ -260,19 +260,19 @@ impl CsvRows {
     }
 
     /// Completes a record that ended at `\n`; removes a `\r` before it, which the reader took for content.
-    fn found(&mut self, input: &[u8], length: usize, fields: usize) -> Found {
+    fn found(&mut self, input: &[u8], length: usize, fields: usize) -> RecordBounds {
         self.torn = false;
         let mut content = length - 1;
         if input[..content].ends_with(b"\r") {
             content -= 1;
             self.ends[fields - 1] -= 1;
         }
-        Found { length, content, fields, closed: true }
+        RecordBounds { length, content, fields, closed: true }
     }
 
     /// Completes the record at the end of input. If a quote is open the record stays incomplete, because a newline
     /// would be content.
-    fn unterminated(&mut self, input: &[u8], written: usize, mut fields: usize) -> Found {
+    fn unterminated(&mut self, input: &[u8], written: usize, mut fields: usize) -> RecordBounds {
         self.fields.resize(self.fields.len().max(written + 1), 0);
         if fields == self.ends.len() {
             self.ends.push(0);
@@ -286,10 +286,10 @@ impl CsvRows {
             content -= 1;
             self.ends[fields - 1] -= 1;
         }
-        Found { length: input.len(), content, fields, closed }
+        RecordBounds { length: input.len(), content, fields, closed }
     }
 
-    fn read_header(&mut self, input: &[u8], found: &Found) -> Result<()> {
+    fn read_header(&mut self, input: &[u8], found: &RecordBounds) -> Result<()> {
         let names = match std::str::from_utf8(&input[..found.content]) {
             Ok(_) => texts(&self.fields, &self.ends[..found.fields]),
             Err(_) => None,
@@ -305,13 +305,15 @@ impl CsvRows {
             return Err(Error::corrupt(format!("the header contains a carriage return: {way_out}")));
         }
         let names = column_names(&names)?;
-        self.header = Columns::Read(Names::new(&Vec::from_iter(names.iter().map(AsRef::as_ref)), self.kind));
+        self.header = Columns::Read(CsvColumns::new(&Vec::from_iter(names.iter().map(AsRef::as_ref)), self.kind));
         Ok(())
     }
 
     /// Returns the JSON text of the last record, or why there is none.
-    fn body(&mut self, raw: &[u8], found: &Found, text: &mut String) -> Body {
-        let Columns::Read(Names { keys, dimensions }) = &mut self.header else { return parse_error("missing header") };
+    fn body(&mut self, raw: &[u8], found: &RecordBounds, text: &mut String) -> Body {
+        let Columns::Read(CsvColumns { keys, dimensions }) = &mut self.header else {
+            return parse_error("missing header");
+        };
         if let Err(error) = std::str::from_utf8(raw) {
             return Body::Fault(not_utf8(&error));
         }
@@ -405,7 +407,7 @@ fn start_record(reader: &mut Reader) {
 /// Returns the fault of a record that has other fields than the header. The only name of a header may be a comment, and
 /// is shown.
 #[cold]
-fn other_fields(keys: &[Key], found: usize) -> Fault {
+fn other_fields(keys: &[CsvColumn], found: usize) -> Fault {
     let shown = match keys {
         [only] => format!(" ({})", unescape(only.text.trim_matches([',', ':', '"']))),
         _ => String::new(),
@@ -455,8 +457,8 @@ impl Splitter for CsvRows {
             let Some(found) = self.find(&input[start..], last) else { break };
             let raw = start..start + found.content;
             if let Columns::Numbered = self.header {
-                let keys = (1..=found.fields).map(|number| Key::new(&format!("c{number}"))).collect();
-                self.header = Columns::Read(Names { keys, dimensions: None });
+                let keys = (1..=found.fields).map(|number| CsvColumn::new(&format!("c{number}"))).collect();
+                self.header = Columns::Read(CsvColumns { keys, dimensions: None });
             }
             if let Columns::Expected = self.header {
                 self.read_header(&input[start..], &found)?;
@@ -486,7 +488,7 @@ impl Splitter for CsvRows {
 
     fn names(&self) -> Option<Vec<String>> {
         let Columns::Read(names) = &self.header else { return None };
-        Some(names.keys.iter().map(Key::name).collect())
+        Some(names.keys.iter().map(CsvColumn::name).collect())
     }
 }
 

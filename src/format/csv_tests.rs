@@ -124,7 +124,7 @@ fn what_is_structure_stands_between_quotes() {
 }
 
 /// The JSON text of each record.
-fn texts(delimiter: Option<u8>, header: &Header, input: &str) -> Vec<String> {
+fn texts(delimiter: Option<u8>, header: &CsvHeader, input: &str) -> Vec<String> {
     let options = TextOptions { header: header.clone(), ..TextOptions::default() };
     let whole = split(&mut CsvRows::new(delimiter, &options), input.as_bytes(), &[]).unwrap();
     for cut in 0..input.len() {
@@ -149,15 +149,15 @@ fn the_first_line_decides_the_delimiter() {
         ("\n\u{feff}", ""),
         ("a\n1\n", r#"{"a":"1"}"#),
     ] {
-        assert_eq!(texts(None, &Header::FirstLine, input).join(" "), text, "{input:?}");
+        assert_eq!(texts(None, &CsvHeader::FirstLine, input).join(" "), text, "{input:?}");
     }
-    assert_eq!(texts(Some(b';'), &Header::FirstLine, "a,b;c\n1;2\n"), [r#"{"a,b":"1","c":"2"}"#]);
+    assert_eq!(texts(Some(b';'), &CsvHeader::FirstLine, "a,b;c\n1;2\n"), [r#"{"a,b":"1","c":"2"}"#]);
 }
 
 #[test]
 fn a_file_without_a_header_gets_its_names_from_a_flag_or_numbers() {
-    let names = Header::Names(vec!["x".to_owned(), "y".to_owned()]);
+    let names = CsvHeader::Names(vec!["x".to_owned(), "y".to_owned()]);
     assert_eq!(texts(Some(b' '), &names, "1 2\n3 4"), [r#"{"x":"1","y":"2"}"#, r#"{"x":"3","y":"4"}"#]);
     assert_eq!(texts(None, &names, "1;2\n3"), [r#"{"x":"1","y":"2"}"#, "expected 2 fields, found 1"]);
-    assert_eq!(texts(None, &Header::Numbers, "1|2\n3|4\n"), [r#"{"c1":"1","c2":"2"}"#, r#"{"c1":"3","c2":"4"}"#]);
+    assert_eq!(texts(None, &CsvHeader::Numbers, "1|2\n3|4\n"), [r#"{"c1":"1","c2":"2"}"#, r#"{"c1":"3","c2":"4"}"#]);
 }

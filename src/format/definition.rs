@@ -27,7 +27,7 @@ pub trait Encoder {
     fn finish(&mut self, out: &mut Vec<u8>) -> Result<()>;
 }
 
-/// How records are written; each format uses the options that concern it.
+/// The options of encoders. Each format uses those that concern it.
 #[derive(Clone, Debug, Default)]
 pub struct EncodeOptions {
     /// Width of the terminal, in cells, for tables; `None` means unbounded.
@@ -75,15 +75,15 @@ pub struct Opened {
 /// The batches of a file, with the columns that it has.
 pub type ColumnBatches = Box<dyn Iterator<Item = Result<RecordBatch>>>;
 
-/// How text is read; each format uses the options that concern it.
+/// The options of splitters. Each format uses those that concern it.
 #[derive(Clone, Debug, Default)]
 pub struct TextOptions {
     /// `--encoding`; UTF-8 without one.
     pub encoding: Option<&'static Encoding>,
     /// `--delimiter` of CSV; without one the first line decides.
     pub delimiter: Option<u8>,
-    /// Where CSV has the names of its fields.
-    pub header: Header,
+    /// The place of the field names of CSV.
+    pub header: CsvHeader,
     /// `--time-year`: the year of times of syslog that have none.
     pub year: Option<u16>,
     /// The pattern of `-f regex:PATTERN`.
@@ -94,9 +94,9 @@ pub struct TextOptions {
     pub kind: Option<Kind>,
 }
 
-/// Where CSV has the names of its fields.
+/// The place of the field names of CSV.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum Header {
+pub enum CsvHeader {
     /// In the first line.
     #[default]
     FirstLine,
@@ -109,7 +109,7 @@ pub enum Header {
 /// Makes the splitter of a text format.
 pub type Splitting = fn(&TextOptions) -> Box<dyn Splitter>;
 
-/// How a format is read.
+/// The kind of reader that a format has.
 pub enum Input {
     /// Not read by evt.
     None,
@@ -121,7 +121,7 @@ pub enum Input {
     Frames,
 }
 
-/// How a format is written.
+/// Makes the encoder of a format for rows of this schema.
 pub type Output = fn(&SchemaRef, &EncodeOptions) -> Result<Box<dyn Encoder>>;
 
 /// One row of the table of formats.
@@ -132,11 +132,12 @@ pub struct Format {
     pub extensions: &'static [&'static str],
     /// The magic at the start of a file; empty if there is none.
     pub magic: &'static [u8],
-    /// How it is read.
+    /// Its reader.
     pub input: Input,
-    /// How the columns of a file are read as they are, without JSON text of its rows.
+    /// Opens a file and returns its columns as they are, without JSON text of its rows; `None` if the format does not
+    /// support this.
     pub columns: Option<fn(std::fs::File, Limits) -> Result<ColumnBatches>>,
-    /// How it is written, if it is.
+    /// Makes its encoder; `None` if evt does not write the format, or writes it as frames.
     pub output: Option<Output>,
     /// Whether a file of it may be appended to, record by record.
     pub appendable: bool,
@@ -161,12 +162,12 @@ pub struct Format {
     /// Whether it holds raw records, which the rows must have.
     pub is_raw: bool,
     /// The form of text that a tool may write between rows; `None` if it may not.
-    pub notes: Option<Notes>,
+    pub notes: Option<NoteFormat>,
 }
 
 /// The form of text that a tool writes between the rows of a file: control messages, reports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Notes {
+pub enum NoteFormat {
     /// One JSON object a line.
     Json,
     /// Text for people.

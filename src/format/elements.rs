@@ -53,7 +53,7 @@ impl ElementPath {
         if self.0.is_empty() { ".".to_owned() } else { self.0.join(".") }
     }
 
-    /// Returns where the array is, for messages.
+    /// Returns the place of the array, for messages.
     fn place(&self) -> String {
         if self.0.is_empty() { "of the document".to_owned() } else { format!("at {}", self.0.join(".")) }
     }
@@ -67,7 +67,7 @@ enum Container {
     Array(usize),
 }
 
-/// What comes next, after white space.
+/// The token that must come next, after white space.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Expect {
     Document,
@@ -84,7 +84,7 @@ enum Expect {
     Line(bool),
 }
 
-/// What is being read over several chunks.
+/// A name or a value that has begun and may end in a later chunk.
 enum Unfinished {
     Nothing,
     /// A name: its bytes, but no more than the name on the path can have.
@@ -124,7 +124,7 @@ pub struct Elements {
 struct OpenDocument {
     /// Its first bytes, from the chunks before this one.
     head: Vec<u8>,
-    /// Where it begins in this chunk, 0 if before.
+    /// The index in this chunk at which it begins; 0 if it began in an earlier chunk.
     start: usize,
     has_array: bool,
     has_record: bool,
@@ -293,7 +293,7 @@ impl Elements {
         document.start = input.len();
     }
 
-    /// Continues what an earlier token began; as [`Self::token`].
+    /// Continues the token that an earlier chunk began; as [`Self::token`].
     fn pending(&mut self, input: &[u8], p: usize, records: &mut Records) -> Option<usize> {
         match &mut self.pending {
             Unfinished::Nothing => Some(p),

@@ -83,7 +83,8 @@ fn value() -> impl Strategy<Value = Value> {
     })
 }
 
-/// What a document gives: its elements, or `None` for a letter; whether an array is there.
+/// Appends the elements of the arrays at `path` to `out`; `None` stands for a letter. Returns whether there is such an
+/// array.
 fn model(value: &Value, path: &[&str], out: &mut Vec<Option<Value>>) -> bool {
     match (value, path.split_first()) {
         (Value::Array(items), None) => {

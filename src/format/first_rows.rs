@@ -81,7 +81,8 @@ fn add_items(offsets: &[i32], items: &ArrayRef, ends: &mut [usize]) {
     add_lengths(offsets, end, ends);
 }
 
-/// Adds what `size` makes of each offset, less the size at the first one.
+/// Adds to each of `ends` the size of its row and the rows before it. `size` returns the bytes before an offset; the
+/// offsets need not start at 0.
 fn add_lengths(offsets: &[i32], size: impl Fn(usize) -> usize, ends: &mut [usize]) {
     let at = |offset: i32| size(usize::try_from(offset).unwrap_or_default());
     let start = at(offsets[0]);

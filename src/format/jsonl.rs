@@ -5,7 +5,7 @@
 //! its `\n` nor a `\r` before that.
 
 use super::cell::{CellForm, Column, binaries, texts};
-use super::definition::{Encoder, Format, Input, Notes};
+use super::definition::{Encoder, Format, Input, NoteFormat};
 use super::elements::Elements;
 use super::record::{Body, Record, Records, Splitter};
 use super::row::kind_of;
@@ -31,7 +31,7 @@ pub const FORMAT: Format = Format {
     output: Some(|_, _| Ok(Box::new(Writer::default()))),
     appendable: true,
     is_json: true,
-    notes: Some(Notes::Json),
+    notes: Some(NoteFormat::Json),
     takes_any_columns: true,
     ..Format::BASE
 };
@@ -186,7 +186,8 @@ fn member<'a>(field: &Field, array: &'a dyn Array, ours: bool, form: CellForm) -
     member
 }
 
-/// Prepares a column of any program: JSON if the text is JSON, ids if the length is right.
+/// Prepares a column of a schema that another program may have written: a value is written as JSON only if its text is
+/// JSON, and as a UUID only if it has 16 bytes.
 fn claimed<'a>(field: &Field, array: &'a dyn Array, ours: bool, form: CellForm) -> JsonColumn<'a> {
     let of = |column| JsonColumn { key: key(field.name()), bytes: None, column };
     if let (true, Some(text)) = (claims_json(field), texts(array)) {

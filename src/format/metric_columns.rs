@@ -22,7 +22,8 @@ const BEFORE: [usize; 3] = [column::METRIC_NAME, column::WINDOW_START, column::W
 /// Those after them.
 const AFTER: [usize; 6] =
     [column::VALUE, column::ROWS, column::METRIC_ID, column::REVISION, column::PANE, column::RETRACTED];
-/// What precedes the name of a dimension in a column that would else have the name of another one.
+/// The prefix in the name of a dimension's column. It is used if the name of the dimension is empty, begins with the
+/// prefix, or is the name of another column.
 const PREFIX: &str = "dimensions.";
 
 /// Returns the name of the column of a dimension, in a file with `others`. A name that begins like a prefixed one is

@@ -39,7 +39,7 @@ struct KeyColumns {
     end: Option<usize>,
 }
 
-/// What the id of a row is a digest of, but for its dimensions.
+/// The id of a row, and the values of which it is a digest, without the dimensions.
 struct RowKey<'a> {
     id: [u8; 16],
     name: &'a str,

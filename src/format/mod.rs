@@ -59,15 +59,15 @@ mod value_type;
 
 pub use decode::TextDecoder;
 pub use definition::{
-    ColumnBatches, EncodeOptions, Encoder, Format, Header, Input, Limits, Notes, Opened, Output, Rows, Splitting,
-    TextOptions,
+    ColumnBatches, CsvHeader, EncodeOptions, Encoder, Format, Input, Limits, NoteFormat, Opened, Output, Rows,
+    Splitting, TextOptions,
 };
 pub use record::{Body, Record, Records, Splitter, not_utf8, one_line};
 
 use crate::error::{Error, Result};
 use std::path::Path;
 
-/// What people call formats, or files of them, and what evt calls them.
+/// Words that users write instead of the name of a format, each with the advice in the error message.
 const OTHER_NAMES: [(&str, &str); 11] = [
     ("json", "jsonl has one record per line; --explode NAME reads the elements of an array in a document"),
     ("ndjson", "it is jsonl"),
@@ -133,7 +133,7 @@ pub fn is_database(path: &Path) -> bool {
     extension.is_some_and(|extension| matches!(extension.as_str(), "db" | "sqlite" | "sqlite3"))
 }
 
-/// Returns what is wrong with the name of a file to write, if anything.
+/// Returns the message about the name of a file that evt cannot write; `None` if the name is right.
 pub fn misnomer(path: &Path) -> Option<String> {
     let extension = path.extension()?.to_str()?.to_ascii_lowercase();
     let name = path.display();

@@ -80,7 +80,7 @@ impl Encoder for Writer {
 /// become one slice.
 fn lines(records: &BinaryViewArray) -> Vec<&[u8]> {
     let mut slices = vec![];
-    let mut run: Option<Run<'_>> = None;
+    let mut run: Option<RecordRun<'_>> = None;
     for (row, view) in records.views().iter().enumerate().filter(|(row, _)| records.is_valid(*row)) {
         let view = ByteView::from(*view);
         if let Some(run) = run.as_mut().filter(|run| run.goes_on(view)) {
@@ -95,7 +95,7 @@ fn lines(records: &BinaryViewArray) -> Vec<&[u8]> {
             None => slices.extend([records.value(row), b"\n"]),
             Some(buffer) => {
                 let (start, end) = (view.offset as usize, (view.offset + view.length) as usize);
-                run = Some(Run { number: view.buffer_index, buffer, start, end });
+                run = Some(RecordRun { number: view.buffer_index, buffer, start, end });
             }
         }
     }
@@ -109,14 +109,14 @@ fn lines(records: &BinaryViewArray) -> Vec<&[u8]> {
 const INLINE_MAX: u32 = 12;
 
 /// Adjacent records in one buffer.
-struct Run<'a> {
+struct RecordRun<'a> {
     number: u32,
     buffer: &'a Buffer,
     start: usize,
     end: usize,
 }
 
-impl<'a> Run<'a> {
+impl<'a> RecordRun<'a> {
     fn is_ended(&self) -> bool {
         self.buffer.get(self.end) == Some(&b'\n')
     }

@@ -1,4 +1,4 @@
-//! Recognises what evt does not read without a flag, so that a message can name the command to type.
+//! Recognises inputs that evt reads only with a flag or not at all, so that a message can name the command to type.
 //!
 //! Text is JSON lines if a line begins with `{`; its broken lines are dead letters. Nothing else is guessed.
 

@@ -6,7 +6,7 @@ use crate::kind::dead::{ErrorType, Fault, Suspect};
 use std::borrow::Cow;
 use std::ops::Range;
 
-/// Where the JSON text of a record is.
+/// The place of a record's JSON text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Body {
     /// The raw bytes are the JSON text (JSON lines).

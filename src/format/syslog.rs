@@ -13,7 +13,7 @@ use super::lines::{LineReader, ReadLines};
 use crate::error::Result;
 use crate::json::text::{key, write_string};
 use crate::kind::dead::{ErrorType, Fault};
-use crate::time::{DAY, civil_from_days, days_from_civil};
+use crate::time::{CivilDate, DAY, civil_from_days, days_from_civil};
 use std::fmt::Write;
 
 /// Lines of syslog.
@@ -49,7 +49,7 @@ impl LineReader for Messages {
 
     fn resume(&mut self, after: i64) {
         if let Some(years) = &mut self.years {
-            let (year, month, day) = civil_from_days(after.div_euclid(DAY));
+            let CivilDate { year, month, day } = civil_from_days(after.div_euclid(DAY));
             *years = Years { year, last: Some(days_from_civil(year, month, day)) };
         }
     }
@@ -131,7 +131,7 @@ fn new_message(rest: &mut Rest<'_>, out: &mut String) -> Result<(), Fault> {
 /// Reads the rest of a message of RFC 3164 after its priority.
 fn old_message(rest: &mut Rest<'_>, years: Option<&mut Years>, out: &mut String) -> Result<(), Fault> {
     let start = rest.byte;
-    if let Some((month, day, time)) = rest.local_time() {
+    if let Some(LocalTime { month, day, time }) = rest.local_time() {
         out.push_str(&key("server_timestamp"));
         // Writing to a string cannot fail.
         let _ = match years.map(|years| years.of(month, day)) {
@@ -167,6 +167,16 @@ fn old_message(rest: &mut Rest<'_>, years: Option<&mut Years>, out: &mut String)
 fn member(out: &mut String, name: &str, value: &str) {
     out.push_str(&key(name));
     write_string(out, value);
+}
+
+/// A time of RFC 3164, which has no year and no zone.
+struct LocalTime<'a> {
+    /// The month, from 1.
+    month: usize,
+    /// The day of the month.
+    day: u8,
+    /// The time of day as written: `22:14:15`, perhaps with a fraction.
+    time: &'a str,
 }
 
 /// The unread rest of a line.
@@ -213,8 +223,8 @@ impl<'a> Rest<'a> {
         Ok(Some(priority))
     }
 
-    /// Reads `Oct  1 22:14:15 ` as month, day and time of day; the day may have a zero instead of the blank.
-    fn local_time(&mut self) -> Option<(usize, u8, &'a str)> {
+    /// Reads `Oct  1 22:14:15 `; the day may have a zero instead of the blank.
+    fn local_time(&mut self) -> Option<LocalTime<'a>> {
         let text = self.text();
         let (month, rest) = text.split_at_checked(4)?;
         let month = MONTHS.iter().position(|name| month.strip_suffix(' ') == Some(*name))? + 1;
@@ -223,7 +233,7 @@ impl<'a> Rest<'a> {
         let (time, rest) = rest.split_once(' ')?;
         let is_time = time.len() >= 8 && time.bytes().all(|byte| byte.is_ascii_digit() || b":.".contains(&byte));
         self.byte += if is_time { text.len() - rest.len() } else { 0 };
-        is_time.then_some((month, day, time))
+        is_time.then_some(LocalTime { month, day, time })
     }
 
     /// Reads `[ID NAME="VALUE"…]…` as an object of objects.

@@ -8,11 +8,12 @@
 //! column, trailing digits that are zero in the first rows.
 
 use super::cell::CellForm;
-use super::definition::{EncodeOptions, Encoder, Format, Notes};
+use super::definition::{EncodeOptions, Encoder, Format, NoteFormat};
 use super::jsonl::{own, unique_names};
 use super::metric_columns::encoder;
 use crate::error::Result;
 use crate::kind::is_own;
+use crate::parse::printable::clean;
 use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, Schema};
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
@@ -25,15 +26,13 @@ pub const FORMAT: Format = Format {
         encoder(schema, options, |schema, options| Ok(Box::new(Table::try_new(schema, options)?)))
     }),
     is_for_people: true,
-    notes: Some(Notes::Text),
+    notes: Some(NoteFormat::Text),
     takes_any_columns: true,
     ..Format::BASE
 };
 
 const SAMPLE_ROWS: usize = 256;
 const SAMPLE_BYTES: usize = 1 << 20;
-/// Maximum characters of a cell, before it is fitted.
-const CELL_CHARS: usize = 4_096;
 /// A column is not made narrower than this while others are wider.
 const WIDTH_MIN: usize = 6;
 /// Least width of an instant. At this width only its time of day is shown, after a `…`.
@@ -43,7 +42,7 @@ const WIDTH_ROOMY: usize = 16;
 const GAP: &str = "  ";
 
 struct Table {
-    columns: Vec<Shape>,
+    columns: Vec<ColumnShape>,
     ours: bool,
     width: usize,
     color: bool,
@@ -61,7 +60,7 @@ struct Table {
 }
 
 /// One column.
-struct Shape {
+struct ColumnShape {
     name: String,
     right: bool,
     instant: bool,
@@ -73,7 +72,7 @@ struct Shape {
 impl Table {
     fn try_new(schema: &Schema, options: &EncodeOptions) -> Result<Self> {
         unique_names(schema)?;
-        let columns = schema.fields().iter().map(|field| Shape {
+        let columns = schema.fields().iter().map(|field| ColumnShape {
             name: clean(field.name()),
             right: is_number(field.data_type()),
             instant: matches!(field.data_type(), DataType::Timestamp(..)),
@@ -114,9 +113,9 @@ impl Table {
         if self.columns.iter().map(|shape| shape.width + GAP.len()).sum::<usize>()
             > self.width.saturating_add(GAP.len())
         {
-            self.columns.iter_mut().filter(|shape| shape.instant).for_each(Shape::drop_fraction);
+            self.columns.iter_mut().filter(|shape| shape.instant).for_each(ColumnShape::drop_fraction);
         }
-        let total = |columns: &[Shape]| columns.iter().map(|shape| shape.width).sum::<usize>();
+        let total = |columns: &[ColumnShape]| columns.iter().map(|shape| shape.width).sum::<usize>();
         let wanted = total(&self.columns);
         self.shown = fit(&mut self.columns, self.width);
         let roomy = self.roomy && self.width != usize::MAX && total(&self.columns[..self.shown]) == wanted;
@@ -172,7 +171,7 @@ impl Table {
     }
 }
 
-impl Shape {
+impl ColumnShape {
     /// Returns the least width while other columns are wider.
     fn least(&self) -> usize {
         self.width.min(if self.instant { INSTANT_MIN } else { WIDTH_MIN })
@@ -207,13 +206,13 @@ fn spare_digits(instant: &str) -> usize {
 }
 
 /// Narrows the widest columns until all fit; returns how many are shown.
-fn fit(columns: &mut [Shape], width: usize) -> usize {
+fn fit(columns: &mut [ColumnShape], width: usize) -> usize {
     let mut shown = columns.len();
     loop {
         let room = room_of(width, shown < columns.len());
         let visible = &mut columns[..shown];
         let gaps = GAP.len() * (shown - 1);
-        let least: usize = visible.iter().map(Shape::least).sum();
+        let least: usize = visible.iter().map(ColumnShape::least).sum();
         if least + gaps > room && shown > 1 {
             shown -= 1;
             continue;
@@ -225,7 +224,7 @@ fn fit(columns: &mut [Shape], width: usize) -> usize {
 
 /// Narrows the widest columns until all take no more than `room`. Half an instant is useless: instants stay whole if
 /// the others have room as well, else their time of day stays.
-fn narrow(columns: &mut [Shape], room: usize) {
+fn narrow(columns: &mut [ColumnShape], room: usize) {
     let instants: usize = columns.iter().filter(|shape| shape.instant).map(|shape| shape.width).sum();
     let others = columns.iter().filter(|shape| !shape.instant).map(|shape| shape.width.min(WIDTH_MIN + 2));
     if instants + others.sum::<usize>() > room {
@@ -233,7 +232,7 @@ fn narrow(columns: &mut [Shape], room: usize) {
     }
     let instants: usize = columns.iter().filter(|shape| shape.instant).map(|shape| shape.width).sum();
     let room = room.saturating_sub(instants);
-    let mut narrowed: Vec<&mut Shape> = columns.iter_mut().filter(|shape| !shape.instant).collect();
+    let mut narrowed: Vec<&mut ColumnShape> = columns.iter_mut().filter(|shape| !shape.instant).collect();
     let limit = widest_allowed(&narrowed, room);
     narrowed.iter_mut().for_each(|shape| shape.width = shape.width.min(limit));
 }
@@ -245,7 +244,7 @@ fn room_of(width: usize, hides: bool) -> usize {
 
 /// Distributes some of the remaining room over the columns of text but the last, because later rows may be wider;
 /// returns the rest.
-fn spread(columns: &mut [Shape], width: usize, roomy: bool) -> usize {
+fn spread(columns: &mut [ColumnShape], width: usize, roomy: bool) -> usize {
     let used = columns.iter().map(|shape| shape.width + GAP.len()).sum::<usize>() - GAP.len();
     let mut room = width.saturating_sub(used);
     let Some((_, before)) = columns.split_last_mut() else { return room };
@@ -258,7 +257,7 @@ fn spread(columns: &mut [Shape], width: usize, roomy: bool) -> usize {
 }
 
 /// Returns the largest width to which columns can be cut so that they take no more than `room`.
-fn widest_allowed(columns: &[&mut Shape], room: usize) -> usize {
+fn widest_allowed(columns: &[&mut ColumnShape], room: usize) -> usize {
     let total = |limit: usize| columns.iter().map(|shape| shape.width.min(limit)).sum::<usize>();
     let (mut low, mut high) = (1, columns.iter().map(|shape| shape.width).max().unwrap_or(1));
     while low < high {
@@ -314,21 +313,6 @@ pub fn aligned<const N: usize>(lines: &[[String; N]], right: &[usize], width: Op
         out.push('\n');
     }
     out
-}
-
-/// Returns text that cannot control a terminal: control characters as symbols, other invisible controls as U+FFFD.
-pub fn clean(text: &str) -> String {
-    text.chars().take(CELL_CHARS).map(clean_char).collect()
-}
-
-fn clean_char(c: char) -> char {
-    match c {
-        '\0'..='\u{1f}' => char::from_u32(0x2400 + u32::from(c)).unwrap_or('\u{fffd}'),
-        '\u{7f}' => '\u{2421}',
-        '\u{80}'..='\u{9f}' | '\u{ad}' | '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' => '\u{fffd}',
-        '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}' => '\u{fffd}',
-        c => c,
-    }
 }
 
 impl Encoder for Table {

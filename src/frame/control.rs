@@ -90,7 +90,7 @@ pub struct Barrier {
     pub number: u64,
 }
 
-/// How a stream ended.
+/// The reason for the end of a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum How {

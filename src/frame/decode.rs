@@ -27,7 +27,7 @@ pub enum Frame {
     Eos,
 }
 
-/// How the input ended.
+/// The kind of end that the decoder has found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Finish {
     /// At `evt.end` and the marker: the end is proven.
@@ -146,7 +146,7 @@ impl Decoder {
         format!("frame {} (byte {})", self.frames, self.byte)
     }
 
-    /// Returns how the input ended.
+    /// Returns the kind of end of the input.
     ///
     /// Errors: exit status 65 if it is torn.
     pub fn finish(&self) -> Result<Finish> {
@@ -296,9 +296,9 @@ impl Decoder {
     }
 }
 
-/// Checks what arrow does not check in a batch: every buffer is inside the body, lengths are valid, and neither the
-/// decompressed bytes nor the rows exceed what the bytes can contain. Arrow panics on a wrong buffer or length. For a
-/// wrong size it allocates memory, and a failed allocation cannot be caught.
+/// Makes the checks of a batch that arrow omits: every buffer is inside the body, lengths are valid, and neither the
+/// decompressed bytes nor the rows exceed the number that the bytes can contain. Arrow panics on a wrong buffer or
+/// length. For a wrong size it allocates memory, and a failed allocation cannot be caught.
 pub(crate) fn check_batch(batch: &arrow_ipc::RecordBatch<'_>, body: &[u8], ratio: &mut Ratio) -> Result<()> {
     let (mut packed, mut unpacked) = (0u64, 0u64);
     for buffer in batch.buffers().into_iter().flatten() {

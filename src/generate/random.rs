@@ -56,12 +56,12 @@ fn high_half(a: u64, b: u64) -> u64 {
 /// Numbers 0..n with Zipf's weights 1, 1/2^s, 1/3^s …: the alias method, one draw and one look-up per number.
 #[derive(Clone, Debug)]
 pub struct Zipf {
-    cells: Vec<Cell>,
+    cells: Vec<AliasCell>,
 }
 
 /// A cell yields its own number for a draw below `own`, else `other`.
 #[derive(Clone, Copy, Debug)]
-struct Cell {
+struct AliasCell {
     own: u32,
     other: u32,
 }
@@ -73,11 +73,11 @@ impl Zipf {
     /// Builds a table for `n` numbers (at least 1) of 8 bytes each; a `skew` of 0 makes all equally likely.
     pub fn new(n: u32, skew: f64) -> Self {
         let mut weights = shares(n.max(1), skew);
-        let mut cells: Vec<Cell> = (0..n.max(1)).map(|i| Cell { own: u32::MAX, other: i }).collect();
+        let mut cells: Vec<AliasCell> = (0..n.max(1)).map(|i| AliasCell { own: u32::MAX, other: i }).collect();
         let (mut small, mut large): (Vec<u32>, Vec<u32>) = (0..n.max(1)).partition(|i| weights[*i as usize] < FULL);
         while let (Some(poor), Some(rich)) = (small.pop(), large.pop()) {
             let own = weights[poor as usize];
-            cells[poor as usize] = Cell { own: own as u32, other: rich };
+            cells[poor as usize] = AliasCell { own: own as u32, other: rich };
             weights[rich as usize] -= FULL - own;
             if weights[rich as usize] < FULL { small.push(rich) } else { large.push(rich) }
         }

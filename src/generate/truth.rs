@@ -15,7 +15,7 @@ use crate::time::{MINUTE, SECOND, format_duration, format_instant};
 use serde::Serialize;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
-/// How the records are read: the flags of evt-ingest, evt-validate and evt-window.
+/// The rules by which the records are read: the flags of evt-ingest, evt-validate and evt-window.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Rules {
     /// Length of a window (µs).
@@ -28,7 +28,7 @@ pub struct Rules {
     pub out_of_orderness: i64,
     /// How long a window stays open after its end (µs).
     pub lateness: i64,
-    /// Which field is the event time.
+    /// The field with the event time.
     pub time: TimeField,
     /// Maximum distance of an event ahead of its `server_timestamp` (µs); `None`: any distance.
     pub max_future: Option<i64>,
@@ -131,12 +131,12 @@ pub struct Truth {
     /// The counts so far; the rest is filled in at the end.
     report: TruthReport,
     span: Option<Span>,
-    partitions: HashMap<u32, Partition>,
-    windows: HashMap<WindowKey, u64>,
+    partitions: HashMap<u32, PartitionTruth>,
+    windows: HashMap<WindowGroup, u64>,
 }
 
 /// A window's start and the values of its dimensions.
-type WindowKey = (i64, Vec<Option<String>>);
+type WindowGroup = (i64, Vec<Option<String>>);
 
 /// First and last event time, and the maximum distance of a row behind its stream time (µs).
 #[derive(Clone, Copy)]
@@ -147,7 +147,7 @@ struct Span {
 }
 
 #[derive(Default)]
-struct Partition {
+struct PartitionTruth {
     stream_time: Option<i64>,
     /// Stream time at which each id was last seen, and the same in order.
     seen: HashMap<u128, i64>,
@@ -231,7 +231,7 @@ impl Truth {
         *self.report.dead.entry(error_type.name()).or_default() += 1;
     }
 
-    fn partition(&mut self, event: &Event) -> &mut Partition {
+    fn partition(&mut self, event: &Event) -> &mut PartitionTruth {
         self.partitions.entry(if self.rules.sharded { event.shard } else { 0 }).or_default()
     }
 
@@ -290,7 +290,7 @@ impl Truth {
     /// Errors: exit status 70 if the outcomes do not add up.
     pub fn finish(self) -> Result<TruthReport> {
         self.report.counts.check()?;
-        let mut counted: Vec<(WindowKey, u64)> = self.windows.into_iter().collect();
+        let mut counted: Vec<(WindowGroup, u64)> = self.windows.into_iter().collect();
         counted.sort_unstable();
         let names: Vec<&'static str> = self.rules.by.iter().map(|dimension| dimension.name()).collect();
         let windows = counted.into_iter().map(|((start, key), value)| WindowCount {

@@ -56,7 +56,7 @@ struct Open {
 }
 
 impl RegistryQueries {
-    /// Begins without queries.
+    /// Makes the queries to a registry; none is in progress yet.
     pub fn new(registry: Arc<Confluent>) -> Self {
         Self { registry, state: Arc::default() }
     }

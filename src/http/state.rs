@@ -17,7 +17,7 @@ use crate::uri::http::Address;
 use prometheus_client::registry::Registry;
 use std::num::NonZeroU32;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 use tokio::sync::{Semaphore, watch};
@@ -25,7 +25,7 @@ use tokio_rustls::TlsAcceptor;
 
 /// The configuration of the server.
 pub struct Options {
-    /// Where it listens.
+    /// The address on which it listens.
     pub address: Address,
     /// Certificate and key, if it serves TLS.
     pub tls: Option<Tls>,
@@ -51,8 +51,8 @@ pub struct Options {
     pub validation: ValidationOptions,
 }
 
-/// How long the server is not ready after the log refused a request as unavailable (µs).
-const UNREADY: i64 = 5_000_000;
+/// How long the server is not ready after the log refused a request as unavailable.
+const UNREADY: Duration = Duration::from_secs(5);
 /// Maximum number of idle validators.
 const VALIDATORS_MAX: usize = 64;
 
@@ -78,8 +78,8 @@ pub struct ServerState {
     pub console: Console,
     pub notices: Notices,
     is_closed: watch::Sender<bool>,
-    /// Until when the log counts as unavailable (µs).
-    unready_until: AtomicI64,
+    /// Until when the log counts as unavailable (monotonic time, µs).
+    unready_until: AtomicU64,
 }
 
 impl ServerState {
@@ -103,7 +103,7 @@ impl ServerState {
             queries: options.validation.registry.clone().map(RegistryQueries::new),
             notices: Notices::new(console.clone()),
             is_closed: watch::Sender::new(false),
-            unready_until: AtomicI64::new(i64::MIN),
+            unready_until: AtomicU64::new(0),
             options,
             log: RwLock::new(Some(log)),
             metrics,
@@ -186,8 +186,8 @@ impl ServerState {
 
     /// Notes whether the log was available for the last request.
     pub fn note_log(&self, is_available: bool) {
-        let until = if is_available { i64::MIN } else { self.clock.now().saturating_add(UNREADY) };
-        self.unready_until.store(until, Ordering::Relaxed);
+        let until = if is_available { Duration::ZERO } else { self.clock.monotonic() + UNREADY };
+        self.unready_until.store(micros(until), Ordering::Relaxed);
     }
 
     /// Whether the server is ready, or why not.
@@ -199,9 +199,13 @@ impl ServerState {
             return Err("the schema registry is unavailable");
         }
         let has_space = self.log().is_none_or(|log| log.has_space());
-        match has_space && self.clock.now() >= self.unready_until.load(Ordering::Relaxed) {
+        match has_space && micros(self.clock.monotonic()) >= self.unready_until.load(Ordering::Relaxed) {
             true => Ok(()),
             false => Err("requests cannot be stored at the moment"),
         }
     }
+}
+
+fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }

@@ -155,7 +155,8 @@ impl Rate {
         Self(rate.map(|rate| (RateLimiter::direct(Quota::per_second(rate)), rate.get())))
     }
 
-    /// Consumes this many events, all or none.
+    /// Takes this many events off the rate's quota, all or none. Errors: the time to wait, or the maximum of a request
+    /// if it has more.
     pub fn take(&self, events: usize) -> Result<(), Denied> {
         let Some((limiter, most)) = &self.0 else { return Ok(()) };
         let Some(events) = NonZeroU32::new(u32::try_from(events).unwrap_or(u32::MAX)) else { return Ok(()) };

@@ -24,7 +24,7 @@ pub struct FirstTimes {
     has_format: bool,
     /// The name of the field with the event time.
     time: String,
-    /// What the records say whose times are not readable.
+    /// Samples of the records so far, none of which has a readable time. The error suggests flags from them.
     samples: TimeSamples,
     /// `--time-unit`, until the first rows were looked at.
     unit: Option<TimeUnit>,

@@ -42,8 +42,8 @@ impl RowForm {
         self.builder.is_some()
     }
 
-    /// Decides what is not known yet by the first JSON object, of the input `input`. Ignores text that is no JSON
-    /// object. Errors: exit status 2 if another kind is expected.
+    /// Decides the kind and the columns, if they are not known yet, by the first JSON object, of the input `input`.
+    /// Ignores text that is no JSON object. Errors: exit status 2 if another kind is expected.
     #[cold]
     pub(super) fn learn(&mut self, text: &str, input: &str, mapper: &mut Mapper) -> Result<()> {
         let Some(first) = Some(text).filter(|_| self.is_unknown()).and_then(FirstObject::read) else { return Ok(()) };

@@ -74,7 +74,7 @@ pub struct Ingest {
     now: i64,
 }
 
-/// How records become rows.
+/// The options for mapping records to rows.
 #[derive(Default)]
 pub struct RecordOptions {
     /// The mapping flags.
@@ -83,7 +83,7 @@ pub struct RecordOptions {
     pub kind: Option<Kind>,
     /// The kind that the field names of the first record must have, if any (evt-backfill --dead).
     pub expected: Option<Kind>,
-    /// What is done to rows before they are stamped (`--let` and `--where` of evt-ingest).
+    /// The rules that are applied to rows before they are stamped (`--let` and `--where` of evt-ingest).
     pub rules: Option<RowRules>,
     /// `--control`: text may contain control lines.
     pub control: bool,
@@ -488,7 +488,7 @@ impl Ingest {
         let ruled = self.outcomes.ruled(rows_before, self.run.clock.now());
         let mut rule = ruled
             .map(|mut ruled| move |batch: &RecordBatch| ruled.apply(batch).map(|ruled| (ruled.properties, ruled.keep)));
-        let rule = rule.as_mut().map(|rule| rule as &mut mapping::Rule<'_>);
+        let rule = rule.as_mut().map(|rule| rule as &mut mapping::RowFilter<'_>);
         let batch = self.mapper.batch(&mut self.partition_table, rule)?;
         self.send_letters()?;
         if let Some(mut batch) = batch {

@@ -10,7 +10,7 @@ const PROGRESS_BYTES: u64 = 16 << 20;
 /// Minimum number of progress messages of an input of known size.
 const PROGRESS_STEPS: u64 = 64;
 
-/// What inputs that are not open yet may add.
+/// The inputs that are not open yet, and whether they may add partitions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rest {
     /// Whether there are inputs that were not opened yet.

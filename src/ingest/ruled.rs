@@ -46,8 +46,8 @@ impl RuledIngest<'_> {
         Ok(ruled)
     }
 
-    /// Returns what the rules leave of rows that have stamps, which they keep. Errors: exit status 2 if the rows are no
-    /// events.
+    /// Applies the rules to rows that have stamps and returns the rows that they leave, with the same stamps. Errors:
+    /// exit status 2 if the rows are not events.
     pub(super) fn stamped(&mut self, batch: RecordBatch, name: &str) -> Result<RecordBatch> {
         let kind = Kind::of(batch.schema_ref()).unwrap_or(Kind::Event);
         if kind != Kind::Event {

@@ -67,7 +67,7 @@ struct WireState {
     stops_at_signals: bool,
     /// Maximum wait of one read; `None` without a limit.
     timeout: Option<Duration>,
-    /// How the wait of the last read ended.
+    /// The outcome of the last read's wait; [`Woken::Ready`] if the read did not wait.
     woken: Cell<Woken>,
 }
 

@@ -65,7 +65,7 @@ impl FrameReader {
 }
 
 /// The origin of the rows of a stream.
-enum Rows {
+enum StreamRows {
     /// The schema has not been read yet.
     Unknown,
     /// Rows of one of evt's kinds, with their stamps.
@@ -86,7 +86,7 @@ pub struct FrameInput {
     joins: bool,
     /// Whether the stream is that of a pipe with a checkpoint, whose stages end together.
     is_checkpointed: bool,
-    rows: Rows,
+    rows: StreamRows,
     /// The partition of rows of another program.
     partition: u32,
     finish: Option<Finish>,
@@ -105,7 +105,7 @@ impl FrameInput {
             raw_only,
             joins,
             is_checkpointed: false,
-            rows: Rows::Unknown,
+            rows: StreamRows::Unknown,
             partition: 0,
             finish: None,
         }
@@ -113,13 +113,13 @@ impl FrameInput {
 
     fn take(&mut self, frame: Frame, ingest: &mut Ingest) -> Result<()> {
         match (frame, &mut self.rows) {
-            (Frame::Schema(schema), Rows::Unknown) => self.begin(&schema, ingest),
-            (_, Rows::Unknown) => Err(self.without_schema()),
-            (Frame::Batch(batch), Rows::Foreign(pieces)) => {
+            (Frame::Schema(schema), StreamRows::Unknown) => self.begin(&schema, ingest),
+            (_, StreamRows::Unknown) => Err(self.without_schema()),
+            (Frame::Batch(batch), StreamRows::Foreign(pieces)) => {
                 pieces.push(batch);
                 Ok(())
             }
-            (Frame::Batch(batch), Rows::Own) => {
+            (Frame::Batch(batch), StreamRows::Own) => {
                 self.check_json(&batch)?;
                 ingest.batch(batch, self.reader.bytes.name())
             }
@@ -143,17 +143,18 @@ impl FrameInput {
         let schema = self.checkpointed(older::widened_schema(schema))?;
         let bytes = &self.reader.bytes;
         self.rows = match own_kind(&schema) {
-            None => Rows::Foreign(Pieces::new(ingest.run().line_max())),
+            None => StreamRows::Foreign(Pieces::new(ingest.run().line_max())),
             Some(_) => {
                 ingest.take_schema(schema, bytes.name())?;
-                Rows::Own
+                StreamRows::Own
             }
         };
         self.partition = ingest.partition(&self.origin);
         Ok(())
     }
 
-    /// Ends the input.
+    /// Ends the input. Errors: exit status 65 if it is a stream of a pipe with a checkpoint, but has no control
+    /// messages.
     fn end_at(&mut self, finish: Finish, ingest: &mut Ingest) -> Result<Step> {
         if self.is_checkpointed && matches!(finish, Finish::Foreign) {
             return Err(self.dropped());
@@ -226,7 +227,7 @@ impl FrameInput {
 
 impl Input for FrameInput {
     fn step(&mut self, ingest: &mut Ingest) -> Result<Step> {
-        if let Rows::Foreign(pieces) = &mut self.rows
+        if let StreamRows::Foreign(pieces) = &mut self.rows
             && let Some(records) = pieces.next_rows()?
         {
             let meta = RecordMeta::of_file(self.reader.bytes.name(), self.partition);
@@ -239,7 +240,7 @@ impl Input for FrameInput {
             Framed::Frame(Frame::Eos) if self.is_checkpointed => self.end_at(self.reader.decoder.finish()?, ingest),
             Framed::Frame(frame) => self.take(frame, ingest).map(|()| Step::More),
             Framed::Stopped => Ok(Step::Stopped),
-            Framed::End(_) if matches!(self.rows, Rows::Unknown) => Err(self.without_schema()),
+            Framed::End(_) if matches!(self.rows, StreamRows::Unknown) => Err(self.without_schema()),
             Framed::End(finish) => self.end_at(finish, ingest),
         }
     }
@@ -254,7 +255,7 @@ impl Input for FrameInput {
 
     fn reports_partitions(&self) -> bool {
         let is_proven = matches!(self.finish, None | Some(Finish::Ended(_)));
-        !matches!(self.rows, Rows::Foreign(_)) && is_proven
+        !matches!(self.rows, StreamRows::Foreign(_)) && is_proven
     }
 
     fn end(&self) -> InputEnd {

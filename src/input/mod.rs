@@ -62,7 +62,7 @@ pub enum Step {
 
 /// One input of a run.
 pub trait Input {
-    /// Reads what is available into `ingest`, at most about a batch. Does not wait for more.
+    /// Reads the available records into `ingest`, at most about a batch. Does not wait for more.
     fn step(&mut self, ingest: &mut Ingest) -> Result<Step>;
 
     /// Waits until there may be something to read, a signal arrives, or `timeout` has passed.
@@ -132,8 +132,8 @@ pub trait Input {
         Ok(())
     }
 
-    /// Takes what an incomplete last record has, or reports it, at a signal that stops the run before the end of the
-    /// input.
+    /// Handles an incomplete last record when a signal stops the run before the end of the input: reads it, leaves it
+    /// to a later run, or reports that it is not read.
     fn stop(&mut self, _ingest: &mut Ingest) -> Result<()> {
         Ok(())
     }
@@ -176,7 +176,7 @@ pub enum EndProof {
 /// The outcome of an input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct InputEnd {
-    /// How the stages before this one ended.
+    /// The reason for the end: a signal may have stopped this stage or one before it.
     pub how: How,
     /// Whether no row is missing.
     pub proof: EndProof,

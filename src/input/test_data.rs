@@ -9,7 +9,7 @@ use std::fs::File;
 use std::io::{Error, Read};
 use std::time::Duration;
 
-/// What a stream does next.
+/// A step of a script: the result of a wait or a read.
 #[derive(Clone, Debug)]
 pub enum Part {
     /// It has these bytes.

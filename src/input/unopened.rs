@@ -19,22 +19,22 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
 
-/// How files and pipes are read.
+/// The options for reading files and pipes.
 #[derive(Clone, Default)]
 pub struct FileOptions {
     /// `-f`.
     pub format: Option<&'static Format>,
-    /// How text is read.
+    /// The options of text formats.
     pub text: Rc<TextOptions>,
     /// `--follow`.
     pub follow: bool,
     /// Whether every input is raw (evt-ingest). A signal then stops the reading at once, even from a pipe.
     pub raw_only: bool,
-    /// What becomes of an incomplete last record, unless a later run continues the file.
+    /// The treatment of an incomplete last record, unless a later run continues the file.
     pub open_record: OpenRecord,
 }
 
-/// What a run has in common with the runs before and after it, and with the checkpoint of its pipe.
+/// The relation of a run to the runs before and after it, and to the checkpoint of its pipe.
 #[derive(Clone, Copy, Default)]
 pub struct Continuation {
     /// Whether runs continue each other (`--checkpoint`): an input may be empty.
@@ -45,12 +45,12 @@ pub struct Continuation {
     pub joins: bool,
 }
 
-/// How the files and pipes of a run are read.
+/// The options with which a run reads files and pipes.
 #[derive(Clone)]
 pub struct ReadOptions {
-    /// What flags and the tool say.
+    /// The options from the flags and from the tool.
     pub files: FileOptions,
-    /// What other runs have read or will read.
+    /// The relation to earlier and later runs.
     pub continuation: Continuation,
 }
 
@@ -83,7 +83,7 @@ impl ReadOptions {
         Ok(&format::jsonl::FORMAT)
     }
 
-    /// Returns what becomes of an incomplete last record.
+    /// Returns the treatment of an incomplete last record.
     fn open_record(&self) -> OpenRecord {
         let Continuation { is_continued, is_last, .. } = self.continuation;
         if is_continued && !is_last { OpenRecord::Leave } else { self.files.open_record }
@@ -263,7 +263,7 @@ impl UnopenedInput {
         }
     }
 
-    /// Returns how text of this format is read; from now on a signal stops the reading at once.
+    /// Returns the settings for reading text of this format; from now on a signal stops the reading at once.
     fn reading(&self, bytes: &Bytes, format: &'static Format, ingest: &mut Ingest) -> TextReading {
         bytes.set_stops_at_signals(true);
         self.run.stop.set_behind_pipe(false);

@@ -54,12 +54,12 @@ pub struct PredictedKey {
 /// The remembered keys, each with the one that followed it last. The first represents the start of an object.
 #[derive(Clone, Debug, Default)]
 pub struct KeyPredictor {
-    keys: Vec<Key>,
+    keys: Vec<WrittenKey>,
 }
 
 /// One key as written: `"name":`.
 #[derive(Clone, Debug)]
-struct Key {
+struct WrittenKey {
     /// Its first bytes; `mask` has ones for each of them.
     head: u128,
     mask: u128,
@@ -72,7 +72,7 @@ struct Key {
     next: usize,
 }
 
-impl Key {
+impl WrittenKey {
     fn new(written: &[u8], mark: u32) -> Self {
         let length = written.len();
         let (head, rest) = written.split_at(length.min(HEAD));
@@ -92,7 +92,7 @@ impl Key {
     }
 }
 
-impl Key {
+impl WrittenKey {
     /// Whether the bytes after its first ones match as well.
     #[inline(always)]
     fn is_longer_at(&self, bytes: &[u8], p: usize) -> bool {
@@ -103,7 +103,7 @@ impl Key {
     }
 
     fn is_written(&self, written: &[u8]) -> bool {
-        let same = Key::new(written, self.mark);
+        let same = WrittenKey::new(written, self.mark);
         (self.length, self.head, self.tail) == (same.length, same.head, same.tail) && self.rest == same.rest
     }
 }
@@ -128,12 +128,12 @@ impl KeyPredictor {
     #[inline(never)]
     pub fn learn(&mut self, foot: KeyCursor, written: &[u8], mark: u32) -> KeyCursor {
         if self.keys.is_empty() {
-            self.keys.push(Key::new(b"", UNMARKED));
+            self.keys.push(WrittenKey::new(b"", UNMARKED));
         }
         let found = match self.keys.iter().position(|key| key.is_written(written)) {
             Some(found) => found,
             None if self.keys.len() < KEYS_MAX && written.len() <= KEY_BYTES_MAX => {
-                self.keys.push(Key::new(written, mark));
+                self.keys.push(WrittenKey::new(written, mark));
                 self.keys.len() - 1
             }
             None => return LOST,

@@ -8,7 +8,7 @@ use super::guide::{KeyCursor, KeyPredictor};
 use serde_json::value::RawValue;
 use wide::u8x16;
 
-/// Returns the byte at `p`, or 0, with which no JSON token starts or ends.
+/// Returns the byte at `p`; beyond the end 0, with which no JSON token starts or ends.
 #[inline(always)]
 pub fn at(bytes: &[u8], p: usize) -> u8 {
     bytes.get(p).copied().unwrap_or(0)

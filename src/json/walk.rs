@@ -96,7 +96,7 @@ impl<'a> Member<'a> {
         &self.object[self.value.start..self.value.end]
     }
 
-    /// Returns where the value stands in the text of the object.
+    /// Returns the byte range of the value in the text of the object.
     #[inline(always)]
     pub fn value_range(&self) -> ByteRange {
         self.value

@@ -452,7 +452,7 @@ impl ClusterStats {
     }
 }
 
-/// Returns the instant of a time of librdkafka's clock (µs), which is the machine's monotonic clock.
+/// Converts a time of librdkafka's clock (µs), which is the machine's monotonic clock; `None` if it is in the future.
 fn instant(micros: i64) -> Option<Instant> {
     // The order makes the result too early if the process is stopped in between, never too late.
     let now = Instant::now();

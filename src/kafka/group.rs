@@ -53,10 +53,10 @@ pub enum CommitMode {
     Transactions(Rc<SharedProducer>),
 }
 
-/// How a tool reads topics.
+/// The options with which a tool reads topics.
 #[derive(Clone, Default)]
 pub struct TopicOptions {
-    /// How the tool reads.
+    /// The mode of reading: bounded or endless, with or without commits.
     pub read_mode: ReadMode,
     /// Whether and how offsets are committed.
     pub commit_mode: CommitMode,
@@ -64,10 +64,10 @@ pub struct TopicOptions {
     pub has_clock: bool,
 }
 
-/// How a run reads some topics.
+/// The options with which a run reads the topics of one address.
 #[derive(Clone, Default)]
 pub struct Options<'a> {
-    /// How the tool reads.
+    /// The options of the tool.
     pub tool: TopicOptions,
     /// The origin of all rows instead of the name of their topic.
     pub origin: Option<&'a str>,
@@ -268,7 +268,8 @@ impl Membership {
         }
     }
 
-    /// Commits the last positions of a run; retries for a moment, because the group rejects commits during a rebalance.
+    /// Commits the last positions of a run. Retries for `LAST_COMMIT_TIMEOUT`, because the group rejects commits
+    /// during a rebalance; a transaction is not retried.
     pub fn commit_last(&mut self, cluster: &dyn Cluster, point: &CommitPoint) -> Result<()> {
         let (start, wait) = (self.now(), self.topics.run.stop.server_wait());
         loop {

@@ -10,7 +10,7 @@ use crate::time::parse_flag_instant;
 use crate::uri::kafka::{Address, Bound};
 use std::time::Instant;
 
-/// How a tool reads topics.
+/// The mode in which a tool reads topics: its range, and its use of committed offsets.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ReadMode {
     /// A bounded read (evt-view): up to the present end, without a group, without commits.

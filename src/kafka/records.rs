@@ -12,7 +12,7 @@ use crate::kind::dead::{ErrorType, Fault};
 use crate::kind::{Kind, older};
 use crate::mapping::{PartitionTable, RecordMeta};
 use crate::registry::place;
-use crate::registry::wire::{self, Wire};
+use crate::registry::wire::{self, WireDecoder};
 use crate::run::Run;
 use crate::uri::kafka::{Address, TopicFormat};
 
@@ -165,15 +165,15 @@ impl PartitionSet {
 
 /// Opens the decoder of topics in Avro; `None` for other topics. Errors: exit status 78 if a schema that is named does
 /// not exist, 2 if `schema_id=` is set, which is for writing.
-pub fn wire(address: &Address, run: &Run) -> Result<Option<Wire>> {
+pub fn wire(address: &Address, run: &Run) -> Result<Option<WireDecoder>> {
     let Some(schemas) = &address.options.schemas else { return Ok(None) };
     if address.options.schema_id.is_some() {
         return Err(Error::usage(format!("{address}: schema_id= is an option of outputs; use reader=")));
     }
     let registry = place::server_only(schemas, &run.console)?;
     Ok(Some(match &address.options.reader {
-        Some(choice) => Wire::reading(registry, choice, &address.topics)?,
-        None => Wire::new(registry),
+        Some(choice) => WireDecoder::reading(registry, choice, &address.topics)?,
+        None => WireDecoder::new(registry),
     }))
 }
 
@@ -183,17 +183,17 @@ struct PayloadDecoder {
     name: String,
     form: TopicFormat,
     /// Decodes Avro.
-    wire: Option<Wire>,
+    wire: Option<WireDecoder>,
     /// Whether the records are dead letters, decided by the first one.
     letters: Option<bool>,
-    /// What frames reported about partitions.
+    /// The progress of the writers' partitions that frames have reported.
     progress: ReaderProgress,
     /// The worst exit verdict of the writers whose streams ended.
     verdict: u8,
 }
 
 impl PayloadDecoder {
-    fn new(address: &Address, wire: Option<Wire>) -> Self {
+    fn new(address: &Address, wire: Option<WireDecoder>) -> Self {
         let form = address.options.form.unwrap_or_default();
         let progress = ReaderProgress::default();
         Self { name: address.to_string(), form, wire, letters: None, progress, verdict: 0 }

@@ -17,7 +17,7 @@ pub fn partition(number: i32) -> PartitionId {
     PartitionId { topic: 0, number }
 }
 
-/// Where the reading of partition `number` of the first topic begins.
+/// Returns the position `offset` in partition `number` of the first topic, without a stream time.
 pub fn start(number: i32, offset: i64) -> Position {
     Position { id: partition(number), offset, stream_time: None }
 }
@@ -124,7 +124,7 @@ impl RecordSource for FakeSource {
     }
 }
 
-/// How the fake group answers a commit.
+/// The answer of the fake group to a commit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum CommitAnswer {
     #[default]

@@ -139,7 +139,7 @@ impl AlertReason {
     }
 }
 
-/// What the rows of an alert say of its rule.
+/// The fields of a rule that the rows of its alerts contain.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AlertRule {
     /// The rule's id.
@@ -177,7 +177,7 @@ pub struct Alert {
     pub at: i64,
     /// One line of text.
     pub summary: String,
-    /// Whether the alert clock was far behind the wall clock: such a firing is no page.
+    /// Whether the alert clock was far behind the wall clock: such a firing is not paged.
     pub caught_up: bool,
 }
 

@@ -115,18 +115,18 @@ pub struct Fault {
     pub message: String,
     /// Bytes of the record, if only its beginning was kept.
     pub original_length: Option<u64>,
-    /// What the message proposes, if the fault is that of the event time.
+    /// The proposal at the end of the message, if the fault is that of the event time.
     pub proposal: Option<TimeProposal>,
-    /// What the fault tells of its input if all records have it.
+    /// The probable cause, if all records of the input have the fault.
     pub suspect: Option<Suspect>,
 }
 
-/// What the messages so far leave out of an input, if none of its records can be read.
+/// The probable cause of a fault that all records of an input have. The message of the fault does not name it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Suspect {
-    /// Its encoding.
+    /// The encoding of the input, which is not UTF-8.
     Encoding,
-    /// That its first line is no header.
+    /// The first line of the input, which is no header.
     Header,
 }
 
@@ -153,7 +153,7 @@ impl Fault {
         Self { proposal: Some(proposal), ..self }
     }
 
-    /// Returns the fault with what it tells of its input.
+    /// Returns the fault with its probable cause, if all records of the input have it.
     #[must_use]
     pub fn of_input(self, suspect: Suspect) -> Self {
         Self { suspect: Some(suspect), ..self }

@@ -226,7 +226,7 @@ mod tests {
         }
     }
 
-    /// What remains of payload, headers and key, and the length.
+    /// The bytes left of the payload, whether headers are left, the bytes left of the key, and the original length.
     type Left = (usize, bool, Option<usize>, i64);
 
     fn left(payload: &[u8], excess: usize) -> Option<Left> {

@@ -55,7 +55,7 @@ fn are_in(schema: &Schema) -> bool {
     Kind::of(schema) == Some(Kind::Event) && has_raw(schema) && parts == framed_fields().len()
 }
 
-/// What an output does with these columns.
+/// The treatment of these columns by an output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OutputParts {
     /// It writes them: frames.
@@ -65,7 +65,8 @@ pub enum OutputParts {
 }
 
 impl OutputParts {
-    /// Returns what an output of rows of `schema` does with the columns, and the schema of what it writes.
+    /// Returns the treatment of the columns by an output of rows of `schema`, and the schema of the rows that it
+    /// writes.
     pub fn of(schema: &SchemaRef, is_framed: bool) -> (Self, SchemaRef) {
         if is_framed && are_in(schema) {
             return (Self::Written, schema.clone());

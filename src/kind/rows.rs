@@ -25,13 +25,13 @@ pub enum Cell<'a> {
 
 /// The columns of a batch.
 pub struct RowColumns<'a> {
-    columns: [Option<View<'a>>; COLUMNS.len()],
+    columns: [Option<ColumnView<'a>>; COLUMNS.len()],
     properties: &'a StringArray,
     distinct: Option<&'a BooleanArray>,
 }
 
 /// One column.
-pub enum View<'a> {
+pub enum ColumnView<'a> {
     /// Text.
     Text(&'a StringArray),
     /// Text as a dictionary.
@@ -51,10 +51,10 @@ impl<'a> RowColumns<'a> {
     pub fn new(batch: &'a RecordBatch) -> Result<Self> {
         let mut columns = [const { None }; COLUMNS.len()];
         for (view, name) in columns.iter_mut().zip(COLUMNS) {
-            *view = batch.column_by_name(name).map(|array| View::new(name, array)).transpose()?;
+            *view = batch.column_by_name(name).map(|array| ColumnView::new(name, array)).transpose()?;
         }
         match columns[column::PROPERTIES] {
-            Some(View::Text(properties)) => {
+            Some(ColumnView::Text(properties)) => {
                 let distinct = batch.column_by_name(DISTINCT).and_then(|distinct| distinct.as_boolean_opt());
                 Ok(Self { columns, properties, distinct })
             }
@@ -75,7 +75,7 @@ impl<'a> RowColumns<'a> {
     }
 
     /// Returns a column by its index in [`COLUMNS`], if the batch has it.
-    pub fn column(&self, column: usize) -> Option<&View<'a>> {
+    pub fn column(&self, column: usize) -> Option<&ColumnView<'a>> {
         self.columns.get(column)?.as_ref()
     }
 
@@ -83,7 +83,7 @@ impl<'a> RowColumns<'a> {
     #[inline]
     pub fn code(&self, column: usize, row: usize) -> Option<usize> {
         match self.column(column)? {
-            View::Dictionary(array) if array.is_valid(row) => usize::try_from(array.keys().value(row)).ok(),
+            ColumnView::Dictionary(array) if array.is_valid(row) => usize::try_from(array.keys().value(row)).ok(),
             _ => None,
         }
     }
@@ -98,14 +98,14 @@ impl<'a> RowColumns<'a> {
     }
 }
 
-impl<'a> View<'a> {
+impl<'a> ColumnView<'a> {
     fn new(name: &str, array: &'a ArrayRef) -> Result<Self> {
         let dictionary =
-            || array.as_dictionary_opt::<Int32Type>()?.downcast_dict::<StringArray>().map(View::Dictionary);
-        let found = array.as_string_opt::<i32>().map(View::Text).or_else(dictionary);
-        let found = found.or_else(|| array.as_primitive_opt().map(View::Number));
-        let found = found.or_else(|| array.as_primitive_opt().map(View::Instant));
-        let uuid = || array.as_fixed_size_binary_opt().filter(|ids| ids.value_length() == 16).map(View::Uuid);
+            || array.as_dictionary_opt::<Int32Type>()?.downcast_dict::<StringArray>().map(ColumnView::Dictionary);
+        let found = array.as_string_opt::<i32>().map(ColumnView::Text).or_else(dictionary);
+        let found = found.or_else(|| array.as_primitive_opt().map(ColumnView::Number));
+        let found = found.or_else(|| array.as_primitive_opt().map(ColumnView::Instant));
+        let uuid = || array.as_fixed_size_binary_opt().filter(|ids| ids.value_length() == 16).map(ColumnView::Uuid);
         let found = found.or_else(uuid);
         found.ok_or_else(|| Error::corrupt(format!("column '{name}' of events: unexpected {}", array.data_type())))
     }
@@ -113,11 +113,11 @@ impl<'a> View<'a> {
     /// Whether some row is null.
     pub fn has_nulls(&self) -> bool {
         match self {
-            View::Text(array) => array.null_count() > 0,
-            View::Dictionary(array) => array.logical_null_count() > 0,
-            View::Number(array) => array.null_count() > 0,
-            View::Instant(array) => array.null_count() > 0,
-            View::Uuid(array) => array.null_count() > 0,
+            ColumnView::Text(array) => array.null_count() > 0,
+            ColumnView::Dictionary(array) => array.logical_null_count() > 0,
+            ColumnView::Number(array) => array.null_count() > 0,
+            ColumnView::Instant(array) => array.null_count() > 0,
+            ColumnView::Uuid(array) => array.null_count() > 0,
         }
     }
 
@@ -125,11 +125,13 @@ impl<'a> View<'a> {
     #[inline]
     pub fn cell(&self, row: usize) -> Cell<'a> {
         match self {
-            View::Text(array) if array.is_valid(row) => Cell::Text(array.value(row)),
-            View::Dictionary(array) if array.is_valid(row) => Cell::Text(array.value(row)),
-            View::Number(array) if array.is_valid(row) => Cell::Number(array.value(row)),
-            View::Instant(array) if array.is_valid(row) => Cell::Instant(array.value(row)),
-            View::Uuid(array) if array.is_valid(row) => array.value(row).try_into().map_or(Cell::None, Cell::Uuid),
+            ColumnView::Text(array) if array.is_valid(row) => Cell::Text(array.value(row)),
+            ColumnView::Dictionary(array) if array.is_valid(row) => Cell::Text(array.value(row)),
+            ColumnView::Number(array) if array.is_valid(row) => Cell::Number(array.value(row)),
+            ColumnView::Instant(array) if array.is_valid(row) => Cell::Instant(array.value(row)),
+            ColumnView::Uuid(array) if array.is_valid(row) => {
+                array.value(row).try_into().map_or(Cell::None, Cell::Uuid)
+            }
             _ => Cell::None,
         }
     }

@@ -40,7 +40,8 @@ impl Span {
         }
     }
 
-    /// Returns which rows of a batch of `kind` are in the span; `None` if all do because the span is unbounded.
+    /// Returns for each row of a batch of `kind` whether it is in the span; `None` if the span is unbounded, so that
+    /// all are, or if the batch has no time column.
     pub fn keep(self, kind: Kind, batch: &RecordBatch) -> Option<BooleanArray> {
         if self == Self::default() {
             return None;

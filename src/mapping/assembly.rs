@@ -40,7 +40,7 @@ impl<'a> Replaced<'a> {
 }
 
 /// The id of a record.
-enum Id<'a> {
+enum RecordId<'a> {
     /// The record has none: the id is derived from its position and payload.
     Absent,
     Uuid([u8; 16]),
@@ -375,13 +375,13 @@ impl<'a> Assembly<'a, '_, '_> {
 
     /// Reads the record's id. Text that is hashed stays a property if it is the value of the column's own field.
     #[inline(always)]
-    fn id(&self, replaced: &mut Replaced<'a>) -> Wanted<Id<'a>> {
-        let Some(text) = self.text(column::EVENT_ID)? else { return Ok(Id::Absent) };
+    fn id(&self, replaced: &mut Replaced<'a>) -> Wanted<RecordId<'a>> {
+        let Some(text) = self.text(column::EVENT_ID)? else { return Ok(RecordId::Absent) };
         match parse_uuid(&text) {
-            Some(id) => Ok(Id::Uuid(id)),
+            Some(id) => Ok(RecordId::Uuid(id)),
             None if self.plan.options.hash_ids => {
                 replaced.event_id = self.plan.own_field(column::EVENT_ID, self.envelope);
-                Ok(Id::Text(text))
+                Ok(RecordId::Text(text))
             }
             None => {
                 let message = format!("event_id: expected a UUID, found \"{}\"; --hash-ids derives one", clip(&text));
@@ -390,11 +390,11 @@ impl<'a> Assembly<'a, '_, '_> {
         }
     }
 
-    fn event_id(&mut self, id: Id<'a>, source: &str, partition: u32, offset: i64) -> [u8; 16] {
+    fn event_id(&mut self, id: RecordId<'a>, source: &str, partition: u32, offset: i64) -> [u8; 16] {
         match id {
-            Id::Uuid(id) => id,
-            Id::Text(text) => hashed_id(source, &text),
-            Id::Absent => {
+            RecordId::Uuid(id) => id,
+            RecordId::Text(text) => hashed_id(source, &text),
+            RecordId::Absent => {
                 self.out.made_ids += 1;
                 let (origin, name) = self.partition_table.name(partition);
                 made_id(origin, name, offset, self.record.raw)

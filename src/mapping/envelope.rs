@@ -88,11 +88,11 @@ impl MemberRange {
 struct Mark {
     start: u32,
     end: u32,
-    shape: Shape,
+    shape: ValueShape,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
-enum Shape {
+enum ValueShape {
     #[default]
     Absent,
     Plain,
@@ -178,10 +178,10 @@ impl Marks {
         let Mark { start, end, shape } = self.fields[column];
         let text = || &text[start as usize..end as usize];
         match shape {
-            Shape::Absent => Value::Absent,
-            Shape::Plain => Value::Plain(text()),
-            Shape::Escaped => Value::Escaped(text()),
-            Shape::Other => Value::Other(text()),
+            ValueShape::Absent => Value::Absent,
+            ValueShape::Plain => Value::Plain(text()),
+            ValueShape::Escaped => Value::Escaped(text()),
+            ValueShape::Other => Value::Other(text()),
         }
     }
 
@@ -204,10 +204,10 @@ impl Marks {
     /// Sets the field of a column to a value inside `text`.
     pub(super) fn set(&mut self, column: usize, value: Value<'_>, text: &str) {
         let (shape, part) = match value {
-            Value::Absent => (Shape::Absent, ""),
-            Value::Plain(part) => (Shape::Plain, part),
-            Value::Escaped(part) => (Shape::Escaped, part),
-            Value::Other(part) => (Shape::Other, part),
+            Value::Absent => (ValueShape::Absent, ""),
+            Value::Plain(part) => (ValueShape::Plain, part),
+            Value::Escaped(part) => (ValueShape::Escaped, part),
+            Value::Other(part) => (ValueShape::Other, part),
         };
         let start = part.as_ptr().addr().wrapping_sub(text.as_ptr().addr());
         self.put(column, Mark { start: start as u32, end: (start + part.len()) as u32, shape });
@@ -222,7 +222,7 @@ impl Marks {
 
     fn put(&mut self, column: usize, mark: Mark) {
         self.seen |= 1 << column;
-        self.present = self.present & !(1 << column) | u32::from(!matches!(mark.shape, Shape::Absent)) << column;
+        self.present = self.present & !(1 << column) | u32::from(!matches!(mark.shape, ValueShape::Absent)) << column;
         self.fields[column] = mark;
     }
 }
@@ -333,14 +333,14 @@ impl Reader {
                         *twice = Some(column as usize);
                     }
                     seen |= bit;
-                    if matches!(mark.shape, Shape::Other) && is_nested(bytes, start, column) {
+                    if matches!(mark.shape, ValueShape::Other) && is_nested(bytes, start, column) {
                         self.marks.members.push(member());
                         self.shadowed |= bit;
                         // If another field has the name, the record is refused later.
                         *field = Mark::default();
                     } else {
                         // If a name occurs twice, the record is refused later.
-                        present |= if matches!(mark.shape, Shape::Absent) { 0 } else { bit };
+                        present |= if matches!(mark.shape, ValueShape::Absent) { 0 } else { bit };
                         *field = mark;
                     }
                 }
@@ -382,7 +382,7 @@ impl Reader {
     ) -> Option<(Mark, usize)> {
         if column == column::PROPERTIES as u32 && at(bytes, start) == b'{' {
             let end = self.properties(bytes, start, inner)?;
-            return Some((Mark { start: start as u32, end: end as u32, shape: Shape::Other }, end));
+            return Some((Mark { start: start as u32, end: end as u32, shape: ValueShape::Other }, end));
         }
         value_at(bytes, start)
     }
@@ -468,11 +468,11 @@ pub(super) fn watched_name(properties: &[String], key: &str) -> Option<usize> {
 fn value_at(bytes: &[u8], start: usize) -> Option<(Mark, usize)> {
     if at(bytes, start) == b'"' {
         let end = string_end(bytes, start + 1)?;
-        let shape = if end.escaped { Shape::Escaped } else { Shape::Plain };
+        let shape = if end.escaped { ValueShape::Escaped } else { ValueShape::Plain };
         return Some((Mark { start: (start + 1) as u32, end: end.quote as u32, shape }, end.quote + 1));
     }
     let end = value_end(bytes, start, 1)?;
-    let shape = if &bytes[start..end] == b"null" { Shape::Absent } else { Shape::Other };
+    let shape = if &bytes[start..end] == b"null" { ValueShape::Absent } else { ValueShape::Other };
     Some((Mark { start: start as u32, end: end as u32, shape }, end))
 }
 

@@ -31,7 +31,7 @@ pub struct PendingRecord {
     pub partition: u32,
     /// When it was read (µs).
     pub now: i64,
-    /// What the verdict needs, as the mapper found it.
+    /// The values that decide its verdict, as the mapper found them.
     pub check: FutureCheck,
     /// Its key.
     pub key: Option<Vec<u8>>,
@@ -100,7 +100,7 @@ struct Waiting {
     accepted: Option<i64>,
 }
 
-/// What the event time of a record is compared with.
+/// The instant that the event time of a record is compared with.
 #[derive(Clone, Copy)]
 struct Reference {
     /// An instant (µs).
@@ -116,7 +116,7 @@ impl Reference {
 }
 
 impl Waiting {
-    /// Returns what the first record is compared with.
+    /// Returns the instant that the event time of the first record is compared with.
     fn reference(&self) -> Option<Reference> {
         let first = self.records.front()?;
         if let Some(arrival) = first.check.arrival {

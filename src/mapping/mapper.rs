@@ -32,8 +32,19 @@ pub enum Mapped {
     NoTime,
 }
 
+/// The last row of the batch under construction.
+#[derive(Clone, Copy, Debug)]
+pub struct LastRow<'a> {
+    /// Its `event_id`.
+    pub event_id: [u8; 16],
+    /// Whether the record or a flag named the `event_id`; else it is derived.
+    pub is_named: bool,
+    /// Its `source`.
+    pub source: &'a str,
+}
+
 /// Selects the rows of a batch that stay.
-pub type Rule<'a> = dyn FnMut(&RecordBatch) -> Result<(Option<ArrayRef>, BooleanArray)> + 'a;
+pub type RowFilter<'a> = dyn FnMut(&RecordBatch) -> Result<(Option<ArrayRef>, BooleanArray)> + 'a;
 
 /// Maps records onto rows.
 pub struct Mapper {
@@ -192,12 +203,12 @@ impl Mapper {
         self.out.builder.rows()
     }
 
-    /// Returns the `event_id` of the last row, whether the record or a flag named it, and its `source`.
-    pub fn last(&self) -> Option<([u8; 16], bool, &str)> {
-        let (id, source) = self.out.builder.last()?;
+    /// Returns the last row; `None` if the batch under construction has none.
+    pub fn last(&self) -> Option<LastRow<'_>> {
+        let (event_id, source) = self.out.builder.last()?;
         let set = self.plan.set(column::EVENT_ID).is_some();
         let reader = if self.is_plain { &self.plain } else { &self.reader };
-        Some((id, set || reader.marks.has(column::EVENT_ID), source))
+        Some(LastRow { event_id, is_named: set || reader.marks.has(column::EVENT_ID), source })
     }
 
     /// Sets the read buffer that raw records are ranges of from now on; `None` if it cannot be kept.
@@ -210,7 +221,7 @@ impl Mapper {
         self.out.lookahead.as_mut()
     }
 
-    /// Whether records are held that are no rows yet.
+    /// Whether records wait for their `--max-future` verdict, so that they are not rows yet.
     pub fn holds_records(&mut self) -> bool {
         self.lookahead().is_some_and(|lookahead| lookahead.held() > 0)
     }
@@ -226,7 +237,7 @@ impl Mapper {
     pub fn batch(
         &mut self,
         partition_table: &mut PartitionTable,
-        rule: Option<&mut Rule<'_>>,
+        rule: Option<&mut RowFilter<'_>>,
     ) -> Result<Option<RecordBatch>> {
         let mut rows = self.out.builder.finish()?;
         if let (Some(rule), false) = (rule, rows.is_empty()) {

@@ -43,11 +43,11 @@ mod when;
 pub use build::schema;
 pub use future::{FutureCheck, LOOKAHEAD, Lookahead, PendingRecord};
 pub use id::{parse_uuid, uuid_of};
-pub use mapper::{Mapped, Mapper, Rule};
+pub use mapper::{LastRow, Mapped, Mapper, RowFilter};
 pub use options::{
     BATCH_BYTES, BATCH_ROWS, KeepRaw, Options, Projection, Provenance, ReadColumns, RecordParts, TimeFrom,
 };
-pub use partition_table::PartitionTable;
+pub use partition_table::{PartitionStreamTime, PartitionTable};
 pub use plan::Defaults;
 pub use record::{Arrival, Record, RecordMeta};
 pub use when::{TimeSamples, TimeUnit, When, of_samples, other_unit, time_fields};

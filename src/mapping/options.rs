@@ -12,7 +12,7 @@ pub const BATCH_ROWS: usize = 2048;
 /// memory.
 pub const BATCH_BYTES: usize = 1 << 20;
 
-/// What becomes of the provenance columns that a record carries.
+/// The treatment of the provenance columns that a record carries.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Provenance {
     /// evt-ingest: always overwritten; the record's own values become properties.
@@ -23,7 +23,7 @@ pub enum Provenance {
     Keep,
 }
 
-/// Where an event's time comes from.
+/// The source of an event's time.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum TimeFrom {
     /// `server_timestamp`, or `event_time` if the record has only that.
@@ -51,10 +51,10 @@ impl TimeFrom {
     }
 }
 
-/// What becomes of the raw record.
+/// The column in which a batch keeps the raw records.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum KeepRaw {
-    /// Nothing.
+    /// No column.
     #[default]
     No,
     /// A column of views into the read buffers, for use inside the stage ([`event::shared_raw_field`]).
@@ -89,7 +89,7 @@ pub struct Options {
     pub sets: Vec<(String, String)>,
     /// `--time`.
     pub time: TimeFrom,
-    /// How times that are not RFC 3339 are read.
+    /// The unit, format and zone of times that are not RFC 3339.
     pub when: When,
     /// `--plain`: no field of a record fills a column because of its name.
     pub plain: bool,
@@ -99,7 +99,7 @@ pub struct Options {
     pub partitions: Option<Vec<String>>,
     /// `--require`: columns and property paths that must have a value.
     pub require: Vec<String>,
-    /// What becomes of provenance in the record.
+    /// The treatment of the provenance columns that a record carries.
     pub provenance: Provenance,
     /// Whether batches get a column with the raw record.
     pub keep_raw: KeepRaw,
@@ -116,11 +116,11 @@ pub struct Options {
     pub is_compared: bool,
     /// Whether `ingested_at` is the time at which a broker appended the record, if it is known (evt-reconcile).
     pub ingested_at_arrival: bool,
-    /// What the stage reads of the rows.
+    /// The columns and properties that the stage reads.
     pub reads: ReadColumns,
 }
 
-/// What a stage reads of the rows: the mapping prepares it, and may leave out the rest.
+/// The columns and properties that a stage reads: the mapping prepares them, and may leave out the others.
 #[derive(Clone, Debug, Default)]
 pub struct ReadColumns {
     /// The properties that expressions read: batches get a column for each (`event::watched_field`).

@@ -28,9 +28,20 @@ struct Partition {
     silent: bool,
 }
 
+/// The stream time of a partition of an input.
+#[derive(Clone, Copy, Debug)]
+pub struct PartitionStreamTime<'a> {
+    /// The origin of its rows.
+    pub origin: &'a str,
+    /// Its name.
+    pub name: &'a str,
+    /// The stream time (µs).
+    pub stream_time: i64,
+}
+
 /// Texts, each with a number (its code).
 #[derive(Default)]
-struct Names {
+struct TextCodes {
     texts: Vec<String>,
     codes: AHashMap<String, u32>,
     array: Option<ArrayRef>,
@@ -38,7 +49,7 @@ struct Names {
     alike: Option<(u32, ArrayRef)>,
 }
 
-impl Names {
+impl TextCodes {
     fn code(&mut self, text: &str) -> u32 {
         if let Some(code) = self.codes.get(text) {
             return *code;
@@ -107,8 +118,8 @@ pub struct PartitionTable {
     ids: AHashMap<PartitionCodes, u32>,
     /// The input of partitions that are looked up by name.
     input: u32,
-    origins: Names,
-    names: Names,
+    origins: TextCodes,
+    names: TextCodes,
     /// The explicit watermark of each input, if control lines set the watermark: it is the stream time of the rows
     /// after it.
     explicit: Option<Vec<i64>>,
@@ -226,7 +237,7 @@ impl PartitionTable {
 
     /// Stops reporting a partition, if it was announced, because the input's own stream reports it from now on.
     pub fn take_over(&mut self, input: u32, origin: &str, name: &str) {
-        let code = |names: &Names, text: &str| names.codes.get(text).copied();
+        let code = |names: &TextCodes, text: &str| names.codes.get(text).copied();
         let (Some(origin), Some(name)) = (code(&self.origins, origin), code(&self.names, name)) else { return };
         if let Some(at) = self.ids.get(&PartitionCodes { input, origin, name }) {
             let partition = &mut self.partitions[*at as usize];
@@ -257,13 +268,13 @@ impl PartitionTable {
         self.partitions[partition as usize].stream_time
     }
 
-    /// Returns origin, name and stream time (µs) of the partitions of an input that have had a row.
-    pub fn stream_times(&self, input: u32) -> impl Iterator<Item = (&str, &str, i64)> {
+    /// Returns the stream times of the partitions of an input that have had a row.
+    pub fn stream_times(&self, input: u32) -> impl Iterator<Item = PartitionStreamTime<'_>> {
         let (origins, names) = (&self.origins.texts, &self.names.texts);
         let of_input = self.partitions.iter().filter(move |partition| partition.input == input);
         of_input.filter_map(|partition| {
             let (origin, name) = (&origins[partition.origin as usize], &names[partition.name as usize]);
-            Some((origin.as_str(), name.as_str(), partition.stream_time?))
+            Some(PartitionStreamTime { origin, name, stream_time: partition.stream_time? })
         })
     }
 

@@ -35,7 +35,7 @@ pub struct Channel {
     pub retry: Duration,
     /// How often it may send.
     pub rate: RateLimit,
-    /// What delivers.
+    /// The transport that delivers its notifications.
     pub transport: Box<dyn Transport>,
 }
 

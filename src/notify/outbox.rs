@@ -1,13 +1,13 @@
 //! The outbox: notifications that are due, and the outcome of those that are done, in the state file of evt-alert.
 //!
 //! [`enqueue`] runs in the transaction of the alert's transition, so a notification exists if and only if its
-//! transition is stored. It decides what is a page:
+//! transition is stored. It decides which transitions are pages:
 //!
-//! - A firing that is `caught_up` is none. Once the alert clock has caught up, the engine calls [`enqueue`] for what
-//!   still fires, with `caught_up` false.
-//! - A resolve is one if and only if the firing of the same alert was one on this channel, whatever channels the rule
-//!   has now ([`enqueue_resolve`]). The sender decides it again when it delivers: a resolve whose firing was refused is
-//!   skipped.
+//! - A firing that is `caught_up` is no page. Once the alert clock has caught up, the engine calls [`enqueue`] for the
+//!   alerts that still fire, with `caught_up` false.
+//! - A resolve is a page if and only if the firing of the same alert was a page on this channel, whatever channels the
+//!   rule has now ([`enqueue_resolve`]). The sender decides it again when it delivers: a resolve whose firing was
+//!   refused is skipped.
 //! - A notification is stored once for each (channel, alert, state); [`enqueue_repeat`] adds one to a firing.
 //!
 //! Notifications of one alert and channel are delivered in the order of `id`.
@@ -47,15 +47,15 @@ CREATE TABLE IF NOT EXISTS outbox (
 CREATE INDEX IF NOT EXISTS outbox_due ON outbox (channel, id) WHERE outcome IS NULL;
 CREATE INDEX IF NOT EXISTS outbox_alert ON outbox (alert_id);";
 
-/// What [`enqueue`] did.
+/// The outcome of [`enqueue`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Enqueued {
     /// The notification is in the outbox now.
     Queued,
     /// It was there already.
     Known,
-    /// It is no page: a firing that is `caught_up`, a resolve whose firing was no page, or a repeat of what is still
-    /// due.
+    /// It is not paged: a firing that is `caught_up`, a resolve whose firing was not paged, or a repeat of a page that
+    /// is still due.
     NoPage,
 }
 
@@ -64,7 +64,7 @@ const LOCK_WAIT: Duration = Duration::from_secs(10);
 /// How long the notifications of a resolved alert are kept (µs), for people who ask what was sent.
 const KEPT: i64 = 7 * DAY;
 
-/// How a notification ended.
+/// The final outcome of a notification.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DeliveryOutcome {
     /// The receiver has accepted it.
@@ -94,8 +94,8 @@ pub fn create_tables(db: &Connection) -> Result<()> {
     db.execute_batch(TABLES).map_err(|error| failed("cannot create the outbox", &error))
 }
 
-/// Adds the notification of an alert's transition to a channel, unless it is no page (see the module). Errors: exit
-/// status 74, or 75 if another run holds the lock.
+/// Adds the notification of an alert's transition to a channel, if it is a page (see the module). Errors: exit status
+/// 74, or 75 if another run holds the lock.
 pub fn enqueue(tx: &Transaction<'_>, channel: &str, alert: &Alert) -> Result<Enqueued> {
     let is_page = match alert.state {
         AlertState::Firing => !alert.caught_up,
@@ -116,8 +116,8 @@ pub fn enqueue_resolve(tx: &Transaction<'_>, alert: &Alert) -> Result<()> {
     channels.iter().try_for_each(|channel| enqueue(tx, channel, alert).map(drop))
 }
 
-/// Adds one more notification of an alert that still fires, unless the last one is still due or the first one was no
-/// page. Errors: as [`enqueue`].
+/// Adds one more notification of an alert that still fires, unless the last one is still due or the firing was not
+/// paged. Errors: as [`enqueue`].
 pub fn enqueue_repeat(tx: &Transaction<'_>, channel: &str, alert: &Alert) -> Result<Enqueued> {
     let query = "SELECT max(repeat), max(outcome IS NULL) FROM outbox
                  WHERE channel = ?1 AND alert_id = ?2 AND state = 'firing' HAVING count(*) > 0";
@@ -180,7 +180,7 @@ pub struct Due {
     pub is_moot: bool,
 }
 
-/// What a channel has to do.
+/// The next work of a channel.
 #[derive(Debug)]
 pub enum Next {
     /// This notification is due.
@@ -190,7 +190,7 @@ pub enum Next {
     Unreadable(Error),
     /// One is due at this time (µs, wall time), none before.
     Later(i64),
-    /// Nothing.
+    /// Nothing is due, now or later.
     Idle,
 }
 
@@ -260,13 +260,23 @@ impl Outbox {
         Ok(Next::Due(Box::new(due)))
     }
 
+    /// Returns when the next notification is due, of those that wait for no earlier one.
     fn later(&self) -> Result<Next> {
-        let query = "SELECT min(due_at) FROM outbox WHERE channel = ?1 AND outcome IS NULL";
+        let query = "
+            SELECT min(o.due_at) FROM outbox AS o WHERE o.channel = ?1 AND o.outcome IS NULL AND NOT EXISTS (
+                SELECT 1 FROM outbox AS e WHERE e.channel = o.channel AND e.alert_id = o.alert_id
+                AND +e.outcome IS NULL AND e.id < o.id)";
         let first: Option<i64> = self
             .db
             .query_row(query, [&self.channel], |row| row.get(0))
             .map_err(|error| failed("cannot read the outbox", &error))?;
         Ok(first.map_or(Next::Idle, Next::Later))
+    }
+
+    /// Makes every notification of the channel due that would be due after `now`.
+    pub fn end_pauses(&self, now: i64) -> Result<()> {
+        let update = "UPDATE outbox SET due_at = ?2 WHERE channel = ?1 AND outcome IS NULL AND due_at > ?2";
+        self.execute(update, params![self.channel, now]).map(drop)
     }
 
     /// Stores the outcome of a notification, which removes it from what is due.

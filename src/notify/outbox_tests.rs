@@ -127,6 +127,15 @@ impl Model {
         };
         (0..self.0.len()).find(|at| self.0[*at].outcome.is_none() && self.0[*at].due_at <= now && is_first(*at))
     }
+
+    /// Returns when the next notification is due.
+    fn later(&self) -> Option<i64> {
+        let mut first = BTreeMap::new();
+        for entry in self.0.iter().filter(|entry| entry.outcome.is_none()) {
+            first.entry(entry.alert).or_insert(entry.due_at);
+        }
+        first.into_values().min()
+    }
 }
 
 proptest! {
@@ -173,7 +182,10 @@ fn attempt(outbox: &Outbox, model: &mut Model, now: i64, end: End) {
     let (found, expected) = (outbox.next(now).unwrap(), model.next(now));
     let (due, at) = match (found, expected) {
         (Next::Due(due), Some(at)) => (due, at),
-        (Next::Later(_), None) => return assert!(model.0.iter().any(|entry| entry.outcome.is_none())),
+        (Next::Later(at), None) => {
+            assert!(at > now);
+            return assert_eq!(Some(at), model.later());
+        }
         (Next::Idle, None) => return assert!(model.0.iter().all(|entry| entry.outcome.is_some())),
         (found, expected) => panic!("{found:?} {expected:?}"),
     };

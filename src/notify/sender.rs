@@ -63,15 +63,15 @@ pub fn are_due(count: u64) -> String {
     counted(count, ["notification is due", "notifications are due"])
 }
 
-/// What the threads share with their owner.
+/// The state that the threads share with their owner.
 #[derive(Default)]
 struct Shared {
-    progress: Mutex<Progress>,
+    progress: Mutex<SenderProgress>,
     changed: Condvar,
 }
 
 #[derive(Default)]
-struct Progress {
+struct SenderProgress {
     /// Grows with each [`Sender::wake`].
     wakes: u64,
     /// Whether threads end once nothing is due.
@@ -82,7 +82,7 @@ struct Progress {
 }
 
 impl Shared {
-    fn progress(&self) -> MutexGuard<'_, Progress> {
+    fn progress(&self) -> MutexGuard<'_, SenderProgress> {
         // Each change is one assignment or addition, so the data is valid after a panic.
         self.progress.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -136,9 +136,9 @@ impl Sender {
         self.shared.progress().counts.clone()
     }
 
-    /// Delivers what is due, with its retries, for at most `limit`; then stops and returns the counts. What is still
-    /// due stays in the file. An attempt that is under way at the limit is abandoned: the next run repeats it under the
-    /// same key.
+    /// Delivers the due notifications, with their retries, for at most `limit`; then stops and returns the counts.
+    /// Notifications that are still due stay in the file. An attempt that is under way at the limit is abandoned: the
+    /// next run repeats it under the same key.
     ///
     /// Errors: exit status 74 if the file cannot be read.
     pub fn finish(self, limit: Duration) -> Result<BTreeMap<String, ChannelCounts>> {
@@ -194,8 +194,8 @@ struct Ended {
     tried_at: i64,
 }
 
-/// What a step of a thread decided.
-enum Step {
+/// The result of a step of a thread: when it takes the next one.
+enum SenderStep {
     /// There may be more to do.
     Again,
     /// Nothing to do for this long.
@@ -225,7 +225,7 @@ impl Worker {
     fn run(mut self) {
         let mut is_failing = false;
         loop {
-            let Progress { wakes, is_closing, is_over, .. } = *self.shared.progress();
+            let SenderProgress { wakes, is_closing, is_over, .. } = *self.shared.progress();
             if is_over {
                 return;
             }
@@ -238,25 +238,25 @@ impl Worker {
                     if !std::mem::replace(&mut is_failing, true) {
                         self.console.warn(format!("channel '{}': {error}: retrying", self.channel.name));
                     }
-                    Step::Wait(OUTBOX_PAUSE)
+                    SenderStep::Wait(OUTBOX_PAUSE)
                 }
             };
             match step {
-                Step::Again => {}
-                Step::Idle if is_closing => return,
-                Step::Idle => self.sleep(wakes, IDLE),
-                Step::Wait(time) => self.sleep(wakes, time.min(IDLE)),
+                SenderStep::Again => {}
+                SenderStep::Idle if is_closing => return,
+                SenderStep::Idle => self.sleep(wakes, IDLE),
+                SenderStep::Wait(time) => self.sleep(wakes, time.min(IDLE)),
             }
         }
     }
 
     /// Sleeps for `time`, or until something changes after `wakes` was read.
     fn sleep(&self, wakes: u64, time: Duration) {
-        let is_unchanged = |progress: &mut Progress| progress.wakes == wakes && !progress.is_over;
+        let is_unchanged = |progress: &mut SenderProgress| progress.wakes == wakes && !progress.is_over;
         _ = self.shared.changed.wait_timeout_while(self.shared.progress(), time, is_unchanged);
     }
 
-    fn step(&mut self) -> Result<Step> {
+    fn step(&mut self) -> Result<SenderStep> {
         if let Some(ended) = self.unsaved.take() {
             return self.settle(ended);
         }
@@ -266,7 +266,7 @@ impl Worker {
         }
         let pause = self.paused_until.map(|until| until.saturating_duration_since(Instant::now()));
         if let Some(pause) = pause.filter(|pause| !pause.is_zero()) {
-            return Ok(Step::Wait(pause));
+            return Ok(SenderStep::Wait(pause));
         }
         let now = Clock::System.now();
         let due = match self.outbox.next(now)? {
@@ -274,28 +274,33 @@ impl Worker {
             Next::Unreadable(error) => {
                 self.count(|counts| counts.refused += 1);
                 self.console.warn(format!("channel '{}': a notification is lost: {error}", self.channel.name));
-                return Ok(Step::Again);
+                return Ok(SenderStep::Again);
             }
-            Next::Later(at) => return Ok(Step::Wait(micros(at - now))),
-            Next::Idle => return Ok(Step::Idle),
+            // No pause is longer: the wall time was set back since.
+            Next::Later(at) if at - now > length(self.channel.retry) => {
+                self.outbox.end_pauses(now)?;
+                return Ok(SenderStep::Again);
+            }
+            Next::Later(at) => return Ok(SenderStep::Wait(micros(at - now))),
+            Next::Idle => return Ok(SenderStep::Idle),
         };
         if due.is_moot {
             self.outbox.finish(&due, DeliveryOutcome::Skipped, now, None)?;
             self.count(|counts| counts.skipped += 1);
-            return Ok(Step::Again);
+            return Ok(SenderStep::Again);
         }
         if let Err(wait) = self.limiter.admit() {
-            return Ok(Step::Wait(wait));
+            return Ok(SenderStep::Wait(wait));
         }
         let attempt = self.channel.transport.deliver(&due.notification);
         self.settle(Ended { due: *due, attempt, tried_at: now })
     }
 
-    /// Stores how an attempt ended, now or at the next step.
-    fn settle(&mut self, ended: Ended) -> Result<Step> {
+    /// Stores the outcome of an attempt. If that fails, the next step tries it again.
+    fn settle(&mut self, ended: Ended) -> Result<SenderStep> {
         let stored = self.store(&ended);
         self.unsaved = if stored.is_err() { Some(ended) } else { None };
-        stored.map(|()| Step::Again)
+        stored.map(|()| SenderStep::Again)
     }
 
     fn store(&mut self, ended: &Ended) -> Result<()> {
@@ -360,7 +365,8 @@ impl Worker {
         wait
     }
 
-    /// Notes that the receiver accepted a notification or refused it permanently.
+    /// Ends the channel's pause after the receiver accepted a notification or refused it permanently; reports the end
+    /// of an outage.
     fn answered(&mut self) {
         (self.failures, self.paused_until) = (0, None);
         if let Some(since) = self.away_since.take() {

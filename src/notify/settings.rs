@@ -33,7 +33,7 @@ impl Document<'_> {
 /// One table: every key that is read is known, every other is a fault.
 pub struct Settings<'a> {
     document: Document<'a>,
-    /// How messages name the table: `channel 'oncall'`.
+    /// The name of the table in messages: `channel 'oncall'`.
     place: String,
     span: Range<usize>,
     table: &'a DeTable<'a>,
@@ -46,7 +46,7 @@ impl<'a> Settings<'a> {
         Self { document, place: "channel".to_owned(), span, table, known: RefCell::default() }
     }
 
-    /// Changes how messages name the table.
+    /// Sets the name of the table in messages.
     pub fn named(self, place: String) -> Self {
         Self { place, ..self }
     }

@@ -193,7 +193,7 @@ impl ComputedFields {
     }
 }
 
-/// What evt-ingest does to the rows of raw records before it stamps them: `--let`, then `--where`.
+/// The rules that evt-ingest applies to the rows of raw records before it stamps them: `--let`, then `--where`.
 #[derive(Debug)]
 pub struct RowRules {
     fields: ComputedFields,

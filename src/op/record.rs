@@ -28,7 +28,7 @@ use std::collections::HashMap;
 pub struct RecordEncoder {
     encoder: encode::Encoder,
     /// The fields in the order of the schema; those of a `properties` record are in its place.
-    fields: Vec<Field>,
+    fields: Vec<OutputField>,
     /// Numbers of properties by name.
     slots: HashMap<String, u32, ahash::RandomState>,
     /// Predicts the property names; a mark is the property's number.
@@ -53,7 +53,7 @@ pub struct Lost {
     pub digits: LostPart,
 }
 
-/// What one kind of loss affects.
+/// The extent of one kind of loss.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LostPart {
     /// The number of events.
@@ -62,7 +62,7 @@ pub struct LostPart {
     pub first: Option<String>,
 }
 
-struct Field {
+struct OutputField {
     member: RecordField,
     origin: Origin,
 }
@@ -89,7 +89,7 @@ impl RecordEncoder {
         let encoder = encode::Encoder::try_new(schema)?;
         let what = schema.describe(schema.root());
         let root = encoder.root().ok_or_else(|| Error::config(format!("expected a record schema, found {what}")))?;
-        let mut plan = Plan { encoder: &encoder, fields: vec![], slots: HashMap::default(), keeps_rest: false };
+        let mut plan = FieldPlan { encoder: &encoder, fields: vec![], slots: HashMap::default(), keeps_rest: false };
         let named = |name: &str| COLUMNS.iter().position(|column| *column == name);
         for member in &root.fields {
             let inner = encoder.record_at(member.node).filter(|_| member.absent.is_none());
@@ -105,8 +105,8 @@ impl RecordEncoder {
                 (None, _) => plan.property(member, None)?,
             }
         }
-        let Plan { fields, slots, keeps_rest, .. } = plan;
-        let is_server = |field: &Field| matches!(field.origin, Origin::Column(column::SERVER_TIMESTAMP));
+        let FieldPlan { fields, slots, keeps_rest, .. } = plan;
+        let is_server = |field: &OutputField| matches!(field.origin, Origin::Column(column::SERVER_TIMESTAMP));
         Ok(Self {
             has_server_timestamp: fields.iter().any(is_server),
             found: vec![None; slots.len()],
@@ -121,7 +121,7 @@ impl RecordEncoder {
         })
     }
 
-    /// Returns what has been left out so far.
+    /// Returns the parts of events that were left out so far.
     pub fn lost(&self) -> &Lost {
         &self.lost
     }
@@ -225,16 +225,16 @@ impl RecordEncoder {
 }
 
 /// Fields under construction.
-struct Plan<'a> {
+struct FieldPlan<'a> {
     encoder: &'a encode::Encoder,
-    fields: Vec<Field>,
+    fields: Vec<OutputField>,
     slots: HashMap<String, u32, ahash::RandomState>,
     keeps_rest: bool,
 }
 
-impl Plan<'_> {
+impl FieldPlan<'_> {
     fn push(&mut self, member: &RecordField, origin: Origin) {
-        self.fields.push(Field { member: member.clone(), origin });
+        self.fields.push(OutputField { member: member.clone(), origin });
     }
 
     /// Adds a property, with the column to fall back on.
@@ -276,7 +276,7 @@ impl Plan<'_> {
     }
 }
 
-impl Field {
+impl OutputField {
     /// Writes an object of all other properties. If there are none and the type refuses an object, writes the value
     /// of a missing field.
     fn write_rest(

@@ -72,7 +72,7 @@ pub struct Output {
     clock: Clock,
 }
 
-/// Where an open output writes.
+/// The target of an open output.
 pub(super) enum OpenTarget {
     Null,
     Frames { encoder: frame::Encoder, file: Plain, has_ended: bool },
@@ -113,7 +113,8 @@ impl Output {
         rejected
     }
 
-    /// Waits until the brokers have acknowledged or rejected every row.
+    /// Waits until the brokers, or a store that gets rows before their epoch is complete, have accepted or rejected
+    /// every row.
     pub fn conclude(&mut self) -> Result<()> {
         while self.is_writing() {
             self.poll_written(Run::TICK)?;
@@ -165,7 +166,7 @@ impl Output {
         output.begin_commit(complete.clone())
     }
 
-    /// Waits for the commit that has begun, for at most `limit`; returns whether it has ended.
+    /// Waits for the commit that has begun, for at most `limit`. Returns true if it has ended or none has begun.
     pub fn poll_commit(&mut self, limit: Duration) -> Result<bool> {
         let OpenTarget::Epochs(output) = &mut self.sink else { return Ok(true) };
         if !output.is_committing() {

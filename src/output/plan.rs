@@ -9,7 +9,7 @@ use super::spec::{OutputSpec, standard_format, written};
 use crate::console::Console;
 use crate::counts::SinkCounts;
 use crate::error::{Error, ErrorKind, Result};
-use crate::format::{self, EncodeOptions, Format, Notes};
+use crate::format::{self, EncodeOptions, Format, NoteFormat};
 use crate::frame;
 use crate::kafka::client::Topics;
 use crate::kafka::produce::KafkaOutput;
@@ -49,7 +49,7 @@ pub struct OutputPlan {
     in_transactions: bool,
 }
 
-/// What the URI of an output names.
+/// The destination that the URI of an output names.
 enum Destination {
     Null,
     Standard(&'static Format),
@@ -151,7 +151,7 @@ impl Destination {
     }
 }
 
-/// What an output is opened with.
+/// The schema and the kind of the rows for which an output is opened, and the metric of its server.
 struct OpenRows {
     schema: SchemaRef,
     /// The kind of the rows of a store.
@@ -303,7 +303,7 @@ impl OutputPlan {
         &self.name
     }
 
-    /// Returns what opening it would do first, such as creating a table; `None` if nothing.
+    /// Returns the first step of opening it, such as creating a table, for `--check`; `None` if there is none.
     pub fn first(&self) -> Option<&str> {
         self.first.as_deref()
     }
@@ -497,6 +497,6 @@ fn encoded(
         console.say(format!("{name}: the header has no {missing}; dead letters are appended without it"));
         encoder = Box::new(NarrowEncoder { encoder, columns });
     }
-    let control = spec.control && format.notes == Some(Notes::Json);
+    let control = spec.control && format.notes == Some(NoteFormat::Json);
     Ok(OpenTarget::Encoded { format, encoder, file, buffer: vec![], control })
 }

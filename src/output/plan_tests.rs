@@ -19,7 +19,7 @@ fn simulated() -> Rc<Run> {
     run(Disk::default(), Clock::Fixed(0))
 }
 
-/// What a plan says of itself.
+/// The results of the methods of a plan.
 #[derive(Debug, Default, PartialEq)]
 struct Says {
     format: Option<&'static str>,

@@ -1,13 +1,15 @@
-//! Readers of small notations. No I/O.
+//! Readers of small notations, and text for messages and terminals. No I/O.
 //!
 //! ```text
 //! bytes of a file or a message ─► bytes: a cursor over integers, varints and texts of a fixed layout
 //! NAME=VALUE&…  of a URI       ─► query: the path and the options; percent-encoding
 //! 64KiB                        ─► size: a number of bytes
 //! a name that does not exist   ─► nearest: the known name that was probably meant
+//! text of data                 ─► printable: the same text, unable to control a terminal
 //! ```
 
 pub mod bytes;
 pub mod nearest;
+pub mod printable;
 pub mod query;
 pub mod size;

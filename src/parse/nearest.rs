@@ -1,11 +1,11 @@
-//! What a misspelled name may have meant.
+//! The hint in the error about a misspelled name: the nearest known name, or all known names.
 
 use strsim::levenshtein;
 
 /// Edits within which a name is taken for a misspelling, if it is not shorter than twice as many letters.
 pub const EDITS_MAX: usize = 3;
 
-/// Returns what to write instead of an unknown name: the nearest of the known ones, or all of them.
+/// Returns the hint for an unknown name: the nearest of the known ones, or all of them.
 pub fn hint(name: &str, known: &[&str], separator: &str) -> String {
     match known.iter().min_by_key(|known| levenshtein(name, known)) {
         Some(nearest) if levenshtein(name, nearest) <= EDITS_MAX.min(name.len().div_ceil(2)) => {

@@ -18,7 +18,7 @@ pub enum Side {
     A,
 }
 
-/// What is compared, which decides the names of columns.
+/// The kind of rows that are compared, which decides the names of columns.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ComparedRows {
     /// Events by partition and offset.
@@ -49,7 +49,7 @@ pub const LEFT: u8 = 4;
 /// without flags are matched first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct RowEntry {
-    /// What rows are matched by: the position or the event_id.
+    /// The key that rows are matched by: the position or the event_id.
     pub key: RowKey,
     /// The side of the row.
     pub side: Side,

@@ -38,7 +38,7 @@ const VALUE_BYTES: usize = 64;
 /// The most bytes of JSON text that a byte of a text takes (`\u0000`).
 const ESCAPE_BYTES: usize = 6;
 
-/// Reads the batches of one file.
+/// Reads the rows of one file of another program from the columns of its batches.
 pub struct ForeignColumns {
     time: TimeField,
     /// Whether timestamps without a zone are UTC.
@@ -52,7 +52,7 @@ pub struct ForeignColumns {
     rows: i64,
 }
 
-/// Where event times come from.
+/// The source of event times.
 enum TimeField {
     /// `server_timestamp`, else `event_time`.
     Usual,
@@ -143,11 +143,11 @@ fn is_simple(name: &str) -> bool {
 /// The columns of a batch.
 struct BatchColumns<'a> {
     ids: Ids<'a>,
-    texts: [Option<Texts<'a>>; TEXTS.len()],
+    texts: [Option<TextColumn<'a>>; TEXTS.len()],
     times: [Option<Times>; TIMES.len()],
     /// The times of `--time` if they are no column of events.
     named: Option<Times>,
-    properties: Option<Texts<'a>>,
+    properties: Option<TextColumn<'a>>,
     beside: Vec<Property<'a>>,
     /// The names of `beside`.
     names: HashSet<&'a str>,
@@ -159,17 +159,17 @@ struct BatchColumns<'a> {
 /// The column of the ids: UUIDs as bytes or as texts.
 enum Ids<'a> {
     Bytes(&'a FixedSizeBinaryArray),
-    Texts(Texts<'a>),
+    Texts(TextColumn<'a>),
 }
 
 /// A column of texts.
-struct Texts<'a> {
+struct TextColumn<'a> {
     nulls: Option<NullBuffer>,
     values: TextValues<'a>,
 }
 
 enum TextValues<'a> {
-    /// What Parquet files are read as.
+    /// The array that the reader of Parquet files makes.
     Views(&'a StringViewArray),
     Other(Box<dyn Fn(usize) -> &'a str + 'a>),
 }
@@ -187,9 +187,9 @@ struct Property<'a> {
 }
 
 enum PropertyValue<'a> {
-    Text(Texts<'a>),
+    Text(TextColumn<'a>),
     /// JSON values as text.
-    Json(Texts<'a>),
+    Json(TextColumn<'a>),
     Integer(Option<NullBuffer>, Vec<i64>),
     Double(&'a Float64Array),
     Other(Column<'a>),
@@ -209,13 +209,13 @@ impl<'a> BatchColumns<'a> {
             let index = COLUMNS.iter().position(|name| name == field.name());
             let place = |columns: &[usize]| columns.iter().position(|column| index == Some(*column));
             if let Some(place) = place(&TEXTS) {
-                texts[place] = Some(Texts::new(array).filter(|_| !claims_json(field))?);
+                texts[place] = Some(TextColumn::new(array).filter(|_| !claims_json(field))?);
             } else if let Some(place) = place(&TIMES) {
                 times[place] = Some(Times::new(array, reader.reads_local)?);
             } else {
                 match index {
                     Some(column::EVENT_ID) => ids = Some(Ids::new(array)?),
-                    Some(column::PROPERTIES) => properties = Some(Texts::new(array)?),
+                    Some(column::PROPERTIES) => properties = Some(TextColumn::new(array)?),
                     Some(_) => return None,
                     None => beside.push(Property { name: field.name(), value: PropertyValue::new(field, array) }),
                 }
@@ -333,7 +333,7 @@ impl<'a> Ids<'a> {
     fn new(array: &'a ArrayRef) -> Option<Self> {
         match array.as_fixed_size_binary_opt().filter(|ids| ids.value_length() == 16) {
             Some(ids) => Some(Self::Bytes(ids)),
-            None => Texts::new(array).map(Self::Texts),
+            None => TextColumn::new(array).map(Self::Texts),
         }
     }
 
@@ -347,7 +347,7 @@ impl<'a> Ids<'a> {
     }
 }
 
-impl<'a> Texts<'a> {
+impl<'a> TextColumn<'a> {
     fn new(array: &'a ArrayRef) -> Option<Self> {
         let values = match array.as_string_view_opt() {
             Some(views) => TextValues::Views(views),
@@ -414,7 +414,7 @@ impl Times {
 
 impl<'a> PropertyValue<'a> {
     fn new(field: &'a Field, array: &'a ArrayRef) -> Self {
-        if let Some(texts) = Texts::new(array) {
+        if let Some(texts) = TextColumn::new(array) {
             return if claims_json(field) { Self::Json(texts) } else { Self::Text(texts) };
         }
         if let Some(numbers) = array.as_primitive_opt() {

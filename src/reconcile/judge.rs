@@ -7,7 +7,7 @@ use std::ops::RangeInclusive;
 /// Maximum number of entries of one side and key in memory. The contents of further rows of B are not compared.
 const HELD_MAX: usize = 1024;
 
-/// What rows are matched by.
+/// The key that rows of A and B are matched by.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum MatchBy {
     /// Origin, partition and offset.
@@ -170,10 +170,10 @@ fn widen(range: &mut Option<RangeInclusive<i64>>, value: i64) {
     });
 }
 
-/// How rows are judged.
+/// The rules by which a [`Judge`] judges rows.
 #[derive(Clone, Debug, Default)]
 pub struct JudgeRules {
-    /// What they are matched by.
+    /// The key that rows are matched by.
     pub by: MatchBy,
     /// The event times of units, and of rows of B without a unit, that are judged.
     pub range: TimeRange,
@@ -262,7 +262,7 @@ impl Judge {
         Ok(())
     }
 
-    /// Judges what is held of the last key.
+    /// Judges the units and rows that are held of the last key.
     pub fn finish(&mut self, out: &mut EachFound<'_>) -> Result<()> {
         self.judge_units(out)?;
         let outcome = if self.has_unit { UnitOutcome::Double } else { UnitOutcome::Extra };

@@ -125,7 +125,8 @@ pub fn age_text(ages: &[RowAge]) -> String {
     out
 }
 
-/// Returns what is older than `limit` (µs) or has no row; `None` if nothing is.
+/// Returns a message about the newest rows that are older than `limit` (µs) and the metrics without a row; `None` if
+/// there are none.
 pub fn age_fault(ages: &[RowAge], limit: Option<i64>) -> Option<String> {
     let is_old = |row: &&RowAge| row.age.is_none_or(|age| limit.is_some_and(|limit| age > limit));
     let old: Vec<String> = ages.iter().filter(is_old).map(RowAge::described).collect();

@@ -11,10 +11,10 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use std::sync::Arc;
 use uuid::Uuid;
 
-/// Which columns the rows of ranges have.
+/// The columns of the rows of ranges: their names, and the optional ones.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct RangeColumns {
-    /// What is compared.
+    /// The kind of rows that are compared.
     pub subject: ComparedRows,
     /// `bucket`: the start of the bucket.
     pub bucket: bool,

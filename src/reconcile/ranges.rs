@@ -73,7 +73,7 @@ impl RangeCounts {
         self.missing + self.extra + self.double + self.different
     }
 
-    /// Which faults there are.
+    /// Returns whether there are faults of each type: missing, extra, double, different.
     fn class(&self) -> [bool; 4] {
         [self.missing > 0, self.extra > 0, self.double > 0, self.different > 0]
     }

@@ -12,7 +12,7 @@ use arrow::array::{Array, ArrayAccessor, AsArray, RecordBatch, StringArray, Type
 use arrow::datatypes::{Int32Type, Int64Type, TimestampMicrosecondType};
 use xxhash_rust::xxh3::xxh3_128;
 
-/// What is read of the rows besides their position, id and event time.
+/// The options for the content, the arrival and the flags of the rows that are read.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct RowOptions {
     /// Whether the content is hashed.

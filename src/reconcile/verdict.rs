@@ -21,9 +21,9 @@ pub struct Unjudged {
 /// Names for messages: of the partitions and of the rows that are compared.
 #[derive(Clone, Copy)]
 pub struct Shown<'a> {
-    /// Their names.
+    /// The names of the partitions.
     pub names: &'a PartitionNames,
-    /// What is compared.
+    /// The kind of rows that are compared.
     pub subject: ComparedRows,
 }
 
@@ -104,7 +104,8 @@ fn described(counts: &RangeCounts) -> String {
     faults.map(|(count, what)| format!("{count} {what}")).collect::<Vec<_>>().join(", ")
 }
 
-/// Returns where the faults of a range are and since when: `events/3@1200 to 1699: 500 missing since …`.
+/// Returns the place and the number of the faults of a range, with their time:
+/// `events/3@1200 to 1699: 500 missing since …`.
 fn located(range: &OffsetRange, shown: Shown<'_>) -> String {
     let name = shown.names.name(range.partition);
     let (origin, partition) = name.map_or(("?", "?"), |name| (name.origin.as_str(), name.partition.as_str()));

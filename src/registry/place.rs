@@ -1,4 +1,4 @@
-//! Opens what `--schemas` names: a directory or a server.
+//! Opens the registry that `--schemas` names: a directory or a server.
 
 use super::Registry;
 use super::confluent::Confluent;

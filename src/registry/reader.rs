@@ -4,7 +4,7 @@
 //! record. If records name their subject by their own name (`subject=record` or `topic-record` of the registry), the
 //! latest version is looked up when a writer's schema first occurs.
 
-use super::confluent::{Confluent, Found, Key, Strategy};
+use super::confluent::{Confluent, SchemaKey, SchemaLookup, Strategy};
 use super::{Lookup, Version, kind_of};
 use crate::avro::decode;
 use crate::avro::{Schema, parse_schema};
@@ -161,11 +161,11 @@ pub fn version(registry: &Confluent, subject: &str, number: Option<u32>) -> Resu
 ///
 /// Errors: exit status 78 if it does not exist, 69 if the registry is unavailable.
 pub fn by_id(registry: &Confluent, id: u32) -> Result<Arc<str>> {
-    match registry.schema(Key::Id(id))? {
-        Found::Schema(text) => Ok(text),
-        Found::Unknown => Err(Error::config(format!("{}: unknown schema id {id}", registry.name()))),
-        Found::Useless(why) => Err(Error::config(format!("schema id {id}: {why}"))),
-        Found::Away(cause) => Err(Error::new(ErrorKind::Unavailable, cause.as_ref())),
+    match registry.schema(SchemaKey::Id(id))? {
+        SchemaLookup::Schema(text) => Ok(text),
+        SchemaLookup::Unknown => Err(Error::config(format!("{}: unknown schema id {id}", registry.name()))),
+        SchemaLookup::Useless(why) => Err(Error::config(format!("schema id {id}: {why}"))),
+        SchemaLookup::Away(cause) => Err(Error::new(ErrorKind::Unavailable, cause.as_ref())),
     }
 }
 

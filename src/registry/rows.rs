@@ -50,6 +50,15 @@ pub struct Target<'a> {
     pub schema_id: Option<&'a Choice>,
 }
 
+/// The schema that `schema_id=` gives.
+struct GivenSchema {
+    id: u32,
+    /// Its text with its references written in.
+    text: Arc<str>,
+    /// Its name in messages: `schema id 7`.
+    name: String,
+}
+
 impl Target<'_> {
     /// Checks that the registry is available and has the given schema; registers nothing.
     pub fn check(&self, console: &Console) -> Result<()> {
@@ -61,15 +70,18 @@ impl Target<'_> {
         if by_kind { Ok(()) } else { self.find(choice, &registry, "").map(|_| ()) }
     }
 
-    /// Looks up the given schema: its id, text and name.
-    fn find(&self, choice: &Choice, registry: &Confluent, kind: &str) -> Result<(u32, Arc<str>, String)> {
+    /// Looks up the given schema.
+    fn find(&self, choice: &Choice, registry: &Confluent, kind: &str) -> Result<GivenSchema> {
         let version = match choice {
-            Choice::Id(id) => return Ok((*id, reader::by_id(registry, *id)?, format!("schema id {id}"))),
+            Choice::Id(id) => {
+                let (text, name) = (reader::by_id(registry, *id)?, format!("schema id {id}"));
+                return Ok(GivenSchema { id: *id, text, name });
+            }
             Choice::Latest => reader::version(registry, &self.subject(registry, kind), None)?,
             Choice::Subject(subject, number) => reader::version(registry, subject, *number)?,
         };
         let id = u32::try_from(version.id).map_err(|_| Error::config(format!("schema id {}", version.id)))?;
-        Ok((id, version.text, format!("schema id {id}")))
+        Ok(GivenSchema { id, text: version.text, name: format!("schema id {id}") })
     }
 
     fn subject(&self, registry: &Confluent, kind: &str) -> String {
@@ -94,7 +106,7 @@ impl AvroRows {
                 (id, RowFormat::Own(Box::new(own)), format!("schema id {id}"))
             }
             Some(choice) => {
-                let (id, text, name) = target.find(choice, &registry, kind.name())?;
+                let GivenSchema { id, text, name } = target.find(choice, &registry, kind.name())?;
                 (id, form(own, kind, &text).map_err(|error| error.at(name.clone()))?, name)
             }
         };
@@ -163,7 +175,7 @@ impl AvroRows {
     }
 }
 
-/// Returns how rows of a kind are written with the schema `text`.
+/// Returns the form in which rows of a kind are written with the schema `text`.
 fn form(own: RowEncoder, kind: Kind, text: &str) -> Result<RowFormat> {
     let theirs = parse_schema(text)?;
     if parse_schema(own.text())?.canonical_form() == theirs.canonical_form() {

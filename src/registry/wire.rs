@@ -10,7 +10,7 @@
 //! schema ([`super::reader`]), the text is that of the record as the reader reads it.
 
 use super::confluent::recall::Recall;
-use super::confluent::{Confluent, Found, Key};
+use super::confluent::{Confluent, SchemaKey, SchemaLookup};
 use super::kind_of;
 use super::reader::{Choice, Readers};
 use crate::avro::decode::{self, UNPLACED};
@@ -25,17 +25,17 @@ pub const HEADER: &str = "__value_schema_id";
 /// Maximum number of compiled decoders; beyond that all are dropped and compiled again on use.
 const DECODERS_MAX: usize = 1024;
 
-/// What a compiled decoder is for.
+/// The key of a compiled decoder: the reader's and the writer's schema.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 struct DecoderKey {
     /// The reader number of the topic; 0 without a reader's schema.
     reader: usize,
     /// The writer's schema.
-    schema: Key,
+    schema: SchemaKey,
 }
 
 /// Decodes records of one registry. Each thread has its own.
-pub struct Wire {
+pub struct WireDecoder {
     registry: Arc<Confluent>,
     readers: Option<Readers>,
     /// Compiled decoders, or why there is none.
@@ -43,7 +43,7 @@ pub struct Wire {
     text: String,
 }
 
-impl Wire {
+impl WireDecoder {
     /// Creates a decoder without schemas that reads every record with its writer's schema.
     pub fn new(registry: Arc<Confluent>) -> Self {
         Self { registry, readers: None, ready: HashMap::default(), text: String::new() }
@@ -115,12 +115,14 @@ impl Wire {
 
     /// Compiles the schema of a key. A fault that may be temporary is not kept.
     #[cold]
-    fn prepare(&mut self, key: DecoderKey, found: Found) -> crate::Result<Result<(), Fault>> {
+    fn prepare(&mut self, key: DecoderKey, found: SchemaLookup) -> crate::Result<Result<(), Fault>> {
         let text = match found {
-            Found::Schema(text) => text,
-            Found::Unknown => return Ok(Err(unknown(key.schema, &format!("unknown to {}", self.registry.name())))),
-            Found::Useless(why) => return Ok(Err(unknown(key.schema, &why))),
-            Found::Away(why) => return Ok(Err(unknown(key.schema, &format!("cannot be fetched: {why}")))),
+            SchemaLookup::Schema(text) => text,
+            SchemaLookup::Unknown => {
+                return Ok(Err(unknown(key.schema, &format!("unknown to {}", self.registry.name()))));
+            }
+            SchemaLookup::Useless(why) => return Ok(Err(unknown(key.schema, &why))),
+            SchemaLookup::Away(why) => return Ok(Err(unknown(key.schema, &format!("cannot be fetched: {why}")))),
         };
         let decoder = match &self.readers {
             None => match parse_lenient(&text) {
@@ -144,7 +146,7 @@ impl Wire {
 }
 
 /// Splits a record into the key of its schema and the body.
-pub fn framed<'a>(payload: &'a [u8], header: Option<&[u8]>) -> Result<(Key, &'a [u8]), Fault> {
+pub fn framed<'a>(payload: &'a [u8], header: Option<&[u8]>) -> Result<(SchemaKey, &'a [u8]), Fault> {
     let wrong = |why: String| Fault::new(ErrorType::ParseError, why);
     match header {
         None => split(payload).ok_or_else(|| {
@@ -164,22 +166,22 @@ pub fn framed<'a>(payload: &'a [u8], header: Option<&[u8]>) -> Result<(Key, &'a 
     }
 }
 
-fn split(bytes: &[u8]) -> Option<(Key, &[u8])> {
+fn split(bytes: &[u8]) -> Option<(SchemaKey, &[u8])> {
     match bytes.split_first()? {
-        (0, rest) => rest.split_first_chunk().map(|(id, rest)| (Key::Id(u32::from_be_bytes(*id)), rest)),
-        (1, rest) => rest.split_first_chunk().map(|(guid, rest)| (Key::Guid(*guid), rest)),
+        (0, rest) => rest.split_first_chunk().map(|(id, rest)| (SchemaKey::Id(u32::from_be_bytes(*id)), rest)),
+        (1, rest) => rest.split_first_chunk().map(|(guid, rest)| (SchemaKey::Guid(*guid), rest)),
         _ => None,
     }
 }
 
-fn shown(key: Key) -> String {
+fn shown(key: SchemaKey) -> String {
     match key {
-        Key::Id(id) => format!("schema id {id}"),
-        Key::Guid(guid) => format!("schema {}", uuid::Uuid::from_bytes(guid)),
+        SchemaKey::Id(id) => format!("schema id {id}"),
+        SchemaKey::Guid(guid) => format!("schema {}", uuid::Uuid::from_bytes(guid)),
     }
 }
 
 #[cold]
-fn unknown(key: Key, why: &str) -> Fault {
+fn unknown(key: SchemaKey, why: &str) -> Fault {
     Fault::new(ErrorType::UnknownSchemaError, format!("{}: {why}", shown(key)))
 }

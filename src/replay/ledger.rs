@@ -23,7 +23,7 @@ pub struct ReplayEntry {
     pub event_id: Id,
 }
 
-/// Who writes to a target.
+/// A run that writes to a target.
 #[derive(Clone, Copy, Debug)]
 pub struct Writer<'a> {
     /// The name of the target, the same in each run.
@@ -39,7 +39,7 @@ pub struct Writer<'a> {
 pub struct BatchClaim {
     /// The number of the batch; greater than those of all earlier ones. 0 if no letter could be claimed.
     pub batch: i64,
-    /// What was found for each letter.
+    /// The state of each letter before the claim, in the order of the entries.
     pub found: Vec<LetterState>,
 }
 
@@ -54,7 +54,7 @@ pub enum LetterState {
     Claimed,
 }
 
-/// How a batch is closed.
+/// The outcome with which a batch is closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BatchOutcome {
     /// Its records are in the target: its letters are done.
@@ -80,7 +80,7 @@ pub trait Ledger {
     /// Closes a batch; nothing happens if it is closed.
     fn close(&mut self, batch: i64, outcome: BatchOutcome) -> Result<()>;
 
-    /// Claims those of the letters that are due for a new batch of the writer's target.
+    /// Claims the due letters among `entries` for a new batch of the writer's target.
     fn claim(&mut self, writer: Writer<'_>, entries: &[ReplayEntry]) -> Result<BatchClaim>;
 
     /// Returns the states of letters.

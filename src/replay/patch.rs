@@ -17,7 +17,7 @@ use std::sync::Arc;
 /// The object that holds the properties of an event in its own form.
 const PROPERTIES: &str = "properties";
 
-/// Assignments to fields of a record, all from the values before the first of them.
+/// Assignments to fields of a record. Each expression reads the values that the record had before the first assignment.
 #[derive(Debug)]
 pub struct Patch {
     assignments: Vec<FieldAssignment>,
@@ -96,7 +96,7 @@ impl Patch {
         Ok(read)
     }
 
-    /// Notes which assignments have a value in these records, and which fields they replace.
+    /// Notes the assignments that have a value in these records, and the fields that they replace.
     pub fn examine(&mut self, records: &[&str]) -> Result<()> {
         let objects: Vec<String> = records.iter().map(|record| flattened(record)).collect();
         let read = self.read(&objects)?;

@@ -37,6 +37,17 @@ pub struct LetterRows<'a> {
     ids: &'a FixedSizeBinaryArray,
 }
 
+/// The position of a letter's record.
+#[derive(Clone, Copy, Debug)]
+pub struct LetterPosition<'a> {
+    /// The origin of the record.
+    pub origin: &'a str,
+    /// Its partition.
+    pub partition: &'a str,
+    /// Its offset in the partition.
+    pub offset: i64,
+}
+
 type Texts<'a> = TypedDictionaryArray<'a, Int32Type, StringArray>;
 
 impl<'a> LetterRows<'a> {
@@ -74,8 +85,12 @@ impl<'a> LetterRows<'a> {
     }
 
     /// Returns the position of a letter's record.
-    pub fn position(&self, row: usize) -> (&'a str, &'a str, i64) {
-        (self.origins.value(row), self.partitions.value(row), self.offsets.value(row))
+    pub fn position(&self, row: usize) -> LetterPosition<'a> {
+        LetterPosition {
+            origin: self.origins.value(row),
+            partition: self.partitions.value(row),
+            offset: self.offsets.value(row),
+        }
     }
 
     /// Returns the id of the event that a letter becomes: the one that its record has, else that of the letter.
@@ -87,7 +102,7 @@ impl<'a> LetterRows<'a> {
     }
 }
 
-/// How records that are not JSON are read.
+/// The format of records that are not JSON.
 pub struct RecordFormat {
     /// Makes the splitter of the format.
     pub splitting: Splitting,
@@ -167,7 +182,7 @@ impl Repair {
             match fault {
                 Some(fault) => repaired.faults.push(Rejected { row, fault }),
                 None => {
-                    let is_named = self.mapper.last().is_some_and(|(_, is_named, _)| is_named);
+                    let is_named = self.mapper.last().is_some_and(|last| last.is_named);
                     ids.push((!is_named).then(|| letters.id(row)));
                     repaired.rows.push(row);
                 }
@@ -239,7 +254,7 @@ impl Repair {
 
     /// Maps one record to the next row of the batch under construction, or returns its fault.
     fn map(&mut self, text: &str, letters: &LetterRows<'_>, row: usize, now: i64) -> Result<Option<Fault>> {
-        let (origin, partition, offset) = letters.position(row);
+        let LetterPosition { origin, partition, offset } = letters.position(row);
         let partition = self.partition_table.partition(origin, partition);
         // An event that arrived when it failed the first time counts in the window of that time, or is late there.
         let arrival = letters.arrived_at(row).map(|at| Arrival { at, is_fact: true });

@@ -22,7 +22,7 @@ use std::time::Duration;
 /// How long a call waits for an answer before it looks again.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// What a worker does with its value, until it has taken it.
+/// A job of a worker, which gets the worker's value; `None` once an earlier job has taken the value.
 type Job<T> = Box<dyn FnOnce(&mut Option<T>) + Send>;
 
 /// A value in a thread of its own. It is dropped there, too.

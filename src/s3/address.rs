@@ -8,7 +8,7 @@ use crate::store::Location;
 use std::collections::BTreeMap;
 use std::fmt;
 
-/// What an address of a bucket begins with.
+/// The beginning of an address of a bucket.
 pub const SCHEME: &str = "s3://";
 /// The endpoint that is Amazon's server, whatever the environment names.
 const AMAZON: &str = "aws";
@@ -27,7 +27,7 @@ pub struct S3Address {
     pub host: String,
     /// The path of the bucket: `/BUCKET`, or empty if the name of the host begins with it.
     pub bucket_path: String,
-    /// What all keys begin with; empty, or with a slash at its end.
+    /// The prefix of all keys; empty, or with a slash at its end.
     pub prefix: String,
     /// The credentials.
     pub signer: Signer,
@@ -36,7 +36,7 @@ pub struct S3Address {
 }
 
 impl S3Address {
-    /// Parses an address. What it does not name comes from the environment: `AWS_ENDPOINT_URL`, `AWS_REGION`,
+    /// Parses an address. Settings that it does not name come from the environment: `AWS_ENDPOINT_URL`, `AWS_REGION`,
     /// `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`, `AWS_SESSION_TOKEN`.
     ///
     /// Errors: exit status 2 for a wrong address or option, 78 if region or credentials are missing.

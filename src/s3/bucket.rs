@@ -98,7 +98,8 @@ impl S3Bucket {
         written(self.http.send(S3Request { body, ..S3Request::new("PUT", key) }, 0)?).map(drop)
     }
 
-    /// Writes an object unless there is one; returns whether the object has these bytes, which no other process writes.
+    /// Writes an object unless there is one under its key. Returns whether the object has `bytes` now. No other process
+    /// writes the same bytes, so if it has, this process has written it.
     pub fn put_new(&self, key: &str, bytes: &[u8]) -> Result<bool> {
         let body = S3Body::Bytes(bytes.into());
         self.retries.run(|| {

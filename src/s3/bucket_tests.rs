@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 /// Keys in a page of a list.
 const PAGE: usize = 3;
 
-/// What the server does with a request.
+/// A fault of the server in one request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FakeFault {
     /// It answers with this status and does nothing.
@@ -65,7 +65,7 @@ impl FakeS3 {
         format!("s3://bucket/a?endpoint=http://127.0.0.1:{}&access_key=id&secret_key={{env:PATH}}{options}", self.port)
     }
 
-    /// Returns what it holds.
+    /// Returns the objects and requests, locked.
     pub fn state(&self) -> MutexGuard<'_, FakeState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

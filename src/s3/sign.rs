@@ -5,7 +5,7 @@ use hmac::{Hmac, KeyInit, Mac};
 use sha2::{Digest, Sha256};
 use std::fmt;
 
-/// What requests are signed with.
+/// The credentials and the region with which requests are signed.
 #[derive(Clone)]
 pub struct Signer {
     /// The id of the key.

@@ -18,7 +18,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 /// Maximum batches of a part that wait to be read.
 const BATCHES: usize = 32;
 
-/// What a thread sends of a part.
+/// A message of a thread about the part that it reads.
 enum Sent {
     Batch(Result<RecordBatch>),
     /// The part is complete.
@@ -28,7 +28,7 @@ enum Sent {
 /// The parts that no thread has begun.
 struct Parts<I> {
     rest: I,
-    /// Where the channel of each part goes when the part is begun.
+    /// Sends the channel of each part to [`ReadAhead`] when the part is begun.
     begun: SyncSender<Receiver<Sent>>,
 }
 

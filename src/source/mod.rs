@@ -50,7 +50,7 @@ mod sort;
 mod warnings;
 
 /// An open input and its number on the command line.
-struct Running {
+struct RunningInput {
     number: u32,
     input: Box<dyn Input>,
 }
@@ -58,7 +58,7 @@ struct Running {
 /// All inputs of a stage.
 pub struct Source {
     run: Rc<Run>,
-    /// What the tool needs beside the rows.
+    /// The requirements of the tool on its source, beside the rows.
     needs: ToolNeeds,
     /// `--control`.
     has_control: bool,
@@ -66,9 +66,9 @@ pub struct Source {
     /// Inputs that were not opened yet, with their numbers.
     pending: VecDeque<(u32, Uri)>,
     /// Open inputs: the first one is read, others take turns with it.
-    running: VecDeque<Running>,
+    running: VecDeque<RunningInput>,
     /// Inputs that have ended and commit positions at the end of the run.
-    ended: Vec<Running>,
+    ended: Vec<RunningInput>,
     /// The number of successive inputs that had nothing to read.
     idle_turns: usize,
     /// The monotonic time since which nothing could be read.
@@ -124,7 +124,7 @@ impl Source {
         };
         origin::check(inputs, &source.opener.options, named_kind, &source.run)?;
         source.announce(inputs)?;
-        source.running.extend(generated.map(|input| Running { number: 0, input }));
+        source.running.extend(generated.map(|input| RunningInput { number: 0, input }));
         // All inputs exist, so the service is ready; the first record may follow hours later. An HTTP server is ready
         // when it listens.
         if !inputs.iter().any(|input| matches!(input, Uri::Http(_))) {
@@ -143,7 +143,7 @@ impl Source {
         options.inputs.files.raw_only = true;
         let mut source = Self::open(&[], options, run)?;
         let input = source.opener.spool(reader, shutdown, &mut source.ingest);
-        source.running.push_back(Running { number: 0, input });
+        source.running.push_back(RunningInput { number: 0, input });
         source.turn_to_first();
         Ok(source)
     }
@@ -176,8 +176,8 @@ impl Source {
         Ok(())
     }
 
-    /// Returns what the inputs that were not opened yet may add. Partitions in the frames of a topic are known only
-    /// when it is read.
+    /// Returns whether inputs are not opened yet, and whether all partitions are known already. Those in the frames of
+    /// a topic are known only when it is read.
     fn rest(&self) -> Rest {
         let is_named = !self.ingest.mapper.maps_partition || self.opener.options.names.partitions.is_some();
         let complete = is_named && !self.opener.has_framed_topics();
@@ -193,7 +193,7 @@ impl Source {
             self.opener.position = positions.begin(&uri, number, &origin, &mut self.ingest, &self.run)?;
         }
         let input = self.opener.open(&uri, self.pending.is_empty(), &mut self.ingest)?;
-        self.running.push_back(Running { number, input });
+        self.running.push_back(RunningInput { number, input });
         Ok(())
     }
 
@@ -230,7 +230,7 @@ impl Source {
         self.schema().metadata().contains_key(WATERMARK_KEY)
     }
 
-    /// Returns how the tool reads topics.
+    /// Returns the mode in which the tool reads topics.
     pub fn read_mode(&self) -> ReadMode {
         self.opener.options.topics.read_mode
     }
@@ -383,7 +383,7 @@ impl Source {
 
     /// Opens the next input, or does one step of the current one.
     fn step(&mut self) -> Result<Polled> {
-        let Some(Running { input, .. }) = self.running.front_mut() else {
+        let Some(RunningInput { input, .. }) = self.running.front_mut() else {
             self.open_next()?;
             self.turn_to_first();
             return Ok(Polled::Progress);
@@ -423,7 +423,7 @@ impl Source {
     /// Makes an opened input the current one. A followed name notes its first file, and the next input is opened before
     /// it is read, so that the files of all names are kept at once.
     fn begin(&mut self, opened: Box<dyn Input>) -> Result<()> {
-        let Some(Running { number, input }) = self.running.front_mut() else { return Ok(()) };
+        let Some(RunningInput { number, input }) = self.running.front_mut() else { return Ok(()) };
         *input = opened;
         let Some(positions) = self.positions.as_mut().filter(|_| input.takes_turns()) else { return Ok(()) };
         positions.note_first(*number, input.as_mut())?;
@@ -469,7 +469,7 @@ impl Source {
     /// Passes the number of the current input to the ingest.
     fn turn_to_first(&mut self) {
         let rest = self.rest();
-        if let Some(Running { number, input }) = self.running.front() {
+        if let Some(RunningInput { number, input }) = self.running.front() {
             self.ingest.turn_to(*number, input.progress(), rest);
         }
     }
@@ -504,7 +504,7 @@ impl Source {
     fn stop(&mut self) -> Result<()> {
         self.ingest.flags.first_times.release();
         let rest = self.rest();
-        for Running { number, input } in &mut self.running {
+        for RunningInput { number, input } in &mut self.running {
             self.ingest.flush()?;
             self.ingest.turn_to(*number, input.progress(), rest);
             input.stop(&mut self.ingest)?;
@@ -539,7 +539,7 @@ impl Source {
 
     /// Commits the noted positions. Call it only after the outputs have made every row before them durable.
     pub fn commit(&mut self) -> Result<()> {
-        let Some(Running { input, .. }) = self.running.front_mut() else { return Ok(()) };
+        let Some(RunningInput { input, .. }) = self.running.front_mut() else { return Ok(()) };
         input.commit(&mut self.ingest)
     }
 
@@ -570,7 +570,7 @@ impl Source {
     /// before them.
     pub fn positions(&mut self) -> Result<Vec<u8>> {
         let Some(positions) = &mut self.positions else { return Ok(vec![]) };
-        for Running { number, input } in self.ended.iter_mut().chain(&mut self.running) {
+        for RunningInput { number, input } in self.ended.iter_mut().chain(&mut self.running) {
             input.note_epoch(&mut self.ingest);
             positions.note(*number, &mut **input, &mut self.ingest)?;
         }

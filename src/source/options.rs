@@ -47,14 +47,14 @@ pub enum StoreOrder {
 /// The errors of rows of a store that cannot be read; whoever reads the source takes them.
 pub type UnreadableReports = Rc<RefCell<Vec<Error>>>;
 
-/// How stores are read.
+/// The options for reading stores.
 #[derive(Default)]
 pub struct StoreOptions {
-    /// What is read. If both ends of the span are known, stores are read day by day.
+    /// The rows and columns to read. If both ends of the span are known, stores are read day by day.
     pub request: ReadRequest,
     /// The order of the rows.
     pub order: StoreOrder,
-    /// Where rows that cannot be read are reported, which otherwise end the run (evt-reconcile).
+    /// The reports of rows that cannot be read (evt-reconcile); with `None` such a row ends the run.
     pub unreadable: Option<UnreadableReports>,
 }
 
@@ -65,7 +65,7 @@ pub struct ListenerOptions {
     pub server: Option<Box<http::Options>>,
     /// The flags for storing and acknowledging requests.
     pub ack_flags: AckFlags,
-    /// What must hold a request before it is acknowledged, if an input or a flag needs it.
+    /// The place that must hold a request before it is acknowledged, if an input or a flag needs it.
     pub ack_policy: Option<AckPolicy>,
 }
 
@@ -85,12 +85,12 @@ impl PartitionNames {
     }
 }
 
-/// How each type of input is opened.
+/// The options for opening inputs, by type of input.
 #[derive(Default)]
 pub struct InputOptions {
     /// Files and pipes.
     pub files: FileOptions,
-    /// What the run has in common with the runs before and after it.
+    /// The relation of the run to the runs before and after it.
     pub continuation: Continuation,
     /// Topics.
     pub topics: TopicOptions,
@@ -103,13 +103,13 @@ pub struct InputOptions {
 }
 
 impl InputOptions {
-    /// Returns how files and pipes are read.
+    /// Returns the options for reading files and pipes.
     pub fn reading(&self) -> ReadOptions {
         ReadOptions { files: self.files.clone(), continuation: self.continuation }
     }
 }
 
-/// What the tool needs of its source beside the rows.
+/// The requirements of the tool on its source, beside the rows.
 #[derive(Clone, Copy, Default)]
 pub struct ToolNeeds {
     /// Whether the operator may call `Collector::dead`. The letter needs the raw record, so with `--dlq` rows keep it
@@ -136,11 +136,11 @@ pub struct ToolNeeds {
 /// Settings of a source.
 #[derive(Default)]
 pub struct SourceOptions {
-    /// How records become rows.
+    /// The options for mapping records to rows.
     pub records: RecordOptions,
-    /// How inputs are opened.
+    /// The options for opening inputs.
     pub inputs: InputOptions,
-    /// What the tool needs beside the rows.
+    /// The requirements of the tool on its source, beside the rows.
     pub needs: ToolNeeds,
     /// The positions of the inputs that earlier runs of a checkpoint have read; `None` without a checkpoint.
     pub positions: Option<Positions>,
@@ -149,8 +149,8 @@ pub struct SourceOptions {
 }
 
 impl SourceOptions {
-    /// Derives how the inputs are read, and returns those that have something to read, as far as earlier runs of a
-    /// checkpoint left records.
+    /// Derives the options of the inputs that depend on other options. Returns the inputs; with a checkpoint, topics
+    /// start at its positions. Errors: exit status 2 if two inputs of a checkpoint read topics of the same name.
     pub(super) fn prepare(&mut self, inputs: &[Uri]) -> Result<Vec<Uri>> {
         let Self { records, inputs: opening, positions, .. } = self;
         let is_raw =

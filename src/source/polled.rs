@@ -1,4 +1,4 @@
-//! What polling a source returns.
+//! The result of polling a source: an item, or the time until the next poll.
 
 use crate::ingest::Sent;
 use std::time::Duration;

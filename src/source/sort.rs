@@ -38,19 +38,19 @@ pub(super) fn sorted(unsorted: Batches, columns: SortColumns) -> Batches {
 }
 
 fn sorted_in_runs(unsorted: Batches, columns: SortColumns, run_bytes: usize) -> Batches {
-    let mut sorter = Sorter::new(Some(unsorted), SortKey::new(columns), run_bytes);
+    let mut sorter = StoreSorter::new(Some(unsorted), RowOrder::new(columns), run_bytes);
     batches(move || sorter.next_batch())
 }
 
 /// The order of rows.
 #[derive(Clone)]
-struct SortKey {
+struct RowOrder {
     columns: SortColumns,
     /// Makes bytes of the columns that compare as the columns do.
     converter: Option<Rc<RowConverter>>,
 }
 
-impl SortKey {
+impl RowOrder {
     fn new(columns: SortColumns) -> Self {
         Self { columns, converter: None }
     }
@@ -71,10 +71,10 @@ impl SortKey {
 }
 
 /// The rows of a store on their way to their order.
-struct Sorter {
+struct StoreSorter {
     /// The rest of the store; `None` once it is read.
     unsorted: Option<Batches>,
-    key: SortKey,
+    key: RowOrder,
     run_bytes: usize,
     held: Vec<RecordBatch>,
     bytes: usize,
@@ -94,7 +94,7 @@ struct SortedRun {
 }
 
 impl SortedRun {
-    fn begin(mut rest: Batches, level: u32, key: &mut SortKey) -> Result<Option<Self>> {
+    fn begin(mut rest: Batches, level: u32, key: &mut RowOrder) -> Result<Option<Self>> {
         let Some(next) = rest.next().transpose()? else { return Ok(None) };
         let keys = key.of(&next)?;
         Ok(Some(Self { next, keys, taken: 0, rest, level }))
@@ -115,8 +115,8 @@ impl SortedRun {
     }
 }
 
-impl Sorter {
-    fn new(unsorted: Option<Batches>, key: SortKey, run_bytes: usize) -> Self {
+impl StoreSorter {
+    fn new(unsorted: Option<Batches>, key: RowOrder, run_bytes: usize) -> Self {
         Self { unsorted, key, run_bytes, held: vec![], bytes: 0, runs: vec![] }
     }
 
@@ -286,7 +286,7 @@ mod tests {
     fn few_files_are_open_however_many_runs_there_are() {
         let rows: Vec<(i64, u32)> = (0..300).map(|n| (i64::from(n * 7 % 300), n)).collect();
         let unsorted: Vec<Result<RecordBatch>> = rows.chunks(1).map(|rows| Ok(batch(rows))).collect();
-        let mut sorter = Sorter::new(Some(Box::new(unsorted.into_iter())), SortKey::new(&["window_end"]), 0);
+        let mut sorter = StoreSorter::new(Some(Box::new(unsorted.into_iter())), RowOrder::new(&["window_end"]), 0);
         let (mut most, mut ends) = (0, vec![]);
         while let Some(batch) = sorter.next_batch().unwrap() {
             most = most.max(sorter.runs.len());

@@ -27,7 +27,7 @@ pub struct AckFlags {
     pub ack: Option<Ack>,
 }
 
-/// Where a request must be stored before the server acknowledges it.
+/// The place that must hold a request before the server acknowledges it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AckPolicy {
     /// The spool, on disk.

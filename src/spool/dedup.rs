@@ -122,7 +122,7 @@ impl DedupWindow {
 pub struct Earlier<T> {
     /// Whether it had the same body.
     pub is_same: bool,
-    /// Where it is stored.
+    /// The position of the request in the spool, or the request itself in a spool in memory.
     pub place: T,
 }
 

@@ -30,7 +30,7 @@ struct State {
     /// Requests not read yet.
     queue: VecDeque<Arc<Entry>>,
     waiting: Vec<Waiting>,
-    /// Everything before this offset is safe in the outputs, if answers wait for them.
+    /// The offset before which all records are durable in the outputs; used only if answers wait for the outputs.
     settled: i64,
     /// Bytes of requests that are not read yet, or whose client waits.
     bytes: usize,

@@ -47,7 +47,7 @@ const LOCK_SILENCE: Duration = Duration::from_secs(1);
 /// Interval between attempts to lock.
 const LOCK_TRIED: Duration = Duration::from_millis(50);
 
-/// Where the stage begins to read a spool on disk.
+/// The position at which the stage begins to read a spool on disk.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SpoolStart {
     /// At the position of the outputs that the spool keeps.
@@ -100,8 +100,8 @@ fn on_disk(
     Ok((Arc::new(log), SpoolReader { wakeups, id, start, pace, entries }))
 }
 
-/// Returns where a run with a checkpoint begins; `kept` is the position of the spool, and `position` that of the
-/// checkpoint.
+/// Returns the position at which a run with a checkpoint begins; `kept` is the position of the spool, and `position`
+/// that of the checkpoint.
 ///
 /// Errors: exit status 78 if it is another spool or ends before the position, 65 if it has no longer the records after
 /// it.

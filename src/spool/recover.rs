@@ -2,7 +2,7 @@
 
 use super::dir::{Position, Segment, SpoolDir};
 use super::segment::{self, HEADER, Next, SegmentFile, SegmentOffset, SegmentReader, damage, failed};
-use super::writer::{Tail, Writer};
+use super::writer::{OpenSegment, Writer};
 use crate::console::Console;
 use crate::counts::counted;
 use crate::error::{Error, ErrorKind, Result};
@@ -98,14 +98,14 @@ impl SegmentRecovery<'_> {
     }
 
     /// Opens the last segment for writing; truncates the bytes of a torn write after `bytes`.
-    fn tail(&self, bytes: u64, length: u64, seed: u64) -> Result<Tail> {
+    fn tail(&self, bytes: u64, length: u64, seed: u64) -> Result<OpenSegment> {
         let mut file = File::options().write(true).open(&self.path).map_err(failed(&self.path))?;
         file.truncate(bytes).and_then(|()| file.sync_all()).map_err(failed(&self.path))?;
         if length > bytes {
             let (path, torn) = (self.path.display(), counted(length - bytes, ["byte", "bytes"]));
             self.console.say(format!("{path}: byte {bytes}: removed {torn} of a torn write"));
         }
-        Ok(Tail { file: Box::new(file), first: self.first, seed, bytes })
+        Ok(OpenSegment { file: Box::new(file), first: self.first, seed, bytes })
     }
 
     fn damage(&self, byte: u64, what: impl Into<String>) -> Error {

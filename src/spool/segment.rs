@@ -106,7 +106,7 @@ pub struct SegmentReader {
     pub seed: u64,
     /// The offset of its first record.
     pub first: i64,
-    /// What was read of the file and belongs to no entry yet. Entries share its memory.
+    /// Bytes of the file that were read and belong to no entry yet. Entries share their memory.
     buffer: Bytes,
     /// The byte in the file at which `buffer` begins.
     at: u64,
@@ -148,7 +148,7 @@ impl SegmentReader {
         self.at
     }
 
-    /// Reads what follows, up to byte `limit`.
+    /// Reads the next entry, which must end at or before byte `limit`.
     pub fn next(&mut self, limit: u64) -> Result<Next> {
         loop {
             let have = self.buffer.len();

@@ -33,7 +33,7 @@ pub fn create(path: &Path) -> std::io::Result<Box<dyn SegmentFile>> {
 }
 
 /// The segment being written.
-pub struct Tail {
+pub struct OpenSegment {
     /// Its file.
     pub file: Box<dyn SegmentFile>,
     /// The offset of its first record.
@@ -51,7 +51,7 @@ pub struct Writer {
     waker: Waker,
     create: Create,
     /// `None` before the first write, and after one that failed.
-    pub tail: Option<Tail>,
+    pub tail: Option<OpenSegment>,
     /// The offset of the next record.
     pub next: i64,
     dedup: Option<DedupWindow>,
@@ -138,7 +138,7 @@ impl Writer {
 
     /// Detects whether a request or one of its records is a repetition, and encodes its entry into the buffer.
     fn place(&mut self, mut request: Request, size: usize) -> RequestOutcome {
-        let Some(Tail { first, seed, bytes: safe, .. }) = self.tail else {
+        let Some(OpenSegment { first, seed, bytes: safe, .. }) = self.tail else {
             return RequestOutcome::Answered(Answer::Unavailable("no segment is open".into()));
         };
         match self.keys.find(&request).filter(|earlier| self.dir.has(earlier.place.segment)) {
@@ -211,7 +211,7 @@ impl Writer {
         let mut file = (self.create)(&path).map_err(failed(&path))?;
         file.append(&header).and_then(|()| file.sync()).map_err(failed(&path))?;
         dir::sync(&self.dir.path)?;
-        self.tail = Some(Tail { file, first, seed, bytes: HEADER });
+        self.tail = Some(OpenSegment { file, first, seed, bytes: HEADER });
         self.dir.begin(Segment { first, bytes: HEADER, newest: i64::MIN, keyed: false });
         Ok(())
     }

@@ -108,7 +108,7 @@ struct Delay {
 /// The messages about a wait.
 #[derive(Default)]
 struct Reports {
-    /// What the last one named; empty if there was none.
+    /// The names of the outputs in the last message, separated by commas; empty if there was none.
     named: String,
     /// The monotonic time from which there may be another one.
     next: Duration,
@@ -129,7 +129,7 @@ impl Reports {
     }
 }
 
-/// An epoch that the last stage completes.
+/// An epoch whose parts this stage has written; the last stage of the pipe completes it.
 struct SealedEpoch {
     epoch: Epoch,
     parts: Vec<EpochPart>,
@@ -274,7 +274,7 @@ impl Epochs {
         self.commit.is_some()
     }
 
-    /// Waits for the commit in progress, for at most `limit`; returns whether an epoch is committed now.
+    /// Waits for the commit in progress, for at most `limit`. Returns whether this call has ended a commit.
     fn poll_commit(&mut self, outputs: &mut Outputs, limit: Duration) -> Result<bool> {
         if self.commit.is_none() {
             return Ok(false);
@@ -303,8 +303,8 @@ impl Epochs {
         Ok(true)
     }
 
-    /// Says which outputs the commit in progress waits for; `waits` if the stage does nothing else. Errors: exit status
-    /// 69 if a signal has ended the wait.
+    /// Reports the outputs that a slow commit waits for; `waits` if the stage does nothing else. Errors: exit status 69
+    /// if the commit is not done some time after a signal.
     fn report_commit(&mut self, outputs: &mut Outputs, waits: bool) -> Result<()> {
         let is_held = !waits && self.is_held(outputs);
         let Some(commit) = &mut self.commit else { return Ok(()) };
@@ -399,7 +399,7 @@ impl Epochs {
     }
 
     /// Looks at the commit in progress, and begins to commit the epoch that the last stage has completed, if the log is
-    /// to be watched now or `at_once`; returns whether an epoch is committed now.
+    /// to be watched now or `at_once`. Returns whether this call has ended a commit.
     ///
     /// Errors: exit status 75 if a newer run has begun, or if a later stage has ended and an epoch is not complete or
     /// not committed.
@@ -544,7 +544,7 @@ pub fn is_over(wait: &Wait) -> bool {
     wait.is_over() || wait.idle() >= ENDING_MAX
 }
 
-/// What a message about a wait says of a stage that reads nothing.
+/// The clause about a stage that reads nothing, in a message about a wait.
 const HELD: &str = "no more rows may wait, so the stage reads nothing";
 
 /// Returns an epoch as messages show it.

@@ -48,7 +48,7 @@ use summary::Summary;
 /// rows.
 const AHEAD_MAX: usize = 64;
 
-/// How a step ended.
+/// The outcome of a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Progress {
     /// The step made progress; step again at once.

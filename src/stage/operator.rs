@@ -91,7 +91,7 @@ pub trait Operator {
 /// The state of an operator.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Snapshot {
-    /// What the state is the state of, as text: metrics, spans and other settings; empty if there is no state.
+    /// The settings that the state depends on, as text: metrics, spans and others; empty if there is no state.
     pub spec: String,
     /// The serialized state; empty if there is none.
     pub state: Vec<u8>,

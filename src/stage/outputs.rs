@@ -50,7 +50,8 @@ pub struct Outputs {
     pub dead: DeadLetters,
     /// The schema of the rows that are written.
     schema: SchemaRef,
-    /// What the next stage must know of the checkpoint, before the outputs are open.
+    /// The header of the checkpoint for the next stage, until the outputs are open; `None` without a checkpoint or a
+    /// next stage.
     header: Option<String>,
     /// The producer whose transactions have the records, if there is one.
     transactions: Option<Rc<SharedProducer>>,

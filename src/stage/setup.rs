@@ -1,4 +1,4 @@
-//! What a stage is made of: the operator that a tool makes once the rows are known, and settings.
+//! The parts of a stage: the operator, which a tool makes once the rows are known, and settings.
 
 use super::operator::Operator;
 use crate::error::{Error, Result};

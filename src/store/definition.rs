@@ -55,7 +55,7 @@ pub struct StreamExtent {
     pub rows: u64,
 }
 
-/// What is read of a store, and how.
+/// A request to read rows of a store.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ReadRequest {
     /// The rows.
@@ -66,7 +66,7 @@ pub struct ReadRequest {
     pub threads: usize,
 }
 
-/// How a store is read.
+/// The functions that read a store.
 #[derive(Clone, Copy)]
 pub struct StoreReader {
     /// Returns its tables with their numbers of rows.
@@ -83,7 +83,7 @@ pub struct StoreReader {
 /// Opens the ledger of replays to read it; `None` if there is none.
 pub type ReadLedger = fn(&Location, &Console) -> Result<Option<Box<dyn Ledger>>>;
 
-/// How a store opens its metrics for a correction.
+/// The functions that open the metrics of a store for a correction.
 #[derive(Clone, Copy)]
 pub struct CorrectionStore {
     /// Opens them to correct them.
@@ -92,7 +92,7 @@ pub struct CorrectionStore {
     pub open_to_compare: fn(&Location) -> Result<Box<dyn Corrections>>,
 }
 
-/// How a store holds the ledger of replays.
+/// The functions that open the ledger of replays in a store.
 #[derive(Clone, Copy)]
 pub struct LedgerStore {
     /// Opens it; creates it if it is missing.
@@ -139,13 +139,13 @@ pub struct Store {
     pub check: fn(&Location) -> Result<Option<String>>,
     /// Opens it for writing.
     pub open: fn(&Location, &OpenOptions) -> Result<Box<dyn Sink>>,
-    /// How it is read.
+    /// The functions that read it.
     pub reader: StoreReader,
-    /// How its metrics are corrected, if they can be.
+    /// The functions that open its metrics for a correction; `None` if they cannot be corrected.
     pub corrections: Option<CorrectionStore>,
-    /// How it holds the ledger of replays, if it can.
+    /// The functions that open its ledger of replays; `None` if it cannot hold one.
     pub ledger: Option<LedgerStore>,
-    /// How rules of evt-alert are read from it, if they can be.
+    /// Reads rules of evt-alert from it; `None` if it cannot hold them.
     pub rules: Option<ReadRules>,
 }
 

@@ -37,7 +37,7 @@ pub struct DiskFault {
     pub is_lasting: bool,
 }
 
-/// What a simulation learns of its disk.
+/// An observer of the syncs of a simulated disk.
 pub trait SyncObserver: Debug + Send {
     /// A file, or the entries of a directory, are durable now.
     fn synced(&mut self, file: &File);

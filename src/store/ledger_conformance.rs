@@ -1,4 +1,4 @@
-//! What every ledger of replays must do: compared with a naive model, step by step, from a seed.
+//! The conformance test of every ledger of replays: compares it with a naive model, step by step, from a seed.
 
 use crate::error::ErrorKind;
 use crate::generate::random::Random;

@@ -1,4 +1,4 @@
-//! What remote stores share: timeouts, retries, and the addresses that may be shown.
+//! The code that remote stores share: timeouts, and retries with their messages.
 
 use crate::console::Console;
 use crate::error::{Error, ErrorKind, Result};

@@ -57,7 +57,7 @@ pub fn from_table(kind: Kind, mut columns: Vec<ArrayRef>, shown: impl Display) -
     if kind == Kind::Dead { letters::completed(batch) } else { Ok(batch) }
 }
 
-/// Where a value is in a page of rows.
+/// The place of a value in a page of rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CellIndex {
     /// The index of its column.
@@ -102,7 +102,7 @@ impl Page {
         Ok(Self { columns, foreign: foreign.into_values().collect() })
     }
 
-    /// Returns what can be read of the position and the time of a row.
+    /// Returns the readable parts of the position and the time of a row.
     pub fn position(kind: Kind, fields: &[FieldRef], row: usize, value: &ReadValue<'_>) -> UnreadableRows {
         let of = |name: &str| {
             let column = fields.iter().position(|field| field.name() == name)?;

@@ -57,7 +57,7 @@ pub trait Sink {
         Ok(())
     }
 
-    /// Does what is due by time, without new rows.
+    /// Does the work that is due by time without new rows, such as ending files that are old enough. Called regularly.
     fn tick(&mut self) -> Result<()> {
         Ok(())
     }
@@ -158,18 +158,20 @@ pub struct Notice {
     pub fails: bool,
 }
 
-/// What a store must know of a run that writes rows before their epoch is complete. A restart writes the rows after its
-/// last epoch again: earlier panes too, whose later ones are stored, and perhaps not those of a session that has grown
-/// meanwhile.
+/// The properties of a run that writes rows before their epoch is complete. After a restart such a run writes the rows
+/// since its last epoch again. It may then write an earlier pane of a window whose later pane is stored, and a session
+/// may have grown meanwhile, so that its stored row is not written again.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AtOnce {
     /// The metrics whose windows are sessions. A row of one removes the rows of its run that lie within it.
     pub sessions: BTreeSet<String>,
-    /// The run of the checkpoint. Retractions end with it.
+    /// The number of the run within the checkpoint; a restart begins a new run. Redis stores the tombstone of a
+    /// retracted row under `RUN#ATTEMPT`: it does not apply after a restart, because the new run writes the rows since
+    /// the last epoch again.
     pub attempt: u64,
 }
 
-/// What a sink is opened with.
+/// The options with which a sink is opened.
 #[derive(Clone)]
 pub struct OpenOptions {
     /// Exposes whether the store's server is reachable.

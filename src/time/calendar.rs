@@ -21,6 +21,17 @@ pub fn is_in_calendar(micros: i64) -> bool {
     (EARLIEST..=LATEST).contains(&micros)
 }
 
+/// A date of the proleptic Gregorian calendar.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CivilDate {
+    /// The year; 0 is the year before the year 1.
+    pub year: i64,
+    /// The month, from 1 to 12.
+    pub month: i64,
+    /// The day of the month, from 1 to 31.
+    pub day: i64,
+}
+
 /// Returns the days from 1970-01-01 to a date; `month` and `day` count from 1.
 pub fn days_from_civil(year: i64, month: i64, day: i64) -> i64 {
     let shifted = if month <= 2 { year - 1 } else { year };
@@ -31,8 +42,8 @@ pub fn days_from_civil(year: i64, month: i64, day: i64) -> i64 {
     era * 146_097 + day_of_era - 719_468
 }
 
-/// Returns the (year, month, day) of a number of days from 1970-01-01.
-pub fn civil_from_days(days: i64) -> (i64, i64, i64) {
+/// Returns the date of a number of days from 1970-01-01.
+pub fn civil_from_days(days: i64) -> CivilDate {
     let shifted = days + 719_468;
     let era = shifted.div_euclid(146_097);
     let day_of_era = shifted.rem_euclid(146_097);
@@ -41,7 +52,7 @@ pub fn civil_from_days(days: i64) -> (i64, i64, i64) {
     let shifted_month = (5 * day_of_year + 2) / 153;
     let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;
     let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
-    (year_of_era + era * 400 + i64::from(month <= 2), month, day)
+    CivilDate { year: year_of_era + era * 400 + i64::from(month <= 2), month, day }
 }
 
 /// Returns the number of days of a month.
@@ -61,11 +72,11 @@ mod tests {
     #[test]
     fn dates_and_days_agree_both_ways_over_four_centuries_and_before_1970() {
         for days in -719_162..=200_000 {
-            let (year, month, day) = civil_from_days(days);
+            let CivilDate { year, month, day } = civil_from_days(days);
             assert_eq!(days_from_civil(year, month, day), days);
             assert!((1..=days_in_month(year, month)).contains(&day));
         }
-        assert_eq!(civil_from_days(0), (1970, 1, 1));
+        assert_eq!(civil_from_days(0), CivilDate { year: 1970, month: 1, day: 1 });
         assert_eq!(days_from_civil(2000, 2, 29), 11_016);
     }
 }

@@ -1,6 +1,6 @@
 //! Reads and writes RFC 3339 instants.
 
-use super::calendar::{DAY, HOUR, MINUTE, SECOND, civil_from_days, is_in_calendar};
+use super::calendar::{CivilDate, DAY, HOUR, MINUTE, SECOND, civil_from_days, is_in_calendar};
 use super::digits::{days_of, fraction_of, two};
 use super::iso::read_iso;
 use chrono_tz::Tz;
@@ -112,7 +112,7 @@ pub fn format_instant(micros: i64) -> String {
 
 /// Appends the text of [`format_instant`].
 pub fn write_instant(out: &mut String, micros: i64) {
-    let (year, month, day) = civil_from_days(micros.div_euclid(DAY));
+    let CivilDate { year, month, day } = civil_from_days(micros.div_euclid(DAY));
     let within = micros.rem_euclid(DAY);
     if (0..=9999).contains(&year) {
         digits(out, year, 4);

@@ -21,7 +21,7 @@ pub enum TimeFault {
 }
 
 impl TimeFault {
-    /// Returns what a message says of a text; `None` if it only has another form.
+    /// Returns the reason for a message; `None` if the text only has another form.
     pub fn cause(self) -> Option<String> {
         Some(match self {
             Self::Form => return None,
@@ -62,7 +62,7 @@ pub fn read_iso(text: &str, zone: Option<Tz>) -> Result<i64, TimeFault> {
     let within = time.map_or(Some(0), TimeOfDay::micros).ok_or(TimeFault::Missing("time of day"))?;
     let local = days * DAY + within;
     let instant = match (offset, zone) {
-        (Some((hours, minutes, sign)), _) if hours <= 23 && minutes <= 59 => {
+        (Some(UtcOffset { hours, minutes, sign }), _) if hours <= 23 && minutes <= 59 => {
             local - sign * (hours * HOUR + minutes * MINUTE)
         }
         (Some(_), _) => return Err(TimeFault::Missing("offset")),
@@ -151,18 +151,29 @@ fn time_of_day(bytes: &[u8]) -> Option<(TimeOfDay, &[u8])> {
     Some((TimeOfDay { hour, minute, second: two(s1, s0)?, fraction }, rest))
 }
 
-/// Reads an offset that ends the text: its hours, minutes and sign.
-fn offset(bytes: &[u8]) -> Option<(i64, i64, i64)> {
+/// An offset from UTC as its text has it.
+#[derive(Clone, Copy)]
+struct UtcOffset {
+    hours: i64,
+    minutes: i64,
+    /// 1 if the local time is ahead of UTC or equal to it, else -1.
+    sign: i64,
+}
+
+/// Reads an offset that ends the text.
+fn offset(bytes: &[u8]) -> Option<UtcOffset> {
     let bytes = bytes.strip_prefix(b" ").unwrap_or(bytes);
     let (sign, digits) = match bytes {
-        [b'Z' | b'z'] | b"UTC" => return Some((0, 0, 1)),
+        [b'Z' | b'z'] | b"UTC" => return Some(UtcOffset { hours: 0, minutes: 0, sign: 1 }),
         [b'+', digits @ ..] => (1, digits),
         [b'-', digits @ ..] => (-1, digits),
         _ => return None,
     };
     match *digits {
-        [h1, h0] => Some((two(h1, h0)?, 0, sign)),
-        [h1, h0, m1, m0] | [h1, h0, b':', m1, m0] => Some((two(h1, h0)?, two(m1, m0)?, sign)),
+        [h1, h0] => Some(UtcOffset { hours: two(h1, h0)?, minutes: 0, sign }),
+        [h1, h0, m1, m0] | [h1, h0, b':', m1, m0] => {
+            Some(UtcOffset { hours: two(h1, h0)?, minutes: two(m1, m0)?, sign })
+        }
         _ => None,
     }
 }

@@ -24,7 +24,8 @@ pub mod stamp;
 mod zone;
 
 pub use calendar::{
-    DAY, EARLIEST, HOUR, LATEST, MILLISECOND, MINUTE, SECOND, civil_from_days, days_from_civil, is_in_calendar,
+    CivilDate, DAY, EARLIEST, HOUR, LATEST, MILLISECOND, MINUTE, SECOND, civil_from_days, days_from_civil,
+    is_in_calendar,
 };
 pub use duration::{format_duration, parse_duration};
 pub use instant::{Parser, format_instant, parse_date, parse_instant, write_instant};

@@ -5,7 +5,7 @@
 //! across midnight belongs to the day that had begun. Periods end where the calendar does: the first one begins with
 //! the year 1, UTC, and the last one ends with the year 9999.
 
-use super::calendar::{DAY, EARLIEST, LATEST, civil_from_days, days_from_civil};
+use super::calendar::{CivilDate, DAY, EARLIEST, LATEST, civil_from_days, days_from_civil};
 use super::iso::{local_of, start_of_day};
 use chrono_tz::Tz;
 
@@ -27,7 +27,7 @@ pub enum CalendarUnit {
 impl CalendarUnit {
     /// Returns the first day of the period that contains a day; days count from 1970-01-01.
     fn first_day(self, day: i64) -> i64 {
-        let (year, month, _) = civil_from_days(day);
+        let CivilDate { year, month, .. } = civil_from_days(day);
         match self {
             Self::Day => day,
             // 1970-01-01 was a Thursday.

@@ -1,6 +1,6 @@
 //! Formats instants, dates and seconds fast: writes only the parts that changed since the last instant.
 
-use super::calendar::{DAY, SECOND, civil_from_days};
+use super::calendar::{CivilDate, DAY, SECOND, civil_from_days};
 use super::instant::write_instant;
 use arrow::datatypes::TimeUnit;
 use std::fmt::Write;
@@ -93,7 +93,7 @@ fn two(value: i64) -> &'static str {
 
 /// Appends the date of a number of days from 1970-01-01; a year outside 0000–9999 gets its sign.
 pub fn write_date(out: &mut String, days: i64) {
-    let (year, month, day) = civil_from_days(days);
+    let CivilDate { year, month, day } = civil_from_days(days);
     let _ = match year {
         0..=9999 => write!(out, "{year:04}-{month:02}-{day:02}"),
         _ => write!(out, "{year:+05}-{month:02}-{day:02}"),

@@ -123,7 +123,7 @@ impl Tool for Args {
     }
 }
 
-/// How records are handed over.
+/// The way in which the pipeline receives the records (`--truth-as`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum HandOver {
     /// As lines of a file or a pipe.

@@ -21,7 +21,7 @@ struct LateCounts {
     needed: i64,
 }
 
-/// Which late rows are written, and the reports about them.
+/// Writes the late rows of batches to the side output, and counts them for the reports.
 pub struct Late {
     /// `--late-partial`.
     partial: bool,

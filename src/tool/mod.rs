@@ -1,6 +1,15 @@
 //! The tools: flags, options and `run`, one file each, and the table of all. Each implements [`Tool`]: `run` turns the
 //! flags into options and gives a [`Stage`](crate::stage::Stage) its operator (evt-schema needs no stage).
 //!
+//! ```text
+//! main ─► cli::main ─► Tool::run ─┬─► cli::open ─► Stage: source ─► operator ─► outputs
+//!                                 │     ingest, gen, sink: Pass    validate: Validate    window: Windows    view: View
+//!                                 │     backfill: Correct (stored windows), Replay (dead letters)
+//!                                 ├─► alert: AlertEngine, fed by several inputs
+//!                                 ├─► reconcile: entries of A and B ─► sort ─► join ─► verdict
+//!                                 └─► schema: a registry
+//! ```
+//!
 //! - `NAME.rs`: evt-NAME (evt-gen is `generate.rs`).
 //! - `alert/`: evt-alert, which has a loop of its own because its inputs may be of different kinds (decision 241).
 //! - `reconcile/`: evt-reconcile, which opens its inputs itself.

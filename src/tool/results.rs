@@ -84,7 +84,7 @@ impl Results {
         out.rows(&batch)
     }
 
-    /// Returns what readers should know of the rows, and adds it to `--stats`.
+    /// Returns the notes for readers of the rows, and adds them to `--stats`.
     pub fn notes(&self, out: &mut dyn Collector) -> Vec<Message> {
         let mut notes = vec![];
         let is_read_as_it_is = out.formats().iter().any(|format| !format.is_frames());

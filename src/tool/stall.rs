@@ -1,4 +1,4 @@
-//! Finds what holds the watermark back in processing time: idle partitions, and a watermark that does not advance.
+//! Finds idle partitions, and a watermark that does not advance, in processing time.
 //!
 //! The monitor does not decide which rows are late. `--idle-after` excludes an idle partition from the minimum; this
 //! depends on timing and is opt-in. A watermark that has not advanced for a minute is only reported, with remedies.
@@ -47,7 +47,7 @@ impl StallMonitor {
         Self { idle_after, last: now, next: now, partitions: HashMap::new(), watermark, said: false }
     }
 
-    /// Looks which partitions have advanced. After a long time without a look, the time of idleness begins anew.
+    /// Records the partitions that have advanced. After a long time without a check, the time of idleness begins anew.
     pub fn observe(&mut self, watermark: &Watermark, now: Duration) {
         let is_late = now.saturating_sub(std::mem::replace(&mut self.last, now)) > PAUSE_MAX;
         if is_late {

@@ -50,10 +50,10 @@ struct KeyRows {
     results: Vec<MetricResult>,
 }
 
-/// What has been left out.
+/// The numbers of keys and events that are not among the first keys of their windows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LeftOut {
-    /// Keys of windows.
+    /// Keys, once for each window.
     pub keys: u64,
     /// Events of these keys, once for each window.
     pub events: u64,
@@ -219,7 +219,7 @@ impl Top {
         Ok(())
     }
 
-    /// Returns what has been left out.
+    /// Returns the numbers of keys and events left out.
     pub fn left_out(&self) -> LeftOut {
         self.left_out
     }

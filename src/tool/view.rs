@@ -12,7 +12,7 @@ use crate::cli::resolve::{DefaultFormats, StageSpec, check_outputs};
 use crate::counts::Counts;
 use crate::error::{Error, ErrorKind, Result};
 use crate::expr::Filter;
-use crate::format::{self, Format, Notes, jsonl, table};
+use crate::format::{self, Format, NoteFormat, jsonl, table};
 use crate::frame::{Control, End, How};
 use crate::kafka::range::ReadMode;
 use crate::kind::Kind;
@@ -69,7 +69,7 @@ pub struct Args {
     stage: StageArgs,
 }
 
-/// Which rows.
+/// The flags that select rows.
 #[derive(clap::Args, Clone, Debug)]
 #[command(next_help_heading = "Rows")]
 struct ChoiceArgs {
@@ -89,7 +89,7 @@ struct ChoiceArgs {
     sort: Option<String>,
 }
 
-/// What of them.
+/// The flags that set what is shown of the selected rows: columns, a chart, a description or a summary.
 #[derive(clap::Args, Clone, Debug)]
 #[command(next_help_heading = "View")]
 struct ShowArgs {
@@ -342,13 +342,13 @@ impl Args {
         if formats.iter().all(|format| format.is_chart) {
             return Ok(None);
         }
-        match formats.iter().all(|format| format.notes == Some(Notes::Text)) {
+        match formats.iter().all(|format| format.notes == Some(NoteFormat::Text)) {
             true => Ok(Some(Show::Plot(Collected::default()))),
             false => Err(Error::usage("--plot requires -o table, or only outputs in -o svg")),
         }
     }
 
-    /// Decides what is shown of the rows; `first` has the first rows.
+    /// Chooses the form in which rows are shown and their columns; `first` has the first rows.
     fn show(
         &self,
         first: Option<&RecordBatch>,
@@ -421,7 +421,7 @@ fn unsaid(source: &crate::source::Source) -> Unsaid {
     Unsaid { source, event_type }
 }
 
-/// What is shown.
+/// The form of the output.
 enum Show {
     /// Rows, all columns or some.
     Rows(Option<Selection>),
@@ -558,8 +558,8 @@ impl View {
             return Ok(());
         }
         out.text(&|format| match format.notes? {
-            Notes::Json => Some(control_text::line(control)),
-            Notes::Text => Some(control_text::note(control)),
+            NoteFormat::Json => Some(control_text::line(control)),
+            NoteFormat::Text => Some(control_text::note(control)),
         })
     }
 
@@ -578,8 +578,8 @@ impl View {
             Show::Describe(describe) => {
                 let description = describe.finish();
                 out.text(&|format| match format.notes? {
-                    Notes::Text => Some(describe_text::report(&description, terminal_width())),
-                    Notes::Json => serde_json::to_string(&description).ok().map(|text| format!("{text}\n")),
+                    NoteFormat::Text => Some(describe_text::report(&description, terminal_width())),
+                    NoteFormat::Json => serde_json::to_string(&description).ok().map(|text| format!("{text}\n")),
                 })
             }
             Show::Plot(collected) => {

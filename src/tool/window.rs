@@ -106,7 +106,7 @@ struct InlineArgs {
     align: Option<i64>,
 }
 
-/// Which rows leave, and in which form.
+/// The flags that limit the rows of results, and set their form.
 #[derive(clap::Args, Clone, Debug)]
 #[command(next_help_heading = "Output")]
 struct RowArgs {

@@ -14,7 +14,8 @@ pub struct Address {
 }
 
 impl Address {
-    /// Parses what follows `http:` or `https:`. Errors: exit status 2 without host and port, or with a path.
+    /// Parses the part of the URI after `http:` or `https:`. Errors: exit status 2 without host and port, or with a
+    /// path.
     pub fn parse(scheme: &str, rest: &str) -> Result<Self> {
         let tls = scheme == "https";
         let host = rest.strip_prefix("//").map(|host| host.strip_suffix('/').unwrap_or(host));

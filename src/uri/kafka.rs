@@ -31,8 +31,8 @@ pub enum Bound {
     Instant(String),
     /// These offsets, by partition.
     Offsets(Vec<(i32, i64)>),
-    /// What the tool itself has kept of an earlier run, whatever the group has committed. A partition without a
-    /// position is read from its start.
+    /// The positions that the tool itself has kept from an earlier run; those that the group has committed are ignored.
+    /// A partition without a position is read from its start.
     Kept(Vec<KeptPosition>),
 }
 
@@ -64,9 +64,9 @@ pub struct Options {
     pub reader: Option<Choice>,
     /// The column of a record's key; `none` for no key.
     pub key: Option<String>,
-    /// Where reading begins in a partition without a committed offset.
+    /// The bound at which reading begins in a partition without a committed offset.
     pub start: Option<Bound>,
-    /// Where reading ends. Without it only a bounded read ends.
+    /// The bound at which reading ends. Without it only a bounded read ends.
     pub end: Option<Bound>,
     /// The partitions to read, if not all.
     pub partitions: Option<Vec<i32>>,
@@ -133,7 +133,7 @@ pub struct Address {
 }
 
 impl Address {
-    /// Parses what follows `kafka:`. Errors: exit status 2 for an unknown option or an invalid value.
+    /// Parses the part of the URI after `kafka:`. Errors: exit status 2 for an unknown option or an invalid value.
     pub fn parse(rest: &str) -> Result<Self> {
         let wrong =
             |why: &str| Error::usage(format!("kafka:{rest}: {why}; expected kafka://HOST:PORT/TOPIC?NAME=VALUE"));

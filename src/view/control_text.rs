@@ -1,7 +1,7 @@
 //! Formats control messages as text: a line of JSON, or a note between the rows of a table.
 
-use crate::format::table::clean;
 use crate::frame::{self, Control, End, How, PartitionState, Progress};
+use crate::parse::printable::clean;
 use crate::time::format_instant;
 use serde_json::{Value, json};
 

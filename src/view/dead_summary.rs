@@ -5,7 +5,8 @@
 //! values it met.
 
 use crate::error::{Error, Result};
-use crate::format::table::{aligned, clean};
+use crate::format::table::aligned;
+use crate::parse::printable::clean;
 use crate::time::format_instant;
 use ahash::AHashMap;
 use arrow::array::{ArrayRef, AsArray, BinaryArray, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
@@ -22,7 +23,7 @@ const OTHERS: &str = "(others)";
 /// Bytes of a payload or message that a group keeps.
 const EXCERPT_BYTES: usize = 400;
 
-/// What messages of one kind of fault differ in.
+/// The parts in which messages of one kind of fault differ: quoted text, UUIDs, instants, numbers, `true` and `false`.
 static VARIABLE: LazyLock<Regex> = LazyLock::new(|| {
     let quoted = r#""(?:[^"\\]|\\.)*"|`[^`]*`|\B'[^']*'\B"#;
     let uuid = r"\b[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}\b";
@@ -33,7 +34,7 @@ static VARIABLE: LazyLock<Regex> = LazyLock::new(|| {
 
 /// The key of a group.
 #[derive(Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-struct Key {
+struct GroupKey {
     error_type: String,
     origin: String,
     stage: String,
@@ -41,8 +42,8 @@ struct Key {
     message: String,
 }
 
-struct Group {
-    key: Key,
+struct LetterGroup {
+    key: GroupKey,
     letters: i64,
     /// The position of the first letter that was read.
     partition: String,
@@ -56,8 +57,8 @@ struct Group {
 /// Sums up dead letters, batch by batch.
 #[derive(Default)]
 pub struct DeadSummary {
-    groups: Vec<Group>,
-    index: AHashMap<Key, usize>,
+    groups: Vec<LetterGroup>,
+    index: AHashMap<GroupKey, usize>,
 }
 
 impl DeadSummary {
@@ -86,14 +87,14 @@ impl DeadSummary {
             let message = messages.value(row);
             let keys = (types.0[row], origins.0[row], stages.0[row], message);
             let at = *known.entry(keys).or_insert_with(|| {
-                let key = Key {
+                let key = GroupKey {
                     error_type: word(&types, row),
                     origin: word(&origins, row),
                     stage: word(&stages, row),
                     message: masked(message).into_owned(),
                 };
-                self.group(key, || Group {
-                    key: Key::default(),
+                self.group(key, || LetterGroup {
+                    key: GroupKey::default(),
                     letters: 0,
                     partition: word(&partitions, row),
                     offset: offsets[row],
@@ -111,20 +112,20 @@ impl DeadSummary {
     }
 
     /// Returns the index of the group of a key; `new` makes it from its first dead letter.
-    fn group(&mut self, key: Key, new: impl FnOnce() -> Group) -> usize {
+    fn group(&mut self, key: GroupKey, new: impl FnOnce() -> LetterGroup) -> usize {
         let is_new = !self.index.contains_key(&key);
         let key = match is_new && self.groups.len() >= GROUPS_MAX {
-            true => Key { origin: OTHERS.to_owned(), stage: OTHERS.to_owned(), message: String::new(), ..key },
+            true => GroupKey { origin: OTHERS.to_owned(), stage: OTHERS.to_owned(), message: String::new(), ..key },
             false => key,
         };
         *self.index.entry(key.clone()).or_insert_with(|| {
-            self.groups.push(Group { key, ..new() });
+            self.groups.push(LetterGroup { key, ..new() });
             self.groups.len() - 1
         })
     }
 
-    fn sorted(&self) -> Vec<&Group> {
-        let mut groups: Vec<&Group> = self.groups.iter().collect();
+    fn sorted(&self) -> Vec<&LetterGroup> {
+        let mut groups: Vec<&LetterGroup> = self.groups.iter().collect();
         groups.sort_by(|a, b| b.letters.cmp(&a.letters).then_with(|| a.key.cmp(&b.key)));
         groups
     }
@@ -152,13 +153,13 @@ impl DeadSummary {
     /// Returns one row per group, those with most dead letters first.
     pub fn rows(&self) -> Result<RecordBatch> {
         let groups = self.sorted();
-        let text = |of: fn(&Group) -> &str| -> ArrayRef {
+        let text = |of: fn(&LetterGroup) -> &str| -> ArrayRef {
             Arc::new(groups.iter().map(|group| Some(of(group))).collect::<StringArray>())
         };
-        let number = |of: fn(&Group) -> i64| -> ArrayRef {
+        let number = |of: fn(&LetterGroup) -> i64| -> ArrayRef {
             Arc::new(groups.iter().map(|group| Some(of(group))).collect::<Int64Array>())
         };
-        let instant = |of: fn(&Group) -> i64| -> ArrayRef {
+        let instant = |of: fn(&LetterGroup) -> i64| -> ArrayRef {
             let values = groups.iter().map(|group| of(group)).collect::<Vec<_>>();
             Arc::new(TimestampMicrosecondArray::from(values).with_timezone("UTC"))
         };
@@ -188,7 +189,7 @@ impl DeadSummary {
         let head = ["letters", "error_type", "source_topic", "stage", "first", "last", "first at", "message"];
         let mut lines = vec![head.map(str::to_owned)];
         lines.extend(groups.iter().map(|group| {
-            let Key { error_type, origin, stage, message } = group.key.clone();
+            let GroupKey { error_type, origin, stage, message } = group.key.clone();
             let (first, last) = (seconds(group.first), seconds(group.last));
             let at = match group.partition.as_str() {
                 "0" => group.offset.to_string(),
@@ -200,7 +201,7 @@ impl DeadSummary {
         let many = if total == 1 { "" } else { "s" };
         out.push_str(&format!("\n{total} dead letter{many}; one of each kind:\n"));
         for group in groups {
-            let Key { error_type, origin, .. } = &group.key;
+            let GroupKey { error_type, origin, .. } = &group.key;
             let sample = [[format!("{error_type} in {origin}: {}", group.message)], [format!("    {}", group.payload)]];
             out.push_str(&aligned(&sample, &[], width));
         }
@@ -222,7 +223,7 @@ fn payload_of(payloads: &BinaryArray, row: usize) -> String {
     clean(&format!("{text}{mark}"))
 }
 
-/// Masks what differs between messages of one kind: quoted text, UUIDs, instants, numbers and truth values.
+/// Masks the parts that differ between messages of one kind: quoted text, UUIDs, instants, numbers and truth values.
 fn masked(message: &str) -> Cow<'_, str> {
     VARIABLE.replace_all(cut(message), |found: &regex::Captures<'_>| match found[0].chars().next() {
         Some(quote @ ('"' | '\'' | '`')) => format!("{quote}…{quote}"),

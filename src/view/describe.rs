@@ -51,9 +51,9 @@ pub struct Description {
 pub struct Range {
     /// The column with the times.
     pub column: &'static str,
-    /// The least, RFC 3339.
+    /// The first instant, RFC 3339.
     pub first: String,
-    /// The greatest, RFC 3339.
+    /// The last instant, RFC 3339.
     pub last: String,
     /// Seconds from the first to the last.
     pub seconds: f64,

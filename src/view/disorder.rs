@@ -22,9 +22,9 @@ const SHOWN_MAX: usize = 10;
 /// The lateness of a set of rows.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Lateness {
-    /// Rows.
+    /// The number of rows.
     pub rows: u64,
-    /// Rows behind the stream time of their partition.
+    /// The number of rows behind the stream time of their partition.
     pub out_of_order: u64,
     /// Their share of all rows.
     pub out_of_order_share: f64,
@@ -41,7 +41,7 @@ pub struct Lateness {
 pub struct PartitionLateness {
     /// The file or topic.
     pub origin: String,
-    /// The partition there.
+    /// The name of the partition.
     pub partition: String,
     /// The lateness of its rows.
     #[serde(flatten)]

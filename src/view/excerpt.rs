@@ -10,11 +10,11 @@ use std::collections::VecDeque;
 pub struct Excerpt {
     /// Rows still to be taken; `None` means all.
     left: Option<u64>,
-    tail: Option<Tail>,
+    tail: Option<LastRows>,
 }
 
 #[derive(Debug)]
-struct Tail {
+struct LastRows {
     limit: usize,
     rows: usize,
     batches: VecDeque<RecordBatch>,
@@ -23,7 +23,7 @@ struct Tail {
 impl Excerpt {
     /// Creates an excerpt of the first `head` rows, and of the last `tail` of those.
     pub fn new(head: Option<u64>, tail: Option<usize>) -> Self {
-        Self { left: head, tail: tail.map(|limit| Tail { limit, rows: 0, batches: VecDeque::new() }) }
+        Self { left: head, tail: tail.map(|limit| LastRows { limit, rows: 0, batches: VecDeque::new() }) }
     }
 
     /// Whether no further row is shown.
@@ -80,7 +80,7 @@ impl Excerpt {
     }
 }
 
-impl Tail {
+impl LastRows {
     fn push(&mut self, batch: RecordBatch) {
         self.rows += batch.num_rows();
         self.batches.push_back(batch);

@@ -64,7 +64,7 @@ impl SelectionFlag {
         }
     }
 
-    /// Returns what a name without a value is missing in.
+    /// Returns the place in which a name has no value, for a message.
     fn no_row(self) -> &'static str {
         match self {
             Self::Columns => "in no row shown",
@@ -88,10 +88,11 @@ enum Chosen {
     },
 }
 
-/// What `*` stands for.
+/// The fields of the rows, for a selection with `*`.
 struct AllProperties {
+    /// The names of the selected properties.
     known: BTreeSet<String>,
-    /// The properties that rows had beside them.
+    /// The names of other fields that rows have, at most [`OTHERS_MAX`].
     others: BTreeSet<String>,
 }
 
@@ -278,7 +279,7 @@ fn all_columns(schema: &Schema) -> Vec<Name> {
     schema.fields().iter().map(|field| Name::column(field.name())).collect()
 }
 
-/// What is known of the records of events before they are shown.
+/// The first records of an input, which determine the columns that `*` stands for.
 pub struct FirstRecords<'a> {
     /// The first rows; `None` if there are none.
     pub rows: Option<&'a RecordBatch>,

@@ -21,7 +21,6 @@ pub struct Function {
 pub struct Type {
     pub file: String,
     pub name: String,
-    pub is_public: bool,
     /// How many named fields a struct has.
     pub fields: usize,
 }
@@ -309,9 +308,8 @@ impl Visitor<'_> {
         });
     }
 
-    fn defines(&mut self, name: &syn::Ident, visibility: &syn::Visibility, fields: usize) {
-        let is_public = !matches!(visibility, syn::Visibility::Inherited);
-        self.code.types.push(Type { file: self.file.clone(), name: name.to_string(), is_public, fields });
+    fn defines(&mut self, name: &syn::Ident, fields: usize) {
+        self.code.types.push(Type { file: self.file.clone(), name: name.to_string(), fields });
     }
 
     fn compares_name(&mut self, line: usize) {
@@ -405,22 +403,22 @@ impl<'ast> Visit<'ast> for Visitor<'_> {
     }
 
     fn visit_item_struct(&mut self, item: &'ast syn::ItemStruct) {
-        self.defines(&item.ident, &item.vis, item.fields.len());
+        self.defines(&item.ident, item.fields.len());
         syn::visit::visit_item_struct(self, item);
     }
 
     fn visit_item_enum(&mut self, item: &'ast syn::ItemEnum) {
-        self.defines(&item.ident, &item.vis, 0);
+        self.defines(&item.ident, 0);
         syn::visit::visit_item_enum(self, item);
     }
 
     fn visit_item_trait(&mut self, item: &'ast syn::ItemTrait) {
-        self.defines(&item.ident, &item.vis, 0);
+        self.defines(&item.ident, 0);
         syn::visit::visit_item_trait(self, item);
     }
 
     fn visit_item_type(&mut self, item: &'ast syn::ItemType) {
-        self.defines(&item.ident, &item.vis, 0);
+        self.defines(&item.ident, 0);
         syn::visit::visit_item_type(self, item);
     }
 

@@ -219,6 +219,17 @@ fn an_attempt_that_fails_is_repeated_under_its_key() {
 }
 
 #[test]
+fn a_pause_ends_when_the_wall_time_is_set_back() {
+    let receiver = Receiver::new(|_, _| Reply::Status(200));
+    let mut state = State::new("set-back");
+    state.enqueue("hook", &[firing("errors", 0), firing("errors", 1)]);
+    // A year after the present time: the pause of an attempt before the clock was set back.
+    let update = "UPDATE outbox SET attempts = 1, due_at = (unixepoch() + 31536000) * 1000000 WHERE id = 1";
+    assert_eq!(state.db.execute(update, []).expect("a table"), 1);
+    assert_eq!(state.deliver(&webhook(&receiver, ""))["hook"].sent, 2, "{}", state.said());
+}
+
+#[test]
 fn a_receiver_that_asks_for_patience_gets_it() {
     for status in [429, 503] {
         let receiver = Receiver::new(move |_, before| match before {

@@ -21,6 +21,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 const SECOND: i64 = 1_000_000;
+/// The wall time is set forward or back by less than this (µs): 30 days. It stays behind the times of the events.
+const JUMP_MAX: u64 = 30 * 86_400 * 1_000_000;
 /// A file of frames whose records come from the same origin and partition as those of the pipe.
 const ARCHIVE: &str = "archive.frames";
 /// Steps after which a run hangs.
@@ -299,7 +301,7 @@ impl Pipeline {
         Ended(self)
     }
 
-    /// Feeds, transfers and steps in an order of `random`.
+    /// Feeds, transfers, steps and sets the wall time in an order of `random`.
     pub fn run_wildly(mut self, input: &Input, disturbance: Disturbance, random: &mut Random) -> Ended {
         // Slower than this, a run takes most of its steps waiting for bytes.
         let pace = 200 + random.mostly_small(20_000);
@@ -309,6 +311,7 @@ impl Pipeline {
             match random.below(10) {
                 0..2 => self.feed(input, 1 + random.below(pace) as usize),
                 2..4 => self.transfer(at, 1 + random.below(pace) as usize),
+                4 if random.below(10) == 0 => self.clock.jump(random.below(2 * JUMP_MAX) as i64 - JUMP_MAX as i64),
                 4 => self.clock.advance(Duration::from_millis(random.mostly_small(400))),
                 _ => self.step(at),
             }

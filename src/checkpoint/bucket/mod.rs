@@ -16,7 +16,7 @@ mod tests;
 
 use self::staging::StagingDirectory;
 use super::directory::CheckpointDir;
-use super::log::{Complete, Entry, EpochPart};
+use super::log::{Complete, EpochPart, LogEntry};
 use super::part::PartWriter;
 use super::store::{CheckpointStore, Claim, Removed, STATE_FILE, compare, epoch_name, epoch_of, fenced, is_removed};
 use crate::console::Console;
@@ -46,7 +46,7 @@ pub struct CheckpointBucket {
     known: Mutex<KnownObjects>,
 }
 
-/// What this process knows of the bucket.
+/// The objects and epochs of the bucket that this process knows without a request.
 #[derive(Debug, Default)]
 struct KnownObjects {
     /// Files of state that are objects.
@@ -145,25 +145,25 @@ impl CheckpointStore for CheckpointBucket {
         Ok(numbers)
     }
 
-    fn entry(&self, number: u64) -> Result<Option<Entry>> {
+    fn entry(&self, number: u64) -> Result<Option<LogEntry>> {
         Ok(self.read_entries(&[number])?.pop())
     }
 
-    fn read_entries(&self, numbers: &[u64]) -> Result<Vec<Entry>> {
+    fn read_entries(&self, numbers: &[u64]) -> Result<Vec<LogEntry>> {
         let keys: Vec<String> = numbers.iter().map(|number| entry_key(*number)).collect();
         let found = self.objects.get_all(&keys)?.into_iter().zip(&keys);
         let parse = |(bytes, key): (Option<Vec<u8>>, &String)| {
-            bytes.map(|bytes| Entry::parse(&bytes).map_err(|error| error.at(self.objects.name(key))))
+            bytes.map(|bytes| LogEntry::parse(&bytes).map_err(|error| error.at(self.objects.name(key))))
         };
         found.filter_map(parse).collect()
     }
 
-    fn put(&self, number: u64, entry: &Entry) -> Result<bool> {
+    fn put(&self, number: u64, entry: &LogEntry) -> Result<bool> {
         let (key, bytes) = (entry_key(number), entry.to_bytes(Some(&new_token()))?);
         if !self.objects.put_new(&key, &bytes)? {
             return Ok(false);
         }
-        if matches!(entry, Entry::Start(_)) && !self.objects.has_put_new(&key, &bytes)? {
+        if matches!(entry, LogEntry::Start(_)) && !self.objects.has_put_new(&key, &bytes)? {
             let message = "expected a server that does not replace an object (If-None-Match), found one that does";
             return Err(Error::config(message).at(self.name()));
         }

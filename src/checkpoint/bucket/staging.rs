@@ -8,9 +8,9 @@ use rustix::fs::{FlockOperation, Mode, OFlags, flock};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
-/// What the name of a directory begins with.
+/// The prefix of the name of a directory that its process has locked.
 const PREFIX: &str = "evt-checkpoint-";
-/// The same before it is locked.
+/// The prefix before the process has locked it.
 const NEW: &str = "evt-new-";
 
 /// A directory in `TMPDIR`; removed with this value.

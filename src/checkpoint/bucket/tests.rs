@@ -4,7 +4,7 @@ use super::CheckpointBucket;
 use crate::ErrorKind;
 use crate::checkpoint::directory::CheckpointDir;
 use crate::checkpoint::ends;
-use crate::checkpoint::log::{Complete, Entry, EpochPart, StageEpoch, Start};
+use crate::checkpoint::log::{Complete, EpochPart, LogEntry, StageEpoch, Start};
 use crate::checkpoint::store::{CheckpointStore, Claim, Removed};
 use crate::console::{Colour, Console};
 use crate::s3::address::S3Address;
@@ -13,8 +13,8 @@ use crate::store::Epoch;
 use crate::store::disk::Disk;
 use std::io::Write;
 
-fn start() -> Entry {
-    Entry::Start(Start {
+fn start() -> LogEntry {
+    LogEntry::Start(Start {
         checkpoint: "x".to_owned(),
         restored: None,
         at: String::new(),

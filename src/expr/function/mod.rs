@@ -17,7 +17,7 @@ use crate::expr::node::{Literal, Node};
 use crate::expr::value::ValueKind::{Bool, Number, Text, Time};
 use crate::expr::value::cast::canonical;
 use crate::expr::value::{Value, ValueKind};
-use crate::time::calendar::{civil_from_days, days_from_civil};
+use crate::time::calendar::{CivilDate, civil_from_days, days_from_civil};
 use crate::time::{DAY, HOUR, MINUTE, SECOND};
 use arrow::array::{ArrayRef, AsArray, BooleanArray, Float64Array, Int64Array, StringArray};
 use arrow::compute::{contains, ends_with, starts_with};
@@ -48,12 +48,12 @@ pub struct Function {
     pub(in crate::expr) call: Call,
 }
 
-/// How the result of a function is computed.
+/// The code that computes the result of a function.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::expr) enum Call {
-    /// Of the values of its arguments.
+    /// It gets the values of the arguments.
     OfValues(fn(&[Value]) -> Result<ArrayRef>),
-    /// The second argument is a constant regular expression, compiled once.
+    /// It gets a compiled regular expression, too: the second argument, which must be constant.
     OfPattern(fn(&[Value], &Regex) -> Result<ArrayRef>),
 }
 
@@ -191,7 +191,7 @@ fn date_trunc(args: &[Value]) -> Result<ArrayRef> {
 }
 
 fn date_start(micros: i64, start: fn((i64, i64)) -> (i64, i64)) -> i64 {
-    let (year, month, _) = civil_from_days(micros.div_euclid(DAY));
+    let CivilDate { year, month, .. } = civil_from_days(micros.div_euclid(DAY));
     let (year, month) = start((year, month));
     days_from_civil(year, month, 1) * DAY
 }

@@ -38,11 +38,11 @@ pub(super) fn cased(value: &Value, of_ascii: fn(char) -> char, of_any: fn(&str) 
 }
 
 /// The rows of arguments of which the first is a text.
-struct Rows {
+struct TextArguments {
     args: Vec<ArrayRef>,
 }
 
-impl Rows {
+impl TextArguments {
     fn of(args: &[Value]) -> Result<Self> {
         let rows = args.iter().map(Value::rows).max().unwrap_or(0);
         Ok(Self { args: args.iter().map(|arg| arg.full(rows)).collect::<Result<_>>()? })
@@ -62,7 +62,7 @@ impl Rows {
 
 /// Returns the characters `first` to `first + count − 1`, counted from 1; positions outside the text are skipped.
 pub(super) fn substr(args: &[Value]) -> Result<ArrayRef> {
-    let rows = Rows::of(args)?;
+    let rows = TextArguments::of(args)?;
     let has_count = args.len() > 2;
     let part = |text: &'_ str, row: usize| -> (usize, usize) {
         let start = rows.number(1, row).trunc() - 1.0;
@@ -80,7 +80,7 @@ pub(super) fn substr(args: &[Value]) -> Result<ArrayRef> {
 
 /// Returns the part of a text between two separators. An empty separator is in no text.
 pub(super) fn split_part(args: &[Value]) -> Result<ArrayRef> {
-    let rows = Rows::of(args)?;
+    let rows = TextArguments::of(args)?;
     let separators = rows.args[1].as_string::<i32>();
     Ok(rows.texts(|text, row| {
         let (separator, number) = (separators.value(row), rows.number(2, row).trunc());
@@ -97,7 +97,7 @@ pub(super) fn split_part(args: &[Value]) -> Result<ArrayRef> {
 
 /// Returns each text with `from` replaced by `to`. An empty `from` is in no text.
 pub(super) fn replace(args: &[Value]) -> Result<ArrayRef> {
-    let rows = Rows::of(args)?;
+    let rows = TextArguments::of(args)?;
     let texts: [_; 3] = std::array::from_fn(|arg| rows.args[arg].as_string::<i32>());
     let mut builder = StringBuilder::with_capacity(texts[0].len(), texts[0].value_data().len());
     for row in 0..texts[0].len() {

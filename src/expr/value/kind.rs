@@ -35,7 +35,7 @@ impl ValueKind {
     }
 }
 
-/// What the context of an expression requires.
+/// The type that the context of an expression requires of its value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Want {
     /// A value of this type: `where` requires Bool, `sum` Number.

@@ -1,5 +1,11 @@
 //! Avro object container files.
 //!
+//! ```text
+//! file ─► read.rs: header ─► block ─► Codec::unpack ─► avro::decode ─► JSON text of records
+//! rows ─► write.rs: RowEncoder ─┬─► blocks, deflate ─► file
+//!                               └─► records of a topic (registry::rows)
+//! ```
+//!
 //! A container file is a header (magic, metadata with schema and codec, sync marker), then blocks: count, size,
 //! records, the marker again. The reader (`read.rs`) checks every block's size and marker against the file,
 //! decompresses it within a bound and decodes its records one by one; the records before a corrupt one are returned.

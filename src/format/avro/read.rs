@@ -25,7 +25,7 @@ const EMPTY_MAX: u64 = 1_000_000;
 pub(super) fn open(file: File, _: Limits) -> Result<Opened> {
     let size = file.metadata().map_err(|error| Error::io("cannot read", &error))?.len();
     let mut source = Source { reader: BufReader::with_capacity(128 << 10, file), byte: 0, size };
-    let header = Header::read(&mut source)?;
+    let header = FileHeader::read(&mut source)?;
     let codec = Codec::from_name(header.codec.as_deref().unwrap_or("null"))?;
     let avro = parse_lenient(&header.schema)?;
     let decoder = decode::Decoder::of(&avro).for_kind(header.kind);
@@ -87,14 +87,14 @@ impl Source {
     }
 }
 
-struct Header {
+struct FileHeader {
     schema: String,
     codec: Option<String>,
     kind: Option<Kind>,
     sync: Vec<u8>,
 }
 
-impl Header {
+impl FileHeader {
     fn read(source: &mut Source) -> Result<Self> {
         if source.bytes(4)? != MAGIC {
             return Err(Error::corrupt("expected an Avro object container file, which starts with Obj and the byte 1"));

@@ -1,5 +1,11 @@
 //! Reads and writes Parquet files.
 //!
+//! ```text
+//! file ─► footer.rs ─► metadata ─► page.rs: Checked ─► the library ─► batches ─┬─► ContainerRows: rows, JSON text
+//!                                                                              └─► columns as they are
+//! rows ─► RowWriter ─► columns.rs: the first rows decide (columns=auto) ─► the library ─► row groups ─► file
+//! ```
+//!
 //! The reader returns a few thousand rows at a time; a corrupt file may make the library panic, which is caught and
 //! becomes an error. `footer.rs` and `page.rs` check sizes and counts before the library allocates memory for them. The
 //! writer's settings are measured for events: zstd 1, row groups of 131,072 rows, no dictionary where values do not

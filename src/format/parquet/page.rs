@@ -61,7 +61,7 @@ impl RowGroups for Checked {
 
     fn column_chunks(&self, column: usize) -> Result<Box<dyn PageIterator>> {
         let (file, metadata, ratio) = (self.file.clone(), self.metadata.clone(), self.ratio.clone());
-        Ok(Box::new(Pages { file, metadata, ratio, column, group: 0 }))
+        Ok(Box::new(ColumnPages { file, metadata, ratio, column, group: 0 }))
     }
 
     fn row_groups(&self) -> Box<dyn Iterator<Item = &RowGroupMetaData> + '_> {
@@ -74,7 +74,7 @@ impl RowGroups for Checked {
 }
 
 /// The pages of one column, row group by row group.
-struct Pages {
+struct ColumnPages {
     file: Arc<File>,
     metadata: Arc<ParquetMetaData>,
     ratio: Arc<Mutex<Ratio>>,
@@ -82,7 +82,7 @@ struct Pages {
     group: usize,
 }
 
-impl Pages {
+impl ColumnPages {
     fn open(&self, group: &RowGroupMetaData) -> Result<Reader> {
         let chunk = group.column(self.column);
         let descriptor = chunk.column_descr();
@@ -95,7 +95,7 @@ impl Pages {
     }
 }
 
-impl Iterator for Pages {
+impl Iterator for ColumnPages {
     type Item = Result<Box<dyn PageReader>>;
 
     fn next(&mut self) -> Option<Self::Item> {
@@ -105,7 +105,7 @@ impl Iterator for Pages {
     }
 }
 
-impl PageIterator for Pages {}
+impl PageIterator for ColumnPages {}
 
 struct Reader {
     inner: SerializedPageReader<File>,

@@ -18,7 +18,7 @@ use std::io::Write;
 /// Maximum rows of a row group. The rows of the first one decide about columns.
 pub(super) const ROW_GROUP_ROWS: usize = SAMPLE_ROWS;
 
-/// How rows become a file.
+/// The layout of a Parquet file.
 #[derive(Clone, Copy, Debug)]
 pub struct FileLayout {
     /// Whether properties get columns (`columns=auto`).
@@ -99,7 +99,8 @@ impl<W: Write + Send> RowWriter<W> {
         }
     }
 
-    /// Decides about columns, if that is still to be done, and writes the rows that waited.
+    /// Chooses the columns of properties, if that is not done yet, and writes the sampled rows. Returns the writer of
+    /// further rows.
     fn decide(&mut self) -> ParquetResult<&mut ArrowWriter<W>> {
         if let State::Sampling { target, sample } = &mut self.state
             && let Some(target) = target.take()

@@ -17,12 +17,12 @@ use crate::format::one_line;
 use crate::json::text::write_string;
 use crate::kafka::produce::limit::RowLimit;
 use crate::kind::dead::{ErrorType, Fault, Rejected};
-use crate::mapping::{self, Arrival, Mapped, Mapper, PartitionTable, RecordMeta};
+use crate::mapping::{self, Arrival, LastRow, Mapped, Mapper, PartitionTable, RecordMeta};
 use crate::op::validate::Validator;
 use crate::registry::Schemas;
 use crate::registry::confluent::Confluent;
 use crate::registry::confluent::recall::Recall;
-use crate::registry::wire::Wire;
+use crate::registry::wire::WireDecoder;
 use crate::spool::request::{self, RecordOutcome};
 use bytes::{Bytes, BytesMut};
 use std::sync::Arc;
@@ -37,7 +37,7 @@ pub struct RequestValidator {
     partition: u32,
     validator: Option<Validator>,
     schemas: Option<Box<dyn Schemas + Send>>,
-    wire: Option<Wire>,
+    wire: Option<WireDecoder>,
     record_max: usize,
     size_check: Option<SizeCheck>,
     /// Indices of the records that are rows of the present batch.
@@ -79,7 +79,7 @@ impl RequestValidator {
             partition,
             validator,
             schemas: schemas.flatten(),
-            wire: options.registry.clone().map(Wire::new),
+            wire: options.registry.clone().map(WireDecoder::new),
             record_max: options.record_max,
             size_check: (!options.limits.is_empty()).then(|| SizeCheck::new(options)).transpose()?,
             rows: vec![],
@@ -146,13 +146,13 @@ impl RequestValidator {
         }
         if record.fault().is_some() {
             self.truncate(record);
-        } else if let Some((id, named, source)) = self.mapper.last() {
+        } else if let Some(LastRow { event_id, is_named, source }) = self.mapper.last() {
             // Most records of a request have the same source.
             if self.source != source {
                 self.source = Bytes::copy_from_slice(source.as_bytes());
             }
             record.source = self.source.clone();
-            record.event_id = named.then_some(id);
+            record.event_id = is_named.then_some(event_id);
         }
         Ok(())
     }

@@ -32,7 +32,7 @@ pub struct ContentDigest {
     digest: Xxh3,
     /// The bytes so far.
     length: u64,
-    /// What they are up to the last line break.
+    /// The length and the hash up to the last line break; `None` if there is none yet.
     lines: Option<Lines>,
     prefixes: Vec<u64>,
     /// The content that an earlier run has determined.

@@ -51,7 +51,7 @@ pub fn identify(path: &Path, known: &[FileContent], ratio_max: u64) -> Result<Id
     Ok(IdentifiedFile { content, known: found, longer })
 }
 
-/// How a file relates to a known content.
+/// The result of comparing a file with a known content.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Likeness {
     /// It begins with other bytes, or the content is empty.
@@ -115,7 +115,7 @@ impl Read for FromStart<'_> {
     }
 }
 
-/// What a scan found.
+/// The content of a file as far as a scan has read it.
 struct Scan {
     content: FileContent,
     /// The bytes that were read.

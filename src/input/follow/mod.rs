@@ -44,7 +44,7 @@ pub use name::{FileId, Opened};
 /// The input reports that a name has no file only after this time: during a rotation it has none for a moment.
 const GONE: Duration = Duration::from_secs(1);
 
-/// How text is read: one file, or the files of a followed name.
+/// The settings for reading text from one file, or from the files of a followed name.
 pub struct TextReading {
     /// The format.
     pub format: &'static Format,
@@ -79,7 +79,7 @@ pub struct WatchedFile {
     pub id: FileId,
     /// The bytes of the file.
     pub bytes: Bytes,
-    /// What an earlier run has read of it.
+    /// The position to which an earlier run has read it; `None` if no earlier run is known to have read it.
     pub former: Option<ReadFile>,
 }
 
@@ -130,7 +130,7 @@ pub struct FollowedInput {
     has_reported_full: bool,
     /// The number of files that lost the name before they could be opened.
     missed: u64,
-    /// What was read of files that are closed.
+    /// The files that were closed or truncated, each with the content that was read.
     closed: ClosedFiles,
 }
 
@@ -244,7 +244,8 @@ impl FollowedInput {
         self.files[at].restart(self.reading.splitter())
     }
 
-    /// Returns what was read of a file.
+    /// Returns the position in a file: its identity, the content and the number of lines that were read, and whether it
+    /// is done.
     fn read_file(&self, at: usize, metadata: &Metadata) -> Result<ReadFile> {
         let file = &self.files[at];
         let (content, line) = (file.bytes().content(), file.line_reached());

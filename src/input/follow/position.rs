@@ -16,7 +16,7 @@ pub struct FollowPosition {
     pub lines: i64,
     /// The open files in the order in which they took the name.
     pub open: Vec<ReadFile>,
-    /// What was read of files that were closed or truncated.
+    /// The files that were closed or truncated, each with the content that was read.
     pub closed: ClosedFiles,
     /// When one of the open files was written last, by the clock of their file system (ns since 1970).
     pub modified: i64,
@@ -54,7 +54,7 @@ impl ReadFile {
 pub struct ClosedFiles(VecDeque<ReadFile>);
 
 impl ClosedFiles {
-    /// Adds what was read of a file; forgets the oldest one if there are too many.
+    /// Adds a file with the content that was read, unless that is empty; forgets the oldest one if there are too many.
     pub fn push(&mut self, file: ReadFile) {
         if file.content.length > 0 {
             self.0.push_back(ReadFile { is_done: true, ..file });

@@ -6,7 +6,7 @@
 
 use super::name::{FileId, Opened};
 use super::position::{ClosedFiles, FollowPosition, ReadFile};
-use super::rotated::{Age, Names, is_packed, is_unpacked};
+use super::rotated::{Age, FollowedNames, is_packed, is_unpacked};
 use super::watch::{Watch, id_of};
 use crate::error::{Error, ErrorKind, Result};
 use crate::input::bytes;
@@ -33,7 +33,7 @@ pub struct Resumption {
     pub files: VecDeque<ResumedFile>,
     /// The number of lines of the partition before them.
     pub lines: i64,
-    /// What was read of files that stay closed.
+    /// The files that stay closed, each with the content that was read.
     pub closed: ClosedFiles,
     /// The number of files that were not found, so that records may be lost.
     pub missed: u64,
@@ -45,13 +45,13 @@ pub struct ResumedFile {
     pub id: FileId,
     /// The file, at its start.
     pub file: File,
-    /// What an earlier run has read of it.
+    /// The position to which an earlier run has read it; `None` for a file that the run begins.
     pub former: Option<ReadFile>,
 }
 
-/// What a file is to the position: the indices are those of [`Search::files`].
+/// The relation of a file in the directory to the files of the position; an index is one of [`Search::files`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Known {
+enum FileMatch {
     /// The file itself.
     Itself(usize),
     /// A copy of it, or another file with its content.
@@ -72,7 +72,7 @@ enum New {
 
 /// A file in the directory.
 #[derive(PartialEq, Eq)]
-struct Entry {
+struct DirectoryEntry {
     path: PathBuf,
     id: FileId,
     age: Option<Age>,
@@ -83,7 +83,7 @@ struct Candidate {
     path: PathBuf,
     id: FileId,
     file: File,
-    known: Known,
+    known: FileMatch,
     /// Whether it begins with the content of each of [`Search::files`].
     likeness: Vec<Likeness>,
     /// Whether it has more lines than the content by which it is known.
@@ -129,7 +129,7 @@ pub fn resume(name: &str, path: &Path, position: FollowPosition, watch: &Watch, 
     for _ in 0..TRIES {
         let opened: Vec<Opened<File>> = watch.with(|watched| std::iter::from_fn(|| watched.name.pop()).collect());
         for Opened { id, file } in opened {
-            named.push(search.candidate(Entry { path: path.to_owned(), id, age: None }, file, true)?);
+            named.push(search.candidate(DirectoryEntry { path: path.to_owned(), id, age: None }, file, true)?);
         }
         let entries = search.list(watch)?;
         let Some(others) = search.open(&entries)? else { continue };
@@ -146,7 +146,7 @@ pub fn resume(name: &str, path: &Path, position: FollowPosition, watch: &Watch, 
 impl Search<'_> {
     /// Returns the files of the directories that may be meant and that the watch has not opened. Errors: exit status 74
     /// if a directory cannot be listed.
-    fn list(&self, watch: &Watch) -> Result<Vec<Entry>> {
+    fn list(&self, watch: &Watch) -> Result<Vec<DirectoryEntry>> {
         let name_of = |path: &Path| path.file_name().unwrap_or_default().as_bytes().to_owned();
         let (name, own) = (name_of(self.path), directory_of(self.path));
         let target = self.path.canonicalize().ok();
@@ -169,7 +169,7 @@ impl Search<'_> {
             let is_here = |of: PathBuf| of == directory || of.canonicalize().is_ok_and(|of| of == real);
             let others_here = others.iter().filter(|(other, _)| is_here(directory_of(other)));
             let others_here = others_here.map(|(other, _)| name_of(other)).collect();
-            let names = Names { name: name.clone(), target: target.clone(), others: others_here };
+            let names = FollowedNames { name: name.clone(), target: target.clone(), others: others_here };
             for entry in found {
                 let entry = entry.map_err(failed)?;
                 let Some(metadata) = entry.metadata().ok().filter(Metadata::is_file) else { continue };
@@ -178,7 +178,7 @@ impl Search<'_> {
                 let age = names.age(entry.file_name().as_bytes()).filter(|_| !is_of_other);
                 let is_known = self.files.iter().any(|file| file.id == id);
                 if (is_known || age.is_some()) && !watch.with(|watched| watched.name.holds(id)) {
-                    entries.push(Entry { path, id, age });
+                    entries.push(DirectoryEntry { path, id, age });
                 }
             }
         }
@@ -195,9 +195,9 @@ impl Search<'_> {
     }
 
     /// Opens the files that may be read; `None` if one of them has another name meanwhile.
-    fn open(&self, entries: &[Entry]) -> Result<Option<Vec<Candidate>>> {
+    fn open(&self, entries: &[DirectoryEntry]) -> Result<Option<Vec<Candidate>>> {
         let mut opened = vec![];
-        for Entry { path, id, age } in entries {
+        for DirectoryEntry { path, id, age } in entries {
             // While a file is compressed, both are there.
             let name = |path: &Path| path.file_name().unwrap_or_default().as_bytes().to_owned();
             if entries.iter().any(|other| is_unpacked(&name(&other.path), &name(path))) {
@@ -212,11 +212,11 @@ impl Search<'_> {
             if id_of(&metadata) != *id {
                 return Ok(None);
             }
-            let entry = Entry { path: path.clone(), id: *id, age: age.clone() };
+            let entry = DirectoryEntry { path: path.clone(), id: *id, age: age.clone() };
             let candidate = self.candidate(entry, file, false)?;
             let is_wanted = match candidate.known {
-                Known::Itself(at) | Known::Copy(at) => at >= self.opened || candidate.has_more,
-                Known::Alike(_) | Known::Unknown => candidate.is_new != New::No,
+                FileMatch::Itself(at) | FileMatch::Copy(at) => at >= self.opened || candidate.has_more,
+                FileMatch::Alike(_) | FileMatch::Unknown => candidate.is_new != New::No,
             };
             if is_wanted {
                 opened.push(candidate);
@@ -263,7 +263,7 @@ impl Search<'_> {
     }
 
     /// Compares a file with what was read.
-    fn candidate(&self, entry: Entry, file: File, is_named: bool) -> Result<Candidate> {
+    fn candidate(&self, entry: DirectoryEntry, file: File, is_named: bool) -> Result<Candidate> {
         let shown = || entry.path.display().to_string();
         let metadata = file.metadata().map_err(|error| Error::io(shown(), &error))?;
         let likeness = match compare(&file, &self.contents, self.run.ratio_max) {
@@ -272,10 +272,10 @@ impl Search<'_> {
         };
         let known = self.known(entry.id, born(&metadata), &likeness);
         let has_more = match known {
-            Known::Itself(at) | Known::Copy(at) | Known::Alike(at) => likeness[at] == Likeness::Longer,
-            Known::Unknown => true,
+            FileMatch::Itself(at) | FileMatch::Copy(at) | FileMatch::Alike(at) => likeness[at] == Likeness::Longer,
+            FileMatch::Unknown => true,
         };
-        let Entry { path, id, age } = entry;
+        let DirectoryEntry { path, id, age } = entry;
         let is_new = if age.is_some() { self.is_new(&path, &metadata) } else { New::No };
         Ok(Candidate {
             path,
@@ -291,39 +291,39 @@ impl Search<'_> {
         })
     }
 
-    fn known(&self, id: FileId, born: Option<i64>, likeness: &[Likeness]) -> Known {
+    fn known(&self, id: FileId, born: Option<i64>, likeness: &[Likeness]) -> FileMatch {
         // A system gives the identity of a deleted file to another one. Of a file that was truncated only the last
         // content counts.
         let is_same = |file: &&ReadFile| file.id == id && (file.born == born || file.born.is_none() || born.is_none());
         let begins = |at: &usize| likeness[*at] != Likeness::Other || self.files[*at].content.length == 0;
         if let Some(at) = self.files.iter().rposition(is_same).filter(begins) {
-            return Known::Itself(at);
+            return FileMatch::Itself(at);
         }
         let copied = self.contents.iter().zip(likeness).enumerate();
         let copied = copied.filter(|(_, (_, likeness))| **likeness != Likeness::Other);
         match copied.max_by_key(|(_, (content, _))| content.length) {
             Some((at, (content, likeness))) if *likeness == Likeness::Same || content.length >= COPY_MIN => {
-                Known::Copy(at)
+                FileMatch::Copy(at)
             }
-            Some((at, _)) if at >= self.opened && self.files[at].line > 0 => Known::Alike(at),
-            _ => Known::Unknown,
+            Some((at, _)) if at >= self.opened && self.files[at].line > 0 => FileMatch::Alike(at),
+            _ => FileMatch::Unknown,
         }
     }
 
     /// Returns the index of the candidate that is the file at `at`.
     fn find(&self, at: usize, candidates: &[Candidate]) -> Option<usize> {
         let (former, is_open) = (self.files[at], at >= self.opened);
-        let is = |known: Known| {
+        let is = |known: FileMatch| {
             candidates.iter().position(|candidate| candidate.known == known && (is_open || !candidate.is_named))
         };
         // A file of which no line was read may be any of those that are new and do not begin in another way.
         let is_other = |other: &Candidate| former.content.length > 0 && other.likeness[at] == Likeness::Other;
-        let is_unread = |other: &Candidate| former.line == 0 && other.known == Known::Unknown && !is_other(other);
+        let is_unread = |other: &Candidate| former.line == 0 && other.known == FileMatch::Unknown && !is_other(other);
         let is_alike = |other: &Candidate| {
-            !other.is_named && other.is_new == New::Yes && (other.known == Known::Alike(at) || is_unread(other))
+            !other.is_named && other.is_new == New::Yes && (other.known == FileMatch::Alike(at) || is_unread(other))
         };
         let alike = || candidates.iter().position(is_alike).filter(|_| is_open);
-        is(Known::Itself(at)).or_else(|| is(Known::Copy(at))).or_else(alike)
+        is(FileMatch::Itself(at)).or_else(|| is(FileMatch::Copy(at))).or_else(alike)
     }
 
     /// Returns the files to be read in their order, those that have grown since they were closed first. Closes the
@@ -362,7 +362,7 @@ impl Search<'_> {
         }
         let (named, others): (Vec<_>, Vec<_>) = rest.into_iter().partition(|candidate| candidate.is_named);
         // If the file still has the name, no other one had it.
-        let is_unknown = |other: &Candidate| matches!(other.known, Known::Unknown | Known::Alike(_));
+        let is_unknown = |other: &Candidate| matches!(other.known, FileMatch::Unknown | FileMatch::Alike(_));
         for other in others {
             let is_new = if is_unknown(&other) && !is_current { other.is_new } else { New::No };
             let path = other.path.display();
@@ -380,7 +380,7 @@ impl Search<'_> {
         }
         for file in named {
             // A closed file may have got the name again.
-            let at = if let Known::Itself(at) | Known::Copy(at) = file.known { Some(at) } else { None };
+            let at = if let FileMatch::Itself(at) | FileMatch::Copy(at) = file.known { Some(at) } else { None };
             let former = at.filter(|at| !std::mem::replace(&mut is_read_on[*at], true)).map(|at| self.files[at]);
             files.push_back(file.resumed(former));
         }

@@ -34,7 +34,7 @@ pub fn age(name: &[u8], found: &[u8]) -> Option<Age> {
 }
 
 /// The names in a directory by which a followed name and its rotations are known.
-pub struct Names {
+pub struct FollowedNames {
     /// The followed name.
     pub name: Vec<u8>,
     /// The name of the file to which it points, if it is a link to another name.
@@ -43,7 +43,7 @@ pub struct Names {
     pub others: Vec<Vec<u8>>,
 }
 
-impl Names {
+impl FollowedNames {
     /// Returns the age of a file by its name, if a rotation may have given that to a file of the followed name.
     pub fn age(&self, found: &[u8]) -> Option<Age> {
         // worker-1.log is no rotation of worker.log if it is followed, too; neither is a rotation of it.
@@ -133,7 +133,7 @@ mod tests {
 
     #[test]
     fn a_name_that_is_followed_is_no_rotation_of_another_one() {
-        let names = |others: &[&str]| Names {
+        let names = |others: &[&str]| FollowedNames {
             name: b"worker.log".to_vec(),
             target: None,
             others: others.iter().map(|other| other.as_bytes().to_vec()).collect(),
@@ -149,7 +149,7 @@ mod tests {
 
     #[test]
     fn files_to_which_a_link_may_have_pointed_differ_in_their_numbers() {
-        let names = |target: &str| Names {
+        let names = |target: &str| FollowedNames {
             name: b"current.log".to_vec(),
             target: Some(target.as_bytes().to_vec()),
             others: vec![],

@@ -1,4 +1,4 @@
-//! Decides which file of a followed name is read next, and when a file is closed.
+//! Chooses the file of a followed name that is read next, and the time at which a file is closed.
 //!
 //! The input begins a file once it has read the file before it to its end, and to the length that it had when the new
 //! file was seen: the bytes up to there are older than the new file. From then on it reads both in turns, because
@@ -30,7 +30,7 @@ struct Turn {
 pub struct ReadBytes {
     /// Those that were read; `None` if that is not known, as of a compressed file.
     pub done: Option<u64>,
-    /// All of them.
+    /// The length of the file.
     pub length: u64,
 }
 

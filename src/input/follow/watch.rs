@@ -163,7 +163,7 @@ impl Watch {
         act(&mut lock(&self.names)[self.number])
     }
 
-    /// Returns what `of` tells of each other followed name.
+    /// Returns the result of `of` for each other followed name.
     pub fn others<T>(&self, of: impl Fn(&WatchedName) -> T) -> Vec<T> {
         let others = lock(&self.names);
         others.iter().enumerate().filter(|(number, _)| *number != self.number).map(|(_, other)| of(other)).collect()

@@ -1,4 +1,14 @@
 //! Raw input: records of a text format, which the ingest maps to rows.
+//!
+//! ```text
+//! Bytes::read ─► buffer ─► check_start ─► Splitter::split ─┬─► records ─► Ingest::records
+//!                  ▲                                       ├─► too long: Splitter::skip ─► Ingest::refuse_oversized
+//!                  └────────── incomplete record ◄─────────┘
+//! end of the file ─► incomplete record: read, left for the next run, or dropped (OpenRecord)
+//! ```
+//!
+//! `check_start` skips a byte order mark; with `refuses_array` it refuses a file that is one JSON array. The offset of a
+//! record is the number of its line in the partition, which may have several files.
 
 use crate::counts::counted;
 use crate::error::{Error, Result};
@@ -37,14 +47,14 @@ pub struct TextInput {
     partition: u32,
 }
 
-/// What is known of the beginning of the file.
+/// The progress of the checks at the beginning of the file: for a byte order mark, then for one JSON array.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Beginning {
-    /// Nothing: a byte order mark may follow.
+    /// Nothing was read; a byte order mark may follow.
     Unread,
-    /// Only white space was read, so the file may be one JSON array.
+    /// A byte order mark was skipped if there was one. The file may still be one JSON array.
     Blank,
-    /// The first record.
+    /// The file is not one JSON array.
     Known,
 }
 
@@ -67,7 +77,7 @@ impl LineNumbers {
     }
 }
 
-/// What becomes of an incomplete last record: a line without a line break, or a document without its end.
+/// The treatment of an incomplete last record: a line without a line break, or a document without its end.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OpenRecord {
     /// It is a record.
@@ -81,14 +91,14 @@ pub enum OpenRecord {
     Drop,
 }
 
-/// How text is read.
+/// The rules by which a text input reads.
 #[derive(Clone, Copy)]
 struct TextRules {
     /// Whether the format is JSON lines.
     json: bool,
     /// Whether an input that is one JSON array gets its own message, because no flag names the format.
     refuses_array: bool,
-    /// What becomes of an incomplete last record.
+    /// The treatment of an incomplete last record.
     open_record: OpenRecord,
 }
 
@@ -122,13 +132,13 @@ impl TextInput {
         }
     }
 
-    /// Sets what becomes of an incomplete last record.
+    /// Sets the treatment of an incomplete last record.
     pub fn with_open_record(mut self, open_record: OpenRecord) -> Self {
         self.set_open_record(open_record);
         self
     }
 
-    /// Sets what becomes of an incomplete last record.
+    /// Sets the treatment of an incomplete last record.
     pub fn set_open_record(&mut self, open_record: OpenRecord) {
         self.rules.open_record = open_record;
     }

@@ -20,7 +20,7 @@ use std::rc::Rc;
 /// `--max-record`.
 const RECORD_MAX: usize = 64;
 
-/// What becomes of a line.
+/// The outcome of a line.
 #[derive(Clone, Debug, PartialEq)]
 enum Outcome {
     /// A row with these properties.
@@ -29,7 +29,7 @@ enum Outcome {
     Letter { error_type: &'static str, payload: Vec<u8>, length: Option<i64> },
 }
 
-/// The line of a record, and what becomes of it.
+/// The number of a line, from 1, and its outcome.
 type Line = (i64, Outcome);
 
 struct Rig {
@@ -56,7 +56,7 @@ impl Rig {
         }
     }
 
-    /// Takes what has become of the lines, by line.
+    /// Returns the rows and letters of the lines, by line.
     fn lines(&mut self) -> Vec<Line> {
         self.ingest.end(true).unwrap();
         let mut lines = vec![];
@@ -92,7 +92,7 @@ fn letters(batch: &RecordBatch) -> Vec<Line> {
     (0..batch.num_rows()).map(|row| (offsets.value(row), letter(row))).collect()
 }
 
-/// What becomes of the lines of a whole text.
+/// Returns the expected outcomes of the lines of a whole text; blank lines have none.
 fn model(text: &[u8]) -> Vec<Line> {
     let text = text.strip_prefix("\u{feff}".as_bytes()).unwrap_or(text);
     let line_max = 3 * RECORD_MAX + (8 << 10);

@@ -27,7 +27,7 @@ const HEAD: usize = LENGTH + 4;
 
 /// A connection that never blocks.
 pub trait Stream: Read + Write + Send {
-    /// Returns what to poll; `None` for a connection that needs no polling.
+    /// Returns the descriptor to poll; `None` for a connection that needs no polling.
     fn descriptor(&self) -> Option<BorrowedFd<'_>>;
 }
 
@@ -210,7 +210,8 @@ impl Broker {
         self.write()
     }
 
-    /// Returns what to poll its connection for.
+    /// Returns the events to poll its connection for: input, and output while a request is unsent. `None` without a
+    /// connection.
     pub fn interest(&self) -> Option<PollFd<'_>> {
         let Link::Up(stream) = &self.link else { return None };
         let descriptor = stream.descriptor()?;

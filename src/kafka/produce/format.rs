@@ -93,13 +93,13 @@ impl RecordFormat {
         headers: Option<HeaderRows<'a>>,
     ) -> Result<Option<RowRecords<'a>>> {
         let (values, key) = match self {
-            Self::Json { key } => (Values::Json { objects: Objects::try_new(batch)?, value: String::new() }, *key),
+            Self::Json { key } => (Payloads::Json { objects: Objects::try_new(batch)?, value: String::new() }, *key),
             Self::Avro { key, rows } => {
                 let (head, bodies) = (rows.head(), rows.encode(batch)?);
                 rows.news().iter().for_each(|news| topics.say(news));
-                (Values::Avro { head, bodies, value: vec![] }, *key)
+                (Payloads::Avro { head, bodies, value: vec![] }, *key)
             }
-            Self::Letters => (Values::Letters(Letters::new(batch)), None),
+            Self::Letters => (Payloads::Letters(Letters::new(batch)), None),
             Self::Frames { .. } => return Ok(None),
         };
         Ok(Some(RowRecords { values, key: KeyColumn::new(batch, key), headers: ForwardedHeaders::new(headers) }))
@@ -150,13 +150,13 @@ pub(super) fn smaller(rows: &RecordBatch, excess: usize) -> Result<Vec<RecordBat
 
 /// The records of the rows of a batch.
 pub(super) struct RowRecords<'a> {
-    values: Values<'a>,
+    values: Payloads<'a>,
     key: KeyColumn<'a>,
     headers: ForwardedHeaders<'a>,
 }
 
 /// The payloads of the rows of a batch; `value` holds the last one.
-enum Values<'a> {
+enum Payloads<'a> {
     Json { objects: Objects<'a>, value: String },
     Avro { head: [u8; 5], bodies: Vec<Result<Bytes, Fault>>, value: Vec<u8> },
     Letters(Letters<'a>),
@@ -166,18 +166,18 @@ impl RowRecords<'_> {
     /// Returns the record of a row, or the fault if the row does not fit the schema.
     pub fn get(&mut self, row: usize) -> Result<ProducerRecord<'_>, Fault> {
         let value = match &mut self.values {
-            Values::Json { objects, value } => {
+            Payloads::Json { objects, value } => {
                 value.clear();
                 objects.write(row, value);
                 value.as_bytes()
             }
-            Values::Avro { head, bodies, value } => {
+            Payloads::Avro { head, bodies, value } => {
                 value.clear();
                 value.extend_from_slice(head);
                 value.extend_from_slice(bodies[row].as_ref().map_err(Fault::clone)?);
                 value.as_slice()
             }
-            Values::Letters(letters) => return Ok(letters.record(row)),
+            Payloads::Letters(letters) => return Ok(letters.record(row)),
         };
         let (key, headers) = (self.key.get(row).map(Cow::Borrowed), self.headers.of(row));
         Ok(ProducerRecord { key, value: Cow::Borrowed(value), headers, ..ProducerRecord::default() })

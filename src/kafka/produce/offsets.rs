@@ -62,7 +62,7 @@ pub(super) fn send(
         let waited = run.clock.monotonic().saturating_sub(start);
         let is_over = match limit {
             Some(limit) => waited > limit,
-            None => check.is_overdue(producer, waited),
+            None => check.is_overdue(waited, || responds(producer)),
         };
         if is_over || wait.is_over() {
             let message = format!(
@@ -84,12 +84,36 @@ struct ResponseCheck {
 
 impl ResponseCheck {
     /// Whether brokers have responded for [`OVERDUE`]; `waited` is the time from the start of the request.
-    fn is_overdue(&mut self, producer: &TopicProducer, waited: Duration) -> bool {
+    fn is_overdue(&mut self, waited: Duration, responds: impl FnOnce() -> bool) -> bool {
         if waited >= self.next {
             self.next = waited + CHECK;
-            let metadata = producer.client().client().fetch_metadata(Some(producer.topics.name(0)), CHECK_TIMEOUT);
-            self.responding = self.responding.or(Some(waited)).filter(|_| metadata.is_ok());
+            self.responding = self.responding.or(Some(waited)).filter(|_| responds());
         }
         self.responding.is_some_and(|since| waited.saturating_sub(since) >= OVERDUE)
+    }
+}
+
+/// Whether brokers respond to a request of metadata.
+fn responds(producer: &TopicProducer) -> bool {
+    producer.client().client().fetch_metadata(Some(producer.topics.name(0)), CHECK_TIMEOUT).is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Returns the time after which the request is given up, for brokers that respond or not at each time.
+    fn given_up(responds: impl Fn(u64) -> bool) -> Option<u64> {
+        let mut check = ResponseCheck { next: Duration::from_secs(70), responding: None };
+        (0..1_000).find(|second| check.is_overdue(Duration::from_secs(*second), || responds(*second)))
+    }
+
+    #[test]
+    fn a_request_is_given_up_a_minute_after_brokers_respond_to_others() {
+        assert_eq!(given_up(|_| true), Some(130));
+        assert_eq!(given_up(|_| false), None, "brokers that are away are waited for");
+        assert_eq!(given_up(|second| second >= 200), Some(260), "since they are back");
+        assert_eq!(given_up(|second| second != 100), Some(165), "each outage counts anew");
+        assert_eq!(given_up(|second| second % 50 < 25), None);
     }
 }

@@ -32,10 +32,11 @@ pub(super) struct TopicProducer {
     settings: Settings,
     /// How long to wait for acknowledgements without progress.
     timeouts: Option<Duration>,
-    /// Whether its records are in transactions, which brokers accept or refuse as a whole.
-    is_transactional: bool,
-    /// The error of a fenced producer whose client other outputs use, too; `None` if it has a client of its own.
-    shared: Option<&'static str>,
+    /// The error of this producer when it is fenced, if its records are in transactions, which brokers accept or refuse
+    /// as a whole.
+    successor: Option<&'static str>,
+    /// Whether other outputs use the client, too.
+    is_shared: bool,
     health: Rc<Health>,
     up: Up,
     /// Whether a record of the client was queued since its last flush, or was in flight when the outage began. Its
@@ -56,23 +57,22 @@ impl TopicProducer {
         Self::create(topics, up, settings, wait.map(|limit| limit * 2))
     }
 
-    /// Makes a producer whose records are in transactions with these settings. librdkafka fails a record when the
-    /// transaction times out.
-    pub fn transactional(topics: &Topics, up: Up, settings: Settings) -> Result<Self> {
+    /// Makes a producer whose records are in transactions with these settings; `successor` is the error of a fenced
+    /// one. librdkafka fails a record when the transaction times out.
+    pub fn transactional(topics: &Topics, up: Up, settings: Settings, successor: &'static str) -> Result<Self> {
         let producer = Self::create(topics, up, settings, topics.address.options.wait.limit(true))?;
-        Ok(Self { is_transactional: true, ..producer })
+        Ok(Self { successor: Some(successor), ..producer })
     }
 
-    /// Makes a producer of another topic with the same client and the same transactions; `successor` is the error of a
-    /// fenced one.
-    pub fn sharing(&self, topics: &Topics, up: Up, successor: &'static str) -> Self {
+    /// Makes a producer of another topic with the same client and the same transactions.
+    pub fn sharing(&self, topics: &Topics, up: Up) -> Self {
         Self {
             topics: topics.clone(),
             client: self.client.clone(),
             settings: vec![],
             timeouts: topics.address.options.wait.limit(true),
-            is_transactional: true,
-            shared: Some(successor),
+            successor: self.successor,
+            is_shared: true,
             health: self.health.clone(),
             up,
             awaits_acknowledgement: self.awaits_acknowledgement.clone(),
@@ -86,8 +86,8 @@ impl TopicProducer {
             client: Arc::new(create(topics, &settings, &[])?),
             settings,
             timeouts,
-            is_transactional: false,
-            shared: None,
+            successor: None,
+            is_shared: false,
             health: Rc::new(Health::new(topics)),
             up,
             awaits_acknowledgement: Rc::default(),
@@ -98,7 +98,7 @@ impl TopicProducer {
     /// Replaces the client by one with these settings of sizes, unless other outputs use it, too: it was made with
     /// settings for all of them. Every record must be acknowledged.
     pub fn set_sizes(&mut self, sizes: &[(&'static str, String)]) -> Result<()> {
-        if self.shared.is_none() {
+        if !self.is_shared {
             self.client = Arc::new(create(&self.topics, &self.settings, sizes)?);
         }
         Ok(())
@@ -180,6 +180,7 @@ impl TopicProducer {
         let (error, stats) = self.client.context().notes(|notes| (notes.error.take(), notes.stats.take()));
         if let Some(code) = error {
             if !client::is_transient(code) {
+                self.check_fence()?;
                 return Err(client::failed(&self.topics.address, "writing failed", &KafkaError::Global(code)));
             }
             let was_up = self.health.is_up();
@@ -203,17 +204,17 @@ impl TopicProducer {
         self.client.poll(Duration::ZERO);
         self.check_fence()?;
         self.update_health()?;
-        if self.is_transactional && self.has_returned() {
+        if self.successor.is_some() && self.has_returned() {
             let message = format!("{}: brokers refused a record of a transaction as too large", self.topics.address);
             return Err(Error::new(ErrorKind::Unavailable, message));
         }
         let context = self.client.context();
         let Some(failure) = context.notes(|notes| notes.failure) else { return Ok(()) };
         let (topic, partition, lost) = (self.topics.name(0), failure.partition, failure.records);
-        let place = match self.shared {
-            None => format!("{topic}/{partition}"),
+        let place = match self.is_shared {
+            false => format!("{topic}/{partition}"),
             // The records may be those of another output.
-            Some(_) => self.topics.address.to_string(),
+            true => self.topics.address.to_string(),
         };
         let message = format!("{place}: {} not counted as written", counted(lost, UNACKNOWLEDGED));
         let cause = match failure.code {
@@ -223,9 +224,10 @@ impl TopicProducer {
         Err(Error::new(ErrorKind::Unavailable, message).because(cause))
     }
 
-    /// Checks that brokers accept the transactions of a shared client. Errors: exit status 75 if they do not.
+    /// Errors: exit status 75 if another producer with the same transactional id has begun. librdkafka drops the records
+    /// in its queue then, and their error would be `purged in queue`.
     fn check_fence(&self) -> Result<()> {
-        let Some(successor) = self.shared else { return Ok(()) };
+        let Some(successor) = self.successor else { return Ok(()) };
         let fatal = self.client.client().fatal_error().map(|(code, _)| code);
         let failure = self.client.context().notes(|notes| notes.failure.map(|failure| failure.code));
         match fatal.into_iter().chain(failure).any(client::is_fenced) {

@@ -45,7 +45,7 @@ impl ProducerRecord<'_> {
         }
     }
 
-    /// Copies what it borrows.
+    /// Returns the record with copies of the data that it borrows.
     pub fn into_owned(self) -> ProducerRecord<'static> {
         let Self { partition, key, value, headers, timestamp } = self;
         let key = key.map(|key| key.into_owned().into());

@@ -59,7 +59,7 @@ impl SharedProducer {
             ),
             ("transaction.timeout.ms", TIMEOUT.as_millis().to_string()),
         ];
-        let mut producer = TopicProducer::transactional(&topics, Up::default(), settings)?;
+        let mut producer = TopicProducer::transactional(&topics, Up::default(), settings, SUCCESSOR)?;
         let mut limits = vec![];
         for address in outputs {
             let mut limit = Limit::new(address, run);
@@ -75,7 +75,7 @@ impl SharedProducer {
 
     /// Returns the producer of one topic.
     pub(super) fn of_topic(&self, topics: &Topics, up: Up) -> TopicProducer {
-        self.producer.sharing(topics, up, SUCCESSOR)
+        self.producer.sharing(topics, up)
     }
 
     /// Commits the records so far with the offsets of a group, and begins the next transaction.

@@ -38,8 +38,8 @@ const ABORT_ATTEMPTS: u32 = 5;
 /// timeout.
 pub(super) const LAST_ABORT: Duration = Duration::from_secs(5);
 
-/// Who writes to a topic in transactions. All of its runs have one transactional id, so the newest one fences the
-/// others.
+/// The writer of a topic in transactions: an output of a checkpoint, or a ledger of replays. All of its runs have one
+/// transactional id, so the newest run fences the others.
 #[derive(Clone, Debug)]
 pub struct TransactionOwner {
     /// The group that commits the epochs. The transactional id is the group and the topic.
@@ -65,7 +65,7 @@ pub(super) struct Requests {
     pub successor: &'static str,
 }
 
-/// How a transaction ended.
+/// The outcome of a transaction.
 pub(super) enum TransactionEnd {
     /// Its records are visible.
     Committed,
@@ -94,7 +94,7 @@ impl Transactions {
             ("transactional.id", format!("{group}.{}", self.requests.topics.name(0))),
             ("transaction.timeout.ms", timeout.as_millis().to_string()),
         ];
-        TopicProducer::transactional(&self.requests.topics, up, settings)
+        TopicProducer::transactional(&self.requests.topics, up, settings, self.owner.successor)
     }
 
     /// Ends the transaction of an earlier producer and fences it.
@@ -150,6 +150,10 @@ impl Transactions {
         let limit = if may_repeat { self.requests.topics.address.options.wait.limit(true) } else { Some(LAST_ABORT) };
         let aborted = abort(producer, limit);
         producer.client().context().notes(|notes| notes.failure = None);
+        // Brokers may report a newer producer only when they are asked to abort.
+        if let Some(fatal) = self.requests.fatal(producer) {
+            return Err(fatal);
+        }
         match may_repeat {
             true => aborted.map(|()| TransactionEnd::Aborted(error)),
             // The error of the transaction is reported, not that of its end.

@@ -91,7 +91,7 @@ struct DatedField {
     text: String,
 }
 
-/// What records say about the flags that read their times.
+/// The fields of records that may be their times, with the flags that read them.
 #[derive(Default)]
 pub struct TimeSamples {
     /// The number of records.
@@ -158,7 +158,7 @@ impl TimeSamples {
         best
     }
 
-    /// Returns what to type to take the time of a file's records, which may be the elements of an array.
+    /// Returns the flags that read the time of a file's records, which may be the elements of an array, for a message.
     pub(super) fn way_out_of_file(&self) -> String {
         match self.explode() {
             None => self.way_out(),
@@ -167,7 +167,7 @@ impl TimeSamples {
         }
     }
 
-    /// Returns what to type to take the time, for a message.
+    /// Returns the flags that read the time, for a message.
     pub fn way_out(&self) -> String {
         let share = |way: &Way| match way.records == self.records {
             true => String::new(),
@@ -201,7 +201,8 @@ impl TimeSamples {
         names
     }
 
-    /// Returns what to type if the records of a file are one, which contains others.
+    /// Returns the flag that reads the elements of an array, if the file is one record with such an array, for a
+    /// message.
     pub fn explode(&self) -> Option<String> {
         let list = self.list.as_ref().filter(|_| self.records == 1)?;
         Some(format!("--explode {} reads the elements of that array as records", quoted(list)))

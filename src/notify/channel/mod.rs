@@ -91,7 +91,7 @@ pub fn cut(text: &str, max: usize) -> String {
     text.chars().take_while(fits).chain(['…']).collect()
 }
 
-/// How one attempt to deliver a notification ended.
+/// The outcome of one attempt to deliver a notification.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Attempt {
     /// The receiver has accepted the notification.

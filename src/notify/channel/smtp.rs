@@ -27,7 +27,7 @@ const SUBJECT_MAX: usize = 200;
 /// Authentication mechanisms in order of preference: evt uses the first one that the server offers.
 const MECHANISMS: [Mechanism; 2] = [Mechanism::Plain, Mechanism::Login];
 
-/// How the connection is encrypted.
+/// The encryption of the connection (`tls`).
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Encryption {
     /// Plain text, then STARTTLS.
@@ -146,8 +146,8 @@ fn tls(settings: &Settings<'_>, host: &str, ca: Option<&str>) -> Result<TlsParam
     builder.build_rustls().map_err(|error| settings.fault("ca", error))
 }
 
-/// What went wrong in a conversation with a server.
-enum Failure {
+/// The cause of a failed conversation with a server.
+enum MailFailure {
     /// The server's answer, or none.
     Smtp(lettre::transport::smtp::Error),
     /// The server refuses every recipient.
@@ -156,7 +156,7 @@ enum Failure {
     Other(String),
 }
 
-impl From<lettre::transport::smtp::Error> for Failure {
+impl From<lettre::transport::smtp::Error> for MailFailure {
     fn from(error: lettre::transport::smtp::Error) -> Self {
         Self::Smtp(error)
     }
@@ -174,14 +174,14 @@ struct Mailing {
 
 impl Mailing {
     /// Delivers the message; returns the recipients that were refused.
-    fn deliver(&self) -> Result<Vec<String>, Failure> {
+    fn deliver(&self) -> Result<Vec<String>, MailFailure> {
         let Server { host, port, encryption, tls, credentials, timeout } = &*self.server;
         let hello = ClientId::default();
         let at_once = tls.as_ref().filter(|_| *encryption == Encryption::Tls);
         let mut connection = SmtpConnection::connect((host.as_str(), *port), Some(*timeout), &hello, at_once, None)?;
         if let (Encryption::StartTls, Some(tls)) = (encryption, tls) {
             if !connection.can_starttls() {
-                return Err(Failure::Other("the server does not offer STARTTLS (tls=)".to_owned()));
+                return Err(MailFailure::Other("the server does not offer STARTTLS (tls=)".to_owned()));
             }
             connection.starttls(tls, &hello)?;
         }
@@ -198,7 +198,7 @@ impl Mailing {
         }
         if refused.len() == self.to.len() {
             _ = connection.quit();
-            return Err(Failure::Recipients(refused.join(", ")));
+            return Err(MailFailure::Recipients(refused.join(", ")));
         }
         connection.command(Data)?;
         self.is_sent.store(true, Ordering::Relaxed);
@@ -242,11 +242,11 @@ impl Transport for Smtp {
 }
 
 /// Classifies a failure: a permanent answer (5xx) is final, anything else may succeed later.
-fn classify(failure: Failure, is_sent: bool) -> Attempt {
+fn classify(failure: MailFailure, is_sent: bool) -> Attempt {
     let error = match failure {
-        Failure::Smtp(error) => error,
-        Failure::Recipients(cause) => return Attempt::Refused(cause),
-        Failure::Other(cause) => return Attempt::unreachable(cause),
+        MailFailure::Smtp(error) => error,
+        MailFailure::Recipients(cause) => return Attempt::Refused(cause),
+        MailFailure::Other(cause) => return Attempt::unreachable(cause),
     };
     let cause = error.to_string();
     match error.status() {

@@ -20,14 +20,14 @@ pub(super) const COUNT_DISTINCT: Definition = Definition {
     is_ordered: false,
     needs_length: false,
     has_limit: true,
-    create: Slots::<Texts>::create,
+    create: Slots::<DistinctTexts>::create,
 };
 
 /// Maximum number of texts; a state with more has none of them.
 pub const TEXTS_MAX: usize = 100_000;
 
 #[derive(Default)]
-struct Texts {
+struct DistinctTexts {
     texts: AHashSet<Box<str>>,
     /// Bytes of all texts.
     bytes: usize,
@@ -35,7 +35,7 @@ struct Texts {
     is_over: bool,
 }
 
-impl Texts {
+impl DistinctTexts {
     fn push(&mut self, text: &str) {
         if self.is_over || self.texts.contains(text) {
             return;
@@ -49,7 +49,7 @@ impl Texts {
     }
 }
 
-impl Accumulator for Texts {
+impl Accumulator for DistinctTexts {
     fn add(states: &mut [Self], slots: &[u32], rows: &[u32], args: &[ArrayRef]) {
         let texts = args[0].as_string::<i32>();
         each_present(texts, slots, rows, |slot, row| states[slot].push(texts.value(row)));

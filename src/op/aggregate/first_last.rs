@@ -37,7 +37,7 @@ pub(super) const LAST: Definition = Definition {
 #[derive(Default)]
 struct FirstOrLast<const LAST: bool>(Option<RankedValue>);
 
-/// What rows are ordered by, the first field first.
+/// The rank of a row; its fields are compared in this order.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Rank<'a> {
     time: i64,

@@ -32,7 +32,7 @@ pub(super) const AVG: Definition = Definition {
     ..SUM
 };
 
-/// Which infinities and NaN have been added.
+/// The infinities and NaN that have been added: a bit for each of them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Specials(u8);
 

@@ -11,7 +11,7 @@ const PROBES: u32 = 6;
 /// Bits for each hash at least, unless the filter would exceed its limit.
 const BITS_PER_HASH: usize = 10;
 
-/// Which hashes a file may have.
+/// A blocked Bloom filter of the hashes of a file.
 #[derive(Clone, Debug)]
 pub(crate) struct HashFilter {
     /// A power of two of blocks.

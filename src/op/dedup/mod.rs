@@ -64,7 +64,7 @@ const IDS_WITHOUT_FILES: usize = 900_000;
 
 type Map<K, V> = HashMap<K, V, ahash::RandomState>;
 
-/// How duplicates are found.
+/// The options of [`Dedup`].
 #[derive(Debug)]
 pub struct Options {
     /// How far back in stream time (µs) an id counts as seen.
@@ -76,7 +76,7 @@ pub struct Options {
 /// Finds duplicates in batches of events.
 pub struct Dedup {
     options: Options,
-    partitions: Vec<Partition>,
+    partitions: Vec<DedupPartition>,
     /// Index of each partition.
     index: Map<PartitionName, usize>,
     /// The last sightings that no file has: stream times.
@@ -92,7 +92,7 @@ pub struct Dedup {
     without_rows: HashSet<PartitionName>,
 }
 
-struct Partition {
+struct DedupPartition {
     origin: String,
     name: String,
     /// Stream time of the last row; `None` before the first.
@@ -101,12 +101,12 @@ struct Partition {
     is_read: bool,
 }
 
-impl Partition {
+impl DedupPartition {
     fn new(origin: String, name: String, stream_time: Option<i64>) -> Self {
         Self { origin, name, stream_time, is_read: true }
     }
 
-    /// Returns what takes the place of a partition that is dropped, because files have its number.
+    /// Returns the placeholder for a dropped partition, whose number files may still have.
     fn dropped() -> Self {
         Self { is_read: false, ..Self::new(String::new(), String::new(), Some(i64::MAX)) }
     }
@@ -127,7 +127,7 @@ impl Options {
     }
 
     /// Returns the stream time (µs) before which sightings of a partition do not matter.
-    fn horizon(&self, partition: &Partition) -> i64 {
+    fn horizon(&self, partition: &DedupPartition) -> i64 {
         if partition.is_dropped() {
             return i64::MAX;
         }
@@ -169,7 +169,7 @@ impl Dedup {
 
     /// Returns one value per row of a batch of events: false for a duplicate. Errors: exit status 74 if files fail.
     pub fn on_batch(&mut self, batch: &RecordBatch) -> Result<BooleanArray> {
-        let rows = Rows::new(batch)?;
+        let rows = DedupColumns::new(batch)?;
         let mut keep = BooleanBuilder::with_capacity(batch.num_rows());
         let mut places: Map<(i32, i32), usize> = Map::default();
         for row in 0..batch.num_rows() {
@@ -206,7 +206,7 @@ impl Dedup {
             return *place;
         }
         self.without_rows.remove(&name);
-        let partition = Partition::new(name.origin.clone(), name.partition.clone(), None);
+        let partition = DedupPartition::new(name.origin.clone(), name.partition.clone(), None);
         let place = self.free.pop().unwrap_or(self.partitions.len());
         match self.partitions.get_mut(place) {
             Some(free) => *free = partition,
@@ -224,7 +224,7 @@ impl Dedup {
         self.find_free();
     }
 
-    /// Takes what the source reports of its partitions.
+    /// Applies the progress that the source reports of its partitions.
     pub fn on_progress(&mut self, progress: &Progress) {
         for told in &progress.partitions {
             let name = told.name();
@@ -251,12 +251,12 @@ impl Dedup {
     fn drop_unread(&mut self) {
         let Some(watermark) = self.watermark() else { return };
         let horizon = Some(watermark.saturating_sub(self.options.span));
-        let is_over = |partition: &Partition| !partition.is_read && partition.stream_time < horizon;
+        let is_over = |partition: &DedupPartition| !partition.is_read && partition.stream_time < horizon;
         if !self.partitions.iter().any(is_over) {
             return;
         }
         for partition in self.partitions.iter_mut().filter(|partition| is_over(partition)) {
-            *partition = Partition::dropped();
+            *partition = DedupPartition::dropped();
         }
         self.index = index_of(&self.partitions);
         self.recent.retain(|key, _| !self.partitions[key.partition as usize].is_dropped());
@@ -341,12 +341,12 @@ impl Dedup {
     }
 }
 
-fn horizons(options: &Options, partitions: &[Partition]) -> Vec<i64> {
+fn horizons(options: &Options, partitions: &[DedupPartition]) -> Vec<i64> {
     partitions.iter().map(|partition| options.horizon(partition)).collect()
 }
 
-fn index_of(partitions: &[Partition]) -> Map<PartitionName, usize> {
-    let name = |partition: &Partition| PartitionName::new(&partition.origin, &partition.name);
+fn index_of(partitions: &[DedupPartition]) -> Map<PartitionName, usize> {
+    let name = |partition: &DedupPartition| PartitionName::new(&partition.origin, &partition.name);
     let present = partitions.iter().enumerate().filter(|(_, partition)| !partition.is_dropped());
     present.map(|(place, partition)| (name(partition), place)).collect()
 }
@@ -357,7 +357,7 @@ fn saved(dedup: &Dedup) -> Vec<u8> {
     out.byte(VERSION);
     out.number(dedup.options.span);
     out.count(dedup.partitions.len());
-    for Partition { origin, name, stream_time, .. } in &dedup.partitions {
+    for DedupPartition { origin, name, stream_time, .. } in &dedup.partitions {
         out.text(origin);
         out.text(name);
         out.optional(*stream_time);
@@ -398,7 +398,7 @@ fn read(dedup: &mut Dedup, saved: &mut Reader<'_>) -> Result<()> {
     }
     for _ in 0..saved.count()? {
         let (origin, name, stream_time) = (saved.text()?, saved.text()?, saved.optional()?);
-        dedup.partitions.push(Partition::new(origin, name, stream_time));
+        dedup.partitions.push(DedupPartition::new(origin, name, stream_time));
     }
     let sightings = saved.bytes()?;
     if sightings.len() % SIGHTING_BYTES != 0 {
@@ -436,7 +436,7 @@ fn read_without_files(dedup: &mut Dedup, saved: &mut Reader<'_>) -> Result<()> {
             }
             stream_time = stream_time.max(Some(time));
         }
-        dedup.partitions.push(Partition::new(origin, name, stream_time));
+        dedup.partitions.push(DedupPartition::new(origin, name, stream_time));
     }
     Ok(())
 }
@@ -451,7 +451,7 @@ fn damaged() -> Error {
 }
 
 /// The columns that dedup reads.
-struct Rows<'a> {
+struct DedupColumns<'a> {
     ids: &'a arrow::array::FixedSizeBinaryArray,
     origin: TypedDictionaryArray<'a, Int32Type, StringArray>,
     partition: TypedDictionaryArray<'a, Int32Type, StringArray>,
@@ -459,7 +459,7 @@ struct Rows<'a> {
     stream_time: &'a TimestampMicrosecondArray,
 }
 
-impl<'a> Rows<'a> {
+impl<'a> DedupColumns<'a> {
     fn new(batch: &'a RecordBatch) -> Result<Self> {
         let bad = |at: usize| Error::corrupt(format!("column '{}': missing or of another type", COLUMNS[at]));
         let column = |at: usize| batch.column_by_name(COLUMNS[at]).filter(|column| column.null_count() == 0);

@@ -97,8 +97,8 @@ impl SortedFile {
         }
     }
 
-    /// Restores what [`SortedFile::snapshot`] saved, for a state with so many partitions. Errors: exit status 65 if it
-    /// is damaged, 74.
+    /// Opens the file that [`SortedFile::snapshot`] saved, for a state with `partitions` partitions. Errors: exit
+    /// status 65 if it is damaged, 74.
     pub(crate) fn restore(saved: &mut Reader<'_>, partitions: usize, storage: &mut dyn StateStorage) -> Result<Self> {
         let file = storage.open(&saved.text()?)?;
         let sightings = saved.at_most(file.length() / SIGHTING_BYTES as u64)?;

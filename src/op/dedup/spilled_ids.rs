@@ -23,10 +23,10 @@ pub(crate) struct SpilledIds {
     files: Vec<SortedFile>,
 }
 
-/// Where files are written, and how much of them is in memory.
+/// The storage of the files, the limit of their filters in memory, and the horizons of the partitions.
 pub(crate) struct SpillContext<'a> {
     pub(crate) storage: &'a mut dyn StateStorage,
-    /// Bytes of all filters.
+    /// Maximum bytes of all filters together.
     pub(crate) filters: usize,
     /// The horizon of each partition (µs): sightings before it do not matter.
     pub(crate) horizons: &'a [i64],
@@ -124,7 +124,7 @@ impl SpilledIds {
         self.files.iter().for_each(|file| file.snapshot(out));
     }
 
-    /// Restores what [`SpilledIds::snapshot`] saved. Errors: exit status 65 if it is damaged, 74.
+    /// Restores the ids that [`SpilledIds::snapshot`] saved. Errors: exit status 65 if it is damaged, 74.
     pub(crate) fn restore(saved: &mut Reader<'_>, context: &mut SpillContext<'_>) -> Result<Self> {
         let mut restored = Self::default();
         for _ in 0..saved.count()? {

@@ -8,7 +8,7 @@ use crate::op::snapshot::{Reader, Writer};
 use crate::op::window::ends::{EndRange, Ends};
 use crate::op::window::metric::WindowSpan;
 use crate::op::window::outcome::RowRef;
-use crate::op::window::session::Rule;
+use crate::op::window::session::SessionRule;
 use crate::op::window::slice::WindowSpec;
 use arrow::buffer::BooleanBuffer;
 
@@ -27,7 +27,7 @@ pub(crate) struct Away {
     undecided: Vec<usize>,
 }
 
-/// The windows, and what is known of those in files.
+/// The windows, with the ends or counts of those in files.
 #[derive(Debug)]
 enum AwayRule {
     Slices {
@@ -40,7 +40,7 @@ enum AwayRule {
         last: EndRange,
     },
     Sessions {
-        rule: Rule,
+        rule: SessionRule,
         /// No session fires or ends before.
         earliest: Option<i64>,
         /// Sessions with rows to fire, when the state was last read.
@@ -58,7 +58,7 @@ impl Away {
     }
 
     /// Makes the windows of a session metric without state.
-    pub(crate) fn sessions(rule: Rule, delay: i64) -> Self {
+    pub(crate) fn sessions(rule: SessionRule, delay: i64) -> Self {
         Self::new(AwayRule::Sessions { rule, earliest: None, held: 0 }, delay)
     }
 
@@ -77,7 +77,7 @@ impl Away {
     }
 
     /// Returns the rule of sessions.
-    pub(crate) fn session_rule(&self) -> Option<Rule> {
+    pub(crate) fn session_rule(&self) -> Option<SessionRule> {
         if let AwayRule::Sessions { rule, .. } = &self.rule { Some(*rule) } else { None }
     }
 
@@ -182,14 +182,15 @@ impl Away {
         fired.into_iter().for_each(|fired| self.on_fired(fired));
     }
 
-    /// Forgets what is known of sessions in files, before all of them are read.
+    /// Forgets when sessions in files are due and how many wait, before all of them are read.
     pub(crate) fn begin_reading(&mut self) {
         if let AwayRule::Sessions { earliest, held, .. } = &mut self.rule {
             (*earliest, *held) = (None, 0);
         }
     }
 
-    /// Notes what some of the sessions in files will do.
+    /// Notes, for some of the sessions in files, the first instant at which one fires or ends, and how many have rows
+    /// to fire.
     pub(crate) fn on_sessions(&mut self, acts: Option<i64>, waiting: u64) {
         if let AwayRule::Sessions { earliest, held, .. } = &mut self.rule {
             *earliest = earliest.iter().copied().chain(acts).min();
@@ -205,7 +206,7 @@ impl Away {
         }
     }
 
-    /// Saves what is known.
+    /// Saves the ends of windows; for sessions, the first due instant and the number that wait.
     pub(crate) fn snapshot(&self, out: &mut Writer) {
         match &self.rule {
             AwayRule::Slices { spec, waiting, open, last: _ } => {
@@ -221,7 +222,7 @@ impl Away {
         }
     }
 
-    /// Restores what was known.
+    /// Restores the values that [`Away::snapshot`] saved.
     pub(crate) fn restore(&mut self, saved: &mut Reader<'_>) -> Result<()> {
         match &mut self.rule {
             AwayRule::Slices { spec, waiting, open, last: _ } => {

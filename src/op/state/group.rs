@@ -1,6 +1,6 @@
 //! The state of a group of metrics: in memory, or in files once it is too large.
 
-use super::shard::{Emitter, Firing, Shard, delay};
+use super::shard::{Emitter, Shard, WatermarkFiring, delay};
 use super::spilled::{Arrivals, GroupContext, SavedFiles, Spilled};
 use crate::error::Result;
 use crate::expr::Dimension;
@@ -8,7 +8,7 @@ use crate::op::snapshot::Writer;
 use crate::op::window::key;
 use crate::op::window::metric::Emit;
 use crate::op::window::outcome::BatchOutcome;
-use crate::op::window::running::{Running, Windows};
+use crate::op::window::running::{MetricWindows, RunningMetric};
 use arrow::array::BinaryArray;
 
 /// A group with fewer keys stays in memory: the state of few keys cannot be split.
@@ -76,29 +76,31 @@ impl GroupState {
         let mut left = Shard::new(context.members.each());
         let metrics = context.members.each();
         for ((running, metric), before) in left.running.iter_mut().zip(metrics).zip(&mut self.shard.running) {
-            running.windows = Windows::Away(before.away(delay(emit, metric), fired));
+            running.windows = MetricWindows::Away(before.away(delay(emit, metric), fired));
             (running.counts, running.since) = (before.counts, before.since);
         }
         (self.shard, self.spilled) = (left, Some(spilled));
         Ok(())
     }
 
-    /// Fires what is due in files. State that has become small returns to memory.
+    /// Fires the due windows whose state is in files. State that has become small returns to memory.
     pub(crate) fn fire(
         &mut self,
         context: &mut GroupContext<'_>,
-        firing: &Firing<'_>,
+        firing: &WatermarkFiring<'_>,
         emit: &mut Emitter<'_>,
     ) -> Result<()> {
         let Some(spilled) = &mut self.spilled else { return Ok(()) };
-        let is_due =
-            |running: &Running| matches!(&running.windows, Windows::Away(away) if away.is_due(firing.watermark));
+        let is_due = |running: &RunningMetric| match &running.windows {
+            MetricWindows::Away(away) => away.is_due(firing.watermark),
+            MetricWindows::Slices(..) | MetricWindows::Sessions(..) => false,
+        };
         if !self.shard.running.iter().any(is_due) {
             return Ok(());
         }
         spilled.visit(&mut self.shard, context, Some((firing, emit)))?;
         for running in &mut self.shard.running {
-            if let Windows::Away(away) = &mut running.windows {
+            if let MetricWindows::Away(away) = &mut running.windows {
                 away.on_fired(firing.watermark);
             }
         }
@@ -124,11 +126,13 @@ impl GroupState {
     pub(crate) fn settle(
         &mut self,
         context: &mut GroupContext<'_>,
-        firing: Option<&Firing<'_>>,
+        firing: Option<&WatermarkFiring<'_>>,
         emit: &mut Emitter<'_>,
     ) -> Result<()> {
-        let is_session =
-            |running: &Running| matches!(&running.windows, Windows::Away(away) if away.session_rule().is_some());
+        let is_session = |running: &RunningMetric| match &running.windows {
+            MetricWindows::Away(away) => away.session_rule().is_some(),
+            MetricWindows::Slices(..) | MetricWindows::Sessions(..) => false,
+        };
         match &mut self.spilled {
             Some(spilled) if self.shard.running.iter().any(is_session) => {
                 spilled.visit(&mut self.shard, context, firing.map(|firing| (firing, emit)))
@@ -144,14 +148,15 @@ impl GroupState {
         Ok(spilled.files().into_keys().map(str::to_owned).collect())
     }
 
-    /// Saves which files hold the state; no row waits for a log.
+    /// Saves the references to the files of the state, if it is in files; no row may wait for a log.
     pub(crate) fn snapshot_files(&self) -> Option<Vec<u8>> {
         let mut out = Writer::default();
         self.spilled.as_ref()?.snapshot(&mut out);
         Some(out.finish())
     }
 
-    /// Restores what [`GroupState::snapshot_files`] saved. Each metric has its own saved form afterwards.
+    /// Restores the references that [`GroupState::snapshot_files`] saved. The caller then restores each metric from its
+    /// own snapshot.
     pub(crate) fn restore_files(
         &mut self,
         context: &mut GroupContext<'_>,
@@ -160,7 +165,7 @@ impl GroupState {
     ) -> Result<()> {
         let mut spilled = Spilled::restore(context, saved)?;
         for (running, metric) in self.shard.running.iter_mut().zip(context.members.each()) {
-            running.windows = Windows::Away(running.away(delay(emit, metric), None));
+            running.windows = MetricWindows::Away(running.away(delay(emit, metric), None));
         }
         spilled.fit(&mut self.shard, context)?;
         self.spilled = Some(spilled);

@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 use crate::op::snapshot::{Reader, Writer};
 use crate::op::window::metric::Metric;
 use crate::op::window::outcome::BatchOutcome;
-use crate::op::window::running::{Bounds, TimeBounds, View, truth};
+use crate::op::window::running::{Bounds, MetricView, TimeBounds, truth};
 use arrow::array::{Array, ArrayRef, AsArray, BinaryArray, BooleanArray, Int64Array, RecordBatch, UInt32Array};
 use arrow::buffer::BooleanBuffer;
 use arrow::compute::take;
@@ -34,11 +34,11 @@ pub(crate) fn hash(key: &[u8]) -> u64 {
     xxh3_64(key)
 }
 
-/// Which columns a log has.
+/// The columns of a log.
 #[derive(Debug)]
 pub(crate) struct RowLayout {
     /// The columns of each metric; `None` if the log is older than the metric.
-    metrics: Vec<Option<MetricColumns>>,
+    metrics: Vec<Option<MetricColumnIndexes>>,
     /// The argument in each column of arguments.
     sources: Vec<ArgSource>,
     columns: usize,
@@ -53,7 +53,7 @@ struct ArgSource {
 
 /// The columns of a metric.
 #[derive(Clone, Debug)]
-struct MetricColumns {
+struct MetricColumnIndexes {
     /// The column that says which rows pass its `where`.
     mask: Option<usize>,
     /// Those of its arguments.
@@ -81,7 +81,7 @@ impl RowLayout {
                     leaves.push(arg.leaf());
                 }
             }
-            laid_out.push(Some(MetricColumns { mask, args }));
+            laid_out.push(Some(MetricColumnIndexes { mask, args }));
         }
         let columns = first_arg + sources.len();
         Self { metrics: laid_out, sources, columns }
@@ -90,7 +90,7 @@ impl RowLayout {
     /// Saves the layout.
     pub(crate) fn snapshot(&self, out: &mut Writer) {
         out.count(self.columns);
-        for MetricColumns { mask, args } in self.metrics.iter().flatten() {
+        for MetricColumnIndexes { mask, args } in self.metrics.iter().flatten() {
             out.optional(mask.map(|mask| mask as i64));
             out.count(args.len());
             args.iter().for_each(|arg| out.number(*arg as i64));
@@ -110,7 +110,7 @@ impl RowLayout {
             if mask.is_some() != metric.filter.is_some() || args.len() != metric.call.args().len() {
                 return Err(Error::corrupt("snapshot: expected the columns of a metric, found those of another one"));
             }
-            laid_out[*place] = Some(MetricColumns { mask, args });
+            laid_out[*place] = Some(MetricColumnIndexes { mask, args });
         }
         Ok(Self { metrics: laid_out, sources: vec![], columns })
     }
@@ -121,7 +121,7 @@ impl RowLayout {
         &self,
         keys: &BinaryArray,
         kept: &BooleanBuffer,
-        views: &[&View<'_>],
+        views: &[&MetricView<'_>],
         masks: &[BooleanBuffer],
         bounds: &Bounds,
     ) -> Result<RecordBatch> {
@@ -134,7 +134,8 @@ impl RowLayout {
             Arc::new(Int64Array::from_iter_values(kept.set_indices().map(|row| first.event_times[row]))),
             Arc::new(Int64Array::from_iter_values(kept.set_indices().map(bound))),
         ];
-        let has_mask = |columns: &Option<MetricColumns>| columns.as_ref().is_some_and(|columns| columns.mask.is_some());
+        let has_mask =
+            |columns: &Option<MetricColumnIndexes>| columns.as_ref().is_some_and(|columns| columns.mask.is_some());
         for (mask, _) in masks.iter().zip(&self.metrics).filter(|(_, columns)| has_mask(columns)) {
             columns.push(take(&BooleanArray::new(mask.clone(), None), &rows, None)?);
         }
@@ -157,10 +158,10 @@ impl RowLayout {
         let bounds = Bounds { out_of_orderness: 0, closed: None, fired, living: None, extent };
         let mut outcome = BatchOutcome { is_counted: vec![false; rows.num_rows()], ..BatchOutcome::default() };
         for (member, running) in running.iter_mut().enumerate() {
-            let Some(MetricColumns { mask, args }) = &self.metrics[member] else { continue };
+            let Some(MetricColumnIndexes { mask, args }) = &self.metrics[member] else { continue };
             let passed = mask.map(|column| truth(rows.column(column).as_boolean()));
             let args = args.iter().map(|column| rows.column(*column).clone()).collect();
-            let view = View { metric: member as u32, event_times, stream_times, passed, args };
+            let view = MetricView { metric: member as u32, event_times, stream_times, passed, args };
             running.add(&view, &bounds, group, &mut outcome);
         }
         group.keys.sweep();
@@ -246,8 +247,8 @@ impl Hashes {
     }
 }
 
-/// Sorts rows by the range that contains their hash; returns the indexes of the rows of each range. The ranges are in
-/// order and contain every hash.
+/// Sorts rows by the range that contains their hash. Returns the indexes of the rows in this order and, for each range,
+/// the part of them that has its rows. The ranges are in order and contain every hash.
 pub(crate) fn route(hashes: &[u64], ranges: &[Hashes]) -> (Vec<u32>, Vec<Range<usize>>) {
     let place = |hash: u64| ranges.partition_point(|range| range.last < hash);
     let places: Vec<u32> = hashes.iter().map(|hash| place(*hash) as u32).collect();

@@ -5,7 +5,7 @@ use crate::kind;
 use crate::op::snapshot::{Reader, Writer};
 use crate::op::window::key::Keys;
 use crate::op::window::metric::{Emit, Metric};
-use crate::op::window::running::{Group, Running, Windows};
+use crate::op::window::running::{KeyGroup, MetricWindows, RunningMetric};
 use crate::op::window::slice::{Fired, Selects, SelectsSaved};
 use crate::time::{EARLIEST, LATEST};
 
@@ -15,33 +15,33 @@ pub type Emitter<'a> = dyn FnMut(&kind::metric::Row<'_>) -> Result<()> + 'a;
 /// Keys, and the windows of metrics over them.
 #[derive(Default)]
 pub(crate) struct Shard {
-    pub(crate) group: Group,
+    pub(crate) group: KeyGroup,
     /// In the order of the members of the group.
-    pub(crate) running: Vec<Running>,
+    pub(crate) running: Vec<RunningMetric>,
 }
 
 impl Shard {
     /// Makes the state of these metrics, empty.
     pub(crate) fn new<'a>(metrics: impl Iterator<Item = &'a Metric>) -> Self {
-        Self { group: Group::default(), running: metrics.map(Running::new).collect() }
+        Self { group: KeyGroup::default(), running: metrics.map(RunningMetric::new).collect() }
     }
 
     /// Whether it holds no state.
     pub(crate) fn is_empty(&self) -> bool {
         self.running.iter().all(|running| match &running.windows {
-            Windows::Slices(slices, _) => slices.is_empty(),
-            Windows::Sessions(sessions, _) => sessions.is_empty(),
-            Windows::Away(_) => true,
+            MetricWindows::Slices(slices, _) => slices.is_empty(),
+            MetricWindows::Sessions(sessions, _) => sessions.is_empty(),
+            MetricWindows::Away(_) => true,
         })
     }
 
     /// Returns the approximate bytes in memory.
     pub(crate) fn allocated(&mut self) -> usize {
-        let of_metric = |running: &mut Running| {
+        let of_metric = |running: &mut RunningMetric| {
             let rest = match &running.windows {
-                Windows::Slices(slices, _) => slices.allocated(),
-                Windows::Sessions(sessions, _) => sessions.allocated(),
-                Windows::Away(_) => return 0,
+                MetricWindows::Slices(slices, _) => slices.allocated(),
+                MetricWindows::Sessions(sessions, _) => sessions.allocated(),
+                MetricWindows::Away(_) => return 0,
             };
             running.slots.allocated() + rest
         };
@@ -53,9 +53,9 @@ impl Shard {
         let (keys, running) = (&self.group.keys, &mut self.running[member]);
         let mut state = Writer::default();
         match &mut running.windows {
-            Windows::Slices(slices, spec) => slices.snapshot(*spec, keys, &running.slots, selects, &mut state),
-            Windows::Sessions(sessions, _) => sessions.snapshot(keys, &running.slots, selects, &mut state),
-            Windows::Away(away) => away.snapshot(&mut state),
+            MetricWindows::Slices(slices, spec) => slices.snapshot(*spec, keys, &running.slots, selects, &mut state),
+            MetricWindows::Sessions(sessions, _) => sessions.snapshot(keys, &running.slots, selects, &mut state),
+            MetricWindows::Away(away) => away.snapshot(&mut state),
         }
         state.finish()
     }
@@ -65,11 +65,11 @@ impl Shard {
         let (keys, running) = (&mut self.group.keys, &mut self.running[member]);
         let mut saved = Reader::new(saved);
         match &mut running.windows {
-            Windows::Slices(slices, spec) => {
+            MetricWindows::Slices(slices, spec) => {
                 slices.absorb(*spec, keys, &mut running.slots, &mut saved, selects)?;
             }
-            Windows::Sessions(sessions, _) => sessions.absorb(keys, &mut running.slots, &mut saved, selects)?,
-            Windows::Away(away) => away.restore(&mut saved)?,
+            MetricWindows::Sessions(sessions, _) => sessions.absorb(keys, &mut running.slots, &mut saved, selects)?,
+            MetricWindows::Away(away) => away.restore(&mut saved)?,
         }
         saved.finish()
     }
@@ -81,8 +81,8 @@ impl Shard {
         out.finish()
     }
 
-    /// Adds what [`Shard::snapshot`] saved, for the keys that `selects`; their state is not here. Each saved metric has
-    /// the place `places` in this shard, or none.
+    /// Adds the state that [`Shard::snapshot`] saved for the keys that `selects` accepts; this shard must have no state
+    /// of them. `places` has, for each saved metric, its index in this shard, or none.
     pub(crate) fn absorb(&mut self, saved: &[u8], places: &[Option<usize>], selects: SelectsSaved<'_>) -> Result<()> {
         let mut saved = Reader::new(saved);
         for place in places {
@@ -93,9 +93,9 @@ impl Shard {
     }
 }
 
-/// What fires at a watermark.
+/// The metrics whose windows fire, and the watermark at which they fire.
 #[derive(Clone, Copy)]
-pub(crate) struct Firing<'a> {
+pub(crate) struct WatermarkFiring<'a> {
     /// All metrics.
     pub(crate) metrics: &'a [Metric],
     /// The place of each metric in the order of names.
@@ -131,7 +131,7 @@ struct WindowResult {
     fired: Fired,
 }
 
-impl Firing<'_> {
+impl WatermarkFiring<'_> {
     /// Fires the windows that are due, in the order of due time, window end, metric and dimensions; then drops state
     /// that no later row can reach.
     pub(crate) fn fire(&self, shards: &mut [MemberShard<'_>], emit: &mut Emitter<'_>) -> Result<()> {
@@ -140,9 +140,9 @@ impl Firing<'_> {
             for (member, (metric, running)) in indexes.iter().zip(&mut shard.running).enumerate() {
                 let delay = delay(self.emit, &self.metrics[*metric]);
                 let ends = match &mut running.windows {
-                    Windows::Slices(slices, spec) => slices.due(self.watermark, delay, *spec),
-                    Windows::Sessions(sessions, _) => sessions.due(self.watermark, delay),
-                    Windows::Away(_) => vec![],
+                    MetricWindows::Slices(slices, spec) => slices.due(self.watermark, delay, *spec),
+                    MetricWindows::Sessions(sessions, _) => sessions.due(self.watermark, delay),
+                    MetricWindows::Away(_) => vec![],
                 };
                 let place = self.places[*metric];
                 let window = |end: i64| DueWindow { due: end.saturating_add(delay), end, place, shard: at, member };
@@ -157,11 +157,13 @@ impl Firing<'_> {
         }
         for MemberShard { shard, .. } in shards {
             let Shard { group, running } = &mut **shard;
-            for Running { slots, windows, .. } in running {
+            for RunningMetric { slots, windows, .. } in running {
                 match windows {
-                    Windows::Slices(slices, spec) => slices.close(self.watermark, *spec, &mut group.keys, slots),
-                    Windows::Sessions(sessions, rule) => sessions.close(self.watermark, *rule, &mut group.keys, slots),
-                    Windows::Away(_) => {}
+                    MetricWindows::Slices(slices, spec) => slices.close(self.watermark, *spec, &mut group.keys, slots),
+                    MetricWindows::Sessions(sessions, rule) => {
+                        sessions.close(self.watermark, *rule, &mut group.keys, slots)
+                    }
+                    MetricWindows::Away(_) => {}
                 }
             }
         }
@@ -172,7 +174,7 @@ impl Firing<'_> {
     fn fire_window(
         &self,
         metric: &Metric,
-        running: &mut Running,
+        running: &mut RunningMetric,
         keys: &mut Keys,
         end: i64,
         emit: &mut Emitter<'_>,
@@ -188,7 +190,7 @@ impl Firing<'_> {
             text
         };
         match &mut running.windows {
-            Windows::Slices(slices, spec) => {
+            MetricWindows::Slices(slices, spec) => {
                 // Windows that end later will fire, and so may all windows that rows can still reach.
                 slices.join(end.min(watermark.saturating_sub(spec.lateness)), *spec, keys, &mut running.slots);
                 let start = spec.layout.start_of(end);
@@ -196,7 +198,7 @@ impl Firing<'_> {
                     rows.push(result(dimensions(keys, fired.key), start, fired));
                 }
             }
-            Windows::Sessions(sessions, _) => {
+            MetricWindows::Sessions(sessions, _) => {
                 for gone in sessions.retract(end) {
                     let dimensions = dimensions(keys, gone.key);
                     let fired = Fired { key: gone.key, value: None, rows: gone.rows, pane: gone.pane };
@@ -207,7 +209,7 @@ impl Firing<'_> {
                     rows.push(result(dimensions(keys, fired.key), start, fired));
                 }
             }
-            Windows::Away(_) => {}
+            MetricWindows::Away(_) => {}
         }
         rows.sort_by(|a, b| (&a.dimensions, a.start, !a.is_retracted).cmp(&(&b.dimensions, b.start, !b.is_retracted)));
         for WindowResult { dimensions, start, is_retracted, fired } in &rows {

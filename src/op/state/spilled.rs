@@ -4,13 +4,13 @@
 //! is read; its parts refer to the same blocks until they are written again.
 
 use super::rows::{self, Hashes, RowLayout, hash};
-use super::shard::{Emitter, Firing, MemberShard, Shard};
+use super::shard::{Emitter, MemberShard, Shard, WatermarkFiring};
 use super::storage::{NewStateFile, StateFile, StateStorage};
 use crate::error::{Error, Result};
 use crate::op::snapshot::{Reader, Writer};
 use crate::op::window::metric::Metric;
 use crate::op::window::outcome::BatchOutcome;
-use crate::op::window::running::{Bounds, View, Windows};
+use crate::op::window::running::{Bounds, MetricView, MetricWindows};
 use arrow::array::{BinaryArray, RecordBatch};
 use arrow::buffer::BooleanBuffer;
 use arrow::compute::concat_batches;
@@ -68,7 +68,7 @@ struct Block {
     share: u64,
 }
 
-/// What [`Spilled::snapshot`] saved.
+/// The state that [`Spilled::snapshot`] saved.
 pub(crate) struct SavedFiles<'a> {
     pub(crate) state: &'a [u8],
     /// For each metric that it was saved for, the place in the group; `None` if the group has it no longer.
@@ -98,7 +98,7 @@ pub(crate) struct Members<'a> {
 /// A batch for a group.
 pub(crate) struct Arrivals<'a> {
     /// The views of the group's metrics.
-    pub(crate) views: Vec<&'a View<'a>>,
+    pub(crate) views: Vec<&'a MetricView<'a>>,
     pub(crate) bounds: &'a Bounds,
 }
 
@@ -198,7 +198,7 @@ impl Spilled {
     ) -> Result<()> {
         let (mut masks, mut undecided) = (vec![], BTreeSet::new());
         for running in &shard.running {
-            let Windows::Away(away) = &running.windows else { continue };
+            let MetricWindows::Away(away) = &running.windows else { continue };
             masks.push(away.kept());
             undecided.extend(away.undecided());
         }
@@ -305,12 +305,12 @@ impl Spilled {
         &mut self,
         shard: &mut Shard,
         context: &mut GroupContext<'_>,
-        mut firing: Option<(&Firing<'_>, &mut Emitter<'_>)>,
+        mut firing: Option<(&WatermarkFiring<'_>, &mut Emitter<'_>)>,
     ) -> Result<()> {
         self.flush(context)?;
         let members = context.members;
         for running in &mut shard.running {
-            let Windows::Away(away) = &mut running.windows else { continue };
+            let MetricWindows::Away(away) = &mut running.windows else { continue };
             away.begin_reading();
         }
         let mut todo = std::mem::take(&mut self.ranges);
@@ -386,7 +386,7 @@ impl Spilled {
         Ok(!exceeds(state))
     }
 
-    /// Saves which blocks the ranges refer to. No row waits.
+    /// Saves the layout and, for each range, the blocks that it refers to. No row may wait.
     pub(crate) fn snapshot(&self, out: &mut Writer) {
         let Self { layout, places: _, ranges, pending, pending_bytes: _, keys } = self;
         debug_assert!(pending.is_empty(), "rows that wait are in no file");
@@ -409,7 +409,7 @@ impl Spilled {
         }
     }
 
-    /// Restores what [`Spilled::snapshot`] saved.
+    /// Restores the state that [`Spilled::snapshot`] saved.
     pub(crate) fn restore(context: &mut GroupContext<'_>, saved: SavedFiles<'_>) -> Result<Self> {
         let SavedFiles { state, places, has_layout } = saved;
         let (members, storage, mut saved) = (context.members, &mut *context.storage, Reader::new(state));
@@ -457,11 +457,14 @@ impl Spilled {
     }
 }
 
-/// Updates what is known of the windows in files from a range that was read, and adds its counts.
+/// Updates the due instants and counts of sessions in files from a range that was read, and adds its counts of partial
+/// windows.
 fn observe(state: &Shard, shard: &mut Shard) {
     for (read, running) in state.running.iter().zip(&mut shard.running) {
         running.counts.partial += read.counts.partial;
-        if let (Windows::Sessions(sessions, rule), Windows::Away(away)) = (&read.windows, &mut running.windows) {
+        if let (MetricWindows::Sessions(sessions, rule), MetricWindows::Away(away)) =
+            (&read.windows, &mut running.windows)
+        {
             away.on_sessions(sessions.earliest(*rule, away.delay()), sessions.held());
         }
     }

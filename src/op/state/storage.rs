@@ -1,4 +1,4 @@
-//! Where state goes that does not fit into memory: files that are written once, read in parts, and removed with their
+//! Storage for state that does not fit into memory: files that are written once, read in parts, and removed with their
 //! last reference.
 
 use crate::error::{Error, Result};

@@ -9,7 +9,7 @@ use std::cell::Cell;
 pub struct CheckId(pub(super) usize);
 
 /// One field of a record.
-pub struct Field {
+pub struct CheckedField {
     /// Its name.
     pub name: String,
     /// The check of its value.
@@ -21,7 +21,7 @@ pub struct Field {
 /// The fields of a record, looked up without hashing: few names have the same length.
 #[derive(Default)]
 pub struct Fields {
-    pub(super) list: Vec<Field>,
+    pub(super) list: Vec<CheckedField>,
     /// Indexes of `list` by the length of the name.
     by_length: Vec<Vec<usize>>,
     /// Length of the shortest key that may be a name with escapes: names are ASCII words, and `\u0061` is one letter.
@@ -34,7 +34,7 @@ pub struct Fields {
 
 impl Fields {
     /// Builds the table of these fields; with `closed`, a member that is not a field is a fault.
-    pub fn new(list: Vec<Field>, closed: bool) -> Self {
+    pub fn new(list: Vec<CheckedField>, closed: bool) -> Self {
         let longest = list.iter().map(|field| field.name.len()).max().unwrap_or(0);
         let shortest = list.iter().map(|field| field.name.len()).min().unwrap_or(0);
         let mut by_length = vec![vec![]; longest + 1];
@@ -44,7 +44,7 @@ impl Fields {
         Self { list, by_length, escaped_bytes_min: shortest + 5, closed, guide: Cell::default() }
     }
 
-    /// Whether every object is valid.
+    /// Whether every object is valid, because there are no fields and other members are allowed.
     pub fn is_trivial(&self) -> bool {
         self.list.is_empty() && !self.closed
     }

@@ -28,7 +28,7 @@ pub mod scalar;
 pub mod walk;
 
 use self::fields::CheckId;
-use self::fields::{Field, Fields};
+use self::fields::{CheckedField, Fields};
 use self::walk::{Check, Checks, Explain, FaultReport, Quiet, WalkStep};
 use self::walk::{compile_field, is_required, is_string, missing, shown};
 use crate::avro::Scalar;
@@ -39,7 +39,7 @@ use crate::json::text::{excerpt, unescape};
 use crate::json::walk::{members, string_content};
 use crate::kind::dead::{ErrorType, Fault, Rejected};
 use crate::kind::event::{self, PROVENANCE, column};
-use crate::kind::rows::{Cell, RowColumns, View};
+use crate::kind::rows::{Cell, ColumnView, RowColumns};
 use crate::registry::{Lookup, Schemas, Subject, Version};
 use arrow::array::{Array, Int64Array, Int64Builder, RecordBatch};
 use std::borrow::Cow;
@@ -51,7 +51,7 @@ const SUBJECTS_MAX: usize = 4096;
 /// Maximum number of dictionary values that are checked ahead of the rows.
 const CODES_MAX: usize = 256;
 
-/// How the subject of an event is found.
+/// The source of the subject of an event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SubjectOf {
     /// A column, or the path of a property (`kind`, `meta.type`).
@@ -70,10 +70,10 @@ impl From<&str> for SubjectOf {
     }
 }
 
-/// How events are validated.
+/// The options of a [`Validator`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
-    /// How the subject is found; the column `event_type` by default.
+    /// The source of the subject; the column `event_type` by default.
     pub subject: SubjectOf,
     /// Whether a property unknown to the schema is a fault; false by default.
     pub closed: bool,
@@ -97,12 +97,12 @@ pub struct Verdicts {
 /// Validates batches of events.
 pub struct Validator {
     options: Options,
-    known: Known,
+    known: KnownSubjects,
 }
 
 /// The subjects seen so far.
 #[derive(Default)]
-struct Known {
+struct KnownSubjects {
     /// The compiled subjects, and the index of each name.
     compiled: Vec<Compiled>,
     index: HashMap<String, usize, ahash::RandomState>,
@@ -120,13 +120,13 @@ struct Known {
 struct Compiled {
     subject: Arc<Subject>,
     /// One per version, latest first.
-    plans: Vec<Plan>,
+    plans: Vec<VersionPlan>,
 }
 
 impl Validator {
     /// Creates a validator without subjects.
     pub fn new(options: Options) -> Self {
-        let known = Known { closed: options.closed, ..Known::default() };
+        let known = KnownSubjects { closed: options.closed, ..KnownSubjects::default() };
         Self { options, known }
     }
 
@@ -162,7 +162,7 @@ impl Validator {
     }
 }
 
-impl Known {
+impl KnownSubjects {
     /// Starts another batch.
     fn begin(&mut self) {
         self.asked.clear();
@@ -263,7 +263,7 @@ impl Known {
         if known.is_some_and(|compiled| Arc::ptr_eq(&compiled.subject, &subject)) {
             return Ok(false);
         }
-        let plan = |version: &Version| Plan::new(&subject.name, version, self.closed);
+        let plan = |version: &Version| VersionPlan::new(&subject.name, version, self.closed);
         let plans = subject.versions.iter().rev().map(plan).collect::<Result<_>>()?;
         self.forget(name);
         if self.compiled.len() >= SUBJECTS_MAX {
@@ -299,7 +299,7 @@ fn nameless(of: &SubjectOf) -> Fault {
     Fault::new(ErrorType::UnknownSchemaError, format!("{name}: missing, but required as the subject{way_out}"))
 }
 
-/// Where the subject of a row is read from.
+/// The source of the subject in a row: a fixed name, the index of a column, or the path of a property.
 enum SubjectSource<'a> {
     Fixed(&'a str),
     Column(usize),
@@ -391,7 +391,7 @@ impl Compiled {
 }
 
 /// One version, compiled for events.
-struct Plan {
+struct VersionPlan {
     id: i64,
     checks: Checks,
     /// Fields that are columns.
@@ -427,8 +427,8 @@ struct Whole {
     optional: bool,
 }
 
-impl Plan {
-    fn new(subject: &str, version: &Version, closed: bool) -> Result<Plan> {
+impl VersionPlan {
+    fn new(subject: &str, version: &Version, closed: bool) -> Result<VersionPlan> {
         let schema = &version.schema;
         let bad = |why: String| Error::config(format!("subject '{subject}' version {}: {why}", version.number));
         let AvroType::Record { fields, .. } = &schema.node(schema.root()).avro_type else {
@@ -458,7 +458,7 @@ impl Plan {
             return Err(bad(format!("'{}': duplicate field, in the record and in its 'properties'", twice.name)));
         }
         let properties = Fields::new(properties, closed && whole.is_none());
-        Ok(Plan { id: version.id, checks, columns, doubtful: vec![], batch: 0, properties, whole })
+        Ok(VersionPlan { id: version.id, checks, columns, doubtful: vec![], batch: 0, properties, whole })
     }
 
     /// Prepares for a batch.
@@ -467,14 +467,14 @@ impl Plan {
         (self.doubtful, self.batch) = (doubtful, batch);
     }
 
-    /// Returns what must be checked of a field row by row.
+    /// Returns the field at `at` if it must be checked row by row; `None` if every row passes it.
     fn doubt(&self, at: usize, rows: &RowColumns<'_>) -> Option<Doubtful> {
         let field = &self.columns[at];
         if self.is_proved(field, rows) {
             return None;
         }
         let by_code = match rows.column(field.column) {
-            Some(View::Dictionary(dictionary)) if dictionary.values().len() <= CODES_MAX => {
+            Some(ColumnView::Dictionary(dictionary)) if dictionary.values().len() <= CODES_MAX => {
                 let values = dictionary.values().iter();
                 values.map(|value| value.is_some_and(|text| self.takes(field.check, Cell::Text(text)))).collect()
             }
@@ -490,10 +490,10 @@ impl Plan {
             return false;
         }
         match view {
-            View::Instant(_) => self.takes(field.check, Cell::Instant(0)),
-            View::Uuid(_) => self.takes(field.check, Cell::Uuid([0; 16])),
-            View::Text(_) | View::Dictionary(_) => self.takes_any_text(field.check),
-            View::Number(_) => false,
+            ColumnView::Instant(_) => self.takes(field.check, Cell::Instant(0)),
+            ColumnView::Uuid(_) => self.takes(field.check, Cell::Uuid([0; 16])),
+            ColumnView::Text(_) | ColumnView::Dictionary(_) => self.takes_any_text(field.check),
+            ColumnView::Number(_) => false,
         }
     }
 
@@ -523,7 +523,7 @@ impl Plan {
         }
         let (text, distinct) = (rows.properties(row), rows.is_distinct(row));
         report.enter(WalkStep::Name(event::COLUMNS[column::PROPERTIES]));
-        let absent = |field: &Field, report: &mut R| self.absent(field, event, report);
+        let absent = |field: &CheckedField, report: &mut R| self.absent(field, event, report);
         let going = self.whole.as_ref().is_none_or(|whole| self.whole(whole, text, report))
             && (self.properties.is_trivial() || self.checks.record(&self.properties, text, distinct, report, absent));
         report.leave();
@@ -546,7 +546,7 @@ impl Plan {
 
     /// Checks a required property that is absent: falls back on the provenance column of its name.
     #[cold]
-    fn absent<R: FaultReport>(&self, field: &Field, event: EventRow<'_>, report: &mut R) -> bool {
+    fn absent<R: FaultReport>(&self, field: &CheckedField, event: EventRow<'_>, report: &mut R) -> bool {
         let column = PROVENANCE.into_iter().find(|column| event::COLUMNS[*column] == field.name);
         match column.map(|column| event.columns.cell(column, event.row)) {
             None | Some(Cell::None) => missing(report),

@@ -4,7 +4,7 @@
 //! reports: [`Quiet`] stops at the first fault and allocates nothing; [`Explain`] continues, counts the faults and
 //! formats the first. A record's fields may come in any order; a name that occurs twice must be valid each time.
 
-use super::fields::{CheckId, Field, Fields, Met, is_escaped};
+use super::fields::{CheckId, CheckedField, Fields, Met, is_escaped};
 use super::scalar;
 use crate::avro::Scalar;
 use crate::avro::schema::{self, AvroType, NodeId, Schema, Unit, describe_symbols};
@@ -224,7 +224,7 @@ impl Checks {
         text: &str,
         distinct: bool,
         report: &mut R,
-        mut absent: impl FnMut(&Field, &mut R) -> bool,
+        mut absent: impl FnMut(&CheckedField, &mut R) -> bool,
     ) -> bool {
         let mut met = Met::new(fields.list.len());
         let mut going = true;
@@ -440,8 +440,8 @@ pub fn is_required(schema: &Schema, field: &schema::Field) -> bool {
 }
 
 /// Compiles a field of a record.
-pub fn compile_field(schema: &Schema, field: &schema::Field) -> Field {
-    Field { name: field.name.clone(), check: CheckId(field.node.index()), required: is_required(schema, field) }
+pub fn compile_field(schema: &Schema, field: &schema::Field) -> CheckedField {
+    CheckedField { name: field.name.clone(), check: CheckId(field.node.index()), required: is_required(schema, field) }
 }
 
 fn compile(schema: &Schema, id: NodeId, closed: bool) -> Check {

@@ -14,17 +14,17 @@ pub struct Keys {
     /// Numbers of the keys, by the hash of their values; a row finds its key without encoding it.
     ids: HashTable<u32>,
     state: RandomState,
-    entries: Vec<Entry>,
+    entries: Vec<KeyEntry>,
     free: Vec<u32>,
     /// Keys that were new since the last sweep.
     fresh: Vec<u32>,
-    known: Known,
+    known: KeyTable,
     bytes: usize,
 }
 
 /// A table of keys by the codes of dictionary dimensions.
 #[derive(Default)]
-struct Known {
+struct KeyTable {
     /// The values of each dimension, by code.
     values: Vec<ArrayRef>,
     /// The key of each place (one combination of codes).
@@ -35,7 +35,7 @@ struct Known {
 #[derive(Clone, Copy)]
 struct KnownKey {
     id: u32,
-    /// It is valid while the [`Entry`] has this generation.
+    /// It is valid while the [`KeyEntry`] has this generation.
     generation: u32,
 }
 
@@ -44,13 +44,14 @@ const PLACES_MAX: usize = 1 << 16;
 const UNKNOWN: KnownKey = KnownKey { id: u32::MAX, generation: 0 };
 
 #[derive(Default)]
-struct Entry {
+struct KeyEntry {
     /// For each dimension 0 if it is NULL, else 1, the length (u32, little-endian) and the text.
     key: Box<[u8]>,
     hash: u64,
     /// Number of slots that refer to it.
     uses: u32,
-    /// How many keys have had this number before. An element of `Known::ids` is valid only while it has the same count.
+    /// How many keys have had this number before. An element of `KeyTable::ids` is valid only while it has the same
+    /// count.
     generation: u32,
 }
 
@@ -173,12 +174,12 @@ impl Keys {
         let id = match self.free.pop() {
             Some(id) => id,
             None => {
-                self.entries.push(Entry::default());
+                self.entries.push(KeyEntry::default());
                 (self.entries.len() - 1) as u32
             }
         };
         let entry = &mut self.entries[id as usize];
-        *entry = Entry { key, hash, uses: 0, generation: entry.generation };
+        *entry = KeyEntry { key, hash, uses: 0, generation: entry.generation };
         let entries = &self.entries;
         self.ids.insert_unique(hash, id, |id| entries[*id as usize].hash);
         self.fresh.push(id);

@@ -19,7 +19,7 @@ pub enum Shape {
     },
     /// The periods of a calendar.
     Calendar(Calendar),
-    /// From a first event to `gap` after the last one, where each is at most `gap` from another.
+    /// From the first event to `gap` after the last one; each event is at most `gap` after the one before it.
     Session {
         /// The silence that ends a session.
         gap: i64,
@@ -43,7 +43,7 @@ pub struct Dimension {
     pub name: String,
     /// Its value, as text.
     pub expr: Expr,
-    /// What was written.
+    /// Its definition: the path, or `NAME=EXPR` without the blanks that do not matter.
     pub text: String,
 }
 
@@ -189,7 +189,7 @@ impl Shape {
     /// when the input has ended.
     pub const ALL: Self = Self::Sliding { size: CALENDAR, slide: CALENDAR, align: EARLIEST };
 
-    /// Returns how its windows lie on the time line; `None` for sessions, which the events of a key make.
+    /// Returns the positions of its windows on the time line; `None` for sessions, which the events of a key make.
     pub fn layout(self) -> Option<Layout> {
         match self {
             Self::Sliding { size, slide, align } => Some(Layout::Even { size, slide, align }),
@@ -199,7 +199,7 @@ impl Shape {
     }
 }
 
-/// How windows lie on the time line, the same for all keys; all durations in µs. The windows of a calendar are
+/// The positions of windows on the time line, the same for all keys; all durations in µs. The windows of a calendar are
 /// tumbling: a row is in one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Layout {

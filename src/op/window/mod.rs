@@ -35,7 +35,7 @@ pub mod watermark;
 use self::metric::{Emit, Metric};
 pub use self::outcome::{BatchOutcome, LateRow};
 pub use self::running::MetricCounts;
-use self::running::{Bounds, Running, TimeBounds, View, Windows};
+use self::running::{Bounds, MetricView, MetricWindows, RunningMetric, TimeBounds};
 use self::watermark::{ContinuedInput, Watermark};
 use crate::error::{Error, Result};
 use crate::expr::RowFault;
@@ -48,7 +48,7 @@ use crate::op::snapshot::{Reader, Writer};
 use crate::op::state::StateSize;
 use crate::op::state::group::GroupState;
 pub use crate::op::state::shard::Emitter;
-use crate::op::state::shard::{Firing, MemberShard};
+use crate::op::state::shard::{MemberShard, WatermarkFiring};
 use crate::op::state::spilled::{Arrivals, GroupContext, Members, SavedFiles};
 use crate::op::state::storage::StateStorage;
 use crate::time::format_duration;
@@ -60,7 +60,7 @@ pub struct Options {
     pub leaves: Leaves,
     /// The metrics; their names differ.
     pub metrics: Vec<Metric>,
-    /// How the watermark is computed.
+    /// The options of the watermark.
     pub watermark: watermark::Options,
     /// When rows are emitted.
     pub emit: Emit,
@@ -141,7 +141,7 @@ impl Window {
             }
             members.push(Member { group, index: groups[group].metrics.len() });
             groups[group].metrics.push(index);
-            groups[group].state.shard.running.push(Running::new(metric));
+            groups[group].state.shard.running.push(RunningMetric::new(metric));
         }
         let mut order: Vec<usize> = (0..members.len()).collect();
         order.sort_by_key(|index| &options.metrics[*index].name);
@@ -152,7 +152,7 @@ impl Window {
         Self { options, watermark, fired: None, groups, members, places, observed, ended: vec![] }
     }
 
-    fn running(&self) -> impl Iterator<Item = &Running> {
+    fn running(&self) -> impl Iterator<Item = &RunningMetric> {
         self.members.iter().map(|member| &self.groups[member.group].state.shard.running[member.index])
     }
 
@@ -221,9 +221,9 @@ impl Window {
     pub fn held(&self) -> u64 {
         self.running()
             .map(|running| match &running.windows {
-                Windows::Slices(slices, spec) => slices.held(*spec),
-                Windows::Sessions(sessions, _) => sessions.held(),
-                Windows::Away(away) => away.held(),
+                MetricWindows::Slices(slices, spec) => slices.held(*spec),
+                MetricWindows::Sessions(sessions, _) => sessions.held(),
+                MetricWindows::Away(away) => away.held(),
             })
             .sum()
     }
@@ -241,7 +241,7 @@ impl Window {
         size
     }
 
-    /// Takes what the source reports of its partitions.
+    /// Applies the progress that the source reports of its partitions.
     pub fn on_progress(&mut self, progress: &Progress) -> Result<()> {
         self.watermark.on_progress(progress)
     }
@@ -292,7 +292,7 @@ impl Window {
         };
         let share = self.share();
         for Group { metrics, state } in &mut self.groups {
-            let views: Vec<&View<'_>> = metrics.iter().map(|metric| &views[*metric]).collect();
+            let views: Vec<&MetricView<'_>> = metrics.iter().map(|metric| &views[*metric]).collect();
             for (running, view) in state.shard.running.iter_mut().zip(&views) {
                 running.add(view, &bounds, &mut state.shard.group, &mut outcome);
             }
@@ -309,7 +309,7 @@ impl Window {
         Ok(outcome)
     }
 
-    fn views<'a>(&mut self, batch: &'a RecordBatch, leaves: &LeafBatch) -> Result<Vec<View<'a>>> {
+    fn views<'a>(&mut self, batch: &'a RecordBatch, leaves: &LeafBatch) -> Result<Vec<MetricView<'a>>> {
         let mut dimensions: Vec<Vec<Dimension>> = vec![];
         for Group { metrics, state } in &mut self.groups {
             let by = &self.options.metrics[metrics[0]].by;
@@ -323,7 +323,7 @@ impl Window {
             let passed = metric.filter.as_ref().map(|filter| filter.eval(leaves)).transpose()?;
             let args: Vec<ArrayRef> = metric.call.args().iter().map(|arg| arg.eval(leaves)).collect::<Result<_>>()?;
             let passed = passed.map(|array| running::truth(array.as_boolean()));
-            views.push(View {
+            views.push(MetricView {
                 metric: index,
                 event_times: instants(batch, column::EVENT_TIME),
                 stream_times: instants(batch, column::STREAM_TIME),
@@ -336,7 +336,7 @@ impl Window {
 
     /// Returns the rows in which a leaf had the wrong type: a leaf of a `where` in any row, a leaf of an argument only
     /// in rows that pass the `where`.
-    fn wrong(&self, views: &[View<'_>], leaves: &LeafBatch) -> Vec<RowFault> {
+    fn wrong(&self, views: &[MetricView<'_>], leaves: &LeafBatch) -> Vec<RowFault> {
         let mut found: std::collections::BTreeMap<usize, String> = std::collections::BTreeMap::new();
         for (metric, view) in self.options.metrics.iter().zip(views) {
             let asked = metric.filter.iter().flat_map(|filter| filter.wrong(leaves)).map(|wrong| (wrong, true));
@@ -359,7 +359,7 @@ impl Window {
         let Some(watermark) = self.watermark.get() else { return self.bound() };
         let (fired, limit) = (self.fired_bound(), self.share());
         let options = &mut self.options;
-        let firing = Firing { metrics: &options.metrics, places: &self.places, emit: options.emit, watermark };
+        let firing = WatermarkFiring { metrics: &options.metrics, places: &self.places, emit: options.emit, watermark };
         let in_memory = self.groups.iter_mut().filter(|group| !group.state.is_away());
         let mut shards: Vec<_> = in_memory
             .map(|Group { metrics, state }| MemberShard { indexes: metrics, shard: &mut state.shard })
@@ -420,7 +420,7 @@ impl Window {
         let Some(memory) = memory else { return Ok(()) };
         for Group { metrics: indexes, state } in &mut self.groups {
             let members = Members { metrics, indexes, fired };
-            let firing = |watermark| Firing { metrics, places: &self.places, emit: *when, watermark };
+            let firing = |watermark| WatermarkFiring { metrics, places: &self.places, emit: *when, watermark };
             let firing = self.watermark.get().map(firing);
             let mut context = GroupContext { members, storage: memory.storage.as_mut(), limit };
             state.settle(&mut context, firing.as_ref(), emit)?;

@@ -3,7 +3,7 @@
 use super::key::Keys;
 use super::metric::{Layout, Metric, Shape, WindowSpan};
 use super::outcome::{BatchOutcome, LateRow, RowRef};
-use super::session::{Rule, Sessions};
+use super::session::{SessionRule, Sessions};
 use super::slice::{Placement, Slices, WindowSpec};
 use super::slots::Slots;
 use crate::op::state::away::Away;
@@ -31,65 +31,65 @@ pub struct MetricCounts {
 }
 
 /// The windows of one metric.
-pub(crate) enum Windows {
+pub(crate) enum MetricWindows {
     Slices(Slices, WindowSpec),
-    Sessions(Sessions, Rule),
+    Sessions(Sessions, SessionRule),
     /// Their state is in files.
     Away(Away),
 }
 
 /// Keys shared by the metrics with the same dimensions: each row's key is looked up once for all of them.
 #[derive(Default)]
-pub(crate) struct Group {
+pub(crate) struct KeyGroup {
     pub(crate) keys: Keys,
     /// The key of each row of the current batch.
     pub(crate) ids: Vec<u32>,
 }
 
 /// One metric with its state.
-pub(crate) struct Running {
+pub(crate) struct RunningMetric {
     pub(crate) slots: Slots,
-    pub(crate) windows: Windows,
+    pub(crate) windows: MetricWindows,
     /// Windows that start earlier are partial, because the metric began inside them.
     pub(crate) since: Option<i64>,
     pub(crate) counts: MetricCounts,
 }
 
-impl Running {
+impl RunningMetric {
     /// Returns the windows of its state once that is in files. `delay` is how long after its end a window fires,
     /// `fired` the watermark up to which windows have fired.
     pub(crate) fn away(&mut self, delay: i64, fired: Option<i64>) -> Away {
         match &mut self.windows {
-            Windows::Slices(slices, spec) => {
+            MetricWindows::Slices(slices, spec) => {
                 let mut away = Away::slices(*spec, delay);
                 let (waiting, spans) = slices.ends();
                 away.take_ends(waiting, spans, fired);
                 away
             }
-            Windows::Sessions(sessions, rule) => {
+            MetricWindows::Sessions(sessions, rule) => {
                 let mut away = Away::sessions(*rule, delay);
                 away.on_sessions(sessions.earliest(*rule, delay), sessions.held());
                 away
             }
-            Windows::Away(_) => Away::sessions(Rule { gap: 0, lateness: 0 }, delay),
+            MetricWindows::Away(_) => Away::sessions(SessionRule { gap: 0, lateness: 0 }, delay),
         }
     }
 
     /// Creates a metric without state.
     pub(crate) fn new(metric: &Metric) -> Self {
         let lateness = metric.lateness;
-        let slices = |layout| Windows::Slices(Slices::default(), WindowSpec { layout, lateness });
+        let slices = |layout| MetricWindows::Slices(Slices::default(), WindowSpec { layout, lateness });
         let windows = match metric.shape {
             Shape::Sliding { size, slide, align } => slices(Layout::Even { size, slide, align }),
             Shape::Calendar(calendar) => slices(Layout::Calendar(calendar)),
-            Shape::Session { gap } => Windows::Sessions(Sessions::default(), Rule { gap, lateness }),
+            Shape::Session { gap } => MetricWindows::Sessions(Sessions::default(), SessionRule { gap, lateness }),
         };
         Self { slots: Slots::new(metric.call.create()), windows, since: None, counts: MetricCounts::default() }
     }
 }
 
 /// The columns of a batch that one metric reads.
-pub(crate) struct View<'a> {
+pub(crate) struct MetricView<'a> {
     /// The metric's index.
     pub(crate) metric: u32,
     pub(crate) event_times: &'a [i64],
@@ -139,7 +139,7 @@ pub(crate) fn truth(array: &BooleanArray) -> BooleanBuffer {
     }
 }
 
-impl View<'_> {
+impl MetricView<'_> {
     #[inline]
     pub(crate) fn passes(&self, row: usize) -> bool {
         self.passed.as_ref().is_none_or(|passed| passed.value(row))
@@ -189,12 +189,18 @@ enum Assignment {
     Undecided,
 }
 
-impl Running {
+impl RunningMetric {
     /// Adds the rows of a batch to the slots and records their outcomes.
-    pub(crate) fn add(&mut self, view: &View<'_>, bounds: &Bounds, group: &mut Group, outcome: &mut BatchOutcome) {
+    pub(crate) fn add(
+        &mut self,
+        view: &MetricView<'_>,
+        bounds: &Bounds,
+        group: &mut KeyGroup,
+        outcome: &mut BatchOutcome,
+    ) {
         let rows = group.ids.len();
         match &mut self.windows {
-            Windows::Away(away) => away.begin(rows),
+            MetricWindows::Away(away) => away.begin(rows),
             _ => self.slots.reserve(rows),
         }
         let asked = match (&view.passed, &bounds.living) {
@@ -217,15 +223,15 @@ impl Running {
 
     /// Adds all rows at once if they are in one slice, count for its first window, and belong to no window that has
     /// fired. Returns whether it did.
-    fn together(&mut self, bounds: &Bounds, group: &mut Group, outcome: &mut BatchOutcome) -> bool {
-        let Group { keys, ids, .. } = group;
+    fn together(&mut self, bounds: &Bounds, group: &mut KeyGroup, outcome: &mut BatchOutcome) -> bool {
+        let KeyGroup { keys, ids, .. } = group;
         if ids.is_empty() {
             return true;
         }
         let spec = match &self.windows {
-            Windows::Slices(_, spec) => Some(*spec),
-            Windows::Away(away) => away.spec(),
-            Windows::Sessions(..) => None,
+            MetricWindows::Slices(_, spec) => Some(*spec),
+            MetricWindows::Away(away) => away.spec(),
+            MetricWindows::Sessions(..) => None,
         };
         let Some(spec) = spec else { return false };
         let TimeBounds { least, greatest, stream } = bounds.extent;
@@ -237,7 +243,7 @@ impl Running {
             return false;
         }
         match &mut self.windows {
-            Windows::Slices(slices, _) => {
+            MetricWindows::Slices(slices, _) => {
                 let mut found = self.slots.take_list();
                 found.resize(ids.len(), 0);
                 let mut done = 0;
@@ -251,8 +257,8 @@ impl Running {
                 }
                 self.slots.add_all(found);
             }
-            Windows::Away(away) => away.keep_all(span, first_end, bounds.fired),
-            Windows::Sessions(..) => return false,
+            MetricWindows::Away(away) => away.keep_all(span, first_end, bounds.fired),
+            MetricWindows::Sessions(..) => return false,
         }
         self.counts.counted += ids.len() as u64;
         outcome.is_counted.fill(true);
@@ -263,12 +269,12 @@ impl Running {
     fn rows(
         &mut self,
         rows: impl Iterator<Item = usize>,
-        view: &View<'_>,
+        view: &MetricView<'_>,
         bounds: &Bounds,
-        group: &mut Group,
+        group: &mut KeyGroup,
         outcome: &mut BatchOutcome,
     ) {
-        let Group { keys, ids, .. } = group;
+        let KeyGroup { keys, ids, .. } = group;
         let mut cached = CachedSlice::NOTHING;
         let closed = bounds.closed.unwrap_or(i64::MIN);
         for row in rows {
@@ -277,18 +283,18 @@ impl Running {
             let bound = own.max(closed);
             if cached.holds(time, bound) {
                 match &mut self.windows {
-                    Windows::Slices(slices, ..) => {
+                    MetricWindows::Slices(slices, ..) => {
                         if let Some(slot) = slices.cached_slot(key) {
                             self.put(row, slot, outcome);
                             continue;
                         }
                     }
-                    Windows::Away(away) => {
+                    MetricWindows::Away(away) => {
                         away.keep_same(row);
                         self.count(row, outcome);
                         continue;
                     }
-                    Windows::Sessions(..) => {}
+                    MetricWindows::Sessions(..) => {}
                 }
             }
             let coming = RowRef { row, key, time, bound, own };
@@ -321,7 +327,7 @@ impl Running {
     }
 
     /// Notes that a row is late for all of its windows; the first and the last close at these times.
-    fn refuse(&mut self, coming: RowRef, first: i64, last: i64, view: &View<'_>, outcome: &mut BatchOutcome) {
+    fn refuse(&mut self, coming: RowRef, first: i64, last: i64, view: &MetricView<'_>, outcome: &mut BatchOutcome) {
         self.counts.late += 1;
         self.counts.late_idle += u64::from(coming.own < last);
         let needed = if coming.own < last { None } else { self.needed(coming, first, view) };
@@ -330,7 +336,7 @@ impl Running {
 
     /// Returns the rows of the batch that state in files counts or decides about.
     pub(crate) fn kept_or_undecided(&self) -> BooleanBuffer {
-        let Windows::Away(away) = &self.windows else { return BooleanBuffer::new_unset(0) };
+        let MetricWindows::Away(away) = &self.windows else { return BooleanBuffer::new_unset(0) };
         let mut undecided = vec![false; away.kept().len()];
         away.undecided().iter().for_each(|row| undecided[*row] = true);
         &away.kept() | &BooleanBuffer::from(undecided.as_slice())
@@ -340,12 +346,12 @@ impl Running {
     /// yet.
     pub(crate) fn decided(
         &mut self,
-        view: &View<'_>,
+        view: &MetricView<'_>,
         bounds: &Bounds,
         outcome: &mut BatchOutcome,
         is_late: impl Fn(usize) -> Option<bool>,
     ) {
-        let Windows::Away(away) = &self.windows else { return };
+        let MetricWindows::Away(away) = &self.windows else { return };
         let Some(rule) = away.session_rule() else { return };
         for row in away.undecided().to_vec() {
             match is_late(row) {
@@ -365,7 +371,7 @@ impl Running {
 
     /// Notes that the first window of a counted row, which closes at `missed`, does not count it.
     #[inline(always)]
-    fn miss(&mut self, coming: RowRef, missed: Option<i64>, view: &View<'_>, outcome: &mut BatchOutcome) {
+    fn miss(&mut self, coming: RowRef, missed: Option<i64>, view: &MetricView<'_>, outcome: &mut BatchOutcome) {
         if let Some(first) = missed {
             self.counts.half_late += 1;
             let needed = self.needed(coming, first, view);
@@ -377,15 +383,15 @@ impl Running {
     fn assign(
         &mut self,
         coming: RowRef,
-        view: &View<'_>,
+        view: &MetricView<'_>,
         fired: Option<i64>,
         keys: &mut Keys,
         cached: &mut CachedSlice,
     ) -> Assignment {
         let RowRef { row, key, time, .. } = coming;
         match &mut self.windows {
-            Windows::Slices(slices, spec) => {
-                let (span, first_end, missed) = match place(coming, *spec) {
+            MetricWindows::Slices(slices, spec) => {
+                let WindowPlace { span, first_end, missed } = match place(coming, *spec) {
                     Ok(placed) => placed,
                     Err(without) => return without,
                 };
@@ -393,9 +399,9 @@ impl Running {
                 let slot = slices.slot(Placement { key, span, first_end }, fired, *spec, keys, &mut self.slots);
                 Assignment::Slot(slot, missed)
             }
-            Windows::Away(away) => match away.spec() {
+            MetricWindows::Away(away) => match away.spec() {
                 Some(spec) => {
-                    let (span, first_end, missed) = match place(coming, spec) {
+                    let WindowPlace { span, first_end, missed } = match place(coming, spec) {
                         Ok(placed) => placed,
                         Err(without) => return without,
                     };
@@ -406,7 +412,7 @@ impl Running {
                 None if away.keep_session(coming) => Assignment::Kept(None),
                 None => Assignment::Undecided,
             },
-            Windows::Sessions(sessions, rule) => {
+            MetricWindows::Sessions(sessions, rule) => {
                 match sessions.slot(coming, *rule, keys, &mut self.slots, &view.args) {
                     Some(slot) => Assignment::Slot(slot, None),
                     None => {
@@ -421,7 +427,7 @@ impl Running {
     /// Returns the out-of-orderness with which a late row would count for its first window, which closes at `first`;
     /// `None` if the row is late only because a partition was idle or new.
     #[cold]
-    fn needed(&mut self, coming: RowRef, first: i64, view: &View<'_>) -> Option<i64> {
+    fn needed(&mut self, coming: RowRef, first: i64, view: &MetricView<'_>) -> Option<i64> {
         if coming.own < first {
             return None;
         }
@@ -431,10 +437,18 @@ impl Running {
     }
 }
 
-/// Returns the windows of a row, the end of the first one that counts it, and when the first of all closes if that one
-/// does not; or why no window counts it.
+/// The windows of a row that at least one of them counts.
+struct WindowPlace {
+    span: WindowSpan,
+    /// The end of the first window that counts the row (µs).
+    first_end: i64,
+    /// The instant at which the first window of `span` closes (µs), if that window does not count the row.
+    missed: Option<i64>,
+}
+
+/// Returns the windows of a row, or why no window counts it.
 #[inline]
-fn place(coming: RowRef, spec: WindowSpec) -> Result<(WindowSpan, i64, Option<i64>), Assignment> {
+fn place(coming: RowRef, spec: WindowSpec) -> Result<WindowPlace, Assignment> {
     let Some(span) = spec.layout.windows_of(coming.time) else {
         return Err(Assignment::Outside);
     };
@@ -442,7 +456,8 @@ fn place(coming: RowRef, spec: WindowSpec) -> Result<(WindowSpan, i64, Option<i6
     let Some(first_end) = first_seen(span, spec, coming.bound) else {
         return Err(Assignment::Late { first: closes(span.first_end), last: closes(span.last_end) });
     };
-    Ok((span, first_end, (first_end > span.first_end).then(|| closes(span.first_end))))
+    let missed = (first_end > span.first_end).then(|| closes(span.first_end));
+    Ok(WindowPlace { span, first_end, missed })
 }
 
 /// Returns the end of the first window of `span` that a row with this bound counts for.

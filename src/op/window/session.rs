@@ -23,13 +23,13 @@ struct Session {
     start: i64,
     end: i64,
     slot: u32,
-    fired: Option<Firing>,
+    fired: Option<SessionFiring>,
     dirty: bool,
 }
 
 /// The last firing of a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Firing {
+struct SessionFiring {
     pane: u32,
     /// The rows that it counted.
     rows: u64,
@@ -84,7 +84,7 @@ pub struct Sessions {
 
 /// The gap and the lateness of a session metric.
 #[derive(Clone, Copy, Debug)]
-pub struct Rule {
+pub struct SessionRule {
     /// The silence that ends a session (µs).
     pub gap: i64,
     /// How long a session stays open after its end (µs).
@@ -97,7 +97,7 @@ impl Sessions {
     pub(crate) fn slot(
         &mut self,
         row: RowRef,
-        rule: Rule,
+        rule: SessionRule,
         keys: &mut Keys,
         slots: &mut Slots,
         args: &[ArrayRef],
@@ -136,7 +136,7 @@ impl Sessions {
                 slots.merge(session.slot, old.slot);
                 slots.free(old.slot);
             }
-            if let (Some(Firing { pane, rows }), true) = (old.fired, same != Some(at)) {
+            if let (Some(SessionFiring { pane, rows }), true) = (old.fired, same != Some(at)) {
                 keys.retain(key);
                 let gone = Retraction { key, start: old.start, end: old.end, pane: pane + 1, rows };
                 self.retractions.entry(old.end).or_default().push(gone);
@@ -188,7 +188,7 @@ impl Sessions {
             if let Some(session) = session.filter(|session| session.start == start && session.dirty) {
                 let pane = session.fired.map_or(0, |fired| fired.pane + 1);
                 let count = slots.rows(session.slot);
-                session.fired = Some(Firing { pane, rows: count });
+                session.fired = Some(SessionFiring { pane, rows: count });
                 session.dirty = false;
                 let value = slots.result(session.slot, end - start);
                 rows.push((start, Fired { key, value, rows: count, pane }));
@@ -198,7 +198,7 @@ impl Sessions {
     }
 
     /// Drops the sessions that no later row can reach.
-    pub fn close(&mut self, watermark: i64, rule: Rule, keys: &mut Keys, slots: &mut Slots) {
+    pub fn close(&mut self, watermark: i64, rule: SessionRule, keys: &mut Keys, slots: &mut Slots) {
         while let Some(entry @ SessionEnd { end, key, .. }) = self.open.first().copied() {
             if end.saturating_add(rule.lateness) > watermark {
                 return;
@@ -231,7 +231,7 @@ impl Sessions {
     }
 
     /// Returns the first instant at which the watermark has something to do: fire a session, or drop it.
-    pub fn earliest(&self, rule: Rule, delay: i64) -> Option<i64> {
+    pub fn earliest(&self, rule: SessionRule, delay: i64) -> Option<i64> {
         let fires = self.waiting.first().map(|session| session.end.saturating_add(delay));
         let drops = self.open.first().map(|session| session.end.saturating_add(rule.lateness));
         fires.into_iter().chain(drops).min()
@@ -251,7 +251,7 @@ impl Sessions {
             out.number(*end);
             slots.save(*slot, out);
             out.flag(fired.is_some());
-            if let Some(Firing { pane, rows }) = fired {
+            if let Some(SessionFiring { pane, rows }) = fired {
                 out.number(i64::from(*pane));
                 out.number(*rows as i64);
             }
@@ -286,7 +286,8 @@ impl Sessions {
                 true => Some((keys.restore(key)?, slots.load(saved)?)),
                 false => Slots::skip(saved).map(|()| None)?,
             };
-            let fired = if saved.flag()? { Some(Firing { pane: saved.pane()?, rows: saved.rows()? }) } else { None };
+            let fired =
+                if saved.flag()? { Some(SessionFiring { pane: saved.pane()?, rows: saved.rows()? }) } else { None };
             let dirty = saved.flag()?;
             let Some((key, slot)) = place else { continue };
             keys.retain(key);
@@ -333,7 +334,7 @@ mod tests {
     use proptest::prelude::*;
 
     /// The naive model: every row scans a list of sessions.
-    fn naive(list: &mut Vec<(i64, i64, u64)>, time: i64, bound: i64, rule: Rule) -> bool {
+    fn naive(list: &mut Vec<(i64, i64, u64)>, time: i64, bound: i64, rule: SessionRule) -> bool {
         let alive = |end: i64| bound < end + rule.lateness;
         let mut merged = (time, time + rule.gap, 1);
         let mut any = false;
@@ -365,7 +366,7 @@ mod tests {
         fn sessions_found_by_their_ends_are_those_that_a_list_finds(
             rows in prop::collection::vec((0i64..120, -10i64..110), 1..80), gap in 1i64..12, lateness in 0i64..8,
         ) {
-            let rule = Rule { gap, lateness };
+            let rule = SessionRule { gap, lateness };
             let call = aggregate::parse("count(*)", &mut Leaves::new(&Kind::Event.schema())).unwrap();
             let (mut keys, mut slots) = (Keys::default(), Slots::new(call.create()));
             let mut sessions = Sessions::default();

@@ -226,7 +226,7 @@ impl Leaves for (&BTreeMap<SliceId, Slice>, WindowSpec) {
     }
 }
 
-/// Where a row is added.
+/// The place of a row among the slices.
 #[derive(Clone, Copy)]
 pub struct Placement {
     /// The number of its key.

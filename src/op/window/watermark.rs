@@ -14,7 +14,7 @@ use ahash::AHashMap;
 use arrow::array::{ArrayRef, AsArray, RecordBatch};
 use arrow::datatypes::TimestampMicrosecondType;
 
-/// How W is computed.
+/// The rules by which W is computed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Options {
     /// How far a row may be behind its partition's stream time (µs). `None` allows any distance: then there is no W
@@ -132,7 +132,7 @@ impl Watermark {
         self.raise(Some(watermark));
     }
 
-    /// Takes what the source reports of its partitions.
+    /// Applies the progress that the source reports of its partitions.
     pub fn on_progress(&mut self, progress: &Progress) -> Result<()> {
         for told in &progress.partitions {
             let at = self.partition(told.input, &told.origin, &told.partition)?;

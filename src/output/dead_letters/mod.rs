@@ -1,5 +1,12 @@
 //! Dead letters of a stage: written to `--dlq`, or reported and counted as dropped.
 //!
+//! ```text
+//! source: Dead ─► take ─► WaitingLetters (until the operator has the rows before) ─┐
+//! operator, outputs: row and Fault ─► push_row ─► Builder ─────────────────────────┼─► note: counts, a line on stderr
+//! brokers: RejectedRecord ─► push_rejected ─► Builder ─────────────────────────────┘     ▼ with --dlq
+//! lost: letters that --dlq rejects ◄── --dlq ◄── flush ◄────────────────────────────── LetterBuffer (1024 letters)
+//! ```
+//!
 //! The stage buffers and writes two kinds of letters together: letters of the source (records that could not become
 //! rows), and letters of the stage (rows that it or an output rejected). The first row or a full buffer opens the
 //! output.
@@ -46,7 +53,7 @@ pub fn alone(error: Error) -> Error {
     }
 }
 
-/// Where letters are written.
+/// The output of dead letters, and whether it is open.
 enum LetterOutput {
     /// No output: they are dropped.
     Nowhere,

@@ -1,4 +1,4 @@
-//! What the line of a letter on stderr shows.
+//! The facts of a dead letter that its line on stderr shows.
 
 use crate::kind::dead::{ErrorType, Letter, column};
 use arrow::array::{Array, ArrayAccessor, ArrayRef, AsArray, RecordBatch, StringArray, TypedDictionaryArray};

@@ -178,7 +178,7 @@ fn a_full_disk_is_an_error_that_names_the_file() {
     }
 }
 
-/// What a stage does with letters.
+/// A step of a test: the stage adds letters or writes them, or time passes.
 #[derive(Clone, Copy, Debug)]
 enum Step {
     /// The source has so many faulty records.

@@ -36,7 +36,7 @@ use std::time::Duration;
 /// How long a store may take for rows that it gets at once, before further rows of the epoch wait in its outbox.
 const PROMPT: Duration = Duration::from_secs(5);
 
-/// What the stage knows of a target, which is in another thread.
+/// The properties of a target, for the thread of the stage; the target itself is in another thread.
 struct TargetTraits {
     /// Whether it is a store that gets rows at once.
     is_at_once: bool,

@@ -9,10 +9,10 @@ use arrow::array::RecordBatch;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
-/// What an output in a checkpoint is opened with.
+/// An output of a checkpoint: the checkpoint, the names of the stage and the output in it, and the epoch in progress.
 #[derive(Clone, Debug)]
 pub struct EpochPlan {
-    /// Where the checkpoint is kept.
+    /// The directory or the bucket of the checkpoint.
     pub store: Arc<dyn CheckpointStore>,
     /// The id of the checkpoint.
     pub checkpoint: String,
@@ -30,7 +30,7 @@ impl EpochPlan {
         format!("{}/{}", self.run(), self.key)
     }
 
-    /// Returns what rows name as their run: the same in all runs of the checkpoint.
+    /// Returns the name of the run in rows, which is the same in all runs of the checkpoint.
     pub fn run(&self) -> String {
         format!("{}/{}", self.checkpoint, self.stage)
     }

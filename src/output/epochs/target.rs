@@ -1,4 +1,4 @@
-//! What gets the rows of complete epochs, in the thread of its output.
+//! The target of an output of a checkpoint. In the thread of the output, it gets the rows of complete epochs.
 
 use super::plan::{CompleteEpoch, EpochPlan, KeptFault, KeptRejected, Refusal, RefusedRows, RejectedRow};
 use crate::checkpoint::part::read_outbox;
@@ -21,7 +21,7 @@ use xxhash_rust::xxh3::xxh3_64;
 /// Encoded bytes that are appended at once. A reader of the file sees whole pieces.
 const PIECE_BYTES: usize = 4 << 20;
 
-/// What gets the rows of complete epochs.
+/// The target of an output of a checkpoint: it gets the rows of complete epochs.
 pub(in crate::output) enum EpochTarget {
     /// A store, which gets rows when their epoch is complete, or at once.
     Store { kind: Kind, sink: Box<dyn store::Sink>, is_at_once: bool },
@@ -34,7 +34,7 @@ pub(in crate::output) enum EpochTarget {
 /// A file to which the lines of an epoch are appended once.
 pub(in crate::output) struct LineFile {
     file: OnceFile,
-    /// What an empty file begins with.
+    /// The bytes that are written first to an empty file; empty if the format has no header.
     header: Vec<u8>,
 }
 

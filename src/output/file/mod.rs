@@ -36,7 +36,7 @@ use pack::{Packer, is_packed};
 
 /// Interval between two attempts to open a FIFO that has no reader.
 const TRY_EVERY: Duration = Duration::from_millis(100);
-/// Where the bytes of an output go.
+/// The destination of an output's bytes.
 pub enum Plain {
     /// Standard output.
     Standard(Box<dyn Write>),
@@ -155,13 +155,13 @@ impl Plain {
         *length = whole;
         let shown = path.display();
         match tail {
-            Tail::Whole => {}
-            Tail::Ended => console.say(format!("{shown}: the last line had no line end and now has one")),
-            Tail::Cut(bytes) => {
+            FileTail::Whole => {}
+            FileTail::Ended => console.say(format!("{shown}: the last line had no line end and now has one")),
+            FileTail::Cut(bytes) => {
                 let bytes = counted(bytes, ["byte", "bytes"]);
                 console.say(format!("{shown}: removed {bytes} of a torn last line"));
             }
-            Tail::Foreign => return Err(other_columns(path)),
+            FileTail::Foreign => return Err(other_columns(path)),
         }
         Ok(true)
     }
@@ -433,8 +433,8 @@ fn other_columns(path: &Path) -> Error {
     Error::usage(format!("{}: {why}", path.display()))
 }
 
-/// What a file that is appended to had after its last complete line.
-enum Tail {
+/// The bytes after the last complete line of a file that is appended to, before they were repaired.
+enum FileTail {
     /// Not examined: the file has another header and was not changed.
     Foreign,
     /// Nothing: it ends with a newline, or is empty.
@@ -447,29 +447,29 @@ enum Tail {
 
 /// Repairs the end of a file whose records are lines. Returns what followed the last newline, and the file's new
 /// length.
-fn mend_last_line(file: &mut DiskFile, is_json: bool) -> std::io::Result<(Tail, u64)> {
+fn mend_last_line(file: &mut DiskFile, is_json: bool) -> std::io::Result<(FileTail, u64)> {
     let length = file.file.metadata()?.len();
     let whole = whole_lines(&file.file, length)?;
     if whole == length {
-        return Ok((Tail::Whole, length));
+        return Ok((FileTail::Whole, length));
     }
     if is_json && length - whole <= LINE_MAX && is_object(&file.file, whole, length)? {
         file.write_all(b"\n")?;
-        return Ok((Tail::Ended, length + 1));
+        return Ok((FileTail::Ended, length + 1));
     }
     file.truncate(whole)?;
-    Ok((Tail::Cut(length - whole), whole))
+    Ok((FileTail::Cut(length - whole), whole))
 }
 
 /// Repairs the end of a file whose records may hold line breaks within quotes (CSV). A newline ends a record if the
 /// number of quotes before it is even, because evt writes quotes only in pairs. Returns what followed the last record,
 /// and the file's new length.
-fn mend_last_record(file: &DiskFile, header: &[u8]) -> std::io::Result<(Tail, u64)> {
+fn mend_last_record(file: &DiskFile, header: &[u8]) -> std::io::Result<(FileTail, u64)> {
     let length = file.file.metadata()?.len();
     let mut head = vec![0; header.len().min(usize::try_from(length).unwrap_or(usize::MAX))];
     file.file.read_exact_at(&mut head, 0)?;
     if !header.starts_with(&head) {
-        return Ok((Tail::Foreign, length));
+        return Ok((FileTail::Foreign, length));
     }
     let (mut whole, mut is_quoted, mut start) = (0, false, 0);
     let mut buffer = vec![0; 64 << 10];
@@ -488,10 +488,10 @@ fn mend_last_record(file: &DiskFile, header: &[u8]) -> std::io::Result<(Tail, u6
         start += count as u64;
     }
     if whole == length {
-        return Ok((Tail::Whole, length));
+        return Ok((FileTail::Whole, length));
     }
     file.truncate(whole)?;
-    Ok((Tail::Cut(length - whole), whole))
+    Ok((FileTail::Cut(length - whole), whole))
 }
 
 /// The longest incomplete last line that is parsed; a longer one is removed unparsed.

@@ -19,7 +19,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use xxhash_rust::xxh3::Xxh3;
 
-/// What the name of an intent has between the name of its file and the id of its ledger.
+/// The text between the name of the file and the id of the ledger in the name of an intent.
 const INFIX: &str = ".evt.";
 /// Characters of the ledger's id in the name of an intent.
 const ID_LENGTH: usize = 8;
@@ -215,7 +215,7 @@ impl OnceFile {
         file.write_all(bytes).and_then(|()| file.sync_data()).map_err(|error| failed(&path, &error))
     }
 
-    /// Appends what the file lacks of the bytes of an intent.
+    /// Appends the bytes of an intent that the file lacks.
     fn finish(&mut self, intent_path: &Path, intent: &Intent, is_own: bool) -> Result<()> {
         let path = self.path.clone();
         let failed = |error: std::io::Error| failed(&path, &error);

@@ -11,22 +11,22 @@ pub struct Cache<K, V> {
     max: usize,
 }
 
-type Slot<V> = Arc<Entry<V>>;
+type Slot<V> = Arc<CacheEntry<V>>;
 
 /// The value of one key.
-struct Entry<V> {
+struct CacheEntry<V> {
     value: Mutex<Option<(V, Instant)>>,
     /// Locked during a fetch: threads that request the value wait here, threads that only look do not.
     fetching: Mutex<()>,
 }
 
-impl<V> Default for Entry<V> {
+impl<V> Default for CacheEntry<V> {
     fn default() -> Self {
         Self { value: Mutex::new(None), fetching: Mutex::new(()) }
     }
 }
 
-impl<V: Clone> Entry<V> {
+impl<V: Clone> CacheEntry<V> {
     fn peek(&self) -> Option<(V, Instant)> {
         held(&self.value).clone()
     }

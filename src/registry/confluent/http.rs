@@ -56,9 +56,9 @@ impl RegistryResponse {
 }
 
 impl Http {
-    /// Reads an address.
+    /// Makes the client of the registry at `location`.
     ///
-    /// Errors: exit status 2 if it names no server, 78 if its certificates cannot be read.
+    /// Errors: exit status 2 for an invalid address or option, 78 if its certificates cannot be read.
     pub fn try_new(location: &Location, timeouts: Timeouts) -> Result<Self> {
         let (who, server) =
             location.path.rsplit_once('@').map_or((None, location.path.as_str()), |(who, server)| (Some(who), server));

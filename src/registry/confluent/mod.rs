@@ -57,7 +57,7 @@ pub const OPTIONS: [&str; 9] = ["ca", "connect", "down", "refresh", "retry", "su
 
 /// The key of a schema without its subject.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Key {
+pub enum SchemaKey {
     /// Its number.
     Id(u32),
     /// Its GUID.
@@ -66,7 +66,7 @@ pub enum Key {
 
 /// The result of looking up a key.
 #[derive(Clone, Debug)]
-pub enum Found {
+pub enum SchemaLookup {
     /// The schema's complete text, with its references written in.
     Schema(Arc<str>),
     /// The registry does not know it.
@@ -77,7 +77,7 @@ pub enum Found {
     Away(Arc<str>),
 }
 
-/// How records name the subject of their schema.
+/// The rule that derives the subject of a schema from the topic and the name of the record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Strategy {
     /// `TOPIC-value`.
@@ -109,7 +109,7 @@ impl Strategy {
     }
 }
 
-/// What happens if the registry does not answer a request.
+/// The reaction to a registry that does not answer a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Absence {
     /// The request is retried for as long as `retry=` says.
@@ -133,7 +133,7 @@ pub struct Confluent {
     /// Until when no requests are sent, and why.
     away: Mutex<Option<Outage>>,
     subjects: Cache<String, Lookup>,
-    schemas: Cache<Key, Found>,
+    schemas: Cache<SchemaKey, SchemaLookup>,
 }
 
 /// Whether a registry may have a subject of that name. The names come from events: one that breaks a path, or that
@@ -225,15 +225,15 @@ impl Confluent {
     }
 
     /// Looks up the schema of a key.
-    pub fn schema(&self, key: Key) -> Result<Found> {
+    pub fn schema(&self, key: SchemaKey) -> Result<SchemaLookup> {
         self.schemas.get(&key, |found| self.schema_good_for(found), |_| self.fetch_schema(key))
     }
 
-    fn schema_good_for(&self, found: &Found) -> Duration {
+    fn schema_good_for(&self, found: &SchemaLookup) -> Duration {
         match found {
-            Found::Schema(_) => EVER,
-            Found::Unknown | Found::Useless(_) => self.refresh,
-            Found::Away(_) => Duration::ZERO,
+            SchemaLookup::Schema(_) => EVER,
+            SchemaLookup::Unknown | SchemaLookup::Useless(_) => self.refresh,
+            SchemaLookup::Away(_) => Duration::ZERO,
         }
     }
 
@@ -241,23 +241,23 @@ impl Confluent {
         if matches!(found, Lookup::Away(_)) { Duration::ZERO } else { self.refresh }
     }
 
-    fn fetch_schema(&self, key: Key) -> Result<Found> {
+    fn fetch_schema(&self, key: SchemaKey) -> Result<SchemaLookup> {
         let path = match key {
-            Key::Id(id) => format!("/schemas/ids/{id}"),
-            Key::Guid(guid) => format!("/schemas/guids/{}", uuid::Uuid::from_bytes(guid)),
+            SchemaKey::Id(id) => format!("/schemas/ids/{id}"),
+            SchemaKey::Guid(guid) => format!("/schemas/guids/{}", uuid::Uuid::from_bytes(guid)),
         };
         let text = match self.get(&path) {
             Ok(Some(body)) => self.text(&body),
-            Ok(None) => return Ok(Found::Unknown),
-            Err(trouble) => return unless_away(trouble, Found::Away),
+            Ok(None) => return Ok(SchemaLookup::Unknown),
+            Err(trouble) => return unless_away(trouble, SchemaLookup::Away),
         };
         match text {
-            Ok(text) => Ok(Found::Schema(text)),
+            Ok(text) => Ok(SchemaLookup::Schema(text)),
             // An unusable schema is the fault of the records that refer to it.
             Err(RetryError::Permanent(error)) if error.kind() == ErrorKind::Config => {
-                Ok(Found::Useless(error.to_string().into()))
+                Ok(SchemaLookup::Useless(error.to_string().into()))
             }
-            Err(trouble) => unless_away(trouble, Found::Away),
+            Err(trouble) => unless_away(trouble, SchemaLookup::Away),
         }
     }
 

@@ -3,7 +3,7 @@
 //! A caller that must not wait validates with a [`Recall`]. If the cache lacks something, the caller discards the
 //! verdict, sends the questions to the registry, adds the answers, and validates again.
 
-use super::{Confluent, Found, Key, can_be_subject};
+use super::{Confluent, SchemaKey, SchemaLookup, can_be_subject};
 use crate::error::Result;
 use crate::registry::{Lookup, Schemas};
 use std::collections::{BTreeSet, HashMap};
@@ -15,7 +15,7 @@ pub enum Question {
     /// The subject of exactly this name.
     Subject(String),
     /// The schema with this key.
-    Schema(Key),
+    Schema(SchemaKey),
     /// Whether the registry answers.
     Check,
 }
@@ -26,7 +26,7 @@ pub enum Recalled {
     /// The result of the subject lookup.
     Subject(Lookup),
     /// The result of the key lookup.
-    Schema(Found),
+    Schema(SchemaLookup),
     /// The registry responds.
     Check,
 }
@@ -46,7 +46,7 @@ impl Question {
 pub struct Recall {
     registry: Arc<Confluent>,
     subjects: HashMap<String, Lookup>,
-    schemas: HashMap<Key, Found>,
+    schemas: HashMap<SchemaKey, SchemaLookup>,
     lacking: BTreeSet<Question>,
     /// Subjects that may have a new version since their fetch: they can accept events, but not reject them.
     old: BTreeSet<String>,
@@ -90,8 +90,8 @@ impl Recall {
         std::mem::take(&mut self.lacking).into_iter().collect()
     }
 
-    /// Returns what is known of a key; `None` if the registry must be queried.
-    pub fn schema(&mut self, key: Key) -> Option<Found> {
+    /// Returns the known result of looking up a key; `None` if the registry must be queried.
+    pub fn schema(&mut self, key: SchemaKey) -> Option<SchemaLookup> {
         let remembered = || {
             let (found, age) = self.registry.schemas.peek(&key)?;
             (age < self.registry.schema_good_for(&found)).then_some(found)

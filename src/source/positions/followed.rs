@@ -29,7 +29,7 @@ pub struct NamePositions {
     names: Vec<NamePosition>,
     /// The names that the run follows, by input.
     inputs: BTreeMap<u32, NameToFollow>,
-    /// Where the names are kept that the run begins; `None` in tests of positions.
+    /// The note of the checkpoint that keeps the names which the run begins; `None` in tests of positions.
     begun_names: Option<BegunNames>,
     /// The names that the run has begun, as they were before their first record.
     begun: Vec<NamePosition>,
@@ -157,8 +157,8 @@ pub fn partition_positions(names: &[NamePosition], pipeline: &str, watermark: Op
     names.iter().map(position).collect()
 }
 
-/// Returns where a name is, whatever it refers to: `a.log` and `./a.log` are one name, also while their directory is
-/// missing.
+/// Returns the absolute path of a name; its directory is resolved, a link of the name is not. `a.log` and `./a.log` are
+/// one name, also while their directory is missing.
 fn located(name: &str) -> PathBuf {
     let path = Path::new(name);
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));

@@ -47,8 +47,8 @@ struct Saved {
     frames: Option<FrameSchema>,
 }
 
-/// What the schema of frames adds to that of events. A topic may be quiet, so a run that continues one must know it
-/// before the first frame.
+/// The raw column and the metadata that the schema of frames adds to that of events. A topic may have no frames for a
+/// long time, so a run that continues it must know the schema before the first frame.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct FrameSchema {
     /// Whether rows have raw records.
@@ -68,7 +68,7 @@ pub struct Positions {
     frames: Option<FrameSchema>,
 }
 
-/// Where an input continues that reads from a position of its own.
+/// The position at which a followed name or a spool continues.
 pub enum InputPosition {
     /// A followed name.
     Followed(FollowPosition),

@@ -26,7 +26,7 @@ impl SpoolPosition {
         Self { origin: origin.to_owned(), id, next, stream_time }
     }
 
-    /// Returns where the spool continues.
+    /// Returns the position at which the spool continues.
     pub fn start(&self) -> CheckpointPosition {
         let position = Position { offset: self.next, stream_time: self.stream_time };
         CheckpointPosition { id: self.id.clone(), position }

@@ -16,10 +16,10 @@ pub struct PartitionTime {
 impl PartitionTime {
     /// Returns the stream times of an input whose records have `origin` unless they name another one.
     pub fn of(ingest: &Ingest, input: u32, origin: &str) -> Vec<Self> {
-        let times = ingest.partition_table.stream_times(input).map(|(own, name, stream_time)| Self {
-            origin: Some(own.to_owned()).filter(|own| own != origin),
-            name: name.to_owned(),
-            stream_time,
+        let times = ingest.partition_table.stream_times(input).map(|partition| Self {
+            origin: Some(partition.origin.to_owned()).filter(|own| own != origin),
+            name: partition.name.to_owned(),
+            stream_time: partition.stream_time,
         });
         times.collect()
     }

@@ -1,8 +1,8 @@
 //! The contract of stores whose metric rows can be corrected.
 //!
 //! ```text
-//! Claim ─► claim ─┬─► Claimed ─► late_cells ─► Step ─► apply ─► Step ─► apply ─► … ─► finish
-//!                 │      │                              │ one transaction: difference, progress, late cells
+//! Claim ─► claim ─┬─► Claimed ─► late_cells ─► CorrectionStep ─► apply ─► CorrectionStep ─► apply ─► … ─► finish
+//!                 │      │                                        │ one transaction: difference, progress, late cells
 //!                 │      └─ killed: the same command continues after the last step
 //!                 └─► fault: another correction in flight overlaps
 //! ```
@@ -17,7 +17,7 @@ use crate::kind::span::Span;
 use crate::time::format_instant;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-/// What a run is going to correct.
+/// The correction that a run claims: the metrics and the range of its cells, and the user who starts it.
 #[derive(Clone, Debug)]
 pub struct Claim {
     /// The names of the metrics, sorted.
@@ -50,13 +50,13 @@ pub struct InFlight {
     pub range: Span,
     /// Its digest.
     pub spec: String,
-    /// Who began it, where and when.
+    /// The user who began it, the host, and the time (RFC 3339), as text for messages.
     pub by: String,
     /// How far it is: the watermark of its last step (µs).
     pub progress: Option<i64>,
 }
 
-/// What a claim does to the corrections in flight.
+/// The effect of a claim on the corrections in flight.
 #[derive(Debug, Default)]
 pub struct Claimed {
     /// The correction that this run continues.
@@ -118,14 +118,14 @@ pub struct Part {
 }
 
 /// A step of a correction.
-pub struct Step<'a> {
+pub struct CorrectionStep<'a> {
     /// The stored cells to compare.
     pub parts: Vec<Part>,
     /// Whether the correction compares one of them.
     pub covers: &'a dyn Fn(&CellKey) -> Coverage,
     /// The right cells.
     pub right: BTreeMap<CellKey, CellContent>,
-    /// How they are compared.
+    /// The rules of the comparison.
     pub comparison: Comparison<'a>,
     /// Cells that count late events; they are kept.
     pub late: Vec<LateCell>,
@@ -135,7 +135,7 @@ pub struct Step<'a> {
     pub progress: i64,
 }
 
-impl Step<'_> {
+impl CorrectionStep<'_> {
     /// Compares the right cells with the stored ones.
     pub fn compare(&self, stored: &StoredCells) -> Difference {
         self.comparison.compare(&self.right, stored)
@@ -224,11 +224,11 @@ pub trait Corrections {
     fn set_late_position(&mut self, source: &str, position: &LatePosition) -> Result<()>;
 
     /// Compares the right cells of a step with the stored ones; writes nothing.
-    fn compare(&mut self, step: &Step<'_>) -> Result<Difference>;
+    fn compare(&mut self, step: &CorrectionStep<'_>) -> Result<Difference>;
 
     /// Compares them and makes the stored ones right. Errors: exit status 75 if another run has taken over the
     /// correction.
-    fn apply(&mut self, step: &Step<'_>) -> Result<Difference>;
+    fn apply(&mut self, step: &CorrectionStep<'_>) -> Result<Difference>;
 
     /// Ends the correction.
     fn finish(&mut self) -> Result<()>;

@@ -11,7 +11,9 @@ use crate::error::{Error, Result};
 use crate::kind::metric::MetricColumns;
 use crate::kind::span::Span;
 use crate::kind::{self, Kind};
-use crate::store::correct::{Claim, Claimed, CorrectionCounts, Corrections, InFlight, LatePosition, Step, taken_over};
+use crate::store::correct::{
+    Claim, Claimed, CorrectionCounts, CorrectionStep, Corrections, InFlight, LatePosition, taken_over,
+};
 use crate::store::guard::{RowOutcome, Stored, judge_row};
 use crate::store::lake::directory::{Lake, LakePart, root};
 use crate::store::lake::disk::read_json;
@@ -54,7 +56,7 @@ struct State {
     /// The cells that count late events.
     cells: BTreeSet<LateEntry>,
     /// By stream of late events.
-    positions: BTreeMap<String, Position>,
+    positions: BTreeMap<String, StoredPosition>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -94,7 +96,7 @@ struct LateEntry {
 }
 
 #[derive(Serialize, Deserialize)]
-struct Position {
+struct StoredPosition {
     rows: u64,
     last: String,
 }
@@ -128,7 +130,7 @@ impl State {
     }
 
     fn late_position(&self, source: &str) -> Option<LatePosition> {
-        let Position { rows, last } = self.positions.get(source)?;
+        let StoredPosition { rows, last } = self.positions.get(source)?;
         Some(LatePosition { next: *rows, last: last.clone() })
     }
 
@@ -148,9 +150,9 @@ impl State {
         running.map(in_flight).collect()
     }
 
-    /// Applies what a step says of cells that count late events. A later run reads the late events of the released ones
-    /// again.
-    fn keep_late(&mut self, step: &Step<'_>, difference: &Difference) {
+    /// Replaces the late cells of a step and removes the released ones. A later run reads the late events of the
+    /// released ones again.
+    fn keep_late(&mut self, step: &CorrectionStep<'_>, difference: &Difference) {
         if step.released(difference).next().is_some() {
             self.positions.clear();
         }
@@ -189,11 +191,11 @@ impl Corrections for LakeComparison {
         Ok(())
     }
 
-    fn compare(&mut self, step: &Step<'_>) -> Result<Difference> {
+    fn compare(&mut self, step: &CorrectionStep<'_>) -> Result<Difference> {
         Ok(step.compare(&stored(&self.root, step)?))
     }
 
-    fn apply(&mut self, _step: &Step<'_>) -> Result<Difference> {
+    fn apply(&mut self, _step: &CorrectionStep<'_>) -> Result<Difference> {
         Err(Error::broken("a lake that is only compared"))
     }
 
@@ -299,15 +301,15 @@ impl Corrections for LakeCorrections {
 
     fn set_late_position(&mut self, source: &str, position: &LatePosition) -> Result<()> {
         let LatePosition { next: rows, last } = position.clone();
-        self.state.positions.insert(source.to_owned(), Position { rows, last });
+        self.state.positions.insert(source.to_owned(), StoredPosition { rows, last });
         self.write()
     }
 
-    fn compare(&mut self, step: &Step<'_>) -> Result<Difference> {
+    fn compare(&mut self, step: &CorrectionStep<'_>) -> Result<Difference> {
         Ok(step.compare(&stored(self.lake.root(), step)?))
     }
 
-    fn apply(&mut self, step: &Step<'_>) -> Result<Difference> {
+    fn apply(&mut self, step: &CorrectionStep<'_>) -> Result<Difference> {
         let names = self.lake.lock_names()?;
         let difference = self.compare(step)?;
         self.exchange(&difference)?;
@@ -332,7 +334,7 @@ impl Corrections for LakeCorrections {
 }
 
 /// Returns the stored cells of a step. Of several rows of one key the one that the guard keeps is valid.
-fn stored(root: &Path, step: &Step<'_>) -> Result<StoredCells> {
+fn stored(root: &Path, step: &CorrectionStep<'_>) -> Result<StoredCells> {
     let (mut cells, mut found): (BTreeMap<CellKey, Stored>, _) = (BTreeMap::new(), StoredCells::default());
     let since = step.parts.iter().map(|part| part.since).min().unwrap_or(i64::MAX);
     let until = step.parts.iter().map(|part| part.to).max().unwrap_or(i64::MIN).saturating_add(1);

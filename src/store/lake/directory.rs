@@ -89,7 +89,7 @@ pub struct Lake {
     found: BTreeSet<i64>,
 }
 
-/// Removes what a failed run leaves, which would otherwise fill the disk until the next run.
+/// Removes the files that a failed run leaves, which would otherwise fill the disk until the next run.
 impl Drop for Lake {
     fn drop(&mut self) {
         // The next run removes what is left. Without the lock, parts are those of another run.
@@ -316,12 +316,12 @@ impl Lake {
         self.dir.hidden(&format!("{}.committed", self.pipeline))
     }
 
-    /// Records what is committed.
+    /// Stores the committed epochs.
     pub fn write_committed(&self, committed: &CommittedEpochs) -> Result<()> {
         self.dir.write_json(&self.last_committed(), committed)
     }
 
-    /// Returns what is committed.
+    /// Returns the committed epochs; none if none were stored.
     pub fn committed(&self) -> Result<CommittedEpochs> {
         Ok(read_json(&self.last_committed())?.unwrap_or_default())
     }

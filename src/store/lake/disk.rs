@@ -2,7 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::store::disk::Disk;
-use crate::time::calendar::civil_from_days;
+use crate::time::calendar::{CivilDate, civil_from_days};
 use serde::{Deserialize, Serialize};
 use std::fs::{self, OpenOptions};
 use std::io::Write;
@@ -82,7 +82,7 @@ pub fn days(root: &Path) -> Result<Vec<PathBuf>> {
 
 /// Returns the directory name of a day, `date=YYYY-MM-DD`.
 pub fn day_name(day: i64) -> String {
-    let (year, month, day) = civil_from_days(day);
+    let CivilDate { year, month, day } = civil_from_days(day);
     format!("date={year:04}-{month:02}-{day:02}")
 }
 
@@ -104,7 +104,7 @@ pub fn entries(directory: &Path) -> Result<Vec<PathBuf>> {
     Ok(paths)
 }
 
-/// Reads what [`LakeDir::write_json`] wrote, if it exists.
+/// Reads the file that [`LakeDir::write_json`] wrote; `None` if there is none.
 pub fn read_json<T: for<'a> Deserialize<'a>>(path: &Path) -> Result<Option<T>> {
     let bytes = match fs::read(path) {
         Ok(bytes) => bytes,

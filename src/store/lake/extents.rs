@@ -1,5 +1,5 @@
-//! Which positions of which streams the rows of a file have. Two files without a common position have no common key,
-//! which their footers tell without their rows.
+//! The extents of a file: the range of positions that its rows have in each stream. Two files without a common position
+//! have no common key, so a comparison of footers suffices and their rows are not read.
 //!
 //! ```text
 //! evt.extents in the footer    {"rows":11,"streams":[{"stream":["in.jsonl","0"],"first":0,"last":10}]}
@@ -174,7 +174,7 @@ fn positions(kind: Kind, batch: &RecordBatch) -> Result<&[i64]> {
 }
 
 /// A run of rows of one stream.
-struct Run {
+struct RowRun {
     code: [u64; 2],
     first_row: usize,
     positions: PositionSpan,
@@ -183,16 +183,16 @@ struct Run {
 /// Returns a row and the positions of each stream of a batch.
 fn runs(names: &[Cells<'_>], positions: &[i64]) -> Vec<(usize, PositionSpan)> {
     let mut found: AHashMap<[u64; 2], (usize, PositionSpan)> = AHashMap::new();
-    let mut close = |Run { code, first_row, positions }: Run| {
+    let mut close = |RowRun { code, first_row, positions }: RowRun| {
         let known = found.entry(code).or_insert((first_row, positions));
         known.1 = known.1.with(positions);
     };
-    let mut open: Option<Run> = None;
+    let mut open: Option<RowRun> = None;
     for (row, position) in positions.iter().enumerate() {
         let (code, here) = (code(names, row), PositionSpan { first: *position, last: *position });
         match &mut open {
             Some(run) if run.code == code => run.positions = run.positions.with(here),
-            _ => open.replace(Run { code, first_row: row, positions: here }).into_iter().for_each(&mut close),
+            _ => open.replace(RowRun { code, first_row: row, positions: here }).into_iter().for_each(&mut close),
         }
     }
     open.into_iter().for_each(&mut close);

@@ -22,12 +22,12 @@ use std::sync::Arc;
 /// Maximum number of keys of one run, or of one epoch; about 1 GiB.
 pub const KEYS: usize = 4 << 20;
 
-type Id = [u8; 16];
+type RowId = [u8; 16];
 
 /// A metric row in memory.
 #[derive(Clone, Debug)]
 struct Row {
-    id: Id,
+    id: RowId,
     name: Arc<str>,
     start: i64,
     end: i64,
@@ -36,9 +36,18 @@ struct Row {
     pane: i32,
 }
 
+/// The key of a metric row; keys are ordered by their fields, first to last.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct MetricKey<'a> {
+    name: &'a str,
+    start: i64,
+    end: i64,
+    dimensions: &'a str,
+}
+
 impl Row {
-    fn key(&self) -> (&str, i64, i64, &str) {
-        (&self.name, self.start, self.end, &self.dimensions)
+    fn key(&self) -> MetricKey<'_> {
+        MetricKey { name: &self.name, start: self.start, end: self.end, dimensions: &self.dimensions }
     }
 
     /// Returns the key for messages: name, start of the window, dimensions.
@@ -49,7 +58,7 @@ impl Row {
 
 /// The state of a key: its row, and the greatest version that was retracted.
 #[derive(Default)]
-struct Entry {
+struct KeyState {
     row: Option<Row>,
     taken_back: Option<Version>,
 }
@@ -57,8 +66,8 @@ struct Entry {
 /// The results of a run.
 #[derive(Default)]
 pub struct Results {
-    entries: HashMap<Id, Entry>,
-    names: Names,
+    entries: HashMap<RowId, KeyState>,
+    names: MetricNames,
     /// Whether the run commits epochs.
     has_epochs: bool,
     /// Rows with other event counts than those of this run.
@@ -119,7 +128,7 @@ impl Results {
             if let Some(known) = &mut known {
                 let mut extents = Extents::default();
                 extents.add_rows(Kind::Metric, &to_batch(&rows)?)?;
-                let mut new: HashMap<Id, Row> = rows.into_iter().map(|row| (row.id, row)).collect();
+                let mut new: HashMap<RowId, Row> = rows.into_iter().map(|row| (row.id, row)).collect();
                 lake.rely_on(day);
                 for file in known.overlapping(lake, day, Kind::Metric, &extents)? {
                     parts.extend(self.merge_with(lake, StoredFile { day, file }, &mut new, counts)?);
@@ -140,7 +149,7 @@ impl Results {
         &mut self,
         lake: &mut Lake,
         StoredFile { day, file }: StoredFile,
-        new: &mut HashMap<Id, Row>,
+        new: &mut HashMap<RowId, Row>,
         counts: &mut SinkCounts,
     ) -> Result<Option<LakePart>> {
         let (mut rows, mut names, mut is_changed) = (vec![], HashMap::new(), false);
@@ -191,9 +200,9 @@ fn write(lake: &mut Lake, day: i64, rows: &[Row]) -> Result<LakePart> {
 }
 
 /// Shares names of metrics between their rows.
-type Names = HashMap<Box<str>, Arc<str>>;
+type MetricNames = HashMap<Box<str>, Arc<str>>;
 
-fn row_of(columns: &MetricColumns<'_>, row: usize, names: &mut Names) -> Result<Row> {
+fn row_of(columns: &MetricColumns<'_>, row: usize, names: &mut MetricNames) -> Result<Row> {
     let name = columns.names.value(row);
     let name = match names.get(name) {
         Some(known) => known.clone(),

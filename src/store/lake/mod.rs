@@ -66,7 +66,7 @@ pub static STORE: Store = Store {
     replaces: |location| location.options.get("mode").is_some_and(|mode| mode == "replace"),
     options: &OPTIONS,
     kinds: &Kind::ALL,
-    check: |location| Plan::try_new(location)?.check().map(|()| None),
+    check: |location| LakeOptions::try_new(location)?.check().map(|()| None),
     open: |location, options| Ok(Box::new(Parquet::open(location, options)?)),
     reader: StoreReader {
         tables: lake_read::tables,
@@ -119,7 +119,7 @@ struct Replace {
 }
 
 /// The options of a URI.
-struct Plan {
+struct LakeOptions {
     root: PathBuf,
     roll: Option<Roll>,
     /// `columns=auto`: properties get columns.
@@ -128,7 +128,7 @@ struct Plan {
     may_shrink: bool,
 }
 
-impl Plan {
+impl LakeOptions {
     fn try_new(location: &Location) -> Result<Self> {
         let replace = match location.options.get("mode").map(String::as_str) {
             None | Some("append") => false,
@@ -161,7 +161,7 @@ impl Plan {
 
 impl Parquet {
     fn open(location: &Location, options: &OpenOptions) -> Result<Self> {
-        let Plan { root, roll, property_columns, replace, may_shrink } = Plan::try_new(location)?;
+        let LakeOptions { root, roll, property_columns, replace, may_shrink } = LakeOptions::try_new(location)?;
         if replace && options.epochs {
             let why = "mode=replace cannot be used with checkpoints, because it tracks the files of one run only";
             return Err(Error::usage(format!("parquet:{}: {why}", root.display())));

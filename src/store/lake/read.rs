@@ -380,7 +380,7 @@ fn whole_rows(path: &Path, kind: Kind, builder: Reading, columns: Option<u32>) -
     let left = u64::try_from(builder.metadata().file_metadata().num_rows()).unwrap_or(0);
     let reader = builder.build().map_err(|e| parquet_failed(path, e))?;
     let path = path.to_owned();
-    Ok(Box::new(Rows { reader, kind, is_projected: columns.is_some(), path, left, is_over: false }))
+    Ok(Box::new(LakeRows { reader, kind, is_projected: columns.is_some(), path, left, is_over: false }))
 }
 
 fn corrupt(path: &Path, error: ArrowError) -> Error {
@@ -388,7 +388,7 @@ fn corrupt(path: &Path, error: ArrowError) -> Error {
 }
 
 /// The rows of one file.
-struct Rows {
+struct LakeRows {
     reader: ParquetRecordBatchReader,
     kind: Kind,
     /// Whether some columns are not read.
@@ -400,7 +400,7 @@ struct Rows {
     is_over: bool,
 }
 
-impl Iterator for Rows {
+impl Iterator for LakeRows {
     type Item = Result<RecordBatch>;
 
     fn next(&mut self) -> Option<Self::Item> {

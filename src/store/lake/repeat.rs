@@ -35,11 +35,11 @@ const STREAMS_MAX: usize = 1 << 18;
 pub struct KnownDays(BTreeMap<i64, KnownDay>);
 
 struct KnownDay {
-    version: Option<Version>,
+    version: Option<DirectoryVersion>,
     extents: Extents,
 }
 
-/// What a run knows of the rows that the lake has.
+/// The rows of the lake as far as a run knows them: the extents of its days, and the conflicts with rows of the run.
 #[derive(Default)]
 pub struct StoredRows {
     /// The extents of its days.
@@ -50,13 +50,13 @@ pub struct StoredRows {
 
 /// A version of the directory of a day. A correction puts another directory in its place.
 #[derive(Clone, Copy, PartialEq, Eq)]
-struct Version {
+struct DirectoryVersion {
     inode: u64,
     changed_seconds: i64,
     changed_nanoseconds: i64,
 }
 
-impl Version {
+impl DirectoryVersion {
     fn of(directory: &Path) -> Result<Option<Self>> {
         match fs::metadata(directory) {
             Ok(found) => Ok(Some(Self {
@@ -74,7 +74,7 @@ impl KnownDays {
     /// Returns the files of a day that may have keys of rows with these extents. The caller holds the lock of names.
     pub fn overlapping(&mut self, lake: &Lake, day: i64, kind: Kind, extents: &Extents) -> Result<Vec<LakeFile>> {
         let path = lake.day(day);
-        let version = Version::of(&path)?;
+        let version = DirectoryVersion::of(&path)?;
         if self.0.get(&day).is_some_and(|known| known.version == version && !known.extents.overlaps(extents)) {
             return Ok(vec![]);
         }
@@ -101,14 +101,14 @@ impl KnownDays {
         for part in parts {
             if let Some(known) = self.0.get_mut(&part.day) {
                 known.extents.add(&part.extents);
-                known.version = Version::of(&lake.day(part.day))?;
+                known.version = DirectoryVersion::of(&lake.day(part.day))?;
             }
         }
         Ok(())
     }
 }
 
-/// What is stored under a key of a new row.
+/// The result of a search for the key of a new row among the stored rows.
 #[derive(Clone, Copy)]
 enum Found {
     Nothing,
@@ -191,7 +191,8 @@ impl<'a> RepeatSearch<'a> {
         if is_any && has_content(self.kind) { self.compare_contents(&known, groups) } else { Ok(()) }
     }
 
-    /// Notes what is stored under the keys; returns whether anything is.
+    /// Sets for each key whether a stored row has it, with the content of that row if the kind has content; returns
+    /// whether one has.
     fn look_up(&self, known: &mut AHashMap<u128, Found>, positions: Option<PositionSpan>) -> Result<bool> {
         let mut is_any = false;
         for file in self.stored {

@@ -46,7 +46,7 @@ enum Cause {
     /// This many rows come from standard input.
     Nameless(u64),
     /// The first origin that would lose rows.
-    Origin { name: String, rows: Rows },
+    Origin { name: String, rows: RowCounts },
     /// The key of the first stored row that the run does not write again.
     Key(String),
     /// Rows with more events than the run's row of the same key, and the first of them.
@@ -55,7 +55,7 @@ enum Cause {
 
 /// The number of rows of one origin in a day and in its new version.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Rows {
+struct RowCounts {
     before: u64,
     after: u64,
 }
@@ -86,7 +86,8 @@ impl Brought {
         Ok(())
     }
 
-    /// Returns what `day` would lose if `new` replaced it, if anything.
+    /// Returns the loss if `new` replaced `day`: fewer rows, or rows of the day that `new` does not have; `None` if
+    /// there is none.
     pub fn judge(&self, kind: Kind, day: &Day, new: &Day) -> Result<Option<Loss>> {
         let (rows_before, rows_after) = (day.rows()?, new.rows()?);
         let cause = match origin_column(kind) {
@@ -127,13 +128,13 @@ impl Brought {
 
 /// Returns the first origin with fewer rows in the new version of a day; first of all, rows of standard input.
 fn fewer_rows(kind: Kind, column: &str, day: &Day, new: &Day) -> Result<Option<Cause>> {
-    let mut origins: BTreeMap<String, Rows> = BTreeMap::new();
+    let mut origins: BTreeMap<String, RowCounts> = BTreeMap::new();
     for batch in day.columns(kind, &[column])? {
         let batch = batch?;
         Origins::of(rows::column(&batch, column)?)?.each(|origin, count| match origins.get_mut(origin) {
             Some(rows) => rows.before += count,
             None => {
-                origins.insert(origin.to_owned(), Rows { before: count, after: 0 });
+                origins.insert(origin.to_owned(), RowCounts { before: count, after: 0 });
             }
         });
         if origins.len() > KEYS {

@@ -38,7 +38,7 @@ pub struct Roll {
     pub age: Option<i64>,
 }
 
-/// What an output of a checkpoint has committed to a lake.
+/// The epochs that an output of a checkpoint has committed to a lake.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub struct CommittedEpochs {
     /// The last epoch.

@@ -21,7 +21,7 @@ const TEXT_OID: i32 = 25;
 const JSONB_VERSION: u8 = 1;
 
 /// A column of a batch, ready to be copied row by row.
-pub struct Cell<'a> {
+pub struct CopyColumn<'a> {
     cells: Cells<'a>,
     /// Whether its text is JSONB.
     is_object: bool,
@@ -29,7 +29,7 @@ pub struct Cell<'a> {
     is_json: bool,
 }
 
-impl<'a> Cell<'a> {
+impl<'a> CopyColumn<'a> {
     /// Wraps the column `name`. Errors: exit status 70 for a type that no kind has.
     pub fn try_new(name: &str, array: &'a ArrayRef) -> Result<Self> {
         Ok(Self { cells: Cells::try_new(array)?, is_object: name == "dimensions", is_json: name == "properties" })
@@ -76,9 +76,9 @@ impl<'a> Cell<'a> {
 }
 
 /// Wraps the first `count` columns of a batch.
-pub fn cells_of(batch: &RecordBatch, count: usize) -> Result<Vec<Cell<'_>>> {
+pub fn cells_of(batch: &RecordBatch, count: usize) -> Result<Vec<CopyColumn<'_>>> {
     let names = batch.schema_ref().fields().iter().map(|field| field.name());
-    names.zip(batch.columns()).take(count).map(|(name, array)| Cell::try_new(name, array)).collect()
+    names.zip(batch.columns()).take(count).map(|(name, array)| CopyColumn::try_new(name, array)).collect()
 }
 
 /// Encodes a length.
@@ -102,7 +102,7 @@ impl CopyText {
     }
 
     /// Appends a row of `cells`, followed by the values `more`.
-    pub fn row(&mut self, cells: &[Cell<'_>], row: usize, more: &[&[u8]]) -> Result<()> {
+    pub fn row(&mut self, cells: &[CopyColumn<'_>], row: usize, more: &[&[u8]]) -> Result<()> {
         let count =
             i16::try_from(cells.len() + more.len()).map_err(|_| Error::broken("more columns than a row has"))?;
         self.buffer.put_i16(count);

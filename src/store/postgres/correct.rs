@@ -7,13 +7,13 @@ use crate::expr::canonical_dimensions;
 use crate::kind::span::Span;
 use crate::kind::{self, Kind};
 use crate::store::correct::{
-    Claim, Claimed, CorrectionCounts, Corrections, InFlight, LatePosition, Part, Step, taken_over,
+    Claim, Claimed, CorrectionCounts, CorrectionStep, Corrections, InFlight, LatePosition, Part, taken_over,
 };
 use crate::store::guard::FormerSessions;
 use crate::store::postgres::link::{Failure, Link, PostgresServer};
 use crate::store::postgres::metric::{self, MetricBatch, Writer};
 use crate::store::postgres::schema;
-use crate::store::postgres::session::{Session, persist};
+use crate::store::postgres::session::{PostgresSession, persist};
 use crate::store::{Location, OpenOptions};
 use crate::time::{EARLIEST, LATEST, format_instant};
 use tokio_postgres::Row;
@@ -23,7 +23,7 @@ const TABLES: &str = "008_corrections";
 
 /// Opens the metrics of a store for a correction.
 pub fn open(location: &Location, options: &OpenOptions) -> Result<Box<dyn Corrections>> {
-    let mut session = Session::new(location, options)?;
+    let mut session = PostgresSession::new(location, options)?;
     session.with_link(|_| Ok(()))?;
     Ok(Box::new(PostgresCorrections { session, options: options.clone(), id: String::new() }))
 }
@@ -71,7 +71,7 @@ impl Corrections for PostgresComparison {
         Ok(())
     }
 
-    fn compare(&mut self, step: &Step<'_>) -> Result<Difference> {
+    fn compare(&mut self, step: &CorrectionStep<'_>) -> Result<Difference> {
         if !self.has_metrics {
             return Ok(step.compare(&StoredCells::default()));
         }
@@ -79,7 +79,7 @@ impl Corrections for PostgresComparison {
         Ok(step.compare(&stored.map_err(|failure| self.server.failed(failure))?))
     }
 
-    fn apply(&mut self, _step: &Step<'_>) -> Result<Difference> {
+    fn apply(&mut self, _step: &CorrectionStep<'_>) -> Result<Difference> {
         Err(Error::broken("a store that is only compared"))
     }
 
@@ -90,7 +90,7 @@ impl Corrections for PostgresComparison {
 
 /// The metrics of a store that is corrected.
 struct PostgresCorrections {
-    session: Session,
+    session: PostgresSession,
     options: OpenOptions,
     /// The id of the correction.
     id: String,
@@ -163,11 +163,11 @@ impl Corrections for PostgresCorrections {
         })
     }
 
-    fn compare(&mut self, step: &Step<'_>) -> Result<Difference> {
+    fn compare(&mut self, step: &CorrectionStep<'_>) -> Result<Difference> {
         self.transact(async |link| Ok(step.compare(&stored(link, step, "").await?)))
     }
 
-    fn apply(&mut self, step: &Step<'_>) -> Result<Difference> {
+    fn apply(&mut self, step: &CorrectionStep<'_>) -> Result<Difference> {
         let (now, id, run) = (self.now(), self.id.clone(), self.options.run.clone());
         let micros = (self.options.clock)();
         self.transact(async |link| {
@@ -220,7 +220,7 @@ async fn write(link: &Link, writer: &Writer<'_>, difference: &Difference) -> Res
 }
 
 /// Keeps the cells that count late events, and removes those that no longer do.
-async fn keep_late(link: &Link, step: &Step<'_>, difference: &Difference, id: &str) -> Result<(), Failure> {
+async fn keep_late(link: &Link, step: &CorrectionStep<'_>, difference: &Difference, id: &str) -> Result<(), Failure> {
     let put = "INSERT INTO corrected_cells
         VALUES ($1, $2::TEXT::TIMESTAMPTZ, $3::TEXT::TIMESTAMPTZ, $4::TEXT::JSONB, $5::TEXT::TIMESTAMPTZ, $6)
         ON CONFLICT (metric_name, window_start, window_end, dimensions)
@@ -277,7 +277,7 @@ async fn in_flight(link: &Link) -> Result<Vec<InFlight>, Failure> {
 }
 
 /// Returns the stored cells of a step; `lock` is the end of the statement.
-async fn stored(link: &Link, step: &Step<'_>, lock: &str) -> Result<StoredCells, Failure> {
+async fn stored(link: &Link, step: &CorrectionStep<'_>, lock: &str) -> Result<StoredCells, Failure> {
     let sql = format!(
         r#"SELECT {}, {}, dimensions::TEXT, value, "rows", revision FROM aggregated_metrics
            WHERE metric_name = $1 AND window_start >= $2::TEXT::TIMESTAMPTZ AND window_start <= $4::TEXT::TIMESTAMPTZ

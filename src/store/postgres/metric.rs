@@ -150,7 +150,7 @@ impl<'a> MetricBatch<'a> {
 
 /// The state of a key.
 #[derive(Default)]
-struct Key {
+struct KeyState {
     /// The row to be stored.
     now: Option<Stored>,
     /// Whether `now` is of this run.
@@ -190,7 +190,7 @@ pub async fn write(link: &Link, batch: &MetricBatch<'_>, writer: &Writer<'_>) ->
     Ok(written)
 }
 
-/// Removes what lies within the sessions that were written and may have been shorter before a restart.
+/// Removes the rows of this run within the sessions that were written and may have been shorter before a restart.
 async fn remove_within(
     link: &Link,
     batch: &MetricBatch<'_>,
@@ -207,7 +207,7 @@ async fn remove_within(
     Ok(())
 }
 
-fn put(key: &mut Key, row: Stored, index: usize, written: &mut WrittenMetrics) -> RowOutcome {
+fn put(key: &mut KeyState, row: Stored, index: usize, written: &mut WrittenMetrics) -> RowOutcome {
     let outcome = judge_row(key.now, key.taken_back, row);
     if matches!(outcome, RowOutcome::Inserted | RowOutcome::Updated) {
         if let Some(old) = key.now.filter(|_| !key.is_own) {
@@ -219,7 +219,7 @@ fn put(key: &mut Key, row: Stored, index: usize, written: &mut WrittenMetrics) -
     outcome
 }
 
-fn retract(key: &mut Key, version: Version) -> RowOutcome {
+fn retract(key: &mut KeyState, version: Version) -> RowOutcome {
     let outcome = judge_retraction(key.now, version);
     if outcome == RowOutcome::Deleted {
         key.now = None;
@@ -233,14 +233,18 @@ fn retract(key: &mut Key, version: Version) -> RowOutcome {
 }
 
 /// Reads and locks the stored rows of the batch's keys.
-async fn read_keys(link: &Link, batch: &MetricBatch<'_>, writer: &Writer<'_>) -> Result<AHashMap<Id, Key>, Failure> {
+async fn read_keys(
+    link: &Link,
+    batch: &MetricBatch<'_>,
+    writer: &Writer<'_>,
+) -> Result<AHashMap<Id, KeyState>, Failure> {
     let ids = batch.distinct_ids()?;
-    let mut keys: AHashMap<Id, Key> = AHashMap::with_capacity(ids.len());
+    let mut keys: AHashMap<Id, KeyState> = AHashMap::with_capacity(ids.len());
     let select = link.prepare(SELECT).await?;
     for row in link.client.query(&select, &[&ids, &writer.run]).await? {
         let version = Version { revision: row.try_get(1)?, rows: row.try_get(2)? };
         let now = Some(Stored { version, value: row.try_get(3)? });
-        keys.insert(row.try_get(0)?, Key { now, is_own: row.try_get(4)?, was: true, ..Key::default() });
+        keys.insert(row.try_get(0)?, KeyState { now, is_own: row.try_get(4)?, was: true, ..KeyState::default() });
     }
     if writer.retracts {
         let select = link.prepare(SELECT_TAKEN_BACK).await?;
@@ -257,7 +261,7 @@ async fn apply(
     link: &Link,
     batch: &MetricBatch<'_>,
     writer: &Writer<'_>,
-    keys: &AHashMap<Id, Key>,
+    keys: &AHashMap<Id, KeyState>,
 ) -> Result<(), Failure> {
     let mut inserted: Vec<usize> = keys.values().filter(|key| !key.was).filter_map(|key| key.from).collect();
     inserted.sort_unstable();

@@ -41,7 +41,7 @@ use crate::store::postgres::link::{Failure, Link, OPTIONS, PostgresServer};
 use crate::store::postgres::metric::{MetricBatch, ReplacedRow, Writer, WrittenMetrics};
 use crate::store::postgres::read as postgres_read;
 use crate::store::postgres::schema as postgres_schema;
-use crate::store::postgres::session::{RACES_MAX, Session, held, persist};
+use crate::store::postgres::session::{PostgresSession, RACES_MAX, held, persist};
 use crate::store::postgres::write::{are_events_unique, holdable_letters, insert_new, insert_once, unholdable};
 use crate::store::repeat::{Conflicts, has_event_key};
 use crate::store::rows::FitRows;
@@ -96,7 +96,7 @@ fn check(location: &Location) -> Result<Option<String>> {
 
 /// An open output in PostgreSQL.
 struct Postgres {
-    session: Session,
+    session: PostgresSession,
     options: OpenOptions,
     counts: SinkCounts,
     overlap: Overlap,
@@ -134,7 +134,7 @@ impl Guess {
 impl Postgres {
     fn open(location: &Location, options: &OpenOptions) -> Result<Self> {
         let mut sink = Self {
-            session: Session::new(location, options)?,
+            session: PostgresSession::new(location, options)?,
             options: options.clone(),
             counts: SinkCounts::default(),
             overlap: Overlap::default(),

@@ -10,14 +10,14 @@ use crate::store::{Location, OpenOptions};
 pub const RACES_MAX: u32 = 10;
 
 /// A session, which migrates the tables of each connection.
-pub struct Session {
+pub struct PostgresSession {
     /// The server.
     pub server: PostgresServer,
     retries: RetryPolicy,
     pub(super) link: Option<Link>,
 }
 
-impl Session {
+impl PostgresSession {
     /// Makes a session without a connection.
     pub fn new(location: &Location, options: &OpenOptions) -> Result<Self> {
         let server = PostgresServer::try_new(location)?;

@@ -1,10 +1,10 @@
-//! Writes rows to their tables: metrics by the rules of [`crate::store::guard`], all others once.
+//! Writes rows to their tables: metrics by the rules of [`crate::store::guard`], rows of other kinds once per key.
 
 use crate::counts::SinkCounts;
 use crate::error::Result;
 use crate::kind::Kind;
 use crate::kind::dead::{self, ErrorType, Fault, Rejected};
-use crate::store::postgres::cell::{Cell, CopyText, canonical_dimensions, cells_of};
+use crate::store::postgres::cell::{CopyColumn, CopyText, canonical_dimensions, cells_of};
 use crate::store::postgres::link::{Failure, Link};
 use crate::store::repeat::{CONTENT, COPY_ORDER, CREATE_UNIQUE_EVENTS, UNIQUE_EVENTS, has_content, ids_not_unique};
 use crate::store::rows;
@@ -28,7 +28,7 @@ pub fn unholdable(kind: Kind, batch: &RecordBatch) -> Result<Vec<Rejected>> {
     let schema = batch.schema();
     let mut refused = Vec::new();
     for (field, array) in schema.fields().iter().zip(batch.columns()) {
-        let cells = Cell::try_new(field.name(), array)?;
+        let cells = CopyColumn::try_new(field.name(), array)?;
         for row in (0..batch.num_rows()).filter(|row| cells.has_nul(*row)) {
             let message = format!("{}: Postgres text cannot contain U+0000", field.name());
             refused.push(Rejected { row, fault: Fault::new(ErrorType::SinkError, message) });

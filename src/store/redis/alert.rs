@@ -15,7 +15,7 @@ use crate::kind::dead::{ErrorType, Fault};
 use crate::store::guard::RowOutcome;
 use crate::store::redis::address::RedisAddress;
 use crate::store::redis::wire::{Pipe, Wire, refused, text};
-use crate::store::redis::write::{Session, WrittenRow, is_about_a_row};
+use crate::store::redis::write::{RedisSession, WrittenRow, is_about_a_row};
 use crate::store::remote::RetryError;
 use ::redis::Value;
 use arrow::array::RecordBatch;
@@ -75,7 +75,7 @@ fn forget_expired(address: &RedisAddress, wire: &mut Wire) -> Result<(), RetryEr
 /// Sends the rows after the first `outcomes.len()` ones, and appends the outcome of each. After a failure another call
 /// continues there.
 pub fn send(
-    session: &mut Session,
+    session: &mut RedisSession,
     address: &RedisAddress,
     rows: &[AlertRow],
     outcomes: &mut Vec<Result<WrittenRow, Fault>>,
@@ -97,7 +97,7 @@ pub fn send(
 type Put = Result<(RowOutcome, String), Fault>;
 
 /// Writes the hashes.
-fn put(session: &mut Session, address: &RedisAddress, rows: &[AlertRow]) -> Result<Vec<Put>, RetryError> {
+fn put(session: &mut RedisSession, address: &RedisAddress, rows: &[AlertRow]) -> Result<Vec<Put>, RetryError> {
     let (script, ttl) = (&session.scripts.put_alert, address.ttl.to_string());
     let mut pipe = Pipe::default();
     for AlertRow { key, json, fields, state } in rows {
@@ -128,7 +128,12 @@ fn read_answer(answer: &Value) -> Option<(RowOutcome, String)> {
 }
 
 /// Writes the entries of the index and of the set.
-fn link(session: &mut Session, address: &RedisAddress, rows: &[AlertRow], states: &[Put]) -> Result<(), RetryError> {
+fn link(
+    session: &mut RedisSession,
+    address: &RedisAddress,
+    rows: &[AlertRow],
+    states: &[Put],
+) -> Result<(), RetryError> {
     let (index, firing, ttl) = (address.keys.alerts(), address.keys.firing(), address.ttl.to_string());
     let now = session.wire.clock()?.now();
     let (now, ends) = (now.to_string(), now.saturating_add(address.ttl).to_string());

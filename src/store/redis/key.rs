@@ -123,7 +123,7 @@ pub struct WindowKey {
     pub end: i64,
 }
 
-/// Parses what [`window`] wrote.
+/// Parses the text that [`window`] wrote.
 pub fn parse_window(text: &str) -> Option<WindowKey> {
     let (start, end) = text.split_once('/')?;
     Some(WindowKey { start: start.parse().ok()?, end: end.parse().ok()? })

@@ -35,7 +35,7 @@ use crate::kind::metric::MetricColumns;
 use crate::store::guard::Overlap;
 use crate::store::redis::address::{OPTIONS, RedisAddress};
 use crate::store::redis::read as redis_read;
-use crate::store::redis::write::{MetricBatch, Session};
+use crate::store::redis::write::{RedisMetrics, RedisSession};
 use crate::store::remote::{RetryError, RetryPolicy};
 use crate::store::rows::FitRows;
 use crate::store::sink::write_rows;
@@ -74,7 +74,7 @@ fn check(location: &Location) -> Result<Option<String>> {
 struct Redis {
     address: RedisAddress,
     retries: RetryPolicy,
-    session: Option<Session>,
+    session: Option<RedisSession>,
     options: OpenOptions,
     counts: SinkCounts,
     overlap: Overlap,
@@ -97,13 +97,13 @@ impl Redis {
     /// Runs `work` with a connection, and again with a new one if the connection is lost.
     fn with_session<T>(
         &mut self,
-        mut work: impl FnMut(&RedisAddress, &mut Session) -> Result<T, RetryError>,
+        mut work: impl FnMut(&RedisAddress, &mut RedisSession) -> Result<T, RetryError>,
     ) -> Result<T> {
         let Self { address, retries, session, .. } = self;
         retries.run(|| {
             let mut open = match session.take() {
                 Some(open) => open,
-                None => Session::open(&address.server)?,
+                None => RedisSession::open(&address.server)?,
             };
             let done = work(address, &mut open)?;
             *session = Some(open);
@@ -118,7 +118,7 @@ impl Redis {
         self.retracts |= columns.retracted.true_count() > 0;
         let (options, updated_at) = (self.options.clone(), format_instant((self.options.clock)()));
         let (run, at_once) = (&options.run, options.at_once.as_ref());
-        let batch = MetricBatch { columns, run, updated_at, retracts: self.retracts, at_once };
+        let batch = RedisMetrics { columns, run, updated_at, retracts: self.retracts, at_once };
         let (columns, mut outcomes) = (&batch.columns, Vec::with_capacity(rows.num_rows()));
         self.with_session(|address, session| session.send(address, &batch, &mut outcomes))?;
         for (row, outcome) in outcomes.into_iter().enumerate() {

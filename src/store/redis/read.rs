@@ -51,7 +51,7 @@ pub fn read(location: &Location, kind: Kind, _: ReadRequest) -> Result<Batches> 
         }));
     }
     let names = reader.names()?.into();
-    let mut pages = Pages { reader, names, series: VecDeque::new(), windows: VecDeque::new() };
+    let mut pages = MetricPages { reader, names, series: VecDeque::new(), windows: VecDeque::new() };
     Ok(batches(move || pages.batch()))
 }
 
@@ -175,14 +175,14 @@ struct SeriesWindow {
 const FIELDS: [&str; 6] = ["value", "rows", "revision", "pane", "window_end", "dimensions"];
 
 /// The rows of all metrics, page by page.
-struct Pages {
+struct MetricPages {
     reader: Reader,
     names: VecDeque<String>,
     series: VecDeque<Series>,
     windows: VecDeque<SeriesWindow>,
 }
 
-impl Pages {
+impl MetricPages {
     /// Fills the queue of windows; returns false if there are no more.
     fn fill(&mut self) -> Result<bool> {
         while self.windows.len() < PAGE {

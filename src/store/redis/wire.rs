@@ -169,7 +169,7 @@ fn is_interrupted(error: &RedisError) -> bool {
 }
 
 /// A request to the thread that owns the connection.
-enum Call {
+enum ConnectionRequest {
     /// Send these bytes; only a failure is answered.
     Send(Vec<u8>),
     /// Receive this many answers.
@@ -177,14 +177,14 @@ enum Call {
 }
 
 /// Serves calls until one fails or the callers are gone.
-fn serve(mut connection: Connection, called: &Receiver<Call>, answers: &Sender<RedisResult<Vec<Value>>>) {
+fn serve(mut connection: Connection, called: &Receiver<ConnectionRequest>, answers: &Sender<RedisResult<Vec<Value>>>) {
     for call in called {
         let done = match call {
-            Call::Send(bytes) => match connection.send_packed_command(&bytes) {
+            ConnectionRequest::Send(bytes) => match connection.send_packed_command(&bytes) {
                 Ok(()) => continue,
                 Err(error) => Err(error),
             },
-            Call::Receive(count) => (0..count).map(|_| connection.recv_response()).collect(),
+            ConnectionRequest::Receive(count) => (0..count).map(|_| connection.recv_response()).collect(),
         };
         let has_failed = done.is_err();
         if answers.send(done).is_err() || has_failed {
@@ -236,7 +236,7 @@ pub fn refused(shown: &str, refusal: &ErrorReply) -> RetryError {
 /// An open connection. After a failure it must be dropped, because answers may still arrive. A thread of its own waits
 /// on the socket, so that a signal can bound the wait.
 pub struct Wire {
-    calls: Sender<Call>,
+    calls: Sender<ConnectionRequest>,
     answers: Receiver<RedisResult<Vec<Value>>>,
     shown: String,
     timeout: Duration,
@@ -245,7 +245,7 @@ pub struct Wire {
 impl Wire {
     /// Sends the commands in `pipe`; answers must be received in the same order.
     pub fn send(&mut self, pipe: &Pipe) -> Result<(), RetryError> {
-        match self.calls.send(Call::Send(pipe.bytes.clone())) {
+        match self.calls.send(ConnectionRequest::Send(pipe.bytes.clone())) {
             Ok(()) => Ok(()),
             // The thread has ended after an earlier failure.
             Err(_) => self.take().map(|_| ()),
@@ -263,7 +263,7 @@ impl Wire {
     /// Receives the answers to the next `count` commands.
     pub fn receive(&mut self, count: usize) -> Result<Vec<Answer>, RetryError> {
         // If the thread has ended, its last answer holds the reason.
-        let _ = self.calls.send(Call::Receive(count));
+        let _ = self.calls.send(ConnectionRequest::Receive(count));
         let answer = |value| match value {
             Value::ServerError(error) => {
                 let text = format!("{} {}", error.code(), error.details().unwrap_or_default());

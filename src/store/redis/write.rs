@@ -31,7 +31,7 @@ const SERIES_MAX: usize = 1 << 18;
 const ROWS_MAX: i64 = 1 << 53;
 
 /// A batch of metrics, written by a run.
-pub struct MetricBatch<'a> {
+pub struct RedisMetrics<'a> {
     /// Its columns.
     pub columns: MetricColumns<'a>,
     /// The name of the run.
@@ -44,8 +44,10 @@ pub struct MetricBatch<'a> {
     pub at_once: Option<&'a AtOnce>,
 }
 
-impl MetricBatch<'_> {
-    /// Returns the name under which a tombstone belongs to this process, or to this run without repetitions.
+impl RedisMetrics<'_> {
+    /// Returns the field of this run's tombstones: its name. If rows are written before their epoch is complete, it is
+    /// `RUN#ATTEMPT`: after a restart the tombstones of the earlier process do not apply, because the new one writes
+    /// its rows again.
     fn tombstone(&self) -> Cow<'_, str> {
         match self.at_once {
             Some(AtOnce { attempt, .. }) => Cow::Owned(format!("{}#{attempt}", self.run)),
@@ -53,7 +55,8 @@ impl MetricBatch<'_> {
         }
     }
 
-    /// Returns how a row is repeated after a restart, for the script.
+    /// Returns the argument of the script that says how a row is repeated after a restart: `row`, `session`, or empty
+    /// if it is not.
     fn repetition(&self, row: usize) -> &'static str {
         match self.at_once {
             None => "",
@@ -102,7 +105,7 @@ struct PackedRow {
 const FIRST_OF_SERIES: i64 = 7;
 
 /// A connection, and what is known to be on its server.
-pub struct Session {
+pub struct RedisSession {
     /// The connection.
     pub wire: Wire,
     /// The scripts on its server.
@@ -113,7 +116,7 @@ pub struct Session {
     pipe: Pipe,
 }
 
-impl Session {
+impl RedisSession {
     /// Connects and loads the scripts.
     pub fn open(server: &RedisServer) -> Result<Self, RetryError> {
         let mut wire = server.connect()?;
@@ -144,7 +147,7 @@ impl Session {
     pub fn send(
         &mut self,
         address: &RedisAddress,
-        batch: &MetricBatch<'_>,
+        batch: &RedisMetrics<'_>,
         outcomes: &mut Vec<Result<WrittenRow, Fault>>,
     ) -> Result<(), RetryError> {
         let (mut sent, rows) = (outcomes.len(), batch.columns.ids.len());
@@ -167,8 +170,9 @@ impl Session {
         }
     }
 
-    /// Packs rows from `from` on into the pipe; returns the position of each row's command.
-    fn pack(&mut self, address: &RedisAddress, batch: &MetricBatch<'_>, from: usize) -> Vec<PackedRow> {
+    /// Packs the commands of rows from `from` on into the pipe: those of one pipeline, at most [`DEPTH`] rows and about
+    /// [`BYTES_MAX`] bytes. Returns the position of each row's command.
+    fn pack(&mut self, address: &RedisAddress, batch: &RedisMetrics<'_>, from: usize) -> Vec<PackedRow> {
         self.pipe.clear();
         let columns = &batch.columns;
         let mut packed = Vec::with_capacity(DEPTH);
@@ -221,7 +225,7 @@ impl Session {
     fn pack_lost(
         &mut self,
         address: &RedisAddress,
-        batch: &MetricBatch<'_>,
+        batch: &RedisMetrics<'_>,
         first: usize,
         packed: &[PackedRow],
         answers: &[Answer],
@@ -280,7 +284,7 @@ impl Session {
     }
 
     /// Adds the command of one row.
-    fn row(&mut self, address: &RedisAddress, batch: &MetricBatch<'_>, row: usize, series: &str) {
+    fn row(&mut self, address: &RedisAddress, batch: &RedisMetrics<'_>, row: usize, series: &str) {
         let (columns, run) = (&batch.columns, batch.run);
         let (start, end) = (columns.starts.value(row), columns.ends.value(row));
         let window = key::window(start, end);

@@ -5,7 +5,7 @@ use crate::error::{Error, Result};
 use crate::kind::span::Span;
 use crate::kind::{self, Kind};
 use crate::store::correct::{
-    Claim, Claimed, CorrectionCounts, Corrections, InFlight, LatePosition, Part, Step, taken_over,
+    Claim, Claimed, CorrectionCounts, CorrectionStep, Corrections, InFlight, LatePosition, Part, taken_over,
 };
 use crate::store::guard::{FormerSessions, Overlap};
 use crate::store::sqlite::cell::real;
@@ -61,12 +61,12 @@ impl Corrections for SqliteComparison {
         Ok(())
     }
 
-    fn compare(&mut self, step: &Step<'_>) -> Result<Difference> {
+    fn compare(&mut self, step: &CorrectionStep<'_>) -> Result<Difference> {
         let stored = self.db.as_ref().map_or(Ok(StoredCells::default()), |(db, _)| stored(db, step));
         Ok(step.compare(&stored.map_err(|failure| failure.into_error(&self.file))?))
     }
 
-    fn apply(&mut self, _step: &Step<'_>) -> Result<Difference> {
+    fn apply(&mut self, _step: &CorrectionStep<'_>) -> Result<Difference> {
         Err(Error::broken("a store that is only compared"))
     }
 
@@ -148,12 +148,12 @@ impl Corrections for SqliteCorrections {
         })
     }
 
-    fn compare(&mut self, step: &Step<'_>) -> Result<Difference> {
+    fn compare(&mut self, step: &CorrectionStep<'_>) -> Result<Difference> {
         let stored = stored(&self.db, step).map_err(|failure| failure.into_error(&self.file))?;
         Ok(step.compare(&stored))
     }
 
-    fn apply(&mut self, step: &Step<'_>) -> Result<Difference> {
+    fn apply(&mut self, step: &CorrectionStep<'_>) -> Result<Difference> {
         let (now, id, run) = (self.now(), self.id.clone(), self.options.run.clone());
         self.transact(|tx| {
             let difference = step.compare(&stored(tx, step)?);
@@ -216,7 +216,12 @@ fn write(tx: &Transaction<'_>, run: &str, difference: &Difference) -> Result<(),
 
 /// Keeps the cells that count late events, and removes those that no longer do. A later run reads the late events of
 /// these again.
-fn keep_late(tx: &Transaction<'_>, step: &Step<'_>, difference: &Difference, id: &str) -> Result<(), Failure> {
+fn keep_late(
+    tx: &Transaction<'_>,
+    step: &CorrectionStep<'_>,
+    difference: &Difference,
+    id: &str,
+) -> Result<(), Failure> {
     let mut put = tx.prepare_cached(
         "INSERT INTO corrected_cells VALUES (?1, ?2, ?3, ?4, ?5, ?6)
          ON CONFLICT DO UPDATE SET late_until = excluded.late_until, correction = excluded.correction",
@@ -267,7 +272,7 @@ fn in_flight(db: &Connection) -> Result<Vec<InFlight>, Failure> {
 }
 
 /// Returns the stored cells of a step.
-fn stored(db: &Connection, step: &Step<'_>) -> Result<StoredCells, Failure> {
+fn stored(db: &Connection, step: &CorrectionStep<'_>) -> Result<StoredCells, Failure> {
     let mut select = db.prepare_cached(
         r#"SELECT window_start, window_end, dimensions, value, "rows", revision FROM aggregated_metrics
            WHERE metric_name = ?1 AND window_start >= ?2 AND window_start <= ?4 AND window_end > ?3 AND window_end <= ?4"#,

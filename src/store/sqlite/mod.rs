@@ -216,7 +216,7 @@ fn run_of<'a>(options: &'a OpenOptions, former: &'a FormerSessions) -> RunOfRows
     RunOfRows { name: &options.run, is_at_once: options.at_once.is_some(), former }
 }
 
-/// What the rows of one transaction change besides the tables.
+/// The values that the rows of one transaction change, besides the tables.
 struct Applied<'a> {
     run: RunOfRows<'a>,
     counts: &'a mut SinkCounts,

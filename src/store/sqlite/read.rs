@@ -20,12 +20,20 @@ use std::path::Path;
 /// Maximum rows of a page and of its batch.
 const PAGE: usize = 2048;
 
-/// Opens the file; returns it with the version of its tables.
-fn open(location: &Location) -> Result<(SqliteFile, Connection, i64)> {
+/// A database that is open for reading.
+struct OpenDatabase {
+    file: SqliteFile,
+    db: Connection,
+    /// The version of its tables.
+    version: i64,
+}
+
+/// Opens the file for reading. Errors: exit status 2 if it has no tables of evt.
+fn open(location: &Location) -> Result<OpenDatabase> {
     let file = SqliteFile::try_new(location)?;
     let db = file.connect_to_read()?;
     match sqlite_schema::version(&db, &file)? {
-        Some(version) => Ok((file, db, version)),
+        Some(version) => Ok(OpenDatabase { file, db, version }),
         None => {
             let found = foreign_tables(&db).unwrap_or_default();
             Err(Error::usage(format!("{file}: {}", refusal(&found, file.path()))))
@@ -40,7 +48,7 @@ fn foreign_tables(db: &Connection) -> rusqlite::Result<Vec<String>> {
     db.prepare(query)?.query_map([], |row| row.get(0))?.collect()
 }
 
-/// Says which tables were expected, for the database that has the tables `found`.
+/// Returns the message about a database without tables of evt, which has the tables `found`.
 fn refusal(found: &[String], path: &Path) -> String {
     let path = path.display();
     let own = [("replay_ledger", "the ledger of evt-backfill --dead"), ("unconfirmed", "the state of evt-alert")];
@@ -59,7 +67,7 @@ fn refusal(found: &[String], path: &Path) -> String {
 
 /// Returns every kind's table and its number of rows.
 pub fn tables(location: &Location) -> Result<Tables> {
-    let (file, db, _) = open(location)?;
+    let OpenDatabase { file, db, .. } = open(location)?;
     let count = |kind: Kind| {
         let sql = format!("SELECT count(*) FROM {}", kind.table());
         let rows = db.query_row(&sql, [], |row| row.get(0)).map_err(|e| file.failed("cannot count", &e))?;
@@ -70,7 +78,7 @@ pub fn tables(location: &Location) -> Result<Tables> {
 
 /// Reads the rows of `kind` in the span, as they are when the first page is read.
 pub fn read(location: &Location, kind: Kind, ReadRequest { span, .. }: ReadRequest) -> Result<Batches> {
-    let (file, db, version) = open(location)?;
+    let OpenDatabase { file, db, version } = open(location)?;
     let failed = |e: rusqlite::Error| file.failed("cannot read", &e);
     db.execute_batch("BEGIN").map_err(failed)?;
     let (fields, relation) = (rows::table_fields(kind), sqlite_schema::relation(kind, version));
@@ -102,7 +110,7 @@ fn within(kind: Kind, span: Span) -> Vec<String> {
 
 /// Returns the greatest stream time of each partition of the events.
 pub fn stream_extents(location: &Location) -> Result<Vec<StreamExtent>> {
-    let (file, db, _) = open(location)?;
+    let OpenDatabase { file, db, .. } = open(location)?;
     let failed = |e: rusqlite::Error| file.failed("cannot read", &e);
     let sql = "SELECT origin, \"partition\", min(\"offset\"), min(stream_time), max(stream_time), count(*)
         FROM raw_events GROUP BY 1, 2 ORDER BY 1, 2";

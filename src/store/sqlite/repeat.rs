@@ -14,7 +14,7 @@ use arrow::array::RecordBatch;
 use rusqlite::types::ValueRef;
 use rusqlite::{CachedStatement, Connection, Transaction};
 
-/// What is stored under a key.
+/// The result of comparing a row with the stored row of its key.
 enum Found {
     Nothing,
     Same,
@@ -133,7 +133,8 @@ impl<'a> UniqueEvents<'a> {
         Ok(())
     }
 
-    /// Stores the row in place of the copy that this transaction has inserted, if it is the lesser one.
+    /// Stores the row in place of the copy that this transaction has inserted, if the row is less in the order of
+    /// [`COPY_ORDER`].
     pub fn replace(&mut self, cells: &[Cells<'_>], row: usize) -> Result<(), Failure> {
         for (index, cells) in cells.iter().enumerate() {
             bind(&mut self.replace, index + 1, cells, row, &mut self.text)?;

@@ -216,8 +216,8 @@ pub const WITH_CORRECTIONS: i64 = 4;
 /// The first version in which alerts have an id.
 const WITH_ALERT_IDS: i64 = 3;
 
-/// Returns what a reader selects rows of `kind` from, in tables of `version`: a table, or a query with the columns of
-/// today.
+/// Returns the SQL after FROM with which a reader selects rows of `kind`, in tables of `version`: a table, or a query
+/// with the columns of today.
 pub fn relation(kind: Kind, version: i64) -> &'static str {
     match kind {
         Kind::Alert if version < WITH_ALERT_IDS => concat!("(", old_alerts!("alerts"), ")"),

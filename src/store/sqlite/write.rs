@@ -1,4 +1,5 @@
-//! Writes rows to the tables of a SQLite store: metrics by the rules of [`crate::store::guard`], all others once.
+//! Writes rows to the tables of a SQLite store: metrics by the rules of [`crate::store::guard`], rows of other kinds
+//! once per key.
 
 use crate::counts::SinkCounts;
 use crate::error::{Error, Result};

@@ -36,10 +36,10 @@ const SILENCE: Duration = Duration::from_secs(10);
 /// with few records it is then compared with the time at which it was read.
 const HELD_MAX: i64 = SECOND / 2;
 
-/// How a step of a feed ended.
+/// The outcome of [`Feed::step`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FeedStep {
-    /// There may be more.
+    /// More rows may be readable now.
     More,
     /// Nothing can be read now; try again after this time at the latest.
     Waiting(Duration),
@@ -47,7 +47,7 @@ pub enum FeedStep {
     Ended(How),
 }
 
-/// Where the rows of a feed go.
+/// The engine, clock, positions and outputs that a feed updates with its rows, and the limits for these rows.
 pub struct FeedTarget<'a> {
     /// The rules.
     pub engine: &'a mut AlertEngine,
@@ -76,7 +76,7 @@ struct NotedEnds {
     reached: Vec<Reached>,
 }
 
-/// What is known of the ends of a topic's partitions.
+/// The state of the checks whether a topic is read to the ends of its partitions, and whether its brokers answer.
 #[derive(Default)]
 struct TopicEnds {
     /// The origin of all rows instead of the name of the topic.
@@ -102,7 +102,7 @@ struct WholeInput {
     has_told_ahead: bool,
 }
 
-/// What an input of evt-alert is.
+/// The form of an input of evt-alert.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FeedForm {
     /// A file or a pipe.
@@ -537,8 +537,9 @@ impl Feed {
         self.add(kind, batch, [&times, &stream_times], to)
     }
 
-    /// Returns which rows are ahead of the wall time, and reports that once: the alert clock would follow them. The end
-    /// of all time, at which windows of size all end, is no instant of the alert clock, and no fault.
+    /// Returns for each row whether it is later than the wall time plus `--max-future`: the alert clock must not follow
+    /// such a row. The first one is reported, once. A row at the end of all time, at which windows of size all end, is
+    /// marked, too, but not reported.
     fn rows_ahead(&mut self, times: &[i64], column: &str, to: &FeedTarget<'_>) -> Vec<bool> {
         let ahead: Vec<bool> = times.iter().map(|at| *at > to.latest || *at >= LATEST).collect();
         let count = ahead.iter().filter(|is_ahead| **is_ahead).count() as u64;

@@ -37,7 +37,7 @@ pub struct FileMark {
     pub last_letter: i64,
 }
 
-/// What a file is, compared with those that were read.
+/// A file of this run, compared with the files that earlier runs have read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KnownFile {
     /// The mark of this run.
@@ -119,7 +119,8 @@ pub fn twins(files: &[(&Path, &FileMark)], ratio_max: u64) -> Result<Vec<(usize,
     Ok(found)
 }
 
-/// What a scan found.
+/// The result of a scan of a file: its first bytes (at most 4 KiB), its length (bytes) and the hash of its last 4 KiB,
+/// all unpacked.
 struct Scan {
     head: Vec<u8>,
     length: u64,

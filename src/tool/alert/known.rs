@@ -8,9 +8,9 @@ use crate::kind::event::column;
 use arrow::array::{AsArray, RecordBatch};
 use arrow::datatypes::Int64Type;
 
-/// How the rows of an input that an earlier run has evaluated are known.
+/// The way in which a run recognises the rows of an input that an earlier run has evaluated.
 pub enum KnownRows {
-    /// Not by themselves: a topic begins after them. Rows of a pipe up to this instant (µs) may be such rows.
+    /// Not at all: a topic begins after such rows, and rows of a pipe up to this instant (µs) may be among them.
     Untold(Option<i64>),
     /// By their positions in a file.
     File(FileRows),

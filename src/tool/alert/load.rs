@@ -13,7 +13,7 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use uuid::Uuid;
 
-/// Where rules are read from.
+/// The file or table with the rules (`--rules`).
 pub enum RuleSource {
     /// A TOML file, or a JSON file by its name.
     File(PathBuf),

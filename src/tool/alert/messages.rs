@@ -1,4 +1,4 @@
-//! What a run says about its rules, each message once until it changes, and about rows that it leaves out.
+//! The messages of a run about its rules, each one once until it changes, and about rows that it leaves out.
 
 use super::load::ReplacedRule;
 use crate::alert::engine::AlertEngine;

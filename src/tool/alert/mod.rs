@@ -430,11 +430,11 @@ struct Numbered<'a> {
     file: Option<KnownFile>,
 }
 
-/// What an input is as a file whose position is kept.
+/// An input after the comparison with the files that the state knows and with the other inputs.
 enum InputFile {
-    /// No such file.
+    /// An input whose position is not kept as that of a file.
     Other,
-    /// A file.
+    /// A file whose position is kept.
     Known(KnownFile),
     /// A file or a store whose rows another input has too.
     Twin,

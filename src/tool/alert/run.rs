@@ -5,7 +5,9 @@ use super::feed::{Feed, FeedStep, FeedTarget};
 use super::load;
 use super::messages::{LossReport, RuleMessages, dropped_records, late_rows};
 use super::refresh::RuleRefresh;
-use super::state::{Commit, FramePartitions, KeptTopics, Positions, RuleEdit, StateFile, TopicPosition};
+use super::state::{
+    ChannelNotifications, Commit, FramePartitions, KeptTopics, Positions, RuleEdit, StateFile, TopicPosition,
+};
 use super::writer::{Writer, WriterPlan};
 use crate::alert::clock::{AlertClock, EarlierClock, HOLD, PartitionKey};
 use crate::alert::engine::AlertEngine;
@@ -38,7 +40,7 @@ const COMMIT_INTERVAL: Duration = Duration::from_secs(1);
 /// A snapshot takes at most this share of the time: a large state is stored less often.
 const COMMIT_SHARE: u32 = 10;
 
-/// What a run uses beside its inputs and outputs.
+/// The parts of a run beside its inputs and outputs: its state file, notifications and rules.
 pub struct Services {
     /// The run.
     pub run: Rc<Run>,
@@ -54,7 +56,7 @@ pub struct Services {
     pub is_once: bool,
 }
 
-/// What the flags say of a run.
+/// The options of a run, from its flags.
 pub struct RunOptions {
     /// `-q`.
     pub is_quiet: bool,
@@ -88,7 +90,7 @@ pub struct AlertRun {
     messages: RuleMessages,
 }
 
-/// What has happened in a run so far.
+/// The progress of a run: its last commit, its counts, and the changes that are not stored yet.
 #[derive(Default)]
 pub struct RunProgress {
     /// When the state was stored last, and how long that took, on the monotonic clock.
@@ -146,8 +148,8 @@ impl AlertRun {
         &self.run
     }
 
-    /// Returns what the state has of the topics of an input; `origin` is that of all rows instead of the name of their
-    /// topic.
+    /// Returns the positions and partitions that the state has for the topics of an input. `origin`, if given, is the
+    /// origin of all rows instead of the name of their topic.
     pub fn kept(&self, address: &Address, origin: Option<&str>) -> Result<KeptTopics> {
         self.services.state.as_ref().map_or_else(|| Ok(KeptTopics::default()), |state| state.kept(address, origin))
     }
@@ -367,7 +369,7 @@ impl AlertRun {
         run.metrics.set(&metrics::ALERTS_FIRING, &[], self.engine.firing() as f64);
         run.metrics.set(&metrics::ALERT_ROWS_REFUSED, &[], refused as f64);
         if let Some(state) = self.services.state.as_ref().filter(|_| !self.options.channels.is_empty()) {
-            for (channel, due, lost) in state.notifications()? {
+            for ChannelNotifications { channel, due, lost } in state.notifications()? {
                 run.metrics.set(&metrics::NOTIFICATIONS, &[&channel, "due"], due as f64);
                 run.metrics.set(&metrics::NOTIFICATIONS, &[&channel, "lost"], lost as f64);
             }
@@ -528,7 +530,9 @@ impl AlertRun {
         Ok(end.verdict)
     }
 
-    /// Prints what was left out, and a line of counts unless the run is quiet or one of cron without alerts.
+    /// Prints warnings about rows that were left out and rules that were not evaluated, and a line of counts unless the
+    /// run is quiet, or reads its input once (`--once`) and no alert has fired, fires or was resolved. Writes the file
+    /// of `--stats`.
     fn report(&self, counts: &Counts, end: &End, reports: &[OutputReport]) -> Result<()> {
         let console = &self.run.console;
         for (rule, rows) in self.engine.refused() {

@@ -108,7 +108,7 @@ pub struct FramePartition {
     pub stream_time: Option<i64>,
 }
 
-/// The partitions of the rows in a topic of frames that have not ended.
+/// The partitions of the rows in a topic of frames, except those that have ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FramePartitions {
     /// The topic.
@@ -117,7 +117,7 @@ pub struct FramePartitions {
     pub open: Vec<FramePartition>,
 }
 
-/// What the state has of the topics of an input.
+/// The positions and partitions that the state has for the topics of an input.
 #[derive(Default)]
 pub struct KeptTopics {
     /// The positions of their partitions.
@@ -141,7 +141,7 @@ pub struct RuleEdit {
     pub definition: Option<String>,
 }
 
-/// What one transaction stores.
+/// The data that one transaction stores.
 pub struct Commit<'a> {
     /// The engine's snapshot.
     pub snapshot: &'a [u8],
@@ -166,6 +166,16 @@ pub struct Commit<'a> {
     pub effective_from: Option<i64>,
 }
 
+/// The notifications of a channel in the outbox.
+pub struct ChannelNotifications {
+    /// The name of the channel.
+    pub channel: String,
+    /// Those without an outcome.
+    pub due: u64,
+    /// Those that the receiver refused or that expired.
+    pub lost: u64,
+}
+
 /// An open state file, which only this run uses.
 pub struct StateFile {
     path: PathBuf,
@@ -176,7 +186,7 @@ pub struct StateFile {
     _lock: File,
 }
 
-/// What tells a file from another one of the same name.
+/// The device and inode of a file. A file that replaced it under the same name has others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct FileId {
     device: u64,
@@ -266,8 +276,8 @@ impl StateFile {
         read().map_err(|error| self.failed("cannot read the positions", &error))
     }
 
-    /// Returns what the state has of the topics of an input; `origin` is that of all rows instead of the name of their
-    /// topic.
+    /// Returns the positions and partitions that the state has for the topics of an input. `origin`, if given, is the
+    /// origin of all rows instead of the name of their topic.
     pub fn kept(&self, address: &Address, origin: Option<&str>) -> Result<KeptTopics> {
         let mut kept = KeptTopics::default();
         let is_framed = address.options.form == Some(TopicFormat::Frames);
@@ -362,14 +372,16 @@ impl StateFile {
         last.map_err(|error| self.failed("cannot read the rows", &error))
     }
 
-    /// Returns the numbers of notifications by channel that are due or were lost.
-    pub fn notifications(&self) -> Result<Vec<(String, u64, u64)>> {
-        let read = || -> rusqlite::Result<Vec<(String, u64, u64)>> {
+    /// Returns the notifications in the outbox, counted by channel.
+    pub fn notifications(&self) -> Result<Vec<ChannelNotifications>> {
+        let read = || -> rusqlite::Result<Vec<ChannelNotifications>> {
             let sql = "SELECT channel, count(*) FILTER (WHERE outcome IS NULL),
                     count(*) FILTER (WHERE outcome IN ('refused', 'expired')) FROM outbox GROUP BY channel";
             let mut statement = self.db.prepare_cached(sql)?;
             let count = |row: &rusqlite::Row<'_>, at| row.get::<_, i64>(at).map(i64::unsigned_abs);
-            let rows = statement.query_map([], |row| Ok((row.get(0)?, count(row, 1)?, count(row, 2)?)))?;
+            let rows = statement.query_map([], |row| {
+                Ok(ChannelNotifications { channel: row.get(0)?, due: count(row, 1)?, lost: count(row, 2)? })
+            })?;
             rows.collect()
         };
         read().map_err(|error| self.failed("cannot read the outbox", &error))

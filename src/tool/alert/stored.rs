@@ -184,7 +184,7 @@ pub fn codes(column: &ArrayRef) -> Vec<usize> {
     column.as_any_dictionary().normalized_keys()
 }
 
-/// Returns the text of a code.
+/// Returns the text that has index `code` in a dictionary column.
 pub fn text(column: &ArrayRef, code: usize) -> String {
     column.as_any_dictionary().values().as_string::<i32>().value(code).to_owned()
 }

@@ -176,7 +176,8 @@ impl RuleTest {
     }
 }
 
-/// Returns what is expected and does not fire, and what fires and is not expected.
+/// Returns the differences at an instant: `-` before an alert that is expected and does not fire, `+` before one that
+/// fires and is not expected.
 fn compare(at: i64, expected: &[&ExpectedAlert], found: &[FiringAlert]) -> Result<String> {
     let mut wanted: BTreeSet<String> = BTreeSet::new();
     let mut differences = String::new();

@@ -2,7 +2,7 @@
 //! notifications.
 //!
 //! ```text
-//! AlertRun ─► orders (at most [`ORDERS`]) ─► thread: Outputs ─► the number of the last row that is durable
+//! AlertRun ─► commands (at most [`COMMANDS`]) ─► thread: Outputs ─► the number of the last row that is durable
 //! ```
 //!
 //! Rows that are not durable yet are in the state file, and the next run writes them.
@@ -27,9 +27,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-/// Maximum orders that wait for the thread.
-const ORDERS: usize = 1024;
-/// How long an order may take before that is reported.
+/// Maximum number of commands that wait for the thread.
+const COMMANDS: usize = 1024;
+/// The time without a finished command after which the run reports that the outputs do not answer.
 const AWAY: Duration = Duration::from_secs(5);
 /// Interval at which a waiting run checks the thread.
 const POLL: Duration = Duration::from_millis(10);
@@ -48,8 +48,8 @@ pub struct WriterPlan {
     pub settles: bool,
 }
 
-/// What the thread does.
-enum Order {
+/// A command to the thread.
+enum WriterCommand {
     /// Writes rows; the last one has this number in the state file.
     Rows(RecordBatch, Option<i64>),
     /// Writes letters of an input.
@@ -64,10 +64,11 @@ enum Order {
     Finish(End),
 }
 
-/// What the thread has done.
+/// The progress of the thread, which its owner reads too.
 #[derive(Clone, Copy, Debug, Default)]
 struct WriterProgress {
-    orders: u64,
+    /// The number of commands that are done.
+    commands: u64,
     /// The number of the last row that is durable.
     confirmed: i64,
     /// Letters of faulty rows that could not be written.
@@ -83,14 +84,14 @@ pub struct Writer {
     run: Rc<Run>,
     /// The outputs before [`Writer::open`].
     plan: Option<WriterPlan>,
-    orders: Option<SyncSender<Order>>,
+    commands: Option<SyncSender<WriterCommand>>,
     thread: Option<JoinHandle<Result<Option<Finished>>>>,
     done: Arc<Mutex<WriterProgress>>,
-    /// The number of orders so far.
+    /// The number of commands sent so far.
     sent: u64,
-    /// The orders that were done when one was done last.
+    /// The number of commands that were done at `seen_at`.
     seen: u64,
-    /// When that was.
+    /// The last check at which more commands were done than before, or none was waiting.
     seen_at: Duration,
     /// Since when the outputs have not answered, if that was reported.
     away_since: Option<Duration>,
@@ -108,7 +109,7 @@ impl Writer {
         Self {
             run: run.clone(),
             plan: Some(plan),
-            orders: None,
+            commands: None,
             thread: None,
             done: Arc::default(),
             sent: 0,
@@ -123,13 +124,13 @@ impl Writer {
     /// start.
     pub fn open(&mut self) -> Result<()> {
         let Some(plan) = self.plan.take() else { return Ok(()) };
-        let (orders, received) = sync_channel(ORDERS);
+        let (commands, received) = sync_channel(COMMANDS);
         let (opened, is_open) = channel();
         let (done, run) = (self.done.clone(), self.run.for_thread());
         let write = move || WriterThread::open(plan, run, done, &opened)?.map_or(Ok(None), |one| one.run(&received));
         let thread = std::thread::Builder::new().name("outputs".to_owned()).spawn(write);
         self.thread = Some(thread.map_err(|error| Error::io("a thread", &error))?);
-        self.orders = Some(orders);
+        self.commands = Some(commands);
         if is_open.recv().is_err() {
             self.join()?;
         }
@@ -138,7 +139,7 @@ impl Writer {
 
     /// Waits for the thread. Errors: those that ended it.
     fn join(&mut self) -> Result<Option<Finished>> {
-        self.orders = None;
+        self.commands = None;
         let Some(thread) = self.thread.take() else { return Ok(None) };
         thread.join().unwrap_or_else(|_| Err(Error::broken("the thread of the outputs panicked")))
     }
@@ -152,20 +153,20 @@ impl Writer {
         Ok(())
     }
 
-    /// Gives the thread an order; waits while too many are waiting, and reports that once.
-    fn send(&mut self, mut order: Order) -> Result<()> {
+    /// Sends the thread a command; waits while [`COMMANDS`] commands wait, and reports that once.
+    fn send(&mut self, mut command: WriterCommand) -> Result<()> {
         loop {
-            let Some(orders) = &self.orders else { return Err(Error::broken("the outputs have ended")) };
-            order = match orders.try_send(order) {
+            let Some(commands) = &self.commands else { return Err(Error::broken("the outputs have ended")) };
+            command = match commands.try_send(command) {
                 Ok(()) => {
                     self.sent += 1;
                     return Ok(());
                 }
-                Err(TrySendError::Full(order) | TrySendError::Disconnected(order)) => order,
+                Err(TrySendError::Full(command) | TrySendError::Disconnected(command)) => command,
             };
             self.check()?;
             if !std::mem::replace(&mut self.has_reported_bound, true) {
-                let line = format!("evaluation waits for the outputs, which {ORDERS} batches of rows wait for");
+                let line = format!("evaluation waits: {COMMANDS} batches of rows and letters wait for the outputs");
                 self.run.console.warn(line);
             }
             std::thread::sleep(POLL);
@@ -174,22 +175,22 @@ impl Writer {
 
     /// Writes rows; `last` is the number of the last one in the state file.
     pub fn rows(&mut self, rows: RecordBatch, last: Option<i64>) -> Result<()> {
-        self.send(Order::Rows(rows, last))
+        self.send(WriterCommand::Rows(rows, last))
     }
 
     /// Writes letters of an input.
     pub fn letters(&mut self, letters: Dead) -> Result<()> {
-        self.send(Order::Letters(letters))
+        self.send(WriterCommand::Letters(letters))
     }
 
     /// Writes the letter of a row that the rules could not evaluate.
     pub fn letter(&mut self, batch: &RecordBatch, row: usize, fault: Fault) -> Result<()> {
-        self.send(Order::Letter { batch: batch.clone(), row, fault })
+        self.send(WriterCommand::Letter { batch: batch.clone(), row, fault })
     }
 
-    fn send_and_wait(&mut self, order: impl FnOnce(Sender<()>) -> Order) -> Result<()> {
+    fn send_and_wait(&mut self, command: impl FnOnce(Sender<()>) -> WriterCommand) -> Result<()> {
         let (answer, answered) = channel();
-        self.send(order(answer))?;
+        self.send(command(answer))?;
         while let Err(error) = answered.recv_timeout(POLL) {
             self.check()?;
             if error == RecvTimeoutError::Disconnected {
@@ -202,17 +203,17 @@ impl Writer {
 
     /// Waits until all letters are durable.
     pub fn settle(&mut self) -> Result<()> {
-        self.send_and_wait(Order::Settle)
+        self.send_and_wait(WriterCommand::Settle)
     }
 
     /// Waits until every row is accepted or rejected.
     pub fn conclude(&mut self) -> Result<()> {
-        self.send_and_wait(Order::Conclude)
+        self.send_and_wait(WriterCommand::Conclude)
     }
 
     /// Ends the outputs; their notices may change the verdict of `end`.
     pub fn finish(&mut self, end: &mut End) -> Result<Vec<OutputReport>> {
-        self.send(Order::Finish(*end))?;
+        self.send(WriterCommand::Finish(*end))?;
         let (ended, reports) = self.join()?.ok_or_else(|| Error::broken("the outputs did not end"))?;
         *end = ended;
         Ok(reports)
@@ -235,7 +236,7 @@ impl Writer {
     /// `resumed`. Errors: those that ended the thread.
     pub fn tick(&mut self, now: Duration, resumed: Duration) -> Result<()> {
         self.check()?;
-        let done = lock(&self.done).orders;
+        let done = lock(&self.done).commands;
         if done != self.seen || done == self.sent {
             (self.seen, self.seen_at) = (done, now);
             if let Some(since) = self.away_since.take() {
@@ -256,7 +257,7 @@ impl Writer {
 /// A run that fails lets the thread write what it has, for a moment.
 impl Drop for Writer {
     fn drop(&mut self) {
-        self.orders = None;
+        self.commands = None;
         let start = Instant::now();
         while self.thread.as_ref().is_some_and(|thread| !thread.is_finished()) && start.elapsed() < ABANDON {
             std::thread::sleep(POLL);
@@ -288,17 +289,17 @@ impl WriterThread {
         Ok(opened.send(()).is_ok().then_some(thread))
     }
 
-    /// Follows orders until the owner ends the outputs or is gone.
-    fn run(mut self, orders: &Receiver<Order>) -> Result<Option<Finished>> {
+    /// Executes commands until the owner ends the outputs or is gone.
+    fn run(mut self, commands: &Receiver<WriterCommand>) -> Result<Option<Finished>> {
         loop {
-            match orders.recv_timeout(Run::LINGER) {
-                Ok(Order::Finish(mut end)) => {
+            match commands.recv_timeout(Run::LINGER) {
+                Ok(WriterCommand::Finish(mut end)) => {
                     let reports = self.outputs.finish(&mut end)?;
                     return Ok(Some((end, reports)));
                 }
-                Ok(order) => {
-                    self.follow(order)?;
-                    lock(&self.done).orders += 1;
+                Ok(command) => {
+                    self.follow(command)?;
+                    lock(&self.done).commands += 1;
                 }
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return Ok(None),
@@ -308,9 +309,9 @@ impl WriterThread {
         }
     }
 
-    fn follow(&mut self, order: Order) -> Result<()> {
-        let answer = match order {
-            Order::Rows(rows, last) => {
+    fn follow(&mut self, command: WriterCommand) -> Result<()> {
+        let answer = match command {
+            WriterCommand::Rows(rows, last) => {
                 let rows = RecordBatch::try_new(self.outputs.schema(), rows.columns().to_vec())?;
                 self.outputs.rows(&rows)?;
                 self.outputs.flush()?;
@@ -321,17 +322,17 @@ impl WriterThread {
                 done.confirmed = done.confirmed.max(last.unwrap_or(0));
                 return Ok(());
             }
-            Order::Letters(letters) => return self.outputs.dead.take(&letters),
-            Order::Letter { batch, row, fault } => return self.outputs.dead(&batch, row, &fault),
-            Order::Settle(answer) => {
+            WriterCommand::Letters(letters) => return self.outputs.dead.take(&letters),
+            WriterCommand::Letter { batch, row, fault } => return self.outputs.dead(&batch, row, &fault),
+            WriterCommand::Settle(answer) => {
                 self.outputs.dead.settle()?;
                 answer
             }
-            Order::Conclude(answer) => {
+            WriterCommand::Conclude(answer) => {
                 self.outputs.conclude()?;
                 answer
             }
-            Order::Finish(_) => return Ok(()),
+            WriterCommand::Finish(_) => return Ok(()),
         };
         self.publish();
         // The owner is gone if it does not wait.

@@ -1,4 +1,4 @@
-//! What the input may not hold of the records that live read: the first ones of partitions.
+//! The records that live read and that the input may no longer hold: the first ones of partitions.
 
 use crate::backfill::{MissingEvents, Scope};
 use crate::kind::PartitionName;

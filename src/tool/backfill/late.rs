@@ -24,9 +24,10 @@ struct PendingEvent {
     at: EventIndex,
 }
 
-/// Which late event it is, in the order of the input.
+/// The place of a late event; places compare in the order of the input.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct EventIndex {
+    /// The index of its stream in the input.
     stream: usize,
     /// Its index in the stream.
     event: usize,

@@ -1,4 +1,4 @@
-//! What a run has read of a stream of late events, and the position in it that the store keeps.
+//! A stream of late events: the part that a run has read, and the position that the store keeps.
 //!
 //! A position is the number of the next event: in a file the number of events before it, in a partition of a topic its
 //! offset. The digest of the event before it shows whether the stream is still the same one.

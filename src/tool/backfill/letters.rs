@@ -54,7 +54,7 @@ pub(super) struct Replay {
     /// When the first batch began, and the letters that have been tried since.
     began: Option<Duration>,
     totals: Totals,
-    progress: Progress,
+    progress: LetterProgress,
 }
 
 /// Letters by outcome.
@@ -78,14 +78,14 @@ struct BytesRead {
 
 /// How far the letters have come, for the progress line.
 #[derive(Clone, Copy, Debug, Default)]
-struct Progress {
+struct LetterProgress {
     /// The letters that were read, and those of them that were tried or passed over.
     received: u64,
     passed: u64,
     bytes: Option<BytesRead>,
 }
 
-impl Progress {
+impl LetterProgress {
     /// Returns the expected number of letters: what was read has as many per byte as the rest.
     fn expected(&self) -> u64 {
         let Some(BytesRead { done, total }) = self.bytes.filter(|read| (1..=read.total).contains(&read.done)) else {
@@ -99,7 +99,7 @@ impl Progress {
 struct Batch<'a> {
     letters: &'a RecordBatch,
     columns: LetterRows<'a>,
-    /// What is shown of each letter with `--dry-run`.
+    /// The row that `--dry-run` shows for each letter, in the order of the letters.
     shown: Vec<Shown>,
 }
 
@@ -117,7 +117,7 @@ impl Replay {
         let schema = &both.schema;
         let validator =
             Validator::new(validate::Options { subject: schema.subject.clone(), closed: schema.no_extra_fields });
-        let (rate, totals, progress) = (both.rate, Totals::default(), Progress::default());
+        let (rate, totals, progress) = (both.rate, Totals::default(), LetterProgress::default());
         let (held, would_replay) = (HeldLetters::default(), HashSet::new());
         let (target, ledger, began) = (None, None, None);
         Self { run, repair, held, validator, schemas, target, ledger, would_replay, rate, began, totals, progress }
@@ -162,7 +162,7 @@ impl Replay {
         Ok(counts)
     }
 
-    /// Returns which letters were replayed before.
+    /// Returns for each letter whether it was replayed before.
     fn are_done(&mut self, letters: &RecordBatch) -> Result<BooleanArray> {
         let columns = LetterRows::new(letters);
         let ids: Vec<Id> = (0..letters.num_rows()).map(|row| columns.id(row)).collect();
@@ -187,7 +187,7 @@ impl Replay {
             self.on_batch_of(&letters.slice(start, size), counts, out)?;
             start += size;
             self.progress.passed += size as u64;
-            let Progress { passed, .. } = self.progress;
+            let LetterProgress { passed, .. } = self.progress;
             out.show_part(passed, self.progress.expected().max(passed));
             self.pace(out)?;
         }
@@ -350,7 +350,7 @@ impl Replay {
         faults.iter().try_for_each(|Rejected { row, fault }| out.dead(&letters, *row, fault))
     }
 
-    /// Returns what `--dry-run` shows of a batch.
+    /// Returns the rows that `--dry-run` shows for a batch.
     fn report(&self, batch: &Batch<'_>) -> Result<RecordBatch> {
         let rows = 0..batch.letters.num_rows();
         let uuid = |id: Id| {
@@ -365,9 +365,9 @@ impl Replay {
         let columns: Vec<ArrayRef> = vec![
             texts(&|row| Some(uuid(columns.id(row)))),
             texts(&|row| Some(uuid(shown[row].event_id.unwrap_or_else(|| columns.event_id(row))))),
-            texts(&|row| Some(columns.position(row).0.to_owned())),
-            texts(&|row| Some(columns.position(row).1.to_owned())),
-            Arc::new(Int64Array::from_iter_values(rows.clone().map(|row| columns.position(row).2))),
+            texts(&|row| Some(columns.position(row).origin.to_owned())),
+            texts(&|row| Some(columns.position(row).partition.to_owned())),
+            Arc::new(Int64Array::from_iter_values(rows.clone().map(|row| columns.position(row).offset))),
             texts(&|row| Some(shown[row].outcome.to_owned())),
             texts(&|row| shown[row].fault.as_ref().map(|fault| fault.error_type.name().to_owned())),
             texts(&|row| shown[row].fault.as_ref().map(|fault| fault.message.clone())),

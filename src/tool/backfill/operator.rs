@@ -4,7 +4,7 @@
 use super::gaps::Gaps;
 use super::late::LateInput;
 use super::orphans::Orphans;
-use super::setup::{Order, Setup, StoreRows};
+use super::setup::{InputOrder, Setup, StoreRows};
 use crate::backfill::{
     CellContent, CellKey, Changes, Comparison, Coverage, Difference, LateCell, MetricScope, Scope, SessionPlan,
     StepScope,
@@ -20,7 +20,7 @@ use crate::kind::span::Span;
 use crate::op::window::watermark::{self, Watermark};
 use crate::op::window::{BatchOutcome, Emitter, Window};
 use crate::stage::operator::{Collector, InputEnded, Message, Operator};
-use crate::store::correct::{CorrectionCounts, Part, Step};
+use crate::store::correct::{CorrectionCounts, CorrectionStep, Part};
 use crate::time::{DAY, LATEST, format_instant};
 use crate::tool::validation::{AcceptedRows, Validate};
 use crate::tool::windows::metric_note;
@@ -43,7 +43,7 @@ pub(super) struct Correct {
     /// The day whose rows are read, or the first watermark of a stream (µs).
     day: i64,
     counts: CorrectionCounts,
-    notes: Notes,
+    notes: ReportCounts,
     gaps: Gaps,
     orphans: Orphans,
     /// The number of rows of stores so far.
@@ -57,7 +57,7 @@ pub(super) struct Correct {
 
 /// Counts for the report at the end.
 #[derive(Default)]
-struct Notes {
+struct ReportCounts {
     /// Sessions that touch the edge of what was read.
     partial: u64,
     /// Cells that no longer count late events.
@@ -78,23 +78,23 @@ impl Correct {
     /// Makes the operator; `options` are those of the watermark of `window`.
     pub fn new(mut window: Window, validate: Option<Validate>, mut setup: Setup, options: watermark::Options) -> Self {
         let (waits_for_late, order) = (setup.waits_for_late(), &mut setup.input.order);
-        let is_store = matches!(order, Order::Stores { .. });
+        let is_store = matches!(order, InputOrder::Stores { .. });
         if waits_for_late || is_store {
             window.hold(); // In a stream the late events of a window follow after it has closed.
         }
-        let is_topic = matches!(order, Order::Streams { ends: false, .. });
+        let is_topic = matches!(order, InputOrder::Streams { ends: false, .. });
         let margin = if is_topic { options.out_of_orderness.unwrap_or(i64::MAX) } else { 0 };
         let is_whole = match *order {
-            // The offsets of raw records in files begin with 0.
-            Order::Streams { ends, is_whole } => is_whole || ends && !options.explicit,
-            Order::Stores { .. } => false,
+            // Raw files are read from their first record, so none is missing.
+            InputOrder::Streams { ends, is_whole } => is_whole || ends && !options.explicit,
+            InputOrder::Stores { .. } => false,
         };
         let mut gaps = Gaps::new(&setup.scope, margin, is_whole);
-        if let Order::Stores { extents, .. } = order {
+        if let InputOrder::Stores { extents, .. } = order {
             gaps.add_store(std::mem::take(extents));
         }
         // Events that are late may follow for windows that have fired, except in the order of days.
-        let is_complete = is_store && !matches!(order, Order::Stores { rows: StoreRows::Streams, .. });
+        let is_complete = is_store && !matches!(order, InputOrder::Stores { rows: StoreRows::Streams, .. });
         let orphans = Orphans::new(std::mem::take(&mut setup.input.times), is_complete);
         Self {
             window,
@@ -104,7 +104,7 @@ impl Correct {
             right: BTreeMap::new(),
             day: i64::MIN,
             counts: CorrectionCounts::default(),
-            notes: Notes::default(),
+            notes: ReportCounts::default(),
             gaps,
             orphans,
             read: 0,
@@ -116,7 +116,7 @@ impl Correct {
 
     /// Raises the watermark to the first row of a batch of a store, if its rows are in order.
     fn promise(&mut self, batch: &RecordBatch, out: &mut dyn Collector) -> Result<()> {
-        let Order::Stores { rows, closed: Some(closed), work, .. } = self.setup.input.order else { return Ok(()) };
+        let InputOrder::Stores { rows, closed: Some(closed), work, .. } = self.setup.input.order else { return Ok(()) };
         self.read += batch.num_rows() as u64;
         let times = match rows {
             StoreRows::Streams => instants(batch, column::STREAM_TIME),
@@ -272,7 +272,7 @@ impl Correct {
         let (missing, first) = (&self.gaps.missing, self.orphans.first_so_far());
         let comparison = Comparison { missing, retracts: &|key| self.orphans.retracts(key), first };
         let progress = self.orphans.progress(watermark);
-        let step = Step { parts, covers: &covers, right, comparison, late: kept, without_late, progress };
+        let step = CorrectionStep { parts, covers: &covers, right, comparison, late: kept, without_late, progress };
         let difference = if *dry_run { corrections.compare(&step)? } else { corrections.apply(&step)? };
         self.notes.taken_out += step.released(&difference).count() as u64;
         let is_session = |key: &CellKey| self.gaps.missing.is_session(&key.metric);
@@ -289,7 +289,7 @@ impl Correct {
         }
         let mut differing = 0;
         let mut compare = |right: &mut BTreeMap<CellKey, CellContent>| -> Result<()> {
-            let step = Step {
+            let step = CorrectionStep {
                 parts: parts_of(right.keys()),
                 covers: &|key| if scope.covers(key) { Coverage::Compared } else { Coverage::Other },
                 right: std::mem::take(right),
@@ -325,7 +325,7 @@ impl Correct {
                 return Ok(());
             }
             let covers = |key: &CellKey| if gone.contains(key) { Coverage::Compared } else { Coverage::Other };
-            let step = Step {
+            let step = CorrectionStep {
                 parts: parts_of(gone.iter()),
                 covers: &covers,
                 right: BTreeMap::new(),
@@ -351,7 +351,7 @@ impl Correct {
         }
     }
 
-    /// Compares what is left once all rows are read.
+    /// Compares the remaining windows once all rows are read, and ends the correction; a stopped run only reports that.
     fn conclude(&mut self, how: How, out: &mut dyn Collector) -> Result<()> {
         self.orphans.is_complete |= how != How::Stopped;
         match &self.setup.input.order {
@@ -359,17 +359,17 @@ impl Correct {
                 out.note(Message::Warning("stopped; the same command resumes the correction".to_owned()));
                 return Ok(());
             }
-            Order::Streams { ends: true, .. } if !self.is_done => {
+            InputOrder::Streams { ends: true, .. } if !self.is_done => {
                 self.take_rows(Window::on_exhausted)?;
                 self.step(i64::MAX, out)?;
             }
-            Order::Streams { .. } => {
+            InputOrder::Streams { .. } => {
                 if let Some(watermark) = self.closing.as_ref().and_then(Watermark::get) {
                     self.window.on_promise(watermark);
                 }
                 self.fire(true, out)?;
             }
-            Order::Stores { closed, .. } => {
+            InputOrder::Stores { closed, .. } => {
                 if let Some(closed) = *closed {
                     self.window.on_promise(closed);
                     self.fire(true, out)?;
@@ -402,7 +402,7 @@ impl Correct {
         let late = metrics.filter_map(|(metric, counts)| metric_note(&metric.name, counts, true));
         late.for_each(|line| out.note(Message::Info(line)));
         self.report_kept(out);
-        let Notes { partial, taken_out, open, outside, .. } = self.notes;
+        let ReportCounts { partial, taken_out, open, outside, .. } = self.notes;
         if partial > 0 && !self.setup.only_late {
             let sessions = counted(partial, ["session", "sessions"]);
             out.note(Message::Info(format!("{sessions} may begin before what was read (--before); not corrected")));
@@ -446,7 +446,7 @@ impl Correct {
         out.detail("cells", serde_json::to_value(self.counts).unwrap_or_default());
     }
 
-    /// Says which stored cells count events that the input does not hold.
+    /// Warns of stored cells that count events that the input does not hold.
     fn report_kept(&self, out: &mut dyn Collector) {
         let (Some(key), Some(first)) = (&self.notes.first_kept, &self.gaps.first) else { return };
         let CellKey { metric, start, dimensions, .. } = key;
@@ -461,19 +461,19 @@ impl Correct {
         }
     }
 
-    /// Says which windows of the range are not closed yet.
+    /// Reports the windows of the range that are not closed yet.
     fn report_open(&self, out: &mut dyn Collector) {
-        let Notes { closed, differing, .. } = self.notes;
+        let ReportCounts { closed, differing, .. } = self.notes;
         let Scope { range: Span { since, until }, closed_before, .. } = self.setup.scope;
         let line = match (&self.setup.input.order, closed) {
-            (Order::Streams { ends: true, .. }, _) if closed_before.is_none() => return,
+            (InputOrder::Streams { ends: true, .. }, _) if closed_before.is_none() => return,
             (_, closed) if closed_before.is_some_and(|before| closed.is_none_or(|closed| before < closed)) => {
                 let before = format_instant(closed_before.unwrap_or_default());
                 format!("windows that were open at {before} (--closed-before) are not corrected")
             }
-            (Order::Streams { ends: true, .. }, _) | (_, Some(LATEST)) => return,
+            (InputOrder::Streams { ends: true, .. }, _) | (_, Some(LATEST)) => return,
             (_, Some(closed)) if until.is_some_and(|until| until <= closed) => return,
-            (Order::Stores { held_by: Some(held_by), .. }, Some(closed)) => {
+            (InputOrder::Stores { held_by: Some(held_by), .. }, Some(closed)) => {
                 let differ = counted(differing, ["stored row of them differs", "stored rows of them differ"]);
                 let differ = if differing > 0 { format!("{differ} from the input; ") } else { String::new() };
                 format!(
@@ -536,7 +536,7 @@ impl Operator for Correct {
     fn on_batch(&mut self, batch: RecordBatch, input: u32, out: &mut dyn Collector) -> Result<Counts> {
         let taken = batch.num_rows() as u64;
         self.setup.pace.wait(taken, &self.setup.run)?;
-        if let Order::Streams { ends, .. } = self.setup.input.order {
+        if let InputOrder::Streams { ends, .. } = self.setup.input.order {
             for first in self.gaps.add_batch(&batch).into_iter().filter(|_| !ends) {
                 out.report(Message::Warning(format!(
                     "{first}: the records before are gone or not read; its stream time is not known, so rows may count that \
@@ -556,12 +556,12 @@ impl Operator for Correct {
     fn on_control(&mut self, message: Control, out: &mut dyn Collector) -> Result<()> {
         match message {
             Control::Progress(mut progress) => {
-                if let Order::Streams { ends: false, .. } = self.setup.input.order {
+                if let InputOrder::Streams { ends: false, .. } = self.setup.input.order {
                     // The end of a topic is not the end of its stream: a partition with records stays in the minimum.
                     let with_rows = progress.partitions.iter_mut().filter(|partition| partition.stream_time.is_some());
                     with_rows.for_each(|partition| partition.state = frame::State::Live);
                 }
-                if let Order::Streams { .. } = self.setup.input.order {
+                if let InputOrder::Streams { .. } = self.setup.input.order {
                     self.window.on_progress(&progress)?;
                 }
                 if let Some(closing) = &mut self.closing {

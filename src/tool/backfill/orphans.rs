@@ -13,21 +13,21 @@ type MetricAndDimensions = (Arc<str>, String);
 
 /// A session (µs); sessions are in the order of their ends.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct Session {
+struct SessionSpan {
     end: i64,
     start: i64,
 }
 
 /// The stored cells without a right one.
 pub(super) struct Orphans {
-    /// Which of them the input can correct.
+    /// The event times of the input, which decide the cells that it can correct.
     pub times: InputTimes,
-    /// Whether no event of a compared window can follow: the input has ended, or its rows are in the order of stores.
+    /// Whether no event of a compared window can follow: the input has ended, or stores return its rows day by day.
     pub is_complete: bool,
     /// Rows of a stream that wait for its end, because late events of their windows may follow. By window end.
     waiting: BTreeSet<CellKey>,
     /// The waiting rows that are sessions, by metric and dimensions.
-    sessions: HashMap<MetricAndDimensions, BTreeSet<Session>>,
+    sessions: HashMap<MetricAndDimensions, BTreeSet<SessionSpan>>,
     /// The waiting rows that a right session has replaced.
     replaced: BTreeSet<CellKey>,
     /// Stored rows before the first and after the last event.
@@ -65,7 +65,7 @@ impl LeftCells {
 }
 
 impl Orphans {
-    /// Begins without cells; `is_complete` for rows in the order of stores.
+    /// Begins without cells; `is_complete` for rows that stores return day by day.
     pub fn new(times: InputTimes, is_complete: bool) -> Self {
         let (waiting, sessions, replaced) = (BTreeSet::new(), HashMap::new(), BTreeSet::new());
         let [without_events, late, lowered] = [const { LeftCells { count: 0, first: None } }; 3];
@@ -131,7 +131,7 @@ impl Orphans {
         } else {
             for key in difference.orphans.iter().filter(|key| is_session(key)) {
                 let of_key = self.sessions.entry((key.metric.clone(), key.dimensions.clone())).or_default();
-                of_key.insert(Session { end: key.end, start: key.start });
+                of_key.insert(SessionSpan { end: key.end, start: key.start });
             }
             self.waiting.extend(difference.orphans.iter().cloned());
         }
@@ -140,7 +140,7 @@ impl Orphans {
         }
         for new in right.filter(|key| is_session(key)) {
             let of_key = self.sessions.get(&(new.metric.clone(), new.dimensions.clone()));
-            let old = of_key.into_iter().flat_map(|old| old.range(Session { end: new.start, start: i64::MIN }..));
+            let old = of_key.into_iter().flat_map(|old| old.range(SessionSpan { end: new.start, start: i64::MIN }..));
             let overlapping = old.filter(|old| old.start <= new.end);
             self.replaced.extend(overlapping.map(|old| CellKey { end: old.end, start: old.start, ..new.clone() }));
         }

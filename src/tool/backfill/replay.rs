@@ -8,7 +8,7 @@ use crate::cli::check::CheckReport;
 use crate::cli::open::open;
 use crate::cli::resolve::{StageSpec, resolve};
 use crate::error::{Error, Result};
-use crate::format::{self, Format, Header, Input};
+use crate::format::{self, CsvHeader, Format, Input};
 use crate::frame::How;
 use crate::kafka::range::ReadMode;
 use crate::kind::Kind;
@@ -147,7 +147,7 @@ fn records(args: &ReplayArgs, both: &BothArgs) -> Result<Option<RecordFormat>> {
     let Some(Format { name, has_header, input: Input::Text(splitting), is_json: false, .. }) = format else {
         return Ok(None);
     };
-    if *has_header && options.header == Header::FirstLine {
+    if *has_header && options.header == CsvHeader::FirstLine {
         let letters = args.dead.as_ref().map(|dead| dead.to_string_lossy()).unwrap_or_default();
         let other = format::by_extension(&letters).filter(|format| !format.has_header);
         return match other {

@@ -1,4 +1,4 @@
-//! What a correction reads and corrects, and how.
+//! The setup of a correction: the order of its input, the cells that it corrects, and its options.
 
 use super::late::LateInput;
 use crate::backfill::{InputTimes, LateCell, LateCells, Scope};
@@ -13,7 +13,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 /// The order of the rows of the inputs.
-pub(super) enum Order {
+pub(super) enum InputOrder {
     /// The order of their streams: the watermark follows from the rows.
     Streams {
         /// Whether every window is closed at the end.
@@ -27,19 +27,19 @@ pub(super) enum Order {
         closed: Option<i64>,
         /// The partition that determines `closed`.
         held_by: Option<String>,
-        /// How their rows follow one another.
+        /// The order of their rows.
         rows: StoreRows,
         /// The columns by which the rows of all stores are sorted; `None`: those of the only one are read as they are
         /// stored.
         sort: Option<SortColumns>,
-        /// What is read, for the progress line.
+        /// The rows to read, for the progress line.
         work: Work,
         /// The partitions; none with `--all-records`.
         extents: Vec<StreamExtent>,
     },
 }
 
-/// How the rows of stores follow one another, so that windows fire before the last row.
+/// The order of the rows of stores, which lets windows fire before the last row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum StoreRows {
     /// The days of event time, one after another.
@@ -48,7 +48,8 @@ pub(super) enum StoreRows {
     Streams,
 }
 
-/// What is read of stores: how far the times of their rows, or their number, have come tells what is left.
+/// The rows to read from stores: the range of their times, and their number. The part that is done follows from the
+/// time of the first row of a batch or, if the batch is empty, from the number of rows read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Work {
     /// The least and the greatest time of the rows in the range (µs).
@@ -59,7 +60,7 @@ pub(super) struct Work {
 }
 
 impl Work {
-    /// Returns what is read of the partitions of stores in a span.
+    /// Returns the rows to read from the partitions of stores, with the times inside a span.
     pub fn of(extents: &[StreamExtent], span: Span) -> Self {
         let first = extents.iter().map(|extent| extent.first_time).min().unwrap_or(0);
         let last = extents.iter().map(|extent| extent.last_time).max().unwrap_or(0);
@@ -67,8 +68,8 @@ impl Work {
         Self { first: first.max(span.since.unwrap_or(first)), last: last.min(span.until.unwrap_or(last)), rows }
     }
 
-    /// Returns how much is done before a batch with the times of its rows, when a number of rows was read, and the
-    /// whole.
+    /// Returns the part that is done before a batch, and the whole: seconds of the times of rows. If `times`, those of
+    /// the batch, is empty, both are rows, of which `read` are read.
     pub fn part(&self, times: &[i64], read: u64) -> (u64, u64) {
         let seconds = |to: i64| u64::try_from(to.saturating_sub(self.first) / SECOND).unwrap_or(0);
         let (done, whole) = match times.first() {
@@ -109,12 +110,12 @@ pub(super) struct InputRows {
     /// The events that are read.
     pub span: Span,
     /// Their order.
-    pub order: Order,
-    /// Which stored cells their times cover.
+    pub order: InputOrder,
+    /// Their event times, which decide the stored cells that they cover.
     pub times: InputTimes,
 }
 
-/// What is corrected, and how.
+/// The setup of a correction.
 pub(super) struct Setup {
     /// The cells.
     pub scope: Scope,

@@ -1,5 +1,5 @@
-//! Where records are replayed to: a file or a topic, which get each batch exactly once, or another output, which may
-//! get a batch again after a crash.
+//! The target of a replay: a file or a topic, which get each batch exactly once, or another output, which may get a
+//! batch again after a crash.
 
 use crate::cli::args::StageArgs;
 use crate::cli::resolve::{DefaultFormats, check_outputs};
@@ -72,8 +72,8 @@ pub(super) struct Replayed<'a> {
     pub entries: &'a [ReplayEntry],
 }
 
-/// What became of events.
-pub(super) struct Written {
+/// The result of [`ReplayTarget::write`].
+pub(super) struct TargetOutcome {
     /// For each event, the state of its letter before.
     pub found: Vec<LetterState>,
     /// Events that the target refused, by their row.
@@ -187,7 +187,7 @@ impl ReplayTarget {
     }
 
     /// Writes the events of letters that are due, and records them in the ledger.
-    pub fn write(&mut self, replayed: &Replayed<'_>, ledger: &mut dyn Ledger) -> Result<Written> {
+    pub fn write(&mut self, replayed: &Replayed<'_>, ledger: &mut dyn Ledger) -> Result<TargetOutcome> {
         self.claims += 1;
         let writer = crate::replay::ledger::Writer { target: &self.identity, run: &self.run, claim: self.claims };
         let claim = match &mut self.writer {
@@ -218,7 +218,7 @@ impl ReplayTarget {
                 claim
             }
         };
-        Ok(Written { found: claim.found, rejected: vec![] })
+        Ok(TargetOutcome { found: claim.found, rejected: vec![] })
     }
 
     /// Ends the target at the end of the run; returns its messages.
@@ -259,12 +259,12 @@ fn write_other(
     keeps_stamps: bool,
     replay: &Replayed<'_>,
     ledger: &mut dyn Ledger,
-) -> Result<Written> {
+) -> Result<TargetOutcome> {
     let letters: Vec<_> = replay.entries.iter().map(|entry| entry.letter_id).collect();
     let found = ledger.states(&letters)?;
     let due: Vec<usize> = (0..found.len()).filter(|row| found[*row] == LetterState::Due).collect();
     if due.is_empty() {
-        return Ok(Written { found, rejected: vec![] });
+        return Ok(TargetOutcome { found, rejected: vec![] });
     }
     let indices = arrow::array::UInt32Array::from_iter_values(due.iter().filter_map(|row| u32::try_from(*row).ok()));
     let events = arrow::compute::take_record_batch(replay.events, &indices)?;
@@ -278,7 +278,7 @@ fn write_other(
     let accepted = due.iter().enumerate().filter(|(at, _)| !is_rejected(*at)).map(|(_, row)| replay.entries[*row]);
     ledger.mark(&accepted.collect::<Vec<_>>())?;
     let rejected = rejected.into_iter().map(|Rejected { row, fault }| Rejected { row: due[row], fault }).collect();
-    Ok(Written { found, rejected })
+    Ok(TargetOutcome { found, rejected })
 }
 
 /// The parts of records beside their values: key, headers and timestamp of the record that failed.

@@ -4,7 +4,7 @@
 use super::args::BothArgs;
 use super::late::LateInput;
 use super::operator::Correct;
-use super::setup::{InputRows, Order, Pace, Setup, StoreRows, Work};
+use super::setup::{InputOrder, InputRows, Pace, Setup, StoreRows, Work};
 use crate::backfill::{Changes, InputTimes, LateCell, LateCells, MetricScope, NameOrigin, Scope};
 use crate::checkpoint::state_files::memory_bound;
 use crate::cli::args::{Disorder, disorder, instant_of};
@@ -142,7 +142,7 @@ struct WindowSetup {
 }
 
 /// The store that is corrected.
-struct Target {
+struct TargetStore {
     store: &'static Store,
     location: Location,
 }
@@ -171,7 +171,8 @@ impl WindowsArgs {
         self.only.is_empty() || self.only.contains(&metric.name)
     }
 
-    /// Returns what is corrected: the metrics of `--only`, or all.
+    /// Returns the scope of the correction: the metrics of `--only`, or all; the range; the bound of `--closed-before`.
+    /// Errors: exit status 2 for an unknown metric or an invalid range.
     fn scope(&self, spec: &Spec, now: i64, zone: Option<Tz>) -> Result<Scope> {
         let names: Vec<&str> = spec.metrics.iter().map(|metric| metric.name.as_str()).collect();
         if let Some(unknown) = self.only.iter().find(|name| !names.contains(&name.as_str())) {
@@ -226,7 +227,7 @@ impl WindowsArgs {
     }
 }
 
-impl Target {
+impl TargetStore {
     fn of(both: &BothArgs) -> Result<Self> {
         let [to] = both.stage.output.to.as_slice() else {
             return Err(Error::usage("expected one --to: a correction has one store"));
@@ -271,11 +272,11 @@ fn check_inputs(both: &BothArgs) -> Result<bool> {
 
 /// Returns the order of the rows of the inputs, whose event time is in `span`; with `has_sessions` the rows of stores
 /// are sorted.
-fn order(args: &WindowsArgs, both: &BothArgs, span: Span, has_sessions: bool) -> Result<Order> {
+fn order(args: &WindowsArgs, both: &BothArgs, span: Span, has_sessions: bool) -> Result<InputOrder> {
     let inputs = both.stage.input.uris()?;
     if !check_inputs(both)? {
         let ends = !inputs.iter().any(|uri| matches!(uri, Uri::Kafka(_)));
-        return Ok(Order::Streams { ends, is_whole: args.reading.all_records });
+        return Ok(InputOrder::Streams { ends, is_whole: args.reading.all_records });
     }
     let mut extents: Vec<StreamExtent> = vec![];
     for uri in &inputs {
@@ -304,7 +305,7 @@ fn order(args: &WindowsArgs, both: &BothArgs, span: Span, has_sessions: bool) ->
         false => StoreRows::Days,
     };
     let sort = sort_columns(args, has_sessions, has_days);
-    Ok(Order::Stores { closed, held_by, rows, sort, work, extents })
+    Ok(InputOrder::Stores { closed, held_by, rows, sort, work, extents })
 }
 
 /// Returns the columns by which the rows of stores are sorted: for sessions the order of events in a partition matters,
@@ -326,7 +327,7 @@ pub(super) fn run(args: WindowsArgs, both: BothArgs, run: &Rc<Run>) -> Result<u8
 /// Opens the stage.
 fn stage(args: WindowsArgs, mut both: BothArgs, run: &Rc<Run>) -> Result<Stage> {
     let file = args.metrics_file()?;
-    let (spec, target) = (args.spec(&file)?, Target::of(&both)?);
+    let (spec, target) = (args.spec(&file)?, TargetStore::of(&both)?);
     check_inputs(&both)?;
     let digest = args.digest(&spec, &both);
     let mut scope = args.scope(&spec, run.clock.now(), both.stage.map.zone()?)?;
@@ -426,7 +427,7 @@ fn validate(both: &BothArgs, run: &Run) -> Result<Option<Validate>> {
 }
 
 /// Returns the options of the source.
-fn source(args: &WindowsArgs, both: &BothArgs, spec: &Spec, order: &Order, span: Span) -> Result<SourceOptions> {
+fn source(args: &WindowsArgs, both: &BothArgs, spec: &Spec, order: &InputOrder, span: Span) -> Result<SourceOptions> {
     let inputs = both.stage.input.uris()?;
     let has_letters = both.stage.output.dlq.as_deref().is_some_and(|dlq| dlq != "null:");
     let is_raw = |uri: &Uri| matches!(uri, Uri::Kafka(address) if address.options.form != Some(TopicFormat::Frames));
@@ -440,8 +441,8 @@ fn source(args: &WindowsArgs, both: &BothArgs, spec: &Spec, order: &Order, span:
     let is_projected = !validates && !has_letters && args.late_events.is_none();
     mapping.reads.columns = is_projected.then(|| Projection { columns: spec.leaves.columns(), dictionaries: texts });
     let order = match order {
-        Order::Stores { sort: Some(columns), .. } if inputs.len() > 1 => StoreOrder::Joined(columns),
-        Order::Stores { sort: Some(columns), .. } => StoreOrder::Events(columns),
+        InputOrder::Stores { sort: Some(columns), .. } if inputs.len() > 1 => StoreOrder::Joined(columns),
+        InputOrder::Stores { sort: Some(columns), .. } => StoreOrder::Events(columns),
         _ => StoreOrder::Stored,
     };
     let mut options = both.stage.source(mapping)?;
@@ -489,7 +490,7 @@ pub(super) fn check(args: WindowsArgs, both: BothArgs, run: &Rc<Run>, findings: 
         findings.take(both.stage.map.zone().and_then(|zone| args.scope(spec, now, zone)));
     }
     let order = findings.take(order(&args, &both, Span::default(), false));
-    findings.take(Target::of(&both));
+    findings.take(TargetStore::of(&both));
     both.schema.schemas.iter().for_each(|schemas| findings.schemas(schemas));
     findings.inputs(args.late_events.iter());
     let parts = spec.zip(order);

@@ -28,16 +28,16 @@ pub struct Args {
     /// Compare them with these rows, which evt wrote
     #[arg(value_name = "B", required_unless_present_any = ["lag", "freshness"])]
     pub b: Option<OsString>,
-    /// What is compared, and how.
+    /// The flags of a comparison.
     #[command(flatten)]
     pub compare: CompareArgs,
-    /// What is measured instead of a comparison.
+    /// The flags of a measurement.
     #[command(flatten)]
     pub measure: MeasureArgs,
-    /// What is written.
+    /// The flags of the output.
     #[command(flatten)]
     pub show: ShowArgs,
-    /// How records of A become events.
+    /// The flags that map records of A to events.
     #[command(flatten)]
     pub map: MapArgs,
     /// The run.
@@ -45,7 +45,7 @@ pub struct Args {
     pub common: CommonArgs,
 }
 
-/// What is compared, and how.
+/// The flags of a comparison: side outputs, matching, tolerance, range of time, and the format of A.
 #[derive(clap::Args, Clone, Debug)]
 #[command(next_help_heading = "Comparison")]
 pub struct CompareArgs {
@@ -76,12 +76,12 @@ pub struct CompareArgs {
     /// Set the format of A: frames jsonl csv tsv avro parquet clf logfmt syslog regex:PATTERN arrow [default: detected]
     #[arg(short = 'f', long, value_name = "FORMAT")]
     pub input_format: Option<String>,
-    /// How text of A is read.
+    /// The flags of text inputs, for A.
     #[command(flatten)]
     pub text: TextArgs,
 }
 
-/// What is measured instead of a comparison.
+/// The flags of a measurement, which takes the place of a comparison: lag or age.
 #[derive(clap::Args, Clone, Debug)]
 #[command(next_help_heading = "Lag and age")]
 pub struct MeasureArgs {
@@ -102,7 +102,7 @@ pub struct MeasureArgs {
     pub only: Vec<String>,
 }
 
-/// What is written.
+/// The flags of the output: its rows, its format and its file.
 #[derive(clap::Args, Clone, Debug)]
 #[command(next_help_heading = "Output")]
 pub struct ShowArgs {
@@ -120,7 +120,7 @@ pub struct ShowArgs {
     pub to: OsString,
 }
 
-/// How results are written.
+/// The format of results (`-o`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum OutputForm {
     /// A table.
@@ -131,7 +131,7 @@ pub enum OutputForm {
     Prometheus,
 }
 
-/// What rows are matched by.
+/// The key that rows of A and B are matched by (`--by`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum ByArg {
     /// Origin, partition and offset.
@@ -141,7 +141,7 @@ pub enum ByArg {
 }
 
 impl ByArg {
-    /// Returns what rows are matched by.
+    /// Returns the key that the flag names.
     pub fn key(self) -> MatchBy {
         match self {
             Self::Position => MatchBy::Position,
@@ -178,7 +178,8 @@ impl Args {
         }
     }
 
-    /// Returns how A is read: as evt-ingest reads a topic or a raw file; rows that evt wrote keep their stamps.
+    /// Returns the options for reading A: it is read as evt-ingest reads a topic or a raw file; rows that evt wrote
+    /// keep their stamps.
     pub fn options_of_a(&self, uri: &Uri) -> Result<SourceOptions> {
         let is_raw_topic = is_raw_topic(uri);
         let provenance = if is_raw_topic { Provenance::Overwrite } else { Provenance::Keep };
@@ -197,8 +198,8 @@ impl Args {
         Ok(options)
     }
 
-    /// Returns how B and the inputs of `--plus` are read. Rows that evt wrote have their stamps; of other rows only the
-    /// times are read by the flags.
+    /// Returns the options for reading B and the inputs of `--plus`. Rows that evt wrote have their stamps; of other
+    /// rows the flags read only the times.
     pub fn options_of_rows(&self) -> Result<SourceOptions> {
         let all = self.map.options(Provenance::Keep)?;
         let time = if all.time == TimeFrom::Default { TimeFrom::Untimed } else { all.time };
@@ -216,7 +217,7 @@ impl Args {
         Ok(options)
     }
 
-    /// Returns what is read of raw records: all columns only if contents are compared.
+    /// Returns the columns that are read of raw records: all only if contents are compared.
     fn reads(&self) -> ReadColumns {
         let columns = 1 << column::EVENT_ID | 1 << column::SERVER_TIMESTAMP;
         let columns = (!self.show.ids).then_some(Projection { columns, dictionaries: 0 });

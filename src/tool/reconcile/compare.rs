@@ -5,7 +5,7 @@ use super::foreign::ForeignFile;
 use super::join::{Join, Matches};
 use super::read::{ReadItem, Reading};
 use super::report::ComparisonReport;
-use super::sort::Sorter;
+use super::sort::EntrySorter;
 use crate::error::{Error, Result};
 use crate::kafka::client::Topics;
 use crate::kafka::produce::limit::topic_setting;
@@ -68,16 +68,16 @@ pub fn compare(args: &Args, run: &Rc<Run>) -> Result<u8> {
     report.finish(&summary, unjudged)
 }
 
-/// The entries of all inputs, by what they match by.
+/// The entries of all inputs, by the key that they match by.
 struct Entries {
-    /// What rows are matched by; `None` until a row of B shows it.
+    /// The key that rows are matched by; `None` until a row of B shows it.
     by: Option<MatchBy>,
     /// Whether nothing is matched by position.
     is_by_id_alone: bool,
     /// Units and records of plus, and rows of B that match by position.
-    by_position: Sorter,
+    by_position: EntrySorter,
     /// The other rows of B, metrics, and units if nothing is matched by position.
-    by_id: Sorter,
+    by_id: EntrySorter,
 }
 
 impl Entries {
@@ -97,7 +97,7 @@ struct Inputs<'a> {
     names: PartitionNames,
     options: RowOptions,
     rules: JudgeRules,
-    /// What A has; `None` before its first row.
+    /// The kind of rows in A; `None` before its first row.
     subject: Option<ComparedRows>,
     extent: UnitExtent,
     /// The origins of A's units.
@@ -137,8 +137,8 @@ impl<'a> Inputs<'a> {
             entries: Entries {
                 by,
                 is_by_id_alone: by == Some(MatchBy::Id) && compare.plus.is_empty(),
-                by_position: Sorter::default(),
-                by_id: Sorter::default(),
+                by_position: EntrySorter::default(),
+                by_id: EntrySorter::default(),
             },
             taken: [0, 0],
             unjudged: Unjudged::default(),

@@ -88,7 +88,7 @@ struct Newest<'a> {
     of: BTreeMap<String, Option<i64>>,
     /// The metrics that are measured; all if empty.
     only: &'a [String],
-    /// Rows that begin, or were ingested, later are ahead (µs).
+    /// The instant (µs) after which a row is ahead, by the start of its window or by the time of its ingestion.
     limit: i64,
     ahead: u64,
 }

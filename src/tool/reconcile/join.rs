@@ -1,7 +1,7 @@
 //! Joins sorted entries by position or by event_id, and collects the findings by position.
 
 use super::report::{ComparisonReport, END};
-use super::sort::{Sorted, Sorter};
+use super::sort::{EntrySorter, Sorted};
 use crate::error::{Error, Result};
 use crate::output::Output;
 use crate::reconcile::entry::{IN_PLUS, RowEntry, RowKey, Side};
@@ -25,7 +25,7 @@ pub struct Matches {
 
 /// A join of A and B.
 pub struct Join {
-    /// How rows are judged.
+    /// The rules by which rows are judged.
     pub rules: JudgeRules,
     /// The extent of A.
     pub extent: UnitExtent,
@@ -37,8 +37,8 @@ pub struct Join {
 
 impl Join {
     /// Joins entries whose key is the position.
-    pub fn by_position(self, sorter: Sorter, report: &ComparisonReport<'_>) -> Result<Matches> {
-        let mut results = Results::new(&self, report)?;
+    pub fn by_position(self, sorter: EntrySorter, report: &ComparisonReport<'_>) -> Result<Matches> {
+        let mut results = JoinFindings::new(&self, report)?;
         if self.rules.dedup {
             return self.positions_with_duplicates(sorter, results);
         }
@@ -48,17 +48,17 @@ impl Join {
     }
 
     /// Joins entries whose key is the event_id. Errors: exit status 2 if the comparison is refused.
-    pub fn by_id(self, sorter: Sorter, report: &ComparisonReport<'_>) -> Result<Matches> {
+    pub fn by_id(self, sorter: EntrySorter, report: &ComparisonReport<'_>) -> Result<Matches> {
         self.ids(sorter, report, false)
     }
 
     /// Joins entries whose key is the event_id; `has_plus` if units are in plus, which shows that their origin is
     /// right.
-    fn ids(self, sorter: Sorter, report: &ComparisonReport<'_>, has_plus: bool) -> Result<Matches> {
-        let mut results = Results::new(&self, report)?;
+    fn ids(self, sorter: EntrySorter, report: &ComparisonReport<'_>, has_plus: bool) -> Result<Matches> {
+        let mut results = JoinFindings::new(&self, report)?;
         let is_whole = !self.ids;
         let mut judge = Judge::new(self.rules, self.extent);
-        let mut by_position = Sorter::default();
+        let mut by_position = EntrySorter::default();
         judge_all(&mut judge, sorter.finish()?, &mut |found| {
             // Only faults are written with `--ids`, so only they must be sorted.
             if is_whole || found.outcome.verdict().is_some() {
@@ -87,8 +87,8 @@ impl Join {
     }
 
     /// Joins metrics: the last row of a key is its result.
-    pub fn metrics(self, sorter: Sorter, report: &ComparisonReport<'_>) -> Result<Matches> {
-        let (mut last, mut results) = (metrics::MetricResults::default(), Sorter::default());
+    pub fn metrics(self, sorter: EntrySorter, report: &ComparisonReport<'_>) -> Result<Matches> {
+        let (mut last, mut results) = (metrics::MetricResults::default(), EntrySorter::default());
         let mut sorted = sorter.finish()?;
         while let Some(entry) = sorted.next_entry()? {
             last.push(entry).map_or(Ok(()), |result| results.push(result))?;
@@ -100,8 +100,8 @@ impl Join {
     /// Marks the units whose position is in plus, then joins all units with rows of B by event_id.
     pub fn positions_then_ids(
         self,
-        units: Sorter,
-        mut by_id: Sorter,
+        units: EntrySorter,
+        mut by_id: EntrySorter,
         report: &ComparisonReport<'_>,
     ) -> Result<Matches> {
         let mut sorted = units.finish()?;
@@ -123,9 +123,9 @@ impl Join {
     }
 
     /// Joins by position; searches the event_ids of the units that are nowhere among those of the rows of B.
-    fn positions_with_duplicates(self, sorter: Sorter, mut results: Results<'_>) -> Result<Matches> {
+    fn positions_with_duplicates(self, sorter: EntrySorter, mut results: JoinFindings<'_>) -> Result<Matches> {
         let mut judge = Judge::new(self.rules, self.extent);
-        let (mut by_position, mut by_id) = (Sorter::default(), Sorter::default());
+        let (mut by_position, mut by_id) = (EntrySorter::default(), EntrySorter::default());
         judge_all(&mut judge, sorter.finish()?, &mut |found| {
             let entry = found.entry();
             match found.outcome {
@@ -162,16 +162,16 @@ fn judge_all(judge: &mut Judge, mut sorted: Sorted, out: &mut dyn FnMut(Finding)
 }
 
 /// The findings of a join, by position: their ranges, and with `--ids` the rows of the faults.
-struct Results<'a> {
+struct JoinFindings<'a> {
     ranges: Ranges,
     report: &'a ComparisonReport<'a>,
-    /// Where faults are written.
+    /// The output of the faults; `None` without `--ids`.
     output: Option<Output>,
-    /// FaultSummary that are not written yet.
+    /// The faults that are not written yet, fewer than [`BATCH_ROWS`].
     faults: Vec<Finding>,
 }
 
-impl<'a> Results<'a> {
+impl<'a> JoinFindings<'a> {
     fn new(join: &Join, report: &'a ComparisonReport<'a>) -> Result<Self> {
         let is_partial = join.ids && join.rules.by == MatchBy::Id;
         let output = if join.ids { Some(report.open(&output::fault_schema(report.subject)?)?) } else { None };
@@ -191,7 +191,7 @@ impl<'a> Results<'a> {
     }
 
     /// Adds findings in any order.
-    fn add_all(&mut self, sorter: Sorter) -> Result<()> {
+    fn add_all(&mut self, sorter: EntrySorter) -> Result<()> {
         let mut sorted = sorter.finish()?;
         while let Some(entry) = sorted.next_entry()? {
             self.add(&Finding::of_entry(&entry))?;
@@ -200,7 +200,7 @@ impl<'a> Results<'a> {
     }
 
     /// Adds the findings of units in any order; returns the number of the others, rows of B.
-    fn add_units(&mut self, sorter: Sorter) -> Result<u64> {
+    fn add_units(&mut self, sorter: EntrySorter) -> Result<u64> {
         let (mut sorted, mut others) = (sorter.finish()?, 0);
         while let Some(entry) = sorted.next_entry()? {
             let found = Finding::of_entry(&entry);

@@ -44,7 +44,7 @@ pub fn measure(args: &Args, text: &OsString, run: &Rc<Run>) -> Result<u8> {
             cursor.extent = cluster.extent(cursor.id)?;
             cursor.next = committed(cursor.id).unwrap_or(0).max(cursor.extent.low);
         }
-        let first = FirstRecords::read(&cursors, &mut source, &topics)?;
+        let first = UncommittedRecords::read(&cursors, &mut source, &topics)?;
         lags.extend(cursors.iter().map(|cursor| {
             let found = first.records.get(&cursor.id);
             let behind = found.and_then(|at| *at).map_or(0, |at| run.clock.now().saturating_sub(at).max(0));
@@ -81,14 +81,14 @@ fn report(args: &Args, lags: &[PartitionLag], group: &str, run: &Rc<Run>) -> Res
 }
 
 /// The first record of each partition that is not committed.
-struct FirstRecords {
+struct UncommittedRecords {
     /// The timestamps of the records (µs), if they have one.
     records: ByPartition<Option<i64>>,
     /// The partitions that are read, with the offsets that are not committed.
     open: ByPartition<Range<i64>>,
 }
 
-impl FirstRecords {
+impl UncommittedRecords {
     /// Reads from the next offset of each cursor until there is a record, or the end. Errors: exit status 69 if brokers
     /// do not answer in time.
     fn read(cursors: &[PartitionCursor], source: &mut Box<dyn RecordSource>, topics: &Topics) -> Result<Self> {
@@ -126,7 +126,7 @@ impl FirstRecords {
     }
 }
 
-impl RecordSink for FirstRecords {
+impl RecordSink for UncommittedRecords {
     fn record(&mut self, id: PartitionId, message: &Message<'_>) -> Result<bool> {
         let Some(offsets) = self.open.get(&id) else { return Ok(true) };
         if message.offset < offsets.start {

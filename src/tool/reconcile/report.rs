@@ -30,7 +30,7 @@ pub struct ComparisonReport<'a> {
     run: &'a Rc<Run>,
     /// The names of all partitions.
     pub names: PartitionNames,
-    /// What is compared.
+    /// The kind of rows that are compared.
     pub subject: ComparedRows,
 }
 
