@@ -47,6 +47,31 @@ fn a_csv_file_torn_anywhere_is_cut_at_its_last_whole_record() {
     }
 }
 
+/// A power failure may leave zeros in place of bytes that were not synced, also within the header.
+#[test]
+fn a_csv_file_that_ends_with_zeros_continues_after_its_last_whole_record() {
+    let dir = Dir::new("files_zeros_csv");
+    let event = |n: usize| format!(r#"{{"event_type":"t","n":{n},"server_timestamp":"2024-01-15T10:00:00Z"}}"#) + "\n";
+    dir.write("in.jsonl", (0..3).map(event).collect::<String>());
+    dir.write("one.jsonl", event(9));
+    let whole = dir.shell("evt-ingest in.jsonl -q -o csv").succeeds().stdout().to_vec();
+    for cut in (0..whole.len()).step_by(29) {
+        dir.write("out.csv", [&whole[..cut], &[0; 70_000]].concat());
+        let run = dir.run("evt-ingest", &["one.jsonl", "-q", "--to", "out.csv"]).succeeds();
+        assert!(run.stderr().contains(" of a torn last line"), "{cut}: {run}");
+        let found = dir.bytes("out.csv");
+        let kept = whole[..cut].iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+        assert!(found.starts_with(&whole[..kept]) && !found.contains(&0), "{cut}");
+        let rows = dir.run("evt-view", &["out.csv", "-q", "-o", "jsonl"]).succeeds().rows();
+        assert_eq!(rows.last().map(|row| row["properties"]["n"].clone()), Some(9.into()), "{cut}");
+    }
+    // Zeros before other bytes are none that a file of evt gets.
+    dir.write("out.csv", [&[0; 70_000], &whole[..]].concat());
+    let run = dir.run("evt-ingest", &["one.jsonl", "-q", "--to", "out.csv"]).ends_with(2);
+    assert!(run.stderr().contains("the header has other columns"), "{run}");
+    assert_eq!(dir.bytes("out.csv").len(), 70_000 + whole.len());
+}
+
 /// The number of bytes that a run reports as removed.
 fn said_to_be_cut(stderr: &str) -> usize {
     let said = stderr.split_once(" of a torn last line").and_then(|(before, _)| before.rsplit(' ').nth(1));

@@ -468,7 +468,9 @@ fn mend_last_record(file: &DiskFile, header: &[u8]) -> std::io::Result<(FileTail
     let length = file.file.metadata()?.len();
     let mut head = vec![0; header.len().min(usize::try_from(length).unwrap_or(usize::MAX))];
     file.file.read_exact_at(&mut head, 0)?;
-    if !header.starts_with(&head) {
+    // After a power failure a file that grew may end with zeros.
+    let text = head.iter().rposition(|byte| *byte != 0).map_or(0, |at| at + 1);
+    if !header.starts_with(&head[..text]) || text < head.len() && !is_zero(&file.file, text as u64, length)? {
         return Ok((FileTail::Foreign, length));
     }
     let (mut whole, mut is_quoted, mut start) = (0, false, 0);
@@ -492,6 +494,20 @@ fn mend_last_record(file: &DiskFile, header: &[u8]) -> std::io::Result<(FileTail
     }
     file.truncate(whole)?;
     Ok((FileTail::Cut(length - whole), whole))
+}
+
+/// Whether the bytes from `start` to `end` are zeros.
+fn is_zero(file: &File, mut start: u64, end: u64) -> std::io::Result<bool> {
+    let mut buffer = vec![0; 64 << 10];
+    while start < end {
+        let piece = &mut buffer[..(end - start).min(64 << 10) as usize];
+        file.read_exact_at(piece, start)?;
+        if piece.iter().any(|byte| *byte != 0) {
+            return Ok(false);
+        }
+        start += piece.len() as u64;
+    }
+    Ok(true)
 }
 
 /// The longest incomplete last line that is parsed; a longer one is removed unparsed.
