@@ -20,6 +20,8 @@ pub struct Keys {
     fresh: Vec<u32>,
     known: KeyTable,
     bytes: usize,
+    /// The number that the next restored key probably has.
+    next: u32,
 }
 
 /// A table of keys by the codes of dictionary dimensions.
@@ -154,6 +156,15 @@ impl Keys {
     ///
     /// Errors: exit status 65 if the bytes are not a key.
     pub fn restore(&mut self, key: &[u8]) -> Result<u32> {
+        // A snapshot has the keys of each metric in the same order, so those of the second metric are read in the order
+        // of their numbers: a search by hash would miss the caches for each key. An unused number has an empty key.
+        if let Some(entry) = self.entries.get(self.next as usize)
+            && !key.is_empty()
+            && *entry.key == *key
+        {
+            self.next += 1;
+            return Ok(self.next - 1);
+        }
         let mut hasher = self.state.build_hasher();
         let mut rest = key;
         while !rest.is_empty() {
@@ -162,10 +173,12 @@ impl Keys {
             rest = after;
         }
         let hash = hasher.finish();
-        Ok(match self.ids.find(hash, |id| *self.entries[*id as usize].key == *key) {
+        let id = match self.ids.find(hash, |id| *self.entries[*id as usize].key == *key) {
             Some(id) => *id,
             None => self.insert(key.into(), hash),
-        })
+        };
+        self.next = id + 1;
+        Ok(id)
     }
 
     #[cold]
