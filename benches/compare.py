@@ -2,8 +2,8 @@
 """Jobs of this build beside those of another one, alternating: compare.py OTHER THIS [ROUNDS [EVENTS]].
 
 OTHER and THIS are directories with the binaries of evt. Prints CPU seconds (user and system, median of the rounds) and their
-ratio; the workload is made once by THIS evt-gen. Files and pipes only, and topics if EVT_KAFKA names a broker (THIS/examples has
-bare_kafka then): scripts/services run kafka -- benches/compare.py OTHER THIS.
+ratio; the workload is made once by THIS evt-gen. Files and pipes, and topics if EVT_KAFKA names a broker (THIS/examples has bare_kafka
+then): scripts/services run kafka -- benches/compare.py OTHER THIS.
 """
 import os, pathlib, resource, statistics, subprocess, sys, tempfile
 

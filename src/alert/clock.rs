@@ -1,6 +1,6 @@
 //! The alert clock C: the least stream time of the partitions that are not read to their end.
 //!
-//! A partition that is read to its end holds C for [`HOLD`]. While no partition holds it, C advances with the wall
+//! A partition that is read to its end holds C for [`HOLD`]. While no partition holds it, C advances with the monotonic
 //! clock, but only as far as the ends are confirmed: that nothing follows is known of the time of the last request to
 //! the broker, not of the time since then. After a stall of the process, and while a broker does not answer, every partition
 //! holds C until a new answer confirms its end. A partition that has ended does not hold C. C never goes back, and does

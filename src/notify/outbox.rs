@@ -273,10 +273,11 @@ impl Outbox {
         Ok(first.map_or(Next::Idle, Next::Later))
     }
 
-    /// Makes every notification of the channel due that would be due after `now`.
-    pub fn end_pauses(&self, now: i64) -> Result<()> {
-        let update = "UPDATE outbox SET due_at = ?2 WHERE channel = ?1 AND outcome IS NULL AND due_at > ?2";
-        self.execute(update, params![self.channel, now]).map(drop)
+    /// Makes each notification of the channel due whose pause is longer than `longest` (µs): the wall time was set back
+    /// since it was stored.
+    pub fn end_pauses(&self, now: i64, longest: i64) -> Result<()> {
+        let update = "UPDATE outbox SET due_at = ?2 WHERE channel = ?1 AND outcome IS NULL AND due_at > ?3";
+        self.execute(update, params![self.channel, now, now.saturating_add(longest)]).map(drop)
     }
 
     /// Stores the outcome of a notification, which removes it from what is due.

@@ -179,8 +179,9 @@ struct Worker {
     /// The channel sends nothing before this time.
     paused_until: Option<Instant>,
     pruned_at: Option<Instant>,
-    /// When the thread started (µs, wall time).
+    /// The wall time (µs) and the monotonic time at which the thread started.
     started_at: i64,
+    began: Instant,
     /// An attempt whose end could not be stored. It is stored before the next one is made, or a full disk would make an
     /// endless row of equal notifications.
     unsaved: Option<Ended>,
@@ -218,8 +219,14 @@ impl Worker {
             paused_until: None,
             pruned_at: None,
             started_at,
+            began: Instant::now(),
             unsaved: None,
         }
+    }
+
+    /// Returns the wall time (µs) at the start and the time since. A clock that is set meanwhile changes no pause.
+    fn now(&self) -> i64 {
+        self.started_at.saturating_add(length(self.began.elapsed()))
     }
 
     fn run(mut self) {
@@ -260,25 +267,21 @@ impl Worker {
         if let Some(ended) = self.unsaved.take() {
             return self.settle(ended);
         }
+        let now = self.now();
         if self.pruned_at.is_none_or(|at| at.elapsed() > PRUNE) {
-            self.outbox.prune(Clock::System.now())?;
+            self.outbox.end_pauses(now, length(PAUSE_MAX))?;
+            self.outbox.prune(now)?;
             self.pruned_at = Some(Instant::now());
         }
         let pause = self.paused_until.map(|until| until.saturating_duration_since(Instant::now()));
         if let Some(pause) = pause.filter(|pause| !pause.is_zero()) {
             return Ok(SenderStep::Wait(pause));
         }
-        let now = Clock::System.now();
         let due = match self.outbox.next(now)? {
             Next::Due(due) => due,
             Next::Unreadable(error) => {
                 self.count(|counts| counts.refused += 1);
                 self.console.warn(format!("channel '{}': a notification is lost: {error}", self.channel.name));
-                return Ok(SenderStep::Again);
-            }
-            // No pause is longer: the wall time was set back since.
-            Next::Later(at) if at - now > length(self.channel.retry) => {
-                self.outbox.end_pauses(now)?;
                 return Ok(SenderStep::Again);
             }
             Next::Later(at) => return Ok(SenderStep::Wait(micros(at - now))),
@@ -296,7 +299,7 @@ impl Worker {
         self.settle(Ended { due: *due, attempt, tried_at: now })
     }
 
-    /// Stores the outcome of an attempt. If that fails, the next step tries it again.
+    /// Stores the outcome of an attempt. If that fails, the next step stores it.
     fn settle(&mut self, ended: Ended) -> Result<SenderStep> {
         let stored = self.store(&ended);
         self.unsaved = if stored.is_err() { Some(ended) } else { None };
@@ -305,7 +308,7 @@ impl Worker {
 
     fn store(&mut self, ended: &Ended) -> Result<()> {
         let Ended { due, attempt, tried_at } = ended;
-        let now = Clock::System.now();
+        let now = self.now();
         match attempt {
             Attempt::Sent => {
                 self.outbox.finish(due, DeliveryOutcome::Sent, now, None)?;
@@ -330,7 +333,7 @@ impl Worker {
                 let cause = secret::hide(cause);
                 let wait = self.fail(&cause, *after, *is_of_receiver);
                 let own = pause(due.attempts + 1, &format!("{} {}", std::process::id(), due.id));
-                let begun = due.tried_at.unwrap_or(*tried_at).max(self.started_at);
+                let begun = due.tried_at.unwrap_or(*tried_at).min(now).max(self.started_at);
                 let end = begun + length(self.channel.retry);
                 let due_at = (now + length(own.max(wait))).min(end.max(now));
                 let retry = Retry { tried_at: *tried_at, due_at, cause: &cause, is_unclear: *is_unclear };
@@ -406,7 +409,7 @@ fn length(duration: Duration) -> i64 {
     i64::try_from(duration.as_micros()).unwrap_or(i64::MAX / 4)
 }
 
-/// Converts microseconds to a duration, at most a minute: the wall clock may be set.
+/// Converts microseconds to a duration, at most a minute.
 fn micros(micros: i64) -> Duration {
     Duration::from_micros(micros.clamp(0, 60 * SECOND).unsigned_abs())
 }

@@ -65,7 +65,7 @@ fn a_csv_file_that_ends_with_zeros_continues_after_its_last_whole_record() {
         let rows = dir.run("evt-view", &["out.csv", "-q", "-o", "jsonl"]).succeeds().rows();
         assert_eq!(rows.last().map(|row| row["properties"]["n"].clone()), Some(9.into()), "{cut}");
     }
-    // Zeros before other bytes are none that a file of evt gets.
+    // No crash puts zeros before other bytes of a file.
     dir.write("out.csv", [&[0; 70_000], &whole[..]].concat());
     let run = dir.run("evt-ingest", &["one.jsonl", "-q", "--to", "out.csv"]).ends_with(2);
     assert!(run.stderr().contains("the header has other columns"), "{run}");

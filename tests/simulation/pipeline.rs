@@ -21,7 +21,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 const SECOND: i64 = 1_000_000;
-/// The wall time is set forward or back by less than this (µs): 30 days. It stays behind the times of the events.
+/// The wall time is set forward or back by at most this (µs): 30 days. It begins three years after the events.
 const JUMP_MAX: u64 = 30 * 86_400 * 1_000_000;
 /// A file of frames whose records come from the same origin and partition as those of the pipe.
 const ARCHIVE: &str = "archive.frames";

@@ -224,8 +224,8 @@ impl TopicProducer {
         Err(Error::new(ErrorKind::Unavailable, message).because(cause))
     }
 
-    /// Errors: exit status 75 if another producer with the same transactional id has begun. librdkafka drops the records
-    /// in its queue then, and their error would be `purged in queue`.
+    /// Errors: exit status 75 if another producer with the same transactional id has begun, or brokers have ended the
+    /// transaction. librdkafka drops the records in its queue then, and their error would be `purged in queue`.
     fn check_fence(&self) -> Result<()> {
         let Some(successor) = self.successor else { return Ok(()) };
         let fatal = self.client.client().fatal_error().map(|(code, _)| code);

@@ -128,8 +128,9 @@ impl Transactions {
 
     /// Ends a transaction: commits it with `epoch`, or aborts it if its records could not be queued.
     ///
-    /// Errors: exit status 75 if a producer with the same id has begun since, 69 if brokers do not answer; then only
-    /// [`Transactions::committed`] after [`Transactions::init`] of a new producer shows whether it was committed.
+    /// Errors: exit status 75 if a producer with the same id has begun since or brokers have ended the transaction, 69 if
+    /// brokers do not answer; then only [`Transactions::committed`] after [`Transactions::init`] of a new producer shows
+    /// whether it was committed.
     pub fn end(&self, producer: &TopicProducer, epoch: Epoch, queued: Result<()>) -> Result<TransactionEnd> {
         let error = match queued.and_then(|()| self.commit(producer, epoch)) {
             Ok(None) => return Ok(TransactionEnd::Committed),
@@ -150,8 +151,8 @@ impl Transactions {
         let limit = if may_repeat { self.requests.topics.address.options.wait.limit(true) } else { Some(LAST_ABORT) };
         let aborted = abort(producer, limit);
         producer.client().context().notes(|notes| notes.failure = None);
-        // Brokers may report a newer producer only when they are asked to abort.
-        if let Some(fatal) = self.requests.fatal(producer) {
+        // Some brokers report a newer producer only at the abort.
+        if let Some(fatal) = self.requests.fatal(producer).filter(|fatal| fatal.kind() == ErrorKind::Fenced) {
             return Err(fatal);
         }
         match may_repeat {
@@ -329,7 +330,7 @@ impl TransactionalTopic {
             &topics,
             TransactionOwner {
                 group: format!("evt.{ledger}"),
-                successor: "another replay with this ledger has taken over",
+                successor: "another replay with this ledger has taken over, or brokers have ended a transaction that took too long",
                 timeout: Duration::from_secs(60),
             },
         )?;
@@ -369,9 +370,9 @@ impl TransactionalTopic {
         Some(insert(OwnedHeaders::new(), own, |name| !is_of_value(name))).filter(|made| made.count() > 0)
     }
 
-    /// Writes a batch in one transaction. Errors: exit status 75 if a producer with the same id has begun since, 69 if
-    /// brokers do not answer; then only [`TransactionalTopic::committed`] of a new producer shows whether the batch was
-    /// written.
+    /// Writes a batch in one transaction. Errors: exit status 75 if a producer with the same id has begun since or
+    /// brokers have ended the transaction, 69 if brokers do not answer; then only [`TransactionalTopic::committed`] of a
+    /// new producer shows whether the batch was written.
     pub fn write(&self, batch: i64, records: Vec<ProducerRecord<'_>>) -> Result<()> {
         let number = u64::try_from(batch).map_err(|_| Error::broken(format!("batch {batch}")))?;
         let Self { producer, transactions, .. } = self;

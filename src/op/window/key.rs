@@ -156,7 +156,7 @@ impl Keys {
     ///
     /// Errors: exit status 65 if the bytes are not a key.
     pub fn restore(&mut self, key: &[u8]) -> Result<u32> {
-        // A snapshot has the keys of each metric in the same order, so those of the second metric are read in the order
+        // Each saved slice has its keys in the order of their bytes, so those of the second metric are read in the order
         // of their numbers: a search by hash would miss the caches for each key. An unused number has an empty key.
         if let Some(entry) = self.entries.get(self.next as usize)
             && !key.is_empty()

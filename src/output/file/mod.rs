@@ -441,7 +441,7 @@ enum FileTail {
     Whole,
     /// A complete JSON object without a newline, which was added.
     Ended,
-    /// This many bytes of an incomplete line of a killed writer, which were removed.
+    /// This many bytes of an incomplete line, which were removed: its writer was killed, or the power failed.
     Cut(u64),
 }
 
