@@ -1,6 +1,6 @@
 //! A real broker for tests: reads and writes its topics without evt. Also a broker that a test can kill.
 
-use crate::harness::{Dir, eventually, in_ci};
+use crate::harness::{Dir, LONG_WAIT, eventually, in_ci};
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication, TopicResult};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::config::ClientConfig;
@@ -106,7 +106,8 @@ impl Bench {
         for record in records {
             producer.send(record).map_err(|(error, _)| error).expect("it is queued");
         }
-        producer.flush(ANSWER).expect("they are delivered");
+        // A broker that is stopped stays in the set of replicas until the others have noticed.
+        producer.flush(LONG_WAIT).expect("they are delivered");
     }
 
     /// Waits until no record of a topic is in an open transaction, for about two seconds at most. A broker confirms the

@@ -308,7 +308,8 @@ fn a_stop_in_the_middle_of_a_renamed_file_reads_no_half_line() {
     assert_eq!(ended("it stops", &mut run), 143);
     let said = String::from_utf8(dir.bytes("said")).expect("it is text");
     let rows = dir.rows("out.jsonl").len();
-    assert!(rows > 0 && rows < 3000 && !said.contains("dead"), "{rows}: {said}");
+    // None if the signal came before the first lines were split.
+    assert!(rows < 3000 && !said.contains("dead"), "{rows}: {said}");
     assert!(said.contains("app.log: stopped before the end of a file; the rest is not read"), "{said}");
 }
 
