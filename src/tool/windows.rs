@@ -198,7 +198,8 @@ impl Windows {
         let last = watermark.last();
         // Mapped partitions become known at the end of the input, when the watermark is held.
         let never_was = watermark.get().is_none() && last.is_none() && !watermark.waits_for_end();
-        if never_was || !watermark.is_complete() {
+        // A run without rows learns of no partitions.
+        if never_was || self.seen > 0 && !watermark.is_complete() {
             return Message::Warning(format!(
                 "{windows} held in the checkpoint, and none can fire: --field maps the partition, and only --partitions NAME,… \
                  tells which ones there are"

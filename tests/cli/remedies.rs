@@ -491,6 +491,13 @@ fn held_windows_name_the_partition_that_holds_them() {
     assert!(run.stderr().contains("partition c of in.jsonl has no events, the first one at"), "{run}");
     let run = dir.shell(&format!("{window} c3")).succeeds();
     assert!(run.stderr().contains("none can fire: --field maps the partition, and only --partitions NAME,…"), "{run}");
+    // The second run of a pipe reads nothing new.
+    for rows in [5, 0] {
+        let window = "evt-window --size 1h --late null: --to w4.jsonl";
+        let run = dir.shell(&format!("evt-ingest in.jsonl --time t --checkpoint c4 | {window}")).succeeds();
+        assert!(run.stderr().contains(&format!("evt-window: in {rows} ")), "{run}");
+        assert!(run.stderr().contains("1 open window is held in the checkpoint\n"), "{run}");
+    }
 }
 
 #[test]
