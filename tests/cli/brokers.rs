@@ -234,21 +234,19 @@ fn epochs_are_in_a_topic_once_although_each_broker_is_killed_in_turn() {
         broker.services(&["start", node]);
         let expected = append();
         let has_all = || bench.records(&topic).len() >= expected;
-        let mut is_over = false;
-        eventually_within(LONG_WAIT, "the rows are committed, or the run has ended", || {
-            is_over = run.try_wait().expect("a child").is_some();
-            is_over || has_all()
+        // A broker that starts on a busy machine may be away for longer than `wait=` once more.
+        eventually_within(LONG_WAIT, "the rows are committed by this run or a later one", || {
+            if let Some(over) = run.try_wait().expect("a child") {
+                let mut said = String::new();
+                run.stderr.take().expect("it is piped").read_to_string(&mut said).expect("text");
+                assert_eq!(status(over), 69, "{said}");
+                ended += 1;
+                run = start();
+            }
+            has_all()
         });
-        if is_over {
-            let mut said = String::new();
-            run.stderr.take().expect("it is piped").read_to_string(&mut said).expect("text");
-            assert_eq!(status(run.wait().expect("it has ended")), 69, "{said}");
-            ended += 1;
-            run = start();
-            eventually_within(LONG_WAIT, "the next run commits the rows", has_all);
-        }
     }
-    println!("{ended} of 5 runs ended");
+    println!("{ended} runs ended");
     stopped(run);
     let number = |record: &crate::broker::Record| {
         let row: Value = serde_json::from_slice(record.value.as_deref().expect("a value")).expect("JSON");
