@@ -179,8 +179,9 @@ struct Worker {
     /// The channel sends nothing before this time.
     paused_until: Option<Instant>,
     pruned_at: Option<Instant>,
-    /// The wall time (µs) and the monotonic time at which the thread started.
+    /// The wall time (µs) at which the thread started.
     started_at: i64,
+    /// The monotonic time at which it started.
     began: Instant,
     /// An attempt whose end could not be stored. It is stored before the next one is made, or a full disk would make an
     /// endless row of equal notifications.
