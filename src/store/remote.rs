@@ -1,4 +1,4 @@
-//! The code that remote stores share: timeouts, and retries with their messages.
+//! The code that remote stores share: timeouts, retries with their messages, and TLS.
 
 use crate::console::Console;
 use crate::error::{Error, ErrorKind, Result};
@@ -6,6 +6,9 @@ use crate::metrics::Up;
 use crate::stop::Stop;
 use crate::store::Location;
 use crate::time::{MILLISECOND, SECOND, format_duration, parse_duration};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use rustls::{ClientConfig, RootCertStore};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use xxhash_rust::xxh3::xxh3_64;
@@ -208,6 +211,29 @@ impl RetryPolicy {
 pub fn rounded(duration: Duration) -> String {
     let millis = i64::try_from(duration.as_millis()).unwrap_or(i64::MAX / MILLISECOND);
     format_duration(millis.max(1) * MILLISECOND)
+}
+
+/// Configures TLS with the certificates of the PEM file that the option `option` names, else with the machine's.
+///
+/// Errors: exit status 78 if the file cannot be read or has no certificate.
+pub fn tls_config(location: &Location, option: &str) -> Result<ClientConfig> {
+    use_ring();
+    let mut roots = RootCertStore::empty();
+    match location.options.get(option) {
+        None => _ = roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs),
+        Some(path) => {
+            let wrong = |cause: String| Error::config(format!("{location}: {option}={path}")).because(cause);
+            let certificates = CertificateDer::pem_file_iter(path).map_err(|error| wrong(error.to_string()))?;
+            for certificate in certificates {
+                let certificate = certificate.map_err(|error| wrong(error.to_string()))?;
+                roots.add(certificate).map_err(|error| wrong(error.to_string()))?;
+            }
+            if roots.is_empty() {
+                return Err(wrong("expected a PEM certificate".to_owned()));
+            }
+        }
+    }
+    Ok(ClientConfig::builder().with_root_certificates(roots).with_no_client_auth())
 }
 
 /// Selects ring as the TLS implementation of all libraries.

@@ -80,9 +80,9 @@ fn the_stream_time_is_not_known_before_the_fields_of_evt_ingest() {
         let run = dir.shell(&format!("evt-ingest in.jsonl --time t {flag} --to null:")).ends_with(78);
         assert!(run.stderr().contains("stream_time is not known before --let and --where"), "{run}");
     }
-    let shown =
-        dir.shell("evt-ingest in.jsonl --time t -q | evt-view -q -o csv --let 'a=stream_time' --columns a --head 1");
-    assert_eq!(shown.succeeds().text(), "a\n2024-01-15T10:00:00.000000Z\n");
+    let shown = dir.shell("evt-ingest in.jsonl --time t -q | evt-view -q -o csv --let 'a=stream_time' --columns a");
+    let shown = shown.succeeds().text();
+    assert!(shown.starts_with("a\n2024-01-15T10:00:00.000000Z\n"), "{shown}");
 }
 
 #[test]

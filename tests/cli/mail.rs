@@ -78,17 +78,22 @@ fn mail_is_accepted_by_a_real_server() {
     assert_eq!(mails[2..].iter().map(|mail| &mail["headers"]["message-id"]).collect::<Vec<_>>(), [&id, &id]);
 }
 
+/// Makes `cert.pem` and `key.pem`: the certificate of a server at localhost, not of an authority, whatever openssl's
+/// configuration on this machine says.
+pub fn certify(dir: &Dir) {
+    let config = "[req]\ndistinguished_name = dn\nx509_extensions = of_server\n[dn]\n[of_server]\n\
+                  subjectAltName = DNS:localhost\nbasicConstraints = CA:FALSE\n";
+    dir.write("openssl.cnf", config);
+    let line = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=localhost \
+                -config openssl.cnf -keyout key.pem -out cert.pem";
+    dir.shell(line).succeeds();
+}
+
 #[test]
 fn mail_is_sent_over_tls_with_a_login() {
     let Some(python) = python() else { return };
     let mut state = State::new("smtps");
-    // The certificate of a server, not of an authority, whatever openssl's configuration on this machine says.
-    let config = "[req]\ndistinguished_name = dn\nx509_extensions = of_server\n[dn]\n[of_server]\n\
-                  subjectAltName = DNS:localhost\nbasicConstraints = CA:FALSE\n";
-    state.dir.write("openssl.cnf", config);
-    let line = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=localhost \
-                -config openssl.cnf -keyout key.pem -out cert.pem";
-    state.dir.shell(line).succeeds();
+    certify(&state.dir);
     let server = MailServer::new(&state.dir, &python, &["cert.pem", "key.pem"]);
     let port = &server.port;
     let ca = state.dir.path("cert.pem").display().to_string();

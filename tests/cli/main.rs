@@ -108,6 +108,7 @@ mod reconcile_servers;
 mod reconcile_stores;
 mod record_parts;
 mod records;
+mod redis;
 mod registry;
 mod remedies;
 mod remote_faults;

@@ -4,11 +4,8 @@
 use crate::error::{Error, ErrorKind, Result};
 use crate::stop::{LOOK, Stop};
 use crate::store::Location;
-use crate::store::remote::{RetryError, Timeouts, rounded, use_ring};
+use crate::store::remote::{RetryError, Timeouts, rounded, tls_config};
 use futures_util::future::{Either, select};
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject;
-use rustls::{ClientConfig, RootCertStore};
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::future::Future;
@@ -143,7 +140,7 @@ impl PostgresServer {
             }
         };
         config.ssl_mode(if tls { SslMode::Require } else { SslMode::Disable });
-        let tls = if tls { Some(tls_config(location)?) } else { None };
+        let tls = tls.then(|| tls_config(location, "sslrootcert")).transpose()?.map(MakeRustlsConnect::new);
         let (shown, schema) = (location.to_string(), location.options.get("schema").cloned());
         Ok(Self { shown, config, tls, timeouts, schema })
     }
@@ -211,24 +208,6 @@ fn is_near(host: &Host) -> bool {
         Host::Unix(_) => true,
         Host::Tcp(name) => name == "localhost" || name.parse().is_ok_and(|address: IpAddr| address.is_loopback()),
     }
-}
-
-/// Makes the TLS configuration, which trusts the machine's certificates or those of `?sslrootcert=`.
-fn tls_config(location: &Location) -> Result<MakeRustlsConnect> {
-    use_ring();
-    let mut roots = RootCertStore::empty();
-    match location.options.get("sslrootcert") {
-        None => _ = roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs),
-        Some(path) => {
-            let wrong = |cause: String| Error::config(format!("{location}: sslrootcert={path}")).because(cause);
-            let certificates = CertificateDer::pem_file_iter(path).map_err(|error| wrong(error.to_string()))?;
-            for certificate in certificates {
-                let certificate = certificate.map_err(|error| wrong(error.to_string()))?;
-                roots.add(certificate).map_err(|error| wrong(error.to_string()))?;
-            }
-        }
-    }
-    Ok(MakeRustlsConnect::new(ClientConfig::builder().with_root_certificates(roots).with_no_client_auth()))
 }
 
 /// An open connection. After a failure it must be dropped, because the outcome of its transaction is unknown.

@@ -17,11 +17,12 @@
 //! With a checkpoint rows are written before their epoch is complete, unless `?visible=epoch`. Durability depends on
 //! the server (`appendfsync`): an epoch is recorded, not synced.
 //!
-//! `address` parses the URI, `wire` is the connection, `key` names keys, `write` sends metrics and `alert` alerts,
-//! `read` reads both back; `*.lua` are the scripts on the server.
+//! `address` parses the URI, `connection` sends and receives bytes, `wire` is a thread that owns a connection, `key`
+//! names keys, `write` sends metrics and `alert` alerts, `read` reads both back; `*.lua` are the scripts on the server.
 
 mod address;
 mod alert;
+mod connection;
 mod key;
 mod read;
 mod wire;

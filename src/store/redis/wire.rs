@@ -3,11 +3,11 @@
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::stop::Stop;
-use crate::store::remote::{RetryError, Timeouts, use_ring};
+use crate::store::redis::connection::RedisConnection;
+use crate::store::remote::{RetryError, Timeouts, tls_config};
 use crate::store::{Location, remote};
-use redis::{Client, ClientTlsConfig, Cmd, Connection, RedisError, RedisResult, TlsCertificates, Value};
-use std::error::Error as _;
-use std::io;
+use redis::{Cmd, ConnectionInfo, IntoConnectionInfo, RedisError, RedisResult, Value};
+use rustls::ClientConfig;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
@@ -80,7 +80,9 @@ impl ErrorReply {
 
 /// A server and its timeouts.
 pub struct RedisServer {
-    client: Client,
+    info: ConnectionInfo,
+    /// The configuration of TLS, if the connection uses it.
+    tls: Option<Arc<ClientConfig>>,
     /// Its timeouts.
     pub timeouts: Timeouts,
     /// The URI without secrets.
@@ -91,32 +93,23 @@ impl RedisServer {
     /// Parses a location. Errors: exit status 2 if it names no server, 78 if the certificate cannot be read.
     pub fn try_new(location: &Location) -> Result<Self> {
         let timeouts = Timeouts::try_new(location)?;
-        let wrong = |error: RedisError| {
-            Error::usage(format!("{location}: expected redis://[USER:PASSWORD@]HOST[:PORT][/DATABASE]"))
-                .because(error.category())
-        };
-        let uri = format!("{}://{}", location.scheme, location.path);
-        let read = |path: &String| {
-            std::fs::read(path).map_err(|error| Error::config(format!("{location}: ca={path}")).because(error))
-        };
-        let certificates = location.options.get("ca").map(read).transpose()?;
-        let client = if location.scheme == "redis" {
-            Client::open(uri)
-        } else {
-            use_ring();
-            let tls = TlsCertificates { client_tls: None::<ClientTlsConfig>, root_cert: certificates };
-            Client::build_with_tls(uri, tls)
-        };
-        Ok(Self { client: client.map_err(wrong)?, timeouts, shown: location.to_string() })
+        let wrong = || Error::usage(format!("{location}: expected redis://[USER:PASSWORD@]HOST[:PORT][/DATABASE]"));
+        if location.path.contains('#') {
+            return Err(wrong().because("expected no fragment"));
+        }
+        // The scheme rediss is an error in the crate, because its TLS is not compiled.
+        let info = format!("redis://{}", location.path).into_connection_info();
+        let info = info.map_err(|error| wrong().because(error.category()))?;
+        let tls = (location.scheme == "rediss").then(|| tls_config(location, "ca")).transpose()?;
+        Ok(Self { info, tls: tls.map(Arc::new), timeouts, shown: location.to_string() })
     }
 
     /// Connects, authenticates, and checks that the server answers.
     pub fn connect(&self) -> Result<Wire, RetryError> {
         let ((calls, called), (sender, answers)) = (channel(), channel());
-        let (client, timeouts) = (self.client.clone(), self.timeouts);
+        let (info, tls, timeouts) = (self.info.clone(), self.tls.clone(), self.timeouts);
         let converse = move || {
-            let connected = connect(&client, timeouts);
-            let (first, connection) = match connected {
+            let (first, connection) = match RedisConnection::open(&info, tls.as_ref(), timeouts) {
                 Ok(connection) => (Ok(vec![]), Some(connection)),
                 Err(error) => (Err(error), None),
             };
@@ -135,39 +128,6 @@ impl RedisServer {
     }
 }
 
-/// Connects, authenticates and waits for the first answer, within `timeouts.connect`. A process that is stopped and
-/// continued (SIGSTOP, SIGCONT) finds its system call interrupted. That says nothing about the server, so it connects
-/// again, and the time during which it was stopped does not count.
-fn connect(client: &Client, timeouts: Timeouts) -> RedisResult<Connection> {
-    loop {
-        match connect_once(client, timeouts.connect, timeouts.timeout) {
-            Err(error) if is_interrupted(&error) => {}
-            connected => return connected,
-        }
-    }
-}
-
-fn connect_once(client: &Client, connect: Duration, timeout: Duration) -> RedisResult<Connection> {
-    let mut connection = client.get_connection_with_timeout(connect)?;
-    connection.set_read_timeout(Some(connect))?;
-    connection.set_write_timeout(Some(timeout))?;
-    match redis::cmd("PING").exec(&mut connection) {
-        // An answer too: this user may do other things.
-        Err(error) if error.code() == Some("NOPERM") => {}
-        answered => answered?,
-    }
-    connection.set_read_timeout(Some(timeout))?;
-    Ok(connection)
-}
-
-/// Whether a signal interrupted a system call (EINTR).
-fn is_interrupted(error: &RedisError) -> bool {
-    // The library gives the shared pointer as the source, not what it points to.
-    let cause = error.source().and_then(|source| source.downcast_ref::<Arc<dyn std::error::Error + Send + Sync>>());
-    let cause = cause.and_then(|cause| cause.downcast_ref::<io::Error>());
-    cause.is_some_and(|cause| cause.kind() == io::ErrorKind::Interrupted)
-}
-
 /// A request to the thread that owns the connection.
 enum ConnectionRequest {
     /// Send these bytes; only a failure is answered.
@@ -177,14 +137,18 @@ enum ConnectionRequest {
 }
 
 /// Serves calls until one fails or the callers are gone.
-fn serve(mut connection: Connection, called: &Receiver<ConnectionRequest>, answers: &Sender<RedisResult<Vec<Value>>>) {
+fn serve(
+    mut connection: RedisConnection,
+    called: &Receiver<ConnectionRequest>,
+    answers: &Sender<RedisResult<Vec<Value>>>,
+) {
     for call in called {
         let done = match call {
-            ConnectionRequest::Send(bytes) => match connection.send_packed_command(&bytes) {
+            ConnectionRequest::Send(bytes) => match connection.send(&bytes) {
                 Ok(()) => continue,
                 Err(error) => Err(error),
             },
-            ConnectionRequest::Receive(count) => (0..count).map(|_| connection.recv_response()).collect(),
+            ConnectionRequest::Receive(count) => (0..count).map(|_| connection.receive()).collect(),
         };
         let has_failed = done.is_err();
         if answers.send(done).is_err() || has_failed {
@@ -206,7 +170,7 @@ fn trouble(shown: &str, error: &RedisError, waited: Duration) -> RetryError {
         None if error.kind() == redis::ErrorKind::AuthenticationFailed => {
             RetryError::Permanent(Error::config(format!("{shown}: wrong user or password")))
         }
-        // The library reports a failed handshake as an I/O error; a wrong certificate is permanent.
+        // A failed handshake is an I/O error; a wrong certificate is permanent.
         None if error.to_string().contains("certificate") => {
             RetryError::Permanent(Error::config(format!("{shown}: TLS")).because(io_cause(error)))
         }
@@ -326,18 +290,5 @@ pub fn text(value: &Value) -> Option<&str> {
         Value::BulkString(bytes) => std::str::from_utf8(bytes).ok(),
         Value::SimpleString(text) => Some(text),
         _ => None,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_interrupted_system_call_is_told_from_other_faults_of_a_connection() {
-        let is_it = |kind: io::ErrorKind| is_interrupted(&RedisError::from(io::Error::from(kind)));
-        assert!(is_it(io::ErrorKind::Interrupted));
-        assert!(!is_it(io::ErrorKind::ConnectionRefused) && !is_it(io::ErrorKind::WouldBlock));
-        assert!(!is_interrupted(&RedisError::from((redis::ErrorKind::Io, "interrupted"))));
     }
 }

@@ -1,0 +1,133 @@
+//! A connection over TCP or TLS that is logged in. Each read and write has a timeout, and a signal does not end it.
+//!
+//! The crate's own connection fails when a process is stopped and continued (SIGSTOP, SIGCONT, a frozen container):
+//! Linux then interrupts the reads of sockets that have a timeout (EINTR, signal(7)). So evt uses only the crate's
+//! encoder and parser (docs/decisions/263).
+
+use crate::store::remote::Timeouts;
+use redis::{Cmd, ConnectionAddr, ConnectionInfo, ErrorKind, Parser, RedisConnectionInfo, RedisResult};
+use redis::{Value, cmd};
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, ClientConnection, StreamOwned};
+use std::io::{self, Read, Write};
+use std::net::{TcpStream, ToSocketAddrs};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A socket that repeats a read or write which a signal interrupted. Its timeout then starts anew, so the time during
+/// which the process was stopped does not count.
+struct SteadySocket(TcpStream);
+
+impl SteadySocket {
+    fn repeat<T>(&mut self, mut call: impl FnMut(&mut TcpStream) -> io::Result<T>) -> io::Result<T> {
+        loop {
+            match call(&mut self.0) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                done => return done,
+            }
+        }
+    }
+}
+
+impl Read for SteadySocket {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.repeat(|socket| socket.read(buffer))
+    }
+}
+
+impl Write for SteadySocket {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.repeat(|socket| socket.write(bytes))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.repeat(Write::flush)
+    }
+}
+
+/// What commands are written to and answers are read from.
+trait ByteStream: Read + Write + Send {}
+
+impl<T: Read + Write + Send> ByteStream for T {}
+
+/// A connection that is logged in and has selected its database.
+pub struct RedisConnection {
+    stream: Box<dyn ByteStream>,
+    parser: Parser,
+}
+
+impl RedisConnection {
+    /// Connects, over TLS if `tls` is given, logs in, and waits for the first answer. Each step, and each attempt at
+    /// an address of the host, has the timeout `timeouts.connect`; later ones have `timeouts.timeout`.
+    pub fn open(info: &ConnectionInfo, tls: Option<&Arc<ClientConfig>>, timeouts: Timeouts) -> RedisResult<Self> {
+        let ConnectionAddr::Tcp(host, port) = info.addr() else {
+            return Err((ErrorKind::InvalidClientConfig, "expected a host").into());
+        };
+        let socket = connect(host, *port, timeouts.connect)?;
+        socket.set_nodelay(true)?;
+        let set_timeouts = |socket: &TcpStream, limit: Duration| {
+            socket.set_read_timeout(Some(limit))?;
+            socket.set_write_timeout(Some(limit))
+        };
+        set_timeouts(&socket, timeouts.connect)?;
+        let settings = socket.try_clone()?;
+        let stream: Box<dyn ByteStream> = match tls {
+            None => Box::new(SteadySocket(socket)),
+            Some(config) => {
+                let name = ServerName::try_from(host.clone()).map_err(io::Error::other)?;
+                let session = ClientConnection::new(config.clone(), name).map_err(io::Error::other)?;
+                Box::new(StreamOwned::new(session, SteadySocket(socket)))
+            }
+        };
+        let mut connection = Self { stream, parser: Parser::new() };
+        connection.log_in(info.redis_settings())?;
+        set_timeouts(&settings, timeouts.timeout)?;
+        Ok(connection)
+    }
+
+    fn log_in(&mut self, settings: &RedisConnectionInfo) -> RedisResult<()> {
+        if let Some(password) = settings.password() {
+            let mut login = cmd("AUTH");
+            settings.username().into_iter().for_each(|user| _ = login.arg(user));
+            if let Value::ServerError(_) = self.ask(login.arg(password))? {
+                return Err((ErrorKind::AuthenticationFailed, "AUTH is rejected").into());
+            }
+        }
+        if settings.db() != 0 {
+            self.ask(cmd("SELECT").arg(settings.db()))?.extract_error()?;
+        }
+        match self.ask(&cmd("PING"))?.extract_error() {
+            // An answer too: this user may do other things.
+            Err(error) if error.code() == Some("NOPERM") => Ok(()),
+            answered => answered.map(drop),
+        }
+    }
+
+    fn ask(&mut self, command: &Cmd) -> RedisResult<Value> {
+        self.send(&command.get_packed_command())?;
+        self.receive()
+    }
+
+    /// Sends encoded commands.
+    pub fn send(&mut self, commands: &[u8]) -> RedisResult<()> {
+        self.stream.write_all(commands)?;
+        Ok(self.stream.flush()?)
+    }
+
+    /// Receives the answer to one command; an error reply is a value.
+    pub fn receive(&mut self) -> RedisResult<Value> {
+        self.parser.parse_value(&mut self.stream)
+    }
+}
+
+/// Connects to the first address of the host that accepts the connection within `limit`. Errors: that of the last one.
+fn connect(host: &str, port: u16, limit: Duration) -> io::Result<TcpStream> {
+    let mut failure = io::Error::new(io::ErrorKind::NotFound, "the host has no address");
+    for address in (host, port).to_socket_addrs()? {
+        match TcpStream::connect_timeout(&address, limit) {
+            Ok(socket) => return Ok(socket),
+            Err(error) => failure = error,
+        }
+    }
+    Err(failure)
+}

@@ -1,0 +1,96 @@
+//! The connection to Redis through a relay: over TLS, and while the process is stopped and continued.
+
+use crate::harness::{Dir, ROOT, ended, eventually, is_stopped, python};
+use crate::mail::certify;
+use crate::servers::redis;
+use rustix::process::{Pid, Signal, kill_process};
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Stdio};
+
+/// A relay to Redis, which ends with the test.
+struct Relay {
+    child: Child,
+    port: String,
+}
+
+impl Relay {
+    /// Starts a relay to the server of `uri`.
+    fn new(dir: &Dir, python: &str, uri: &str, certificate: &[&str]) -> Self {
+        let script = format!("{ROOT}/tests/oracle/relay.py");
+        let host = uri.trim_start_matches("redis://").split('/').next().expect("a host");
+        let args = [&[script.as_str(), host], certificate].concat();
+        let mut child = dir.command(python, &args).stdout(Stdio::piped()).spawn().expect("python runs");
+        let mut port = String::new();
+        let stdout = child.stdout.take().expect("it is piped");
+        BufReader::new(stdout).read_line(&mut port).expect("it prints its port");
+        Self { child, port: port.trim().to_owned() }
+    }
+}
+
+impl Drop for Relay {
+    fn drop(&mut self) {
+        _ = self.child.kill();
+        _ = self.child.wait();
+    }
+}
+
+/// Makes 100 metric rows in `metrics.arrows`.
+fn make_metrics(dir: &Dir) {
+    let event = |n: usize| {
+        format!("{{\"event_type\":\"t\",\"user_id\":\"{n}\",\"server_timestamp\":\"2024-01-15T10:00:00Z\"}}\n")
+    };
+    dir.write("events.jsonl", (0..100).map(event).collect::<String>());
+    dir.write(
+        "metrics.toml",
+        "[[metric]]\nname = \"n\"\naggregate = \"count(*)\"\nby = [\"user_id\"]\nsize = \"1m\"\n",
+    );
+    dir.shell("evt-ingest -q events.jsonl | evt-window -q -m metrics.toml > metrics.arrows").succeeds();
+}
+
+#[test]
+fn a_run_that_is_stopped_and_continued_while_it_waits_for_redis_keeps_its_connection() {
+    let (Some(python), Some((_, uri, prefix))) = (python(), redis()) else { return };
+    let dir = Dir::new("redis-stopped");
+    make_metrics(&dir);
+    let relay = Relay::new(&dir, &python, &uri, &[]);
+    dir.write("hold", "");
+    let output = format!("redis://127.0.0.1:{}/0?prefix={prefix}&timeout=10m", relay.port);
+    let mut sink = dir
+        .command("evt-sink", &["metrics.arrows", "--to", &output])
+        .stderr(std::fs::File::create(dir.path("said")).expect("a file"))
+        .spawn()
+        .expect("it starts");
+    eventually("the answer to a script is held back", || dir.path("held").exists());
+    let pid = Pid::from_child(&sink);
+    kill_process(pid, Signal::STOP).expect("it runs");
+    eventually("the run is stopped", || is_stopped(&sink));
+    kill_process(pid, Signal::CONT).expect("it is stopped");
+    std::fs::remove_file(dir.path("hold")).expect("it is there");
+    assert_eq!(ended("the sink", &mut sink), 0);
+    let said = String::from_utf8(dir.bytes("said")).expect("text");
+    assert!(said.contains("inserted 100\n") && said.lines().count() == 1, "{said}");
+}
+
+#[test]
+fn rediss_trusts_the_certificates_of_its_ca_and_no_others() {
+    let (Some(python), Some((_, uri, prefix))) = (python(), redis()) else { return };
+    let dir = Dir::new("rediss");
+    make_metrics(&dir);
+    certify(&dir);
+    let relay = Relay::new(&dir, &python, &uri, &["cert.pem", "key.pem"]);
+    let output = |host: &str, options: &str| format!("rediss://{host}:{}/0?prefix={prefix}{options}", relay.port);
+    let sink = |output: &str| dir.run("evt-sink", &["metrics.arrows", "--to", output]);
+    let trusted = output("localhost", "&ca=cert.pem");
+    let run = sink(&trusted).succeeds();
+    assert!(run.stderr().contains("inserted 100\n"), "{run}");
+    assert_eq!(dir.run("evt-view", &["-q", "-o", "jsonl", &trusted]).succeeds().rows().len(), 100);
+    for untrusted in [output("localhost", ""), output("127.0.0.1", "&ca=cert.pem")] {
+        let run = sink(&untrusted).ends_with(78);
+        assert!(run.stderr().contains("certificate"), "{run}");
+    }
+    dir.write("empty.pem", "");
+    for (ca, cause) in [("empty.pem", "expected a PEM certificate"), ("none.pem", "none.pem")] {
+        let run = sink(&output("localhost", &format!("&ca={ca}"))).ends_with(78);
+        assert!(run.stderr().contains(cause), "{run}");
+    }
+}
