@@ -94,3 +94,30 @@ fn rediss_trusts_the_certificates_of_its_ca_and_no_others() {
         assert!(run.stderr().contains(cause), "{run}");
     }
 }
+
+#[test]
+fn a_user_logs_in_with_a_password_and_uses_the_database_of_the_uri() {
+    let Some((_, uri, prefix)) = redis() else { return };
+    let dir = Dir::new("redis-login");
+    make_metrics(&dir);
+    let cli = |args: &[&str]| dir.run("redis-cli", &[&["-u", uri.as_str()], args].concat()).succeeds().text();
+    let user = prefix.trim_end_matches(':');
+    assert_eq!(cli(&["ACL", "SETUSER", user, "on", ">p@ss:w%rd", "~*", "+@all"]).trim(), "OK");
+    let host = uri.trim_start_matches("redis://").split('/').next().expect("a host");
+    let output = format!("redis://{user}:p%40ss%3Aw%25rd@{host}/7?prefix={prefix}");
+    let run = dir.run("evt-sink", &["metrics.arrows", "--to", &output]).succeeds();
+    assert!(run.stderr().contains("inserted 100\n") && !run.stderr().contains("p@ss"), "{run}");
+    let names = format!("{prefix}metric:names");
+    assert_eq!(
+        [cli(&["-n", "7", "EXISTS", &names]), cli(&["EXISTS", &names])].map(|text| text.contains('1')),
+        [true, false]
+    );
+    // A database that the server does not have.
+    let run = dir.run("evt-sink", &["metrics.arrows", "--to", &output.replace("/7?", "/99?")]).ends_with(74);
+    assert!(run.stderr().contains("rejected: ERR DB index is out of range"), "{run}");
+    // A user who may only do other things has connected; the first command that is not allowed ends the run.
+    assert_eq!(cli(&["ACL", "SETUSER", user, "-ping", "-script"]).trim(), "OK");
+    let run = dir.run("evt-sink", &["metrics.arrows", "--to", &output]).ends_with(78);
+    assert!(run.stderr().contains("rejected: NOPERM") && run.stderr().contains("script"), "{run}");
+    assert!(cli(&["ACL", "DELUSER", user]).contains('1'));
+}
