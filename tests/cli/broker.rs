@@ -72,7 +72,14 @@ impl Bench {
             new = new.set(name, value);
         }
         let options = AdminOptions::new().operation_timeout(Some(ANSWER));
-        eventually("the topic is made", || is_made(wait(admin.create_topics([&new], &options)).expect("an answer")));
+        let mut attempts = 0;
+        eventually("the topic is made", || {
+            attempts += 1;
+            let Ok(results) = wait(admin.create_topics([&new], &options)) else { return false };
+            let exists = matches!(results[..], [Err((_, RDKafkaErrorCode::TopicAlreadyExists))]);
+            // An attempt that timed out may have created it.
+            attempts > 1 && exists || is_made(results)
+        });
         // The controller confirms the topic, but a broker under load may receive its metadata later.
         let led = || {
             let metadata = admin.inner().fetch_metadata(Some(&topic), ANSWER).ok()?;
@@ -218,7 +225,7 @@ impl Bench {
 /// seconds counts as down until its next heartbeat. Other errors must not occur.
 pub fn is_made(results: Vec<TopicResult>) -> bool {
     results.into_iter().all(|result| match result {
-        Err((_, RDKafkaErrorCode::InvalidReplicationFactor)) => false,
+        Err((_, RDKafkaErrorCode::InvalidReplicationFactor | RDKafkaErrorCode::RequestTimedOut)) => false,
         result => result.map(|_| true).expect("it is made"),
     })
 }
