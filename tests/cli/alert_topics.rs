@@ -2,7 +2,7 @@
 
 use crate::alert::{lines, once, rule, rules, series, transitions};
 use crate::broker::{Bench, stopped};
-use crate::harness::{Dir, eventually};
+use crate::harness::{Dir, LONG_WAIT, eventually, eventually_within};
 use crate::kafka::record;
 use rusqlite::Connection;
 use serde_json::{Value, json};
@@ -63,7 +63,7 @@ fn check(bench: &Bench, topics: &str, format: &str, mut send: impl FnMut(&[Strin
         send(&step);
         let mut run = bench.start("evt-alert", &args);
         let state = if number % 2 == 0 { "firing" } else { "resolved" };
-        eventually("the burst is noticed", || count(state) > number);
+        eventually_within(LONG_WAIT, "the burst is noticed", || count(state) > number);
         run.kill().and_then(|()| run.wait()).expect("it is ours");
     }
     let last = bench.start("evt-alert", &args);

@@ -3,7 +3,7 @@
 use crate::broker::Bench;
 use crate::bucket::CheckpointLocation;
 use crate::checkpoint::{Job, OUTPUTS, assert_same, generated, holds_a_lock, ordered};
-use crate::harness::{Dir, Draws, LONG_WAIT, ended, ended_within, eventually, is_stopped};
+use crate::harness::{Dir, Draws, LONG_WAIT, ended_within, eventually, is_stopped};
 use crate::kafka::record;
 use rustix::process::{Pid, Signal, kill_process};
 use std::fs::File;
@@ -81,11 +81,6 @@ impl Pipe {
 
     /// Waits until all stages have ended; returns their statuses.
     pub fn wait(&mut self) -> Vec<i32> {
-        self.0.iter_mut().map(|child| ended("a stage of the pipe", child)).collect()
-    }
-
-    /// Waits, for minutes if need be, until all stages have ended; returns their statuses.
-    pub fn wait_long(&mut self) -> Vec<i32> {
         self.0.iter_mut().map(|child| ended_within(LONG_WAIT, "a stage of the pipe", child)).collect()
     }
 }

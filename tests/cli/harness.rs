@@ -17,8 +17,8 @@ use std::time::{Duration, Instant};
 
 static NEXT: AtomicU32 = AtomicU32::new(0);
 
-/// Usual limit of a wait. It is long, because on a loaded machine a broker may take a minute to create a topic.
-const USUAL_WAIT: Duration = Duration::from_secs(180);
+/// Usual limit of a wait.
+const MINUTE: Duration = Duration::from_secs(60);
 /// Limit of a wait for work that takes minutes on a slow machine; less than the ten minutes for which stages wait.
 pub const LONG_WAIT: Duration = Duration::from_secs(300);
 /// The checkout.
@@ -272,10 +272,10 @@ impl fmt::Display for Draws {
     }
 }
 
-/// Waits until a condition holds, at most three minutes.
+/// Waits until a condition holds, at most a minute.
 #[track_caller]
 pub fn eventually(what: &str, holds: impl FnMut() -> bool) {
-    eventually_within(USUAL_WAIT, what, holds);
+    eventually_within(MINUTE, what, holds);
 }
 
 /// Waits until a condition holds, at most this long.
@@ -301,7 +301,7 @@ pub fn is_stopped(child: &Child) -> bool {
 /// Waits, like [`eventually`], until a process has ended; returns its exit status.
 #[track_caller]
 pub fn ended(what: &str, process: &mut Child) -> i32 {
-    ended_within(USUAL_WAIT, what, process)
+    ended_within(MINUTE, what, process)
 }
 
 /// Waits, like [`eventually_within`], until a process has ended; returns its exit status.

@@ -17,8 +17,7 @@ impl Relay {
     /// Starts a relay to the server of `uri`.
     fn new(dir: &Dir, python: &str, uri: &str, certificate: &[&str]) -> Self {
         let script = format!("{ROOT}/tests/oracle/relay.py");
-        let host = uri.trim_start_matches("redis://").split('/').next().expect("a host");
-        let args = [&[script.as_str(), host], certificate].concat();
+        let args = [&[script.as_str(), host(uri)], certificate].concat();
         let mut child = dir.command(python, &args).stdout(Stdio::piped()).spawn().expect("python runs");
         let mut port = String::new();
         let stdout = child.stdout.take().expect("it is piped");
@@ -32,6 +31,12 @@ impl Drop for Relay {
         _ = self.child.kill();
         _ = self.child.wait();
     }
+}
+
+/// The host and the port of a URI.
+fn host(uri: &str) -> &str {
+    let (_, place) = uri.split_once("://").expect("a URI");
+    place.rsplit('@').next().and_then(|place| place.split('/').next()).expect("a host")
 }
 
 /// Makes 100 metric rows in `metrics.arrows`.
@@ -103,21 +108,26 @@ fn a_user_logs_in_with_a_password_and_uses_the_database_of_the_uri() {
     let cli = |args: &[&str]| dir.run("redis-cli", &[&["-u", uri.as_str()], args].concat()).succeeds().text();
     let user = prefix.trim_end_matches(':');
     assert_eq!(cli(&["ACL", "SETUSER", user, "on", ">p@ss:w%rd", "~*", "+@all"]).trim(), "OK");
-    let host = uri.trim_start_matches("redis://").split('/').next().expect("a host");
+    let host = host(&uri);
     let output = format!("redis://{user}:p%40ss%3Aw%25rd@{host}/7?prefix={prefix}");
-    let run = dir.run("evt-sink", &["metrics.arrows", "--to", &output]).succeeds();
-    assert!(run.stderr().contains("inserted 100\n") && !run.stderr().contains("p@ss"), "{run}");
+    let sink = |output: &str, status: i32| {
+        let said = dir.run("evt-sink", &["metrics.arrows", "--to", output]).ends_with(status).stderr();
+        assert!(!said.contains("p@ss") && !said.contains("p%40ss"), "{said}");
+        said
+    };
+    let said = sink(&output, 0);
+    assert!(said.contains("inserted 100\n"), "{said}");
     let names = format!("{prefix}metric:names");
     assert_eq!(
         [cli(&["-n", "7", "EXISTS", &names]), cli(&["EXISTS", &names])].map(|text| text.contains('1')),
         [true, false]
     );
     // A database that the server does not have.
-    let run = dir.run("evt-sink", &["metrics.arrows", "--to", &output.replace("/7?", "/99?")]).ends_with(74);
-    assert!(run.stderr().contains("rejected: ERR DB index is out of range"), "{run}");
+    let said = sink(&output.replace("/7?", "/99?"), 74);
+    assert!(said.contains("rejected: ERR DB index is out of range"), "{said}");
     // A user who may only do other things has connected; the first command that is not allowed ends the run.
     assert_eq!(cli(&["ACL", "SETUSER", user, "-ping", "-script"]).trim(), "OK");
-    let run = dir.run("evt-sink", &["metrics.arrows", "--to", &output]).ends_with(78);
-    assert!(run.stderr().contains("rejected: NOPERM") && run.stderr().contains("script"), "{run}");
+    let said = sink(&output, 78);
+    assert!(said.contains("rejected: NOPERM") && said.contains("script"), "{said}");
     assert!(cli(&["ACL", "DELUSER", user]).contains('1'));
 }

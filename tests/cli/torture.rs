@@ -353,7 +353,7 @@ impl Side<'_> {
             let mut client = client(&self.dir, &self.job.servers.python, &self.host, &events);
             assert_eq!(ended_within(LONG_WAIT, "the client", &mut client), 0, "the client");
             pipe.signal(0, Signal::TERM);
-            pipe.wait_long();
+            pipe.wait();
         }
         self.finish("undisturbed");
     }
@@ -364,7 +364,7 @@ impl Side<'_> {
         if self.job.origin.is_endless() {
             return self.stop(pipe, context);
         }
-        let statuses = pipe.wait_long();
+        let statuses = pipe.wait();
         assert!(statuses.iter().all(|status| *status == 0), "{context}: {statuses:?} {}", self.said());
     }
 
@@ -387,7 +387,7 @@ impl Side<'_> {
         });
         for _ in 0..10 {
             pipe.signal(0, Signal::TERM);
-            let statuses = pipe.wait_long();
+            let statuses = pipe.wait();
             if statuses.iter().all(|status| [0, 143].contains(status)) {
                 return;
             }
@@ -498,7 +498,7 @@ fn kill(job: &Job, wild: &Side, kills: &mut Kills, wanted: u32) {
         let mut pipe = wild.stages("hold").start(&wild.dir);
         assert_eq!(ended_within(LONG_WAIT, "the client", client), 0, "the client");
         pipe.signal(0, Signal::TERM);
-        pipe.wait_long();
+        pipe.wait();
     }
 }
 

@@ -5,7 +5,7 @@
 //! encoder and parser (docs/decisions/263).
 
 use crate::store::remote::Timeouts;
-use redis::{Cmd, ConnectionAddr, ConnectionInfo, ErrorKind, Parser, RedisConnectionInfo, RedisResult};
+use redis::{Cmd, ConnectionAddr, ConnectionInfo, ErrorKind, Parser, RedisConnectionInfo, RedisError, RedisResult};
 use redis::{Value, cmd};
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, StreamOwned};
@@ -13,6 +13,9 @@ use std::io::{self, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
 use std::sync::Arc;
 use std::time::Duration;
+
+/// What a server answers, instead of to the first command, if it has as many clients as it may (`maxclients`).
+pub const TOO_MANY_CLIENTS: &str = "max number of clients reached";
 
 /// A socket that repeats a read or write which a signal interrupted. Its timeout then starts anew, so the time during
 /// which the process was stopped does not count.
@@ -40,6 +43,10 @@ impl Write for SteadySocket {
         self.repeat(|socket| socket.write(bytes))
     }
 
+    fn write_vectored(&mut self, slices: &[io::IoSlice<'_>]) -> io::Result<usize> {
+        self.repeat(|socket| socket.write_vectored(slices))
+    }
+
     fn flush(&mut self) -> io::Result<()> {
         self.repeat(Write::flush)
     }
@@ -57,8 +64,9 @@ pub struct RedisConnection {
 }
 
 impl RedisConnection {
-    /// Connects, over TLS if `tls` is given, logs in, and waits for the first answer. Each step, and each attempt at
-    /// an address of the host, has the timeout `timeouts.connect`; later ones have `timeouts.timeout`.
+    /// Connects, over TLS if `tls` is given, logs in, and waits for the first answer. `timeouts.connect` bounds the
+    /// attempt at each address of the host and each read and write of the login; `timeouts.timeout` bounds each later
+    /// read and write.
     pub fn open(info: &ConnectionInfo, tls: Option<&Arc<ClientConfig>>, timeouts: Timeouts) -> RedisResult<Self> {
         let ConnectionAddr::Tcp(host, port) = info.addr() else {
             return Err((ErrorKind::InvalidClientConfig, "expected a host").into());
@@ -89,8 +97,11 @@ impl RedisConnection {
         if let Some(password) = settings.password() {
             let mut login = cmd("AUTH");
             settings.username().into_iter().for_each(|user| _ = login.arg(user));
-            if let Value::ServerError(_) = self.ask(login.arg(password))? {
-                return Err((ErrorKind::AuthenticationFailed, "AUTH is rejected").into());
+            match self.ask(login.arg(password))?.extract_error() {
+                Err(error) if is_about_the_login(&error) => {
+                    return Err((ErrorKind::AuthenticationFailed, "AUTH is rejected").into());
+                }
+                answered => _ = answered?,
             }
         }
         if settings.db() != 0 {
@@ -117,6 +128,15 @@ impl RedisConnection {
     /// Receives the answer to one command; an error reply is a value.
     pub fn receive(&mut self) -> RedisResult<Value> {
         self.parser.parse_value(&mut self.stream)
+    }
+}
+
+/// Whether a server rejects this user and password, and not every client.
+fn is_about_the_login(error: &RedisError) -> bool {
+    match error.code() {
+        Some("WRONGPASS") => true,
+        Some("ERR") => !error.detail().is_some_and(|detail| detail.contains(TOO_MANY_CLIENTS)),
+        _ => false,
     }
 }
 

@@ -6,6 +6,8 @@ use crate::ErrorKind;
 use crate::store::conformance::Bench;
 use crate::store::sample::{as_text, metrics, rows};
 use crate::time::HOUR;
+use std::io::{Read, Write};
+use std::net::TcpListener;
 
 fn wire(bench: &Bench) -> (RedisAddress, Wire) {
     let address = RedisAddress::try_new(&bench.location).unwrap();
@@ -98,7 +100,7 @@ fn what_has_expired_is_in_no_index_and_not_counted() {
 fn options_that_make_no_sense_are_exit_2() {
     let Some(bench) = Bench::on_server(&STORE) else { return };
     let mut bench = bench;
-    for (option, value) in [("ttl", "0s"), ("ttl", "2"), ("prefix", "{a}"), ("timeout", "0s")] {
+    for (option, value) in [("ttl", "0s"), ("ttl", "2"), ("prefix", "{a}"), ("timeout", "0s"), ("ca", "cert.pem")] {
         let before = bench.location.clone();
         bench = bench.with(option, value);
         assert_eq!(bench.open_as("run", false).err().unwrap().kind(), ErrorKind::Usage, "{option}={value}");
@@ -141,4 +143,23 @@ fn an_alert_is_in_the_set_while_it_fires_and_shows_its_last_row() {
     let Value::Int(left) = query(&mut wire, &["PTTL", &address.keys.firing()]) else { panic!("a time") };
     assert!(left > 48 * 3600 * 1000, "{left}");
     assert_eq!(bench.table(Kind::Alert), as_text(&[all.slice(0, 3)]));
+}
+
+#[test]
+fn a_server_that_has_too_many_clients_is_retried() {
+    for login in ["", "user:password@"] {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let path = format!("{login}{}/0", listener.local_addr().unwrap());
+        let location = Location { scheme: "redis".to_owned(), path, slashes: true, ..Location::default() };
+        let server = std::thread::spawn(move || {
+            let (mut client, _) = listener.accept().unwrap();
+            client.read_exact(&mut [0]).unwrap();
+            client.write_all(b"-ERR max number of clients reached\r\n").unwrap();
+            client.read_to_end(&mut vec![]).unwrap();
+        });
+        let connected = RedisAddress::try_new(&location).unwrap().server.connect();
+        let Err(RetryError::Transient(cause)) = connected else { panic!("{login}: connected, or failed for good") };
+        assert_eq!(cause, "ERR max number of clients reached");
+        server.join().unwrap();
+    }
 }

@@ -3,7 +3,7 @@
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::stop::Stop;
-use crate::store::redis::connection::RedisConnection;
+use crate::store::redis::connection::{RedisConnection, TOO_MANY_CLIENTS};
 use crate::store::remote::{RetryError, Timeouts, tls_config};
 use crate::store::{Location, remote};
 use redis::{Cmd, ConnectionInfo, IntoConnectionInfo, RedisError, RedisResult, Value};
@@ -74,7 +74,7 @@ impl ErrorReply {
             "NOSCRIPT",
             "UNBLOCKED",
         ];
-        PASSING.contains(&self.code.as_str())
+        PASSING.contains(&self.code.as_str()) || self.text.contains(TOO_MANY_CLIENTS)
     }
 }
 
@@ -97,10 +97,14 @@ impl RedisServer {
         if location.path.contains('#') {
             return Err(wrong().because("expected no fragment"));
         }
+        let uses_tls = location.scheme == "rediss";
+        if !uses_tls && location.options.contains_key("ca") {
+            return Err(Error::usage(format!("{location}: ca requires rediss://, which uses TLS")));
+        }
         // The scheme rediss is an error in the crate, because its TLS is not compiled.
         let info = format!("redis://{}", location.path).into_connection_info();
         let info = info.map_err(|error| wrong().because(error.category()))?;
-        let tls = (location.scheme == "rediss").then(|| tls_config(location, "ca")).transpose()?;
+        let tls = uses_tls.then(|| tls_config(location, "ca")).transpose()?;
         Ok(Self { info, tls: tls.map(Arc::new), timeouts, shown: location.to_string() })
     }
 
