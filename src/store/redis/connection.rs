@@ -14,7 +14,7 @@ use std::net::{TcpStream, ToSocketAddrs};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// What a server answers, instead of to the first command, if it has as many clients as it may (`maxclients`).
+/// The error that a server sends to a new client, before any command, if it already has `maxclients` clients.
 pub const TOO_MANY_CLIENTS: &str = "max number of clients reached";
 
 /// A socket that repeats a read or write which a signal interrupted. Its timeout then starts anew, so the time during
