@@ -1,7 +1,7 @@
 //! The replay of dead letters: repaired, validated again, and written once.
 
 use crate::broker::Bench;
-use crate::harness::{Dir, Draws, Run, ask, eventually, python, status};
+use crate::harness::{Dir, Draws, LONG_WAIT, Run, ask, eventually, eventually_within, python, status};
 use crate::servers::{postgres, psql};
 use rusqlite::Connection;
 use serde_json::{Value, json};
@@ -401,7 +401,7 @@ fn letters_are_replayed_into_a_topic_once() {
     kill_and_finish(&dir, &mut draws, 6, &["--ledger", "sqlite:replay.db", "--to", &uri]);
     // The broker shows the records of a transaction some time after it has acknowledged the commit.
     let (expected, mut records) = (repairable(3000), vec![]);
-    eventually("all transactions are visible", || {
+    eventually_within(LONG_WAIT, "all transactions are visible", || {
         records = bench.committed_records(&topic);
         records.len() >= expected.len()
     });
