@@ -96,7 +96,9 @@ impl RedisConnection {
     fn log_in(&mut self, settings: &RedisConnectionInfo) -> RedisResult<()> {
         if let Some(password) = settings.password() {
             let mut login = cmd("AUTH");
-            settings.username().into_iter().for_each(|user| _ = login.arg(user));
+            if let Some(user) = settings.username() {
+                login.arg(user);
+            }
             match self.ask(login.arg(password))?.extract_error() {
                 Err(error) if is_about_the_login(&error) => {
                     return Err((ErrorKind::AuthenticationFailed, "AUTH is rejected").into());
@@ -131,7 +133,7 @@ impl RedisConnection {
     }
 }
 
-/// Whether a server rejects this user and password, and not every client.
+/// Whether a server rejects this user and password, rather than every client.
 fn is_about_the_login(error: &RedisError) -> bool {
     match error.code() {
         Some("WRONGPASS") => true,

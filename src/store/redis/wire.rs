@@ -1,4 +1,4 @@
-//! The connection to a server: commands are packed into one buffer, answers are read one by one, and every wait is
+//! A thread that owns a connection: commands are packed into one buffer, answers are read one by one, and every wait is
 //! bounded.
 
 use crate::error::{Error, ErrorKind, Result};
