@@ -101,6 +101,7 @@ kafka_run() {
 kafka_cluster() { printf 'evt-%-12.12s' "${1%%.*}" | tr ' ' - | base64 | tr -d =; }
 
 # Short sessions make a lost broker known in seconds; a single node cannot hold the replicas that Kafka's own topics ask for.
+# Records of tests have timestamps of any age: with a retention brokers delete them, at first 30 s after their start.
 kafka_properties() {
     local node=$1 port=$2 replicas=1 insync=1 id=1 voters i secure
     voters=1@127.0.0.1:$(second_port_for "$node")
@@ -125,6 +126,7 @@ ssl.keystore.location=$cache/kafka-keys/keys.p12
 ssl.keystore.password=loopback
 inter.broker.listener.name=PLAINTEXT
 log.dirs=$state_dir/$node/data
+log.retention.ms=-1
 auto.create.topics.enable=false
 num.partitions=1
 default.replication.factor=$replicas

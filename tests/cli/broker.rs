@@ -151,8 +151,18 @@ impl Bench {
 
     /// All committed records of a topic.
     pub fn records(&self, topic: &str) -> Vec<Record> {
-        let consumer: BaseConsumer =
-            self.config().set("group.id", "test").set("enable.partition.eof", "true").create().expect("a client");
+        self.read(topic, "read_committed")
+    }
+
+    /// All records of a topic, also those of transactions that are open or were aborted.
+    pub fn records_of_all(&self, topic: &str) -> Vec<Record> {
+        self.read(topic, "read_uncommitted")
+    }
+
+    fn read(&self, topic: &str, isolation: &str) -> Vec<Record> {
+        let mut config = self.config();
+        config.set("group.id", "test").set("enable.partition.eof", "true").set("isolation.level", isolation);
+        let consumer: BaseConsumer = config.create().expect("a client");
         let metadata = consumer.fetch_metadata(Some(topic), ANSWER).expect("an answer");
         let count = metadata.topics()[0].partitions().len() as i32;
         let mut list = TopicPartitionList::new();
@@ -160,7 +170,9 @@ impl Bench {
             list.add_partition_offset(topic, number, Offset::Beginning).expect("an offset");
         }
         // An assigned consumer fetches at once, and its queue may have the end of a partition before the markers.
-        self.wait_for_markers(topic, count, &consumer);
+        if isolation == "read_committed" {
+            self.wait_for_markers(topic, count, &consumer);
+        }
         consumer.assign(&list).expect("assigned");
         // A client that has to connect again reports the end of a partition twice.
         let (mut records, mut ended, mut silences, start) = (vec![], BTreeSet::new(), 0, Instant::now());

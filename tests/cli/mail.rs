@@ -1,43 +1,17 @@
 //! Notifications by mail, to a real server.
 
-use crate::harness::{Dir, ROOT, python};
+use crate::harness::{Dir, python};
 use crate::notify::{State, both, firing, resolved};
+use crate::python_server::PythonServer;
 use evt::kind::alert::Alert;
 use evt::notify::sender::ChannelCounts;
 use serde_json::json;
-use std::io::{BufRead, BufReader};
-use std::process::{Child, Stdio};
-
-/// A mail server, which ends with the test.
-struct MailServer {
-    child: Child,
-    port: String,
-}
-
-impl MailServer {
-    fn new(dir: &Dir, python: &str, certificate: &[&str]) -> Self {
-        let script = format!("{ROOT}/tests/oracle/mail.py");
-        let args = [&[script.as_str(), "mail.jsonl"], certificate].concat();
-        let mut child = dir.command(python, &args).stdout(Stdio::piped()).spawn().expect("python runs");
-        let mut port = String::new();
-        let stdout = child.stdout.take().expect("it is piped");
-        BufReader::new(stdout).read_line(&mut port).expect("it prints its port");
-        Self { child, port: port.trim().to_owned() }
-    }
-}
-
-impl Drop for MailServer {
-    fn drop(&mut self) {
-        _ = self.child.kill();
-        _ = self.child.wait();
-    }
-}
 
 #[test]
 fn mail_is_accepted_by_a_real_server() {
     let Some(python) = python() else { return };
     let mut state = State::new("smtp");
-    let server = MailServer::new(&state.dir, &python, &[]);
+    let server = PythonServer::new(&state.dir, &python, "mail.py", &["mail.jsonl"]);
     let port = &server.port;
     let alert = Alert { summary: "Fehler in Köln\nüber 25 %".to_owned(), ..firing("errors", 0) };
     state.enqueue("mail", &[alert.clone(), resolved(&alert)]);
@@ -94,7 +68,7 @@ fn mail_is_sent_over_tls_with_a_login() {
     let Some(python) = python() else { return };
     let mut state = State::new("smtps");
     certify(&state.dir);
-    let server = MailServer::new(&state.dir, &python, &["cert.pem", "key.pem"]);
+    let server = PythonServer::new(&state.dir, &python, "mail.py", &["mail.jsonl", "cert.pem", "key.pem"]);
     let port = &server.port;
     let ca = state.dir.path("cert.pem").display().to_string();
     let mail = |ca: &str, password: &str| {

@@ -96,6 +96,7 @@ mod outputs;
 mod package;
 mod pipe;
 mod plot;
+mod python_server;
 mod questions;
 mod ranges;
 mod raw;

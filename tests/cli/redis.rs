@@ -1,38 +1,10 @@
 //! The connection to Redis through a relay: over TLS, and while the process is stopped and continued.
 
-use crate::harness::{Dir, ROOT, ended, eventually, is_stopped, python};
+use crate::harness::{Dir, ended, eventually, is_stopped, python};
 use crate::mail::certify;
+use crate::python_server::PythonServer;
 use crate::servers::redis;
 use rustix::process::{Pid, Signal, kill_process};
-use std::io::{BufRead, BufReader};
-use std::process::{Child, Stdio};
-
-/// A relay to Redis, which ends with the test.
-struct Relay {
-    child: Child,
-    port: String,
-}
-
-impl Relay {
-    /// Starts a relay to the server of `uri`.
-    fn new(dir: &Dir, python: &str, uri: &str, certificate: &[&str]) -> Self {
-        let script = format!("{ROOT}/tests/oracle/relay.py");
-        let args = [&[script.as_str(), host(uri)], certificate].concat();
-        let mut child = dir.command(python, &args).stdout(Stdio::piped()).spawn().expect("python runs");
-        let mut port = String::new();
-        let stdout = child.stdout.take().expect("it is piped");
-        BufReader::new(stdout).read_line(&mut port).expect("it prints its port");
-        Self { child, port: port.trim().to_owned() }
-    }
-}
-
-impl Drop for Relay {
-    fn drop(&mut self) {
-        _ = self.child.kill();
-        _ = self.child.wait();
-    }
-}
-
 /// The host and the port of a URI.
 fn host(uri: &str) -> &str {
     let (_, place) = uri.split_once("://").expect("a URI");
@@ -57,7 +29,7 @@ fn a_run_that_is_stopped_and_continued_while_it_waits_for_redis_keeps_its_connec
     let (Some(python), Some((_, uri, prefix))) = (python(), redis()) else { return };
     let dir = Dir::new("redis-stopped");
     make_metrics(&dir);
-    let relay = Relay::new(&dir, &python, &uri, &[]);
+    let relay = PythonServer::new(&dir, &python, "relay.py", &[host(&uri)]);
     dir.write("hold", "");
     let output = format!("redis://127.0.0.1:{}/0?prefix={prefix}&timeout=10m", relay.port);
     let mut sink = dir
@@ -82,7 +54,7 @@ fn rediss_trusts_the_certificates_of_its_ca_and_no_others() {
     let dir = Dir::new("rediss");
     make_metrics(&dir);
     certify(&dir);
-    let relay = Relay::new(&dir, &python, &uri, &["cert.pem", "key.pem"]);
+    let relay = PythonServer::new(&dir, &python, "relay.py", &[host(&uri), "cert.pem", "key.pem"]);
     let output = |host: &str, options: &str| format!("rediss://{host}:{}/0?prefix={prefix}{options}", relay.port);
     let sink = |output: &str| dir.run("evt-sink", &["metrics.arrows", "--to", output]);
     let trusted = output("localhost", "&ca=cert.pem");

@@ -1,7 +1,7 @@
 //! The replay of dead letters: repaired, validated again, and written once.
 
 use crate::broker::Bench;
-use crate::harness::{Dir, Draws, LONG_WAIT, Run, ask, eventually, eventually_within, python, status};
+use crate::harness::{Dir, Draws, Run, ask, eventually, python, status};
 use crate::servers::{postgres, psql};
 use rusqlite::Connection;
 use serde_json::{Value, json};
@@ -401,7 +401,7 @@ fn letters_are_replayed_into_a_topic_once() {
     kill_and_finish(&dir, &mut draws, 6, &["--ledger", "sqlite:replay.db", "--to", &uri]);
     // The broker shows the records of a transaction some time after it has acknowledged the commit.
     let (expected, mut records) = (repairable(3000), vec![]);
-    eventually_within(LONG_WAIT, "all transactions are visible", || {
+    eventually("all transactions are visible", || {
         records = bench.committed_records(&topic);
         records.len() >= expected.len()
     });
@@ -451,6 +451,42 @@ fn a_replayed_record_has_the_key_the_headers_and_the_time_of_its_record() {
     // The letters of a topic are known again.
     let run = dir.shell(&line).succeeds();
     assert!(run.stderr().contains("1 was replayed before"), "{run}");
+}
+
+/// Brokers deleted a record that was replayed with a timestamp older than the retention of its topic, after they had
+/// acknowledged it.
+#[test]
+fn brokers_kept_no_replayed_record_that_was_older_than_the_retention_of_its_topic() {
+    let Some(bench) = Bench::new("replay-old") else { return };
+    let dir = shop("replay-old", 10);
+    let week = ("retention.ms", "604800000");
+    for (name, settings, is_kept) in [
+        ("week", vec![week], false),
+        ("ever", vec![("retention.ms", "-1")], true),
+        ("compact", vec![week, ("cleanup.policy", "compact")], true),
+        ("before", vec![("retention.ms", "-1"), ("message.timestamp.before.max.ms", "604800000")], false),
+    ] {
+        let topic = bench.topic(name, 1, &settings);
+        let start = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970").as_millis();
+        let (ledger, uri) = (format!("sqlite:{name}.db"), bench.uri(&topic, ""));
+        let run = replay(&dir, &format!("--ledger {ledger} --to '{uri}'")).ends_with(1);
+        let line =
+            "the timestamps of 4 records are older than the topic keeps (retention.ms); the time of the replay is used";
+        assert_eq!(run.stderr().contains(line), !is_kept, "{name}: {run}");
+        let mut records = vec![];
+        eventually("the transaction is visible", || {
+            records = bench.records(&topic);
+            records.len() == 4
+        });
+        for record in records {
+            let row: Value = serde_json::from_slice(record.value.as_deref().expect("a value")).expect("JSON");
+            let id = row["event_id"].as_str().expect("an id");
+            let seconds: i64 = id.rsplit('-').next().and_then(|number| number.parse().ok()).expect("a number");
+            let timestamp = record.timestamp.expect("a timestamp");
+            assert_eq!(timestamp == 1_767_232_800_000 + seconds * 1000, is_kept, "{name}: {timestamp}");
+            assert_eq!(timestamp as u128 >= start, !is_kept, "{name}: {timestamp}");
+        }
+    }
 }
 
 #[test]

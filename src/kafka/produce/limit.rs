@@ -128,6 +128,12 @@ impl Limit {
 
 /// Queries brokers for a setting of a topic; `None` if they do not answer or deny the query.
 pub fn topic_setting(topics: &Topics, topic: usize, name: &str) -> Result<Option<String>> {
+    let [value] = topic_settings(topics, topic, [name])?;
+    Ok(value)
+}
+
+/// Queries brokers for settings of a topic, in the order of their names; `None` if they do not answer or deny the query.
+pub fn topic_settings<const N: usize>(topics: &Topics, topic: usize, names: [&str; N]) -> Result<[Option<String>; N]> {
     let run = &topics.run;
     let admin: AdminClient<Context> = topics.create(&[])?;
     let options = AdminOptions::new().request_timeout(Some(REQUEST_TIMEOUT));
@@ -137,11 +143,11 @@ pub fn topic_setting(topics: &Topics, topic: usize, name: &str) -> Result<Option
     while run.clock.monotonic() < end && run.stop.signal().is_none() {
         if let Some(answer) = answer.as_mut().now_or_never() {
             let found = answer.ok().and_then(|topics| topics.into_iter().next()?.ok());
-            return Ok(found.and_then(|topic| topic.get(name)?.value.clone()));
+            return Ok(names.map(|name| found.as_ref()?.get(name)?.value.clone()));
         }
         run.stop.sleep(POLL_INTERVAL)?;
     }
-    Ok(None)
+    Ok([const { None }; N])
 }
 
 /// The size of a row as a record of a topic, and its limit.

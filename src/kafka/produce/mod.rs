@@ -17,6 +17,7 @@ pub mod limit;
 mod offsets;
 mod producer;
 pub mod record;
+mod retention;
 pub mod shared;
 pub mod transaction;
 

@@ -11,6 +11,7 @@ use super::limit::Limit;
 use super::offsets::{self, GroupOffsets};
 use super::producer::{Settings, TopicProducer};
 use super::record::{ProducerRecord, insert, is_of_value};
+use super::retention::Retention;
 use crate::error::{Error, ErrorKind, Result};
 use crate::kafka::client::{self, Context, EVENTS, Topics};
 use crate::kind::dead::Fault;
@@ -18,6 +19,7 @@ use crate::kind::headers::Headers;
 use crate::metrics::Up;
 use crate::run::Run;
 use crate::store::Epoch;
+use crate::time::MILLISECOND;
 use crate::uri::kafka::Address;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode as Code};
@@ -319,6 +321,9 @@ pub struct TransactionalTopic {
     producer: TopicProducer,
     transactions: Transactions,
     limit: Limit,
+    retention: Retention,
+    /// Records that got the current time as timestamp.
+    restamped: u64,
 }
 
 impl TransactionalTopic {
@@ -338,8 +343,9 @@ impl TransactionalTopic {
         producer.partition_count(address.options.wait.limit(true))?;
         limit.learn(&topics)?;
         producer.set_sizes(&limit.settings())?;
+        let retention = Retention::learn(&topics, 0)?;
         transactions.init(&producer)?;
-        Ok(Self { producer, transactions, limit })
+        Ok(Self { producer, transactions, limit, retention, restamped: 0 })
     }
 
     /// Returns the identity of the topic: the same for each name of its brokers.
@@ -370,15 +376,27 @@ impl TransactionalTopic {
         Some(insert(OwnedHeaders::new(), own, |name| !is_of_value(name))).filter(|made| made.count() > 0)
     }
 
+    /// Returns the number of records whose timestamp was too old for the topic, so that they got the current time.
+    pub fn restamped(&self) -> u64 {
+        self.restamped
+    }
+
     /// Writes a batch in one transaction. Errors: exit status 75 if a producer with the same id has begun since or
     /// brokers have ended the transaction, 69 if brokers do not answer; then only [`TransactionalTopic::committed`] of a
     /// new producer shows whether the batch was written.
-    pub fn write(&self, batch: i64, records: Vec<ProducerRecord<'_>>) -> Result<()> {
+    pub fn write(&mut self, batch: i64, records: Vec<ProducerRecord<'_>>) -> Result<()> {
         let number = u64::try_from(batch).map_err(|_| Error::broken(format!("batch {batch}")))?;
-        let Self { producer, transactions, .. } = self;
+        let Self { producer, transactions, retention, restamped, .. } = self;
         transactions.begin(producer)?;
+        let now = transactions.requests.topics.run.clock.now().div_euclid(MILLISECOND);
         let mut records = records.into_iter();
-        let queued = records.try_for_each(|record| producer.queue(record));
+        let queued = records.try_for_each(|mut record| {
+            if record.timestamp.is_some_and(|timestamp| !retention.keeps(timestamp, now)) {
+                record.timestamp = None;
+                *restamped += 1;
+            }
+            producer.queue(record)
+        });
         match transactions.end(producer, Epoch { run: 0, number }, queued)? {
             TransactionEnd::Committed => Ok(()),
             TransactionEnd::Aborted(error) => Err(error),

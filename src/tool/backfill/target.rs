@@ -3,6 +3,7 @@
 
 use crate::cli::args::StageArgs;
 use crate::cli::resolve::{DefaultFormats, check_outputs};
+use crate::counts::counted;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::jsonl;
 use crate::format::jsonl::Objects;
@@ -225,7 +226,8 @@ impl ReplayTarget {
     pub fn finish(self, how: How) -> Result<Vec<Notice>> {
         match self.writer {
             TargetWriter::Other { output, .. } => Ok(output.finish(&End { how, rows: 0, verdict: 0 })?.notices),
-            TargetWriter::File(_) | TargetWriter::Topic(_) => Ok(vec![]),
+            TargetWriter::File(_) => Ok(vec![]),
+            TargetWriter::Topic(topic) => Ok(restamped(topic.restamped()).into_iter().collect()),
         }
     }
 
@@ -233,6 +235,16 @@ impl ReplayTarget {
     pub fn is_once(&self) -> bool {
         !matches!(self.writer, TargetWriter::Other { .. })
     }
+}
+
+/// Reports records that have the time of the replay as timestamp, because brokers would delete or reject older ones.
+fn restamped(records: u64) -> Option<Notice> {
+    let (subject, verb) = if records == 1 { ("timestamp", "is") } else { ("timestamps", "are") };
+    let text = format!(
+        "the {subject} of {} {verb} older than the topic keeps (retention.ms); the time of the replay is used",
+        counted(records, ["record", "records"])
+    );
+    (records > 0).then_some(Notice { text, fails: false })
 }
 
 /// Returns the rows of a claim whose letters were due.
