@@ -145,7 +145,7 @@ impl TimeRangeArgs {
 
 /// Returns the instant of a flag, if it is given; `now` and `zone` are those of [`parse_flag_instant`].
 ///
-/// Errors: exit status 2, with the name of the flag, if it is no instant.
+/// Errors: exit status 2, with the name of the flag, if it is not an instant.
 pub fn instant_of(flag: &str, text: Option<&str>, now: i64, zone: Option<Tz>) -> Result<Option<i64>> {
     text.map(|text| parse_flag_instant(text, now, zone).map_err(|error| error.at(flag))).transpose()
 }

@@ -399,7 +399,7 @@ impl OutputPlan {
         self.open_in(None, schema, run)
     }
 
-    /// The same; the records of a topic are in the transactions of the producer, if there is one.
+    /// Opens it as [`OutputPlan::open`] does. With `producer` the records of a topic belong to its transactions.
     pub fn open_in(self, producer: Option<&SharedProducer>, schema: &SchemaRef, run: &Rc<Run>) -> Result<Output> {
         let Self { name, place, spec, epochs, .. } = self;
         let is_remote = place.is_remote();

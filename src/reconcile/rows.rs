@@ -17,15 +17,15 @@ use xxhash_rust::xxh3::xxh3_128;
 pub struct RowOptions {
     /// Whether the content is hashed.
     pub compares: bool,
-    /// Whether the event time is no content: the units have the time at which this run read them.
+    /// Whether the event time is not content: the units have the time at which this run read them.
     pub omits_time: bool,
     /// A unit that arrived after this instant (µs) is in flight.
     pub settled: Option<i64>,
     /// Whether `ingested_at` precedes `server_timestamp` as the arrival: it is the time at which a broker appended the
     /// record.
     pub is_appended: bool,
-    /// The start of the run (µs): a row with a later `ingested_at` was stamped by this run, so that value is no
-    /// arrival.
+    /// The start of the run (µs): a row with a later `ingested_at` was stamped by this run, so that value is not
+    /// an arrival.
     pub run_start: i64,
 }
 

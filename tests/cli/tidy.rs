@@ -430,7 +430,7 @@ fn every_binary_is_one_line_and_every_tool_has_its_binary() {
             faults.push(format!("{name}: expected\n{text}"));
         }
     }
-    faults.extend(found.keys().map(|name| format!("{name} is no tool of src/tool/mod.rs")));
+    faults.extend(found.keys().map(|name| format!("{name} is not a tool of src/tool/mod.rs")));
     let manifest: toml::Table = toml::from_str(include_str!("../../Cargo.toml")).expect("TOML");
     let is_bare = |row: &&toml::Value| row.get("test").and_then(toml::Value::as_bool) == Some(false);
     let bare: BTreeSet<&str> = manifest["bin"]

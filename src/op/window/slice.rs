@@ -35,9 +35,9 @@ pub struct Fired {
     pub pane: u32,
 }
 
-/// Whether a key, by its number, belongs to a saved form.
+/// Selects the keys, by number, that a snapshot includes.
 pub type Selects<'a> = &'a dyn Fn(u32) -> bool;
-/// Whether a key, by its bytes, is taken from a saved form.
+/// Selects the keys, by bytes, that a restore takes.
 pub type SelectsSaved<'a> = &'a dyn Fn(&[u8]) -> bool;
 
 /// A slice, or the part of it whose rows a first window end counts.

@@ -110,8 +110,8 @@ impl StoredRows {
         Ok(is_new)
     }
 
-    /// Returns whether each row without stamps is new; `times` are their instants (µs). Rows after `latest` are no rows
-    /// of this run.
+    /// Returns whether each row without stamps is new; `times` are their instants (µs). Rows after `latest` are not
+    /// rows of this run.
     pub fn new_others(&mut self, kind: Kind, times: &[i64], latest: i64) -> Vec<bool> {
         self.has_begun = true;
         let table = self.table(kind);
