@@ -216,7 +216,7 @@ fn one_metric_is_corrected_alone() {
     );
 }
 
-/// Adds the events of each minute to a pipe of live; waits until the store has its windows.
+/// Adds the events of each minute to a pipe of the live run; waits until the store has its windows.
 #[test]
 fn a_correction_beside_a_live_run_equals_the_right_run_over_everything() {
     let dir = Dir::new("beside");

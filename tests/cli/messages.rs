@@ -383,12 +383,12 @@ const MESSAGES: &[Message] = &[
         "",
     ),
     message(
-        "nothing was compared (if live read none either, use --all-records)",
+        "nothing was compared (if the live run read none either, use --all-records)",
         "touch none.jsonl; evt-window -q e.jsonl -m m.toml --to sqlite:s.db; evt-backfill none.jsonl -m m.toml --to sqlite:s.db",
         "evt-backfill none.jsonl -m m.toml --to sqlite:s.db --all-records",
     ),
     message(
-        "--since includes it, and --all-records if the input holds all records that live read",
+        "--since includes it, and --all-records if the input holds all records that the live run read",
         r#"evt-window -q e.jsonl -m m.toml --to sqlite:s.db; echo '{"event_time":"2026-01-02T00:00:00Z"}' > y.jsonl; evt-backfill y.jsonl -m m.toml --to sqlite:s.db"#,
         "evt-backfill y.jsonl -m m.toml --to sqlite:s.db --all-records",
     ),

@@ -112,7 +112,7 @@ const CLOCKS: [&str; 18] = [
 ];
 
 /// Words with a better term in the glossary.
-const WORDS: [(&str, &str); 17] = [
+const WORDS: [(&str, &str); 18] = [
     (r"\bhopping\b", "sliding"),
     (r"\bgrace period\b", "lateness"),
     (r"\btumble\b", "tumbling window"),
@@ -130,6 +130,7 @@ const WORDS: [(&str, &str); 17] = [
     (r"\bst(ands?|ood) still\b", "is paused, makes no progress or does not advance"),
     (r"\bknows? .{0,40}\bagain\b", "recognises"),
     (r"\bhears?\b|\bheeds?\b", "gets, waits for or reacts to"),
+    (r"\blive (reads?|call(s|ed)|counts|writes?|wrote|has|did|would)\b|\bof live\b|\blive's\b", "the live run"),
 ];
 
 /// Every file below `dir` that git tracks or would add, with its text.
