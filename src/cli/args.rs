@@ -298,10 +298,11 @@ pub struct CheckpointArgs {
     /// Keep the last N complete epochs
     #[arg(long, value_name = "N", default_value = "2", requires = "checkpoint")]
     pub keep_epochs: NonZero<usize>,
-    /// Continue an epoch before the last one, which is damaged: n-1. Outputs without keys get rows twice
+    /// Continue from the K-th epoch before the last one, such as n-1 if the last one is damaged; outputs without keys
+    /// get rows twice
     #[arg(long, value_name = "n-K", value_parser = parse_epoch_back, requires = "checkpoint")]
     pub restore: Option<usize>,
-    /// The pipe has N last stages, because tee(1) divides it
+    /// Expect N last stages, because tee(1) splits the pipe
     #[arg(long, value_name = "N", default_value = "1", requires = "checkpoint")]
     pub ends: NonZero<usize>,
 }

@@ -226,7 +226,7 @@ impl UnopenedInput {
                 Err(Error::usage(format!("{expected}, found {found}")).at(self.name.clone()))
             }
             (Decoder::Container(_), None) if is_watched => Err(Error::usage(format!(
-                "--follow reads text as it grows, found {}; evt-view --tail N shows the last rows",
+                "expected text with --follow, found {}; evt-view --tail N shows the last rows",
                 format.name
             ))
             .at(self.name.clone())),

@@ -156,10 +156,18 @@ struct PartitionsOfBatch<'a> {
 impl<'a> PartitionsOfBatch<'a> {
     fn new(batch: &'a RecordBatch, columns: [&str; 2]) -> Result<Self> {
         let column = |name: &str| {
-            let column = batch.column_by_name(name).filter(|column| column.null_count() == 0);
+            let column = batch.column_by_name(name);
+            let whole = column.filter(|column| column.null_count() == 0);
             let found =
-                column.and_then(|column| column.as_dictionary_opt::<Int32Type>()?.downcast_dict::<StringArray>());
-            found.ok_or_else(|| Error::corrupt(format!("column '{name}': missing or of another type")))
+                whole.and_then(|column| column.as_dictionary_opt::<Int32Type>()?.downcast_dict::<StringArray>());
+            found.ok_or_else(|| {
+                let found = match (column, whole) {
+                    (None, _) => "no column".to_owned(),
+                    (Some(_), None) => "NULL".to_owned(),
+                    (_, Some(column)) => column.data_type().to_string(),
+                };
+                Error::corrupt(format!("column '{name}': expected a dictionary of texts without NULL, found {found}"))
+            })
         };
         let [origins, names] = columns;
         Ok(Self { origins: column(origins)?, names: column(names)?, known: AHashMap::new(), last: None })

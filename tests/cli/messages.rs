@@ -168,7 +168,7 @@ const MESSAGES: &[Message] = &[
     ),
     message("--ttl requires an output that expires rows (redis://…)", "evt-sink e.jsonl --to s.db --ttl 1h", ""),
     message(
-        "set user and password in --kafka-config FILE, found them before the brokers",
+        "expected brokers, found user and password before them; set these in --kafka-config FILE",
         "evt-view kafka://u:geheim@h/x",
         "",
     ),

@@ -196,7 +196,8 @@ fn changed(calendar: Calendar, instant: i64) -> Error {
     let Calendar { unit, zone } = calendar;
     let (at, units) = (format_instant(instant), unit.plural());
     Error::config(format!(
-        "snapshot: a window begins or ends at {at}, and {units} of {zone} do not in time zone database {IANA_TZDB_VERSION}"
+        "snapshot: expected {units} of {zone} to begin at {at}, as when it was saved; time zone database \
+         {IANA_TZDB_VERSION} has another boundary"
     ))
 }
 

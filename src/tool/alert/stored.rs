@@ -175,7 +175,8 @@ impl StoredRows {
 /// Returns the instants (µs) of a column.
 pub fn instants(column: &ArrayRef) -> Result<&[i64]> {
     let instants = column.as_primitive_opt::<TimestampMicrosecondType>();
-    let instants = instants.ok_or_else(|| Error::broken("a column of instants has another type"))?;
+    let unlike = || Error::broken(format!("expected a column of instants (µs), found {}", column.data_type()));
+    let instants = instants.ok_or_else(unlike)?;
     Ok(instants.values())
 }
 
