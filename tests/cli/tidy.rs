@@ -11,6 +11,7 @@ use std::process::Command;
 
 const LINES_MAX: usize = 600;
 const FUNCTION_LINES_MAX: usize = 70;
+const COMMENT_COLUMNS_MAX: usize = 120;
 /// Elements of a tuple are counted as arguments.
 const ARGUMENTS_MAX: usize = 5;
 const FIELDS_MAX: usize = 12;
@@ -165,13 +166,15 @@ fn assert_falls(what: &str, found: &[String], limit: usize) {
 }
 
 #[test]
-fn files_are_short() {
+fn files_and_lines_of_comments_are_short() {
     let long = |(name, text): &(String, String)| {
         let lines = text.lines().count();
         (lines > LINES_MAX).then(|| format!("{name}: {lines} lines, expected at most {LINES_MAX}"))
     };
+    let is_wide = |line: &&str| line.trim_start().starts_with("//") && line.chars().count() > COMMENT_COLUMNS_MAX;
+    let wide = |(name, text): &(String, String)| Some(format!("{name}: wrap {}", text.lines().find(is_wide)?));
     let all: Vec<_> = ["src", "tests", "fuzz"].iter().flat_map(|dir| rust(dir)).collect();
-    assert_none(&all.iter().filter_map(long).collect::<Vec<_>>());
+    assert_none(&all.iter().filter_map(long).chain(all.iter().filter_map(wide)).collect::<Vec<_>>());
 }
 
 #[test]
