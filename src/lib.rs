@@ -8,10 +8,14 @@
 //!      ▼ dead letters    ▼ dead           ▼ late
 //! ```
 //!
-//! Imports point down: [`tool`] → [`cli`] → [`source`], [`output`] → [`http`], [`kafka`], [`spool`], [`input`],
-//! [`ingest`] → [`uri`] → [`run`] → [`store`], [`registry`], [`s3`] (all of these do I/O) → [`backfill`], [`alert`],
-//! [`replay`], [`view`], [`generate`], [`reconcile`], [`op`], [`mapping`], [`format`](mod@format), [`chart`], [`avro`],
-//! [`frame`], [`kind`], [`expr`], [`json`], [`time`] (which do none, and read no clock).
+//! Imports point down (`LAYERS` of `tests/cli/tidy.rs`):
+//!
+//! - these may do I/O: [`tool`] → [`cli`] → [`stage`] → [`http`], [`ingest`], [`input`], [`kafka`], [`output`],
+//!   [`source`], [`spool`] → [`uri`] → [`checkpoint`] → [`run`] → [`notify`] → [`clock`], [`console`], [`https`],
+//!   [`metrics`], [`registry`], [`s3`], [`secret`], [`service`], [`stop`], [`store`]
+//! - these, below them, do none and read no clock: [`backfill`] → [`alert`], [`chart`], [`expr`],
+//!   [`format`](mod@format), [`frame`], [`generate`], [`mapping`], [`op`], [`reconcile`], [`replay`], [`view`] →
+//!   [`avro`] → [`counts`], [`error`], [`json`], [`kind`], [`parse`], [`ratio`], [`time`]
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 

@@ -21,8 +21,8 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(4);
 const STOP_TIMEOUT_BEHIND_PIPE: Duration = Duration::from_secs(28);
 /// How long each further wait may last once the stop timeout has expired: enough for a server that answers.
 const STOP_TIMEOUT_EXPIRED: Duration = Duration::from_secs(1);
-/// How long a write waits after the first signal for the reader of a pipe that reads nothing: the next stage may wait for
-/// its server meanwhile.
+/// How long a write waits after the first signal for the reader of a pipe that reads nothing: the next stage may wait
+/// for its server meanwhile.
 const READER_TIMEOUT: Duration = Duration::from_secs(30);
 /// A second signal within this time is the same request: timeout(1) sends one to the process and one to its process
 /// group.

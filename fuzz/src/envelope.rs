@@ -116,7 +116,7 @@ fn check(line: &str, flags: u8, outcome: &Outcome) {
             assert!(!seen.contains(&name), "{name} occurs twice in {line:?}");
             let text = ["source", "event_type", "user_id", "event_id"].contains(&name.as_str());
             let holds = serde_json::from_str::<Option<String>>(value).is_ok();
-            assert!(!text || holds, "{name} is no text in {line:?}");
+            assert!(!text || holds, "{name} is not text in {line:?}");
             seen.push(name.clone());
         }
         match name.as_str() {

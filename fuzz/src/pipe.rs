@@ -20,7 +20,7 @@ use std::io::{Seek, Write};
 use std::rc::Rc;
 use tempfile::NamedTempFile;
 
-/// What `-f` may say; the last two let the bytes tell.
+/// The values of `-f`; the last two detect the format.
 const FORMATS: [&str; 8] = ["jsonl", "csv", "tsv", "clf", "avro", "syslog", "", ""];
 
 thread_local! {

@@ -35,7 +35,7 @@ fn written(batch: &RecordBatch) -> Vec<String> {
     records.rows.iter().map(|record| text(&record.body)).collect()
 }
 
-/// Events with these properties, a second apart; what is no JSON object is passed over.
+/// Events with these properties, a second apart; text that is not a JSON object is passed over.
 pub fn events<'a>(properties: impl Iterator<Item = &'a str>) -> RecordBatch {
     let mut builder = Builder::new(Kind::Event);
     for (offset, object) in properties.filter(|text| text.starts_with('{') && is_json(text)).enumerate() {

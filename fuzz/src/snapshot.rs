@@ -19,7 +19,7 @@ fn metrics() -> String {
     )
 }
 
-/// What the windows of this target are told.
+/// The options of the windows of this target.
 pub fn options() -> Options {
     let spec = spec::file(&metrics()).expect("a spec");
     let watermark = watermark::Options { out_of_orderness: Some(0), explicit: false, new_partitions: true };

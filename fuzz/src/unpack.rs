@@ -5,7 +5,7 @@ use evt::format::unpack::Unpacked;
 use std::io::Read;
 
 const RATIO_MAX: u64 = 10;
-/// What may come out of anything.
+/// Bytes that an input of any size may decompress to.
 const HARMLESS: u64 = 100 << 20;
 
 /// Gives a reader's bytes in chunks.

@@ -6,7 +6,7 @@ use evt::avro::{parse_lenient, parse_schema};
 use evt::json::scan::is_json;
 use evt::registry::wire::framed;
 
-/// What is taken is JSON, within bounds, and the same bytes in a header are as good as before the record.
+/// An accepted record decodes to JSON of bounded size, with the schema id in a header or before the record.
 pub fn run(input: &[u8]) {
     let Some(at) = input.iter().position(|byte| *byte == b'\n') else { return };
     let (schema, payload) = (&input[..at], &input[at + 1..]);

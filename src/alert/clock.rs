@@ -1,10 +1,10 @@
 //! The alert clock C: the least stream time of the partitions that are not read to their end.
 //!
 //! A partition that is read to its end holds C for [`HOLD`]. While no partition holds it, C advances with the monotonic
-//! clock, but only as far as the ends are confirmed: that nothing follows is known of the time of the last request to
-//! the broker, not of the time since then. After a stall of the process, and while a broker does not answer, every partition
-//! holds C until a new answer confirms its end. A partition that has ended does not hold C. C never goes back, and does
-//! not exist before every partition has begun, has ended or was quiet for [`HOLD`].
+//! clock, but only as far as the ends are confirmed. The response to a request confirms the end as of the time of the
+//! request. C does not advance beyond the oldest confirmation. After a stall of the process, and while a broker does
+//! not answer, every partition holds C until a new answer confirms its end. A partition that has ended does not hold C.
+//! C never goes back, and does not exist before every partition has begun, has ended or was quiet for [`HOLD`].
 //!
 //! A partition that keeps getting rows whose stream time stays behind that of others (a stuck clock, a batch of an hour
 //! ago) holds C for [`HOLD`] as well: C is at least the greatest stream time that partitions read to their ends had
@@ -50,7 +50,7 @@ pub enum ReadState {
     Behind,
     /// Everything that is there has been read.
     AtEnd,
-    /// Nothing can be read now, but a program that writes more slowly may have more: a pipe.
+    /// A pipe has no bytes now. Its writer may send more.
     Waiting,
     /// No row will follow.
     Ended,

@@ -173,7 +173,7 @@ impl RuleFields {
         self.z
     }
 
-    /// Checks that all fields are known. `created_at` and `updated_at` of a table are no part of a rule.
+    /// Checks that all fields are known. `created_at` and `updated_at` of a table are not part of a rule.
     pub fn check_names(&self) -> Result<()> {
         let known = |name: &String| FIELDS.contains(&name.as_str()) || name == "created_at" || name == "updated_at";
         let unknown = self.fields.keys().find(|name| !known(name));

@@ -49,7 +49,7 @@ pub struct RuleSet {
 
 /// Reads the `[[rule]]` tables of a TOML file.
 ///
-/// Errors: exit status 78 if it is no such file.
+/// Errors: exit status 78 if it is not such a file.
 pub fn of_toml(text: &str) -> Result<Vec<RuleText>> {
     let table: toml::Table = toml::from_str(text).map_err(|error| {
         let line = error.span().map_or(1, |span| 1 + text[..span.start].matches('\n').count());

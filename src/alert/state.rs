@@ -164,7 +164,7 @@ mod tests {
 
     #[test]
     fn an_alert_goes_on_firing_until_it_was_clear_for_long_enough() {
-        // 4 is no breach of 5, but not beyond the threshold of the resolve.
+        // 4 is not a breach of 5, but not beyond the threshold of the resolve.
         let values = [6.0, 4.0, 4.0, 2.0, 2.0, 4.0, 2.0, 2.0, 2.0].map(Some);
         assert_eq!(run(&policy(0, 2), &values), [(0, FIRES), (8, RESOLVES)]);
     }

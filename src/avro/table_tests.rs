@@ -244,7 +244,7 @@ fn of_a_readers_union_the_own_type_comes_before_a_promotion_and_the_first_before
     assert_eq!(text(&named("c.r", "z"), &reader, &[2]).unwrap(), r#"{"x":0}"#, "else the first");
     let strict = json!({"type": "record", "name": "a.r", "fields": [{"name": "x", "type": "int"}]});
     let reader = json!([strict, named("b.r", "y")]);
-    assert_eq!(text(&named("c.r", "y"), &reader, &[2]).unwrap(), r#"{"y":1}"#, "what cannot be read is no match");
+    assert_eq!(text(&named("c.r", "y"), &reader, &[2]).unwrap(), r#"{"y":1}"#, "what cannot be read is not a match");
 }
 
 #[test]

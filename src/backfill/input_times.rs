@@ -32,8 +32,8 @@ pub enum Orphan {
 
 /// The event times of an input.
 ///
-/// An input may be only a part of what live read: the file of one day, or a lake that lacks days. So it proves nothing
-/// about windows without any event, unless the command names these windows or says that the input is whole.
+/// An input may be only a part of what the live run read: the file of one day, or a lake that lacks days. So it proves
+/// nothing about windows without any event, unless the command names these windows or says that the input is whole.
 #[derive(Clone, Debug, Default)]
 pub struct InputTimes {
     reach: i64,
@@ -42,7 +42,7 @@ pub struct InputTimes {
     late: HashMap<(Arc<str>, String), Instants>,
     /// The range that the command names.
     named: Span,
-    /// Whether the input holds every record that live read.
+    /// Whether the input holds every record that the live run read.
     is_whole: bool,
 }
 

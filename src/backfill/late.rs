@@ -143,7 +143,7 @@ impl<'a> EventRows<'a> {
 }
 
 impl LateCells {
-    /// Begins without cells; `out_of_orderness` is that of live (µs).
+    /// Begins without cells; `out_of_orderness` is that of the live run (µs).
     pub fn new(spec: Spec, out_of_orderness: i64) -> Self {
         let Spec { leaves, metrics } = spec;
         let cells = |metric: &Metric| MetricCells { slots: Slots::new(metric.call.create()), cells: BTreeMap::new() };
@@ -231,7 +231,7 @@ impl LateCells {
             (_, Some(windows)) => {
                 let bound = read.stream_times[row].saturating_sub(self.out_of_orderness);
                 let is_closed = |end: &i64| !windows.counts(*end, bound);
-                // Without a closed window, live called it late because a partition was idle or new.
+                // Without a closed window, the live run called it late because a partition was idle or new.
                 let is_late = windows.ends(time).any(|end| is_closed(&end));
                 let missed = windows.ends(time).filter(|end| !is_late || is_closed(end));
                 missed.map(|end| key(windows.layout.start_of(end), end)).collect()
@@ -263,7 +263,7 @@ impl LateCells {
         span.map(|(since, until)| Span { since: Some(since), until: Some(until) })
     }
 
-    /// Adds the rows of a batch of events to the cells; `outcome` is what live calls them.
+    /// Adds the rows of a batch of events to the cells; `outcome` is what the live run calls them.
     pub fn on_batch(&mut self, batch: &RecordBatch, outcome: &BatchOutcome) -> Result<()> {
         let mut keep: Vec<bool> = instants(batch, column::EVENT_TIME).iter().map(|time| self.touches(*time)).collect();
         outcome.dead.iter().for_each(|fault| keep[fault.row] = false);

@@ -1,8 +1,8 @@
 //! The changes that sessions with named instants make in a step of a correction.
 //!
-//! Such a session replaces all sessions of its key that overlap it, right ones by the rule of live and stored ones. If
-//! it is not corrected itself, because it is open or extends beyond what is corrected or read, the sessions that
-//! overlap it are left alone too.
+//! Such a session replaces all sessions of its key that overlap it, right ones by the rule of the live run and stored
+//! ones. If it is not corrected itself, because it is open or extends beyond what is corrected or read, the sessions
+//! that overlap it are left alone too.
 
 use super::cell::{CellContent, CellKey};
 use super::late::{LateCell, NamedSession};
@@ -18,7 +18,7 @@ enum Treatment {
     Left,
     /// It replaces them.
     Replaced,
-    /// Its names are removed, so those by the rule of live replace it.
+    /// Its names are removed, so those by the rule of the live run replace it.
     Restored,
 }
 
@@ -104,7 +104,7 @@ impl SessionPlan {
         self.treatment(key).map(|treatment| treatment != Treatment::Left)
     }
 
-    /// Replaces the right cells by the rule of live.
+    /// Replaces the right cells by the rule of the live run.
     pub fn replace(&mut self, right: &mut BTreeMap<CellKey, CellContent>) {
         right.retain(|key, _| self.treatment(key).is_none_or(|treatment| treatment == Treatment::Restored));
         right.append(&mut self.right);

@@ -50,7 +50,7 @@ fn show(key: u8, sessions: &[Naive]) -> Sessions {
     sessions.iter().map(|(start, end, events)| ((*start, *end, key), (sum(events), events.len() as i64))).collect()
 }
 
-/// Returns the sessions of a key by the rule of live, and its late events.
+/// Returns the sessions of a key by the rule of the live run, and its late events.
 fn live(events: &[Event], key: u8) -> (Vec<Naive>, Vec<Event>) {
     let (mut list, mut late) = (vec![], vec![]);
     for event in events.iter().filter(|event| event.key == key && event.value > 0) {
@@ -62,7 +62,8 @@ fn live(events: &[Event], key: u8) -> (Vec<Naive>, Vec<Event>) {
     (list, late)
 }
 
-/// Returns the sessions of a key that contain an instant of `named`, and those of live that do not overlap them.
+/// Returns the sessions of a key that contain an instant of `named`, and those of the live run that do not overlap
+/// them.
 fn naive(events: &[Event], key: u8, named: &[Event]) -> (Vec<Naive>, Vec<Naive>) {
     let (list, late) = live(events, key);
     let until = |event: &Event| {
@@ -120,7 +121,8 @@ fn shown(cells: &BTreeMap<CellKey, CellContent>) -> Sessions {
     cells.iter().map(show).collect()
 }
 
-/// Names the instants of late events, and counts the parts; returns the right cells by live's rule as well.
+/// Names the instants of late events, and counts the parts; returns the right cells by the rule of the live run as
+/// well.
 fn counted(parts: &[&[Event]], named: &[Event], is_removed: bool) -> (LateCells, BTreeMap<CellKey, CellContent>) {
     let scope = scope();
     let mut late = LateCells::new(spec(), OUT_OF_ORDERNESS * SECOND);
@@ -198,7 +200,7 @@ proptest! {
             }
         }
 
-        // Without the names live's rule applies again.
+        // Without the names the rule of the live run applies again.
         let (mut cells, mut right) = counted(&[one, two], &named, true);
         let mut step = plan(&mut cells, i64::MAX, false);
         step.replace(&mut right);

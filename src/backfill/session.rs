@@ -4,7 +4,7 @@
 //! sessions are computed without lateness: from the rows that evt-window counted, and the late rows whose own instant
 //! is named with a `late_until` that their stream time does not exceed. Two rows of a key that are at most the gap
 //! apart are in one session, whatever their order. Only the sessions that contain a named instant are right ones; the
-//! others are left to the rule of live.
+//! others are left to the rule of the live run.
 
 use super::cell::CellContent;
 use crate::op::aggregate::Aggregate;
@@ -43,7 +43,7 @@ pub(super) struct SessionRow {
     pub time: i64,
     /// Its stream time (µs).
     pub stream_time: i64,
-    /// Whether live calls it late.
+    /// Whether the live run calls it late.
     pub is_late: bool,
 }
 

@@ -222,7 +222,7 @@ impl Series {
             };
             let last = parts.last_mut().filter(|_| is_open);
             let near = |part: &&mut Vec<ChartPoint>| {
-                // The months of a calendar differ by a tenth; half a step is no gap.
+                // The months of a calendar differ by a tenth; half a step is not a gap.
                 part.last().is_some_and(|before| start - before.time <= step.saturating_add(step / 2))
             };
             let point = ChartPoint { time: *start, value };

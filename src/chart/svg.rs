@@ -10,7 +10,7 @@ use plotters::coord::Shift;
 use plotters::prelude::{Circle, Color, DrawingArea, IntoDrawingArea, IntoFont, PathElement, RGBColor, SVGBackend};
 use plotters::style::TextStyle;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
-use std::fmt::{Debug, Write};
+use std::fmt::{Display, Write};
 
 /// Width of the chart, and the margins of a plot in it (pixels).
 const WIDTH: i32 = 800;
@@ -88,8 +88,8 @@ pub fn svg(chart: &Chart) -> Result<String> {
     Ok(with_style(&body))
 }
 
-fn broken<E: Debug>(error: E) -> Error {
-    Error::broken(format!("the chart cannot be drawn: {error:?}"))
+fn broken<E: Display>(error: E) -> Error {
+    Error::broken(format!("the chart cannot be drawn: {error}"))
 }
 
 /// Adds the style sheet of the dark chart.

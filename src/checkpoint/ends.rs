@@ -1,9 +1,9 @@
 //! The last stages of a run: one, or one at the end of each branch behind tee(1) (`--ends`).
 //!
 //! Each last stage claims a name of the run, `end`, `end-2`, …, with the path of stages that leads to it. So every last
-//! stage knows all stages of the run, and an epoch is complete when all of them have sealed it. A stage that fails claims
-//! the name `failed`, so that the others do not wait for it: behind tee(1) they have no pipe to it. A stage that is
-//! killed claims nothing; in a directory the lock of its name is free then.
+//! stage knows all stages of the run, and an epoch is complete when all of them have sealed it. A stage that fails
+//! claims the name `failed`, so that the others do not wait for it: behind tee(1) they have no pipe to it. A stage that
+//! is killed claims nothing; in a directory the lock of its name is free then.
 
 use super::log::manifest_name;
 use super::part::part_name;

@@ -8,7 +8,8 @@
 //! ```
 //!
 //! A run restores the last complete epoch, commits it again (a repeated commit changes nothing), and reads on from its
-//! positions. What a killed run did after that epoch exists nowhere: its rows waited in outboxes.
+//! positions. Rows after that epoch were only in outboxes, so nothing of them is visible; only an output that is
+//! written at once (Redis, `?visible=now`) may have some.
 //!
 //! In a pipe the first stage names the checkpoint. Its barriers pass through all stages; each writes what it has of the
 //! epoch before it passes the barrier on, so the last stage knows that the epoch is complete, and writes the entry. The
@@ -413,8 +414,8 @@ impl Checkpoint {
         Ok(self.store.note(epoch, &part_name(first, POSITIONS))?.unwrap_or_default())
     }
 
-    /// Returns the watermark (µs) that the nearest stage before this one had at the end of a complete epoch; `None` if none
-    /// of them has one.
+    /// Returns the watermark (µs) that the nearest stage before this one had at the end of a complete epoch; `None` if
+    /// none of them has one.
     pub fn earlier_watermark(&self, epoch: Epoch) -> Option<i64> {
         let kept = self.complete.iter().find(|kept| kept.epoch == epoch)?;
         self.header.stages.iter().rev().find_map(|stage| kept.watermarks.get(stage).copied())

@@ -159,8 +159,9 @@ pub struct Removed<'a> {
     pub state: &'a [String],
 }
 
-/// Whether an epoch is removed with those before another. What the last stages of a run have claimed (number 0) stays
-/// until its epochs are removed, because each epoch is complete when they have sealed it.
+/// Whether an epoch is removed with those before another. Entries of epoch number 0, which the last stages of a run
+/// claim, stay until the epochs of the run are removed, because each epoch is complete when these stages have sealed
+/// it.
 pub fn is_removed(epoch: Epoch, before: Epoch) -> bool {
     epoch < before && (epoch.run < before.run || epoch.number > 0)
 }

@@ -145,7 +145,7 @@ impl TimeRangeArgs {
 
 /// Returns the instant of a flag, if it is given; `now` and `zone` are those of [`parse_flag_instant`].
 ///
-/// Errors: exit status 2, with the name of the flag, if it is no instant.
+/// Errors: exit status 2, with the name of the flag, if it is not an instant.
 pub fn instant_of(flag: &str, text: Option<&str>, now: i64, zone: Option<Tz>) -> Result<Option<i64>> {
     text.map(|text| parse_flag_instant(text, now, zone).map_err(|error| error.at(flag))).transpose()
 }
@@ -298,10 +298,11 @@ pub struct CheckpointArgs {
     /// Keep the last N complete epochs
     #[arg(long, value_name = "N", default_value = "2", requires = "checkpoint")]
     pub keep_epochs: NonZero<usize>,
-    /// Continue an epoch before the last one, which is damaged: n-1. Outputs without keys get rows twice
+    /// Continue from the K-th epoch before the last one, such as n-1 if the last one is damaged; outputs without keys
+    /// get rows twice
     #[arg(long, value_name = "n-K", value_parser = parse_epoch_back, requires = "checkpoint")]
     pub restore: Option<usize>,
-    /// The pipe has N last stages, because tee(1) divides it
+    /// Expect N last stages, because tee(1) splits the pipe
     #[arg(long, value_name = "N", default_value = "1", requires = "checkpoint")]
     pub ends: NonZero<usize>,
 }

@@ -6,14 +6,10 @@ use super::resolve::Resolved;
 use crate::error::{Error, Result};
 use crate::kafka::group::CommitMode;
 use crate::kafka::range::ReadMode;
-use crate::output::OutputPlan;
+use crate::output::{NO_TRANSACTIONS, OutputPlan};
 use crate::source::SourceOptions;
 use crate::uri::Uri;
 use crate::uri::kafka::{Address, TopicFormat};
-
-/// The message for a tool that cannot commit its rows and the offsets of its input in one transaction.
-const OTHER: &str =
-    "expected evt-ingest, evt-validate or evt-sink, found a tool that does not commit offsets with its rows";
 
 /// Lets all records be in the transactions of the input, if one output has `exactly_once=true`.
 ///
@@ -55,7 +51,7 @@ fn stateless(options: &SourceOptions, checkpoint: Option<&CheckpointArgs>) -> Re
             Err("expected no --checkpoint, whose epochs write each row once, found one")
         }
         // evt-alert commits offsets with its own state.
-        _ if !matches!(options.inputs.topics.commit_mode, CommitMode::None) => Err(OTHER),
+        _ if !matches!(options.inputs.topics.commit_mode, CommitMode::None) => Err(NO_TRANSACTIONS),
         ReadMode::Commit | ReadMode::Checkpoint => Ok(()),
         ReadMode::Stateful if options.needs.finds_repeats => Err(
             "expected a stage without state, found --dedup; remove it, or begin the pipe with evt-ingest --checkpoint",
@@ -63,7 +59,7 @@ fn stateless(options: &SourceOptions, checkpoint: Option<&CheckpointArgs>) -> Re
         ReadMode::Stateful if checkpoint.is_some() => {
             Err("expected a stage without state, found windows; use evt-window --checkpoint")
         }
-        ReadMode::Stateful | ReadMode::Bounded | ReadMode::Tail => Err(OTHER),
+        ReadMode::Stateful | ReadMode::Bounded | ReadMode::Tail => Err(NO_TRANSACTIONS),
     }
 }
 

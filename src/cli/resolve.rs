@@ -175,8 +175,8 @@ impl Resolved {
         let is_text = |output: &&OutputPlan| output.is_text() && run.io.has_pipe();
         if run.console.tool() == "evt-ingest" && self.checked.iter().any(|output| is_text(&output)) {
             self.faults.0.push(Error::usage(
-                "-: --checkpoint: expected frames into a pipe (without -o), found text; name a file with --to, or let evt-view write \
-                 the text behind the pipe",
+                "-: --checkpoint: expected frames into a pipe (without -o), found text; name a file with --to, or end the pipe \
+                 with evt-view -o FORMAT",
             ));
         }
         self

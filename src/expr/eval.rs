@@ -31,7 +31,7 @@ fn value(tree: &Tree, batch: &LeafBatch) -> Result<Value> {
     }
 }
 
-/// Evaluates a tree that is no binary operator.
+/// Evaluates a tree that is not a binary operator.
 #[inline(never)]
 fn other_value(tree: &Tree, batch: &LeafBatch) -> Result<Value> {
     match tree {

@@ -44,7 +44,7 @@ impl Expr {
         self.kind
     }
 
-    /// Returns the index of its leaf, if it is nothing else.
+    /// Returns the index of the leaf if the expression is only a leaf.
     pub(crate) fn leaf(&self) -> Option<usize> {
         if let Tree::Leaf(leaf) = self.tree { Some(leaf) } else { None }
     }

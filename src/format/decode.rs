@@ -2,7 +2,7 @@
 
 use encoding_rs::{Decoder, DecoderResult, Encoding};
 
-/// A byte that UTF-8 never has. It stands for bytes that are no text in the encoding, so that their record is a dead
+/// A byte that UTF-8 never has. It stands for bytes that are not text in the encoding, so that their record is a dead
 /// letter.
 const INVALID: u8 = 0xff;
 /// Room for the longest output of one step of the decoder, and [`INVALID`].

@@ -96,7 +96,7 @@ enum Unfinished {
     Value {
         scan: ValueScan,
         is_element: bool,
-        /// Why it is refused: it is at the path, and no array.
+        /// The fault of a value at the path that is not an array.
         fault: Option<Fault>,
     },
 }
@@ -128,7 +128,8 @@ struct OpenDocument {
     start: usize,
     has_array: bool,
     has_record: bool,
-    /// Why it is not JSON. The dead letter is made where reading continues, and has the bytes in between.
+    /// The fault if the document is not JSON. Its dead letter is made at the line where reading continues, and includes
+    /// the bytes before that line.
     fault: Option<Fault>,
 }
 

@@ -43,7 +43,7 @@ pub fn dimension_name(column: &str) -> &str {
 /// Appends the dimensions of a row, a JSON object of texts and nulls, to one column for each name. One that the row
 /// does not have is NULL.
 ///
-/// Errors: exit status 65 if it has another one, or a value that is no text.
+/// Errors: exit status 65 if it has another one, or a value that is not text.
 pub fn push_dimensions(object: &str, names: &[String], columns: &mut [StringBuilder]) -> Result<()> {
     let mut cells: Vec<Option<Cow<'_, str>>> = vec![None; names.len()];
     let mut wrong = None;

@@ -19,7 +19,7 @@ pub const FORMAT: Format = Format {
 
 /// Parses a pattern.
 ///
-/// Errors: exit status 2 if it is no regular expression or has no named group.
+/// Errors: exit status 2 if it is not a regular expression or has no named group.
 pub fn parse(text: &str) -> Result<Regex> {
     let refused = |why: &str| Error::usage(format!("-f regex:{text}: {why}"));
     let pattern = Regex::new(text).map_err(|error| {

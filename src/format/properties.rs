@@ -63,7 +63,7 @@ fn column_of<'a>(field: &Field, array: &'a ArrayRef) -> Column<'a> {
 /// Returns `batch` with the values of `properties`, a batch of as many rows, in its column `properties`; its text must
 /// be JSON.
 ///
-/// Errors: exit status 65 if that is no object.
+/// Errors: exit status 65 if that is not an object.
 pub fn merge(batch: &RecordBatch, properties: &RecordBatch) -> Result<RecordBatch> {
     let name = COLUMNS[column::PROPERTIES];
     let place = batch.schema_ref().fields().iter().position(|field| field.name() == name);

@@ -216,7 +216,7 @@ fn quoted(name: &str) -> String {
 /// Whether text is in a western encoding of one byte per character: its first byte that is not UTF-8 is a letter beside
 /// a letter, or a sign of Windows-1252 (`€`, `–`, `°`) among printable characters.
 fn is_western(text: &[u8]) -> bool {
-    /// The bytes from 0x80 to 0x9f that are no character.
+    /// The bytes from 0x80 to 0x9f that are not characters.
     const UNUSED: [u8; 5] = [0x81, 0x8d, 0x8f, 0x90, 0x9d];
     let Err(error) = std::str::from_utf8(text) else { return false };
     let at = error.valid_up_to();

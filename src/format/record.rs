@@ -81,7 +81,7 @@ pub trait Splitter {
         1
     }
 
-    /// Whether the input so far ends inside something that is no record, such as a document around records.
+    /// Whether the input so far ends inside something that is not a record, such as a document around records.
     fn is_open(&self) -> bool {
         false
     }

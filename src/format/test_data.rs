@@ -69,7 +69,7 @@ pub const LIMITS: Limits = Limits { ratio: crate::ratio::RATIO_MAX, text: 4 << 2
 pub fn open(format: &Format, bytes: &[u8]) -> Result<Opened> {
     match format.input {
         Input::Container(open) => open(spool(bytes), LIMITS),
-        _ => panic!("{} is no container", format.name),
+        _ => panic!("{} is not a container", format.name),
     }
 }
 

@@ -44,7 +44,7 @@ pub(super) fn mixed(events: u64, seed: u64) -> Options {
 }
 
 fn text(value: &Value) -> &str {
-    value.as_str().unwrap_or_else(|| panic!("{value} is no string"))
+    value.as_str().unwrap_or_else(|| panic!("{value} is not a string"))
 }
 
 /// Returns the verdict of evt-ingest and, for a schema, evt-validate on a line, by independent parsers.

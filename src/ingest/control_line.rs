@@ -14,8 +14,8 @@ pub(super) enum ControlLine {
     Watermark(i64),
 }
 
-/// Parses line number `line` of the input `name`; returns `None` if it is no control line. Errors: exit status 65 if it
-/// begins like a control line and is invalid.
+/// Parses line number `line` of the input `name`; returns `None` if it is not a control line. Errors: exit status 65 if
+/// it begins like a control line and is invalid.
 pub(super) fn parse(text: &str, name: &str, line: i64) -> Result<Option<ControlLine>> {
     let Some(rest) = text.trim_start().strip_prefix("{\"$evt\"") else { return Ok(None) };
     let shown = || rest.chars().take(60).collect::<String>();

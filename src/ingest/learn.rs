@@ -43,7 +43,7 @@ impl RowForm {
     }
 
     /// Decides the kind and the columns, if they are not known yet, by the first JSON object, of the input `input`.
-    /// Ignores text that is no JSON object. Errors: exit status 2 if another kind is expected.
+    /// Ignores text that is not a JSON object. Errors: exit status 2 if another kind is expected.
     #[cold]
     pub(super) fn learn(&mut self, text: &str, input: &str, mapper: &mut Mapper) -> Result<()> {
         let Some(first) = Some(text).filter(|_| self.is_unknown()).and_then(FirstObject::read) else { return Ok(()) };
@@ -132,7 +132,7 @@ struct FirstObject {
 }
 
 impl FirstObject {
-    /// Reads the field names of a text; `None` if it is no JSON object.
+    /// Reads the field names of a text; `None` if it is not a JSON object.
     fn read(text: &str) -> Option<Self> {
         if !text.trim_start().starts_with('{') || !is_json(text) {
             return None;

@@ -407,7 +407,7 @@ impl Ingest {
         self.record(payload, text.as_ref().map(AsRef::as_ref).map_err(Clone::clone), meta)
     }
 
-    /// Maps a record with the JSON text that its input made of it.
+    /// Maps a record that its input has converted to JSON text.
     pub fn text(&mut self, payload: &[u8], text: &str, meta: RecordMeta<'_>) -> Result<()> {
         self.record(payload, Ok(text), meta)
     }

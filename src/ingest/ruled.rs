@@ -9,7 +9,7 @@ use crate::op::computed::{RowRules, RuledRows};
 use arrow::array::RecordBatch;
 use arrow::compute::filter_record_batch;
 
-/// The records that are no rows with stamps yet, by outcome: what the rules reject, the counts, and the dead letters.
+/// The records that are not rows with stamps yet, by outcome: what the rules reject, the counts, and the dead letters.
 pub(super) struct Outcomes {
     pub(super) rules: Option<RowRules>,
     pub(super) counts: Counts,

@@ -107,8 +107,8 @@ pub fn open(path: &Path) -> std::io::Result<File> {
 }
 
 impl Bytes {
-    /// Opens a path or standard input. `stops_at_signals`: a signal stops the reading. Errors: exit status 2 for any other
-    /// URI, 74 if the file cannot be opened.
+    /// Opens a path or standard input. `stops_at_signals`: a signal stops the reading. Errors: exit status 2 for any
+    /// other URI, 74 if the file cannot be opened.
     pub fn open(uri: &Uri, run: Rc<Run>, stops_at_signals: bool) -> Result<Self> {
         let name = uri.to_string();
         let failed = |error: std::io::Error| Error::io(name.clone(), &error);

@@ -74,8 +74,8 @@ impl ReadOptions {
         if let Some(format) = format::by_part_of_magic(head).map_err(|error| error.at(bytes.name()))? {
             return Ok(format);
         }
-        // Frames have an extension of their own, so a log of which nothing is written yet, as after a rotation, is no
-        // torn stream.
+        // Frames have an extension of their own, so a log of which nothing is written yet, as after a rotation, is not
+        // a torn stream.
         let is_text = bytes.is_regular() && Path::new(bytes.name()).extension().is_some();
         if head.is_empty() && !self.files.raw_only && !self.continuation.is_continued && !grows && !is_text {
             return Ok(&format::frames::FORMAT);
@@ -226,7 +226,7 @@ impl UnopenedInput {
                 Err(Error::usage(format!("{expected}, found {found}")).at(self.name.clone()))
             }
             (Decoder::Container(_), None) if is_watched => Err(Error::usage(format!(
-                "--follow reads text as it grows, found {}; evt-view --tail N shows the last rows",
+                "expected text with --follow, found {}; evt-view --tail N shows the last rows",
                 format.name
             ))
             .at(self.name.clone())),

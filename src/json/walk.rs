@@ -242,17 +242,31 @@ mod tests {
     fn text_cut_short_ends_the_walk() {
         let object = r#"{"a":{"b":[1,"c"]},"d":"e"}"#;
         let whole = pairs(object);
-        for end in 0..object.len() {
-            let seen = pairs(&object[..end]);
+        let ends: Vec<usize> =
+            whole.iter().map(|(_, value)| object.find(value).expect("it is a part") + value.len()).collect();
+        for cut in 0..object.len() {
+            let seen = pairs(&object[..cut]);
+            let complete = ends.iter().filter(|end| **end <= cut).count();
+            assert!(seen.len() >= complete, "{cut}: {seen:?}");
             // The last member may be incomplete.
             if let Some(((key, value), before)) = seen.split_last() {
                 let (whole_key, whole_value) = whole[before.len()];
-                assert!(whole.starts_with(before) && *key == whole_key, "{end}: {seen:?}");
-                assert!(whole_value.starts_with(value), "{end}: {seen:?}");
+                assert!(whole.starts_with(before) && *key == whole_key, "{cut}: {seen:?}");
+                assert!(whole_value.starts_with(value), "{cut}: {seen:?}");
             }
             let mut guide = KeyPredictor::default();
-            for text in [object, &object[..end]] {
-                guided(text, &mut guide, |_| 0, |_| true);
+            for (text, expected) in [(object, &whole), (&object[..cut], &seen)] {
+                let mut guided_seen = vec![];
+                guided(
+                    text,
+                    &mut guide,
+                    |_| 0,
+                    |member| {
+                        guided_seen.push((member.key(), member.value()));
+                        true
+                    },
+                );
+                assert_eq!(guided_seen, *expected, "{cut}");
             }
         }
     }

@@ -308,7 +308,7 @@ impl Membership {
     #[cold]
     fn no_answer(&self) -> Error {
         let message = format!("{}: offsets cannot be committed", self.topics.address);
-        Error::new(ErrorKind::Unavailable, message).because("no response of the group")
+        Error::new(ErrorKind::Unavailable, message).because("the group coordinator did not respond")
     }
 }
 

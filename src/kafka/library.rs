@@ -112,8 +112,8 @@ impl LibraryCluster {
     fn commit_in(&self, transactions: &SharedProducer, positions: &[Position]) -> Result<()> {
         let list = list_of(&self.topics, positions)?;
         let group = self.client.group_metadata().ok_or_else(|| Error::broken("a consumer without a group"))?;
-        // A consumer that is no member has metadata that brokers do not check. It forgets its membership and notes the
-        // loss at once, so without a loss the metadata is that of the member that was assigned the partitions.
+        // A consumer that is not a member has metadata that brokers do not check. It forgets its membership and notes
+        // the loss at once, so without a loss the metadata is that of the member that was assigned the partitions.
         if self.client.assignment_lost() {
             let message = format!("{}: the group has removed this member", self.topics.address);
             return Err(Error::new(ErrorKind::Fenced, message));

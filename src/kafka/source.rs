@@ -101,8 +101,8 @@ pub trait RecordSource {
         false
     }
 
-    /// Returns when the source sent the last request whose response reached the end of a partition. When it was sent,
-    /// the partition had no record behind those that the sink has. `None` if the source does not know; the statistics of [`Cluster`] have it then.
+    /// Returns the send time of the last request whose response reached the end of the partition: at that time the
+    /// broker had no further record. `None` if the source does not know it; then use the statistics of [`Cluster`].
     fn confirmed(&self, _: PartitionId) -> Option<Instant> {
         None
     }

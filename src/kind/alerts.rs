@@ -165,7 +165,7 @@ impl Row<'_> {
 }
 
 fn fault(name: &str, found: &str) -> Error {
-    Error::corrupt(format!("{name}: expected one of an alert, found '{found}'"))
+    Error::corrupt(format!("{name}: expected a value that evt-alert writes, found '{found}'"))
 }
 
 fn unexpected(at: usize) -> Error {

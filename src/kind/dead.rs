@@ -126,7 +126,7 @@ pub struct Fault {
 pub enum Suspect {
     /// The encoding of the input, which is not UTF-8.
     Encoding,
-    /// The first line of the input, which is no header.
+    /// The first line of the input, which is not a header.
     Header,
 }
 

@@ -475,7 +475,7 @@ impl<'a> Assembly<'a, '_, '_> {
     }
 }
 
-/// Whether a JSON value that is no string is a number.
+/// Whether a JSON value that is not a string is a number.
 fn is_number(text: &str) -> bool {
     text.starts_with(|first: char| first == '-' || first.is_ascii_digit())
 }

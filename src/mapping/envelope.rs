@@ -439,8 +439,8 @@ impl Reader {
     }
 }
 
-/// Whether the value at `start` of the field of a column is an object or an array that is no value of the column: it is
-/// a property. Under `properties` no other value than an object makes sense, so an array there remains a fault.
+/// Whether the value at `start` of the field of a column is an object or an array that is not a value of the column: it
+/// is a property. Under `properties` no other value than an object makes sense, so an array there remains a fault.
 #[inline(always)]
 fn is_nested(bytes: &[u8], start: usize, column: u32) -> bool {
     matches!(at(bytes, start), b'{' | b'[') && column != column::PROPERTIES as u32

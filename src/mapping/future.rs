@@ -124,7 +124,7 @@ impl Waiting {
         }
         let mut times: Vec<i64> = self.records.iter().take(LOOKAHEAD).map(|held| held.check.event_time).collect();
         let count = times.len();
-        // Of two middle times the later one counts: one late row after the record is no reason to reject it.
+        // Of two middle times the later one counts: one late row after the record is not a reason to reject it.
         let (_, median, _) = times.select_nth_unstable(count / 2);
         let accepted = self.accepted.filter(|accepted| count < LOOKAHEAD && accepted > median);
         Some(match accepted {

@@ -1,4 +1,4 @@
-//! Event ids that the record has: parsed, or derived from a text that is no UUID. [`crate::kind::record_id`] derives
+//! Event ids that the record has: parsed, or derived from a text that is not a UUID. [`crate::kind::record_id`] derives
 //! the others.
 
 use crate::kind::named_id::named_id;

@@ -79,9 +79,9 @@ pub(super) struct Out {
     pub(super) made_ids: u64,
     /// Whether some record kept the stamps that it carries.
     pub(super) kept_stamps: bool,
-    /// The number of times that a local clock shows twice.
+    /// Number of local times that occur twice because the clocks of the zone go back.
     pub(super) doubled: u64,
-    /// Whether the first time was a local one and `--time-zone` is not given, if windows have a zone.
+    /// Whether the first event time has no offset although `--time-zone` is not given. Set only if windows have a zone.
     pub(super) is_local: Option<bool>,
     /// Whether the first record had no time, so that no record needs one
     /// ([`TimeFrom::Untimed`](super::TimeFrom::Untimed)).

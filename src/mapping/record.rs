@@ -2,7 +2,7 @@
 
 use crate::kind::headers::Headers;
 
-/// When a record arrived where it is read from (a topic, the HTTP server). It replaces a missing time of the record.
+/// The time at which a record arrived in its topic or at the HTTP server. It is used if the record has no time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Arrival {
     /// The instant (µs).

@@ -3,8 +3,8 @@
 //! [`enqueue`] runs in the transaction of the alert's transition, so a notification exists if and only if its
 //! transition is stored. It decides which transitions are pages:
 //!
-//! - A firing that is `caught_up` is no page. Once the alert clock has caught up, the engine calls [`enqueue`] for the
-//!   alerts that still fire, with `caught_up` false.
+//! - A firing that is `caught_up` is not a page. Once the alert clock has caught up, the engine calls [`enqueue`] for
+//!   the alerts that still fire, with `caught_up` false.
 //! - A resolve is a page if and only if the firing of the same alert was a page on this channel, whatever channels the
 //!   rule has now ([`enqueue_resolve`]). The sender decides it again when it delivers: a resolve whose firing was
 //!   refused is skipped.

@@ -45,7 +45,7 @@ pub struct ChannelCounts {
     pub expired: u64,
     /// Resolves whose firing never arrived.
     pub skipped: u64,
-    /// Attempts that failed, but were no refusal.
+    /// Attempts that failed, but were not refused.
     pub failures: u64,
     /// Notifications that are still due, for the next run.
     pub due: u64,

@@ -57,8 +57,8 @@ impl<'a> Settings<'a> {
         self.document.fault(found.unwrap_or(self.span.clone()), format!("{}: {key}: {message}", self.place))
     }
 
-    /// Returns a text with the values of its placeholders. Errors: exit status 78 if it is no string, or a variable or
-    /// file is missing.
+    /// Returns a text with the values of its placeholders. Errors: exit status 78 if it is not a string, or a variable
+    /// or file is missing.
     pub fn text(&self, key: &'static str) -> Result<Option<String>> {
         let Some(value) = self.value(key) else { return Ok(None) };
         let DeValue::String(text) = value else { return Err(self.fault(key, "expected a string")) };

@@ -35,7 +35,7 @@ struct ComputedField {
 
 impl ComputedField {
     /// Parses `NAME=EXPR` for rows of `schema`. Errors: exit status 2 without a name, or if a column has it; 78 if EXPR
-    /// is no expression.
+    /// is not an expression.
     fn parse(text: &str, schema: &SchemaRef) -> Result<Self> {
         let (Some(name), expr) = split_name(text) else {
             return Err(Error::usage(format!("--let {text}: expected NAME=EXPR, such as rate=bytes / 60")));

@@ -21,7 +21,7 @@ pub enum Identity {
         /// The inode.
         inode: u64,
     },
-    /// A file that does not exist yet, a topic, or standard output that is no file.
+    /// A file that does not exist yet, a topic, or standard output that is not a file.
     Name(PathBuf),
 }
 

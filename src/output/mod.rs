@@ -25,7 +25,7 @@ mod spec;
 mod stamp;
 
 pub use open::{Output, given_up};
-pub use plan::{OutputPlan, open_options};
+pub use plan::{NO_TRANSACTIONS, OutputPlan, open_options};
 pub use report::OutputReport;
 pub use spec::OutputSpec;
 pub use stamp::stamped;

@@ -36,6 +36,11 @@ use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
 
+/// Why `exactly_once=true` is refused in a tool that cannot commit its rows and the offsets of its input in one
+/// transaction.
+pub const NO_TRANSACTIONS: &str =
+    "expected evt-ingest, evt-validate or evt-sink, found a tool that does not commit offsets with its rows";
+
 /// An output that was checked and is not open yet: nothing has been created or written.
 ///
 /// The schema is known only with the first rows, perhaps after hours. The check reports an unusable output before that.
@@ -222,10 +227,7 @@ impl OutputPlan {
     /// Checks that the tool commits transactions if the URI asks for them. Errors: exit status 2.
     fn check_transactions(&self) -> Result<()> {
         match self.is_exactly_once() && !self.in_transactions {
-            true => Err(Error::usage(format!(
-                "{}: exactly_once=true: expected evt-ingest, evt-validate or evt-sink, found another tool",
-                self.name
-            ))),
+            true => Err(Error::usage(format!("{}: exactly_once=true: {NO_TRANSACTIONS}", self.name))),
             false => Ok(()),
         }
     }
@@ -399,7 +401,7 @@ impl OutputPlan {
         self.open_in(None, schema, run)
     }
 
-    /// The same; the records of a topic are in the transactions of the producer, if there is one.
+    /// Opens it as [`OutputPlan::open`] does. With `producer` the records of a topic belong to its transactions.
     pub fn open_in(self, producer: Option<&SharedProducer>, schema: &SchemaRef, run: &Rc<Run>) -> Result<Output> {
         let Self { name, place, spec, epochs, .. } = self;
         let is_remote = place.is_remote();

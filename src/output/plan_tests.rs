@@ -135,7 +135,11 @@ fn transactions_belong_to_tools_that_commit_them() {
     let plan = plan(uri, &spec(&frames::FORMAT)).unwrap();
     assert!(plan.is_exactly_once());
     let error = plan.open(&Kind::Event.schema(), &simulated()).err().unwrap();
-    assert!(error.kind() == ErrorKind::Usage && error.to_string().contains("found another tool"), "{error}");
+    assert!(
+        error.kind() == ErrorKind::Usage
+            && error.to_string().contains("found a tool that does not commit offsets with its rows"),
+        "{error}"
+    );
 }
 
 #[test]

@@ -50,7 +50,7 @@ impl<'a> Cursor<'a> {
     }
 }
 
-/// Why bytes are no number of variable length.
+/// Why bytes are not a number of variable length.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum VarintFault {
     /// Too few bytes are left.

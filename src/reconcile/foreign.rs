@@ -2,7 +2,7 @@
 //!
 //! The mapping ([`crate::mapping`]) makes JSON text of each row, validates it, and copies its fields into the columns
 //! of events. A comparison needs only the id, the times and the hash of the content, and these follow from the columns
-//! directly, in half the time. A batch whose rows the mapping might treat in another way (a text that is no UUID, a
+//! directly, in half the time. A batch whose rows the mapping might treat in another way (a text that is not a UUID, a
 //! time outside of the calendar, a column that another flag reads) is refused as a whole: then the caller reads the
 //! file with the mapping.
 
@@ -45,7 +45,7 @@ pub struct ForeignColumns {
     reads_local: bool,
     record_max: usize,
     compares: bool,
-    /// Whether the event time is no content.
+    /// Whether the event time is not content.
     omits_time: bool,
     origin: String,
     /// The number of rows read.
@@ -145,13 +145,13 @@ struct BatchColumns<'a> {
     ids: Ids<'a>,
     texts: [Option<TextColumn<'a>>; TEXTS.len()],
     times: [Option<Times>; TIMES.len()],
-    /// The times of `--time` if they are no column of events.
+    /// The times of `--time` if they are not a column of events.
     named: Option<Times>,
     properties: Option<TextColumn<'a>>,
     beside: Vec<Property<'a>>,
     /// The names of `beside`.
     names: HashSet<&'a str>,
-    /// A bound on the JSON text of the names of a row, and of its values that are no text.
+    /// A bound on the JSON text of the names of a row, and of its values that are not text.
     fixed: usize,
     scratch: String,
 }

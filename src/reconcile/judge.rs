@@ -120,7 +120,7 @@ pub struct UnitExtent {
     offsets: Vec<Option<RangeInclusive<i64>>>,
     /// The first and the last event time.
     times: Option<RangeInclusive<i64>>,
-    /// Whether A may have lost any record to compaction, so that a row without a unit is no fault.
+    /// Whether A may have lost any record to compaction, so that a row without a unit is not a fault.
     pub is_compacted: bool,
 }
 

@@ -122,7 +122,7 @@ fn a_range_of_time_selects_units_and_rows_without_a_unit() {
         entry(Side::A, 2, 1),
         entry(Side::B, 3, 1),
         entry(Side::A, 4, 1),
-        // Its unit is outside of the range, so it is no extra row.
+        // Its unit is outside of the range, so it is not an extra row.
         RowEntry { time: 30, ..entry(Side::B, 4, 1) },
         entry(Side::A, 5, 1),
     ];

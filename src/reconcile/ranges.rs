@@ -172,7 +172,7 @@ pub struct Ranges {
 
 impl Ranges {
     /// Makes an empty collection. `bucket` is the length of a bucket of event time (µs); `is_partial`: findings that
-    /// are no faults are only counted.
+    /// are not faults are only counted.
     pub fn new(bucket: Option<i64>, is_partial: bool) -> Self {
         Self {
             bucket,
@@ -186,7 +186,7 @@ impl Ranges {
         }
     }
 
-    /// Counts a finding that is no fault.
+    /// Counts a finding that is not a fault.
     pub fn count(&mut self, outcome: UnitOutcome) {
         self.faults.total.count(outcome);
     }

@@ -17,15 +17,15 @@ use xxhash_rust::xxh3::xxh3_128;
 pub struct RowOptions {
     /// Whether the content is hashed.
     pub compares: bool,
-    /// Whether the event time is no content: the units have the time at which this run read them.
+    /// Whether the event time is not content: the units have the time at which this run read them.
     pub omits_time: bool,
     /// A unit that arrived after this instant (µs) is in flight.
     pub settled: Option<i64>,
     /// Whether `ingested_at` precedes `server_timestamp` as the arrival: it is the time at which a broker appended the
     /// record.
     pub is_appended: bool,
-    /// The start of the run (µs): a row with a later `ingested_at` was stamped by this run, so that value is no
-    /// arrival.
+    /// The start of the run (µs): a row with a later `ingested_at` was stamped by this run, so that value is not
+    /// an arrival.
     pub run_start: i64,
 }
 
@@ -156,10 +156,18 @@ struct PartitionsOfBatch<'a> {
 impl<'a> PartitionsOfBatch<'a> {
     fn new(batch: &'a RecordBatch, columns: [&str; 2]) -> Result<Self> {
         let column = |name: &str| {
-            let column = batch.column_by_name(name).filter(|column| column.null_count() == 0);
+            let column = batch.column_by_name(name);
+            let whole = column.filter(|column| column.null_count() == 0);
             let found =
-                column.and_then(|column| column.as_dictionary_opt::<Int32Type>()?.downcast_dict::<StringArray>());
-            found.ok_or_else(|| Error::corrupt(format!("column '{name}': missing or of another type")))
+                whole.and_then(|column| column.as_dictionary_opt::<Int32Type>()?.downcast_dict::<StringArray>());
+            found.ok_or_else(|| {
+                let found = match (column, whole) {
+                    (None, _) => "no column".to_owned(),
+                    (Some(_), None) => "NULL".to_owned(),
+                    (_, Some(column)) => column.data_type().to_string(),
+                };
+                Error::corrupt(format!("column '{name}': expected a dictionary of texts without NULL, found {found}"))
+            })
         };
         let [origins, names] = columns;
         Ok(Self { origins: column(origins)?, names: column(names)?, known: AHashMap::new(), last: None })

@@ -82,7 +82,7 @@ impl Verdict {
     }
 }
 
-/// Returns the outcomes that are no faults.
+/// Returns the outcomes that are not faults.
 fn outcomes(total: &RangeCounts) -> String {
     let in_b = total.b - total.extra - total.double;
     let found =

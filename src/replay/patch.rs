@@ -38,7 +38,7 @@ struct FieldAssignment {
     has_value: bool,
     /// In how many of these records its field had a value.
     replaced: u64,
-    /// Names in it that some of these records have, if only as a text that is no number.
+    /// Names in it that some of these records have, if only as a text that is not a number.
     present: BTreeSet<String>,
 }
 

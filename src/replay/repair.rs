@@ -239,7 +239,7 @@ impl Repair {
         }
         let mut texts = self.texts(letters, rows);
         let Some(patch) = &mut self.patch else { return Ok(texts) };
-        // The mapping reports what is no object.
+        // The mapping reports a record that is not an object.
         let objects = texts.iter().enumerate().filter_map(|(at, text)| Some((at, text.as_ref().ok()?.clone())));
         let objects: Vec<(usize, Cow<'_, str>)> = objects.filter(|(_, text)| is_object(text)).collect();
         let records: Vec<&str> = objects.iter().map(|(_, text)| text.trim()).collect();

@@ -7,8 +7,8 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 /// Writes a report: to a file beside it, `NAME.part`, which is renamed. So a reader finds the former content or all of
-/// the new one, whenever the process is killed. What is no regular file, and what may be standard output, gets the content
-/// itself.
+/// the new one, whenever the process is killed. A path that is not a regular file, or that may be standard output, is
+/// written directly.
 ///
 /// Errors: exit status 74.
 pub fn write(path: impl AsRef<Path>, content: &str) -> Result<()> {
@@ -20,8 +20,8 @@ pub fn write(path: impl AsRef<Path>, content: &str) -> Result<()> {
     written.map_err(|error| Error::io(path.display().to_string(), &error))
 }
 
-/// Returns the regular file that a path names, or will name; `None` if it is none. `/dev/stdout` may be a regular file
-/// that other programs write too.
+/// Returns the regular file that a path names, or will name; `None` if it names another file. `/dev/stdout` may be a
+/// regular file that other programs write too.
 fn replaced(path: &Path) -> Option<PathBuf> {
     if ["/dev", "/proc"].iter().any(|devices| path.starts_with(devices)) {
         return None;

@@ -140,7 +140,7 @@ impl S3Bucket {
         self.each(&small, |(key, part)| self.try_put(key, S3Body::Part(part.clone()))).map(drop)
     }
 
-    /// Writes an object in parts. What a killed process has written of it stays until the bucket's rule removes
+    /// Writes an object in parts. The parts that a killed process uploaded remain until the bucket's rule removes
     /// incomplete uploads.
     fn put_in_parts(&self, key: &str, whole: &FilePart) -> Result<()> {
         let xml = self.post(key, "uploads", String::new(), String::new())?;

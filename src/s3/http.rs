@@ -228,7 +228,7 @@ impl S3Http {
             }
             _ => None,
         };
-        request.body(body).map_err(|_| io::Error::new(io::ErrorKind::InvalidInput, "the address is no URL"))
+        request.body(body).map_err(|_| io::Error::new(io::ErrorKind::InvalidInput, "the address is not a URL"))
     }
 }
 

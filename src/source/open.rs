@@ -91,7 +91,8 @@ impl Opener {
     pub(super) fn open(&mut self, uri: &Uri, is_last: bool, ingest: &mut Ingest) -> Result<Box<dyn Input>> {
         match uri {
             Uri::Store(..) if self.options.files.follow => Err(Error::usage(format!(
-                "{uri}: --follow reads files and topics as they grow; evt-view --tail N shows the last rows of a table"
+                "{uri}: expected a file or a topic with --follow, found a store; evt-view --tail N shows the last rows \
+                 of a table"
             ))),
             &Uri::Store(store, ref location) => self.rows(store, location, ingest),
             Uri::Kafka(_) => self.begin_topics(is_last),

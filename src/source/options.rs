@@ -44,7 +44,7 @@ pub enum StoreOrder {
     Time(fn(Kind) -> Option<SortColumns>),
 }
 
-/// The errors of rows of a store that cannot be read; whoever reads the source takes them.
+/// The errors of rows of a store that cannot be read; the reader of the source takes them.
 pub type UnreadableReports = Rc<RefCell<Vec<Error>>>;
 
 /// The options for reading stores.

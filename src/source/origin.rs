@@ -73,7 +73,7 @@ fn is_raw(input: &Uri, options: &InputOptions, kind: Option<Kind>, run: &Rc<Run>
     }
 }
 
-/// Returns the field names of the first record of a text; `None` if it is no JSON.
+/// Returns the field names of the first record of a text; `None` if it is not JSON.
 fn first_names(bytes: &mut Bytes, mut splitter: Box<dyn Splitter>) -> Result<Option<Vec<String>>> {
     let mut head = vec![0; FIRST_BYTES];
     let mut length = 0;

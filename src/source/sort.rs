@@ -46,7 +46,7 @@ fn sorted_in_runs(unsorted: Batches, columns: SortColumns, run_bytes: usize) -> 
 #[derive(Clone)]
 struct RowOrder {
     columns: SortColumns,
-    /// Makes bytes of the columns that compare as the columns do.
+    /// Encodes the columns as bytes with the same order.
     converter: Option<Rc<RowConverter>>,
 }
 
@@ -70,7 +70,7 @@ impl RowOrder {
     }
 }
 
-/// The rows of a store on their way to their order.
+/// Sorts the rows of a store.
 struct StoreSorter {
     /// The rest of the store; `None` once it is read.
     unsorted: Option<Batches>,

@@ -4,8 +4,8 @@ use crate::counts::counted;
 use crate::ingest::Ingest;
 use crate::op::computed::RowRules;
 
-/// Returns warnings about names in the rules of the source that had no value, about ambiguous times, and, if repeats are
-/// found by ids, about records without ids.
+/// Returns warnings about names in the rules of the source that had no value, about ambiguous times, and, if repeats
+/// are found by ids, about records without ids.
 pub fn of_records(ingest: &Ingest, finds_repeats: bool) -> Vec<String> {
     let mut warnings = ingest.rules().map_or(vec![], RowRules::warnings);
     warnings.extend(ingest.mapper.doubled_times());

@@ -168,8 +168,8 @@ impl SpoolDir {
         Ok(found)
     }
 
-    /// Returns the position of the outputs when the last run ended; `None` in a new spool. Errors: exit status 65 if
-    /// the file is damaged.
+    /// Returns the position that [`SpoolDir::settle`] saved last; `None` in a new spool. Errors: exit status 65 if the
+    /// file is damaged, 74 if it cannot be read.
     pub fn position(&self) -> Result<Option<Position>> {
         let path = self.path.join("position");
         let text = match fs::read_to_string(&path) {
@@ -318,8 +318,8 @@ impl SpoolDir {
     }
 }
 
-/// Returns the id of a spool, which gets one if it has none. A full disk is no error, because the spool must be read to
-/// empty it.
+/// Returns the id of a spool, which gets one if it has none. A full disk is not an error, because the spool must be
+/// read to empty it.
 fn id_of(path: &Path) -> Option<String> {
     let (name, part) = (path.join("id"), path.join("id.new"));
     if let Ok(id) = fs::read_to_string(&name) {

@@ -42,7 +42,7 @@ use writer::{Create, Writer};
 
 /// How long to wait for another run's lock: the system may release the lock of a killed process late.
 const LOCK_WAIT: Duration = Duration::from_secs(5);
-/// How long to wait before reporting it.
+/// Time after which a wait for the lock is reported.
 const LOCK_SILENCE: Duration = Duration::from_secs(1);
 /// Interval between attempts to lock.
 const LOCK_TRIED: Duration = Duration::from_millis(50);
@@ -50,7 +50,7 @@ const LOCK_TRIED: Duration = Duration::from_millis(50);
 /// The position at which the stage begins to read a spool on disk.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SpoolStart {
-    /// At the position of the outputs that the spool keeps.
+    /// At the outputs' position, which the spool stores.
     Kept,
     /// At the position in a checkpoint; at that of the spool if the checkpoint has none.
     Checkpoint(Option<CheckpointPosition>),

@@ -1,4 +1,27 @@
 //! Opens the segments of an existing spool: verifies every entry once, and truncates a torn last write.
+//!
+//! A crash may leave
+//!
+//! - in the last segment, after the entries, any bytes of writes whose `fdatasync` had not returned. Their requests
+//!   were not acknowledged. Whole entries among them, up to the first bytes that are not an entry, are records like the
+//!   others;
+//! - a last segment whose header is incomplete or missing. It has no entries, and the writer creates it again;
+//! - in any other segment, bytes after the first offset of the next one: the remains of a write that failed. They are
+//!   not read;
+//! - segments of which the outputs have all records: the position is durable before a segment is removed;
+//! - a position that is older than that of the outputs. The stage reads records again, with the same ids.
+//!
+//! The recovery truncates only the last segment, after its last whole entry, and reports this in one line. It refuses
+//! the spool (exit status 65) if acknowledged records may be missing:
+//!
+//! - bytes that are not an entry are followed by an entry that was written after they were durable (its `safe`);
+//! - another segment than the last has damaged bytes, or ends before the next one begins;
+//! - a header is damaged, and its segment is not the last one or has more bytes than a header;
+//! - the offset of an entry or a segment is not the next one;
+//! - the position file is damaged, or its position is before the first segment or after the last entry.
+//!
+//! It cannot distinguish damage of the last acknowledged entry from a torn write, so it truncates that entry
+//! (docs/decisions/040-the-spool.md).
 
 use super::dir::{Position, Segment, SpoolDir};
 use super::segment::{self, HEADER, Next, SegmentFile, SegmentOffset, SegmentReader, damage, failed};

@@ -38,8 +38,8 @@ const SLOW_OUTPUT: Duration = Duration::from_secs(10);
 const REPORT_EVERY: Duration = Duration::from_secs(60);
 /// How long an output may take to fail after the stop timeout, with an error of its own.
 const FAILING: Duration = Duration::from_millis(700);
-/// Time after which a stage no longer waits for a later one that neither completes the last epoch nor fails: one that was
-/// killed behind tee, or a program that is no stage.
+/// Time after which a stage no longer waits for a later one that neither completes the last epoch nor fails: one that
+/// was killed behind tee, or a program that is not a stage.
 const ENDING_MAX: Duration = Duration::from_secs(600);
 /// How long the first stage waits for the outputs of later ones before it ends the next epoch. A stage whose outputs do
 /// not have the epoch before then waits at the barrier.
@@ -449,8 +449,8 @@ impl Epochs {
         Ok(None)
     }
 
-    /// Returns a stage of the run that has failed, if it is time to look for one: no epoch that waits for others will be
-    /// complete, or committed to all outputs.
+    /// Returns a stage of the run that has failed, if it is time to look for one: no epoch that waits for others will
+    /// be complete, or committed to all outputs.
     fn look_for_failure(&mut self, now: Duration) -> Result<Option<String>> {
         let sealed = self.sealed.front().map(|sealed| sealed.start);
         let since = sealed.into_iter().chain(self.later.as_ref().map(|later| later.start)).max().unwrap_or(now);

@@ -105,7 +105,7 @@ impl FormerSessions {
 
 impl RowOutcome {
     /// Returns the outcome of a run that repeats rows (`at_once`): a later pane that an earlier process of the run has
-    /// stored is no conflict.
+    /// stored is not a conflict.
     pub fn repeated(self, at_once: bool, is_own: bool) -> Self {
         if at_once && is_own && self == RowOutcome::Outnumbered { RowOutcome::Stale } else { self }
     }

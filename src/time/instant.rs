@@ -20,7 +20,7 @@ impl Parser {
         Self { last: None, zone }
     }
 
-    /// Parses ISO 8601 in any form of [`read_iso`] (µs); `None` if it is no instant.
+    /// Parses ISO 8601 in any form of [`read_iso`] (µs); `None` if it is not an instant.
     #[inline]
     pub fn parse_any(&mut self, text: &str) -> Option<i64> {
         self.parse(text).or_else(|| read_iso(text, self.zone).ok())

@@ -5,7 +5,7 @@ use super::digits::{days_of, fraction_of, two};
 use chrono::{DateTime, LocalResult, NaiveDateTime, Offset, TimeZone};
 use chrono_tz::Tz;
 
-/// Why a text is no instant.
+/// Why a text is not an instant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TimeFault {
     /// It does not have the form.
@@ -38,7 +38,7 @@ impl TimeFault {
 /// with or without a blank before it. Without an offset the time is in `zone`, or in UTC; a date is the first instant
 /// of its day.
 ///
-/// Errors: why the text is no instant.
+/// Errors: why the text is not an instant.
 pub fn read_iso(text: &str, zone: Option<Tz>) -> Result<i64, TimeFault> {
     let bytes = text.as_bytes();
     if let Some(unsigned) = text.strip_prefix(['+', '-']) {

@@ -7,7 +7,7 @@ use crate::error::{Error, Result};
 use chrono_tz::Tz;
 
 /// Parses the instant (µs) of a flag: ISO 8601, `now`, `now-2h`, `today` or `yesterday`. A date is its first instant.
-/// What has no offset is in `zone`, or in UTC.
+/// An instant without an offset is in `zone`, or in UTC.
 ///
 /// Errors: exit status 2 if it is none of these.
 pub fn parse_flag_instant(text: &str, now: i64, zone: Option<Tz>) -> Result<i64> {

@@ -1,4 +1,4 @@
-//! The result rows of evt-window, on their way out.
+//! Writes the result rows of evt-window.
 
 use super::top::{LeftOut, Order, Top};
 use super::wide::Wide;

@@ -175,7 +175,7 @@ mod tests {
         assert!(monitor.idle(&watermark, at(woken)).is_empty());
         assert!(monitor.idle(&watermark, at(woken + 1_000)).is_empty());
         watermark.on_progress(&progress_of(&[("b", Some(5))])).unwrap();
-        // A backlog is no idleness: only a look is taken between its batches.
+        // A backlog is not idleness: only a look is taken between its batches.
         for second in 2..=9 {
             monitor.observe(&watermark, at(woken + second * 1_000));
         }

@@ -201,8 +201,8 @@ impl Windows {
         // A run without rows learns of no partitions.
         if never_was || self.seen > 0 && !watermark.is_complete() {
             return Message::Warning(format!(
-                "{windows} held in the checkpoint, and none can fire: --field maps the partition, and only --partitions NAME,… \
-                 tells which ones there are"
+                "{windows} held in the checkpoint, and none can fire: --field maps the partition; list the mapped \
+                 partitions with --partitions NAME,…"
             ));
         }
         let mut line = format!("{windows} held in the checkpoint");

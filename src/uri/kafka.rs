@@ -139,8 +139,10 @@ impl Address {
             |why: &str| Error::usage(format!("kafka:{rest}: {why}; expected kafka://HOST:PORT/TOPIC?NAME=VALUE"));
         let (path, pairs) = query::split(rest);
         if let Some((_, brokers)) = path.rsplit_once('@') {
-            let way_out = "set user and password in --kafka-config FILE";
-            return Err(Error::usage(format!("kafka://…@{brokers}: {way_out}, found them before the brokers")));
+            return Err(Error::usage(format!(
+                "kafka://…@{brokers}: expected brokers, found user and password before them; set these in \
+                 --kafka-config FILE"
+            )));
         }
         let (brokers, topics) = path
             .strip_prefix("//")

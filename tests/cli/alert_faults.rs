@@ -493,7 +493,7 @@ fn a_record_that_cannot_be_read_is_a_dead_letter_of_one_run_only() {
     dir.write("in.jsonl", good(0, 10) + "no JSON\n" + &good(10, 20) + "nor this\n");
     run(1, 2);
     run(0, 2);
-    // The last line is still being written: it is no faulty record, and the next run reads it. The line before it is
+    // The last line is still being written: it is not a faulty record, and the next run reads it. The line before it is
     // faulty.
     let (last, text) = (good(20, 21), good(0, 10) + "no JSON\n" + &good(10, 20) + "nor this\n");
     let text = text + "nor that\n";

@@ -307,7 +307,7 @@ fn rows_beyond_the_limit_of_groups_are_reported_by_the_run_that_left_them_out() 
     assert!(run.stderr().contains("rule r: 60 rows of groups beyond --max-groups were left out"), "{run}");
     let run = once(&dir, &args).succeeds();
     assert_eq!(run.stderr(), "");
-    // That a file is known under another name is no loss.
+    // That a file is known under another name is not a loss.
     std::fs::rename(dir.path("in.jsonl"), dir.path("renamed.jsonl")).expect("it is there");
     let run = once(&dir, &["--state", "alerts.db", "-q", "renamed.jsonl"]).succeeds();
     assert_eq!(run.stderr(), "");

@@ -300,7 +300,7 @@ fn a_table_that_was_empty_is_known_to_the_next_run() {
     let table = "sqlite:m.db?table=aggregated_metrics";
     dir.write("e.jsonl", lines(&[series(0.0, 600.0, 10.0, &json!({}))]));
     once(&dir, &["-q", "--state", "alerts.db", "e.jsonl", table]).succeeds();
-    // Its first rows are no rows that the run before may have evaluated under another name.
+    // Its first rows are not rows that the run before may have evaluated under another name.
     dir.write("m.jsonl", minute("m", 560.0, 900.0) + &minute("m", 580.0, 900.0));
     dir.write("e.jsonl", lines(&[series(0.0, 630.0, 10.0, &json!({}))]));
     dir.run("evt-sink", &["-q", "m.jsonl", "--to", "sqlite:m.db"]).succeeds();

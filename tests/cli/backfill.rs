@@ -216,7 +216,7 @@ fn one_metric_is_corrected_alone() {
     );
 }
 
-/// Adds the events of each minute to a pipe of live; waits until the store has its windows.
+/// Adds the events of each minute to a pipe of the live run; waits until the store has its windows.
 #[test]
 fn a_correction_beside_a_live_run_equals_the_right_run_over_everything() {
     let dir = Dir::new("beside");
@@ -491,7 +491,7 @@ fn windows_that_a_topic_closes_equal_those_of_live_and_records_that_are_gone_are
     assert!(got.iter().all(|(key, cell)| right.get(key) == Some(cell)), "{said}");
     let some = backfill.replace(&topic, &format!("{topic}?start=0:5,1:0")).replace("m.db", "some.db");
     let said = dir.shell(&some).succeeds();
-    assert_eq!(said.stderr().matches("/0@5: the records before are gone").count(), 1, "{said}");
+    assert_eq!(said.stderr().matches("/0@5: records before it are missing").count(), 1, "{said}");
 }
 
 #[test]

@@ -79,7 +79,7 @@ fn results_of_days_that_a_lake_no_longer_holds_stay_and_the_others_are_corrected
         "{said}"
     );
     assert!(said.stderr().contains("the input begins at events.jsonl/0@"), "{said}");
-    assert!(said.stderr().contains("(if it holds all records that live read, use --all-records)"), "{said}");
+    assert!(said.stderr().contains("(if it holds all records that the live run read, use --all-records)"), "{said}");
     sql(&dir, "DELETE FROM aggregated_metrics WHERE window_start >= '2026-01-03T02' AND window_end <= '2026-01-03T09'");
     sql(
         &dir,
@@ -118,7 +118,7 @@ fn results_of_records_that_a_topic_no_longer_holds_stay_and_a_late_event_for_the
     assert!(whole.stderr().contains("cells: 3 corrected"), "{whole}");
 }
 
-/// Writes events of which some are late, with the results of live and the late events.
+/// Writes events of which some are late, with the results of the live run and the late events.
 fn run_with_late_events(dir: &Dir) {
     dir.write(
         "metrics.toml",

@@ -1,5 +1,5 @@
-//! Inputs of evt-backfill that hold a part of what live read, or that are read with other flags: right results stay,
-//! and the run says so.
+//! Inputs of evt-backfill that hold a part of what the live run read, or that are read with other flags: right results
+//! stay, and the run says so.
 
 use crate::harness::{Dir, Run};
 use serde_json::Value;
@@ -100,8 +100,8 @@ fn results_of_days_that_retention_removed_from_a_lake_or_a_table_stay() {
     }
 }
 
-/// With other flags than those of live a window keeps some of its events. The run cannot know that the stored row was
-/// right, so it says which rows it lowered, also with -q.
+/// With other flags than those of the live run a window keeps some of its events. The run cannot know that the stored
+/// row was right, so it says which rows it lowered, also with -q.
 #[test]
 fn rows_that_lose_late_events_without_the_flag_of_live_are_named() {
     let dir = Dir::new("forgotten-in-part");
@@ -125,7 +125,7 @@ fn rows_that_lose_late_events_without_the_flag_of_live_are_named() {
         let run = dir.shell(&line).succeeds();
         assert!(run.stderr().contains(named) && run.stderr().contains("run again with that"), "{input}: {run}");
         assert_ne!(values(&dir, "m.db"), right, "{input}");
-        // The flag of live makes everything right again, without a line.
+        // The flag of the live run makes everything right again, without a line.
         let again = dir.shell(&format!("{line} --out-of-orderness all")).succeeds();
         assert!(again.stderr().is_empty(), "{input}: {again}");
         assert_eq!(values(&dir, "m.db"), right, "{input}");
@@ -156,7 +156,7 @@ fn results_whose_events_are_late_without_the_flag_of_live_stay() {
         assert!(run.stderr().contains("give --out-of-orderness of the run that wrote them"), "{input}: {run}");
         let told = dir.shell(&line.replace("-q ", "")).succeeds();
         assert!(told.stderr().contains("hour: 7 late"), "{input}: {told}");
-        // The flag of live makes everything right, and --without-late takes these rows out.
+        // The flag of the live run makes everything right, and --without-late takes these rows out.
         dir.shell(&format!("{line} --out-of-orderness all")).succeeds();
         assert_eq!(values(&dir, "m.db"), right, "{input}");
         dir.shell(&format!("{line} --without-late")).succeeds();

@@ -137,7 +137,8 @@ fn epochs_join_in_files_of_the_size_that_roll_names() {
     let rows =
         |dir: &Dir| dir.run("evt-view", &["parquet:lake", "-q", "-o", "jsonl"]).succeeds().text().lines().count();
     let mut counted = vec![];
-    // Each run ends an epoch with rows: without `?roll=` there are six files or more, however few epochs a slow disk allows.
+    // Each run ends an epoch with rows: without `?roll=` there are six files or more, however few epochs a slow disk
+    // allows.
     for (roll, pieces) in [("", 6), ("?roll=1GiB", 1), ("?roll=8MiB", 1)] {
         let dir = Dir::new("lake-roll");
         let names: Vec<String> = (0..pieces).map(|piece| format!("{piece}.jsonl")).collect();

@@ -1,5 +1,5 @@
-//! What a checkpoint refuses: streams that a program has changed between two stages, other inputs beside the pipe, and
-//! another `--explode`; and what must not hold a start.
+//! Refusals of a checkpoint: streams that a program has changed between two stages, other inputs beside the pipe, and
+//! another `--explode`. A FIFO in TMPDIR must not delay the start of a run.
 
 use crate::checkpoint::{generated, ordered};
 use crate::harness::{Dir, ended};

@@ -96,7 +96,7 @@ fn other_encodings_are_read_with_a_flag() {
         dir.write(name, bytes(big));
         assert_eq!(properties(&dir, &format!("evt-ingest {name} --encoding {encoding} --time t")), wanted, "{name}");
     }
-    // A record with bytes that are no text is a dead letter, the others are rows.
+    // A record with bytes that are not text is a dead letter, the others are rows.
     let mut broken = bytes(false);
     broken.extend([0x00, 0xd8, b'\n', 0]);
     broken.extend("2026-01-02\tx\n".encode_utf16().flat_map(u16::to_le_bytes));

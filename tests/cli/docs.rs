@@ -112,7 +112,7 @@ fn the_rule_of_evt_rules_passes_the_test_of_the_same_page() {
     assert!(said.contains("1 passed, 0 failed"), "{said}");
 }
 
-/// What they do is tested elsewhere: demo.rs runs the incident of scripts/demo, and scripts/test runs this test.
+/// Other tests run the commands: demo.rs runs the incident of scripts/demo, and scripts/test runs this test.
 #[test]
 fn the_two_commands_are_there_and_tested() {
     let [block, _] = blocks("README.md", "Two commands").try_into().expect("two");

@@ -80,7 +80,7 @@ fn the_pipe_of_the_readme_through_kafka_fills_both_stores() {
         |text: &str| on_topics(bench, text).replace("--schemas \"$REGISTRY\"", &format!("--schemas '{subjects}'"));
     let listener = server(dir, &named(&listen.command), &variables);
     let mut accepted = 0;
-    // Some lines are no UTF-8.
+    // Some lines are not UTF-8.
     let sent = dir.bytes("events.jsonl");
     for lines in sent.split_inclusive(|byte| *byte == b'\n').collect::<Vec<_>>().chunks(500) {
         let answer = listener.post(&[("content-type", "application/x-ndjson")], &lines.concat());

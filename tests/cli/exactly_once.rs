@@ -56,7 +56,7 @@ impl Job {
         })
     }
 
-    /// Adds records to the input; every tenth one is no JSON.
+    /// Adds records to the input; every tenth one is not JSON.
     fn send(&mut self, count: usize) {
         let values: Vec<String> = (self.sent..self.sent + count)
             .map(|number| if number % 10 == 9 { format!("broken {number}") } else { event(number, "s") })

@@ -143,7 +143,7 @@ fn documents_of_third_parties_never_crash_the_reader() {
     assert_eq!(dir.shell(&line).succeeds().text(), "");
 }
 
-/// Whatever is no element is in a letter, with its bytes: a repair needs them.
+/// Whatever is not an element is in a letter, with its bytes: a repair needs them.
 #[test]
 fn letters_have_the_value_that_is_refused_and_what_is_passed_over_after_broken_json() {
     let dir = Dir::new("explode-letters");

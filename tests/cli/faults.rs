@@ -327,8 +327,8 @@ fn what_does_not_grow_is_not_followed() {
     dir.write("in.jsonl", day(0..3));
     dir.run("evt-ingest", &["-q", "in.jsonl", "--dlq", "null:", "--to", "x.parquet", "--to", "sqlite:x.db"]).succeeds();
     for (line, told) in [
-        ("evt-view --follow x.parquet", "x.parquet: --follow reads text as it grows, found parquet"),
-        ("evt-view --follow 'sqlite:x.db?table=raw_events'", "--follow reads files and topics as they grow"),
+        ("evt-view --follow x.parquet", "x.parquet: expected text with --follow, found parquet"),
+        ("evt-view --follow 'sqlite:x.db?table=raw_events'", "expected a file or a topic with --follow, found a store"),
     ] {
         let run = dir.shell(line).ends_with(2);
         assert!(run.stderr().contains(told), "{run}");

@@ -152,7 +152,7 @@ fn is_tested(text: &str, tests: &str, messages: &str) -> bool {
 #[test]
 fn every_message_that_names_a_flag_has_a_test_with_its_words() {
     let mut files = rust_files("tests");
-    // The exceptions are no tests.
+    // The exceptions are not tests.
     files.retain(|file| file != "tests/cli/flag_words.rs");
     let mut tests: Vec<String> = files.iter().flat_map(|file| literals(file).concat()).collect();
     let mut messages: Vec<Literal> = vec![];

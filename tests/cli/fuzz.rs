@@ -97,6 +97,6 @@ fn every_fuzz_target_has_its_binary_and_every_directory_of_seeds_its_target() {
     }
     for entry in std::fs::read_dir(Path::new(ROOT).join("fuzz/seeds")).expect("seeds") {
         let name = entry.expect("an entry").file_name().to_string_lossy().into_owned();
-        assert!(names.contains(&name.as_str()), "{name} is no target");
+        assert!(names.contains(&name.as_str()), "{name} is not a target");
     }
 }

@@ -1,4 +1,4 @@
-//! The seeds of the fuzz targets that are no text: `EVT_BLESS=1` writes them again.
+//! The seeds of the fuzz targets that are not text: `EVT_BLESS=1` writes them again.
 
 use crate::fuzz::targets::{record::events, snapshot};
 use crate::harness::ROOT;

@@ -195,7 +195,7 @@ fn a_range_ends_where_its_last_offsets_are_no_records() {
     }
 }
 
-/// Compacted offsets are no gap: a run may begin, continue and end at such offsets. Tombstones are no events.
+/// Compacted offsets are not a gap: a run may begin, continue and end at such offsets. Tombstones are not events.
 #[test]
 fn offsets_that_compaction_took_are_no_gap() {
     let Some(bench) = Bench::new("compacted") else { return };

@@ -454,7 +454,7 @@ fn an_idempotency_key_has_the_stored_answer_and_another_body_is_refused() {
     assert_eq!((post(1).body, post(2).status), (first.body, 422));
     // The same event without a key is a duplicate: the server acknowledges and counts it, and does not pass it on.
     assert_eq!(listener.json(&event(1, "s")).json()["accepted"], json!(1));
-    // The server also counts a repeated request as duplicate, although it is no record of the run.
+    // The server also counts a repeated request as duplicate, although it is not a record of the run.
     assert!(listener.get("/metrics").body.contains(r#"outcome="duplicate"} 2"#));
     let said = listener.stop();
     assert!(said.contains("duplicate 1"), "{said}");

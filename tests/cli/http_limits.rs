@@ -128,7 +128,7 @@ fn slow_clients_are_let_go() {
     };
     for (index, sent) in [&b"POST /v1/events HTTP/1.1\r\nho"[..], b""].into_iter().enumerate() {
         eventually("a client that does not complete a head is counted", || {
-            assert!(ask(sent).is_none(), "that is no request");
+            assert!(ask(sent).is_none(), "that is not a request");
             closed().is_some_and(|counts| {
                 assert_eq!(counts.iter().sum::<usize>(), unanswered.get(), "{counts:?}");
                 counts[index] > 0

@@ -134,7 +134,7 @@ fn offsets_lost_to_retention_end_the_run_unless_told_otherwise() {
     assert!(beyond.stderr().contains("the partition ends at offset 10, before 99"), "{beyond}");
 }
 
-/// Offsets that transactions and compaction skip are no gaps; evt does not read aborted records.
+/// Offsets that transactions and compaction skip are not gaps; evt does not read aborted records.
 #[test]
 fn offsets_that_transactions_take_are_no_gap() {
     let Some(bench) = Bench::new("transactions") else { return };

@@ -31,7 +31,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// What adds a version. It needs a broker.
+/// The command that adds a version. It needs a broker.
 const BLESS: &str = "EVT_BLESS=1 scripts/services run kafka -- cargo test --test cli -- kept_checkpoints::";
 /// Memory of the operators whose state is in files (bytes).
 const MEMORY: usize = 2_000;
@@ -333,7 +333,7 @@ mod positions {
 
     const KINDS: [&str; 4] = ["files", "followed", "topics", "spool"];
 
-    /// What databases would show of positions.
+    /// Returns the positions that databases would show for a part of a checkpoint, one a line.
     fn shown(part: &[u8]) -> String {
         Positions::restore(part).expect("positions");
         let found = partition_positions(part, "evt", Some(0)).expect("positions");

@@ -257,7 +257,7 @@ const fn loss(line: &'static str, status: i32, said: &'static str) -> Loss {
 }
 
 const LOSSES: [Loss; 42] = [
-    // Records that are no events.
+    // Records that are not events.
     loss("evt-ingest QUIET faulty.jsonl --time t --to null:", 1, "faulty.jsonl:2: ParseError"),
     loss("evt-ingest QUIET faulty.jsonl --time t --to null: --report 0", 1, ""),
     loss("evt-ingest QUIET faulty.jsonl --time t --to null: --dlq dead.jsonl", 0, ""),

@@ -168,7 +168,7 @@ const MESSAGES: &[Message] = &[
     ),
     message("--ttl requires an output that expires rows (redis://…)", "evt-sink e.jsonl --to s.db --ttl 1h", ""),
     message(
-        "set user and password in --kafka-config FILE, found them before the brokers",
+        "expected brokers, found user and password before them; set these in --kafka-config FILE",
         "evt-view kafka://u:geheim@h/x",
         "",
     ),
@@ -383,12 +383,12 @@ const MESSAGES: &[Message] = &[
         "",
     ),
     message(
-        "nothing was compared (if live read none either, use --all-records)",
+        "nothing was compared (if the live run read none either, use --all-records)",
         "touch none.jsonl; evt-window -q e.jsonl -m m.toml --to sqlite:s.db; evt-backfill none.jsonl -m m.toml --to sqlite:s.db",
         "evt-backfill none.jsonl -m m.toml --to sqlite:s.db --all-records",
     ),
     message(
-        "--since includes it, and --all-records if the input holds all records that live read",
+        "--since includes it, and --all-records if the input holds all records that the live run read",
         r#"evt-window -q e.jsonl -m m.toml --to sqlite:s.db; echo '{"event_time":"2026-01-02T00:00:00Z"}' > y.jsonl; evt-backfill y.jsonl -m m.toml --to sqlite:s.db"#,
         "evt-backfill y.jsonl -m m.toml --to sqlite:s.db --all-records",
     ),

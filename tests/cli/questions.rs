@@ -14,7 +14,7 @@ const QUESTIONS_MAX: usize = 64;
 /// Limit of a wait for an answer; less than `--request-timeout`, so no answer says that this time is over.
 const ANSWER: Duration = Duration::from_secs(60);
 
-/// A registry whose every subject `click…` has the schema V1, with a subject that is no Avro.
+/// A registry whose every subject `click…` has the schema V1, with a subject that is not Avro.
 fn clicks() -> Small {
     Small::new(|asked| match asked.path.strip_prefix("/subjects/").and_then(|rest| rest.split_once("/versions")) {
         Some((subject, "")) if subject.starts_with("click") || ["page", "torn"].contains(&subject) => (200, json!([1])),

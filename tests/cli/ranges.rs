@@ -26,7 +26,7 @@ fn a_range_of_evt_alert_has_the_alerts_of_the_whole_input_from_its_first_whole_w
     };
     let whole = transitions(&run(&[]).ends_with(1).rows());
     assert_eq!(whole.len(), 3, "{whole:?}");
-    // The ends of the range are no drops: the windows there are not whole.
+    // The ends of the range are not drops: the windows there are not whole.
     let [since, until] = within(300.0, 600.0);
     let quiet = run(&[&since, &until]).ends_with(0);
     assert_eq!((quiet.text().as_str(), quiet.stderr().as_str()), ("", ""), "{quiet}");

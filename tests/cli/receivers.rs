@@ -158,7 +158,7 @@ const PAYLOAD: [(&str, &str, bool); 8] = [
 /// Returns what PagerDuty's documentation of the Events API v2 rules out.
 fn event_faults(posted: &Posted) -> Vec<String> {
     let mut faults = vec![];
-    let Some(event) = posted.body.as_object() else { return vec!["the body is no object".to_owned()] };
+    let Some(event) = posted.body.as_object() else { return vec!["the body is not an object".to_owned()] };
     fields(event, &EVENT, &mut faults);
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     if text(&event["routing_key"]).len() != 32 {
@@ -183,7 +183,7 @@ fn event_faults(posted: &Posted) -> Vec<String> {
                     faults.push("'payload.severity' is invalid (must be one of the following: …)".to_owned());
                 }
                 if payload.get("timestamp").is_some_and(|at| evt::time::parse_instant(&text(at)).is_none()) {
-                    faults.push("'payload.timestamp' is no ISO 8601 instant".to_owned());
+                    faults.push("'payload.timestamp' is not an ISO 8601 instant".to_owned());
                 }
             }
         },

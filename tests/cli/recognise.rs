@@ -80,7 +80,7 @@ fn arrays_name_the_flag_that_reads_their_elements() {
     assert!(run.stderr().contains("found a JSON array; --explode . reads its elements"), "{run}");
 }
 
-/// A flag names the format, or the file grows: a line that is no object is a dead letter, wherever it is.
+/// A flag names the format, or the file grows: a line that is not an object is a dead letter, wherever it is.
 #[test]
 fn a_first_line_that_is_an_array_is_a_dead_letter_of_json_lines() {
     let dir = Dir::new("first-array");

@@ -26,7 +26,7 @@ fn sum(run: &Run, name: &str) -> u64 {
     run.rows().iter().filter_map(|row| row[name].as_u64()).sum()
 }
 
-/// Markers of transactions and aborted records are no loss; rows that are missing in one partition are named.
+/// Markers of transactions and aborted records are not a loss; rows that are missing in one partition are named.
 #[test]
 fn a_topic_is_compared_by_its_records_and_not_by_its_offsets() {
     let Some(bench) = Bench::new("reconcile-topic") else { return };
@@ -112,7 +112,7 @@ fn what_a_broker_has_just_appended_is_in_flight() {
     assert_eq!(sum(&run, "missing"), 2, "{run}");
 }
 
-/// What compaction has removed from A is no extra row of B.
+/// What compaction has removed from A is not an extra row of B.
 #[test]
 fn what_compaction_has_removed_is_no_extra_row() {
     let Some(bench) = Bench::new("reconcile-compacted") else { return };

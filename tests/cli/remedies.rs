@@ -1,4 +1,4 @@
-//! What a new user meets: the mistake, and the message or the flag that helps.
+//! Mistakes of new users, each with the message or the flag that helps.
 
 use crate::harness::Dir;
 use serde_json::json;
@@ -218,7 +218,7 @@ fn a_schema_instead_of_the_directory_and_a_subject_that_differs_from_the_only_on
     assert!(run.stderr().contains(told), "{run}");
     let run = dir.shell(&format!("{line} --subject =issue")).succeeds();
     assert_eq!((run.stderr().as_str(), dir.rows("out.jsonl").len()), ("", 2));
-    // Events of other subjects are no reason to take the only one for all.
+    // Events of other subjects are not a reason to take the only one for all.
     dir.write("in.jsonl", "{\"n\":1,\"kind\":\"issue\"}\n{\"n\":2,\"kind\":\"other\"}\n");
     let run = dir.shell(&format!("{line} --subject kind")).succeeds();
     assert_eq!((run.stderr().as_str(), dir.rows("out.jsonl").len()), ("", 3));

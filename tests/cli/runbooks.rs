@@ -234,7 +234,7 @@ fn lag_grows() {
         text = dir.shell(&metrics).text();
         names.iter().all(|name| text.contains(name))
     });
-    // A file is no server, so only outputs on servers have this metric.
+    // A file is not a server, so only outputs on servers have this metric.
     assert!(!text.contains("evt_output_up{"), "{text}");
     end(child);
 }

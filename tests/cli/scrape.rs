@@ -191,7 +191,7 @@ fn scrape_listener(seen: &mut BTreeSet<&'static str>) {
     let listener = Listener::open(&dir, &["--spool", "spool", "--to", "out.jsonl", "--head-timeout", "200ms"]);
     let mut slow = listener.connect();
     slow.write_all(b"GET ").expect("it listens");
-    assert!(read(&mut slow).is_none(), "a head that does not end is no request");
+    assert!(read(&mut slow).is_none(), "a head that does not end is not a request");
     let metrics = || listener.get("/metrics").body;
     let empty = value(&metrics(), "evt_spool_bytes");
     assert_eq!(listener.json(&event(1, "s")).status, 200);
@@ -313,7 +313,7 @@ fn a_reader_of_stats_finds_the_former_file_or_all_of_the_new_one() {
         assert_eq!(stats["verdict"], 0, "{line}: {stats}");
         let found = dir.shell("stat -c %a stats.json; ls stats.json.part link.part; readlink link").text();
         assert_eq!(found, "640\nstats.json\n", "{line}");
-        // What is no file is written itself; standard output may be a file of several programs.
+        // What is not a file is written itself; standard output may be a file of several programs.
         for whole in
             [format!("{line} --stats /dev/stdout | cat"), format!("(echo; {line} --stats /dev/stdout) > out; cat out")]
         {

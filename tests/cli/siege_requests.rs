@@ -33,7 +33,7 @@ pub enum ExpectedOutcome {
 /// One record of a request.
 #[derive(Clone, Debug)]
 pub struct Record {
-    /// Unique; `None` if the record is no event.
+    /// Unique; `None` if the record is not an event.
     pub source: Option<String>,
     /// Its id, if that is a UUID.
     pub id: Option<String>,
@@ -210,7 +210,7 @@ impl Generator {
         (text, Record { source: Some(source), id: is_named.then_some(id), outcome })
     }
 
-    /// A record that is no event.
+    /// A record that is not an event.
     fn defect(&mut self, bytes: usize) -> (String, Record) {
         let (text, error) = match self.below(2) {
             0 => ("x".repeat(bytes.max(1)), "ParseError"),

@@ -242,7 +242,8 @@ fn refuses_connections_while_it_waits() -> bool {
     is_running && closed < WAITS
 }
 
-/// The next stage was stopped, or waits for something itself: it reads nothing, and no signal ends a write to a full pipe.
+/// The next stage was stopped, or waits for something itself: it reads nothing, and no signal ends a write to a full
+/// pipe.
 #[test]
 fn a_listener_whose_reader_does_not_read_ends_at_a_signal_and_says_what_is_left() {
     let dir = Dir::new("listener_unread");

@@ -55,7 +55,7 @@ fn a_letter_that_does_not_fit_its_topic_is_cut_and_the_listener_goes_on() {
     assert_eq!(shown.succeeds().rows(), vec![json!({"original_length": 1_400_000}); 2]);
 }
 
-/// The record is no event, but the part that is left of it is one.
+/// The record is not an event, but the part that is left of it is one.
 #[test]
 fn a_letter_that_was_cut_is_not_read_again_as_a_whole_record() {
     let Some(bench) = Bench::new("sizes_again") else { return };

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 
 /// Rows per batch: few, so that the saved state lies between many batches.
 pub const BATCH_ROWS: usize = 20;
-/// What adds a version.
+/// The command that adds a version.
 const BLESS: &str = "EVT_BLESS=1 cargo test --test cli -- state:: fuzz_seeds::";
 /// The number of rows before the saved state.
 const CUT: usize = 160;

@@ -16,7 +16,7 @@ def frames(path):
     rows.validate(full=True)
     yield "pyarrow", rows.num_rows
     yield "duckdb", duckdb.sql("SELECT count(*) FROM rows").fetchall()[0][0]
-    # A map column is no type of polars.
+    # A map column is not a type of polars.
     columns = [name for name in rows.column_names if name != "headers"]
     if len(columns) == len(rows.column_names):
         with open(path, "rb") as file:

@@ -40,16 +40,16 @@ struct Crash {
     after: u64,
     /// Bytes that a write has written before.
     torn: usize,
-    /// What the disk keeps of what was not synced; `None` if only the processes die.
+    /// The part of the unsynced data that the disk keeps; `None` if only the processes die.
     power: Option<Unsynced>,
-    /// The seed of the order in which the stages are stepped, and of what commits do to them.
+    /// The seed of the order in which the stages are stepped, and of the [`Course`] of the run.
     seed: u64,
 }
 
-/// A job, and what is durable of what it writes.
+/// A job, and the durable part of its files.
 struct Bench {
     job: Job,
-    /// What commits do to its stages; `None` for what the random numbers of a run say.
+    /// The course of its runs; `None` if the random numbers of each run choose it.
     course: Option<Course>,
     durable: Arc<Mutex<DurableTree>>,
 }

@@ -16,9 +16,9 @@ pub const INPUTS: usize = 5;
 const FILES: [&str; INPUTS] = ["a.jsonl", "b.jsonl", "c.jsonl", "d.jsonl", "e.jsonl"];
 /// The outputs that are files of lines.
 const LINES: [&str; 4] = ["rows.jsonl", "rows.csv", "late.jsonl", "dead.jsonl"];
-/// What the names of SQLite's files begin with. SQLite syncs them itself.
+/// The beginning of the names of SQLite's files. SQLite syncs them itself.
 pub const DATABASE: &str = "m.db";
-/// What differs between two right runs. The id of a letter derives from its origin, which is a path.
+/// The fields that differ between two right runs. The id of a letter derives from its origin, which is a path.
 const CHANGING: [&str; 3] = ["letter_id", "failed_at", "ingested_at"];
 
 /// The stages of a job.

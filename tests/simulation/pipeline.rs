@@ -227,7 +227,7 @@ pub struct Pipeline {
     is_disturbed: bool,
 }
 
-/// What commits of outputs do to the stages of a run.
+/// The length of the commits of outputs, and the rows that outputs may have meanwhile.
 #[derive(Clone, Copy)]
 pub struct Course {
     /// The steps that each commit of an output takes.

@@ -220,10 +220,11 @@ impl Reader {
         }
         self.block = self.codec.unpack(packed)?;
         self.cursor = 0;
-        self.left = u64::try_from(count)
-            .ok()
-            .filter(|count| *count <= self.block.len() as u64 + EMPTY_MAX)
-            .ok_or_else(|| Error::corrupt(format!("a block of {} bytes states {count} records", self.block.len())))?;
+        let bytes = self.block.len();
+        let most = bytes as u64 + EMPTY_MAX;
+        let wrong =
+            || Error::corrupt(format!("expected at most {most} records in a block of {bytes} bytes, found {count}"));
+        self.left = u64::try_from(count).ok().filter(|count| *count <= most).ok_or_else(wrong)?;
         Ok(())
     }
 

@@ -65,7 +65,7 @@ impl PropertyColumns {
                 &mut guide,
                 |_| UNMARKED,
                 |member| {
-                    // A name that is no text stays as it is written.
+                    // A name that is not text stays as it is written.
                     if !is_text(member.key()) {
                         return true;
                     }

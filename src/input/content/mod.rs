@@ -92,8 +92,8 @@ pub fn compare(mut file: &File, known: &[FileContent], ratio_max: u64) -> Result
     Ok(known.iter().zip(hashes).map(likeness).collect())
 }
 
-/// Returns the content of the first lines of a file, and leaves its position as it is; an empty one of a compressed file
-/// whose start is not complete. Errors: exit status 74 if it cannot be read.
+/// Returns the content of the first lines of a file, and leaves its position as it is; an empty one of a compressed
+/// file whose start is not complete. Errors: exit status 74 if it cannot be read.
 pub fn first_lines(file: &File, ratio_max: u64) -> Result<FileContent> {
     match Scan::of(FromStart { file, at: 0 }, &[], ratio_max, HEAD_BYTES) {
         Err(error) if error.kind() == ErrorKind::Corrupt => Ok(FileContent::default()),
@@ -191,7 +191,7 @@ mod tests {
         // The writer of a torn last line repairs it.
         let torn = identify(&bytes[..50_010], &[]).content;
         assert_eq!(torn, known[0]);
-        assert_eq!(identify(b"", &[FileContent::default()]).known, None, "an empty content is no file");
+        assert_eq!(identify(b"", &[FileContent::default()]).known, None, "an empty content is not a file");
         assert_eq!(identify(b"other\n", &known).longer, Vec::<usize>::new());
     }
 

@@ -139,8 +139,7 @@ pub fn resume(name: &str, path: &Path, position: FollowPosition, watch: &Watch, 
         }
         return Ok(search.choose(named, others, watch));
     }
-    let why = "expected a directory in which files keep their names for a moment, found renamed ones";
-    Err(Error::new(ErrorKind::Io, why).at(name))
+    Err(Error::new(ErrorKind::Io, "files were renamed while the directory was read").at(name))
 }
 
 impl Search<'_> {
@@ -368,9 +367,7 @@ impl Search<'_> {
             let path = other.path.display();
             match is_new {
                 New::Yes => say(format!("reading {path}, which had the name meanwhile")),
-                New::Perhaps => {
-                    say(format!("{path} may have had the name meanwhile, but its times do not tell; it is not read"))
-                }
+                New::Perhaps => say(format!("cannot tell from its times whether {path} had the name; not read")),
                 New::No => {}
             }
             match is_new {

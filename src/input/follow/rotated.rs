@@ -46,7 +46,7 @@ pub struct FollowedNames {
 impl FollowedNames {
     /// Returns the age of a file by its name, if a rotation may have given that to a file of the followed name.
     pub fn age(&self, found: &[u8]) -> Option<Age> {
-        // worker-1.log is no rotation of worker.log if it is followed, too; neither is a rotation of it.
+        // worker-1.log is not a rotation of worker.log if it is followed, too; neither is a rotation of it.
         let is_of = |other: &Vec<u8>| other == found || other.len() > self.name.len() && age(other, found).is_some();
         if self.others.iter().any(is_of) {
             return None;

@@ -123,8 +123,8 @@ impl Script {
         script
     }
 
-    /// Replaces the file of the name by a new one. One time in two the writer keeps appending to the old file for up to
-    /// 30 s.
+    /// Replaces the file of the name by a new one. With probability 1/2 the old writer keeps appending to the old file
+    /// for up to 30 s.
     fn rotate(&mut self, now: u64) {
         if self.random.below(2) == 0 {
             let late = now + self.random.below(30_000);

@@ -97,7 +97,7 @@ impl WatchedName {
         if flags.intersects(ReadFlags::DELETE_SELF | ReadFlags::MOVE_SELF | ReadFlags::IGNORED) {
             self.watch = None;
         } else if flags.contains(ReadFlags::ISDIR) {
-            // A directory that takes the name is no file that could be lost.
+            // A directory that takes the name is not a file that could be lost.
         } else if name == Some(self.file_name.as_bytes()) {
             self.name.note(match flags {
                 flags if flags.contains(ReadFlags::CREATE) => Change::Created,

@@ -7,8 +7,8 @@
 //! end of the file ─► incomplete record: read, left for the next run, or dropped (OpenRecord)
 //! ```
 //!
-//! `check_start` skips a byte order mark; with `refuses_array` it refuses a file that is one JSON array. The offset of a
-//! record is the number of its line in the partition, which may have several files.
+//! `check_start` skips a byte order mark; with `refuses_array` it refuses a file that is one JSON array. The offset of
+//! a record is the number of its line in the partition, which may have several files.
 
 use crate::counts::counted;
 use crate::error::{Error, Result};
@@ -143,7 +143,8 @@ impl TextInput {
         self.rules.open_record = open_record;
     }
 
-    /// Refuses an input of JSON lines that begins with an array. Otherwise such a line is a record that is no object.
+    /// Refuses an input of JSON lines that begins with an array. Otherwise such a line is a record that is not an
+    /// object.
     pub fn refusing_array(mut self, refuses_array: bool) -> Self {
         self.rules.refuses_array = refuses_array;
         self

@@ -185,7 +185,7 @@ fn an_error_of_the_reader_comes_after_the_lines_before_it() {
     let mut rig = Rig::new(Script::new(parts));
     let error = rig.read().unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Io);
-    assert_eq!(rig.lines(), model(b"{\"n\":1}\n{\"n\":2}\n"), "the torn line is no record");
+    assert_eq!(rig.lines(), model(b"{\"n\":1}\n{\"n\":2}\n"), "the torn line is not a record");
     assert!(rig.input.has_rest());
 }
 

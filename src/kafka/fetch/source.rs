@@ -24,8 +24,8 @@ impl FetchSource {
         Self { fetcher, library: Some(library), waited: None }
     }
 
-    /// Returns the next event of librdkafka that concerns the group or the connections. Its partitions are paused, so
-    /// that their ends and offsets do not matter; a message was fetched before its partition was paused.
+    /// Returns the next error of librdkafka. Its other events are dropped: its partitions are paused, so their ends and
+    /// offsets do not matter, and a message in its queue was fetched before the pause.
     fn library_event(&mut self) -> Result<Option<SourceEvent>> {
         let Some(library) = &mut self.library else { return Ok(None) };
         for _ in 0..EVENTS {

@@ -30,7 +30,8 @@ pub(super) struct GroupOffsets {
     pub group: ConsumerGroupMetadata,
 }
 
-/// Adds offsets to the open transaction of a producer: one attempt, which librdkafka ends after `timeout` in most cases.
+/// Adds offsets to the open transaction of a producer: one attempt, which librdkafka ends after `timeout` in most
+/// cases.
 ///
 /// Errors: exit status 69 if it does not return within `wait=`, before a stop timeout expires, or, without `wait=`,
 /// although brokers respond to other requests.

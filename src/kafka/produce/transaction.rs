@@ -130,9 +130,9 @@ impl Transactions {
 
     /// Ends a transaction: commits it with `epoch`, or aborts it if its records could not be queued.
     ///
-    /// Errors: exit status 75 if a producer with the same id has begun since or brokers have ended the transaction, 69 if
-    /// brokers do not answer; then only [`Transactions::committed`] after [`Transactions::init`] of a new producer shows
-    /// whether it was committed.
+    /// Errors: exit status 75 if a producer with the same id has begun since or brokers have ended the transaction, 69
+    /// if brokers do not answer; then only [`Transactions::committed`] after [`Transactions::init`] of a new producer
+    /// shows whether it was committed.
     pub fn end(&self, producer: &TopicProducer, epoch: Epoch, queued: Result<()>) -> Result<TransactionEnd> {
         let error = match queued.and_then(|()| self.commit(producer, epoch)) {
             Ok(None) => return Ok(TransactionEnd::Committed),
@@ -382,8 +382,8 @@ impl TransactionalTopic {
     }
 
     /// Writes a batch in one transaction. Errors: exit status 75 if a producer with the same id has begun since or
-    /// brokers have ended the transaction, 69 if brokers do not answer; then only [`TransactionalTopic::committed`] of a
-    /// new producer shows whether the batch was written.
+    /// brokers have ended the transaction, 69 if brokers do not answer; then only [`TransactionalTopic::committed`] of
+    /// a new producer shows whether the batch was written.
     pub fn write(&mut self, batch: i64, records: Vec<ProducerRecord<'_>>) -> Result<()> {
         let number = u64::try_from(batch).map_err(|_| Error::broken(format!("batch {batch}")))?;
         let Self { producer, transactions, retention, restamped, .. } = self;

@@ -7,7 +7,7 @@
 //! ```
 //!
 //! - `reader.rs`: reads times by `--time-unit`, `--time-format` and `--time-zone`.
-//! - `suggest.rs`: proposes these flags; `message.rs`: says why a value is no time.
+//! - `suggest.rs`: proposes these flags; `message.rs`: says why a value is not a time.
 
 mod message;
 mod reader;

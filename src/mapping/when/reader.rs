@@ -125,7 +125,8 @@ impl When {
         }
     }
 
-    /// Reads the instant (µs) of a value; `None` if it is outside the calendar (years 1 to 9999).
+    /// Reads the instant (µs) of a value. `None` if the value is absent, is not a time, or is outside the calendar
+    /// (years 1 to 9999).
     pub(in crate::mapping) fn read(&self, value: Value<'_>, parser: &mut Parser) -> Option<i64> {
         let instant = match value {
             Value::Absent => None,

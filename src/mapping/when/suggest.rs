@@ -182,7 +182,7 @@ impl TimeSamples {
         match &self.dated {
             Some(DatedField { path: name, text }) => {
                 let time = quoted(name);
-                format!("no known format reads {name} ({text:?}); --time {time} --time-format FORMAT names its format")
+                format!("no known format reads {name} ('{text}'); --time {time} --time-format FORMAT names its format")
             }
             None => {
                 let cause = match self.names.starts_with('#') {
@@ -360,7 +360,7 @@ mod tests {
     #[test]
     fn a_field_with_a_date_is_named_before_the_clock_is() {
         let way_out = |record: &str| time_fields(record).way_out();
-        assert!(way_out(r#"{"w":"22. November 2026"}"#).starts_with("no known format reads w (\"22. November 2026\")"));
+        assert!(way_out(r#"{"w":"22. November 2026"}"#).starts_with("no known format reads w ('22. November 2026')"));
         assert!(
             way_out(r#"{"w":"v1.2","u":"/2014/01/x"}"#).starts_with("no field is a time (found w, u); --time arrival")
         );

@@ -125,7 +125,7 @@ impl Endpoint {
     }
 }
 
-/// Classifies an answer that is no success.
+/// Classifies an answer that is not a success.
 fn classify(status: u16, headers: &HeaderMap, body: &[u8]) -> Attempt {
     let text = String::from_utf8_lossy(body);
     let text = super::cut(one_line(&text).trim(), SHOWN_MAX);

@@ -24,7 +24,7 @@ pub struct Slack {
 impl Slack {
     /// Reads the channel's settings. Errors: exit status 78.
     pub fn read(settings: &Settings<'_>, timeout: Duration) -> Result<Self> {
-        // Whoever has the URL can post: it is a secret.
+        // The URL is a secret: it is all that a program needs to post.
         settings.secret("url")?;
         Ok(Self { endpoint: Endpoint::read(settings, None, timeout)? })
     }

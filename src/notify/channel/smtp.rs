@@ -162,7 +162,7 @@ impl From<lettre::transport::smtp::Error> for MailFailure {
     }
 }
 
-/// One message on its way.
+/// The delivery of one message.
 struct Mailing {
     server: Arc<Server>,
     from: Address,

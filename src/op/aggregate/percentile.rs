@@ -38,8 +38,8 @@ pub(super) const APPROX_PERCENTILE: Definition = Definition {
 /// Bits of the mantissa that separate bins.
 const STEP_BITS: u32 = 6;
 const CUT_BITS: u32 = 52 - STEP_BITS;
-/// The offset that makes the bin of the least subnormal 1: after scaling, 54 powers of two are below the exponent
-/// field's 0.
+/// Offset of the bins of normal doubles. Scaled by 2^54, the least subnormal has bin 193, and the bins of normal
+/// doubles follow those of subnormals without a gap. Bin 0 is zero.
 const OFFSET: i32 = (SCALE_BITS << STEP_BITS) + 1;
 /// Subnormal doubles are multiplied by 2^54, which is exact.
 const SCALE_BITS: i32 = 54;

@@ -303,8 +303,8 @@ impl Dedup {
         self.spilled.push(sightings, &mut SpillContext { storage, filters, horizons: &horizons })
     }
 
-    /// Prepares the end of an epoch: drops partitions that are over, moves recent sightings to a file if there are many,
-    /// so that the next epochs have it, and returns the names of all files.
+    /// Prepares the end of an epoch: drops partitions that are over, moves recent sightings to a file if there are
+    /// many, so that the next epochs have it, and returns the names of all files.
     ///
     /// Errors: exit status 74.
     pub fn files(&mut self) -> Result<Vec<String>> {

@@ -156,8 +156,9 @@ impl Keys {
     ///
     /// Errors: exit status 65 if the bytes are not a key.
     pub fn restore(&mut self, key: &[u8]) -> Result<u32> {
-        // Each saved slice has its keys in the order of their bytes, so those of the second metric are read in the order
-        // of their numbers: a search by hash would miss the caches for each key. An unused number has an empty key.
+        // Each saved slice has its keys in the order of their bytes, so those of the second metric are read in the
+        // order of their numbers: a search by hash would miss the caches for each key. An unused number has an empty
+        // key.
         if let Some(entry) = self.entries.get(self.next as usize)
             && !key.is_empty()
             && *entry.key == *key
@@ -304,7 +305,7 @@ fn hash_value(hasher: &mut impl Hasher, value: Option<&[u8]>) {
     }
 }
 
-/// Splits a key's bytes after its first value; `None` if they are no value.
+/// Splits a key's bytes after its first value; `None` if they are not a value.
 #[inline]
 fn split_value(key: &[u8]) -> Option<(Option<&[u8]>, &[u8])> {
     match key.split_first()? {

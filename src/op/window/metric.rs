@@ -65,7 +65,7 @@ impl Dimension {
 
     /// Returns the name of the dimension that is written as `text`.
     ///
-    /// Errors: exit status 78 if it is no dimension.
+    /// Errors: exit status 78 if it is not a dimension.
     pub fn name_of(text: &str) -> Result<String> {
         Ok(named(text)?.0)
     }

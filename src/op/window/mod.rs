@@ -585,7 +585,7 @@ fn check_fingerprint(saved: &str, now: &str) -> Result<()> {
     Err(Error::config(format!("expected {saved}, as in the checkpoint, found {now}{default}")))
 }
 
-/// Returns the watermark in the bytes of [`Window::snapshot`]. Errors: exit status 65 if they are no snapshot.
+/// Returns the watermark in the bytes of [`Window::snapshot`]. Errors: exit status 65 if they are not a snapshot.
 pub fn saved_watermark(bytes: &[u8]) -> Result<Option<i64>> {
     let mut saved = Reader::new(bytes);
     let (_version, _fingerprint, _complete) = (saved.byte()?, saved.text()?, saved.flag()?);

@@ -35,9 +35,9 @@ pub struct Fired {
     pub pane: u32,
 }
 
-/// Whether a key, by its number, belongs to a saved form.
+/// Selects the keys, by number, that a snapshot includes.
 pub type Selects<'a> = &'a dyn Fn(u32) -> bool;
-/// Whether a key, by its bytes, is taken from a saved form.
+/// Selects the keys, by bytes, that a restore takes.
 pub type SelectsSaved<'a> = &'a dyn Fn(&[u8]) -> bool;
 
 /// A slice, or the part of it whose rows a first window end counts.
@@ -196,7 +196,8 @@ fn changed(calendar: Calendar, instant: i64) -> Error {
     let Calendar { unit, zone } = calendar;
     let (at, units) = (format_instant(instant), unit.plural());
     Error::config(format!(
-        "snapshot: a window begins or ends at {at}, and {units} of {zone} do not in time zone database {IANA_TZDB_VERSION}"
+        "snapshot: expected {units} of {zone} to begin at {at}, as when it was saved; time zone database \
+         {IANA_TZDB_VERSION} has another boundary"
     ))
 }
 

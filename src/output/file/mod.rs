@@ -316,7 +316,8 @@ pub(super) fn is_same(file: &File, path: &Path) -> bool {
     }
 }
 
-/// Whether `path` is no device, FIFO or socket, which are written to and never replaced. True if nothing exists there.
+/// Whether `path` is not a device, FIFO or socket, which are written to and never replaced. True if nothing exists
+/// there.
 fn is_regular(path: &Path) -> bool {
     std::fs::metadata(path).map_or(true, |metadata| metadata.is_file() || metadata.is_dir())
 }

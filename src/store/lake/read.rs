@@ -88,12 +88,12 @@ fn day_start(path: &Path) -> Option<i64> {
 
 /// Whether the day of a directory touches a span.
 fn is_in(path: &Path, span: Span) -> bool {
-    // A directory that is no day is left to the reader of its files.
+    // A directory that is not a day is left to the reader of its files.
     let Some(start) = day_start(path) else { return true };
     span.overlaps(Span { since: Some(start), until: Some(start.saturating_add(DAY)) })
 }
 
-/// Returns the days from the first to the last directory; `None` if a directory is no day, or if there is none.
+/// Returns the days from the first to the last directory; `None` if a directory is not a day, or if there is none.
 pub fn extent(location: &Location) -> Result<Option<Span>> {
     let starts: Option<Vec<i64>> = disk::days(&root(location)?)?.iter().map(|path| day_start(path)).collect();
     let ends = starts.as_deref().and_then(|starts| Some((starts.iter().min()?, starts.iter().max()?)));

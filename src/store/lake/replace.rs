@@ -164,8 +164,8 @@ fn too_many(what: &str) -> Error {
 fn key_text(kind: Kind, batch: &RecordBatch, row: usize) -> Result<String> {
     let columns = rows::key_columns(kind).iter().map(|name| batch.schema_ref().index_of(name));
     let batch = batch.project(&columns.collect::<std::result::Result<Vec<_>, _>>()?)?;
-    // The projected schema is no kind's; with the kind's metadata the columns are formatted by kind, so that JSON is
-    // not quoted as text.
+    // The projected schema is not that of a kind; with the kind's metadata the columns are formatted by kind, so that
+    // JSON is not quoted as text.
     let schema = Schema::new_with_metadata(batch.schema_ref().fields().clone(), kind.schema().metadata().clone());
     let mut text = String::new();
     Objects::try_new(&batch.with_schema(Arc::new(schema))?)?.write(row, &mut text);

@@ -103,9 +103,9 @@ impl CopyText {
 
     /// Appends a row of `cells`, followed by the values `more`.
     pub fn row(&mut self, cells: &[CopyColumn<'_>], row: usize, more: &[&[u8]]) -> Result<()> {
-        let count =
-            i16::try_from(cells.len() + more.len()).map_err(|_| Error::broken("more columns than a row has"))?;
-        self.buffer.put_i16(count);
+        let count = cells.len() + more.len();
+        let too_many = |_| Error::broken(format!("expected at most {} columns in COPY, found {count}", i16::MAX));
+        self.buffer.put_i16(i16::try_from(count).map_err(too_many)?);
         for cell in cells {
             cell.write(row, self)?;
         }

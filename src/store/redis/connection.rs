@@ -52,7 +52,7 @@ impl Write for SteadySocket {
     }
 }
 
-/// What commands are written to and answers are read from.
+/// The stream to a server: commands are written to it and replies read from it.
 trait ByteStream: Read + Write + Send {}
 
 impl<T: Read + Write + Send> ByteStream for T {}

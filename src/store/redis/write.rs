@@ -347,7 +347,7 @@ fn read_outcome(answer: &Answer) -> Result<Result<WrittenRow, Fault>> {
         Ok(Value::Int(4)) => RowOutcome::Stale,
         Ok(Value::Int(5)) => RowOutcome::Outnumbered,
         Ok(Value::Int(6)) => RowOutcome::Corrected,
-        Ok(_) => return Err(Error::broken("put.lua answers with a number")),
+        Ok(_) => return Err(Error::broken("expected a number from put.lua, found another reply")),
     };
     Ok(Ok(WrittenRow { outcome, rows_before: None }))
 }

@@ -181,7 +181,8 @@ impl Feed {
         self.whole.is_only || matches!(self.form, FeedForm::Frames(_))
     }
 
-    /// Returns the mark of a file of which rows were evaluated. Another one is no known file: its rows are read again.
+    /// Returns the mark of a file of which rows were evaluated. Another one is not a known file: its rows are read
+    /// again.
     pub fn read_mark(&self) -> Option<&FileMark> {
         self.known.mark().filter(|mark| mark.last_offset >= 0 || mark.last_letter >= 0)
     }

@@ -94,8 +94,9 @@ impl RuleMessages {
 
     /// No rule is left.
     pub fn emptied(&self) {
-        self.console
-            .warn("no rule is left: what fires is resolved, and nothing is evaluated until there are rules again");
+        self.console.warn(
+            "no rules are left; evt-alert resolves the firing alerts and evaluates nothing until rules are added",
+        );
     }
 }
 

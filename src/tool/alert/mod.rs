@@ -97,8 +97,8 @@ pub struct Args {
     /// Keep the state, the positions of the inputs and due notifications in FILE
     #[arg(long, value_name = "FILE", help_heading = "State", conflicts_with_all = ["since", "until", "last"])]
     state: Option<PathBuf>,
-    /// Read the inputs to their end, for cron: the exit status is 1 if an alert fired or still fires; nothing is printed
-    /// if no alert fired, was resolved or still fires
+    /// Read the inputs to their end, for cron: the exit status is 1 if an alert fired or still fires; nothing is
+    /// printed if no alert fired, was resolved or still fires
     #[arg(long, help_heading = "State")]
     once: bool,
     /// Notify the channels that FILE defines
@@ -314,7 +314,7 @@ impl Args {
         let known = state.files()?;
         let mut found = vec![];
         for (at, uri) in inputs.iter().enumerate() {
-            // What is no file has no position, and reading it would take its rows.
+            // An input that is not a file has no position, and reading it would take its rows.
             let Uri::File(path) = uri else { continue };
             if !path.is_file() {
                 continue;

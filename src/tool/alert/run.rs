@@ -280,7 +280,7 @@ impl AlertRun {
     /// that second, which count from the next one on; so the wall time must be past it by as much as a partition would
     /// hold the clock.
     fn advance_to_end(&mut self) -> Result<()> {
-        // The second after the last one of the calendar is no instant.
+        // The second after the last one of the calendar is not an instant.
         let Some(end) = self.engine.end().map(|end| end * SECOND).filter(|end| *end < LATEST) else { return Ok(()) };
         let hold = i64::try_from(HOLD.as_micros()).unwrap_or(i64::MAX);
         match self.services.state.is_none() || end + hold <= self.run.clock.now() {
@@ -469,7 +469,7 @@ impl AlertRun {
         }
         let mut builder = row::Builder::with_schema(Kind::Alert.schema());
         for alert in &rows {
-            let unreadable = || Error::corrupt("the state has a row that is no alert");
+            let unreadable = || Error::corrupt("the state has a row that is not an alert");
             builder.push(alert).map_err(|fault| unreadable().because(fault.message))?;
         }
         let batch = builder.finish()?;

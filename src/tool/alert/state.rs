@@ -211,7 +211,7 @@ impl StateFile {
 
     /// Opens or creates a state file.
     ///
-    /// Errors: exit status 75 if another run has it, 74 if it cannot be opened, 65 if it is no database.
+    /// Errors: exit status 75 if another run has it, 74 if it cannot be opened, 65 if it is not a database.
     pub fn open(path: &Path, run: &Rc<Run>) -> Result<Self> {
         let name = path.display().to_string();
         let lock_path = format!("{name}.lock");
@@ -313,7 +313,7 @@ impl StateFile {
     pub fn positions_in_stores(&self, origin: &str) -> Result<BTreeMap<String, TopicPosition>> {
         let mut found = BTreeMap::new();
         for ((_, name), position) in self.positions()? {
-            // Names of partitions of topics are no JSON arrays of two texts.
+            // Names of partitions of topics are not JSON arrays of two texts.
             if let Some((_, partition)) = parse_partition(&name).filter(|(of_store, _)| of_store == origin) {
                 add_position(&mut found, partition, position);
             }

@@ -110,8 +110,8 @@ impl StoredRows {
         Ok(is_new)
     }
 
-    /// Returns whether each row without stamps is new; `times` are their instants (µs). Rows after `latest` are no rows
-    /// of this run.
+    /// Returns whether each row without stamps is new; `times` are their instants (µs). Rows after `latest` are not
+    /// rows of this run.
     pub fn new_others(&mut self, kind: Kind, times: &[i64], latest: i64) -> Vec<bool> {
         self.has_begun = true;
         let table = self.table(kind);
@@ -175,7 +175,8 @@ impl StoredRows {
 /// Returns the instants (µs) of a column.
 pub fn instants(column: &ArrayRef) -> Result<&[i64]> {
     let instants = column.as_primitive_opt::<TimestampMicrosecondType>();
-    let instants = instants.ok_or_else(|| Error::broken("a column of instants has another type"))?;
+    let unlike = || Error::broken(format!("expected a column of instants (µs), found {}", column.data_type()));
+    let instants = instants.ok_or_else(unlike)?;
     Ok(instants.values())
 }
 

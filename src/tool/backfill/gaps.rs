@@ -1,4 +1,4 @@
-//! The records that live read and that the input may no longer hold: the first ones of partitions.
+//! The records that the live run read and that the input may no longer hold: the first ones of partitions.
 
 use crate::backfill::{MissingEvents, Scope};
 use crate::kind::PartitionName;
@@ -17,7 +17,8 @@ pub(super) struct Gaps {
     /// How much later than the stream time of the first record a missing event can be (µs): the stream time of a topic
     /// is not known, because this run computes it from the first record.
     margin: i64,
-    /// Whether the input holds every record that live read (`--all-records`, raw files), so that no event is missing.
+    /// Whether the input holds every record that the live run read (`--all-records`, raw files), so that no event is
+    /// missing.
     is_whole: bool,
     /// The missing events.
     pub missing: MissingEvents,

@@ -45,13 +45,13 @@ pub(super) struct Replay {
     schemas: Option<Box<dyn Registry>>,
     /// `None` with `--dry-run`.
     target: Option<ReplayTarget>,
-    /// With `--dry-run`, that of an earlier replay, if there is one.
+    /// The ledger. With `--dry-run` it is opened only for reading, and `None` if it does not exist.
     ledger: Option<Box<dyn Ledger>>,
-    /// With `--dry-run`, the first letters that would be replayed, in place of the ledger that would know them.
+    /// The ids of the letters that `--dry-run` would have replayed so far, at most [`WOULD_REPLAY_MAX`].
     would_replay: HashSet<Id>,
     /// `--rate`: letters per second.
     rate: Option<u64>,
-    /// When the first batch began, and the letters that have been tried since.
+    /// When the first batch began.
     began: Option<Duration>,
     totals: Totals,
     progress: LetterProgress,
@@ -95,7 +95,7 @@ impl LetterProgress {
     }
 }
 
-/// A batch of letters on its way.
+/// A batch of letters that is being replayed.
 struct Batch<'a> {
     letters: &'a RecordBatch,
     columns: LetterRows<'a>,

@@ -83,7 +83,7 @@ impl Tool for Args {
             "evt-ingest -q events.jsonl --to events.frames; evt-window -q -m metrics.toml --late late.jsonl --to null: events.frames; evt-backfill -q events.frames --late-events late.jsonl -m metrics.toml --to sqlite:metrics.db",
         ),
         (
-            "Correct an hour of one metric from a lake, in the database that live writes.",
+            "Correct an hour of one metric from a lake, in the database that the live run writes.",
             "evt-ingest -q events.jsonl --to parquet:raw; evt-backfill parquet:raw -m metrics.toml --only revenue --since 2026-01-01T00:00:00Z --until 2026-01-01T01:00:00Z --to sqlite:metrics.db",
         ),
         (

@@ -452,7 +452,7 @@ impl Correct {
         let CellKey { metric, start, dimensions, .. } = key;
         out.note(Message::Warning(format!(
             "{} events that the input does not hold; not corrected, first {metric} {dimensions} from {}; \
-             the input begins at {first} (if it holds all records that live read, use --all-records)",
+             the input begins at {first} (if it holds all records that the live run read, use --all-records)",
             counted(self.counts.kept, ["stored window counts", "stored windows count"]),
             format_instant(*start)
         )));
@@ -539,8 +539,8 @@ impl Operator for Correct {
         if let InputOrder::Streams { ends, .. } = self.setup.input.order {
             for first in self.gaps.add_batch(&batch).into_iter().filter(|_| !ends) {
                 out.report(Message::Warning(format!(
-                    "{first}: the records before are gone or not read; its stream time is not known, so rows may count that \
-                     live called late"
+                    "{first}: records before it are missing, so its stream time is unknown; rows that were late in the \
+                     live run may be counted"
                 )));
             }
         }

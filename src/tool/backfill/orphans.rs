@@ -190,8 +190,8 @@ impl Orphans {
     pub fn report(&self, bound: Option<i64>, out: &mut dyn Collector) {
         let Some((first, last)) = self.times.ends() else {
             if self.times.is_empty() {
-                let line =
-                    "the input has no events; nothing was compared (if live read none either, use --all-records)";
+                let line = "the input has no events; nothing was compared (if the live run read none either, use \
+                            --all-records)";
                 out.note(Message::Warning(line.to_owned()));
                 out.set_verdict(1);
             }
@@ -203,7 +203,7 @@ impl Orphans {
             let (stay, them) = if count == 1 { ("stays as it is", "it") } else { ("stay as they are", "them") };
             format!("{rows} {side} {time}, the {event} event of the input, {stay}; {flag} includes {them}")
         };
-        let whole = "--all-records if the input holds all records that live read";
+        let whole = "--all-records if the input holds all records that the live run read";
         if self.beyond[0] > 0 {
             out.note(Message::Info(format!(
                 "{}, and {whole}",

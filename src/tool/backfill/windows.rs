@@ -48,7 +48,7 @@ const FORMATS: DefaultFormats =
 #[derive(clap::Args, Clone, Debug)]
 #[command(next_help_heading = "Correction")]
 pub(super) struct WindowsArgs {
-    /// Read the metrics from FILE (evt-metrics(5)), which is the right one
+    /// Read the metrics from FILE (evt-metrics(5)); their results replace the stored ones
     #[arg(short, long, value_name = "FILE")]
     metrics: Option<String>,
     /// Correct only this metric (repeatable); the others are still evaluated

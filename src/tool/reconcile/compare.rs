@@ -70,7 +70,8 @@ pub fn compare(args: &Args, run: &Rc<Run>) -> Result<u8> {
 
 /// The entries of all inputs, by the key that they match by.
 struct Entries {
-    /// The key that rows are matched by; `None` until a row of B shows it.
+    /// The key that rows are matched by: that of `--by`, or [`MatchBy::Id`] for metrics. Without either it is `None`
+    /// until a row of B has an origin of A.
     by: Option<MatchBy>,
     /// Whether nothing is matched by position.
     is_by_id_alone: bool,

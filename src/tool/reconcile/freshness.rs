@@ -83,8 +83,8 @@ pub fn measure(args: &Args, text: &OsString, run: &Rc<Run>) -> Result<u8> {
 
 /// The newest instant of each metric, or of all events.
 struct Newest<'a> {
-    /// By the name of the metric, or [`EVENTS`]: the end of its newest window, or the newest ingested_at (µs); none without a
-    /// row.
+    /// By the name of the metric, or [`EVENTS`]: the end of its newest window, or the newest ingested_at (µs); none
+    /// without a row.
     of: BTreeMap<String, Option<i64>>,
     /// The metrics that are measured; all if empty.
     only: &'a [String],
