@@ -76,8 +76,7 @@ impl Dir {
 
     /// A command of one program.
     pub fn command(&self, program: &str, args: &[impl AsRef<OsStr>]) -> Command {
-        let mut command =
-            Command::new(if program.starts_with("evt-") { bin_dir().join(program) } else { program.into() });
+        let mut command = Command::new(program_path(program));
         command.args(args).current_dir(&self.path);
         for (name, _) in std::env::vars_os() {
             if name.to_string_lossy().starts_with("EVT_") {
@@ -215,6 +214,17 @@ fn rows(bytes: &[u8]) -> Vec<Value> {
 /// The path of third-party data. `None`, with one message, if it is missing; CI requires it.
 pub fn data(name: &str) -> Option<PathBuf> {
     needed("EVT_DATA", "the third-party data").map(|dir| Path::new(&dir).join(name))
+}
+
+/// Returns the path of a program. With a path the standard library starts it by posix_spawn(3); with a name and another
+/// `PATH` by fork(2), which copies the page tables of this process: gigabytes of memory of all tests.
+fn program_path(program: &str) -> PathBuf {
+    if program.starts_with("evt-") {
+        return bin_dir().join(program);
+    }
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let found = std::env::split_paths(&path).map(|dir| dir.join(program)).find(|path| path.is_file());
+    found.unwrap_or_else(|| program.into())
 }
 
 /// The Python that has pyarrow, duckdb, polars and fastavro (scripts/python prints it).
