@@ -1,7 +1,7 @@
 //! Operators, which process the rows of a tool, and collectors, which take their results.
 //!
-//! An operator has no access to files, outputs or the system clock, so the same operator runs in a tool and in a
-//! simulation.
+//! An operator gets no files, outputs or clock from the stage, so the same operator runs in a tool and in a simulation.
+//! Those of evt-backfill bring a store, a target and a ledger of their own, that of evt-validate a registry.
 
 use crate::counts::Counts;
 use crate::error::Result;
