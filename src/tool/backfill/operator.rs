@@ -22,7 +22,7 @@ use crate::op::window::{BatchOutcome, Emitter, Window};
 use crate::stage::operator::{Collector, InputEnded, Message, Operator};
 use crate::store::correct::{CorrectionCounts, CorrectionStep, Part};
 use crate::time::{DAY, LATEST, format_instant};
-use crate::tool::validation::{AcceptedRows, Validate};
+use crate::tool::validation::Validate;
 use crate::tool::windows::metric_note;
 use arrow::array::{BooleanArray, RecordBatch};
 use arrow::compute::filter_record_batch;
@@ -534,8 +534,8 @@ fn take(row: &kind::metric::Row<'_>, scope: &Scope, right: &mut BTreeMap<CellKey
 
 impl Operator for Correct {
     fn on_batch(&mut self, batch: RecordBatch, input: u32, out: &mut dyn Collector) -> Result<Counts> {
-        let taken = batch.num_rows() as u64;
-        self.setup.pace.wait(taken, &self.setup.run)?;
+        let mut counts = Counts { taken: batch.num_rows() as u64, ..Counts::default() };
+        self.setup.pace.wait(counts.taken, &self.setup.run)?;
         if let InputOrder::Streams { ends, .. } = self.setup.input.order {
             for first in self.gaps.add_batch(&batch).into_iter().filter(|_| !ends) {
                 out.report(Message::Warning(format!(
@@ -544,13 +544,13 @@ impl Operator for Correct {
                 )));
             }
         }
-        let AcceptedRows { batch, duplicate } = match &mut self.validate {
-            Some(validate) => validate.keep(batch, out)?,
-            None => AcceptedRows { batch, duplicate: 0 },
+        let batch = match &mut self.validate {
+            Some(validate) => validate.keep(batch, &mut counts, out)?,
+            None => batch,
         };
-        let counts = self.compute(&batch, input, out)?;
+        let computed = self.compute(&batch, input, out)?;
         self.fire(false, out)?;
-        Ok(Counts { taken, duplicate, ..counts })
+        Ok(Counts { taken: counts.taken, duplicate: counts.duplicate, ..computed })
     }
 
     fn on_control(&mut self, message: Control, out: &mut dyn Collector) -> Result<()> {
