@@ -148,6 +148,8 @@ pub struct Format {
     /// Whether its records are delimited cells with the names of fields in a header: `--delimiter`, `--header` and
     /// `--no-header` apply.
     pub has_header: bool,
+    /// Whether its name is followed by a pattern: `-f NAME:PATTERN`.
+    pub takes_pattern: bool,
     /// Whether its times may lack the year: `--time-year` applies.
     pub lacks_years: bool,
     /// Whether it draws a chart of the rows.
@@ -174,6 +176,13 @@ pub enum NoteFormat {
     Text,
 }
 
+/// Two values are the same row if they have the same name.
+impl PartialEq for Format {
+    fn eq(&self, other: &Self) -> bool {
+        self.name == other.name
+    }
+}
+
 impl Format {
     /// The defaults of a row of the table.
     pub(super) const BASE: Self = Self {
@@ -187,6 +196,7 @@ impl Format {
         needs_name: false,
         is_json: false,
         has_header: false,
+        takes_pattern: false,
         lacks_years: false,
         is_chart: false,
         takes_any_columns: false,

@@ -96,6 +96,13 @@ pub fn to_write(name: &str) -> Result<&'static Format> {
     named("-o", name, Format::is_written)
 }
 
+/// Divides the text of `-f` into the name of a format that takes a pattern, and the pattern; `None` if it names no such
+/// format, or has no pattern.
+pub fn split_pattern(text: &str) -> Option<(&str, &str)> {
+    let takes_pattern = |name: &str| ALL.iter().any(|format| format.takes_pattern && format.name == name);
+    text.split_once(':').filter(|(name, _)| takes_pattern(name))
+}
+
 fn named(flag: &str, name: &str, fits: impl Fn(&Format) -> bool) -> Result<&'static Format> {
     match ALL.iter().copied().find(|format| format.name == name) {
         Some(format) if fits(format) => return Ok(format),
@@ -125,12 +132,6 @@ pub fn by_extension(path: &str) -> Option<&'static Format> {
 pub fn is_compressed(name: &str) -> bool {
     let name = name.to_ascii_lowercase();
     unpack::SUFFIXES.iter().any(|suffix| name.ends_with(suffix))
-}
-
-/// Whether the name of a file to write is that of a SQLite database.
-pub fn is_database(path: &Path) -> bool {
-    let extension = path.extension().and_then(|extension| extension.to_str()).map(str::to_ascii_lowercase);
-    extension.is_some_and(|extension| matches!(extension.as_str(), "db" | "sqlite" | "sqlite3"))
 }
 
 /// Returns the message about the name of a file that evt cannot write; `None` if the name is right.

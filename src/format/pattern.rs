@@ -14,6 +14,7 @@ use regex::{CaptureLocations, Regex};
 pub const FORMAT: Format = Format {
     name: "regex",
     input: Input::Text(|options| Box::new(ReadLines::new(Matches::new(options.pattern.as_ref())))),
+    takes_pattern: true,
     ..Format::BASE
 };
 

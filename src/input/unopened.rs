@@ -237,7 +237,7 @@ impl UnopenedInput {
                 Ok(Box::new(FollowedInput::new(self.run.clone(), watched, reading, rest)?))
             }
             (Decoder::Text(_), None) => {
-                let named = format::by_extension(bytes.name()).is_some_and(|named| named.name == format.name);
+                let named = format::by_extension(bytes.name()).is_some_and(|named| named == format);
                 let is_named = self.options.files.format.is_some() || named;
                 ingest.flags.first_times.set_has_format(is_named || has_json_lines(bytes.head()));
                 let reading = self.reading(&bytes, format, ingest);

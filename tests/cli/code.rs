@@ -31,7 +31,7 @@ pub struct Code {
     modules: BTreeMap<Vec<String>, Module>,
     pub functions: Vec<Function>,
     pub types: Vec<Type>,
-    /// Comparisons of a field `name` or `scheme` with a constant: `FILE:LINE`.
+    /// Comparisons of a field or method `name`, `scheme` or `tool` with a constant: `FILE:LINE`.
     pub compared_names: Vec<String>,
 }
 
@@ -253,13 +253,16 @@ fn is_test(attributes: &[syn::Attribute]) -> bool {
     })
 }
 
-/// Whether an expression is the field `name` or `scheme` of a value, perhaps behind `*`, `&` or `as_str()`.
+/// Whether an expression is the field or method `name`, `scheme` or `tool` of a value, perhaps behind `*`, `&` or
+/// `as_str()`. A `field` is a column of Arrow, whose name is a part of the format.
 fn is_name(expr: &syn::Expr) -> bool {
+    let is_named = |name: &syn::Ident| ["name", "scheme", "tool"].iter().any(|known| name == known);
+    let is_column = |expr: &syn::Expr| matches!(expr, syn::Expr::Path(path) if path.path.is_ident("field"));
     match expr {
         syn::Expr::Field(field) => {
-            matches!(&field.member, syn::Member::Named(name) if name == "name" || name == "scheme")
-                && !is_constant(expr)
+            matches!(&field.member, syn::Member::Named(name) if is_named(name)) && !is_constant(expr)
         }
+        syn::Expr::MethodCall(call) if call.args.is_empty() && is_named(&call.method) => !is_column(&call.receiver),
         syn::Expr::Unary(unary) => is_name(&unary.expr),
         syn::Expr::Reference(reference) => is_name(&reference.expr),
         syn::Expr::Paren(paren) => is_name(&paren.expr),
