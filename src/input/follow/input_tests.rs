@@ -91,7 +91,10 @@ fn position_after_a_closed_file(path: &Path, lines: usize) -> FollowPosition {
     followed.clock.advance(turns::QUIET * 2);
     followed.step();
     assert_eq!(followed.input.files.len(), 1, "the renamed file is closed");
-    followed.input.follow_position().unwrap().unwrap()
+    match followed.input.checkpoint_position().unwrap() {
+        Some(InputPosition::Followed(position)) => position,
+        _ => panic!("a followed name has a position"),
+    }
 }
 
 /// Finds the files of a position; returns how many lines of each were read, and the number of those that stay closed.

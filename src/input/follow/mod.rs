@@ -29,7 +29,7 @@ use crate::input::bytes::{Bytes, Chunk};
 use crate::input::content::digest::FileContent;
 use crate::input::content::first_lines;
 use crate::input::text::{OpenRecord, TextInput};
-use crate::input::{EndProof, Input, InputEnd, Step};
+use crate::input::{EndProof, Input, InputEnd, InputPosition, Step};
 use crate::run::Run;
 use position::{ClosedFiles, FollowPosition, ReadFile};
 use resume::{ResumedFile, Resumption, born, modified};
@@ -360,7 +360,7 @@ impl Input for FollowedInput {
         Ok(())
     }
 
-    fn follow_position(&mut self) -> Result<Option<FollowPosition>> {
+    fn checkpoint_position(&mut self) -> Result<Option<InputPosition>> {
         // The files that are known but not read yet belong to the position.
         self.take_arrivals()?;
         let mut position =
@@ -376,7 +376,7 @@ impl Input for FollowedInput {
             position.open.push(read);
             position.modified = position.modified.max(modified(&metadata));
         }
-        Ok(Some(position))
+        Ok(Some(InputPosition::Followed(position)))
     }
 
     fn end(&self) -> InputEnd {
