@@ -110,7 +110,7 @@ pub enum CsvHeader {
 pub type Splitting = fn(&TextOptions) -> Box<dyn Splitter>;
 
 /// The kind of reader that a format has.
-pub enum Input {
+pub enum InputForm {
     /// Not read by evt.
     None,
     /// Split from a stream of bytes.
@@ -133,7 +133,7 @@ pub struct Format {
     /// The magic at the start of a file; empty if there is none.
     pub magic: &'static [u8],
     /// Its reader.
-    pub input: Input,
+    pub input: InputForm,
     /// Opens a file and returns its columns as they are, without JSON text of its rows; `None` if the format does not
     /// support this.
     pub columns: Option<fn(std::fs::File, Limits) -> Result<ColumnBatches>>,
@@ -189,7 +189,7 @@ impl Format {
         name: "",
         extensions: &[],
         magic: b"",
-        input: Input::None,
+        input: InputForm::None,
         columns: None,
         output: None,
         appendable: false,
@@ -208,7 +208,7 @@ impl Format {
 
     /// Whether it is a stream of frames, which `frame` reads and writes.
     pub fn is_frames(&self) -> bool {
-        matches!(self.input, Input::Frames)
+        matches!(self.input, InputForm::Frames)
     }
 
     /// Whether evt writes it.

@@ -59,7 +59,7 @@ mod value_type;
 
 pub use decode::TextDecoder;
 pub use definition::{
-    ColumnBatches, CsvHeader, EncodeOptions, Encoder, Format, Input, Limits, NoteFormat, Opened, Output, Rows,
+    ColumnBatches, CsvHeader, EncodeOptions, Encoder, Format, InputForm, Limits, NoteFormat, Opened, Output, Rows,
     Splitting, TextOptions,
 };
 pub use record::{Body, Record, Records, Splitter, not_utf8, one_line};
@@ -86,7 +86,7 @@ const OTHER_NAMES: [(&str, &str); 11] = [
 ///
 /// Errors: exit status 2 if none that can be read has the name.
 pub fn to_read(name: &str) -> Result<&'static Format> {
-    named("-f", name, |format| !matches!(format.input, Input::None))
+    named("-f", name, |format| !matches!(format.input, InputForm::None))
 }
 
 /// Returns the format of `-o`.

@@ -14,7 +14,7 @@ use crate::op::validate::{self, SubjectOf, Validator};
 use crate::op::window::MemoryBound;
 use crate::op::window::watermark::ContinuedInput;
 use crate::registry::Registry;
-use crate::stage::operator::{Collector, InputEnded, Message, Operator, Snapshot};
+use crate::stage::operator::{Collector, InputEnded, Note, Operator, Snapshot};
 use crate::store::rows;
 use crate::time::parse_duration;
 use arrow::array::{ArrayRef, BooleanArray, Int64Array, RecordBatch};
@@ -87,7 +87,7 @@ impl Operator for Validate {
         if let Some([subject]) = subjects.as_deref() {
             let events = counted(self.unknown, ["event has", "events have"]);
             let way_out = format!("--subject ={subject} takes the only one, for all events");
-            out.note(Message::Warning(format!("{events} a subject without a schema; {way_out}")));
+            out.note(Note::Warning(format!("{events} a subject without a schema; {way_out}")));
         }
         Ok(Counts::default())
     }

@@ -9,7 +9,7 @@ use evt::error::{Error, Result};
 use evt::generate::random::Random;
 use evt::run::Run;
 use evt::run::io::{Io, Pipe};
-use evt::stage::{Progress, Stage};
+use evt::stage::{Stage, StepResult};
 use evt::stop::Stop;
 use evt::store::disk::{Disk, DiskFault};
 use evt::tool::{ingest, sink, validate, window};
@@ -359,8 +359,8 @@ impl Pipeline {
         assert!(self.steps < STEPS_MAX, "the pipe hangs: {:?}", Ended::statuses_of(&self.nodes));
         let Some(stage) = &mut self.nodes[at].stage else { return };
         match stage.step() {
-            Ok(Progress::Ready | Progress::Waiting(_)) => {}
-            Ok(Progress::Ended(status)) => self.end(at, Status::Ended(status)),
+            Ok(StepResult::Ready | StepResult::Waiting(_)) => {}
+            Ok(StepResult::Ended(status)) => self.end(at, Status::Ended(status)),
             Err(error) => self.fail(at, &error),
         }
     }

@@ -22,7 +22,7 @@ pub mod watch;
 
 use crate::error::Result;
 use crate::format::jsonl::Lines;
-use crate::format::{Format, Input as Decoder, Splitter, TextOptions};
+use crate::format::{Format, InputForm, Splitter, TextOptions};
 use crate::frame::How;
 use crate::ingest::{ByteProgress, Ingest};
 use crate::input::bytes::{Bytes, Chunk};
@@ -65,7 +65,7 @@ impl TextReading {
     /// Makes the splitter that finds the records of one file.
     pub fn splitter(&self) -> Box<dyn Splitter> {
         match &self.format.input {
-            Decoder::Text(splitter) => splitter(&self.options),
+            InputForm::Text(splitter) => splitter(&self.options),
             _ => Box::new(Lines::default()),
         }
     }

@@ -488,22 +488,22 @@ impl DeadLetters {
     /// letters.
     fn refused_letters(&mut self, refused: &[RefusedRows]) -> Result<Vec<RecordBatch>> {
         let mut letters = vec![];
-        for RefusedRows { refusal, rows } in refused {
-            let mut builder = kind::letters::Builder::new(self.run.console.tool(), &refusal.host);
+        for RefusedRows { attempt, rows } in refused {
+            let mut builder = kind::letters::Builder::new(self.run.console.tool(), &attempt.host);
             for RejectedRow { row, fault } in rows {
                 let is_letter = Kind::of(row.schema_ref()) == Some(Kind::Dead);
                 if builder.len() >= HELD_ROWS || builder.bytes() >= HELD_BYTES || is_letter && !builder.is_empty() {
                     letters.push(builder.finish()?);
                 }
                 if is_letter {
-                    let letter = builder.failed_again(row, 0, fault, refusal.failed_at)?;
+                    let letter = builder.failed_again(row, 0, fault, attempt.failed_at)?;
                     self.note_batch(&letter);
                     letters.push(letter);
                     continue;
                 }
                 with_letter(row, 0, fault, None, |letter, has_position| {
                     self.note(&Reported::of(letter, has_position));
-                    builder.push(letter, refusal.failed_at)
+                    builder.push(letter, attempt.failed_at)
                 })?;
             }
             if !builder.is_empty() {
