@@ -5,7 +5,7 @@
 //! ```
 //!
 //! An input is opened when the one before it has ended. Inputs with `--follow` never end: they are all open and take
-//! turns. [`Source::poll`] never blocks; [`Source::wait`] waits for input. Consumer groups and spools commit positions.
+//! turns. [`Source::poll`] does not wait for input; [`Source::wait`] does. Consumer groups and spools commit positions.
 
 use crate::counts::Counts;
 use crate::error::{Error, ErrorKind, Result};

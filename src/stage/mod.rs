@@ -6,8 +6,9 @@
 //!          └ dead letters of records ────┴──────────────► dead letters
 //! ```
 //!
-//! [`Stage::step`] never blocks on input; [`Stage::run`] alternates `step` and `wait`. A simulation steps several
-//! stages in one process. The stage keeps the counts and checks the law of counts at its end.
+//! [`Stage::step`] does not wait for input (decision 086 lists what may still block); [`Stage::run`] alternates `step`
+//! and `wait`. A simulation steps several stages in one process. The stage keeps the counts and checks the law of counts
+//! at its end.
 
 pub mod epochs;
 pub mod operator;

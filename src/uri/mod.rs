@@ -134,7 +134,8 @@ impl Uri {
         }
     }
 
-    /// Returns the store instead of a file that has its extension, with or without options; for outputs. Errors: exit status 2 for an unknown option.
+    /// Returns the store instead of a file that has its extension, with or without options; for outputs. Errors: exit
+    /// status 2 for an unknown option.
     pub fn of_database(self) -> Result<Self> {
         let Uri::File(path) = &self else { return Ok(self) };
         match (named_store(path), path.to_str()) {

@@ -7,8 +7,8 @@
 //! ```
 //!
 //! A run that ends completely must have the results of an undisturbed run: every stage keeps the law of counts (it ends
-//! with 70 if not), and the counts of the stages, the last row per natural key, the dead letters and the late events are
-//! the same. A stopped run must
+//! with 70 if not), and the counts of the stages, the last row per natural key, the dead letters and the late events
+//! are the same. A stopped run must
 //! have fired no window early; a torn one also leaves no file that looks whole.
 #![forbid(unsafe_code)]
 

@@ -9,7 +9,8 @@
 //! rows ─► add ─► slots;  merge: slices ─► a window;  result ─► number or NULL;  save ◄─► load
 //! ```
 //!
-//! [`parse`] resolves a call such as `sum(a)`; [`AggregateCall::create`] makes its states. One [`Aggregate`] (`definition.rs`)
+//! [`parse`] resolves a call such as `sum(a)`; [`AggregateCall::create`] makes its states. One [`Aggregate`]
+//! (`definition.rs`)
 //! holds the states of one metric by slot, so a batch costs one dynamic call; `slots.rs` builds it from the
 //! `Accumulator` that each aggregate's file implements. `exact.rs` has exact sums, `quantile.rs` ranks.
 

@@ -283,8 +283,8 @@ fn write_other(
 }
 
 impl<'a> Replayed<'a> {
-    /// Returns the record of an event, with the headers and the timestamp of the record that failed; `columns` are those
-    /// of the letters. Its key is that of the dead letter; without one, it is the event's source.
+    /// Returns the record of an event, with the headers and the timestamp of the record that failed; `columns` are
+    /// those of the letters. Its key is that of the dead letter; without one, it is the event's source.
     fn record(&self, row: usize, columns: &LetterRows<'a>, line: &'a [u8]) -> ProducerRecord<'a> {
         let letter = self.rows[row];
         let keys = self.letters.column(ORIGINAL_KEY).as_binary::<i32>();
