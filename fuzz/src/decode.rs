@@ -1,7 +1,7 @@
 //! Containers: rows or an error, never a panic, through the one function that opens them.
 
 use evt::error::guarded;
-use evt::format::{Body, Input, Limits, Rows, to_read};
+use evt::format::{Body, InputForm, Limits, Rows, to_read};
 use evt::json::scan::is_json;
 use evt::ratio::RATIO_MAX;
 use std::fs::File;
@@ -54,7 +54,7 @@ const LIMITS: Limits = Limits { ratio: RATIO_MAX, text: 1 << 20 };
 
 /// How many rows a file has, if it is whole. An input makes no more text than this times its size and a constant.
 fn read(format: &str, input: &[u8]) -> evt::Result<usize> {
-    let Input::Container(open) = to_read(format)?.input else { panic!("{format} is a container") };
+    let InputForm::Container(open) = to_read(format)?.input else { panic!("{format} is a container") };
     let opened = open(spool(input).expect("a file"), LIMITS)?;
     let mut count = 0;
     for rows in opened.rows.take(64) {

@@ -1,7 +1,7 @@
 //! Text formats: however the input is cut into chunks, the records are the same, and what is given as JSON is JSON.
 
 use super::cuts::{Cuts, chosen};
-use evt::format::{ALL, Body, Input, Records, Splitter};
+use evt::format::{ALL, Body, InputForm, Records, Splitter};
 use evt::json::scan::is_json;
 
 /// Line, raw bytes, JSON text or the fault's message.
@@ -11,7 +11,7 @@ pub(super) type SplitRecord = (u64, Vec<u8>, Result<String, String>);
 pub fn run(input: &[u8]) {
     let Some((seed, input)) = chosen(input) else { return };
     for format in ALL {
-        let Input::Text(splitter) = format.input else { continue };
+        let InputForm::Text(splitter) = format.input else { continue };
         let whole = split(splitter(&evt::format::TextOptions::default()).as_mut(), input, |most| most);
         let mut cuts = Cuts::new(seed);
         assert_eq!(

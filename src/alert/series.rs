@@ -9,7 +9,7 @@ use crate::error::Result;
 use crate::expr::RowFault;
 use crate::expr::{Dimension as DimensionValues, Expr, LeafBatch, Leaves, ValueKind, Want};
 use crate::kind::Kind;
-use crate::op::aggregate::{self, Call};
+use crate::op::aggregate::{self, AggregateCall};
 use crate::op::snapshot;
 use crate::op::window::key::Keys;
 use crate::op::window::metric::Dimension;
@@ -23,7 +23,7 @@ use std::ops::Range;
 /// The parsed expressions of a series.
 pub struct Expressions {
     /// The aggregate.
-    pub call: Call,
+    pub call: AggregateCall,
     /// The filter.
     pub filter: Option<Expr>,
     /// The dimensions.

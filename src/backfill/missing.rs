@@ -20,13 +20,13 @@ pub struct MissingEvents {
 }
 
 /// Sessions by metric and dimensions.
-type Sessions<T> = BTreeMap<(Arc<str>, String), Vec<T>>;
+type StoredSessions<T> = BTreeMap<(Arc<str>, String), Vec<T>>;
 
 /// Stored cells that stay as they are.
 #[derive(Debug, Default)]
 pub struct KeptCells {
     /// By metric and dimensions, if they are sessions, which replace right sessions that overlap them.
-    sessions: Sessions<CellKey>,
+    sessions: StoredSessions<CellKey>,
     keys: BTreeSet<CellKey>,
 }
 
@@ -51,7 +51,7 @@ fn overlap(one: &CellKey, other: &CellKey) -> bool {
     one.start < other.end && other.start < one.end
 }
 
-fn of_sessions<'a, T>(sessions: &'a Sessions<T>, key: &CellKey) -> &'a [T] {
+fn of_sessions<'a, T>(sessions: &'a StoredSessions<T>, key: &CellKey) -> &'a [T] {
     if sessions.is_empty() {
         return &[];
     }
@@ -85,7 +85,7 @@ impl MissingEvents {
         if self.until.is_none() {
             return kept;
         }
-        let mut right_sessions: Sessions<(&CellKey, i64)> = BTreeMap::new();
+        let mut right_sessions: StoredSessions<(&CellKey, i64)> = BTreeMap::new();
         for (key, content) in right.iter().filter(|(key, _)| self.sessions.contains(&key.metric)) {
             let of_key = right_sessions.entry((key.metric.clone(), key.dimensions.clone())).or_default();
             of_key.push((key, content.rows));

@@ -211,14 +211,16 @@ impl TextArgs {
     ///
     /// Errors: exit status 2 if a flag of CSV or syslog is given for another format, or a name twice.
     pub fn options(&self, format: Option<&str>) -> Result<(Option<&'static Format>, Rc<TextOptions>)> {
-        let (format, pattern) = match format.map(|name| (name, name.strip_prefix("regex:"))) {
-            None => (None, None),
-            Some((_, Some(pattern))) => (Some(&pattern::FORMAT), Some(pattern::parse(pattern)?)),
-            Some(("regex", None)) => {
-                return Err(Error::usage("-f regex: expected regex:PATTERN with named groups, found no pattern"));
-            }
-            Some((name, None)) => (Some(format::to_read(name)?), None),
+        let (name, pattern) = match format.and_then(format::split_pattern) {
+            Some((name, pattern)) => (Some(name), Some(pattern::parse(pattern)?)),
+            None => (format, None),
         };
+        let format = name.map(format::to_read).transpose()?;
+        if let Some(name) = format.filter(|format| format.takes_pattern && pattern.is_none()).map(|format| format.name)
+        {
+            let expected = format!("expected {name}:PATTERN with named groups");
+            return Err(Error::usage(format!("-f {name}: {expected}, found no pattern")));
+        }
         let flags = [
             ("--delimiter", self.delimiter.is_some()),
             ("--header", !self.header.is_empty()),

@@ -135,7 +135,7 @@ impl CheckReport {
 
     /// Checks that an output can be written. Standard output always can.
     fn output(&mut self, output: OutputPlan) {
-        if output.name() != "-" {
+        if !output.is_standard() {
             let name = output.name().to_owned();
             self.query(name, move |run| Ok(output.check_server(run)?.first().map(str::to_owned)));
         }

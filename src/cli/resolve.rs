@@ -57,12 +57,15 @@ pub struct StageSpec<'a> {
     pub range: Option<&'a TimeRangeArgs>,
     /// `--branch`, in tools that have it.
     pub branch: Option<&'a str>,
+    /// Whether a pipe gets only frames from a run with a checkpoint.
+    pub needs_frames_in_epochs: bool,
 }
 
 impl<'a> StageSpec<'a> {
     /// Names the inputs and outputs of a tool that writes frames.
     pub fn new(args: &'a StageArgs) -> Self {
-        Self { args, formats: FRAMES, side: None, checkpoint: None, range: None, branch: None }
+        let (formats, needs_frames_in_epochs) = (FRAMES, false);
+        Self { args, formats, side: None, checkpoint: None, range: None, branch: None, needs_frames_in_epochs }
     }
 }
 
@@ -155,7 +158,7 @@ impl Resolved {
 
     /// Adds the faults of inputs that cannot be read again from a position, and of outputs whose rows cannot wait for
     /// an epoch.
-    fn checked_for_epochs(mut self, follow: bool, run: &Run) -> Self {
+    fn checked_for_epochs(mut self, follow: bool, needs_frames: bool, run: &Run) -> Self {
         for input in &self.inputs {
             let is_kept = match input {
                 Uri::File(path) if follow => path.is_file() || !path.exists(),
@@ -173,7 +176,7 @@ impl Resolved {
         }
         // A program behind text takes part in no epoch: what it had not written when it was killed is in none.
         let is_text = |output: &&OutputPlan| output.is_text() && run.io.has_pipe();
-        if run.console.tool() == "evt-ingest" && self.checked.iter().any(|output| is_text(&output)) {
+        if needs_frames && self.checked.iter().any(|output| is_text(&output)) {
             self.faults.0.push(Error::usage(
                 "-: --checkpoint: expected frames into a pipe (without -o), found text; name a file with --to, or end the pipe \
                  with evt-view -o FORMAT",
@@ -299,7 +302,7 @@ impl Resolved {
 /// Resolves every input and output and checks that no two of them are the same; opens and creates nothing, and contacts
 /// no server.
 pub fn resolve(spec: StageSpec<'_>, follow: bool, run: &Run) -> Resolved {
-    let StageSpec { args, formats, side, checkpoint, branch, .. } = spec;
+    let StageSpec { args, formats, side, checkpoint, branch, needs_frames_in_epochs, .. } = spec;
     let (common, mut faults) = (&args.common, Faults::default());
     let side = side.and_then(|text| faults.take(check_side(text, run)));
     let spec = faults.take(output_spec(args, formats));
@@ -332,7 +335,7 @@ pub fn resolve(spec: StageSpec<'_>, follow: bool, run: &Run) -> Resolved {
     }
     let resolved = Resolved { inputs, checked, dlq, side, faults };
     match checkpoint {
-        Some(_) => resolved.checked_for_epochs(follow, run),
+        Some(_) => resolved.checked_for_epochs(follow, needs_frames_in_epochs, run),
         None => resolved,
     }
 }

@@ -5,7 +5,7 @@
 //! Batches are compressed with LZ4, like Feather files of other programs.
 
 use super::container::{ContainerRows, foreign_names, own_schema};
-use super::definition::{Encoder, Format, Input, Limits, Opened};
+use super::definition::{Encoder, Format, InputForm, Limits, Opened};
 use super::typed::encoder;
 use crate::error::guarded;
 use crate::error::{Error, Result};
@@ -28,7 +28,7 @@ pub const FORMAT: Format = Format {
     name: "arrow",
     extensions: &["arrow", "feather", "ipc"],
     magic: b"ARROW1",
-    input: Input::Container(open),
+    input: InputForm::Container(open),
     output: Some(|schema, options| encoder(schema, options, |schema, _| Ok(Box::new(Writer::try_new(schema)?)))),
     needs_name: true,
     takes_any_columns: true,

@@ -6,7 +6,7 @@
 //! escapes `\"`, `\\` and `\xHH` are undone if the result is text, else the field stays as it is. The mapping
 //! sets `source` to the file. A user agent may lack its closing quote, because servers truncate long lines.
 
-use super::definition::{Format, Input};
+use super::definition::{Format, InputForm};
 use super::lines::{LineReader, ReadLines};
 use crate::error::Result;
 use crate::json::text::write_string;
@@ -18,7 +18,7 @@ use std::borrow::Cow;
 pub const FORMAT: Format = Format {
     name: "clf",
     extensions: &["clf"],
-    input: Input::Text(|_| Box::new(ReadLines::new(AccessLog))),
+    input: InputForm::Text(|_| Box::new(ReadLines::new(AccessLog))),
     ..Format::BASE
 };
 

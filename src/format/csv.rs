@@ -13,7 +13,7 @@
 
 use super::csv_header::column_names;
 use super::csv_writer::Writer;
-use super::definition::{CsvHeader, Format, Input, TextOptions};
+use super::definition::{CsvHeader, Format, InputForm, TextOptions};
 use super::metric_columns::encoder;
 use super::metric_dimensions::DimensionReader;
 use super::record::{Body, Record, Records, Splitter, not_utf8};
@@ -38,7 +38,7 @@ const DIMENSIONS: &str = ",\"dimensions\":";
 pub const CSV: Format = Format {
     name: "csv",
     extensions: &["csv"],
-    input: Input::Text(|options| Box::new(CsvRows::new(options.delimiter, options))),
+    input: InputForm::Text(|options| Box::new(CsvRows::new(options.delimiter, options))),
     output: Some(|schema, options| {
         encoder(schema, options, |schema, options| Ok(Box::new(Writer::new(b',', schema, options))))
     }),
@@ -53,7 +53,7 @@ pub const CSV: Format = Format {
 pub const TSV: Format = Format {
     name: "tsv",
     extensions: &["tsv", "tab"],
-    input: Input::Text(|options| Box::new(CsvRows::new(options.delimiter.or(Some(b'\t')), options))),
+    input: InputForm::Text(|options| Box::new(CsvRows::new(options.delimiter.or(Some(b'\t')), options))),
     output: Some(|schema, options| {
         encoder(schema, options, |schema, options| Ok(Box::new(Writer::new(b'\t', schema, options))))
     }),

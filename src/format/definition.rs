@@ -110,7 +110,7 @@ pub enum CsvHeader {
 pub type Splitting = fn(&TextOptions) -> Box<dyn Splitter>;
 
 /// The kind of reader that a format has.
-pub enum Input {
+pub enum InputForm {
     /// Not read by evt.
     None,
     /// Split from a stream of bytes.
@@ -133,7 +133,7 @@ pub struct Format {
     /// The magic at the start of a file; empty if there is none.
     pub magic: &'static [u8],
     /// Its reader.
-    pub input: Input,
+    pub input: InputForm,
     /// Opens a file and returns its columns as they are, without JSON text of its rows; `None` if the format does not
     /// support this.
     pub columns: Option<fn(std::fs::File, Limits) -> Result<ColumnBatches>>,
@@ -148,6 +148,8 @@ pub struct Format {
     /// Whether its records are delimited cells with the names of fields in a header: `--delimiter`, `--header` and
     /// `--no-header` apply.
     pub has_header: bool,
+    /// Whether its name is followed by a pattern: `-f NAME:PATTERN`.
+    pub takes_pattern: bool,
     /// Whether its times may lack the year: `--time-year` applies.
     pub lacks_years: bool,
     /// Whether it draws a chart of the rows.
@@ -174,19 +176,27 @@ pub enum NoteFormat {
     Text,
 }
 
+/// Two values are the same row if they have the same name.
+impl PartialEq for Format {
+    fn eq(&self, other: &Self) -> bool {
+        self.name == other.name
+    }
+}
+
 impl Format {
     /// The defaults of a row of the table.
     pub(super) const BASE: Self = Self {
         name: "",
         extensions: &[],
         magic: b"",
-        input: Input::None,
+        input: InputForm::None,
         columns: None,
         output: None,
         appendable: false,
         needs_name: false,
         is_json: false,
         has_header: false,
+        takes_pattern: false,
         lacks_years: false,
         is_chart: false,
         takes_any_columns: false,
@@ -198,7 +208,7 @@ impl Format {
 
     /// Whether it is a stream of frames, which `frame` reads and writes.
     pub fn is_frames(&self) -> bool {
-        matches!(self.input, Input::Frames)
+        matches!(self.input, InputForm::Frames)
     }
 
     /// Whether evt writes it.

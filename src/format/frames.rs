@@ -1,12 +1,12 @@
 //! Frames and foreign Arrow streams, which `frame` reads and writes.
 
-use super::definition::{Format, Input};
+use super::definition::{Format, InputForm};
 
 /// The format.
 pub const FORMAT: Format = Format {
     name: "frames",
     extensions: &["frames", "arrows"],
     magic: &[0xff; 4],
-    input: Input::Frames,
+    input: InputForm::Frames,
     ..Format::BASE
 };

@@ -5,7 +5,7 @@
 //! its `\n` nor a `\r` before that.
 
 use super::cell::{CellForm, Column, binaries, texts};
-use super::definition::{Encoder, Format, Input, NoteFormat};
+use super::definition::{Encoder, Format, InputForm, NoteFormat};
 use super::elements::Elements;
 use super::record::{Body, Record, Records, Splitter};
 use super::row::kind_of;
@@ -24,7 +24,7 @@ use std::collections::HashSet;
 pub const FORMAT: Format = Format {
     name: "jsonl",
     extensions: &["jsonl", "ndjson", "json"],
-    input: Input::Text(|options| match &options.explode {
+    input: InputForm::Text(|options| match &options.explode {
         Some(path) => Box::new(Elements::new(path.clone())),
         None => Box::new(Lines::default()),
     }),

@@ -3,7 +3,7 @@
 //! Values are strings; one in quotes has the escapes of JSON. A key without a value is true. A line without any pair is
 //! a fault.
 
-use super::definition::{Format, Input};
+use super::definition::{Format, InputForm};
 use super::lines::{LineReader, ReadLines};
 use crate::error::Result;
 use crate::json::scan::{is_json, string_end};
@@ -14,7 +14,7 @@ use crate::kind::dead::{ErrorType, Fault};
 pub const FORMAT: Format = Format {
     name: "logfmt",
     extensions: &["logfmt"],
-    input: Input::Text(|_| Box::new(ReadLines::new(Pairs))),
+    input: InputForm::Text(|_| Box::new(ReadLines::new(Pairs))),
     ..Format::BASE
 };
 

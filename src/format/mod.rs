@@ -59,7 +59,7 @@ mod value_type;
 
 pub use decode::TextDecoder;
 pub use definition::{
-    ColumnBatches, CsvHeader, EncodeOptions, Encoder, Format, Input, Limits, NoteFormat, Opened, Output, Rows,
+    ColumnBatches, CsvHeader, EncodeOptions, Encoder, Format, InputForm, Limits, NoteFormat, Opened, Output, Rows,
     Splitting, TextOptions,
 };
 pub use record::{Body, Record, Records, Splitter, not_utf8, one_line};
@@ -86,7 +86,7 @@ const OTHER_NAMES: [(&str, &str); 11] = [
 ///
 /// Errors: exit status 2 if none that can be read has the name.
 pub fn to_read(name: &str) -> Result<&'static Format> {
-    named("-f", name, |format| !matches!(format.input, Input::None))
+    named("-f", name, |format| !matches!(format.input, InputForm::None))
 }
 
 /// Returns the format of `-o`.
@@ -94,6 +94,13 @@ pub fn to_read(name: &str) -> Result<&'static Format> {
 /// Errors: exit status 2 if none that can be written has the name.
 pub fn to_write(name: &str) -> Result<&'static Format> {
     named("-o", name, Format::is_written)
+}
+
+/// Divides the text of `-f` into the name of a format that takes a pattern, and the pattern; `None` if it names no such
+/// format, or has no pattern.
+pub fn split_pattern(text: &str) -> Option<(&str, &str)> {
+    let takes_pattern = |name: &str| ALL.iter().any(|format| format.takes_pattern && format.name == name);
+    text.split_once(':').filter(|(name, _)| takes_pattern(name))
 }
 
 fn named(flag: &str, name: &str, fits: impl Fn(&Format) -> bool) -> Result<&'static Format> {
@@ -125,12 +132,6 @@ pub fn by_extension(path: &str) -> Option<&'static Format> {
 pub fn is_compressed(name: &str) -> bool {
     let name = name.to_ascii_lowercase();
     unpack::SUFFIXES.iter().any(|suffix| name.ends_with(suffix))
-}
-
-/// Whether the name of a file to write is that of a SQLite database.
-pub fn is_database(path: &Path) -> bool {
-    let extension = path.extension().and_then(|extension| extension.to_str()).map(str::to_ascii_lowercase);
-    extension.is_some_and(|extension| matches!(extension.as_str(), "db" | "sqlite" | "sqlite3"))
 }
 
 /// Returns the message about the name of a file that evt cannot write; `None` if the name is right.

@@ -3,7 +3,7 @@
 //! The pattern may match anywhere in a line. A group that takes no part in the match is absent. A line that does not
 //! match is a fault.
 
-use super::definition::{Format, Input};
+use super::definition::{Format, InputForm};
 use super::lines::{LineReader, ReadLines};
 use crate::error::{Error, Result};
 use crate::json::text::{key, write_string};
@@ -13,7 +13,8 @@ use regex::{CaptureLocations, Regex};
 /// Lines that match a pattern.
 pub const FORMAT: Format = Format {
     name: "regex",
-    input: Input::Text(|options| Box::new(ReadLines::new(Matches::new(options.pattern.as_ref())))),
+    input: InputForm::Text(|options| Box::new(ReadLines::new(Matches::new(options.pattern.as_ref())))),
+    takes_pattern: true,
     ..Format::BASE
 };
 

@@ -1,6 +1,6 @@
 use super::*;
 use crate::format::test_data::{batch_texts, build, cases, encode, rows, texts};
-use crate::format::{ALL, Input};
+use crate::format::{ALL, InputForm};
 use proptest::prelude::*;
 
 #[test]
@@ -20,7 +20,7 @@ fn check(kind: Kind, written: &[String]) {
     let batch = build(kind, written);
     assert_eq!(batch_texts(&batch), written, "the texts are those jsonl writes");
     for format in ALL {
-        if format.output.is_none() || matches!(format.input, Input::None) {
+        if format.output.is_none() || matches!(format.input, InputForm::None) {
             continue;
         }
         let read = texts(format, &encode(format, &[batch.clone(), batch.slice(0, 1)])).unwrap();

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 fn splitters() -> impl Iterator<Item = (&'static str, Splitting)> {
     ALL.iter().filter_map(|format| match format.input {
-        Input::Text(splitter) => Some((format.name, splitter)),
+        InputForm::Text(splitter) => Some((format.name, splitter)),
         _ => None,
     })
 }

@@ -8,7 +8,7 @@
 //! without the flag a time stays as it is, so that the mapping reports it. Years are never taken from the clock: a log
 //! would change with age.
 
-use super::definition::{Format, Input};
+use super::definition::{Format, InputForm};
 use super::lines::{LineReader, ReadLines};
 use crate::error::Result;
 use crate::json::text::{key, write_string};
@@ -20,7 +20,7 @@ use std::fmt::Write;
 pub const FORMAT: Format = Format {
     name: "syslog",
     extensions: &["syslog"],
-    input: Input::Text(|options| Box::new(ReadLines::new(Messages { years: options.year.map(Years::new) }))),
+    input: InputForm::Text(|options| Box::new(ReadLines::new(Messages { years: options.year.map(Years::new) }))),
     lacks_years: true,
     ..Format::BASE
 };

@@ -1,7 +1,7 @@
 //! Shared by the tests of formats: third-party data, rows of every kind, and ways through a file.
 
 use super::row::Builder;
-use super::{Body, EncodeOptions, Format, Input, Limits, Opened, Records, Rows, Splitter};
+use super::{Body, EncodeOptions, Format, InputForm, Limits, Opened, Records, Rows, Splitter};
 use crate::error::Result;
 use crate::json::text::write_string;
 use crate::kind::Kind;
@@ -68,7 +68,7 @@ pub const LIMITS: Limits = Limits { ratio: crate::ratio::RATIO_MAX, text: 4 << 2
 /// Opens a container.
 pub fn open(format: &Format, bytes: &[u8]) -> Result<Opened> {
     match format.input {
-        Input::Container(open) => open(spool(bytes), LIMITS),
+        InputForm::Container(open) => open(spool(bytes), LIMITS),
         _ => panic!("{} is not a container", format.name),
     }
 }
@@ -111,7 +111,7 @@ pub fn split(splitter: &mut dyn Splitter, input: &[u8], cuts: &[usize]) -> Resul
 /// Returns the JSON texts of all records of a file; checks their numbers and order.
 pub fn texts(format: &Format, bytes: &[u8]) -> Result<Vec<String>> {
     let mut texts = vec![];
-    if let Input::Text(splitter) = format.input {
+    if let InputForm::Text(splitter) = format.input {
         for (_, _, body) in split(splitter(&super::TextOptions::default()).as_mut(), bytes, &[])? {
             texts.push(body.unwrap());
         }

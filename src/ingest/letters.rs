@@ -11,12 +11,23 @@ use crate::run::Run;
 use arrow::array::RecordBatch;
 
 /// Dead letters in the order of their records.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Dead {
     /// Rows of kind dead.
     pub letters: RecordBatch,
     /// For each letter, the number of rows of the source before its record; ascending.
     pub after: Vec<u64>,
+}
+
+impl Dead {
+    /// Removes the letters before row number `end` of the source, and returns them.
+    pub fn split_before(&mut self, end: u64) -> RecordBatch {
+        let count = self.after.partition_point(|rows| *rows < end);
+        self.after.drain(..count);
+        let released = self.letters.slice(0, count);
+        self.letters = self.letters.slice(count, self.after.len());
+        released
+    }
 }
 
 /// Number of letters that makes the buffer full.

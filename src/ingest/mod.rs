@@ -16,7 +16,7 @@ pub mod first_times;
 mod item;
 mod learn;
 mod letters;
-mod outbox;
+mod queue;
 mod read;
 mod ruled;
 mod unused;
@@ -46,7 +46,7 @@ use unused::UnusedFlags;
 
 pub use item::{ByteProgress, Item, Sent};
 pub use letters::Dead;
-pub use outbox::{Outbox, Rest};
+pub use queue::{ItemQueue, Rest};
 pub use read::ReadPositions;
 
 /// Maps the records of all inputs to rows, and queues rows, dead letters and control messages for the stage.
@@ -63,7 +63,7 @@ pub struct Ingest {
     /// `--control`: text may contain control lines.
     control: bool,
     /// The queue of items.
-    pub outbox: Outbox,
+    pub queue: ItemQueue,
     open: OpenBatch,
     batches: StampedBatches,
     /// How far each input is read.
@@ -129,7 +129,7 @@ impl Ingest {
             form,
             outcomes,
             control,
-            outbox: Outbox::new(),
+            queue: ItemQueue::new(),
             open: OpenBatch::default(),
             batches: StampedBatches::default(),
             read: ReadPositions::default(),
@@ -178,7 +178,7 @@ impl Ingest {
             self.send_letters()?;
         }
         self.outcomes.letters.set_rows_before(self.batches.counts.out);
-        self.outbox.send_of_current(Item::Batch(batch));
+        self.queue.send_of_current(Item::Batch(batch));
         Ok(())
     }
 
@@ -222,12 +222,12 @@ impl Ingest {
 
     /// Queues [`Item::Idle`]: no records come for now, or the items before it may be committed.
     pub fn idle(&mut self) {
-        self.outbox.send(self.open.input, Item::Idle);
+        self.queue.send(self.open.input, Item::Idle);
     }
 
     /// Returns the next item of the queue.
     pub fn pop(&mut self) -> Option<Sent> {
-        self.outbox.pop()
+        self.queue.pop()
     }
 
     /// Whether letters wait that are not queued yet.
@@ -481,7 +481,7 @@ impl Ingest {
         if let Some(batch) = self.form.finish()? {
             self.send_letters()?;
             self.outcomes.counts.out += batch.num_rows() as u64;
-            self.outbox.send(self.open.input, Item::Batch(batch));
+            self.queue.send(self.open.input, Item::Batch(batch));
         }
         // Letters of rows that a rule rejects are last.
         let rows_before = self.outcomes.counts.out + self.mapper.rows() as u64;
@@ -498,7 +498,7 @@ impl Ingest {
             self.flags.first_times.check_unit(&batch, &self.run.console);
             batch = self.form.written(batch)?;
             self.outcomes.counts.out += batch.num_rows() as u64;
-            self.outbox.send(self.open.input, Item::Batch(batch));
+            self.queue.send(self.open.input, Item::Batch(batch));
         }
         Ok(())
     }
@@ -514,7 +514,7 @@ impl Ingest {
         if !self.flags.first_times.is_looking()
             && let Some(dead) = self.outcomes.letters.take()?
         {
-            self.outbox.send(self.open.input, Item::Dead(dead));
+            self.queue.send(self.open.input, Item::Dead(dead));
         }
         Ok(())
     }
@@ -524,7 +524,7 @@ impl Ingest {
     pub fn turn_to(&mut self, input: u32, bytes: ByteProgress, rest: Rest) {
         self.read.turn_to(input);
         self.partition_table.set_input(input);
-        self.outbox.turn_to(input, bytes, rest);
+        self.queue.turn_to(input, bytes, rest);
     }
 
     /// Returns the number of the partition for records of `origin` that name none.
@@ -540,23 +540,23 @@ impl Ingest {
     /// before the first record, because the kind of the rows is not known.
     pub fn report_progress(&mut self, bytes: ByteProgress) {
         if self.outcomes.counts.taken > 0 {
-            self.outbox.report_progress(&mut self.partition_table, bytes);
+            self.queue.report_progress(&mut self.partition_table, bytes);
         }
     }
 
     /// Ends the partitions of the current input, after `bytes` bytes; `complete` if no input follows.
     pub fn end_input(&mut self, bytes: ByteProgress, complete: bool) {
-        self.outbox.end_input(&mut self.partition_table, bytes, complete);
+        self.queue.end_input(&mut self.partition_table, bytes, complete);
     }
 
     /// Queues a control message of the current input. Partitions are complete only if no input is pending.
     pub fn control(&mut self, control: Control) {
-        self.outbox.control(&mut self.partition_table, control);
+        self.queue.control(&mut self.partition_table, control);
     }
 
     /// Withdraws the partitions announced for the current input, because its stream reports its own.
     pub fn withdraw(&mut self) {
-        self.outbox.withdraw(&mut self.partition_table);
+        self.queue.withdraw(&mut self.partition_table);
     }
 
     /// Executes `text` if it is a control line (`--control`); returns whether it is one.
@@ -567,7 +567,7 @@ impl Ingest {
             Some(ControlLine::Watermark(watermark)) => {
                 self.flush()?;
                 self.partition_table.set_watermark(meta.partition, watermark);
-                self.outbox.send(self.open.input, Item::Control(Control::Watermark(watermark)));
+                self.queue.send(self.open.input, Item::Control(Control::Watermark(watermark)));
             }
         }
         Ok(true)

@@ -60,6 +60,19 @@ pub enum Step {
     Opened(Box<dyn Input>),
 }
 
+/// The position at which a followed name or a spool continues.
+pub enum InputPosition {
+    /// A followed name.
+    Followed(FollowPosition),
+    /// The spool of an HTTP server.
+    Spool {
+        /// The origin of its records.
+        origin: String,
+        /// Its position.
+        position: CheckpointPosition,
+    },
+}
+
 /// One input of a run.
 pub trait Input {
     /// Reads the available records into `ingest`, at most about a batch. Does not wait for more.
@@ -138,14 +151,10 @@ pub trait Input {
         Ok(())
     }
 
-    /// Returns how far a followed name is read: every record before the position has been passed on.
-    fn follow_position(&mut self) -> Result<Option<FollowPosition>> {
+    /// Returns how far a followed name or a spool is read, for a checkpoint: every record before the position has been
+    /// passed on. `None` for other inputs, and for a spool without a position noted for the epoch.
+    fn checkpoint_position(&mut self) -> Result<Option<InputPosition>> {
         Ok(None)
-    }
-
-    /// Returns the origin of the records of a spool, and the position noted for the epoch.
-    fn spool_position(&self) -> Option<(&str, CheckpointPosition)> {
-        None
     }
 
     /// Returns how far each partition of a topic is read: every row before its position is in the queue of `ingest`.

@@ -1,6 +1,6 @@
 //! The requests in the spool of the HTTP server as an input, in the order of their offsets.
 
-use super::{EndProof, Input, InputEnd, Step};
+use super::{EndProof, Input, InputEnd, InputPosition, Step};
 use crate::counts::counted;
 use crate::error::Result;
 use crate::frame::How;
@@ -204,9 +204,10 @@ impl Input for SpoolInput {
         self.noted = Some(self.position(ingest));
     }
 
-    fn spool_position(&self) -> Option<(&str, CheckpointPosition)> {
-        let id = self.reader.id.clone();
-        self.noted.map(|position| (self.name.as_str(), CheckpointPosition { id, position }))
+    fn checkpoint_position(&mut self) -> Result<Option<InputPosition>> {
+        let (origin, id) = (self.name.clone(), self.reader.id.clone());
+        let of_spool = |position| InputPosition::Spool { origin, position: CheckpointPosition { id, position } };
+        Ok(self.noted.map(of_spool))
     }
 
     fn ends_partitions(&self) -> bool {

@@ -11,7 +11,7 @@ use super::text::{OpenRecord, TextInput};
 use super::{EndProof, Input, InputEnd, Step};
 use crate::error::{Error, Result};
 use crate::format::recognise::{Head, has_json_lines};
-use crate::format::{self, Format, Input as Decoder, Limits, TextOptions};
+use crate::format::{self, Format, InputForm, Limits, TextOptions};
 use crate::frame::How;
 use crate::ingest::Ingest;
 use crate::run::Run;
@@ -68,7 +68,7 @@ impl ReadOptions {
         }
         // An extension of an output-only format does not determine an input.
         let named = format::by_extension(bytes.name());
-        if let Some(format) = named.filter(|format| !matches!(format.input, Decoder::None)) {
+        if let Some(format) = named.filter(|format| !matches!(format.input, InputForm::None)) {
             return Ok(format);
         }
         if let Some(format) = format::by_part_of_magic(head).map_err(|error| error.at(bytes.name()))? {
@@ -213,31 +213,33 @@ impl UnopenedInput {
             ByteSource::Awaited(_) | ByteSource::Taken => return Err(Error::broken("an input is opened twice")),
         };
         let is_watched = watched.is_some();
-        let is_followed = matches!(format.input, Decoder::Text(_)) && bytes.is_regular();
+        let is_followed = matches!(format.input, InputForm::Text(_)) && bytes.is_regular();
         if let Some((watch, ..)) = watched.as_ref().filter(|_| !is_followed) {
             watch.end();
         }
         match (&format.input, watched.filter(|_| is_followed)) {
             (found, None)
-                if is_watched && self.options.continuation.is_continued && !matches!(found, Decoder::Container(_)) =>
+                if is_watched
+                    && self.options.continuation.is_continued
+                    && !matches!(found, InputForm::Container(_)) =>
             {
                 let found = if bytes.is_regular() { format.name } else { "something else" };
                 let expected = "--follow with --checkpoint: expected text in regular files";
                 Err(Error::usage(format!("{expected}, found {found}")).at(self.name.clone()))
             }
-            (Decoder::Container(_), None) if is_watched => Err(Error::usage(format!(
+            (InputForm::Container(_), None) if is_watched => Err(Error::usage(format!(
                 "expected text with --follow, found {}; evt-view --tail N shows the last rows",
                 format.name
             ))
             .at(self.name.clone())),
-            (Decoder::None, _) => Err(Error::usage(format!("-f {}: output format only", format.name))),
-            (Decoder::Text(_), Some((watch, id, former))) => {
+            (InputForm::None, _) => Err(Error::usage(format!("-f {}: output format only", format.name))),
+            (InputForm::Text(_), Some((watch, id, former))) => {
                 let reading = self.reading(&bytes, format, ingest);
                 let (watched, rest) = (WatchedFile { watch, id, bytes, former }, std::mem::take(&mut self.resumption));
                 Ok(Box::new(FollowedInput::new(self.run.clone(), watched, reading, rest)?))
             }
-            (Decoder::Text(_), None) => {
-                let named = format::by_extension(bytes.name()).is_some_and(|named| named.name == format.name);
+            (InputForm::Text(_), None) => {
+                let named = format::by_extension(bytes.name()).is_some_and(|named| named == format);
                 let is_named = self.options.files.format.is_some() || named;
                 ingest.flags.first_times.set_has_format(is_named || has_json_lines(bytes.head()));
                 let reading = self.reading(&bytes, format, ingest);
@@ -246,14 +248,14 @@ impl UnopenedInput {
                 let refuses_array = self.options.files.format.is_none();
                 Ok(Box::new(input.with_open_record(self.options.open_record()).refusing_array(refuses_array)))
             }
-            (Decoder::Frames, _) => Ok(Box::new(FrameInput::new(
+            (InputForm::Frames, _) => Ok(Box::new(FrameInput::new(
                 bytes,
                 self.run.clone(),
                 &self.origin,
                 self.options.files.raw_only,
                 self.options.continuation.joins,
             ))),
-            (Decoder::Container(open), _) => {
+            (InputForm::Container(open), _) => {
                 let opened = open(bytes.whole_file()?, limits(&self.run)).map_err(|error| error.at(bytes.name()))?;
                 ingest.mapper.declared = ingest.mapper.declared.take().or(opened.names);
                 take_schema(opened.schema, opened.is_text && self.options.files.raw_only, bytes.name(), ingest)?;
@@ -285,7 +287,7 @@ impl Input for UnopenedInput {
             Chunk::Stopped => Ok(Step::Stopped),
             Chunk::Bytes(_) | Chunk::End => {
                 let format = options.format_of(bytes, grows)?;
-                if options.files.format.is_none() && matches!(format.input, Decoder::Text(_)) {
+                if options.files.format.is_none() && matches!(format.input, InputForm::Text(_)) {
                     match self.recognise(format)? {
                         Chunk::Idle => return Ok(Step::Idle),
                         Chunk::Stopped => return Ok(Step::Stopped),

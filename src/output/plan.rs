@@ -295,9 +295,14 @@ impl OutputPlan {
         matches!(&self.place, Destination::Standard(format) if !format.is_frames())
     }
 
+    /// Whether it is standard output.
+    pub fn is_standard(&self) -> bool {
+        matches!(self.place, Destination::Standard(_))
+    }
+
     /// Whether it is standard output and that is a terminal.
     pub fn is_terminal(&self) -> bool {
-        matches!(self.place, Destination::Standard(_)) && std::io::stdout().is_terminal()
+        self.is_standard() && std::io::stdout().is_terminal()
     }
 
     /// Returns its URI as the user gave it, without secrets.

@@ -6,6 +6,7 @@ use crate::console::Console;
 use crate::error::{Error, Result};
 use crate::format::{self, EncodeOptions, Format};
 use crate::run::Run;
+use crate::store;
 use std::path::Path;
 
 /// The flags that apply to every output of a tool.
@@ -95,7 +96,10 @@ fn redirected_format(
 ) -> Result<Option<&'static Format>> {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let named = format::by_extension(&name);
-    if format::is_compressed(&name) || format::is_database(path) || named.is_some_and(|format| format.needs_name) {
+    if format::is_compressed(&name)
+        || store::by_extension(path).is_some()
+        || named.is_some_and(|format| format.needs_name)
+    {
         return Err(Error::usage(format!("stdout is the file {name}; use --to {name} instead of > {name}")));
     }
     if let Some(format) = named.filter(|format| format.appendable || format.is_frames()) {

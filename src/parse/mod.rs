@@ -4,11 +4,13 @@
 //! bytes of a file or a message ─► bytes: a cursor over integers, varints and texts of a fixed layout
 //! NAME=VALUE&…  of a URI       ─► query: the path and the options; percent-encoding
 //! 64KiB                        ─► size: a number of bytes
+//! bytes                        ─► hex: their hexadecimal digits
 //! a name that does not exist   ─► nearest: the known name that was probably meant
 //! text of data                 ─► printable: the same text, unable to control a terminal
 //! ```
 
 pub mod bytes;
+pub mod hex;
 pub mod nearest;
 pub mod printable;
 pub mod query;

@@ -22,6 +22,7 @@ use crate::avro::parse::TEXT_BYTES_MAX;
 use crate::avro::parse_schema;
 use crate::error::{Error, ErrorKind, Result};
 use crate::parse::query::unescaped;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
@@ -29,6 +30,9 @@ use std::io::{ErrorKind as IoErrorKind, Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+
+/// All ASCII characters but letters, digits and `-_.`.
+const ESCAPED: AsciiSet = NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.');
 
 /// Name of the file with the levels.
 pub const LEVELS_FILE: &str = "levels.toml";
@@ -281,17 +285,13 @@ fn number_of(name: &str) -> Option<u32> {
     (number > 0 && number.to_string() == digits).then_some(number)
 }
 
-/// Returns the name of a subject's directory.
+/// Returns the name of a subject's directory, which does not begin with a dot.
 fn file_name_of(subject: &str) -> String {
-    let mut name = String::with_capacity(subject.len());
-    for (n, byte) in subject.bytes().enumerate() {
-        match byte {
-            b'.' if n == 0 => name.push_str("%2E"),
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' => name.push(char::from(byte)),
-            _ => name.push_str(&format!("%{byte:02X}")),
-        }
+    let escaped = |text: &str| utf8_percent_encode(text, &ESCAPED).to_string();
+    match subject.strip_prefix('.') {
+        Some(rest) => format!("%2E{}", escaped(rest)),
+        None => escaped(subject),
     }
-    name
 }
 
 /// Returns the subject of a directory name; `None` if no subject has it.

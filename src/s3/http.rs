@@ -1,10 +1,11 @@
 //! One request to a server of S3, and what its answer means.
 
 use super::address::S3Address;
-use super::sign::{UnsignedRequest, encoded_query, hex};
+use super::sign::{UnsignedRequest, encoded_query};
 use super::xml;
 use crate::error::{Error, Result};
 use crate::https;
+use crate::parse::hex::hex;
 use crate::parse::query::escaped;
 use crate::store::remote::{RetryError, Timeouts};
 use crate::time::format_instant;

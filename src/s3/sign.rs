@@ -1,5 +1,6 @@
 //! Signatures of requests: AWS Signature Version 4 in the header `authorization`.
 
+use crate::parse::hex::hex;
 use crate::parse::query::escaped;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::{Digest, Sha256};
@@ -78,11 +79,6 @@ pub fn encoded_query(pairs: &[(&str, String)]) -> String {
         pairs.iter().map(|(name, value)| format!("{}={}", escaped(name), escaped(value))).collect();
     encoded.sort();
     encoded.join("&")
-}
-
-/// Formats bytes as hexadecimal digits.
-pub fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn mac(key: &[u8], text: &str) -> Vec<u8> {

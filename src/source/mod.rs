@@ -5,7 +5,7 @@
 //! ```
 //!
 //! An input is opened when the one before it has ended. Inputs with `--follow` never end: they are all open and take
-//! turns. [`Source::poll`] never blocks; [`Source::wait`] waits for input. Consumer groups and spools commit positions.
+//! turns. [`Source::poll`] does not wait for input; [`Source::wait`] does. Consumer groups and spools commit positions.
 
 use crate::counts::Counts;
 use crate::error::{Error, ErrorKind, Result};
@@ -322,7 +322,7 @@ impl Source {
         self.ingest.flush()?;
         let running = self.running.front().or(self.ended.last());
         let reached = running.map_or(vec![], |running| running.input.reached(&mut self.ingest));
-        Ok((self.ingest.outbox.queued(), reached))
+        Ok((self.ingest.queue.queued(), reached))
     }
 
     /// Whether every input has been read to its present end; call it when there is nothing to read. An input other than
@@ -335,12 +335,12 @@ impl Source {
 
     /// Returns the number of items that the stage has taken.
     pub fn taken(&self) -> u64 {
-        self.ingest.outbox.taken()
+        self.ingest.queue.taken()
     }
 
     /// Whether the stage has not taken every item.
     fn is_queued(&self) -> bool {
-        self.ingest.outbox.queued() > self.ingest.outbox.taken()
+        self.ingest.queue.queued() > self.ingest.queue.taken()
     }
 
     /// Whether the rows of the current input carry partitions of their own, as frames do.

@@ -5,18 +5,17 @@
 
 use super::ahead::ReadAhead;
 use super::options::{InputOptions, StoreOrder, UnreadableReports};
-use super::positions::InputPosition;
 use super::sort::sorted;
 use crate::error::{Error, Result};
 use crate::format::Rows;
 use crate::http::Server;
 use crate::ingest::Ingest;
-use crate::input::Input;
 use crate::input::bytes::Bytes;
 use crate::input::container::{RowInput, take_schema};
 use crate::input::follow::watch::Watch;
 use crate::input::spool::{ORIGIN, Shutdown, SpoolInput};
 use crate::input::unopened::{FollowedName, UnopenedInput};
+use crate::input::{Input, InputPosition};
 use crate::kafka::group;
 use crate::kafka::input::KafkaInput;
 use crate::kafka::range::ReadMode;
@@ -145,7 +144,7 @@ impl Opener {
         };
         let start = match (self.options.continuation.is_continued, self.position.take()) {
             (false, _) => SpoolStart::Kept,
-            (true, Some(InputPosition::Spool(position))) => SpoolStart::Checkpoint(Some(position)),
+            (true, Some(InputPosition::Spool { position, .. })) => SpoolStart::Checkpoint(Some(position)),
             (true, _) => SpoolStart::Checkpoint(None),
         };
         let (log, reader) = spool::open(policy, start, &self.run)?;

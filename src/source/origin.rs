@@ -5,7 +5,7 @@
 
 use super::options::InputOptions;
 use crate::error::{Error, Result};
-use crate::format::{Body, Input, Records, Splitter, row};
+use crate::format::{Body, InputForm, Records, Splitter, row};
 use crate::frame::Frame;
 use crate::input::bytes::{Bytes, Chunk};
 use crate::input::frames::{FrameReader, Framed};
@@ -53,16 +53,16 @@ fn is_raw(input: &Uri, options: &InputOptions, kind: Option<Kind>, run: &Rc<Run>
         bytes.read_head(None)?;
     }
     match options.reading().format_of(&bytes, options.files.follow)?.input {
-        Input::None => Ok(true),
-        Input::Frames => match FrameReader::new(bytes, run.ratio_max).read(None)? {
+        InputForm::None => Ok(true),
+        InputForm::Frames => match FrameReader::new(bytes, run.ratio_max).read(None)? {
             Framed::Frame(Frame::Schema(schema)) => Ok(Kind::of(&schema).is_none()),
             _ => Ok(true),
         },
-        Input::Container(open) => {
+        InputForm::Container(open) => {
             let opened = open(bytes.whole_file()?, limits(run));
             Ok(opened.map_err(|error| error.at(bytes.name()))?.schema.is_none())
         }
-        Input::Text(splitter) => Ok(match first_names(&mut bytes, splitter(&options.files.text))? {
+        InputForm::Text(splitter) => Ok(match first_names(&mut bytes, splitter(&options.files.text))? {
             Some(names) => {
                 let names: Vec<&str> = names.iter().map(AsRef::as_ref).collect();
                 let carries = !options.files.raw_only && STAMPS.iter().all(|stamp| names.contains(stamp));

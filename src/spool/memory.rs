@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 const KEYS_BYTES: usize = 16 << 20;
 
 /// A client whose answer waits for the outputs.
-struct Waiting {
+struct WaitingClient {
     /// The offset after the last record that it waits for.
     end: i64,
     /// Bytes of its request.
@@ -29,7 +29,7 @@ struct State {
     next: i64,
     /// Requests not read yet.
     queue: VecDeque<Arc<Entry>>,
-    waiting: Vec<Waiting>,
+    waiting: Vec<WaitingClient>,
     /// The offset before which all records are durable in the outputs; used only if answers wait for the outputs.
     settled: i64,
     /// Bytes of requests that are not read yet, or whose client waits.
@@ -101,7 +101,7 @@ impl RequestLog for MemoryLog {
             }
         };
         if shared.waits && end > state.settled {
-            state.waiting.push(Waiting { end, size, responder, answer });
+            state.waiting.push(WaitingClient { end, size, responder, answer });
             drop(state);
         } else {
             drop(state);
@@ -149,7 +149,7 @@ impl EntrySource for MemoryEntries {
     fn settle(&mut self, position: Position) -> Result<()> {
         let mut state = self.0.state();
         state.settled = position.offset;
-        let safe: Vec<Waiting> = state.waiting.extract_if(.., |waiting| waiting.end <= position.offset).collect();
+        let safe: Vec<WaitingClient> = state.waiting.extract_if(.., |waiting| waiting.end <= position.offset).collect();
         state.bytes -= safe.iter().map(|waiting| waiting.size).sum::<usize>();
         drop(state);
         safe.into_iter().for_each(|waiting| waiting.responder.answer(waiting.answer));

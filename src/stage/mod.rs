@@ -6,8 +6,9 @@
 //!          └ dead letters of records ────┴──────────────► dead letters
 //! ```
 //!
-//! [`Stage::step`] never blocks on input; [`Stage::run`] alternates `step` and `wait`. A simulation steps several
-//! stages in one process. The stage keeps the counts and checks the law of counts at its end.
+//! [`Stage::step`] does not wait for input (decision 086 lists what may still block); [`Stage::run`] alternates `step`
+//! and `wait`. A simulation steps several stages in one process. The stage keeps the counts and checks the law of counts
+//! at its end.
 
 pub mod epochs;
 pub mod operator;
@@ -50,7 +51,7 @@ const AHEAD_MAX: usize = 64;
 
 /// The outcome of a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Progress {
+pub enum StepResult {
     /// The step made progress; step again at once.
     Ready,
     /// There is no input. Wait for it, and step again after this time at the latest.
@@ -152,9 +153,9 @@ impl Stage {
     pub fn run(mut self) -> Result<u8> {
         loop {
             match self.step()? {
-                Progress::Ready => {}
-                Progress::Waiting(timeout) => self.wait(timeout)?,
-                Progress::Ended(status) => return Ok(status),
+                StepResult::Ready => {}
+                StepResult::Waiting(timeout) => self.wait(timeout)?,
+                StepResult::Ended(status) => return Ok(status),
             }
         }
     }
@@ -172,13 +173,13 @@ impl Stage {
     }
 
     /// Does one step: processes one item, or does one step of reading. Does not block on input.
-    pub fn step(&mut self) -> Result<Progress> {
+    pub fn step(&mut self) -> Result<StepResult> {
         self.is_held = false;
         let step = match &self.phase {
             Phase::Learning(_) => self.learn(),
             Phase::Running(_) => self.advance(),
             Phase::Ending(_) => self.await_epoch(),
-            Phase::Ended(status) => Ok(Progress::Ended(*status)),
+            Phase::Ended(status) => Ok(StepResult::Ended(*status)),
         };
         step.map_err(|error| {
             self.source.report_lost();
@@ -190,7 +191,7 @@ impl Stage {
     }
 
     /// Does one step before the operator is made: reads until the schema is known.
-    fn learn(&mut self) -> Result<Progress> {
+    fn learn(&mut self) -> Result<StepResult> {
         if self.source.has_schema() && !self.options.needs_rows {
             return self.start(None);
         }
@@ -201,8 +202,8 @@ impl Stage {
         }
         let Sent { input, item } = match self.source.poll() {
             Ok(Polled::Item(sent)) => sent,
-            Ok(Polled::Progress) => return Ok(Progress::Ready),
-            Ok(Polled::Waiting(timeout)) => return Ok(Progress::Waiting(timeout)),
+            Ok(Polled::Progress) => return Ok(StepResult::Ready),
+            Ok(Polled::Waiting(timeout)) => return Ok(StepResult::Waiting(timeout)),
             Err(error) => {
                 if error.kind() == ErrorKind::Usage {
                     self.outputs.dead.discard();
@@ -211,18 +212,18 @@ impl Stage {
             }
         };
         let first = match &item {
-            Item::Dead(letters) => return self.outputs.dead.take(letters).map(|()| Progress::Ready),
-            Item::Idle => return self.outputs.dead.flush().map(|()| Progress::Ready),
+            Item::Dead(letters) => return self.outputs.dead.take(letters).map(|()| StepResult::Ready),
+            Item::Idle => return self.outputs.dead.flush().map(|()| StepResult::Ready),
             Item::Batch(batch) => Some(batch.clone()),
             Item::Control(_) | Item::End(_) => None,
         };
         let is_known = first.is_some() || matches!(item, Item::End(_)) || self.ahead.len() + 1 >= AHEAD_MAX;
         self.ahead.push_back(Sent { input, item });
-        if is_known { self.start(first.as_ref()) } else { Ok(Progress::Ready) }
+        if is_known { self.start(first.as_ref()) } else { Ok(StepResult::Ready) }
     }
 
     /// Makes the operator and opens the outputs.
-    fn start(&mut self, first: Option<&RecordBatch>) -> Result<Progress> {
+    fn start(&mut self, first: Option<&RecordBatch>) -> Result<StepResult> {
         self.join()?;
         self.outputs.dead.open()?;
         let Phase::Learning(start) = std::mem::replace(&mut self.phase, Phase::Ended(0)) else {
@@ -245,20 +246,20 @@ impl Stage {
             self.outputs.progress = ProgressLine::new(&self.run, self.options.quiet);
         }
         self.phase = Phase::Running(operator);
-        Ok(Progress::Ready)
+        Ok(StepResult::Ready)
     }
 
     /// Does one step with the operator.
-    fn advance(&mut self) -> Result<Progress> {
+    fn advance(&mut self) -> Result<StepResult> {
         self.set_metrics();
         match self.next() {
             Ok(None) => Ok(self.wait_for_outputs()),
             Ok(Some(Polled::Item(sent))) => self.take(sent),
-            Ok(Some(Polled::Progress)) => Ok(Progress::Ready),
+            Ok(Some(Polled::Progress)) => Ok(StepResult::Ready),
             Ok(Some(Polled::Waiting(timeout))) => {
                 let (operator, outputs) = self.parts()?;
                 operator.on_drained(outputs)?;
-                Ok(Progress::Waiting(timeout))
+                Ok(StepResult::Waiting(timeout))
             }
             Err(error) => {
                 self.outputs.progress = ProgressLine::hidden();
@@ -296,24 +297,24 @@ impl Stage {
     }
 
     /// Waits before the next look at outputs that must commit an epoch first.
-    fn wait_for_outputs(&mut self) -> Progress {
+    fn wait_for_outputs(&mut self) -> StepResult {
         self.is_held = true;
-        Progress::Waiting(HELD)
+        StepResult::Waiting(HELD)
     }
 
     /// Waits before this item is taken again.
-    fn wait_with(&mut self, sent: Sent, interval: Duration) -> Progress {
+    fn wait_with(&mut self, sent: Sent, interval: Duration) -> StepResult {
         self.ahead.push_front(sent);
         self.is_held = true;
-        Progress::Waiting(interval)
+        StepResult::Waiting(interval)
     }
 
     /// Ends the epoch in progress at a barrier.
-    fn take_barrier(&mut self, barrier: Barrier, input: u32) -> Result<Progress> {
+    fn take_barrier(&mut self, barrier: Barrier, input: u32) -> Result<StepResult> {
         self.watch_epochs(true)?;
-        let Some(epochs) = &mut self.epochs else { return Ok(Progress::Ready) };
+        let Some(epochs) = &mut self.epochs else { return Ok(StepResult::Ready) };
         if epochs.is_ready(&barrier, &mut self.outputs)? {
-            return self.end_epoch(false).map(|()| Progress::Ready);
+            return self.end_epoch(false).map(|()| StepResult::Ready);
         }
         Ok(self.wait_with(Sent { input, item: Item::Control(Control::Barrier(barrier)) }, HELD))
     }
@@ -352,7 +353,7 @@ impl Stage {
 
     /// Ends the stage once the last stage of the pipe has completed the last epoch. Errors: exit status 75 if that
     /// stage ends before.
-    fn await_epoch(&mut self) -> Result<Progress> {
+    fn await_epoch(&mut self) -> Result<StepResult> {
         let Phase::Ending(Ending { end, wait }) = &self.phase else {
             return Err(Error::broken("a stage ends without an epoch"));
         };
@@ -361,7 +362,7 @@ impl Stage {
         self.watch_epochs(is_over)?;
         match &self.epochs {
             Some(epochs) if !epochs.is_settled() && !epochs.is_committing() && is_over => Err(epochs.abandoned()),
-            Some(epochs) if !epochs.is_settled() => Ok(Progress::Waiting(epochs.watch_interval())),
+            Some(epochs) if !epochs.is_settled() => Ok(StepResult::Waiting(epochs.watch_interval())),
             _ => self.close(end),
         }
     }
@@ -387,7 +388,7 @@ impl Stage {
     }
 
     /// Processes an item.
-    fn take(&mut self, Sent { input, item }: Sent) -> Result<Progress> {
+    fn take(&mut self, Sent { input, item }: Sent) -> Result<StepResult> {
         if let Item::Batch(batch) = &item {
             self.see_time(batch);
         }
@@ -435,7 +436,7 @@ impl Stage {
         self.count(&counts);
         match is_done {
             true => self.finish(End { how: How::Exhausted, rows: 0, verdict: 0 }, true),
-            false => Ok(Progress::Ready),
+            false => Ok(StepResult::Ready),
         }
     }
 
@@ -447,7 +448,7 @@ impl Stage {
 
     /// Ends the stage at the end of the input, or early because the operator needs no more rows: checks the law of
     /// counts, ends the outputs, writes the summary. Errors: exit status 70 if the counts do not add up.
-    fn finish(&mut self, end: End, is_early: bool) -> Result<Progress> {
+    fn finish(&mut self, end: End, is_early: bool) -> Result<StepResult> {
         self.outputs.progress = ProgressLine::hidden();
         let rows = self.source.counts().out;
         let ended =
@@ -465,7 +466,7 @@ impl Stage {
             let end = End { verdict: self.outputs.report.verdict.max(end.verdict), ..end };
             self.outputs.send_end(&end)?;
             self.phase = Phase::Ending(Ending { end, wait: self.run.stop.server_wait() });
-            return Ok(Progress::Ready);
+            return Ok(StepResult::Ready);
         }
         self.close(end)
     }
@@ -484,7 +485,7 @@ impl Stage {
 
     /// Ends the outputs, which have all epochs, and writes the summary. Errors: exit status 70 if the counts do not add
     /// up.
-    fn close(&mut self, mut end: End) -> Result<Progress> {
+    fn close(&mut self, mut end: End) -> Result<StepResult> {
         let of_stage = self.outputs.dead.lost().of_stage.min(self.counts.dead);
         self.counts.dead -= of_stage;
         self.counts.dropped += of_stage;
@@ -511,7 +512,7 @@ impl Stage {
             report_file::write(path, &format!("{}\n", summary.stats()))?;
         }
         self.phase = Phase::Ended(end.verdict);
-        Ok(Progress::Ended(end.verdict))
+        Ok(StepResult::Ended(end.verdict))
     }
 
     /// Returns the counts by outcome so far, including records that became no rows. At an early end only the records

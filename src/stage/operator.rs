@@ -1,7 +1,7 @@
 //! Operators, which process the rows of a tool, and collectors, which take their results.
 //!
-//! An operator has no access to files, outputs or the system clock, so the same operator runs in a tool and in a
-//! simulation.
+//! An operator gets no files, outputs or clock from the stage, so the same operator runs in a tool and in a simulation.
+//! Those of evt-backfill bring a store, a target and a ledger of their own, that of evt-validate a registry.
 
 use crate::counts::Counts;
 use crate::error::Result;
@@ -161,10 +161,10 @@ pub trait Collector {
     fn metrics(&self) -> &Metrics;
 
     /// Prints a message at once.
-    fn report(&mut self, message: Message);
+    fn report(&mut self, message: Note);
 
     /// Adds a message to the report at the end of the run.
-    fn note(&mut self, message: Message);
+    fn note(&mut self, message: Note);
 
     /// Adds an entry to `--stats`.
     fn detail(&mut self, name: &str, value: serde_json::Value);
@@ -175,7 +175,7 @@ pub trait Collector {
 
 /// A line of a report.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Message {
+pub enum Note {
     /// A line that `-q` leaves out.
     Info(String),
     /// A line about lost rows, which `-q` keeps.

@@ -3,7 +3,7 @@
 //! [`Outputs`] is the collector of an operator in a tool. A row that an output rejects, at once or later, becomes a
 //! dead letter.
 
-use super::operator::{Collector, Message};
+use super::operator::{Collector, Note};
 use super::progress::ProgressLine;
 use crate::checkpoint::Checkpoint;
 use crate::checkpoint::header::CHECKPOINT_KEY;
@@ -501,17 +501,17 @@ impl Collector for Outputs {
         &self.run.metrics
     }
 
-    fn report(&mut self, message: Message) {
+    fn report(&mut self, message: Note) {
         match message {
-            Message::Info(line) => self.run.console.say(line),
-            Message::Warning(line) => self.run.console.warn(line),
+            Note::Info(line) => self.run.console.say(line),
+            Note::Warning(line) => self.run.console.warn(line),
         }
     }
 
-    fn note(&mut self, message: Message) {
+    fn note(&mut self, message: Note) {
         match message {
-            Message::Info(line) => self.report.notes.push(line),
-            Message::Warning(line) => self.report.warnings.push(line),
+            Note::Info(line) => self.report.notes.push(line),
+            Note::Warning(line) => self.report.warnings.push(line),
         }
     }
 

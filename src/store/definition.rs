@@ -125,6 +125,12 @@ pub struct Store {
     pub also: &'static [&'static str],
     /// One line for `--list` and the man page.
     pub about: &'static str,
+    /// Extensions of the files that are such a store without a scheme, without the dot.
+    pub extensions: &'static [&'static str],
+    /// The magic at the start of such a file.
+    pub magic: &'static [u8],
+    /// The program that shows the tables that evt keeps for itself in it; `None` if it has none.
+    pub client: Option<&'static str>,
     /// Whether it is on a server, named by a URL.
     pub is_remote: bool,
     /// When its rows become visible.
@@ -183,14 +189,13 @@ impl Store {
         let named = location.options.get("table").map(String::as_str);
         let kinds = || self.kinds.iter().map(|kind| kind.table()).collect::<Vec<_>>().join(" ");
         let of_table = |name: &str| Kind::ALL.into_iter().find(|kind| kind.table() == name || kind.name() == name);
+        if let (Some(name), Some(program)) = (named.filter(|name| OWN_TABLES.contains(name)), self.client) {
+            let tables = kinds();
+            return Err(Error::usage(format!(
+                "{location}: evt keeps table {name} for itself; {program} shows it; expected {tables}"
+            )));
+        }
         let kind = match named {
-            Some(name) if OWN_TABLES.contains(&name) => {
-                let program = if self.is_remote { "psql" } else { "sqlite3" };
-                let tables = kinds();
-                return Err(Error::usage(format!(
-                    "{location}: evt keeps table {name} for itself; {program} shows it; expected {tables}"
-                )));
-            }
             Some(name) => of_table(name),
             // A lake has one kind; in a database it is the only table with rows, or the user must name it.
             None => match (self.reader.tables)(location)?.as_slice() {

@@ -45,10 +45,17 @@ pub use definition::{
 };
 pub use location::Location;
 pub use sink::{AtOnce, Batches, Epoch, EpochRows, Notice, OpenOptions, PartitionPosition, Sink, SinkOutcome};
+use std::path::Path;
 
 /// Returns the store with this scheme.
 pub fn by_scheme(scheme: &str) -> Option<&'static Store> {
     ALL.iter().copied().find(|store| store.scheme == scheme || store.also.contains(&scheme))
+}
+
+/// Returns the store that the extension of a file names, if it names one.
+pub fn by_extension(path: &Path) -> Option<&'static Store> {
+    let extension = path.extension()?.to_str()?.to_ascii_lowercase();
+    ALL.iter().copied().find(|store| store.extensions.contains(&extension.as_str()))
 }
 
 /// Reads the rules of evt-alert from the table that `?table=` names; each row has a field for each column.

@@ -2,6 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::kind::values::HeaderList;
+use crate::parse::hex::{hex, unhex};
 use arrow::array::{Array, ArrayRef, AsArray, StructArray};
 use serde::{Deserialize, Serialize};
 
@@ -50,14 +51,4 @@ pub fn parse_headers(text: &str) -> Option<HeaderList> {
 
 fn json<T: Serialize>(value: &T) -> Result<String> {
     serde_json::to_string(value).map_err(|error| Error::broken("cannot write JSON").because(error))
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-fn unhex(text: &str) -> Option<Vec<u8>> {
-    let digits: Option<Vec<u8>> = text.chars().map(|c| c.to_digit(16).and_then(|d| u8::try_from(d).ok())).collect();
-    let digits = digits?;
-    (digits.len() % 2 == 0).then(|| digits.chunks_exact(2).map(|pair| (pair[0] << 4) | pair[1]).collect())
 }

@@ -119,7 +119,9 @@ impl Args {
     }
 
     fn stage_spec(&self) -> StageSpec<'_> {
-        StageSpec { checkpoint: Some(&self.checkpoint), range: Some(&self.range), ..StageSpec::new(&self.stage) }
+        let new = StageSpec::new(&self.stage);
+        let checkpoint = Some(&self.checkpoint);
+        StageSpec { checkpoint, range: Some(&self.range), needs_frames_in_epochs: true, ..new }
     }
 
     fn source(&self, run: &Run) -> Result<SourceOptions> {

@@ -7,7 +7,7 @@ use crate::error::Result;
 use crate::kind::metric;
 use crate::op::aggregate::TEXTS_MAX;
 use crate::op::window::metric::Metric;
-use crate::stage::operator::{Collector, Message};
+use crate::stage::operator::{Collector, Note};
 use arrow::array::RecordBatch;
 
 /// Result rows that wait to be written.
@@ -85,13 +85,13 @@ impl Results {
     }
 
     /// Returns the notes for readers of the rows, and adds them to `--stats`.
-    pub fn notes(&self, out: &mut dyn Collector) -> Vec<Message> {
+    pub fn notes(&self, out: &mut dyn Collector) -> Vec<Note> {
         let mut notes = vec![];
         let is_read_as_it_is = out.formats().iter().any(|format| !format.is_frames());
         // Stores and stages keep only the last row of a window, a file has all.
         if self.later_panes > 0 && is_read_as_it_is {
             let later = counted(self.later_panes, ["row is a later pane", "rows are later panes"]);
-            notes.push(Message::Info(format!(
+            notes.push(Note::Info(format!(
                 "{later}; the last row of a window is its result (--emit final writes only that)"
             )));
         }
@@ -100,12 +100,12 @@ impl Results {
             if keys > 0 {
                 let keys = counted(keys, ["key of a window", "keys of windows"]);
                 let events = counted(events, ["event", "events"]);
-                notes.push(Message::Info(format!("--top left out {keys}, with {events}")));
+                notes.push(Note::Info(format!("--top left out {keys}, with {events}")));
             }
         }
         let over = self.counting.iter().filter(|count| count.null_rows > 0);
         notes.extend(over.map(|DistinctCount { metric, null_rows }| {
-            Message::Warning(format!(
+            Note::Warning(format!(
                 "{metric}: {} more than {TEXTS_MAX} distinct texts; \
                  approx_distinct has no maximum",
                 counted(*null_rows, ["row is NULL, because it has", "rows are NULL, because they have"])

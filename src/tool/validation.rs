@@ -14,7 +14,7 @@ use crate::op::validate::{self, SubjectOf, Validator};
 use crate::op::window::MemoryBound;
 use crate::op::window::watermark::ContinuedInput;
 use crate::registry::Registry;
-use crate::stage::operator::{Collector, InputEnded, Message, Operator, Snapshot};
+use crate::stage::operator::{Collector, InputEnded, Note, Operator, Snapshot};
 use crate::store::rows;
 use crate::time::parse_duration;
 use arrow::array::{ArrayRef, BooleanArray, Int64Array, RecordBatch};
@@ -60,11 +60,11 @@ pub struct Validate {
 
 impl Operator for Validate {
     fn on_batch(&mut self, batch: RecordBatch, _input: u32, out: &mut dyn Collector) -> Result<Counts> {
-        let taken = batch.num_rows() as u64;
-        let AcceptedRows { batch, duplicate } = self.keep(batch, out)?;
+        let mut counts = Counts { taken: batch.num_rows() as u64, ..Counts::default() };
+        let batch = self.keep(batch, &mut counts, out)?;
         out.rows(&batch)?;
         self.set_metrics(out);
-        Ok(Counts { taken, duplicate, out: batch.num_rows() as u64, ..Counts::default() })
+        Ok(Counts { out: batch.num_rows() as u64, ..counts })
     }
 
     fn on_control(&mut self, message: Control, out: &mut dyn Collector) -> Result<()> {
@@ -87,7 +87,7 @@ impl Operator for Validate {
         if let Some([subject]) = subjects.as_deref() {
             let events = counted(self.unknown, ["event has", "events have"]);
             let way_out = format!("--subject ={subject} takes the only one, for all events");
-            out.note(Message::Warning(format!("{events} a subject without a schema; {way_out}")));
+            out.note(Note::Warning(format!("{events} a subject without a schema; {way_out}")));
         }
         Ok(Counts::default())
     }
@@ -119,14 +119,6 @@ impl Operator for Validate {
     }
 }
 
-/// The rows of a batch that are valid and new.
-pub struct AcceptedRows {
-    /// These rows.
-    pub batch: RecordBatch,
-    /// Number of repeated rows.
-    pub duplicate: u64,
-}
-
 impl Validate {
     /// Makes the operator of these flags; `schemas` is what `--schemas` names, and `memory` the bound of the ids of
     /// `--dedup`.
@@ -136,12 +128,12 @@ impl Validate {
         Self { validator, schemas, dedup, unknown: 0, has_known: false, writes_raw_alone: false }
     }
 
-    /// Leaves out repeated rows, and makes dead letters of invalid ones.
-    pub fn keep(&mut self, batch: RecordBatch, out: &mut dyn Collector) -> Result<AcceptedRows> {
+    /// Leaves out repeated rows, which it adds to `counts`, and makes dead letters of invalid ones; returns the others.
+    pub fn keep(&mut self, batch: RecordBatch, counts: &mut Counts, out: &mut dyn Collector) -> Result<RecordBatch> {
         let taken = batch.num_rows() as u64;
         let batch = self.without_repeats(batch, out)?;
-        let duplicate = taken - batch.num_rows() as u64;
-        Ok(AcceptedRows { batch: self.valid(batch, out)?, duplicate })
+        counts.duplicate += taken - batch.num_rows() as u64;
+        self.valid(batch, out)
     }
 
     /// Leaves out repeated rows, and writes them to the side output.

@@ -24,7 +24,7 @@ use crate::output::OutputPlan;
 use crate::run::Run;
 use crate::run::standard::print;
 use crate::source::{SourceOptions, ToolNeeds};
-use crate::stage::operator::{Collector, InputEnded, Message, Operator};
+use crate::stage::operator::{Collector, InputEnded, Note, Operator};
 use crate::stage::progress::terminal_width;
 use crate::stage::{OperatorSetup, SourceInfo};
 use crate::store::Tables;
@@ -497,10 +497,10 @@ impl Operator for View {
         }
         if self.untimed {
             let line = "the first rows have no time; their event_time is the clock of this run (set --time FIELD)";
-            out.note(Message::Info(line.to_owned()));
+            out.note(Note::Info(line.to_owned()));
         }
         let filter = self.chosen.filter.as_ref().map_or(vec![], |filter| filter.warnings("--where"));
-        self.chosen.fields.warnings().into_iter().chain(filter).for_each(|line| out.note(Message::Warning(line)));
+        self.chosen.fields.warnings().into_iter().chain(filter).for_each(|line| out.note(Note::Warning(line)));
         let before = self.shown;
         self.show_rest(out)?;
         if ended.is_proven {
@@ -522,7 +522,7 @@ impl Operator for View {
             return Ok(Counts::default());
         }
         let before = self.shown;
-        self.chosen.warning().into_iter().for_each(|line| out.note(Message::Warning(line)));
+        self.chosen.warning().into_iter().for_each(|line| out.note(Note::Warning(line)));
         for rows in self.chosen.rest()? {
             self.show(&rows, out)?;
         }
@@ -565,14 +565,14 @@ impl View {
 
     /// Writes the last rows and the report.
     fn show_rest(&mut self, out: &mut dyn Collector) -> Result<()> {
-        self.chosen.warning().into_iter().for_each(|line| out.note(Message::Warning(line)));
+        self.chosen.warning().into_iter().for_each(|line| out.note(Note::Warning(line)));
         for rows in self.chosen.rest()? {
             self.show(&rows, out)?;
         }
         match std::mem::replace(&mut self.show, Show::Rows(None)) {
             Show::Rows(selection) => {
                 let warnings = selection.map_or(vec![], |selection| selection.warnings());
-                warnings.into_iter().for_each(|line| out.note(Message::Warning(line)));
+                warnings.into_iter().for_each(|line| out.note(Note::Warning(line)));
                 Ok(())
             }
             Show::Describe(describe) => {

@@ -14,7 +14,7 @@ use crate::op::state::StateSize;
 use crate::op::state::storage::StateStorage;
 use crate::op::window::watermark::{ContinuedInput, LastPartition};
 use crate::op::window::{BatchOutcome, MetricCounts, Window};
-use crate::stage::operator::{Collector, InputEnded, Message, Operator, Snapshot};
+use crate::stage::operator::{Collector, InputEnded, Note, Operator, Snapshot};
 use crate::time::{SECOND, format_instant};
 use arrow::array::RecordBatch;
 use clap::ValueEnum;
@@ -112,7 +112,7 @@ impl Operator for Windows {
         if held > 0 && self.is_checkpointed {
             out.note(self.held_message(held));
         } else if held > 0 {
-            out.note(Message::Warning(format!(
+            out.note(Note::Warning(format!(
                 "{} held, not emitted (--at-end fire emits them)",
                 counted(held, ["open window", "open windows"])
             )));
@@ -120,7 +120,7 @@ impl Operator for Windows {
         }
         for metric in self.window.ended_metrics() {
             let line = format!("{metric}: in the checkpoint and not in this run; its open windows are dropped");
-            out.note(Message::Warning(line));
+            out.note(Note::Warning(line));
         }
         self.check_metrics(out)?;
         self.report(out);
@@ -171,13 +171,13 @@ impl Windows {
     fn work(&mut self, out: &mut dyn Collector) -> Result<()> {
         let explicit = self.window.watermark().is_explicit();
         if let Some(line) = self.stall.stalled(self.window.watermark(), out.elapsed()) {
-            out.report(Message::Info(line));
+            out.report(Note::Info(line));
         }
         if let Some(line) = if out.has_side() { None } else { self.late.due(out.now(), explicit) } {
-            out.report(Message::Warning(line));
+            out.report(Note::Warning(line));
         }
         if out.is_stopping() && !std::mem::replace(&mut self.has_told_stop, true) && !self.quiet {
-            out.report(Message::Info("stopping; reading up to the end that the first stage sends".to_owned()));
+            out.report(Note::Info("stopping; reading up to the end that the first stage sends".to_owned()));
         }
         self.fire(out)?;
         self.set_metrics(out);
@@ -192,7 +192,7 @@ impl Windows {
     }
 
     /// Returns the message about open windows in the checkpoint: how many, and what they wait for.
-    fn held_message(&self, held: u64) -> Message {
+    fn held_message(&self, held: u64) -> Note {
         let windows = counted(held, ["open window is", "open windows are"]);
         let watermark = self.window.watermark();
         let last = watermark.last();
@@ -200,7 +200,7 @@ impl Windows {
         let never_was = watermark.get().is_none() && last.is_none() && !watermark.waits_for_end();
         // A run without rows learns of no partitions.
         if never_was || self.seen > 0 && !watermark.is_complete() {
-            return Message::Warning(format!(
+            return Note::Warning(format!(
                 "{windows} held in the checkpoint, and none can fire: --field maps the partition; list the mapped \
                  partitions with --partitions NAME,…"
             ));
@@ -210,7 +210,7 @@ impl Windows {
             let at = stream_time.map_or("has no events".to_owned(), |time| format!("is at {}", format_instant(time)));
             line += &format!("; partition {name} of {origin} {at}, the first one at {}", format_instant(greatest));
         }
-        Message::Info(line)
+        Note::Info(line)
     }
 
     fn set_metrics(&mut self, out: &mut dyn Collector) {
@@ -251,22 +251,22 @@ impl Windows {
     fn report(&self, out: &mut dyn Collector) {
         for (metric, path) in self.window.always_null() {
             let line = format!("{metric}: {path} was NULL in every event; check the name");
-            out.note(Message::Warning(line));
+            out.note(Note::Warning(line));
         }
         for (metric, path) in self.window.rounded() {
-            out.note(Message::Warning(format!("{metric}: {}", rounded_integers(&path))));
+            out.note(Note::Warning(format!("{metric}: {}", rounded_integers(&path))));
         }
         let explicit = self.window.watermark().is_explicit();
         match self.late.rest(explicit, out.has_side()) {
-            Some(line) if !out.has_side() => out.note(Message::Warning(line)),
-            Some(line) => out.note(Message::Info(line)),
+            Some(line) if !out.has_side() => out.note(Note::Warning(line)),
+            Some(line) => out.note(Note::Info(line)),
             None => {}
         }
         let counts = self.window.counts();
         let of_each = counts.len() > 1;
         let each = self.window.metrics().iter().zip(counts);
         let notes = each.filter_map(|(metric, counts)| metric_note(&metric.name, counts, of_each));
-        notes.for_each(|note| out.note(Message::Info(note)));
+        notes.for_each(|note| out.note(Note::Info(note)));
         self.results.notes(out).into_iter().for_each(|note| out.note(note));
     }
 }

@@ -18,7 +18,6 @@ pub mod kafka;
 mod origin;
 
 use crate::error::{Error, Result};
-use crate::format::is_database;
 use crate::parse::query;
 use crate::secret;
 use crate::store::{self, Location, Store};
@@ -49,8 +48,6 @@ pub enum Uri {
 const SCHEMES: [&str; 4] = ["null", "kafka", "http", "https"];
 /// Schemes of future versions, for the error message.
 const LATER: [&str; 2] = ["iceberg", "delta"];
-/// The first bytes of a SQLite database.
-const SQLITE_MAGIC: &[u8; 16] = b"SQLite format 3\0";
 
 impl Uri {
     /// Parses a URI. A file name may hold any bytes. Errors: exit status 2 for an unknown scheme or option.
@@ -111,15 +108,15 @@ impl Uri {
         }
     }
 
-    /// Returns the name of the SQLite store instead of that of a file which is one, with or without options
+    /// Returns the name of a store instead of that of a file which is one, a SQLite database, with or without options
     /// (`metrics.db?table=NAME`); for inputs that may be several tables.
     pub fn name_of_database(text: &OsStr) -> Option<String> {
         let Ok(Uri::File(path)) = Uri::parse(text) else { return None };
         let name = path.to_str().filter(|name| !name.contains('{'))?;
-        let mut start = [0; SQLITE_MAGIC.len()];
-        let mut read = || std::fs::File::open(file_of(&path))?.read_exact(&mut start);
-        let is_sqlite = is_named_database(&path) && read().is_ok() && start == *SQLITE_MAGIC;
-        is_sqlite.then(|| format!("sqlite:{name}"))
+        let store = named_store(&path)?;
+        let mut start = vec![0; store.magic.len()];
+        std::fs::File::open(file_of(&path)).and_then(|mut file| file.read_exact(&mut start)).ok()?;
+        (start == store.magic).then(|| format!("{}:{name}", store.scheme))
     }
 
     /// Parses the URI of an input. A file that is a SQLite database is its store, unless `has_format`: a flag sets the
@@ -137,14 +134,11 @@ impl Uri {
         }
     }
 
-    /// Returns the SQLite store instead of a file that has the extension of a database, with or without options; for
-    /// outputs. Errors: exit status 2 for an unknown option.
+    /// Returns the store instead of a file that has its extension, with or without options; for outputs. Errors: exit
+    /// status 2 for an unknown option.
     pub fn of_database(self) -> Result<Self> {
         let Uri::File(path) = &self else { return Ok(self) };
-        if !is_named_database(path) {
-            return Ok(self);
-        }
-        match (store::by_scheme("sqlite"), path.to_str()) {
+        match (named_store(path), path.to_str()) {
             (Some(store), Some(name)) => Ok(Uri::Store(store, location(store, store.scheme, name)?)),
             _ => Ok(self),
         }
@@ -190,12 +184,13 @@ fn file_of(path: &Path) -> &Path {
     name.and_then(|name| name.split_once('?')).map_or(path, |(file, _)| Path::new(file))
 }
 
-/// Whether a path names a file with the extension of a database, which may not exist yet.
-fn is_named_database(path: &Path) -> bool {
+/// Returns the store of a file with the extension of one, which may not exist yet.
+fn named_store(path: &Path) -> Option<&'static Store> {
     let file = file_of(path);
     // A file whose own name has a question mark cannot be named as a store.
     let is_storable = file != path || !path.as_os_str().as_bytes().contains(&b'?');
-    is_storable && is_database(file) && std::fs::metadata(file).map_or(true, |found| found.is_file())
+    let is_regular = || std::fs::metadata(file).map_or(true, |found| found.is_file());
+    store::by_extension(file).filter(|_| is_storable && is_regular())
 }
 
 fn location(store: &'static Store, scheme: &str, rest: &str) -> Result<Location> {

@@ -13,7 +13,8 @@ pub struct Function {
     pub line: usize,
     pub name: String,
     pub lines: usize,
-    /// Its arguments without `self`; a tuple counts as its elements, because it only hides them.
+    /// Its arguments without `self`; a tuple counts as its elements, because it only hides them, also behind a
+    /// reference, in an `Option` and in a slice.
     pub arguments: usize,
 }
 
@@ -31,7 +32,7 @@ pub struct Code {
     modules: BTreeMap<Vec<String>, Module>,
     pub functions: Vec<Function>,
     pub types: Vec<Type>,
-    /// Comparisons of a field `name` or `scheme` with a constant: `FILE:LINE`.
+    /// Comparisons of a field or method `name`, `scheme` or `tool` with a constant: `FILE:LINE`.
     pub compared_names: Vec<String>,
 }
 
@@ -253,13 +254,16 @@ fn is_test(attributes: &[syn::Attribute]) -> bool {
     })
 }
 
-/// Whether an expression is the field `name` or `scheme` of a value, perhaps behind `*`, `&` or `as_str()`.
+/// Whether an expression is the field or method `name`, `scheme` or `tool` of a value, perhaps behind `*`, `&` or
+/// `as_str()`. A `field` is a column of Arrow, whose name is a part of the format.
 fn is_name(expr: &syn::Expr) -> bool {
+    let is_named = |name: &syn::Ident| ["name", "scheme", "tool"].iter().any(|known| name == known);
+    let is_column = |expr: &syn::Expr| matches!(expr, syn::Expr::Path(path) if path.path.is_ident("field"));
     match expr {
         syn::Expr::Field(field) => {
-            matches!(&field.member, syn::Member::Named(name) if name == "name" || name == "scheme")
-                && !is_constant(expr)
+            matches!(&field.member, syn::Member::Named(name) if is_named(name)) && !is_constant(expr)
         }
+        syn::Expr::MethodCall(call) if call.args.is_empty() && is_named(&call.method) => !is_column(&call.receiver),
         syn::Expr::Unary(unary) => is_name(&unary.expr),
         syn::Expr::Reference(reference) => is_name(&reference.expr),
         syn::Expr::Paren(paren) => is_name(&paren.expr),
@@ -282,6 +286,26 @@ fn is_constant(expr: &syn::Expr) -> bool {
     }
 }
 
+/// Returns how many values an argument of this type has.
+fn elements(of: &syn::Type) -> usize {
+    match of {
+        syn::Type::Tuple(tuple) => tuple.elems.len().max(1),
+        syn::Type::Reference(reference) => elements(&reference.elem),
+        syn::Type::Slice(slice) => elements(&slice.elem),
+        syn::Type::Path(path) => match path.path.segments.last() {
+            Some(syn::PathSegment { ident, arguments: syn::PathArguments::AngleBracketed(of) })
+                if ident == "Option" =>
+            {
+                let inner =
+                    of.args.iter().find_map(|of| if let syn::GenericArgument::Type(of) = of { Some(of) } else { None });
+                inner.map_or(1, elements)
+            }
+            _ => 1,
+        },
+        _ => 1,
+    }
+}
+
 struct Visitor<'a> {
     code: &'a mut Code,
     file: String,
@@ -292,10 +316,7 @@ impl Visitor<'_> {
     fn function(&mut self, signature: &syn::Signature, body: Option<&syn::Block>) {
         let elements = |argument: &syn::FnArg| match argument {
             syn::FnArg::Receiver(_) => 0,
-            syn::FnArg::Typed(typed) => match &*typed.ty {
-                syn::Type::Tuple(tuple) => tuple.elems.len().max(1),
-                _ => 1,
-            },
+            syn::FnArg::Typed(typed) => elements(&typed.ty),
         };
         let line = signature.fn_token.span.start().line;
         let last = body.map_or(line, |body| body.brace_token.span.close().end().line);
@@ -441,6 +462,16 @@ impl<'ast> Visit<'ast> for Visitor<'_> {
             self.module.paths.insert(segments);
         }
         syn::visit::visit_path(self, path);
+    }
+
+    /// `elapsed` of an `Instant` reads a clock; `self` and the collector `out` have a method of that name themselves.
+    fn visit_expr_method_call(&mut self, item: &'ast syn::ExprMethodCall) {
+        let is_own =
+            matches!(&*item.receiver, syn::Expr::Path(path) if path.path.is_ident("self") || path.path.is_ident("out"));
+        if item.method == "elapsed" && !is_own {
+            self.module.paths.insert(["Instant", "elapsed"].map(str::to_owned).to_vec());
+        }
+        syn::visit::visit_expr_method_call(self, item);
     }
 
     fn visit_expr_binary(&mut self, item: &'ast syn::ExprBinary) {

@@ -16,7 +16,7 @@ const fn large(file: &'static str, name: &'static str, fields: usize, reason: &'
 pub const LARGE_STRUCTS: [LargeStruct; 19] = [
     large("src/cli/args.rs", "CommonArgs", 14, "a flag is a field"),
     large("src/cli/http.rs", "HttpArgs", 15, "a flag is a field"),
-    large("src/format/definition.rs", "Format", 17, "a property of a row of the table is a field"),
+    large("src/format/definition.rs", "Format", 18, "a property of a row of the table is a field"),
     large("src/frame/decode.rs", "Decoder", 15, "the state of one machine, whose buffers are used again"),
     large("src/generate/options.rs", "Options", 20, "a flag is a field, without clap"),
     large("src/generate/truth.rs", "TruthReport", 13, "a member of a JSON document is a field"),
@@ -29,7 +29,7 @@ pub const LARGE_STRUCTS: [LargeStruct; 19] = [
     large("src/run/mod.rs", "Run", 15, "what all parts of a run share"),
     large("src/source/mod.rs", "Source", 17, "inputs that wait, that run and that have ended, with what holds for all"),
     large("src/stage/outputs.rs", "Outputs", 18, "all outputs with their counts and the state of their end"),
-    large("src/store/definition.rs", "Store", 14, "a property of a row of the table is a field"),
+    large("src/store/definition.rs", "Store", 17, "a property of a row of the table is a field"),
     large("src/store/lake/mod.rs", "Parquet", 14, "the state of one writer, of which a mode uses a part"),
     large("src/tool/backfill/operator.rs", "Correct", 14, "the operator with its stores, its progress and its report"),
     large("src/tool/generate.rs", "Args", 23, "a flag is a field"),

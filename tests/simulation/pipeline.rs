@@ -9,7 +9,7 @@ use evt::error::{Error, Result};
 use evt::generate::random::Random;
 use evt::run::Run;
 use evt::run::io::{Io, Pipe};
-use evt::stage::{Progress, Stage};
+use evt::stage::{Stage, StepResult};
 use evt::stop::Stop;
 use evt::store::disk::{Disk, DiskFault};
 use evt::tool::{ingest, sink, validate, window};
@@ -37,6 +37,8 @@ pub struct Shape {
     session: bool,
     /// Whether the second stage reads [`ARCHIVE`] before its pipe.
     reads_archive: bool,
+    /// Whether the windows exclude idle partitions.
+    excludes_idle: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,7 +83,8 @@ impl StageLine {
 }
 
 impl Shape {
-    pub fn random(random: &mut Random) -> Self {
+    /// `later` has the numbers of what was added later, so that each seed keeps its input and its tools.
+    pub fn random(random: &mut Random, later: &mut Random) -> Self {
         use Tool::{Ingest, Sink, Validate, Window};
         let tools = match random.below(6) {
             0 => vec![Ingest, Sink],
@@ -91,12 +94,16 @@ impl Shape {
             _ => vec![Ingest, Validate, Window, Sink],
         };
         let (bound, session) = (10 + random.below(40) as i64, random.below(4) == 0);
-        Self { tools, bound, session, reads_archive: random.below(4) == 0 }
+        let reads_archive = random.below(4) == 0;
+        // With two partitions, results would depend on timing. The only one determines the watermark idle or not.
+        let excludes_idle = later.below(3) == 0 && !reads_archive;
+        Self { tools, bound, session, reads_archive, excludes_idle }
     }
 
     /// One stage that writes [`ARCHIVE`].
     pub fn of_archive() -> Self {
-        Self { tools: vec![Tool::Archive], bound: 0, session: false, reads_archive: false }
+        let tools = vec![Tool::Archive];
+        Self { tools, bound: 0, session: false, reads_archive: false, excludes_idle: false }
     }
 
     pub fn reads_archive(&self) -> bool {
@@ -110,7 +117,8 @@ impl Shape {
 
     fn args(&self, at: usize, dir: &Path) -> Vec<String> {
         let file = |name: &str| dir.join(name).display().to_string();
-        let mut args = vec!["evt".to_owned(), "--dlq".to_owned(), file(&format!("dead{at}.jsonl"))];
+        let (letters, stats) = (file(&format!("dead{at}.jsonl")), file(&format!("stats{at}.json")));
+        let mut args = ["evt", "--dlq", &letters, "--stats", &stats].map(str::to_owned).to_vec();
         let mut add = |more: &[&str]| args.extend(more.iter().map(|&arg| arg.to_owned()));
         match self.tools[at] {
             Tool::Archive => {
@@ -126,6 +134,7 @@ impl Shape {
                 add(&["--by", "event_type", "--agg", "sum(amount)", "--agg", "count(*)", "--out-of-orderness", &bound]);
                 add(if self.session { &["--gap", "20s"] } else { &["--size", "1m", "--lateness", "30s"] });
                 add(&["--late", &file("late.jsonl")]);
+                add(if self.excludes_idle { &["--idle-after", "500ms"] } else { &[] });
             }
             Tool::Sink => {}
         }
@@ -159,32 +168,37 @@ pub enum Disturbance {
         stage: usize,
         after: u64,
     },
-    /// The disk of the last stage fails after this many operations.
+    /// The disk of a stage fails after this many operations.
     Disk {
+        stage: usize,
         after: u64,
         torn: usize,
     },
 }
 
 impl Disturbance {
-    pub fn random(random: &mut Random, shape: &Shape) -> Self {
+    /// `later` has the numbers of what was added later.
+    pub fn random(random: &mut Random, later: &mut Random, shape: &Shape) -> Self {
+        let stages = shape.tools.len();
         let after = random.mostly_small(400);
         match random.below(20) {
             0..11 => Disturbance::None,
             11..14 => Disturbance::Signal { after },
-            14..17 => Disturbance::Kill { stage: random.below(shape.tools.len() as u64) as usize, after },
-            _ => Disturbance::Disk { after: 1 + random.below(12), torn: random.below(200) as usize },
+            14..17 => Disturbance::Kill { stage: random.below(stages as u64) as usize, after },
+            _ => {
+                let stage = if later.below(2) == 0 { later.below(stages as u64) as usize } else { stages - 1 };
+                Disturbance::Disk { stage, after: 1 + random.below(12), torn: random.below(200) as usize }
+            }
         }
     }
 
-    /// The disk of the last stage.
-    pub fn disk(self) -> Disk {
-        match self {
-            Disturbance::Disk { after, torn } => {
-                Disk::failing(DiskFault { after, torn, errno: Errno::NOSPC, is_lasting: true })
-            }
-            _ => Disk::default(),
+    /// The disk of each stage.
+    fn disks(self, stages: usize) -> Vec<Disk> {
+        let mut disks = vec![Disk::default(); stages];
+        if let Disturbance::Disk { stage, after, torn } = self {
+            disks[stage] = Disk::failing(DiskFault { after, torn, errno: Errno::NOSPC, is_lasting: true });
         }
+        disks
     }
 
     pub fn index(self) -> usize {
@@ -249,13 +263,11 @@ impl Course {
 }
 
 impl Pipeline {
-    /// Opens the stages; their files are in `dir`. The last one has `disk`.
-    pub fn new(shape: &Shape, dir: &Path, disk: &Disk) -> Pipeline {
+    /// Opens the stages, with the disks of `disturbance`; their files are in `dir`.
+    pub fn new(shape: &Shape, dir: &Path, disturbance: Disturbance) -> Pipeline {
         std::fs::create_dir_all(dir).expect("a directory");
         let stages = shape.stages(dir);
-        let mut disks = vec![Disk::default(); stages.len()];
-        disks[stages.len() - 1] = disk.clone();
-        Self::open(&stages, dir, &disks, Course::default(), Self::clock())
+        Self::open(&stages, dir, &disturbance.disks(stages.len()), Course::default(), Self::clock())
     }
 
     /// A clock at the beginning of a run.
@@ -347,8 +359,8 @@ impl Pipeline {
         assert!(self.steps < STEPS_MAX, "the pipe hangs: {:?}", Ended::statuses_of(&self.nodes));
         let Some(stage) = &mut self.nodes[at].stage else { return };
         match stage.step() {
-            Ok(Progress::Ready | Progress::Waiting(_)) => {}
-            Ok(Progress::Ended(status)) => self.end(at, Status::Ended(status)),
+            Ok(StepResult::Ready | StepResult::Waiting(_)) => {}
+            Ok(StepResult::Ended(status)) => self.end(at, Status::Ended(status)),
             Err(error) => self.fail(at, &error),
         }
     }
@@ -450,11 +462,11 @@ impl Ended {
         self.0.dir.join("whole.parquet").exists()
     }
 
-    /// Asserts that the stages behind a killed one saw that the stream is torn, unless they had ended before.
-    pub fn assert_torn_behind(&self, stage: usize, context: &str) {
+    /// Asserts that the stages behind the one that `cause` ended saw that the stream is torn, unless it had ended
+    /// before.
+    pub fn assert_torn_behind(&self, stage: usize, cause: Status, context: &str) {
         let statuses = self.statuses();
-        if statuses[stage] != Status::Killed {
-            // It had ended before.
+        if statuses[stage] != cause {
             return assert!(self.errors().is_empty(), "{context}: {}", self.messages());
         }
         for status in &statuses[stage + 1..] {

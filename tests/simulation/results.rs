@@ -4,6 +4,9 @@ use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
+/// The number of stages of the longest pipe.
+const STAGES_MAX: usize = 4;
+
 /// The results of a run, without what may differ between two right runs (panes, times of processing).
 #[derive(Debug, Default)]
 pub struct Results {
@@ -14,6 +17,17 @@ pub struct Results {
     /// Dead letters by their fault and position, with what the first stage refused.
     dead: BTreeMap<String, String>,
     late: BTreeSet<String>,
+    /// The counts of each stage that has ended, by its number and tool.
+    counts: BTreeMap<String, StageCounts>,
+}
+
+/// What `--stats` reports of the records of a stage.
+#[derive(Debug, PartialEq)]
+struct StageCounts {
+    /// By outcome.
+    rows: Value,
+    /// Dead letters by type.
+    dead: Value,
 }
 
 #[derive(Debug, PartialEq)]
@@ -34,6 +48,12 @@ fn position(row: &Value) -> String {
     format!("{}/{}@{}", row["origin"], row["partition"], row["offset"])
 }
 
+/// Returns the summary of a stage, if it has written one.
+fn stats(dir: &Path, stage: usize) -> Option<Value> {
+    let text = std::fs::read_to_string(dir.join(format!("stats{stage}.json"))).ok()?;
+    Some(serde_json::from_str(&text).unwrap_or_else(|e| panic!("the summary of stage {stage}: {e}: {text}")))
+}
+
 impl Results {
     /// Reads the files of a run in `dir`.
     pub fn read(dir: &Path) -> Self {
@@ -50,7 +70,15 @@ impl Results {
             let before = results.metrics.insert(key, Metric { value, rows, end: instant });
             assert!(before.is_none_or(|before| before.rows <= rows), "a later row counts fewer events: {row}");
         }
-        for stage in 0..4 {
+        let mut has_windows = false;
+        for stage in 0..STAGES_MAX {
+            // The number of panes depends on when windows fire, so the stage behind windows counts other rows.
+            if let Some(stats) = stats(dir, stage).filter(|_| !has_windows) {
+                let tool = stats["tool"].as_str().expect("a tool");
+                has_windows = tool == "evt-window";
+                let counts = StageCounts { rows: stats["counts"].clone(), dead: stats["dead_by_type"].clone() };
+                results.counts.insert(format!("{stage} {tool}"), counts);
+            }
             for row in lines(&dir.join(format!("dead{stage}.jsonl"))) {
                 let key =
                     format!("{} {}/{}@{}", row["error_type"], row["source_topic"], row["partition"], row["offset"]);
@@ -80,6 +108,14 @@ impl Results {
         assert_eq!(self.events, expected.events, "{context}: events");
         assert_eq!(self.dead, expected.dead, "{context}: dead letters");
         assert_eq!(self.late, expected.late, "{context}: late events");
+        assert_eq!(self.counts, expected.counts, "{context}: counts");
+    }
+
+    /// Asserts that each of `stages` stages has counts that can be compared, except one behind windows.
+    pub fn assert_counts_of(&self, stages: usize, context: &str) {
+        let has_windows = self.counts.keys().any(|stage| stage.ends_with("evt-window"));
+        let is_complete = self.counts.len() == stages || has_windows && self.counts.len() + 1 == stages;
+        assert!(is_complete, "{context}: counts of {:?}", self.counts.keys());
     }
 
     /// Asserts that every result is among the results of the whole input.

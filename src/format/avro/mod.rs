@@ -18,7 +18,7 @@ mod write;
 
 pub use write::RowEncoder;
 
-use super::definition::{Format, Input};
+use super::definition::{Format, InputForm};
 use super::typed::encoder;
 
 /// Avro object container files.
@@ -26,7 +26,7 @@ pub const FORMAT: Format = Format {
     name: "avro",
     extensions: &["avro"],
     magic: read::MAGIC,
-    input: Input::Container(read::open),
+    input: InputForm::Container(read::open),
     output: Some(|schema, options| encoder(schema, options, |schema, _| Ok(Box::new(write::Writer::try_new(schema)?)))),
     ..Format::BASE
 };

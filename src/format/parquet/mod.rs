@@ -22,7 +22,7 @@ pub use writer::{FileLayout, RowWriter, check_columns, parse_columns};
 
 use self::page::Checked;
 use super::container::{ContainerRows, foreign_names, own_schema, viewed};
-use super::definition::{ColumnBatches, EncodeOptions, Encoder, Format, Input, Limits, Opened};
+use super::definition::{ColumnBatches, EncodeOptions, Encoder, Format, InputForm, Limits, Opened};
 use super::typed::encoder;
 use crate::error::guarded;
 use crate::error::{Error, Result};
@@ -41,7 +41,7 @@ pub const FORMAT: Format = Format {
     name: "parquet",
     extensions: &["parquet", "pq"],
     magic: b"PAR1",
-    input: Input::Container(open),
+    input: InputForm::Container(open),
     output: Some(|schema, options| {
         encoder(schema, options, |schema, options| Ok(Box::new(Writer::try_new(schema, options)?)))
     }),

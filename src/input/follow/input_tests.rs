@@ -80,6 +80,23 @@ fn the_only_open_file_is_not_closed_while_its_successor_waits_in_the_queue() {
     followed.step_until(3);
 }
 
+#[test]
+fn a_deleted_file_is_reported_after_a_time_of_the_clock_of_the_run() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("f");
+    std::fs::write(&path, "{\"a\":1}\n").unwrap();
+    let mut followed = Followed::new(&path);
+    followed.step_until(1);
+    assert_eq!(followed.input.absence, Absence::None);
+    std::fs::remove_file(&path).unwrap();
+    wait_for(|| followed.input.watch.with(|watched| watched.name.is_gone()));
+    followed.step();
+    assert!(matches!(followed.input.absence, Absence::Since(_)));
+    followed.clock.advance(GONE);
+    followed.step();
+    assert_eq!(followed.input.absence, Absence::Reported);
+}
+
 /// A log of which evt has read and closed one file, and reads the next one.
 fn position_after_a_closed_file(path: &Path, lines: usize) -> FollowPosition {
     std::fs::write(path, "{\"a\":\"0123456789\"}\n".repeat(lines)).unwrap();
@@ -91,7 +108,10 @@ fn position_after_a_closed_file(path: &Path, lines: usize) -> FollowPosition {
     followed.clock.advance(turns::QUIET * 2);
     followed.step();
     assert_eq!(followed.input.files.len(), 1, "the renamed file is closed");
-    followed.input.follow_position().unwrap().unwrap()
+    match followed.input.checkpoint_position().unwrap() {
+        Some(InputPosition::Followed(position)) => position,
+        _ => panic!("a followed name has a position"),
+    }
 }
 
 /// Finds the files of a position; returns how many lines of each were read, and the number of those that stay closed.

@@ -22,14 +22,14 @@ pub mod watch;
 
 use crate::error::Result;
 use crate::format::jsonl::Lines;
-use crate::format::{Format, Input as Decoder, Splitter, TextOptions};
+use crate::format::{Format, InputForm, Splitter, TextOptions};
 use crate::frame::How;
 use crate::ingest::{ByteProgress, Ingest};
 use crate::input::bytes::{Bytes, Chunk};
 use crate::input::content::digest::FileContent;
 use crate::input::content::first_lines;
 use crate::input::text::{OpenRecord, TextInput};
-use crate::input::{EndProof, Input, InputEnd, Step};
+use crate::input::{EndProof, Input, InputEnd, InputPosition, Step};
 use crate::run::Run;
 use position::{ClosedFiles, FollowPosition, ReadFile};
 use resume::{ResumedFile, Resumption, born, modified};
@@ -65,7 +65,7 @@ impl TextReading {
     /// Makes the splitter that finds the records of one file.
     pub fn splitter(&self) -> Box<dyn Splitter> {
         match &self.format.input {
-            Decoder::Text(splitter) => splitter(&self.options),
+            InputForm::Text(splitter) => splitter(&self.options),
             _ => Box::new(Lines::default()),
         }
     }
@@ -110,6 +110,17 @@ pub fn missed_files(name: &str, missed: u64) -> String {
     format!("{name}: {files} renamed or deleted before being opened ({missed}); records are lost")
 }
 
+/// Whether a followed name has no file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Absence {
+    /// It has one.
+    None,
+    /// It has had none since this time; nothing is reported yet.
+    Since(Duration),
+    /// It has none, and that is reported.
+    Reported,
+}
+
 /// An input that reads the files of a followed name.
 pub struct FollowedInput {
     run: Rc<Run>,
@@ -124,8 +135,7 @@ pub struct FollowedInput {
     lines: i64,
     /// When following began, on the run's monotonic clock.
     began: Duration,
-    /// Whether it has been reported that no file has the name.
-    has_reported_gone: bool,
+    absence: Absence,
     /// Whether it has been reported that too many files are open.
     has_reported_full: bool,
     /// The number of files that lost the name before they could be opened.
@@ -149,7 +159,7 @@ impl FollowedInput {
             last: 0,
             lines,
             began,
-            has_reported_gone: false,
+            absence: Absence::None,
             has_reported_full: false,
             missed,
             closed,
@@ -199,9 +209,9 @@ impl FollowedInput {
     /// Takes the files that the thread has opened, and reports what it has found.
     fn take_arrivals(&mut self) -> Result<()> {
         let name = self.bytes().name().to_owned();
-        let (opened, missed, refusal, gone) = self.watch.with(|watched| {
+        let (opened, missed, refusal, is_gone) = self.watch.with(|watched| {
             let opened: Vec<_> = std::iter::from_fn(|| watched.name.pop()).collect();
-            (opened, watched.name.take_missed(), watched.refusal.take(), watched.gone)
+            (opened, watched.name.take_missed(), watched.refusal.take(), watched.name.is_gone())
         });
         for opened in opened {
             self.run.console.say(format!("{name}: replaced by another file; following the new file"));
@@ -215,11 +225,16 @@ impl FollowedInput {
         if let Some(refusal) = refusal {
             self.run.console.say(format!("{name}: the new file cannot be opened yet: {refusal}"));
         }
-        let is_gone = gone.is_some_and(|since| since.elapsed() >= GONE);
-        if is_gone && !std::mem::replace(&mut self.has_reported_gone, is_gone) {
-            self.run.console.say(format!("{name}: deleted; waiting for a new file"));
-        }
-        self.has_reported_gone &= gone.is_some();
+        let now = self.elapsed();
+        self.absence = match self.absence {
+            _ if !is_gone => Absence::None,
+            Absence::None => Absence::Since(now),
+            Absence::Since(since) if now.saturating_sub(since) >= GONE => {
+                self.run.console.say(format!("{name}: deleted; waiting for a new file"));
+                Absence::Reported
+            }
+            known => known,
+        };
         Ok(())
     }
 
@@ -360,7 +375,7 @@ impl Input for FollowedInput {
         Ok(())
     }
 
-    fn follow_position(&mut self) -> Result<Option<FollowPosition>> {
+    fn checkpoint_position(&mut self) -> Result<Option<InputPosition>> {
         // The files that are known but not read yet belong to the position.
         self.take_arrivals()?;
         let mut position =
@@ -376,7 +391,7 @@ impl Input for FollowedInput {
             position.open.push(read);
             position.modified = position.modified.max(modified(&metadata));
         }
-        Ok(Some(position))
+        Ok(Some(InputPosition::Followed(position)))
     }
 
     fn end(&self) -> InputEnd {

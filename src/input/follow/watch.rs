@@ -17,7 +17,6 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
-use std::time::Instant;
 
 /// Interval between two checks of a name, and of a file at its end.
 pub const POLL_INTERVAL: Duration = Duration::from_millis(100);
@@ -36,8 +35,6 @@ pub struct WatchedName {
     pub name: Name<File>,
     /// Why the file of the name could not be opened; the reader takes it and reports it.
     pub refusal: Option<std::io::Error>,
-    /// Since when no file has had the name.
-    pub gone: Option<Instant>,
     /// Its path.
     pub path: PathBuf,
     file_name: OsString,
@@ -55,7 +52,6 @@ impl WatchedName {
         Self {
             name: Name::default(),
             refusal: None,
-            gone: None,
             path: path.to_owned(),
             file_name,
             watch: None,
@@ -86,7 +82,6 @@ impl WatchedName {
             Err(error) if !std::mem::replace(&mut self.is_refused, true) => self.refusal = Some(error),
             Err(_) => {}
         }
-        self.gone = self.name.is_gone().then(|| self.gone.unwrap_or_else(Instant::now));
     }
 
     /// Applies one inotify event of the directory with this watch.

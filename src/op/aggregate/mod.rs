@@ -5,11 +5,12 @@
 //! with a version. An aggregate is one file here and one row of [`ALL`].
 //!
 //! ```text
-//! sum(a) ─► parse ─► Call ─► create ─► Aggregate: slot 0 │ slot 1 │ …    one slot for each key and slice
+//! sum(a) ─► parse ─► AggregateCall ─► create ─► Aggregate: slot 0 │ slot 1 │ …    one slot for each key and slice
 //! rows ─► add ─► slots;  merge: slices ─► a window;  result ─► number or NULL;  save ◄─► load
 //! ```
 //!
-//! [`parse`] resolves a call such as `sum(a)`; [`Call::create`] makes its states. One [`Aggregate`] (`definition.rs`)
+//! [`parse`] resolves a call such as `sum(a)`; [`AggregateCall::create`] makes its states. One [`Aggregate`]
+//! (`definition.rs`)
 //! holds the states of one metric by slot, so a batch costs one dynamic call; `slots.rs` builds it from the
 //! `Accumulator` that each aggregate's file implements. `exact.rs` has exact sums, `quantile.rs` ranks.
 
@@ -52,14 +53,14 @@ pub const ALL: &[&Definition] = &[
 
 /// A call of an aggregate with its arguments.
 #[derive(Debug)]
-pub struct Call {
+pub struct AggregateCall {
     definition: &'static Definition,
     args: Vec<Expr>,
     quantile: f64,
     text: String,
 }
 
-impl Call {
+impl AggregateCall {
     /// Returns the aggregate.
     pub fn definition(&self) -> &'static Definition {
         self.definition
@@ -86,7 +87,7 @@ impl Call {
 /// A filter makes the arguments NULL if it is not true, as in SQL.
 ///
 /// Errors: exit status 78; the message has the text and a remedy.
-pub fn parse(text: &str, leaves: &mut Leaves) -> Result<Call> {
+pub fn parse(text: &str, leaves: &mut Leaves) -> Result<AggregateCall> {
     let written = parse_call(text)?;
     let name = match (written.name.as_str(), written.is_distinct) {
         ("count", true) => count_distinct::COUNT_DISTINCT.name,
@@ -134,7 +135,7 @@ pub fn parse(text: &str, leaves: &mut Leaves) -> Result<Call> {
         };
         Expr::of(&arg, *want, text, leaves)
     });
-    Ok(Call { definition, args: args.collect::<Result<_>>()?, quantile, text: without_blanks(text) })
+    Ok(AggregateCall { definition, args: args.collect::<Result<_>>()?, quantile, text: without_blanks(text) })
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 const MINUTE: i64 = crate::time::MINUTE;
 
-fn called(text: &str) -> (Leaves, Call) {
+fn called(text: &str) -> (Leaves, AggregateCall) {
     let mut leaves = Leaves::new(&Kind::Event.schema());
     let call = parse(text, &mut leaves).unwrap_or_else(|error| panic!("{text}: {error}"));
     (leaves, call)

@@ -26,7 +26,7 @@ mod sorted_file;
 mod spilled_ids;
 
 use self::sighting::{PartitionId, SIGHTING_BYTES, Sighting};
-use self::spilled_ids::{SpillContext, SpilledIds};
+use self::spilled_ids::{IdStorage, SpilledIds};
 use crate::error::{Error, Result};
 use crate::frame::{self, Progress};
 use crate::kind::PartitionName;
@@ -300,7 +300,7 @@ impl Dedup {
         let sightings: Vec<Sighting> = self.recent.drain().map(|(key, time)| Sighting { key, time }).collect();
         let filters = self.options.filters();
         let storage = self.options.memory.storage.as_mut();
-        self.spilled.push(sightings, &mut SpillContext { storage, filters, horizons: &horizons })
+        self.spilled.push(sightings, &mut IdStorage { storage, filters, horizons: &horizons })
     }
 
     /// Prepares the end of an epoch: drops partitions that are over, moves recent sightings to a file if there are
@@ -413,7 +413,7 @@ fn read(dedup: &mut Dedup, saved: &mut Reader<'_>) -> Result<()> {
     let horizons = horizons(&dedup.options, &dedup.partitions);
     let filters = dedup.options.filters();
     let storage = dedup.options.memory.storage.as_mut();
-    dedup.spilled = SpilledIds::restore(saved, &mut SpillContext { storage, filters, horizons: &horizons })?;
+    dedup.spilled = SpilledIds::restore(saved, &mut IdStorage { storage, filters, horizons: &horizons })?;
     Ok(())
 }
 

@@ -24,7 +24,7 @@ pub(crate) struct SpilledIds {
 }
 
 /// The storage of the files, the limit of their filters in memory, and the horizons of the partitions.
-pub(crate) struct SpillContext<'a> {
+pub(crate) struct IdStorage<'a> {
     pub(crate) storage: &'a mut dyn StateStorage,
     /// Maximum bytes of all filters together.
     pub(crate) filters: usize,
@@ -85,7 +85,7 @@ impl SpilledIds {
 
     /// Adds a file of these sightings, which are newer than those of all files, and merges files if there are many.
     /// Errors: exit status 74.
-    pub(crate) fn push(&mut self, sightings: Vec<Sighting>, context: &mut SpillContext<'_>) -> Result<()> {
+    pub(crate) fn push(&mut self, sightings: Vec<Sighting>, context: &mut IdStorage<'_>) -> Result<()> {
         let mut sightings: Vec<(u64, Sighting)> =
             sightings.into_iter().map(|sighting| (sighting.key.hash(), sighting)).collect();
         sightings.sort_unstable_by_key(|(hash, sighting)| (*hash, sighting.key));
@@ -125,7 +125,7 @@ impl SpilledIds {
     }
 
     /// Restores the ids that [`SpilledIds::snapshot`] saved. Errors: exit status 65 if it is damaged, 74.
-    pub(crate) fn restore(saved: &mut Reader<'_>, context: &mut SpillContext<'_>) -> Result<Self> {
+    pub(crate) fn restore(saved: &mut Reader<'_>, context: &mut IdStorage<'_>) -> Result<Self> {
         let mut restored = Self::default();
         for _ in 0..saved.count()? {
             restored.files.push(SortedFile::restore(saved, context.horizons.len(), context.storage)?);
@@ -135,13 +135,13 @@ impl SpilledIds {
     }
 }
 
-fn new_filter(sightings: u64, context: &SpillContext<'_>) -> HashFilter {
+fn new_filter(sightings: u64, context: &IdStorage<'_>) -> HashFilter {
     // A new filter is in memory beside the others.
     HashFilter::new(sightings as usize, context.filters / 2)
 }
 
 /// Merges files into one, without sightings that do not matter; `None` if no other is left. Errors: exit status 74.
-fn merge(files: &[SortedFile], context: &mut SpillContext<'_>) -> Result<Option<SortedFile>> {
+fn merge(files: &[SortedFile], context: &mut IdStorage<'_>) -> Result<Option<SortedFile>> {
     let mut readers: Vec<MergeInput<'_>> = vec![];
     for file in files {
         readers.push(MergeInput { next: None, reader: file.iter() });

@@ -1,7 +1,7 @@
 //! The state of a group of metrics: in memory, or in files once it is too large.
 
 use super::shard::{Emitter, Shard, WatermarkFiring, delay};
-use super::spilled::{Arrivals, GroupContext, SavedFiles, Spilled};
+use super::spilled::{Arrivals, GroupFiles, SavedFiles, Spilled};
 use crate::error::Result;
 use crate::expr::Dimension;
 use crate::op::snapshot::Writer;
@@ -61,7 +61,7 @@ impl GroupState {
     pub(crate) fn push(
         &mut self,
         arrivals: Arrivals<'_>,
-        context: &mut GroupContext<'_>,
+        context: &mut GroupFiles<'_>,
         outcome: &mut BatchOutcome,
     ) -> Result<()> {
         match (&mut self.spilled, &self.keys) {
@@ -71,7 +71,7 @@ impl GroupState {
     }
 
     /// Moves the state into files. `fired` is the watermark up to which windows have fired.
-    pub(crate) fn leave(&mut self, context: &mut GroupContext<'_>, emit: Emit, fired: Option<i64>) -> Result<()> {
+    pub(crate) fn leave(&mut self, context: &mut GroupFiles<'_>, emit: Emit, fired: Option<i64>) -> Result<()> {
         let spilled = Spilled::begin(&mut self.shard, context)?;
         let mut left = Shard::new(context.members.each());
         let metrics = context.members.each();
@@ -86,7 +86,7 @@ impl GroupState {
     /// Fires the due windows whose state is in files. State that has become small returns to memory.
     pub(crate) fn fire(
         &mut self,
-        context: &mut GroupContext<'_>,
+        context: &mut GroupFiles<'_>,
         firing: &WatermarkFiring<'_>,
         emit: &mut Emitter<'_>,
     ) -> Result<()> {
@@ -115,7 +115,7 @@ impl GroupState {
     }
 
     /// Merges long logs into the saved states.
-    pub(crate) fn merge_logs(&mut self, context: &mut GroupContext<'_>) -> Result<()> {
+    pub(crate) fn merge_logs(&mut self, context: &mut GroupFiles<'_>) -> Result<()> {
         match &mut self.spilled {
             Some(spilled) if spilled.has_long_logs(context.limit) => spilled.visit(&mut self.shard, context, None),
             _ => Ok(()),
@@ -125,7 +125,7 @@ impl GroupState {
     /// Reads all sessions in files, so that what is known of them is exact, and fires those that are due.
     pub(crate) fn settle(
         &mut self,
-        context: &mut GroupContext<'_>,
+        context: &mut GroupFiles<'_>,
         firing: Option<&WatermarkFiring<'_>>,
         emit: &mut Emitter<'_>,
     ) -> Result<()> {
@@ -142,7 +142,7 @@ impl GroupState {
     }
 
     /// Writes the rows that wait for a log, and returns the names of all files.
-    pub(crate) fn files(&mut self, context: &mut GroupContext<'_>) -> Result<Vec<String>> {
+    pub(crate) fn files(&mut self, context: &mut GroupFiles<'_>) -> Result<Vec<String>> {
         let Some(spilled) = &mut self.spilled else { return Ok(vec![]) };
         spilled.flush(context)?;
         Ok(spilled.files().into_keys().map(str::to_owned).collect())
@@ -159,7 +159,7 @@ impl GroupState {
     /// own snapshot.
     pub(crate) fn restore_files(
         &mut self,
-        context: &mut GroupContext<'_>,
+        context: &mut GroupFiles<'_>,
         emit: Emit,
         saved: SavedFiles<'_>,
     ) -> Result<()> {

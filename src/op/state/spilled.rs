@@ -78,7 +78,7 @@ pub(crate) struct SavedFiles<'a> {
 }
 
 /// A group, the files, and how much of the group may be in memory.
-pub(crate) struct GroupContext<'a> {
+pub(crate) struct GroupFiles<'a> {
     pub(crate) members: Members<'a>,
     pub(crate) storage: &'a mut dyn StateStorage,
     /// Bytes of rows that wait for a log, and of a shard while it is read.
@@ -148,7 +148,7 @@ impl Spilled {
     }
 
     /// Moves the state of a shard into files.
-    pub(crate) fn begin(shard: &mut Shard, context: &mut GroupContext<'_>) -> Result<Self> {
+    pub(crate) fn begin(shard: &mut Shard, context: &mut GroupFiles<'_>) -> Result<Self> {
         let hashes: Vec<u64> = shard.group.keys.each_bytes().map(hash).collect();
         let mut begun = Self::new(context.members);
         let mut writer = BlockWriter::begin(context.storage)?;
@@ -193,7 +193,7 @@ impl Spilled {
         keys: &BinaryArray,
         arrivals: &Arrivals<'_>,
         shard: &mut Shard,
-        context: &mut GroupContext<'_>,
+        context: &mut GroupFiles<'_>,
         outcome: &mut BatchOutcome,
     ) -> Result<()> {
         let (mut masks, mut undecided) = (vec![], BTreeSet::new());
@@ -223,7 +223,7 @@ impl Spilled {
         arrivals: &Arrivals<'_>,
         Unclear { keys, kept, undecided }: Unclear<'_>,
         shard: &mut Shard,
-        context: &mut GroupContext<'_>,
+        context: &mut GroupFiles<'_>,
         outcome: &mut BatchOutcome,
     ) -> Result<BooleanBuffer> {
         self.flush(context)?;
@@ -263,7 +263,7 @@ impl Spilled {
     }
 
     /// Writes the waiting rows to a log.
-    pub(crate) fn flush(&mut self, context: &mut GroupContext<'_>) -> Result<()> {
+    pub(crate) fn flush(&mut self, context: &mut GroupFiles<'_>) -> Result<()> {
         let pending = std::mem::take(&mut self.pending);
         self.pending_bytes = 0;
         let Some(first) = pending.first() else { return Ok(()) };
@@ -304,7 +304,7 @@ impl Spilled {
     pub(crate) fn visit(
         &mut self,
         shard: &mut Shard,
-        context: &mut GroupContext<'_>,
+        context: &mut GroupFiles<'_>,
         mut firing: Option<(&WatermarkFiring<'_>, &mut Emitter<'_>)>,
     ) -> Result<()> {
         self.flush(context)?;
@@ -343,7 +343,7 @@ impl Spilled {
 
     /// Saves the state again if it was saved for other metrics than those of the group. Metrics that the group has no
     /// longer are left out, and new ones begin without state.
-    pub(crate) fn fit(&mut self, shard: &mut Shard, context: &mut GroupContext<'_>) -> Result<()> {
+    pub(crate) fn fit(&mut self, shard: &mut Shard, context: &mut GroupFiles<'_>) -> Result<()> {
         let members = context.members;
         if self.places != members.places() {
             self.visit(shard, context, None)?;
@@ -410,7 +410,7 @@ impl Spilled {
     }
 
     /// Restores the state that [`Spilled::snapshot`] saved.
-    pub(crate) fn restore(context: &mut GroupContext<'_>, saved: SavedFiles<'_>) -> Result<Self> {
+    pub(crate) fn restore(context: &mut GroupFiles<'_>, saved: SavedFiles<'_>) -> Result<Self> {
         let SavedFiles { state, places, has_layout } = saved;
         let (members, storage, mut saved) = (context.members, &mut *context.storage, Reader::new(state));
         let mut restored = Self::new(members);

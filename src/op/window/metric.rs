@@ -2,7 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::expr::{Expr, Leaves, Node, Want, hyphenated, parse, path_text, refused, without_blanks};
-use crate::op::aggregate::Call;
+use crate::op::aggregate::AggregateCall;
 use crate::time::{Calendar, EARLIEST, LATEST, format_duration};
 
 /// The shape of a metric's windows; all durations in µs.
@@ -142,7 +142,7 @@ pub struct Metric {
     /// Its name.
     pub name: String,
     /// The aggregate and its arguments.
-    pub call: Call,
+    pub call: AggregateCall,
     /// Only rows for which this is true count.
     pub filter: Option<Expr>,
     /// Its dimensions, in the order of the spec.

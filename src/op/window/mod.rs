@@ -49,7 +49,7 @@ use crate::op::state::StateSize;
 use crate::op::state::group::GroupState;
 pub use crate::op::state::shard::Emitter;
 use crate::op::state::shard::{MemberShard, WatermarkFiring};
-use crate::op::state::spilled::{Arrivals, GroupContext, Members, SavedFiles};
+use crate::op::state::spilled::{Arrivals, GroupFiles, Members, SavedFiles};
 use crate::op::state::storage::StateStorage;
 use crate::time::format_duration;
 use arrow::array::{ArrayRef, AsArray, RecordBatch};
@@ -299,7 +299,7 @@ impl Window {
             state.shard.group.keys.sweep();
             if let Some(memory) = &mut self.options.memory {
                 let members = Members { metrics: &self.options.metrics, indexes: metrics, fired: bounds.fired };
-                let mut context = GroupContext { members, storage: memory.storage.as_mut(), limit: share };
+                let mut context = GroupFiles { members, storage: memory.storage.as_mut(), limit: share };
                 state.push(Arrivals { views, bounds: &bounds }, &mut context, &mut outcome)?;
             }
         }
@@ -368,7 +368,7 @@ impl Window {
         for Group { metrics, state } in &mut self.groups {
             let Some(memory) = &mut options.memory else { break };
             let members = Members { metrics: &options.metrics, indexes: metrics, fired };
-            state.fire(&mut GroupContext { members, storage: memory.storage.as_mut(), limit }, &firing, emit)?;
+            state.fire(&mut GroupFiles { members, storage: memory.storage.as_mut(), limit }, &firing, emit)?;
         }
         self.fired = Some(watermark);
         self.bound()
@@ -391,7 +391,7 @@ impl Window {
         for Group { metrics, state } in &mut self.groups {
             let Some(memory) = &mut self.options.memory else { return Ok(()) };
             let members = Members { metrics: &self.options.metrics, indexes: metrics, fired };
-            state.merge_logs(&mut GroupContext { members, storage: memory.storage.as_mut(), limit })?;
+            state.merge_logs(&mut GroupFiles { members, storage: memory.storage.as_mut(), limit })?;
         }
         loop {
             let Some(memory) = &mut self.options.memory else { return Ok(()) };
@@ -408,7 +408,7 @@ impl Window {
             let Some((_, Group { metrics, state })) = largest.filter(|_| bytes > bound) else { return Ok(()) };
             let members = Members { metrics: &self.options.metrics, indexes: metrics, fired };
             let limit = memory.bytes / SHARES;
-            state.leave(&mut GroupContext { members, storage: memory.storage.as_mut(), limit }, emit, self.fired)?;
+            state.leave(&mut GroupFiles { members, storage: memory.storage.as_mut(), limit }, emit, self.fired)?;
         }
     }
 
@@ -422,7 +422,7 @@ impl Window {
             let members = Members { metrics, indexes, fired };
             let firing = |watermark| WatermarkFiring { metrics, places: &self.places, emit: *when, watermark };
             let firing = self.watermark.get().map(firing);
-            let mut context = GroupContext { members, storage: memory.storage.as_mut(), limit };
+            let mut context = GroupFiles { members, storage: memory.storage.as_mut(), limit };
             state.settle(&mut context, firing.as_ref(), emit)?;
         }
         Ok(())
@@ -441,7 +441,7 @@ impl Window {
         for Group { metrics, state } in &mut self.groups {
             let Some(memory) = &mut self.options.memory else { break };
             let members = Members { metrics: &self.options.metrics, indexes: metrics, fired };
-            names.extend(state.files(&mut GroupContext { members, storage: memory.storage.as_mut(), limit })?);
+            names.extend(state.files(&mut GroupFiles { members, storage: memory.storage.as_mut(), limit })?);
         }
         Ok(names)
     }
@@ -514,7 +514,7 @@ impl Window {
             }
             let places = found.iter().map(|place| place.map(|member| member.index)).collect();
             let members = Members { metrics, indexes, fired };
-            let mut context = GroupContext { members, storage: memory.storage.as_mut(), limit };
+            let mut context = GroupFiles { members, storage: memory.storage.as_mut(), limit };
             restored.restore_files(&mut context, *emit, SavedFiles { state, places, has_layout })?;
         }
         Ok(())

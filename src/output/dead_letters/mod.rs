@@ -118,14 +118,19 @@ impl LostLetters {
 struct WaitingLetters {
     /// Letters before row number `end` are released.
     end: u64,
-    waiting: VecDeque<WaitingLetter>,
+    waiting: VecDeque<Dead>,
 }
 
-/// A letter that waits.
-struct WaitingLetter {
-    /// The number of rows before it.
-    rows_before: u64,
-    letter: RecordBatch,
+impl WaitingLetters {
+    /// Removes the first letters that are released; `None` if there are none left.
+    fn release(&mut self) -> Option<RecordBatch> {
+        let front = self.waiting.front_mut()?;
+        let released = front.split_before(self.end);
+        if front.after.is_empty() {
+            self.waiting.pop_front();
+        }
+        (released.num_rows() > 0).then_some(released)
+    }
 }
 
 impl DeadLetters {
@@ -228,22 +233,25 @@ impl DeadLetters {
             self.from_source += dead.letters.num_rows() as u64;
             return self.push_batch(&dead.letters);
         };
-        let end = hold.end;
-        let released = dead.after.partition_point(|rows| *rows < end);
-        let waits = |row| WaitingLetter { rows_before: dead.after[row], letter: dead.letters.slice(row, 1) };
-        hold.waiting.extend((released..dead.after.len()).map(waits));
-        self.from_source += released as u64;
-        self.push_batch(&dead.letters.slice(0, released))
+        let mut waiting = dead.clone();
+        let released = waiting.split_before(hold.end);
+        if !waiting.after.is_empty() {
+            hold.waiting.push_back(waiting);
+        }
+        self.from_source += released.num_rows() as u64;
+        self.push_batch(&released)
     }
 
     /// Adds the waiting letters that come before row number `end`, counted from 0.
     pub fn release_before(&mut self, end: u64) -> Result<()> {
         let Some(hold) = &mut self.hold else { return Ok(()) };
         hold.end = hold.end.max(end);
-        let count = hold.waiting.partition_point(|waiting| waiting.rows_before < end);
-        let released: Vec<_> = hold.waiting.drain(..count).collect();
-        self.from_source += count as u64;
-        released.iter().try_for_each(|waiting| self.push_batch(&waiting.letter))
+        let released = Vec::from_iter(std::iter::from_fn(|| hold.release()));
+        for letters in &released {
+            self.from_source += letters.num_rows() as u64;
+            self.push_batch(letters)?;
+        }
+        Ok(())
     }
 
     /// Counts letters. Buffers them for the output; without an output, or with `--report all`, also reports them.
@@ -480,22 +488,22 @@ impl DeadLetters {
     /// letters.
     fn refused_letters(&mut self, refused: &[RefusedRows]) -> Result<Vec<RecordBatch>> {
         let mut letters = vec![];
-        for RefusedRows { refusal, rows } in refused {
-            let mut builder = kind::letters::Builder::new(self.run.console.tool(), &refusal.host);
+        for RefusedRows { attempt, rows } in refused {
+            let mut builder = kind::letters::Builder::new(self.run.console.tool(), &attempt.host);
             for RejectedRow { row, fault } in rows {
                 let is_letter = Kind::of(row.schema_ref()) == Some(Kind::Dead);
                 if builder.len() >= HELD_ROWS || builder.bytes() >= HELD_BYTES || is_letter && !builder.is_empty() {
                     letters.push(builder.finish()?);
                 }
                 if is_letter {
-                    let letter = builder.failed_again(row, 0, fault, refusal.failed_at)?;
+                    let letter = builder.failed_again(row, 0, fault, attempt.failed_at)?;
                     self.note_batch(&letter);
                     letters.push(letter);
                     continue;
                 }
                 with_letter(row, 0, fault, None, |letter, has_position| {
                     self.note(&Reported::of(letter, has_position));
-                    builder.push(letter, refusal.failed_at)
+                    builder.push(letter, attempt.failed_at)
                 })?;
             }
             if !builder.is_empty() {

@@ -72,14 +72,14 @@ pub struct RejectedRow {
 /// The rows of an epoch that a store could not hold when the epoch was committed.
 pub struct RefusedRows {
     /// When and where the commit was tried first.
-    pub refusal: Refusal,
+    pub attempt: FirstAttempt,
     /// The rows, in their order in the epoch.
     pub rows: Vec<RejectedRow>,
 }
 
 /// When and where a store could not hold rows. A repeated commit has the same letters, so both are kept.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Refusal {
+pub struct FirstAttempt {
     /// The time (µs).
     pub failed_at: i64,
     /// The host of the run.
@@ -90,7 +90,7 @@ pub struct Refusal {
 #[derive(Serialize, Deserialize)]
 pub(super) struct KeptRejected {
     #[serde(flatten)]
-    pub(super) refusal: Refusal,
+    pub(super) attempt: FirstAttempt,
     pub(super) rows: Vec<KeptFault>,
 }
 

@@ -1,6 +1,6 @@
 //! The target of an output of a checkpoint. In the thread of the output, it gets the rows of complete epochs.
 
-use super::plan::{CompleteEpoch, EpochPlan, KeptFault, KeptRejected, Refusal, RefusedRows, RejectedRow};
+use super::plan::{CompleteEpoch, EpochPlan, FirstAttempt, KeptFault, KeptRejected, RefusedRows, RejectedRow};
 use crate::checkpoint::part::read_outbox;
 use crate::counts::SinkCounts;
 use crate::error::{Error, Result};
@@ -202,7 +202,7 @@ impl OutboxRows<'_> {
         let note = self.plan.note();
         let Some(kept) = self.plan.store.own_note(self.complete.epoch, &note)? else { return Ok(None) };
         let kept: KeptRejected = serde_json::from_slice(&kept).map_err(|error| Error::corrupt(note).because(error))?;
-        let mut refused = RefusedRows { refusal: kept.refusal, rows: vec![] };
+        let mut refused = RefusedRows { attempt: kept.attempt, rows: vec![] };
         let (mut kept, mut before) = (kept.rows.into_iter().peekable(), 0);
         for batch in self.batches()? {
             let batch = batch?;
@@ -248,8 +248,8 @@ impl EpochRows for OutboxRows<'_> {
             error_type: fault.error_type.name().to_owned(),
             message: fault.message,
         });
-        let refusal = Refusal { failed_at: self.complete.now, host: Run::host().into() };
-        let kept = KeptRejected { refusal, rows: rows.collect() };
+        let attempt = FirstAttempt { failed_at: self.complete.now, host: Run::host().into() };
+        let kept = KeptRejected { attempt, rows: rows.collect() };
         let bytes = serde_json::to_vec(&kept).map_err(|error| Error::broken(format!("rejected rows: {error}")))?;
         self.plan.store.put_note(epoch, &self.plan.note(), &bytes)
     }

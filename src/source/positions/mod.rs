@@ -15,13 +15,11 @@ mod topics;
 use crate::checkpoint::begun::BegunNames;
 use crate::error::{Error, Result};
 use crate::ingest::Ingest;
-use crate::input::Input;
-use crate::input::follow::position::FollowPosition;
+use crate::input::{Input, InputPosition};
 use crate::kind::Kind;
 use crate::kind::event::has_raw;
 use crate::op::window::watermark::ContinuedInput;
 use crate::run::Run;
-use crate::spool::CheckpointPosition;
 use crate::store::PartitionPosition;
 use crate::uri::Uri;
 use arrow::datatypes::Schema;
@@ -66,14 +64,6 @@ pub struct Positions {
     topics: TopicPositions,
     spool: Option<SpoolPosition>,
     frames: Option<FrameSchema>,
-}
-
-/// The position at which a followed name or a spool continues.
-pub enum InputPosition {
-    /// A followed name.
-    Followed(FollowPosition),
-    /// The spool of an HTTP server.
-    Spool(CheckpointPosition),
 }
 
 /// Returns the positions in a part of a checkpoint as databases store them, with the watermark of the stage: each
@@ -124,7 +114,7 @@ impl Positions {
 
     /// Notes the first file of a followed name, of which nothing is read yet.
     pub fn note_first(&mut self, number: u32, input: &mut dyn Input) -> Result<()> {
-        if let Some(position) = input.follow_position()? {
+        if let Some(InputPosition::Followed(position)) = input.checkpoint_position()? {
             self.followed.note_first(number, position);
         }
         Ok(())
@@ -200,7 +190,7 @@ impl Positions {
             return Ok(position.map(InputPosition::Followed));
         }
         if matches!(uri, Uri::Http(_)) {
-            return Ok(self.spool.as_ref().map(|spool| InputPosition::Spool(spool.start())));
+            return Ok(self.spool.as_ref().map(SpoolPosition::start));
         }
         self.files.begin(uri, input, origin, ingest, run).map(|()| None)
     }
@@ -213,11 +203,12 @@ impl Positions {
     /// Notes how far an input is read.
     pub fn note(&mut self, number: u32, input: &mut dyn Input, ingest: &mut Ingest) -> Result<()> {
         self.topics.note(number, &input.reached(ingest));
-        if let Some(position) = input.follow_position()? {
-            self.followed.note(number, position, self.files.explode.as_deref(), ingest);
-        }
-        if let Some((origin, position)) = input.spool_position() {
-            self.spool = Some(SpoolPosition::new(origin, position));
+        match input.checkpoint_position()? {
+            Some(InputPosition::Followed(position)) => {
+                self.followed.note(number, position, self.files.explode.as_deref(), ingest);
+            }
+            Some(InputPosition::Spool { origin, position }) => self.spool = Some(SpoolPosition::new(origin, position)),
+            None => {}
         }
         Ok(())
     }

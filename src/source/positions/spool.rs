@@ -1,5 +1,6 @@
 //! The position of a spool in a checkpoint: the next offset, and the stream time there.
 
+use crate::input::InputPosition;
 use crate::spool::CheckpointPosition;
 use crate::spool::dir::Position;
 use crate::store::PartitionPosition;
@@ -21,15 +22,16 @@ pub struct SpoolPosition {
 
 impl SpoolPosition {
     /// Makes the position of the spool with this origin.
-    pub fn new(origin: &str, position: CheckpointPosition) -> Self {
+    pub fn new(origin: String, position: CheckpointPosition) -> Self {
         let CheckpointPosition { id, position: Position { offset: next, stream_time } } = position;
-        Self { origin: origin.to_owned(), id, next, stream_time }
+        Self { origin, id, next, stream_time }
     }
 
     /// Returns the position at which the spool continues.
-    pub fn start(&self) -> CheckpointPosition {
+    pub fn start(&self) -> InputPosition {
         let position = Position { offset: self.next, stream_time: self.stream_time };
-        CheckpointPosition { id: self.id.clone(), position }
+        let position = CheckpointPosition { id: self.id.clone(), position };
+        InputPosition::Spool { origin: self.origin.clone(), position }
     }
 
     /// Returns the position as databases store it.

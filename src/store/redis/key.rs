@@ -17,9 +17,9 @@
 //! microseconds since 1970. The part in braces is the hash tag: all keys of a series are in one slot of a cluster, and
 //! series are spread over all slots.
 
+use crate::parse::hex::hex;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use sha1::{Digest, Sha1};
-use std::fmt::Write;
 
 /// Hexadecimal digits of HASH.
 const HASH_DIGITS: usize = 32;
@@ -48,11 +48,7 @@ pub fn escape(text: &str, out: &mut String) {
 /// Returns the hash of a series' dimensions.
 pub fn hash(dimensions: &str) -> String {
     let digest = Sha1::digest(dimensions.as_bytes());
-    digest[..HASH_DIGITS / 2].iter().fold(String::with_capacity(HASH_DIGITS), |mut digits, byte| {
-        // Writing to a string does not fail.
-        let _ = write!(digits, "{byte:02x}");
-        digits
-    })
+    hex(&digest[..HASH_DIGITS / 2])
 }
 
 /// The keys of one store, all with its prefix.

@@ -4,6 +4,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::store::access;
 use crate::store::location::Location;
 use crate::time::{MILLISECOND, SECOND, format_duration, parse_duration};
+use percent_encoding::{AsciiSet, utf8_percent_encode};
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 use std::fmt;
 use std::path::Path;
@@ -16,6 +17,8 @@ pub const OPTIONS: [&str; 4] = ["table", "key", "visible", "wait"];
 
 /// How long to wait for another writer without `?wait=`.
 const WAIT: i64 = 10 * SECOND;
+/// The characters that the path of a URI of SQLite does not have.
+const ESCAPED: AsciiSet = AsciiSet::EMPTY.add(b'%').add(b'?').add(b'#');
 /// Interval of retries where SQLite does not wait.
 const ASK_AGAIN: Duration = Duration::from_millis(5);
 
@@ -60,8 +63,8 @@ impl SqliteFile {
             && (access::check_file(path).is_err() || access::check_existing_directory(access::parent(path)).is_err())
         {
             let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI;
-            let path = self.shown().replace('%', "%25").replace('?', "%3f").replace('#', "%23");
-            return self.open(format!("file:{path}?immutable=1"), flags);
+            let shown = self.shown();
+            return self.open(format!("file:{}?immutable=1", utf8_percent_encode(&shown, &ESCAPED)), flags);
         }
         let db = self.connect(OpenFlags::SQLITE_OPEN_READ_WRITE)?;
         db.execute_batch("PRAGMA query_only = ON").map_err(|e| self.failed("cannot open", &e))?;

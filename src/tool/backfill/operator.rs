@@ -19,10 +19,10 @@ use crate::kind::event::{column, instants};
 use crate::kind::span::Span;
 use crate::op::window::watermark::{self, Watermark};
 use crate::op::window::{BatchOutcome, Emitter, Window};
-use crate::stage::operator::{Collector, InputEnded, Message, Operator};
+use crate::stage::operator::{Collector, InputEnded, Note, Operator};
 use crate::store::correct::{CorrectionCounts, CorrectionStep, Part};
 use crate::time::{DAY, LATEST, format_instant};
-use crate::tool::validation::{AcceptedRows, Validate};
+use crate::tool::validation::Validate;
 use crate::tool::windows::metric_note;
 use arrow::array::{BooleanArray, RecordBatch};
 use arrow::compute::filter_record_batch;
@@ -356,7 +356,7 @@ impl Correct {
         self.orphans.is_complete |= how != How::Stopped;
         match &self.setup.input.order {
             _ if how == How::Stopped => {
-                out.note(Message::Warning("stopped; the same command resumes the correction".to_owned()));
+                out.note(Note::Warning("stopped; the same command resumes the correction".to_owned()));
                 return Ok(());
             }
             InputOrder::Streams { ends: true, .. } if !self.is_done => {
@@ -395,22 +395,22 @@ impl Correct {
         out.detail("state_written", self.window.size().written.into());
         let CorrectionCounts { inserted, corrected, retracted, unchanged, .. } = self.counts;
         let would = if self.setup.dry_run { "would be " } else { "" };
-        out.note(Message::Info(format!(
+        out.note(Note::Info(format!(
             "cells: {corrected} {would}corrected, {inserted} {would}inserted, {retracted} {would}retracted, {unchanged} right"
         )));
         let metrics = self.window.metrics().iter().zip(self.window.counts());
         let late = metrics.filter_map(|(metric, counts)| metric_note(&metric.name, counts, true));
-        late.for_each(|line| out.note(Message::Info(line)));
+        late.for_each(|line| out.note(Note::Info(line)));
         self.report_kept(out);
         let ReportCounts { partial, taken_out, open, outside, .. } = self.notes;
         if partial > 0 && !self.setup.only_late {
             let sessions = counted(partial, ["session", "sessions"]);
-            out.note(Message::Info(format!("{sessions} may begin before what was read (--before); not corrected")));
+            out.note(Note::Info(format!("{sessions} may begin before what was read (--before); not corrected")));
         }
         if taken_out > 0 {
             let cells = counted(taken_out, ["cell no longer counts", "cells no longer count"]);
             let would = if self.setup.dry_run { " after the correction" } else { "" };
-            out.note(Message::Info(format!("{cells} late events{would}")));
+            out.note(Note::Info(format!("{cells} late events{would}")));
         }
         if how != How::Stopped {
             if !self.setup.only_late {
@@ -423,20 +423,20 @@ impl Correct {
         }
         if let Some((count, first)) = self.setup.late_input.as_ref().and_then(LateInput::pending) {
             let line = format!("late events pending: {count}; the input does not hold them, first {first}");
-            out.note(Message::Warning(line));
+            out.note(Note::Warning(line));
             out.detail("late_pending", count.into());
             out.set_verdict(1);
         }
         if self.setup.late_input.is_some() && (!self.setup.late.is_empty() || open > 0) {
             let line = "some windows of late events are not closed by the input; the next run tries them again";
-            out.note(Message::Warning(line.to_owned()));
+            out.note(Note::Warning(line.to_owned()));
             out.set_verdict(1);
         }
         if outside > 0 {
             let beyond = if self.setup.only_late { "was read (--before)" } else { "is corrected or was read" };
             let sessions = counted(outside, ["session", "sessions"]);
             let line = format!("{sessions} of late events may extend beyond what {beyond}; not corrected");
-            out.note(Message::Warning(line));
+            out.note(Note::Warning(line));
             out.set_verdict(u8::from(self.setup.only_late));
         }
         if self.setup.dry_run && self.counts.changes() > 0 {
@@ -450,7 +450,7 @@ impl Correct {
     fn report_kept(&self, out: &mut dyn Collector) {
         let (Some(key), Some(first)) = (&self.notes.first_kept, &self.gaps.first) else { return };
         let CellKey { metric, start, dimensions, .. } = key;
-        out.note(Message::Warning(format!(
+        out.note(Note::Warning(format!(
             "{} events that the input does not hold; not corrected, first {metric} {dimensions} from {}; \
              the input begins at {first} (if it holds all records that the live run read, use --all-records)",
             counted(self.counts.kept, ["stored window counts", "stored windows count"]),
@@ -493,7 +493,7 @@ impl Correct {
         };
         // A range that was named has not been corrected as a whole, or not at all.
         let is_named = until.is_some() || since.is_some_and(|since| closed.is_none_or(|closed| closed <= since));
-        out.note(if is_named || differing > 0 { Message::Warning(line) } else { Message::Info(line) });
+        out.note(if is_named || differing > 0 { Note::Warning(line) } else { Note::Info(line) });
     }
 }
 
@@ -534,23 +534,23 @@ fn take(row: &kind::metric::Row<'_>, scope: &Scope, right: &mut BTreeMap<CellKey
 
 impl Operator for Correct {
     fn on_batch(&mut self, batch: RecordBatch, input: u32, out: &mut dyn Collector) -> Result<Counts> {
-        let taken = batch.num_rows() as u64;
-        self.setup.pace.wait(taken, &self.setup.run)?;
+        let mut counts = Counts { taken: batch.num_rows() as u64, ..Counts::default() };
+        self.setup.pace.wait(counts.taken, &self.setup.run)?;
         if let InputOrder::Streams { ends, .. } = self.setup.input.order {
             for first in self.gaps.add_batch(&batch).into_iter().filter(|_| !ends) {
-                out.report(Message::Warning(format!(
+                out.report(Note::Warning(format!(
                     "{first}: records before it are missing, so its stream time is unknown; rows that were late in the \
                      live run may be counted"
                 )));
             }
         }
-        let AcceptedRows { batch, duplicate } = match &mut self.validate {
-            Some(validate) => validate.keep(batch, out)?,
-            None => AcceptedRows { batch, duplicate: 0 },
+        let batch = match &mut self.validate {
+            Some(validate) => validate.keep(batch, &mut counts, out)?,
+            None => batch,
         };
-        let counts = self.compute(&batch, input, out)?;
+        let computed = self.compute(&batch, input, out)?;
         self.fire(false, out)?;
-        Ok(Counts { taken, duplicate, ..counts })
+        Ok(Counts { taken: counts.taken, duplicate: counts.duplicate, ..computed })
     }
 
     fn on_control(&mut self, message: Control, out: &mut dyn Collector) -> Result<()> {

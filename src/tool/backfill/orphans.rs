@@ -3,7 +3,7 @@
 
 use crate::backfill::{CellKey, Coverage, Difference, InputTimes, Orphan};
 use crate::counts::counted;
-use crate::stage::operator::{Collector, Message};
+use crate::stage::operator::{Collector, Note};
 use crate::time::{format_duration, format_instant};
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -192,7 +192,7 @@ impl Orphans {
             if self.times.is_empty() {
                 let line = "the input has no events; nothing was compared (if the live run read none either, use \
                             --all-records)";
-                out.note(Message::Warning(line.to_owned()));
+                out.note(Note::Warning(line.to_owned()));
                 out.set_verdict(1);
             }
             return;
@@ -205,29 +205,26 @@ impl Orphans {
         };
         let whole = "--all-records if the input holds all records that the live run read";
         if self.beyond[0] > 0 {
-            out.note(Message::Info(format!(
-                "{}, and {whole}",
-                side(self.beyond[0], "before", first, "first", "--since")
-            )));
+            out.note(Note::Info(format!("{}, and {whole}", side(self.beyond[0], "before", first, "first", "--since"))));
         }
         if self.beyond[1] > 0 {
-            out.note(Message::Info(format!("{}, and {whole}", side(self.beyond[1], "after", last, "last", "--until"))));
+            out.note(Note::Info(format!("{}, and {whole}", side(self.beyond[1], "after", last, "last", "--until"))));
         }
         if let Some((rows, first)) = self.without_events.shown() {
-            out.note(Message::Warning(format!(
+            out.note(Note::Warning(format!(
                 "{rows} not retracted, {first}: the windows have no event in the input, which may be incomplete; \
                  --since with --until, or {whole}, retracts them"
             )));
         }
         if let Some((rows, first)) = self.late.shown() {
-            out.note(Message::Warning(format!(
+            out.note(Note::Warning(format!(
                 "{rows} whose events are all late in this run, {first}: not retracted; give --out-of-orderness of the run that \
                  wrote them, or --without-late, which retracts them"
             )));
         }
         if let Some((rows, first)) = self.lowered().shown() {
             let bound = bound.map_or_else(|| "all".to_owned(), format_duration);
-            out.note(Message::Warning(format!(
+            out.note(Note::Warning(format!(
                 "{rows} counted more events before, and some of these are late in this run (--out-of-orderness {bound}), \
                  {first}: if the run that wrote them had another --out-of-orderness or lateness, run again with that"
             )));

@@ -8,7 +8,7 @@ use crate::cli::check::CheckReport;
 use crate::cli::open::open;
 use crate::cli::resolve::{StageSpec, resolve};
 use crate::error::{Error, Result};
-use crate::format::{self, CsvHeader, Format, Input};
+use crate::format::{self, CsvHeader, Format, InputForm};
 use crate::frame::How;
 use crate::kafka::range::ReadMode;
 use crate::kind::Kind;
@@ -113,7 +113,7 @@ fn check_ledger(store: &Store, location: &Location, both: &BothArgs, run: &Run) 
 }
 
 fn spec(stage: &StageArgs) -> StageSpec<'_> {
-    StageSpec { args: stage, formats: FORMATS, side: None, checkpoint: None, range: None, branch: None }
+    StageSpec { formats: FORMATS, ..StageSpec::new(stage) }
 }
 
 /// Returns the flags of the stage that reads the letters. Errors: exit status 2 for flags that do not apply.
@@ -144,7 +144,7 @@ fn stage_args(args: &ReplayArgs, both: &BothArgs) -> Result<StageArgs> {
 fn records(args: &ReplayArgs, both: &BothArgs) -> Result<Option<RecordFormat>> {
     let input = &both.stage.input;
     let (format, options) = input.text.options(input.input_format.as_deref())?;
-    let Some(Format { name, has_header, input: Input::Text(splitting), is_json: false, .. }) = format else {
+    let Some(Format { name, has_header, input: InputForm::Text(splitting), is_json: false, .. }) = format else {
         return Ok(None);
     };
     if *has_header && options.header == CsvHeader::FirstLine {

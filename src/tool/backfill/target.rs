@@ -26,7 +26,7 @@ use crate::store::{Notice, access};
 use crate::time::MILLISECOND;
 use crate::uri::Uri;
 use crate::uri::kafka::{Address, TopicFormat};
-use arrow::array::{Array, AsArray, RecordBatch, StringArray};
+use arrow::array::{Array, AsArray, RecordBatch};
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::path::PathBuf;
 use std::rc::Rc;
@@ -182,8 +182,9 @@ impl ReplayTarget {
     pub fn refused(&self, replayed: &Replayed<'_>) -> Result<Vec<Rejected>> {
         let TargetWriter::Topic(topic) = &self.writer else { return Ok(vec![]) };
         let lines = lines_of(replayed.events)?;
-        let records = Records::new(replayed);
-        let fault = |row: usize| -> Option<Fault> { topic.refused(&records.get(row, lines[row].as_bytes())) };
+        let columns = LetterRows::new(replayed.letters);
+        let fault =
+            |row: usize| -> Option<Fault> { topic.refused(&replayed.record(row, &columns, lines[row].as_bytes())) };
         Ok((0..lines.len()).filter_map(|row| Some(Rejected { row, fault: fault(row)? })).collect())
     }
 
@@ -211,9 +212,9 @@ impl ReplayTarget {
             TargetWriter::Topic(topic) => {
                 let claim = ledger.claim(writer, replayed.entries)?;
                 if claim.batch != 0 {
-                    let (lines, records) = (lines_of(replayed.events)?, Records::new(replayed));
-                    let due: Vec<_> = due(&claim).map(|row| records.get(row, lines[row].as_bytes())).collect();
-                    topic.write(claim.batch, due)?;
+                    let (lines, columns) = (lines_of(replayed.events)?, LetterRows::new(replayed.letters));
+                    let record = |row: usize| replayed.record(row, &columns, lines[row].as_bytes());
+                    topic.write(claim.batch, due(&claim).map(record).collect())?;
                     ledger.close(claim.batch, BatchOutcome::Done)?;
                 }
                 claim
@@ -293,28 +294,16 @@ fn write_other(
     Ok(TargetOutcome { found, rejected })
 }
 
-/// The parts of records beside their values: key, headers and timestamp of the record that failed.
-struct Records<'a> {
-    letters: &'a RecordBatch,
-    columns: LetterRows<'a>,
-    rows: &'a [usize],
-    sources: &'a StringArray,
-}
-
-impl<'a> Records<'a> {
-    fn new(replayed: &Replayed<'a>) -> Self {
-        let Replayed { events, letters, rows, .. } = *replayed;
-        let sources = events.column(SOURCE).as_string();
-        Self { letters, columns: LetterRows::new(letters), rows, sources }
-    }
-
-    /// Returns the record of an event. Its key is that of the dead letter; without one, it is the event's source.
-    fn get(&self, row: usize, line: &'a [u8]) -> ProducerRecord<'a> {
+impl<'a> Replayed<'a> {
+    /// Returns the record of an event, with the headers and the timestamp of the record that failed; `columns` are
+    /// those of the letters. Its key is that of the dead letter; without one, it is the event's source.
+    fn record(&self, row: usize, columns: &LetterRows<'a>, line: &'a [u8]) -> ProducerRecord<'a> {
         let letter = self.rows[row];
         let keys = self.letters.column(ORIGINAL_KEY).as_binary::<i32>();
-        let key = if keys.is_valid(letter) { keys.value(letter) } else { self.sources.value(row).as_bytes() };
+        let sources = self.events.column(SOURCE).as_string::<i32>();
+        let key = if keys.is_valid(letter) { keys.value(letter) } else { sources.value(row).as_bytes() };
         let headers = TransactionalTopic::headers(&Stored::new(self.letters.column(HEADERS).as_map(), letter));
-        let timestamp = self.columns.arrived_at(letter).map(|at| at.div_euclid(MILLISECOND));
+        let timestamp = columns.arrived_at(letter).map(|at| at.div_euclid(MILLISECOND));
         ProducerRecord { partition: None, key: Some(key.into()), value: line.into(), headers, timestamp }
     }
 }

@@ -20,7 +20,7 @@ pub struct Rest {
 }
 
 /// The queue, in the order of the records.
-pub struct Outbox {
+pub struct ItemQueue {
     queue: VecDeque<Sent>,
     /// The number of items that were taken from it.
     taken: u64,
@@ -31,7 +31,7 @@ pub struct Outbox {
     bytes: ByteProgress,
 }
 
-impl Outbox {
+impl ItemQueue {
     pub(super) fn new() -> Self {
         let rest = Rest { pending: true, complete: false };
         Self { queue: VecDeque::new(), taken: 0, current: 0, rest, bytes: ByteProgress::default() }
@@ -94,7 +94,7 @@ impl Outbox {
     }
 
     /// Queues a control message of the current input's stream. Progress gets the number of the input, and is complete
-    /// only if no input is pending. The stream reports its partitions itself from now on, so the outbox withdraws those
+    /// only if no input is pending. The stream reports its partitions itself from now on, so the queue withdraws those
     /// announced for the input.
     pub(super) fn control(&mut self, partition_table: &mut PartitionTable, control: Control) {
         let Control::Progress(mut progress) = control else {
@@ -129,8 +129,8 @@ mod tests {
     const OPEN: Rest = Rest { pending: false, complete: false };
 
     /// Takes the progress messages from the queue.
-    fn progress(outbox: &mut Outbox) -> Vec<Progress> {
-        let items = std::iter::from_fn(|| outbox.pop());
+    fn progress(queue: &mut ItemQueue) -> Vec<Progress> {
+        let items = std::iter::from_fn(|| queue.pop());
         let progress = items.map(|sent| match sent.item {
             Item::Control(Control::Progress(progress)) => progress,
             other => panic!("{other:?}"),
@@ -143,17 +143,17 @@ mod tests {
         for (total, step) in
             [(Some(6_400), 100), (Some(10), 1), (Some(1 << 40), PROGRESS_BYTES), (None, PROGRESS_BYTES)]
         {
-            let (mut outbox, mut table) = (Outbox::new(), PartitionTable::default());
+            let (mut queue, mut table) = (ItemQueue::new(), PartitionTable::default());
             let bytes = |done| ByteProgress { done, total };
-            outbox.turn_to(0, bytes(0), OPEN);
-            outbox.report_progress(&mut table, bytes(step - 1));
-            assert!(progress(&mut outbox).is_empty(), "{total:?}: before the first step");
-            outbox.report_progress(&mut table, bytes(step));
-            let [first] = &progress(&mut outbox)[..] else { panic!("{total:?}: one message") };
+            queue.turn_to(0, bytes(0), OPEN);
+            queue.report_progress(&mut table, bytes(step - 1));
+            assert!(progress(&mut queue).is_empty(), "{total:?}: before the first step");
+            queue.report_progress(&mut table, bytes(step));
+            let [first] = &progress(&mut queue)[..] else { panic!("{total:?}: one message") };
             assert_eq!((first.bytes_done, first.bytes_total), (step, total));
             table.partition("in", "0");
-            outbox.report_progress(&mut table, bytes(step));
-            let [second] = &progress(&mut outbox)[..] else { panic!("{total:?}: one message") };
+            queue.report_progress(&mut table, bytes(step));
+            let [second] = &progress(&mut queue)[..] else { panic!("{total:?}: one message") };
             assert_eq!(second.partitions.len(), 1);
         }
     }
@@ -168,13 +168,13 @@ mod tests {
             state: State::Live,
         };
         for pending in [true, false] {
-            let (mut outbox, mut table) = (Outbox::new(), PartitionTable::default());
+            let (mut queue, mut table) = (ItemQueue::new(), PartitionTable::default());
             table.set_input(3);
             table.partition("t", "0");
-            outbox.turn_to(3, ByteProgress::default(), Rest { pending, complete: false });
+            queue.turn_to(3, ByteProgress::default(), Rest { pending, complete: false });
             let message = Progress { partitions: vec![reported.clone()], complete: true, ..Progress::default() };
-            outbox.control(&mut table, Control::Progress(message));
-            let [only] = &progress(&mut outbox)[..] else { panic!("one message") };
+            queue.control(&mut table, Control::Progress(message));
+            let [only] = &progress(&mut queue)[..] else { panic!("one message") };
             assert_eq!(only.complete, !pending);
             assert_eq!(only.partitions[0].input, 3, "the number of the input in this run");
             assert!(!table.has_news(), "the stream itself reports the partition");
