@@ -1,4 +1,4 @@
-complete -c evt-backfill -s m -l metrics -d 'Read the metrics from FILE (evt-metrics(5)), which is the right one' -r
+complete -c evt-backfill -s m -l metrics -d 'Read the metrics from FILE (evt-metrics(5)); their results replace the stored ones' -r
 complete -c evt-backfill -l only -d 'Correct only this metric (repeatable); the others are still evaluated' -r
 complete -c evt-backfill -l since -d 'Correct windows that start at INSTANT or later' -r
 complete -c evt-backfill -l until -d 'Correct windows that end at INSTANT or earlier' -r

@@ -20,8 +20,8 @@ memory\t'When it is in memory; a crash loses it'"
 complete -c evt-ingest -l checkpoint -d 'Keep state and positions in a directory or a bucket of S3, and write each row once, whatever stops the run (evt-checkpoint(5))' -r -F
 complete -c evt-ingest -l checkpoint-every -d 'End an epoch, whose rows become visible together, every DURATION' -r
 complete -c evt-ingest -l keep-epochs -d 'Keep the last N complete epochs' -r
-complete -c evt-ingest -l restore -d 'Continue an epoch before the last one, which is damaged: n-1. Outputs without keys get rows twice' -r
-complete -c evt-ingest -l ends -d 'The pipe has N last stages, because tee(1) divides it' -r
+complete -c evt-ingest -l restore -d 'Continue from the K-th epoch before the last one, such as n-1 if the last one is damaged; outputs without keys get rows twice' -r
+complete -c evt-ingest -l ends -d 'Expect N last stages, because tee(1) splits the pipe' -r
 complete -c evt-ingest -l since -d 'Take only rows at or after INSTANT, by event_time, window_start, failed_at or since' -r
 complete -c evt-ingest -l until -d 'Take only rows before INSTANT' -r
 complete -c evt-ingest -l last -d 'Take only rows of the last DURATION, like --since now-DURATION' -r

@@ -22,8 +22,8 @@ complete -c evt-window -l memory -d 'Keep about SIZE of state in memory, and the
 complete -c evt-window -l checkpoint -d 'Keep state and positions in a directory or a bucket of S3, and write each row once, whatever stops the run (evt-checkpoint(5))' -r -F
 complete -c evt-window -l checkpoint-every -d 'End an epoch, whose rows become visible together, every DURATION' -r
 complete -c evt-window -l keep-epochs -d 'Keep the last N complete epochs' -r
-complete -c evt-window -l restore -d 'Continue an epoch before the last one, which is damaged: n-1. Outputs without keys get rows twice' -r
-complete -c evt-window -l ends -d 'The pipe has N last stages, because tee(1) divides it' -r
+complete -c evt-window -l restore -d 'Continue from the K-th epoch before the last one, such as n-1 if the last one is damaged; outputs without keys get rows twice' -r
+complete -c evt-window -l ends -d 'Expect N last stages, because tee(1) splits the pipe' -r
 complete -c evt-window -l branch -d 'Name the branch behind tee(1) that begins with this stage, in the checkpoint of the pipe (evt-checkpoint(5))' -r
 complete -c evt-window -l since -d 'Take only rows at or after INSTANT, by event_time, window_start, failed_at or since' -r
 complete -c evt-window -l until -d 'Take only rows before INSTANT' -r

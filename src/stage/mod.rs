@@ -7,8 +7,8 @@
 //! ```
 //!
 //! [`Stage::step`] does not wait for input (decision 086 lists what may still block); [`Stage::run`] alternates `step`
-//! and `wait`. A simulation steps several stages in one process. The stage keeps the counts and checks the law of counts
-//! at its end.
+//! and `wait`. A simulation steps several stages in one process. The stage keeps the counts and checks the law of
+//! counts at its end.
 
 pub mod epochs;
 pub mod operator;

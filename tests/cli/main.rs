@@ -81,6 +81,7 @@ mod kafka;
 mod kept_checkpoints;
 mod large_structs;
 mod letters;
+mod licences;
 mod listener;
 mod losses;
 mod mail;

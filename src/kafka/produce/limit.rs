@@ -132,7 +132,7 @@ pub fn topic_setting(topics: &Topics, topic: usize, name: &str) -> Result<Option
     Ok(value)
 }
 
-/// Queries brokers for settings of a topic, in the order of their names; `None` if they do not answer or deny the query.
+/// Queries brokers for settings of a topic, in the order of `names`; `None` if they do not answer or deny the query.
 pub fn topic_settings<const N: usize>(topics: &Topics, topic: usize, names: [&str; N]) -> Result<[Option<String>; N]> {
     let run = &topics.run;
     let admin: AdminClient<Context> = topics.create(&[])?;
