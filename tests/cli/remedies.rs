@@ -490,7 +490,11 @@ fn held_windows_name_the_partition_that_holds_them() {
     let run = dir.shell(&format!("{window} c2 --partitions a,b,c")).succeeds();
     assert!(run.stderr().contains("partition c of in.jsonl has no events, the first one at"), "{run}");
     let run = dir.shell(&format!("{window} c3")).succeeds();
-    assert!(run.stderr().contains("none can fire: --field maps the partition, and only --partitions NAME,…"), "{run}");
+    assert!(
+        run.stderr()
+            .contains("none can fire: --field maps the partition; list the mapped partitions with --partitions NAME,…"),
+        "{run}"
+    );
     // The second run of a pipe reads nothing new.
     for rows in [5, 0] {
         let window = "evt-window --size 1h --late null: --to w4.jsonl";

@@ -179,7 +179,7 @@ impl Sink for Redis {
         match self.with_session(|_, session| session.commit(&key, &words))? {
             Value::Int(0) => Ok(()),
             Value::Int(newer) => Err(epoch.replaced_by(newer.unsigned_abs(), &self.address.server.shown)),
-            _ => Err(Error::broken("commit.lua answers with a number")),
+            _ => Err(Error::broken("expected a number from commit.lua, found another reply")),
         }
     }
 
