@@ -4,6 +4,7 @@
 //! reads frames from a pipe reads on until its source sends the end. A second signal ends the process at once, unless
 //! it arrives together with the first.
 
+use crate::clock::Clock;
 use crate::error::{Error, Result};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -12,7 +13,7 @@ use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::sync::{Arc, OnceLock};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Stop timeout: how long a wait for a server may last after the first signal. A stage that reads its source itself
 /// thus ends within 5 s.
@@ -33,17 +34,18 @@ pub const LOOK: Duration = Duration::from_millis(100);
 /// The stop signal of this process, once handlers are installed.
 static PROCESS: OnceLock<Stop> = OnceLock::new();
 
-/// The stop signal of a run. Clones share their state.
+/// The stop signal of a run. Clones share their state. All times are those of the monotonic clock of the run.
 #[derive(Clone)]
 pub struct Stop {
+    clock: Clock,
     signal: Arc<AtomicUsize>,
     wake: Option<Arc<UnixStream>>,
     /// When the signal was first seen.
-    since: Arc<OnceLock<Instant>>,
+    since: Arc<OnceLock<Duration>>,
     is_behind_pipe: Arc<AtomicBool>,
     has_expired: Arc<AtomicBool>,
     /// The time at which waits for servers end, with or without a signal.
-    deadline: Arc<OnceLock<Instant>>,
+    deadline: Arc<OnceLock<Duration>>,
 }
 
 /// The outcome of a wait for input, or of a sleep.
@@ -58,9 +60,10 @@ pub enum Woken {
 }
 
 impl Stop {
-    /// Makes a stop signal that never arrives: for tests and library callers.
-    pub fn never() -> Self {
+    /// Makes a stop signal that never arrives, whose waits follow `clock`: for tests and library callers.
+    pub fn never(clock: &Clock) -> Self {
         Self {
+            clock: clock.clone(),
             signal: Arc::default(),
             wake: None,
             since: Arc::default(),
@@ -75,11 +78,11 @@ impl Stop {
         self.signal.store(number.unsigned_abs() as usize, Ordering::Relaxed);
     }
 
-    /// Installs handlers of SIGINT and SIGTERM.
-    pub fn on_signals() -> Result<Self> {
+    /// Installs handlers of SIGINT and SIGTERM, for a run with this clock.
+    pub fn on_signals(clock: &Clock) -> Result<Self> {
         let failed = |error: std::io::Error| Error::io("signal handlers", &error);
         let (read, write) = UnixStream::pair().map_err(failed)?;
-        let stop = Self { wake: Some(Arc::new(read)), ..Self::never() };
+        let stop = Self { wake: Some(Arc::new(read)), ..Self::never(clock) };
         let armed = Arc::new(AtomicBool::new(false));
         for number in [SIGINT, SIGTERM] {
             // Storing the number must be registered first, so that no signal is lost.
@@ -101,10 +104,10 @@ impl Stop {
         Ok(PROCESS.get_or_init(|| stop).clone())
     }
 
-    /// Returns the stop signal of this process, for clients of servers; one that never arrives if no handlers are
-    /// installed.
+    /// Returns the stop signal of this process, for clients of servers; one that never arrives, with the machine's
+    /// clock, if no handlers are installed.
     pub fn of_process() -> Self {
-        PROCESS.get().cloned().unwrap_or_else(Self::never)
+        PROCESS.get().cloned().unwrap_or_else(|| Self::never(&Clock::default()))
     }
 
     /// Sets whether the run reads from another stage: the stop timeout is then longer, so that the end of the stream is
@@ -115,17 +118,22 @@ impl Stop {
 
     /// Ends all waits for servers after `time`, whatever their own limits are. Only the first call has an effect.
     pub fn set_deadline(&self, time: Duration) {
-        _ = self.deadline.set(Instant::now() + time);
+        _ = self.deadline.set(self.clock.monotonic() + time);
     }
 
     /// Begins a wait for a server, which the first signal bounds.
     pub fn server_wait(&self) -> Wait {
-        Wait { stop: self.clone(), from: Instant::now(), least: i32::MAX }
+        Wait { stop: self.clone(), from: self.clock.monotonic(), least: i32::MAX }
     }
 
     /// Returns when the first signal was noted.
-    fn since(&self) -> Option<Instant> {
-        self.signal().map(|_| *self.since.get_or_init(Instant::now))
+    fn since(&self) -> Option<Duration> {
+        self.signal().map(|_| *self.since.get_or_init(|| self.clock.monotonic()))
+    }
+
+    /// Returns the time left until the deadline, if there is one.
+    fn to_deadline(&self) -> Option<Duration> {
+        self.deadline.get().map(|deadline| deadline.saturating_sub(self.clock.monotonic()))
     }
 
     /// Waits for the first signal; returns false at once if no handlers are installed.
@@ -170,10 +178,11 @@ impl Stop {
     /// Waits until the reader of a full pipe has read something, or has gone. Returns false if it has done nothing for
     /// [`READER_TIMEOUT`] since this wait began and the first signal arrived.
     pub fn wait_for_reader(&self, pipe: &impl AsFd) -> std::io::Result<bool> {
-        let began = Instant::now();
+        let began = self.clock.monotonic();
         loop {
             let since = self.since();
-            let left = since.map(|since| READER_TIMEOUT.saturating_sub(since.max(began).elapsed()));
+            let waited = since.map(|since| self.clock.monotonic().saturating_sub(since.max(began)));
+            let left = waited.map(|waited| READER_TIMEOUT.saturating_sub(waited));
             if left.is_some_and(|left| left.is_zero()) {
                 return Ok(false);
             }
@@ -209,7 +218,7 @@ impl Stop {
 pub struct Wait {
     stop: Stop,
     /// When the wait began, or the server last made progress.
-    from: Instant,
+    from: Duration,
     /// The smallest amount of work left so far.
     least: i32,
 }
@@ -217,7 +226,7 @@ pub struct Wait {
 impl Wait {
     /// Whether the stop timeout or the deadline has passed.
     pub fn is_over(&self) -> bool {
-        if self.stop.deadline.get().is_some_and(|deadline| Instant::now() >= *deadline) {
+        if self.stop.to_deadline().is_some_and(|left| left.is_zero()) {
             return true;
         }
         let is_over = self.stop_timeout().is_some_and(|left| left.is_zero());
@@ -235,18 +244,17 @@ impl Wait {
             false if self.stop.is_behind_pipe.load(Ordering::Relaxed) => STOP_TIMEOUT_BEHIND_PIPE,
             false => STOP_TIMEOUT,
         };
-        Some(period.saturating_sub(since.max(self.from).elapsed()))
+        Some(period.saturating_sub(self.stop.clock.monotonic().saturating_sub(since.max(self.from))))
     }
 
     /// Returns the timeout of a call that no signal interrupts: `most`, or what is left of this wait.
     pub fn call_timeout(&self, most: Duration) -> Duration {
-        let deadline = self.stop.deadline.get().map(|deadline| deadline.saturating_duration_since(Instant::now()));
-        [self.stop_timeout(), deadline].into_iter().flatten().fold(most, Duration::min)
+        [self.stop_timeout(), self.stop.to_deadline()].into_iter().flatten().fold(most, Duration::min)
     }
 
     /// Returns the smaller of `limit` and the time to the deadline.
     pub fn limit(&self, limit: Option<Duration>) -> Option<Duration> {
-        let left = self.stop.deadline.get().map(|deadline| deadline.saturating_duration_since(self.from));
+        let left = self.stop.deadline.get().map(|deadline| deadline.saturating_sub(self.from));
         // Round up to whole seconds for messages; [`Wait::is_over`] compares exactly.
         let left = left.map(|left| Duration::from_secs(left.as_secs() + u64::from(left.subsec_nanos() > 0)));
         limit.into_iter().chain(left).min()
@@ -255,13 +263,13 @@ impl Wait {
     /// Notes how much work is left: less than ever before is progress, which restarts the stop timeout.
     pub fn left(&mut self, count: i32) {
         if count < self.least {
-            (self.least, self.from) = (count, Instant::now());
+            (self.least, self.from) = (count, self.stop.clock.monotonic());
         }
     }
 
     /// Returns the time since the last progress.
     pub fn idle(&self) -> Duration {
-        self.from.elapsed()
+        self.stop.clock.monotonic().saturating_sub(self.from)
     }
 
     /// Sleeps for `time`, or until a signal arrives; returns whether there is another attempt.
@@ -277,13 +285,13 @@ impl Wait {
         goes_on(self)
     }
 
-    /// Receives a message of another thread within `limit`; times out early if the stop timeout expires.
+    /// Receives a message of another thread within `limit`; times out early if the stop timeout expires. The other
+    /// thread takes real time, so `limit` is counted in waits of [`LOOK`] and not read from the clock of the run.
     pub fn receive<T>(&self, from: &Receiver<T>, limit: Duration) -> Result<T, RecvTimeoutError> {
-        let start = Instant::now();
+        let mut left = limit;
         loop {
-            let left = limit.saturating_sub(start.elapsed());
             match from.recv_timeout(left.min(LOOK)) {
-                Err(RecvTimeoutError::Timeout) if !left.is_zero() && !self.is_over() => {}
+                Err(RecvTimeoutError::Timeout) if left > LOOK && !self.is_over() => left -= LOOK,
                 received => return received,
             }
         }
@@ -293,27 +301,46 @@ impl Wait {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::SimulatedClock;
+
+    /// A stop signal that does not arrive, after some time of its clock.
+    fn silent() -> Stop {
+        let clock = SimulatedClock::default();
+        clock.advance(Duration::from_secs(1000));
+        Stop::never(&Clock::Simulated(clock))
+    }
 
     /// A stop signal that arrived `ago` before now.
     fn signalled(ago: Duration) -> Stop {
-        let stop = Stop::never();
-        stop.signal.store(15, Ordering::Relaxed);
-        stop.since.set(before(ago)).unwrap();
+        let stop = silent();
+        stop.raise(15);
+        stop.since.set(stop.clock.monotonic() - ago).unwrap();
         stop
     }
 
     /// A wait that began `ago` before now.
     fn since(stop: &Stop, ago: Duration) -> Wait {
-        Wait { from: before(ago), ..stop.server_wait() }
+        Wait { from: stop.clock.monotonic() - ago, ..stop.server_wait() }
     }
 
-    fn before(time: Duration) -> Instant {
-        Instant::now().checked_sub(time).unwrap()
+    #[test]
+    fn timeouts_follow_the_clock_of_the_run() {
+        let clock = SimulatedClock::default();
+        let stop = Stop::never(&Clock::Simulated(clock.clone()));
+        let wait = stop.server_wait();
+        clock.advance(Duration::from_secs(1000));
+        assert_eq!((wait.is_over(), wait.idle()), (false, Duration::from_secs(1000)));
+        stop.raise(15);
+        assert!(!wait.is_over());
+        clock.advance(STOP_TIMEOUT - Duration::from_millis(1));
+        assert!(!wait.is_over());
+        clock.advance(Duration::from_millis(1));
+        assert!(wait.is_over());
     }
 
     #[test]
     fn a_wait_without_a_signal_goes_on() {
-        let wait = since(&Stop::never(), Duration::from_secs(1000));
+        let wait = since(&silent(), Duration::from_secs(1000));
         assert!(wait.pause(Duration::ZERO) && !wait.is_over());
     }
 
@@ -343,22 +370,22 @@ mod tests {
         stop.set_behind_pipe(false);
         wait.left(7);
         assert!(!wait.is_over());
-        wait.from = before(STOP_TIMEOUT);
+        wait.from = stop.clock.monotonic() - STOP_TIMEOUT;
         wait.left(7);
         assert!(wait.is_over());
     }
 
     #[test]
     fn a_deadline_ends_every_wait_and_bounds_longer_limits() {
-        let stop = Stop::never();
+        let stop = silent();
         let wait = stop.server_wait();
         assert_eq!(wait.limit(None), None);
-        stop.deadline.set(wait.from + Duration::from_secs(10)).unwrap();
+        stop.set_deadline(Duration::from_secs(10));
         assert!(!wait.is_over());
         let limits = [None, Some(Duration::from_secs(300)), Some(Duration::from_secs(3))];
         assert_eq!(limits.map(|limit| wait.limit(limit).map(|limit| limit.as_secs())), [Some(10), Some(10), Some(3)]);
-        let stop = Stop::never();
-        stop.deadline.set(before(Duration::from_secs(1))).unwrap();
+        let stop = silent();
+        stop.set_deadline(Duration::ZERO);
         let wait = stop.server_wait();
         assert!(wait.is_over() && !wait.pause(Duration::ZERO));
         assert_eq!(wait.limit(None), Some(Duration::ZERO));
@@ -367,10 +394,9 @@ mod tests {
     #[test]
     fn a_call_that_no_signal_ends_takes_no_longer_than_the_wait_that_it_is_part_of() {
         let most = Duration::from_secs(3600);
-        assert_eq!(Stop::never().server_wait().call_timeout(most), most);
+        assert_eq!(silent().server_wait().call_timeout(most), most);
         let wait = since(&signalled(Duration::from_secs(1)), Duration::from_secs(1000));
-        let left = wait.call_timeout(most);
-        assert!(left <= STOP_TIMEOUT.saturating_sub(Duration::from_secs(1)), "{left:?}");
+        assert_eq!(wait.call_timeout(most), STOP_TIMEOUT - Duration::from_secs(1));
         assert_eq!(since(&signalled(STOP_TIMEOUT), STOP_TIMEOUT).call_timeout(most), Duration::ZERO);
         assert_eq!(wait.call_timeout(Duration::from_millis(1)), Duration::from_millis(1));
     }
@@ -378,7 +404,7 @@ mod tests {
     #[test]
     fn what_another_thread_sends_is_received_and_its_silence_ends() {
         let (sender, receiver) = std::sync::mpsc::channel();
-        let wait = Stop::never().server_wait();
+        let wait = silent().server_wait();
         assert_eq!(wait.receive(&receiver, Duration::from_millis(1)), Err(RecvTimeoutError::Timeout));
         sender.send(7).unwrap();
         assert_eq!(wait.receive(&receiver, Duration::from_secs(60)), Ok(7));

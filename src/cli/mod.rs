@@ -188,8 +188,8 @@ fn start(
     let run = Run {
         console,
         io: Io::Process,
+        stop: Stop::on_signals(&clock)?,
         clock,
-        stop: Stop::on_signals()?,
         report: common.report.unwrap_or(Report::First(10)),
         pipeline: common.pipeline.clone(),
         id,

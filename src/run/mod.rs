@@ -95,8 +95,8 @@ impl Run {
         Self {
             console: Console::new(tool, Colour::Off),
             io: Io::Process,
+            stop: Stop::never(&clock),
             clock,
-            stop: Stop::never(),
             report: Report::First(0),
             pipeline: "evt".into(),
             id: "unwatched".into(),

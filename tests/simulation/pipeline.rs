@@ -277,7 +277,7 @@ impl Pipeline {
 
     /// Opens the stages, each with its disk.
     pub fn open(stages: &[StageLine], dir: &Path, disks: &[Disk], course: Course, clock: SimulatedClock) -> Pipeline {
-        let stop = Stop::never();
+        let stop = Stop::never(&Clock::Simulated(clock.clone()));
         let dir = dir.to_owned();
         let mut pipeline = Self { nodes: vec![], clock, stop, dir, fed: 0, steps: 0, is_disturbed: false };
         for (at, (line, disk)) in stages.iter().zip(disks).enumerate() {

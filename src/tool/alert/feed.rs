@@ -3,8 +3,8 @@
 use super::files::{FileLetters, FileMark};
 use super::known::KnownRows;
 use super::state::{FramePartition, FramePartitions, TopicPosition, WHOLE};
-use super::stored::{codes, instants, text};
-use super::writer::Writer;
+use super::stored::{codes, instants, text, time_columns};
+use super::writer::{FeedLetters, NewLetters};
 use crate::alert::clock::{AlertClock, PartitionKey, ReadState};
 use crate::alert::engine::{AlertEngine, TimedRows};
 use crate::counts::Counts;
@@ -18,7 +18,7 @@ use crate::kind::dead::{ErrorType, Fault};
 use crate::kind::event::column;
 use crate::kind::span::Span;
 use crate::run::Run;
-use crate::source::{Polled, SortColumns};
+use crate::source::Polled;
 use crate::store::remote::rounded;
 use crate::time::{LATEST, SECOND, format_instant};
 use arrow::array::{AsArray, RecordBatch};
@@ -36,7 +36,15 @@ const SILENCE: Duration = Duration::from_secs(10);
 /// with few records it is then compared with the time at which it was read.
 const HELD_MAX: i64 = SECOND / 2;
 
-/// The outcome of [`Feed::step`].
+/// The result of [`Feed::step`].
+pub struct FeedOutput {
+    /// What follows.
+    pub step: FeedStep,
+    /// The letters of the records that were read and of rows that the rules could not evaluate.
+    pub letters: FeedLetters,
+}
+
+/// What follows a step of a feed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FeedStep {
     /// More rows may be readable now.
@@ -47,7 +55,7 @@ pub enum FeedStep {
     Ended(How),
 }
 
-/// The engine, clock, positions and outputs that a feed updates with its rows, and the limits for these rows.
+/// What the rows of all feeds change.
 pub struct FeedTarget<'a> {
     /// The rules.
     pub engine: &'a mut AlertEngine,
@@ -55,18 +63,20 @@ pub struct FeedTarget<'a> {
     pub clock: &'a mut AlertClock,
     /// The positions of topics.
     pub positions: &'a mut BTreeMap<PartitionKey, TopicPosition>,
-    /// Dead letters.
-    pub outputs: &'a mut Writer,
+}
+
+/// The run, the time of a step, and the limits for its rows.
+pub struct FeedContext<'a> {
     /// The run.
     pub run: &'a Run,
+    /// The monotonic time.
+    pub now: Duration,
     /// Rows without stamps that are later than this (µs) are left out: the wall time and what `--max-future` permits.
     pub latest: i64,
     /// Rows outside of it are left out.
     pub range: Span,
     /// Whether inputs may be quiet without having ended; a job of cron waits for their ends.
     pub is_live: bool,
-    /// The monotonic time.
-    pub now: Duration,
 }
 
 /// How far a topic was read at some time.
@@ -137,15 +147,6 @@ pub struct Feed {
     whole: WholeInput,
 }
 
-/// Returns the columns that order rows without stamps: the one with their time.
-pub fn time_columns(kind: Kind) -> Option<SortColumns> {
-    match kind {
-        Kind::Dead => Some(&["failed_at"]),
-        Kind::Metric => Some(&["window_end"]),
-        Kind::Event | Kind::Late | Kind::Alert => None,
-    }
-}
-
 impl Feed {
     /// Makes the feed of a source, and announces it to the clock.
     pub fn new(
@@ -208,59 +209,60 @@ impl Feed {
         matches!(&self.known, KnownRows::Store(stored) if stored.has_begun())
     }
 
-    /// Reads a step.
-    pub fn step(&mut self, to: &mut FeedTarget<'_>) -> Result<FeedStep> {
-        if to.is_live && self.is_topic() {
-            self.note_ends(to)?;
+    /// Reads a step. The caller writes the letters before it stores the positions.
+    pub fn step(&mut self, to: &mut FeedTarget<'_>, context: &FeedContext<'_>) -> Result<FeedOutput> {
+        if context.is_live && self.is_topic() {
+            self.note_ends(to.clock, context)?;
         }
+        let without_letters = |step| Ok(FeedOutput { step, letters: FeedLetters::default() });
         match self.source.poll()? {
-            Polled::Progress => Ok(FeedStep::More),
+            Polled::Progress => without_letters(FeedStep::More),
             Polled::Waiting(time) => {
                 // Rows that were read and wait for others are rows of a backlog. The program that writes a pipe may
                 // have one too.
-                if to.is_live && !self.is_topic() && !self.source.holds_rows() {
+                if context.is_live && !self.is_topic() && !self.source.holds_rows() {
                     for key in to.clock.of_input(self.number) {
-                        to.clock.read(key, ReadState::Waiting, to.now);
+                        to.clock.read(key, ReadState::Waiting, context.now);
                     }
                 }
-                Ok(FeedStep::Waiting(time))
+                without_letters(FeedStep::Waiting(time))
             }
-            Polled::Item(sent) => self.take(sent.item, to),
+            Polled::Item(sent) => self.take(sent.item, to, context),
         }
     }
 
     /// Notes how far the topic is read; the clock gets it once the rows before that are taken.
-    fn note_ends(&mut self, to: &mut FeedTarget<'_>) -> Result<()> {
-        if self.ends.noted.is_none() && self.ends.noted_at.is_none_or(|at| to.now.saturating_sub(at) >= ENDS_INTERVAL) {
-            self.ends.noted_at = Some(to.now);
-            self.source.release_waited(to.run.clock.now() - HELD_MAX)?;
+    fn note_ends(&mut self, clock: &mut AlertClock, context: &FeedContext<'_>) -> Result<()> {
+        let now = context.now;
+        if self.ends.noted.is_none() && self.ends.noted_at.is_none_or(|at| now.saturating_sub(at) >= ENDS_INTERVAL) {
+            self.ends.noted_at = Some(now);
+            self.source.release_waited(context.run.clock.now() - HELD_MAX)?;
             let (items, reached) = self.source.reached()?;
             self.ends.noted = Some(NotedEnds { items, reached });
         }
         if let Some(NotedEnds { reached, .. }) = self.ends.noted.take_if(|noted| self.source.taken() >= noted.items) {
-            self.update_ends(&reached, to);
-            self.report_silence(&reached, to);
+            self.update_ends(&reached, clock, now);
+            self.report_silence(&reached, clock, context);
         }
         Ok(())
     }
 
     /// Makes the positions those of the rows that the engine has, so that both can be stored together: takes the rows
-    /// that were read, which reads nothing further. The positions of events in json or avro are those of their offsets,
-    /// and always agree.
-    pub fn settle(&mut self, to: &mut FeedTarget<'_>) -> Result<()> {
+    /// that were read, which reads nothing further, and returns their letters. The positions of events in json or avro
+    /// are those of their offsets, and always agree.
+    pub fn settle(&mut self, to: &mut FeedTarget<'_>, context: &FeedContext<'_>) -> Result<FeedLetters> {
+        let mut letters = FeedLetters::default();
         if !self.is_topic() || !self.has_other_partitions() {
-            return Ok(());
+            return Ok(letters);
         }
         let (items, reached) = self.source.reached()?;
         while self.source.taken() < items {
             if let Polled::Item(sent) = self.source.poll()? {
-                self.take(sent.item, to)?;
+                letters.append(self.take(sent.item, to, context)?.letters);
             }
         }
-        if std::mem::take(&mut self.whole.has_letters) {
-            // No later run reads their records again.
-            to.outputs.settle()?;
-        }
+        // No later run reads their records again.
+        letters.settles |= std::mem::take(&mut self.whole.has_letters);
         let stream_time = to.clock.stream_time(&self.whole.key).filter(|_| self.whole.is_only);
         for one in reached {
             if self.whole.is_only {
@@ -270,7 +272,7 @@ impl Feed {
             let key = PartitionKey::new(self.number, one.topic, one.partition.to_string());
             to.positions.insert(key, TopicPosition { next: one.next, stream_time: None });
         }
-        Ok(())
+        Ok(letters)
     }
 
     /// Returns the partitions of the rows of topics of frames, which hold the clock of a later run too.
@@ -284,27 +286,26 @@ impl Feed {
         Some(FramePartitions { topic: topic.clone(), open: open.collect() })
     }
 
-    /// At the end of the input, moves the positions of a topic of events past records that became no rows, once their
-    /// letters are durable: no later run reads these records again.
-    fn end_topic(&mut self, to: &mut FeedTarget<'_>) -> Result<()> {
+    /// At the end of the input, moves the positions of a topic of events past records that became no rows. Returns
+    /// whether the letters must be durable before these are stored: no later run reads these records again.
+    fn end_topic(&mut self, positions: &mut BTreeMap<PartitionKey, TopicPosition>) -> Result<bool> {
         let (_, reached) = self.source.reached()?;
+        let mut settles = false;
         if self.has_other_partitions() || self.source.kind() != Kind::Event {
-            return Ok(());
+            return Ok(settles);
         }
         for one in reached {
             let origin = self.ends.origin.as_ref().unwrap_or(&one.topic);
             let key = PartitionKey::new(self.number, origin.clone(), one.partition.to_string());
-            let known = to.positions.get(&key).copied();
+            let known = positions.get(&key).copied();
             if known.is_some_and(|known| known.next >= one.next) {
                 continue;
             }
-            if std::mem::take(&mut self.whole.has_letters) {
-                to.outputs.settle()?;
-            }
+            settles |= std::mem::take(&mut self.whole.has_letters);
             let stream_time = known.and_then(|known| known.stream_time).or(one.stream_time);
-            to.positions.insert(key, TopicPosition { next: one.next, stream_time });
+            positions.insert(key, TopicPosition { next: one.next, stream_time });
         }
-        Ok(())
+        Ok(settles)
     }
 
     /// Sets the origin of all rows instead of the name of the topic.
@@ -328,58 +329,60 @@ impl Feed {
     }
 
     /// Updates the clock with the partitions of a topic that are read to their end.
-    fn update_ends(&mut self, reached: &[Reached], to: &mut FeedTarget<'_>) {
+    fn update_ends(&mut self, reached: &[Reached], clock: &mut AlertClock, now: Duration) {
         let state = |one: &Reached| match one.confirmed.filter(|_| one.is_at_end) {
             Some(at) => (ReadState::AtEnd, at),
-            None => (ReadState::Behind, to.now),
+            None => (ReadState::Behind, now),
         };
         if self.has_other_partitions() {
             // The partitions of the rows are not those of the topic.
             let is_at_end = reached.iter().all(|one| state(one).0 == ReadState::AtEnd);
-            let at = reached.iter().map(|one| state(one).1).min().unwrap_or(to.now);
+            let at = reached.iter().map(|one| state(one).1).min().unwrap_or(now);
             let state = if is_at_end { ReadState::AtEnd } else { ReadState::Behind };
-            for key in to.clock.of_input(self.number) {
-                to.clock.read(key, state, at);
+            for key in clock.of_input(self.number) {
+                clock.read(key, state, at);
             }
             return;
         }
         if !reached.is_empty() {
-            to.clock.withdraw(&self.whole.key);
+            clock.withdraw(&self.whole.key);
         }
         for one in reached {
             let (state, at) = state(one);
             let origin = self.ends.origin.as_ref().unwrap_or(&one.topic);
             let key = PartitionKey::new(self.number, origin.clone(), one.partition.to_string());
-            to.clock.read(key, state, at);
+            clock.read(key, state, at);
         }
     }
 
     /// Reports once that brokers do not respond, and once that they do again. The clock is paused in between.
-    fn report_silence(&mut self, reached: &[Reached], to: &FeedTarget<'_>) {
-        let start = *self.ends.began.get_or_insert(to.now);
-        let answered = reached.iter().map(|one| one.answered.unwrap_or(start)).min().unwrap_or(to.now);
+    fn report_silence(&mut self, reached: &[Reached], clock: &AlertClock, context: &FeedContext<'_>) {
+        let FeedContext { run, now, .. } = *context;
+        let start = *self.ends.began.get_or_insert(now);
+        let answered = reached.iter().map(|one| one.answered.unwrap_or(start)).min().unwrap_or(now);
         // An answer that came during a stall was not read.
-        let silence = to.now.saturating_sub(answered.max(to.clock.resumed()));
+        let silence = now.saturating_sub(answered.max(clock.resumed()));
         match self.ends.silent_since {
             // The client of the brokers has reported an outage itself.
-            None if silence >= SILENCE && !to.run.outages.is_any() => {
+            None if silence >= SILENCE && !run.outages.is_any() => {
                 self.ends.silent_since = Some(answered);
                 let silence = rounded(Duration::from_secs(silence.as_secs()));
                 let line = format!("{}: no broker has responded for {silence}; the alert clock is paused", self.name);
-                to.run.console.warn(line);
+                run.console.warn(line);
             }
             Some(since) if silence < SILENCE => {
                 self.ends.silent_since = None;
-                let away = rounded(Duration::from_secs(to.now.saturating_sub(since).as_secs()));
-                to.run.console.say(format!("{}: brokers answer again after {away}", self.name));
+                let away = rounded(Duration::from_secs(now.saturating_sub(since).as_secs()));
+                run.console.say(format!("{}: brokers answer again after {away}", self.name));
             }
             _ => {}
         }
     }
 
-    fn take(&mut self, item: Item, to: &mut FeedTarget<'_>) -> Result<FeedStep> {
+    fn take(&mut self, item: Item, to: &mut FeedTarget<'_>, context: &FeedContext<'_>) -> Result<FeedOutput> {
+        let (mut step, mut letters) = (FeedStep::More, FeedLetters::default());
         match item {
-            Item::Batch(batch) => self.rows(batch, to)?,
+            Item::Batch(batch) => letters = self.rows(batch, to, context)?,
             // Rows without stamps belong to no partition that the source reports.
             Item::Control(Control::Progress(_)) if self.whole.is_only || self.source.kind() != Kind::Event => {}
             Item::Control(Control::Progress(progress)) => {
@@ -390,69 +393,58 @@ impl Feed {
                     let is_ended = partition.state == frame::State::Ended;
                     to.clock.announce(key.clone(), None);
                     if is_ended {
-                        to.clock.read(key, ReadState::Ended, to.now);
+                        to.clock.read(key, ReadState::Ended, context.now);
                     }
                 }
             }
             Item::Control(Control::Watermark(_) | Control::Barrier(_) | Control::End(_)) => {}
-            Item::Dead(letters) => {
+            Item::Dead(dead) => {
                 self.whole.has_letters = true;
-                let letters = self.letters.take(letters)?;
-                if !letters.after.is_empty() {
-                    to.outputs.letters(letters)?;
-                }
+                let dead = self.letters.take(dead)?;
+                letters.new.extend((!dead.after.is_empty()).then_some(NewLetters::OfRecords(dead)));
             }
             Item::Idle => {}
             Item::End(end) => {
                 self.is_ended = true;
-                self.end_letters(to)?;
+                letters.settles = self.end_letters(to.positions)?;
                 // What a stopped run has not read yet holds the clock: the next run reads it.
                 if end.how == How::Exhausted {
                     to.clock.withdraw(&self.whole.key);
                     for key in to.clock.of_input(self.number) {
-                        to.clock.read(key, ReadState::Ended, to.now);
+                        to.clock.read(key, ReadState::Ended, context.now);
                     }
                     if let KnownRows::Store(stored) = &mut self.known {
                         stored.end(self.source.kind(), self.number, &mut self.counts, to.positions);
                     }
                 }
-                return Ok(FeedStep::Ended(end.how));
+                step = FeedStep::Ended(end.how);
             }
         }
-        Ok(FeedStep::More)
+        Ok(FeedOutput { step, letters })
     }
 
-    /// Moves the position of the letters of a file once they are durable.
-    fn end_letters(&mut self, to: &mut FeedTarget<'_>) -> Result<()> {
+    /// Moves the position of the letters of a file. Returns whether they must be durable before it is stored.
+    fn end_letters(&mut self, positions: &mut BTreeMap<PartitionKey, TopicPosition>) -> Result<bool> {
         if self.is_topic() {
-            return self.end_topic(to);
+            return self.end_topic(positions);
         }
-        if let (Some(mark), Some(written)) = (self.known.mark_mut(), self.letters.written()) {
-            to.outputs.settle()?;
-            mark.last_letter = written;
-        }
-        Ok(())
+        let Some((mark, written)) = self.known.mark_mut().zip(self.letters.written()) else { return Ok(false) };
+        mark.last_letter = written;
+        Ok(true)
     }
 
-    fn rows(&mut self, batch: RecordBatch, to: &mut FeedTarget<'_>) -> Result<()> {
+    fn rows(&mut self, batch: RecordBatch, to: &mut FeedTarget<'_>, context: &FeedContext<'_>) -> Result<FeedLetters> {
         let kind = self.source.kind();
         if let Some(leaves) = to.engine.leaves(kind) {
             self.source.set_named(leaves.columns());
         }
         match kind {
-            Kind::Event => self.events(batch, to),
-            _ => match time_columns(kind).and_then(<[_]>::first) {
-                Some(time) => self.others(batch, kind, time, to),
-                None => Err(Error::usage(format!(
-                    "{}: expected rows of kind event, dead or metric, found {}",
-                    self.name,
-                    kind.name()
-                ))),
-            },
+            Kind::Event => self.events(batch, to, context.range),
+            _ => self.others(batch, to, context),
         }
     }
 
-    fn events(&mut self, batch: RecordBatch, to: &mut FeedTarget<'_>) -> Result<()> {
+    fn events(&mut self, batch: RecordBatch, to: &mut FeedTarget<'_>, range: Span) -> Result<FeedLetters> {
         // The first rows may come before the source has named all partitions: until then the input holds the clock.
         if self.has_partitions {
             to.clock.withdraw(&self.whole.key);
@@ -460,7 +452,7 @@ impl Feed {
         let is_new = self.known.new_events(&batch)?;
         let batch = self.keep(batch, is_new)?;
         if batch.num_rows() == 0 {
-            return Ok(());
+            return Ok(FeedLetters::default());
         }
         let offsets = batch.column(column::OFFSET).as_primitive::<Int64Type>().values();
         let mut stream_times = instants(batch.column(column::STREAM_TIME))?.to_vec();
@@ -489,7 +481,7 @@ impl Feed {
             }
         }
         let event_times = instants(batch.column(column::EVENT_TIME))?.to_vec();
-        self.add(Kind::Event, &batch, [&event_times, &stream_times], to)
+        self.add(&batch, [&event_times, &stream_times], to.engine, range)
     }
 
     /// Returns the rows of a batch that are new; the others are repeats.
@@ -503,22 +495,32 @@ impl Feed {
         }
     }
 
-    /// Takes rows without stamps: the whole input is one partition.
-    fn others(&mut self, batch: RecordBatch, kind: Kind, time: &str, to: &mut FeedTarget<'_>) -> Result<()> {
-        let name = self.name.clone();
+    /// Takes rows without stamps: the whole input is one partition. Errors: exit status 2 if the rules know no rows of
+    /// this kind.
+    fn others(
+        &mut self,
+        batch: RecordBatch,
+        to: &mut FeedTarget<'_>,
+        context: &FeedContext<'_>,
+    ) -> Result<FeedLetters> {
+        let (kind, name) = (self.source.kind(), self.name.clone());
+        let Some(time) = time_columns(kind).and_then(<[_]>::first) else {
+            let found = kind.name();
+            return Err(Error::usage(format!("{name}: expected rows of kind event, dead or metric, found {found}")));
+        };
         let times = |batch: &RecordBatch| -> Result<Vec<i64>> {
             let times = batch.column_by_name(time).ok_or_else(|| Error::corrupt(format!("{name}: no {time}")))?;
             Ok(instants(times)?.to_vec())
         };
-        let is_new = self.known.new_others(kind, &times(&batch)?, to.latest);
+        let is_new = self.known.new_others(kind, &times(&batch)?, context.latest);
         let batch = self.keep(batch, is_new)?;
-        let ahead = self.rows_ahead(&times(&batch)?, time, to);
+        let ahead = self.rows_ahead(&times(&batch)?, time, context);
         let batch = &match ahead.contains(&true) {
             true => filter_record_batch(&batch, &arrow::compute::not(&ahead.into())?)?,
             false => batch,
         };
         if batch.num_rows() == 0 {
-            return Ok(());
+            return Ok(FeedLetters::default());
         }
         let times = times(batch)?;
         if !std::mem::replace(&mut self.whole.is_only, true) {
@@ -535,20 +537,20 @@ impl Feed {
         if let (Some(first), Some(last)) = (stream_times.first(), stream_times.last()) {
             to.clock.rows(self.whole.key.clone(), *first, *last, false);
         }
-        self.add(kind, batch, [&times, &stream_times], to)
+        self.add(batch, [&times, &stream_times], to.engine, context.range)
     }
 
     /// Returns for each row whether it is later than the wall time plus `--max-future`: the alert clock must not follow
     /// such a row. The first one is reported, once. A row at the end of all time, at which windows of size all end, is
     /// marked, too, but not reported.
-    fn rows_ahead(&mut self, times: &[i64], column: &str, to: &FeedTarget<'_>) -> Vec<bool> {
-        let ahead: Vec<bool> = times.iter().map(|at| *at > to.latest || *at >= LATEST).collect();
+    fn rows_ahead(&mut self, times: &[i64], column: &str, context: &FeedContext<'_>) -> Vec<bool> {
+        let ahead: Vec<bool> = times.iter().map(|at| *at > context.latest || *at >= LATEST).collect();
         let count = ahead.iter().filter(|is_ahead| **is_ahead).count() as u64;
         self.counts.add(&Counts { taken: count, filtered: count, ..Counts::default() });
-        let first = times.iter().find(|at| **at > to.latest && **at < LATEST);
+        let first = times.iter().find(|at| **at > context.latest && **at < LATEST);
         if let Some(first) = first.filter(|_| !self.whole.has_told_ahead) {
             self.whole.has_told_ahead = true;
-            to.run.console.warn(format!(
+            context.run.console.warn(format!(
                 "{}: rows that are ahead of the wall time (--max-future) are not evaluated, first {column} {}",
                 self.name,
                 format_instant(*first)
@@ -558,11 +560,17 @@ impl Feed {
     }
 
     /// Adds the rows of the range to the engine.
-    fn add(&mut self, kind: Kind, batch: &RecordBatch, times: [&[i64]; 2], to: &mut FeedTarget<'_>) -> Result<()> {
+    fn add(
+        &mut self,
+        batch: &RecordBatch,
+        times: [&[i64]; 2],
+        engine: &mut AlertEngine,
+        range: Span,
+    ) -> Result<FeedLetters> {
         let [event_times, stream_times] = times;
-        let keep: Vec<bool> = event_times.iter().map(|time| to.range.contains(*time)).collect();
+        let keep: Vec<bool> = event_times.iter().map(|time| range.contains(*time)).collect();
         if !keep.contains(&false) {
-            return self.evaluate(kind, batch, times, to);
+            return self.evaluate(batch, times, engine);
         }
         let kept = |times: &[i64]| -> Vec<i64> {
             times.iter().zip(&keep).filter(|(_, keep)| **keep).map(|(time, _)| *time).collect()
@@ -571,19 +579,22 @@ impl Feed {
         let filtered = (keep.len() - event_times.len()) as u64;
         self.counts.add(&Counts { taken: filtered, filtered, ..Counts::default() });
         let batch = filter_record_batch(batch, &keep.into())?;
-        self.evaluate(kind, &batch, [&event_times, &stream_times], to)
+        self.evaluate(&batch, [&event_times, &stream_times], engine)
     }
 
-    fn evaluate(&mut self, kind: Kind, batch: &RecordBatch, times: [&[i64]; 2], to: &mut FeedTarget<'_>) -> Result<()> {
+    fn evaluate(&mut self, batch: &RecordBatch, times: [&[i64]; 2], engine: &mut AlertEngine) -> Result<FeedLetters> {
         let [event_times, stream_times] = times;
+        let kind = self.source.kind();
         let after = self.known.after(kind);
-        let taken = to.engine.add(&TimedRows { kind, batch, event_times, stream_times, after })?;
+        let taken = engine.add(&TimedRows { kind, batch, event_times, stream_times, after })?;
+        let mut letters = FeedLetters::default();
         for RowFault { row, message } in &taken.wrong {
-            to.outputs.letter(batch, *row, Fault::new(ErrorType::AggregationError, message))?;
+            let fault = Fault::new(ErrorType::AggregationError, message);
+            letters.new.push(NewLetters::OfRow { batch: batch.clone(), row: *row, fault });
         }
         let rows = batch.num_rows() as u64;
         let (out, late, filtered, dead) = (taken.counted, taken.late, taken.filtered, taken.wrong.len() as u64);
         self.counts.add(&Counts { taken: rows, out, late, filtered, dead, ..Counts::default() });
-        Ok(())
+        Ok(letters)
     }
 }

@@ -31,7 +31,7 @@ mod stored;
 mod testing;
 mod writer;
 
-use self::feed::{Feed, FeedForm, time_columns};
+use self::feed::{Feed, FeedForm};
 use self::files::{KnownFile, identify, twins};
 use self::known::{FileRows, KnownRows};
 use self::load::RuleLoader;

@@ -1,7 +1,7 @@
 //! The loop of evt-alert: reads the inputs, advances the alert clock, stores the state, and writes rows and
 //! notifications.
 
-use super::feed::{Feed, FeedStep, FeedTarget};
+use super::feed::{Feed, FeedContext, FeedOutput, FeedStep, FeedTarget};
 use super::load;
 use super::messages::{LossReport, RuleMessages, dropped_records, late_rows};
 use super::refresh::RuleRefresh;
@@ -243,19 +243,27 @@ impl AlertRun {
 
     fn read(&mut self, at: usize) -> Result<FeedStep> {
         let before = self.feeds[at].counts.taken;
-        let step = self.with_feed(at, Feed::step)?;
+        let FeedOutput { step, letters } = self.with_feed(at, Feed::step)?;
+        self.outputs.letters(letters)?;
         self.progress.is_dirty |= self.feeds[at].counts.taken != before;
         Ok(step)
     }
 
-    /// Calls a method of a feed with what its rows go to.
-    fn with_feed<T>(&mut self, at: usize, call: impl FnOnce(&mut Feed, &mut FeedTarget<'_>) -> Result<T>) -> Result<T> {
-        let now = self.run.clock.monotonic();
-        let Self { engine, clock, positions, outputs, run, .. } = self;
-        let (is_live, latest) = (!self.services.is_once, run.clock.now().saturating_add(self.options.max_future));
-        let range = self.options.range;
-        let mut intake = FeedTarget { engine, clock, positions, outputs, run, latest, range, is_live, now };
-        call(&mut self.feeds[at], &mut intake)
+    /// Calls a method of a feed with what its rows change.
+    fn with_feed<T>(
+        &mut self,
+        at: usize,
+        call: impl FnOnce(&mut Feed, &mut FeedTarget<'_>, &FeedContext<'_>) -> Result<T>,
+    ) -> Result<T> {
+        let Self { engine, clock, positions, run, .. } = self;
+        let context = FeedContext {
+            run,
+            now: run.clock.monotonic(),
+            latest: run.clock.now().saturating_add(self.options.max_future),
+            range: self.options.range,
+            is_live: !self.services.is_once,
+        };
+        call(&mut self.feeds[at], &mut FeedTarget { engine, clock, positions }, &context)
     }
 
     fn wait(&mut self, time: Duration) -> Result<()> {
@@ -397,7 +405,10 @@ impl AlertRun {
         }
         let edits = &std::mem::take(&mut self.progress.edits);
         if self.services.state.is_some() {
-            (0..self.feeds.len()).try_for_each(|at| self.with_feed(at, Feed::settle))?;
+            for at in 0..self.feeds.len() {
+                let letters = self.with_feed(at, Feed::settle)?;
+                self.outputs.letters(letters)?;
+            }
         }
         let transitions = std::mem::take(&mut self.progress.waiting);
         let first = self.progress.first.max(self.engine.evaluated().map(|g| g + 1));

@@ -18,10 +18,20 @@ use crate::counts::Counts;
 use crate::error::{Error, Result};
 use crate::kind::Kind;
 use crate::kind::event::column;
+use crate::source::SortColumns;
 use crate::time::{DAY, format_instant};
 use arrow::array::{ArrayRef, AsArray, RecordBatch};
 use arrow::datatypes::{Int64Type, TimestampMicrosecondType};
 use std::collections::BTreeMap;
+
+/// Returns the columns that order rows without stamps: the one with their time.
+pub fn time_columns(kind: Kind) -> Option<SortColumns> {
+    match kind {
+        Kind::Dead => Some(&["failed_at"]),
+        Kind::Metric => Some(&["window_end"]),
+        Kind::Event | Kind::Late | Kind::Alert => None,
+    }
+}
 
 /// A partition of events in a batch.
 struct StoredPartition {

@@ -48,14 +48,37 @@ pub struct WriterPlan {
     pub settles: bool,
 }
 
+/// Letters that are not written yet.
+pub enum NewLetters {
+    /// Letters of the records of an input.
+    OfRecords(Dead),
+    /// The letter of a row that the rules could not evaluate.
+    OfRow { batch: RecordBatch, row: usize, fault: Fault },
+}
+
+/// The letters of a step of a feed.
+#[derive(Default)]
+pub struct FeedLetters {
+    /// The letters, in the order of their records and rows.
+    pub new: Vec<NewLetters>,
+    /// Whether these and all earlier letters must be durable before the positions of the feed are stored.
+    pub settles: bool,
+}
+
+impl FeedLetters {
+    /// Adds the letters of a later step.
+    pub fn append(&mut self, later: Self) {
+        self.new.extend(later.new);
+        self.settles |= later.settles;
+    }
+}
+
 /// A command to the thread.
 enum WriterCommand {
     /// Writes rows; the last one has this number in the state file.
     Rows(RecordBatch, Option<i64>),
-    /// Writes letters of an input.
-    Letters(Dead),
-    /// Writes the letter of a row that the rules could not evaluate.
-    Letter { batch: RecordBatch, row: usize, fault: Fault },
+    /// Writes letters.
+    Letters(NewLetters),
     /// Makes letters durable, then answers.
     Settle(Sender<()>),
     /// Waits until every row is accepted or rejected, then answers.
@@ -178,14 +201,10 @@ impl Writer {
         self.send(WriterCommand::Rows(rows, last))
     }
 
-    /// Writes letters of an input.
-    pub fn letters(&mut self, letters: Dead) -> Result<()> {
-        self.send(WriterCommand::Letters(letters))
-    }
-
-    /// Writes the letter of a row that the rules could not evaluate.
-    pub fn letter(&mut self, batch: &RecordBatch, row: usize, fault: Fault) -> Result<()> {
-        self.send(WriterCommand::Letter { batch: batch.clone(), row, fault })
+    /// Writes the letters of a feed, and waits until all letters are durable if its positions need that.
+    pub fn letters(&mut self, letters: FeedLetters) -> Result<()> {
+        letters.new.into_iter().try_for_each(|new| self.send(WriterCommand::Letters(new)))?;
+        if letters.settles { self.send_and_wait(WriterCommand::Settle) } else { Ok(()) }
     }
 
     fn send_and_wait(&mut self, command: impl FnOnce(Sender<()>) -> WriterCommand) -> Result<()> {
@@ -199,11 +218,6 @@ impl Writer {
             }
         }
         Ok(())
-    }
-
-    /// Waits until all letters are durable.
-    pub fn settle(&mut self) -> Result<()> {
-        self.send_and_wait(WriterCommand::Settle)
     }
 
     /// Waits until every row is accepted or rejected.
@@ -322,8 +336,10 @@ impl WriterThread {
                 done.confirmed = done.confirmed.max(last.unwrap_or(0));
                 return Ok(());
             }
-            WriterCommand::Letters(letters) => return self.outputs.dead.take(&letters),
-            WriterCommand::Letter { batch, row, fault } => return self.outputs.dead(&batch, row, &fault),
+            WriterCommand::Letters(NewLetters::OfRecords(letters)) => return self.outputs.dead.take(&letters),
+            WriterCommand::Letters(NewLetters::OfRow { batch, row, fault }) => {
+                return self.outputs.dead(&batch, row, &fault);
+            }
             WriterCommand::Settle(answer) => {
                 self.outputs.dead.settle()?;
                 answer
