@@ -353,11 +353,11 @@ impl EpochWriter<'_> {
             before += batch.num_rows();
         }
         rows.keep_rejected(rejected)?;
-        let (run, number) = epoch.signed()?;
+        let epoch = epoch.signed()?;
         link.run(async |link| {
             let update = "UPDATE checkpoint_epochs SET run = $2, epoch = $3,
                 committed_at = to_timestamp($4::BIGINT / 1000000.0) WHERE output = $1";
-            link.client.execute(update, &[key, &run, &number, &self.now]).await?;
+            link.client.execute(update, &[key, &epoch.run, &epoch.number, &self.now]).await?;
             record_positions(link, rows.positions(), self.now).await
         })
     }

@@ -161,9 +161,9 @@ impl Sqlite {
             before += batch.num_rows();
         }
         rows.keep_rejected(rejected)?;
-        let (run, number) = epoch.signed()?;
+        let epoch = epoch.signed()?;
         let now = format_instant((options.clock)());
-        tx.execute(RECORD, (&options.pipeline, run, number, &now)).map_err(failed)?;
+        tx.execute(RECORD, (&options.pipeline, epoch.run, epoch.number, &now)).map_err(failed)?;
         record_positions(&tx, rows.positions(), &now).map_err(failed)?;
         // The transaction is one operation of the disk, at which a simulated one fails.
         options
