@@ -2,7 +2,6 @@
 
 use evt::kafka::fetch::batch::{Aborted, Batch, next_offset};
 use evt::kafka::fetch::{unpack, wire};
-use evt::kind::headers::Headers as _;
 
 /// The topics of the seeds.
 const TOPICS: [&str; 4] = ["seed-none", "seed-gzip", "seed-snappy", "seed-lz4"];
@@ -31,7 +30,8 @@ fn records(bytes: &[u8], mut aborted: Aborted) {
             },
         };
         let _ = aborted.hides(&batch, body);
-        for record in batch.records(body).flatten() {
+        let mut records = batch.records(body);
+        while let Ok(Some(record)) = records.read() {
             let mut shown = 0;
             record.headers.each(&mut |name, value| shown += name.len() + value.map_or(0, <[u8]>::len));
             assert!(shown + record.value.map_or(0, <[u8]>::len) + record.key.map_or(0, <[u8]>::len) <= body.len());

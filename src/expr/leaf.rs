@@ -71,6 +71,15 @@ fn kind_of(data_type: &DataType) -> Option<ValueKind> {
     }
 }
 
+/// What leaves read only as text: a bit for each of the first 32.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TextBits {
+    /// The columns.
+    pub columns: u32,
+    /// The properties, in the order of [`Leaves::properties`].
+    pub properties: u32,
+}
+
 impl PathStep {
     /// Returns the name of a member; an element has none.
     pub(super) fn name(&self) -> &str {
@@ -119,9 +128,8 @@ impl Leaves {
         self.steps.iter().map(|step| step.name().to_owned()).collect()
     }
 
-    /// Returns the columns that are read as text, as bits, and likewise the properties ([`Leaves::properties`]). If
-    /// they have few values, dictionaries are best.
-    pub fn texts(&self) -> (u32, u32) {
+    /// Returns what is read as text. If it has few values, dictionaries are best.
+    pub fn texts(&self) -> TextBits {
         let bit = |index: usize| u32::try_from(index).ok().and_then(|index| 1u32.checked_shl(index)).unwrap_or(0);
         let is_text =
             |leaf: &Arc<Leaf>| !matches!(leaf.leaf_type, LeafType::Kind { kind, .. } if kind != ValueKind::Text);
@@ -140,7 +148,7 @@ impl Leaves {
                 properties |= bit(index);
             }
         }
-        (columns & !others, properties)
+        TextBits { columns: columns & !others, properties }
     }
 
     /// Returns the index of the object column, if the stream has one.

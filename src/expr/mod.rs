@@ -50,7 +50,7 @@ pub use dimension::{canonical_dimensions, write_dimensions};
 pub use expression::Expr;
 pub use filter::{Filter, ObservedLeaves, Passed, RowFault, rounded_integers};
 pub use function::{FUNCTIONS, Function};
-pub use leaf::Leaves;
+pub use leaf::{Leaves, TextBits};
 pub use read::{LeafBatch, Wrong};
 pub use value::{Dictionary, Dimension, ValueKind, Want};
 

@@ -72,10 +72,10 @@ fn evaluated(text: &str, want: Want, properties: &[&str]) -> (ArrayRef, Vec<(u32
 fn watched(leaves: &Leaves, batch: &RecordBatch, dictionary: bool) -> RecordBatch {
     let mut fields: Vec<_> = batch.schema().fields().iter().cloned().collect();
     let mut columns = batch.columns().to_vec();
-    let (columns_of_text, properties_of_text) = leaves.texts();
+    let texts = leaves.texts();
     let code = |array: &ArrayRef| arrow::compute::cast(array, &dictionary_type()).unwrap();
     for index in [event::column::SOURCE, event::column::EVENT_TYPE] {
-        if dictionary && columns_of_text & (1 << index) != 0 {
+        if dictionary && texts.columns & (1 << index) != 0 {
             columns[index] = code(&columns[index]);
             fields[index] = Arc::new(fields[index].as_ref().clone().with_data_type(dictionary_type()));
         }
@@ -84,7 +84,7 @@ fn watched(leaves: &Leaves, batch: &RecordBatch, dictionary: bool) -> RecordBatc
         let objects = batch.column(event::column::PROPERTIES).as_string::<i32>();
         let values = objects.iter().map(|object| crate::json::walk::last_member(object.unwrap(), name));
         let plain: ArrayRef = Arc::new(values.collect::<StringArray>());
-        let column = if dictionary && properties_of_text & (1 << index) != 0 { code(&plain) } else { plain };
+        let column = if dictionary && texts.properties & (1 << index) != 0 { code(&plain) } else { plain };
         fields.push(Arc::new(event::watched_field(name).with_data_type(column.data_type().clone())));
         columns.push(column);
     }

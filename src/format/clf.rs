@@ -7,10 +7,10 @@
 //! sets `source` to the file. A user agent may lack its closing quote, because servers truncate long lines.
 
 use super::definition::{Format, InputForm};
-use super::lines::{LineReader, ReadLines};
+use super::lines::{LineCursor, LineFault, LineReader, ReadLines};
 use crate::error::Result;
 use crate::json::text::write_string;
-use crate::kind::dead::{ErrorType, Fault};
+use crate::kind::dead::Fault;
 use crate::time::write_instant;
 use std::borrow::Cow;
 
@@ -26,113 +26,69 @@ struct AccessLog;
 
 impl LineReader for AccessLog {
     fn read(&mut self, line: &str, out: &mut String) -> Result<(), Fault> {
-        entry(line, out).map_err(|Stop { byte, expected }| {
-            Fault::new(ErrorType::ParseError, format!("byte {}: expected {expected}", byte + 1))
-        })
+        Ok(entry(line, out)?)
     }
 }
 
-/// The byte at which a line is not an access log line, and what was expected.
-struct Stop {
-    byte: usize,
-    expected: &'static str,
-}
-
-/// The unread rest of a line.
-struct Cursor<'a> {
-    line: &'a str,
-    byte: usize,
-}
-
-impl<'a> Cursor<'a> {
-    fn stop<T>(&self, expected: &'static str) -> Result<T, Stop> {
-        Err(Stop { byte: self.byte, expected })
-    }
-
-    fn rest(&self) -> &'a str {
-        &self.line[self.byte..]
-    }
-
-    fn mark(&mut self, mark: &str, expected: &'static str) -> Result<(), Stop> {
-        if !self.rest().starts_with(mark) {
-            return self.stop(expected);
+/// Reads up to ` [`, because a user's name may contain spaces.
+fn read_user<'a>(cursor: &mut LineCursor<'a>) -> Result<&'a str, LineFault> {
+    let rest = cursor.rest();
+    match rest.find(" [") {
+        Some(end) if end > 0 => {
+            cursor.byte += end;
+            Ok(&rest[..end])
         }
-        self.byte += mark.len();
-        Ok(())
+        _ => Err(cursor.fault("a user, then a time in brackets")),
     }
+}
 
-    /// Reads up to the next space.
-    fn word(&mut self, expected: &'static str) -> Result<&'a str, Stop> {
-        let rest = self.rest();
-        let word = &rest[..rest.find(' ').unwrap_or(rest.len())];
-        if word.is_empty() {
-            return self.stop(expected);
-        }
-        self.byte += word.len();
-        Ok(word)
-    }
-
-    /// Reads up to ` [`, because a user's name may contain spaces.
-    fn user(&mut self) -> Result<&'a str, Stop> {
-        let rest = self.rest();
-        match rest.find(" [") {
-            Some(end) if end > 0 => {
-                self.byte += end;
-                Ok(&rest[..end])
+/// Reads the content between two quotes, still escaped.
+fn read_quoted<'a>(cursor: &mut LineCursor<'a>, expected: &'static str) -> Result<&'a str, LineFault> {
+    cursor.mark("\"", expected)?;
+    let rest = cursor.rest();
+    let mut escaped = false;
+    for (at, byte) in rest.bytes().enumerate() {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' => escaped = true,
+            b'"' => {
+                cursor.byte += at + 1;
+                return Ok(&rest[..at]);
             }
-            _ => self.stop("a user, then a time in brackets"),
+            _ => {}
         }
     }
+    cursor.byte = cursor.line.len();
+    Err(cursor.fault("a closing quote"))
+}
 
-    /// Reads the content between two quotes, still escaped.
-    fn quoted(&mut self, expected: &'static str) -> Result<&'a str, Stop> {
-        self.mark("\"", expected)?;
-        let rest = self.rest();
-        let mut escaped = false;
-        for (at, byte) in rest.bytes().enumerate() {
-            match byte {
-                _ if escaped => escaped = false,
-                b'\\' => escaped = true,
-                b'"' => {
-                    self.byte += at + 1;
-                    return Ok(&rest[..at]);
-                }
-                _ => {}
-            }
-        }
-        self.byte = self.line.len();
-        self.stop("a closing quote")
+/// Reads a quoted field whose closing quote may be missing: servers cut long lines, and the fields before it are valid.
+fn read_last_quoted<'a>(cursor: &mut LineCursor<'a>, expected: &'static str) -> Result<&'a str, LineFault> {
+    let start = cursor.byte + 1;
+    match read_quoted(cursor, expected) {
+        Err(fault) if fault.byte == cursor.line.len() && start < fault.byte => Ok(&cursor.line[start..]),
+        done => done,
     }
+}
 
-    /// Reads a quoted field whose closing quote may be missing: servers cut long lines, and the fields before it are
-    /// valid.
-    fn last_quoted(&mut self, expected: &'static str) -> Result<&'a str, Stop> {
-        let start = self.byte + 1;
-        match self.quoted(expected) {
-            Err(stop) if stop.byte == self.line.len() && start < stop.byte => Ok(&self.line[start..]),
-            done => done,
-        }
-    }
+/// Reads `[17/May/2015:10:05:03 +0000]` as an instant (µs).
+fn read_time(cursor: &mut LineCursor<'_>) -> Result<i64, LineFault> {
+    let expected = "a time like [17/May/2015:10:05:03 +0000]";
+    cursor.mark("[", expected)?;
+    let Some(micros) = cursor.rest().get(..26).and_then(parse_time) else { return Err(cursor.fault(expected)) };
+    cursor.byte += 26;
+    cursor.mark("]", expected)?;
+    Ok(micros)
+}
 
-    /// Reads `[17/May/2015:10:05:03 +0000]` as an instant (µs).
-    fn time(&mut self) -> Result<i64, Stop> {
-        let expected = "a time like [17/May/2015:10:05:03 +0000]";
-        self.mark("[", expected)?;
-        let Some(micros) = self.rest().get(..26).and_then(parse_time) else { return self.stop(expected) };
-        self.byte += 26;
-        self.mark("]", expected)?;
-        Ok(micros)
-    }
-
-    /// Reads a number or `-`.
-    fn number(&mut self, expected: &'static str) -> Result<Option<u64>, Stop> {
-        let at = self.byte;
-        let word = self.word(expected)?;
-        let number = word.parse::<u64>().ok().filter(|_| word.bytes().all(|byte| byte.is_ascii_digit()));
-        match number {
-            None if word != "-" => Err(Stop { byte: at, expected }),
-            number => Ok(number),
-        }
+/// Reads a number or `-`.
+fn read_number(cursor: &mut LineCursor<'_>, expected: &'static str) -> Result<Option<u64>, LineFault> {
+    let at = cursor.byte;
+    let word = cursor.word(expected)?;
+    let number = word.parse::<u64>().ok().filter(|_| word.bytes().all(|byte| byte.is_ascii_digit()));
+    match number {
+        None if word != "-" => Err(LineFault { byte: at, expected }),
+        number => Ok(number),
     }
 }
 
@@ -141,21 +97,21 @@ pub(super) fn is_entry(line: &str) -> bool {
     entry(line, &mut String::new()).is_ok()
 }
 
-fn entry(line: &str, out: &mut String) -> Result<(), Stop> {
-    let mut cursor = Cursor { line, byte: 0 };
+fn entry(line: &str, out: &mut String) -> Result<(), LineFault> {
+    let mut cursor = LineCursor::new(line);
     let client = cursor.word("a client")?;
     cursor.mark(" ", "a space")?;
     cursor.word("an identity or -")?;
     cursor.mark(" ", "a space")?;
-    let user = cursor.user()?;
+    let user = read_user(&mut cursor)?;
     cursor.mark(" ", "a space")?;
-    let time = cursor.time()?;
+    let time = read_time(&mut cursor)?;
     cursor.mark(" ", "a space")?;
-    let request = cursor.quoted("a request in quotes")?;
+    let request = read_quoted(&mut cursor, "a request in quotes")?;
     cursor.mark(" ", "a space")?;
-    let status = cursor.number("a status")?;
+    let status = read_number(&mut cursor, "a status")?;
     cursor.mark(" ", "a space")?;
-    let bytes = cursor.number("a number of bytes or -")?;
+    let bytes = read_number(&mut cursor, "a number of bytes or -")?;
     out.push_str("{\"event_type\":\"http_request\",\"server_timestamp\":\"");
     write_instant(out, time);
     out.push('"');
@@ -166,12 +122,12 @@ fn entry(line: &str, out: &mut String) -> Result<(), Stop> {
     number(out, "bytes", bytes);
     if !cursor.rest().is_empty() {
         cursor.mark(" ", "a space or the end of the line")?;
-        member(out, "referrer", cursor.quoted("a referrer in quotes")?);
+        member(out, "referrer", read_quoted(&mut cursor, "a referrer in quotes")?);
         cursor.mark(" ", "a space")?;
-        member(out, "user_agent", cursor.last_quoted("a user agent in quotes")?);
+        member(out, "user_agent", read_last_quoted(&mut cursor, "a user agent in quotes")?);
     }
     if !cursor.rest().is_empty() {
-        return cursor.stop("the end of the line");
+        return Err(cursor.fault("the end of the line"));
     }
     out.push('}');
     Ok(())

@@ -80,7 +80,7 @@ impl<E: Display, I: Iterator<Item = Result<RecordBatch, E>>> ContainerRows<I> {
             let Some(inner) = &mut self.inner else { return Ok(None) };
             let Some(batch) = guarded(|| inner.next())? else { return Ok(None) };
             let batch = batch.map_err(|error| Error::corrupt("rows cannot be read").because_library(error))?;
-            let own = properties::split(&batch)?.0;
+            let own = properties::without_properties(&batch)?;
             match self.schema.as_ref().is_some_and(|schema| is_of(schema, &own)) {
                 true => self.own = Some(batch),
                 false => self.pieces.push(batch),
@@ -93,7 +93,8 @@ impl<E: Display, I: Iterator<Item = Result<RecordBatch, E>>> ContainerRows<I> {
         let batch = self.own.take().filter(|batch| batch.num_rows() > 0);
         let (Some(schema), Some(batch)) = (self.schema.clone(), batch) else { return Ok(None) };
         let count = rows_within(&batch, BYTES);
-        let (own, of_properties) = properties::split(&batch.slice(0, count))?;
+        let read = batch.slice(0, count);
+        let (own, of_properties) = (properties::without_properties(&read)?, properties::only_properties(&read)?);
         let columns = own.columns().iter().zip(schema.fields()).map(|(rows, field)| {
             if rows.data_type() == field.data_type() { Ok(rows.clone()) } else { cast(rows, field.data_type()) }
         });

@@ -3,7 +3,7 @@
 use super::jsonl::Lines;
 use super::record::{Body, Records, Splitter, not_utf8};
 use crate::error::Result;
-use crate::kind::dead::Fault;
+use crate::kind::dead::{ErrorType, Fault};
 
 /// A format of which each line is a record.
 pub trait LineReader: Send {
@@ -12,6 +12,77 @@ pub trait LineReader: Send {
 
     /// Sets the time (µs) of the line before the first one.
     fn resume(&mut self, _after: i64) {}
+}
+
+/// The byte of a line at which it is not in its format, and what was expected there.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct LineFault {
+    /// The byte, from 0.
+    pub(super) byte: usize,
+    /// What was expected.
+    pub(super) expected: &'static str,
+}
+
+impl From<LineFault> for Fault {
+    #[cold]
+    fn from(LineFault { byte, expected }: LineFault) -> Self {
+        Self::new(ErrorType::ParseError, format!("byte {}: expected {expected}", byte + 1))
+    }
+}
+
+/// The unread rest of a line.
+pub(super) struct LineCursor<'a> {
+    /// The whole line.
+    pub(super) line: &'a str,
+    /// The byte at which the rest begins.
+    pub(super) byte: usize,
+}
+
+impl<'a> LineCursor<'a> {
+    /// Creates a cursor at the start of a line.
+    pub(super) fn new(line: &'a str) -> Self {
+        Self { line, byte: 0 }
+    }
+
+    /// Returns the rest.
+    pub(super) fn rest(&self) -> &'a str {
+        &self.line[self.byte..]
+    }
+
+    /// Returns the fault of a rest that begins with something else.
+    pub(super) fn fault(&self, expected: &'static str) -> LineFault {
+        LineFault { byte: self.byte, expected }
+    }
+
+    /// Reads a mark; returns false if the rest does not begin with it.
+    pub(super) fn take(&mut self, mark: &str) -> bool {
+        let is_there = self.rest().starts_with(mark);
+        self.byte += if is_there { mark.len() } else { 0 };
+        is_there
+    }
+
+    /// Reads a mark that must be next.
+    pub(super) fn mark(&mut self, mark: &str, expected: &'static str) -> Result<(), LineFault> {
+        if self.take(mark) { Ok(()) } else { Err(self.fault(expected)) }
+    }
+
+    /// Reads up to the next space.
+    pub(super) fn word(&mut self, expected: &'static str) -> Result<&'a str, LineFault> {
+        let rest = self.rest();
+        let word = &rest[..rest.find(' ').unwrap_or(rest.len())];
+        if word.is_empty() {
+            return Err(self.fault(expected));
+        }
+        self.byte += word.len();
+        Ok(word)
+    }
+
+    /// Reads a field, which may be empty, and the space after it; `None` if no space follows.
+    pub(super) fn field(&mut self) -> Option<&'a str> {
+        let (field, _) = self.rest().split_once(' ')?;
+        self.byte += field.len() + 1;
+        Some(field)
+    }
 }
 
 /// Splits lines and reads each; blank ones are not records, but count as lines.

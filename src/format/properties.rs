@@ -38,11 +38,20 @@ pub fn has_properties(schema: &Schema) -> bool {
     schema.fields().iter().any(|field| is_property(field))
 }
 
-/// Returns the columns that are not properties, and those that are.
-pub fn split(batch: &RecordBatch) -> Result<(RecordBatch, RecordBatch)> {
+/// Returns the columns that are properties.
+pub fn only_properties(batch: &RecordBatch) -> Result<RecordBatch> {
+    project(batch, is_property)
+}
+
+/// Returns the columns that are not properties.
+pub fn without_properties(batch: &RecordBatch) -> Result<RecordBatch> {
+    project(batch, |field| !is_property(field))
+}
+
+fn project(batch: &RecordBatch, is_chosen: impl Fn(&Field) -> bool) -> Result<RecordBatch> {
     let fields = batch.schema_ref().fields();
-    let (properties, own): (Vec<_>, Vec<_>) = (0..fields.len()).partition(|at| is_property(&fields[*at]));
-    Ok((batch.project(&own)?, batch.project(&properties)?))
+    let chosen: Vec<usize> = (0..fields.len()).filter(|at| is_chosen(&fields[*at])).collect();
+    Ok(batch.project(&chosen)?)
 }
 
 /// Prepares the values of a property as JSON.

@@ -9,10 +9,10 @@
 //! would change with age.
 
 use super::definition::{Format, InputForm};
-use super::lines::{LineReader, ReadLines};
+use super::lines::{LineCursor, LineFault, LineReader, ReadLines};
 use crate::error::Result;
 use crate::json::text::{key, write_string};
-use crate::kind::dead::{ErrorType, Fault};
+use crate::kind::dead::Fault;
 use crate::time::{CivilDate, DAY, civil_from_days, days_from_civil};
 use std::fmt::Write;
 
@@ -44,7 +44,7 @@ struct Messages {
 
 impl LineReader for Messages {
     fn read(&mut self, line: &str, out: &mut String) -> Result<(), Fault> {
-        write_object(line, self.years.as_mut(), out)
+        Ok(write_object(line, self.years.as_mut(), out)?)
     }
 
     fn resume(&mut self, after: i64) {
@@ -87,64 +87,64 @@ pub(super) fn is_line(line: &str) -> bool {
 
 /// Whether the time of a line of syslog needs `--time-year`.
 pub(super) fn needs_year(line: &str) -> bool {
-    let mut rest = Rest { line, byte: 0 };
-    rest.priority().is_ok() && rest.local_time().is_some()
+    let mut cursor = LineCursor::new(line);
+    read_priority(&mut cursor).is_ok() && read_local_time(&mut cursor).is_some()
 }
 
 /// Writes a line as a JSON object.
-fn write_object(line: &str, years: Option<&mut Years>, out: &mut String) -> Result<(), Fault> {
-    let mut rest = Rest { line, byte: 0 };
+fn write_object(line: &str, years: Option<&mut Years>, out: &mut String) -> Result<(), LineFault> {
+    let mut cursor = LineCursor::new(line);
     out.push_str("{\"event_type\":\"syslog\"");
-    let priority = rest.priority()?;
+    let priority = read_priority(&mut cursor)?;
     if let Some(priority) = priority {
         member(out, "facility", FACILITIES[usize::from(priority / 8)]);
         member(out, "severity", SEVERITIES[usize::from(priority % 8)]);
     }
-    match priority.is_some() && rest.take("1 ") {
-        true => new_message(&mut rest, out)?,
-        false => old_message(&mut rest, years, out)?,
+    match priority.is_some() && cursor.take("1 ") {
+        true => new_message(&mut cursor, out)?,
+        false => old_message(&mut cursor, years, out)?,
     }
     out.push('}');
     Ok(())
 }
 
 /// Reads the rest of a message of RFC 5424 after its version.
-fn new_message(rest: &mut Rest<'_>, out: &mut String) -> Result<(), Fault> {
+fn new_message(cursor: &mut LineCursor<'_>, out: &mut String) -> Result<(), LineFault> {
     for name in ["server_timestamp", "hostname", "appname", "procid", "msgid"] {
-        match rest.word().ok_or_else(|| rest.fault(name))? {
+        match cursor.field().ok_or_else(|| cursor.fault(name))? {
             "-" => {}
             word => member(out, name, word),
         }
     }
-    if !rest.take("-") {
-        rest.structured_data(out)?;
+    if !cursor.take("-") {
+        read_structured_data(cursor, out)?;
     }
     // A mark says that the message is UTF-8, which it must be anyway.
-    let text = match rest.text() {
+    let text = match cursor.rest() {
         "" => return Ok(()),
-        text => text.strip_prefix(' ').ok_or_else(|| rest.fault("a blank after the structured data"))?,
+        text => text.strip_prefix(' ').ok_or_else(|| cursor.fault("a blank after the structured data"))?,
     };
     member(out, "message", text.strip_prefix('\u{feff}').unwrap_or(text));
     Ok(())
 }
 
 /// Reads the rest of a message of RFC 3164 after its priority.
-fn old_message(rest: &mut Rest<'_>, years: Option<&mut Years>, out: &mut String) -> Result<(), Fault> {
-    let start = rest.byte;
-    if let Some(LocalTime { month, day, time }) = rest.local_time() {
+fn old_message(cursor: &mut LineCursor<'_>, years: Option<&mut Years>, out: &mut String) -> Result<(), LineFault> {
+    let start = cursor.byte;
+    if let Some(LocalTime { month, day, time }) = read_local_time(cursor) {
         out.push_str(&key("server_timestamp"));
         // Writing to a string cannot fail.
         let _ = match years.map(|years| years.of(month, day)) {
             Some(year) => write!(out, "\"{year:04}-{month:02}-{day:02}T{time}\""),
-            None => write!(out, "\"{}\"", rest.line[start..rest.byte].trim_end()),
+            None => write!(out, "\"{}\"", cursor.line[start..cursor.byte].trim_end()),
         };
     } else {
-        let word = rest.word().filter(|word| word.len() > 10 && word.as_bytes()[10] == b'T');
-        member(out, "server_timestamp", word.ok_or_else(|| rest.fault_at(start, "a time"))?);
+        let word = cursor.field().filter(|word| word.len() > 10 && word.as_bytes()[10] == b'T');
+        member(out, "server_timestamp", word.ok_or(LineFault { byte: start, expected: "a time" })?);
     }
-    let host = rest.word().filter(|word| !word.is_empty());
-    member(out, "hostname", host.ok_or_else(|| rest.fault("a host and a message"))?);
-    let text = rest.text();
+    let host = cursor.field().filter(|word| !word.is_empty());
+    member(out, "hostname", host.ok_or_else(|| cursor.fault("a host and a message"))?);
+    let text = cursor.rest();
     // A tag is what precedes `: `: a name without blanks, and maybe the id of the process in brackets.
     let tag = text.split_once(": ").or_else(|| text.strip_suffix(':').map(|tag| (tag, "")));
     let message = match tag.filter(|(tag, _)| !tag.is_empty() && !tag.contains(' ')) {
@@ -179,101 +179,66 @@ struct LocalTime<'a> {
     time: &'a str,
 }
 
-/// The unread rest of a line.
-struct Rest<'a> {
-    line: &'a str,
-    byte: usize,
+/// Reads `<N>`, which may be missing.
+fn read_priority(cursor: &mut LineCursor<'_>) -> Result<Option<u8>, LineFault> {
+    let Some(text) = cursor.rest().strip_prefix('<') else { return Ok(None) };
+    let number = text.split_once('>').map(|(number, _)| number).filter(|number| number.len() <= 3);
+    let priority = number.and_then(|number| number.parse::<u8>().ok()).filter(|priority| *priority < 192);
+    let priority = priority.ok_or(LineFault { byte: 1, expected: "a priority from 0 to 191 in angle brackets" })?;
+    cursor.byte += number.map_or(0, str::len) + 2;
+    Ok(Some(priority))
 }
 
-impl<'a> Rest<'a> {
-    fn text(&self) -> &'a str {
-        &self.line[self.byte..]
-    }
+/// Reads `Oct  1 22:14:15 `; the day may have a zero instead of the blank.
+fn read_local_time<'a>(cursor: &mut LineCursor<'a>) -> Option<LocalTime<'a>> {
+    let text = cursor.rest();
+    let (month, rest) = text.split_at_checked(4)?;
+    let month = MONTHS.iter().position(|name| month.strip_suffix(' ') == Some(*name))? + 1;
+    let (day, rest) = rest.split_at_checked(3)?;
+    let day = day.strip_suffix(' ')?.trim_start().parse().ok()?;
+    let (time, rest) = rest.split_once(' ')?;
+    let is_time = time.len() >= 8 && time.bytes().all(|byte| byte.is_ascii_digit() || b":.".contains(&byte));
+    cursor.byte += if is_time { text.len() - rest.len() } else { 0 };
+    is_time.then_some(LocalTime { month, day, time })
+}
 
-    #[cold]
-    fn fault(&self, expected: &str) -> Fault {
-        self.fault_at(self.byte, expected)
-    }
-
-    #[cold]
-    fn fault_at(&self, byte: usize, expected: &str) -> Fault {
-        Fault::new(ErrorType::ParseError, format!("byte {}: expected {expected}", byte + 1))
-    }
-
-    fn take(&mut self, mark: &str) -> bool {
-        let is_there = self.text().starts_with(mark);
-        self.byte += if is_there { mark.len() } else { 0 };
-        is_there
-    }
-
-    /// Reads a word and the blank after it; `None` if no blank follows.
-    fn word(&mut self) -> Option<&'a str> {
-        let (word, _) = self.text().split_once(' ')?;
-        self.byte += word.len() + 1;
-        Some(word)
-    }
-
-    /// Reads `<N>`, which may be missing.
-    fn priority(&mut self) -> Result<Option<u8>, Fault> {
-        let Some(text) = self.text().strip_prefix('<') else { return Ok(None) };
-        let number = text.split_once('>').map(|(number, _)| number).filter(|number| number.len() <= 3);
-        let priority = number.and_then(|number| number.parse::<u8>().ok()).filter(|priority| *priority < 192);
-        let priority = priority.ok_or_else(|| self.fault_at(1, "a priority from 0 to 191 in angle brackets"))?;
-        self.byte += number.map_or(0, str::len) + 2;
-        Ok(Some(priority))
-    }
-
-    /// Reads `Oct  1 22:14:15 `; the day may have a zero instead of the blank.
-    fn local_time(&mut self) -> Option<LocalTime<'a>> {
-        let text = self.text();
-        let (month, rest) = text.split_at_checked(4)?;
-        let month = MONTHS.iter().position(|name| month.strip_suffix(' ') == Some(*name))? + 1;
-        let (day, rest) = rest.split_at_checked(3)?;
-        let day = day.strip_suffix(' ')?.trim_start().parse().ok()?;
-        let (time, rest) = rest.split_once(' ')?;
-        let is_time = time.len() >= 8 && time.bytes().all(|byte| byte.is_ascii_digit() || b":.".contains(&byte));
-        self.byte += if is_time { text.len() - rest.len() } else { 0 };
-        is_time.then_some(LocalTime { month, day, time })
-    }
-
-    /// Reads `[ID NAME="VALUE"…]…` as an object of objects.
-    fn structured_data(&mut self, out: &mut String) -> Result<(), Fault> {
-        out.push_str(&key("structured_data"));
-        let mut mark = '{';
-        while self.take("[") {
-            let end = self.text().find([' ', ']']).ok_or_else(|| self.fault("the end of the structured data"))?;
-            out.push(mark);
-            write_string(out, &self.text()[..end]);
-            out.push_str(":{");
-            self.byte += end;
-            self.parameters(out)?;
-            out.push('}');
-            mark = ',';
-        }
-        if mark == '{' {
-            return Err(self.fault("structured data or -"));
-        }
+/// Reads `[ID NAME="VALUE"…]…` as an object of objects.
+fn read_structured_data(cursor: &mut LineCursor<'_>, out: &mut String) -> Result<(), LineFault> {
+    out.push_str(&key("structured_data"));
+    let mut mark = '{';
+    while cursor.take("[") {
+        let end = cursor.rest().find([' ', ']']).ok_or_else(|| cursor.fault("the end of the structured data"))?;
+        out.push(mark);
+        write_string(out, &cursor.rest()[..end]);
+        out.push_str(":{");
+        cursor.byte += end;
+        read_parameters(cursor, out)?;
         out.push('}');
-        Ok(())
+        mark = ',';
     }
+    if mark == '{' {
+        return Err(cursor.fault("structured data or -"));
+    }
+    out.push('}');
+    Ok(())
+}
 
-    /// Reads the parameters of an element to its closing bracket.
-    fn parameters(&mut self, out: &mut String) -> Result<(), Fault> {
-        let mut is_first = true;
-        while !self.take("]") {
-            let pair = self.text().strip_prefix(' ').and_then(|text| text.split_once("=\""));
-            let (name, text) = pair.ok_or_else(|| self.fault("NAME=\"VALUE\" or ]"))?;
-            let (value, length) = unescaped(text).ok_or_else(|| self.fault("a closing quote"))?;
-            if !std::mem::take(&mut is_first) {
-                out.push(',');
-            }
-            write_string(out, name);
-            out.push(':');
-            write_string(out, &value);
-            self.byte += 1 + name.len() + 2 + length + 1;
+/// Reads the parameters of an element to its closing bracket.
+fn read_parameters(cursor: &mut LineCursor<'_>, out: &mut String) -> Result<(), LineFault> {
+    let mut is_first = true;
+    while !cursor.take("]") {
+        let pair = cursor.rest().strip_prefix(' ').and_then(|text| text.split_once("=\""));
+        let (name, text) = pair.ok_or_else(|| cursor.fault("NAME=\"VALUE\" or ]"))?;
+        let (value, length) = unescaped(text).ok_or_else(|| cursor.fault("a closing quote"))?;
+        if !std::mem::take(&mut is_first) {
+            out.push(',');
         }
-        Ok(())
+        write_string(out, name);
+        out.push(':');
+        write_string(out, &value);
+        cursor.byte += 1 + name.len() + 2 + length + 1;
     }
+    Ok(())
 }
 
 /// Returns the value before the closing quote, with the escapes `\"`, `\\` and `\]` undone, and its length in the line.
@@ -301,7 +266,7 @@ mod tests {
 
     fn read(line: &str, year: Option<u16>) -> Result<Value, String> {
         let mut text = String::new();
-        write_object(line, year.map(Years::new).as_mut(), &mut text).map_err(|fault| fault.message)?;
+        write_object(line, year.map(Years::new).as_mut(), &mut text).map_err(|fault| Fault::from(fault).message)?;
         Ok(serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}")))
     }
 

@@ -2,6 +2,9 @@
 
 use super::field::{dictionary_type, id, instant, optional, text};
 use super::headers::{self, Headers};
+use crate::error::{Error, Result};
+use arrow::array::{BooleanArray, RecordBatch};
+use arrow::compute::filter_record_batch;
 use arrow::datatypes::{DataType, Field};
 
 /// Columns of a dead letter, in order.
@@ -175,6 +178,61 @@ pub struct Rejected {
     pub fault: Fault,
 }
 
+/// The rows of a batch that were kept, and those that a check or an output rejected.
+#[derive(Clone, Debug)]
+pub struct KeptRows {
+    /// The rows that were kept.
+    pub batch: RecordBatch,
+    /// For each of them its index in the batch as received.
+    pub places: Vec<usize>,
+    /// The rejected rows, by their index in the batch as received.
+    pub rejected: Vec<Rejected>,
+}
+
+impl KeptRows {
+    /// Keeps all rows of a batch.
+    pub fn all(batch: RecordBatch) -> Self {
+        Self { places: (0..batch.num_rows()).collect(), batch, rejected: Vec::new() }
+    }
+
+    /// Rejects rows of `batch` and removes them from it. Of several faults of a row the first counts.
+    pub fn remove(&mut self, mut rejected: Vec<Rejected>) -> Result<()> {
+        if rejected.is_empty() {
+            return Ok(());
+        }
+        rejected.sort_by_key(|rejected| rejected.row);
+        rejected.dedup_by_key(|rejected| rejected.row);
+        self.batch = without(&self.batch, &rejected)?;
+        let mut rejected = rejected.into_iter().peekable();
+        for (row, place) in std::mem::take(&mut self.places).into_iter().enumerate() {
+            match rejected.next_if(|rejected| rejected.row == row) {
+                Some(Rejected { fault, .. }) => self.rejected.push(Rejected { row: place, fault }),
+                None => self.places.push(place),
+            }
+        }
+        Ok(())
+    }
+
+    /// Rejects a row of `batch`, which keeps it.
+    pub fn refuse(&mut self, Rejected { row, fault }: Rejected) -> Result<()> {
+        let row = *self.places.get(row).ok_or_else(|| Error::broken("a row without a place"))?;
+        self.rejected.push(Rejected { row, fault });
+        Ok(())
+    }
+}
+
+/// Returns the rows of `batch` without the rejected ones.
+pub fn without(batch: &RecordBatch, rejected: &[Rejected]) -> Result<RecordBatch> {
+    if rejected.is_empty() {
+        return Ok(batch.clone());
+    }
+    let mut keep = vec![true; batch.num_rows()];
+    for rejected in rejected {
+        keep[rejected.row] = false;
+    }
+    Ok(filter_record_batch(batch, &BooleanArray::from(keep))?)
+}
+
 /// One dead letter, borrowed from the owner of the record.
 #[derive(Clone, Copy)]
 pub struct Letter<'a> {
@@ -214,4 +272,28 @@ pub(super) fn fields() -> Vec<Field> {
         optional(Field::new("original_length", DataType::Int64, false)),
         optional(id("letter_id")),
     ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use arrow::array::{ArrayRef, AsArray, Int32Array};
+    use arrow::datatypes::Int32Type;
+    use std::sync::Arc;
+
+    #[test]
+    fn rejected_rows_have_their_indexes_in_the_batch_as_received() {
+        let numbers: ArrayRef = Arc::new(Int32Array::from_iter_values(0..6));
+        let mut rows = KeptRows::all(RecordBatch::try_from_iter([("n", numbers)]).unwrap());
+        let rejected = |row: usize, why: &str| Rejected { row, fault: Fault::new(ErrorType::SinkError, why) };
+        rows.remove(vec![rejected(4, "a"), rejected(1, "b"), rejected(4, "c")]).unwrap();
+        rows.remove(vec![]).unwrap();
+        rows.remove(vec![rejected(2, "d")]).unwrap();
+        rows.refuse(rejected(2, "e")).unwrap();
+        assert!(rows.refuse(rejected(3, "f")).is_err());
+        assert_eq!(rows.batch.column(0).as_primitive::<Int32Type>().values().to_vec(), [0, 2, 5]);
+        assert_eq!(rows.places, [0, 2, 5]);
+        let found: Vec<_> = rows.rejected.iter().map(|one| (one.row, one.fault.message.as_str())).collect();
+        assert_eq!(found, [(1, "b"), (4, "a"), (3, "d"), (5, "e")]);
+    }
 }

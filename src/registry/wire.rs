@@ -17,6 +17,7 @@ use crate::avro::decode::{self, UNPLACED};
 use crate::avro::{parse_lenient, parse_schema};
 use crate::counts::counted;
 use crate::kind::dead::{ErrorType, Fault};
+use crate::parse::bytes::Cursor;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -167,11 +168,13 @@ pub fn framed<'a>(payload: &'a [u8], header: Option<&[u8]>) -> Result<(SchemaKey
 }
 
 fn split(bytes: &[u8]) -> Option<(SchemaKey, &[u8])> {
-    match bytes.split_first()? {
-        (0, rest) => rest.split_first_chunk().map(|(id, rest)| (SchemaKey::Id(u32::from_be_bytes(*id)), rest)),
-        (1, rest) => rest.split_first_chunk().map(|(guid, rest)| (SchemaKey::Guid(*guid), rest)),
-        _ => None,
-    }
+    let mut cursor = Cursor::new(bytes);
+    let key = match cursor.be::<u8>()? {
+        0 => SchemaKey::Id(cursor.be()?),
+        1 => SchemaKey::Guid(cursor.array()?),
+        _ => return None,
+    };
+    Some((key, cursor.rest()))
 }
 
 fn shown(key: SchemaKey) -> String {

@@ -8,10 +8,11 @@ use crate::format::{Body, Records, Splitting, TextOptions, one_line};
 use crate::json::scan::is_json;
 use crate::json::text::unescape;
 use crate::json::walk::{last_member, string_content};
+use crate::kind::Kind;
 use crate::kind::dead::column::{
     ARRIVED_AT, FAILED_AT, LETTER_ID, OFFSET, ORIGINAL_LENGTH, ORIGINAL_PAYLOAD, PARTITION, SOURCE_TOPIC,
 };
-use crate::kind::dead::{ErrorType, Fault, Rejected};
+use crate::kind::dead::{ErrorType, Fault, KeptRows, Rejected};
 use crate::kind::event::column::EVENT_ID;
 use crate::mapping::{self, Arrival, FutureCheck, Mapped, Mapper, PartitionTable, Provenance, RecordMeta};
 use crate::time::{format_duration, format_instant};
@@ -139,17 +140,6 @@ pub struct Repair {
     max_future: Option<i64>,
 }
 
-/// The events of some letters.
-#[derive(Debug, Default)]
-pub struct Repaired {
-    /// The events; `None` if there are none.
-    pub events: Option<RecordBatch>,
-    /// For each event, the row of its letter.
-    pub rows: Vec<usize>,
-    /// The letters that are still faulty.
-    pub faults: Vec<Rejected>,
-}
-
 impl Repair {
     /// Makes events by these mapping options; records that are not JSON are read by `records`. Errors: exit status 2
     /// for a wrong option.
@@ -170,9 +160,10 @@ impl Repair {
         self.patch.as_ref().map_or(vec![], Patch::warnings)
     }
 
-    /// Repairs the letters in `rows`; `now` is the current time (µs).
-    pub fn repair(&mut self, letters: &LetterRows<'_>, rows: &[usize], now: i64) -> Result<Repaired> {
-        let mut repaired = Repaired::default();
+    /// Repairs the letters in `rows`; `now` is the current time (µs). Returns the events, for each the row of its letter,
+    /// and the letters that are still faulty.
+    pub fn repair(&mut self, letters: &LetterRows<'_>, rows: &[usize], now: i64) -> Result<KeptRows> {
+        let (mut places, mut rejected) = (vec![], vec![]);
         let mut ids: Vec<Option<Id>> = vec![];
         for (row, text) in rows.iter().copied().zip(self.patched(letters, rows)?) {
             let fault = match text {
@@ -180,17 +171,19 @@ impl Repair {
                 Err(fault) => Some(fault),
             };
             match fault {
-                Some(fault) => repaired.faults.push(Rejected { row, fault }),
+                Some(fault) => rejected.push(Rejected { row, fault }),
                 None => {
                     let is_named = self.mapper.last().is_some_and(|last| last.is_named);
                     ids.push((!is_named).then(|| letters.id(row)));
-                    repaired.rows.push(row);
+                    places.push(row);
                 }
             }
         }
-        let events = self.mapper.batch(&mut self.partition_table, None)?;
-        repaired.events = events.map(|events| with_ids(&events, &ids)).transpose()?;
-        Ok(repaired)
+        let batch = match self.mapper.batch(&mut self.partition_table, None)? {
+            Some(events) => with_ids(&events, &ids)?,
+            None => RecordBatch::new_empty(Kind::Event.schema()),
+        };
+        Ok(KeptRows { batch, places, rejected })
     }
 
     /// Returns the text of each record, or why it has none.
@@ -328,7 +321,7 @@ mod tests {
         builder.finish().unwrap()
     }
 
-    fn repaired(patch: Option<&str>, payloads: &[&str]) -> (RecordBatch, Repaired) {
+    fn repaired(patch: Option<&str>, payloads: &[&str]) -> (RecordBatch, KeptRows) {
         let patch = patch.map(|text| Patch::parse(text).unwrap());
         let options = mapping::Options { max_future: Some(1_000_000), ..mapping::Options::default() };
         let mut repair = Repair::new(None, patch, options).unwrap();
@@ -345,7 +338,7 @@ mod tests {
         let timed = r#"{"event_time":"2026-01-01T00:00:01Z"}"#;
         let (letters, repaired) = repaired(None, &[&named, r#"{"a":1}"#, timed]);
         let letters = LetterRows::new(&letters);
-        let records = replayed(&repaired.events.unwrap()).unwrap();
+        let records = replayed(&repaired.batch).unwrap();
         let mut objects = crate::format::jsonl::Objects::try_new(&records).unwrap();
         let mut lines = vec![String::new(); 3];
         lines.iter_mut().enumerate().for_each(|(row, line)| objects.write(row, line));
@@ -366,8 +359,8 @@ mod tests {
         let future = r#"{"event_time":"2026-01-01T02:00:05Z","n":"1"}"#;
         let (_, repaired) =
             repaired(Some("set n = cast(n as double)"), &["no", r#"{"n":"x"}"#, "[1]", r#"{"n":"2"}"#, future]);
-        assert_eq!(repaired.rows, [3]);
-        let faults: Vec<_> = repaired.faults.iter().map(|rejected| (rejected.row, rejected.fault.error_type)).collect();
+        assert_eq!(repaired.places, [3]);
+        let faults: Vec<_> = repaired.rejected.iter().map(|one| (one.row, one.fault.error_type)).collect();
         let expected = [
             (0, ErrorType::ParseError),
             (1, ErrorType::EnvelopeError),
@@ -375,7 +368,6 @@ mod tests {
             (4, ErrorType::FutureTimestampError),
         ];
         assert_eq!(faults, expected);
-        let events = repaired.events.unwrap();
-        assert_eq!(events.column(column::PROPERTIES).as_string::<i32>().value(0), r#"{"n":2}"#);
+        assert_eq!(repaired.batch.column(column::PROPERTIES).as_string::<i32>().value(0), r#"{"n":2}"#);
     }
 }

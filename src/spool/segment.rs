@@ -10,6 +10,7 @@
 use super::entry::{self, EntrySpan};
 use super::request::Entry;
 use crate::error::{Error, Result};
+use crate::parse::bytes::Cursor;
 use bytes::{Buf, Bytes};
 use std::fs::File;
 use std::hash::{BuildHasher, RandomState};
@@ -93,9 +94,9 @@ pub fn header(first: i64) -> ([u8; HEADER as usize], u64) {
 
 /// Returns the seed and the first offset in a header; `None` if it is damaged.
 fn read_header(header: &[u8; HEADER as usize]) -> Option<(u64, i64)> {
-    let number = |at: usize| header.get(at..at + 8)?.try_into().ok().map(u64::from_le_bytes);
-    let is_whole = header.starts_with(&MAGIC) && number(24)? == xxh3_64(&header[..24]);
-    is_whole.then_some((number(8)?, number(16)?.cast_signed()))
+    let mut fields = Cursor::new(header);
+    let (magic, seed, first, check) = (fields.array::<8>()?, fields.le()?, fields.le()?, fields.le::<u64>()?);
+    (magic == MAGIC && check == xxh3_64(&header[..24])).then_some((seed, first))
 }
 
 /// A segment being read.

@@ -384,7 +384,7 @@ fn a_value_the_store_has_no_room_for_comes_back_and_the_other_rows_stay() {
         law(&*sink, 40);
         assert_eq!(sink.finish().unwrap().counts.dead, refused.len() as u64);
         assert!(refused.iter().all(|row| [7, 8, 30].contains(row)), "{refused:?}");
-        let held = crate::store::rows::without(&batch, &refused.iter().map(|row| refusal(*row)).collect::<Vec<_>>());
+        let held = crate::kind::dead::without(&batch, &refused.iter().map(|row| refusal(*row)).collect::<Vec<_>>());
         assert_eq!(bench.table(Kind::Event), as_text(&[held.unwrap()]), "{}", bench.store.scheme);
     }
 }

@@ -4,7 +4,7 @@ use crate::counts::SinkCounts;
 use crate::error::{Error, Result, UnreadableRows};
 use crate::kind::Kind;
 use crate::kind::alerts;
-use crate::kind::dead::{ErrorType, Fault, Rejected};
+use crate::kind::dead::{ErrorType, Fault, KeptRows, Rejected};
 use crate::kind::letters;
 use crate::kind::metric::{MetricColumns, metric_id};
 use crate::kind::values::{CellValue, ColumnBuilder};
@@ -13,7 +13,7 @@ use arrow::array::{
     Array, ArrayRef, AsArray, BinaryArray, BooleanArray, FixedSizeBinaryArray, RecordBatch, StringArray,
     TimestampMicrosecondArray, new_null_array,
 };
-use arrow::compute::{filter, filter_record_batch};
+use arrow::compute::filter;
 use arrow::datatypes::{DataType, Field, FieldRef, Int32Type, Int64Type, TimestampMicrosecondType};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -143,77 +143,35 @@ pub fn align(kind: Kind, batch: &RecordBatch) -> Result<RecordBatch> {
     Ok(RecordBatch::try_new(schema, columns)?)
 }
 
-/// The rows of a batch that a store can hold, and those that it refuses.
-pub struct FitRows {
-    /// The rows, aligned to their kind.
-    pub batch: RecordBatch,
-    /// For each of them its index in the batch as received.
-    places: Vec<usize>,
-    /// The refused rows, by their index in the batch as received.
-    refused: Vec<Rejected>,
-}
-
-impl FitRows {
-    /// Aligns a batch, and refuses the rows that no store can hold: those with an instant outside the years 1 to 9999,
-    /// and metrics whose id is not derived from their key, which could merge two metrics.
-    pub fn of(kind: Kind, batch: &RecordBatch) -> Result<Self> {
-        let batch = align(kind, batch)?;
-        let batch = if kind == Kind::Alert { alerts::completed(&batch)? } else { batch };
-        let mut unfit = if kind == Kind::Metric { foreign_ids(&batch)? } else { Vec::new() };
-        for (field, column) in batch.schema().fields().iter().zip(batch.columns()) {
-            let Some(instants) = column.as_primitive_opt::<TimestampMicrosecondType>() else { continue };
-            if instants.values().iter().all(|micros| is_in_calendar(*micros)) {
-                continue;
-            }
-            for (row, micros) in instants.iter().enumerate() {
-                if micros.is_some_and(|micros| !is_in_calendar(micros)) {
-                    let message = format!("{} is outside the years 1 to 9999", field.name());
-                    unfit.push(Rejected { row, fault: Fault::new(ErrorType::SinkError, message) });
-                }
+/// Aligns a batch, and refuses the rows that no store can hold: those with an instant outside the years 1 to 9999, and
+/// metrics whose id is not derived from their key, which could merge two metrics.
+pub fn fit_rows(kind: Kind, batch: &RecordBatch) -> Result<KeptRows> {
+    let batch = align(kind, batch)?;
+    let batch = if kind == Kind::Alert { alerts::completed(&batch)? } else { batch };
+    let mut unfit = if kind == Kind::Metric { foreign_ids(&batch)? } else { Vec::new() };
+    for (field, column) in batch.schema().fields().iter().zip(batch.columns()) {
+        let Some(instants) = column.as_primitive_opt::<TimestampMicrosecondType>() else { continue };
+        if instants.values().iter().all(|micros| is_in_calendar(*micros)) {
+            continue;
+        }
+        for (row, micros) in instants.iter().enumerate() {
+            if micros.is_some_and(|micros| !is_in_calendar(micros)) {
+                let message = format!("{} is outside the years 1 to 9999", field.name());
+                unfit.push(Rejected { row, fault: Fault::new(ErrorType::SinkError, message) });
             }
         }
-        let mut fit = Self { places: (0..batch.num_rows()).collect(), batch, refused: Vec::new() };
-        fit.remove(unfit)?;
-        Ok(fit)
     }
-
-    /// Refuses rows of `batch` and removes them from it. Of several faults of a row the first counts.
-    pub fn remove(&mut self, mut rejected: Vec<Rejected>) -> Result<()> {
-        rejected.sort_by_key(|rejected| rejected.row);
-        rejected.dedup_by_key(|rejected| rejected.row);
-        self.batch = without(&self.batch, &rejected)?;
-        for Rejected { row, fault } in rejected.into_iter().rev() {
-            self.refused.push(Rejected { row: self.places.remove(row), fault });
-        }
-        Ok(())
-    }
-
-    /// Refuses a row of `batch`, which keeps it.
-    pub fn refuse(&mut self, Rejected { row, fault }: Rejected) -> Result<()> {
-        let row = *self.places.get(row).ok_or_else(|| Error::broken("a row without a place"))?;
-        self.refused.push(Rejected { row, fault });
-        Ok(())
-    }
-
-    /// Counts the refused rows as dead and returns them in order.
-    pub fn finish(mut self, counts: &mut SinkCounts) -> Vec<Rejected> {
-        counts.taken += self.refused.len() as u64;
-        counts.dead += self.refused.len() as u64;
-        self.refused.sort_by_key(|refused| refused.row);
-        self.refused
-    }
+    let mut fit = KeptRows::all(batch);
+    fit.remove(unfit)?;
+    Ok(fit)
 }
 
-/// Returns the rows of `batch` without the refused ones.
-pub fn without(batch: &RecordBatch, refused: &[Rejected]) -> Result<RecordBatch> {
-    if refused.is_empty() {
-        return Ok(batch.clone());
-    }
-    let mut keep = vec![true; batch.num_rows()];
-    for refused in refused {
-        keep[refused.row] = false;
-    }
-    Ok(filter_record_batch(batch, &BooleanArray::from(keep))?)
+/// Counts the rows that a store refused as dead and returns them in order.
+pub fn count_refused(KeptRows { rejected: mut refused, .. }: KeptRows, counts: &mut SinkCounts) -> Vec<Rejected> {
+    counts.taken += refused.len() as u64;
+    counts.dead += refused.len() as u64;
+    refused.sort_by_key(|refused| refused.row);
+    refused
 }
 
 /// Returns the metrics whose id is not derived from their key.

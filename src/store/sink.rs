@@ -22,6 +22,15 @@ pub struct Epoch {
     pub number: u64,
 }
 
+/// An [`Epoch`] in signed numbers.
+#[derive(Clone, Copy, Debug)]
+pub struct SignedEpoch {
+    /// The run that made it.
+    pub run: i64,
+    /// Its number in that run, from 1.
+    pub number: i64,
+}
+
 impl Epoch {
     /// Whether it must be committed to a store whose last epoch is `committed`; not if it is that epoch.
     ///
@@ -38,10 +47,10 @@ impl Epoch {
         Error::new(ErrorKind::Fenced, format!("{shown}: run {} was replaced by run {newer}", self.run))
     }
 
-    /// Returns run and number as SQL has them. Errors: exit status 70 if one is too large.
-    pub fn signed(self) -> Result<(i64, i64)> {
+    /// Returns the epoch as SQL has it. Errors: exit status 70 if run or number is too large.
+    pub fn signed(self) -> Result<SignedEpoch> {
         let signed = |number: u64| i64::try_from(number).map_err(|_| Error::broken(format!("epoch number {number}")));
-        Ok((signed(self.run)?, signed(self.number)?))
+        Ok(SignedEpoch { run: signed(self.run)?, number: signed(self.number)? })
     }
 }
 

@@ -395,10 +395,10 @@ impl Args {
         mapping.window_zone = spec.zone();
         // Only late rows and dead letters show more of an event than the metrics read.
         let is_projected = self.late.is_none() && self.stage.output.dlq.is_none();
-        let (texts, dictionaries) = spec.leaves.texts();
-        mapping.reads.dictionaries = dictionaries;
+        let texts = spec.leaves.texts();
+        mapping.reads.dictionaries = texts.properties;
         mapping.reads.columns =
-            is_projected.then(|| Projection { columns: spec.leaves.columns(), dictionaries: texts });
+            is_projected.then(|| Projection { columns: spec.leaves.columns(), dictionaries: texts.columns });
         self.check_whole()?;
         self.check_end(&spec, run)?;
         self.emit()?;

@@ -4,7 +4,7 @@
 //! before it reads one, so a corrupt count would end the process instead of being an error. No element takes less than
 //! a byte.
 
-use crate::parse::bytes;
+use crate::parse::bytes::{self, Cursor};
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 
@@ -20,12 +20,12 @@ pub(super) fn is_sound(file: &mut File, size: u64) -> io::Result<bool> {
     let mut end = [0; TAIL as usize];
     file.seek(SeekFrom::Start(tail))?;
     file.read_exact(&mut end)?;
-    let [a, b, c, d, magic @ ..] = end;
-    let length = u64::from(u32::from_le_bytes([a, b, c, d]));
-    let Some(start) = tail.checked_sub(length).filter(|_| magic == *b"PAR1") else { return Ok(true) };
+    let mut end = Cursor::new(&end);
+    let start = end.le::<u32>().and_then(|length| tail.checked_sub(length.into()));
+    let Some(start) = start.filter(|_| end.rest() == b"PAR1") else { return Ok(true) };
     file.seek(SeekFrom::Start(start))?;
     let mut footer = vec![];
-    file.take(length).read_to_end(&mut footer)?;
+    file.take(tail - start).read_to_end(&mut footer)?;
     file.rewind()?;
     Ok(fields(&mut &footer[..], 0).is_some())
 }
@@ -86,18 +86,13 @@ fn next_field(bytes: &mut &[u8], field: &mut i64) -> Option<Option<u8>> {
         return Some(None);
     }
     let step = i64::from(head >> 4);
-    *field = if step == 0 { signed(number(bytes)?) } else { field.checked_add(step)? };
+    *field = if step == 0 { bytes::zigzag(bytes).ok()? } else { field.checked_add(step)? };
     Some(Some(head & 0xf))
 }
 
 /// Reads a signed number that is not negative.
 fn count(bytes: &mut &[u8]) -> Option<u64> {
-    u64::try_from(signed(number(bytes)?)).ok()
-}
-
-/// Decodes a number whose lowest bit is its sign.
-fn signed(number: u64) -> i64 {
-    (number >> 1).cast_signed() ^ -(number & 1).cast_signed()
+    u64::try_from(bytes::zigzag(bytes).ok()?).ok()
 }
 
 /// Skips the fields of a struct, up to its end.

@@ -7,7 +7,6 @@ use super::unpack;
 use crate::error::{Error, Result};
 use crate::kafka::source::Message;
 use crate::kind::headers::Headers;
-use crate::mapping::Arrival;
 use crate::parse::bytes::Cursor;
 use std::collections::HashSet;
 
@@ -87,7 +86,8 @@ impl<'a> Batch<'a> {
     pub fn records<'b>(&self, body: &'b [u8]) -> BatchRecords<'b> {
         let is_fact = self.attributes & LOG_APPEND_TIME != 0;
         let (base, base_time) = (self.base, if is_fact { self.max_time } else { self.base_time });
-        BatchRecords { rest: Cursor::new(body), left: self.count, base, base_time, is_fact }
+        let (rest, left, headers) = (Cursor::new(body), self.count, RecordHeaders::NONE);
+        BatchRecords { rest, left, base, base_time, is_fact, headers }
     }
 }
 
@@ -115,29 +115,16 @@ fn broken(base: i64, why: &str) -> Error {
     Error::corrupt(format!("the batch of records at offset {base}: {why}"))
 }
 
-/// One record.
-#[derive(Clone, Copy, Debug)]
-pub struct Record<'a> {
-    /// Its offset.
-    pub offset: i64,
-    /// When it arrived in Kafka.
-    pub arrival: Option<Arrival>,
-    /// Its key.
-    pub key: Option<&'a [u8]>,
-    /// Its payload; `None` is a tombstone.
-    pub value: Option<&'a [u8]>,
-    /// Its headers.
-    pub headers: RecordHeaders<'a>,
-}
-
 /// The headers of a record, already validated.
 #[derive(Clone, Copy, Debug)]
-pub struct RecordHeaders<'a> {
+struct RecordHeaders<'a> {
     count: i64,
     bytes: &'a [u8],
 }
 
 impl<'a> RecordHeaders<'a> {
+    const NONE: Self = Self { count: 0, bytes: &[] };
+
     fn check(count: i64, bytes: &'a [u8]) -> Option<Self> {
         let mut cursor = Cursor::new(bytes);
         for _ in 0..count {
@@ -169,37 +156,36 @@ pub struct BatchRecords<'a> {
     base: i64,
     base_time: i64,
     is_fact: bool,
+    /// The headers of the record that was read last.
+    headers: RecordHeaders<'a>,
 }
 
 impl<'a> BatchRecords<'a> {
+    /// Reads the next record; `None` after the last one. Errors: exit status 65 if the batch is corrupt, after which it
+    /// has no more records.
     #[inline]
-    fn read(&mut self) -> Option<Record<'a>> {
-        let mut record = Cursor::new(sized_bytes(&mut self.rest)??);
+    pub fn read(&mut self) -> Result<Option<Message<'_>>> {
+        if self.left <= 0 {
+            let is_whole = std::mem::replace(&mut self.rest, Cursor::new(&[])).rest().is_empty();
+            return if is_whole { Ok(None) } else { Err(broken(self.base, "bytes after the last record")) };
+        }
+        // A corrupt record leaves the batch without further ones.
+        let (rest, left) = (std::mem::replace(&mut self.rest, Cursor::new(&[])), std::mem::take(&mut self.left));
+        let base = self.base;
+        self.read_from(rest, left).map(Some).ok_or_else(|| broken(base, "a record does not have its stated length"))
+    }
+
+    #[inline]
+    fn read_from(&mut self, mut rest: Cursor<'a>, left: i32) -> Option<Message<'_>> {
+        let mut record = Cursor::new(sized_bytes(&mut rest)??);
         let _attributes = record.be::<i8>()?;
         let (time, offset) = (record.zigzag()?, record.zigzag()?);
         let (key, value, count) = (sized_bytes(&mut record)?, sized_bytes(&mut record)?, record.zigzag()?);
         let time = if self.is_fact { self.base_time } else { self.base_time.checked_add(time)? };
         let offset = self.base.checked_add(offset)?;
-        let headers = RecordHeaders::check(count, record.rest())?;
-        Some(Record { offset, arrival: Message::arrival(time, self.is_fact), key, value, headers })
-    }
-}
-
-impl<'a> Iterator for BatchRecords<'a> {
-    type Item = Result<Record<'a>>;
-
-    #[inline]
-    fn next(&mut self) -> Option<Self::Item> {
-        if self.left <= 0 {
-            let is_whole = std::mem::replace(&mut self.rest, Cursor::new(&[])).rest().is_empty();
-            return (!is_whole).then(|| Err(broken(self.base, "bytes after the last record")));
-        }
-        self.left -= 1;
-        let record = self.read();
-        if record.is_none() {
-            (self.left, self.rest) = (0, Cursor::new(&[]));
-        }
-        Some(record.ok_or_else(|| broken(self.base, "a record does not have its stated length")))
+        self.headers = RecordHeaders::check(count, record.rest())?;
+        (self.rest, self.left) = (rest, left - 1);
+        Some(Message { offset, key, value, headers: &self.headers, arrival: Message::arrival(time, self.is_fact) })
     }
 }
 
@@ -246,12 +232,13 @@ impl Aborted {
 
 /// Whether a marker aborts a transaction: its key holds a version and a type, and type 0 is an abort.
 fn is_abort(mut marks: BatchRecords<'_>) -> bool {
-    matches!(marks.next(), Some(Ok(Record { key: Some([_, _, 0, 0, ..]), .. })))
+    matches!(marks.read(), Ok(Some(Message { key: Some([_, _, 0, 0, ..]), .. })))
 }
 
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
+    use crate::mapping::Arrival;
 
     fn put_varint(bytes: &mut Vec<u8>, value: i64) {
         let mut rest = ((value << 1) ^ (value >> 63)).cast_unsigned();
@@ -328,6 +315,17 @@ pub(super) mod tests {
         bytes
     }
 
+    /// Returns the number of records that can be read, and whether the batch then ends as it must.
+    fn read_all(batch: &Batch<'_>) -> (usize, bool) {
+        let (mut records, mut count) = (batch.records(batch.body), 0);
+        loop {
+            match records.read() {
+                Ok(Some(_)) => count += 1,
+                end => return (count, end.is_ok()),
+            }
+        }
+    }
+
     fn one(bytes: &[u8]) -> Batch<'_> {
         match Batch::first(bytes, true).unwrap() {
             Some(batch) if batch.size == bytes.len() => batch,
@@ -357,21 +355,26 @@ pub(super) mod tests {
         let bytes = batch(40, 9, Attributes::NONE, 2, &body(&[(0, 5, Some("a")), (7, -3, None)]));
         let batch = one(&bytes);
         assert_eq!((batch.base, batch.last, batch.compression()), (40, 49, 0));
-        let records: Vec<Record<'_>> = batch.records(batch.body).collect::<Result<_>>().unwrap();
-        let seen: Vec<_> = records.iter().map(|record| (record.offset, record.arrival, record.value)).collect();
+        let (mut records, mut seen) = (batch.records(batch.body), vec![]);
+        while let Some(record) = records.read().unwrap() {
+            assert_eq!(record.key, Some(b"\0\0\0\0key".as_slice()));
+            let mut headers = vec![];
+            record.headers.each(&mut |name, value| headers.push((name.to_owned(), value.map(<[u8]>::to_vec))));
+            assert_eq!(headers, [("name".to_owned(), None)]);
+            seen.push((record.offset, record.arrival, record.value.map(<[u8]>::to_vec)));
+        }
         let at = |at: i64| Some(Arrival { at, is_fact: false });
-        assert_eq!(seen, [(40, at(1_005_000), Some(b"a".as_slice())), (47, at(997_000), None)]);
-        assert!(records.iter().all(|record| record.key == Some(b"\0\0\0\0key")));
-        let mut headers = vec![];
-        records[0].headers.each(&mut |name, value| headers.push((name.to_owned(), value.map(<[u8]>::to_vec))));
-        assert_eq!(headers, [("name".to_owned(), None)]);
+        assert_eq!(seen, [(40, at(1_005_000), Some(b"a".to_vec())), (47, at(997_000), None)]);
     }
 
     #[test]
     fn a_broker_that_stamps_records_gives_all_of_a_batch_one_time() {
         let bytes = batch(0, 1, Attributes::APPEND_TIME, 2, &body(&[(0, 5, Some("a")), (1, 6, Some("b"))]));
         let batch = one(&bytes);
-        let arrivals: Vec<_> = batch.records(batch.body).map(|record| record.unwrap().arrival).collect();
+        let (mut records, mut arrivals) = (batch.records(batch.body), vec![]);
+        while let Some(record) = records.read().unwrap() {
+            arrivals.push(record.arrival);
+        }
         assert_eq!(arrivals, [Some(Arrival { at: 9_000_000, is_fact: true }); 2]);
     }
 
@@ -407,14 +410,12 @@ pub(super) mod tests {
         for (count, records) in [(3, 2), (1, 1)] {
             let bytes = batch(0, 9, Attributes::NONE, count, &two);
             let batch = one(&bytes);
-            let seen: Vec<bool> = batch.records(batch.body).map(|record| record.is_ok()).collect();
-            assert_eq!(seen.iter().filter(|ok| **ok).count(), records);
-            assert_eq!(seen.last(), Some(&false), "{count}");
+            assert_eq!(read_all(&batch), (records, false), "{count}");
         }
         for cut in 1..two.len() {
             let bytes = batch(0, 9, Attributes::NONE, 2, &two[..cut]);
             let batch = one(&bytes);
-            assert!(batch.records(batch.body).any(|record| record.is_err()), "{cut}");
+            assert!(!read_all(&batch).1, "{cut}");
         }
     }
 

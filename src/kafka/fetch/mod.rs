@@ -24,9 +24,9 @@ pub mod wire;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::kafka::position::{PartitionId, Position};
-use crate::kafka::source::{Message, RECORDS_PER_POLL, RecordSink, SourceEvent};
+use crate::kafka::source::{RECORDS_PER_POLL, RecordSink, SourceEvent};
 use crate::uri::kafka::Address;
-use batch::{Batch, Record};
+use batch::Batch;
 use broker::{Broker, BrokerEvent, Network, Response};
 use rustix::event::PollFd;
 use std::collections::{BTreeMap, VecDeque};
@@ -409,13 +409,10 @@ impl Fetcher {
                     if fetched.aborted.hides(&batch, body) {
                         continue;
                     }
-                    for record in batch.records(body) {
-                        let Record { offset, arrival, key, value, headers } = record.map_err(place)?;
+                    let mut records = batch.records(body);
+                    while !is_ended && let Some(message) = records.read().map_err(place)? {
                         passed += 1;
-                        is_ended = sink.record(id, &Message { offset, key, value, headers: &headers, arrival })?;
-                        if is_ended {
-                            break;
-                        }
+                        is_ended = sink.record(id, &message)?;
                     }
                 }
             }

@@ -1,6 +1,7 @@
 //! Decompression of batches: gzip, snappy, lz4 and zstd as Kafka's producers write them, up to [`MAX`] bytes.
 
 use crate::error::{Error, Result};
+use crate::parse::bytes::Cursor;
 use std::io::{self, Read};
 
 /// Maximum size of a decompressed batch in bytes: as long as librdkafka's longest answer.
@@ -42,14 +43,12 @@ fn snappy(packed: &[u8], unpacked: &mut Vec<u8>) -> io::Result<()> {
     if !packed.starts_with(SNAPPY_MARK) {
         return block(packed, unpacked);
     }
-    let mut rest = packed.get(SNAPPY_HEAD..).ok_or(io::ErrorKind::UnexpectedEof)?;
-    while let Some((length, behind)) = rest.split_first_chunk::<4>() {
-        let length = usize::try_from(u32::from_be_bytes(*length)).unwrap_or(usize::MAX);
-        let (packed, behind) = behind.split_at_checked(length).ok_or(io::ErrorKind::UnexpectedEof)?;
-        block(packed, unpacked)?;
-        rest = behind;
+    let mut cursor = Cursor::new(packed.get(SNAPPY_HEAD..).ok_or(io::ErrorKind::UnexpectedEof)?);
+    while let Some(length) = cursor.be::<u32>() {
+        let packed = usize::try_from(length).ok().and_then(|length| cursor.take(length));
+        block(packed.ok_or(io::ErrorKind::UnexpectedEof)?, unpacked)?;
     }
-    if rest.is_empty() { Ok(()) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
+    if cursor.rest().is_empty() { Ok(()) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
 }
 
 fn block(packed: &[u8], unpacked: &mut Vec<u8>) -> io::Result<()> {

@@ -166,9 +166,8 @@ impl Transactions {
 
     /// Commits the open transaction with `epoch`; returns the cause if it must be aborted instead.
     fn commit(&self, producer: &TopicProducer, epoch: Epoch) -> Result<Option<KafkaError>> {
-        let (_, number) = epoch.signed()?;
         let (requests, run) = (&self.requests, epoch.run.to_string());
-        let offset = position(requests.topics.name(0), Offset::Offset(number), &run);
+        let offset = position(requests.topics.name(0), Offset::Offset(epoch.signed()?.number), &run);
         let offset = offset.map_err(|error| requests.failed(&error))?;
         let group = self.group.group_metadata().ok_or_else(|| Error::broken("a consumer without a group"))?;
         requests.commit(producer, GroupOffsets { list: offset, group })
@@ -362,7 +361,7 @@ impl TransactionalTopic {
     /// Returns the number of the batch that was committed last.
     pub fn committed(&self) -> Result<Option<i64>> {
         let committed = self.transactions.committed()?;
-        Ok(committed.map(Epoch::signed).transpose()?.map(|(_, number)| number))
+        Ok(committed.map(Epoch::signed).transpose()?.map(|signed| signed.number))
     }
 
     /// Returns the fault of a record that is too large for the topic.
@@ -412,7 +411,7 @@ mod tests {
     fn an_epoch_is_read_back_from_the_offset_of_its_group() {
         for (run, number) in [(0, 1), (7, 1), (1_000_000, 123_456)] {
             let epoch = Epoch { run, number };
-            let list = position("t", Offset::Offset(epoch.signed().unwrap().1), &run.to_string()).unwrap();
+            let list = position("t", Offset::Offset(epoch.signed().unwrap().number), &run.to_string()).unwrap();
             let found = list.find_partition("t", PARTITION).unwrap();
             assert_eq!(epoch_of(found.offset(), found.metadata()).unwrap(), Some(epoch));
         }

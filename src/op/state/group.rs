@@ -1,5 +1,6 @@
 //! The state of a group of metrics: in memory, or in files once it is too large.
 
+use super::StateSize;
 use super::shard::{Emitter, Shard, WatermarkFiring, delay};
 use super::spilled::{Arrivals, GroupFiles, SavedFiles, Spilled};
 use crate::error::Result;
@@ -40,9 +41,14 @@ impl GroupState {
         self.shard.allocated() + self.spilled.as_ref().map_or(0, Spilled::allocated)
     }
 
-    /// Returns the keys in files as of the last reading, and the bytes in files.
-    pub(crate) fn stored(&self) -> (u64, u64) {
-        self.spilled.as_ref().map_or((0, 0), Spilled::stored)
+    /// Adds the keys and the bytes of the state to a size.
+    pub(crate) fn add_to(&mut self, size: &mut StateSize) {
+        size.keys += self.shard.group.keys.len() as u64;
+        size.memory += self.allocated() as u64;
+        if let Some(spilled) = &self.spilled {
+            size.keys += spilled.keys();
+            size.disk += spilled.disk();
+        }
     }
 
     /// Finds the keys of the rows of a batch.

@@ -170,9 +170,14 @@ impl Spilled {
         self.pending_bytes + blocks * size_of::<Block>()
     }
 
-    /// Returns the keys in files as of the last reading, and the bytes in files.
-    pub(crate) fn stored(&self) -> (u64, u64) {
-        (self.keys, self.files().values().map(|file| file.length()).sum())
+    /// Returns the keys in files as of the last reading.
+    pub(crate) fn keys(&self) -> u64 {
+        self.keys
+    }
+
+    /// Returns the bytes in files.
+    pub(crate) fn disk(&self) -> u64 {
+        self.files().values().map(|file| file.length()).sum()
     }
 
     /// Returns the files, by name.

@@ -232,12 +232,7 @@ impl Window {
     pub fn size(&mut self) -> StateSize {
         let written = self.options.memory.as_ref().map_or(0, |memory| memory.storage.written());
         let mut size = StateSize { written, ..StateSize::default() };
-        for group in &mut self.groups {
-            let (keys, disk) = group.state.stored();
-            size.keys += group.state.shard.group.keys.len() as u64 + keys;
-            size.memory += group.state.allocated() as u64;
-            size.disk += disk;
-        }
+        self.groups.iter_mut().for_each(|group| group.state.add_to(&mut size));
         size
     }
 

@@ -120,6 +120,14 @@ enum Absence {
     Fail,
 }
 
+/// A version of a subject in the registry.
+struct RegisteredVersion {
+    /// Its number, from 1.
+    number: u32,
+    /// The id of its schema.
+    id: u32,
+}
+
 /// An open registry.
 pub struct Confluent {
     http: Http,
@@ -414,8 +422,8 @@ impl Confluent {
         Error::config(format!("{}: expected a list of {what} in the response", self.shown))
     }
 
-    /// Finds the version and id of a schema in a subject.
-    fn find(&self, subject: &str, text: &str) -> Result<Option<(u32, u32)>> {
+    /// Finds the version of a subject that has a schema.
+    fn find(&self, subject: &str, text: &str) -> Result<Option<RegisteredVersion>> {
         let path = format!("/subjects/{}", escaped(subject));
         let answer = self.answered(Method::POST, &path, Some(&json!({ "schema": text })))?;
         if !answer.is_good() {
@@ -423,7 +431,7 @@ impl Confluent {
         }
         let number = |name: &str| answer.body.get(name).and_then(Value::as_u64).and_then(|n| u32::try_from(n).ok());
         match (number("version"), number("id")) {
-            (Some(version), Some(id)) => Ok(Some((version, id))),
+            (Some(number), Some(id)) => Ok(Some(RegisteredVersion { number, id })),
             _ => Err(Error::config(format!("{}: the response has no version and id", self.shown))),
         }
     }
@@ -431,7 +439,7 @@ impl Confluent {
     /// Returns the id of a schema that is a version of the subject.
     pub fn id(&self, subject: &str, text: &str) -> Result<u32> {
         let found = self.find(subject, text)?;
-        found.map(|(_, id)| id).ok_or_else(|| self.lost())
+        found.map(|found| found.id).ok_or_else(|| self.lost())
     }
 
     #[cold]
@@ -497,8 +505,8 @@ impl Registry for Arc<Confluent> {
 
     fn register(&mut self, subject: &str, text: &str) -> Result<Registration> {
         let schema = parse_schema(text)?;
-        if let Some((version, _)) = self.find(subject, text)? {
-            return Ok(Registration::Existing(version));
+        if let Some(found) = self.find(subject, text)? {
+            return Ok(Registration::Existing(found.number));
         }
         let posted = self.post(subject, text)?;
         self.subjects.forget(&subject.to_owned());
@@ -509,7 +517,7 @@ impl Registry for Arc<Confluent> {
             return Ok(Registration::Refused { conflicts, said: Some(said) });
         }
         match self.find(subject, text)? {
-            Some((version, _)) => Ok(Registration::Added(version)),
+            Some(found) => Ok(Registration::Added(found.number)),
             None => Err(self.lost()),
         }
     }

@@ -45,7 +45,7 @@ use crate::store::lake::read::{self as lake_read, Day, LakeFile};
 use crate::store::lake::repeat::{RepeatSearch, StoredRows, keep_new};
 use crate::store::lake::replace::{Brought, Loss};
 use crate::store::lake::waiting::{CommittedEpochs, Roll, WaitingFile};
-use crate::store::rows::FitRows;
+use crate::store::rows::{count_refused, fit_rows};
 use crate::store::sink::write_rows;
 use crate::store::{
     CorrectionStore, Epoch, EpochRows, Location, Notice, OpenOptions, Sink, SinkOutcome, Store, StoreReader,
@@ -424,7 +424,7 @@ impl Sink for Parquet {
         if self.property_columns {
             check_columns(Some(kind))?;
         }
-        let fit = FitRows::of(kind, batch)?;
+        let fit = fit_rows(kind, batch)?;
         let batch = &fit.batch;
         if let Some(replace) = &mut self.replace {
             replace.brought.take(kind, batch)?;
@@ -444,7 +444,7 @@ impl Sink for Parquet {
             self.counts.taken += batch.num_rows() as u64;
             self.counts.inserted += batch.num_rows() as u64;
         }
-        let refused = fit.finish(&mut self.counts);
+        let refused = count_refused(fit, &mut self.counts);
         self.publish_rolled()?;
         Ok(refused)
     }

@@ -407,7 +407,10 @@ impl Iterator for LakeRows {
         let batch = if self.is_over { None } else { self.reader.next() }?;
         let aligned = |batch: RecordBatch| {
             let whole = match properties::has_properties(batch.schema_ref()) {
-                true => properties::split(&batch).and_then(|(own, columns)| properties::merge(&own, &columns))?,
+                true => {
+                    let own = properties::without_properties(&batch)?;
+                    properties::merge(&own, &properties::only_properties(&batch)?)?
+                }
                 false => batch,
             };
             if self.is_projected { filled(self.kind, &whole) } else { rows::align(self.kind, &whole) }

@@ -35,7 +35,7 @@ mod write;
 use crate::counts::SinkCounts;
 use crate::error::{Error, ErrorKind, Result};
 use crate::kind::Kind;
-use crate::kind::dead::{ErrorType, Fault, Rejected};
+use crate::kind::dead::{ErrorType, Fault, KeptRows, Rejected};
 use crate::store::guard::{FormerSessions, Overlap};
 use crate::store::postgres::link::{Failure, Link, OPTIONS, PostgresServer};
 use crate::store::postgres::metric::{MetricBatch, ReplacedRow, Writer, WrittenMetrics};
@@ -44,7 +44,7 @@ use crate::store::postgres::schema as postgres_schema;
 use crate::store::postgres::session::{PostgresSession, RACES_MAX, held, persist};
 use crate::store::postgres::write::{are_events_unique, holdable_letters, insert_new, insert_once, unholdable};
 use crate::store::repeat::{Conflicts, has_event_key};
-use crate::store::rows::FitRows;
+use crate::store::rows::{count_refused, fit_rows};
 use crate::store::{
     AtOnce, CorrectionStore, Epoch, EpochRows, LedgerStore, Location, OpenOptions, PartitionPosition, Sink,
     SinkOutcome, Store, StoreReader, Visibility,
@@ -251,7 +251,7 @@ impl Sink for Postgres {
                 fit.refuse(not_held(row, &cause))?;
             }
         }
-        Ok(fit.finish(&mut self.counts))
+        Ok(count_refused(fit, &mut self.counts))
     }
 
     fn commit(&mut self, epoch: Epoch, rows: &mut dyn EpochRows) -> Result<()> {
@@ -353,11 +353,11 @@ impl EpochWriter<'_> {
             before += batch.num_rows();
         }
         rows.keep_rejected(rejected)?;
-        let (run, number) = epoch.signed()?;
+        let epoch = epoch.signed()?;
         link.run(async |link| {
             let update = "UPDATE checkpoint_epochs SET run = $2, epoch = $3,
                 committed_at = to_timestamp($4::BIGINT / 1000000.0) WHERE output = $1";
-            link.client.execute(update, &[key, &run, &number, &self.now]).await?;
+            link.client.execute(update, &[key, &epoch.run, &epoch.number, &self.now]).await?;
             record_positions(link, rows.positions(), self.now).await
         })
     }
@@ -372,7 +372,7 @@ impl EpochWriter<'_> {
                 fit.refuse(not_held(row, &cause))?;
             }
         }
-        Ok(fit.finish(self.counts))
+        Ok(count_refused(fit, self.counts))
     }
 
     /// Writes rows, halving them if one cannot be held. Returns the refused rows, their indices counted from `from`.
@@ -477,8 +477,8 @@ fn judge(
 }
 
 /// Returns the rows that PostgreSQL may hold.
-fn fitting(kind: Kind, batch: &RecordBatch) -> Result<FitRows> {
-    let mut fit = FitRows::of(kind, batch)?;
+fn fitting(kind: Kind, batch: &RecordBatch) -> Result<KeptRows> {
+    let mut fit = fit_rows(kind, batch)?;
     if kind == Kind::Dead {
         fit.batch = holdable_letters(&fit.batch)?;
     }

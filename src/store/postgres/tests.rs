@@ -75,7 +75,7 @@ fn keys_the_index_cannot_hold_come_back_and_the_others_stay() {
     assert!(refused[0].fault.message.contains("user_id"), "{}", refused[0].fault.message);
     assert!(refused[1].fault.message.contains("index row size"), "{}", refused[1].fault.message);
     sink.counts().check().unwrap();
-    assert_eq!(bench.table(Kind::Event), as_text(&[crate::store::rows::without(&batch, &refused).unwrap()]));
+    assert_eq!(bench.table(Kind::Event), as_text(&[crate::kind::dead::without(&batch, &refused).unwrap()]));
 }
 
 #[test]

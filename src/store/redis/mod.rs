@@ -38,7 +38,7 @@ use crate::store::redis::address::{OPTIONS, RedisAddress};
 use crate::store::redis::read as redis_read;
 use crate::store::redis::write::{RedisMetrics, RedisSession};
 use crate::store::remote::{RetryError, RetryPolicy};
-use crate::store::rows::FitRows;
+use crate::store::rows::{count_refused, fit_rows};
 use crate::store::sink::write_rows;
 use crate::store::{Epoch, EpochRows, Location, OpenOptions, Sink, SinkOutcome, Store, StoreReader, Visibility};
 use crate::time::format_instant;
@@ -116,7 +116,7 @@ impl Redis {
     }
 
     fn write_metrics(&mut self, batch: &RecordBatch) -> Result<Vec<Rejected>> {
-        let mut fit = FitRows::of(Kind::Metric, batch)?;
+        let mut fit = fit_rows(Kind::Metric, batch)?;
         let rows = fit.batch.clone();
         let columns = MetricColumns::try_new(&rows)?;
         self.retracts |= columns.retracted.true_count() > 0;
@@ -137,11 +137,11 @@ impl Redis {
                 Err(fault) => fit.refuse(Rejected { row, fault })?,
             }
         }
-        Ok(fit.finish(&mut self.counts))
+        Ok(count_refused(fit, &mut self.counts))
     }
 
     fn write_alerts(&mut self, batch: &RecordBatch) -> Result<Vec<Rejected>> {
-        let mut fit = FitRows::of(Kind::Alert, batch)?;
+        let mut fit = fit_rows(Kind::Alert, batch)?;
         let (rows, mut outcomes) = (alert::rows(&self.address, &fit.batch)?, Vec::with_capacity(batch.num_rows()));
         self.with_session(|address, session| alert::send(session, address, &rows, &mut outcomes))?;
         for (row, outcome) in outcomes.into_iter().enumerate() {
@@ -150,7 +150,7 @@ impl Redis {
                 Err(fault) => fit.refuse(Rejected { row, fault })?,
             }
         }
-        Ok(fit.finish(&mut self.counts))
+        Ok(count_refused(fit, &mut self.counts))
     }
 
     fn pipeline(&self) -> String {

@@ -35,7 +35,7 @@ use crate::kind::Kind;
 use crate::kind::dead::Rejected;
 use crate::store::guard::{FormerSessions, Overlap};
 use crate::store::repeat::{Conflicts, has_event_key};
-use crate::store::rows::FitRows;
+use crate::store::rows::{count_refused, fit_rows};
 use crate::store::sqlite::failure::Failure;
 use crate::store::sqlite::file::{OPTIONS, SCHEME, SqliteFile};
 use crate::store::sqlite::read as sqlite_read;
@@ -153,17 +153,17 @@ impl Sqlite {
         let (mut sum, mut rejected, mut before) = (*counts, vec![], 0);
         for batch in rows.batches()? {
             let batch = batch?;
-            let fit = FitRows::of(rows.kind(), &batch)?;
+            let fit = fit_rows(rows.kind(), &batch)?;
             let mut applied = Applied { run: run_of(options, former), counts: &mut sum, overlap, conflicts, retracts };
             applied.write(&tx, rows.kind(), &fit.batch).map_err(|error| error.into_error(file))?;
-            let refused = fit.finish(&mut sum);
+            let refused = count_refused(fit, &mut sum);
             rejected.extend(refused.into_iter().map(|one| Rejected { row: before + one.row, ..one }));
             before += batch.num_rows();
         }
         rows.keep_rejected(rejected)?;
-        let (run, number) = epoch.signed()?;
+        let epoch = epoch.signed()?;
         let now = format_instant((options.clock)());
-        tx.execute(RECORD, (&options.pipeline, run, number, &now)).map_err(failed)?;
+        tx.execute(RECORD, (&options.pipeline, epoch.run, epoch.number, &now)).map_err(failed)?;
         record_positions(&tx, rows.positions(), &now).map_err(failed)?;
         // The transaction is one operation of the disk, at which a simulated one fails.
         options
@@ -243,7 +243,7 @@ impl Applied<'_> {
 
 impl Sink for Sqlite {
     fn write(&mut self, kind: Kind, batch: &RecordBatch) -> Result<Vec<Rejected>> {
-        let fit = FitRows::of(kind, batch)?;
+        let fit = fit_rows(kind, batch)?;
         let Self { file, db, options, counts, overlap, conflicts, retracts, former } = self;
         let failed = |e: rusqlite::Error| file.failed("cannot write", &e);
         let tx = db.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed)?;
@@ -252,7 +252,7 @@ impl Sink for Sqlite {
         let mut applied = Applied { run: run_of(options, former), counts: &mut sum, overlap, conflicts, retracts };
         applied.write(&tx, kind, &fit.batch).map_err(|error| error.into_error(file))?;
         tx.commit().map_err(failed)?;
-        let refused = fit.finish(&mut sum);
+        let refused = count_refused(fit, &mut sum);
         *counts = sum;
         Ok(refused)
     }

@@ -8,14 +8,14 @@ use crate::frame::Control;
 use crate::json::text::write_uuid;
 use crate::kind::SELECTION_KEY;
 use crate::kind::dead::column::ATTEMPTS;
-use crate::kind::dead::{Fault, Rejected};
+use crate::kind::dead::{Fault, KeptRows, Rejected};
 use crate::kind::event::column::EVENT_ID;
 use crate::op::validate::{self, Validator};
 use crate::registry::Registry;
 use crate::replay::hold::HeldLetters;
 use crate::replay::ledger::{Id, Ledger, LetterState, ReplayEntry};
 use crate::replay::record::replayed;
-use crate::replay::repair::{LetterRows, Repair, Repaired};
+use crate::replay::repair::{LetterRows, Repair};
 use crate::run::Run;
 use crate::stage::operator::{Collector, InputEnded, Note, Operator};
 use arrow::array::{ArrayRef, AsArray, BooleanArray, Int32Array, Int64Array, RecordBatch, StringArray};
@@ -101,6 +101,13 @@ struct Batch<'a> {
     columns: LetterRows<'a>,
     /// The row that `--dry-run` shows for each letter, in the order of the letters.
     shown: Vec<Shown>,
+}
+
+impl<'a> Batch<'a> {
+    /// Returns the events of the batch with the entries of the ledger for them.
+    fn replayed(&self, repaired: &'a KeptRows, entries: &'a [ReplayEntry]) -> Replayed<'a> {
+        Replayed { events: &repaired.batch, letters: self.letters, rows: &repaired.places, entries }
+    }
 }
 
 #[derive(Clone, Debug, Default)]
@@ -218,10 +225,8 @@ impl Replay {
         self.totals.tried += due.len() as u64;
         let mut repaired = self.repair.repair(&batch.columns, &due, out.now())?;
         self.validate(&mut repaired)?;
-        if let Some(events) = repaired.events.take().filter(|events| events.num_rows() > 0) {
-            self.replay(&mut batch, &events, &mut repaired, counts)?;
-        }
-        self.refuse(&mut batch, &repaired.faults, counts, out)?;
+        self.replay(&mut batch, &mut repaired, counts)?;
+        self.refuse(&mut batch, &repaired.rejected, counts, out)?;
         if self.target.is_none() {
             out.rows(&self.report(&batch)?)?;
         }
@@ -254,46 +259,41 @@ impl Replay {
     }
 
     /// Moves events that violate their schema to the faults.
-    fn validate(&mut self, repaired: &mut Repaired) -> Result<()> {
-        let (Some(schemas), Some(events)) = (&mut self.schemas, &repaired.events) else { return Ok(()) };
-        let verdicts = self.validator.check(events, schemas.as_mut())?;
-        remove(repaired, verdicts.faults)
+    fn validate(&mut self, repaired: &mut KeptRows) -> Result<()> {
+        match &mut self.schemas {
+            Some(schemas) if repaired.batch.num_rows() > 0 => {
+                let verdicts = self.validator.check(&repaired.batch, schemas.as_mut())?;
+                repaired.remove(verdicts.faults)
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Writes the events to the target.
-    fn replay(
-        &mut self,
-        batch: &mut Batch<'_>,
-        events: &RecordBatch,
-        repaired: &mut Repaired,
-        counts: &mut Counts,
-    ) -> Result<()> {
-        repaired.events = Some(events.clone());
-        if let Some(target) = &self.target {
-            let entries = entries(batch, events, &repaired.rows);
-            let replayed = Replayed { events, letters: batch.letters, rows: &repaired.rows, entries: &entries };
-            let refused = target.refused(&replayed)?;
-            remove(repaired, refused)?;
+    fn replay(&mut self, batch: &mut Batch<'_>, repaired: &mut KeptRows, counts: &mut Counts) -> Result<()> {
+        if let Some(target) = self.target.as_ref().filter(|_| repaired.batch.num_rows() > 0) {
+            let entries = entries(batch, repaired);
+            let refused = target.refused(&batch.replayed(repaired, &entries))?;
+            repaired.remove(refused)?;
         }
-        let Some(events) = repaired.events.take().filter(|events| events.num_rows() > 0) else { return Ok(()) };
-        let entries = entries(batch, &events, &repaired.rows);
+        if repaired.batch.num_rows() == 0 {
+            return Ok(());
+        }
+        let entries = entries(batch, repaired);
         let found = match (&mut self.target, &mut self.ledger) {
             (Some(target), Some(ledger)) => {
-                let replayed =
-                    Replayed { events: &events, letters: batch.letters, rows: &repaired.rows, entries: &entries };
-                let written = target.write(&replayed, ledger.as_mut())?;
-                let rows = &repaired.rows;
-                repaired.faults.extend(
-                    written.rejected.iter().map(|one| Rejected { row: rows[one.row], fault: one.fault.clone() }),
-                );
+                let written = target.write(&batch.replayed(repaired, &entries), ledger.as_mut())?;
                 let mut found: Vec<Option<LetterState>> = written.found.into_iter().map(Some).collect();
-                written.rejected.iter().for_each(|one| found[one.row] = None);
+                for rejected in written.rejected {
+                    found[rejected.row] = None;
+                    repaired.refuse(rejected)?;
+                }
                 found
             }
             _ => {
-                let records = replayed(&events)?;
+                let records = replayed(&repaired.batch)?;
                 let mut objects = crate::format::jsonl::Objects::try_new(&records)?;
-                for (at, row) in repaired.rows.iter().enumerate() {
+                for (at, row) in repaired.places.iter().enumerate() {
                     objects.write(at, batch.shown[*row].record.get_or_insert_default());
                     batch.shown[*row].event_id = Some(entries[at].event_id);
                     if self.would_replay.len() < WOULD_REPLAY_MAX {
@@ -439,28 +439,13 @@ fn counted_letters(count: u64, [one, many]: [&str; 2]) -> String {
 }
 
 /// Returns the ids of letters and of the events that replace them.
-fn entries(batch: &Batch<'_>, events: &RecordBatch, rows: &[usize]) -> Vec<ReplayEntry> {
-    let ids = events.column(EVENT_ID).as_fixed_size_binary();
+fn entries(batch: &Batch<'_>, repaired: &KeptRows) -> Vec<ReplayEntry> {
+    let ids = repaired.batch.column(EVENT_ID).as_fixed_size_binary();
     let entry = |(at, row): (usize, &usize)| ReplayEntry {
         letter_id: batch.columns.id(*row),
         event_id: ids.value(at).try_into().unwrap_or_default(),
     };
-    rows.iter().enumerate().map(entry).collect()
-}
-
-/// Moves events to the faults; `rejected` names them by their rows among the events.
-fn remove(repaired: &mut Repaired, rejected: Vec<Rejected>) -> Result<()> {
-    let Some(events) = repaired.events.take() else { return Ok(()) };
-    let mut keep = vec![true; events.num_rows()];
-    for Rejected { row, fault } in rejected.into_iter() {
-        if std::mem::replace(&mut keep[row], false) {
-            repaired.faults.push(Rejected { row: repaired.rows[row], fault });
-        }
-    }
-    let mut kept = keep.iter();
-    repaired.rows.retain(|_| kept.next().copied().unwrap_or(false));
-    repaired.events = Some(filter_record_batch(&events, &BooleanArray::from(keep))?);
-    Ok(())
+    repaired.places.iter().enumerate().map(entry).collect()
 }
 
 /// The run keeps the operator after the stage, to end its target.

@@ -122,8 +122,8 @@ impl Correct {
             StoreRows::Streams => instants(batch, column::STREAM_TIME),
             StoreRows::Days => instants(batch, column::EVENT_TIME),
         };
-        let (done, whole) = work.part(times, self.read);
-        out.show_part(done, whole);
+        let part = work.part(times, self.read);
+        out.show_part(part.done, part.whole);
         match rows {
             StoreRows::Days => self.begin_day(times, closed, out),
             // The late events of a window follow after it has closed.

@@ -59,6 +59,15 @@ pub(super) struct Work {
     rows: u64,
 }
 
+/// How far the rows to read are read: in seconds of their times, or in rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct DoneWork {
+    /// What is read.
+    pub done: u64,
+    /// All that is to be read; never 0.
+    pub whole: u64,
+}
+
 impl Work {
     /// Returns the rows to read from the partitions of stores, with the times inside a span.
     pub fn of(extents: &[StreamExtent], span: Span) -> Self {
@@ -68,15 +77,15 @@ impl Work {
         Self { first: first.max(span.since.unwrap_or(first)), last: last.min(span.until.unwrap_or(last)), rows }
     }
 
-    /// Returns the part that is done before a batch, and the whole: seconds of the times of rows. If `times`, those of
-    /// the batch, is empty, both are rows, of which `read` are read.
-    pub fn part(&self, times: &[i64], read: u64) -> (u64, u64) {
+    /// Returns how much is done before a batch, in seconds of the times of rows. If `times`, those of the batch, is
+    /// empty, it is in rows, of which `read` are read.
+    pub fn part(&self, times: &[i64], read: u64) -> DoneWork {
         let seconds = |to: i64| u64::try_from(to.saturating_sub(self.first) / SECOND).unwrap_or(0);
         let (done, whole) = match times.first() {
             Some(first) => (seconds(*first), seconds(self.last)),
             None => (read, self.rows),
         };
-        (done.min(whole), whole.max(1))
+        DoneWork { done: done.min(whole), whole: whole.max(1) }
     }
 }
 

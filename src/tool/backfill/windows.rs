@@ -435,11 +435,12 @@ fn source(args: &WindowsArgs, both: &BothArgs, spec: &Spec, order: &InputOrder, 
     let mut mapping = both.stage.map.options(provenance)?;
     mapping.reads.properties = spec.leaves.properties();
     mapping.reads.distinct_names = both.schema.schemas.is_some();
-    let (texts, dictionaries) = spec.leaves.texts();
-    mapping.reads.dictionaries = dictionaries;
+    let texts = spec.leaves.texts();
+    mapping.reads.dictionaries = texts.properties;
     let validates = both.schema.schemas.is_some() || both.schema.dedup.is_some();
     let is_projected = !validates && !has_letters && args.late_events.is_none();
-    mapping.reads.columns = is_projected.then(|| Projection { columns: spec.leaves.columns(), dictionaries: texts });
+    mapping.reads.columns =
+        is_projected.then(|| Projection { columns: spec.leaves.columns(), dictionaries: texts.columns });
     let order = match order {
         InputOrder::Stores { sort: Some(columns), .. } if inputs.len() > 1 => StoreOrder::Joined(columns),
         InputOrder::Stores { sort: Some(columns), .. } => StoreOrder::Events(columns),
