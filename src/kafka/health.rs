@@ -27,17 +27,13 @@ impl Health {
         Self { topics: topics.clone(), down_since: Cell::new(None), outage: Cell::new(None) }
     }
 
-    /// Notes a transient error. Only `AllBrokersDown` begins an outage, because other errors concern one broker.
+    /// Notes a transient error. Only `AllBrokersDown` begins an outage.
     pub fn note_error(&self, code: Code) {
+        // Other errors concern one broker. librdkafka may repeat this one after each failed attempt to connect.
         if code == Code::AllBrokersDown {
-            self.note_all_down();
+            self.begin(self.now());
+            self.report();
         }
-    }
-
-    /// Notes that no broker is reachable. librdkafka may repeat that after each failed attempt to connect.
-    pub fn note_all_down(&self) {
-        self.begin(self.now());
-        self.report();
     }
 
     fn now(&self) -> Duration {

@@ -4,14 +4,14 @@
 //! Other tools read without an end, or up to `end=`. The input never silently skips an offset that no longer exists: it
 //! ends the run, or reports the gap.
 
-use super::client::{Rebalance, Topics};
+use super::client::{self, Rebalance, Topics};
 use super::group::{CommitMode, CommitPoint, Membership, Options, TopicOptions};
 use super::health::{Health, whole_seconds};
 use super::library::{Connections, LibraryCluster};
 use super::position::PartitionId;
 use super::range::{self, PartitionCursor, ReadMode};
 use super::records::{self, PartitionSet};
-use super::source::{Cluster, Message, RecordSink, RecordSource, SourceEvent, SourceFailure};
+use super::source::{Cluster, Message, RecordSink, RecordSource, SourceEvent};
 use crate::error::{Error, ErrorKind, Result};
 use crate::frame::{Control, How};
 use crate::ingest::{ByteProgress, Ingest};
@@ -19,6 +19,7 @@ use crate::input::{EndProof, Input, InputEnd, Lag, Reached, Step};
 use crate::registry::place;
 use crate::run::Run;
 use crate::uri::kafka::{Address, TopicFormat};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -318,12 +319,12 @@ impl KafkaInput {
             }
             SourceEvent::Idle => return self.check_health().map(|()| Step::Idle),
             SourceEvent::Unreachable => {
-                self.health.note_all_down();
+                self.health.note_error(Code::AllBrokersDown);
                 return self.check_health().map(|()| Step::Idle);
             }
             SourceEvent::OutOfRange => self.skip_gaps(ingest)?,
             SourceEvent::PartitionEnd(number) => self.end_partition(number, ingest)?,
-            SourceEvent::Failed(failure) => self.handle_failure(failure)?,
+            SourceEvent::Failed(error) => self.handle_error(&error)?,
             SourceEvent::Unsupported(why) => {
                 self.topics.say(format!("{why}; librdkafka fetches from now on"));
                 let other = self.source.fall_back();
@@ -369,29 +370,28 @@ impl KafkaInput {
         }
     }
 
-    /// Handles a failure. A transient one does not count while records arrive through other connections.
-    fn handle_failure(&mut self, failure: SourceFailure) -> Result<()> {
-        match failure {
-            SourceFailure::Transient { of_all } if self.source.has_own_connections() => {
-                self.reported_down |= of_all;
+    /// Handles an error of librdkafka. Its transient errors do not count while records arrive through other
+    /// connections.
+    fn handle_error(&mut self, error: &KafkaError) -> Result<()> {
+        match error.rdkafka_error_code().unwrap_or(Code::Unknown) {
+            code if client::is_transient(code) && self.source.has_own_connections() => {
+                self.reported_down |= code == Code::AllBrokersDown;
                 // Each attempt to commit during an outage leaves such an error, so the queue may never be empty when it
                 // is polled.
                 self.check_health()
             }
-            SourceFailure::Transient { of_all } => {
+            code if client::is_transient(code) => {
                 self.cluster.context().invalidate_stats();
-                if of_all {
-                    self.health.note_all_down();
-                }
+                self.health.note_error(code);
                 self.health.check(self.cluster.context())
             }
             // This run neither joins the group nor commits.
-            SourceFailure::GroupDenied(_) if self.group.is_none() => Ok(()),
-            SourceFailure::PollExceeded => {
+            Code::GroupAuthorizationFailed if self.group.is_none() => Ok(()),
+            Code::PollExceeded => {
                 self.topics.say("outputs exceeded max.poll.interval.ms; rejoining the group");
                 Ok(())
             }
-            SourceFailure::GroupDenied(error) | SourceFailure::Permanent(error) => Err(error),
+            _ => Err(client::failed(&self.topics.address, "reading failed", error)),
         }
     }
 
@@ -432,7 +432,7 @@ impl Input for KafkaInput {
         }
         if self.reported_down && !self.source.has_own_connections() {
             self.reported_down = false;
-            self.health.note_all_down();
+            self.health.note_error(Code::AllBrokersDown);
         }
         ingest.update_time();
         let event = self.source.poll(&mut Sink { partitions: &mut self.partitions, ingest })?;

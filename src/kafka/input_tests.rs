@@ -11,11 +11,10 @@ use crate::kafka::fetch::source::FetchSource;
 use crate::kafka::fetch::test_data::FakeKafka;
 use crate::kafka::framing;
 use crate::kafka::position::Position;
-use crate::kafka::test_data::{Call, CommitAnswer, FakeCluster, FakeSource, Polled, failed, partition, start};
+use crate::kafka::test_data::{Call, CommitAnswer, FakeCluster, FakeSource, Polled, partition, start};
 use crate::kind::Kind;
 use crate::mapping;
 use arrow::array::RecordBatch;
-use rdkafka::error::RDKafkaErrorCode as Code;
 
 const SECOND: i64 = 1_000_000;
 /// 2023-11-14 22:13:20.
@@ -458,7 +457,7 @@ fn an_outage_that_librdkafka_reports_counts_once_nothing_is_fetched_any_more() {
     let options = Options { tool, origin: None };
     let mut input = rig.try_open(options, Box::new(fetch)).unwrap();
     rig.assign(&mut input, &[0]);
-    rig.source.will(failed(Code::AllBrokersDown));
+    rig.source.will(Polled::Event(SourceEvent::Failed(KafkaError::Global(Code::AllBrokersDown))));
     rig.step(&mut input);
     assert!(input.health.is_up(), "the fetcher has connections of its own");
     *rig.cluster.is_lost.borrow_mut() = true;
@@ -484,9 +483,9 @@ fn an_outage_ends_the_run_in_time_while_commits_fail_or_revoked_partitions_wait(
             rig.revoke(&mut input, &[0]);
             assert!(matches!(rig.step(&mut input), Step::Idle));
         }
-        input.health.note_all_down();
+        input.health.note_error(Code::AllBrokersDown);
         rig.clock.advance(Duration::from_millis(1));
-        rig.source.will(failed(Code::BrokerTransportFailure));
+        rig.source.will(Polled::Event(SourceEvent::Failed(KafkaError::Global(Code::BrokerTransportFailure))));
         let error = (0..10).find_map(|_| input.step(&mut rig.ingest).err()).expect("the outage is too long");
         assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
     }
@@ -504,6 +503,7 @@ fn a_member_releases_what_is_revoked_before_it_leaves_the_group() {
 
 #[test]
 fn permanent_errors_end_the_run_and_those_of_a_group_do_not_concern_who_is_in_none() {
+    let failed = |code| Polled::Event(SourceEvent::Failed(KafkaError::Global(code)));
     let mut rig = Rig::new("//b:9092/t", &[(0, 5)]);
     let mut input = rig.open(ReadMode::Tail, CommitMode::None);
     for code in [Code::GroupAuthorizationFailed, Code::PollExceeded, Code::BrokerTransportFailure] {

@@ -7,7 +7,7 @@ use super::fetch::{self, Fetcher, Leader, Leaders, Lookup};
 use super::group::CommitMode;
 use super::position::{self, OffsetSpan, PartitionId, Position};
 use super::produce::shared::SharedProducer;
-use super::source::{Cluster, Message, RECORDS_PER_POLL, RecordSink, RecordSource, SourceEvent, SourceFailure};
+use super::source::{Cluster, Message, RECORDS_PER_POLL, RecordSink, RecordSource, SourceEvent};
 use crate::error::{Error, ErrorKind, Result, guarded};
 use crate::kind::headers::Headers;
 use crate::run::Run;
@@ -347,7 +347,7 @@ impl RecordSource for LibrarySource {
                 self.pass(&message, sink)?;
                 taken = 1;
             }
-            Some(Err(error)) => return Ok(event(&self.topics.address, &error)),
+            Some(Err(error)) => return Ok(event(error)),
             None => {}
         }
         while taken < RECORDS_PER_POLL && (taken % 64 != 1 || start.elapsed() < Run::LINGER) {
@@ -358,7 +358,7 @@ impl RecordSource for LibrarySource {
                     held.push(message);
                     taken += 1;
                 }
-                Some(Err(error)) if taken == 0 => return Ok(event(&self.topics.address, &error)),
+                Some(Err(error)) if taken == 0 => return Ok(event(error)),
                 Some(Err(error)) => {
                     self.waited = Some(Err(error));
                     break;
@@ -381,19 +381,14 @@ impl RecordSource for LibrarySource {
     }
 }
 
-/// Converts an error of a poll.
-pub fn event(address: &Address, error: &KafkaError) -> SourceEvent {
-    if let KafkaError::PartitionEOF(number) = error {
-        return SourceEvent::PartitionEnd(*number);
+fn event(error: KafkaError) -> SourceEvent {
+    match error {
+        KafkaError::PartitionEOF(number) => SourceEvent::PartitionEnd(number),
+        error => match error.rdkafka_error_code() {
+            Some(Code::AutoOffsetReset | Code::OffsetOutOfRange) => SourceEvent::OutOfRange,
+            _ => SourceEvent::Failed(error),
+        },
     }
-    let failed = || client::failed(address, "reading failed", error);
-    SourceEvent::Failed(match error.rdkafka_error_code() {
-        Some(Code::AutoOffsetReset | Code::OffsetOutOfRange) => return SourceEvent::OutOfRange,
-        Some(code) if client::is_transient(code) => SourceFailure::Transient { of_all: code == Code::AllBrokersDown },
-        Some(Code::GroupAuthorizationFailed) => SourceFailure::GroupDenied(failed()),
-        Some(Code::PollExceeded) => SourceFailure::PollExceeded,
-        _ => SourceFailure::Permanent(failed()),
-    })
 }
 
 /// The headers of a message.

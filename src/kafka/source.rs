@@ -7,9 +7,10 @@
 
 use super::client::Context;
 use super::position::{OffsetSpan, PartitionId, Position};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::kind::headers::Headers;
 use crate::mapping::Arrival;
+use rdkafka::error::KafkaError;
 use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
@@ -61,25 +62,10 @@ pub enum SourceEvent {
     OutOfRange,
     /// The partition with this number, of the topic that is read, is at its present end.
     PartitionEnd(i32),
-    /// The client that keeps the group reports an error.
-    Failed(SourceFailure),
+    /// librdkafka reports an error.
+    Failed(KafkaError),
     /// The source cannot read on, for this reason; [`RecordSource::fall_back`] returns its replacement.
     Unsupported(String),
-}
-
-/// An error of the client that keeps the group.
-pub enum SourceFailure {
-    /// It ends once brokers are reachable.
-    Transient {
-        /// Whether no broker is reachable.
-        of_all: bool,
-    },
-    /// The user may not use the group.
-    GroupDenied(Error),
-    /// The group has removed this member because it polled too late; the client joins again.
-    PollExceeded,
-    /// Any other error.
-    Permanent(Error),
 }
 
 /// Reads the records of assigned partitions.

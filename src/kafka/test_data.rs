@@ -1,14 +1,11 @@
 //! Fakes of [`RecordSource`] and [`Cluster`] that follow the script of a test and record their calls.
 
 use super::client::Context;
-use super::library;
 use super::position::{ByPartition, OffsetSpan, PartitionId, Position};
 use super::source::{Cluster, Message, RecordSink, RecordSource, SourceEvent};
 use crate::clock::SimulatedClock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::kind::headers::Headers;
-use crate::uri::kafka::Address;
-use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::rc::Rc;
@@ -46,12 +43,6 @@ pub enum Polled {
     ReadTo(PartitionId, i64, i64),
     /// Ends with an event.
     Event(SourceEvent),
-}
-
-/// Returns a poll in which librdkafka reports an error.
-pub fn failed(code: Code) -> Polled {
-    let address = Address::parse("//b:9092/t").expect("an address");
-    Polled::Event(library::event(&address, &KafkaError::Global(code)))
 }
 
 /// The calls of both fakes, in order, and the script of the source.
