@@ -65,8 +65,8 @@ pub struct FeedTarget<'a> {
     pub positions: &'a mut BTreeMap<PartitionKey, TopicPosition>,
 }
 
-/// The run, the time of a step, and the limits for its rows.
-pub struct FeedContext<'a> {
+/// The run of a step: its time and its limits for rows.
+pub struct FeedRun<'a> {
     /// The run.
     pub run: &'a Run,
     /// The monotonic time.
@@ -210,7 +210,7 @@ impl Feed {
     }
 
     /// Reads a step. The caller writes the letters before it stores the positions.
-    pub fn step(&mut self, to: &mut FeedTarget<'_>, context: &FeedContext<'_>) -> Result<FeedOutput> {
+    pub fn step(&mut self, to: &mut FeedTarget<'_>, context: &FeedRun<'_>) -> Result<FeedOutput> {
         if context.is_live && self.is_topic() {
             self.note_ends(to.clock, context)?;
         }
@@ -232,7 +232,7 @@ impl Feed {
     }
 
     /// Notes how far the topic is read; the clock gets it once the rows before that are taken.
-    fn note_ends(&mut self, clock: &mut AlertClock, context: &FeedContext<'_>) -> Result<()> {
+    fn note_ends(&mut self, clock: &mut AlertClock, context: &FeedRun<'_>) -> Result<()> {
         let now = context.now;
         if self.ends.noted.is_none() && self.ends.noted_at.is_none_or(|at| now.saturating_sub(at) >= ENDS_INTERVAL) {
             self.ends.noted_at = Some(now);
@@ -250,7 +250,7 @@ impl Feed {
     /// Makes the positions those of the rows that the engine has, so that both can be stored together: takes the rows
     /// that were read, which reads nothing further, and returns their letters. The positions of events in json or avro
     /// are those of their offsets, and always agree.
-    pub fn settle(&mut self, to: &mut FeedTarget<'_>, context: &FeedContext<'_>) -> Result<FeedLetters> {
+    pub fn settle(&mut self, to: &mut FeedTarget<'_>, context: &FeedRun<'_>) -> Result<FeedLetters> {
         let mut letters = FeedLetters::default();
         if !self.is_topic() || !self.has_other_partitions() {
             return Ok(letters);
@@ -356,8 +356,8 @@ impl Feed {
     }
 
     /// Reports once that brokers do not respond, and once that they do again. The clock is paused in between.
-    fn report_silence(&mut self, reached: &[Reached], clock: &AlertClock, context: &FeedContext<'_>) {
-        let FeedContext { run, now, .. } = *context;
+    fn report_silence(&mut self, reached: &[Reached], clock: &AlertClock, context: &FeedRun<'_>) {
+        let FeedRun { run, now, .. } = *context;
         let start = *self.ends.began.get_or_insert(now);
         let answered = reached.iter().map(|one| one.answered.unwrap_or(start)).min().unwrap_or(now);
         // An answer that came during a stall was not read.
@@ -379,7 +379,7 @@ impl Feed {
         }
     }
 
-    fn take(&mut self, item: Item, to: &mut FeedTarget<'_>, context: &FeedContext<'_>) -> Result<FeedOutput> {
+    fn take(&mut self, item: Item, to: &mut FeedTarget<'_>, context: &FeedRun<'_>) -> Result<FeedOutput> {
         let (mut step, mut letters) = (FeedStep::More, FeedLetters::default());
         match item {
             Item::Batch(batch) => letters = self.rows(batch, to, context)?,
@@ -433,7 +433,7 @@ impl Feed {
         Ok(true)
     }
 
-    fn rows(&mut self, batch: RecordBatch, to: &mut FeedTarget<'_>, context: &FeedContext<'_>) -> Result<FeedLetters> {
+    fn rows(&mut self, batch: RecordBatch, to: &mut FeedTarget<'_>, context: &FeedRun<'_>) -> Result<FeedLetters> {
         let kind = self.source.kind();
         if let Some(leaves) = to.engine.leaves(kind) {
             self.source.set_named(leaves.columns());
@@ -497,12 +497,7 @@ impl Feed {
 
     /// Takes rows without stamps: the whole input is one partition. Errors: exit status 2 if the rules know no rows of
     /// this kind.
-    fn others(
-        &mut self,
-        batch: RecordBatch,
-        to: &mut FeedTarget<'_>,
-        context: &FeedContext<'_>,
-    ) -> Result<FeedLetters> {
+    fn others(&mut self, batch: RecordBatch, to: &mut FeedTarget<'_>, context: &FeedRun<'_>) -> Result<FeedLetters> {
         let (kind, name) = (self.source.kind(), self.name.clone());
         let Some(time) = time_columns(kind).and_then(<[_]>::first) else {
             let found = kind.name();
@@ -543,7 +538,7 @@ impl Feed {
     /// Returns for each row whether it is later than the wall time plus `--max-future`: the alert clock must not follow
     /// such a row. The first one is reported, once. A row at the end of all time, at which windows of size all end, is
     /// marked, too, but not reported.
-    fn rows_ahead(&mut self, times: &[i64], column: &str, context: &FeedContext<'_>) -> Vec<bool> {
+    fn rows_ahead(&mut self, times: &[i64], column: &str, context: &FeedRun<'_>) -> Vec<bool> {
         let ahead: Vec<bool> = times.iter().map(|at| *at > context.latest || *at >= LATEST).collect();
         let count = ahead.iter().filter(|is_ahead| **is_ahead).count() as u64;
         self.counts.add(&Counts { taken: count, filtered: count, ..Counts::default() });

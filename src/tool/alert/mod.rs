@@ -38,7 +38,7 @@ use self::load::RuleLoader;
 use self::refresh::RuleRefresh;
 use self::run::{AlertRun, RunOptions, Services};
 use self::state::{KeptTopics, StateFile};
-use self::stored::StoredRows;
+use self::stored::{StoredRows, time_columns};
 use self::writer::WriterPlan;
 use crate::alert::clock::PartitionKey;
 use crate::alert::engine::{AlertEngine, EngineOptions};

@@ -1,7 +1,7 @@
 //! The loop of evt-alert: reads the inputs, advances the alert clock, stores the state, and writes rows and
 //! notifications.
 
-use super::feed::{Feed, FeedContext, FeedOutput, FeedStep, FeedTarget};
+use super::feed::{Feed, FeedOutput, FeedRun, FeedStep, FeedTarget};
 use super::load;
 use super::messages::{LossReport, RuleMessages, dropped_records, late_rows};
 use super::refresh::RuleRefresh;
@@ -253,10 +253,10 @@ impl AlertRun {
     fn with_feed<T>(
         &mut self,
         at: usize,
-        call: impl FnOnce(&mut Feed, &mut FeedTarget<'_>, &FeedContext<'_>) -> Result<T>,
+        call: impl FnOnce(&mut Feed, &mut FeedTarget<'_>, &FeedRun<'_>) -> Result<T>,
     ) -> Result<T> {
         let Self { engine, clock, positions, run, .. } = self;
-        let context = FeedContext {
+        let context = FeedRun {
             run,
             now: run.clock.monotonic(),
             latest: run.clock.now().saturating_add(self.options.max_future),
