@@ -160,8 +160,8 @@ impl Repair {
         self.patch.as_ref().map_or(vec![], Patch::warnings)
     }
 
-    /// Repairs the letters in `rows`; `now` is the current time (µs). Returns the events, for each the row of its letter,
-    /// and the letters that are still faulty.
+    /// Repairs the letters in `rows`; `now` is the current time (µs). Returns the events, for each the row of its
+    /// letter, and the letters that are still faulty.
     pub fn repair(&mut self, letters: &LetterRows<'_>, rows: &[usize], now: i64) -> Result<KeptRows> {
         let (mut places, mut rejected) = (vec![], vec![]);
         let mut ids: Vec<Option<Id>> = vec![];
