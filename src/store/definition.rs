@@ -125,9 +125,9 @@ pub struct Store {
     pub also: &'static [&'static str],
     /// One line for `--list` and the man page.
     pub about: &'static str,
-    /// Extensions of the files that are such a store without a scheme, without the dot.
+    /// File extensions, without the dot, with which a path without a scheme names this store.
     pub extensions: &'static [&'static str],
-    /// The magic at the start of such a file.
+    /// The first bytes of such a file.
     pub magic: &'static [u8],
     /// The program that shows the tables that evt keeps for itself in it; `None` if it has none.
     pub client: Option<&'static str>,

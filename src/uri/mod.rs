@@ -108,8 +108,8 @@ impl Uri {
         }
     }
 
-    /// Returns the name of a store instead of that of a file which is one, a SQLite database, with or without options
-    /// (`metrics.db?table=NAME`); for inputs that may be several tables.
+    /// Returns `SCHEME:NAME` if the path NAME, with or without options (`metrics.db?table=NAME`), is a file that is a
+    /// store, such as a SQLite database; for inputs that may be several tables.
     pub fn name_of_database(text: &OsStr) -> Option<String> {
         let Ok(Uri::File(path)) = Uri::parse(text) else { return None };
         let name = path.to_str().filter(|name| !name.contains('{'))?;

@@ -242,7 +242,8 @@ impl ReplayTarget {
 fn restamped(records: u64) -> Option<Notice> {
     let (subject, verb) = if records == 1 { ("timestamp", "is") } else { ("timestamps", "are") };
     let text = format!(
-        "the {subject} of {} {verb} older than the topic keeps (retention.ms); the time of the replay is used",
+        "the {subject} of {} {verb} older than the topic keeps or accepts (retention.ms, \
+         message.timestamp.before.max.ms); the time of the replay is used",
         counted(records, ["record", "records"])
     );
     (records > 0).then_some(Notice { text, fails: false })
