@@ -299,36 +299,26 @@ fn a_branch_that_is_killed_at_the_end_of_the_input_ends_the_others_at_once() {
     let dir = Dir::new("ends-killed");
     dir.write("a.jsonl", generated(&dir, 200));
     let ingest = "evt-ingest -q --dlq null: --checkpoint state --ends 2 a.jsonl";
-    // It creates a database after it has joined, so that there is time to stop it before it saves the only epoch.
-    let stages =
-        [ingest, "tee branch", "evt-window -q --size 1m --late null: --to sqlite:w.db", "evt-sink -q --to raw.jsonl"];
+    // The branch joins, but what follows the first bytes waits, so that it cannot save the only epoch.
+    let gate = "bash -c 'tee branch | { head -c 4096; read _ < gate; cat; }'";
+    let window = "evt-window -q --size 1m --late null: --to sqlite:w.db";
+    let stages = [ingest, gate, window, "evt-sink -q --to raw.jsonl"];
     let epochs = dir.path("state/epochs");
-    let mut pipe = None;
-    eventually("the branch is stopped in time", || {
-        dir.shell("rm -rf state w.db* raw.jsonl*").succeeds();
-        let mut begun = Branches::start(&dir, &stages);
-        eventually("the branch joins", || epochs.join("1-0/2-evt-window.joined").exists());
-        begun.signal(2, Signal::STOP);
-        // It may have ended before; then its epoch is saved.
-        eventually("no thread runs", || begun.0[2].try_wait().expect("a child").is_some() || is_stopped(&begun.0[2]));
-        let is_stopped_in_time = !epochs.join("1-1/2-evt-window.json").exists();
-        if !is_stopped_in_time {
-            (0..4).for_each(|stage| begun.signal(stage, Signal::KILL));
-            begun.wait();
-        }
-        pipe = Some(begun);
-        is_stopped_in_time
-    });
-    let mut pipe = pipe.expect("a pipe");
+    dir.shell("mkfifo gate").succeeds();
+    let mut pipe = Branches::start(&dir, &stages);
+    eventually("the branch joins", || epochs.join("1-0/2-evt-window.joined").exists());
     eventually("the others have saved the epoch", || {
         ["1-evt-ingest", "2-evt-sink"].iter().all(|stage| epochs.join(format!("1-1/{stage}.json")).exists())
     });
+    assert!(!epochs.join("1-1/2-evt-window.json").exists());
     pipe.signal(2, Signal::KILL);
     let begun = Instant::now();
+    dir.shell("echo > gate").succeeds();
     let statuses = pipe.wait();
     assert!(begun.elapsed() < SOON, "{:?}: {}", begun.elapsed(), said(&dir));
     assert!(matches!(statuses[..], [75, 0 | 141, 137, 75]), "{statuses:?}: {}", said(&dir));
     assert!(said(&dir).contains("epoch (1, 1) is not complete, because 2-evt-window has failed"), "{}", said(&dir));
+    let stages = [ingest, "tee branch", window, "evt-sink -q --to raw.jsonl"];
     assert_eq!(Branches::start(&dir, &stages).wait(), [0; 4], "{}", said(&dir));
     let found = ids(&dir, "raw.jsonl");
     let different: std::collections::BTreeSet<_> = found.iter().collect();
