@@ -297,9 +297,9 @@ fn a_branch_that_fails_at_the_end_of_the_input_ends_the_others_at_once() {
 #[test]
 fn a_branch_that_is_killed_at_the_end_of_the_input_ends_the_others_at_once() {
     let dir = Dir::new("ends-killed");
-    dir.write("a.jsonl", generated(&dir, 200));
+    dir.write("a.jsonl", generated(&dir, 100));
     let ingest = "evt-ingest -q --dlq null: --checkpoint state --ends 2 a.jsonl";
-    // The branch joins, but what follows the first bytes waits, so that it cannot save the only epoch.
+    // The branch joins, but what follows the first bytes waits in a pipe (64 KiB), so that it cannot save the only epoch.
     let gate = "bash -c 'tee branch | { head -c 4096; read _ < gate; cat; }'";
     let window = "evt-window -q --size 1m --late null: --to sqlite:w.db";
     let stages = [ingest, gate, window, "evt-sink -q --to raw.jsonl"];
@@ -322,5 +322,5 @@ fn a_branch_that_is_killed_at_the_end_of_the_input_ends_the_others_at_once() {
     assert_eq!(Branches::start(&dir, &stages).wait(), [0; 4], "{}", said(&dir));
     let found = ids(&dir, "raw.jsonl");
     let different: std::collections::BTreeSet<_> = found.iter().collect();
-    assert!(found.len() > 150 && different.len() == found.len(), "{} of {}", different.len(), found.len());
+    assert!(found.len() > 75 && different.len() == found.len(), "{} of {}", different.len(), found.len());
 }
