@@ -2,7 +2,7 @@
 //! brokers answer.
 
 use super::position::{ByPartition, PartitionId};
-use super::produce::record::ProducerRecord;
+use super::produce::record::{ProducerRecord, ReturnedRecord};
 use crate::error::{Error, ErrorKind, Result};
 use crate::run::Run;
 use crate::store::remote::trying_again;
@@ -57,8 +57,8 @@ pub struct Notes {
     pub cause: Option<String>,
     /// Deliveries that failed permanently.
     pub failure: Option<DeliveryFailure>,
-    /// Records that brokers refused because their batch was too large.
-    pub returned: VecDeque<ProducerRecord<'static>>,
+    /// Records that brokers refused because their batch was too large or had an invalid record.
+    pub returned: VecDeque<ReturnedRecord>,
     /// Rebalances of the group, in their order.
     pub rebalances: VecDeque<Rebalance>,
     /// The latest statistics.
@@ -68,10 +68,12 @@ pub struct Notes {
 }
 
 /// Deliveries that failed permanently.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct DeliveryFailure {
     /// The error of the first one.
     pub code: Code,
+    /// Its topic, which need not be that of the address: the outputs of a transaction share a client.
+    pub topic: String,
     /// Its partition.
     pub partition: i32,
     /// The number of records.
@@ -181,16 +183,17 @@ impl ProducerContext for Context {
 
     fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
         let Err((error, message)) = result else { return };
-        match error.rdkafka_error_code().unwrap_or(Code::Unknown) {
-            Code::MessageSizeTooLarge | Code::MessageBatchTooLarge => {
-                let record = ProducerRecord::returned(message);
-                self.notes(|notes| notes.returned.push_back(record));
-            }
-            code => self.notes(|notes| {
-                let first = DeliveryFailure { code, partition: message.partition(), records: 0 };
-                notes.failure.get_or_insert(first).records += 1;
-            }),
+        let (code, topic) = (error.rdkafka_error_code().unwrap_or(Code::Unknown), message.topic().to_owned());
+        let is_invalid = matches!(code, Code::InvalidRecord | Code::InvalidDifferentRecord);
+        if is_invalid || matches!(code, Code::MessageSizeTooLarge | Code::MessageBatchTooLarge) {
+            let record = ProducerRecord::returned(message);
+            self.notes(|notes| notes.returned.push_back(ReturnedRecord { record, topic, is_invalid }));
+            return;
         }
+        self.notes(|notes| {
+            let first = DeliveryFailure { code, topic, partition: message.partition(), records: 0 };
+            notes.failure.get_or_insert(first).records += 1;
+        });
     }
 }
 
