@@ -286,7 +286,13 @@ impl Topics {
             let is_transient = code.is_some_and(|code| is_transient(code) || code == Code::UnknownPartition);
             let is_over = limit.is_some_and(|limit| run.clock.monotonic().saturating_sub(start) > limit);
             if !is_transient || is_over || wait.is_over() {
-                let failed = failed(address, "no response", &error);
+                let failed = match code {
+                    // The address names it wrongly, unless the run has read it.
+                    Some(code) if is_unknown(code) && !context.notes(|notes| notes.has_begun) => {
+                        Error::usage(format!("{address}: no response")).because(describe(code))
+                    }
+                    _ => failed(address, "no response", &error),
+                };
                 return Err(if is_transient { because(failed) } else { failed });
             }
             if !std::mem::replace(&mut is_reported, true) {
@@ -307,14 +313,19 @@ pub fn setting<'a>(address: &'a Address, run: &'a Run, name: &str) -> Option<&'a
     settings(address, run).rev().find(|(set, _)| set == name).map(|(_, value)| value.as_str())
 }
 
-/// Converts an error of librdkafka to an error that ends the run.
+/// Whether brokers do not know a topic or partition.
+fn is_unknown(code: Code) -> bool {
+    matches!(code, Code::UnknownTopicOrPartition | Code::UnknownTopic | Code::UnknownPartition)
+}
+
+/// Converts an error of librdkafka to an error that ends the run. Topics have been checked before, so one that is
+/// unknown now may exist again for the next run.
 #[cold]
 pub fn failed(address: &Address, what: &str, error: &KafkaError) -> Error {
     let kind = match error.rdkafka_error_code() {
         Some(Code::Fenced | Code::FencedInstanceId | Code::UnknownMemberId | Code::IllegalGeneration) => {
             ErrorKind::Fenced
         }
-        Some(Code::UnknownTopicOrPartition | Code::UnknownTopic | Code::UnknownPartition) => ErrorKind::Usage,
         _ => ErrorKind::Unavailable,
     };
     Error::new(kind, format!("{address}: {what}")).because(error_text(error))
