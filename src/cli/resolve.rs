@@ -308,7 +308,8 @@ pub fn resolve(spec: StageSpec<'_>, follow: bool, run: &Run) -> Resolved {
     let spec = faults.take(output_spec(args, formats));
     let outputs = spec.iter().flat_map(|spec| args.output.to.iter().map(|text| OutputPlan::try_new(text, spec, run)));
     let checked = Vec::from_iter(outputs.filter_map(|output| faults.take(output)));
-    let dlq = args.output.dlq.as_deref().map(|text| check_side(text, run).map_err(alone));
+    let letters = |text| check_side(text, run).map(OutputPlan::for_letters).map_err(alone);
+    let dlq = args.output.dlq.as_deref().map(letters);
     let dlq = dlq.and_then(|dlq| faults.take(dlq));
     let written = common.stats.iter().cloned().chain(common.prometheus_file());
     for path in written.clone() {

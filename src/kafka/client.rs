@@ -2,7 +2,7 @@
 //! brokers answer.
 
 use super::position::{ByPartition, PartitionId};
-use super::produce::record::ProducerRecord;
+use super::produce::record::{ProducerRecord, ReturnedRecord};
 use crate::error::{Error, ErrorKind, Result};
 use crate::run::Run;
 use crate::store::remote::trying_again;
@@ -57,8 +57,8 @@ pub struct Notes {
     pub cause: Option<String>,
     /// Deliveries that failed permanently.
     pub failure: Option<DeliveryFailure>,
-    /// Records that brokers refused because their batch was too large.
-    pub returned: VecDeque<ProducerRecord<'static>>,
+    /// Records that brokers refused because their batch was too large or had an invalid record.
+    pub returned: VecDeque<ReturnedRecord>,
     /// Rebalances of the group, in their order.
     pub rebalances: VecDeque<Rebalance>,
     /// The latest statistics.
@@ -68,10 +68,12 @@ pub struct Notes {
 }
 
 /// Deliveries that failed permanently.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct DeliveryFailure {
     /// The error of the first one.
     pub code: Code,
+    /// Its topic, which need not be that of the address: the outputs of a transaction share a client.
+    pub topic: String,
     /// Its partition.
     pub partition: i32,
     /// The number of records.
@@ -181,16 +183,17 @@ impl ProducerContext for Context {
 
     fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
         let Err((error, message)) = result else { return };
-        match error.rdkafka_error_code().unwrap_or(Code::Unknown) {
-            Code::MessageSizeTooLarge | Code::MessageBatchTooLarge => {
-                let record = ProducerRecord::returned(message);
-                self.notes(|notes| notes.returned.push_back(record));
-            }
-            code => self.notes(|notes| {
-                let first = DeliveryFailure { code, partition: message.partition(), records: 0 };
-                notes.failure.get_or_insert(first).records += 1;
-            }),
+        let (code, topic) = (error.rdkafka_error_code().unwrap_or(Code::Unknown), message.topic().to_owned());
+        let is_invalid = matches!(code, Code::InvalidRecord | Code::InvalidDifferentRecord);
+        if is_invalid || matches!(code, Code::MessageSizeTooLarge | Code::MessageBatchTooLarge) {
+            let record = ProducerRecord::returned(message);
+            self.notes(|notes| notes.returned.push_back(ReturnedRecord { record, topic, is_invalid }));
+            return;
         }
+        self.notes(|notes| {
+            let first = DeliveryFailure { code, topic, partition: message.partition(), records: 0 };
+            notes.failure.get_or_insert(first).records += 1;
+        });
     }
 }
 
@@ -283,7 +286,13 @@ impl Topics {
             let is_transient = code.is_some_and(|code| is_transient(code) || code == Code::UnknownPartition);
             let is_over = limit.is_some_and(|limit| run.clock.monotonic().saturating_sub(start) > limit);
             if !is_transient || is_over || wait.is_over() {
-                let failed = failed(address, "no response", &error);
+                let failed = match code {
+                    // The address names it wrongly, unless the run has read it.
+                    Some(code) if is_unknown(code) && !context.notes(|notes| notes.has_begun) => {
+                        Error::usage(format!("{address}: no response")).because(describe(code))
+                    }
+                    _ => failed(address, "no response", &error),
+                };
                 return Err(if is_transient { because(failed) } else { failed });
             }
             if !std::mem::replace(&mut is_reported, true) {
@@ -304,14 +313,19 @@ pub fn setting<'a>(address: &'a Address, run: &'a Run, name: &str) -> Option<&'a
     settings(address, run).rev().find(|(set, _)| set == name).map(|(_, value)| value.as_str())
 }
 
-/// Converts an error of librdkafka to an error that ends the run.
+/// Whether brokers do not know a topic or partition.
+fn is_unknown(code: Code) -> bool {
+    matches!(code, Code::UnknownTopicOrPartition | Code::UnknownTopic | Code::UnknownPartition)
+}
+
+/// Converts an error of librdkafka to an error that ends the run. Topics have been checked before, so one that is
+/// unknown now may exist again for the next run.
 #[cold]
 pub fn failed(address: &Address, what: &str, error: &KafkaError) -> Error {
     let kind = match error.rdkafka_error_code() {
         Some(Code::Fenced | Code::FencedInstanceId | Code::UnknownMemberId | Code::IllegalGeneration) => {
             ErrorKind::Fenced
         }
-        Some(Code::UnknownTopicOrPartition | Code::UnknownTopic | Code::UnknownPartition) => ErrorKind::Usage,
         _ => ErrorKind::Unavailable,
     };
     Error::new(kind, format!("{address}: {what}")).because(error_text(error))

@@ -52,6 +52,8 @@ pub struct OutputPlan {
     epochs: Option<EpochPlan>,
     /// Whether the records of all outputs are in the transactions of the input.
     in_transactions: bool,
+    /// Whether it is for dead letters.
+    is_dead: bool,
 }
 
 /// The destination that the URI of an output names.
@@ -198,7 +200,7 @@ impl OutputPlan {
                 Destination::Store(store, location)
             }
         };
-        Ok(Self { name, place, spec, first, epochs: None, in_transactions: false })
+        Ok(Self { name, place, spec, first, epochs: None, in_transactions: false, is_dead: false })
     }
 
     /// Checks with the brokers or the store's server that rows can be written now. Retries if the server is
@@ -207,11 +209,16 @@ impl OutputPlan {
         self.check_transactions()?;
         self.show_server(&run.metrics);
         match &self.place {
-            Destination::Kafka(address, _) => KafkaOutput::check_server(address, run)?,
+            Destination::Kafka(address, _) => KafkaOutput::check_server(address, self.is_dead, run)?,
             Destination::Store(store, location) if store.is_remote => self.first = (store.check)(location)?,
             _ => {}
         }
         Ok(self)
+    }
+
+    /// Declares that it is for dead letters.
+    pub fn for_letters(self) -> Self {
+        Self { is_dead: true, ..self }
     }
 
     /// Lets its records be in the transactions of the input.

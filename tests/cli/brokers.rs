@@ -1,7 +1,7 @@
 //! Brokers that are killed or require authentication, and readers that are slower than brokers.
 
 use crate::broker::{ANSWER, Bench, Broker, lines, stopped};
-use crate::harness::{LONG_WAIT, eventually, eventually_within, in_ci, status};
+use crate::harness::{LONG_WAIT, ended_within, eventually, eventually_within, in_ci, status};
 use crate::kafka::{event, record};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::producer::BaseRecord;
@@ -105,6 +105,33 @@ fn a_group_whose_coordinator_hangs_reads_on() {
     }
     broker.services(&["resume", &node]);
     assert_eq!(stopped(child).0, 143);
+}
+
+/// A topic that was there may be there again for the next run, so a service starts it again.
+#[test]
+fn a_topic_that_disappears_does_not_keep_the_unit_down() {
+    let Some(bench) = Bench::new("disappears") else { return };
+    let topic = bench.topic("t", 1, &[]);
+    let record = event(1, "s");
+    bench.produce([BaseRecord::to(topic.as_str()).payload(record.as_bytes())]);
+    let mut runs: Vec<_> = ["", "?group=g", "?rdkafka.fetch.min.bytes=1"]
+        .iter()
+        .enumerate()
+        .map(|(number, options)| {
+            let out = format!("{number}.jsonl");
+            let child = bench.start("evt-ingest", &[&bench.uri(&topic, options), "--to", &out]);
+            eventually("it has read", || lines(&bench.dir, &out) == 1);
+            (options, child)
+        })
+        .collect();
+    bench.delete(&topic);
+    for (options, child) in &mut runs {
+        let ended = ended_within(LONG_WAIT, "the run", child);
+        let mut said = String::new();
+        child.stderr.take().expect("it is piped").read_to_string(&mut said).expect("it is text");
+        assert_eq!(ended, 69, "{options}: {said}");
+        assert!(said.contains("reading failed: unknown "), "{options}: {said}");
+    }
 }
 
 /// A broker that requires a password over TLS: a file has the settings, and evt reports a wrong password at once.

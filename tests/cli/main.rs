@@ -42,6 +42,7 @@ mod checkpoint_topics;
 mod checks;
 mod code;
 mod columns;
+mod compacted;
 mod compat;
 mod computed;
 mod containers;

@@ -351,7 +351,8 @@ impl Fetcher {
         self.unknown_since = unknown.then(|| self.unknown_since.unwrap_or(now));
         match self.unknown_since {
             Some(since) if now.saturating_duration_since(since) > UNKNOWN => {
-                let error = Error::new(ErrorKind::Usage, format!("{}: reading failed", self.address));
+                // The topic was there when the run began, and may be there again for the next run.
+                let error = Error::new(ErrorKind::Unavailable, format!("{}: reading failed", self.address));
                 Err(error.because("unknown topic or partition"))
             }
             _ => Ok(true),

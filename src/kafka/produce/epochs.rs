@@ -2,10 +2,12 @@
 
 use super::KafkaOutput;
 use super::limit::Limit;
+use super::producer::refused_in_transaction;
 use super::transaction::{TransactionEnd, TransactionOwner, Transactions};
 use crate::counts::SinkCounts;
 use crate::error::Result;
 use crate::kafka::client::Topics;
+use crate::kind::Kind;
 use crate::kind::dead::Rejected;
 use crate::kind::headers::{self, HeaderRows};
 use crate::metrics::Up;
@@ -23,7 +25,7 @@ const PAUSE: Duration = Duration::from_millis(200);
 pub struct EpochTopic {
     output: KafkaOutput,
     transactions: Transactions,
-    /// Whether brokers refused a record that was not too large by the known limit, so that each record is sent alone.
+    /// Whether brokers refused a record that the known limits allow, so that each record is sent alone.
     sends_alone: bool,
 }
 
@@ -91,17 +93,29 @@ impl EpochTopic {
         rows.keep_rejected(rejected)
     }
 
-    /// Lowers the limit of a record's size if brokers have refused a record as too large; returns whether they have.
+    /// Lowers the limit of a record's size if brokers have refused a record as too large, and requires a key if they
+    /// have refused one without a key as invalid; returns whether they have.
+    ///
+    /// Errors: exit status 69 if they refuse another record as invalid, because the epoch could never be committed.
     fn learn_limit(&mut self) -> Result<bool> {
         let output = &mut self.output;
         let returned = output.producer.take_returned();
-        let Some(least) = returned.iter().map(|record| record.size()).min() else { return Ok(false) };
+        if returned.is_empty() {
+            return Ok(false);
+        }
         if self.sends_alone {
-            output.limit.lower_below(least);
+            for one in &returned {
+                match (one.is_invalid, &one.record.key) {
+                    (false, _) => output.limit.lower_below(one.record.size()),
+                    (true, None) => output.limit.require_key(),
+                    (true, Some(_)) => return Err(refused_in_transaction(one)),
+                }
+            }
         } else {
             output.limit.learn(&output.producer.topics)?;
             output.limit.heed_topic();
         }
+        output.limit.check_format(&output.producer.topics.address, output.kind == Some(Kind::Dead))?;
         self.sends_alone = true;
         let mut sizes = output.limit.settings();
         sizes.iter_mut().filter(|(name, _)| *name == "batch.size").for_each(|(_, size)| *size = "1".to_owned());

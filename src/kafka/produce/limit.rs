@@ -1,9 +1,9 @@
-//! The size limit of a topic's records, checked before they are sent: `max.message.bytes` of the topic, or the user's
-//! `message.max.bytes`.
+//! What a topic requires of records, checked before they are sent: their size, which is at most `max.message.bytes` of
+//! the topic or the user's `message.max.bytes`, and a key, if the topic is compacted.
 
 use super::format::{KeyColumn, default_key};
 use super::record::{ProducerRecord, size};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::format::jsonl::Objects;
 use crate::kafka::client::{self, Context, Topics};
 use crate::kafka::framing;
@@ -21,6 +21,8 @@ use std::time::Duration;
 
 /// The brokers' default, used until the topic's limit is known.
 const DEFAULT: usize = 1_048_588;
+/// The setting that says whether a topic is compacted.
+const POLICY: &str = "cleanup.policy";
 /// The setting of a topic, and the one of librdkafka.
 const TOPIC_SETTING: &str = "max.message.bytes";
 const SETTING: &str = "message.max.bytes";
@@ -36,7 +38,7 @@ const POLL_INTERVAL: Duration = Duration::from_millis(5);
 /// Bytes that an offset, which is assigned later, may add to a row.
 const OFFSET_DIGITS: usize = 20;
 
-/// The size limit of one output, shared with the code that checks records before they become rows.
+/// The limits of one output. The size limit is shared with the code that checks records before they become rows.
 #[derive(Clone, Debug)]
 pub struct Limit {
     bytes: Arc<AtomicUsize>,
@@ -44,13 +46,15 @@ pub struct Limit {
     topic: Option<usize>,
     /// The user's limit, which overrides the topic's; the brokers may then refuse records.
     setting: Option<usize>,
+    /// Whether the topic refuses records without a key, because it keeps the last record of each key.
+    needs_key: bool,
 }
 
 impl Limit {
     /// Begins with the user's limit, or the brokers' default.
     pub fn new(address: &Address, run: &Run) -> Self {
         let setting = client::setting(address, run, SETTING).and_then(|value| value.parse().ok());
-        Self { bytes: Arc::new(AtomicUsize::new(setting.unwrap_or(DEFAULT))), topic: None, setting }
+        Self { bytes: Arc::new(AtomicUsize::new(setting.unwrap_or(DEFAULT))), topic: None, setting, needs_key: false }
     }
 
     /// Returns the largest size of a batch of one record, in bytes.
@@ -58,10 +62,12 @@ impl Limit {
         self.bytes.load(Ordering::Relaxed)
     }
 
-    /// Queries the brokers for the topic's limit and applies it; returns whether it changed. The limit stays if brokers
-    /// do not answer or deny the query.
+    /// Queries the brokers for the topic's limits and applies them; returns whether that of the size changed. They stay
+    /// if brokers do not answer or deny the query.
     pub fn learn(&mut self, topics: &Topics) -> Result<bool> {
-        let found = topic_setting(topics, 0, TOPIC_SETTING)?.and_then(|value| value.parse::<usize>().ok());
+        let [bytes, policy] = topic_settings(topics, 0, [TOPIC_SETTING, POLICY])?;
+        self.needs_key = policy.map_or(self.needs_key, |policy| is_compacted(&policy));
+        let found = bytes.and_then(|value| value.parse::<usize>().ok());
         let learned = found.map(|bytes| bytes.min(MOST)).or(self.topic);
         if let Some(bytes) = learned {
             self.bytes.store(self.setting.unwrap_or(bytes), Ordering::Relaxed);
@@ -106,6 +112,33 @@ impl Limit {
         self.bytes.fetch_min(most, Ordering::Relaxed);
     }
 
+    /// Notes that brokers refused a record without a key that was alone in its batch.
+    pub fn require_key(&mut self) {
+        self.needs_key = true;
+    }
+
+    /// Checks that the topic accepts records with these options. Errors: exit status 78 if it is compacted and they
+    /// have no key, or are dead letters.
+    pub fn check_format(&self, address: &Address, is_dead: bool) -> Result<()> {
+        match unfit_for_compaction(address, is_dead).filter(|_| self.needs_key) {
+            Some(why) => Err(compacted(address, why)),
+            None => Ok(()),
+        }
+    }
+
+    /// Whether the topic refuses the record because it has no key.
+    pub fn lacks_key(&self, record: &ProducerRecord<'_>) -> bool {
+        self.needs_key && record.key.is_none()
+    }
+
+    /// Returns the fault of a record that the topic does not accept.
+    pub fn refusal(&self, record: &ProducerRecord<'_>) -> Option<Fault> {
+        if record.size() > self.get() {
+            return Some(self.fault(record));
+        }
+        self.lacks_key(record).then(|| invalid(record))
+    }
+
     /// Returns by how many bytes to cut a record of this size that brokers refused.
     pub fn excess(&self, size: usize) -> usize {
         size - self.topic.filter(|topic| *topic < size).unwrap_or(size / 2)
@@ -124,6 +157,50 @@ impl Limit {
         );
         Fault::new(ErrorType::SinkError, message)
     }
+}
+
+/// Whether a topic with this `cleanup.policy` keeps the last record of each key, and refuses records without a key.
+fn is_compacted(policy: &str) -> bool {
+    policy.contains("compact")
+}
+
+/// Returns why records with these options do not fit a compacted topic; `None` if they do.
+fn unfit_for_compaction(address: &Address, is_dead: bool) -> Option<&'static str> {
+    let options = &address.options;
+    match (options.form, options.key.as_deref()) {
+        (Some(TopicFormat::Frames), _) => {
+            Some("it refuses records without a key, and those of format=frames have none")
+        }
+        _ if is_dead => Some("it keeps only the last dead letter of each key, and refuses those without a key"),
+        (_, Some("none")) => Some("it refuses records without a key, and key=none gives them none"),
+        _ => None,
+    }
+}
+
+/// Makes the error of a compacted topic that records of an output do not fit.
+#[cold]
+fn compacted(address: &Address, why: &str) -> Error {
+    Error::config(format!("{address}: expected a topic with cleanup.policy=delete, found one that is compacted"))
+        .because(why)
+}
+
+/// Checks that the topic of an output is not compacted if its records do not fit such a topic. Errors: exit status 78.
+pub fn check_policy(topics: &Topics, is_dead: bool) -> Result<()> {
+    let Some(why) = unfit_for_compaction(&topics.address, is_dead) else { return Ok(()) };
+    match topic_setting(topics, 0, POLICY)? {
+        Some(policy) if is_compacted(&policy) => Err(compacted(&topics.address, why)),
+        _ => Ok(()),
+    }
+}
+
+/// Makes the fault of a record that the topic, or its brokers, find invalid.
+#[cold]
+pub fn invalid(record: &ProducerRecord<'_>) -> Fault {
+    let message = match record.key {
+        None => "the topic refuses a record without a key (cleanup.policy=compact)",
+        Some(_) => "brokers refused the record as invalid",
+    };
+    Fault::new(ErrorType::SinkError, message)
 }
 
 /// Queries brokers for a setting of a topic; `None` if they do not answer or deny the query.

@@ -4,7 +4,7 @@
 //! ```text
 //! rows ─► format (records) ─► limit (their size) ─► producer (librdkafka's queue) ─► brokers
 //!            ▲                                                                          │
-//!            └── smaller records, or rejected rows ◄── batch too large ◄────────────────┘
+//!            └── smaller records, or rejected rows ◄── batch too large, or invalid ◄────┘
 //! ```
 //!
 //! The producer is idempotent: librdkafka's retries neither lose, repeat nor reorder records. Its queue is bounded:
@@ -22,7 +22,7 @@ pub mod shared;
 pub mod transaction;
 
 use crate::counts::SinkCounts;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::frame::Control;
 use crate::kafka::client::Topics;
 use crate::kafka::framing;
@@ -39,6 +39,7 @@ use limit::Limit;
 use producer::TopicProducer;
 use record::ProducerRecord;
 use shared::SharedProducer;
+use std::collections::VecDeque;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -94,14 +95,15 @@ impl KafkaOutput {
         Ok(())
     }
 
-    /// Checks that the topic exists; creates nothing.
-    pub fn check_server(address: &Address, run: &Rc<Run>) -> Result<()> {
+    /// Checks that the topic exists and accepts rows, or dead letters (`is_dead`); creates nothing.
+    pub fn check_server(address: &Address, is_dead: bool, run: &Rc<Run>) -> Result<()> {
         let topics = Topics::new(address, run);
         if address.options.form == Some(TopicFormat::Avro) {
             target(&topics).check(&run.console)?;
         }
         let producer = TopicProducer::new(&topics, Up::default())?;
-        producer.partition_count(address.options.wait.limit(false)).map(|_| ())
+        producer.partition_count(address.options.wait.limit(false))?;
+        limit::check_policy(&topics, is_dead)
     }
 
     /// Opens the topic for rows of `schema`.
@@ -127,11 +129,13 @@ impl KafkaOutput {
         // The run has begun: the brokers were reachable before, or the rows that arrive meanwhile are spooled.
         let partition_count = producer.partition_count(topics.address.options.wait.limit(true))?;
         limit.learn(&topics)?;
+        let kind = Kind::of(schema);
+        limit.check_format(&topics.address, kind == Some(Kind::Dead))?;
         producer.set_sizes(&limit.settings())?;
         Ok(Self {
             producer,
             format,
-            kind: Kind::of(schema),
+            kind,
             partition_count,
             limit,
             rejected: vec![],
@@ -141,8 +145,8 @@ impl KafkaOutput {
         })
     }
 
-    /// Queues each row, with its headers if a record is one row. Returns the rows that are too large for any broker or
-    /// do not fit the schema.
+    /// Queues each row, with its headers if a record is one row. Returns the rows that the topic does not accept or
+    /// that do not fit the schema.
     pub fn write(&mut self, batch: &RecordBatch, headers: Option<HeaderRows<'_>>) -> Result<Vec<Rejected>> {
         let rejected = self.queue_rows(batch, headers)?;
         self.handle_events()?;
@@ -214,12 +218,12 @@ impl KafkaOutput {
         RejectedRecord { row, fault: self.limit.fault(&record), record, topic: self.producer.topics.name(0).to_owned() }
     }
 
-    /// Queues a record; returns the fault if it is too large.
+    /// Queues a record; returns the fault if the topic does not accept it.
     fn send(&mut self, record: ProducerRecord<'_>) -> Result<Option<Fault>> {
-        if record.size() > self.limit.get() {
-            return Ok(Some(self.limit.fault(&record)));
+        match self.limit.refusal(&record) {
+            None => self.producer.queue(record).map(|()| None),
+            fault => Ok(fault),
         }
-        self.producer.queue(record).map(|()| None)
     }
 
     /// Sends a control frame to every partition of the topic, if the format has control frames.
@@ -294,29 +298,67 @@ impl KafkaOutput {
         std::mem::take(&mut self.rejected)
     }
 
-    /// Waits until every record is acknowledged or its row is rejected. Records whose batch was too large for the
-    /// brokers are sent again, each one alone, so that only those that are too large by themselves are rejected.
+    /// Waits until every record is acknowledged or its row is rejected. Records whose batch the brokers refused are
+    /// sent again, each one alone, so that only those that are too large or invalid by themselves are rejected.
     pub fn settle(&mut self) -> Result<()> {
         self.producer.flush()?;
-        let mut returned = self.producer.take_returned();
+        let returned = self.producer.take_returned();
         if returned.is_empty() {
             return Ok(());
         }
-        // The topic's limit may have changed.
+        self.learn_limit()?;
+        let mut records: VecDeque<_> = returned.into_iter().map(|returned| returned.record).collect();
+        while let Some(record) = records.pop_front() {
+            let mut is_invalid = self.limit.lacks_key(&record);
+            if self.limit.refusal(&record).is_none() {
+                self.producer.queue(record.clone())?;
+                self.producer.flush()?;
+                let Some(again) = self.producer.take_returned().pop_front() else { continue };
+                is_invalid = again.is_invalid;
+            }
+            if is_invalid {
+                self.reject_invalid(record)?;
+                continue;
+            }
+            for smaller in self.replace(record)?.into_iter().rev() {
+                records.push_front(smaller);
+            }
+        }
+        Ok(())
+    }
+
+    /// Queries the limits of the topic again, which may have changed. Errors: see [`Limit::check_format`].
+    fn learn_limit(&mut self) -> Result<()> {
         if self.limit.learn(&self.producer.topics)? {
             self.producer.set_sizes(&self.limit.settings())?;
         }
-        while let Some(record) = returned.pop_front() {
-            if record.size() <= self.limit.get() {
-                self.producer.queue(record.clone())?;
-                self.producer.flush()?;
-                if self.producer.take_returned().is_empty() {
-                    continue;
-                }
+        self.limit.check_format(&self.producer.topics.address, self.kind == Some(Kind::Dead))
+    }
+
+    /// Rejects the rows of a record that is invalid by itself. Errors: exit status 69 if it has dead letters, which
+    /// must not be lost.
+    fn reject_invalid(&mut self, record: ProducerRecord<'static>) -> Result<()> {
+        let (topics, fault) = (&self.producer.topics, limit::invalid(&record));
+        if self.kind == Some(Kind::Dead) {
+            let message = format!("{}: brokers refused a dead letter", topics.address);
+            return Err(Error::new(ErrorKind::Unavailable, message).because(fault.message));
+        }
+        let rows = self.format.rows_of(self.kind, &record)?;
+        let is_framed = matches!(self.format, RecordFormat::Frames { .. });
+        let rows = match rows {
+            None if is_framed => {
+                self.omit_control(&fault);
+                return Ok(());
             }
-            for smaller in self.replace(record)?.into_iter().rev() {
-                returned.push_front(smaller);
-            }
+            None => vec![None],
+            Some(rows) => (0..rows.num_rows()).map(|row| Some(rows.slice(row, 1))).collect(),
+        };
+        for row in rows {
+            let (fault, topic) = (fault.clone(), self.producer.topics.name(0).to_owned());
+            // Frames have nothing besides their rows.
+            let record = if is_framed { ProducerRecord::default() } else { record.clone() };
+            self.refused += 1;
+            self.rejected.push(RejectedRecord { row, fault, record, topic });
         }
         Ok(())
     }

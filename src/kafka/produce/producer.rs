@@ -1,6 +1,6 @@
 //! The producer of one topic: queues records and waits for their acknowledgement.
 
-use super::record::ProducerRecord;
+use super::record::{ProducerRecord, ReturnedRecord};
 use crate::counts::counted;
 use crate::error::{Error, ErrorKind, Result};
 use crate::kafka::client::{self, Context, Topics};
@@ -134,12 +134,12 @@ impl TopicProducer {
         self.request(limit, |timeout| client::count(self.client.client(), topic, timeout))?.ok_or_else(missing)
     }
 
-    /// Takes the records that brokers refused because their batch was too large.
-    pub fn take_returned(&self) -> VecDeque<ProducerRecord<'static>> {
+    /// Takes the records that brokers refused because their batch was too large or had an invalid record.
+    pub fn take_returned(&self) -> VecDeque<ReturnedRecord> {
         self.client.context().notes(|notes| std::mem::take(&mut notes.returned))
     }
 
-    /// Whether brokers refused records because their batch was too large.
+    /// Whether brokers refused such records.
     pub fn has_returned(&self) -> bool {
         self.client.context().notes(|notes| !notes.returned.is_empty())
     }
@@ -198,24 +198,20 @@ impl TopicProducer {
         Ok(())
     }
 
-    /// Processes librdkafka's events. Errors: exit status 69 if a record was not delivered, or if one of a transaction
-    /// was too large.
+    /// Processes librdkafka's events. Errors: exit status 69 if a record was not delivered, or if brokers refused one
+    /// of a transaction.
     pub fn check(&self) -> Result<()> {
         self.client.poll(Duration::ZERO);
         self.check_fence()?;
         self.update_health()?;
-        if self.successor.is_some() && self.has_returned() {
-            let message = format!("{}: brokers refused a record of a transaction as too large", self.topics.address);
-            return Err(Error::new(ErrorKind::Unavailable, message));
-        }
         let context = self.client.context();
-        let Some(failure) = context.notes(|notes| notes.failure) else { return Ok(()) };
-        let (topic, partition, lost) = (self.topics.name(0), failure.partition, failure.records);
-        let place = match self.is_shared {
-            false => format!("{topic}/{partition}"),
-            // The records may be those of another output.
-            true => self.topics.address.to_string(),
-        };
+        if self.successor.is_some()
+            && let Some(refused) = context.notes(|notes| notes.returned.front().map(refused_in_transaction))
+        {
+            return Err(refused);
+        }
+        let Some(failure) = context.notes(|notes| notes.failure.clone()) else { return Ok(()) };
+        let (place, lost) = (format!("{}/{}", failure.topic, failure.partition), failure.records);
         let message = format!("{place}: {} not counted as written", counted(lost, UNACKNOWLEDGED));
         let cause = match failure.code {
             Code::MessageTimedOut => context.cause().unwrap_or_else(|| client::describe(failure.code)),
@@ -229,7 +225,7 @@ impl TopicProducer {
     fn check_fence(&self) -> Result<()> {
         let Some(successor) = self.successor else { return Ok(()) };
         let fatal = self.client.client().fatal_error().map(|(code, _)| code);
-        let failure = self.client.context().notes(|notes| notes.failure.map(|failure| failure.code));
+        let failure = self.client.context().notes(|notes| notes.failure.as_ref().map(|failure| failure.code));
         match fatal.into_iter().chain(failure).any(client::is_fenced) {
             true => Err(Error::new(ErrorKind::Fenced, format!("{}: {successor}", self.topics.address))),
             false => Ok(()),
@@ -291,6 +287,19 @@ impl TopicProducer {
         );
         let cause = self.client.context().cause().unwrap_or_else(|| "no broker responds".to_owned());
         Error::new(ErrorKind::Unavailable, message).because(cause)
+    }
+}
+
+/// Makes the error of a record of a transaction that brokers refused.
+#[cold]
+pub(super) fn refused_in_transaction(returned: &ReturnedRecord) -> Error {
+    let ReturnedRecord { record, topic, is_invalid } = returned;
+    let what = if *is_invalid { "invalid" } else { "too large" };
+    let error =
+        Error::new(ErrorKind::Unavailable, format!("{topic}: brokers refused a record of a transaction as {what}"));
+    match *is_invalid && record.key.is_none() {
+        true => error.because("it has no key, which a topic with cleanup.policy=compact requires"),
+        false => error,
     }
 }
 

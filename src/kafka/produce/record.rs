@@ -33,6 +33,17 @@ pub struct ProducerRecord<'a> {
     pub timestamp: Option<i64>,
 }
 
+/// A record that brokers refused, or that was in a batch with such a record. None of the batch was written.
+#[derive(Debug)]
+pub struct ReturnedRecord {
+    /// The record.
+    pub record: ProducerRecord<'static>,
+    /// Its topic.
+    pub topic: String,
+    /// Whether brokers found a record of the batch invalid; otherwise the batch was too large.
+    pub is_invalid: bool,
+}
+
 impl ProducerRecord<'_> {
     /// Copies a record that librdkafka returned.
     pub fn returned(message: &BorrowedMessage<'_>) -> ProducerRecord<'static> {

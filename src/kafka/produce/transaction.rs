@@ -143,7 +143,7 @@ impl Transactions {
             return Err(fatal);
         }
         let (failure, has_returned) =
-            producer.client().context().notes(|notes| (notes.failure, !notes.returned.is_empty()));
+            producer.client().context().notes(|notes| (notes.failure.clone(), !notes.returned.is_empty()));
         // librdkafka aborts the transaction of a record that it cannot deliver.
         let may_repeat = match &error {
             Ok(cause) => !cause.rdkafka_error_code().is_some_and(is_denied),
@@ -364,9 +364,9 @@ impl TransactionalTopic {
         Ok(committed.map(Epoch::signed).transpose()?.map(|signed| signed.number))
     }
 
-    /// Returns the fault of a record that is too large for the topic.
+    /// Returns the fault of a record that the topic does not accept.
     pub fn refused(&self, record: &ProducerRecord<'_>) -> Option<Fault> {
-        (record.size() > self.limit.get()).then(|| self.limit.fault(record))
+        self.limit.refusal(record)
     }
 
     /// Returns headers of a letter's record as they are sent: without those about its old value.
