@@ -1,5 +1,6 @@
 //! How far a partition of a topic is read.
 
+use crate::uri::topic_id::TopicId;
 use std::time::Duration;
 
 /// The position in one partition, and what is known of its end. Times are those of the run's monotonic clock.
@@ -9,6 +10,8 @@ pub struct Reached {
     pub topic: String,
     /// The partition's number.
     pub partition: i32,
+    /// The id of the topic; `None` if it is not known.
+    pub topic_id: Option<TopicId>,
     /// The offset before which every row has been passed on.
     pub next: i64,
     /// The stream time there (µs).

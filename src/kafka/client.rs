@@ -7,6 +7,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::run::Run;
 use crate::store::remote::trying_again;
 use crate::uri::kafka::Address;
+use crate::uri::topic_id::TopicId;
 use rdkafka::client::{Client, ClientContext};
 use rdkafka::config::{ClientConfig, FromClientConfigAndContext, RDKafkaLogLevel};
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext, RebalanceProtocol};
@@ -23,6 +24,8 @@ use std::time::{Duration, Instant};
 
 /// Maximum number of queued events that are drained between two attempts of a request; each poll returns at most one.
 pub const EVENTS: usize = 64;
+/// The setting of the lines that librdkafka logs for debugging.
+pub const DEBUG: &str = "debug";
 /// Timeout of one attempt of a request.
 const ANSWER: Duration = Duration::from_secs(4);
 
@@ -65,6 +68,8 @@ pub struct Notes {
     pub stats: Option<ClusterStats>,
     /// The fetch requests of librdkafka.
     pub fetches: Fetches,
+    /// The ids of topics by name, from a client that logs them.
+    pub topic_ids: BTreeMap<String, TopicId>,
 }
 
 /// Deliveries that failed permanently.
@@ -120,6 +125,9 @@ impl Context {
 
 impl ClientContext for Context {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        if let Some((topic, id)) = logged_id(shorter(message)) {
+            self.notes(|notes| notes.topic_ids.insert(topic.to_owned(), id));
+        }
         // One file of settings serves consumers and producers; a warning about a setting that only the other uses is
         // noise.
         if level as i32 <= RDKafkaLogLevel::Error as i32 && facility != "CONFWARN" {
@@ -156,6 +164,13 @@ fn rank(code: Option<Code>) -> u8 {
 /// Removes the thread from a message of librdkafka: `[thrd:…]: 127.0.0.1:9/bootstrap: Connect to …`.
 fn shorter(message: &str) -> &str {
     message.strip_prefix("[thrd:").and_then(|rest| rest.split_once("]: ")).map_or(message, |(_, rest)| rest)
+}
+
+/// Returns the name and the id of a topic if this is the line that librdkafka logs when it learns the id.
+fn logged_id(message: &str) -> Option<(&str, TopicId)> {
+    let (topic, ids) = message.strip_prefix("Topic ")?.split_once(" changed id from ")?;
+    let (_, id) = ids.split_once(" to ")?;
+    Some((topic, TopicId::parse(id)?))
 }
 
 impl ConsumerContext for Context {
@@ -232,7 +247,8 @@ impl Topics {
     pub fn create<T: FromClientConfigAndContext<Context>>(&self, ours: &[(&str, &str)]) -> Result<T> {
         let Self { address, run } = self;
         let mut config = ClientConfig::new();
-        config.set_log_level(RDKafkaLogLevel::Error);
+        let shows_debug = ours.iter().any(|(name, _)| *name == DEBUG);
+        config.set_log_level(if shows_debug { RDKafkaLogLevel::Debug } else { RDKafkaLogLevel::Error });
         config.set("bootstrap.servers", &address.brokers).set("client.id", run.console.tool());
         // Reconnect soon after an outage, and notice new partitions within a minute.
         config.set("reconnect.backoff.max.ms", "2000");
@@ -241,7 +257,7 @@ impl Topics {
         for (name, value) in ours {
             config.set(*name, *value);
         }
-        for (name, value) in settings(address, run) {
+        for (name, value) in settings(address, run).filter(|(name, _)| !shows_debug || name != DEBUG) {
             config.set(name, value);
         }
         config.create_with_context(Context::new(&address.topics)).map_err(|error| match error {

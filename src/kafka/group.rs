@@ -64,6 +64,17 @@ pub struct TopicOptions {
     pub has_clock: bool,
 }
 
+impl TopicOptions {
+    /// Whether the tool keeps the positions itself: in a checkpoint, or in the state of evt-alert.
+    pub fn keeps_positions(&self) -> bool {
+        match self.read_mode {
+            ReadMode::Checkpoint => true,
+            ReadMode::Commit => self.has_clock,
+            ReadMode::Bounded | ReadMode::Tail | ReadMode::Stateful => false,
+        }
+    }
+}
+
 /// The options with which a run reads the topics of one address.
 #[derive(Clone, Default)]
 pub struct Options<'a> {

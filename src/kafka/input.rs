@@ -11,7 +11,7 @@ use super::library::{Connections, LibraryCluster};
 use super::position::PartitionId;
 use super::range::{self, PartitionCursor, ReadMode};
 use super::records::{self, PartitionSet};
-use super::source::{Cluster, Message, RecordSink, RecordSource, SourceEvent};
+use super::source::{Cluster, RecordSource, SourceEvent};
 use crate::error::{Error, ErrorKind, Result};
 use crate::frame::{Control, How};
 use crate::ingest::{ByteProgress, Ingest};
@@ -73,7 +73,7 @@ impl KafkaInput {
             )));
         }
         let topics = Topics::new(address, run);
-        Self::begin(Connections::new(&topics, &options.tool.commit_mode)?, &topics, options, ingest)
+        Self::begin(Connections::new(&topics, &options.tool)?, &topics, options, ingest)
     }
 
     /// Begins to read through these connections.
@@ -435,7 +435,7 @@ impl Input for KafkaInput {
             self.health.note_error(Code::AllBrokersDown);
         }
         ingest.update_time();
-        let event = self.source.poll(&mut Sink { partitions: &mut self.partitions, ingest })?;
+        let event = self.source.poll(&mut records::Sink { partitions: &mut self.partitions, ingest })?;
         self.handle(event, ingest)
     }
 
@@ -533,6 +533,7 @@ impl Input for KafkaInput {
             Reached {
                 topic: self.topics.name(cursor.id.topic).to_owned(),
                 partition: cursor.id.number,
+                topic_id: cursor.topic_id,
                 next: position.offset,
                 stream_time: position.stream_time,
                 is_at_end: position.offset >= cursor.extent.high,
@@ -575,23 +576,6 @@ impl Drop for KafkaInput {
         if self.is_subscribed() {
             self.cluster.leave_group();
         }
-    }
-}
-
-/// Passes the records of a poll to the ingest.
-struct Sink<'a> {
-    partitions: &'a mut PartitionSet,
-    ingest: &'a mut Ingest,
-}
-
-impl RecordSink for Sink<'_> {
-    #[inline]
-    fn record(&mut self, id: PartitionId, message: &Message<'_>) -> Result<bool> {
-        self.partitions.take(id, message, self.ingest)
-    }
-
-    fn read_to(&mut self, id: PartitionId, next: Option<i64>, high: i64) -> Result<bool> {
-        self.partitions.read_to(id, next, high, self.ingest)
     }
 }
 

@@ -11,6 +11,7 @@ use crate::kafka::fetch::source::FetchSource;
 use crate::kafka::fetch::test_data::FakeKafka;
 use crate::kafka::framing;
 use crate::kafka::position::Position;
+use crate::kafka::source::{Message, RecordSink};
 use crate::kafka::test_data::{Call, CommitAnswer, FakeCluster, FakeSource, Polled, partition, start};
 use crate::kind::Kind;
 use crate::mapping;
@@ -561,7 +562,7 @@ fn frames_go_to_the_ingest_with_the_partitions_of_their_writer() {
         (1, framing::control(&schema, &Control::Watermark(NOW - SECOND)).unwrap()),
         (1, framing::control(&schema, &Control::End(end)).unwrap()),
     ];
-    let mut sink = Sink { partitions: &mut input.partitions, ingest: &mut rig.ingest };
+    let mut sink = records::Sink { partitions: &mut input.partitions, ingest: &mut rig.ingest };
     for (offset, (number, value)) in (0..).zip(&messages) {
         let headers = &crate::kafka::test_data::NoHeaders;
         let message = Message { offset, key: None, value: Some(value), headers, arrival: None };

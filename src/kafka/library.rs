@@ -4,7 +4,7 @@ use super::client::{self, Context, Topics};
 use super::fetch::broker::Tcp;
 use super::fetch::source::FetchSource;
 use super::fetch::{self, Fetcher, Leader, Leaders, Lookup};
-use super::group::CommitMode;
+use super::group::{CommitMode, TopicOptions};
 use super::position::{self, OffsetSpan, PartitionId, Position};
 use super::produce::shared::SharedProducer;
 use super::source::{Cluster, Message, RECORDS_PER_POLL, RecordSink, RecordSource, SourceEvent};
@@ -13,11 +13,13 @@ use crate::kind::headers::Headers;
 use crate::run::Run;
 use crate::stop::LOOK;
 use crate::uri::kafka::Address;
+use crate::uri::topic_id::TopicId;
 use rdkafka::consumer::{BaseConsumer, CommitMode as CommitCall, Consumer, RebalanceProtocol};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode as Code};
 use rdkafka::message::{Headers as _, OwnedMessage};
 use rdkafka::topic_partition_list::{TopicPartitionList, TopicPartitionListElem};
 use rdkafka::{Message as LibraryMessage, Offset, Timestamp};
+use std::cell::OnceCell;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
@@ -31,6 +33,9 @@ const LEAVE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Times that a commit is sent again to a coordinator that loads the offsets of its groups, and the time between them.
 const COMMIT_RETRIES: u32 = 100;
 const COMMIT_BACKOFF: Duration = Duration::from_millis(100);
+/// Maximum number of lines of librdkafka's log that are searched for the id of a topic: one for each of its partitions,
+/// and a few others.
+const LINES_MAX: usize = 1 << 16;
 /// Timeout of one look-up of leaders.
 const LOOKUP_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -45,10 +50,11 @@ pub struct Connections {
 impl Connections {
     /// Makes a consumer of librdkafka. Records are fetched without it, unless the settings concern fetching or the
     /// connection.
-    pub fn new(topics: &Topics, commit_mode: &CommitMode) -> Result<Self> {
+    pub fn new(topics: &Topics, options: &TopicOptions) -> Result<Self> {
         let Topics { address, run } = topics;
         let mut cluster = LibraryCluster::new(topics)?;
-        if let CommitMode::Transactions(producer) = commit_mode {
+        cluster.keeps_positions = options.keeps_positions();
+        if let CommitMode::Transactions(producer) = &options.commit_mode {
             cluster.transactions = Some(producer.clone());
         }
         let cluster = Rc::new(cluster);
@@ -68,6 +74,10 @@ pub struct LibraryCluster {
     topics: Topics,
     /// The producer whose transactions have the offsets, if there is one.
     transactions: Option<Rc<SharedProducer>>,
+    /// Whether the tool keeps positions, which have the ids of their topics.
+    keeps_positions: bool,
+    /// The ids of the topics, once brokers have answered.
+    topic_ids: OnceCell<Vec<Option<TopicId>>>,
 }
 
 impl LibraryCluster {
@@ -91,7 +101,8 @@ impl LibraryCluster {
             // second.
             ("fetch.queue.backoff.ms", "5"),
         ])?;
-        Ok(Self { client: Arc::new(client), topics: topics.clone(), transactions: None })
+        let (client, topics, topic_ids) = (Arc::new(client), topics.clone(), OnceCell::new());
+        Ok(Self { client, topics, transactions: None, keeps_positions: false, topic_ids })
     }
 
     /// Returns the source of its records.
@@ -146,6 +157,20 @@ impl Cluster for LibraryCluster {
         let name = self.topics.name(id.topic);
         let (low, high) = self.request(|timeout| self.client.fetch_watermarks(name, id.number, timeout))?;
         Ok(OffsetSpan { low, high })
+    }
+
+    fn topic_id(&self, topic: usize) -> Result<Option<TopicId>> {
+        if !self.keeps_positions {
+            return Ok(None);
+        }
+        let ids = match self.topic_ids.get() {
+            Some(ids) => ids,
+            None => {
+                let ids = topic_ids(&self.topics)?;
+                self.topic_ids.get_or_init(|| ids)
+            }
+        };
+        Ok(ids.get(topic).copied().flatten())
     }
 
     fn offsets_at(&self, partitions: &[PartitionId], millis: i64) -> Result<Vec<Position>> {
@@ -250,6 +275,25 @@ impl Leaders for LibraryCluster {
         };
         Ok(Lookup::Leaders(found.partitions().iter().filter_map(leader).collect()))
     }
+}
+
+/// Returns the ids of topics, which only the log of librdkafka shows: its safe interface does not return them. The
+/// client is one that reads no records, because each refresh of metadata logs a line for each partition.
+fn topic_ids(topics: &Topics) -> Result<Vec<Option<TopicId>>> {
+    let client: BaseConsumer<Context> = topics.create(&[(client::DEBUG, "metadata")])?;
+    let (context, limit) = (client.context(), topics.address.options.wait.limit(false));
+    let error = |_| client.poll(Duration::ZERO)?.err()?.rdkafka_error_code();
+    let drain = || (0..client::EVENTS).filter_map(error).collect();
+    let id_of = |name: &String| {
+        topics.request(context, limit, drain, |timeout| client::count(client.client(), name, timeout))?;
+        let known = || context.notes(|notes| notes.topic_ids.get(name).copied());
+        // The line is in the queue before the answer, and each poll takes one line.
+        Ok((0..LINES_MAX).find_map(|_| {
+            client.poll(Duration::ZERO);
+            known()
+        }))
+    };
+    topics.address.topics.iter().map(id_of).collect()
 }
 
 /// Makes a list of positions for librdkafka.

@@ -6,6 +6,7 @@
 use crate::counts::counted;
 use crate::time::{format_instant, parse_instant};
 use crate::uri::kafka::{Bound, KeptPosition};
+use crate::uri::topic_id::TopicId;
 use std::collections::BTreeMap;
 
 /// Prefix of the stream time in the metadata of a committed offset.
@@ -61,26 +62,40 @@ pub struct OffsetSpan {
     pub high: i64,
 }
 
-/// A requested offset that the partition does not contain.
+/// The ids of a topic that was recreated since a position in it was kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RecreatedTopic {
+    /// The id of the topic that was read.
+    pub read: TopicId,
+    /// The id of the present topic.
+    pub present: TopicId,
+}
+
+/// A requested offset that the partition does not contain, or that is one of an earlier topic of the same name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Gap {
     /// The requested offset.
     pub wanted: i64,
     /// The offsets of the partition, after retention or of a partition that is now shorter.
     pub extent: OffsetSpan,
+    /// The ids of the topic, if they show that it was recreated.
+    pub recreated: Option<RecreatedTopic>,
 }
 
 impl Gap {
-    /// Whether the partition ends before the requested offset. Its records are then not those that were read before:
-    /// reading begins at its start, without a stream time.
-    pub fn is_truncation(&self) -> bool {
-        self.wanted > self.extent.high
+    /// Whether the topic was recreated, or the partition ends before the requested offset. Its records are then not
+    /// those that were read before: reading begins at its start, without a stream time.
+    pub fn is_of_other_records(&self) -> bool {
+        self.recreated.is_some() || self.wanted > self.extent.high
     }
 
     /// Describes the loss for a message.
     pub fn describe(&self) -> String {
-        let Self { wanted, extent: OffsetSpan { low, high } } = self;
-        match self.is_truncation() {
+        let Self { wanted, extent: OffsetSpan { low, high }, recreated } = self;
+        if let Some(RecreatedTopic { read, present }) = recreated {
+            return format!("expected the topic with the id {read}, found {present}: the topic was recreated");
+        }
+        match self.is_of_other_records() {
             false => {
                 let removed = counted((low - wanted).unsigned_abs(), ["offset was", "offsets were"]);
                 format!("{removed} removed by retention: {wanted} to {}", low - 1)
@@ -92,7 +107,15 @@ impl Gap {
 
 /// Returns the gap if the next offset to be read is outside of the partition.
 pub fn gap(wanted: i64, extent: OffsetSpan) -> Option<Gap> {
-    (wanted < extent.low || wanted > extent.high).then_some(Gap { wanted, extent })
+    (wanted < extent.low || wanted > extent.high).then_some(Gap { wanted, extent, recreated: None })
+}
+
+/// Returns the gap if a position was kept in an earlier topic of the same name. `present` is the id of the topic. A
+/// topic without an id is not compared, and nothing is lost if the earlier topic was not read yet.
+pub fn recreated(kept: &KeptPosition, present: Option<TopicId>, extent: OffsetSpan) -> Option<Gap> {
+    let recreated = RecreatedTopic { read: kept.topic_id?, present: present? };
+    let is_other = recreated.read != recreated.present && kept.next > 0;
+    is_other.then_some(Gap { wanted: kept.next, extent, recreated: Some(recreated) })
 }
 
 /// Returns the offset that `bound` denotes in a partition. `at_instant` is the first offset at the bound's instant, if
@@ -128,14 +151,34 @@ mod tests {
 
     #[test]
     fn an_offset_outside_of_its_partition_is_a_gap() {
-        assert_eq!(gap(9, SOME), Some(Gap { wanted: 9, extent: SOME }));
+        assert_eq!(gap(9, SOME), Some(Gap { wanted: 9, extent: SOME, recreated: None }));
         assert_eq!(gap(10, SOME), None);
         assert_eq!(gap(20, SOME), None);
         let beyond = gap(21, SOME).unwrap();
-        assert!(beyond.is_truncation());
-        assert!(!gap(9, SOME).unwrap().is_truncation());
+        assert!(beyond.is_of_other_records());
+        assert!(!gap(9, SOME).unwrap().is_of_other_records());
         assert!(beyond.describe().contains("ends at offset 20"), "{}", beyond.describe());
         assert_eq!(gap(7, SOME).unwrap().describe(), "3 offsets were removed by retention: 7 to 9");
+    }
+
+    fn kept(next: i64, topic_id: Option<TopicId>) -> KeptPosition {
+        KeptPosition { topic: 1, partition: 0, next, stream_time: None, topic_id }
+    }
+
+    #[test]
+    fn a_position_in_an_earlier_topic_of_the_name_is_a_gap() {
+        let [read, present] = ["sVv-a5OcT9-0w_YkfEzn3g", "1QvNQ1nxRzaB5uPfYQ1aJg"].map(TopicId::parse);
+        let found = recreated(&kept(15, read), present, SOME).unwrap();
+        assert!(found.is_of_other_records());
+        assert!(
+            found.describe().contains("found 1QvNQ1nxRzaB5uPfYQ1aJg: the topic was recreated"),
+            "{}",
+            found.describe()
+        );
+        assert_eq!(recreated(&kept(15, read), read, SOME), None);
+        assert_eq!(recreated(&kept(0, read), present, SOME), None, "nothing was read");
+        assert_eq!(recreated(&kept(15, None), present, SOME), None, "kept by an earlier version");
+        assert_eq!(recreated(&kept(15, read), None, SOME), None, "a broker without ids");
     }
 
     #[test]
@@ -148,7 +191,7 @@ mod tests {
         let offsets = Bound::Offsets(vec![(1, 15)]);
         assert_eq!(offset_of(&offsets, second, SOME, None), Some(15));
         assert_eq!(offset_of(&offsets, first, SOME, None), None);
-        let kept = Bound::Kept(vec![KeptPosition { topic: 1, partition: 0, next: 17, stream_time: None }]);
+        let kept = Bound::Kept(vec![kept(17, None)]);
         assert_eq!(offset_of(&kept, PartitionId { topic: 1, number: 0 }, SOME, None), Some(17));
         assert_eq!(offset_of(&kept, first, SOME, None), Some(10), "another topic");
     }

@@ -1,13 +1,14 @@
 //! The offset range of each partition, resolved by the brokers when the run begins or a partition is assigned.
 
 use super::client::Topics;
-use super::position::{self, OffsetSpan, PartitionId, Position};
+use super::position::{self, Gap, OffsetSpan, PartitionId, Position};
 use super::source::Cluster;
 use crate::clock::Clock;
 use crate::counts::counted;
 use crate::error::{Error, ErrorKind, Result};
 use crate::time::parse_flag_instant;
 use crate::uri::kafka::{Address, Bound};
+use crate::uri::topic_id::TopicId;
 use std::time::Instant;
 
 /// The mode in which a tool reads topics: its range, and its use of committed offsets.
@@ -59,6 +60,8 @@ pub struct PartitionCursor {
     pub confirmed: Option<Instant>,
     /// Whether the partition was added during the run, so that it is read from its start.
     pub is_new: bool,
+    /// The id of its topic, if the tool keeps positions and brokers give topics ids.
+    pub topic_id: Option<TopicId>,
 }
 
 impl PartitionCursor {
@@ -105,15 +108,25 @@ impl PartitionCursor {
     /// `on_gap=continue`, which only reports the gap.
     pub fn skip_gap(&mut self, topics: &Topics, extent: OffsetSpan) -> Result<bool> {
         self.extent = extent;
-        let Some(gap) = position::gap(self.next, extent) else { return Ok(false) };
+        match position::gap(self.next, extent) {
+            Some(gap) => self.skip(topics, gap),
+            None => Ok(false),
+        }
+    }
+
+    /// The same for a gap that is known.
+    fn skip(&mut self, topics: &Topics, gap: Gap) -> Result<bool> {
+        let (low, is_of_other_records) = (gap.extent.low, gap.is_of_other_records());
         let message = format!("{}@{}: {}", topics.partition_name(self.id), gap.wanted, gap.describe());
         if !topics.address.options.skips_gaps {
             return Err(Error::new(ErrorKind::Corrupt, format!("{message} (on_gap=continue reads on)")));
         }
-        topics.run.console.say(format!("{message}; reading on at {}", extent.low));
-        self.next = extent.low;
-        self.stream_time = self.stream_time.filter(|_| !gap.is_truncation());
-        Ok(gap.is_truncation())
+        topics.run.console.say(format!("{message}; reading on at {low}"));
+        self.next = low;
+        self.stream_time = self.stream_time.filter(|_| !is_of_other_records);
+        // A topic that was recreated during the run has another id.
+        self.topic_id = self.topic_id.filter(|_| !is_of_other_records);
+        Ok(is_of_other_records)
     }
 }
 
@@ -159,10 +172,11 @@ pub fn resolve(
         cursor.end = ends.as_ref().map(|ends| ends[at].unwrap_or(cursor.extent.high).min(cursor.extent.high));
         let committed = committed.iter().find(|position| position.id == cursor.id);
         let kept = match &start {
-            Bound::Kept(kept) => position::kept_of(kept, cursor.id).and_then(|kept| kept.stream_time),
+            Bound::Kept(kept) => position::kept_of(kept, cursor.id),
             _ => None,
         };
-        cursor.stream_time = committed.and_then(|position| position.stream_time).or(kept);
+        let kept_time = kept.and_then(|kept| kept.stream_time);
+        cursor.stream_time = committed.and_then(|position| position.stream_time).or(kept_time);
         cursor.next = match committed {
             Some(position) => position.offset,
             None if cursor.is_new => cursor.extent.low,
@@ -170,7 +184,12 @@ pub fn resolve(
                 Error::usage(format!("{address}: start= has no offset for partition {}", cursor.id.number))
             })?,
         };
-        cursor.skip_gap(topics, cursor.extent)?;
+        let topic_id = cluster.topic_id(cursor.id.topic)?;
+        match kept.and_then(|kept| position::recreated(kept, topic_id, cursor.extent)) {
+            Some(gap) => cursor.skip(topics, gap)?,
+            None => cursor.skip_gap(topics, cursor.extent)?,
+        };
+        cursor.topic_id = topic_id;
     }
     Ok(())
 }

@@ -4,7 +4,7 @@ use super::framing::{self, ReaderProgress};
 use super::letter;
 use super::position::{PartitionId, Position};
 use super::range::PartitionCursor;
-use super::source::Message;
+use super::source::{Message, RecordSink};
 use crate::error::{Error, Result};
 use crate::frame::{Control, Frame, Progress};
 use crate::ingest::Ingest;
@@ -271,6 +271,25 @@ impl PayloadDecoder {
 fn cut_short(kept: usize, length: u64) -> Fault {
     let message = format!("the dead letter has only {kept} of the record's {length} bytes");
     Fault::new(ErrorType::TooLargeError, message).of_cut(length)
+}
+
+/// Passes the records of a poll to the ingest.
+pub struct Sink<'a> {
+    /// The partitions being read.
+    pub partitions: &'a mut PartitionSet,
+    /// The ingest.
+    pub ingest: &'a mut Ingest,
+}
+
+impl RecordSink for Sink<'_> {
+    #[inline]
+    fn record(&mut self, id: PartitionId, message: &Message<'_>) -> Result<bool> {
+        self.partitions.take(id, message, self.ingest)
+    }
+
+    fn read_to(&mut self, id: PartitionId, next: Option<i64>, high: i64) -> Result<bool> {
+        self.partitions.read_to(id, next, high, self.ingest)
+    }
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ use super::position::{OffsetSpan, PartitionId, Position};
 use crate::error::Result;
 use crate::kind::headers::Headers;
 use crate::mapping::Arrival;
+use crate::uri::topic_id::TopicId;
 use rdkafka::error::KafkaError;
 use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
@@ -123,6 +124,11 @@ pub trait Cluster {
 
     /// Returns the first and the end offset of a partition.
     fn extent(&self, id: PartitionId) -> Result<OffsetSpan>;
+
+    /// Returns the id of a topic; `None` if brokers do not give topics ids, or the tool keeps no positions.
+    fn topic_id(&self, _: usize) -> Result<Option<TopicId>> {
+        Ok(None)
+    }
 
     /// Returns the first position in each partition whose record has a timestamp of `millis` or later. Partitions
     /// without such a record are left out.

@@ -1,5 +1,6 @@
 //! Kafka URIs, `kafka://BROKERS/TOPIC[,TOPIC…]?OPTION=VALUE&…`, parsed without a broker.
 
+use super::topic_id::TopicId;
 use crate::error::{Error, Result};
 use crate::parse::query::{self, unescaped};
 use crate::registry::reader::Choice;
@@ -47,6 +48,8 @@ pub struct KeptPosition {
     pub next: i64,
     /// The stream time there (µs).
     pub stream_time: Option<i64>,
+    /// The id of the topic that was read; `None` if it is not known.
+    pub topic_id: Option<TopicId>,
 }
 
 /// The parsed options.

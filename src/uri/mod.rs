@@ -1,7 +1,8 @@
 //! URIs, which name every input and output.
 //!
 //! [`Uri::parse`] reads one without opening anything: [`kafka`] and [`http`] parse their own schemes, stores are found
-//! by scheme in [`store::ALL`]; `origin` normalizes the paths of files.
+//! by scheme in [`store::ALL`]; `origin` normalizes the paths of files. [`topic_id`] is the id of a topic, which
+//! positions of topics have.
 //!
 //! ```text
 //! text ─► Uri::parse ─┬─► File, Standard, Null   a path, `-`, `null:`
@@ -16,6 +17,7 @@
 pub mod http;
 pub mod kafka;
 mod origin;
+pub mod topic_id;
 
 use crate::error::{Error, Result};
 use crate::parse::query;

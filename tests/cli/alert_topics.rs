@@ -173,3 +173,41 @@ fn topics_of_frames_are_continued_after_a_kill() {
     );
     assert_eq!(sum(dir, "count(*)", "positions"), 2, "one position for each partition of the topic");
 }
+
+/// The id of a topic differs from that of an earlier one of its name, although its records reach beyond the position.
+#[test]
+fn a_recreated_topic_that_has_grown_beyond_the_position_of_the_state_is_not_read_from_the_middle() {
+    let Some(bench) = Bench::new("alert-recreated") else { return };
+    let (dir, topic) = (&bench.dir, bench.topic("t", 1, &[]));
+    dir.write("rules.json", rules(&[rule(&json!({"threshold": 1000}))]));
+    let produce = |from: f64, to: f64| {
+        let events = series(from, to, 1.0, &json!({}));
+        bench.produce(events.iter().map(|(_, event)| record(&topic, 0, event.trim_end())));
+    };
+    let from = bench.uri(&topic, "?end=latest");
+    let flags = ["--once", "--rules", "rules.json", "--stats", "stats.json"];
+    let plain = [&flags[..], &["--state", "alerts.db"]].concat();
+    // With --origin the positions have the name of the origin.
+    let named = [&flags[..], &["--state", "named.db", "--origin", "shop"]].concat();
+    let read = |flags: &[&str], uri: &str| dir.run("evt-alert", &[&flags, &[uri][..]].concat());
+    let taken = || {
+        let stats: Value = serde_json::from_slice(&dir.bytes("stats.json")).expect("JSON");
+        stats["counts"]["in"].as_u64()
+    };
+    produce(0.0, 100.0);
+    for flags in [&plain, &named] {
+        read(flags, &from).succeeds();
+        assert_eq!(taken(), Some(100));
+    }
+    assert_eq!(bench.recreate("t"), topic);
+    produce(0.0, 110.0);
+    for flags in [&plain, &named] {
+        let said = read(flags, &from).ends_with(65).stderr();
+        assert!(said.contains(&format!("{topic}/0@100: expected the topic with the id ")), "{said}");
+        let said = read(flags, &format!("{from}&on_gap=continue")).succeeds().stderr();
+        assert!(said.contains("the topic was recreated; reading on at 0"), "{said}");
+        assert_eq!(taken(), Some(110), "{said}");
+        read(flags, &from).succeeds();
+        assert_eq!(taken(), Some(0), "the next run continues the new topic");
+    }
+}

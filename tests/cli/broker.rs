@@ -108,6 +108,18 @@ impl Bench {
         });
     }
 
+    /// Deletes a topic of one partition and creates it again.
+    pub fn recreate(&self, name: &str) -> String {
+        let topic = format!("{}-{name}", self.prefix);
+        self.delete(&topic);
+        let client: BaseConsumer = self.config().create().expect("a client");
+        eventually("the topic is gone", || {
+            let metadata = client.fetch_metadata(None, ANSWER).expect("an answer");
+            metadata.topics().iter().all(|one| one.name() != topic)
+        });
+        self.topic(name, 1, &[])
+    }
+
     pub fn uri(&self, topic: &str, options: &str) -> String {
         format!("kafka://{}/{topic}{options}", self.brokers)
     }

@@ -159,6 +159,11 @@ fn passwords_and_certificates_stand_in_a_file() {
     bench.dir.run("evt-ingest", &["in.jsonl", "--kafka-config", "good", "--to", &uri]).succeeds();
     let seen = bench.dir.run("evt-view", &["--kafka-config", "good", &uri, "-o", "jsonl"]).succeeds();
     assert_eq!(seen.rows().len(), 1);
+    let bounded = bench.uri(&topic, "?end=latest");
+    let kept = ["--kafka-config", "good", "--checkpoint", "state", &bounded, "--to", "rows.jsonl"];
+    bench.dir.run("evt-ingest", &kept).succeeds();
+    let positions = bench.dir.bytes("state/epochs/1-1/1-evt-ingest.positions");
+    assert!(String::from_utf8_lossy(&positions).contains("topic_id"), "the second client has the same settings");
     for args in [["in.jsonl", "--kafka-config", "bad", "--to", &uri], [&uri, "--kafka-config", "bad", "--to", "null:"]]
     {
         let refused = bench.dir.run("evt-ingest", &args).ends_with(78);

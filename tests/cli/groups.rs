@@ -239,16 +239,7 @@ fn offsets_that_compaction_took_are_no_gap() {
 
 /// Deletes a topic and creates it again, with other records.
 fn make_anew(bench: &Bench, topic: &str, records: std::ops::Range<usize>) {
-    let admin: AdminClient<DefaultClientContext> = bench.config().create().expect("a client");
-    let deleted = wait(admin.delete_topics(&[topic], &AdminOptions::new())).expect("an answer");
-    deleted.into_iter().for_each(|deleted| {
-        deleted.expect("the topic is deleted");
-    });
-    eventually("the topic is gone", || {
-        let metadata = admin.inner().fetch_metadata(None, ANSWER).expect("an answer");
-        metadata.topics().iter().all(|one| one.name() != topic)
-    });
-    assert_eq!(bench.topic("t", 1, &[]), topic);
+    assert_eq!(bench.recreate("t"), topic);
     let events: Vec<String> = records.map(|n| event(n, "s")).collect();
     bench.produce(events.iter().map(|value| record(topic, 0, value)));
 }

@@ -6,6 +6,7 @@ use crate::op::window::watermark::ContinuedInput;
 use crate::store::PartitionPosition;
 use crate::uri::Uri;
 use crate::uri::kafka::{Bound, KeptPosition};
+use crate::uri::topic_id::TopicId;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -23,6 +24,9 @@ pub struct TopicPosition {
     /// The group of that input.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     group: Option<String>,
+    /// The id of the topic, if brokers give topics ids.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    topic_id: Option<TopicId>,
 }
 
 /// The positions of topics. Those of topics that a run does not read stay.
@@ -57,8 +61,8 @@ impl TopicPositions {
             let mut kept = vec![];
             for (index, topic) in address.topics.iter().enumerate() {
                 for position in self.positions.iter().filter(|position| position.topic == *topic) {
-                    let TopicPosition { partition, next, stream_time, input: former, .. } = *position;
-                    kept.push(KeptPosition { topic: index, partition, next, stream_time });
+                    let TopicPosition { partition, next, stream_time, input: former, topic_id, .. } = *position;
+                    kept.push(KeptPosition { topic: index, partition, next, stream_time, topic_id });
                     let continued = ContinuedInput { former, now: number };
                     if !self.continued.contains(&continued) {
                         self.continued.push(continued);
@@ -80,10 +84,11 @@ impl TopicPositions {
     /// Notes how far an input is read.
     pub fn note(&mut self, input: u32, reached: &[Reached]) {
         let group = self.groups.get(&input);
-        for Reached { topic, partition, next, stream_time, .. } in reached {
-            let (next, stream_time, group) = (*next, *stream_time, group.cloned());
+        for Reached { topic, partition, topic_id, next, stream_time, .. } in reached {
+            let (next, stream_time, topic_id) = (*next, *stream_time, *topic_id);
+            let (name, group) = (topic.clone(), group.cloned());
             let position =
-                TopicPosition { topic: topic.clone(), partition: *partition, next, stream_time, input, group };
+                TopicPosition { topic: name, partition: *partition, next, stream_time, input, group, topic_id };
             let is_it = |known: &&mut TopicPosition| known.topic == *topic && known.partition == *partition;
             match self.positions.iter_mut().find(is_it) {
                 Some(known) => *known = position,
@@ -114,12 +119,15 @@ pub fn partition_positions(topics: &[TopicPosition], pipeline: &str, watermark: 
 mod tests {
     use super::*;
 
+    const ID: &str = "sVv-a5OcT9-0w_YkfEzn3g";
+
     fn inputs(texts: &[&str]) -> Vec<Uri> {
         texts.iter().map(|text| Uri::parse(text).unwrap()).collect()
     }
 
     fn position(topic: &str, partition: i32, next: i64, input: u32) -> TopicPosition {
-        TopicPosition { topic: topic.to_owned(), partition, next, stream_time: Some(next * 10), input, group: None }
+        let (topic, stream_time) = (topic.to_owned(), Some(next * 10));
+        TopicPosition { topic, partition, next, stream_time, input, group: None, topic_id: TopicId::parse(ID) }
     }
 
     fn kept(input: &Uri) -> Option<Vec<KeptPosition>> {
@@ -133,7 +141,13 @@ mod tests {
             TopicPositions::new(vec![position("b", 1, 7, 0), position("a", 0, 3, 0), position("c", 0, 9, 1)]);
         let continued =
             positions.continued(&inputs(&["x.jsonl", "kafka://h:1/a,b?start=latest", "kafka://h:1/d"])).unwrap();
-        let at = |topic, partition, next| KeptPosition { topic, partition, next, stream_time: Some(next * 10) };
+        let at = |topic, partition, next| KeptPosition {
+            topic,
+            partition,
+            next,
+            stream_time: Some(next * 10),
+            topic_id: TopicId::parse(ID),
+        };
         assert_eq!(kept(&continued[1]), Some(vec![at(0, 0, 3), at(1, 1, 7)]));
         assert_eq!(kept(&continued[2]), None, "a new topic starts where its options say");
         assert_eq!(positions.continued_inputs(), [ContinuedInput { former: 0, now: 1 }]);
@@ -145,6 +159,7 @@ mod tests {
         let reached = |partition: i32, next: i64| Reached {
             topic: "a".to_owned(),
             partition,
+            topic_id: TopicId::parse(ID),
             next,
             stream_time: Some(next * 10),
             is_at_end: false,

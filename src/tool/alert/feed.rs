@@ -2,7 +2,7 @@
 
 use super::files::{FileLetters, FileMark};
 use super::known::KnownRows;
-use super::state::{FramePartition, FramePartitions, TopicPosition, WHOLE};
+use super::state::{FramePartition, FramePartitions, TopicPosition, WHOLE, set_topic_ids};
 use super::stored::{codes, instants, text, time_columns};
 use super::writer::{FeedLetters, NewLetters};
 use crate::alert::clock::{AlertClock, PartitionKey, ReadState};
@@ -249,13 +249,17 @@ impl Feed {
 
     /// Makes the positions those of the rows that the engine has, so that both can be stored together: takes the rows
     /// that were read, which reads nothing further, and returns their letters. The positions of events in json or avro
-    /// are those of their offsets, and always agree.
+    /// are those of their offsets, and always agree; they only get the ids of their topics.
     pub fn settle(&mut self, to: &mut FeedTarget<'_>, context: &FeedRun<'_>) -> Result<FeedLetters> {
         let mut letters = FeedLetters::default();
-        if !self.is_topic() || !self.has_other_partitions() {
+        if !self.is_topic() {
             return Ok(letters);
         }
         let (items, reached) = self.source.reached()?;
+        if !self.has_other_partitions() {
+            set_topic_ids(to.positions, self.number, self.ends.origin.as_ref(), &reached);
+            return Ok(letters);
+        }
         while self.source.taken() < items {
             if let Polled::Item(sent) = self.source.poll()? {
                 letters.append(self.take(sent.item, to, context)?.letters);
@@ -267,10 +271,10 @@ impl Feed {
         for one in reached {
             if self.whole.is_only {
                 let key = PartitionKey::new(self.number, one.topic.clone(), WHOLE);
-                to.positions.insert(key, TopicPosition { next: 0, stream_time });
+                to.positions.insert(key, TopicPosition { next: 0, stream_time, topic_id: None });
             }
             let key = PartitionKey::new(self.number, one.topic, one.partition.to_string());
-            to.positions.insert(key, TopicPosition { next: one.next, stream_time: None });
+            to.positions.insert(key, TopicPosition { next: one.next, stream_time: None, topic_id: one.topic_id });
         }
         Ok(letters)
     }
@@ -303,7 +307,7 @@ impl Feed {
             }
             settles |= std::mem::take(&mut self.whole.has_letters);
             let stream_time = known.and_then(|known| known.stream_time).or(one.stream_time);
-            positions.insert(key, TopicPosition { next: one.next, stream_time });
+            positions.insert(key, TopicPosition { next: one.next, stream_time, topic_id: one.topic_id });
         }
         Ok(settles)
     }
@@ -476,7 +480,8 @@ impl Feed {
             let is_cut = self.is_topic() && offsets[first] > 0;
             let stream_time = to.clock.rows(key.clone(), least, greatest, is_cut);
             if self.form == FeedForm::Records {
-                let position = TopicPosition { next: offsets[last] + 1, stream_time: Some(stream_time) };
+                let position =
+                    TopicPosition { next: offsets[last] + 1, stream_time: Some(stream_time), topic_id: None };
                 to.positions.insert(key, position);
             }
         }

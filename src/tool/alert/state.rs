@@ -5,6 +5,7 @@ use super::files::FileMark;
 use crate::alert::clock::PartitionKey;
 use crate::alert::running::{Transition, TransitionUse};
 use crate::error::{Error, ErrorKind, Result};
+use crate::input::Reached;
 use crate::kind::alert::{Alert, AlertState};
 use crate::notify::outbox;
 use crate::run::Run;
@@ -12,6 +13,7 @@ use crate::store::access;
 use crate::store::remote::rounded;
 use crate::time::{format_instant, parse_instant};
 use crate::uri::kafka::{Address, KeptPosition, TopicFormat};
+use crate::uri::topic_id::TopicId;
 use rusqlite::{Connection, ErrorCode, OptionalExtension, Transaction, TransactionBehavior, params};
 use rustix::fs::{FlockOperation, flock};
 use std::collections::{BTreeMap, BTreeSet};
@@ -34,6 +36,7 @@ CREATE TABLE IF NOT EXISTS positions (
     \"partition\" TEXT NOT NULL,
     next_offset INTEGER NOT NULL,
     stream_time INTEGER,
+    topic_id TEXT,
     PRIMARY KEY (topic, \"partition\")
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS frame_partitions (
@@ -79,6 +82,8 @@ pub struct TopicPosition {
     pub next: i64,
     /// The stream time of the partition (µs).
     pub stream_time: Option<i64>,
+    /// The id of the topic that was read, if brokers give topics ids.
+    pub topic_id: Option<TopicId>,
 }
 
 /// Positions by topic or origin, and partition; those of a store by the name of its table, and origin and partition.
@@ -229,14 +234,19 @@ impl StateFile {
         let prepared = db.busy_timeout(OPEN_WAIT).and_then(|()| {
             db.execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL;")?;
             db.execute_batch(TABLES)?;
-            // A state of an older version has another column, which nothing read, or lacks one.
+            // A state of an older version has another column, which nothing read, or lacks some.
             if db.prepare("SELECT head_hash FROM files").is_ok() {
                 db.execute_batch("ALTER TABLE files DROP COLUMN head_hash")?;
             }
-            match db.prepare("SELECT last_letter FROM files") {
-                Ok(_) => Ok(()),
-                Err(_) => db.execute_batch("ALTER TABLE files ADD COLUMN last_letter INTEGER NOT NULL DEFAULT -1"),
+            for (table, column) in
+                [("files", "last_letter INTEGER NOT NULL DEFAULT -1"), ("positions", "topic_id TEXT")]
+            {
+                let name = column.split(' ').next().unwrap_or_default();
+                if db.prepare(&format!("SELECT {name} FROM {table}")).is_err() {
+                    db.execute_batch(&format!("ALTER TABLE {table} ADD COLUMN {column}"))?;
+                }
             }
+            Ok(())
         });
         prepared.map_err(failed)?;
         outbox::create_tables(&db)?;
@@ -265,10 +275,11 @@ impl StateFile {
     /// Returns the positions of all partitions.
     pub fn positions(&self) -> Result<Positions> {
         let read = || -> rusqlite::Result<Positions> {
-            let sql = "SELECT topic, \"partition\", next_offset, stream_time FROM positions";
+            let sql = "SELECT topic, \"partition\", next_offset, stream_time, topic_id FROM positions";
             let mut statement = self.db.prepare(sql)?;
             let rows = statement.query_map([], |row| {
-                let position = TopicPosition { next: row.get(2)?, stream_time: row.get(3)? };
+                let topic_id = row.get::<_, Option<String>>(4)?.and_then(|text| TopicId::parse(&text));
+                let position = TopicPosition { next: row.get(2)?, stream_time: row.get(3)?, topic_id };
                 Ok(((row.get(0)?, row.get(1)?), position))
             })?;
             rows.collect()
@@ -288,8 +299,8 @@ impl StateFile {
             if let (None, Some(origin), false) = (&whole, origin, is_framed) {
                 positions = self.positions_of(origin)?;
             }
-            let position = |(partition, TopicPosition { next, stream_time }): (String, TopicPosition)| {
-                Some(KeptPosition { topic, partition: partition.parse().ok()?, next, stream_time })
+            let position = |(partition, TopicPosition { next, stream_time, topic_id }): (String, TopicPosition)| {
+                Some(KeptPosition { topic, partition: partition.parse().ok()?, next, stream_time, topic_id })
             };
             if whole.is_none() && positions.is_empty() && !is_framed {
                 positions = self.positions_in_stores(origin.unwrap_or(name))?;
@@ -445,7 +456,24 @@ impl StateFile {
 /// Adds a position; of two of the same partition, the later one counts, because its rows were evaluated.
 fn add_position<K: Ord>(positions: &mut BTreeMap<K, TopicPosition>, key: K, new: TopicPosition) {
     let known = positions.entry(key).or_insert(new);
-    *known = TopicPosition { next: known.next.max(new.next), stream_time: known.stream_time.max(new.stream_time) };
+    // Two topics can have the same origin.
+    let topic_id = known.topic_id.filter(|id| new.topic_id == Some(*id));
+    let (next, stream_time) = (known.next.max(new.next), known.stream_time.max(new.stream_time));
+    *known = TopicPosition { next, stream_time, topic_id };
+}
+
+/// Sets the ids of the topics in the positions of an input. `origin`, if given, is the origin of its rows instead of
+/// the name of their topic.
+pub fn set_topic_ids(
+    positions: &mut BTreeMap<PartitionKey, TopicPosition>,
+    input: u32,
+    origin: Option<&String>,
+    reached: &[Reached],
+) {
+    for one in reached {
+        let key = PartitionKey::new(input, origin.unwrap_or(&one.topic).clone(), one.partition.to_string());
+        positions.entry(key).and_modify(|position| position.topic_id = one.topic_id);
+    }
 }
 
 /// Executes the statements of a commit.
@@ -462,10 +490,11 @@ fn store(tx: &Transaction<'_>, commit: Commit<'_>, failed: &dyn Fn(&rusqlite::Er
     for (PartitionKey { origin: topic, partition, .. }, position) in positions {
         add_position(&mut merged, (topic, partition), *position);
     }
-    for ((topic, partition), TopicPosition { next, stream_time }) in merged {
+    for ((topic, partition), TopicPosition { next, stream_time, topic_id }) in merged {
         execute(
-            "INSERT OR REPLACE INTO positions VALUES (?1, ?2, ?3, ?4)",
-            params![topic, partition, next, stream_time],
+            "INSERT OR REPLACE INTO positions (topic, \"partition\", next_offset, stream_time, topic_id)
+             VALUES (?1, ?2, ?3, ?4, ?5)",
+            params![topic, partition, next, stream_time, topic_id.map(String::from)],
         )?;
     }
     for file in files {

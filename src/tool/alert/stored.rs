@@ -88,7 +88,7 @@ impl StoredRows {
     pub fn new_events(&mut self, batch: &RecordBatch) -> Result<Vec<bool>> {
         self.has_begun = true;
         let table = self.table(Kind::Event);
-        self.reached.entry(table).or_insert(TopicPosition { next: 0, stream_time: None });
+        self.reached.entry(table).or_insert(TopicPosition { next: 0, stream_time: None, topic_id: None });
         let offsets = batch.column(column::OFFSET).as_primitive::<Int64Type>().values();
         let times = instants(batch.column(column::STREAM_TIME))?;
         let [origins, names] = [column::ORIGIN, column::PARTITION].map(|at| batch.column(at));
@@ -105,7 +105,7 @@ impl StoredRows {
                 let of_topic = self.earlier.get(&(text(origins, code.0), text(names, code.1))).copied();
                 let earlier = self.earlier.get(&key).copied();
                 let reached = self.reached.get(&key).copied().or(earlier);
-                let reached = reached.unwrap_or(TopicPosition { next: 0, stream_time: None });
+                let reached = reached.unwrap_or(TopicPosition { next: 0, stream_time: None, topic_id: None });
                 StoredPartition { earlier: [earlier, of_topic], reached }
             });
             let is_known =
@@ -126,7 +126,8 @@ impl StoredRows {
         self.has_begun = true;
         let table = self.table(kind);
         let until = self.earlier.get(&table).and_then(|earlier| earlier.stream_time);
-        let reached = self.reached.entry(table).or_insert(TopicPosition { next: 0, stream_time: until });
+        let reached =
+            self.reached.entry(table).or_insert(TopicPosition { next: 0, stream_time: until, topic_id: None });
         let is_new = |at: i64| until.is_none_or(|until| at > until);
         for at in times.iter().filter(|at| **at <= latest) {
             reached.next += 1;
@@ -156,13 +157,13 @@ impl StoredRows {
         let table = self.table(kind);
         // A table without rows was read, too.
         let until = self.earlier.get(&table).and_then(|earlier| earlier.stream_time);
-        self.reached.entry(table.clone()).or_insert(TopicPosition { next: 0, stream_time: until });
+        self.reached.entry(table.clone()).or_insert(TopicPosition { next: 0, stream_time: until, topic_id: None });
         // Days that are gone have no rows.
         let is_day = |name: &str| name != WHOLE && parse_partition(name).is_none();
         let of_table = self.earlier.keys().filter(|(name, day)| *name == table.0 && is_day(day));
         let former: Vec<(String, String)> = of_table.cloned().collect();
         for key in former {
-            self.reached.insert(key, TopicPosition { next: 0, stream_time: None });
+            self.reached.insert(key, TopicPosition { next: 0, stream_time: None, topic_id: None });
         }
         let has_position = self.earlier.contains_key(&table);
         for (day, DayRows { all, passed }) in std::mem::take(&mut self.days) {
@@ -172,7 +173,7 @@ impl StoredRows {
             let added = if has_position { (passed - known).max(0).unsigned_abs() } else { 0 };
             counts.duplicate -= added;
             counts.late += added;
-            self.reached.insert(key, TopicPosition { next: all, stream_time: None });
+            self.reached.insert(key, TopicPosition { next: all, stream_time: None, topic_id: None });
         }
         self.has_begun = false;
         let reached = std::mem::take(&mut self.reached)

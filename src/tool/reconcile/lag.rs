@@ -6,7 +6,7 @@ use super::args::{Args, OutputForm};
 use super::report::{end, write_rows, write_text};
 use crate::error::{Error, ErrorKind, Result};
 use crate::kafka::client::{Topics, failed, is_transient};
-use crate::kafka::group::CommitMode;
+use crate::kafka::group::TopicOptions;
 use crate::kafka::library::Connections;
 use crate::kafka::position::{ByPartition, PartitionId, Position};
 use crate::kafka::range::{self, PartitionCursor};
@@ -32,7 +32,7 @@ pub fn measure(args: &Args, text: &OsString, run: &Rc<Run>) -> Result<u8> {
         return Err(Error::usage(format!("--lag: {address}: expected group=NAME")));
     };
     let topics = Topics::new(address, run);
-    let Connections { cluster, mut source } = Connections::new(&topics, &CommitMode::None)?;
+    let Connections { cluster, mut source } = Connections::new(&topics, &TopicOptions::default())?;
     let (mut lags, mut has_committed) = (vec![], false);
     for topic in 0..topics.address.topics.len() {
         let mut cursors = range::cursors(&*cluster, address, topic)?;
