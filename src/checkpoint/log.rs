@@ -48,6 +48,10 @@ pub struct Start {
     pub pid: u32,
     /// The version of evt.
     pub version: String,
+    /// The number under which outputs record the run (`recorded.rs`); `None` in entries of older versions, whose
+    /// outputs have the number of the entry.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recorded_as: Option<u64>,
     /// Followed names of which an earlier run has opened a file and completed no epoch: what `begun.rs` keeps of each.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub followed: Vec<serde_json::Value>,
@@ -231,6 +235,7 @@ mod tests {
             host: "a".to_owned(),
             pid: 7,
             version: "0.1.0".to_owned(),
+            recorded_as: Some(1_767_225_600_000_000),
             followed: vec![serde_json::json!({"name": "app.log"})],
         };
         let part = EpochPart { name: "state".to_owned(), bytes: 3, checksum: "00".to_owned() };

@@ -22,6 +22,7 @@
 //! - `store.rs`: the trait of a place for a checkpoint. `directory.rs`: a directory. `bucket`: a bucket of S3, with
 //!   files of this process in `staging.rs` there.
 //! - `part.rs`: files with a checksum, and outboxes.
+//! - `recorded.rs`: the numbers under which outputs record epochs, so that those of two copies differ.
 //! - `restore.rs`: the epoch that a run continues.
 //! - `state_files.rs`: files for state beyond `--memory`.
 //! - `show.rs`: the description of a checkpoint that evt-view shows.
@@ -33,6 +34,7 @@ mod ends;
 pub mod header;
 pub mod log;
 pub mod part;
+mod recorded;
 mod restore;
 pub mod show;
 pub mod state_files;
@@ -45,6 +47,7 @@ use self::ends::StagePath;
 use self::header::{CheckpointHeader, CheckpointOptions};
 use self::log::{Complete, EpochPart, LogEntry, OutputName, StageEpoch, Start, check_outputs, manifest_name};
 use self::part::{SealedParts, part_name};
+use self::recorded::RecordedRuns;
 use self::restore::{continued, last_complete, with_way_back};
 use self::state_files::CheckpointFiles;
 use self::store::{CheckpointStore, Removed, STATE_FILE, fenced};
@@ -80,6 +83,7 @@ pub struct Checkpoint {
     /// Complete epochs that are kept, the last one at the end.
     complete: Vec<KeptEpoch>,
     restored: Option<Restored>,
+    recorded: RecordedRuns,
     /// Followed names that earlier runs have begun after the restored epoch.
     followed: Vec<serde_json::Value>,
     /// The files of state that epochs have, by name.
@@ -177,11 +181,14 @@ impl Checkpoint {
             host: Run::host(),
             pid: std::process::id(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
+            recorded_as: Some(recorded::next(store.as_ref(), &entries, run.clock.now())?),
             followed: followed.clone(),
         });
         if !store.put(number, &start)? {
             return Err(fenced(store.as_ref(), number));
         }
+        let last = complete.last().map(|last| last.epoch);
+        let recorded = RecordedRuns::read(store.as_ref(), number, continues, last)?;
         // Epochs that are lost keep their files until others are complete.
         store.clear(number, &complete)?;
         complete.truncate(complete.len().saturating_sub(options.back));
@@ -197,7 +204,7 @@ impl Checkpoint {
         };
         let kept = complete.split_off(complete.len().saturating_sub(header.kept.max(1)));
         let begun = Self::begin(store, header, own, kept.iter().map(KeptEpoch::of).collect(), restored);
-        Ok(Self { followed, ..begun })
+        Ok(Self { followed, recorded, ..begun })
     }
 
     /// Takes part in a run that an earlier stage of the pipe has begun.
@@ -241,8 +248,11 @@ impl Checkpoint {
         if !own.has_readers {
             ends::claim_end(store.as_ref(), header.run, &path, header.ends)?;
         }
+        // With --restore it is a later epoch than the restored one.
+        let last = last_complete(store.as_ref(), before, 1, None)?.pop().map(|last| last.epoch);
+        let recorded = RecordedRuns::read(store.as_ref(), header.run, header.restored, last)?;
         let complete = complete.iter().map(KeptEpoch::of).collect();
-        Ok(Self { _claim: claim, ..Self::begin(store, header, own, complete, restored) })
+        Ok(Self { _claim: claim, recorded, ..Self::begin(store, header, own, complete, restored) })
     }
 
     fn begin(
@@ -259,6 +269,7 @@ impl Checkpoint {
             last_entry: header.run,
             complete,
             restored,
+            recorded: RecordedRuns::default(),
             followed: vec![],
             files: BTreeMap::new(),
             uncommitted: vec![],
@@ -307,6 +318,11 @@ impl Checkpoint {
     /// Returns the epoch that the run continues; `None` if it is the first.
     pub fn restored(&self) -> Option<&Restored> {
         self.restored.as_ref()
+    }
+
+    /// Returns how outputs record the epochs of this run and the restored one.
+    pub fn recorded(&self) -> &RecordedRuns {
+        &self.recorded
     }
 
     /// Returns the followed names that earlier runs have begun, and where this run keeps those that it begins.

@@ -427,7 +427,11 @@ impl OutputPlan {
             None => place.open(producer, &spec, OpenRows { schema, kind, up: up.clone() }, run)?,
             Some(plan) => {
                 let rows = OpenRows { schema, kind, up: up.clone() };
-                let open = move |run: &Rc<Run>, plan: &EpochPlan| place.open_in_epochs(&spec, rows, plan, run);
+                let shown = name.clone();
+                let open = move |run: &Rc<Run>, plan: &EpochPlan| {
+                    let mut target = place.open_in_epochs(&spec, rows, plan, run)?;
+                    target.check_committed(plan, &shown).map(|()| target)
+                };
                 OpenTarget::Epochs(Box::new(EpochOutput::open(plan, run, open)?))
             }
         };

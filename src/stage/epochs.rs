@@ -262,7 +262,8 @@ impl Epochs {
         let watermark = sealed.watermark.or_else(|| self.checkpoint.earlier_watermark(epoch));
         let positions = partition_positions(&self.checkpoint.positions(epoch)?, &self.run.pipeline, watermark)?;
         let now = self.run.clock.now();
-        outputs.begin_commit(CompleteEpoch { epoch, parts: sealed.parts.clone(), positions, now, refused: vec![] })?;
+        let (recorded, parts) = (self.checkpoint.recorded().epoch(epoch), sealed.parts.clone());
+        outputs.begin_commit(CompleteEpoch { epoch, recorded, parts, positions, now, refused: vec![] })?;
         let (start, wait) = (self.run.clock.monotonic(), self.run.stop.server_wait());
         self.due = start + self.every.unwrap_or_default();
         self.commit = Some(Commit { sealed, start, wait, over: None, reports: Reports::default() });

@@ -159,6 +159,7 @@ impl Outputs {
             stage: checkpoint.stage().to_owned(),
             key: key.to_owned(),
             epoch: checkpoint.epoch(),
+            last_recorded: checkpoint.recorded().last(),
         };
         let checked = self.checked.drain(..).enumerate();
         self.checked = checked.map(|(at, output)| output.in_epochs(plan(&rows_key(at)))).collect();

@@ -13,7 +13,8 @@ use std::collections::BTreeSet;
 use std::fmt::Display;
 use std::sync::Arc;
 
-/// The identity of a checkpoint's epoch: run, then number within the run.
+/// The identity of a checkpoint's epoch: run, then number within the run. Outputs number runs by the time at which they
+/// began, so that the epochs of two copies of a checkpoint differ.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Epoch {
     /// The run that made it.

@@ -24,6 +24,7 @@ mod calendar;
 mod channels;
 mod checkpoint;
 mod checkpoint_at_once;
+mod checkpoint_copies;
 mod checkpoint_damage;
 mod checkpoint_ends;
 mod checkpoint_faults;

@@ -322,7 +322,7 @@ def checkpoint(root):
         entry = json.loads((root / "log" / str(number)).read_text())
         assert entry["evt_checkpoint"] == 1
         if "start" in entry:
-            members(entry["start"], ["checkpoint", "restored", "at", "host", "pid", "version"], ["followed"])
+            members(entry["start"], ["checkpoint", "restored", "at", "host", "pid", "version"], ["recorded_as", "followed"])
             followed(root / "epochs" / f"{number}-0", entry["start"])
         else:
             complete = entry["complete"]

@@ -21,6 +21,7 @@ fn start() -> LogEntry {
         host: String::new(),
         pid: 1,
         version: String::new(),
+        recorded_as: None,
         followed: vec![],
     })
 }

@@ -43,6 +43,11 @@ impl EpochTopic {
         Ok(Self { output, transactions, sends_alone: false })
     }
 
+    /// Returns the epoch that was committed last.
+    pub fn committed(&self) -> Result<Option<Epoch>> {
+        self.transactions.committed()
+    }
+
     /// Writes the rows of an epoch in one transaction, unless it is committed; retries for as long as the URI says.
     ///
     /// Errors: exit status 75 if a later epoch is committed or another run has begun, 69 if brokers do not answer.

@@ -22,6 +22,8 @@ pub struct EpochPlan {
     pub key: String,
     /// The epoch in progress.
     pub epoch: Epoch,
+    /// The last complete epoch before the run, as outputs record it.
+    pub last_recorded: Option<Epoch>,
 }
 
 impl EpochPlan {
@@ -51,6 +53,8 @@ impl EpochPlan {
 pub struct CompleteEpoch {
     /// The epoch.
     pub epoch: Epoch,
+    /// The epoch as outputs record it.
+    pub recorded: Epoch,
     /// Its files.
     pub parts: Vec<EpochPart>,
     /// The positions of the input at its end.

@@ -3,7 +3,7 @@
 use super::plan::{CompleteEpoch, EpochPlan, FirstAttempt, KeptFault, KeptRejected, RefusedRows, RejectedRow};
 use crate::checkpoint::part::read_outbox;
 use crate::counts::SinkCounts;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::format::Format;
 use crate::frame::How;
 use crate::kafka::produce::epochs::EpochTopic;
@@ -62,6 +62,34 @@ impl EpochTarget {
         matches!(self, Self::Store { is_at_once: true, .. })
     }
 
+    /// Checks that the target, which messages call `name`, has no later epoch than the last one in the log. Errors:
+    /// exit status 75 if it has: the checkpoint is a copy, and a run that it does not know has written the target.
+    pub fn check_committed(&mut self, plan: &EpochPlan, name: &str) -> Result<()> {
+        let committed = match self {
+            Self::Store { sink, .. } => sink.committed()?,
+            Self::Topic(topic) => topic.committed()?,
+            Self::Text { lines: Some(lines), .. } => {
+                lines.file.begun_batch()?.map(|BatchId { run, number, .. }| Epoch { run, number })
+            }
+            Self::Text { lines: None, .. } => None,
+        };
+        if committed <= plan.last_recorded {
+            return Ok(());
+        }
+        let shown =
+            |epoch: Option<Epoch>| epoch.map_or(String::new(), |Epoch { run, number }| format!("({run}, {number})"));
+        let (place, found) = (plan.store.name(), shown(committed));
+        let expected = match plan.last_recorded {
+            None => format!("no epoch, because {place} has none"),
+            last => format!("epoch {}, the last one of {place}, or an earlier one", shown(last)),
+        };
+        let message = format!(
+            "{name}: expected {expected}, found {found}: {place} is older than this output, or another copy of it has \
+             written here; restore both from one backup"
+        );
+        Err(Error::new(ErrorKind::Fenced, message))
+    }
+
     /// Returns the counts of a store's rows by outcome.
     pub fn counts(&self) -> Option<SinkCounts> {
         if let Self::Store { sink, .. } = self { Some(sink.counts()) } else { None }
@@ -104,7 +132,7 @@ impl EpochTarget {
     /// Writes the rows of a complete epoch; a second call changes nothing. Returns the rows that it could not hold, if
     /// there are any.
     pub fn commit(&mut self, plan: &EpochPlan, complete: &CompleteEpoch) -> Result<Option<RefusedRows>> {
-        let (epoch, part) = (complete.epoch, plan.part());
+        let (epoch, part) = (complete.recorded, plan.part());
         let has_outbox = complete.parts.iter().any(|other| other.name == part);
         // A store records the epochs whose rows it got at once, so that an older run is fenced.
         let is_recorded = match &*self {

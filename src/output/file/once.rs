@@ -143,6 +143,13 @@ impl OnceFile {
         Ok(last)
     }
 
+    /// Returns the last batch of this ledger, which may be incomplete; changes nothing and needs no lock.
+    pub fn begun_batch(&self) -> Result<Option<BatchId>> {
+        let path = self.own_intent();
+        let intent = path.exists().then(|| Intent::read(&path)).transpose()?;
+        Ok(intent.filter(|intent| intent.ledger == self.ledger).map(|intent| intent.batch))
+    }
+
     /// Appends a batch of a checkpoint, under the lock, and keeps its number. An empty file gets `header` first.
     pub fn append_piece(&mut self, batch: BatchId, header: &[u8], bytes: &[u8]) -> Result<()> {
         let length = self.end_line()?;

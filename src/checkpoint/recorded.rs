@@ -1,0 +1,64 @@
+//! The numbers under which outputs record the epochs of a run.
+//!
+//! The log numbers runs by its entries, so a run of a directory that was restored from a backup gets the number of the
+//! run that is lost, and so does a run of a copy. An output would take the epoch of one for that of the other and drop
+//! its rows. Outputs therefore record a run as the time at which it began (µs), or as the number after that of the run
+//! before if the clock went back. A later epoch in an output than the last one in the log is then one that the log
+//! does not know.
+
+use super::log::LogEntry;
+use super::store::CheckpointStore;
+use crate::error::Result;
+use crate::store::Epoch;
+
+/// How outputs record the epochs that a run commits: its own, and the one that it restores.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct RecordedRuns {
+    /// The run in the log.
+    run: u64,
+    recorded_as: u64,
+    /// The number of the run that has made the restored epoch.
+    restored_as: u64,
+    last: Option<Epoch>,
+}
+
+impl RecordedRuns {
+    /// Reads the numbers of a run that restores an epoch; `last` is the last complete epoch before the run.
+    pub fn read(store: &dyn CheckpointStore, run: u64, restored: Option<Epoch>, last: Option<Epoch>) -> Result<Self> {
+        let number = |epoch: Option<Epoch>| epoch.map_or(Ok(0), |epoch| recorded_as(store, epoch.run));
+        let last_as = number(last)?;
+        let restored_as = if restored == last { last_as } else { number(restored)? };
+        let last = last.map(|last| Epoch { run: last_as, ..last });
+        Ok(Self { run, recorded_as: recorded_as(store, run)?, restored_as, last })
+    }
+
+    /// Returns an epoch as outputs record it: one of this run, or the restored one.
+    pub fn epoch(&self, epoch: Epoch) -> Epoch {
+        Epoch { run: if epoch.run == self.run { self.recorded_as } else { self.restored_as }, ..epoch }
+    }
+
+    /// Returns the last complete epoch before this run as outputs record it; they have none that is later.
+    pub fn last(&self) -> Option<Epoch> {
+        self.last
+    }
+}
+
+/// Returns the number for a run that begins at `now` (µs) behind these entries.
+pub fn next(store: &dyn CheckpointStore, entries: &[u64], now: i64) -> Result<u64> {
+    let before = match entries.last() {
+        None => 0,
+        Some(last) => match store.entry(*last)? {
+            Some(LogEntry::Complete(complete)) => recorded_as(store, complete.epoch.run)?,
+            _ => recorded_as(store, *last)?,
+        },
+    };
+    Ok(u64::try_from(now).unwrap_or(0).max(before + 1))
+}
+
+/// Returns the number of a run. Outputs record a run of an older version under the number that it has in the log.
+fn recorded_as(store: &dyn CheckpointStore, run: u64) -> Result<u64> {
+    Ok(match store.entry(run)? {
+        Some(LogEntry::Start(start)) => start.recorded_as.unwrap_or(run),
+        _ => run,
+    })
+}
