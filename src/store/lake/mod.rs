@@ -375,7 +375,7 @@ impl Parquet {
         let Some(kind) = self.kind.filter(|_| !replace.may_shrink) else { return Ok(None) };
         for (day, parts) in days {
             let path = self.lake.day(*day);
-            if path.exists() {
+            if disk::found(&path)?.is_some() {
                 let new = Day::of_parts(&self.lake, parts)?;
                 let loss = replace.brought.judge(kind, &Day::open(&path)?, &new)?;
                 if loss.is_some() {
