@@ -430,7 +430,12 @@ impl Sink for Parquet {
             replace.brought.take(kind, batch)?;
             let mut days = rows::days(kind, batch)?;
             days.dedup();
-            replace.touched.extend(days);
+            for day in days {
+                if replace.touched.insert(day) {
+                    // Otherwise the run would fail only at its end.
+                    exchange::check_day(self.lake.dir(), day)?;
+                }
+            }
         }
         if let Some(waiting) = &mut self.waiting {
             // They are counted when they are published.
