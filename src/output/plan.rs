@@ -168,7 +168,7 @@ impl OutputPlan {
     /// Checks that the URI `text` names an output that could be written now. Contacts no server: see
     /// [`OutputPlan::ask`]. Errors: exit status 2 if it is not an output, or a file that must not be replaced.
     pub fn try_new(text: impl AsRef<OsStr>, spec: &OutputSpec, run: &Run) -> Result<Self> {
-        let uri = Uri::parse(text)?.of_database()?;
+        let uri = Uri::of_output(text)?;
         let (uri, spec) = with_file_options(uri, spec.clone())?;
         let name = uri.to_string();
         let mut first = None;

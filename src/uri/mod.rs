@@ -134,13 +134,24 @@ impl Uri {
         }
     }
 
-    /// Returns the store instead of a file that has its extension, with or without options; for outputs. Errors: exit
-    /// status 2 for an unknown option.
-    pub fn of_database(self) -> Result<Self> {
-        let Uri::File(path) = &self else { return Ok(self) };
-        match (named_store(path), path.to_str()) {
-            (Some(store), Some(name)) => Ok(Uri::Store(store, location(store, store.scheme, name)?)),
-            _ => Ok(self),
+    /// Parses the URI of an output. A file with the extension of a store, with or without options, is that store.
+    /// Errors: exit status 2 for an unknown option, or one of inputs.
+    pub fn of_output(text: impl AsRef<OsStr>) -> Result<Self> {
+        let uri = Self::parse(text)?;
+        let store = match &uri {
+            Uri::File(path) => named_store(path).zip(path.to_str()),
+            _ => None,
+        };
+        let uri = match store {
+            Some((store, name)) => Uri::Store(store, location(store, store.scheme, name)?),
+            None => uri,
+        };
+        match &uri {
+            // The kind of the rows decides which table they are written to.
+            Uri::Store(_, location) if location.options.contains_key("table") => {
+                Err(Error::usage(format!("{location}: table= is an option of inputs only")))
+            }
+            _ => Ok(uri),
         }
     }
 

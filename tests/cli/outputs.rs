@@ -424,6 +424,29 @@ fn a_compressed_file_is_whole_and_is_never_appended_to() {
 }
 
 #[test]
+fn an_output_that_names_a_table_is_refused_because_the_kind_of_its_rows_decides_it() {
+    let dir = Dir::new("table");
+    dir.write("a.jsonl", format!("{EVENT}\n"));
+    dir.write("metrics.toml", "[[metric]]\nname = \"n\"\nsize = \"1m\"\n");
+    let before = names(&dir);
+    let lines = [
+        "evt-ingest a.jsonl --to 'sqlite:z.db?table=my_events'",
+        "evt-ingest a.jsonl --to 'z.db?table=raw_events'",
+        "evt-ingest a.jsonl --to 'parquet:lk?table=dead'",
+        "evt-ingest a.jsonl --to null: --dlq 'sqlite:z.db?table=dead_letters'",
+        "evt-ingest a.jsonl --to 'postgres://127.0.0.1:1/d?table=raw_events'",
+        "evt-backfill a.jsonl -m metrics.toml --to 'sqlite:z.db?table=aggregated_metrics' --all-closed",
+    ];
+    for line in lines {
+        for line in [line.to_owned(), format!("{line} --check")] {
+            let run = dir.shell(&line).ends_with(2).stays_calm();
+            assert!(run.stderr().contains(": table= is an option of inputs only"), "{line}: {run}");
+            assert_eq!(names(&dir), before, "{line}");
+        }
+    }
+}
+
+#[test]
 fn a_name_of_a_database_is_the_sqlite_store() {
     let dir = Dir::new("by-name");
     dir.write("in.jsonl", format!("{EVENT}\n"));
