@@ -25,14 +25,14 @@ use crate::parse::query;
 use crate::run::Run;
 use crate::run::io::Io;
 use crate::store::remote::FOREVER;
-use crate::store::{AtOnce, Location, OpenOptions, Store};
+use crate::store::{AtOnce, Location, Medium, OpenOptions, Store};
 use crate::uri::Uri;
 use crate::uri::kafka::{Address, TopicFormat};
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use std::ffi::OsStr;
 use std::io::IsTerminal;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -68,7 +68,7 @@ impl Destination {
     fn is_remote(&self) -> bool {
         match self {
             Destination::Null | Destination::Standard(_) | Destination::File(..) => false,
-            Destination::Store(store, _) => store.is_remote,
+            Destination::Store(store, _) => store.is_remote(),
             Destination::Kafka(..) => true,
         }
     }
@@ -192,7 +192,7 @@ impl OutputPlan {
             }
             Uri::Store(store, location) => {
                 store.is_at_once(&location)?;
-                if !store.is_remote {
+                if !store.is_remote() {
                     first = (store.check)(&location)?;
                 }
                 Destination::Store(store, location)
@@ -208,7 +208,7 @@ impl OutputPlan {
         self.show_server(&run.metrics);
         match &self.place {
             Destination::Kafka(address, _) => KafkaOutput::check_server(address, run)?,
-            Destination::Store(store, location) if store.is_remote => self.first = (store.check)(location)?,
+            Destination::Store(store, location) if store.is_remote() => self.first = (store.check)(location)?,
             _ => {}
         }
         Ok(self)
@@ -247,7 +247,7 @@ impl OutputPlan {
     pub fn without_limit(mut self) -> Self {
         match &mut self.place {
             Destination::Kafka(address, _) => address.options.set_without_limit(),
-            Destination::Store(store, location) if store.is_remote => {
+            Destination::Store(store, location) if store.is_remote() => {
                 location.options.entry("retry".to_owned()).or_insert_with(|| FOREVER.to_owned());
             }
             _ => {}
@@ -315,10 +315,13 @@ impl OutputPlan {
         self.first.as_deref()
     }
 
-    /// Returns its identity, to find duplicate outputs. `None` if an output may be named twice: a store holds a table
-    /// for each kind of row.
+    /// Returns its identity, to find duplicate outputs. `None` if an output may be named twice: a database holds a
+    /// table for each kind of row.
     pub fn identity(&self) -> Option<Identity> {
         match &self.place {
+            Destination::Store(store, location) if store.medium == Medium::Directory => {
+                Identity::of_directory(Path::new(&location.path))
+            }
             Destination::Null | Destination::Store(..) => None,
             Destination::Standard(_) => Some(Identity::of_output()),
             Destination::File(path, _) => Identity::of_path(path),

@@ -213,7 +213,7 @@ fn location(store: &'static Store, scheme: &str, rest: &str) -> Result<Location>
         return Err(Error::usage(format!("{}: expected {}:PATH, found no path", store.scheme, store.scheme)));
     }
     // After slashes the path is part of a URL, which its client decodes.
-    let path = if slashes && store.is_remote { secret::reveal_encoded(path) } else { secret::reveal(path) };
+    let path = if slashes && store.is_remote() { secret::reveal_encoded(path) } else { secret::reveal(path) };
     let mut location = Location { scheme: scheme.to_owned(), slashes, path, ..Location::default() };
     location.options.extend(options);
     location.options.values_mut().for_each(|value| *value = secret::reveal(value));

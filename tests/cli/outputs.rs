@@ -228,6 +228,7 @@ fn an_output_that_is_an_input_or_is_named_twice_is_refused_before_anything_is_re
         "mkdir sub; ln -s a.jsonl link.jsonl; ln a.jsonl hard.jsonl; ln -s new.jsonl dangling.jsonl; mkfifo fifo",
     )
     .succeeds();
+    dir.shell("ln -s sub linked").succeeds();
     let before = names(&dir);
     let lines = [
         ("evt-ingest a.jsonl --to null: --dlq a.jsonl", "a.jsonl: also an input"),
@@ -249,6 +250,9 @@ fn an_output_that_is_an_input_or_is_named_twice_is_refused_before_anything_is_re
         ("evt-ingest a.jsonl --to dangling.jsonl --to new.jsonl", "new.jsonl: duplicate output"),
         ("evt-window a.jsonl --size 1m --to null: --late x --dlq sub/../x", "x: duplicate output"),
         ("evt-gen --events 1 --truth sub/x > sub/x", "duplicate output"),
+        ("evt-ingest a.jsonl --to parquet:lx --dlq parquet:./lx", "parquet:./lx: duplicate output"),
+        ("evt-ingest a.jsonl --to parquet:new/lx --to 'parquet:sub/../new/lx?roll=1MiB'", "duplicate output"),
+        ("evt-window a.jsonl --size 1m --to parquet:sub --late parquet:linked", "parquet:linked: duplicate output"),
     ];
     for (line, told) in lines {
         let run = dir.shell(line).ends_with(2).stays_calm();
@@ -258,6 +262,8 @@ fn an_output_that_is_an_input_or_is_named_twice_is_refused_before_anything_is_re
     }
     assert_eq!(dir.bytes("a.jsonl"), format!("{EVENT}\n").as_bytes());
     dir.shell("evt-ingest -q a.jsonl --to /dev/null --to /dev/null --to null: --to null: --dlq /dev/stderr").succeeds();
+    dir.shell("evt-ingest a.jsonl --to parquet:lx --dlq parquet:./lx --check").ends_with(2);
+    dir.shell("evt-ingest -q a.jsonl --to sqlite:m.db --dlq sqlite:m.db --to parquet:lx --to parquet:ly").succeeds();
 }
 
 #[test]

@@ -48,7 +48,7 @@ use crate::store::lake::waiting::{CommittedEpochs, Roll, WaitingFile};
 use crate::store::rows::{count_refused, fit_rows};
 use crate::store::sink::write_rows;
 use crate::store::{
-    CorrectionStore, Epoch, EpochRows, Location, Notice, OpenOptions, Sink, SinkOutcome, Store, StoreReader,
+    CorrectionStore, Epoch, EpochRows, Location, Medium, Notice, OpenOptions, Sink, SinkOutcome, Store, StoreReader,
     Visibility, rows,
 };
 use crate::time::parse_duration;
@@ -64,7 +64,7 @@ pub static STORE: Store = Store {
     extensions: &[],
     magic: b"",
     client: None,
-    is_remote: false,
+    medium: Medium::Directory,
     visibility: Visibility::AtEnd,
     replaces: |location| location.options.get("mode").is_some_and(|mode| mode == "replace"),
     options: &OPTIONS,
