@@ -258,6 +258,9 @@ impl OutputPlan {
     /// Checks that its rows can wait for their epoch and be written once. Errors: exit status 2 if not.
     pub fn check_epochs(&self, io: &Io) -> Result<()> {
         let why = match &self.place {
+            Destination::Store(store, location) if (store.replaces)(location) => {
+                "expected mode=append, found mode=replace, which tracks the files of one run only"
+            }
             Destination::Null | Destination::Store(..) => return Ok(()),
             Destination::Kafka(address, _) if address.options.form == Some(TopicFormat::Frames) => {
                 "expected format=json or format=avro, found format=frames"

@@ -165,10 +165,6 @@ impl LakeOptions {
 impl Parquet {
     fn open(location: &Location, options: &OpenOptions) -> Result<Self> {
         let LakeOptions { root, roll, property_columns, replace, may_shrink } = LakeOptions::try_new(location)?;
-        if replace && options.epochs {
-            let why = "mode=replace cannot be used with checkpoints, because it tracks the files of one run only";
-            return Err(Error::usage(format!("parquet:{}: {why}", root.display())));
-        }
         let open = if options.epochs { Lake::create } else { Lake::open };
         let lake = open(&root, &options.pipeline, options.disk.clone())?;
         let kind = lake_read::kind_of(&root)?;
