@@ -128,7 +128,7 @@ impl CheckReport {
             Uri::Store(store, location) => {
                 let tables = move || (store.reader.tables)(&location).map(|_| None);
                 // A local file is checked at once, because it cannot be unavailable like a server.
-                if store.is_remote { self.query(name, move |_| Ok(tables()?)) } else { self.add(name, tables()) }
+                if store.is_remote() { self.query(name, move |_| Ok(tables()?)) } else { self.add(name, tables()) }
             }
         }
     }

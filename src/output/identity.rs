@@ -38,6 +38,23 @@ impl Identity {
         }
     }
 
+    /// Returns the identity of the directory that `path` leads to, whose missing parents a run would create.
+    pub fn of_directory(path: &Path) -> Option<Self> {
+        if let Ok(found) = std::fs::metadata(path) {
+            return Some(Self::Inode { device: found.dev(), inode: found.ino() });
+        }
+        let parent = access::parent(path);
+        let above = match parent.canonicalize() {
+            Ok(above) => above,
+            Err(_) if parent == path => return None,
+            Err(_) => match Self::of_directory(parent)? {
+                Self::Name(above) => above,
+                Self::Inode { .. } => return None,
+            },
+        };
+        Some(Self::Name(above.join(path.file_name()?)))
+    }
+
     /// Returns the identity of the file that a standard stream is connected to.
     fn of_stream(stream: impl AsFd) -> Option<Self> {
         Self::of(&File::from(stream.as_fd().try_clone_to_owned().ok()?).metadata().ok()?)

@@ -25,14 +25,14 @@ use crate::parse::query;
 use crate::run::Run;
 use crate::run::io::Io;
 use crate::store::remote::FOREVER;
-use crate::store::{AtOnce, Location, OpenOptions, Store};
+use crate::store::{AtOnce, Location, Medium, OpenOptions, Store};
 use crate::uri::Uri;
 use crate::uri::kafka::{Address, TopicFormat};
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use std::ffi::OsStr;
 use std::io::IsTerminal;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -70,7 +70,7 @@ impl Destination {
     fn is_remote(&self) -> bool {
         match self {
             Destination::Null | Destination::Standard(_) | Destination::File(..) => false,
-            Destination::Store(store, _) => store.is_remote,
+            Destination::Store(store, _) => store.is_remote(),
             Destination::Kafka(..) => true,
         }
     }
@@ -170,7 +170,7 @@ impl OutputPlan {
     /// Checks that the URI `text` names an output that could be written now. Contacts no server: see
     /// [`OutputPlan::ask`]. Errors: exit status 2 if it is not an output, or a file that must not be replaced.
     pub fn try_new(text: impl AsRef<OsStr>, spec: &OutputSpec, run: &Run) -> Result<Self> {
-        let uri = Uri::parse(text)?.of_database()?;
+        let uri = Uri::of_output(text)?;
         let (uri, spec) = with_file_options(uri, spec.clone())?;
         let name = uri.to_string();
         let mut first = None;
@@ -194,7 +194,7 @@ impl OutputPlan {
             }
             Uri::Store(store, location) => {
                 store.is_at_once(&location)?;
-                if !store.is_remote {
+                if !store.is_remote() {
                     first = (store.check)(&location)?;
                 }
                 Destination::Store(store, location)
@@ -210,7 +210,7 @@ impl OutputPlan {
         self.show_server(&run.metrics);
         match &self.place {
             Destination::Kafka(address, _) => KafkaOutput::check_server(address, self.is_dead, run)?,
-            Destination::Store(store, location) if store.is_remote => self.first = (store.check)(location)?,
+            Destination::Store(store, location) if store.is_remote() => self.first = (store.check)(location)?,
             _ => {}
         }
         Ok(self)
@@ -254,7 +254,7 @@ impl OutputPlan {
     pub fn without_limit(mut self) -> Self {
         match &mut self.place {
             Destination::Kafka(address, _) => address.options.set_without_limit(),
-            Destination::Store(store, location) if store.is_remote => {
+            Destination::Store(store, location) if store.is_remote() => {
                 location.options.entry("retry".to_owned()).or_insert_with(|| FOREVER.to_owned());
             }
             _ => {}
@@ -265,6 +265,9 @@ impl OutputPlan {
     /// Checks that its rows can wait for their epoch and be written once. Errors: exit status 2 if not.
     pub fn check_epochs(&self, io: &Io) -> Result<()> {
         let why = match &self.place {
+            Destination::Store(store, location) if (store.replaces)(location) => {
+                "expected mode=append, found mode=replace, which tracks the files of one run only"
+            }
             Destination::Null | Destination::Store(..) => return Ok(()),
             Destination::Kafka(address, _) if address.options.form == Some(TopicFormat::Frames) => {
                 "expected format=json or format=avro, found format=frames"
@@ -322,10 +325,13 @@ impl OutputPlan {
         self.first.as_deref()
     }
 
-    /// Returns its identity, to find duplicate outputs. `None` if an output may be named twice: a store holds a table
-    /// for each kind of row.
+    /// Returns its identity, to find duplicate outputs. `None` if an output may be named twice: a database holds a
+    /// table for each kind of row.
     pub fn identity(&self) -> Option<Identity> {
         match &self.place {
+            Destination::Store(store, location) if store.medium == Medium::Directory => {
+                Identity::of_directory(Path::new(&location.path))
+            }
             Destination::Null | Destination::Store(..) => None,
             Destination::Standard(_) => Some(Identity::of_output()),
             Destination::File(path, _) => Identity::of_path(path),

@@ -120,6 +120,8 @@ fn epochs_need_an_output_that_can_continue() {
         (format!("{shown}/a.parquet"), &plain, "found one that is replaced at the end of a run"),
         (format!("{shown}/a.arrows"), &plain, "found a file of frames"),
         (format!("{shown}/a.jsonl"), &control, "--control cannot be used"),
+        (format!("parquet:{shown}/lake"), &plain, ""),
+        (format!("parquet:{shown}/lake?mode=replace"), &plain, "expected mode=append, found mode=replace"),
     ] {
         let checked = plan(&uri, spec).unwrap().check_epochs(&simulated().io);
         match checked {

@@ -14,7 +14,7 @@ use std::collections::BTreeSet;
 /// Every reachable store that can write rows at once.
 fn stores() -> impl Iterator<Item = Bench> {
     let stores = ALL.iter().filter(|store| store.visibility != Visibility::AtEnd);
-    stores.filter_map(|store| if store.is_remote { Bench::on_server(store) } else { Some(Bench::new(store)) })
+    stores.filter_map(|store| if store.is_remote() { Bench::on_server(store) } else { Some(Bench::new(store)) })
 }
 
 /// Opens a store as a process of run `attempt` of a checkpoint.

@@ -119,12 +119,12 @@ impl Bench {
 
 /// Stores on this machine.
 fn local() -> impl Iterator<Item = Bench> {
-    ALL.iter().filter(|store| !store.is_remote).map(|store| Bench::new(store))
+    ALL.iter().filter(|store| !store.is_remote()).map(|store| Bench::new(store))
 }
 
 /// Returns every store whose server is reachable.
 fn all() -> impl Iterator<Item = Bench> {
-    local().chain(ALL.iter().filter(|store| store.is_remote).filter_map(|store| Bench::on_server(store)))
+    local().chain(ALL.iter().filter(|store| store.is_remote()).filter_map(|store| Bench::on_server(store)))
 }
 
 /// Returns the stores that hold rows of `kind`.

@@ -117,6 +117,17 @@ pub enum Visibility {
     AtOnce,
 }
 
+/// What the URI of a store names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Medium {
+    /// A file that several outputs may write.
+    File,
+    /// A directory that one output writes at a time.
+    Directory,
+    /// A server, named by a URL.
+    Server,
+}
+
 /// One kind of store.
 pub struct Store {
     /// The scheme of its URIs.
@@ -131,8 +142,8 @@ pub struct Store {
     pub magic: &'static [u8],
     /// The program that shows the tables that evt keeps for itself in it; `None` if it has none.
     pub client: Option<&'static str>,
-    /// Whether it is on a server, named by a URL.
-    pub is_remote: bool,
+    /// What its URIs name.
+    pub medium: Medium,
     /// When its rows become visible.
     pub visibility: Visibility,
     /// Whether a URI asks to replace rows of other runs at the end, which an endless source never reaches.
@@ -156,6 +167,11 @@ pub struct Store {
 }
 
 impl Store {
+    /// Whether it is on a server.
+    pub fn is_remote(&self) -> bool {
+        self.medium == Medium::Server
+    }
+
     /// Whether rows become safe before the end of the run ([`Sink::settle`]), so that a source may commit its position.
     pub fn acknowledges(&self) -> bool {
         self.visibility != Visibility::AtEnd

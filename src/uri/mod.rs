@@ -136,13 +136,24 @@ impl Uri {
         }
     }
 
-    /// Returns the store instead of a file that has its extension, with or without options; for outputs. Errors: exit
-    /// status 2 for an unknown option.
-    pub fn of_database(self) -> Result<Self> {
-        let Uri::File(path) = &self else { return Ok(self) };
-        match (named_store(path), path.to_str()) {
-            (Some(store), Some(name)) => Ok(Uri::Store(store, location(store, store.scheme, name)?)),
-            _ => Ok(self),
+    /// Parses the URI of an output. A file with the extension of a store, with or without options, is that store.
+    /// Errors: exit status 2 for an unknown option, or one of inputs.
+    pub fn of_output(text: impl AsRef<OsStr>) -> Result<Self> {
+        let uri = Self::parse(text)?;
+        let store = match &uri {
+            Uri::File(path) => named_store(path).zip(path.to_str()),
+            _ => None,
+        };
+        let uri = match store {
+            Some((store, name)) => Uri::Store(store, location(store, store.scheme, name)?),
+            None => uri,
+        };
+        match &uri {
+            // The kind of the rows decides which table they are written to.
+            Uri::Store(_, location) if location.options.contains_key("table") => {
+                Err(Error::usage(format!("{location}: table= is an option of inputs only")))
+            }
+            _ => Ok(uri),
         }
     }
 
@@ -204,7 +215,7 @@ fn location(store: &'static Store, scheme: &str, rest: &str) -> Result<Location>
         return Err(Error::usage(format!("{}: expected {}:PATH, found no path", store.scheme, store.scheme)));
     }
     // After slashes the path is part of a URL, which its client decodes.
-    let path = if slashes && store.is_remote { secret::reveal_encoded(path) } else { secret::reveal(path) };
+    let path = if slashes && store.is_remote() { secret::reveal_encoded(path) } else { secret::reveal(path) };
     let mut location = Location { scheme: scheme.to_owned(), slashes, path, ..Location::default() };
     location.options.extend(options);
     location.options.values_mut().for_each(|value| *value = secret::reveal(value));

@@ -386,8 +386,7 @@ fn a_table_of_rules_that_people_made_stays_while_its_database_is_an_output() {
     psql(&dir, &uri, &schema, &create);
     dir.write("metrics.toml", "[[metric]]\nname = \"views\"\nsize = \"1m\"\n");
     let rules = format!("{uri}?schema={schema}&table=alert_rules");
-    let args =
-        ["--once", "--rules", &rules, "-m", "metrics.toml", "--to", &format!("{target}&table=alerts"), "in.jsonl"];
+    let args = ["--once", "--rules", &rules, "-m", "metrics.toml", "--to", &target, "in.jsonl"];
     for _ in 0..2 {
         dir.run("evt-alert", &args).ends_with(1);
     }

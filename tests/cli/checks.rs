@@ -151,6 +151,26 @@ fn a_check_finds_an_output_that_its_file_system_cannot_hold() {
 }
 
 #[test]
+fn days_that_would_be_replaced_with_a_checkpoint_are_refused_before_the_checkpoint_is_made() {
+    let dir = Dir::new("check-replace");
+    dir.write("in.jsonl", "{\"t\":\"2026-01-01T00:00:00Z\"}\n");
+    let lake = "parquet:lake?mode=replace";
+    let told = "parquet:lake: --checkpoint: expected mode=append, found mode=replace";
+    for outputs in [&["--to", lake][..], &["--to", "null:", "--dlq", lake]] {
+        for check in [&[][..], &["--check"]] {
+            let args = [&["in.jsonl", "--time", "t", "--checkpoint", "cp"], outputs, check].concat();
+            let run = dir.run("evt-ingest", &args).ends_with(2);
+            assert!(run.stderr().contains(told), "{run}");
+            assert!(!dir.path("cp").exists() && !dir.path("lake").exists(), "{run}");
+        }
+    }
+    // A later stage learns of the checkpoint from the frames.
+    let line = format!("evt-ingest -q in.jsonl --time t --checkpoint cp | evt-sink -q --to '{lake}'");
+    let run = dir.shell(&line);
+    assert!(run.stderr().contains(told) && run.status() == 2, "{run}");
+}
+
+#[test]
 fn the_name_of_a_file_to_which_the_shell_redirects_a_check_does_not_matter() {
     let dir = Dir::new("check-redirected");
     dir.write("in.jsonl", "{\"t\":\"2026-01-01\"}\n");

@@ -185,6 +185,52 @@ fn what_may_not_be_read_or_written_is_one_clear_line() {
     dir.shell("chmod -R u+w closed").succeeds();
 }
 
+/// A lake of two days, of which the first is on another disk. Its events are those of `a.jsonl`.
+pub(crate) fn lake_with_a_linked_day(dir: &Dir) {
+    let line = |day: u8| format!("{{\"server_timestamp\":\"2026-01-0{day}T00:00:00Z\",\"a\":1}}\n");
+    dir.write("a.jsonl", line(1) + &line(2));
+    dir.write("metrics.toml", "[[metric]]\nname = \"n\"\nsize = \"1h\"\n");
+    let link = "mkdir -p other/disk; mv lake/date=2026-01-01 other/disk; ln -s ../other/disk/date=2026-01-01 lake";
+    dir.shell(&format!("evt-ingest -q a.jsonl --to parquet:lake; {link}")).succeeds();
+}
+
+#[test]
+fn a_day_of_a_lake_that_cannot_be_reached_is_an_error_and_not_a_day_without_rows() {
+    let dir = Dir::new("away");
+    let Some(before) = unprivileged(&dir) else { return };
+    lake_with_a_linked_day(&dir);
+    let readers = [
+        "evt-view -q parquet:lake",
+        "evt-view -q parquet:lake -o jsonl",
+        "evt-view --check parquet:lake",
+        "evt-window -q parquet:lake --size 1h -o jsonl",
+        "evt-backfill -q parquet:lake -m metrics.toml --all-closed --to sqlite:m.db",
+        "evt-reconcile -q a.jsonl parquet:lake",
+    ];
+    assert_eq!(dir.shell(readers[1]).succeeds().rows().len(), 2);
+    let absences = [
+        ("mv other/disk other/away", "mv other/away other/disk", "cannot follow the link: no such file"),
+        ("chmod 000 other/disk", "chmod 755 other/disk", "cannot read: permission denied"),
+    ];
+    for (leave, arrive, told) in absences {
+        dir.shell(leave).succeeds();
+        for line in readers {
+            let run = dir.shell(&format!("{before}{line}")).ends_with(74).stays_calm();
+            let told = format!("parquet:lake/date=2026-01-01: {told}");
+            assert!(run.stderr().contains(&told), "{line}: {run}");
+        }
+        // What does not need the day does not miss it.
+        let other = "evt-window -q parquet:lake?table=event --size 1h --since 2026-01-02T00:00:00Z -o jsonl";
+        assert_eq!(dir.shell(&format!("{before}{other}")).succeeds().rows().len(), 1);
+        dir.shell(&format!("tail -1 a.jsonl > b.jsonl; {before}evt-ingest -q b.jsonl --to parquet:lake")).succeeds();
+        dir.shell(&format!("{before}evt-ingest -q a.jsonl --to parquet:lake")).ends_with(74);
+        dir.shell(arrive).succeeds();
+    }
+    dir.shell("mv other/disk/date=2026-01-01/* file; ln -s gone.parquet lake/date=2026-01-01/a.parquet").succeeds();
+    let run = dir.shell("evt-view -q parquet:lake -o jsonl").ends_with(74);
+    assert!(run.stderr().contains("date=2026-01-01/a.parquet: cannot follow the link"), "a file that is away: {run}");
+}
+
 /// Events without ids; the files of both days share some lines, at different positions.
 fn day(numbers: std::ops::Range<u32>) -> String {
     let line = |n: u32| {

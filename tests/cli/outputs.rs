@@ -228,6 +228,7 @@ fn an_output_that_is_an_input_or_is_named_twice_is_refused_before_anything_is_re
         "mkdir sub; ln -s a.jsonl link.jsonl; ln a.jsonl hard.jsonl; ln -s new.jsonl dangling.jsonl; mkfifo fifo",
     )
     .succeeds();
+    dir.shell("ln -s sub linked").succeeds();
     let before = names(&dir);
     let lines = [
         ("evt-ingest a.jsonl --to null: --dlq a.jsonl", "a.jsonl: also an input"),
@@ -249,6 +250,9 @@ fn an_output_that_is_an_input_or_is_named_twice_is_refused_before_anything_is_re
         ("evt-ingest a.jsonl --to dangling.jsonl --to new.jsonl", "new.jsonl: duplicate output"),
         ("evt-window a.jsonl --size 1m --to null: --late x --dlq sub/../x", "x: duplicate output"),
         ("evt-gen --events 1 --truth sub/x > sub/x", "duplicate output"),
+        ("evt-ingest a.jsonl --to parquet:lx --dlq parquet:./lx", "parquet:./lx: duplicate output"),
+        ("evt-ingest a.jsonl --to parquet:new/lx --to 'parquet:sub/../new/lx?roll=1MiB'", "duplicate output"),
+        ("evt-window a.jsonl --size 1m --to parquet:sub --late parquet:linked", "parquet:linked: duplicate output"),
     ];
     for (line, told) in lines {
         let run = dir.shell(line).ends_with(2).stays_calm();
@@ -258,6 +262,8 @@ fn an_output_that_is_an_input_or_is_named_twice_is_refused_before_anything_is_re
     }
     assert_eq!(dir.bytes("a.jsonl"), format!("{EVENT}\n").as_bytes());
     dir.shell("evt-ingest -q a.jsonl --to /dev/null --to /dev/null --to null: --to null: --dlq /dev/stderr").succeeds();
+    dir.shell("evt-ingest a.jsonl --to parquet:lx --dlq parquet:./lx --check").ends_with(2);
+    dir.shell("evt-ingest -q a.jsonl --to sqlite:m.db --dlq sqlite:m.db --to parquet:lx --to parquet:ly").succeeds();
 }
 
 #[test]
@@ -421,6 +427,29 @@ fn a_compressed_file_is_whole_and_is_never_appended_to() {
     assert!(!dir.path("none.jsonl.gz").exists());
     dir.shell("(echo x; cat in.jsonl) | evt-ingest -q --to null: --dlq dead.jsonl.gz").succeeds();
     assert_eq!(dir.run("evt-view", &["dead.jsonl.gz", "-q", "--rows", "-o", "jsonl"]).succeeds().rows().len(), 1);
+}
+
+#[test]
+fn an_output_that_names_a_table_is_refused_because_the_kind_of_its_rows_decides_it() {
+    let dir = Dir::new("table");
+    dir.write("a.jsonl", format!("{EVENT}\n"));
+    dir.write("metrics.toml", "[[metric]]\nname = \"n\"\nsize = \"1m\"\n");
+    let before = names(&dir);
+    let lines = [
+        "evt-ingest a.jsonl --to 'sqlite:z.db?table=my_events'",
+        "evt-ingest a.jsonl --to 'z.db?table=raw_events'",
+        "evt-ingest a.jsonl --to 'parquet:lk?table=dead'",
+        "evt-ingest a.jsonl --to null: --dlq 'sqlite:z.db?table=dead_letters'",
+        "evt-ingest a.jsonl --to 'postgres://127.0.0.1:1/d?table=raw_events'",
+        "evt-backfill a.jsonl -m metrics.toml --to 'sqlite:z.db?table=aggregated_metrics' --all-closed",
+    ];
+    for line in lines {
+        for line in [line.to_owned(), format!("{line} --check")] {
+            let run = dir.shell(&line).ends_with(2).stays_calm();
+            assert!(run.stderr().contains(": table= is an option of inputs only"), "{line}: {run}");
+            assert_eq!(names(&dir), before, "{line}");
+        }
+    }
 }
 
 #[test]

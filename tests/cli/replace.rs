@@ -1,6 +1,7 @@
 //! Replacing a file or the days of a lake: at a proven end, completely or not at all.
 
-use crate::harness::{Dir, Draws, ROOT, Run, bin_dir, eventually, listens, python, status};
+use crate::faults;
+use crate::harness::{Dir, Draws, ROOT, Run, bin_dir, eventually, in_ci, listens, python, status};
 use rustix::process::{Pid, Signal, kill_process};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
@@ -165,6 +166,75 @@ fn replaced(dir: &Dir, name: &str, text: &str, options: &str) -> Run {
 
 fn rows_of_lake(dir: &Dir) -> usize {
     dir.run("evt-view", &["-q", "parquet:lake", "-o", "jsonl"]).succeeds().rows().len()
+}
+
+#[test]
+fn a_day_that_is_a_link_or_a_mount_point_is_not_replaced_and_later_runs_write_the_lake() {
+    let dir = Dir::new("linked-day");
+    faults::lake_with_a_linked_day(&dir);
+    let days = || dir.shell("find lake other | grep -v .evt | sort").succeeds().text();
+    let rows = || dir.run("evt-view", &["-q", "parquet:lake", "-o", "jsonl"]).succeeds().rows().len();
+    let append = |at: u8| {
+        dir.write("more.jsonl", format!("{{\"server_timestamp\":\"2026-01-01T00:00:0{at}Z\"}}\n"));
+        let args = ["-q", "more.jsonl", "--origin", &format!("more{at}"), "--to", "parquet:lake"];
+        dir.run("evt-ingest", &args).succeeds();
+    };
+    let told = "parquet:lake/date=2026-01-01: cannot be replaced: expected a directory on the disk of the lake";
+    for (at, options) in [(1, ""), (2, ",shrink=ok")] {
+        let before = days();
+        let lake = format!("parquet:lake?mode=replace{options}");
+        let run = dir.run("evt-ingest", &["-q", "a.jsonl", "--to", &lake]).ends_with(78);
+        assert!(run.stderr().contains(&format!("{told}, found a symbolic link")), "{run}");
+        assert_eq!(days(), before);
+        append(at);
+        assert_eq!(rows(), 2 + usize::from(at));
+    }
+    dir.shell("mv other/disk other/away").succeeds();
+    dir.run("evt-ingest", &["-q", "a.jsonl", "--to", "parquet:lake?mode=replace,shrink=ok"]).ends_with(78);
+    dir.shell("mv other/away other/disk").succeeds();
+    append(3);
+    assert_eq!(rows(), 5);
+}
+
+#[test]
+fn a_correction_of_a_day_that_is_a_link_replaces_nothing_and_later_runs_write_the_lake() {
+    let dir = Dir::new("linked-metrics");
+    faults::lake_with_a_linked_day(&dir);
+    let live = "evt-window -q a.jsonl -m metrics.toml --late null: | evt-sink -q --to parquet:m";
+    dir.shell(&format!("{live}; mv m/date=2026-01-01 other; ln -s ../other/date=2026-01-01 m")).succeeds();
+    dir.shell("sed s/:00Z/:01Z/ a.jsonl | sort a.jsonl - > b.jsonl").succeeds();
+    let correct = "evt-backfill -q b.jsonl -m metrics.toml --all-closed --to parquet:m";
+    let before = dir.shell("evt-view -q parquet:m -o jsonl").succeeds().text();
+    let run = dir.shell(correct).ends_with(78);
+    assert!(run.stderr().contains("parquet:m/date=2026-01-01: cannot be replaced"), "{run}");
+    assert_eq!(dir.shell("evt-view -q parquet:m -o jsonl").succeeds().text(), before);
+    dir.shell(live).succeeds();
+    dir.shell("rm m/date=2026-01-01; mv other/date=2026-01-01 m").succeeds();
+    dir.shell(correct).succeeds();
+    assert_ne!(dir.shell("evt-view -q parquet:m -o jsonl").succeeds().text(), before);
+}
+
+#[test]
+fn a_day_on_which_something_is_mounted_is_not_replaced_and_later_runs_write_the_lake() {
+    let dir = Dir::new("mounted-day");
+    faults::lake_with_a_linked_day(&dir);
+    dir.shell("rm lake/date=2026-01-01; mkdir lake/date=2026-01-01").succeeds();
+    let day = "$PWD/lake/date=2026-01-01";
+    for mount in [format!("mount -t tmpfs none {day}"), format!("mount --bind other/disk/date=2026-01-01 {day}")] {
+        if dir.shell(&format!("unshare -rm bash -c '{mount}'")).status() != 0 {
+            assert!(!in_ci(), "a user must be able to mount a file system in CI (unshare, tmpfs)");
+            return eprintln!("skipped: no file system can be mounted here");
+        }
+        let replace = "evt-ingest -q a.jsonl --to parquet:lake?mode=replace,shrink=ok";
+        let append = "sed s/-02T/-03T/ a.jsonl | tail -1 | evt-ingest -q - -f jsonl --to parquet:lake";
+        let line = format!("{mount} && {replace}; echo $?; ls lake/.evt; {append}; echo $?");
+        let run = dir.shell(&format!("unshare -rm bash -c '{line}'"));
+        let said = run.text();
+        let [first, .., last] = *said.lines().collect::<Vec<_>>() else { panic!("{run}") };
+        assert!(["74", "78"].contains(&first) && last == "0", "{mount}: {run}");
+        assert!(run.stderr().contains("parquet:lake/date=2026-01-01: cannot"), "{mount}: {run}");
+        assert!(!said.contains("exchange.json") && !said.contains("next"), "{mount}: {run}");
+    }
 }
 
 #[test]

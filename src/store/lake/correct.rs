@@ -16,7 +16,7 @@ use crate::store::correct::{
 };
 use crate::store::guard::{RowOutcome, Stored, judge_row};
 use crate::store::lake::directory::{Lake, LakePart, root};
-use crate::store::lake::disk::read_json;
+use crate::store::lake::disk::{self, read_json};
 use crate::store::lake::exchange;
 use crate::store::lake::metric::Results;
 use crate::store::lake::read as lake_read;
@@ -242,7 +242,7 @@ impl LakeCorrections {
         for (day, mut rows) in changes {
             let (mut results, mut counts) = (Results::default(), SinkCounts::default());
             let path = self.lake.day(day);
-            if path.exists() {
+            if disk::found(&path)?.is_some() {
                 for batch in lake_read::Day::open(&path)?.batches(Kind::Metric, None)? {
                     results.apply(&batch?, &mut counts)?;
                 }

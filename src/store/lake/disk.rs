@@ -4,7 +4,7 @@ use crate::error::{Error, Result};
 use crate::store::disk::Disk;
 use crate::time::calendar::{CivilDate, civil_from_days};
 use serde::{Deserialize, Serialize};
-use std::fs::{self, OpenOptions};
+use std::fs::{self, Metadata, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
@@ -72,12 +72,50 @@ impl LakeDir {
     }
 }
 
-/// Returns the directories of a lake's days, in order; none if there is no such lake.
+/// Returns the directories of a lake's days, in order; none if there is no such lake. Errors: exit status 74 if one
+/// cannot be reached.
 pub fn days(root: &Path) -> Result<Vec<PathBuf>> {
+    directories(day_entries(root)?)
+}
+
+/// Returns the entries of a lake with the names of days, in order; none if there is no such lake.
+pub fn day_entries(root: &Path) -> Result<Vec<PathBuf>> {
     let mut days = entries(root)?;
-    let is_day = |path: &PathBuf| path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"date="));
-    days.retain(|path| is_day(path) && path.is_dir());
+    days.retain(|path| path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"date=")));
     Ok(days)
+}
+
+/// Returns those of the paths that are directories. Errors: exit status 74 if one cannot be reached.
+pub fn directories(paths: Vec<PathBuf>) -> Result<Vec<PathBuf>> {
+    let mut directories = vec![];
+    for path in paths {
+        if is_directory(&path)? {
+            directories.push(path);
+        }
+    }
+    Ok(directories)
+}
+
+/// Whether a path is a directory, or a link to one. Errors: exit status 74 if it cannot be reached.
+pub fn is_directory(path: &Path) -> Result<bool> {
+    Ok(found(path)?.is_some_and(|found| found.is_dir()))
+}
+
+/// Returns what a path leads to; `None` if it does not exist. Errors: exit status 74 if it cannot be reached, as behind
+/// a link to a disk that is not mounted.
+pub fn found(path: &Path) -> Result<Option<Metadata>> {
+    match fs::metadata(path) {
+        Ok(found) => Ok(Some(found)),
+        Err(error) => none_if_gone(path, error, "cannot read"),
+    }
+}
+
+/// Returns `None` if `error` says that `path` does not exist; a link that leads to nothing exists.
+fn none_if_gone<T>(path: &Path, error: std::io::Error, what: &str) -> Result<Option<T>> {
+    if error.kind() != std::io::ErrorKind::NotFound {
+        return Err(failed(path, what, &error));
+    }
+    if path.is_symlink() { Err(failed(path, "cannot follow the link", &error)) } else { Ok(None) }
 }
 
 /// Returns the directory name of a day, `date=YYYY-MM-DD`.
@@ -94,10 +132,10 @@ pub fn is_whole(path: &Path) -> bool {
 /// Returns the entries of a directory, sorted; none if it does not exist.
 pub fn entries(directory: &Path) -> Result<Vec<PathBuf>> {
     let listing = match fs::read_dir(directory) {
-        Ok(listing) => listing,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(failed(directory, "cannot list", &error)),
+        Ok(listing) => Some(listing),
+        Err(error) => none_if_gone(directory, error, "cannot list")?,
     };
+    let Some(listing) = listing else { return Ok(vec![]) };
     let paths: std::io::Result<Vec<PathBuf>> = listing.map(|entry| Ok(entry?.path())).collect();
     let mut paths = paths.map_err(|e| failed(directory, "cannot list", &e))?;
     paths.sort();

@@ -15,15 +15,20 @@
 //! 5. It removes the old versions, then the marks, and syncs that. It removes the manifest last.
 //!
 //! Each step may be repeated. A reader that lists a day gets one version of it.
+//!
+//! An exchange moves the entry of a day, not what it leads to: a link would go to `next`, and a mount point cannot be
+//! moved. [`check_day`] refuses them before the manifest is written. If a day cannot be exchanged for another reason,
+//! the run exchanges the others back and removes the manifest.
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::store::access;
-use crate::store::lake::disk::{LakeDir, day_name, entries, failed, is_whole, read_json};
+use crate::store::lake::disk::{LakeDir, day_name, entries, failed, found, is_whole, read_json};
 use rustix::fs::{CWD, FlockOperation, RenameFlags, flock, renameat_with};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 use std::fs::{self, File, OpenOptions};
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
@@ -70,8 +75,9 @@ impl Staged {
         Ok(Self { dir: dir.clone(), days: vec![], unsynced: vec![next] })
     }
 
-    /// Creates the empty directory of the new version of `day`.
+    /// Creates the empty directory of the new version of `day`. Errors: exit status 78 if the day cannot be exchanged.
     pub fn add(&mut self, day: i64) -> Result<PathBuf> {
+        check_day(&self.dir, day)?;
         let version = self.dir.hidden(NEXT).join(day_name(day));
         self.dir.create_dir(&version)?;
         let mark = version.join(MARK);
@@ -112,11 +118,14 @@ impl Exchange {
         Ok(())
     }
 
-    /// Does the next step; returns false if it was the last.
+    /// Does the next step; returns false if it was the last. If a day cannot be exchanged, no day stays exchanged.
     pub fn step(&mut self) -> Result<bool> {
         let next_day = self.manifest.days.get(self.done).copied();
         match (next_day, self.manifest.exchanged) {
-            (Some(day), false) => self.exchange(day)?,
+            (Some(day), false) => self.exchange(day).inspect_err(|_| {
+                // A manifest that stays would make every later run fail at this step.
+                let _ = self.undo();
+            })?,
             (Some(day), true) => self.tidy(day)?,
             (None, false) => {
                 self.dir.sync_each(&[self.dir.root.clone(), self.dir.hidden(NEXT)])?;
@@ -131,13 +140,31 @@ impl Exchange {
 
     fn exchange(&self, day: i64) -> Result<()> {
         let (place, version) = self.paths(day);
-        if !version.join(MARK).exists() {
-            return Ok(());
+        match found(&version.join(MARK))? {
+            Some(_) => self.exchange_or_move(&version, &place),
+            None => Ok(()),
         }
-        if !place.exists() {
-            return self.dir.rename(&version, &place);
+    }
+
+    /// Exchanges `from` and `to`, or renames `from` if `to` does not exist.
+    fn exchange_or_move(&self, from: &Path, to: &Path) -> Result<()> {
+        if found(to)?.is_none() {
+            return self.dir.rename(from, to);
         }
-        self.dir.disk.change(|| exchange(&version, &place)).map_err(|e| failed(&place, "cannot exchange", &e))
+        self.dir.disk.change(|| exchange(from, to)).map_err(|e| failed(to, "cannot exchange", &e))
+    }
+
+    /// Exchanges back the days that are exchanged, and removes the manifest.
+    fn undo(&self) -> Result<()> {
+        for day in &self.manifest.days {
+            let (place, version) = self.paths(*day);
+            if found(&place.join(MARK))?.is_some() {
+                self.exchange_or_move(&place, &version)?;
+            }
+        }
+        self.dir.sync_each(&[self.dir.root.clone(), self.dir.hidden(NEXT)])?;
+        self.dir.remove(&self.dir.hidden(MANIFEST), fs::remove_file)?;
+        self.sync_hidden()
     }
 
     /// Removes the old version of a day, then the mark. Files that are not the lake's are moved to the new version.
@@ -161,6 +188,10 @@ impl Exchange {
         self.dir.sync_each(&Vec::from_iter(places.chain([self.dir.root.clone()])))?;
         self.dir.remove(&self.dir.hidden(MANIFEST), fs::remove_file)?;
         self.dir.remove(&self.dir.hidden(NEXT), fs::remove_dir)?;
+        self.sync_hidden()
+    }
+
+    fn sync_hidden(&self) -> Result<()> {
         let hidden = hidden(&self.dir.root);
         self.dir.disk.sync_directory(&hidden).map_err(|e| failed(&hidden, "cannot sync", &e))
     }
@@ -173,6 +204,27 @@ impl Exchange {
     fn write_manifest(&self) -> Result<()> {
         self.dir.write_json(&self.dir.hidden(MANIFEST), &self.manifest)
     }
+}
+
+/// Checks that a day of a lake is a directory that can be exchanged, if it exists. Errors: exit status 78 if it is a
+/// link, or on another file system.
+pub fn check_day(dir: &LakeDir, day: i64) -> Result<()> {
+    let (place, hidden) = (dir.root.join(day_name(day)), hidden(&dir.root));
+    let entry = match fs::symlink_metadata(&place) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        entry => entry.map_err(|e| failed(&place, "cannot read", &e))?,
+    };
+    let lake = fs::metadata(&hidden).map_err(|e| failed(&hidden, "cannot read", &e))?;
+    let what = match entry.file_type() {
+        kind if kind.is_symlink() => "a symbolic link",
+        kind if !kind.is_dir() => "no directory",
+        _ if entry.dev() != lake.dev() => "another file system",
+        _ => return Ok(()),
+    };
+    let place = place.display();
+    let message =
+        format!("parquet:{place}: cannot be replaced: expected a directory on the disk of the lake, found {what}");
+    Err(Error::new(ErrorKind::Config, message))
 }
 
 /// Checks that the file system of a lake can exchange two directories, by trying it in a directory that is removed
@@ -246,7 +298,7 @@ fn hidden(root: &Path) -> PathBuf {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::disk::Disk;
+    use crate::store::disk::{Disk, DiskFault};
     use crate::store::lake::directory::Lake;
     use std::collections::BTreeMap;
 
@@ -350,6 +402,25 @@ mod tests {
             }
         }
         assert_eq!(steps, 4 + 1 + 4 + 1);
+    }
+
+    #[test]
+    fn an_exchange_that_fails_at_any_day_leaves_all_days_as_they_were() {
+        for after in 0..4 {
+            let directory = tempfile::tempdir().unwrap();
+            let mut exchange = staged(directory.path()).begin().unwrap();
+            let before = tree(directory.path());
+            let fault = DiskFault { after, torn: 0, errno: Errno::BUSY, is_lasting: false };
+            exchange.dir.disk = Disk::failing(fault);
+            let error = exchange.finish().unwrap_err();
+            assert!(error.to_string().contains("cannot"), "{error}");
+            let mut left = before.clone();
+            left.remove(".evt/exchange.json");
+            assert_eq!(tree(directory.path()), left, "the exchange of day {after}");
+            drop(Lake::open(directory.path(), "p", Disk::default()).unwrap());
+            left.retain(|name, _| !name.starts_with(".evt/"));
+            assert_eq!(tree(directory.path()), left, "the exchange of day {after}");
+        }
     }
 
     #[test]

@@ -48,7 +48,7 @@ use crate::store::lake::waiting::{CommittedEpochs, Roll, WaitingFile};
 use crate::store::rows::{count_refused, fit_rows};
 use crate::store::sink::write_rows;
 use crate::store::{
-    CorrectionStore, Epoch, EpochRows, Location, Notice, OpenOptions, Sink, SinkOutcome, Store, StoreReader,
+    CorrectionStore, Epoch, EpochRows, Location, Medium, Notice, OpenOptions, Sink, SinkOutcome, Store, StoreReader,
     Visibility, rows,
 };
 use crate::time::parse_duration;
@@ -64,7 +64,7 @@ pub static STORE: Store = Store {
     extensions: &[],
     magic: b"",
     client: None,
-    is_remote: false,
+    medium: Medium::Directory,
     visibility: Visibility::AtEnd,
     replaces: |location| location.options.get("mode").is_some_and(|mode| mode == "replace"),
     options: &OPTIONS,
@@ -165,10 +165,6 @@ impl LakeOptions {
 impl Parquet {
     fn open(location: &Location, options: &OpenOptions) -> Result<Self> {
         let LakeOptions { root, roll, property_columns, replace, may_shrink } = LakeOptions::try_new(location)?;
-        if replace && options.epochs {
-            let why = "mode=replace cannot be used with checkpoints, because it tracks the files of one run only";
-            return Err(Error::usage(format!("parquet:{}: {why}", root.display())));
-        }
         let open = if options.epochs { Lake::create } else { Lake::open };
         let lake = open(&root, &options.pipeline, options.disk.clone())?;
         let kind = lake_read::kind_of(&root)?;
@@ -375,7 +371,7 @@ impl Parquet {
         let Some(kind) = self.kind.filter(|_| !replace.may_shrink) else { return Ok(None) };
         for (day, parts) in days {
             let path = self.lake.day(*day);
-            if path.exists() {
+            if disk::found(&path)?.is_some() {
                 let new = Day::of_parts(&self.lake, parts)?;
                 let loss = replace.brought.judge(kind, &Day::open(&path)?, &new)?;
                 if loss.is_some() {
@@ -430,7 +426,12 @@ impl Sink for Parquet {
             replace.brought.take(kind, batch)?;
             let mut days = rows::days(kind, batch)?;
             days.dedup();
-            replace.touched.extend(days);
+            for day in days {
+                if replace.touched.insert(day) {
+                    // Otherwise the run would fail only at its end.
+                    exchange::check_day(self.lake.dir(), day)?;
+                }
+            }
         }
         if let Some(waiting) = &mut self.waiting {
             // They are counted when they are published.

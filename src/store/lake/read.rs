@@ -23,7 +23,7 @@ use parquet::arrow::arrow_reader::{
     ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder,
 };
 use parquet::file::metadata::ParquetMetaData;
-use rustix::fs::{Dir, Mode, OFlags, openat};
+use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, openat, statat};
 use rustix::io::Errno;
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
@@ -73,7 +73,9 @@ pub fn read_if_any(root: &Path, kind: Kind, span: Span) -> Result<Batches> {
 
 fn batches_of_days(root: &Path, kind: Kind, request: ReadRequest) -> Result<Batches> {
     let ReadRequest { span, columns, .. } = request;
-    let days = disk::days(root)?.into_iter().filter(move |path| is_in(path, span));
+    let mut days = disk::day_entries(root)?;
+    days.retain(|path| is_in(path, span));
+    let days = disk::directories(days)?.into_iter();
     Ok(Box::new(days.flat_map(move |path| match Day::open(&path).and_then(|day| day.batches(kind, columns)) {
         Ok(batches) => batches,
         Err(error) => Box::new(std::iter::once(Err(error))),
@@ -95,7 +97,10 @@ fn is_in(path: &Path, span: Span) -> bool {
 
 /// Returns the days from the first to the last directory; `None` if a directory is not a day, or if there is none.
 pub fn extent(location: &Location) -> Result<Option<Span>> {
-    let starts: Option<Vec<i64>> = disk::days(&root(location)?)?.iter().map(|path| day_start(path)).collect();
+    let mut days = disk::day_entries(&root(location)?)?;
+    // The reader of a day that cannot be reached reports it.
+    days.retain(|path| !matches!(disk::is_directory(path), Ok(false)));
+    let starts: Option<Vec<i64>> = days.iter().map(|path| day_start(path)).collect();
     let ends = starts.as_deref().and_then(|starts| Some((starts.iter().min()?, starts.iter().max()?)));
     Ok(ends.map(|(first, last)| Span { since: Some(*first), until: Some(last.saturating_add(DAY)) }))
 }
@@ -155,7 +160,7 @@ fn widen(extent: &mut StreamExtent, other: &StreamExtent) {
 
 /// Checks that a directory without files is a lake: a run has made it and has written no row. Errors: exit status 2.
 fn empty(root: &Path) -> Result<()> {
-    match root.join(".evt").is_dir() {
+    match disk::is_directory(&root.join(".evt"))? {
         true => Ok(()),
         false => {
             let root = root.display();
@@ -173,9 +178,20 @@ pub fn check_kind(root: &Path, found: Kind, kind: Kind) -> Result<()> {
     Err(Error::usage(format!("parquet:{root}: expected {kind}, found {found}; use another directory")))
 }
 
-/// Returns the kind of the files in a lake, if there are any with rows of evt.
+/// Returns the kind of the files in a lake, if there are any with rows of evt. Errors: exit status 74 if only a day
+/// that cannot be reached could tell.
 pub fn kind_of(root: &Path) -> Result<Option<Kind>> {
-    for path in disk::days(root)? {
+    let mut unreachable = None;
+    for path in disk::day_entries(root)? {
+        match disk::is_directory(&path) {
+            Ok(true) => {}
+            Ok(false) => continue,
+            // A run that writes other days does not need it.
+            Err(error) => {
+                unreachable.get_or_insert(error);
+                continue;
+            }
+        }
         let day = Day::open(&path)?;
         for name in &day.files {
             if let Some((kind, _)) = day.own_file(name)? {
@@ -183,7 +199,7 @@ pub fn kind_of(root: &Path) -> Result<Option<Kind>> {
             }
         }
     }
-    Ok(None)
+    unreachable.map_or(Ok(None), Err)
 }
 
 type Reading = ParquetRecordBatchReaderBuilder<File>;
@@ -273,12 +289,21 @@ impl Day {
         self.own_file(name)?.ok_or_else(|| foreign(&self.path.join(name)))
     }
 
+    /// Whether it has a link of this name.
+    fn has_link(&self, name: &OsStr) -> bool {
+        statat(&self.directory, name, AtFlags::SYMLINK_NOFOLLOW)
+            .is_ok_and(|found| FileType::from_raw_mode(found.st_mode).is_symlink())
+    }
+
     /// Opens a file; `None` if its rows are not of evt.
     fn own_file(&self, name: &OsStr) -> Result<Option<(Kind, Reading)>> {
         let path = self.path.join(name);
         let opened = openat(&self.directory, name, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
         match opened {
             Ok(file) => kind_in(&path, File::from(file)),
+            Err(Errno::NOENT) if self.has_link(name) => {
+                Err(disk::failed(&path, "cannot follow the link", &Errno::NOENT.into()))
+            }
             Err(Errno::NOENT) => {
                 let message = format!("parquet:{}: the day was replaced while it was read; run again", path.display());
                 Err(Error::new(ErrorKind::Fenced, message))

@@ -21,7 +21,6 @@ use arrow::buffer::BooleanBuffer;
 use arrow::compute::filter_record_batch;
 use parquet::file::metadata::RowGroupMetaData;
 use std::collections::BTreeMap;
-use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
@@ -58,15 +57,12 @@ struct DirectoryVersion {
 
 impl DirectoryVersion {
     fn of(directory: &Path) -> Result<Option<Self>> {
-        match fs::metadata(directory) {
-            Ok(found) => Ok(Some(Self {
-                inode: found.ino(),
-                changed_seconds: found.mtime(),
-                changed_nanoseconds: found.mtime_nsec(),
-            })),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(disk::failed(directory, "cannot read", &error)),
-        }
+        let found = disk::found(directory)?;
+        Ok(found.map(|found| Self {
+            inode: found.ino(),
+            changed_seconds: found.mtime(),
+            changed_nanoseconds: found.mtime_nsec(),
+        }))
     }
 }
 

@@ -46,7 +46,7 @@ use crate::store::postgres::write::{are_events_unique, holdable_letters, insert_
 use crate::store::repeat::{Conflicts, has_event_key};
 use crate::store::rows::{count_refused, fit_rows};
 use crate::store::{
-    AtOnce, CorrectionStore, Epoch, EpochRows, LedgerStore, Location, OpenOptions, PartitionPosition, Sink,
+    AtOnce, CorrectionStore, Epoch, EpochRows, LedgerStore, Location, Medium, OpenOptions, PartitionPosition, Sink,
     SinkOutcome, Store, StoreReader, Visibility,
 };
 use arrow::array::{Array, RecordBatch};
@@ -62,7 +62,7 @@ pub static STORE: Store = Store {
     extensions: &[],
     magic: b"",
     client: Some("psql"),
-    is_remote: true,
+    medium: Medium::Server,
     visibility: Visibility::WithEpoch,
     replaces: |_| false,
     check,

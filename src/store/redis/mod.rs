@@ -40,7 +40,9 @@ use crate::store::redis::write::{RedisMetrics, RedisSession};
 use crate::store::remote::{RetryError, RetryPolicy};
 use crate::store::rows::{count_refused, fit_rows};
 use crate::store::sink::write_rows;
-use crate::store::{Epoch, EpochRows, Location, OpenOptions, Sink, SinkOutcome, Store, StoreReader, Visibility};
+use crate::store::{
+    Epoch, EpochRows, Location, Medium, OpenOptions, Sink, SinkOutcome, Store, StoreReader, Visibility,
+};
 use crate::time::format_instant;
 use ::redis::Value;
 use arrow::array::RecordBatch;
@@ -55,7 +57,7 @@ pub static STORE: Store = Store {
     extensions: &[],
     magic: b"",
     client: None,
-    is_remote: true,
+    medium: Medium::Server,
     visibility: Visibility::AtOnce,
     replaces: |_| false,
     check,

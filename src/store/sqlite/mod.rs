@@ -42,7 +42,7 @@ use crate::store::sqlite::read as sqlite_read;
 use crate::store::sqlite::schema as sqlite_schema;
 use crate::store::sqlite::write::{Metrics, RunOfRows, insert_once};
 use crate::store::{
-    AtOnce, CorrectionStore, Epoch, EpochRows, LedgerStore, Location, OpenOptions, PartitionPosition, Sink,
+    AtOnce, CorrectionStore, Epoch, EpochRows, LedgerStore, Location, Medium, OpenOptions, PartitionPosition, Sink,
     SinkOutcome, Store, StoreReader, Visibility,
 };
 use crate::time::{format_instant, parse_instant};
@@ -58,7 +58,7 @@ pub static STORE: Store = Store {
     extensions: &["db", "sqlite", "sqlite3"],
     magic: b"SQLite format 3\0",
     client: Some("sqlite3"),
-    is_remote: false,
+    medium: Medium::File,
     visibility: Visibility::WithEpoch,
     replaces: |_| false,
     options: &OPTIONS,

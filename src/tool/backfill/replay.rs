@@ -179,7 +179,7 @@ fn ledger_of(args: &ReplayArgs) -> Result<(&'static Store, Location)> {
     let Some(text) = &args.ledger else {
         return Err(Error::usage("--dead requires --ledger URI (or --dry-run): it knows what was replayed"));
     };
-    match Uri::parse(text)?.of_database()? {
+    match Uri::of_output(text)? {
         Uri::Store(store, location) => Ok((store, location)),
         other => Err(Error::usage(format!("{other}: expected a ledger in sqlite:PATH or postgres://HOST/DATABASE"))),
     }

@@ -97,7 +97,7 @@ impl TargetPlan {
             let why = "does not acknowledge rows before the end; replay to JSON lines, a topic or a database";
             Err(Error::usage(format!("{}: {why}", plan.name())))
         };
-        match Uri::parse(to)?.of_database()? {
+        match Uri::of_output(to)? {
             Uri::Null => unacknowledged(),
             Uri::File(path) if !is_regular(&path) => unacknowledged(),
             _ if !plan.acknowledges() => unacknowledged(),

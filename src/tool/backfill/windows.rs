@@ -232,7 +232,7 @@ impl TargetStore {
         let [to] = both.stage.output.to.as_slice() else {
             return Err(Error::usage("expected one --to: a correction has one store"));
         };
-        match Uri::parse(to)?.of_database()? {
+        match Uri::of_output(to)? {
             Uri::Store(store, location) if store.corrections.is_some() => Ok(Self { store, location }),
             other => Err(Error::usage(format!(
                 "--to: expected a store whose metrics can be corrected (sqlite:, postgres:, parquet:), found {other}"
