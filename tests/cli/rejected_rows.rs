@@ -144,7 +144,7 @@ fn trigger(sqlite: &str, postgres: &str) -> [String; 2] {
 #[test]
 fn rows_that_a_trigger_rejects_or_leaves_out_are_letters_and_the_others_are_stored() {
     let rejections = [
-        (trigger("RAISE(ABORT, 'odd order')", "RAISE check_violation USING MESSAGE = 'odd order'"), "odd order"),
+        (trigger("RAISE(ABORT, 'odd order')", "RAISE EXCEPTION 'odd order'"), "odd order"),
         (trigger("RAISE(IGNORE)", "RETURN NULL"), "a trigger of raw_events did not store the row"),
     ];
     for ([sqlite, postgres], cause) in &rejections {

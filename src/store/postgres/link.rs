@@ -72,7 +72,8 @@ fn classify(error: &tokio_postgres::Error) -> Failure {
         Failure::RetryError(RetryError::Permanent(Error::new(kind, message.to_owned()).because(&cause)))
     };
     match code.code().get(..2).unwrap_or_default() {
-        "22" | "23" | "54" => Failure::Data(cause),
+        // P0 are the errors of PL/pgSQL, by which triggers reject rows.
+        "22" | "23" | "54" | "P0" => Failure::Data(cause),
         "40" => Failure::Raced(cause),
         "08" | "53" | "57" => Failure::RetryError(RetryError::Transient(cause)),
         _ if matches!(*code, SqlState::LOCK_NOT_AVAILABLE | SqlState::READ_ONLY_SQL_TRANSACTION) => {
