@@ -112,7 +112,7 @@ fn draw_panel(panel: &Panel, span: TimeSpan, width: usize, out: &mut String) {
     let lines = if panel.series.len() <= FEW { LINES_OF_FEW } else { LINES };
     for series in &panel.series {
         let label = |value: Option<f64>| value.map_or("NULL".to_owned(), scale::value_label);
-        let (least, greatest) = (series.extent.map(|extent| extent.low), series.extent.map(|extent| extent.high));
+        let (least, greatest) = (series.extremes.map(|all| all.low), series.extremes.map(|all| all.high));
         let numbers = format!("min {}  max {}  last {}", label(least), label(greatest), label(series.last));
         let room = (GUTTER + 2 + width).saturating_sub(series.name.width() + numbers.width()).max(2);
         out.push_str(&format!("{}{}{numbers}\n", series.name, " ".repeat(room)));

@@ -161,9 +161,11 @@ pub struct Series {
     pub name: String,
     /// The points of each unbroken part.
     pub parts: Vec<Vec<ChartPoint>>,
-    /// The value of the last window.
+    /// The value of the last window that has one; it may be infinite or NaN.
     pub last: Option<f64>,
-    /// The least and the greatest value; `None` if all are NULL.
+    /// The least and the greatest value, as `min` and `max` order them; `None` if all are NULL.
+    pub extremes: Option<ValueRange>,
+    /// The least and the greatest value that is drawn, which is finite; `None` if there is none.
     pub extent: Option<ValueRange>,
 }
 
@@ -202,7 +204,7 @@ impl Panel {
             .then(|| format!("the {drawn} series with the greatest sums of absolute values; {left_out} are left out"))
     }
 
-    /// Returns the least and the greatest value of all series.
+    /// Returns the least and the greatest value that is drawn.
     pub fn extent(&self) -> Option<ValueRange> {
         self.series.iter().filter_map(|series| series.extent).reduce(ValueRange::join)
     }
@@ -232,8 +234,10 @@ impl Series {
             }
             is_open = true;
         }
-        let values = || parts.iter().flatten().map(|point| point.value);
-        let extent = values().map(ValueRange::of).reduce(ValueRange::join);
+        let extent = parts.iter().flatten().map(|point| ValueRange::of(point.value)).reduce(ValueRange::join);
+        let values = || windows.values().filter_map(|window| window.value);
+        let extremes = values().min_by(f64::total_cmp).zip(values().max_by(f64::total_cmp));
+        let extremes = extremes.map(|(low, high)| ValueRange { low, high });
         let last = values().next_back();
         let count: usize = parts.iter().map(Vec::len).sum();
         if count > 2 * SPANS {
@@ -242,7 +246,7 @@ impl Series {
             let span = ((last - first) / SPANS as i64).max(1);
             parts.iter_mut().for_each(|part| *part = thinned(part, first, span));
         }
-        Self { name: name(metric, dimensions), parts, last, extent }
+        Self { name: name(metric, dimensions), parts, last, extremes, extent }
     }
 }
 

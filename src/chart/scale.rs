@@ -175,9 +175,19 @@ pub fn value_ticks(range: ValueRange, count: f64) -> Vec<Tick<f64>> {
     ticks.map(|at| Tick { at, label: value_label(at) }).collect()
 }
 
-/// Returns a value with at most four digits and a prefix of the SI.
+/// Returns a value with at most four digits and a prefix of the SI, or the word for one that is not finite.
 pub fn value_label(value: f64) -> String {
     const PREFIXES: [(f64, &str); 5] = [(1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")];
+    if !value.is_finite() {
+        return if value.is_nan() {
+            "NaN"
+        } else if value > 0.0 {
+            "Infinity"
+        } else {
+            "-Infinity"
+        }
+        .to_owned();
+    }
     let size = value.abs();
     if size >= 1e18 || (size > 0.0 && size < 1e-4) {
         return format!("{value:.2e}");

@@ -18,6 +18,8 @@ use crate::json::DEPTH_MAX;
 use crate::json::scan::skip_space;
 use crate::json::text::unescape;
 use crate::kind::dead::{ErrorType, Fault};
+use crate::parse::printable::clean;
+use crate::parse::shell;
 use std::borrow::Cow;
 
 /// Bytes of a document that its letter has.
@@ -241,7 +243,7 @@ impl Elements {
     fn missing(&mut self, input: &[u8]) -> Fault {
         self.keep_head(input);
         let names: Vec<String> =
-            arrays_of(&self.document.head).iter().map(|name| format!("--explode {name}")).collect();
+            arrays_of(&self.document.head).iter().map(|name| format!("--explode {}", shell::word(name))).collect();
         let way_out = match names.is_empty() {
             true => String::new(),
             false => format!("; {} reads one that is there", names.join(" or ")),
@@ -384,7 +386,8 @@ impl Elements {
     }
 }
 
-/// Returns the names of the first arrays of objects in a document, whose end may be missing.
+/// Returns the names of the first arrays of objects in a document, whose end may be missing, as far as `--explode` can
+/// name them and a message can show them.
 pub(super) fn arrays_of(head: &[u8]) -> Vec<String> {
     const NAMES: usize = 3;
     let (mut names, mut depth, mut p) = (vec![], 0, 0);
@@ -403,7 +406,10 @@ pub(super) fn arrays_of(head: &[u8]) -> Vec<String> {
                 let value = after((colon + 1).min(head.len()));
                 let is_array = head.get(colon) == Some(&b':') && head.get(value) == Some(&b'[');
                 if depth == 1 && is_array && head.get(after(value + 1)) == Some(&b'{') {
-                    names.push(String::from_utf8_lossy(&head[start..p]).into_owned());
+                    let name = std::str::from_utf8(&head[start..p]).map(unescape).unwrap_or_default();
+                    if !name.is_empty() && !name.contains('.') && clean(&name) == *name {
+                        names.push(name.into_owned());
+                    }
                 }
             }
             _ => {}

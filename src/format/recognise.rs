@@ -5,6 +5,7 @@
 use super::elements::arrays_of;
 use super::{by_extension, clf, logfmt, syslog};
 use crate::json::scan::is_json;
+use crate::parse::shell;
 use crate::time::read_iso;
 
 /// The number of bytes in which a line that begins with `{` is looked for.
@@ -87,7 +88,8 @@ impl Head<'_> {
             && let Some(name) = arrays_of(text).first()
         {
             // GeoJSON has one feature per line.
-            return Some(format!("one JSON document; --explode {name} reads the elements of {name}"));
+            let word = shell::word(name);
+            return Some(format!("one JSON document; --explode {word} reads the elements of {name}"));
         }
         if first.starts_with(b"{") || text.split(|byte| *byte == b'\n').any(|line| line.starts_with(b"{")) {
             return None;
@@ -157,7 +159,7 @@ impl Head<'_> {
 
     /// Returns a command line that pipes the input through a program.
     fn piped(&self, program: &str, flags: &str) -> String {
-        let name = self.file.map_or_else(String::new, |name| format!(" {}", quoted(name)));
+        let name = self.file.map_or_else(String::new, |name| format!(" {}", shell::word(name)));
         format!("{program}{name} | {}{flags}", self.tool)
     }
 }
@@ -205,12 +207,6 @@ fn array_of(text: &[u8]) -> Option<String> {
 /// Returns bytes without a byte order mark.
 fn without_mark(bytes: &[u8]) -> &[u8] {
     bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes)
-}
-
-/// Returns the name of a file as a shell reads it.
-fn quoted(name: &str) -> String {
-    let is_plain = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"/._-+:@%".contains(&byte));
-    if is_plain { name.to_owned() } else { format!("'{}'", name.replace('\'', r"'\''")) }
 }
 
 /// Whether text is in a western encoding of one byte per character: its first byte that is not UTF-8 is a letter beside

@@ -7,6 +7,7 @@
 //! bytes                        ─► hex: their hexadecimal digits
 //! a name that does not exist   ─► nearest: the known name that was probably meant
 //! text of data                 ─► printable: the same text, unable to control a terminal
+//! a name in a command          ─► shell: the same name as one word of a shell
 //! ```
 
 pub mod bytes;
@@ -14,4 +15,5 @@ pub mod hex;
 pub mod nearest;
 pub mod printable;
 pub mod query;
+pub mod shell;
 pub mod size;

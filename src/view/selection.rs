@@ -100,6 +100,8 @@ struct AllProperties {
 pub struct Selection {
     flag: SelectionFlag,
     chosen: Vec<Chosen>,
+    /// Each object column with selected paths.
+    objects: Vec<ObjectPaths>,
     schema: SchemaRef,
     has_rows: bool,
     /// The names that some row should have.
@@ -114,8 +116,9 @@ impl Selection {
     pub fn try_new(names: &[Name], schema: &Schema, flag: SelectionFlag) -> Result<Self> {
         let mut chosen = vec![];
         let mut fields: Vec<Arc<Field>> = vec![];
+        let mut labels = HashSet::new();
         for name in names {
-            if fields.iter().any(|field| *field.name() == name.label) {
+            if !labels.insert(&name.label) {
                 return Err(flag.error(&format!(": duplicate column {}", name.label)));
             }
             let one = choose(&name.path, schema, flag)?;
@@ -131,7 +134,8 @@ impl Selection {
         let dimensions = schema.metadata().get_key_value(DIMENSIONS_KEY);
         metadata.extend(dimensions.map(|(key, names)| (key.clone(), names.clone())));
         let schema = Arc::new(Schema::new_with_metadata(fields, metadata));
-        Ok(Self { flag, chosen, schema, has_rows: false, named: vec![], all: None })
+        let objects = ObjectPaths::of(&chosen);
+        Ok(Self { flag, chosen, objects, schema, has_rows: false, named: vec![], all: None })
     }
 
     /// Makes it warn of these names if no row has them and, with `notes_others`, of properties of rows that are not
@@ -167,7 +171,7 @@ impl Selection {
                     true
                 });
             }
-            let is_selected = |name: &str| self.schema.index_of(name).is_ok();
+            let is_selected = |name: &str| self.schema.fields().find(name).is_some();
             let optional = [column::USER_ID, column::CLIENT_TIMESTAMP, column::SERVER_TIMESTAMP];
             for column in optional.into_iter().filter(|column| has_values(batch, *column)) {
                 if !is_selected(event::COLUMNS[column]) {
@@ -175,11 +179,15 @@ impl Selection {
                 }
             }
         }
-        let columns = self.chosen.iter_mut().map(|chosen| match chosen {
+        let own = |chosen: &Chosen| match chosen {
             Chosen::Column(index) => batch.column(*index).clone(),
-            Chosen::Path { object, steps, is_met } => values_of(batch.column(*object), steps, is_met),
-        });
-        Ok(RecordBatch::try_new(self.schema.clone(), columns.collect())?)
+            Chosen::Path { object, .. } => batch.column(*object).clone(),
+        };
+        let mut columns: Vec<ArrayRef> = self.chosen.iter().map(own).collect();
+        for paths in &self.objects {
+            paths.read(batch.column(paths.object), &mut self.chosen, &mut columns);
+        }
+        Ok(RecordBatch::try_new(self.schema.clone(), columns)?)
     }
 
     /// Returns messages about the names, one line each: names that no row had, and fields that `*` left out.
@@ -227,18 +235,66 @@ fn choose(path: &[PathKey], schema: &Schema, flag: SelectionFlag) -> Result<Chos
     }
 }
 
-fn values_of(objects: &ArrayRef, steps: &[PathKey], is_met: &mut bool) -> ArrayRef {
-    let Some(objects) = objects.as_string_opt::<i32>() else {
-        return Arc::new(StringArray::new_null(objects.len()));
-    };
-    let mut values = StringBuilder::with_capacity(objects.len(), 0);
-    for object in objects {
-        // The value as received.
-        let value = object.and_then(|object| steps.iter().try_fold(object, value_at));
-        *is_met |= value.is_some();
-        values.append_option(value.filter(|value| *value != "null"));
+/// The selected paths into one object column. A walk of an object finds the first members of all of them, so that its
+/// time does not depend on their number.
+struct ObjectPaths {
+    object: usize,
+    /// The paths, by their index among the selected columns.
+    paths: Vec<usize>,
+    /// For each member the places in `paths` of those that begin with it.
+    members: HashMap<String, Vec<usize>>,
+}
+
+impl ObjectPaths {
+    /// Returns the paths of each object column.
+    fn of(chosen: &[Chosen]) -> Vec<Self> {
+        let mut all: Vec<Self> = vec![];
+        for (index, one) in chosen.iter().enumerate() {
+            let Chosen::Path { object, steps, .. } = one else { continue };
+            let at = all.iter().position(|paths| paths.object == *object).unwrap_or(all.len());
+            if at == all.len() {
+                all.push(Self { object: *object, paths: vec![], members: HashMap::new() });
+            }
+            let Self { paths, members, .. } = &mut all[at];
+            if let Some(PathKey::Member(name)) = steps.first() {
+                members.entry(name.clone()).or_default().push(paths.len());
+            }
+            paths.push(index);
+        }
+        all
     }
-    Arc::new(values.finish())
+
+    /// Writes the values at the paths of `chosen`, as received, to `columns`, and notes which paths some row has.
+    fn read(&self, objects: &ArrayRef, chosen: &mut [Chosen], columns: &mut [ArrayRef]) {
+        let rows = objects.len();
+        let Some(objects) = objects.as_string_opt::<i32>() else {
+            self.paths.iter().for_each(|path| columns[*path] = Arc::new(StringArray::new_null(rows)));
+            return;
+        };
+        let mut builders: Vec<StringBuilder> =
+            self.paths.iter().map(|_| StringBuilder::with_capacity(rows, 0)).collect();
+        let mut found: Vec<Option<&str>> = vec![None; self.paths.len()];
+        for object in objects {
+            found.fill(None);
+            members(object.filter(|object| object.starts_with('{')).unwrap_or_default(), |key, value| {
+                // The last of equal names counts.
+                self.members.get(&*unescape(key)).into_iter().flatten().for_each(|at| found[*at] = Some(value));
+                true
+            });
+            for ((path, found), values) in self.paths.iter().zip(&found).zip(&mut builders) {
+                let Chosen::Path { steps, is_met, .. } = &mut chosen[*path] else { continue };
+                let value = match steps.split_first() {
+                    Some((PathKey::Member(_), rest)) => found.and_then(|first| rest.iter().try_fold(first, value_at)),
+                    _ => object.and_then(|object| steps.iter().try_fold(object, value_at)),
+                };
+                *is_met |= value.is_some();
+                values.append_option(value.filter(|value| *value != "null"));
+            }
+        }
+        for (path, mut values) in self.paths.iter().zip(builders) {
+            columns[*path] = Arc::new(values.finish());
+        }
+    }
 }
 
 /// Parses names such as `a,repo.name,labels[1].name,"x.y"`.

@@ -39,6 +39,33 @@ fn the_last_of_equal_names_counts_and_nothing_lies_below_what_is_no_object() {
 }
 
 #[test]
+fn a_walk_for_all_paths_finds_what_a_walk_for_each_path_finds() {
+    let objects = [
+        r#"{"a":1,"b":{"c":[1,{"d":2}],"c":[3]},"a":null,"x.y":"z","b\u0062":true}"#,
+        r#"{"a":{"c":1},"b":[{"c":1}],"a":{"d":2},"":0}"#,
+        r#" {"a":1}"#,
+        r#"[1,{"a":2}]"#,
+        r#"{"n":"no path begins with it","b":null}"#,
+        "{}",
+    ];
+    let batch = events(&objects);
+    let texts = "a,a.c,a.d,b,b.c,b.c[1],b.c[2].d,b[1].c,\"x.y\",bb,properties[2].a,properties.a[1],missing";
+    let names = parse_names(texts).unwrap();
+    let mut selection = Selection::try_new(&names, &batch.schema(), SelectionFlag::Columns).unwrap();
+    let selection_batch = selection.apply(&batch).unwrap();
+    assert_eq!(selection_batch.num_columns(), names.len());
+    for (name, column) in names.iter().zip(selection_batch.columns()) {
+        let steps = name.path.strip_prefix(&[PathKey::Member(PROPERTIES.to_owned())][..]).unwrap_or(&name.path);
+        let each = objects.iter().map(|object| steps.iter().try_fold(*object, value_at));
+        let each: Vec<_> = each.map(|value| value.filter(|value| *value != "null")).collect();
+        assert_eq!(column.as_string::<i32>().iter().collect::<Vec<_>>(), each, "{}", name.label);
+    }
+    let named = names.iter().map(|name| name.label.clone()).collect();
+    let warnings = selection.warning(named, false).warnings();
+    assert!(warnings[0].contains("missing") && !warnings[0].contains("a.d"), "{warnings:?}");
+}
+
+#[test]
 fn names_that_cannot_be_are_refused_with_the_way_out() {
     let schema = Kind::Dead.schema();
     let refused = |text: &str| match parse_names(text) {

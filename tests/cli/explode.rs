@@ -185,6 +185,28 @@ fn a_misspelled_array_names_the_arrays_that_are_there() {
 }
 
 #[test]
+fn an_array_whose_name_is_escaped_is_named_as_the_flag_reads_it() {
+    let dir = Dir::new("explode-escaped");
+    let element = "[{\"t\":\"2026-01-01\"}]";
+    for (key, hint) in [
+        (r"Rec\u006frds", "; --explode Records reads one that is there"),
+        (r"my list\u0021", "; --explode 'my list!' reads one that is there"),
+    ] {
+        dir.write("in.json", format!("{{\"{key}\":{element}}}"));
+        let run = dir.shell("evt-ingest in.json --explode z.q --time t --to null:").ends_with(1);
+        assert!(run.stderr().contains(hint), "{run}");
+        let flag = hint.trim_start_matches("; ").trim_end_matches(" reads one that is there");
+        dir.shell(&format!("evt-ingest in.json {flag} --time t --to null:")).succeeds();
+    }
+    // The flag cannot name these.
+    for key in [r"a\u002eb", "a.b", "", r"a\u001b[1m"] {
+        dir.write("in.json", format!("{{\"{key}\":{element}}}"));
+        let run = dir.shell("evt-ingest in.json --explode z.q --time t --to null:").ends_with(1);
+        assert!(run.stderr().contains("found none") && !run.stderr().contains("reads one that is there"), "{run}");
+    }
+}
+
+#[test]
 fn the_only_record_of_a_file_names_the_array_in_it() {
     let dir = Dir::new("explode-line");
     dir.write("one.json", "{\"kind\":\"List\",\"items\":[{\"t\":\"2026-01-01T00:00:00Z\"}]}\n");

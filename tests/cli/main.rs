@@ -114,6 +114,7 @@ mod record_parts;
 mod records;
 mod redis;
 mod registry;
+mod rejected_rows;
 mod remedies;
 mod remote_faults;
 mod repeats;

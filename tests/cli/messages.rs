@@ -128,6 +128,16 @@ const MESSAGES: &[Message] = &[
         "evt-window e.jsonl --size 2w --align 4d -o csv",
     ),
     message(
+        "align: expected a duration between -146400d and 146400d, found 106751991d",
+        "evt-window e.jsonl --size 1d --align 106751991d -o csv",
+        "evt-window e.jsonl --size 1d --align 146400d -o csv",
+    ),
+    message(
+        "parquet:lake: roll: expected a size like 128MiB, a duration like 10m, or both like 128MiB,10m, found '10'",
+        "evt-ingest e.jsonl --to 'parquet:lake?roll=10'",
+        "evt-ingest e.jsonl --to 'parquet:lake?roll=128MiB,10m'",
+    ),
+    message(
         "more faulty records; one line per minute from now on (--report all, --dlq FILE)",
         "for n in {1..99}; do echo broken; done > b.txt; evt-ingest b.txt -f jsonl --to null:",
         "evt-ingest b.txt -f jsonl --dlq d.jsonl --to null:",

@@ -80,6 +80,30 @@ fn a_chart_in_svg_is_a_document_that_xml_readers_accept() {
 }
 
 #[test]
+fn infinities_and_nan_are_stated_beside_a_line_that_cannot_show_them() {
+    let dir = Dir::new("plot-infinite");
+    let events = [("00", 1, 1), ("01", 2, 0), ("02", 5, 2), ("03", 0, 0), ("04", -1, 0)];
+    let line = |(hour, v, w)| format!("{{\"t\":\"2024-01-15T{hour}:00:00Z\",\"v\":{v},\"w\":{w}}}\n");
+    dir.write("e.jsonl", events.map(line).concat());
+    for (hours, numbers) in [
+        (5, "min -Infinity  max NaN  last -Infinity"),
+        (4, "min 1  max NaN  last NaN"),
+        (3, "min 1  max Infinity  last 2.5"),
+    ] {
+        dir.shell(&format!(
+            "head -{hours} e.jsonl | evt-window -q --time t --size 1h --agg 'x=max(v / w)' --to m{hours}.jsonl"
+        ))
+        .succeeds();
+        let run = view(&dir, &["-q", &format!("m{hours}.jsonl"), "--plot"]).succeeds();
+        assert!(run.text().lines().any(|line| line.ends_with(numbers)), "{numbers}: {run}");
+        // The axis is that of the finite values.
+        assert!(run.text().contains("      2.5 ┤"), "{run}");
+    }
+    let chart = view(&dir, &["-q", "m4.jsonl", "-o", "svg"]).succeeds();
+    assert!(chart.text().contains("last NaN") && chart.text().matches("NaN").count() == 1, "{chart}");
+}
+
+#[test]
 fn rows_that_are_no_metrics_cannot_be_drawn() {
     let dir = Dir::new("plot-refused");
     metrics(&dir);

@@ -138,3 +138,15 @@ fn a_value_that_the_type_of_its_column_cannot_hold_ends_the_run_with_a_way_out()
     assert!(!dir.path("out.parquet").exists());
     dir.shell("evt-view -q in.jsonl --let t='cast(n as text)' --columns t --to out.parquet").succeeds();
 }
+
+/// A walk over the record for each column did not end in minutes.
+#[test]
+fn a_record_with_sixty_thousand_fields_is_shown_with_all_of_them() {
+    let dir = Dir::new("selection-wide");
+    let names = || (0..60_000).map(|n| format!("c{n}"));
+    let record: String = names().map(|name| format!("\"{name}\":\"{name}\",")).collect();
+    dir.write("wide.jsonl", format!("{{{record}\"c7\":[1]}}\n"));
+    let run = dir.shell("evt-view -q wide.jsonl --time arrival --max-record 4MiB --columns '*' -o csv").succeeds();
+    let (header, row) = (names().collect::<Vec<_>>().join(","), run.text());
+    assert_eq!(row, format!("{header}\n{}\n", header.replacen(",c7,", ",[1],", 1)));
+}

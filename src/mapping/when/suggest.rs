@@ -5,6 +5,7 @@ use super::reader::{TimeUnit, When, is_number};
 use crate::json::text::unescape;
 use crate::json::walk::members;
 use crate::mapping::envelope::Value;
+use crate::parse::shell;
 use crate::time::{DAY, SECOND, read_iso};
 
 /// Formats of programs and spreadsheets, in the order in which they are tried.
@@ -175,13 +176,13 @@ impl TimeSamples {
         };
         let ways = self.best().into_iter().take(WAYS);
         let ways: Vec<String> =
-            ways.map(|way| format!("--time {}{}{}", quoted(&way.path), way.flags, share(way))).collect();
+            ways.map(|way| format!("--time {}{}{}", shell::word(&way.path), way.flags, share(way))).collect();
         if !ways.is_empty() {
             return format!("use {}", ways.join("  or  "));
         }
         match &self.dated {
             Some(DatedField { path: name, text }) => {
-                let time = quoted(name);
+                let time = shell::word(name);
                 format!("no known format reads {name} ('{text}'); --time {time} --time-format FORMAT names its format")
             }
             None => {
@@ -205,7 +206,7 @@ impl TimeSamples {
     /// message.
     pub fn explode(&self) -> Option<String> {
         let list = self.list.as_ref().filter(|_| self.records == 1)?;
-        Some(format!("--explode {} reads the elements of that array as records", quoted(list)))
+        Some(format!("--explode {} reads the elements of that array as records", shell::word(list)))
     }
 
     /// Returns the flags that read most values of a field, and what they read, for a message; `None` if no known flags
@@ -237,12 +238,6 @@ fn shown_names(record: &str) -> String {
         is_cut = true;
     }
     if is_cut { format!("{shown} …") } else { shown }
-}
-
-/// Returns a path as a shell reads it.
-fn quoted(path: &str) -> String {
-    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_.-@:/".contains(&byte);
-    if path.bytes().all(is_plain) { path.to_owned() } else { format!("'{}'", path.replace('\'', r"'\''")) }
 }
 
 /// Returns the flags, beside `--time`, with which a value reads as a time; several if a date may be read in several

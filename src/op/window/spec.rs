@@ -337,7 +337,8 @@ fn time(name: &str, text: Option<&str>, least: i64) -> Result<Option<i64>> {
     let value = parse_duration(text).map_err(|error| Error::config(format!("{name}: {error}")))?;
     if !(least..=LENGTH_MAX).contains(&value) {
         return Err(Error::config(format!(
-            "{name}: expected a duration between {least}us and {}, found {text}",
+            "{name}: expected a duration between {} and {}, found {text}",
+            format_duration(least),
             format_duration(LENGTH_MAX)
         )));
     }

@@ -146,7 +146,8 @@ impl LakeOptions {
             Some("ok") => return Err(Error::usage("parquet: shrink=ok requires mode=replace")),
             Some(other) => return Err(Error::usage(format!("parquet: shrink: expected ok, found '{other}'"))),
         };
-        let roll = location.options.get("roll").map(|text| parse_roll(text)).transpose()?;
+        let roll = location.options.get("roll").map(|text| parse_roll(text)).transpose();
+        let roll = roll.map_err(|error| error.at(format!("{location}: roll")))?;
         let property_columns = location.options.get("columns").map(|word| parse_columns(word)).transpose()?;
         let property_columns = property_columns.is_some();
         Ok(Self { root: root(location)?, roll, property_columns, replace, may_shrink })
@@ -529,11 +530,13 @@ impl Sink for Parquet {
 
 /// Parses `128MiB`, `10m` or both.
 fn parse_roll(text: &str) -> Result<Roll> {
+    let expected = "expected a size like 128MiB, a duration like 10m, or both like 128MiB,10m";
+    let wrong = |_| Error::usage(format!("{expected}, found '{text}'"));
     let mut roll = Roll::default();
     for word in text.split(',') {
         match size::parse(word) {
             Ok(bytes) => roll.bytes = Some(usize::try_from(bytes).unwrap_or(usize::MAX)),
-            Err(_) => roll.age = Some(parse_duration(word)?),
+            Err(_) => roll.age = Some(parse_duration(word).map_err(wrong)?),
         }
     }
     Ok(roll)

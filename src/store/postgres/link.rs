@@ -5,6 +5,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::stop::{LOOK, Stop};
 use crate::store::Location;
 use crate::store::remote::{RetryError, Timeouts, rounded, tls_config};
+use crate::store::repeat::UNIQUE_EVENTS;
 use futures_util::future::{Either, select};
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -14,7 +15,7 @@ use std::pin::pin;
 use std::time::Duration;
 use tokio::runtime::{Builder, Runtime};
 use tokio_postgres::config::{Host, SslMode};
-use tokio_postgres::error::SqlState;
+use tokio_postgres::error::{DbError, SqlState};
 use tokio_postgres::{Client, Config, NoTls, Statement};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
@@ -25,6 +26,9 @@ const STATEMENTS_MAX: usize = 64;
 pub enum Failure {
     /// The rows hold a value that cannot be stored; another batch may succeed.
     Data(String),
+    /// Another row has the value of a unique index that evt has not made. [`Failure::Data`], unless the row itself is
+    /// stored already.
+    Taken(String),
     /// An unexpected key is stored, or another run's transaction conflicts: look up the keys and retry.
     Raced(String),
     /// Any other failure.
@@ -47,7 +51,7 @@ impl From<tokio_postgres::Error> for Failure {
 impl From<Failure> for RetryError {
     fn from(failure: Failure) -> Self {
         match failure {
-            Failure::Data(cause) | Failure::Raced(cause) => {
+            Failure::Data(cause) | Failure::Taken(cause) | Failure::Raced(cause) => {
                 Self::Permanent(Error::new(ErrorKind::Io, "refused").because(cause))
             }
             Failure::RetryError(trouble) => trouble,
@@ -62,13 +66,14 @@ fn classify(error: &tokio_postgres::Error) -> Failure {
     let detail = refused.detail().map(|detail| format!(" ({detail})")).unwrap_or_default();
     let cause = format!("{}{detail}", refused.message());
     if *code == SqlState::UNIQUE_VIOLATION {
-        return Failure::Raced(cause);
+        return if is_of_key(refused) { Failure::Raced(cause) } else { Failure::Taken(cause) };
     }
     let lasting = |kind: ErrorKind, message: &str| {
         Failure::RetryError(RetryError::Permanent(Error::new(kind, message.to_owned()).because(&cause)))
     };
     match code.code().get(..2).unwrap_or_default() {
-        "22" | "23" | "54" => Failure::Data(cause),
+        // P0 are the errors of PL/pgSQL, by which triggers reject rows.
+        "22" | "23" | "54" | "P0" => Failure::Data(cause),
         "40" => Failure::Raced(cause),
         "08" | "53" | "57" => Failure::RetryError(RetryError::Transient(cause)),
         _ if matches!(*code, SqlState::LOCK_NOT_AVAILABLE | SqlState::READ_ONLY_SQL_TRANSACTION) => {
@@ -78,6 +83,12 @@ fn classify(error: &tokio_postgres::Error) -> Failure {
         "3F" | "42" => lasting(ErrorKind::Config, "rejected"),
         _ => lasting(ErrorKind::Io, "rejected"),
     }
+}
+
+/// Whether the violated unique index is a key by which evt finds stored rows.
+fn is_of_key(refused: &DbError) -> bool {
+    let (Some(table), Some(index)) = (refused.table(), refused.constraint()) else { return true };
+    index.strip_suffix("_pkey") == Some(table) || ["aggregated_metrics_key", UNIQUE_EVENTS].contains(&index)
 }
 
 /// Classifies an error that is not an answer of the server.

@@ -2,11 +2,12 @@
 //! stored, and then new rows are copied in and others updated or deleted, all in one transaction.
 
 use crate::error::Result;
+use crate::kind::Kind;
 use crate::kind::metric::{MetricColumns, column};
 use crate::store::guard::{FormerSessions, RowOutcome, Stored, Version, judge_retraction, judge_row};
 use crate::store::postgres::cell::{CopyText, cells_of, instant_bytes};
 use crate::store::postgres::link::{Failure, Link};
-use crate::store::postgres::write::copy_in;
+use crate::store::postgres::write::{copy_in, left_out};
 use ahash::AHashMap;
 use arrow::array::RecordBatch;
 use bytes::BytesMut;
@@ -163,10 +164,13 @@ struct KeyState {
     takes_back: bool,
 }
 
-/// Writes a batch whose keys are expected to be new, with one COPY. A stored key is a conflict, [`Failure::Raced`].
+/// Writes a batch whose keys are expected to be new, with one COPY, in the present transaction. A stored key is a
+/// conflict, [`Failure::Raced`]; so is a row that the table does not take.
 pub async fn write_new(link: &Link, batch: &MetricBatch<'_>, writer: &Writer<'_>) -> Result<WrittenMetrics, Failure> {
     let rows: Vec<usize> = (0..batch.batch.num_rows()).collect();
-    insert(link, batch, writer, &rows).await?;
+    if insert(link, batch, writer, &rows).await? < rows.len() as u64 {
+        return Err(Failure::Raced(left_out(Kind::Metric.table())));
+    }
     Ok(WrittenMetrics { outcomes: vec![RowOutcome::Inserted; rows.len()], replaced: Vec::new() })
 }
 
@@ -265,8 +269,14 @@ async fn apply(
 ) -> Result<(), Failure> {
     let mut inserted: Vec<usize> = keys.values().filter(|key| !key.was).filter_map(|key| key.from).collect();
     inserted.sort_unstable();
-    if !inserted.is_empty() {
-        insert(link, batch, writer, &inserted).await?;
+    if !inserted.is_empty() && insert(link, batch, writer, &inserted).await? < inserted.len() as u64 {
+        // A trigger may also have stored a row elsewhere, in a table that inherits.
+        let ids = ids_of(batch, &inserted)?;
+        let select = "SELECT count(*) FROM aggregated_metrics WHERE metric_id = ANY($1)";
+        let stored = link.client.query_one(&link.prepare(select).await?, &[&ids]).await?.try_get::<_, i64>(0)?;
+        if usize::try_from(stored).is_ok_and(|stored| stored < ids.len()) {
+            return Err(Failure::Data(left_out(Kind::Metric.table())));
+        }
     }
     let mut updated: Vec<usize> = keys.values().filter(|key| key.was).filter_map(|key| key.from).collect();
     updated.sort_unstable();
@@ -291,7 +301,7 @@ async fn apply(
     Ok(())
 }
 
-async fn insert(link: &Link, batch: &MetricBatch<'_>, writer: &Writer<'_>, rows: &[usize]) -> Result<(), Failure> {
+async fn insert(link: &Link, batch: &MetricBatch<'_>, writer: &Writer<'_>, rows: &[usize]) -> Result<u64, Failure> {
     let cells = cells_of(batch.batch, column::RETRACTED)?;
     let mut text = CopyText::new(batch.batch.get_array_memory_size());
     let now = instant_bytes(writer.now);
@@ -303,13 +313,19 @@ async fn insert(link: &Link, batch: &MetricBatch<'_>, writer: &Writer<'_>, rows:
 
 async fn update(link: &Link, batch: &MetricBatch<'_>, writer: &Writer<'_>, rows: &[usize]) -> Result<(), Failure> {
     let columns = &batch.columns;
-    let ids = rows.iter().map(|row| columns.id(*row).map(Id)).collect::<Result<Vec<_>>>()?;
+    let ids = ids_of(batch, rows)?;
     let values: Vec<Option<f64>> = rows.iter().map(|row| columns.value(*row)).collect();
     let counts: Vec<i64> = rows.iter().map(|row| columns.rows.value(*row)).collect();
     let revisions: Vec<i32> = rows.iter().map(|row| columns.revisions.value(*row)).collect();
     let panes: Vec<i32> = rows.iter().map(|row| columns.panes.value(*row)).collect();
     let update = link.prepare(UPDATE).await?;
     let parameters: [&(dyn ToSql + Sync); 7] = [&ids, &values, &counts, &revisions, &panes, &writer.run, &writer.now];
-    link.client.execute(&update, &parameters).await?;
-    Ok(())
+    match link.client.execute(&update, &parameters).await? < rows.len() as u64 {
+        true => Err(Failure::Data(left_out(Kind::Metric.table()))),
+        false => Ok(()),
+    }
+}
+
+fn ids_of(batch: &MetricBatch<'_>, rows: &[usize]) -> Result<Vec<Id>> {
+    rows.iter().map(|row| batch.columns.id(*row).map(Id)).collect()
 }

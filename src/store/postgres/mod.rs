@@ -12,8 +12,8 @@
 //! connection, which changes nothing if it had been committed (such rows are counted as `unchanged`; those of an epoch
 //! are not counted).
 //!
-//! A batch with a value that PostgreSQL cannot hold is halved until the row is found, which is refused: whatever the
-//! server's reason, one row does not stop the others.
+//! A batch with a value that PostgreSQL cannot hold, or that an index, a constraint or a trigger of the user rejects,
+//! is halved until the row is found, which is refused: whatever the server's reason, one row does not stop the others.
 //!
 //! Durability depends on the server: a transaction is acknowledged once it is on disk, unless `synchronous_commit` says
 //! otherwise.
@@ -42,7 +42,7 @@ use crate::store::postgres::metric::{MetricBatch, ReplacedRow, Writer, WrittenMe
 use crate::store::postgres::read as postgres_read;
 use crate::store::postgres::schema as postgres_schema;
 use crate::store::postgres::session::{PostgresSession, RACES_MAX, held, persist};
-use crate::store::postgres::write::{are_events_unique, holdable_letters, insert_new, insert_once, unholdable};
+use crate::store::postgres::write::{holdable_letters, insert_new, insert_once, make_events_unique, unholdable};
 use crate::store::repeat::{Conflicts, has_event_key};
 use crate::store::rows::{count_refused, fit_rows};
 use crate::store::{
@@ -109,8 +109,6 @@ struct Postgres {
     /// The sessions that a killed process may have left.
     former: FormerSessions,
     guess: Guess,
-    /// Whether the ids of stored events are unique.
-    are_events_unique: bool,
 }
 
 /// A prediction of whether the next rows are new. Most rows of a live stream are, and to COPY them without a look-up
@@ -145,12 +143,11 @@ impl Postgres {
             retracts: false,
             former: FormerSessions::default(),
             guess: Guess::default(),
-            are_events_unique: false,
         };
-        let has_event_key = has_event_key(location)?;
-        sink.are_events_unique = sink.session.with_link(|link| {
-            Ok(link.run(async |link| are_events_unique(link, has_event_key, &location.to_string()).await)?)
-        })?;
+        if has_event_key(location)? {
+            sink.session
+                .with_link(|link| Ok(link.run(async |link| make_events_unique(link, &location.to_string()).await)?))?;
+        }
         let (run, at_once) = (&sink.options.run, &sink.options.at_once);
         sink.former = sink.session.with_link(|link| match at_once {
             None => Ok(FormerSessions::default()),
@@ -189,9 +186,7 @@ impl Postgres {
         }
         let is_new = self.guess.is_new();
         let insert = async |link: &Link| insert_new(link, kind, batch).await;
-        let is_unique = self.are_events_unique;
-        let written =
-            self.write_guessed(is_new, insert, async |link| insert_once(link, kind, batch, is_unique).await)?;
+        let written = self.write_guessed(is_new, insert, async |link| insert_once(link, kind, batch).await)?;
         Ok(written.map(|written| {
             self.counts = self.counts.plus(&written.counts);
             self.conflicts.add(written.counts.conflict, || written.conflict.unwrap_or_default());
@@ -218,7 +213,7 @@ impl Postgres {
         Ok(Ok(()))
     }
 
-    /// Runs `insert` if the rows are predicted to be new, and `write` in a transaction if they are not.
+    /// Runs `insert` if the rows are predicted to be new, and `write` if they are not, each in a transaction.
     fn write_guessed<T>(
         &mut self,
         is_new: bool,
@@ -228,8 +223,8 @@ impl Postgres {
         let mut inserts = is_new;
         let written = self.session.with_link(|link| {
             if inserts {
-                match link.run(&insert) {
-                    Err(Failure::Raced(_)) => inserts = false,
+                match link.transact(&insert) {
+                    Err(Failure::Raced(_) | Failure::Taken(_)) => inserts = false,
                     other => return held(other),
                 }
             }
@@ -255,14 +250,13 @@ impl Sink for Postgres {
     }
 
     fn commit(&mut self, epoch: Epoch, rows: &mut dyn EpochRows) -> Result<()> {
-        let Self { session, options, counts, overlap, conflicts, retracts, are_events_unique, .. } = self;
-        let are_events_unique = *are_events_unique;
+        let Self { session, options, counts, overlap, conflicts, retracts, .. } = self;
         let (shown, now) = (session.server.shown.clone(), (options.clock)());
         let before = *counts;
         for _ in 0..=RACES_MAX {
             let done = session.with_link(|link| {
                 *counts = before;
-                let mut writer = EpochWriter { options, now, counts, overlap, conflicts, retracts, are_events_unique };
+                let mut writer = EpochWriter { options, now, counts, overlap, conflicts, retracts };
                 match writer.commit(link, epoch, rows, &shown) {
                     Ok(()) => Ok(true),
                     Err(Failure::Raced(_)) => Ok(false),
@@ -314,7 +308,6 @@ struct EpochWriter<'a> {
     overlap: &'a mut Overlap,
     conflicts: &'a mut Conflicts,
     retracts: &'a mut bool,
-    are_events_unique: bool,
 }
 
 impl EpochWriter<'_> {
@@ -393,7 +386,7 @@ impl EpochWriter<'_> {
                 execute(link, "RELEASE piece")?;
                 return Ok(vec![]);
             }
-            Err(Failure::Data(cause)) => {
+            Err(Failure::Data(cause) | Failure::Taken(cause)) => {
                 // Without its release, each failed piece would stay a level of nesting for all those after it.
                 execute(link, "ROLLBACK TO piece; RELEASE piece")?;
                 if rows == 1 {
@@ -410,9 +403,8 @@ impl EpochWriter<'_> {
 
     fn try_piece(&mut self, link: &mut Link, kind: Kind, batch: &RecordBatch) -> Result<(), Failure> {
         if kind != Kind::Metric {
-            let is_unique = self.are_events_unique;
             let written = link.run(async |link| {
-                let written = insert_once(link, kind, batch, is_unique).await?;
+                let written = insert_once(link, kind, batch).await?;
                 // The table of incoming rows is emptied at the end of the transaction only.
                 link.client.batch_execute(&format!("TRUNCATE evt_incoming_{}", kind.table())).await?;
                 Ok(written)

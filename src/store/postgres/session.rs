@@ -64,7 +64,7 @@ pub fn persist<T>(
 pub fn held<T>(done: Result<T, Failure>) -> Result<Result<T, String>, RetryError> {
     match done {
         Ok(done) => Ok(Ok(done)),
-        Err(Failure::Data(cause) | Failure::Raced(cause)) => Ok(Err(cause)),
+        Err(Failure::Data(cause) | Failure::Taken(cause) | Failure::Raced(cause)) => Ok(Err(cause)),
         Err(Failure::RetryError(trouble)) => Err(trouble),
     }
 }

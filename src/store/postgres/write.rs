@@ -14,13 +14,17 @@ use std::pin::pin;
 use std::sync::Arc;
 use xxhash_rust::xxh3::xxh3_64;
 
-/// Runs the COPY statement `sql` with `text`.
-pub async fn copy_in(link: &Link, sql: &str, text: CopyText) -> Result<(), Failure> {
+/// Runs the COPY statement `sql` with `text`; returns the number of rows that the table has taken.
+pub async fn copy_in(link: &Link, sql: &str, text: CopyText) -> Result<u64, Failure> {
     let copy = link.prepare(sql).await?;
     let mut sink = pin!(link.client.copy_in(&copy).await?);
     sink.send(text.finish()).await?;
-    sink.finish().await?;
-    Ok(())
+    Ok(sink.finish().await?)
+}
+
+/// Makes the failure of rows that a trigger has left out.
+pub fn left_out(table: &str) -> String {
+    format!("a trigger of {table} did not store the row")
 }
 
 /// Returns the rows with values that PostgreSQL cannot hold, as far as they are known here; the server refuses others.
@@ -95,28 +99,33 @@ pub struct WriteOutcome {
     pub conflict: Option<String>,
 }
 
-/// Inserts rows whose keys are expected to be new, with one COPY. A stored key is a conflict, [`Failure::Raced`].
+/// Inserts rows whose keys are expected to be new, with one COPY, in the present transaction. A stored key is a
+/// conflict, [`Failure::Raced`]; so is a row that the table does not take.
 pub async fn insert_new(link: &Link, kind: Kind, batch: &RecordBatch) -> Result<WriteOutcome, Failure> {
     let copy = format!("COPY {} ({}) FROM STDIN (FORMAT binary)", kind.table(), columns(kind, batch));
-    copy_in(link, &copy, copy_text(kind, batch)?).await?;
     let rows = batch.num_rows() as u64;
+    if copy_in(link, &copy, copy_text(kind, batch)?).await? < rows {
+        return Err(Failure::Raced(left_out(kind.table())));
+    }
     Ok(WriteOutcome { counts: SinkCounts { taken: rows, inserted: rows, ..SinkCounts::default() }, conflict: None })
 }
 
-/// Whether the ids of stored events are unique; with `makes` they become so if they are not.
+/// Whether the ids of stored events are unique. Another run may have made them so since this one began.
+async fn are_events_unique(link: &Link) -> Result<bool, Failure> {
+    let exists = link.prepare("SELECT to_regclass($1) IS NOT NULL").await?;
+    Ok(link.client.query_one(&exists, &[&UNIQUE_EVENTS]).await?.get(0))
+}
+
+/// Makes the ids of stored events unique if they are not.
 ///
 /// Errors: exit status 78 if one is stored twice.
-pub async fn are_events_unique(link: &Link, makes: bool, shown: &str) -> Result<bool, Failure> {
-    let exists = "SELECT to_regclass($1) IS NOT NULL";
-    if link.client.query_one(exists, &[&UNIQUE_EVENTS]).await?.get::<_, bool>(0) {
-        return Ok(true);
-    }
-    if !makes {
-        return Ok(false);
+pub async fn make_events_unique(link: &Link, shown: &str) -> Result<(), Failure> {
+    if are_events_unique(link).await? {
+        return Ok(());
     }
     // Nothing is written until the index exists.
     link.client.batch_execute("BEGIN; LOCK raw_events IN SHARE ROW EXCLUSIVE MODE").await?;
-    if !link.client.query_one(exists, &[&UNIQUE_EVENTS]).await?.get::<_, bool>(0) {
+    if !are_events_unique(link).await? {
         let copies = "SELECT event_id::TEXT FROM raw_events GROUP BY event_id HAVING count(*) > 1 LIMIT 1";
         if let Some(copy) = link.client.query_opt(copies, &[]).await? {
             return Err(ids_not_unique(shown, copy.get(0)).into());
@@ -124,7 +133,7 @@ pub async fn are_events_unique(link: &Link, makes: bool, shown: &str) -> Result<
         link.client.batch_execute(CREATE_UNIQUE_EVENTS).await?;
     }
     link.client.batch_execute("COMMIT").await?;
-    Ok(true)
+    Ok(())
 }
 
 /// Inserts the events of the table `incoming` whose id is not stored. Of copies in one transaction the least is stored.
@@ -156,15 +165,12 @@ async fn insert_unique(link: &Link, incoming: &str, names: &str) -> Result<u64, 
 }
 
 /// Inserts the rows whose key is not stored, in the present transaction; a letter replaces one with fewer attempts.
-/// COPY cannot handle conflicts, so the rows are first copied into a temporary table. `is_unique`: so are the ids of
-/// events.
-pub async fn insert_once(
-    link: &Link,
-    kind: Kind,
-    batch: &RecordBatch,
-    is_unique: bool,
-) -> Result<WriteOutcome, Failure> {
+/// COPY cannot handle conflicts, so the rows are first copied into a temporary table. Only a
+/// stored key leaves a row out: a conflict in an index of the user is [`Failure::Taken`].
+pub async fn insert_once(link: &Link, kind: Kind, batch: &RecordBatch) -> Result<WriteOutcome, Failure> {
     let (table, names) = (kind.table(), columns(kind, batch));
+    let is_unique = kind == Kind::Event && are_events_unique(link).await?;
+    let key = rows::quoted(rows::table_key(kind).iter().copied());
     let incoming = format!("evt_incoming_{table}");
     // This must come first: statements that name the table are prepared once per connection.
     let create = format!("CREATE TEMP TABLE IF NOT EXISTS {incoming} (LIKE {table}) ON COMMIT DELETE ROWS");
@@ -173,18 +179,17 @@ pub async fn insert_once(
     copy_in(link, &format!("COPY {incoming} ({names}) FROM STDIN (FORMAT binary)"), text).await?;
     let insert = if kind == Kind::Dead {
         format!(
-            r#"INSERT INTO {table} AS old ({names})
-            SELECT DISTINCT ON (stage, source_topic, "partition", "offset", payload_hash) {names} FROM {incoming}
-            ORDER BY stage, source_topic, "partition", "offset", payload_hash, attempts DESC
-            ON CONFLICT (stage, source_topic, "partition", "offset", payload_hash) DO UPDATE SET
+            "INSERT INTO {table} AS old ({names})
+            SELECT DISTINCT ON ({key}) {names} FROM {incoming} ORDER BY {key}, attempts DESC
+            ON CONFLICT ({key}) DO UPDATE SET
                 error_type = excluded.error_type, error_message = excluded.error_message,
                 failed_at = excluded.failed_at, producer_host = excluded.producer_host, attempts = excluded.attempts,
                 original_length = excluded.original_length, letter_id = excluded.letter_id
             WHERE old.attempts < excluded.attempts
-            RETURNING xmax = 0"#
+            RETURNING xmax = 0"
         )
     } else {
-        format!("INSERT INTO {table} ({names}) SELECT {names} FROM {incoming} ON CONFLICT DO NOTHING")
+        format!("INSERT INTO {table} ({names}) SELECT {names} FROM {incoming} ON CONFLICT ({key}) DO NOTHING")
     };
     let rows = batch.num_rows() as u64;
     let (mut counts, mut conflict) = (SinkCounts { taken: rows, ..SinkCounts::default() }, None);
@@ -193,7 +198,7 @@ pub async fn insert_once(
         counts.inserted = changed.iter().filter(|row| row.get::<_, bool>(0)).count() as u64;
         counts.updated = changed.len() as u64 - counts.inserted;
     } else {
-        counts.inserted = match is_unique && kind == Kind::Event {
+        counts.inserted = match is_unique {
             true => insert_unique(link, &incoming, &names).await?,
             false => link.client.execute(&link.prepare(&insert).await?, &[]).await?,
         };
@@ -201,8 +206,29 @@ pub async fn insert_once(
             (counts.conflict, conflict) = conflicts_of(link, kind, &incoming).await?;
         }
     }
+    if counts.inserted + counts.updated < rows {
+        let key: &[&str] = if is_unique { &["event_id"] } else { rows::table_key(kind) };
+        check_stored(link, table, &incoming, key).await?;
+    }
     counts.unchanged = rows - counts.inserted - counts.updated - counts.conflict;
     Ok(WriteOutcome { counts, conflict })
+}
+
+/// Fails if a row of the table `incoming` is not stored, because a trigger has left it out. Triggers may also store it
+/// elsewhere, in a table that inherits, so the number of inserted rows does not say so.
+async fn check_stored(link: &Link, table: &str, incoming: &str, key: &[&str]) -> Result<(), Failure> {
+    let same: Vec<String> = key.iter().map(|name| format!("old.\"{name}\" = new.\"{name}\"")).collect();
+    let same = same.join(" AND ");
+    // Most tables have no triggers, and no row of theirs is looked up.
+    let sql = format!(
+        "SELECT (SELECT relhastriggers OR relkind <> 'r' FROM pg_class WHERE oid = to_regclass('{table}'))
+        AND EXISTS (SELECT FROM {incoming} AS new WHERE NOT EXISTS (SELECT FROM {table} AS old WHERE {same}))"
+    );
+    let select = link.prepare(&sql).await?;
+    match link.client.query_one(&select, &[]).await?.get(0) {
+        true => Err(Failure::Data(left_out(table))),
+        false => Ok(()),
+    }
 }
 
 /// Counts the rows of the table `incoming` that differ from the stored row of their key, and returns one of them.

@@ -211,7 +211,9 @@ fn write(tx: &Transaction<'_>, run: &str, difference: &Difference) -> Result<(),
     let batch = rows.finish(Kind::Metric.schema())?;
     let mut counts = Default::default();
     let run = RunOfRows { name: run, is_at_once: false, former: &FormerSessions::default() };
-    Metrics::new(tx, run, &mut overlap, &mut retracts)?.write(&batch, &mut counts)
+    let rejected = Metrics::new(tx, run, &mut overlap, &mut retracts)?.write(&batch, &mut counts)?;
+    // A correction is complete or not made at all.
+    rejected.into_iter().next().map_or(Ok(()), |one| Err(Failure::Rejected(one.fault.message)))
 }
 
 /// Keeps the cells that count late events, and removes those that no longer do. A later run reads the late events of

@@ -1,7 +1,9 @@
 //! The error of writing a row.
 
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
+use crate::kind::dead::{ErrorType, Fault, Rejected};
 use crate::store::sqlite::file::SqliteFile;
+use rusqlite::{Connection, ErrorCode};
 
 /// The error of writing a row: of evt, or of SQLite.
 pub enum Failure {
@@ -9,15 +11,38 @@ pub enum Failure {
     Ours(Error),
     /// An error of SQLite.
     Sqlite(rusqlite::Error),
+    /// An index, a constraint or a trigger of the user rejects the row.
+    Rejected(String),
 }
 
 impl Failure {
+    /// Makes the failure of a row that a trigger has left out.
+    pub fn left_out(table: &str) -> Self {
+        Self::Rejected(format!("a trigger of {table} did not store the row"))
+    }
+
     /// Converts it to the error that ends the run.
     pub fn into_error(self, file: &SqliteFile) -> Error {
         match self {
             Self::Ours(error) => error,
             Self::Sqlite(error) => file.failed("cannot write", &error),
+            Self::Rejected(cause) => Error::new(ErrorKind::Io, format!("{file}: cannot write")).because(cause),
         }
+    }
+
+    /// Returns the rejected `row` if an index, a constraint or a trigger of the user is the reason; else the failure.
+    pub fn of_row(self, db: &Connection, row: usize) -> Result<Rejected, Self> {
+        let cause = match self {
+            // RAISE(ROLLBACK) also removes the rows before it.
+            Self::Sqlite(error)
+                if error.sqlite_error_code() == Some(ErrorCode::ConstraintViolation) && !db.is_autocommit() =>
+            {
+                error.to_string()
+            }
+            Self::Rejected(cause) => cause,
+            other => return Err(other),
+        };
+        Ok(Rejected { row, fault: Fault::new(ErrorType::SinkError, format!("SQLite: {cause}")) })
     }
 }
 

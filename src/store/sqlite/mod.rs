@@ -9,7 +9,8 @@
 //! one transaction, too, which records itself in `checkpoint_epochs` and the positions of its input in
 //! `pipeline_checkpoints`. Rows of events, letters, late events and alerts are inserted once and never overwritten (a
 //! letter only by one with more `attempts`); other content under the key of an event is a conflict ([`super::repeat`]).
-//! Metrics follow [`super::guard`].
+//! Metrics follow [`super::guard`]. A row that an index, a constraint or a trigger of the user rejects is refused; the
+//! others are stored.
 //!
 //! WAL with `synchronous=NORMAL`: a crash of the process loses nothing. A power failure may lose the last transactions
 //! but never corrupts the file, and the lost rows are sent again, because the source continues from the last epoch.
@@ -32,7 +33,7 @@ mod write;
 use crate::counts::SinkCounts;
 use crate::error::{Error, Result};
 use crate::kind::Kind;
-use crate::kind::dead::Rejected;
+use crate::kind::dead::{KeptRows, Rejected};
 use crate::store::guard::{FormerSessions, Overlap};
 use crate::store::repeat::{Conflicts, has_event_key};
 use crate::store::rows::{count_refused, fit_rows};
@@ -153,9 +154,9 @@ impl Sqlite {
         let (mut sum, mut rejected, mut before) = (*counts, vec![], 0);
         for batch in rows.batches()? {
             let batch = batch?;
-            let fit = fit_rows(rows.kind(), &batch)?;
+            let mut fit = fit_rows(rows.kind(), &batch)?;
             let mut applied = Applied { run: run_of(options, former), counts: &mut sum, overlap, conflicts, retracts };
-            applied.write(&tx, rows.kind(), &fit.batch).map_err(|error| error.into_error(file))?;
+            applied.write(&tx, rows.kind(), &mut fit).map_err(|error| error.into_error(file))?;
             let refused = count_refused(fit, &mut sum);
             rejected.extend(refused.into_iter().map(|one| Rejected { row: before + one.row, ..one }));
             before += batch.num_rows();
@@ -229,28 +230,32 @@ struct Applied<'a> {
 }
 
 impl Applied<'_> {
-    /// Writes rows that fit.
-    fn write(&mut self, tx: &Transaction<'_>, kind: Kind, batch: &RecordBatch) -> Result<(), Failure> {
+    /// Writes the rows that fit, and adds those that the table rejects to `fit`.
+    fn write(&mut self, tx: &Transaction<'_>, kind: Kind, fit: &mut KeptRows) -> Result<(), Failure> {
         let Self { run, counts, overlap, conflicts, retracts } = self;
-        match kind {
+        let rejected = match kind {
             Kind::Metric => {
-                Metrics::new(tx, *run, overlap, retracts).and_then(|mut metrics| metrics.write(batch, counts))
+                Metrics::new(tx, *run, overlap, retracts).and_then(|mut metrics| metrics.write(&fit.batch, counts))?
             }
-            _ => insert_once(tx, kind, batch, counts, conflicts),
+            _ => insert_once(tx, kind, &fit.batch, counts, conflicts)?,
+        };
+        for one in rejected {
+            fit.refuse(one)?;
         }
+        Ok(())
     }
 }
 
 impl Sink for Sqlite {
     fn write(&mut self, kind: Kind, batch: &RecordBatch) -> Result<Vec<Rejected>> {
-        let fit = fit_rows(kind, batch)?;
+        let mut fit = fit_rows(kind, batch)?;
         let Self { file, db, options, counts, overlap, conflicts, retracts, former } = self;
         let failed = |e: rusqlite::Error| file.failed("cannot write", &e);
         let tx = db.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed)?;
         tx.execute(FORGET_PLACED, []).map_err(failed)?;
         let mut sum = *counts;
         let mut applied = Applied { run: run_of(options, former), counts: &mut sum, overlap, conflicts, retracts };
-        applied.write(&tx, kind, &fit.batch).map_err(|error| error.into_error(file))?;
+        applied.write(&tx, kind, &mut fit).map_err(|error| error.into_error(file))?;
         tx.commit().map_err(failed)?;
         let refused = count_refused(fit, &mut sum);
         *counts = sum;

@@ -105,6 +105,7 @@ pub fn are_events_unique(db: &Connection) -> rusqlite::Result<bool> {
 pub struct UniqueEvents<'a> {
     note: CachedStatement<'a>,
     replace: CachedStatement<'a>,
+    select: CachedStatement<'a>,
     text: String,
 }
 
@@ -122,6 +123,7 @@ impl<'a> UniqueEvents<'a> {
         Ok(Self {
             note: tx.prepare_cached("INSERT INTO temp.placed_events VALUES (?1)")?,
             replace: tx.prepare_cached(&replace)?,
+            select: tx.prepare_cached("SELECT 1 FROM raw_events WHERE event_id = ?1")?,
             text: String::new(),
         })
     }
@@ -134,13 +136,16 @@ impl<'a> UniqueEvents<'a> {
     }
 
     /// Stores the row in place of the copy that this transaction has inserted, if the row is less in the order of
-    /// [`COPY_ORDER`].
-    pub fn replace(&mut self, cells: &[Cells<'_>], row: usize) -> Result<(), Failure> {
+    /// [`COPY_ORDER`]. Returns whether a copy is stored.
+    pub fn replace(&mut self, cells: &[Cells<'_>], row: usize) -> Result<bool, Failure> {
         for (index, cells) in cells.iter().enumerate() {
             bind(&mut self.replace, index + 1, cells, row, &mut self.text)?;
         }
-        self.replace.raw_execute()?;
-        Ok(())
+        if self.replace.raw_execute()? == 1 {
+            return Ok(true);
+        }
+        bind(&mut self.select, 1, &cells[0], row, &mut self.text)?;
+        Ok(self.select.raw_query().next()?.is_some())
     }
 }
 

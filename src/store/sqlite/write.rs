@@ -2,8 +2,9 @@
 //! once per key.
 
 use crate::counts::SinkCounts;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::kind::Kind;
+use crate::kind::dead::{self, Rejected};
 use crate::kind::metric::{MetricColumns, column};
 use crate::store::cells::Cells;
 use crate::store::guard::{FormerSessions, Overlap, RowOutcome, Stored, Version, judge_retraction, judge_row};
@@ -17,11 +18,14 @@ use rusqlite::{CachedStatement, OptionalExtension, Transaction};
 use std::ops::RangeInclusive;
 use xxhash_rust::xxh3::xxh3_64;
 
-/// Returns `INSERT INTO table (columns) VALUES (?1, …)`, which ignores rows whose key exists.
-fn insert_sql(kind: Kind, names: &[&str]) -> String {
+/// Returns `INSERT INTO table (columns) VALUES (?1, …)`, which ignores rows whose key exists; where ids are unique also
+/// rows whose id exists. A conflict in an index of the user is an error.
+fn insert_sql(kind: Kind, names: &[&str], is_unique: bool) -> String {
     let marks: Vec<String> = (1..=names.len()).map(|index| format!("?{index}")).collect();
     let (table, names, marks) = (kind.table(), rows::quoted(names.iter().copied()), marks.join(", "));
-    format!("INSERT INTO {table} ({names}) VALUES ({marks}) ON CONFLICT DO NOTHING")
+    let key = rows::quoted(rows::table_key(kind).iter().copied());
+    let id = if is_unique { " ON CONFLICT (event_id) DO NOTHING" } else { "" };
+    format!("INSERT INTO {table} ({names}) VALUES ({marks}) ON CONFLICT ({key}) DO NOTHING{id}")
 }
 
 /// Updates a letter whose replay failed again. The parameters are those of the insert.
@@ -32,61 +36,117 @@ WHERE stage = ?7 AND source_topic = ?8 AND "partition" = ?9 AND "offset" = ?10 A
 "#;
 
 /// Inserts the rows whose key is not stored, and counts their outcomes. An event that is stored with other content is a
-/// conflict. Where ids are unique, one copy of an event is stored, and the others are unchanged.
+/// conflict. Where ids are unique, one copy of an event is stored, and the others are unchanged. Returns the rows that
+/// the table rejects.
 pub fn insert_once(
     tx: &Transaction<'_>,
     kind: Kind,
     batch: &RecordBatch,
     counts: &mut SinkCounts,
     conflicts: &mut Conflicts,
-) -> Result<(), Failure> {
+) -> Result<Vec<Rejected>, Failure> {
     let schema = batch.schema();
     let mut names: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
-    let mut record = Record { cells: Vec::new(), payloads: None, text: String::new() };
-    record.cells = batch.columns().iter().map(Cells::try_new).collect::<Result<_>>()?;
     if kind == Kind::Dead {
         names.push("payload_hash");
-        record.payloads = Some(batch.column(crate::kind::dead::column::ORIGINAL_PAYLOAD).as_binary());
     }
-    let mut insert = tx.prepare_cached(&insert_sql(kind, &names))?;
-    let mut repeats = has_content(kind).then(|| Repeats::new(tx, kind, batch)).transpose()?;
-    let is_unique = kind == Kind::Event && are_events_unique(tx)?;
-    let mut unique = is_unique.then(|| UniqueEvents::new(tx, &names)).transpose()?;
-    // After a stored row the next is usually stored too, so look for it before inserting it.
-    let mut is_stored = false;
+    let mut insertion = Insertion::new(tx, kind, batch, &names)?;
+    let mut rejected = Vec::new();
     for row in 0..batch.num_rows() {
-        if is_stored && let Some(repeats) = &mut repeats {
-            is_stored = repeats.judge(row, counts, conflicts)?;
-            if is_stored {
-                continue;
-            }
-        }
-        record.bind(&mut insert, row)?;
-        if insert.raw_execute()? == 1 {
-            RowOutcome::Inserted.count_in(counts);
-            if let Some(unique) = &mut unique {
-                unique.inserted(&record.cells[0], row)?;
-            }
-        } else if let Some(repeats) = &mut repeats {
-            is_stored = repeats.judge(row, counts, conflicts)?;
-            match &mut unique {
-                _ if is_stored => {}
-                Some(unique) => {
-                    unique.replace(&record.cells, row)?;
-                    RowOutcome::Unchanged.count_in(counts);
-                }
-                None => return Err(Error::broken("a row is neither stored nor new").into()),
-            }
-        } else if kind == Kind::Dead {
-            let mut update = tx.prepare_cached(UPDATE_LETTER)?;
-            record.bind(&mut update, row)?;
-            let outcome = if update.raw_execute()? == 1 { RowOutcome::Updated } else { RowOutcome::Unchanged };
-            outcome.count_in(counts);
-        } else {
-            RowOutcome::Unchanged.count_in(counts);
+        if let Err(failure) = insertion.write(row, counts, conflicts) {
+            rejected.push(failure.of_row(tx, row)?);
         }
     }
-    Ok(())
+    Ok(rejected)
+}
+
+/// The insertion of a batch of rows other than metrics.
+struct Insertion<'a> {
+    tx: &'a Transaction<'a>,
+    kind: Kind,
+    record: Record<'a>,
+    insert: CachedStatement<'a>,
+    repeats: Option<Repeats<'a>>,
+    unique: Option<UniqueEvents<'a>>,
+    /// Selects a row by its key, which consists of the cells `key`.
+    select: CachedStatement<'a>,
+    key: Vec<usize>,
+    /// Whether the last row was stored before. Then the next usually is too, so it is looked up before it is inserted.
+    is_stored: bool,
+}
+
+impl<'a> Insertion<'a> {
+    /// Prepares the statements; `names` are the columns of the table.
+    fn new(tx: &'a Transaction<'a>, kind: Kind, batch: &'a RecordBatch, names: &[&str]) -> Result<Self, Failure> {
+        let cells = batch.columns().iter().map(Cells::try_new).collect::<Result<_>>()?;
+        let payloads = (kind == Kind::Dead).then(|| batch.column(dead::column::ORIGINAL_PAYLOAD).as_binary());
+        let is_unique = kind == Kind::Event && are_events_unique(tx)?;
+        let key = rows::table_key(kind);
+        let condition: Vec<String> = key.iter().map(|name| format!("\"{name}\" = ?")).collect();
+        let select = format!("SELECT 1 FROM {} WHERE {}", kind.table(), condition.join(" AND "));
+        Ok(Self {
+            tx,
+            kind,
+            record: Record { cells, payloads, text: String::new() },
+            insert: tx.prepare_cached(&insert_sql(kind, names, is_unique))?,
+            repeats: has_content(kind).then(|| Repeats::new(tx, kind, batch)).transpose()?,
+            unique: is_unique.then(|| UniqueEvents::new(tx, names)).transpose()?,
+            select: tx.prepare_cached(&select)?,
+            key: key.iter().filter_map(|name| names.iter().position(|other| other == name)).collect(),
+            is_stored: false,
+        })
+    }
+
+    /// Writes a row and counts its outcome.
+    fn write(&mut self, row: usize, counts: &mut SinkCounts, conflicts: &mut Conflicts) -> Result<(), Failure> {
+        if self.is_stored
+            && let Some(repeats) = &mut self.repeats
+        {
+            self.is_stored = repeats.judge(row, counts, conflicts)?;
+            if self.is_stored {
+                return Ok(());
+            }
+        }
+        self.record.bind(&mut self.insert, row)?;
+        let outcome = if self.insert.raw_execute()? == 1 {
+            if let Some(unique) = &mut self.unique {
+                unique.inserted(&self.record.cells[0], row)?;
+            }
+            RowOutcome::Inserted
+        } else if let Some(repeats) = &mut self.repeats {
+            self.is_stored = repeats.judge(row, counts, conflicts)?;
+            if self.is_stored {
+                return Ok(());
+            }
+            let copies = self.unique.as_mut();
+            match copies.map_or(Ok(false), |unique| unique.replace(&self.record.cells, row))? {
+                true => RowOutcome::Unchanged,
+                false => return Err(Failure::left_out(self.kind.table())),
+            }
+        } else {
+            self.repeated(row)?
+        };
+        outcome.count_in(counts);
+        Ok(())
+    }
+
+    /// Returns the outcome of a letter or an alert that was not inserted.
+    fn repeated(&mut self, row: usize) -> Result<RowOutcome, Failure> {
+        if self.kind == Kind::Dead {
+            let mut update = self.tx.prepare_cached(UPDATE_LETTER)?;
+            self.record.bind(&mut update, row)?;
+            if update.raw_execute()? == 1 {
+                return Ok(RowOutcome::Updated);
+            }
+        }
+        for (index, cell) in self.key.iter().enumerate() {
+            self.record.bind_cell(&mut self.select, index + 1, *cell, row)?;
+        }
+        match self.select.raw_query().next()? {
+            Some(_) => Ok(RowOutcome::Unchanged),
+            None => Err(Failure::left_out(self.kind.table())),
+        }
+    }
 }
 
 /// The cells of a batch, followed by the digest of a letter's payload.
@@ -98,12 +158,24 @@ struct Record<'a> {
 
 impl Record<'_> {
     fn bind(&mut self, statement: &mut CachedStatement<'_>, row: usize) -> Result<(), Failure> {
-        for (index, cell) in self.cells.iter().enumerate() {
-            bind(statement, index + 1, cell, row, &mut self.text)?;
-        }
-        if let Some(payloads) = self.payloads {
-            let digest = xxh3_64(payloads.value(row)).cast_signed();
-            statement.raw_bind_parameter(self.cells.len() + 1, digest)?;
+        let cells = self.cells.len() + usize::from(self.payloads.is_some());
+        (0..cells).try_for_each(|cell| self.bind_cell(statement, cell + 1, cell, row))
+    }
+
+    /// Binds a cell as the parameter `at`.
+    fn bind_cell(
+        &mut self,
+        statement: &mut CachedStatement<'_>,
+        at: usize,
+        cell: usize,
+        row: usize,
+    ) -> Result<(), Failure> {
+        match (self.cells.get(cell), self.payloads) {
+            (Some(cell), _) => bind(statement, at, cell, row, &mut self.text)?,
+            (None, Some(payloads)) => {
+                statement.raw_bind_parameter(at, xxh3_64(payloads.value(row)).cast_signed())?;
+            }
+            (None, None) => {}
         }
         Ok(())
     }
@@ -206,18 +278,22 @@ impl<'a> Metrics<'a> {
         Ok(Self { tx, run, overlap, retracts, select, insert, update, text: String::new() })
     }
 
-    /// Applies the rows in order.
-    pub fn write(&mut self, batch: &RecordBatch, counts: &mut SinkCounts) -> Result<(), Failure> {
+    /// Applies the rows in order. Returns those that the table rejects.
+    pub fn write(&mut self, batch: &RecordBatch, counts: &mut SinkCounts) -> Result<Vec<Rejected>, Failure> {
         let cells = batch.columns().iter().take(STORED_COLUMNS).map(Cells::try_new).collect::<Result<_>>()?;
         let batch = MetricBatch { cells, columns: MetricColumns::try_new(batch)? };
-        let columns = &batch.columns;
+        let (columns, mut rejected) = (&batch.columns, Vec::new());
         for row in 0..columns.ids.len() {
             let retract = columns.retracted.value(row);
-            let outcome = if retract { self.retract(&batch, row)? } else { self.put(&batch, row)? };
-            self.overlap.judged(columns.id(row)?, outcome, || columns.key(row));
-            outcome.count_in(counts);
+            match if retract { self.retract(&batch, row) } else { self.put(&batch, row) } {
+                Ok(outcome) => {
+                    self.overlap.judged(columns.id(row)?, outcome, || columns.key(row));
+                    outcome.count_in(counts);
+                }
+                Err(failure) => rejected.push(failure.of_row(self.tx, row)?),
+            }
         }
-        Ok(())
+        Ok(rejected)
     }
 
     /// Returns the stored row of the key, and whether this run wrote it.
@@ -261,21 +337,27 @@ impl<'a> Metrics<'a> {
         let there = self.stored(batch, row)?;
         let outcome = judge_row(there.map(|(stored, _)| stored), self.taken_back(batch, row)?, new);
         let outcome = outcome.repeated(self.run.is_at_once, there.is_some_and(|(_, is_own)| is_own));
+        let statement = match outcome {
+            RowOutcome::Inserted => Some(&mut self.insert),
+            RowOutcome::Updated => Some(&mut self.update),
+            _ => None,
+        };
+        let is_written = statement.is_some();
+        if let Some(statement) = statement {
+            batch.bind(1..=STORED_COLUMNS, row, statement, &mut self.text)?;
+            statement.raw_bind_parameter(RUN, self.run.name)?;
+            if statement.raw_execute()? == 0 {
+                return Err(Failure::left_out(Kind::Metric.table()));
+            }
+        }
+        // A row that the table rejects removes none.
         if outcome.is_stored() && self.run.former.may_lie_in(&batch.columns, row) {
             let mut remove = self.tx.prepare_cached(REMOVE_WITHIN)?;
             batch.bind(KEY, row, &mut remove, &mut self.text)?;
             remove.raw_bind_parameter(RUN, self.run.name)?;
             remove.raw_execute()?;
         }
-        let statement = match outcome {
-            RowOutcome::Inserted => &mut self.insert,
-            RowOutcome::Updated => &mut self.update,
-            _ => return Ok(outcome),
-        };
-        batch.bind(1..=STORED_COLUMNS, row, statement, &mut self.text)?;
-        statement.raw_bind_parameter(RUN, self.run.name)?;
-        statement.raw_execute()?;
-        if let Some((old, false)) = there {
+        if is_written && let Some((old, false)) = there {
             self.overlap.replaced(|| batch.columns.key(row), old.version.rows, new.version.rows);
         }
         Ok(outcome)
