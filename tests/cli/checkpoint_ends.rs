@@ -299,7 +299,7 @@ fn a_branch_that_is_killed_at_the_end_of_the_input_ends_the_others_at_once() {
     let dir = Dir::new("ends-killed");
     dir.write("a.jsonl", generated(&dir, 100));
     let ingest = "evt-ingest -q --dlq null: --checkpoint state --ends 2 a.jsonl";
-    // The branch joins, but what follows the first bytes waits in a pipe (64 KiB), so that it cannot save the only epoch.
+    // The branch joins, but what follows the first bytes waits in a pipe (64 KiB): it cannot save the only epoch.
     let gate = "bash -c 'tee >({ head -c 4096; read _ < gate; cat; } > branch)'";
     let window = "evt-window -q --size 1m --late null: --to sqlite:w.db";
     let stages = [ingest, gate, window, "evt-sink -q --to raw.jsonl"];
