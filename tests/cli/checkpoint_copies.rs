@@ -8,12 +8,13 @@ use crate::kept_checkpoints::copy;
 use crate::servers::{postgres, redis};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
-use std::fs;
+use std::fs::{self, File};
+use std::io::Write;
 use std::process::{Child, Stdio};
 
 /// A line of input.
 fn event(n: u64) -> String {
-    format!("{{\"server_timestamp\":\"2026-01-01T00:00:0{n}Z\",\"n\":{n}}}\n")
+    format!("{{\"server_timestamp\":\"2026-01-01T{:02}:{:02}:{:02}Z\",\"n\":{n}}}\n", n / 3600, n / 60 % 60, n % 60)
 }
 
 /// Replaces a directory of the test by another one.
@@ -96,6 +97,12 @@ fn a_checkpoint_that_is_older_than_a_server_by_one_run_is_75() {
     }
 }
 
+/// Appends lines to the followed file.
+fn append(dir: &Dir, lines: String) {
+    let mut file = File::options().append(true).open(dir.path("a.jsonl")).expect("a file");
+    file.write_all(lines.as_bytes()).expect("writable");
+}
+
 /// Starts a run that follows a file.
 fn follow(dir: &Dir, checkpoint: &str) -> Child {
     let flags = format!(
@@ -122,8 +129,8 @@ fn a_copy_of_a_checkpoint_that_was_made_during_a_run_is_75_once_outputs_have_lat
     signal(&run, Signal::STOP);
     eventually("it is stopped", || is_stopped(&run));
     replace(&dir, "copy", "state");
+    append(&dir, (4..=6).map(event).collect());
     signal(&run, Signal::CONT);
-    dir.write("a.jsonl", (1..=6).map(event).collect::<String>());
     eventually("six rows", || has(6));
     run.kill().expect("a child");
     run.wait().expect("a child");
@@ -158,16 +165,16 @@ fn two_copies_of_a_checkpoint_that_run_at_the_same_time_lose_no_row_and_one_ends
     let mut next = 2;
     let mut ended = None;
     eventually("one of them ends", || {
-        if next < 9 {
-            dir.write("a.jsonl", (1..=next).map(event).collect::<String>());
-            next += 1;
-        }
+        append(&dir, event(next));
+        next += 1;
         ended = runs.iter_mut().find_map(|run| run.try_wait().expect("a child"));
         ended.is_some()
     });
     assert_eq!(ended.and_then(|status| status.code()), Some(75));
-    let is_there = |n: u64| numbers(&dir, "o.jsonl").contains(&n);
-    eventually("all rows", || (1..next).all(is_there));
+    eventually("all rows", || {
+        let found = numbers(&dir, "o.jsonl");
+        (1..next).all(|n| found.contains(&n))
+    });
     runs.iter_mut().for_each(|run| {
         let _ = run.kill();
         run.wait().expect("a child");
