@@ -73,8 +73,8 @@ fn a_plan_knows_what_its_uri_means_and_creates_nothing() {
         ),
         ("-".to_owned(), Says { format: Some("frames"), is_stream: true, has_identity: true, ..Says::default() }),
         (format!("sqlite:{shown}/m.db"), Says { acknowledges: true, ..Says::default() }),
-        (format!("parquet:{shown}/lake"), Says::default()),
-        (format!("parquet:{shown}/lake?mode=replace"), Says { replaces: true, ..Says::default() }),
+        (format!("parquet:{shown}/lake"), Says { has_identity: true, ..Says::default() }),
+        (format!("parquet:{shown}/lake?mode=replace"), Says { replaces: true, has_identity: true, ..Says::default() }),
         ("kafka://h:1/t?format=frames".to_owned(), Says { is_framed: true, takes_headers: false, ..topic }),
         ("kafka://h:1/t".to_owned(), topic),
     ] {
