@@ -189,7 +189,7 @@ fn a_recreated_topic_that_has_grown_beyond_the_position_of_the_state_is_not_read
     let plain = [&flags[..], &["--state", "alerts.db"]].concat();
     // With --origin the positions have the name of the origin.
     let named = [&flags[..], &["--state", "named.db", "--origin", "shop"]].concat();
-    let read = |flags: &[&str], uri: &str| dir.run("evt-alert", &[&flags, &[uri][..]].concat());
+    let read = |flags: &[&str], uri: &str| dir.run("evt-alert", &[flags, &[uri][..]].concat());
     let taken = || {
         let stats: Value = serde_json::from_slice(&dir.bytes("stats.json")).expect("JSON");
         stats["counts"]["in"].as_u64()
