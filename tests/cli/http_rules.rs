@@ -169,5 +169,5 @@ fn an_output_that_goes_and_comes_back_is_seen_in_the_metrics() {
     let [kafka, postgres] = ["kafka", "postgres"].map(|name| Broker { state: state.clone(), name });
     bench.brokers = kafka.start();
     watch_outage(&bench.dir, &kafka, &bench.uri(&bench.topic("t", 1, &[]), ""));
-    watch_outage(&bench.dir, &postgres, &format!("{}?table=raw_events", postgres.start()));
+    watch_outage(&bench.dir, &postgres, &postgres.start());
 }

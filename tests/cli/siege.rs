@@ -181,6 +181,11 @@ impl Client {
     }
 }
 
+/// Whether the URI of an output names a database.
+fn is_store(output: &str) -> bool {
+    ["sqlite:", "postgres"].iter().any(|scheme| output.starts_with(scheme))
+}
+
 /// An HTTP server, its outputs, and the servers behind them, which stop and restart.
 struct Siege<'a> {
     name: &'a str,
@@ -336,7 +341,8 @@ impl Siege<'_> {
                 values.for_each(|value| add(&serde_json::from_slice(&value).expect("JSON")));
             }
             _ => {
-                let args = [output, "-q", "-o", "jsonl", "--columns", "source,event_id"];
+                let input = if is_store(output) { format!("{output}?table=raw_events") } else { output.to_owned() };
+                let args = [input.as_str(), "-q", "-o", "jsonl", "--columns", "source,event_id"];
                 self.dir.run("evt-view", &args).succeeds().rows().iter().for_each(add);
             }
         }
@@ -396,7 +402,7 @@ impl Siege<'_> {
         for output in &self.outputs {
             let rows = self.rows(output);
             let is_topic = output.starts_with("kafka:");
-            let is_store = output.contains("table=");
+            let is_store = is_store(output);
             for (source, ids) in &client.acknowledged {
                 let is_refused = is_topic && ids.iter().any(|id| refused.contains(id));
                 assert!(
@@ -460,7 +466,7 @@ fn kills(requests: usize) -> usize {
 #[test]
 fn the_listener_survives_any_sequence_of_requests_while_it_is_killed() {
     let dir = Dir::new("siege-kills");
-    let outputs = ["kills.jsonl", "kills.csv", "sqlite:kills.db?table=raw_events"].map(str::to_owned).to_vec();
+    let outputs = ["kills.jsonl", "kills.csv", "sqlite:kills.db"].map(str::to_owned).to_vec();
     let requests = requests() / 4;
     let kills = kills(requests);
     Siege {
@@ -508,8 +514,8 @@ fn the_listener_survives_any_sequence_of_requests_while_its_outputs_come_and_go(
     .lay(Some(TOPIC_MAX));
     let among = topics("all");
     let mut outputs = vec![bench.uri(&among[0], "")];
-    outputs.extend(["all.jsonl", "all.csv", "sqlite:all.db?table=raw_events"].map(str::to_owned));
-    outputs.push(format!("{}?table=raw_events", postgres.start()));
+    outputs.extend(["all.jsonl", "all.csv", "sqlite:all.db"].map(str::to_owned));
+    outputs.push(postgres.start());
     let servers = vec![&kafka, &postgres];
     Siege {
         name: "all",

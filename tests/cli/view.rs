@@ -183,8 +183,9 @@ fn ten_kinds_of_fault_are_ten_rows_of_the_summary_with_their_first_offsets() {
         }
     }
     dir.write("in.jsonl", format!("{{{time}}}\n{lines}"));
-    for letters in ["dead.jsonl", "sqlite:dead.db?table=dead_letters"] {
-        dir.shell(&format!("evt-ingest in.jsonl -q --to null: --dlq '{letters}'")).succeeds();
+    let table = "sqlite:dead.db?table=dead_letters";
+    for (output, letters) in [("dead.jsonl", "dead.jsonl"), ("sqlite:dead.db", table)] {
+        dir.shell(&format!("evt-ingest in.jsonl -q --to null: --dlq {output}")).succeeds();
         let run = view(&dir, &[letters, "--summary", "-o", "jsonl", "-q"]).succeeds();
         let mut offsets: Vec<i64> =
             run.rows().iter().map(|row| row["first_offset"].as_i64().expect("an offset")).collect();
