@@ -22,7 +22,7 @@ pub async fn copy_in(link: &Link, sql: &str, text: CopyText) -> Result<u64, Fail
     Ok(sink.finish().await?)
 }
 
-/// Makes the failure of rows that a trigger has left out.
+/// Returns the cause of the failure of rows that a trigger of `table` has left out.
 pub fn left_out(table: &str) -> String {
     format!("a trigger of {table} did not store the row")
 }
@@ -165,8 +165,8 @@ async fn insert_unique(link: &Link, incoming: &str, names: &str) -> Result<u64, 
 }
 
 /// Inserts the rows whose key is not stored, in the present transaction; a letter replaces one with fewer attempts.
-/// COPY cannot handle conflicts, so the rows are first copied into a temporary table. Only a
-/// stored key leaves a row out: a conflict in an index of the user is [`Failure::Taken`].
+/// COPY cannot handle conflicts, so the rows are first copied into a temporary table. Only a stored key leaves a row
+/// out: a conflict in an index of the user is [`Failure::Taken`].
 pub async fn insert_once(link: &Link, kind: Kind, batch: &RecordBatch) -> Result<WriteOutcome, Failure> {
     let (table, names) = (kind.table(), columns(kind, batch));
     let is_unique = kind == Kind::Event && are_events_unique(link).await?;
