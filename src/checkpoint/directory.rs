@@ -17,6 +17,7 @@ use super::part::PartWriter;
 use super::store::{CheckpointStore, Claim, Removed, compare, digest, epoch_name, epoch_of, is_removed};
 use crate::error::{Error, Result};
 use crate::store::Epoch;
+use crate::store::access;
 use crate::store::disk::{Disk, DiskFile};
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
@@ -47,6 +48,24 @@ impl CheckpointDir {
 
     fn log(&self) -> PathBuf {
         self.root.join("log")
+    }
+
+    /// Returns the directories that a run begins with.
+    fn directories(&self) -> [PathBuf; 2] {
+        [self.log(), self.root.join("epochs")]
+    }
+
+    /// Whether the directory has a log. Errors: exit status 78 if it holds other things.
+    fn has_log(&self) -> Result<bool> {
+        let has_log = self.log().exists();
+        if !has_log && self.root.exists() {
+            let mut entries = fs::read_dir(&self.root).map_err(|error| self.failed(&self.root, &error))?;
+            if let Some(Ok(entry)) = entries.next() {
+                let message = format!("expected an empty directory or a checkpoint, found {}", entry.path().display());
+                return Err(Error::config(message).at(self.name()));
+            }
+        }
+        Ok(has_log)
     }
 
     fn epoch(&self, epoch: Epoch) -> PathBuf {
@@ -123,15 +142,18 @@ impl CheckpointStore for CheckpointDir {
         WATCH_INTERVAL
     }
 
-    fn create(&self) -> Result<()> {
-        if !self.log().exists() && self.root.exists() {
-            let mut entries = fs::read_dir(&self.root).map_err(|error| self.failed(&self.root, &error))?;
-            if let Some(Ok(entry)) = entries.next() {
-                let message = format!("expected an empty directory or a checkpoint, found {}", entry.path().display());
-                return Err(Error::config(message).at(self.name()));
-            }
+    fn check(&self) -> Result<bool> {
+        let has_log = self.has_log()?;
+        for directory in self.directories() {
+            let checked = access::check_directory(&directory).and_then(|()| access::create_trial(&directory));
+            checked.map_err(|error| self.failed(&directory, &error))?;
         }
-        for directory in [self.log(), self.root.join("epochs")] {
+        Ok(has_log)
+    }
+
+    fn create(&self) -> Result<()> {
+        self.has_log()?;
+        for directory in self.directories() {
             self.disk.create_directories(&directory).map_err(|error| self.failed(&directory, &error))?;
         }
         Ok(())

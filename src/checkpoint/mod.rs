@@ -35,7 +35,7 @@ pub mod header;
 pub mod log;
 pub mod part;
 mod recorded;
-mod restore;
+pub mod restore;
 pub mod show;
 pub mod state_files;
 pub mod store;
@@ -43,12 +43,11 @@ pub mod store;
 use self::begun::BegunNames;
 use self::bucket::CheckpointBucket;
 use self::directory::CheckpointDir;
-use self::ends::StagePath;
 use self::header::{CheckpointHeader, CheckpointOptions};
-use self::log::{Complete, EpochPart, LogEntry, OutputName, StageEpoch, Start, check_outputs, manifest_name};
-use self::part::{SealedParts, part_name};
+use self::log::{Complete, EpochPart, LogEntry, OutputName, StageEpoch, Start, manifest_name};
+use self::part::{POSITIONS, STATE, SealedParts, part_name};
 use self::recorded::RecordedRuns;
-use self::restore::{continued, last_complete, with_way_back};
+use self::restore::{Restored, StageRole, continued, last_complete, with_way_back};
 use self::state_files::CheckpointFiles;
 use self::store::{CheckpointStore, Removed, STATE_FILE, fenced};
 use crate::error::{Error, ErrorKind, Result};
@@ -63,10 +62,6 @@ use std::hash::{BuildHasher, Hasher, RandomState};
 use std::path::Path;
 use std::sync::Arc;
 
-/// Part with the state of the operator.
-const STATE: &str = "state";
-/// Part with the positions of the inputs.
-const POSITIONS: &str = "positions";
 /// Entries that are kept for evt-view and people. With those that a bucket removes in the next step, they are one page
 /// of a list.
 const ENTRIES_KEPT: u64 = 900;
@@ -135,20 +130,6 @@ fn open_store(path: &Path, run: &Run) -> Result<Arc<dyn CheckpointStore>> {
     })
 }
 
-/// The files, state and positions that a stage has in the epoch that its run continues.
-pub struct Restored {
-    /// The epoch.
-    pub epoch: Epoch,
-    /// Its files, whose checksums are right.
-    pub parts: Vec<EpochPart>,
-    /// The state of the operator.
-    pub state: Vec<u8>,
-    /// The positions of the inputs; empty for a stage that reads another one.
-    pub positions: Vec<u8>,
-    /// Whether all outputs of the stage have its rows.
-    pub is_committed: bool,
-}
-
 impl Checkpoint {
     /// Opens a checkpoint, or creates one, and begins a run as its first stage: writes `start`. An older run is fenced
     /// from now on.
@@ -168,7 +149,7 @@ impl Checkpoint {
             },
         };
         let mut complete = last_complete(store.as_ref(), &entries, options.kept.max(options.back + 1), None)?;
-        let own = StageRole { stage: format!("1-{}", run.console.tool()), outputs, has_readers, ends: options.ends };
+        let own = StageRole { stage: first_stage(run), outputs, has_readers, ends: options.ends };
         let continued = continued(store.as_ref(), &complete, options.back)?;
         let restored = continued.map(|last| own.restore(&[], store.as_ref(), last)).transpose();
         let restored = restored.or_else(|error| Err(with_way_back(error, store.as_ref(), &complete, options.back)?))?;
@@ -205,6 +186,25 @@ impl Checkpoint {
         let kept = complete.split_off(complete.len().saturating_sub(header.kept.max(1)));
         let begun = Self::begin(store, header, own, kept.iter().map(KeptEpoch::of).collect(), restored);
         Ok(Self { followed, recorded, ..begun })
+    }
+
+    /// Checks that a run could begin as the first stage of a checkpoint, or create it; changes nothing and verifies no
+    /// part. `outputs` is `None` if they are faulty themselves.
+    ///
+    /// Errors: those of [`Checkpoint::open`], except for damaged parts and other runs.
+    pub fn check(options: &CheckpointOptions, outputs: Option<Vec<OutputName>>, run: &Run) -> Result<()> {
+        let store = open_store(&options.path, run)?;
+        if !store.check()? {
+            return Ok(());
+        }
+        let complete = last_complete(store.as_ref(), &store.entries()?, options.kept.max(options.back + 1), None)?;
+        let Some(last) = continued(store.as_ref(), &complete, options.back)? else { return Ok(()) };
+        let Some(outputs) = outputs else { return Ok(()) };
+        let stage = first_stage(run);
+        // Whether a stage will read the output of the run is unknown: that of the check may be a terminal.
+        let has_readers = last.branches().iter().any(|branch| branch.len() > 1);
+        let own = StageRole { stage, outputs, has_readers, ends: options.ends };
+        own.check(&[], store.as_ref(), last).map(drop)
     }
 
     /// Takes part in a run that an earlier stage of the pipe has begun.
@@ -550,47 +550,9 @@ impl Checkpoint {
     }
 }
 
-/// The place of a stage in its pipe.
-struct StageRole {
-    /// Its name.
-    stage: String,
-    outputs: Vec<OutputName>,
-    /// Whether stages read what this one writes. Then a last one of them completes the epochs.
-    has_readers: bool,
-    /// The number of last stages of the run.
-    ends: usize,
-}
-
-impl StageRole {
-    /// Returns the names of the stages up to this one, which follows those of `before`.
-    fn path(&self, before: &[String]) -> StagePath {
-        before.iter().chain([&self.stage]).cloned().collect()
-    }
-
-    /// Reads and verifies what the stage, which follows those of `before`, has of the last complete epoch. Errors: exit
-    /// status 78 if the pipe had other stages.
-    fn restore(&self, before: &[String], store: &dyn CheckpointStore, last: &Complete) -> Result<Restored> {
-        let epoch = last.epoch;
-        let checked = ends::check_place(&last.branches(), &self.path(before), self.has_readers, self.ends);
-        checked.map_err(|error| error.at(store.name()))?;
-        let own = last.stages.iter().find(|stage| stage.stage == self.stage);
-        let own = own.ok_or_else(|| Error::corrupt(format!("expected {} in the epoch, found none", self.stage)))?;
-        let is_committed = store.is_committed(epoch, &self.stage)?;
-        check_outputs(&own.outputs, &self.outputs, is_committed).map_err(|error| error.at(store.name()))?;
-        for part in &own.parts {
-            store.verify(epoch, part)?;
-        }
-        let read = |name: &str| {
-            let name = part_name(&self.stage, name);
-            match own.parts.iter().any(|part| part.name == name) {
-                true => store.read_part(epoch, &name),
-                // An empty part is not written.
-                false => Ok(vec![]),
-            }
-        };
-        let (state, positions) = (read(STATE)?, read(POSITIONS)?);
-        Ok(Restored { epoch, parts: own.parts.clone(), state, positions, is_committed })
-    }
+/// Returns the name of the first stage of a run.
+fn first_stage(run: &Run) -> String {
+    format!("1-{}", run.console.tool())
 }
 
 fn new_id(run: &Run) -> String {

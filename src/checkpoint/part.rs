@@ -12,6 +12,11 @@ use std::io::{BufReader, BufWriter, Write};
 use std::path::PathBuf;
 use xxhash_rust::xxh3::{Xxh3, xxh3_128};
 
+/// Part with the state of the operator.
+pub(super) const STATE: &str = "state";
+/// Part with the positions of the inputs.
+pub(super) const POSITIONS: &str = "positions";
+
 /// Returns the name of a part of a stage.
 pub fn part_name(stage: &str, name: &str) -> String {
     format!("{stage}.{name}")

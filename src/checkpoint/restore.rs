@@ -1,7 +1,9 @@
-//! The epoch that a run continues. If that epoch is damaged, the error names the epoch before it, and the outputs that
+//! The epoch that a run continues, and what each stage has of it. If that epoch is damaged, the error names the epoch before it, and the outputs that
 //! get rows twice when a run continues from there.
 
-use super::log::{Complete, LogEntry};
+use super::ends::{self, StagePath};
+use super::log::{Complete, EpochPart, LogEntry, OutputName, StageEpoch, check_outputs};
+use super::part::{POSITIONS, STATE, part_name};
 use super::store::CheckpointStore;
 use crate::error::{Error, ErrorKind, Result};
 use crate::store::{self, Epoch};
@@ -73,4 +75,74 @@ pub fn with_way_back(error: Error, store: &dyn CheckpointStore, complete: &[Comp
     Ok(error.because(format!(
         "epoch ({run}, {number}) is damaged; --restore n-{back} continues ({before_run}, {before_number}); {twice}"
     )))
+}
+
+/// The files, state and positions that a stage has in the epoch that its run continues.
+pub struct Restored {
+    /// The epoch.
+    pub epoch: Epoch,
+    /// Its files, whose checksums are right.
+    pub parts: Vec<EpochPart>,
+    /// The state of the operator.
+    pub state: Vec<u8>,
+    /// The positions of the inputs; empty for a stage that reads another one.
+    pub positions: Vec<u8>,
+    /// Whether all outputs of the stage have its rows.
+    pub is_committed: bool,
+}
+
+/// The place of a stage in its pipe.
+pub(super) struct StageRole {
+    /// Its name.
+    pub stage: String,
+    /// Its outputs.
+    pub outputs: Vec<OutputName>,
+    /// Whether stages read what this one writes. Then a last one of them completes the epochs.
+    pub has_readers: bool,
+    /// The number of last stages of the run.
+    pub ends: usize,
+}
+
+impl StageRole {
+    /// Returns the names of the stages up to this one, which follows those of `before`.
+    pub fn path(&self, before: &[String]) -> StagePath {
+        before.iter().chain([&self.stage]).cloned().collect()
+    }
+
+    /// Returns what the stage, which follows those of `before`, has of the last complete epoch, and whether all its
+    /// outputs have the rows. Errors: exit status 78 if the pipe had other stages or outputs.
+    pub fn check<'a>(
+        &self,
+        before: &[String],
+        store: &dyn CheckpointStore,
+        last: &'a Complete,
+    ) -> Result<(&'a StageEpoch, bool)> {
+        let checked = ends::check_place(&last.branches(), &self.path(before), self.has_readers, self.ends);
+        checked.map_err(|error| error.at(store.name()))?;
+        let own = last.stages.iter().find(|stage| stage.stage == self.stage);
+        let own = own.ok_or_else(|| Error::corrupt(format!("expected {} in the epoch, found none", self.stage)))?;
+        let is_committed = store.is_committed(last.epoch, &self.stage)?;
+        check_outputs(&own.outputs, &self.outputs, is_committed).map_err(|error| error.at(store.name()))?;
+        Ok((own, is_committed))
+    }
+
+    /// Reads and verifies what the stage, which follows those of `before`, has of the last complete epoch. Errors: exit
+    /// status 65 if it is damaged, 78 if the pipe had other stages or outputs.
+    pub fn restore(&self, before: &[String], store: &dyn CheckpointStore, last: &Complete) -> Result<Restored> {
+        let (own, is_committed) = self.check(before, store, last)?;
+        let epoch = last.epoch;
+        for part in &own.parts {
+            store.verify(epoch, part)?;
+        }
+        let read = |name: &str| {
+            let name = part_name(&self.stage, name);
+            match own.parts.iter().any(|part| part.name == name) {
+                true => store.read_part(epoch, &name),
+                // An empty part is not written.
+                false => Ok(vec![]),
+            }
+        };
+        let (state, positions) = (read(STATE)?, read(POSITIONS)?);
+        Ok(Restored { epoch, parts: own.parts.clone(), state, positions, is_committed })
+    }
 }

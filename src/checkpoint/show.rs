@@ -2,9 +2,9 @@
 //! the last one.
 
 use super::log::{Complete, LogEntry, StageEpoch, Start};
-use super::part::part_name;
+use super::part::{POSITIONS, STATE, part_name};
 use super::store::CheckpointStore;
-use super::{POSITIONS, STATE, is_in_bucket, open_store};
+use super::{is_in_bucket, open_store};
 use crate::error::{Error, ErrorKind, Result};
 use crate::op::window;
 use crate::run::Run;

@@ -31,6 +31,9 @@ pub trait CheckpointStore: Debug + Send + Sync {
     /// Returns the interval at which the log is watched for an epoch.
     fn watch_interval(&self) -> Duration;
 
+    /// Checks that `create` would succeed; changes nothing. Returns whether a log exists. Errors: those of `create`.
+    fn check(&self) -> Result<bool>;
+
     /// Makes the place ready. Errors: exit status 78 if it holds other things and no log.
     fn create(&self) -> Result<()>;
 

@@ -5,6 +5,8 @@
 use super::args::CheckpointArgs;
 use super::exactly_once;
 use super::resolve::{Faults, Resolved, StageSpec, resolve};
+use crate::checkpoint::show::show;
+use crate::checkpoint::{Checkpoint, check_name, is_in_bucket};
 use crate::error::{Error, ErrorKind, Result};
 use crate::http::{self, Server, check_address};
 use crate::input::bytes as input;
@@ -20,6 +22,7 @@ use crate::store::remote::rounded;
 use crate::uri::Uri;
 use std::collections::BTreeSet;
 use std::ffi::OsString;
+use std::path::Path;
 use std::rc::Rc;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
@@ -111,6 +114,23 @@ impl CheckReport {
         }
     }
 
+    /// Checks that a checkpoint can be shown, and that no part of a kept epoch is damaged.
+    pub fn checkpoint(&mut self, path: &Path) {
+        let (name, in_bucket, path) = (path.display().to_string(), is_in_bucket(path), path.to_owned());
+        let sound = move |run: &Run| match show(&path, run)? {
+            (_, true) => Ok(None),
+            (_, false) => Err(Error::corrupt("a part of a kept epoch is damaged; evt-view without --check names it")),
+        };
+        // A large directory takes longer to verify than a server may take to answer.
+        match in_bucket {
+            true => self.query(name, move |run| Ok(sound(run)?)),
+            false => {
+                let answer = sound(&self.run);
+                self.add(name, answer);
+            }
+        }
+    }
+
     /// Checks that an input can be read: a file exists, a store accepts the connection, topics have partitions.
     ///
     /// Errors: exit status 2, 69, 74 or 78 if it cannot.
@@ -152,23 +172,32 @@ impl CheckReport {
 
     /// Checks everything that a stage would open. `options` is `None` if their fault is already known.
     pub fn stage(&mut self, spec: StageSpec<'_>, options: Option<&SourceOptions>) {
-        let mut resolved = resolve(spec, false, &self.run);
+        let follow = options.is_some_and(|options| options.inputs.files.follow);
+        let mut resolved = resolve(spec, follow, &self.run);
+        let are_outputs_known = resolved.faults.0.is_empty();
         self.faults.0.append(&mut resolved.faults.0);
+        let checkpoint = spec.checkpoint.and_then(CheckpointArgs::options);
         if let Some(options) = options {
             self.take(resolved.check_ends(&options.inputs));
-            let has_checkpoint = spec.checkpoint.and_then(CheckpointArgs::options).is_some();
             // Outputs that do not fit the input are not checked further.
             let Some(fitting) = self.take(exactly_once::in_transactions(resolved, options, spec.checkpoint)) else {
                 return;
             };
             resolved = fitting;
-            let policy = self.take(resolved.ack_policy(&options.inputs.listener, has_checkpoint)).flatten();
+            let policy = self.take(resolved.ack_policy(&options.inputs.listener, checkpoint.is_some())).flatten();
             if let Some(server) = &options.inputs.listener.server {
                 self.server(server);
             }
             if let Some(AckPolicy::Spool { dir, .. }) = &policy {
                 self.add(dir.display(), SpoolDir::check(dir).map(|()| None));
             }
+        }
+        if let Some(options) = checkpoint.filter(|options| check_name(&options.path).is_ok()) {
+            let outputs = are_outputs_known.then(|| resolved.output_names());
+            self.query(options.path.display().to_string(), move |run| {
+                Checkpoint::check(&options, outputs, run)?;
+                Ok(None)
+            });
         }
         let Resolved { inputs, checked, dlq, side, .. } = resolved;
         inputs.into_iter().for_each(|input| self.input(input));

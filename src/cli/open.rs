@@ -66,11 +66,7 @@ pub fn open(spec: StageSpec<'_>, mut options: SourceOptions, run: &Rc<Run>, star
         Some(producer) => CommitMode::Transactions(producer.clone()),
         None => resolved.commit_mode(),
     };
-    let Resolved { inputs, checked, dlq, side, .. } = resolved;
-    let span = match spec.range {
-        Some(range) => range.span(run.clock.now(), &spec.args.map)?,
-        None => Span::default(),
-    };
+    let Resolved { inputs, checked, dlq, side, span, .. } = resolved;
     if spec.range.is_some() {
         options.inputs.stores.request.span = span;
     }

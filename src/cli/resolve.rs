@@ -2,12 +2,14 @@
 
 use super::args::{CheckpointArgs, StageArgs, TimeRangeArgs};
 use crate::checkpoint::header::CheckpointOptions;
+use crate::checkpoint::log::OutputName;
 use crate::checkpoint::{Checkpoint, check_name};
 use crate::error::{Error, Result};
 use crate::format::{self, EncodeOptions, Format, jsonl};
 use crate::input::bytes as input;
 use crate::kafka::group::CommitMode;
 use crate::kafka::range::ReadMode;
+use crate::kind::span::Span;
 use crate::mapping::{KeepRaw, RecordParts};
 use crate::output::dead_letters::alone;
 use crate::output::identity::{Identities, Identity};
@@ -143,6 +145,8 @@ pub struct Resolved {
     pub dlq: Option<OutputPlan>,
     /// The side output of the tool.
     pub side: Option<OutputPlan>,
+    /// The range of time whose rows the stage selects.
+    pub span: Span,
     /// The faults of the others.
     pub faults: Faults,
 }
@@ -167,8 +171,14 @@ impl Resolved {
                 _ => false,
             };
             if !is_kept {
-                let message = format!("{input}: --checkpoint: expected topics or files that end, found another input");
-                self.faults.0.push(Error::usage(message));
+                let expected = "topics, regular files, followed files or an HTTP server with --spool";
+                let found = match input {
+                    Uri::Standard => "standard input".to_owned(),
+                    Uri::File(_) => "a file that cannot be read twice".to_owned(),
+                    Uri::Store(..) => "a store".to_owned(),
+                    other => other.to_string(),
+                };
+                self.faults.0.push(Error::usage(format!("{input}: --checkpoint: expected {expected}, found {found}")));
             }
         }
         for output in self.checked.iter().chain(&self.side).chain(&self.dlq) {
@@ -185,18 +195,21 @@ impl Resolved {
         self
     }
 
+    /// Returns the names of the outputs in a checkpoint.
+    pub fn output_names(&self) -> Vec<OutputName> {
+        output_names(&self.checked, self.side.as_ref(), self.dlq.as_ref())
+    }
+
     /// Opens the checkpoint, and begins a run.
     pub fn begin_run(&self, options: CheckpointOptions, run: &Run) -> Result<Checkpoint> {
-        let outputs = self.checked.iter().chain(&self.side).chain(&self.dlq);
-        let names = output_names(&self.checked, self.side.as_ref(), self.dlq.as_ref());
-        let has_readers = outputs.clone().any(OutputPlan::is_stream);
+        let has_readers = self.checked.iter().chain(&self.side).chain(&self.dlq).any(OutputPlan::is_stream);
         if options.ends > 1 && !has_readers {
             return Err(Error::usage(format!(
                 "--ends {}: expected stages behind standard output, found none",
                 options.ends
             )));
         }
-        Checkpoint::open(options, names, has_readers, run)
+        Checkpoint::open(options, self.output_names(), has_readers, run)
     }
 
     /// Removes the default limit of the wait for servers of outputs.
@@ -302,7 +315,7 @@ impl Resolved {
 /// Resolves every input and output and checks that no two of them are the same; opens and creates nothing, and contacts
 /// no server.
 pub fn resolve(spec: StageSpec<'_>, follow: bool, run: &Run) -> Resolved {
-    let StageSpec { args, formats, side, checkpoint, branch, needs_frames_in_epochs, .. } = spec;
+    let StageSpec { args, formats, side, checkpoint, range, branch, needs_frames_in_epochs } = spec;
     let (common, mut faults) = (&args.common, Faults::default());
     let side = side.and_then(|text| faults.take(check_side(text, run)));
     let spec = faults.take(output_spec(args, formats));
@@ -334,7 +347,9 @@ pub fn resolve(spec: StageSpec<'_>, follow: bool, run: &Run) -> Resolved {
     if let Some(options) = &checkpoint {
         faults.take(check_name(&options.path));
     }
-    let resolved = Resolved { inputs, checked, dlq, side, faults };
+    let span = range.map(|range| range.span(run.clock.now(), &args.map));
+    let span = span.and_then(|span| faults.take(span)).unwrap_or_default();
+    let resolved = Resolved { inputs, checked, dlq, side, span, faults };
     match checkpoint {
         Some(_) => resolved.checked_for_epochs(follow, needs_frames_in_epochs, run),
         None => resolved,

@@ -194,10 +194,11 @@ impl Tool for Args {
         open(args.stage_spec(), args.source_options()?, run, Box::new(start))?.run()
     }
 
-    fn check(self, _run: &Rc<Run>, findings: &mut CheckReport) {
-        if matches!(self.checkpoint(), Ok(Some(_))) {
-            return;
+    fn check(self, run: &Rc<Run>, findings: &mut CheckReport) {
+        if let Some(path) = findings.take(self.checkpoint()).flatten() {
+            return findings.checkpoint(&path);
         }
+        findings.take(self.choice.range.span(run.clock.now(), &self.stage.map));
         let options = findings.take(self.source_options());
         findings.stage(self.stage_spec(), options.as_ref());
     }

@@ -200,6 +200,8 @@ fn a_pipe_with_a_checkpoint_that_is_older_than_the_output_of_its_last_stage_is_7
     replace(&dir, "older", "state");
     assert_eq!(pipe("2.jsonl"), [0, 0]);
     replace(&dir, "state", "older");
-    assert_eq!(pipe("3.jsonl"), [75, 75]);
+    let statuses = pipe("3.jsonl");
+    // The first stage learns it from the checkpoint, or from its pipe, whose reader has ended (141).
+    assert!(matches!(statuses[..], [75 | 141, 75]), "{statuses:?}");
     assert_eq!(numbers(&dir, "rows.jsonl"), [1, 2]);
 }

@@ -104,7 +104,7 @@ fn a_pipe_with_a_checkpoint_beside_another_input_is_exit_2() {
         assert!(said.contains("or one as the only input of a tool that writes each row"), "{inputs}: {said}");
         let own = format!("{window} --checkpoint own");
         let said = dir.shell(&format!("{first} | {own}")).ends_with(2).stderr();
-        assert!(said.contains("--checkpoint: expected topics or files that end, found another input"), "{said}");
+        assert!(said.contains("--checkpoint: expected topics, regular files, followed files or an HTTP server with --spool, found standard input"), "{said}");
         assert!(!dir.path("own").exists(), "{inputs}");
     }
 }

@@ -127,15 +127,18 @@ impl CheckpointStore for CheckpointBucket {
         WATCH_INTERVAL
     }
 
-    fn create(&self) -> Result<()> {
-        self.local.create()?;
-        if self.entries()?.is_empty()
-            && let Some(other) = self.objects.any("")?
-        {
+    fn check(&self) -> Result<bool> {
+        let has_log = !self.entries()?.is_empty();
+        if !has_log && let Some(other) = self.objects.any("")? {
             let message = format!("expected no objects or a checkpoint, found {}", self.objects.name(&other));
             return Err(Error::config(message).at(self.name()));
         }
-        Ok(())
+        Ok(has_log)
+    }
+
+    fn create(&self) -> Result<()> {
+        self.local.create()?;
+        self.check().map(drop)
     }
 
     fn entries(&self) -> Result<Vec<u64>> {
