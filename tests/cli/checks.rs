@@ -182,3 +182,75 @@ fn the_name_of_a_file_to_which_the_shell_redirects_a_check_does_not_matter() {
     let run = dir.shell("evt-window --time t --size 1h in.jsonl > y.parquet").ends_with(2);
     assert!(run.stderr().contains("use --to y.parquet"), "{run}");
 }
+
+/// A run began, which ended the live one with 75, before it read these flags.
+#[test]
+fn an_instant_that_is_none_ends_a_run_before_it_begins_in_its_checkpoint() {
+    let dir = Dir::new("check-range");
+    dir.write("in.jsonl", "{\"t\":\"2026-01-01T00:00:00Z\"}\n");
+    for (tool, flags) in [
+        ("evt-ingest", &["--checkpoint", "cp"][..]),
+        ("evt-window", &["--size", "1m", "--late", "null:", "--checkpoint", "cp"]),
+        ("evt-validate", &["--dedup", "1h"]),
+        ("evt-sink", &[]),
+        ("evt-view", &[]),
+    ] {
+        for check in [&["--check"][..], &[]] {
+            let args = [&["-q", "in.jsonl", "--time", "t", "--to", "o.jsonl", "--since", "soon"], flags, check].concat();
+            let run = dir.run(tool, &args).ends_with(2);
+            assert!(run.stderr().contains("--since: expected"), "{tool}: {run}");
+            assert!(!dir.path("cp").exists() && !dir.path("o.jsonl").exists(), "{tool}: {run}");
+        }
+    }
+}
+
+#[test]
+fn a_check_waits_for_a_followed_file_as_a_run_does() {
+    let dir = Dir::new("check-follow");
+    let check = |flags: &[&str]| dir.run("evt-ingest", &[&["--check", "app.log", "--to", "o.jsonl"], flags].concat());
+    check(&["--follow"]).succeeds();
+    check(&["--follow", "--checkpoint", "cp"]).succeeds();
+    check(&[]).ends_with(74);
+}
+
+#[test]
+fn a_check_finds_a_directory_that_cannot_be_the_checkpoint_of_the_run() {
+    let dir = Dir::new("check-checkpoint");
+    dir.write("in.jsonl", "{\"t\":\"2026-01-01T00:00:00Z\"}\n");
+    let args = |checkpoint, to| ["-q", "in.jsonl", "--time", "t", "--dlq", "null:", "--checkpoint", checkpoint, "--to", to];
+    let check = |checkpoint, to| dir.run("evt-ingest", &[&args(checkpoint, to)[..], &["--check"]].concat());
+    let ready = |checkpoint: &str| assert!(check(checkpoint, "o.jsonl").succeeds().text().contains(": ready\n"));
+    ready("new");
+    ready("new/a/b");
+    assert!(!dir.path("new").exists(), "nothing is left");
+    assert!(check("in.jsonl", "o.jsonl").ends_with(74).stderr().contains("in.jsonl: "));
+    assert!(check("/proc/cp", "o.jsonl").ends_with(74).stderr().contains("/proc/cp"));
+    dir.write("used/x", "");
+    let said = check("used", "o.jsonl").ends_with(78).stderr();
+    assert!(said.contains("used: expected an empty directory or a checkpoint, found used/x"), "{said}");
+
+    dir.run("evt-ingest", &args("cp", "o.jsonl")).succeeds();
+    let log = |dir: &Dir| std::fs::read_dir(dir.path("cp/log")).expect("a log").count();
+    let before = log(&dir);
+    ready("cp");
+    // Only the last epoch, whose rows all outputs have, may be continued with another output.
+    check("cp", "other.jsonl").succeeds();
+    let two = [&args("cp", "x.jsonl")[..], &["--to", "o.jsonl", "--check"]].concat();
+    let said = dir.run("evt-ingest", &two).ends_with(78).stderr();
+    assert!(said.contains("expected output to-0, as in the checkpoint, found output to-1"), "{said}");
+    let said = dir.run("evt-ingest", &[&args("cp", "o.jsonl")[..], &["--ends", "2", "--check"]].concat()).stderr();
+    assert!(said.contains("expected --ends 1, as in the checkpoint, found --ends 2"), "{said}");
+    let window = ["in.jsonl", "--time", "t", "--size", "1m", "--late", "null:", "--checkpoint", "cp", "--check"];
+    let said = dir.run("evt-window", &window).ends_with(78).stderr();
+    assert!(said.contains("expected the stages 1-evt-ingest, as in the checkpoint, found 1-evt-window"), "{said}");
+    assert_eq!(dir.run("evt-view", &["--check", "cp"]).succeeds().text(), "cp: ready\n");
+
+    let entry = std::fs::read_dir(dir.path("cp/epochs")).expect("epochs").flatten().next().expect("an epoch").path();
+    let part = std::fs::read_dir(entry).expect("parts").flatten().map(|part| part.path());
+    let positions = part.into_iter().find(|path| path.extension().is_some_and(|name| name == "positions"));
+    std::fs::write(positions.expect("positions"), "x").expect("writable");
+    assert!(dir.run("evt-view", &["--check", "cp"]).ends_with(65).stderr().contains("cp: a part of a kept epoch is damaged"));
+    std::fs::write(dir.path("cp/log/1"), "x").expect("writable");
+    assert!(check("cp", "o.jsonl").ends_with(65).stderr().contains("expected an entry in JSON"));
+    assert_eq!(log(&dir), before, "the checks began no run");
+}
