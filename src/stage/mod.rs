@@ -26,7 +26,7 @@ use self::progress::ProgressLine;
 use crate::checkpoint::Checkpoint;
 use crate::checkpoint::header::{CHECKPOINT_KEY, CheckpointHeader};
 use crate::clock::Clock;
-use crate::counts::Counts;
+use crate::counts::{Counts, counted};
 use crate::error::{Error, ErrorKind, Result};
 use crate::frame::{Barrier, Control, End, How};
 use crate::ingest::{Item, Sent};
@@ -101,6 +101,8 @@ pub struct Stage {
     epochs: Option<Epochs>,
     /// Whether the last step read nothing because outputs must commit an epoch first.
     is_held: bool,
+    /// Rows at or after `--until` in a run with a checkpoint, whose positions are behind them.
+    passed_over: u64,
 }
 
 impl Stage {
@@ -124,6 +126,7 @@ impl Stage {
             has_caught_up: false,
             epochs: None,
             is_held: false,
+            passed_over: 0,
         }
     }
 
@@ -408,6 +411,11 @@ impl Stage {
         let span = self.options.span;
         let catches_up = matches!(item, Item::Idle) && !self.has_caught_up && self.source.has_caught_up();
         self.has_caught_up |= catches_up;
+        if let Item::Batch(batch) = &item
+            && self.epochs.is_some()
+        {
+            self.passed_over += span.rows_behind(batch);
+        }
         let (operator, outputs) = self.parts()?;
         let mut counts = Counts::default();
         match item {
@@ -497,6 +505,11 @@ impl Stage {
         let reports = self.outputs.finish(&mut end)?;
         self.source.commit_end()?;
         self.outputs.report.warnings.extend(self.source.warnings());
+        if self.passed_over > 0 {
+            let rows = counted(self.passed_over, ["row", "rows"]);
+            let line = format!("{rows} at or after --until left out; no later run of the checkpoint reads them");
+            self.outputs.report.warnings.push(line);
+        }
         self.run.console.set_progress(None);
         let summary = Summary {
             run: &self.run,

@@ -99,3 +99,25 @@ fn the_last_duration_of_evt_backfill_is_a_range_that_begins_so_long_ago() {
         assert!(run.stderr().contains("cannot be used with"), "{run}");
     }
 }
+
+/// The next run continued behind them, and no line said so.
+#[test]
+fn rows_at_or_after_until_that_no_later_run_of_a_checkpoint_reads_are_reported() {
+    let dir = Dir::new("ranges-checkpoint");
+    let line = |time: &str| format!("{{\"t\":\"2026-01-{time}\"}}\n");
+    dir.write("in.jsonl", line("01T23:59:00Z") + &line("02T00:00:00Z") + &line("02T00:01:00Z"));
+    let said = "2 rows at or after --until left out; no later run of the checkpoint reads them\n";
+    let ingest = |flags: &str| dir.shell(&format!("evt-ingest -q in.jsonl --time t {flags}")).succeeds().stderr();
+    let epochs = "--checkpoint ck --to o.jsonl";
+    assert_eq!(ingest(&format!("{epochs} --until 2026-01-02")), format!("evt-ingest: {said}"));
+    assert_eq!(ingest(&format!("{epochs} --until 2026-01-03")), "");
+    assert_eq!(dir.rows("o.jsonl").len(), 1);
+    // A run without a checkpoint reads them again.
+    assert_eq!(ingest("--to p.jsonl --until 2026-01-02"), "");
+    assert_eq!(ingest("--checkpoint other --to p.jsonl --overwrite --since 2026-01-02"), "");
+    let window = "evt-window -q --time t --size 1m --late null: in.jsonl --checkpoint w --to w.jsonl --until 2026-01-02";
+    assert_eq!(dir.shell(window).succeeds().stderr(), format!("evt-window: {said}"));
+    // Of a later stage the position of the first one decides.
+    let pipe = "evt-ingest -q in.jsonl --time t --checkpoint s | evt-sink -q --to s.jsonl --until 2026-01-02";
+    assert_eq!(dir.shell(pipe).succeeds().stderr(), format!("evt-sink: {said}"));
+}
