@@ -98,13 +98,13 @@ pub struct SinkCounts {
     pub taken: u64,
     /// Keys that were new.
     pub inserted: u64,
-    /// Keys whose row was replaced by a greater (`revision`, `rows`).
+    /// Keys whose row was replaced: by a greater (`revision`, `rows`), or by an equal one with another value.
     pub updated: u64,
     /// Keys whose row was already the same.
     pub unchanged: u64,
     /// Rows removed by a retraction.
     pub deleted: u64,
-    /// Rows refused because the store has a greater (`revision`, `rows`).
+    /// Rows refused because the store has a greater (`revision`, `rows`), a retraction or a correction of their key.
     pub stale: u64,
     /// Events refused because other content is stored under their key.
     pub conflict: u64,

@@ -224,7 +224,7 @@ impl EventSeries {
         *self.groups.entry(key).or_default() += 1;
     }
 
-    /// Counts one reference to a group less; forgets the group with the last one.
+    /// Releases a reference to a group; removes a group without references.
     pub fn release(&mut self, key: u32) {
         self.keys.release(key);
         if let Some(uses) = self.groups.get_mut(&key) {

@@ -15,10 +15,11 @@ const WIDTH_MIN: usize = 20;
 const WIDTH_MAX: usize = 200;
 /// Width where none is known.
 const WIDTH_PIPE: usize = 80;
-/// Lines of text of a series, and what it has if the panel has few series.
+/// Lines of text of a series.
 const LINES: usize = 2;
+/// Lines of text of a series in a panel with at most [`FEW`] series.
 const LINES_OF_FEW: usize = 4;
-/// The most series that are few.
+/// The greatest number of series that get more lines.
 const FEW: usize = 3;
 
 /// Dots: a cell of text has two in width and four in height.

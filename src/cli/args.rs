@@ -64,7 +64,7 @@ pub enum LogFormat {
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Run")]
 pub struct CommonArgs {
-    /// Suppress everything but errors: the summary, notices and progress
+    /// Suppress the summary, notices and progress; errors, lost rows and waits are still reported
     #[arg(short, long)]
     pub quiet: bool,
     /// Write the summary to FILE as JSON

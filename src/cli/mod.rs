@@ -206,7 +206,7 @@ fn start(
 }
 
 fn kafka_settings(path: &str) -> Result<Vec<(String, String)>> {
-    let text = std::fs::read_to_string(path).map_err(|error| Error::io(path, &error))?;
+    let text = std::fs::read_to_string(path).map_err(|error| Error::config_file(path, &error))?;
     let settings = secret::conceal(&text).and_then(|text| parse_settings(&text)).map_err(|error| error.at(path))?;
     Ok(settings.into_iter().map(|(name, value)| (name, secret::reveal(&value))).collect())
 }

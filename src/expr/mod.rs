@@ -20,9 +20,9 @@
 //! required types is two leaves.
 //!
 //! **Reading a JSON value** ([`leaf`]): absent, null, or below a parent that is not an object → NULL. A value of
-//! another type than required is *wrong*, and its row becomes a dead letter. This is decided per leaf and row: neither
-//! `and`, `case` nor `coalesce` saves a row from a wrong leaf of the expression, so that the outcome of a row does not
-//! depend on the order of evaluation. Only `try_cast` does: it returns NULL.
+//! another type than required is *wrong*, and its row becomes a dead letter. This is decided per leaf and row: a wrong
+//! leaf rejects its row even inside `and`, `case` and `coalesce`, so that the outcome of a row does not depend on the
+//! order of evaluation. Only `try_cast` does: it returns NULL.
 //!
 //! **Values**: NULL is SQL's, with Kleene's `and` and `or`. Arithmetic is IEEE 754 (1/0 is ∞). There is one NaN, which
 //! equals itself and is the greatest number, and −0 is 0, so that results do not depend on the platform. Text compares

@@ -129,8 +129,8 @@ pub(super) fn own_schema(columns: &Schema) -> Option<SchemaRef> {
     Some(Kind::of(columns)?.schema_of_file(columns, columns.field_with_name(RAW).is_ok_and(is_raw)))
 }
 
-/// Returns the names of the columns of another program's file. The fields of the events that a program took from evt
-/// are columns and the members of `properties`, which no schema names.
+/// Returns the names of the columns of another program's file; `None` if it has a column `properties`, whose members
+/// are fields that the schema does not name.
 pub(super) fn foreign_names<'a>(names: impl Iterator<Item = &'a str>, own: Option<&SchemaRef>) -> Option<Vec<String>> {
     let names: Vec<String> = names.map(str::to_owned).collect();
     let is_foreign = own.is_none() && names.iter().all(|name| name != "properties");

@@ -22,7 +22,7 @@ use crate::parse::printable::clean;
 use crate::parse::shell;
 use std::borrow::Cow;
 
-/// Bytes of a document that its letter has.
+/// Maximum number of bytes of a document in its dead letter.
 const HEAD_BYTES: usize = 4 << 10;
 
 /// Maximum number of containers around an element.
@@ -89,7 +89,7 @@ enum Expect {
 /// A name or a value that has begun and may end in a later chunk.
 enum Unfinished {
     Nothing,
-    /// A name: its bytes, but no more than the name on the path can have.
+    /// A name: its bytes, at most as many as the longest name of the path has.
     Key {
         bytes: Vec<u8>,
         escaped: bool,

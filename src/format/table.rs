@@ -346,7 +346,7 @@ impl Encoder for Table {
         Ok(())
     }
 
-    /// Shows the rows now: widths from few rows leave some room for wider ones.
+    /// Writes the buffered rows. Columns are wider than these rows require, because later rows may be longer.
     fn flush(&mut self, out: &mut Vec<u8>) {
         if !self.sample.is_empty() {
             self.roomy = true;

@@ -154,7 +154,7 @@ impl ServerState {
                 *self.tls.write().unwrap_or_else(PoisonError::into_inner) = new;
                 self.console.say(format!("{}: certificate reloaded", tls.certificate.display()));
             }
-            Err(error) => self.console.say(format!("reload failed, the certificate is unchanged: {error}")),
+            Err(error) => self.console.warn(format!("reload failed, the certificate is unchanged: {error}")),
         }
     }
 
@@ -166,7 +166,7 @@ impl ServerState {
                 *self.tokens.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(tokens);
                 self.console.say(format!("{}: tokens reloaded: {count}", path.display()));
             }
-            Err(error) => self.console.say(format!("reload failed, the tokens are unchanged: {error}")),
+            Err(error) => self.console.warn(format!("reload failed, the tokens are unchanged: {error}")),
         }
     }
 

@@ -442,8 +442,8 @@ pub struct Fetches {
 }
 
 impl Fetches {
-    /// Notes the number of requests to a broker in statistics of time `at`. At most one request per broker has no
-    /// answer yet: of two requests since earlier statistics, the first one was sent after these, and has its answer.
+    /// Notes the number of requests to a broker in statistics of time `at`. librdkafka has at most one open request per
+    /// broker. So if two were sent since earlier statistics, the first of them was sent after these and is answered.
     pub fn note(&mut self, broker: i32, count: i64, at: Instant) {
         let new = RequestCount { count, at };
         let known = *self.counted.entry(broker).or_insert(new);

@@ -1,4 +1,4 @@
-//! Dead letters as messages: payload, key and headers of the record as they were, and further headers that describe the
+//! Dead letters as records: payload, key and headers of the record as they were, and further headers that describe the
 //! failure, named by evt (`evt.…`) and by Kafka Connect (`__connect.errors.…`). A letter that is read back equals the
 //! one written.
 

@@ -57,7 +57,7 @@ pub fn is_it(field: &Field) -> bool {
     field.name() == NAME && matches!(field.data_type(), DataType::Dictionary(..))
 }
 
-/// Whether batches of a schema have it.
+/// Whether batches of a schema have the column of headers.
 pub fn is_in(schema: &Schema) -> bool {
     schema.fields().last().is_some_and(|last| is_it(last))
 }

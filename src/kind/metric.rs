@@ -91,7 +91,7 @@ pub struct Row<'a> {
     pub value: Option<f64>,
     /// Rows in the window.
     pub rows: u64,
-    /// 0 for live rows, one more for each backfill.
+    /// 0 for live rows, one more for each correction that changed the row.
     pub revision: i32,
     /// Number of the firing, from 0.
     pub pane: u32,

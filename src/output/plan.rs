@@ -168,7 +168,7 @@ struct OpenRows {
 
 impl OutputPlan {
     /// Checks that the URI `text` names an output that could be written now. Contacts no server: see
-    /// [`OutputPlan::ask`]. Errors: exit status 2 if it is not an output, or a file that must not be replaced.
+    /// [`OutputPlan::check_server`]. Errors: exit status 2 if it is not an output, or a file that must not be replaced.
     pub fn try_new(text: impl AsRef<OsStr>, spec: &OutputSpec, run: &Run) -> Result<Self> {
         let uri = Uri::of_output(text)?;
         let (uri, spec) = with_file_options(uri, spec.clone())?;

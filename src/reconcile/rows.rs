@@ -17,7 +17,7 @@ use xxhash_rust::xxh3::xxh3_128;
 pub struct RowOptions {
     /// Whether the content is hashed.
     pub compares: bool,
-    /// Whether the event time is not content: the units have the time at which this run read them.
+    /// Whether the content excludes the event time, because records without one got the time of this run.
     pub omits_time: bool,
     /// A unit that arrived after this instant (µs) is in flight.
     pub settled: Option<i64>,

@@ -183,7 +183,8 @@ impl Epochs {
         self.checkpoint.store().watch_interval()
     }
 
-    /// Notes that the stage fails, for the others. Returns why: a newer run, or `error`.
+    /// Tells the other stages that this one fails. Returns the error: exit status 75 if a newer run has begun, else
+    /// `error`.
     pub fn fail(&self, error: Error) -> Error {
         self.checkpoint.note_failure();
         self.checkpoint.cause(error)
@@ -326,7 +327,7 @@ impl Epochs {
             let effect = match (waits, is_held) {
                 (true, _) => "the run waits for it",
                 (false, true) => HELD,
-                (false, false) => "the next epoch continues",
+                (false, false) => "the stage reads on; its rows wait for the next epoch",
             };
             self.run.console.say(format!("{named}: epoch {epoch} is not committed after {waited}; {effect}"));
         }
@@ -361,9 +362,9 @@ impl Epochs {
         if delay.reports.is_due(now, delay.start, SLOW_OUTPUT, is_held) {
             let waited = seconds(now.saturating_sub(delay.start));
             let effect = match (is_at_barrier, is_held) {
-                (true, _) => "the stage waits at its end",
+                (true, _) => "the stage waits at its barrier",
                 (false, true) => HELD,
-                (false, false) => "it continues",
+                (false, false) => "the stage reads on",
             };
             self.run.console.say(format!("{named}: rows of epoch {epoch} are not written after {waited}; {effect}"));
         }
@@ -392,7 +393,7 @@ impl Epochs {
             return Err(Error::new(ErrorKind::Fenced, message));
         }
         if later.reports.is_due(now, later.start, SLOW, is_held) {
-            let effect = if is_held { HELD } else { "the next epoch continues" };
+            let effect = if is_held { HELD } else { "the stage reads on; its rows wait for the next epoch" };
             let waited = seconds(waited);
             self.run.console.say(format!("{named}: epoch {epoch} is not committed after {waited}; {effect}"));
         }

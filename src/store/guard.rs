@@ -13,7 +13,7 @@ use ahash::{AHashMap, AHashSet};
 /// The order of the rows of one key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Version {
-    /// 0 for live rows, one more for each backfill.
+    /// 0 for live rows, one more for each correction that changed the row.
     pub revision: i32,
     /// Events in the row.
     pub rows: i64,

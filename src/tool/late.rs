@@ -1,5 +1,6 @@
 //! Late rows: evt-window writes them to `--late`, or reports them as lost and exits with status 1.
 
+use crate::counts::counted;
 use crate::error::Result;
 use crate::kind::dead::Rejected;
 use crate::op::late_rows;
@@ -90,15 +91,18 @@ impl Late {
 
     fn line(&self, explicit: bool, is_kept: bool) -> String {
         let LateCounts { whole, half, idle, needed } = self.counts;
-        let parts = [(whole, "late"), (half, "half late")];
-        let parts: Vec<String> = parts.iter().filter(|(n, _)| *n > 0).map(|(n, word)| format!("{n} {word}")).collect();
+        let parts = [
+            (whole, ["event was late", "events were late"]),
+            (half, ["event was late for some of its windows", "events were late for some of their windows"]),
+        ];
+        let parts: Vec<String> = parts.into_iter().filter(|(n, _)| *n > 0).map(|(n, words)| counted(n, words)).collect();
         let mut advice = vec![];
         if idle > 0 {
             advice.push(format!("{idle} {}", self.why));
         }
         if whole + half > idle && !explicit {
             let others = if idle > 0 { " of the others" } else { "" };
-            advice.push(format!("--out-of-orderness {} would have lost none{others}", format_duration(needed)));
+            advice.push(format!("--out-of-orderness {} would have counted all{others}", format_duration(needed)));
         }
         if !is_kept {
             advice.push(format!("--late FILE{} keeps them", if half > 0 { " --late-partial" } else { "" }));

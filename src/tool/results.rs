@@ -16,9 +16,9 @@ pub struct Results {
     rows: metric::Builder,
     /// Number of rows of windows that had already fired.
     later_panes: u64,
-    /// The first keys of the windows that fire, if not all leave.
+    /// `--top`: the keys that are written.
     top: Option<Top>,
-    /// The rows of windows with a column for each metric, if they leave so.
+    /// `--wide`: one row for each window and key.
     wide: Option<Wide>,
     counting: Vec<DistinctCount>,
 }

@@ -135,7 +135,7 @@ impl RowArgs {
     /// Returns the flag that needs final rows, and why.
     fn needs_final(&self) -> Option<(&'static str, &'static str)> {
         match (self.top, self.wide) {
-            (Some(_), _) => Some(("--top", "the first keys of a window are known when it is final")),
+            (Some(_), _) => Some(("--top", "the first keys of a window are known only when the window is final")),
             (None, true) => Some(("--wide", "the metrics of a window are in one row when it is final")),
             (None, false) => None,
         }

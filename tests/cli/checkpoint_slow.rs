@@ -170,7 +170,7 @@ fn an_output_that_hangs_holds_neither_the_reading_nor_other_outputs_and_is_named
         let mut run = Run::new(name);
         start(&mut run);
         let lock = run.hangs();
-        run.wait_for_message(&["held.jsonl: epoch (1, ", "is not committed after ", "s; the next epoch continues"]);
+        run.wait_for_message(&["held.jsonl: epoch (1, ", "is not committed after ", "s; the stage reads on; its rows wait for the next epoch"]);
         drop(lock);
         run.wait_for_message(&["held.jsonl: epoch (1, ", "is committed after "]);
         run.catches_up();
@@ -361,7 +361,7 @@ fn redis_gets_rows_while_postgresql_does_not_answer_and_both_are_equal_in_the_en
         eventually("Redis has later windows", || rows(&run, &redis) == expected);
     }
     assert!(rows(&run, &direct) < 49);
-    run.wait_for_message(&["is not committed after ", "s; the next epoch continues"]);
+    run.wait_for_message(&["is not committed after ", "s; the stage reads on; its rows wait for the next epoch"]);
     gate.close(false);
     run.wait_for_message(&["postgres", "is committed after "]);
     eventually("both have all windows", || rows(&run, &direct) == 49);

@@ -23,7 +23,7 @@ fn late_rows_with_nowhere_to_go_make_exit_1_and_a_line_that_q_keeps() {
     let dir = Dir::new("late-lost");
     dir.write("in.jsonl", LATE);
     let window = |flags: &str| dir.shell(&format!("evt-window in.jsonl --time t --size 1h {flags} -o jsonl"));
-    let lost = "evt-window: 1 late (--out-of-orderness 1h1us would have lost none; --late FILE keeps them)";
+    let lost = "evt-window: 1 event was late (--out-of-orderness 1h1us would have counted all; --late FILE keeps them)";
     let quiet = window("-q").ends_with(1);
     assert_eq!(quiet.stderr(), format!("{lost}\n"));
     assert_eq!(said(&window("").ends_with(1))[0], lost);
@@ -55,7 +55,7 @@ fn half_late_rows_are_lost_without_late_and_only_counted_with_it() {
     dir.write("in.jsonl", event("00:05:40") + &event("00:00:30"));
     let window =
         |flags: &str| dir.shell(&format!("evt-window in.jsonl --time t --size 10m --slide 1m -q {flags} --to null:"));
-    let lost = "evt-window: 1 half late (--out-of-orderness 4m40s1us would have lost none; --late FILE --late-partial keeps them)\n";
+    let lost = "evt-window: 1 event was late for some of its windows (--out-of-orderness 4m40s1us would have counted all; --late FILE --late-partial keeps them)\n";
     assert_eq!(window("").ends_with(1).stderr(), lost);
     assert_eq!(window("--out-of-orderness 4m40s1us").succeeds().stderr(), "");
     assert_eq!(window("--out-of-orderness 4m40s").ends_with(1).stderr(), lost);
@@ -72,7 +72,7 @@ fn a_row_late_for_one_metric_of_two_is_lost() {
     dir.write("in.jsonl", LATE);
     dir.write("m.toml", "[[metric]]\nname = \"short\"\nsize = \"1h\"\n[[metric]]\nname = \"day\"\nsize = \"1d\"\n");
     let run = dir.shell("evt-window in.jsonl --time t -m m.toml --to null:").ends_with(1);
-    assert!(run.stderr().contains("1 late (--out-of-orderness 1h1us would have lost none"), "{run}");
+    assert!(run.stderr().contains("1 event was late (--out-of-orderness 1h1us would have counted all"), "{run}");
     assert!(run.stderr().contains("evt-window: short: 1 late\n"), "{run}");
 }
 
@@ -87,7 +87,7 @@ fn rows_late_because_a_partition_was_idle_are_lost() {
                 | evt-window --size 1h --idle-after 1ms -q -o jsonl > out.jsonl) & pipe=$!; exec 3> in; cat a.jsonl >&3; \
                 until [[ -s out.jsonl ]]; do sleep 0.02; done; cat b.jsonl >&3; exec 3>&-; wait $pipe";
     let run = dir.shell(line).ends_with(1);
-    let lost = "evt-window: 1 late (1 because a partition was idle or new; --late FILE keeps them)\n";
+    let lost = "evt-window: 1 event was late (1 because a partition was idle or new; --late FILE keeps them)\n";
     assert_eq!(run.stderr(), lost);
     assert_eq!(dir.rows("out.jsonl").len(), 2);
 }
@@ -283,11 +283,11 @@ const LOSSES: [Loss; 42] = [
     loss("evt-validate QUIET twice.jsonl --time t --dedup 1h --to null:", 0, ""),
     loss("evt-view QUIET twice.jsonl --time t --head 1 --to null:", 0, ""),
     // Events that come too late.
-    loss("evt-window QUIET late.jsonl --time t --size 1h --to null:", 1, "1 late (--out-of-orderness 1h1us "),
+    loss("evt-window QUIET late.jsonl --time t --size 1h --to null:", 1, "1 event was late (--out-of-orderness 1h1us "),
     loss("evt-window QUIET late.jsonl --time t --size 1h --late null: --to null:", 0, ""),
     loss("evt-window QUIET late.jsonl --time t --size 1h --late null: --strict --to null:", 1, ""),
-    loss("evt-window QUIET late.jsonl --time t --gap 1m --to null:", 1, "1 late (--out-of-orderness "),
-    loss("evt-window QUIET late.jsonl --time t --size 4h --slide 1h --to null:", 1, "1 half late (--out-of-orderness "),
+    loss("evt-window QUIET late.jsonl --time t --gap 1m --to null:", 1, "1 event was late (--out-of-orderness "),
+    loss("evt-window QUIET late.jsonl --time t --size 4h --slide 1h --to null:", 1, "1 event was late for some of its windows (--out-of-orderness "),
     loss("evt-window QUIET late.jsonl --time t --size 4h --slide 1h --late null: --to null:", 0, ""),
     loss("evt-window QUIET late.jsonl --time t --size 1h --out-of-orderness all --to null:", 0, ""),
     loss("evt-window QUIET one.jsonl --time t --size 1h --at-end hold --to null:", 1, "1 open window held"),

@@ -138,7 +138,7 @@ const MESSAGES: &[Message] = &[
         "evt-ingest e.jsonl --to 'parquet:lake?roll=128MiB,10m'",
     ),
     message(
-        "more faulty records; one line per minute from now on (--report all, --dlq FILE)",
+        "further faulty records are counted in one line per minute (--report all reports each, --dlq FILE keeps them)",
         "for n in {1..99}; do echo broken; done > b.txt; evt-ingest b.txt -f jsonl --to null:",
         "evt-ingest b.txt -f jsonl --dlq d.jsonl --to null:",
     ),
@@ -306,11 +306,6 @@ const MESSAGES: &[Message] = &[
         "",
     ),
     message(
-        "--rate: expected at least 1, found 0",
-        "evt-backfill --dead e.jsonl --rate 0 --ledger sqlite:l.db --to x.jsonl",
-        "",
-    ),
-    message(
         "--wide: expected a file or stdout in csv, tsv, table, jsonl, parquet or arrow",
         "evt-window e.jsonl --size 1m --wide -o frames",
         "evt-window e.jsonl --size 1m --wide -o csv",
@@ -321,7 +316,7 @@ const MESSAGES: &[Message] = &[
         "evt-window e.jsonl --size 1m --wide --emit final -o csv",
     ),
     message(
-        "--top cannot be used with --emit panes, because the first keys of a window are known when it is final",
+        "--top cannot be used with --emit panes, because the first keys of a window are known only when the window is final",
         "evt-window e.jsonl --size 1m --by a --top 1 --emit panes -o csv",
         "evt-window e.jsonl --size 1m --by a --top 1 --emit final -o csv",
     ),

@@ -485,10 +485,10 @@ fn held_windows_name_the_partition_that_holds_them() {
     let window = "evt-window in.jsonl --time t --field partition=s --size 1h --late null: --to w.jsonl --checkpoint";
     let run = dir.shell(&format!("{window} c1 --partitions a,b")).succeeds();
     let told = "open windows are held in the checkpoint; partition b of in.jsonl is at 2026-01-01T00:30:00.000000Z, \
-                the first one at 2026-01-01T03:30:00.000000Z";
+                the partition furthest ahead at 2026-01-01T03:30:00.000000Z";
     assert!(run.stderr().contains(told), "{run}");
     let run = dir.shell(&format!("{window} c2 --partitions a,b,c")).succeeds();
-    assert!(run.stderr().contains("partition c of in.jsonl has no events, the first one at"), "{run}");
+    assert!(run.stderr().contains("partition c of in.jsonl has no events, the partition furthest ahead at"), "{run}");
     let run = dir.shell(&format!("{window} c3")).succeeds();
     assert!(
         run.stderr()

@@ -83,7 +83,7 @@ pub struct Response {
     /// The answer; the buffer may be longer, so that it can be reused.
     buffer: Vec<u8>,
     size: usize,
-    /// The generation that [`Broker::ask`] got with the request.
+    /// The generation that [`Broker::fetch`] got with the request.
     pub generation: u64,
     /// When the request was made: the answer shows the broker as it was then or later.
     pub asked_at: Instant,

@@ -81,7 +81,7 @@ pub struct Dedup {
     index: Map<PartitionName, usize>,
     /// The last sightings that no file has: stream times.
     recent: Map<PartitionId, i64>,
-    /// The number of recent sightings at which those that are over are removed, or all go to a file.
+    /// The number of recent sightings at which expired ones are removed. If too many remain, all are written to a file.
     full: usize,
     spilled: SpilledIds,
     /// Numbers of dropped partitions of which no file has ids: new partitions take them.
@@ -419,7 +419,7 @@ fn read(dedup: &mut Dedup, saved: &mut Reader<'_>) -> Result<()> {
 
 fn read_without_files(dedup: &mut Dedup, saved: &mut Reader<'_>) -> Result<()> {
     if saved.le::<u64>()? != digest_without_files(dedup.options.span) {
-        return Err(Error::config("snapshot of dedup: saved with another --dedup"));
+        return Err(Error::config("expected the --dedup with which the ids were saved, found another one"));
     }
     // The number of the next sighting, and that of ids that were dropped because of the bound.
     let _: (u64, u64) = (saved.le()?, saved.le()?);

@@ -124,7 +124,7 @@ impl SortedFile {
 
 #[cold]
 fn damaged(file: &dyn StateFile) -> Error {
-    let message = format!("snapshot of dedup: expected a file of sightings, found {} bytes", file.length());
+    let message = format!("snapshot of dedup: expected a file of ids, found {} bytes", file.length());
     Error::corrupt(message).at(file.name())
 }
 

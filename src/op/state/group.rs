@@ -128,7 +128,7 @@ impl GroupState {
         }
     }
 
-    /// Reads all sessions in files, so that what is known of them is exact, and fires those that are due.
+    /// Reads all sessions in files, so that their number and their next end are exact, and fires those that are due.
     pub(crate) fn settle(
         &mut self,
         context: &mut GroupFiles<'_>,

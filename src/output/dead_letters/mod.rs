@@ -366,7 +366,7 @@ impl DeadLetters {
             Report::First(limit) => {
                 let now = self.run.clock.now();
                 if self.reported == limit + 1 {
-                    console.say("more faulty records; one line per minute from now on (--report all, --dlq FILE)");
+                    console.say("further faulty records are counted in one line per minute (--report all reports each, --dlq FILE keeps them)");
                     self.next_report = now + REPORT_EVERY;
                 } else if now >= self.next_report {
                     console.say(format!("{} faulty records so far", self.reported));

@@ -61,7 +61,8 @@ pub struct CompleteEpoch {
     pub positions: Vec<PartitionPosition>,
     /// The time (µs).
     pub now: i64,
-    /// For the output of dead letters: those of the rows that other outputs could not hold at this commit.
+    /// The dead letters of rows that other outputs could not hold at this commit. Empty except for the output of dead
+    /// letters.
     pub refused: Vec<RecordBatch>,
 }
 

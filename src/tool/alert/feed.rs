@@ -291,7 +291,7 @@ impl Feed {
     }
 
     /// At the end of the input, moves the positions of a topic of events past records that became no rows. Returns
-    /// whether the letters must be durable before these are stored: no later run reads these records again.
+    /// whether the letters must be durable before the positions are stored, because no later run reads these records.
     fn end_topic(&mut self, positions: &mut BTreeMap<PartitionKey, TopicPosition>) -> Result<bool> {
         let (_, reached) = self.source.reached()?;
         let mut settles = false;

@@ -9,8 +9,8 @@ pub(super) struct BothArgs {
     /// Show what would change and write nothing; exit status 1 if anything would
     #[arg(long, help_heading = "Correction")]
     pub dry_run: bool,
-    /// Read at most N events per second
-    #[arg(long, value_name = "N", help_heading = "Correction")]
+    /// Read at most N events (--dead: letters) per second
+    #[arg(long, value_name = "N", help_heading = "Input", value_parser = clap::value_parser!(u64).range(1..))]
     pub rate: Option<u64>,
     #[command(flatten)]
     pub schema: SchemaArgs,

@@ -71,8 +71,8 @@ impl Tool for Args {
         "quiet",
     ];
     const NEGATIVE: &'static str = "The verdict is negative: --dry-run shows changes, the input has no events, late events are pending, \
-        cells or sessions of late events could not be corrected, or (--dead) letters are still faulty, \
-        skipped or not replayed. Rejected and late records of the input do not change the exit status.";
+        windows or sessions of late events could not be corrected, the input had a negative verdict, or (--dead) letters are still \
+        faulty, skipped or not replayed. Rejected and late records of the input change the exit status only with --strict.";
     const EXAMPLES: &'static [(&'static str, &'static str)] = &[
         (
             "Correct the windows of a database from the events that were read.",

@@ -125,9 +125,6 @@ fn stage_args(args: &ReplayArgs, both: &BothArgs) -> Result<StageArgs> {
     if both.schema.dedup.is_some() {
         return Err(Error::usage("--dedup does not apply to --dead; the ledger prevents a second replay"));
     }
-    if both.rate == Some(0) {
-        return Err(Error::usage("--rate: expected at least 1, found 0"));
-    }
     stage.input.inputs = args.dead.iter().cloned().collect();
     stage.input.kind = Some(Kind::Dead.name().to_owned());
     if records(args, both)?.is_some() {

@@ -105,7 +105,7 @@ impl Pace {
 
     /// Waits until the rows so far are no more than the rate permits, then counts `rows` more.
     pub fn wait(&mut self, rows: u64, run: &Run) -> Result<()> {
-        let Some(rate) = self.rate.filter(|rate| *rate > 0) else { return Ok(()) };
+        let Some(rate) = self.rate else { return Ok(()) };
         let now = run.clock.monotonic();
         let elapsed = now.saturating_sub(*self.began.get_or_insert(now));
         let due = Duration::from_secs_f64(self.rows as f64 / rate as f64);
