@@ -1,10 +1,11 @@
 //! Access logs of Apache and nginx: the common and the combined format.
 //!
 //! `client ident user [17/May/2015:10:05:03 +0000] "GET /path HTTP/1.1" 200 203023 "referrer" "user agent"` becomes an
-//! event: `event_type` http_request, `server_timestamp`, and the rest as properties. A field `-` becomes no property. `ident` is left out
-//! (it has been considered untrustworthy since 1993). A request that is not three words is kept whole as `request`. The
-//! escapes `\"`, `\\` and `\xHH` are undone if the result is text, else the field stays as it is. The mapping
-//! sets `source` to the file. A user agent may lack its closing quote, because servers truncate long lines.
+//! event: `event_type` http_request, `server_timestamp`, and the rest as properties. A field `-` becomes no property.
+//! `ident` is left out (it has been considered untrustworthy since 1993). A request that is not three words is kept
+//! whole as `request`. The escapes `\"`, `\\` and `\xHH` are undone if the result is text, else the field stays as it
+//! is. The mapping sets `source` to the file. A user agent may lack its closing quote, because servers truncate long
+//! lines.
 
 use super::definition::{Format, InputForm};
 use super::lines::{LineCursor, LineFault, LineReader, ReadLines};

@@ -95,7 +95,8 @@ impl Late {
             (whole, ["event was late", "events were late"]),
             (half, ["event was late for some of its windows", "events were late for some of their windows"]),
         ];
-        let parts: Vec<String> = parts.into_iter().filter(|(n, _)| *n > 0).map(|(n, words)| counted(n, words)).collect();
+        let parts: Vec<String> =
+            parts.into_iter().filter(|(n, _)| *n > 0).map(|(n, words)| counted(n, words)).collect();
         let mut advice = vec![];
         if idle > 0 {
             advice.push(format!("{idle} {}", self.why));

@@ -208,7 +208,10 @@ impl Windows {
         let mut line = format!("{windows} held in the checkpoint");
         if let Some(LastPartition { origin, name, stream_time, greatest }) = last {
             let at = stream_time.map_or("has no events".to_owned(), |time| format!("is at {}", format_instant(time)));
-            line += &format!("; partition {name} of {origin} {at}, the partition furthest ahead at {}", format_instant(greatest));
+            line += &format!(
+                "; partition {name} of {origin} {at}, the partition furthest ahead at {}",
+                format_instant(greatest)
+            );
         }
         Note::Info(line)
     }

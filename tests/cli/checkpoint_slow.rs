@@ -170,7 +170,11 @@ fn an_output_that_hangs_holds_neither_the_reading_nor_other_outputs_and_is_named
         let mut run = Run::new(name);
         start(&mut run);
         let lock = run.hangs();
-        run.wait_for_message(&["held.jsonl: epoch (1, ", "is not committed after ", "s; the stage reads on; its rows wait for the next epoch"]);
+        run.wait_for_message(&[
+            "held.jsonl: epoch (1, ",
+            "is not committed after ",
+            "s; the stage reads on; its rows wait for the next epoch",
+        ]);
         drop(lock);
         run.wait_for_message(&["held.jsonl: epoch (1, ", "is committed after "]);
         run.catches_up();

@@ -287,7 +287,11 @@ const LOSSES: [Loss; 42] = [
     loss("evt-window QUIET late.jsonl --time t --size 1h --late null: --to null:", 0, ""),
     loss("evt-window QUIET late.jsonl --time t --size 1h --late null: --strict --to null:", 1, ""),
     loss("evt-window QUIET late.jsonl --time t --gap 1m --to null:", 1, "1 event was late (--out-of-orderness "),
-    loss("evt-window QUIET late.jsonl --time t --size 4h --slide 1h --to null:", 1, "1 event was late for some of its windows (--out-of-orderness "),
+    loss(
+        "evt-window QUIET late.jsonl --time t --size 4h --slide 1h --to null:",
+        1,
+        "1 event was late for some of its windows (--out-of-orderness ",
+    ),
     loss("evt-window QUIET late.jsonl --time t --size 4h --slide 1h --late null: --to null:", 0, ""),
     loss("evt-window QUIET late.jsonl --time t --size 1h --out-of-orderness all --to null:", 0, ""),
     loss("evt-window QUIET one.jsonl --time t --size 1h --at-end hold --to null:", 1, "1 open window held"),

@@ -173,7 +173,10 @@ fn a_bound_is_named_only_where_it_would_have_helped() {
     };
     let told = said(&["--control", "promised.jsonl"]);
     assert!(told.contains("1 event was late") && !told.contains("would have"), "{told}");
-    assert!(said(&["bound.jsonl"]).contains("1 event was late (--out-of-orderness 34m1us would have counted all;"), "{told}");
+    assert!(
+        said(&["bound.jsonl"]).contains("1 event was late (--out-of-orderness 34m1us would have counted all;"),
+        "{told}"
+    );
 }
 
 #[test]
