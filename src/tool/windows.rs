@@ -108,6 +108,7 @@ impl Operator for Windows {
         let results = &mut self.results;
         self.window.settle(&mut |row| results.push(row, out))?;
         self.results.write(out)?;
+        self.set_metrics(out);
         let held = self.window.held();
         if held > 0 && self.is_checkpointed {
             out.note(self.held_message(held));
@@ -226,7 +227,8 @@ impl Windows {
         metrics.set(&metrics::STATE_BYTES, &["memory"], memory as f64);
         metrics.set(&metrics::STATE_BYTES, &["disk"], disk as f64);
         metrics.set(&metrics::OPEN_WINDOWS, &[], self.window.held() as f64);
-        if let Some(watermark) = self.window.watermark().get() {
+        // Once all inputs have ended, the watermark is no instant.
+        if let Some(watermark) = self.window.watermark().get().filter(|_| !self.window.is_exhausted()) {
             let lag = now.saturating_sub(watermark) as f64 / SECOND as f64;
             metrics.set(&metrics::WATERMARK_LAG, &[], lag);
         }

@@ -71,6 +71,19 @@ fn the_files_of_a_checkpoint_have_the_bytes_of_the_manual() {
     assert_found(&said, &[&in_files[..], &others].concat());
 }
 
+/// The last run reads none of the files that were read before.
+#[test]
+fn the_state_of_a_run_over_other_files_has_the_bytes_of_the_manual() {
+    let Some(python) = python() else { return };
+    let dir = Dir::new("layout-forgotten");
+    dir.shell("evt-gen --events 100 --seed 7 -q > e.jsonl").succeeds();
+    for file in ["e.jsonl", "/dev/null"] {
+        dir.run("evt-window", &["-q", "--size", "1m", "--checkpoint", "state", "--to", "null:", file]).succeeds();
+    }
+    let said = ask(&dir, &python, "checkpoint_layout.py", &["state"]).text();
+    assert_found(&said, &["forgotten partitions"]);
+}
+
 /// The first run is killed before its first epoch, so the second one takes its name over, and it begins another one.
 #[test]
 fn the_notes_of_followed_names_have_the_members_of_the_manual() {

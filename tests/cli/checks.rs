@@ -218,9 +218,10 @@ fn a_check_waits_for_a_followed_file_as_a_run_does() {
 fn a_check_finds_a_directory_that_cannot_be_the_checkpoint_of_the_run() {
     let dir = Dir::new("check-checkpoint");
     dir.write("in.jsonl", "{\"t\":\"2026-01-01T00:00:00Z\"}\n");
-    let args =
-        |checkpoint, to| ["-q", "in.jsonl", "--time", "t", "--dlq", "null:", "--checkpoint", checkpoint, "--to", to];
-    let check = |checkpoint, to| dir.run("evt-ingest", &[&args(checkpoint, to)[..], &["--check"]].concat());
+    fn args<'a>(checkpoint: &'a str, to: &'a str) -> [&'a str; 10] {
+        ["-q", "in.jsonl", "--time", "t", "--dlq", "null:", "--checkpoint", checkpoint, "--to", to]
+    }
+    let check = |checkpoint: &str, to: &str| dir.run("evt-ingest", &[&args(checkpoint, to)[..], &["--check"]].concat());
     let ready = |checkpoint: &str| assert!(check(checkpoint, "o.jsonl").succeeds().text().contains(": ready\n"));
     ready("new");
     ready("new/a/b");

@@ -31,6 +31,7 @@ mod checkpoint_faults;
 mod checkpoint_lake;
 mod checkpoint_layout;
 mod checkpoint_letters;
+mod checkpoint_metrics;
 mod checkpoint_old_runs;
 mod checkpoint_outputs;
 mod checkpoint_pipes;

@@ -4,6 +4,7 @@ use crate::bucket::{CheckpointLocation, left_behind};
 use crate::checkpoint::kill_within;
 use crate::edges::parsed;
 use crate::harness::{Dir, Draws, Run, data};
+use chrono::{DateTime, SecondsFormat, TimeDelta};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -309,4 +310,23 @@ fn metrics_that_change_beside_others_whose_state_is_in_files_begin_and_end_alone
         assert!(count > 0, "{metric}");
     }
     assert_same(&results(&dir, "files.jsonl"), &expected);
+    // A metric that began later has the rows of one that was there from the start, of its whole windows.
+    let job = ["--late", "null:", "--to", "whole.jsonl", "--checkpoint", "whole"];
+    run(&dir, &[&job[..], &["a.jsonl"]].concat()).succeeds();
+    run(&dir, &[&job[..], &["--at-end", "fire", "b.jsonl"]].concat()).succeeds();
+    let whole = results(&dir, "whole.jsonl");
+    let before = dir.run("evt-ingest", &["-q", "-o", "jsonl", "a.jsonl"]).succeeds().rows();
+    let last = before.iter().filter_map(|event| event["event_time"].as_str()).max().expect("events");
+    let last = DateTime::parse_from_rfc3339(last).expect("a time");
+    for (metric, gap) in [("greatest", 0), ("visits", 21)] {
+        let after = |rows: &[String], minutes: i64| -> Vec<String> {
+            let instant = (last + TimeDelta::minutes(minutes)).to_utc().to_rfc3339_opts(SecondsFormat::Micros, true);
+            let (of_metric, bound) = (format!("\"{metric}\" "), format!("\"{metric}\" \"{instant}\"~"));
+            rows.iter().filter(|row| row.starts_with(&of_metric) && **row > bound).cloned().collect()
+        };
+        // The former definition has written sessions that begin earlier.
+        let found = after(&expected, 0);
+        assert!(found.len() > 1000, "{metric}: {} rows", found.len());
+        assert_same(&found, &after(&whole, gap));
+    }
 }

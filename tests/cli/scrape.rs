@@ -256,6 +256,20 @@ fn the_file_of_metrics_is_whole_and_obeys_the_law_of_counts_at_the_end() {
     dir.run("evt-ingest", &["e.jsonl", "--to", "x.jsonl", "--prometheus", "x.jsonl"]).ends_with(2);
 }
 
+/// The end of the input fires all windows, so no state is left.
+#[test]
+fn the_file_of_metrics_had_open_windows_at_the_end_although_all_had_fired() {
+    let dir = Dir::new("textfile-end");
+    dir.write("e.jsonl", [EVENT, "\n"].concat());
+    dir.run("evt-window", &["-q", "e.jsonl", "--size", "1m", "--prometheus", "end.prom"]).succeeds();
+    let text = String::from_utf8(dir.bytes("end.prom")).expect("text");
+    for sample in ["evt_open_windows", "evt_state_keys"] {
+        assert_eq!(value(&text, sample), 0.0, "{sample}");
+    }
+    // The lag is that of the last instant before the end.
+    assert!(value(&text, "evt_watermark_lag_seconds") > 0.0, "{text}");
+}
+
 #[test]
 fn a_slow_or_silent_scraper_does_not_hold_up_others_or_the_run() {
     let dir = Dir::new("slow-scraper");

@@ -231,10 +231,13 @@ def window(data, directory):
     assert re.fullmatch(r"out_of_orderness (all|\d+) explicit (true|false) emit (Panes|Final)", state.text())
     state.flag(), state.optional()
     for _ in range(state.count()):
-        if version > 1:
-            state.number()
-        state.text(), state.text(), state.optional()
-        assert state.byte() in (0, 1, 2)
+        source = state.number() if version > 1 else 0
+        origin, partition, time = state.text(), state.text(), state.optional()
+        kind = state.byte()
+        assert kind in (0, 1, 2)
+        if source == 2**32 - 1:
+            assert (origin, partition, kind) == ("", "", 2) and time is not None
+            FOUND["forgotten partitions"] += 1
     state.optional()
     away = set()
     for _ in range(state.count() if version > 2 else 0):

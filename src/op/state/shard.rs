@@ -213,7 +213,7 @@ impl WatermarkFiring<'_> {
         }
         rows.sort_by(|a, b| (&a.dimensions, a.start, !a.is_retracted).cmp(&(&b.dimensions, b.start, !b.is_retracted)));
         for WindowResult { dimensions, start, is_retracted, fired } in &rows {
-            if running.since.is_some_and(|since| *start < since) {
+            if running.is_partial(*start, metric.shape) {
                 running.counts.partial += 1;
                 continue;
             }

@@ -516,7 +516,7 @@ impl Window {
     }
 
     /// Restores an operator from the bytes of [`Window::snapshot`]. A metric that is not in the snapshot begins with
-    /// the first window after it.
+    /// the first window that no earlier event can be in ([`RunningMetric::is_partial`]).
     pub fn restore(options: Options, bytes: &[u8]) -> Result<Self> {
         let mut saved = Reader::new(bytes);
         let version = saved.byte()?;
@@ -530,7 +530,7 @@ impl Window {
         if [VERSION, WITHOUT_LAYOUTS].contains(&version) {
             restored.restore_files(&mut saved, version == VERSION)?;
         }
-        let begins = restored.watermark.stream_time();
+        let begins = restored.watermark.greatest_ever();
         let running = restored.groups.iter_mut().flat_map(|group| &mut group.state.shard.running);
         running.for_each(|running| running.since = begins);
         for _ in 0..saved.count()? {

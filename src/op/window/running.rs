@@ -50,7 +50,7 @@ pub(crate) struct KeyGroup {
 pub(crate) struct RunningMetric {
     pub(crate) slots: Slots,
     pub(crate) windows: MetricWindows,
-    /// Windows that start earlier are partial, because the metric began inside them.
+    /// The greatest stream time (µs) when the metric was added to a state that had rows: no row before that was later.
     pub(crate) since: Option<i64>,
     pub(crate) counts: MetricCounts,
 }
@@ -73,6 +73,13 @@ impl RunningMetric {
             }
             MetricWindows::Away(_) => Away::sessions(SessionRule { gap: 0, lateness: 0 }, delay),
         }
+    }
+
+    /// Whether a window that starts at `start` may have rows that came before the metric. A row at that very instant is
+    /// in a window, and it is in a session of this gap that starts up to a gap later.
+    pub(crate) fn is_partial(&self, start: i64, shape: Shape) -> bool {
+        let reach = if let Shape::Session { gap } = shape { gap } else { 0 };
+        self.since.is_some_and(|since| start <= since.saturating_add(reach))
     }
 
     /// Creates a metric without state.

@@ -58,7 +58,13 @@ struct WatermarkState {
     partitions: Vec<Partition>,
     complete: bool,
     watermark: Option<i64>,
+    /// The greatest stream time of the partitions that were forgotten.
+    forgotten: Option<i64>,
 }
+
+/// The number of the input under which a snapshot has the greatest stream time of the partitions that were forgotten:
+/// no input of a run has it.
+const FORGOTTEN: u32 = u32::MAX;
 
 /// Tracks the partitions and computes W.
 pub struct Watermark {
@@ -105,14 +111,17 @@ impl Watermark {
         self.options.out_of_orderness.is_none()
     }
 
-    /// Begins another run over a restored state. The partitions of files are those of their run, so they are forgotten;
-    /// those of `continued` inputs are read on. W stays, and rows of new partitions are late for windows that are
-    /// closed.
+    /// Begins another run over a restored state. The partitions of files are those of their run, so they are forgotten
+    /// but for their greatest stream time; those of `continued` inputs are read on. W stays, and rows of new partitions
+    /// are late for windows that are closed.
     pub fn begin_run(&mut self, continued: &[ContinuedInput]) {
         self.index.clear();
         let partitions = std::mem::take(&mut self.state.partitions);
         for partition in partitions {
-            let Some(input) = continued.iter().find(|input| input.former == partition.input) else { continue };
+            let Some(input) = continued.iter().find(|input| input.former == partition.input) else {
+                self.state.forgotten = self.state.forgotten.max(partition.stream_time);
+                continue;
+            };
             let key = PartitionKey { input: input.now, origin: partition.origin.clone(), name: partition.name.clone() };
             self.index.insert(key, self.state.partitions.len());
             self.state.partitions.push(Partition { input: input.now, ..partition });
@@ -218,8 +227,13 @@ impl Watermark {
         live.map(|(at, partition)| (at, partition.stream_time))
     }
 
-    /// Returns the largest stream time of any partition.
-    pub fn stream_time(&self) -> Option<i64> {
+    /// Returns the greatest stream time of any partition of any run.
+    pub fn greatest_ever(&self) -> Option<i64> {
+        self.stream_time().max(self.state.forgotten)
+    }
+
+    /// Returns the greatest stream time of any partition of this run.
+    fn stream_time(&self) -> Option<i64> {
         self.state.partitions.iter().filter_map(|partition| partition.stream_time).max()
     }
 
@@ -266,11 +280,19 @@ impl Watermark {
 
     /// Saves the state.
     pub fn snapshot(&self, out: &mut Writer) {
-        let WatermarkState { partitions, complete, watermark } = &self.state;
+        let WatermarkState { partitions, complete, watermark, forgotten } = &self.state;
+        // A partition that has ended: versions that do not know it forget it as they do every other one.
+        let forgotten = forgotten.filter(|_| *forgotten > self.stream_time()).map(|stream_time| Partition {
+            input: FORGOTTEN,
+            origin: String::new(),
+            name: String::new(),
+            stream_time: Some(stream_time),
+            state: frame::State::Ended,
+        });
         out.flag(*complete);
         out.optional(*watermark);
-        out.count(partitions.len());
-        for Partition { input, origin, name, stream_time, state } in partitions {
+        out.count(partitions.len() + usize::from(forgotten.is_some()));
+        for Partition { input, origin, name, stream_time, state } in partitions.iter().chain(&forgotten) {
             out.number(i64::from(*input));
             out.text(origin);
             out.text(name);
@@ -288,7 +310,7 @@ impl Watermark {
     pub fn restore(options: Options, has_inputs: bool, saved: &mut Reader<'_>) -> Result<Self> {
         let (complete, watermark) = (saved.flag()?, saved.optional()?);
         let mut restored = Self::new(options);
-        for at in 0..saved.count()? {
+        for _ in 0..saved.count()? {
             let input = if has_inputs { saved.number()? } else { 0 };
             let input = u32::try_from(input).map_err(|_| Error::corrupt("snapshot: invalid number of an input"))?;
             let (origin, name, stream_time) = (saved.text()?, saved.text()?, saved.optional()?);
@@ -297,7 +319,12 @@ impl Watermark {
                 1 => frame::State::Idle,
                 _ => frame::State::Ended,
             };
-            restored.index.insert(PartitionKey { input, origin: origin.clone(), name: name.clone() }, at);
+            if input == FORGOTTEN {
+                restored.state.forgotten = restored.state.forgotten.max(stream_time);
+                continue;
+            }
+            let key = PartitionKey { input, origin: origin.clone(), name: name.clone() };
+            restored.index.insert(key, restored.state.partitions.len());
             restored.state.partitions.push(Partition { input, origin, name, stream_time, state });
         }
         restored.state.complete = complete;
