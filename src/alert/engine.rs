@@ -165,15 +165,15 @@ impl AlertEngine {
         waiting.map(|definition| (definition.rule.name.as_str(), definition.measure.window)).collect()
     }
 
-    /// Returns the names of a rule that were NULL in every row since the rules changed; `None` if fewer than `least`
-    /// rows were read.
-    pub fn always_null(&self, rule: Uuid, least: u64) -> Option<Vec<String>> {
+    /// Returns lines about names of a rule that were NULL in every row since the rules changed; `None` if fewer than
+    /// `least` rows were read.
+    pub fn null_lines(&self, rule: Uuid, least: u64) -> Option<Vec<String>> {
         let rule = self.rules.iter().find(|one| one.definition.rule.rule_id == rule)?;
         let series = &self.series[self.views[rule.view].series];
         let observed = self.observed.get(&series.kind).filter(|observed| observed.rows >= least)?;
         let leaves = self.leaves.get(&series.kind)?;
-        let names = series.expressions.all().flat_map(|expr| observed.leaves.always_null(leaves, expr));
-        Some(names.collect::<BTreeSet<_>>().into_iter().collect())
+        let lines = series.expressions.all().flat_map(|expr| observed.leaves.null_lines(leaves, expr, "row"));
+        Some(lines.collect::<BTreeSet<_>>().into_iter().collect())
     }
 
     /// Returns the names that the expressions read from rows of a kind.

@@ -22,9 +22,9 @@ use crate::op::window::metric::{Layout, Metric, Shape};
 use crate::op::window::slots::Slots;
 use crate::op::window::spec::Spec;
 use crate::time::{EARLIEST, LATEST};
-use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch};
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, ListArray, RecordBatch};
 use arrow::compute::filter_record_batch;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 /// A cell that counts late events.
@@ -34,6 +34,27 @@ pub struct LateCell {
     pub key: CellKey,
     /// The greatest stream time of the late events that named it (µs).
     pub late_until: i64,
+}
+
+/// Names of metrics.
+pub type MetricNames = BTreeSet<Arc<str>>;
+
+/// A late event of a batch, and one of the metrics that it names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EventOfMetric {
+    /// The index of its row.
+    pub row: usize,
+    /// The name of the metric.
+    pub metric: String,
+}
+
+/// What the late events of a batch name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FoundNames {
+    /// Whether each row named a cell.
+    pub named: Vec<bool>,
+    /// The events that would name a cell of a metric if its `where` did not reject them.
+    pub rejected: Vec<EventOfMetric>,
 }
 
 /// The cells of a run that count late events.
@@ -190,27 +211,31 @@ impl LateCells {
         }
     }
 
-    /// Adds the cells in `scope` that a batch of late events names. Returns for each row whether it named one.
+    /// Adds the cells of `metrics` in `scope` that a batch of late events names.
     ///
     /// Errors: exit status 65 if the batch holds no late events.
-    pub fn name(&mut self, batch: &RecordBatch, scope: &Scope) -> Result<Vec<bool>> {
-        let late_for = batch.columns().get(LATE_FOR).and_then(|column| column.as_list_opt::<i32>());
-        let late_for = late_for.ok_or_else(|| Error::corrupt("expected late events with a column 'late_for'"))?;
-        let mut named = vec![false; batch.num_rows()];
+    pub fn name(&mut self, batch: &RecordBatch, scope: &Scope, metrics: &MetricNames) -> Result<FoundNames> {
+        let late_for = late_for(batch)?;
+        let mut names = FoundNames { named: vec![false; batch.num_rows()], rejected: vec![] };
         let mut found = vec![];
         let leaves = LeafBatch::read(&self.leaves, batch)?;
-        for metric in &self.metrics {
+        for metric in self.metrics.iter().filter(|metric| metrics.contains(metric.name.as_str())) {
             let of_metric = |row: &usize| {
                 let names = late_for.value(*row);
                 names.as_string::<i32>().iter().flatten().any(|name| name == metric.name)
             };
             let rows: Vec<usize> = (0..batch.num_rows()).filter(of_metric).collect();
             let read = EventRows::new(metric, batch, &leaves)?;
-            for row in rows.into_iter().filter(|row| read.passes(*row)) {
+            for row in rows {
                 let keys = self.missed(metric, &read, row);
-                for key in keys.into_iter().filter(|key| scope.covers(key)) {
-                    named[row] = true;
-                    found.push(LateCell { key, late_until: read.stream_times[row] });
+                let mut keys = keys.into_iter().filter(|key| scope.covers(key)).peekable();
+                match (keys.peek(), read.passes(row)) {
+                    (None, _) => {}
+                    (Some(_), false) => names.rejected.push(EventOfMetric { row, metric: metric.name.clone() }),
+                    (Some(_), true) => {
+                        names.named[row] = true;
+                        found.extend(keys.map(|key| LateCell { key, late_until: read.stream_times[row] }));
+                    }
                 }
             }
         }
@@ -218,7 +243,22 @@ impl LateCells {
             self.add(cell);
             self.add_name(cell, NameOrigin::Input);
         }
-        Ok(named)
+        Ok(names)
+    }
+
+    /// Returns the metrics that late events in the range of `scope` name and that are not known.
+    ///
+    /// Errors: exit status 65 if the batch holds no late events.
+    pub fn unknown(&self, batch: &RecordBatch, scope: &Scope) -> Result<Vec<EventOfMetric>> {
+        let (late_for, times) = (late_for(batch)?, instants(batch, column::EVENT_TIME));
+        let mut unknown = vec![];
+        for row in (0..batch.num_rows()).filter(|row| scope.range.contains(times[*row])) {
+            let names = late_for.value(row);
+            let names = names.as_string::<i32>().iter().flatten();
+            let others = names.filter(|name| self.metrics.iter().all(|metric| metric.name != *name));
+            unknown.extend(others.map(|name| EventOfMetric { row, metric: name.to_owned() }));
+        }
+        Ok(unknown)
     }
 
     /// Returns the cells that did not count a late event: its windows that had closed, or the session that it would be
@@ -386,6 +426,11 @@ impl LateCells {
         }
         taken
     }
+}
+
+fn late_for(batch: &RecordBatch) -> Result<&ListArray> {
+    let late_for = batch.columns().get(LATE_FOR).and_then(|column| column.as_list_opt::<i32>());
+    late_for.ok_or_else(|| Error::corrupt("expected late events with a column 'late_for'"))
 }
 
 fn arguments(metric: &Metric, leaves: &LeafBatch) -> Result<Vec<ArrayRef>> {

@@ -108,9 +108,11 @@ proptest! {
         if !late.is_empty() {
             let rows: Vec<late_rows::Row> =
                 (0..late.len()).map(|row| late_rows::Row { row, metrics: vec![0], partial: false }).collect();
-            let named = cells.name(&late_rows::batch(&batch(&late), &rows, &["w"]).unwrap(), &scope).unwrap();
-            for (event, named) in late.iter().zip(named) {
-                prop_assert_eq!(named, event.value > 0);
+            let rows = late_rows::batch(&batch(&late), &rows, &["w"]).unwrap();
+            let found = cells.name(&rows, &scope, &MetricNames::from(["w".into()])).unwrap();
+            for (row, event) in late.iter().enumerate() {
+                prop_assert_eq!(found.named[row], event.value > 0);
+                prop_assert_eq!(found.rejected.iter().any(|rejected| rejected.row == row), event.value <= 0);
             }
         }
         let (one, two) = events.split_at(split.index(events.len()));

@@ -31,7 +31,7 @@ pub use cell::{CellContent, CellKey, Change, StoredCell};
 pub use change::Changes;
 pub use difference::{Comparison, Difference, StoredCells};
 pub use input_times::{Coverage, InputTimes, Orphan};
-pub use late::{LateCell, LateCells, NamedSession};
+pub use late::{EventOfMetric, LateCell, LateCells, MetricNames, NamedSession};
 pub use missing::MissingEvents;
 pub use plan::{SessionPlan, StepScope};
 pub use scope::{MetricScope, Scope};

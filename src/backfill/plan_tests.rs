@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::backfill::late::tests::{Event, OUT_OF_ORDERNESS, batch, events};
-use crate::backfill::{LateCells, MetricScope};
+use crate::backfill::{LateCells, MetricNames, MetricScope};
 use crate::op::late_rows;
 use crate::op::window::metric::Emit;
 use crate::op::window::spec::{Spec, file};
@@ -131,7 +131,8 @@ fn counted(parts: &[&[Event]], named: &[Event], is_removed: bool) -> (LateCells,
             (0..named.len()).map(|row| late_rows::Row { row, metrics: vec![0], partial: false }).collect();
         let rows = late_rows::batch(&batch(named), &rows, &["s"]).unwrap();
         let mut read = LateCells::new(spec(), OUT_OF_ORDERNESS * SECOND);
-        assert_eq!(read.name(&rows, &scope).unwrap(), vec![true; named.len()]);
+        let found = read.name(&rows, &scope, &MetricNames::from(["s".into()])).unwrap();
+        assert_eq!(found.named, vec![true; named.len()]);
         match is_removed {
             false => late = read,
             true => read.take_sessions().iter().flat_map(|session| &session.names).for_each(|cell| {

@@ -78,6 +78,8 @@ impl Filter {
 pub struct ObservedLeaves {
     all_null: Vec<bool>,
     rounded: Vec<bool>,
+    /// Those with values that `try_cast` made NULL.
+    uncast: Vec<bool>,
     has_rows: bool,
 }
 
@@ -85,7 +87,7 @@ impl ObservedLeaves {
     /// Creates the state before the first row: no leaf has had a value.
     pub fn new(leaves: &Leaves) -> Self {
         let count = leaves.leaves.len();
-        Self { all_null: vec![true; count], rounded: vec![false; count], has_rows: false }
+        Self { all_null: vec![true; count], rounded: vec![false; count], uncast: vec![false; count], has_rows: false }
     }
 
     /// Records a batch.
@@ -97,10 +99,13 @@ impl ObservedLeaves {
         for (leaf, rounded) in self.rounded.iter_mut().enumerate() {
             *rounded |= batch.is_rounded(leaf);
         }
+        for (leaf, uncast) in self.uncast.iter_mut().enumerate() {
+            *uncast |= batch.is_uncast(leaf);
+        }
     }
 
     /// Returns the names of an expression without a value in any row, if there were rows.
-    pub fn always_null(&self, leaves: &Leaves, expr: &Expr) -> Vec<String> {
+    fn always_null(&self, leaves: &Leaves, expr: &Expr) -> Vec<String> {
         let is_null = |name: &&String| {
             // A property with two spellings has one leaf, with its first name.
             let named = || leaves.leaves.iter().zip(&self.all_null).filter(|(leaf, _)| leaf.name == **name);
@@ -117,16 +122,35 @@ impl ObservedLeaves {
         expr.paths().iter().filter(is_rounded).cloned().collect()
     }
 
-    /// Returns those of these names whose value is used.
+    /// Returns the names of an expression that no row has, if there were rows and the value of the name is used.
     pub fn unknown(&self, leaves: &Leaves, expr: &Expr) -> Vec<String> {
-        self.always_null(leaves, expr).into_iter().filter(|name| !is_presence(leaves, name)).collect()
+        let is_unknown = |name: &String| !is_presence(leaves, name) && !self.is_uncast(leaves, name);
+        self.always_null(leaves, expr).into_iter().filter(is_unknown).collect()
     }
 
-    /// Returns a warning for each of these names; `flag` has the expression.
+    /// Returns a line for each name of an expression without a value in any row, if there were rows; `row` is what the
+    /// line calls one of them.
+    pub fn null_lines(&self, leaves: &Leaves, expr: &Expr, row: &str) -> Vec<String> {
+        self.always_null(leaves, expr).iter().map(|name| self.null_line(leaves, name, row)).collect()
+    }
+
+    fn null_line(&self, leaves: &Leaves, name: &str, row: &str) -> String {
+        match self.is_uncast(leaves, name) {
+            // The rows have the name, so the name is right.
+            true => format!("{name} was NULL in every {row}: try_cast reads none of its values"),
+            false => format!("{name} was NULL in every {row}; check the name"),
+        }
+    }
+
+    fn is_uncast(&self, leaves: &Leaves, name: &str) -> bool {
+        leaves.leaves.iter().zip(&self.uncast).any(|(leaf, uncast)| *uncast && leaf.name == *name)
+    }
+
+    /// Returns a warning for each name without a value in any row; `flag` has the expression.
     pub fn warnings(&self, flag: &str, leaves: &Leaves, expr: &Expr) -> Vec<String> {
         let warning = |name: String| match is_presence(leaves, &name) {
             true => format!("{flag}: {name} was NULL or absent in every row"),
-            false => format!("{flag}: {name} was NULL in every row; check the name"),
+            false => format!("{flag}: {}", self.null_line(leaves, &name, "row")),
         };
         let rounded = self.rounded(leaves, expr).into_iter().map(|name| format!("{flag}: {}", rounded_integers(&name)));
         self.always_null(leaves, expr).into_iter().map(warning).chain(rounded).collect()

@@ -31,6 +31,8 @@ pub struct LeafBatch {
     wrong: Vec<Vec<u32>>,
     /// Whether some integer of a leaf has no double of the same value.
     rounded: Vec<bool>,
+    /// Whether a leaf that is lenient has a value of another type.
+    uncast: Vec<bool>,
     /// The rows in which a cast fails, while they are looked for.
     failed: RefCell<Option<Vec<FailedCast>>>,
 }
@@ -146,8 +148,9 @@ impl LeafBatch {
         let mut values = Vec::with_capacity(leaves.leaves.len());
         let mut wrong = Vec::with_capacity(leaves.leaves.len());
         let mut rounded = Vec::with_capacity(leaves.leaves.len());
+        let mut uncast = Vec::with_capacity(leaves.leaves.len());
         for (index, leaf) in leaves.leaves.iter().enumerate() {
-            let LeafColumn { values: of_leaf, wrong: rows, is_rounded } =
+            let LeafColumn { values: of_leaf, wrong: rows, is_rounded, is_uncast } =
                 match (dictionary(leaves, index, batch, watched.as_deref())?, &leaf.source) {
                     (Some(dictionary), _) if leaf.leaf_type == LeafType::Presence => {
                         LeafColumn::right(LeafValues::Rows(dictionary.presence()))
@@ -163,6 +166,7 @@ impl LeafBatch {
             values.push(of_leaf);
             wrong.push(rows);
             rounded.push(is_rounded);
+            uncast.push(is_uncast);
         }
         Ok(Self {
             batch: batch.clone(),
@@ -171,6 +175,7 @@ impl LeafBatch {
             values,
             wrong,
             rounded,
+            uncast,
             failed: RefCell::default(),
         })
     }
@@ -213,6 +218,11 @@ impl LeafBatch {
     /// Whether a leaf has an integer that has no double of the same value.
     pub(super) fn is_rounded(&self, leaf: usize) -> bool {
         self.rounded.get(leaf).is_some_and(|rounded| *rounded)
+    }
+
+    /// Whether a lenient leaf is NULL in some row because its value there has another type.
+    pub(super) fn is_uncast(&self, leaf: usize) -> bool {
+        self.uncast.get(leaf).is_some_and(|uncast| *uncast)
     }
 
     /// Whether a leaf has no value in any row.
@@ -432,12 +442,14 @@ struct LeafColumn {
     wrong: Vec<u32>,
     /// Whether some integer has no double of the same value.
     is_rounded: bool,
+    /// Whether some value is NULL because it has another type, which a lenient leaf permits.
+    is_uncast: bool,
 }
 
 impl LeafColumn {
     /// Returns values that all have the right type.
     fn right(values: LeafValues) -> Self {
-        Self { values, wrong: vec![], is_rounded: false }
+        Self { values, wrong: vec![], is_rounded: false, is_uncast: false }
     }
 }
 
@@ -476,10 +488,11 @@ fn from_json<'a>(texts: impl ExactSizeIterator<Item = Option<&'a str>>, leaf_typ
             Arc::new(builder.finish())
         }
     };
+    let is_uncast = lenient && !wrong.is_empty();
     if lenient {
         wrong.clear();
     }
-    LeafColumn { values: LeafValues::Rows(array), wrong, is_rounded }
+    LeafColumn { values: LeafValues::Rows(array), wrong, is_rounded, is_uncast }
 }
 
 /// Reads each text and appends its value, or NULL; records the rows with a text of the wrong type.
@@ -539,9 +552,10 @@ fn from_column(column: &ArrayRef, own: ValueKind, leaf_type: LeafType) -> Result
     let values = cast::column(column, own)?;
     let array = cast::cast(&values, own, kind)?;
     let mut wrong = vec![];
-    if array.null_count() > values.null_count() && !lenient {
+    let has_other = array.null_count() > values.null_count();
+    if has_other && !lenient {
         let rows = (0..values.len()).filter(|row| array.is_null(*row) && values.is_valid(*row));
         wrong.extend(rows.map(|row| u32::try_from(row).unwrap_or(u32::MAX)));
     }
-    Ok(LeafColumn { values: LeafValues::Rows(array), wrong, is_rounded: false })
+    Ok(LeafColumn { values: LeafValues::Rows(array), wrong, is_rounded: false, is_uncast: has_other && lenient })
 }

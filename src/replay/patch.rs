@@ -10,7 +10,7 @@ use crate::kind::event::COLUMNS;
 use crate::op::computed::{copied, value_to_json};
 use arrow::array::{ArrayRef, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::sync::Arc;
 
@@ -38,8 +38,6 @@ struct FieldAssignment {
     has_value: bool,
     /// In how many of these records its field had a value.
     replaced: u64,
-    /// Names in it that some of these records have, if only as a text that is not a number.
-    present: BTreeSet<String>,
 }
 
 impl Patch {
@@ -53,14 +51,7 @@ impl Patch {
         for (path, node) in parse_assignments(text)? {
             let copied = if let Node::Name(steps) = &node { Some(steps.clone()) } else { None };
             let value = Expr::of(&node, Want::Own, text, &mut leaves)?;
-            assignments.push(FieldAssignment {
-                path,
-                copied,
-                value,
-                has_value: false,
-                replaced: 0,
-                present: BTreeSet::new(),
-            });
+            assignments.push(FieldAssignment { path, copied, value, has_value: false, replaced: 0 });
         }
         let observed = ObservedLeaves::new(&leaves);
         Ok(Self { assignments, leaves, observed, schema })
@@ -106,14 +97,6 @@ impl Patch {
                 None => one.value.wrong(&read).next().is_some() || one.value.eval(&read)?.null_count() < objects.len(),
             };
             one.has_value |= has_value;
-            for name in one.value.paths() {
-                let path: Vec<String> = name.split('.').map(str::to_owned).collect();
-                let is_there = |flat: &String| has_member(flat, strip_properties(&path));
-                // Elements of arrays and quoted names are not searched.
-                if name.contains(['[', '"']) || !one.present.contains(name) && objects.iter().any(is_there) {
-                    one.present.insert(name.clone());
-                }
-            }
             one.replaced += objects.iter().filter(|flat| has_member(flat, strip_properties(&one.path))).count() as u64;
         }
         Ok(())
@@ -126,12 +109,10 @@ impl Patch {
     }
 
     /// Returns why the patch must not be applied: an assignment removes its field from the records that were examined,
-    /// and a name in it was NULL in all of them.
+    /// and none of them has a name in it.
     pub fn loss(&self) -> Option<String> {
         self.assignments.iter().filter(|one| !one.has_value && one.replaced > 0).find_map(|one| {
-            let names =
-                self.observed.unknown(&self.leaves, &one.value).into_iter().filter(|name| !one.present.contains(name));
-            let names = names.collect::<Vec<_>>().join(", ");
+            let names = self.observed.unknown(&self.leaves, &one.value).join(", ");
             let (path, lost) = (one.path.join("."), counted(one.replaced, ["letter", "letters"]));
             let why = format!(
                 "--patch: {path} would lose its value in {lost}: {names} was NULL in every letter; check the name"

@@ -254,9 +254,8 @@ impl Windows {
 
     /// Adds notes about the result to the summary.
     fn report(&self, out: &mut dyn Collector) {
-        for (metric, path) in self.window.always_null() {
-            let line = format!("{metric}: {path} was NULL in every event; check the name");
-            out.note(Note::Warning(line));
+        for (metric, line) in self.window.null_lines() {
+            out.note(Note::Warning(format!("{metric}: {line}")));
         }
         for (metric, path) in self.window.rounded() {
             out.note(Note::Warning(format!("{metric}: {}", rounded_integers(&path))));

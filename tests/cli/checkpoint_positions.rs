@@ -99,3 +99,31 @@ fn positions_in_databases_are_right_although_runs_are_killed() {
     assert_eq!([of_postgres.trim()], *asked(&job.dir, watermark));
     psql(&job.dir, &server, &schema, &format!("DROP SCHEMA {schema} CASCADE"));
 }
+
+/// Two files begin with the same lines, and their other lines differ.
+#[test]
+fn a_file_that_begins_like_another_one_of_the_run_does_not_take_its_position() {
+    let same = ordered(0..2);
+    assert!(same.len() > 1024, "{}", same.len());
+    for inputs in [["a.jsonl", "b.jsonl"], ["b.jsonl", "a.jsonl"]] {
+        let dir = Dir::new("positions-alike");
+        let ingest = |files: &[&str]| {
+            let line = format!("evt-ingest {} --checkpoint state --to sqlite:m.db", files.join(" "));
+            dir.shell(&line).succeeds().stderr()
+        };
+        dir.write("a.jsonl", &same);
+        ingest(&["a.jsonl"]);
+        dir.write("a.jsonl", same.clone() + &ordered(2..3));
+        dir.write("b.jsonl", same.clone() + &ordered(5..7));
+        let said = ingest(&inputs);
+        assert!(!said.contains("continues"), "{said}");
+        let stored = "SELECT origin || ' ' || count(*) FROM raw_events GROUP BY origin ORDER BY origin";
+        assert_eq!(asked(&dir, stored), ["a.jsonl 45", "b.jsonl 60"], "{inputs:?}");
+        // A file that has grown under another name only, as after a rotation, continues.
+        dir.shell("mv a.jsonl a.jsonl.1").succeeds();
+        dir.write("a.jsonl.1", same.clone() + &ordered(2..4));
+        let said = ingest(&["a.jsonl.1", "b.jsonl"]);
+        assert!(said.contains("a.jsonl.1: continues a.jsonl, with whose content it begins"), "{said}");
+        assert!(said.contains("in 15 "), "{said}");
+    }
+}

@@ -14,6 +14,7 @@ mod arrow;
 mod backfill;
 mod backfill_input;
 mod backfill_late;
+mod backfill_metrics;
 mod backfill_parts;
 mod backfill_sessions;
 mod backfill_stores;

@@ -151,6 +151,8 @@ fn a_warning_about_a_name_names_its_flag_and_does_not_doubt_what_is_null_asks() 
     assert_eq!(said("--where 'closed is null'"), "evt-view: --where: closed was NULL or absent in every row\n");
     assert_eq!(said("--where 'b > 1'"), "evt-view: --where: b was NULL in every row; check the name\n");
     assert_eq!(said("--let 'n=b * 2'"), "evt-view: --let n: b was NULL in every row; check the name\n");
+    let uncast = "evt-view: --where: a was NULL in every row: try_cast reads none of its values\n";
+    assert_eq!(said("--where 'coalesce(try_cast(a as boolean), true)'"), uncast);
     let run = dir.shell("evt-ingest -q in.jsonl --time arrival --let 'n=b * 2' --to null:").succeeds();
     assert_eq!(run.stderr(), "evt-ingest: --let n: b was NULL in every row; check the name\n");
 }

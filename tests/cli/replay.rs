@@ -283,6 +283,22 @@ fn a_command_line_that_cannot_replay_is_refused() {
 }
 
 #[test]
+fn a_name_whose_values_try_cast_cannot_read_is_not_taken_for_a_wrong_name() {
+    let dir = shop("replay-uncast", 8);
+    // Only the amount of the last order cannot be read.
+    dir.shell("grep n/a dead.jsonl > one.jsonl; mv one.jsonl dead.jsonl").succeeds();
+    let patched = |patch: &str| {
+        let line = format!("evt-backfill --dead dead.jsonl --patch '{patch}' --schemas schemas --subject =order -q");
+        dir.shell(&format!("{line} --dry-run")).stderr()
+    };
+    let said = patched("set amount = coalesce(try_cast(amount as double), 0)");
+    assert!(said.contains("--patch: amount was NULL in every row: try_cast reads none of its values"), "{said}");
+    assert!(!said.contains("check the name"), "{said}");
+    let said = patched("set amount = coalesce(try_cast(amuont as double), 0)");
+    assert!(said.contains("--patch: amuont was NULL in every row; check the name"), "{said}");
+}
+
+#[test]
 fn other_outputs_get_letters_at_least_once_and_say_so() {
     let dir = shop("replay-other", 30);
     let run = replay(&dir, "--ledger sqlite:replay.db --to sqlite:events.db").ends_with(1);

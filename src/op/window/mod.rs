@@ -193,9 +193,9 @@ impl Window {
         self.running().map(|running| running.counts).collect()
     }
 
-    /// Returns pairs of a metric and a name that was NULL in every row so far.
-    pub fn always_null(&self) -> Vec<(&str, String)> {
-        self.names(|expr| self.observed.always_null(&self.options.leaves, expr))
+    /// Returns pairs of a metric and a line about a name that was NULL in every row so far.
+    pub fn null_lines(&self) -> Vec<(&str, String)> {
+        self.names(|expr| self.observed.null_lines(&self.options.leaves, expr, "event"))
     }
 
     /// Returns pairs of a metric and a name that had integers beyond 2^53 which were rounded.
@@ -203,7 +203,7 @@ impl Window {
         self.names(|expr| self.observed.rounded(&self.options.leaves, expr))
     }
 
-    /// Returns the names that `of` finds in the expressions of each metric.
+    /// Returns the names, or lines about them, that `of` finds in the expressions of each metric.
     fn names(&self, of: impl Fn(&Expr) -> Vec<String>) -> Vec<(&str, String)> {
         let mut found = vec![];
         for metric in &self.options.metrics {

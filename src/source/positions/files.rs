@@ -46,6 +46,8 @@ pub struct FilePositions {
     files: Vec<FilePosition>,
     /// The path of `--explode` of this run.
     pub explode: Option<String>,
+    /// The files of this run that were not begun yet, by their names.
+    unread: BTreeMap<String, PathBuf>,
     /// The file that is being read.
     current: Option<CurrentFile>,
 }
@@ -67,6 +69,12 @@ impl FilePositions {
         Self { files, ..Self::default() }
     }
 
+    /// Sets the inputs of this run.
+    pub fn set_inputs(&mut self, inputs: &[Uri]) {
+        let file = |uri: &Uri| if let Uri::File(path) = uri { Some((uri.to_string(), path.clone())) } else { None };
+        self.unread = inputs.iter().filter_map(file).collect();
+    }
+
     /// Compares a file with those that were read, before it is opened; sets up `ingest` to continue behind its
     /// position.
     ///
@@ -78,13 +86,14 @@ impl FilePositions {
             return Ok(());
         }
         let name = uri.to_string();
-        let (files, explode) = (&mut self.files, self.explode.clone());
-        if let Some(former) = files.last() {
+        self.unread.remove(&name);
+        let explode = self.explode.clone();
+        if let Some(former) = self.files.last() {
             check_explode(&name, former.explode.as_deref(), explode.as_deref())?;
         }
-        let contents: Vec<FileContent> = files.iter().map(|file| file.content.clone()).collect();
         let size = size_of(path);
-        let IdentifiedFile { content, known, longer } = identify(path, &contents, run.ratio_max)?;
+        let IdentifiedFile { content, known, longer } = self.identified(path, run.ratio_max)?;
+        let files = &mut self.files;
         // A file of another name that only begins with a few known bytes is another file.
         let known = known.filter(|at| {
             let former = &files[*at];
@@ -105,13 +114,40 @@ impl FilePositions {
             ingest.read.begin(former.began);
             former.partitions.iter().for_each(|partition| partition.resume(ingest, origin));
             if former.name != position.name {
-                run.console.say(format!("{}: continues {}, which has the same content", position.name, former.name));
+                let has_grown = former.content.length < position.content.length;
+                let content = if has_grown { "with whose content it begins" } else { "which has the same content" };
+                run.console.say(format!("{}: continues {}, {content}", position.name, former.name));
             }
             position.partitions = former.partitions;
         }
         let (origin, path) = (origin.to_owned(), path.clone());
         self.current = Some(CurrentFile { input, origin, path, size, position, is_kept: false });
         Ok(())
+    }
+
+    /// Compares a file with those that were read, without those that another file of this run continues.
+    fn identified(&self, path: &Path, ratio_max: u64) -> Result<IdentifiedFile> {
+        let mut contents: Vec<FileContent> = self.files.iter().map(|file| file.content.clone()).collect();
+        loop {
+            let identified = identify(path, &contents, ratio_max)?;
+            match identified.known {
+                Some(at) if self.is_continued(at, &identified.content, ratio_max) => {
+                    contents[at] = FileContent::default();
+                }
+                _ => return Ok(identified),
+            }
+        }
+    }
+
+    /// Whether this run has still to read a known file under its own name, and `content` is longer. Then that content
+    /// is another file, and its first rows are not those of the known one.
+    fn is_continued(&self, known: usize, content: &FileContent, ratio_max: u64) -> bool {
+        let former = &self.files[known];
+        let own = self.unread.get(&former.name).filter(|own| former.content.length < content.length && is_regular(own));
+        own.is_some_and(|own| {
+            let own = identify(own, std::slice::from_ref(&former.content), ratio_max);
+            own.is_ok_and(|own| own.known.is_some())
+        })
     }
 
     /// Whether an earlier run has read a file of this name.

@@ -134,6 +134,7 @@ impl Positions {
     /// Returns the inputs with topics that start at their positions. Errors: exit status 2 if two inputs read topics of
     /// the same name.
     pub fn continued(&mut self, inputs: &[Uri]) -> Result<Vec<Uri>> {
+        self.files.set_inputs(inputs);
         self.topics.continued(inputs)
     }
 

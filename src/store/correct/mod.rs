@@ -200,7 +200,7 @@ impl CorrectionCounts {
 }
 
 /// The position in a stream of late events, a file or a partition of a topic, up to which all are corrected.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct LatePosition {
     /// The number of the next one: the number of events before it, or its offset in a partition of a topic.
     pub next: u64,

@@ -57,10 +57,8 @@ impl RuleMessages {
         let least = if is_end { 1 } else { NAMED_ROWS };
         let console = &self.console;
         self.unchecked.retain(|id, rule| {
-            let Some(names) = engine.always_null(*id, least) else { return true };
-            for name in names {
-                console.warn(format!("rule {rule}: {name} was NULL in every row; check the name"));
-            }
+            let Some(lines) = engine.null_lines(*id, least) else { return true };
+            lines.iter().for_each(|line| console.warn(format!("rule {rule}: {line}")));
             false
         });
     }

@@ -1,17 +1,21 @@
 //! `--late-events`: the late events whose windows are corrected.
+//!
+//! The store keeps a position for each metric in each stream, because a run reads only the events of its own metrics.
+//! A run whose metrics have several positions reads the stream in parts, one for each position.
 
-use super::late_stream::{LateRows, LateStream};
-use crate::backfill::{LateCells, Scope};
-use crate::error::Result;
+use super::late_stream::{LateRows, LateSource, LateStream};
+use crate::backfill::{EventOfMetric, LateCells, MetricNames, Scope};
+use crate::error::{Error, Result};
 use crate::kind::Kind;
-use crate::kind::event::column;
+use crate::kind::event::{column, instants};
 use crate::run::Run;
-use crate::store::correct::Corrections;
+use crate::stage::operator::{Collector, Note};
+use crate::store::correct::{Corrections, LatePosition};
 use crate::store::rows::each_key;
 use crate::uri::Uri;
 use arrow::array::{AsArray, RecordBatch};
 use arrow::datatypes::{Int64Type, TimestampMicrosecondType};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ffi::OsStr;
 use std::ops::RangeInclusive;
 use std::rc::Rc;
@@ -21,28 +25,60 @@ use uuid::Uuid;
 struct PendingEvent {
     /// Its id and position, for messages.
     name: String,
-    at: EventIndex,
+    /// Its places in the parts that were read.
+    places: Vec<EventIndex>,
 }
 
 /// The place of a late event; places compare in the order of the input.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct EventIndex {
-    /// The index of its stream in the input.
-    stream: usize,
-    /// Its index in the stream.
+    /// The index of its part in the input.
+    part: usize,
+    /// Its index in the part.
     event: usize,
+}
+
+/// Late events that the run does not count.
+#[derive(Default)]
+struct LeftOut {
+    /// The digests of their keys.
+    events: BTreeSet<u128>,
+    /// The metrics that they name.
+    metrics: BTreeSet<String>,
+}
+
+impl LeftOut {
+    fn add(&mut self, key: u128, metric: &str) {
+        self.events.insert(key);
+        if !self.metrics.contains(metric) {
+            self.metrics.insert(metric.to_owned());
+        }
+    }
+
+    fn metrics(&self) -> String {
+        self.metrics.iter().map(String::as_str).collect::<Vec<_>>().join(", ")
+    }
 }
 
 /// The input of late events.
 pub(super) struct LateInput {
     uri: Uri,
-    /// Whether the positions in its streams are kept: the run corrects the windows of all of its events.
+    /// Whether the positions in its streams are kept: the run corrects all windows of its metrics.
     keeps_positions: bool,
-    streams: Vec<LateStream>,
+    /// The parts of its streams that were read.
+    parts: Vec<LateStream>,
+    /// The number of events that were read.
+    count: usize,
     /// The late events that were not found in the raw input, by the digest of their key.
     pending: HashMap<u128, PendingEvent>,
     /// The event times of these (µs), from the least to the greatest.
     times: Option<RangeInclusive<i64>>,
+    /// Those of metrics that the metrics file does not have.
+    unknown: LeftOut,
+    /// Whether no run has corrected one of these metrics.
+    is_unread: bool,
+    /// Those that the `where` of their metric rejects.
+    rejected: LeftOut,
 }
 
 impl LateInput {
@@ -54,8 +90,17 @@ impl LateInput {
             Uri::Kafka(address) => address.options.start.is_none(),
             _ => false,
         };
-        let keeps_positions = keeps_positions && has_positions;
-        Ok(Self { uri, keeps_positions, streams: vec![], pending: HashMap::new(), times: None })
+        Ok(Self {
+            uri,
+            keeps_positions: keeps_positions && has_positions,
+            parts: vec![],
+            count: 0,
+            pending: HashMap::new(),
+            times: None,
+            unknown: LeftOut::default(),
+            is_unread: false,
+            rejected: LeftOut::default(),
+        })
     }
 
     /// Reads the events after the kept positions, and adds the cells that they name.
@@ -66,40 +111,85 @@ impl LateInput {
         store: &mut dyn Corrections,
         run: &Rc<Run>,
     ) -> Result<()> {
-        let streams = match self.keeps_positions {
-            true => LateStream::all(&self.uri, run)?,
-            false => vec![(LateStream::new(&self.uri), None)],
+        let sources = match self.keeps_positions {
+            true => LateSource::all(&self.uri, run)?,
+            false => vec![LateSource::new(&self.uri)],
         };
-        for (mut stream, extent) in streams {
-            let kept = if self.keeps_positions { store.late_position(stream.name())? } else { None };
-            let rows = stream.read(kept, extent, run)?;
-            self.streams.push(stream);
-            rows.iter().try_for_each(|rows| self.take(rows, late, scope))?;
+        for mut source in sources {
+            let mut longest = 0;
+            for (kept, metrics) in self.positions(&source, scope, store)? {
+                let mut part = LateStream::new(source.name(), metrics);
+                let rows = part.read(kept, &mut source, run)?;
+                self.parts.push(part);
+                for rows in &rows {
+                    self.take(rows, late, scope)?;
+                    self.take_unknown(rows, &late.unknown(&rows.batch, scope)?, store)?;
+                }
+                longest = longest.max(self.parts.last().map_or(0, LateStream::len));
+            }
+            self.count += longest;
         }
         Ok(())
     }
 
-    /// Adds the cells that events of the last stream name.
+    /// Returns the positions in a stream at which metrics of the run begin, in ascending order.
+    fn positions(
+        &self,
+        source: &LateSource,
+        scope: &Scope,
+        store: &mut dyn Corrections,
+    ) -> Result<BTreeMap<Option<LatePosition>, MetricNames>> {
+        let mut positions: BTreeMap<Option<LatePosition>, MetricNames> = BTreeMap::new();
+        // An older version has kept one position for all metrics.
+        let of_all = if self.keeps_positions { store.late_position(source.name())? } else { None };
+        for metric in &scope.metrics {
+            let own = match self.keeps_positions {
+                true => store.late_position(&position_name(source.name(), &metric.name)?)?,
+                false => None,
+            };
+            positions.entry(own.or_else(|| of_all.clone())).or_default().insert(metric.name.clone());
+        }
+        Ok(positions)
+    }
+
+    /// Adds the cells that events of the last part name.
     fn take(&mut self, rows: &LateRows, late: &mut LateCells, scope: &Scope) -> Result<()> {
-        let Some(number) = self.streams.len().checked_sub(1) else { return Ok(()) };
+        let Some((number, part)) = self.parts.iter_mut().enumerate().next_back() else { return Ok(()) };
         let batch = &rows.batch;
-        let named = late.name(batch, scope)?;
-        let times = batch.column(column::EVENT_TIME).as_primitive::<TimestampMicrosecondType>().values();
+        let found = late.name(batch, scope, part.metrics())?;
+        let times = instants(batch, column::EVENT_TIME);
         let keys = each_key(Kind::Event, batch)?;
-        let first = self.streams[number].add(rows, &keys);
-        for (row, key) in keys.into_iter().enumerate().filter(|(row, _)| named[*row]) {
-            let event =
-                || PendingEvent { name: name(batch, row), at: EventIndex { stream: number, event: first + row } };
-            self.pending.entry(key).or_insert_with(event);
+        let first = part.add(rows, &keys);
+        for rejected in &found.rejected {
+            self.rejected.add(keys[rejected.row], &rejected.metric);
+        }
+        for (row, key) in keys.into_iter().enumerate().filter(|(row, _)| found.named[*row]) {
+            let event = || PendingEvent { name: name(batch, row), places: vec![] };
+            let place = EventIndex { part: number, event: first + row };
+            self.pending.entry(key).or_insert_with(event).places.push(place);
             let known = self.times.take().unwrap_or(times[row]..=times[row]);
             self.times = Some(times[row].min(*known.start())..=times[row].max(*known.end()));
         }
         Ok(())
     }
 
-    /// Returns the number of late events that were read.
-    pub fn count(&self) -> usize {
-        self.streams.iter().map(LateStream::len).sum()
+    /// Notes events of metrics that the metrics file does not have, if they are behind the positions of these metrics.
+    fn take_unknown(&mut self, rows: &LateRows, unknown: &[EventOfMetric], store: &mut dyn Corrections) -> Result<()> {
+        let (Some(part), false) = (self.parts.last(), unknown.is_empty()) else { return Ok(()) };
+        let keys = each_key(Kind::Event, &rows.batch)?;
+        let mut positions: BTreeMap<&str, Option<LatePosition>> = BTreeMap::new();
+        for event in unknown {
+            if !positions.contains_key(event.metric.as_str()) {
+                let position = store.late_position(&position_name(part.name(), &event.metric)?)?;
+                positions.insert(&event.metric, position);
+            }
+            let position = positions.get(event.metric.as_str()).and_then(Option::as_ref);
+            if position.is_none_or(|position| rows.number(event.row) >= position.next) {
+                self.unknown.add(keys[event.row], &event.metric);
+                self.is_unread |= position.is_none();
+            }
+        }
+        Ok(())
     }
 
     /// Notes the late events that a batch of the raw input holds.
@@ -114,22 +204,52 @@ impl LateInput {
         Ok(())
     }
 
-    /// Returns the number of late events that the raw input does not hold, and the first of them.
-    pub fn pending(&self) -> Option<(usize, &str)> {
-        let first = self.pending.values().min_by_key(|pending| pending.at)?;
-        Some((self.pending.len(), &first.name))
-    }
-
-    /// Keeps the position before the first pending event of each stream.
+    /// Keeps the position of each metric before the first pending event of its part.
     pub fn keep_positions(&self, store: &mut dyn Corrections) -> Result<()> {
-        for (number, stream) in self.streams.iter().enumerate().filter(|_| self.keeps_positions) {
-            let of_stream = self.pending.values().filter(|pending| pending.at.stream == number);
-            if let Some(position) = stream.position(of_stream.map(|pending| pending.at.event).min()) {
-                store.set_late_position(stream.name(), &position)?;
+        for (number, part) in self.parts.iter().enumerate().filter(|_| self.keeps_positions) {
+            let places = self.pending.values().flat_map(|pending| &pending.places);
+            let of_part = places.filter(|place| place.part == number);
+            if let Some(position) = part.position(of_part.map(|place| place.event).min()) {
+                for metric in part.metrics() {
+                    store.set_late_position(&position_name(part.name(), metric)?, &position)?;
+                }
             }
         }
         Ok(())
     }
+
+    /// Reports the events that were read, and those that the run did not count.
+    pub fn report(&self, out: &mut dyn Collector) {
+        out.detail("late_events", self.count.into());
+        if let Some(first) = self.pending.values().min_by_key(|pending| pending.places.iter().min()) {
+            let (count, first) = (self.pending.len(), &first.name);
+            let line = format!("late events pending: {count}; the input does not hold them, first {first}");
+            out.note(Note::Warning(line));
+            out.detail("late_pending", count.into());
+            out.set_verdict(1);
+        }
+        if !self.unknown.events.is_empty() {
+            let (count, metrics) = (self.unknown.events.len(), self.unknown.metrics());
+            let line = format!(
+                "late events of other metrics: {count}; the file of --metrics does not have {metrics}; a run with these \
+                 metrics counts them"
+            );
+            // A metric that has a position has a run of its own, which reads these events.
+            out.note(if self.is_unread { Note::Warning(line) } else { Note::Info(line) });
+        }
+        if !self.rejected.events.is_empty() {
+            let (count, metrics) = (self.rejected.events.len(), self.rejected.metrics());
+            out.note(Note::Warning(format!(
+                "late events rejected: {count}; where of {metrics} does not select them; if it was wrong, a run with \
+                 --since and --until counts them"
+            )));
+        }
+    }
+}
+
+/// Returns the name of the position of a metric in a stream.
+fn position_name(stream: &str, metric: &str) -> Result<String> {
+    serde_json::to_string(&[stream, metric]).map_err(|error| Error::broken(format!("position: {error}")))
 }
 
 /// Names a late event by its id and position.

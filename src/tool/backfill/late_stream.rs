@@ -2,7 +2,11 @@
 //!
 //! A position is the number of the next event: in a file the number of events before it, in a partition of a topic its
 //! offset. The digest of the event before it shows whether the stream is still the same one.
+//!
+//! - [`LateSource`]: a file, or a partition of a topic;
+//! - [`LateStream`]: the part of it behind one position, which some metrics of the run have.
 
+use crate::backfill::MetricNames;
 use crate::error::{Error, Result};
 use crate::frame::Control;
 use crate::ingest::Item;
@@ -26,6 +30,7 @@ use std::ops::Range;
 use std::rc::Rc;
 
 /// Late events that were read together.
+#[derive(Clone)]
 pub(super) struct LateRows {
     /// The events.
     pub batch: RecordBatch,
@@ -38,6 +43,11 @@ impl LateRows {
     fn is_dense(&self) -> bool {
         self.numbers.end - self.numbers.start == self.batch.num_rows() as u64
     }
+
+    /// Returns the number of an event; the last one of all if the number of each is not known.
+    pub fn number(&self, row: usize) -> u64 {
+        if self.is_dense() { self.numbers.start + row as u64 } else { self.numbers.end.saturating_sub(1) }
+    }
 }
 
 /// The numbers of some successive events.
@@ -49,10 +59,21 @@ struct Numbers {
 }
 
 /// A file, or a partition of a topic.
-pub(super) struct LateStream {
+pub(super) struct LateSource {
     uri: Uri,
-    /// The name under which its position is kept.
+    /// The name under which its positions are kept.
     name: String,
+    /// The offsets of a partition.
+    extent: Option<OffsetSpan>,
+    /// The events of a file once it was read: it may be a pipe, which can be read only once.
+    whole: Option<Vec<LateRows>>,
+}
+
+/// The part of a source that is read for some metrics.
+pub(super) struct LateStream {
+    /// The name of the source.
+    name: String,
+    metrics: MetricNames,
     /// The number at which reading begins.
     start: u64,
     /// The number behind the last one that was read.
@@ -64,32 +85,66 @@ pub(super) struct LateStream {
     kept: Option<LatePosition>,
 }
 
-impl LateStream {
-    /// Makes a stream that is read from its beginning.
+impl LateSource {
+    /// Makes a source that is read from its beginning.
     pub fn new(uri: &Uri) -> Self {
-        let (uri, name) = (uri.clone(), uri.to_string());
-        Self { uri, name, start: 0, end: 0, keys: vec![], numbers: vec![], kept: None }
+        Self { uri: uri.clone(), name: uri.to_string(), extent: None, whole: None }
     }
 
-    /// Makes the streams of an input, each with a position of its own. Errors: those of the brokers.
-    pub fn all(uri: &Uri, run: &Rc<Run>) -> Result<Vec<(Self, Option<OffsetSpan>)>> {
-        let Uri::Kafka(address) = uri else { return Ok(vec![(Self::new(uri), None)]) };
-        let (cluster, mut streams) = (LibraryCluster::new(&Topics::new(address, run))?, vec![]);
+    /// Makes the sources of an input, each with positions of its own. Errors: those of the brokers.
+    pub fn all(uri: &Uri, run: &Rc<Run>) -> Result<Vec<Self>> {
+        let Uri::Kafka(address) = uri else { return Ok(vec![Self::new(uri)]) };
+        let (cluster, mut sources) = (LibraryCluster::new(&Topics::new(address, run))?, vec![]);
         for (topic, name) in address.topics.iter().enumerate() {
             for cursor in range::cursors(&cluster, address, topic)? {
                 let mut of_topic = Address { topics: vec![name.clone()], ..(**address).clone() };
                 of_topic.options.partitions = Some(vec![cursor.id.number]);
                 let name = format!("{of_topic}/{}", cursor.id.number);
-                let stream = Self { name, ..Self::new(&Uri::Kafka(Box::new(of_topic))) };
-                streams.push((stream, Some(cluster.extent(cursor.id)?)));
+                let extent = Some(cluster.extent(cursor.id)?);
+                sources.push(Self { name, extent, ..Self::new(&Uri::Kafka(Box::new(of_topic))) });
             }
         }
-        Ok(streams)
+        Ok(sources)
     }
 
-    /// Returns the name under which its position is kept.
+    /// Returns the name under which its positions are kept.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Reads all events from a number on; a file only from its beginning.
+    fn rows_from(&mut self, start: u64, run: &Rc<Run>) -> Result<Vec<LateRows>> {
+        let mut uri = self.uri.clone();
+        if let (Uri::Kafka(address), Some(extent)) = (&mut uri, self.extent) {
+            if start >= extent.high.unsigned_abs() {
+                return Ok(vec![]);
+            }
+            let number = address.options.partitions.as_ref().and_then(|numbers| numbers.first());
+            address.options.start = number.map(|number| Bound::Offsets(vec![(*number, start.cast_signed())]));
+            return LateReader::open(&uri, start, run)?.read();
+        }
+        if self.whole.is_none() {
+            self.whole = Some(LateReader::open(&uri, start, run)?.read()?);
+        }
+        Ok(self.whole.clone().unwrap_or_default())
+    }
+}
+
+impl LateStream {
+    /// Makes a part that is read for these metrics of a source.
+    pub fn new(name: &str, metrics: MetricNames) -> Self {
+        let name = name.to_owned();
+        Self { name, metrics, start: 0, end: 0, keys: vec![], numbers: vec![], kept: None }
+    }
+
+    /// Returns the name of the source.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Returns the metrics for which it is read.
+    pub fn metrics(&self) -> &MetricNames {
+        &self.metrics
     }
 
     /// Returns the number of events that were read.
@@ -97,20 +152,21 @@ impl LateStream {
         self.keys.len()
     }
 
-    /// Reads the events behind the position that the store has. If the stream is another one than before, it is read
-    /// from its beginning; `extent` has the offsets of a partition.
+    /// Reads the events behind the position that the store has. If the source is another one than before, it is read
+    /// from its beginning.
     pub fn read(
         &mut self,
         kept: Option<LatePosition>,
-        extent: Option<OffsetSpan>,
+        source: &mut LateSource,
         run: &Rc<Run>,
     ) -> Result<Vec<LateRows>> {
+        let extent = source.extent;
         self.kept.clone_from(&kept);
         let kept = kept.filter(|kept| kept.next > 0).and_then(|kept| self.present(kept, extent, run));
         let least = extent.map_or(0, |extent| extent.low.unsigned_abs());
         if let Some(LatePosition { next, last }) = kept {
             let first = if last.is_empty() { next } else { next - 1 };
-            let rows = self.rows_from(if extent.is_some() { first } else { 0 }, extent, run)?;
+            let rows = source.rows_from(if extent.is_some() { first } else { 0 }, run)?;
             if let Some(rows) = behind(rows, next, &last)? {
                 self.begin_at(next);
                 return Ok(rows);
@@ -118,7 +174,7 @@ impl LateStream {
             run.console.say(format!("{}: other late events than before; read from the beginning", self.name));
         }
         self.begin_at(least);
-        self.rows_from(least, extent, run)
+        source.rows_from(least, run)
     }
 
     /// Returns the position if the partition still has it, without the digest of an event that it no longer has.
@@ -169,19 +225,6 @@ impl LateStream {
             return self.start;
         };
         numbers.start + if *is_dense { (index - first) as u64 } else { 0 }
-    }
-
-    /// Reads all events from a number on; a file only from its beginning.
-    fn rows_from(&self, start: u64, extent: Option<OffsetSpan>, run: &Rc<Run>) -> Result<Vec<LateRows>> {
-        let mut uri = self.uri.clone();
-        if let (Uri::Kafka(address), Some(extent)) = (&mut uri, extent) {
-            if start >= extent.high.unsigned_abs() {
-                return Ok(vec![]);
-            }
-            let number = address.options.partitions.as_ref().and_then(|numbers| numbers.first());
-            address.options.start = number.map(|number| Bound::Offsets(vec![(*number, start.cast_signed())]));
-        }
-        LateReader::open(&uri, start, run)?.read()
     }
 }
 

@@ -2,7 +2,6 @@
 //! right.
 
 use super::gaps::Gaps;
-use super::late::LateInput;
 use super::orphans::Orphans;
 use super::setup::{InputOrder, Setup, StoreRows};
 use crate::backfill::{
@@ -418,15 +417,7 @@ impl Correct {
             }
             self.report_open(out);
         }
-        if let Some(late) = &self.setup.late_input {
-            out.detail("late_events", late.count().into());
-        }
-        if let Some((count, first)) = self.setup.late_input.as_ref().and_then(LateInput::pending) {
-            let line = format!("late events pending: {count}; the input does not hold them, first {first}");
-            out.note(Note::Warning(line));
-            out.detail("late_pending", count.into());
-            out.set_verdict(1);
-        }
+        self.setup.late_input.iter().for_each(|late| late.report(out));
         if self.setup.late_input.is_some() && (!self.setup.late.is_empty() || open > 0) {
             let line = "some windows of late events are not closed by the input; the next run tries them again";
             out.note(Note::Warning(line.to_owned()));

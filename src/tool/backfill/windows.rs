@@ -334,8 +334,8 @@ fn stage(args: WindowsArgs, mut both: BothArgs, run: &Rc<Run>) -> Result<Stage> 
     let bound = args.out_of_orderness.0.unwrap_or(i64::MAX);
     let mut late = LateCells::new(file.parse()?, bound);
     let given = args.late_events.as_deref();
-    // Another run corrects what this one does not.
-    let corrects_all = scope.range == Span::default() && scope.closed_before.is_none() && args.only.is_empty();
+    // Another run corrects the windows that this one does not.
+    let corrects_all = scope.range == Span::default() && scope.closed_before.is_none();
     let mut late_input = given.map(|uri| LateInput::new(uri, corrects_all)).transpose()?;
     // `--dry-run` opens the store to compare it only.
     let mut corrections = target.open(both.dry_run, run)?;
