@@ -16,7 +16,7 @@ use super::csv_writer::Writer;
 use super::definition::{CsvHeader, Format, InputForm, TextOptions};
 use super::metric_columns::encoder;
 use super::metric_dimensions::DimensionReader;
-use super::record::{Body, Record, Records, Splitter, not_utf8};
+use super::record::{BOM, Body, Record, Records, Splitter, not_utf8};
 use super::row::kind_of;
 use crate::error::{Error, Result};
 use crate::json::scan::is_json;
@@ -66,8 +66,6 @@ pub const TSV: Format = Format {
 
 /// The delimiters that a first line may decide. The comma comes first.
 const DELIMITERS: [u8; 4] = *b",;\t|";
-
-const BOM: &[u8] = b"\xef\xbb\xbf";
 
 /// Splits records, each from its first byte: an incomplete one is read again with the next chunk.
 pub struct CsvRows {

@@ -62,7 +62,7 @@ pub use definition::{
     ColumnBatches, CsvHeader, EncodeOptions, Encoder, Format, InputForm, Limits, NoteFormat, Opened, Output, Rows,
     Splitting, TextOptions,
 };
-pub use record::{Body, Record, Records, Splitter, not_utf8, one_line};
+pub use record::{BOM, Body, Record, Records, Splitter, not_utf8, one_line, without_mark};
 
 use crate::error::{Error, Result};
 use std::path::Path;

@@ -96,9 +96,18 @@ pub trait Splitter {
     }
 }
 
-/// Returns the text of a record with line breaks as one line. Between JSON's tokens a break equals a space, and a bare
-/// break inside a string is not JSON.
+/// The byte order mark that some writers put before UTF-8 text.
+pub const BOM: &[u8] = "\u{feff}".as_bytes();
+
+/// Returns the text without a byte order mark at its start. JSON has none, but a reader may ignore it (RFC 8259, 8.1).
+pub fn without_mark(text: &[u8]) -> &[u8] {
+    text.strip_prefix(BOM).unwrap_or(text)
+}
+
+/// Returns the text of a record with line breaks as one line, without a byte order mark. Between JSON's tokens a break
+/// equals a space, and a bare break inside a string is not JSON.
 pub fn one_line(payload: &[u8]) -> Result<Cow<'_, str>, Fault> {
+    let payload = without_mark(payload);
     let text = simdutf8::basic::from_utf8(payload);
     let text = text.or_else(|_| std::str::from_utf8(payload)).map_err(|error| not_utf8(&error))?;
     match memchr::memchr2(b'\n', b'\r', payload) {

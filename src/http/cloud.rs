@@ -9,7 +9,7 @@
 //! `specversion` must be 1.0 and is not kept. Values keep their text as received. The payload of a record is the event
 //! made of it, or its original bytes if it is invalid.
 
-use crate::format::not_utf8;
+use crate::format::{not_utf8, without_mark};
 use crate::json::base64;
 use crate::json::scan::{diagnose, is_json};
 use crate::json::text::{unescape, write_string};
@@ -46,7 +46,7 @@ pub fn structured(mut record: request::Record) -> request::Record {
     if record.fault().is_some() {
         return record;
     }
-    let text = std::str::from_utf8(&record.payload);
+    let text = std::str::from_utf8(without_mark(&record.payload));
     match text.map_err(|error| not_utf8(&error)).and_then(of_json) {
         Ok(made) => record.payload = made.into(),
         Err(fault) => record.outcome = RecordOutcome::Rejected(fault),

@@ -250,7 +250,13 @@ async fn converse(state: &Arc<ServerState>, stream: impl AsyncRead + AsyncWrite 
         let reason = if error.is_parse() { "malformed" } else { "broken" };
         state.metrics.refused_connection(reason);
         if error.is_parse() {
-            state.notices.say(reason, || format!("a connection is rejected: {error}"));
+            state.notices.say(reason, || {
+                // The error does not say which of the two limits it was.
+                let kib = HEAD_BYTES_MAX >> 10;
+                let limits = format!("the request head has more than {HEADERS_MAX} headers or {kib} KiB (431)");
+                let cause = if error.is_parse_too_large() { limits } else { error.to_string() };
+                format!("a connection is rejected: {cause}")
+            });
         }
     }
 }

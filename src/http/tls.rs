@@ -1,6 +1,7 @@
 //! TLS of the HTTP server: its certificate and key.
 
 use crate::error::{Error, Result};
+use crate::store::remote::pem_fault;
 use crate::uri::http::Address;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -34,8 +35,8 @@ pub fn acceptor(address: &Address, tls: Option<&Tls>) -> Result<Option<TlsAccept
     let unread = |path: &PathBuf| Error::config(format!("{}: expected a PEM certificate or key", path.display()));
     let chain: Vec<_> = CertificateDer::pem_file_iter(&tls.certificate)
         .and_then(Iterator::collect)
-        .map_err(|error| unread(&tls.certificate).because(error))?;
-    let key = PrivateKeyDer::from_pem_file(&tls.key).map_err(|error| unread(&tls.key).because(error))?;
+        .map_err(|error| unread(&tls.certificate).because(pem_fault(error)))?;
+    let key = PrivateKeyDer::from_pem_file(&tls.key).map_err(|error| unread(&tls.key).because(pem_fault(error)))?;
     let wrong = |error: rustls::Error| {
         Error::config(format!("{}: unusable certificate", tls.certificate.display())).because(error)
     };

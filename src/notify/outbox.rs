@@ -10,7 +10,9 @@
 //!   refused is skipped.
 //! - A notification is stored once for each (channel, alert, state); [`enqueue_repeat`] adds one to a firing.
 //!
-//! Notifications of one alert and channel are delivered in the order of `id`.
+//! Notifications of one alert and channel are delivered in the order of `id`. If a receiver accepts one for some
+//! recipients only, the table `outbox_recipients` has those that still wait for it. The next notification of the alert
+//! then goes to the others at once, and to these after the first one.
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::format;
@@ -18,15 +20,15 @@ use crate::format::jsonl::Objects;
 use crate::kind::Kind;
 use crate::kind::alert::{Alert, AlertState};
 use crate::kind::alerts;
-use crate::notify::channel::Notification;
+use crate::notify::channel::{Missed, Notification, Recipients};
 use crate::time::DAY;
-use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, Transaction, params};
+use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, ToSql, Transaction, params};
 use std::path::Path;
 use std::time::Duration;
 
 /// The tables. `outcome` is NULL for a notification that is due; `alert` is the row as JSON; `due_at` and `tried_at`
 /// (the first attempt) are wall time in µs; `is_unclear` says that an attempt ended without an answer, so it may have
-/// arrived.
+/// arrived, or did for some recipients.
 const TABLES: &str = "
 CREATE TABLE IF NOT EXISTS outbox (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -45,7 +47,21 @@ CREATE TABLE IF NOT EXISTS outbox (
     UNIQUE (channel, alert_id, state, repeat)
 );
 CREATE INDEX IF NOT EXISTS outbox_due ON outbox (channel, id) WHERE outcome IS NULL;
-CREATE INDEX IF NOT EXISTS outbox_alert ON outbox (alert_id);";
+CREATE INDEX IF NOT EXISTS outbox_alert ON outbox (alert_id);
+CREATE TABLE IF NOT EXISTS outbox_recipients (
+    id INTEGER NOT NULL,
+    recipient TEXT NOT NULL,
+    PRIMARY KEY (id, recipient)
+) WITHOUT ROWID;";
+
+/// Whether a due notification `o` waits for an earlier one of its alert. An earlier one that some recipients have does
+/// not hold up the first attempt, which leaves out the others ([`Recipients::later`]).
+///
+/// The sign keeps the query off the index of what is due: an alert has few notifications, the outbox may have many.
+const WAITS: &str = "EXISTS (
+    SELECT 1 FROM outbox AS e WHERE e.channel = o.channel AND e.alert_id = o.alert_id AND +e.outcome IS NULL
+    AND e.id < o.id AND (EXISTS (SELECT 1 FROM outbox_recipients AS r WHERE r.id = o.id)
+                         OR NOT EXISTS (SELECT 1 FROM outbox_recipients AS r WHERE r.id = e.id)))";
 
 /// The outcome of [`enqueue`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,7 +71,7 @@ pub enum Enqueued {
     /// It was there already.
     Known,
     /// It is not paged: a firing that is `caught_up`, a resolve whose firing was not paged, or a repeat of a page that
-    /// is still due.
+    /// nobody has yet.
     NoPage,
 }
 
@@ -116,10 +132,10 @@ pub fn enqueue_resolve(tx: &Transaction<'_>, alert: &Alert) -> Result<()> {
     channels.iter().try_for_each(|channel| enqueue(tx, channel, alert).map(drop))
 }
 
-/// Adds one more notification of an alert that still fires, unless the last one is still due or the firing was not
+/// Adds one more notification of an alert that still fires, unless nobody has the last one yet or the firing was not
 /// paged. Errors: as [`enqueue`].
 pub fn enqueue_repeat(tx: &Transaction<'_>, channel: &str, alert: &Alert) -> Result<Enqueued> {
-    let query = "SELECT max(repeat), max(outcome IS NULL) FROM outbox
+    let query = "SELECT max(repeat), max(outcome IS NULL AND id NOT IN (SELECT id FROM outbox_recipients)) FROM outbox
                  WHERE channel = ?1 AND alert_id = ?2 AND state = 'firing' HAVING count(*) > 0";
     let found: rusqlite::Result<(i64, bool)> =
         tx.query_row(query, params![channel, alert.id().to_string()], |row| Ok((row.get(0)?, row.get(1)?)));
@@ -205,6 +221,8 @@ pub struct Retry<'a> {
     pub cause: &'a str,
     /// Whether the notification may have arrived.
     pub is_unclear: bool,
+    /// The recipients that still wait for it if others have it now. Empty: nobody got it by this attempt.
+    pub waiting: &'a [Missed],
 }
 
 /// The outbox as the sender of one channel sees it, on a connection of its own.
@@ -225,20 +243,19 @@ impl Outbox {
     }
 
     /// Returns the oldest notification that is due at `now`. A notification waits for the earlier ones of its alert,
-    /// however long their next attempt takes; those of other alerts do not.
+    /// however long their next attempt takes; those of other alerts do not. Notifications that some recipients have
+    /// come last: retries for a full mailbox do not use up the rate of the channel.
     pub fn next(&self, now: i64) -> Result<Next> {
-        // The sign keeps the inner query off the index of what is due: an alert has few notifications, the outbox may
-        // have many.
-        let query = "
+        let query = format!(
+            "
             SELECT o.id, o.alert, o.repeat, o.attempts, o.tried_at, o.state = 'resolved' AND NOT EXISTS (
                 SELECT 1 FROM outbox AS f WHERE f.channel = o.channel AND f.alert_id = o.alert_id AND f.state = 'firing'
                 AND (f.outcome = 'sent' OR f.is_unclear))
-            FROM outbox AS o WHERE o.channel = ?1 AND o.outcome IS NULL AND o.due_at <= ?2 AND NOT EXISTS (
-                SELECT 1 FROM outbox AS e WHERE e.channel = o.channel AND e.alert_id = o.alert_id
-                AND +e.outcome IS NULL AND e.id < o.id)
-            ORDER BY o.id LIMIT 1";
+            FROM outbox AS o WHERE o.channel = ?1 AND o.outcome IS NULL AND o.due_at <= ?2 AND NOT {WAITS}
+            ORDER BY EXISTS (SELECT 1 FROM outbox_recipients AS r WHERE r.id = o.id), o.id LIMIT 1"
+        );
         let failed = |error: rusqlite::Error| failed("cannot read the outbox", &error);
-        let mut statement = self.db.prepare_cached(query).map_err(failed)?;
+        let mut statement = self.db.prepare_cached(&query).map_err(failed)?;
         let mut rows = statement.query(params![self.channel, now]).map_err(failed)?;
         let Some(row) = rows.next().map_err(failed)? else { return self.later() };
         let (id, text): (i64, String) = (row.get(0).map_err(failed)?, row.get(1).map_err(failed)?);
@@ -250,9 +267,11 @@ impl Outbox {
                 return Ok(Next::Unreadable(error));
             }
         };
+        let repeat = row.get(2).map_err(failed)?;
+        let recipients = self.recipients(id, &alert)?;
         let due = Due {
             id,
-            notification: Notification { alert, row: text, repeat: row.get(2).map_err(failed)? },
+            notification: Notification { alert, row: text, repeat, recipients },
             attempts: row.get(3).map_err(failed)?,
             tried_at: row.get(4).map_err(failed)?,
             is_moot: row.get(5).map_err(failed)?,
@@ -260,15 +279,29 @@ impl Outbox {
         Ok(Next::Due(Box::new(due)))
     }
 
+    /// Returns the recipients of the next attempt of a notification.
+    fn recipients(&self, id: i64, alert: &Alert) -> Result<Recipients> {
+        let failed = |error: rusqlite::Error| failed("cannot read the outbox", &error);
+        let list = |query: &str, values: &[&dyn ToSql]| -> Result<Vec<String>> {
+            let mut statement = self.db.prepare_cached(query).map_err(failed)?;
+            statement.query_map(values, |row| row.get(0)).map_err(failed)?.collect::<Result<_, _>>().map_err(failed)
+        };
+        let of_earlier = "
+            SELECT DISTINCT r.recipient FROM outbox AS e JOIN outbox_recipients AS r ON r.id = e.id
+            WHERE e.channel = ?1 AND e.alert_id = ?2 AND +e.outcome IS NULL AND e.id < ?3 ORDER BY 1";
+        Ok(Recipients {
+            only: list("SELECT recipient FROM outbox_recipients WHERE id = ?1 ORDER BY 1", &[&id])?,
+            later: list(of_earlier, &[&self.channel, &alert.id().to_string(), &id])?,
+        })
+    }
+
     /// Returns when the next notification is due, of those that wait for no earlier one.
     fn later(&self) -> Result<Next> {
-        let query = "
-            SELECT min(o.due_at) FROM outbox AS o WHERE o.channel = ?1 AND o.outcome IS NULL AND NOT EXISTS (
-                SELECT 1 FROM outbox AS e WHERE e.channel = o.channel AND e.alert_id = o.alert_id
-                AND +e.outcome IS NULL AND e.id < o.id)";
+        let query =
+            format!("SELECT min(o.due_at) FROM outbox AS o WHERE o.channel = ?1 AND o.outcome IS NULL AND NOT {WAITS}");
         let first: Option<i64> = self
             .db
-            .query_row(query, [&self.channel], |row| row.get(0))
+            .query_row(&query, [&self.channel], |row| row.get(0))
             .map_err(|error| failed("cannot read the outbox", &error))?;
         Ok(first.map_or(Next::Idle, Next::Later))
     }
@@ -289,11 +322,23 @@ impl Outbox {
 
     /// Stores a failed attempt.
     pub fn retry(&self, due: &Due, retry: &Retry<'_>) -> Result<()> {
-        let Retry { tried_at, due_at, cause, is_unclear } = *retry;
+        let Retry { tried_at, due_at, cause, is_unclear, waiting } = *retry;
+        // The recipients that have the notification now, and the next attempt, are stored together: an attempt after a
+        // crash would go to all of them again.
+        let failed = |error: rusqlite::Error| failed("cannot write the outbox", &error);
+        let tx = self.db.unchecked_transaction().map_err(failed)?;
         let update =
             "UPDATE outbox SET attempts = attempts + 1, tried_at = coalesce(tried_at, ?2), due_at = ?3, cause = ?4,
                       is_unclear = is_unclear OR ?5 WHERE id = ?1";
-        self.execute(update, params![due.id, tried_at, due_at, cause, is_unclear]).map(drop)
+        self.execute(update, params![due.id, tried_at, due_at, cause, is_unclear])?;
+        if !waiting.is_empty() {
+            self.execute("DELETE FROM outbox_recipients WHERE id = ?1", [due.id])?;
+        }
+        for Missed { recipient, .. } in waiting {
+            let insert = "INSERT INTO outbox_recipients (id, recipient) VALUES (?1, ?2) ON CONFLICT DO NOTHING";
+            self.execute(insert, params![due.id, recipient])?;
+        }
+        tx.commit().map_err(failed)
     }
 
     /// Returns the number of notifications without an outcome, of every channel that has some.
@@ -305,13 +350,15 @@ impl Outbox {
         statement.query_map([], count).map_err(failed)?.collect::<Result<_, _>>().map_err(failed)
     }
 
-    /// Deletes the notifications of alerts that ended long ago.
+    /// Deletes the notifications of alerts that ended long ago, and the recipients of notifications that are done.
     pub fn prune(&self, now: i64) -> Result<()> {
         let delete = "
             DELETE FROM outbox WHERE channel = ?1 AND done_at < ?2 AND EXISTS (
                 SELECT 1 FROM outbox AS r WHERE r.channel = outbox.channel AND r.alert_id = outbox.alert_id
                 AND r.state = 'resolved' AND r.done_at < ?2)";
-        self.execute(delete, params![self.channel, now - KEPT]).map(drop)
+        self.execute(delete, params![self.channel, now - KEPT])?;
+        let delete = "DELETE FROM outbox_recipients WHERE id NOT IN (SELECT id FROM outbox WHERE outcome IS NULL)";
+        self.execute(delete, []).map(drop)
     }
 
     fn execute(&self, sql: &str, values: impl rusqlite::Params) -> Result<usize> {

@@ -47,6 +47,10 @@ enum End {
         after: i64,
         is_unclear: bool,
     },
+    /// Recipient b still waits for it; it is due again after this time.
+    Part {
+        after: i64,
+    },
     /// The process is killed before it stores the end.
     Killed,
 }
@@ -57,6 +61,7 @@ fn action() -> impl Strategy<Value = Action> {
         1 => Just(End::Done(DeliveryOutcome::Refused)),
         1 => Just(End::Done(DeliveryOutcome::Expired)),
         2 => (0..5i64, any::<bool>()).prop_map(|(after, is_unclear)| End::Again { after, is_unclear }),
+        2 => (0..5i64).prop_map(|after| End::Part { after }),
         1 => Just(End::Killed),
     ];
     prop_oneof![
@@ -76,6 +81,8 @@ struct Entry {
     repeat: i64,
     due_at: i64,
     is_unclear: bool,
+    /// Whether all recipients but b have it.
+    is_part: bool,
     outcome: Option<DeliveryOutcome>,
 }
 
@@ -96,7 +103,7 @@ impl Model {
         if self.of(alert, state).any(|entry| entry.repeat == repeat) {
             return Enqueued::Known;
         }
-        self.0.push(Entry { alert, state, repeat, due_at: 0, is_unclear: false, outcome: None });
+        self.0.push(Entry { alert, state, repeat, due_at: 0, is_unclear: false, is_part: false, outcome: None });
         Enqueued::Queued
     }
 
@@ -107,7 +114,7 @@ impl Model {
     fn repeat(&mut self, alert: i64) -> Enqueued {
         let firings: Vec<&Entry> = self.of(alert, AlertState::Firing).collect();
         match firings.iter().map(|entry| entry.repeat).max() {
-            Some(last) if firings.iter().all(|entry| entry.outcome.is_some()) => {
+            Some(last) if firings.iter().all(|entry| entry.outcome.is_some() || entry.is_part) => {
                 self.add(alert, AlertState::Firing, last + 1)
             }
             _ => Enqueued::NoPage,
@@ -119,22 +126,34 @@ impl Model {
         if is_due || self.arrived(alert) { self.add(alert, AlertState::Resolved, 0) } else { Enqueued::NoPage }
     }
 
+    /// Returns the earlier notifications of the same alert that are due.
+    fn earlier(&self, at: usize) -> impl Iterator<Item = &Entry> {
+        self.0[..at].iter().filter(move |entry| entry.alert == self.0[at].alert && entry.outcome.is_none())
+    }
+
+    /// Returns the indices of the notifications that wait for no earlier one.
+    fn free(&self) -> impl Iterator<Item = usize> {
+        let is_free = |at: &usize| {
+            let entry = &self.0[*at];
+            entry.outcome.is_none() && self.earlier(*at).all(|earlier| earlier.is_part && !entry.is_part)
+        };
+        (0..self.0.len()).filter(is_free)
+    }
+
     /// Returns the index of the notification that is next.
     fn next(&self, now: i64) -> Option<usize> {
-        let is_first = |at: usize| {
-            let same = |entry: &Entry| entry.alert == self.0[at].alert && entry.outcome.is_none();
-            self.0[..at].iter().all(|entry| !same(entry))
-        };
-        (0..self.0.len()).find(|at| self.0[*at].outcome.is_none() && self.0[*at].due_at <= now && is_first(*at))
+        self.free().filter(|at| self.0[*at].due_at <= now).min_by_key(|at| (self.0[*at].is_part, *at))
+    }
+
+    /// Returns the recipients of its next attempt.
+    fn recipients(&self, at: usize) -> Recipients {
+        let b = |is_in: bool| if is_in { vec!["b".to_owned()] } else { vec![] };
+        Recipients { only: b(self.0[at].is_part), later: b(self.earlier(at).any(|entry| entry.is_part)) }
     }
 
     /// Returns when the next notification is due.
     fn later(&self) -> Option<i64> {
-        let mut first = BTreeMap::new();
-        for entry in self.0.iter().filter(|entry| entry.outcome.is_none()) {
-            first.entry(entry.alert).or_insert(entry.due_at);
-        }
-        first.into_values().min()
+        self.free().map(|at| self.0[at].due_at).min()
     }
 }
 
@@ -190,8 +209,9 @@ fn attempt(outbox: &Outbox, model: &mut Model, now: i64, end: End) {
         (found, expected) => panic!("{found:?} {expected:?}"),
     };
     let is_moot = model.0[at].state == AlertState::Resolved && !model.arrived(model.0[at].alert);
-    let entry = &mut model.0[at];
     let notification = &due.notification;
+    assert_eq!(notification.recipients, model.recipients(at));
+    let entry = &mut model.0[at];
     assert_eq!(notification.alert, alert(entry.alert, entry.state, entry.state == AlertState::Resolved));
     assert_eq!((notification.repeat, due.is_moot), (entry.repeat, is_moot));
     match end {
@@ -205,8 +225,14 @@ fn attempt(outbox: &Outbox, model: &mut Model, now: i64, end: End) {
         }
         End::Again { after, is_unclear } => {
             let due_at = now + after;
-            outbox.retry(&due, &Retry { tried_at: now, due_at, cause: "why", is_unclear }).unwrap();
+            outbox.retry(&due, &Retry { tried_at: now, due_at, cause: "why", is_unclear, waiting: &[] }).unwrap();
             (entry.due_at, entry.is_unclear) = (due_at, entry.is_unclear || is_unclear);
+        }
+        End::Part { after } => {
+            let (due_at, waiting) = (now + after, [Missed { recipient: "b".to_owned(), cause: "full".to_owned() }]);
+            let retry = Retry { tried_at: now, due_at, cause: "why", is_unclear: true, waiting: &waiting };
+            outbox.retry(&due, &retry).unwrap();
+            (entry.due_at, entry.is_unclear, entry.is_part) = (due_at, true, true);
         }
         End::Killed => {}
     }

@@ -3,14 +3,14 @@
 //! A failed attempt is repeated after a pause with full jitter, for as long as the channel allows; the last one is made
 //! at the end of that time. The time begins with the first attempt of a run, so that a machine that starts without its
 //! network loses nothing. A receiver that is away or busy pauses its whole channel, while a notification that fails
-//! alone is retried beside the others. A thread that cannot read or write the outbox reports it and continues: the
-//! notifications stay in the outbox.
+//! alone is retried beside the others, and so are recipients of a mail with a temporary refusal. A thread that cannot
+//! read or write the outbox reports it and continues: the notifications stay in the outbox.
 
 use crate::clock::Clock;
 use crate::console::Console;
 use crate::counts::counted;
 use crate::error::{Error, Result};
-use crate::notify::channel::Attempt;
+use crate::notify::channel::{Attempt, Missed};
 use crate::notify::channels::{Channel, Channels};
 use crate::notify::outbox::{DeliveryOutcome, Due, Next, Outbox, Retry};
 use crate::notify::pace::{Limiter, pause};
@@ -316,38 +316,92 @@ impl Worker {
                 self.answered();
                 self.count(|counts| counts.sent += 1);
             }
-            Attempt::SentInPart(refused) => {
-                let refused = secret::hide(refused);
-                self.outbox.finish(due, DeliveryOutcome::Sent, now, Some(&refused))?;
+            Attempt::SentInPart { refused, waiting } => {
+                self.store_part(ended, refused, waiting)?;
                 self.answered();
-                self.count(|counts| counts.sent += 1);
-                self.console
-                    .warn(format!("channel '{}': sent, but not to all recipients: {refused}", self.channel.name));
             }
             Attempt::Refused(cause) => {
                 let cause = secret::hide(cause);
-                self.outbox.finish(due, DeliveryOutcome::Refused, now, Some(&cause))?;
-                self.answered();
-                self.lose(due, &format!("refused: {cause}"), |counts| counts.refused += 1);
+                self.give_up(due, DeliveryOutcome::Refused, &cause)?;
             }
             Attempt::Failed { cause, after, is_unclear, is_of_receiver } => {
                 let cause = secret::hide(cause);
                 let wait = self.fail(&cause, *after, *is_of_receiver);
-                let own = pause(due.attempts + 1, &format!("{} {}", std::process::id(), due.id));
-                let begun = due.tried_at.unwrap_or(*tried_at).min(now).max(self.started_at);
-                let end = begun + length(self.channel.retry);
-                let due_at = (now + length(own.max(wait))).min(end.max(now));
-                let retry = Retry { tried_at: *tried_at, due_at, cause: &cause, is_unclear: *is_unclear };
-                self.outbox.retry(due, &retry)?;
+                let end = self.end(ended);
+                let due_at = self.due_at(due, wait).min(end.max(now));
+                let (tried_at, is_unclear) = (*tried_at, *is_unclear);
+                self.outbox.retry(due, &Retry { tried_at, due_at, cause: &cause, is_unclear, waiting: &[] })?;
                 self.count(|counts| counts.failures += 1);
                 if now >= end {
-                    self.outbox.finish(due, DeliveryOutcome::Expired, now, Some(&cause))?;
-                    let limit = rounded(self.channel.retry);
-                    self.lose(due, &format!("given up after {limit} (retry of the channel): {cause}"), |counts| {
-                        counts.expired += 1
-                    });
+                    self.give_up(due, DeliveryOutcome::Expired, &cause)?;
                 }
             }
+        }
+        Ok(())
+    }
+
+    /// Returns when the last attempt of a notification is made (µs).
+    fn end(&self, ended: &Ended) -> i64 {
+        let begun = ended.due.tried_at.unwrap_or(ended.tried_at).min(self.now()).max(self.started_at);
+        begun + length(self.channel.retry)
+    }
+
+    /// Returns when the next attempt of a notification is made (µs), after at least the pause `wait`.
+    fn due_at(&self, due: &Due, wait: Duration) -> i64 {
+        let own = pause(due.attempts + 1, &format!("{} {}", std::process::id(), due.id));
+        self.now() + length(own.max(wait))
+    }
+
+    /// Stores an attempt that some recipients did not get, and reports them. Those that wait are retried alone; the
+    /// channel does not pause for them.
+    fn store_part(&mut self, ended: &Ended, refused: &[Missed], waiting: &[Missed]) -> Result<()> {
+        let Ended { due, tried_at, .. } = ended;
+        let (now, end) = (self.now(), self.end(ended));
+        let [gone, late] = [refused, waiting].map(|missed| secret::hide(&Missed::list(missed)));
+        let (name, limit) = (self.channel.name.clone(), rounded(self.channel.retry));
+        let is_again = !waiting.is_empty() && now < end;
+        if is_again {
+            let due_at = self.due_at(due, Duration::ZERO).min(end);
+            self.outbox.retry(due, &Retry { tried_at: *tried_at, due_at, cause: &late, is_unclear: true, waiting })?;
+            self.count(|counts| counts.failures += 1);
+        } else {
+            let cause = if waiting.is_empty() { &gone } else { &late };
+            self.outbox.finish(due, DeliveryOutcome::Sent, now, Some(cause))?;
+            self.count(|counts| counts.sent += 1);
+        }
+        if !refused.is_empty() {
+            self.console.warn(format!("channel '{name}': sent, but not to all recipients: {gone}"));
+        }
+        if is_again && due.notification.recipients.only.is_empty() {
+            let text = format!("{late}: retrying these alone for up to {limit} (retry of the channel)");
+            self.console.say(format!("channel '{name}': sent, but not yet to all recipients: {text}"));
+        } else if !waiting.is_empty() && !is_again {
+            let text = format!("given up after {limit} (retry of the channel): {late}");
+            self.console.warn(format!("channel '{name}': sent, but not to all recipients: {text}"));
+        }
+        Ok(())
+    }
+
+    /// Stores the outcome of a notification that is not retried, and reports it. If some recipients have it, it was
+    /// sent.
+    fn give_up(&mut self, due: &Due, outcome: DeliveryOutcome, cause: &str) -> Result<()> {
+        let missed = &due.notification.recipients.only;
+        let is_sent = !missed.is_empty();
+        let stored = if is_sent { DeliveryOutcome::Sent } else { outcome };
+        self.outbox.finish(due, stored, self.now(), Some(cause))?;
+        let is_refused = outcome == DeliveryOutcome::Refused;
+        let why = if is_refused {
+            self.answered();
+            format!("refused: {cause}")
+        } else {
+            format!("given up after {} (retry of the channel): {cause}", rounded(self.channel.retry))
+        };
+        if is_sent {
+            self.count(|counts| counts.sent += 1);
+            let (name, missed) = (&self.channel.name, missed.join(", "));
+            self.console.warn(format!("channel '{name}': sent, but not to all recipients: {missed}: {why}"));
+        } else {
+            self.lose(due, &why, |counts| if is_refused { counts.refused += 1 } else { counts.expired += 1 });
         }
         Ok(())
     }

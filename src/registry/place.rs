@@ -1,7 +1,7 @@
 //! Opens the registry that `--schemas` names: a directory or a server.
 
 use super::Registry;
-use super::confluent::Confluent;
+use super::confluent::{Confluent, can_be_subject};
 use super::directory::Directory;
 use crate::console::Console;
 use crate::error::{Error, Result};
@@ -34,6 +34,18 @@ pub fn check_plain(text: &str) -> Result<()> {
     match ["subject", "topic"].iter().find(|name| location.options.contains_key(**name)) {
         Some(name) => Err(Error::usage(format!("{location}: remove {name}=; the subject is given by its full name"))),
         None => Ok(()),
+    }
+}
+
+/// Checks that the registry at `text` may have the subject. The path of a request cannot have every name.
+///
+/// Errors: exit status 2 if it cannot.
+pub fn check_subject(text: &str, subject: &str) -> Result<()> {
+    match address(text)? {
+        Some(location) if !can_be_subject(subject) => {
+            Err(Error::usage(format!("{location}: a registry over HTTP cannot have the subject '{subject}'")))
+        }
+        _ => Ok(()),
     }
 }
 

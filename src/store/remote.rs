@@ -7,7 +7,7 @@ use crate::stop::Stop;
 use crate::store::Location;
 use crate::time::{MILLISECOND, SECOND, format_duration, parse_duration};
 use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::pem::{self, PemObject};
 use rustls::{ClientConfig, RootCertStore};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -223,9 +223,9 @@ pub fn tls_config(location: &Location, option: &str) -> Result<ClientConfig> {
         None => _ = roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs),
         Some(path) => {
             let wrong = |cause: String| Error::config(format!("{location}: {option}={path}")).because(cause);
-            let certificates = CertificateDer::pem_file_iter(path).map_err(|error| wrong(error.to_string()))?;
+            let certificates = CertificateDer::pem_file_iter(path).map_err(|error| wrong(pem_fault(error)))?;
             for certificate in certificates {
-                let certificate = certificate.map_err(|error| wrong(error.to_string()))?;
+                let certificate = certificate.map_err(|error| wrong(pem_fault(error)))?;
                 roots.add(certificate).map_err(|error| wrong(error.to_string()))?;
             }
             if roots.is_empty() {
@@ -234,6 +234,18 @@ pub fn tls_config(location: &Location, option: &str) -> Result<ClientConfig> {
         }
     }
     Ok(ClientConfig::builder().with_root_certificates(roots).with_no_client_auth())
+}
+
+/// Describes why a PEM file cannot be read: the words of the library list the bytes of a line as numbers.
+pub fn pem_fault(error: pem::Error) -> String {
+    let text = |line: &[u8]| String::from_utf8_lossy(line).trim_end().to_owned();
+    match error {
+        pem::Error::MissingSectionEnd { end_marker } => {
+            format!("missing line -----END {}-----", text(&end_marker))
+        }
+        pem::Error::IllegalSectionStart { line } => format!("invalid line '{}'", text(&line)),
+        other => other.to_string(),
+    }
 }
 
 /// Selects ring as the TLS implementation of all libraries.

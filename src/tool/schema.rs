@@ -132,7 +132,21 @@ impl Tool for Args {
         };
         if let Some(schemas) = schemas {
             findings.take(place::check_plain(schemas));
+            if let Some(subject) = self.action.new_subject() {
+                findings.take(place::check_subject(schemas, subject));
+            }
             findings.schemas(schemas);
+        }
+    }
+}
+
+impl Action {
+    /// Returns the subject that a schema is to be added to, if there is one.
+    fn new_subject(&self) -> Option<&str> {
+        match self {
+            Self::Check { subject, .. } => subject.as_deref(),
+            Self::Register { subject, .. } => Some(subject),
+            Self::List { .. } | Self::Show { .. } => None,
         }
     }
 }
@@ -140,7 +154,12 @@ impl Tool for Args {
 impl Args {
     /// Runs the subcommand; returns the verdict.
     fn act(&self, run: &Run) -> Result<u8> {
-        let open = |schemas: &str| place::open_plain(schemas, &run.console);
+        let open = |schemas: &str| {
+            if let Some(subject) = self.action.new_subject() {
+                place::check_subject(schemas, subject)?;
+            }
+            place::open_plain(schemas, &run.console)
+        };
         match &self.action {
             Action::Check { new, subject: Some(subject), schemas: Some(schemas), level, .. } => {
                 check_subject(run, new, subject, *level, open(schemas)?.as_mut())

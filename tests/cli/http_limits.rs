@@ -355,6 +355,10 @@ fn a_renewed_certificate_needs_a_hangup_and_no_restart() {
     listener.signal(Signal::HUP);
     listener.wait_for_message("reload failed, the certificate is unchanged");
     assert_eq!(post_over_tls(&dir, &listener, "good.pem", 4).map(|response| response.status), Some(200));
+    // Half of it, as a program leaves it that still writes.
+    dir.shell("head -n 3 good.pem > cert.pem").succeeds();
+    listener.signal(Signal::HUP);
+    listener.wait_for_message("cert.pem: expected a PEM certificate or key: missing line -----END CERTIFICATE-----\n");
     listener.stop();
     assert_eq!(dir.rows("out.jsonl").len(), 3);
 }

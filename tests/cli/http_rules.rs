@@ -3,6 +3,7 @@
 use crate::broker::{Bench, Broker};
 use crate::harness::{Dir, eventually};
 use crate::listener::{Listener, Response, event, read, request};
+use rdkafka::producer::BaseRecord;
 use rustix::process::Signal;
 use std::io::Write;
 use std::net::Shutdown;
@@ -61,6 +62,54 @@ fn a_head_of_more_than_64_kib_is_refused() {
     };
     assert_eq!([status(60_000), status(70_000), status(100_000)], [Some(200), Some(431), Some(431)]);
     listener.stop();
+}
+
+#[test]
+fn a_head_of_more_than_100_headers_is_refused_and_the_line_names_the_limit() {
+    let dir = Dir::new("rules_headers");
+    let mut listener = Listener::open(&dir, &["--to", "out.jsonl", "--ack", "memory"]);
+    let status = |count: usize| {
+        let headers: String = (2..count).map(|n| format!("x{n}: 1\r\n")).collect();
+        let head = format!("GET /healthz HTTP/1.1\r\nhost: h\r\nconnection: close\r\n{headers}\r\n");
+        listener.raw(head.as_bytes()).map(|answer| answer.status)
+    };
+    assert_eq!([status(100), status(101)], [Some(200), Some(431)]);
+    listener.wait_for_message("a connection is rejected: the request head has more than 100 headers or 64 KiB (431)\n");
+    listener.stop();
+}
+
+/// RFC 8259 lets a reader of JSON ignore it, and some clients write one. In a file it is ignored, too.
+#[test]
+fn a_byte_order_mark_before_a_body_or_a_record_of_a_topic_is_ignored() {
+    let dir = Dir::new("rules_mark");
+    let listener = open(&dir);
+    let event = |n: usize| format!(r#"{{"source":"s","event_type":"t{n}"}}"#);
+    let cloud = r#"{"specversion":"1.0","id":"1","source":"s","type":"t5"}"#;
+    let bodies = [
+        ("application/json", event(0)),
+        ("application/json", format!(r#"{{"events":[{},{}]}}"#, event(1), event(2))),
+        ("application/x-ndjson", format!("{}\n{}\n", event(3), event(4))),
+        ("application/cloudevents+json", cloud.to_owned()),
+        ("application/cloudevents-batch+json", format!("[{cloud}]")),
+    ];
+    for (media, body) in &bodies {
+        let answer = listener.post(&[("content-type", *media)], format!("\u{feff}{body}").as_bytes());
+        assert!(answer.status == 200 && answer.json()["rejected"] == 0, "{media}: {answer:?}");
+    }
+    let answer = listener.json("\u{feff}[]");
+    assert!(answer.body.contains("; send {\\\"events\\\":["), "{answer:?}");
+    let answer = listener.json("\u{feff}{\"a\":}");
+    assert!(answer.body.contains("byte 6: "), "{answer:?}");
+    listener.stop();
+    let types: Vec<_> = dir.rows("out.jsonl").into_iter().map(|row| row["event_type"].clone()).collect();
+    assert_eq!(types, ["t0", "t1", "t2", "t3", "t4", "t5", "t5"]);
+
+    let Some(bench) = Bench::new("mark") else { return };
+    let topic = bench.topic("mark", 1, &[]);
+    let value = format!("\u{feff}{}", event(6));
+    bench.produce([BaseRecord::<[u8], [u8]>::to(&topic).payload(value.as_bytes())]);
+    let run = bench.dir.run("evt-ingest", &[&bench.uri(&topic, "?end=latest"), "-q", "-o", "jsonl"]).succeeds();
+    assert_eq!(run.rows()[0]["event_type"], "t6", "{run}");
 }
 
 #[test]

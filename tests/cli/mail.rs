@@ -1,11 +1,13 @@
 //! Notifications by mail, to a real server.
 
-use crate::harness::{Dir, python};
+use crate::alert::{at, lines, rule, rules, series};
+use crate::harness::{Dir, ended, eventually, python};
 use crate::notify::{State, both, firing, resolved};
 use crate::python_server::PythonServer;
 use evt::kind::alert::Alert;
 use evt::notify::sender::ChannelCounts;
-use serde_json::json;
+use rusqlite::{Connection, OpenFlags};
+use serde_json::{Value, json};
 
 #[test]
 fn mail_is_accepted_by_a_real_server() {
@@ -22,17 +24,23 @@ fn mail_is_accepted_by_a_real_server() {
         )
     };
     let counts = state.deliver(&mail(r#"["On Call <oncall@example.org>", "busy@example.org", "refuse@example.org"]"#));
-    assert_eq!(counts["mail"], ChannelCounts { sent: 2, failures: 1, ..ChannelCounts::default() }, "{}", state.said());
+    let failures = counts["mail"].failures;
+    assert_eq!(counts["mail"], ChannelCounts { sent: 2, failures, ..ChannelCounts::default() }, "{}", state.said());
+    assert!(matches!(failures, 1 | 2), "one, and the resolve waits if it comes before the retry: {}", state.said());
     let mails = state.dir.rows("mail.jsonl");
-    assert_eq!(mails.len(), 2);
     let ids: Vec<String> = both(&alert).iter().map(|key| format!("<{key}@example.org>")).collect();
-    for (mail, id) in mails.iter().zip(&ids) {
-        assert_eq!(mail["headers"]["message-id"], json!(id));
-        assert_eq!(mail["to"], json!(["oncall@example.org", "busy@example.org"]));
+    for to in ["oncall@example.org", "busy@example.org"] {
+        let got = mails.iter().filter(|mail| mail["to"].as_array().is_some_and(|all| all.contains(&json!(to))));
+        assert_eq!(got.map(|mail| &mail["headers"]["message-id"]).collect::<Vec<_>>(), [&ids[0], &ids[1]], "{to}");
+    }
+    for mail in &mails {
         assert_eq!((&mail["defects"], &mail["headers"]["auto-submitted"]), (&json!([]), &json!("auto-generated")));
+        let is_resolve = mail["headers"]["message-id"] == json!(ids[1]);
+        assert_eq!(mail["headers"]["references"] == json!(ids[0]), is_resolve);
     }
     assert_eq!(mails[0]["headers"]["subject"], "[FIRING] errors: Fehler in Köln über 25 %");
-    assert_eq!(mails[1]["headers"]["references"], json!(ids[0]));
+    let waits = "sent, but not yet to all recipients: busy@example.org: transient error";
+    assert!(state.said().contains(waits), "{}", state.said());
     assert!(mails[0]["text"].as_str().is_some_and(|text| text.contains("value: 0.25") && text.contains("team: shop")));
     assert!(
         state.said().contains("sent, but not to all recipients: refuse@example.org: permanent error"),
@@ -47,9 +55,9 @@ fn mail_is_accepted_by_a_real_server() {
     state.enqueue("mail", std::slice::from_ref(&cut));
     let counts = state.deliver(&mail(r#""slow@example.org""#));
     assert_eq!((counts["mail"].sent, counts["mail"].failures), (1, 1), "{}", state.said());
-    let mails = state.dir.rows("mail.jsonl");
+    let mails = state.dir.rows("mail.jsonl").split_off(mails.len());
     let id = json!(format!("<{}@example.org>", both(&cut)[0]));
-    assert_eq!(mails[2..].iter().map(|mail| &mail["headers"]["message-id"]).collect::<Vec<_>>(), [&id, &id]);
+    assert_eq!(mails.iter().map(|mail| &mail["headers"]["message-id"]).collect::<Vec<_>>(), [&id, &id]);
 }
 
 /// Makes `cert.pem` and `key.pem`: the certificate of a server at localhost, not of an authority, whatever openssl's
@@ -92,4 +100,95 @@ fn mail_is_sent_over_tls_with_a_login() {
     assert_eq!(state.deliver(&mail(&trusted, "s3cret-of-mail"))["mail"].sent, 1, "{}", state.said());
     assert_eq!(state.dir.rows("mail.jsonl")[0]["is_encrypted"], json!(true));
     assert!(!state.said().contains("s3cret") && !state.said().contains("wrong-password"), "{}", state.said());
+}
+
+/// Writes a rule whose alert fires from 10 s to 90 s, and a channel for two recipients, one of them full@.
+fn with_a_full_mailbox(dir: &Dir, server: &PythonServer, more: &str) {
+    let burst = json!({
+        "where": "event_type = 'error'", "threshold": 10, "window_seconds": 10, "keep_firing_for": 0,
+        "notification_channel": "mail",
+    });
+    dir.write("rules.json", rules(&[rule(&burst)]));
+    dir.write("full", "");
+    let port = &server.port;
+    let channel = format!(
+        "[[channel]]\nname = \"mail\"\ntype = \"smtp\"\nserver = \"localhost:{port}\"\ntls = \"none\"\n\
+         from = \"alerts@example.org\"\nto = [\"oncall@example.org\", \"full@example.org\"]\n\
+         rate = \"1000/s\"\ntimeout = \"2m\"\n{more}"
+    );
+    dir.write("channels.toml", channel);
+}
+
+/// Writes the events up to `end`; returns the arguments of a run at that time.
+fn until(dir: &Dir, end: f64) -> Vec<String> {
+    let errors = series(0.0, end.min(80.0), 0.5, &json!({"event_type": "error"}));
+    dir.write("in.jsonl", lines(&[errors, series(0.0, end, 1.0, &json!({}))]));
+    let (now, mut args) = (at(end), vec!["--once", "--rules", "rules.json", "--state", "alerts.db"]);
+    args.extend(["--notify", "channels.toml", "--now", &now, "in.jsonl"]);
+    args.into_iter().map(str::to_owned).collect()
+}
+
+/// Counts rows of the state file; 0 if it has none yet.
+fn stored(dir: &Dir, query: &str) -> u32 {
+    let db = Connection::open_with_flags(dir.path("alerts.db"), OpenFlags::SQLITE_OPEN_READ_ONLY);
+    db.and_then(|db| db.query_row(query, [], |row| row.get(0))).unwrap_or_default()
+}
+
+/// The recipients and the state of each mail.
+fn received(dir: &Dir) -> Vec<(Value, String)> {
+    let mails = if dir.path("mail.jsonl").exists() { dir.rows("mail.jsonl") } else { vec![] };
+    let state = |mail: &Value| {
+        let subject = mail["headers"]["subject"].as_str().unwrap_or_default().to_owned();
+        (mail["to"].clone(), subject.split(']').next().unwrap_or_default().replace('[', ""))
+    };
+    mails.iter().map(state).collect()
+}
+
+/// The runs are killed once the first mail of each notification is stored: the accepted recipient gets no mail twice.
+#[test]
+fn a_recipient_with_a_full_mailbox_keeps_no_mail_from_the_others_and_gets_it_later_over_kills() {
+    let Some(python) = python() else { return };
+    let dir = Dir::new("mail-full");
+    let server = PythonServer::new(&dir, &python, "mail.py", &["mail.jsonl"]);
+    with_a_full_mailbox(&dir, &server, "");
+    let waiting = "SELECT count(*) FROM outbox_recipients";
+    let (oncall, full) = (json!(["oncall@example.org"]), json!(["full@example.org"]));
+    let mut expected = vec![];
+    for (number, end, state) in [(1, 50.0, "FIRING"), (2, 120.0, "RESOLVED")] {
+        let mut run = dir.command("evt-alert", &until(&dir, end)).spawn().expect("it starts");
+        eventually("the mail is sent to the other recipient", || stored(&dir, waiting) == number);
+        run.kill().expect("a child");
+        ended("the run", &mut run);
+        expected.push((oncall.clone(), state.to_owned()));
+        assert_eq!(received(&dir), expected);
+    }
+    std::fs::remove_file(dir.path("full")).expect("it is there");
+    let args = until(&dir, 120.0);
+    eventually("all mails are sent", || {
+        dir.run("evt-alert", &args);
+        stored(&dir, "SELECT count(*) FROM outbox WHERE outcome = 'sent'") == 2
+    });
+    expected.extend([(full.clone(), "FIRING".to_owned()), (full, "RESOLVED".to_owned())]);
+    assert_eq!(received(&dir), expected, "each recipient gets the firing before the resolve, and each once");
+}
+
+#[test]
+fn a_recipient_whose_mailbox_stays_full_is_named_when_the_retries_end() {
+    let Some(python) = python() else { return };
+    let dir = Dir::new("mail-stays-full");
+    let server = PythonServer::new(&dir, &python, "mail.py", &["mail.jsonl"]);
+    with_a_full_mailbox(&dir, &server, "retry = \"4s\"\n");
+    let (args, mut said) = (until(&dir, 50.0), String::new());
+    eventually("the retries end", || {
+        said += &dir.run("evt-alert", &args).stderr();
+        stored(&dir, "SELECT count(*) FROM outbox WHERE outcome = 'sent'") == 1
+    });
+    let failure = "full@example.org: transient error (452): 4.2.2 mailbox full";
+    let begun =
+        format!("channel 'mail': sent, but not yet to all recipients: {failure}: retrying these alone for up to 4s");
+    let over = format!(
+        "channel 'mail': sent, but not to all recipients: given up after 4s (retry of the channel): {failure}\n"
+    );
+    assert!(said.contains(&begun) && said.contains(&over), "{said}");
+    assert_eq!(received(&dir), [(json!(["oncall@example.org"]), "FIRING".to_owned())]);
 }

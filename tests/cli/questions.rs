@@ -178,3 +178,25 @@ fn a_subject_that_is_not_avro_refuses_its_records_and_nothing_else() {
     let run = dir.run("evt-schema", &["show", "page", "--schemas", &small.base]).ends_with(78);
     assert!(run.stderr().contains("type JSON"), "{run}");
 }
+
+/// The path of a request cannot have these names, and the server was asked for another path again and again.
+#[test]
+fn a_schema_is_not_registered_under_a_name_that_no_registry_can_have() {
+    let (dir, small) = (Dir::new("odd_subjects"), Small::new(|_| unknown()));
+    dir.write("v1.avsc", V1);
+    let long = "x".repeat(600);
+    for subject in [".", "..", "", "a\nb", &long] {
+        for command in ["register", "check"] {
+            let args = [command, "v1.avsc", "--subject", subject, "--schemas", &small.base];
+            let run = dir.run("evt-schema", &args).ends_with(2);
+            assert!(run.stderr().contains(": a registry over HTTP cannot have the subject '"), "{run}");
+            dir.run("evt-schema", &[&args[..], &["--check"]].concat()).ends_with(2);
+        }
+    }
+    let paths = ["/subjects/.", "/subjects/..", "/subjects/./versions", "/subjects/../versions", "/config"];
+    assert!(paths.iter().all(|path| small.asked(path) == 0));
+    // A directory has them.
+    std::fs::create_dir_all(dir.path("schemas")).expect("a directory");
+    let args = ["register", "v1.avsc", "--subject", "..", "--schemas", "schemas"];
+    assert_eq!(dir.run("evt-schema", &args).succeeds().text(), ".. 1\n");
+}

@@ -5,6 +5,9 @@ use crate::mail::certify;
 use crate::python_server::PythonServer;
 use crate::servers::redis;
 use rustix::process::{Pid, Signal, kill_process};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+
 /// The host and the port of a URI.
 fn host(uri: &str) -> &str {
     let (_, place) = uri.split_once("://").expect("a URI");
@@ -102,4 +105,47 @@ fn a_user_logs_in_with_a_password_and_uses_the_database_of_the_uri() {
     let said = sink(&output, 78);
     assert!(said.contains("rejected: NOPERM") && said.contains("script"), "{said}");
     assert!(cli(&["ACL", "DELUSER", user]).contains('1'));
+}
+
+/// Answers commands as a node of a cluster that has no slot of the keys.
+fn serve_no_slot(stream: TcpStream) -> std::io::Result<()> {
+    let mut reader = BufReader::new(stream.try_clone()?);
+    let (mut stream, mut line) = (stream, String::new());
+    while reader.read_line(&mut line)? > 0 {
+        let words: usize = line.trim_start_matches('*').trim_end().parse().unwrap_or_default();
+        let mut command = vec![];
+        for _ in 0..words {
+            line.clear();
+            reader.read_line(&mut line)?;
+            let mut word = vec![0; line.trim_start_matches('$').trim_end().parse::<usize>().unwrap_or_default() + 2];
+            reader.read_exact(&mut word)?;
+            command.push(String::from_utf8_lossy(&word).trim_end().to_owned());
+        }
+        line.clear();
+        let answer = match command.first().map(String::as_str) {
+            Some("SELECT" | "PING") => "+OK\r\n".to_owned(),
+            Some("TIME") => "*2\r\n$10\r\n1700000000\r\n$1\r\n0\r\n".to_owned(),
+            Some("SCRIPT") => format!("$40\r\n{}\r\n", "a".repeat(40)),
+            _ => "-MOVED 9434 127.0.0.1:31902\r\n".to_owned(),
+        };
+        stream.write_all(answer.as_bytes())?;
+    }
+    Ok(())
+}
+
+#[test]
+fn a_cluster_of_several_nodes_is_named_as_not_supported() {
+    let dir = Dir::new("redis-cluster");
+    make_metrics(&dir);
+    let node = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let uri = format!("redis://{}/0", node.local_addr().expect("an address"));
+    // It ends with the process.
+    std::thread::spawn(move || {
+        for stream in node.incoming().flatten() {
+            std::thread::spawn(|| serve_no_slot(stream));
+        }
+    });
+    let run = dir.run("evt-sink", &["metrics.arrows", "--to", &uri]).ends_with(78);
+    let cause = "rejected: MOVED 9434 127.0.0.1:31902: a cluster of several nodes is not supported\n";
+    assert!(run.stderr().contains(cause), "{run}");
 }

@@ -1,13 +1,15 @@
 """A mail server on a free port: prints the port, then writes each message as one JSON line to FILE.
 
 mail.py FILE [cert.pem key.pem]: with a certificate it requires STARTTLS and the login alerts / s3cret-of-mail.
-Recipients refuse@… are refused for good, busy@… once each, slow@… after the connection was cut once in the text.
+Recipients refuse@… are refused for good, busy@… once each, full@… as long as the file full is there, slow@… after the
+connection was cut once in the text.
 """
 
 import asyncio
 import email
 import email.policy
 import json
+import os
 import ssl
 import sys
 
@@ -25,6 +27,8 @@ class Handler:
         if name == "busy" and address not in seen:
             seen.add(address)
             return "450 4.2.0 greylisted, try again later"
+        if name == "full" and os.path.exists("full"):
+            return "452 4.2.2 mailbox full"
         envelope.rcpt_tos.append(address)
         return "250 OK"
 

@@ -1,6 +1,6 @@
 //! Splits a body into its records, each with its bytes as received.
 
-use crate::format::not_utf8;
+use crate::format::{not_utf8, without_mark};
 use crate::json::scan::{at, diagnose, is_json, skip_space, value_end};
 use crate::kind::dead::{ErrorType, Fault};
 use crate::spool::request::{self, RecordOutcome};
@@ -41,10 +41,15 @@ pub fn events(body: &Bytes) -> Vec<request::Record> {
     }
 }
 
+/// Returns the index of the first token of a body.
+fn start(body: &[u8]) -> usize {
+    skip_space(body, body.len() - without_mark(body).len())
+}
+
 /// Adds to the fault of a body how its client can send several events.
 pub fn tell_several(body: &Bytes, records: &mut [request::Record]) {
     let [request::Record { outcome: RecordOutcome::Rejected(fault), .. }] = records else { return };
-    let start = skip_space(body, 0);
+    let start = start(body);
     let next = value_end(body, start, 0).map(|end| skip_space(body, end));
     match (at(body, start), next) {
         (b'[', Some(next)) if next == body.len() => fault.message.push_str("; send {\"events\":[…]}"),
@@ -70,7 +75,7 @@ pub fn elements(body: &Bytes) -> Vec<request::Record> {
 /// Makes the rejected record of a body that is not JSON, or not of the expected form.
 #[cold]
 fn no_json(body: &Bytes) -> request::Record {
-    let fault = match std::str::from_utf8(body) {
+    let fault = match std::str::from_utf8(without_mark(body)) {
         Err(error) => not_utf8(&error),
         Ok(text) if is_json(text) => Fault::new(ErrorType::ParseError, "expected an array"),
         Ok(text) => Fault::new(ErrorType::ParseError, diagnose(text)),
@@ -98,7 +103,7 @@ struct BodyParser<'a> {
 
 impl<'a> BodyParser<'a> {
     fn new(body: &'a Bytes) -> Self {
-        Self { body, at: skip_space(body, 0) }
+        Self { body, at: start(body) }
     }
 
     fn is_at_end(&self) -> bool {

@@ -12,7 +12,7 @@
 
 use crate::counts::counted;
 use crate::error::{Error, Result};
-use crate::format::{Records, Splitter, jsonl};
+use crate::format::{BOM, Records, Splitter, jsonl};
 use crate::frame::How;
 use crate::ingest::{ByteProgress, Ingest};
 use crate::input::buffer_pool::BufferPool;
@@ -24,9 +24,6 @@ use std::time::Duration;
 
 /// Size of the read buffer in bytes: it fits into the CPU's cache.
 const READ_BYTES: usize = 256 << 10;
-
-/// The byte order mark that some editors write before UTF-8 text.
-const BOM: &[u8] = "\u{feff}".as_bytes();
 
 /// A text input being read.
 pub struct TextInput {

@@ -28,6 +28,17 @@ pub struct Notification {
     pub row: String,
     /// 0 for the first notification of the transition, then one more for each repeat.
     pub repeat: i64,
+    /// Who gets it now; a channel without recipients ignores it.
+    pub recipients: Recipients,
+}
+
+/// The recipients of one attempt. Each gets the notifications of an alert in their order.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Recipients {
+    /// Only these wait for the notification, the others have it. Empty: nobody has it yet.
+    pub only: Vec<String>,
+    /// These wait for an earlier notification of the alert, so they get this one later.
+    pub later: Vec<String>,
 }
 
 impl Notification {
@@ -91,13 +102,36 @@ pub fn cut(text: &str, max: usize) -> String {
     text.chars().take_while(fits).chain(['…']).collect()
 }
 
+/// A recipient who did not get a notification.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Missed {
+    /// The address.
+    pub recipient: String,
+    /// Why.
+    pub cause: String,
+}
+
+impl Missed {
+    /// Returns `RECIPIENT: CAUSE` of each, in one line.
+    pub fn list(missed: &[Self]) -> String {
+        let texts: Vec<String> =
+            missed.iter().map(|Self { recipient, cause }| format!("{recipient}: {cause}")).collect();
+        texts.join(", ")
+    }
+}
+
 /// The outcome of one attempt to deliver a notification.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Attempt {
     /// The receiver has accepted the notification.
     Sent,
-    /// It has accepted the notification, but not for everybody; the text says for whom it did not.
-    SentInPart(String),
+    /// It has accepted the notification, now or before, but not for everybody.
+    SentInPart {
+        /// Those for whom it refused the notification permanently.
+        refused: Vec<Missed>,
+        /// Those for whom it may accept the notification later.
+        waiting: Vec<Missed>,
+    },
     /// The receiver refused it permanently, for this cause.
     Refused(String),
     /// It may succeed later.

@@ -1,10 +1,11 @@
-//! Mail over SMTP: one message to all recipients, its `Message-ID` is the idempotency key.
+//! Mail over SMTP: one message to all recipients, its `Message-ID` is the idempotency key. Recipients with a temporary
+//! refusal get the message later; the others do not wait for them, and do not get it again.
 //!
 //! The resolve and repeats refer to the message of the firing, so mail programs show an alert as one thread. Before the
 //! text of the message is sent nothing has been delivered; if the connection is lost afterwards, the attempt is
 //! unclear.
 
-use super::{Attempt, Notification, Transport, cut};
+use super::{Attempt, Missed, Notification, Recipients, Transport, cut};
 use crate::error::Result;
 use crate::kind::alert::AlertState;
 use crate::notify::settings::Settings;
@@ -17,6 +18,7 @@ use lettre::transport::smtp::client::{Certificate, SmtpConnection, TlsParameters
 use lettre::transport::smtp::commands::{Data, Mail, Rcpt};
 use lettre::transport::smtp::extension::ClientId;
 use lettre::transport::smtp::response::Severity;
+use std::fmt::Display;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::channel;
@@ -68,6 +70,19 @@ impl Smtp {
             return Err(settings.fault("to", "expected at least one address"));
         }
         Ok(Self { server: Arc::new(server(settings, timeout)?), from, to })
+    }
+
+    /// Returns the addresses that get a notification now, and the recipients that get it later.
+    fn recipients(&self, notification: &Notification) -> (Vec<Address>, Vec<Missed>) {
+        let Recipients { only, later } = &notification.recipients;
+        let addresses = self.to.iter().map(|to| to.email.clone());
+        let due = addresses.filter(|to| only.is_empty() || only.contains(&to.to_string()));
+        let (later, now): (Vec<Address>, _) = due.partition(|to| later.contains(&to.to_string()));
+        let missed = |to: Address| {
+            let cause = "waits for an earlier notification of the alert".to_owned();
+            Missed { recipient: to.to_string(), cause }
+        };
+        (now, later.into_iter().map(missed).collect())
     }
 
     /// Returns the text of a message.
@@ -150,8 +165,6 @@ fn tls(settings: &Settings<'_>, host: &str, ca: Option<&str>) -> Result<TlsParam
 enum MailFailure {
     /// The server's answer, or none.
     Smtp(lettre::transport::smtp::Error),
-    /// The server refuses every recipient.
-    Recipients(String),
     /// The message or the connection cannot be made.
     Other(String),
 }
@@ -173,8 +186,8 @@ struct Mailing {
 }
 
 impl Mailing {
-    /// Delivers the message; returns the recipients that were refused.
-    fn deliver(&self) -> Result<Vec<String>, MailFailure> {
+    /// Delivers the message to each recipient that the server accepts.
+    fn deliver(&self) -> Result<MailAnswer, MailFailure> {
         let Server { host, port, encryption, tls, credentials, timeout } = &*self.server;
         let hello = ClientId::default();
         let at_once = tls.as_ref().filter(|_| *encryption == Encryption::Tls);
@@ -189,24 +202,57 @@ impl Mailing {
             connection.auth(&MECHANISMS, credentials)?;
         }
         connection.command(Mail::new(Some(self.from.clone()), vec![]))?;
-        let mut refused = vec![];
+        let mut answer = MailAnswer::default();
         for to in &self.to {
+            let missed = |error: &dyn Display| Missed { recipient: to.to_string(), cause: error.to_string() };
             match connection.command(Rcpt::new(to.clone(), vec![])) {
-                Err(error) if error.is_permanent() => refused.push(format!("{to}: {error}")),
-                answered => _ = answered?,
+                Ok(_) => answer.is_accepted = true,
+                Err(error) if error.is_permanent() => answer.refused.push(missed(&error)),
+                Err(error) if error.is_transient() && !is_closing(&error) => answer.waiting.push(missed(&error)),
+                Err(error) => return Err(error.into()),
             }
         }
-        if refused.len() == self.to.len() {
+        if !answer.is_accepted {
             _ = connection.quit();
-            return Err(MailFailure::Recipients(refused.join(", ")));
+            return Ok(answer);
         }
         connection.command(Data)?;
         self.is_sent.store(true, Ordering::Relaxed);
         connection.message(&self.message)?;
         // The message is delivered, whatever happens now.
         _ = connection.quit();
-        Ok(refused)
+        Ok(answer)
     }
+}
+
+/// The answer of a server to a message.
+#[derive(Default)]
+struct MailAnswer {
+    /// Whether it has the message for at least one recipient.
+    is_accepted: bool,
+    /// The recipients with a permanent refusal (5xx).
+    refused: Vec<Missed>,
+    /// The recipients with a temporary one (4xx), and those that wait for an earlier message.
+    waiting: Vec<Missed>,
+}
+
+impl MailAnswer {
+    /// Returns the outcome of the attempt; `has_some`: some recipients got the message by an earlier attempt.
+    fn outcome(self, has_some: bool) -> Attempt {
+        let Self { is_accepted, refused, waiting } = self;
+        match (is_accepted || has_some, refused.is_empty(), waiting.is_empty()) {
+            (true, true, true) => Attempt::Sent,
+            (true, ..) => Attempt::SentInPart { refused, waiting },
+            (false, _, true) => Attempt::Refused(Missed::list(&refused)),
+            // A server that accepts nobody is busy, so the next message waits, too.
+            (false, ..) => Attempt::unreachable(Missed::list(&waiting)),
+        }
+    }
+}
+
+/// Whether a server ends the connection with this answer (421), so it concerns the server and not one recipient.
+fn is_closing(error: &lettre::transport::smtp::Error) -> bool {
+    error.status().is_some_and(|code| u16::from(code) == 421)
 }
 
 impl Transport for Smtp {
@@ -215,11 +261,17 @@ impl Transport for Smtp {
             Ok(message) => message,
             Err(cause) => return Attempt::Refused(cause),
         };
+        let (to, later) = self.recipients(notification);
+        let has_some = !notification.recipients.only.is_empty();
+        if to.is_empty() {
+            // The file of channels has changed: those who are left in it have the message, or wait for an earlier one.
+            return MailAnswer { is_accepted: true, waiting: later, ..MailAnswer::default() }.outcome(has_some);
+        }
         let is_sent = Arc::new(AtomicBool::new(false));
         let mailing = Mailing {
             server: self.server.clone(),
             from: self.from.email.clone(),
-            to: self.to.iter().map(|to| to.email.clone()).collect(),
+            to,
             message,
             is_sent: is_sent.clone(),
         };
@@ -232,8 +284,10 @@ impl Transport for Smtp {
         let timeout = self.server.timeout;
         let is_sent = || is_sent.load(Ordering::Relaxed);
         match receiver.recv_timeout(timeout) {
-            Ok(Ok(refused)) if refused.is_empty() => Attempt::Sent,
-            Ok(Ok(refused)) => Attempt::SentInPart(refused.join(", ")),
+            Ok(Ok(mut answer)) => {
+                answer.waiting.extend(later);
+                answer.outcome(has_some)
+            }
             Ok(Err(failure)) => classify(failure, is_sent()),
             Err(_) if is_sent() => Attempt::unclear(format!("no answer for {}", rounded(timeout))),
             Err(_) => Attempt::unreachable(format!("no answer for {}", rounded(timeout))),
@@ -245,7 +299,6 @@ impl Transport for Smtp {
 fn classify(failure: MailFailure, is_sent: bool) -> Attempt {
     let error = match failure {
         MailFailure::Smtp(error) => error,
-        MailFailure::Recipients(cause) => return Attempt::Refused(cause),
         MailFailure::Other(cause) => return Attempt::unreachable(cause),
     };
     let cause = error.to_string();

@@ -146,7 +146,7 @@ pub struct Confluent {
 
 /// Whether a registry may have a subject of that name. The names come from events: one that breaks a path, or that
 /// registries refuse, is a subject that does not exist.
-fn can_be_subject(name: &str) -> bool {
+pub fn can_be_subject(name: &str) -> bool {
     let breaks = |c: char| c.is_control() || matches!(c, '\u{2028}' | '\u{2029}');
     !matches!(name, "" | "." | "..") && name.len() <= NAME_MAX && !name.contains(breaks)
 }

@@ -198,7 +198,11 @@ pub fn refused(shown: &str, refusal: &ErrorReply) -> RetryError {
         "NOAUTH" | "WRONGPASS" | "NOPERM" | "DENIED" | "MOVED" | "ASK" | "CROSSSLOT" => ErrorKind::Config,
         _ => ErrorKind::Io,
     };
-    RetryError::Permanent(Error::new(kind, format!("{shown}: rejected")).because(&refusal.text))
+    let mut cause = refusal.text.clone();
+    if matches!(refusal.code.as_str(), "MOVED" | "ASK") {
+        cause.push_str(": a cluster of several nodes is not supported");
+    }
+    RetryError::Permanent(Error::new(kind, format!("{shown}: rejected")).because(cause))
 }
 
 /// An open connection. After a failure it must be dropped, because answers may still arrive. A thread of its own waits
