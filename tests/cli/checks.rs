@@ -196,7 +196,8 @@ fn an_instant_that_is_none_ends_a_run_before_it_begins_in_its_checkpoint() {
         ("evt-view", &[]),
     ] {
         for check in [&["--check"][..], &[]] {
-            let args = [&["-q", "in.jsonl", "--time", "t", "--to", "o.jsonl", "--since", "soon"], flags, check].concat();
+            let args =
+                [&["-q", "in.jsonl", "--time", "t", "--to", "o.jsonl", "--since", "soon"], flags, check].concat();
             let run = dir.run(tool, &args).ends_with(2);
             assert!(run.stderr().contains("--since: expected"), "{tool}: {run}");
             assert!(!dir.path("cp").exists() && !dir.path("o.jsonl").exists(), "{tool}: {run}");
@@ -217,8 +218,10 @@ fn a_check_waits_for_a_followed_file_as_a_run_does() {
 fn a_check_finds_a_directory_that_cannot_be_the_checkpoint_of_the_run() {
     let dir = Dir::new("check-checkpoint");
     dir.write("in.jsonl", "{\"t\":\"2026-01-01T00:00:00Z\"}\n");
-    let args = |checkpoint, to| ["-q", "in.jsonl", "--time", "t", "--dlq", "null:", "--checkpoint", checkpoint, "--to", to];
-    let check = |checkpoint, to| dir.run("evt-ingest", &[&args(checkpoint, to)[..], &["--check"]].concat());
+    fn args<'a>(checkpoint: &'a str, to: &'a str) -> [&'a str; 10] {
+        ["-q", "in.jsonl", "--time", "t", "--dlq", "null:", "--checkpoint", checkpoint, "--to", to]
+    }
+    let check = |checkpoint: &str, to: &str| dir.run("evt-ingest", &[&args(checkpoint, to)[..], &["--check"]].concat());
     let ready = |checkpoint: &str| assert!(check(checkpoint, "o.jsonl").succeeds().text().contains(": ready\n"));
     ready("new");
     ready("new/a/b");
@@ -249,7 +252,12 @@ fn a_check_finds_a_directory_that_cannot_be_the_checkpoint_of_the_run() {
     let part = std::fs::read_dir(entry).expect("parts").flatten().map(|part| part.path());
     let positions = part.into_iter().find(|path| path.extension().is_some_and(|name| name == "positions"));
     std::fs::write(positions.expect("positions"), "x").expect("writable");
-    assert!(dir.run("evt-view", &["--check", "cp"]).ends_with(65).stderr().contains("cp: a part of a kept epoch is damaged"));
+    assert!(
+        dir.run("evt-view", &["--check", "cp"])
+            .ends_with(65)
+            .stderr()
+            .contains("cp: a part of a kept epoch is damaged")
+    );
     std::fs::write(dir.path("cp/log/1"), "x").expect("writable");
     assert!(check("cp", "o.jsonl").ends_with(65).stderr().contains("expected an entry in JSON"));
     assert_eq!(log(&dir), before, "the checks began no run");
