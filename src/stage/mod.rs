@@ -26,7 +26,7 @@ use self::progress::ProgressLine;
 use crate::checkpoint::Checkpoint;
 use crate::checkpoint::header::{CHECKPOINT_KEY, CheckpointHeader};
 use crate::clock::Clock;
-use crate::counts::Counts;
+use crate::counts::{Counts, DoneRecords};
 use crate::error::{Error, ErrorKind, Result};
 use crate::frame::{Barrier, Control, End, How};
 use crate::ingest::{Item, Sent};
@@ -101,6 +101,8 @@ pub struct Stage {
     epochs: Option<Epochs>,
     /// Whether the last step read nothing because outputs must commit an epoch first.
     is_held: bool,
+    /// The records that were done before the outputs were ended; `None` until then.
+    done: Option<DoneRecords>,
 }
 
 impl Stage {
@@ -124,6 +126,7 @@ impl Stage {
             has_caught_up: false,
             epochs: None,
             is_held: false,
+            done: None,
         }
     }
 
@@ -182,11 +185,22 @@ impl Stage {
             Phase::Ended(status) => Ok(StepResult::Ended(*status)),
         };
         step.map_err(|error| {
-            self.source.report_lost();
+            self.source.report_lost(self.source.is_single().then(|| self.done()));
             match &self.epochs {
                 Some(epochs) => epochs.fail(error),
                 None => error,
             }
+        })
+    }
+
+    /// Returns the records that are done if the run fails now.
+    fn done(&self) -> DoneRecords {
+        let without_row = |counts: &Counts| counts.sum() - counts.out;
+        self.done.unwrap_or_else(|| {
+            let confirmed = self.outputs.confirmed();
+            // Dead letters count as done: the client or a line of the run names the fault.
+            let left_out = without_row(&self.counts) + without_row(&self.source.counts());
+            DoneRecords { count: confirmed.count + left_out, ..confirmed }
         })
     }
 
@@ -458,6 +472,7 @@ impl Stage {
         self.count(&counts);
         self.outputs.conclude()?;
         self.end_last_epoch()?;
+        self.done = Some(self.done());
         self.counts = self.with_lost(is_early);
         self.counts.check()?;
         self.run.service.stopping();

@@ -8,7 +8,7 @@ use super::progress::ProgressLine;
 use crate::checkpoint::Checkpoint;
 use crate::checkpoint::header::CHECKPOINT_KEY;
 use crate::checkpoint::log::{EpochPart, OutputName};
-use crate::counts::{Counts, SinkCounts};
+use crate::counts::{Counts, DoneRecords, SinkCounts};
 use crate::error::Result;
 use crate::format::Format;
 use crate::frame::{Control, End, Progress};
@@ -201,6 +201,16 @@ impl Outputs {
         self.outputs.iter_mut().chain(&mut self.side).try_for_each(Output::tick)?;
         self.take_rejected()?;
         self.dead.tick()
+    }
+
+    /// Returns how many rows all outputs of rows have confirmed: each gets the same rows in the same order.
+    pub fn confirmed(&self) -> DoneRecords {
+        let confirmed = self.outputs.iter().map(Output::confirmed);
+        let least = confirmed.reduce(|one, other| DoneRecords {
+            count: one.count.min(other.count),
+            is_at_most: one.is_at_most || other.is_at_most,
+        });
+        least.unwrap_or_default()
     }
 
     /// Makes every row and dead letter so far durable.
