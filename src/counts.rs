@@ -90,6 +90,15 @@ impl fmt::Display for Counts {
     }
 }
 
+/// The number of records whose rows every output has confirmed, or which became no rows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct DoneRecords {
+    /// The number.
+    pub count: u64,
+    /// Whether there may be fewer, because an output does not tell which rows it has.
+    pub is_at_most: bool,
+}
+
 /// Counts of the rows of one output of a sink, by outcome.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SinkCounts {

@@ -11,6 +11,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::http::{self, Server, check_address};
 use crate::input::bytes as input;
 use crate::kafka::input::KafkaInput;
+use crate::kind::Kind;
 use crate::output::OutputPlan;
 use crate::registry::place;
 use crate::run::Run;
@@ -153,11 +154,11 @@ impl CheckReport {
         }
     }
 
-    /// Checks that an output can be written. Standard output always can.
-    fn output(&mut self, output: OutputPlan) {
+    /// Checks that an output can be written, with rows of `kind` if it is known. Standard output always can.
+    fn output(&mut self, output: OutputPlan, kind: Option<Kind>) {
         if !output.is_standard() {
             let name = output.name().to_owned();
-            self.query(name, move |run| Ok(output.check_server(run)?.first().map(str::to_owned)));
+            self.query(name, move |run| Ok(output.check_rows(kind, run)?.first().map(str::to_owned)));
         }
     }
 
@@ -201,7 +202,8 @@ impl CheckReport {
         }
         let Resolved { inputs, checked, dlq, side, .. } = resolved;
         inputs.into_iter().for_each(|input| self.input(input));
-        checked.into_iter().chain(dlq).chain(side).for_each(|output| self.output(output));
+        checked.into_iter().for_each(|output| self.output(output, spec.kind));
+        dlq.into_iter().chain(side).for_each(|output| self.output(output, None));
     }
 
     /// Reports the inputs, outputs and files that are ready, then the faults; returns the exit status of the worst one.

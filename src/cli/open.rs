@@ -86,7 +86,7 @@ pub fn open(spec: StageSpec<'_>, mut options: SourceOptions, run: &Rc<Run>, star
         outputs.in_epochs(epochs.checkpoint())?;
     }
     if is_kept {
-        outputs.dead.open().inspect_err(|_| source.report_lost())?;
+        outputs.dead.open().inspect_err(|_| source.report_lost(None))?;
     }
     if ordered_letters {
         outputs.dead.hold();

@@ -9,6 +9,7 @@ use crate::format::{self, EncodeOptions, Format, jsonl};
 use crate::input::bytes as input;
 use crate::kafka::group::CommitMode;
 use crate::kafka::range::ReadMode;
+use crate::kind::Kind;
 use crate::kind::span::Span;
 use crate::mapping::{KeepRaw, RecordParts};
 use crate::output::dead_letters::alone;
@@ -61,13 +62,24 @@ pub struct StageSpec<'a> {
     pub branch: Option<&'a str>,
     /// Whether a pipe gets only frames from a run with a checkpoint.
     pub needs_frames_in_epochs: bool,
+    /// The kind of the rows that the tool writes; `None` if it depends on the input.
+    pub kind: Option<Kind>,
 }
 
 impl<'a> StageSpec<'a> {
     /// Names the inputs and outputs of a tool that writes frames.
     pub fn new(args: &'a StageArgs) -> Self {
         let (formats, needs_frames_in_epochs) = (FRAMES, false);
-        Self { args, formats, side: None, checkpoint: None, range: None, branch: None, needs_frames_in_epochs }
+        Self {
+            args,
+            formats,
+            side: None,
+            checkpoint: None,
+            range: None,
+            branch: None,
+            needs_frames_in_epochs,
+            kind: None,
+        }
     }
 }
 
@@ -315,7 +327,7 @@ impl Resolved {
 /// Resolves every input and output and checks that no two of them are the same; opens and creates nothing, and contacts
 /// no server.
 pub fn resolve(spec: StageSpec<'_>, follow: bool, run: &Run) -> Resolved {
-    let StageSpec { args, formats, side, checkpoint, range, branch, needs_frames_in_epochs } = spec;
+    let StageSpec { args, formats, side, checkpoint, range, branch, needs_frames_in_epochs, kind: _ } = spec;
     let (common, mut faults) = (&args.common, Faults::default());
     let side = side.and_then(|text| faults.take(check_side(text, run)));
     let spec = faults.take(output_spec(args, formats));

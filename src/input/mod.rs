@@ -36,6 +36,7 @@ mod test_data;
 pub mod text;
 pub mod unopened;
 
+use crate::counts::DoneRecords;
 use crate::error::Result;
 use crate::frame::How;
 use crate::ingest::{ByteProgress, Ingest};
@@ -167,8 +168,9 @@ pub trait Input {
         vec![]
     }
 
-    /// Reports, in a run that fails, the acknowledged records that the outputs do not have.
-    fn report_lost(&mut self) {}
+    /// Reports, in a run that fails, the acknowledged records that the outputs do not have. `done` counts records of
+    /// this input; `None` if the run has others.
+    fn report_lost(&mut self, _done: Option<DoneRecords>) {}
 }
 
 /// Whether an input has proved that no row is missing; the weakest comes first.

@@ -1,7 +1,7 @@
 //! The requests in the spool of the HTTP server as an input, in the order of their offsets.
 
 use super::{EndProof, Input, InputEnd, InputPosition, Step};
-use crate::counts::counted;
+use crate::counts::{DoneRecords, counted};
 use crate::error::Result;
 use crate::frame::How;
 use crate::ingest::{ByteProgress, Ingest};
@@ -10,7 +10,7 @@ use crate::mapping::{Arrival, RecordMeta};
 use crate::run::Run;
 use crate::spool::dir::Position;
 use crate::spool::reader::Pace;
-use crate::spool::request::{RecordOutcome, Request};
+use crate::spool::request::{self, RecordOutcome, Request};
 use crate::spool::{CheckpointPosition, SpoolReader};
 use std::rc::Rc;
 use std::time::Duration;
@@ -132,6 +132,19 @@ impl SpoolInput {
         }
     }
 
+    /// Returns how many records before `end` were acknowledged and are not `done`; if that is not known, how many were
+    /// never read. Takes the unread entries.
+    fn unconfirmed(&mut self, end: i64, done: Option<DoneRecords>) -> i64 {
+        let mut refused = 0;
+        while let Ok(Some(entry)) = self.reader.entries.next() {
+            // Its client knows that such a record was rejected.
+            let is_refused = |record: &&request::Record| matches!(record.outcome, RecordOutcome::Rejected(_));
+            refused += entry.request.records.iter().filter(is_refused).count() as i64;
+        }
+        let read = done.map_or(self.next - self.reader.start.offset, |done| done.count.cast_signed());
+        end - self.reader.start.offset - refused - read
+    }
+
     /// Returns the position before which `ingest` has passed on every record.
     fn position(&self, ingest: &mut Ingest) -> Position {
         let offset = ingest.mapper.first_held(self.stamp).unwrap_or(self.next);
@@ -245,12 +258,13 @@ impl Input for SpoolInput {
         }
     }
 
-    fn report_lost(&mut self) {
+    fn report_lost(&mut self, done: Option<DoneRecords>) {
         if let Some(shutdown) = self.shutdown.take() {
             shutdown();
         }
         let start = self.run.clock.monotonic();
-        while self.is_left_behind()
+        // Clients that wait for the outputs get no more answers.
+        while self.reader.pace != Pace::Eager
             && !self.reader.entries.end().is_final
             && self.run.clock.monotonic().saturating_sub(start) < LAST_STORED
         {
@@ -270,13 +284,18 @@ impl Input for SpoolInput {
                 "must send again",
             ),
             Pace::Never => (
-                end - self.next,
-                ["acknowledged record was never read and is", "acknowledged records were never read and are"],
+                self.unconfirmed(end, done),
+                [
+                    "acknowledged record was not confirmed by every output and is",
+                    "acknowledged records were not confirmed by every output and are",
+                ],
                 "lost (--ack memory)",
             ),
         };
+        let at_least =
+            if self.reader.pace == Pace::Never && done.is_none_or(|done| done.is_at_most) { "at least " } else { "" };
         if left > 0 {
-            self.run.console.warn(format!("{} {what}", counted(left.cast_unsigned(), records)));
+            self.run.console.warn(format!("{at_least}{} {what}", counted(left.cast_unsigned(), records)));
         }
     }
 }

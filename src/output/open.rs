@@ -5,7 +5,7 @@ use super::file::Plain;
 use super::report::OutputReport;
 use crate::checkpoint::log::EpochPart;
 use crate::clock::Clock;
-use crate::counts::{SinkCounts, counted};
+use crate::counts::{DoneRecords, SinkCounts, counted};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::{self, Format};
 use crate::frame::{self, Control, End};
@@ -58,6 +58,10 @@ pub struct Output {
     name: String,
     sink: OpenTarget,
     rows: u64,
+    /// Rows of the batches that were written without an error.
+    written: u64,
+    /// Whether rows stay in it if the run fails.
+    keeps_rows: bool,
     /// Rows that the output rejected, at once or later.
     rejected: u64,
     /// Whether it writes the parts of records that are columns of the rows.
@@ -86,7 +90,14 @@ impl Output {
     /// Makes an output of an open target.
     pub(super) fn new(name: String, sink: OpenTarget, parts: OutputParts, run: &Run) -> Self {
         let (metrics, clock) = (run.metrics.clone(), run.clock.clone());
-        Self { name, sink, rows: 0, rejected: 0, parts, refused: None, late: vec![], sent: 0, metrics, clock }
+        let (refused, late) = (None, vec![]);
+        let keeps_rows = true;
+        Self { name, sink, rows: 0, written: 0, keeps_rows, rejected: 0, parts, refused, late, sent: 0, metrics, clock }
+    }
+
+    /// Sets whether rows stay in it if the run fails.
+    pub(super) fn keeping_rows(self, keeps_rows: bool) -> Self {
+        Self { keeps_rows, ..self }
     }
 
     /// Returns its URI as the user gave it, without secrets.
@@ -101,8 +112,24 @@ impl Output {
         let fitting = self.parts.fit(batch)?;
         let refused = self.write_rows(fitting.as_ref().unwrap_or(batch), HeaderRows::of(batch))?;
         self.metrics.blocked("output", self.clock.monotonic().saturating_sub(start));
+        self.written += batch.num_rows() as u64;
         self.rejected += refused.len() as u64;
         Ok(refused)
+    }
+
+    /// Returns how many of its rows the target has confirmed, or rejected, if the run fails now.
+    pub fn confirmed(&self) -> DoneRecords {
+        let exactly = |count| DoneRecords { count, is_at_most: false };
+        match &self.sink {
+            _ if !self.keeps_rows => exactly(0),
+            OpenTarget::Store { sink, .. } => exactly(sink.counts().taken),
+            OpenTarget::Null | OpenTarget::Frames { .. } => exactly(self.written),
+            // Other encoders may hold rows back.
+            OpenTarget::Encoded { format, .. } if format.appendable => exactly(self.written),
+            OpenTarget::Encoded { .. } => DoneRecords { count: self.written, is_at_most: true },
+            // A record in flight may be one row or several.
+            OpenTarget::Kafka(_) | OpenTarget::Epochs(_) => DoneRecords { count: self.rows, is_at_most: self.rows > 0 },
+        }
     }
 
     /// Returns the rows that brokers have rejected since the last call, after [`Output::write`] accepted them.

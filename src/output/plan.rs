@@ -25,7 +25,7 @@ use crate::parse::query;
 use crate::run::Run;
 use crate::run::io::Io;
 use crate::store::remote::FOREVER;
-use crate::store::{AtOnce, Location, Medium, OpenOptions, Store};
+use crate::store::{AtOnce, CheckScope, Location, Medium, OpenOptions, Store};
 use crate::uri::Uri;
 use crate::uri::kafka::{Address, TopicFormat};
 use arrow::array::RecordBatch;
@@ -195,7 +195,7 @@ impl OutputPlan {
             Uri::Store(store, location) => {
                 store.is_at_once(&location)?;
                 if !store.is_remote() {
-                    first = (store.check)(&location)?;
+                    first = (store.check)(&location, CheckScope::Opening)?;
                 }
                 Destination::Store(store, location)
             }
@@ -205,12 +205,25 @@ impl OutputPlan {
 
     /// Checks with the brokers or the store's server that rows can be written now. Retries if the server is
     /// unavailable.
-    pub fn check_server(mut self, run: &Rc<Run>) -> Result<Self> {
+    pub fn check_server(self, run: &Rc<Run>) -> Result<Self> {
+        self.check_within(CheckScope::Opening, run)
+    }
+
+    /// Checks the same for `--check`, and what a run learns from its first rows: whether a store takes rows of `kind`,
+    /// if the kind is known.
+    pub fn check_rows(self, kind: Option<Kind>, run: &Rc<Run>) -> Result<Self> {
+        let kind = if self.is_dead { Some(Kind::Dead) } else { kind };
+        self.check_within(CheckScope::Rows(kind), run)
+    }
+
+    fn check_within(mut self, scope: CheckScope, run: &Rc<Run>) -> Result<Self> {
         self.check_transactions()?;
         self.show_server(&run.metrics);
         match &self.place {
             Destination::Kafka(address, _) => KafkaOutput::check_server(address, self.is_dead, run)?,
-            Destination::Store(store, location) if store.is_remote() => self.first = (store.check)(location)?,
+            Destination::Store(store, location) if store.is_remote() => {
+                self.first = (store.check)(location, scope)?;
+            }
             _ => {}
         }
         Ok(self)
@@ -421,6 +434,8 @@ impl OutputPlan {
 
     /// Opens it as [`OutputPlan::open`] does. With `producer` the records of a topic belong to its transactions.
     pub fn open_in(self, producer: Option<&SharedProducer>, schema: &SchemaRef, run: &Rc<Run>) -> Result<Output> {
+        // A file that is replaced at the end is removed if the run fails, and so are the new files of a lake.
+        let keeps_rows = self.acknowledges() || self.is_standard();
         let Self { name, place, spec, epochs, .. } = self;
         let is_remote = place.is_remote();
         let (parts, schema) = OutputParts::of(schema, place.is_framed());
@@ -444,7 +459,7 @@ impl OutputPlan {
         if is_remote {
             up.set(true);
         }
-        Ok(Output::new(name, sink, parts, run))
+        Ok(Output::new(name, sink, parts, run).keeping_rows(keeps_rows))
     }
 }
 

@@ -7,7 +7,7 @@
 //! An input is opened when the one before it has ended. Inputs with `--follow` never end: they are all open and take
 //! turns. [`Source::poll`] does not wait for input; [`Source::wait`] does. Consumer groups and spools commit positions.
 
-use crate::counts::Counts;
+use crate::counts::{Counts, DoneRecords};
 use crate::error::{Error, ErrorKind, Result};
 use crate::frame::{Control, End, How, WATERMARK_KEY};
 use crate::ingest::{ByteProgress, Ingest, Item, Rest, Sent};
@@ -589,8 +589,8 @@ impl Source {
 
     /// Reports records that were acknowledged to clients and are lost because the run fails before the outputs have
     /// them.
-    pub fn report_lost(&mut self) {
-        self.ended.iter_mut().chain(&mut self.running).for_each(|running| running.input.report_lost());
+    pub fn report_lost(&mut self, done: Option<DoneRecords>) {
+        self.ended.iter_mut().chain(&mut self.running).for_each(|running| running.input.report_lost(done));
     }
 }
 

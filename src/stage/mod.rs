@@ -26,7 +26,7 @@ use self::progress::ProgressLine;
 use crate::checkpoint::Checkpoint;
 use crate::checkpoint::header::{CHECKPOINT_KEY, CheckpointHeader};
 use crate::clock::Clock;
-use crate::counts::{Counts, counted};
+use crate::counts::{Counts, DoneRecords};
 use crate::error::{Error, ErrorKind, Result};
 use crate::frame::{Barrier, Control, End, How};
 use crate::ingest::{Item, Sent};
@@ -101,8 +101,8 @@ pub struct Stage {
     epochs: Option<Epochs>,
     /// Whether the last step read nothing because outputs must commit an epoch first.
     is_held: bool,
-    /// Rows at or after `--until` in a run with a checkpoint, whose positions are behind them.
-    passed_over: u64,
+    /// The records that were done before the outputs were ended; `None` until then.
+    done: Option<DoneRecords>,
 }
 
 impl Stage {
@@ -126,7 +126,7 @@ impl Stage {
             has_caught_up: false,
             epochs: None,
             is_held: false,
-            passed_over: 0,
+            done: None,
         }
     }
 
@@ -185,11 +185,22 @@ impl Stage {
             Phase::Ended(status) => Ok(StepResult::Ended(*status)),
         };
         step.map_err(|error| {
-            self.source.report_lost();
+            self.source.report_lost(self.source.is_single().then(|| self.done()));
             match &self.epochs {
                 Some(epochs) => epochs.fail(error),
                 None => error,
             }
+        })
+    }
+
+    /// Returns the records that are done if the run fails now.
+    fn done(&self) -> DoneRecords {
+        let without_row = |counts: &Counts| counts.sum() - counts.out;
+        self.done.unwrap_or_else(|| {
+            let confirmed = self.outputs.confirmed();
+            // Dead letters count as done: the client or a line of the run names the fault.
+            let left_out = without_row(&self.counts) + without_row(&self.source.counts());
+            DoneRecords { count: confirmed.count + left_out, ..confirmed }
         })
     }
 
@@ -414,7 +425,7 @@ impl Stage {
         if let Item::Batch(batch) = &item
             && self.epochs.is_some()
         {
-            self.passed_over += span.rows_behind(batch);
+            self.outputs.report.passed_over += span.rows_behind(batch);
         }
         let (operator, outputs) = self.parts()?;
         let mut counts = Counts::default();
@@ -466,6 +477,7 @@ impl Stage {
         self.count(&counts);
         self.outputs.conclude()?;
         self.end_last_epoch()?;
+        self.done = Some(self.done());
         self.counts = self.with_lost(is_early);
         self.counts.check()?;
         self.run.service.stopping();
@@ -505,11 +517,7 @@ impl Stage {
         let reports = self.outputs.finish(&mut end)?;
         self.source.commit_end()?;
         self.outputs.report.warnings.extend(self.source.warnings());
-        if self.passed_over > 0 {
-            let rows = counted(self.passed_over, ["row", "rows"]);
-            let line = format!("{rows} at or after --until left out; no later run of the checkpoint reads them");
-            self.outputs.report.warnings.push(line);
-        }
+        self.outputs.report.name_passed_over();
         self.run.console.set_progress(None);
         let summary = Summary {
             run: &self.run,

@@ -8,7 +8,7 @@ use super::progress::ProgressLine;
 use crate::checkpoint::Checkpoint;
 use crate::checkpoint::header::CHECKPOINT_KEY;
 use crate::checkpoint::log::{EpochPart, OutputName};
-use crate::counts::{Counts, SinkCounts};
+use crate::counts::{Counts, DoneRecords, SinkCounts, counted};
 use crate::error::Result;
 use crate::format::Format;
 use crate::frame::{Control, End, Progress};
@@ -96,6 +96,18 @@ pub struct EndReport {
     pub details: serde_json::Map<String, serde_json::Value>,
     /// The lowest exit status that the run may have.
     pub verdict: u8,
+    /// Rows at or after `--until` in a run with a checkpoint, whose positions are behind them.
+    pub passed_over: u64,
+}
+
+impl EndReport {
+    /// Adds a line about rows that no later run reads.
+    pub fn name_passed_over(&mut self) {
+        if self.passed_over > 0 {
+            let rows = counted(self.passed_over, ["row", "rows"]);
+            self.warnings.push(format!("{rows} at or after --until left out; no later run of the checkpoint reads them"));
+        }
+    }
 }
 
 impl Outputs {
@@ -201,6 +213,16 @@ impl Outputs {
         self.outputs.iter_mut().chain(&mut self.side).try_for_each(Output::tick)?;
         self.take_rejected()?;
         self.dead.tick()
+    }
+
+    /// Returns how many rows all outputs of rows have confirmed: each gets the same rows in the same order.
+    pub fn confirmed(&self) -> DoneRecords {
+        let confirmed = self.outputs.iter().map(Output::confirmed);
+        let least = confirmed.reduce(|one, other| DoneRecords {
+            count: one.count.min(other.count),
+            is_at_most: one.is_at_most || other.is_at_most,
+        });
+        least.unwrap_or_default()
     }
 
     /// Makes every row and dead letter so far durable.

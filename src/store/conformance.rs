@@ -2,7 +2,7 @@
 
 use super::disk::Disk;
 use super::sample::{Pane, as_text, events, metrics, rows, scattered};
-use super::{ALL, Batches, Epoch, EpochRows, Location, OpenOptions, ReadRequest, Sink, SinkOutcome, Store};
+use super::{ALL, Batches, CheckScope, Epoch, EpochRows, Location, OpenOptions, ReadRequest, Sink, SinkOutcome, Store};
 use crate::console::{Colour, Console};
 use crate::counts::SinkCounts;
 use crate::error::ErrorKind;
@@ -140,7 +140,7 @@ fn law(sink: &dyn Sink, taken: u64) {
 #[test]
 fn looking_whether_it_can_be_written_makes_and_changes_nothing() {
     for bench in local() {
-        let look = || (bench.store.check)(&bench.location);
+        let look = || (bench.store.check)(&bench.location, CheckScope::Rows(None));
         look().unwrap();
         let path = std::path::Path::new(&bench.location.path);
         assert!(!path.exists(), "{}", bench.store.scheme);

@@ -128,6 +128,15 @@ pub enum Medium {
     Server,
 }
 
+/// What a check of a store asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CheckScope {
+    /// Whether a run could open it. The run itself finds out whether it can write rows, and retries meanwhile.
+    Opening,
+    /// Also whether rows could be written, for `--check`: those of the kind, or of at least one kind if none is given.
+    Rows(Option<Kind>),
+}
+
 /// One kind of store.
 pub struct Store {
     /// The scheme of its URIs.
@@ -153,7 +162,7 @@ pub struct Store {
     /// The kinds of rows it holds.
     pub kinds: &'static [Kind],
     /// Checks that it could be opened for writing, without changing anything; returns what opening would do first.
-    pub check: fn(&Location) -> Result<Option<String>>,
+    pub check: fn(&Location, CheckScope) -> Result<Option<String>>,
     /// Opens it for writing.
     pub open: fn(&Location, &OpenOptions) -> Result<Box<dyn Sink>>,
     /// The functions that read it.

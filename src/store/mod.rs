@@ -41,7 +41,8 @@ use crate::console::Console;
 use crate::error::{Error, Result};
 use crate::replay::ledger::Ledger;
 pub use definition::{
-    CorrectionStore, LedgerStore, Medium, ReadRequest, Store, StoreReader, StreamExtent, Tables, Visibility, batches,
+    CheckScope, CorrectionStore, LedgerStore, Medium, ReadRequest, Store, StoreReader, StreamExtent, Tables,
+    Visibility, batches,
 };
 pub use location::Location;
 pub use sink::{AtOnce, Batches, Epoch, EpochRows, Notice, OpenOptions, PartitionPosition, Sink, SinkOutcome};

@@ -105,10 +105,12 @@ impl Tool for Args {
 
     fn check(self, run: &Rc<Run>, findings: &mut CheckReport) {
         let options = findings.take(self.source(run));
-        if options.as_ref().is_some_and(|options| options.inputs.listener.server.is_some()) {
+        let is_server = options.as_ref().is_some_and(|options| options.inputs.listener.server.is_some());
+        if is_server {
             self.http.check(findings);
         }
-        findings.stage(self.stage_spec(), options.as_ref());
+        let kind = is_server.then_some(Kind::Event);
+        findings.stage(StageSpec { kind, ..self.stage_spec() }, options.as_ref());
     }
 }
 

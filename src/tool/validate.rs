@@ -131,7 +131,8 @@ impl Args {
     }
 
     fn stage_spec(&self) -> StageSpec<'_> {
-        StageSpec { side: self.duplicates.as_deref(), range: Some(&self.range), ..StageSpec::new(&self.stage) }
+        let (side, kind) = (self.duplicates.as_deref(), Some(Kind::Event));
+        StageSpec { side, range: Some(&self.range), kind, ..StageSpec::new(&self.stage) }
     }
 
     fn source(&self) -> Result<SourceOptions> {

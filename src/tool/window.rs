@@ -421,8 +421,8 @@ impl Args {
         let brief = self.watermark.emit != Some(EmitArg::Panes);
         let formats = DefaultFormats { pipe, terminal: &table::FORMAT, brief, ..new.formats };
         let (range, checkpoint) = (Some(&self.range), Some(&self.checkpoint));
-        let branch = self.branch.branch.as_deref();
-        StageSpec { formats, side: self.late.as_deref(), checkpoint, range, branch, ..new }
+        let (branch, kind) = (self.branch.branch.as_deref(), Some(Kind::Metric));
+        StageSpec { formats, side: self.late.as_deref(), checkpoint, range, branch, kind, ..new }
     }
 
     fn source(&self, mapping: mapping::Options) -> Result<SourceOptions> {

@@ -252,8 +252,8 @@ fn a_listener_whose_reader_does_not_read_ends_at_a_signal_and_says_what_is_left(
         let mut listener = Listener::of(dir.command("evt-ingest", &args).stdout(Stdio::piped())).listening();
         (listener.stdout(), listener)
     };
-    let (unread, lost) =
-        (" records remain in the spool for the next run", " acknowledged records were never read and are lost");
+    let unread = " records remain in the spool for the next run";
+    let lost = " acknowledged records were not confirmed by every output and are lost";
     let stages = [(open(&["--checkpoint", "state", "--spool", "spool"]), unread), (open(&["--ack", "memory"]), lost)];
     let pad = "x".repeat(200);
     let line = |n: usize| format!("{{\"source\":\"s\",\"event_type\":\"t\",\"n\":{n},\"pad\":\"{pad}\"}}\n");

@@ -69,7 +69,7 @@ pub static STORE: Store = Store {
     replaces: |location| location.options.get("mode").is_some_and(|mode| mode == "replace"),
     options: &OPTIONS,
     kinds: &Kind::ALL,
-    check: |location| LakeOptions::try_new(location)?.check().map(|()| None),
+    check: |location, _| LakeOptions::try_new(location)?.check().map(|()| None),
     open: |location, options| Ok(Box::new(Parquet::open(location, options)?)),
     reader: StoreReader {
         tables: lake_read::tables,

@@ -9,6 +9,7 @@ use crate::replay;
 use crate::replay::ledger::{BatchClaim, BatchOutcome, Id, Ledger, LetterState, ReplayEntry};
 use crate::store::Location;
 use crate::store::postgres::link::{Failure, Link, PostgresServer};
+use crate::store::postgres::schema;
 use crate::store::remote::RetryPolicy;
 use std::collections::HashMap;
 use tokio_postgres::types::ToSql;
@@ -84,6 +85,20 @@ pub fn open_to_read(location: &Location, console: &Console) -> Result<Option<Box
     }
     ledger.read_id()?;
     Ok(Some(Box::new(ledger)))
+}
+
+/// Checks that a ledger can be opened and written. Creates nothing.
+pub fn check(location: &Location, console: &Console) -> Result<()> {
+    open_to_read(location, console)?;
+    let server = PostgresServer::try_new(location)?;
+    let mut link = server.connect().map_err(|trouble| server.failed(trouble))?;
+    let own = server.schema();
+    let checked = link.run(async |link| {
+        schema::check_server(link).await?;
+        schema::check_creation(link, own.as_deref()).await?;
+        schema::check_insert(link, "replay_letters").await
+    });
+    checked.map_err(|failure| server.failed(failure))
 }
 
 /// A ledger on a server.

@@ -189,12 +189,13 @@ impl PostgresServer {
     }
 
     /// Returns the settings of a session. The server must end a statement that this process no longer waits for, so
-    /// that its locks are released.
+    /// that its locks are released. A transaction that waited for a lock must see what the others have committed, so
+    /// each of its statements has a snapshot of its own, whatever the database's default is.
     fn settings(&self) -> String {
         let millis = self.timeouts.timeout.as_millis();
         let mut settings = format!(
             "SET client_min_messages = warning; SET timezone = 'UTC'; SET statement_timeout = {millis}; \
-             SET idle_in_transaction_session_timeout = {millis};"
+             SET idle_in_transaction_session_timeout = {millis}; SET default_transaction_isolation = 'read committed';"
         );
         if let Some(schema) = &self.schema {
             settings.push_str(&format!("SET search_path = {};", quoted(schema)));

@@ -46,8 +46,8 @@ use crate::store::postgres::write::{holdable_letters, insert_new, insert_once, m
 use crate::store::repeat::{Conflicts, has_event_key};
 use crate::store::rows::{count_refused, fit_rows};
 use crate::store::{
-    AtOnce, CorrectionStore, Epoch, EpochRows, LedgerStore, Location, Medium, OpenOptions, PartitionPosition, Sink,
-    SinkOutcome, Store, StoreReader, Visibility,
+    AtOnce, CheckScope, CorrectionStore, Epoch, EpochRows, LedgerStore, Location, Medium, OpenOptions,
+    PartitionPosition, Sink, SinkOutcome, Store, StoreReader, Visibility,
 };
 use arrow::array::{Array, RecordBatch};
 use tokio_postgres::Row;
@@ -74,23 +74,25 @@ pub static STORE: Store = Store {
         extent: None,
     },
     corrections: Some(CorrectionStore { open: correct::open, open_to_compare: correct::open_to_compare }),
-    ledger: Some(LedgerStore {
-        open: ledger::open,
-        open_to_read: ledger::open_to_read,
-        check: |location, console| ledger::open_to_read(location, console).map(|_| ()),
-    }),
+    ledger: Some(LedgerStore { open: ledger::open, open_to_read: ledger::open_to_read, check: ledger::check }),
     rules: Some(rules::read),
 };
 
 /// Maximum rows of a transaction.
 const ROWS_MAX: usize = 4096;
-/// Checks that the server accepts the user; returns the pending migrations.
-fn check(location: &Location) -> Result<Option<String>> {
+
+/// Checks that the server accepts the user and, for `--check`, that rows could be written; returns the pending
+/// migrations.
+fn check(location: &Location, scope: CheckScope) -> Result<Option<String>> {
     has_event_key(location)?;
     let server = PostgresServer::try_new(location)?;
     let mut link = server.connect().map_err(|trouble| server.failed(trouble))?;
     let pending = link.run(postgres_schema::pending);
     let pending = pending.map_err(|failure| server.failed(failure))?;
+    if let CheckScope::Rows(kind) = scope {
+        let checked = link.run(async |link| postgres_schema::check_writable(link, &server, &pending, kind).await);
+        checked.map_err(|failure| server.failed(failure))?;
+    }
     match postgres_schema::names(&pending) {
         none if none.is_empty() => Ok(None),
         steps => Ok(Some(format!("pending migrations: {steps}"))),

@@ -2,10 +2,16 @@
 //!
 //! Completed steps are listed in `evt_migrations`. A run that migrates holds an advisory lock, so that of several runs
 //! that start together one does the work; all steps are one transaction.
+//!
+//! `check_…` find out, from the catalogs alone, whether the server would refuse the tables or rows of a run. Each finds
+//! only what no run could pass, because an owner may permit what the catalogs do not show.
 
 use crate::error::{Error, Result};
+use crate::kind::Kind;
 use crate::store::postgres::link::{Failure, Link, PostgresServer};
 use crate::store::remote::RetryError;
+use crate::store::rows::table_fields;
+use std::collections::BTreeSet;
 
 /// One migration.
 pub struct Migration {
@@ -70,4 +76,122 @@ pub fn migrate(link: &mut Link, server: &PostgresServer) -> Result<(), RetryErro
         Ok(())
     })?;
     Ok(())
+}
+
+impl Migration {
+    /// Returns the tables and indexes that the step always creates.
+    fn created(&self) -> impl Iterator<Item = &'static str> {
+        let name = |line: &'static str| {
+            let rest = ["CREATE TABLE ", "CREATE INDEX ", "CREATE UNIQUE INDEX "]
+                .iter()
+                .find_map(|head| line.strip_prefix(head));
+            rest?.split([' ', '(']).next().filter(|name| *name != "IF")
+        };
+        self.sql.lines().filter_map(name)
+    }
+}
+
+/// Checks whether rows of `kind` could be written, or those of at least one kind if none is given. Writes nothing.
+///
+/// Errors: exit status 69 if the server accepts no writes, 78 if the user may not write or a table of another program
+/// is in the way.
+pub async fn check_writable(
+    link: &Link,
+    server: &PostgresServer,
+    pending: &[&Migration],
+    kind: Option<Kind>,
+) -> Result<(), Failure> {
+    check_server(link).await?;
+    if !pending.is_empty() {
+        check_creation(link, server.schema().as_deref()).await?;
+        check_names(link, pending).await?;
+        check_insert(link, "evt_migrations").await?;
+    }
+    let mut first = None;
+    for kind in kind.map_or(Kind::ALL.to_vec(), |kind| vec![kind]) {
+        match check_table(link, kind, pending).await {
+            Ok(()) => return Ok(()),
+            Err(failure) => first = first.or(Some(failure)),
+        }
+    }
+    first.map_or(Ok(()), Err)
+}
+
+/// Checks that the server accepts writes: a standby does not, and a database or a user may be read-only.
+pub async fn check_server(link: &Link) -> Result<(), Failure> {
+    let sql = "SELECT current_setting('transaction_read_only') = 'on'";
+    match link.client.query_one(sql, &[]).await?.get(0) {
+        true => Err(Failure::RetryError(RetryError::Transient("transactions are read-only".to_owned()))),
+        false => Ok(()),
+    }
+}
+
+/// Checks that the user may create tables; `schema` is the one of the URI, which a run creates.
+pub async fn check_creation(link: &Link, schema: Option<&str>) -> Result<(), Failure> {
+    let sql = "SELECT current_schema()::TEXT, has_schema_privilege(current_schema(), 'CREATE'),
+        has_database_privilege(current_database(), 'CREATE')";
+    let row = link.client.query_one(sql, &[]).await?;
+    // PostgreSQL requires this privilege of CREATE SCHEMA IF NOT EXISTS even if the schema exists.
+    if schema.is_some() && !row.get::<_, bool>(2) {
+        return Err(rejected("expected the privilege CREATE on the database, which a schema needs, found none"));
+    }
+    match (row.get::<_, Option<String>>(0), row.get::<_, Option<bool>>(1)) {
+        (Some(_), Some(true)) => Ok(()),
+        (Some(name), _) => Err(rejected(format!("expected the privilege CREATE on schema {name}, found none"))),
+        (None, _) if schema.is_some() => Ok(()),
+        (None, _) => Err(rejected("expected a schema in which to create tables, found none (search_path)")),
+    }
+}
+
+/// Checks that no table of another program has the name of one that the pending steps create.
+async fn check_names(link: &Link, pending: &[&Migration]) -> Result<(), Failure> {
+    let is_done = |step: &&Migration| pending.iter().all(|one| one.name != step.name);
+    let made: BTreeSet<&str> = MIGRATIONS.iter().filter(is_done).flat_map(Migration::created).collect();
+    let wanted: Vec<&str> =
+        pending.iter().flat_map(|step| step.created()).filter(|name| !made.contains(name)).collect();
+    let sql = "SELECT relname::TEXT FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace
+        WHERE nspname = current_schema() AND relname::TEXT = ANY($1) ORDER BY 1 LIMIT 1";
+    match link.client.query_opt(sql, &[&wanted]).await? {
+        Some(row) => Err(rejected(format!("{} exists already, and evt did not create it", row.get::<_, &str>(0)))),
+        None => Ok(()),
+    }
+}
+
+/// Checks that the user may insert rows into a table, if it exists.
+pub async fn check_insert(link: &Link, table: &str) -> Result<(), Failure> {
+    // A grant of columns is enough to insert these columns.
+    let sql = "SELECT has_any_column_privilege(to_regclass($1), 'INSERT')";
+    match link.client.query_one(sql, &[&table]).await?.get(0) {
+        Some(false) => Err(rejected(format!("expected the privilege INSERT on table {table}, found none"))),
+        Some(true) | None => Ok(()),
+    }
+}
+
+/// Checks that the table of `kind` takes the rows of this user, unless a pending step changes the tables.
+async fn check_table(link: &Link, kind: Kind, pending: &[&Migration]) -> Result<(), Failure> {
+    let table = kind.table();
+    check_insert(link, table).await?;
+    if !pending.is_empty() {
+        return Ok(());
+    }
+    let fields = table_fields(kind);
+    let names: Vec<&str> = fields.iter().map(|field| field.name().as_str()).collect();
+    let sql = "SELECT to_regclass($1) IS NULL, ARRAY(
+            SELECT name FROM unnest($2::TEXT[]) AS name WHERE NOT EXISTS (
+                SELECT FROM pg_attribute
+                WHERE attrelid = to_regclass($1) AND attname::TEXT = name AND attnum > 0 AND NOT attisdropped
+            )
+        )";
+    let row = link.client.query_one(sql, &[&table, &names]).await?;
+    let missing: Vec<&str> = row.get(1);
+    match (row.get(0), missing.first()) {
+        (true, _) => Err(rejected(format!("table {table} does not exist, although evt has created it"))),
+        (false, Some(column)) => Err(rejected(format!("expected column {column} in table {table}, found none"))),
+        (false, None) => Ok(()),
+    }
+}
+
+/// Makes the error for what the server would refuse.
+fn rejected(cause: impl Into<String>) -> Failure {
+    Error::config("rejected").because(cause.into()).into()
 }

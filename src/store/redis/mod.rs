@@ -36,12 +36,13 @@ use crate::kind::metric::MetricColumns;
 use crate::store::guard::Overlap;
 use crate::store::redis::address::{OPTIONS, RedisAddress};
 use crate::store::redis::read as redis_read;
+use crate::store::redis::wire::{Answer, ErrorReply, Pipe, Wire, refused};
 use crate::store::redis::write::{RedisMetrics, RedisSession};
 use crate::store::remote::{RetryError, RetryPolicy};
 use crate::store::rows::{count_refused, fit_rows};
 use crate::store::sink::write_rows;
 use crate::store::{
-    Epoch, EpochRows, Location, Medium, OpenOptions, Sink, SinkOutcome, Store, StoreReader, Visibility,
+    CheckScope, Epoch, EpochRows, Location, Medium, OpenOptions, Sink, SinkOutcome, Store, StoreReader, Visibility,
 };
 use crate::time::format_instant;
 use ::redis::Value;
@@ -68,13 +69,47 @@ pub static STORE: Store = Store {
     rules: None,
 };
 
-/// Checks that the server answers and accepts the user.
-fn check(location: &Location) -> Result<Option<String>> {
+/// Checks that the server answers, accepts the user and, for `--check`, that rows could be written.
+fn check(location: &Location, scope: CheckScope) -> Result<Option<String>> {
     let address = RedisAddress::try_new(location)?;
     let alone = |trouble: RetryError| trouble.into_error(&address.server.shown);
-    address.server.connect().map_err(alone)?;
+    let mut wire = address.server.connect().map_err(alone)?;
+    if let CheckScope::Rows(kind) = scope {
+        check_writable(&mut wire, &address, kind).map_err(alone)?;
+    }
     Ok(None)
 }
+
+/// Checks whether rows of `kind` could be written, or those of at least one kind if none is given.
+///
+/// ACL DRYRUN needs Redis 7 and a right of its own, and INFO another one. So this sends commands that a run sends, each
+/// with an argument that the server refuses, but only after it has looked at its own state and the rights of the user:
+/// a script that does not compile, one that does not exist, and a score that is no number. None of them changes
+/// anything.
+fn check_writable(wire: &mut Wire, address: &RedisAddress, kind: Option<Kind>) -> Result<(), RetryError> {
+    let keys = match kind {
+        Some(Kind::Alert) => vec![address.keys.firing()],
+        Some(_) => vec![address.keys.names()],
+        None => vec![address.keys.names(), address.keys.firing()],
+    };
+    let mut refusal = None;
+    for key in keys {
+        let mut pipe = Pipe::default();
+        pipe.push(&["SCRIPT", "LOAD", "("]);
+        pipe.push(&["EVALSHA", NO_SCRIPT, "1", &key]);
+        pipe.push(&["ZADD", &key, "x", "evt"]);
+        // The refused arguments are expected: ERR, NOSCRIPT, or WRONGTYPE for a key of another program.
+        let answers = wire.query(&pipe)?;
+        match answers.into_iter().filter_map(Answer::err).find(ErrorReply::is_about_server) {
+            None => return Ok(()),
+            Some(found) => refusal = refusal.or(Some(found)),
+        }
+    }
+    refusal.map_or(Ok(()), |refusal| Err(refused(&address.server.shown, &refusal)))
+}
+
+/// The name of a script that no server has.
+const NO_SCRIPT: &str = "0000000000000000000000000000000000000000";
 
 /// An open output in Redis.
 struct Redis {

@@ -76,6 +76,19 @@ impl ErrorReply {
         ];
         PASSING.contains(&self.code.as_str()) || self.text.contains(TOO_MANY_CLIENTS)
     }
+
+    /// Whether it is about the user or the address.
+    fn is_config(&self) -> bool {
+        // Redis 7.0 has no code for a command of a script that the user may not run, and 7.2 has another text.
+        let of_scripts = ["The user executing the script can't", "ACL failure in script"];
+        ["NOAUTH", "WRONGPASS", "NOPERM", "DENIED", "MOVED", "ASK", "CROSSSLOT"].contains(&self.code.as_str())
+            || of_scripts.iter().any(|text| self.text.contains(text))
+    }
+
+    /// Whether it is about the user or the state of the server, and not about the arguments of the command.
+    pub fn is_about_server(&self) -> bool {
+        self.is_config() || self.passes() && self.code != "NOSCRIPT"
+    }
 }
 
 /// A server and its timeouts.
@@ -194,10 +207,7 @@ pub fn refused(shown: &str, refusal: &ErrorReply) -> RetryError {
     if refusal.passes() {
         return RetryError::Transient(refusal.text.clone());
     }
-    let kind = match refusal.code.as_str() {
-        "NOAUTH" | "WRONGPASS" | "NOPERM" | "DENIED" | "MOVED" | "ASK" | "CROSSSLOT" => ErrorKind::Config,
-        _ => ErrorKind::Io,
-    };
+    let kind = if refusal.is_config() { ErrorKind::Config } else { ErrorKind::Io };
     let mut cause = refusal.text.clone();
     if matches!(refusal.code.as_str(), "MOVED" | "ASK") {
         cause.push_str(": a cluster of several nodes is not supported");

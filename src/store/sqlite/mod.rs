@@ -43,8 +43,8 @@ use crate::store::sqlite::read as sqlite_read;
 use crate::store::sqlite::schema as sqlite_schema;
 use crate::store::sqlite::write::{Metrics, RunOfRows, insert_once};
 use crate::store::{
-    AtOnce, CorrectionStore, Epoch, EpochRows, LedgerStore, Location, Medium, OpenOptions, PartitionPosition, Sink,
-    SinkOutcome, Store, StoreReader, Visibility,
+    AtOnce, CheckScope, CorrectionStore, Epoch, EpochRows, LedgerStore, Location, Medium, OpenOptions,
+    PartitionPosition, Sink, SinkOutcome, Store, StoreReader, Visibility,
 };
 use crate::time::{format_instant, parse_instant};
 use arrow::array::RecordBatch;
@@ -82,7 +82,7 @@ pub static STORE: Store = Store {
 };
 
 /// Checks that rows could be written: to a database of evt or of another program, or to a new one.
-fn check(location: &Location) -> Result<Option<String>> {
+fn check(location: &Location, _scope: CheckScope) -> Result<Option<String>> {
     has_event_key(location)?;
     let file = SqliteFile::try_new(location)?;
     file.check_room()?;

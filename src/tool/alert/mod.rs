@@ -52,6 +52,7 @@ use crate::format::jsonl;
 use crate::input::text::OpenRecord;
 use crate::kafka::group::{CommitMode, TopicOptions};
 use crate::kafka::range::ReadMode;
+use crate::kind::Kind;
 use crate::mapping::{KeepRaw, Provenance};
 use crate::notify::channels::Channels;
 use crate::notify::outbox::Outbox;
@@ -210,7 +211,7 @@ impl Tool for Args {
 
 impl Args {
     fn spec(&self) -> StageSpec<'_> {
-        StageSpec { formats: FORMATS, ..StageSpec::new(&self.stage) }
+        StageSpec { formats: FORMATS, kind: Some(Kind::Alert), ..StageSpec::new(&self.stage) }
     }
 
     fn loader(&self) -> Result<RuleLoader> {
