@@ -55,6 +55,17 @@ pub struct StoredEnd {
     pub is_final: bool,
 }
 
+/// Why segments are removed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Need {
+    /// They are no longer needed.
+    Nothing,
+    /// There is no space for more records.
+    Space,
+    /// As [`Need::Space`], and there is only one segment.
+    LastSpace,
+}
+
 /// Size of every position in bytes, so that each one can overwrite an older one in place.
 const POSITION_BYTES: usize = 128;
 
@@ -190,6 +201,14 @@ impl SpoolDir {
 
     /// Saves the position up to which the outputs are safe, and removes the segments that are no longer needed.
     pub fn settle(&self, position: Position, now: i64) -> Result<()> {
+        self.save(position)?;
+        self.set_settled(position.offset);
+        self.trim(now)
+    }
+
+    /// Saves the position up to which the outputs are safe. In a new spool this allocates the space of a second
+    /// position, so that each later one replaces one of the two.
+    pub fn save(&self, position: Position) -> Result<()> {
         let saved = Saved { offset: position.offset, stream_time: position.stream_time.map(format_instant) };
         let (path, beside) = (self.path.join("position"), self.path.join("position.new"));
         let text = format!("{:POSITION_BYTES$}", serde_json::json!(saved).to_string());
@@ -201,8 +220,7 @@ impl SpoolDir {
         let written = overwrite(&beside, &text).and_then(|()| replace());
         written.map_err(failed(&path))?;
         sync(&self.path)?;
-        self.set_settled(position.offset);
-        self.trim(now, false)
+        Ok(())
     }
 
     /// Allocates the space of the next position. If this fails, a position is still written when there is space.
@@ -231,34 +249,56 @@ impl SpoolDir {
         StoredEnd { offset: state.end, is_final: state.is_closed }
     }
 
-    /// Removes segments from the front that are no longer needed. If space is `wanted`, this includes those needed only
-    /// for `Idempotency-Key`.
-    pub fn trim(&self, now: i64, wanted: bool) -> Result<()> {
-        while let Some(first) = self.removable(now, wanted) {
-            let path = segment::path(&self.path, first);
-            match fs::remove_file(&path) {
-                Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(failed(&path)(error)),
-                _ => {}
-            }
-            // Sync after each one: the remaining segments never have a gap.
-            sync(&self.path)?;
-            // The writer and the stage may remove the same segment concurrently.
-            self.state().segments.pop_front_if(|segment| segment.first == first);
-            self.show();
-        }
+    /// Removes segments from the front that are no longer needed.
+    pub fn trim(&self, now: i64) -> Result<()> {
+        while self.remove(self.removable(now, Need::Nothing))? {}
         Ok(())
     }
 
+    /// Removes the first segment if another one follows and it is needed for nothing but `Idempotency-Key`. Returns
+    /// whether it has removed one.
+    pub fn make_space(&self, now: i64) -> Result<bool> {
+        self.remove(self.removable(now, Need::Space))
+    }
+
+    /// Removes the last segment if it is the only one and needed for nothing but `Idempotency-Key`. Returns whether it
+    /// has removed it. Only the writer calls this, because it must not write to that segment any more.
+    pub fn remove_last(&self, now: i64) -> Result<bool> {
+        self.remove(self.removable(now, Need::LastSpace))
+    }
+
+    /// Removes the segment with this first offset; returns whether there is one to remove.
+    fn remove(&self, first: Option<i64>) -> Result<bool> {
+        let Some(first) = first else { return Ok(false) };
+        let path = segment::path(&self.path, first);
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(failed(&path)(error)),
+            _ => {}
+        }
+        // Sync after each one: the remaining segments never have a gap.
+        sync(&self.path)?;
+        // The writer and the stage may remove the same segment concurrently.
+        self.state().segments.pop_front_if(|segment| segment.first == first);
+        self.show();
+        Ok(true)
+    }
+
     /// Returns the first segment if the outputs have all of it and no window reaches back to it.
-    fn removable(&self, now: i64, wanted: bool) -> Option<i64> {
+    fn removable(&self, now: i64, need: Need) -> Option<i64> {
         let state = self.state();
-        let (segment, next) = (state.segments.front()?, state.segments.get(1)?);
+        let (segment, next) = (state.segments.front()?, state.segments.get(1));
+        let end = match (next, need) {
+            (None, Need::LastSpace) => state.end,
+            (Some(next), Need::Nothing | Need::Space) => next.first,
+            (None, Need::Nothing | Need::Space) | (Some(_), Need::LastSpace) => return None,
+        };
         let past = |window: i64| segment.newest.saturating_add(window) <= now;
         let is_past = match self.limits.dedup {
             Some(limits) => past(limits.window),
-            None => !segment.keyed || wanted || past(KEYS_WINDOW),
+            None => !segment.keyed || need != Need::Nothing || past(KEYS_WINDOW),
         };
-        (next.first <= state.settled && is_past).then_some(segment.first)
+        // An empty segment tells the next offset if no position is saved.
+        (segment.first < end && end <= state.settled && is_past).then_some(segment.first)
     }
 
     /// Returns the durable bytes of all segments.

@@ -92,11 +92,11 @@ fn on_disk(
         SpoolStart::Kept => (kept, Pace::Relaxed),
         SpoolStart::Checkpoint(position) => (continued(&dir, kept, position, run)?, Pace::WithEpochs),
     };
+    let id = dir.id.clone();
+    let entries = Box::new(DirEntries::new(dir, run.clock.clone(), start.offset)?);
     let (log, queue) = SpoolLog::new(path.to_owned());
     let spawned = std::thread::Builder::new().name("spool".into()).spawn(move || writer.run(&queue));
     spawned.map_err(|error| Error::io("the thread that writes the spool", &error))?;
-    let id = dir.id.clone();
-    let entries = Box::new(DirEntries::new(dir, run.clock.clone(), start.offset));
     Ok((Arc::new(log), SpoolReader { wakeups, id, start, pace, entries }))
 }
 

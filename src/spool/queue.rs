@@ -8,7 +8,8 @@ use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::time::Duration;
 
 /// Maximum bytes of unanswered requests.
 pub const QUEUE_BYTES: usize = 64 << 20;
@@ -62,9 +63,18 @@ impl RequestLog for SpoolLog {
     }
 }
 
-/// Waits for the next requests and takes a group of them; `None` once the other end is dropped and the queue is empty.
-pub fn take_group(queue: &Receiver<QueuedRequest>) -> Option<Vec<QueuedRequest>> {
-    let mut group = vec![queue.recv().ok()?];
+/// Waits for the next requests and takes a group of them, which is empty after `timeout`; `None` once the other end is
+/// dropped and the queue is empty.
+pub fn take_group(queue: &Receiver<QueuedRequest>, timeout: Option<Duration>) -> Option<Vec<QueuedRequest>> {
+    let first = match timeout {
+        None => queue.recv().ok()?,
+        Some(timeout) => match queue.recv_timeout(timeout) {
+            Ok(first) => first,
+            Err(RecvTimeoutError::Timeout) => return Some(vec![]),
+            Err(RecvTimeoutError::Disconnected) => return None,
+        },
+    };
+    let mut group = vec![first];
     let mut bytes = group[0].size;
     while bytes < GROUP_BYTES
         && let Ok(next) = queue.try_recv()

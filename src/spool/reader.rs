@@ -1,7 +1,7 @@
 //! The reading end of a spool: returns entries in order, including those just written, and takes the position up to
 //! which the outputs are safe.
 
-use super::dir::{Position, SpoolDir, StoredEnd};
+use super::dir::{Position, Segment, SpoolDir, StoredEnd};
 use super::request::Entry;
 use super::segment::{self, HEADER, Next, SegmentReader, damage};
 use crate::clock::Clock;
@@ -66,30 +66,49 @@ pub struct DirEntries {
 }
 
 impl DirEntries {
-    /// Reads from `offset` on.
-    pub fn new(dir: Arc<SpoolDir>, clock: Clock, offset: i64) -> Self {
+    /// Reads from `offset` on. It must be called before the writer runs.
+    pub fn new(dir: Arc<SpoolDir>, clock: Clock, offset: i64) -> Result<Self> {
         let first = dir.segment_of(offset).unwrap_or(offset);
-        Self { dir, clock, first, open: None }
+        let mut entries = Self { dir, clock, first, open: None };
+        let last = entries.dir.segment(first).0.filter(|segment| segment.bytes > HEADER);
+        if let Some(last) = last.filter(|_| offset == entries.dir.end().offset) {
+            // The writer may remove this segment on a full disk, because the outputs have all of it.
+            let mut reader = entries.reader(&last)?;
+            reader.seek(last.bytes)?;
+            entries.open = Some(reader);
+        }
+        Ok(entries)
+    }
+
+    /// Opens a segment.
+    fn reader(&self, segment: &Segment) -> Result<SegmentReader> {
+        let path = segment::path(&self.dir.path, segment.first);
+        SegmentReader::open(&path)?.ok_or_else(|| damage(&path, 0, "damaged entry"))
     }
 }
 
 impl EntrySource for DirEntries {
     fn next(&mut self) -> Result<Option<Arc<Entry>>> {
         loop {
-            let (Some(segment), following) = self.dir.segment(self.first) else { return Ok(None) };
+            let (Some(segment), following) = self.dir.segment(self.first) else {
+                // The last segment was removed, but its disk space is in use until the file is closed.
+                self.open = None;
+                return Ok(None);
+            };
             if segment.first != self.first {
                 (self.first, self.open) = (segment.first, None);
             }
-            let damaged = |byte| damage(&segment::path(&self.dir.path, segment.first), byte, "damaged entry");
             // An empty segment may still be replaced by one with another seed.
             if self.open.is_none() && segment.bytes > HEADER {
-                let reader = SegmentReader::open(&segment::path(&self.dir.path, segment.first))?;
-                self.open = Some(reader.ok_or_else(|| damaged(0))?);
+                self.open = Some(self.reader(&segment)?);
             }
             let next = match &mut self.open {
                 None => Next::Nothing,
                 Some(reader) => match reader.next(segment.bytes)? {
-                    Next::Damaged => return Err(damaged(reader.byte())),
+                    Next::Damaged => {
+                        let path = segment::path(&self.dir.path, segment.first);
+                        return Err(damage(&path, reader.byte(), "damaged entry"));
+                    }
                     next => next,
                 },
             };

@@ -55,6 +55,10 @@ pub fn recover(dir: &SpoolDir, writer: &mut Writer, console: &Console) -> Result
     if position.offset > next {
         return missing(format!("the spool ends at offset {next}, before the outputs at {}", position.offset));
     }
+    if saved.is_none() {
+        // This only allocates space: without a saved position the next run begins at the same one.
+        let _ = dir.save(position);
+    }
     writer.next = next;
     dir.set_end(next);
     dir.set_settled(position.offset);

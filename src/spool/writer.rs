@@ -4,6 +4,9 @@
 //! The writer acknowledges nothing before `fdatasync` has succeeded. If a write fails, the writer truncates it and
 //! refuses the whole group. If `fdatasync` fails, the contents of the disk are unknown: the segment ends at its last
 //! durable byte, and the next request begins another segment.
+//!
+//! If the disk is full, the writer removes segments that the outputs have, as if the spool had reached its limit. The
+//! last segment is removed too, if no other is left: the disk may be smaller than one segment.
 
 use super::dedup::{DedupWindow, Earlier, IdempotencyKeys, KEYS_WINDOW};
 use super::dir::{self, Segment, SpoolDir};
@@ -13,15 +16,20 @@ use super::request::{Answer, Entry, RecordOutcome, Request, Responder};
 use super::segment::{self, HEADER, Next, SegmentFile, SegmentOffset, SegmentReader, failed};
 use crate::error::Result;
 use crate::run::Run;
+use crate::store::access;
 use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
+use std::time::Duration;
 
 /// Minimum and maximum size of a full segment in bytes.
 const SEGMENT_BYTES: (u64, u64) = (4 << 10, 64 << 20);
 /// Maximum number of remembered keys; the oldest is dropped for a new one.
 const KEYS_MAX: usize = 1 << 20;
+
+/// How often a writer whose disk is full looks whether the outputs have caught up.
+const FULL_TRIED: Duration = Duration::from_secs(1);
 
 /// Creates a file to append to.
 pub type Create = fn(&Path) -> std::io::Result<Box<dyn SegmentFile>>;
@@ -30,6 +38,11 @@ pub type Create = fn(&Path) -> std::io::Result<Box<dyn SegmentFile>>;
 pub fn create(path: &Path) -> std::io::Result<Box<dyn SegmentFile>> {
     // An earlier run that failed here may have left a file with nothing acknowledged in it.
     Ok(Box::new(File::options().write(true).create(true).truncate(true).open(path)?))
+}
+
+/// Whether a write failed because the disk is full, or the user's share of it.
+fn is_full(error: &std::io::Error) -> bool {
+    matches!(error.kind(), std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded)
 }
 
 /// The segment being written.
@@ -104,10 +117,41 @@ impl Writer {
 
     /// Writes requests until the queue is closed.
     pub fn run(mut self, queue: &Receiver<QueuedRequest>) {
-        while let Some(requests) = take_group(queue) {
-            self.write_group(requests);
+        loop {
+            let is_full = self.is_disk_full();
+            let Some(requests) = take_group(queue, is_full.then_some(FULL_TRIED)) else { break };
+            // A server whose disk is full is not ready, so there may be no request whose write would make space.
+            while is_full && self.is_disk_full() && self.make_space() {}
+            if !requests.is_empty() {
+                self.write_group(requests);
+            }
             self.waker.wake();
         }
+    }
+
+    fn is_disk_full(&self) -> bool {
+        !access::has_free_space(&self.dir.path)
+    }
+
+    /// Removes the oldest segment that is needed for nothing but `Idempotency-Key`; returns whether there was one.
+    fn make_space(&mut self) -> bool {
+        let now = self.run.clock.now();
+        if self.dir.make_space(now).unwrap_or(false) {
+            return true;
+        }
+        let removed = self.dir.remove_last(now);
+        if matches!(removed, Ok(false)) {
+            return false;
+        }
+        // After an error the file may be removed or not, so it is not written to again.
+        let tail = self.tail.take();
+        if removed.is_ok()
+            && let Some(mut tail) = tail
+        {
+            // The reading end has read all of it, and may have it open: without this its space is not free yet.
+            let _ = tail.file.truncate(0);
+        }
+        removed.is_ok()
     }
 
     /// Makes a group durable and answers its requests.
@@ -184,8 +228,9 @@ impl Writer {
         if has_space() {
             return None;
         }
-        // An error does not matter: the size is compared again.
-        let _ = self.dir.trim(self.run.clock.now().max(request.arrived_at), true);
+        let now = self.run.clock.now().max(request.arrived_at);
+        // An error ends the removal, and the size is compared again.
+        while !has_space() && self.dir.make_space(now).unwrap_or(false) {}
         if has_space() {
             return None;
         }
@@ -208,24 +253,46 @@ impl Writer {
         let first = self.next;
         let path = segment::path(&self.dir.path, first);
         let (header, seed) = segment::header(first);
-        let mut file = (self.create)(&path).map_err(failed(&path))?;
-        file.append(&header).and_then(|()| file.sync()).map_err(failed(&path))?;
+        let begin = |create: Create| {
+            let mut file = create(&path)?;
+            file.append(&header).and_then(|()| file.sync()).map(|()| file)
+        };
+        let file = loop {
+            match begin(self.create) {
+                Err(error) if is_full(&error) && self.make_space() => {}
+                begun => break begun.map_err(failed(&path))?,
+            }
+        };
         dir::sync(&self.dir.path)?;
         self.tail = Some(OpenSegment { file, first, seed, bytes: HEADER });
         self.dir.begin(Segment { first, bytes: HEADER, newest: i64::MIN, keyed: false });
         Ok(())
     }
 
-    /// Writes the buffer with the entries of these requests and syncs it; truncates a write that failed.
-    fn write<'a>(&mut self, stored: impl Iterator<Item = &'a Request> + Clone) -> Result<()> {
-        let Some(tail) = self.tail.as_mut().filter(|_| !self.buffer.is_empty()) else { return Ok(()) };
-        let path = segment::path(&self.dir.path, tail.first);
-        if let Err(error) = tail.file.append(&self.buffer) {
+    /// Appends the buffer to the last segment; truncates a write that failed. On a full disk it makes space and tries
+    /// again. If the last segment itself had to be removed, the next group begins another one.
+    fn append(&mut self) -> Result<()> {
+        while let Some(tail) = &mut self.tail {
+            let Err(error) = tail.file.append(&self.buffer) else { break };
+            let path = segment::path(&self.dir.path, tail.first);
             if tail.file.truncate(tail.bytes).is_err() {
                 self.tail = None;
             }
-            return Err(failed(&path)(error));
+            if self.tail.is_none() || !is_full(&error) || !self.make_space() || self.tail.is_none() {
+                return Err(failed(&path)(error));
+            }
         }
+        Ok(())
+    }
+
+    /// Writes the buffer with the entries of these requests and syncs it.
+    fn write<'a>(&mut self, stored: impl Iterator<Item = &'a Request> + Clone) -> Result<()> {
+        if self.buffer.is_empty() {
+            return Ok(());
+        }
+        self.append()?;
+        let Some(tail) = self.tail.as_mut() else { return Ok(()) };
+        let path = segment::path(&self.dir.path, tail.first);
         if let Err(error) = tail.file.sync() {
             // The kernel may treat the lost pages as written from now on, so this file is not written to again. If it
             // cannot be truncated, the remains lie after the first offset of the next segment and are ignored.

@@ -136,6 +136,7 @@ mod siege;
 mod siege_requests;
 mod signals;
 mod sizes;
+mod small_disk;
 mod spool;
 mod spool_checkpoint;
 mod state;

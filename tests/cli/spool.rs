@@ -101,6 +101,15 @@ pub struct Told {
     positions: Vec<i64>,
 }
 
+/// Kills a server when it is dropped, also by a test that fails: its clients post until the server is gone.
+struct KillAtEnd<'a>(&'a Listener);
+
+impl Drop for KillAtEnd<'_> {
+    fn drop(&mut self) {
+        self.0.signal(Signal::KILL);
+    }
+}
+
 /// Starts the server, kills it under load, and repeats this; then starts and stops it until its spool is empty.
 pub fn kill_again_and_again(dir: &Dir, outputs: &[&str], draws: &mut Draws) -> Told {
     let flags = [&["--spool", "spool", "--spool-max", "4MiB"], outputs].concat();
@@ -112,13 +121,14 @@ pub fn kill_again_and_again(dir: &Dir, outputs: &[&str], draws: &mut Draws) -> T
         let before = position(dir);
         let ended: Vec<_> = std::thread::scope(|scope| {
             let (load, listener) = (&load, &listener);
+            let server = KillAtEnd(listener);
             let clients: Vec<_> =
                 under_way.iter().map(|first| scope.spawn(move || load.post(listener, *first))).collect();
             eventually("enough is acknowledged", || load.acknowledged.load(Ordering::Relaxed) >= enough);
             if kill % 10 == 9 {
                 eventually("the outputs have more", || position(dir) > before);
             }
-            listener.signal(Signal::KILL);
+            drop(server);
             clients.into_iter().map(|client| client.join().expect("no panic")).collect()
         });
         let (status, said) = listener.wait();
@@ -146,7 +156,7 @@ pub fn kill_again_and_again(dir: &Dir, outputs: &[&str], draws: &mut Draws) -> T
 
 /// Asserts that every acknowledged event is among the rows. Only an event in flight at a kill is repeated: a client
 /// without an answer has sent it again, or the run had not saved the position after it.
-fn assert_kept(told: &Told, rows: &[Value], draws: &Draws) {
+pub fn assert_kept(told: &Told, rows: &[Value], draws: &Draws) {
     let mut copies: BTreeMap<usize, BTreeMap<i64, usize>> = BTreeMap::new();
     for row in rows {
         let number = row["properties"]["n"].as_u64().and_then(|n| usize::try_from(n).ok()).expect("a number");
