@@ -240,13 +240,16 @@ impl AlertEngine {
     }
 
     /// Begins to evaluate: rows before `start` (µs) may be unknown. Does nothing if it has begun.
+    ///
+    /// The second that ends at `start` is the first instant. No rule has a whole window there, but its rows make their
+    /// groups known.
     pub fn begin(&mut self, start: i64) {
         if self.evaluated.is_some() {
             return;
         }
         let start = grid_end(start);
-        self.evaluated = Some(start);
-        self.stepped = start;
+        self.evaluated = Some(start - 1);
+        self.stepped = start - 1;
         self.rules.iter_mut().for_each(|rule| rule.begin(start));
     }
 
@@ -287,6 +290,7 @@ impl AlertEngine {
         for view in &mut self.views {
             let series = &mut self.series[view.series];
             changes.push(view.evaluate(series, &arrivals[view.series], self.stepped, g));
+            view.forget_gone(g, self.options.max_groups);
         }
         let first = transitions.len();
         for rule in &mut self.rules {

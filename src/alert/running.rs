@@ -159,8 +159,9 @@ impl RunningRule {
         };
         for key in keys {
             let Some(group) = view.groups.get(&key) else { continue };
-            // A group is known to a rule by a row that the rule has seen.
-            if group.last > start || view.by.is_empty() {
+            // A group is known to a rule by a row that the rule has seen. A rule that was there before the first row
+            // has seen all of them; another one may share its view with older rules.
+            if self.created.is_none() || group.last > start || view.by.is_empty() {
                 let value = self.value(views, group, at.g);
                 self.step(key, group, value, at, transitions);
             }

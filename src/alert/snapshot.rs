@@ -9,8 +9,8 @@ use crate::op::snapshot;
 use serde_json::{Map, Value};
 use std::collections::HashMap;
 
-/// Version of the snapshot.
-const VERSION: u8 = 1;
+/// Version of the snapshot. Version 1 has no groups that are gone.
+const VERSION: u8 = 2;
 
 /// Returns the state as bytes.
 pub fn save(engine: &AlertEngine) -> Vec<u8> {
@@ -55,8 +55,8 @@ fn with_exact_numbers(value: Value) -> Value {
 pub fn restore(options: EngineOptions, bytes: &[u8]) -> Result<AlertEngine> {
     let mut saved = snapshot::Reader::new(bytes);
     let version = saved.byte()?;
-    if version != VERSION {
-        return Err(Error::corrupt(format!("snapshot of alerts: expected version {VERSION}, found {version}")));
+    if !(1..=VERSION).contains(&version) {
+        return Err(Error::corrupt(format!("snapshot of alerts: expected version 1 to {VERSION}, found {version}")));
     }
     let mut engine = AlertEngine::new(options);
     engine.evaluated = saved.optional()?;
@@ -76,7 +76,7 @@ pub fn restore(options: EngineOptions, bytes: &[u8]) -> Result<AlertEngine> {
         let view = views.iter_mut().find(|view| view.window == window && series[view.series].identity == identity);
         let view = view.ok_or_else(|| damaged("a view"))?;
         let number = view.series;
-        view.load(&mut series[number], &mut saved)?;
+        view.load(&mut series[number], &mut saved, version > 1)?;
     }
     let AlertEngine { series, views, rules, .. } = &mut engine;
     for rule in rules {

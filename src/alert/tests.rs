@@ -112,9 +112,9 @@ fn add(engine: &mut AlertEngine, events: &[Event]) {
 }
 
 /// Runs to the end of the events; `cut` decides after each event whether it ends a batch, and `restarts` whether the
-/// engine is restored then.
-fn run(events: &[Event], cut: impl Fn(usize) -> bool, restarts: bool) -> Vec<Alert> {
-    let mut engine = engine(RULES);
+/// engine is restored then. Returns the rows as if none was caught up, which depends on the batches.
+fn run(rules: &str, events: &[Event], cut: impl Fn(usize) -> bool, restarts: bool) -> Vec<Alert> {
+    let mut engine = engine(rules);
     let (mut from, mut alerts) = (0, vec![]);
     for at in 1..=events.len() {
         if at < events.len() && !cut(at) {
@@ -124,7 +124,8 @@ fn run(events: &[Event], cut: impl Fn(usize) -> bool, restarts: bool) -> Vec<Ale
         from = at;
         engine.begin(START + events[0].stream_time);
         let clock = START + events[at - 1].stream_time;
-        alerts.extend(engine.advance(clock, clock).into_iter().map(|transition| transition.alert));
+        let rows = engine.advance(clock, clock).into_iter().filter(|one| one.purpose == TransitionUse::Row);
+        alerts.extend(rows.map(|transition| Alert { caught_up: false, ..transition.alert }));
         if restarts {
             let saved = snapshot::save(&engine);
             engine = snapshot::restore(OPTIONS, &saved).unwrap();
@@ -151,9 +152,17 @@ proptest! {
 
     #[test]
     fn alerts_depend_neither_on_batches_nor_on_restarts(events in events(), cuts in prop::collection::vec(any::<bool>(), 80)) {
-        let whole = run(&events, |_| false, false);
-        prop_assert_eq!(&run(&events, |at| cuts[at], false), &whole);
-        prop_assert_eq!(&run(&events, |_| true, true), &whole);
+        let whole = run(RULES, &events, |_| false, false);
+        prop_assert_eq!(&run(RULES, &events, |at| cuts[at], false), &whole);
+        prop_assert_eq!(&run(RULES, &events, |_| true, true), &whole);
+    }
+
+    #[test]
+    fn groups_that_were_gone_depend_neither_on_batches_nor_on_restarts(events in sparse_events()) {
+        let rules = by_source();
+        let whole = run(&rules, &events, |_| false, false);
+        prop_assert_eq!(&run(&rules, &events, |_| true, false), &whole);
+        prop_assert_eq!(&run(&rules, &events, |_| true, true), &whole);
     }
 }
 
@@ -183,6 +192,15 @@ fn run_at_once(events: &[Event], rules: &str) -> Vec<Transition> {
     engine.advance(last, last)
 }
 
+/// The rules with a comparison of each source over more than ten windows.
+fn by_source() -> String {
+    let rules = RULES
+        .replace("[[rule]]\nname = 'drop'\n", "[[rule]]\nname = 'drop'\nby = ['source']\n")
+        .replace("compare = 4\n", "compare = 37\nresolve_threshold = 0.9\nno_data = true\n");
+    assert_ne!(rules, RULES);
+    rules
+}
+
 /// Events with gaps of up to a minute, whose windows are empty for a long time.
 fn sparse_events() -> impl Strategy<Value = Vec<Event>> {
     let one = (0i64..60_000_000, prop::bool::weighted(0.5), 0u8..6, prop::bool::ANY);
@@ -201,10 +219,7 @@ proptest! {
 
     #[test]
     fn seconds_that_are_passed_over_would_have_changed_nothing(events in sparse_events()) {
-        let by_source = RULES.replace("[[rule]]\nname = 'drop'\n", "[[rule]]\nname = 'drop'\nby = ['source']\n")
-            .replace("compare = 4\n", "compare = 37\nresolve_threshold = 0.9\nno_data = true\n");
-        assert_ne!(by_source, RULES);
-        for rules in [RULES, &by_source] {
+        for rules in [RULES, &by_source()] {
             prop_assert_eq!(&run_at_once(&events, rules), &run_each_second(&events, rules));
         }
     }
@@ -319,4 +334,27 @@ fn an_instant_at_which_nothing_changes_costs_nothing() {
     let transitions = engine.advance(START + far, START + far);
     assert!(transitions.iter().any(|one| one.alert.reason == AlertReason::GroupGone), "{transitions:?}");
     assert_eq!(engine.clock(), Some(START + far - SECOND));
+}
+
+#[test]
+fn the_history_of_groups_that_are_gone_is_bounded_by_the_limit_of_groups() {
+    let mut engine = engine(
+        "[[rule]]\nname = 'r'\naggregate = 'count(*)'\nby = ['source']\ncompare = '1d'\ncondition = 'lt'\nthreshold = 1\n\
+         window_seconds = 1\n",
+    );
+    // Each second has another source, which is gone ten seconds later.
+    let event = |second: i64| {
+        let (time, source) = (second * SECOND, Box::leak(format!("s{second}").into_boxed_str()));
+        Event { time, stream_time: time, amount: 1, source }
+    };
+    let mut sizes = vec![];
+    for from in (1000..4000).step_by(50) {
+        add(&mut engine, &(from..from + 50).map(event).collect::<Vec<_>>());
+        engine.begin(START + 1000 * SECOND);
+        engine.advance(START + (from + 50) * SECOND, START);
+        sizes.push(snapshot::save(&engine).len());
+    }
+    let [.., middle, _, _, _, _, _, _, _, _, _, _, last] = sizes[..] else { panic!("{sizes:?}") };
+    assert_eq!(middle, last, "{sizes:?}");
+    assert!(last > sizes[0], "{sizes:?}");
 }

@@ -5,7 +5,7 @@ use super::series::{Arrival, EventSeries};
 use crate::error::Result;
 use crate::expr::write_dimensions;
 use crate::op::snapshot;
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
 /// A group is gone when it had no row in so many windows.
 pub const WINDOWS_KNOWN: i64 = 10;
@@ -24,7 +24,19 @@ pub struct GroupValue {
     /// The values of the dimensions.
     pub values: Vec<Option<String>>,
     /// Earlier values, ascending by instant.
-    history: VecDeque<EarlierValue>,
+    history: History,
+}
+
+/// Earlier values of a group, ascending by instant.
+type History = VecDeque<EarlierValue>;
+
+/// The earlier values of a group that is gone.
+#[derive(Debug)]
+struct GoneHistory {
+    /// Since when the group is gone.
+    since: i64,
+    /// The last one is NULL: a group that is gone has no value.
+    history: History,
 }
 
 /// The value of a group from an instant on.
@@ -33,6 +45,13 @@ struct EarlierValue {
     from: i64,
     /// `None` is NULL.
     value: Option<f64>,
+}
+
+/// The key of a group that is gone, and since when.
+struct GoneKey {
+    since: i64,
+    /// Its bytes: a number would be held in the series, whose groups are limited.
+    key: Vec<u8>,
 }
 
 /// A group that had no row in the last windows.
@@ -95,6 +114,10 @@ pub struct WindowView {
     span: i64,
     /// Groups that may be gone, by the instant.
     expiry: BTreeMap<i64, Vec<u32>>,
+    /// The earlier values of groups that are gone, by the bytes of their keys.
+    gone: HashMap<Vec<u8>, GoneHistory>,
+    /// The same groups in the order in which they went; some may be back.
+    gone_order: VecDeque<GoneKey>,
     /// The value of a window without rows.
     empty: Option<f64>,
     /// The last instant at which a value changed.
@@ -112,8 +135,19 @@ impl WindowView {
                 GroupValue { value: empty, last: i64::MIN, dimensions: "{}".to_owned(), ..GroupValue::default() };
             groups.insert(series.key_of(&[])?, only);
         }
-        let (lags, expiry) = (BTreeSet::new(), BTreeMap::new());
-        Ok(Self { series: number, window, groups, by, lags, span: 0, expiry, empty, changed_at: i64::MIN })
+        Ok(Self {
+            series: number,
+            window,
+            groups,
+            by,
+            lags: BTreeSet::new(),
+            span: 0,
+            expiry: BTreeMap::new(),
+            gone: HashMap::new(),
+            gone_order: VecDeque::new(),
+            empty,
+            changed_at: i64::MIN,
+        })
     }
 
     /// Returns the view as one of series number `number`.
@@ -126,6 +160,8 @@ impl WindowView {
         self.span = lags.iter().map(|lags| lags.span()).max().unwrap_or(0);
         self.lags = lags;
         if self.span == 0 {
+            self.gone.clear();
+            self.gone_order.clear();
             return self.groups.values_mut().for_each(|group| group.history.clear());
         }
         for group in self.groups.values_mut().filter(|group| group.history.is_empty()) {
@@ -208,7 +244,8 @@ impl WindowView {
         let texts: Vec<Option<&str>> = values.iter().map(Option::as_deref).collect();
         let mut dimensions = String::new();
         write_dimensions(&names, &texts, &mut dimensions);
-        self.groups.insert(key, GroupValue { last: slice, dimensions, values, ..GroupValue::default() });
+        let history = self.gone.remove(series.key_bytes(key)).map(|gone| gone.history).unwrap_or_default();
+        self.groups.insert(key, GroupValue { last: slice, dimensions, values, history, ..GroupValue::default() });
         self.expiry.entry(slice + WINDOWS_KNOWN * self.window).or_default().push(key);
         true
     }
@@ -222,14 +259,38 @@ impl WindowView {
                 let until = group.last + WINDOWS_KNOWN * self.window;
                 if until > g {
                     self.expiry.entry(until).or_default().push(key);
-                } else if let Some(group) = self.groups.remove(&key) {
+                } else if let Some(mut group) = self.groups.remove(&key) {
                     self.changed_at = g;
+                    if self.span > 0 {
+                        let mut history = std::mem::take(&mut group.history);
+                        history.push_back(EarlierValue { from: g, value: None });
+                        self.keep_gone(series.key_bytes(key).to_vec(), GoneHistory { since: g, history });
+                    }
                     series.release(key);
                     gone.push(GoneGroup { key, group });
                 }
             }
         }
         gone
+    }
+
+    /// Keeps the earlier values of a group that is gone, for its return.
+    fn keep_gone(&mut self, key: Vec<u8>, gone: GoneHistory) {
+        self.gone_order.push_back(GoneKey { since: gone.since, key: key.clone() });
+        self.gone.insert(key, gone);
+    }
+
+    /// Forgets the earlier values that no lag reaches at instant `g`, and those beyond `max` groups: first those of the
+    /// groups that have been gone for the longest time.
+    pub fn forget_gone(&mut self, g: i64, max: usize) {
+        while let Some(GoneKey { since, key }) =
+            self.gone_order.pop_front_if(|first| first.since <= g - self.span || self.gone.len() > max)
+        {
+            // A group that came back and went again has a later place as well.
+            if self.gone.get(&key).is_some_and(|gone| gone.since == since) {
+                self.gone.remove(&key);
+            }
+        }
     }
 
     /// Saves the groups.
@@ -243,16 +304,20 @@ impl WindowView {
             put_value(out, group.value);
             out.number(group.rows.try_into().unwrap_or(i64::MAX));
             out.number(group.last);
-            out.count(group.history.len());
-            for EarlierValue { from, value } in &group.history {
-                out.number(*from);
-                put_value(out, *value);
-            }
+            put_history(out, &group.history);
+        }
+        let is_gone = |key: &&GoneKey| self.gone.get(&key.key).is_some_and(|gone| gone.since == key.since);
+        out.count(self.gone.len());
+        for GoneKey { since, key } in self.gone_order.iter().filter(is_gone) {
+            out.bytes(key);
+            out.number(*since);
+            put_history(out, &self.gone[key].history);
         }
     }
 
-    /// Restores groups that [`WindowView::save`] saved after identity and window.
-    pub fn load(&mut self, series: &mut EventSeries, saved: &mut snapshot::Reader<'_>) -> Result<()> {
+    /// Restores groups that [`WindowView::save`] saved after identity and window. `has_gone`: groups that are gone
+    /// follow.
+    pub fn load(&mut self, series: &mut EventSeries, saved: &mut snapshot::Reader<'_>, has_gone: bool) -> Result<()> {
         self.changed_at = saved.number()?;
         for _ in 0..saved.count()? {
             let key = series.key_of(saved.bytes()?)?;
@@ -261,16 +326,33 @@ impl WindowView {
                 self.arrive(series, key, last, i64::MIN / 2);
             }
             series.release(key);
-            let mut history = VecDeque::new();
-            for _ in 0..saved.count()? {
-                history.push_back(EarlierValue { from: saved.number()?, value: take_value(saved)? });
-            }
+            let history = take_history(saved)?;
             if let Some(group) = self.groups.get_mut(&key) {
                 (group.value, group.rows, group.last, group.history) = (value, rows, last, history);
             }
         }
+        for _ in 0..if has_gone { saved.count()? } else { 0 } {
+            let (key, since) = (saved.bytes()?.to_vec(), saved.number()?);
+            self.keep_gone(key, GoneHistory { since, history: take_history(saved)? });
+        }
         Ok(())
     }
+}
+
+fn put_history(out: &mut snapshot::Writer, history: &History) {
+    out.count(history.len());
+    for EarlierValue { from, value } in history {
+        out.number(*from);
+        put_value(out, *value);
+    }
+}
+
+fn take_history(saved: &mut snapshot::Reader<'_>) -> Result<History> {
+    let mut history = VecDeque::new();
+    for _ in 0..saved.count()? {
+        history.push_back(EarlierValue { from: saved.number()?, value: take_value(saved)? });
+    }
+    Ok(history)
 }
 
 /// Saves an optional value.

@@ -1,5 +1,5 @@
-//! The epoch that a run continues, and what each stage has of it. If that epoch is damaged, the error names the epoch before it, and the outputs that
-//! get rows twice when a run continues from there.
+//! The epoch that a run continues, and what each stage has of it. If that epoch is damaged, the error names the epoch
+//! before it, and the outputs that get rows twice when a run continues from there.
 
 use super::ends::{self, StagePath};
 use super::log::{Complete, EpochPart, LogEntry, OutputName, StageEpoch, check_outputs};

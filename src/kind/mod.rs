@@ -51,6 +51,9 @@ pub const KIND_KEY: &str = "evt.kind";
 pub const DIMENSIONS_KEY: &str = "evt.dimensions";
 /// Schema metadata key of the names of the metrics whose windows are sessions, a JSON array; absent if there are none.
 pub const SESSIONS_KEY: &str = "evt.sessions";
+/// Schema metadata key of the names of the metrics whose windows may fire again, a JSON array; absent if there are
+/// none.
+pub const REFIRING_KEY: &str = "evt.refiring";
 /// Schema metadata key of the frame format's version.
 pub const VERSION_KEY: &str = "evt.version";
 /// The version of the frame format this crate writes.
@@ -178,17 +181,35 @@ pub fn schema_of_metrics(dimensions: &[String]) -> SchemaRef {
 
 /// Returns a schema of metrics that names those whose windows are sessions.
 pub fn with_sessions(schema: &SchemaRef, sessions: &[&str]) -> SchemaRef {
-    if sessions.is_empty() {
+    with_names(schema, SESSIONS_KEY, sessions)
+}
+
+/// Returns a schema of metrics that names those whose windows may fire again.
+pub fn with_refiring(schema: &SchemaRef, metrics: &[&str]) -> SchemaRef {
+    with_names(schema, REFIRING_KEY, metrics)
+}
+
+fn with_names(schema: &SchemaRef, key: &str, names: &[&str]) -> SchemaRef {
+    if names.is_empty() {
         return schema.clone();
     }
     let mut metadata = schema.metadata().clone();
-    metadata.insert(SESSIONS_KEY.to_owned(), serde_json::json!(sessions).to_string());
+    metadata.insert(key.to_owned(), serde_json::json!(names).to_string());
     Arc::new(Schema::new_with_metadata(schema.fields().clone(), metadata))
 }
 
 /// Returns the names of the metrics of a stream whose windows are sessions.
 pub fn sessions_of(schema: &Schema) -> BTreeSet<String> {
-    let names = schema.metadata().get(SESSIONS_KEY).and_then(|names| serde_json::from_str(names).ok());
+    names_of(schema, SESSIONS_KEY)
+}
+
+/// Returns the names of the metrics of a stream whose windows may fire again.
+pub fn refiring_of(schema: &Schema) -> BTreeSet<String> {
+    names_of(schema, REFIRING_KEY)
+}
+
+fn names_of(schema: &Schema, key: &str) -> BTreeSet<String> {
+    let names = schema.metadata().get(key).and_then(|names| serde_json::from_str(names).ok());
     names.unwrap_or_default()
 }
 

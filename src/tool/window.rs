@@ -17,7 +17,7 @@ use crate::error::{Error, Result};
 use crate::format::{csv, table};
 use crate::kafka::range::ReadMode;
 use crate::kind::event::has_raw;
-use crate::kind::{Kind, schema_of_metrics, with_sessions};
+use crate::kind::{Kind, schema_of_metrics, with_refiring, with_sessions};
 use crate::mapping::{self, Projection, Provenance};
 use crate::op::window::metric::{Emit, Shape};
 use crate::op::window::spec::{self, Inline, Spec, WindowSize};
@@ -462,17 +462,18 @@ impl Args {
             false => "because the stream time of their partition went back",
         };
         let wide = self.rows.side_by_side(&spec)?;
-        let metrics = || with_sessions(&schema_of_metrics(&spec.dimensions()), &spec.sessions());
+        let emit = self.emit_to(outputs)?;
+        // If all windows wait for the end, none fires twice.
+        let refires = emit == Emit::Panes && out_of_orderness.0.is_some();
+        let refiring = if refires { spec.with_lateness() } else { vec![] };
+        let metrics = || {
+            let metrics = with_sessions(&schema_of_metrics(&spec.dimensions()), &spec.sessions());
+            with_refiring(&metrics, &refiring)
+        };
         let schema = wide.as_ref().map_or_else(metrics, Wide::schema);
         let results = Results::new(self.rows.first_keys(&spec)?, wide, &spec.metrics);
         let memory = self.memory.map(|bytes| memory_bound(bytes, run.io.disk()));
-        let options = window::Options {
-            leaves: spec.leaves,
-            metrics: spec.metrics,
-            watermark,
-            emit: self.emit_to(outputs)?,
-            memory,
-        };
+        let options = window::Options { leaves: spec.leaves, metrics: spec.metrics, watermark, emit, memory };
         let operator = Windows {
             window: Window::new(options),
             stall: StallMonitor::new(idle_after, run.clock.monotonic()),

@@ -442,7 +442,7 @@ fn alerts_equal_a_naive_model_on_random_streams_rules_edits_and_restarts() {
     let Some(python) = python() else { return };
     let dir = Dir::new("alert-model");
     let first: u64 = std::env::var("EVT_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(1);
-    let count: u64 = std::env::var("EVT_ALERT_SEEDS").ok().and_then(|count| count.parse().ok()).unwrap_or(8);
+    let count: u64 = std::env::var("EVT_ALERT_SEEDS").ok().and_then(|count| count.parse().ok()).unwrap_or(12);
     let mut compared = 0;
     for seed in first..first + count {
         let name = format!("s{seed}");
@@ -472,4 +472,59 @@ fn alerts_equal_a_naive_model_on_random_streams_rules_edits_and_restarts() {
         compared += found.text().trim().parse::<u64>().expect("a number");
     }
     assert!(compared > 10, "only {compared} rows in {count} scenarios");
+}
+
+/// Events of host `a` every second to 260 s; those of host `b` come ten a second to 100 s, and once a second from
+/// `back`.
+fn silent_host(back: f64) -> String {
+    let of = |host: &str, from: f64, to: f64, every: f64| series(from, to, every, &json!({"k": host}));
+    lines(&[of("a", 0.0, 260.0, 1.0), of("b", 0.0, 100.0, 0.1), of("b", back, 260.0, 1.0)])
+}
+
+#[test]
+fn a_group_that_was_silent_for_more_than_ten_windows_is_compared_with_the_windows_before() {
+    let dir = Dir::new("alert-silent-group");
+    let fields = json!({"by": ["k"], "compare": "120s", "condition": "lt", "threshold": 0.5, "window_seconds": 5});
+    dir.write("rules.json", rules(&[rule(&fields)]));
+    // The group is gone ten windows after its last row. What comes back is a tenth of what was there two minutes before.
+    dir.write("in.jsonl", silent_host(160.0));
+    let wanted = [
+        "r firing condition at 125 since 125",
+        "r resolved group gone at 150 since 125",
+        "r firing condition at 160 since 160",
+        "r resolved condition at 254 since 160",
+    ];
+    assert_eq!(transitions(&once(&dir, &["in.jsonl"]).ends_with(1).rows()), wanted);
+    // The state has the history of a group that is gone.
+    let all = silent_host(160.0);
+    let mut found = vec![];
+    for end in [155.0, 300.0] {
+        let is_before = |line: &&str| line.split('"').any(|text| text.starts_with("2026") && text < at(end).as_str());
+        dir.write("in.jsonl", all.lines().filter(is_before).map(|line| format!("{line}\n")).collect::<String>());
+        found.extend(transitions(&once(&dir, &["--state", "alerts.db", "in.jsonl"]).ends_with(1).rows()));
+    }
+    assert_eq!(found, wanted);
+}
+
+#[test]
+fn a_group_with_rows_in_the_first_second_only_is_evaluated() {
+    let dir = Dir::new("alert-first-second");
+    let all = |a: f64| {
+        let of = |host: &str, to: f64| series(0.0, to, 1.0, &json!({"k": host}));
+        lines(&[of("a", a), of("b", 60.0)])
+    };
+    for window in [1, 10] {
+        let fields = json!({"by": ["k"], "condition": "lt", "threshold": 1, "window_seconds": window, "no_data": true});
+        dir.write("rules.json", rules(&[rule(&fields)]));
+        dir.write("in.jsonl", all(1.0));
+        let whole = transitions(&once(&dir, &["in.jsonl"]).rows());
+        assert_eq!(whole.first(), Some(&format!("r firing condition at {window} since {window}")), "{whole:?}");
+        // The first second comes in two runs.
+        dir.write("part.jsonl", all(1.0).lines().take(1).map(|line| format!("{line}\n")).collect::<String>());
+        let state = format!("{window}.db");
+        let mut parts = transitions(&once(&dir, &["--now", &at(0.0), "--state", &state, "part.jsonl"]).rows());
+        dir.write("part.jsonl", all(1.0));
+        parts.extend(transitions(&once(&dir, &["--state", &state, "part.jsonl"]).rows()));
+        assert_eq!(parts, whole);
+    }
 }

@@ -328,3 +328,60 @@ fn a_run_that_is_killed_while_it_reads_a_table_stores_nothing_of_it() {
     let found: BTreeSet<String> = transitions(&dir.rows("out.jsonl")).into_iter().collect();
     assert_eq!(found, wanted.into_iter().collect());
 }
+
+#[test]
+fn windows_that_may_fire_again_are_refused_and_final_rows_do_not_depend_on_how_fast_the_events_came() {
+    let dir = Dir::new("alert-refiring");
+    let events = [-600.0, 0.0, 70.0, 30.0, 160.0, 40.0, 640.0].map(|second| event(second, &json!({})));
+    dir.write("e.jsonl", events.concat());
+    let twice = json!({"name": "twice", "threshold": 1, "window_seconds": 1, "input": "metric"});
+    let many =
+        json!({"name": "many", "aggregate": "max(value)", "threshold": 2, "window_seconds": 1, "input": "metric"});
+    let sum = json!({"name": "sum", "aggregate": "sum(value)", "threshold": 3, "window_seconds": 1, "input": "metric"});
+    dir.write("rules.json", rules(&[rule(&twice), rule(&many), rule(&sum)]));
+    let alerts = |feed: &str, flags: &str| {
+        dir.shell(&format!(
+            "{feed} | evt-window -q -f jsonl --time server_timestamp --size 1m --lateness 5m --out-of-orderness 0s {flags} \
+             | evt-alert -q --once --rules rules.json"
+        ))
+    };
+    let (fast, slow) = ("cat e.jsonl", "while read -r line; do echo \"$line\"; sleep .3; done < e.jsonl");
+    for feed in [fast, slow] {
+        // The window of the first minute has three events, whenever it fires.
+        let run = alerts(feed, "--emit final").ends_with(1);
+        let wanted = ["many firing condition at 60 since 60", "many resolved condition at 91 since 60"];
+        assert_eq!(transitions(&run.rows()), wanted, "{run}");
+        let run = alerts(feed, "").ends_with(2);
+        let told = "metric count(*) has a lateness: its windows may fire again, and rules would count each row; give evt-window \
+                    --emit final";
+        assert!(run.stderr().contains(told) && run.rows().is_empty(), "{run}");
+    }
+}
+
+#[test]
+fn later_panes_and_retractions_of_a_window_are_not_further_rows_of_a_rule() {
+    let dir = Dir::new("alert-panes");
+    let pane = |end: f64, pane: i32, value: f64, retracted: bool| {
+        let mut row: Value = serde_json::from_str(&minute("m", end, value)).expect("JSON");
+        (row["pane"], row["rows"], row["retracted"]) = (pane.into(), (pane + 1).into(), retracted.into());
+        format!("{row}\n")
+    };
+    let first = [pane(0.0, 0, 1.0, false), pane(60.0, 0, 1.0, false), pane(60.0, 1, 3.0, false)];
+    let more = [pane(120.0, 0, 1.0, false), pane(120.0, 1, 1.0, true), pane(240.0, 0, 1.0, false)];
+    dir.write("m.jsonl", [first, more].concat().concat());
+    let twice = json!({"name": "twice", "threshold": 1, "window_seconds": 1, "input": "metric"});
+    let high =
+        json!({"name": "high", "aggregate": "max(value)", "threshold": 2, "window_seconds": 60, "input": "metric"});
+    dir.write("rules.json", rules(&[rule(&twice), rule(&high)]));
+    let run = once(&dir, &["--stats", "stats.json", "m.jsonl"]).succeeds();
+    let told =
+        "m.jsonl: only the first row of a window is evaluated; later panes and retractions are left out, first of m";
+    assert!(run.stderr().contains(told) && run.stderr().contains("evt-window --emit final writes one row"), "{run}");
+    assert_eq!(dir.rows("stats.json")[0]["counts"]["filtered"], json!(2));
+    // A store has the results: a second pane of the first minute, and none of the second one.
+    dir.run("evt-sink", &["-q", "m.jsonl", "--to", "sqlite:m.db"]).succeeds();
+    let run = once(&dir, &["--stats", "stats.json", "sqlite:m.db?table=aggregated_metrics"]).ends_with(1);
+    let wanted = ["high firing condition at 60 since 60", "high resolved condition at 150 since 60"];
+    assert_eq!(transitions(&run.rows()), wanted);
+    assert_eq!(dir.rows("stats.json")[0]["counts"]["out"], json!(3));
+}

@@ -354,7 +354,7 @@ fn a_pipe_is_no_input_and_a_stopped_run_fires_nothing() {
     let job = Job::new("pipes", &["--late", "null:", "--to", "sqlite:m.db"]);
     job.dir.shell("mkfifo in.pipe").succeeds();
     let said = job.run(&["in.pipe"]).ends_with(2).stderr();
-    assert!(said.contains("in.pipe: --checkpoint: expected topics or files that end"), "{said}");
+    assert!(said.contains("in.pipe: --checkpoint: expected topics, regular files, followed files"), "{said}");
     let calm = Job::new("stopped-calm", &OUTPUTS);
     let stopped = Job::new("stopped", &OUTPUTS);
     let events = generated(&calm.dir, 60_000);
@@ -440,7 +440,7 @@ fn what_a_checkpoint_cannot_hold_is_a_usage_error_before_anything_is_made() {
     let job = Job::new("unfit", &[]);
     job.dir.write("a.jsonl", ordered(0..5));
     for (args, words) in [
-        (&["-", "--to", "o.jsonl"][..], "expected topics or files that end"),
+        (&["-", "--to", "o.jsonl"][..], "expected topics, regular files, followed files"),
         (&["a.jsonl", "--to", "o.parquet"], "expected a file that is appended to"),
         (&["a.jsonl", "--to", "o.jsonl", "--overwrite"], "expected a file that is appended to"),
         (&["a.jsonl", "--to", "kafka://localhost:1/t?format=frames"], "found format=frames"),

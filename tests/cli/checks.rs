@@ -256,7 +256,7 @@ fn a_check_finds_a_directory_that_cannot_be_the_checkpoint_of_the_run() {
         dir.run("evt-view", &["--check", "cp"])
             .ends_with(65)
             .stderr()
-            .contains("cp: a part of a kept epoch is damaged")
+            .contains("cp: a part of a kept epoch is damaged; evt-view without --check names it")
     );
     std::fs::write(dir.path("cp/log/1"), "x").expect("writable");
     assert!(check("cp", "o.jsonl").ends_with(65).stderr().contains("expected an entry in JSON"));

@@ -51,10 +51,13 @@ def random_rule(rng, number):
     if kind < 0.15:
         rule |= {"aggregate": "count(*)", "share_of": "event", "threshold": rng.choice([0.1, 0.5])}
     elif kind < 0.3:
-        rule |= {"compare": f"{rng.choice([5, 30])}s", "threshold": rng.choice([0.6, 1, 1.5])}
+        rule |= {"compare": f"{rng.choice([5, 30, 90])}s", "threshold": rng.choice([0.6, 1, 1.5]), "window_seconds": rng.choice([1, 3, 10])}
     elif kind < 0.4:
         window = rng.choice([1, 3])
-        rule |= {"by": [], "window_seconds": window, "anomaly": {"z": rng.choice([1, 2]), "baseline": window * 20, "min": 5}}
+        # A rule that is edited may share the earlier values of a group with a rule that knew the group before, so only the
+        # first rules have dimensions.
+        by = rule["by"] if number < 100 else []
+        rule |= {"by": by, "window_seconds": window, "anomaly": {"z": rng.choice([1, 2]), "baseline": window * 20, "min": 5}}
         del rule["threshold"]
         rule.pop("resolve_threshold", None)
         if rng.random() < 0.5:
@@ -70,6 +73,8 @@ def edited(rng, rules):
         change = rng.random()
         if change < 0.1:
             rule["enabled"] = not rule["enabled"]
+            if "anomaly" in rule:
+                rule["by"] = []
         elif change < 0.2 and "threshold" in rule:
             rule["threshold"] = rule["threshold"] + rng.choice([-1, 1])
         elif change < 0.3:
@@ -78,6 +83,7 @@ def edited(rng, rules):
             rule["window_seconds"] = rng.choice([1, 3]) if "anomaly" in rule else rng.choice([1, 3, 10, 20])
             if "anomaly" in rule:
                 rule["anomaly"] = {**rule["anomaly"], "baseline": rule["window_seconds"] * 20}
+                rule["by"] = []
     if rng.random() < 0.3:
         rules.pop(rng.randrange(len(rules)))
     if rng.random() < 0.5:
@@ -96,6 +102,10 @@ def edited(rng, rules):
 def random_file(rng, start, length):
     """Lines of one partition: mostly in order, with gaps, bursts, late rows and ties."""
     now, lines = start, []
+    # A source that is silent for more than ten windows of many rules, and comes back.
+    silent = rng.choice(["ios", "web"])
+    since = start + rng.randrange(0, length)
+    until = since + rng.randrange(12, 80) * 1_000_000
     while now < start + length:
         burst = rng.random()
         if burst < 0.02:
@@ -110,7 +120,7 @@ def random_file(rng, start, length):
         if rng.random() < 0.1:
             time = time // 1_000_000 * 1_000_000
         event = {
-            "source": rng.choice(["ios", "web"]),
+            "source": rng.choice([source for source in ["ios", "web"] if source != silent or not since <= now < until]),
             "event_type": rng.choice(["view", "view", "error"]),
             "server_timestamp": text(time),
         }
@@ -119,6 +129,9 @@ def random_file(rng, start, length):
         if rng.random() < 0.8:
             event["country"] = rng.choice(["DE", "FR"])
         lines.append((time, event))
+    if rng.random() < 0.9:
+        # A group that has rows in the first second only.
+        lines[0][1]["source"] = "tv"
     return lines
 
 
@@ -195,8 +208,8 @@ MEASURE = ["aggregate", "where", "by", "window_seconds", "share_of", "compare", 
 
 
 class Rule:
-    def __init__(self, fields, start):
-        self.fields, self.start, self.active = fields, start, {}
+    def __init__(self, fields, created):
+        self.fields, self.created, self.start, self.active = fields, created, created, {}
         self.cache = {}
 
     def measure(self):
@@ -232,7 +245,8 @@ class Rule:
         then = g - back
         if then < self.start + self.fields["window_seconds"]:
             return None
-        if not all(self.known(rows, at, group) for at in range(then, g + 1)):
+        # A group that was gone then had no value. It does not matter whether it was gone in between.
+        if not self.known(rows, then, group):
             return None
         return self.plain(rows, then, group)
 
@@ -286,7 +300,9 @@ class Rule:
     def evaluate(self, rows, everything, g, out):
         if g < self.start + self.fields["window_seconds"]:
             return
-        groups = {row["group"] for row in rows if row["from"] <= g and row["slice"] > self.start and self.seen(row)} if self.fields["by"] else {"{}"}
+        # A rule that was made between two rows knows the groups of later seconds; the first rules know those of all rows.
+        own = lambda row: self.created is None or row["slice"] > self.start
+        groups = {row["group"] for row in rows if row["from"] <= g and own(row) and self.seen(row)} if self.fields["by"] else {"{}"}
         for group in sorted(groups | set(self.active)):
             if not self.known(rows, g, group):
                 since, firing = self.active.pop(group, (None, None))

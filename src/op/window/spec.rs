@@ -234,6 +234,12 @@ impl Spec {
         sessions.map(|metric| metric.name.as_str()).collect()
     }
 
+    /// Returns the names of the metrics whose windows are open after they have fired.
+    pub fn with_lateness(&self) -> Vec<&str> {
+        let late = self.metrics.iter().filter(|metric| metric.lateness > 0);
+        late.map(|metric| metric.name.as_str()).collect()
+    }
+
     fn add(&mut self, spec: &MetricSpec) -> Result<()> {
         let aggregate = spec.aggregate.as_deref().unwrap_or("count(*)");
         let call = aggregate::parse(aggregate, &mut self.leaves)?;

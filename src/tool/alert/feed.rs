@@ -1,7 +1,7 @@
 //! One input of evt-alert: its source, the positions of its partitions, and the rows for the engine.
 
 use super::files::{FileLetters, FileMark};
-use super::known::KnownRows;
+use super::known::{KnownRows, LeftOut, UnstampedRows, check_final};
 use super::state::{FramePartition, FramePartitions, TopicPosition, WHOLE, set_topic_ids};
 use super::stored::{codes, instants, text, time_columns};
 use super::writer::{FeedLetters, NewLetters};
@@ -20,7 +20,7 @@ use crate::kind::span::Span;
 use crate::run::Run;
 use crate::source::Polled;
 use crate::store::remote::rounded;
-use crate::time::{LATEST, SECOND, format_instant};
+use crate::time::SECOND;
 use arrow::array::{AsArray, RecordBatch};
 use arrow::compute::filter_record_batch;
 use arrow::datatypes::Int64Type;
@@ -108,8 +108,7 @@ struct WholeInput {
     is_only: bool,
     /// Whether letters of it may not be durable yet.
     has_letters: bool,
-    /// Whether rows that are ahead of the wall time were reported.
-    has_told_ahead: bool,
+    left_out: LeftOut,
 }
 
 /// The form of an input of evt-alert.
@@ -169,7 +168,7 @@ impl Feed {
             letters: FileLetters::default(),
             ends: TopicEnds::default(),
             has_partitions: false,
-            whole: WholeInput { key, is_only: false, has_letters: false, has_told_ahead: false },
+            whole: WholeInput { key, is_only: false, has_letters: false, left_out: LeftOut::default() },
         }
     }
 
@@ -504,6 +503,9 @@ impl Feed {
     /// this kind.
     fn others(&mut self, batch: RecordBatch, to: &mut FeedTarget<'_>, context: &FeedRun<'_>) -> Result<FeedLetters> {
         let (kind, name) = (self.source.kind(), self.name.clone());
+        if self.form == FeedForm::Bytes {
+            check_final(&self.source.schema(), &name)?;
+        }
         let Some(time) = time_columns(kind).and_then(<[_]>::first) else {
             let found = kind.name();
             return Err(Error::usage(format!("{name}: expected rows of kind event, dead or metric, found {found}")));
@@ -514,10 +516,14 @@ impl Feed {
         };
         let is_new = self.known.new_others(kind, &times(&batch)?, context.latest);
         let batch = self.keep(batch, is_new)?;
-        let ahead = self.rows_ahead(&times(&batch)?, time, context);
-        let batch = &match ahead.contains(&true) {
-            true => filter_record_batch(&batch, &arrow::compute::not(&ahead.into())?)?,
-            false => batch,
+        let is_stored = self.form == FeedForm::Store;
+        let rows = UnstampedRows { name: &name, kind, is_stored, batch: &batch, column: time, times: &times(&batch)? };
+        let left_out = self.whole.left_out.rows(&rows, context.latest, &context.run.console)?;
+        let count = left_out.iter().filter(|is_left_out| **is_left_out).count() as u64;
+        self.counts.add(&Counts { taken: count, filtered: count, ..Counts::default() });
+        let batch = &match count {
+            0 => batch,
+            _ => filter_record_batch(&batch, &arrow::compute::not(&left_out.into())?)?,
         };
         if batch.num_rows() == 0 {
             return Ok(FeedLetters::default());
@@ -538,25 +544,6 @@ impl Feed {
             to.clock.rows(self.whole.key.clone(), *first, *last, false);
         }
         self.add(batch, [&times, &stream_times], to.engine, context.range)
-    }
-
-    /// Returns for each row whether it is later than the wall time plus `--max-future`: the alert clock must not follow
-    /// such a row. The first one is reported, once. A row at the end of all time, at which windows of size all end, is
-    /// marked, too, but not reported.
-    fn rows_ahead(&mut self, times: &[i64], column: &str, context: &FeedRun<'_>) -> Vec<bool> {
-        let ahead: Vec<bool> = times.iter().map(|at| *at > context.latest || *at >= LATEST).collect();
-        let count = ahead.iter().filter(|is_ahead| **is_ahead).count() as u64;
-        self.counts.add(&Counts { taken: count, filtered: count, ..Counts::default() });
-        let first = times.iter().find(|at| **at > context.latest && **at < LATEST);
-        if let Some(first) = first.filter(|_| !self.whole.has_told_ahead) {
-            self.whole.has_told_ahead = true;
-            context.run.console.warn(format!(
-                "{}: rows that are ahead of the wall time (--max-future) are not evaluated, first {column} {}",
-                self.name,
-                format_instant(*first)
-            ));
-        }
-        ahead
     }
 
     /// Adds the rows of the range to the engine.

@@ -1,12 +1,21 @@
-//! The rows of an input that an earlier run has evaluated.
+//! The rows of an input that are not evaluated: those that an earlier run has evaluated, those that are ahead of the
+//! wall time, and those of windows that fired again.
+//!
+//! The result of a window is its last row, and no row says that it is the last one. The engine cannot take a row back
+//! (maxima and percentiles have no inverse), so it gets one row of each window. Of a pipe or a file whose windows may
+//! fire again that would be the first one, whose value depends on when the window fired; such an input is refused. Rows
+//! of text and of topics do not say whether that may happen, so there the first row counts.
 
 use super::files::FileMark;
 use super::stored::{StoredRows, codes, text};
-use crate::error::Result;
-use crate::kind::Kind;
+use crate::console::Console;
+use crate::error::{Error, Result};
 use crate::kind::event::column;
+use crate::kind::metric::MetricColumns;
+use crate::kind::{Kind, refiring_of};
+use crate::time::{LATEST, format_instant};
 use arrow::array::{AsArray, RecordBatch};
-use arrow::datatypes::Int64Type;
+use arrow::datatypes::{Int64Type, Schema};
 
 /// The way in which a run recognises the rows of an input that an earlier run has evaluated.
 pub enum KnownRows {
@@ -115,5 +124,83 @@ impl FileRows {
     fn new_rows(&mut self, positions: &[i64]) -> Option<Vec<bool>> {
         self.mark.last_offset = self.mark.last_offset.max(positions.iter().max().copied().unwrap_or(-1));
         (self.to >= 0).then(|| positions.iter().map(|position| *position > self.to).collect())
+    }
+}
+
+/// Rows of an input without stamps.
+pub struct UnstampedRows<'a> {
+    /// The name of the input.
+    pub name: &'a str,
+    /// The kind of the rows.
+    pub kind: Kind,
+    /// Whether they are those of a store, which has one row of each window: its result.
+    pub is_stored: bool,
+    /// The rows.
+    pub batch: &'a RecordBatch,
+    /// The column of their times.
+    pub column: &'a str,
+    /// Their times (µs).
+    pub times: &'a [i64],
+}
+
+/// The lines about rows that are left out, each said once.
+#[derive(Debug, Default)]
+pub struct LeftOut {
+    has_told_ahead: bool,
+    has_told_panes: bool,
+}
+
+/// Refuses metrics whose windows may fire again. Errors: exit status 2.
+pub fn check_final(schema: &Schema, name: &str) -> Result<()> {
+    let Some(metric) = refiring_of(schema).into_iter().next() else { return Ok(()) };
+    Err(Error::usage(format!(
+        "{name}: metric {metric} has a lateness: its windows may fire again, and rules would count each row; give evt-window \
+         --emit final"
+    )))
+}
+
+impl LeftOut {
+    /// Returns for each row whether it is left out. `latest` is the wall time (µs) and what `--max-future` permits.
+    pub fn rows(&mut self, rows: &UnstampedRows<'_>, latest: i64, console: &Console) -> Result<Vec<bool>> {
+        let mut left_out = self.ahead(rows, latest, console);
+        if rows.kind == Kind::Metric {
+            let again = self.fired_again(rows, console)?;
+            left_out.iter_mut().zip(again).for_each(|(is_left_out, again)| *is_left_out |= again);
+        }
+        Ok(left_out)
+    }
+
+    /// Marks rows that are later than the wall time plus `--max-future`: the alert clock must not follow such a row.
+    /// The first one is reported. A row at the end of all time, at which windows of size all end, is marked, too, but
+    /// not reported.
+    fn ahead(&mut self, rows: &UnstampedRows<'_>, latest: i64, console: &Console) -> Vec<bool> {
+        let UnstampedRows { name, column, times, .. } = rows;
+        let first = times.iter().find(|at| **at > latest && **at < LATEST);
+        if let Some(first) = first.filter(|_| !self.has_told_ahead) {
+            self.has_told_ahead = true;
+            let first = format_instant(*first);
+            console.warn(format!(
+                "{name}: rows that are ahead of the wall time (--max-future) are not evaluated, first {column} {first}"
+            ));
+        }
+        times.iter().map(|at| *at > latest || *at >= LATEST).collect()
+    }
+
+    /// Marks rows of windows that fired before, and retractions. The first one is reported.
+    fn fired_again(&mut self, rows: &UnstampedRows<'_>, console: &Console) -> Result<Vec<bool>> {
+        let UnstampedRows { name, is_stored, batch, .. } = rows;
+        let columns = MetricColumns::try_new(batch)?;
+        // A store replaces the rows of a window, so that the only one may have any pane.
+        let again = |row: usize| columns.retracted.value(row) || !is_stored && columns.panes.value(row) > 0;
+        let again: Vec<bool> = (0..batch.num_rows()).map(again).collect();
+        if let Some(row) = again.iter().position(|again| *again).filter(|_| !self.has_told_panes) {
+            self.has_told_panes = true;
+            let key = columns.key(row);
+            console.warn(format!(
+                "{name}: only the first row of a window is evaluated; later panes and retractions are left out, first of \
+                 {key}; evt-window --emit final writes one row of each window"
+            ));
+        }
+        Ok(again)
     }
 }

@@ -15,7 +15,7 @@
 //! - `run.rs`: the loop; `feed.rs`: one input; `load.rs`: rules from files and tables; `refresh.rs`: their thread;
 //!   `messages.rs`: what is said about them, and about rows left out.
 //! - `writer.rs`: the thread of the outputs.
-//! - `state.rs`: the state file; `known.rs`: rows that an earlier run has evaluated; `files.rs`: files that are known
+//! - `state.rs`: the state file; `known.rs`: rows that are not evaluated; `files.rs`: files that are known
 //!   by their content; `stored.rs`: rows of stores that are known.
 //! - `testing.rs`: `evt-alert test`.
 
