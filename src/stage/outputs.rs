@@ -105,7 +105,8 @@ impl EndReport {
     pub fn name_passed_over(&mut self) {
         if self.passed_over > 0 {
             let rows = counted(self.passed_over, ["row", "rows"]);
-            self.warnings.push(format!("{rows} at or after --until left out; no later run of the checkpoint reads them"));
+            self.warnings
+                .push(format!("{rows} at or after --until left out; no later run of the checkpoint reads them"));
         }
     }
 }
