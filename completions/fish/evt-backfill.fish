@@ -13,7 +13,7 @@ complete -c evt-backfill -l reason -d 'Keep TEXT with the correction in the stor
 complete -c evt-backfill -l dead -d 'Replay the dead letters of URI instead of correcting windows; -f, --header and --time-year are those of their records' -r
 complete -c evt-backfill -l patch -d 'Repair each record by assignments: set NAME = EXPRESSION, ... (evt-metrics(5))' -r
 complete -c evt-backfill -l ledger -d 'Keep what was replayed in this database, so that no letter is replayed twice (sqlite: or postgres:)' -r
-complete -c evt-backfill -l rate -d 'Read at most N events per second' -r
+complete -c evt-backfill -l rate -d 'Read at most N events (--dead: letters) per second' -r
 complete -c evt-backfill -l schemas -d 'Validate against this directory or registry of schemas; without it only the envelope is checked' -r
 complete -c evt-backfill -l subject -d 'Take the subject from a column or path, or use TEXT for all events (=TEXT)' -r
 complete -c evt-backfill -l dedup -d 'Drop an event whose event_id occurred in its partition within this much stream time' -r
@@ -63,7 +63,7 @@ complete -c evt-backfill -l no-header -d 'Read the first line of CSV as a record
 complete -c evt-backfill -l plain -d 'Make every field of a record a property; only --field and --set fill columns'
 complete -c evt-backfill -l hash-ids -d 'Derive a UUID from source and event_id when event_id is not a UUID'
 complete -c evt-backfill -l overwrite -d 'Replace output files that exist'
-complete -c evt-backfill -s q -l quiet -d 'Suppress everything but errors: the summary, notices and progress'
+complete -c evt-backfill -s q -l quiet -d 'Suppress the summary, notices and progress; errors, lost rows and waits are still reported'
 complete -c evt-backfill -l strict -d 'Exit with status 1 if any record became a dead letter'
 complete -c evt-backfill -l check -d 'Verify that all inputs and outputs are reachable, then exit; no data is read or written'
 complete -c evt-backfill -s h -l help -d 'Print help (see more with \'--help\')'
