@@ -64,7 +64,7 @@ pub enum LogFormat {
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Run")]
 pub struct CommonArgs {
-    /// Suppress the summary, notices and progress; errors, lost rows and waits are still reported
+    /// Suppress the summary, notices and progress, but neither errors nor losses
     #[arg(short, long)]
     pub quiet: bool,
     /// Write the summary to FILE as JSON

@@ -1,6 +1,6 @@
 //! Writes the result rows of evt-window.
 
-use super::top::{LeftOut, Order, Top};
+use super::top::{OmittedKeys, Order, Top};
 use super::wide::Wide;
 use crate::counts::counted;
 use crate::error::Result;
@@ -95,7 +95,7 @@ impl Results {
                 "{later}; the last row of a window is its result (--emit final writes only that)"
             )));
         }
-        if let Some(LeftOut { keys, events }) = self.top.as_ref().map(Top::left_out) {
+        if let Some(OmittedKeys { keys, events }) = self.top.as_ref().map(Top::left_out) {
             out.detail("left_out", serde_json::json!({ "keys": keys, "events": events }));
             if keys > 0 {
                 let keys = counted(keys, ["key of a window", "keys of windows"]);

@@ -52,7 +52,7 @@ struct KeyRows {
 
 /// The numbers of keys and events that are not among the first keys of their windows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct LeftOut {
+pub struct OmittedKeys {
     /// Keys, once for each window.
     pub keys: u64,
     /// Events of these keys, once for each window.
@@ -82,7 +82,7 @@ pub struct Top {
     coming: Vec<Option<UnrankedWindow>>,
     /// The first keys of the parts that came before.
     first: BTreeMap<RankedWindow, Vec<KeyRows>>,
-    left_out: LeftOut,
+    left_out: OmittedKeys,
 }
 
 impl KeyRows {
@@ -138,7 +138,7 @@ impl Top {
         let mut places = vec![0; names.len()];
         order.iter().enumerate().for_each(|(place, metric)| places[*metric] = place);
         let coming = rankings.iter().map(|_| None).collect();
-        let (first, left_out) = (BTreeMap::new(), LeftOut::default());
+        let (first, left_out) = (BTreeMap::new(), OmittedKeys::default());
         Ok(Self { keys, names, places, members, rankings, coming, first, left_out })
     }
 
@@ -220,7 +220,7 @@ impl Top {
     }
 
     /// Returns the numbers of keys and events left out.
-    pub fn left_out(&self) -> LeftOut {
+    pub fn left_out(&self) -> OmittedKeys {
         self.left_out
     }
 }
@@ -276,7 +276,7 @@ mod tests {
         let found = results(&mut top);
         let found: Vec<_> = found.iter().map(|(name, dimensions, _)| (name.as_str(), dimensions.as_str())).collect();
         assert_eq!(found, [("a", "k3"), ("a", "k1"), ("z", "k3"), ("z", "k1"), ("other", "{}")]);
-        assert_eq!(top.left_out(), LeftOut { keys: 2, events: 10 });
+        assert_eq!(top.left_out(), OmittedKeys { keys: 2, events: 10 });
     }
 
     #[test]
@@ -318,7 +318,7 @@ mod tests {
                 events += all.iter().skip(count).map(|((_, rows, ..), _)| *rows).sum::<u64>();
                 wanted.extend(all.into_iter().take(count).map(|(_, name)| name.clone()));
             }
-            prop_assert_eq!(top.left_out(), LeftOut { keys: (keys.len() - wanted.len()) as u64, events });
+            prop_assert_eq!(top.left_out(), OmittedKeys { keys: (keys.len() - wanted.len()) as u64, events });
             prop_assert_eq!(found, wanted);
         }
     }

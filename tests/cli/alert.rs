@@ -486,7 +486,8 @@ fn a_group_that_was_silent_for_more_than_ten_windows_is_compared_with_the_window
     let dir = Dir::new("alert-silent-group");
     let fields = json!({"by": ["k"], "compare": "120s", "condition": "lt", "threshold": 0.5, "window_seconds": 5});
     dir.write("rules.json", rules(&[rule(&fields)]));
-    // The group is gone ten windows after its last row. What comes back is a tenth of what was there two minutes before.
+    // The group is gone ten windows after its last row. What comes back is a tenth of what was there two minutes
+    // before.
     dir.write("in.jsonl", silent_host(160.0));
     let wanted = [
         "r firing condition at 125 since 125",

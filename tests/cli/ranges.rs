@@ -114,7 +114,7 @@ fn rows_at_or_after_until_that_no_later_run_of_a_checkpoint_reads_are_reported()
     assert_eq!(dir.rows("o.jsonl").len(), 1);
     // A run without a checkpoint reads them again.
     assert_eq!(ingest("--to p.jsonl --until 2026-01-02"), "");
-    assert_eq!(ingest("--checkpoint other --to p.jsonl --overwrite --since 2026-01-02"), "");
+    assert_eq!(ingest("--checkpoint other --to q.jsonl --since 2026-01-02"), "");
     let window =
         "evt-window -q --time t --size 1m --late null: in.jsonl --checkpoint w --to w.jsonl --until 2026-01-02";
     assert_eq!(dir.shell(window).succeeds().stderr(), format!("evt-window: {said}"));

@@ -333,5 +333,5 @@ fn a_state_of_version_1_that_was_saved_with_another_span_is_refused() {
     let storage = MemoryStorage::default();
     let error = Dedup::restore(options(12_345, 1 << 20, &storage), saved).err().expect("it is refused");
     assert_eq!(error.kind(), crate::ErrorKind::Config);
-    assert_eq!(error.to_string(), "snapshot of dedup: saved with another --dedup");
+    assert_eq!(error.to_string(), "expected the --dedup with which the ids were saved, found another one");
 }

@@ -40,14 +40,14 @@ struct EventIndex {
 
 /// Late events that the run does not count.
 #[derive(Default)]
-struct LeftOut {
+struct UncountedEvents {
     /// The digests of their keys.
     events: BTreeSet<u128>,
     /// The metrics that they name.
     metrics: BTreeSet<String>,
 }
 
-impl LeftOut {
+impl UncountedEvents {
     fn add(&mut self, key: u128, metric: &str) {
         self.events.insert(key);
         if !self.metrics.contains(metric) {
@@ -74,11 +74,11 @@ pub(super) struct LateInput {
     /// The event times of these (µs), from the least to the greatest.
     times: Option<RangeInclusive<i64>>,
     /// Those of metrics that the metrics file does not have.
-    unknown: LeftOut,
+    unknown: UncountedEvents,
     /// Whether no run has corrected one of these metrics.
     is_unread: bool,
     /// Those that the `where` of their metric rejects.
-    rejected: LeftOut,
+    rejected: UncountedEvents,
 }
 
 impl LateInput {
@@ -97,9 +97,9 @@ impl LateInput {
             count: 0,
             pending: HashMap::new(),
             times: None,
-            unknown: LeftOut::default(),
+            unknown: UncountedEvents::default(),
             is_unread: false,
-            rejected: LeftOut::default(),
+            rejected: UncountedEvents::default(),
         })
     }
 
