@@ -74,7 +74,7 @@ complete -c evt-alert -n "__fish_evt_alert_needs_command" -l no-header -d 'Read 
 complete -c evt-alert -n "__fish_evt_alert_needs_command" -l plain -d 'Make every field of a record a property; only --field and --set fill columns'
 complete -c evt-alert -n "__fish_evt_alert_needs_command" -l hash-ids -d 'Derive a UUID from source and event_id when event_id is not a UUID'
 complete -c evt-alert -n "__fish_evt_alert_needs_command" -l overwrite -d 'Replace output files that exist'
-complete -c evt-alert -n "__fish_evt_alert_needs_command" -s q -l quiet -d 'Suppress the summary, notices and progress; errors, lost rows and waits are still reported'
+complete -c evt-alert -n "__fish_evt_alert_needs_command" -s q -l quiet -d 'Suppress the summary, notices and progress, but neither errors nor losses'
 complete -c evt-alert -n "__fish_evt_alert_needs_command" -l strict -d 'Exit with status 1 if any record became a dead letter'
 complete -c evt-alert -n "__fish_evt_alert_needs_command" -l check -d 'Verify that all inputs and outputs are reachable, then exit; no data is read or written'
 complete -c evt-alert -n "__fish_evt_alert_needs_command" -s h -l help -d 'Print help (see more with \'--help\')'
@@ -89,7 +89,7 @@ github\t'Commands that GitHub\'s workflows show at the lines of files'"
 complete -c evt-alert -n "__fish_evt_alert_using_subcommand test" -l color -d 'Use colour on a terminal (auto), always or never' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
-complete -c evt-alert -n "__fish_evt_alert_using_subcommand test" -s q -l quiet -d 'Suppress the summary, notices and progress; errors, lost rows and waits are still reported'
+complete -c evt-alert -n "__fish_evt_alert_using_subcommand test" -s q -l quiet -d 'Suppress the summary, notices and progress, but neither errors nor losses'
 complete -c evt-alert -n "__fish_evt_alert_using_subcommand test" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c evt-alert -n "__fish_evt_alert_using_subcommand help; and not __fish_seen_subcommand_from test help" -f -a "test" -d 'Run unit tests of rules: series of rows, and the alerts that fire at instants; exit with status 1 and the differences if one fails'
 complete -c evt-alert -n "__fish_evt_alert_using_subcommand help; and not __fish_seen_subcommand_from test help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'

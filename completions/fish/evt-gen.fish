@@ -46,7 +46,7 @@ always\t'Always'
 never\t'Never'"
 complete -c evt-gen -l validated -d 'Expect evt-validate to reject --invalid records'
 complete -c evt-gen -l sharded -d 'Expect `shard` to be mapped to the partition'
-complete -c evt-gen -s q -l quiet -d 'Suppress the summary, notices and progress; errors, lost rows and waits are still reported'
+complete -c evt-gen -s q -l quiet -d 'Suppress the summary, notices and progress, but neither errors nor losses'
 complete -c evt-gen -l strict -d 'Exit with status 1 if any record became a dead letter'
 complete -c evt-gen -l check -d 'Verify that all inputs and outputs are reachable, then exit; no data is read or written'
 complete -c evt-gen -s h -l help -d 'Print help (see more with \'--help\')'

@@ -52,7 +52,7 @@ complete -c evt-reconcile -l no-header -d 'Read the first line of CSV as a recor
 complete -c evt-reconcile -l ids -d 'Write each event that is missing, extra, double or different; this also compares contents'
 complete -c evt-reconcile -l plain -d 'Make every field of a record a property; only --field and --set fill columns'
 complete -c evt-reconcile -l hash-ids -d 'Derive a UUID from source and event_id when event_id is not a UUID'
-complete -c evt-reconcile -s q -l quiet -d 'Suppress the summary, notices and progress; errors, lost rows and waits are still reported'
+complete -c evt-reconcile -s q -l quiet -d 'Suppress the summary, notices and progress, but neither errors nor losses'
 complete -c evt-reconcile -l strict -d 'Exit with status 1 if any record became a dead letter'
 complete -c evt-reconcile -l check -d 'Verify that all inputs and outputs are reachable, then exit; no data is read or written'
 complete -c evt-reconcile -s h -l help -d 'Print help (see more with \'--help\')'

@@ -39,7 +39,7 @@ github\t'Commands that GitHub\'s workflows show at the lines of files'"
 complete -c evt-schema -n "__fish_evt_schema_needs_command" -l color -d 'Use colour on a terminal (auto), always or never' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
-complete -c evt-schema -n "__fish_evt_schema_needs_command" -s q -l quiet -d 'Suppress the summary, notices and progress; errors, lost rows and waits are still reported'
+complete -c evt-schema -n "__fish_evt_schema_needs_command" -s q -l quiet -d 'Suppress the summary, notices and progress, but neither errors nor losses'
 complete -c evt-schema -n "__fish_evt_schema_needs_command" -l strict -d 'Exit with status 1 if any record became a dead letter'
 complete -c evt-schema -n "__fish_evt_schema_needs_command" -l check -d 'Verify that all inputs and outputs are reachable, then exit; no data is read or written'
 complete -c evt-schema -n "__fish_evt_schema_needs_command" -s h -l help -d 'Print help (see more with \'--help\')'
@@ -68,7 +68,7 @@ github\t'Commands that GitHub\'s workflows show at the lines of files'"
 complete -c evt-schema -n "__fish_evt_schema_using_subcommand check" -l color -d 'Use colour on a terminal (auto), always or never' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
-complete -c evt-schema -n "__fish_evt_schema_using_subcommand check" -s q -l quiet -d 'Suppress the summary, notices and progress; errors, lost rows and waits are still reported'
+complete -c evt-schema -n "__fish_evt_schema_using_subcommand check" -s q -l quiet -d 'Suppress the summary, notices and progress, but neither errors nor losses'
 complete -c evt-schema -n "__fish_evt_schema_using_subcommand check" -l strict -d 'Exit with status 1 if any record became a dead letter'
 complete -c evt-schema -n "__fish_evt_schema_using_subcommand check" -l check -d 'Verify that all inputs and outputs are reachable, then exit; no data is read or written'
 complete -c evt-schema -n "__fish_evt_schema_using_subcommand check" -s h -l help -d 'Print help (see more with \'--help\')'
@@ -89,7 +89,7 @@ github\t'Commands that GitHub\'s workflows show at the lines of files'"
 complete -c evt-schema -n "__fish_evt_schema_using_subcommand register" -l color -d 'Use colour on a terminal (auto), always or never' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
-complete -c evt-schema -n "__fish_evt_schema_using_subcommand register" -s q -l quiet -d 'Suppress the summary, notices and progress; errors, lost rows and waits are still reported'
+complete -c evt-schema -n "__fish_evt_schema_using_subcommand register" -s q -l quiet -d 'Suppress the summary, notices and progress, but neither errors nor losses'
 complete -c evt-schema -n "__fish_evt_schema_using_subcommand register" -l strict -d 'Exit with status 1 if any record became a dead letter'
 complete -c evt-schema -n "__fish_evt_schema_using_subcommand register" -l check -d 'Verify that all inputs and outputs are reachable, then exit; no data is read or written'
 complete -c evt-schema -n "__fish_evt_schema_using_subcommand register" -s h -l help -d 'Print help (see more with \'--help\')'
@@ -109,7 +109,7 @@ github\t'Commands that GitHub\'s workflows show at the lines of files'"
 complete -c evt-schema -n "__fish_evt_schema_using_subcommand list" -l color -d 'Use colour on a terminal (auto), always or never' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
-complete -c evt-schema -n "__fish_evt_schema_using_subcommand list" -s q -l quiet -d 'Suppress the summary, notices and progress; errors, lost rows and waits are still reported'
+complete -c evt-schema -n "__fish_evt_schema_using_subcommand list" -s q -l quiet -d 'Suppress the summary, notices and progress, but neither errors nor losses'
 complete -c evt-schema -n "__fish_evt_schema_using_subcommand list" -l strict -d 'Exit with status 1 if any record became a dead letter'
 complete -c evt-schema -n "__fish_evt_schema_using_subcommand list" -l check -d 'Verify that all inputs and outputs are reachable, then exit; no data is read or written'
 complete -c evt-schema -n "__fish_evt_schema_using_subcommand list" -s h -l help -d 'Print help (see more with \'--help\')'
@@ -130,7 +130,7 @@ github\t'Commands that GitHub\'s workflows show at the lines of files'"
 complete -c evt-schema -n "__fish_evt_schema_using_subcommand show" -l color -d 'Use colour on a terminal (auto), always or never' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
-complete -c evt-schema -n "__fish_evt_schema_using_subcommand show" -s q -l quiet -d 'Suppress the summary, notices and progress; errors, lost rows and waits are still reported'
+complete -c evt-schema -n "__fish_evt_schema_using_subcommand show" -s q -l quiet -d 'Suppress the summary, notices and progress, but neither errors nor losses'
 complete -c evt-schema -n "__fish_evt_schema_using_subcommand show" -l strict -d 'Exit with status 1 if any record became a dead letter'
 complete -c evt-schema -n "__fish_evt_schema_using_subcommand show" -l check -d 'Verify that all inputs and outputs are reachable, then exit; no data is read or written'
 complete -c evt-schema -n "__fish_evt_schema_using_subcommand show" -s h -l help -d 'Print help (see more with \'--help\')'
