@@ -2,9 +2,9 @@
 //! wall time, and those of windows that fired again.
 //!
 //! The result of a window is its last row, and no row says that it is the last one. The engine cannot take a row back
-//! (maxima and percentiles have no inverse), so it gets one row of each window. Of a pipe or a file whose windows may
-//! fire again that would be the first one, whose value depends on when the window fired; such an input is refused. Rows
-//! of text and of topics do not say whether that may happen, so there the first row counts.
+//! (maxima and percentiles have no inverse), so it gets one row of each window. Of windows that may fire again that
+//! would be the first one, whose value depends on when the window fired. Frames of a pipe or a file say so, and are
+//! refused. Other inputs do not say it, so there the first row counts.
 
 use super::files::FileMark;
 use super::stored::{StoredRows, codes, text};
