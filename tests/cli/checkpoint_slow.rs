@@ -260,7 +260,7 @@ fn reads_on(name: &str) -> bool {
         }
         assert_eq!(stored(&run.dir, "now.db"), before);
         match is_killed {
-            false => run.wait_for_message(&["sqlite:now.db: ", " after ", "continues"]),
+            false => run.wait_for_message(&["sqlite:now.db: ", " after ", "reads on"]),
             true => {
                 run.signal(Signal::KILL);
                 run.wait();

@@ -267,7 +267,7 @@ fn a_command_line_that_cannot_replay_is_refused() {
         ("--ledger redis://localhost/0 --to x.jsonl", 2, "expected a ledger in sqlite:PATH"),
         ("--ledger sqlite:l.db --to a.jsonl --to b.jsonl", 2, "expected one --to"),
         ("--ledger sqlite:l.db --to dead.jsonl", 2, "dead.jsonl"),
-        ("--ledger sqlite:l.db --to x.jsonl --rate 0", 2, "--rate: expected at least 1"),
+        ("--ledger sqlite:l.db --to x.jsonl --rate 0", 2, "invalid value '0' for '--rate <N>'"),
         ("--ledger sqlite:l.db --to x.jsonl in.jsonl", 2, "--dead names the input"),
         ("--ledger sqlite:l.db --to x.jsonl --dedup 1h", 2, "--dedup does not apply"),
     ] {
