@@ -50,7 +50,7 @@ struct EarlierValue {
 /// The key of a group that is gone, and since when.
 struct GoneKey {
     since: i64,
-    /// Its bytes: a number would be held in the series, whose groups are limited.
+    /// The bytes of the key. Its number would count against the limit of groups of the series.
     key: Vec<u8>,
 }
 

@@ -107,7 +107,7 @@ pub fn cut(text: &str, max: usize) -> String {
 pub struct Missed {
     /// The address.
     pub recipient: String,
-    /// Why.
+    /// The answer of the server, or what the notification waits for.
     pub cause: String,
 }
 

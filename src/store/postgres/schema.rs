@@ -3,8 +3,8 @@
 //! Completed steps are listed in `evt_migrations`. A run that migrates holds an advisory lock, so that of several runs
 //! that start together one does the work; all steps are one transaction.
 //!
-//! `check_…` find out, from the catalogs alone, whether the server would refuse the tables or rows of a run. Each finds
-//! only what no run could pass, because an owner may permit what the catalogs do not show.
+//! The functions `check_…` read the catalogs to find whether the server would refuse the tables or rows of a run. They
+//! report only what every run would fail at, because an owner may permit what the catalogs do not show.
 
 use crate::error::{Error, Result};
 use crate::kind::Kind;
