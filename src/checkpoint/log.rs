@@ -191,7 +191,7 @@ impl LogEntry {
 /// error. Another output under the same key begins without rows: the epoch must be committed to the former one.
 ///
 /// Errors: exit status 78 if outputs have changed places, or if one has changed and the epoch `is_committed` nowhere.
-pub fn check_outputs(former: &[OutputName], now: &[OutputName], is_committed: bool) -> Result<()> {
+pub fn check_output_names(former: &[OutputName], now: &[OutputName], is_committed: bool) -> Result<()> {
     for output in now {
         let same_key = former.iter().find(|other| other.key == output.key);
         if same_key.is_some_and(|other| other.uri == output.uri) {
@@ -276,7 +276,7 @@ mod tests {
     #[test]
     fn outputs_may_be_replaced_after_a_commit_and_never_change_places() {
         let former = names(&["a", "b"]);
-        let check = |now: &[&str], is_committed| check_outputs(&former, &names(now), is_committed);
+        let check = |now: &[&str], is_committed| check_output_names(&former, &names(now), is_committed);
         for now in [&["a", "b"][..], &["a", "b", "c"]] {
             check(now, false).unwrap();
         }

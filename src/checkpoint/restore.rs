@@ -2,7 +2,7 @@
 //! before it, and the outputs that get rows twice when a run continues from there.
 
 use super::ends::{self, StagePath};
-use super::log::{Complete, EpochPart, LogEntry, OutputName, StageEpoch, check_outputs};
+use super::log::{Complete, EpochPart, LogEntry, OutputName, StageEpoch, check_output_names};
 use super::part::{POSITIONS, STATE, part_name};
 use super::store::CheckpointStore;
 use crate::error::{Error, ErrorKind, Result};
@@ -122,7 +122,7 @@ impl StageRole {
         let own = last.stages.iter().find(|stage| stage.stage == self.stage);
         let own = own.ok_or_else(|| Error::corrupt(format!("expected {} in the epoch, found none", self.stage)))?;
         let is_committed = store.is_committed(last.epoch, &self.stage)?;
-        check_outputs(&own.outputs, &self.outputs, is_committed).map_err(|error| error.at(store.name()))?;
+        check_output_names(&own.outputs, &self.outputs, is_committed).map_err(|error| error.at(store.name()))?;
         Ok((own, is_committed))
     }
 

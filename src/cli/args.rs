@@ -199,7 +199,7 @@ pub struct TextArgs {
 
 impl TextArgs {
     /// Checks that documents come from files or standard input. Errors: exit status 2 if not.
-    pub fn check_inputs(&self, uris: &[Uri]) -> Result<()> {
+    pub fn check_sources(&self, uris: &[Uri]) -> Result<()> {
         let is_text = |uri: &Uri| matches!(uri, Uri::File(_) | Uri::Standard | Uri::Null);
         match uris.iter().find(|uri| self.explode.is_some() && !is_text(uri)) {
             Some(other) => Err(Error::usage(format!("{other}: --explode reads files and standard input only"))),
@@ -416,7 +416,7 @@ impl StageArgs {
     pub fn source(&self, mapping: mapping::Options) -> Result<SourceOptions> {
         let Self { input, map, .. } = self;
         let (format, text) = input.text.options(input.input_format.as_deref())?;
-        input.text.check_inputs(&input.uris()?)?;
+        input.text.check_sources(&input.uris()?)?;
         let mut options = SourceOptions::default();
         options.records = RecordOptions { mapping, kind: input.kind()?, control: input.control, ..options.records };
         options.inputs.files = FileOptions { format, text, ..options.inputs.files };

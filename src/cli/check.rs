@@ -200,9 +200,9 @@ impl CheckReport {
                 Ok(None)
             });
         }
-        let Resolved { inputs, checked, dlq, side, .. } = resolved;
+        let Resolved { inputs, plans, dlq, side, .. } = resolved;
         inputs.into_iter().for_each(|input| self.input(input));
-        checked.into_iter().for_each(|output| self.output(output, spec.kind));
+        plans.into_iter().for_each(|output| self.output(output, spec.kind));
         dlq.into_iter().chain(side).for_each(|output| self.output(output, None));
     }
 

@@ -20,8 +20,8 @@ pub fn in_transactions(
     options: &SourceOptions,
     checkpoint: Option<&CheckpointArgs>,
 ) -> Result<Resolved> {
-    let Resolved { inputs, checked, dlq, side, .. } = &resolved;
-    let outputs = || checked.iter().chain(dlq).chain(side);
+    let Resolved { inputs, plans, dlq, side, .. } = &resolved;
+    let outputs = || plans.iter().chain(dlq).chain(side);
     let Some(chosen) = outputs().find(|output| output.is_exactly_once()) else { return Ok(resolved) };
     let wrong = |why: String| Error::usage(format!("{}: exactly_once=true: {why}", chosen.name()));
     stateless(options, checkpoint).map_err(|why| wrong(why.to_owned()))?;
@@ -29,7 +29,7 @@ pub fn in_transactions(
     let settings = chosen.topic().map_or(&[][..], |address| &address.options.settings);
     outputs().try_for_each(|output| fits(output, input, settings).map_err(wrong))?;
     Ok(Resolved {
-        checked: resolved.checked.into_iter().map(OutputPlan::in_transactions).collect(),
+        plans: resolved.plans.into_iter().map(OutputPlan::in_transactions).collect(),
         dlq: resolved.dlq.map(OutputPlan::in_transactions),
         ..resolved
     })
@@ -39,7 +39,7 @@ pub fn in_transactions(
 /// producer has first, and that of the input. `None` without transactions.
 pub fn addresses(resolved: &Resolved) -> Option<(Vec<&Address>, &Address)> {
     let [Uri::Kafka(input)] = resolved.inputs.as_slice() else { return None };
-    let mut outputs: Vec<_> = resolved.checked.iter().chain(&resolved.dlq).filter_map(OutputPlan::topic).collect();
+    let mut outputs: Vec<_> = resolved.plans.iter().chain(&resolved.dlq).filter_map(OutputPlan::topic).collect();
     outputs.sort_by_key(|address| !address.exactly_once);
     outputs.first().is_some_and(|first| first.exactly_once).then_some((outputs, input))
 }

@@ -66,19 +66,19 @@ pub fn open(spec: StageSpec<'_>, mut options: SourceOptions, run: &Rc<Run>, star
         Some(producer) => CommitMode::Transactions(producer.clone()),
         None => resolved.commit_mode(),
     };
-    let Resolved { inputs, checked, dlq, side, span, .. } = resolved;
+    let Resolved { inputs, plans, dlq, side, span, .. } = resolved;
     if spec.range.is_some() {
         options.inputs.stores.request.span = span;
     }
     let stage = stage_options(spec, options.needs.first_rows, span);
     let ordered_letters = options.needs.ordered_letters;
     if let Some(server) = &mut options.inputs.listener.server {
-        let limits: Option<Vec<_>> = checked.iter().map(OutputPlan::row_limit).collect();
+        let limits: Option<Vec<_>> = plans.iter().map(OutputPlan::row_limit).collect();
         server.validation.limits = limits.unwrap_or_default();
     }
     let dead = DeadLetters::new(run.clone(), dlq);
     let mut source = crate::source::Source::open(&inputs, options, run.clone())?;
-    let mut outputs = Outputs::new(run.clone(), checked, side, dead, stage.quiet);
+    let mut outputs = Outputs::new(run.clone(), plans, side, dead, stage.quiet);
     if let Some(producer) = &producer {
         outputs.in_transactions(producer);
     }
@@ -101,9 +101,9 @@ fn stage_options(spec: StageSpec<'_>, needs_rows: bool, span: Span) -> StageOpti
 
 /// Keeps raw records beside the rows if an output writes them, or if dead letters of rows have to show them.
 fn keep_raw(options: &mut SourceOptions, resolved: &Resolved) {
-    let (mapping, checked) = (&mut options.records.mapping, &resolved.checked);
-    if checked.iter().any(OutputPlan::needs_raw) && mapping.keep_raw == KeepRaw::No {
-        let alone = checked.iter().all(OutputPlan::needs_raw);
+    let (mapping, plans) = (&mut options.records.mapping, &resolved.plans);
+    if plans.iter().any(OutputPlan::needs_raw) && mapping.keep_raw == KeepRaw::No {
+        let alone = plans.iter().all(OutputPlan::needs_raw);
         mapping.keep_raw = if alone { KeepRaw::Within } else { KeepRaw::Column };
         mapping.reads.columns = mapping.reads.columns.or(options.needs.raw_columns.filter(|_| alone));
     }
@@ -124,6 +124,6 @@ fn show(run: &Run, resolved: &Resolved) {
         metrics.set(&metrics::EVENTS, &[run.console.tool(), outcome], 0.0);
     }
     ["input", "output"].iter().for_each(|side| metrics.blocked(side, Duration::ZERO));
-    resolved.checked.iter().for_each(|output| output.show(metrics));
+    resolved.plans.iter().for_each(|output| output.show(metrics));
     resolved.dlq.iter().for_each(|output| output.show_server(metrics));
 }

@@ -102,8 +102,8 @@ fn output_spec(args: &StageArgs, formats: DefaultFormats) -> Result<OutputSpec> 
     })
 }
 
-/// Checks the outputs of `--to` without opening them; all are checked before anything is read.
-pub fn check_outputs(args: &StageArgs, formats: DefaultFormats, run: &Run) -> Result<Vec<OutputPlan>> {
+/// Returns the plans of the outputs of `--to`, without opening one. All are checked before anything is read.
+pub fn output_plans(args: &StageArgs, formats: DefaultFormats, run: &Run) -> Result<Vec<OutputPlan>> {
     let spec = output_spec(args, formats)?;
     args.output.to.iter().map(|text| OutputPlan::try_new(text, &spec, run)).collect()
 }
@@ -151,8 +151,8 @@ impl From<Error> for Faults {
 pub struct Resolved {
     /// Inputs, in the order of the command line.
     pub inputs: Vec<Uri>,
-    /// Outputs, in that order.
-    pub checked: Vec<OutputPlan>,
+    /// The plans of the outputs, in that order.
+    pub plans: Vec<OutputPlan>,
     /// The output of dead letters.
     pub dlq: Option<OutputPlan>,
     /// The side output of the tool.
@@ -193,12 +193,12 @@ impl Resolved {
                 self.faults.0.push(Error::usage(format!("{input}: --checkpoint: expected {expected}, found {found}")));
             }
         }
-        for output in self.checked.iter().chain(&self.side).chain(&self.dlq) {
+        for output in self.plans.iter().chain(&self.side).chain(&self.dlq) {
             self.faults.0.extend(output.check_epochs(&run.io).err());
         }
         // A program behind text takes part in no epoch: what it had not written when it was killed is in none.
         let is_text = |output: &&OutputPlan| output.is_text() && run.io.has_pipe();
-        if needs_frames && self.checked.iter().any(|output| is_text(&output)) {
+        if needs_frames && self.plans.iter().any(|output| is_text(&output)) {
             self.faults.0.push(Error::usage(
                 "-: --checkpoint: expected frames into a pipe (without -o), found text; name a file with --to, or end the pipe \
                  with evt-view -o FORMAT",
@@ -209,12 +209,12 @@ impl Resolved {
 
     /// Returns the names of the outputs in a checkpoint.
     pub fn output_names(&self) -> Vec<OutputName> {
-        output_names(&self.checked, self.side.as_ref(), self.dlq.as_ref())
+        output_names(&self.plans, self.side.as_ref(), self.dlq.as_ref())
     }
 
     /// Opens the checkpoint, and begins a run.
     pub fn begin_run(&self, options: CheckpointOptions, run: &Run) -> Result<Checkpoint> {
-        let has_readers = self.checked.iter().chain(&self.side).chain(&self.dlq).any(OutputPlan::is_stream);
+        let has_readers = self.plans.iter().chain(&self.side).chain(&self.dlq).any(OutputPlan::is_stream);
         if options.ends > 1 && !has_readers {
             return Err(Error::usage(format!(
                 "--ends {}: expected stages behind standard output, found none",
@@ -226,7 +226,7 @@ impl Resolved {
 
     /// Removes the default limit of the wait for servers of outputs.
     pub fn without_limit(mut self) -> Self {
-        self.checked = self.checked.into_iter().map(OutputPlan::without_limit).collect();
+        self.plans = self.plans.into_iter().map(OutputPlan::without_limit).collect();
         self.dlq = self.dlq.map(OutputPlan::without_limit);
         self
     }
@@ -241,14 +241,14 @@ impl Resolved {
             })
         };
         self.side = self.side.map(check).transpose()?;
-        self.checked = self.checked.into_iter().map(check).collect::<Result<_>>()?;
+        self.plans = self.plans.into_iter().map(check).collect::<Result<_>>()?;
         self.dlq = self.dlq.map(check).transpose()?;
         Ok(self)
     }
 
     /// Returns the outputs of rows and of dead letters, which hold what the stage has read.
     fn outputs(&self) -> impl Iterator<Item = &OutputPlan> + Clone {
-        self.checked.iter().chain(&self.dlq)
+        self.plans.iter().chain(&self.dlq)
     }
 
     /// Returns the acknowledgement policy, if the inputs include an HTTP server or its flags are set. With a checkpoint
@@ -295,7 +295,7 @@ impl Resolved {
             return RecordParts::All;
         }
         let has_headers = self.inputs.iter().any(|input| is_topic(input) || matches!(input, Uri::Http(_)));
-        let shows_headers = has_filter || self.checked.iter().any(OutputPlan::takes_headers);
+        let shows_headers = has_filter || self.plans.iter().any(OutputPlan::takes_headers);
         if needs.headers && has_headers && shows_headers { RecordParts::Headers } else { RecordParts::None }
     }
 
@@ -332,7 +332,7 @@ pub fn resolve(spec: StageSpec<'_>, follow: bool, run: &Run) -> Resolved {
     let side = side.and_then(|text| faults.take(check_side(text, run)));
     let spec = faults.take(output_spec(args, formats));
     let outputs = spec.iter().flat_map(|spec| args.output.to.iter().map(|text| OutputPlan::try_new(text, spec, run)));
-    let checked = Vec::from_iter(outputs.filter_map(|output| faults.take(output)));
+    let plans = Vec::from_iter(outputs.filter_map(|output| faults.take(output)));
     let letters = |text| check_side(text, run).map(OutputPlan::for_letters).map_err(alone);
     let dlq = args.output.dlq.as_deref().map(letters);
     let dlq = dlq.and_then(|dlq| faults.take(dlq));
@@ -348,7 +348,7 @@ pub fn resolve(spec: StageSpec<'_>, follow: bool, run: &Run) -> Resolved {
     let inputs = Vec::from_iter(inputs.into_iter().filter(readable));
     // If dead letters are the input, a dead-letter output shared by the pipe is not used for this stage's own.
     let dlq = dlq.filter(|dlq| !(is_of_every_stage(args, run) && named.is_input(dlq.identity().as_ref())));
-    for output in checked.iter().chain(&dlq).chain(&side) {
+    for output in plans.iter().chain(&dlq).chain(&side) {
         faults.take(named.output(output.name(), output.identity()));
     }
     for path in written {
@@ -361,7 +361,7 @@ pub fn resolve(spec: StageSpec<'_>, follow: bool, run: &Run) -> Resolved {
     }
     let span = range.map(|range| range.span(run.clock.now(), &args.map));
     let span = span.and_then(|span| faults.take(span)).unwrap_or_default();
-    let resolved = Resolved { inputs, checked, dlq, side, span, faults };
+    let resolved = Resolved { inputs, plans, dlq, side, span, faults };
     match checkpoint {
         Some(_) => resolved.checked_for_epochs(follow, needs_frames_in_epochs, run),
         None => resolved,

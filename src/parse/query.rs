@@ -12,6 +12,11 @@ pub fn split(uri: &str) -> (&str, Vec<(String, String)>) {
     (path, options(query))
 }
 
+/// Returns the character that precedes a further option of a URI.
+pub fn separator(uri: &str) -> char {
+    if uri.contains('?') { '&' } else { '?' }
+}
+
 /// Splits options at `&` and `,`. A piece after a comma that has no `NAME=` belongs to the value before it:
 /// `roll=128MiB,10m`. An option without a value has an empty one.
 fn options(query: &str) -> Vec<(String, String)> {

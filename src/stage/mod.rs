@@ -15,7 +15,7 @@ pub mod operator;
 pub mod outputs;
 pub mod progress;
 mod setup;
-mod summary;
+pub mod summary;
 
 pub use self::setup::{OperatorSetup, SourceInfo, StageOptions, Start};
 
@@ -43,7 +43,7 @@ use arrow::datatypes::TimestampMicrosecondType;
 use std::collections::VecDeque;
 use std::rc::Rc;
 use std::time::Duration;
-use summary::Summary;
+use summary::{Summary, Totals, lag_of};
 
 /// Maximum number of control messages that are buffered until the first rows. After that the operator is made without
 /// rows.
@@ -243,7 +243,7 @@ impl Stage {
         let Phase::Learning(start) = std::mem::replace(&mut self.phase, Phase::Ended(0)) else {
             return Err(Error::broken("a stage starts twice"));
         };
-        let learned = SourceInfo { source: &mut self.source, first, outputs: &self.outputs.checked };
+        let learned = SourceInfo { source: &mut self.source, first, outputs: &self.outputs.plans };
         let OperatorSetup { mut operator, schema, side, is_report } = start(learned)?;
         if self.source.read_mode() == ReadMode::Commit && !operator.snapshot().state.is_empty() {
             return Err(Error::broken(
@@ -519,15 +519,15 @@ impl Stage {
         self.outputs.report.warnings.extend(self.source.warnings());
         self.outputs.report.name_passed_over();
         self.run.console.set_progress(None);
-        let summary = Summary {
+        let totals = Totals {
             run: &self.run,
-            source: &self.source,
-            dead: &self.outputs.dead,
             counts: &self.counts,
-            report: &self.outputs.report,
+            dead: self.outputs.dead.by_type(),
             end: &end,
             outputs: &reports,
+            lag: lag_of(std::iter::once(&self.source)),
         };
+        let summary = Summary { totals, source: &self.source, report: &self.outputs.report };
         summary.say(self.options.quiet);
         if let Some(path) = &self.options.stats {
             report_file::write(path, &format!("{}\n", summary.stats()))?;

@@ -37,9 +37,9 @@ const LETTERS: &str = "dlq";
 pub struct Outputs {
     run: Rc<Run>,
     /// The outputs before [`Outputs::open`].
-    pub(super) checked: Vec<OutputPlan>,
+    pub(super) plans: Vec<OutputPlan>,
     /// The side output before [`Outputs::open`].
-    checked_side: Option<OutputPlan>,
+    side_plan: Option<OutputPlan>,
     /// The outputs after [`Outputs::open`].
     outputs: Vec<Output>,
     /// The side output of late rows.
@@ -113,20 +113,14 @@ impl EndReport {
 
 impl Outputs {
     /// Makes the outputs of a stage; none is open yet.
-    pub fn new(
-        run: Rc<Run>,
-        checked: Vec<OutputPlan>,
-        side: Option<OutputPlan>,
-        dead: DeadLetters,
-        quiet: bool,
-    ) -> Self {
+    pub fn new(run: Rc<Run>, plans: Vec<OutputPlan>, side: Option<OutputPlan>, dead: DeadLetters, quiet: bool) -> Self {
         // A progress line between rows on the same terminal would garble both.
-        let shows_rows = checked.iter().any(OutputPlan::is_terminal);
+        let shows_rows = plans.iter().any(OutputPlan::is_terminal);
         let progress = ProgressLine::new(&run, quiet || shows_rows);
         Self {
             run,
-            checked,
-            checked_side: side,
+            plans,
+            side_plan: side,
             outputs: vec![],
             side: None,
             side_rows: 0,
@@ -147,26 +141,26 @@ impl Outputs {
 
     /// Returns the outputs, which are not open yet, as a checkpoint names them.
     pub fn names(&self) -> Vec<OutputName> {
-        output_names(&self.checked, self.checked_side.as_ref(), self.dead.plan())
+        output_names(&self.plans, self.side_plan.as_ref(), self.dead.plan())
     }
 
     /// Whether a later stage of the pipe reads the rows.
     pub fn has_readers(&self) -> bool {
-        self.checked.iter().any(OutputPlan::is_stream)
+        self.plans.iter().any(OutputPlan::is_stream)
     }
 
     /// Checks that the rows of the outputs can wait for their epoch. Errors: exit status 2 if not.
     pub fn check_epochs(&self) -> Result<()> {
-        self.checked
+        self.plans
             .iter()
-            .chain(&self.checked_side)
+            .chain(&self.side_plan)
             .chain(self.dead.plan())
             .try_for_each(|output| output.check_epochs(&self.run.io))
     }
 
     /// Lets the rows of the outputs, which are not open yet, wait in a checkpoint until their epoch is complete.
     pub fn in_epochs(&mut self, checkpoint: &Checkpoint) -> Result<()> {
-        let plan = |key: &str| EpochPlan {
+        let epochs = |key: &str| EpochPlan {
             store: checkpoint.store().clone(),
             checkpoint: checkpoint.id().to_owned(),
             stage: checkpoint.stage().to_owned(),
@@ -174,10 +168,10 @@ impl Outputs {
             epoch: checkpoint.epoch(),
             last_recorded: checkpoint.recorded().last(),
         };
-        let checked = self.checked.drain(..).enumerate();
-        self.checked = checked.map(|(at, output)| output.in_epochs(plan(&rows_key(at)))).collect();
-        self.checked_side = self.checked_side.take().map(|output| output.in_epochs(plan(SIDE)));
-        self.dead.in_epochs(plan(LETTERS));
+        let plans = self.plans.drain(..).enumerate();
+        self.plans = plans.map(|(at, output)| output.in_epochs(epochs(&rows_key(at)))).collect();
+        self.side_plan = self.side_plan.take().map(|output| output.in_epochs(epochs(SIDE)));
+        self.dead.in_epochs(epochs(LETTERS));
         self.header = checkpoint.header().map(|header| header.to_text()).transpose()?;
         Ok(())
     }
@@ -194,16 +188,16 @@ impl Outputs {
         metadata.remove(CHECKPOINT_KEY);
         metadata.extend(self.header.take().map(|header| (CHECKPOINT_KEY.to_owned(), header)));
         self.schema = Arc::new(Schema::new_with_metadata(schema.fields().clone(), metadata));
-        if let Some((checked, schema)) = self.checked_side.take().zip(side) {
-            self.side = Some(checked.open(&schema, &self.run)?);
+        if let Some((plan, schema)) = self.side_plan.take().zip(side) {
+            self.side = Some(plan.open(&schema, &self.run)?);
         }
         let outcome = match taken {
             0 => "nothing is written".to_owned(),
             rows => format!("none of the {rows} rows that were read is counted as written"),
         };
-        for checked in self.checked.drain(..) {
-            let name = checked.name().to_owned();
-            let opened = checked.open_in(self.transactions.as_deref(), &self.schema, &self.run);
+        for plan in self.plans.drain(..) {
+            let name = plan.name().to_owned();
+            let opened = plan.open_in(self.transactions.as_deref(), &self.schema, &self.run);
             self.outputs.push(opened.map_err(|error| given_up(error, &name, &outcome))?);
         }
         Ok(())

@@ -113,8 +113,7 @@ impl Args {
             }
             takes = true;
             if !location.options.contains_key("ttl") {
-                let mark = if text.to_string_lossy().contains('?') { '&' } else { '?' };
-                text.push(format!("{mark}ttl={ttl}"));
+                Uri::add_option(text, "ttl", ttl)?;
             }
         }
         if takes { Ok(()) } else { Err(Error::usage("--ttl requires an output that expires rows (redis://…)")) }

@@ -8,7 +8,7 @@ use crate::cli::Tool;
 use crate::cli::args::{StageArgs, TimeRangeArgs, parse_count};
 use crate::cli::check::CheckReport;
 use crate::cli::open::open;
-use crate::cli::resolve::{DefaultFormats, StageSpec, check_outputs};
+use crate::cli::resolve::{DefaultFormats, StageSpec, output_plans};
 use crate::counts::Counts;
 use crate::error::{Error, ErrorKind, Result};
 use crate::expr::Filter;
@@ -183,9 +183,7 @@ impl Tool for Args {
                 (Some(only), None) if is_file => only,
                 _ => return self.list(&tables, run),
             };
-            let input = &mut self.stage.input.inputs[0];
-            let sign = if input.as_encoded_bytes().contains(&b'?') { '&' } else { '?' };
-            input.push(format!("{sign}table={table}"));
+            Uri::add_option(&mut self.stage.input.inputs[0], "table", table)?;
         }
         let span = self.choice.range.span(run.clock.now(), &self.stage.map)?;
         let args = Rc::new(self);
@@ -298,8 +296,8 @@ impl Args {
         let names: ArrayRef = Arc::new(tables.iter().map(|(name, _)| Some(name)).collect::<StringArray>());
         let counts = tables.iter().map(|(_, rows)| i64::try_from(*rows).ok());
         let batch = RecordBatch::try_new(schema.clone(), vec![names, Arc::new(counts.collect::<Int64Array>())])?;
-        for checked in check_outputs(&self.stage, FORMATS, run)? {
-            let mut output = checked.check_server(run)?.open(&schema, run)?;
+        for plan in output_plans(&self.stage, FORMATS, run)? {
+            let mut output = plan.check_server(run)?.open(&schema, run)?;
             output.write(&batch)?;
             output.finish(&End { how: How::Exhausted, rows: 0, verdict: 0 })?;
         }

@@ -11,7 +11,7 @@ use crate::checkpoint::state_files::memory_bound;
 use crate::cli::args::{BranchArgs, CheckpointArgs, Disorder, StageArgs, TimeRangeArgs, disorder};
 use crate::cli::check::CheckReport;
 use crate::cli::open::open;
-use crate::cli::resolve::{DefaultFormats, StageSpec, check_outputs};
+use crate::cli::resolve::{DefaultFormats, StageSpec, output_plans};
 use crate::cli::{Tool, Unit};
 use crate::error::{Error, Result};
 use crate::format::{csv, table};
@@ -216,13 +216,23 @@ impl Args {
         Ok(self.emit()?.unwrap_or(default))
     }
 
+    /// Checks the flags, the inputs and the outputs; a run ends with the first fault, and `--check` reports all.
+    fn checks(&self, run: &Run) -> [Result<()>; 3] {
+        [self.check_whole(), self.emit().map(drop), self.check_wide_outputs(run)]
+    }
+
+    /// Checks that the flags and the inputs fit the metrics.
+    fn checks_of_metrics(&self, spec: &Spec, run: &Run) -> [Result<()>; 3] {
+        [self.check_end(spec, run), self.rows.first_keys(spec).map(drop), self.rows.side_by_side(spec).map(drop)]
+    }
+
     /// Refuses outputs that expect rows of kind metric where `--wide` makes other ones.
-    fn check_outputs(&self, run: &Run) -> Result<()> {
+    fn check_wide_outputs(&self, run: &Run) -> Result<()> {
         if !self.rows.wide {
             return Ok(());
         }
         // The stage reports outputs that cannot be written.
-        let outputs = check_outputs(&self.stage, self.stage_spec().formats, run).unwrap_or_default();
+        let outputs = output_plans(&self.stage, self.stage_spec().formats, run).unwrap_or_default();
         match outputs.iter().find(|output| !output.takes_any_columns()) {
             None => Ok(()),
             Some(output) => {
@@ -373,13 +383,9 @@ impl Tool for Args {
     fn check(self, run: &Rc<Run>, findings: &mut CheckReport) {
         if let Some(spec) = findings.take(self.spec()) {
             findings.take(print(&spec.explain()));
-            findings.take(self.check_end(&spec, run));
-            findings.take(self.emit());
-            findings.take(self.rows.first_keys(&spec));
-            findings.take(self.rows.side_by_side(&spec));
+            self.checks_of_metrics(&spec, run).into_iter().for_each(|found| _ = findings.take(found));
         }
-        findings.take(self.check_outputs(run));
-        findings.take(self.check_whole());
+        self.checks(run).into_iter().for_each(|found| _ = findings.take(found));
         let mapping = self.stage.map.options(Provenance::Keep);
         let options = findings.take(mapping.and_then(|mapping| self.source(mapping)));
         findings.stage(self.stage_spec(), options.as_ref());
@@ -399,12 +405,8 @@ impl Args {
         mapping.reads.dictionaries = texts.properties;
         mapping.reads.columns =
             is_projected.then(|| Projection { columns: spec.leaves.columns(), dictionaries: texts.columns });
-        self.check_whole()?;
-        self.check_end(&spec, run)?;
-        self.emit()?;
-        self.rows.first_keys(&spec)?;
-        self.rows.side_by_side(&spec)?;
-        self.check_outputs(run)?;
+        self.checks(run).into_iter().collect::<Result<()>>()?;
+        self.checks_of_metrics(&spec, run).into_iter().collect::<Result<()>>()?;
         if let Some(line) = spec.thursdays().filter(|_| !self.stage.common.quiet) {
             run.console.say(line);
         }

@@ -202,8 +202,7 @@ impl Options {
         if let Some(schemas) = &mut self.schemas
             && !query::split(schemas).1.iter().any(|(name, _)| name == "retry")
         {
-            let mark = if schemas.contains('?') { '&' } else { '?' };
-            schemas.push_str(&format!("{mark}retry={FOREVER}"));
+            schemas.push_str(&format!("{}retry={FOREVER}", query::separator(schemas)));
         }
     }
 

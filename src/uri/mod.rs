@@ -23,7 +23,7 @@ use crate::error::{Error, Result};
 use crate::parse::query;
 use crate::secret;
 use crate::store::{self, Location, Store};
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
@@ -157,6 +157,14 @@ impl Uri {
         }
     }
 
+    /// Adds an option to the text of a URI. A question mark in a placeholder (`{file:PATH}`) does not begin options.
+    /// Errors: exit status 78 if the value of a placeholder is missing.
+    pub fn add_option(text: &mut OsString, name: &str, value: &str) -> Result<()> {
+        let concealed = secret::conceal(&text.to_string_lossy())?;
+        text.push(format!("{}{name}={value}", query::separator(&concealed)));
+        Ok(())
+    }
+
     /// Returns the origin of events from this input. The origin of a file does not depend on how its path is written.
     pub fn origin(&self) -> String {
         match self {
@@ -246,6 +254,23 @@ mod tests {
         assert!(matches!(Uri::parse("null:").unwrap(), Uri::Null));
         for path in ["a.jsonl", "dir/b:c", "C:x", "10:30.log", "file:a.jsonl", "a.b:c"] {
             assert!(matches!(Uri::parse(path).unwrap(), Uri::File(_)), "{path}");
+        }
+    }
+
+    #[test]
+    fn an_option_is_added_after_the_others() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("what?");
+        std::fs::write(&file, "secret?").unwrap();
+        let file = file.display();
+        for (text, expected) in [
+            ("a.db".to_owned(), "a.db?b=1".to_owned()),
+            ("a.db?c=2".to_owned(), "a.db?c=2&b=1".to_owned()),
+            (format!("redis://:{{file:{file}}}@h/0"), format!("redis://:{{file:{file}}}@h/0?b=1")),
+        ] {
+            let mut text = OsString::from(text);
+            Uri::add_option(&mut text, "b", "1").unwrap();
+            assert_eq!(text.to_str(), Some(&*expected));
         }
     }
 

@@ -140,6 +140,7 @@ mod small_disk;
 mod spool;
 mod spool_checkpoint;
 mod state;
+mod stats;
 mod tasks;
 mod tidy;
 mod time;

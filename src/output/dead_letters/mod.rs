@@ -529,12 +529,6 @@ impl DeadLetters {
         }
         output.finish(end).map(Some)
     }
-
-    /// Returns the counts by error type for the summary: `FutureTimestampError 41, ParseError 2`.
-    pub fn describe(&self) -> String {
-        let each: Vec<_> = self.counts.iter().map(|(error_type, n)| format!("{} {n}", error_type.name())).collect();
-        each.join(", ")
-    }
 }
 
 /// Writes the buffered letters of a run that ends with an error.

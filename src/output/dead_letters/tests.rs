@@ -92,7 +92,7 @@ fn without_an_output_letters_are_counted_and_dropped() {
     dead.count(&mut counts);
     assert_eq!((counts.dead, counts.dropped), (0, 1));
     assert_eq!((dead.total(), dead.from_source(), dead.lost()), (3, 2, LostLetters::default()));
-    assert_eq!(dead.describe(), "ParseError 2, SchemaValidationError 1");
+    assert_eq!(dead.by_type(), &[(ErrorType::ParseError, 2), (ErrorType::SchemaValidationError, 1)].into());
     assert!(!dead.is_written() && dead.finish(&End { how: How::Exhausted, rows: 0, verdict: 0 }).unwrap().is_none());
 }
 

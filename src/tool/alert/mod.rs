@@ -202,7 +202,7 @@ impl Tool for Args {
         {
             findings.ready(path.display());
         }
-        findings.take(self.check_inputs());
+        findings.take(self.check_ends());
         findings.take(self.range.span(run.clock.now(), &self.stage.map));
         let options = findings.take(self.source());
         findings.stage(self.spec(), options.as_ref());
@@ -237,7 +237,7 @@ impl Args {
     }
 
     /// Checks that a job of cron ends.
-    fn check_inputs(&self) -> Result<()> {
+    fn check_ends(&self) -> Result<()> {
         for uri in self.stage.input.uris()? {
             let Uri::Kafka(address) = &uri else { continue };
             if self.once && address.options.end.is_none() {
@@ -251,7 +251,7 @@ impl Args {
     fn open(&self, run: &Rc<Run>) -> Result<AlertRun> {
         let loader = self.loader()?;
         let channels = self.notify.as_deref().map(Channels::read).transpose()?;
-        self.check_inputs()?;
+        self.check_ends()?;
         let resolved = resolve(self.spec(), false, run).sound()?.check_servers(run)?;
         let state = self.state.as_deref().map(|path| StateFile::open(path, run)).transpose()?;
         let options = EngineOptions { max_groups: self.max_groups };
@@ -271,10 +271,10 @@ impl Args {
             }
             _ => None,
         };
-        let Resolved { inputs, checked, dlq, .. } = resolved;
+        let Resolved { inputs, plans, dlq, .. } = resolved;
         let files = self.known_files(&inputs, state.as_ref(), run)?;
         let common = &self.stage.common;
-        let plan = WriterPlan { checked, dlq, is_quiet: common.quiet, settles: state.is_some() };
+        let plan = WriterPlan { plans, dlq, is_quiet: common.quiet, settles: state.is_some() };
         let refresh = Duration::from_micros(self.refresh.unsigned_abs());
         let rules = RuleRefresh::new(loader, refresh, run.clock.monotonic());
         let saved_at = state.as_ref().map(StateFile::saved_at).transpose()?.flatten();

@@ -8,14 +8,13 @@ use super::refresh::RuleRefresh;
 use super::state::{
     ChannelNotifications, Commit, FramePartitions, KeptTopics, Positions, RuleEdit, StateFile, TopicPosition,
 };
-use super::writer::{Writer, WriterPlan};
+use super::writer::{Writer, WriterPlan, WriterReport};
 use crate::alert::clock::{AlertClock, EarlierClock, HOLD, PartitionKey};
 use crate::alert::engine::AlertEngine;
 use crate::alert::rule::RuleDefinition;
 use crate::alert::rules::RuleSet;
 use crate::alert::running::{Transition, TransitionUse};
 use crate::alert::snapshot;
-use crate::clock::Clock;
 use crate::counts::{Counts, counted};
 use crate::error::{Error, Result};
 use crate::format::row;
@@ -26,8 +25,8 @@ use crate::kind::alerts;
 use crate::kind::span::Span;
 use crate::metrics;
 use crate::notify::sender::{Sender, are_due};
-use crate::output::OutputReport;
 use crate::run::{Run, report_file};
+use crate::stage::summary::{Totals, lag_of};
 use crate::time::{LATEST, SECOND, format_duration, format_instant};
 use crate::uri::kafka::Address;
 use arrow::array::RecordBatch;
@@ -382,8 +381,7 @@ impl AlertRun {
                 run.metrics.set(&metrics::NOTIFICATIONS, &[&channel, "lost"], lost as f64);
             }
         }
-        let now = Clock::System.now();
-        let lags: Vec<_> = self.feeds.iter().flat_map(|feed| feed.source.lag(now)).collect();
+        let lags = lag_of(self.feeds.iter().map(|feed| &feed.source));
         run.metrics.set_consumer_lag(lags.iter().map(Into::into));
         Ok(())
     }
@@ -516,8 +514,8 @@ impl AlertRun {
             false => counts.dropped > 0,
         };
         let verdict = u8::from(verdict || self.options.is_strict && counts.dead + counts.dropped > 0);
-        let mut end = End { how: self.progress.how.unwrap_or(How::Exhausted), rows: counts.out, verdict };
-        let reports = self.outputs.finish(&mut end)?;
+        let end = End { how: self.progress.how.unwrap_or(How::Exhausted), rows: counts.out, verdict };
+        let mut ended = self.outputs.finish(end)?;
         for feed in &mut self.feeds {
             feed.source.commit_end()?;
         }
@@ -534,17 +532,17 @@ impl AlertRun {
                 let (refused, expired) = (found.refused, found.expired);
                 let line = format!("channel '{name}': notifications refused: {refused}, given up: {expired}");
                 self.run.console.warn(line);
-                end.verdict = end.verdict.max(1);
+                ended.end.verdict = ended.end.verdict.max(1);
             }
         }
-        self.report(&counts, &end, &reports)?;
-        Ok(end.verdict)
+        self.report(&counts, &ended)?;
+        Ok(ended.end.verdict)
     }
 
     /// Prints warnings about rows that were left out and rules that were not evaluated, and a line of counts unless the
     /// run is quiet, or reads its input once (`--once`) and no alert has fired, fires or was resolved. Writes the file
     /// of `--stats`.
-    fn report(&self, counts: &Counts, end: &End, reports: &[OutputReport]) -> Result<()> {
+    fn report(&self, counts: &Counts, ended: &WriterReport) -> Result<()> {
         let console = &self.run.console;
         for (rule, rows) in self.engine.refused() {
             let rows =
@@ -569,23 +567,31 @@ impl AlertRun {
         if counts.dropped > self.options.faults_shown && (self.options.is_quiet || is_silent) {
             console.warn(dropped_records(counts));
         }
+        let totals = Totals {
+            run: &self.run,
+            counts,
+            dead: &ended.dead,
+            end: &ended.end,
+            outputs: &ended.outputs,
+            lag: lag_of(self.feeds.iter().map(|feed| &feed.source)),
+        };
         if !self.options.is_quiet && !is_silent {
+            let counts = totals.counts_text();
             let mut line = format!("{counts}; fired {fired}, resolved {resolved}, firing {firing}");
-            for report in reports {
-                let found = report.counts.as_ref().map(ToString::to_string).or_else(|| report.remark.clone());
-                line.extend(found.map(|found| format!("; {}: {found}", report.name)));
-            }
-            if end.how == How::Stopped {
+            line += &totals.outputs_text();
+            if ended.end.how == How::Stopped {
                 line.push_str("; stopped");
             }
             console.say(line);
         }
         let Some(path) = &self.options.stats else { return Ok(()) };
-        let stats = serde_json::json!({
-            "tool": console.tool(), "pipeline": self.run.pipeline, "counts": counts, "fired": fired,
-            "resolved": resolved, "firing": firing, "clock": self.engine.clock().map(format_instant),
-            "end": end.how, "verdict": end.verdict, "cpu_seconds": metrics::cpu_seconds(),
-        });
-        report_file::write(path, &format!("{stats}\n"))
+        let mut stats = totals.stats();
+        stats.extend([
+            ("fired".to_owned(), fired.into()),
+            ("resolved".to_owned(), resolved.into()),
+            ("firing".to_owned(), firing.into()),
+            ("clock".to_owned(), self.engine.clock().map(format_instant).into()),
+        ]);
+        report_file::write(path, &format!("{}\n", serde_json::Value::from(stats)))
     }
 }

@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 use crate::frame::End;
 use crate::ingest::Dead;
 use crate::kind::Kind;
-use crate::kind::dead::Fault;
+use crate::kind::dead::{ErrorType, Fault};
 use crate::output::dead_letters::DeadLetters;
 use crate::output::stamped;
 use crate::output::{OutputPlan, OutputReport};
@@ -21,6 +21,7 @@ use crate::stage::operator::Collector;
 use crate::stage::outputs::Outputs;
 use crate::store::remote::rounded;
 use arrow::array::RecordBatch;
+use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, TrySendError, channel, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -39,7 +40,7 @@ const ABANDON: Duration = Duration::from_secs(5);
 /// The outputs of a run, before they are open.
 pub struct WriterPlan {
     /// The outputs of rows.
-    pub checked: Vec<OutputPlan>,
+    pub plans: Vec<OutputPlan>,
     /// The output of dead letters.
     pub dlq: Option<OutputPlan>,
     /// `-q`.
@@ -99,8 +100,15 @@ struct WriterProgress {
     writes_letters: bool,
 }
 
-/// The end of a run and the reports of its outputs.
-type Finished = (End, Vec<OutputReport>);
+/// The results of the outputs at the end of a run.
+pub struct WriterReport {
+    /// The end; notices of outputs may have changed its verdict.
+    pub end: End,
+    /// The report of each output.
+    pub outputs: Vec<OutputReport>,
+    /// The number of dead letters by type.
+    pub dead: BTreeMap<ErrorType, u64>,
+}
 
 /// The owner's side of the thread.
 pub struct Writer {
@@ -108,7 +116,7 @@ pub struct Writer {
     /// The outputs before [`Writer::open`].
     plan: Option<WriterPlan>,
     commands: Option<SyncSender<WriterCommand>>,
-    thread: Option<JoinHandle<Result<Option<Finished>>>>,
+    thread: Option<JoinHandle<Result<Option<WriterReport>>>>,
     done: Arc<Mutex<WriterProgress>>,
     /// The number of commands sent so far.
     sent: u64,
@@ -161,7 +169,7 @@ impl Writer {
     }
 
     /// Waits for the thread. Errors: those that ended it.
-    fn join(&mut self) -> Result<Option<Finished>> {
+    fn join(&mut self) -> Result<Option<WriterReport>> {
         self.commands = None;
         let Some(thread) = self.thread.take() else { return Ok(None) };
         thread.join().unwrap_or_else(|_| Err(Error::broken("the thread of the outputs panicked")))
@@ -225,12 +233,10 @@ impl Writer {
         self.send_and_wait(WriterCommand::Conclude)
     }
 
-    /// Ends the outputs; their notices may change the verdict of `end`.
-    pub fn finish(&mut self, end: &mut End) -> Result<Vec<OutputReport>> {
-        self.send(WriterCommand::Finish(*end))?;
-        let (ended, reports) = self.join()?.ok_or_else(|| Error::broken("the outputs did not end"))?;
-        *end = ended;
-        Ok(reports)
+    /// Ends the outputs.
+    pub fn finish(&mut self, end: End) -> Result<WriterReport> {
+        self.send(WriterCommand::Finish(end))?;
+        self.join()?.ok_or_else(|| Error::broken("the outputs did not end"))
     }
 
     /// Returns the number of the last row that is durable in every output; 0 if none is.
@@ -293,9 +299,9 @@ impl WriterThread {
     /// Opens the outputs. Returns `None` if the owner is gone.
     fn open(plan: WriterPlan, run: Run, done: Arc<Mutex<WriterProgress>>, opened: &Sender<()>) -> Result<Option<Self>> {
         let run = Rc::new(run);
-        let WriterPlan { checked, dlq, is_quiet, settles } = plan;
+        let WriterPlan { plans, dlq, is_quiet, settles } = plan;
         let letters = DeadLetters::new(run.clone(), dlq);
-        let mut outputs = Outputs::new(run.clone(), checked, None, letters, is_quiet);
+        let mut outputs = Outputs::new(run.clone(), plans, None, letters, is_quiet);
         outputs.open(stamped(&Kind::Alert.schema(), &run), None, 0)?;
         outputs.dead.open()?;
         let mut thread = Self { run, outputs, settles, done, shown: Duration::ZERO };
@@ -304,12 +310,13 @@ impl WriterThread {
     }
 
     /// Executes commands until the owner ends the outputs or is gone.
-    fn run(mut self, commands: &Receiver<WriterCommand>) -> Result<Option<Finished>> {
+    fn run(mut self, commands: &Receiver<WriterCommand>) -> Result<Option<WriterReport>> {
         loop {
             match commands.recv_timeout(Run::LINGER) {
                 Ok(WriterCommand::Finish(mut end)) => {
-                    let reports = self.outputs.finish(&mut end)?;
-                    return Ok(Some((end, reports)));
+                    let outputs = self.outputs.finish(&mut end)?;
+                    let dead = self.outputs.dead.by_type().clone();
+                    return Ok(Some(WriterReport { end, outputs, dead }));
                 }
                 Ok(command) => {
                     self.follow(command)?;

@@ -1,6 +1,7 @@
 //! The operator of a replay: each letter is replayed, was replayed before, is still faulty, or is passed over.
 
 use super::args::BothArgs;
+use super::setup::Pace;
 use super::target::{ReplayTarget, Replayed};
 use crate::counts::{Counts, counted};
 use crate::error::Result;
@@ -26,7 +27,6 @@ use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
 
 /// Maximum number of letters of a batch of the ledger.
 const BATCH: usize = 500;
@@ -49,10 +49,8 @@ pub(super) struct Replay {
     ledger: Option<Box<dyn Ledger>>,
     /// The ids of the letters that `--dry-run` would have replayed so far, at most [`WOULD_REPLAY_MAX`].
     would_replay: HashSet<Id>,
-    /// `--rate`: letters per second.
-    rate: Option<u64>,
-    /// When the first batch began.
-    began: Option<Duration>,
+    /// The rate of letters that are tried.
+    pace: Pace,
     totals: Totals,
     progress: LetterProgress,
 }
@@ -60,7 +58,6 @@ pub(super) struct Replay {
 /// Letters by outcome.
 #[derive(Clone, Copy, Debug, Default)]
 struct Totals {
-    tried: u64,
     replayed: u64,
     done: u64,
     faulty: u64,
@@ -124,10 +121,10 @@ impl Replay {
         let schema = &both.schema;
         let validator =
             Validator::new(validate::Options { subject: schema.subject.clone(), closed: schema.no_extra_fields });
-        let (rate, totals, progress) = (both.rate, Totals::default(), LetterProgress::default());
+        let (pace, totals, progress) = (Pace::new(both.rate), Totals::default(), LetterProgress::default());
         let (held, would_replay) = (HeldLetters::default(), HashSet::new());
-        let (target, ledger, began) = (None, None, None);
-        Self { run, repair, held, validator, schemas, target, ledger, would_replay, rate, began, totals, progress }
+        let (target, ledger) = (None, None);
+        Self { run, repair, held, validator, schemas, target, ledger, would_replay, pace, totals, progress }
     }
 
     /// Adds the target and the ledger.
@@ -186,7 +183,7 @@ impl Replay {
     fn on_ready(&mut self, letters: &RecordBatch, counts: &mut Counts, out: &mut dyn Collector) -> Result<()> {
         let rows = letters.num_rows();
         let of_rate = |rate: u64| usize::try_from(rate / BATCHES).unwrap_or(BATCH).clamp(1, BATCH);
-        let size = self.rate.map_or(BATCH, of_rate);
+        let size = self.pace.rate.map_or(BATCH, of_rate);
         let columns = LetterRows::new(letters);
         let mut start = 0;
         while start < rows && !out.is_stopping() {
@@ -196,7 +193,6 @@ impl Replay {
             self.progress.passed += size as u64;
             let LetterProgress { passed, .. } = self.progress;
             out.show_part(passed, self.progress.expected().max(passed));
-            self.pace(out)?;
         }
         // The source stops at a signal; so does this batch.
         counts.filtered += (rows - start) as u64;
@@ -204,25 +200,11 @@ impl Replay {
         Ok(())
     }
 
-    /// Waits until `--rate` permits the next batch.
-    fn pace(&mut self, out: &dyn Collector) -> Result<()> {
-        let (Some(rate), began) = (self.rate, *self.began.get_or_insert(out.elapsed())) else { return Ok(()) };
-        let due = began + Duration::from_secs_f64(self.totals.tried as f64 / rate as f64);
-        while let Some(wait) = due.checked_sub(out.elapsed()).filter(|wait| !wait.is_zero()) {
-            if out.is_stopping() {
-                break;
-            }
-            self.run.stop.sleep(wait)?;
-        }
-        Ok(())
-    }
-
     fn on_batch_of(&mut self, letters: &RecordBatch, counts: &mut Counts, out: &mut dyn Collector) -> Result<()> {
-        self.began.get_or_insert(out.elapsed());
         let shown = vec![Shown::default(); letters.num_rows()];
         let mut batch = Batch { letters, columns: LetterRows::new(letters), shown };
         let due = self.due(&mut batch, counts)?;
-        self.totals.tried += due.len() as u64;
+        self.pace.wait(due.len() as u64, &self.run)?;
         let mut repaired = self.repair.repair(&batch.columns, &due, out.now())?;
         self.validate(&mut repaired)?;
         self.replay(&mut batch, &mut repaired, counts)?;

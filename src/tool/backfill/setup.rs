@@ -89,10 +89,11 @@ impl Work {
     }
 }
 
-/// `--rate`.
+/// `--rate`: limits how many rows are processed in a second.
 pub(super) struct Pace {
-    rate: Option<u64>,
-    /// Rows read, and the monotonic time at which reading began.
+    /// Rows per second.
+    pub rate: Option<u64>,
+    /// Rows so far, and the monotonic time of the first one.
     rows: u64,
     began: Option<Duration>,
 }
@@ -103,7 +104,7 @@ impl Pace {
         Self { rate, rows: 0, began: None }
     }
 
-    /// Waits until the rows so far are no more than the rate permits, then counts `rows` more.
+    /// Waits until the rows so far are no more than the rate permits, or until a signal; then counts `rows` more.
     pub fn wait(&mut self, rows: u64, run: &Run) -> Result<()> {
         let Some(rate) = self.rate else { return Ok(()) };
         let now = run.clock.monotonic();

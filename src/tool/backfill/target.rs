@@ -2,7 +2,7 @@
 //! batch again after a crash.
 
 use crate::cli::args::StageArgs;
-use crate::cli::resolve::{DefaultFormats, check_outputs};
+use crate::cli::resolve::{DefaultFormats, output_plans};
 use crate::counts::counted;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::jsonl;
@@ -90,7 +90,7 @@ impl TargetPlan {
         if to == "-" {
             return Err(Error::usage("--dead requires --to URI; a pipe does not acknowledge what it reads"));
         }
-        let plan = check_outputs(args, FORMATS, run)?.pop().ok_or_else(|| Error::broken("no output"))?;
+        let plan = output_plans(args, FORMATS, run)?.pop().ok_or_else(|| Error::broken("no output"))?;
         let is_lines = plan.format().is_some_and(|format| format.is_json);
         let is_regular = |path: &PathBuf| std::fs::metadata(path).map_or(true, |found| found.is_file());
         let unacknowledged = || {

@@ -256,7 +256,7 @@ impl TargetStore {
 
 /// Checks the inputs without reading them; returns whether they are stores. Errors: exit status 2 if some are stores
 /// and others are not, or if a flag requires another order of their rows.
-fn check_inputs(both: &BothArgs) -> Result<bool> {
+fn reads_stores(both: &BothArgs) -> Result<bool> {
     let inputs = both.stage.input.uris()?;
     let stores = inputs.iter().filter(|uri| matches!(uri, Uri::Store(..))).count();
     if stores > 0 && stores < inputs.len() {
@@ -274,7 +274,7 @@ fn check_inputs(both: &BothArgs) -> Result<bool> {
 /// are sorted.
 fn order(args: &WindowsArgs, both: &BothArgs, span: Span, has_sessions: bool) -> Result<InputOrder> {
     let inputs = both.stage.input.uris()?;
-    if !check_inputs(both)? {
+    if !reads_stores(both)? {
         let ends = !inputs.iter().any(|uri| matches!(uri, Uri::Kafka(_)));
         return Ok(InputOrder::Streams { ends, is_whole: args.reading.all_records });
     }
@@ -328,7 +328,7 @@ pub(super) fn run(args: WindowsArgs, both: BothArgs, run: &Rc<Run>) -> Result<u8
 fn stage(args: WindowsArgs, mut both: BothArgs, run: &Rc<Run>) -> Result<Stage> {
     let file = args.metrics_file()?;
     let (spec, target) = (args.spec(&file)?, TargetStore::of(&both)?);
-    check_inputs(&both)?;
+    reads_stores(&both)?;
     let digest = args.digest(&spec, &both);
     let mut scope = args.scope(&spec, run.clock.now(), both.stage.map.zone()?)?;
     let bound = args.out_of_orderness.0.unwrap_or(i64::MAX);

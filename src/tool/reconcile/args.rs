@@ -189,7 +189,7 @@ impl Args {
             reads: self.reads(),
             ..self.map.options(provenance)?
         };
-        self.compare.text.check_inputs(std::slice::from_ref(uri))?;
+        self.compare.text.check_sources(std::slice::from_ref(uri))?;
         let (format, text) = self.compare.text.options(self.compare.input_format.as_deref())?;
         let mut options = read::options();
         options.records.mapping = mapping;
@@ -236,8 +236,13 @@ impl Args {
         self.a.iter().chain(&self.b).chain(&self.compare.plus).chain(measured)
     }
 
+    /// Checks the inputs and outputs; a run ends with the first fault, and `--check` reports all.
+    pub fn checks(&self) -> [Result<()>; 2] {
+        [self.check_outputs(), self.check_standard_input()]
+    }
+
     /// Checks that at most one input is standard input. Errors: exit status 2.
-    pub fn check_inputs(&self) -> Result<()> {
+    fn check_standard_input(&self) -> Result<()> {
         match self.inputs().filter(|input| *input == "-").count() {
             0 | 1 => Ok(()),
             count => Err(Error::usage(format!("-: expected standard input as one input, found it as {count}"))),
@@ -250,7 +255,7 @@ impl Args {
     }
 
     /// Checks that the results go to a file, and that no input is overwritten. Errors: exit status 2.
-    pub fn check_outputs(&self) -> Result<()> {
+    fn check_outputs(&self) -> Result<()> {
         let inputs = self.inputs().map(|text| Uri::of_input(text, false)).collect::<Result<Vec<Uri>>>()?;
         let mut named = Identities::inputs(&inputs);
         let identity = match Uri::parse(&self.show.to)? {

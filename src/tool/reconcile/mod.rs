@@ -90,8 +90,7 @@ impl Tool for Args {
     });
 
     fn run(self, run: &Rc<Run>) -> Result<u8> {
-        self.check_outputs()?;
-        self.check_inputs()?;
+        self.checks().into_iter().collect::<Result<()>>()?;
         if let Some(uri) = &self.measure.lag {
             return lag::measure(&self, uri, run);
         }
@@ -102,8 +101,7 @@ impl Tool for Args {
     }
 
     fn check(self, run: &Rc<Run>, findings: &mut CheckReport) {
-        findings.take(self.check_outputs());
-        findings.take(self.check_inputs());
+        self.checks().into_iter().for_each(|found| _ = findings.take(found));
         findings.take(self.range(run.clock.now()));
         findings.take(self.options_of_a(&Uri::Null));
         findings.inputs(self.inputs());
