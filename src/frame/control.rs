@@ -52,8 +52,8 @@ pub struct Progress {
     pub bytes_total: Option<u64>,
 }
 
-/// Approximate maximum bytes of partition names in one message: a header has a bound ([`super::HEADER_MAX`]), and so
-/// has a record of a topic. JSON escapes a byte by up to six.
+/// Approximate maximum bytes of partition names in one message: a header has a bound (`HEADER_MAX` in `message.rs`),
+/// and so has a record of a topic. JSON escapes a byte by up to six.
 const PART_BYTES: usize = 128 << 10;
 /// Approximate bytes of a partition beside its names.
 const STATE_BYTES: usize = 100;

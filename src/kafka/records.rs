@@ -31,7 +31,7 @@ pub struct PartitionSet {
 }
 
 impl PartitionSet {
-    /// Makes a set without partitions; `stays_live`: a later run continues them. Errors: those of [`wire`].
+    /// Makes a set without partitions; `stays_live`: a later run continues them. Errors: those of [`wire()`].
     pub fn new(address: &Address, stays_live: bool, run: &Run) -> Result<Self> {
         let decoder = PayloadDecoder::new(address, wire(address, run)?);
         Ok(Self { cursors: vec![], bytes: 0, topics: address.topics.clone(), decoder, last: 0, stays_live })

@@ -311,7 +311,7 @@ impl Output {
         written
     }
 
-    /// Makes every row so far durable, if the output can ([`OutputPlan::acknowledges`]).
+    /// Makes every row so far durable, if the output can ([`super::OutputPlan::acknowledges`]).
     pub fn settle(&mut self) -> Result<()> {
         self.flush()?;
         match &mut self.sink {

@@ -16,7 +16,7 @@
 //! - [`rows`] prepares batches (columns, keys, days), [`cells`] and [`nested`] convert their values.
 //! - [`correct`] is the interface of stores whose metrics are corrected.
 //! - [`guard`] decides which metric row stays, [`repeat`] finds events stored with other content.
-//! - [`remote`] holds timeouts and retries of servers, [`disk`] changes and syncs files, [`room`] checks what can be
+//! - [`remote`] holds timeouts and retries of servers, [`disk`] changes and syncs files, [`access`] checks what can be
 //!   written.
 //! - `conformance` tests all stores with the rows of `sample`.
 

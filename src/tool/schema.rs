@@ -26,6 +26,8 @@ pub struct Args {
     common: CommonArgs,
 }
 
+// Help shows these comments as they are written.
+#[allow(rustdoc::broken_intra_doc_links)]
 #[derive(Subcommand, Debug)]
 enum Action {
     /// Check whether a schema is compatible with earlier ones; exit with status 1 if not

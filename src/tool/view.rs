@@ -90,6 +90,8 @@ struct ChoiceArgs {
 }
 
 /// The flags that set what is shown of the selected rows: columns, a chart, a description or a summary.
+// Help shows these comments as they are written.
+#[allow(rustdoc::broken_intra_doc_links)]
 #[derive(clap::Args, Clone, Debug)]
 #[command(next_help_heading = "View")]
 struct ShowArgs {

@@ -10,7 +10,7 @@
 //! connection, or if brokers answer in a way that is not supported here.
 //!
 //! [`source`] is the fetcher as a source of records, [`broker`] the connection to one broker, [`wire`] the requests and
-//! answers as bytes, [`batch`] the record batches in an answer, and [`unpack`] their decompression.
+//! answers as bytes, [`batch`] the record batches in an answer, and [`mod@unpack`] their decompression.
 
 pub mod batch;
 pub mod broker;
