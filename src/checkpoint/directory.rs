@@ -2,19 +2,19 @@
 //!
 //! ```text
 //! DIR/log/1, DIR/log/2, …         entries, each created once by link(2)
-//! DIR/epochs/R-N/NAME             the parts of epoch (R, N)
+//! DIR/epochs/R-N/NAME             the parts of epoch R-N
 //! DIR/epochs/R-N/STAGE.json       what a stage has of the epoch, unless it is the last stage
 //! DIR/epochs/R-N/STAGE.committed  the epoch is committed to every output of the stage
 //! DIR/epochs/R-0/end, end-2, …    the last stages of run R, with the stages before them
 //! DIR/epochs/R-0/STAGE.joined     a stage of run R, if it has several last stages, locked (flock) while it runs
 //! DIR/epochs/R-0/STAGE.followed   followed names that run R has begun
-//! DIR/epochs/R-N.removed          epoch (R, N) is being removed
+//! DIR/epochs/R-N.removed          epoch R-N is being removed
 //! DIR/state/NAME                  files of state of the newest run; those of an epoch are links to them
 //! ```
 
 use super::log::{Complete, EpochPart, LogEntry};
 use super::part::PartWriter;
-use super::store::{CheckpointStore, Claim, Removed, compare, digest, epoch_name, epoch_of, is_removed};
+use super::store::{CheckpointStore, Claim, Removed, compare, digest, epoch_of, is_removed};
 use crate::error::{Error, Result};
 use crate::store::Epoch;
 use crate::store::access;
@@ -69,7 +69,7 @@ impl CheckpointDir {
     }
 
     fn epoch(&self, epoch: Epoch) -> PathBuf {
-        self.root.join("epochs").join(epoch_name(epoch))
+        self.root.join("epochs").join(epoch.to_string())
     }
 
     /// Returns the path of a part.

@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! rows of outputs ─► outbox ┐
-//! state of the operator ────┼─► parts of epoch (R, N) ─► `complete` in the log ─► Sink::commit(R, N)
+//! state of the operator ────┼─► parts of epoch R-N ─► `complete` in the log ─► Sink::commit(R-N)
 //! positions of the inputs ──┘
 //! ```
 //!
@@ -233,10 +233,7 @@ impl Checkpoint {
             Some(epoch) => match complete.last().filter(|last| last.epoch == epoch) {
                 Some(last) => Some(own.restore(&header.stages, store.as_ref(), last)?),
                 None => {
-                    let Epoch { run, number } = epoch;
-                    return Err(
-                        Error::corrupt(format!("expected the epoch ({run}, {number}), found none")).at(store.name())
-                    );
+                    return Err(Error::corrupt(format!("expected epoch {epoch}, found none")).at(store.name()));
                 }
             },
         };

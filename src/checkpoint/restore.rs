@@ -62,7 +62,6 @@ pub fn with_way_back(error: Error, store: &dyn CheckpointStore, complete: &[Comp
         outputs.insert(format!("{} {}", output.key, output.uri));
     }
     let [keyed, repeated] = [keyed, repeated].map(|outputs| Vec::from_iter(outputs).join(", "));
-    let (Epoch { run, number }, Epoch { run: before_run, number: before_number }) = (damaged.epoch, before.epoch);
     let twice = match (repeated.is_empty(), keyed.is_empty()) {
         (true, true) => "no output has rows of it".to_owned(),
         (true, false) => format!("no output gets rows of it twice; keyed stores have each once: {keyed}"),
@@ -72,9 +71,8 @@ pub fn with_way_back(error: Error, store: &dyn CheckpointStore, complete: &[Comp
         ),
     };
     let back = back + 1;
-    Ok(error.because(format!(
-        "epoch ({run}, {number}) is damaged; --restore n-{back} continues ({before_run}, {before_number}); {twice}"
-    )))
+    let (damaged, before) = (damaged.epoch, before.epoch);
+    Ok(error.because(format!("epoch {damaged} is damaged; --restore n-{back} continues {before}; {twice}")))
 }
 
 /// The files, state and positions that a stage has in the epoch that its run continues.

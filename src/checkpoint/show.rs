@@ -8,7 +8,6 @@ use super::{is_in_bucket, open_store};
 use crate::error::{Error, ErrorKind, Result};
 use crate::op::window;
 use crate::run::Run;
-use crate::store::Epoch;
 use crate::store::remote::rounded;
 use crate::time::format_instant;
 use serde_json::Value;
@@ -72,12 +71,10 @@ pub fn show(path: &Path, run: &Run) -> Result<(String, bool)> {
             is_committed &= store.is_committed(*epoch, &stage.stage)?;
         }
         let committed = if is_committed { "committed" } else { "not marked as committed" };
-        let (Epoch { run, number }, files) = (epoch, one.parts().count());
+        let files = one.parts().count();
         let verified = damage.as_ref().map_or("verified".to_owned(), |error| format!("damaged: {error}"));
         is_sound &= damage.is_none();
-        let line = format_args!(
-            "epoch ({run}, {number}): {at}{took}, {bytes} bytes in {files} files, {committed}, {verified}\n"
-        );
+        let line = format_args!("epoch {epoch}: {at}{took}, {bytes} bytes in {files} files, {committed}, {verified}\n");
         append(&mut text, line);
     }
     if let Some(last) = kept.last().filter(|_| is_sound) {

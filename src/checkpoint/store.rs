@@ -200,11 +200,6 @@ pub fn digest(file: &mut File) -> std::io::Result<(u64, String)> {
     }
 }
 
-/// Returns the name of an epoch.
-pub fn epoch_name(epoch: Epoch) -> String {
-    format!("{}-{}", epoch.run, epoch.number)
-}
-
 /// Returns the epoch of a name.
 pub fn epoch_of(name: &str) -> Option<Epoch> {
     let (run, number) = name.split_once('-')?;

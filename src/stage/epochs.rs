@@ -290,7 +290,7 @@ impl Epochs {
         let now = self.run.clock.monotonic();
         if !reports.named.is_empty() {
             let (named, waited) = (reports.named, seconds(now.saturating_sub(began)));
-            self.run.console.say(format!("{named}: epoch {} is committed after {waited}", shown(epoch)));
+            self.run.console.say(format!("{named}: epoch {epoch} is committed after {waited}"));
         }
         if self.every.is_some() && self.checkpoint.has_readers() {
             self.later = Some(LaterCommit { epoch, start: now, reports: Reports::default() });
@@ -311,7 +311,7 @@ impl Epochs {
         let is_held = !waits && self.is_held(outputs);
         let Some(commit) = &mut self.commit else { return Ok(()) };
         let now = self.run.clock.monotonic();
-        let (epoch, waited) = (shown(commit.sealed.epoch), seconds(now.saturating_sub(commit.start)));
+        let (epoch, waited) = (commit.sealed.epoch, seconds(now.saturating_sub(commit.start)));
         if commit.wait.is_over() {
             let over = *commit.over.get_or_insert(now);
             if now.saturating_sub(over) >= FAILING {
@@ -357,7 +357,7 @@ impl Epochs {
             return false;
         }
         let (now, is_held) = (self.run.clock.monotonic(), self.is_held(outputs));
-        let epoch = shown(self.checkpoint.epoch());
+        let epoch = self.checkpoint.epoch();
         let delay = self.delay.get_or_insert_with(|| Delay { start: now, reports: Reports::default() });
         if delay.reports.is_due(now, delay.start, SLOW_OUTPUT, is_held) {
             let waited = seconds(now.saturating_sub(delay.start));
@@ -380,7 +380,7 @@ impl Epochs {
         // Before the marks: the reader may have ended because all epochs are committed.
         let is_lost = self.run.io.has_lost_reader(Duration::ZERO);
         let stages = self.checkpoint.uncommitted(later.epoch)?;
-        let (epoch, waited) = (shown(later.epoch), now.saturating_sub(later.start));
+        let (epoch, waited) = (later.epoch, now.saturating_sub(later.start));
         if stages.is_empty() || waited >= LATER_MAX {
             self.later = None;
             return Ok(());
@@ -445,7 +445,7 @@ impl Epochs {
         }
         if self.every.is_some() && waited >= SLOW && !std::mem::replace(&mut first.is_reported, true) {
             let missing = self.checkpoint.missing(first.epoch)?;
-            let line = format!("epoch {} is not complete after {} s: {missing}", shown(first.epoch), waited.as_secs());
+            let line = format!("epoch {} is not complete after {} s: {missing}", first.epoch, waited.as_secs());
             self.run.console.say(line);
         }
         Ok(None)
@@ -503,13 +503,11 @@ impl Epochs {
 
     /// Checks that a barrier ends the epoch in progress. Errors: exit status 65 if not.
     fn check(&self, barrier: &Barrier) -> Result<()> {
-        let Epoch { run, number } = self.checkpoint.epoch();
-        match (barrier.run, barrier.number) == (run, number) {
+        let expected = self.checkpoint.epoch();
+        let found = Epoch { run: barrier.run, number: barrier.number };
+        match found == expected {
             true => Ok(()),
-            false => {
-                let (of_run, of_number) = (barrier.run, barrier.number);
-                Err(Error::corrupt(format!("expected the barrier ({run}, {number}), found ({of_run}, {of_number})")))
-            }
+            false => Err(Error::corrupt(format!("expected the barrier of epoch {expected}, found that of {found}"))),
         }
     }
 
@@ -523,7 +521,7 @@ impl Epochs {
     #[cold]
     fn abandoned_for(&self, stage: &str) -> Error {
         if let (Some(later), true) = (&self.later, self.sealed.is_empty()) {
-            let epoch = shown(later.epoch);
+            let epoch = later.epoch;
             let message =
                 format!("epoch {epoch} is not committed, because {stage} has failed; the next run commits it");
             return Error::new(ErrorKind::Fenced, message);
@@ -533,10 +531,8 @@ impl Epochs {
 
     fn abandoned_because(&self, why: &str) -> Error {
         let epoch = self.sealed.front().map_or(self.checkpoint.epoch(), |sealed| sealed.epoch);
-        let message = format!(
-            "epoch {} is not complete, because {why}; the next run repeats what follows the epoch before",
-            shown(epoch)
-        );
+        let message =
+            format!("epoch {epoch} is not complete, because {why}; the next run repeats what follows the epoch before");
         Error::new(ErrorKind::Fenced, message)
     }
 }
@@ -548,11 +544,6 @@ pub fn is_over(wait: &Wait) -> bool {
 
 /// The clause about a stage that reads nothing, in a message about a wait.
 const HELD: &str = "no more rows may wait, so the stage reads nothing";
-
-/// Returns an epoch as messages show it.
-fn shown(epoch: Epoch) -> String {
-    format!("({}, {})", epoch.run, epoch.number)
-}
 
 /// Returns a time as messages show it, in whole seconds.
 fn seconds(time: Duration) -> String {

@@ -10,7 +10,7 @@ use crate::store::disk::Disk;
 use arrow::array::RecordBatch;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
-use std::fmt::Display;
+use std::fmt::{self, Display};
 use std::sync::Arc;
 
 /// The identity of a checkpoint's epoch: run, then number within the run. Outputs number runs by the time at which they
@@ -21,6 +21,13 @@ pub struct Epoch {
     pub run: u64,
     /// Its number in that run, from 1.
     pub number: u64,
+}
+
+/// `RUN-NUMBER`: its name in messages, and in the names of directories and files.
+impl Display for Epoch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}", self.run, self.number)
+    }
 }
 
 /// An [`Epoch`] in signed numbers.

@@ -255,7 +255,7 @@ fn a_file_is_known_by_its_content_and_continues_at_its_position() {
 fn a_checkpoint_is_described_and_verified() {
     // One epoch, however long the run takes.
     let flags = ["--checkpoint-every", "1h", "--late", "null:", "--to", "sqlite:m.db"];
-    let duration = regex::Regex::new(r"(?m)^epoch \(1, 1\): \S+Z after [0-9a-z]+, \d+ bytes in ").expect("a pattern");
+    let duration = regex::Regex::new(r"(?m)^epoch 1-1: \S+Z after [0-9a-z]+, \d+ bytes in ").expect("a pattern");
     for job in Job::in_all_places("described", &flags) {
         job.dir.write("a.jsonl", ordered(0..5));
         job.run(&["-q", "--prometheus", "run.prom", "a.jsonl"]).succeeds();
@@ -273,7 +273,7 @@ fn a_checkpoint_is_described_and_verified() {
         let bytes = job.dir.bytes("a.jsonl").len();
         for words in [
             ": 1 runs, 1 complete epochs",
-            "epoch (1, 1): ",
+            "epoch 1-1: ",
             " committed, verified",
             "outputs: to-0 sqlite:m.db, late null:",
             "watermark: 2026-01-01T00:04:53.000000Z",

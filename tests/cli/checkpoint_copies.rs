@@ -41,7 +41,7 @@ fn refuses_an_older_copy(job: &Job, uri: &str) {
     replace(&job.dir, "newer", "state");
     replace(&job.dir, "state", "older");
     let said = job.run(&["-q", "c.jsonl"]).ends_with(75).stderr();
-    assert!(said.contains("expected epoch (") && said.contains("state is older than this output"), "{uri}: {said}");
+    assert!(said.contains("expected epoch ") && said.contains("state is older than this output"), "{uri}: {said}");
     let shown = job.view().text();
     assert!(!shown.contains("2 complete epochs"), "{uri}: {shown}");
     job.run(&["-q", "c.jsonl"]).ends_with(75);

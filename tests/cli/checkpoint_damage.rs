@@ -25,7 +25,7 @@ fn a_damaged_epoch_stops_the_run_and_changes_nothing() {
         damage(&job, "epochs/1-1/1-evt-window.state");
         let said = job.view().ends_with(65).text();
         assert!(
-            said.contains("epoch (1, 1)")
+            said.contains("epoch 1-1")
                 && said.contains("damaged: ")
                 && said.contains("/epochs/1-1/1-evt-window.state: expected the checksum"),
             "{said}"
@@ -50,7 +50,7 @@ fn the_epoch_before_a_damaged_one_is_continued_on_request() {
         if is_damaged {
             damage(job, "epochs/3-1/1-evt-window.state");
             let said = job.run(&["-q", "c.jsonl"]).ends_with(65).stderr();
-            let way = "epoch (3, 1) is damaged; --restore n-1 continues (1, 1); these outputs get the rows behind it a second \
+            let way = "epoch 3-1 is damaged; --restore n-1 continues 1-1; these outputs get the rows behind it a second \
                        time: to-1 rows.jsonl, to-2 rows.csv; keyed stores have each once: to-0 sqlite:m.db";
             assert!(said.contains("1-evt-window.state: expected the checksum") && said.contains(way), "{said}");
             let said = job.run(&["-q", "c.jsonl", "--restore", "n-2"]).ends_with(78).stderr();

@@ -289,7 +289,7 @@ fn a_branch_that_fails_at_the_end_of_the_input_ends_the_others_at_once() {
     let statuses = Branches::start(&dir, &stages).wait();
     assert!(begun.elapsed() < SOON, "{:?}: {}", begun.elapsed(), said(&dir));
     assert!(matches!(statuses[..], [75, 0 | 141, 74, 75]), "{statuses:?}: {}", said(&dir));
-    assert!(said(&dir).contains("epoch (3, 1) is not complete, because 2-evt-window has failed"), "{}", said(&dir));
+    assert!(said(&dir).contains("epoch 3-1 is not complete, because 2-evt-window has failed"), "{}", said(&dir));
     assert_eq!(Branches::start(&dir, &stages).wait(), [0; 4], "{}", said(&dir));
     let found = ids(&dir, "raw.jsonl");
     let different: std::collections::BTreeSet<_> = found.iter().collect();
@@ -320,7 +320,7 @@ fn a_branch_that_is_killed_at_the_end_of_the_input_ends_the_others_at_once() {
     let statuses = pipe.wait();
     assert!(begun.elapsed() < SOON, "{:?}: {}", begun.elapsed(), said(&dir));
     assert!(matches!(statuses[..], [75, 0 | 141, 137, 75]), "{statuses:?}: {}", said(&dir));
-    assert!(said(&dir).contains("epoch (1, 1) is not complete, because 2-evt-window has failed"), "{}", said(&dir));
+    assert!(said(&dir).contains("epoch 1-1 is not complete, because 2-evt-window has failed"), "{}", said(&dir));
     let stages = [ingest, "tee branch", window, "evt-sink -q --to raw.jsonl"];
     assert_eq!(Branches::start(&dir, &stages).wait(), [0; 4], "{}", said(&dir));
     let found = ids(&dir, "raw.jsonl");

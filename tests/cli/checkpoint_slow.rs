@@ -171,12 +171,12 @@ fn an_output_that_hangs_holds_neither_the_reading_nor_other_outputs_and_is_named
         start(&mut run);
         let lock = run.hangs();
         run.wait_for_message(&[
-            "held.jsonl: epoch (1, ",
+            "held.jsonl: epoch 1-",
             "is not committed after ",
             "s; the stage reads on; its rows wait for the next epoch",
         ]);
         drop(lock);
-        run.wait_for_message(&["held.jsonl: epoch (1, ", "is committed after "]);
+        run.wait_for_message(&["held.jsonl: epoch 1-", "is committed after "]);
         run.catches_up();
         run.add(50);
         run.catches_up();
@@ -211,7 +211,7 @@ fn a_signal_ends_the_wait_for_an_output_and_the_next_run_commits_its_epoch() {
     let lock = run.hangs();
     run.signal(Signal::TERM);
     assert_eq!(run.wait(), [143], "{}", run.said());
-    run.wait_for_message(&["held.jsonl: epoch (1, ", "is not committed after", "the next run commits it"]);
+    run.wait_for_message(&["held.jsonl: epoch 1-", "is not committed after", "the next run commits it"]);
     drop(lock);
     run.start_one();
     run.catches_up();

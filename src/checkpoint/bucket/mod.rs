@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! PREFIX/log/1, PREFIX/log/2, …          entries, each written once (If-None-Match: *)
-//! PREFIX/epochs/R-N/NAME                 parts and notes of epoch (R, N), as in a directory
+//! PREFIX/epochs/R-N/NAME                 parts and notes of epoch R-N, as in a directory
 //! PREFIX/epochs/R-0/end                  the last stage of run R
 //! PREFIX/state/state-R-STAGE-K           files of state: written once, for all epochs that need them
 //! ```
@@ -18,7 +18,7 @@ use self::staging::StagingDirectory;
 use super::directory::CheckpointDir;
 use super::log::{Complete, EpochPart, LogEntry};
 use super::part::PartWriter;
-use super::store::{CheckpointStore, Claim, Removed, STATE_FILE, compare, epoch_name, epoch_of, fenced, is_removed};
+use super::store::{CheckpointStore, Claim, Removed, STATE_FILE, compare, epoch_of, fenced, is_removed};
 use crate::console::Console;
 use crate::error::{Error, Result};
 use crate::s3::address::S3Address;
@@ -98,7 +98,7 @@ fn entry_key(number: u64) -> String {
 }
 
 fn note_key(epoch: Epoch, name: &str) -> String {
-    format!("epochs/{}/{name}", epoch_name(epoch))
+    format!("epochs/{epoch}/{name}")
 }
 
 fn state_key(name: &str) -> String {

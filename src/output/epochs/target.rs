@@ -76,12 +76,11 @@ impl EpochTarget {
         if committed <= plan.last_recorded {
             return Ok(());
         }
-        let shown =
-            |epoch: Option<Epoch>| epoch.map_or(String::new(), |Epoch { run, number }| format!("({run}, {number})"));
-        let (place, found) = (plan.store.name(), shown(committed));
+        let place = plan.store.name();
+        let found = committed.map_or_else(|| "none".to_owned(), |epoch| format!("epoch {epoch}"));
         let expected = match plan.last_recorded {
             None => format!("no epoch, because {place} has none"),
-            last => format!("epoch {}, the last one of {place}, or an earlier one", shown(last)),
+            Some(last) => format!("epoch {last}, the last one of {place}, or an earlier one"),
         };
         let message = format!(
             "{name}: expected {expected}, found {found}: {place} is older than this output, or another copy of it has \

@@ -328,7 +328,7 @@ impl Lake {
 
     /// Returns the name of the hidden file with the rows of an epoch that wait.
     pub fn waiting_file(&self, epoch: Epoch) -> WaitingFile {
-        WaitingFile::new(&self.dir, format!("{}-{}-{}.rows", self.pipeline, epoch.run, epoch.number))
+        WaitingFile::new(&self.dir, format!("{}-{epoch}.rows", self.pipeline))
     }
 
     /// Returns the directory.

@@ -2,7 +2,7 @@
 //! them.
 //!
 //! ```text
-//! rows of (R, n) ─► .evt/KEY-R-N.rows ─synced─► KEY.committed: (R, n), and the files that wait
+//! rows of epoch R-N ─► .evt/KEY-R-N.rows ─synced─► KEY.committed: R-N, and the files that wait
 //!                     └─(enough bytes, old enough, or the end of the run)─► published ─► KEY.committed: none waits
 //! ```
 //!
