@@ -14,7 +14,7 @@ pub struct Counts {
     pub out: u64,
     /// Dead letters written.
     pub dead: u64,
-    /// Faulty records without a dead-letter output: reported and counted.
+    /// Faulty records without a dead-letter output, or whose letters could not be written: reported and counted.
     pub dropped: u64,
     /// Repeats of an event already seen.
     pub duplicate: u64,

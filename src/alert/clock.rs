@@ -116,7 +116,7 @@ pub struct AlertClock {
     resumed: Duration,
     /// The stream times of the last [`HOLD`].
     caught_up: VecDeque<CaughtUp>,
-    /// The wall time (µs): what is ahead of it says nothing of the other partitions.
+    /// The wall time (µs). A stream time ahead of it does not advance the clock for other partitions.
     wall: Option<i64>,
 }
 
@@ -200,7 +200,7 @@ impl AlertClock {
         }
     }
 
-    /// Returns the end of the last stall: what was observed before it says nothing of the time since.
+    /// Returns the end of the last stall. Observations before it are outdated.
     pub fn resumed(&self) -> Duration {
         self.resumed
     }
@@ -295,7 +295,8 @@ impl AlertClock {
         behind.into_iter().try_fold(stream_time, |least, one| Some(least.min(one.stream_time?)))
     }
 
-    /// Returns the clock while every partition is quiet, which is known `from` its release `to` its last confirmation.
+    /// Returns the clock while every partition is quiet; `known` are the release of the last partition and the least of
+    /// their last confirmations.
     fn run_on(&mut self, greatest: Option<i64>, known: Option<(Duration, Duration)>) -> Option<i64> {
         let (released, confirmed) = known?;
         let micros = |since: Duration| i64::try_from(confirmed.saturating_sub(since).as_micros()).unwrap_or(i64::MAX);

@@ -131,8 +131,8 @@ pub trait CheckpointStore: Debug + Send + Sync {
     /// Returns the path of the stage that has claimed a name of a run.
     fn claimed(&self, run: u64, name: &str) -> Result<Option<String>>;
 
-    /// Whether a name of a run was claimed and the lock of the claim is free: the stage has ended, however it did.
-    /// False if it is not known.
+    /// Whether the stage that claimed a name of a run has ended, for any reason: the lock of its claim is free. False if
+    /// this cannot be determined.
     fn is_released(&self, _run: u64, _name: &str) -> Result<bool> {
         Ok(false)
     }

@@ -48,7 +48,7 @@ const FRAMES: DefaultFormats =
 /// The inputs and outputs of a tool.
 #[derive(Clone, Copy)]
 pub struct StageSpec<'a> {
-    /// Those of the flags that tools share.
+    /// The flags that all tools share.
     pub args: &'a StageArgs,
     /// The formats of the outputs.
     pub formats: DefaultFormats,
@@ -159,7 +159,7 @@ pub struct Resolved {
     pub side: Option<OutputPlan>,
     /// The range of time whose rows the stage selects.
     pub span: Span,
-    /// The faults of the others.
+    /// The faults of inputs, outputs and flags that could not be resolved.
     pub faults: Faults,
 }
 

@@ -162,7 +162,7 @@ pub fn rounded_integers(name: &str) -> String {
     format!("integers of {name} beyond 2^53 were rounded, because numbers are doubles; cast({name} as text) is exact")
 }
 
-/// Whether an expression asks only if a name is null, so that the name may be right although it always is.
+/// Whether an expression only tests a name for NULL. Such a name may be correct although it is NULL in every row.
 fn is_presence(leaves: &Leaves, name: &str) -> bool {
     leaves.leaves.iter().all(|leaf| leaf.name != name || leaf.leaf_type == LeafType::Presence)
 }

@@ -7,12 +7,11 @@ use arrow::array::RecordBatch;
 #[derive(Default)]
 pub struct ReadPositions {
     inputs: Vec<ReadPosition>,
-    /// The position of the current input.
+    /// The position of the current input, and its number.
     current: ReadPosition,
+    number: usize,
     /// Whether letters of records behind the last complete batch are queued.
     is_ahead: bool,
-    /// Its number.
-    number: usize,
 }
 
 /// The position in one input. Records are numbered by their offsets (lines of text, rows of a container); rows that

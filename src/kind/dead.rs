@@ -213,7 +213,7 @@ impl KeptRows {
         Ok(())
     }
 
-    /// Rejects a row of `batch`, which keeps it.
+    /// Marks a row as rejected; the row stays in `batch`.
     pub fn refuse(&mut self, Rejected { row, fault }: Rejected) -> Result<()> {
         let row = *self.places.get(row).ok_or_else(|| Error::broken("a row without a place"))?;
         self.rejected.push(Rejected { row, fault });

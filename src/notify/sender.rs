@@ -31,7 +31,7 @@ const OUTBOX_PAUSE: Duration = Duration::from_secs(1);
 const PRUNE: Duration = Duration::from_secs(3600);
 /// The longest pause of a channel for one failure, whatever its receiver demands.
 const PAUSE_MAX: Duration = Duration::from_secs(900);
-/// Losses that a channel names one by one; further ones are only counted.
+/// Maximum number of losses of a channel that are reported one by one; the rest are counted.
 const NAMED_MAX: u64 = 20;
 
 /// The outcomes of a channel's notifications since the sender started.

@@ -46,7 +46,7 @@ pub enum Io {
         stdout: Pipe,
         /// The disk, which may fail.
         disk: Disk,
-        /// How often the answer of a worker is polled before it is there.
+        /// Number of polls before the answer of a worker is available.
         lag: u32,
     },
 }

@@ -14,7 +14,7 @@ pub fn of_records(ingest: &Ingest, finds_repeats: bool) -> Vec<String> {
     if finds_repeats && made > 0 {
         let records = counted(made, ["record has", "records have"]);
         warnings.push(format!(
-            "{records} no event_id, so --dedup cannot find a repeat; --field event_id=FIELD --hash-ids names what identifies it"
+            "{records} no event_id, so --dedup cannot find repeats; --field event_id=FIELD --hash-ids derives ids from FIELD"
         ));
     }
     warnings

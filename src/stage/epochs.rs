@@ -36,7 +36,7 @@ const SLOW: Duration = Duration::from_secs(30);
 const SLOW_OUTPUT: Duration = Duration::from_secs(10);
 /// Interval of such messages about one epoch.
 const REPORT_EVERY: Duration = Duration::from_secs(60);
-/// How long an output may take to fail after the stop timeout, with an error of its own.
+/// Time after the stop timeout in which an output can still report its own error.
 const FAILING: Duration = Duration::from_millis(700);
 /// Time after which a stage no longer waits for a later one that neither completes the last epoch nor fails: one that
 /// was killed behind tee, or a program that is not a stage.
@@ -49,7 +49,7 @@ const LOOK: Duration = Duration::from_millis(20);
 
 /// Interval of messages to branches that may have gone.
 const PROBE: Duration = Duration::from_secs(5);
-/// The stage checks whether another stage has failed once in so many looks at the log.
+/// Number of polls of the log between two checks for failed stages.
 const LOOKS: u32 = 20;
 
 /// Ends the epochs of a stage, and restores the last one.
@@ -149,7 +149,7 @@ impl SealedEpoch {
 }
 
 impl Epochs {
-    /// Makes the epochs of the first stage, which end `every` so often.
+    /// Makes the epochs of the first stage, which end at intervals of `every`.
     pub fn begun(checkpoint: Checkpoint, every: Duration, run: Rc<Run>) -> Self {
         let due = run.clock.monotonic() + every;
         Self { every: Some(every), due, ..Self::joined(checkpoint, run) }
@@ -532,7 +532,7 @@ impl Epochs {
     fn abandoned_because(&self, why: &str) -> Error {
         let epoch = self.sealed.front().map_or(self.checkpoint.epoch(), |sealed| sealed.epoch);
         let message =
-            format!("epoch {epoch} is not complete, because {why}; the next run repeats what follows the epoch before");
+            format!("epoch {epoch} is not complete, because {why}; the next run continues after the previous epoch");
         Error::new(ErrorKind::Fenced, message)
     }
 }

@@ -72,8 +72,8 @@ enum Phase {
     Ended(u8),
 }
 
-/// Interval at which a stage that reads nothing looks at its outputs.
-const HELD: Duration = Duration::from_millis(10);
+/// Poll interval of the outputs while the stage waits for them.
+const HELD_POLL: Duration = Duration::from_millis(10);
 
 /// The end of a stage whose last epoch a later stage completes.
 struct Ending {
@@ -89,7 +89,8 @@ pub struct Stage {
     source: crate::source::Source,
     outputs: Outputs,
     phase: Phase,
-    /// Items that were read before the operator was made.
+    /// Items that are taken before others: those that were read before the operator was made, or a barrier or an end
+    /// that waits.
     ahead: VecDeque<Sent>,
     /// The counts of rows by outcome so far. The source counts records that became no rows.
     counts: Counts,
@@ -313,10 +314,10 @@ impl Stage {
     /// Waits before the next look at outputs that must commit an epoch first.
     fn wait_for_outputs(&mut self) -> StepResult {
         self.is_held = true;
-        StepResult::Waiting(HELD)
+        StepResult::Waiting(HELD_POLL)
     }
 
-    /// Waits before this item is taken again.
+    /// Puts the item back; the stage takes it again after `interval`.
     fn wait_with(&mut self, sent: Sent, interval: Duration) -> StepResult {
         self.ahead.push_front(sent);
         self.is_held = true;

@@ -1,7 +1,7 @@
 //! Operators, which process the rows of a tool, and collectors, which take their results.
 //!
 //! An operator gets no files, outputs or clock from the stage, so the same operator runs in a tool and in a simulation.
-//! Those of evt-backfill bring a store, a target and a ledger of their own, that of evt-validate a registry.
+//! The operators of evt-backfill have their own store, target and ledger; the operator of evt-validate has a registry.
 
 use crate::counts::Counts;
 use crate::error::Result;
@@ -33,14 +33,13 @@ pub trait Operator {
         Ok(())
     }
 
-    /// Takes note that the operator has had all that could be read so far. The stage calls it before it waits for
-    /// input.
+    /// The stage calls it when the operator has all rows read so far, before it waits for input.
     fn on_drained(&mut self, _out: &mut dyn Collector) -> Result<()> {
         Ok(())
     }
 
-    /// Takes note, once, that every input has been read to the end that it had at this time; returns the counts of rows
-    /// that have had no outcome before.
+    /// The stage calls it once, when every input has been read to its present end. Returns the counts of rows that had no
+    /// outcome yet.
     fn on_caught_up(&mut self, _out: &mut dyn Collector) -> Result<Counts> {
         Ok(Counts::default())
     }

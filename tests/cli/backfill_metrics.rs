@@ -116,7 +116,7 @@ fn late_events_that_where_rejects_are_told_and_a_run_over_their_range_counts_the
     live(&dir, "m.toml", "sqlite:m.db");
     dir.write("wrong.toml", metric("n", "1m", "where = \"size > 9\"") + &metric("z", "2m", ""));
     let said = backfill(&dir, "wrong.toml", "sqlite:m.db").succeeds().stderr();
-    let line = "late events rejected: 2; where of n does not select them; if it was wrong, a run with --since and --until \
+    let line = "late events rejected: 2; `where` of n does not select them; if `where` was wrong, a run with --since and --until \
                 counts them";
     assert!(said.contains(line), "{said}");
     assert_eq!(first_windows(&dir, "sqlite:m.db"), "n=1.0 z=3.0 ");

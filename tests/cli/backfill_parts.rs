@@ -115,8 +115,7 @@ fn rows_that_lose_late_events_without_the_flag_of_live_are_named() {
     dir.shell("evt-window -q in.jsonl --time t -m m.toml --out-of-orderness all --to live.db").succeeds();
     dir.shell("evt-ingest -q in.jsonl --time t --to parquet:lake").succeeds();
     let right = values(&dir, "live.db");
-    let named = "stored rows counted more events before, and some of these are late in this run (--out-of-orderness 30s), \
-                 first ";
+    let named = "stored rows corrected to fewer events, because some are late in this run (--out-of-orderness 30s), first ";
     for input in ["in.jsonl --time t", "parquet:lake --all-closed"] {
         dir.shell("cp live.db m.db").succeeds();
         let line = format!("evt-backfill -q {input} -m m.toml --to m.db");
@@ -152,8 +151,8 @@ fn results_whose_events_are_late_without_the_flag_of_live_stay() {
         let run = dir.shell(&line).succeeds();
         let hours = |rows: &[String]| rows.iter().filter(|row| row.contains("\"hour\"")).cloned().collect::<Vec<_>>();
         assert_eq!(hours(&values(&dir, "m.db")), hours(&right), "{input}: {run}");
-        assert!(run.stderr().contains("whose events are all late in this run, first"), "{input}: {run}");
-        assert!(run.stderr().contains("give --out-of-orderness of the run that wrote them"), "{input}: {run}");
+        assert!(run.stderr().contains("not retracted, because all their events are late in this run, first"), "{input}: {run}");
+        assert!(run.stderr().contains("use the --out-of-orderness of the run that wrote them"), "{input}: {run}");
         let told = dir.shell(&line.replace("-q ", "")).succeeds();
         assert!(told.stderr().contains("hour: 7 late"), "{input}: {told}");
         // The flag of the live run makes everything right, and --without-late takes these rows out.
@@ -226,7 +225,7 @@ fn results_before_the_first_event_so_far_are_judged_when_all_events_are_read() {
     dir.shell("evt-window -q order.jsonl --time t -m m.toml --out-of-orderness all --to right.db").succeeds();
     dir.shell("cp right.db m.db").succeeds();
     let run = dir.shell("evt-backfill -q order.jsonl --time t -m m.toml --to m.db").succeeds();
-    let expected = "25 stored rows whose events are all late in this run, first hour {} from 2026-01-01T00:00";
+    let expected = "25 stored rows not retracted, because all their events are late in this run, first hour {} from 2026-01-01T00:00";
     assert!(run.stderr().contains(expected) && run.stderr().lines().count() == 1, "{run}");
     assert_eq!(values(&dir, "m.db"), values(&dir, "right.db"));
     // What is before the first event of all stays, with the number of rows.

@@ -480,7 +480,7 @@ fn repeats_of_records_without_ids_cannot_be_found_and_dedup_says_so_with_the_fla
     let dir = Dir::new("no-ids");
     dir.write("in.jsonl", "{\"t\":\"2026-01-01T00:00:00Z\",\"s\":\"a\"}\n".repeat(2));
     let line = "evt-validate -q in.jsonl --time t --dedup 1h --to null:";
-    let said = "2 records have no event_id, so --dedup cannot find a repeat; --field event_id=FIELD --hash-ids names";
+    let said = "2 records have no event_id, so --dedup cannot find repeats; --field event_id=FIELD --hash-ids derives";
     for flags in ["", "--field event_id=nosuch --hash-ids"] {
         let run = dir.shell(&format!("{line} {flags}")).succeeds();
         assert!(run.stderr().contains(said) && run.stderr().lines().count() == 1, "{run}");

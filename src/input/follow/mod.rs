@@ -384,7 +384,7 @@ impl Input for FollowedInput {
             let metadata = file.bytes().metadata()?;
             let mut read = self.read_file(at, &metadata)?;
             if read.line == 0 {
-                // By them the next run knows whether the file was truncated, and a copy of it.
+                // From these lines the next run detects a truncation, and recognises a copy.
                 let first = first_lines(&file.bytes().file()?, self.run.ratio_max)?;
                 read.content = if first.length > read.content.length { first } else { read.content };
             }

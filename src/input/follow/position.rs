@@ -37,7 +37,7 @@ pub struct ReadFile {
     /// The stream time (µs) of the partition when it was begun, if there was one. Lines without years get theirs by it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub began: Option<i64>,
-    /// Whether it has lost the name and was read to its end, so that no line is missed if it is gone.
+    /// Whether the file was renamed and read to its end: if it is deleted then, no line is lost.
     pub is_done: bool,
 }
 

@@ -55,7 +55,8 @@ const DIGITS: [&str; 3] = ["%Y%m%d", "%Y%m%d%H%M", "%Y%m%d%H%M%S"];
 /// Times of day after a date whose parts may be in several orders, or whose year has two digits.
 const TIMES_OF_DAY: [&str; 7] =
     ["", " %H:%M", " %H:%M:%S%.f", " %I:%M %p", " %I:%M:%S %p", ", %I:%M:%S %p", ", %H:%M:%S"];
-/// Dates whose order only some texts tell: those of the first group that reads a text are proposed.
+/// Dates whose order of day and month only some texts reveal. The formats of the first group that reads a text are
+/// proposed.
 const DATES: [&[&str]; 5] =
     [&["%m/%d/%Y", "%d/%m/%Y"], &["%m/%d/%y", "%d/%m/%y"], &["%d.%m.%y"], &["%d-%m-%y", "%y-%m-%d"], &["%d-%b-%y"]];
 

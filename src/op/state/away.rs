@@ -12,7 +12,7 @@ use crate::op::window::session::SessionRule;
 use crate::op::window::slice::WindowSpec;
 use arrow::buffer::BooleanBuffer;
 
-/// Sessions fire up to this part of their gap after they are due: each time, all states of their keys are read.
+/// A session in files fires at most gap / DEFERRED late, because each firing reads all states of its keys.
 const DEFERRED: i64 = 4;
 
 /// The windows of a metric whose state is in files.

@@ -77,8 +77,8 @@ pub struct MemoryBound {
     pub storage: Box<dyn StateStorage>,
 }
 
-/// Parts of the bound: rows that wait for a log, a shard that is read, its result rows; the others are for groups in
-/// memory.
+/// The bound of memory is divided into so many parts: one each for rows that wait for a log, the shard that is read and
+/// its result rows, the others for groups in memory.
 const SHARES: usize = 8;
 
 /// Metrics that share their keys, with their state.

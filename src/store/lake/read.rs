@@ -178,8 +178,8 @@ pub fn check_kind(root: &Path, found: Kind, kind: Kind) -> Result<()> {
     Err(Error::usage(format!("parquet:{root}: expected {kind}, found {found}; use another directory")))
 }
 
-/// Returns the kind of the files in a lake, if there are any with rows of evt. Errors: exit status 74 if only a day
-/// that cannot be reached could tell.
+/// Returns the kind of the files in a lake, if there are any with rows of evt. Errors: exit status 74 if no file that
+/// can be read shows the kind, and a day cannot be reached.
 pub fn kind_of(root: &Path) -> Result<Option<Kind>> {
     let mut unreachable = None;
     for path in disk::day_entries(root)? {

@@ -4,7 +4,7 @@
 //! that start together one does the work; all steps are one transaction.
 //!
 //! The functions `check_…` read the catalogs to find whether the server would refuse the tables or rows of a run. They
-//! report only what every run would fail at, because an owner may permit what the catalogs do not show.
+//! report only faults at which every run would fail: a server may permit more than its catalogs show.
 
 use crate::error::{Error, Result};
 use crate::kind::Kind;

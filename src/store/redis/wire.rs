@@ -85,7 +85,7 @@ impl ErrorReply {
             || of_scripts.iter().any(|text| self.text.contains(text))
     }
 
-    /// Whether it is about the user or the state of the server, and not about the arguments of the command.
+    /// Whether the rights of the user or the state of the server cause the error, not the arguments of the command.
     pub fn is_about_server(&self) -> bool {
         self.is_config() || self.passes() && self.code != "NOSCRIPT"
     }

@@ -161,7 +161,7 @@ impl Feed {
             number,
             name,
             source,
-            known: KnownRows::Untold(None),
+            known: KnownRows::Unmarked(None),
             form,
             is_ended: false,
             counts: Counts::default(),

@@ -2,9 +2,9 @@
 //! wall time, and those of windows that fired again.
 //!
 //! The result of a window is its last row, and no row says that it is the last one. The engine cannot take a row back
-//! (maxima and percentiles have no inverse), so it gets one row of each window. Of windows that may fire again that
-//! would be the first one, whose value depends on when the window fired. Frames of a pipe or a file say so, and are
-//! refused. Other inputs do not say it, so there the first row counts.
+//! (maxima and percentiles have no inverse), so it gets one row of each window. For windows that may fire again this
+//! is the first row, whose value depends on when the window fired. Frames of a pipe or a file mark such metrics, so they
+//! are refused. Other inputs do not, so their first row counts.
 
 use super::files::FileMark;
 use super::stored::{StoredRows, codes, text};
@@ -19,8 +19,9 @@ use arrow::datatypes::{Int64Type, Schema};
 
 /// The way in which a run recognises the rows of an input that an earlier run has evaluated.
 pub enum KnownRows {
-    /// Not at all: a topic begins after such rows, and rows of a pipe up to this instant (µs) may be among them.
-    Untold(Option<i64>),
+    /// Rows are not recognised: a topic is read from after such rows, and rows of a pipe up to this instant (µs) may be
+    /// among them.
+    Unmarked(Option<i64>),
     /// By their positions in a file.
     File(FileRows),
     /// By their positions in a store.
@@ -46,7 +47,7 @@ impl KnownRows {
     /// Returns whether each event is new; `None` if all are.
     pub fn new_events(&mut self, batch: &RecordBatch) -> Result<Option<Vec<bool>>> {
         match self {
-            Self::Untold(_) => Ok(None),
+            Self::Unmarked(_) => Ok(None),
             Self::File(file) => {
                 let positions = file.positions(batch);
                 Ok(file.new_rows(&positions))
@@ -59,7 +60,7 @@ impl KnownRows {
     /// `latest` have no position in a store, so that a later run evaluates them.
     pub fn new_others(&mut self, kind: Kind, times: &[i64], latest: i64) -> Option<Vec<bool>> {
         match self {
-            Self::Untold(_) => None,
+            Self::Unmarked(_) => None,
             Self::File(file) => {
                 let numbers = file.numbers(times.len());
                 file.new_rows(&numbers)
@@ -71,7 +72,7 @@ impl KnownRows {
     /// Returns the last instant (µs) of which an earlier run may have evaluated some rows; which ones is unknown.
     pub fn after(&self, kind: Kind) -> Option<i64> {
         match self {
-            Self::Untold(after) => *after,
+            Self::Unmarked(after) => *after,
             Self::File(file) => file.after,
             Self::Store(stored) => stored.after(kind),
         }

@@ -63,7 +63,7 @@ impl RuleMessages {
         });
     }
 
-    /// Rules name channels; `defined` are those of `--notify`, none without it.
+    /// Warns, once each, of channels that rules name and `--notify` does not define; `defined` is empty without it.
     pub fn channels(&mut self, rules: &[RuleDefinition], defined: &BTreeSet<String>) {
         if defined.is_empty() {
             let mut named = rules.iter().filter(|rule| rule.is_enabled && !rule.channels.is_empty());

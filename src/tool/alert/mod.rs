@@ -417,7 +417,7 @@ impl Args {
                 let name = schema.map_or(name.clone(), |schema| format!("{name}?schema={schema}"));
                 KnownRows::Store(StoredRows::new(name, earlier, alerts.known_to()))
             }
-            (None, None) => KnownRows::Untold(after),
+            (None, None) => KnownRows::Unmarked(after),
         });
         Ok(feed)
     }

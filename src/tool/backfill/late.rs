@@ -240,7 +240,7 @@ impl LateInput {
         if !self.rejected.events.is_empty() {
             let (count, metrics) = (self.rejected.events.len(), self.rejected.metrics());
             out.note(Note::Warning(format!(
-                "late events rejected: {count}; where of {metrics} does not select them; if it was wrong, a run with \
+                "late events rejected: {count}; `where` of {metrics} does not select them; if `where` was wrong, a run with \
                  --since and --until counts them"
             )));
         }

@@ -218,15 +218,15 @@ impl Orphans {
         }
         if let Some((rows, first)) = self.late.shown() {
             out.note(Note::Warning(format!(
-                "{rows} whose events are all late in this run, {first}: not retracted; give --out-of-orderness of the run that \
-                 wrote them, or --without-late, which retracts them"
+                "{rows} not retracted, because all their events are late in this run, {first}; use the --out-of-orderness of \
+                 the run that wrote them, or --without-late, which retracts them"
             )));
         }
         if let Some((rows, first)) = self.lowered().shown() {
             let bound = bound.map_or_else(|| "all".to_owned(), format_duration);
             out.note(Note::Warning(format!(
-                "{rows} counted more events before, and some of these are late in this run (--out-of-orderness {bound}), \
-                 {first}: if the run that wrote them had another --out-of-orderness or lateness, run again with that"
+                "{rows} corrected to fewer events, because some are late in this run (--out-of-orderness {bound}), {first}; if \
+                 the run that wrote them had another --out-of-orderness or lateness, repeat with it"
             )));
         }
     }

@@ -149,7 +149,8 @@ fn records(args: &ReplayArgs, both: &BothArgs) -> Result<Option<RecordFormat>> {
         let other = format::by_extension(&letters).filter(|format| !format.has_header);
         return match other {
             Some(_) => Err(Error::usage(format!(
-                "{letters}: records of {name} in dead letters have no header; add --header NAMES, the line of names of the input"
+                "{letters}: expected --header NAMES, because records of {name} in dead letters have no header; copy the first line of \
+                 the input"
             ))),
             None => Ok(None),
         };

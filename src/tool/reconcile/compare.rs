@@ -113,9 +113,9 @@ struct Inputs<'a> {
 /// Whether records of `--plus` can match a unit.
 #[derive(Clone, Copy, Default)]
 struct PlusOrigins {
-    /// Whether one is of a partition of A.
+    /// Whether some record of `--plus` is of a partition of A.
     matches: bool,
-    /// The partition of the first one that is of none.
+    /// The partition of the first record that is of no partition of A.
     foreign: Option<u32>,
 }
 
