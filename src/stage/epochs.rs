@@ -326,7 +326,7 @@ impl Epochs {
             let named = &commit.reports.named;
             let effect = match (waits, is_held) {
                 (true, _) => "the run waits for it",
-                (false, true) => HELD,
+                (false, true) => READS_NOTHING,
                 (false, false) => "the stage reads on; its rows wait for the next epoch",
             };
             self.run.console.say(format!("{named}: epoch {epoch} is not committed after {waited}; {effect}"));
@@ -363,7 +363,7 @@ impl Epochs {
             let waited = seconds(now.saturating_sub(delay.start));
             let effect = match (is_at_barrier, is_held) {
                 (true, _) => "the stage waits at its barrier",
-                (false, true) => HELD,
+                (false, true) => READS_NOTHING,
                 (false, false) => "the stage reads on",
             };
             self.run.console.say(format!("{named}: rows of epoch {epoch} are not written after {waited}; {effect}"));
@@ -393,7 +393,7 @@ impl Epochs {
             return Err(Error::new(ErrorKind::Fenced, message));
         }
         if later.reports.is_due(now, later.start, SLOW, is_held) {
-            let effect = if is_held { HELD } else { "the stage reads on; its rows wait for the next epoch" };
+            let effect = if is_held { READS_NOTHING } else { "the stage reads on; its rows wait for the next epoch" };
             let waited = seconds(waited);
             self.run.console.say(format!("{named}: epoch {epoch} is not committed after {waited}; {effect}"));
         }
@@ -543,7 +543,7 @@ pub fn is_over(wait: &Wait) -> bool {
 }
 
 /// The clause about a stage that reads nothing, in a message about a wait.
-const HELD: &str = "no more rows may wait, so the stage reads nothing";
+const READS_NOTHING: &str = "no more rows may wait, so the stage reads nothing";
 
 /// Returns a time as messages show it, in whole seconds.
 fn seconds(time: Duration) -> String {

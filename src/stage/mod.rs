@@ -331,7 +331,7 @@ impl Stage {
         if epochs.is_ready(&barrier, &mut self.outputs)? {
             return self.end_epoch(false).map(|()| StepResult::Ready);
         }
-        Ok(self.wait_with(Sent { input, item: Item::Control(Control::Barrier(barrier)) }, HELD))
+        Ok(self.wait_with(Sent { input, item: Item::Control(Control::Barrier(barrier)) }, HELD_POLL))
     }
 
     /// Waits until every output has the epoch that is being committed, and commits its positions.

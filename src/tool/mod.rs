@@ -1,5 +1,6 @@
-//! The tools: flags, options and `run`, one file each, and the table of all. Each implements [`Tool`]: `run` turns the
-//! flags into options and gives a [`Stage`](crate::stage::Stage) its operator (evt-schema needs no stage).
+//! The tools: flags, options and `run`, and the table of all. Each implements [`Tool`]: `run` turns the flags into options
+//! and gives a [`Stage`](crate::stage::Stage) its operator. evt-alert and evt-reconcile read their inputs themselves, and
+//! evt-schema reads no rows.
 //!
 //! ```text
 //! main ─► cli::main ─► Tool::run ─┬─► cli::open ─► Stage: source ─► operator ─► outputs
@@ -10,31 +11,23 @@
 //!                                 └─► schema: a registry
 //! ```
 //!
-//! - `NAME.rs`: evt-NAME (evt-gen is `generate.rs`).
+//! - `NAME.rs` or `NAME/`: evt-NAME (evt-gen is `generate.rs`). No tool uses the files of another one.
 //! - `alert/`: evt-alert, which has a loop of its own because its inputs may be of different kinds (decision 241).
 //! - `reconcile/`: evt-reconcile, which opens its inputs itself.
 //! - `backfill/`: evt-backfill, which corrects the windows of a store and replays dead letters.
-//! - `windows.rs`: the operator of evt-window; `results.rs`, `top.rs`, `wide.rs`: its results; `late.rs`, `stall.rs`:
-//!   its late rows, and partitions that hold its watermark back. `validation.rs`: the operators of evt-validate.
+//! - `validation.rs`: the operator and the flags that evt-validate and evt-backfill share.
 
 pub mod alert;
 pub mod backfill;
-mod chosen;
 pub mod generate;
 pub mod ingest;
-mod late;
 pub mod reconcile;
-mod results;
 pub mod schema;
 pub mod sink;
-mod stall;
-mod top;
 pub mod validate;
 mod validation;
 pub mod view;
-mod wide;
 pub mod window;
-mod windows;
 
 use crate::cli::{self, Tool, ToolRow};
 use std::process::ExitCode;

@@ -115,7 +115,8 @@ fn rows_that_lose_late_events_without_the_flag_of_live_are_named() {
     dir.shell("evt-window -q in.jsonl --time t -m m.toml --out-of-orderness all --to live.db").succeeds();
     dir.shell("evt-ingest -q in.jsonl --time t --to parquet:lake").succeeds();
     let right = values(&dir, "live.db");
-    let named = "stored rows corrected to fewer events, because some are late in this run (--out-of-orderness 30s), first ";
+    let named =
+        "stored rows corrected to fewer events, because some are late in this run (--out-of-orderness 30s), first ";
     for input in ["in.jsonl --time t", "parquet:lake --all-closed"] {
         dir.shell("cp live.db m.db").succeeds();
         let line = format!("evt-backfill -q {input} -m m.toml --to m.db");
@@ -151,7 +152,10 @@ fn results_whose_events_are_late_without_the_flag_of_live_stay() {
         let run = dir.shell(&line).succeeds();
         let hours = |rows: &[String]| rows.iter().filter(|row| row.contains("\"hour\"")).cloned().collect::<Vec<_>>();
         assert_eq!(hours(&values(&dir, "m.db")), hours(&right), "{input}: {run}");
-        assert!(run.stderr().contains("not retracted, because all their events are late in this run, first"), "{input}: {run}");
+        assert!(
+            run.stderr().contains("not retracted, because all their events are late in this run, first"),
+            "{input}: {run}"
+        );
         assert!(run.stderr().contains("use the --out-of-orderness of the run that wrote them"), "{input}: {run}");
         let told = dir.shell(&line.replace("-q ", "")).succeeds();
         assert!(told.stderr().contains("hour: 7 late"), "{input}: {told}");

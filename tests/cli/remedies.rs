@@ -16,7 +16,8 @@ fn dead_letters_of_csv_are_repaired_and_replayed_under_the_names_of_their_header
     assert!(run.stderr().contains("2 letters are not JSON; -f csv --header NAMES, -f syslog"), "{run}");
     let run = dir.shell(&format!("{replay} -f csv")).ends_with(2);
     assert!(
-        run.stderr().contains("bad.jsonl: expected --header NAMES, because records of csv in dead letters have no header"),
+        run.stderr()
+            .contains("bad.jsonl: expected --header NAMES, because records of csv in dead letters have no header"),
         "{run}"
     );
     let names = "--delimiter ';' --header 'Datum,Preis,event_id'";

@@ -30,6 +30,24 @@ pub struct MetricCounts {
     pub bound_needed: i64,
 }
 
+impl MetricCounts {
+    /// Describes the rows that a metric left out; late ones only if there are several metrics (`with_late`).
+    pub fn note(&self, name: &str, with_late: bool) -> Option<String> {
+        let Self { late, half_late, partial, .. } = *self;
+        let mut parts = vec![];
+        if late > 0 && with_late {
+            parts.push(format!("{late} late"));
+        }
+        if half_late > 0 && with_late {
+            parts.push(format!("{half_late} half late"));
+        }
+        if partial > 0 {
+            parts.push(format!("{partial} partial results skipped: the metric began within their window"));
+        }
+        (!parts.is_empty()).then(|| format!("{name}: {}", parts.join(", ")))
+    }
+}
+
 /// The windows of one metric.
 pub(crate) enum MetricWindows {
     Slices(Slices, WindowSpec),

@@ -22,7 +22,6 @@ use crate::stage::operator::{Collector, InputEnded, Note, Operator};
 use crate::store::correct::{CorrectionCounts, CorrectionStep, Part};
 use crate::time::{DAY, LATEST, format_instant};
 use crate::tool::validation::Validate;
-use crate::tool::windows::metric_note;
 use arrow::array::{BooleanArray, RecordBatch};
 use arrow::compute::filter_record_batch;
 use std::collections::{BTreeMap, BTreeSet};
@@ -398,7 +397,7 @@ impl Correct {
             "cells: {corrected} {would}corrected, {inserted} {would}inserted, {retracted} {would}retracted, {unchanged} right"
         )));
         let metrics = self.window.metrics().iter().zip(self.window.counts());
-        let late = metrics.filter_map(|(metric, counts)| metric_note(&metric.name, counts, true));
+        let late = metrics.filter_map(|(metric, counts)| counts.note(&metric.name, true));
         late.for_each(|line| out.note(Note::Info(line)));
         self.report_kept(out);
         let ReportCounts { partial, taken_out, open, outside, .. } = self.notes;

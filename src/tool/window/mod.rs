@@ -1,11 +1,28 @@
 //! evt-window: events in, metrics of event-time windows out.
+//!
+//! ```text
+//! Args ─► Spec (crate::op::window) ─► Windows ─┬─► Window (crate::op::window): state and watermark
+//!                                              ├─► Results: `--top`, `--wide` ─► rows
+//!                                              └─► Late: `--late` ─► rows
+//! ```
+//!
+//! - `operator.rs`: the operator.
+//! - `results.rs`: its results; `top.rs`: those of `--top`; `wide.rs`: those of `--wide`.
+//! - `late.rs`: its late rows; `stall.rs`: partitions that hold its watermark back.
 
-use super::late::Late;
-use super::results::Results;
-use super::stall::StallMonitor;
-use super::top::Top;
-use super::wide::Wide;
-use super::windows::{AtEnd, Windows};
+mod late;
+mod operator;
+mod results;
+mod stall;
+mod top;
+mod wide;
+
+use self::late::Late;
+use self::operator::{AtEnd, Windows};
+use self::results::Results;
+use self::stall::StallMonitor;
+use self::top::Top;
+use self::wide::Wide;
 use crate::checkpoint::header::CHECKPOINT_KEY;
 use crate::checkpoint::state_files::memory_bound;
 use crate::cli::args::{BranchArgs, CheckpointArgs, Disorder, StageArgs, TimeRangeArgs, disorder};

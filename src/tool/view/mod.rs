@@ -1,6 +1,10 @@
 //! evt-view: shows, filters, converts and counts the rows of any stream, file or store.
+//!
+//! `chosen.rs`: which rows are shown. [`crate::view`] has what is shown of them.
 
-use super::chosen::{Choice, Chosen};
+mod chosen;
+
+use self::chosen::{Choice, Chosen};
 use crate::chart::{self, Collected};
 use crate::checkpoint::is_in_bucket;
 use crate::checkpoint::show::{is_checkpoint, show};

@@ -269,24 +269,8 @@ impl Windows {
         let counts = self.window.counts();
         let of_each = counts.len() > 1;
         let each = self.window.metrics().iter().zip(counts);
-        let notes = each.filter_map(|(metric, counts)| metric_note(&metric.name, counts, of_each));
+        let notes = each.filter_map(|(metric, counts)| counts.note(&metric.name, of_each));
         notes.for_each(|note| out.note(Note::Info(note)));
         self.results.notes(out).into_iter().for_each(|note| out.note(note));
     }
-}
-
-/// Describes the rows that one metric left out; late ones only if there are several metrics.
-pub(super) fn metric_note(name: &str, counts: MetricCounts, with_late: bool) -> Option<String> {
-    let MetricCounts { late, half_late, partial, .. } = counts;
-    let mut parts = vec![];
-    if late > 0 && with_late {
-        parts.push(format!("{late} late"));
-    }
-    if half_late > 0 && with_late {
-        parts.push(format!("{half_late} half late"));
-    }
-    if partial > 0 {
-        parts.push(format!("{partial} partial results skipped: the metric began within their window"));
-    }
-    (!parts.is_empty()).then(|| format!("{name}: {}", parts.join(", ")))
 }
