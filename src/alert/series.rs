@@ -342,11 +342,6 @@ impl EventSeries {
         }
     }
 
-    /// Returns the number of groups.
-    pub fn group_count(&self) -> usize {
-        self.groups.len()
-    }
-
     /// Saves the rows.
     pub fn save(&self, out: &mut snapshot::Writer) {
         out.text(&self.identity);

@@ -38,7 +38,8 @@ pub async fn serve(
     if let Some(line) = line {
         let (status, id, parent) = (reply.status.as_u16(), &trace.request_id, &trace.parent);
         let token = if token.is_empty() { "-" } else { &token };
-        state.console.say(format!("{line} {status} {seconds:.6}s token={token} request={id} trace={parent}"));
+        let console = state.console.with_trace(trace.trace_id());
+        console.say(format!("{line} {status} {seconds:.6}s token={token} request={id} trace={parent}"));
     }
     phase.end();
     Ok(response(reply, &trace))

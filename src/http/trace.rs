@@ -50,6 +50,11 @@ impl Trace {
         }
     }
 
+    /// Returns the id of the trace (32 hexadecimal digits), which is the second part of a `traceparent`.
+    pub fn trace_id(&self) -> &str {
+        self.parent.split('-').nth(1).unwrap_or_default()
+    }
+
     /// Returns them as headers that are passed on.
     pub fn headers(&self) -> Vec<(String, String)> {
         let pair = |name: &HeaderName, value: &str| (name.as_str().to_owned(), value.to_owned());

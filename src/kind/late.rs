@@ -4,15 +4,12 @@ use super::event;
 use arrow::datatypes::{DataType, Field};
 use std::sync::Arc;
 
-/// Columns after those of the event: `late_for`, `lateness_ms`, `partial`.
+/// Columns after those of the event: `late_for`; `lateness_ms`, stream time minus event time in milliseconds; `partial`,
+/// whether some window of some metric counted the event.
 pub const COLUMNS: [&str; 3] = ["late_for", "lateness_ms", "partial"];
 
 /// Index of `late_for`: names of the metrics the event is late for.
 pub const LATE_FOR: usize = event::COLUMNS.len();
-/// Index of `lateness_ms`: stream time minus event time, in milliseconds.
-pub const LATENESS_MS: usize = LATE_FOR + 1;
-/// Index of `partial`: whether some window of some metric counted it.
-pub const PARTIAL: usize = LATE_FOR + 2;
 
 pub(super) fn fields() -> Vec<Field> {
     let mut fields = event::fields();

@@ -221,6 +221,21 @@ fn names_of_a_request_are_answered_and_go_into_dead_letters() {
     assert!(headers.contains(parent) && headers.contains("abc-1"), "{headers}");
 }
 
+#[test]
+fn a_logged_request_has_the_id_of_its_trace_in_its_line_of_json() {
+    let dir = Dir::new("http-trace-json");
+    let listener = Listener::open(&dir, &[&KEEP[..], &["--log-requests", "--log-format", "json"]].concat());
+    let id = "0af7651916cd43dd8448eb211c80319c";
+    let parent = format!("00-{id}-b7ad6b7169203331-01");
+    listener.post(&[JSON, ("traceparent", &parent)], event(1, "s").as_bytes());
+    let said = listener.stop();
+    let lines = said.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+    let logged: Vec<_> =
+        lines.filter(|line| line["message"].as_str().is_some_and(|text| text.contains("POST /v1/events"))).collect();
+    assert_eq!(logged.len(), 1, "{said}");
+    assert_eq!(logged[0]["trace_id"], id, "{said}");
+}
+
 /// An example of a scenario, its headers and its body.
 type Scenario = (String, Vec<(String, String)>, String);
 

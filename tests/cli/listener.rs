@@ -86,7 +86,8 @@ impl Listener {
     pub fn listening(mut self) -> Self {
         self.wait_for_message("listening on ");
         let said = self.said();
-        let address = said.split("listening on ").nth(1).and_then(|rest| rest.lines().next()).expect("an address");
+        let address =
+            said.split("listening on ").nth(1).and_then(|rest| rest.split(['\n', '"']).next()).expect("an address");
         self.host = address.split_once("://").expect("a URI").1.to_owned();
         self
     }
