@@ -16,6 +16,7 @@
 //! - `tool.rs`: the trait, and a row of the table of tools.
 //! - `args.rs`, `http.rs`, `ack.rs`: shared flags; `config.rs`: flags in a file; `usage.rs`: clap's messages.
 //! - `resolve.rs`: resolves inputs and outputs; `check.rs`: `--check`; `open.rs`: opens a stage.
+//! - `exactly_once.rs`: whether a stage can commit its records and the offsets of its input in one transaction.
 //! - `prometheus.rs`: metrics over HTTP or in a file.
 
 pub mod ack;

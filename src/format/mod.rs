@@ -13,12 +13,13 @@
 //! ```
 //!
 //! - `definition.rs`: the interface of a format; `record.rs`: records and splitters.
-//! - `jsonl.rs`, `csv.rs` with `csv_writer.rs`, `raw.rs`, `table.rs`: text formats; `clf.rs`, `logfmt.rs`, `syslog.rs`,
+//! - `jsonl.rs`, `csv.rs` with `csv_header.rs` and `csv_writer.rs`, `raw.rs`, `table.rs`, `svg.rs`: text formats; `clf.rs`, `logfmt.rs`, `syslog.rs`,
 //!   `pattern.rs`: those whose lines `lines.rs` splits; `recognise.rs` names the command for inputs that need a flag.
 //! - `elements.rs`: elements of arrays in JSON documents (`--explode`).
+//! - `frames.rs`: frames, which [`crate::frame`] reads and writes.
 //! - `avro/`, `parquet/`, `arrow_file.rs`: the containers; `container.rs`: their shared code.
-//! - `properties.rs`: columns of a file that are properties of events; `typed.rs`, `value_type.rs`: types for JSON
-//!   values.
+//! - `properties.rs`: columns of a file that are properties of events, chosen by its `first_rows.rs`; `typed.rs`,
+//!   `value_type.rs`: types for JSON values.
 //! - `cell.rs`: values as text; `row.rs`: rows of evt's kinds from JSON text; `metric_columns.rs`,
 //!   `metric_dimensions.rs`: metrics with a column for each dimension, written and read.
 //! - `unpack.rs`: gzip and zstd; `decode.rs`: encodings of text.

@@ -14,7 +14,7 @@
 //! Input:
 //! - [`input`] is the input itself: it opens topics and reads them step by step.
 //! - [`source`] has the two traits that it reads through; [`library`] implements them by librdkafka, [`fetch`] fetches
-//!   records without it.
+//!   records without it. `conformance` tests both.
 //! - [`range`] decides where each partition begins and ends; [`position`] has the computations of it that need no
 //!   broker.
 //! - [`group`] commits offsets and keeps revoked partitions until their rows are safe.

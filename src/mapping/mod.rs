@@ -18,7 +18,7 @@
 //! - `envelope.rs`: finds the fields of a record in its text.
 //! - `assembly.rs`: builds one row from the fields, or the fault of the record.
 //! - `build/`: the columns of a batch under construction.
-//! - `stamp.rs`: partitions and their stream times.
+//! - `partition_table.rs`: partitions and their stream times, with which rows are stamped.
 //! - `future.rs`: `--max-future`, and the records that wait for their verdict.
 //! - `when/`: reads times, and says which flags read them.
 //! - `id.rs`: event ids, read or derived.

@@ -9,6 +9,10 @@
 //! [`Stage::step`] does not wait for input (decision 086 lists what may still block); [`Stage::run`] alternates `step`
 //! and `wait`. A simulation steps several stages in one process. The stage keeps the counts and checks the law of
 //! counts at its end.
+//!
+//! - `operator.rs`: the trait of the tools' operators; `setup.rs`: the operator and the settings of a stage.
+//! - `outputs.rs`: the outputs; `epochs.rs`: the epochs of a checkpoint.
+//! - `progress.rs`: the progress line; `summary.rs`: the report at the end.
 
 pub mod epochs;
 pub mod operator;

@@ -4,7 +4,7 @@
 //! ```text
 //! rows ─► Sink::write ─► Sink::finish ─► SinkOutcome
 //! rows of an epoch (crate::checkpoint) ─► Sink::commit
-//! Store::read ─► batches ─► view
+//! Store::rows ─► batches ─► view
 //! ```
 //!
 //! All stores have one contract, made for exactly-once: [`Sink::commit`] applies the rows of an epoch and may be
@@ -18,7 +18,7 @@
 //! - [`guard`] decides which metric row stays, [`repeat`] finds events stored with other content.
 //! - [`remote`] holds timeouts and retries of servers, [`disk`] changes and syncs files, [`access`] checks what can be
 //!   written.
-//! - `conformance` tests all stores with the rows of `sample`.
+//! - `conformance` tests all stores with the rows of `sample`, `ledger_conformance` the ledgers of replays.
 
 pub mod access;
 pub mod cells;

@@ -4,6 +4,8 @@
 //! rows ─► excerpt (--head, --tail), sort (--sort), selection (--columns) ─► rows
 //! rows ─► describe (--describe), dead_summary (--summary) ─► text;  control messages ─► control_text
 //! ```
+//!
+//! `describe_text` formats a description, for which `disorder` measures how far events are behind the stream time.
 
 pub mod control_text;
 pub mod dead_summary;

@@ -77,6 +77,7 @@ mod fuzz_seeds;
 mod groups;
 mod harness;
 mod headers;
+mod heads;
 mod http;
 mod http_limits;
 mod http_rules;

@@ -9,6 +9,8 @@
 //!
 //! Each process has a directory of its own in `TMPDIR`. There it writes the parts of an epoch, which are uploaded when
 //! the stage ends the epoch, and there it reads the parts that it has downloaded.
+//!
+//! `staging.rs`: that directory, which a later process removes if its process was killed.
 
 mod staging;
 #[cfg(test)]

@@ -5,6 +5,8 @@
 //! bytes that are read ─► digests of the first 64, 256, 1024, … bytes ─► FileContent ─► checkpoint
 //! a file of a later run ─► its digests at the same lengths ─► the same file, or another one
 //! ```
+//!
+//! `digest.rs`: the digests, which are made while a file is read.
 
 pub mod digest;
 

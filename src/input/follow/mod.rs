@@ -8,6 +8,10 @@
 //! A followed name is one partition. The input reads the files in the order in which they took the name, and line
 //! numbers continue from one file to the next. A file that has lost the name stays open as long as writers append to
 //! it.
+//!
+//! - `watch.rs`, `name.rs`, `turns.rs`: the files that take a name, and which of them is read next.
+//! - `position.rs`: how far a name is read, in a checkpoint; `resume.rs`: finds the files of the last run again, also under
+//!   the names of `rotated.rs`.
 
 #[cfg(test)]
 mod input_tests;

@@ -10,6 +10,10 @@
 //! The producer is idempotent: librdkafka's retries neither lose, repeat nor reorder records. Its queue is bounded:
 //! slow brokers cause backpressure. If brokers do not acknowledge a record within `wait=`, the run ends with an error.
 //! The output drops no record, and only acknowledged rows count as written.
+//!
+//! - `transaction`: records in transactions; `epochs`: one transaction for each epoch of a checkpoint; `shared`: one for the
+//!   records of all outputs and the `offsets` of the input.
+//! - `retention`: the oldest timestamp that a topic keeps.
 
 pub mod epochs;
 pub mod format;

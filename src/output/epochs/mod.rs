@@ -8,6 +8,8 @@
 //! The target is in a thread of its own, so that one that is slow or absent delays neither the others nor the stage,
 //! which writes rows of the next epoch into the outbox meanwhile. If a store that gets rows at once does not answer,
 //! the further rows of the epoch wait in its outbox, too.
+//!
+//! `plan.rs`: what an output gets of a complete epoch; `target.rs`: the store, topic or file behind it.
 
 mod plan;
 mod target;

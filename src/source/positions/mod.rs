@@ -5,6 +5,8 @@
 //! snapshot of an epoch ─► Positions::restore ─► inputs continue at their positions
 //! inputs, as they read ─► Positions ─► snapshot of the next epoch
 //! ```
+//!
+//! `files.rs`, `topics.rs`: those of files and topics; `times.rs`: the stream times of partitions.
 
 mod files;
 mod followed;

@@ -19,7 +19,8 @@
 //! otherwise.
 //!
 //! `link` is the connection, `session` reconnects, `schema` migrates the tables, `cell` converts values, `write` writes
-//! rows and `metric` those of metrics, `read` reads them back, `correct` corrects metrics.
+//! rows and `metric` those of metrics, `read` reads them back, `correct` corrects metrics. `ledger` is the
+//! ledger of replays, `rules` reads the rules of evt-alert.
 
 mod cell;
 mod correct;

@@ -17,7 +17,8 @@
 //! Epochs are written with `synchronous=FULL`, which makes every earlier transaction durable too.
 //!
 //! `file` opens and locks the file, `schema` makes its tables, `cell` converts values, `write` and `repeat` write rows,
-//! `read` reads them, `correct` corrects metrics, and `failure` is the error of a write.
+//! `read` reads them, `correct` corrects metrics, and `failure` is the error of a write. `ledger` is the
+//! ledger of replays, `rules` reads the rules of evt-alert.
 
 mod cell;
 mod correct;

@@ -1,0 +1,34 @@
+//! The head of each directory of `src` names its files, so that a reader of `mod.rs` knows where everything is.
+
+use crate::code::Code;
+use crate::harness::ROOT;
+use std::path::Path;
+
+/// Directories whose files are rows of a table, which names them.
+const TABLES: [&str; 3] = ["src/kind", "src/op/aggregate", "src/notify/channel"];
+
+/// Whether a text has this word.
+fn has_word(text: &str, word: &str) -> bool {
+    text.split(|c: char| !c.is_alphanumeric() && c != '_').any(|part| part == word)
+}
+
+#[test]
+fn the_head_of_a_directory_names_its_files() {
+    let (mut faults, mut heads) = (vec![], 0);
+    for file in Code::production().imports().into_keys() {
+        let Some((dir, name)) = file.rsplit_once('/') else { continue };
+        let stem = name.trim_end_matches(".rs");
+        let is_of_tests = stem == "tests" || stem == "test_data" || stem.ends_with("_tests");
+        if stem == "mod" || is_of_tests || TABLES.contains(&dir) {
+            continue;
+        }
+        let Ok(module) = std::fs::read_to_string(Path::new(ROOT).join(dir).join("mod.rs")) else { continue };
+        let head: String = module.lines().take_while(|line| line.starts_with("//!")).collect();
+        heads += 1;
+        if !has_word(&head, stem) {
+            faults.push(format!("{dir}/mod.rs: its head does not name {name}"));
+        }
+    }
+    assert!(heads > 250, "only {heads} files");
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
+}
