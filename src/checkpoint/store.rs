@@ -131,8 +131,8 @@ pub trait CheckpointStore: Debug + Send + Sync {
     /// Returns the path of the stage that has claimed a name of a run.
     fn claimed(&self, run: u64, name: &str) -> Result<Option<String>>;
 
-    /// Whether the stage that claimed a name of a run has ended, for any reason: the lock of its claim is free. False if
-    /// this cannot be determined.
+    /// Whether the stage that claimed a name of a run has ended, for any reason: the lock of its claim is free. False
+    /// if this cannot be determined.
     fn is_released(&self, _run: u64, _name: &str) -> Result<bool> {
         Ok(false)
     }

@@ -13,8 +13,9 @@
 //! ```
 //!
 //! - `definition.rs`: the interface of a format; `record.rs`: records and splitters.
-//! - `jsonl.rs`, `csv.rs` with `csv_header.rs` and `csv_writer.rs`, `raw.rs`, `table.rs`, `svg.rs`: text formats; `clf.rs`, `logfmt.rs`, `syslog.rs`,
-//!   `pattern.rs`: those whose lines `lines.rs` splits; `recognise.rs` names the command for inputs that need a flag.
+//! - `jsonl.rs`, `csv.rs` with `csv_header.rs` and `csv_writer.rs`, `raw.rs`, `table.rs`, `svg.rs`: text formats;
+//!   `clf.rs`, `logfmt.rs`, `syslog.rs`, `pattern.rs`: those whose lines `lines.rs` splits; `recognise.rs` names the
+//!   command for inputs that need a flag.
 //! - `elements.rs`: elements of arrays in JSON documents (`--explode`).
 //! - `frames.rs`: frames, which [`crate::frame`] reads and writes.
 //! - `avro/`, `parquet/`, `arrow_file.rs`: the containers; `container.rs`: their shared code.

@@ -109,8 +109,8 @@ impl RowForm {
         self.builder.as_mut().filter(|rows| !rows.is_empty()).map(row::Builder::finish).transpose()
     }
 
-    /// Drops the column of raw records if only the rules of the source needed it. If no input has had raw records so far,
-    /// later ones have none.
+    /// Drops the column of raw records if only the rules of the source needed it. If no input has had raw records so
+    /// far, later ones have none.
     pub(super) fn written(&mut self, events: RecordBatch) -> Result<RecordBatch> {
         self.brings_raw.get_or_insert(false);
         if self.keep_raw != KeepRaw::No || events.schema_ref().column_with_name(RAW).is_none() {

@@ -9,10 +9,10 @@
 //!                           control messages, progress ───────┘
 //! ```
 //!
-//! - `item.rs`, `queue.rs`: what the source gives to the stage; `batches.rs`: rows with stamps; `letters.rs`: dead letters, and
-//!   `fault.rs`: the faults of records; `control_line.rs`: control messages in text.
-//! - `learn.rs`: the kind and the columns of the rows; `ruled.rs`: `--let` and `--where`; `read.rs`: how far each input is
-//!   read, for a run that continues.
+//! - `item.rs`, `queue.rs`: what the source gives to the stage; `batches.rs`: rows with stamps; `letters.rs`: dead
+//!   letters, and `fault.rs`: the faults of records; `control_line.rs`: control messages in text.
+//! - `learn.rs`: the kind and the columns of the rows; `ruled.rs`: `--let` and `--where`; `read.rs`: how far each input
+//!   is read, for a run that continues.
 //! - `first_times.rs`, `unused.rs`: flags that are missing, or have no effect.
 
 mod batches;

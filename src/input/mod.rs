@@ -15,8 +15,8 @@
 //! more. A step on a compressed pipe may wait, because its decompressor cannot stop inside a block. A step that opens a
 //! container from a pipe waits for all of it, and copies it to a temporary file.
 //!
-//! `buffer_pool` has the buffers of bytes, `content/` knows files by their content, `lag` and `reached` tell how far topics
-//! are read.
+//! `buffer_pool` has the buffers of bytes, `content/` knows files by their content, `lag` and `reached` tell how far
+//! topics are read.
 //!
 //! Failures: a record that cannot be read becomes a dead letter and reading continues. Input that breaks off within a
 //! frame or a container is torn, and a damaged one is corrupt; the rows before the fault are passed on, then the run

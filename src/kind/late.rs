@@ -4,8 +4,8 @@ use super::event;
 use arrow::datatypes::{DataType, Field};
 use std::sync::Arc;
 
-/// Columns after those of the event: `late_for`; `lateness_ms`, stream time minus event time in milliseconds; `partial`,
-/// whether some window of some metric counted the event.
+/// Columns after those of the event: `late_for`; `lateness_ms`, stream time minus event time in milliseconds;
+/// `partial`, whether some window of some metric counted the event.
 pub const COLUMNS: [&str; 3] = ["late_for", "lateness_ms", "partial"];
 
 /// Index of `late_for`: names of the metrics the event is late for.

@@ -13,7 +13,8 @@
 //! before its end, the output does not replace an existing file: the file and the part both remain. Dropping an output
 //! without [`Output::finish`] deletes its part.
 //!
-//! - `spec.rs`: the flags of outputs; `plan.rs`: an output before it is open; `open.rs`: an open one; `report.rs`: its result.
+//! - `spec.rs`: the flags of outputs; `plan.rs`: an output before it is open; `open.rs`: an open one; `report.rs`: its
+//!   result.
 //! - `file/`: files, each batch once; `narrow.rs`: rows for a file with fewer columns.
 //! - `epochs/`: outputs of a run with a checkpoint; `dead_letters/`: the output of dead letters.
 //! - `identity.rs`: an output must be neither an input nor another output; `stamp.rs`: the metadata of a schema.

@@ -7,10 +7,10 @@
 //! An input is opened when the one before it has ended. Inputs with `--follow` never end: they are all open and take
 //! turns. [`Source::poll`] does not wait for input; [`Source::wait`] does. Consumer groups and spools commit positions.
 //!
-//! - `options.rs`: its settings; `open.rs`: opens inputs; `polled.rs`: what a poll returns; `reader.rs`: reads a source without
-//!   a stage.
-//! - `positions/`: the positions of a checkpoint; `partitions.rs`, `origin.rs`: partitions and origins of different inputs
-//!   must differ; `warnings.rs`: warnings at the end.
+//! - `options.rs`: its settings; `open.rs`: opens inputs; `polled.rs`: what a poll returns; `reader.rs`: reads a source
+//!   without a stage.
+//! - `positions/`: the positions of a checkpoint; `partitions.rs`, `origin.rs`: partitions and origins of different
+//!   inputs must differ; `warnings.rs`: warnings at the end.
 //! - `ahead.rs`, `sort.rs`: rows of stores, read on several threads, and sorted.
 
 use crate::counts::{Counts, DoneRecords};

@@ -38,8 +38,8 @@ pub trait Operator {
         Ok(())
     }
 
-    /// The stage calls it once, when every input has been read to its present end. Returns the counts of rows that had no
-    /// outcome yet.
+    /// The stage calls it once, when every input has been read to its present end. Returns the counts of rows that had
+    /// no outcome yet.
     fn on_caught_up(&mut self, _out: &mut dyn Collector) -> Result<Counts> {
         Ok(Counts::default())
     }

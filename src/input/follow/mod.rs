@@ -10,8 +10,8 @@
 //! it.
 //!
 //! - `watch.rs`, `name.rs`, `turns.rs`: the files that take a name, and which of them is read next.
-//! - `position.rs`: how far a name is read, in a checkpoint; `resume.rs`: finds the files of the last run again, also under
-//!   the names of `rotated.rs`.
+//! - `position.rs`: how far a name is read, in a checkpoint; `resume.rs`: finds the files of the last run again, also
+//!   under the names of `rotated.rs`.
 
 #[cfg(test)]
 mod input_tests;

@@ -11,8 +11,8 @@
 //! slow brokers cause backpressure. If brokers do not acknowledge a record within `wait=`, the run ends with an error.
 //! The output drops no record, and only acknowledged rows count as written.
 //!
-//! - `transaction`: records in transactions; `epochs`: one transaction for each epoch of a checkpoint; `shared`: one for the
-//!   records of all outputs and the `offsets` of the input.
+//! - `transaction`: records in transactions; `epochs`: one transaction for each epoch of a checkpoint; `shared`: one
+//!   for the records of all outputs and the `offsets` of the input.
 //! - `retention`: the oldest timestamp that a topic keeps.
 
 pub mod epochs;
