@@ -2,7 +2,7 @@
 
 use crate::harness::Dir;
 use clap::Command;
-use evt::tool;
+use evt::{format, tool};
 use std::collections::BTreeSet;
 
 /// The command of a tool as the binary has it.
@@ -142,4 +142,31 @@ fn a_tip_is_about_the_tool_that_is_typed_and_a_short_name_that_only_looks_alike_
         let (tool, flag) = (line.split(' ').next().unwrap_or_default(), line.split(' ').nth(1).unwrap_or_default());
         assert_eq!(said, format!("{tool}: unexpected argument '{flag}' found{told} (see {tool} --help)\n"), "{line}");
     }
+}
+
+#[test]
+fn the_help_of_a_format_flag_names_every_format_that_the_flag_takes() {
+    let (mut faults, mut lists) = (vec![], 0);
+    for row in tool::ALL {
+        let command = command(row.name).expect("it is in the table");
+        for arg in command.get_arguments() {
+            let takes = match arg.get_long() {
+                Some("input-format") => format::to_read,
+                Some("output-format") => format::to_write,
+                _ => continue,
+            };
+            let help = arg.get_help().map(ToString::to_string).unwrap_or_default();
+            let Some(listed) = help.split_once("frames ").map(|(_, list)| list) else { continue };
+            let listed = listed.split(" [").next().unwrap_or(listed).split(' ');
+            let listed: BTreeSet<String> =
+                listed.map(|name| name.trim_end_matches(":PATTERN").to_owned()).chain(["frames".to_owned()]).collect();
+            let taken = format::ALL.iter().filter(|one| takes(one.name).is_ok()).map(|one| one.name.to_owned());
+            lists += 1;
+            if listed != taken.collect() {
+                faults.push(format!("{}: --{}: {help}", row.name, arg.get_long().unwrap_or_default()));
+            }
+        }
+    }
+    assert!(lists > 8, "only {lists} lists");
+    assert!(faults.is_empty(), "{faults:?}");
 }
