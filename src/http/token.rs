@@ -12,6 +12,7 @@
 //! written to an output.
 
 use crate::error::{Error, Result};
+use crate::parse::hex::unhex;
 use governor::clock::{Clock, DefaultClock};
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use serde::Deserialize;
@@ -128,13 +129,7 @@ impl Token {
 }
 
 fn parse_digest(hex: &str) -> Option<[u8; 32]> {
-    let digits: &[u8; 64] = hex.as_bytes().try_into().ok()?;
-    let mut digest = [0; 32];
-    for (byte, pair) in digest.iter_mut().zip(digits.as_chunks::<2>().0) {
-        let digit = |digit: u8| char::from(digit).to_digit(16);
-        *byte = u8::try_from(digit(pair[0])? << 4 | digit(pair[1])?).ok()?;
-    }
-    Some(digest)
+    unhex(hex)?.try_into().ok()
 }
 
 /// Why events exceed a rate.
