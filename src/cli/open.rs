@@ -32,7 +32,7 @@ pub fn open(spec: StageSpec<'_>, mut options: SourceOptions, run: &Rc<Run>, star
     resolved.check_ends(&options.inputs)?;
     let checkpoint = spec.checkpoint.and_then(CheckpointArgs::options);
     let resolved = exactly_once::in_transactions(resolved, &options, spec.checkpoint)?;
-    show(run, &resolved);
+    init_metrics(run, &resolved);
     // A spool stores requests while the servers behind it are unavailable, so it accepts them before the run has
     // checked the servers.
     let is_kept = options.inputs.listener.ack_flags.spool.is_some();
@@ -118,12 +118,12 @@ pub fn pass(learned: SourceInfo<'_>) -> Result<OperatorSetup> {
 }
 
 /// Sets the metrics of a stage to 0 before it waits for any server.
-fn show(run: &Run, resolved: &Resolved) {
+fn init_metrics(run: &Run, resolved: &Resolved) {
     let metrics = &run.metrics;
     for (outcome, _) in Counts::default().outcomes() {
         metrics.set(&metrics::EVENTS, &[run.console.tool(), outcome], 0.0);
     }
     ["input", "output"].iter().for_each(|side| metrics.blocked(side, Duration::ZERO));
-    resolved.plans.iter().for_each(|output| output.show(metrics));
-    resolved.dlq.iter().for_each(|output| output.show_server(metrics));
+    resolved.plans.iter().for_each(|output| output.init_metrics(metrics));
+    resolved.dlq.iter().for_each(|output| output.init_server(metrics));
 }

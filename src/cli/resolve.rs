@@ -108,8 +108,8 @@ pub fn output_plans(args: &StageArgs, formats: DefaultFormats, run: &Run) -> Res
     args.output.to.iter().map(|text| OutputPlan::try_new(text, &spec, run)).collect()
 }
 
-/// Checks a side output: dead letters or late events. JSON lines unless its name implies another format.
-fn check_side(text: &OsStr, run: &Run) -> Result<OutputPlan> {
+/// Returns the plan of a side output: dead letters or late events. JSON lines unless its name implies another format.
+fn plan_side(text: &OsStr, run: &Run) -> Result<OutputPlan> {
     let spec = OutputSpec {
         format: None,
         terminal_format: &jsonl::FORMAT,
@@ -329,11 +329,11 @@ impl Resolved {
 pub fn resolve(spec: StageSpec<'_>, follow: bool, run: &Run) -> Resolved {
     let StageSpec { args, formats, side, checkpoint, range, branch, needs_frames_in_epochs, kind: _ } = spec;
     let (common, mut faults) = (&args.common, Faults::default());
-    let side = side.and_then(|text| faults.take(check_side(text, run)));
+    let side = side.and_then(|text| faults.take(plan_side(text, run)));
     let spec = faults.take(output_spec(args, formats));
     let outputs = spec.iter().flat_map(|spec| args.output.to.iter().map(|text| OutputPlan::try_new(text, spec, run)));
     let plans = Vec::from_iter(outputs.filter_map(|output| faults.take(output)));
-    let letters = |text| check_side(text, run).map(OutputPlan::for_letters).map_err(alone);
+    let letters = |text| plan_side(text, run).map(OutputPlan::for_letters).map_err(alone);
     let dlq = args.output.dlq.as_deref().map(letters);
     let dlq = dlq.and_then(|dlq| faults.take(dlq));
     let written = common.stats.iter().cloned().chain(common.prometheus_file());

@@ -164,7 +164,7 @@ impl ComputedFields {
     }
 
     /// Returns the rows with the fields as properties, and the rows for which one cannot be computed.
-    pub fn set_properties(&mut self, batch: &RecordBatch) -> Result<(RecordBatch, WrongRows)> {
+    pub fn with_properties(&mut self, batch: &RecordBatch) -> Result<(RecordBatch, WrongRows)> {
         let (mut rows, mut wrong) = (batch.clone(), WrongRows::new());
         for field in &mut self.fields {
             rows = field.set_property(&rows, &mut wrong)?;
@@ -238,7 +238,7 @@ impl RowRules {
 
     /// Applies the rules to a batch.
     pub fn apply(&mut self, batch: &RecordBatch) -> Result<RuledRows> {
-        let (rows, mut wrong) = self.fields.set_properties(batch)?;
+        let (rows, mut wrong) = self.fields.with_properties(batch)?;
         let mut keep = vec![true; rows.num_rows()];
         if let Some(filter) = &mut self.filter {
             let passed = filter.apply(&rows)?;

@@ -218,7 +218,7 @@ impl OutputPlan {
 
     fn check_within(mut self, scope: CheckScope, run: &Rc<Run>) -> Result<Self> {
         self.check_transactions()?;
-        self.show_server(&run.metrics);
+        self.init_server(&run.metrics);
         match &self.place {
             Destination::Kafka(address, _) => KafkaOutput::check_server(address, self.is_dead, run)?,
             Destination::Store(store, location) if store.is_remote() => {
@@ -410,17 +410,17 @@ impl OutputPlan {
     }
 
     /// Sets its metrics before it is open: no row is written, and its server has not answered yet.
-    pub fn show(&self, metrics: &Metrics) {
+    pub fn init_metrics(&self, metrics: &Metrics) {
         let outcomes = match &self.place {
             Destination::Store(..) => SinkCounts::default().outcomes().map(|(outcome, _)| outcome).to_vec(),
             _ => vec!["written"],
         };
         outcomes.iter().for_each(|outcome| metrics.set(&metrics::SINK_ROWS, &[&self.name, outcome], 0.0));
-        self.show_server(metrics);
+        self.init_server(metrics);
     }
 
     /// Sets the metric of its server, if it has one, to down: the server has not answered yet.
-    pub fn show_server(&self, metrics: &Metrics) {
+    pub fn init_server(&self, metrics: &Metrics) {
         if self.place.is_remote() {
             Up::new(metrics, &self.name).set(false);
         }

@@ -319,7 +319,7 @@ impl WriterThread {
                     return Ok(Some(WriterReport { end, outputs, dead }));
                 }
                 Ok(command) => {
-                    self.follow(command)?;
+                    self.execute(command)?;
                     lock(&self.done).commands += 1;
                 }
                 Err(RecvTimeoutError::Timeout) => {}
@@ -330,7 +330,7 @@ impl WriterThread {
         }
     }
 
-    fn follow(&mut self, command: WriterCommand) -> Result<()> {
+    fn execute(&mut self, command: WriterCommand) -> Result<()> {
         let answer = match command {
             WriterCommand::Rows(rows, last) => {
                 let rows = RecordBatch::try_new(self.outputs.schema(), rows.columns().to_vec())?;
