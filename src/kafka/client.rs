@@ -368,33 +368,44 @@ pub fn describe(code: Code) -> String {
     inner.trim_start_matches("Local: ").trim_start_matches("Broker: ").to_lowercase()
 }
 
-/// Whether an error is transient: it ends once brokers are reachable.
+/// The transient errors: they end once brokers are reachable, have elected leaders and coordinators, or have caught up.
+const TRANSIENT: [Code; 26] = [
+    Code::AllBrokersDown,
+    Code::BrokerTransportFailure,
+    Code::Resolve,
+    Code::OperationTimedOut,
+    Code::MessageTimedOut,
+    Code::TimedOutQueue,
+    Code::WaitingForCoordinator,
+    Code::NodeUpdate,
+    Code::Retry,
+    Code::RequestTimedOut,
+    Code::LeaderNotAvailable,
+    Code::NotLeaderForPartition,
+    Code::NetworkException,
+    Code::CoordinatorNotAvailable,
+    Code::CoordinatorLoadInProgress,
+    Code::NotCoordinator,
+    Code::NotEnoughReplicas,
+    Code::NotEnoughReplicasAfterAppend,
+    Code::BrokerNotAvailable,
+    Code::ReplicaNotAvailable,
+    Code::UnstableOffsetCommit,
+    Code::BrokerDestroy,
+    Code::KafkaStorageError,
+    Code::FencedLeaderEpoch,
+    Code::UnknownLeaderEpoch,
+    Code::OffsetNotAvailable,
+];
+
+/// Whether an error is transient.
 pub fn is_transient(code: Code) -> bool {
-    matches!(
-        code,
-        Code::AllBrokersDown
-            | Code::BrokerTransportFailure
-            | Code::Resolve
-            | Code::OperationTimedOut
-            | Code::MessageTimedOut
-            | Code::TimedOutQueue
-            | Code::WaitingForCoordinator
-            | Code::NodeUpdate
-            | Code::Retry
-            | Code::RequestTimedOut
-            | Code::LeaderNotAvailable
-            | Code::NotLeaderForPartition
-            | Code::NetworkException
-            | Code::CoordinatorNotAvailable
-            | Code::CoordinatorLoadInProgress
-            | Code::NotCoordinator
-            | Code::NotEnoughReplicas
-            | Code::NotEnoughReplicasAfterAppend
-            | Code::BrokerNotAvailable
-            | Code::ReplicaNotAvailable
-            | Code::UnstableOffsetCommit
-            | Code::BrokerDestroy
-    )
+    TRANSIENT.contains(&code)
+}
+
+/// Whether the error with this number in an answer of a broker is transient.
+pub fn is_transient_number(number: i16) -> bool {
+    TRANSIENT.iter().any(|code| *code as i32 == i32::from(number))
 }
 
 /// Whether brokers refuse a transactional producer: one with the same id has begun since, or they have ended its
@@ -515,6 +526,25 @@ mod tests {
         context.notes(|notes| notes.stats = Some(ClusterStats { is_up: true, ..ClusterStats::default() }));
         context.error(KafkaError::Global(Code::AllBrokersDown), "");
         assert_eq!(context.notes(|notes| notes.stats.take()).map(|stats| stats.is_up), Some(false));
+    }
+
+    #[test]
+    fn an_error_that_a_later_request_does_not_get_is_transient() {
+        // What brokers answer to requests for offsets and metadata while leaders and coordinators change.
+        let numbers = [5, 6, 7, 8, 9, 13, 14, 15, 16, 19, 20, 56, 74, 75, 78, 88];
+        assert_eq!((-1..200).filter(|number| is_transient_number(*number)).collect::<Vec<i16>>(), numbers);
+        for (code, expected) in [
+            (Code::OffsetNotAvailable, true),
+            (Code::KafkaStorageError, true),
+            (Code::FencedLeaderEpoch, true),
+            (Code::UnknownLeaderEpoch, true),
+            (Code::AllBrokersDown, true),
+            (Code::UnknownTopicOrPartition, false),
+            (Code::TopicAuthorizationFailed, false),
+            (Code::OffsetOutOfRange, false),
+        ] {
+            assert_eq!(is_transient(code), expected, "{code:?}");
+        }
     }
 
     #[test]

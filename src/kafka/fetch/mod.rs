@@ -23,6 +23,7 @@ pub mod unpack;
 pub mod wire;
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::kafka::client;
 use crate::kafka::position::{PartitionId, Position};
 use crate::kafka::source::{RECORDS_PER_POLL, RecordSink, SourceEvent};
 use crate::uri::kafka::Address;
@@ -46,8 +47,9 @@ const CONNECT_INTERVAL: Duration = Duration::from_millis(2);
 
 /// Error code of an offset that does not exist.
 const OUT_OF_RANGE: i16 = 1;
-/// Transient error codes: another broker leads, or this one is not ready yet.
-const TRANSIENT: [i16; 12] = [-1, 3, 5, 6, 7, 9, 13, 56, 74, 75, 78, 100];
+/// Error codes of a broker that does not know the topic, or not why it fails. The next look-up of leaders shows whether
+/// the topic exists.
+const UNKNOWN_TO_BROKER: [i16; 3] = [-1, 3, 100];
 
 /// Prefixes of settings that concern fetching or the connection: librdkafka fetches if the user sets one of them.
 const OF_LIBRARY: [&str; 19] = [
@@ -320,7 +322,7 @@ impl Fetcher {
                     partitions.push_back(fetched);
                 }
                 OUT_OF_RANGE => partition.is_out_of_range = true,
-                code if TRANSIENT.contains(&code) => {
+                code if client::is_transient_number(code) || UNKNOWN_TO_BROKER.contains(&code) => {
                     partition.leader = None;
                     let name = fetched.id.name(&self.address.topics);
                     let message = format!("{name}: the broker responds with error {code}");
