@@ -104,6 +104,8 @@ pub struct Membership {
     topics: Topics,
     /// Whether the group assigns the partitions.
     pub is_subscribed: bool,
+    /// Whether the input has subscribed.
+    pub has_joined: bool,
     /// The interval between commits.
     interval: Duration,
     /// Maximum time from a revocation to the release without a commit.
@@ -136,6 +138,7 @@ impl Membership {
         Self {
             topics: topics.clone(),
             is_subscribed,
+            has_joined: false,
             interval,
             release_timeout: millis("max.poll.interval.ms").unwrap_or(MAX_POLL_INTERVAL) * 2 / 5,
             due: run.clock.monotonic() + interval,
@@ -173,6 +176,12 @@ impl Membership {
                 ),
             )),
         }
+    }
+
+    /// Whether the input must subscribe now: at its first step. The group removes a member that does not poll, and the
+    /// inputs before this one may take long.
+    pub fn joins(&mut self) -> bool {
+        self.is_subscribed && !std::mem::replace(&mut self.has_joined, true)
     }
 
     /// Returns the run's monotonic clock.

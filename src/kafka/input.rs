@@ -120,9 +120,7 @@ impl KafkaInput {
             reported_down: false,
             records_at: None,
         };
-        if subscribes {
-            input.cluster.subscribe()?;
-        } else {
+        if !subscribes {
             if !has_clock {
                 input.report_empty(&cursors);
             }
@@ -232,6 +230,9 @@ impl KafkaInput {
     /// Acts on a rebalance; returns how the step ends if nothing may be read.
     fn follow_group(&mut self, ingest: &mut Ingest) -> Result<Option<Step>> {
         let Some(group) = &mut self.group else { return Ok(None) };
+        if group.joins() {
+            self.cluster.subscribe()?;
+        }
         if group.is_overdue() {
             group.check_release()?;
             self.topics.say("releasing revoked partitions without a commit, because the outputs are too slow");
@@ -573,7 +574,7 @@ impl Drop for KafkaInput {
         }
         // An error does not matter: the group removes a member that is gone.
         revoked.iter().for_each(|partitions| _ = self.source.revoke(partitions));
-        if self.is_subscribed() {
+        if self.group.as_ref().is_some_and(|group| group.is_subscribed && group.has_joined) {
             self.cluster.leave_group();
         }
     }

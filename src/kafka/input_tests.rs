@@ -56,6 +56,9 @@ impl Rig {
     /// Joins the group, which assigns these partitions.
     fn join(&mut self, partitions: &[i32]) -> KafkaInput {
         let mut input = self.open(ReadMode::Commit, CommitMode::Subscribe);
+        // An input before it may take longer than the group waits for a poll.
+        assert_eq!(self.source.calls(), []);
+        assert!(matches!(self.step(&mut input), Step::Idle));
         assert_eq!(self.source.calls(), [Call::Subscribe]);
         self.assign(&mut input, partitions);
         input
@@ -500,6 +503,15 @@ fn a_member_releases_what_is_revoked_before_it_leaves_the_group() {
     rig.source.calls();
     drop(input);
     assert_eq!(rig.source.calls(), [Call::Revoke(vec![partition(0)]), Call::LeaveGroup]);
+}
+
+#[test]
+fn a_member_whose_turn_has_not_come_neither_joins_nor_leaves_the_group() {
+    let mut rig = Rig::new(GROUP, &[(0, 5)]);
+    let input = rig.open(ReadMode::Commit, CommitMode::Subscribe);
+    assert!(input.is_endless());
+    drop(input);
+    assert_eq!(rig.source.calls(), []);
 }
 
 #[test]
