@@ -1,6 +1,7 @@
-//! Whether the brokers of one client are reachable, and since when they are not.
+//! Whether the brokers of one client are reachable, and since when they are not, or do not answer for one partition.
 
 use super::client::{Context, Topics, describe};
+use super::source::FailingPartition;
 use crate::error::{Error, ErrorKind, Result};
 use crate::secret;
 use crate::store::remote::{rounded, trying_again};
@@ -12,6 +13,10 @@ use std::time::Duration;
 /// not end the outage.
 const LEFTOVERS: Duration = Duration::from_secs(1);
 
+/// How long the leader of a partition may give errors and no answer before this is reported: a new leader is elected
+/// within seconds.
+const ELECTION: Duration = Duration::from_secs(10);
+
 /// The reachability of the brokers of one client; reports the beginning and the end of an outage.
 pub struct Health {
     topics: Topics,
@@ -19,12 +24,19 @@ pub struct Health {
     down_since: Cell<Option<Duration>>,
     /// The number of the last outage that this client took part in.
     outage: Cell<Option<u64>>,
+    /// Since when a partition without answers has been failing that was reported, on the run's monotonic clock.
+    failing_since: Cell<Option<Duration>>,
 }
 
 impl Health {
     /// Makes the state of a client whose brokers are reachable.
     pub fn new(topics: &Topics) -> Self {
-        Self { topics: topics.clone(), down_since: Cell::new(None), outage: Cell::new(None) }
+        Self {
+            topics: topics.clone(),
+            down_since: Cell::new(None),
+            outage: Cell::new(None),
+            failing_since: Cell::new(None),
+        }
     }
 
     /// Notes a transient error. Only `AllBrokersDown` begins an outage.
@@ -92,6 +104,35 @@ impl Health {
         self.down_since.get().is_none()
     }
 
+    /// Reports that the leader of a partition gives no answer, and that all partitions have answers again. An outage of
+    /// all brokers has its own message. Errors: exit status 69 if there is no answer for `wait=`.
+    pub fn check_partitions(&self, failing: Option<FailingPartition<'_>>) -> Result<()> {
+        if !self.is_up() {
+            self.failing_since.set(None);
+            return Ok(());
+        }
+        let Some(FailingPartition { id, time, why }) = failing else {
+            if let Some(since) = self.failing_since.take() {
+                let away = whole_seconds(self.now().saturating_sub(since));
+                self.topics.say(format!("all partitions are available again after {away}"));
+            }
+            return Ok(());
+        };
+        let limit = self.topics.address.options.wait.limit(true);
+        let is_over = limit.is_some_and(|limit| time >= limit);
+        if !is_over && (time < ELECTION || self.failing_since.get().is_some()) {
+            return Ok(());
+        }
+        let name = self.topics.partition_name(id);
+        if is_over {
+            let message = format!("{}: no response for {name} for {}", self.topics.address, whole_seconds(time));
+            return Err(Error::new(ErrorKind::Unavailable, message).because(why));
+        }
+        self.failing_since.set(Some(self.now().saturating_sub(time)));
+        self.topics.say(format!("{name} is unavailable: {why}: {}", trying_again(limit, "wait")));
+        Ok(())
+    }
+
     /// Checks the length of the outage. Errors: exit status 69 if it has lasted for `wait=`.
     pub fn check(&self, context: &Context) -> Result<()> {
         let address = &self.topics.address;
@@ -116,9 +157,11 @@ pub fn whole_seconds(time: Duration) -> String {
 mod tests {
     use super::*;
     use crate::clock::{Clock, SimulatedClock};
+    use crate::kafka::position::PartitionId;
     use crate::run::Run;
     use crate::uri::kafka::Address;
     use std::rc::Rc;
+    use std::sync::{Arc, Mutex};
 
     /// Two clients of the same brokers in one run, with a clock in milliseconds since its start.
     struct Clients {
@@ -188,6 +231,39 @@ mod tests {
         assert!(!clients.go(1, 16_100) && !clients.go(0, 30_000), "it is reported once");
         assert_eq!(clients.come_back(1, 40_000), Some(31_000), "it began with its first error");
         assert_eq!(clients.come_back(0, 40_100), None);
+    }
+
+    #[test]
+    fn a_partition_without_answers_is_reported_once_until_all_partitions_have_answers() {
+        let (clock, said) = (SimulatedClock::default(), Arc::<Mutex<String>>::default());
+        let mut run = Run::unwatched("evt-test", Clock::Simulated(clock.clone()));
+        run.console = run.console.captured(&said);
+        let health = Health::new(&Topics::new(&Address::parse("//a:9092/t").unwrap(), &Rc::new(run)));
+        let id = PartitionId { topic: 0, number: 1 };
+        let failing = |seconds| {
+            clock.advance(Duration::from_secs(1));
+            let time = Duration::from_secs(seconds);
+            health.check_partitions(Some(FailingPartition { id, time, why: "it is away" }))
+        };
+        let lines = || std::mem::take(&mut *said.lock().unwrap());
+        (0..10).for_each(|seconds| failing(seconds).unwrap());
+        health.check_partitions(None).unwrap();
+        assert_eq!(lines(), "", "a leader was elected in time");
+        (0..20).for_each(|seconds| failing(seconds).unwrap());
+        let reported = "t/1 is unavailable: it is away: retrying for up to 5m (?wait=)";
+        assert_eq!(lines(), format!("evt-test: kafka://a:9092/t: {reported}\n"));
+        health.check_partitions(None).unwrap();
+        assert_eq!(lines(), "evt-test: kafka://a:9092/t: all partitions are available again after 19s\n");
+        // An outage of all brokers has a line of its own.
+        (0..20).for_each(|seconds| failing(seconds).unwrap());
+        lines();
+        health.note_error(Code::AllBrokersDown);
+        failing(300).unwrap();
+        health.note_acknowledgement();
+        lines();
+        health.check_partitions(None).unwrap();
+        assert_eq!(lines(), "");
+        assert_eq!(failing(300).unwrap_err().kind(), ErrorKind::Unavailable);
     }
 
     #[test]

@@ -6,7 +6,7 @@
 
 use super::client::{self, Rebalance, Topics};
 use super::group::{CommitMode, CommitPoint, Membership, Options, TopicOptions};
-use super::health::{Health, whole_seconds};
+use super::health::Health;
 use super::library::{Connections, LibraryCluster};
 use super::position::PartitionId;
 use super::range::{self, PartitionCursor, ReadMode};
@@ -317,6 +317,7 @@ impl KafkaInput {
                 self.reported_down = false;
                 self.records_at = Some(self.topics.run.clock.monotonic());
                 self.health.note_success();
+                self.health.check_partitions(self.source.failing())?;
             }
             SourceEvent::Idle => return self.check_health().map(|()| Step::Idle),
             SourceEvent::Unreachable => {
@@ -336,17 +337,10 @@ impl KafkaInput {
         Ok(Step::More)
     }
 
-    /// Errors: exit status 69 if brokers have been unreachable, or silent, for `wait=`.
+    /// Errors: exit status 69 if all brokers, or the leader of a partition, have given no answer for `wait=`.
     fn check_health(&self) -> Result<()> {
         self.health.check(self.cluster.context())?;
-        // An outage has its own message.
-        let Some((failing, why)) = self.source.failing().filter(|_| self.health.is_up()) else { return Ok(()) };
-        let address = &self.topics.address;
-        if address.options.wait.limit(true).is_none_or(|limit| failing < limit) {
-            return Ok(());
-        }
-        let message = format!("{address}: no response for {}", whole_seconds(failing));
-        Err(Error::new(ErrorKind::Unavailable, message).because(why))
+        self.health.check_partitions(self.source.failing())
     }
 
     /// Handles an offset that no longer exists. The source has stopped reading there and does not report the partition,

@@ -1,6 +1,9 @@
 //! The input over a cluster and a source that follow a script: ranges, gaps, rebalances, commits, new partitions,
 //! hand-over.
 
+#[path = "input_range_tests.rs"]
+mod ranges;
+
 use super::*;
 use crate::clock::{Clock, SimulatedClock};
 use crate::frame::{End, PartitionState, Progress, State};
@@ -16,6 +19,7 @@ use crate::kafka::test_data::{Call, CommitAnswer, FakeCluster, FakeSource, Polle
 use crate::kind::Kind;
 use crate::mapping;
 use arrow::array::RecordBatch;
+use std::sync::{Arc, Mutex};
 
 const SECOND: i64 = 1_000_000;
 /// 2023-11-14 22:13:20.
@@ -29,18 +33,22 @@ struct Rig {
     cluster: Rc<FakeCluster>,
     source: FakeSource,
     ingest: Ingest,
+    /// The lines of the console.
+    said: Arc<Mutex<String>>,
 }
 
 impl Rig {
     /// Makes topics from a URI; the partitions of the first one have these first and end offsets.
     fn new(uri: &str, extents: &[(i64, i64)]) -> Self {
         let clock = SimulatedClock::at(NOW);
-        let run = Rc::new(Run::unwatched("evt-test", Clock::Simulated(clock.clone())));
+        let (mut run, said) = (Run::unwatched("evt-test", Clock::Simulated(clock.clone())), Arc::default());
+        run.console = run.console.captured(&said);
+        let run = Rc::new(run);
         let address = Address::parse(uri).unwrap();
         let cluster = Rc::new(FakeCluster::new(&address.topics, extents));
         let options = mapping::Options { provenance: mapping::Provenance::Overwrite, ..mapping::Options::default() };
         let ingest = Ingest::new(run.clone(), RecordOptions { mapping: options, ..Default::default() }).unwrap();
-        Self { clock, run, address, source: cluster.source.clone(), cluster, ingest }
+        Self { clock, run, address, source: cluster.source.clone(), cluster, ingest, said }
     }
 
     fn try_open(&mut self, options: Options<'_>, source: Box<dyn RecordSource>) -> Result<KafkaInput> {

@@ -69,6 +69,17 @@ pub enum SourceEvent {
     Unsupported(String),
 }
 
+/// A partition whose leader has given errors and no answer.
+#[derive(Clone, Copy, Debug)]
+pub struct FailingPartition<'a> {
+    /// The partition.
+    pub id: PartitionId,
+    /// For how long.
+    pub time: Duration,
+    /// The last error.
+    pub why: &'a str,
+}
+
 /// Reads the records of assigned partitions.
 pub trait RecordSource {
     /// Adds partitions to those that are read. A group member calls this for an empty assignment too, to confirm it.
@@ -108,8 +119,8 @@ pub trait RecordSource {
         None
     }
 
-    /// Returns for how long brokers have answered with nothing but errors, and the last error.
-    fn failing(&self) -> Option<(Duration, &str)> {
+    /// Returns the partition whose leader has given errors and no answer for the longest time.
+    fn failing(&self) -> Option<FailingPartition<'_>> {
         None
     }
 }

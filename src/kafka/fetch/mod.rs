@@ -25,7 +25,7 @@ pub mod wire;
 use crate::error::{Error, ErrorKind, Result};
 use crate::kafka::client;
 use crate::kafka::position::{PartitionId, Position};
-use crate::kafka::source::{RECORDS_PER_POLL, RecordSink, SourceEvent};
+use crate::kafka::source::{FailingPartition, RECORDS_PER_POLL, RecordSink, SourceEvent};
 use crate::uri::kafka::Address;
 use batch::Batch;
 use broker::{Broker, BrokerEvent, Network, Response};
@@ -42,6 +42,9 @@ const LOOKUP_INTERVAL: Duration = Duration::from_millis(200);
 const LOOKUP_DELAY: Duration = Duration::from_secs(1);
 /// How long a topic may be unknown before it counts as missing: brokers learn of a new topic one after the other.
 const UNKNOWN: Duration = Duration::from_secs(30);
+/// The longest time between two calls of [`Fetcher::wait`] that counts as time without an answer. A caller may be busy for
+/// longer, and meanwhile nothing is requested.
+const UNSERVED: Duration = Duration::from_secs(1);
 /// Poll interval while a TCP connect is in progress.
 const CONNECT_INTERVAL: Duration = Duration::from_millis(2);
 
@@ -124,6 +127,25 @@ struct FetchedPartition {
     is_out_of_range: bool,
     /// When the request was sent whose answer had the last records that were passed on.
     answered: Option<Instant>,
+    /// Since when there have been errors and no answer, and the last error.
+    failure: Option<FetchFailure>,
+}
+
+/// The errors of the leader of a partition, of its connection, or of the look-ups, until an answer has no error.
+struct FetchFailure {
+    /// When the first one occurred.
+    since: Instant,
+    /// The last one.
+    message: String,
+}
+
+impl FetchedPartition {
+    /// Looks up the leader again, because of an error.
+    fn fail(&mut self, message: String, now: Instant) {
+        self.leader = None;
+        let since = self.failure.as_ref().map_or(now, |failure| failure.since);
+        self.failure = Some(FetchFailure { since, message });
+    }
 }
 
 /// An answer whose records are being read.
@@ -152,15 +174,8 @@ pub struct Fetcher {
     next_lookup: Instant,
     /// Since when a topic has been unknown to the brokers.
     unknown_since: Option<Instant>,
-    /// Since when there has been an error and no answer, and the error.
-    failure: Option<FetchFailure>,
-}
-
-/// An error of a broker or its connection, until a broker answers.
-struct FetchFailure {
-    /// When the first such error occurred.
-    since: Instant,
-    message: String,
+    /// When the connections were last served.
+    served_at: Instant,
 }
 
 impl Fetcher {
@@ -168,6 +183,7 @@ impl Fetcher {
     pub fn new(address: &Address, client_id: &str, leaders: Rc<dyn Leaders>, network: Box<dyn Network>) -> Self {
         Self {
             next_lookup: network.now(),
+            served_at: network.now(),
             network,
             leaders,
             address: address.clone(),
@@ -178,18 +194,26 @@ impl Fetcher {
             answers: VecDeque::new(),
             unpacked: vec![],
             unknown_since: None,
-            failure: None,
         }
     }
 
     /// Reads a partition from an offset on; replaces its previous position if it has one.
     pub fn read(&mut self, start: Position) {
-        let leader = self.partitions.iter().find(|one| one.id == start.id).and_then(|one| one.leader);
-        self.remove(start.id);
+        let known = self.partitions.extract_if(.., |one| one.id == start.id).next();
         self.generation += 1;
         let (generation, offset) = (self.generation, start.offset);
-        let (is_out_of_range, answered) = (false, None);
-        self.partitions.push(FetchedPartition { id: start.id, generation, offset, leader, is_out_of_range, answered });
+        self.partitions.push(match known {
+            Some(known) => FetchedPartition { generation, offset, is_out_of_range: false, answered: None, ..known },
+            None => FetchedPartition {
+                id: start.id,
+                generation,
+                offset,
+                leader: None,
+                is_out_of_range: false,
+                answered: None,
+                failure: None,
+            },
+        });
     }
 
     /// Stops reading a partition.
@@ -207,30 +231,43 @@ impl Fetcher {
         !self.partitions.is_empty()
     }
 
-    /// Returns for how long there has been an error and no answer, and the error.
-    pub fn failing(&self) -> Option<(Duration, &str)> {
-        let FetchFailure { since, message } = self.failure.as_ref()?;
-        Some((self.network.now().saturating_duration_since(*since), message))
+    /// Returns the partition that has had errors and no answer for the longest time.
+    pub fn failing(&self) -> Option<FailingPartition<'_>> {
+        let failing = self.partitions.iter().filter_map(|one| Some((one.id, one.failure.as_ref()?)));
+        let (id, FetchFailure { since, message }) = failing.min_by_key(|(_, failure)| failure.since)?;
+        Some(FailingPartition { id, time: self.served_at.saturating_duration_since(*since), why: message })
+    }
+
+    /// Notes that the connections are served now. Of the time since the last call at most [`UNSERVED`] counts as time
+    /// without an answer.
+    fn note_served(&mut self, now: Instant) {
+        let unserved = now.saturating_duration_since(self.served_at).saturating_sub(UNSERVED);
+        self.partitions.iter_mut().filter_map(|one| one.failure.as_mut()).for_each(|failure| failure.since += unserved);
+        self.served_at = now;
     }
 
     /// Waits for an answer for at most `timeout`; returns at once while there are records to pass. `Unsupported` means
     /// that librdkafka must fetch.
     pub fn wait(&mut self, timeout: Duration) -> Result<SourceEvent> {
+        let mut now = self.network.now();
+        self.note_served(now);
         if !self.answers.is_empty() {
             return Ok(SourceEvent::Records);
         }
         if self.partitions.iter().any(|partition| partition.is_out_of_range) {
             return Ok(SourceEvent::OutOfRange);
         }
-        let mut now = self.network.now();
         // A look-up blocks. A caller that does not wait makes one only if no other call has made it in time.
         let delay = if timeout.is_zero() { LOOKUP_DELAY } else { Duration::ZERO };
         if now >= self.next_lookup + delay
             && !self.look_up_leaders(now)?
             && self.brokers.values().all(|broker| !broker.is_up())
         {
+            // The caller knows of this outage. The time of a partition begins when another broker answers.
+            self.partitions.iter_mut().for_each(|partition| partition.failure = None);
             return Ok(SourceEvent::Unreachable);
         }
+        self.served_at = self.network.now();
         let deadline = now + timeout;
         loop {
             let ids: Vec<i32> = self.brokers.keys().copied().collect();
@@ -250,6 +287,7 @@ impl Fetcher {
             }
             self.poll(until.saturating_duration_since(now));
             now = self.network.now();
+            self.note_served(now);
         }
     }
 
@@ -271,7 +309,7 @@ impl Fetcher {
         match broker.serve(now, &self.client_id) {
             None => {}
             Some(BrokerEvent::Answer(response)) => self.take(id, response, now)?,
-            Some(BrokerEvent::Lost(why)) => self.lose_leader(id, why, now),
+            Some(BrokerEvent::Lost(why)) => self.lose_leader(id, &why, now),
             Some(BrokerEvent::Unsupported) => return Err(Error::corrupt("a broker is older than Kafka 2.3")),
         }
         self.request(id, now);
@@ -279,13 +317,9 @@ impl Fetcher {
     }
 
     /// Handles a lost connection: another broker may lead its partitions now.
-    fn lose_leader(&mut self, id: i32, why: String, now: Instant) {
-        let mut led = self.partitions.iter_mut().filter(|partition| partition.leader == Some(id)).peekable();
-        if led.peek().is_some() {
-            led.for_each(|partition| partition.leader = None);
-            let since = self.failure.as_ref().map_or(now, |failure| failure.since);
-            self.failure = Some(FetchFailure { since, message: why });
-        }
+    fn lose_leader(&mut self, id: i32, why: &str, now: Instant) {
+        let led = self.partitions.iter_mut().filter(|partition| partition.leader == Some(id));
+        led.for_each(|partition| partition.fail(why.to_owned(), now));
     }
 
     /// Requests records of the partitions that a broker leads, unless the broker has not answered the last request.
@@ -305,28 +339,25 @@ impl Fetcher {
         }
         let encode = |correlation| wire::fetch_request(correlation, &self.client_id, &wanted);
         if let Some(BrokerEvent::Lost(why)) = broker.fetch(now, self.generation, encode) {
-            self.lose_leader(id, why, now);
+            self.lose_leader(id, &why, now);
         }
         self.partitions.rotate_left(1);
     }
 
     /// Stores an answer: the records of partitions that have not been reset or removed since its request.
     fn take(&mut self, id: i32, response: Response, now: Instant) -> Result<()> {
-        self.failure = None;
         let mut partitions = VecDeque::new();
         for fetched in wire::fetched(response.body(), &self.address.topics)? {
             let Some(partition) = requested(&mut self.partitions, fetched.id, response.generation) else { continue };
             match fetched.code {
                 0 => {
+                    partition.failure = None;
                     partition.offset = fetched.next.unwrap_or(partition.offset);
                     partitions.push_back(fetched);
                 }
-                OUT_OF_RANGE => partition.is_out_of_range = true,
+                OUT_OF_RANGE => (partition.is_out_of_range, partition.failure) = (true, None),
                 code if client::is_transient_number(code) || UNKNOWN_TO_BROKER.contains(&code) => {
-                    partition.leader = None;
-                    let name = fetched.id.name(&self.address.topics);
-                    let message = format!("{name}: the broker responds with error {code}");
-                    self.failure.get_or_insert(FetchFailure { since: now, message });
+                    partition.fail(format!("the leader responds with error {code}"), now);
                 }
                 code => return Err(wire::refused(code)),
             }
@@ -337,6 +368,14 @@ impl Fetcher {
 
     /// Looks up unknown leaders; returns false if no broker can be reached.
     fn look_up_leaders(&mut self, now: Instant) -> Result<bool> {
+        let is_reached = self.ask_for_leaders(now)?;
+        for partition in self.partitions.iter_mut().filter(|one| one.leader.is_none() && one.failure.is_none()) {
+            partition.fail("no broker knows its leader".to_owned(), now);
+        }
+        Ok(is_reached)
+    }
+
+    fn ask_for_leaders(&mut self, now: Instant) -> Result<bool> {
         let mut unknown = false;
         for topic in 0..self.address.topics.len() {
             if self.partitions.iter().all(|one| one.id.topic != topic || one.leader.is_some()) {

@@ -3,7 +3,7 @@
 use super::Fetcher;
 use crate::error::Result;
 use crate::kafka::position::{PartitionId, Position};
-use crate::kafka::source::{Message, RecordSink, RecordSource, SourceEvent};
+use crate::kafka::source::{FailingPartition, Message, RecordSink, RecordSource, SourceEvent};
 use std::time::{Duration, Instant};
 
 /// Number of polls of librdkafka's queue per step. A poll may return nothing although further events wait.
@@ -94,7 +94,7 @@ impl RecordSource for FetchSource {
         self.fetcher.answered(id)
     }
 
-    fn failing(&self) -> Option<(Duration, &str)> {
+    fn failing(&self) -> Option<FailingPartition<'_>> {
         self.fetcher.failing()
     }
 }

@@ -24,7 +24,7 @@ const FETCH: i16 = 1;
 
 /// A partition of a topic.
 pub struct Log {
-    /// Its leader.
+    /// Its leader; negative if it has none.
     pub leader: i32,
     /// Its first and its end offset.
     pub low: i64,
@@ -156,7 +156,7 @@ impl Leaders for FakeKafka {
             host: "fake".into(),
             port: u16::try_from(log.leader).unwrap(),
         };
-        Ok(Lookup::Leaders(state.logs.iter().map(leader).collect()))
+        Ok(Lookup::Leaders(state.logs.iter().filter(|(_, log)| log.leader > 0).map(leader).collect()))
     }
 }
 

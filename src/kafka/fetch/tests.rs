@@ -143,13 +143,51 @@ fn partitions_of_a_broker_that_dies_are_read_from_their_next_leader() {
     assert_eq!(rig.read(), []);
     rig.kafka.state().brokers.get_mut(&1).unwrap().is_down = true;
     assert_eq!(rig.read(), []);
-    let (failing, why) = rig.source.failing().expect("the connection is lost");
-    assert!(failing > Duration::ZERO && why.contains("fake:1"), "{why}");
+    let failing = rig.source.failing().expect("the connection is lost");
+    assert!(failing.time > Duration::ZERO && failing.why.contains("fake:1"), "{failing:?}");
     rig.kafka.log(0, |log| {
         log.leader = 2;
         log.append(&["a"]);
     });
     assert_eq!(rig.read(), [record(0, 0, "a")]);
+}
+
+#[test]
+fn a_partition_whose_leader_gives_no_answer_fails_for_longer_and_longer_while_others_are_read() {
+    let minutes = Duration::from_secs(600);
+    // The leader is down, has an error for the partition, or no broker knows a leader.
+    for (is_down, code, leader, why) in [
+        (true, 0, 1, "fake:1: connection refused"),
+        (false, 56, 1, "the leader responds with error 56"),
+        (false, 0, -1, "no broker knows its leader"),
+    ] {
+        let mut rig = Rig::new(&[1, 2]);
+        rig.source.assign(&[start(0, 0), start(1, 0)]).unwrap();
+        if leader > 0 {
+            assert_eq!(rig.read(), []);
+        }
+        rig.kafka.state().brokers.get_mut(&1).unwrap().is_down = is_down;
+        rig.kafka.log(0, |log| (log.code, log.leader) = (code, leader));
+        for _ in 0..60 {
+            rig.kafka.log(1, |log| log.append(&["a"]));
+            assert!(matches!(rig.run_for(minutes / 60), SourceEvent::Idle));
+        }
+        assert_eq!(std::mem::take(&mut rig.taken.records).len(), 60, "the other partition is read");
+        let failing = rig.source.failing().expect("it has no answer");
+        assert_eq!((failing.id, failing.why), (partition(0), why));
+        let missing = minutes.saturating_sub(failing.time);
+        assert!(missing < Duration::from_secs(10), "{failing:?}");
+        // A reset because of another partition does not end it, and time in which nobody polls does not count.
+        rig.source.reset(&[start(0, 0), start(1, 60)]).unwrap();
+        rig.kafka.state().now += minutes;
+        assert!(matches!(rig.run_for(Duration::from_secs(1)), SourceEvent::Idle));
+        let failing = rig.source.failing().expect("it has no answer").time;
+        assert!(failing < minutes + Duration::from_secs(10), "{failing:?}");
+        rig.kafka.state().brokers.get_mut(&1).unwrap().is_down = false;
+        rig.kafka.log(0, |log| (log.code, log.leader) = (0, 2));
+        assert_eq!(rig.read(), []);
+        assert!(rig.source.failing().is_none(), "{why}");
+    }
 }
 
 #[test]
@@ -172,7 +210,7 @@ fn a_broker_that_does_not_answer_loses_its_connection() {
     assert!(matches!(rig.run_for(Duration::from_secs(29)), SourceEvent::Idle));
     assert!(rig.source.failing().is_none());
     assert!(matches!(rig.run_for(Duration::from_secs(5)), SourceEvent::Idle));
-    assert!(rig.source.failing().expect("it was silent for 30 s").1.contains("no response"));
+    assert!(rig.source.failing().expect("it was silent for 30 s").why.contains("no response"));
 }
 
 #[test]
