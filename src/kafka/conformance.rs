@@ -196,6 +196,12 @@ fn conforms(bench: &dyn Bench) {
     let all = [record(0, 0, "a"), record(0, 1, "b"), record(1, 0, "c"), (1, 1, None)];
     assert_eq!(reader.read(4), all);
     reader.until("both ends", |taken| taken.ended.len() == 2);
+    for at in [start(0, 2), start(1, 2)] {
+        reader.taken.ended.clear();
+        reader.source.read_again(at).unwrap();
+        reader.until("the end once more", |taken| taken.ended.contains(&at.id.number));
+    }
+    assert_eq!(reader.taken.records, []);
     bench.append(0, &[Some("d")]);
     assert_eq!(reader.read(1), [record(0, 2, "d")]);
 

@@ -9,7 +9,7 @@ use super::group::{CommitMode, CommitPoint, Membership, Options, TopicOptions};
 use super::health::Health;
 use super::library::{Connections, LibraryCluster};
 use super::position::PartitionId;
-use super::range::{self, PartitionCursor, ReadMode};
+use super::range::{self, PartitionCursor, ReadMode, ShortAnswer};
 use super::records::{self, PartitionSet};
 use super::source::{Cluster, RecordSource, SourceEvent};
 use crate::error::{Error, ErrorKind, Result};
@@ -360,9 +360,26 @@ impl KafkaInput {
     fn end_partition(&mut self, number: i32, ingest: &mut Ingest) -> Result<()> {
         let is_it = |one: &PartitionCursor| one.id.number == number && one.end.is_some() && one.is_read();
         match self.partitions.cursors.iter().position(is_it) {
-            Some(at) if self.partitions.end(at, ingest)? => self.source.pause(&[self.partitions.cursors[at].id]),
+            Some(at) if self.partitions.read_to_end(at, ingest)? => {
+                self.source.pause(&[self.partitions.cursors[at].id])
+            }
             _ => Ok(()),
         }
+    }
+
+    /// Asks for the extents of partitions that ended before their range, and reads on up to its end.
+    fn check_ends(&mut self, ingest: &mut Ingest) -> Result<()> {
+        for mut short in std::mem::take(&mut self.partitions.short) {
+            let Some(at) = self.partitions.find(short.id) else { continue };
+            let cursor = &mut self.partitions.cursors[at];
+            match short.check(&*self.cluster, &self.topics, cursor)? {
+                ShortAnswer::Wait => {}
+                ShortAnswer::ReadAgain => self.source.read_again(cursor.start())?,
+                ShortAnswer::Truncated => self.skip_gaps(ingest)?,
+            }
+            self.partitions.short.push(short);
+        }
+        Ok(())
     }
 
     /// Handles an error of librdkafka. Its transient errors do not count while records arrive through other
@@ -430,6 +447,7 @@ impl Input for KafkaInput {
             self.health.note_error(Code::AllBrokersDown);
         }
         ingest.update_time();
+        self.check_ends(ingest)?;
         let event = self.source.poll(&mut records::Sink { partitions: &mut self.partitions, ingest })?;
         self.handle(event, ingest)
     }

@@ -2,6 +2,140 @@
 //! shorter, and partitions without answers.
 
 use super::*;
+use crate::kafka::position::OffsetSpan;
+
+/// Partition `number` of the second topic.
+fn of_second(number: i32) -> PartitionId {
+    PartitionId { topic: 1, number }
+}
+
+fn begin(id: PartitionId, offset: i64) -> Position {
+    Position { id, offset, stream_time: None }
+}
+
+#[test]
+fn a_bounded_read_ends_at_the_offsets_of_its_beginning() {
+    let mut rig = Rig::new("//b:9092/t", &[(0, 3), (5, 5), (0, 9)]);
+    let mut input = rig.open(ReadMode::Bounded, CommitMode::None);
+    assert!(!input.is_endless());
+    // The empty partition is at its end already.
+    assert_eq!(rig.source.calls(), [Call::Assign(vec![start(0, 0), start(2, 0)])]);
+    rig.records(0, 0..5, 1);
+    rig.read(&mut input);
+    assert_eq!(rig.source.calls(), [Call::Pause(vec![partition(0)])]);
+    rig.records(2, 0..4, 1);
+    rig.read(&mut input);
+    // Compaction or a transaction took the last offsets.
+    rig.source.will(Polled::ReadTo(partition(2), 9, 9));
+    rig.read(&mut input);
+    assert_eq!(rig.source.calls(), [Call::Pause(vec![partition(2)])]);
+    assert!(matches!(rig.step(&mut input), Step::End));
+    assert_eq!(rig.rows(), 3 + 4);
+}
+
+/// The last offsets before the end may have no record, and a new leader may report an earlier end.
+#[test]
+fn an_end_that_librdkafka_reports_ends_the_partition_if_it_is_repeated_after_another_read() {
+    let mut rig = Rig::new("//b:9092/t,u", &[(0, 2)]);
+    rig.cluster.extents.borrow_mut().insert(of_second(0), OffsetSpan { low: 0, high: 1 });
+    let mut input = rig.open(ReadMode::Bounded, CommitMode::None);
+    assert_eq!(rig.source.calls(), [Call::Assign(vec![start(0, 0)])]);
+    for (id, before) in [(partition(0), vec![]), (of_second(0), vec![Call::Revoke(vec![partition(0)])])] {
+        rig.source.will(Polled::Event(SourceEvent::PartitionEnd(0)));
+        rig.read(&mut input);
+        rig.source.will(Polled::Event(SourceEvent::PartitionEnd(0)));
+        rig.read(&mut input);
+        let assigned = (!before.is_empty()).then(|| Call::Assign(vec![begin(id, 0)]));
+        let read_again = [Call::ReadAgain(begin(id, 0)), Call::Pause(vec![id])];
+        let expected: Vec<Call> = before.into_iter().chain(assigned).chain(read_again).collect();
+        assert_eq!(rig.source.calls(), expected);
+    }
+    assert!(matches!(rig.step(&mut input), Step::End));
+}
+
+/// A new leader may know fewer records than the one before it for a moment (KIP-207).
+#[test]
+fn a_partition_whose_new_leader_lags_is_read_to_its_end() {
+    // What the source reports, and whether brokers do not know the end for nine seconds either.
+    for (lag, is_unknown) in [
+        (Polled::ReadTo(partition(0), 9, 9), false),
+        (Polled::Event(SourceEvent::PartitionEnd(0)), false),
+        (Polled::ReadTo(partition(0), 9, 8), true),
+    ] {
+        let mut rig = Rig::new("//b:9092/t", &[(0, 12)]);
+        let mut input = rig.open(ReadMode::Bounded, CommitMode::None);
+        rig.records(0, 0..9, 1);
+        rig.read(&mut input);
+        rig.source.calls();
+        rig.source.will(lag);
+        rig.read(&mut input);
+        if is_unknown {
+            rig.cluster.set_extent(0, 0, 8);
+            for _ in 0..9 {
+                assert!(matches!(rig.step(&mut input), Step::Idle));
+                rig.clock.advance(Duration::from_secs(1));
+            }
+            rig.cluster.set_extent(0, 0, 12);
+        }
+        assert!(matches!(rig.step(&mut input), Step::Idle));
+        assert_eq!(rig.source.calls(), [Call::ReadAgain(start(0, 9))]);
+        rig.records(0, 9..12, 1);
+        rig.read(&mut input);
+        assert_eq!(rig.source.calls(), [Call::Pause(vec![partition(0)])]);
+        assert!(matches!(rig.step(&mut input), Step::End));
+        assert_eq!((rig.rows(), rig.said.lock().unwrap().as_str()), (12, ""));
+    }
+}
+
+#[test]
+fn a_partition_that_has_lost_records_before_its_end_ends_the_run_unless_gaps_are_skipped() {
+    let expected = "t/0@12: the partition ends at offset 9, before 12: it lost records or was recreated";
+    for (uri, skips) in [("//b:9092/t", false), ("//b:9092/t?on_gap=continue", true)] {
+        let mut rig = Rig::new(uri, &[(0, 12)]);
+        let mut input = rig.open(ReadMode::Bounded, CommitMode::None);
+        rig.records(0, 0..9, 1);
+        rig.read(&mut input);
+        rig.cluster.set_extent(0, 0, 9);
+        rig.source.will(Polled::ReadTo(partition(0), 9, 9));
+        rig.read(&mut input);
+        rig.step(&mut input);
+        rig.clock.advance(Duration::from_secs(10));
+        rig.source.calls();
+        let step = input.step(&mut rig.ingest);
+        if !skips {
+            let error = step.err().expect("a gap");
+            assert!(error.kind() == ErrorKind::Corrupt && error.to_string().starts_with(expected), "{error}");
+            continue;
+        }
+        assert_eq!(rig.source.calls(), [Call::ReadAgain(start(0, 9))]);
+        rig.source.will(Polled::ReadTo(partition(0), 9, 9));
+        rig.read(&mut input);
+        assert!(matches!(rig.step(&mut input), Step::End));
+        assert_eq!(*rig.said.lock().unwrap(), format!("evt-test: {expected}; reading up to there\n"));
+        assert_eq!(rig.rows(), 9);
+    }
+}
+
+#[test]
+fn a_partition_that_ends_before_the_next_offset_is_read_from_its_start_to_its_present_end() {
+    let mut rig = Rig::new("//b:9092/t?on_gap=continue&wait=1s", &[(0, 12)]);
+    let mut input = rig.open(ReadMode::Bounded, CommitMode::None);
+    rig.records(0, 0..9, 1);
+    rig.read(&mut input);
+    rig.cluster.set_extent(0, 0, 5);
+    rig.source.will(Polled::ReadTo(partition(0), 9, 5));
+    rig.read(&mut input);
+    rig.step(&mut input);
+    rig.clock.advance(Duration::from_secs(1));
+    rig.source.calls();
+    rig.step(&mut input);
+    assert_eq!(rig.source.calls(), [Call::Reset(vec![start(0, 0)])]);
+    rig.records(0, 0..5, 2);
+    rig.read(&mut input);
+    assert!(matches!(rig.step(&mut input), Step::End));
+    assert_eq!(rig.said.lock().unwrap().lines().count(), 1, "{:?}", rig.said);
+    assert_eq!(rig.rows(), 14);
+}
 
 /// A broker is down or has an error for its partition, while another one answers.
 #[test]

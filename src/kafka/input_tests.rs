@@ -158,49 +158,6 @@ fn commit(rig: &FakeCluster, number: i32, offset: i64, seconds: i64) {
 const GROUP: &str = "//b:9092/t?group=g";
 
 #[test]
-fn a_bounded_read_ends_at_the_offsets_of_its_beginning() {
-    let mut rig = Rig::new("//b:9092/t", &[(0, 3), (5, 5), (0, 9)]);
-    let mut input = rig.open(ReadMode::Bounded, CommitMode::None);
-    assert!(!input.is_endless());
-    // The empty partition is at its end already.
-    assert_eq!(rig.source.calls(), [Call::Assign(vec![start(0, 0), start(2, 0)])]);
-    rig.records(0, 0..5, 1);
-    rig.read(&mut input);
-    assert_eq!(rig.source.calls(), [Call::Pause(vec![partition(0)])]);
-    rig.records(2, 0..4, 1);
-    rig.read(&mut input);
-    // Compaction or a transaction took the last offsets.
-    rig.source.will(Polled::ReadTo(partition(2), 9, 9));
-    rig.read(&mut input);
-    assert_eq!(rig.source.calls(), [Call::Pause(vec![partition(2)])]);
-    assert!(matches!(rig.step(&mut input), Step::End));
-    assert_eq!(rig.rows(), 3 + 4);
-}
-
-#[test]
-fn an_end_that_librdkafka_reports_ends_the_partition_of_the_topic_that_is_read() {
-    let mut rig = Rig::new("//b:9092/t,u", &[(0, 2)]);
-    rig.cluster
-        .extents
-        .borrow_mut()
-        .insert(PartitionId { topic: 1, number: 0 }, crate::kafka::position::OffsetSpan { low: 0, high: 1 });
-    let mut input = rig.open(ReadMode::Bounded, CommitMode::None);
-    assert_eq!(rig.source.calls(), [Call::Assign(vec![start(0, 0)])]);
-    rig.source.will(Polled::Event(SourceEvent::PartitionEnd(0)));
-    rig.read(&mut input);
-    assert_eq!(rig.source.calls(), [Call::Pause(vec![partition(0)])]);
-    let second = PartitionId { topic: 1, number: 0 };
-    rig.source.will(Polled::Event(SourceEvent::PartitionEnd(0)));
-    rig.read(&mut input);
-    let next = Position { id: second, offset: 0, stream_time: None };
-    assert_eq!(
-        rig.source.calls(),
-        [Call::Revoke(vec![partition(0)]), Call::Assign(vec![next]), Call::Pause(vec![second])]
-    );
-    assert!(matches!(rig.step(&mut input), Step::End));
-}
-
-#[test]
 fn a_message_from_before_the_offset_or_of_a_partition_that_is_not_read_is_ignored() {
     let mut rig = Rig::new("//b:9092/t", &[(0, 10)]);
     let mut input = rig.open(ReadMode::Tail, CommitMode::None);

@@ -374,6 +374,14 @@ impl RecordSource for LibrarySource {
         self.checked(what, assigned)
     }
 
+    fn read_again(&mut self, start: Position) -> Result<()> {
+        let (topic, number, offset) = (self.topics.name(start.id.topic), start.id.number, Offset::Offset(start.offset));
+        // An end that was reported before is not that of the next answer.
+        self.waited.take_if(|waited| matches!(waited, Err(KafkaError::PartitionEOF(ended)) if *ended == number));
+        // Without a timeout the call does not wait for brokers.
+        self.checked("a partition cannot be read again", self.client.seek(topic, number, offset, Duration::ZERO))
+    }
+
     fn pause(&mut self, partitions: &[PartitionId]) -> Result<()> {
         let paused = self.client.pause(&self.client.context().list(partitions));
         self.checked("a partition cannot be paused", paused)

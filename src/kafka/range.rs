@@ -9,7 +9,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::time::parse_flag_instant;
 use crate::uri::kafka::{Address, Bound};
 use crate::uri::topic_id::TopicId;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// The mode in which a tool reads topics: its range, and its use of committed offsets.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -32,6 +32,72 @@ impl ReadMode {
     /// Whether a stage of a pipeline reads, not a viewer.
     pub fn is_of_stage(self) -> bool {
         !matches!(self, ReadMode::Bounded | ReadMode::Tail)
+    }
+}
+
+/// How long a partition must end before its range does until its records count as lost: a new leader may learn the end
+/// offset late.
+const CATCH_UP: Duration = Duration::from_secs(10);
+/// Interval between requests for the extent of such a partition.
+const EXTENT_INTERVAL: Duration = Duration::from_secs(1);
+
+/// What to do with a partition that ended before the end of its range.
+pub enum ShortAnswer {
+    /// Ask again later.
+    Wait,
+    /// Read it again from its next offset, up to the end of its range.
+    ReadAgain,
+    /// It ends before its next offset.
+    Truncated,
+}
+
+/// A partition whose leader gave an end offset before the end of its range. A new leader may not know the end offset yet
+/// (KIP-207), or the partition has lost records.
+pub struct ShortPartition {
+    /// The partition.
+    pub id: PartitionId,
+    /// Whether this has been so since the last time that the partition was read again.
+    pub is_short: bool,
+    /// Since when its extent has been too short, on the run's monotonic clock.
+    since: Option<Duration>,
+    /// When brokers were last asked for its extent.
+    asked: Option<Duration>,
+    /// The offset from which it was read again because its extent has its range.
+    pub read_again: Option<i64>,
+}
+
+impl ShortPartition {
+    /// Notes a partition.
+    pub fn new(id: PartitionId) -> Self {
+        Self { id, is_short: true, since: None, asked: None, read_again: None }
+    }
+
+    /// Asks for the extent of the partition, if that is due. If it stays too short, the range ends where the partition
+    /// ends. Errors: exit status 65 if it has lost records, unless `on_gap=continue`.
+    pub fn check(
+        &mut self,
+        cluster: &dyn Cluster,
+        topics: &Topics,
+        cursor: &mut PartitionCursor,
+    ) -> Result<ShortAnswer> {
+        let now = topics.run.clock.monotonic();
+        if !self.is_short || self.asked.is_some_and(|asked| now < asked + EXTENT_INTERVAL) {
+            return Ok(ShortAnswer::Wait);
+        }
+        self.asked = Some(now);
+        let extent = cluster.extent(self.id)?;
+        if cursor.is_before_end(extent.high) {
+            let patience = topics.address.options.wait.limit(true).map_or(CATCH_UP, |limit| limit.min(CATCH_UP));
+            if now.saturating_sub(*self.since.get_or_insert(now)) < patience {
+                return Ok(ShortAnswer::Wait);
+            }
+            if cursor.next > extent.high {
+                return Ok(ShortAnswer::Truncated);
+            }
+            cursor.shorten(topics, extent)?;
+        }
+        (self.is_short, self.since, self.read_again) = (false, None, Some(cursor.next));
+        Ok(ShortAnswer::ReadAgain)
     }
 }
 
@@ -82,6 +148,11 @@ impl PartitionCursor {
         self.end.is_some_and(|end| offset >= end)
     }
 
+    /// Whether `offset` is before the end, if there is one.
+    pub fn is_before_end(&self, offset: i64) -> bool {
+        self.end.is_some_and(|end| offset < end)
+    }
+
     /// Whether the next offset is at or after the end.
     pub fn is_done(&self) -> bool {
         self.is_behind(self.next)
@@ -116,17 +187,31 @@ impl PartitionCursor {
 
     /// The same for a gap that is known.
     fn skip(&mut self, topics: &Topics, gap: Gap) -> Result<bool> {
-        let (low, is_of_other_records) = (gap.extent.low, gap.is_of_other_records());
-        let message = format!("{}@{}: {}", topics.partition_name(self.id), gap.wanted, gap.describe());
-        if !topics.address.options.skips_gaps {
-            return Err(Error::new(ErrorKind::Corrupt, format!("{message} (on_gap=continue reads on)")));
-        }
-        topics.run.console.say(format!("{message}; reading on at {low}"));
+        let (OffsetSpan { low, high }, is_of_other_records) = (gap.extent, gap.is_of_other_records());
+        self.report(topics, gap, &format!("reading on at {low}"))?;
         self.next = low;
+        self.end = self.end.map(|end| if is_of_other_records { end.min(high) } else { end });
         self.stream_time = self.stream_time.filter(|_| !is_of_other_records);
         // A topic that was recreated during the run has another id.
         self.topic_id = self.topic_id.filter(|_| !is_of_other_records);
         Ok(is_of_other_records)
+    }
+
+    /// Ends the range where the partition ends. Errors: exit status 65, unless `on_gap=continue`.
+    fn shorten(&mut self, topics: &Topics, extent: OffsetSpan) -> Result<()> {
+        let wanted = self.end.unwrap_or(extent.high);
+        self.end = Some(extent.high);
+        self.report(topics, Gap { wanted, extent, recreated: None }, "reading up to there")
+    }
+
+    /// Reports a gap and how the run goes on. Errors: exit status 65, unless `on_gap=continue`.
+    fn report(&self, topics: &Topics, gap: Gap, how: &str) -> Result<()> {
+        let message = format!("{}@{}: {}", topics.partition_name(self.id), gap.wanted, gap.describe());
+        if !topics.address.options.skips_gaps {
+            return Err(Error::new(ErrorKind::Corrupt, format!("{message} (on_gap=continue reads on)")));
+        }
+        topics.run.console.say(format!("{message}; {how}"));
+        Ok(())
     }
 }
 

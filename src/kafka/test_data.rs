@@ -27,6 +27,7 @@ pub fn start(number: i32, offset: i64) -> Position {
 pub enum Call {
     Assign(Vec<Position>),
     Reset(Vec<Position>),
+    ReadAgain(Position),
     Pause(Vec<PartitionId>),
     Revoke(Vec<PartitionId>),
     Subscribe,
@@ -87,6 +88,10 @@ impl RecordSource for FakeSource {
 
     fn reset(&mut self, starts: &[Position]) -> Result<()> {
         self.note(Call::Reset(starts.to_vec()))
+    }
+
+    fn read_again(&mut self, start: Position) -> Result<()> {
+        self.note(Call::ReadAgain(start))
     }
 
     fn pause(&mut self, partitions: &[PartitionId]) -> Result<()> {

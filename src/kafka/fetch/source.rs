@@ -51,6 +51,11 @@ impl RecordSource for FetchSource {
         Ok(())
     }
 
+    fn read_again(&mut self, start: Position) -> Result<()> {
+        self.fetcher.read(start);
+        Ok(())
+    }
+
     fn pause(&mut self, partitions: &[PartitionId]) -> Result<()> {
         partitions.iter().for_each(|id| self.fetcher.remove(*id));
         Ok(())
