@@ -3,6 +3,7 @@
 
 use super::*;
 use crate::kafka::position::OffsetSpan;
+use crate::uri::kafka::{Bound, KeptPosition, KeptPositions};
 
 /// Partition `number` of the second topic.
 fn of_second(number: i32) -> PartitionId {
@@ -135,6 +136,32 @@ fn a_partition_that_ends_before_the_next_offset_is_read_from_its_start_to_its_pr
     assert!(matches!(rig.step(&mut input), Step::End));
     assert_eq!(rig.said.lock().unwrap().lines().count(), 1, "{:?}", rig.said);
     assert_eq!(rig.rows(), 14);
+}
+
+#[test]
+fn a_topic_without_kept_positions_starts_as_without_those_of_the_others() {
+    // The bound of other topics, what the group has committed of the second topic, and where that topic begins.
+    for (others, committed, expected) in [
+        (Some(Bound::Latest), None, 9),
+        (Some(Bound::Earliest), None, 2),
+        (Some(Bound::Offsets(vec![(0, 4)])), None, 4),
+        (Some(Bound::Latest), Some(6), 6),
+        (None, Some(6), 2),
+    ] {
+        let mut rig = Rig::new("//b:9092/t,u?group=g", &[(0, 9), (1, 9)]);
+        rig.cluster.extents.borrow_mut().insert(of_second(0), OffsetSpan { low: 2, high: 9 });
+        commit(&rig.cluster, 0, 7, 1);
+        if let Some(offset) = committed {
+            rig.cluster.committed.borrow_mut().insert(of_second(0), begin(of_second(0), offset));
+        }
+        let kept = KeptPosition { topic: 0, partition: 0, next: 5, stream_time: None, topic_id: None };
+        let others = others.map(Box::new);
+        rig.address.options.start = Some(Bound::Kept(KeptPositions { positions: vec![kept], others }));
+        let _input = rig.open(ReadMode::Checkpoint, CommitMode::None);
+        // Partition 1 was added to the first topic.
+        let starts = vec![start(0, 5), start(1, 1), begin(of_second(0), expected)];
+        assert_eq!(rig.source.calls().last(), Some(&Call::Assign(starts)), "{committed:?}");
+    }
 }
 
 /// A broker is down or has an error for its partition, while another one answers.

@@ -126,18 +126,18 @@ pub fn offset_of(bound: &Bound, id: PartitionId, extent: OffsetSpan, at_instant:
         Bound::Latest => Some(extent.high),
         Bound::Instant(_) => Some(at_instant.unwrap_or(extent.high)),
         Bound::Offsets(offsets) => offsets.iter().find(|(partition, _)| *partition == id.number).map(|(_, at)| *at),
-        Bound::Kept(kept) => Some(kept_of(kept, id).map_or(extent.low, |kept| kept.next)),
+        Bound::Kept(kept) => match (kept.of(id.topic, id.number), &kept.others) {
+            (Some(kept), _) => Some(kept.next),
+            (None, Some(others)) if !kept.has(id.topic) => offset_of(others, id, extent, at_instant),
+            (None, _) => Some(extent.low),
+        },
     }
-}
-
-/// Returns the position of a partition among those that a tool has kept.
-pub fn kept_of(kept: &[KeptPosition], id: PartitionId) -> Option<&KeptPosition> {
-    kept.iter().find(|kept| (kept.topic, kept.partition) == (id.topic, id.number))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::uri::kafka::KeptPositions;
     use proptest::prelude::*;
 
     const SOME: OffsetSpan = OffsetSpan { low: 10, high: 20 };
@@ -191,9 +191,13 @@ mod tests {
         let offsets = Bound::Offsets(vec![(1, 15)]);
         assert_eq!(offset_of(&offsets, second, SOME, None), Some(15));
         assert_eq!(offset_of(&offsets, first, SOME, None), None);
-        let kept = Bound::Kept(vec![kept(17, None)]);
-        assert_eq!(offset_of(&kept, PartitionId { topic: 1, number: 0 }, SOME, None), Some(17));
-        assert_eq!(offset_of(&kept, first, SOME, None), Some(10), "another topic");
+        let [of_topic, new_of_topic] = [0, 1].map(|number| PartitionId { topic: 1, number });
+        for (others, at) in [(None, 10), (Some(Bound::Latest), 20), (Some(Bound::Instant("now".into())), 12)] {
+            let kept = Bound::Kept(KeptPositions { positions: vec![kept(17, None)], others: others.map(Box::new) });
+            assert_eq!(offset_of(&kept, of_topic, SOME, Some(12)), Some(17));
+            assert_eq!(offset_of(&kept, new_of_topic, SOME, Some(12)), Some(10), "a partition that was added");
+            assert_eq!(offset_of(&kept, first, SOME, Some(12)), Some(at), "another topic");
+        }
     }
 
     proptest! {

@@ -248,18 +248,21 @@ pub fn resolve(
     let starts = offsets(cluster, &start, cursors)?;
     let end = options.end.clone().or((read_mode == ReadMode::Bounded).then_some(Bound::Latest));
     let ends = end.map(|end| offsets(cluster, &end, cursors)).transpose()?;
-    let committed = match (read_mode, &options.group) {
-        (ReadMode::Bounded | ReadMode::Tail, _) | (_, None) => vec![],
-        _ if matches!(start, Bound::Kept(_)) => vec![],
-        (_, Some(_)) => cluster.committed(&ids(cursors))?,
+    let kept = match &start {
+        Bound::Kept(kept) => Some(kept),
+        _ => None,
     };
+    // The positions that a tool keeps of a topic count, not those that the group has committed.
+    let is_of_group = |id: &PartitionId| kept.is_none_or(|kept| kept.others.is_some() && !kept.has(id.topic));
+    let of_group: Vec<PartitionId> = match (read_mode, &options.group) {
+        (ReadMode::Bounded | ReadMode::Tail, _) | (_, None) => vec![],
+        (_, Some(_)) => ids(cursors).into_iter().filter(is_of_group).collect(),
+    };
+    let committed = if of_group.is_empty() { vec![] } else { cluster.committed(&of_group)? };
     for (at, cursor) in cursors.iter_mut().enumerate() {
         cursor.end = ends.as_ref().map(|ends| ends[at].unwrap_or(cursor.extent.high).min(cursor.extent.high));
         let committed = committed.iter().find(|position| position.id == cursor.id);
-        let kept = match &start {
-            Bound::Kept(kept) => position::kept_of(kept, cursor.id),
-            _ => None,
-        };
+        let kept = kept.and_then(|kept| kept.of(cursor.id.topic, cursor.id.number));
         let kept_time = kept.and_then(|kept| kept.stream_time);
         cursor.stream_time = committed.and_then(|position| position.stream_time).or(kept_time);
         cursor.next = match committed {
@@ -285,8 +288,12 @@ fn ids(cursors: &[PartitionCursor]) -> Vec<PartitionId> {
 
 /// Resolves a bound in each partition.
 fn offsets(cluster: &dyn Cluster, bound: &Bound, cursors: &[PartitionCursor]) -> Result<Vec<Option<i64>>> {
-    let instants = match bound {
-        Bound::Instant(text) => {
+    let of_others = match bound {
+        Bound::Kept(kept) => kept.others.as_deref(),
+        bound => Some(bound),
+    };
+    let instants = match of_others {
+        Some(Bound::Instant(text)) => {
             // `now` in `start=` and `end=` is the system clock, whatever `--now` is: it is compared with the brokers'
             // timestamps.
             let instant = parse_flag_instant(text, Clock::System.now(), None)?;

@@ -32,9 +32,31 @@ pub enum Bound {
     Instant(String),
     /// These offsets, by partition.
     Offsets(Vec<(i32, i64)>),
-    /// The positions that the tool itself has kept from an earlier run; those that the group has committed are ignored.
-    /// A partition without a position is read from its start.
-    Kept(Vec<KeptPosition>),
+    /// The positions that the tool itself has kept from earlier runs.
+    Kept(KeptPositions),
+}
+
+/// The positions that a tool has kept of some topics of an address. Those that the group has committed for these topics
+/// are ignored. A partition of such a topic without a position is read from its start.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeptPositions {
+    /// The positions.
+    pub positions: Vec<KeptPosition>,
+    /// Where the reading of other topics begins, in partitions without a committed offset. `None`: at their first
+    /// records, whatever the group has committed.
+    pub others: Option<Box<Bound>>,
+}
+
+impl KeptPositions {
+    /// Whether there is a position of a topic.
+    pub fn has(&self, topic: usize) -> bool {
+        self.positions.iter().any(|kept| kept.topic == topic)
+    }
+
+    /// Returns the position of a partition.
+    pub fn of(&self, topic: usize, partition: i32) -> Option<&KeptPosition> {
+        self.positions.iter().find(|kept| (kept.topic, kept.partition) == (topic, partition))
+    }
 }
 
 /// The position of a partition that a tool has kept.

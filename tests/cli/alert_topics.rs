@@ -211,3 +211,46 @@ fn a_recreated_topic_that_has_grown_beyond_the_position_of_the_state_is_not_read
         assert_eq!(taken(), Some(0), "the next run continues the new topic");
     }
 }
+
+/// The state had no position of a topic without rows, so the next run began it anew at `start=`.
+#[test]
+fn what_arrives_in_a_topic_without_rows_while_evt_alert_is_down_is_evaluated() {
+    let Some(bench) = Bench::new("alert-quiet") else { return };
+    let (dir, topics) = (&bench.dir, ["t", "u"].map(|name| bench.topic(name, 1, &[])));
+    dir.write("rules.json", rules(&[rule(&json!({"threshold": 1000}))]));
+    let produce = |topic: &str, from: f64, to: f64| {
+        let events = series(from, to, 1.0, &json!({}));
+        bench.produce(events.iter().map(|(_, event)| record(topic, 0, event.trim_end())));
+    };
+    let args = |topics: &str, end: &str| {
+        let flags = ["--rules", "rules.json", "--state", "alerts.db", "--stats", "stats.json", "--to", "null:"];
+        let uri = bench.uri(topics, &format!("?start=latest{end}"));
+        flags.iter().map(|flag| (*flag).to_owned()).chain([uri]).collect::<Vec<_>>()
+    };
+    let stats = || serde_json::from_slice::<Value>(&dir.bytes("stats.json")).expect("JSON")["counts"]["in"].as_u64();
+    let positions = |topic: &str| {
+        let db = Connection::open(dir.path("alerts.db")).ok()?;
+        let sum = "SELECT next_offset FROM positions WHERE topic = ?1";
+        db.query_row(sum, [topic], |row| row.get::<_, i64>(0)).ok()
+    };
+    produce(&topics[1], 0.0, 20.0);
+    let both = topics.join(",");
+    let run = bench.start("evt-alert", &args(&both, "").iter().map(String::as_str).collect::<Vec<_>>());
+    eventually("the state has the positions of both", || {
+        topics.iter().map(|topic| positions(topic)).collect::<Vec<_>>() == [Some(0), Some(20)]
+    });
+    assert_eq!(stopped(run).0, 143);
+    produce(&topics[1], 20.0, 25.0);
+    let once = |topics: &str| {
+        let args = args(topics, "&end=latest");
+        dir.run("evt-alert", &args.iter().map(String::as_str).chain(["--once"]).collect::<Vec<_>>()).succeeds();
+        stats()
+    };
+    assert_eq!(once(&both), Some(5));
+    // A topic that is added starts where the URI says.
+    let added = bench.topic("v", 1, &[]);
+    produce(&added, 0.0, 20.0);
+    assert_eq!(once(&format!("{both},{added}")), Some(0));
+    produce(&added, 25.0, 28.0);
+    assert_eq!(once(&format!("{both},{added}")), Some(3));
+}

@@ -174,3 +174,28 @@ fn a_recreated_topic_that_has_grown_beyond_the_position_is_not_read_from_the_mid
     }
     assert_eq!(bench.dir.rows("rows.jsonl").len(), 251);
 }
+
+/// The topic began at its first record, whatever `start=` said.
+#[test]
+fn a_topic_that_is_added_to_a_checkpoint_starts_where_its_uri_says() {
+    let Some(bench) = Bench::new("ckpt-added") else { return };
+    let topics = ["t", "u"].map(|name| bench.topic(name, 1, &[]));
+    let text = String::from_utf8_lossy(&generated(&bench.dir, 50)).into_owned();
+    let produce = |topic: &str, from: usize, to: usize| {
+        bench.produce(text.lines().skip(from).take(to - from).map(|line| record(topic, 0, line)));
+    };
+    let run = |topics: &str, options: &str| {
+        let from = bench.uri(topics, options);
+        let args = ["--checkpoint", "state", "--to", "rows.jsonl", &from];
+        bench.dir.run("evt-ingest", &args).succeeds().stderr()
+    };
+    produce(&topics[0], 0, 10);
+    assert!(run(&topics[0], "?end=latest").contains(": in 10 "));
+    produce(&topics[0], 10, 13);
+    produce(&topics[1], 13, 33);
+    let said = run(&topics.join(","), "?start=latest&end=latest");
+    assert!(said.contains(": in 3 "), "{said}");
+    produce(&topics[1], 33, 35);
+    let said = run(&topics.join(","), "?start=latest&end=latest");
+    assert!(said.contains(": in 2 "), "the next run continues it: {said}");
+}

@@ -5,7 +5,7 @@ use crate::input::Reached;
 use crate::op::window::watermark::ContinuedInput;
 use crate::store::PartitionPosition;
 use crate::uri::Uri;
-use crate::uri::kafka::{Bound, KeptPosition};
+use crate::uri::kafka::{Bound, KeptPosition, KeptPositions};
 use crate::uri::topic_id::TopicId;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -70,7 +70,9 @@ impl TopicPositions {
                 }
             }
             if !kept.is_empty() {
-                address.options.start = Some(Bound::Kept(kept));
+                let others = address.options.start.take().unwrap_or(Bound::Earliest);
+                address.options.start =
+                    Some(Bound::Kept(KeptPositions { positions: kept, others: Some(Box::new(others)) }));
             }
         }
         Ok(continued)
@@ -130,7 +132,7 @@ mod tests {
         TopicPosition { topic, partition, next, stream_time, input, group: None, topic_id: TopicId::parse(ID) }
     }
 
-    fn kept(input: &Uri) -> Option<Vec<KeptPosition>> {
+    fn kept(input: &Uri) -> Option<KeptPositions> {
         let Uri::Kafka(address) = input else { return None };
         if let Some(Bound::Kept(kept)) = &address.options.start { Some(kept.clone()) } else { None }
     }
@@ -148,7 +150,8 @@ mod tests {
             stream_time: Some(next * 10),
             topic_id: TopicId::parse(ID),
         };
-        assert_eq!(kept(&continued[1]), Some(vec![at(0, 0, 3), at(1, 1, 7)]));
+        let others = Some(Box::new(Bound::Latest));
+        assert_eq!(kept(&continued[1]), Some(KeptPositions { positions: vec![at(0, 0, 3), at(1, 1, 7)], others }));
         assert_eq!(kept(&continued[2]), None, "a new topic starts where its options say");
         assert_eq!(positions.continued_inputs(), [ContinuedInput { former: 0, now: 1 }]);
     }

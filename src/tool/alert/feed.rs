@@ -248,7 +248,8 @@ impl Feed {
 
     /// Makes the positions those of the rows that the engine has, so that both can be stored together: takes the rows
     /// that were read, which reads nothing further, and returns their letters. The positions of events in json or avro
-    /// are those of their offsets, and always agree; they only get the ids of their topics.
+    /// are those of their offsets, and always agree; they only get the ids of their topics. A partition without rows gets
+    /// its position too, because the next run must not start it where a new topic is started.
     pub fn settle(&mut self, to: &mut FeedTarget<'_>, context: &FeedRun<'_>) -> Result<FeedLetters> {
         let mut letters = FeedLetters::default();
         if !self.is_topic() {
@@ -257,6 +258,9 @@ impl Feed {
         let (items, reached) = self.source.reached()?;
         if !self.has_other_partitions() {
             set_topic_ids(to.positions, self.number, self.ends.origin.as_ref(), &reached);
+            if self.source.taken() >= items && self.source.kind() == Kind::Event {
+                letters.settles |= self.move_positions(to.positions, reached, |_, _| false);
+            }
             return Ok(letters);
         }
         while self.source.taken() < items {
@@ -293,22 +297,31 @@ impl Feed {
     /// whether the letters must be durable before the positions are stored, because no later run reads these records.
     fn end_topic(&mut self, positions: &mut BTreeMap<PartitionKey, TopicPosition>) -> Result<bool> {
         let (_, reached) = self.source.reached()?;
+        let is_by_offset = !self.has_other_partitions() && self.source.kind() == Kind::Event;
+        Ok(is_by_offset && self.move_positions(positions, reached, |known, reached| known < reached))
+    }
+
+    /// Moves positions to the reached ones: those of partitions without a position, and those that `moves` says, given
+    /// the known next offset and the reached one. Returns whether letters must be durable before.
+    fn move_positions(
+        &mut self,
+        positions: &mut BTreeMap<PartitionKey, TopicPosition>,
+        reached: Vec<Reached>,
+        moves: fn(i64, i64) -> bool,
+    ) -> bool {
         let mut settles = false;
-        if self.has_other_partitions() || self.source.kind() != Kind::Event {
-            return Ok(settles);
-        }
         for one in reached {
             let origin = self.ends.origin.as_ref().unwrap_or(&one.topic);
             let key = PartitionKey::new(self.number, origin.clone(), one.partition.to_string());
             let known = positions.get(&key).copied();
-            if known.is_some_and(|known| known.next >= one.next) {
+            if known.is_some_and(|known| !moves(known.next, one.next)) {
                 continue;
             }
             settles |= std::mem::take(&mut self.whole.has_letters);
             let stream_time = known.and_then(|known| known.stream_time).or(one.stream_time);
             positions.insert(key, TopicPosition { next: one.next, stream_time, topic_id: one.topic_id });
         }
-        Ok(settles)
+        settles
     }
 
     /// Sets the origin of all rows instead of the name of the topic.

@@ -61,7 +61,7 @@ use crate::run::{Report, Run};
 use crate::source::{SourceOptions, StoreOrder};
 use crate::time::{MINUTE, parse_duration};
 use crate::uri::Uri;
-use crate::uri::kafka::{Bound, KeptPosition, TopicFormat};
+use crate::uri::kafka::{Bound, KeptPosition, KeptPositions, TopicFormat};
 use clap::{Parser, Subcommand};
 use std::collections::BTreeSet;
 use std::ffi::OsString;
@@ -373,10 +373,12 @@ impl Args {
             };
             kept = alerts.kept(address, options.inputs.names.origin.as_deref())?;
             origins = address.topics.iter().map(|topic| named.unwrap_or(topic).clone()).collect();
-            // The positions of the state count, whatever the group has committed; a new state begins with the first
-            // records.
+            // The positions of the state count, whatever the group has committed; without them a topic begins with its
+            // first records.
             if !kept.positions.is_empty() || self.state.is_some() && address.options.start.is_none() {
-                address.options.start = Some(Bound::Kept(kept.positions.clone()));
+                let others = address.options.start.take().map(Box::new);
+                let positions = kept.positions.clone();
+                address.options.start = Some(Bound::Kept(KeptPositions { positions, others }));
             }
             // librdkafka confirms the ends of partitions by its statistics.
             address.options.settings.insert(0, ("statistics.interval.ms".to_owned(), "1000".to_owned()));
