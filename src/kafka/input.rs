@@ -62,6 +62,9 @@ impl KafkaInput {
                 Err(error) => faults.push(error),
             }
         }
+        if faults.is_empty() {
+            faults.extend(range::check_bounds(&cluster, address).err());
+        }
         Ok(faults)
     }
 
@@ -92,12 +95,9 @@ impl KafkaInput {
         let is_transactional = matches!(commit_mode, CommitMode::Transactions(_));
         let is_shared = is_transactional || matches!(commit_mode, CommitMode::Subscribe);
         let subscribes = commits && read_mode == ReadMode::Commit && is_shared && whole;
-        let (mut cursors, mut counts) = (vec![], vec![]);
-        for topic in 0..address.topics.len() {
-            let of_topic = range::cursors(&*cluster, address, topic)?;
-            counts.push(of_topic.len());
-            cursors.extend(of_topic);
-        }
+        let mut cursors = range::all_cursors(&*cluster, address)?;
+        let count = |topic| cursors.iter().filter(|cursor| cursor.id.topic == topic).count();
+        let counts = (0..address.topics.len()).map(count).collect();
         let mut group = commits.then(|| Membership::new(topics, subscribes));
         if is_transactional {
             group = group.map(Membership::in_transactions);

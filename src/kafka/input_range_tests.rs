@@ -164,6 +164,34 @@ fn a_topic_without_kept_positions_starts_as_without_those_of_the_others() {
     }
 }
 
+#[test]
+fn a_partition_that_start_or_end_names_and_the_topic_does_not_have_is_a_usage_error() {
+    for (options, faulty) in [
+        ("end=7:100", Some("end=7: t has no partition 7; it has 3 partitions")),
+        ("start=0:0,1:0,2:0,3:0", Some("start=3: t has no partition 3")),
+        ("partitions=0&start=0:1,3:0", Some("start=3")),
+        ("end=2:4", None),
+        ("partitions=0&start=0:1,2:0", None),
+    ] {
+        let mut rig = Rig::new(&format!("//b:9092/t?{options}"), &[(0, 9), (0, 9), (0, 9)]);
+        let tool = TopicOptions { read_mode: ReadMode::Bounded, ..TopicOptions::default() };
+        let opened = rig.try_open(Options { tool, origin: None }, Box::new(rig.source.clone()));
+        match (opened, faulty) {
+            (Ok(_), None) => {}
+            (Err(error), Some(faulty)) => {
+                assert!(error.kind() == ErrorKind::Usage && error.to_string().contains(faulty), "{error}");
+            }
+            (opened, _) => panic!("{options}: {:?}", opened.err()),
+        }
+    }
+    // One of the topics has the partition.
+    let mut rig = Rig::new("//b:9092/t,u?end=1:4", &[(0, 9)]);
+    for number in [0, 1] {
+        rig.cluster.extents.borrow_mut().insert(of_second(number), OffsetSpan { low: 0, high: 9 });
+    }
+    rig.open(ReadMode::Bounded, CommitMode::None);
+}
+
 /// A broker is down or has an error for its partition, while another one answers.
 #[test]
 fn a_partition_without_answers_is_reported_and_ends_the_run_after_the_wait_while_others_are_read() {

@@ -217,19 +217,53 @@ impl PartitionCursor {
 
 /// Returns the partitions of one topic, or those that `partitions=` names. Errors: exit status 2 if one does not exist.
 pub fn cursors(cluster: &dyn Cluster, address: &Address, topic: usize) -> Result<Vec<PartitionCursor>> {
-    let name = &address.topics[topic];
-    let Some(count) = cluster.partition_count(topic)? else {
-        return Err(Error::usage(format!("{address}: topic {name} does not exist or may not be read")));
-    };
+    let (name, count) = (&address.topics[topic], count(cluster, address, topic)?);
     let numbers = match &address.options.partitions {
         Some(numbers) => numbers.clone(),
         None => (0..count).collect(),
     };
     if let Some(number) = numbers.iter().find(|number| **number >= count) {
-        let count = counted(u64::from(count.unsigned_abs()), ["partition", "partitions"]);
+        let count = partitions(count);
         return Err(Error::usage(format!("{address}: {name} has no partition {number}; it has {count}")));
     }
     Ok(numbers.into_iter().map(|number| PartitionCursor::new(PartitionId { topic, number })).collect())
+}
+
+/// Returns the partitions of all topics. Errors: exit status 2 if one that the address names does not exist.
+pub fn all_cursors(cluster: &dyn Cluster, address: &Address) -> Result<Vec<PartitionCursor>> {
+    let mut all = vec![];
+    for topic in 0..address.topics.len() {
+        all.extend(cursors(cluster, address, topic)?);
+    }
+    check_bounds(cluster, address)?;
+    Ok(all)
+}
+
+fn count(cluster: &dyn Cluster, address: &Address, topic: usize) -> Result<i32> {
+    let missing =
+        || Error::usage(format!("{address}: topic {} does not exist or may not be read", address.topics[topic]));
+    cluster.partition_count(topic)?.ok_or_else(missing)
+}
+
+/// Checks the partitions that `start=` and `end=` name. Errors: exit status 2 if no topic has one of them.
+pub fn check_bounds(cluster: &dyn Cluster, address: &Address) -> Result<()> {
+    for (name, bound) in [("start", &address.options.start), ("end", &address.options.end)] {
+        let Some(Bound::Offsets(offsets)) = bound else { continue };
+        let counts: Vec<i32> =
+            (0..address.topics.len()).map(|at| count(cluster, address, at)).collect::<Result<_>>()?;
+        let most = counts.into_iter().max().unwrap_or(0);
+        if let Some((number, _)) = offsets.iter().find(|(number, _)| *number >= most) {
+            let (topics, most) = (address.topics.join(","), partitions(most));
+            return Err(Error::usage(format!(
+                "{address}: {name}={number}: {topics} has no partition {number}; it has {most}"
+            )));
+        }
+    }
+    Ok(())
+}
+
+fn partitions(count: i32) -> String {
+    counted(u64::from(count.unsigned_abs()), ["partition", "partitions"])
 }
 
 /// Resolves the first and the end offset of each cursor from the options and the offsets that the group committed.

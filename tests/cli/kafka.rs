@@ -375,6 +375,8 @@ fn what_is_not_there_is_said_before_anything_is_read() {
     for (args, status, word) in [
         (vec![bench.uri("evt-no-such-topic", "")], 2, "topic evt-no-such-topic does not exist"),
         (vec![bench.uri(&topic, "?partitions=7")], 2, "no partition 7"),
+        (vec![bench.uri(&topic, "?end=7:100")], 2, "end=7: "),
+        (vec![bench.uri(&topic, "?start=0:0,7:100")], 2, "no partition 7; it has 1 partition"),
         (vec![bench.uri(&topic, "?format=avro")], 2, "registry"),
         (vec![bench.uri(&topic, "?bogus=1")], 2, "unknown option 'bogus'"),
         (vec![bench.uri(&topic, "?rdkafka.bogus=1")], 2, "bogus"),
