@@ -45,6 +45,8 @@ pub struct Bytes {
     encoding: Option<&'static Encoding>,
     /// The content so far, if a checkpoint needs it.
     digest: Option<ContentDigest>,
+    /// Whether the file was truncated before its end was read.
+    is_truncated: bool,
 }
 
 /// The number of names that are looked at in a directory.
@@ -146,7 +148,7 @@ impl Bytes {
             woken: Cell::new(Woken::Ready),
         })));
         let reader = Unpacked::new(wire.clone(), run.ratio_max);
-        Ok(Self { name, reader, wire, front: vec![], decoder: None, encoding: None, digest: None })
+        Ok(Self { name, reader, wire, front: vec![], decoder: None, encoding: None, digest: None, is_truncated: false })
     }
 
     /// Converts the bytes from this encoding to UTF-8; without one they stay as they are.
@@ -217,6 +219,21 @@ impl Bytes {
     /// Returns the present size of the file.
     pub fn length(&self) -> Result<u64> {
         self.metadata().map(|metadata| metadata.len())
+    }
+
+    /// Notes at the end of a file whether it is shorter than it was when it was opened, or than what was read of it;
+    /// returns that. Files of the system whose size is always 0 are not.
+    pub fn note_truncation(&mut self) -> Result<bool> {
+        let ByteProgress { done, total } = self.progress();
+        if let Some(total) = total.filter(|total| *total > 0) {
+            self.is_truncated = self.length()? < total.max(done);
+        }
+        Ok(self.is_truncated)
+    }
+
+    /// Whether the file was truncated before its end was read.
+    pub fn is_truncated(&self) -> bool {
+        self.is_truncated
     }
 
     /// Returns the present metadata of the file.

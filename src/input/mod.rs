@@ -45,6 +45,7 @@ use crate::frame::How;
 use crate::ingest::{ByteProgress, Ingest};
 use crate::input::follow::position::FollowPosition;
 use crate::spool::CheckpointPosition;
+use std::fs::File;
 use std::time::Duration;
 
 pub use lag::Lag;
@@ -64,8 +65,10 @@ pub enum Step {
     Opened(Box<dyn Input>),
 }
 
-/// The position at which a followed name or a spool continues.
+/// Where an input begins or continues.
 pub enum InputPosition {
+    /// A file that is open, because its content was compared: its path may be that of another file by now.
+    Opened(File),
     /// A followed name.
     Followed(FollowPosition),
     /// The spool of an HTTP server.

@@ -101,7 +101,7 @@ impl Source {
     pub fn open(inputs: &[Uri], mut options: SourceOptions, run: Rc<Run>) -> Result<Self> {
         let named_kind = options.records.kind;
         let inputs = &options.prepare(inputs)?;
-        let SourceOptions { records, inputs: opening, needs, positions, generated } = options;
+        let SourceOptions { records, inputs: opening, needs, positions, opened, generated } = options;
         let shadows = Shadows::new(records.rules.as_ref().map_or(0, RowRules::columns));
         let has_control = records.control;
         let mut ingest = Ingest::new(run.clone(), records)?;
@@ -110,7 +110,7 @@ impl Source {
             ingest.flags.first_times.release();
         }
         let mut source = Self {
-            opener: Opener::new(inputs, opening, run.clone())?,
+            opener: Opener::new(inputs, opening, opened, run.clone())?,
             run,
             needs,
             has_control,
@@ -494,7 +494,7 @@ impl Source {
         self.ingest.drain()?;
         self.ingest.flush()?;
         if let Some(positions) = &mut self.positions {
-            positions.end(&mut self.ingest)?;
+            self.end.verdict = self.end.verdict.max(positions.end(&mut self.ingest)?);
         }
         if input.ends_partitions() {
             self.ingest.end_input(input.progress(), self.pending.is_empty() && self.running.is_empty());
@@ -519,7 +519,7 @@ impl Source {
         self.ingest.flush()?;
         self.end.how = How::Stopped;
         if let Some(positions) = &mut self.positions {
-            positions.end(&mut self.ingest)?;
+            self.end.verdict = self.end.verdict.max(positions.end(&mut self.ingest)?);
         }
         self.pending.clear();
         for stopped in self.running.drain(..) {

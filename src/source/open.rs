@@ -29,6 +29,7 @@ use crate::uri::Uri;
 use crate::uri::kafka::Address;
 use arrow::array::RecordBatch;
 use std::collections::VecDeque;
+use std::fs::File;
 use std::path::PathBuf;
 use std::rc::Rc;
 
@@ -42,13 +43,13 @@ pub(super) struct Opener {
     watches: Vec<(PathBuf, Watch)>,
     /// The stores whose rows belong to those of the first one, until it is opened.
     joined: Vec<(&'static Store, Location)>,
-    /// How far earlier runs have read the followed name or the spool that is opened next.
+    /// How far earlier runs have read the followed name or the spool that is opened next, or the file itself.
     pub(super) position: Option<InputPosition>,
 }
 
 impl Opener {
-    /// Creates an opener and starts watching the files to be followed.
-    pub(super) fn new(inputs: &[Uri], options: InputOptions, run: Rc<Run>) -> Result<Self> {
+    /// Creates an opener and starts watching the files to be followed. `opened` is the first input, if that is open.
+    pub(super) fn new(inputs: &[Uri], options: InputOptions, opened: Option<File>, run: Rc<Run>) -> Result<Self> {
         let file = |uri: &Uri| if let Uri::File(path) = uri { Some(path.clone()) } else { None };
         let paths: Vec<PathBuf> = inputs.iter().filter_map(file).filter(|_| options.files.follow).collect();
         let watches = if paths.is_empty() { vec![] } else { Watch::start(&paths)? };
@@ -57,7 +58,7 @@ impl Opener {
             |uri: &Uri| if let Uri::Store(store, location) = uri { Some((*store, location.clone())) } else { None };
         let is_joined = matches!(options.stores.order, StoreOrder::Joined(_));
         let joined = inputs.iter().filter_map(store).filter(|_| is_joined).collect();
-        Ok(Self { run, options, topics: VecDeque::new(), watches, joined, position: None })
+        Ok(Self { run, options, topics: VecDeque::new(), watches, joined, position: opened.map(InputPosition::Opened) })
     }
 
     /// Gets the partitions of the topics from the brokers. Errors: exit status 2 for `group=` with flags that map the
@@ -118,7 +119,11 @@ impl Opener {
                 UnopenedInput::of_name(run, options, origin, followed)
             }
             None => {
-                let bytes = Bytes::open(uri, run.clone(), stops_at_signals)?.in_encoding(options.files.text.encoding);
+                let bytes = match self.position.take() {
+                    Some(InputPosition::Opened(file)) => Bytes::of_file(uri.to_string(), file, run.clone())?,
+                    _ => Bytes::open(uri, run.clone(), stops_at_signals)?,
+                };
+                let bytes = bytes.in_encoding(options.files.text.encoding);
                 UnopenedInput::new(run, options, origin, bytes)
             }
         }))

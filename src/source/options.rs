@@ -28,6 +28,7 @@ use crate::store::ReadRequest;
 use crate::uri::Uri;
 use crate::uri::kafka::TopicFormat;
 use std::cell::RefCell;
+use std::fs::File;
 use std::rc::Rc;
 
 /// The order in which the rows of a store are read.
@@ -144,6 +145,8 @@ pub struct SourceOptions {
     pub needs: ToolNeeds,
     /// The positions of the inputs that earlier runs of a checkpoint have read; `None` without a checkpoint.
     pub positions: Option<Positions>,
+    /// The first input, if the tool has opened this file to compare it with those of earlier runs (evt-alert).
+    pub opened: Option<File>,
     /// The input of a tool that makes its own records (evt-gen).
     pub generated: Option<Box<dyn Input>>,
 }

@@ -158,3 +158,13 @@ fn two_raw_inputs_of_one_origin_are_an_error_and_a_record_without_a_time_too() {
     let mut source = open(&[&untimed], options).unwrap();
     assert_eq!(rows(&items(&mut source).unwrap()), [(0, 1)]);
 }
+
+#[test]
+fn the_file_that_a_tool_has_opened_is_read_although_another_one_has_its_name_now() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = file(dir.path(), "a.jsonl", 3);
+    let options = SourceOptions { opened: Some(std::fs::File::open(&path).unwrap()), ..SourceOptions::default() };
+    std::fs::rename(&path, dir.path().join("a.jsonl.1")).unwrap();
+    file(dir.path(), "a.jsonl", 5);
+    assert_eq!(rows(&items(&mut open(&[&path], options).unwrap()).unwrap()), [(0, 3)]);
+}

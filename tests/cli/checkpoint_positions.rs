@@ -127,3 +127,32 @@ fn a_file_that_begins_like_another_one_of_the_run_does_not_take_its_position() {
         assert!(said.contains("in 15 "), "{said}");
     }
 }
+
+/// One file is the beginning of the other one, and has not grown.
+#[test]
+fn a_file_that_is_the_beginning_of_another_one_of_the_run_keeps_its_position_in_any_order() {
+    let [short, long] = [ordered(0..2), ordered(0..6)];
+    assert!(short.len() > 1024, "{}", short.len());
+    for inputs in [["a.jsonl", "b.jsonl"], ["b.jsonl", "a.jsonl"]] {
+        for begins_alone in [true, false] {
+            let dir = Dir::new("positions-beginning");
+            let ingest = |files: &[&str]| {
+                let line = format!("evt-ingest {} --checkpoint state --to sqlite:m.db", files.join(" "));
+                dir.shell(&line).succeeds().stderr()
+            };
+            dir.write("a.jsonl", &short);
+            dir.write("b.jsonl", &long);
+            if begins_alone {
+                ingest(&["a.jsonl"]);
+            }
+            let new = if begins_alone { 90 } else { 120 };
+            for count in [new, 0] {
+                let said = ingest(&inputs);
+                let is_right = !said.contains("continues") && said.contains(&format!("in {count} "));
+                assert!(is_right, "{inputs:?}, {begins_alone}, {count}: {said}");
+                let stored = "SELECT origin || ' ' || count(*) FROM raw_events GROUP BY origin ORDER BY origin";
+                assert_eq!(asked(&dir, stored), ["a.jsonl 30", "b.jsonl 90"], "{inputs:?}, {begins_alone}");
+            }
+        }
+    }
+}

@@ -209,7 +209,7 @@ fn stopped_after(name: &str, work: impl FnOnce(&Dir, &Child)) -> (String, usize)
 }
 
 /// How far a process has read a file that it has open.
-fn position(run: &Child, path: &Path) -> Option<u64> {
+pub(crate) fn position(run: &Child, path: &Path) -> Option<u64> {
     let file = std::fs::metadata(path).expect("a file");
     let mut fds = std::fs::read_dir(format!("/proc/{}/fd", run.id())).expect("it runs").flatten();
     let is_it = |open: std::fs::Metadata| (open.dev(), open.ino()) == (file.dev(), file.ino());

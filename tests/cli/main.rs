@@ -40,6 +40,7 @@ mod checkpoint_pipes;
 mod checkpoint_positions;
 mod checkpoint_refusals;
 mod checkpoint_restarts;
+mod checkpoint_rotation;
 mod checkpoint_s3;
 mod checkpoint_slow;
 mod checkpoint_topics;

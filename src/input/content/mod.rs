@@ -10,14 +10,12 @@
 
 pub mod digest;
 
-use super::bytes;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::unpack::Unpacked;
 use digest::{ContentDigest, FileContent};
 use std::fs::File;
 use std::io::{Read, Seek};
 use std::os::unix::fs::FileExt;
-use std::path::Path;
 
 /// Bytes of a file that are compared first.
 const HEAD_BYTES: u64 = 4 << 10;
@@ -35,12 +33,10 @@ pub struct IdentifiedFile {
     pub longer: Vec<usize>,
 }
 
-/// Reads a file once and compares it with `known`. Errors: exit status 65 if it cannot be unpacked, 74 if it cannot be
-/// read.
-pub fn identify(path: &Path, known: &[FileContent], ratio_max: u64) -> Result<IdentifiedFile> {
-    let file = bytes::open(path).map_err(|error| Error::io(path.display().to_string(), &error))?;
-    let Scan { content, length, hashes } =
-        Scan::of(file, known, ratio_max, u64::MAX).map_err(|error| error.at(path.display().to_string()))?;
+/// Reads an open file once, compares it with `known`, and leaves its position as it is. Its path may be that of another
+/// file by now. Errors: exit status 65 if it cannot be unpacked, 74 if it cannot be read.
+pub fn identify(file: &File, known: &[FileContent], ratio_max: u64) -> Result<IdentifiedFile> {
+    let Scan { content, length, hashes } = Scan::of(FromStart::new(file), known, ratio_max, u64::MAX)?;
     let same = known.iter().zip(hashes).enumerate();
     let same = same.filter(|(_, (content, hash))| content.length > 0 && *hash == Some(content.hash));
     let found = same.max_by_key(|(_, (content, _))| content.length).map(|(at, _)| at);
@@ -97,16 +93,23 @@ pub fn compare(mut file: &File, known: &[FileContent], ratio_max: u64) -> Result
 /// Returns the content of the first lines of a file, and leaves its position as it is; an empty one of a compressed
 /// file whose start is not complete. Errors: exit status 74 if it cannot be read.
 pub fn first_lines(file: &File, ratio_max: u64) -> Result<FileContent> {
-    match Scan::of(FromStart { file, at: 0 }, &[], ratio_max, HEAD_BYTES) {
+    match Scan::of(FromStart::new(file), &[], ratio_max, HEAD_BYTES) {
         Err(error) if error.kind() == ErrorKind::Corrupt => Ok(FileContent::default()),
         scanned => scanned.map(|scan| scan.content),
     }
 }
 
 /// Reads a file from its start, wherever its position is.
-struct FromStart<'a> {
+pub struct FromStart<'a> {
     file: &'a File,
     at: u64,
+}
+
+impl<'a> FromStart<'a> {
+    /// Begins at the start of a file.
+    pub fn new(file: &'a File) -> Self {
+        Self { file, at: 0 }
+    }
 }
 
 impl Read for FromStart<'_> {
@@ -170,7 +173,7 @@ mod tests {
         let identify = |bytes: &[u8], known: &[FileContent]| {
             let path = dir.path().join("file");
             File::create(&path).unwrap().write_all(bytes).unwrap();
-            identify(&path, known, 1000).unwrap()
+            identify(&File::open(&path).unwrap(), known, 1000).unwrap()
         };
         let bytes = lines(40_000);
         let known = [50_000, 700_000, 100].map(|length| identify(&bytes[..length], &[]).content);
@@ -206,7 +209,7 @@ mod tests {
             std::fs::write(&path, &bytes[..length]).unwrap();
             let mut digest = ContentDigest::default();
             bytes[..length].chunks(piece).for_each(|piece| digest.push(piece));
-            let content = identify(&path, &[], 1000).unwrap().content;
+            let content = identify(&File::open(&path).unwrap(), &[], 1000).unwrap().content;
             assert_eq!(digest.content(), content, "{length} by {piece}");
             // The next run, which reads it again.
             let mut digest = ContentDigest::after(content.clone());

@@ -365,7 +365,13 @@ impl Input for TextInput {
             Chunk::Bytes(_) => Ok(Step::More),
             Chunk::Idle => Ok(Step::Idle),
             Chunk::Stopped => Ok(Step::Stopped),
-            Chunk::End => self.close(ingest).map(|()| Step::End),
+            Chunk::End => {
+                if self.bytes.note_truncation()? {
+                    let name = self.bytes.name();
+                    ingest.run().console.warn(format!("{name}: truncated while it was read; lines may be lost"));
+                }
+                self.close(ingest).map(|()| Step::End)
+            }
         }
     }
 
@@ -384,7 +390,7 @@ impl Input for TextInput {
     fn end(&self) -> InputEnd {
         // A text format has no mark at its end, so a truncated file cannot be detected.
         let proof = if self.bytes.is_regular() { EndProof::Impossible } else { EndProof::Missing };
-        InputEnd { how: How::Exhausted, proof, verdict: 0 }
+        InputEnd { how: How::Exhausted, proof, verdict: u8::from(self.bytes.is_truncated()) }
     }
 }
 

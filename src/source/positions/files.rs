@@ -4,14 +4,18 @@
 use super::times::{PartitionTime, check_explode};
 use crate::error::{Error, Result};
 use crate::ingest::Ingest;
+use crate::input::bytes;
 use crate::input::content::digest::FileContent;
 use crate::input::content::{IdentifiedFile, identify};
+use crate::input::follow::FileId;
+use crate::input::follow::watch::id_of;
 use crate::run::Run;
 use crate::store::PartitionPosition;
 use crate::uri::Uri;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::fs::File;
+use std::path::PathBuf;
 
 /// Files whose positions are kept. The oldest are forgotten first: one of them would be read again.
 const FILES_MAX: usize = 100_000;
@@ -46,21 +50,37 @@ pub struct FilePositions {
     files: Vec<FilePosition>,
     /// The path of `--explode` of this run.
     pub explode: Option<String>,
-    /// The files of this run that were not begun yet, by their names.
-    unread: BTreeMap<String, PathBuf>,
+    /// The files of this run, by their names.
+    inputs: BTreeMap<String, InputFile>,
     /// The file that is being read.
     current: Option<CurrentFile>,
+}
+
+/// A file of this run.
+struct InputFile {
+    path: PathBuf,
+    /// What it was, once it was begun: another file may have its path afterwards.
+    begun: Option<BegunFile>,
+}
+
+struct BegunFile {
+    id: FileId,
+    /// Its content when it was read last.
+    content: FileContent,
 }
 
 struct CurrentFile {
     input: u32,
     origin: String,
-    path: PathBuf,
+    /// The file itself. Its path is not looked at again: a rotation gives it to another file.
+    file: File,
     /// Its bytes, packed as they are, when its content was determined.
     size: u64,
     position: FilePosition,
     /// Whether it is the last one of the positions.
     is_kept: bool,
+    /// Whether it no longer begins with the content that was read.
+    is_overwritten: bool,
 }
 
 impl FilePositions {
@@ -71,34 +91,42 @@ impl FilePositions {
 
     /// Sets the inputs of this run.
     pub fn set_inputs(&mut self, inputs: &[Uri]) {
-        let file = |uri: &Uri| if let Uri::File(path) = uri { Some((uri.to_string(), path.clone())) } else { None };
-        self.unread = inputs.iter().filter_map(file).collect();
+        let file = |uri: &Uri| {
+            let Uri::File(path) = uri else { return None };
+            Some((uri.to_string(), InputFile { path: path.clone(), begun: None }))
+        };
+        self.inputs = inputs.iter().filter_map(file).collect();
     }
 
-    /// Compares a file with those that were read, before it is opened; sets up `ingest` to continue behind its
-    /// position.
+    /// Opens a file and compares it with those that were read; sets up `ingest` to continue behind its position.
+    /// Returns the open file.
     ///
-    /// Errors: exit status 65 if it is shorter than it was under the same name, 78 if the files were read with another
-    /// `--explode`.
-    pub fn begin(&mut self, uri: &Uri, input: u32, origin: &str, ingest: &mut Ingest, run: &Run) -> Result<()> {
-        let Uri::File(path) = uri else { return Ok(()) };
-        if !is_regular(path) {
-            return Ok(());
-        }
+    /// Errors: exit status 65 if it is shorter than it was under the same name, 74 if it cannot be read, 78 if the
+    /// files were read with another `--explode`.
+    pub fn begin(
+        &mut self,
+        uri: &Uri,
+        input: u32,
+        origin: &str,
+        ingest: &mut Ingest,
+        run: &Run,
+    ) -> Result<Option<File>> {
+        let Uri::File(path) = uri else { return Ok(None) };
         let name = uri.to_string();
-        self.unread.remove(&name);
+        let failed = |error| Error::io(name.clone(), &error);
+        let file = bytes::open(path).map_err(failed)?;
+        let metadata = file.metadata().map_err(failed)?;
+        if !metadata.is_file() {
+            return Ok(Some(file));
+        }
         let explode = self.explode.clone();
         if let Some(former) = self.files.last() {
             check_explode(&name, former.explode.as_deref(), explode.as_deref())?;
         }
-        let size = size_of(path);
-        let IdentifiedFile { content, known, longer } = self.identified(path, run.ratio_max)?;
+        let id = id_of(&metadata);
+        let IdentifiedFile { content, known, longer } =
+            self.identified(&file, &name, id, run.ratio_max).map_err(|error| error.at(name.clone()))?;
         let files = &mut self.files;
-        // A file of another name that only begins with a few known bytes is another file.
-        let known = known.filter(|at| {
-            let former = &files[*at];
-            former.name == name || former.content.length == content.length || former.content.length >= RENAMED_MIN
-        });
         if let Some(longer) = longer.iter().map(|at| &files[*at]).find(|longer| longer.name == name && known.is_none())
         {
             let (expected, found) = (longer.content.length, content.length);
@@ -106,9 +134,10 @@ impl FilePositions {
                 "{name}: expected at least {expected} bytes, which an earlier run has read, found {found}"
             )));
         }
+        let begun = BegunFile { id, content: content.clone() };
+        self.inputs.insert(name.clone(), InputFile { path: path.clone(), begun: Some(begun) });
         let mut position = FilePosition { name, content, last: i64::MIN, explode, partitions: vec![], began: None };
-        // The file that was read last is the last to be forgotten.
-        if let Some(former) = known.map(|at| files.remove(at)) {
+        if let Some(former) = known.map(|at| self.take(at, &position.name, run.ratio_max)) {
             position.last = former.last;
             ingest.read.skip_to(former.last);
             ingest.read.begin(former.began);
@@ -120,34 +149,60 @@ impl FilePositions {
             }
             position.partitions = former.partitions;
         }
-        let (origin, path) = (origin.to_owned(), path.clone());
-        self.current = Some(CurrentFile { input, origin, path, size, position, is_kept: false });
-        Ok(())
+        let (origin, size) = (origin.to_owned(), metadata.len());
+        let read = file.try_clone().map_err(|error| Error::io(position.name.clone(), &error))?;
+        let current = CurrentFile { input, origin, file, size, position, is_kept: false, is_overwritten: false };
+        self.current = Some(current);
+        Ok(Some(read))
     }
 
-    /// Compares a file with those that were read, without those that another file of this run continues.
-    fn identified(&self, path: &Path, ratio_max: u64) -> Result<IdentifiedFile> {
+    /// Compares a file with those that were read. The longest content that it continues is the known one, and of
+    /// several with this content that of its own name.
+    fn identified(&self, file: &File, name: &str, id: FileId, ratio_max: u64) -> Result<IdentifiedFile> {
         let mut contents: Vec<FileContent> = self.files.iter().map(|file| file.content.clone()).collect();
         loop {
-            let identified = identify(path, &contents, ratio_max)?;
-            match identified.known {
-                Some(at) if self.is_continued(at, &identified.content, ratio_max) => {
-                    contents[at] = FileContent::default();
-                }
-                _ => return Ok(identified),
+            let mut identified = identify(file, &contents, ratio_max)?;
+            let Some(at) = identified.known else { return Ok(identified) };
+            let former = &self.files[at];
+            let has_grown = former.content.length < identified.content.length;
+            // The rows of another file of the run are not those of this one, although it begins like that.
+            if has_grown && self.is_of_other(at, name, Some(id), ratio_max) {
+                contents[at] = FileContent::default();
+                continue;
             }
+            let own = |one: &FilePosition| one.name == name && one.content == former.content;
+            identified.known = self.files.iter().rposition(own).or(Some(at)).filter(|at| {
+                // A file of another name that only begins with a few known bytes is another file.
+                self.files[*at].name == name || !has_grown || former.content.length >= RENAMED_MIN
+            });
+            return Ok(identified);
         }
     }
 
-    /// Whether this run has still to read a known file under its own name, and `content` is longer. Then that content
-    /// is another file, and its first rows are not those of the known one.
-    fn is_continued(&self, known: usize, content: &FileContent, ratio_max: u64) -> bool {
-        let former = &self.files[known];
-        let own = self.unread.get(&former.name).filter(|own| former.content.length < content.length && is_regular(own));
-        own.is_some_and(|own| {
-            let own = identify(own, std::slice::from_ref(&former.content), ratio_max);
-            own.is_ok_and(|own| own.known.is_some())
-        })
+    /// Whether a position is that of a file which this run reads under another name, and which is not the file `id`.
+    fn is_of_other(&self, at: usize, name: &str, id: Option<FileId>, ratio_max: u64) -> bool {
+        let former = &self.files[at];
+        let Some(other) = self.inputs.get(&former.name).filter(|_| former.name != name) else { return false };
+        if let Some(begun) = &other.begun {
+            return Some(begun.id) != id && begun.content == former.content;
+        }
+        if !other.path.is_file() {
+            return false;
+        }
+        let Ok(file) = bytes::open(&other.path) else { return false };
+        let is_other = file.metadata().is_ok_and(|found| Some(id_of(&found)) != id);
+        let identified = || identify(&file, std::slice::from_ref(&former.content), ratio_max);
+        is_other && identified().is_ok_and(|identified| identified.known.is_some())
+    }
+
+    /// Takes a position for a file of this name. The file that was read last is the last to be forgotten. A copy of
+    /// another file of the run leaves that its position.
+    fn take(&mut self, at: usize, name: &str, ratio_max: u64) -> FilePosition {
+        let id = self.inputs.get(name).and_then(|file| file.begun.as_ref()).map(|begun| begun.id);
+        match self.is_of_other(at, name, id, ratio_max) {
+            true => self.files[at].clone(),
+            false => self.files.remove(at),
+        }
     }
 
     /// Whether an earlier run has read a file of this name.
@@ -155,22 +210,20 @@ impl FilePositions {
         self.files.iter().any(|file| file.name == name)
     }
 
-    /// Ends the file that is being read, and keeps its position.
-    pub fn end(&mut self, ingest: &mut Ingest) -> Result<()> {
+    /// Ends the file that is being read, and keeps its position. Returns the verdict about it: 1 if lines of it may be
+    /// lost.
+    pub fn end(&mut self, ingest: &mut Ingest) -> Result<u8> {
         self.note(ingest)?;
-        self.current = None;
-        Ok(())
+        Ok(self.current.take().map_or(0, |current| u8::from(current.is_overwritten)))
     }
 
     /// Keeps the position of the file that is being read. The stage has taken every record before it.
     fn note(&mut self, ingest: &mut Ingest) -> Result<()> {
         let Some(current) = &mut self.current else { return Ok(()) };
         let Some(last) = ingest.read.complete() else { return Ok(()) };
-        let size = size_of(&current.path);
-        if size != current.size {
-            // The file has grown since; its content must cover what was read.
-            current.position.content = identify(&current.path, &[], ingest.run().ratio_max)?.content;
-            current.size = size;
+        current.update_content(ingest.run())?;
+        if let Some(begun) = self.inputs.get_mut(&current.position.name).and_then(|file| file.begun.as_mut()) {
+            begun.content.clone_from(&current.position.content);
         }
         current.position.partitions = PartitionTime::of(ingest, current.input, &current.origin);
         current.position.last = last;
@@ -192,6 +245,29 @@ impl FilePositions {
     }
 }
 
+impl CurrentFile {
+    /// Determines the content anew if the file has grown, because it must cover what was read. Of a truncated file it
+    /// stays: the copy that was made before still has it, and what the file gets afterwards is another content.
+    ///
+    /// Errors: exit status 74 if the file cannot be read.
+    fn update_content(&mut self, run: &Run) -> Result<()> {
+        let name = &self.position.name;
+        let size = self.file.metadata().map_err(|error| Error::io(name.clone(), &error))?.len();
+        if size <= self.size || self.is_overwritten {
+            return Ok(());
+        }
+        let former = std::slice::from_ref(&self.position.content);
+        let identified = identify(&self.file, former, run.ratio_max).map_err(|error| error.at(name.clone()))?;
+        if identified.known.is_some() || former[0].length == 0 {
+            (self.position.content, self.size) = (identified.content, size);
+        } else {
+            self.is_overwritten = true;
+            run.console.warn(format!("{name}: overwritten while it was read; lines may be lost"));
+        }
+        Ok(())
+    }
+}
+
 /// Returns the positions of files as databases store them. Of two files with one name the last one counts.
 pub fn partition_positions(files: &[FilePosition], pipeline: &str, watermark: Option<i64>) -> Vec<PartitionPosition> {
     let mut found = BTreeMap::new();
@@ -205,13 +281,4 @@ pub fn partition_positions(files: &[FilePosition], pipeline: &str, watermark: Op
         found.insert(name, PartitionPosition { group, topic, partition: 0, offset, watermark });
     }
     found.into_values().collect()
-}
-
-/// Returns the length of a file; 0 if it is gone.
-fn size_of(path: &Path) -> u64 {
-    std::fs::metadata(path).map_or(0, |found| found.len())
-}
-
-fn is_regular(path: &Path) -> bool {
-    std::fs::metadata(path).is_ok_and(|found| found.is_file())
 }

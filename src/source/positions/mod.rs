@@ -165,8 +165,8 @@ impl Positions {
         self.topics.continued_inputs()
     }
 
-    /// Compares a file with those that were read, before it is opened; sets up `ingest` to continue behind its
-    /// position. Returns the position of a followed name, or of the spool of an HTTP server.
+    /// Opens a file and compares it with those that were read; sets up `ingest` to continue behind its position.
+    /// Returns the open file, or the position of a followed name or of the spool of an HTTP server.
     ///
     /// Errors: exit status 65 if it is shorter than it was under the same name, 78 if it was read in another way.
     pub fn begin(
@@ -195,11 +195,11 @@ impl Positions {
         if matches!(uri, Uri::Http(_)) {
             return Ok(self.spool.as_ref().map(SpoolPosition::start));
         }
-        self.files.begin(uri, input, origin, ingest, run).map(|()| None)
+        Ok(self.files.begin(uri, input, origin, ingest, run)?.map(InputPosition::Opened))
     }
 
-    /// Ends the file that is being read, and keeps its position.
-    pub fn end(&mut self, ingest: &mut Ingest) -> Result<()> {
+    /// Ends the file that is being read, and keeps its position. Returns the verdict about it.
+    pub fn end(&mut self, ingest: &mut Ingest) -> Result<u8> {
         self.files.end(ingest)
     }
 
@@ -211,7 +211,7 @@ impl Positions {
                 self.followed.note(number, position, self.files.explode.as_deref(), ingest);
             }
             Some(InputPosition::Spool { origin, position }) => self.spool = Some(SpoolPosition::new(origin, position)),
-            None => {}
+            Some(InputPosition::Opened(_)) | None => {}
         }
         Ok(())
     }
@@ -229,3 +229,6 @@ impl Positions {
         serde_json::to_vec(&saved).map_err(|error| Error::broken(format!("positions: {error}")))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,13 +5,12 @@
 use crate::error::{Error, Result};
 use crate::format::unpack::Unpacked;
 use crate::ingest::Dead;
-use crate::input::bytes;
+use crate::input::content::FromStart;
 use crate::kind::dead::column;
 use arrow::array::{AsArray, BooleanArray};
 use arrow::compute::filter_record_batch;
 use arrow::datatypes::Int64Type;
 use std::fs::File;
-use std::path::Path;
 use xxhash_rust::xxh3::xxh3_64;
 
 /// Bytes that are compared at the start of a file, and before a position.
@@ -50,11 +49,10 @@ pub struct KnownFile {
     pub is_rewritten: bool,
 }
 
-/// Reads a file once and compares it with `known`.
+/// Reads an open file once and compares it with `known`. Its path may be that of another file by now.
 ///
 /// Errors: exit status 65 if it is shorter than its position, 74 if it cannot be read.
-pub fn identify(path: &Path, name: &str, known: &[FileMark], ratio_max: u64) -> Result<KnownFile> {
-    let file = bytes::open(path).map_err(|error| Error::io(name, &error))?;
+pub fn identify(file: &File, name: &str, known: &[FileMark], ratio_max: u64) -> Result<KnownFile> {
     let found = scan(file, known, ratio_max).map_err(|error| error.at(name))?;
     let same = known
         .iter()
@@ -62,7 +60,7 @@ pub fn identify(path: &Path, name: &str, known: &[FileMark], ratio_max: u64) -> 
         .filter(|(mark, tail)| found.head.starts_with(&mark.head) && **tail == Some(mark.tail_hash));
     // Of several files that begin alike, the one that was read furthest.
     let same = same.max_by_key(|(mark, _)| (mark.length, mark.name == name)).map(|(mark, _)| mark);
-    let is_begun_anew = found.length == 0 || is_header(path, &found);
+    let is_begun_anew = found.length == 0 || is_header(name, &found);
     if same.is_none() && !is_begun_anew {
         let is_shorter = |mark: &&FileMark| {
             mark.name == name && found.length < mark.length && mark.head.starts_with(&found.head[..])
@@ -89,9 +87,8 @@ pub fn identify(path: &Path, name: &str, known: &[FileMark], ratio_max: u64) -> 
 }
 
 /// Whether a file is one line of CSV.
-fn is_header(path: &Path, found: &Scan) -> bool {
-    let name = path.to_string_lossy();
-    let plain = [".gz", ".zst"].iter().find_map(|suffix| name.strip_suffix(suffix)).unwrap_or(&name);
+fn is_header(name: &str, found: &Scan) -> bool {
+    let plain = [".gz", ".zst"].iter().find_map(|suffix| name.strip_suffix(suffix)).unwrap_or(name);
     let is_csv = [".csv", ".tsv"].iter().any(|suffix| plain.ends_with(suffix));
     let line = found.head.iter().position(|byte| *byte == b'\n').map_or(found.length, |end| end as u64 + 1);
     is_csv && line == found.length
@@ -99,16 +96,15 @@ fn is_header(path: &Path, found: &Scan) -> bool {
 
 /// Returns pairs of files of one run, as indexes: the first one is the beginning of the second one, or all of it.
 /// Errors: exit status 74 if a file cannot be read.
-pub fn twins(files: &[(&Path, &FileMark)], ratio_max: u64) -> Result<Vec<(usize, usize)>> {
+pub fn twins(files: &[(&File, &FileMark)], ratio_max: u64) -> Result<Vec<(usize, usize)>> {
     let mut found = vec![];
     for (at, (_, one)) in files.iter().enumerate() {
-        for (other_at, (path, other)) in files.iter().enumerate().filter(|(other, _)| *other != at) {
+        for (other_at, (file, other)) in files.iter().enumerate().filter(|(other, _)| *other != at) {
             let may_begin = other.head.starts_with(&one.head)
                 && (one.length < other.length || one.length == other.length && other_at < at);
             if !may_begin {
                 continue;
             }
-            let file = bytes::open(path).map_err(|error| Error::io(&other.name, &error))?;
             let scan = scan(file, &[(*one).clone()], ratio_max).map_err(|error| error.at(&other.name))?;
             if scan.tails[0] == Some(one.tail_hash) {
                 found.push((at, other_at));
@@ -129,8 +125,8 @@ struct Scan {
     tails: Vec<Option<u64>>,
 }
 
-fn scan(file: File, known: &[FileMark], ratio_max: u64) -> Result<Scan> {
-    let mut reader = Unpacked::new(file, ratio_max);
+fn scan(file: &File, known: &[FileMark], ratio_max: u64) -> Result<Scan> {
+    let mut reader = Unpacked::new(FromStart::new(file), ratio_max);
     let mut order: Vec<usize> = (0..known.len()).collect();
     order.sort_by_key(|at| known[*at].length);
     let mut order = order.into_iter().peekable();
@@ -205,11 +201,12 @@ mod tests {
     use crate::kind::dead::{ErrorType, Fault, Letter};
     use crate::kind::letters::Builder;
     use std::io::Write;
+    use std::path::Path;
 
-    fn file(dir: &Path, name: &str, bytes: &[u8]) -> std::path::PathBuf {
+    fn file(dir: &Path, name: &str, bytes: &[u8]) -> File {
         let path = dir.join(name);
         File::create(&path).unwrap().write_all(bytes).unwrap();
-        path
+        File::open(path).unwrap()
     }
 
     #[test]
@@ -255,11 +252,8 @@ mod tests {
         let contents = [&bytes[..], &gz.finish().unwrap(), &bytes[..50_000], &other, &bytes[4..50_000]];
         let files: Vec<_> =
             contents.iter().enumerate().map(|(at, bytes)| file(dir.path(), &at.to_string(), bytes)).collect();
-        let marks: Vec<_> = files
-            .iter()
-            .map(|path| super::identify(path, &path.display().to_string(), &[], 1000).unwrap().mark)
-            .collect();
-        let pairs: Vec<_> = files.iter().map(std::path::PathBuf::as_path).zip(&marks).collect();
+        let marks: Vec<_> = files.iter().map(|file| super::identify(file, "f", &[], 1000).unwrap().mark).collect();
+        let pairs: Vec<_> = files.iter().zip(&marks).collect();
         assert_eq!(twins(&pairs, 1000).unwrap(), [(1, 0), (2, 0)]);
     }
 

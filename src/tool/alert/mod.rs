@@ -49,6 +49,7 @@ use crate::cli::resolve::{DefaultFormats, Resolved, StageSpec, resolve};
 use crate::cli::{Tool, Unit};
 use crate::error::{Error, Result};
 use crate::format::jsonl;
+use crate::input::bytes;
 use crate::input::text::OpenRecord;
 use crate::kafka::group::{CommitMode, TopicOptions};
 use crate::kafka::range::ReadMode;
@@ -65,6 +66,7 @@ use crate::uri::kafka::{Bound, KeptPosition, KeptPositions, TopicFormat};
 use clap::{Parser, Subcommand};
 use std::collections::BTreeSet;
 use std::ffi::OsString;
+use std::fs::File;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
@@ -290,12 +292,12 @@ impl Args {
             RunOptions { is_quiet, is_strict, faults_shown, stats, channels: names, max_future, send_limit, range };
         let mut alerts = AlertRun::new(options, engine, plan, services);
         for ((number, uri), file) in (0..).zip(&inputs).zip(files) {
-            let file = match file {
+            let (file, opened) = match file {
                 InputFile::Twin => continue,
-                InputFile::Known(file) => Some(file),
-                InputFile::Other => None,
+                InputFile::Known(file, opened) => (Some(file), Some(opened)),
+                InputFile::Other => (None, None),
             };
-            let feed = self.feed(Numbered { number, uri, file }, &mut alerts)?;
+            let feed = self.feed(Numbered { number, uri, file, opened }, &mut alerts)?;
             alerts.push(feed);
         }
         Ok(alerts)
@@ -321,26 +323,28 @@ impl Args {
                 continue;
             }
             let name = uri.to_string();
-            let file = identify(path, &name, &known, run.ratio_max)?;
+            // This file is read, even if a rotation gives its path to another one.
+            let opened = bytes::open(path).map_err(|error| Error::io(&name, &error))?;
+            let file = identify(&opened, &name, &known, run.ratio_max)?;
             if let Some(former) = file.former_name.as_ref().filter(|_| !self.stage.common.quiet) {
                 run.console.say(format!("{name}: the same content as {former}, read as the same file"));
             }
             if !file.is_begun_anew {
-                found.push((at, path.as_path(), file));
+                found.push((at, opened, file));
             }
         }
         // The content that had the name has another one now: the log was rotated.
         let moved: BTreeSet<String> = found.iter().filter_map(|(_, _, file)| file.former_name.clone()).collect();
         found.iter_mut().for_each(|(_, _, file)| file.is_rewritten &= !moved.contains(&file.mark.name));
-        let marks: Vec<_> = found.iter().map(|(_, path, file)| (*path, &file.mark)).collect();
+        let marks: Vec<_> = found.iter().map(|(_, opened, file)| (opened, &file.mark)).collect();
         let twins = twins(&marks, run.ratio_max)?;
         for (one, other) in &twins {
             let [one, other] = [one, other].map(|at| &marks[*at].1.name);
             run.console.say(format!("{one}: the same content as {other}, read once"));
         }
-        for (number, (at, _, file)) in found.into_iter().enumerate() {
+        for (number, (at, opened, file)) in found.into_iter().enumerate() {
             let is_twin = twins.iter().any(|(one, _)| *one == number);
-            files[at] = if is_twin { InputFile::Twin } else { InputFile::Known(file) };
+            files[at] = if is_twin { InputFile::Twin } else { InputFile::Known(file, opened) };
         }
         Ok(files)
     }
@@ -359,10 +363,11 @@ impl Args {
 
     /// Opens an input; it continues where the state says.
     fn feed(&self, input: Numbered<'_>, alerts: &mut AlertRun) -> Result<Feed> {
-        let Numbered { number, uri, file } = input;
+        let Numbered { number, uri, file, opened: opened_file } = input;
         let run = alerts.run_context().clone();
         let mut options = self.source()?;
         options.inputs.files.open_record = self.open_record(uri);
+        options.opened = opened_file;
         let name = uri.to_string();
         let (mut opened, mut form, mut kept) = (uri.clone(), FeedForm::Bytes, KeptTopics::default());
         let (mut origins, named) = (vec![], self.stage.map.origin.as_ref());
@@ -431,14 +436,16 @@ struct Numbered<'a> {
     uri: &'a Uri,
     /// The file, if its position is kept.
     file: Option<KnownFile>,
+    /// This file, open.
+    opened: Option<File>,
 }
 
 /// An input after the comparison with the files that the state knows and with the other inputs.
 enum InputFile {
     /// An input whose position is not kept as that of a file.
     Other,
-    /// A file whose position is kept.
-    Known(KnownFile),
+    /// A file whose position is kept, with the open file that was compared.
+    Known(KnownFile, File),
     /// A file or a store whose rows another input has too.
     Twin,
 }
