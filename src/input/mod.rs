@@ -49,7 +49,7 @@ use std::fs::File;
 use std::time::Duration;
 
 pub use lag::Lag;
-pub use reached::Reached;
+pub use reached::{Reached, UnreadPartition};
 
 /// The result of a step of an input.
 pub enum Step {
@@ -169,6 +169,11 @@ pub trait Input {
         vec![]
     }
 
+    /// Returns the live partitions of which it has not read all rows up to now. The source sets their input.
+    fn unread(&self) -> Vec<UnreadPartition> {
+        vec![]
+    }
+
     /// Returns the lag of each partition of a topic; `now` is the current time (µs).
     fn lag(&self, _now: i64) -> Vec<Lag> {
         vec![]
@@ -199,4 +204,12 @@ pub struct InputEnd {
     pub proof: EndProof,
     /// The worst exit verdict of the stages before this one and of the input itself.
     pub verdict: u8,
+}
+
+impl InputEnd {
+    /// Adds the end of a further input: the weakest proof and the worst verdict count, and that one was stopped.
+    pub fn add(&mut self, other: Self) {
+        let how = if other.how == How::Stopped { other.how } else { self.how };
+        *self = Self { how, proof: self.proof.min(other.proof), verdict: self.verdict.max(other.verdict) };
+    }
 }

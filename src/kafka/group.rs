@@ -62,9 +62,18 @@ pub struct TopicOptions {
     pub commit_mode: CommitMode,
     /// Whether the tool has a clock of its own, which no partition without records delays (evt-alert).
     pub has_clock: bool,
+    /// Whether the tool finds partitions without records, so that it needs to know of each when its broker has answered
+    /// (`--idle-after`).
+    pub finds_silence: bool,
 }
 
 impl TopicOptions {
+    /// Returns the interval (ms) of librdkafka's statistics, which alone show that a broker has answered without
+    /// records.
+    pub fn statistics_interval(&self) -> &'static str {
+        if self.has_clock || self.finds_silence { "1000" } else { "5000" }
+    }
+
     /// Whether the tool keeps the positions itself: in a checkpoint, or in the state of evt-alert.
     pub fn keeps_positions(&self) -> bool {
         match self.read_mode {

@@ -1,13 +1,21 @@
-//! Whether the brokers of one client are reachable, and since when they are not, or do not answer for one partition.
+//! Whether the brokers of one client are reachable, since when they are not or give no answer for one partition, and when
+//! those of partitions have answered.
 
 use super::client::{Context, Topics, describe};
-use super::source::FailingPartition;
+use super::position::PartitionId;
+use super::range::PartitionCursor;
+use super::source::{FailingPartition, RecordSource};
+use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
+use crate::input::UnreadPartition;
+use crate::kind::PartitionName;
 use crate::secret;
 use crate::store::remote::{rounded, trying_again};
 use rdkafka::error::RDKafkaErrorCode as Code;
 use std::cell::Cell;
-use std::time::Duration;
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::time::{Duration, Instant};
 
 /// A record that arrives within this time after the outage began may have been buffered before the outage, so it does
 /// not end the outage.
@@ -16,6 +24,12 @@ const LEFTOVERS: Duration = Duration::from_secs(1);
 /// How long the leader of a partition may give errors and no answer before this is reported: a new leader is elected
 /// within seconds.
 const ELECTION: Duration = Duration::from_secs(10);
+/// Interval of looks at the answers of brokers.
+const ANSWERS_EVERY: Duration = Duration::from_millis(100);
+/// A longer time between two answers to evt's own requests is an outage. Brokers hold a request for half a second.
+const FETCH_PAUSE: Duration = Duration::from_secs(2);
+/// The same for librdkafka, whose answers its statistics show.
+const STATISTICS_PAUSE: Duration = Duration::from_secs(5);
 
 /// The reachability of the brokers of one client; reports the beginning and the end of an outage.
 pub struct Health {
@@ -148,6 +162,54 @@ impl Health {
     }
 }
 
+/// Returns the time, on the run's monotonic clock, at which the broker of a partition had no record behind the end that
+/// is known.
+pub fn confirmed(cursor: &PartitionCursor, source: &dyn RecordSource, clock: &Clock) -> Option<Duration> {
+    // The order makes a time too early if the process is stopped in between, never too late.
+    let time = |at: Instant| clock.monotonic().saturating_sub(at.elapsed());
+    source.confirmed(cursor.id).or(cursor.confirmed).map(time)
+}
+
+/// The times in which the brokers of partitions have answered.
+#[derive(Default)]
+pub struct Answers {
+    /// From the first to the last answer, without a longer pause than usual.
+    spans: BTreeMap<PartitionId, Range<Duration>>,
+    /// The time of the next look.
+    next: Duration,
+}
+
+impl Answers {
+    /// Looks at the last answers. After a longer time without an answer the span of a partition begins anew.
+    pub fn update(&mut self, cursors: &[PartitionCursor], source: &dyn RecordSource, clock: &Clock) {
+        let now = clock.monotonic();
+        if now < self.next {
+            return;
+        }
+        self.next = now + ANSWERS_EVERY;
+        let pause = if source.has_own_connections() { FETCH_PAUSE } else { STATISTICS_PAUSE };
+        for cursor in cursors.iter().filter(|cursor| cursor.is_read()) {
+            let Some(last) = confirmed(cursor, source, clock) else { continue };
+            let span = self.spans.entry(cursor.id).or_insert(last..last);
+            match last.saturating_sub(span.end) > pause {
+                true => *span = last..last,
+                false => span.end = span.end.max(last),
+            }
+        }
+    }
+
+    /// Returns the partitions that have not ended, with the times in which their brokers have answered. `origin` names
+    /// a topic by its number.
+    pub fn unread<'a>(&self, cursors: &[PartitionCursor], origin: impl Fn(usize) -> &'a str) -> Vec<UnreadPartition> {
+        let unread = |cursor: &PartitionCursor| UnreadPartition {
+            input: 0,
+            name: Some(PartitionName::new(origin(cursor.id.topic), cursor.id.number.to_string())),
+            answered: self.spans.get(&cursor.id).filter(|_| !cursor.waits).cloned(),
+        };
+        cursors.iter().filter(|cursor| !cursor.ended).map(unread).collect()
+    }
+}
+
 /// Formats the duration of an outage, in whole seconds.
 pub fn whole_seconds(time: Duration) -> String {
     rounded(Duration::from_secs(time.as_secs()))
@@ -156,8 +218,8 @@ pub fn whole_seconds(time: Duration) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::clock::{Clock, SimulatedClock};
-    use crate::kafka::position::PartitionId;
+    use crate::clock::SimulatedClock;
+    use crate::kafka::test_data::FakeSource;
     use crate::run::Run;
     use crate::uri::kafka::Address;
     use std::rc::Rc;
@@ -281,5 +343,36 @@ mod tests {
         assert_eq!(clients.come_back(0, 60_000), Some(60_000));
         assert!(!clients.go(1, 60_100) && !clients.go(1, 66_900), "idle, and about to notice that they are back");
         assert_eq!(clients.come_back(1, 66_950), None);
+    }
+
+    #[test]
+    fn a_partition_is_read_up_to_the_last_answer_of_its_broker_unless_its_topic_is_read_later() {
+        let (clock, source) = (SimulatedClock::default(), FakeSource::default());
+        let wait = |seconds| clock.advance(Duration::from_secs(seconds));
+        let cursor = |topic, waits| PartitionCursor { waits, ..PartitionCursor::new(PartitionId { topic, number: 7 }) };
+        let mut cursors = [cursor(0, false), cursor(1, true)];
+        let mut answers = Answers::default();
+        // For each partition, the seconds from the first to the last answer.
+        let mut look = |cursors: &[PartitionCursor]| {
+            answers.update(cursors, &source, &Clock::Simulated(clock.clone()));
+            let unread = answers.unread(cursors, |topic| ["first", "second"][topic]);
+            let seconds = |span: Range<Duration>| (span.end - span.start).as_secs_f64().round();
+            let named = |one: UnreadPartition| (one.name.unwrap().origin, one.answered.map(seconds));
+            unread.into_iter().map(named).collect::<Vec<_>>()
+        };
+        let both = |first, second| vec![("first".to_owned(), first), ("second".to_owned(), second)];
+        wait(100);
+        assert_eq!(look(&cursors), both(None, None), "no broker has answered");
+        for (after, answered) in [(1, 0.0), (2, 2.0), (4, 6.0), (60, 0.0), (1, 1.0)] {
+            wait(after);
+            cursors.iter_mut().for_each(|cursor| cursor.confirmed = Some(Instant::now()));
+            assert_eq!(look(&cursors), both(Some(answered), None), "an answer {after} s after the one before");
+        }
+        cursors.iter_mut().for_each(|cursor| cursor.confirmed = None);
+        wait(60);
+        assert_eq!(look(&cursors), both(Some(1.0), None), "nothing is known of the time since the last answer");
+        cursors[0].ended = true;
+        cursors[1].waits = false;
+        assert_eq!(look(&cursors), both(None, None)[1..], "its topic has its turn");
     }
 }

@@ -6,7 +6,7 @@
 
 use super::client::{self, Rebalance, Topics};
 use super::group::{CommitMode, CommitPoint, Membership, Options, TopicOptions};
-use super::health::Health;
+use super::health::{Answers, Health, confirmed};
 use super::library::{Connections, LibraryCluster};
 use super::position::PartitionId;
 use super::range::{self, PartitionCursor, ReadMode, ShortAnswer};
@@ -15,13 +15,13 @@ use super::source::{Cluster, RecordSource, SourceEvent};
 use crate::error::{Error, ErrorKind, Result};
 use crate::frame::{Control, How};
 use crate::ingest::{ByteProgress, Ingest};
-use crate::input::{EndProof, Input, InputEnd, Lag, Reached, Step};
+use crate::input::{EndProof, Input, InputEnd, Lag, Reached, Step, UnreadPartition};
 use crate::registry::place;
 use crate::run::Run;
 use crate::uri::kafka::{Address, TopicFormat};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Poll interval while the outputs confirm the rows of revoked partitions.
 const RELEASE_INTERVAL: Duration = Duration::from_millis(10);
@@ -43,6 +43,8 @@ pub struct KafkaInput {
     reported_down: bool,
     /// When the last records were read, on the run's monotonic clock.
     records_at: Option<Duration>,
+    /// When the brokers of the partitions have answered, if the tool finds those without records.
+    answers: Option<Answers>,
 }
 
 impl KafkaInput {
@@ -82,7 +84,7 @@ impl KafkaInput {
     /// Begins to read through these connections.
     fn begin(connections: Connections, topics: &Topics, options: Options<'_>, ingest: &mut Ingest) -> Result<Self> {
         let Connections { cluster, source } = connections;
-        let Options { tool: TopicOptions { read_mode, commit_mode, has_clock }, origin } = options;
+        let Options { tool: TopicOptions { read_mode, commit_mode, has_clock, finds_silence }, origin } = options;
         let Topics { address, run } = topics;
         let partitions = PartitionSet::new(address, read_mode == ReadMode::Checkpoint, run)?;
         let set = &address.options;
@@ -119,6 +121,7 @@ impl KafkaInput {
             health: Health::new(topics),
             reported_down: false,
             records_at: None,
+            answers: finds_silence.then(Answers::default),
         };
         if !subscribes {
             if !has_clock {
@@ -433,6 +436,9 @@ impl Input for KafkaInput {
             return Ok(Step::Stopped);
         }
         self.follow_stats(ingest)?;
+        if let Some(answers) = &mut self.answers {
+            answers.update(&self.partitions.cursors, &*self.source, &self.topics.run.clock);
+        }
         if let Some(step) = self.follow_group(ingest)? {
             return Ok(step);
         }
@@ -537,10 +543,8 @@ impl Input for KafkaInput {
 
     fn reached(&self, ingest: &mut Ingest) -> Vec<Reached> {
         let clock = &self.topics.run.clock;
-        // The order makes a time too early if the process is stopped in between, never too late.
-        let time = |at: Instant| clock.monotonic().saturating_sub(at.elapsed());
         let mut reached = |cursor: &PartitionCursor| {
-            let confirmed = self.source.confirmed(cursor.id).or(cursor.confirmed).map(time);
+            let confirmed = confirmed(cursor, &*self.source, clock);
             let position = cursor
                 .position(ingest.mapper.first_held(cursor.stamp), ingest.partition_table.stream_time(cursor.stamp));
             Reached {
@@ -559,6 +563,12 @@ impl Input for KafkaInput {
             }
         };
         self.partitions.cursors.iter().map(&mut reached).collect()
+    }
+
+    fn unread(&self) -> Vec<UnreadPartition> {
+        let Some(answers) = &self.answers else { return vec![] };
+        let origin = |topic| self.origin.as_deref().unwrap_or(self.topics.name(topic));
+        answers.unread(&self.partitions.cursors, origin)
     }
 
     /// End offsets are those of the last answer, or as old as the last statistics of librdkafka.

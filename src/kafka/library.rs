@@ -52,7 +52,7 @@ impl Connections {
     /// connection.
     pub fn new(topics: &Topics, options: &TopicOptions) -> Result<Self> {
         let Topics { address, run } = topics;
-        let mut cluster = LibraryCluster::new(topics)?;
+        let mut cluster = LibraryCluster::with_statistics(topics, options.statistics_interval())?;
         cluster.keeps_positions = options.keeps_positions();
         if let CommitMode::Transactions(producer) = &options.commit_mode {
             cluster.transactions = Some(producer.clone());
@@ -83,6 +83,11 @@ pub struct LibraryCluster {
 impl LibraryCluster {
     /// Makes a consumer; it connects with the first request.
     pub fn new(topics: &Topics) -> Result<Self> {
+        Self::with_statistics(topics, TopicOptions::default().statistics_interval())
+    }
+
+    /// Makes a consumer that notes statistics at this interval (ms).
+    fn with_statistics(topics: &Topics, interval: &str) -> Result<Self> {
         // librdkafka needs a group id even if the consumer never joins the group.
         let group = topics.address.options.group.as_deref().unwrap_or("evt");
         let client = topics.create(&[
@@ -91,6 +96,7 @@ impl LibraryCluster {
             ("enable.auto.offset.store", "false"),
             ("auto.offset.reset", "error"),
             ("enable.partition.eof", "true"),
+            ("statistics.interval.ms", interval),
             // Records of aborted transactions must not be read.
             ("isolation.level", "read_committed"),
             ("partition.assignment.strategy", "cooperative-sticky"),

@@ -19,7 +19,7 @@ use crate::frame::{Control, End, How, WATERMARK_KEY};
 use crate::ingest::{ByteProgress, Ingest, Item, Rest, Sent};
 use crate::input::follow::watch::POLL_INTERVAL;
 use crate::input::spool::Shutdown;
-use crate::input::{EndProof, Input, InputEnd, Lag, Reached, Step};
+use crate::input::{EndProof, Input, InputEnd, Lag, Reached, Step, UnreadPartition};
 use crate::kafka::range::ReadMode;
 use crate::kind::shadow::Shadows;
 use crate::kind::{DIMENSIONS_KEY, Kind};
@@ -321,9 +321,8 @@ impl Source {
         self.ingest.release_waited(before)
     }
 
-    /// Queues the rows that were read so far, and returns how far the partitions of the current input, or of the last
-    /// one, are read. The stage has every row before these positions once it has taken as many items as the returned
-    /// number.
+    /// Queues the rows that were read so far. Returns the number of items with which the stage has every row before the
+    /// positions, and these: how far the partitions of the current input, or of the last one, are read.
     pub fn reached(&mut self) -> Result<(u64, Vec<Reached>)> {
         self.ingest.flush()?;
         let running = self.running.front().or(self.ended.last());
@@ -484,12 +483,7 @@ impl Source {
     fn end_input(&mut self) -> Result<()> {
         let Some(ended) = self.running.pop_front() else { return Ok(()) };
         let input = &ended.input;
-        let InputEnd { how, proof, verdict } = input.end();
-        self.end = InputEnd {
-            how: if how == How::Stopped { how } else { self.end.how },
-            proof: self.end.proof.min(proof),
-            verdict: self.end.verdict.max(verdict),
-        };
+        self.end.add(input.end());
         self.ingest.flags.first_times.end()?;
         self.ingest.drain()?;
         self.ingest.flush()?;
@@ -586,6 +580,12 @@ impl Source {
     /// Returns the inputs whose topics this run continues.
     pub fn continued_inputs(&self) -> &[ContinuedInput] {
         self.positions.as_ref().map_or(&[], Positions::continued_inputs)
+    }
+
+    /// Returns the live partitions of which the stage does not have all rows up to now.
+    pub fn unread(&self) -> Vec<UnreadPartition> {
+        let open = self.running.iter().map(|one| (one.number, one.input.as_ref()));
+        partitions::unread(self.pending.iter().map(|(number, _)| *number), open, self.ingest.mapper.maps_partition)
     }
 
     /// Returns the lag of each partition of the topics; `now` is the current time (µs).

@@ -1,11 +1,14 @@
-//! The partitions that the inputs have reported.
+//! The partitions that the inputs have reported, and those that are not read up to now.
 //!
 //! If two inputs report the same partition, its stream time goes back in their common stream. So no stage may compute a
 //! watermark from that stream before its end.
 
 use crate::frame::PartitionState;
+use crate::input::{Input, UnreadPartition};
 use crate::kind::PartitionName;
 use ahash::AHashMap;
+use std::ops::Range;
+use std::time::Duration;
 
 /// The partitions that the inputs of a run have reported.
 #[derive(Default)]
@@ -29,10 +32,77 @@ impl ReportedPartitions {
     }
 }
 
+/// Returns the partitions of which the stage does not have all rows up to now: those of pending inputs, and those that
+/// the open inputs name. If rows have other partitions than their inputs name, these stand for all of an input.
+pub(super) fn unread<'a>(
+    pending: impl Iterator<Item = u32>,
+    open: impl Iterator<Item = (u32, &'a dyn Input)>,
+    maps_partition: bool,
+) -> Vec<UnreadPartition> {
+    let mut found: Vec<_> = pending.map(|input| UnreadPartition { input, name: None, answered: None }).collect();
+    for (number, input) in open {
+        let unread = input.unread();
+        if maps_partition || input.reports_partitions() {
+            let all = unread.into_iter().map(|one| one.answered);
+            let both =
+                |one: Range<Duration>, other: Range<Duration>| one.start.max(other.start)..one.end.min(other.end);
+            let answered = all.reduce(|one, other| Some(both(one?, other?)));
+            found.extend(answered.map(|answered| UnreadPartition { input: number, name: None, answered }));
+        } else {
+            found.extend(unread.into_iter().map(|one| UnreadPartition { input: number, ..one }));
+        }
+    }
+    found
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::frame::State;
+    use crate::ingest::Ingest;
+    use crate::input::Step;
+
+    struct Topic(Vec<UnreadPartition>, bool);
+
+    impl Input for Topic {
+        fn step(&mut self, _: &mut Ingest) -> crate::error::Result<Step> {
+            Ok(Step::Idle)
+        }
+
+        fn reports_partitions(&self) -> bool {
+            self.1
+        }
+
+        fn unread(&self) -> Vec<UnreadPartition> {
+            self.0.clone()
+        }
+    }
+
+    #[test]
+    fn the_partitions_of_pending_inputs_are_unread_and_those_of_frames_all_if_one_is() {
+        let at = Duration::from_secs;
+        let named = |input: u32, name: &str, answered: Option<Range<u64>>| UnreadPartition {
+            input,
+            name: Some(PartitionName::new("t", name)),
+            answered: answered.map(|span| at(span.start)..at(span.end)),
+        };
+        let all =
+            |input: u32, answered: Option<Range<u64>>| UnreadPartition { name: None, ..named(input, "", answered) };
+        let answers = [Some(1..9), Some(3..7)];
+        for (is_framed, maps, answers, expected) in [
+            (false, false, answers.clone(), vec![named(2, "0", Some(1..9)), named(2, "1", Some(3..7))]),
+            (true, false, answers.clone(), vec![all(2, Some(3..7))]),
+            (false, true, answers, vec![all(2, Some(3..7))]),
+            (true, false, [Some(1..9), None], vec![all(2, None)]),
+        ] {
+            let [one, other] = answers;
+            let topic = Topic(vec![named(0, "0", one), named(0, "1", other)], is_framed);
+            let pipe = Topic(vec![], is_framed);
+            let open: [(u32, &dyn Input); 2] = [(1, &pipe), (2, &topic)];
+            let found = unread([3, 4].into_iter(), open.into_iter(), maps);
+            assert_eq!(found, [vec![all(3, None), all(4, None)], expected].concat(), "{is_framed} {maps}");
+        }
+    }
 
     #[test]
     fn a_partition_is_repeated_if_another_input_reports_it() {

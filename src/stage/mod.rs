@@ -276,8 +276,9 @@ impl Stage {
             Ok(Some(Polled::Item(sent))) => self.take(sent),
             Ok(Some(Polled::Progress)) => Ok(StepResult::Ready),
             Ok(Some(Polled::Waiting(timeout))) => {
-                let (operator, outputs) = self.parts()?;
-                operator.on_drained(outputs)?;
+                if let Self { phase: Phase::Running(operator), source, outputs, .. } = self {
+                    operator.on_drained(&|| source.unread(), outputs)?;
+                }
                 Ok(StepResult::Waiting(timeout))
             }
             Err(error) => {

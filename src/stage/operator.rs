@@ -7,6 +7,7 @@ use crate::counts::Counts;
 use crate::error::Result;
 use crate::format::Format;
 use crate::frame::{Control, End};
+use crate::input::UnreadPartition;
 use crate::kind::dead::Fault;
 use crate::kind::dead::Rejected;
 use crate::metrics::Metrics;
@@ -33,8 +34,9 @@ pub trait Operator {
         Ok(())
     }
 
-    /// The stage calls it when the operator has all rows read so far, before it waits for input.
-    fn on_drained(&mut self, _out: &mut dyn Collector) -> Result<()> {
+    /// The stage calls it when the operator has all rows read so far, before it waits for input. `unread` returns the
+    /// partitions of which rows may be missing.
+    fn on_drained(&mut self, _unread: &dyn Fn() -> Vec<UnreadPartition>, _out: &mut dyn Collector) -> Result<()> {
         Ok(())
     }
 

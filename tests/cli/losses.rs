@@ -1,9 +1,12 @@
 //! No run that lost, dropped, replaced or refused a row exits 0 without a line on stderr, with `-q` or without, unless
 //! a flag shows that the loss is intended.
 
-use crate::harness::{Dir, Run};
+use crate::harness::{Dir, Run, eventually};
 use crate::servers;
 use serde_json::Value;
+use std::io::Write;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
 
 /// Three events: the last one is late for its window by an hour, with an out-of-orderness of 30 seconds.
 const LATE: &str =
@@ -90,6 +93,30 @@ fn rows_late_because_a_partition_was_idle_are_lost() {
     let lost = "evt-window: 1 event was late (1 because a partition was idle or new; --late FILE keeps them)\n";
     assert_eq!(run.stderr(), lost);
     assert_eq!(dir.rows("out.jsonl").len(), 2);
+}
+
+/// The pipe is quiet for longer than --idle-after, and the file is read once the pipe has ended.
+#[test]
+fn rows_of_a_file_that_is_read_after_a_quiet_pipe_are_not_late() {
+    let dir = Dir::new("late-after-pipe");
+    let rows = |minutes: std::ops::Range<u32>| -> String {
+        minutes.map(|minute| format!("{{\"t\":\"2026-01-01T00:{minute:02}:00Z\"}}\n")).collect()
+    };
+    dir.write("b.jsonl", rows(0..6));
+    let flags = ["-", "b.jsonl", "-f", "jsonl", "--time", "t", "--size", "1m", "--out-of-orderness", "0s"];
+    let flags = [&flags[..], &["--idle-after", "300ms", "-o", "jsonl"]].concat();
+    let mut window = dir.command("evt-window", &flags);
+    let mut run =
+        window.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts");
+    let mut pipe = run.stdin.take().expect("a pipe");
+    pipe.write_all(rows(0..6).as_bytes()).expect("it reads");
+    let start = Instant::now();
+    eventually("the pipe is quiet for longer than --idle-after", || start.elapsed() > Duration::from_millis(1500));
+    pipe.write_all(rows(6..8).as_bytes()).expect("it reads");
+    drop(pipe);
+    let ended = run.wait_with_output().expect("it ends");
+    let said = String::from_utf8_lossy(&ended.stderr);
+    assert!(ended.status.success() && said.contains("in 14 out 14"), "{said}");
 }
 
 #[test]

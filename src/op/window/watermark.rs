@@ -8,6 +8,7 @@
 
 use crate::error::{Error, Result};
 use crate::frame::{self, Progress};
+use crate::kind::PartitionName;
 use crate::kind::event::column;
 use crate::op::snapshot::{Reader, Writer};
 use ahash::AHashMap;
@@ -225,6 +226,15 @@ impl Watermark {
         let live =
             self.state.partitions.iter().enumerate().filter(|(_, partition)| partition.state == frame::State::Live);
         live.map(|(at, partition)| (at, partition.stream_time))
+    }
+
+    /// Returns the numbers of the live partitions of an input, or of one of them.
+    pub fn live_of(&self, input: u32, name: Option<&PartitionName>) -> Vec<usize> {
+        let of_input = || self.live().map(|(at, _)| at).filter(|at| self.state.partitions[*at].input == input);
+        let Some(PartitionName { origin, partition }) = name else { return of_input().collect() };
+        let key = PartitionKey { input, origin: origin.clone(), name: partition.clone() };
+        let is_live = |at: &usize| self.state.partitions[*at].state == frame::State::Live;
+        self.index.get(&key).copied().filter(is_live).into_iter().collect()
     }
 
     /// Returns the greatest stream time of any partition of any run.

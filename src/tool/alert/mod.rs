@@ -233,7 +233,7 @@ impl Args {
         let commit_mode = if self.state.is_some() { CommitMode::Assign } else { CommitMode::None };
         let mut options = self.stage.source(mapping)?;
         options.needs.shows_records = true;
-        options.inputs.topics = TopicOptions { read_mode, commit_mode, has_clock: true };
+        options.inputs.topics = TopicOptions { read_mode, commit_mode, has_clock: true, finds_silence: false };
         options.inputs.stores.order = StoreOrder::Time(time_columns);
         Ok(options)
     }
@@ -385,8 +385,6 @@ impl Args {
                 let positions = kept.positions.clone();
                 address.options.start = Some(Bound::Kept(KeptPositions { positions, others }));
             }
-            // librdkafka confirms the ends of partitions by its statistics.
-            address.options.settings.insert(0, ("statistics.interval.ms".to_owned(), "1000".to_owned()));
         }
         if matches!(uri, Uri::Store(..)) {
             form = FeedForm::Store;

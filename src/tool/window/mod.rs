@@ -449,6 +449,7 @@ impl Args {
         // A row that a metric cannot read becomes a dead letter with its record.
         options.needs.shows_records = true;
         options.inputs.topics.read_mode = ReadMode::Stateful;
+        options.inputs.topics.finds_silence = self.watermark.idle_after.is_some();
         options.inputs.continuation.is_last = self.watermark.at_end == Some(AtEnd::Fire);
         Ok(options)
     }

@@ -8,6 +8,7 @@ use crate::error::{Error, Result};
 use crate::expr::RowFault;
 use crate::expr::rounded_integers;
 use crate::frame::{self, Control, How, Progress};
+use crate::input::UnreadPartition;
 use crate::kind::dead::{ErrorType, Fault};
 use crate::metrics;
 use crate::op::state::StateSize;
@@ -84,14 +85,14 @@ impl Operator for Windows {
     }
 
     fn on_idle(&mut self, out: &mut dyn Collector) -> Result<()> {
-        self.set_idle(out);
         self.work(out)
     }
 
-    /// Only here, and in [`Operator::on_idle`], a partition becomes idle: the rows of a backlog may be those that it
-    /// lacks.
-    fn on_drained(&mut self, out: &mut dyn Collector) -> Result<()> {
-        if self.set_idle(out) { self.fire(out) } else { Ok(()) }
+    /// Only here a partition becomes idle: the rows of a backlog may be those that it lacks.
+    fn on_drained(&mut self, unread: &dyn Fn() -> Vec<UnreadPartition>, out: &mut dyn Collector) -> Result<()> {
+        let idle = self.stall.idle(self.window.watermark(), unread, out.elapsed());
+        idle.iter().for_each(|partition| self.window.set_idle(*partition));
+        if idle.is_empty() { Ok(()) } else { self.fire(out) }
     }
 
     fn on_end(&mut self, ended: &InputEnded, out: &mut dyn Collector) -> Result<Counts> {
@@ -161,13 +162,6 @@ impl Operator for Windows {
 }
 
 impl Windows {
-    /// Marks idle partitions; returns whether there is a new one.
-    fn set_idle(&mut self, out: &mut dyn Collector) -> bool {
-        let idle = self.stall.idle(self.window.watermark(), out.elapsed());
-        idle.iter().for_each(|partition| self.window.set_idle(*partition));
-        !idle.is_empty()
-    }
-
     /// Does the time-driven work: prints reports, fires windows, sets metrics.
     fn work(&mut self, out: &mut dyn Collector) -> Result<()> {
         let explicit = self.window.watermark().is_explicit();

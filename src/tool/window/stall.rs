@@ -1,11 +1,13 @@
 //! Finds idle partitions, and a watermark that does not advance, in processing time.
 //!
 //! The monitor does not decide which rows are late. `--idle-after` excludes an idle partition from the minimum; this
-//! depends on timing and is opt-in. A watermark that has not advanced for a minute is only reported, with remedies.
+//! depends on timing and is opt-in. Time in which no row of a partition could arrive is not idleness. A watermark that has not advanced for a minute is only reported, with remedies.
 
+use crate::input::UnreadPartition;
 use crate::op::window::watermark::Watermark;
 use crate::time::{MINUTE, format_duration};
 use std::collections::HashMap;
+use std::ops::Range;
 use std::time::Duration;
 
 /// Interval of checks for idle partitions.
@@ -34,6 +36,10 @@ pub struct StallMonitor {
     next: Duration,
     /// The last advance of each partition.
     partitions: HashMap<usize, Advance>,
+    /// The time of the next look at what is not read.
+    next_unread: Duration,
+    /// For each partition that is not read up to now, the time up to which its rows have arrived.
+    read_until: HashMap<usize, Duration>,
     /// The last advance of the watermark.
     watermark: Advance,
     said: bool,
@@ -44,7 +50,16 @@ impl StallMonitor {
     pub fn new(idle_after: Option<i64>, now: Duration) -> Self {
         let idle_after = idle_after.map(|limit| Duration::from_micros(limit.unsigned_abs()));
         let watermark = Advance { stream_time: None, at: now };
-        Self { idle_after, last: now, next: now, partitions: HashMap::new(), watermark, said: false }
+        Self {
+            idle_after,
+            last: now,
+            next: now,
+            partitions: HashMap::new(),
+            next_unread: now,
+            read_until: HashMap::new(),
+            watermark,
+            said: false,
+        }
     }
 
     /// Records the partitions that have advanced. After a long time without a check, the time of idleness begins anew.
@@ -66,15 +81,41 @@ impl StallMonitor {
         }
     }
 
-    /// Returns the numbers of the partitions that have become idle. Call it when there is nothing to read.
-    pub fn idle(&mut self, watermark: &Watermark, now: Duration) -> Vec<usize> {
+    /// Returns the numbers of the partitions that have become idle. Call it when there is nothing to read; `unread`
+    /// returns the partitions of which rows may be missing.
+    pub fn idle(
+        &mut self,
+        watermark: &Watermark,
+        unread: &dyn Fn() -> Vec<UnreadPartition>,
+        now: Duration,
+    ) -> Vec<usize> {
         let Some(limit) = self.idle_after else { return vec![] };
         self.observe(watermark, now);
+        if now >= self.next_unread {
+            self.next_unread = now + EVERY;
+            self.note_unread(watermark, &unread(), now);
+        }
         let is_idle = |&(at, stream_time): &(usize, Option<i64>)| {
-            let last = self.partitions.get(&at);
-            last.is_some_and(|last| last.stream_time == stream_time && now.saturating_sub(last.at) >= limit)
+            let until = self.read_until.get(&at).copied().unwrap_or(now);
+            let last = self.partitions.get(&at).filter(|last| last.stream_time == stream_time);
+            last.is_some_and(|last| until.saturating_sub(last.at) >= limit)
         };
         watermark.live().filter(is_idle).map(|(at, _)| at).collect()
+    }
+
+    /// Notes up to when the rows of partitions have been read. The time of idleness begins anew for one that is not
+    /// read, and after a time without answers.
+    fn note_unread(&mut self, watermark: &Watermark, unread: &[UnreadPartition], now: Duration) {
+        self.read_until.clear();
+        for UnreadPartition { input, name, answered } in unread {
+            let Range { start, end } = answered.clone().unwrap_or(now..now);
+            for at in watermark.live_of(*input, name.as_ref()) {
+                self.read_until.insert(at, end);
+                if let Some(last) = self.partitions.get_mut(&at) {
+                    last.at = last.at.max(start);
+                }
+            }
+        }
     }
 
     /// Returns a message, once, if the watermark has not advanced for a minute.
@@ -110,6 +151,7 @@ impl StallMonitor {
 mod tests {
     use super::*;
     use crate::frame::{PartitionState, Progress, State};
+    use crate::kind::PartitionName;
     use crate::op::window::watermark::Options;
 
     fn progress_of(times: &[(&str, Option<i64>)]) -> Progress {
@@ -133,10 +175,10 @@ mod tests {
         let mut monitor = StallMonitor::new(Some(1_000_000), Duration::ZERO);
         let at = Duration::from_millis;
         watermark.on_progress(&progress_of(&[("a", Some(1)), ("b", Some(1))])).unwrap();
-        assert!(monitor.idle(&watermark, at(0)).is_empty());
+        assert!(monitor.idle(&watermark, &Vec::new, at(0)).is_empty());
         watermark.on_progress(&progress_of(&[("a", Some(9))])).unwrap();
-        assert!(monitor.idle(&watermark, at(500)).is_empty());
-        let idle = monitor.idle(&watermark, at(1_200));
+        assert!(monitor.idle(&watermark, &Vec::new, at(500)).is_empty());
+        let idle = monitor.idle(&watermark, &Vec::new, at(1_200));
         assert_eq!(idle, [1]);
         watermark.set_idle(1);
         assert_eq!(watermark.get(), Some(9));
@@ -167,20 +209,51 @@ mod tests {
         let at = Duration::from_millis;
         watermark.on_progress(&progress_of(&[("a", Some(1)), ("b", Some(1))])).unwrap();
         for second in 0..=2 {
-            assert!(monitor.idle(&watermark, at(second * 1_000)).is_empty());
+            assert!(monitor.idle(&watermark, &Vec::new, at(second * 1_000)).is_empty());
         }
         // It was stopped for 20 minutes. One partition has rows at once, the other one a second later.
         let woken = 20 * 60_000;
         watermark.on_progress(&progress_of(&[("a", Some(9))])).unwrap();
-        assert!(monitor.idle(&watermark, at(woken)).is_empty());
-        assert!(monitor.idle(&watermark, at(woken + 1_000)).is_empty());
+        assert!(monitor.idle(&watermark, &Vec::new, at(woken)).is_empty());
+        assert!(monitor.idle(&watermark, &Vec::new, at(woken + 1_000)).is_empty());
         watermark.on_progress(&progress_of(&[("b", Some(5))])).unwrap();
         // A backlog is not idleness: only a look is taken between its batches.
         for second in 2..=9 {
             monitor.observe(&watermark, at(woken + second * 1_000));
         }
         watermark.on_progress(&progress_of(&[("b", Some(7))])).unwrap();
-        assert_eq!(monitor.idle(&watermark, at(woken + 9_500)), [0]);
+        assert_eq!(monitor.idle(&watermark, &Vec::new, at(woken + 9_500)), [0]);
+    }
+
+    #[test]
+    fn the_time_in_which_a_partition_is_not_read_or_its_broker_does_not_answer_makes_it_not_idle() {
+        let options = Options { out_of_orderness: Some(0), explicit: false, new_partitions: false };
+        let at = Duration::from_millis;
+        let unread = |name: Option<&str>, answered: Option<Range<u64>>| UnreadPartition {
+            input: 0,
+            name: name.map(|name| PartitionName::new("f", name)),
+            answered: answered.map(|span| at(span.start)..at(span.end)),
+        };
+        // When partition b becomes idle (ms), whose broker answers as this function says.
+        let idle_at = |answers: &dyn Fn(u64) -> Option<UnreadPartition>| {
+            let mut watermark = Watermark::new(options);
+            watermark.on_progress(&progress_of(&[("a", Some(9)), ("b", Some(1))])).unwrap();
+            let mut monitor = StallMonitor::new(Some(1_000_000), Duration::ZERO);
+            (0..10_000).step_by(200).find(|now| {
+                let answers = || answers(*now).into_iter().collect();
+                monitor.idle(&watermark, &answers, at(*now)).contains(&1)
+            })
+        };
+        assert_eq!(idle_at(&|_| None), Some(1_000));
+        let opened = |now: u64| (now < 3_000).then(|| unread(None, None));
+        assert_eq!(idle_at(&opened), Some(3_800), "a second after the last look at which it was not read");
+        let of_other = |now: u64| (now < 3_000).then(|| unread(Some("a"), None));
+        assert_eq!(idle_at(&of_other), Some(1_000));
+        // The broker is away from 600 ms to 5 s; its last answer said that there was no row up to 600 ms.
+        let away = |now: u64| Some(unread(Some("b"), Some(if now < 5_000 { 0..now.min(600) } else { 5_000..now })));
+        assert_eq!(idle_at(&away), Some(6_000));
+        let late_answers = |now: u64| Some(unread(Some("b"), Some(0..now.saturating_sub(400))));
+        assert_eq!(idle_at(&late_answers), Some(1_400));
     }
 
     #[test]
