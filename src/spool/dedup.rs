@@ -33,25 +33,33 @@ pub struct DedupWindow {
     limits: DedupLimits,
     /// Random, so that clients cannot construct ids that collide.
     seed: u64,
-    payloads: AHashMap<u128, u64>,
+    known: AHashMap<u128, KnownId>,
     order: VecDeque<ArrivedId>,
     /// The number of durable elements of `order`; the others belong to the group that is being written.
     durable: usize,
     scratch: Vec<u8>,
 }
 
+/// An id that is remembered.
+struct KnownId {
+    /// The hash of its payload.
+    payload: u64,
+    /// When it arrived (µs). An older element of `order` with the same id has no effect.
+    at: i64,
+}
+
 /// An id in the order of arrival.
 struct ArrivedId {
     /// When it arrived (µs).
     at: i64,
-    /// Its key in `payloads`.
+    /// Its key in `known`.
     key: u128,
 }
 
 impl DedupWindow {
     /// Remembers ids within these limits.
     pub fn new(limits: DedupLimits, seed: u64) -> Self {
-        Self { limits, seed, payloads: AHashMap::new(), order: VecDeque::new(), durable: 0, scratch: vec![] }
+        Self { limits, seed, known: AHashMap::new(), order: VecDeque::new(), durable: 0, scratch: vec![] }
     }
 
     /// Drops ids older than the window.
@@ -59,40 +67,57 @@ impl DedupWindow {
         let window = self.limits.window;
         while self.durable > 0 && self.order.front().is_some_and(|id| id.at.saturating_add(window) <= now) {
             if let Some(id) = self.order.pop_front() {
-                self.payloads.remove(&id.key);
+                self.remove(&id);
             }
             self.durable -= 1;
         }
     }
 
+    /// Removes an id that is not in `order` any more, unless it has arrived again since.
+    fn remove(&mut self, id: &ArrivedId) {
+        if let Entry::Occupied(known) = self.known.entry(id.key)
+            && known.get().at == id.at
+        {
+            known.remove();
+        }
+    }
+
     /// Whether this many more ids fit.
     pub fn has_space(&self, count: usize) -> bool {
-        self.payloads.len() + count <= self.limits.events
+        self.known.len() + count <= self.limits.events
     }
 
     /// Returns the outcome of a record that arrived at `now` (new, repeated, or a reused id), and remembers its id.
     pub fn judge(&mut self, token: &str, record: &Record, now: i64) -> RecordOutcome {
         let Some(id) = record.event_id else { return RecordOutcome::New };
-        self.scratch.clear();
-        self.scratch.extend_from_slice(&id);
-        self.scratch.extend_from_slice(&token.len().to_le_bytes());
-        self.scratch.extend_from_slice(token.as_bytes());
-        self.scratch.extend_from_slice(&record.source);
-        let key = xxh3_128_with_seed(&self.scratch, self.seed);
-        let payload = xxh3_64_with_seed(&record.payload, self.seed);
-        match self.payloads.entry(key) {
-            Entry::Vacant(unknown) => {
-                unknown.insert(payload);
-                self.order.push_back(ArrivedId { at: now, key });
+        let (key, payload) = self.hashes(token, id, record);
+        match self.known.get(&key) {
+            None => {
+                self.enter(key, KnownId { payload, at: now });
                 RecordOutcome::New
             }
-            Entry::Occupied(known) if *known.get() == payload => RecordOutcome::Duplicate,
-            Entry::Occupied(_) => {
+            Some(known) if known.payload == payload => RecordOutcome::Duplicate,
+            Some(_) => {
                 let id = uuid::Uuid::from_bytes(id);
                 let message = format!("id_reused: event_id {id} was sent before with another payload");
                 RecordOutcome::Rejected(Fault::new(ErrorType::EnvelopeError, message))
             }
         }
+    }
+
+    /// Returns the key of a record with this id, and the hash of its payload.
+    fn hashes(&mut self, token: &str, id: [u8; 16], record: &Record) -> (u128, u64) {
+        self.scratch.clear();
+        self.scratch.extend_from_slice(&id);
+        self.scratch.extend_from_slice(&token.len().to_le_bytes());
+        self.scratch.extend_from_slice(token.as_bytes());
+        self.scratch.extend_from_slice(&record.source);
+        (xxh3_128_with_seed(&self.scratch, self.seed), xxh3_64_with_seed(&record.payload, self.seed))
+    }
+
+    fn enter(&mut self, key: u128, id: KnownId) {
+        self.order.push_back(ArrivedId { at: id.at, key });
+        self.known.insert(key, id);
     }
 
     /// Marks all ids as durable.
@@ -102,18 +127,24 @@ impl DedupWindow {
 
     /// Drops the ids that are not durable, because their write failed.
     pub fn forget(&mut self) {
-        for id in self.order.drain(self.durable..) {
-            self.payloads.remove(&id.key);
+        while self.order.len() > self.durable {
+            if let Some(id) = self.order.pop_back() {
+                self.remove(&id);
+            }
         }
     }
 
-    /// Remembers the ids of a request that was read back.
+    /// Remembers the ids of a request that was read back. Those that it stored as new are new from then on, even if
+    /// requests that are not in the spool had moved the window on.
     pub fn learn(&mut self, request: &Request) {
+        self.expire(request.arrived_at);
         for record in request.records.iter().filter(|record| record.outcome == RecordOutcome::New) {
-            self.judge(&request.token, record, request.arrived_at);
+            if let Some(id) = record.event_id {
+                let (key, payload) = self.hashes(&request.token, id, record);
+                self.enter(key, KnownId { payload, at: request.arrived_at });
+            }
         }
         self.settle();
-        self.expire(request.arrived_at);
     }
 }
 
@@ -195,3 +226,7 @@ impl<T: Clone> IdempotencyKeys<T> {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "dedup_tests.rs"]
+mod tests;

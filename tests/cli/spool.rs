@@ -260,6 +260,29 @@ fn damage_in_a_segment_that_is_delivered_names_a_way_on() {
     assert_eq!(dir.rows("out.jsonl").len(), 61);
 }
 
+/// Opens a server with a spool whose clock shows this time of a day, and posts an event; returns the answer.
+fn posted_at(dir: &Dir, time: &str, headers: &[(&str, &str)], body: &str) -> Value {
+    let flags = ["http://127.0.0.1:0", "--spool", "spool", "--dedup", "1h", "--to", "out.jsonl"];
+    let mut command = dir.command("evt-ingest", &flags);
+    let listener = Listener::of(command.env("EVT_NOW", format!("2026-01-01T{time}Z"))).listening();
+    let headers = [&[("content-type", "application/json")], headers].concat();
+    let response = listener.post(&headers, body.as_bytes());
+    assert_eq!(response.status, 200, "{response:?}");
+    listener.stop();
+    response.json()
+}
+
+#[test]
+fn an_event_that_was_stored_again_after_its_window_is_a_duplicate_after_a_restart() {
+    let dir = Dir::new("spool-again");
+    for (time, rows) in
+        [("00:00:00", 1), ("00:59:59", 1), ("01:00:00", 2), ("01:00:01", 2), ("01:59:59", 2), ("02:00:00", 3)]
+    {
+        posted_at(&dir, time, &[], &event(1, "s"));
+        assert_eq!(dir.rows("out.jsonl").len(), rows, "{time}");
+    }
+}
+
 /// Requests to a full spool make the writer remove segments while the stage removes segments, too.
 #[test]
 fn a_spool_that_is_full_again_and_again_loses_nothing_and_opens_again() {
