@@ -164,13 +164,27 @@ pub struct IdempotencyKeys<T> {
     weight_max: usize,
     weight: usize,
     seed: u64,
-    /// The hash of the body that a key was used for, and the place of the request.
-    known: AHashMap<u128, (u128, T)>,
+    /// The last use of each key.
+    known: AHashMap<u128, LastUse<T>>,
+    /// All uses, also those that a later one of the same key has replaced.
     order: VecDeque<Used>,
+    /// The number of the next use.
+    next: u64,
+}
+
+/// The last use of a key.
+struct LastUse<T> {
+    /// Its number.
+    number: u64,
+    /// The hash of the body.
+    body: u128,
+    /// Where the request is stored.
+    place: T,
 }
 
 /// A use of a key, by its hash.
 struct Used {
+    number: u64,
     at: i64,
     key: u128,
     weight: usize,
@@ -179,7 +193,7 @@ struct Used {
 impl<T: Clone> IdempotencyKeys<T> {
     /// Remembers keys for a window of this many µs, and requests up to this weight.
     pub fn new(window: i64, weight_max: usize, seed: u64) -> Self {
-        Self { window, weight_max, weight: 0, seed, known: AHashMap::new(), order: VecDeque::new() }
+        Self { window, weight_max, weight: 0, seed, known: AHashMap::new(), order: VecDeque::new(), next: 0 }
     }
 
     /// Returns the hash of a request's key, if it has one, and that of its body.
@@ -195,34 +209,39 @@ impl<T: Clone> IdempotencyKeys<T> {
         while self.order.front().is_some_and(|used| used.at.saturating_add(self.window) <= request.arrived_at) {
             self.pop();
         }
-        let (known, place) = self.known.get(&key)?;
-        Some(Earlier { is_same: *known == body, place: place.clone() })
+        let known = self.known.get(&key)?;
+        Some(Earlier { is_same: known.body == body, place: known.place.clone() })
     }
 
+    /// Forgets the oldest use.
     fn pop(&mut self) {
-        if let Some(used) = self.order.pop_front() {
-            self.known.remove(&used.key);
-            self.weight -= used.weight;
+        let Some(used) = self.order.pop_front() else { return };
+        self.weight -= used.weight;
+        if let Entry::Occupied(known) = self.known.entry(used.key)
+            && known.get().number == used.number
+        {
+            known.remove();
         }
     }
 
-    /// Remembers the key of a request, if it has one.
+    /// Remembers the key of a request, if it has one. An earlier use of it has expired, or its request is removed.
     pub fn enter(&mut self, request: &Request, weight: usize, place: T) {
         let Some((key, body)) = self.key(request) else { return };
-        if self.known.insert(key, (body, place)).is_none() {
-            self.order.push_back(Used { at: request.arrived_at, key, weight });
-            self.weight += weight;
-        }
+        let number = self.next;
+        self.next += 1;
+        self.known.insert(key, LastUse { number, body, place });
+        self.order.push_back(Used { number, at: request.arrived_at, key, weight });
+        self.weight += weight;
         while self.weight > self.weight_max {
             self.pop();
         }
     }
 
-    /// Drops the key of a request that could not be written.
+    /// Drops the key of a request that could not be written. The last one of a group must be the first to go.
     pub fn forget(&mut self, request: &Request) {
-        // Its old element in `order` stays, so a key that is used again may expire early.
-        if let Some((key, _)) = self.key(request) {
-            self.known.remove(&key);
+        let Some(used) = self.key(request).and_then(|(key, _)| self.known.remove(&key)) else { return };
+        if let Some(last) = self.order.pop_back_if(|last| last.number == used.number) {
+            self.weight -= last.weight;
         }
     }
 }

@@ -41,3 +41,41 @@ fn an_event_that_could_not_be_written_is_not_remembered() {
     assert_eq!(judge(&mut window, 2, 2, "b"), RecordOutcome::New);
     assert_eq!(judge(&mut window, 2, 1, "a"), RecordOutcome::Duplicate);
 }
+
+fn keys() -> IdempotencyKeys<u8> {
+    IdempotencyKeys::new(100, 10, 0)
+}
+
+/// Returns where the last request with the key is stored.
+fn place(keys: &mut IdempotencyKeys<u8>, at: i64) -> Option<u8> {
+    keys.find(&request(at, 1, "a")).map(|earlier| earlier.place)
+}
+
+#[test]
+fn a_key_that_is_used_again_is_remembered_for_its_whole_window() {
+    // A spool that is read back enters both uses; so does a live one whose first request was removed for space.
+    for again in [100, 50] {
+        let mut keys = keys();
+        keys.enter(&request(0, 1, "a"), 1, 0);
+        keys.enter(&request(again, 1, "a"), 1, 1);
+        for at in [again, 101, again + 99] {
+            assert_eq!(place(&mut keys, at), Some(1), "{again}, {at}");
+        }
+        assert_eq!(place(&mut keys, again + 100), None, "{again}");
+    }
+}
+
+#[test]
+fn a_key_of_a_request_that_could_not_be_written_takes_no_space_and_does_not_shorten_its_next_use() {
+    let mut keys = keys();
+    keys.enter(&Request { key: Some(IdempotencyKey { text: "other".into(), body: 0 }), ..request(0, 1, "a") }, 1, 7);
+    for at in 0..50 {
+        keys.enter(&request(at, 1, "a"), 1, 0);
+        keys.forget(&request(at, 1, "a"));
+        assert_eq!(place(&mut keys, at), None);
+    }
+    keys.enter(&request(50, 1, "a"), 1, 1);
+    assert_eq!(place(&mut keys, 149), Some(1));
+    assert_eq!((keys.weight, keys.order.len(), keys.known.len()), (1, 1, 1));
+    assert_eq!(place(&mut keys, 150), None);
+}

@@ -167,7 +167,7 @@ impl Writer {
         if let Err(error) = written {
             self.next = before;
             self.dedup.iter_mut().for_each(DedupWindow::forget);
-            stored.for_each(|request| self.keys.forget(request));
+            stored.rev().for_each(|request| self.keys.forget(request));
             let why = error.to_string();
             return outcomes.into_iter().for_each(|(_, responder)| responder.refuse(why.clone()));
         }

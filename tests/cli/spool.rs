@@ -283,6 +283,23 @@ fn an_event_that_was_stored_again_after_its_window_is_a_duplicate_after_a_restar
     }
 }
 
+#[test]
+fn a_key_that_was_used_again_after_its_window_gives_the_stored_answer_after_a_restart() {
+    let dir = Dir::new("spool-key-again");
+    // Without ids, a retry is found by its key only.
+    let post = |time: &str, number: usize| {
+        let body = format!(r#"{{"source":"s","event_type":"t","n":{number}}}"#);
+        posted_at(&dir, time, &[("idempotency-key", "k")], &body)["event_ids"].clone()
+    };
+    let first = post("00:00:00", 1);
+    let second = post("01:00:00", 2);
+    assert_ne!(first, second);
+    for time in ["01:00:01", "01:59:59"] {
+        assert_eq!(post(time, 2), second, "{time}");
+        assert_eq!(dir.rows("out.jsonl").len(), 2, "{time}");
+    }
+}
+
 /// Requests to a full spool make the writer remove segments while the stage removes segments, too.
 #[test]
 fn a_spool_that_is_full_again_and_again_loses_nothing_and_opens_again() {
