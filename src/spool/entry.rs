@@ -150,6 +150,11 @@ pub fn span(bytes: &[u8]) -> EntrySpan {
     }
 }
 
+/// Returns `safe` of the entry that `bytes` begin with, which may be damaged.
+pub fn safe(bytes: &[u8]) -> Option<u64> {
+    bytes.get(HEAD..).and_then(|body| Cursor::new(body).le())
+}
+
 /// Parses the entry at the start of `bytes`, whose memory its payloads share; `None` if it is damaged or incomplete.
 pub fn read(bytes: &Bytes, seed: u64) -> Option<Entry> {
     let EntrySpan::Entry(length) = span(bytes) else { return None };

@@ -188,14 +188,46 @@ impl SegmentReader {
     }
 
     /// Whether damage at byte `damaged` is more than a torn write: a whole entry follows which was written when the
-    /// bytes up to `damaged` were already durable.
+    /// bytes up to `damaged` were already durable, or so much looks like such entries that it cannot be decided.
     pub fn is_damage(&mut self, damaged: u64) -> Result<bool> {
         self.seek(damaged)?;
         let mut rest = vec![];
         self.file.read_to_end(&mut rest).map_err(failed(&self.path))?;
-        let rest = Bytes::from(rest);
-        let marks = memchr::memmem::find_iter(&rest, &entry::MARK);
-        let mut found = marks.filter_map(|at| entry::read(&rest.slice(at..), self.seed));
-        Ok(found.any(|entry| entry.safe > damaged))
+        Ok(LaterEntry { damaged, seed: self.seed, hashed: 0 }.is_in(&Bytes::from(rest)))
     }
 }
+
+/// Maximum number of bytes hashed to find a later entry, for each byte after the damage. Entries do not overlap, so an
+/// honest file needs one. Clients choose the bytes of records, and marks in them would make the time quadratic.
+const HASHED_MAX: usize = 4;
+
+/// The search for an entry that was written when the bytes up to some damage were already durable.
+struct LaterEntry {
+    /// The byte at which the damage begins.
+    damaged: u64,
+    /// The seed of the segment.
+    seed: u64,
+    /// Bytes hashed so far.
+    hashed: usize,
+}
+
+impl LaterEntry {
+    /// Whether such an entry is in `rest`, the bytes of the file from the damage on, or may be.
+    fn is_in(&mut self, rest: &Bytes) -> bool {
+        memchr::memmem::find_iter(rest, &entry::MARK).any(|at| {
+            let bytes = rest.slice(at..);
+            let EntrySpan::Entry(length) = entry::span(&bytes) else { return false };
+            // Everything that is durable lies before the entry.
+            let durable = self.damaged + 1..=self.damaged + at as u64;
+            if length > bytes.len() || entry::safe(&bytes).is_none_or(|safe| !durable.contains(&safe)) {
+                return false;
+            }
+            self.hashed += length;
+            self.hashed > rest.len().saturating_mul(HASHED_MAX) || entry::read(&bytes, self.seed).is_some()
+        })
+    }
+}
+
+#[cfg(test)]
+#[path = "segment_tests.rs"]
+mod tests;
