@@ -61,6 +61,7 @@ mod docs_loops;
 mod docs_servers;
 mod documents;
 mod edges;
+mod epoch_times;
 mod event_key;
 mod exactly_once;
 mod explode;

@@ -183,7 +183,9 @@ impl When {
             return Ok(parsed.to_datetime().map_err(|_| TimeFault::Form)?.timestamp_micros());
         }
         let local = parsed.to_naive_datetime_with_offset(0).map_err(|_| TimeFault::Form)?.and_utc().timestamp_micros();
-        self.zone.filter(|_| !names_utc(format)).map_or(Ok(local), |zone| in_zone(local, zone))
+        // Seconds since 1970 (%s) are the same instant in every zone.
+        let is_instant = parsed.timestamp().is_some() || names_utc(format);
+        self.zone.filter(|_| !is_instant).map_or(Ok(local), |zone| in_zone(local, zone))
     }
 }
 
