@@ -63,6 +63,36 @@ pub struct Mapper {
     pub maps_partition: bool,
 }
 
+/// The columns that flags fill.
+struct FilledColumns {
+    copies: Vec<CopiedColumn>,
+    sets: Vec<SetColumn>,
+    /// Bits of the columns that get a constant or the value of another field.
+    mapped: u32,
+    /// Bits of the columns copied from their own field.
+    copied: u32,
+}
+
+impl FilledColumns {
+    /// Errors: exit status 2 if the options name a column that does not exist or that evt fills.
+    fn of(options: &Options, path_of: fn(&str) -> Path) -> Result<Self> {
+        let mut filled = Self { copies: vec![], sets: vec![], mapped: 0, copied: 0 };
+        for (name, path) in &options.fields {
+            let column = column_index("--field", name)?;
+            let path = path_of(path);
+            let bits = if path.column() == Some(column) { &mut filled.copied } else { &mut filled.mapped };
+            *bits |= 1u32 << column;
+            filled.copies.push(CopiedColumn { column, path });
+        }
+        for (name, text) in &options.sets {
+            let column = column_index("--set", name)?;
+            filled.mapped |= 1 << column;
+            filled.sets.push(SetColumn { column, text: text.clone() });
+        }
+        Ok(filled)
+    }
+}
+
 impl Mapper {
     /// Creates a mapper.
     ///
@@ -71,23 +101,12 @@ impl Mapper {
         let maps_partition = options.maps_partition();
         let arrival = u32::from(options.stamped_at_arrival) << column::SERVER_TIMESTAMP;
         let path_of = if options.plain { Path::property } else { Path::new };
-        // Bits of columns copied from other fields, and of columns copied from their own.
-        let (mut mapped, mut copied) = (0, 0);
-        let mut copies = vec![];
-        for (name, path) in &options.fields {
-            let index = column_index("--field", name)?;
-            let path = path_of(path);
-            let bits = if path.column() == Some(index) { &mut copied } else { &mut mapped };
-            *bits |= 1u32 << index;
-            copies.push(CopiedColumn { column: index, path });
-        }
-        let mut sets = vec![];
-        for (name, text) in &options.sets {
-            let index = column_index("--set", name)?;
-            mapped |= 1 << index;
-            sets.push(SetColumn { column: index, text: text.clone() });
-        }
-        let own = if options.plain { 0 } else { !(mapped | arrival & !copied) };
+        let FilledColumns { copies, sets, mapped, copied } = FilledColumns::of(&options, path_of)?;
+        let replaced = mapped | arrival & !copied;
+        let own = if options.plain { 0 } else { !replaced };
+        // A path means what the record itself has, whatever fills the column of that name.
+        let in_record = |CopiedColumn { column, path }| CopiedColumn { column, path: path.in_record(replaced) };
+        let copies = copies.into_iter().map(in_record).collect();
         // A column copied from itself is read from the record even if the record carries no stamps.
         let plain = own & (!PROVENANCE_BITS | copied);
         // Stamps that a flag maps are not kept.

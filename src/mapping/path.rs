@@ -5,7 +5,7 @@ use super::envelope::{self, Envelope, Value};
 use crate::expr::{PathKey, read_paths, value_at};
 use crate::json::text::unescape;
 use crate::json::walk::last_member;
-use crate::kind::event::column;
+use crate::kind::event::{COLUMNS, column};
 
 /// A path in a record: a column, or a path into its properties.
 #[derive(Clone, Debug)]
@@ -14,6 +14,8 @@ pub(super) enum Path {
     /// The stamp, if the record carries it, else the property of that name.
     Stamp(usize, PathKey),
     Property(Vec<PathKey>),
+    /// The record's own field of the name of a column that gets another value.
+    Replaced(usize),
 }
 
 impl Path {
@@ -34,6 +36,16 @@ impl Path {
         })
     }
 
+    /// Returns the path to what the record itself has, although its fields do not fill the columns in the bits
+    /// `replaced`.
+    pub(super) fn in_record(self, replaced: u32) -> Self {
+        match self {
+            Path::Column(index) if replaced >> index & 1 == 1 => Path::Replaced(index),
+            Path::Stamp(index, name) if replaced >> index & 1 == 1 => Path::Property(vec![name]),
+            path => path,
+        }
+    }
+
     /// Returns the value at the path in a record; the last one if a name occurs twice.
     pub(super) fn value<'a>(&self, envelope: &Envelope<'a, '_>) -> Value<'a> {
         match self {
@@ -43,6 +55,11 @@ impl Path {
                 stamp => stamp,
             },
             Path::Property(names) => property(envelope, names),
+            Path::Replaced(index) => {
+                // An object or an array is no value of a column, whatever fills the column.
+                let value = own(envelope, COLUMNS[*index]).filter(|value| !value.starts_with(['{', '[']));
+                value.map_or(Value::Absent, Value::of)
+            }
         }
     }
 
@@ -50,7 +67,7 @@ impl Path {
     pub(super) fn column(&self) -> Option<usize> {
         match self {
             Path::Column(index) | Path::Stamp(index, _) => Some(*index),
-            Path::Property(_) => None,
+            Path::Property(_) | Path::Replaced(_) => None,
         }
     }
 }
@@ -72,15 +89,20 @@ pub(super) fn alternatives(text: &str) -> Vec<&str> {
 
 fn property<'a>(envelope: &Envelope<'a, '_>, steps: &[PathKey]) -> Value<'a> {
     let Some((PathKey::Member(first), rest)) = steps.split_first() else { return Value::Absent };
-    let text = envelope.text;
-    let own = envelope.marks.members.iter().rev().find(|member| unescape(member.key(text)) == first.as_str());
-    let value = match (own, envelope.properties) {
-        (Some(member), _) => Some(member.value(text)),
+    let value = match (own(envelope, first), envelope.properties) {
+        (Some(value), _) => Some(value),
         (None, Value::Other(object)) => last_member(object, first),
         (None, _) => None,
     };
     let value = value.and_then(|value| rest.iter().try_fold(value, value_at));
     value.map_or(Value::Absent, Value::of)
+}
+
+/// Returns the value of the record's own field of this name that fills no column.
+fn own<'a>(envelope: &Envelope<'a, '_>, name: &str) -> Option<&'a str> {
+    let text = envelope.text;
+    let mut members = envelope.marks.members.iter().rev();
+    members.find(|member| unescape(member.key(text)) == name).map(|member| member.value(text))
 }
 
 /// Formats a value for a message.

@@ -66,6 +66,7 @@ mod event_key;
 mod exactly_once;
 mod explode;
 mod faults;
+mod field_paths;
 mod files;
 mod flag_words;
 mod flags;
