@@ -1,5 +1,6 @@
 use super::*;
 use crate::kind::dead::ErrorType;
+use crate::kind::event::column;
 use crate::time::parse_instant;
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::{Int64Type, TimestampMicrosecondType};
@@ -444,4 +445,32 @@ fn a_clock_in_the_future_is_judged_by_the_rows_that_follow() {
     assert_eq!(end(&[11, 12, 5, 5, 5]), [false, false, true, true, true]);
     assert_eq!(end(&[11, 11, 12, 12, 5, 5, 5]), [true, true, true, true, true, true, true]);
     assert_eq!(end(&[11, 20, 11, 12]), [true, false, true, true]);
+}
+
+#[test]
+fn a_batch_is_full_with_the_texts_of_any_column() {
+    let time = r#""server_timestamp":"2024-01-15T10:00:00Z""#;
+    let long = "x".repeat(BATCH_BYTES / 2);
+    // Of dictionaries, a value that the batch has already takes no space.
+    let dictionaries = 1 << column::SOURCE | 1 << column::EVENT_TYPE;
+    let coded = ReadColumns { columns: Some(Projection { columns: u32::MAX, dictionaries }), ..ReadColumns::default() };
+    for (name, reads, is_coded) in [
+        ("user_id", ReadColumns::default(), false),
+        ("source", ReadColumns::default(), false),
+        ("event_type", ReadColumns::default(), false),
+        ("other", ReadColumns::default(), false),
+        ("source", coded.clone(), true),
+        ("event_type", coded, true),
+    ] {
+        let mut bench = Bench::new(Options { reads, ..Options::default() });
+        let mut is_full = |value: &str| {
+            assert!(matches!(bench.record(&format!(r#"{{{time},"{name}":"{value}"}}"#)), Mapped::Row));
+            bench.mapper.is_full()
+        };
+        assert!(!is_full(&long), "{name}");
+        assert_eq!(is_full(&long), !is_coded, "{name}");
+        assert!(is_full(&format!("{long}2")), "{name}");
+        bench.batch();
+        assert!(!bench.mapper.is_full(), "{name}");
+    }
 }

@@ -93,6 +93,7 @@ mod large_structs;
 mod letters;
 mod licences;
 mod listener;
+mod long_texts;
 mod losses;
 mod mail;
 mod man;

@@ -129,10 +129,9 @@ impl RequestValidator {
                 self.check_schemas(&mut records, recall.as_deref_mut())?;
             }
         }
-        if self.validator.is_some() {
-            self.check_schemas(&mut records, recall)?;
-        }
-        self.rows.clear();
+        // Also without schemas: an idle validator keeps nothing of its last request.
+        self.check_schemas(&mut records, recall)?;
+        self.source = Bytes::new();
         detach(&mut records);
         Ok(records)
     }
@@ -312,6 +311,26 @@ mod tests {
     use crate::registry::place;
     use crate::run::Run;
     use crate::uri::Uri;
+
+    #[test]
+    fn a_validator_keeps_no_row_and_no_source_of_a_request_that_is_done() {
+        let mapping = mapping::Options { stamped_at_arrival: true, ..mapping::Options::default() };
+        let mut validator = RequestValidator::new(&ValidationOptions {
+            mapping: mapping.clone(),
+            origin: "http".to_owned(),
+            record_max: 1 << 20,
+            limits: vec![],
+            whole: mapping,
+            schemas: None,
+            registry: None,
+        })
+        .unwrap();
+        let event = |text: &str| request::Record::new(text.to_owned().into());
+        let records = vec![event(r#"{"source":"a","event_type":"t"}"#), event("{"), event(r#"{"source":"b"}"#)];
+        let records = validator.validate(records, 0, None).unwrap();
+        assert_eq!(records.iter().map(|record| &record.source[..]).collect::<Vec<_>>(), [&b"a"[..], b"", b"b"]);
+        assert_eq!((validator.mapper.rows(), validator.rows.len(), validator.source.len()), (0, 0, 0));
+    }
 
     #[test]
     fn an_event_that_is_too_large_does_not_shift_the_faults_of_schemas() {

@@ -90,6 +90,7 @@ pub(super) struct Builder {
     watched: Vec<Text>,
     distinct: Option<BooleanBufferBuilder>,
     parts: Option<Parts>,
+    /// Bytes of text in all columns; a value that a dictionary has already adds none.
     bytes: usize,
 }
 
@@ -175,18 +176,20 @@ impl Builder {
         if self.fills(column::EVENT_ID) {
             self.event_id.append_value(row.event_id)?;
         }
+        let mut bytes = 0;
         if self.fills(column::SOURCE) {
-            self.source.push(Some(row.source));
+            bytes += self.source.push(Some(row.source));
         }
         if self.fills(column::EVENT_TYPE) {
-            self.event_type.push(Some(row.event_type));
+            bytes += self.event_type.push(Some(row.event_type));
         }
         if self.fills(column::USER_ID) {
             self.user_id.append_option(row.user_id);
+            bytes += row.user_id.map_or(0, str::len);
         }
         if self.fills(column::PROPERTIES) {
             self.properties.append_value(row.properties);
-            self.bytes += row.properties.len() + 64;
+            bytes += row.properties.len() + 64;
         }
         if self.fills(column::CLIENT_TIMESTAMP) {
             self.client_timestamp.append_option(row.client_timestamp);
@@ -203,16 +206,15 @@ impl Builder {
         self.offset.push(row.offset);
         self.stream_time.push(row.stream_time);
         if let Some(raw) = &mut self.raw {
-            self.bytes += raw.push(row.raw)?;
+            bytes += raw.push(row.raw)?;
         }
         for (column, range) in self.watched.iter_mut().zip(row.watched.ranges) {
-            let value = range.map(|range| range.of(row.watched.text));
-            self.bytes += value.map_or(0, str::len);
-            column.push(value);
+            bytes += column.push(range.map(|range| range.of(row.watched.text)));
         }
         if let Some(distinct) = &mut self.distinct {
             distinct.append(row.distinct);
         }
+        self.bytes += bytes;
         Ok(())
     }
 

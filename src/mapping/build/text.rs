@@ -1,7 +1,7 @@
 //! Text columns under construction: plain, or a dictionary if a column has few values.
 
 use crate::error::Result;
-use crate::mapping::options::BATCH_ROWS;
+use crate::mapping::options::{BATCH_BYTES, BATCH_ROWS};
 use ahash::RandomState;
 use arrow::array::{
     ArrayRef, DictionaryArray, GenericByteArray, GenericByteBuilder, Int32Array, StringArray, StringBuilder,
@@ -11,7 +11,7 @@ use arrow::datatypes::ByteArrayType;
 use hashbrown::HashTable;
 use std::sync::Arc;
 
-/// A dictionary column with more values than this becomes a plain one.
+/// A dictionary column with more values than this, or with more bytes of values than a batch, becomes a plain one.
 const VALUES_MAX: usize = 4096;
 /// Size of the table that finds short values without hashing all of their bytes; a power of two.
 const NEAR: usize = 1024;
@@ -30,10 +30,14 @@ impl Text {
         if dictionary { Text::Dictionary(Box::default()) } else { Text::Plain(StringBuilder::new()) }
     }
 
+    /// Adds a value or NULL; returns the number of bytes of text by which the batch grew.
     #[inline(always)]
-    pub(super) fn push(&mut self, value: Option<&str>) {
+    pub(super) fn push(&mut self, value: Option<&str>) -> usize {
         match self {
-            Text::Plain(builder) => builder.append_option(value),
+            Text::Plain(builder) => {
+                builder.append_option(value);
+                value.map_or(0, str::len)
+            }
             Text::Dictionary(dictionary) => dictionary.push(value),
         }
     }
@@ -45,13 +49,13 @@ impl Text {
         std::str::from_utf8(builder.values_slice().get(usize::try_from(*start).ok()?..)?).ok()
     }
 
-    /// Takes the rows so far. A dictionary column with too many values is plain from then on.
+    /// Takes the rows so far. A dictionary column with too many values or too long ones is plain from then on.
     pub(super) fn finish(&mut self) -> Result<ArrayRef> {
         match self {
             Text::Plain(builder) => Ok(Arc::new(taken(builder))),
             Text::Dictionary(dictionary) => {
                 let array = dictionary.finish()?;
-                if dictionary.ends.len() > VALUES_MAX {
+                if dictionary.ends.len() > VALUES_MAX || dictionary.texts.len() > BATCH_BYTES {
                     *self = Text::new(false);
                 }
                 Ok(array)
@@ -61,10 +65,10 @@ impl Text {
 }
 
 /// Takes the array of a builder and leaves room for as much again (9/8 of the bytes), because growing copies everything
-/// several times.
+/// several times. Long records are rare, so there is room for no more than a usual batch.
 pub(super) fn taken<T: ByteArrayType>(builder: &mut GenericByteBuilder<T>) -> GenericByteArray<T> {
     let array = builder.finish();
-    *builder = GenericByteBuilder::with_capacity(BATCH_ROWS, array.value_data().len() / 8 * 9);
+    *builder = GenericByteBuilder::with_capacity(BATCH_ROWS, array.value_data().len().min(BATCH_BYTES) / 8 * 9);
     array
 }
 
@@ -121,8 +125,10 @@ pub(super) struct CodedColumn {
 }
 
 impl CodedColumn {
+    /// Adds a value or NULL; returns the bytes of a value that is new.
     #[inline(always)]
-    fn push(&mut self, value: Option<&str>) {
+    fn push(&mut self, value: Option<&str>) -> usize {
+        let before = self.texts.len();
         let code = match value {
             None => {
                 self.nulls = true;
@@ -131,6 +137,7 @@ impl CodedColumn {
             Some(value) => self.code(value),
         };
         self.codes.push(code);
+        self.texts.len() - before
     }
 
     #[inline(always)]
@@ -194,7 +201,7 @@ fn text_of<'a>(texts: &'a str, ends: &[i32], code: i32) -> &'a str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use arrow::array::AsArray;
+    use arrow::array::{Array, AsArray};
     use arrow::compute::cast;
     use arrow::datatypes::DataType;
     use proptest::prelude::*;
@@ -202,7 +209,9 @@ mod tests {
     fn built(mut text: Text, rows: &[Option<String>], batch: usize) -> Vec<Option<String>> {
         let mut all = vec![];
         for rows in rows.chunks(batch) {
-            rows.iter().for_each(|row| text.push(row.as_deref()));
+            for row in rows {
+                text.push(row.as_deref());
+            }
             let plain = cast(&text.finish().unwrap(), &DataType::Utf8).unwrap();
             all.extend(plain.as_string::<i32>().iter().map(|value| value.map(str::to_owned)));
         }
@@ -225,10 +234,33 @@ mod tests {
     fn a_column_of_many_values_becomes_plain() {
         let mut text = Text::new(true);
         let rows: Vec<Option<String>> = (0..VALUES_MAX + 10).map(|n| Some(format!("\"{n}\""))).collect();
-        rows.iter().for_each(|row| text.push(row.as_deref()));
+        for row in &rows {
+            text.push(row.as_deref());
+        }
         assert_eq!(text.finish().unwrap().len(), rows.len());
         assert_eq!(text.finish().unwrap().data_type(), &DataType::Utf8);
         assert_eq!(built(text, &rows, 1000), rows);
+    }
+
+    #[test]
+    fn a_column_of_long_values_becomes_plain() {
+        let mut text = Text::new(true);
+        let long = |sign: &str| sign.repeat(BATCH_BYTES / 2 + 1);
+        let rows: Vec<Option<String>> = ["a", "b", "a", "c"].map(|sign| Some(long(sign))).into();
+        let grown: Vec<usize> = rows.iter().map(|row| text.push(row.as_deref())).collect();
+        assert_eq!(grown, [BATCH_BYTES / 2 + 1, BATCH_BYTES / 2 + 1, 0, BATCH_BYTES / 2 + 1]);
+        assert_ne!(text.finish().unwrap().data_type(), &DataType::Utf8);
+        assert_eq!(text.finish().unwrap().data_type(), &DataType::Utf8);
+        assert_eq!(built(text, &rows, 3), rows);
+    }
+
+    #[test]
+    fn a_long_value_leaves_no_capacity_behind() {
+        let mut builder = StringBuilder::new();
+        builder.append_value("x".repeat(16 * BATCH_BYTES));
+        taken(&mut builder);
+        builder.append_value("y");
+        assert!(builder.finish().get_buffer_memory_size() < 2 * BATCH_BYTES);
     }
 
     #[test]
