@@ -1,5 +1,5 @@
-//! Whether the brokers of one client are reachable, since when they are not or give no answer for one partition, and when
-//! those of partitions have answered.
+//! Whether the brokers of one client are reachable, since when they are not or give no answer for one partition, and
+//! when those of partitions have answered.
 
 use super::client::{Context, Topics, describe};
 use super::position::PartitionId;

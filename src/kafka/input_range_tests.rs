@@ -1,5 +1,5 @@
-//! The ranges of partitions over fakes: where they begin and end, positions that a tool has kept, partitions that become
-//! shorter, and partitions without answers.
+//! The ranges of partitions over fakes: where they begin and end, positions that a tool has kept, partitions that
+//! become shorter, and partitions without answers.
 
 use super::*;
 use crate::kafka::position::OffsetSpan;

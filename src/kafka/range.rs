@@ -51,8 +51,8 @@ pub enum ShortAnswer {
     Truncated,
 }
 
-/// A partition whose leader gave an end offset before the end of its range. A new leader may not know the end offset yet
-/// (KIP-207), or the partition has lost records.
+/// A partition whose leader gave an end offset before the end of its range. A new leader may not know the end offset
+/// yet (KIP-207), or the partition has lost records.
 pub struct ShortPartition {
     /// The partition.
     pub id: PartitionId,

@@ -88,8 +88,8 @@ pub trait RecordSource {
     /// Continues at new offsets. `starts` lists all partitions that are read.
     fn reset(&mut self, starts: &[Position]) -> Result<()>;
 
-    /// Reads one of the partitions again from an offset, so that the source reports once more whether the partition ends
-    /// there.
+    /// Reads one of the partitions again from an offset, so that the source reports once more whether the partition
+    /// ends there.
     fn read_again(&mut self, start: Position) -> Result<()>;
 
     /// Stops the reading of partitions that stay assigned.

@@ -42,8 +42,8 @@ const LOOKUP_INTERVAL: Duration = Duration::from_millis(200);
 const LOOKUP_DELAY: Duration = Duration::from_secs(1);
 /// How long a topic may be unknown before it counts as missing: brokers learn of a new topic one after the other.
 const UNKNOWN: Duration = Duration::from_secs(30);
-/// The longest time between two calls of [`Fetcher::wait`] that counts as time without an answer. A caller may be busy for
-/// longer, and meanwhile nothing is requested.
+/// The longest time between two calls of [`Fetcher::wait`] that counts as time without an answer. A caller may be busy
+/// for longer, and meanwhile nothing is requested.
 const UNSERVED: Duration = Duration::from_secs(1);
 /// Poll interval while a TCP connect is in progress.
 const CONNECT_INTERVAL: Duration = Duration::from_millis(2);

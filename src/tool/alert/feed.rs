@@ -248,8 +248,8 @@ impl Feed {
 
     /// Makes the positions those of the rows that the engine has, so that both can be stored together: takes the rows
     /// that were read, which reads nothing further, and returns their letters. The positions of events in json or avro
-    /// are those of their offsets, and always agree; they only get the ids of their topics. A partition without rows gets
-    /// its position too, because the next run must not start it where a new topic is started.
+    /// are those of their offsets, and always agree; they only get the ids of their topics. A partition without rows
+    /// gets its position too, because the next run must not start it where a new topic is started.
     pub fn settle(&mut self, to: &mut FeedTarget<'_>, context: &FeedRun<'_>) -> Result<FeedLetters> {
         let mut letters = FeedLetters::default();
         if !self.is_topic() {

@@ -1,7 +1,8 @@
 //! Finds idle partitions, and a watermark that does not advance, in processing time.
 //!
 //! The monitor does not decide which rows are late. `--idle-after` excludes an idle partition from the minimum; this
-//! depends on timing and is opt-in. Time in which no row of a partition could arrive is not idleness. A watermark that has not advanced for a minute is only reported, with remedies.
+//! depends on timing and is opt-in. Time in which no row of a partition could arrive is not idleness. A watermark that
+//! has not advanced for a minute is only reported, with remedies.
 
 use crate::input::UnreadPartition;
 use crate::op::window::watermark::Watermark;
