@@ -211,7 +211,7 @@ impl Answers {
 }
 
 /// Formats the duration of an outage, in whole seconds.
-pub fn whole_seconds(time: Duration) -> String {
+fn whole_seconds(time: Duration) -> String {
     rounded(Duration::from_secs(time.as_secs()))
 }
 
