@@ -122,11 +122,11 @@ fn writer<'a>(field: &Field, array: &'a dyn Array, form: CellForm) -> Writer<'a>
         DataType::Binary | DataType::LargeBinary | DataType::BinaryView | DataType::FixedSizeBinary(_) => {
             quoted(form, bytes(field, array, form))
         }
-        DataType::List(_)
-        | DataType::LargeList(_)
-        | DataType::FixedSizeList(..)
-        | DataType::ListView(_)
-        | DataType::LargeListView(_) => list(array, form.within()),
+        DataType::List(item)
+        | DataType::LargeList(item)
+        | DataType::FixedSizeList(item, _)
+        | DataType::ListView(item)
+        | DataType::LargeListView(item) => list(item, array, form.within()),
         DataType::Struct(_) => object(array, form.within()),
         DataType::Map(..) => map(array.as_map(), form.within()),
         DataType::Union(..) => union(array, form),
@@ -329,22 +329,23 @@ fn interval(array: &dyn Array, unit: IntervalUnit) -> Writer<'_> {
     }
 }
 
-fn list(array: &dyn Array, form: CellForm) -> Writer<'_> {
-    if let Some(values) = array.as_list_opt::<i32>() {
-        return items(values.values(), |row| span(values.value_offsets(), row), form);
+fn list<'a>(field: &Field, array: &'a dyn Array, form: CellForm) -> Writer<'a> {
+    let item = |values: &'a ArrayRef| Column::new(field, values.as_ref(), form);
+    if let Some(list) = array.as_list_opt::<i32>() {
+        return items(item(list.values()), |row| span(list.value_offsets(), row), form);
     }
-    if let Some(values) = array.as_list_opt::<i64>() {
-        return items(values.values(), |row| span(values.value_offsets(), row), form);
+    if let Some(list) = array.as_list_opt::<i64>() {
+        return items(item(list.values()), |row| span(list.value_offsets(), row), form);
     }
-    if let Some(values) = array.as_fixed_size_list_opt() {
-        let length = values.value_length().as_usize();
-        return items(values.values(), move |row| (row * length, (row + 1) * length), form);
+    if let Some(list) = array.as_fixed_size_list_opt() {
+        let length = list.value_length().as_usize();
+        return items(item(list.values()), move |row| (row * length, (row + 1) * length), form);
     }
-    if let Some(values) = array.as_list_view_opt::<i32>() {
-        return items(values.values(), |row| view(values, row), form);
+    if let Some(list) = array.as_list_view_opt::<i32>() {
+        return items(item(list.values()), |row| view(list, row), form);
     }
-    let values = array.as_list_view::<i64>();
-    items(values.values(), |row| view(values, row), form)
+    let list = array.as_list_view::<i64>();
+    items(item(list.values()), |row| view(list, row), form)
 }
 
 fn span<O: OffsetSizeTrait>(offsets: &[O], row: usize) -> (usize, usize) {
@@ -356,10 +357,8 @@ fn view<O: OffsetSizeTrait>(list: &GenericListViewArray<O>, row: usize) -> (usiz
     (start, start + list.sizes()[row].as_usize())
 }
 
-/// Returns the writer of a JSON array of the items in `range`.
-fn items<'a>(values: &'a ArrayRef, range: impl Fn(usize) -> (usize, usize) + 'a, form: CellForm) -> Writer<'a> {
-    let field = Field::new("item", values.data_type().clone(), true);
-    let mut item = Column::new(&field, values.as_ref(), form);
+/// Returns the writer of a JSON array of the items in the range of each row.
+fn items<'a>(mut item: Column<'a>, range: impl Fn(usize) -> (usize, usize) + 'a, form: CellForm) -> Writer<'a> {
     Box::new(move |row, out| {
         let ((start, end), before) = (range(row), out.len());
         out.push('[');
@@ -398,11 +397,11 @@ fn object(array: &dyn Array, form: CellForm) -> Writer<'_> {
 }
 
 fn map(array: &MapArray, form: CellForm) -> Writer<'_> {
-    let (keys, values) = (array.keys(), array.values());
-    let field = |array: &ArrayRef| Field::new("", array.data_type().clone(), true);
+    let (keys, values) = (array.keys().as_ref(), array.values().as_ref());
+    let (key, item) = array.entries_fields();
     // A name is a string, whatever the type of the keys.
-    let (text, mut name) = (texts(keys.as_ref()), Column::new(&field(keys), keys.as_ref(), CellForm::Text));
-    let mut value = Column::new(&field(values), values.as_ref(), form);
+    let (text, mut name) = (texts(keys), Column::new(key, keys, CellForm::Text));
+    let mut value = Column::new(item, values, form);
     let mut scratch = String::new();
     Box::new(move |row, out| {
         let ((start, end), before) = (span(array.value_offsets(), row), out.len());

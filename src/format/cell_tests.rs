@@ -3,6 +3,7 @@ use crate::format::test_data::batch_texts;
 use arrow::array::*;
 use arrow::buffer::{OffsetBuffer, ScalarBuffer};
 use arrow::datatypes::*;
+use std::collections::HashMap;
 use std::sync::Arc;
 
 fn json(array: impl Array + 'static) -> Vec<String> {
@@ -62,6 +63,27 @@ fn text_is_escaped_and_bytes_are_base64_unless_they_are_a_uuid() {
     let metadata = [("ARROW:extension:name".to_owned(), "arrow.uuid".to_owned())].into();
     let field = Field::new("x", DataType::FixedSizeBinary(16), false).with_metadata(metadata);
     assert_eq!(json_of(field, id), ["\"11111111-1111-1111-1111-111111111111\""]);
+}
+
+#[test]
+fn a_uuid_is_hyphenated_inside_of_any_type() {
+    let text = "\"11111111-1111-1111-1111-111111111111\"";
+    let ids: ArrayRef = Arc::new(FixedSizeBinaryArray::try_from_iter([[0x11u8; 16]].iter()).unwrap());
+    let metadata = HashMap::from([("ARROW:extension:name".to_owned(), "arrow.uuid".to_owned())]);
+    let field = |name: &str| Arc::new(Field::new(name, ids.data_type().clone(), false).with_metadata(metadata.clone()));
+    let (list, one) = ([format!("[{text}]")], || OffsetBuffer::from_lengths([1]));
+    assert_eq!(json(ListArray::new(field("item"), one(), ids.clone(), None)), list);
+    let large = OffsetBuffer::from_lengths([1]);
+    assert_eq!(json(LargeListArray::new(field("item"), large, ids.clone(), None)), list);
+    assert_eq!(json(FixedSizeListArray::new(field("item"), 1, ids.clone(), None)), list);
+    let (starts, sizes) = (ScalarBuffer::from(vec![0]), ScalarBuffer::from(vec![1]));
+    assert_eq!(json(ListViewArray::new(field("item"), starts, sizes, ids.clone(), None)), list);
+    let entries = StructArray::from(vec![(field("key"), ids.clone()), (field("value"), ids.clone())]);
+    let entry = Arc::new(Field::new("entries", entries.data_type().clone(), false));
+    assert_eq!(json(MapArray::new(entry, one(), entries, None, false)), [format!("{{{text}:{text}")]);
+    let dictionary = DictionaryArray::<Int32Type>::new(Int32Array::from(vec![0]), ids.clone());
+    let of = Field::new("x", dictionary.data_type().clone(), true).with_metadata(metadata.clone());
+    assert_eq!(json_of(of, dictionary), [text]);
 }
 
 #[test]

@@ -112,6 +112,7 @@ mod plot;
 mod python_server;
 mod questions;
 mod ranges;
+mod rare_types;
 mod raw;
 mod receivers;
 mod recognise;
