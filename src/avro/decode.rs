@@ -5,8 +5,8 @@
 //! the reason.
 //!
 //! Values are written as by [`crate::format::cell`]: nulls of a record left out, bytes base64, decimals as numbers,
-//! instants RFC 3339, a union as its value. In files of evt's kinds payloads are text if they are UTF-8, and JSON
-//! columns are JSON.
+//! instants RFC 3339, local times without `Z`, a union as its value. In files of evt's kinds payloads are text if they
+//! are UTF-8, and JSON columns are JSON.
 
 use super::binary::{DecodeError, array, block, bytes, int, item, long, take, text};
 use super::scalar::Scalar;
@@ -253,8 +253,11 @@ impl<'n> RecordDecoding<'n, '_> {
         match scalar {
             Scalar::Float => write_float(self.out, number as f32),
             Scalar::Double => write_float(self.out, number as f64),
-            Scalar::Timestamp(unit) | Scalar::LocalTimestamp(unit) => {
+            Scalar::Timestamp(unit) => {
                 quoted(self.out, |out| self.stamp.write_ticks(out, number, TimeUnit::from(*unit)));
+            }
+            Scalar::LocalTimestamp(unit) => {
+                quoted(self.out, |out| self.stamp.write_local(out, number, TimeUnit::from(*unit)));
             }
             Scalar::Time(unit) => quoted(self.out, |out| write_time_of_day(out, number, TimeUnit::from(*unit))),
             Scalar::Date => quoted(self.out, |out| write_date(out, number)),

@@ -253,10 +253,11 @@ fn time(array: &dyn Array) -> Writer<'_> {
         DataType::Timestamp(unit, zone) => {
             let (mut stamp, value, unit, is_local) = (Stamp::default(), ticks(array), *unit, zone.is_none());
             Box::new(move |row, out| {
-                stamp.write_ticks(out, value(row), unit);
                 // A timestamp without a zone is a local time, so `--time-zone` decides its instant.
-                if is_local && out.ends_with('Z') {
-                    out.pop();
+                if is_local {
+                    stamp.write_local(out, value(row), unit);
+                } else {
+                    stamp.write_ticks(out, value(row), unit);
                 }
             })
         }

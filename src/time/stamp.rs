@@ -54,6 +54,15 @@ impl Stamp {
         }
     }
 
+    /// Appends a local time in ticks of `unit`, without a zone.
+    pub fn write_local(&mut self, out: &mut String, ticks: i64, unit: TimeUnit) {
+        self.write_ticks(out, ticks, unit);
+        // A bare count has no zone.
+        if out.ends_with('Z') {
+            out.pop();
+        }
+    }
+
     fn update(&mut self, micros: i64) {
         let (day, within) = (micros.div_euclid(DAY), micros.rem_euclid(DAY));
         self.micros = micros;

@@ -24,3 +24,19 @@ fn uuids_in_lists_and_maps_are_hyphenated() {
         assert_eq!(properties(&dir, file, "t"), [row.clone()], "{file}");
     }
 }
+
+#[test]
+fn a_local_time_is_the_same_instant_in_csv_parquet_and_avro() {
+    let Some(python) = python() else { return };
+    let dir = Dir::new("local");
+    let known = ask(&dir, &python, "rare_types.py", &["local"]).rows()[0]["t"].take();
+    let known = known.as_str().expect("a time").replace("+00:00", "Z");
+    for file in ["local.csv", "local.parquet", "millis.avro", "micros.avro"] {
+        let of = |zone: &[&str]| {
+            let args = [&[file, "--time", "t", "-q", "-o", "jsonl"], zone].concat();
+            dir.run("evt-ingest", &args).succeeds().rows()[0]["event_time"].take()
+        };
+        assert_eq!(of(&["--time-zone", "America/New_York"]), known, "{file}");
+        assert_eq!(of(&[]), "2026-01-15T10:00:00.123000Z", "{file}");
+    }
+}
