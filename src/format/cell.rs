@@ -8,6 +8,7 @@
 //!
 //! Everything about a column is resolved once per batch: a row costs one call per cell.
 
+use super::physical::{Int96, Physical, write_interval, write_parts};
 use crate::json::base64;
 use crate::json::number::{self, write_decimal};
 use crate::json::text::{key, write_string, write_uuid};
@@ -70,7 +71,7 @@ pub struct Column<'a> {
 }
 
 impl<'a> Column<'a> {
-    /// Prepares the values of `array`; `field` distinguishes uuids from other binary.
+    /// Prepares the values of `array`; `field` says whether binary is uuids, or values of [`Physical`].
     pub fn new(field: &Field, array: &'a dyn Array, form: CellForm) -> Self {
         Self { nulls: array.logical_nulls(), write: writer(field, array, form) }
     }
@@ -120,7 +121,7 @@ fn writer<'a>(field: &Field, array: &'a dyn Array, form: CellForm) -> Writer<'a>
         DataType::Decimal256(..) => decimal::<Decimal256Type>(array),
         DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => string(array, form),
         DataType::Binary | DataType::LargeBinary | DataType::BinaryView | DataType::FixedSizeBinary(_) => {
-            quoted(form, bytes(field, array, form))
+            bytes(field, array, form)
         }
         DataType::List(item)
         | DataType::LargeList(item)
@@ -241,10 +242,39 @@ pub fn is_uuid(field: &Field) -> bool {
 
 fn bytes<'a>(field: &Field, array: &'a dyn Array, form: CellForm) -> Writer<'a> {
     let Some(value) = binaries(array) else { return Box::new(|_, _| {}) };
-    match is_uuid(field) {
-        true => Box::new(move |row, out| write_uuid(out, value(row))),
-        false => Box::new(move |row, out| base64::encode(form.head_of(value(row)), out)),
+    let mut stamp = Stamp::default();
+    let write: Writer<'a> = match Physical::of(field) {
+        Some(Physical::Text) => return Box::new(move |row, out| write_bytes(value(row), form, out)),
+        Some(Physical::Interval) => Box::new(move |row, out| write_parts(out, value(row))),
+        Some(kind @ (Physical::LocalTime | Physical::Instant)) => Box::new(move |row, out| {
+            if let Some(time) = Int96::new(value(row)) {
+                time.write(&mut stamp, out);
+            }
+            if kind == Physical::LocalTime {
+                out.pop();
+            }
+        }),
+        None if is_uuid(field) => Box::new(move |row, out| write_uuid(out, value(row))),
+        None => Box::new(move |row, out| base64::encode(form.head_of(value(row)), out)),
+    };
+    quoted(form, write)
+}
+
+/// Writes bytes as text if they are UTF-8, else as base64.
+pub(super) fn write_bytes(bytes: &[u8], form: CellForm, out: &mut String) {
+    match (std::str::from_utf8(bytes), form) {
+        (Ok(text), CellForm::Text) => out.push_str(text),
+        (Ok(text), _) => write_string(out, form.head(text)),
+        (Err(_), CellForm::Text) => base64::encode(bytes, out),
+        (Err(_), _) => write_base64(bytes, form, out),
     }
+}
+
+/// Writes bytes as base64, a JSON string.
+pub(super) fn write_base64(bytes: &[u8], form: CellForm, out: &mut String) {
+    out.push('"');
+    base64::encode(form.head_of(bytes), out);
+    out.push('"');
 }
 
 /// Returns the writer of instants, dates, times of day, durations and intervals.
@@ -303,28 +333,24 @@ fn ticks<'a>(array: &'a dyn Array) -> Box<dyn Fn(usize) -> i64 + 'a> {
 }
 
 fn interval(array: &dyn Array, unit: IntervalUnit) -> Writer<'_> {
-    fn write(out: &mut String, months: i32, days: i32, nanoseconds: i64) {
-        let _ = write!(out, "P{months}M{days}DT");
-        write_seconds(out, nanoseconds, TimeUnit::Nanosecond);
-        out.push('S');
-    }
     match unit {
         IntervalUnit::YearMonth => {
             let values = array.as_primitive::<IntervalYearMonthType>();
-            Box::new(move |row, out| write(out, values.value(row), 0, 0))
+            Box::new(move |row, out| write_interval(out, [values.value(row).into(), 0], 0, TimeUnit::Second))
         }
         IntervalUnit::DayTime => {
             let values = array.as_primitive::<IntervalDayTimeType>();
             Box::new(move |row, out| {
                 let value = values.value(row);
-                write(out, 0, value.days, i64::from(value.milliseconds) * 1_000_000);
+                write_interval(out, [0, value.days.into()], value.milliseconds.into(), TimeUnit::Millisecond);
             })
         }
         IntervalUnit::MonthDayNano => {
             let values = array.as_primitive::<IntervalMonthDayNanoType>();
             Box::new(move |row, out| {
                 let value = values.value(row);
-                write(out, value.months, value.days, value.nanoseconds);
+                let days = [value.months.into(), value.days.into()];
+                write_interval(out, days, value.nanoseconds, TimeUnit::Nanosecond);
             })
         }
     }

@@ -49,6 +49,11 @@ fn times_are_rfc_3339_whatever_their_unit_and_zone() {
     assert_eq!(json(Time32SecondArray::from(vec![3_661])), ["\"01:01:01\""]);
     assert_eq!(json(Time64NanosecondArray::from(vec![1])), ["\"00:00:00.000000001\""]);
     assert_eq!(json(DurationMillisecondArray::from(vec![-1_500])), ["\"PT-1.500S\""]);
+    assert_eq!(
+        json(IntervalDayTimeArray::from(vec![IntervalDayTimeType::make_value(-1, 4_500)])),
+        ["\"P0M-1DT4.500S\""]
+    );
+    assert_eq!(json(IntervalYearMonthArray::from(vec![14])), ["\"P14M0DT0S\""]);
     let interval = IntervalMonthDayNanoType::make_value(1, -2, 3);
     assert_eq!(json(IntervalMonthDayNanoArray::from(vec![interval])), ["\"P1M-2DT0.000000003S\""]);
 }
@@ -84,6 +89,28 @@ fn a_uuid_is_hyphenated_inside_of_any_type() {
     let dictionary = DictionaryArray::<Int32Type>::new(Int32Array::from(vec![0]), ids.clone());
     let of = Field::new("x", dictionary.data_type().clone(), true).with_metadata(metadata.clone());
     assert_eq!(json_of(of, dictionary), [text]);
+}
+
+#[test]
+fn bytes_of_parquet_are_what_their_mark_says() {
+    let marked = |physical: Physical, array: ArrayRef| {
+        let field = physical.mark(&Field::new("x", DataType::Null, true));
+        let batch = RecordBatch::try_new(Arc::new(Schema::new(vec![field.clone()])), vec![array.clone()]).unwrap();
+        let mut text = String::new();
+        Column::new(&field, array.as_ref(), CellForm::Text).write(0, &mut text);
+        (batch_texts(&batch).remove(0), text)
+    };
+    let twelve = |bytes: [u8; 12]| Arc::new(FixedSizeBinaryArray::try_from_iter([bytes].iter()).unwrap()) as ArrayRef;
+    let parts = [14u32, 3, 4_500].map(u32::to_le_bytes).concat().try_into().unwrap();
+    let both = |json: &str, text: &str| (format!("{{\"x\":{json}}}"), text.to_owned());
+    assert_eq!(marked(Physical::Interval, twelve(parts)), both("\"P14M3DT4.500S\"", "P14M3DT4.500S"));
+    let time: [u8; 12] = [&7u64.to_le_bytes()[..], &2_440_588u32.to_le_bytes()].concat().try_into().unwrap();
+    let (local, instant) = ("1970-01-01T00:00:00.000000007", "1970-01-01T00:00:00.000000007Z");
+    assert_eq!(marked(Physical::LocalTime, twelve(time)), both(&format!("\"{local}\""), local));
+    assert_eq!(marked(Physical::Instant, twelve(time)), both(&format!("\"{instant}\""), instant));
+    let bytes = |bytes: &[u8]| Arc::new(BinaryViewArray::from(vec![bytes])) as ArrayRef;
+    assert_eq!(marked(Physical::Text, bytes(b"a\"b")), both("\"a\\\"b\"", "a\"b"));
+    assert_eq!(marked(Physical::Text, bytes(b"\xff")), both("\"/w==\"", "/w=="));
 }
 
 #[test]

@@ -193,17 +193,24 @@ fn copied(kind: &DataType) -> DataType {
 }
 
 fn with_leaves(kind: &DataType, leaf: &dyn Fn(&DataType) -> DataType) -> DataType {
-    let inner = |field: &FieldRef| -> FieldRef {
+    let nested = with_children(kind, &mut |field| {
         Arc::new(Field::clone(field).with_data_type(with_leaves(field.data_type(), leaf)))
-    };
-    match kind {
-        DataType::List(item) => DataType::List(inner(item)),
-        DataType::LargeList(item) => DataType::LargeList(inner(item)),
-        DataType::FixedSizeList(item, length) => DataType::FixedSizeList(inner(item), *length),
-        DataType::Map(entries, sorted) => DataType::Map(inner(entries), *sorted),
-        DataType::Struct(fields) => DataType::Struct(fields.iter().map(inner).collect()),
-        other => leaf(other),
-    }
+    });
+    nested.unwrap_or_else(|| leaf(kind))
+}
+
+/// Returns a type whose fields `child` replaces, in their order; `None` if it has no fields.
+pub(super) fn with_children(kind: &DataType, child: &mut dyn FnMut(&FieldRef) -> FieldRef) -> Option<DataType> {
+    Some(match kind {
+        DataType::List(item) => DataType::List(child(item)),
+        DataType::LargeList(item) => DataType::LargeList(child(item)),
+        DataType::ListView(item) => DataType::ListView(child(item)),
+        DataType::LargeListView(item) => DataType::LargeListView(child(item)),
+        DataType::FixedSizeList(item, length) => DataType::FixedSizeList(child(item), *length),
+        DataType::Map(entries, sorted) => DataType::Map(child(entries), *sorted),
+        DataType::Struct(fields) => DataType::Struct(fields.iter().map(child).collect()),
+        _ => return None,
+    })
 }
 
 #[cfg(test)]

@@ -4,16 +4,16 @@
 //! UTF-8, else as base64 under `NAME_base64`. A record that is read has neither
 //! its `\n` nor a `\r` before that.
 
-use super::cell::{CellForm, Column, binaries, texts};
+use super::cell::{CellForm, Column, binaries, texts, write_base64, write_bytes};
 use super::definition::{Encoder, Format, InputForm, NoteFormat};
 use super::elements::Elements;
 use super::record::{Body, Record, Records, Splitter};
 use super::row::kind_of;
 use crate::error::{Error, Result};
+use crate::json::scan;
 use crate::json::text::{key, write_uuid};
 use crate::json::text::{unescape, write_string};
 use crate::json::walk::string_content;
-use crate::json::{base64, scan};
 use crate::kind::event::{RAW, STAMPS};
 use crate::kind::{Kind, claims_json, holds_json, is_id, is_json, is_own};
 use arrow::array::{Array, AsArray, MapArray, RecordBatch};
@@ -253,22 +253,6 @@ fn write_claimed(text: &str, form: CellForm, out: &mut String) {
         true => out.extend(json.chars().map(|c| if matches!(c, '\n' | '\r') { ' ' } else { c })),
         false => write_string(out, text),
     }
-}
-
-/// Writes bytes as text if they are UTF-8, else as base64.
-fn write_bytes(bytes: &[u8], form: CellForm, out: &mut String) {
-    match (std::str::from_utf8(bytes), form) {
-        (Ok(text), CellForm::Text) => out.push_str(text),
-        (Ok(text), _) => write_string(out, form.head(text)),
-        (Err(_), CellForm::Text) => base64::encode(bytes, out),
-        (Err(_), _) => write_base64(bytes, form, out),
-    }
-}
-
-fn write_base64(bytes: &[u8], form: CellForm, out: &mut String) {
-    out.push('"');
-    base64::encode(form.head_of(bytes), out);
-    out.push('"');
 }
 
 /// Prepares headers as `{"name":"text"}`, or `{"name":{"base64":"…"}}` if the bytes are not text; in order, names may

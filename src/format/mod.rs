@@ -47,6 +47,7 @@ pub mod metric_columns;
 mod metric_dimensions;
 pub mod parquet;
 pub mod pattern;
+pub mod physical;
 pub mod properties;
 pub mod raw;
 pub mod recognise;

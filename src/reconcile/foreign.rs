@@ -12,6 +12,7 @@ use super::rows::{RowFacts, RowOptions, flags};
 use crate::error::Result;
 use crate::format::cell::{Column, texts};
 use crate::format::jsonl::foreign_value;
+use crate::format::physical::{Int96, Physical};
 use crate::format::row::kind_of;
 use crate::json::scan::value_end;
 use crate::json::text::unescape;
@@ -211,7 +212,7 @@ impl<'a> BatchColumns<'a> {
             if let Some(place) = place(&TEXTS) {
                 texts[place] = Some(TextColumn::new(array).filter(|_| !claims_json(field))?);
             } else if let Some(place) = place(&TIMES) {
-                times[place] = Some(Times::new(array, reader.reads_local)?);
+                times[place] = Some(Times::new(field, array, reader.reads_local)?);
             } else {
                 match index {
                     Some(column::EVENT_ID) => ids = Some(Ids::new(array)?),
@@ -223,7 +224,8 @@ impl<'a> BatchColumns<'a> {
         }
         let named = match &reader.time {
             TimeField::Named(name) if !COLUMNS.contains(&name.as_str()) => {
-                Some(Times::new(batch.column_by_name(name)?, reader.reads_local)?)
+                let field = schema.field_with_name(name).ok()?;
+                Some(Times::new(field, batch.column_by_name(name)?, reader.reads_local)?)
             }
             TimeField::Named(_) | TimeField::Usual => None,
         };
@@ -382,12 +384,27 @@ fn is_null(nulls: Option<&NullBuffer>, row: usize) -> bool {
 impl Times {
     /// Converts a column of timestamps; `None` if it is another one, has a time that no row may have, or has no zone
     /// although flags would read it.
-    fn new(array: &ArrayRef, reads_local: bool) -> Option<Self> {
-        let DataType::Timestamp(unit, zone) = array.data_type() else { return None };
-        if zone.is_none() && !reads_local {
+    fn new(field: &Field, array: &ArrayRef, reads_local: bool) -> Option<Self> {
+        let (is_local, micros) = match (array.data_type(), Physical::of(field)) {
+            (DataType::Timestamp(unit, zone), _) => (zone.is_none(), Self::micros(array, *unit)),
+            (_, Some(kind @ (Physical::LocalTime | Physical::Instant))) => {
+                let values = array.as_fixed_size_binary_opt()?;
+                // A null has any bytes.
+                let micros = |row| if values.is_null(row) { Some(0) } else { Int96::new(values.value(row))?.micros() };
+                (kind == Physical::LocalTime, (0..values.len()).map(micros).collect())
+            }
+            _ => return None,
+        };
+        if is_local && !reads_local {
             return None;
         }
-        let micros: Option<Vec<i64>> = match unit {
+        let times = Self { nulls: array.logical_nulls(), micros: micros? };
+        (0..times.micros.len()).filter_map(|row| times.value(row)).all(is_in_calendar).then_some(times)
+    }
+
+    /// Returns the microseconds of all ticks of a unit; `None` if one is beyond their range.
+    fn micros(array: &ArrayRef, unit: TimeUnit) -> Option<Vec<i64>> {
+        match unit {
             TimeUnit::Second => {
                 let seconds = array.as_primitive::<TimestampSecondType>().values();
                 seconds.iter().map(|seconds| seconds.checked_mul(1_000_000)).collect()
@@ -401,9 +418,7 @@ impl Times {
                 let nanos = array.as_primitive::<TimestampNanosecondType>().values();
                 Some(nanos.iter().map(|nanos| nanos.div_euclid(1_000)).collect())
             }
-        };
-        let times = Self { nulls: array.logical_nulls(), micros: micros? };
-        (0..times.micros.len()).filter_map(|row| times.value(row)).all(is_in_calendar).then_some(times)
+        }
     }
 
     #[inline]

@@ -23,9 +23,13 @@ type Named = (&'static str, ArrayRef);
 fn batch(columns: &[Named]) -> RecordBatch {
     let field = |(name, array): &Named| {
         let field = Field::new(*name, array.data_type().clone(), true);
-        match name.starts_with("json") {
-            true => field.with_metadata([("ARROW:extension:name".to_owned(), "arrow.json".to_owned())].into()),
-            false => field,
+        match array.data_type() {
+            // Timestamps of INT96.
+            DataType::FixedSizeBinary(12) => Physical::LocalTime.mark(&field),
+            _ if name.starts_with("json") => {
+                field.with_metadata([("ARROW:extension:name".to_owned(), "arrow.json".to_owned())].into())
+            }
+            _ => field,
         }
     };
     let fields: Vec<Field> = columns.iter().map(field).collect();
@@ -138,6 +142,23 @@ fn columns_of_the_usual_types_have_the_rows_of_the_mapping() {
         ],
         TimeFrom::Default,
     );
+}
+
+/// Timestamps of INT96 on the day of 1970-01-01 and the days after it.
+fn int96(name: &'static str, days: &[Option<i32>]) -> Named {
+    let bytes = |days: i32| [&1_999i64.to_le_bytes()[..], &(2_440_588 + days).to_le_bytes()].concat();
+    let values = days.iter().map(|days| days.map(bytes));
+    (name, Arc::new(FixedSizeBinaryArray::try_from_sparse_iter_with_size(values, 12).unwrap()))
+}
+
+#[test]
+fn times_of_96_bits_are_those_of_the_mapping() {
+    let client = int96("client_timestamp", &[None, Some(-719_162)]);
+    is_read(&[ids(2), int96("server_timestamp", &[Some(0), Some(2_932_896)]), client], TimeFrom::Default);
+    is_read(&[ids(1), int96("ts", &[Some(20_000)])], TimeFrom::Field("ts".to_owned()));
+    for beyond in [2_932_897, -719_163, i32::MAX - 2_440_588] {
+        is_refused(&[ids(1), int96("server_timestamp", &[Some(beyond)])], &options(TimeFrom::Default));
+    }
 }
 
 #[test]

@@ -3,6 +3,7 @@ programs read them, one JSON line per row."""
 
 import datetime as dt
 import json
+import re
 import sys
 from zoneinfo import ZoneInfo
 
@@ -12,11 +13,55 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 START = "2026-01-01T00:00:00Z"
+YEARS = [dt.datetime(1, 1, 1), dt.datetime(1600, 5, 6), dt.datetime(2026, 1, 1, 1, 2, 3, 456789),
+         dt.datetime(2300, 1, 1), dt.datetime(9999, 12, 31, 23, 59, 59)]
 
 
 def show(rows):
     for row in rows:
         print(json.dumps(row, default=lambda value: value.isoformat(timespec="microseconds")))
+
+
+def int96():
+    """Timestamps of INT96, at the top and inside other types."""
+    times = pa.array(YEARS, pa.timestamp("us"))
+    nested = pa.array([[at, None] for at in YEARS], pa.list_(pa.timestamp("us")))
+    inner = pa.array([{"x": at} for at in YEARS], pa.struct([("x", pa.timestamp("us"))]))
+    table = pa.table({"t": times, "l": nested, "s": inner, "n": pa.nulls(len(YEARS), pa.timestamp("us"))})
+    pq.write_table(table, "int96.parquet", use_deprecated_int96_timestamps=True, store_schema=False)
+    show(pq.read_table("int96.parquet", coerce_int96_timestamp_unit="us").to_pylist())
+    # With a zone, which only the schema of Arrow has, and with nanoseconds.
+    zoned = pa.table({"t": pa.array([1_767_225_600_123_456_789, -1], pa.timestamp("ns", "UTC"))})
+    pq.write_table(zoned, "zoned.parquet", use_deprecated_int96_timestamps=True)
+
+
+def interval():
+    """Intervals of Parquet, and a list of them."""
+    duckdb.sql(f"""COPY (SELECT '{START}' AS t, i, [i, NULL] AS l FROM (VALUES
+        (INTERVAL '1 year 2 months 3 days 4.5 seconds'), (INTERVAL '1000 hours'), (NULL), (INTERVAL '0 days')) v(i))
+        TO 'interval.parquet'""")
+    show({"i": str(row[0])} for row in duckdb.sql("SELECT i FROM 'interval.parquet'").fetchall())
+
+
+def enum():
+    """Text columns that are changed into columns of the logical type ENUM, as writers of Avro and Protobuf make them."""
+    levels = ["WARN", "ERROR", "caf\u00e9", None]
+    table = pa.table({"t": [START] * 4, "level": levels, "list": [[level] for level in levels]})
+    options = {"store_schema": False, "compression": "none", "write_statistics": False}
+    for name, dictionary in [("enum", False), ("enums", True)]:
+        pq.write_table(table, f"{name}.parquet", use_dictionary=dictionary, **options)
+        with open(f"{name}.parquet", "rb") as file:
+            content = file.read()
+        # Converted type UTF8 and logical type STRING become ENUM; the last byte of é is no longer one.
+        string, other = b"\x25\x00\x4c\x1c\x00\x00", b"\x25\x08\x4c\x4c\x00\x00"
+        for field in [b"\x18\x05level", b"\x18\x07element"]:
+            at = content.index(string, content.index(field))
+            content = content[:at] + other + content[at + len(other):]
+        with open(f"{name}.parquet", "wb") as file:
+            file.write(content)
+        with open(f"bad_{name}.parquet", "wb") as file:
+            file.write(content.replace("caf\u00e9".encode(), b"caf\xc3\xff"))
+    show(row | {"t": None} for row in duckdb.sql("FROM 'enum.parquet'").to_arrow_table().to_pylist())
 
 
 def uuids():
@@ -28,6 +73,15 @@ def uuids():
     show({"id": str(row["id"])} for row in table.to_pylist())
     with pa.OSFile("uuids.arrow", "wb") as file, pa.ipc.new_file(file, table.schema) as writer:
         writer.write_table(table)
+
+
+def texts():
+    """A column of JSON with bytes that are not UTF-8."""
+    duckdb.sql(f"""COPY (SELECT '{START}' AS t, '{{"abcde": 1}}'::json AS j) TO 'json.parquet' (COMPRESSION uncompressed)""")
+    with open("json.parquet", "rb") as file:
+        content = file.read()
+    with open("bad_json.parquet", "wb") as file:
+        file.write(re.sub(b"abcde", b"ab\xff\xfee", content))
 
 
 def local():

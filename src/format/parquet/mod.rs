@@ -1,8 +1,8 @@
 //! Reads and writes Parquet files.
 //!
 //! ```text
-//! file ─► footer.rs ─► metadata ─► page.rs: Checked ─► the library ─► batches ─┬─► ContainerRows: rows, JSON text
-//!                                                                              └─► columns as they are
+//! file ─► footer.rs ─► metadata ─► leaves.rs: types ─► page.rs: Checked ─► the library ─► batches ─┬─► ContainerRows: rows, JSON text
+//!                                                                                                    └─► columns as they are
 //! rows ─► RowWriter ─► columns.rs: the first rows decide (columns=auto) ─► the library ─► row groups ─► file
 //! ```
 //!
@@ -15,13 +15,14 @@
 
 mod columns;
 mod footer;
+mod leaves;
 mod page;
 mod writer;
 
 pub use writer::{FileLayout, RowWriter, check_columns, parse_columns};
 
 use self::page::Checked;
-use super::container::{ContainerRows, foreign_names, own_schema, viewed};
+use super::container::{ContainerRows, foreign_names, own_schema};
 use super::definition::{ColumnBatches, EncodeOptions, Encoder, Format, InputForm, Limits, Opened};
 use super::typed::encoder;
 use crate::error::guarded;
@@ -29,9 +30,8 @@ use crate::error::{Error, Result};
 use crate::kind::Kind;
 use crate::ratio::Ratio;
 use arrow::array::RecordBatch;
-use arrow::datatypes::{Field, Fields, SchemaRef};
+use arrow::datatypes::SchemaRef;
 use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader};
-use parquet::arrow::{ProjectionMask, parquet_to_arrow_field_levels};
 use parquet::file::metadata::{ParquetMetaData, ParquetMetaDataReader};
 use std::fs::File;
 use std::sync::Arc;
@@ -84,13 +84,11 @@ fn batches(mut file: File, limits: Limits) -> Result<(SchemaRef, ParquetRecordBa
     let metadata = Arc::new(metadata.map_err(corrupt)?);
     guarded(|| check_metadata(&metadata, size))??;
     let known = guarded(|| ArrowReaderMetadata::try_new(metadata.clone(), ArrowReaderOptions::new()))?;
-    let schema = known.map_err(corrupt)?.schema().clone();
+    let known = known.map_err(corrupt)?;
+    let schema = known.schema().clone();
     super::jsonl::unique_names(&schema)?;
     let rows = guarded(|| {
-        let columns = metadata.file_metadata().schema_descr();
-        let fields = schema.fields().iter().map(|field| Field::clone(field).with_data_type(viewed(field.data_type())));
-        let fields: Fields = fields.collect();
-        let levels = parquet_to_arrow_field_levels(columns, ProjectionMask::all(), Some(&fields))?;
+        let levels = leaves::levels(&known)?;
         let groups = Checked::new(file, metadata.clone(), Ratio::new(limits.ratio));
         ParquetRecordBatchReader::try_new_with_row_groups(&levels, &groups, READ_ROWS, None)
     });
