@@ -8,6 +8,13 @@ use evt::kind::alert::Alert;
 use evt::notify::sender::ChannelCounts;
 use rusqlite::{Connection, OpenFlags};
 use serde_json::{Value, json};
+use std::io::{BufRead, BufReader, Write};
+use std::net::{TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::channel;
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::Duration;
 
 #[test]
 fn mail_is_accepted_by_a_real_server() {
@@ -191,4 +198,132 @@ fn a_recipient_whose_mailbox_stays_full_is_named_when_the_retries_end() {
     );
     assert!(said.contains(&begun) && said.contains(&over), "{said}");
     assert_eq!(received(&dir), [(json!(["oncall@example.org"]), "FIRING".to_owned())]);
+}
+
+/// A mail server that is slow: `delay` returns how long it waits before it answers a command, the text of a message or
+/// the empty line of a new connection.
+struct SlowServer {
+    port: u16,
+    is_over: Arc<AtomicBool>,
+    texts: Arc<Mutex<Vec<String>>>,
+    listener: JoinHandle<()>,
+}
+
+impl SlowServer {
+    fn new(delay: impl Fn(&str) -> Duration + Send + Sync + 'static) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let port = listener.local_addr().expect("an address").port();
+        let (is_over, texts, delay) =
+            (Arc::<AtomicBool>::default(), Arc::<Mutex<Vec<String>>>::default(), Arc::new(delay));
+        let (over, log) = (is_over.clone(), texts.clone());
+        let listener = std::thread::spawn(move || {
+            let streams = listener.incoming().flatten().take_while(|_| !over.load(Ordering::SeqCst));
+            let converse = |stream| {
+                let (delay, log) = (delay.clone(), log.clone());
+                // A client may leave at any time.
+                std::thread::spawn(move || _ = converse_slowly(stream, &*delay, &log))
+            };
+            let conversations: Vec<_> = streams.map(converse).collect();
+            conversations.into_iter().for_each(|conversation| conversation.join().expect("no panic"));
+        });
+        Self { port, is_over, texts, listener }
+    }
+
+    /// Waits until every client has left; returns the subjects that arrived.
+    fn subjects(self) -> Vec<String> {
+        self.is_over.store(true, Ordering::SeqCst);
+        drop(TcpStream::connect(("127.0.0.1", self.port)));
+        self.listener.join().expect("no panic");
+        let texts = self.texts.lock().expect("no panic");
+        let subject =
+            |text: &String| text.lines().find_map(|line| line.strip_prefix("Subject: ")).unwrap_or("").to_owned();
+        texts.iter().map(subject).collect()
+    }
+}
+
+fn converse_slowly(
+    stream: TcpStream,
+    delay: &dyn Fn(&str) -> Duration,
+    texts: &Mutex<Vec<String>>,
+) -> std::io::Result<()> {
+    let (mut lines, mut out) = (BufReader::new(stream.try_clone()?).lines(), stream);
+    let (_open, never) = channel::<()>();
+    let mut answer = |text: &str, answer: &str| {
+        _ = never.recv_timeout(delay(text));
+        out.write_all(answer.as_bytes())
+    };
+    answer("", "220 localhost\r\n")?;
+    while let Some(line) = lines.next().transpose()? {
+        match line.as_str() {
+            "DATA" => {
+                answer("DATA", "354 the text, please\r\n")?;
+                let mut text = String::new();
+                loop {
+                    // The connection ends before the text does: nothing has arrived.
+                    let Some(line) = lines.next().transpose()? else { return Ok(()) };
+                    match line.as_str() {
+                        "." => break,
+                        line => text += &format!("{line}\n"),
+                    }
+                }
+                texts.lock().expect("no panic").push(text.clone());
+                answer(&text, "250 it is mine\r\n")?;
+            }
+            "QUIT" => return answer("QUIT", "221 bye\r\n"),
+            command => answer(command, "250 fine\r\n")?,
+        }
+    }
+    Ok(())
+}
+
+/// A channel of the server with these lines.
+fn slow_channel(server: &SlowServer, more: &str) -> String {
+    format!(
+        "[[channel]]\nname = \"mail\"\ntype = \"smtp\"\nserver = \"localhost:{}\"\ntls = \"none\"\n\
+         from = \"alerts@example.org\"\nto = \"oncall@example.org\"\nrate = \"1000/s\"\n{more}",
+        server.port
+    )
+}
+
+/// The server takes 300 ms for each of five answers before the text: more than the timeout of the attempt, but less
+/// than that for each command.
+#[test]
+fn a_mail_whose_attempt_timed_out_before_its_text_does_not_arrive_later() {
+    let server = SlowServer::new(|_| Duration::from_millis(300));
+    let mut state = State::new("smtp-too-slow");
+    let alert = firing("errors", 0);
+    state.enqueue("mail", &[alert.clone(), resolved(&alert)]);
+    let counts = state.deliver(&slow_channel(&server, "timeout = \"1s\"\nretry = \"1s\"\n"));
+    let failures = counts["mail"].failures;
+    let expected = ChannelCounts { expired: 1, skipped: 1, failures, ..ChannelCounts::default() };
+    assert_eq!(counts["mail"], expected, "{}", state.said());
+    assert!(state.said().contains("no answer for 1s"), "{}", state.said());
+    assert_eq!(server.subjects(), [""; 0], "each attempt was recorded as one that sent nothing");
+}
+
+#[test]
+fn a_mail_whose_text_gets_no_answer_in_time_may_have_arrived_so_its_resolve_is_sent() {
+    let is_firing = |text: &str| text.contains("[FIRING]");
+    let server = SlowServer::new(move |text| Duration::from_secs(if is_firing(text) { 7 } else { 0 }));
+    let mut state = State::new("smtp-slow-text");
+    let alert = firing("errors", 0);
+    state.enqueue("mail", &[alert.clone(), resolved(&alert)]);
+    let counts = state.deliver(&slow_channel(&server, "timeout = \"5s\"\nretry = \"100ms\"\n"));
+    let failures = counts["mail"].failures;
+    let expected = ChannelCounts { expired: 1, sent: 1, failures, ..ChannelCounts::default() };
+    assert_eq!(counts["mail"], expected, "{}", state.said());
+    let subjects = server.subjects();
+    let resolves: Vec<&String> = subjects.iter().filter(|subject| !is_firing(subject)).collect();
+    assert_eq!(resolves, ["[RESOLVED] errors: errors of DE at 25 %"], "{subjects:?}");
+    assert_eq!(subjects.last(), Some(resolves[0]), "{subjects:?}");
+}
+
+#[test]
+fn a_mail_that_the_server_accepted_is_sent_once_although_it_does_not_answer_quit() {
+    let server = SlowServer::new(|text| Duration::from_secs(if text == "QUIT" { 7 } else { 0 }));
+    let mut state = State::new("smtp-no-quit");
+    state.enqueue("mail", &[firing("errors", 0)]);
+    let counts = state.deliver(&slow_channel(&server, "timeout = \"5s\"\n"));
+    assert_eq!(counts["mail"], ChannelCounts { sent: 1, ..ChannelCounts::default() }, "{}", state.said());
+    assert_eq!(server.subjects(), ["[FIRING] errors: errors of DE at 25 %"]);
 }

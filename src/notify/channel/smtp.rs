@@ -3,7 +3,8 @@
 //!
 //! The resolve and repeats refer to the message of the firing, so mail programs show an alert as one thread. Before the
 //! text of the message is sent nothing has been delivered; if the connection is lost afterwards, the attempt is
-//! unclear.
+//! unclear. A thread of its own speaks with the server. At the timeout the attempt ends without it, and [`Turn`]
+//! decides which of the two comes first: a thread that is too late never sends the text.
 
 use super::{Attempt, Missed, Notification, Recipients, Transport, cut};
 use crate::error::Result;
@@ -22,12 +23,14 @@ use std::fmt::Display;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::channel;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Maximum characters of a subject.
 const SUBJECT_MAX: usize = 200;
 /// Authentication mechanisms in order of preference: evt uses the first one that the server offers.
 const MECHANISMS: [Mechanism; 2] = [Mechanism::Plain, Mechanism::Login];
+/// How much longer than the attempt a read may take: the attempt ends first, with a message of its own.
+const GRACE: Duration = Duration::from_secs(1);
 
 /// The encryption of the connection (`tls`).
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -181,29 +184,35 @@ struct Mailing {
     from: Address,
     to: Vec<Address>,
     message: Vec<u8>,
-    /// Whether the text of the message is being sent.
-    is_sent: Arc<AtomicBool>,
+    /// When the attempt ends.
+    deadline: Instant,
+    turn: Arc<Turn>,
+}
+
+/// Who is first: the thread that begins to send the text, or the attempt that ends without it.
+#[derive(Default)]
+struct Turn(AtomicBool);
+
+impl Turn {
+    /// Whether the caller is the first one.
+    fn take(&self) -> bool {
+        !self.0.swap(true, Ordering::AcqRel)
+    }
+
+    /// Whether one of them has taken it.
+    fn is_taken(&self) -> bool {
+        self.0.load(Ordering::Acquire)
+    }
 }
 
 impl Mailing {
-    /// Delivers the message to each recipient that the server accepts.
-    fn deliver(&self) -> Result<MailAnswer, MailFailure> {
-        let Server { host, port, encryption, tls, credentials, timeout } = &*self.server;
-        let hello = ClientId::default();
-        let at_once = tls.as_ref().filter(|_| *encryption == Encryption::Tls);
-        let mut connection = SmtpConnection::connect((host.as_str(), *port), Some(*timeout), &hello, at_once, None)?;
-        if let (Encryption::StartTls, Some(tls)) = (encryption, tls) {
-            if !connection.can_starttls() {
-                return Err(MailFailure::Other("the server does not offer STARTTLS (tls=)".to_owned()));
-            }
-            connection.starttls(tls, &hello)?;
-        }
-        if let Some(credentials) = credentials {
-            connection.auth(&MECHANISMS, credentials)?;
-        }
+    /// Delivers the message to each recipient that the server accepts. The connection is still open afterwards.
+    fn deliver(&self) -> Result<(MailAnswer, SmtpConnection), MailFailure> {
+        let mut connection = self.connect()?;
         connection.command(Mail::new(Some(self.from.clone()), vec![]))?;
         let mut answer = MailAnswer::default();
         for to in &self.to {
+            self.limit(&mut connection)?;
             let missed = |error: &dyn Display| Missed { recipient: to.to_string(), cause: error.to_string() };
             match connection.command(Rcpt::new(to.clone(), vec![])) {
                 Ok(_) => answer.is_accepted = true,
@@ -212,17 +221,56 @@ impl Mailing {
                 Err(error) => return Err(error.into()),
             }
         }
-        if !answer.is_accepted {
-            _ = connection.quit();
-            return Ok(answer);
+        if answer.is_accepted {
+            self.limit(&mut connection)?;
+            connection.command(Data)?;
+            self.limit(&mut connection)?;
+            if !self.turn.take() {
+                return Err(self.late());
+            }
+            connection.message(&self.message)?;
         }
-        connection.command(Data)?;
-        self.is_sent.store(true, Ordering::Relaxed);
-        connection.message(&self.message)?;
-        // The message is delivered, whatever happens now.
-        _ = connection.quit();
-        Ok(answer)
+        Ok((answer, connection))
     }
+
+    /// Connects, encrypts the connection and logs in.
+    fn connect(&self) -> Result<SmtpConnection, MailFailure> {
+        let Server { host, port, encryption, tls, credentials, timeout } = &*self.server;
+        let hello = ClientId::default();
+        let at_once = tls.as_ref().filter(|_| *encryption == Encryption::Tls);
+        let mut connection = SmtpConnection::connect((host.as_str(), *port), Some(*timeout), &hello, at_once, None)?;
+        if let (Encryption::StartTls, Some(tls)) = (encryption, tls) {
+            if !connection.can_starttls() {
+                return Err(MailFailure::Other("the server does not offer STARTTLS (tls=)".to_owned()));
+            }
+            self.limit(&mut connection)?;
+            connection.starttls(tls, &hello)?;
+        }
+        if let Some(credentials) = credentials {
+            self.limit(&mut connection)?;
+            connection.auth(&MECHANISMS, credentials)?;
+        }
+        self.limit(&mut connection)?;
+        Ok(connection)
+    }
+
+    /// Limits each read and write of the next command to the rest of the time and [`GRACE`]; fails if there is none.
+    fn limit(&self, connection: &mut SmtpConnection) -> Result<(), MailFailure> {
+        let rest = self.deadline.saturating_duration_since(Instant::now());
+        if rest.is_zero() {
+            return Err(self.late());
+        }
+        connection.set_timeout(Some(rest + GRACE)).map_err(|error| MailFailure::Other(error.to_string()))
+    }
+
+    fn late(&self) -> MailFailure {
+        MailFailure::Other(no_answer(self.server.timeout))
+    }
+}
+
+/// Returns the cause of an attempt that ended at its timeout.
+fn no_answer(timeout: Duration) -> String {
+    format!("no answer for {}", rounded(timeout))
 }
 
 /// The answer of a server to a message.
@@ -267,30 +315,34 @@ impl Transport for Smtp {
             // The file of channels has changed: those who are left in it have the message, or wait for an earlier one.
             return MailAnswer { is_accepted: true, waiting: later, ..MailAnswer::default() }.outcome(has_some);
         }
-        let is_sent = Arc::new(AtomicBool::new(false));
-        let mailing = Mailing {
-            server: self.server.clone(),
-            from: self.from.email.clone(),
-            to,
-            message,
-            is_sent: is_sent.clone(),
-        };
+        let (turn, timeout) = (Arc::<Turn>::default(), self.server.timeout);
+        let deadline = Instant::now() + timeout;
+        let (server, from) = (self.server.clone(), self.from.email.clone());
+        let mailing = Mailing { server, from, to, message, deadline, turn: turn.clone() };
         // The library bounds each read; a thread that can be abandoned bounds the conversation.
         let (sender, receiver) = channel();
-        let converse = move || _ = sender.send(mailing.deliver());
+        let converse = move || match mailing.deliver() {
+            Ok((answer, mut connection)) => {
+                _ = sender.send(Ok(answer));
+                // The message is delivered, whatever happens now.
+                _ = mailing.limit(&mut connection).map(|()| connection.quit());
+            }
+            Err(failure) => _ = sender.send(Err(failure)),
+        };
         if let Err(error) = std::thread::Builder::new().name("smtp".to_owned()).spawn(converse) {
             return Attempt::unreachable(error);
         }
-        let timeout = self.server.timeout;
-        let is_sent = || is_sent.load(Ordering::Relaxed);
-        match receiver.recv_timeout(timeout) {
+        let rest = || deadline.saturating_duration_since(Instant::now());
+        match receiver.recv_timeout(rest()) {
             Ok(Ok(mut answer)) => {
+                // The next attempt begins once this conversation has ended, so that a server has one at a time.
+                _ = receiver.recv_timeout(rest());
                 answer.waiting.extend(later);
                 answer.outcome(has_some)
             }
-            Ok(Err(failure)) => classify(failure, is_sent()),
-            Err(_) if is_sent() => Attempt::unclear(format!("no answer for {}", rounded(timeout))),
-            Err(_) => Attempt::unreachable(format!("no answer for {}", rounded(timeout))),
+            Ok(Err(failure)) => classify(failure, turn.is_taken()),
+            Err(_) if turn.take() => Attempt::unreachable(no_answer(timeout)),
+            Err(_) => Attempt::unclear(no_answer(timeout)),
         }
     }
 }
