@@ -285,7 +285,8 @@ impl AlertEngine {
 
     pub(super) fn evaluate(&mut self, g: i64, now: i64, transitions: &mut Vec<Transition>) {
         self.evaluated = Some(g);
-        let arrivals: Vec<Vec<Arrival>> = self.series.iter_mut().map(|series| series.arrive(g)).collect();
+        let arrive = |series: &mut EventSeries| series.arrive(g, self.options.max_groups);
+        let arrivals: Vec<Vec<Arrival>> = self.series.iter_mut().map(arrive).collect();
         let mut changes: Vec<Changes> = vec![];
         for view in &mut self.views {
             let series = &mut self.series[view.series];

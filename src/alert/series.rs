@@ -1,8 +1,11 @@
 //! A series: the rows of one kind that pass one filter, as accumulators by second of event time and by group.
 //!
 //! Seconds are numbered by their end: slice k has the rows with k − 1 s < event time ≤ k. A row counts for the instants
-//! from `counts_from` on, so it waits in [`EventSeries::pending`] until the first of them is evaluated. All rules with
-//! the same input, aggregate, filter and dimensions share a series, whatever their windows.
+//! from `counts_from` on, so it waits in [`Pending`] until the first of them is evaluated. All rules with the same
+//! input, aggregate, filter and dimensions share a series, whatever their windows.
+//!
+//! The limit of groups applies when rows begin to count, so it depends on the rows and not on how many of them were
+//! read at once. Groups of rows that wait have a limit of their own, which only bounds the memory.
 
 use super::rule::Measure;
 use crate::error::Result;
@@ -17,7 +20,7 @@ use crate::op::window::slots::Slots;
 use crate::op::window::tree::{KeySlot, Leaves as TreeLeaves, Tree};
 use ahash::AHashMap;
 use arrow::array::{Array, ArrayRef, AsArray};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 /// The parsed expressions of a series.
@@ -93,6 +96,41 @@ struct PendingId {
     slice: i64,
 }
 
+/// Maximum number of groups whose rows wait, besides those that may count. It is more than the rows of a batch, so only
+/// partitions far ahead of the alert clock, or very many groups within a second, reach it.
+const PENDING_GROUPS: usize = 100_000;
+
+/// Groups by the number of their keys, with the number of references to each.
+#[derive(Default)]
+struct GroupReferences(AHashMap<u32, u64>);
+
+impl GroupReferences {
+    fn add(&mut self, key: u32) {
+        *self.0.entry(key).or_default() += 1;
+    }
+
+    /// Removes a reference, and a group without references.
+    fn remove(&mut self, key: u32) {
+        if let Some(uses) = self.0.get_mut(&key) {
+            *uses -= 1;
+            if *uses == 0 {
+                self.0.remove(&key);
+            }
+        }
+    }
+
+    fn contains(&self, key: u32) -> bool {
+        self.0.contains_key(&key)
+    }
+}
+
+/// Rows that wait until they count.
+#[derive(Default)]
+struct Pending {
+    cells: BTreeMap<PendingId, SlotsByKey>,
+    groups: GroupReferences,
+}
+
 /// The state of a series.
 pub struct EventSeries {
     /// [`Expressions::identity`].
@@ -104,14 +142,13 @@ pub struct EventSeries {
     slots: Slots,
     keys: Keys,
     ids: Vec<u32>,
-    /// Cells that wait until they count.
-    pending: BTreeMap<PendingId, SlotsByKey>,
+    pending: Pending,
     slices: BTreeMap<i64, SlotsByKey>,
     tree: Tree,
     /// The longest window of its rules (seconds).
     pub length: i64,
-    /// Number of references to each group's key.
-    groups: AHashMap<u32, u64>,
+    /// The groups whose rows count, and those that views know.
+    groups: GroupReferences,
     /// Rows of groups beyond the limit, since the engine was made or restored.
     pub refused: u64,
 }
@@ -145,11 +182,11 @@ impl EventSeries {
             slots,
             keys: Keys::default(),
             ids: vec![],
-            pending: BTreeMap::new(),
+            pending: Pending::default(),
             slices: BTreeMap::new(),
             tree: Tree::default(),
             length: 0,
-            groups: AHashMap::new(),
+            groups: GroupReferences::default(),
             refused: 0,
         })
     }
@@ -159,7 +196,8 @@ impl EventSeries {
         Self { expressions, ..self }
     }
 
-    /// Adds the rows of a batch. Groups beyond `max_groups` are left out, and their rows counted.
+    /// Adds the rows of a batch. Rows of groups beyond `max_groups` and [`PENDING_GROUPS`] together are left out, and
+    /// counted.
     pub fn add(&mut self, batch: &LeafBatch, times: &RowTimes, max_groups: usize) -> Result<SeriesOutcome> {
         let Expressions { call, filter, by, .. } = &self.expressions;
         let rows = batch.num_rows();
@@ -184,7 +222,7 @@ impl EventSeries {
             let end = (row..rows).find(|row| id_of(*row) != id).unwrap_or(rows);
             // A row counts if its slice is in the longest window at the first instant that counts it.
             if id.slice > id.from - self.length && outcome.passed[row..end].contains(&true) {
-                let mut cell = self.pending.remove(&id).unwrap_or_default();
+                let mut cell = self.pending.cells.remove(&id).unwrap_or_default();
                 for row in (row..end).filter(|row| outcome.passed[*row]) {
                     if let Some(slot) = self.slot(ids[row], &mut cell, max_groups) {
                         self.slots.add(slot, row as u32);
@@ -192,7 +230,7 @@ impl EventSeries {
                     }
                 }
                 if !cell.is_empty() {
-                    self.pending.insert(id, cell);
+                    self.pending.cells.insert(id, cell);
                 }
             }
             row = end;
@@ -203,16 +241,18 @@ impl EventSeries {
         Ok(outcome)
     }
 
-    /// Returns the slot of a group in a cell; `None` if the group is one too many.
+    /// Returns the slot of a group in a cell of rows that wait; `None` if the group is one too many.
     fn slot(&mut self, key: u32, cell: &mut SlotsByKey, max_groups: usize) -> Option<u32> {
         if let Some(slot) = cell.get(&key) {
             return Some(*slot);
         }
-        if !self.groups.contains_key(&key) && self.groups.len() >= max_groups {
+        let Pending { groups, .. } = &mut self.pending;
+        if !groups.contains(key) && groups.0.len() >= max_groups.saturating_add(PENDING_GROUPS) {
             self.refused += 1;
             return None;
         }
-        self.retain(key);
+        groups.add(key);
+        self.keys.retain(key);
         let slot = self.slots.claim();
         cell.insert(key, slot);
         Some(slot)
@@ -221,18 +261,13 @@ impl EventSeries {
     /// Counts one more reference to a group.
     pub fn retain(&mut self, key: u32) {
         self.keys.retain(key);
-        *self.groups.entry(key).or_default() += 1;
+        self.groups.add(key);
     }
 
     /// Releases a reference to a group; removes a group without references.
     pub fn release(&mut self, key: u32) {
         self.keys.release(key);
-        if let Some(uses) = self.groups.get_mut(&key) {
-            *uses -= 1;
-            if *uses == 0 {
-                self.groups.remove(&key);
-            }
-        }
+        self.groups.remove(key);
     }
 
     /// Returns the key of the group with these values, which it retains.
@@ -255,7 +290,7 @@ impl EventSeries {
 
     /// Returns the first instant at which rows that wait begin to count.
     pub fn next_arrival(&self) -> Option<i64> {
-        self.pending.keys().next().map(|id| id.from)
+        self.pending.cells.keys().next().map(|id| id.from)
     }
 
     /// Returns the first slice after `number` that has rows.
@@ -268,29 +303,57 @@ impl EventSeries {
         self.slices.range(numbers).flat_map(|(_, cell)| cell.keys().copied())
     }
 
-    /// Lets the rows count that count from instant `g` on; returns their groups.
-    pub fn arrive(&mut self, g: i64) -> Vec<Arrival> {
+    /// Lets the rows count that count from instant `g` on; returns their groups. Groups beyond `max_groups` are left
+    /// out, and their rows counted.
+    pub fn arrive(&mut self, g: i64, max_groups: usize) -> Vec<Arrival> {
+        let beyond = self.beyond(g, max_groups);
         let mut newest: BTreeMap<u32, i64> = BTreeMap::new();
-        while let Some(entry) = self.pending.first_entry().filter(|entry| entry.key().from <= g) {
+        while let Some(entry) = self.pending.cells.first_entry().filter(|entry| entry.key().from <= g) {
             let (PendingId { slice, .. }, cell) = entry.remove_entry();
             self.tree.forget(slice, &mut self.slots);
-            let into = self.slices.entry(slice).or_default();
+            let mut into = self.slices.remove(&slice).unwrap_or_default();
             for (key, slot) in cell {
+                self.pending.groups.remove(key);
+                if beyond.contains(&key) {
+                    self.refused += self.slots.rows(slot);
+                    self.slots.free(slot);
+                    self.keys.release(key);
+                    continue;
+                }
                 let known = newest.entry(key).or_insert(slice);
                 *known = slice.max(*known);
                 match into.get(&key) {
-                    None => _ = into.insert(key, slot),
+                    None => {
+                        into.insert(key, slot);
+                        self.groups.add(key);
+                    }
                     Some(sum) => {
                         self.slots.merge(*sum, slot);
                         self.slots.free(slot);
-                        // Another slot of the group remains, so this is not the last reference.
                         self.keys.release(key);
-                        self.groups.entry(key).and_modify(|uses| *uses -= 1);
                     }
                 }
             }
+            if !into.is_empty() {
+                self.slices.insert(slice, into);
+            }
         }
         newest.into_iter().map(|(key, slice)| Arrival { key, slice }).collect()
+    }
+
+    /// Returns the new groups of instant `g` that are too many. Those whose values come first stay: this order, unlike
+    /// that of the numbers of keys, does not depend on which rows were read before.
+    fn beyond(&self, g: i64, max_groups: usize) -> BTreeSet<u32> {
+        let arriving = self.pending.cells.iter().take_while(|(id, _)| id.from <= g);
+        let new = arriving.flat_map(|(_, cell)| cell.keys().copied()).filter(|key| !self.groups.contains(*key));
+        let new: BTreeSet<u32> = new.collect();
+        let room = max_groups.saturating_sub(self.groups.0.len());
+        if new.len() <= room {
+            return BTreeSet::new();
+        }
+        let mut new: Vec<u32> = new.into_iter().collect();
+        new.sort_by_cached_key(|key| self.keys.values(*key));
+        new.split_off(room).into_iter().collect()
     }
 
     /// Returns value and rows of the groups in `keys` (ascending) over the slices in `numbers`; those without rows are
@@ -346,9 +409,9 @@ impl EventSeries {
     pub fn save(&self, out: &mut snapshot::Writer) {
         out.text(&self.identity);
         out.number(self.refused.try_into().unwrap_or(i64::MAX));
-        let cells = self.pending.iter().map(|(id, cell)| (id.from, id.slice, cell));
+        let cells = self.pending.cells.iter().map(|(id, cell)| (id.from, id.slice, cell));
         let slices = self.slices.iter().map(|(slice, cell)| (i64::MIN, *slice, cell));
-        out.count(self.pending.len() + self.slices.len());
+        out.count(self.pending.cells.len() + self.slices.len());
         for (from, slice, cell) in cells.chain(slices) {
             out.number(from);
             out.number(slice);
@@ -369,12 +432,14 @@ impl EventSeries {
             let mut cell = SlotsByKey::default();
             for _ in 0..saved.count()? {
                 let key = self.keys.restore(saved.bytes()?)?;
-                self.retain(key);
+                self.keys.retain(key);
+                let groups = if from == i64::MIN { &mut self.groups } else { &mut self.pending.groups };
+                groups.add(key);
                 cell.insert(key, self.slots.load(saved)?);
             }
             match from {
                 i64::MIN => _ = self.slices.insert(slice, cell),
-                from => _ = self.pending.insert(PendingId { from, slice }, cell),
+                from => _ = self.pending.cells.insert(PendingId { from, slice }, cell),
             }
         }
         self.keys.sweep();

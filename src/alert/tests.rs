@@ -79,9 +79,13 @@ struct Event {
 }
 
 fn engine(rules: &str) -> AlertEngine {
+    limited(rules, OPTIONS)
+}
+
+fn limited(rules: &str, options: EngineOptions) -> AlertEngine {
     let set = resolve(of_toml(rules).unwrap(), None);
     assert!(set.bad.is_empty(), "{:?}", set.bad);
-    let mut engine = AlertEngine::new(OPTIONS);
+    let mut engine = AlertEngine::new(options);
     engine.set_rules(set.rules, START).unwrap();
     engine
 }
@@ -114,7 +118,11 @@ fn add(engine: &mut AlertEngine, events: &[Event]) {
 /// Runs to the end of the events; `cut` decides after each event whether it ends a batch, and `restarts` whether the
 /// engine is restored then. Returns the rows as if none was caught up, which depends on the batches.
 fn run(rules: &str, events: &[Event], cut: impl Fn(usize) -> bool, restarts: bool) -> Vec<Alert> {
-    let mut engine = engine(rules);
+    run_engine(engine(rules), events, cut, restarts)
+}
+
+fn run_engine(mut engine: AlertEngine, events: &[Event], cut: impl Fn(usize) -> bool, restarts: bool) -> Vec<Alert> {
+    let options = engine.options;
     let (mut from, mut alerts) = (0, vec![]);
     for at in 1..=events.len() {
         if at < events.len() && !cut(at) {
@@ -128,7 +136,7 @@ fn run(rules: &str, events: &[Event], cut: impl Fn(usize) -> bool, restarts: boo
         alerts.extend(rows.map(|transition| Alert { caught_up: false, ..transition.alert }));
         if restarts {
             let saved = snapshot::save(&engine);
-            engine = snapshot::restore(OPTIONS, &saved).unwrap();
+            engine = snapshot::restore(options, &saved).unwrap();
         }
     }
     alerts
@@ -164,6 +172,72 @@ proptest! {
         prop_assert_eq!(&run(&rules, &events, |_| true, false), &whole);
         prop_assert_eq!(&run(&rules, &events, |_| true, true), &whole);
     }
+}
+
+/// Events of six sources, at most a few seconds apart.
+fn many_sources() -> impl Strategy<Value = Vec<Event>> {
+    let one = (0i64..4_000_000, prop::bool::weighted(0.1), prop::sample::select(vec!["a", "b", "c", "d", "e", "f"]));
+    prop::collection::vec(one, 1..80).prop_map(|steps| {
+        let mut now = 0;
+        let event = |(step, is_pause, source): (i64, bool, &'static str)| {
+            now += if is_pause { 20 * step } else { step };
+            Event { time: now, stream_time: now, amount: 5, source }
+        };
+        steps.into_iter().map(event).collect()
+    })
+}
+
+/// A rule that fires for each source with a row in a second, and makes it known for ten seconds.
+const EACH: &str = "[[rule]]\nname = 'r'\naggregate = 'count(*)'\nby = ['source']\ncondition = 'ge'\nthreshold = 1\n\
+                    window_seconds = 1\nkeep_firing_for = 0\n";
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, cases: 48, ..ProptestConfig::default() })]
+
+    #[test]
+    fn which_groups_are_beyond_the_limit_depends_neither_on_batches_nor_on_restarts(
+        events in many_sources(), cuts in prop::collection::vec(any::<bool>(), 80), max_groups in 0usize..4,
+    ) {
+        let engine = || limited(EACH, EngineOptions { max_groups });
+        let whole = run_engine(engine(), &events, |_| false, false);
+        prop_assert_eq!(&run_engine(engine(), &events, |at| cuts[at], false), &whole);
+        prop_assert_eq!(&run_engine(engine(), &events, |_| true, true), &whole);
+    }
+}
+
+/// Sources with one row each, `every` µs apart.
+fn each_once(count: i64, every: i64) -> Vec<Event> {
+    let event = |n: i64| {
+        let source = Box::leak(format!("s{n:07}").into_boxed_str());
+        Event { time: 1 + n * every, stream_time: 1 + n * every, amount: 5, source }
+    };
+    (0..count).map(event).collect()
+}
+
+#[test]
+fn rows_that_wait_have_a_limit_of_groups_of_their_own_which_bounds_the_memory() {
+    let mut engine = limited(EACH, EngineOptions { max_groups: 10 });
+    let refused = |engine: &AlertEngine| engine.refused().first().map_or(0, |(_, rows)| *rows);
+    // All of them are in one second, and none counts before it ends.
+    let events = each_once(120_000, 1);
+    for part in events.chunks(10_000) {
+        add(&mut engine, part);
+    }
+    engine.begin(START);
+    assert_eq!(refused(&engine), 120_000 - 100_010);
+    let fired = engine.advance(START + 2 * SECOND, START);
+    assert_eq!((fired.len(), refused(&engine)), (10, 120_000 - 10));
+    // Only those that count stay.
+    assert!(snapshot::save(&engine).len() < 10_000);
+    // Further ones are others, once these are gone.
+    engine.advance(START + 30 * SECOND, START);
+    let later: Vec<Event> = each_once(20, 60 * SECOND)
+        .iter()
+        .map(|event| Event { time: event.time + 60 * SECOND, stream_time: event.stream_time + 60 * SECOND, ..*event })
+        .collect();
+    add(&mut engine, &later);
+    let fired = engine.advance(START + 3000 * SECOND, START);
+    assert_eq!((fired.len(), refused(&engine)), (2 * 20, 120_000 - 10));
 }
 
 /// Evaluates every second of the events, whether or not anything can change.

@@ -282,6 +282,37 @@ fn groups_beyond_the_limit_are_left_out_and_counted() {
     assert_eq!(once(&dir, &["in.jsonl"]).ends_with(1).rows().len(), 20);
 }
 
+/// Twelve hosts, one per minute: three at most are known at once, but all are read at once.
+#[test]
+fn groups_that_are_not_there_at_once_are_not_beyond_the_limit_in_a_backlog_either() {
+    let dir = Dir::new("alert-limit-backlog");
+    let host = |n: usize| {
+        let from = n as f64 * 60.0;
+        series(from, from + 3.0, 1.0, &json!({"user_id": format!("h{n:02}")}))
+    };
+    let all = lines(&(0..12).map(host).collect::<Vec<_>>());
+    let fields =
+        json!({"by": ["user_id"], "condition": "ge", "threshold": 1, "window_seconds": 1, "keep_firing_for": 0});
+    dir.write("rules.json", rules(&[rule(&fields)]));
+    dir.write("in.jsonl", &all);
+    let run = once(&dir, &["--max-groups", "3", "-f", "jsonl", "in.jsonl"]);
+    assert!(!run.stderr().contains("left out"), "{run}");
+    let whole = transitions(&run.rows());
+    assert_eq!(whole.iter().filter(|line| line.contains("firing")).count(), 12, "{run}");
+    let run = dir.shell("cat in.jsonl | evt-alert --once --rules rules.json --max-groups 3 -f jsonl");
+    assert!(!run.stderr().contains("left out"), "{run}");
+    assert_eq!(transitions(&run.rows()), whole, "{run}");
+    // A run for each host.
+    let mut parts = vec![];
+    for n in 1..=12 {
+        dir.write("in.jsonl", all.lines().take(3 * n).map(|line| format!("{line}\n")).collect::<String>());
+        let run = once(&dir, &["--max-groups", "3", "--state", "alerts.db", "-f", "jsonl", "in.jsonl"]);
+        assert!(!run.stderr().contains("left out"), "{run}");
+        parts.extend(transitions(&run.rows()));
+    }
+    assert_eq!(parts, whole);
+}
+
 #[test]
 fn a_check_names_every_rule_and_every_fault() {
     let dir = Dir::new("alert-check");
