@@ -18,7 +18,7 @@ use crate::kind::event::{column, instants};
 use crate::kind::late::LATE_FOR;
 use crate::kind::span::Span;
 use crate::op::window::BatchOutcome;
-use crate::op::window::metric::{Layout, Metric, Shape};
+use crate::op::window::metric::{Layout, Metric, Shape, WindowSpan};
 use crate::op::window::slots::Slots;
 use crate::op::window::spec::Spec;
 use crate::time::{EARLIEST, LATEST};
@@ -105,6 +105,11 @@ impl WindowRule {
         let count = span.map_or(0, |span| (span.last_end - span.first_end) / step + 1);
         let first = span.map_or(0, |span| span.first_end);
         (0..count).map(move |at| first + at * step)
+    }
+
+    /// Whether a window ends at an instant between the first and the last end of the windows of a row.
+    fn is_end(self, end: i64, first: i64) -> bool {
+        (end - first) % self.layout.step() == 0
     }
 
     /// Whether the window that ends at `end` counts a row with this bound.
@@ -400,7 +405,12 @@ impl LateCells {
     fn touches(&self, time: i64) -> bool {
         let mut metrics = self.metrics.iter().zip(&self.cells).filter(|(_, cells)| !cells.cells.is_empty());
         metrics.any(|(metric, cells)| {
-            WindowRule::of(metric).is_some_and(|windows| windows.ends(time).any(|end| cells.cells.contains_key(&end)))
+            WindowRule::of(metric).is_some_and(|windows| {
+                let span = windows.layout.windows_of(time);
+                span.is_some_and(|WindowSpan { first_end, last_end, .. }| {
+                    cells.cells.range(first_end..=last_end).any(|(end, _)| windows.is_end(*end, first_end))
+                })
+            })
         })
     }
 
@@ -444,11 +454,13 @@ impl MetricCells {
             let stream_time = rows.stream_times[row];
             let bound = stream_time.saturating_sub(out_of_orderness);
             let mut dimensions = None;
-            for end in windows.ends(*time) {
-                let Some(cells) = self.cells.get_mut(&end) else { continue };
+            let Some(WindowSpan { first_end, last_end, .. }) = windows.layout.windows_of(*time) else { continue };
+            // A row may be in very many windows, of which few are named.
+            let named = self.cells.range_mut(first_end..=last_end);
+            for (end, cells) in named.filter(|(end, _)| windows.is_end(**end, first_end)) {
                 let dimensions = dimensions.get_or_insert_with(|| rows.dimensions(row));
                 let Some(cell) = cells.get_mut(dimensions.as_str()) else { continue };
-                if windows.counts(end, bound) || stream_time <= cell.late_until {
+                if windows.counts(*end, bound) || stream_time <= cell.late_until {
                     let slot = *cell.slot.get_or_insert_with(|| self.slots.claim());
                     self.slots.add(slot, row as u32);
                 }

@@ -130,3 +130,27 @@ proptest! {
         prop_assert_eq!(got, wanted);
     }
 }
+
+/// Looking for each of the windows of each row would take minutes.
+#[test]
+fn a_row_in_very_many_windows_costs_no_more_than_the_named_ones_among_them() {
+    let spec =
+        spec::file("[[metric]]\nname = 'w'\naggregate = 'sum(v)'\nby = ['k']\nsize = '1d'\nslide = '1s'\n").unwrap();
+    let mut cells = LateCells::new(spec, 0);
+    let day = 86_400;
+    let key = CellKey { end: day * SECOND, start: 0, metric: "w".into(), dimensions: r#"{"k":"1"}"#.to_owned() };
+    // An end off the grid is that of no window.
+    let off = CellKey { end: day * SECOND + 1, start: 1, ..key.clone() };
+    for key in [key, off] {
+        cells.add(&LateCell { key, late_until: i64::MIN });
+    }
+    let event = |at: i64| Event { time: at * 5, stream_time: at * 5, key: 1, value: 1 };
+    let events: Vec<Event> = (0..20_000).map(event).collect();
+    let began = std::time::Instant::now();
+    cells.on_batch(&batch(&events), &BatchOutcome::default()).unwrap();
+    assert!(began.elapsed().as_secs() < 30, "{:?}", began.elapsed());
+    let taken = cells.take("w", i64::MAX);
+    let sums: Vec<Option<f64>> =
+        taken.into_iter().map(|(_, content)| content.and_then(|content| content.value)).collect();
+    assert_eq!(sums, [Some((day / 5) as f64), None]);
+}
