@@ -1,9 +1,8 @@
 //! Sorts the rows of a stream by a column or by a value below one.
 //!
-//! Rows are sorted in memory. With a limit the sorter keeps about as many rows as it returns; without one it ends the
-//! run rather than use more than [`BYTES_MAX`]. Values of a path sort with numbers (also those in quotes, as in
-//! CSV) before other text, in both directions; NULL is last. Rows with the same value stay in the
-//! order of the input.
+//! Rows are sorted in memory. With a limit the sorter keeps about as many rows as it returns. It ends the run rather
+//! than use more than [`BYTES_MAX`] for them. Values of a path sort with numbers (also those in quotes, as in CSV)
+//! before other text, in both directions; NULL is last. Rows with the same value stay in the order of the input.
 
 use super::selection::{Selection, SelectionFlag, parse_names};
 use crate::error::{Error, Result};
@@ -94,6 +93,12 @@ fn numbers_and_texts(values: &ArrayRef) -> Vec<ArrayRef> {
     vec![Arc::new(numbers.finish()), Arc::new(Decimal128Array::from(integers)), Arc::new(texts.finish())]
 }
 
+/// Returns the bytes of the values of an array. Those of its buffers would count more than once: the columns of a frame
+/// share the buffer of the frame.
+fn bytes(array: &ArrayRef) -> usize {
+    array.to_data().get_slice_memory_size().unwrap_or_else(|_| array.get_array_memory_size())
+}
+
 /// Takes rows in any order.
 pub struct Sorter {
     key: SortKey,
@@ -104,13 +109,14 @@ pub struct Sorter {
     values: Vec<Vec<ArrayRef>>,
     rows: usize,
     bytes: usize,
+    bytes_max: usize,
 }
 
 impl Sorter {
     /// Makes a sorter that returns the first `limit` rows in the order of `key`, or all.
     pub fn new(key: SortKey, limit: Option<u64>) -> Self {
         let limit = limit.map(|limit| usize::try_from(limit).unwrap_or(usize::MAX));
-        Self { key, limit, held: vec![], values: vec![], rows: 0, bytes: 0 }
+        Self { key, limit, held: vec![], values: vec![], rows: 0, bytes: 0, bytes_max: BYTES_MAX }
     }
 
     /// Takes rows.
@@ -118,19 +124,24 @@ impl Sorter {
     /// Errors: exit status 2 if they need too much memory.
     pub fn push(&mut self, batch: RecordBatch) -> Result<()> {
         self.hold(batch)?;
-        if self.limit.is_some_and(|limit| self.rows >= limit.saturating_mul(2).max(ROWS)) {
+        let is_large = self.bytes > self.bytes_max;
+        let is_surplus = |limit: usize| self.rows >= limit.saturating_mul(2).max(ROWS) || is_large && self.rows > limit;
+        if self.limit.is_some_and(is_surplus) {
             let first = self.take()?;
             first.into_iter().try_for_each(|batch| self.hold(batch))?;
         }
-        if self.bytes > BYTES_MAX {
-            return Err(Error::usage(format!(
-                "--sort: expected rows of at most {} MiB in memory, found more after {} rows; \
-                 use --head N for the first rows, or --where and --since for fewer",
-                BYTES_MAX >> 20,
-                self.rows
-            )));
+        if self.bytes <= self.bytes_max {
+            return Ok(());
         }
-        Ok(())
+        let remedy = match self.limit {
+            None => "use --head N for the first rows, or --where and --since for fewer",
+            Some(_) => "use --head with a lower number",
+        };
+        Err(Error::usage(format!(
+            "--sort: expected rows of at most {} MiB in memory, found more after {} rows; {remedy}",
+            self.bytes_max >> 20,
+            self.rows
+        )))
     }
 
     /// Returns a line if no row had the name.
@@ -141,8 +152,7 @@ impl Sorter {
     fn hold(&mut self, batch: RecordBatch) -> Result<()> {
         let values = self.key.values(&batch)?;
         self.rows += batch.num_rows();
-        self.bytes +=
-            batch.get_array_memory_size() + values.iter().map(|values| values.get_array_memory_size()).sum::<usize>();
+        self.bytes += batch.columns().iter().chain(&values).map(bytes).sum::<usize>();
         self.held.push(batch);
         self.values.push(values);
         Ok(())
@@ -181,6 +191,34 @@ mod tests {
             "use --head N for the first rows, or --where and --since for fewer",
         ];
         assert_eq!(error, words.concat());
+    }
+
+    #[test]
+    fn rows_that_share_a_buffer_count_once() {
+        let texts: Vec<String> =
+            (0..100).map(|at| format!("{{\"v\":{at},\"n\":\"{}\"}}", "x".repeat(64 << 10))).collect();
+        let batch = events(&texts.iter().map(String::as_str).collect::<Vec<_>>());
+        let mut sorter = Sorter::new(SortKey::parse("v", &batch.schema()).unwrap(), None);
+        sorter.bytes_max = 8 << 20;
+        (0..100).for_each(|at| sorter.push(batch.slice(at, 1)).unwrap());
+        assert_eq!(sorter.take().unwrap().iter().map(RecordBatch::num_rows).sum::<usize>(), 100);
+    }
+
+    #[test]
+    fn wide_rows_beyond_the_limit_are_left_out_before_they_need_too_much_memory() {
+        let sort = |limit: u64| {
+            let at = |at: u64| events(&[&format!("{{\"v\":{},\"n\":\"{}\"}}", at * 7 % 100, "x".repeat(64 << 10))]);
+            let mut sorter = Sorter::new(SortKey::parse("-v", &at(0).schema()).unwrap(), Some(limit));
+            sorter.bytes_max = 4 << 20;
+            (0..100).try_for_each(|n| sorter.push(at(n)))?;
+            sorter.take()
+        };
+        let top = sort(3).unwrap();
+        let texts = top.iter().flat_map(|batch| batch["properties"].as_string::<i32>().iter().flatten());
+        assert_eq!(texts.map(|text| &text[..7]).collect::<Vec<_>>(), ["{\"v\":99", "{\"v\":98", "{\"v\":97"]);
+        let error = sort(90).unwrap_err().to_string();
+        assert!(error.starts_with("--sort: expected rows of at most 4 MiB in memory, found more after "), "{error}");
+        assert!(error.ends_with(" rows; use --head with a lower number"), "{error}");
     }
 
     fn sorted(texts: &[String], cut: usize, name: &str, limit: Option<u64>) -> Vec<String> {
