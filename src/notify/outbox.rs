@@ -6,7 +6,8 @@
 //! - A firing that is `caught_up` is not a page. Once the alert clock has caught up, the engine calls [`enqueue`] for
 //!   the alerts that still fire, with `caught_up` false.
 //! - A resolve is a page if and only if the firing of the same alert was a page on this channel, whatever channels the
-//!   rule has now ([`enqueue_resolve`]). The sender decides it again when it delivers: a resolve whose firing was
+//!   rule has now ([`enqueue_resolve`]). Otherwise it is stored as skipped: the alert has ended, so its rows can be
+//!   deleted later ([`Outbox::prune`]). The sender decides it again when it delivers: a resolve whose firing was
 //!   refused is skipped.
 //! - A notification is stored once for each (channel, alert, state); [`enqueue_repeat`] adds one to a firing.
 //!
@@ -14,6 +15,7 @@
 //! recipients only, the table `outbox_recipients` has those that still wait for it. The next notification of the alert
 //! then goes to the others at once, and to these after the first one.
 
+use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format;
 use crate::format::jsonl::Objects;
@@ -113,11 +115,11 @@ pub fn create_tables(db: &Connection) -> Result<()> {
 /// Adds the notification of an alert's transition to a channel, if it is a page (see the module). Errors: exit status
 /// 74, or 75 if another run holds the lock.
 pub fn enqueue(tx: &Transaction<'_>, channel: &str, alert: &Alert) -> Result<Enqueued> {
-    let is_page = match alert.state {
-        AlertState::Firing => !alert.caught_up,
-        AlertState::Resolved => was_paged(tx, channel, alert)?,
-    };
-    if is_page { insert(tx, channel, alert, 0) } else { Ok(Enqueued::NoPage) }
+    match alert.state {
+        AlertState::Firing if alert.caught_up => Ok(Enqueued::NoPage),
+        AlertState::Resolved if !was_paged(tx, channel, alert)? => skip(tx, channel, alert),
+        AlertState::Firing | AlertState::Resolved => insert(tx, channel, alert, 0),
+    }
 }
 
 /// Adds the resolve of an alert to every channel on which its firing was a page. The channels of the rule may be other
@@ -151,6 +153,17 @@ fn was_paged(db: &Connection, channel: &str, alert: &Alert) -> Result<bool> {
                  AND (outcome IS NULL OR outcome = 'sent' OR is_unclear))";
     let found = db.query_row(query, params![channel, alert.id().to_string()], |row| row.get(0));
     found.map_err(|error| failed("cannot read the outbox", &error))
+}
+
+/// Stores the end of an alert whose firing did not arrive, if the channel has rows of it.
+fn skip(tx: &Transaction<'_>, channel: &str, alert: &Alert) -> Result<Enqueued> {
+    let (id, row, now) = (alert.id().to_string(), json(alert)?, Clock::System.now());
+    let insert = "INSERT INTO outbox (channel, alert_id, state, repeat, alert, outcome, done_at)
+                  SELECT ?1, ?2, ?3, 0, ?4, ?5, ?6 WHERE EXISTS (SELECT 1 FROM outbox WHERE channel = ?1 AND alert_id = ?2)
+                  ON CONFLICT DO NOTHING";
+    let values = params![channel, id, alert.state.name(), row, DeliveryOutcome::Skipped.name(), now];
+    tx.execute(insert, values).map_err(|error| failed("cannot write the outbox", &error))?;
+    Ok(Enqueued::NoPage)
 }
 
 fn insert(tx: &Transaction<'_>, channel: &str, alert: &Alert, repeat: i64) -> Result<Enqueued> {
@@ -350,13 +363,21 @@ impl Outbox {
         statement.query_map([], count).map_err(failed)?.collect::<Result<_, _>>().map_err(failed)
     }
 
-    /// Deletes the notifications of alerts that ended long ago, and the recipients of notifications that are done.
+    /// Deletes the notifications of alerts that ended long ago, old repeats of alerts that fire, and the recipients of
+    /// notifications that are done, on all channels: no thread sees those of a channel that the file no longer has.
     pub fn prune(&self, now: i64) -> Result<()> {
-        let delete = "
-            DELETE FROM outbox WHERE channel = ?1 AND done_at < ?2 AND EXISTS (
+        let ended = "
+            DELETE FROM outbox WHERE done_at < ?1 AND EXISTS (
                 SELECT 1 FROM outbox AS r WHERE r.channel = outbox.channel AND r.alert_id = outbox.alert_id
-                AND r.state = 'resolved' AND r.done_at < ?2)";
-        self.execute(delete, params![self.channel, now - KEPT])?;
+                AND r.state = 'resolved' AND r.done_at < ?1)";
+        self.execute(ended, [now - KEPT])?;
+        // The last repeat has the number of the next one, and `was_paged` needs one that arrived.
+        let repeated = "
+            DELETE FROM outbox WHERE done_at < ?1 AND repeat > 0 AND EXISTS (
+                SELECT 1 FROM outbox AS r WHERE r.channel = outbox.channel AND r.alert_id = outbox.alert_id
+                AND r.state = outbox.state AND r.repeat > outbox.repeat
+                AND (r.outcome = 'sent' OR r.is_unclear OR NOT (outbox.outcome = 'sent' OR outbox.is_unclear)))";
+        self.execute(repeated, [now - KEPT])?;
         let delete = "DELETE FROM outbox_recipients WHERE id NOT IN (SELECT id FROM outbox WHERE outcome IS NULL)";
         self.execute(delete, []).map(drop)
     }

@@ -123,7 +123,14 @@ impl Model {
 
     fn resolve(&mut self, alert: i64) -> Enqueued {
         let is_due = self.of(alert, AlertState::Firing).any(|entry| entry.outcome.is_none());
-        if is_due || self.arrived(alert) { self.add(alert, AlertState::Resolved, 0) } else { Enqueued::NoPage }
+        if is_due || self.arrived(alert) {
+            return self.add(alert, AlertState::Resolved, 0);
+        }
+        let has_rows = self.of(alert, AlertState::Firing).next().is_some();
+        if has_rows && self.add(alert, AlertState::Resolved, 0) == Enqueued::Queued {
+            self.0.last_mut().into_iter().for_each(|entry| entry.outcome = Some(DeliveryOutcome::Skipped));
+        }
+        Enqueued::NoPage
     }
 
     /// Returns the earlier notifications of the same alert that are due.
@@ -264,6 +271,55 @@ fn notifications_of_an_alert_that_ended_a_week_ago_are_deleted() {
     assert_eq!(rows(), 3, "seven days have not passed");
     outbox.prune(8 * DAY + 1).unwrap();
     assert_eq!(rows(), 1, "the other alert still fires");
+}
+
+#[test]
+fn notifications_that_did_not_arrive_are_deleted_too_and_so_are_those_of_channels_that_are_gone_and_old_repeats() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut db, outbox) = open(dir.path());
+    let gone = Outbox::open(&dir.path().join("state.db"), "gone").unwrap();
+    let finish = |outbox: &Outbox, outcome, at| {
+        let Next::Due(due) = outbox.next(0).unwrap() else { panic!("it is due") };
+        outbox.finish(&due, outcome, at, None).unwrap();
+    };
+    let rows = |db: &Connection| db.query_row("SELECT count(*) FROM outbox", [], |row| row.get::<_, i64>(0)).unwrap();
+    // Each alert fires and is resolved once the first notification has its outcome.
+    for (n, outbox, outcome) in [
+        (0, &outbox, DeliveryOutcome::Refused),
+        (1, &outbox, DeliveryOutcome::Expired),
+        (2, &gone, DeliveryOutcome::Sent),
+    ] {
+        let tx = db.transaction().unwrap();
+        enqueue(&tx, &outbox.channel, &alert(n, AlertState::Firing, false)).unwrap();
+        tx.commit().unwrap();
+        finish(outbox, outcome, DAY);
+        let tx = db.transaction().unwrap();
+        enqueue_resolve(&tx, &alert(n, AlertState::Resolved, false)).unwrap();
+        tx.commit().unwrap();
+    }
+    finish(&gone, DeliveryOutcome::Sent, DAY);
+    assert!(matches!(outbox.next(0).unwrap(), Next::Idle), "a resolve whose firing did not arrive is not sent");
+    // Alert 3 fires on: repeat 2 arrived last, repeat 4 is the last one.
+    let outcomes = ["sent", "sent", "sent", "expired", "refused"];
+    for (repeat, outcome) in outcomes.into_iter().enumerate() {
+        let tx = db.transaction().unwrap();
+        let alert = alert(3, AlertState::Firing, false);
+        let done = if repeat == 0 { enqueue(&tx, "c", &alert) } else { enqueue_repeat(&tx, "c", &alert) };
+        assert_eq!(done.unwrap(), Enqueued::Queued);
+        tx.execute("UPDATE outbox SET outcome = ?1, done_at = ?2 WHERE outcome IS NULL", params![outcome, DAY])
+            .unwrap();
+        tx.commit().unwrap();
+    }
+    assert_eq!(rows(&db), 6 + 5);
+    outbox.prune(Clock::System.now() + 8 * DAY).unwrap();
+    let fires = alert(3, AlertState::Firing, false).id().to_string();
+    let query = "SELECT group_concat(repeat) FROM (SELECT repeat FROM outbox WHERE alert_id = ?1 ORDER BY repeat)";
+    assert_eq!(db.query_row(query, [fires], |row| row.get::<_, String>(0)).unwrap(), "0,2,4");
+    assert_eq!(rows(&db), 3);
+    // What is left still says that the alert was paged.
+    let tx = db.transaction().unwrap();
+    assert_eq!(enqueue_repeat(&tx, "c", &alert(3, AlertState::Firing, false)).unwrap(), Enqueued::Queued);
+    assert_eq!(enqueue(&tx, "c", &alert(3, AlertState::Resolved, false)).unwrap(), Enqueued::Queued);
 }
 
 #[test]
