@@ -14,9 +14,6 @@ use std::sync::Arc;
 use uuid::Uuid;
 use uuid::fmt::Hyphenated;
 
-/// Maximum seconds of an instant, in both directions: beyond the calendar of RFC 3339.
-const SECONDS_MAX: f64 = 1e12;
-
 /// Normalises a double: one NaN, and no −0.
 #[inline]
 pub(in crate::expr) fn canonical(number: f64) -> f64 {
@@ -137,10 +134,7 @@ pub(in crate::expr) fn cast(values: &ArrayRef, from: ValueKind, to: ValueKind) -
             let seconds = |micros: i64| micros as f64 / time::SECOND as f64;
             Arc::new(values.as_primitive::<Int64Type>().unary::<_, Float64Type>(seconds))
         }
-        (Number, Time) => {
-            let micros = |seconds: f64| (seconds.abs() <= SECONDS_MAX).then(|| (seconds * 1e6).round() as i64);
-            Arc::new(values.as_primitive::<Float64Type>().unary_opt::<_, Int64Type>(micros))
-        }
+        (Number, Time) => Arc::new(values.as_primitive::<Float64Type>().unary_opt::<_, Int64Type>(instant)),
         (Bool, Number) => {
             let numbers = values.as_boolean().iter().map(|truth| truth.map(|truth| f64::from(u8::from(truth))));
             Arc::new(numbers.collect::<Float64Array>())
@@ -148,6 +142,13 @@ pub(in crate::expr) fn cast(values: &ArrayRef, from: ValueKind, to: ValueKind) -
         _ if from == to => values.clone(),
         _ => return Err(Error::broken(format!("no cast from {} to {}", from.name(), to.name()))),
     })
+}
+
+/// Returns the instant so many seconds after 1970; `None` outside of the years that a text can have.
+fn instant(seconds: f64) -> Option<i64> {
+    let micros = (seconds * time::SECOND as f64).round();
+    // NaN and numbers beyond the range would become some instant.
+    (!micros.is_nan()).then_some(micros as i64).filter(|micros| time::is_in_calendar(*micros))
 }
 
 /// Whether a cast from one type to the other exists.
@@ -219,6 +220,27 @@ mod tests {
         }
         for text in ["", " ", ".", "+", "1 2", "--1", "1e", "e1", "0x1A", "NaN", "Infinity", "1_000", "1,5", "1e400"] {
             assert_eq!(text_number(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn instants_are_those_that_a_text_can_have() {
+        // The doubles next to the ends are 31 µs apart.
+        let last = 253_402_300_800f64.next_down();
+        for seconds in [-62_135_596_800.0, -0.5, 0.0, 1e9, last] {
+            let text = instant(seconds).map(time::format_instant).expect("in the calendar");
+            assert_eq!(time::parse_instant(&text), instant(seconds), "{seconds}: {text}");
+        }
+        for seconds in [
+            (-62_135_596_800f64).next_down(),
+            253_402_300_800.0,
+            1e12,
+            -1e12,
+            f64::NAN,
+            f64::INFINITY,
+            f64::NEG_INFINITY,
+        ] {
+            assert_eq!(instant(seconds), None, "{seconds}");
         }
     }
 
