@@ -4,7 +4,7 @@ use super::bind::{Binder, Findings};
 use super::eval;
 use super::leaf::Leaves;
 use super::node::Node;
-use super::parse::{parse, refused, without_blanks};
+use super::parse::{is_part_of_name, parse, refused};
 use super::read::{LeafBatch, Wrong};
 use super::tree::Tree;
 use super::value::{Dimension, ValueKind, Want};
@@ -102,5 +102,54 @@ impl Expr {
             out.push_str(&format!("  warning: {warning}\n"));
         }
         out
+    }
+}
+
+/// Returns `text` without spaces, except those inside quotes and one between two words or two minus signs (`a - -b`:
+/// two in a row begin a comment).
+pub(crate) fn without_blanks(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut quote = None;
+    let mut blank = false;
+    for c in text.trim().chars() {
+        if quote.is_none() && c.is_whitespace() {
+            blank = true;
+            continue;
+        }
+        let joins = |before: char| is_part_of_name(before) && is_part_of_name(c) || before == '-' && c == '-';
+        if std::mem::take(&mut blank) && out.chars().next_back().is_some_and(joins) {
+            out.push(' ');
+        }
+        quote = match quote {
+            None if matches!(c, '\'' | '"') => Some(c),
+            Some(open) if open == c => None,
+            open => open,
+        };
+        out.push(c);
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_without_blanks_means_the_same_whatever_letters_its_names_have() {
+        let same = |text: &str| {
+            let node = |text: &str| parse(text).map_err(|error| error.to_string());
+            assert_eq!(node(&without_blanks(text)).unwrap(), node(text).unwrap(), "{text}");
+        };
+        for c in (0..0x3000).filter_map(char::from_u32).filter(|c| is_part_of_name(*c)) {
+            same(&format!("x{c} is null and not x{c} in (1, 2)"));
+            if c.is_alphabetic() || c == '_' {
+                same(&format!("not {c} is null and {c} between 1 and 2"));
+            }
+        }
+        for sign in ["<", ">", "<=", ">=", "=", "<>", "!=", "+", "-", "*", "/", "%", "||"] {
+            same(&format!("x {sign} - y"));
+            same(&format!("x {sign} 'a b'"));
+            same(&format!("x {sign} \"a b\""));
+        }
     }
 }

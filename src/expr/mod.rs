@@ -54,8 +54,9 @@ pub use leaf::{Leaves, TextBits};
 pub use read::{LeafBatch, Wrong};
 pub use value::{Dictionary, Dimension, ValueKind, Want};
 
+pub(crate) use expression::without_blanks;
 pub(crate) use node::{Node, PathKey, hyphenated, literal_number, path_text, read_paths};
-pub(crate) use parse::{parse, parse_assignments, parse_call, refused, without_blanks};
+pub(crate) use parse::{parse, parse_assignments, parse_call, refused};
 pub(crate) use read::value_at;
 
 #[cfg(test)]

@@ -62,6 +62,11 @@ impl Dialect for ExpressionDialect {
     }
 }
 
+/// Whether the tokenizer takes a character as a part of a name after its first one.
+pub(super) fn is_part_of_name(c: char) -> bool {
+    ExpressionDialect.is_identifier_part(c)
+}
+
 /// Words that the parser reads as calls with a grammar of their own.
 const CALLED: [Keyword; 13] = [
     Keyword::ARRAY,
@@ -510,32 +515,6 @@ fn argument(argument: &FunctionArg) -> Result<Node, Reason> {
         FunctionArg::Unnamed(FunctionArgExpr::Expr(sql)) => node(sql),
         other => Err(format!("unsupported argument `{other}`")),
     }
-}
-
-/// Returns `text` without spaces, except those inside quotes and one between two words or two minus signs (`a - -b`:
-/// two in a row begin a comment).
-pub(crate) fn without_blanks(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    let mut quote = None;
-    let mut blank = false;
-    for c in text.trim().chars() {
-        if quote.is_none() && c.is_whitespace() {
-            blank = true;
-            continue;
-        }
-        let word = |c: char| c.is_alphanumeric() || c == '_';
-        let joins = |before: char| word(before) && word(c) || before == '-' && c == '-';
-        if std::mem::take(&mut blank) && out.chars().next_back().is_some_and(joins) {
-            out.push(' ');
-        }
-        quote = match quote {
-            None if matches!(c, '\'' | '"') => Some(c),
-            Some(open) if open == c => None,
-            open => open,
-        };
-        out.push(c);
-    }
-    out
 }
 
 #[cfg(test)]
