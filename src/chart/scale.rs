@@ -94,7 +94,8 @@ impl ValueRange {
 
     /// Returns the place of a value in the range: 0 at the low end, 1 at the high one. The range must not be empty.
     pub fn fraction(self, value: f64) -> f64 {
-        (value - self.low) / (self.high - self.low)
+        // The range of finite values may be longer than the greatest number, but half of it is not.
+        (value / 2.0 - self.low / 2.0) / (self.high / 2.0 - self.low / 2.0)
     }
 }
 
@@ -156,7 +157,7 @@ pub fn axis_range(values: ValueRange) -> ValueRange {
     let ValueRange { low: least, high: greatest } = values;
     let low = if least >= 0.0 && least <= greatest / 2.0 { 0.0 } else { least };
     let high = if greatest <= 0.0 && greatest >= least / 2.0 { 0.0 } else { greatest };
-    match high - low {
+    match high / 2.0 - low / 2.0 {
         length if length > 0.0 && length.is_normal() => ValueRange { low, high },
         _ if low == 0.0 => ValueRange::UNIT,
         _ => ValueRange { low: low.min(0.0), high: low.max(0.0) },
@@ -166,12 +167,13 @@ pub fn axis_range(values: ValueRange) -> ValueRange {
 /// Returns about `count` ticks that enclose a range of values; the first and the last one are the ends of the axis.
 pub fn value_ticks(range: ValueRange, count: f64) -> Vec<Tick<f64>> {
     let ValueRange { low, high } = range;
-    let raw = (high - low) / count;
+    let raw = high / count - low / count;
     let power = 10f64.powf(raw.log10().floor());
     let step = [1.0, 2.0, 2.5, 5.0, 10.0].into_iter().map(|round| round * power).find(|step| *step >= raw * 0.999);
     let step = step.unwrap_or(raw);
     let (first, last) = ((low / step).floor(), (high / step - 1e-9).ceil());
-    let ticks = (0..=(last - first) as i64).map(|n| (first + n as f64) * step);
+    let at = |n: i64| ((first + n as f64) * step).clamp(f64::MIN, f64::MAX);
+    let ticks = (0..=(last - first) as i64).map(at);
     ticks.map(|at| Tick { at, label: value_label(at) }).collect()
 }
 
@@ -265,6 +267,15 @@ mod tests {
             let ticks = value_ticks(ValueRange { low, high }, 5.0);
             assert!((3..9).contains(&ticks.len()), "{low} {high} {ticks:?}");
             assert!(ticks[0].at <= low && ticks[ticks.len() - 1].at >= high * (1.0 - 1e-9), "{low} {high} {ticks:?}");
+        }
+        // The distance of the ends is beyond the greatest number.
+        for (low, high) in [(-1e308, 1e308), (f64::MIN, f64::MAX), (-1e308, 1.5e308)] {
+            let axis = axis_range(ValueRange { low, high });
+            assert_eq!(axis, ValueRange { low, high });
+            assert_eq!([low, high].map(|value| axis.fraction(value)), [0.0, 1.0], "{low} {high}");
+            let ticks = value_ticks(axis, 5.0);
+            assert!((3..9).contains(&ticks.len()), "{low} {high} {ticks:?}");
+            assert!(ticks[0].at <= low && ticks[ticks.len() - 1].at >= high, "{low} {high} {ticks:?}");
         }
         for (values, axis) in [
             ([3.0, 3.0], [0.0, 3.0]),
