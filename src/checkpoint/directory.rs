@@ -9,7 +9,7 @@
 //! DIR/epochs/R-0/STAGE.joined     a stage of run R, if it has several last stages, locked (flock) while it runs
 //! DIR/epochs/R-0/STAGE.followed   followed names that run R has begun
 //! DIR/epochs/R-N.removed          epoch R-N is being removed
-//! DIR/state/NAME                  files of state of the newest run; those of an epoch are links to them
+//! DIR/state/R/NAME                files of state of run R; those of an epoch are links to them
 //! ```
 
 use super::log::{Complete, EpochPart, LogEntry};
@@ -120,8 +120,10 @@ impl CheckpointDir {
         }
     }
 
-    fn state(&self) -> PathBuf {
-        self.root.join("state")
+    /// Returns the directory for the files of state of a run. Each run has one of its own: an older run may remove its
+    /// files at any time.
+    fn state(&self, run: u64) -> PathBuf {
+        self.root.join("state").join(run.to_string())
     }
 
     fn failed(&self, path: &Path, error: &std::io::Error) -> Error {
@@ -205,13 +207,31 @@ impl CheckpointStore for CheckpointDir {
         self.disk.sync_directory(&log).map_err(|error| self.failed(&log, &error))
     }
 
-    fn clear(&self, _run: u64, _kept: &[Complete]) -> Result<()> {
+    fn clear(&self, run: u64, _kept: &[Complete]) -> Result<()> {
         // Epochs have links to the files that they need.
-        let state = self.state();
-        match self.disk.free(|| fs::remove_dir_all(&state)) {
-            Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
-            removed => removed.map_err(|error| self.failed(&state, &error)),
+        let state = self.root.join("state");
+        let entries = match fs::read_dir(&state) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+            entries => entries.map_err(|error| self.failed(&state, &error))?,
+        };
+        for entry in entries {
+            let entry = entry.map_err(|error| self.failed(&state, &error))?;
+            let other = entry.file_name().to_str().and_then(|name| name.parse::<u64>().ok());
+            if other.is_some_and(|other| other >= run) {
+                continue;
+            }
+            let path = entry.path();
+            if entry.file_type().is_ok_and(|found| found.is_dir()) {
+                self.remove_directory(&path)?;
+                continue;
+            }
+            // Earlier versions had the files of all runs in one directory.
+            match self.disk.free(|| fs::remove_file(&path)) {
+                Err(error) if error.kind() == ErrorKind::NotFound => {}
+                removed => removed.map_err(|error| self.failed(&path, &error))?,
+            }
         }
+        Ok(())
     }
 
     fn has_epoch(&self, epoch: Epoch) -> Result<bool> {
@@ -244,8 +264,8 @@ impl CheckpointStore for CheckpointDir {
         File::open(&path).map_err(|error| self.failed(&path, &error))
     }
 
-    fn create_state(&self, name: &str) -> Result<(DiskFile, PathBuf)> {
-        let (state, path) = (self.state(), self.state().join(name));
+    fn create_state(&self, run: u64, name: &str) -> Result<(DiskFile, PathBuf)> {
+        let (state, path) = (self.state(run), self.state(run).join(name));
         let created = self.make(&state);
         let options = OpenOptions::new().read(true).write(true).create_new(true).clone();
         let file =
@@ -253,15 +273,15 @@ impl CheckpointStore for CheckpointDir {
         Ok((file, path))
     }
 
-    fn restore_state(&self, epoch: Epoch, name: &str) -> Result<PathBuf> {
-        let (state, path, part) = (self.state(), self.state().join(name), self.epoch(epoch).join(name));
+    fn restore_state(&self, run: u64, epoch: Epoch, name: &str) -> Result<PathBuf> {
+        let (state, path, part) = (self.state(run), self.state(run).join(name), self.epoch(epoch).join(name));
         let linked = self.make(&state);
         let linked = linked.and_then(|()| self.disk.change(|| fs::hard_link(&part, &path)));
         linked.map(|()| path).map_err(|error| self.failed(&part, &error))
     }
 
     fn link_part(&self, epoch: Epoch, name: &str, known: Option<&EpochPart>) -> Result<EpochPart> {
-        let (directory, path) = (self.epoch(epoch), self.state().join(name));
+        let (directory, path) = (self.epoch(epoch), self.state(epoch.run).join(name));
         let link = || {
             let part = match known {
                 Some(part) => part.clone(),

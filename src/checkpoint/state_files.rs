@@ -69,6 +69,7 @@ impl StateStorage for TemporaryFiles {
 #[derive(Debug)]
 pub struct CheckpointFiles {
     store: Arc<dyn CheckpointStore>,
+    run: u64,
     /// The prefix of the names of new files. The stages of a run share a directory, so the prefix has the run and the
     /// stage.
     prefix: String,
@@ -81,7 +82,8 @@ pub struct CheckpointFiles {
 impl CheckpointFiles {
     /// Makes files of `stage` in `store` for a run that continues the epoch `restored`.
     pub fn new(store: Arc<dyn CheckpointStore>, run: u64, stage: &str, restored: Option<Epoch>) -> Self {
-        Self { store, prefix: format!("{STATE_FILE}{run}-{stage}-"), restored, made: 0, written: Rc::default() }
+        let prefix = format!("{STATE_FILE}{run}-{stage}-");
+        Self { store, run, prefix, restored, made: 0, written: Rc::default() }
     }
 }
 
@@ -89,7 +91,7 @@ impl StateStorage for CheckpointFiles {
     fn create(&mut self) -> Result<Box<dyn NewStateFile>> {
         self.made += 1;
         let name = format!("{}{}", self.prefix, self.made);
-        let (file, path) = self.store.create_state(&name)?;
+        let (file, path) = self.store.create_state(self.run, &name)?;
         Ok(Box::new(NewFile {
             file,
             shown: path.display().to_string(),
@@ -111,14 +113,14 @@ impl StateStorage for CheckpointFiles {
         if !is_plain {
             return Err(Error::corrupt(format!("snapshot: expected the name of a file of state, found {name}")));
         }
-        let path = self.store.restore_state(epoch, name)?;
+        let path = self.store.restore_state(self.run, epoch, name)?;
         let length = std::fs::metadata(&path).map_err(|error| Error::io(path.display().to_string(), &error))?.len();
         Ok(Rc::new(NamedFile { path, name: name.to_owned(), length }))
     }
 }
 
-/// A file of a checkpoint. It loses its name here when nothing in this run refers to it; epochs have names of their own
-/// for it.
+/// A file of a checkpoint. It loses its name here when nothing in this run refers to it; epochs and other runs have
+/// names of their own for it.
 #[derive(Debug)]
 struct NamedFile {
     path: PathBuf,
@@ -210,6 +212,7 @@ impl StateFile for TemporaryFile {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::checkpoint::directory::CheckpointDir;
     use crate::kind::event::column;
     use crate::op::window::metric::Emit;
     use crate::op::window::{Options, Window, spec, watermark};
@@ -246,6 +249,56 @@ mod tests {
         window.on_exhausted(&mut emit)?;
         rows.sort();
         Ok(rows)
+    }
+
+    fn written(files: &mut CheckpointFiles, bytes: &[u8]) -> Rc<dyn StateFile> {
+        let mut file = files.create().unwrap();
+        file.write(bytes).unwrap();
+        file.finish().unwrap()
+    }
+
+    /// An old run, which a process stopped by SIGSTOP may be, removes its files when it ends.
+    #[test]
+    fn files_that_an_old_run_removes_stay_those_of_the_newest_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Arc::new(CheckpointDir::new(dir.path().join("ckpt"), Disk::default()));
+        store.create().unwrap();
+        let [first, second, third] = [1, 2, 3].map(|run| Epoch { run, number: 1 });
+        let made = written(&mut CheckpointFiles::new(store.clone(), 1, "1-a", None), b"gigabytes");
+        let name = made.name().to_owned();
+        let part = store.link_part(first, &name, None).unwrap();
+        let restore = |run| {
+            store.clear(run, &[]).unwrap();
+            let mut files = CheckpointFiles::new(store.clone(), run, "1-a", Some(first));
+            (files.open(&name).unwrap(), files)
+        };
+        let (of_second, mut second_files) = restore(2);
+        assert_eq!(store.link_part(second, &name, Some(&part)).unwrap(), part);
+        let (of_third, _files) = restore(3);
+        // Until it notices that a newer run has begun, an old one may also write files.
+        let late = written(&mut second_files, b"late");
+        drop((made, of_second, late));
+        store.clear(2, &[]).unwrap();
+        assert_eq!(of_third.read(0..9).unwrap(), b"gigabytes");
+        assert_eq!(store.link_part(third, &name, Some(&part)).unwrap(), part);
+        drop(of_third);
+        assert_eq!(store.read_part(third, &name).unwrap(), b"gigabytes");
+    }
+
+    #[test]
+    fn a_run_removes_the_files_of_runs_before_it_and_of_earlier_versions() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = CheckpointDir::new(dir.path().join("ckpt"), Disk::default());
+        store.create().unwrap();
+        for run in [1, 2, 9, 10] {
+            store.create_state(run, "state-1-1-a-1").unwrap();
+        }
+        std::fs::write(dir.path().join("ckpt/state/state-1-1-a-2"), "").unwrap();
+        store.clear(9, &[]).unwrap();
+        let left = std::fs::read_dir(dir.path().join("ckpt/state")).unwrap();
+        let mut left: Vec<_> = left.map(|entry| entry.unwrap().file_name()).collect();
+        left.sort();
+        assert_eq!(left, ["10", "9"]);
     }
 
     #[test]

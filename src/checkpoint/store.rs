@@ -95,13 +95,14 @@ pub trait CheckpointStore: Debug + Send + Sync {
         Ok(())
     }
 
-    /// Creates a file of state. Returns it and its path.
-    fn create_state(&self, name: &str) -> Result<(DiskFile, PathBuf)>;
+    /// Creates a file of state of a run. Returns it and its path, which no other run uses.
+    fn create_state(&self, run: u64, name: &str) -> Result<(DiskFile, PathBuf)>;
 
-    /// Makes a file of state of an epoch, which was verified, one of this run. Returns its path.
-    fn restore_state(&self, epoch: Epoch, name: &str) -> Result<PathBuf>;
+    /// Makes a file of state of an epoch, which was verified, one of a run. Returns its path, which no other run uses.
+    fn restore_state(&self, run: u64, epoch: Epoch, name: &str) -> Result<PathBuf>;
 
-    /// Makes a file of state a part of an epoch. Only a file that is not a part of an epoch before (`known`) is read.
+    /// Makes a file of state a part of an epoch of the same run. Only a file that is not a part of an epoch before
+    /// (`known`) is read.
     fn link_part(&self, epoch: Epoch, name: &str, known: Option<&EpochPart>) -> Result<EpochPart>;
 
     /// Writes a note of an epoch, whole or not at all.

@@ -3,9 +3,13 @@
 use crate::broker::Bench;
 use crate::bucket::CheckpointLocation;
 use crate::checkpoint::{Job, OUTPUTS, assert_same, cut, generated, holds_a_lock, lines};
+use crate::checkpoint_pipes::Pipe;
 use crate::harness::{Dir, ended, eventually, is_stopped};
 use crate::kafka::record;
+use crate::memory::{self, METRICS};
 use rustix::process::{Pid, Signal, kill_process};
+use std::fs::OpenOptions;
+use std::io::Write;
 use std::process::Stdio;
 
 /// Makes a topic of one partition with events of the generator. Old runs read it without an end, so that none has ended
@@ -41,6 +45,52 @@ fn an_old_run_whose_next_entry_was_removed_commits_nothing() {
     kill_process(Pid::from_child(&old), Signal::CONT).expect("continued");
     assert_eq!(ended("the old run", &mut old), 75);
     assert!(dir.bytes("rows.jsonl") == before, "the old run has written rows");
+}
+
+/// An old run that ends removes its files of state. The newest run has restored the same ones.
+#[test]
+fn an_old_run_that_wakes_up_leaves_the_newest_one_its_files_of_state() {
+    let dir = Dir::new("old-run-state");
+    let place = CheckpointLocation::directory(&dir);
+    let events = memory::generated(&dir, "60000");
+    let [first, second] =
+        [40_000, 50_000].map(|line| memchr::memchr_iter(b'\n', &events).nth(line).expect("a line") + 1);
+    dir.write("m.toml", METRICS);
+    dir.write("a.jsonl", &events[..first]);
+    let stage = |tool: &'static str, flags: &str| (tool, flags.split(' ').map(str::to_owned).collect::<Vec<_>>());
+    let read = "-q --dlq null: --checkpoint state --checkpoint-every 20ms -f jsonl --follow a.jsonl";
+    let window = "-q -m m.toml --out-of-orderness 30s --memory 8MiB --late null: --to null:";
+    let stages = [stage("evt-ingest", read), stage("evt-window", window)];
+    // Whether an epoch of a run has a file of state of run `of`.
+    let has_file = |run: usize, of: usize| {
+        let log = dir.shell("cat state/log/* 2>&1 || true").text();
+        let (epoch, file) = (format!("\"epoch\":{{\"run\":{run},"), format!("\"state-{of}-"));
+        log.lines().any(|entry| entry.contains(&epoch) && entry.contains(&file))
+    };
+    let said = || String::from_utf8_lossy(&[dir.bytes("stderr-0"), dir.bytes("stderr-1")].concat()).into_owned();
+    let mut old = Pipe::start(&dir, &stages);
+    eventually("an epoch has a file of state", || has_file(1, 1));
+    (0..2).for_each(|stage| old.signal(stage, Signal::STOP));
+    eventually("its stages have stopped", || old.is_stopped());
+    let newest = place.entries() + 1;
+    let mut new = Pipe::start(&dir, &stages);
+    eventually("the new run has begun", || place.entries() >= newest);
+    let mut file = OpenOptions::new().append(true).open(dir.path("a.jsonl")).expect("writable");
+    file.write_all(&events[first..second]).expect("writable");
+    eventually("the new run needs a file of the old one", || has_file(newest, 1));
+    (0..2).for_each(|stage| old.signal(stage, Signal::CONT));
+    let of_old = old.wait();
+    assert!(of_old.contains(&75), "{of_old:?}: {}", said());
+    let before = place.entries();
+    file.write_all(&events[second..]).expect("writable");
+    eventually("the new run continues", || place.entries() > before + 1 || new.has_ended());
+    (0..2).for_each(|stage| new.signal(stage, Signal::TERM));
+    assert_eq!(new.wait(), [143; 2], "{}", said());
+    let before = place.entries();
+    let mut next = Pipe::start(&dir, &stages);
+    eventually("a later run restores the state", || place.entries() > before + 1 || next.has_ended());
+    (0..2).for_each(|stage| next.signal(stage, Signal::TERM));
+    assert_eq!(next.wait(), [143; 2], "{}", said());
 }
 
 /// A run that was stopped (SIGSTOP) while a newer one took over commits nothing after it wakes up.

@@ -8,12 +8,13 @@ use chrono::{DateTime, SecondsFormat, TimeDelta};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::fs::DirEntry;
 use std::io::Read;
 use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::SystemTime;
 
-const METRICS: &str = r#"
+pub(crate) const METRICS: &str = r#"
 [defaults]
 by = ["user_id"]
 [[metric]]
@@ -44,7 +45,7 @@ const BOUND: [&str; 2] = ["--memory", "8MiB"];
 const FIXED: [&str; 5] = ["-q", "-m", "m.toml", "--out-of-orderness", "30s"];
 
 /// Events of many users, a few late ones among them.
-fn generated(dir: &Dir, events: &str) -> Vec<u8> {
+pub(crate) fn generated(dir: &Dir, events: &str) -> Vec<u8> {
     let faults = ["--users", "40000", "--skew", "0", "--rate", "20", "--late", "0.01", "--late-by", "2m", "-q"];
     dir.run("evt-gen", &[&["--events", events, "--seed", "11"], &faults[..]].concat()).succeeds().stdout().to_vec()
 }
@@ -80,7 +81,12 @@ fn objects(place: &CheckpointLocation) -> BTreeMap<OsString, SystemTime> {
     // A bucket has each once; in a directory, the epochs that share one have a link to it.
     let of_epochs = within(place.files.join("epochs")).flat_map(|epoch| within(epoch.path()));
     let of_epochs = of_epochs.filter(|file| file.file_name().as_encoded_bytes().starts_with(b"state-"));
-    let files = within(place.files.join("state")).chain(of_epochs);
+    // A directory has files of state by run, and a bucket has them all at one place.
+    let of_run = |entry: DirEntry| match entry.path().is_dir() {
+        true => within(entry.path()).collect::<Vec<_>>(),
+        false => vec![entry],
+    };
+    let files = within(place.files.join("state")).flat_map(of_run).chain(of_epochs);
     files.map(|file| (file.file_name(), file.metadata().and_then(|found| found.modified()).expect("a time"))).collect()
 }
 

@@ -245,13 +245,13 @@ impl CheckpointStore for CheckpointBucket {
         self.local.remove_epoch(epoch)
     }
 
-    fn create_state(&self, name: &str) -> Result<(DiskFile, PathBuf)> {
-        self.local.create_state(name)
+    fn create_state(&self, run: u64, name: &str) -> Result<(DiskFile, PathBuf)> {
+        self.local.create_state(run, name)
     }
 
-    fn restore_state(&self, epoch: Epoch, name: &str) -> Result<PathBuf> {
+    fn restore_state(&self, run: u64, epoch: Epoch, name: &str) -> Result<PathBuf> {
         self.known().state.insert(name.to_owned());
-        self.local.restore_state(epoch, name)
+        self.local.restore_state(run, epoch, name)
     }
 
     fn link_part(&self, epoch: Epoch, name: &str, known: Option<&EpochPart>) -> Result<EpochPart> {

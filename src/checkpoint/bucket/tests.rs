@@ -184,7 +184,7 @@ fn a_file_of_state_is_one_object_of_all_epochs() {
     let first = open(&server);
     first.create().unwrap();
     let epochs = [(1, 1), (1, 2), (3, 1)].map(|(run, number)| Epoch { run, number });
-    let (mut file, _) = first.create_state("state-1-1").unwrap();
+    let (mut file, _) = first.create_state(epochs[0].run, "state-1-1").unwrap();
     file.write_all(b"gigabytes").unwrap();
     let part = first.link_part(epochs[0], "state-1-1", None).unwrap();
     first.sync_epoch(epochs[0], std::slice::from_ref(&part)).unwrap();
@@ -201,7 +201,7 @@ fn a_file_of_state_is_one_object_of_all_epochs() {
     second.clear(3, &[complete(epochs[1], std::slice::from_ref(&part))]).unwrap();
     assert_eq!(server.state().objects.keys().collect::<Vec<_>>(), ["a/log/3", "a/state/state-1-1"]);
     second.verify(epochs[1], &part).unwrap();
-    let path = second.restore_state(epochs[1], "state-1-1").unwrap();
+    let path = second.restore_state(epochs[2].run, epochs[1], "state-1-1").unwrap();
     second.release(epochs[1]).unwrap();
     assert_eq!(std::fs::read(path).unwrap(), b"gigabytes");
     let kept = second.link_part(epochs[2], "state-1-1", None).unwrap();
