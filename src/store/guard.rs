@@ -135,7 +135,7 @@ const NAMED_MAX: usize = 1 << 10;
 const NAME_MAX: usize = 512;
 
 /// Stored rows with other event counts than the rows of this run: a sign that two runs wrote parts of one window.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct Overlap {
     /// Number of replaced rows of other runs; `first` describes the first of them.
     replaced: u64,
@@ -153,6 +153,7 @@ pub struct Overlap {
 }
 
 /// The name of a key whose row was refused.
+#[derive(Clone)]
 struct RefusedName {
     /// Its index in the order of refusals.
     order: u64,

@@ -146,7 +146,7 @@ pub fn event_name(batch: &RecordBatch, row: usize) -> String {
 }
 
 /// The rows of a run that differ from the stored row of their key. The stored row stays.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct Conflicts {
     rows: u64,
     first: Option<String>,

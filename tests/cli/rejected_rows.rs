@@ -224,3 +224,73 @@ fn copies_are_unchanged_in_a_run_that_began_before_another_one_made_ids_unique()
     let run = dir.shell(&line).succeeds();
     assert_counts(&run, "in 20 inserted 15 unchanged 5");
 }
+
+/// The table of a user has a key with the usual name, as the tables of evt have.
+#[test]
+fn rows_whose_trigger_violates_the_key_of_another_table_are_letters() {
+    let Some(database) = Database::postgres() else { return };
+    let dir = Dir::new("user-trigger-key");
+    let to = &database.to;
+    write_orders(&dir, "u.jsonl", [1, 2, 3, 2, 4, 5].into_iter());
+    write_orders(&dir, "more.jsonl", [11, 12, 2, 13].into_iter());
+    dir.write("none.jsonl", "");
+    dir.shell(&format!("evt-ingest -q none.jsonl -f jsonl --to {to}")).stays_calm();
+    let orders = "CREATE TABLE orders (id TEXT PRIMARY KEY);
+        CREATE FUNCTION place() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+        INSERT INTO orders VALUES (NEW.properties ->> 'order'); RETURN NEW; END $$;
+        CREATE TRIGGER place AFTER INSERT ON raw_events FOR EACH ROW EXECUTE FUNCTION place()";
+    database.change(&dir, "", orders);
+    for (flags, letters, counts) in [
+        ("u.jsonl", "d.jsonl", "in 6 inserted 5 dead 1"),
+        ("more.jsonl --checkpoint state", "epoch.jsonl", "in 4 inserted 3 dead 1"),
+    ] {
+        let run = dir.shell(&format!("evt-ingest {flags} --dlq {letters} --to {to}")).succeeds();
+        assert_counts(&run, counts);
+        assert_letters(&dir, letters, 1, "orders_pkey");
+    }
+    assert_eq!(database.number(&dir, "SELECT count(*) FROM raw_events"), 8);
+}
+
+/// A row that another program has written: its id is not derived from its key.
+#[test]
+fn metrics_whose_key_is_stored_with_another_id_are_letters() {
+    let Some(database) = Database::postgres() else { return };
+    let dir = Dir::new("user-metric-id");
+    let to = &database.to;
+    let line = |second| format!("{{\"event_time\":\"2026-01-01T00:00:{second:02}Z\"}}\n");
+    dir.write("e.jsonl", [0, 10, 11, 20, 30, 31, 40, 41, 42].map(line).concat());
+    let job = format!("evt-window -q e.jsonl --size 10s --at-end fire --late null: --to {to}");
+    dir.shell(&job).succeeds();
+    let foreign = "UPDATE aggregated_metrics SET metric_id = gen_random_uuid()
+        WHERE window_start IN ('2026-01-01T00:00:10Z', '2026-01-01T00:00:40Z')";
+    database.change(&dir, "", foreign);
+    for (flags, letters) in [("", "d.jsonl"), ("--checkpoint state", "epoch.jsonl")] {
+        dir.shell(&format!("{job} --dlq {letters} {flags}")).succeeds();
+        assert_letters(&dir, letters, 2, "aggregated_metrics_key");
+    }
+    assert_eq!(database.number(&dir, "SELECT count(*) FROM aggregated_metrics"), 5);
+}
+
+/// The second batch fails as in a deadlock, once; the first one has rows that differ from the stored ones.
+#[test]
+fn rows_of_an_epoch_that_is_repeated_are_counted_once() {
+    let Some(database) = Database::postgres() else { return };
+    let dir = Dir::new("repeated-epoch");
+    let to = &database.to;
+    write_orders(&dir, "u.jsonl", 0..40);
+    write_orders(&dir, "more.jsonl", 100..140);
+    dir.shell(&format!("evt-ingest -q u.jsonl --to {to}")).succeeds();
+    let fails_once = "UPDATE raw_events SET user_id = 'other' WHERE \"offset\" <= 2;
+        CREATE SEQUENCE attempts;
+        CREATE FUNCTION fails_once() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+        IF (NEW.properties ->> 'n')::INT >= 100 AND nextval('attempts') = 1 THEN
+            RAISE EXCEPTION 'not now' USING ERRCODE = 'deadlock_detected';
+        END IF; RETURN NEW; END $$;
+        CREATE TRIGGER fails_once BEFORE INSERT ON raw_events FOR EACH ROW EXECUTE FUNCTION fails_once()";
+    database.change(&dir, "", fails_once);
+    let run = dir.shell(&format!("evt-ingest u.jsonl more.jsonl --checkpoint state --to {to}")).ends_with(1);
+    let differ = database.number(&dir, "SELECT count(*) FROM raw_events WHERE user_id = 'other'");
+    assert!(run.stderr().contains(&format!("conflict: {differ} rows differ")), "{run}");
+    assert!(database.number(&dir, "SELECT last_value FROM attempts") > 40, "the epoch was not repeated");
+    assert_eq!(database.number(&dir, "SELECT count(*) FROM raw_events"), 80);
+}

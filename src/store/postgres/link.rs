@@ -2,6 +2,7 @@
 //! classified by whether a retry helps.
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::kind::Kind;
 use crate::stop::{LOOK, Stop};
 use crate::store::Location;
 use crate::store::remote::{RetryError, Timeouts, rounded, tls_config};
@@ -29,8 +30,10 @@ pub enum Failure {
     /// Another row has the value of a unique index that evt has not made. [`Failure::Data`], unless the row itself is
     /// stored already.
     Taken(String),
-    /// An unexpected key is stored, or another run's transaction conflicts: look up the keys and retry.
+    /// An unexpected key is stored: look up the keys and retry.
     Raced(String),
+    /// Another transaction conflicts, in a deadlock for instance: repeat the whole transaction.
+    Conflict(String),
     /// Any other failure.
     RetryError(RetryError),
 }
@@ -51,7 +54,7 @@ impl From<tokio_postgres::Error> for Failure {
 impl From<Failure> for RetryError {
     fn from(failure: Failure) -> Self {
         match failure {
-            Failure::Data(cause) | Failure::Taken(cause) | Failure::Raced(cause) => {
+            Failure::Data(cause) | Failure::Taken(cause) | Failure::Raced(cause) | Failure::Conflict(cause) => {
                 Self::Permanent(Error::new(ErrorKind::Io, "refused").because(cause))
             }
             Failure::RetryError(trouble) => trouble,
@@ -74,7 +77,7 @@ fn classify(error: &tokio_postgres::Error) -> Failure {
     match code.code().get(..2).unwrap_or_default() {
         // P0 are the errors of PL/pgSQL, by which triggers reject rows.
         "22" | "23" | "54" | "P0" => Failure::Data(cause),
-        "40" => Failure::Raced(cause),
+        "40" => Failure::Conflict(cause),
         "08" | "53" | "57" => Failure::RetryError(RetryError::Transient(cause)),
         _ if matches!(*code, SqlState::LOCK_NOT_AVAILABLE | SqlState::READ_ONLY_SQL_TRANSACTION) => {
             Failure::RetryError(RetryError::Transient(cause))
@@ -85,10 +88,12 @@ fn classify(error: &tokio_postgres::Error) -> Failure {
     }
 }
 
-/// Whether the violated unique index is a key by which evt finds stored rows.
+/// Whether the violated unique index is a key by which evt finds stored rows. A trigger may also violate the key of a
+/// table of the user.
 fn is_of_key(refused: &DbError) -> bool {
     let (Some(table), Some(index)) = (refused.table(), refused.constraint()) else { return true };
-    index.strip_suffix("_pkey") == Some(table) || ["aggregated_metrics_key", UNIQUE_EVENTS].contains(&index)
+    Kind::ALL.iter().any(|kind| kind.table() == table)
+        && (index.strip_suffix("_pkey") == Some(table) || ["aggregated_metrics_key", UNIQUE_EVENTS].contains(&index))
 }
 
 /// Classifies an error that is not an answer of the server.

@@ -10,7 +10,7 @@
 //! one transaction, too, which records itself in `checkpoint_epochs` and the positions of its input in
 //! `pipeline_checkpoints`. If a connection is lost the outcome of its transaction is unknown: it is repeated on a new
 //! connection, which changes nothing if it had been committed (such rows are counted as `unchanged`; those of an epoch
-//! are not counted).
+//! as they were in the transaction).
 //!
 //! A batch with a value that PostgreSQL cannot hold, or that an index, a constraint or a trigger of the user rejects,
 //! is halved until the row is found, which is refused: whatever the server's reason, one row does not stop the others.
@@ -43,7 +43,9 @@ use crate::store::postgres::metric::{MetricBatch, ReplacedRow, Writer, WrittenMe
 use crate::store::postgres::read as postgres_read;
 use crate::store::postgres::schema as postgres_schema;
 use crate::store::postgres::session::{PostgresSession, RACES_MAX, held, persist};
-use crate::store::postgres::write::{holdable_letters, insert_new, insert_once, make_events_unique, unholdable};
+use crate::store::postgres::write::{
+    WriteOutcome, holdable_letters, insert_new, insert_once, make_events_unique, unholdable,
+};
 use crate::store::repeat::{Conflicts, has_event_key};
 use crate::store::rows::{count_refused, fit_rows};
 use crate::store::{
@@ -104,14 +106,41 @@ fn check(location: &Location, scope: CheckScope) -> Result<Option<String>> {
 struct Postgres {
     session: PostgresSession,
     options: OpenOptions,
-    counts: SinkCounts,
-    overlap: Overlap,
-    conflicts: Conflicts,
+    tally: Tally,
     /// Whether this run has seen a retraction; only then rows look for them.
     retracts: bool,
     /// The sessions that a killed process may have left.
     former: FormerSessions,
     guess: Guess,
+}
+
+/// The outcomes of rows, for the summary and the lines at the end of a run.
+#[derive(Clone, Default)]
+struct Tally {
+    counts: SinkCounts,
+    overlap: Overlap,
+    conflicts: Conflicts,
+}
+
+impl Tally {
+    /// Counts the outcomes of written rows, except metrics.
+    fn add(&mut self, written: WriteOutcome) {
+        self.counts = self.counts.plus(&written.counts);
+        self.conflicts.add(written.counts.conflict, || written.conflict.unwrap_or_default());
+    }
+
+    /// Counts the outcomes of written metrics.
+    fn judge(&mut self, batch: &MetricBatch<'_>, written: WrittenMetrics) -> Result<()> {
+        let columns = &batch.columns;
+        for (row, outcome) in written.outcomes.into_iter().enumerate() {
+            outcome.count_in(&mut self.counts);
+            self.overlap.judged(columns.id(row)?, outcome, || columns.key(row));
+        }
+        for ReplacedRow { index, events_before } in written.replaced {
+            self.overlap.replaced(|| columns.key(index), events_before, columns.rows.value(index));
+        }
+        Ok(())
+    }
 }
 
 /// A prediction of whether the next rows are new. Most rows of a live stream are, and to COPY them without a look-up
@@ -140,9 +169,7 @@ impl Postgres {
         let mut sink = Self {
             session: PostgresSession::new(location, options)?,
             options: options.clone(),
-            counts: SinkCounts::default(),
-            overlap: Overlap::default(),
-            conflicts: Conflicts::default(),
+            tally: Tally::default(),
             retracts: false,
             former: FormerSessions::default(),
             guess: Guess::default(),
@@ -190,10 +217,7 @@ impl Postgres {
         let is_new = self.guess.is_new();
         let insert = async |link: &Link| insert_new(link, kind, batch).await;
         let written = self.write_guessed(is_new, insert, async |link| insert_once(link, kind, batch).await)?;
-        Ok(written.map(|written| {
-            self.counts = self.counts.plus(&written.counts);
-            self.conflicts.add(written.counts.conflict, || written.conflict.unwrap_or_default());
-        }))
+        Ok(written.map(|written| self.tally.add(written)))
     }
 
     fn try_metrics(&mut self, batch: &RecordBatch) -> Result<Result<(), String>> {
@@ -212,7 +236,7 @@ impl Postgres {
             Ok(written) => written,
             Err(cause) => return Ok(Err(cause)),
         };
-        judge(&batch, written, &mut self.counts, &mut self.overlap)?;
+        self.tally.judge(&batch, written)?;
         Ok(Ok(()))
     }
 
@@ -227,7 +251,7 @@ impl Postgres {
         let written = self.session.with_link(|link| {
             if inserts {
                 match link.transact(&insert) {
-                    Err(Failure::Raced(_) | Failure::Taken(_)) => inserts = false,
+                    Err(Failure::Raced(_) | Failure::Taken(_) | Failure::Conflict(_)) => inserts = false,
                     other => return held(other),
                 }
             }
@@ -249,22 +273,28 @@ impl Sink for Postgres {
                 fit.refuse(not_held(row, &cause))?;
             }
         }
-        Ok(count_refused(fit, &mut self.counts))
+        Ok(count_refused(fit, &mut self.tally.counts))
     }
 
     fn commit(&mut self, epoch: Epoch, rows: &mut dyn EpochRows) -> Result<()> {
-        let Self { session, options, counts, overlap, conflicts, retracts, .. } = self;
-        let (shown, now) = (session.server.shown.clone(), (options.clock)());
-        let before = *counts;
+        let Self { session, options, tally, retracts, .. } = self;
+        let (shown, now, kind) = (session.server.shown.clone(), (options.clock)(), rows.kind());
+        // The outcomes of rows in a transaction whose own outcome is unknown.
+        let mut unknown = None;
         for _ in 0..=RACES_MAX {
             let done = session.with_link(|link| {
-                *counts = before;
-                let mut writer = EpochWriter { options, now, counts, overlap, conflicts, retracts };
-                match writer.commit(link, epoch, rows, &shown) {
-                    Ok(()) => Ok(true),
-                    Err(Failure::Raced(_)) => Ok(false),
-                    Err(failure) => Err(failure.into()),
+                let mut writer = EpochWriter { options, now, kind, tally: tally.clone(), retracts };
+                let written = writer.begin(link, epoch, rows, &shown).and_then(|is_due| {
+                    // The transaction of an earlier attempt was committed.
+                    let written = if is_due { writer.tally } else { unknown.take().unwrap_or(writer.tally) };
+                    execute(link, "COMMIT").inspect_err(|_| unknown = Some(written.clone())).map(|()| written)
+                });
+                match written {
+                    Ok(written) => *tally = written,
+                    Err(Failure::Raced(_) | Failure::Conflict(_)) => return Ok(false),
+                    Err(failure) => return Err(failure.into()),
                 }
+                Ok(true)
             })?;
             if done {
                 return Ok(());
@@ -287,7 +317,7 @@ impl Sink for Postgres {
     }
 
     fn counts(&self) -> SinkCounts {
-        self.counts
+        self.tally.counts
     }
 
     fn finish(mut self: Box<Self>) -> Result<SinkOutcome> {
@@ -297,8 +327,9 @@ impl Sink for Postgres {
                 Ok(link.run(async |link| Ok(link.client.execute(metric::FORGET, &[&run]).await?))?)
             })?;
         }
-        let notices = self.overlap.notices().into_iter().chain(self.conflicts.notice()).collect();
-        Ok(SinkOutcome { counts: self.counts, notices, ..SinkOutcome::default() })
+        let Tally { counts, overlap, conflicts } = self.tally;
+        let notices = overlap.notices().into_iter().chain(conflicts.notice()).collect();
+        Ok(SinkOutcome { counts, notices, ..SinkOutcome::default() })
     }
 }
 
@@ -307,28 +338,23 @@ struct EpochWriter<'a> {
     options: &'a OpenOptions,
     /// When it writes (µs).
     now: i64,
-    counts: &'a mut SinkCounts,
-    overlap: &'a mut Overlap,
-    conflicts: &'a mut Conflicts,
+    kind: Kind,
+    /// The outcomes of the rows so far, those of this transaction included.
+    tally: Tally,
     retracts: &'a mut bool,
 }
 
 impl EpochWriter<'_> {
-    /// Applies the rows of `epoch` and records it, unless that has been done.
-    fn commit(&mut self, link: &mut Link, epoch: Epoch, rows: &mut dyn EpochRows, shown: &str) -> Result<(), Failure> {
+    /// Begins a transaction that applies the rows of `epoch` and records it. Returns false if that has been done.
+    fn begin(&mut self, link: &mut Link, epoch: Epoch, rows: &mut dyn EpochRows, shown: &str) -> Result<bool, Failure> {
         execute(link, "BEGIN")?;
-        let written = self.write(link, epoch, rows, shown);
-        match written {
-            Ok(()) => execute(link, "COMMIT"),
-            Err(failure) => {
-                // If the connection is lost the server rolls back anyway.
-                let _ = execute(link, "ROLLBACK");
-                Err(failure)
-            }
-        }
+        self.write(link, epoch, rows, shown).inspect_err(|_| {
+            // If the connection is lost the server rolls back anyway.
+            _ = execute(link, "ROLLBACK");
+        })
     }
 
-    fn write(&mut self, link: &mut Link, epoch: Epoch, rows: &mut dyn EpochRows, shown: &str) -> Result<(), Failure> {
+    fn write(&mut self, link: &mut Link, epoch: Epoch, rows: &mut dyn EpochRows, shown: &str) -> Result<bool, Failure> {
         let key = &self.options.pipeline;
         let committed = link.run(async |link| {
             // The row is locked, so that of two runs one waits for the other.
@@ -338,12 +364,12 @@ impl EpochWriter<'_> {
             Ok(epoch_of(&link.client.query_one(select, &[key]).await?))
         })?;
         if !epoch.is_due(committed, shown)? {
-            return Ok(());
+            return Ok(false);
         }
         let (mut rejected, mut before) = (vec![], 0);
         for batch in rows.batches()? {
             let batch = batch?;
-            for one in self.write_batch(link, rows.kind(), &batch)? {
+            for one in self.write_batch(link, &batch)? {
                 rejected.push(Rejected { row: before + one.row, ..one });
             }
             before += batch.num_rows();
@@ -355,56 +381,67 @@ impl EpochWriter<'_> {
                 committed_at = to_timestamp($4::BIGINT / 1000000.0) WHERE output = $1";
             link.client.execute(update, &[key, &epoch.run, &epoch.number, &self.now]).await?;
             record_positions(link, rows.positions(), self.now).await
-        })
+        })?;
+        Ok(true)
     }
 
     /// Writes a batch; returns the rows that cannot be held.
-    fn write_batch(&mut self, link: &mut Link, kind: Kind, batch: &RecordBatch) -> Result<Vec<Rejected>, Failure> {
-        let mut fit = fitting(kind, batch)?;
+    fn write_batch(&mut self, link: &mut Link, batch: &RecordBatch) -> Result<Vec<Rejected>, Failure> {
+        let mut fit = fitting(self.kind, batch)?;
         let rows = fit.batch.clone();
         for from in (0..rows.num_rows()).step_by(ROWS_MAX) {
             let piece = rows.slice(from, ROWS_MAX.min(rows.num_rows() - from));
-            for (row, cause) in self.write_piece(link, kind, &piece, from)? {
+            for (row, cause) in self.write_piece(link, &piece, from, RACES_MAX)? {
                 fit.refuse(not_held(row, &cause))?;
             }
         }
-        Ok(count_refused(fit, self.counts))
+        Ok(count_refused(fit, &mut self.tally.counts))
     }
 
-    /// Writes rows, halving them if one cannot be held. Returns the refused rows, their indices counted from `from`.
+    /// Writes rows, halving them if one cannot be held. If an unexpected key is stored they are tried again up to
+    /// `races` times, because each statement sees what other runs have committed until then. If all of these fail it
+    /// was no race, and halving finds the row. Returns the refused rows, their indices counted from `from`.
     fn write_piece(
         &mut self,
         link: &mut Link,
-        kind: Kind,
         batch: &RecordBatch,
         from: usize,
+        races: u32,
     ) -> Result<Vec<(usize, String)>, Failure> {
         let rows = batch.num_rows();
         if rows == 0 {
             return Ok(vec![]);
         }
-        execute(link, "SAVEPOINT piece")?;
-        match self.try_piece(link, kind, batch) {
-            Ok(()) => {
-                execute(link, "RELEASE piece")?;
-                return Ok(vec![]);
-            }
-            Err(Failure::Data(cause) | Failure::Taken(cause)) => {
-                // Without its release, each failed piece would stay a level of nesting for all those after it.
-                execute(link, "ROLLBACK TO piece; RELEASE piece")?;
-                if rows == 1 {
-                    return Ok(vec![(from, cause)]);
+        let mut left = if rows == 1 { RACES_MAX } else { races };
+        let (cause, races) = loop {
+            execute(link, "SAVEPOINT piece")?;
+            let (cause, is_race) = match self.try_piece(link, batch) {
+                Ok(()) => {
+                    execute(link, "RELEASE piece")?;
+                    return Ok(vec![]);
                 }
+                Err(Failure::Data(cause) | Failure::Taken(cause)) => (cause, false),
+                Err(Failure::Raced(cause)) => (cause, true),
+                Err(failure) => return Err(failure),
+            };
+            // Without its release, each failed piece would stay a level of nesting for all those after it.
+            execute(link, "ROLLBACK TO piece; RELEASE piece")?;
+            if !is_race || left == 0 {
+                break (cause, if is_race { 1 } else { races });
             }
-            Err(failure) => return Err(failure),
+            left -= 1;
+        };
+        if rows == 1 {
+            return Ok(vec![(from, cause)]);
         }
         let half = rows / 2;
-        let mut refused = self.write_piece(link, kind, &batch.slice(0, half), from)?;
-        refused.extend(self.write_piece(link, kind, &batch.slice(half, rows - half), from + half)?);
+        let mut refused = self.write_piece(link, &batch.slice(0, half), from, races)?;
+        refused.extend(self.write_piece(link, &batch.slice(half, rows - half), from + half, races)?);
         Ok(refused)
     }
 
-    fn try_piece(&mut self, link: &mut Link, kind: Kind, batch: &RecordBatch) -> Result<(), Failure> {
+    fn try_piece(&mut self, link: &mut Link, batch: &RecordBatch) -> Result<(), Failure> {
+        let kind = self.kind;
         if kind != Kind::Metric {
             let written = link.run(async |link| {
                 let written = insert_once(link, kind, batch).await?;
@@ -412,8 +449,7 @@ impl EpochWriter<'_> {
                 link.client.batch_execute(&format!("TRUNCATE evt_incoming_{}", kind.table())).await?;
                 Ok(written)
             })?;
-            *self.counts = self.counts.plus(&written.counts);
-            self.conflicts.add(written.counts.conflict, || written.conflict.unwrap_or_default());
+            self.tally.add(written);
             return Ok(());
         }
         let batch = MetricBatch::try_new(batch)?;
@@ -422,7 +458,7 @@ impl EpochWriter<'_> {
         let writer =
             Writer { run: &self.options.run, now: self.now, retracts: *self.retracts, is_at_once: false, former };
         let written = link.run(async |link| metric::write(link, &batch, &writer).await)?;
-        judge(&batch, written, self.counts, self.overlap)?;
+        self.tally.judge(&batch, written)?;
         Ok(())
     }
 }
@@ -450,24 +486,6 @@ async fn record_positions(link: &Link, positions: &[PartitionPosition], now: i64
     let offsets: Vec<i64> = positions.iter().map(|position| position.offset).collect();
     let watermarks: Vec<Option<i64>> = positions.iter().map(|position| position.watermark).collect();
     link.client.execute(sql, &[&groups, &topics, &partitions, &offsets, &watermarks, &now]).await?;
-    Ok(())
-}
-
-/// Counts the outcomes of written metrics.
-fn judge(
-    batch: &MetricBatch<'_>,
-    written: WrittenMetrics,
-    counts: &mut SinkCounts,
-    overlap: &mut Overlap,
-) -> Result<()> {
-    let columns = &batch.columns;
-    for (row, outcome) in written.outcomes.into_iter().enumerate() {
-        outcome.count_in(counts);
-        overlap.judged(columns.id(row)?, outcome, || columns.key(row));
-    }
-    for ReplacedRow { index, events_before } in written.replaced {
-        overlap.replaced(|| columns.key(index), events_before, columns.rows.value(index));
-    }
     Ok(())
 }
 

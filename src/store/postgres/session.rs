@@ -53,7 +53,7 @@ pub fn persist<T>(
 ) -> Result<Result<T, String>, RetryError> {
     for _ in 0..RACES_MAX {
         match link.transact(&work) {
-            Err(Failure::Raced(_)) => {}
+            Err(Failure::Raced(_) | Failure::Conflict(_)) => {}
             other => return held(other),
         }
     }
@@ -64,7 +64,9 @@ pub fn persist<T>(
 pub fn held<T>(done: Result<T, Failure>) -> Result<Result<T, String>, RetryError> {
     match done {
         Ok(done) => Ok(Ok(done)),
-        Err(Failure::Data(cause) | Failure::Taken(cause) | Failure::Raced(cause)) => Ok(Err(cause)),
         Err(Failure::RetryError(trouble)) => Err(trouble),
+        Err(Failure::Data(cause) | Failure::Taken(cause) | Failure::Raced(cause) | Failure::Conflict(cause)) => {
+            Ok(Err(cause))
+        }
     }
 }
