@@ -189,7 +189,7 @@ impl Output {
     /// Begins to write the rows of a complete epoch.
     pub fn begin_commit(&mut self, complete: &Arc<CompleteEpoch>) -> Result<()> {
         let OpenTarget::Epochs(output) = &mut self.sink else { return Ok(()) };
-        self.rows += complete.refused.iter().map(|letters| letters.num_rows() as u64).sum::<u64>();
+        self.rows += complete.letters.len() as u64;
         output.begin_commit(complete.clone())
     }
 
@@ -201,7 +201,7 @@ impl Output {
         }
         let polled = output.poll_commit(limit).map_err(|error| error.at(self.name.clone()))?;
         let Poll::Ready(refused) = polled else { return Ok(false) };
-        self.rejected += refused.as_ref().map_or(0, |refused| refused.rows.len() as u64);
+        self.rejected += refused.as_ref().map_or(0, |refused| refused.faults.len() as u64);
         self.refused = refused;
         Ok(true)
     }

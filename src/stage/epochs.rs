@@ -20,7 +20,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::frame::Barrier;
 use crate::metrics;
 use crate::op::window::watermark::ContinuedInput;
-use crate::output::epochs::CompleteEpoch;
+use crate::output::epochs::{CompleteEpoch, RefusedLetters};
 use crate::run::Run;
 use crate::source::positions::partition_positions;
 use crate::stop::Wait;
@@ -264,7 +264,14 @@ impl Epochs {
         let positions = partition_positions(&self.checkpoint.positions(epoch)?, &self.run.pipeline, watermark)?;
         let now = self.run.clock.now();
         let (recorded, parts) = (self.checkpoint.recorded().epoch(epoch), sealed.parts.clone());
-        outputs.begin_commit(CompleteEpoch { epoch, recorded, parts, positions, now, refused: vec![] })?;
+        outputs.begin_commit(CompleteEpoch {
+            epoch,
+            recorded,
+            parts,
+            positions,
+            now,
+            letters: RefusedLetters::default(),
+        })?;
         let (start, wait) = (self.run.clock.monotonic(), self.run.stop.server_wait());
         self.due = start + self.every.unwrap_or_default();
         self.commit = Some(Commit { sealed, start, wait, over: None, reports: Reports::default() });

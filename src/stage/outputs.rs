@@ -268,8 +268,8 @@ impl Outputs {
             // In the order of the outputs: a repeated commit has the same letters in the same order.
             let outputs = self.outputs.iter_mut().chain(&mut self.side);
             let refused: Vec<RefusedRows> = outputs.filter_map(Output::take_refused_rows).collect();
-            self.refused += refused.iter().map(|refused| refused.rows.len() as u64).sum::<u64>();
-            self.dead.begin_commit(&complete, &refused)?;
+            self.refused += refused.iter().map(|refused| refused.faults.len() as u64).sum::<u64>();
+            self.dead.begin_commit(&complete, refused)?;
         }
         self.dead.poll_commit(limit)
     }

@@ -2,7 +2,10 @@
 
 use super::disk::Disk;
 use super::sample::{Pane, as_text, events, metrics, rows, scattered};
-use super::{ALL, Batches, CheckScope, Epoch, EpochRows, Location, OpenOptions, ReadRequest, Sink, SinkOutcome, Store};
+use super::{
+    ALL, Batches, CheckScope, Epoch, EpochFaults, EpochRows, Location, OpenOptions, ReadRequest, Sink, SinkOutcome,
+    Store,
+};
 use crate::console::{Colour, Console};
 use crate::counts::SinkCounts;
 use crate::error::ErrorKind;
@@ -205,14 +208,14 @@ fn a_run_that_is_killed_and_started_again_ends_like_an_undisturbed_one() {
 pub struct Rows {
     pub kind: Kind,
     pub batches: Vec<RecordBatch>,
-    pub rejected: Vec<Rejected>,
+    pub rejected: EpochFaults,
     /// The batch at which reading fails, as if the run were killed there.
     pub fails_at: Option<usize>,
 }
 
 impl Rows {
     pub fn new(kind: Kind, batches: Vec<RecordBatch>) -> Self {
-        Self { kind, batches, rejected: vec![], fails_at: None }
+        Self { kind, batches, rejected: EpochFaults::default(), fails_at: None }
     }
 }
 
@@ -230,7 +233,7 @@ impl EpochRows for Rows {
         })))
     }
 
-    fn keep_rejected(&mut self, rejected: Vec<Rejected>) -> Result<(), crate::Error> {
+    fn keep_rejected(&mut self, rejected: EpochFaults) -> Result<(), crate::Error> {
         self.rejected = rejected;
         Ok(())
     }
@@ -300,7 +303,7 @@ fn rows_of_an_epoch_that_a_store_cannot_hold_are_kept_by_their_number_and_the_ot
         let mut batches = Rows::new(Kind::Event, vec![rows(Kind::Event, 10, 15), bad]);
         let mut sink = bench.open_as("1", true).unwrap();
         sink.commit(epoch, &mut batches).unwrap();
-        assert_eq!(batches.rejected.iter().map(|one| one.row).collect::<Vec<_>>(), [6], "{}", bench.store.scheme);
+        assert_eq!(batches.rejected.rows.iter().map(|one| one.row).collect::<Vec<_>>(), [6], "{}", bench.store.scheme);
         law(&*sink, 8);
         assert_eq!(sink.finish().unwrap().counts.dead, 1);
         assert_eq!(bench.table(Kind::Event).len(), 7);

@@ -45,7 +45,10 @@ pub use definition::{
     Visibility, batches,
 };
 pub use location::Location;
-pub use sink::{AtOnce, Batches, Epoch, EpochRows, Notice, OpenOptions, PartitionPosition, Sink, SinkOutcome};
+pub use sink::{
+    AtOnce, Batches, Epoch, EpochFault, EpochFaults, EpochRows, Notice, OpenOptions, PartitionPosition, Sink,
+    SinkOutcome,
+};
 use std::path::Path;
 
 /// Returns the store with this scheme.

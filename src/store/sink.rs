@@ -4,9 +4,10 @@ use crate::console::Console;
 use crate::counts::SinkCounts;
 use crate::error::{Error, ErrorKind, Result};
 use crate::kind::Kind;
-use crate::kind::dead::Rejected;
+use crate::kind::dead::{ErrorType, Rejected};
 use crate::metrics::Up;
 use crate::store::disk::Disk;
+use ahash::AHashSet;
 use arrow::array::RecordBatch;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
@@ -140,17 +141,65 @@ pub trait EpochRows {
 
     /// Keeps the rows that the store cannot hold, by their numbers in the epoch. Called before the store commits the
     /// others, because the letters of these rows must survive a crash after it, and again if the commit is repeated.
-    fn keep_rejected(&mut self, rejected: Vec<Rejected>) -> Result<()>;
+    fn keep_rejected(&mut self, rejected: EpochFaults) -> Result<()>;
+}
+
+/// A row of an epoch that a store cannot hold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EpochFault {
+    /// Its number in the epoch.
+    pub row: usize,
+    /// The type of its fault.
+    pub error_type: ErrorType,
+    /// The message of its fault.
+    pub message: Arc<str>,
+}
+
+/// The rows of an epoch that a store cannot hold, in their order. These may be millions, with few different messages.
+#[derive(Clone, Debug, Default)]
+pub struct EpochFaults {
+    /// The rows.
+    pub rows: Vec<EpochFault>,
+    /// The first different messages, which the rows share.
+    messages: AHashSet<Arc<str>>,
+    /// Rows of the batches so far.
+    before: usize,
+}
+
+impl EpochFaults {
+    /// Maximum number of messages that rows share.
+    const SHARED_MAX: usize = 1024;
+
+    /// Adds those of the next batch, which has `rows` rows.
+    pub fn add_batch(&mut self, rejected: Vec<Rejected>, rows: usize) {
+        for Rejected { row, fault } in rejected {
+            self.push(self.before + row, fault.error_type, &fault.message);
+        }
+        self.before += rows;
+    }
+
+    /// Adds the row with a number.
+    pub fn push(&mut self, row: usize, error_type: ErrorType, message: &str) {
+        let message = match self.messages.get(message) {
+            Some(shared) => shared.clone(),
+            None => {
+                let message: Arc<str> = message.into();
+                if self.messages.len() < Self::SHARED_MAX {
+                    self.messages.insert(message.clone());
+                }
+                message
+            }
+        };
+        self.rows.push(EpochFault { row, error_type, message });
+    }
 }
 
 /// Writes the rows of an epoch with [`Sink::write`], for a store without transactions.
 pub fn write_rows(sink: &mut dyn Sink, rows: &mut dyn EpochRows) -> Result<()> {
-    let (mut rejected, mut before) = (vec![], 0);
+    let mut rejected = EpochFaults::default();
     for batch in rows.batches()? {
         let batch = batch?;
-        let refused = sink.write(rows.kind(), &batch)?;
-        rejected.extend(refused.into_iter().map(|one| Rejected { row: before + one.row, ..one }));
-        before += batch.num_rows();
+        rejected.add_batch(sink.write(rows.kind(), &batch)?, batch.num_rows());
     }
     rows.keep_rejected(rejected)
 }

@@ -4,7 +4,8 @@ use crate::broker::Bench;
 use crate::bucket::CheckpointLocation;
 use crate::checkpoint::ordered;
 use crate::checkpoint_pipes::Pipe;
-use crate::harness::{Dir, Draws, ended, eventually};
+use crate::containers::{Cost, cost};
+use crate::harness::{Dir, Draws, ended, eventually, python};
 use crate::servers::{postgres, psql};
 use rusqlite::Connection;
 use rustix::fs::{FlockOperation, flock};
@@ -228,6 +229,33 @@ fn an_epoch_with_hundreds_of_refused_rows_is_committed() {
     let overflows = |message: &Option<String>| message.as_deref().is_some_and(|text| text.contains("overflows"));
     assert!(of_number.iter().all(overflows), "{of_number:?}");
     assert_eq!(psql(&dir, &server, &schema, "SELECT count(*) FROM raw_events").trim(), "3204");
+}
+
+/// Their letters are made and written batch by batch.
+#[test]
+fn rows_that_a_commit_refuses_need_little_memory_however_many_they_are() {
+    let Some(python) = python() else { return };
+    let dir = Dir::new("refused-memory");
+    const ROWS: usize = 100_000;
+    let event = |n| {
+        let time = "\"event_time\":\"2026-01-01T00:00:00Z\",\"source\":\"s\",\"event_type\":\"t\"";
+        format!("{{\"event_id\":\"00000000-0000-4000-8000-{n:012}\",{time},\"user_id\":\"u{n}\"}}\n")
+    };
+    dir.write("a.jsonl", (0..ROWS).map(event).collect::<String>());
+    dir.write("none.jsonl", "");
+    dir.run("evt-ingest", &["-q", "none.jsonl", "-f", "jsonl", "--to", "sqlite:m.db"]).stays_calm();
+    let refuse = "CREATE TRIGGER refuse BEFORE INSERT ON raw_events BEGIN SELECT RAISE(ABORT, 'refused'); END";
+    Connection::open(dir.path("m.db")).and_then(|db| db.execute_batch(refuse)).expect("SQL");
+    let peak = |letters: &str, flags: &[&str]| {
+        let job = ["-q", "a.jsonl", "--to", "sqlite:m.db", "--dlq", letters];
+        let (Cost { status, peak_kib, .. }, said) = cost(&dir, &python, &[&job[..], flags].concat());
+        assert_eq!(status, 0, "{said}");
+        let count = memchr::memchr_iter(b'\n', &dir.bytes(letters)).count();
+        assert_eq!(count, ROWS, "{letters}");
+        peak_kib >> 10
+    };
+    let (plain, epoch) = (peak("plain.jsonl", &[]), peak("epoch.jsonl", &["--checkpoint", "state"]));
+    assert!(epoch < plain + 64, "{epoch} MiB with a checkpoint, {plain} MiB without");
 }
 
 #[test]

@@ -83,13 +83,14 @@ fn a_file_cut_within_its_magic_or_of_another_version_is_one_clear_line() {
 }
 
 /// What `large.py run` prints of a command.
-struct Cost {
-    status: i32,
-    peak_kib: u64,
+pub(crate) struct Cost {
+    pub(crate) status: i32,
+    pub(crate) peak_kib: u64,
     cpu_seconds: f64,
 }
 
-fn cost(dir: &Dir, python: &str, args: &[&str]) -> (Cost, String) {
+/// Runs evt-ingest; returns what it costs and its lines.
+pub(crate) fn cost(dir: &Dir, python: &str, args: &[&str]) -> (Cost, String) {
     let script = format!("{ROOT}/tests/oracle/large.py");
     let tool = crate::harness::bin_dir().join("evt-ingest").display().to_string();
     let run = dir.run(python, &[&[script.as_str(), "run", &tool], args].concat()).succeeds().stays_calm();

@@ -8,11 +8,10 @@ use crate::counts::SinkCounts;
 use crate::error::Result;
 use crate::kafka::client::Topics;
 use crate::kind::Kind;
-use crate::kind::dead::Rejected;
 use crate::kind::headers::{self, HeaderRows};
 use crate::metrics::Up;
 use crate::store::remote::trying_again;
-use crate::store::{Epoch, EpochRows};
+use crate::store::{Epoch, EpochFaults, EpochRows};
 use arrow::datatypes::SchemaRef;
 use std::time::Duration;
 
@@ -86,13 +85,12 @@ impl EpochTopic {
 
     /// Queues the rows of an epoch, and keeps those that are too large or do not fit the schema.
     fn queue(&mut self, rows: &mut dyn EpochRows) -> Result<()> {
-        let (mut rejected, mut before) = (vec![], 0);
+        let mut rejected = EpochFaults::default();
         for batch in rows.batches()? {
             let batch = batch?;
             let bare = headers::without(&batch)?;
             let refused = self.output.queue_rows(bare.as_ref().unwrap_or(&batch), HeaderRows::of(&batch))?;
-            rejected.extend(refused.into_iter().map(|one| Rejected { row: before + one.row, ..one }));
-            before += batch.num_rows();
+            rejected.add_batch(refused, batch.num_rows());
             self.output.producer.check()?;
         }
         rows.keep_rejected(rejected)

@@ -26,7 +26,7 @@ use crate::kind::dead::{ErrorType, Fault, Letter, column};
 use crate::kind::headers::Headers;
 use crate::kind::{self, Kind};
 use crate::op::row_letter::with_letter;
-use crate::output::epochs::{CompleteEpoch, EpochPlan, RefusedRows, RejectedRow};
+use crate::output::epochs::{CompleteEpoch, EpochPlan, RefusedLetters, RefusedRows};
 use crate::output::{Output, OutputPlan, OutputReport, stamped};
 use crate::run::{Report, Run};
 use crate::store::Epoch;
@@ -452,12 +452,13 @@ impl DeadLetters {
 
     /// Begins to write the letters of a complete epoch to the output, and behind them those of the rows that other
     /// outputs could not hold at this commit.
-    pub fn begin_commit(&mut self, complete: &Arc<CompleteEpoch>, refused: &[RefusedRows]) -> Result<()> {
-        let refused = self.refused_letters(refused)?;
+    pub fn begin_commit(&mut self, complete: &Arc<CompleteEpoch>, refused: Vec<RefusedRows>) -> Result<()> {
+        refused.iter().try_for_each(|refused| self.note_refused(refused))?;
+        let letters = RefusedLetters::new(self.run.console.tool(), refused);
         let Some(output) = self.output() else { return Ok(()) };
-        match refused.is_empty() {
+        match letters.is_empty() {
             true => output.begin_commit(complete),
-            false => output.begin_commit(&Arc::new(CompleteEpoch { refused, ..CompleteEpoch::clone(complete) })),
+            false => output.begin_commit(&Arc::new(CompleteEpoch { letters, ..CompleteEpoch::clone(complete) })),
         }
     }
 
@@ -466,8 +467,11 @@ impl DeadLetters {
     pub fn poll_commit(&mut self, limit: Duration) -> Result<bool> {
         let Some(output) = self.output() else { return Ok(true) };
         let (is_done, refused) = (output.poll_commit(limit)?, output.take_refused_rows());
-        for rejected in refused.iter().flat_map(|refused| &refused.rows) {
-            self.lose(&rejected.fault, is_of_output(&rejected.row, 0));
+        if let Some(refused) = refused {
+            refused.each(|letters, row, fault| {
+                self.lose(fault, is_of_output(letters, row));
+                Ok(())
+            })?;
         }
         Ok(is_done)
     }
@@ -484,33 +488,24 @@ impl DeadLetters {
         }
     }
 
-    /// Makes letters of rows that outputs could not hold at a commit, and counts them. A repeated commit gets the same
-    /// letters.
-    fn refused_letters(&mut self, refused: &[RefusedRows]) -> Result<Vec<RecordBatch>> {
-        let mut letters = vec![];
-        for RefusedRows { attempt, rows } in refused {
-            let mut builder = kind::letters::Builder::new(self.run.console.tool(), &attempt.host);
-            for RejectedRow { row, fault } in rows {
-                let is_letter = Kind::of(row.schema_ref()) == Some(Kind::Dead);
-                if builder.len() >= HELD_ROWS || builder.bytes() >= HELD_BYTES || is_letter && !builder.is_empty() {
-                    letters.push(builder.finish()?);
-                }
-                if is_letter {
-                    let letter = builder.failed_again(row, 0, fault, attempt.failed_at)?;
-                    self.note_batch(&letter);
-                    letters.push(letter);
-                    continue;
-                }
-                with_letter(row, 0, fault, None, |letter, has_position| {
-                    self.note(&Reported::of(letter, has_position));
-                    builder.push(letter, attempt.failed_at)
-                })?;
-            }
-            if !builder.is_empty() {
-                letters.push(builder.finish()?);
-            }
+    /// Counts the rows that outputs could not hold at a commit; without an output, or with `--report all`, also reports
+    /// them.
+    fn note_refused(&mut self, refused: &RefusedRows) -> Result<()> {
+        if self.is_written() && self.run.report != Report::All {
+            refused.faults.iter().for_each(|fault| *self.counts.entry(fault.error_type).or_default() += 1);
+            return Ok(());
         }
-        Ok(letters)
+        refused.each(|batch, row, fault| {
+            if Kind::of(batch.schema_ref()) == Some(Kind::Dead) {
+                let letter = self.builder.failed_again(batch, row, fault, refused.attempt.failed_at)?;
+                self.note_batch(&letter);
+                return Ok(());
+            }
+            with_letter(batch, row, fault, None, |letter, has_position| {
+                self.note(&Reported::of(letter, has_position));
+                Ok(())
+            })
+        })
     }
 
     /// Ends the output at `end`; returns its report, or `None` if there is no output.

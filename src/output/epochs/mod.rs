@@ -12,9 +12,11 @@
 //! `plan.rs`: what an output gets of a complete epoch; `target.rs`: the store, topic or file behind it.
 
 mod plan;
+mod refused;
 mod target;
 
-pub use self::plan::{CompleteEpoch, EpochPlan, RefusedRows, RejectedRow};
+pub use self::plan::{CompleteEpoch, EpochPlan};
+pub use self::refused::{RefusedLetters, RefusedRows};
 pub(super) use self::target::EpochTarget;
 use super::report::OutputReport;
 use crate::checkpoint::log::EpochPart;
@@ -24,7 +26,7 @@ use crate::error::Result;
 use crate::format::Format;
 use crate::frame::End;
 use crate::kind::Kind;
-use crate::kind::dead::Rejected;
+use crate::kind::dead::{Fault, Rejected};
 use crate::kind::headers::{self, HeaderRows};
 use crate::run::Run;
 use crate::run::worker::{JobAnswer, Worker};
@@ -52,6 +54,14 @@ struct Done<R> {
     result: Result<R>,
     /// The counts of a store's rows after it.
     counts: Option<SinkCounts>,
+}
+
+/// A row that a store could not hold when it got it, before the epoch was complete.
+pub struct RejectedRow {
+    /// The row.
+    pub row: RecordBatch,
+    /// The reason.
+    pub fault: Fault,
 }
 
 /// Rows that a store is to write at once.

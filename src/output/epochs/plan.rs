@@ -1,12 +1,10 @@
-//! A complete epoch as an output sees it, and the rows that its target could not hold.
+//! A complete epoch as an output sees it.
 
+use super::refused::RefusedLetters;
 use crate::checkpoint::log::{EpochPart, outbox_name};
 use crate::checkpoint::part::part_name;
 use crate::checkpoint::store::CheckpointStore;
-use crate::kind::dead::Fault;
 use crate::store::{Epoch, PartitionPosition};
-use arrow::array::RecordBatch;
-use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
 /// An output of a checkpoint: the checkpoint, the names of the stage and the output in it, and the epoch in progress.
@@ -63,46 +61,5 @@ pub struct CompleteEpoch {
     pub now: i64,
     /// The dead letters of rows that other outputs could not hold at this commit. Empty except for the output of dead
     /// letters.
-    pub refused: Vec<RecordBatch>,
-}
-
-/// A row that a store could not hold.
-pub struct RejectedRow {
-    /// The row.
-    pub row: RecordBatch,
-    /// The reason.
-    pub fault: Fault,
-}
-
-/// The rows of an epoch that a store could not hold when the epoch was committed.
-pub struct RefusedRows {
-    /// When and where the commit was tried first.
-    pub attempt: FirstAttempt,
-    /// The rows, in their order in the epoch.
-    pub rows: Vec<RejectedRow>,
-}
-
-/// When and where a store could not hold rows. A repeated commit has the same letters, so both are kept.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct FirstAttempt {
-    /// The time (µs).
-    pub failed_at: i64,
-    /// The host of the run.
-    pub host: Arc<str>,
-}
-
-/// The rows that a store could not hold, as they are kept.
-#[derive(Serialize, Deserialize)]
-pub(super) struct KeptRejected {
-    #[serde(flatten)]
-    pub(super) attempt: FirstAttempt,
-    pub(super) rows: Vec<KeptFault>,
-}
-
-/// The reason for a rejected row, as it is kept.
-#[derive(Serialize, Deserialize)]
-pub(super) struct KeptFault {
-    pub(super) row: usize,
-    pub(super) error_type: String,
-    pub(super) message: String,
+    pub letters: RefusedLetters,
 }

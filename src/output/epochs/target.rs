@@ -1,20 +1,20 @@
 //! The target of an output of a checkpoint. In the thread of the output, it gets the rows of complete epochs.
 
-use super::plan::{CompleteEpoch, EpochPlan, FirstAttempt, KeptFault, KeptRejected, RefusedRows, RejectedRow};
-use crate::checkpoint::part::read_outbox;
+use super::plan::{CompleteEpoch, EpochPlan};
+use super::refused::{EpochSource, FirstAttempt, KeptRejected, RefusedRows};
 use crate::counts::SinkCounts;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::Format;
 use crate::frame::How;
 use crate::kafka::produce::epochs::EpochTopic;
 use crate::kind::Kind;
-use crate::kind::dead::{ErrorType, Fault, Rejected};
+use crate::kind::dead::Rejected;
 use crate::output::file::Plain;
 use crate::output::file::once::{BatchId, OnceFile};
 use crate::output::report::OutputReport;
 use crate::run::Run;
 use crate::store::disk::Disk;
-use crate::store::{self, Batches, Epoch, EpochRows, PartitionPosition};
+use crate::store::{self, Batches, Epoch, EpochFaults, EpochRows, PartitionPosition};
 use arrow::array::RecordBatch;
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -131,8 +131,8 @@ impl EpochTarget {
     /// Writes the rows of a complete epoch; a second call changes nothing. Returns the rows that it could not hold, if
     /// there are any.
     pub fn commit(&mut self, plan: &EpochPlan, complete: &CompleteEpoch) -> Result<Option<RefusedRows>> {
-        let (epoch, part) = (complete.recorded, plan.part());
-        let has_outbox = complete.parts.iter().any(|other| other.name == part);
+        let epoch = complete.recorded;
+        let outbox = Some(plan.part()).filter(|part| complete.parts.iter().any(|other| other.name == *part));
         // A store records the epochs whose rows it got at once, so that an older run is fenced.
         let is_recorded = match &*self {
             Self::Store { sink, is_at_once, .. } => {
@@ -140,10 +140,12 @@ impl EpochTarget {
             }
             _ => false,
         };
-        if !has_outbox && complete.refused.is_empty() && !is_recorded {
+        if outbox.is_none() && complete.letters.is_empty() && !is_recorded {
             return Ok(None);
         }
-        let mut rows = OutboxRows { plan, complete, kind: Kind::Event, has_outbox };
+        let (store, letters) = (plan.store.clone(), complete.letters.clone());
+        let source = EpochSource { store, epoch: complete.epoch, outbox, letters };
+        let mut rows = OutboxRows { plan, complete, kind: Kind::Event, source };
         match self {
             Self::Store { kind, sink, .. } => {
                 rows.kind = *kind;
@@ -220,7 +222,7 @@ struct OutboxRows<'a> {
     plan: &'a EpochPlan,
     complete: &'a CompleteEpoch,
     kind: Kind,
-    has_outbox: bool,
+    source: EpochSource,
 }
 
 impl OutboxRows<'_> {
@@ -229,19 +231,7 @@ impl OutboxRows<'_> {
         let note = self.plan.note();
         let Some(kept) = self.plan.store.own_note(self.complete.epoch, &note)? else { return Ok(None) };
         let kept: KeptRejected = serde_json::from_slice(&kept).map_err(|error| Error::corrupt(note).because(error))?;
-        let mut refused = RefusedRows { attempt: kept.attempt, rows: vec![] };
-        let (mut kept, mut before) = (kept.rows.into_iter().peekable(), 0);
-        for batch in self.batches()? {
-            let batch = batch?;
-            let end = before + batch.num_rows();
-            while let Some(KeptFault { row, error_type, message }) = kept.next_if(|kept| kept.row < end) {
-                let error_type = ErrorType::from_name(&error_type).unwrap_or(ErrorType::SinkError);
-                let (row, fault) = (batch.slice(row - before, 1), Fault::new(error_type, message));
-                refused.rows.push(RejectedRow { row, fault });
-            }
-            before = end;
-        }
-        Ok(Some(refused))
+        Ok(Some(RefusedRows::new(kept.attempt, kept.rows, self.source.clone())))
     }
 }
 
@@ -255,28 +245,17 @@ impl EpochRows for OutboxRows<'_> {
     }
 
     fn batches(&self) -> Result<Batches> {
-        let refused = self.complete.refused.clone().into_iter().map(Ok);
-        if !self.has_outbox {
-            return Ok(Box::new(refused));
-        }
-        let name = self.plan.part();
-        let outbox = read_outbox(self.plan.store.open_part(self.complete.epoch, &name)?, &name)?;
-        Ok(Box::new(outbox.chain(refused)))
+        self.source.batches()
     }
 
-    fn keep_rejected(&mut self, rejected: Vec<Rejected>) -> Result<()> {
+    fn keep_rejected(&mut self, rejected: EpochFaults) -> Result<()> {
         // An earlier attempt at this commit may have left a note.
         let epoch = self.complete.epoch;
-        if rejected.is_empty() && self.plan.store.own_note(epoch, &self.plan.note())?.is_none() {
+        if rejected.rows.is_empty() && self.plan.store.own_note(epoch, &self.plan.note())?.is_none() {
             return Ok(());
         }
-        let rows = rejected.into_iter().map(|Rejected { row, fault }| KeptFault {
-            row,
-            error_type: fault.error_type.name().to_owned(),
-            message: fault.message,
-        });
         let attempt = FirstAttempt { failed_at: self.complete.now, host: Run::host().into() };
-        let kept = KeptRejected { attempt, rows: rows.collect() };
+        let kept = KeptRejected { attempt, rows: rejected };
         let bytes = serde_json::to_vec(&kept).map_err(|error| Error::broken(format!("rejected rows: {error}")))?;
         self.plan.store.put_note(epoch, &self.plan.note(), &bytes)
     }

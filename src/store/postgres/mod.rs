@@ -49,7 +49,7 @@ use crate::store::postgres::write::{
 use crate::store::repeat::{Conflicts, has_event_key};
 use crate::store::rows::{count_refused, fit_rows};
 use crate::store::{
-    AtOnce, CheckScope, CorrectionStore, Epoch, EpochRows, LedgerStore, Location, Medium, OpenOptions,
+    AtOnce, CheckScope, CorrectionStore, Epoch, EpochFaults, EpochRows, LedgerStore, Location, Medium, OpenOptions,
     PartitionPosition, Sink, SinkOutcome, Store, StoreReader, Visibility,
 };
 use arrow::array::{Array, RecordBatch};
@@ -366,13 +366,10 @@ impl EpochWriter<'_> {
         if !epoch.is_due(committed, shown)? {
             return Ok(false);
         }
-        let (mut rejected, mut before) = (vec![], 0);
+        let mut rejected = EpochFaults::default();
         for batch in rows.batches()? {
             let batch = batch?;
-            for one in self.write_batch(link, &batch)? {
-                rejected.push(Rejected { row: before + one.row, ..one });
-            }
-            before += batch.num_rows();
+            rejected.add_batch(self.write_batch(link, &batch)?, batch.num_rows());
         }
         rows.keep_rejected(rejected)?;
         let epoch = epoch.signed()?;

@@ -44,7 +44,7 @@ use crate::store::sqlite::read as sqlite_read;
 use crate::store::sqlite::schema as sqlite_schema;
 use crate::store::sqlite::write::{Metrics, RunOfRows, insert_once};
 use crate::store::{
-    AtOnce, CheckScope, CorrectionStore, Epoch, EpochRows, LedgerStore, Location, Medium, OpenOptions,
+    AtOnce, CheckScope, CorrectionStore, Epoch, EpochFaults, EpochRows, LedgerStore, Location, Medium, OpenOptions,
     PartitionPosition, Sink, SinkOutcome, Store, StoreReader, Visibility,
 };
 use crate::time::{format_instant, parse_instant};
@@ -152,15 +152,13 @@ impl Sqlite {
             return Ok(());
         }
         tx.execute(FORGET_PLACED, []).map_err(failed)?;
-        let (mut sum, mut rejected, mut before) = (*counts, vec![], 0);
+        let (mut sum, mut rejected) = (*counts, EpochFaults::default());
         for batch in rows.batches()? {
             let batch = batch?;
             let mut fit = fit_rows(rows.kind(), &batch)?;
             let mut applied = Applied { run: run_of(options, former), counts: &mut sum, overlap, conflicts, retracts };
             applied.write(&tx, rows.kind(), &mut fit).map_err(|error| error.into_error(file))?;
-            let refused = count_refused(fit, &mut sum);
-            rejected.extend(refused.into_iter().map(|one| Rejected { row: before + one.row, ..one }));
-            before += batch.num_rows();
+            rejected.add_batch(count_refused(fit, &mut sum), batch.num_rows());
         }
         rows.keep_rejected(rejected)?;
         let epoch = epoch.signed()?;

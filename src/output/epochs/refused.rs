@@ -1,0 +1,238 @@
+//! The rows of an epoch that a target could not hold, and their dead letters.
+//!
+//! Their numbers and reasons are in a note and in memory. The rows themselves are in the outbox, from which they are
+//! read again, one batch after another: an epoch may have millions of them.
+
+use crate::checkpoint::part::read_outbox;
+use crate::checkpoint::store::CheckpointStore;
+use crate::error::Result;
+use crate::kind::Kind;
+use crate::kind::dead::{ErrorType, Fault, Rejected};
+use crate::kind::letters;
+use crate::op::row_letter::with_letter;
+use crate::store::{Batches, Epoch, EpochFault, EpochFaults};
+use arrow::array::RecordBatch;
+use serde::de::{Deserializer, SeqAccess, Visitor};
+use serde::ser::Serializer;
+use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+/// Letters of a batch (rows). A file of lines counts the pieces that it has, so a repeated commit has the same batches.
+const LETTERS_MAX: usize = 1024;
+/// Letters of a batch (bytes of payloads, headers and messages).
+const LETTER_BYTES_MAX: usize = 256 << 10;
+
+/// When and where a store could not hold rows. A repeated commit has the same letters, so both are kept.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FirstAttempt {
+    /// The time (µs).
+    pub failed_at: i64,
+    /// The host of the run.
+    pub host: Arc<str>,
+}
+
+/// The rows that a store could not hold, as they are kept.
+#[derive(Serialize, Deserialize)]
+pub(super) struct KeptRejected {
+    #[serde(flatten)]
+    pub(super) attempt: FirstAttempt,
+    #[serde(serialize_with = "write_faults", deserialize_with = "read_faults")]
+    pub(super) rows: EpochFaults,
+}
+
+/// The reason for a rejected row, as it is kept.
+#[derive(Serialize, Deserialize)]
+struct KeptFault<'a> {
+    row: usize,
+    #[serde(borrow)]
+    error_type: Cow<'a, str>,
+    #[serde(borrow)]
+    message: Cow<'a, str>,
+}
+
+fn write_faults<S: Serializer>(faults: &EpochFaults, to: S) -> std::result::Result<S::Ok, S::Error> {
+    to.collect_seq(faults.rows.iter().map(|EpochFault { row, error_type, message }| KeptFault {
+        row: *row,
+        error_type: error_type.name().into(),
+        message: Cow::Borrowed(message),
+    }))
+}
+
+fn read_faults<'de, D: Deserializer<'de>>(from: D) -> std::result::Result<EpochFaults, D::Error> {
+    struct Faults;
+
+    impl<'de> Visitor<'de> for Faults {
+        type Value = EpochFaults;
+
+        fn expecting(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            out.write_str("a list of rows")
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut rows: A) -> std::result::Result<EpochFaults, A::Error> {
+            let mut faults = EpochFaults::default();
+            while let Some(KeptFault { row, error_type, message }) = rows.next_element()? {
+                let error_type = ErrorType::from_name(&error_type).unwrap_or(ErrorType::SinkError);
+                faults.push(row, error_type, &message);
+            }
+            Ok(faults)
+        }
+    }
+
+    from.deserialize_seq(Faults)
+}
+
+/// The rows of an output in a complete epoch.
+#[derive(Clone, Debug)]
+pub(super) struct EpochSource {
+    pub(super) store: Arc<dyn CheckpointStore>,
+    pub(super) epoch: Epoch,
+    /// The part with the rows of its outbox, if it has any.
+    pub(super) outbox: Option<String>,
+    /// The letters behind them.
+    pub(super) letters: RefusedLetters,
+}
+
+impl EpochSource {
+    pub(super) fn batches(&self) -> Result<Batches> {
+        let letters = self.letters.batches();
+        let Some(name) = &self.outbox else { return Ok(letters) };
+        let outbox = read_outbox(self.store.open_part(self.epoch, name)?, name)?;
+        Ok(Box::new(outbox.chain(letters)))
+    }
+}
+
+/// The rows of an epoch that a target could not hold when the epoch was committed.
+#[derive(Clone, Debug)]
+pub struct RefusedRows {
+    /// When and where the commit was tried first.
+    pub attempt: FirstAttempt,
+    /// The numbers and faults of the rows, in their order in the epoch.
+    pub faults: Arc<[EpochFault]>,
+    source: EpochSource,
+}
+
+/// A batch of an epoch, and the rows of it that a target could not hold.
+struct FaultyBatch {
+    batch: RecordBatch,
+    rejected: Vec<Rejected>,
+}
+
+impl RefusedRows {
+    pub(super) fn new(attempt: FirstAttempt, faults: EpochFaults, source: EpochSource) -> Self {
+        Self { attempt, faults: faults.rows.into(), source }
+    }
+
+    /// Calls `take` with each row, its batch and its fault.
+    pub fn each(&self, mut take: impl FnMut(&RecordBatch, usize, &Fault) -> Result<()>) -> Result<()> {
+        for faulty in self.batches()? {
+            let FaultyBatch { batch, rejected } = faulty?;
+            rejected.iter().try_for_each(|Rejected { row, fault }| take(&batch, *row, fault))?;
+        }
+        Ok(())
+    }
+
+    fn batches(&self) -> Result<impl Iterator<Item = Result<FaultyBatch>> + use<>> {
+        let (faults, mut next, mut before) = (self.faults.clone(), 0, 0);
+        Ok(self.source.batches()?.map(move |batch| {
+            let batch = batch?;
+            let first = before;
+            before += batch.num_rows();
+            let of_batch = faults[next..].iter().take_while(|fault| fault.row < before);
+            let rejected: Vec<Rejected> = of_batch
+                .map(|fault| Rejected { row: fault.row - first, fault: Fault::new(fault.error_type, &*fault.message) })
+                .collect();
+            next += rejected.len();
+            Ok(FaultyBatch { batch, rejected })
+        }))
+    }
+}
+
+/// The dead letters of rows that outputs could not hold at a commit. A repeated commit has the same ones.
+#[derive(Clone, Debug, Default)]
+pub struct RefusedLetters {
+    /// The tool that writes them.
+    tool: String,
+    refused: Vec<RefusedRows>,
+}
+
+impl RefusedLetters {
+    /// Names the rows; reads none.
+    pub fn new(tool: &str, refused: Vec<RefusedRows>) -> Self {
+        Self { tool: tool.to_owned(), refused }
+    }
+
+    /// Returns their number.
+    pub fn len(&self) -> usize {
+        self.refused.iter().map(|refused| refused.faults.len()).sum()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Makes them, batch by batch.
+    fn batches(&self) -> Batches {
+        let Self { tool, refused } = self.clone();
+        Box::new(refused.into_iter().flat_map(move |refused| match LetterBatches::open(&tool, &refused) {
+            Ok(letters) => Box::new(letters) as Batches,
+            Err(error) => Box::new(std::iter::once(Err(error))),
+        }))
+    }
+}
+
+/// The letters of the rows that one output could not hold.
+struct LetterBatches<B> {
+    batches: B,
+    builder: letters::Builder,
+    failed_at: i64,
+    ready: VecDeque<RecordBatch>,
+}
+
+impl LetterBatches<()> {
+    fn open(
+        tool: &str,
+        refused: &RefusedRows,
+    ) -> Result<LetterBatches<impl Iterator<Item = Result<FaultyBatch>> + use<>>> {
+        let FirstAttempt { failed_at, host } = &refused.attempt;
+        let builder = letters::Builder::new(tool, host);
+        Ok(LetterBatches { batches: refused.batches()?, builder, failed_at: *failed_at, ready: VecDeque::new() })
+    }
+}
+
+impl<B> LetterBatches<B> {
+    /// Adds the letter of a row. That of a row that is a letter is a batch.
+    fn add(&mut self, batch: &RecordBatch, row: usize, fault: &Fault) -> Result<()> {
+        if Kind::of(batch.schema_ref()) == Some(Kind::Dead) {
+            self.ready.push_back(self.builder.failed_again(batch, row, fault, self.failed_at)?);
+            return Ok(());
+        }
+        if self.builder.len() >= LETTERS_MAX || self.builder.bytes() >= LETTER_BYTES_MAX {
+            self.ready.push_back(self.builder.finish()?);
+        }
+        with_letter(batch, row, fault, None, |letter, _| self.builder.push(letter, self.failed_at))
+    }
+}
+
+impl<B: Iterator<Item = Result<FaultyBatch>>> Iterator for LetterBatches<B> {
+    type Item = Result<RecordBatch>;
+
+    fn next(&mut self) -> Option<Result<RecordBatch>> {
+        loop {
+            if let Some(letters) = self.ready.pop_front() {
+                return Some(Ok(letters));
+            }
+            let Some(faulty) = self.batches.next() else {
+                return (!self.builder.is_empty()).then(|| self.builder.finish());
+            };
+            let added = faulty.and_then(|FaultyBatch { batch, rejected }| {
+                rejected.iter().try_for_each(|Rejected { row, fault }| self.add(&batch, *row, fault))
+            });
+            if let Err(error) = added {
+                return Some(Err(error));
+            }
+        }
+    }
+}
