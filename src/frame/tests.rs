@@ -158,13 +158,31 @@ fn progress_of_any_number_of_partitions_fits_and_only_its_last_part_is_complete(
 #[test]
 fn a_flipped_byte_is_an_error_or_another_value_never_a_panic() {
     let whole = stream(5);
+    let rows = |frames: &[Frame]| {
+        let count = |frame: &Frame| if let Frame::Batch(batch) = frame { batch.num_rows() } else { 0 };
+        frames.iter().map(count).sum::<usize>()
+    };
+    let expected = rows(&decode(&whole, usize::MAX).0);
+    assert!(expected > 0);
+    let (mut corrupt, mut read) = (0, 0);
     for at in 0..whole.len() {
         for flip in [0x01u8, 0x80, 0xff] {
             let mut bytes = whole.clone();
             bytes[at] ^= flip;
-            let _ = decode(&bytes, usize::MAX);
+            let (frames, end) = decode(&bytes, usize::MAX);
+            assert!(rows(&frames) <= expected, "byte {at} ^ {flip}: {} rows", rows(&frames));
+            match end {
+                Ok(_) => read += 1,
+                Err(error) => {
+                    // Another number of the version is that of a newer evt.
+                    let is_expected = matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::Config);
+                    assert!(is_expected, "byte {at} ^ {flip}: {error}");
+                    corrupt += 1;
+                }
+            }
         }
     }
+    assert!(corrupt > 0 && read > 0, "{corrupt} errors, {read} streams");
 }
 
 #[test]
