@@ -143,10 +143,16 @@ impl Output {
     /// Waits until the brokers, or a store that gets rows before their epoch is complete, have accepted or rejected
     /// every row.
     pub fn conclude(&mut self) -> Result<()> {
+        self.finish_writing()?;
+        if let OpenTarget::Kafka(topic) = &mut self.sink { topic.settle() } else { Ok(()) }
+    }
+
+    /// Waits until a store that gets rows before their epoch is complete has accepted or rejected every row.
+    fn finish_writing(&mut self) -> Result<()> {
         while self.is_writing() {
             self.poll_written(Run::TICK)?;
         }
-        if let OpenTarget::Kafka(topic) = &mut self.sink { topic.settle() } else { Ok(()) }
+        Ok(())
     }
 
     /// Whether a store has not answered rows that it gets before their epoch is complete.
@@ -179,9 +185,10 @@ impl Output {
     }
 
     /// Ends the epoch in progress and begins `next`; returns the part with its rows. `None` without rows or without a
-    /// checkpoint.
+    /// checkpoint. A restart repeats no row of the epoch, so a store has answered all that it gets at once.
     pub fn seal_epoch(&mut self, next: Epoch) -> Result<Option<EpochPart>> {
         self.sent = 0;
+        self.finish_writing()?;
         let OpenTarget::Epochs(output) = &mut self.sink else { return Ok(None) };
         output.seal(next).map_err(|error| error.at(self.name.clone()))
     }

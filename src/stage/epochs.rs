@@ -491,7 +491,12 @@ impl Epochs {
     /// one after another, and a restart commits only the last complete epoch again.
     pub fn is_ready(&mut self, barrier: &Barrier, outputs: &mut Outputs) -> Result<bool> {
         self.check(barrier)?;
-        if self.is_committing() || self.is_delayed(outputs, true) {
+        if self.is_committing() {
+            return Ok(false);
+        }
+        // The store of the letters may not answer these promptly.
+        outputs.dead.flush()?;
+        if self.is_delayed(outputs, true) {
             return Ok(false);
         }
         let early = || Error::corrupt("a barrier arrived before the previous epoch was complete");

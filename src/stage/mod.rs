@@ -349,7 +349,12 @@ impl Stage {
     /// Whether the epoch in progress is to end, and can.
     fn can_end_epoch(&mut self) -> Result<bool> {
         let Some(epochs) = self.epochs.as_mut().filter(|epochs| epochs.is_due()) else { return Ok(false) };
-        if epochs.is_delayed(&mut self.outputs, false) { Ok(false) } else { self.source.is_at_cut() }
+        if epochs.is_delayed(&mut self.outputs, false) || !self.source.is_at_cut()? {
+            return Ok(false);
+        }
+        // The store of the letters may not answer these promptly.
+        self.outputs.dead.flush()?;
+        Ok(!epochs.is_delayed(&mut self.outputs, false))
     }
 
     /// Ends the epoch in progress, if there is a checkpoint: the stage has taken the rows before the positions of the

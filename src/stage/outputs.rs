@@ -231,10 +231,11 @@ impl Outputs {
     /// durable.
     pub fn seal_epoch(&mut self, next: Epoch) -> Result<Vec<EpochPart>> {
         let mut parts = vec![];
-        self.take_rejected()?;
         for output in self.outputs.iter_mut().chain(&mut self.side) {
             parts.extend(output.seal_epoch(next)?);
         }
+        // Rows that they rejected late are letters of this epoch.
+        self.take_rejected()?;
         parts.extend(self.dead.seal_epoch(next)?);
         Ok(parts)
     }
@@ -313,7 +314,8 @@ impl Outputs {
         Ok(())
     }
 
-    /// Waits until every row is accepted or rejected, and makes dead letters of those that brokers rejected.
+    /// Waits until every row is accepted or rejected, makes dead letters of those that brokers or stores rejected, and
+    /// waits for all letters.
     pub fn conclude(&mut self) -> Result<()> {
         self.outputs.iter_mut().chain(&mut self.side).try_for_each(Output::conclude)?;
         self.take_rejected()?;

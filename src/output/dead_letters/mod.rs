@@ -439,7 +439,11 @@ impl DeadLetters {
     /// Writes the buffered letters and makes all letters so far durable.
     pub fn settle(&mut self) -> Result<()> {
         self.flush()?;
-        self.output().map_or(Ok(()), Output::settle)?;
+        if let Some(output) = self.output() {
+            output.conclude()?;
+            output.settle()?;
+        }
+        self.take_late();
         self.take_rejected();
         Ok(())
     }
@@ -447,7 +451,9 @@ impl DeadLetters {
     /// Ends the epoch in progress with the letters so far, and begins `next`; returns the part with these letters.
     pub fn seal_epoch(&mut self, next: Epoch) -> Result<Option<EpochPart>> {
         self.flush()?;
-        self.output().map_or(Ok(None), |output| output.seal_epoch(next))
+        let part = self.output().map_or(Ok(None), |output| output.seal_epoch(next))?;
+        self.take_late();
+        Ok(part)
     }
 
     /// Begins to write the letters of a complete epoch to the output, and behind them those of the rows that other

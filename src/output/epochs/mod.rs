@@ -252,3 +252,6 @@ impl EpochOutput {
         self.commit.is_some()
     }
 }
+
+#[cfg(test)]
+mod tests;
