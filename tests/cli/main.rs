@@ -33,6 +33,7 @@ mod checkpoint_faults;
 mod checkpoint_lake;
 mod checkpoint_layout;
 mod checkpoint_letters;
+mod checkpoint_locks;
 mod checkpoint_metrics;
 mod checkpoint_old_runs;
 mod checkpoint_outputs;

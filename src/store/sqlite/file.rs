@@ -2,12 +2,15 @@
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::store::access;
+use crate::store::disk::LOCK_WAIT;
 use crate::store::location::Location;
 use crate::time::{MILLISECOND, SECOND, format_duration, parse_duration};
 use percent_encoding::{AsciiSet, utf8_percent_encode};
-use rusqlite::{Connection, ErrorCode, OpenFlags};
+use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction, TransactionBehavior};
+use std::collections::BTreeMap;
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// The scheme of its URIs.
@@ -84,9 +87,32 @@ impl SqliteFile {
     fn open(&self, path: String, flags: OpenFlags) -> Result<Connection> {
         let failed = |e: rusqlite::Error| self.failed("cannot open", &e);
         let db = Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX).map_err(failed)?;
-        let wait = u64::try_from(self.wait / MILLISECOND).unwrap_or(0);
-        db.busy_timeout(Duration::from_millis(wait)).map_err(failed)?;
+        self.limit_wait(&db).map_err(failed)?;
         Ok(db)
+    }
+
+    /// Sets how long the connection waits for the lock.
+    fn limit_wait(&self, db: &Connection) -> rusqlite::Result<()> {
+        db.busy_timeout(Duration::from_millis(u64::try_from(self.wait / MILLISECOND).unwrap_or(0)))
+    }
+
+    /// Begins the transaction of an epoch. Another stage of the pipe may need the lock for a commit of any size, so
+    /// this waits for at least [`LOCK_WAIT`], whatever `?wait=` is.
+    pub fn begin_epoch<'a>(&self, db: &'a mut Connection) -> Result<Transaction<'a>> {
+        let least = i64::try_from(LOCK_WAIT.as_micros()).unwrap_or(i64::MAX);
+        let patient = Self { wait: self.wait.max(least), path: self.path.clone() };
+        let failed = |e: rusqlite::Error| patient.failed("cannot commit the epoch", &e);
+        patient.limit_wait(db).map_err(failed)?;
+        let tx = db.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed)?;
+        self.limit_wait(&tx).map_err(failed)?;
+        Ok(tx)
+    }
+
+    /// Returns the turn to write the file in this process, which all outputs of the file share.
+    pub fn turn(&self) -> WriteTurn {
+        static TURNS: Mutex<BTreeMap<PathBuf, WriteTurn>> = Mutex::new(BTreeMap::new());
+        let path = self.path().canonicalize().unwrap_or_else(|_| self.path().to_owned());
+        TURNS.lock().unwrap_or_else(PoisonError::into_inner).entry(path).or_default().clone()
     }
 
     /// Switches the file to WAL. If two runs switch at the same time SQLite fails one at once, whatever its busy
@@ -103,12 +129,15 @@ impl SqliteFile {
         }
     }
 
-    /// Makes the error that ends a run: exit status 75 if another run holds the lock, 65 if the file is not a database,
+    /// Makes the error that ends a run: exit status 75 if another writer holds the lock, 65 if the file is not a database,
     /// else 74.
     pub fn failed(&self, what: &str, error: &rusqlite::Error) -> Error {
         if is_busy(error) {
             let waited = format_duration(self.wait);
-            let message = format!("{self}: {what}: another run has held the lock for {waited} (?wait= sets the limit)");
+            let message = format!(
+                "{self}: {what}: another run, or another output of this run, has held the lock for {waited} \
+                 (?wait= sets the limit)"
+            );
             return Error::new(ErrorKind::Fenced, message);
         }
         let kind = match error.sqlite_error_code() {
@@ -116,6 +145,19 @@ impl SqliteFile {
             _ => ErrorKind::Io,
         };
         Error::new(kind, format!("{self}: {what}")).because(error)
+    }
+}
+
+/// The turn to write a file. Outputs of one process commit in threads of their own; without a turn the transaction of
+/// one would end the others, which wait for the lock of the file only as long as `?wait=` says.
+#[derive(Clone, Default)]
+pub struct WriteTurn(Arc<Mutex<()>>);
+
+impl WriteTurn {
+    /// Waits until no other output of the process writes the file.
+    pub fn take(&self) -> MutexGuard<'_, ()> {
+        // What a thread that panicked had begun is rolled back.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

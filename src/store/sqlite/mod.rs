@@ -12,6 +12,9 @@
 //! Metrics follow [`super::guard`]. A row that an index, a constraint or a trigger of the user rejects is refused; the
 //! others are stored.
 //!
+//! Outputs of one process write a file in turn. Those of several processes wait for the lock of the file: `?wait=` says
+//! how long, and the commit of an epoch waits for at least a minute.
+//!
 //! WAL with `synchronous=NORMAL`: a crash of the process loses nothing. A power failure may lose the last transactions
 //! but never corrupts the file, and the lost rows are sent again, because the source continues from the last epoch.
 //! Epochs are written with `synchronous=FULL`, which makes every earlier transaction durable too.
@@ -39,7 +42,7 @@ use crate::store::guard::{FormerSessions, Overlap};
 use crate::store::repeat::{Conflicts, has_event_key};
 use crate::store::rows::{count_refused, fit_rows};
 use crate::store::sqlite::failure::Failure;
-use crate::store::sqlite::file::{OPTIONS, SCHEME, SqliteFile};
+use crate::store::sqlite::file::{OPTIONS, SCHEME, SqliteFile, WriteTurn};
 use crate::store::sqlite::read as sqlite_read;
 use crate::store::sqlite::schema as sqlite_schema;
 use crate::store::sqlite::write::{Metrics, RunOfRows, insert_once};
@@ -100,6 +103,7 @@ fn check(location: &Location, _scope: CheckScope) -> Result<Option<String>> {
 /// An open output in SQLite.
 struct Sqlite {
     file: SqliteFile,
+    turn: WriteTurn,
     db: Connection,
     options: OpenOptions,
     counts: SinkCounts,
@@ -121,6 +125,7 @@ impl Sqlite {
         let former = former_sessions(&db, options.at_once.as_ref());
         let former = former.map_err(|e| file.failed("cannot read the sessions", &e))?;
         Ok(Self {
+            turn: file.turn(),
             file,
             db,
             options: options.clone(),
@@ -144,10 +149,11 @@ impl Sqlite {
 
     /// Applies the rows of an epoch that is due and records it, in one synced transaction.
     fn apply(&mut self, epoch: Epoch, rows: &mut dyn EpochRows) -> Result<()> {
-        let Self { file, db, options, counts, overlap, conflicts, retracts, former } = self;
+        let Self { file, turn, db, options, counts, overlap, conflicts, retracts, former } = self;
+        let _turn = turn.take();
         let failed = |e: rusqlite::Error| file.failed("cannot commit the epoch", &e);
         db.execute_batch("PRAGMA synchronous = FULL").map_err(failed)?;
-        let tx = db.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed)?;
+        let tx = file.begin_epoch(db)?;
         if !epoch.is_due(committed(&tx, &options.pipeline).map_err(failed)?, &*file)? {
             return Ok(());
         }
@@ -248,7 +254,8 @@ impl Applied<'_> {
 impl Sink for Sqlite {
     fn write(&mut self, kind: Kind, batch: &RecordBatch) -> Result<Vec<Rejected>> {
         let mut fit = fit_rows(kind, batch)?;
-        let Self { file, db, options, counts, overlap, conflicts, retracts, former } = self;
+        let Self { file, turn, db, options, counts, overlap, conflicts, retracts, former } = self;
+        let _turn = turn.take();
         let failed = |e: rusqlite::Error| file.failed("cannot write", &e);
         let tx = db.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed)?;
         tx.execute(FORGET_PLACED, []).map_err(failed)?;

@@ -272,6 +272,10 @@ fn migrate(db: &mut Connection, file: &SqliteFile) -> Result<()> {
 /// Makes the ids of stored events unique, unless they are. Errors: exit status 78 if one is stored twice.
 pub fn make_events_unique(db: &mut Connection, file: &SqliteFile) -> Result<()> {
     let failed = |e: rusqlite::Error| file.failed("cannot create the index of event ids", &e);
+    // Without the lock, which another output may keep for a commit.
+    if are_events_unique(db).map_err(failed)? {
+        return Ok(());
+    }
     let tx = db.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed)?;
     if are_events_unique(&tx).map_err(failed)? {
         return Ok(());

@@ -121,7 +121,10 @@ fn a_file_another_run_has_locked_is_exit_75_and_one_line() {
     other.execute_batch("BEGIN IMMEDIATE").unwrap();
     let error = sink.write(Kind::Event, &rows(Kind::Event, 0, 1)).err().unwrap();
     assert_eq!(error.kind(), ErrorKind::Fenced);
-    assert!(error.to_string().ends_with("another run has held the lock for 20ms (?wait= sets the limit)"), "{error}");
+    assert!(
+        error.to_string().ends_with("another output of this run, has held the lock for 20ms (?wait= sets the limit)"),
+        "{error}"
+    );
     other.execute_batch("ROLLBACK").unwrap();
     sink.write(Kind::Event, &rows(Kind::Event, 0, 1)).unwrap();
     assert_eq!(sink.finish().unwrap().counts.inserted, 1);
