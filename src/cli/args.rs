@@ -228,7 +228,7 @@ impl TextArgs {
         ];
         let csv = flags.iter().find(|(_, is_given)| *is_given);
         let format = match (csv, format) {
-            (Some((flag, _)), Some(format)) if !format.has_header => {
+            (Some((flag, _)), Some(format)) if format.delimiter.is_none() => {
                 return Err(Error::usage(format!("{flag} requires -f csv or tsv, found -f {}", format.name)));
             }
             (Some(_), None) => Some(&format::csv::CSV),

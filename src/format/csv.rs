@@ -44,7 +44,7 @@ pub const CSV: Format = Format {
     }),
     appendable: true,
     is_for_people: true,
-    has_header: true,
+    delimiter: Some(b','),
     takes_any_columns: true,
     ..Format::BASE
 };
@@ -59,7 +59,7 @@ pub const TSV: Format = Format {
     }),
     appendable: true,
     is_for_people: true,
-    has_header: true,
+    delimiter: Some(b'\t'),
     takes_any_columns: true,
     ..Format::BASE
 };

@@ -145,9 +145,9 @@ pub struct Format {
     pub needs_name: bool,
     /// Whether each record is one line with a JSON object.
     pub is_json: bool,
-    /// Whether its records are delimited cells with the names of fields in a header: `--delimiter`, `--header` and
-    /// `--no-header` apply.
-    pub has_header: bool,
+    /// The byte that is written between two cells, if its records are delimited cells with the names of fields in a
+    /// header: `--delimiter`, `--header` and `--no-header` apply.
+    pub delimiter: Option<u8>,
     /// Whether its name is followed by a pattern: `-f NAME:PATTERN`.
     pub takes_pattern: bool,
     /// Whether its times may lack the year: `--time-year` applies.
@@ -195,7 +195,7 @@ impl Format {
         appendable: false,
         needs_name: false,
         is_json: false,
-        has_header: false,
+        delimiter: None,
         takes_pattern: false,
         lacks_years: false,
         is_chart: false,

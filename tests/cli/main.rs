@@ -43,6 +43,7 @@ mod checkpoint_refusals;
 mod checkpoint_restarts;
 mod checkpoint_rotation;
 mod checkpoint_s3;
+mod checkpoint_shared;
 mod checkpoint_slow;
 mod checkpoint_topics;
 mod checks;

@@ -11,6 +11,7 @@ use crate::kind::Kind;
 use crate::kind::dead::Rejected;
 use crate::output::file::Plain;
 use crate::output::file::once::{BatchId, OnceFile};
+use crate::output::file::records::RecordForm;
 use crate::output::report::OutputReport;
 use crate::run::Run;
 use crate::store::disk::Disk;
@@ -50,7 +51,8 @@ impl EpochTarget {
         let lines = match &file {
             Plain::Appended { path, header, .. } if Plain::is_regular(path) => {
                 let ledger = format!("{:016x}", xxh3_64(plan.key().as_bytes()));
-                Some(LineFile { file: OnceFile::new(path.clone(), &ledger, disk), header: header.clone() })
+                let file = OnceFile::new(path.clone(), &ledger, disk).with_form(RecordForm::of(format, header));
+                Some(LineFile { file, header: header.clone() })
             }
             _ => None,
         };

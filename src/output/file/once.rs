@@ -5,11 +5,12 @@
 //! intent: it compares the file with the bytes and appends what is missing. `ID` is the beginning of the id of the
 //! ledger that numbers the batches; an intent of another ledger is finished too, and left for its ledger to close. A
 //! checkpoint is a ledger whose batches are the pieces of its epochs; it keeps the intent of its last batch, without
-//! bytes, to know what it has appended.
+//! bytes, to know what it has appended. Another writer begins no batch of a ledger of replays, which may be closed; the
+//! epochs of a checkpoint are complete, so it also appends a piece of which the file has nothing.
 
+use super::records::{RecordForm, is_object};
 use super::{is_same, kept_lock, whole_lines};
 use crate::error::{Error, ErrorKind, Result};
-use crate::json::scan::is_json;
 use crate::store::access;
 use crate::store::disk::{Disk, DiskFile, LOCK_WAIT, lock_within};
 use serde_json::{Value, json};
@@ -31,6 +32,7 @@ pub struct OnceFile {
     path: PathBuf,
     disk: Disk,
     ledger: String,
+    form: RecordForm,
     /// The open file, locked.
     file: Option<DiskFile>,
 }
@@ -51,6 +53,11 @@ impl BatchId {
     fn of_ledger(batch: i64) -> Self {
         Self { number: batch.cast_unsigned(), ..Self::default() }
     }
+
+    /// Whether it is a piece of an epoch of a checkpoint, whose runs are numbered from 1.
+    fn is_of_epoch(self) -> bool {
+        self.run > 0
+    }
 }
 
 /// A batch that is to be appended to a file.
@@ -66,9 +73,14 @@ struct Intent {
 }
 
 impl OnceFile {
-    /// Names a file; `ledger` is the id of the ledger that numbers the batches.
+    /// Names a file of JSON lines; `ledger` is the id of the ledger that numbers the batches.
     pub fn new(path: PathBuf, ledger: &str, disk: Disk) -> Self {
-        Self { path, disk, ledger: ledger.to_owned(), file: None }
+        Self { path, disk, ledger: ledger.to_owned(), form: RecordForm::default(), file: None }
+    }
+
+    /// Sets the form of its records.
+    pub fn with_form(self, form: RecordForm) -> Self {
+        Self { form, ..self }
     }
 
     /// Opens the file, which is created if it is missing, and waits for its lock. Errors: exit status 75 if another
@@ -244,7 +256,7 @@ impl OnceFile {
             // A power failure may have followed the append.
             return self.write(&[]);
         }
-        if same == found.len() && (is_own || same > 0) {
+        if same == found.len() && (is_own || same > 0 || intent.batch.is_of_epoch()) {
             return self.write(&intent.bytes[same..]);
         }
         if !is_own {
@@ -253,19 +265,19 @@ impl OnceFile {
         self.finish_behind(intent_path, intent, same)
     }
 
-    /// Finishes a batch although other lines follow its beginning in the file: appends the lines that are missing, with
-    /// an intent of their own. `same` bytes of the batch are in the file.
+    /// Finishes a batch although other records follow its beginning in the file: appends the records that are missing,
+    /// with an intent of their own. `same` bytes of the batch are in the file.
     fn finish_behind(&mut self, intent_path: &Path, intent: &Intent, same: usize) -> Result<()> {
         let path = self.path.clone();
         let failed = |error: std::io::Error| failed(&path, &error);
-        let whole = memchr::memrchr(b'\n', &intent.bytes[..same]).map_or(0, |at| at + 1);
-        let file = &self.file()?.file;
-        let (start, length) = (intent.length + whole as u64, file.metadata().map_err(failed)?.len());
-        let next = read_line(file, start, length).map_err(failed)?;
-        // Without a torn line, the line at `start` is that of another writer.
-        if whole < same && !is_object(&next) {
+        let form = self.form;
+        let whole = form.whole(&intent.bytes[..same]);
+        let start = intent.length + whole as u64;
+        // Without a torn line, the record at `start` is that of another writer.
+        if whole < same && !form.is_whole_at(&self.file()?.file, start).map_err(failed)? {
             let message = format!(
-                "{}: the line at byte {} of the file is torn, and other lines follow it; repair it, then remove the intent",
+                "{}: the line at byte {} of the file is torn, and other lines follow it; repair it, then remove the \
+                 intent: lines of the batch may then be appended twice",
                 intent_path.display(),
                 start + 1
             );
@@ -389,35 +401,11 @@ fn failed(path: &Path, error: &std::io::Error) -> Error {
     Error::io(path.display().to_string(), error)
 }
 
-fn is_object(line: &[u8]) -> bool {
-    std::str::from_utf8(line).is_ok_and(|text| text.trim_start().starts_with('{') && is_json(text))
-}
-
 fn read_range(file: &File, start: u64, end: u64) -> std::io::Result<Vec<u8>> {
     let mut bytes = vec![0; usize::try_from(end.saturating_sub(start)).unwrap_or(0)];
     file.read_exact_at(&mut bytes, start)?;
     Ok(bytes)
 }
-
-/// Reads the line that begins at `start`, without its end.
-fn read_line(file: &File, start: u64, length: u64) -> std::io::Result<Vec<u8>> {
-    let mut line = vec![];
-    while start + (line.len() as u64) < length {
-        let from = start + line.len() as u64;
-        let bytes = read_range(file, from, length.min(from + BLOCK))?;
-        match memchr::memchr(b'\n', &bytes) {
-            Some(at) => {
-                line.extend_from_slice(&bytes[..at]);
-                break;
-            }
-            None => line.extend_from_slice(&bytes),
-        }
-    }
-    Ok(line)
-}
-
-/// Bytes that are read at once.
-const BLOCK: u64 = 64 << 10;
 
 #[cfg(test)]
 mod tests {
@@ -506,6 +494,47 @@ mod tests {
             assert_eq!(finish(&mut file, &[7]).unwrap(), [7]);
             assert_eq!(bench.text(), format!("{}{other}{}", &whole[..cut], &whole[cut..]));
         }
+    }
+
+    /// Letters begin with the same text; a record of CSV is no JSON object, and may hold line breaks.
+    #[test]
+    fn records_of_another_writer_that_begin_like_those_of_the_batch_are_not_torn() {
+        let (header, whole, other) = ("a,b,c\n", "same,\"x\ny\",1\nsame,\"x\nz\",2\n", "same,\"x\nother\",9\n");
+        for cut in [0, whole.len() / 2] {
+            let bench = Bench::new();
+            std::fs::write(bench.path(), format!("{header}{}{other}", &whole[..cut])).unwrap();
+            let form = RecordForm::Cells { delimiter: b',', cells: 3 };
+            let mut file = bench.open(LEDGER, Disk::default()).with_form(form);
+            let (length, batch) = (header.len() as u64, BatchId { run: 1, number: 1, piece: 0 });
+            let (ledger, bytes) = (LEDGER.to_owned(), whole.as_bytes().to_vec());
+            file.write_intent(&Intent { ledger, batch, is_done: false, length, bytes }).unwrap();
+            let expected = format!("{header}{}{other}{}", &whole[..cut], &whole[cut..]);
+            for _ in 0..2 {
+                file.lock().unwrap();
+                assert_eq!(file.last_batch().unwrap(), Some(batch));
+                assert_eq!(bench.text(), expected, "{cut}");
+                file.unlock();
+            }
+        }
+    }
+
+    #[test]
+    fn the_next_writer_appends_an_epoch_of_which_the_file_has_nothing() {
+        let bench = Bench::new();
+        bench.interrupted("", "");
+        let batch = BatchId { run: 1, number: 7, piece: 0 };
+        let (ledger, bytes) = (LEDGER.to_owned(), lines(7).into_bytes());
+        let intent = Intent { ledger, batch, is_done: false, length: 0, bytes };
+        bench.open(LEDGER, Disk::default()).write_intent(&intent).unwrap();
+        let mut other = bench.open(OTHER, Disk::default());
+        other.lock().unwrap();
+        assert_eq!(other.last_batch().unwrap(), None);
+        other.append_piece(batch, b"", lines(1).as_bytes()).unwrap();
+        other.unlock();
+        let mut own = bench.open(LEDGER, Disk::default());
+        own.lock().unwrap();
+        assert_eq!(own.last_batch().unwrap(), Some(batch));
+        assert_eq!(bench.text(), lines(7) + &lines(1));
     }
 
     #[test]

@@ -141,12 +141,12 @@ fn stage_args(args: &ReplayArgs, both: &BothArgs) -> Result<StageArgs> {
 fn records(args: &ReplayArgs, both: &BothArgs) -> Result<Option<RecordFormat>> {
     let input = &both.stage.input;
     let (format, options) = input.text.options(input.input_format.as_deref())?;
-    let Some(Format { name, has_header, input: InputForm::Text(splitting), is_json: false, .. }) = format else {
+    let Some(Format { name, delimiter, input: InputForm::Text(splitting), is_json: false, .. }) = format else {
         return Ok(None);
     };
-    if *has_header && options.header == CsvHeader::FirstLine {
+    if delimiter.is_some() && options.header == CsvHeader::FirstLine {
         let letters = args.dead.as_ref().map(|dead| dead.to_string_lossy()).unwrap_or_default();
-        let other = format::by_extension(&letters).filter(|format| !format.has_header);
+        let other = format::by_extension(&letters).filter(|format| format.delimiter.is_none());
         return match other {
             Some(_) => Err(Error::usage(format!(
                 "{letters}: expected --header NAMES, because records of {name} in dead letters have no header; copy the first line of \
