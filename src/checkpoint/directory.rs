@@ -353,13 +353,24 @@ impl CheckpointStore for CheckpointDir {
         Ok(found.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()))
     }
 
-    fn is_released(&self, run: u64, name: &str) -> Result<bool> {
-        let path = self.part_path(Epoch { run, number: 0 }, name);
-        let file = match File::open(&path) {
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(false),
-            opened => opened.map_err(|error| self.failed(&path, &error))?,
+    fn released(&self, run: u64, suffix: &str) -> Result<Vec<String>> {
+        let directory = self.epoch(Epoch { run, number: 0 });
+        let failed = |error: std::io::Error| self.failed(&directory, &error);
+        let entries = match fs::read_dir(&directory) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(vec![]),
+            opened => opened.map_err(failed)?,
         };
-        Ok(flock(file, FlockOperation::NonBlockingLockShared).is_ok())
+        let mut released = vec![];
+        for entry in entries {
+            let entry = entry.map_err(failed)?;
+            let name = entry.file_name().to_string_lossy().into_owned();
+            if name.ends_with(suffix) {
+                let file = File::open(entry.path()).map_err(failed)?;
+                released.extend(flock(file, FlockOperation::NonBlockingLockShared).is_ok().then_some(name));
+            }
+        }
+        released.sort();
+        Ok(released)
     }
 
     fn remove(&self, removed: &Removed<'_>) -> Result<()> {

@@ -68,10 +68,12 @@ pub fn failed(store: &dyn CheckpointStore, epoch: Epoch, ends: usize) -> Result<
     if ends == 1 {
         return Ok(None);
     }
-    for stage in begun(store, epoch.run, ends)?.into_iter().flatten() {
+    let suffix = joined("");
+    // Of all that have joined, not only of those whose last stage has claimed an end: a stage may be killed in between.
+    for stage in store.released(epoch.run, &suffix)?.iter().filter_map(|name| name.strip_suffix(&suffix)) {
         // The lock before the mark: a stage marks its last epoch before it ends.
-        if store.is_released(epoch.run, &joined(&stage))? && !store.is_committed(epoch, &stage)? {
-            return Ok(Some(stage));
+        if !store.is_committed(epoch, stage)? {
+            return Ok(Some(stage.to_owned()));
         }
     }
     Ok(None)
@@ -154,6 +156,8 @@ fn text(path: &[String]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::checkpoint::directory::CheckpointDir;
+    use crate::store::disk::Disk;
 
     fn path(text: &str) -> StagePath {
         text.split(' ').map(str::to_owned).collect()
@@ -181,5 +185,23 @@ mod tests {
         }
         let error = check_place(&two, &path("1-a"), true, 1).unwrap_err().to_string();
         assert!(error.contains("expected --ends 2, as in the checkpoint, found --ends 1"), "{error}");
+    }
+    #[test]
+    fn a_stage_that_was_killed_before_its_branch_had_an_end_has_failed() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = CheckpointDir::new(dir.path().join("ckpt"), Disk::default());
+        store.create().unwrap();
+        let epoch = Epoch { run: 1, number: 1 };
+        let claims = ["1-a 2-b", "1-a 2-c"].map(|text| claim_stage(&store, 1, &path(text)).unwrap());
+        claim_end(&store, 1, &path("1-a 2-b"), 2).unwrap();
+        assert_eq!(failed(&store, epoch, 2).unwrap(), None);
+        let [running, killed] = claims;
+        drop(killed);
+        assert_eq!(failed(&store, epoch, 2).unwrap().as_deref(), Some("2-c"));
+        store.make_epoch(epoch).unwrap();
+        store.set_committed(epoch, "2-c").unwrap();
+        assert_eq!(failed(&store, epoch, 2).unwrap(), None);
+        drop(running);
+        assert_eq!(failed(&store, epoch, 2).unwrap().as_deref(), Some("2-b"));
     }
 }

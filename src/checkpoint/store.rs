@@ -132,10 +132,10 @@ pub trait CheckpointStore: Debug + Send + Sync {
     /// Returns the path of the stage that has claimed a name of a run.
     fn claimed(&self, run: u64, name: &str) -> Result<Option<String>>;
 
-    /// Whether the stage that claimed a name of a run has ended, for any reason: the lock of its claim is free. False
-    /// if this cannot be determined.
-    fn is_released(&self, _run: u64, _name: &str) -> Result<bool> {
-        Ok(false)
+    /// Returns the names of a run with this suffix whose stage has ended, for any reason: the lock of the claim is free.
+    /// None if this cannot be determined.
+    fn released(&self, _run: u64, _suffix: &str) -> Result<Vec<String>> {
+        Ok(vec![])
     }
 
     /// Removes the epochs that are no longer kept. Later epochs stay: if this process was suspended, a newer run has
