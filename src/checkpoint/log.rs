@@ -130,6 +130,11 @@ impl Complete {
     }
 }
 
+/// Returns the key under which the target of an output records the epochs that it has.
+pub fn target_key(checkpoint: &str, stage: &str, key: &str) -> String {
+    format!("{checkpoint}/{stage}/{key}")
+}
+
 /// Returns the name of the part with the rows of an output.
 pub fn outbox_name(stage: &str, key: &str) -> String {
     format!("{stage}.rows-{key}")

@@ -141,15 +141,10 @@ impl Checkpoint {
         store.create()?;
         let entries = store.entries()?;
         let number = entries.last().map_or(1, |last| last + 1);
-        let id = match entries.first() {
-            None => new_id(run),
-            Some(first) => match store.entry(*first)? {
-                Some(LogEntry::Start(start)) if *first == 1 => start.checkpoint,
-                _ => return Err(Error::corrupt("expected the entry log/1, found later ones only").at(store.name())),
-            },
-        };
+        let id = id_of(store.as_ref(), &entries)?.unwrap_or_else(|| new_id(run));
         let mut complete = last_complete(store.as_ref(), &entries, options.kept.max(options.back + 1), None)?;
-        let own = StageRole { stage: first_stage(run), outputs, has_readers, ends: options.ends };
+        let (checkpoint, stage) = (id.clone(), first_stage(run));
+        let own = StageRole { checkpoint, stage, outputs, has_readers, ends: options.ends };
         let continued = continued(store.as_ref(), &complete, options.back)?;
         let restored = continued.map(|last| own.restore(&[], store.as_ref(), last)).transpose();
         let restored = restored.or_else(|error| Err(with_way_back(error, store.as_ref(), &complete, options.back)?))?;
@@ -197,13 +192,14 @@ impl Checkpoint {
         if !store.check()? {
             return Ok(());
         }
-        let complete = last_complete(store.as_ref(), &store.entries()?, options.kept.max(options.back + 1), None)?;
+        let entries = store.entries()?;
+        let complete = last_complete(store.as_ref(), &entries, options.kept.max(options.back + 1), None)?;
         let Some(last) = continued(store.as_ref(), &complete, options.back)? else { return Ok(()) };
         let Some(outputs) = outputs else { return Ok(()) };
-        let stage = first_stage(run);
+        let (checkpoint, stage) = (id_of(store.as_ref(), &entries)?.unwrap_or_default(), first_stage(run));
         // Whether a stage will read the output of the run is unknown: that of the check may be a terminal.
         let has_readers = last.branches().iter().any(|branch| branch.len() > 1);
-        let own = StageRole { stage, outputs, has_readers, ends: options.ends };
+        let own = StageRole { checkpoint, stage, outputs, has_readers, ends: options.ends };
         own.check(&[], store.as_ref(), last).map(drop)
     }
 
@@ -214,7 +210,8 @@ impl Checkpoint {
     pub fn join(header: CheckpointHeader, outputs: Vec<OutputName>, has_readers: bool, run: &Run) -> Result<Self> {
         let store = open_store(&header.path, run)?;
         let stage = header.next_stage(run.console.tool());
-        let own = StageRole { stage, outputs, has_readers, ends: header.ends };
+        let checkpoint = header.id.clone();
+        let own = StageRole { checkpoint, stage, outputs, has_readers, ends: header.ends };
         Self::join_at(store.clone(), header.clone(), own)
             .inspect_err(|_| ends::note_failure(store.as_ref(), header.run, &header.next_stage(run.console.tool())))
     }
@@ -550,6 +547,15 @@ impl Checkpoint {
 /// Returns the name of the first stage of a run.
 fn first_stage(run: &Run) -> String {
     format!("1-{}", run.console.tool())
+}
+
+/// Returns the id of a checkpoint; `None` if it has no run. Errors: exit status 65 if its first entry is missing.
+fn id_of(store: &dyn CheckpointStore, entries: &[u64]) -> Result<Option<String>> {
+    let Some(first) = entries.first() else { return Ok(None) };
+    match store.entry(*first)? {
+        Some(LogEntry::Start(start)) if *first == 1 => Ok(Some(start.checkpoint)),
+        _ => Err(Error::corrupt("expected the entry log/1, found later ones only").at(store.name())),
+    }
 }
 
 fn new_id(run: &Run) -> String {

@@ -2,12 +2,13 @@
 //! before it, and the outputs that get rows twice when a run continues from there.
 
 use super::ends::{self, StagePath};
-use super::log::{Complete, EpochPart, LogEntry, OutputName, StageEpoch, check_output_names};
+use super::log::{Complete, EpochPart, LogEntry, OutputName, StageEpoch, check_output_names, target_key};
 use super::part::{POSITIONS, STATE, part_name};
 use super::store::CheckpointStore;
 use crate::error::{Error, ErrorKind, Result};
-use crate::store::{self, Epoch};
+use crate::store::{self, Epoch, Location};
 use std::collections::BTreeSet;
+use std::path::Path;
 
 /// Reads the last `kept` complete epochs of a log with these entries, those after `until` left out.
 pub fn last_complete(
@@ -91,6 +92,8 @@ pub struct Restored {
 
 /// The place of a stage in its pipe.
 pub(super) struct StageRole {
+    /// The id of the checkpoint.
+    pub checkpoint: String,
     /// Its name.
     pub stage: String,
     /// Its outputs.
@@ -120,8 +123,29 @@ impl StageRole {
         let own = last.stages.iter().find(|stage| stage.stage == self.stage);
         let own = own.ok_or_else(|| Error::corrupt(format!("expected {} in the epoch, found none", self.stage)))?;
         let is_committed = store.is_committed(last.epoch, &self.stage)?;
-        check_output_names(&own.outputs, &self.outputs, is_committed).map_err(|error| error.at(store.name()))?;
+        let fits = check_output_names(&own.outputs, &self.outputs, is_committed);
+        fits.and_then(|()| self.check_shown(&own.outputs)).map_err(|error| error.at(store.name()))?;
         Ok((own, is_committed))
+    }
+
+    /// Checks that every output of `former` that the run has no longer shows all rows that it has. Errors: exit status
+    /// 78 if not: only a run with this output would show them.
+    fn check_shown(&self, former: &[OutputName]) -> Result<()> {
+        let is_kept = |output: &OutputName| {
+            self.outputs.iter().any(|other| other.key == output.key && is_same_place(&other.uri, &output.uri))
+        };
+        for output in former.iter().filter(|output| !is_kept(output)) {
+            let Some((scheme, path)) = output.uri.split_once(':') else { continue };
+            let Some(waits) = store::by_scheme(scheme).and_then(|store| store.reader.waits) else { continue };
+            let location = Location { scheme: scheme.to_owned(), path: path.to_owned(), ..Location::default() };
+            if waits(&location, &target_key(&self.checkpoint, &self.stage, &output.key))? {
+                return Err(Error::config(format!(
+                    "rows that {} (output {}) has do not show yet; start once with this output, then without it",
+                    output.uri, output.key
+                )));
+            }
+        }
+        Ok(())
     }
 
     /// Reads and verifies what the stage, which follows those of `before`, has of the last complete epoch. Errors: exit
@@ -143,4 +167,13 @@ impl StageRole {
         let (state, positions) = (read(STATE)?, read(POSITIONS)?);
         Ok(Restored { epoch, parts: own.parts.clone(), state, positions, is_committed })
     }
+}
+
+/// Whether two URIs name one place.
+fn is_same_place(one: &str, other: &str) -> bool {
+    let place = |uri: &str| {
+        let (scheme, path) = uri.split_once(':')?;
+        Some((scheme.to_owned(), Path::new(path).canonicalize().ok()?))
+    };
+    one == other || place(one).is_some_and(|one| Some(one) == place(other))
 }

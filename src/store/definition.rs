@@ -78,6 +78,9 @@ pub struct StoreReader {
     pub stream_extents: Option<StreamExtents>,
     /// Returns a span that contains the event time of all rows, if the store knows one without reading them.
     pub extent: Option<TimeExtent>,
+    /// Whether rows of epochs that an output has committed, by the key of the output, do not show yet. It changes
+    /// nothing. `None`: they show with the commit.
+    pub waits: Option<fn(&Location, &str) -> Result<bool>>,
 }
 
 /// Opens the ledger of replays to read it; `None` if there is none.

@@ -187,3 +187,46 @@ fn joined_epochs_hold_each_row_once_although_runs_are_killed() {
     assert!(shown(&wild.dir, "parquet:lake") == expected, "{draws}");
     assert_eq!(waiting(&wild.dir), 0, "{draws}");
 }
+
+/// The rows of its epochs wait in the lake, and only a run with this output shows them.
+#[test]
+fn a_lake_is_not_replaced_while_rows_of_a_killed_run_wait_in_it() {
+    let dir = Dir::new("lake-replaced");
+    dir.write("a.jsonl", ordered(0..10));
+    let ingest = ["-q", "--checkpoint", "state", "--checkpoint-every", "10ms", "--dlq", "null:"];
+    let line = |to| [&ingest[..], &["-f", "jsonl", "--follow", "a.jsonl", "--to", to]].concat();
+    let start = |to| dir.command("evt-ingest", &line(to)).spawn().expect("it starts");
+    let mut killed = start("parquet:lake?roll=128MiB,1h");
+    eventually("rows wait", || dir.path("lake/.evt").exists() && waiting(&dir) > 0);
+    eventually("it is stopped between two epochs", || {
+        kill_process(Pid::from_child(&killed), Signal::STOP).expect("it runs");
+        eventually("no thread runs", || is_stopped(&killed));
+        // The first entry is that of the run.
+        let complete = std::fs::read_dir(dir.path("state/log")).expect("a log").count() - 1;
+        let is_between = dir.path(&format!("state/epochs/1-{complete}/1-evt-ingest.committed")).exists();
+        if !is_between {
+            kill_process(Pid::from_child(&killed), Signal::CONT).expect("it runs");
+        }
+        is_between
+    });
+    killed.kill().expect("killed");
+    ended("the killed run", &mut killed);
+    assert_eq!(files(&dir), 0);
+    for args in [line("sqlite:m.db"), line("rows.jsonl"), [&["--check"], &line("sqlite:m.db")[..]].concat()] {
+        let said = dir.run("evt-ingest", &args).ends_with(78).stderr();
+        let expected =
+            "rows that parquet:lake (output to-0) has do not show yet; start once with this output, then without it";
+        assert!(said.contains(expected), "{said}");
+        assert!(waiting(&dir) > 0 && !dir.path("m.db").exists());
+    }
+    // Another way to write its name names no other output.
+    let mut next = start("parquet:./lake");
+    eventually("the rows show", || files(&dir) > 0 && waiting(&dir) == 0);
+    kill_process(Pid::from_child(&next), Signal::TERM).expect("it runs");
+    assert_eq!(ended("the next run", &mut next), 143);
+    assert_eq!((shown(&dir, "parquet:lake").len(), waiting(&dir)), (150, 0));
+    let mut last = start("sqlite:m.db");
+    eventually("the database is made", || dir.path("m.db").exists());
+    kill_process(Pid::from_child(&last), Signal::TERM).expect("it runs");
+    assert_eq!(ended("the last run", &mut last), 143);
+}

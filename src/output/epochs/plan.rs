@@ -1,7 +1,7 @@
 //! A complete epoch as an output sees it.
 
 use super::refused::RefusedLetters;
-use crate::checkpoint::log::{EpochPart, outbox_name};
+use crate::checkpoint::log::{EpochPart, outbox_name, target_key};
 use crate::checkpoint::part::part_name;
 use crate::checkpoint::store::CheckpointStore;
 use crate::store::{Epoch, PartitionPosition};
@@ -27,7 +27,7 @@ pub struct EpochPlan {
 impl EpochPlan {
     /// Returns the key of the epochs that a target has committed.
     pub fn key(&self) -> String {
-        format!("{}/{}", self.run(), self.key)
+        target_key(&self.checkpoint, &self.stage, &self.key)
     }
 
     /// Returns the name of the run in rows, which is the same in all runs of the checkpoint.

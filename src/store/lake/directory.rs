@@ -44,6 +44,22 @@ pub fn root(location: &Location) -> Result<PathBuf> {
     Ok(PathBuf::from(&location.path))
 }
 
+/// Whether rows of the epochs that an output has committed do not show yet.
+pub fn waits(location: &Location, pipeline: &str) -> Result<bool> {
+    let dir = LakeDir { root: root(location)?, disk: Disk::default() };
+    let committed: Option<CommittedEpochs> = read_json(&dir.hidden(&committed_name(&pipeline_id(pipeline))))?;
+    Ok(committed.is_some_and(|committed| !committed.waiting.is_empty()))
+}
+
+/// Returns the name of an output in the names of its files.
+fn pipeline_id(pipeline: &str) -> String {
+    format!("{:016x}", xxh3_64(pipeline.as_bytes()))
+}
+
+fn committed_name(pipeline_id: &str) -> String {
+    format!("{pipeline_id}.committed")
+}
+
 /// A finished file without its final name.
 #[derive(Clone, Debug)]
 pub struct LakePart {
@@ -130,7 +146,7 @@ impl Lake {
     pub fn create(root: &Path, pipeline: &str, disk: Disk) -> Result<Self> {
         let dir = LakeDir { root: root.to_owned(), disk };
         dir.disk.create_directories(&root.join(".evt")).map_err(|e| failed(root, "cannot make the directory", &e))?;
-        let pipeline = format!("{:016x}", xxh3_64(pipeline.as_bytes()));
+        let pipeline = pipeline_id(pipeline);
         Ok(Self {
             dir,
             lock: None,
@@ -313,7 +329,7 @@ impl Lake {
     }
 
     fn last_committed(&self) -> PathBuf {
-        self.dir.hidden(&format!("{}.committed", self.pipeline))
+        self.dir.hidden(&committed_name(&self.pipeline))
     }
 
     /// Stores the committed epochs.

@@ -76,6 +76,7 @@ pub static STORE: Store = Store {
         read: lake_read::read,
         stream_extents: Some(lake_read::stream_extents),
         extent: Some(lake_read::extent),
+        waits: Some(directory::waits),
     },
     corrections: Some(CorrectionStore { open: correct::open, open_to_compare: correct::open_to_compare }),
     ledger: None,
@@ -455,10 +456,13 @@ impl Sink for Parquet {
         if self.options.epochs {
             let now = (self.options.clock)();
             let known = CommittedEpochs { since: self.since, ..CommittedEpochs::default() };
-            return match self.roll {
-                Some(roll) if known.is_old(roll, now) => self.show_waiting(|committed| committed.is_old(roll, now)),
-                _ => Ok(()),
+            let roll = self.roll;
+            let is_due = |committed: &CommittedEpochs| match roll {
+                Some(roll) => committed.is_old(roll, now),
+                // A run with `?roll=` was killed.
+                None => committed.since.is_some(),
             };
+            return if is_due(&known) { self.show_waiting(is_due) } else { Ok(()) };
         }
         if let Some(stream) = &mut self.stream {
             self.parts.extend(stream.roll_old(&mut self.lake, (self.options.clock)())?);

@@ -75,6 +75,7 @@ pub static STORE: Store = Store {
         read: postgres_read::read,
         stream_extents: Some(postgres_read::stream_extents),
         extent: None,
+        waits: None,
     },
     corrections: Some(CorrectionStore { open: correct::open, open_to_compare: correct::open_to_compare }),
     ledger: Some(LedgerStore { open: ledger::open, open_to_read: ledger::open_to_read, check: ledger::check }),

@@ -75,6 +75,7 @@ pub static STORE: Store = Store {
         read: sqlite_read::read,
         stream_extents: Some(sqlite_read::stream_extents),
         extent: None,
+        waits: None,
     },
     corrections: Some(CorrectionStore { open: correct::open, open_to_compare: correct::open_to_compare }),
     ledger: Some(LedgerStore {
