@@ -55,6 +55,29 @@ fn one_of_three_brokers_may_die_under_load() {
     assert_eq!((lines(&bench.dir, "out.jsonl"), committed()), (120_000, 120_000), "{said}");
 }
 
+/// Each answer of the other broker began the time anew, so the run hung without a line.
+#[test]
+fn a_partition_whose_brokers_are_killed_is_named_and_ends_the_run_after_the_wait() {
+    let Some(mut bench) = Bench::new("unled") else { return };
+    let broker = Broker { state: bench.dir.path("services"), name: "kafka3" };
+    bench.brokers = broker.start();
+    let topic = bench.topic("t", 3, &[]);
+    let event = event(1, "s");
+    bench.produce((0..3).map(|number| record(&topic, number, &event)));
+    let mut child = bench.start("evt-ingest", &[&bench.uri(&topic, "?wait=20s"), "--to", "out.jsonl"]);
+    eventually("it has read", || lines(&bench.dir, "out.jsonl") == 3);
+    // Without a majority nobody elects new leaders, and the third broker serves its partition.
+    broker.services(&["kill", "kafka3.1", "kafka3.2"]);
+    let ended = ended_within(LONG_WAIT, "the run", &mut child);
+    let mut said = String::new();
+    child.stderr.take().expect("it is piped").read_to_string(&mut said).expect("it is text");
+    assert_eq!(ended, 69, "{said}");
+    let name = format!("{topic}/");
+    let reported = said.lines().find(|line| line.contains(" is unavailable: ")).unwrap_or_default();
+    assert!(reported.contains(&name) && reported.ends_with("retrying for up to 20s (?wait=)"), "{said}");
+    assert!(said.contains(&format!("no response for {name}")), "{said}");
+}
+
 /// Returns the broker that coordinates a group: the leader of its partition of the offsets topic.
 fn coordinator(client: &BaseConsumer, group: &str) -> i32 {
     // The hash of Java's String.
