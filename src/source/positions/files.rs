@@ -126,9 +126,10 @@ impl FilePositions {
         let id = id_of(&metadata);
         let IdentifiedFile { content, known, longer } =
             self.identified(&file, &name, id, run.ratio_max).map_err(|error| error.at(name.clone()))?;
-        let files = &mut self.files;
-        if let Some(longer) = longer.iter().map(|at| &files[*at]).find(|longer| longer.name == name && known.is_none())
-        {
+        let files = &self.files;
+        // A file that has shrunk to more than the content of another one does not continue that.
+        let is_known = known.is_some_and(|at| files[at].name == name || files[at].content.length == content.length);
+        if let Some(longer) = longer.iter().map(|at| &files[*at]).find(|longer| longer.name == name && !is_known) {
             let (expected, found) = (longer.content.length, content.length);
             return Err(Error::corrupt(format!(
                 "{name}: expected at least {expected} bytes, which an earlier run has read, found {found}"
