@@ -132,8 +132,8 @@ pub trait CheckpointStore: Debug + Send + Sync {
     /// Returns the path of the stage that has claimed a name of a run.
     fn claimed(&self, run: u64, name: &str) -> Result<Option<String>>;
 
-    /// Returns the names of a run with this suffix whose stage has ended, for any reason: the lock of the claim is free.
-    /// None if this cannot be determined.
+    /// Returns the claimed names of a run with this suffix whose stage has ended, for any reason: the lock of the claim
+    /// is free. None if this cannot be determined.
     fn released(&self, _run: u64, _suffix: &str) -> Result<Vec<String>> {
         Ok(vec![])
     }

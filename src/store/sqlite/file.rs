@@ -129,7 +129,7 @@ impl SqliteFile {
         }
     }
 
-    /// Makes the error that ends a run: exit status 75 if another writer holds the lock, 65 if the file is not a database,
+    /// Makes the error that ends a run: exit status 75 if another writer holds the lock, 65 if the file is no database,
     /// else 74.
     pub fn failed(&self, what: &str, error: &rusqlite::Error) -> Error {
         if is_busy(error) {
