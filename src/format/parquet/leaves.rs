@@ -26,7 +26,7 @@ enum Stated {
 }
 
 /// The leaves of a schema, in the order of their columns.
-struct Leaves<'a> {
+struct LeafTypes<'a> {
     columns: &'a SchemaDescriptor,
     /// Whether Arrow wrote the file: its intervals have a sign, and one or two of the three parts.
     is_of_arrow: bool,
@@ -39,14 +39,14 @@ pub(super) fn levels(known: &ArrowReaderMetadata) -> Result<FieldLevels> {
     let columns = metadata.file_metadata().schema_descr();
     let mut keys = metadata.file_metadata().key_value_metadata().into_iter().flatten().map(|pair| &pair.key);
     let is_of_arrow = keys.any(|key| key == ARROW_SCHEMA_META_KEY);
-    let mut leaves = Leaves { columns, is_of_arrow, stated: vec![] };
+    let mut leaves = LeafTypes { columns, is_of_arrow, stated: vec![] };
     let schema: &SchemaRef = known.schema();
     let fields: Fields = schema.fields().iter().map(|field| leaves.field(field)).collect();
     let root = retyped(&columns.root_schema_ptr(), &mut leaves.stated.into_iter())?;
     parquet_to_arrow_field_levels(&SchemaDescriptor::new(root), ProjectionMask::all(), Some(&fields))
 }
 
-impl Leaves<'_> {
+impl LeafTypes<'_> {
     fn field(&mut self, field: &FieldRef) -> FieldRef {
         match with_children(field.data_type(), &mut |child| self.field(child)) {
             Some(kind) => Arc::new(Field::clone(field).with_data_type(kind)),

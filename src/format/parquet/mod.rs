@@ -1,8 +1,8 @@
 //! Reads and writes Parquet files.
 //!
 //! ```text
-//! file ─► footer.rs ─► metadata ─► leaves.rs: types ─► page.rs: Checked ─► the library ─► batches ─┬─► ContainerRows: rows, JSON text
-//!                                                                                                    └─► columns as they are
+//! file ─► footer.rs ─► metadata ─► page.rs: Checked ─► the library ─► batches ─┬─► ContainerRows: rows, JSON text
+//!                         └─► leaves.rs: types ─────────────┘                  └─► columns as they are
 //! rows ─► RowWriter ─► columns.rs: the first rows decide (columns=auto) ─► the library ─► row groups ─► file
 //! ```
 //!
