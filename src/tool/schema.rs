@@ -26,8 +26,7 @@ pub struct Args {
     common: CommonArgs,
 }
 
-// Help shows these comments as they are written.
-#[allow(rustdoc::broken_intra_doc_links)]
+#[allow(rustdoc::broken_intra_doc_links, reason = "help shows these comments as they are written")]
 #[derive(Subcommand, Debug)]
 enum Action {
     /// Check whether a schema is compatible with earlier ones; exit with status 1 if not

@@ -195,16 +195,19 @@ fn every_flag_of_help_stands_in_the_page_and_every_page_has_its_sections() {
 #[test]
 fn every_flag_that_is_named_anywhere_exists() {
     /// Flags of cargo, curl, kafka-topics.sh and the project's scripts.
-    const FOREIGN: [&str; 13] = [
+    const FOREIGN: [&str; 16] = [
         "all-targets",
         "bin",
         "create",
         "data-binary",
+        "document-private-items",
         "exact",
         "incident",
         "kafka",
         "lib",
+        "no-deps",
         "nocapture",
+        "open",
         "path",
         "test",
         "topic",

@@ -1,8 +1,9 @@
 //! evt-view: shows, filters, converts and counts the rows of any stream, file or store.
 //!
-//! `chosen.rs`: which rows are shown. [`crate::view`] has what is shown of them.
+//! `chosen.rs`: which rows are shown; `tables.rs`: the tables of a store. [`crate::view`] has what is shown of rows.
 
 mod chosen;
+mod tables;
 
 use self::chosen::{Choice, Chosen};
 use crate::chart::{self, Collected};
@@ -12,12 +13,12 @@ use crate::cli::Tool;
 use crate::cli::args::{StageArgs, TimeRangeArgs, parse_count};
 use crate::cli::check::CheckReport;
 use crate::cli::open::open;
-use crate::cli::resolve::{DefaultFormats, StageSpec, output_plans};
+use crate::cli::resolve::{DefaultFormats, StageSpec};
 use crate::counts::Counts;
 use crate::error::{Error, ErrorKind, Result};
 use crate::expr::Filter;
 use crate::format::{self, Format, NoteFormat, jsonl, table};
-use crate::frame::{Control, End, How};
+use crate::frame::Control;
 use crate::kafka::range::ReadMode;
 use crate::kind::Kind;
 use crate::kind::dead::Rejected;
@@ -31,7 +32,6 @@ use crate::source::{SourceOptions, ToolNeeds};
 use crate::stage::operator::{Collector, InputEnded, Note, Operator};
 use crate::stage::progress::terminal_width;
 use crate::stage::{OperatorSetup, SourceInfo};
-use crate::store::Tables;
 use crate::uri::Uri;
 use crate::view::dead_summary::DeadSummary;
 use crate::view::describe::Describe;
@@ -39,8 +39,8 @@ use crate::view::excerpt::Excerpt;
 use crate::view::selection::{self, FirstRecords, Name, Selection, SelectionFlag, Unsaid};
 use crate::view::sort::{SortKey, Sorter};
 use crate::view::{control_text, describe_text};
-use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use arrow::array::RecordBatch;
+use arrow::datatypes::Schema;
 use clap::Parser;
 use std::io::IsTerminal;
 use std::path::PathBuf;
@@ -94,8 +94,7 @@ struct ChoiceArgs {
 }
 
 /// The flags that set what is shown of the selected rows: columns, a chart, a description or a summary.
-// Help shows these comments as they are written.
-#[allow(rustdoc::broken_intra_doc_links)]
+#[allow(rustdoc::broken_intra_doc_links, reason = "help shows these comments as they are written")]
 #[derive(clap::Args, Clone, Debug)]
 #[command(next_help_heading = "View")]
 struct ShowArgs {
@@ -181,13 +180,13 @@ impl Tool for Args {
             print(&text)?;
             return Ok(if is_sound { 0 } else { ErrorKind::Corrupt.exit_status() });
         }
-        if let Some(tables) = self.tables()? {
+        if let Some(tables) = tables::of_input(&self.stage)? {
             let letters = Kind::Dead.table();
             let mut filled = tables.iter().filter(|(_, rows)| *rows > 0).map(|(name, _)| name.as_str());
             let table = match (filled.next(), filled.next()) {
                 _ if self.reads_letters() && tables.iter().any(|(name, _)| *name == letters) => letters,
                 (Some(only), None) if is_file => only,
-                _ => return self.list(&tables, run),
+                _ => return tables::list(&tables, &self.stage, run),
             };
             Uri::add_option(&mut self.stage.input.inputs[0], "table", table)?;
         }
@@ -283,34 +282,6 @@ impl Args {
         let inputs = self.stage.input.uris()?;
         let [Uri::File(path)] = inputs.as_slice() else { return Ok(None) };
         Ok(Some(path.clone()).filter(|path| is_checkpoint(path)))
-    }
-
-    /// Returns the tables of the one store that is the input, if none of them is named.
-    fn tables(&self) -> Result<Option<Tables>> {
-        let inputs = self.stage.input.uris()?;
-        let [Uri::Store(store, location)] = inputs.as_slice() else { return Ok(None) };
-        if location.options.contains_key("table") {
-            return Ok(None);
-        }
-        Ok(Some((store.reader.tables)(location)?).filter(|tables| tables.len() > 1))
-    }
-
-    /// Writes the tables and their row counts.
-    fn list(&self, tables: &Tables, run: &Rc<Run>) -> Result<u8> {
-        let fields = vec![Field::new("table", DataType::Utf8, false), Field::new("rows", DataType::Int64, false)];
-        let schema: SchemaRef = Arc::new(Schema::new(fields));
-        let names: ArrayRef = Arc::new(tables.iter().map(|(name, _)| Some(name)).collect::<StringArray>());
-        let counts = tables.iter().map(|(_, rows)| i64::try_from(*rows).ok());
-        let batch = RecordBatch::try_new(schema.clone(), vec![names, Arc::new(counts.collect::<Int64Array>())])?;
-        for plan in output_plans(&self.stage, FORMATS, run)? {
-            let mut output = plan.check_server(run)?.open(&schema, run)?;
-            output.write(&batch)?;
-            output.finish(&End { how: How::Exhausted, rows: 0, verdict: 0 })?;
-        }
-        if !self.stage.common.quiet {
-            run.console.say("choose a table with ?table=NAME");
-        }
-        Ok(0)
     }
 
     fn source_options(&self) -> Result<SourceOptions> {
