@@ -9,8 +9,8 @@
 //! A run that fails removes its part. A run that is stopped never replaces a file.
 //!
 //! Writers lock a file with `flock`: for one batch if they append, for the whole run if they write a part. `once.rs`
-//! appends the batches of a ledger, each exactly once, with intents (`intent.rs`). `records.rs` finds the ends of records,
-//! and `pack.rs` compresses files by their names.
+//! appends the batches of a ledger, each exactly once, with intents (`intent.rs`). `records.rs` finds the ends of
+//! records, and `pack.rs` compresses files by their names.
 
 use crate::console::Console;
 use crate::counts::counted;
