@@ -55,19 +55,7 @@ impl KafkaInput {
             place::check(schemas, &run.console)?;
             records::wire(address, run)?;
         }
-        let (cluster, mut faults) = (LibraryCluster::new(&Topics::new(address, run))?, vec![]);
-        for topic in 0..address.topics.len() {
-            match range::cursors(&cluster, address, topic) {
-                Ok(_) => {}
-                // Unreachable brokers would fail every other topic too.
-                Err(error) if error.kind() == ErrorKind::Unavailable => return Err(error),
-                Err(error) => faults.push(error),
-            }
-        }
-        if faults.is_empty() {
-            faults.extend(range::check_bounds(&cluster, address).err());
-        }
-        Ok(faults)
+        range::faults(&LibraryCluster::new(&Topics::new(address, run))?, address)
     }
 
     /// Opens the topics: resolves the range of every partition and announces the partitions to the partition table.

@@ -239,6 +239,24 @@ pub fn all_cursors(cluster: &dyn Cluster, address: &Address) -> Result<Vec<Parti
     Ok(all)
 }
 
+/// Returns the faults of the topics that an address names, and of its range. Errors: exit status 69 if no broker
+/// responds.
+pub fn faults(cluster: &dyn Cluster, address: &Address) -> Result<Vec<Error>> {
+    let mut faults = vec![];
+    for topic in 0..address.topics.len() {
+        match cursors(cluster, address, topic) {
+            Ok(_) => {}
+            // Unreachable brokers would fail every other topic too.
+            Err(error) if error.kind() == ErrorKind::Unavailable => return Err(error),
+            Err(error) => faults.push(error),
+        }
+    }
+    if faults.is_empty() {
+        faults.extend(check_bounds(cluster, address).err());
+    }
+    Ok(faults)
+}
+
 fn count(cluster: &dyn Cluster, address: &Address, topic: usize) -> Result<i32> {
     let missing =
         || Error::usage(format!("{address}: topic {} does not exist or may not be read", address.topics[topic]));
@@ -246,7 +264,7 @@ fn count(cluster: &dyn Cluster, address: &Address, topic: usize) -> Result<i32> 
 }
 
 /// Checks the partitions that `start=` and `end=` name. Errors: exit status 2 if no topic has one of them.
-pub fn check_bounds(cluster: &dyn Cluster, address: &Address) -> Result<()> {
+fn check_bounds(cluster: &dyn Cluster, address: &Address) -> Result<()> {
     for (name, bound) in [("start", &address.options.start), ("end", &address.options.end)] {
         let Some(Bound::Offsets(offsets)) = bound else { continue };
         let counts: Vec<i32> =

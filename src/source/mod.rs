@@ -7,11 +7,9 @@
 //! An input is opened when the one before it has ended. Inputs with `--follow` never end: they are all open and take
 //! turns. [`Source::poll`] does not wait for input; [`Source::wait`] does. Consumer groups and spools commit positions.
 //!
-//! - `options.rs`: its settings; `open.rs`: opens inputs; `polled.rs`: what a poll returns; `reader.rs`: reads a source
-//!   without a stage.
-//! - `positions/`: the positions of a checkpoint; `partitions.rs`, `origin.rs`: partitions and origins of different
-//!   inputs must differ; `warnings.rs`: warnings at the end.
-//! - `ahead.rs`, `sort.rs`: rows of stores, read on several threads, and sorted.
+//! `open.rs` opens inputs by `options.rs`; `polled.rs` is the result of a poll; `reader.rs` reads without a stage.
+//! `positions/` are those of a checkpoint; `partitions.rs`, `origin.rs` and `warnings.rs` check the inputs; `ahead.rs`
+//! reads stores on several threads, and `sort.rs` sorts their rows.
 
 use crate::counts::{Counts, DoneRecords};
 use crate::error::{Error, ErrorKind, Result};
@@ -374,16 +372,11 @@ impl Source {
         match &sent.item {
             Item::Batch(batch) => self.warn_of_shadows(batch),
             Item::Control(Control::Progress(progress)) => self.reported.learn(&progress.partitions),
-            Item::Control(Control::Watermark(_)) if !self.is_last() => return None,
+            Item::Control(Control::Watermark(_)) if !self.pending.is_empty() || self.running.len() > 1 => return None,
             Item::Control(Control::Watermark(_) | Control::Barrier(_) | Control::End(_)) => {}
             Item::Dead(_) | Item::Idle | Item::End(_) => {}
         }
         Some(sent)
-    }
-
-    /// Whether the current input is the only open one and none is pending.
-    fn is_last(&self) -> bool {
-        self.pending.is_empty() && self.running.len() <= 1
     }
 
     /// Opens the next input, or does one step of the current one.

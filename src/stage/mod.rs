@@ -11,8 +11,7 @@
 //! counts at its end.
 //!
 //! - `operator.rs`: the trait of the tools' operators; `setup.rs`: the operator and the settings of a stage.
-//! - `outputs.rs`: the outputs; `epochs.rs`: the epochs of a checkpoint.
-//! - `progress.rs`: the progress line; `summary.rs`: the report at the end.
+//! - `outputs.rs`: the outputs; `epochs.rs`: epochs of a checkpoint; `progress.rs`, `summary.rs`: lines on stderr.
 
 pub mod epochs;
 pub mod operator;
@@ -93,8 +92,7 @@ pub struct Stage {
     source: crate::source::Source,
     outputs: Outputs,
     phase: Phase,
-    /// Items that are taken before others: those that were read before the operator was made, or a barrier or an end
-    /// that waits.
+    /// Items that are taken first: those read before the operator was made, or a barrier or an end that waits.
     ahead: VecDeque<Sent>,
     /// The counts of rows by outcome so far. The source counts records that became no rows.
     counts: Counts,
