@@ -53,9 +53,9 @@ fn an_old_run_that_wakes_up_leaves_the_newest_one_its_files_of_state() {
     let dir = Dir::new("old-run-state");
     let place = CheckpointLocation::directory(&dir);
     let events = memory::generated(&dir, "60000");
-    let [first, second] =
-        [40_000, 50_000].map(|line| memchr::memchr_iter(b'\n', &events).nth(line).expect("a line") + 1);
-    dir.write("m.toml", METRICS);
+    let first = memchr::memchr_iter(b'\n', &events).nth(40_000).expect("a line") + 1;
+    // Windows that do not fire keep the files.
+    dir.write("m.toml", METRICS.replace("\"1h\"", "\"1d\""));
     dir.write("a.jsonl", &events[..first]);
     let stage = |tool: &'static str, flags: &str| (tool, flags.split(' ').map(str::to_owned).collect::<Vec<_>>());
     let read = "-q --dlq null: --checkpoint state --checkpoint-every 20ms -f jsonl --follow a.jsonl";
@@ -69,20 +69,25 @@ fn an_old_run_that_wakes_up_leaves_the_newest_one_its_files_of_state() {
     };
     let said = || String::from_utf8_lossy(&[dir.bytes("stderr-0"), dir.bytes("stderr-1")].concat()).into_owned();
     let mut old = Pipe::start(&dir, &stages);
-    eventually("an epoch has a file of state", || has_file(1, 1));
-    (0..2).for_each(|stage| old.signal(stage, Signal::STOP));
-    eventually("its stages have stopped", || old.is_stopped());
+    eventually("it is stopped when its last epoch has a file of state", || {
+        (0..2).for_each(|stage| old.signal(stage, Signal::STOP));
+        eventually("its stages have stopped", || old.is_stopped());
+        let last = dir.shell("cat \"state/log/$(ls state/log | grep -v part | sort -n | tail -1)\" || true").text();
+        let has_file = last.contains("\"state-1-");
+        if !has_file {
+            (0..2).for_each(|stage| old.signal(stage, Signal::CONT));
+        }
+        has_file
+    });
     let newest = place.entries() + 1;
     let mut new = Pipe::start(&dir, &stages);
-    eventually("the new run has begun", || place.entries() >= newest);
-    let mut file = OpenOptions::new().append(true).open(dir.path("a.jsonl")).expect("writable");
-    file.write_all(&events[first..second]).expect("writable");
     eventually("the new run needs a file of the old one", || has_file(newest, 1));
     (0..2).for_each(|stage| old.signal(stage, Signal::CONT));
     let of_old = old.wait();
     assert!(of_old.contains(&75), "{of_old:?}: {}", said());
     let before = place.entries();
-    file.write_all(&events[second..]).expect("writable");
+    let mut file = OpenOptions::new().append(true).open(dir.path("a.jsonl")).expect("writable");
+    file.write_all(&events[first..]).expect("writable");
     eventually("the new run continues", || place.entries() > before + 1 || new.has_ended());
     (0..2).for_each(|stage| new.signal(stage, Signal::TERM));
     assert_eq!(new.wait(), [143; 2], "{}", said());

@@ -8,7 +8,7 @@ use crate::format::physical::Physical;
 use arrow::datatypes::{DataType, Field, FieldRef, Fields, IntervalUnit, SchemaRef};
 use parquet::arrow::arrow_reader::ArrowReaderMetadata;
 use parquet::arrow::{ARROW_SCHEMA_META_KEY, FieldLevels, ProjectionMask, parquet_to_arrow_field_levels};
-use parquet::basic::{ConvertedType, LogicalType, Type as PhysicalType};
+use parquet::basic::{ConvertedType, LogicalType, Repetition, Type as PhysicalType};
 use parquet::errors::Result;
 use parquet::file::metadata::ParquetMetaData;
 use parquet::schema::types::{SchemaDescriptor, Type, TypePtr};
@@ -87,7 +87,13 @@ fn is_text(kind: &DataType) -> bool {
 /// Returns a schema whose leaves have the types that `stated` has in their order.
 fn retyped(of: &TypePtr, stated: &mut impl Iterator<Item = Stated>) -> Result<TypePtr> {
     if let Type::GroupType { basic_info, fields } = of.as_ref() {
-        let fields = fields.iter().map(|field| retyped(field, stated)).collect::<Result<_>>()?;
+        let mut fields = fields.iter().map(|field| retyped(field, stated)).collect::<Result<Vec<_>>>()?;
+        if let [item] = &mut fields[..]
+            && basic_info.converted_type() == ConvertedType::LIST
+            && item.is_primitive()
+        {
+            *item = in_group(item)?;
+        }
         return Ok(Arc::new(Type::GroupType { basic_info: basic_info.clone(), fields }));
     }
     let leaf = match stated.next() {
@@ -99,6 +105,23 @@ fn retyped(of: &TypePtr, stated: &mut impl Iterator<Item = Stated>) -> Result<Ty
         Some(Stated::AsItIs) | None => return Ok(of.clone()),
     };
     Ok(Arc::new(leaf.with_repetition(of.get_basic_info().repetition()).build()?))
+}
+
+/// Returns the repeated group of a list around its item. Older writers repeat the item itself, whose metadata the
+/// library then loses. The levels of the values are the same.
+fn in_group(item: &TypePtr) -> Result<TypePtr> {
+    let Type::PrimitiveType { basic_info, physical_type, type_length, scale, precision } = item.as_ref() else {
+        return Ok(item.clone());
+    };
+    let leaf = Type::primitive_type_builder(item.name(), *physical_type)
+        .with_repetition(Repetition::REQUIRED)
+        .with_converted_type(basic_info.converted_type())
+        .with_logical_type(basic_info.logical_type_ref().cloned())
+        .with_length(*type_length)
+        .with_precision(*precision)
+        .with_scale(*scale);
+    let group = Type::group_type_builder("list").with_repetition(basic_info.repetition());
+    Ok(Arc::new(group.with_fields(vec![Arc::new(leaf.build()?)]).build()?))
 }
 
 #[cfg(test)]
@@ -165,7 +188,8 @@ mod tests {
                 format!(r#"{{"l":{enums},"t":{first}}}"#),
             ),
             (
-                "optional group l (LIST) { repeated int96 element; } optional group s { optional int96 t; optional binary e (ENUM); }",
+                "optional group l (LIST) { repeated int96 element; } optional group s { optional int96 t; \
+                 optional binary e (ENUM); }",
                 format!(r#"{{"l":[{first},{second}],"s":{{"t":{first},"e":"one"}}}}"#),
             ),
             (
@@ -173,7 +197,8 @@ mod tests {
                 format!(r#"{{"s":[{{"x":"b25l","e":"one","t":{first}}},{{"x":"/w==","e":"/w==","t":{second}}}]}}"#),
             ),
             (
-                "optional group m (MAP) { repeated group key_value { required binary key (ENUM); optional int96 value; } }",
+                "optional group m (MAP) { repeated group key_value { required binary key (ENUM); \
+                 optional int96 value; } }",
                 format!(r#"{{"m":{{"one":{first},"/w==":{second}}}}}"#),
             ),
             (
