@@ -21,8 +21,9 @@
 //! - `avro/`, `parquet/`, `arrow_file.rs`: the containers; `container.rs`: their shared code.
 //! - `properties.rs`: columns of a file that are properties of events, chosen by its `first_rows.rs`; `typed.rs`,
 //!   `value_type.rs`: types for JSON values.
-//! - `cell.rs`: values as text; `row.rs`: rows of evt's kinds from JSON text; `metric_columns.rs`,
-//!   `metric_dimensions.rs`: metrics with a column for each dimension, written and read.
+//! - `cell.rs`: values as text; `physical.rs`: values that no type of Arrow holds whole; `row.rs`: rows of evt's kinds
+//!   from JSON text; `metric_columns.rs`, `metric_dimensions.rs`: metrics with a column for each dimension, written and
+//!   read.
 //! - `unpack.rs`: gzip and zstd; `decode.rs`: encodings of text.
 //!
 //! To add a format: one file, one row in [`ALL`].

@@ -204,7 +204,7 @@ impl PartitionCursor {
         self.report(topics, Gap { wanted, extent, recreated: None }, "reading up to there")
     }
 
-    /// Reports a gap and how the run goes on. Errors: exit status 65, unless `on_gap=continue`.
+    /// Reports a gap, and what the run does then. Errors: exit status 65, unless `on_gap=continue`.
     fn report(&self, topics: &Topics, gap: Gap, how: &str) -> Result<()> {
         let message = format!("{}@{}: {}", topics.partition_name(self.id), gap.wanted, gap.describe());
         if !topics.address.options.skips_gaps {

@@ -9,7 +9,8 @@
 //! which writes rows of the next epoch into the outbox meanwhile. If a store that gets rows at once does not answer,
 //! the further rows of the epoch wait in its outbox, too.
 //!
-//! `plan.rs`: what an output gets of a complete epoch; `target.rs`: the store, topic or file behind it.
+//! `plan.rs`: what an output gets of a complete epoch; `target.rs`: the store, topic or file behind it; `refused.rs`:
+//! rows that the target could not hold.
 
 mod plan;
 mod refused;

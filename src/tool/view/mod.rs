@@ -186,7 +186,7 @@ impl Tool for Args {
             let table = match (filled.next(), filled.next()) {
                 _ if self.reads_letters() && tables.iter().any(|(name, _)| *name == letters) => letters,
                 (Some(only), None) if is_file => only,
-                _ => return tables::list(&tables, &self.stage, run),
+                _ => return tables::list(&tables, &self.stage, FORMATS, run),
             };
             Uri::add_option(&mut self.stage.input.inputs[0], "table", table)?;
         }

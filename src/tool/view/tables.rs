@@ -1,8 +1,7 @@
 //! The tables of a store that is the only input, if none of them is named.
 
-use super::FORMATS;
 use crate::cli::args::StageArgs;
-use crate::cli::resolve::output_plans;
+use crate::cli::resolve::{DefaultFormats, output_plans};
 use crate::error::Result;
 use crate::frame::{End, How};
 use crate::run::Run;
@@ -24,13 +23,13 @@ pub fn of_input(args: &StageArgs) -> Result<Option<Tables>> {
 }
 
 /// Writes the tables and their row counts; returns the exit status.
-pub fn list(tables: &Tables, args: &StageArgs, run: &Rc<Run>) -> Result<u8> {
+pub fn list(tables: &Tables, args: &StageArgs, formats: DefaultFormats, run: &Rc<Run>) -> Result<u8> {
     let fields = vec![Field::new("table", DataType::Utf8, false), Field::new("rows", DataType::Int64, false)];
     let schema: SchemaRef = Arc::new(Schema::new(fields));
     let names: ArrayRef = Arc::new(tables.iter().map(|(name, _)| Some(name)).collect::<StringArray>());
     let counts = tables.iter().map(|(_, rows)| i64::try_from(*rows).ok());
     let batch = RecordBatch::try_new(schema.clone(), vec![names, Arc::new(counts.collect::<Int64Array>())])?;
-    for plan in output_plans(args, FORMATS, run)? {
+    for plan in output_plans(args, formats, run)? {
         let mut output = plan.check_server(run)?.open(&schema, run)?;
         output.write(&batch)?;
         output.finish(&End { how: How::Exhausted, rows: 0, verdict: 0 })?;
