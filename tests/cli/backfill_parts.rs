@@ -123,13 +123,13 @@ fn rows_that_lose_late_events_without_the_flag_of_live_are_named() {
         let shown = dir.shell(&format!("{line} --dry-run")).ends_with(1);
         assert!(shown.stderr().contains(named), "{input}: {shown}");
         let run = dir.shell(&line).succeeds();
-        assert!(run.stderr().contains(named) && run.stderr().contains("run again with that"), "{input}: {run}");
+        assert!(run.stderr().contains(named) && run.stderr().contains("repeat with it"), "{input}: {run}");
         assert_ne!(values(&dir, "m.db"), right, "{input}");
         // The flag of the live run makes everything right again, without a line.
         let again = dir.shell(&format!("{line} --out-of-orderness all")).succeeds();
         assert!(again.stderr().is_empty(), "{input}: {again}");
         assert_eq!(values(&dir, "m.db"), right, "{input}");
-        // Who says that late events are not to count needs no line.
+        // A run whose flag leaves late events out needs no line.
         let without = dir.shell(&format!("{line} --without-late")).succeeds();
         assert!(!without.stderr().contains(named), "{input}: {without}");
     }
