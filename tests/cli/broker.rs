@@ -2,22 +2,22 @@
 
 use crate::harness::{Dir, LONG_WAIT, eventually, eventually_within, in_ci};
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication, TopicResult};
-use rdkafka::client::DefaultClientContext;
-use rdkafka::config::ClientConfig;
-use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::client::{ClientContext, DefaultClientContext};
+use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::Headers;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::topic_partition_list::TopicPartitionList;
 use rdkafka::{Message, Offset};
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::future::Future;
 use std::io::Read;
 use std::pin::pin;
 use std::process::{Child, Stdio};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Wake, Waker};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// Errors of a client for brokers that may be available again soon.
 const PASSING: [RDKafkaErrorCode; 2] = [RDKafkaErrorCode::BrokerTransportFailure, RDKafkaErrorCode::AllBrokersDown];
@@ -44,6 +44,33 @@ pub struct Record {
     pub headers: Vec<(String, Option<Vec<u8>>)>,
     pub timestamp: Option<i64>,
 }
+
+/// The last lines that a client logged. A test prints them if the client gets no answer.
+#[derive(Default)]
+struct ClientLog {
+    lines: Mutex<VecDeque<String>>,
+}
+
+impl ClientLog {
+    const MAX_LINES: usize = 400;
+
+    fn text(&self) -> String {
+        Vec::from(self.lines.lock().expect("a log").clone()).join("\n")
+    }
+}
+
+impl ClientContext for ClientLog {
+    fn log(&self, _: RDKafkaLogLevel, facility: &str, message: &str) {
+        let mut lines = self.lines.lock().expect("a log");
+        if lines.len() == Self::MAX_LINES {
+            lines.pop_front();
+        }
+        let seconds = SystemTime::now().duration_since(UNIX_EPOCH).expect("a time after 1970").as_secs_f64();
+        lines.push_back(format!("{seconds:.3} {facility} {message}"));
+    }
+}
+
+impl ConsumerContext for ClientLog {}
 
 impl Bench {
     /// Returns `None`, with one message, if there is no broker. CI requires one.
@@ -136,18 +163,16 @@ impl Bench {
 
     /// Waits until no record of a topic is in an open transaction, for about two seconds at most. A broker confirms the
     /// end of a transaction before its markers are in the partitions, and until then readers do not see its records.
-    fn wait_for_markers(&self, topic: &str, count: i32, committed: &BaseConsumer) {
+    fn wait_for_markers(&self, topic: &str, count: i32, committed: &BaseConsumer<ClientLog>) {
         let all: BaseConsumer = self
             .config()
             .set("group.id", "test")
             .set("isolation.level", "read_uncommitted")
             .create()
             .expect("a client");
-        let end =
-            |client: &BaseConsumer, number: i32| client.fetch_watermarks(topic, number, ANSWER).ok().map(|ends| ends.1);
         let is_open = |number: i32| {
-            let visible = end(committed, number);
-            visible.is_none() || visible != end(&all, number)
+            let visible = committed.fetch_watermarks(topic, number, ANSWER).ok();
+            visible.is_none() || visible != all.fetch_watermarks(topic, number, ANSWER).ok()
         };
         let (start, mut looks) = (Instant::now(), 0);
         // If the broker is paused, one look may take this time, so the looks are counted, too.
@@ -174,7 +199,8 @@ impl Bench {
     fn read(&self, topic: &str, isolation: &str) -> Vec<Record> {
         let mut config = self.config();
         config.set("group.id", "test").set("enable.partition.eof", "true").set("isolation.level", isolation);
-        let consumer: BaseConsumer = config.create().expect("a client");
+        config.set("debug", "broker,topic,metadata,fetch,protocol").set_log_level(RDKafkaLogLevel::Debug);
+        let consumer: BaseConsumer<ClientLog> = config.create_with_context(ClientLog::default()).expect("a client");
         let metadata = consumer.fetch_metadata(Some(topic), ANSWER).expect("an answer");
         let count = metadata.topics()[0].partitions().len() as i32;
         let mut list = TopicPartitionList::new();
@@ -192,7 +218,7 @@ impl Bench {
             let Some(polled) = consumer.poll(ANSWER) else {
                 // A broker that was killed recovers its log first.
                 silences += 1;
-                assert!(silences < 5, "a broker that answers");
+                assert!(silences < 5, "a broker that answers; log of the client:\n{}", consumer.context().text());
                 continue;
             };
             match polled {
