@@ -16,12 +16,13 @@
 //! A version is written once, under a hidden name, and renamed without replacing another: of two concurrent registrars
 //! one wins, the other lists again. An existing file is never changed.
 
-use super::{Lookup, Registration, Registry, Schemas, Subject, Version, conflicts, schema_id};
+use super::{Registration, Registry, conflicts};
 use crate::avro::compat::Level;
 use crate::avro::parse::TEXT_BYTES_MAX;
 use crate::avro::parse_schema;
 use crate::error::{Error, ErrorKind, Result};
 use crate::parse::query::unescaped;
+use crate::subject::{Lookup, Schemas, Subject, Version, schema_id};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
 use std::collections::{BTreeMap, HashMap};

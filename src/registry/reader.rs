@@ -5,11 +5,12 @@
 //! latest version is looked up when a writer's schema first occurs.
 
 use super::confluent::{Confluent, SchemaKey, SchemaLookup, Strategy};
-use super::{Lookup, Version, kind_of};
+use super::kind_of;
 use crate::avro::decode;
 use crate::avro::{Schema, parse_schema};
 use crate::error::{Error, ErrorKind, Result};
 use crate::kind::Kind;
+use crate::subject::{Lookup, Version};
 use std::borrow::Cow;
 use std::sync::Arc;
 

@@ -177,25 +177,23 @@ impl Code {
         }
         Some(module.file.clone())
     }
+}
 
-    /// Groups of files that import each other, in a circle or more than one, the largest first.
-    pub fn cycles(&self) -> Vec<Vec<String>> {
-        let imports = self.imports();
-        let reach: BTreeMap<&str, BTreeSet<&str>> =
-            imports.keys().map(|file| (file.as_str(), reachable(&imports, file))).collect();
-        let mut seen = BTreeSet::new();
-        let mut cycles = vec![];
-        for file in imports.keys().filter(|file| reach[file.as_str()].contains(file.as_str())) {
-            let is_mutual = |other: &&&str| reach.get(**other).is_some_and(|back| back.contains(file.as_str()));
-            let cycle: Vec<String> =
-                reach[file.as_str()].iter().filter(is_mutual).map(|file| (*file).to_owned()).collect();
-            if seen.insert(cycle.clone()) {
-                cycles.push(cycle);
-            }
+/// Groups of files or directories that import each other, directly or not, the largest first.
+pub fn cycles(imports: &BTreeMap<String, BTreeSet<String>>) -> Vec<Vec<String>> {
+    let reach: BTreeMap<&str, BTreeSet<&str>> =
+        imports.keys().map(|file| (file.as_str(), reachable(imports, file))).collect();
+    let mut seen = BTreeSet::new();
+    let mut cycles = vec![];
+    for file in imports.keys().filter(|file| reach[file.as_str()].contains(file.as_str())) {
+        let is_mutual = |other: &&&str| reach.get(**other).is_some_and(|back| back.contains(file.as_str()));
+        let cycle: Vec<String> = reach[file.as_str()].iter().filter(is_mutual).map(|file| (*file).to_owned()).collect();
+        if seen.insert(cycle.clone()) {
+            cycles.push(cycle);
         }
-        cycles.sort_by_key(|cycle| std::cmp::Reverse(cycle.len()));
-        cycles
     }
+    cycles.sort_by_key(|cycle| std::cmp::Reverse(cycle.len()));
+    cycles
 }
 
 /// All files that `from` imports, directly or not: `from` itself only if it is part of a cycle.

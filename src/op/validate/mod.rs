@@ -40,7 +40,7 @@ use crate::json::walk::{members, string_content};
 use crate::kind::dead::{ErrorType, Fault, Rejected};
 use crate::kind::event::{self, PROVENANCE, column};
 use crate::kind::rows::{Cell, ColumnView, RowColumns};
-use crate::registry::{Lookup, Schemas, Subject, Version};
+use crate::subject::{Lookup, Schemas, Subject, Version};
 use arrow::array::{Array, Int64Array, Int64Builder, RecordBatch};
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
