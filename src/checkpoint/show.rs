@@ -19,10 +19,18 @@ pub fn is_checkpoint(path: &Path) -> bool {
     is_in_bucket(path) || path.join("log/1").is_file() && path.join("epochs").is_dir()
 }
 
-/// Returns the description of a checkpoint, and whether no part of a kept epoch is damaged.
+/// What evt-view shows of a checkpoint.
+pub struct CheckpointReport {
+    /// The runs and epochs, and the positions of the last epoch.
+    pub text: String,
+    /// Whether no part of a kept epoch is damaged.
+    pub is_sound: bool,
+}
+
+/// Reads a checkpoint and verifies the parts of its epochs.
 ///
 /// Errors: exit status 65 if an entry of the log is damaged, 74 or 69 if it cannot be read, 78 if a bucket has none.
-pub fn show(path: &Path, run: &Run) -> Result<(String, bool)> {
+pub fn show(path: &Path, run: &Run) -> Result<CheckpointReport> {
     let store = open_store(path, run)?;
     let (mut starts, mut complete): (Vec<Start>, Vec<Complete>) = (vec![], vec![]);
     let numbers = store.entries()?;
@@ -80,7 +88,7 @@ pub fn show(path: &Path, run: &Run) -> Result<(String, bool)> {
     if let Some(last) = kept.last().filter(|_| is_sound) {
         show_last(store.as_ref(), last, &mut text)?;
     }
-    Ok((text, is_sound))
+    Ok(CheckpointReport { text, is_sound })
 }
 
 /// Describes the stages of an epoch: their outputs, the watermark and the positions.

@@ -15,7 +15,6 @@ use crate::kind::Kind;
 use crate::output::OutputPlan;
 use crate::registry::place;
 use crate::run::Run;
-use crate::run::standard::print;
 use crate::source::SourceOptions;
 use crate::spool::ack::AckPolicy;
 use crate::spool::dir::SpoolDir;
@@ -118,9 +117,9 @@ impl CheckReport {
     /// Checks that a checkpoint can be shown, and that no part of a kept epoch is damaged.
     pub fn checkpoint(&mut self, path: &Path) {
         let (name, in_bucket, path) = (path.display().to_string(), is_in_bucket(path), path.to_owned());
-        let sound = move |run: &Run| match show(&path, run)? {
-            (_, true) => Ok(None),
-            (_, false) => Err(Error::corrupt("a part of a kept epoch is damaged; evt-view without --check names it")),
+        let sound = move |run: &Run| match show(&path, run)?.is_sound {
+            true => Ok(None),
+            false => Err(Error::corrupt("a part of a kept epoch is damaged; evt-view without --check names it")),
         };
         // A large directory takes longer to verify than a server may take to answer.
         match in_bucket {
@@ -219,7 +218,7 @@ impl CheckReport {
                 Err(faults) => self.faults.0.extend(faults.0.into_iter().map(|error| error.at(&name))),
             }
         }
-        print(&ready)?;
+        self.run.io.print(&ready)?;
         // A fault found by several parts of a tool is reported once.
         let mut said = BTreeSet::new();
         for fault in self.faults.0.iter().filter(|fault| said.insert(fault.to_string())) {

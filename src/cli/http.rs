@@ -91,8 +91,8 @@ impl HttpArgs {
         match given.iter().find(|(_, given)| *given) {
             Some((flag, _)) => Err(Error::usage(format!("{flag} requires an input http://HOST:PORT"))),
             None if schemas => {
-                let way_out = "use evt-validate --schemas for other inputs";
-                Err(Error::usage(format!("--schemas requires an input http://HOST:PORT; {way_out}")))
+                let remedy = "use evt-validate --schemas for other inputs";
+                Err(Error::usage(format!("--schemas requires an input http://HOST:PORT; {remedy}")))
             }
             None => Ok(()),
         }

@@ -16,15 +16,14 @@ use crate::output::dead_letters::alone;
 use crate::output::identity::{Identities, Identity};
 use crate::output::{OutputPlan, OutputSpec, given_up};
 use crate::run::Run;
+use crate::run::io::Io;
 use crate::source::{InputOptions, ListenerOptions, SourceOptions};
 use crate::spool::ack::AckPolicy;
 use crate::stage::outputs::output_names;
-use crate::stage::progress::terminal_width;
 use crate::store::access;
 use crate::uri::Uri;
 use crate::uri::kafka::TopicFormat;
 use std::ffi::OsStr;
-use std::io::IsTerminal;
 use std::path::Path;
 use std::rc::Rc;
 
@@ -84,9 +83,9 @@ impl<'a> StageSpec<'a> {
 }
 
 /// Returns the settings of the outputs of `--to`.
-fn output_spec(args: &StageArgs, formats: DefaultFormats) -> Result<OutputSpec> {
+fn output_spec(args: &StageArgs, formats: DefaultFormats, io: &Io) -> Result<OutputSpec> {
     let StageArgs { input, output, common, .. } = args;
-    let is_terminal = std::io::stdout().is_terminal();
+    let is_terminal = io.has_terminal();
     let color = common.color.is_on(is_terminal);
     let brief = formats.brief && is_terminal && output.output_format.is_none();
     Ok(OutputSpec {
@@ -98,13 +97,13 @@ fn output_spec(args: &StageArgs, formats: DefaultFormats) -> Result<OutputSpec> 
         is_check: common.check,
         overwrite: output.overwrite,
         control: input.control && formats.control,
-        encode: EncodeOptions { width: terminal_width(), brief, color, ..EncodeOptions::default() },
+        encode: EncodeOptions { width: io.terminal_width(), brief, color, ..EncodeOptions::default() },
     })
 }
 
 /// Returns the plans of the outputs of `--to`, without opening one. All are checked before anything is read.
 pub fn output_plans(args: &StageArgs, formats: DefaultFormats, run: &Run) -> Result<Vec<OutputPlan>> {
-    let spec = output_spec(args, formats)?;
+    let spec = output_spec(args, formats, &run.io)?;
     args.output.to.iter().map(|text| OutputPlan::try_new(text, &spec, run)).collect()
 }
 
@@ -290,7 +289,7 @@ impl Resolved {
         let SourceOptions { records, needs, .. } = options;
         let has_filter = records.rules.is_some();
         let makes_letters = self.dlq.is_some() && (needs.headers || needs.shows_records);
-        let keeps_raw = matches!(records.mapping.keep_raw, KeepRaw::Column | KeepRaw::Brought);
+        let keeps_raw = matches!(records.mapping.keep_raw, KeepRaw::Column | KeepRaw::FromInput);
         if (makes_letters || keeps_raw) && self.inputs.iter().any(is_topic) {
             return RecordParts::All;
         }
@@ -330,7 +329,7 @@ pub fn resolve(spec: StageSpec<'_>, follow: bool, run: &Run) -> Resolved {
     let StageSpec { args, formats, side, checkpoint, range, branch, needs_frames_in_epochs, kind: _ } = spec;
     let (common, mut faults) = (&args.common, Faults::default());
     let side = side.and_then(|text| faults.take(plan_side(text, run)));
-    let spec = faults.take(output_spec(args, formats));
+    let spec = faults.take(output_spec(args, formats, &run.io));
     let outputs = spec.iter().flat_map(|spec| args.output.to.iter().map(|text| OutputPlan::try_new(text, spec, run)));
     let plans = Vec::from_iter(outputs.filter_map(|output| faults.take(output)));
     let letters = |text| plan_side(text, run).map(OutputPlan::for_letters).map_err(alone);
@@ -343,13 +342,13 @@ pub fn resolve(spec: StageSpec<'_>, follow: bool, run: &Run) -> Resolved {
     let has_format = args.input.input_format.is_some();
     let inputs = args.input.inputs.iter().filter_map(|text| faults.take(Uri::of_input(text, has_format)));
     let inputs = Vec::from_iter(inputs);
-    let mut named = Identities::inputs(&inputs);
+    let mut named = Identities::inputs(&inputs, &run.io);
     let readable = |input: &Uri| faults.take(input::check(input, follow)).is_some();
     let inputs = Vec::from_iter(inputs.into_iter().filter(readable));
     // If dead letters are the input, a dead-letter output shared by the pipe is not used for this stage's own.
-    let dlq = dlq.filter(|dlq| !(is_of_every_stage(args, run) && named.is_input(dlq.identity().as_ref())));
+    let dlq = dlq.filter(|dlq| !(is_of_every_stage(args, run) && named.is_input(dlq.identity(&run.io).as_ref())));
     for output in plans.iter().chain(&dlq).chain(&side) {
-        faults.take(named.output(output.name(), output.identity()));
+        faults.take(named.output(output.name(), output.identity(&run.io)));
     }
     for path in written {
         faults.take(named.output(&path, Identity::of_path(path.as_ref())));

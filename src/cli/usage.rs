@@ -138,7 +138,7 @@ pub(super) fn sentence(error: &clap::Error, command: &Command, tools: &[ToolRow]
     if let Some(ContextValue::String(flag)) = error.get(ContextKind::InvalidArg)
         && error.kind() == clap::error::ErrorKind::UnknownArgument
     {
-        let hint = way_out(flag, command, tools).map_or_else(String::new, |way_out| format!("; {way_out}"));
+        let hint = remedy(flag, command, tools).map_or_else(String::new, |remedy| format!("; {remedy}"));
         return format!("unexpected argument '{flag}' found{hint}");
     }
     let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
@@ -158,7 +158,7 @@ pub(super) fn sentence(error: &clap::Error, command: &Command, tools: &[ToolRow]
 }
 
 /// Returns the advice for an unknown flag. clap's own tips propose flags that only share some letters with it.
-fn way_out(flag: &str, command: &Command, tools: &[ToolRow]) -> Option<String> {
+fn remedy(flag: &str, command: &Command, tools: &[ToolRow]) -> Option<String> {
     let advice = ADVICE.iter().find(|advice| advice.flags.contains(&flag));
     let text = advice.and_then(|advice| advice.texts.iter().find(|text| applies(text, command)));
     match (advice, text) {

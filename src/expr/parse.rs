@@ -548,8 +548,11 @@ mod tests {
         let began = std::time::Instant::now();
         for (open, inner, close) in shapes {
             for n in [31, 50, 300] {
-                let told = why(&wrap(n, open, inner, close));
-                assert!(told.contains("nested deeper than 30 at column") || told.contains("tokens exceed"), "{told}");
+                let message = why(&wrap(n, open, inner, close));
+                assert!(
+                    message.contains("nested deeper than 30 at column") || message.contains("tokens exceed"),
+                    "{message}"
+                );
             }
             // An error at the maximum depth is reported just as fast.
             for n in [15, 30] {

@@ -16,7 +16,7 @@ use super::csv_writer::Writer;
 use super::definition::{CsvHeader, Format, InputForm, TextOptions};
 use super::metric_columns::encoder;
 use super::metric_dimensions::DimensionReader;
-use super::record::{BOM, Body, Record, Records, Splitter, not_utf8};
+use super::record::{BOM, Body, Record, Records, Skipped, Splitter, not_utf8};
 use super::row::kind_of;
 use crate::error::{Error, Result};
 use crate::json::scan::is_json;
@@ -299,8 +299,8 @@ impl CsvRows {
             return Err(Error::corrupt(format!("the header, byte {byte}: expected a delimiter after a quote")));
         }
         if names.iter().any(|name| name.contains('\r')) && !input[..found.content].contains(&b'"') {
-            let way_out = "expected lines that end with LF or CRLF; tr '\\r' '\\n' converts them";
-            return Err(Error::corrupt(format!("the header contains a carriage return: {way_out}")));
+            let remedy = "expected lines that end with LF or CRLF; tr '\\r' '\\n' converts them";
+            return Err(Error::corrupt(format!("the header contains a carriage return: {remedy}")));
         }
         let names = column_names(&names)?;
         self.header = Columns::Read(CsvColumns::new(&Vec::from_iter(names.iter().map(AsRef::as_ref)), self.kind));
@@ -471,13 +471,13 @@ impl Splitter for CsvRows {
         Ok(start)
     }
 
-    fn skip(&mut self, input: &[u8]) -> (usize, bool) {
+    fn skip(&mut self, input: &[u8]) -> Skipped {
         if let Columns::Expected | Columns::Numbered = self.header {
             self.header = Columns::TooLong;
         }
-        let (end, found) = memchr::memchr(b'\n', input).map_or((input.len(), false), |at| (at + 1, true));
-        self.lines += u64::from(found);
-        (end, found)
+        let skipped = Skipped::line(input);
+        self.lines += u64::from(skipped.is_complete);
+        skipped
     }
 
     fn lines(&self) -> u64 {

@@ -13,8 +13,8 @@ pub(super) fn column_names<'a>(fields: &[&'a str]) -> Result<Vec<Cow<'a, str>>> 
     let mut known: HashSet<&str> = HashSet::new();
     let twice = fields.iter().find(|name| !is_empty(name) && !known.insert(**name));
     if (twice.is_some() || fields.iter().any(|name| is_empty(name))) && is_record(fields) {
-        let way_out = "--header NAMES or --no-header reads a file without a header";
-        return Err(Error::usage(format!("the first line looks like a record, not like a header; {way_out}")));
+        let remedy = "--header NAMES or --no-header reads a file without a header";
+        return Err(Error::usage(format!("the first line looks like a record, not like a header; {remedy}")));
     }
     if let Some(name) = twice {
         return Err(Error::corrupt(format!(

@@ -92,8 +92,8 @@ fn after_a_record_that_is_too_long_the_next_line_is_read() {
     let mut records = Records::default();
     assert_eq!(rows.split(b"a,b\n\"xxxxxxxx", false, &mut records).unwrap(), 4);
     assert_eq!(rows.split(b"\"xxxxxxxx", false, &mut records).unwrap(), 0);
-    assert_eq!(rows.skip(b"\"xxxxxxxx"), (9, false));
-    assert_eq!(rows.skip(b"xx\n1,2\n"), (3, true));
+    assert_eq!(rows.skip(b"\"xxxxxxxx"), Skipped { bytes: 9, is_complete: false });
+    assert_eq!(rows.skip(b"xx\n1,2\n"), Skipped { bytes: 3, is_complete: true });
     rows.split(b"1,2\n", true, &mut records).unwrap();
     assert_eq!(records.rows[0].line, 3);
     assert_eq!(records.text, r#"{"a":"1","b":"2"}"#);

@@ -12,7 +12,7 @@
 //!   `[`.
 //! - A document that breaks off leaves the splitter open: the input is torn.
 
-use super::record::{Body, Record, Records, Splitter, one_line};
+use super::record::{Body, Record, Records, Skipped, Splitter, one_line};
 use crate::error::{Error, Result};
 use crate::json::DEPTH_MAX;
 use crate::json::scan::skip_space;
@@ -42,9 +42,9 @@ impl ElementPath {
         match names.iter().any(String::is_empty) {
             true => {
                 let name = text.trim_matches('.');
-                let way_out = if name.is_empty() { String::new() } else { format!("; write --explode {name}") };
+                let remedy = if name.is_empty() { String::new() } else { format!("; write --explode {name}") };
                 let expected = "expected . or names like Records or a.b";
-                Err(Error::usage(format!("--explode: {expected}, found '{text}'{way_out}")))
+                Err(Error::usage(format!("--explode: {expected}, found '{text}'{remedy}")))
             }
             false => Ok(Self(names)),
         }
@@ -244,11 +244,11 @@ impl Elements {
         self.keep_head(input);
         let names: Vec<String> =
             arrays_of(&self.document.head).iter().map(|name| format!("--explode {}", shell::word(name))).collect();
-        let way_out = match names.is_empty() {
+        let remedy = match names.is_empty() {
             true => String::new(),
             false => format!("; {} reads one that is there", names.join(" or ")),
         };
-        Fault::new(ErrorType::EnvelopeError, format!("expected an array {}, found none{way_out}", self.path.place()))
+        Fault::new(ErrorType::EnvelopeError, format!("expected an array {}, found none{remedy}", self.path.place()))
     }
 
     /// Ends the document at `p`, where it is not JSON.
@@ -440,8 +440,10 @@ impl Splitter for Elements {
         Ok(p)
     }
 
-    fn skip(&mut self, input: &[u8]) -> (usize, bool) {
-        let Unfinished::Value { scan, is_element, .. } = &mut self.pending else { return (0, true) };
+    fn skip(&mut self, input: &[u8]) -> Skipped {
+        let Unfinished::Value { scan, is_element, .. } = &mut self.pending else {
+            return Skipped { bytes: 0, is_complete: true };
+        };
         if std::mem::take(is_element) {
             self.number += 1;
             self.document.has_record = true;
@@ -449,12 +451,12 @@ impl Splitter for Elements {
         // The scan has passed the bytes that were not consumed before.
         let end = scan.end(input);
         scan.at = 0;
-        let (count, found) = end.map_or((input.len(), false), |end| (end, true));
-        if found {
+        let skipped = Skipped { bytes: end.unwrap_or(input.len()), is_complete: end.is_some() };
+        if skipped.is_complete {
             (self.pending, self.expect) = (Unfinished::Nothing, Expect::Next);
         }
-        self.consume(input, count);
-        (count, found)
+        self.consume(input, skipped.bytes);
+        skipped
     }
 
     fn lines(&self) -> u64 {

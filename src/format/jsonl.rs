@@ -7,7 +7,7 @@
 use super::cell::{CellForm, Column, binaries, texts, write_base64, write_bytes};
 use super::definition::{Encoder, Format, InputForm, NoteFormat};
 use super::elements::Elements;
-use super::record::{Body, Record, Records, Splitter};
+use super::record::{Body, Record, Records, Skipped, Splitter};
 use super::row::kind_of;
 use crate::error::{Error, Result};
 use crate::json::scan;
@@ -76,10 +76,10 @@ impl Splitter for Lines {
         Ok(start)
     }
 
-    fn skip(&mut self, input: &[u8]) -> (usize, bool) {
-        let (end, found) = memchr::memchr(b'\n', input).map_or((input.len(), false), |at| (at + 1, true));
-        self.lines += u64::from(found);
-        (end, found)
+    fn skip(&mut self, input: &[u8]) -> Skipped {
+        let skipped = Skipped::line(input);
+        self.lines += u64::from(skipped.is_complete);
+        skipped
     }
 
     fn lines(&self) -> u64 {

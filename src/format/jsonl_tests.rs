@@ -15,8 +15,8 @@ fn a_line_longer_than_the_buffer_is_skipped_and_counted() {
     let mut lines = Lines::default();
     let mut records = Records::default();
     assert_eq!(lines.split(b"{\"a\":", false, &mut records).unwrap(), 0);
-    assert_eq!(lines.skip(b"{\"a\":"), (5, false));
-    assert_eq!(lines.skip(b"1}\n{}"), (3, true));
+    assert_eq!(lines.skip(b"{\"a\":"), Skipped { bytes: 5, is_complete: false });
+    assert_eq!(lines.skip(b"1}\n{}"), Skipped { bytes: 3, is_complete: true });
     assert_eq!(lines.split(b"{}", true, &mut records).unwrap(), 2);
     assert_eq!(records.rows[0].line, 2);
 }

@@ -1,7 +1,7 @@
 //! Splits text whose lines a format reads one by one: access logs, logfmt, syslog, lines that match a pattern.
 
 use super::jsonl::Lines;
-use super::record::{Body, Records, Splitter, not_utf8};
+use super::record::{Body, Records, Skipped, Splitter, not_utf8};
 use crate::error::Result;
 use crate::kind::dead::{ErrorType, Fault};
 
@@ -120,7 +120,7 @@ impl<R: LineReader> Splitter for ReadLines<R> {
         Ok(consumed)
     }
 
-    fn skip(&mut self, input: &[u8]) -> (usize, bool) {
+    fn skip(&mut self, input: &[u8]) -> Skipped {
         self.lines.skip(input)
     }
 

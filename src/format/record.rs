@@ -56,6 +56,23 @@ impl Records {
     }
 }
 
+/// The bytes of a buffer that belong to a skipped record.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Skipped {
+    /// Their number, with the terminator.
+    pub bytes: usize,
+    /// Whether the record ends with them.
+    pub is_complete: bool,
+}
+
+impl Skipped {
+    /// Skips the rest of a line.
+    pub fn line(input: &[u8]) -> Self {
+        let end = memchr::memchr(b'\n', input);
+        Self { bytes: end.map_or(input.len(), |at| at + 1), is_complete: end.is_some() }
+    }
+}
+
 /// Splits a stream of bytes into records: push-style, without a buffer of its own.
 pub trait Splitter {
     /// Finds the complete records in `input`, which starts where the last call stopped. With `last` no more input
@@ -64,13 +81,9 @@ pub trait Splitter {
     /// [`Splitter::skip`].
     fn split(&mut self, input: &[u8], last: bool, records: &mut Records) -> Result<usize>;
 
-    /// Skips the rest of a record that is too long: returns the bytes up to and including its end, or all of `input`
-    /// and false if the end is not in it.
-    fn skip(&mut self, input: &[u8]) -> (usize, bool) {
-        match memchr::memchr(b'\n', input) {
-            Some(at) => (at + 1, true),
-            None => (input.len(), false),
-        }
+    /// Skips the rest of a record that is too long, up to its end if `input` has it.
+    fn skip(&mut self, input: &[u8]) -> Skipped {
+        Skipped::line(input)
     }
 
     /// Returns the number of lines so far, whether records or not; in formats without lines, of records.

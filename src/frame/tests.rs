@@ -147,8 +147,8 @@ fn progress_of_any_number_of_partitions_fits_and_only_its_last_part_is_complete(
                 _ => None,
             })
             .collect();
-        let told: Vec<_> = parts.iter().flat_map(|part| part.partitions.clone()).collect();
-        assert_eq!(told, whole.partitions);
+        let announced: Vec<_> = parts.iter().flat_map(|part| part.partitions.clone()).collect();
+        assert_eq!(announced, whole.partitions);
         let (last, before) = parts.split_last().unwrap();
         assert!(last.complete && before.iter().all(|part| !part.complete && part.bytes_done == 7));
         assert_eq!(before.len() > 10, count == 20_000);

@@ -14,7 +14,7 @@ use std::ops::Range;
 pub(super) fn no_time(text: &str, time: &str) -> Fault {
     let missing = format!("{time}: missing or null");
     let proposal = TimeProposal { is_missing: true, at: missing.len() };
-    let message = format!("{missing}; {}", mapping::time_fields(text).way_out());
+    let message = format!("{missing}; {}", mapping::time_fields(text).remedy());
     Fault::new(ErrorType::TimestampError, message).with_proposal(proposal)
 }
 

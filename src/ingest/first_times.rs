@@ -170,7 +170,7 @@ impl FirstTimes {
         let FirstRecords { records, faulty, .. } = *found;
         let FaultyRecord { position, fault } =
             found.first.as_ref().filter(|_| faulty == records && !self.is_compared)?;
-        let way_out = if !self.has_format {
+        let remedy = if !self.has_format {
             "; the format is none that evt recognises: -f FORMAT names it, -f regex:PATTERN reads any lines"
         } else if found.foreign == records && records > 1 {
             "; --encoding windows-1252 reads text that is not UTF-8"
@@ -187,7 +187,7 @@ impl FirstTimes {
             RECORDS => format!("none of the first {records} records can be read"),
             _ => format!("none of the {records} records can be read"),
         };
-        Some(Error::usage(format!("{which}: {}{way_out}", fault.message)).at(position))
+        Some(Error::usage(format!("{which}: {}{remedy}", fault.message)).at(position))
     }
 
     /// Warns if the first rows have times of 1970 that another `--time-unit` puts between 1990 and 2100.

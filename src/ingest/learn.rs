@@ -21,13 +21,13 @@ pub(super) struct RowForm {
     builder: Option<row::Builder>,
     keep_raw: KeepRaw,
     /// Whether the inputs carry raw records, as a field or column; `None` until the first rows decide it.
-    brings_raw: Option<bool>,
+    inputs_have_raw: Option<bool>,
 }
 
 impl RowForm {
     /// Creates the form of rows of which flags name the kind, or nothing.
     pub(super) fn new(kind: Option<Kind>, expected: Option<Kind>, keep_raw: KeepRaw) -> Self {
-        Self { kind, expected, builder: None, keep_raw, brings_raw: None }
+        Self { kind, expected, builder: None, keep_raw, inputs_have_raw: None }
     }
 
     /// Whether the kind is not known yet, or is not event and the columns are not known yet.
@@ -49,7 +49,7 @@ impl RowForm {
         let Some(first) = Some(text).filter(|_| self.is_unknown()).and_then(FirstObject::read) else { return Ok(()) };
         first.check(self.expected, input)?;
         let kind = *self.kind.get_or_insert(first.kind);
-        let has_raw = self.decide_raw(first.brings_raw(kind, mapper.keeps_stamps()), mapper);
+        let has_raw = self.decide_raw(first.has_raw_of_evt(kind, mapper.keeps_stamps()), mapper);
         if kind != Kind::Event {
             self.builder = Some(row::Builder::with_schema(kind.schema_with(has_raw)));
         }
@@ -65,27 +65,27 @@ impl RowForm {
     }
 
     /// Returns whether the inputs carry raw records. The first call decides for all inputs.
-    pub(super) fn decide_raw(&mut self, brings: bool, mapper: &mut Mapper) -> bool {
-        if let Some(decided) = self.brings_raw {
+    pub(super) fn decide_raw(&mut self, has_raw: bool, mapper: &mut Mapper) -> bool {
+        if let Some(decided) = self.inputs_have_raw {
             return decided;
         }
-        if brings {
-            self.keep_raw = KeepRaw::Brought;
-            mapper.bring_raw();
+        if has_raw {
+            self.keep_raw = KeepRaw::FromInput;
+            mapper.take_raw_from_input();
         }
-        *self.brings_raw.insert(brings)
+        *self.inputs_have_raw.insert(has_raw)
     }
 
     /// Whether the inputs are known to carry raw records.
-    pub(super) fn brings_raw(&self) -> bool {
-        self.brings_raw == Some(true)
+    pub(super) fn inputs_have_raw(&self) -> bool {
+        self.inputs_have_raw == Some(true)
     }
 
     /// Returns the schema of rows that have no stamps before this run.
     pub(super) fn schema(&self, mapper: &Mapper) -> SchemaRef {
         match self.kind {
             None | Some(Kind::Event) => mapper.written_schema(self.keep_raw),
-            Some(kind) => kind.schema_with(self.brings_raw()),
+            Some(kind) => kind.schema_with(self.inputs_have_raw()),
         }
     }
 
@@ -112,7 +112,7 @@ impl RowForm {
     /// Drops the column of raw records if only the rules of the source needed it. If no input has had raw records so
     /// far, later ones have none.
     pub(super) fn written(&mut self, events: RecordBatch) -> Result<RecordBatch> {
-        self.brings_raw.get_or_insert(false);
+        self.inputs_have_raw.get_or_insert(false);
         if self.keep_raw != KeepRaw::No || events.schema_ref().column_with_name(RAW).is_none() {
             return Ok(events);
         }
@@ -146,8 +146,8 @@ impl FirstObject {
         })
     }
 
-    /// Whether rows of a kind bring their raw records: they are rows that evt wrote.
-    fn brings_raw(&self, kind: Kind, keeps_stamps: bool) -> bool {
+    /// Whether it has a raw record and is a row of `kind` that evt wrote.
+    fn has_raw_of_evt(&self, kind: Kind, keeps_stamps: bool) -> bool {
         self.has_raw && (kind == Kind::Late || keeps_stamps && self.has_stamps)
     }
 
@@ -210,7 +210,7 @@ mod tests {
     fn the_first_rows_decide_for_all_whether_the_inputs_carry_raw_records() {
         for first in [true, false] {
             let (mut form, mut mapper) = (RowForm::new(None, None, KeepRaw::No), mapper());
-            assert!(!form.brings_raw());
+            assert!(!form.inputs_have_raw());
             assert_eq!([form.decide_raw(first, &mut mapper), form.decide_raw(!first, &mut mapper)], [first; 2]);
             assert_eq!(form.schema(&mapper).column_with_name(RAW).is_some(), first);
         }

@@ -190,8 +190,8 @@ impl Ingest {
 
     /// Returns whether the inputs carry raw records. The first call decides for all inputs, because they have one
     /// schema.
-    pub fn decide_raw(&mut self, brings: bool) -> bool {
-        self.form.decide_raw(brings, &mut self.mapper)
+    pub fn decide_raw(&mut self, has_raw: bool) -> bool {
+        self.form.decide_raw(has_raw, &mut self.mapper)
     }
 
     /// Returns the rules of the source.
@@ -312,7 +312,7 @@ impl Ingest {
     #[cold]
     fn may_be_longer(&mut self, text: &str, meta: RecordMeta<'_>) -> Result<bool> {
         self.form.learn(text, meta.input, &mut self.mapper)?;
-        Ok(self.form.is_other() || self.form.brings_raw())
+        Ok(self.form.is_other() || self.form.inputs_have_raw())
     }
 
     /// Adds a record of a kind other than event.

@@ -73,7 +73,7 @@ impl ItemQueue {
     pub(super) fn report_progress(&mut self, partition_table: &mut PartitionTable, bytes: ByteProgress) {
         let step = bytes.total.map_or(PROGRESS_BYTES, |total| PROGRESS_BYTES.min(total / PROGRESS_STEPS).max(1));
         let is_far = bytes.done < self.bytes.done || bytes.done.saturating_sub(self.bytes.done) >= step;
-        if is_far || partition_table.has_news() {
+        if is_far || partition_table.has_changes() {
             self.bytes = bytes;
             self.progress(partition_table, self.rest.complete);
         }
@@ -89,7 +89,8 @@ impl ItemQueue {
     /// Queues a progress message with the partitions that are new or have ended.
     fn progress(&mut self, partition_table: &mut PartitionTable, complete: bool) {
         let ByteProgress { done, total } = self.bytes;
-        let progress = Progress { partitions: partition_table.news(), complete, bytes_done: done, bytes_total: total };
+        let progress =
+            Progress { partitions: partition_table.changes(), complete, bytes_done: done, bytes_total: total };
         self.send_of_current(Item::Control(Control::Progress(progress)));
     }
 
@@ -177,7 +178,7 @@ mod tests {
             let [only] = &progress(&mut queue)[..] else { panic!("one message") };
             assert_eq!(only.complete, !pending);
             assert_eq!(only.partitions[0].input, 3, "the number of the input in this run");
-            assert!(!table.has_news(), "the stream itself reports the partition");
+            assert!(!table.has_changes(), "the stream itself reports the partition");
         }
     }
 }

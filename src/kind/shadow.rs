@@ -21,9 +21,9 @@ impl Shadows {
 
     /// Returns warnings for names that some property has (`met`, as bits of their columns): one per name and run.
     pub fn warnings(&mut self, met: u32) -> impl Iterator<Item = String> + use<> {
-        let news = self.wanted & met;
-        self.wanted &= !news;
-        (0..COLUMNS.len()).filter(move |index| news >> index & 1 == 1).map(|index| {
+        let shadowed = self.wanted & met;
+        self.wanted &= !shadowed;
+        (0..COLUMNS.len()).filter(move |index| shadowed >> index & 1 == 1).map(|index| {
             let name = COLUMNS[index];
             format!("{name} is the column of the event; use properties.{name} for the property of that name")
         })

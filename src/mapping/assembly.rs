@@ -328,13 +328,13 @@ impl<'a> Assembly<'a, '_, '_> {
                 Ok(Some(Cow::Borrowed(number)))
             }
             value => {
-                let way_out = match value {
+                let remedy = match value {
                     Value::Other(text) if !text.starts_with(['{', '[']) => {
                         format!("; --field {name}={name} converts it to text")
                     }
                     _ => String::new(),
                 };
-                let message = format!("{name}: expected a string, found {}{way_out}", shown(value));
+                let message = format!("{name}: expected a string, found {}{remedy}", shown(value));
                 Err(Fault::new(ErrorType::EnvelopeError, message).into())
             }
         }

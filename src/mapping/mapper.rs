@@ -158,9 +158,9 @@ impl Mapper {
         self.plan.keeps
     }
 
-    /// Makes records that carry stamps bring their raw records. Must be called before the first row.
-    pub fn bring_raw(&mut self) {
-        self.plan.options.keep_raw = KeepRaw::Brought;
+    /// Takes the raw record of records with stamps from their fields. Must be called before the first row.
+    pub fn take_raw_from_input(&mut self) {
+        self.plan.options.keep_raw = KeepRaw::FromInput;
         self.out.builder = builder(&self.plan.options, &self.reader.properties);
     }
 
@@ -287,7 +287,7 @@ impl Mapper {
         let (plan, out) = (&self.plan, &mut self.out);
         let reader = if self.is_plain { &mut self.plain } else { &mut self.reader };
         let mut raw = Some(record.raw);
-        if plan.options.keep_raw == KeepRaw::Brought && stamps.is_some() {
+        if plan.options.keep_raw == KeepRaw::FromInput && stamps.is_some() {
             raw = reader.marks.take_raw(text, &mut self.raw).then_some(&self.raw);
         }
         if !reader.properties.is_empty() && !reader.marks.members.is_empty() {

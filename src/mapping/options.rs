@@ -63,9 +63,8 @@ pub enum KeepRaw {
     Within,
     /// A column that is written with the row.
     Column,
-    /// As `Column`, but a record that carries stamps brings its raw record as a field: `raw`, or `raw_base64` if it is
-    /// not text.
-    Brought,
+    /// As `Column`, but the raw record of a record with stamps is its field `raw`, or `raw_base64` if it is not text.
+    FromInput,
 }
 
 /// The parts of a record, beside its value, that rows keep as columns.
@@ -171,13 +170,13 @@ pub(super) fn column_index(flag: &str, name: &str) -> Result<usize> {
         .ok_or_else(|| Error::usage(format!("{flag} {name}: expected one of {}", COLUMNS.join(" "))))?;
     match index {
         column::PROPERTIES | column::EVENT_TIME | column::STREAM_TIME => {
-            Err(Error::usage(format!("{flag} {name}: evt sets this column{}", way_out(index))))
+            Err(Error::usage(format!("{flag} {name}: evt sets this column{}", remedy(index))))
         }
         _ => Ok(index),
     }
 }
 
-fn way_out(index: usize) -> &'static str {
+fn remedy(index: usize) -> &'static str {
     if index == column::EVENT_TIME { "; --time FIELD selects the event time" } else { "" }
 }
 

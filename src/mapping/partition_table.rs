@@ -123,7 +123,7 @@ pub struct PartitionTable {
     /// The explicit watermark of each input, if control lines set the watermark: it is the stream time of the rows
     /// after it.
     explicit: Option<Vec<i64>>,
-    /// Number of partitions whose state has changed since the last [`PartitionTable::news`].
+    /// Number of partitions whose state has changed since the last [`PartitionTable::changes`].
     unreported: usize,
 }
 
@@ -298,19 +298,19 @@ impl PartitionTable {
         }
     }
 
-    /// Whether some partition is new or has ended since the last call of [`PartitionTable::news`].
-    pub fn has_news(&self) -> bool {
+    /// Whether some partition is new or has ended since the last call of [`PartitionTable::changes`].
+    pub fn has_changes(&self) -> bool {
         self.unreported > 0
     }
 
     /// Returns the partitions that are new or have ended since the last call, as a progress frame reports them.
-    pub fn news(&mut self) -> Vec<PartitionState> {
+    pub fn changes(&mut self) -> Vec<PartitionState> {
         let (origins, names) = (&self.origins.texts, &self.names.texts);
-        let mut news = vec![];
+        let mut changes = vec![];
         self.unreported = 0;
         for partition in self.partitions.iter_mut().filter(|partition| !partition.reported) {
             partition.reported = true;
-            news.push(PartitionState {
+            changes.push(PartitionState {
                 input: partition.input,
                 origin: origins[partition.origin as usize].clone(),
                 partition: names[partition.name as usize].clone(),
@@ -318,6 +318,6 @@ impl PartitionTable {
                 state: if partition.ended { frame::State::Ended } else { frame::State::Live },
             });
         }
-        news
+        changes
     }
 }

@@ -250,7 +250,7 @@ impl FieldPlan<'_> {
     }
 
     fn column(&mut self, member: &RecordField, column: usize) -> Result<()> {
-        let (class, what, way_out) = match column {
+        let (class, what, remedy) = match column {
             column::EVENT_ID => (ValueClass::Uuid, "a UUID", ""),
             column::CLIENT_TIMESTAMP | column::SERVER_TIMESTAMP => {
                 (ValueClass::Instant, "an instant", "; use timestamp-millis, timestamp-micros or string")
@@ -259,7 +259,7 @@ impl FieldPlan<'_> {
         };
         if !self.encoder.may_take(member.node, class) {
             let theirs = self.encoder.describe(member.node);
-            return Err(Error::config(format!("{}: {what} cannot be written as {theirs}{way_out}", member.name)));
+            return Err(Error::config(format!("{}: {what} cannot be written as {theirs}{remedy}", member.name)));
         }
         self.push(member, Origin::Column(column));
         Ok(())

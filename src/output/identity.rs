@@ -3,10 +3,10 @@
 //! A run that reads its own output would never end, and two outputs of one run would overwrite each other.
 
 use crate::error::{Error, Result};
+use crate::run::io::Io;
 use crate::store::access;
 use crate::uri::Uri;
-use std::fs::{File, Metadata};
-use std::os::fd::AsFd;
+use std::fs::Metadata;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
@@ -55,20 +55,15 @@ impl Identity {
         Some(Self::Name(above.join(path.file_name()?)))
     }
 
-    /// Returns the identity of the file that a standard stream is connected to.
-    fn of_stream(stream: impl AsFd) -> Option<Self> {
-        Self::of(&File::from(stream.as_fd().try_clone_to_owned().ok()?).metadata().ok()?)
-    }
-
     /// Returns the identity of the file that standard output is connected to, or of the name `-`.
-    pub fn of_output() -> Self {
-        Self::of_stream(std::io::stdout()).unwrap_or_else(|| Self::Name("-".into()))
+    pub fn of_output(io: &Io) -> Self {
+        io.stdout_metadata().and_then(|found| Self::of(&found)).unwrap_or_else(|| Self::Name("-".into()))
     }
 
     /// Returns the identities of an input: several for several topics, none for a store or the HTTP server.
-    fn of_input(input: &Uri) -> Vec<Self> {
+    fn of_input(input: &Uri, io: &Io) -> Vec<Self> {
         match input {
-            Uri::Standard => Self::of_stream(std::io::stdin()).into_iter().collect(),
+            Uri::Standard => io.stdin_metadata().and_then(|found| Self::of(&found)).into_iter().collect(),
             Uri::File(path) => Self::of_path(path).into_iter().collect(),
             Uri::Kafka(address) => address.topics.iter().map(|topic| Self::of_topic(&address.brokers, topic)).collect(),
             _ => vec![],
@@ -95,8 +90,8 @@ pub struct Identities {
 
 impl Identities {
     /// Creates it with the inputs of a run and no outputs.
-    pub fn inputs(inputs: &[Uri]) -> Self {
-        Self { inputs: inputs.iter().flat_map(Identity::of_input).collect(), outputs: vec![] }
+    pub fn inputs(inputs: &[Uri], io: &Io) -> Self {
+        Self { inputs: inputs.iter().flat_map(|input| Identity::of_input(input, io)).collect(), outputs: vec![] }
     }
 
     /// Whether `identity` is that of an input.
@@ -161,7 +156,7 @@ mod tests {
     #[test]
     fn an_output_is_no_input_and_no_other_output() {
         let input = Uri::parse("kafka://b:9092/in?end=latest").unwrap();
-        let mut all = Identities::inputs(&[input]);
+        let mut all = Identities::inputs(&[input], &Io::Process);
         let topic = |brokers: &str, name: &str| Some(Identity::of_topic(brokers, name));
         assert!(all.is_input(topic("b:9092", "in").as_ref()));
         let error = all.output("o", topic("b:9092", "in")).unwrap_err();

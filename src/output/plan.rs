@@ -31,7 +31,6 @@ use crate::uri::kafka::{Address, TopicFormat};
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use std::ffi::OsStr;
-use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -323,11 +322,6 @@ impl OutputPlan {
         matches!(self.place, Destination::Standard(_))
     }
 
-    /// Whether it is standard output and that is a terminal.
-    pub fn is_terminal(&self) -> bool {
-        self.is_standard() && std::io::stdout().is_terminal()
-    }
-
     /// Returns its URI as the user gave it, without secrets.
     pub fn name(&self) -> &str {
         &self.name
@@ -340,13 +334,13 @@ impl OutputPlan {
 
     /// Returns its identity, to find duplicate outputs. `None` if an output may be named twice: a database holds a
     /// table for each kind of row.
-    pub fn identity(&self) -> Option<Identity> {
+    pub fn identity(&self, io: &Io) -> Option<Identity> {
         match &self.place {
             Destination::Store(store, location) if store.medium == Medium::Directory => {
                 Identity::of_directory(Path::new(&location.path))
             }
             Destination::Null | Destination::Store(..) => None,
-            Destination::Standard(_) => Some(Identity::of_output()),
+            Destination::Standard(_) => Some(Identity::of_output(io)),
             Destination::File(path, _) => Identity::of_path(path),
             Destination::Kafka(address, _) => Some(Identity::of_topic(&address.brokers, address.topics.first()?)),
         }

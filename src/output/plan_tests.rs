@@ -9,6 +9,7 @@ use crate::format::{frames, jsonl};
 use crate::frame::{End, How};
 use crate::kind::Kind;
 use crate::run::Run;
+use crate::run::io::Io;
 use crate::store::disk::Disk;
 use arrow::datatypes::Schema;
 use std::path::Path;
@@ -48,7 +49,7 @@ impl Says {
             needs_raw: plan.needs_raw(),
             acknowledges: plan.acknowledges(),
             replaces: plan.replaces(),
-            has_identity: plan.identity().is_some(),
+            has_identity: plan.identity(&Io::Process).is_some(),
         }
     }
 }
@@ -148,7 +149,8 @@ fn transactions_belong_to_tools_that_commit_them() {
 fn two_names_of_one_file_have_one_identity() {
     let dir = tempfile::tempdir().unwrap();
     let (path, link) = (dir.path().join("a.jsonl"), dir.path().join("b.jsonl"));
-    let identity = |path: &Path| plan(path.to_str().unwrap(), &spec(&jsonl::FORMAT)).unwrap().identity().unwrap();
+    let identity =
+        |path: &Path| plan(path.to_str().unwrap(), &spec(&jsonl::FORMAT)).unwrap().identity(&Io::Process).unwrap();
     std::os::unix::fs::symlink(&path, &link).unwrap();
     assert!(matches!(identity(&path), Identity::Name(_)));
     assert_eq!(identity(&path), identity(&link), "before it exists");

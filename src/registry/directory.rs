@@ -275,8 +275,8 @@ fn check_files(dir: &Path) -> Result<()> {
 
 fn not_a_subject(path: &Path) -> Error {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let way_out = format!("rename it to '{}', or give it a leading dot", file_name_of(&name));
-    Error::config(format!("{}: not the directory of a subject; {way_out}", path.display()))
+    let remedy = format!("rename it to '{}', or give it a leading dot", file_name_of(&name));
+    Error::config(format!("{}: not the directory of a subject; {remedy}", path.display()))
 }
 
 /// Returns the version number of a file name.

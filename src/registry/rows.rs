@@ -144,19 +144,19 @@ impl AvroRows {
     }
 
     /// Returns notices about the rows so far, each once.
-    pub fn news(&mut self) -> Vec<String> {
+    pub fn warnings(&mut self) -> Vec<String> {
         let RowFormat::Records(records) = &self.form else { return vec![] };
         let (name, lost) = (&self.name, records.lost());
-        let mut news = vec![];
+        let mut warnings = vec![];
         if let (true, Some(property)) = (lost.properties.events > 0 && !self.has_warned[0], &lost.properties.first) {
-            news.push(format!("{name} has no field for '{property}'; properties without a field are not written"));
+            warnings.push(format!("{name} has no field for '{property}'; properties without a field are not written"));
             self.has_warned[0] = true;
         }
         if let (true, Some(field)) = (lost.digits.events > 0 && !self.has_warned[1], &lost.digits.first) {
-            news.push(format!("{name}: {field}: times are truncated to the unit of this field"));
+            warnings.push(format!("{name}: {field}: times are truncated to the unit of this field"));
             self.has_warned[1] = true;
         }
-        news
+        warnings
     }
 
     /// Returns how many rows were written incompletely; `None` if all were complete.

@@ -2,11 +2,11 @@
 
 use super::pipe_output::PipeOutput;
 use super::standard;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::stop::{Stop, Woken};
 use crate::store::disk::Disk;
 use std::collections::VecDeque;
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io::{ErrorKind, IsTerminal, Read, Write};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -100,6 +100,36 @@ impl Io {
     /// Whether standard output is a terminal.
     pub fn has_terminal(&self) -> bool {
         matches!(self, Io::Process) && std::io::stdout().is_terminal()
+    }
+
+    /// Returns the width of the terminal on standard output, in columns; `None` if it is no terminal.
+    pub fn terminal_width(&self) -> Option<usize> {
+        let size = matches!(self, Io::Process).then(|| rustix::termios::tcgetwinsize(std::io::stdout()).ok()).flatten();
+        size.map(|size| usize::from(size.ws_col)).filter(|width| *width > 0)
+    }
+
+    /// Whether standard error is a terminal, so that a person may read messages and progress.
+    pub fn has_terminal_for_messages(&self) -> bool {
+        matches!(self, Io::Process) && std::io::stderr().is_terminal()
+    }
+
+    /// Returns the metadata of the file that standard input is connected to; `None` for a simulated one.
+    pub fn stdin_metadata(&self) -> Option<Metadata> {
+        matches!(self, Io::Process).then(|| standard::metadata(std::io::stdin())).flatten()
+    }
+
+    /// Returns the metadata of the file that standard output is connected to; `None` for a simulated one.
+    pub fn stdout_metadata(&self) -> Option<Metadata> {
+        matches!(self, Io::Process).then(|| standard::metadata(std::io::stdout())).flatten()
+    }
+
+    /// Writes text to standard output, unbuffered.
+    pub fn print(&self, text: &str) -> Result<()> {
+        let written = match self {
+            Io::Process => standard::output()?.write_all(text.as_bytes()),
+            Io::Simulated { stdout, .. } => stdout.clone().write_all(text.as_bytes()),
+        };
+        written.map_err(|error| Error::io("stdout", &error))
     }
 
     /// Returns the path of the regular file that standard output is redirected to, if it has one.

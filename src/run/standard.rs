@@ -5,8 +5,7 @@
 use crate::error::{Error, ErrorKind, Result};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{FileType, OFlags, fcntl_getfl};
-use std::fs::File;
-use std::io::Write;
+use std::fs::{File, Metadata};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
@@ -38,9 +37,9 @@ pub fn has_lost_reader(timeout: Duration) -> bool {
     poll(&mut watched, timeout.as_ref()).is_ok_and(|_| watched[0].revents().contains(PollFlags::ERR))
 }
 
-/// Writes text to standard output, unbuffered.
-pub fn print(text: &str) -> Result<()> {
-    output()?.write_all(text.as_bytes()).map_err(|error| Error::io("stdout", &error))
+/// Returns the metadata of the file that a standard stream is connected to; `None` if it is closed.
+pub fn metadata(stream: impl AsFd) -> Option<Metadata> {
+    File::from(stream.as_fd().try_clone_to_owned().ok()?).metadata().ok()
 }
 
 fn open(name: &str, fd: BorrowedFd<'_>, useless: OFlags, closed: &str) -> Result<File> {

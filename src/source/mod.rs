@@ -546,7 +546,7 @@ impl Source {
     ///
     /// The incomplete batch of a file stays as it is: batches, and so the panes of windows, do not depend on the time
     /// at which epochs end. Those of topics depend on time anyway, and are queued now.
-    pub fn is_at_cut(&mut self) -> Result<bool> {
+    pub fn can_end_epoch(&mut self) -> Result<bool> {
         if self.running.front().is_some_and(|running| running.input.is_live()) {
             // Held records of topics are read again: the position of their partition is before them. Those of followed
             // names are not.

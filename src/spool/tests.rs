@@ -98,17 +98,17 @@ fn what_is_acknowledged_is_read_in_order_and_again_after_a_restart() {
             })
         })
         .collect();
-    let mut told: Vec<(i64, String)> = vec![];
+    let mut acknowledged: Vec<(i64, String)> = vec![];
     for (client, thread) in clients.into_iter().enumerate() {
-        told.extend(thread.join().unwrap().into_iter().map(|(offset, n)| (offset, format!("{client}/{n}"))));
+        acknowledged.extend(thread.join().unwrap().into_iter().map(|(offset, n)| (offset, format!("{client}/{n}"))));
     }
-    told.sort();
-    assert_eq!(told.iter().map(|(offset, _)| *offset).collect::<Vec<_>>(), (0..200).collect::<Vec<_>>());
-    assert_eq!(read(&mut reader), told);
+    acknowledged.sort();
+    assert_eq!(acknowledged.iter().map(|(offset, _)| *offset).collect::<Vec<_>>(), (0..200).collect::<Vec<_>>());
+    assert_eq!(read(&mut reader), acknowledged);
     drained(log, &reader);
     drop(reader);
     let (_log, mut reader) = open(&spool(dir.path()), SpoolStart::Kept, &run()).unwrap();
-    assert_eq!(read(&mut reader), told, "nothing was settled");
+    assert_eq!(read(&mut reader), acknowledged, "nothing was settled");
 }
 
 #[test]

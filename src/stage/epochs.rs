@@ -357,7 +357,7 @@ impl Epochs {
     }
 
     /// Whether the epoch that is to end must wait for stores that have not answered rows of it; says which ones.
-    pub fn is_delayed(&mut self, outputs: &mut Outputs, is_at_barrier: bool) -> bool {
+    pub fn waits_for_outputs(&mut self, outputs: &mut Outputs, is_at_barrier: bool) -> bool {
         let named = outputs.writing().join(", ");
         if named.is_empty() {
             self.delay = None;
@@ -496,7 +496,7 @@ impl Epochs {
         }
         // The store of the letters may not answer these promptly.
         outputs.dead.flush()?;
-        if self.is_delayed(outputs, true) {
+        if self.waits_for_outputs(outputs, true) {
             return Ok(false);
         }
         let early = || Error::corrupt("a barrier arrived before the previous epoch was complete");

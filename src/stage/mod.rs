@@ -246,8 +246,8 @@ impl Stage {
         let Phase::Learning(start) = std::mem::replace(&mut self.phase, Phase::Ended(0)) else {
             return Err(Error::broken("a stage starts twice"));
         };
-        let learned = SourceInfo { source: &mut self.source, first, outputs: &self.outputs.plans };
-        let OperatorSetup { mut operator, schema, side, is_report } = start(learned)?;
+        let info = SourceInfo { source: &mut self.source, first, outputs: &self.outputs.plans };
+        let OperatorSetup { mut operator, schema, side, is_report } = start(info)?;
         if self.source.read_mode() == ReadMode::Commit && !operator.snapshot().state.is_empty() {
             return Err(Error::broken(
                 "an operator with state reads topics as ReadMode::Stateful: a restart would lose its state",
@@ -347,12 +347,12 @@ impl Stage {
     /// Whether the epoch in progress is to end, and can.
     fn can_end_epoch(&mut self) -> Result<bool> {
         let Some(epochs) = self.epochs.as_mut().filter(|epochs| epochs.is_due()) else { return Ok(false) };
-        if epochs.is_delayed(&mut self.outputs, false) || !self.source.is_at_cut()? {
+        if epochs.waits_for_outputs(&mut self.outputs, false) || !self.source.can_end_epoch()? {
             return Ok(false);
         }
         // The store of the letters may not answer these promptly.
         self.outputs.dead.flush()?;
-        Ok(!epochs.is_delayed(&mut self.outputs, false))
+        Ok(!epochs.waits_for_outputs(&mut self.outputs, false))
     }
 
     /// Ends the epoch in progress, if there is a checkpoint: the stage has taken the rows before the positions of the

@@ -57,7 +57,7 @@ pub struct Outputs {
     transactions: Option<Rc<SharedProducer>>,
     pub(super) progress: ProgressLine,
     /// The last progress message, without its partitions; `None` after the end.
-    told: Option<Progress>,
+    announced: Option<Progress>,
     /// Whether two inputs reported the same partition.
     pub(super) repeats_partitions: bool,
     /// Rows of the input that became dead letters and that the stage has not counted yet.
@@ -115,7 +115,7 @@ impl Outputs {
     /// Makes the outputs of a stage; none is open yet.
     pub fn new(run: Rc<Run>, plans: Vec<OutputPlan>, side: Option<OutputPlan>, dead: DeadLetters, quiet: bool) -> Self {
         // A progress line between rows on the same terminal would garble both.
-        let shows_rows = plans.iter().any(OutputPlan::is_terminal);
+        let shows_rows = run.io.has_terminal() && plans.iter().any(OutputPlan::is_standard);
         let progress = ProgressLine::new(&run, quiet || shows_rows);
         Self {
             run,
@@ -129,7 +129,7 @@ impl Outputs {
             header: None,
             transactions: None,
             progress,
-            told: Some(Progress::default()),
+            announced: Some(Progress::default()),
             repeats_partitions: false,
             dead_rows: Counts::default(),
             refused: 0,
@@ -324,7 +324,7 @@ impl Outputs {
 
     /// Sends the end to later stages of the pipe, which complete the last epoch.
     pub fn send_end(&mut self, end: &End) -> Result<()> {
-        self.told = None;
+        self.announced = None;
         self.outputs.iter_mut().try_for_each(|output| output.send_end(end))
     }
 
@@ -411,8 +411,8 @@ impl Outputs {
     /// Writes the last progress message again, which changes nothing: a program between two stages, such as tee(1),
     /// notices only at a write that its reader has gone.
     pub(super) fn repeat_progress(&mut self) -> Result<()> {
-        let Some(told) = self.told.clone() else { return Ok(()) };
-        let message = Control::Progress(told);
+        let Some(announced) = self.announced.clone() else { return Ok(()) };
+        let message = Control::Progress(announced);
         self.outputs.iter_mut().try_for_each(|output| output.control(&message))
     }
 }
@@ -450,7 +450,7 @@ impl Collector for Outputs {
         // stream, so no watermark may be computed from it before its end.
         let complete = progress.complete && !self.repeats_partitions;
         let message = Control::Progress(Progress { complete, ..progress.clone() });
-        self.told = Some(Progress { complete, partitions: vec![], ..*progress });
+        self.announced = Some(Progress { complete, partitions: vec![], ..*progress });
         self.outputs.iter_mut().try_for_each(|output| output.control(&message))
     }
 

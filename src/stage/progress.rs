@@ -6,7 +6,6 @@ use crate::clock::Clock;
 use crate::frame::Progress;
 use crate::run::Run;
 use indicatif::{HumanCount, ProgressBar, ProgressStyle};
-use std::io::IsTerminal;
 use std::time::Duration;
 
 /// Minimum interval between two updates.
@@ -29,7 +28,7 @@ pub struct ProgressLine {
 impl ProgressLine {
     /// Creates a line; it is drawn if stderr is a terminal and no later stage draws it.
     pub fn new(run: &Run, quiet: bool) -> Self {
-        let watched = !quiet && !run.console.is_json() && std::io::stderr().is_terminal() && !stdout_is_pipe();
+        let watched = !quiet && !run.console.is_json() && run.io.has_terminal_for_messages() && !run.io.has_pipe();
         let bar = watched.then(|| ProgressBar::new_spinner().with_style(style("{spinner} {elapsed} {msg}")));
         run.console.set_progress(bar.clone());
         let start = run.clock.monotonic();
@@ -111,17 +110,4 @@ impl Drop for ProgressLine {
 
 fn style(template: &str) -> ProgressStyle {
     ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_spinner())
-}
-
-fn stdout_is_pipe() -> bool {
-    use rustix::fs::{FileType, fstat};
-    fstat(std::io::stdout()).is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Fifo)
-}
-
-/// Returns the width of the terminal on standard output.
-pub fn terminal_width() -> Option<usize> {
-    rustix::termios::tcgetwinsize(std::io::stdout())
-        .ok()
-        .map(|size| usize::from(size.ws_col))
-        .filter(|width| *width > 0)
 }

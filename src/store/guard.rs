@@ -295,11 +295,11 @@ mod tests {
         overlap.judged(id(1), RowOutcome::Outnumbered, || "one".to_owned());
         overlap.judged(id(2), RowOutcome::Outnumbered, || "two".to_owned());
         overlap.judged(id(2), RowOutcome::Outnumbered, || "again".to_owned());
-        let told = conflicts(&overlap).unwrap();
-        assert!(told.starts_with("conflict: 2 keys") && told.contains(", first one; "), "{told}");
+        let message = conflicts(&overlap).unwrap();
+        assert!(message.starts_with("conflict: 2 keys") && message.contains(", first one; "), "{message}");
         overlap.judged(id(1), RowOutcome::Unchanged, String::new);
-        let told = conflicts(&overlap).unwrap();
-        assert!(told.starts_with("conflict: 1 key ") && told.contains(", first two; "), "{told}");
+        let message = conflicts(&overlap).unwrap();
+        assert!(message.starts_with("conflict: 1 key ") && message.contains(", first two; "), "{message}");
         overlap.judged(id(2), RowOutcome::Stale, String::new);
         assert_eq!(conflicts(&overlap), None);
     }
@@ -326,13 +326,13 @@ mod tests {
         for n in 0..REFUSED_MAX as u128 {
             overlap.judged(n.to_be_bytes(), RowOutcome::Unchanged, String::new);
         }
-        let told = conflicts(&overlap).unwrap();
+        let message = conflicts(&overlap).unwrap();
         let said = "0 keys keep a stored row with more events than the last row of this run";
         assert!(
-            told.ends_with(&format!(
+            message.ends_with(&format!(
                 "{said}; 3 more rejected rows may have other keys; evt-backfill computes the right rows"
             )),
-            "{told}"
+            "{message}"
         );
     }
 }

@@ -126,17 +126,17 @@ pub fn check(open: &mut dyn FnMut() -> Box<dyn Ledger>, seed: u64) {
 }
 
 fn compare(ledger: &mut dyn Ledger, model: &Model, letters: Range<u64>) {
-    let told = format!("letters {letters:?}");
+    let context = format!("letters {letters:?}");
     let ids: Vec<Id> = letters.clone().map(id).collect();
     let states: Vec<_> = ids.iter().map(|id| model.state(id)).collect();
-    assert_eq!(ledger.states(&ids).unwrap(), states, "{told}");
+    assert_eq!(ledger.states(&ids).unwrap(), states, "{context}");
     let events: Vec<Id> = letters.map(event).collect();
     let attempts: Vec<i64> = events.iter().map(|id| model.attempts.get(id).copied().unwrap_or(0)).collect();
-    assert_eq!(ledger.attempts(&events).unwrap(), attempts, "{told}");
-    assert_eq!(ledger.open_batches(None).unwrap(), model.open.keys().copied().collect::<Vec<_>>(), "{told}");
+    assert_eq!(ledger.attempts(&events).unwrap(), attempts, "{context}");
+    assert_eq!(ledger.open_batches(None).unwrap(), model.open.keys().copied().collect::<Vec<_>>(), "{context}");
     for (at, name) in TARGETS.iter().enumerate() {
         let own = model.open.iter().filter(|(_, (target, _))| *target == at);
         let own: Vec<i64> = own.map(|(batch, _)| *batch).collect();
-        assert_eq!(ledger.open_batches(Some(name)).unwrap(), own, "{told}");
+        assert_eq!(ledger.open_batches(Some(name)).unwrap(), own, "{context}");
     }
 }

@@ -13,6 +13,7 @@ use crate::input::Input;
 use crate::input::generated::{GeneratedInput, TruthFile};
 use crate::output::identity::{Identities, Identity};
 use crate::run::Run;
+use crate::run::io::Io;
 use crate::source::SourceOptions;
 use crate::stage::Stage;
 use crate::store::access;
@@ -111,11 +112,11 @@ impl Tool for Args {
         self.stage(run)?.run()
     }
 
-    fn check(self, _run: &Rc<Run>, findings: &mut CheckReport) {
+    fn check(self, run: &Rc<Run>, findings: &mut CheckReport) {
         findings.take(Generator::new(self.options()));
         if let Some(path) = &self.truth {
             findings.take(Truth::new(self.rules()));
-            if findings.take(check_truth(path)).is_some() {
+            if findings.take(check_truth(path, &run.io)).is_some() {
                 findings.ready(path.display());
             }
         }
@@ -178,7 +179,7 @@ impl Args {
         let generator = Generator::new(self.options())?;
         let truth = match self.truth.clone() {
             Some(path) => {
-                check_truth(&path)?;
+                check_truth(&path, &run.io)?;
                 Some(TruthFile { truth: Truth::new(self.rules())?, path })
             }
             None => None,
@@ -234,10 +235,10 @@ impl Args {
 }
 
 /// Checks that the truth can be written at `path`, and that standard output is another file.
-fn check_truth(path: &Path) -> Result<()> {
+fn check_truth(path: &Path, io: &Io) -> Result<()> {
     let shown = path.display().to_string();
     let mut named = Identities::default();
-    named.output("-", Some(Identity::of_output()))?;
+    named.output("-", Some(Identity::of_output(io)))?;
     named.output(&shown, Identity::of_path(path))?;
     access::check_file(path).map_err(|error| Error::io(shown, &error))
 }
@@ -265,7 +266,7 @@ mod tests {
     use super::*;
     use crate::clock::Clock;
     use crate::error::ErrorKind;
-    use crate::run::io::{Io, Pipe};
+    use crate::run::io::Pipe;
     use crate::store::disk::Disk;
     use std::io::Read;
 

@@ -9,7 +9,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::metrics;
 use crate::registry::directory::read_schema;
 use crate::registry::{Registration, Registry, conflicts, place};
-use crate::run::standard::print;
+use crate::run::io::Io;
 use crate::run::{Run, report_file};
 use crate::subject::{Lookup, Subject};
 use clap::{Parser, Subcommand};
@@ -117,14 +117,14 @@ impl Tool for Args {
     }
 
     /// Checks that the schemas exist and can be read; registers nothing.
-    fn check(self, _run: &Rc<Run>, findings: &mut CheckReport) {
+    fn check(self, run: &Rc<Run>, findings: &mut CheckReport) {
         let files: Vec<&String> = match &self.action {
             Action::Check { new, against, .. } => std::iter::once(new).chain(against).collect(),
             Action::Register { new, .. } => vec![new],
             Action::List { .. } | Action::Show { .. } => vec![],
         };
         for file in files.into_iter().filter(|file| *file != "-") {
-            if findings.take(parse(file)).is_some() {
+            if findings.take(parse(&run.io, file)).is_some() {
                 findings.ready(file);
             }
         }
@@ -168,17 +168,19 @@ impl Args {
             }
             Action::Check { new, against, level, .. } => check(run, new, against, level.unwrap_or_default()),
             Action::Register { new, subject, schemas } => self.register(run, new, subject, open(schemas)?.as_mut()),
-            Action::List { schemas } => list(open(schemas)?.as_mut()),
-            Action::Show { subject, number, schemas } => show(subject, *number, schemas, open(schemas)?.as_mut()),
+            Action::List { schemas } => list(&run.io, open(schemas)?.as_mut()),
+            Action::Show { subject, number, schemas } => {
+                show(&run.io, subject, *number, schemas, open(schemas)?.as_mut())
+            }
         }
     }
 
     fn register(&self, run: &Run, new: &str, subject: &str, registry: &mut dyn Registry) -> Result<u8> {
-        let text = read(new)?;
+        let text = read(&run.io, new)?;
         match registry.register(subject, &text).map_err(|error| error.at(new))? {
-            Registration::Added(number) => print(&format!("{subject} {number}\n"))?,
+            Registration::Added(number) => run.io.print(&format!("{subject} {number}\n"))?,
             Registration::Existing(number) => {
-                print(&format!("{subject} {number}\n"))?;
+                run.io.print(&format!("{subject} {number}\n"))?;
                 if !self.common.quiet {
                     run.console.say(format!("{new}: already registered as version {number} of {subject}"));
                 }
@@ -199,9 +201,9 @@ impl Args {
 }
 
 fn check(run: &Run, new: &str, against: &[String], level: Level) -> Result<u8> {
-    let text = read(new)?;
+    let text = read(&run.io, new)?;
     let schema = parse_at(new, &text)?;
-    let history = against.iter().map(|path| parse(path)).collect::<Result<Vec<_>>>()?;
+    let history = against.iter().map(|path| parse(&run.io, path)).collect::<Result<Vec<_>>>()?;
     let conflicts = check_level(&schema, &history.iter().collect::<Vec<_>>(), level);
     for conflict in &conflicts {
         let place = place(new, &text, &conflict.incompatibility.path);
@@ -212,7 +214,7 @@ fn check(run: &Run, new: &str, against: &[String], level: Level) -> Result<u8> {
 
 /// Checks a schema against the registered versions: evt's verdict, and the registry's own if it has one.
 fn check_subject(run: &Run, new: &str, subject: &str, level: Option<Level>, registry: &mut dyn Registry) -> Result<u8> {
-    let text = read(new)?;
+    let text = read(&run.io, new)?;
     let schema = parse_at(new, &text)?;
     let found = found(subject, registry)?;
     let versions = found.as_ref().map_or(&[][..], |found| &found.versions);
@@ -234,7 +236,7 @@ fn check_subject(run: &Run, new: &str, subject: &str, level: Option<Level>, regi
     Ok(u8::from(!conflicts.is_empty() || objections.is_some_and(|said| !said.is_empty())))
 }
 
-fn list(registry: &mut dyn Registry) -> Result<u8> {
+fn list(io: &Io, registry: &mut dyn Registry) -> Result<u8> {
     let mut out = String::new();
     for subject in registry.subjects()? {
         let Some(found) = found(&subject, registry)? else { continue };
@@ -242,10 +244,10 @@ fn list(registry: &mut dyn Registry) -> Result<u8> {
         // Writing to a String cannot fail.
         let _ = writeln!(out, "{subject} {} {}", registry.level(&subject)?.name(), versions.join(" "));
     }
-    print(&out).map(|()| 0)
+    io.print(&out).map(|()| 0)
 }
 
-fn show(subject: &str, number: Option<u32>, schemas: &str, registry: &mut dyn Registry) -> Result<u8> {
+fn show(io: &Io, subject: &str, number: Option<u32>, schemas: &str, registry: &mut dyn Registry) -> Result<u8> {
     let name = place::name(schemas)?;
     let unknown = |what: &str| Error::config(format!("{name}: unknown {what} {subject}"));
     let found = found(subject, registry)?.ok_or_else(|| unknown("subject"))?;
@@ -254,7 +256,7 @@ fn show(subject: &str, number: Option<u32>, schemas: &str, registry: &mut dyn Re
         None => found.latest(),
     };
     let version = version.ok_or_else(|| unknown("version of"))?;
-    print(&format!("{}\n", version.text.trim_end())).map(|()| 0)
+    io.print(&format!("{}\n", version.text.trim_end())).map(|()| 0)
 }
 
 fn found(subject: &str, registry: &mut dyn Registry) -> Result<Option<Arc<Subject>>> {
@@ -266,15 +268,15 @@ fn found(subject: &str, registry: &mut dyn Registry) -> Result<Option<Arc<Subjec
     }
 }
 
-fn read(path: &str) -> Result<String> {
+fn read(io: &Io, path: &str) -> Result<String> {
     match path {
-        "-" => read_schema(Ok(std::io::stdin()), path),
+        "-" => read_schema(Ok(io.stdin()?), path),
         _ => read_schema(File::open(path), path),
     }
 }
 
-fn parse(path: &str) -> Result<Schema> {
-    let text = read(path)?;
+fn parse(io: &Io, path: &str) -> Result<Schema> {
+    let text = read(io, path)?;
     parse_at(path, &text)
 }
 

@@ -8,7 +8,6 @@ use crate::cli::{Tool, Unit};
 use crate::error::{Error, Result};
 use crate::mapping::Provenance;
 use crate::run::Run;
-use crate::run::standard::print;
 use crate::source::SourceOptions;
 use crate::stage::Stage;
 use crate::store;
@@ -72,7 +71,7 @@ impl Tool for Args {
     fn run(self, run: &Rc<Run>) -> Result<u8> {
         if self.list {
             let lines = store::ALL.iter().map(|store| format!("{}:  {}\n", store.scheme, store.about));
-            return print(&lines.collect::<String>()).map(|()| 0);
+            return run.io.print(&lines.collect::<String>()).map(|()| 0);
         }
         self.stage(run)?.run()
     }

@@ -115,10 +115,10 @@ impl Args {
         let (side, branch) = (duplicates.as_deref(), branch.branch.as_deref());
         let spec = StageSpec { side, range: Some(&range), branch, ..StageSpec::new(&stage) };
         let memory = memory_bound(self.memory.unwrap_or(dedup::MEMORY), run.io.disk());
-        let start = move |learned: SourceInfo<'_>| {
-            learned.expect(Kind::Event, "expected events")?;
-            let schema = learned.source.schema();
-            let writes_raw_alone = learned.outputs.iter().all(OutputPlan::needs_raw);
+        let start = move |info: SourceInfo<'_>| {
+            info.expect(Kind::Event, "expected events")?;
+            let schema = info.source.schema();
+            let writes_raw_alone = info.outputs.iter().all(OutputPlan::needs_raw);
             let shared = if writes_raw_alone { None } else { shared_raw(&schema) };
             let names: Vec<usize> = (0..schema.fields().len()).filter(|column| Some(*column) != shared).collect();
             let schema = Arc::new(schema.project(&names)?);

@@ -86,8 +86,8 @@ impl Operator for Validate {
             .and_then(|schemas| schemas.subjects().ok());
         if let Some([subject]) = subjects.as_deref() {
             let events = counted(self.unknown, ["event has", "events have"]);
-            let way_out = format!("--subject ={subject} takes the only one, for all events");
-            out.note(Note::Warning(format!("{events} a subject without a schema; {way_out}")));
+            let remedy = format!("--subject ={subject} takes the only one, for all events");
+            out.note(Note::Warning(format!("{events} a subject without a schema; {remedy}")));
         }
         Ok(Counts::default())
     }

@@ -388,6 +388,21 @@ fn only_adapters_read_the_clocks_of_the_process() {
 }
 
 #[test]
+fn only_the_streams_of_a_run_are_those_of_the_process() {
+    // A stage of the simulation has streams of its own. The main function writes help before a run exists.
+    let may = ["src/run/", "src/cli/mod.rs", "src/console.rs"];
+    let is_stream = |path: &[String]| {
+        let names: Vec<&str> = path.iter().map(String::as_str).collect();
+        ["stdin", "stdout", "stderr"].iter().any(|stream| names.ends_with(&["io", stream]))
+    };
+    let found: BTreeSet<&str> =
+        Code::production().paths().filter(|(_, path)| is_stream(path)).map(|(file, _)| file).collect();
+    let faults = found.iter().filter(|file| !may.iter().any(|may| file.starts_with(may)) && !is_test(file));
+    assert_none(&faults.map(|file| format!("{file} uses a stream of the process; use Run::io")).collect::<Vec<_>>());
+    assert!(may.iter().all(|may| found.iter().any(|file| file.starts_with(may))), "{found:?}");
+}
+
+#[test]
 fn each_client_crate_is_named_where_it_belongs_and_nowhere_else() {
     let mut faults = vec![];
     for (file, path) in Code::production().paths() {

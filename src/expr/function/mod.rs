@@ -116,7 +116,7 @@ pub const FUNCTIONS: &[Function] = &[
         args: &[Text, Text, Number],
         optional: 1,
         result: Text,
-        check: Some(text::is_group),
+        check: Some(text::check_group),
         call: Call::OfPattern(text::regexp_extract),
     },
     simple("starts_with", "(text, start)", &[Text, Text], Bool, |args| searched(args, starts_with)),
@@ -136,7 +136,7 @@ pub const FUNCTIONS: &[Function] = &[
         args: &[Text, Time],
         optional: 0,
         result: Time,
-        check: Some(is_unit),
+        check: Some(check_unit),
         call: Call::OfValues(date_trunc),
     },
 ];
@@ -163,7 +163,7 @@ fn searched(args: &[Value], search: Search) -> Result<ArrayRef> {
 
 const UNITS: [&str; 8] = ["second", "minute", "hour", "day", "week", "month", "quarter", "year"];
 
-fn is_unit(args: &[Node]) -> Result<(), String> {
+fn check_unit(args: &[Node]) -> Result<(), String> {
     match args.first() {
         Some(Node::Literal(Literal::Text(unit))) if UNITS.contains(&unit.as_str()) => Ok(()),
         Some(other) => Err(format!("expected a unit of date_trunc ('{}'), found {other}", UNITS.join("' '"))),

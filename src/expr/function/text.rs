@@ -131,7 +131,7 @@ pub(in crate::expr) fn regex(pattern: &Node) -> Result<Regex, String> {
 }
 
 /// Checks that the third argument is the number of a group of the pattern.
-pub(super) fn is_group(args: &[Node]) -> Result<(), String> {
+pub(super) fn check_group(args: &[Node]) -> Result<(), String> {
     let (Some(pattern), Some(group)) = (args.get(1), args.get(2)) else { return Ok(()) };
     let groups = regex(pattern)?.captures_len() - 1;
     match literal_number(group) {

@@ -12,7 +12,7 @@
 
 use crate::counts::counted;
 use crate::error::{Error, Result};
-use crate::format::{BOM, Records, Splitter, jsonl};
+use crate::format::{BOM, Records, Skipped, Splitter, jsonl};
 use crate::frame::How;
 use crate::ingest::{ByteProgress, Ingest};
 use crate::input::buffer_pool::BufferPool;
@@ -333,17 +333,17 @@ impl TextInput {
         }
     }
 
-    /// Skips the rest of a record that is too long, and refuses it at its end; returns whether the end was found.
+    /// Skips the rest of a record that is too long, and makes it a dead letter at its end; returns whether the end was found.
     fn skip(&mut self, chunk: &[u8], last: bool, ingest: &mut Ingest) -> Result<bool> {
         let input = &chunk[self.start..self.end];
-        let (count, found) = self.splitter.skip(input);
-        self.start += count;
+        let Skipped { bytes, is_complete } = self.splitter.skip(input);
+        self.start += bytes;
         let Some(mut oversized) = self.oversized.take() else { return Ok(true) };
         let terminator = self.splitter.terminator();
-        let content = &input[..count - if found { terminator as usize } else { 0 }];
+        let content = &input[..bytes - if is_complete { terminator as usize } else { 0 }];
         oversized.length += content.len() as u64;
         oversized.ends_with_cr = content.last().map_or(oversized.ends_with_cr, |last| *last == b'\r');
-        if !found && !last {
+        if !is_complete && !last {
             self.oversized = Some(oversized);
             return Ok(false);
         }

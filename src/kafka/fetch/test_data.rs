@@ -208,7 +208,7 @@ impl FakeStream {
         cursor.take(4 + 4 + 1 + 4 + 4).unwrap();
         assert_eq!((cursor.be::<i32>(), cursor.be::<i16>()), (Some(1), Some(1)), "one topic with a name of one byte");
         assert_eq!(cursor.take(1), Some(b"t".as_slice()));
-        let (mut partitions, mut has_news) = (vec![], false);
+        let (mut partitions, mut has_changes) = (vec![], false);
         let count: i32 = cursor.be().unwrap();
         for _ in 0..count {
             let (number, _epoch) = (cursor.be().unwrap(), cursor.be::<i32>());
@@ -229,7 +229,7 @@ impl FakeStream {
                     .collect(),
                 _ => vec![],
             };
-            has_news |= code != 0 || !records.is_empty();
+            has_changes |= code != 0 || !records.is_empty();
             partitions.extend(number.to_be_bytes());
             partitions.extend(code.to_be_bytes());
             [log.high, log.high, log.low].iter().for_each(|offset| partitions.extend(offset.to_be_bytes()));
@@ -247,7 +247,7 @@ impl FakeStream {
             state.requests += 1;
         }
         let since = *self.since.get_or_insert(now);
-        if !has_news && now < since + Duration::from_millis(u64::try_from(wait).unwrap()) {
+        if !has_changes && now < since + Duration::from_millis(u64::try_from(wait).unwrap()) {
             return None;
         }
         let mut body = vec![0; 10];

@@ -96,7 +96,7 @@ impl RecordFormat {
             Self::Json { key } => (Payloads::Json { objects: Objects::try_new(batch)?, value: String::new() }, *key),
             Self::Avro { key, rows } => {
                 let (head, bodies) = (rows.head(), rows.encode(batch)?);
-                rows.news().iter().for_each(|news| topics.say(news));
+                rows.warnings().iter().for_each(|warning| topics.say(warning));
                 (Payloads::Avro { head, bodies, value: vec![] }, *key)
             }
             Self::Letters => (Payloads::Letters(Letters::new(batch)), None),

@@ -68,11 +68,11 @@ impl Limit {
         let [bytes, policy] = topic_settings(topics, 0, [TOPIC_SETTING, POLICY])?;
         self.needs_key = policy.map_or(self.needs_key, |policy| is_compacted(&policy));
         let found = bytes.and_then(|value| value.parse::<usize>().ok());
-        let learned = found.map(|bytes| bytes.min(MOST)).or(self.topic);
-        if let Some(bytes) = learned {
+        let limit = found.map(|bytes| bytes.min(MOST)).or(self.topic);
+        if let Some(bytes) = limit {
             self.bytes.store(self.setting.unwrap_or(bytes), Ordering::Relaxed);
         }
-        Ok(std::mem::replace(&mut self.topic, learned) != learned)
+        Ok(std::mem::replace(&mut self.topic, limit) != limit)
     }
 
     /// Returns producer settings that accept every record within this limit, in batches that the topic accepts.

@@ -99,7 +99,7 @@ pub(super) struct Builder {
 pub fn schema(keep_raw: KeepRaw, parts: RecordParts) -> SchemaRef {
     let schema = ExtraColumns { raw: keep_raw, ..ExtraColumns::default() }.schema();
     match (keep_raw, parts) {
-        (KeepRaw::Column | KeepRaw::Brought, RecordParts::All) => record_parts::with_fields(&schema),
+        (KeepRaw::Column | KeepRaw::FromInput, RecordParts::All) => record_parts::with_fields(&schema),
         _ => schema,
     }
 }

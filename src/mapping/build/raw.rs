@@ -32,7 +32,7 @@ impl Raw {
         match keep {
             KeepRaw::No => None,
             KeepRaw::Within => Some(Raw::SharedRecords(SharedRecords::default())),
-            KeepRaw::Column | KeepRaw::Brought => Some(Raw::Copied(BinaryBuilder::new())),
+            KeepRaw::Column | KeepRaw::FromInput => Some(Raw::Copied(BinaryBuilder::new())),
         }
     }
 
@@ -41,7 +41,7 @@ impl Raw {
         match keep {
             KeepRaw::No => None,
             KeepRaw::Within => Some(event::shared_raw_field()),
-            KeepRaw::Column | KeepRaw::Brought => Some(event::raw_field()),
+            KeepRaw::Column | KeepRaw::FromInput => Some(event::raw_field()),
         }
     }
 

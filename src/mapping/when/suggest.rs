@@ -163,14 +163,14 @@ impl TimeSamples {
     /// Returns the flags that read the time of a file's records, which may be the elements of an array, for a message.
     pub(super) fn way_out_of_file(&self) -> String {
         match self.explode() {
-            None => self.way_out(),
+            None => self.remedy(),
             Some(explode) if self.best().is_empty() => explode,
-            Some(explode) => format!("{}; {explode}", self.way_out()),
+            Some(explode) => format!("{}; {explode}", self.remedy()),
         }
     }
 
     /// Returns the flags that read the time, for a message.
-    pub fn way_out(&self) -> String {
+    pub fn remedy(&self) -> String {
         let share = |way: &Way| match way.records == self.records {
             true => String::new(),
             false => format!(" (in {} of {} records)", way.records, self.records),
@@ -331,7 +331,7 @@ mod tests {
         let record = r#"{"id":"2489368070","created_at":"2015-01-01 00:00","a":{"ts":1101258284},"day":"31.12.2014",
             "properties":{"my t":1442018818771},"n":5}"#;
         assert_eq!(
-            time_fields(record).way_out(),
+            time_fields(record).remedy(),
             "use --time created_at  or  --time a.ts --time-unit s  or  --time day --time-format '%d.%m.%Y'  or  \
              --time 'my t' --time-unit ms"
         );
@@ -347,7 +347,7 @@ mod tests {
             samples.add(record);
         }
         let wanted = "use --time d --time-format '%d/%m/%Y'  or  --time made  or  --time last (in 1 of 2 records)";
-        assert_eq!(samples.way_out(), wanted);
+        assert_eq!(samples.remedy(), wanted);
         assert_eq!(samples.reads("d").as_deref(), Some("--time-format '%d/%m/%Y' reads it"));
         samples.add(r#"{"d":"2026"}"#);
         assert_eq!(samples.reads("d").as_deref(), Some("--time-format '%d/%m/%Y' reads 2 of the 3 records"));
@@ -355,10 +355,10 @@ mod tests {
 
     #[test]
     fn a_field_with_a_date_is_named_before_the_clock_is() {
-        let way_out = |record: &str| time_fields(record).way_out();
-        assert!(way_out(r#"{"w":"22. November 2026"}"#).starts_with("no known format reads w ('22. November 2026')"));
+        let remedy = |record: &str| time_fields(record).remedy();
+        assert!(remedy(r#"{"w":"22. November 2026"}"#).starts_with("no known format reads w ('22. November 2026')"));
         assert!(
-            way_out(r#"{"w":"v1.2","u":"/2014/01/x"}"#).starts_with("no field is a time (found w, u); --time arrival")
+            remedy(r#"{"w":"v1.2","u":"/2014/01/x"}"#).starts_with("no field is a time (found w, u); --time arrival")
         );
     }
 

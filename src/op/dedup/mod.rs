@@ -226,11 +226,11 @@ impl Dedup {
 
     /// Applies the progress that the source reports of its partitions.
     pub fn on_progress(&mut self, progress: &Progress) {
-        for told in &progress.partitions {
-            let name = told.name();
+        for announced in &progress.partitions {
+            let name = announced.name();
             match self.index.get(&name) {
                 Some(place) => self.partitions[*place].is_read = true,
-                None if told.state == frame::State::Ended => _ = self.without_rows.remove(&name),
+                None if announced.state == frame::State::Ended => _ = self.without_rows.remove(&name),
                 None => _ = self.without_rows.insert(name),
             }
         }

@@ -210,14 +210,14 @@ fn ids_that_are_over_leave_memory_and_files() {
 
 /// Says that a run reads only these partitions, as the source does.
 fn reads(dedup: &mut Dedup, names: &[u8]) {
-    let told = |partition: &u8| PartitionState {
+    let state_of = |partition: &u8| PartitionState {
         input: 0,
         origin: format!("file{}", partition % 2),
         partition: partition.to_string(),
         stream_time: None,
         state: frame::State::Live,
     };
-    let partitions = names.iter().map(told).collect();
+    let partitions = names.iter().map(state_of).collect();
     dedup.on_progress(&Progress { partitions, complete: true, ..Progress::default() });
 }
 

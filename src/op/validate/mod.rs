@@ -292,11 +292,11 @@ fn without_schemas(name: &str, why: &str) -> Fault {
 
 #[cold]
 fn nameless(of: &SubjectOf) -> Fault {
-    let (name, way_out) = match of {
+    let (name, remedy) = match of {
         SubjectOf::Column(name) => (name, format!(" (--subject ={name} is that name itself)")),
         SubjectOf::Fixed(name) => (name, String::new()),
     };
-    Fault::new(ErrorType::UnknownSchemaError, format!("{name}: missing, but required as the subject{way_out}"))
+    Fault::new(ErrorType::UnknownSchemaError, format!("{name}: missing, but required as the subject{remedy}"))
 }
 
 /// The source of the subject in a row: a fixed name, the index of a column, or the path of a property.

@@ -84,7 +84,7 @@ fn record(fields: &str) -> String {
 }
 
 /// Returns the message for one event of type `t` under one schema; empty if it is valid.
-fn told(fields: &str, user: Option<&str>, properties: &str, closed: bool) -> String {
+fn faults(fields: &str, user: Option<&str>, properties: &str, closed: bool) -> String {
     let mut memory = Memory::of(&[("t", &[&record(fields)])]);
     let mut validator = Validator::new(Options { closed, ..Options::default() });
     let verdicts = validator.check(&events(&[("t", user, properties)]), &mut memory).unwrap();
@@ -113,13 +113,13 @@ fn fields_with_an_envelope_name_are_columns_and_all_others_properties() {
         {"name":"client_timestamp","type":["null",{"type":"long","logicalType":"timestamp-millis"}],"default":null},
         {"name":"server_timestamp","type":"string"},"#;
     let schema = format!("{envelope}{AMOUNT}");
-    assert_eq!(told(&schema, None, r#"{"amount":1.5}"#, true), "");
-    assert_eq!(told(&schema, Some("u"), r#" {"amount":1.5, "more":1}"#, false), "");
+    assert_eq!(faults(&schema, None, r#"{"amount":1.5}"#, true), "");
+    assert_eq!(faults(&schema, Some("u"), r#" {"amount":1.5, "more":1}"#, false), "");
     assert_eq!(
-        told(&schema, None, r#"{"amount":"x"}"#, false),
+        faults(&schema, None, r#"{"amount":"x"}"#, false),
         r#"properties.amount: expected double, found string "x""#
     );
-    assert_eq!(told(&schema, None, "{}", false), "properties.amount: missing");
+    assert_eq!(faults(&schema, None, "{}", false), "properties.amount: missing");
 }
 
 #[test]
@@ -145,14 +145,14 @@ fn each_fault_of_a_column_says_what_it_holds() {
         ("server_timestamp", r#"{"type":"long","logicalType":"timestamp-micros"}"#, None, ""),
         ("event_time", "\"long\"", None, ""),
     ] {
-        assert_eq!(told(&field(name, kind), user, "{}", true), expected, "{name} {kind}");
+        assert_eq!(faults(&field(name, kind), user, "{}", true), expected, "{name} {kind}");
     }
 }
 
 #[test]
 fn a_field_with_a_default_or_that_takes_null_may_be_absent() {
     assert_eq!(
-        told(
+        faults(
             r#"{"name":"n","type":"int","default":0},{"name":"user_id","type":"string","default":""}"#,
             None,
             "{}",
@@ -161,26 +161,26 @@ fn a_field_with_a_default_or_that_takes_null_may_be_absent() {
         ""
     );
     // Null is left out of records read from Avro, with a default or without.
-    assert_eq!(told(r#"{"name":"n","type":["null","int"]}"#, None, "{}", true), "");
-    assert_eq!(told(r#"{"name":"n","type":["int","string"]}"#, None, "{}", true), "properties.n: missing");
+    assert_eq!(faults(r#"{"name":"n","type":["null","int"]}"#, None, "{}", true), "");
+    assert_eq!(faults(r#"{"name":"n","type":["int","string"]}"#, None, "{}", true), "properties.n: missing");
 }
 
 #[test]
 fn the_first_fault_is_told_and_the_others_counted() {
     let schema = format!(r#"{AMOUNT},{{"name":"user_id","type":"string"}},{{"name":"currency","type":"string"}}"#);
-    assert_eq!(told(&schema, None, r#"{"amount":"x"}"#, false), "user_id: missing (and 2 more)");
-    let message = told(&schema, Some("u"), r#"{"more":1,"amount":"x","other":2}"#, true);
+    assert_eq!(faults(&schema, None, r#"{"amount":"x"}"#, false), "user_id: missing (and 2 more)");
+    let message = faults(&schema, Some("u"), r#"{"more":1,"amount":"x","other":2}"#, true);
     assert_eq!(message, "properties.more: not defined in the schema (and 3 more)");
 }
 
 #[test]
 fn provenance_is_the_producers_property_where_there_is_one_and_the_column_otherwise() {
     let schema = r#"{"name":"offset","type":"string"}"#;
-    assert_eq!(told(schema, None, r#"{"offset":"x"}"#, true), "");
-    assert_eq!(told(schema, None, r#"{"offset":5}"#, true), "properties.offset: expected string, found number 5");
-    assert_eq!(told(schema, None, "{}", true), "properties.offset: expected string, found number 1");
-    assert_eq!(told(r#"{"name":"offset","type":"long"},{"name":"origin","type":"string"}"#, None, "{}", true), "");
-    assert_eq!(told(r#"{"name":"schema_id","type":"long"}"#, None, "{}", true), "properties.schema_id: missing");
+    assert_eq!(faults(schema, None, r#"{"offset":"x"}"#, true), "");
+    assert_eq!(faults(schema, None, r#"{"offset":5}"#, true), "properties.offset: expected string, found number 5");
+    assert_eq!(faults(schema, None, "{}", true), "properties.offset: expected string, found number 1");
+    assert_eq!(faults(r#"{"name":"offset","type":"long"},{"name":"origin","type":"string"}"#, None, "{}", true), "");
+    assert_eq!(faults(r#"{"name":"schema_id","type":"long"}"#, None, "{}", true), "properties.schema_id: missing");
 }
 
 #[test]
@@ -189,15 +189,15 @@ fn a_record_called_properties_holds_properties() {
         |kind: &str| format!(r#"{{"name":"properties","type":{kind}}},{{"name":"top","type":"int","default":0}}"#);
     let inner = format!(r#"{{"type":"record","name":"P","fields":[{AMOUNT}]}}"#);
     let plain = nested(&inner);
-    assert_eq!(told(&plain, None, r#"{"amount":1,"top":2}"#, true), "");
-    assert_eq!(told(&plain, None, "{}", true), "properties.amount: missing");
-    assert_eq!(told(&plain, None, r#"{"amount":1,"x":2}"#, true), "properties.x: not defined in the schema");
+    assert_eq!(faults(&plain, None, r#"{"amount":1,"top":2}"#, true), "");
+    assert_eq!(faults(&plain, None, "{}", true), "properties.amount: missing");
+    assert_eq!(faults(&plain, None, r#"{"amount":1,"x":2}"#, true), "properties.x: not defined in the schema");
     let optional = nested(&format!(r#"["null",{inner}]"#));
-    assert_eq!(told(&optional, None, " { } ", true), "");
-    assert_eq!(told(&optional, None, r#"{"amount":true}"#, true), "properties.amount: expected double, found true");
+    assert_eq!(faults(&optional, None, " { } ", true), "");
+    assert_eq!(faults(&optional, None, r#"{"amount":true}"#, true), "properties.amount: expected double, found true");
     let map = nested(r#"{"type":"map","values":"int"}"#);
-    assert_eq!(told(&map, None, r#"{"a":1,"top":2}"#, true), "");
-    assert_eq!(told(&map, None, r#"{"a":"b"}"#, true), r#"properties.a: expected int (32 bits), found string "b""#);
+    assert_eq!(faults(&map, None, r#"{"a":1,"top":2}"#, true), "");
+    assert_eq!(faults(&map, None, r#"{"a":"b"}"#, true), r#"properties.a: expected int (32 bits), found string "b""#);
 }
 
 #[test]
@@ -315,8 +315,8 @@ fn the_subject_may_be_fixed_another_column_or_a_property() {
     assert_eq!(verdict(column("meta.kind"), r#"{"a":1,"meta":{"k\u0069nd":"\u0078"}}"#), "");
     assert_eq!(verdict(column("meta.n"), a), "");
     for missing in ["user_id", "meta.none", "meta.kind.x", "nothing"] {
-        let way_out = format!("(--subject ={missing} is that name itself)");
-        let expected = format!("UnknownSchemaError: {missing}: missing, but required as the subject {way_out}");
+        let remedy = format!("(--subject ={missing} is that name itself)");
+        let expected = format!("UnknownSchemaError: {missing}: missing, but required as the subject {remedy}");
         assert_eq!(verdict(column(missing), a), expected);
     }
 }

@@ -144,11 +144,11 @@ impl Watermark {
 
     /// Applies the progress that the source reports of its partitions.
     pub fn on_progress(&mut self, progress: &Progress) -> Result<()> {
-        for told in &progress.partitions {
-            let at = self.partition(told.input, &told.origin, &told.partition)?;
+        for announced in &progress.partitions {
+            let at = self.partition(announced.input, &announced.origin, &announced.partition)?;
             let known = &mut self.state.partitions[at];
-            known.stream_time = known.stream_time.max(told.stream_time);
-            known.state = told.state;
+            known.stream_time = known.stream_time.max(announced.stream_time);
+            known.state = announced.state;
         }
         self.state.complete = progress.complete;
         self.advance();

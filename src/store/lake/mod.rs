@@ -43,7 +43,7 @@ use crate::store::lake::file::{Stream, Writing};
 use crate::store::lake::metric::Results;
 use crate::store::lake::read::{self as lake_read, Day, LakeFile};
 use crate::store::lake::repeat::{RepeatSearch, StoredRows, keep_new};
-use crate::store::lake::replace::{Brought, Loss};
+use crate::store::lake::replace::{Loss, RunKeys};
 use crate::store::lake::waiting::{CommittedEpochs, Roll, WaitingFile};
 use crate::store::rows::{count_refused, fit_rows};
 use crate::store::sink::write_rows;
@@ -117,7 +117,7 @@ struct Parquet {
 struct Replace {
     /// `shrink=ok`: the run replaces days without comparing them.
     may_shrink: bool,
-    brought: Brought,
+    run_keys: RunKeys,
     /// The days of the run's rows, retracted ones included.
     touched: BTreeSet<i64>,
 }
@@ -170,7 +170,7 @@ impl Parquet {
         let open = if options.epochs { Lake::create } else { Lake::open };
         let lake = open(&root, &options.pipeline, options.disk.clone())?;
         let kind = lake_read::kind_of(&root)?;
-        let replace = replace.then(|| Replace { may_shrink, brought: Brought::default(), touched: BTreeSet::new() });
+        let replace = replace.then(|| Replace { may_shrink, run_keys: RunKeys::default(), touched: BTreeSet::new() });
         let mut opened = Self {
             lake,
             options: options.clone(),
@@ -375,7 +375,7 @@ impl Parquet {
             let path = self.lake.day(*day);
             if disk::found(&path)?.is_some() {
                 let new = Day::of_parts(&self.lake, parts)?;
-                let loss = replace.brought.judge(kind, &Day::open(&path)?, &new)?;
+                let loss = replace.run_keys.judge(kind, &Day::open(&path)?, &new)?;
                 if loss.is_some() {
                     return Ok(loss);
                 }
@@ -425,7 +425,7 @@ impl Sink for Parquet {
         let fit = fit_rows(kind, batch)?;
         let batch = &fit.batch;
         if let Some(replace) = &mut self.replace {
-            replace.brought.take(kind, batch)?;
+            replace.run_keys.take(kind, batch)?;
             let mut days = rows::days(kind, batch)?;
             days.dedup();
             for day in days {

@@ -26,7 +26,7 @@ const STANDARD_INPUT: &str = "-";
 
 /// The keys of a run, for kinds without an origin.
 #[derive(Default)]
-pub struct Brought {
+pub struct RunKeys {
     /// The greatest version of each key by the digest of the key, retractions included.
     versions: HashMap<u128, Version>,
 }
@@ -69,7 +69,7 @@ fn origin_column(kind: Kind) -> Option<&'static str> {
     }
 }
 
-impl Brought {
+impl RunKeys {
     /// Notes rows of the run.
     pub fn take(&mut self, kind: Kind, batch: &RecordBatch) -> Result<()> {
         if origin_column(kind).is_some() {

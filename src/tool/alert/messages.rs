@@ -154,11 +154,11 @@ pub fn late_rows(late: u64) -> String {
 /// Returns the line about faulty records that were lost, for a run that prints no line of counts.
 pub fn dropped_records(counts: &Counts) -> String {
     let faulty = counted(counts.dropped, ["faulty record was", "faulty records were"]);
-    let way_out = match counts.dropped * 2 > counts.taken {
+    let remedy = match counts.dropped * 2 > counts.taken {
         true => "; if the newest records come first, evt-view FILE --sort event_time --columns '*' -o jsonl sorts them",
         false => "",
     };
-    format!("{faulty} not evaluated{way_out}")
+    format!("{faulty} not evaluated{remedy}")
 }
 
 #[cfg(test)]

@@ -65,8 +65,8 @@ pub(super) fn run(args: ReplayArgs, both: BothArgs, run: &Rc<Run>) -> Result<u8>
     let replay = Replay::new(repair, schemas, &both, run.clone()).with(target, ledger);
     let replay = Rc::new(RefCell::new(replay));
     let shared = replay.clone();
-    let start = move |learned: SourceInfo<'_>| {
-        learned.expect(Kind::Dead, "--dead: expected dead letters")?;
+    let start = move |info: SourceInfo<'_>| {
+        info.expect(Kind::Dead, "--dead: expected dead letters")?;
         let schema = Replay::report_schema();
         Ok(OperatorSetup { operator: Box::new(shared), schema, side: None, is_report: false })
     };

@@ -384,13 +384,13 @@ fn stage(args: WindowsArgs, mut both: BothArgs, run: &Rc<Run>) -> Result<Stage> 
     let memory = args.reading.memory.map(|bytes| memory_bound(bytes, run.io.disk()));
     let windows = WindowSetup { spec, out_of_orderness: args.out_of_orderness, memory };
     let quiet = both.stage.common.quiet;
-    let start = move |learned: SourceInfo<'_>| {
+    let start = move |info: SourceInfo<'_>| {
         // The inputs can be read, and nothing is compared yet.
         let claimed = setup.corrections.claim(&claim)?;
         report_claimed(&claimed, &setup.run, quiet);
         // Late events may name cells before the progress of a correction that did not know them.
         setup.progress = claimed.resumed.and_then(|resumed| resumed.progress).filter(|_| setup.late_input.is_none());
-        start(learned, windows, validate, setup)
+        start(info, windows, validate, setup)
     };
     let stage = StageSpec { formats: FORMATS, ..StageSpec::new(&both.stage) };
     open(stage, source, run, Box::new(start))
@@ -466,14 +466,14 @@ fn stored_columns(spec: &Spec) -> u32 {
 
 /// Makes the operator once the rows are known.
 fn start(
-    learned: SourceInfo<'_>,
+    info: SourceInfo<'_>,
     windows: WindowSetup,
     validate: Option<Validate>,
     setup: Setup,
 ) -> Result<OperatorSetup> {
     let WindowSetup { spec, out_of_orderness, memory } = windows;
-    learned.expect(Kind::Event, "expected events")?;
-    let SourceInfo { source, .. } = learned;
+    info.expect(Kind::Event, "expected events")?;
+    let SourceInfo { source, .. } = info;
     source.set_named(spec.leaves.columns());
     let explicit = source.is_explicit();
     let watermark = watermark::Options { out_of_orderness: out_of_orderness.0, explicit, new_partitions: false };

@@ -8,6 +8,7 @@ use crate::kind::event::column;
 use crate::mapping::{self, Projection, Provenance, ReadColumns, TimeFrom};
 use crate::output::identity::{Identities, Identity};
 use crate::reconcile::judge::{MatchBy, TimeRange};
+use crate::run::io::Io;
 use crate::source::SourceOptions;
 use crate::time::{format_instant, parse_duration};
 use crate::uri::Uri;
@@ -237,8 +238,8 @@ impl Args {
     }
 
     /// Checks the inputs and outputs; a run ends with the first fault, and `--check` reports all.
-    pub fn checks(&self) -> [Result<()>; 2] {
-        [self.check_outputs(), self.check_standard_input()]
+    pub fn checks(&self, io: &Io) -> [Result<()>; 2] {
+        [self.check_outputs(io), self.check_standard_input()]
     }
 
     /// Checks that at most one input is standard input. Errors: exit status 2.
@@ -255,11 +256,11 @@ impl Args {
     }
 
     /// Checks that the results go to a file, and that no input is overwritten. Errors: exit status 2.
-    fn check_outputs(&self) -> Result<()> {
+    fn check_outputs(&self, io: &Io) -> Result<()> {
         let inputs = self.inputs().map(|text| Uri::of_input(text, false)).collect::<Result<Vec<Uri>>>()?;
-        let mut named = Identities::inputs(&inputs);
+        let mut named = Identities::inputs(&inputs, io);
         let identity = match Uri::parse(&self.show.to)? {
-            Uri::Standard => Some(Identity::of_output()),
+            Uri::Standard => Some(Identity::of_output(io)),
             Uri::File(path) => Identity::of_path(&path),
             Uri::Null => None,
             other => return Err(Error::usage(format!("--to: expected a file, found {other}"))),

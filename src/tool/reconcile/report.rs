@@ -13,11 +13,9 @@ use crate::reconcile::output::{self, RangeColumns};
 use crate::reconcile::ranges::{RangeCounts, RangeSummary};
 use crate::reconcile::verdict::{Shown, Unjudged, Verdict};
 use crate::run::{Run, report_file};
-use crate::stage::progress::terminal_width;
 use arrow::array::RecordBatch;
 use arrow::datatypes::{Schema, SchemaRef};
 use serde_json::Value;
-use std::io::IsTerminal;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -106,7 +104,7 @@ pub fn end(args: &Args, is_wrong: bool, counts: Option<Value>, run: &Rc<Run>) ->
 
 /// Opens the output of `--to`.
 fn open(args: &Args, schema: &SchemaRef, run: &Rc<Run>) -> Result<Output> {
-    let color = args.common.color.is_on(std::io::stdout().is_terminal());
+    let color = args.common.color.is_on(run.io.has_terminal());
     let spec = OutputSpec {
         format: args.show.output_format.map(format_of),
         terminal_format: &table::FORMAT,
@@ -116,7 +114,7 @@ fn open(args: &Args, schema: &SchemaRef, run: &Rc<Run>) -> Result<Output> {
         is_check: false,
         overwrite: true,
         control: false,
-        encode: EncodeOptions { width: terminal_width(), color, ..EncodeOptions::default() },
+        encode: EncodeOptions { width: run.io.terminal_width(), color, ..EncodeOptions::default() },
     };
     OutputPlan::try_new(&args.show.to, &spec, run)?.open(schema, run)
 }

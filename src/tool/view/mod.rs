@@ -8,7 +8,7 @@ mod tables;
 use self::chosen::{Choice, Chosen};
 use crate::chart::{self, Collected};
 use crate::checkpoint::is_in_bucket;
-use crate::checkpoint::show::{is_checkpoint, show};
+use crate::checkpoint::show::{CheckpointReport, is_checkpoint, show};
 use crate::cli::Tool;
 use crate::cli::args::{StageArgs, TimeRangeArgs, parse_count};
 use crate::cli::check::CheckReport;
@@ -27,10 +27,9 @@ use crate::mapping::{Defaults, Provenance, TimeFrom};
 use crate::op::computed::ComputedFields;
 use crate::output::OutputPlan;
 use crate::run::Run;
-use crate::run::standard::print;
+use crate::run::io::Io;
 use crate::source::{SourceOptions, ToolNeeds};
 use crate::stage::operator::{Collector, InputEnded, Note, Operator};
-use crate::stage::progress::terminal_width;
 use crate::stage::{OperatorSetup, SourceInfo};
 use crate::uri::Uri;
 use crate::view::dead_summary::DeadSummary;
@@ -42,7 +41,6 @@ use crate::view::{control_text, describe_text};
 use arrow::array::RecordBatch;
 use arrow::datatypes::Schema;
 use clap::Parser;
-use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -176,8 +174,8 @@ impl Tool for Args {
     fn run(mut self, run: &Rc<Run>) -> Result<u8> {
         let is_file = self.stage.input.name_databases();
         if let Some(path) = self.checkpoint()? {
-            let (text, is_sound) = show(&path, run)?;
-            print(&text)?;
+            let CheckpointReport { text, is_sound } = show(&path, run)?;
+            run.io.print(&text)?;
             return Ok(if is_sound { 0 } else { ErrorKind::Corrupt.exit_status() });
         }
         if let Some(tables) = tables::of_input(&self.stage)? {
@@ -192,8 +190,8 @@ impl Tool for Args {
         }
         let span = self.choice.range.span(run.clock.now(), &self.stage.map)?;
         let args = Rc::new(self);
-        let of_start = args.clone();
-        let start = move |learned: SourceInfo<'_>| of_start.start(learned, span);
+        let of_start = (args.clone(), run.clone());
+        let start = move |info: SourceInfo<'_>| of_start.0.start(info, span, &of_start.1.io);
         open(args.stage_spec(), args.source_options()?, run, Box::new(start))?.run()
     }
 
@@ -214,8 +212,8 @@ impl Args {
     }
 
     /// Makes the operator once the first rows are known.
-    fn start(&self, learned: SourceInfo<'_>, span: Span) -> Result<OperatorSetup> {
-        let SourceInfo { source, first, outputs } = learned;
+    fn start(&self, info: SourceInfo<'_>, span: Span, io: &Io) -> Result<OperatorSetup> {
+        let SourceInfo { source, first, outputs } = info;
         let formats: Vec<&Format> = outputs.iter().filter_map(OutputPlan::format).collect();
         let (schema, kind) = (source.schema(), source.kind());
         let untimed = kind == Kind::Event && first.is_some_and(|first| !selection::has_time(first));
@@ -228,7 +226,7 @@ impl Args {
         }
         let show = match self.plot(kind, first.is_some(), &formats)? {
             Some(plot) => plot,
-            None => self.show(first, untimed, source, &fields)?,
+            None => self.show(first, untimed, source, &fields, io.has_terminal())?,
         };
         let schema = match &show {
             Show::Rows(None) => schema,
@@ -260,7 +258,8 @@ impl Args {
             control: self.stage.input.control && is_rows,
             passes_control: self.choice.tail.is_none() && self.choice.sort.is_none(),
             follows: self.follow,
-            live: std::io::stdout().is_terminal(),
+            live: io.has_terminal(),
+            width: io.terminal_width(),
             flushed: Duration::ZERO,
         };
         Ok(OperatorSetup { operator: Box::new(operator), schema, side: None, is_report: !is_rows })
@@ -331,11 +330,12 @@ impl Args {
         untimed: bool,
         source: &crate::source::Source,
         fields: &ComputedFields,
+        has_terminal: bool,
     ) -> Result<Show> {
         let (kind, schema, show) = (source.kind(), fields.schema(), &self.show);
         // Output to a terminal, without a format.
         let output = &self.stage.output;
-        let screen = output.to == ["-"] && output.output_format.is_none() && std::io::stdout().is_terminal();
+        let screen = output.to == ["-"] && output.output_format.is_none() && has_terminal;
         if show.describe {
             return Ok(Show::Describe(Box::new(Describe::try_new(kind, &schema, !untimed)?)));
         }
@@ -429,6 +429,8 @@ struct View {
     follows: bool,
     /// Whether rows are shown live on a terminal.
     live: bool,
+    /// The width of that terminal, in columns.
+    width: Option<usize>,
     /// When rows were made visible last.
     flushed: Duration,
 }
@@ -554,15 +556,15 @@ impl View {
             Show::Describe(describe) => {
                 let description = describe.finish();
                 out.text(&|format| match format.notes? {
-                    NoteFormat::Text => Some(describe_text::report(&description, terminal_width())),
+                    NoteFormat::Text => Some(describe_text::report(&description, self.width)),
                     NoteFormat::Json => serde_json::to_string(&description).ok().map(|text| format!("{text}\n")),
                 })
             }
             Show::Plot(collected) => {
-                let drawn = chart::text(&collected.finish(), terminal_width());
+                let drawn = chart::text(&collected.finish(), self.width);
                 out.text(&|_| Some(drawn.clone()))
             }
-            Show::Summary { summary, as_text: true } => out.text(&|_| Some(summary.report(terminal_width()))),
+            Show::Summary { summary, as_text: true } => out.text(&|_| Some(summary.report(self.width))),
             Show::Summary { summary, as_text: false } => out.rows(&summary.rows()?),
         }
     }

@@ -42,15 +42,12 @@ use crate::op::window::{self, Window, watermark};
 use crate::output::OutputPlan;
 use crate::parse::size::parse_memory;
 use crate::run::Run;
-use crate::run::standard::print;
 use crate::source::SourceOptions;
 use crate::stage::{OperatorSetup, SourceInfo, Stage};
 use crate::time::parse_duration;
 use crate::uri::Uri;
 use clap::{Parser, ValueEnum};
-use rustix::fs::FileType;
 use std::ffi::OsString;
-use std::os::fd::AsFd;
 use std::rc::Rc;
 
 /// Aggregate events over event-time windows
@@ -301,7 +298,8 @@ impl Args {
         if self.stage.input.control {
             return Err(Error::usage(format!("{why}; it cannot be used with --control")));
         }
-        let waits = inputs.iter().any(|uri| matches!(uri, Uri::Standard)) && !is_regular(std::io::stdin());
+        let waits = inputs.iter().any(|uri| matches!(uri, Uri::Standard))
+            && !run.io.stdin_metadata().is_some_and(|found| found.is_file());
         if waits && !self.stage.common.quiet && !self.stage.common.check {
             run.console.say(format!("{why}; no window fires before"));
         }
@@ -316,11 +314,6 @@ fn all_with_checkpoint(which: &str) -> Error {
         "--out-of-orderness all waits for the end of the input, but with a checkpoint the next run continues it; it cannot be \
          used with {which}"
     ))
-}
-
-/// Whether it is a regular file, which has an end.
-fn is_regular(file: impl AsFd) -> bool {
-    rustix::fs::fstat(file).is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode).is_file())
 }
 
 impl Tool for Args {
@@ -399,7 +392,7 @@ impl Tool for Args {
     /// Also explains the metrics.
     fn check(self, run: &Rc<Run>, findings: &mut CheckReport) {
         if let Some(spec) = findings.take(self.spec()) {
-            findings.take(print(&spec.explain()));
+            findings.take(run.io.print(&spec.explain()));
             self.checks_of_metrics(&spec, run).into_iter().for_each(|found| _ = findings.take(found));
         }
         self.checks(run).into_iter().for_each(|found| _ = findings.take(found));
@@ -429,7 +422,7 @@ impl Args {
         }
         let (args, of_start) = (Rc::new(self), run.clone());
         let of_args = args.clone();
-        let start = move |learned: SourceInfo<'_>| of_args.start(learned, spec, &of_start);
+        let start = move |info: SourceInfo<'_>| of_args.start(info, spec, &of_start);
         open(args.stage_spec(), args.source(mapping)?, run, Box::new(start))
     }
 
@@ -455,9 +448,9 @@ impl Args {
     }
 
     /// Makes the operator once the rows are known.
-    fn start(&self, learned: SourceInfo<'_>, spec: Spec, run: &Run) -> Result<OperatorSetup> {
-        learned.expect(Kind::Event, "expected events")?;
-        let SourceInfo { source, outputs, .. } = learned;
+    fn start(&self, info: SourceInfo<'_>, spec: Spec, run: &Run) -> Result<OperatorSetup> {
+        info.expect(Kind::Event, "expected events")?;
+        let SourceInfo { source, outputs, .. } = info;
         source.set_named(spec.leaves.columns());
         let side = Some(Kind::Late.schema_with(has_raw(&source.schema())));
         let WatermarkArgs { out_of_orderness, at_end, idle_after, new_partitions, .. } = self.watermark;

@@ -72,8 +72,8 @@ impl Operator for Windows {
             Control::Progress(progress) => {
                 self.window.on_progress(&progress)?;
                 self.fire(out)?;
-                let news = progress.partitions.iter().any(|partition| partition.state == frame::State::Ended);
-                let partitions = if news { progress.partitions } else { vec![] };
+                let has_ended = progress.partitions.iter().any(|partition| partition.state == frame::State::Ended);
+                let partitions = if has_ended { progress.partitions } else { vec![] };
                 out.control(&Control::Progress(Progress { partitions, ..progress }))
             }
             Control::Watermark(instant) => {
