@@ -20,14 +20,14 @@ use crate::spool;
 use crate::stage::epochs::Epochs;
 use crate::stage::operator::Pass;
 use crate::stage::outputs::Outputs;
-use crate::stage::{OperatorSetup, SourceInfo, Stage, StageOptions, Start};
+use crate::stage::{OperatorSetup, SourceInfo, Stage, StageOptions, StartOperator};
 use std::rc::Rc;
 use std::time::Duration;
 
 /// Checks all outputs, then opens the dead letters and the source; `start` makes the operator when the rows are known.
 /// So a fault that needs no input ends the run before it waits for input, and a run that rejects its first record
 /// creates no output.
-pub fn open(spec: StageSpec<'_>, mut options: SourceOptions, run: &Rc<Run>, start: Start) -> Result<Stage> {
+pub fn open(spec: StageSpec<'_>, mut options: SourceOptions, run: &Rc<Run>, start: StartOperator) -> Result<Stage> {
     let resolved = resolve(spec, options.inputs.files.follow, run).sound()?;
     resolved.check_ends(&options.inputs)?;
     let checkpoint = spec.checkpoint.and_then(CheckpointArgs::options);

@@ -107,14 +107,14 @@ pub enum CsvHeader {
 }
 
 /// Makes the splitter of a text format.
-pub type Splitting = fn(&TextOptions) -> Box<dyn Splitter>;
+pub type MakeSplitter = fn(&TextOptions) -> Box<dyn Splitter>;
 
 /// The kind of reader that a format has.
 pub enum InputForm {
     /// Not read by evt.
     None,
     /// Split from a stream of bytes.
-    Text(Splitting),
+    Text(MakeSplitter),
     /// Decoded from a complete file (spooled to disk if it comes from a pipe).
     Container(fn(std::fs::File, Limits) -> Result<Opened>),
     /// Frames and foreign Arrow streams: read by `frame`.
@@ -122,7 +122,7 @@ pub enum InputForm {
 }
 
 /// Makes the encoder of a format for rows of this schema.
-pub type Output = fn(&SchemaRef, &EncodeOptions) -> Result<Box<dyn Encoder>>;
+pub type MakeEncoder = fn(&SchemaRef, &EncodeOptions) -> Result<Box<dyn Encoder>>;
 
 /// One row of the table of formats.
 pub struct Format {
@@ -138,7 +138,7 @@ pub struct Format {
     /// support this.
     pub columns: Option<fn(std::fs::File, Limits) -> Result<ColumnBatches>>,
     /// Makes its encoder; `None` if evt does not write the format, or writes it as frames.
-    pub output: Option<Output>,
+    pub output: Option<MakeEncoder>,
     /// Whether a file of it may be appended to, record by record.
     pub appendable: bool,
     /// Whether it is written to files with a name only, and not to standard output that is redirected to a file.

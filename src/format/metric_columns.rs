@@ -5,7 +5,7 @@
 //! that is NULL and one that the row's metric does not have are both an empty field; `metric_dimensions.rs` reads them
 //! back.
 
-use super::definition::{EncodeOptions, Encoder, Output};
+use super::definition::{EncodeOptions, Encoder, MakeEncoder};
 use crate::error::{Error, Result};
 use crate::json::text::unescape;
 use crate::json::walk::{members, string_content};
@@ -65,7 +65,7 @@ pub fn push_dimensions(object: &str, names: &[String], columns: &mut [StringBuil
 }
 
 /// The encoder of a format for people: one of metrics gets their dimensions as columns.
-pub(super) fn encoder(schema: &SchemaRef, options: &EncodeOptions, open: Output) -> Result<Box<dyn Encoder>> {
+pub(super) fn encoder(schema: &SchemaRef, options: &EncodeOptions, open: MakeEncoder) -> Result<Box<dyn Encoder>> {
     if !has_metrics(schema) {
         return open(schema, options);
     }
@@ -87,7 +87,7 @@ fn has_metrics(schema: &Schema) -> bool {
 
 /// Encodes metrics with a column for each dimension.
 struct MetricEncoder {
-    open: Output,
+    open: MakeEncoder,
     options: EncodeOptions,
     columns: MetricColumns,
     /// `None` until the columns are known.

@@ -63,8 +63,8 @@ mod value_type;
 
 pub use decode::TextDecoder;
 pub use definition::{
-    ColumnBatches, CsvHeader, EncodeOptions, Encoder, Format, InputForm, Limits, NoteFormat, Opened, Output, Rows,
-    Splitting, TextOptions,
+    ColumnBatches, CsvHeader, EncodeOptions, Encoder, Format, InputForm, Limits, MakeEncoder, MakeSplitter, NoteFormat,
+    Opened, Rows, TextOptions,
 };
 pub use record::{BOM, Body, Record, Records, Skipped, Splitter, not_utf8, one_line, without_mark};
 

@@ -2,7 +2,7 @@ use super::test_data::{SplitRecord, cases, split};
 use super::*;
 use proptest::prelude::*;
 
-fn splitters() -> impl Iterator<Item = (&'static str, Splitting)> {
+fn splitters() -> impl Iterator<Item = (&'static str, MakeSplitter)> {
     ALL.iter().filter_map(|format| match format.input {
         InputForm::Text(splitter) => Some((format.name, splitter)),
         _ => None,
@@ -36,7 +36,7 @@ fn text() -> impl Strategy<Value = Vec<u8>> {
     ]
 }
 
-fn run(splitter: Splitting, input: &[u8], cuts: &[usize]) -> Result<Vec<SplitRecord>, String> {
+fn run(splitter: MakeSplitter, input: &[u8], cuts: &[usize]) -> Result<Vec<SplitRecord>, String> {
     split(splitter(&TextOptions::default()).as_mut(), input, cuts).map_err(|error| error.to_string())
 }
 

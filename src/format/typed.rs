@@ -4,7 +4,7 @@
 //! narrowest that holds all their values, else it stays JSON. A later value that the type cannot hold ends the run,
 //! because the file has no other place for it.
 
-use super::definition::{EncodeOptions, Encoder, Output};
+use super::definition::{EncodeOptions, Encoder, MakeEncoder};
 use super::first_rows::FirstRows;
 use super::value_type::{TypeCounts, ValueBuilder, ValueType};
 use crate::error::{Error, Result};
@@ -14,7 +14,7 @@ use arrow::datatypes::{Field, Schema, SchemaRef};
 use std::sync::Arc;
 
 /// Makes the encoder of `open`, with types for the JSON values of a selection.
-pub(super) fn encoder(schema: &SchemaRef, options: &EncodeOptions, open: Output) -> Result<Box<dyn Encoder>> {
+pub(super) fn encoder(schema: &SchemaRef, options: &EncodeOptions, open: MakeEncoder) -> Result<Box<dyn Encoder>> {
     let is_selection = schema.metadata().contains_key(SELECTION_KEY);
     if !is_selection || !schema.fields().iter().any(|field| is_json(field)) {
         return open(schema, options);
@@ -28,7 +28,7 @@ pub(super) fn encoder(schema: &SchemaRef, options: &EncodeOptions, open: Output)
 struct Typed {
     schema: SchemaRef,
     options: EncodeOptions,
-    open: Output,
+    open: MakeEncoder,
     state: State,
 }
 

@@ -4,7 +4,7 @@
 use super::ledger::Id;
 use super::patch::Patch;
 use crate::error::Result;
-use crate::format::{Body, Records, Splitting, TextOptions, one_line};
+use crate::format::{Body, MakeSplitter, Records, TextOptions, one_line};
 use crate::json::scan::is_json;
 use crate::json::text::unescape;
 use crate::json::walk::{last_member, string_content};
@@ -106,7 +106,7 @@ impl<'a> LetterRows<'a> {
 /// The format of records that are not JSON.
 pub struct RecordFormat {
     /// Makes the splitter of the format.
-    pub splitting: Splitting,
+    pub make_splitter: MakeSplitter,
     /// The options of the format.
     pub options: Rc<TextOptions>,
 }
@@ -116,7 +116,7 @@ impl RecordFormat {
     fn read<'a>(&self, payload: &[u8]) -> Result<Cow<'a, str>, Fault> {
         let wrong = |message: String| Fault::new(ErrorType::ParseError, message);
         let mut records = Records::default();
-        let mut splitter = (self.splitting)(&self.options);
+        let mut splitter = (self.make_splitter)(&self.options);
         splitter.split(payload, true, &mut records).map_err(|error| wrong(error.to_string()))?;
         match records.rows.as_slice() {
             [record] => match &record.body {

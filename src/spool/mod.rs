@@ -38,7 +38,7 @@ use request::RequestLog;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use writer::{Create, Writer};
+use writer::{CreateSegment, Writer};
 
 /// How long to wait for another run's lock: the system may release the lock of a killed process late.
 const LOCK_WAIT: Duration = Duration::from_secs(5);
@@ -82,7 +82,7 @@ fn on_disk(
     limits: SpoolLimits,
     run: &Run,
     start: SpoolStart,
-    create: Create,
+    create: CreateSegment,
 ) -> Result<(Arc<dyn RequestLog>, SpoolReader)> {
     let dir = Arc::new(lock(path, limits, run)?);
     let (waker, wakeups) = Waker::new().map_err(|error| Error::io("a pair of sockets", &error))?;

@@ -447,7 +447,7 @@ impl SegmentFile for Counting {
 #[test]
 fn requests_that_wait_together_share_one_sync() {
     let dir = tempfile::tempdir().unwrap();
-    let counting: Create = |path| Ok(Box::new(Counting(writer::create(path)?)));
+    let counting: CreateSegment = |path| Ok(Box::new(Counting(writer::create(path)?)));
     let limits = SpoolLimits { bytes: 1 << 30, dedup: None };
     let (log, mut reader) = on_disk(dir.path(), limits, &run(), SpoolStart::Kept, counting).unwrap();
     let waiting: Vec<_> = (0..10_000).map(|n| append(&log, one(n, 0, "{\"source\":\"web\"}"))).collect();
@@ -490,7 +490,7 @@ impl SegmentFile for Failing {
 #[test]
 fn what_could_not_be_made_durable_is_never_acknowledged_and_what_was_is_there() {
     let dir = tempfile::tempdir().unwrap();
-    let failing: Create = |path| Ok(Box::new(Failing(writer::create(path)?)));
+    let failing: CreateSegment = |path| Ok(Box::new(Failing(writer::create(path)?)));
     // At any time as many ids expire as are added.
     let limits = SpoolLimits { bytes: 1 << 20, dedup: Some(DedupLimits::of_window(3)) };
     let (log, mut reader) = on_disk(dir.path(), limits, &run(), SpoolStart::Kept, failing).unwrap();
@@ -544,7 +544,7 @@ impl SegmentFile for Limited {
 
 /// Opens a spool with these limits in a directory of 20 KiB.
 fn limited(dir: &Path, limits: SpoolLimits) -> (Arc<dyn RequestLog>, SpoolReader) {
-    let create: Create = |path| Ok(Box::new(Limited(writer::create(path)?, path.parent().unwrap().to_owned())));
+    let create: CreateSegment = |path| Ok(Box::new(Limited(writer::create(path)?, path.parent().unwrap().to_owned())));
     on_disk(dir, limits, &run(), SpoolStart::Kept, create).unwrap()
 }
 

@@ -32,7 +32,7 @@ const KEYS_MAX: usize = 1 << 20;
 const FULL_TRIED: Duration = Duration::from_secs(1);
 
 /// Creates a file to append to.
-pub type Create = fn(&Path) -> std::io::Result<Box<dyn SegmentFile>>;
+pub type CreateSegment = fn(&Path) -> std::io::Result<Box<dyn SegmentFile>>;
 
 /// Creates a file on disk.
 pub fn create(path: &Path) -> std::io::Result<Box<dyn SegmentFile>> {
@@ -62,7 +62,7 @@ pub struct Writer {
     dir: Arc<SpoolDir>,
     run: Run,
     waker: Waker,
-    create: Create,
+    create: CreateSegment,
     /// `None` before the first write, and after one that failed.
     pub tail: Option<OpenSegment>,
     /// The offset of the next record.
@@ -90,7 +90,7 @@ impl RequestOutcome {
 
 impl Writer {
     /// Begins without entries.
-    pub fn new(dir: Arc<SpoolDir>, run: Run, waker: Waker, create: Create) -> Self {
+    pub fn new(dir: Arc<SpoolDir>, run: Run, waker: Waker, create: CreateSegment) -> Self {
         let (_, seed) = segment::header(0);
         let limits = dir.limits.dedup;
         Self {
@@ -253,7 +253,7 @@ impl Writer {
         let first = self.next;
         let path = segment::path(&self.dir.path, first);
         let (header, seed) = segment::header(first);
-        let begin = |create: Create| {
+        let begin = |create: CreateSegment| {
             let mut file = create(&path)?;
             file.append(&header).and_then(|()| file.sync()).map(|()| file)
         };

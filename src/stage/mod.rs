@@ -20,7 +20,7 @@ pub mod progress;
 mod setup;
 pub mod summary;
 
-pub use self::setup::{OperatorSetup, SourceInfo, StageOptions, Start};
+pub use self::setup::{OperatorSetup, SourceInfo, StageOptions, StartOperator};
 
 use self::epochs::Epochs;
 use self::operator::{Collector, InputEnded, Operator};
@@ -66,7 +66,7 @@ pub enum StepResult {
 /// The phase of a stage.
 enum Phase {
     /// The schema of the rows is not known yet.
-    Learning(Start),
+    Learning(StartOperator),
     /// The operator processes rows.
     Running(Box<dyn Operator>),
     /// The operator has ended; the last stage of the pipe is to complete the last epoch.
@@ -115,7 +115,7 @@ impl Stage {
         options: StageOptions,
         source: crate::source::Source,
         outputs: Outputs,
-        start: Start,
+        start: StartOperator,
     ) -> Self {
         Self {
             run,

@@ -42,7 +42,7 @@ pub struct OperatorSetup {
 }
 
 /// Makes the operator once the rows are known.
-pub type Start = Box<dyn FnOnce(SourceInfo<'_>) -> Result<OperatorSetup>>;
+pub type StartOperator = Box<dyn FnOnce(SourceInfo<'_>) -> Result<OperatorSetup>>;
 
 /// Settings of a stage.
 #[derive(Clone, Debug, Default)]

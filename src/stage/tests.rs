@@ -34,7 +34,7 @@ fn run_stateful(read_mode: ReadMode) -> Result<u8> {
     options.inputs.topics.read_mode = read_mode;
     let source = crate::source::Source::open(&[Uri::parse(&path)?], options, run.clone())?;
     let outputs = Outputs::new(run.clone(), vec![], None, DeadLetters::new(run.clone(), None), true);
-    let start: Start = Box::new(|info| {
+    let start: StartOperator = Box::new(|info| {
         Ok(OperatorSetup { operator: Box::new(Stateful), schema: info.source.schema(), side: None, is_report: false })
     });
     Stage::new(run, StageOptions { quiet: true, ..StageOptions::default() }, source, outputs, start).run()

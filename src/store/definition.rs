@@ -30,10 +30,10 @@ pub fn batches(mut next: impl FnMut() -> Result<Option<RecordBatch>> + 'static) 
 }
 
 /// Returns the extent of each partition of the events of a store.
-pub type StreamExtents = fn(&Location) -> Result<Vec<StreamExtent>>;
+pub type ReadStreamExtents = fn(&Location) -> Result<Vec<StreamExtent>>;
 
 /// Returns a span that contains the event time of all rows; `None` if the store knows none without reading them.
-pub type TimeExtent = fn(&Location) -> Result<Option<Span>>;
+pub type ReadTimeExtent = fn(&Location) -> Result<Option<Span>>;
 
 /// Tables of a store with the number of rows in each.
 pub type Tables = Vec<(String, u64)>;
@@ -75,9 +75,9 @@ pub struct StoreReader {
     /// requested.
     pub read: fn(&Location, Kind, ReadRequest) -> Result<Batches>,
     /// Returns the extent of each partition of its events, if it can hold events.
-    pub stream_extents: Option<StreamExtents>,
+    pub stream_extents: Option<ReadStreamExtents>,
     /// Returns a span that contains the event time of all rows, if the store knows one without reading them.
-    pub extent: Option<TimeExtent>,
+    pub extent: Option<ReadTimeExtent>,
     /// Whether rows of epochs that an output has committed, by the key of the output, do not show yet. It changes
     /// nothing. `None`: they show with the commit.
     pub waits: Option<fn(&Location, &str) -> Result<bool>>,

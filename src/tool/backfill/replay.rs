@@ -141,7 +141,7 @@ fn stage_args(args: &ReplayArgs, both: &BothArgs) -> Result<StageArgs> {
 fn records(args: &ReplayArgs, both: &BothArgs) -> Result<Option<RecordFormat>> {
     let input = &both.stage.input;
     let (format, options) = input.text.options(input.input_format.as_deref())?;
-    let Some(Format { name, delimiter, input: InputForm::Text(splitting), is_json: false, .. }) = format else {
+    let Some(Format { name, delimiter, input: InputForm::Text(make_splitter), is_json: false, .. }) = format else {
         return Ok(None);
     };
     if delimiter.is_some() && options.header == CsvHeader::FirstLine {
@@ -155,7 +155,7 @@ fn records(args: &ReplayArgs, both: &BothArgs) -> Result<Option<RecordFormat>> {
             None => Ok(None),
         };
     }
-    Ok(Some(RecordFormat { splitting: *splitting, options }))
+    Ok(Some(RecordFormat { make_splitter: *make_splitter, options }))
 }
 
 fn source(stage: &StageArgs) -> Result<SourceOptions> {
