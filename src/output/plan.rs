@@ -485,7 +485,7 @@ pub fn open_options(run: &Run, up: Up) -> OpenOptions {
 }
 
 /// Returns the header of a file in a text format; empty if the format has none.
-fn beginning(open: format::Output, schema: &SchemaRef, spec: &OutputSpec) -> Result<Vec<u8>> {
+fn beginning(open: format::MakeEncoder, schema: &SchemaRef, spec: &OutputSpec) -> Result<Vec<u8>> {
     let mut bytes = vec![];
     open(schema, &spec.encode)?.encode(&RecordBatch::new_empty(schema.clone()), &mut bytes)?;
     Ok(bytes)
