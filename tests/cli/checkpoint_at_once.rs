@@ -3,7 +3,7 @@
 use crate::broker::{Bench, stopped};
 use crate::checkpoint::{Job, cut, generated, ordered, run_with_kills};
 use crate::checkpoint_old_runs::topic_with_events;
-use crate::harness::{Dir, Draws, ended, eventually, is_stopped};
+use crate::harness::{Dir, Draws, ended, eventually, suspend};
 use crate::kafka::record;
 use crate::servers::{postgres, psql, redis};
 use rusqlite::{Connection, OpenFlags};
@@ -181,8 +181,7 @@ fn an_old_run_that_wakes_up_is_fenced_and_leaves_the_rows_as_they_are() {
     };
     eventually("epochs are complete", || job.place.entries() >= 4);
     eventually("it is stopped while it holds no lock", || {
-        kill_process(Pid::from_child(&old), Signal::STOP).expect("it runs");
-        eventually("no thread runs", || is_stopped(&old));
+        suspend(&old);
         let is_free = free();
         if !is_free {
             kill_process(Pid::from_child(&old), Signal::CONT).expect("it runs");

@@ -3,7 +3,7 @@
 use crate::broker::Bench;
 use crate::checkpoint::{Job, lines, ordered, stored};
 use crate::checkpoint_pipes::Pipe;
-use crate::harness::{Dir, eventually, is_stopped};
+use crate::harness::{Dir, eventually, suspend};
 use crate::kept_checkpoints::copy;
 use crate::servers::{postgres, redis};
 use rustix::process::{Pid, Signal, kill_process};
@@ -126,8 +126,7 @@ fn a_copy_of_a_checkpoint_that_was_made_during_a_run_is_75_once_outputs_have_lat
         dir.path("o.jsonl").exists() && dir.bytes("o.jsonl").split(|byte| *byte == b'\n').count() == count + 1
     };
     eventually("three rows", || has(3));
-    signal(&run, Signal::STOP);
-    eventually("it is stopped", || is_stopped(&run));
+    suspend(&run);
     replace(&dir, "copy", "state");
     append(&dir, (4..=6).map(event).collect());
     signal(&run, Signal::CONT);

@@ -3,7 +3,7 @@
 use crate::broker::Bench;
 use crate::checkpoint::{Job, cut, generated, ordered, run_with_kills, shown};
 use crate::checkpoint_old_runs::topic_with_events;
-use crate::harness::{Dir, Draws, Run, ended, eventually, is_stopped};
+use crate::harness::{Dir, Draws, Run, ended, eventually, suspend};
 use rustix::fs::{FlockOperation, flock};
 use rustix::process::{Pid, Signal, kill_process};
 use std::fs::File;
@@ -17,8 +17,7 @@ fn stop_between_commits(dir: &Dir, child: &Child) {
         File::open(dir.path(name)).is_ok_and(|file| flock(file, FlockOperation::NonBlockingLockExclusive).is_ok())
     };
     eventually("it is stopped while it holds no lock", || {
-        kill_process(Pid::from_child(child), Signal::STOP).expect("stopped");
-        eventually("no thread runs", || is_stopped(child));
+        suspend(child);
         let is_free = is_free("lake/.evt/lock") && is_free("lake/.evt");
         if !is_free {
             kill_process(Pid::from_child(child), Signal::CONT).expect("continued");
@@ -199,8 +198,7 @@ fn a_lake_is_not_replaced_while_rows_of_a_killed_run_wait_in_it() {
     let mut killed = start("parquet:lake?roll=128MiB,1h");
     eventually("rows wait", || dir.path("lake/.evt").exists() && waiting(&dir) > 0);
     eventually("it is stopped between two epochs", || {
-        kill_process(Pid::from_child(&killed), Signal::STOP).expect("it runs");
-        eventually("no thread runs", || is_stopped(&killed));
+        suspend(&killed);
         // The first entry is that of the run.
         let complete = std::fs::read_dir(dir.path("state/log")).expect("a log").count() - 1;
         let is_between = dir.path(&format!("state/epochs/1-{complete}/1-evt-ingest.committed")).exists();

@@ -4,7 +4,7 @@ use crate::broker::Bench;
 use crate::bucket::CheckpointLocation;
 use crate::checkpoint::{Job, OUTPUTS, assert_same, cut, generated, holds_a_lock, lines};
 use crate::checkpoint_pipes::Pipe;
-use crate::harness::{Dir, ended, eventually, is_stopped};
+use crate::harness::{Dir, ended, eventually, suspend};
 use crate::kafka::record;
 use crate::memory::{self, METRICS};
 use rustix::process::{Pid, Signal, kill_process};
@@ -32,13 +32,12 @@ fn an_old_run_whose_next_entry_was_removed_commits_nothing() {
     let flags = "-q --dlq null: --checkpoint state --checkpoint-every 20ms -f jsonl --follow a.jsonl --to rows.jsonl";
     let mut old = dir.command("evt-ingest", &flags.split(' ').collect::<Vec<_>>());
     let mut old = old.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().expect("it starts");
-    let rows = dir.run("evt-ingest", &["-q", "--dlq", "null:", "a.jsonl", "-o", "jsonl"]).stdout().lines().count();
+    let rows = dir.run("evt-ingest", &["-q", "--dlq", "null:", "a.jsonl", "-o", "jsonl"]).text().lines().count();
     // An epoch whose rows are all written is complete: the old run may write none of it again.
     eventually("the first rows are there", || {
         dir.path("rows.jsonl").exists() && lines(&dir, "rows.jsonl").len() == rows && place.entries() >= 2
     });
-    kill_process(Pid::from_child(&old), Signal::STOP).expect("stopped");
-    eventually("it is stopped", || is_stopped(&old));
+    suspend(&old);
     let before = dir.bytes("rows.jsonl");
     dir.write(
         "state/log/950",
@@ -114,8 +113,7 @@ fn an_old_run_that_wakes_up_is_fenced() {
         let mut old = job.start(&["-q", "--emit", "final", "--checkpoint-every", "1ms", &endless]);
         eventually("an epoch is complete", || job.place.entries() >= 4);
         eventually("it is stopped while it holds no lock", || {
-            kill_process(Pid::from_child(&old), Signal::STOP).expect("stopped");
-            eventually("no thread runs", || is_stopped(&old));
+            suspend(&old);
             let is_free = !holds_a_lock(&job.dir);
             if !is_free {
                 kill_process(Pid::from_child(&old), Signal::CONT).expect("continued");

@@ -3,7 +3,7 @@
 use crate::broker::{Bench, Broker, stopped};
 use crate::checkpoint::{Job, cut, generated, ordered, stored};
 use crate::checkpoint_old_runs::topic_with_events;
-use crate::harness::{Draws, ended, eventually};
+use crate::harness::{Draws, ended, eventually, suspend};
 use crate::registry::registry;
 use rdkafka::producer::BaseRecord;
 use rustix::process::{Pid, Signal, kill_process};
@@ -172,7 +172,7 @@ fn an_old_run_that_wakes_up_writes_nothing_to_a_topic() {
     calm_job.run(&args).succeeds();
     let mut old = job.start(&["-q", "--emit", "final", "--checkpoint-every", "1ms", &endless]);
     eventually("an epoch is complete", || job.place.entries() >= 3);
-    kill_process(Pid::from_child(&old), Signal::STOP).expect("stopped");
+    suspend(&old);
     job.run(&args).succeeds();
     let after = wild.results(&bench);
     kill_process(Pid::from_child(&old), Signal::CONT).expect("continued");

@@ -1,7 +1,7 @@
 //! `exactly_once=true`: rows, dead letters and the offsets of the input in one transaction, without a checkpoint.
 
 use crate::broker::{ANSWER, Bench, STOP_TIMEOUT, judged, stopped, stopped_in_time};
-use crate::harness::{Dir, Draws, ROOT, ended, eventually};
+use crate::harness::{Dir, Draws, ROOT, ended, eventually, suspend};
 use crate::kafka::{event, record};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::producer::{BaseProducer, Producer};
@@ -287,7 +287,7 @@ fn wakes_up(job: &mut Job, signal: Option<Signal>, expected: i32) -> Option<()> 
     let (options, begun) = (format!("{NEVER}&{SESSION}"), Instant::now());
     let mut old = job.start(&options);
     job.await_written(0);
-    pause(&old, Signal::STOP);
+    suspend(&old);
     if begun.elapsed() >= AGE_MAX {
         // It may have committed its transaction, which leaves nothing to the new member.
         killed(old);

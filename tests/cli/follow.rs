@@ -1,6 +1,6 @@
 //! `--follow`: names through rotation and truncation.
 
-use crate::harness::{Dir, Draws, ended, eventually, is_stopped};
+use crate::harness::{Dir, Draws, ended, eventually, is_stopped, suspend};
 use rustix::process::{Pid, Signal, kill_process};
 use std::collections::HashSet;
 use std::fs::{File, OpenOptions};
@@ -183,8 +183,7 @@ fn lines_that_are_written_to_a_renamed_file_before_the_next_one_exists_come_befo
             std::fs::rename(scene.dir.path("app.log"), scene.dir.path("app.log.1")).expect("writable");
         }
     }
-    kill_process(Pid::from_child(&scene.run), Signal::STOP).expect("it runs");
-    eventually("it is stopped", || is_stopped(&scene.run));
+    suspend(&scene.run);
     (0..3000).for_each(|_| scene.line(&mut old));
     let mut new = scene.open("app.log");
     (0..3000).for_each(|_| scene.line(&mut new));
@@ -322,7 +321,7 @@ fn a_file_that_was_gone_before_any_could_be_opened_changes_the_verdict() {
     let mut run = ingest.stdin(Stdio::null()).stdout(stdout).stderr(stderr).spawn().expect("it starts");
     let said = || String::from_utf8(dir.bytes("said")).expect("it is text");
     eventually("it waits", || said().contains("waiting for the file to be created"));
-    kill_process(Pid::from_child(&run), Signal::STOP).expect("it runs");
+    suspend(&run);
     dir.shell("echo '{}' > app.log; mv app.log app.log.1").succeeds();
     kill_process(Pid::from_child(&run), Signal::CONT).expect("it runs");
     eventually("it is told", || said().contains("before being opened (1); records are lost"));
@@ -362,7 +361,7 @@ fn a_file_that_was_gone_before_it_could_be_opened_is_told_and_changes_the_verdic
     let mut log = OpenOptions::new().append(true).open(dir.path("app.log")).expect("it is there");
     log.write_all(&dir.bytes("line")).expect("writable");
     eventually("it reads", || dir.bytes("out.arrows").len() > 100);
-    kill_process(Pid::from_child(&run), Signal::STOP).expect("it runs");
+    suspend(&run);
     dir.shell("mv app.log app.log.1; cp line app.log; mv app.log app.log.2; cp line app.log").succeeds();
     kill_process(Pid::from_child(&run), Signal::CONT).expect("it runs");
     eventually("it is told", || said().contains("before being opened (1); records are lost"));
@@ -385,7 +384,7 @@ fn a_directory_that_takes_the_name_for_a_moment_is_no_lost_file() {
     eventually("it watches the directory", || watches(&run));
     dir.shell("cat line >> app.log").succeeds();
     eventually("it reads", || dir.path("out.jsonl").exists() && dir.rows("out.jsonl").len() == 1);
-    kill_process(Pid::from_child(&run), Signal::STOP).expect("it runs");
+    suspend(&run);
     dir.shell("mv app.log app.log.1; mkdir app.log; mv app.log d; mv d app.log; rmdir app.log; cp line app.log")
         .succeeds();
     kill_process(Pid::from_child(&run), Signal::CONT).expect("it runs");

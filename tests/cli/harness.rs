@@ -4,7 +4,7 @@
 mod in_ci;
 
 pub use in_ci::in_ci;
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use std::ffi::OsStr;
 use std::fmt;
@@ -296,6 +296,13 @@ pub fn eventually_within(limit: Duration, what: &str, mut holds: impl FnMut() ->
         assert!(start.elapsed() < limit, "in vain: {what}");
         std::thread::park_timeout(Duration::from_millis(1));
     }
+}
+
+/// Stops a process by SIGSTOP and waits until no thread of it runs.
+#[track_caller]
+pub fn suspend(child: &Child) {
+    kill_process(Pid::from_child(child), Signal::STOP).expect("it runs");
+    eventually("no thread runs", || is_stopped(child));
 }
 
 /// Whether no thread of a process runs any more after SIGSTOP. A thread in a system call finishes the call before it

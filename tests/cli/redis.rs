@@ -1,6 +1,6 @@
 //! The connection to Redis through a relay: over TLS, and while the process is stopped and continued.
 
-use crate::harness::{Dir, ended, eventually, is_stopped, python};
+use crate::harness::{Dir, ended, eventually, python, suspend};
 use crate::mail::certify;
 use crate::python_server::PythonServer;
 use crate::servers::redis;
@@ -42,8 +42,7 @@ fn a_run_that_is_stopped_and_continued_while_it_waits_for_redis_keeps_its_connec
         .expect("it starts");
     eventually("the answer to a script is held back", || dir.path("held").exists());
     let pid = Pid::from_child(&sink);
-    kill_process(pid, Signal::STOP).expect("it runs");
-    eventually("the run is stopped", || is_stopped(&sink));
+    suspend(&sink);
     kill_process(pid, Signal::CONT).expect("it is stopped");
     std::fs::remove_file(dir.path("hold")).expect("it is there");
     assert_eq!(ended("the sink", &mut sink), 0);
