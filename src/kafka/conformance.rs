@@ -1,5 +1,5 @@
-//! One test suite for every [`RecordSource`]: over brokers in memory, over librdkafka's mock of a cluster, and over a
-//! real broker if `EVT_KAFKA` names one.
+//! One suite for every [`RecordSource`]: over brokers in memory, over librdkafka's mock of a cluster, and over a real
+//! broker if `EVT_KAFKA` names one.
 
 use super::client::Topics;
 use super::fetch::Fetcher;

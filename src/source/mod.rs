@@ -549,9 +549,8 @@ impl Source {
     /// depend on time anyway.
     pub fn can_end_epoch(&mut self) -> Result<bool> {
         if self.running.front().is_some_and(|running| running.input.is_live()) {
-            // A restart reads records of topics that `--max-future` holds again, because the position of their
-            // partition is before them. A restart does not read held records of followed names again, so they are
-            // released now.
+            // A restart reads held records of topics again, because the positions are before them. Held records of
+            // followed names are released now, because a restart does not read them again.
             if self.opener.options.files.follow {
                 self.ingest.release_waited(i64::MAX)?;
             }

@@ -92,8 +92,7 @@ pub struct Stage {
     source: crate::source::Source,
     outputs: Outputs,
     phase: Phase,
-    /// Items that the stage takes before those of the source: items read before the operator was made, or a barrier or
-    /// an end that waits.
+    /// Items that the stage takes first: items read before the operator was made, or a barrier or an end that waits.
     ahead: VecDeque<Sent>,
     /// The counts of rows by outcome so far. The source counts records that became no rows.
     counts: Counts,

@@ -283,7 +283,7 @@ pub(super) mod tests {
     impl Attributes {
         /// An uncompressed batch outside of transactions.
         pub const NONE: Self = Self { bits: 0, producer: -1 };
-        /// An uncompressed batch outside of transactions, with timestamps of the broker.
+        /// The same with timestamps of the broker.
         const APPEND_TIME: Self = Self { bits: 0x08, producer: -1 };
 
         /// A batch in a transaction of `producer`.
