@@ -1,9 +1,9 @@
 //! Followed names that a run has begun before an epoch has their positions.
 //!
-//! Only a complete epoch has positions. A run that is killed before its first one leaves none, and by the next run a
-//! rotation may have given the name to another file. So the first stage notes the first file of a name before it reads
-//! its first record: in the note `STAGE.followed` of the run. The next run takes what the run before it had begun into
-//! its entry `start`, until an epoch has it.
+//! Only a complete epoch has positions. A run that is killed before its first complete epoch leaves no positions, and
+//! by the next run a rotation may have given the name to another file. So the first stage writes the first file of a
+//! name to the note `STAGE.followed` of the run, before it reads the first record of the file. The next run copies the
+//! names of this note into its entry `start`, until an epoch has their positions.
 //!
 //! Each name is kept as JSON that the source makes, in the form that the positions of an epoch have.
 
@@ -31,20 +31,21 @@ impl BegunNames {
         Self { store, run, note: part_name(stage, FOLLOWED), former }
     }
 
-    /// Returns the names that earlier runs have begun, the first run's first.
+    /// Returns the names that earlier runs have begun, in the order of the runs.
     pub fn former(&self) -> &[Value] {
         &self.former
     }
 
-    /// Keeps all names that this run has begun, durably. Errors: exit status 74 if they cannot be written.
+    /// Writes all names that this run has begun to the note of the run, durably. Errors: exit status 74 if the note
+    /// cannot be written.
     pub fn keep(&self, names: &[Value]) -> Result<()> {
         let bytes = serde_json::to_vec(names).map_err(|error| Error::broken(format!("followed names: {error}")))?;
         self.store.put_note(Epoch { run: self.run, number: 0 }, &self.note, &bytes)
     }
 }
 
-/// Returns the names that runs have begun since the epoch `restored`, and perhaps some that it has, the first run's
-/// first. `stage`: the first stage. Errors: exit status 65 if a note is damaged.
+/// Returns the names that runs have begun since the epoch `restored`, in the order of the runs; the result may also
+/// have names whose positions that epoch has. `stage`: the first stage. Errors: exit status 65 if a note is damaged.
 pub fn since(store: &dyn CheckpointStore, entries: &[u64], restored: Option<Epoch>, stage: &str) -> Result<Vec<Value>> {
     let note = part_name(stage, FOLLOWED);
     let mut found = vec![];
@@ -63,7 +64,7 @@ pub fn since(store: &dyn CheckpointStore, entries: &[u64], restored: Option<Epoc
                 serde_json::from_slice(&bytes).map_err(|error| Error::corrupt(note.clone()).because(error))?;
             found.splice(0..0, names);
         }
-        // The epoch has what its run knew when it began.
+        // The restored epoch has the positions of all names that its run knew at its start.
         if restored.is_some_and(|restored| restored.run >= number) {
             break;
         }

@@ -96,14 +96,14 @@ impl CheckpointDir {
         }
     }
 
-    /// Removes the directory of an epoch. It is renamed first: a process that is killed meanwhile leaves no epoch
-    /// without some of its files, which would be taken for a damaged one.
+    /// Removes the directory of an epoch. Renames the directory first, so that a process that is killed during the
+    /// removal does not leave an epoch with missing files, which would look damaged.
     pub fn remove_epoch(&self, epoch: Epoch) -> Result<()> {
         let path = self.epoch(epoch);
         let removed = path.with_added_extension(REMOVED);
         self.remove_directory(&removed)?;
         match self.disk.free(|| fs::rename(&path, &removed)) {
-            // Its run is an old one that removes it too.
+            // An old run removes the same epoch at the same time.
             Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::DirectoryNotEmpty) => Ok(()),
             renamed => {
                 renamed.map_err(|error| self.failed(&path, &error))?;
@@ -114,14 +114,14 @@ impl CheckpointDir {
 
     fn remove_directory(&self, path: &Path) -> Result<()> {
         match self.disk.free(|| fs::remove_dir_all(path)) {
-            // An old run still writes into it, or removes it too.
+            // An old run still writes into the directory, or removes it at the same time.
             Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::DirectoryNotEmpty) => Ok(()),
             removed => removed.map_err(|error| self.failed(path, &error)),
         }
     }
 
-    /// Returns the directory for the files of state of a run. Each run has one of its own: an older run may remove its
-    /// files at any time.
+    /// Returns the directory for the files of state of a run. Each run has its own directory, because an older run may
+    /// remove its files at any time.
     fn state(&self, run: u64) -> PathBuf {
         self.root.join("state").join(run.to_string())
     }
@@ -301,7 +301,7 @@ impl CheckpointStore for CheckpointDir {
     fn put_note(&self, epoch: Epoch, name: &str, bytes: &[u8]) -> Result<()> {
         let path = self.epoch(epoch).join(name);
         if epoch.number == 0 {
-            // Notes of a run have no parts, with which the directory is made.
+            // The notes of a run are in epoch 0, which has no parts, so no part has created its directory.
             self.make_epoch(epoch)?;
         }
         // An old run that has not seen the new one yet may write the same note.
@@ -328,7 +328,8 @@ impl CheckpointStore for CheckpointDir {
         let epoch = Epoch { run, number: 0 };
         self.make_epoch(epoch)?;
         let claim = self.part_path(epoch, name);
-        // Linked, not created: another stage reads a claim whole, and finds it locked.
+        // Links a complete and locked file to the name, so that no other stage sees a claim that is incomplete or not
+        // locked yet.
         let part = temporary(&claim);
         let mut locked = None;
         let mut put = || {
@@ -390,7 +391,7 @@ impl CheckpointStore for CheckpointDir {
         for number in self.entries()?.into_iter().filter(|number| (2..removed.entries_before).contains(number)) {
             let path = self.log().join(number.to_string());
             match self.disk.free(|| fs::remove_file(&path)) {
-                // An old run removes it too.
+                // An old run removes the same entry at the same time.
                 Err(error) if error.kind() == ErrorKind::NotFound => {}
                 removed => removed.map_err(|error| self.failed(&path, &error))?,
             }

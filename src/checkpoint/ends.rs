@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 use crate::store::Epoch;
 use std::fs::File;
 
-/// The name that the first stage of a run claims that fails.
+/// The name that a failing stage claims; in each run only the first stage to fail gets it.
 const FAILED: &str = "failed";
 /// The suffix of the name that each stage claims in a run with several last stages, as in `STAGE.joined`.
 const JOINED: &str = "joined";
@@ -53,14 +53,14 @@ pub fn claim_end(store: &dyn CheckpointStore, run: u64, path: &[String], ends: u
     Err(Error::config(message).at(store.name()))
 }
 
-/// Notes that a stage of a run has failed: no other one is to wait for it.
+/// Notes that a stage of a run has failed, so that no other stage waits for it.
 pub fn note_failure(store: &dyn CheckpointStore, run: u64, stage: &str) {
-    // If it cannot be noted, the others wait longer.
+    // If the claim fails, the other stages wait longer.
     let _ = store.claim(run, FAILED, stage);
 }
 
-/// Returns a stage that will not commit an epoch of its run, if there is one: it has failed, or one of several branches
-/// was killed.
+/// Returns the name of a stage that will not commit an epoch of its run, if there is one: a stage that has failed, or,
+/// in a run with several branches, a stage that was killed.
 pub fn failed(store: &dyn CheckpointStore, epoch: Epoch, ends: usize) -> Result<Option<String>> {
     if let Some(stage) = store.claimed(epoch.run, FAILED)? {
         return Ok(Some(stage));
@@ -69,9 +69,11 @@ pub fn failed(store: &dyn CheckpointStore, epoch: Epoch, ends: usize) -> Result<
         return Ok(None);
     }
     let suffix = joined("");
-    // Of all that have joined, not only of those whose last stage has claimed an end: a stage may be killed in between.
+    // Checks all stages that have joined, not only those of branches whose last stage has claimed an end: a stage may
+    // be killed before its last stage claims the end.
     for stage in store.released(epoch.run, &suffix)?.iter().filter_map(|name| name.strip_suffix(&suffix)) {
-        // The lock before the mark: a stage marks its last epoch before it ends.
+        // The lock was checked before the mark: a stage marks its last epoch as committed before it ends and releases
+        // the lock.
         if !store.is_committed(epoch, stage)? {
             return Ok(Some(stage.to_owned()));
         }
@@ -114,7 +116,7 @@ pub fn missing(store: &dyn CheckpointStore, epoch: Epoch, ends: usize) -> Result
     let mut missing: Vec<&str> = vec![];
     for path in &paths {
         for stage in path {
-            // An only last stage writes the entry instead.
+            // The only last stage of a run writes the entry instead of a note, so it counts as missing here.
             if !missing.contains(&stage.as_str()) && store.note(epoch, &manifest_name(stage))?.is_none() {
                 missing.push(stage);
             }
@@ -123,8 +125,8 @@ pub fn missing(store: &dyn CheckpointStore, epoch: Epoch, ends: usize) -> Result
     Ok(format!("it is not saved by {}", missing.join(", ")))
 }
 
-/// Checks that the stage at the end of `path`, which other stages read or not, was at the same place in the epoch that
-/// it restores. Errors: exit status 78 if not.
+/// Checks that the stage at the end of `path` was at the same place in the epoch that it restores: after the same
+/// stages, and with readers if it `has_readers` now. Errors: exit status 78 if not.
 pub fn check_place(former: &[StagePath], path: &[String], has_readers: bool, ends: usize) -> Result<()> {
     if former.len() != ends {
         return Err(Error::config(format!(

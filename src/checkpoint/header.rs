@@ -1,4 +1,5 @@
-//! The settings of a checkpoint, and what the schema of a stream says of it to the next stage.
+//! The settings of a checkpoint, and the header in the schema of a stream, from which the next stage learns of the
+//! checkpoint.
 
 use crate::error::{Error, Result};
 use crate::store::Epoch;
@@ -13,7 +14,7 @@ pub struct CheckpointOptions {
     pub path: PathBuf,
     /// Time between two epochs.
     pub every: Duration,
-    /// Complete epochs that are kept.
+    /// The number of complete epochs that are kept.
     pub kept: usize,
     /// How many epochs before the last complete one the run continues: 0 but after damage.
     pub back: usize,
@@ -35,7 +36,7 @@ pub struct CheckpointHeader {
     pub run: u64,
     /// The epoch that the run continues.
     pub restored: Option<Epoch>,
-    /// Complete epochs that are kept.
+    /// The number of complete epochs that are kept.
     pub kept: usize,
     /// The number of last stages (`--ends`): more than one behind tee(1).
     pub ends: usize,

@@ -16,7 +16,7 @@ const VERSION: u32 = 1;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Line {
     evt_checkpoint: u32,
-    /// With it the writer recognises its own entry after the response to a request was lost.
+    /// The token by which the writer recognises its own entry after the response to a request was lost.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     token: Option<String>,
     #[serde(flatten)]
@@ -192,10 +192,12 @@ impl LogEntry {
 
 /// Compares the outputs of a run with those of the epoch that it restores.
 ///
-/// An output that was named under another key has rows and records of its own, so two outputs that change places are an
-/// error. Another output under the same key begins without rows: the epoch must be committed to the former one.
+/// The target of an output records its epochs under the key of the output, so an output under another key than before
+/// is an error. A new output under a former key begins without rows, so the epoch must be committed to the former
+/// output.
 ///
-/// Errors: exit status 78 if outputs have changed places, or if one has changed and the epoch `is_committed` nowhere.
+/// Errors: exit status 78 if outputs have changed places, or if a former output is gone and not every output of the
+/// stage has the epoch (`is_committed`).
 pub fn check_output_names(former: &[OutputName], now: &[OutputName], is_committed: bool) -> Result<()> {
     for output in now {
         let same_key = former.iter().find(|other| other.key == output.key);

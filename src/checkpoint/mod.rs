@@ -62,8 +62,8 @@ use std::hash::{BuildHasher, Hasher, RandomState};
 use std::path::Path;
 use std::sync::Arc;
 
-/// Entries that are kept for evt-view and people. With those that a bucket removes in the next step, they are one page
-/// of a list.
+/// The number of entries that are kept for evt-view and for people who read the log. Together with the entries that a
+/// bucket removes in its next step, they fit into one page of a list request.
 const ENTRIES_KEPT: u64 = 900;
 
 /// The checkpoint of a run, as one of its stages has it.
@@ -83,7 +83,7 @@ pub struct Checkpoint {
     followed: Vec<serde_json::Value>,
     /// The files of state that epochs have, by name.
     files: BTreeMap<String, EpochPart>,
-    /// The stages that have not committed the last complete epoch, as far as this one knows.
+    /// The stages that have not committed the last complete epoch, as far as this stage knows.
     uncommitted: Vec<String>,
     /// The claim of the stage's name, locked while it runs; `None` unless a directory has a run with several last
     /// stages.
@@ -165,7 +165,7 @@ impl Checkpoint {
         }
         let last = complete.last().map(|last| last.epoch);
         let recorded = RecordedRuns::read(store.as_ref(), number, continues, last)?;
-        // Epochs that are lost keep their files until others are complete.
+        // With `--restore`, the epochs after the restored one keep their files until newer epochs are complete.
         store.clear(number, &complete)?;
         complete.truncate(complete.len().saturating_sub(options.back));
         let header = CheckpointHeader {
@@ -197,7 +197,8 @@ impl Checkpoint {
         let Some(last) = continued(store.as_ref(), &complete, options.back)? else { return Ok(()) };
         let Some(outputs) = outputs else { return Ok(()) };
         let (checkpoint, stage) = (id_of(store.as_ref(), &entries)?.unwrap_or_default(), first_stage(run));
-        // Whether a stage will read the output of the run is unknown: that of the check may be a terminal.
+        // Takes `has_readers` from the checkpoint, because the output of `--check` may be a terminal even if a stage
+        // reads that of the run.
         let has_readers = last.branches().iter().any(|branch| branch.len() > 1);
         let own = StageRole { checkpoint, stage, outputs, has_readers, ends: options.ends };
         own.check(&[], store.as_ref(), last).map(drop)
@@ -242,7 +243,7 @@ impl Checkpoint {
         if !own.has_readers {
             ends::claim_end(store.as_ref(), header.run, &path, header.ends)?;
         }
-        // With --restore it is a later epoch than the restored one.
+        // With --restore, the last complete epoch is later than the restored one.
         let last = last_complete(store.as_ref(), before, 1, None)?.pop().map(|last| last.epoch);
         let recorded = RecordedRuns::read(store.as_ref(), header.run, header.restored, last)?;
         let complete = complete.iter().map(KeptEpoch::of).collect();
@@ -330,8 +331,8 @@ impl Checkpoint {
         CheckpointFiles::new(self.store.clone(), self.epoch.run, &self.own.stage, restored)
     }
 
-    /// Makes these files of state parts of the epoch in progress, without writing their bytes again. Errors: exit
-    /// status 74.
+    /// Makes the files of state `names` parts of the epoch in progress, without writing their bytes again; returns the
+    /// parts. Errors: exit status 74.
     pub fn keep_files(&mut self, names: &[String]) -> Result<Vec<EpochPart>> {
         self.files.retain(|name, _| names.contains(name));
         for name in names {
@@ -375,7 +376,7 @@ impl Checkpoint {
 
     /// Completes an epoch, as a last stage: writes the entry that names the files of all stages. From now on a restart
     /// commits this epoch. Every stage before has written what it has of the epoch, because it has passed the barrier
-    /// on. Returns false if another last stage has not sealed the epoch yet; it completes it then.
+    /// on. Returns false if another last stage has not sealed the epoch yet; that stage completes the epoch later.
     ///
     /// Errors: exit status 75 if a newer run has begun, 74 if it cannot be written.
     pub fn complete(&mut self, epoch: Epoch, own: StageEpoch, now: i64) -> Result<bool> {
@@ -442,7 +443,7 @@ impl Checkpoint {
                     self.store.sync_log()?;
                     let kept = KeptEpoch::of(&complete);
                     self.uncommitted.clone_from(&kept.stages);
-                    // The last stages remove epochs.
+                    // Only last stages track the kept epochs, because they remove them.
                     if !self.own.has_readers {
                         self.complete.push(kept);
                     }
@@ -454,9 +455,9 @@ impl Checkpoint {
         Ok(false)
     }
 
-    /// Checks that the last entry is of this run. Older entries are removed, so the entry that this run expects next
-    /// may be free again, and created by a stage of this run, although a newer run has begun. Errors: exit status 75 if
-    /// so.
+    /// Checks that the last entry is of this run. Old entries are removed, so the number of the entry that this run
+    /// expects next may be free again. A stage of this run may then have created the entry although a newer run has
+    /// begun. Errors: exit status 75 if a newer run has begun.
     fn check_newest(&self) -> Result<()> {
         let Some(last) = self.store.entries()?.pop() else { return Ok(()) };
         let run = match self.store.entry(last)? {
@@ -467,7 +468,7 @@ impl Checkpoint {
         if run == self.header.run { Ok(()) } else { Err(fenced(self.store.as_ref(), last)) }
     }
 
-    /// Notes that this stage fails, so that no other one waits for it.
+    /// Notes that this stage fails, so that no other stage waits for it.
     pub fn note_failure(&self) {
         ends::note_failure(self.store.as_ref(), self.header.run, &self.own.stage);
     }
@@ -488,8 +489,8 @@ impl Checkpoint {
         Ok(&self.uncommitted)
     }
 
-    /// Returns why the run failed: a newer run removes the files of this one, which is exit status 75. Otherwise it is
-    /// `error`.
+    /// Returns the cause of `error`: exit status 75 if a newer run has begun, because it removes the files of this run;
+    /// otherwise `error`.
     pub fn cause(&self, error: Error) -> Error {
         if !matches!(error.kind(), ErrorKind::Io | ErrorKind::Corrupt) {
             return error;
@@ -513,7 +514,7 @@ impl Checkpoint {
             return Ok(());
         }
         let excess = self.complete.len().saturating_sub(self.header.kept.max(1));
-        // A stage that has not committed an epoch needs its files.
+        // Keeps the files of epochs that a stage has not committed yet.
         let mut done = 0;
         while done < excess && self.is_done(&self.complete[done])? {
             done += 1;
@@ -523,7 +524,8 @@ impl Checkpoint {
         let state: Vec<String> = dropped.into_iter().filter(|name| !is_needed(name)).collect();
         self.store.remove(&Removed {
             before: self.complete.first().map_or(epoch, |kept| kept.epoch),
-            // A run that restores an epoch finds its entry, however many runs have failed to commit it.
+            // Keeps the entries from the run of the oldest kept epoch on, so that a later run finds the entry of the
+            // epoch that it restores, however many runs fail in between.
             entries_before: self
                 .complete
                 .first()

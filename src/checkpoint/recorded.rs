@@ -1,10 +1,10 @@
 //! The numbers under which outputs record the epochs of a run.
 //!
-//! The log numbers runs by its entries, so a run of a directory that was restored from a backup gets the number of the
-//! run that is lost, and so does a run of a copy. An output would take the epoch of one for that of the other and drop
-//! its rows. Outputs therefore record a run as the time at which it began (µs), or as the number after that of the run
-//! before if the clock went back. A later epoch in an output than the last one in the log is then one that the log
-//! does not know.
+//! The log numbers runs by its entries. After a checkpoint is restored from a backup or copied, a new run may get the
+//! number of another run that is not in this log. An output would then take an epoch of the new run for that of the
+//! other run, and drop its rows. Outputs therefore record a run under the time at which it began (µs), or, if the clock
+//! went back, under the number of the run before plus 1. So if an output has a later epoch than the last one in the
+//! log, the log does not know that epoch.
 
 use super::log::LogEntry;
 use super::store::CheckpointStore;
@@ -14,7 +14,7 @@ use crate::store::Epoch;
 /// How outputs record the epochs that a run commits: its own, and the one that it restores.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct RecordedRuns {
-    /// The run in the log.
+    /// The number of the run in the log.
     run: u64,
     recorded_as: u64,
     /// The number of the run that has made the restored epoch.
@@ -37,7 +37,7 @@ impl RecordedRuns {
         Epoch { run: if epoch.run == self.run { self.recorded_as } else { self.restored_as }, ..epoch }
     }
 
-    /// Returns the last complete epoch before this run as outputs record it; they have none that is later.
+    /// Returns the last complete epoch before this run as outputs record it. No output may have a later epoch.
     pub fn last(&self) -> Option<Epoch> {
         self.last
     }

@@ -10,7 +10,7 @@ use crate::store::{self, Epoch, Location};
 use std::collections::BTreeSet;
 use std::path::Path;
 
-/// Reads the last `kept` complete epochs of a log with these entries, those after `until` left out.
+/// Reads the last `kept` complete epochs of a log with the entries `entries`, in order, without epochs after `until`.
 pub fn last_complete(
     store: &dyn CheckpointStore,
     entries: &[u64],
@@ -32,7 +32,7 @@ pub fn last_complete(
 }
 
 /// Returns the epoch that a run continues: the last one, or one that is `back` epochs before it. Errors: exit status 78
-/// if that one is not kept.
+/// if that epoch is not kept.
 pub fn continued<'a>(
     store: &dyn CheckpointStore,
     complete: &'a [Complete],
@@ -55,7 +55,7 @@ pub fn with_way_back(error: Error, store: &dyn CheckpointStore, complete: &[Comp
     }
     // Every epoch after the one that is restored is written again.
     let lost = complete.iter().filter(|complete| complete.epoch > before.epoch);
-    // Stores replace or keep the rows that they have, by key.
+    // A store identifies rows by their keys, so it has a repeated row only once.
     let is_keyed = |uri: &str| uri.split_once(':').is_some_and(|(scheme, _)| store::by_scheme(scheme).is_some());
     let (mut keyed, mut repeated) = (BTreeSet::new(), BTreeSet::new());
     for output in lost.flat_map(Complete::outputs_with_rows) {
@@ -84,7 +84,7 @@ pub struct Restored {
     pub parts: Vec<EpochPart>,
     /// The state of the operator.
     pub state: Vec<u8>,
-    /// The positions of the inputs; empty for a stage that reads another one.
+    /// The positions of the inputs; empty for a stage that reads another stage.
     pub positions: Vec<u8>,
     /// Whether all outputs of the stage have its rows.
     pub is_committed: bool,
@@ -98,7 +98,7 @@ pub(super) struct StageRole {
     pub stage: String,
     /// Its outputs.
     pub outputs: Vec<OutputName>,
-    /// Whether stages read what this one writes. Then a last one of them completes the epochs.
+    /// Whether other stages read what this stage writes. Then a last stage among them completes the epochs.
     pub has_readers: bool,
     /// The number of last stages of the run.
     pub ends: usize,
@@ -110,8 +110,9 @@ impl StageRole {
         before.iter().chain([&self.stage]).cloned().collect()
     }
 
-    /// Returns what the stage, which follows those of `before`, has of the last complete epoch, and whether all its
-    /// outputs have the rows. Errors: exit status 78 if the pipe had other stages or outputs.
+    /// Returns the outputs and files of the stage in the last complete epoch, and whether all its outputs have the
+    /// rows. `before`: the names of the stages before this stage. Errors: exit status 78 if the pipe had other stages
+    /// or outputs.
     pub fn check<'a>(
         &self,
         before: &[String],
@@ -128,8 +129,8 @@ impl StageRole {
         Ok((own, is_committed))
     }
 
-    /// Checks that every output of `former` that the run has no longer shows all rows that it has. Errors: exit status
-    /// 78 if not: only a run with this output would show them.
+    /// Checks that every output of `former` which the run no longer has shows all of its rows. Errors: exit status 78
+    /// if not: only a run with this output can make the rows visible.
     fn check_shown(&self, former: &[OutputName]) -> Result<()> {
         let is_kept = |output: &OutputName| {
             self.outputs.iter().any(|other| other.key == output.key && is_same_place(&other.uri, &output.uri))
@@ -148,8 +149,9 @@ impl StageRole {
         Ok(())
     }
 
-    /// Reads and verifies what the stage, which follows those of `before`, has of the last complete epoch. Errors: exit
-    /// status 65 if it is damaged, 78 if the pipe had other stages or outputs.
+    /// Reads and verifies the files, state and positions of the stage in the last complete epoch. `before`: the names
+    /// of the stages before this stage. Errors: exit status 65 if it is damaged, 78 if the pipe had other stages or
+    /// outputs.
     pub fn restore(&self, before: &[String], store: &dyn CheckpointStore, last: &Complete) -> Result<Restored> {
         let (own, is_committed) = self.check(before, store, last)?;
         let epoch = last.epoch;

@@ -1,8 +1,9 @@
 //! Files for state beyond `--memory`, on the disk of the run.
 //!
-//! With a checkpoint they are in its directory, and the epochs that need them have links to them: a file that several
-//! epochs need is written once, and is gone with the last of them. Without a checkpoint they have no names: they are in
-//! the directory for temporary files (`TMPDIR`), and are gone with the process, however it ends.
+//! With a checkpoint, the files are in its directory, and the epochs that need a file have links to it: a file that
+//! several epochs need is written once, and is removed with the last of these epochs. Without a checkpoint, the files
+//! are unnamed files in the directory for temporary files (`TMPDIR`), which the system removes when the process ends,
+//! however it ends.
 
 use super::store::{CheckpointStore, STATE_FILE};
 use crate::error::{Error, Result};
@@ -35,7 +36,7 @@ impl TemporaryFiles {
     }
 }
 
-/// Returns a bound of state in memory (bytes); what is beyond it goes to temporary files.
+/// Returns a bound of `bytes` bytes for state in memory. State beyond the bound goes to temporary files.
 pub fn memory_bound(bytes: usize, disk: Disk) -> MemoryBound {
     MemoryBound { bytes, storage: Box::new(TemporaryFiles::new(disk)) }
 }
@@ -119,8 +120,8 @@ impl StateStorage for CheckpointFiles {
     }
 }
 
-/// A file of a checkpoint. It loses its name here when nothing in this run refers to it; epochs and other runs have
-/// names of their own for it.
+/// A file of a checkpoint. When nothing in this run refers to it, the name in the directory of this run is removed;
+/// epochs and other runs have links of their own.
 #[derive(Debug)]
 struct NamedFile {
     path: PathBuf,
@@ -145,7 +146,7 @@ impl StateFile for NamedFile {
 
 impl Drop for NamedFile {
     fn drop(&mut self) {
-        // The next run removes it if this fails.
+        // The next run removes the file if this fails.
         let _ = std::fs::remove_file(&self.path);
     }
 }

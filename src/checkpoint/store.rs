@@ -48,11 +48,12 @@ pub trait CheckpointStore: Debug + Send + Sync {
         numbers.iter().filter_map(|number| self.entry(*number).transpose()).collect()
     }
 
-    /// Creates an entry durably, unless it exists. Returns false if it exists, or if a later one does: older entries
-    /// are removed, so the number of an old run may be free again.
+    /// Creates an entry durably, unless the entry or a later one exists; returns whether it was created. Old entries
+    /// are removed, so a free number alone does not prove that no newer run has begun.
     fn put(&self, number: u64, entry: &LogEntry) -> Result<bool>;
 
-    /// Makes the entries that this process has read durable: another stage may have created one and not synced it yet.
+    /// Makes the entries that this process has read durable: another stage may have created an entry and not synced its
+    /// name yet.
     fn sync_log(&self) -> Result<()> {
         Ok(())
     }
@@ -83,7 +84,7 @@ pub trait CheckpointStore: Debug + Send + Sync {
     /// Opens a part that this process has written or verified.
     fn open_part(&self, epoch: Epoch, name: &str) -> Result<File>;
 
-    /// Reads such a part.
+    /// Reads a part that this process has written or verified.
     fn read_part(&self, epoch: Epoch, name: &str) -> Result<Vec<u8>> {
         let mut bytes = vec![];
         let read = self.open_part(epoch, name)?.read_to_end(&mut bytes);
@@ -98,17 +99,18 @@ pub trait CheckpointStore: Debug + Send + Sync {
     /// Creates a file of state of a run. Returns it and its path, which no other run uses.
     fn create_state(&self, run: u64, name: &str) -> Result<(DiskFile, PathBuf)>;
 
-    /// Makes a file of state of an epoch, which was verified, one of a run. Returns its path, which no other run uses.
+    /// Links a verified file of state of an epoch into the directory of a run. Returns the path of the link, which no
+    /// other run uses.
     fn restore_state(&self, run: u64, epoch: Epoch, name: &str) -> Result<PathBuf>;
 
-    /// Makes a file of state a part of an epoch of the same run. Only a file that is not a part of an epoch before
-    /// (`known`) is read.
+    /// Makes a file of state a part of an epoch of the same run. `known` is the same part of an earlier epoch; without
+    /// it, the file is read to get its length and checksum.
     fn link_part(&self, epoch: Epoch, name: &str, known: Option<&EpochPart>) -> Result<EpochPart>;
 
     /// Writes a note of an epoch, whole or not at all.
     fn put_note(&self, epoch: Epoch, name: &str, bytes: &[u8]) -> Result<()>;
 
-    /// Reads a note, or a part that no checksum is needed for; `None` if there is none.
+    /// Reads a note, or a part whose checksum need not be verified; `None` if there is none.
     fn note(&self, epoch: Epoch, name: &str) -> Result<Option<Vec<u8>>>;
 
     /// Reads a note that only this stage writes.
@@ -132,8 +134,8 @@ pub trait CheckpointStore: Debug + Send + Sync {
     /// Returns the path of the stage that has claimed a name of a run.
     fn claimed(&self, run: u64, name: &str) -> Result<Option<String>>;
 
-    /// Returns the claimed names of a run with this suffix whose stage has ended, for any reason: the lock of the claim
-    /// is free. None if this cannot be determined.
+    /// Returns the claimed names of a run with this suffix whose stage has ended for any reason, so that the lock of
+    /// the claim is free. Returns no names if the store has no locks.
     fn released(&self, _run: u64, _suffix: &str) -> Result<Vec<String>> {
         Ok(vec![])
     }
@@ -159,13 +161,13 @@ pub struct Removed<'a> {
     pub before: Epoch,
     /// All entries before this one, but for the first, which holds the id.
     pub entries_before: u64,
-    /// Files of state that the epochs before had, and later ones do not have.
+    /// Files of state of removed epochs that no kept epoch has.
     pub state: &'a [String],
 }
 
-/// Whether an epoch is removed with those before another. Entries of epoch number 0, which the last stages of a run
-/// claim, stay until the epochs of the run are removed, because each epoch is complete when these stages have sealed
-/// it.
+/// Whether `epoch` is removed together with all epochs before `before`. Entries of epoch number 0, which the last
+/// stages of a run claim, stay until the epochs of the run are removed, because each epoch is complete when these
+/// stages have sealed it.
 pub fn is_removed(epoch: Epoch, before: Epoch) -> bool {
     epoch < before && (epoch.run < before.run || epoch.number > 0)
 }
@@ -188,7 +190,7 @@ pub fn compare(part: &EpochPart, path: &Path, shown: &str) -> Result<()> {
     }
 }
 
-/// Returns the length and the checksum of what a file holds.
+/// Returns the length (bytes) and the checksum of a file.
 pub fn digest(file: &mut File) -> std::io::Result<(u64, String)> {
     let (mut digest, mut length, mut buffer) = (Xxh3::new(), 0, vec![0; BLOCK]);
     loop {

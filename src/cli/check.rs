@@ -42,8 +42,8 @@ const WORST_FIRST: [ErrorKind; 7] = [
     ErrorKind::Unavailable,
 ];
 
-/// The result of the check of an item: the action that opening it would begin with, if there is one; or the faults that
-/// prevent it, several if an address names several topics.
+/// The result of the check of an item: the first action of opening the item, if there is one; or its faults, which are
+/// several if an address names several topics.
 type CheckAnswer = std::result::Result<Option<String>, Faults>;
 
 /// The checked items with their results, in order. The check queries servers concurrently.
@@ -62,7 +62,7 @@ impl CheckReport {
         Self { run: run.clone(), found: vec![], faults: Faults::default(), start: run.clock.monotonic() }
     }
 
-    /// Returns a good value; keeps a fault.
+    /// Returns the value of a good result; keeps the fault of any other.
     pub fn take<T>(&mut self, found: Result<T>) -> Option<T> {
         self.faults.take(found)
     }
@@ -153,7 +153,7 @@ impl CheckReport {
         }
     }
 
-    /// Checks that an output can be written, with rows of `kind` if it is known. Standard output always can.
+    /// Checks that an output can be written, with rows of `kind` if it is known. Standard output can always be written.
     fn output(&mut self, output: OutputPlan, kind: Option<Kind>) {
         if !output.is_standard() {
             let name = output.name().to_owned();
@@ -170,7 +170,8 @@ impl CheckReport {
         }
     }
 
-    /// Checks everything that a stage would open. `options` is `None` if their fault is already known.
+    /// Checks everything that a stage would open. `options` is `None` if they are faulty and the fault is already
+    /// known.
     pub fn stage(&mut self, spec: StageSpec<'_>, options: Option<&SourceOptions>) {
         let follow = options.is_some_and(|options| options.inputs.files.follow);
         let mut resolved = resolve(spec, follow, &self.run);

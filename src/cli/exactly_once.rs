@@ -35,8 +35,8 @@ pub fn in_transactions(
     })
 }
 
-/// Returns the addresses of the outputs whose records are in the transactions of the input, the one whose settings the
-/// producer has first, and that of the input. `None` without transactions.
+/// Returns the addresses of the outputs whose records are in the transactions of the input, and the address of the
+/// input. The first output is the one whose settings the producer uses. `None` without transactions.
 pub fn addresses(resolved: &Resolved) -> Option<(Vec<&Address>, &Address)> {
     let [Uri::Kafka(input)] = resolved.inputs.as_slice() else { return None };
     let mut outputs: Vec<_> = resolved.plans.iter().chain(&resolved.dlq).filter_map(OutputPlan::topic).collect();
@@ -44,7 +44,7 @@ pub fn addresses(resolved: &Resolved) -> Option<(Vec<&Address>, &Address)> {
     outputs.first().is_some_and(|first| first.exactly_once).then_some((outputs, input))
 }
 
-/// Checks that a stage has nothing that a transaction does not hold.
+/// Checks that a stage has no state or positions outside of the transactions.
 fn stateless(options: &SourceOptions, checkpoint: Option<&CheckpointArgs>) -> Result<(), &'static str> {
     match options.inputs.topics.read_mode {
         _ if checkpoint.and_then(CheckpointArgs::options).is_some() => {

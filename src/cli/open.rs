@@ -52,12 +52,12 @@ pub fn open(spec: StageSpec<'_>, mut options: SourceOptions, run: &Rc<Run>, star
         }
         None => None,
     };
-    // The rows of another input would be in no epoch.
+    // A stage with several inputs cannot join: the rows of the other inputs would be in no epoch.
     options.inputs.continuation.joins = epochs.is_none() && resolved.inputs.len() <= 1 && !options.needs.whole_input;
     keep_raw(&mut options, &resolved);
     options.records.mapping.parts = resolved.record_parts(&options);
-    // The producer is made before the input: it ends the transaction of a killed run, and the committed offsets are
-    // known then.
+    // Makes the producer before the input: it ends the transaction of a killed run, and only then the committed offsets
+    // are final.
     let producer = match exactly_once::addresses(&resolved) {
         Some((outputs, input)) => Some(Rc::new(SharedProducer::begin(&outputs, input, run)?)),
         None => None,

@@ -163,7 +163,7 @@ pub struct Resolved {
 }
 
 impl Resolved {
-    /// Returns it if there is no fault, else the first fault.
+    /// Returns the resolved inputs and outputs if there is no fault, else the first fault.
     pub fn sound(mut self) -> Result<Self> {
         match self.faults.0.is_empty() {
             true => Ok(self),
@@ -195,7 +195,8 @@ impl Resolved {
         for output in self.plans.iter().chain(&self.side).chain(&self.dlq) {
             self.faults.0.extend(output.check_epochs(&run.io).err());
         }
-        // A program behind text takes part in no epoch: what it had not written when it was killed is in none.
+        // A program that reads text from the pipe takes part in no epoch: rows that it has not processed when it is
+        // killed are lost.
         let is_text = |output: &&OutputPlan| output.is_text() && run.io.has_pipe();
         if needs_frames && self.plans.iter().any(|output| is_text(&output)) {
             self.faults.0.push(Error::usage(
@@ -223,7 +224,7 @@ impl Resolved {
         Checkpoint::open(options, self.output_names(), has_readers, run)
     }
 
-    /// Removes the default limit of the wait for servers of outputs.
+    /// Lets the outputs wait for their servers without a limit, unless their URIs set one.
     pub fn without_limit(mut self) -> Self {
         self.plans = self.plans.into_iter().map(OutputPlan::without_limit).collect();
         self.dlq = self.dlq.map(OutputPlan::without_limit);
@@ -345,7 +346,8 @@ pub fn resolve(spec: StageSpec<'_>, follow: bool, run: &Run) -> Resolved {
     let mut named = Identities::inputs(&inputs, &run.io);
     let readable = |input: &Uri| faults.take(input::check(input, follow)).is_some();
     let inputs = Vec::from_iter(inputs.into_iter().filter(readable));
-    // If dead letters are the input, a dead-letter output shared by the pipe is not used for this stage's own.
+    // If the input is the dead-letter output that all stages of the pipe share, this stage does not write its own dead
+    // letters there.
     let dlq = dlq.filter(|dlq| !(is_of_every_stage(args, run) && named.is_input(dlq.identity(&run.io).as_ref())));
     for output in plans.iter().chain(&dlq).chain(&side) {
         faults.take(named.output(output.name(), output.identity(&run.io)));

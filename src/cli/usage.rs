@@ -5,10 +5,11 @@ use clap::error::{ContextKind, ContextValue};
 use clap::{Arg, Command};
 use strsim::osa_distance;
 
-/// The number of letters of a flag for each one that may be wrong, missing or swapped with the next.
+/// A misspelled flag may have one letter that is wrong, missing or swapped with the next one for every this many
+/// letters.
 const LETTERS_PER_FAULT: usize = 4;
 
-/// A flag that only some tools have, or that other programs have, and where a user who expects it finds what it does.
+/// Advice for a flag that only some tools or other programs have: the commands that do what a user expects of it.
 struct Advice {
     /// The flag, with other names of it.
     flags: &'static [&'static str],
@@ -197,7 +198,7 @@ fn applies(text: &str, command: &Command) -> bool {
     has_all && (reads || !text.contains("| TOOL")) && (writes || !text.contains("TOOL … |"))
 }
 
-/// Returns the flag that a misspelled one means.
+/// Returns the flag of the command to which a misspelled name is nearest, if one is near enough.
 fn near<'a>(name: &str, command: &'a Command) -> Option<&'a str> {
     let length = name.chars().count();
     let most = if length > 2 { (length / LETTERS_PER_FAULT).max(1) } else { 0 };

@@ -19,7 +19,7 @@ const UNIT: usize = 1 << 10;
 const STEP: usize = 64 << 10;
 /// Largest window of zstd that is accepted (2^23 is 8 MiB; `zstd --ultra` needs more).
 const WINDOW_LOG_MAX: u32 = 23;
-/// A body may decompress to this many bytes at any ratio.
+/// A body may decompress to this many bytes whatever its ratio is.
 const HARMLESS: usize = 1 << 20;
 /// `Retry-After` of a request that was refused for lack of memory or by the spool.
 pub const SOON: Duration = Duration::from_secs(1);
@@ -48,8 +48,8 @@ impl MemoryBudget {
 }
 
 impl Reservation {
-    /// Reserves `bytes` more. It does not wait, because two requests that wait for each other would never end; 503 if
-    /// there is no more memory.
+    /// Reserves `bytes` more bytes; 503 if there is not enough memory. The call does not wait, because two requests
+    /// that wait for each other would never end.
     pub fn grow(&mut self, bytes: usize) -> Result<(), Reply> {
         let before = self.bytes.div_ceil(UNIT);
         self.bytes = self.bytes.saturating_add(bytes);
@@ -131,7 +131,7 @@ pub async fn read(
     let Upload { headers, mut body, deadline } = upload;
     let length = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
     if length.is_some_and(|length| length > limits.bytes) {
-        // A client that expects 100 Continue has not sent the body; reading would make it send.
+        // A client that expects 100 Continue has not sent the body. To read the body would make the client send it.
         if !headers.contains_key(EXPECT) {
             drain(body, limits.bytes).await;
         }
@@ -190,7 +190,7 @@ pub fn unpack(
     let most = limits.bytes.min(grown.max(HARMLESS));
     let (mut bytes, mut end) = (vec![], 0);
     loop {
-        // A small gzip member is a read of its own: use the rest of the buffer before reserving more.
+        // A read ends with a gzip member, even a small one, so the rest of the buffer is used before more is reserved.
         if end == bytes.len() {
             let step = STEP.min(most - end + 1);
             reservation.grow(step)?;

@@ -148,7 +148,7 @@ fn data_of<'a>(kind: &str, body: &'a [u8], event: &mut Event<'a>) -> Result<(), 
 }
 
 impl<'a> Event<'a> {
-    /// Returns the field of an attribute that is converted.
+    /// Returns the field for an attribute that has a field of its own; `None` for other attributes.
     fn attribute(&mut self, name: &str) -> Option<&mut Option<Cow<'a, str>>> {
         match name {
             "id" => Some(&mut self.id),

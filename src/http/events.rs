@@ -196,7 +196,8 @@ fn digest(body: &[u8], headers: &HeaderMap) -> u128 {
 }
 
 impl PendingRequest {
-    /// Validates the records, within the rate limits. The reservation includes their memory until they are stored.
+    /// Validates the records, within the rate limits. `reservation` grows by the memory of the records, which it holds
+    /// until they are stored.
     async fn validate(
         &self,
         state: &ServerState,

@@ -102,8 +102,8 @@ impl Server {
         Ok(Self { state, runtime: Some(runtime) })
     }
 
-    /// Stops accepting connections; returns at once. A thread waits for the requests in progress, at most as long as
-    /// one may take, and then closes the log.
+    /// Stops accepting connections; returns at once. A thread waits for the requests in progress, for at most the time
+    /// that one request may take, and then closes the log.
     pub fn drain(mut self) {
         self.state.close();
         let Some(runtime) = self.runtime.take() else { return };
@@ -151,7 +151,7 @@ fn raise_descriptors(connections: usize) {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     if current.is_some_and(|current| current < wanted) {
         let current = Some(maximum.map_or(wanted, |maximum| maximum.min(wanted)));
-        // With fewer descriptors accepting fails, which is reported.
+        // If there are too few descriptors, `accept` fails and reports the failure.
         let _ = setrlimit(Resource::Nofile, Rlimit { current, maximum });
     }
 }

@@ -1,4 +1,5 @@
-//! Queries a schema registry: requests with the same query share it, and the number of concurrent queries is bounded.
+//! Queries a schema registry: HTTP requests with the same query share one query, and the number of concurrent queries
+//! is bounded.
 //!
 //! A request waits without a thread. A query has a thread for one attempt, bounded by the registry's timeouts. A
 //! request whose query exceeds the limit fails at once.
@@ -15,7 +16,8 @@ use tokio::time::{Instant, timeout_at};
 
 /// Maximum number of concurrent queries.
 const QUERIES_MAX: usize = 64;
-/// The registry counts as unreachable if a query has been open this long and none has been answered since it began.
+/// The registry counts as unreachable if a query has been open for this time and no query has been answered since that
+/// query began.
 const SILENT_AFTER: Duration = Duration::from_secs(5);
 
 /// Why a query has no answer.
@@ -90,7 +92,8 @@ impl RegistryQueries {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Returns the future outcome of a query; `None` if there are too many.
+    /// Returns the future outcome of a query, which is sent unless it is in progress; `None` if too many queries are in
+    /// progress.
     fn join(&self, question: &Question) -> Option<watch::Receiver<Option<QueryResult>>> {
         let mut state = self.state();
         if let Some(open) = state.open.get(question) {

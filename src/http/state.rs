@@ -129,7 +129,7 @@ impl ServerState {
 
     /// Waits until the server closes.
     pub async fn closed(&self) {
-        // It cannot fail: the sender is in `self`.
+        // The wait cannot fail, because the sender is in `self`.
         let _ = self.is_closed.subscribe().wait_for(|is_closed| *is_closed).await;
     }
 
@@ -141,7 +141,7 @@ impl ServerState {
         self.tls.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Reads tokens and certificate again; if a file is invalid the old ones stay.
+    /// Reads tokens and certificate again. If a file is invalid, its former content stays in use.
     pub fn reload(&self) {
         self.reload_certificate();
         self.reload_tokens();
@@ -176,7 +176,7 @@ impl ServerState {
         idle.map_or_else(|| RequestValidator::new(&self.options.validation), Ok)
     }
 
-    /// Returns a validator that finished its request.
+    /// Puts back a validator after its request, for the next request.
     pub fn put_back(&self, validator: RequestValidator) {
         let mut idle = self.validators.lock().unwrap_or_else(PoisonError::into_inner);
         if idle.len() < VALIDATORS_MAX {

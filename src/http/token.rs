@@ -135,9 +135,9 @@ fn parse_digest(hex: &str) -> Option<[u8; 32]> {
 /// Why events exceed a rate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Denied {
-    /// They are within the rate after this time.
+    /// The events are within the rate after this time.
     For(Duration),
-    /// They never are: a request may have at most this many.
+    /// The events are never within the rate: a request may have at most this many events.
     Always(u32),
 }
 
@@ -150,8 +150,8 @@ impl Rate {
         Self(rate.map(|rate| (RateLimiter::direct(Quota::per_second(rate)), rate.get())))
     }
 
-    /// Takes this many events off the rate's quota, all or none. Errors: the time to wait, or the maximum of a request
-    /// if it has more.
+    /// Takes `events` events off the quota of the rate, all or none. Errors: the time to wait, or the maximum number of
+    /// events in a request, if there are more.
     pub fn take(&self, events: usize) -> Result<(), Denied> {
         let Some((limiter, most)) = &self.0 else { return Ok(()) };
         let Some(events) = NonZeroU32::new(u32::try_from(events).unwrap_or(u32::MAX)) else { return Ok(()) };

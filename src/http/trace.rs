@@ -55,7 +55,7 @@ impl Trace {
         self.parent.split('-').nth(1).unwrap_or_default()
     }
 
-    /// Returns them as headers that are passed on.
+    /// Returns the ids as headers that are passed on.
     pub fn headers(&self) -> Vec<(String, String)> {
         let pair = |name: &HeaderName, value: &str| (name.as_str().to_owned(), value.to_owned());
         let mut headers = vec![pair(&TRACEPARENT, &self.parent)];

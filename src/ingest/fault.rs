@@ -31,7 +31,7 @@ pub(super) fn held_records(held: usize) -> String {
     )
 }
 
-/// Returns the first bytes of a record that is not mapped, a range of its text, and its fault; without a fault it is
+/// Returns the range of the first bytes of a record that is not mapped, and its fault; without a fault the record is
 /// filtered.
 #[cold]
 pub(super) fn unmapped(body: &Body, run: &Run) -> (Range<usize>, Option<Fault>) {

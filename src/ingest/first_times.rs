@@ -13,12 +13,13 @@ use arrow::datatypes::TimestampMicrosecondType;
 /// The number of records of an input among which one must have a readable time.
 const RECORDS: u64 = 100;
 
-/// Looks for the first record with a readable time. An input that never ends is not looked at.
+/// Looks for the first record with a readable time, in inputs that end.
 pub struct FirstTimes {
     state: State,
     /// Whether a record must have a readable time; else it is enough that it can be read.
     needs_time: bool,
-    /// Whether a comparison reads the records: it accounts for those that cannot be read.
+    /// Whether a comparison reads the records. Unreadable records are no error then, because the comparison reports
+    /// them.
     is_compared: bool,
     /// Whether a flag, the name of the input or a line of it tells its format.
     has_format: bool,
@@ -31,13 +32,13 @@ pub struct FirstTimes {
 }
 
 enum State {
-    /// Some record had one, or the run needs none.
+    /// A record had a readable time, or the run needs none. No record is looked at any more.
     Found,
-    /// No file has been read yet that decides it.
+    /// No input so far has decided whether a flag is missing.
     Waiting,
-    /// The records of a file so far have none.
+    /// No record of the current input has had a readable time so far.
     Looking(Box<FirstRecords>),
-    /// A file has none: the run ends.
+    /// The records of an input have no readable time, or cannot be read: the run ends.
     Missing,
 }
 
@@ -91,15 +92,15 @@ impl FirstTimes {
         matches!(self.state, State::Looking { .. } | State::Missing)
     }
 
-    /// Ends the holding back of letters, unless the run ends because of it.
+    /// Releases the letters that are held back, unless the run ends because a flag is missing.
     pub fn release(&mut self) {
         if !matches!(self.state, State::Missing) {
             self.state = State::Found;
         }
     }
 
-    /// Begins to look, unless a record had a readable time or this input `is_resumed`: an earlier run read its first
-    /// records.
+    /// Begins to look at the records of an input, unless an earlier record had a readable time, or the input
+    /// `is_resumed`, so that an earlier run has read its first records.
     pub fn begin(&mut self, is_resumed: bool) {
         if matches!(self.state, State::Waiting) && !is_resumed {
             self.state = State::Looking(Box::default());
@@ -126,8 +127,8 @@ impl FirstTimes {
         }
     }
 
-    /// Counts a record with its JSON text, if it has one; `is_found`: it or one before it had a readable time. Errors:
-    /// exit status 2 if as many records as are looked at have none.
+    /// Counts a record with its JSON text, if it has one. `is_found`: this record or an earlier one had a readable
+    /// time. Errors after [`RECORDS`] records: exit status 2, as [`FirstTimes::end`].
     #[cold]
     pub fn count(&mut self, is_found: bool, text: Option<&str>) -> Result<(), Error> {
         if is_found {
@@ -164,8 +165,8 @@ impl FirstTimes {
         Some(Error::usage(format!("{which} readable time: {message}")).at(position))
     }
 
-    /// Returns the error of records that cannot be read, with the flag that may be missing. A few faulty records of a
-    /// known format are dead letters: no flag would help them.
+    /// Returns the error of records of which none can be read, with the flag that may be missing. Fewer than
+    /// [`RECORDS`] faulty records of a known format become dead letters if no flag would make them readable.
     fn unreadable(&self, found: &FirstRecords) -> Option<Error> {
         let FirstRecords { records, faulty, .. } = *found;
         let FaultyRecord { position, fault } =

@@ -25,7 +25,7 @@ pub(super) struct RowForm {
 }
 
 impl RowForm {
-    /// Creates the form of rows of which flags name the kind, or nothing.
+    /// Creates the form of rows; `kind` is the kind that flags name, if they name one.
     pub(super) fn new(kind: Option<Kind>, expected: Option<Kind>, keep_raw: KeepRaw) -> Self {
         Self { kind, expected, builder: None, keep_raw, inputs_have_raw: None }
     }
@@ -56,7 +56,7 @@ impl RowForm {
         Ok(())
     }
 
-    /// Sets the kind if it is not known yet; returns whether it is `kind` now.
+    /// Sets the kind if it is not known yet; returns whether the rows are of `kind` now.
     pub(super) fn becomes(&mut self, kind: Kind) -> bool {
         if self.kind.is_none() && kind != Kind::Event {
             self.builder = Some(row::Builder::new(kind));

@@ -236,7 +236,7 @@ impl Ingest {
         self.queue.pop()
     }
 
-    /// Whether letters wait that are not queued yet.
+    /// Whether there are letters that are not queued yet.
     pub fn has_letters(&self) -> bool {
         !self.outcomes.letters.is_empty()
     }
@@ -287,7 +287,7 @@ impl Ingest {
         Ok(())
     }
 
-    /// Maps a record, given its bytes and its JSON text or the fault that there is none.
+    /// Maps a record with the bytes `raw`. `text` is its JSON text, or the fault of a record without one.
     #[inline]
     fn record(&mut self, raw: &[u8], text: Result<&str, Fault>, meta: RecordMeta<'_>) -> Result<()> {
         if !self.read.take(meta.offset) {
@@ -308,7 +308,8 @@ impl Ingest {
         self.map(mapping::Record { text, raw, meta, now: self.now, is_judged: false })
     }
 
-    /// Whether the records are rows that evt wrote and that contain a record: these may be longer than `--max-record`.
+    /// Whether the records are rows that evt wrote and that contain a raw record. Such rows may be longer than
+    /// `--max-record`.
     #[cold]
     fn may_be_longer(&mut self, text: &str, meta: RecordMeta<'_>) -> Result<bool> {
         self.form.learn(text, meta.input, &mut self.mapper)?;
@@ -382,8 +383,8 @@ impl Ingest {
         Ok(())
     }
 
-    /// Releases the held records that were read before `before` (µs). They are compared with the time at which they
-    /// were read.
+    /// Releases the held records that were read before `before` (µs). The check compares them with their arrival, or,
+    /// without one, with the time at which they were read.
     pub fn release_waited(&mut self, before: i64) -> Result<()> {
         while let Some((held, verdict)) = self.mapper.lookahead().and_then(|waiting| waiting.pop_waited(before)) {
             self.release(&held, verdict)?;
@@ -428,8 +429,8 @@ impl Ingest {
         self.flags.first_times.count(false, None)
     }
 
-    /// Makes a dead letter of a record of `length` bytes that is larger than `--max-record`; `start` is what is kept of
-    /// it.
+    /// Makes a dead letter of a record of `length` bytes that is larger than `--max-record`; `start` has the first
+    /// bytes of the record, which the letter keeps.
     pub fn refuse_oversized(&mut self, start: &[u8], length: u64, meta: RecordMeta<'_>) -> Result<()> {
         self.refuse(start, &too_large(&length.to_string(), length, self.run.record_max), meta)
     }
@@ -515,7 +516,7 @@ impl Ingest {
         if with_rows { self.flush() } else { self.send_letters() }
     }
 
-    /// Queues the letters so far, unless the run may end because the records have no time.
+    /// Queues the letters so far, unless [`FirstTimes`] holds them back because a flag may be missing.
     fn send_letters(&mut self) -> Result<()> {
         if !self.flags.first_times.is_looking()
             && let Some(dead) = self.outcomes.letters.take()?

@@ -22,7 +22,7 @@ pub struct Rest {
 /// The queue, in the order of the records.
 pub struct ItemQueue {
     queue: VecDeque<Sent>,
-    /// The number of items that were taken from it.
+    /// The number of items that were taken from the queue.
     taken: u64,
     /// The number of the current input.
     current: u32,
@@ -94,9 +94,10 @@ impl ItemQueue {
         self.send_of_current(Item::Control(Control::Progress(progress)));
     }
 
-    /// Queues a control message of the current input's stream. Progress gets the number of the input, and is complete
-    /// only if no input is pending. The stream reports its partitions itself from now on, so the queue withdraws those
-    /// announced for the input.
+    /// Queues a control message of the current input's stream. The partitions of a progress message get the number of
+    /// the input, and the message is complete only if no input is pending. The queue no longer reports the partitions
+    /// that the stream reports itself. Once the stream has reported all of its partitions, the queue withdraws the
+    /// others that were announced for the input.
     pub(super) fn control(&mut self, partition_table: &mut PartitionTable, control: Control) {
         let Control::Progress(mut progress) = control else {
             return self.send_of_current(Item::Control(control));

@@ -3,7 +3,7 @@
 
 use arrow::array::RecordBatch;
 
-/// The number of the last record of each input, and those up to which records are passed over.
+/// For each input, the number of its last record, and the number up to which records are skipped.
 #[derive(Default)]
 pub struct ReadPositions {
     inputs: Vec<ReadPosition>,
@@ -52,8 +52,8 @@ impl ReadPositions {
         self.current.complete = self.current.last;
     }
 
-    /// Notes the stream time (µs) of its partition with which the current input begins, unless it has begun, also in an
-    /// earlier run; returns that with which it has begun.
+    /// Notes the stream time (µs) of the partition before the first record of the current input, unless the input has
+    /// begun, in this run or an earlier one. Returns the stream time with which the input has begun.
     pub fn begin(&mut self, stream_time: Option<i64>) -> Option<i64> {
         *self.current.began.get_or_insert(stream_time)
     }
@@ -74,7 +74,7 @@ impl ReadPositions {
         Some(self.current.complete).filter(|last| *last != i64::MIN)
     }
 
-    /// Whether every queued letter is of a record in a complete batch.
+    /// Whether every queued letter is that of a record in a complete batch.
     pub fn is_exact(&self) -> bool {
         !self.is_ahead
     }
@@ -90,7 +90,7 @@ impl ReadPositions {
         self.is_ahead = true;
     }
 
-    /// Notes that a record is read; returns false if it is to be passed over.
+    /// Notes that a record is read; returns false if the record must be skipped.
     #[inline]
     pub(super) fn take(&mut self, offset: i64) -> bool {
         if offset <= self.current.skipped {

@@ -1,4 +1,4 @@
-//! The outcomes of records, and `--let` and `--where` of evt-ingest: what they leave of a batch.
+//! The outcomes of records, and the rules `--let` and `--where` of evt-ingest, which are applied to batches.
 
 use super::letters::Letters;
 use crate::counts::Counts;
@@ -24,8 +24,8 @@ impl Outcomes {
     }
 }
 
-/// Applies the rules; counts the rows that they leave out, and makes letters of those for which an expression cannot be
-/// evaluated.
+/// Applies the rules to batches. Counts the rows that the rules leave out, and makes dead letters of rows for which an
+/// expression cannot be evaluated.
 pub(super) struct RuledIngest<'a> {
     rules: &'a mut RowRules,
     counts: &'a mut Counts,

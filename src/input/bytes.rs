@@ -49,9 +49,9 @@ pub struct Bytes {
     is_truncated: bool,
 }
 
-/// The number of names that are looked at in a directory.
+/// Maximum number of names in a directory that [`is_lake`] checks.
 const ENTRIES: usize = 1000;
-/// Bytes that are converted at once.
+/// Maximum number of bytes that one call converts to UTF-8.
 const DECODED: usize = 64 << 10;
 /// Number of decompressed bytes that determine a format.
 const HEAD: usize = 8;
@@ -151,20 +151,21 @@ impl Bytes {
         Ok(Self { name, reader, wire, front: vec![], decoder: None, encoding: None, digest: None, is_truncated: false })
     }
 
-    /// Converts the bytes from this encoding to UTF-8; without one they stay as they are.
+    /// Converts the bytes from this encoding to UTF-8; `None` leaves the bytes as they are.
     pub fn in_encoding(mut self, encoding: Option<&'static Encoding>) -> Self {
         self.encoding = encoding;
         self.decoder = encoding.map(TextDecoder::new);
         self
     }
 
-    /// Determines the content while it is read; the file begins with `former`, which an earlier run has read.
+    /// Determines the content of the file while the bytes are read. The file begins with `former`, which an earlier run
+    /// has read.
     pub fn with_content(mut self, former: FileContent) -> Self {
         self.digest = Some(ContentDigest::after(former));
         self
     }
 
-    /// Returns the content of what has been read; empty unless it is determined.
+    /// Returns the content of what has been read; an empty content without [`Bytes::with_content`].
     pub fn content(&self) -> FileContent {
         self.digest.as_ref().map_or_else(FileContent::default, ContentDigest::content)
     }
@@ -174,12 +175,12 @@ impl Bytes {
         &self.name
     }
 
-    /// Whether it is a regular file without compression.
+    /// Whether the input is a regular file without compression.
     pub fn is_plain_file(&self) -> bool {
         !self.reader.is_packed() && self.is_regular()
     }
 
-    /// Whether it is a regular file, which can be read again, and not a pipe or terminal.
+    /// Whether the input is a regular file, which can be read again, and not a pipe or terminal.
     pub fn is_regular(&self) -> bool {
         self.wire.0.borrow().regular
     }
@@ -221,8 +222,9 @@ impl Bytes {
         self.metadata().map(|metadata| metadata.len())
     }
 
-    /// Notes at the end of a file whether it is shorter than it was when it was opened, or than what was read of it;
-    /// returns that. Files of the system whose size is always 0 are not.
+    /// Notes at the end of a file whether the file was truncated, and returns the result: the file is shorter than it
+    /// was when it was opened, or than what was read of it. System files whose size is always 0 never count as
+    /// truncated.
     pub fn note_truncation(&mut self) -> Result<bool> {
         let ByteProgress { done, total } = self.progress();
         if let Some(total) = total.filter(|total| *total > 0) {
@@ -253,7 +255,7 @@ impl Bytes {
         Ok(())
     }
 
-    /// Duplicates the handle of the file; both share one position.
+    /// Duplicates the handle of the file; both handles share one position.
     pub fn file(&self) -> Result<File> {
         let file = self.wire.0.borrow().stream.file().map(File::try_clone);
         let file = file.unwrap_or_else(|| Err(std::io::ErrorKind::Unsupported.into()));

@@ -66,7 +66,7 @@ impl Input for RowInput {
 }
 
 /// Passes the schema of a container or a store to `ingest` if it declares one of evt's kinds. `is_mapped_anew`: the
-/// rows are text that is mapped to new events, so that their raw column is not taken over.
+/// rows are text that the mapper makes new events of, so that `ingest` ignores their raw column.
 pub fn take_schema(schema: Option<SchemaRef>, is_mapped_anew: bool, name: &str, ingest: &mut Ingest) -> Result<()> {
     let Some((kind, schema)) = schema.and_then(|schema| Some((Kind::of(&schema)?, schema))) else { return Ok(()) };
     ingest.take_schema(kind.schema_of_file(&schema, has_raw(&schema) && !is_mapped_anew), name)

@@ -26,7 +26,7 @@ pub struct FrameReader {
     decoder: crate::frame::Decoder,
 }
 
-/// The result of reading a frame.
+/// The result of [`FrameReader::read`].
 pub enum Framed {
     /// A frame.
     Frame(Frame),
@@ -153,7 +153,7 @@ impl FrameInput {
         Ok(())
     }
 
-    /// Ends the input. Errors: exit status 65 if it is a stream of a pipe with a checkpoint, but has no control
+    /// Ends the input. Errors: exit status 65 if the stream is that of a pipe with a checkpoint, but has no control
     /// messages.
     fn end_at(&mut self, finish: Finish, ingest: &mut Ingest) -> Result<Step> {
         if self.is_checkpointed && matches!(finish, Finish::Foreign) {
@@ -166,8 +166,9 @@ impl FrameInput {
         Ok(Step::End)
     }
 
-    /// Notes whether the stream is that of a pipe with a checkpoint. In a file it is a copy of that stream. Errors:
-    /// exit status 2 if the tool cannot be a stage of such a pipe.
+    /// Notes whether the stream is that of a pipe with a checkpoint; returns its schema. A file has only a copy of such
+    /// a stream, so its schema is returned without the key of the checkpoint. Errors: exit status 2 if the tool cannot
+    /// be a stage of such a pipe.
     fn checkpointed(&mut self, schema: SchemaRef) -> Result<SchemaRef> {
         let bytes = &self.reader.bytes;
         if !schema.metadata().contains_key(CHECKPOINT_KEY) {

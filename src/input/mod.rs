@@ -107,8 +107,8 @@ pub trait Input {
         false
     }
 
-    /// Whether its partitions end with it. Those that report themselves do so, and those that a later run continues
-    /// stay live.
+    /// Whether the partitions end with the input. They do not if the input reports its partitions itself, or if a later
+    /// run continues them.
     fn ends_partitions(&self) -> bool {
         !self.reports_partitions()
     }
@@ -129,7 +129,8 @@ pub trait Input {
         false
     }
 
-    /// Notes the positions before which `ingest` has received every record, if a commit is due; returns whether it did.
+    /// Notes the positions before which `ingest` has received every record, if a commit is due; returns whether it has
+    /// noted positions.
     fn note(&mut self, _ingest: &mut Ingest) -> Result<bool> {
         Ok(false)
     }
@@ -169,7 +170,8 @@ pub trait Input {
         vec![]
     }
 
-    /// Returns the live partitions of which it has not read all rows up to now. The source sets their input.
+    /// Returns the live partitions of which the input has not read all rows up to now. The source sets
+    /// [`UnreadPartition::input`].
     fn unread(&self) -> Vec<UnreadPartition> {
         vec![]
     }
@@ -207,7 +209,7 @@ pub struct InputEnd {
 }
 
 impl InputEnd {
-    /// Adds the end of a further input: the weakest proof and the worst verdict count, and that one was stopped.
+    /// Adds the end of a further input: keeps the weakest proof, the worst verdict, and whether any input was stopped.
     pub fn add(&mut self, other: Self) {
         let how = if other.how == How::Stopped { other.how } else { self.how };
         *self = Self { how, proof: self.proof.min(other.proof), verdict: self.verdict.max(other.verdict) };

@@ -20,20 +20,22 @@ pub struct Reached {
     pub stream_time: Option<i64>,
     /// Whether the position is the end of the partition, as far as it is known.
     pub is_at_end: bool,
-    /// The time of that end: the broker had no record behind it at this time. `None` before the first answer.
+    /// The time at which the broker had no record after the known end of the partition; `None` before the first answer.
     pub confirmed: Option<Duration>,
-    /// When the broker of the partition answered last, at the earliest; the present time if it gets no further request.
+    /// A lower bound of the time of the broker's last answer for the partition; the present time if the run no longer
+    /// reads the partition.
     pub answered: Option<Duration>,
 }
 
-/// A live partition of which the stage does not have all rows up to now: the time in which none could arrive is not
-/// idleness. Times are those of the run's monotonic clock.
+/// A live partition of which the stage does not have all rows up to now. The time in which its rows could not arrive
+/// does not count as idleness. Times are those of the run's monotonic clock.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UnreadPartition {
     /// Its input.
     pub input: u32,
     /// Its name; `None` stands for all partitions of the input.
     pub name: Option<PartitionName>,
-    /// The time in which its broker has answered without a longer pause; `None` if it is not read now.
+    /// The time span in which its broker has answered without a longer pause; `None` if the partition is not read now
+    /// or has had no answer.
     pub answered: Option<Range<Duration>>,
 }

@@ -97,12 +97,12 @@ impl SpoolInput {
         gives_up
     }
 
-    /// Whether the next run can read the rest, because the spool is on disk.
+    /// Whether the spool is on disk, so that the next run can read the rest.
     fn is_left_behind(&self) -> bool {
         matches!(self.reader.pace, Pace::Relaxed | Pace::WithEpochs)
     }
 
-    /// Passes the records of the next entry on, from the next offset; returns whether there was an entry.
+    /// Passes the records of the next entry to `ingest`, from offset `next` on; returns whether there was an entry.
     fn take(&mut self, ingest: &mut Ingest, now: Duration) -> Result<bool> {
         let Some(entry) = self.reader.entries.next()? else { return Ok(false) };
         let request = &entry.request;
@@ -132,12 +132,12 @@ impl SpoolInput {
         }
     }
 
-    /// Returns how many records before `end` were acknowledged and are not `done`; if that is not known, how many were
+    /// Returns how many records before `end` were acknowledged and are not `done`; if `done` is `None`, how many were
     /// never read. Takes the unread entries.
     fn unconfirmed(&mut self, end: i64, done: Option<DoneRecords>) -> i64 {
         let mut refused = 0;
         while let Ok(Some(entry)) = self.reader.entries.next() {
-            // Its client knows that such a record was rejected.
+            // A rejected record does not count: its client knows about the rejection.
             let is_refused = |record: &&request::Record| matches!(record.outcome, RecordOutcome::Rejected(_));
             refused += entry.request.records.iter().filter(is_refused).count() as i64;
         }
@@ -239,7 +239,7 @@ impl Input for SpoolInput {
                 self.is_failing = false;
             }
             Err(error) => {
-                // The next commit covers this one. Only the last one of a run must succeed.
+                // The next commit has these records too. Only the last commit of a run must succeed.
                 if !std::mem::replace(&mut self.is_failing, true) {
                     self.run.console.say(format!("{error}; retrying"));
                 }

@@ -189,8 +189,8 @@ impl UnopenedInput {
         }
     }
 
-    /// Reads the first lines of text whose format no flag names. A followed file is read as its name says. Errors: exit
-    /// status 2 if it is something that needs another command.
+    /// Reads the first lines of text whose format no flag names. Does nothing for a followed file, whose name
+    /// determines the format. Errors: exit status 2 if the text needs another format or another command.
     fn recognise(&mut self, format: &Format) -> Result<Chunk> {
         let ByteSource::Bytes(bytes) = &mut self.from else { return Ok(Chunk::End) };
         let read = bytes.read_start(Some(Duration::ZERO))?;

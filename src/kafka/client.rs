@@ -26,7 +26,7 @@ use std::time::{Duration, Instant};
 pub const EVENTS: usize = 64;
 /// The setting of the lines that librdkafka logs for debugging.
 pub const DEBUG: &str = "debug";
-/// Timeout of one attempt of a request.
+/// Timeout of one attempt of a request to brokers.
 const ANSWER: Duration = Duration::from_secs(4);
 
 /// A rebalance of the group, queued until the thread of the run acts on it.
@@ -128,8 +128,8 @@ impl ClientContext for Context {
         if let Some((topic, id)) = logged_id(shorter(message)) {
             self.notes(|notes| notes.topic_ids.insert(topic.to_owned(), id));
         }
-        // One file of settings serves consumers and producers; a warning about a setting that only the other uses is
-        // noise.
+        // One file of settings serves consumers and producers, so warnings about settings that only the other client
+        // uses are dropped.
         if level as i32 <= RDKafkaLogLevel::Error as i32 && facility != "CONFWARN" {
             self.notes(|notes| notes.cause = Some(shorter(message).to_owned()));
         }
@@ -174,8 +174,8 @@ fn logged_id(message: &str) -> Option<(&str, TopicId)> {
 }
 
 impl ConsumerContext for Context {
-    /// Queues the change, and nothing else: rows that were read from a revoked partition must be in the outputs before
-    /// it is released.
+    /// Only queues the rebalance: rows that were read from a revoked partition must be in the outputs before the
+    /// partition is released.
     fn rebalance(&self, client: &BaseConsumer<Self>, error: RDKafkaRespErr, list: &mut TopicPartitionList) {
         let elements = list.elements();
         let partitions: Vec<_> =
@@ -268,9 +268,9 @@ impl Topics {
         })
     }
 
-    /// Repeats `question`, which gets the timeout of an attempt, until brokers answer, `limit` has passed or a stop
-    /// timeout expires. `drain` takes the errors from the client's event queue. The first transient failure is
-    /// reported. Errors: exit status 69 if there is no answer in time, 78 if authentication or TLS fails.
+    /// Repeats the request `question`, which gets the timeout of an attempt, until brokers answer, `limit` has passed
+    /// or a stop timeout expires. `drain` takes the errors from the client's event queue. The first transient failure
+    /// is reported. Errors: exit status 69 if there is no answer in time, 78 if authentication or TLS fails.
     pub fn request<T>(
         &self,
         context: &Context,
@@ -303,7 +303,7 @@ impl Topics {
             let is_over = limit.is_some_and(|limit| run.clock.monotonic().saturating_sub(start) > limit);
             if !is_transient || is_over || wait.is_over() {
                 let failed = match code {
-                    // The address names it wrongly, unless the run has read it.
+                    // A topic that brokers do not know is a wrong address, unless the run has read the topic before.
                     Some(code) if is_unknown(code) && !context.notes(|notes| notes.has_begun) => {
                         Error::usage(format!("{address}: no response")).because(describe(code))
                     }
@@ -432,7 +432,8 @@ pub struct ClusterStats {
     pub is_up: bool,
     /// The offset after the last one that may be read; `None` before the first fetch of a partition.
     pub ends: ByPartition<Option<i64>>,
-    /// When the requests for `ends` were sent. The ends at that time were at most these.
+    /// For each partition, a time at which its end was at most that in `ends`: the request for the end was sent after
+    /// this time.
     pub confirmed: ByPartition<Instant>,
 }
 
@@ -448,13 +449,14 @@ struct RequestCount {
 #[derive(Debug, Default)]
 pub struct Fetches {
     counted: BTreeMap<i32, RequestCount>,
-    /// The time after which the request was sent whose answer librdkafka has.
+    /// By broker, a time before the last request that librdkafka has an answer to.
     answered: BTreeMap<i32, Instant>,
 }
 
 impl Fetches {
     /// Notes the number of requests to a broker in statistics of time `at`. librdkafka has at most one open request per
-    /// broker. So if two were sent since earlier statistics, the first of them was sent after these and is answered.
+    /// broker. So if two requests were sent since earlier statistics, the first of them was sent after these
+    /// statistics, and the broker has answered it.
     pub fn note(&mut self, broker: i32, count: i64, at: Instant) {
         let new = RequestCount { count, at };
         let known = *self.counted.entry(broker).or_insert(new);
@@ -468,7 +470,7 @@ impl Fetches {
 }
 
 impl ClusterStats {
-    /// Extracts these facts about `topics` from `statistics`.
+    /// Extracts the facts about `topics` from `statistics`, and notes the fetch requests in `fetches`.
     pub fn of(statistics: &Statistics, topics: &[String], fetches: &mut Fetches) -> Self {
         let (mut ends, mut confirmed) = (ByPartition::new(), ByPartition::new());
         if let Some(at) = instant(statistics.ts) {
@@ -495,7 +497,7 @@ impl ClusterStats {
 
 /// Converts a time of librdkafka's clock (µs), which is the machine's monotonic clock; `None` if it is in the future.
 fn instant(micros: i64) -> Option<Instant> {
-    // The order makes the result too early if the process is stopped in between, never too late.
+    // Reads `now` first: if the process is suspended between the two reads, the result is too early, never too late.
     let now = Instant::now();
     let clock = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
     let age = clock.tv_sec.checked_mul(1_000_000)?.checked_add(clock.tv_nsec / 1000)?.checked_sub(micros)?;

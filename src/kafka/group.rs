@@ -42,14 +42,14 @@ pub type CommitPoint = Vec<Position>;
 /// Whether and how a run commits offsets.
 #[derive(Clone, Default)]
 pub enum CommitMode {
-    /// It commits nothing: some output cannot confirm its rows.
+    /// The run commits nothing, because some output cannot confirm its rows.
     #[default]
     None,
-    /// It commits offsets once rows are safe in the outputs, and reads all partitions itself.
+    /// The run commits offsets once rows are safe in the outputs, and reads all partitions itself.
     Assign,
-    /// The same, and the group assigns partitions to its members.
+    /// As [`CommitMode::Assign`], but the group assigns partitions to its members.
     Subscribe,
-    /// The same, and the offsets are in the transactions of the records that the outputs write.
+    /// As [`CommitMode::Subscribe`], and the offsets are in the transactions of the records that the outputs write.
     Transactions(Rc<SharedProducer>),
 }
 
@@ -62,8 +62,8 @@ pub struct TopicOptions {
     pub commit_mode: CommitMode,
     /// Whether the tool has a clock of its own, which no partition without records delays (evt-alert).
     pub has_clock: bool,
-    /// Whether the tool finds partitions without records, so that it needs to know of each when its broker has answered
-    /// (`--idle-after`).
+    /// Whether the tool finds partitions without records, so that it needs to know when the broker of each partition
+    /// has answered (`--idle-after`).
     pub finds_silence: bool,
 }
 
@@ -129,8 +129,8 @@ pub struct Membership {
     revoked: Option<Revoked>,
     /// Whether the last commit failed.
     failing: bool,
-    /// Whether a commit makes the records of the outputs visible. It is then necessary without new positions, too, and
-    /// no partition may be released without it.
+    /// Whether a commit makes the records of the outputs visible. Commits are then necessary even without new
+    /// positions, and no partition may be released without a commit.
     pub is_transactional: bool,
 }
 
@@ -226,7 +226,7 @@ impl Membership {
         self.revoked.take().map(|revoked| revoked.partitions)
     }
 
-    /// Notes a failed commit; true for the first one since a commit succeeded.
+    /// Notes a failed commit; returns whether it is the first failure since a commit succeeded.
     pub fn begins_to_fail(&mut self) -> bool {
         !std::mem::replace(&mut self.failing, true)
     }
@@ -253,8 +253,8 @@ impl Membership {
 
     fn commit_within(&mut self, timeout: Duration, cluster: &dyn Cluster, point: &CommitPoint) -> Result<()> {
         self.due = self.now() + self.interval;
-        // The result of an earlier commit does not matter: this one contains those positions and later ones. But two
-        // commits must not be under way at once.
+        // The result of an earlier commit does not matter, because this commit contains its positions or later ones.
+        // But two commits must not be in progress at once.
         let _ = self.receive_answer(timeout);
         if self.sent.is_some() {
             return Err(self.no_answer());
@@ -272,7 +272,7 @@ impl Membership {
 
     /// Resolves the range of a run that reads all partitions itself, and commits its beginning. The group rejects that
     /// commit while it has members, or members that were killed less than a session timeout ago. Errors: exit status 75
-    /// if it still does after [`SESSIONS_EXPIRED`].
+    /// if the group still rejects the commit after [`SESSIONS_EXPIRED`].
     pub fn acquire(&mut self, cluster: &dyn Cluster, cursors: &mut [PartitionCursor]) -> Result<()> {
         let (end, mut is_reported) = (self.now() + SESSIONS_EXPIRED, false);
         loop {

@@ -1,5 +1,5 @@
-//! Whether the brokers of one client are reachable, since when they are not or give no answer for one partition, and
-//! when those of partitions have answered.
+//! Tracks outages of the brokers of one client, partitions whose leaders give no answer, and the times at which the
+//! brokers of partitions have answered.
 
 use super::client::{Context, Topics, describe};
 use super::position::PartitionId;
@@ -24,11 +24,11 @@ const LEFTOVERS: Duration = Duration::from_secs(1);
 /// How long the leader of a partition may give errors and no answer before this is reported: a new leader is elected
 /// within seconds.
 const ELECTION: Duration = Duration::from_secs(10);
-/// Interval of looks at the answers of brokers.
+/// Interval at which the times of the brokers' answers are read.
 const ANSWERS_EVERY: Duration = Duration::from_millis(100);
 /// A longer time between two answers to evt's own requests is an outage. Brokers hold a request for half a second.
 const FETCH_PAUSE: Duration = Duration::from_secs(2);
-/// The same for librdkafka, whose answers its statistics show.
+/// The same for librdkafka, whose statistics show its answers less often.
 const STATISTICS_PAUSE: Duration = Duration::from_secs(5);
 
 /// The reachability of the brokers of one client; reports the beginning and the end of an outage.
@@ -38,7 +38,8 @@ pub struct Health {
     down_since: Cell<Option<Duration>>,
     /// The number of the last outage that this client took part in.
     outage: Cell<Option<u64>>,
-    /// Since when a partition without answers has been failing that was reported, on the run's monotonic clock.
+    /// Since when the reported partition has been without answers, on the run's monotonic clock; `None` if none is
+    /// reported.
     failing_since: Cell<Option<Duration>>,
 }
 
@@ -55,7 +56,7 @@ impl Health {
 
     /// Notes a transient error. Only `AllBrokersDown` begins an outage.
     pub fn note_error(&self, code: Code) {
-        // Other errors concern one broker. librdkafka may repeat this one after each failed attempt to connect.
+        // Other errors concern one broker. librdkafka may repeat `AllBrokersDown` after each failed attempt to connect.
         if code == Code::AllBrokersDown {
             self.begin(self.now());
             self.report();
@@ -79,7 +80,8 @@ impl Health {
         }
     }
 
-    /// Notes a success, which ends an outage. A record that was buffered before the outage does not count.
+    /// Notes a success, which ends an outage. A success within [`LEFTOVERS`] of its beginning does not count, because
+    /// the record may have been buffered before.
     pub fn note_success(&self) {
         // This runs after every poll.
         let Some(since) = self.down_since.get() else { return };
@@ -165,7 +167,7 @@ impl Health {
 /// Returns the time, on the run's monotonic clock, at which the broker of a partition had no record behind the end that
 /// is known.
 pub fn confirmed(cursor: &PartitionCursor, source: &dyn RecordSource, clock: &Clock) -> Option<Duration> {
-    // The order makes a time too early if the process is stopped in between, never too late.
+    // Reads the clock first: if the process is suspended between the two reads, the time is too early, never too late.
     let time = |at: Instant| clock.monotonic().saturating_sub(at.elapsed());
     source.confirmed(cursor.id).or(cursor.confirmed).map(time)
 }
@@ -173,14 +175,14 @@ pub fn confirmed(cursor: &PartitionCursor, source: &dyn RecordSource, clock: &Cl
 /// The times in which the brokers of partitions have answered.
 #[derive(Default)]
 pub struct Answers {
-    /// From the first to the last answer, without a longer pause than usual.
+    /// By partition, the time span from the first to the last answer without a longer pause between them.
     spans: BTreeMap<PartitionId, Range<Duration>>,
-    /// The time of the next look.
+    /// The time of the next update.
     next: Duration,
 }
 
 impl Answers {
-    /// Looks at the last answers. After a longer time without an answer the span of a partition begins anew.
+    /// Reads the times of the last answers. After a longer time without an answer, the span of a partition begins anew.
     pub fn update(&mut self, cursors: &[PartitionCursor], source: &dyn RecordSource, clock: &Clock) {
         let now = clock.monotonic();
         if now < self.next {

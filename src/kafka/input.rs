@@ -39,11 +39,11 @@ pub struct KafkaInput {
     group: Option<Membership>,
     health: Health,
     /// Whether librdkafka has reported all brokers down and no fetched record has arrived since. librdkafka reports an
-    /// outage once; for a group member whose partitions are revoked during the outage this is the only sign of it.
+    /// outage once. A group member whose partitions are revoked during the outage has no other sign of the outage.
     reported_down: bool,
     /// When the last records were read, on the run's monotonic clock.
     records_at: Option<Duration>,
-    /// When the brokers of the partitions have answered, if the tool finds those without records.
+    /// When the brokers of the partitions have answered, if the tool finds partitions without records.
     answers: Option<Answers>,
 }
 
@@ -218,7 +218,7 @@ impl KafkaInput {
         if new.is_empty() { Ok(()) } else { self.acquire(&new, ingest) }
     }
 
-    /// Acts on a rebalance; returns how the step ends if nothing may be read.
+    /// Acts on a rebalance; returns the result of the step if nothing may be read in it, else `None`.
     fn follow_group(&mut self, ingest: &mut Ingest) -> Result<Option<Step>> {
         let Some(group) = &mut self.group else { return Ok(None) };
         if group.joins() {
@@ -358,7 +358,8 @@ impl KafkaInput {
         }
     }
 
-    /// Asks for the extents of partitions that ended before their range, and reads on up to its end.
+    /// Requests the extents of partitions whose leaders gave an end before the end of their range, and reads these
+    /// partitions on up to the end of the range.
     fn check_ends(&mut self, ingest: &mut Ingest) -> Result<()> {
         for mut short in std::mem::take(&mut self.partitions.short) {
             let Some(at) = self.partitions.find(short.id) else { continue };
@@ -379,8 +380,8 @@ impl KafkaInput {
         match error.rdkafka_error_code().unwrap_or(Code::Unknown) {
             code if client::is_transient(code) && self.source.has_own_connections() => {
                 self.reported_down |= code == Code::AllBrokersDown;
-                // Each attempt to commit during an outage leaves such an error, so the queue may never be empty when it
-                // is polled.
+                // Each attempt to commit during an outage queues such an error, so polls may return only errors. So the
+                // health is checked here too.
                 self.check_health()
             }
             code if client::is_transient(code) => {
@@ -512,8 +513,8 @@ impl Input for KafkaInput {
                 self.topics.run.console.say(error);
                 self.release_revoked(ingest)
             }
-            // The next commit contains these positions and later ones, and revoked partitions wait for it. Only the
-            // last commit of a run must succeed. An outage has already been reported.
+            // The next commit contains these positions or later ones, and revoked partitions wait for that commit. Only
+            // the last commit of a run must succeed. An outage has already been reported.
             Err(error) => {
                 if group.begins_to_fail() && self.health.is_up() {
                     self.topics.run.console.say(format!("{error}; retrying"));

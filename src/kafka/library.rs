@@ -129,8 +129,9 @@ impl LibraryCluster {
     fn commit_in(&self, transactions: &SharedProducer, positions: &[Position]) -> Result<()> {
         let list = list_of(&self.topics, positions)?;
         let group = self.client.group_metadata().ok_or_else(|| Error::broken("a consumer without a group"))?;
-        // A consumer that is not a member has metadata that brokers do not check. It forgets its membership and notes
-        // the loss at once, so without a loss the metadata is that of the member that was assigned the partitions.
+        // A consumer that is not a member has metadata that brokers do not check. When the consumer is removed from the
+        // group, it drops its membership and notes the loss at once. So if no loss is noted, the metadata is that of
+        // the member to which the partitions were assigned.
         if self.client.assignment_lost() {
             let message = format!("{}: the group has removed this member", self.topics.address);
             return Err(Error::new(ErrorKind::Fenced, message));
@@ -365,8 +366,9 @@ impl RecordSource for LibrarySource {
     }
 
     /// librdkafka rejects a seek on a partition that it has stopped reading, so the partitions are assigned again. They
-    /// are resumed before: its thread begins to fetch some time after the assignment, and a resumption at that moment
-    /// can make it discard everything that it fetches (`rktp_version` would be newer than the fetch).
+    /// are resumed before the assignment: librdkafka's thread begins to fetch some time after the assignment, and a
+    /// resumption at that moment can make it discard everything that it fetches (`rktp_version` would be newer than the
+    /// fetch).
     fn reset(&mut self, starts: &[Position]) -> Result<()> {
         let list = list_of(&self.topics, starts)?;
         let what = "partitions cannot be read on";
@@ -382,7 +384,7 @@ impl RecordSource for LibrarySource {
 
     fn read_again(&mut self, start: Position) -> Result<()> {
         let (topic, number, offset) = (self.topics.name(start.id.topic), start.id.number, Offset::Offset(start.offset));
-        // An end that was reported before is not that of the next answer.
+        // Drops an end of the partition that was reported before, because the caller asks for a new report.
         self.waited.take_if(|waited| matches!(waited, Err(KafkaError::PartitionEOF(ended)) if *ended == number));
         // Without a timeout the call does not wait for brokers.
         self.checked("a partition cannot be read again", self.client.seek(topic, number, offset, Duration::ZERO))

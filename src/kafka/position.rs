@@ -83,8 +83,8 @@ pub struct Gap {
 }
 
 impl Gap {
-    /// Whether the topic was recreated, or the partition ends before the requested offset. Its records are then not
-    /// those that were read before: reading begins at its start, without a stream time.
+    /// Whether the topic was recreated, or the partition ends before the requested offset. The records of the partition
+    /// are then not those that were read before: reading begins at its start, without a stream time.
     pub fn is_of_other_records(&self) -> bool {
         self.recreated.is_some() || self.wanted > self.extent.high
     }

@@ -35,8 +35,8 @@ impl ReadMode {
     }
 }
 
-/// How long a partition must end before its range does until its records count as lost: a new leader may learn the end
-/// offset late.
+/// How long the end of a partition must stay before the end of its range until its records count as lost. A new leader
+/// may learn the end offset late.
 const CATCH_UP: Duration = Duration::from_secs(10);
 /// Interval between requests for the extent of such a partition.
 const EXTENT_INTERVAL: Duration = Duration::from_secs(1);
@@ -56,13 +56,13 @@ pub enum ShortAnswer {
 pub struct ShortPartition {
     /// The partition.
     pub id: PartitionId,
-    /// Whether this has been so since the last time that the partition was read again.
+    /// Whether the leader has given such an end since the partition was last read again.
     pub is_short: bool,
     /// Since when its extent has been too short, on the run's monotonic clock.
     since: Option<Duration>,
     /// When brokers were last asked for its extent.
     asked: Option<Duration>,
-    /// The offset from which it was read again because its extent has its range.
+    /// The offset from which it was read again, because its extent has the end of its range by now.
     pub read_again: Option<i64>,
 }
 
@@ -72,8 +72,8 @@ impl ShortPartition {
         Self { id, is_short: true, since: None, asked: None, read_again: None }
     }
 
-    /// Asks for the extent of the partition, if that is due. If it stays too short, the range ends where the partition
-    /// ends. Errors: exit status 65 if it has lost records, unless `on_gap=continue`.
+    /// Requests the extent of the partition, if a request is due. If the extent stays too short, the range ends where
+    /// the partition ends. Errors: exit status 65 if the partition has lost records, unless `on_gap=continue`.
     pub fn check(
         &mut self,
         cluster: &dyn Cluster,
@@ -116,9 +116,9 @@ pub struct PartitionCursor {
     pub end: Option<i64>,
     /// The stream time (µs) that was committed with the offset.
     pub stream_time: Option<i64>,
-    /// Whether all of it has been read.
+    /// Whether the reading of the partition has ended.
     pub ended: bool,
-    /// Whether it is read after other topics.
+    /// Whether it is to be read after other topics.
     pub waits: bool,
     /// The Kafka timestamp of the last record read (µs).
     pub last: Option<i64>,
@@ -175,8 +175,8 @@ impl PartitionCursor {
     }
 
     /// Moves the next offset to the start of `extent`, the present offsets of the partition, if it is outside of them.
-    /// Returns whether the partition is now shorter; it then has no stream time. Errors: exit status 65, unless
-    /// `on_gap=continue`, which only reports the gap.
+    /// Returns whether the partition has other records now, because it lost records or was recreated; it then has no
+    /// stream time. Errors: exit status 65, unless `on_gap=continue`, which only reports the gap.
     pub fn skip_gap(&mut self, topics: &Topics, extent: OffsetSpan) -> Result<bool> {
         self.extent = extent;
         match position::gap(self.next, extent) {
@@ -185,7 +185,7 @@ impl PartitionCursor {
         }
     }
 
-    /// The same for a gap that is known.
+    /// Skips a known gap, as [`PartitionCursor::skip_gap`].
     fn skip(&mut self, topics: &Topics, gap: Gap) -> Result<bool> {
         let (OffsetSpan { low, high }, is_of_other_records) = (gap.extent, gap.is_of_other_records());
         self.report(topics, gap, &format!("reading on at {low}"))?;
@@ -304,7 +304,7 @@ pub fn resolve(
         Bound::Kept(kept) => Some(kept),
         _ => None,
     };
-    // The positions that a tool keeps of a topic count, not those that the group has committed.
+    // For topics whose positions the tool keeps, the positions that the group has committed are ignored.
     let is_of_group = |id: &PartitionId| kept.is_none_or(|kept| kept.others.is_some() && !kept.has(id.topic));
     let of_group: Vec<PartitionId> = match (read_mode, &options.group) {
         (ReadMode::Bounded | ReadMode::Tail, _) | (_, None) => vec![],

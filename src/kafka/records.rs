@@ -141,7 +141,8 @@ impl PartitionSet {
     }
 
     /// Notes that librdkafka reports the end of a partition. Returns whether the partition ends here. The offsets
-    /// before the end may have no records, so the report counts if it is repeated after the partition was read again.
+    /// before the end of the range may have no records, so a report counts if it comes again after the partition was
+    /// read again from the same offset.
     pub fn read_to_end(&mut self, at: usize, ingest: &mut Ingest) -> Result<bool> {
         let PartitionCursor { id, next, .. } = self.cursors[at];
         let known = self.short.iter().position(|short| short.id == id);

@@ -74,7 +74,7 @@ pub enum SourceEvent {
 pub struct FailingPartition<'a> {
     /// The partition.
     pub id: PartitionId,
-    /// For how long.
+    /// The time for which the leader has given errors and no answer.
     pub time: Duration,
     /// The last error.
     pub why: &'a str,
@@ -112,7 +112,8 @@ pub trait RecordSource {
         None
     }
 
-    /// Whether it reads through connections of its own. librdkafka's transient errors then do not concern the records.
+    /// Whether the source reads through its own connections. librdkafka's transient errors then do not concern the
+    /// records.
     fn has_own_connections(&self) -> bool {
         false
     }

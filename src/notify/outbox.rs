@@ -11,9 +11,10 @@
 //!   refused is skipped.
 //! - A notification is stored once for each (channel, alert, state); [`enqueue_repeat`] adds one to a firing.
 //!
-//! Notifications of one alert and channel are delivered in the order of `id`. If a receiver accepts one for some
-//! recipients only, the table `outbox_recipients` has those that still wait for it. The next notification of the alert
-//! then goes to the others at once, and to these after the first one.
+//! Notifications of one alert and channel are delivered in the order of `id`. If a receiver accepts a notification for
+//! some recipients only, the table `outbox_recipients` has the recipients that still wait for it. The next notification
+//! of the alert goes to the other recipients at once, and to the waiting recipients after they have the earlier
+//! notification.
 
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
@@ -29,8 +30,8 @@ use std::path::Path;
 use std::time::Duration;
 
 /// The tables. `outcome` is NULL for a notification that is due; `alert` is the row as JSON; `due_at` and `tried_at`
-/// (the first attempt) are wall time in µs; `is_unclear` says that an attempt ended without an answer, so it may have
-/// arrived, or did for some recipients.
+/// (the first attempt) are wall time in µs; `is_unclear` says that the notification may have arrived, because an
+/// attempt ended without an answer, or that it has arrived for some recipients.
 const TABLES: &str = "
 CREATE TABLE IF NOT EXISTS outbox (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -56,10 +57,12 @@ CREATE TABLE IF NOT EXISTS outbox_recipients (
     PRIMARY KEY (id, recipient)
 ) WITHOUT ROWID;";
 
-/// Whether a due notification `o` waits for an earlier one of its alert. An earlier one that some recipients have does
-/// not hold up the first attempt, which leaves out the others ([`Recipients::later`]).
+/// Whether a due notification `o` waits for an earlier notification of its alert. An earlier notification that some
+/// recipients have does not delay the first attempt, which leaves out the recipients that wait for the earlier one
+/// ([`Recipients::later`]).
 ///
-/// The sign keeps the query off the index of what is due: an alert has few notifications, the outbox may have many.
+/// The unary plus keeps SQLite from the index of due notifications: an alert has few notifications, but the outbox may
+/// have many that are due.
 const WAITS: &str = "EXISTS (
     SELECT 1 FROM outbox AS e WHERE e.channel = o.channel AND e.alert_id = o.alert_id AND +e.outcome IS NULL
     AND e.id < o.id AND (EXISTS (SELECT 1 FROM outbox_recipients AS r WHERE r.id = o.id)
@@ -155,7 +158,7 @@ fn was_paged(db: &Connection, channel: &str, alert: &Alert) -> Result<bool> {
     found.map_err(|error| failed("cannot read the outbox", &error))
 }
 
-/// Stores the end of an alert whose firing did not arrive, if the channel has rows of it.
+/// Stores the resolve of an alert whose firing did not arrive as skipped, if the channel has rows of the alert.
 fn skip(tx: &Transaction<'_>, channel: &str, alert: &Alert) -> Result<Enqueued> {
     let (id, row, now) = (alert.id().to_string(), json(alert)?, Clock::System.now());
     let insert = "INSERT INTO outbox (channel, alert_id, state, repeat, alert, outcome, done_at)
@@ -205,7 +208,7 @@ pub struct Due {
     pub attempts: u32,
     /// When the first one began (µs, wall time).
     pub tried_at: Option<i64>,
-    /// Whether it is a resolve whose firing never arrived.
+    /// Whether the notification is a resolve whose firing never arrived.
     pub is_moot: bool,
 }
 
@@ -214,10 +217,10 @@ pub struct Due {
 pub enum Next {
     /// This notification is due.
     Due(Box<Due>),
-    /// The row of one is not that of an alert (exit status 65), for example because a newer evt wrote it. It is refused
-    /// now.
+    /// The row of a due notification is not a row of an alert (exit status 65), for example because a newer version of
+    /// evt wrote it. The outbox has stored the notification as refused.
     Unreadable(Error),
-    /// One is due at this time (µs, wall time), none before.
+    /// No notification is due before this time (µs, wall time).
     Later(i64),
     /// Nothing is due, now or later.
     Idle,
@@ -234,7 +237,8 @@ pub struct Retry<'a> {
     pub cause: &'a str,
     /// Whether the notification may have arrived.
     pub is_unclear: bool,
-    /// The recipients that still wait for it if others have it now. Empty: nobody got it by this attempt.
+    /// The recipients that still wait for the notification, if other recipients have it now. Empty if the attempt
+    /// reached nobody.
     pub waiting: &'a [Missed],
 }
 
@@ -308,7 +312,7 @@ impl Outbox {
         })
     }
 
-    /// Returns when the next notification is due, of those that wait for no earlier one.
+    /// Returns when the next notification that waits for no earlier one is due.
     fn later(&self) -> Result<Next> {
         let query =
             format!("SELECT min(o.due_at) FROM outbox AS o WHERE o.channel = ?1 AND o.outcome IS NULL AND NOT {WAITS}");
@@ -319,8 +323,8 @@ impl Outbox {
         Ok(first.map_or(Next::Idle, Next::Later))
     }
 
-    /// Makes each notification of the channel due whose pause is longer than `longest` (µs): the wall time was set back
-    /// since it was stored.
+    /// Makes each notification of the channel due whose pause is longer than `longest` (µs): the clock was set back
+    /// after the pause was stored.
     pub fn end_pauses(&self, now: i64, longest: i64) -> Result<()> {
         let update = "UPDATE outbox SET due_at = ?2 WHERE channel = ?1 AND outcome IS NULL AND due_at > ?3";
         self.execute(update, params![self.channel, now, now.saturating_add(longest)]).map(drop)
@@ -336,8 +340,8 @@ impl Outbox {
     /// Stores a failed attempt.
     pub fn retry(&self, due: &Due, retry: &Retry<'_>) -> Result<()> {
         let Retry { tried_at, due_at, cause, is_unclear, waiting } = *retry;
-        // The recipients that have the notification now, and the next attempt, are stored together: an attempt after a
-        // crash would go to all of them again.
+        // Stores the waiting recipients and the next attempt in one transaction; otherwise an attempt after a crash
+        // would go to all recipients again.
         let failed = |error: rusqlite::Error| failed("cannot write the outbox", &error);
         let tx = self.db.unchecked_transaction().map_err(failed)?;
         let update =
@@ -371,7 +375,8 @@ impl Outbox {
                 SELECT 1 FROM outbox AS r WHERE r.channel = outbox.channel AND r.alert_id = outbox.alert_id
                 AND r.state = 'resolved' AND r.done_at < ?1)";
         self.execute(ended, [now - KEPT])?;
-        // The last repeat has the number of the next one, and `was_paged` needs one that arrived.
+        // Keeps the last repeat, from which the next repeat gets its number, and the last one that arrived, which
+        // `was_paged` needs.
         let repeated = "
             DELETE FROM outbox WHERE done_at < ?1 AND repeat > 0 AND EXISTS (
                 SELECT 1 FROM outbox AS r WHERE r.channel = outbox.channel AND r.alert_id = outbox.alert_id

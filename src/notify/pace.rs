@@ -49,7 +49,7 @@ impl RateLimit {
         Ok(Self { requests: count.parse().map_err(|_| wrong())?, per: Duration::from_secs(per) })
     }
 
-    /// Makes a limiter that has admitted nothing yet; so many requests may come at once.
+    /// Makes a limiter that has admitted no request yet. The whole number of requests may come at once.
     pub fn limiter(self) -> Limiter {
         let step = (self.per / self.requests.get()).max(Duration::from_nanos(1));
         let quota = Quota::with_period(step).map(|quota| quota.allow_burst(self.requests));

@@ -1,10 +1,11 @@
 //! Delivers the outbox: one thread per channel, each on a connection of its own.
 //!
-//! A failed attempt is repeated after a pause with full jitter, for as long as the channel allows; the last one is made
-//! at the end of that time. The time begins with the first attempt of a run, so that a machine that starts without its
-//! network loses nothing. A receiver that is away or busy pauses its whole channel, while a notification that fails
-//! alone is retried beside the others, and so are recipients of a mail with a temporary refusal. A thread that cannot
-//! read or write the outbox reports it and continues: the notifications stay in the outbox.
+//! A failed attempt is repeated after a pause with full jitter, for as long as the channel allows; the last attempt is
+//! made at the end of this time. The time begins with the first attempt, but not before the start of the run, so that a
+//! machine that starts without its network loses nothing. A receiver that is unreachable or busy pauses its whole
+//! channel. A notification that fails for another cause, and recipients of a mail with a temporary refusal, are retried
+//! while the channel sends other notifications. A thread that cannot read or write the outbox reports it and continues:
+//! the notifications stay in the outbox.
 
 use crate::clock::Clock;
 use crate::console::Console;
@@ -39,9 +40,9 @@ const NAMED_MAX: u64 = 20;
 pub struct ChannelCounts {
     /// Notifications that the receiver accepted.
     pub sent: u64,
-    /// Those that it refused permanently.
+    /// Notifications that the receiver refused permanently.
     pub refused: u64,
-    /// Those that were retried for as long as the channel allows.
+    /// Notifications that were given up after they were retried for as long as the channel allows.
     pub expired: u64,
     /// Resolves whose firing never arrived.
     pub skipped: u64,
@@ -116,7 +117,7 @@ impl Sender {
             let (end, name) = (end.clone(), format!("notify-{}", worker.channel.name));
             let run = move || {
                 worker.run();
-                // The owner is gone if it does not wait.
+                // The send fails if the owner no longer waits.
                 _ = end.send(());
             };
             let spawned = std::thread::Builder::new().name(name).spawn(run);
@@ -174,7 +175,7 @@ struct Worker {
     console: Console,
     /// Failures of the receiver since its last answer to a notification.
     failures: u32,
-    /// When the first of them was.
+    /// The time of the first failed attempt since that answer, whatever its cause; `None` if there was none.
     away_since: Option<Instant>,
     /// The channel sends nothing before this time.
     paused_until: Option<Instant>,
@@ -183,8 +184,8 @@ struct Worker {
     started_at: i64,
     /// The monotonic time at which it started.
     began: Instant,
-    /// An attempt whose end could not be stored. It is stored before the next one is made, or a full disk would make an
-    /// endless row of equal notifications.
+    /// An attempt whose end could not be stored. The thread stores it before the next attempt; otherwise it would send
+    /// the same notification again and again while the disk is full.
     unsaved: Option<Ended>,
 }
 
@@ -225,7 +226,8 @@ impl Worker {
         }
     }
 
-    /// Returns the wall time (µs) at the start and the time since. A clock that is set meanwhile changes no pause.
+    /// Returns the wall time (µs) at the start plus the monotonic time since then, so that a clock that is set
+    /// meanwhile changes no pause.
     fn now(&self) -> i64 {
         self.started_at.saturating_add(length(self.began.elapsed()))
     }
@@ -352,8 +354,8 @@ impl Worker {
         self.now() + length(own.max(wait))
     }
 
-    /// Stores an attempt that some recipients did not get, and reports them. Those that wait are retried alone; the
-    /// channel does not pause for them.
+    /// Stores an attempt by which some recipients did not get the notification, and reports these recipients. The
+    /// waiting recipients are retried alone, and the channel does not pause for them.
     fn store_part(&mut self, ended: &Ended, refused: &[Missed], waiting: &[Missed]) -> Result<()> {
         let Ended { due, tried_at, .. } = ended;
         let (now, end) = (self.now(), self.end(ended));

@@ -89,7 +89,7 @@ pub struct Identities {
 }
 
 impl Identities {
-    /// Creates it with the inputs of a run and no outputs.
+    /// Creates the identities of the inputs of a run, without outputs.
     pub fn inputs(inputs: &[Uri], io: &Io) -> Self {
         Self { inputs: inputs.iter().flat_map(|input| Identity::of_input(input, io)).collect(), outputs: vec![] }
     }

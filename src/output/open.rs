@@ -29,7 +29,7 @@ fn unwritten(error: Error, name: &str, rows: u64) -> Error {
     given_up(error, name, &format!("{rows} not counted as written"))
 }
 
-/// Adds to the error of a reader that reads nothing which rows it has not got.
+/// Adds to the error of standard output whose reader reads nothing which rows the reader has not got.
 #[cold]
 fn unread(error: Error, name: &str, batch: &RecordBatch) -> Error {
     let rows = batch.num_rows();
@@ -60,11 +60,11 @@ pub struct Output {
     rows: u64,
     /// Rows of the batches that were written without an error.
     written: u64,
-    /// Whether rows stay in it if the run fails.
+    /// Whether rows stay in the target if the run fails.
     keeps_rows: bool,
     /// Rows that the output rejected, at once or later.
     rejected: u64,
-    /// Whether it writes the parts of records that are columns of the rows.
+    /// Whether the output writes or omits the columns that hold parts of records.
     parts: OutputParts,
     /// Rows that the target could not hold when it committed an epoch, until they are taken.
     refused: Option<RefusedRows>,
@@ -117,7 +117,7 @@ impl Output {
         Ok(refused)
     }
 
-    /// Returns how many of its rows the target has confirmed, or rejected, if the run fails now.
+    /// Returns how many of its rows the target has confirmed or rejected, in case the run fails now.
     pub fn confirmed(&self) -> DoneRecords {
         let exactly = |count| DoneRecords { count, is_at_most: false };
         match &self.sink {
@@ -160,7 +160,7 @@ impl Output {
         matches!(&self.sink, OpenTarget::Epochs(output) if output.is_writing())
     }
 
-    /// Waits for such rows, for at most `limit`.
+    /// Waits for the answer of such a store, for at most `limit`.
     fn poll_written(&mut self, limit: Duration) -> Result<()> {
         let OpenTarget::Epochs(output) = &mut self.sink else { return Ok(()) };
         let rejected = output.poll_written(limit).map_err(|error| error.at(self.name.clone()))?;
@@ -171,7 +171,7 @@ impl Output {
 
     /// Returns the number of rows passed to [`Output::write`] so far, without those that the output rejected.
     pub fn accepted_rows(&self) -> u64 {
-        // Of a restored epoch only the rejected rows are known.
+        // A restored epoch adds to `rejected` but not to `rows`, so `rejected` may be greater.
         self.rows.saturating_sub(self.rejected)
     }
 
@@ -185,7 +185,8 @@ impl Output {
     }
 
     /// Ends the epoch in progress and begins `next`; returns the part with its rows. `None` without rows or without a
-    /// checkpoint. A restart repeats no row of the epoch, so a store has answered all that it gets at once.
+    /// checkpoint. Waits until a store has answered all rows that it got at once, because a restart does not repeat the
+    /// rows of the epoch.
     pub fn seal_epoch(&mut self, next: Epoch) -> Result<Option<EpochPart>> {
         self.sent = 0;
         self.finish_writing()?;
@@ -228,7 +229,7 @@ impl Output {
         std::mem::take(&mut self.late)
     }
 
-    /// Returns the bytes of rows in the epoch in progress: those that wait for it, or that a later stage got.
+    /// Returns the bytes of rows in the epoch in progress: rows in the outbox, or rows that a later stage got.
     pub fn epoch_bytes(&self) -> u64 {
         match &self.sink {
             OpenTarget::Epochs(output) => output.staged_bytes(),

@@ -65,7 +65,7 @@ enum Destination {
 }
 
 impl Destination {
-    /// Whether it is on a server.
+    /// Whether the destination is on a server.
     fn is_remote(&self) -> bool {
         match self {
             Destination::Null | Destination::Standard(_) | Destination::File(..) => false,
@@ -84,15 +84,15 @@ impl Destination {
     }
 
     /// Returns the kind of the rows of a store; `None` for another output. Errors: exit status 2 if the store does not
-    /// hold it.
+    /// hold rows of this kind.
     fn kind_of(&self, schema: &SchemaRef, name: &str) -> Result<Option<Kind>> {
         let Destination::Store(store, _) = self else { return Ok(None) };
         let kind = Kind::of(schema).ok_or_else(|| Error::usage(format!("{name}: expected rows of a known kind")))?;
         if store.kinds.contains(&kind) { Ok(Some(kind)) } else { Err(store.other_kind(kind, name)) }
     }
 
-    /// Opens it for rows that it gets at once; the records of a topic are in the transactions of the producer, if there
-    /// is one.
+    /// Opens the destination for rows that it gets at once. The records of a topic are in the transactions of
+    /// `producer`, if there is one.
     fn open(
         self,
         producer: Option<&SharedProducer>,
@@ -125,7 +125,7 @@ impl Destination {
         }
     }
 
-    /// Opens it, in its thread, for the rows of complete epochs.
+    /// Opens the destination, in the thread of the output, for the rows of complete epochs.
     fn open_in_epochs(self, spec: &OutputSpec, rows: OpenRows, plan: &EpochPlan, run: &Rc<Run>) -> Result<EpochTarget> {
         match self {
             Destination::Kafka(address, limit) => {
@@ -228,7 +228,7 @@ impl OutputPlan {
         Ok(self)
     }
 
-    /// Declares that it is for dead letters.
+    /// Declares that the output is for dead letters.
     pub fn for_letters(self) -> Self {
         Self { is_dead: true, ..self }
     }
@@ -300,19 +300,19 @@ impl OutputPlan {
         Err(Error::usage(format!("{}: --checkpoint: {why}", self.name)))
     }
 
-    /// Lets its rows wait in a checkpoint until their epoch is complete. Those that a later stage reads do not wait:
-    /// that stage has the same epochs.
+    /// Lets the rows of the output wait in a checkpoint until their epoch is complete. Rows for a later stage of the
+    /// pipe do not wait, because that stage has the same epochs.
     pub fn in_epochs(mut self, plan: EpochPlan) -> Self {
         self.epochs = Some(plan).filter(|_| !self.is_stream());
         self
     }
 
-    /// Whether it passes frames on to a later stage of the pipe.
+    /// Whether the output passes frames on to a later stage of the pipe.
     pub fn is_stream(&self) -> bool {
         matches!(&self.place, Destination::Standard(format) if format.is_frames())
     }
 
-    /// Whether it is standard output, as text.
+    /// Whether the output is standard output in a text format.
     pub fn is_text(&self) -> bool {
         matches!(&self.place, Destination::Standard(format) if !format.is_frames())
     }
@@ -327,7 +327,7 @@ impl OutputPlan {
         &self.name
     }
 
-    /// Returns the first step of opening it, such as creating a table, for `--check`; `None` if there is none.
+    /// Returns the first step of opening the output, such as creating a table, for `--check`; `None` if there is none.
     pub fn first(&self) -> Option<&str> {
         self.first.as_deref()
     }
@@ -354,7 +354,8 @@ impl OutputPlan {
         }
     }
 
-    /// Whether it is a file or standard output that takes rows of any columns: no frames, whose readers expect a kind.
+    /// Whether the output takes rows of any columns: a file or standard output in another format than frames, whose
+    /// readers expect a kind.
     pub fn takes_any_columns(&self) -> bool {
         match &self.place {
             Destination::Standard(format) | Destination::File(_, format) => format.takes_any_columns,
@@ -368,13 +369,13 @@ impl OutputPlan {
         matches!(&self.place, Destination::Standard(format) | Destination::File(_, format) if format.is_raw)
     }
 
-    /// Whether it can write the headers of records with their rows.
+    /// Whether the output can write the headers of records with their rows.
     pub fn takes_headers(&self) -> bool {
         matches!(&self.place, Destination::Kafka(address, _) if address.options.form != Some(TopicFormat::Frames))
     }
 
-    /// Whether it can make rows durable before the run ends ([`Output::settle`]), so that a source may commit its
-    /// position.
+    /// Whether the output can make rows durable before the run ends ([`Output::settle`]), so that a source may commit
+    /// its position.
     pub fn acknowledges(&self) -> bool {
         match &self.place {
             Destination::Null | Destination::Kafka(..) => true,
@@ -384,13 +385,13 @@ impl OutputPlan {
         }
     }
 
-    /// Whether it replaces the rows of other runs at the end, so that the source must be bounded.
+    /// Whether the output replaces the rows of other runs at the end of the run, so that the source must be bounded.
     pub fn replaces(&self) -> bool {
         matches!(&self.place, Destination::Store(store, location) if (store.replaces)(location))
     }
 
-    /// Whether it is a topic of frames. Its control frames describe all partitions of the source, so one run must read
-    /// them all.
+    /// Whether the output is a topic of frames. Its control frames describe all partitions of the source, so one run
+    /// must read all partitions.
     pub fn is_framed(&self) -> bool {
         matches!(&self.place, Destination::Kafka(..)) && self.place.is_framed()
     }
@@ -403,7 +404,7 @@ impl OutputPlan {
         }
     }
 
-    /// Sets its metrics before it is open: no row is written, and its server has not answered yet.
+    /// Sets the metrics of the output before it is open: no row is written, and its server has not answered yet.
     pub fn init_metrics(&self, metrics: &Metrics) {
         let outcomes = match &self.place {
             Destination::Store(..) => SinkCounts::default().outcomes().map(|(outcome, _)| outcome).to_vec(),
@@ -420,13 +421,14 @@ impl OutputPlan {
         }
     }
 
-    /// Opens it for rows of `schema`. Errors: exit status 2 if a store does not hold rows of this kind.
+    /// Opens the output for rows of `schema`. Errors: exit status 2 if a store does not hold rows of this kind.
     pub fn open(self, schema: &SchemaRef, run: &Rc<Run>) -> Result<Output> {
         self.check_transactions()?;
         self.open_in(None, schema, run)
     }
 
-    /// Opens it as [`OutputPlan::open`] does. With `producer` the records of a topic belong to its transactions.
+    /// Opens the output as [`OutputPlan::open`] does. With `producer`, the records of a topic belong to the
+    /// transactions of the producer.
     pub fn open_in(self, producer: Option<&SharedProducer>, schema: &SchemaRef, run: &Rc<Run>) -> Result<Output> {
         // A file that is replaced at the end is removed if the run fails, and so are the new files of a lake.
         let keeps_rows = self.acknowledges() || self.is_standard();

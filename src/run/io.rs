@@ -18,7 +18,7 @@ pub trait ByteStream: Read {
     /// passed.
     fn wait(&self, stop: &Stop, stops_at_signals: bool, timeout: Option<Duration>) -> Result<Woken>;
 
-    /// Returns the file, if it is one.
+    /// Returns the file of the stream, if it is a file.
     fn file(&self) -> Option<&File>;
 }
 
@@ -80,7 +80,8 @@ impl Io {
         }
     }
 
-    /// Waits until the reader of standard output, a pipe, has gone, or `timeout` has passed; returns whether it has.
+    /// Waits until the reader of standard output, a pipe, has gone, or `timeout` has passed; returns whether the reader
+    /// has gone.
     pub fn has_lost_reader(&self, timeout: Duration) -> bool {
         match self {
             Io::Process => standard::has_lost_reader(timeout),
@@ -88,8 +89,8 @@ impl Io {
         }
     }
 
-    /// Waits for other stages: until the reader of standard output goes, or `timeout` has passed. If the reader has
-    /// gone before, it waits too, so that a loop does not take the processor.
+    /// Waits for other stages until the reader of standard output has gone, or `timeout` has passed. If the reader had
+    /// gone before, sleeps for half of `timeout`, so that a loop does not use all CPU time.
     pub fn wait_for_others(&self, timeout: Duration) {
         let start = std::time::Instant::now();
         if self.has_lost_reader(timeout) && start.elapsed() < timeout / 2 {

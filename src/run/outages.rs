@@ -39,8 +39,8 @@ impl Outages {
     }
 
     /// Notes that a client has had no answer from these brokers since `since`. Returns the number of the outage, and
-    /// whether the client must report it as new. Within `ECHO` of the end of the last outage it is new only after
-    /// `STANDS`.
+    /// whether the client must report it as new. Within `ECHO` of the end of the last outage, a new outage is reported
+    /// only after it has lasted for `STANDS`.
     pub fn begin(&self, brokers: &str, since: Duration, now: Duration) -> (u64, bool) {
         let mut known = self.known();
         let (number, since) = match known.get(brokers) {
@@ -59,7 +59,7 @@ impl Outages {
         (number, true)
     }
 
-    /// Whether some brokers do not answer.
+    /// Whether an outage of any brokers is in progress.
     pub fn is_any(&self) -> bool {
         self.known().values().any(|outage| matches!(outage.state, State::Since(_)))
     }

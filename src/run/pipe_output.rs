@@ -1,8 +1,8 @@
-//! Standard output into a pipe whose reader may stop to read.
+//! Standard output into a pipe whose reader may stop reading.
 //!
 //! A write to a full pipe waits until the reader reads, and no signal ends that wait: a stage whose reader was stopped
-//! would never end. So the pipe is opened a second time, without waiting, and the wait is a poll, which the stop signal
-//! bounds. The descriptor of standard output itself stays as it is, because other processes may share it.
+//! would never end. So the pipe is opened a second time in non-blocking mode, and the wait is a poll, which the stop
+//! signal bounds. The descriptor of standard output itself stays as it is, because other processes may share it.
 
 use crate::stop::Stop;
 use rustix::fs::OFlags;
@@ -14,12 +14,13 @@ use std::os::unix::fs::OpenOptionsExt;
 pub struct PipeOutput {
     pipe: File,
     stop: Stop,
-    /// Whether the reader has read nothing for so long that no write waits any more.
+    /// Whether the reader has read nothing for so long that later writes fail at once instead of waiting.
     is_abandoned: bool,
 }
 
 impl PipeOutput {
-    /// Opens the pipe that is standard output; `None` if that is a socket, or a pipe that this process may not open.
+    /// Opens the pipe that is standard output; `None` if standard output is a socket, or a pipe that this process may
+    /// not open.
     pub fn open(stop: &Stop) -> Option<Self> {
         let flags = OFlags::NONBLOCK.bits().cast_signed();
         let pipe = OpenOptions::new().write(true).custom_flags(flags).open("/proc/self/fd/1").ok()?;

@@ -6,9 +6,9 @@ use std::fs::{self, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-/// Writes a report: to a file beside it, `NAME.part`, which is renamed. So a reader finds the former content or all of
-/// the new one, whenever the process is killed. A path that is not a regular file, or that may be standard output, is
-/// written directly.
+/// Writes a report to `NAME.part` beside the file `NAME`, and renames it to `NAME`. So a reader finds the former
+/// content or the whole new content, whenever the process is killed. A path that is not a regular file, or that may be
+/// standard output, is written directly.
 ///
 /// Errors: exit status 74.
 pub fn write(path: impl AsRef<Path>, content: &str) -> Result<()> {

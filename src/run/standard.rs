@@ -28,7 +28,8 @@ pub fn has_pipe() -> bool {
     matches!(kind, Ok(FileType::Fifo | FileType::Socket))
 }
 
-/// Waits until the reader of standard output, a pipe, has gone, or `timeout` has passed; returns whether it has.
+/// Waits until the reader of standard output, a pipe, has gone, or `timeout` has passed; returns whether the reader has
+/// gone.
 pub fn has_lost_reader(timeout: Duration) -> bool {
     let stdout = std::io::stdout();
     // Without requested events only errors are reported.

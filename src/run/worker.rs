@@ -5,8 +5,7 @@
 //!                   ◄─ poll, wait: its answer ─┘
 //! ```
 //!
-//! A simulation has no threads: there a job runs in the thread of the run, when its answer has been polled a number of
-//! times.
+//! A simulation has no threads: a job runs in the thread of the run, once its answer has been polled a number of times.
 
 use super::Run;
 use super::io::Io;
@@ -19,7 +18,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, TryRecvError, channel}
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-/// How long a call waits for an answer before it looks again.
+/// How long a call waits for an answer before it checks again.
 const LOOK: Duration = Duration::from_secs(1);
 
 /// A job of a worker, which gets the worker's value; `None` once an earlier job has taken the value.
@@ -52,7 +51,7 @@ impl<T: 'static> Worker<T> {
         let (jobs, received) = channel::<Job<T>>();
         let (opened, is_open) = channel();
         let waiting = Arc::new(AtomicUsize::new(0));
-        // The brokers of inputs and outputs have the same outages.
+        // The outages are shared, because inputs and outputs may have the same brokers.
         let (run, done) = (Run { outages: run.outages.clone(), ..run.for_thread() }, waiting.clone());
         let work = move || {
             let value = open(&Rc::new(run));
@@ -91,7 +90,7 @@ impl<T: 'static> Worker<T> {
         let (answer, answered) = channel();
         self.send(Box::new(move |value| {
             if let Some(value) = value {
-                // The run no longer waits for it if it has failed.
+                // Nothing receives the answer if the run has failed.
                 _ = answer.send(job(value));
             }
         }))?;

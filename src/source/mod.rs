@@ -67,9 +67,9 @@ pub struct Source {
     /// `--control`.
     has_control: bool,
     opener: Opener,
-    /// Inputs that were not opened yet, with their numbers.
+    /// Inputs that are not open yet, with their numbers on the command line.
     pending: VecDeque<(u32, Uri)>,
-    /// Open inputs: the first one is read, others take turns with it.
+    /// Open inputs. The source reads the first one; the others take turns with it.
     running: VecDeque<RunningInput>,
     /// Inputs that have ended and commit positions at the end of the run.
     ended: Vec<RunningInput>,
@@ -180,8 +180,8 @@ impl Source {
         Ok(())
     }
 
-    /// Returns whether inputs are not opened yet, and whether all partitions are known already. Those in the frames of
-    /// a topic are known only when it is read.
+    /// Returns whether inputs wait to be opened, and whether all partitions are known already. The partitions in the
+    /// frames of a topic are known only when the topic is read.
     fn rest(&self) -> Rest {
         let is_named = !self.ingest.mapper.maps_partition || self.opener.options.names.partitions.is_some();
         let complete = is_named && !self.opener.has_framed_topics();
@@ -319,8 +319,8 @@ impl Source {
         self.ingest.release_waited(before)
     }
 
-    /// Queues the rows that were read so far. Returns the number of items with which the stage has every row before the
-    /// positions, and these: how far the partitions of the current input, or of the last one, are read.
+    /// Queues the rows that were read so far. Returns how far the partitions of the current input, or of the last one,
+    /// are read, and the number of items after which the stage has every row before these positions.
     pub fn reached(&mut self) -> Result<(u64, Vec<Reached>)> {
         self.ingest.flush()?;
         let running = self.running.front().or(self.ended.last());
@@ -328,8 +328,8 @@ impl Source {
         Ok((self.ingest.queue.queued(), reached))
     }
 
-    /// Whether every input has been read to its present end; call it when there is nothing to read. An input other than
-    /// a topic is at its end then; a topic may not have answered yet.
+    /// Whether every input has been read to its present end. Call it when there is nothing to read: every input but a
+    /// topic is at its end then, and the brokers of a topic may not have answered yet.
     pub fn has_caught_up(&mut self) -> bool {
         let Self { running, ingest, .. } = self;
         let is_at_end = |one: &Reached| one.is_at_end && one.confirmed.is_some();
@@ -428,8 +428,8 @@ impl Source {
         self.turn()
     }
 
-    /// Handles an input with nothing to read: turns to the next one. If none has anything, queues rows that have waited
-    /// for [`Run::LINGER`], and an idle item.
+    /// Handles an input with nothing to read: turns to the next input. If no input has anything to read, queues rows
+    /// that have waited for [`Run::LINGER`], and an idle item.
     fn idle(&mut self) -> Result<Polled> {
         self.idle_turns += 1;
         if self.idle_turns < self.running.len() {
@@ -464,7 +464,7 @@ impl Source {
         Ok(())
     }
 
-    /// Passes the number of the current input to the ingest.
+    /// Passes the number and the progress of the current input to the ingest.
     fn turn_to_first(&mut self) {
         let rest = self.rest();
         if let Some(RunningInput { number, input }) = self.running.front() {
@@ -545,11 +545,12 @@ impl Source {
     /// Whether the stage has taken exactly the records before [`Source::positions`], so that an epoch may end here.
     ///
     /// The incomplete batch of a file stays as it is: batches, and so the panes of windows, do not depend on the time
-    /// at which epochs end. Those of topics depend on time anyway, and are queued now.
+    /// at which epochs end. The incomplete batch of a live input, such as a topic, is queued now, because its batches
+    /// depend on time anyway.
     pub fn can_end_epoch(&mut self) -> Result<bool> {
         if self.running.front().is_some_and(|running| running.input.is_live()) {
-            // Held records of topics are read again: the position of their partition is before them. Those of followed
-            // names are not.
+            // A restart reads held records of topics again, because the positions are before them. Held records of
+            // followed names are released now, because a restart does not read them again.
             if self.opener.options.files.follow {
                 self.ingest.release_waited(i64::MAX)?;
             }

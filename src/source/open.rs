@@ -41,14 +41,15 @@ pub(super) struct Opener {
     topics: VecDeque<Box<KafkaInput>>,
     /// Followed files with their watches, which start before the first file is read.
     watches: Vec<(PathBuf, Watch)>,
-    /// The stores whose rows belong to those of the first one, until it is opened.
+    /// The stores whose rows are read together with those of the first store; empty once the first store is open.
     joined: Vec<(&'static Store, Location)>,
-    /// How far earlier runs have read the followed name or the spool that is opened next, or the file itself.
+    /// How far earlier runs have read the followed name or the spool that is opened next; for a file, the open file.
     pub(super) position: Option<InputPosition>,
 }
 
 impl Opener {
-    /// Creates an opener and starts watching the files to be followed. `opened` is the first input, if that is open.
+    /// Creates an opener and starts watching the files to be followed. `opened` is the first input, if it is open
+    /// already.
     pub(super) fn new(inputs: &[Uri], options: InputOptions, opened: Option<File>, run: Rc<Run>) -> Result<Self> {
         let file = |uri: &Uri| if let Uri::File(path) = uri { Some(path.clone()) } else { None };
         let paths: Vec<PathBuf> = inputs.iter().filter_map(file).filter(|_| options.files.follow).collect();
@@ -209,7 +210,7 @@ impl Opener {
     }
 }
 
-/// Returns the batches of a store with an empty one in place of each error of rows, which is reported.
+/// Adds each error of single rows in the batches of a store to `reports`, and returns an empty batch in its place.
 fn reported(rows: Batches, kind: Kind, reports: UnreadableReports) -> Batches {
     Box::new(rows.map(move |batch| match batch {
         Err(error) if error.rows().is_some() => {
@@ -244,8 +245,8 @@ fn by_day(store: &'static Store, location: &Location, request: ReadRequest) -> R
     Ok((kind, Box::new(first.chain(others))))
 }
 
-/// Returns the ends of the span that is read. They are known if they are requested, or if several threads shall read a
-/// store that knows its extent.
+/// Returns the start and the end of the span that is read (µs); `None` if one is unknown. Both are known if they are
+/// requested, or if several threads shall read a store that knows its extent.
 fn ends(
     store: &Store,
     location: &Location,

@@ -33,7 +33,8 @@ impl ReportedPartitions {
 }
 
 /// Returns the partitions of which the stage does not have all rows up to now: those of pending inputs, and those that
-/// the open inputs name. If rows have other partitions than their inputs name, these stand for all of an input.
+/// the open inputs name. If the rows of an input have other partitions than the input names, one entry without a name
+/// stands for all of its partitions.
 pub(super) fn unread<'a>(
     pending: impl Iterator<Item = u32>,
     open: impl Iterator<Item = (u32, &'a dyn Input)>,

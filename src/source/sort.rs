@@ -1,8 +1,8 @@
 //! Sorts the rows of a store by some of their columns in bounded memory: sorted runs in temporary files, which are
 //! merged.
 //!
-//! A store returns rows in the order of their keys, which is the order of no time. A database would sort them as well,
-//! but Redis and a lake would not, so all stores are sorted here.
+//! A store returns rows in the order of their keys, which is not the order of a time. A database could sort the rows
+//! itself, but Redis and a lake cannot, so this module sorts the rows of all stores.
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::store::{Batches, batches, rows};
@@ -17,9 +17,9 @@ use std::io::{BufReader, BufWriter, Seek, SeekFrom};
 use std::ops::Range;
 use std::rc::Rc;
 
-/// Bytes of rows that are held before they become a run.
+/// Bytes of rows that the sorter holds in memory. When it has more, it writes them to a file as a run.
 const RUN_BYTES: usize = 32 << 20;
-/// Bytes that sorting takes for each of these rows: its key and its place.
+/// Bytes that sorting takes for each row in memory: its key and its place.
 const KEY_BYTES: usize = 128;
 /// Maximum rows of a batch of a run.
 const ROWS: usize = 2048;
@@ -31,8 +31,8 @@ const RUNS: usize = 64;
 /// The names of the columns that determine the order of rows.
 pub type SortColumns = &'static [&'static str];
 
-/// Returns the rows in the order of columns. While they are read, each batch is answered with one without rows, so that
-/// the reader can react to signals.
+/// Returns the rows in the order of columns. While the unsorted rows are read, an empty batch is returned for each
+/// batch read, so that the reader can react to signals.
 pub(super) fn sorted(unsorted: Batches, columns: SortColumns) -> Batches {
     sorted_in_runs(unsorted, columns, RUN_BYTES)
 }
@@ -72,7 +72,7 @@ impl RowOrder {
 
 /// Sorts the rows of a store.
 struct StoreSorter {
-    /// The rest of the store; `None` once it is read.
+    /// The batches of the store that are not read yet; `None` once all are read.
     unsorted: Option<Batches>,
     key: RowOrder,
     run_bytes: usize,
@@ -83,10 +83,10 @@ struct StoreSorter {
 
 /// Rows in order.
 struct SortedRun {
-    /// Its next rows, in order.
+    /// Its current batch.
     next: RecordBatch,
     keys: Rows,
-    /// The number of these rows that were returned; less than their number.
+    /// The number of rows of `next` that were returned; always less than the number of its rows.
     taken: usize,
     rest: Batches,
     /// How often its rows were merged.
@@ -104,7 +104,7 @@ impl SortedRun {
         self.keys.row(self.next.num_rows() - 1)
     }
 
-    /// Returns the end of the rows up to a key.
+    /// Returns the index in `next` after the last row whose key is at most `bound`.
     fn end_of(&self, bound: Row<'_>) -> usize {
         let (mut low, mut high) = (self.taken, self.next.num_rows());
         while low < high {
@@ -164,7 +164,8 @@ impl StoreSorter {
         order.chunks(rows_of_batch(bytes, order.len())).map(|rows| Ok(interleave_record_batch(&parts, rows)?)).collect()
     }
 
-    /// Returns the next rows of all runs: those up to the least of the last keys of their next batches.
+    /// Returns the next rows of all runs in order; `None` at the end. The rows are those with keys up to the least of
+    /// the last keys of the current batches.
     fn merge(&mut self) -> Result<Option<RecordBatch>> {
         let Some(bound) = self.runs.iter().map(SortedRun::last_key).min() else { return Ok(None) };
         let ends: Vec<usize> = self.runs.iter().map(|run| run.end_of(bound)).collect();
@@ -186,7 +187,8 @@ impl StoreSorter {
     }
 }
 
-/// Returns the places of rows of several parts in order; rows with the same key stay in theirs.
+/// Returns the places (part, row) of the rows of several parts in the order of their keys. Rows with the same key stay
+/// in the order of their places.
 fn in_order<'a>(parts: impl Iterator<Item = (&'a Rows, Range<usize>)>) -> Vec<(usize, usize)> {
     let mut keys: Vec<(Row<'_>, usize, usize)> = vec![];
     for (part, (rows, range)) in parts.enumerate() {
@@ -196,12 +198,12 @@ fn in_order<'a>(parts: impl Iterator<Item = (&'a Rows, Range<usize>)>) -> Vec<(u
     keys.into_iter().map(|(_, part, row)| (part, row)).collect()
 }
 
-/// Returns how many rows of a number of bytes are a batch.
+/// Returns how many rows a batch gets, if `rows` rows have `bytes` bytes.
 fn rows_of_batch(bytes: usize, rows: usize) -> usize {
     (rows.saturating_mul(BATCH_BYTES) / bytes.max(1)).clamp(1, ROWS)
 }
 
-/// Writes rows to a temporary file; returns those of the file.
+/// Writes rows to a temporary file; returns an iterator that reads them from the file. Errors: exit status 74.
 fn written(mut rows: impl Iterator<Item = Result<RecordBatch>>) -> Result<Batches> {
     let Some(first) = rows.next().transpose()? else { return Ok(Box::new(std::iter::empty())) };
     let file = tempfile::tempfile().map_err(|error| Error::io(PLACE, &error))?;

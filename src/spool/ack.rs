@@ -8,9 +8,9 @@ use std::path::PathBuf;
 /// When requests are acknowledged without a spool (`--ack`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ack {
-    /// When the outputs have stored them.
+    /// When the outputs have stored their records.
     Output,
-    /// When they are in the memory of this process: a crash loses them.
+    /// When they are in the memory of this process. A crash loses them.
     Memory,
 }
 

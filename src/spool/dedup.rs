@@ -62,7 +62,7 @@ impl DedupWindow {
         Self { limits, seed, known: AHashMap::new(), order: VecDeque::new(), durable: 0, scratch: vec![] }
     }
 
-    /// Drops ids older than the window.
+    /// Drops durable ids older than the window.
     pub fn expire(&mut self, now: i64) {
         let window = self.limits.window;
         while self.durable > 0 && self.order.front().is_some_and(|id| id.at.saturating_add(window) <= now) {
@@ -73,7 +73,7 @@ impl DedupWindow {
         }
     }
 
-    /// Removes an id that is not in `order` any more, unless it has arrived again since.
+    /// Removes an id that is no longer in `order` from `known`, unless the id has arrived again since.
     fn remove(&mut self, id: &ArrivedId) {
         if let Entry::Occupied(known) = self.known.entry(id.key)
             && known.get().at == id.at
@@ -82,12 +82,13 @@ impl DedupWindow {
         }
     }
 
-    /// Whether this many more ids fit.
+    /// Whether `count` more ids fit within the limit.
     pub fn has_space(&self, count: usize) -> bool {
         self.known.len() + count <= self.limits.events
     }
 
-    /// Returns the outcome of a record that arrived at `now` (new, repeated, or a reused id), and remembers its id.
+    /// Returns the outcome of a record that arrived at `now` (µs): new, repeated, or an id that was sent before with
+    /// another payload. Remembers the id of a new record.
     pub fn judge(&mut self, token: &str, record: &Record, now: i64) -> RecordOutcome {
         let Some(id) = record.event_id else { return RecordOutcome::New };
         let (key, payload) = self.hashes(token, id, record);
@@ -134,7 +135,7 @@ impl DedupWindow {
         }
     }
 
-    /// Remembers the ids of a request that was read back. Those that it stored as new are new from then on, even if
+    /// Remembers the ids of a request that was read back. An id that was stored as new counts as new again, even if
     /// requests that are not in the spool had moved the window on.
     pub fn learn(&mut self, request: &Request) {
         self.expire(request.arrived_at);
@@ -166,7 +167,7 @@ pub struct IdempotencyKeys<T> {
     seed: u64,
     /// The last use of each key.
     known: AHashMap<u128, LastUse<T>>,
-    /// All uses, also those that a later one of the same key has replaced.
+    /// All uses, including uses that a later use of the same key has replaced.
     order: VecDeque<Used>,
     /// The number of the next use.
     next: u64,
@@ -213,7 +214,7 @@ impl<T: Clone> IdempotencyKeys<T> {
         Some(Earlier { is_same: known.body == body, place: known.place.clone() })
     }
 
-    /// Forgets the oldest use.
+    /// Removes the oldest use.
     fn pop(&mut self) {
         let Some(used) = self.order.pop_front() else { return };
         self.weight -= used.weight;
@@ -224,7 +225,8 @@ impl<T: Clone> IdempotencyKeys<T> {
         }
     }
 
-    /// Remembers the key of a request, if it has one. An earlier use of it has expired, or its request is removed.
+    /// Remembers the key of a request, if it has one. The caller has checked that an earlier use of the key has
+    /// expired, or that its request was removed.
     pub fn enter(&mut self, request: &Request, weight: usize, place: T) {
         let Some((key, body)) = self.key(request) else { return };
         let number = self.next;
@@ -237,7 +239,7 @@ impl<T: Clone> IdempotencyKeys<T> {
         }
     }
 
-    /// Drops the key of a request that could not be written. The last one of a group must be the first to go.
+    /// Drops the key of a request that could not be written. Call it for the requests of a group in reverse order.
     pub fn forget(&mut self, request: &Request) {
         let Some(used) = self.key(request).and_then(|(key, _)| self.known.remove(&key)) else { return };
         if let Some(last) = self.order.pop_back_if(|last| last.number == used.number) {

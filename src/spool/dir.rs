@@ -2,11 +2,10 @@
 //!
 //! ```text
 //! DIR/lock                       locked (flock) by the run that has the spool; another run exits with status 75
-//! DIR/NNNNNNNNNNNNNNNNNNNN.log   segments
-//! DIR/id                         a random number, by which a checkpoint knows the spool
-//! DIR/position                   the offset up to which the outputs have everything, and the stream time there
-//! DIR/position.new               disk space for the next position, allocated in advance: a spool that has filled its
-//!                                disk can still be emptied
+//! DIR/NNNNNNNNNNNNNNNNNNNN.log   segments DIR/id                         a random number, by which a checkpoint
+//! identifies the spool DIR/position                   the offset up to which the outputs have everything, and the
+//! stream time there DIR/position.new               disk space for the next position, allocated in advance: a spool
+//! that has filled its disk can still be emptied
 //! ```
 
 use super::dedup::{DedupLimits, KEYS_WINDOW};
@@ -58,11 +57,11 @@ pub struct StoredEnd {
 /// Why segments are removed.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Need {
-    /// They are no longer needed.
+    /// The segments are no longer needed.
     Nothing,
     /// There is no space for more records.
     Space,
-    /// As [`Need::Space`], and there is only one segment.
+    /// There is no space for more records, and there is only one segment.
     LastSpace,
 }
 
@@ -134,7 +133,7 @@ struct State {
     settled: i64,
     /// The offset after the last durable record.
     end: i64,
-    /// Whether no more will be written.
+    /// Whether no more records will be written.
     is_closed: bool,
 }
 
@@ -206,8 +205,8 @@ impl SpoolDir {
         self.trim(now)
     }
 
-    /// Saves the position up to which the outputs are safe. In a new spool this allocates the space of a second
-    /// position, so that each later one replaces one of the two.
+    /// Saves the position up to which the outputs are safe. In a new spool this call also allocates the space of a
+    /// second position, so that each later call overwrites one of the two files.
     pub fn save(&self, position: Position) -> Result<()> {
         let saved = Saved { offset: position.offset, stream_time: position.stream_time.map(format_instant) };
         let (path, beside) = (self.path.join("position"), self.path.join("position.new"));
@@ -238,7 +237,7 @@ impl SpoolDir {
         self.state().end = offset;
     }
 
-    /// Notes that no more will be written.
+    /// Notes that no more records will be written.
     pub fn close(&self) {
         self.state().is_closed = true;
     }
@@ -255,14 +254,14 @@ impl SpoolDir {
         Ok(())
     }
 
-    /// Removes the first segment if another one follows and it is needed for nothing but `Idempotency-Key`. Returns
-    /// whether it has removed one.
+    /// Removes the first segment if another segment follows, and the first one is needed only for `Idempotency-Key`.
+    /// Returns whether a segment was removed.
     pub fn make_space(&self, now: i64) -> Result<bool> {
         self.remove(self.removable(now, Need::Space))
     }
 
-    /// Removes the last segment if it is the only one and needed for nothing but `Idempotency-Key`. Returns whether it
-    /// has removed it. Only the writer calls this, because it must not write to that segment any more.
+    /// Removes the last segment if it is the only one, and needed only for `Idempotency-Key`. Returns whether it was
+    /// removed. Only the writer calls this, because it must not write to that segment any more.
     pub fn remove_last(&self, now: i64) -> Result<bool> {
         self.remove(self.removable(now, Need::LastSpace))
     }
@@ -283,7 +282,8 @@ impl SpoolDir {
         Ok(true)
     }
 
-    /// Returns the first segment if the outputs have all of it and no window reaches back to it.
+    /// Returns the first offset of the first segment, if the outputs have all of its records and no window reaches back
+    /// to it. If space is needed, the window of `Idempotency-Key` without `--dedup` does not count.
     fn removable(&self, now: i64, need: Need) -> Option<i64> {
         let state = self.state();
         let (segment, next) = (state.segments.front()?, state.segments.get(1));
@@ -297,7 +297,7 @@ impl SpoolDir {
             Some(limits) => past(limits.window),
             None => !segment.keyed || need != Need::Nothing || past(KEYS_WINDOW),
         };
-        // An empty segment tells the next offset if no position is saved.
+        // Keeps an empty segment: its name is the next offset if no position is saved.
         (segment.first < end && end <= state.settled && is_past).then_some(segment.first)
     }
 
@@ -312,7 +312,8 @@ impl SpoolDir {
         }
     }
 
-    /// Whether the outputs have all but the last segment; older segments are then kept only for `--dedup`.
+    /// Whether the outputs have all records before the last segment. Older segments are then kept only for `--dedup`
+    /// and `Idempotency-Key`.
     pub fn is_settled(&self) -> bool {
         let state = self.state();
         state.segments.back().is_none_or(|last| last.first <= state.settled)
@@ -350,7 +351,7 @@ impl SpoolDir {
         self.segment(first).0.is_some_and(|segment| segment.first == first)
     }
 
-    /// Returns the first offset of the segment that contains this offset, or will.
+    /// Returns the first offset of the segment that contains this offset, or will contain it.
     pub fn segment_of(&self, offset: i64) -> Option<i64> {
         let state = self.state();
         let after = state.segments.partition_point(|segment| segment.first <= offset);

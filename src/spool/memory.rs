@@ -32,7 +32,7 @@ struct State {
     waiting: Vec<WaitingClient>,
     /// The offset before which all records are durable in the outputs; used only if answers wait for the outputs.
     settled: i64,
-    /// Bytes of requests that are not read yet, or whose client waits.
+    /// Bytes of requests that are not read yet, or whose clients wait for the outputs.
     bytes: usize,
     keys: IdempotencyKeys<Arc<Entry>>,
     is_closed: bool,

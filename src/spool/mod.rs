@@ -103,8 +103,8 @@ fn on_disk(
 /// Returns the position at which a run with a checkpoint begins; `kept` is the position of the spool, and `position`
 /// that of the checkpoint.
 ///
-/// Errors: exit status 78 if it is another spool or ends before the position, 65 if it has no longer the records after
-/// it.
+/// Errors: exit status 78 if the checkpoint has read another spool, or if the spool ends before the position; 65 if the
+/// spool no longer has all records after the position.
 fn continued(dir: &SpoolDir, kept: Position, position: Option<CheckpointPosition>, run: &Run) -> Result<Position> {
     let Some(CheckpointPosition { id, position }) = position else { return Ok(kept) };
     let (shown, end) = (dir.path.display().to_string(), dir.end().offset);
@@ -131,8 +131,9 @@ fn continued(dir: &SpoolDir, kept: Position, position: Option<CheckpointPosition
     Ok(position)
 }
 
-/// Waits until no other run has the spool of a policy, if it has one. A run that could not open it must not begin to
-/// replace the run that has it. Errors: exit status 75 if another run keeps the lock.
+/// Waits until no other run has the spool of a policy, if it has one. A run that cannot open the spool must not begin a
+/// run of the checkpoint, because that would fence the run that has the spool. Errors: exit status 75 if another run
+/// keeps the lock.
 pub fn wait_until_free(policy: Option<&AckPolicy>, run: &Run) -> Result<()> {
     match policy {
         Some(AckPolicy::Spool { dir, limits }) => lock(dir, *limits, run).map(drop),

@@ -20,7 +20,7 @@ const GROUP_BYTES: usize = 8 << 20;
 pub struct QueuedRequest {
     /// The request.
     pub request: Request,
-    /// An upper bound of its size in bytes.
+    /// An upper bound of the size of its entry in bytes.
     pub size: usize,
     /// Sends its answer.
     pub responder: Responder,
@@ -54,7 +54,7 @@ impl RequestLog for SpoolLog {
             bytes.fetch_sub(size, Ordering::Relaxed);
             responder.answer(answer);
         });
-        // If the writer has ended, the request is dropped here and thereby answered.
+        // If the writer has ended, the request is dropped here, and its responder answers `shutting down`.
         let _ = self.sender.send(QueuedRequest { request, size, responder });
     }
 

@@ -13,11 +13,11 @@ use std::sync::Arc;
 /// When the stage must flush its outputs and report their position.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pace {
-    /// Never: nothing depends on it.
+    /// Never: no acknowledgement and no disk space depends on the position.
     Never,
-    /// From time to time: the records are on disk.
+    /// From time to time, to free disk space: the records are on disk, and their clients have their answers.
     Relaxed,
-    /// When an epoch of a checkpoint is complete, which has the position too.
+    /// When an epoch of a checkpoint is complete. The epoch has the position, too.
     WithEpochs,
     /// At once: clients wait for their answers.
     Eager,
@@ -66,13 +66,14 @@ pub struct DirEntries {
 }
 
 impl DirEntries {
-    /// Reads from `offset` on. It must be called before the writer runs.
+    /// Makes the entries from `offset` on. Call it before the writer runs.
     pub fn new(dir: Arc<SpoolDir>, clock: Clock, offset: i64) -> Result<Self> {
         let first = dir.segment_of(offset).unwrap_or(offset);
         let mut entries = Self { dir, clock, first, open: None };
         let last = entries.dir.segment(first).0.filter(|segment| segment.bytes > HEADER);
         if let Some(last) = last.filter(|_| offset == entries.dir.end().offset) {
-            // The writer may remove this segment on a full disk, because the outputs have all of it.
+            // Opens the last segment now: the writer may remove its file on a full disk, because the outputs have all
+            // of its records.
             let mut reader = entries.reader(&last)?;
             reader.seek(last.bytes)?;
             entries.open = Some(reader);
@@ -91,14 +92,14 @@ impl EntrySource for DirEntries {
     fn next(&mut self) -> Result<Option<Arc<Entry>>> {
         loop {
             let (Some(segment), following) = self.dir.segment(self.first) else {
-                // The last segment was removed, but its disk space is in use until the file is closed.
+                // The last segment was removed. Closes its file, because the file takes disk space until then.
                 self.open = None;
                 return Ok(None);
             };
             if segment.first != self.first {
                 (self.first, self.open) = (segment.first, None);
             }
-            // An empty segment may still be replaced by one with another seed.
+            // Opens no empty segment: the writer may still replace it by a segment with another seed.
             if self.open.is_none() && segment.bytes > HEADER {
                 self.open = Some(self.reader(&segment)?);
             }

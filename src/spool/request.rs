@@ -73,7 +73,7 @@ impl Record {
 /// A stored request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
-    /// The byte of its segment up to which everything was durable when it was written; 0 in memory.
+    /// The byte of its segment up to which everything was durable when the entry was written; 0 in memory.
     pub safe: u64,
     /// The offset of its first record; the others follow consecutively.
     pub offset: i64,

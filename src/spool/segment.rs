@@ -187,8 +187,8 @@ impl SegmentReader {
         read.map(|_| ()).map_err(failed(&self.path))
     }
 
-    /// Whether damage at byte `damaged` is more than a torn write: a whole entry follows which was written when the
-    /// bytes up to `damaged` were already durable, or so much looks like such entries that it cannot be decided.
+    /// Whether damage at byte `damaged` is more than a torn write: a whole entry follows that was written when the byte
+    /// `damaged` was already durable. Also true if the search gives up, because too many bytes look like such entries.
     pub fn is_damage(&mut self, damaged: u64) -> Result<bool> {
         self.seek(damaged)?;
         let mut rest = vec![];
@@ -197,8 +197,9 @@ impl SegmentReader {
     }
 }
 
-/// Maximum number of bytes hashed to find a later entry, for each byte after the damage. Entries do not overlap, so an
-/// honest file needs one. Clients choose the bytes of records, and marks in them would make the time quadratic.
+/// Maximum number of bytes that the search for a later entry hashes, for each byte after the damage. Entries do not
+/// overlap, so one is enough for a file without forged marks. Clients choose the bytes of records, and marks in these
+/// bytes would otherwise make the time quadratic.
 const HASHED_MAX: usize = 4;
 
 /// The search for an entry that was written when the bytes up to some damage were already durable.
@@ -212,12 +213,13 @@ struct LaterEntry {
 }
 
 impl LaterEntry {
-    /// Whether such an entry is in `rest`, the bytes of the file from the damage on, or may be.
+    /// Whether such an entry is in `rest`, the bytes of the file from the damage on. Also true after [`HASHED_MAX`]
+    /// bytes hashed for each byte of `rest`.
     fn is_in(&mut self, rest: &Bytes) -> bool {
         memchr::memmem::find_iter(rest, &entry::MARK).any(|at| {
             let bytes = rest.slice(at..);
             let EntrySpan::Entry(length) = entry::span(&bytes) else { return false };
-            // Everything that is durable lies before the entry.
+            // `safe` of a real entry is after the damage and at most the byte at which the entry begins.
             let durable = self.damaged + 1..=self.damaged + at as u64;
             if length > bytes.len() || entry::safe(&bytes).is_none_or(|safe| !durable.contains(&safe)) {
                 return false;

@@ -28,7 +28,7 @@ const SEGMENT_BYTES: (u64, u64) = (4 << 10, 64 << 20);
 /// Maximum number of remembered keys; the oldest is dropped for a new one.
 const KEYS_MAX: usize = 1 << 20;
 
-/// How often a writer whose disk is full looks whether the outputs have caught up.
+/// Interval at which a writer whose disk is full checks whether the outputs have caught up.
 const FULL_TRIED: Duration = Duration::from_secs(1);
 
 /// Creates a file to append to.
@@ -63,7 +63,7 @@ pub struct Writer {
     run: Run,
     waker: Waker,
     create: CreateSegment,
-    /// `None` before the first write, and after one that failed.
+    /// The last segment; `None` before the first write, and after a write that failed.
     pub tail: Option<OpenSegment>,
     /// The offset of the next record.
     pub next: i64,
@@ -120,7 +120,8 @@ impl Writer {
         loop {
             let is_full = self.is_disk_full();
             let Some(requests) = take_group(queue, is_full.then_some(FULL_TRIED)) else { break };
-            // A server whose disk is full is not ready, so there may be no request whose write would make space.
+            // Makes space without a request: a server whose disk is full is not ready, so there may be no request whose
+            // write would make space.
             while is_full && self.is_disk_full() && self.make_space() {}
             if !requests.is_empty() {
                 self.write_group(requests);
@@ -133,7 +134,7 @@ impl Writer {
         !access::has_free_space(&self.dir.path)
     }
 
-    /// Removes the oldest segment that is needed for nothing but `Idempotency-Key`; returns whether there was one.
+    /// Removes the oldest segment if it is needed only for `Idempotency-Key`; returns whether a segment was removed.
     fn make_space(&mut self) -> bool {
         let now = self.run.clock.now();
         if self.dir.make_space(now).unwrap_or(false) {
@@ -143,12 +144,13 @@ impl Writer {
         if matches!(removed, Ok(false)) {
             return false;
         }
-        // After an error the file may be removed or not, so it is not written to again.
+        // After an error it is unknown whether the file was removed, so the writer does not write to it again.
         let tail = self.tail.take();
         if removed.is_ok()
             && let Some(mut tail) = tail
         {
-            // The reading end has read all of it, and may have it open: without this its space is not free yet.
+            // The reading end has read the whole file and may still have it open, so only a truncation frees its disk
+            // space now.
             let _ = tail.file.truncate(0);
         }
         removed.is_ok()
@@ -229,12 +231,12 @@ impl Writer {
             return None;
         }
         let now = self.run.clock.now().max(request.arrived_at);
-        // An error ends the removal, and the size is compared again.
+        // After an error of the removal, the size is compared once more.
         while !has_space() && self.dir.make_space(now).unwrap_or(false) {}
         if has_space() {
             return None;
         }
-        // Without --dedup everything that the outputs have was removed.
+        // Without --dedup, every segment that the outputs have was removed.
         let why = match (self.dir.is_settled(), &self.dedup) {
             (false, _) => ": its records are waiting for the outputs",
             (true, Some(_)) => ", mostly with records kept for --dedup",
@@ -269,8 +271,8 @@ impl Writer {
         Ok(())
     }
 
-    /// Appends the buffer to the last segment; truncates a write that failed. On a full disk it makes space and tries
-    /// again. If the last segment itself had to be removed, the next group begins another one.
+    /// Appends the buffer to the last segment; truncates a write that failed. On a full disk, makes space and tries
+    /// again. Fails if the last segment itself had to be removed; the next group begins another segment.
     fn append(&mut self) -> Result<()> {
         while let Some(tail) = &mut self.tail {
             let Err(error) = tail.file.append(&self.buffer) else { break };

@@ -8,8 +8,9 @@
 //!
 //! A run of one process is first and last stage at once. The end of the stream is the barrier of the last epoch.
 //!
-//! Outputs commit an epoch in threads of their own; the stage takes rows of the next one meanwhile. That one ends only
-//! when all outputs of all stages have the epoch before: a restart repeats the commit of one epoch.
+//! Outputs commit an epoch in threads of their own; the stage takes rows of the next one meanwhile. The next epoch ends
+//! only when all outputs of all stages have committed the epoch before it, because a restart repeats the commit of one
+//! epoch only.
 
 use super::operator::{Operator, Snapshot};
 use super::outputs::Outputs;
@@ -30,21 +31,21 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 use std::time::Duration;
 
-/// Time after which a message says that a later stage holds an epoch.
+/// Time after which a message says that a later stage delays an epoch.
 const SLOW: Duration = Duration::from_secs(30);
-/// Time after which a message says that an output holds an epoch.
+/// Time after which a message says that an output delays an epoch.
 const SLOW_OUTPUT: Duration = Duration::from_secs(10);
 /// Interval of such messages about one epoch.
 const REPORT_EVERY: Duration = Duration::from_secs(60);
 /// Time after the stop timeout in which an output can still report its own error.
 const FAILING: Duration = Duration::from_millis(700);
-/// Time after which a stage no longer waits for a later one that neither completes the last epoch nor fails: one that
-/// was killed behind tee, or a program that is not a stage.
+/// Time after which a stage stops waiting for a later stage that neither completes the last epoch nor fails. Such a
+/// stage was killed behind tee, or the reader is a program that is not a stage.
 const ENDING_MAX: Duration = Duration::from_secs(600);
-/// How long the first stage waits for the outputs of later ones before it ends the next epoch. A stage whose outputs do
-/// not have the epoch before then waits at the barrier.
+/// How long the first stage waits for the outputs of later stages before it ends the next epoch. After that time, a
+/// later stage whose outputs have not committed the previous epoch waits at the barrier.
 const LATER_MAX: Duration = Duration::from_secs(600);
-/// How long a call waits for outputs before it looks at the stop signal.
+/// How long a call waits for outputs before it checks the stop signal.
 const LOOK: Duration = Duration::from_millis(20);
 
 /// Interval of messages to branches that may have gone.
@@ -66,15 +67,15 @@ pub struct Epochs {
     commit: Option<Commit>,
     /// The wait for stores that have not answered rows of the epoch that is to end.
     delay: Option<Delay>,
-    /// The epoch that later stages may not have committed yet, if this is the first one of a pipe.
+    /// The epoch that later stages may not have committed yet, if this stage is the first one of a pipe.
     later: Option<LaterCommit>,
     /// The monotonic time at which the log is to be watched again.
     watched: Duration,
     /// The monotonic time of the last message to branches that may have gone.
     probed: Duration,
-    /// The monotonic time of the last look at whether another stage has failed.
+    /// The monotonic time of the last check for failed stages.
     looked: Duration,
-    /// The wait for an epoch before the last one, at the end of the input.
+    /// The wait at the end of the input until the epoch before the last one is committed.
     end_wait: Option<Wait>,
 }
 
@@ -85,12 +86,12 @@ struct Commit {
     start: Duration,
     /// The wait for the outputs, which a signal bounds.
     wait: Wait,
-    /// The monotonic time at which that wait was over.
+    /// The monotonic time at which a poll first found that `wait` is over; `None` before.
     over: Option<Duration>,
     reports: Reports,
 }
 
-/// An epoch that this stage has committed, and a later one perhaps not.
+/// An epoch that this stage has committed and that a later stage may not have committed yet.
 struct LaterCommit {
     epoch: Epoch,
     /// The monotonic time at which this stage had committed it.
@@ -110,15 +111,15 @@ struct Delay {
 struct Reports {
     /// The names of the outputs in the last message, separated by commas; empty if there was none.
     named: String,
-    /// The monotonic time from which there may be another one.
+    /// The monotonic time from which the next message may be printed.
     next: Duration,
-    /// Whether one said that nothing is read.
+    /// Whether the last message said that the stage reads nothing.
     is_held: bool,
 }
 
 impl Reports {
-    /// Returns whether a message is due: `slow` after `start`, then once in [`REPORT_EVERY`], and when the reading
-    /// stops.
+    /// Returns whether a message is due: `slow` after `start`, then once in [`REPORT_EVERY`], and at once when the
+    /// stage stops reading.
     fn is_due(&mut self, now: Duration, start: Duration, slow: Duration, is_held: bool) -> bool {
         let stops = is_held && !self.is_held;
         if !stops && (now < start + slow || now < self.next) {
@@ -356,7 +357,8 @@ impl Epochs {
         is_waiting && outputs.epoch_bytes() >= self.run.ahead_max
     }
 
-    /// Whether the epoch that is to end must wait for stores that have not answered rows of it; says which ones.
+    /// Whether the epoch that is to end must wait for stores that have not answered its rows. Prints the names of the
+    /// stores.
     pub fn waits_for_outputs(&mut self, outputs: &mut Outputs, is_at_barrier: bool) -> bool {
         let named = outputs.writing().join(", ");
         if named.is_empty() {
@@ -378,9 +380,9 @@ impl Epochs {
         true
     }
 
-    /// Looks whether later stages have committed the last epoch.
+    /// Checks whether later stages have committed the epoch in `later`. Stops waiting for them after [`LATER_MAX`].
     ///
-    /// Errors: exit status 75 if one has ended before.
+    /// Errors: exit status 75 if a later stage has ended before it committed the epoch.
     fn watch_later(&mut self, outputs: &mut Outputs, now: Duration) -> Result<()> {
         let is_held = self.is_held(outputs);
         let Some(later) = &mut self.later else { return Ok(()) };
@@ -407,8 +409,8 @@ impl Epochs {
         Ok(())
     }
 
-    /// Looks at the commit in progress, and begins to commit the epoch that the last stage has completed, if the log is
-    /// to be watched now or `at_once`. Returns whether this call has ended a commit.
+    /// Polls the commit in progress. If there is none, and the log is to be read now or `at_once`, begins to commit the
+    /// epoch that the last stage has completed. Returns whether this call has ended a commit.
     ///
     /// Errors: exit status 75 if a newer run has begun, or if a later stage has ended and an epoch is not complete or
     /// not committed.
@@ -422,8 +424,8 @@ impl Epochs {
         }
         self.watched = now + self.watch_interval();
         if self.sealed.is_empty() && self.later.is_none() {
-            // The first stage sends no barrier while a later one has not committed, and without one nothing is written
-            // on a quiet stream: a later stage that was killed would not be noticed.
+            // The first stage sends no barrier while a later stage has not committed, and a quiet stream without
+            // barriers writes nothing, so no write would show that a later stage was killed.
             let is_lost = self.checkpoint.has_readers() && self.run.io.has_lost_reader(Duration::ZERO);
             return if is_lost { Err(self.abandoned()) } else { Ok(false) };
         }
@@ -458,8 +460,9 @@ impl Epochs {
         Ok(None)
     }
 
-    /// Returns a stage of the run that has failed, if it is time to look for one: no epoch that waits for others will
-    /// be complete, or committed to all outputs.
+    /// Returns the name of a stage of the run that has failed; `None` if no stage has failed, or if the next check is
+    /// not due. After a failure, an epoch that waits for other stages never becomes complete or committed to all
+    /// outputs.
     fn look_for_failure(&mut self, now: Duration) -> Result<Option<String>> {
         let sealed = self.sealed.front().map(|sealed| sealed.start);
         let since = sealed.into_iter().chain(self.later.as_ref().map(|later| later.start)).max().unwrap_or(now);
@@ -471,7 +474,8 @@ impl Epochs {
         awaited.map_or(Ok(None), |epoch| self.checkpoint.failed(epoch))
     }
 
-    /// Writes a message, which changes nothing, to branches that may have gone, while an epoch waits for them.
+    /// Repeats the last progress message while an epoch waits for branches: the write fails if the reader of a branch
+    /// has ended.
     fn probe(&mut self, now: Duration, outputs: &mut Outputs) -> Result<()> {
         let Some(first) = self.sealed.front().filter(|_| self.checkpoint.has_branches()) else { return Ok(()) };
         if now < self.probed.max(first.start) + PROBE {
@@ -481,7 +485,7 @@ impl Epochs {
         outputs.repeat_progress()
     }
 
-    /// Whether every output of this stage has all epochs that it has sealed.
+    /// Whether every output of this stage has committed all epochs that the stage has sealed.
     pub fn is_settled(&self) -> bool {
         self.sealed.is_empty() && self.commit.is_none()
     }
@@ -503,8 +507,8 @@ impl Epochs {
         if self.is_settled() { Ok(true) } else { Err(early()) }
     }
 
-    /// Returns how long to wait, at the end of the input, for the epoch before the last one; `None` if it is committed.
-    /// Errors: exit status 75 if a later stage does not complete it.
+    /// Returns how long to wait, at the end of the input, until the next check of the epoch before the last one; `None`
+    /// if that epoch is committed. Errors: exit status 75 if a later stage does not complete it.
     pub fn wait_before_last(&mut self) -> Result<Option<Duration>> {
         if self.is_settled() || self.is_committing() {
             return Ok(self.is_committing().then_some(LOOK));
@@ -529,7 +533,7 @@ impl Epochs {
         self.abandoned_because("a later stage has ended, or takes no part")
     }
 
-    /// Makes the same error for a stage that has failed. Exit status 75.
+    /// Makes the error of a run in which `stage` has failed before an epoch was complete or committed. Exit status 75.
     #[cold]
     fn abandoned_for(&self, stage: &str) -> Error {
         if let (Some(later), true) = (&self.later, self.sealed.is_empty()) {
@@ -549,7 +553,7 @@ impl Epochs {
     }
 }
 
-/// Whether a stage no longer waits for a later one to complete an epoch.
+/// Whether a stage stops waiting for a later stage to complete an epoch.
 pub fn is_over(wait: &Wait) -> bool {
     wait.is_over() || wait.idle() >= ENDING_MAX
 }

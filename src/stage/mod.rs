@@ -92,7 +92,7 @@ pub struct Stage {
     source: crate::source::Source,
     outputs: Outputs,
     phase: Phase,
-    /// Items that are taken first: those read before the operator was made, or a barrier or an end that waits.
+    /// Items that the stage takes first: items read before the operator was made, or a barrier or an end that waits.
     ahead: VecDeque<Sent>,
     /// The counts of rows by outcome so far. The source counts records that became no rows.
     counts: Counts,
@@ -320,7 +320,7 @@ impl Stage {
         StepResult::Waiting(HELD_POLL)
     }
 
-    /// Puts the item back; the stage takes it again after `interval`.
+    /// Puts an item back at the front of `ahead`; the stage takes it again after `interval`.
     fn wait_with(&mut self, sent: Sent, interval: Duration) -> StepResult {
         self.ahead.push_front(sent);
         self.is_held = true;
@@ -337,7 +337,7 @@ impl Stage {
         Ok(self.wait_with(Sent { input, item: Item::Control(Control::Barrier(barrier)) }, HELD_POLL))
     }
 
-    /// Waits until every output has the epoch that is being committed, and commits its positions.
+    /// Waits until every output has the epoch that is being committed, and commits the positions of the source.
     fn finish_commit(&mut self) -> Result<()> {
         let Some(epochs) = self.epochs.as_mut().filter(|epochs| epochs.is_committing()) else { return Ok(()) };
         epochs.finish_commit(&mut self.outputs)?;
@@ -363,7 +363,7 @@ impl Stage {
             // The end of the stream is the barrier of the last epoch.
             Some(_) if is_last => Ok(()),
             Some(barrier) => self.outputs.control(&Control::Barrier(barrier)),
-            // This stage commits it, unless another last stage has not sealed it yet.
+            // A last stage commits the epoch now, unless another last stage has not sealed it yet.
             None => self.watch_epochs(false),
         }
     }

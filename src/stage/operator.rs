@@ -57,17 +57,17 @@ pub trait Operator {
         Ok(())
     }
 
-    /// Whether it needs no more rows.
+    /// Whether the operator needs no more rows.
     fn is_done(&self) -> bool {
         false
     }
 
-    /// Returns its watermark (µs), up to which it has written all results; `None` without one.
+    /// Returns the watermark (µs) up to which the operator has written all results; `None` if it has no watermark.
     fn watermark(&self) -> Option<i64> {
         None
     }
 
-    /// Returns its state, with the settings that made it; the default has none.
+    /// Returns the state of the operator, with the settings that the state depends on. The default is an empty state.
     fn snapshot(&mut self) -> Snapshot {
         Snapshot::default()
     }
@@ -119,7 +119,8 @@ pub trait Collector {
     /// Writes a control message to the outputs that carry them.
     fn control(&mut self, message: &Control) -> Result<()>;
 
-    /// Shows how much of the work is done, for an operator that knows it better than the source.
+    /// Shows that `done` of `total` units of work are done. An operator calls it if it knows its progress better than
+    /// the source.
     fn show_part(&mut self, done: u64, total: u64);
 
     /// Makes a dead letter of a row of the input and counts it.

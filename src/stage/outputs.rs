@@ -60,13 +60,14 @@ pub struct Outputs {
     announced: Option<Progress>,
     /// Whether two inputs reported the same partition.
     pub(super) repeats_partitions: bool,
-    /// Rows of the input that became dead letters and that the stage has not counted yet.
+    /// The counts of input rows that became dead letters and that the stage has not added to its counts yet.
     pub(super) dead_rows: Counts,
-    /// Rows that outputs rejected.
+    /// The number of rows that outputs rejected.
     pub(super) refused: u64,
     /// The complete epoch whose dead letters wait for the other outputs.
     letters_due: Option<Arc<CompleteEpoch>>,
-    /// Rows that outputs rejected and whose dead letters could not be written, until an output counts them as dropped.
+    /// The number of rows that outputs rejected and whose dead letters could not be written, until an output counts
+    /// them as dropped.
     lost_rows: u64,
     pub(super) report: EndReport,
 }
@@ -96,12 +97,13 @@ pub struct EndReport {
     pub details: serde_json::Map<String, serde_json::Value>,
     /// The lowest exit status that the run may have.
     pub verdict: u8,
-    /// Rows at or after `--until` in a run with a checkpoint, whose positions are behind them.
+    /// The number of rows at or after `--until` that a run with a checkpoint left out. Its positions are behind these
+    /// rows.
     pub passed_over: u64,
 }
 
 impl EndReport {
-    /// Adds a line about rows that no later run reads.
+    /// Adds a warning about the rows in `passed_over`, which no later run reads.
     pub fn name_passed_over(&mut self) {
         if self.passed_over > 0 {
             let rows = counted(self.passed_over, ["row", "rows"]);
@@ -210,7 +212,8 @@ impl Outputs {
         self.dead.tick()
     }
 
-    /// Returns how many rows all outputs of rows have confirmed: each gets the same rows in the same order.
+    /// Returns the least number of rows that an output of rows has confirmed: all of them get the same rows in the same
+    /// order.
     pub fn confirmed(&self) -> DoneRecords {
         let confirmed = self.outputs.iter().map(Output::confirmed);
         let least = confirmed.reduce(|one, other| DoneRecords {
@@ -234,7 +237,7 @@ impl Outputs {
         for output in self.outputs.iter_mut().chain(&mut self.side) {
             parts.extend(output.seal_epoch(next)?);
         }
-        // Rows that they rejected late are letters of this epoch.
+        // The dead letters of rows that outputs rejected after they accepted them belong to this epoch.
         self.take_rejected()?;
         parts.extend(self.dead.seal_epoch(next)?);
         Ok(parts)
@@ -245,7 +248,8 @@ impl Outputs {
         self.outputs.iter_mut().chain(&mut self.side).chain(self.dead.output())
     }
 
-    /// Begins to write the rows of a complete epoch to every output, but for its dead letters.
+    /// Begins to write the rows of a complete epoch to every output. [`Outputs::poll_commit`] begins with the dead
+    /// letters.
     pub fn begin_commit(&mut self, complete: CompleteEpoch) -> Result<()> {
         let complete = Arc::new(complete);
         self.outputs.iter_mut().chain(&mut self.side).try_for_each(|output| output.begin_commit(&complete))?;
@@ -253,13 +257,14 @@ impl Outputs {
         Ok(())
     }
 
-    /// Waits until every output has the rows, for at most `limit`; returns whether they have. The dead letters of the
-    /// epoch follow when all others have it. Those of rows that an output cannot hold are letters of this epoch: the
-    /// output has made their numbers durable before its commit, so a repeated commit has them too.
+    /// Waits until every output has the rows, for at most `limit`; returns whether they have. Dead letters of the epoch
+    /// are written when all other outputs have its rows. Dead letters of rows that an output cannot hold belong to the
+    /// same epoch: the output has made the numbers of these rows durable before its commit, so a repeated commit has
+    /// the same letters.
     pub fn poll_commit(&mut self, limit: Duration) -> Result<bool> {
         let mut is_done = true;
         for output in self.outputs.iter_mut().chain(&mut self.side) {
-            // The error of another output is not to wait for this one.
+            // Polls every output, so that the error of one output does not wait for the commit of another.
             is_done &= output.poll_commit(if is_done { limit } else { Duration::ZERO })?;
         }
         if !is_done {
@@ -285,7 +290,8 @@ impl Outputs {
         self.outputs.iter().chain(&self.side).any(Output::is_writing) || self.dead.is_writing()
     }
 
-    /// Returns the names of such stores.
+    /// Returns the names of the outputs whose stores have not answered rows that they got before their epoch was
+    /// complete.
     pub fn writing(&mut self) -> Vec<String> {
         self.all().filter(|output| output.is_writing()).map(|output| output.name().to_owned()).collect()
     }

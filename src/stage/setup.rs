@@ -37,7 +37,8 @@ pub struct OperatorSetup {
     pub schema: SchemaRef,
     /// The schema of the rows of the side output.
     pub side: Option<SchemaRef>,
-    /// Whether it writes a report at the end instead of rows, so that the terminal is free for a progress line.
+    /// Whether the operator writes a report at the end instead of rows, so that the terminal is free for a progress
+    /// line.
     pub is_report: bool,
 }
 

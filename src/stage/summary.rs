@@ -72,7 +72,8 @@ impl Totals<'_> {
     }
 }
 
-/// Returns the lag of topics at the end of a run. Kafka's timestamps come from real clocks, so it ignores `--now`.
+/// Returns the lag of topics at the end of a run. The system clock measures the lag, whatever `--now` is, because
+/// Kafka's timestamps come from real clocks.
 pub fn lag_of<'a>(sources: impl Iterator<Item = &'a source::Source>) -> Vec<Lag> {
     let now = Clock::System.now();
     sources.flat_map(|source| source.lag(now)).collect()

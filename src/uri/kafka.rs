@@ -36,8 +36,8 @@ pub enum Bound {
     Kept(KeptPositions),
 }
 
-/// The positions that a tool has kept of some topics of an address. Those that the group has committed for these topics
-/// are ignored. A partition of such a topic without a position is read from its start.
+/// The positions that a tool has kept of some topics of an address. Positions that the group has committed for these
+/// topics are ignored. A partition of such a topic without a position is read from its start.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeptPositions {
     /// The positions.
@@ -208,7 +208,7 @@ impl Address {
     }
 }
 
-/// Formats it without options, which may hold secrets.
+/// Formats the address without options, which may hold secrets.
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "kafka://{}/{}", secret::shown(&self.brokers), self.topics.join(","))

@@ -205,7 +205,7 @@ fn file_of(path: &Path) -> &Path {
     name.and_then(|name| name.split_once('?')).map_or(path, |(file, _)| Path::new(file))
 }
 
-/// Returns the store of a file with the extension of one, which may not exist yet.
+/// Returns the store that the extension of a file names. The file need not exist yet.
 fn named_store(path: &Path) -> Option<&'static Store> {
     let file = file_of(path);
     // A file whose own name has a question mark cannot be named as a store.

@@ -1,4 +1,4 @@
-//! The id of a topic, by which a topic differs from an earlier one of its name.
+//! The id of a topic, which distinguishes the topic from an earlier topic of the same name.
 
 use crate::error::Error;
 use base64::Engine;
@@ -12,8 +12,8 @@ use std::fmt;
 pub struct TopicId([u8; 16]);
 
 impl TopicId {
-    /// Parses the text that Kafka's tools show, or the same with the other alphabet of base64, which librdkafka shows.
-    /// `None` for the id zero too: brokers that have no ids send it.
+    /// Parses an id in base64, in the alphabet of Kafka's tools or in that of librdkafka. Returns `None` for other
+    /// text, and for the id zero, which brokers without ids send.
     pub fn parse(text: &str) -> Option<Self> {
         let decoded = URL_SAFE_NO_PAD.decode(text).or_else(|_| STANDARD_NO_PAD.decode(text)).ok()?;
         <[u8; 16]>::try_from(decoded).ok().filter(|bytes| *bytes != [0; 16]).map(Self)

@@ -34,9 +34,9 @@ use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-/// Interval at which the log is watched: a request each time.
+/// Interval at which the log is watched. Each check is a request.
 const WATCH_INTERVAL: Duration = Duration::from_millis(200);
-/// Old entries are removed in steps of so many.
+/// Number of old entries that are removed in one step.
 const ENTRIES_REMOVED: u64 = 50;
 
 /// The objects of a checkpoint, and the directory of this process.
@@ -59,7 +59,7 @@ struct KnownObjects {
     epochs: BTreeSet<Epoch>,
     /// Notes that this process has written.
     notes: BTreeSet<(Epoch, String)>,
-    /// Entries before this many steps of [`ENTRIES_REMOVED`] are removed.
+    /// The number of steps of [`ENTRIES_REMOVED`] entries that are removed already.
     removed_step: u64,
 }
 
@@ -78,7 +78,7 @@ impl CheckpointBucket {
     }
 
     fn known(&self) -> MutexGuard<'_, KnownObjects> {
-        // What a panic has interrupted are additions to sets.
+        // A panic can interrupt only a change of one of these sets, so they stay usable.
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -88,7 +88,7 @@ impl CheckpointBucket {
         Ok(self.objects.list("epochs/")?.into_iter().filter_map(epoch).collect())
     }
 
-    /// Removes all epochs before one.
+    /// Removes all epochs before `before`.
     fn remove_epochs(&self, before: Epoch) -> Result<()> {
         let old = self.epochs()?.into_iter().filter(|(epoch, _)| is_removed(*epoch, before));
         self.objects.delete(&old.map(|(_, key)| key).collect::<Vec<_>>())
@@ -182,8 +182,8 @@ impl CheckpointStore for CheckpointBucket {
         let needed: BTreeSet<String> =
             kept.iter().flat_map(Complete::parts).map(|part| state_key(&part.name)).collect();
         let state = self.objects.list("state/")?;
-        // If this run was stopped for a while, the list has files of a newer run, which has written its entry before
-        // them.
+        // If this run was suspended, the list may have files of a newer run. That run has written its entry before its
+        // files, so the entry is visible now.
         if let Some(newer) = self.entries()?.last().filter(|last| **last != run) {
             return Err(fenced(self, *newer));
         }
@@ -219,7 +219,7 @@ impl CheckpointStore for CheckpointBucket {
         let former = self.known().downloaded.get(&key).cloned();
         self.local.make_epoch(epoch)?;
         match former {
-            // An epoch before has the same file.
+            // An earlier epoch has the same file.
             Some(former) if former == path || fs::hard_link(&former, &path).is_ok() => {}
             _ if self.objects.download(&key, &path, part.bytes)? => {}
             _ => {
@@ -300,7 +300,7 @@ impl CheckpointStore for CheckpointBucket {
         if step <= std::mem::replace(&mut self.known().removed_step, step) {
             return Ok(());
         }
-        // One after another: where an entry is, no entry after it was removed.
+        // Deletes entries one by one in their order, so that no entry is removed before an earlier one.
         for number in self.entries()?.into_iter().filter(|number| (2..removed.entries_before).contains(number)) {
             self.objects.delete(&[entry_key(number)])?;
         }

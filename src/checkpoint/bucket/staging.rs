@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 /// The prefix of the name of a directory that its process has locked.
 const PREFIX: &str = "evt-checkpoint-";
-/// The prefix before the process has locked it.
+/// The prefix of the name of a directory that its process has not locked yet.
 const NEW: &str = "evt-new-";
 
 /// A directory in `TMPDIR`; removed with this value.
@@ -36,7 +36,7 @@ impl StagingDirectory {
             let name = new.path().file_name().map(|name| name.to_string_lossy().replacen(NEW, PREFIX, 1));
             let path = root.join(name.unwrap_or_default());
             fs::rename(new.path(), &path)?;
-            // Its directory is gone under that name.
+            // The directory was renamed, so there is nothing to remove under its first name.
             _ = new.keep();
             Ok(Self { path, _locked: locked })
         };
@@ -51,7 +51,7 @@ impl StagingDirectory {
 
 impl Drop for StagingDirectory {
     fn drop(&mut self) {
-        // A later process removes it if this fails.
+        // A later process removes the directory if this fails.
         _ = fs::remove_dir_all(&self.path);
     }
 }

@@ -76,7 +76,7 @@ impl HttpMetrics {
     }
 }
 
-/// Registers a metric by its definition. The registry appends the full stop of its help text.
+/// Registers a metric by its definition, without the full stop of the help text, which the registry appends.
 fn register<M: Metric + Clone>(registry: &mut Registry, definition: &Definition, metric: M) -> M {
     registry.register(definition.family(), definition.about.trim_end_matches('.'), metric.clone());
     metric

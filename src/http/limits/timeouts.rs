@@ -1,7 +1,7 @@
 //! Timeouts of one connection: how long it may be idle, send a head, or leave an answer unread.
 //!
-//! Hyper has one timeout for the first two, and none for the third. But a keep-alive connection may well be idle for a
-//! minute, while a head that takes ten seconds is an attack.
+//! Hyper has one timeout for an idle connection and for a head together, and none for an unread answer. But a
+//! keep-alive connection may be idle for a minute, while a head that takes ten seconds is an attack.
 
 use super::metrics::HttpMetrics;
 use std::io;
@@ -56,7 +56,7 @@ pub struct TimedStream<S> {
     phase: Phase,
     timeouts: ConnectionTimeouts,
     metrics: HttpMetrics,
-    /// The state that the read timer was set for; it is set again when the state changes.
+    /// The state for which the read timer was set. A new state sets the timer again.
     timed: Option<u8>,
     reading: Pin<Box<Sleep>>,
     writing: Option<Pin<Box<Sleep>>>,
@@ -74,7 +74,7 @@ impl<S> TimedStream<S> {
         io::ErrorKind::TimedOut.into()
     }
 
-    /// Handles a read without data: fails after its timeout.
+    /// Handles a read without data: fails once the timeout of the present state has passed.
     fn poll_timeout(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
         let phase = self.phase.get();
         let (wait, reason) = match phase {

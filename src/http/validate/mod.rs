@@ -129,7 +129,8 @@ impl RequestValidator {
                 self.check_schemas(&mut records, recall.as_deref_mut())?;
             }
         }
-        // Also without schemas: an idle validator keeps nothing of its last request.
+        // Called without schemas too, because it takes the rows: an idle validator must keep nothing of its last
+        // request.
         self.check_schemas(&mut records, recall)?;
         self.source = Bytes::new();
         detach(&mut records);
@@ -214,7 +215,7 @@ impl RequestValidator {
         };
         for Rejected { row, fault } in faults {
             let record = rows.get(row).and_then(|index| records.get_mut(*index));
-            // A row of an event that is too large is in the batch, too.
+            // The batch also has rows of events that were rejected as too large; their faults stay.
             if let Some(record) = record.filter(|record| record.fault().is_none()) {
                 record.outcome = RecordOutcome::Rejected(fault);
             }
@@ -294,7 +295,7 @@ const TIMES_MAX: usize = 8;
 /// Maximum bytes of a row that do not come from the record: instants, ids, constants of flags.
 const BESIDE_MAX: usize = 16 << 10;
 
-/// Makes the fault of a record whose source its token is not for.
+/// Makes the fault of a record with a source that its token does not allow.
 #[cold]
 pub fn wrong_source(source: &[u8], token: &str) -> Fault {
     let mut shown = String::new();

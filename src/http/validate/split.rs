@@ -137,7 +137,7 @@ impl<'a> BodyParser<'a> {
             return Some(records);
         }
         loop {
-            // Each event has its own depth limit: that of the array around it does not count.
+            // Each event has its own depth limit; the array around the events does not count.
             records.push(request::Record::new(self.body.slice_ref(self.value(0)?)));
             if records.len() > RECORDS_MAX || self.skip(b']') {
                 return Some(records);

@@ -6,16 +6,16 @@ use xxhash_rust::xxh3::Xxh3;
 /// The length of the first prefix whose hash is kept; each next prefix is four times as long.
 const PREFIX_MIN: u64 = 64;
 
-/// The content of a file up to a length: that of its last line break, or all of it if there is none. An incomplete last
-/// line does not belong to it, because its writer may repair it.
+/// The content of a file up to and including its last line break; all of its bytes if it has no line break. An
+/// incomplete last line does not belong to the content, because its writer may repair the line.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FileContent {
     /// The length (bytes, unpacked).
     pub length: u64,
     /// XXH3-64 of these bytes.
     pub(super) hash: u64,
-    /// XXH3-64 of the first 64, 256, 1024, … bytes, as far as the content goes: they tell a truncated file from another
-    /// one.
+    /// XXH3-64 of the first 64, 256, 1024, … bytes, as far as the content goes: they distinguish a truncated file from
+    /// a different file.
     pub(super) prefixes: Vec<u64>,
 }
 
@@ -40,7 +40,8 @@ pub struct ContentDigest {
 }
 
 impl ContentDigest {
-    /// Determines the content of a file that begins with `former`: until that is read again, it is the content.
+    /// Determines the content of a file that begins with `former`. [`ContentDigest::content`] is `former` until at
+    /// least as much is read again.
     pub fn after(former: FileContent) -> Self {
         Self { former, ..Self::default() }
     }

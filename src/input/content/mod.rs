@@ -33,14 +33,15 @@ pub struct IdentifiedFile {
     pub longer: Vec<usize>,
 }
 
-/// Reads an open file once, compares it with `known`, and leaves its position as it is. Its path may be that of another
-/// file by now. Errors: exit status 65 if it cannot be unpacked, 74 if it cannot be read.
+/// Reads an open file once from its start, compares it with `known`, and leaves the position of the handle as it is.
+/// Takes a handle, because the path may lead to another file by now. Errors: exit status 65 if the file cannot be
+/// unpacked, 74 if it cannot be read.
 pub fn identify(file: &File, known: &[FileContent], ratio_max: u64) -> Result<IdentifiedFile> {
     let Scan { content, length, hashes } = Scan::of(FromStart::new(file), known, ratio_max, u64::MAX)?;
     let same = known.iter().zip(hashes).enumerate();
     let same = same.filter(|(_, (content, hash))| content.length > 0 && *hash == Some(content.hash));
     let found = same.max_by_key(|(_, (content, _))| content.length).map(|(at, _)| at);
-    // The last prefix that both have decides.
+    // Compares the hashes of the longest prefix that both contents have.
     let begins = |known: &FileContent| {
         let mut both = known.prefixes.iter().zip(&content.prefixes);
         known.length > length && both.next_back().is_some_and(|(known, found)| known == found)
@@ -60,7 +61,8 @@ pub enum Likeness {
     Same,
 }
 
-/// Compares a file with each of the known contents, and reads no more of it than that needs. Leaves it at its start.
+/// Compares a file with each of the known contents, and reads no more of the file than the comparison needs. The handle
+/// is at the start of the file before and after the call.
 ///
 /// Errors: exit status 65 if it cannot be unpacked, 74 if it cannot be read.
 pub fn compare(mut file: &File, known: &[FileContent], ratio_max: u64) -> Result<Vec<Likeness>> {
@@ -90,8 +92,8 @@ pub fn compare(mut file: &File, known: &[FileContent], ratio_max: u64) -> Result
     Ok(known.iter().zip(hashes).map(likeness).collect())
 }
 
-/// Returns the content of the first lines of a file, and leaves its position as it is; an empty one of a compressed
-/// file whose start is not complete. Errors: exit status 74 if it cannot be read.
+/// Returns the content of the first lines of a file, and leaves the position of the handle as it is. The content is
+/// empty if the start of a compressed file is not complete. Errors: exit status 74 if it cannot be read.
 pub fn first_lines(file: &File, ratio_max: u64) -> Result<FileContent> {
     match Scan::of(FromStart::new(file), &[], ratio_max, HEAD_BYTES) {
         Err(error) if error.kind() == ErrorKind::Corrupt => Ok(FileContent::default()),
@@ -99,7 +101,7 @@ pub fn first_lines(file: &File, ratio_max: u64) -> Result<FileContent> {
     }
 }
 
-/// Reads a file from its start, wherever its position is.
+/// Reads a file from its start, without use of the position of the handle.
 pub struct FromStart<'a> {
     file: &'a File,
     at: u64,
@@ -125,7 +127,7 @@ struct Scan {
     content: FileContent,
     /// The bytes that were read.
     length: u64,
-    /// For each known content the hash at its length; `None` if the file is shorter.
+    /// For each known content, the hash of as many bytes of the file; `None` if the scan has read fewer bytes.
     hashes: Vec<Option<u64>>,
 }
 

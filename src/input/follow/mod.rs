@@ -45,7 +45,7 @@ use watch::{POLL_INTERVAL, Watch};
 
 pub use name::{FileId, Opened};
 
-/// The input reports that a name has no file only after this time: during a rotation it has none for a moment.
+/// Time after which the input reports that a name has no file. During a rotation a name has no file for a moment.
 const GONE: Duration = Duration::from_secs(1);
 
 /// The settings for reading text from one file, or from the files of a followed name.
@@ -61,7 +61,7 @@ pub struct TextReading {
 }
 
 impl TextReading {
-    /// Whether each line is a record with JSON.
+    /// Whether each line is a JSON record.
     pub fn is_json_lines(&self) -> bool {
         self.format.is_json && self.options.explode.is_none()
     }
@@ -119,9 +119,9 @@ pub fn missed_files(name: &str, missed: u64) -> String {
 enum Absence {
     /// It has one.
     None,
-    /// It has had none since this time; nothing is reported yet.
+    /// It has had no file since this time (since following began); nothing is reported yet.
     Since(Duration),
-    /// It has none, and that is reported.
+    /// It has no file, and the absence was reported.
     Reported,
 }
 
@@ -194,7 +194,7 @@ impl FollowedInput {
         Ok(())
     }
 
-    /// Returns how much the newest file has, and how much of it is read.
+    /// Returns the length of the newest file, and how many of its bytes were read.
     fn read_bytes(&self) -> Result<ReadBytes> {
         let Some(newest) = self.files.last() else { return Ok(ReadBytes::default()) };
         Ok(ReadBytes { done: newest.bytes().returned(), length: newest.bytes().length()? })
@@ -242,7 +242,8 @@ impl FollowedInput {
         Ok(())
     }
 
-    /// Whether a file was truncated: it is shorter than the bytes read from it. Reports it.
+    /// Whether a file was truncated, which means that it has fewer bytes than were read from it. Prints a message if
+    /// so.
     fn is_cut(&self, at: usize) -> Result<bool> {
         let bytes = self.files[at].bytes();
         let length = bytes.length()?;
@@ -275,7 +276,7 @@ impl FollowedInput {
     /// Closes files that have lost the name and have been quiet for [`turns::QUIET`]; earlier if too many files are
     /// open.
     fn close_quiet(&mut self, ingest: &mut Ingest) -> Result<()> {
-        // One stays open: the thread may have found the next file, which is taken over in the next step.
+        // One file stays open: the thread may have found the next file, which the next step takes over.
         while self.files.len() > 1 {
             let (owner, is_full) = self.watch.with(|watched| (watched.name.owner(), watched.name.is_full()));
             let Some(at) = self.turns.to_close(owner, self.elapsed(), is_full) else { return Ok(()) };
@@ -302,7 +303,8 @@ impl FollowedInput {
         let bytes = self.files[at].bytes();
         Ok(match bytes.returned() {
             Some(returned) => returned >= bytes.length()?,
-            // The bytes of a compressed file do not show it.
+            // The number of bytes does not tell whether a compressed file, or one with unconverted bytes, is at its
+            // end.
             None => self.turns.is_at_end(at),
         })
     }
@@ -364,7 +366,8 @@ impl Input for FollowedInput {
                 }
                 continue;
             }
-            // The writer of a renamed file has had its time, and no later run reads it.
+            // Without a later run, the incomplete last line of a renamed file is read as a record: its writer has had
+            // time to complete it.
             let open_record = match (self.reading.is_continued, self.is_named(at)) {
                 (true, _) => OpenRecord::Leave,
                 (false, true) => OpenRecord::Drop,
@@ -388,7 +391,7 @@ impl Input for FollowedInput {
             let metadata = file.bytes().metadata()?;
             let mut read = self.read_file(at, &metadata)?;
             if read.line == 0 {
-                // From these lines the next run detects a truncation, and recognises a copy.
+                // By the first lines, the next run detects a truncation and recognises a copy.
                 let first = first_lines(&file.bytes().file()?, self.run.ratio_max)?;
                 read.content = if first.length > read.content.length { first } else { read.content };
             }

@@ -112,7 +112,7 @@ impl<F> Name<F> {
         self.owner = found.or(self.owner);
         self.last_change = None;
         self.missed += u64::try_from(self.unopened).unwrap_or(0);
-        // A file may be opened before the directory reports its arrival; that holds for at most one file.
+        // At most one file was opened before the directory has reported its arrival.
         self.unopened = if is_notified { self.unopened.clamp(-1, 0) } else { 0 };
         Ok(())
     }

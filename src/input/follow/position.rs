@@ -25,7 +25,7 @@ pub struct FollowPosition {
 /// How far a file is read that has or had the name.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReadFile {
-    /// Its identity. Another file may have it once this one is deleted.
+    /// Its identity. Another file may get the same identity once this file is deleted.
     pub id: FileId,
     /// When it was created (ns since 1970), if its file system records it. It distinguishes files of one identity.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -34,10 +34,11 @@ pub struct ReadFile {
     pub content: FileContent,
     /// The number of its lines that were read.
     pub line: i64,
-    /// The stream time (µs) of the partition when it was begun, if there was one. Lines without years get theirs by it.
+    /// The stream time (µs) of the partition when this file was begun, if there was one. It gives lines without a year
+    /// their year.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub began: Option<i64>,
-    /// Whether the file was renamed and read to its end: if it is deleted then, no line is lost.
+    /// Whether the file was renamed and read to its end. No line is lost if such a file is deleted.
     pub is_done: bool,
 }
 
@@ -54,7 +55,8 @@ impl ReadFile {
 pub struct ClosedFiles(VecDeque<ReadFile>);
 
 impl ClosedFiles {
-    /// Adds a file with the content that was read, unless that is empty; forgets the oldest one if there are too many.
+    /// Adds a file with the content that was read, unless the content is empty; removes the oldest file if there are
+    /// more than [`CLOSED_MAX`].
     pub fn push(&mut self, file: ReadFile) {
         if file.content.length > 0 {
             self.0.push_back(ReadFile { is_done: true, ..file });

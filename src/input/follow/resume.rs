@@ -20,10 +20,10 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
-/// How often the directory is searched if files are renamed meanwhile.
+/// Maximum number of searches of the directory, if files are renamed during each of them.
 const TRIES: usize = 20;
-/// The least length (bytes) of a content by which a longer file is known for certain that is not the one that was read.
-/// Logs may begin with the same lines.
+/// The least length (bytes) of a content that identifies a longer file of another identity as a copy. Shorter contents
+/// do not, because logs may begin with the same lines.
 const COPY_MIN: u64 = 1 << 10;
 
 /// The files with which a run continues a followed name.
@@ -56,7 +56,7 @@ enum FileMatch {
     Itself(usize),
     /// A copy of it, or another file with its content.
     Copy(usize),
-    /// Perhaps a copy of it: little was read of it.
+    /// A file that may be a copy: it begins with the content, but the content is shorter than [`COPY_MIN`].
     Alike(usize),
     Unknown,
 }
@@ -65,7 +65,7 @@ enum FileMatch {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum New {
     Yes,
-    /// It is younger than the files of the position, or was written later, but not both.
+    /// It was created after the files of the position, but its other times do not show that it was written after them.
     Perhaps,
     No,
 }
@@ -84,9 +84,9 @@ struct Candidate {
     id: FileId,
     file: File,
     known: FileMatch,
-    /// Whether it begins with the content of each of [`Search::files`].
+    /// For each of [`Search::files`], whether it begins with the content of that file.
     likeness: Vec<Likeness>,
-    /// Whether it has more lines than the content by which it is known.
+    /// Whether it has more lines than the known content with which it begins; true if it begins with none.
     has_more: bool,
     /// Whether the watch has opened it, because it has the name.
     is_named: bool,
@@ -97,7 +97,7 @@ struct Candidate {
 }
 
 impl Candidate {
-    /// Returns the file, as one that is read on or begun.
+    /// Returns the file: one that the run continues at `former`, or begins.
     fn resumed(self, former: Option<&ReadFile>) -> ResumedFile {
         ResumedFile { id: self.id, file: self.file, former: former.cloned() }
     }
@@ -108,7 +108,7 @@ struct Search<'a> {
     name: &'a str,
     path: &'a Path,
     position: &'a FollowPosition,
-    /// The files that were closed, and from `opened` on those that were open.
+    /// The files that were closed; from index `opened` on, the files that were open.
     files: Vec<&'a ReadFile>,
     opened: usize,
     /// Their contents.
@@ -143,13 +143,13 @@ pub fn resume(name: &str, path: &Path, position: FollowPosition, watch: &Watch, 
 }
 
 impl Search<'_> {
-    /// Returns the files of the directories that may be meant and that the watch has not opened. Errors: exit status 74
-    /// if a directory cannot be listed.
+    /// Returns the files in the directory of the name, and in that of the target of a link, that were read or have the
+    /// name of a rotation, and that the watch has not opened. Errors: exit status 74 if a directory cannot be listed.
     fn list(&self, watch: &Watch) -> Result<Vec<DirectoryEntry>> {
         let name_of = |path: &Path| path.file_name().unwrap_or_default().as_bytes().to_owned();
         let (name, own) = (name_of(self.path), directory_of(self.path));
         let target = self.path.canonicalize().ok();
-        // A link may point to the newest file of another directory.
+        // The name may be a link to the newest file in another directory.
         let linked = target.as_deref().map(directory_of);
         let linked = linked.filter(|linked| own.canonicalize().is_ok_and(|own| own != *linked));
         let target = target.map(|target| name_of(&target)).filter(|target| *target != name);
@@ -182,7 +182,7 @@ impl Search<'_> {
             }
         }
         entries.sort_by(|one, other| one.path.cmp(&other.path));
-        // A file may have several names.
+        // Keeps one entry of a file that has several names.
         let mut seen = vec![];
         entries.retain(|entry| {
             !seen.contains(&entry.id) && {
@@ -193,11 +193,11 @@ impl Search<'_> {
         Ok(entries)
     }
 
-    /// Opens the files that may be read; `None` if one of them has another name meanwhile.
+    /// Opens the files that may be read; `None` if a file was renamed or deleted after it was listed.
     fn open(&self, entries: &[DirectoryEntry]) -> Result<Option<Vec<Candidate>>> {
         let mut opened = vec![];
         for DirectoryEntry { path, id, age } in entries {
-            // While a file is compressed, both are there.
+            // Skips a compressed file beside its original: the compression is in progress.
             let name = |path: &Path| path.file_name().unwrap_or_default().as_bytes().to_owned();
             if entries.iter().any(|other| is_unpacked(&name(&other.path), &name(path))) {
                 continue;
@@ -239,7 +239,7 @@ impl Search<'_> {
             _ if self.position.open.is_empty() => New::No,
             None if is_written_later => New::Yes,
             None => New::No,
-            // A file that takes the name is created after the one that had it before.
+            // A file that takes the name is created after the file that had the name before.
             Some((born, newest)) if born < newest => New::No,
             Some(_) if is_written_later => New::Yes,
             // Another file of the position may have been written after the last line of this one.
@@ -250,7 +250,8 @@ impl Search<'_> {
                     New::Yes
                 }
             }
-            // A compressed file keeps the time of the former one: this is an old one.
+            // A compressed file keeps the time of its original, so this file was written before the newest file was
+            // created.
             Some(_) => {
                 if is_packed {
                     New::No
@@ -291,8 +292,8 @@ impl Search<'_> {
     }
 
     fn known(&self, id: FileId, born: Option<i64>, likeness: &[Likeness]) -> FileMatch {
-        // A system gives the identity of a deleted file to another one. Of a file that was truncated only the last
-        // content counts.
+        // The system may give the identity of a deleted file to another file, so the time of creation and the content
+        // must agree too. Of a truncated file, which has several entries, only the last entry counts.
         let is_same = |file: &&ReadFile| file.id == id && (file.born == born || file.born.is_none() || born.is_none());
         let begins = |at: &usize| likeness[*at] != Likeness::Other || self.files[*at].content.length == 0;
         if let Some(at) = self.files.iter().rposition(is_same).filter(begins) {
@@ -309,13 +310,14 @@ impl Search<'_> {
         }
     }
 
-    /// Returns the index of the candidate that is the file at `at`.
+    /// Returns the index of the candidate that is file number `at` of the position.
     fn find(&self, at: usize, candidates: &[Candidate]) -> Option<usize> {
         let (former, is_open) = (self.files[at], at >= self.opened);
         let is = |known: FileMatch| {
             candidates.iter().position(|candidate| candidate.known == known && (is_open || !candidate.is_named))
         };
-        // A file of which no line was read may be any of those that are new and do not begin in another way.
+        // A file of which no line was read may be any new candidate, unless the candidate does not begin with its first
+        // lines.
         let is_other = |other: &Candidate| former.content.length > 0 && other.likeness[at] == Likeness::Other;
         let is_unread = |other: &Candidate| former.line == 0 && other.known == FileMatch::Unknown && !is_other(other);
         let is_alike = |other: &Candidate| {
@@ -325,8 +327,8 @@ impl Search<'_> {
         is(FileMatch::Itself(at)).or_else(|| is(FileMatch::Copy(at))).or_else(alike)
     }
 
-    /// Returns the files to be read in their order, those that have grown since they were closed first. Closes the
-    /// others.
+    /// Returns the files to be read, in the order in which they are read: files that have grown since they were closed
+    /// come first. Closes the other files.
     fn choose(&self, named: Vec<Candidate>, others: Vec<Candidate>, watch: &Watch) -> Resumption {
         let mut rest = others;
         rest.sort_by(|one, other| (one.modified, &one.age).cmp(&(other.modified, &other.age)));
@@ -360,7 +362,7 @@ impl Search<'_> {
             files.push_back(found.resumed(Some(former)));
         }
         let (named, others): (Vec<_>, Vec<_>) = rest.into_iter().partition(|candidate| candidate.is_named);
-        // If the file still has the name, no other one had it.
+        // If the last file of the position still has the name, no other file had the name meanwhile.
         let is_unknown = |other: &Candidate| matches!(other.known, FileMatch::Unknown | FileMatch::Alike(_));
         for other in others {
             let is_new = if is_unknown(&other) && !is_current { other.is_new } else { New::No };

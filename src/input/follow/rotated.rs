@@ -6,16 +6,16 @@ use std::cmp::Reverse;
 const PACKED: [&[u8]; 2] = [b".gz", b".zst"];
 /// Suffixes without a number or a date.
 const WORDS: [&[u8]; 3] = [b".old", b".bak", b"~"];
-/// The most digits of a number of a generation; more are a date.
+/// Maximum number of digits of a generation number. A longer number is a date.
 const GENERATION_DIGITS: usize = 4;
 
-/// The age of a file by its name: the older one is less. Generations are numbered from the youngest one on, dates from
-/// the oldest one.
+/// The age of a file by its name; an older file is less. A greater generation number is older, a greater date is
+/// younger.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Age(Reverse<u32>, Vec<u8>);
 
-/// Returns the age of a file with the name `found`, if it is one that a rotation gives to the file `name`: a number, a
-/// date or `.old` behind it or before its extension, compressed or not.
+/// Returns the age of the file `found`, if a rotation may have given this name to the file `name`: with a number, a
+/// date or `.old` at the end or before the extension, compressed or not.
 pub fn age(name: &[u8], found: &[u8]) -> Option<Age> {
     let packed = PACKED.iter().find_map(|suffix| found.strip_suffix(*suffix));
     let bare = packed.unwrap_or(found);
@@ -44,9 +44,9 @@ pub struct FollowedNames {
 }
 
 impl FollowedNames {
-    /// Returns the age of a file by its name, if a rotation may have given that to a file of the followed name.
+    /// Returns the age of the file `found`, if a rotation may have given this name to a file of the followed name.
     pub fn age(&self, found: &[u8]) -> Option<Age> {
-        // worker-1.log is not a rotation of worker.log if it is followed, too; neither is a rotation of it.
+        // If worker-1.log is followed too, neither worker-1.log nor its rotations are rotations of worker.log.
         let is_of = |other: &Vec<u8>| other == found || other.len() > self.name.len() && age(other, found).is_some();
         if self.others.iter().any(is_of) {
             return None;
@@ -56,8 +56,8 @@ impl FollowedNames {
     }
 }
 
-/// Returns the age of a file whose name differs from that of `target` only in its numbers: a link may have pointed to
-/// it.
+/// Returns the age of the file `found`, if its name differs from `target` only in its numbers: the link may have
+/// pointed to such a file.
 fn age_of_sibling(target: &[u8], found: &[u8]) -> Option<Age> {
     let bare = PACKED.iter().find_map(|suffix| found.strip_suffix(*suffix)).unwrap_or(found);
     let has_number = target.iter().any(u8::is_ascii_digit);

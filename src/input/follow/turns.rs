@@ -17,18 +17,18 @@ struct Turn {
     /// Whether it has been read to its end at least once, and since then to the length that it had when the next file
     /// was seen.
     ended: bool,
-    /// The bytes that are read of it before the next file begins; 0 if it is the newest one.
+    /// The length (bytes) up to which the file is read before the next file begins; 0 for the newest file.
     due: u64,
-    /// Whether it was found at its end in this round.
+    /// Whether a read in this round found the end of the file.
     at_end: bool,
-    /// Since when it has been at its end; `None` if it had new bytes at the last read.
+    /// The time since which it has been at its end; `None` if the last read got new bytes.
     quiet: Option<Duration>,
 }
 
 /// The bytes of a file when another one took its name.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct ReadBytes {
-    /// Those that were read; `None` if that is not known, as of a compressed file.
+    /// The number of bytes that were read; `None` if it is not known, as for a compressed file.
     pub done: Option<u64>,
     /// The length of the file.
     pub length: u64,
@@ -43,9 +43,9 @@ pub struct Turns {
 }
 
 impl Turns {
-    /// Adds a file that took the name. `before`: the bytes of the newest file so far, and how many of them were read.
-    /// It is read up to this length before the new one begins. It need not come to its end again: a busy writer must
-    /// not hold the new file up.
+    /// Adds a file that took the name. `before`: the length of the newest file so far, and how many of its bytes were
+    /// read. That file is read up to this length before the new file begins. The new file does not wait for its end,
+    /// because a busy writer may append without a pause.
     pub fn push(&mut self, id: FileId, before: ReadBytes) {
         if let Some(newest) = self.files.last_mut() {
             newest.due = before.length;
@@ -64,9 +64,9 @@ impl Turns {
         next
     }
 
-    /// Notes that bytes were read from a file, which ends the round; `done` so far, if that is known. The file keeps
-    /// the turn until it has been at its end once, or at the length that it had when the next file was seen; after
-    /// that, the next file gets the turn.
+    /// Notes that bytes were read from a file, which ends the round. `done` is the number of its bytes read so far, if
+    /// it is known. The file keeps the turn until it has been at its end once, or at the length that it had when the
+    /// next file was seen. After that, the next file gets the turn.
     pub fn found_bytes(&mut self, at: usize, done: Option<u64>) {
         let file = &mut self.files[at];
         file.quiet = None;

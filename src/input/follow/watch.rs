@@ -33,7 +33,7 @@ pub struct Watch {
 pub struct WatchedName {
     /// The files of the name.
     pub name: Name<File>,
-    /// Why the file of the name could not be opened; the reader takes it and reports it.
+    /// The error of opening the file of the name; the reader takes and reports the error.
     pub refusal: Option<std::io::Error>,
     /// Its path.
     pub path: PathBuf,
@@ -60,7 +60,8 @@ impl WatchedName {
         }
     }
 
-    /// Watches the directory of the name; returns whether that has begun now.
+    /// Starts an inotify watch of the directory of the name, unless there is one; returns whether this call has started
+    /// it.
     fn begin(&mut self, inotify: &OwnedFd) -> bool {
         if self.watch.is_some() || self.is_forgotten {
             return false;
@@ -195,8 +196,8 @@ fn wait_and_check(watched: &Weak<Mutex<Vec<WatchedName>>>, inotify: Option<&Owne
 fn check_all(names: &mut [WatchedName], inotify: Option<&OwnedFd>) {
     names.iter_mut().for_each(WatchedName::check);
     let Some(inotify) = inotify else { return };
-    // Names in one directory share its watch. It reports a file of any of them, so it begins after all of them were
-    // checked.
+    // All names in one directory share its inotify watch, which reports changes of every name, so the watch begins
+    // after all names were checked.
     let begun: Vec<bool> = names.iter_mut().map(|name| name.begin(inotify)).collect();
     // inotify does not report changes from before the watch was added.
     names.iter_mut().zip(begun).filter(|(_, has_begun)| *has_begun).for_each(|(name, _)| name.check());

@@ -147,8 +147,8 @@ impl TextInput {
         self
     }
 
-    /// Passes over the first `lines` lines of the file: an earlier run has read them. They do not count as lines of the
-    /// partition again.
+    /// Skips the first `lines` lines of the file, which an earlier run has read and has counted as lines of the
+    /// partition.
     pub fn passing_over(mut self, lines: i64) -> Self {
         self.lines.passed = lines;
         self
@@ -180,7 +180,7 @@ impl TextInput {
         self.lines.reached()
     }
 
-    /// Whether bytes were read that no record has yet.
+    /// Whether bytes were read that belong to no mapped record yet.
     pub fn has_rest(&self) -> bool {
         self.start < self.end || self.oversized.is_some() || self.splitter.is_open()
     }
@@ -206,8 +206,9 @@ impl TextInput {
         Ok(chunk)
     }
 
-    /// Maps the rest of the buffer after the end of the file: an incomplete last line is a record too. Errors: exit
-    /// status 65 if a document around the records breaks off, because its end is known.
+    /// Maps the rest of the buffer after the end of the file. The [`OpenRecord`] of the input decides about an
+    /// incomplete last record; JSON that is complete without a line break is always mapped. Errors: exit status 65 if a
+    /// document around the records breaks off, because its end is known.
     pub fn close(&mut self, ingest: &mut Ingest) -> Result<()> {
         let rest = &self.chunk.buffer[self.start..self.end];
         // JSON has an end of its own; a line of another format may be incomplete.
@@ -333,7 +334,8 @@ impl TextInput {
         }
     }
 
-    /// Skips the rest of a record that is too long, and makes it a dead letter at its end; returns whether the end was found.
+    /// Skips the rest of a record that is too long, and makes it a dead letter at its end; returns whether the end was
+    /// found.
     fn skip(&mut self, chunk: &[u8], last: bool, ingest: &mut Ingest) -> Result<bool> {
         let input = &chunk[self.start..self.end];
         let Skipped { bytes, is_complete } = self.splitter.skip(input);

@@ -19,7 +19,7 @@ const UNSERVED: Duration = Duration::from_secs(1);
 const PAUSES: [Duration; 2] = [Duration::from_millis(100), Duration::from_secs(2)];
 /// Maximum size of an answer in bytes: the same as librdkafka's.
 const ANSWER_MAX: usize = 100_000_000;
-/// A buffer that a long answer made longer than this is freed.
+/// A buffer of more bytes than this, which a long answer has filled, is freed.
 const KEPT_MAX: usize = 16 << 20;
 
 /// Bytes before the body of an answer: its length and its correlation id.
@@ -136,9 +136,9 @@ pub struct Broker {
     port: u16,
     link: Link,
     unanswered: Request,
-    /// The request; what has been sent of it is done.
+    /// The request; `done` is the number of its bytes that were sent.
     request: Transfer,
-    /// The answer including its length field; what has been received of it is done.
+    /// The answer including its length field; `done` is the number of its bytes that were received.
     incoming: Transfer,
     correlation: i32,
     served_at: Instant,

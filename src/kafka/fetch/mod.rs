@@ -50,8 +50,8 @@ const CONNECT_INTERVAL: Duration = Duration::from_millis(2);
 
 /// Error code of an offset that does not exist.
 const OUT_OF_RANGE: i16 = 1;
-/// Error codes of a broker that does not know the topic, or not why it fails. The next look-up of leaders shows whether
-/// the topic exists.
+/// Error codes of a broker that does not know the topic, or does not know the cause of the failure. The next look-up of
+/// leaders shows whether the topic exists.
 const UNKNOWN_TO_BROKER: [i16; 3] = [-1, 3, 100];
 
 /// Prefixes of settings that concern fetching or the connection: librdkafka fetches if the user sets one of them.
@@ -127,7 +127,7 @@ struct FetchedPartition {
     is_out_of_range: bool,
     /// When the request was sent whose answer had the last records that were passed on.
     answered: Option<Instant>,
-    /// Since when there have been errors and no answer, and the last error.
+    /// The errors since the last answer without an error; `None` if there were none.
     failure: Option<FetchFailure>,
 }
 
@@ -140,7 +140,7 @@ struct FetchFailure {
 }
 
 impl FetchedPartition {
-    /// Looks up the leader again, because of an error.
+    /// Notes an error: the next look-up finds the leader again.
     fn fail(&mut self, message: String, now: Instant) {
         self.leader = None;
         let since = self.failure.as_ref().map_or(now, |failure| failure.since);
@@ -263,7 +263,8 @@ impl Fetcher {
             && !self.look_up_leaders(now)?
             && self.brokers.values().all(|broker| !broker.is_up())
         {
-            // The caller knows of this outage. The time of a partition begins when another broker answers.
+            // The caller reports the outage of all brokers. The time without an answer of each partition begins anew
+            // after the outage.
             self.partitions.iter_mut().for_each(|partition| partition.failure = None);
             return Ok(SourceEvent::Unreachable);
         }
@@ -279,7 +280,7 @@ impl Fetcher {
             if !self.answers.is_empty() {
                 return Ok(SourceEvent::Records);
             }
-            // The next call looks up leaders, if that is due.
+            // Returns when a look-up of leaders is due, because the next call makes it.
             let is_led = self.partitions.iter().all(|partition| partition.leader.is_some());
             let until = if is_led { deadline } else { deadline.min(self.next_lookup) };
             if now >= until {
@@ -344,7 +345,7 @@ impl Fetcher {
         self.partitions.rotate_left(1);
     }
 
-    /// Stores an answer: the records of partitions that have not been reset or removed since its request.
+    /// Stores the records of an answer, without partitions that were reset or removed since its request.
     fn take(&mut self, id: i32, response: Response, now: Instant) -> Result<()> {
         let mut partitions = VecDeque::new();
         for fetched in wire::fetched(response.body(), &self.address.topics)? {

@@ -12,7 +12,8 @@ const EVENTS: usize = 8;
 /// Reads records through the fetcher. librdkafka's partitions are paused: it only keeps the group.
 pub struct FetchSource {
     fetcher: Fetcher,
-    /// librdkafka's source. It keeps the group, and replaces this one if the fetcher cannot read on.
+    /// librdkafka's source. It keeps the membership in the group, and replaces this source if the fetcher cannot read
+    /// on.
     library: Option<Box<dyn RecordSource>>,
     /// The result of the last wait.
     waited: Option<SourceEvent>,

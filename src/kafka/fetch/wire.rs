@@ -28,7 +28,7 @@ const MAX_WAIT_MS: i32 = 500;
 /// Maximum bytes of records of all partitions; a broker sends a longer first batch whole. If the end of an answer
 /// truncates a batch, the fetcher requests that batch again, so large answers waste less.
 const MAX_BYTES: i32 = 4 << 20;
-/// The same for one partition.
+/// Maximum bytes of records of one partition, with the same exception.
 const PARTITION_MAX_BYTES: i32 = 2 << 20;
 
 /// Makes the error of an answer that is too short or holds invalid values.

@@ -96,10 +96,12 @@ impl EpochTopic {
         rows.keep_rejected(rejected)
     }
 
-    /// Lowers the limit of a record's size if brokers have refused a record as too large, and requires a key if they
-    /// have refused one without a key as invalid; returns whether they have.
+    /// Learns from records that brokers have returned: queries the limits of the topic, and later lowers the limit
+    /// below a record that was too large alone, or requires a key if a record without one was invalid alone. Returns
+    /// whether brokers have returned records.
     ///
-    /// Errors: exit status 69 if they refuse another record as invalid, because the epoch could never be committed.
+    /// Errors: exit status 69 if brokers refuse a record with a key as invalid, because the epoch could never be
+    /// committed.
     fn learn_limit(&mut self) -> Result<bool> {
         let output = &mut self.output;
         let returned = output.producer.take_returned();

@@ -136,8 +136,8 @@ impl RecordFormat {
     }
 }
 
-/// Makes rows smaller that are too large for one record by `excess` bytes: splits them in two halves, or cuts a single
-/// dead letter. Returns nothing if that is not possible.
+/// Splits rows that are too large for one record by `excess` bytes into two halves, or cuts a single dead letter.
+/// Returns no rows if neither is possible.
 pub(super) fn smaller(rows: &RecordBatch, excess: usize) -> Result<Vec<RecordBatch>> {
     match rows.num_rows() {
         1 if Kind::of(rows.schema_ref()) == Some(Kind::Dead) => {

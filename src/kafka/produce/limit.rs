@@ -1,5 +1,5 @@
-//! What a topic requires of records, checked before they are sent: their size, which is at most `max.message.bytes` of
-//! the topic or the user's `message.max.bytes`, and a key, if the topic is compacted.
+//! The limits of a topic, which records must meet before they are sent: a size of at most `max.message.bytes` of the
+//! topic or the user's `message.max.bytes`, and a key, if the topic is compacted.
 
 use super::format::{KeyColumn, default_key};
 use super::record::{ProducerRecord, size};
@@ -62,8 +62,8 @@ impl Limit {
         self.bytes.load(Ordering::Relaxed)
     }
 
-    /// Queries the brokers for the topic's limits and applies them; returns whether that of the size changed. They stay
-    /// if brokers do not answer or deny the query.
+    /// Queries the brokers for the limits of the topic and applies them; returns whether the size limit changed. The
+    /// limits stay as they are if brokers do not answer or deny the query.
     pub fn learn(&mut self, topics: &Topics) -> Result<bool> {
         let [bytes, policy] = topic_settings(topics, 0, [TOPIC_SETTING, POLICY])?;
         self.needs_key = policy.map_or(self.needs_key, |policy| is_compacted(&policy));
@@ -98,7 +98,7 @@ impl Limit {
         self.topic.unwrap_or(DEFAULT).clamp(1, 1_000_000)
     }
 
-    /// Lets the topic's limit override the user's.
+    /// Lowers the limit to that of the topic, even if the user's limit is larger.
     pub fn heed_topic(&mut self) {
         let topic = self.topic.unwrap_or(usize::MAX);
         self.setting = self.setting.map(|setting| setting.min(topic));

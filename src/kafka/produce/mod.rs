@@ -62,7 +62,8 @@ pub struct KafkaOutput {
     limit: Limit,
     /// Rows that the output accepted and the brokers rejected later.
     rejected: Vec<RejectedRecord>,
-    /// Accepted rows, and (`refused`) rows that could not be sent.
+    /// The number of rows passed to the output; `refused` is the number of those that could not be sent or that brokers
+    /// rejected.
     taken: u64,
     refused: u64,
     /// Whether a control message was omitted because it is too large for the topic.
@@ -130,7 +131,7 @@ impl KafkaOutput {
     fn with(mut producer: TopicProducer, mut limit: Limit, schema: &SchemaRef) -> Result<Self> {
         let topics = producer.topics.clone();
         let format = RecordFormat::open(&topics, schema)?;
-        // The run has begun: the brokers were reachable before, or the rows that arrive meanwhile are spooled.
+        // Waits for brokers as in a run that has begun: they were reachable before, or the spool takes rows meanwhile.
         let partition_count = producer.partition_count(topics.address.options.wait.limit(true))?;
         limit.learn(&topics)?;
         let kind = Kind::of(schema);
@@ -186,7 +187,7 @@ impl KafkaOutput {
         Ok(rejected)
     }
 
-    /// Sends the rows of each partition as one record, or as several if that is too large.
+    /// Sends the rows of each partition of the topic as one record, or as several records if one would be too large.
     fn write_frames(&mut self, batch: &RecordBatch) -> Result<Vec<Rejected>> {
         self.producer.unsent = batch.num_rows();
         for (number, rows) in framing::split(batch, self.partition_count)? {
@@ -198,8 +199,8 @@ impl KafkaOutput {
         Ok(vec![])
     }
 
-    /// Sends rows as one record, or as smaller ones if it is too large. Returns the rows that are too large by
-    /// themselves.
+    /// Sends rows as one record, or as smaller records if it is too large. Returns the rows that do not fit into a
+    /// record of their own.
     fn send_rows(&mut self, partition: Option<i32>, rows: &RecordBatch) -> Result<Vec<RejectedRecord>> {
         let record = self.format.record(partition, rows)?;
         let excess = record.size().saturating_sub(self.limit.get());
@@ -367,8 +368,8 @@ impl KafkaOutput {
         Ok(())
     }
 
-    /// Returns smaller records that replace one that is too large by itself; none if its row is rejected or it is
-    /// omitted.
+    /// Returns smaller records that replace a record that is too large by itself; no records if its row is rejected or
+    /// the control message is omitted.
     fn replace(&mut self, record: ProducerRecord<'static>) -> Result<Vec<ProducerRecord<'static>>> {
         let excess = self.limit.excess(record.size());
         let rows = self.format.rows_of(self.kind, &record)?;

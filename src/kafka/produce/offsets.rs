@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{RecvTimeoutError, sync_channel};
 use std::time::Duration;
 
-/// Interval at which the wait for the thread looks for a stop signal.
+/// Interval at which the wait for the thread checks the stop signal.
 const LOOK: Duration = Duration::from_millis(100);
 /// Interval of the checks whether brokers respond to another request, and its timeout.
 const CHECK: Duration = Duration::from_secs(5);
@@ -33,8 +33,8 @@ pub(super) struct GroupOffsets {
 /// Adds offsets to the open transaction of a producer: one attempt, which librdkafka ends after `timeout` in most
 /// cases.
 ///
-/// Errors: exit status 69 if it does not return within `wait=`, before a stop timeout expires, or, without `wait=`,
-/// although brokers respond to other requests.
+/// Errors: exit status 69 if the request does not return within `wait=` or before a stop timeout expires, or, without
+/// `wait=`, if brokers have responded to other requests for [`OVERDUE`] meanwhile.
 pub(super) fn send(
     producer: &TopicProducer,
     offsets: &Arc<GroupOffsets>,
@@ -75,7 +75,8 @@ pub(super) fn send(
     }
 }
 
-/// Whether brokers respond to other requests meanwhile: then they are not away, and the request will not return.
+/// Checks whether brokers respond to other requests meanwhile. If they do, they are reachable, and the request will
+/// never return.
 struct ResponseCheck {
     /// The time of the next check, from the start of the request.
     next: Duration,

@@ -95,8 +95,8 @@ impl TopicProducer {
         })
     }
 
-    /// Replaces the client by one with these settings of sizes, unless other outputs use it, too: it was made with
-    /// settings for all of them. Every record must be acknowledged.
+    /// Replaces the client by a client with the settings `sizes`. Does nothing if other outputs share the client, which
+    /// has settings for all of them. Every record must be acknowledged before.
     pub fn set_sizes(&mut self, sizes: &[(&'static str, String)]) -> Result<()> {
         if !self.is_shared {
             self.client = Arc::new(create(&self.topics, &self.settings, sizes)?);
@@ -236,7 +236,7 @@ impl TopicProducer {
     pub fn flush(&self) -> Result<()> {
         let mut wait = self.topics.run.stop.server_wait();
         while self.client.in_flight_count() > 0 {
-            // The flush sends now instead of waiting for further records.
+            // A flush sends queued records now instead of waiting for further records.
             let _ = self.client.flush(POLL_TIMEOUT);
             // A flush without records does not process pending errors and statistics: the check does.
             self.check()?;

@@ -85,7 +85,7 @@ impl SharedProducer {
     pub fn commit(&self, offsets: TopicPartitionList, group: ConsumerGroupMetadata) -> Result<()> {
         match self.requests.commit(&self.producer, GroupOffsets { list: offsets, group })? {
             None => self.requests.begin(&self.producer),
-            // The thread of the consumer has not seen the rebalance yet.
+            // The group rebalances, and the thread of the consumer has not seen the rebalance yet.
             Some(cause) if cause.rdkafka_error_code() == Some(Code::RebalanceInProgress) => {
                 let message = format!("{}: the transaction met a rebalance of the group", self.requests.topics.address);
                 Err(Error::new(ErrorKind::Fenced, message))

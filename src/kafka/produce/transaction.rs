@@ -159,7 +159,7 @@ impl Transactions {
         }
         match may_repeat {
             true => aborted.map(|()| TransactionEnd::Aborted(error)),
-            // The error of the transaction is reported, not that of its end.
+            // Reports the error of the transaction, not the error of its end.
             false => Err(error),
         }
     }
@@ -232,7 +232,7 @@ impl Requests {
         let last = Cell::new(None);
         let limit = self.topics.address.options.wait.limit(true);
         let answer = producer.request(limit, |timeout| match request(timeout) {
-            // A repetition would not help.
+            // A repetition does not help after a fatal error.
             Err(KafkaError::Transaction(cause)) if cause.is_fatal() => {
                 last.set(Some(KafkaError::Transaction(cause)));
                 Ok(())
@@ -271,7 +271,7 @@ pub(super) fn abort(producer: &TopicProducer, limit: Option<Duration>) -> Result
         if producer.client().abort_transaction(ABORT_TIMEOUT).is_ok() {
             return Ok(());
         }
-        // An abort waits until the failures of the records have been taken.
+        // Takes the failures of the records, because an abort waits until they have been taken.
         producer.drain();
     }
     producer.request(limit, |timeout| producer.client().abort_transaction(timeout.min(ABORT_TIMEOUT)))

@@ -1,7 +1,7 @@
 //! Requests over HTTP: every wait and every answer is bounded, and each answer is classified.
 //!
-//! A connection is used for one request: a receiver may close an idle one at any time, and a request on such a
-//! connection would be unclear.
+//! Each request has a connection of its own: a receiver may close an idle connection at any time, and the outcome of a
+//! request on such a connection would be unclear.
 
 use super::{Attempt, Notification, one_line};
 use crate::clock::Clock;

@@ -35,9 +35,9 @@ pub struct Notification {
 /// The recipients of one attempt. Each gets the notifications of an alert in their order.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Recipients {
-    /// Only these wait for the notification, the others have it. Empty: nobody has it yet.
+    /// The only recipients that wait for the notification; all others have it. Empty if nobody has it yet.
     pub only: Vec<String>,
-    /// These wait for an earlier notification of the alert, so they get this one later.
+    /// The recipients that wait for an earlier notification of the alert, so that they get this notification later.
     pub later: Vec<String>,
 }
 

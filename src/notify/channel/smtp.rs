@@ -166,7 +166,7 @@ fn tls(settings: &Settings<'_>, host: &str, ca: Option<&str>) -> Result<TlsParam
 
 /// The cause of a failed conversation with a server.
 enum MailFailure {
-    /// The server's answer, or none.
+    /// The server has answered with an error, or not answered.
     Smtp(lettre::transport::smtp::Error),
     /// The message or the connection cannot be made.
     Other(String),
@@ -189,7 +189,7 @@ struct Mailing {
     turn: Arc<Turn>,
 }
 
-/// Who is first: the thread that begins to send the text, or the attempt that ends without it.
+/// Decides which comes first: the thread that begins to send the text, or the end of the attempt without the text.
 #[derive(Default)]
 struct Turn(AtomicBool);
 
@@ -199,7 +199,7 @@ impl Turn {
         !self.0.swap(true, Ordering::AcqRel)
     }
 
-    /// Whether one of them has taken it.
+    /// Whether the thread or the attempt has taken the turn.
     fn is_taken(&self) -> bool {
         self.0.load(Ordering::Acquire)
     }
@@ -312,14 +312,16 @@ impl Transport for Smtp {
         let (to, later) = self.recipients(notification);
         let has_some = !notification.recipients.only.is_empty();
         if to.is_empty() {
-            // The file of channels has changed: those who are left in it have the message, or wait for an earlier one.
+            // The file of channels has changed: all recipients that are left in it have the message, or wait for an
+            // earlier one.
             return MailAnswer { is_accepted: true, waiting: later, ..MailAnswer::default() }.outcome(has_some);
         }
         let (turn, timeout) = (Arc::<Turn>::default(), self.server.timeout);
         let deadline = Instant::now() + timeout;
         let (server, from) = (self.server.clone(), self.from.email.clone());
         let mailing = Mailing { server, from, to, message, deadline, turn: turn.clone() };
-        // The library bounds each read; a thread that can be abandoned bounds the conversation.
+        // The library bounds only each read. The conversation as a whole is bounded by the attempt, which can abandon
+        // the thread.
         let (sender, receiver) = channel();
         let converse = move || match mailing.deliver() {
             Ok((answer, mut connection)) => {

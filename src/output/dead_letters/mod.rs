@@ -55,7 +55,7 @@ pub fn alone(error: Error) -> Error {
 
 /// The output of dead letters, and whether it is open.
 enum LetterOutput {
-    /// No output: they are dropped.
+    /// No output: letters are dropped.
     Nowhere,
     /// An output that is opened by the first row, or when the buffer is full.
     Unopened(Box<OutputPlan>),
@@ -79,7 +79,8 @@ pub struct DeadLetters {
     /// Letters that the output rejected even after truncation.
     lost: LostLetters,
     counts: BTreeMap<ErrorType, u64>,
-    /// Letters of records that the source could not make rows of, without those that still wait in `hold`.
+    /// The number of letters of records that the source could not make rows of, without letters that still wait in
+    /// `hold`.
     from_source: u64,
     hold: Option<WaitingLetters>,
     /// The producer whose transactions have the letters, if there is one.
@@ -101,9 +102,9 @@ struct LetterBuffer {
 /// Letters that could not be written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LostLetters {
-    /// Of records that the stage found faulty.
+    /// The number of letters of records that the stage found faulty.
     pub of_stage: u64,
-    /// Of rows that an output rejected.
+    /// The number of letters of rows that an output rejected.
     pub of_outputs: u64,
 }
 
@@ -293,7 +294,7 @@ impl DeadLetters {
         Ok(())
     }
 
-    /// Moves the letters in the builder behind the buffered batches, so that the order is kept.
+    /// Appends the letters in the builder to the buffered batches, so that letters stay in their order.
     fn end_batch(&mut self) -> Result<()> {
         if !self.builder.is_empty() {
             self.held.batches.push(self.builder.finish()?);
@@ -310,8 +311,8 @@ impl DeadLetters {
         if held.rows >= HELD_ROWS || held.bytes >= HELD_BYTES { self.flush() } else { Ok(()) }
     }
 
-    /// Adds the letter of a row that the stage or an output rejected. A row that is a letter stays one, with the new
-    /// fault.
+    /// Adds the letter of a row that the stage or an output rejected. A row that is a dead letter itself stays a
+    /// letter, with the new fault.
     pub fn push_row(&mut self, batch: &RecordBatch, row: usize, fault: &Fault) -> Result<()> {
         if Kind::of(batch.schema_ref()) == Some(Kind::Dead) {
             let letter = self.builder.failed_again(batch, row, fault, self.run.clock.now())?;
@@ -376,7 +377,8 @@ impl DeadLetters {
         }
     }
 
-    /// Does time-driven work: writes letters that have waited long enough, and that of the output itself.
+    /// Does time-driven work: writes letters that have waited long enough, and lets the output do its own time-driven
+    /// work.
     pub fn tick(&mut self) -> Result<()> {
         self.flush_due()?;
         self.output().map_or(Ok(()), Output::tick)?;
@@ -456,7 +458,7 @@ impl DeadLetters {
         Ok(part)
     }
 
-    /// Begins to write the letters of a complete epoch to the output, and behind them those of the rows that other
+    /// Begins to write the letters of a complete epoch to the output, followed by the letters of rows that other
     /// outputs could not hold at this commit.
     pub fn begin_commit(&mut self, complete: &Arc<CompleteEpoch>, refused: Vec<RefusedRows>) -> Result<()> {
         refused.iter().try_for_each(|refused| self.note_refused(refused))?;
@@ -487,7 +489,7 @@ impl DeadLetters {
         matches!(&self.outlet, LetterOutput::Open(output) if output.is_writing())
     }
 
-    /// Counts the letters that the output could not hold, and answered late.
+    /// Counts the letters that the output rejected after it had accepted them.
     pub fn take_late(&mut self) {
         for rejected in self.output().map_or(vec![], Output::take_late) {
             self.lose(&rejected.fault, is_of_output(&rejected.row, 0));
@@ -535,7 +537,7 @@ impl DeadLetters {
 /// Writes the buffered letters of a run that ends with an error.
 impl Drop for DeadLetters {
     fn drop(&mut self) {
-        // The run reports the error that ended it, not this one.
+        // The run reports the error that ended the run, not the error of this write.
         let _ = self.flush();
     }
 }

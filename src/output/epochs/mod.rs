@@ -78,13 +78,13 @@ pub struct EpochOutput {
     target: Worker<EpochTarget>,
     traits: TargetTraits,
     counts: Option<SinkCounts>,
-    /// The rows that a store, which gets them at once, has not answered yet.
+    /// The rows that were written at once and that the store has not answered yet.
     written: Option<Written>,
     /// The commit of a complete epoch.
     commit: Option<JobAnswer<Done<Option<RefusedRows>>>>,
     /// The time-driven work in progress.
     tick: Option<JobAnswer<Done<()>>>,
-    /// The monotonic time at which it began last.
+    /// The monotonic time at which the last time-driven work began.
     ticked: Duration,
 }
 
@@ -148,17 +148,18 @@ impl EpochOutput {
         result
     }
 
-    /// Adds rows to the epoch in progress, for a topic with the headers of their records, or writes them at once.
-    /// Returns the rows that the store could not hold.
+    /// Adds rows to the outbox of the epoch in progress (for a topic, with the headers of their records), or writes
+    /// them to the store at once. Returns the rows that the store could not hold.
     pub fn write(&mut self, batch: &RecordBatch, headers: Option<HeaderRows<'_>>) -> Result<Vec<Rejected>> {
-        // Once rows wait, later ones do, so that the store gets them in their order.
+        // While earlier rows wait, later rows wait too, so that the store gets the rows in their order.
         match self.traits.is_at_once && self.outbox.is_none() && self.written.is_none() {
             true => self.write_at_once(batch.clone()),
             false => self.stage(batch, headers).map(|()| vec![]),
         }
     }
 
-    /// Writes rows at once. Returns those that the store could not hold, unless it does not answer promptly.
+    /// Writes rows at once. Returns the rows that the store could not hold; if the store does not answer within
+    /// [`PROMPT`], [`EpochOutput::poll_written`] returns them.
     fn write_at_once(&mut self, rows: RecordBatch) -> Result<Vec<Rejected>> {
         let batch = rows.clone();
         let answer = self.target.begin(move |target| with_counts(target, |target| target.write(&batch)))?;
@@ -219,9 +220,9 @@ impl EpochOutput {
         Ok(())
     }
 
-    /// Makes the rows of the epoch in progress durable, and begins the epoch `next`. Returns the part that holds them,
-    /// if there are any. A restart does not repeat rows that were written at once before, so the store makes them
-    /// durable now.
+    /// Makes the rows of the epoch in progress durable, and begins the epoch `next`. Returns the part with the rows of
+    /// its outbox, if there are any. A restart does not repeat the rows that the store got at once, so the store makes
+    /// them durable now.
     pub fn seal(&mut self, next: Epoch) -> Result<Option<EpochPart>> {
         if self.traits.is_at_once {
             self.call(EpochTarget::settle)?;

@@ -16,7 +16,7 @@ pub struct EpochPlan {
     pub checkpoint: String,
     /// The name of the stage.
     pub stage: String,
-    /// The name of the output in it: `to-0`, `late`, `dlq`.
+    /// The name of the output in the stage: `to-0`, `late`, `dlq`.
     pub key: String,
     /// The epoch in progress.
     pub epoch: Epoch,
@@ -53,11 +53,11 @@ pub struct CompleteEpoch {
     pub epoch: Epoch,
     /// The epoch as outputs record it.
     pub recorded: Epoch,
-    /// Its files.
+    /// The files of this stage in the epoch.
     pub parts: Vec<EpochPart>,
     /// The positions of the input at its end.
     pub positions: Vec<PartitionPosition>,
-    /// The time (µs).
+    /// The time at which the commit began (µs).
     pub now: i64,
     /// The dead letters of rows that other outputs could not hold at this commit. Empty except for the output of dead
     /// letters.

@@ -19,12 +19,13 @@ use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-/// Letters of a batch (rows). A file of lines counts the pieces that it has, so a repeated commit has the same batches.
+/// Maximum number of letters in a batch. A repeated commit must make the same batches, because a file of lines records
+/// the number of pieces that it has.
 const LETTERS_MAX: usize = 1024;
-/// Letters of a batch (bytes of payloads, headers and messages).
+/// Maximum size of the letters in a batch (bytes of payloads, headers and messages).
 const LETTER_BYTES_MAX: usize = 256 << 10;
 
-/// When and where a store could not hold rows. A repeated commit has the same letters, so both are kept.
+/// When and where a store could not hold rows. Both are kept, so that a repeated commit makes the same letters.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FirstAttempt {
     /// The time (µs).
@@ -90,7 +91,7 @@ pub(super) struct EpochSource {
     pub(super) epoch: Epoch,
     /// The part with the rows of its outbox, if it has any.
     pub(super) outbox: Option<String>,
-    /// The letters behind them.
+    /// The letters that follow the rows of the outbox.
     pub(super) letters: RefusedLetters,
 }
 
@@ -149,7 +150,7 @@ impl RefusedRows {
     }
 }
 
-/// The dead letters of rows that outputs could not hold at a commit. A repeated commit has the same ones.
+/// The dead letters of rows that outputs could not hold at a commit. A repeated commit makes the same letters.
 #[derive(Clone, Debug, Default)]
 pub struct RefusedLetters {
     /// The tool that writes them.
@@ -158,7 +159,7 @@ pub struct RefusedLetters {
 }
 
 impl RefusedLetters {
-    /// Names the rows; reads none.
+    /// Makes the letters of `refused`, without reading the rows yet.
     pub fn new(tool: &str, refused: Vec<RefusedRows>) -> Self {
         Self { tool: tool.to_owned(), refused }
     }
@@ -173,7 +174,7 @@ impl RefusedLetters {
         self.len() == 0
     }
 
-    /// Makes them, batch by batch.
+    /// Reads the rows and makes their letters, batch by batch.
     fn batches(&self) -> Batches {
         let Self { tool, refused } = self.clone();
         Box::new(refused.into_iter().flat_map(move |refused| match LetterBatches::open(&tool, &refused) {
@@ -203,7 +204,7 @@ impl LetterBatches<()> {
 }
 
 impl<B> LetterBatches<B> {
-    /// Adds the letter of a row. That of a row that is a letter is a batch.
+    /// Adds the letter of a row. A row that is a dead letter itself becomes a batch of one letter.
     fn add(&mut self, batch: &RecordBatch, row: usize, fault: &Fault) -> Result<()> {
         if Kind::of(batch.schema_ref()) == Some(Kind::Dead) {
             self.ready.push_back(self.builder.failed_again(batch, row, fault, self.failed_at)?);

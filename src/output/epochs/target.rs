@@ -64,8 +64,9 @@ impl EpochTarget {
         matches!(self, Self::Store { is_at_once: true, .. })
     }
 
-    /// Checks that the target, which messages call `name`, has no later epoch than the last one in the log. Errors:
-    /// exit status 75 if it has: the checkpoint is a copy, and a run that it does not know has written the target.
+    /// Checks that the target has no later epoch than the last one in the log; messages call the target `name`. Errors:
+    /// exit status 75 if the target has a later epoch: the checkpoint is older than the target, or a run of another
+    /// copy of the checkpoint has written the target.
     pub fn check_committed(&mut self, plan: &EpochPlan, name: &str) -> Result<()> {
         let committed = match self {
             Self::Store { sink, .. } => sink.committed()?,
@@ -101,7 +102,7 @@ impl EpochTarget {
         if let Self::Store { kind, sink, .. } = self { sink.write(*kind, batch) } else { Ok(vec![]) }
     }
 
-    /// Makes the rows durable that a store got at once.
+    /// Makes the rows durable that a store got before their epoch was complete.
     pub fn settle(&mut self) -> Result<()> {
         if let Self::Store { sink, .. } = self { sink.settle() } else { Ok(()) }
     }
@@ -130,8 +131,8 @@ impl EpochTarget {
         }
     }
 
-    /// Writes the rows of a complete epoch; a second call changes nothing. Returns the rows that it could not hold, if
-    /// there are any.
+    /// Writes the rows of a complete epoch; a second call changes nothing. Returns the rows that the target could not
+    /// hold, if there are any.
     pub fn commit(&mut self, plan: &EpochPlan, complete: &CompleteEpoch) -> Result<Option<RefusedRows>> {
         let epoch = complete.recorded;
         let outbox = Some(plan.part()).filter(|part| complete.parts.iter().any(|other| other.name == *part));
@@ -175,8 +176,8 @@ impl EpochTarget {
 }
 
 impl LineFile {
-    /// Appends the lines of an epoch, but for those that a former commit has appended. Errors: exit status 75 if the
-    /// file has a later epoch.
+    /// Appends the lines of an epoch, without the pieces that an earlier attempt of the commit has appended. Errors:
+    /// exit status 75 if the file has a later epoch.
     fn append(&mut self, epoch: Epoch, encoder: &mut dyn crate::format::Encoder, rows: &OutboxRows<'_>) -> Result<()> {
         self.file.lock()?;
         let last = self.file.last_batch()?;

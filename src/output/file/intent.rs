@@ -8,7 +8,8 @@ use xxhash_rust::xxh3::Xxh3;
 /// The first member of an intent: its format.
 const FORMAT: u64 = 2;
 
-/// The number of a batch: of a ledger of replays `number` alone, of a checkpoint its epoch and the piece of the epoch.
+/// The number of a batch. A batch of a ledger of replays has `number` alone; a batch of a checkpoint has the run and
+/// the number of its epoch, and the piece of the epoch.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct BatchId {
     /// The run of the epoch.
@@ -25,7 +26,7 @@ impl BatchId {
         Self { number: batch.cast_unsigned(), ..Self::default() }
     }
 
-    /// Whether it is a piece of an epoch of a checkpoint, whose runs are numbered from 1.
+    /// Whether the batch is a piece of an epoch of a checkpoint, whose runs are numbered from 1.
     pub fn is_of_epoch(self) -> bool {
         self.run > 0
     }

@@ -70,7 +70,7 @@ pub struct PartFile {
     file: DiskFile,
     /// The final path, `NAME`.
     path: PathBuf,
-    /// Whether the file remains on drop: renamed, or as `NAME.part`.
+    /// Whether the file remains on drop, renamed or as `NAME.part`.
     kept: bool,
 }
 
@@ -272,7 +272,8 @@ fn failed(path: &Path) -> impl Fn(std::io::Error) -> Error {
     move |error| Error::io(path.display().to_string(), &error)
 }
 
-/// Makes the error of standard output. A reader that reads nothing is unavailable, as a server is.
+/// Makes the error of standard output. The error of a reader that reads nothing has exit status 69, as that of an
+/// unavailable server.
 fn unread(error: std::io::Error) -> Error {
     match error.kind() {
         std::io::ErrorKind::TimedOut => {

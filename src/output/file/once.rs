@@ -5,8 +5,9 @@
 //! intent: it compares the file with the bytes and appends what is missing. `ID` is the beginning of the id of the
 //! ledger that numbers the batches; an intent of another ledger is finished too, and left for its ledger to close. A
 //! checkpoint is a ledger whose batches are the pieces of its epochs; it keeps the intent of its last batch, without
-//! bytes, to know what it has appended. Another writer begins no batch of a ledger of replays, which may be closed; the
-//! epochs of a checkpoint are complete, so it also appends a piece of which the file has nothing.
+//! bytes, to know what it has appended. If the file has no byte of the batch of another ledger, the writer appends the
+//! batch only if it is a piece of an epoch: such an epoch is complete, but a ledger of replays may have closed the
+//! batch.
 
 pub use super::intent::BatchId;
 use super::intent::{Intent, failed};
@@ -30,7 +31,7 @@ pub struct OnceFile {
     disk: Disk,
     ledger: String,
     form: RecordForm,
-    /// The open file, locked.
+    /// The open file; its lock is held until it is closed.
     file: Option<DiskFile>,
 }
 
@@ -73,11 +74,11 @@ impl OnceFile {
     }
 
     /// Finishes the batches of all intents beside the file, under the lock. `is_open` says whether a batch of this
-    /// ledger is open; the intent of a closed one is removed. Returns the open batches of this ledger that are complete
-    /// now.
+    /// ledger is open; the intent of a closed batch is removed. Returns the open batches of this ledger that are
+    /// complete now.
     ///
-    /// Errors: exit status 65 if an intent is damaged, or the file has changed so that a batch cannot be finished;
-    /// nothing is changed then.
+    /// Errors: exit status 65 if an intent is damaged, or the file has changed so that a batch cannot be finished; that
+    /// intent and the later ones stay as they are.
     pub fn finish_intents(&mut self, is_open: impl Fn(i64) -> bool) -> Result<Vec<i64>> {
         let mut complete = vec![];
         for path in self.intents()? {
@@ -140,7 +141,7 @@ impl OnceFile {
         self.set_done(batch)
     }
 
-    /// Keeps the number of a complete batch.
+    /// Records the number of a complete batch in the intent of this ledger.
     fn set_done(&mut self, batch: BatchId) -> Result<()> {
         let path = self.path.clone();
         let length = self.file()?.file.metadata().map_err(|error| failed(&path, &error))?.len();
@@ -172,7 +173,8 @@ impl OnceFile {
         self.file.as_mut().ok_or_else(|| Error::broken("a file is written without its lock"))
     }
 
-    /// Removes the torn last line that a killed writer left, or ends a whole one. Returns the length of the file.
+    /// Removes the incomplete last line that a killed writer left, or adds the newline to a last line that is a whole
+    /// JSON object. Returns the length of the file.
     fn end_line(&mut self) -> Result<u64> {
         let path = self.path.clone();
         let failed = |error: std::io::Error| failed(&path, &error);
@@ -196,7 +198,7 @@ impl OnceFile {
         file.write_all(bytes).and_then(|()| file.sync_data()).map_err(|error| failed(&path, &error))
     }
 
-    /// Appends the bytes of an intent that the file lacks.
+    /// Appends the bytes of an intent that the file does not have. `is_own`: the intent is that of this ledger.
     fn finish(&mut self, intent_path: &Path, intent: &Intent, is_own: bool) -> Result<()> {
         let path = self.path.clone();
         let failed = |error: std::io::Error| failed(&path, &error);
@@ -215,7 +217,7 @@ impl OnceFile {
         let found = read_range(file, intent.length, end).map_err(failed)?;
         let same = found.iter().zip(&intent.bytes).take_while(|(found, wanted)| found == wanted).count();
         if same == intent.bytes.len() {
-            // A power failure may have followed the append.
+            // Only syncs the file: the power may have failed after the append.
             return self.write(&[]);
         }
         if same == found.len() && (is_own || same > 0 || intent.batch.is_of_epoch()) {
@@ -235,7 +237,7 @@ impl OnceFile {
         let form = self.form;
         let whole = form.whole(&intent.bytes[..same]);
         let start = intent.length + whole as u64;
-        // Without a torn line, the record at `start` is that of another writer.
+        // Unless the line at `start` is torn, the record at `start` is that of another writer.
         if whole < same && !form.is_whole_at(&self.file()?.file, start).map_err(failed)? {
             let message = format!(
                 "{}: the line at byte {} of the file is torn, and other lines follow it; repair it, then remove the \
@@ -251,7 +253,7 @@ impl OnceFile {
         self.write(&intent.bytes)
     }
 
-    /// Writes an intent under its name, durably and at once.
+    /// Writes the intent of this ledger durably; a rename makes it visible as a whole.
     fn write_intent(&self, intent: &Intent) -> Result<()> {
         let path = self.own_intent();
         let mut part = path.as_os_str().to_owned();

@@ -17,11 +17,12 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::PathBuf;
 
-/// Files whose positions are kept. The oldest are forgotten first: one of them would be read again.
+/// Maximum number of files whose positions are kept. The oldest positions are removed first; a later run reads such a
+/// file again.
 const FILES_MAX: usize = 100_000;
-/// Files whose positions databases get with each epoch: those that were read last.
+/// Maximum number of files whose positions databases get with each epoch: the files that were read last.
 const FILES_SHOWN: usize = 1000;
-/// The least length (bytes) of a content by which a longer file of another name is known.
+/// The least length (bytes) of a known content that identifies a longer file of another name.
 const RENAMED_MIN: u64 = 1 << 10;
 
 /// How far a file is read.
@@ -29,7 +30,7 @@ const RENAMED_MIN: u64 = 1 << 10;
 pub struct FilePosition {
     /// The name under which it was read last.
     name: String,
-    /// Its content when it was opened.
+    /// Its content when it was opened, or when it had grown and its position was kept.
     content: FileContent,
     /// The offset of the last record that is in a complete batch.
     last: i64,
@@ -38,8 +39,8 @@ pub struct FilePosition {
     explode: Option<String>,
     /// The stream times of its partitions.
     partitions: Vec<PartitionTime>,
-    /// The stream time (µs) of its partition before its first record, if there was one. Lines without years get theirs
-    /// by it.
+    /// The stream time (µs) of its partition before its first record, if there was one. It gives lines without a year
+    /// their year.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     began: Option<i64>,
 }
@@ -59,7 +60,7 @@ pub struct FilePositions {
 /// A file of this run.
 struct InputFile {
     path: PathBuf,
-    /// What it was, once it was begun: another file may have its path afterwards.
+    /// The file that was opened at `path`, once reading has begun: another file may have the path afterwards.
     begun: Option<BegunFile>,
 }
 
@@ -74,12 +75,12 @@ struct CurrentFile {
     origin: String,
     /// The file itself. Its path is not looked at again: a rotation gives it to another file.
     file: File,
-    /// Its bytes, packed as they are, when its content was determined.
+    /// Its size (bytes, not unpacked) when its content was determined.
     size: u64,
     position: FilePosition,
-    /// Whether it is the last one of the positions.
+    /// Whether `position` is the last entry of [`FilePositions::files`].
     is_kept: bool,
-    /// Whether it no longer begins with the content that was read.
+    /// Whether the file no longer begins with the content that was read.
     is_overwritten: bool,
 }
 
@@ -127,7 +128,7 @@ impl FilePositions {
         let IdentifiedFile { content, known, longer } =
             self.identified(&file, &name, id, run.ratio_max).map_err(|error| error.at(name.clone()))?;
         let files = &self.files;
-        // A file that has shrunk to more than the content of another one does not continue that.
+        // A file that has shrunk does not continue another file, unless it has exactly the content of that file.
         let is_known = known.is_some_and(|at| files[at].name == name || files[at].content.length == content.length);
         if let Some(longer) = longer.iter().map(|at| &files[*at]).find(|longer| longer.name == name && !is_known) {
             let (expected, found) = (longer.content.length, content.length);
@@ -157,8 +158,8 @@ impl FilePositions {
         Ok(Some(read))
     }
 
-    /// Compares a file with those that were read. The longest content that it continues is the known one, and of
-    /// several with this content that of its own name.
+    /// Compares a file with the files that were read. The known file is the one with the longest content with which
+    /// this file begins; of several files with that content, the one of the same name.
     fn identified(&self, file: &File, name: &str, id: FileId, ratio_max: u64) -> Result<IdentifiedFile> {
         let mut contents: Vec<FileContent> = self.files.iter().map(|file| file.content.clone()).collect();
         loop {
@@ -166,7 +167,7 @@ impl FilePositions {
             let Some(at) = identified.known else { return Ok(identified) };
             let former = &self.files[at];
             let has_grown = former.content.length < identified.content.length;
-            // The rows of another file of the run are not those of this one, although it begins like that.
+            // The content belongs to another file of the run, although this file begins with it too.
             if has_grown && self.is_of_other(at, name, Some(id), ratio_max) {
                 contents[at] = FileContent::default();
                 continue;
@@ -180,7 +181,8 @@ impl FilePositions {
         }
     }
 
-    /// Whether a position is that of a file which this run reads under another name, and which is not the file `id`.
+    /// Whether the position number `at` is that of a file which this run reads under another name, and which is not the
+    /// file `id`.
     fn is_of_other(&self, at: usize, name: &str, id: Option<FileId>, ratio_max: u64) -> bool {
         let former = &self.files[at];
         let Some(other) = self.inputs.get(&former.name).filter(|_| former.name != name) else { return false };
@@ -196,8 +198,8 @@ impl FilePositions {
         is_other && identified().is_ok_and(|identified| identified.known.is_some())
     }
 
-    /// Takes a position for a file of this name. The file that was read last is the last to be forgotten. A copy of
-    /// another file of the run leaves that its position.
+    /// Takes position number `at` out of the list for a file of this name, which gets a new entry at the end. If the
+    /// position is that of another file of the run, of which this file is a copy, it stays in the list.
     fn take(&mut self, at: usize, name: &str, ratio_max: u64) -> FilePosition {
         let id = self.inputs.get(name).and_then(|file| file.begun.as_ref()).map(|begun| begun.id);
         match self.is_of_other(at, name, id, ratio_max) {
@@ -247,8 +249,9 @@ impl FilePositions {
 }
 
 impl CurrentFile {
-    /// Determines the content anew if the file has grown, because it must cover what was read. Of a truncated file it
-    /// stays: the copy that was made before still has it, and what the file gets afterwards is another content.
+    /// Determines the content anew if the file has grown, because the content must cover what was read. The content of
+    /// a truncated file stays: a copy that was made before the truncation has this content, and what is written to the
+    /// file afterwards is another content.
     ///
     /// Errors: exit status 74 if the file cannot be read.
     fn update_content(&mut self, run: &Run) -> Result<()> {

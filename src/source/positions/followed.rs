@@ -23,7 +23,7 @@ pub struct NamePosition {
     partitions: Vec<PartitionTime>,
 }
 
-/// The positions of followed names. Those of names that a run does not follow stay.
+/// The positions of followed names. A run keeps the positions of names that it does not follow.
 #[derive(Default)]
 pub struct NamePositions {
     names: Vec<NamePosition>,
@@ -33,7 +33,7 @@ pub struct NamePositions {
     begun_names: Option<BegunNames>,
     /// The names that the run has begun, as they were before their first record.
     begun: Vec<NamePosition>,
-    /// The number of these that are kept.
+    /// The number of entries of `begun` that the note has on disk.
     kept: usize,
 }
 
@@ -106,7 +106,7 @@ impl NamePositions {
     /// Notes the first file of an input, unless an earlier run has begun its name.
     pub fn note_first(&mut self, input: u32, position: FollowPosition) {
         let Some(NameToFollow { name, .. }) = self.inputs.get(&input) else { return };
-        // A name that is known has its text since the run begins to follow it.
+        // `begin` has given a known name its present text.
         if !self.names.iter().any(|known| known.name == *name) {
             let begun = NamePosition { name: name.clone(), position, explode: None, partitions: vec![] };
             self.names.push(begun.clone());

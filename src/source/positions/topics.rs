@@ -29,7 +29,7 @@ pub struct TopicPosition {
     topic_id: Option<TopicId>,
 }
 
-/// The positions of topics. Those of topics that a run does not read stay.
+/// The positions of topics. A run keeps the positions of topics that it does not read.
 #[derive(Default)]
 pub struct TopicPositions {
     positions: Vec<TopicPosition>,
