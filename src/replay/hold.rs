@@ -1,6 +1,5 @@
-//! Letters that wait until every assignment of the patch has had a value: a replay with a
-//! wrong name in the patch must not be recorded in the ledger. Beyond the limits of what can wait, each batch is
-//! examined before it is replayed.
+//! Letters that wait until every assignment of the patch has had a value: a replay with a wrong name in the patch must
+//! not be recorded in the ledger. Beyond the limits of what can wait, each batch is examined before it is replayed.
 
 use super::repair::{LetterRows, Repair};
 use crate::counts::counted;
