@@ -28,7 +28,8 @@ impl Clock {
         }
     }
 
-    /// Returns the time since the process began, nearly (its first call): for timeouts and delays.
+    /// Returns the monotonic time, for timeouts and delays. It counts from the first call, nearly the start of the
+    /// process.
     pub fn monotonic(&self) -> Duration {
         static START: OnceLock<Instant> = OnceLock::new();
         match self {

@@ -68,7 +68,7 @@ struct ClockPartition {
     /// Its stream time (µs).
     stream_time: Option<i64>,
     first: Option<FirstRows>,
-    /// The time in which everything that was there has been read.
+    /// The time during which the partition has been read to its end.
     quiet: Option<Quiet>,
     /// When its end was confirmed last; `None` if more rows were there.
     at_end: Option<Duration>,
@@ -93,8 +93,8 @@ struct Quiet {
 }
 
 impl ClockPartition {
-    /// Returns the time at which it released the clock, and the last time at which its end was confirmed; `None` if it
-    /// holds the clock.
+    /// Returns the monotonic times at which the partition released the clock and at which its end was confirmed last;
+    /// `None` if the partition holds the clock.
     fn released(&self) -> Option<(Duration, Duration)> {
         let Quiet { since, confirmed } = self.quiet?;
         (confirmed >= since + HOLD).then_some((since + HOLD, confirmed))
@@ -110,11 +110,11 @@ pub struct AlertClock {
     earlier: Option<EarlierClock>,
     /// The start of the advance with wall time; `None` while some partition holds the clock.
     running: Option<RunningClock>,
-    /// When the process ran last.
+    /// The monotonic time at which the process ran last.
     noted: Option<Duration>,
     /// The end of the last stall.
     resumed: Duration,
-    /// The stream times of the last [`HOLD`].
+    /// Samples of [`AlertClock::caught_up`], at most about [`HOLD`] old.
     caught_up: VecDeque<CaughtUp>,
     /// The wall time (µs). A stream time ahead of it does not advance the clock for other partitions.
     wall: Option<i64>,
@@ -129,12 +129,12 @@ struct RunningClock {
     from: i64,
 }
 
-/// The last value of C in an earlier run, and how long before the start of this run that was.
+/// The last value of C in an earlier run, and the time from then to the start of this run.
 #[derive(Clone, Copy, Debug)]
 pub struct EarlierClock {
     /// The clock (µs).
     pub clock: i64,
-    /// The wall time (µs) that had passed since then when the run started.
+    /// The wall time (µs) from that value to the start of this run.
     pub passed: i64,
     /// The monotonic time at the start of the run.
     pub start: Duration,
@@ -183,8 +183,7 @@ impl AlertClock {
         self.partitions.get(key).and_then(|partition| partition.stream_time)
     }
 
-    /// Notes how far a partition is read. That it is read to its end was so at monotonic time `at`, which may be some
-    /// time ago.
+    /// Notes how far a partition was read at monotonic time `at`, which may be some time ago.
     pub fn read(&mut self, key: PartitionKey, state: ReadState, at: Duration) {
         let partition = self.partition(key);
         match state {
@@ -220,7 +219,7 @@ impl AlertClock {
     pub fn note_time(&mut self, now: Duration) {
         if self.noted.replace(now).is_some_and(|noted| now.saturating_sub(noted) > STALL) {
             self.resumed = now;
-            // What partitions held at the end of a stall is a backlog.
+            // The rows that wait at the end of a stall are a backlog, so the samples before it do not count.
             self.caught_up.clear();
         }
     }
@@ -241,7 +240,7 @@ impl AlertClock {
             Some(quiet) if quiet.is_empty() => greatest,
             Some(quiet) => {
                 let released = quiet.iter().map(|(released, _)| *released).max();
-                // The clock is known as far as every end is.
+                // The clock advances only to the oldest of the confirmations.
                 let confirmed = quiet.iter().map(|(_, confirmed)| *confirmed).min();
                 self.run_on(greatest, released.zip(confirmed))
             }

@@ -107,12 +107,12 @@ impl AlertEngine {
         self.evaluated
     }
 
-    /// Returns the alert clock at least (µs): the last instant that was evaluated.
+    /// Returns a lower bound (µs) of the alert clock: the last instant that was evaluated.
     pub fn clock(&self) -> Option<i64> {
         self.evaluated.map(|g| g * SECOND)
     }
 
-    /// Returns the instant (s) at which every row that was read counts.
+    /// Returns the first instant (s) at which every row that was read counts.
     pub fn end(&self) -> Option<i64> {
         self.read_to.map(grid_end)
     }
@@ -369,7 +369,7 @@ impl AlertEngine {
         Ok(())
     }
 
-    /// Sets the earlier values that views keep, and the time for which series keep slices.
+    /// Sets the lags of the earlier values that views keep, and the length of the longest window of each series.
     fn measure_spans(&mut self) {
         for view in 0..self.views.len() {
             let of_view = self.rules.iter().filter(|rule| rule.view == view);

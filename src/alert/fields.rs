@@ -77,7 +77,7 @@ fn seconds_of(name: &str, value: &Value, range: &RangeInclusive<i64>) -> Result<
 }
 
 impl RuleFields {
-    /// Makes it of all fields; NULL is the same as no field.
+    /// Makes the fields of a rule from all names with their values; NULL is the same as no field.
     pub fn new(mut fields: Map<String, Value>) -> Self {
         fields.retain(|_, value| !value.is_null());
         Self { fields, z: None }

@@ -303,8 +303,8 @@ impl EventSeries {
         self.slices.range(numbers).flat_map(|(_, cell)| cell.keys().copied())
     }
 
-    /// Lets the rows count that count from instant `g` on; returns their groups. Groups beyond `max_groups` are left
-    /// out, and their rows counted.
+    /// Moves the rows that count from instant `g` on from the waiting rows to the slices; returns their groups. Rows of
+    /// groups beyond `max_groups` are dropped and counted in `refused`.
     pub fn arrive(&mut self, g: i64, max_groups: usize) -> Vec<Arrival> {
         let beyond = self.beyond(g, max_groups);
         let mut newest: BTreeMap<u32, i64> = BTreeMap::new();
@@ -425,7 +425,7 @@ impl EventSeries {
 
     /// Restores rows that [`EventSeries::save`] saved after the identity.
     pub fn load(&mut self, saved: &mut snapshot::Reader<'_>) -> Result<()> {
-        // The rows that earlier runs refused: they have reported them.
+        // Skips the number of rows that earlier runs refused, which these runs have reported.
         saved.number()?;
         for _ in 0..saved.count()? {
             let (from, slice) = (saved.number()?, saved.number()?);

@@ -110,13 +110,13 @@ pub struct WindowView {
     pub by: Vec<String>,
     /// The lags of the earlier values that its rules need.
     lags: BTreeSet<Lags>,
-    /// How long they are needed (seconds).
+    /// How long earlier values are needed (seconds).
     span: i64,
     /// Groups that may be gone, by the instant.
     expiry: BTreeMap<i64, Vec<u32>>,
     /// The earlier values of groups that are gone, by the bytes of their keys.
     gone: HashMap<Vec<u8>, GoneHistory>,
-    /// The same groups in the order in which they went; some may be back.
+    /// The groups of `gone` in the order in which they became gone; some may have rows again.
     gone_order: VecDeque<GoneKey>,
     /// The value of a window without rows.
     empty: Option<f64>,

@@ -19,7 +19,7 @@ pub struct Difference {
     pub orphans: Vec<CellKey>,
     /// Number of stored cells before the first event of the input, which were not compared.
     pub before: u64,
-    /// Number of those after its last event.
+    /// Number of stored cells after the last event of the input, which were not compared.
     pub after: u64,
 }
 

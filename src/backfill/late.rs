@@ -286,8 +286,9 @@ impl LateCells {
         }
     }
 
-    /// Returns the least span that contains the windows of all cells, and `around` before and after the instants that
-    /// late events of this run name; `None` without them.
+    /// Returns the least span that contains the windows of all cells and, for each instant of a session metric that
+    /// late events of this run name, the time from `around` and the gap before it to `around` and the gap after it;
+    /// `None` without either.
     pub fn span(&self, around: i64) -> Option<Span> {
         let mut span: Option<(i64, i64)> = None;
         let mut widen =
@@ -308,7 +309,8 @@ impl LateCells {
         span.map(|(since, until)| Span { since: Some(since), until: Some(until) })
     }
 
-    /// Adds the rows of a batch of events to the cells; `outcome` is what the live run calls them.
+    /// Adds the rows of a batch of events to the cells; `outcome` has the outcomes of the rows by the rule of the live
+    /// run.
     pub fn on_batch(&mut self, batch: &RecordBatch, outcome: &BatchOutcome) -> Result<()> {
         let mut keep: Vec<bool> = instants(batch, column::EVENT_TIME).iter().map(|time| self.touches(*time)).collect();
         outcome.dead.iter().for_each(|fault| keep[fault.row] = false);

@@ -25,7 +25,7 @@ type StoredSessions<T> = BTreeMap<(Arc<str>, String), Vec<T>>;
 /// Stored cells that stay as they are.
 #[derive(Debug, Default)]
 pub struct KeptCells {
-    /// By metric and dimensions, if they are sessions, which replace right sessions that overlap them.
+    /// The cells that are sessions, by metric and dimensions. Each takes the place of right sessions that overlap it.
     sessions: StoredSessions<CellKey>,
     keys: BTreeSet<CellKey>,
 }

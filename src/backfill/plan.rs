@@ -11,14 +11,14 @@ use super::session::NameOrigin;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-/// The treatment of the sessions that overlap one with named instants.
+/// The treatment of the sessions that overlap a session with named instants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Treatment {
     /// They stay as they are stored.
     Left,
-    /// It replaces them.
+    /// The session with named instants replaces them.
     Replaced,
-    /// Its names are removed, so those by the rule of the live run replace it.
+    /// The names of the session are removed. The sessions by the rule of the live run replace the stored ones.
     Restored,
 }
 

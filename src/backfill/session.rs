@@ -19,7 +19,7 @@ pub enum NameOrigin {
     Input,
     /// The store.
     Store,
-    /// The store, which loses it (`--without-late`).
+    /// The store, from which the name is removed (`--without-late`).
     Removed,
 }
 

@@ -106,7 +106,7 @@ impl Collected {
 struct Unranked {
     dimensions: String,
     windows: SeriesWindows,
-    /// The sum of the sizes of all values.
+    /// The sum of the absolute values, of those that are finite.
     sum: f64,
 }
 

@@ -152,7 +152,8 @@ pub fn instant(at: i64) -> String {
     if second == 0 { date } else { format!("{date}:{second:02}") }
 }
 
-/// Returns the range of an axis for values in a range: from 0 if that leaves no half of it empty, and never empty.
+/// Returns the range of an axis for values in a range; it is never empty. The axis begins or ends at 0 if the values
+/// then still cover at least half of it.
 pub fn axis_range(values: ValueRange) -> ValueRange {
     let ValueRange { low: least, high: greatest } = values;
     let low = if least >= 0.0 && least <= greatest / 2.0 { 0.0 } else { least };

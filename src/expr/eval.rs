@@ -23,7 +23,8 @@ pub(super) fn eval(tree: &Tree, batch: &LeafBatch) -> Result<ArrayRef> {
     Ok(value.array)
 }
 
-/// Chains of operators without parentheses nest by the hundred, so the frame of their recursion is kept small.
+/// Evaluates `tree`. Chains of operators without parentheses nest by the hundred, so the stack frame of this recursive
+/// function is kept small.
 fn value(tree: &Tree, batch: &LeafBatch) -> Result<Value> {
     match tree {
         Tree::Binary(operator, left, right) => binary(*operator, &value(left, batch)?, &value(right, batch)?),

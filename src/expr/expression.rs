@@ -82,8 +82,8 @@ impl Expr {
     }
 
     /// Returns the rows in which a leaf of this expression has the wrong type or a cast fails: leaf by leaf, then cast
-    /// by cast, each in the order of rows. Casts are evaluated for it once more, because most expressions have none
-    /// that may fail.
+    /// by cast, each in the order of rows. An expression with casts that may fail is evaluated once more to find these
+    /// rows; most expressions have none.
     pub fn wrong<'a>(&'a self, batch: &'a LeafBatch) -> impl Iterator<Item = Wrong<'a>> {
         let casts = match self.has_strict_cast {
             true => batch.failed_casts(|| eval::eval(&self.tree, batch)),

@@ -51,7 +51,8 @@ impl Filter {
         self.leaves.columns()
     }
 
-    /// Returns warnings about the names without a value in any row, if there were rows; `flag` has the expression.
+    /// Returns warnings about names: those without a value in any row, and those whose integers were rounded; `flag`
+    /// has the expression.
     pub fn warnings(&self, flag: &str) -> Vec<String> {
         self.observed.warnings(flag, &self.leaves, &self.expr)
     }
@@ -104,7 +105,7 @@ impl ObservedLeaves {
         }
     }
 
-    /// Returns the names of an expression without a value in any row, if there were rows.
+    /// Returns the names of an expression that had no value in any row; none before the first row.
     fn always_null(&self, leaves: &Leaves, expr: &Expr) -> Vec<String> {
         let is_null = |name: &&String| {
             // A property with two spellings has one leaf, with its first name.
@@ -122,14 +123,15 @@ impl ObservedLeaves {
         expr.paths().iter().filter(is_rounded).cloned().collect()
     }
 
-    /// Returns the names of an expression that no row has, if there were rows and the value of the name is used.
+    /// Returns the names of an expression that no row has, as far as the expression uses their values; none before the
+    /// first row.
     pub fn unknown(&self, leaves: &Leaves, expr: &Expr) -> Vec<String> {
         let is_unknown = |name: &String| !is_presence(leaves, name) && !self.is_uncast(leaves, name);
         self.always_null(leaves, expr).into_iter().filter(is_unknown).collect()
     }
 
-    /// Returns a line for each name of an expression without a value in any row, if there were rows; `row` is what the
-    /// line calls one of them.
+    /// Returns a line for each name of an expression that had no value in any row; none before the first row. `row` is
+    /// the word for a row in these lines.
     pub fn null_lines(&self, leaves: &Leaves, expr: &Expr, row: &str) -> Vec<String> {
         self.always_null(leaves, expr).iter().map(|name| self.null_line(leaves, name, row)).collect()
     }
@@ -146,7 +148,8 @@ impl ObservedLeaves {
         leaves.leaves.iter().zip(&self.uncast).any(|(leaf, uncast)| *uncast && leaf.name == *name)
     }
 
-    /// Returns a warning for each name without a value in any row; `flag` has the expression.
+    /// Returns a warning for each name without a value in any row, and for each whose integers were rounded; `flag` has
+    /// the expression.
     pub fn warnings(&self, flag: &str, leaves: &Leaves, expr: &Expr) -> Vec<String> {
         let warning = |name: String| match is_presence(leaves, &name) {
             true => format!("{flag}: {name} was NULL or absent in every row"),

@@ -40,7 +40,8 @@ pub(super) struct Leaf {
     pub(super) name: String,
 }
 
-/// One name or position at one level of the object, and those inside its value. At the top level all are names.
+/// A name or position at one level of the object, with the steps inside its value. At the top level all steps are
+/// names.
 #[derive(Clone, Debug)]
 pub(super) struct PathStep {
     pub(super) key: PathKey,
@@ -71,7 +72,7 @@ fn kind_of(data_type: &DataType) -> Option<ValueKind> {
     }
 }
 
-/// What leaves read only as text: a bit for each of the first 32.
+/// The columns and properties that leaves read only as text: a bit for each of the first 32.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TextBits {
     /// The columns.
@@ -128,7 +129,7 @@ impl Leaves {
         self.steps.iter().map(|step| step.name().to_owned()).collect()
     }
 
-    /// Returns what is read as text. If it has few values, dictionaries are best.
+    /// Returns the columns and properties that are read as text. Those with few values are best built as dictionaries.
     pub fn texts(&self) -> TextBits {
         let bit = |index: usize| u32::try_from(index).ok().and_then(|index| 1u32.checked_shl(index)).unwrap_or(0);
         let is_text =

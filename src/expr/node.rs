@@ -139,7 +139,7 @@ fn read_name(text: &str) -> Option<(String, &str)> {
             let (part, after) = rest.split_once('"')?;
             name.push_str(part);
             match after.strip_prefix('"') {
-                // A doubled quote is one.
+                // Two quotes in a row stand for one.
                 Some(after) => (rest, name) = (after, name + "\""),
                 None => return (!name.is_empty()).then_some((name, after)),
             }

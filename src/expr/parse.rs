@@ -53,9 +53,9 @@ impl Dialect for ExpressionDialect {
         true
     }
 
-    /// The parser parses such a word in one way only. Any other word at the start of an expression is parsed again as a
-    /// name if the first attempt fails, so an error inside n such words would take 2^n attempts. [`name_words`] has
-    /// already separated the names.
+    /// Whether the parser parses a word in one way only. It parses any other word at the start of an expression again
+    /// as a name if the first attempt fails, so an error inside n such words would take 2^n attempts. [`name_words`]
+    /// has already separated the names.
     fn is_reserved_for_identifier(&self, word: Keyword) -> bool {
         matches!(word, Keyword::CASE | Keyword::NOT | Keyword::EXISTS | Keyword::INTERVAL | Keyword::STRUCT)
             || CALLED.contains(&word)
@@ -84,7 +84,7 @@ const CALLED: [Keyword; 13] = [
     Keyword::TRY_CAST,
 ];
 
-/// Turns such words into names where they can only be names: `case = 1`, `trim is null`.
+/// Turns words with a grammar of their own into names where they can only be names: `case = 1`, `trim is null`.
 fn name_words(tokens: &mut [TokenWithSpan]) {
     for at in 0..tokens.len() {
         let next = tokens[at + 1..].iter().find(|token| !matches!(token.token, Token::Whitespace(_)));

@@ -33,7 +33,7 @@ pub struct LeafBatch {
     rounded: Vec<bool>,
     /// Whether a leaf that is lenient has a value of another type.
     uncast: Vec<bool>,
-    /// The rows in which a cast fails, while they are looked for.
+    /// The rows in which a cast fails; `None` unless `failed_casts` is searching for them.
     failed: RefCell<Option<Vec<FailedCast>>>,
 }
 
@@ -188,7 +188,7 @@ impl LeafBatch {
     /// Evaluates an expression, and returns the rows in which a strict cast fails.
     pub(super) fn failed_casts<T>(&self, eval: impl FnOnce() -> Result<T>) -> Vec<Wrong<'_>> {
         self.failed.replace(Some(vec![]));
-        // The evaluation for the result reports an error.
+        // An error is ignored here, because the evaluation that returns the result reports it.
         _ = eval();
         let failed = self.failed.take().unwrap_or_default();
         let wrong = |FailedCast { row, message }| Wrong { row, value: WrongValue::Computed(message) };

@@ -34,7 +34,7 @@ impl Pieces {
         Self { rest: None, ahead: ROWS, rows: 0, text_max }
     }
 
-    /// Takes a batch; the last one must be consumed.
+    /// Takes a batch. All rows of the previous batch must have been returned.
     pub fn push(&mut self, batch: RecordBatch) {
         self.rest = Some(batch);
     }
@@ -151,7 +151,8 @@ fn is_of(wanted: &SchemaRef, batch: &RecordBatch) -> bool {
     names(wanted) == names(batch.schema_ref()) && wanted.fields().iter().zip(batch.columns()).all(is_alike)
 }
 
-/// Returns how many rows at the start of a batch have at most `bytes` of text and binary; at least one.
+/// Returns how many rows at the start of a batch have at most `bytes` of text and binary: at least one, at most
+/// [`ROWS`].
 fn rows_within(batch: &RecordBatch, bytes: usize) -> usize {
     let rows = batch.num_rows().min(ROWS);
     let length = |view: &u128| usize::try_from(*view & u128::from(u32::MAX)).unwrap_or(0);

@@ -69,7 +69,7 @@ const DELIMITERS: [u8; 4] = *b",;\t|";
 
 /// Splits records, each from its first byte: an incomplete one is read again with the next chunk.
 pub struct CsvRows {
-    /// The delimiter, until the first line decides a comma.
+    /// The delimiter; a comma until the first line decides it.
     delimiter: u8,
     /// Whether the first line decides the delimiter.
     is_guessed: bool,
@@ -90,7 +90,7 @@ pub struct CsvRows {
 enum Columns {
     /// The first line has their names.
     Expected,
-    /// They are as many as the fields of the first record.
+    /// The columns have numbers as names. There are as many as the first record has fields.
     Numbered,
     TooLong,
     Read(CsvColumns),
@@ -99,7 +99,7 @@ enum Columns {
 /// The columns of the file.
 struct CsvColumns {
     keys: Vec<CsvColumn>,
-    /// Those that are dimensions, in a file of metrics.
+    /// The columns that are dimensions, in a file of metrics.
     dimensions: Option<DimensionReader>,
 }
 
@@ -402,8 +402,8 @@ fn start_record(reader: &mut Reader) {
     reader.read_record(b"\n", &mut [0], &mut [0]);
 }
 
-/// Returns the fault of a record that has other fields than the header. The only name of a header may be a comment, and
-/// is shown.
+/// Returns the fault of a record with more or fewer fields than the header. The message shows the name of a header that
+/// has only one, because the line may be a comment.
 #[cold]
 fn other_fields(keys: &[CsvColumn], found: usize) -> Fault {
     let shown = match keys {

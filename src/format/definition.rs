@@ -48,7 +48,7 @@ pub struct EncodeOptions {
 pub struct Limits {
     /// Maximum decompressed bytes per compressed byte.
     pub ratio: u64,
-    /// Maximum bytes of a row's text that are written: no record may be as long.
+    /// Maximum bytes of JSON text that are written of a row, because a record must be shorter.
     pub text: usize,
 }
 
@@ -141,7 +141,7 @@ pub struct Format {
     pub output: Option<MakeEncoder>,
     /// Whether a file of it may be appended to, record by record.
     pub appendable: bool,
-    /// Whether it is written to files with a name only, and not to standard output that is redirected to a file.
+    /// Whether it is written only to a file with a name, not to standard output that is redirected to a file.
     pub needs_name: bool,
     /// Whether each record is one line with a JSON object.
     pub is_json: bool,

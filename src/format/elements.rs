@@ -151,8 +151,8 @@ impl Elements {
         }
     }
 
-    /// Reads the token at `p`; returns the index after it, or `None` if more input is needed: what is before `p` is
-    /// consumed.
+    /// Reads the token at `p`; returns the index after it, or `None` if more input is needed. The bytes before `p` are
+    /// then consumed.
     fn token(&mut self, input: &[u8], p: usize, records: &mut Records) -> Option<usize> {
         let byte = input[p];
         match (self.expect, byte) {
@@ -483,7 +483,8 @@ fn kind_of(byte: u8) -> &'static str {
     }
 }
 
-/// Returns the index of the quote that ends a string; `escaped`: its first byte follows a backslash.
+/// Returns the index of the quote that ends a string. `escaped` says whether the first byte follows a backslash;
+/// without such a quote it is set for the next chunk.
 fn string_end(input: &[u8], escaped: &mut bool) -> Option<usize> {
     let mut p = usize::from(std::mem::take(escaped));
     loop {
@@ -501,7 +502,7 @@ fn string_end(input: &[u8], escaped: &mut bool) -> Option<usize> {
 /// Finds the end of a value by its brackets and strings, over several chunks.
 #[derive(Default)]
 struct ValueScan {
-    /// The bytes of the chunk that were read before.
+    /// The number of scanned bytes of the text that [`ValueScan::end`] gets.
     at: usize,
     depth: u64,
     is_string: bool,

@@ -3,9 +3,9 @@
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::datatypes::DataType;
 
-/// Rows that decide about columns, at most: those of one row group of Parquet.
+/// Maximum number of rows that decide about columns: those of one row group of Parquet.
 pub const SAMPLE_ROWS: usize = 131_072;
-/// Bytes of their values that have no fixed size, at most, because the rows are in memory.
+/// Maximum bytes of the values of these rows that have no fixed size, because the rows are in memory.
 const SAMPLE_BYTES: usize = 16 << 20;
 
 /// The first rows, which wait in memory until there are enough of them. The same rows decide however they were divided

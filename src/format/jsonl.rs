@@ -143,7 +143,7 @@ impl<'a> Objects<'a> {
         let names: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
         // Kinds with bytes and headers write them in evt's forms.
         let ours = Kind::of(schema).is_some() || kind_of(&names) != Kind::Event;
-        // So does an event with stamps and a raw record.
+        // An event with stamps writes its raw record in evt's form, too.
         let is_stamped = STAMPS.iter().all(|stamp| names.contains(stamp));
         let is_raw = |field: &Field| is_stamped && field.name() == RAW;
         let columns = schema.fields().iter().zip(batch.columns());

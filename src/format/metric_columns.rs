@@ -19,7 +19,7 @@ use std::sync::Arc;
 
 /// The columns of a metric before its dimensions.
 const BEFORE: [usize; 3] = [column::METRIC_NAME, column::WINDOW_START, column::WINDOW_END];
-/// Those after them.
+/// The columns of a metric after its dimensions.
 const AFTER: [usize; 6] =
     [column::VALUE, column::ROWS, column::METRIC_ID, column::REVISION, column::PANE, column::RETRACTED];
 /// The prefix in the name of a dimension's column. It is used if the name of the dimension is empty, begins with the
@@ -40,10 +40,10 @@ pub fn dimension_name(column: &str) -> &str {
     column.strip_prefix(PREFIX).unwrap_or(column)
 }
 
-/// Appends the dimensions of a row, a JSON object of texts and nulls, to one column for each name. One that the row
-/// does not have is NULL.
+/// Appends the dimensions of a row, a JSON object of texts and nulls, to one column for each name. A dimension that the
+/// row does not have is NULL.
 ///
-/// Errors: exit status 65 if it has another one, or a value that is not text.
+/// Errors: exit status 65 if the row has a dimension that is not among `names`, or one that is neither text nor null.
 pub fn push_dimensions(object: &str, names: &[String], columns: &mut [StringBuilder]) -> Result<()> {
     let mut cells: Vec<Option<Cow<'_, str>>> = vec![None; names.len()];
     let mut wrong = None;
@@ -64,7 +64,7 @@ pub fn push_dimensions(object: &str, names: &[String], columns: &mut [StringBuil
     Ok(())
 }
 
-/// The encoder of a format for people: one of metrics gets their dimensions as columns.
+/// Makes the encoder of a format for people. Dimensions of metrics become columns.
 pub(super) fn encoder(schema: &SchemaRef, options: &EncodeOptions, open: MakeEncoder) -> Result<Box<dyn Encoder>> {
     if !has_metrics(schema) {
         return open(schema, options);

@@ -13,8 +13,8 @@ use crate::kind::metric::{COLUMNS, column, metric_id};
 use crate::time::parse_instant;
 use std::collections::HashSet;
 
-/// Maximum combinations of NULL and absent that are tried for a row: all of 12 dimensions, or the 2 extremes and the
-/// next ones.
+/// Maximum combinations of NULL and absent dimensions that are tried for a row. Of 12 dimensions these are all
+/// combinations; of more dimensions, those in which the fewest or the most are NULL.
 const TRIES_MAX: usize = 4096;
 /// Maximum sets of dimensions that are kept, one for each `by` of the file.
 const KNOWN_MAX: usize = 64;
@@ -23,7 +23,7 @@ const KNOWN_MAX: usize = 64;
 pub(super) struct DimensionReader {
     /// For each column of the file the name of its dimension, if it is one.
     names: Vec<Option<String>>,
-    /// The columns of the id and of what else it is a digest of.
+    /// The columns of the id and of the other values of which the id is a digest.
     key: KeyColumns,
     /// A dimension that has two columns.
     duplicate: Option<String>,

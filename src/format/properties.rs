@@ -16,9 +16,10 @@ use std::sync::Arc;
 
 /// Key in the metadata of a field whose column is a property. The value is `true`, or [`INTEGERS`].
 const PROPERTY_KEY: &str = "evt.property";
-/// A column of doubles some of which the records wrote as integers: 4 is not 4.0 again.
+/// The value of the key for a column of doubles of which the records wrote some as integers: 4 is read back as 4, not
+/// as 4.0.
 const INTEGERS: &str = "integers";
-/// Doubles below this are written as integers if they are.
+/// Whole doubles of such a column below this magnitude are read back as integers.
 const INTEGER_MAX: f64 = 1e15;
 
 /// Returns the column of a property; `integers`: some of its doubles were written as integers.
@@ -59,7 +60,7 @@ fn column_of<'a>(field: &Field, array: &'a ArrayRef) -> Column<'a> {
     let form = field.metadata().get(PROPERTY_KEY);
     match array.as_primitive_opt::<Float64Type>().filter(|_| form.is_some_and(|form| form == INTEGERS)) {
         Some(numbers) => Column::with(array, move |row, out| match numbers.value(row) {
-            // -0 has no integer.
+            // -0 is not an integer.
             whole if whole.fract() == 0.0 && whole.abs() < INTEGER_MAX && whole.to_bits() != (-0.0f64).to_bits() => {
                 let _ = write!(out, "{whole}");
             }

@@ -69,8 +69,8 @@ impl Years {
         Self { year: year.into(), last: None }
     }
 
-    /// Returns the year of the next line. After a step back by more than 300 days it is the next one, after such a step
-    /// forward the one before: lines around midnight may be in disorder.
+    /// Returns the year of the next line. After a step back by more than 300 days the line is in the next year, after a
+    /// step forward by more than 300 days in the previous one: lines around midnight may be in disorder.
     fn of(&mut self, month: usize, day: u8) -> i64 {
         let date = |year: i64| days_from_civil(year, month as i64, day.into());
         let step = self.last.map_or(0, |last| date(self.year) - last);

@@ -177,7 +177,7 @@ impl ColumnShape {
         self.width.min(if self.instant { INSTANT_MIN } else { WIDTH_MIN })
     }
 
-    /// Drops fractions of a second, the first to go if there is no room for all.
+    /// Drops the fraction of a second from the instants of the column: fractions go first if the columns do not fit.
     fn drop_fraction(&mut self) {
         self.width = self.width.saturating_sub(7 - self.cut).max(self.name.width());
         self.cut = 7;

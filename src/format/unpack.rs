@@ -23,7 +23,8 @@ pub struct Unpacked<R: Read> {
 }
 
 enum State<R: Read> {
-    /// With the bytes read so far, because a reader may have no more for now.
+    /// The format is not known yet. The bytes read so far are kept, because a reader may have fewer now than the
+    /// detection needs.
     Unread(R, Vec<u8>),
     Plain(Source<R>),
     Gzip(Box<Members<BufReader<Source<R>>>>),

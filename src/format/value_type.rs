@@ -62,8 +62,8 @@ impl TypeCounts {
         }
     }
 
-    /// Returns the type that holds most values, of two such types the narrower, and their number. `None` if no type
-    /// holds one.
+    /// Returns the type that holds the most values, and their number. Of two types that hold equally many, it is the
+    /// narrower one. `None` if no type holds a value.
     pub(in crate::format) fn most(&self) -> Option<(ValueType, u32)> {
         let counts = [
             (ValueType::Boolean, self.booleans),
@@ -81,7 +81,7 @@ impl TypeCounts {
     }
 }
 
-/// Returns the value of an integer that its column returns as the same text.
+/// Returns the value of an integer whose text a column of integers reproduces; `None` for any other text.
 fn integer(value: &str) -> Option<i64> {
     let is_whole = value != "-0" && value.bytes().all(|byte| byte == b'-' || byte.is_ascii_digit());
     value.parse().ok().filter(|_| is_whole)

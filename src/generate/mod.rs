@@ -71,7 +71,7 @@ pub enum ExpectedOutcome {
     Clean,
     /// An event at least `late_by` behind the stream time of its partition.
     Late,
-    /// The bytes of a record up to a second before.
+    /// The same bytes as a recent record.
     Duplicate,
     /// An event whose client's clock is ahead.
     Future,

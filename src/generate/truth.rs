@@ -149,7 +149,7 @@ struct Span {
 #[derive(Default)]
 struct PartitionTruth {
     stream_time: Option<i64>,
-    /// Stream time at which each id was last seen, and the same in order.
+    /// The stream time (µs) at which each id was seen last, and all sightings in the order of time.
     seen: HashMap<u128, i64>,
     order: VecDeque<(i64, u128)>,
 }

@@ -15,7 +15,7 @@ use arrow::datatypes::{Int32Type, Int64Type};
 use std::sync::Arc;
 
 /// Removes `excess` bytes from a dead letter, the one row of a batch: from its payload, then its headers, then its key.
-/// `None` if it does not have that many.
+/// `None` if the three have fewer bytes together.
 pub fn cut(letter: &RecordBatch, excess: usize) -> Result<Option<RecordBatch>> {
     let payload = letter.column(column::ORIGINAL_PAYLOAD).as_binary::<i32>().value(0);
     let keys = letter.column(column::ORIGINAL_KEY).as_binary::<i32>();

@@ -9,7 +9,7 @@
 //! ```
 //!
 //! - `event.rs`, `metric.rs`, `dead.rs`, `late.rs`, `alert.rs`: the columns of each kind; `field.rs`: their types.
-//! - `record_id.rs`: ids that are derived from the position and the bytes of a record.
+//! - `record_id.rs`: ids that are derived from the position and the bytes of a record; `named_id.rs`: UUIDv5 of names.
 //! - `record_parts.rs`: key, timestamp and headers of Kafka records as columns.
 //! - `rows.rs`: typed access to the rows of a batch of events.
 //! - `alerts.rs`: batches of alerts; `letters.rs`: batches of dead letters; `headers.rs`: record headers as columns.

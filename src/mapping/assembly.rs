@@ -163,7 +163,8 @@ impl<'a> Assembly<'a, '_, '_> {
         (!own && self.plan.set(column::SERVER_TIMESTAMP).is_none()).then_some(arrival.at)
     }
 
-    /// Returns the time of reading; or of the arrival, if that is a fact and the options want it.
+    /// Returns `ingested_at`: the time of reading or, if the option `ingested_at_arrival` is set, the arrival that the
+    /// clock of a server set.
     fn ingested(&self) -> i64 {
         let arrival =
             self.record.meta.arrival.filter(|arrival| self.plan.options.ingested_at_arrival && arrival.is_fact);

@@ -145,7 +145,7 @@ impl Waiting {
 }
 
 impl Lookahead {
-    /// Returns the number of held records if there are some, once.
+    /// Returns the number of waiting records if there are any; later calls return `None`.
     pub fn unreported(&mut self) -> Option<usize> {
         let held = Some(self.held()).filter(|held| *held > 0 && !self.has_reported);
         self.has_reported |= held.is_some();

@@ -104,7 +104,7 @@ impl Mapper {
         let FilledColumns { copies, sets, mapped, copied } = FilledColumns::of(&options, path_of)?;
         let replaced = mapped | arrival & !copied;
         let own = if options.plain { 0 } else { !replaced };
-        // A path means what the record itself has, whatever fills the column of that name.
+        // A path names a field of the record itself, even if another value fills the column of that name.
         let in_record = |CopiedColumn { column, path }| CopiedColumn { column, path: path.in_record(replaced) };
         let copies = copies.into_iter().map(in_record).collect();
         // A column copied from itself is read from the record even if the record carries no stamps.

@@ -45,7 +45,8 @@ impl TimeFrom {
         if let TimeFrom::Field(name) = self { name } else { COLUMNS[column::SERVER_TIMESTAMP] }
     }
 
-    /// Whether a time that cannot be read is a fault of the flags, if no event has another one.
+    /// Whether the time of a record is read from its fields, so that the flags are at fault if no record has a readable
+    /// time.
     pub fn is_read(&self) -> bool {
         matches!(self, TimeFrom::Default | TimeFrom::Field(_) | TimeFrom::Untimed)
     }
@@ -111,7 +112,7 @@ pub struct Options {
     pub stamped_at_arrival: bool,
     /// The zone of the windows that events are counted in, if they have one.
     pub window_zone: Option<Tz>,
-    /// Whether another input is read by the same flags, of which one may have stamps (evt-reconcile).
+    /// Whether a second input is read with the same flags, and only one of the two may have stamps (evt-reconcile).
     pub is_compared: bool,
     /// Whether `ingested_at` is the time at which a broker appended the record, if it is known (evt-reconcile).
     pub ingested_at_arrival: bool,

@@ -14,7 +14,7 @@ pub(super) enum Path {
     /// The stamp, if the record carries it, else the property of that name.
     Stamp(usize, PathKey),
     Property(Vec<PathKey>),
-    /// The record's own field of the name of a column that gets another value.
+    /// The record's own field with the name of a column that gets another value.
     Replaced(usize),
 }
 

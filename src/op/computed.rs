@@ -1,5 +1,5 @@
-//! `--let NAME=EXPR`: fields that expressions compute, as properties of events or as columns; and what evt-ingest does
-//! to rows before it stamps them.
+//! `--let NAME=EXPR`: fields that expressions compute, as properties of events or as columns. [`RowRules`] has the
+//! flags that evt-ingest applies to rows before it stamps them.
 
 use super::window::metric::split_name;
 use crate::error::{Error, Result};
@@ -34,8 +34,8 @@ struct ComputedField {
 }
 
 impl ComputedField {
-    /// Parses `NAME=EXPR` for rows of `schema`. Errors: exit status 2 without a name, or if a column has it; 78 if EXPR
-    /// is not an expression.
+    /// Parses `NAME=EXPR` for rows of `schema`. Errors: exit status 2 if NAME is missing or is the name of a column, or
+    /// if EXPR is all properties; 78 if EXPR is not an expression.
     fn parse(text: &str, schema: &SchemaRef) -> Result<Self> {
         let (Some(name), expr) = split_name(text) else {
             return Err(Error::usage(format!("--let {text}: expected NAME=EXPR, such as rate=bytes / 60")));
@@ -60,7 +60,8 @@ impl ComputedField {
         Ok(Self { name: name.to_owned(), copied, leaves, value, observed })
     }
 
-    /// Evaluates the expression; adds the rows for which it cannot be evaluated to `wrong`.
+    /// Evaluates the expression. Unless its value `is_copied`, adds the rows for which it cannot be evaluated to
+    /// `wrong`.
     fn values(&mut self, batch: &RecordBatch, wrong: &mut WrongRows, is_copied: bool) -> Result<ArrayRef> {
         let leaves = LeafBatch::read(&self.leaves, batch)?;
         self.observed.observe(&leaves);
@@ -155,7 +156,8 @@ impl ComputedFields {
         self.fields.iter().fold(0, |bits, field| bits | field.leaves.columns())
     }
 
-    /// Returns warnings about the names in expressions without a value in any row, if there were rows.
+    /// Returns warnings about names in the expressions: those without a value in any row, and those whose integers were
+    /// rounded.
     pub fn warnings(&self) -> Vec<String> {
         let of_field = |field: &ComputedField| {
             field.observed.warnings(&format!("--let {}", field.name), &field.leaves, &field.value)
@@ -229,7 +231,8 @@ impl RowRules {
         self.fields.columns() | self.filter.as_ref().map_or(0, Filter::columns)
     }
 
-    /// Returns warnings about the names in expressions without a value in any row, if there were rows.
+    /// Returns warnings about names in the expressions: those without a value in any row, and those whose integers were
+    /// rounded.
     pub fn warnings(&self) -> Vec<String> {
         let mut warnings = self.fields.warnings();
         warnings.extend(self.filter.as_ref().map_or(vec![], |filter| filter.warnings("--where")));
@@ -243,7 +246,8 @@ impl RowRules {
         if let Some(filter) = &mut self.filter {
             let passed = filter.apply(&rows)?;
             keep = passed.keep.values().iter().collect();
-            // A row has one letter: that of the field which the filter may read.
+            // A row becomes one dead letter. The fault of a field precedes that of the filter, which may read the
+            // field.
             for RowFault { row, message: why } in passed.wrong {
                 wrong.entry(row).or_insert(why);
             }
@@ -271,7 +275,8 @@ pub fn value_to_json(kind: ValueKind, values: &ArrayRef, row: usize) -> Result<O
             if !number.is_finite() {
                 return Err(format!("expected a number that JSON can hold, found {number}"));
             }
-            // Without an exponent or a fraction where there is none, so that it is an integer where one is expected.
+            // `Display` writes no exponent, and no fraction for a whole number, so a reader that expects an integer
+            // gets one.
             let _ = write!(out, "{number}");
         }
         ValueKind::Text => write_string(&mut out, values.as_string::<i32>().value(row)),
@@ -285,7 +290,8 @@ pub fn value_to_json(kind: ValueKind, values: &ArrayRef, row: usize) -> Result<O
     Ok(Some(out))
 }
 
-/// Returns the value at a path of an object with properties, as received, unless it is null.
+/// Returns the JSON text at a path in an object of properties, as received; `None` if the value is absent or null. A
+/// first step `properties` is the object itself.
 pub(crate) fn copied<'a>(object: &'a str, path: &[PathKey]) -> Option<&'a str> {
     let path = match path {
         [first, rest @ ..] if first.is_member(PROPERTIES) && !rest.is_empty() => rest,

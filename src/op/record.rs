@@ -1,6 +1,6 @@
 //! Encodes events as records of a given Avro schema: the inverse of [`crate::mapping`].
 //!
-//! Each field of the record gets the value from which a reader would fill that column or property:
+//! Each field of the record gets the value that a reader of the record maps to the same column or property:
 //!
 //! - A field with an envelope name is the column; any other is the property of its name. The fields of a record called
 //!   `properties` are properties too. A field of that name with another type, such as a map, holds all properties

@@ -9,9 +9,10 @@ use crate::kind::record_parts::RowParts;
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::{Int64Type, TimestampMicrosecondType};
 
-/// Calls `take` with the dead letter of a row of `batch`: its payload is the raw record if the batch has it, else the
-/// row as JSON, and its key, headers and timestamp are those of the record if the batch has them. `headers` replaces
-/// those of the batch. The second argument of `take` says whether the row has a position; a metric has only a name.
+/// Calls `take` with the dead letter of a row of `batch`. The payload is the raw record if the batch has it, else the
+/// row as JSON. Key and headers are those of the record if the batch has them; `headers` replaces the latter. The time
+/// of arrival is the timestamp of the record, else `server_timestamp`. The second argument of `take` says whether the
+/// row has an offset: a metric has none.
 pub fn with_letter<T>(
     batch: &RecordBatch,
     row: usize,

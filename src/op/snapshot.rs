@@ -103,7 +103,7 @@ impl<'a> Reader<'a> {
         rows.ok_or_else(|| Error::corrupt("snapshot: a number of rows is out of range"))
     }
 
-    /// Reads a pane number, with room for later ones.
+    /// Reads the number of a pane: at most `i32::MAX`, so that later panes have numbers too.
     pub fn pane(&mut self) -> Result<u32> {
         let pane = i32::try_from(self.number()?).ok().and_then(|pane| u32::try_from(pane).ok());
         pane.ok_or_else(|| Error::corrupt("snapshot: a number of panes is out of range"))

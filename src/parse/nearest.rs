@@ -2,7 +2,8 @@
 
 use strsim::levenshtein;
 
-/// Edits within which a name is taken for a misspelling, if it is not shorter than twice as many letters.
+/// Maximum number of edits between a name and the known name that is proposed for it. It is also at most half the
+/// length of the name, rounded up.
 pub const EDITS_MAX: usize = 3;
 
 /// Returns the hint for an unknown name: the nearest of the known ones, or all of them.

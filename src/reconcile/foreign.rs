@@ -34,7 +34,7 @@ use std::collections::HashSet;
 const TEXTS: [usize; 3] = [column::SOURCE, column::EVENT_TYPE, column::USER_ID];
 /// The columns with times, in the order of [`BatchColumns::times`].
 const TIMES: [usize; 3] = [column::CLIENT_TIMESTAMP, column::SERVER_TIMESTAMP, column::EVENT_TIME];
-/// More bytes than a value needs in JSON text beside those of its text: quotes, a number, an instant.
+/// Upper bound of the bytes of a value in JSON text besides the bytes of its text: quotes, a number, an instant.
 const VALUE_BYTES: usize = 64;
 /// The most bytes of JSON text that a byte of a text takes (`\u0000`).
 const ESCAPE_BYTES: usize = 6;

@@ -203,7 +203,7 @@ pub struct Judge {
     plus: [u64; 2],
     /// Rows of B with this key that have matched no unit yet.
     rows: Vec<RowEntry>,
-    /// Those beyond [`HELD_MAX`].
+    /// The rows of B with this key beyond [`HELD_MAX`].
     further: FurtherRows,
     /// Units with this key that are not judged yet.
     units: Vec<RowEntry>,
@@ -281,8 +281,8 @@ impl Judge {
         Ok(())
     }
 
-    /// Judges the units that are held: records of plus that may not be in B are matched first, so that a row of B for
-    /// such a unit is double, then rows of B with equal content.
+    /// Judges the units that are held. They are matched first with records of plus that are not in B ([`LEFT`]), so
+    /// that a row of B for such a unit is double; then with rows of B of equal content.
     fn judge_units(&mut self, out: &mut EachFound<'_>) -> Result<()> {
         let mut units = std::mem::take(&mut self.units);
         while self.plus[1] > 0

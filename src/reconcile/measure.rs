@@ -63,8 +63,8 @@ pub fn lag_text(lags: &[PartitionLag], group: &str) -> String {
     out
 }
 
-/// Returns the first partition whose committed offset is after its end; or what is behind by more than `limit` (µs),
-/// with the partition that is furthest behind; `None` if neither is so.
+/// Returns a message about the first partition whose committed offset is after its end, else about the partitions that
+/// are behind by more than `limit` (µs); `None` if there are none.
 pub fn lag_fault(lags: &[PartitionLag], group: &str, limit: Option<i64>) -> Option<String> {
     let beyond = |lag: &PartitionLag| lag.committed.filter(|committed| *committed > lag.end);
     if let Some((lag, committed)) = lags.iter().find_map(|lag| Some((lag, beyond(lag)?))) {

@@ -163,7 +163,7 @@ pub struct Ranges {
     /// The range of the last offsets with the same faults.
     range: Option<OffsetRange>,
     done: Vec<OffsetRange>,
-    /// The number of ranges in `done` of the partition of the last one.
+    /// The number of ranges in `done` that are of the partition of the last range.
     of_partition: usize,
     buckets: BTreeMap<(u32, Option<i64>), OffsetRange>,
     /// The faults for the verdict.

@@ -12,7 +12,7 @@ pub struct Unjudged {
     pub rows: u64,
     /// Records of B that cannot be read.
     pub unreadable: u64,
-    /// Rows of A or B in a store that cannot be read. They are faults, of records that may be missing, too.
+    /// Rows of A or B in a store that cannot be read. They count as faults. Their records may count as missing, too.
     pub damaged: u64,
     /// Whether A has no record although B has rows, so that nothing is proven.
     pub is_nothing: bool,

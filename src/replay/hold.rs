@@ -1,5 +1,5 @@
-//! Letters that wait until the patch has shown that it loses no value: a wrong name in it must not get into the ledger.
-//! After the limits of what can wait, each batch is examined before it is replayed.
+//! Letters that wait until every assignment of the patch has had a value: a replay with a wrong name in the patch must
+//! not be recorded in the ledger. Beyond the limits of what can wait, each batch is examined before it is replayed.
 
 use super::repair::{LetterRows, Repair};
 use crate::counts::counted;
@@ -15,7 +15,7 @@ const BYTES_MAX: usize = 64 << 20;
 pub struct HeldLetters {
     batches: Vec<RecordBatch>,
     bytes: usize,
-    /// The number of letters that wait no longer.
+    /// The number of letters that [`HeldLetters::release`] has returned.
     replayed: usize,
     is_released: bool,
 }

@@ -34,9 +34,9 @@ struct FieldAssignment {
     /// The path of another field whose JSON value is copied as it is, if the expression is only a name.
     copied: Option<Vec<PathKey>>,
     value: Expr,
-    /// Whether it has had a value in some record that was examined, or cannot be evaluated there.
+    /// Whether the expression had a value in some examined record, or could not be evaluated there.
     has_value: bool,
-    /// In how many of these records its field had a value.
+    /// The number of examined records in which the field had a value.
     replaced: u64,
 }
 
@@ -108,8 +108,8 @@ impl Patch {
         self.assignments.iter().any(|one| !one.has_value && !one.value.paths().is_empty())
     }
 
-    /// Returns why the patch must not be applied: an assignment removes its field from the records that were examined,
-    /// and none of them has a name in it.
+    /// Returns why the patch must not be applied: an assignment would remove its field from records that were examined,
+    /// and names in its expression had no value in any of them. `None` if no assignment does so.
     pub fn loss(&self) -> Option<String> {
         self.assignments.iter().filter(|one| !one.has_value && one.replaced > 0).find_map(|one| {
             let names = self.observed.unknown(&self.leaves, &one.value).join(", ");

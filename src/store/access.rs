@@ -1,5 +1,5 @@
-//! Checks whether files and directories can be written, without leaving anything behind: an output that will fail must
-//! fail before the input is read, and it may not be needed at all.
+//! Checks whether files and directories can be written, and leaves nothing behind: an output that will fail must fail
+//! before the input is read, and a run may not use all of its outputs.
 
 use rustix::fs::{Access, access, statvfs};
 use std::io::{ErrorKind, Result};

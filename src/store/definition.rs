@@ -78,8 +78,8 @@ pub struct StoreReader {
     pub stream_extents: Option<ReadStreamExtents>,
     /// Returns a span that contains the event time of all rows, if the store knows one without reading them.
     pub extent: Option<ReadTimeExtent>,
-    /// Whether rows of epochs that an output has committed, by the key of the output, do not show yet. It changes
-    /// nothing. `None`: they show with the commit.
+    /// Returns whether an output, given its key, has committed epochs whose rows are not visible yet. Changes nothing.
+    /// `None`: rows become visible with the commit.
     pub waits: Option<fn(&Location, &str) -> Result<bool>>,
 }
 

@@ -95,7 +95,7 @@ impl FormerSessions {
         self.last.insert(metric, last);
     }
 
-    /// Whether one of them may lie within the session of a row.
+    /// Whether one of these stored sessions may lie within the session of a row.
     pub fn may_lie_in(&self, columns: &MetricColumns<'_>, row: usize) -> bool {
         !self.last.is_empty()
             && !columns.retracted.value(row)
@@ -169,7 +169,7 @@ impl Overlap {
         }
     }
 
-    /// Notes the outcome of a row of metric `id`. The last row of each metric decides.
+    /// Notes the outcome of a row; `id` is the id of its key. The last row of each key decides.
     pub fn judged(&mut self, id: [u8; 16], outcome: RowOutcome, key: impl Fn() -> String) {
         let id = u128::from_be_bytes(id);
         if outcome == RowOutcome::Corrected {

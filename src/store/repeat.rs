@@ -66,7 +66,7 @@ pub struct Content {
 }
 
 impl Content {
-    /// Whether both are the same.
+    /// Whether both contents are the same. Two event times that are times of arrival count as equal.
     pub fn is_same(&self, other: &Self) -> bool {
         let is_same_time = self.event_time == other.event_time || (self.is_arrival && other.is_arrival);
         self.digest == other.digest && is_same_time

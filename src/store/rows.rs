@@ -74,7 +74,7 @@ pub type ReadValue<'a> = dyn Fn(&Field, Option<CellIndex>) -> Option<CellValue<'
 pub struct Page {
     /// The columns of the rows that can be read.
     pub columns: Vec<ArrayRef>,
-    /// The first value of each other row that cannot be read.
+    /// For each row that cannot be read, the place of its first value that evt does not write.
     pub foreign: Vec<CellIndex>,
 }
 

@@ -136,7 +136,7 @@ pub trait EpochRows {
         &[]
     }
 
-    /// Reads them from the first one. A store reads them again after a lost connection.
+    /// Reads the rows from the first one on. A store reads them again after a lost connection.
     fn batches(&self) -> Result<Batches>;
 
     /// Keeps the rows that the store cannot hold, by their numbers in the epoch. Called before the store commits the
@@ -160,7 +160,7 @@ pub struct EpochFault {
 pub struct EpochFaults {
     /// The rows.
     pub rows: Vec<EpochFault>,
-    /// The first different messages, which the rows share.
+    /// The first different messages, at most `SHARED_MAX`, which the rows share.
     messages: AHashSet<Arc<str>>,
     /// Rows of the batches so far.
     before: usize,

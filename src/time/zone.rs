@@ -25,7 +25,7 @@ fn near_zone(name: &str) -> Option<&'static str> {
         let city = zone.rsplit_once('/').map_or(whole, |(_, city)| levenshtein(&name, &simple(city)));
         whole.min(city)
     };
-    // An offset is not a city, and a city of four letters is within two letters of too many others.
+    // A name of four letters is within two letters of too many cities, and an offset (with digits) is not a city.
     let limit = NEAR.min(name.len() / 4);
     if name.contains(|char: char| char.is_ascii_digit()) {
         return None;

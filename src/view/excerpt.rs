@@ -31,7 +31,8 @@ impl Excerpt {
         self.left == Some(0)
     }
 
-    /// Returns how many rows of the next batch must be read, given those that `keep` selects.
+    /// Returns how many rows of the next batch must be examined until the excerpt is full; `keep` selects the rows that
+    /// count.
     pub fn needed(&self, keep: &BooleanArray) -> usize {
         let Some(left) = self.left.and_then(|left| usize::try_from(left).ok()) else { return keep.len() };
         match left.checked_sub(1) {
@@ -63,8 +64,8 @@ impl Excerpt {
         }
     }
 
-    /// Returns the last rows, at the end of the stream or where it has been read up to now; further rows are shown at
-    /// once.
+    /// Returns the last rows, at the end of the stream or once it has been read up to now. Rows that follow are then
+    /// shown at once.
     pub fn finish(&mut self) -> Vec<RecordBatch> {
         let Some(tail) = self.tail.take() else { return vec![] };
         let mut surplus = tail.rows.saturating_sub(tail.limit);

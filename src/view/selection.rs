@@ -64,7 +64,7 @@ impl SelectionFlag {
         }
     }
 
-    /// Returns the place in which a name has no value, for a message.
+    /// Returns where the name has no value, for a message: in no row, or in no row that is shown.
     fn no_row(self) -> &'static str {
         match self {
             Self::Columns => "in no row shown",
@@ -83,7 +83,7 @@ enum Chosen {
     Path {
         object: usize,
         steps: Vec<PathKey>,
-        /// Whether some row had it, also as null.
+        /// Whether some row had the path, even with the value null.
         is_met: bool,
     },
 }

@@ -10,7 +10,7 @@ use arrow::array::{ArrayRef, BinaryBuilder, TimestampMicrosecondBuilder};
 use arrow::datatypes::Field;
 use std::sync::Arc;
 
-/// The columns.
+/// The columns of the parts of records.
 pub(super) struct Parts {
     /// The columns of keys and of timestamps; `None` if batches have only headers.
     others: Option<(BinaryBuilder, TimestampMicrosecondBuilder)>,

@@ -64,8 +64,8 @@ impl Text {
     }
 }
 
-/// Takes the array of a builder and leaves room for as much again (9/8 of the bytes), because growing copies everything
-/// several times. Long records are rare, so there is room for no more than a usual batch.
+/// Takes the array of a builder and reserves 9/8 of its bytes for the next one, because growing copies everything
+/// several times. Long records are rare, so no more is reserved than 9/8 of a usual batch.
 pub(super) fn taken<T: ByteArrayType>(builder: &mut GenericByteBuilder<T>) -> GenericByteArray<T> {
     let array = builder.finish();
     *builder = GenericByteBuilder::with_capacity(BATCH_ROWS, array.value_data().len().min(BATCH_BYTES) / 8 * 9);

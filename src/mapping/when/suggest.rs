@@ -70,7 +70,8 @@ const WAYS_OF_RECORD: usize = 32;
 /// A proposal must make the time an instant between 1990 and 2100 (µs).
 const PLAUSIBLE: std::ops::Range<i64> = 631_152_000 * SECOND..4_102_444_800 * SECOND;
 
-/// Returns up to five ways to take the time of the record `text` (a JSON object), each as the flags to type.
+/// Returns the ways to take the time of the record `text` (a JSON object). [`TimeSamples::remedy`] names up to five of
+/// them.
 pub fn time_fields(text: &str) -> TimeSamples {
     let mut samples = TimeSamples::default();
     samples.add(text);
@@ -151,7 +152,8 @@ impl TimeSamples {
         });
     }
 
-    /// Returns the ways that read most records of their field, those of most records first.
+    /// Returns, for each field, the ways that read the most records; of all fields, those that read more records come
+    /// first.
     fn best(&self) -> Vec<&Way> {
         let ways = if self.ways.is_empty() { &self.quoted } else { &self.ways };
         let most = |path: &str| ways.iter().filter(|way| way.path == path).map(|way| way.records).max();

@@ -23,7 +23,7 @@ pub(super) const COUNT_DISTINCT: Definition = Definition {
     create: Slots::<DistinctTexts>::create,
 };
 
-/// Maximum number of texts; a state with more has none of them.
+/// Maximum number of distinct texts in a state. A state with more drops its texts, and its result is NULL.
 pub const TEXTS_MAX: usize = 100_000;
 
 #[derive(Default)]

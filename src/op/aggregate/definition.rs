@@ -23,7 +23,7 @@ pub trait Aggregate {
     fn save(&self, slot: u32, out: &mut Vec<u8>);
     /// Replaces the state of a slot by a saved one.
     ///
-    /// Errors: exit status 65 if the bytes are not one; the slot then keeps its state.
+    /// Errors: exit status 65 if the bytes are not a saved state; the slot then keeps its state.
     fn load(&mut self, slot: u32, bytes: &[u8]) -> Result<()>;
 }
 
@@ -44,8 +44,8 @@ pub struct Definition {
     pub(super) least: usize,
     /// Whether a constant from 0 to 1 follows the arguments.
     pub(super) quantile: bool,
-    /// Whether event time, event id and the text of the first argument are its last three arguments, which are not
-    /// written.
+    /// Whether three arguments that the user does not write follow the first one: the event time, the event id and the
+    /// text of the first argument.
     pub(super) is_ordered: bool,
     /// Whether its result depends on the length of the window, which a window over all time does not have.
     pub needs_length: bool,

@@ -163,7 +163,7 @@ impl Exact {
 
     /// Restores a saved sum.
     ///
-    /// Errors: exit status 65 if the bytes are not one.
+    /// Errors: exit status 65 if the bytes are not a saved sum.
     pub(super) fn load(reader: &mut Reader<'_>) -> Result<Self> {
         let negative = reader.byte()? == 1;
         let first = reader.at_most(LIMB_MAX)?;

@@ -9,7 +9,7 @@ use arrow::array::{ArrayRef, AsArray};
 use arrow::datatypes::{Float64Type, Int64Type};
 use std::cmp::Ordering;
 
-/// `first(x)`. The event time, the id and the text of x follow x.
+/// `first(x)`. The arguments after x are the event time, the event id and the text of x.
 pub(super) const FIRST: Definition = Definition {
     name: "first",
     usage: "first(x)",
@@ -33,7 +33,7 @@ pub(super) const LAST: Definition = Definition {
     ..FIRST
 };
 
-/// The value of the first or, with `LAST`, the last row so far.
+/// The value and the rank of the first row so far or, with `LAST`, of the last row so far.
 #[derive(Default)]
 struct FirstOrLast<const LAST: bool>(Option<RankedValue>);
 
@@ -60,7 +60,8 @@ impl RankedValue {
 }
 
 impl<const LAST: bool> FirstOrLast<LAST> {
-    /// Keeps a row if it is beyond the one that is held; its texts take the place of the texts before.
+    /// Keeps a row instead of the kept one if its rank is less or, with `LAST`, greater. The new texts use the memory
+    /// of the old ones.
     fn offer(&mut self, rank: Rank<'_>, value: f64) {
         let beyond = if LAST { Ordering::Greater } else { Ordering::Less };
         // The text of every NaN is the same, so its bits are too.

@@ -10,9 +10,8 @@
 //! ```
 //!
 //! [`parse`] resolves a call such as `sum(a)`; [`AggregateCall::create`] makes its states. One [`Aggregate`]
-//! (`definition.rs`)
-//! holds the states of one metric by slot, so a batch costs one dynamic call; `slots.rs` builds it from the
-//! `Accumulator` that each aggregate's file implements. `exact.rs` has exact sums, `quantile.rs` ranks.
+//! (`definition.rs`) holds the states of one metric by slot, so a batch costs one dynamic call; `slots.rs` builds it
+//! from the `Accumulator` that each aggregate's file implements. `exact.rs` has exact sums, `quantile.rs` ranks.
 
 mod count;
 mod count_distinct;
@@ -76,7 +75,7 @@ impl AggregateCall {
         &self.text
     }
 
-    /// Creates an aggregate without slots.
+    /// Creates the states of a metric that computes this call, without slots.
     pub fn create(&self) -> Box<dyn Aggregate> {
         (self.definition.create)(self.quantile)
     }

@@ -2,10 +2,10 @@
 //! with the linearly interpolated mapping.
 //!
 //! A bin is the sign, the exponent and the first [`STEP_BITS`] bits of the mantissa of a double: 64 bins per power of
-//! two. It is found without a logarithm, so by the same bits on every platform. A bin's bounds `a < b` differ by at
-//! most 1/64 of `a`. Its value is 2ab/(a + b), which differs by at most (b − a)/(a + b) ≤ 1/129 from any value inside:
-//! less than the stated 1 %. Subnormal doubles are scaled first, so the bound holds for them too. Zero, ±∞ and NaN have
-//! bins of their own, which are exact; NaN comes after ∞.
+//! two. The bin of a value is computed from these bits, without a logarithm, so it is the same on every platform. A
+//! bin's bounds `a < b` differ by at most 1/64 of `a`. Its value is 2ab/(a + b), which differs by at most
+//! (b − a)/(a + b) ≤ 1/129 from any value inside: less than the stated 1 %. Subnormal doubles are scaled first, so the
+//! bound holds for them too. Zero, ±∞ and NaN have bins of their own, which are exact; NaN comes after ∞.
 //!
 //! Bins are counters, so the state is a function of the multiset. They are never collapsed: there are at most 64 per
 //! power of two that occurs, and 2,098 powers of two per sign.
@@ -38,8 +38,9 @@ pub(super) const APPROX_PERCENTILE: Definition = Definition {
 /// Bits of the mantissa that separate bins.
 const STEP_BITS: u32 = 6;
 const CUT_BITS: u32 = 52 - STEP_BITS;
-/// Offset of the bins of normal doubles. Scaled by 2^54, the least subnormal has bin 193, and the bins of normal
-/// doubles follow those of subnormals without a gap. Bin 0 is zero.
+/// Number that is added to the leading bits of a normal double to give its bin. A subnormal double is first scaled by
+/// 2^54: the least one has bin 193, and the bins of normal doubles follow those of subnormal ones without a gap. Bin 0
+/// is zero.
 const OFFSET: i32 = (SCALE_BITS << STEP_BITS) + 1;
 /// Subnormal doubles are multiplied by 2^54, which is exact.
 const SCALE_BITS: i32 = 54;
@@ -47,22 +48,23 @@ const SCALE: f64 = (1u64 << SCALE_BITS) as f64;
 const INFINITE: i32 = i32::MAX - 1;
 const NAN: i32 = i32::MAX;
 
-/// Bins in order, each with its number of values. The keys are contiguous because values are searched in them.
+/// The bins in ascending order, each with its number of values. Keys and counts are separate arrays, because only the
+/// keys are searched.
 #[derive(Debug, Default)]
 struct Percentile {
     keys: Vec<i32>,
     counts: Vec<u64>,
-    /// Cache: the index at which a bin with the same last bits was found last, perhaps outdated. Most searches end
-    /// there.
+    /// A cache by the last bits of the key: the index at which a bin with these bits was found last. The index may be
+    /// outdated. Most searches end there.
     near: Vec<u16>,
 }
 
-/// Size of the cache, a power of two, and the number of bins from which it is worth its memory.
+/// Size of the cache (a power of two), and the number of bins from which the cache is worth its memory.
 const NEAR: usize = 1024;
 const NEAR_FROM: usize = 64;
 
-/// If another state has fewer than one bin per this many here, each is searched for; otherwise both are merged in one
-/// pass.
+/// If another state has less than 1/`FEW_PART` as many bins as this one, each of its bins is searched for; otherwise
+/// both states are merged in one pass.
 const FEW_PART: usize = 8;
 
 /// Returns the bin of a value; bins are in the order of values.
@@ -152,7 +154,7 @@ impl Percentile {
         if missing == 0 {
             return;
         }
-        // From the end, so that each bin moves once.
+        // Works from the end, so that each bin moves once.
         let (mut from, mut to) = (self.keys.len(), self.keys.len() + missing);
         self.keys.resize(to, 0);
         self.counts.resize(to, 0);

@@ -1,6 +1,7 @@
-//! The quantile of a percentile, and ranks by it.
+//! The quantile of a percentile as a fraction, and the rank that it selects.
 
-/// A share from 0 to 1, as a fraction of integers: 0.29 of 100 is 29, which the double nearest to 0.29 misses.
+/// A quantile from 0 to 1 as a fraction of integers, so that ranks are exact: 0.29 of 100 values is rank 29, which the
+/// double nearest to 0.29 would miss.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Quantile {
     numerator: u64,
@@ -8,10 +9,11 @@ pub(super) struct Quantile {
 }
 
 impl Quantile {
-    /// With more decimals than this, every rank among fewer than 2⁶⁴ values is the first.
+    /// Maximum number of decimals. A quantile with more is so small that it selects rank 1 of any number of values
+    /// below 2⁶⁴.
     const DECIMALS_MAX: u32 = 38;
 
-    /// Returns the shortest decimal that equals `share`: the one as written, if that had at most 15 digits.
+    /// Returns the shortest decimal that equals `share`: the decimal as written, if it had at most 15 digits.
     pub(super) fn of(share: f64) -> Self {
         let text = format!("{share:e}");
         let (mantissa, exponent) = text.split_once('e').unwrap_or((&text, "0"));

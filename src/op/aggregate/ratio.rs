@@ -1,4 +1,5 @@
-//! ratio: the number of rows in which a condition holds, divided by the number of those in which another one does.
+//! ratio: the number of rows in which a condition holds, divided by the number of rows in which a second condition
+//! holds.
 
 use super::definition::Definition;
 use super::exact;

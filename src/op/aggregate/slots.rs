@@ -45,7 +45,7 @@ pub(super) struct Slots<A> {
 }
 
 impl<A: Accumulator> Slots<A> {
-    /// Creates the states of a metric, without slots; for the table.
+    /// Creates the states of a metric, without slots. The rows of the table of aggregates name this function.
     pub(super) fn create(quantile: f64) -> Box<dyn Aggregate> {
         Box::new(Self { quantile: Quantile::of(quantile), states: Vec::new() })
     }

@@ -65,7 +65,7 @@ impl Accumulator for Stddev {
         let low = shift.min(squares_shift);
         let left: BigInt = (squares * self.count) << (squares_shift - low).unsigned_abs();
         let right: BigInt = square_of_sum << (shift - low).unsigned_abs();
-        // Never negative, by the Cauchy–Schwarz inequality, because both sides are exact.
+        // The difference is never negative, by the Cauchy–Schwarz inequality, because both sides are exact.
         let spread = left - right;
         let pairs = BigUint::from(self.count) * (self.count - 1);
         debug_assert_eq!(SQUARE_UNIT, 2 * UNIT);

@@ -54,7 +54,7 @@ impl Specials {
         self.0 |= other.0;
     }
 
-    /// Returns the sum with them; `None` if there are none.
+    /// Returns the sum of any values that include these infinities and NaN; `None` if none was added.
     pub(super) fn sum(self) -> Option<f64> {
         match self.0 {
             0 => None,

@@ -1,10 +1,10 @@
-//! A blocked Bloom filter: says of most hashes that a file does not have them, at the cost of one line of the cache.
+//! A blocked Bloom filter: one CPU cache line shows for most hashes that a file does not have them.
 
-/// Words of a block, which is a line of the cache.
+/// Words of a block. A block is one CPU cache line.
 const BLOCK_WORDS: usize = 8;
 /// Bytes of a block.
 pub(crate) const BLOCK_BYTES: usize = BLOCK_WORDS * 8;
-/// Bits of a block as a power of two.
+/// Base-2 logarithm of the number of bits of a block.
 const BLOCK_BITS: u32 = 9;
 /// Bits that are set for a hash.
 const PROBES: u32 = 6;
@@ -19,7 +19,7 @@ pub(crate) struct HashFilter {
 }
 
 impl HashFilter {
-    /// Makes an empty filter for so many hashes, of at most `limit` bytes or one block.
+    /// Makes an empty filter for this number of hashes. It has at most `limit` bytes, but at least one block.
     pub(crate) fn new(hashes: usize, limit: usize) -> Self {
         let most = 1 << (limit / BLOCK_BYTES).max(1).ilog2();
         let wanted = (hashes * BITS_PER_HASH).div_ceil(1 << BLOCK_BITS).next_power_of_two();
@@ -32,7 +32,7 @@ impl HashFilter {
 
     /// Returns the words and bits of a hash in its block.
     fn bits(hash: u64) -> impl Iterator<Item = (usize, u64)> {
-        // The block is chosen by the low bits, and the upper bits of the product depend on all of them.
+        // The low bits of the hash choose the block. The upper bits of this product depend on all bits of the hash.
         let mixed = hash.wrapping_mul(0x9E37_79B9_7F4A_7C15);
         (0..PROBES).map(move |probe| {
             let bit = (mixed >> (64 - BLOCK_BITS * (probe + 1))) as usize & ((1 << BLOCK_BITS) - 1);
@@ -51,7 +51,8 @@ impl HashFilter {
         Self::bits(hash).all(|(word, bit)| block[word] & bit != 0)
     }
 
-    /// Halves its size, so that it says "may" more often; returns false if it is one block.
+    /// Halves the filter, so that [`HashFilter::may_have`] is true for more hashes; returns false if the filter is one
+    /// block.
     pub(crate) fn halve(&mut self) -> bool {
         let half = self.blocks.len() / 2;
         if half == 0 {

@@ -51,15 +51,15 @@ pub const MEMORY: usize = 128 << 20;
 const PLACE_BYTES: usize = 128;
 /// Sightings that stay in memory when an epoch ends: fewer are written again with each epoch.
 const UNWRITTEN: usize = if cfg!(test) { 4 } else { 1 << 14 };
-/// The table is searched for sightings that are over when it has so many, or twice those that it had after the last
-/// search.
+/// The table is searched for expired sightings when it has twice as many as the last search left, but not before it has
+/// this many.
 const SEARCHED: usize = if cfg!(test) { 8 } else { 1 << 12 };
 
 /// First byte of a snapshot: the layout that follows.
 const VERSION: u8 = 2;
-/// The version whose ids were all in memory, with a hash of the options.
+/// The version that kept all ids in memory; its snapshots have a hash of the options.
 const WITHOUT_FILES: u8 = 1;
-/// The bound of the ids of [`WITHOUT_FILES`], which its hash has.
+/// The maximum number of ids of [`WITHOUT_FILES`], which is part of its hash of the options.
 const IDS_WITHOUT_FILES: usize = 900_000;
 
 type Map<K, V> = HashMap<K, V, ahash::RandomState>;
@@ -106,7 +106,7 @@ impl DedupPartition {
         Self { origin, name, stream_time, is_read: true }
     }
 
-    /// Returns the placeholder for a dropped partition, whose number files may still have.
+    /// Returns the placeholder for a dropped partition. Sightings in files may still have the number of the partition.
     fn dropped() -> Self {
         Self { is_read: false, ..Self::new(String::new(), String::new(), Some(i64::MAX)) }
     }
@@ -117,7 +117,8 @@ impl DedupPartition {
 }
 
 impl Options {
-    /// Returns the greatest number of sightings in memory: seven of eight places, when the table would grow.
+    /// Returns the maximum number of sightings in memory: seven eighths of the places, because the table grows beyond
+    /// that.
     fn recent_max(&self) -> usize {
         (self.memory.bytes / PLACE_BYTES / 8 * 7).max(1)
     }
@@ -152,12 +153,13 @@ impl Dedup {
         }
     }
 
-    /// Lets state beyond the bound of memory go to `storage`; nothing is there yet.
+    /// Sets the storage for state beyond the bound of memory. Must be called before any state is in files.
     pub fn set_storage(&mut self, storage: Box<dyn StateStorage>) {
         self.options.memory.storage = storage;
     }
 
-    /// Returns the size of the state. An id that several files have counts for each; some may be over.
+    /// Returns the size of the state. An id counts once for each file that has it, and sightings in files may have
+    /// expired.
     pub fn size(&self) -> StateSize {
         StateSize {
             keys: self.recent.len() as u64 + self.spilled.len(),
@@ -216,7 +218,8 @@ impl Dedup {
         place
     }
 
-    /// Begins another run over a restored state: it reads the partitions that the source reports and those of its rows.
+    /// Begins another run over a restored state. The run reads the partitions that the source reports and those that
+    /// its rows name.
     pub fn begin_run(&mut self) {
         self.partitions.iter_mut().for_each(|partition| partition.is_read = false);
         self.is_complete = false;
@@ -237,7 +240,7 @@ impl Dedup {
         self.is_complete = progress.complete;
     }
 
-    /// Returns the least stream time of the partitions that the run reads; `None` as long as one is not known or has
+    /// Returns the least stream time of the partitions that the run reads; `None` while a partition is unknown or has
     /// had no row.
     fn watermark(&self) -> Option<i64> {
         if !self.is_complete || !self.without_rows.is_empty() {
@@ -246,8 +249,7 @@ impl Dedup {
         self.partitions.iter().filter(|partition| partition.is_read).map(|partition| partition.stream_time).min()?
     }
 
-    /// Drops the partitions that the run does not read and whose last row is more than the span behind all that it
-    /// reads.
+    /// Drops the partitions that this run does not read and whose last row is more than the span behind the watermark.
     fn drop_unread(&mut self) {
         let Some(watermark) = self.watermark() else { return };
         let horizon = Some(watermark.saturating_sub(self.options.span));
@@ -303,8 +305,8 @@ impl Dedup {
         self.spilled.push(sightings, &mut IdStorage { storage, filters, horizons: &horizons })
     }
 
-    /// Prepares the end of an epoch: drops partitions that are over, moves recent sightings to a file if there are
-    /// many, so that the next epochs have it, and returns the names of all files.
+    /// Prepares the end of an epoch: drops expired partitions, moves recent sightings to a file if there are many, so
+    /// that later snapshots need not repeat them, and returns the names of all files.
     ///
     /// Errors: exit status 74.
     pub fn files(&mut self) -> Result<Vec<String>> {
@@ -383,7 +385,7 @@ fn restore(dedup: &mut Dedup, snapshot: &[u8]) -> Result<()> {
     }
     saved.finish()?;
     dedup.index = index_of(&dedup.partitions);
-    // A partition is saved once.
+    // Two saved partitions of the same name mean that the snapshot is damaged.
     let dropped = dedup.partitions.iter().filter(|partition| partition.is_dropped()).count();
     if dedup.index.len() + dropped < dedup.partitions.len() { Err(damaged()) } else { Ok(()) }
 }
@@ -421,7 +423,7 @@ fn read_without_files(dedup: &mut Dedup, saved: &mut Reader<'_>) -> Result<()> {
     if saved.le::<u64>()? != digest_without_files(dedup.options.span) {
         return Err(Error::config("expected the --dedup with which the ids were saved, found another one"));
     }
-    // The number of the next sighting, and that of ids that were dropped because of the bound.
+    // Skips the number of the next sighting, and the number of ids that were dropped because of the bound.
     let _: (u64, u64) = (saved.le()?, saved.le()?);
     for partition in 0..saved.count()? {
         let (origin, name) = (saved.text()?, saved.text()?);

@@ -1,4 +1,4 @@
-//! A file of sightings sorted by the hash of their key, with what memory needs to find one:
+//! A file of sightings, sorted by the hash of their key. The hashes of blocks and the filter are also kept in memory:
 //!
 //! ```text
 //! sightings, 28 bytes each | the hash of the first sighting of each block of 128, 8 bytes each | the filter
@@ -61,12 +61,12 @@ impl SortedFile {
         self.newest.iter().all(|(partition, time)| *time < horizons[*partition as usize])
     }
 
-    /// Returns when this file saw a key. Errors: exit status 74.
+    /// Returns the stream time (µs) of the sighting of a key; `None` if the file has none. Errors: exit status 74.
     pub(crate) fn find(&self, key: PartitionId, hash: u64) -> Result<Option<i64>> {
         if !self.filter.may_have(hash) {
             return Ok(None);
         }
-        // Equal hashes may begin in the block before.
+        // Sightings with this hash may begin in the block before.
         let begin = self.firsts.partition_point(|first| *first < hash).saturating_sub(1);
         let end = self.firsts.partition_point(|first| *first <= hash);
         let at = |block: usize| (block * BLOCK) as u64;

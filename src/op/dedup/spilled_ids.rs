@@ -1,8 +1,8 @@
 //! Sightings beyond memory: sorted files, the oldest first.
 //!
-//! A key may be in several files. It was seen within the horizon iff one of them says so, so a file never needs to be
-//! changed, and a file that is over is dropped as a whole. Files of similar size are merged, so that a new id is looked
-//! for in few of them.
+//! A key may be in several files. The key was seen within the horizon iff one of the files has a sighting within it. So
+//! a file is never changed, and it is dropped as a whole once all of its sightings have expired. Files of similar size
+//! are merged, so that a new id is looked for in few files.
 
 use super::filter::HashFilter;
 use super::sighting::{PartitionId, Sighting};
@@ -12,7 +12,7 @@ use crate::op::snapshot::{Reader, Writer};
 use crate::op::state::storage::StateStorage;
 use std::collections::BTreeSet;
 
-/// So many files of one level are merged.
+/// Number of files of one level at which these are merged.
 const MERGED: usize = if cfg!(test) { 3 } else { 8 };
 /// Files of the lowest level have fewer sightings than this times [`MERGED`].
 const LEAST: u64 = if cfg!(test) { 2 } else { 1 << 14 };
@@ -32,7 +32,7 @@ pub(crate) struct IdStorage<'a> {
     pub(crate) horizons: &'a [i64],
 }
 
-/// Returns the level of a file with so many sightings.
+/// Returns the level of a file with this number of sightings.
 fn level(sightings: u64) -> u32 {
     (sightings / LEAST).max(1).ilog(MERGED as u64)
 }

@@ -1,7 +1,7 @@
 //! The windows of a metric whose state is in files: judges rows without the state, and knows when the state is needed.
 //!
-//! Slices judge a row by its own stamps. A session may accept a row that is late by its own stamps, because the row
-//! joins it; such a row is undecided.
+//! The windows of slices judge a row by the stamps of the row. A row that is late for a session by its stamps may still
+//! join an open session, so only the state can judge it: such a row is undecided.
 
 use crate::error::Result;
 use crate::op::snapshot::{Reader, Writer};
@@ -12,7 +12,8 @@ use crate::op::window::session::SessionRule;
 use crate::op::window::slice::WindowSpec;
 use arrow::buffer::BooleanBuffer;
 
-/// A session in files fires at most gap / DEFERRED late, because each firing reads all states of its keys.
+/// A session in files fires at most gap / DEFERRED after it is due: each firing reads all states, so several firings
+/// are done together.
 const DEFERRED: i64 = 4;
 
 /// The windows of a metric whose state is in files.
@@ -41,9 +42,9 @@ enum AwayRule {
     },
     Sessions {
         rule: SessionRule,
-        /// No session fires or ends before.
+        /// No session fires or ends before this instant (µs).
         earliest: Option<i64>,
-        /// Sessions with rows to fire, when the state was last read.
+        /// Number of sessions with rows to fire, as of the last reading of the state.
         held: u64,
     },
 }
@@ -100,7 +101,7 @@ impl Away {
         self.expect(span, first_end, fired);
     }
 
-    /// Keeps a row of a slice that counts from the window with this first end.
+    /// Keeps a row. `first_end` is the end of the first window of `span` that counts the row.
     pub(crate) fn keep(&mut self, row: usize, span: WindowSpan, first_end: i64, fired: Option<i64>) {
         self.kept[row] = true;
         self.expect(span, first_end, fired);
@@ -162,7 +163,7 @@ impl Away {
         due.is_some_and(|due| due <= watermark)
     }
 
-    /// Notes that all windows that are due at this watermark have fired, and that those that are over are gone.
+    /// Forgets the windows that have fired at this watermark, and those that have closed.
     pub(crate) fn on_fired(&mut self, watermark: i64) {
         let delay = self.delay;
         let AwayRule::Slices { spec, waiting, open, last } = &mut self.rule else { return };
@@ -174,7 +175,8 @@ impl Away {
         }
     }
 
-    /// Notes the windows of slices that move to files, up to the watermark up to which windows have fired.
+    /// Adds the windows of slices that move to files: the ends in `moved` have not fired, those in `spans` are open.
+    /// `fired` is the watermark up to which windows have fired.
     pub(crate) fn take_ends(&mut self, moved: &Ends, spans: impl Iterator<Item = EndRange>, fired: Option<i64>) {
         let AwayRule::Slices { spec, waiting, open, .. } = &mut self.rule else { return };
         moved.iter(spec.layout.step()).for_each(|end| waiting.insert(end, end, spec.layout.step()));
@@ -182,15 +184,15 @@ impl Away {
         fired.into_iter().for_each(|fired| self.on_fired(fired));
     }
 
-    /// Forgets when sessions in files are due and how many wait, before all of them are read.
+    /// Forgets the first due instant and the number of waiting sessions, before all sessions in files are read.
     pub(crate) fn begin_reading(&mut self) {
         if let AwayRule::Sessions { earliest, held, .. } = &mut self.rule {
             (*earliest, *held) = (None, 0);
         }
     }
 
-    /// Notes, for some of the sessions in files, the first instant at which one fires or ends, and how many have rows
-    /// to fire.
+    /// Adds some of the sessions in files: `acts` is the first instant (µs) at which one of them fires or ends,
+    /// `waiting` the number of those with rows to fire.
     pub(crate) fn on_sessions(&mut self, acts: Option<i64>, waiting: u64) {
         if let AwayRule::Sessions { earliest, held, .. } = &mut self.rule {
             *earliest = earliest.iter().copied().chain(acts).min();

@@ -4,7 +4,8 @@
 //! key: Binary | event time: Int64 | bound: Int64 | a Boolean for each metric with a where | arguments, each leaf once
 //! ```
 //!
-//! A row is compared with its bound when it arrives, so a row of a log is never late.
+//! A row is compared with its bound before it is written to a log, so no row of a log is late. [`RowLayout::replay`]
+//! also takes rows that are in no log yet; some of these may be late.
 
 use super::shard::Shard;
 use crate::error::{Error, Result};
@@ -26,7 +27,7 @@ const KEY: usize = 0;
 const TIME: usize = 1;
 const BOUND: usize = 2;
 const FIRST_MASK: usize = 3;
-/// A saved layout has no more columns.
+/// Maximum number of columns of a saved layout.
 const COLUMNS_MAX: u64 = 1 << 20;
 
 /// Returns the hash that assigns a key to a range. It is the same in every run.
@@ -56,7 +57,7 @@ struct ArgSource {
 struct MetricColumnIndexes {
     /// The column that says which rows pass its `where`.
     mask: Option<usize>,
-    /// Those of its arguments.
+    /// The columns of its arguments.
     args: Vec<usize>,
 }
 
@@ -97,7 +98,8 @@ impl RowLayout {
         }
     }
 
-    /// Restores a layout for these metrics, to read logs: each saved one has the place `places` among them, or none.
+    /// Restores a layout for these metrics, to read logs. `places` has, for each saved metric, its index among
+    /// `metrics`, or none.
     pub(crate) fn restore(metrics: &[&Metric], places: &[Option<usize>], saved: &mut Reader<'_>) -> Result<Self> {
         let columns = saved.at_most(COLUMNS_MAX)?;
         let last = (columns as u64).saturating_sub(1);
@@ -145,7 +147,7 @@ impl RowLayout {
         batch(columns)
     }
 
-    /// Adds rows of a log to the state of their keys; returns which are late. `fired` is as in [`Bounds`].
+    /// Adds rows to the state of their keys; returns the outcome of each row. `fired` is as in [`Bounds`].
     pub(crate) fn replay(&self, rows: &RecordBatch, fired: Option<i64>, shard: &mut Shard) -> Result<BatchOutcome> {
         let Shard { group, running } = shard;
         group.ids.clear();
@@ -193,7 +195,7 @@ pub(crate) fn take_rows(rows: &RecordBatch, indices: &[u32]) -> Result<RecordBat
     Ok(RecordBatch::try_new(rows.schema(), columns?)?)
 }
 
-/// Returns the bytes that a batch takes, as far as only its rows refer to them.
+/// Returns the bytes of the buffers of a batch, which no other batch must share.
 pub(crate) fn size(rows: &RecordBatch) -> usize {
     rows.get_array_memory_size()
 }
@@ -218,10 +220,10 @@ pub(crate) fn decode(bytes: &[u8], columns: usize) -> Result<Vec<RecordBatch>> {
     }
 }
 
-/// Ranges are not shorter than this.
+/// Minimum length of a range.
 const SHORTEST: u64 = if cfg!(test) { 1 << 57 } else { 1 << 32 };
 
-/// Hashes of keys: all from `first` to `last`.
+/// A range of hashes of keys, from `first` to `last`, both included.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Hashes {
     pub(crate) first: u64,
@@ -248,7 +250,7 @@ impl Hashes {
 }
 
 /// Sorts rows by the range that contains their hash. Returns the indexes of the rows in this order and, for each range,
-/// the part of them that has its rows. The ranges are in order and contain every hash.
+/// the part of this list that has the rows of the range. The ranges are in order and contain every hash.
 pub(crate) fn route(hashes: &[u64], ranges: &[Hashes]) -> (Vec<u32>, Vec<Range<usize>>) {
     let place = |hash: u64| ranges.partition_point(|range| range.last < hash);
     let places: Vec<u32> = hashes.iter().map(|hash| place(*hash) as u32).collect();

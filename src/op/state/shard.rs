@@ -60,7 +60,8 @@ impl Shard {
         state.finish()
     }
 
-    /// Adds the state of one metric for the keys that `selects`; their state is not here.
+    /// Adds the saved state of one metric for the keys that `selects` accepts; this shard must have no state of these
+    /// keys.
     pub(crate) fn absorb_metric(&mut self, member: usize, saved: &[u8], selects: SelectsSaved<'_>) -> Result<()> {
         let (keys, running) = (&mut self.group.keys, &mut self.running[member]);
         let mut saved = Reader::new(saved);
@@ -191,7 +192,8 @@ impl WatermarkFiring<'_> {
         };
         match &mut running.windows {
             MetricWindows::Slices(slices, spec) => {
-                // Windows that end later will fire, and so may all windows that rows can still reach.
+                // Half slices stay apart for windows that end later, which will fire, and for windows that rows can
+                // still reach.
                 slices.join(end.min(watermark.saturating_sub(spec.lateness)), *spec, keys, &mut running.slots);
                 let start = spec.layout.start_of(end);
                 for fired in slices.fire(end, *spec, &mut running.slots) {

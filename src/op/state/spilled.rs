@@ -18,19 +18,19 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::rc::Rc;
 
-/// Ranges at first: 2^6.
+/// Base-2 logarithm of the number of ranges at first.
 const RANGE_BITS: u32 = if cfg!(test) { 1 } else { 6 };
-/// A range that is too large is split into 2^2.
+/// Base-2 logarithm of the number of parts into which a range that is too large is split.
 const SPLIT_BITS: u32 = 2;
-/// A range of fewer keys is not split.
+/// A range with at most this many keys is not split.
 const KEYS_LEAST: usize = if cfg!(test) { 1 } else { 64 };
-/// Logs are merged into saved shards when they have this many times their bytes,
+/// Logs are merged into the saved shards when the logs have more than this many times the bytes of the saved shards,
 const LOG_SHARE: u64 = 2;
-/// but not before they have this many times the bytes of a shard in memory,
+/// but not before the logs have more than this many times the bytes of a shard in memory,
 const LOG_LEAST: u64 = 16;
-/// or when a range has this many blocks.
+/// or when a range has more than this many logs.
 const BLOCKS_MAX: usize = 512;
-/// A state of fewer bytes than this part of a shard in memory returns to memory.
+/// A state returns to memory when it has at most this part (1/4) of the bytes of a shard in memory.
 const SMALL: u64 = 4;
 
 /// The state of a group in files.
@@ -62,18 +62,19 @@ struct StoredRange {
 struct Block {
     file: Rc<dyn StateFile>,
     at: Range<u64>,
-    /// Whether all of its keys are in the range.
+    /// Whether all keys of the block are in the range.
     is_whole: bool,
-    /// Bytes of the keys in the range, if keys are uniform.
+    /// Approximate bytes of the block that belong to keys in the range, if the hashes of keys are uniform.
     share: u64,
 }
 
 /// The state that [`Spilled::snapshot`] saved.
 pub(crate) struct SavedFiles<'a> {
     pub(crate) state: &'a [u8],
-    /// For each metric that it was saved for, the place in the group; `None` if the group has it no longer.
+    /// For each saved metric, its index in the group; `None` if the group no longer has the metric.
     pub(crate) places: Vec<Option<usize>>,
-    /// Whether it says which columns the logs have. Otherwise the group has the same metrics.
+    /// Whether `state` has the columns of the logs. If it does not, the group must have the metrics for which it was
+    /// saved.
     pub(crate) has_layout: bool,
 }
 
@@ -102,7 +103,7 @@ pub(crate) struct Arrivals<'a> {
     pub(crate) bounds: &'a Bounds,
 }
 
-/// Rows of a batch that the windows have kept, and those that only the state can judge.
+/// Rows of a batch: those that the windows have kept, and those that only the state can judge.
 #[derive(Clone, Copy)]
 struct Unclear<'a> {
     keys: &'a BinaryArray,
@@ -115,12 +116,12 @@ impl<'a> Members<'a> {
         self.indexes.iter().map(move |index| &self.metrics[*index])
     }
 
-    /// Returns the columns of their logs.
+    /// Returns the columns of the logs of these metrics.
     fn layout(self) -> RowLayout {
         RowLayout::new(&self.each().collect::<Vec<_>>())
     }
 
-    /// Returns their own places.
+    /// Returns, for each metric, its index in the group.
     fn places(self) -> Vec<Option<usize>> {
         (0..self.indexes.len()).map(Some).collect()
     }
@@ -186,13 +187,12 @@ impl Spilled {
         blocks.map(|block| (block.file.name(), &block.file)).collect()
     }
 
-    /// Whether the state is so small that it can return to memory; no row waits.
+    /// Whether no row waits and the state is so small that it can return to memory.
     pub(crate) fn is_small(&self, limit: usize) -> bool {
         self.pending.is_empty() && self.ranges.iter().map(StoredRange::share).sum::<u64>() * SMALL <= limit as u64
     }
 
-    /// Takes the rows of a batch that the windows of `shard` have kept, and lets the state decide about those that they
-    /// have not decided.
+    /// Takes the rows of a batch that the windows of `shard` have kept, and lets the state judge the undecided rows.
     pub(crate) fn push(
         &mut self,
         keys: &BinaryArray,
@@ -221,8 +221,8 @@ impl Spilled {
         if self.pending_bytes >= context.limit { self.flush(context) } else { Ok(()) }
     }
 
-    /// Lets the state decide about rows that may be late: reads the ranges of their keys and adds the rows of the batch
-    /// to them. Returns the rows of other ranges.
+    /// Lets the state judge rows that may be late: reads the ranges of their keys, adds the rows of the batch in these
+    /// ranges, and saves the ranges. Returns the kept rows of the other ranges.
     fn decide(
         &mut self,
         arrivals: &Arrivals<'_>,
@@ -304,8 +304,8 @@ impl Spilled {
             || self.ranges.iter().any(|range| range.logs.len() > BLOCKS_MAX)
     }
 
-    /// Reads all ranges, one after another, fires what is due, and saves them again. `shard` has the windows that are
-    /// away.
+    /// Reads all ranges, one after another, fires their due windows if `firing` is given, and saves the ranges again.
+    /// `shard` has the windows whose state is in files.
     pub(crate) fn visit(
         &mut self,
         shard: &mut Shard,
@@ -462,8 +462,8 @@ impl Spilled {
     }
 }
 
-/// Updates the due instants and counts of sessions in files from a range that was read, and adds its counts of partial
-/// windows.
+/// Adds the first due instant, the number of waiting sessions and the number of partial windows of a range that was
+/// read to `shard`.
 fn observe(state: &Shard, shard: &mut Shard) {
     for (read, running) in state.running.iter().zip(&mut shard.running) {
         running.counts.partial += read.counts.partial;
@@ -487,7 +487,7 @@ impl BlockWriter {
         Ok(Self { file: storage.create()?, length: 0, blocks: vec![] })
     }
 
-    /// Appends a block; an empty one is none.
+    /// Appends a block; without bytes it is `None` in the result of [`BlockWriter::finish`].
     fn write(&mut self, bytes: &[u8]) -> Result<()> {
         let start = self.length;
         self.file.write(bytes)?;

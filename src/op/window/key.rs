@@ -20,7 +20,7 @@ pub struct Keys {
     fresh: Vec<u32>,
     known: KeyTable,
     bytes: usize,
-    /// The number that the next restored key probably has.
+    /// The number that the next key to be restored probably has.
     next: u32,
 }
 
@@ -41,7 +41,7 @@ struct KnownKey {
     generation: u32,
 }
 
-/// A table with more places than this is not worth its memory (512 KiB).
+/// Maximum places of a table: a table with more is not worth its memory (above 512 KiB).
 const PLACES_MAX: usize = 1 << 16;
 const UNKNOWN: KnownKey = KnownKey { id: u32::MAX, generation: 0 };
 
@@ -87,8 +87,8 @@ impl Keys {
         Ok(())
     }
 
-    /// Does the same for dictionary dimensions: the codes of a row are its place in a table of numbers. Returns false
-    /// if that table would be too large.
+    /// Like [`Keys::ids`], for dictionary dimensions: the codes of a row select a place in a table of key numbers.
+    /// Returns false if that table would be too large.
     fn ids_of_codes(&mut self, dimensions: &[&Dictionary], rows: usize, ids: &mut Vec<u32>) -> bool {
         // One more place for NULL.
         let size = |dictionary: &&Dictionary| dictionary.values().len() + 1;
@@ -156,9 +156,9 @@ impl Keys {
     ///
     /// Errors: exit status 65 if the bytes are not a key.
     pub fn restore(&mut self, key: &[u8]) -> Result<u32> {
-        // Each saved slice has its keys in the order of their bytes, so those of the second metric are read in the
-        // order of their numbers: a search by hash would miss the caches for each key. An unused number has an empty
-        // key.
+        // Each saved slice has its keys in the order of their bytes, so the keys of the second metric come in the order
+        // of their numbers. Trying the next number first avoids a search by hash, which would miss the CPU caches for
+        // each key. An unused number has an empty key.
         if let Some(entry) = self.entries.get(self.next as usize)
             && !key.is_empty()
             && *entry.key == *key

@@ -21,7 +21,7 @@ pub enum Shape {
     Calendar(Calendar),
     /// From the first event to `gap` after the last one; each event is at most `gap` after the one before it.
     Session {
-        /// The silence that ends a session.
+        /// The time without an event that ends a session.
         gap: i64,
     },
 }
@@ -281,8 +281,8 @@ impl Layout {
         }
     }
 
-    /// Returns the number of the slice that contains an instant. Slices are numbered along the time line; those of a
-    /// calendar, of which a window has one, by their start.
+    /// Returns the number of the slice that contains an instant. Slices are numbered along the time line. In a calendar
+    /// each window is one slice, whose number is its start (µs).
     pub fn number(self, time: i64) -> i64 {
         match self {
             Self::Even { size, slide, align } => {

@@ -77,18 +77,19 @@ pub struct MemoryBound {
     pub storage: Box<dyn StateStorage>,
 }
 
-/// The bound of memory is divided into so many parts: one each for rows that wait for a log, the shard that is read and
-/// its result rows, the others for groups in memory.
+/// The bound of memory is divided into this many shares: one each for the rows that wait for a log, for the shard that
+/// is read, and for the result rows of that shard. Once a group is in files, the groups in memory get half of the
+/// bound.
 const SHARES: usize = 8;
 
 /// Metrics that share their keys, with their state.
 struct Group {
-    /// Their indexes.
+    /// The indexes of the metrics.
     metrics: Vec<usize>,
     state: GroupState,
 }
 
-/// The place of a metric.
+/// The group of a metric, and the index of the metric in the group.
 #[derive(Clone, Copy)]
 struct Member {
     /// The index of its group.
@@ -116,7 +117,7 @@ pub struct Window {
 
 /// Version of the snapshot.
 const VERSION: u8 = 4;
-/// The version whose files were read only for the same metrics.
+/// The version whose files can be read only for the metrics for which they were saved.
 const WITHOUT_LAYOUTS: u8 = 3;
 /// The version whose state was in memory.
 const WITHOUT_FILES: u8 = 2;
@@ -166,7 +167,7 @@ impl Window {
         &self.ended
     }
 
-    /// Lets state beyond the bound of memory go to `storage`; nothing is there yet.
+    /// Sets the storage for state beyond the bound of memory. Must be called before any state is in files.
     pub fn set_storage(&mut self, storage: Box<dyn StateStorage>) {
         if let Some(memory) = &mut self.options.memory {
             memory.storage = storage;
@@ -216,8 +217,8 @@ impl Window {
         found
     }
 
-    /// Returns the number of windows that hold rows and have not fired. Of sessions in files it is the number when they
-    /// were last read ([`Window::settle`]).
+    /// Returns the number of windows that hold rows and have not fired. Sessions in files count as of the last reading
+    /// of the files ([`Window::settle`]).
     pub fn held(&self) -> u64 {
         self.running()
             .map(|running| match &running.windows {
@@ -252,7 +253,7 @@ impl Window {
         self.watermark.get() == Some(i64::MAX)
     }
 
-    /// Lets only promises raise the watermark ([`Watermark::hold`]).
+    /// Lets only explicit watermarks raise the watermark ([`Watermark::hold`]).
     pub fn hold(&mut self) {
         self.watermark.hold();
     }
@@ -374,13 +375,15 @@ impl Window {
         self.fired.filter(|_| self.options.emit != Emit::Final)
     }
 
-    /// Returns the bytes of rows that wait in memory for a log, and of a shard that is read, for each group in files.
+    /// Returns, for each group in files, the maximum bytes of the rows that wait in memory for a log, and of a shard
+    /// that is read.
     fn share(&self) -> usize {
         let away = self.groups.iter().filter(|group| group.state.is_away()).count();
         self.options.memory.as_ref().map_or(usize::MAX, |memory| memory.bytes / (SHARES * away.max(1)))
     }
 
-    /// Moves the largest groups into files until the state in memory is within its bound, and merges their logs.
+    /// Merges the long logs of groups in files, then moves the largest groups into files until the state in memory is
+    /// within its bound.
     fn bound(&mut self) -> Result<()> {
         let (fired, emit, limit) = (self.fired_bound(), self.options.emit, self.share());
         for Group { metrics, state } in &mut self.groups {
@@ -407,8 +410,7 @@ impl Window {
         }
     }
 
-    /// Fires the sessions in files that are due and wait there until more is due, so that what is known of them is
-    /// exact.
+    /// Fires the due sessions in files that wait for more sessions to be due, so that the counts of sessions are exact.
     pub fn settle(&mut self, emit: &mut Emitter<'_>) -> Result<()> {
         let (fired, limit) = (self.fired_bound(), self.share());
         let Options { metrics, memory, emit: when, .. } = &mut self.options;
@@ -441,7 +443,7 @@ impl Window {
         Ok(names)
     }
 
-    /// Returns the state as bytes. State in files is in those that [`Window::files`] has just returned.
+    /// Returns the state as bytes. They refer to the files whose names [`Window::files`] has just returned.
     pub fn snapshot(&mut self) -> Vec<u8> {
         let mut out = Writer::default();
         out.byte(VERSION);
@@ -460,7 +462,7 @@ impl Window {
         for (metric, Member { group, index }) in self.options.metrics.iter().zip(&self.members) {
             let shard = &mut self.groups[*group].state.shard;
             out.text(&metric.text);
-            // Counts and the names that are always NULL belong to the run.
+            // Counts, and the names that are always NULL, are not saved: they are those of a run.
             out.optional(shard.running[*index].since);
             out.bytes(&shard.snapshot_metric(*index, &|_| true));
         }
@@ -481,8 +483,8 @@ impl Window {
         [&[self.fingerprint().as_str()], metrics.as_slice()].concat().join("\n")
     }
 
-    /// Restores the groups whose state is in files. A group that has other metrics now gets the state of those that it
-    /// still has.
+    /// Restores the groups whose state is in files. A group whose metrics have changed gets the state of the metrics
+    /// that it still has.
     fn restore_files(&mut self, saved: &mut Reader<'_>, has_layout: bool) -> Result<()> {
         let (fired, limit) = (self.fired_bound(), self.share());
         for _ in 0..saved.count()? {
@@ -491,7 +493,7 @@ impl Window {
             let Options { metrics, emit, memory, .. } = &mut self.options;
             let place = |text: &String| Some(self.members[metrics.iter().position(|metric| metric.text == *text)?]);
             let found: Vec<Option<Member>> = texts.iter().map(place).collect();
-            // If the run has none of them, they end.
+            // If the run has none of these metrics, their state is dropped.
             let Some(Member { group, .. }) = found.iter().flatten().next() else { continue };
             let Some(memory) = memory else {
                 return Err(Error::config("expected --memory, because the checkpoint has state in files"));

@@ -68,14 +68,15 @@ pub(crate) struct KeyGroup {
 pub(crate) struct RunningMetric {
     pub(crate) slots: Slots,
     pub(crate) windows: MetricWindows,
-    /// The greatest stream time (µs) when the metric was added to a state that had rows: no row before that was later.
+    /// The greatest stream time (µs) of the rows that came before the metric was added to a restored state; `None` if
+    /// the metric has had all rows.
     pub(crate) since: Option<i64>,
     pub(crate) counts: MetricCounts,
 }
 
 impl RunningMetric {
-    /// Returns the windows of its state once that is in files. `delay` is how long after its end a window fires,
-    /// `fired` the watermark up to which windows have fired.
+    /// Returns the windows of the metric for the time when its state is in files. `delay` is how long (µs) after its
+    /// end a window fires, `fired` the watermark up to which windows have fired.
     pub(crate) fn away(&mut self, delay: i64, fired: Option<i64>) -> Away {
         match &mut self.windows {
             MetricWindows::Slices(slices, spec) => {
@@ -93,8 +94,8 @@ impl RunningMetric {
         }
     }
 
-    /// Whether a window that starts at `start` may have rows that came before the metric. A row at that very instant is
-    /// in a window, and it is in a session of this gap that starts up to a gap later.
+    /// Whether a window that starts at `start` may have rows that came before the metric was added. A row at `since` is
+    /// in a window that starts there; for sessions, it is also in one that starts up to a gap later.
     pub(crate) fn is_partial(&self, start: i64, shape: Shape) -> bool {
         let reach = if let Shape::Session { gap } = shape { gap } else { 0 };
         self.since.is_some_and(|since| start <= since.saturating_add(reach))
@@ -177,7 +178,7 @@ impl MetricView<'_> {
 struct CachedSlice {
     start: i64,
     width: u64,
-    /// A row's bound must be below this.
+    /// The slice counts a row only if the bound of the row is below this (µs).
     open: i64,
 }
 
@@ -201,16 +202,16 @@ impl CachedSlice {
 
 /// The slot of a row that is not in a cached slice, or why it has none.
 enum Assignment {
-    /// It goes to this slot; the second field is the time at which the first of its windows closes, if that window does
-    /// not count it.
+    /// The row goes to this slot. The second field is the time (µs) at which the first of its windows closes, if that
+    /// window does not count the row.
     Slot(u32, Option<i64>),
-    /// It is too late; the times at which the first and the last of its windows close.
+    /// The row is too late. The fields are the times (µs) at which the first and the last of its windows close.
     Late { first: i64, last: i64 },
     /// The row is in no window.
     Outside,
-    /// It counts for state in files; the field is as in `Slot`.
+    /// The row counts for state in files; the field is as the second one of `Slot`.
     Kept(Option<i64>),
-    /// Only state in files can judge it.
+    /// Only the state in files can judge the row.
     Undecided,
 }
 

@@ -85,7 +85,7 @@ pub struct Sessions {
 /// The gap and the lateness of a session metric.
 #[derive(Clone, Copy, Debug)]
 pub struct SessionRule {
-    /// The silence that ends a session (µs).
+    /// The time without an event that ends a session (µs).
     pub gap: i64,
     /// How long a session stays open after its end (µs).
     pub lateness: i64,
@@ -230,7 +230,7 @@ impl Sessions {
         self.sessions.len() * SESSION_BYTES
     }
 
-    /// Returns the first instant at which the watermark has something to do: fire a session, or drop it.
+    /// Returns the first watermark (µs) at which a session fires or is dropped.
     pub fn earliest(&self, rule: SessionRule, delay: i64) -> Option<i64> {
         let fires = self.waiting.first().map(|session| session.end.saturating_add(delay));
         let drops = self.open.first().map(|session| session.end.saturating_add(rule.lateness));

@@ -40,7 +40,7 @@ pub type Selects<'a> = &'a dyn Fn(u32) -> bool;
 /// Selects the keys, by bytes, that a restore takes.
 pub type SelectsSaved<'a> = &'a dyn Fn(&[u8]) -> bool;
 
-/// A slice, or the part of it whose rows a first window end counts.
+/// A slice, or the part of a slice whose rows count from the window that ends at `first_end`.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 struct SliceId {
     start: i64,
@@ -56,7 +56,7 @@ struct HalfSlice {
 }
 
 impl SliceId {
-    /// Bounds of the slices with a given start: none is before it.
+    /// Returns an id that is not after those of the slices with this start, for a search of them.
     const fn least(start: i64) -> Self {
         Self { start, first_end: i64::MIN }
     }
@@ -66,9 +66,10 @@ impl SliceId {
     }
 }
 
-/// Slots of keys with numbers below this are in a plain array: no hashing for most metrics (0.03 CPU-s/M each).
+/// Slots of keys with numbers below this are in a plain array, so most metrics need no hashing (0.03 CPU-s per million
+/// rows).
 const DENSE_KEYS: usize = 4096;
-/// The array has at most this many places per key of the slice, counting one key more.
+/// Maximum places of the array per key of the slice; one key more than the slice has is counted.
 const PLACES_PER_KEY: usize = 16;
 /// A window of at most this many slices is summed from them directly, not from nodes.
 const FEW: usize = 8;
@@ -409,8 +410,8 @@ impl Slices {
         sums
     }
 
-    /// Merges half slices into whole ones. A half slice counts for some windows of its slice only; once the others,
-    /// which end at `least` or before, fire no more, the difference does not matter.
+    /// Merges half slices into whole ones. A half slice counts for only some windows of its slice. The other windows
+    /// end at `least` or before and fire no more, so the difference no longer matters.
     pub fn join(&mut self, least: i64, spec: WindowSpec, keys: &mut Keys, slots: &mut Slots) {
         self.put_back();
         while let Some(HalfSlice { first_end, start }) = self.halves.first().copied()

@@ -64,7 +64,7 @@ pub struct WindowSize(String);
 impl WindowSize {
     /// Checks that a text is the length of a window.
     ///
-    /// Errors: exit status 2 if it is none.
+    /// Errors: exit status 2 if it is not.
     pub fn parse(text: &str) -> Result<Self> {
         let is_known = text == ALL || calendar_unit(text).is_some() || parse_duration(text).is_ok();
         if is_known { Ok(Self(text.to_owned())) } else { Err(Error::usage(format!("{SIZES}, found '{text}'"))) }
@@ -74,7 +74,8 @@ impl WindowSize {
 const ALL: &str = "all";
 const SIZES: &str = "expected a duration like 30s, 5m, 1h or 1d, or 1w, 1mo, 1q, 1y or all";
 
-/// Returns the unit of a size that is one of the calendar; days and weeks are, if there is a time zone.
+/// Returns the calendar unit that a size names. Days and weeks are periods of the calendar only with a time zone
+/// ([`unit_of`]).
 fn calendar_unit(size: &str) -> Option<CalendarUnit> {
     match size {
         "1d" => Some(CalendarUnit::Day),
@@ -152,7 +153,8 @@ pub fn file(text: &str) -> Result<Spec> {
     Ok(spec)
 }
 
-/// Returns the message about an unknown field with the field that was meant, given that of serde.
+/// Returns a message that proposes a known field, given the message of serde about an unknown one; `None` for any other
+/// message.
 fn unknown_field(message: &str) -> Option<String> {
     let (name, rest) = message.strip_prefix("unknown field `")?.split_once("`, expected ")?;
     let known: Vec<&str> = rest.split('`').skip(1).step_by(2).collect();
@@ -160,7 +162,8 @@ fn unknown_field(message: &str) -> Option<String> {
 }
 
 /// Fills a metric's missing keys from the defaults. A metric with a size or a gap of its own ignores the size, slide
-/// and gap of the defaults; only windows of equal length take their shift, and only windows of the calendar their zone.
+/// and gap of the defaults. Windows take the shift of the defaults only if all of them have the same length, and the
+/// zone only if they are periods of the calendar.
 fn fill(metric: &MetricSpec, defaults: &MetricSpec) -> MetricSpec {
     let own = metric.clone();
     let shaped = own.size.is_some() || own.gap.is_some();
@@ -294,7 +297,7 @@ impl Spec {
     }
 }
 
-/// A week, which has the length of a calendar's week in UTC.
+/// The length of a week (µs).
 const WEEK: i64 = 7 * DAY;
 
 impl Spec {

@@ -63,8 +63,8 @@ struct WatermarkState {
     forgotten: Option<i64>,
 }
 
-/// The number of the input under which a snapshot has the greatest stream time of the partitions that were forgotten:
-/// no input of a run has it.
+/// The number of the input under which a snapshot saves the greatest stream time of the partitions that were forgotten.
+/// No input of a run has this number.
 const FORGOTTEN: u32 = u32::MAX;
 
 /// Tracks the partitions and computes W.
@@ -72,7 +72,7 @@ pub struct Watermark {
     options: Options,
     state: WatermarkState,
     index: AHashMap<PartitionKey, usize>,
-    /// Whether only promises raise W.
+    /// Whether only explicit watermarks raise W.
     is_held: bool,
     /// Whether the run continues a restored state: partitions may appear although W exists.
     is_continued: bool,
@@ -112,8 +112,8 @@ impl Watermark {
         self.options.out_of_orderness.is_none()
     }
 
-    /// Begins another run over a restored state. The partitions of files are those of their run, so they are forgotten
-    /// but for their greatest stream time; those of `continued` inputs are read on. W stays, and rows of new partitions
+    /// Begins another run over a restored state. The partitions of `continued` inputs are kept. All others are
+    /// forgotten, such as those of files; only their greatest stream time is kept. W stays, and rows of new partitions
     /// are late for windows that are closed.
     pub fn begin_run(&mut self, continued: &[ContinuedInput]) {
         self.index.clear();
@@ -131,8 +131,8 @@ impl Watermark {
         self.is_continued = true;
     }
 
-    /// Lets only promises raise W, because the rows are not in the order of their stream times. Rows are judged as
-    /// before.
+    /// Lets only explicit watermarks raise W, because the rows are not in the order of their stream times. Rows are
+    /// judged as before.
     pub fn hold(&mut self) {
         self.is_held = true;
     }
@@ -291,7 +291,7 @@ impl Watermark {
     /// Saves the state.
     pub fn snapshot(&self, out: &mut Writer) {
         let WatermarkState { partitions, complete, watermark, forgotten } = &self.state;
-        // A partition that has ended: versions that do not know it forget it as they do every other one.
+        // The time is saved as an ended partition, which versions without this field forget like any other partition.
         let forgotten = forgotten.filter(|_| *forgotten > self.stream_time()).map(|stream_time| Partition {
             input: FORGOTTEN,
             origin: String::new(),

@@ -76,7 +76,7 @@ impl Recall {
         }
     }
 
-    /// Records that a schema refused an event, which counts only if the subject cannot have a new version.
+    /// Records that a schema refused an event. A refusal counts only if the subject cannot have a new version.
     pub fn refused(&mut self) {
         self.refused = true;
     }

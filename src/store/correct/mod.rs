@@ -61,7 +61,7 @@ pub struct InFlight {
 pub struct Claimed {
     /// The correction that this run continues.
     pub resumed: Option<InFlight>,
-    /// The ids of those that it ends.
+    /// The ids of the corrections that this run ends.
     pub ended: Vec<String>,
 }
 
@@ -121,7 +121,7 @@ pub struct Part {
 pub struct CorrectionStep<'a> {
     /// The stored cells to compare.
     pub parts: Vec<Part>,
-    /// Whether the correction compares one of them.
+    /// Returns whether the correction compares a stored cell and, if it does not, the reason.
     pub covers: &'a dyn Fn(&CellKey) -> Coverage,
     /// The right cells.
     pub right: BTreeMap<CellKey, CellContent>,

@@ -65,7 +65,7 @@ fn committed_name(pipeline_id: &str) -> String {
 pub struct LakePart {
     /// Its name under `.evt`.
     pub part: String,
-    /// The day of its rows, since 1970.
+    /// The day of its rows (days since 1970).
     pub day: i64,
     /// Its final name.
     pub name: String,
@@ -101,7 +101,7 @@ pub struct Lake {
     finished: usize,
     /// Directories whose entries have changed since their last sync, or may have been changed by a killed run.
     dirty: BTreeSet<PathBuf>,
-    /// The days that were found when they were needed first.
+    /// The days on which this run has relied ([`Lake::rely_on`]).
     found: BTreeSet<i64>,
 }
 

@@ -114,9 +114,9 @@ enum Found {
 
 /// The rows of a part whose keys are stored.
 pub struct Repeats {
-    /// By row of the part, whether it is not stored.
+    /// For each row of the part, whether its key is not stored.
     new: BooleanBuffer,
-    /// Number of stored rows with other content, and the first of them.
+    /// Number of rows of the part whose stored row has other content.
     pub conflicts: u64,
     /// The name of the first of them.
     pub first_conflict: Option<String>,

@@ -24,9 +24,9 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{BufReader, BufWriter};
 use std::path::{Path, PathBuf};
 
-/// More rows do not wait: those of metrics must be in memory when they are published.
+/// Maximum number of rows that wait: rows of metrics must be in memory when they are published.
 const ROWS_MAX: u64 = 1 << 20;
-/// Nor do more files, whose names are written at each commit.
+/// Maximum number of files whose rows wait: each commit writes the names of these files.
 const FILES_MAX: usize = 1000;
 
 /// When a file is finished before the end of the run.

@@ -43,7 +43,7 @@ pub fn tables(location: &Location) -> Result<Tables> {
     Kind::ALL.into_iter().map(count).collect()
 }
 
-/// Returns the greatest stream time of each partition of the events.
+/// Returns the extent of each partition of the events.
 pub fn stream_extents(location: &Location) -> Result<Vec<StreamExtent>> {
     let (server, mut link) = open(location)?;
     let sql = "SELECT origin, \"partition\", min(\"offset\"), (extract(epoch FROM min(stream_time)) * 1000000)::BIGINT,

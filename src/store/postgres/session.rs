@@ -60,7 +60,8 @@ pub fn persist<T>(
     held(link.transact(work))
 }
 
-/// Separates failures caused by the rows from others.
+/// Separates the causes of failures that only these rows have (the inner result) from failures of the connection or the
+/// server.
 pub fn held<T>(done: Result<T, Failure>) -> Result<Result<T, String>, RetryError> {
     match done {
         Ok(done) => Ok(Ok(done)),

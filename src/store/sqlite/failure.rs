@@ -5,7 +5,7 @@ use crate::kind::dead::{ErrorType, Fault, Rejected};
 use crate::store::sqlite::file::SqliteFile;
 use rusqlite::{Connection, ErrorCode};
 
-/// The error of writing a row: of evt, or of SQLite.
+/// Why a row was not written.
 pub enum Failure {
     /// An error of evt.
     Ours(Error),

@@ -108,7 +108,7 @@ fn within(kind: Kind, span: Span) -> Vec<String> {
     [bound(">=", span.since), bound("<", span.until.filter(|until| *until <= LATEST))].into_iter().flatten().collect()
 }
 
-/// Returns the greatest stream time of each partition of the events.
+/// Returns the extent of each partition of the events.
 pub fn stream_extents(location: &Location) -> Result<Vec<StreamExtent>> {
     let OpenDatabase { file, db, .. } = open(location)?;
     let failed = |e: rusqlite::Error| file.failed("cannot read", &e);

@@ -81,7 +81,7 @@ pub struct FeedRun<'a> {
 
 /// How far a topic was read at some time.
 struct NotedEnds {
-    /// The number of items of the source that have all rows before it.
+    /// The number of items of the source after which all rows before `reached` have been sent.
     items: u64,
     reached: Vec<Reached>,
 }
@@ -181,8 +181,8 @@ impl Feed {
         self.whole.is_only || matches!(self.form, FeedForm::Frames(_))
     }
 
-    /// Returns the mark of a file of which rows were evaluated. Another one is not a known file: its rows are read
-    /// again.
+    /// Returns the mark of a file of which a row was evaluated or a dead letter was written. A file without such a mark
+    /// is not known to later runs, which read it again.
     pub fn read_mark(&self) -> Option<&FileMark> {
         self.known.mark().filter(|mark| mark.last_offset >= 0 || mark.last_letter >= 0)
     }

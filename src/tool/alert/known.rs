@@ -31,7 +31,8 @@ pub enum KnownRows {
 /// The rows of a file that an earlier run has evaluated.
 pub struct FileRows {
     mark: FileMark,
-    /// The last of them by its offset, or by its number if the rows have no stamps; -1 if there is none.
+    /// The last of these rows, by its offset, or by its number if the rows have other stamps or none; -1 if there is
+    /// none.
     to: i64,
     /// The number of the next row.
     next: i64,

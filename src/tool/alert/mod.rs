@@ -3,9 +3,9 @@
 //! It reads the same topics as evt-window, with positions of its own, so it fires even if evt-window makes no progress.
 //!
 //! ```text
-//! inputs ─► feed ─► Engine (crate::alert) ─► transitions ─┬─► state: one transaction with positions and notifications
-//! refresh (thread): rules ──────┘                         ├─► writer (thread): rows of alerts
-//!                                                         └─► notify (threads): channels
+//! inputs ─► feed ─► AlertEngine ─► transitions ─┬─► state: one transaction with positions and notifications
+//! refresh (thread): rules ──────┘               ├─► writer (thread): rows of alerts
+//!                                               └─► notify (threads): channels
 //! ```
 //!
 //! With `--state` a transition is stored together with its row and its notifications, so a killed run may repeat these

@@ -41,8 +41,8 @@ impl Gaps {
         }
     }
 
-    /// Adds the partitions that begin in a batch of a stream. Returns those that begin with another record than their
-    /// first.
+    /// Adds the partitions that begin in a batch of a stream. For each one whose first records are missing, returns the
+    /// name of the first record that it has.
     pub fn add_batch(&mut self, batch: &RecordBatch) -> Vec<String> {
         let (origins, names) = (batch.column(column::ORIGIN), batch.column(column::PARTITION));
         let (origins, names) = (origins.as_any_dictionary(), names.as_any_dictionary());
@@ -62,7 +62,7 @@ impl Gaps {
         shown
     }
 
-    /// Adds a partition, unless it is known. Returns its first record if that is not the first of the partition.
+    /// Adds a partition, unless it is known. Returns the name of its first record if records before it are missing.
     fn begin(&mut self, name: PartitionName, offset: i64, stream_time: i64) -> Option<String> {
         let shown = format!("{}/{}@{offset}", name.origin, name.partition);
         if !self.begun.insert(name) || offset <= FIRST_MAX || self.is_whole {

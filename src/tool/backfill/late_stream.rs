@@ -44,7 +44,7 @@ impl LateRows {
         self.numbers.end - self.numbers.start == self.batch.num_rows() as u64
     }
 
-    /// Returns the number of an event; the last one of all if the number of each is not known.
+    /// Returns the number of an event; if single events have no known numbers, the last number of all of these events.
     pub fn number(&self, row: usize) -> u64 {
         if self.is_dense() { self.numbers.start + row as u64 } else { self.numbers.end.saturating_sub(1) }
     }

@@ -31,8 +31,8 @@ struct DistinctCount {
 }
 
 impl Results {
-    /// Without rows; with `top` only the rows of the first keys of a window leave, with `wide` its metrics leave in one
-    /// row.
+    /// Makes results without rows. With `top`, only the rows of the first keys of a window are written; with `wide`,
+    /// the metrics of a window and key are written in one row.
     pub fn new(top: Option<Top>, wide: Option<Wide>, metrics: &[Metric]) -> Self {
         let counting = metrics.iter().filter(|metric| metric.call.definition().has_limit);
         let counting = counting.map(|metric| DistinctCount { metric: metric.name.clone(), null_rows: 0 }).collect();

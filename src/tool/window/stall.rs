@@ -13,8 +13,8 @@ use std::time::Duration;
 
 /// Interval of checks for idle partitions.
 const EVERY: Duration = Duration::from_millis(100);
-/// A longer time between two looks is one in which the process did not run, or waited for an output: rows may have
-/// arrived meanwhile. A stage that waits for input looks several times a second.
+/// Maximum time between two checks in which the process runs. If more time passes, the process did not run or waited
+/// for an output, and rows may have arrived meanwhile. A stage that waits for input checks several times a second.
 const PAUSE_MAX: Duration = Duration::from_secs(1);
 /// Time after which a watermark that does not advance is reported.
 const STALLED: Duration = Duration::from_micros(MINUTE.unsigned_abs());
@@ -31,13 +31,13 @@ struct Advance {
 /// Watches the partitions of one run. It does not read the clock: the caller passes the monotonic time.
 pub struct StallMonitor {
     idle_after: Option<Duration>,
-    /// The time of the last look.
+    /// The time of the last check.
     last: Duration,
-    /// The time of the next look at the partitions.
+    /// The time of the next check of the partitions.
     next: Duration,
     /// The last advance of each partition.
     partitions: HashMap<usize, Advance>,
-    /// The time of the next look at what is not read.
+    /// The time of the next check for partitions that are not read up to now.
     next_unread: Duration,
     /// For each partition that is not read up to now, the time up to which its rows have arrived.
     read_until: HashMap<usize, Duration>,
