@@ -6,7 +6,7 @@ use crate::error::{Error, Result};
 pub const RATIO_MAX: u64 = 1_000;
 
 /// Decompressed bytes that are always allowed, whatever the ratio.
-pub const HARMLESS: u64 = 100 << 20;
+pub const ANY_RATIO_BYTES: u64 = 100 << 20;
 
 /// Counts compressed and decompressed bytes, to detect decompression bombs.
 #[derive(Clone, Copy, Debug)]
@@ -35,7 +35,7 @@ impl Ratio {
 /// Refuses a decompression bomb: `packed` bytes of `what` that decompress to `unpacked`.
 pub fn check(what: &str, packed: u64, unpacked: u64, max: u64) -> Result<()> {
     let ratio = unpacked / packed.max(1);
-    if unpacked <= HARMLESS || ratio <= max {
+    if unpacked <= ANY_RATIO_BYTES || ratio <= max {
         return Ok(());
     }
     Err(Error::corrupt(format!(
@@ -52,11 +52,11 @@ mod tests {
     fn a_block_is_a_bomb_by_itself_and_with_those_before_it() {
         let mut ratio = Ratio::new(10);
         ratio.take("a page", 1 << 30, 2 << 30).unwrap();
-        ratio.take("a page", 1, HARMLESS).unwrap();
-        let error = ratio.take("a page", 1 << 20, HARMLESS + 1).unwrap_err();
+        ratio.take("a page", 1, ANY_RATIO_BYTES).unwrap();
+        let error = ratio.take("a page", 1 << 20, ANY_RATIO_BYTES + 1).unwrap_err();
         assert!(error.to_string().starts_with("a page decompresses to 100 times its size"), "{error}");
         let mut ratio = Ratio::new(10);
-        ratio.take("a page", 100, HARMLESS).unwrap();
-        ratio.take("a page", 100, HARMLESS).unwrap_err();
+        ratio.take("a page", 100, ANY_RATIO_BYTES).unwrap();
+        ratio.take("a page", 100, ANY_RATIO_BYTES).unwrap_err();
     }
 }

@@ -29,7 +29,7 @@ const READER_TIMEOUT: Duration = Duration::from_secs(30);
 /// group.
 const REPEATED: Duration = Duration::from_millis(200);
 /// Poll interval of waits that a signal does not wake.
-pub const LOOK: Duration = Duration::from_millis(100);
+pub const STOP_CHECK_INTERVAL: Duration = Duration::from_millis(100);
 
 /// The stop signal of this process, once handlers are installed.
 static PROCESS: OnceLock<Stop> = OnceLock::new();
@@ -279,19 +279,19 @@ impl Wait {
             match self.stop.signal() {
                 // If the sleep fails, the next attempt only comes early.
                 None => _ = self.stop.sleep(time),
-                Some(_) => std::thread::sleep(time.min(LOOK)),
+                Some(_) => std::thread::sleep(time.min(STOP_CHECK_INTERVAL)),
             }
         }
         goes_on(self)
     }
 
     /// Receives a message of another thread within `limit`; times out early if the stop timeout expires. The other
-    /// thread takes real time, so `limit` is counted in waits of [`LOOK`] and not read from the clock of the run.
+    /// thread takes real time, so `limit` is counted in waits of [`STOP_CHECK_INTERVAL`] and not read from the clock of the run.
     pub fn receive<T>(&self, from: &Receiver<T>, limit: Duration) -> Result<T, RecvTimeoutError> {
         let mut left = limit;
         loop {
-            match from.recv_timeout(left.min(LOOK)) {
-                Err(RecvTimeoutError::Timeout) if left > LOOK && !self.is_over() => left -= LOOK,
+            match from.recv_timeout(left.min(STOP_CHECK_INTERVAL)) {
+                Err(RecvTimeoutError::Timeout) if left > STOP_CHECK_INTERVAL && !self.is_over() => left -= STOP_CHECK_INTERVAL,
                 received => return received,
             }
         }

@@ -101,7 +101,7 @@ fn drain(mut source: Source, dead: &mut DeadLetters) {
                     return;
                 }
             }
-            Item::Control(Control::Watermark(instant)) => window.on_promise(instant),
+            Item::Control(Control::Watermark(instant)) => window.on_explicit_watermark(instant),
             Item::Dead(letters) => dead.take(&letters).expect("letters"),
             Item::Control(_) | Item::Idle => {}
             Item::End(_) => {

@@ -22,13 +22,14 @@ enum Treatment {
     Restored,
 }
 
-struct Zone {
+/// The span of a session with named instants, by its start; the map has its end.
+struct TreatedSpan {
     start: i64,
     treatment: Treatment,
 }
 
-/// The zones of one metric, by dimensions and end.
-type Zones = HashMap<String, BTreeMap<i64, Zone>>;
+/// The treated spans of one metric, by dimensions and end.
+type TreatedSpans = HashMap<String, BTreeMap<i64, TreatedSpan>>;
 
 /// The cells that a step can correct.
 pub struct StepScope<'a> {
@@ -45,7 +46,7 @@ pub struct StepScope<'a> {
 /// The changes that sessions with named instants make in a step.
 #[derive(Default)]
 pub struct SessionPlan {
-    zones: HashMap<Arc<str>, Zones>,
+    treated: HashMap<Arc<str>, TreatedSpans>,
     right: BTreeMap<CellKey, CellContent>,
     /// The names to keep.
     pub kept: Vec<LateCell>,
@@ -83,8 +84,8 @@ impl SessionPlan {
             };
             if content.is_some() {
                 let CellKey { end, start, metric, dimensions } = key;
-                let zones = plan.zones.entry(metric).or_default().entry(dimensions).or_default();
-                zones.insert(end, Zone { start, treatment });
+                let spans = plan.treated.entry(metric).or_default().entry(dimensions).or_default();
+                spans.insert(end, TreatedSpan { start, treatment });
             }
         }
         plan
@@ -92,10 +93,10 @@ impl SessionPlan {
 
     /// Returns the treatment of a cell; `None` if it overlaps no session with named instants.
     fn treatment(&self, key: &CellKey) -> Option<Treatment> {
-        let zones = self.zones.get(&key.metric)?.get(&key.dimensions)?;
+        let spans = self.treated.get(&key.metric)?.get(&key.dimensions)?;
         // Sessions that are the gap apart are one, so an end that is a start overlaps it.
-        let treatments = zones.range(key.start..).map(|(_, zone)| zone).take_while(|zone| zone.start <= key.end);
-        let treatments: Vec<Treatment> = treatments.map(|zone| zone.treatment).collect();
+        let treatments = spans.range(key.start..).map(|(_, span)| span).take_while(|span| span.start <= key.end);
+        let treatments: Vec<Treatment> = treatments.map(|span| span.treatment).collect();
         if treatments.contains(&Treatment::Left) { Some(Treatment::Left) } else { treatments.first().copied() }
     }
 

@@ -93,7 +93,7 @@ fn begun(store: &dyn CheckpointStore, run: u64, ends: usize) -> Result<Vec<Stage
 }
 
 /// Removes from `stages` those that have committed an epoch to every output.
-pub fn leave_uncommitted(store: &dyn CheckpointStore, epoch: Epoch, stages: &mut Vec<String>) -> Result<()> {
+pub fn retain_uncommitted(store: &dyn CheckpointStore, epoch: Epoch, stages: &mut Vec<String>) -> Result<()> {
     let mut left = vec![];
     for stage in stages.drain(..) {
         if !store.is_committed(epoch, &stage)? {

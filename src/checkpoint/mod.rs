@@ -47,7 +47,7 @@ use self::header::{CheckpointHeader, CheckpointOptions};
 use self::log::{Complete, EpochPart, LogEntry, OutputName, StageEpoch, Start, manifest_name};
 use self::part::{POSITIONS, STATE, SealedParts, part_name};
 use self::recorded::RecordedRuns;
-use self::restore::{Restored, StageRole, continued, last_complete, with_way_back};
+use self::restore::{Restored, StageRole, continued, last_complete, with_restore_advice};
 use self::state_files::CheckpointFiles;
 use self::store::{CheckpointStore, Removed, STATE_FILE, fenced};
 use crate::error::{Error, ErrorKind, Result};
@@ -147,7 +147,7 @@ impl Checkpoint {
         let own = StageRole { checkpoint, stage, outputs, has_readers, ends: options.ends };
         let continued = continued(store.as_ref(), &complete, options.back)?;
         let restored = continued.map(|last| own.restore(&[], store.as_ref(), last)).transpose();
-        let restored = restored.or_else(|error| Err(with_way_back(error, store.as_ref(), &complete, options.back)?))?;
+        let restored = restored.or_else(|error| Err(with_restore_advice(error, store.as_ref(), &complete, options.back)?))?;
         let continues = restored.as_ref().map(|restored| restored.epoch);
         let followed = begun::since(store.as_ref(), &entries, continues, &own.stage)?;
         let start = LogEntry::Start(Start {
@@ -485,7 +485,7 @@ impl Checkpoint {
 
     /// Returns the stages that have not committed the last complete epoch, `epoch`, to every output.
     pub fn uncommitted(&mut self, epoch: Epoch) -> Result<&[String]> {
-        ends::leave_uncommitted(self.store.as_ref(), epoch, &mut self.uncommitted)?;
+        ends::retain_uncommitted(self.store.as_ref(), epoch, &mut self.uncommitted)?;
         Ok(&self.uncommitted)
     }
 

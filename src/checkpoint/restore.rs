@@ -47,7 +47,7 @@ pub fn continued<'a>(
 }
 
 /// Adds to the error of a damaged epoch how to continue without it, and which outputs get rows twice then.
-pub fn with_way_back(error: Error, store: &dyn CheckpointStore, complete: &[Complete], back: usize) -> Result<Error> {
+pub fn with_restore_advice(error: Error, store: &dyn CheckpointStore, complete: &[Complete], back: usize) -> Result<Error> {
     let epochs = complete.iter().rev().nth(back).zip(complete.iter().rev().nth(back + 1));
     let Some((damaged, before)) = epochs.filter(|_| error.kind() == ErrorKind::Corrupt) else { return Ok(error) };
     if !store.has_epoch(before.epoch)? {

@@ -119,7 +119,7 @@ impl MetricColumns {
     fn leave_out(&mut self, metrics: &RecordBatch) {
         let is_kept = |at: usize| match at {
             column::METRIC_ID => false,
-            column::REVISION | column::PANE | column::RETRACTED => tells(metrics.column(at)),
+            column::REVISION | column::PANE | column::RETRACTED => has_nonzero(metrics.column(at)),
             _ => true,
         };
         self.after.retain(|at| is_kept(*at));
@@ -160,7 +160,7 @@ impl MetricColumns {
 }
 
 /// Whether a number or flag is not zero in some row.
-fn tells(values: &ArrayRef) -> bool {
+fn has_nonzero(values: &ArrayRef) -> bool {
     let numbers = cast(values, &DataType::Int64);
     numbers.is_ok_and(|numbers| numbers.as_primitive::<Int64Type>().iter().flatten().any(|value| value != 0))
 }

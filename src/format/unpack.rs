@@ -191,7 +191,7 @@ impl<R: Read> Unpacked<R> {
 mod tests {
     use super::*;
     use crate::format::test_data::gzip;
-    use crate::ratio::{HARMLESS, RATIO_MAX};
+    use crate::ratio::{ANY_RATIO_BYTES, RATIO_MAX};
 
     fn unpack(packed: &[u8], ratio_max: u64) -> Result<Vec<u8>> {
         let mut unpacked = Unpacked::new(packed, ratio_max);
@@ -249,10 +249,10 @@ mod tests {
 
     #[test]
     fn a_bomb_is_stopped_and_the_message_names_the_way_out() {
-        let bomb = zstd::encode_all(io::repeat(0).take(HARMLESS + (1 << 20)), 1).unwrap();
+        let bomb = zstd::encode_all(io::repeat(0).take(ANY_RATIO_BYTES + (1 << 20)), 1).unwrap();
         let error = unpack(&bomb, RATIO_MAX).unwrap_err();
         assert!(error.to_string().contains("--max-decompression-ratio"), "{error}");
-        assert_eq!(unpack(&bomb, u64::MAX).unwrap().len() as u64, HARMLESS + (1 << 20));
+        assert_eq!(unpack(&bomb, u64::MAX).unwrap().len() as u64, ANY_RATIO_BYTES + (1 << 20));
     }
 
     #[test]

@@ -105,7 +105,7 @@ impl Defect {
 
     /// Puts the defect into the clean record that starts at `start` of `out`.
     #[cold]
-    pub(super) fn spoil(self, out: &mut Vec<u8>, start: usize, random: &mut Random) {
+    pub(super) fn apply(self, out: &mut Vec<u8>, start: usize, random: &mut Random) {
         let whole = start..out.len();
         let (range, text): (Range<usize>, Vec<u8>) = match self {
             Self::Truncated => (start + 1 + random.below(whole.len() as u64 - 1) as usize..whole.end, vec![]),

@@ -196,7 +196,7 @@ impl Generator {
         let start = out.len();
         self.vocabulary.write(event, random, &mut self.stamp, out);
         if let ExpectedOutcome::Defective(defect) = outcome {
-            defect.spoil(out, start, random);
+            defect.apply(out, start, random);
             if !defect.is_event() {
                 return;
             }

@@ -20,9 +20,9 @@ const STEP: usize = 64 << 10;
 /// Largest window of zstd that is accepted (2^23 is 8 MiB; `zstd --ultra` needs more).
 const WINDOW_LOG_MAX: u32 = 23;
 /// A body may decompress to this many bytes whatever its ratio is.
-const HARMLESS: usize = 1 << 20;
+const ANY_RATIO_BYTES: usize = 1 << 20;
 /// `Retry-After` of a request that was refused for lack of memory or by the spool.
-pub const SOON: Duration = Duration::from_secs(1);
+pub const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// The memory of all bodies in progress.
 #[derive(Clone)]
@@ -55,7 +55,7 @@ impl Reservation {
         self.bytes = self.bytes.saturating_add(bytes);
         let more = u32::try_from(self.bytes.div_ceil(UNIT) - before).unwrap_or(u32::MAX);
         let Ok(permit) = self.budget.0.clone().try_acquire_many_owned(more) else {
-            return Err(Reply::later(StatusCode::SERVICE_UNAVAILABLE, "too many pending bytes", SOON).closing());
+            return Err(Reply::later(StatusCode::SERVICE_UNAVAILABLE, "too many pending bytes", RETRY_AFTER).closing());
         };
         match &mut self.permit {
             Some(held) => held.merge(permit),
@@ -137,7 +137,7 @@ pub async fn read(
         }
         return Err(too_large(limits.bytes).closing());
     }
-    let mut bytes = Vec::with_capacity(length.unwrap_or(0).min(HARMLESS));
+    let mut bytes = Vec::with_capacity(length.unwrap_or(0).min(ANY_RATIO_BYTES));
     loop {
         let frame = match timeout_at(deadline, body.frame()).await {
             Ok(Some(Ok(frame))) => frame,
@@ -166,7 +166,7 @@ async fn drain(body: Incoming, most: usize) {
     let mut rest = Limited::new(body, most);
     let read = async { while rest.frame().await.is_some_and(|frame| frame.is_ok()) {} };
     // The answer is sent in any case.
-    let _ = timeout(SOON, read).await;
+    let _ = timeout(RETRY_AFTER, read).await;
 }
 
 /// Decompresses a body.
@@ -187,7 +187,7 @@ pub fn unpack(
         }
     };
     let grown = usize::try_from(limits.ratio).unwrap_or(usize::MAX).saturating_mul(packed);
-    let most = limits.bytes.min(grown.max(HARMLESS));
+    let most = limits.bytes.min(grown.max(ANY_RATIO_BYTES));
     let (mut bytes, mut end) = (vec![], 0);
     loop {
         // A read ends with a gzip member, even a small one, so the rest of the buffer is used before more is reserved.

@@ -1,6 +1,6 @@
 //! Accepts connections at `http://HOST:PORT` or `https://HOST:PORT`, serves and closes them.
 
-use super::body::SOON;
+use super::body::RETRY_AFTER;
 use super::limits::timeouts::{HEAD_BYTES_MAX, Phase, TimedStream};
 use super::service::serve;
 use super::state::{Options, ServerState};
@@ -184,7 +184,7 @@ async fn accept(state: Arc<ServerState>, listener: TcpListener) {
                 state.metrics.refused_connection("accept");
                 state.notices.say("accept", || format!("accepting a connection failed: {error}"));
                 // Usually descriptors have run out: wait for some to be closed.
-                tokio::time::sleep(SOON / 20).await;
+                tokio::time::sleep(RETRY_AFTER / 20).await;
                 continue;
             }
         };

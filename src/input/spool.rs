@@ -40,7 +40,7 @@ pub struct SpoolInput {
     shutdown: Option<Shutdown>,
     name: String,
     /// The index of its only partition in the run's partition table.
-    stamp: u32,
+    partition_index: u32,
     /// The offset read next.
     next: i64,
     /// Records before this offset are committed.
@@ -62,9 +62,9 @@ pub struct SpoolInput {
 impl SpoolInput {
     /// Makes an input of `reader`, as the only partition of `origin`; calls `shutdown` at a signal.
     pub fn new(run: Rc<Run>, reader: SpoolReader, shutdown: Shutdown, origin: &str, ingest: &mut Ingest) -> Self {
-        let stamp = ingest.partition_table.partition(origin, "0");
+        let partition_index = ingest.partition_table.partition(origin, "0");
         let Position { offset, stream_time } = reader.start;
-        ingest.partition_table.resume(stamp, stream_time);
+        ingest.partition_table.resume(partition_index, stream_time);
         // Decide the schema now: the kind of the rows is known, and requests are acknowledged before the first record
         // is read.
         ingest.set_schema(ingest.schema());
@@ -73,7 +73,7 @@ impl SpoolInput {
             reader,
             shutdown: Some(shutdown),
             name: origin.to_owned(),
-            stamp,
+            partition_index,
             next: offset,
             settled: offset,
             noted: None,
@@ -107,7 +107,7 @@ impl SpoolInput {
         let Some(entry) = self.reader.entries.next()? else { return Ok(false) };
         let request = &entry.request;
         let arrival = Some(Arrival { at: request.arrived_at, is_fact: true });
-        let meta = RecordMeta { headers: Some(request), arrival, ..RecordMeta::of_file(&self.name, self.stamp) };
+        let meta = RecordMeta { headers: Some(request), arrival, ..RecordMeta::of_file(&self.name, self.partition_index) };
         for (record, offset) in request.records.iter().zip(entry.offset..).filter(|(_, offset)| *offset >= self.next) {
             self.bytes += record.payload.len() as u64;
             match &record.outcome {
@@ -147,8 +147,8 @@ impl SpoolInput {
 
     /// Returns the position before which `ingest` has passed on every record.
     fn position(&self, ingest: &mut Ingest) -> Position {
-        let offset = ingest.mapper.first_held(self.stamp).unwrap_or(self.next);
-        Position { offset, stream_time: ingest.partition_table.stream_time(self.stamp) }
+        let offset = ingest.mapper.first_held(self.partition_index).unwrap_or(self.next);
+        Position { offset, stream_time: ingest.partition_table.stream_time(self.partition_index) }
     }
 }
 

@@ -44,7 +44,7 @@ impl KeyCursor {
 #[derive(Clone, Copy, Debug)]
 pub struct PredictedKey {
     /// The state after it.
-    pub foot: KeyCursor,
+    pub cursor: KeyCursor,
     /// Its mark.
     pub mark: u32,
     /// Index after its colon.
@@ -117,16 +117,16 @@ impl KeyPredictor {
 
     /// Returns the expected key if it is at `p` (where its opening quote would be).
     #[inline(always)]
-    pub fn expect(&self, bytes: &[u8], p: usize, foot: KeyCursor) -> Option<PredictedKey> {
-        let key = self.keys.get(foot.next)?;
-        let foot = KeyCursor { at: foot.next, next: key.next };
-        key.is_at(bytes, p).then_some(PredictedKey { foot, mark: key.mark, end: p + key.length })
+    pub fn expect(&self, bytes: &[u8], p: usize, cursor: KeyCursor) -> Option<PredictedKey> {
+        let key = self.keys.get(cursor.next)?;
+        let cursor = KeyCursor { at: cursor.next, next: key.next };
+        key.is_at(bytes, p).then_some(PredictedKey { cursor, mark: key.mark, end: p + key.length })
     }
 
     /// Remembers a key that was not predicted: `written` is all of it from quote to colon, without white space and
     /// escapes. Returns the state after it.
     #[inline(never)]
-    pub fn learn(&mut self, foot: KeyCursor, written: &[u8], mark: u32) -> KeyCursor {
+    pub fn learn(&mut self, cursor: KeyCursor, written: &[u8], mark: u32) -> KeyCursor {
         if self.keys.is_empty() {
             self.keys.push(WrittenKey::new(b"", UNMARKED));
         }
@@ -138,7 +138,7 @@ impl KeyPredictor {
             }
             None => return LOST,
         };
-        if let Some(before) = self.keys.get_mut(foot.at) {
+        if let Some(before) = self.keys.get_mut(cursor.at) {
             before.next = found;
         }
         KeyCursor { at: found, next: self.keys[found].next }
@@ -150,17 +150,17 @@ mod tests {
     use super::*;
 
     fn walk(guide: &mut KeyPredictor, keys: &[&str]) -> usize {
-        let (mut foot, mut foretold) = (guide.start(), 0);
+        let (mut cursor, mut foretold) = (guide.start(), 0);
         for key in keys {
             let text = format!("{key}1234567890123456");
             let mark = key.len() as u32;
-            foot = match guide.expect(text.as_bytes(), 0, foot) {
+            cursor = match guide.expect(text.as_bytes(), 0, cursor) {
                 Some(step) => {
                     assert_eq!((step.end, step.mark), (key.len(), mark));
                     foretold += 1;
-                    step.foot
+                    step.cursor
                 }
-                None => guide.learn(foot, key.as_bytes(), mark),
+                None => guide.learn(cursor, key.as_bytes(), mark),
             };
         }
         foretold
@@ -189,8 +189,8 @@ mod tests {
                 let mut other = key.clone();
                 other[at] ^= 0x20;
                 assert!(guide.expect(&padded(&other), 0, guide.start()).is_none(), "{length} {at}");
-                let foot = guide.learn(guide.start(), &other, 8);
-                assert_ne!(foot.at, 1, "{length} {at}");
+                let cursor = guide.learn(guide.start(), &other, 8);
+                assert_ne!(cursor.at, 1, "{length} {at}");
                 guide = KeyPredictor::default();
                 guide.learn(guide.start(), &key, 7);
             }

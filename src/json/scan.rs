@@ -214,7 +214,7 @@ pub fn object_end(bytes: &[u8], p: usize, depth: u32) -> Option<usize> {
 /// The keys of one object that have been read: the last one and, with `ASKED`, whether a name may have occurred twice.
 #[derive(Clone, Copy, Debug)]
 pub struct MemberKeys<const ASKED: bool> {
-    foot: KeyCursor,
+    cursor: KeyCursor,
     met: u64,
     again: bool,
 }
@@ -236,7 +236,7 @@ impl<const ASKED: bool> MemberKeys<ASKED> {
     /// Creates the state before the first key of an object.
     #[inline(always)]
     pub fn new(guide: &KeyPredictor) -> Self {
-        Self { foot: guide.start(), met: 0, again: false }
+        Self { cursor: guide.start(), met: 0, again: false }
     }
 
     /// Reads the key at `p`, which `guide` predicts; `meaning` returns the mark of an unknown key; its second argument
@@ -249,8 +249,8 @@ impl<const ASKED: bool> MemberKeys<ASKED> {
         p: usize,
         meaning: impl FnOnce(&[u8], bool) -> u32,
     ) -> Option<KeyAt> {
-        if let Some(step) = guide.expect(bytes, p, self.foot) {
-            self.foot = step.foot;
+        if let Some(step) = guide.expect(bytes, p, self.cursor) {
+            self.cursor = step.cursor;
             self.meet();
             let value = skip_space(bytes, step.end);
             return Some(KeyAt { mark: step.mark, start: p + 1, end: step.end - 2, value });

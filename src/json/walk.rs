@@ -131,7 +131,7 @@ pub fn guided<'a>(
                 let Some(end) = proved_string_end(bytes, p + 1) else { return };
                 let mark = meaning(&object[p + 1..end.quote]);
                 if !end.escaped && at(bytes, end.quote + 1) == b':' {
-                    foot = guide.learn(foot, &bytes[p..end.quote + 2], mark);
+                    cursor = guide.learn(cursor, &bytes[p..end.quote + 2], mark);
                 }
                 (mark, ByteRange { start: p + 1, end: end.quote }, end.quote + 1)
             }

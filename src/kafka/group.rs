@@ -227,7 +227,7 @@ impl Membership {
     }
 
     /// Notes a failed commit; returns whether it is the first failure since a commit succeeded.
-    pub fn begins_to_fail(&mut self) -> bool {
+    pub fn note_failed_commit(&mut self) -> bool {
         !std::mem::replace(&mut self.failing, true)
     }
 

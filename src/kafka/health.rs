@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 
 /// A record that arrives within this time after the outage began may have been buffered before the outage, so it does
 /// not end the outage.
-const LEFTOVERS: Duration = Duration::from_secs(1);
+const BUFFERED_RECORDS_TIME: Duration = Duration::from_secs(1);
 
 /// How long the leader of a partition may give errors and no answer before this is reported: a new leader is elected
 /// within seconds.
@@ -74,18 +74,18 @@ impl Health {
     /// Reports the outage of this client, if there is one, once [`Outages`](crate::run::outages::Outages) confirms it
     /// as new.
     pub fn report(&self) {
-        if !self.is_up() && self.is_news(self.now()) {
+        if !self.is_up() && self.must_report(self.now()) {
             let limit = self.topics.address.options.wait.limit(true);
             self.say(&format!("{}: {}", describe(Code::AllBrokersDown), trying_again(limit, "wait")));
         }
     }
 
-    /// Notes a success, which ends an outage. A success within [`LEFTOVERS`] of its beginning does not count, because
+    /// Notes a success, which ends an outage. A success within [`BUFFERED_RECORDS_TIME`] of its beginning does not count, because
     /// the record may have been buffered before.
     pub fn note_success(&self) {
         // This runs after every poll.
         let Some(since) = self.down_since.get() else { return };
-        if self.now().saturating_sub(since) > LEFTOVERS {
+        if self.now().saturating_sub(since) > BUFFERED_RECORDS_TIME {
             self.note_acknowledgement();
         }
     }
@@ -102,11 +102,11 @@ impl Health {
     }
 
     /// Whether the outage of this client must be reported now.
-    fn is_news(&self, now: Duration) -> bool {
+    fn must_report(&self, now: Duration) -> bool {
         let Some(since) = self.down_since.get() else { return false };
-        let (number, is_news) = self.topics.run.outages.begin(&self.topics.address.brokers, since, now);
+        let (number, must_report) = self.topics.run.outages.begin(&self.topics.address.brokers, since, now);
         self.outage.set(Some(number));
-        is_news
+        must_report
     }
 
     /// Ends the outage of this client; returns its duration if this client has to report the end.
@@ -245,7 +245,7 @@ mod tests {
         fn go(&mut self, client: usize, millis: u64) -> bool {
             let now = Duration::from_millis(millis);
             self.healths[client].begin(now);
-            self.healths[client].is_news(now)
+            self.healths[client].must_report(now)
         }
 
         fn come_back(&mut self, client: usize, millis: u64) -> Option<u128> {
@@ -272,7 +272,7 @@ mod tests {
         let run = Rc::new(Run::unwatched("evt-test", Clock::Simulated(clock.clone())));
         let health = Health::new(&Topics::new(&Address::parse("//a:9092/t").unwrap(), &run));
         health.note_error(Code::AllBrokersDown);
-        clock.advance(LEFTOVERS);
+        clock.advance(BUFFERED_RECORDS_TIME);
         health.note_success();
         assert!(!health.is_up());
         clock.advance(Duration::from_millis(1));

@@ -132,7 +132,7 @@ impl KafkaInput {
             self.partitions.announce(cursor, self.origin.as_deref(), &mut ingest.partition_table);
             if cursor.is_done() {
                 cursor.ended = true;
-                self.partitions.end_stamp(cursor.stamp, ingest);
+                self.partitions.end_partition(cursor.partition_index, ingest);
             }
         }
         let read = cursors.iter().filter(|cursor| cursor.is_read());
@@ -275,7 +275,7 @@ impl KafkaInput {
     fn release_revoked(&mut self, ingest: &mut Ingest) -> Result<()> {
         let Some(revoked) = self.group.as_mut().and_then(Membership::take_revoked) else { return Ok(()) };
         for cursor in self.partitions.remove(&revoked) {
-            ingest.forget(cursor.stamp);
+            ingest.forget(cursor.partition_index);
         }
         self.source.revoke(&revoked)
     }
@@ -339,9 +339,9 @@ impl KafkaInput {
     fn skip_gaps(&mut self, ingest: &mut Ingest) -> Result<()> {
         for cursor in self.partitions.cursors.iter_mut().filter(|cursor| cursor.is_read()) {
             if cursor.skip_gap(&self.topics, self.cluster.extent(cursor.id)?)? {
-                ingest.drain_one(cursor.stamp)?;
+                ingest.drain_one(cursor.partition_index)?;
                 ingest.flush()?;
-                ingest.partition_table.resume(cursor.stamp, None);
+                ingest.partition_table.resume(cursor.partition_index, None);
             }
         }
         self.source.reset(&self.partitions.starts())
@@ -402,7 +402,7 @@ impl KafkaInput {
     /// Returns the position of each partition: the offset of its first held record, else its next offset.
     fn commit_point(&self, ingest: &mut Ingest) -> CommitPoint {
         let mut position = |cursor: &PartitionCursor| {
-            cursor.position(ingest.mapper.first_held(cursor.stamp), ingest.partition_table.stream_time(cursor.stamp))
+            cursor.position(ingest.mapper.first_held(cursor.partition_index), ingest.partition_table.stream_time(cursor.partition_index))
         };
         self.partitions.cursors.iter().map(&mut position).collect()
     }
@@ -411,8 +411,8 @@ impl KafkaInput {
     fn stop(&mut self, ingest: &mut Ingest) {
         if self.group.is_some() || self.read_mode == ReadMode::Checkpoint {
             for cursor in &mut self.partitions.cursors {
-                cursor.next = ingest.mapper.first_held(cursor.stamp).unwrap_or(cursor.next);
-                ingest.forget(cursor.stamp);
+                cursor.next = ingest.mapper.first_held(cursor.partition_index).unwrap_or(cursor.next);
+                ingest.forget(cursor.partition_index);
             }
         }
     }
@@ -516,7 +516,7 @@ impl Input for KafkaInput {
             // The next commit contains these positions or later ones, and revoked partitions wait for that commit. Only
             // the last commit of a run must succeed. An outage has already been reported.
             Err(error) => {
-                if group.begins_to_fail() && self.health.is_up() {
+                if group.note_failed_commit() && self.health.is_up() {
                     self.topics.run.console.say(format!("{error}; retrying"));
                 }
                 Ok(())
@@ -535,7 +535,7 @@ impl Input for KafkaInput {
         let mut reached = |cursor: &PartitionCursor| {
             let confirmed = confirmed(cursor, &*self.source, clock);
             let position = cursor
-                .position(ingest.mapper.first_held(cursor.stamp), ingest.partition_table.stream_time(cursor.stamp));
+                .position(ingest.mapper.first_held(cursor.partition_index), ingest.partition_table.stream_time(cursor.partition_index));
             Reached {
                 topic: self.topics.name(cursor.id.topic).to_owned(),
                 partition: cursor.id.number,

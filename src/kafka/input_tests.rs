@@ -135,7 +135,7 @@ impl Rig {
     /// The stream time of a partition, in seconds since [`NOW`].
     fn stream_time(&mut self, input: &KafkaInput, number: i32) -> Option<i64> {
         let cursor = input.partitions.cursors.iter().find(|cursor| cursor.id.number == number).expect("it is read");
-        self.ingest.partition_table.stream_time(cursor.stamp).map(|instant| (instant - NOW) / SECOND)
+        self.ingest.partition_table.stream_time(cursor.partition_index).map(|instant| (instant - NOW) / SECOND)
     }
 }
 

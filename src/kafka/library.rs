@@ -11,7 +11,7 @@ use super::source::{Cluster, Message, RECORDS_PER_POLL, RecordSink, RecordSource
 use crate::error::{Error, ErrorKind, Result, guarded};
 use crate::kind::headers::Headers;
 use crate::run::Run;
-use crate::stop::LOOK;
+use crate::stop::STOP_CHECK_INTERVAL;
 use crate::uri::kafka::Address;
 use crate::uri::topic_id::TopicId;
 use rdkafka::consumer::{BaseConsumer, CommitMode as CommitCall, Consumer, RebalanceProtocol};
@@ -244,7 +244,7 @@ impl Cluster for LibraryCluster {
             return;
         }
         while !self.client.closed() {
-            self.client.poll(LOOK);
+            self.client.poll(STOP_CHECK_INTERVAL);
             if wait.is_over() || run.clock.monotonic() >= end {
                 return self.abandon();
             }

@@ -107,7 +107,7 @@ pub struct PartitionCursor {
     /// The partition.
     pub id: PartitionId,
     /// Its index in the run's partition table.
-    pub stamp: u32,
+    pub partition_index: u32,
     /// Its offsets when the run began; `high` is updated later.
     pub extent: OffsetSpan,
     /// The next offset to read.
@@ -144,7 +144,7 @@ impl PartitionCursor {
 
     /// Whether `offset` is at or after the end. Compaction and transactions may leave no record at the last offsets
     /// before the end.
-    pub fn is_behind(&self, offset: i64) -> bool {
+    pub fn is_at_or_after_end(&self, offset: i64) -> bool {
         self.end.is_some_and(|end| offset >= end)
     }
 
@@ -155,7 +155,7 @@ impl PartitionCursor {
 
     /// Whether the next offset is at or after the end.
     pub fn is_done(&self) -> bool {
-        self.is_behind(self.next)
+        self.is_at_or_after_end(self.next)
     }
 
     /// Whether the partition has no stream time yet: none was committed, and there is no record to read now.

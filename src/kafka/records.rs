@@ -66,11 +66,11 @@ impl PartitionSet {
     pub fn announce(&self, cursor: &mut PartitionCursor, origin: Option<&str>, partition_table: &mut PartitionTable) {
         let origin = origin.unwrap_or(&self.topics[cursor.id.topic]);
         let number = cursor.id.number.to_string();
-        cursor.stamp = match self.decoder.form {
+        cursor.partition_index = match self.decoder.form {
             TopicFormat::Json | TopicFormat::Avro => partition_table.partition(origin, &number),
             TopicFormat::Frames => partition_table.silent(origin, &number),
         };
-        partition_table.resume(cursor.stamp, cursor.stream_time);
+        partition_table.resume(cursor.partition_index, cursor.stream_time);
     }
 
     /// Takes a message of a partition; returns whether the partition ends with it.
@@ -78,7 +78,7 @@ impl PartitionSet {
     pub fn take(&mut self, id: PartitionId, message: &Message<'_>, ingest: &mut Ingest) -> Result<bool> {
         let Some(at) = self.find(id) else { return Ok(false) };
         let cursor = &mut self.cursors[at];
-        if cursor.is_behind(message.offset) {
+        if cursor.is_at_or_after_end(message.offset) {
             return self.end(at, ingest);
         }
         if message.offset < cursor.next {
@@ -94,7 +94,7 @@ impl PartitionSet {
                 let id = cursor.id;
                 let meta = RecordMeta {
                     input: &self.topics[id.topic],
-                    partition: cursor.stamp,
+                    partition: cursor.partition_index,
                     offset: message.offset,
                     key: message.key,
                     headers: Some(message.headers),
@@ -163,17 +163,17 @@ impl PartitionSet {
         if std::mem::replace(&mut cursor.ended, true) {
             return Ok(false);
         }
-        ingest.drain_one(cursor.stamp)?;
+        ingest.drain_one(cursor.partition_index)?;
         ingest.flush()?;
-        let stamp = cursor.stamp;
-        self.end_stamp(stamp, ingest);
+        let partition_index = cursor.partition_index;
+        self.end_partition(partition_index, ingest);
         Ok(true)
     }
 
     /// Ends a partition of the partition table, unless a later run continues it.
-    pub fn end_stamp(&self, stamp: u32, ingest: &mut Ingest) {
+    pub fn end_partition(&self, partition_index: u32, ingest: &mut Ingest) {
         if !self.stays_live {
-            ingest.partition_table.end_one(stamp);
+            ingest.partition_table.end_one(partition_index);
         }
     }
 

@@ -53,13 +53,13 @@ pub fn field() -> Field {
 }
 
 /// Whether a field is this column.
-pub fn is_it(field: &Field) -> bool {
+pub fn is_headers_field(field: &Field) -> bool {
     field.name() == NAME && matches!(field.data_type(), DataType::Dictionary(..))
 }
 
 /// Whether batches of a schema have the column of headers.
-pub fn is_in(schema: &Schema) -> bool {
-    schema.fields().last().is_some_and(|last| is_it(last))
+pub fn has_headers(schema: &Schema) -> bool {
+    schema.fields().last().is_some_and(|last| is_headers_field(last))
 }
 
 /// Builds a column of headers.
@@ -179,7 +179,7 @@ pub struct HeaderRows<'a> {
 impl<'a> HeaderRows<'a> {
     /// Returns the headers column of a batch, if it has one.
     pub fn of(batch: &'a RecordBatch) -> Option<Self> {
-        let last = batch.columns().last().filter(|_| is_in(batch.schema_ref()))?;
+        let last = batch.columns().last().filter(|_| has_headers(batch.schema_ref()))?;
         let dictionary = last.as_dictionary_opt::<Int32Type>()?;
         Some(Self { codes: dictionary.keys(), maps: dictionary.values().as_map_opt()? })
     }
@@ -210,7 +210,7 @@ pub fn with(batch: &RecordBatch, headers: Option<HeaderRows<'_>>) -> Result<Reco
 /// Returns a batch without its headers column, before it leaves the stage; `None` if it has none.
 pub fn without(batch: &RecordBatch) -> Result<Option<RecordBatch>> {
     let kept: Vec<usize> = (1..batch.num_columns()).map(|column| column - 1).collect();
-    Ok(is_in(batch.schema_ref()).then(|| batch.project(&kept)).transpose()?)
+    Ok(has_headers(batch.schema_ref()).then(|| batch.project(&kept)).transpose()?)
 }
 
 #[cfg(test)]

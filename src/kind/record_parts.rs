@@ -38,7 +38,7 @@ pub fn with_fields(schema: &SchemaRef) -> SchemaRef {
 
 /// Whether a field is one of these columns, as it is in frames or inside a stage.
 fn is_part(field: &Field) -> bool {
-    is_framed(field) || headers::is_it(field)
+    is_framed(field) || headers::is_headers_field(field)
 }
 
 /// Whether a field is one of the columns of frames.
@@ -50,7 +50,7 @@ pub fn is_framed(field: &Field) -> bool {
 }
 
 /// Whether events in frames have these columns.
-fn are_in(schema: &Schema) -> bool {
+fn has_parts(schema: &Schema) -> bool {
     let parts = schema.fields().iter().filter(|field| is_framed(field)).count();
     Kind::of(schema) == Some(Kind::Event) && has_raw(schema) && parts == framed_fields().len()
 }
@@ -68,7 +68,7 @@ impl OutputParts {
     /// Returns the treatment of the columns by an output of rows of `schema`, and the schema of the rows that it
     /// writes.
     pub fn of(schema: &SchemaRef, is_framed: bool) -> (Self, SchemaRef) {
-        if is_framed && are_in(schema) {
+        if is_framed && has_parts(schema) {
             return (Self::Written, schema.clone());
         }
         if Kind::of(schema) != Some(Kind::Event) || !schema.fields().iter().any(|field| is_part(field)) {
@@ -85,7 +85,7 @@ impl OutputParts {
         let has_some = schema.fields().iter().any(|field| is_part(field));
         match self {
             Self::Omitted if is_event && has_some => Ok(Some(without(batch)?)),
-            Self::Written if is_event && (headers::is_in(schema) || !are_in(schema)) => framed(batch).map(Some),
+            Self::Written if is_event && (headers::has_headers(schema) || !has_parts(schema)) => framed(batch).map(Some),
             _ => Ok(None),
         }
     }
@@ -102,7 +102,7 @@ fn without(batch: &RecordBatch) -> Result<RecordBatch> {
 fn framed(batch: &RecordBatch) -> Result<RecordBatch> {
     let part = |field: &Field| -> Result<ArrayRef> {
         let own = batch.column_by_name(field.name()).filter(|own| own.data_type() == field.data_type());
-        match (own, batch.columns().last().filter(|_| headers::is_in(batch.schema_ref()))) {
+        match (own, batch.columns().last().filter(|_| headers::has_headers(batch.schema_ref()))) {
             (Some(own), _) => Ok(own.clone()),
             (None, Some(dictionary)) if field.name() == HEADERS => {
                 let dictionary = dictionary.as_dictionary::<Int32Type>();

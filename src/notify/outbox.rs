@@ -209,7 +209,7 @@ pub struct Due {
     /// When the first one began (µs, wall time).
     pub tried_at: Option<i64>,
     /// Whether the notification is a resolve whose firing never arrived.
-    pub is_moot: bool,
+    pub firing_never_arrived: bool,
 }
 
 /// The next work of a channel.
@@ -291,7 +291,7 @@ impl Outbox {
             notification: Notification { alert, row: text, repeat, recipients },
             attempts: row.get(3).map_err(failed)?,
             tried_at: row.get(4).map_err(failed)?,
-            is_moot: row.get(5).map_err(failed)?,
+            firing_never_arrived: row.get(5).map_err(failed)?,
         };
         Ok(Next::Due(Box::new(due)))
     }

@@ -215,14 +215,14 @@ fn attempt(outbox: &Outbox, model: &mut Model, now: i64, end: End) {
         (Next::Idle, None) => return assert!(model.0.iter().all(|entry| entry.outcome.is_some())),
         (found, expected) => panic!("{found:?} {expected:?}"),
     };
-    let is_moot = model.0[at].state == AlertState::Resolved && !model.arrived(model.0[at].alert);
+    let firing_never_arrived = model.0[at].state == AlertState::Resolved && !model.arrived(model.0[at].alert);
     let notification = &due.notification;
     assert_eq!(notification.recipients, model.recipients(at));
     let entry = &mut model.0[at];
     assert_eq!(notification.alert, alert(entry.alert, entry.state, entry.state == AlertState::Resolved));
-    assert_eq!((notification.repeat, due.is_moot), (entry.repeat, is_moot));
+    assert_eq!((notification.repeat, due.firing_never_arrived), (entry.repeat, firing_never_arrived));
     match end {
-        _ if is_moot => {
+        _ if firing_never_arrived => {
             outbox.finish(&due, DeliveryOutcome::Skipped, now, None).unwrap();
             entry.outcome = Some(DeliveryOutcome::Skipped);
         }

@@ -7,20 +7,20 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 use xxhash_rust::xxh3::xxh3_64;
 
-/// The bound of the first pause; it doubles with each attempt, up to [`LONGEST`].
+/// The bound of the first pause; it doubles with each attempt, up to [`PAUSE_BOUND_MAX`].
 const FIRST: Duration = Duration::from_secs(1);
 /// The largest bound of a pause.
-const LONGEST: Duration = Duration::from_secs(60);
+const PAUSE_BOUND_MAX: Duration = Duration::from_secs(60);
 /// The least pause.
-const LEAST: Duration = Duration::from_millis(20);
+const PAUSE_MIN: Duration = Duration::from_millis(20);
 
 /// Returns the pause after `failures` failures (at least one): full jitter, anything from almost nothing to a bound
 /// that grows exponentially, so that many senders that failed together do not return together. `seed` makes the choice
 /// repeatable.
 pub fn pause(failures: u32, seed: &str) -> Duration {
-    let bound = FIRST.saturating_mul(1 << failures.saturating_sub(1).min(10)).min(LONGEST);
+    let bound = FIRST.saturating_mul(1 << failures.saturating_sub(1).min(10)).min(PAUSE_BOUND_MAX);
     let share = xxh3_64(format!("{seed} {failures}").as_bytes()) % 1000;
-    (bound * share as u32 / 1000).max(LEAST)
+    (bound * share as u32 / 1000).max(PAUSE_MIN)
 }
 
 /// The largest number of requests that a channel may make in some time.
@@ -64,7 +64,7 @@ impl Limiter {
     /// Admits one request, or returns the time until the next one.
     pub fn admit(&self) -> Result<(), Duration> {
         let Some(limiter) = &self.0 else { return Ok(()) };
-        limiter.check().map_err(|until| until.wait_time_from(DefaultClock::default().now()).max(LEAST))
+        limiter.check().map_err(|until| until.wait_time_from(DefaultClock::default().now()).max(PAUSE_MIN))
     }
 }
 
@@ -75,9 +75,9 @@ mod tests {
     #[test]
     fn pauses_are_spread_below_a_bound_that_grows_to_its_limit() {
         for failures in 1..20 {
-            let bound = FIRST.saturating_mul(1 << (failures - 1).min(10)).min(LONGEST);
+            let bound = FIRST.saturating_mul(1 << (failures - 1).min(10)).min(PAUSE_BOUND_MAX);
             let pauses: Vec<Duration> = (0..200).map(|seed| pause(failures, &seed.to_string())).collect();
-            assert!(pauses.iter().all(|pause| (LEAST..=bound).contains(pause)), "{failures}: {pauses:?}");
+            assert!(pauses.iter().all(|pause| (PAUSE_MIN..=bound).contains(pause)), "{failures}: {pauses:?}");
             let (low, high) = (bound / 4, bound * 3 / 4);
             assert!(pauses.iter().any(|pause| *pause < low) && pauses.iter().any(|pause| *pause > high));
         }

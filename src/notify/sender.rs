@@ -290,7 +290,7 @@ impl Worker {
             Next::Later(at) => return Ok(SenderStep::Wait(micros(at - now))),
             Next::Idle => return Ok(SenderStep::Idle),
         };
-        if due.is_moot {
+        if due.firing_never_arrived {
             self.outbox.finish(&due, DeliveryOutcome::Skipped, now, None)?;
             self.count(|counts| counts.skipped += 1);
             return Ok(SenderStep::Again);

@@ -43,7 +43,7 @@ pub const IN_FLIGHT: u8 = 1;
 /// The flag of a unit whose position is in plus.
 pub const IN_PLUS: u8 = 2;
 /// The flag of a record of plus that is not in B: a letter of a record that was rejected, or a duplicate.
-pub const LEFT: u8 = 4;
+pub const NOT_IN_B: u8 = 4;
 
 /// One row of A, B or plus. Entries are ordered by key, side and flags, so that of several units of one key those
 /// without flags are matched first.
@@ -53,7 +53,7 @@ pub struct RowEntry {
     pub key: RowKey,
     /// The side of the row.
     pub side: Side,
-    /// Facts about a unit: [`IN_FLIGHT`], [`IN_PLUS`]; about a record of plus: [`LEFT`]; the outcome of a finding.
+    /// Facts about a unit: [`IN_FLIGHT`], [`IN_PLUS`]; about a record of plus: [`NOT_IN_B`]; the outcome of a finding.
     pub flags: u8,
     /// The event_id if the key is a position, else the position.
     pub other: RowKey,

@@ -7,7 +7,7 @@
 //! file with the mapping.
 
 use super::content::{ObjectHash, of_cell, of_double, of_integer, of_json, of_name, of_string};
-use super::entry::{LEFT, PartitionNames, RowPosition, id_key};
+use super::entry::{NOT_IN_B, PartitionNames, RowPosition, id_key};
 use super::rows::{RowFacts, RowOptions, flags};
 use crate::error::Result;
 use crate::format::cell::{Column, texts};
@@ -128,7 +128,7 @@ impl ForeignRows {
                 id: id_key(self.ids[row]),
                 time: self.times[row],
                 content: self.contents[row],
-                flags: flags(Some(self.arrivals[row]), options) | LEFT,
+                flags: flags(Some(self.arrivals[row]), options) | NOT_IN_B,
             })?;
         }
         Ok(())

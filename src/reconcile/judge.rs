@@ -1,6 +1,6 @@
 //! The outcome of each unit and of each row of B, from entries in the order of their keys.
 
-use super::entry::{IN_FLIGHT, IN_PLUS, LEFT, RowEntry, RowKey, RowPosition, Side};
+use super::entry::{IN_FLIGHT, IN_PLUS, NOT_IN_B, RowEntry, RowKey, RowPosition, Side};
 use crate::error::Result;
 use std::ops::RangeInclusive;
 
@@ -242,7 +242,7 @@ impl Judge {
             self.key = Some(entry.key);
         }
         match entry.side {
-            Side::Plus => self.plus[usize::from(entry.flags & LEFT != 0)] += 1,
+            Side::Plus => self.plus[usize::from(entry.flags & NOT_IN_B != 0)] += 1,
             Side::B => {
                 self.has_row = true;
                 if self.rows.len() < HELD_MAX {
@@ -281,7 +281,7 @@ impl Judge {
         Ok(())
     }
 
-    /// Judges the units that are held. They are matched first with records of plus that are not in B ([`LEFT`]), so
+    /// Judges the units that are held. They are matched first with records of plus that are not in B ([`NOT_IN_B`]), so
     /// that a row of B for such a unit is double; then with rows of B of equal content.
     fn judge_units(&mut self, out: &mut EachFound<'_>) -> Result<()> {
         let mut units = std::mem::take(&mut self.units);

@@ -80,7 +80,7 @@ fn units_of_one_id_share_its_rows_and_those_of_equal_content_match_first() {
 fn a_row_of_a_record_that_was_rejected_is_double() {
     use UnitOutcome::{Double, InB, InPlus, Missing};
     let [unit, row] = [Side::A, Side::B].map(|side| move |offset| entry(side, offset, 1));
-    let letter = |offset| RowEntry { flags: LEFT, ..entry(Side::Plus, offset, 1) };
+    let letter = |offset| RowEntry { flags: NOT_IN_B, ..entry(Side::Plus, offset, 1) };
     let entries = vec![
         unit(1),
         row(1),
@@ -148,14 +148,14 @@ proptest! {
     ) {
         for by in [MatchBy::Position, MatchBy::Id] {
             let entries: Vec<RowEntry> = rows.iter().map(|(side, offset, id)| {
-                let (side, flags) = [(Side::A, 0), (Side::B, 0), (Side::Plus, 0), (Side::Plus, LEFT)][usize::from(*side)];
+                let (side, flags) = [(Side::A, 0), (Side::B, 0), (Side::Plus, 0), (Side::Plus, NOT_IN_B)][usize::from(*side)];
                 let entry = RowEntry { flags, ..entry(side, *offset, *id) };
                 if by == MatchBy::Id { entry.turned() } else { entry }
             }).collect();
             // Everything of one key, as numbers: plus, rows, units, and side outputs.
             let mut keys: BTreeMap<RowKey, [u64; 4]> = BTreeMap::new();
             entries.iter().for_each(|entry| {
-                let at = if entry.flags & LEFT != 0 { 3 } else { entry.side as usize };
+                let at = if entry.flags & NOT_IN_B != 0 { 3 } else { entry.side as usize };
                 keys.entry(entry.key).or_default()[at] += 1;
             });
             let mut expected = BTreeMap::new();

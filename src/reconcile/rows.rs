@@ -1,7 +1,7 @@
 //! Rows of batches of events, late events and dead letters, as far as a comparison needs them.
 
 use super::content;
-use super::entry::{IN_FLIGHT, LEFT, PartitionNames, RowEntry, RowKey, RowPosition, Side, id_key};
+use super::entry::{IN_FLIGHT, NOT_IN_B, PartitionNames, RowEntry, RowKey, RowPosition, Side, id_key};
 use crate::error::{Error, Result};
 use crate::kind::Kind;
 use crate::kind::dead::{self, ErrorType};
@@ -49,8 +49,8 @@ impl RowFacts {
     pub fn entry(&self, side: Side, by_id: bool) -> RowEntry {
         let Self { position, id, time, content, .. } = *self;
         let flags = match side {
-            Side::A => self.flags & !LEFT,
-            Side::Plus => self.flags & LEFT,
+            Side::A => self.flags & !NOT_IN_B,
+            Side::Plus => self.flags & NOT_IN_B,
             Side::B => 0,
         };
         let (key, other) = if by_id { (id, position.key()) } else { (position.key(), id) };
@@ -69,7 +69,7 @@ pub fn events(
     let rows = RowColumns::new(batch)?;
     let mut partitions = PartitionsOfBatch::new(batch, [COLUMNS[column::ORIGIN], COLUMNS[column::PARTITION]])?;
     // A late row is in the outputs of events too.
-    let left = if Kind::of(batch.schema_ref()) == Some(Kind::Late) { 0 } else { LEFT };
+    let left = if Kind::of(batch.schema_ref()) == Some(Kind::Late) { 0 } else { NOT_IN_B };
     for row in 0..batch.num_rows() {
         let (Cell::Uuid(id), Cell::Instant(time), Cell::Number(offset)) =
             (rows.cell(column::EVENT_ID, row), rows.cell(column::EVENT_TIME, row), rows.cell(column::OFFSET, row))
@@ -94,7 +94,7 @@ pub fn events(
 }
 
 /// Calls `each` for the rows of a batch of dead letters: records that could not be read. Their time is that of their
-/// arrival. A letter of a row that a metric or an output rejected is not [`LEFT`]: other outputs have its event.
+/// arrival. A letter of a row that a metric or an output rejected is not [`NOT_IN_B`]: other outputs have its event.
 /// Errors: exit status 65 if the batch does not hold dead letters.
 pub fn letters(
     batch: &RecordBatch,
@@ -126,7 +126,7 @@ pub fn letters(
             id: id_of_unreadable(position),
             time: arrival.unwrap_or(RowEntry::NO_TIME),
             content: 0,
-            flags: flags(arrival, options) | if is_left(row) { LEFT } else { 0 },
+            flags: flags(arrival, options) | if is_left(row) { NOT_IN_B } else { 0 },
         })?;
     }
     Ok(())

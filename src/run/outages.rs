@@ -8,10 +8,10 @@ use std::time::Duration;
 
 /// librdkafka may still deliver errors queued during an outage, and brokers that start may fail again. Errors that
 /// arrive within this time after its end do not begin a new outage at once.
-const ECHO: Duration = Duration::from_secs(15);
+const LATE_ERRORS: Duration = Duration::from_secs(15);
 /// Errors begin an outage after they have persisted this long: longer than an idle client needs to get its next
 /// statistics.
-const STANDS: Duration = Duration::from_secs(7);
+const CONFIRMED_AFTER: Duration = Duration::from_secs(7);
 
 /// The outages of a run, by broker list. The first client that notices one reports it, and the first that gets an
 /// answer reports its end. Clones share their state.
@@ -39,8 +39,8 @@ impl Outages {
     }
 
     /// Notes that a client has had no answer from these brokers since `since`. Returns the number of the outage, and
-    /// whether the client must report it as new. Within `ECHO` of the end of the last outage, a new outage is reported
-    /// only after it has lasted for `STANDS`.
+    /// whether the client must report it as new. Within `LATE_ERRORS` of the end of the last outage, a new outage is reported
+    /// only after it has lasted for `CONFIRMED_AFTER`.
     pub fn begin(&self, brokers: &str, since: Duration, now: Duration) -> (u64, bool) {
         let mut known = self.known();
         let (number, since) = match known.get(brokers) {
@@ -48,8 +48,8 @@ impl Outages {
             Some(Outage { number, state: State::Since(_) }) => return (*number, false),
             Some(Outage { number, state: State::Over(at) }) => {
                 let since = since.max(*at);
-                let is_late_word = since.saturating_sub(*at) <= ECHO;
-                if is_late_word && now.saturating_sub(since) < STANDS {
+                let may_be_late_error = since.saturating_sub(*at) <= LATE_ERRORS;
+                if may_be_late_error && now.saturating_sub(since) < CONFIRMED_AFTER {
                     return (*number, false);
                 }
                 (number + 1, since)

@@ -19,7 +19,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 /// How long a call waits for an answer before it checks again.
-const LOOK: Duration = Duration::from_secs(1);
+const STOP_CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// A job of a worker, which gets the worker's value; `None` once an earlier job has taken the value.
 type Job<T> = Box<dyn FnOnce(&mut Option<T>) + Send>;
@@ -121,7 +121,7 @@ impl<T: 'static> Worker<T> {
     pub fn call<R: Send + 'static>(&mut self, job: impl FnOnce(&mut T) -> R + Send + 'static) -> Result<R> {
         let answer = self.begin(job)?;
         loop {
-            if let Some(answer) = self.wait(&answer, LOOK)? {
+            if let Some(answer) = self.wait(&answer, STOP_CHECK_INTERVAL)? {
                 return Ok(answer);
             }
         }

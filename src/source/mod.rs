@@ -54,7 +54,7 @@ mod sort;
 mod warnings;
 
 /// An open input and its number on the command line.
-struct RunningInput {
+struct NumberedInput {
     number: u32,
     input: Box<dyn Input>,
 }
@@ -70,9 +70,9 @@ pub struct Source {
     /// Inputs that are not open yet, with their numbers on the command line.
     pending: VecDeque<(u32, Uri)>,
     /// Open inputs. The source reads the first one; the others take turns with it.
-    running: VecDeque<RunningInput>,
+    running: VecDeque<NumberedInput>,
     /// Inputs that have ended and commit positions at the end of the run.
-    ended: Vec<RunningInput>,
+    ended: Vec<NumberedInput>,
     /// The number of successive inputs that had nothing to read.
     idle_turns: usize,
     /// The monotonic time since which nothing could be read.
@@ -128,7 +128,7 @@ impl Source {
         };
         origin::check(inputs, &source.opener.options, named_kind, &source.run)?;
         source.announce(inputs)?;
-        source.running.extend(generated.map(|input| RunningInput { number: 0, input }));
+        source.running.extend(generated.map(|input| NumberedInput { number: 0, input }));
         // All inputs exist, so the service is ready; the first record may follow hours later. An HTTP server is ready
         // when it listens.
         if !inputs.iter().any(|input| matches!(input, Uri::Http(_))) {
@@ -147,7 +147,7 @@ impl Source {
         options.inputs.files.raw_only = true;
         let mut source = Self::open(&[], options, run)?;
         let input = source.opener.spool(reader, shutdown, &mut source.ingest);
-        source.running.push_back(RunningInput { number: 0, input });
+        source.running.push_back(NumberedInput { number: 0, input });
         source.turn_to_first();
         Ok(source)
     }
@@ -197,7 +197,7 @@ impl Source {
             self.opener.position = positions.begin(&uri, number, &origin, &mut self.ingest, &self.run)?;
         }
         let input = self.opener.open(&uri, self.pending.is_empty(), &mut self.ingest)?;
-        self.running.push_back(RunningInput { number, input });
+        self.running.push_back(NumberedInput { number, input });
         Ok(())
     }
 
@@ -381,7 +381,7 @@ impl Source {
 
     /// Opens the next input, or does one step of the current one.
     fn step(&mut self) -> Result<Polled> {
-        let Some(RunningInput { input, .. }) = self.running.front_mut() else {
+        let Some(NumberedInput { input, .. }) = self.running.front_mut() else {
             self.open_next()?;
             self.turn_to_first();
             return Ok(Polled::Progress);
@@ -421,7 +421,7 @@ impl Source {
     /// Makes an opened input the current one. A followed name notes its first file, and the next input is opened before
     /// it is read, so that the files of all names are kept at once.
     fn begin(&mut self, opened: Box<dyn Input>) -> Result<()> {
-        let Some(RunningInput { number, input }) = self.running.front_mut() else { return Ok(()) };
+        let Some(NumberedInput { number, input }) = self.running.front_mut() else { return Ok(()) };
         *input = opened;
         let Some(positions) = self.positions.as_mut().filter(|_| input.takes_turns()) else { return Ok(()) };
         positions.note_first(*number, input.as_mut())?;
@@ -467,7 +467,7 @@ impl Source {
     /// Passes the number and the progress of the current input to the ingest.
     fn turn_to_first(&mut self) {
         let rest = self.rest();
-        if let Some(RunningInput { number, input }) = self.running.front() {
+        if let Some(NumberedInput { number, input }) = self.running.front() {
             self.ingest.turn_to(*number, input.progress(), rest);
         }
     }
@@ -497,7 +497,7 @@ impl Source {
     fn stop(&mut self) -> Result<()> {
         self.ingest.flags.first_times.release();
         let rest = self.rest();
-        for RunningInput { number, input } in &mut self.running {
+        for NumberedInput { number, input } in &mut self.running {
             self.ingest.flush()?;
             self.ingest.turn_to(*number, input.progress(), rest);
             input.stop(&mut self.ingest)?;
@@ -532,7 +532,7 @@ impl Source {
 
     /// Commits the noted positions. Call it only after the outputs have made every row before them durable.
     pub fn commit(&mut self) -> Result<()> {
-        let Some(RunningInput { input, .. }) = self.running.front_mut() else { return Ok(()) };
+        let Some(NumberedInput { input, .. }) = self.running.front_mut() else { return Ok(()) };
         input.commit(&mut self.ingest)
     }
 
@@ -564,7 +564,7 @@ impl Source {
     /// before them.
     pub fn positions(&mut self) -> Result<Vec<u8>> {
         let Some(positions) = &mut self.positions else { return Ok(vec![]) };
-        for RunningInput { number, input } in self.ended.iter_mut().chain(&mut self.running) {
+        for NumberedInput { number, input } in self.ended.iter_mut().chain(&mut self.running) {
             input.note_epoch(&mut self.ingest);
             positions.note(*number, &mut **input, &mut self.ingest)?;
         }

@@ -46,7 +46,7 @@ pub enum AckPolicy {
 /// Maximum size of a spool without `--spool-max`.
 pub const SPOOL_MAX: u64 = 4 << 30;
 /// The advice in errors about outputs that cannot acknowledge rows.
-const WAY_OUT: &str =
+const ADVICE: &str =
     "write to Kafka, to a file of JSON lines or CSV, or to a database, or use --ack memory (a crash then loses events)";
 
 impl AckFlags {

@@ -46,12 +46,12 @@ const ENDING_MAX: Duration = Duration::from_secs(600);
 /// later stage whose outputs have not committed the previous epoch waits at the barrier.
 const LATER_MAX: Duration = Duration::from_secs(600);
 /// How long a call waits for outputs before it checks the stop signal.
-const LOOK: Duration = Duration::from_millis(20);
+const STOP_CHECK_INTERVAL: Duration = Duration::from_millis(20);
 
 /// Interval of messages to branches that may have gone.
 const PROBE: Duration = Duration::from_secs(5);
 /// Number of polls of the log between two checks for failed stages.
-const LOOKS: u32 = 20;
+const INTERVALS_PER_CHECK: u32 = 20;
 
 /// Ends the epochs of a stage, and restores the last one.
 pub struct Epochs {
@@ -345,7 +345,7 @@ impl Epochs {
     /// Waits until every output has the epoch whose commit is in progress.
     pub fn finish_commit(&mut self, outputs: &mut Outputs) -> Result<()> {
         while self.commit.is_some() {
-            self.poll_commit(outputs, LOOK)?;
+            self.poll_commit(outputs, STOP_CHECK_INTERVAL)?;
         }
         Ok(())
     }
@@ -466,7 +466,7 @@ impl Epochs {
     fn look_for_failure(&mut self, now: Duration) -> Result<Option<String>> {
         let sealed = self.sealed.front().map(|sealed| sealed.start);
         let since = sealed.into_iter().chain(self.later.as_ref().map(|later| later.start)).max().unwrap_or(now);
-        if now < self.looked.max(since) + LOOKS * self.watch_interval() {
+        if now < self.looked.max(since) + INTERVALS_PER_CHECK * self.watch_interval() {
             return Ok(None);
         }
         self.looked = now;
@@ -511,7 +511,7 @@ impl Epochs {
     /// if that epoch is committed. Errors: exit status 75 if a later stage does not complete it.
     pub fn wait_before_last(&mut self) -> Result<Option<Duration>> {
         if self.is_settled() || self.is_committing() {
-            return Ok(self.is_committing().then_some(LOOK));
+            return Ok(self.is_committing().then_some(STOP_CHECK_INTERVAL));
         }
         let wait = self.end_wait.get_or_insert_with(|| self.run.stop.server_wait());
         if is_over(wait) { Err(self.abandoned()) } else { Ok(Some(self.watch_interval())) }

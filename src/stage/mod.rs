@@ -526,7 +526,7 @@ impl Stage {
         let reports = self.outputs.finish(&mut end)?;
         self.source.commit_end()?;
         self.outputs.report.warnings.extend(self.source.warnings());
-        self.outputs.report.name_passed_over();
+        self.outputs.report.warn_of_passed_over();
         self.run.console.set_progress(None);
         let totals = Totals {
             run: &self.run,

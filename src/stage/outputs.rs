@@ -104,7 +104,7 @@ pub struct EndReport {
 
 impl EndReport {
     /// Adds a warning about the rows in `passed_over`, which no later run reads.
-    pub fn name_passed_over(&mut self) {
+    pub fn warn_of_passed_over(&mut self) {
         if self.passed_over > 0 {
             let rows = counted(self.passed_over, ["row", "rows"]);
             self.warnings

@@ -395,7 +395,7 @@ impl FirstRecords<'_> {
 
 /// The fields that were defaults in all records, so that the table omits them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Unsaid {
+pub struct DefaultedFields {
     /// Its `source`.
     pub source: bool,
     /// Its `event_type`: the record's fields are then shown as columns of their own.
@@ -403,9 +403,9 @@ pub struct Unsaid {
 }
 
 /// Returns the columns of a kind's table on a terminal, chosen by its first rows.
-pub fn default_names(kind: Kind, first: &RecordBatch, unsaid: Unsaid) -> Vec<Name> {
+pub fn default_names(kind: Kind, first: &RecordBatch, defaulted: DefaultedFields) -> Vec<Name> {
     let names: &[&str] = match kind {
-        Kind::Event => return event_names(first, unsaid),
+        Kind::Event => return event_names(first, defaulted),
         Kind::Late => &["event_time", "source", "event_type", "user_id", "lateness_ms", "late_for", "properties"],
         Kind::Metric => &metric::COLUMNS,
         Kind::Dead => &["failed_at", "error_type", "source_topic", "offset", "error_message", "original_payload"],
@@ -414,17 +414,17 @@ pub fn default_names(kind: Kind, first: &RecordBatch, unsaid: Unsaid) -> Vec<Nam
     names.iter().map(|name| Name::column(*name)).collect()
 }
 
-fn event_names(first: &RecordBatch, unsaid: Unsaid) -> Vec<Name> {
+fn event_names(first: &RecordBatch, defaulted: DefaultedFields) -> Vec<Name> {
     let has_user = first.column_by_name("user_id").is_some_and(|users| users.null_count() < users.len());
     let shown = [
         ("event_time", has_time(first)),
-        ("source", !unsaid.source),
-        ("event_type", !unsaid.event_type),
+        ("source", !defaulted.source),
+        ("event_type", !defaulted.event_type),
         ("user_id", has_user),
-        ("properties", !unsaid.event_type),
+        ("properties", !defaulted.event_type),
     ];
     let mut names: Vec<Name> = shown.iter().filter(|(_, shown)| *shown).map(|(name, _)| Name::column(*name)).collect();
-    if unsaid.event_type {
+    if defaulted.event_type {
         names.extend(property_names(first));
     }
     if names.is_empty() {

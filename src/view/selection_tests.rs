@@ -92,11 +92,11 @@ fn a_selection_is_of_no_kind_so_that_no_stage_takes_it_for_events() {
 #[test]
 fn a_record_that_names_no_type_is_shown_by_its_fields() {
     let batch = events(&[r#"{"a":1,"b":2}"#, r#"{"c":3,"a":1}"#]);
-    let labels = |unsaid: Unsaid| -> Vec<String> {
-        default_names(Kind::Event, &batch, unsaid).into_iter().map(|name| name.label).collect()
+    let labels = |defaulted: DefaultedFields| -> Vec<String> {
+        default_names(Kind::Event, &batch, defaulted).into_iter().map(|name| name.label).collect()
     };
-    let unsaid = Unsaid { source: true, event_type: true };
+    let defaulted = DefaultedFields { source: true, event_type: true };
     // Times and ids of these rows are constant, and no record has a server_timestamp.
-    assert_eq!(labels(unsaid), ["a", "b", "c"]);
-    assert_eq!(labels(Unsaid::default()), ["source", "event_type", "properties"]);
+    assert_eq!(labels(defaulted), ["a", "b", "c"]);
+    assert_eq!(labels(DefaultedFields::default()), ["source", "event_type", "properties"]);
 }

@@ -202,22 +202,22 @@ pub struct AbortedTransaction {
 #[derive(Clone, Debug, Default)]
 pub struct Aborted {
     /// Transactions not reached yet, in descending order.
-    coming: Vec<AbortedTransaction>,
+    not_reached: Vec<AbortedTransaction>,
     /// Producers whose present transaction was aborted.
     open: HashSet<i64>,
 }
 
 impl Aborted {
     /// Makes the set from a list.
-    pub fn new(mut coming: Vec<AbortedTransaction>) -> Self {
-        coming.sort_unstable_by(|a, b| b.cmp(a));
-        Self { coming, open: HashSet::new() }
+    pub fn new(mut not_reached: Vec<AbortedTransaction>) -> Self {
+        not_reached.sort_unstable_by(|a, b| b.cmp(a));
+        Self { not_reached, open: HashSet::new() }
     }
 
     /// Whether the records of the next batch must be skipped: they were aborted, or are markers of transactions. `body`
     /// is the decompressed body of the batch. Batches must be passed in order.
     pub fn hides(&mut self, batch: &Batch<'_>, body: &[u8]) -> bool {
-        while let Some(AbortedTransaction { producer, .. }) = self.coming.pop_if(|one| one.first <= batch.last) {
+        while let Some(AbortedTransaction { producer, .. }) = self.not_reached.pop_if(|one| one.first <= batch.last) {
             self.open.insert(producer);
         }
         if batch.attributes & CONTROL != 0 {

@@ -118,7 +118,7 @@ impl EpochTopic {
             }
         } else {
             output.limit.learn(&output.producer.topics)?;
-            output.limit.heed_topic();
+            output.limit.apply_topic_limit();
         }
         output.limit.check_format(&output.producer.topics.address, output.kind == Some(Kind::Dead))?;
         self.sends_alone = true;

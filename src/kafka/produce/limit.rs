@@ -99,7 +99,7 @@ impl Limit {
     }
 
     /// Lowers the limit to that of the topic, even if the user's limit is larger.
-    pub fn heed_topic(&mut self) {
+    pub fn apply_topic_limit(&mut self) {
         let topic = self.topic.unwrap_or(usize::MAX);
         self.setting = self.setting.map(|setting| setting.min(topic));
         self.bytes.fetch_min(topic, Ordering::Relaxed);

@@ -17,7 +17,7 @@ use std::sync::mpsc::{RecvTimeoutError, sync_channel};
 use std::time::Duration;
 
 /// Interval at which the wait for the thread checks the stop signal.
-const LOOK: Duration = Duration::from_millis(100);
+const STOP_CHECK_INTERVAL: Duration = Duration::from_millis(100);
 /// Interval of the checks whether brokers respond to another request, and its timeout.
 const CHECK: Duration = Duration::from_secs(5);
 const CHECK_TIMEOUT: Duration = Duration::from_secs(1);
@@ -53,7 +53,7 @@ pub(super) fn send(
     let limit = wait.limit(address.options.wait.limit(true));
     let mut check = ResponseCheck { next: timeout + OVERDUE, responding: None };
     loop {
-        match answer.recv_timeout(LOOK) {
+        match answer.recv_timeout(STOP_CHECK_INTERVAL) {
             Ok(answer) => return Ok(answer),
             Err(RecvTimeoutError::Disconnected) => {
                 return Err(Error::broken("the thread that sends offsets has ended"));

@@ -62,7 +62,7 @@ impl RankedValue {
 impl<const LAST: bool> FirstOrLast<LAST> {
     /// Keeps a row instead of the kept one if its rank is less or, with `LAST`, greater. The new texts use the memory
     /// of the old ones.
-    fn offer(&mut self, rank: Rank<'_>, value: f64) {
+    fn keep_if_beyond(&mut self, rank: Rank<'_>, value: f64) {
         let beyond = if LAST { Ordering::Greater } else { Ordering::Less };
         // The text of every NaN is the same, so its bits are too.
         let value = if value.is_nan() { f64::NAN } else { value };
@@ -88,13 +88,13 @@ impl<const LAST: bool> Accumulator for FirstOrLast<LAST> {
         let (ids, texts) = (ids.as_string::<i32>(), texts.as_string::<i32>());
         each_present(numbers, slots, rows, |slot, row| {
             let rank = Rank { time: times.value(row), id: ids.value(row), text: texts.value(row) };
-            states[slot].offer(rank, numbers.value(row));
+            states[slot].keep_if_beyond(rank, numbers.value(row));
         });
     }
 
     fn merge(&mut self, other: &Self) {
         if let Some(held) = &other.0 {
-            self.offer(held.rank(), held.value);
+            self.keep_if_beyond(held.rank(), held.value);
         }
     }
 

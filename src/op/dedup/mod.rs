@@ -50,10 +50,10 @@ pub const MEMORY: usize = 128 << 20;
 /// file is written, a copy of its sightings is in memory too; a quarter of the bound is for filters.
 const PLACE_BYTES: usize = 128;
 /// Sightings that stay in memory when an epoch ends: fewer are written again with each epoch.
-const UNWRITTEN: usize = if cfg!(test) { 4 } else { 1 << 14 };
+const UNSAVED_MAX: usize = if cfg!(test) { 4 } else { 1 << 14 };
 /// The table is searched for expired sightings when it has twice as many as the last search left, but not before it has
 /// this many.
-const SEARCHED: usize = if cfg!(test) { 8 } else { 1 << 12 };
+const SWEEP_MIN: usize = if cfg!(test) { 8 } else { 1 << 12 };
 
 /// First byte of a snapshot: the layout that follows.
 const VERSION: u8 = 2;
@@ -139,7 +139,7 @@ impl Options {
 impl Dedup {
     /// Creates an empty state.
     pub fn new(options: Options) -> Self {
-        let full = SEARCHED.min(options.recent_max());
+        let full = SWEEP_MIN.min(options.recent_max());
         Self {
             options,
             partitions: vec![],
@@ -291,7 +291,7 @@ impl Dedup {
         if self.full == most && self.recent.len() > most / 2 {
             self.spill()?;
         }
-        self.full = (self.recent.len() * 2).max(SEARCHED).min(most);
+        self.full = (self.recent.len() * 2).max(SWEEP_MIN).min(most);
         Ok(())
     }
 
@@ -311,7 +311,7 @@ impl Dedup {
     /// Errors: exit status 74.
     pub fn files(&mut self) -> Result<Vec<String>> {
         self.drop_unread();
-        if self.recent.len() > UNWRITTEN {
+        if self.recent.len() > UNSAVED_MAX {
             self.spill()?;
         }
         Ok(self.spilled.names())

@@ -27,12 +27,12 @@ pub(crate) struct GroupState {
 
 impl GroupState {
     /// Whether the state is in files.
-    pub(crate) fn is_away(&self) -> bool {
+    pub(crate) fn is_spilled(&self) -> bool {
         self.spilled.is_some()
     }
 
     /// Whether the state can move into files.
-    pub(crate) fn can_leave(&self) -> bool {
+    pub(crate) fn can_spill(&self) -> bool {
         self.spilled.is_none() && self.shard.group.keys.len() >= KEYS_LEAST
     }
 

@@ -25,13 +25,13 @@ const SPLIT_BITS: u32 = 2;
 /// A range with at most this many keys is not split.
 const KEYS_LEAST: usize = if cfg!(test) { 1 } else { 64 };
 /// Logs are merged into the saved shards when the logs have more than this many times the bytes of the saved shards,
-const LOG_SHARE: u64 = 2;
+const LOG_FACTOR: u64 = 2;
 /// but not before the logs have more than this many times the bytes of a shard in memory,
 const LOG_LEAST: u64 = 16;
 /// or when a range has more than this many logs.
 const BLOCKS_MAX: usize = 512;
 /// A state returns to memory when it has at most this part (1/4) of the bytes of a shard in memory.
-const SMALL: u64 = 4;
+const SMALL_DIVISOR: u64 = 4;
 
 /// The state of a group in files.
 #[derive(Debug)]
@@ -105,7 +105,7 @@ pub(crate) struct Arrivals<'a> {
 
 /// Rows of a batch: those that the windows have kept, and those that only the state can judge.
 #[derive(Clone, Copy)]
-struct Unclear<'a> {
+struct UndecidedRows<'a> {
     keys: &'a BinaryArray,
     kept: &'a BooleanBuffer,
     undecided: &'a BTreeSet<usize>,
@@ -189,7 +189,7 @@ impl Spilled {
 
     /// Whether no row waits and the state is so small that it can return to memory.
     pub(crate) fn is_small(&self, limit: usize) -> bool {
-        self.pending.is_empty() && self.ranges.iter().map(StoredRange::share).sum::<u64>() * SMALL <= limit as u64
+        self.pending.is_empty() && self.ranges.iter().map(StoredRange::share).sum::<u64>() * SMALL_DIVISOR <= limit as u64
     }
 
     /// Takes the rows of a batch that the windows of `shard` have kept, and lets the state judge the undecided rows.
@@ -209,7 +209,7 @@ impl Spilled {
         }
         let Some(mut kept) = masks.iter().cloned().reduce(|a, b| &a | &b) else { return Ok(()) };
         if !undecided.is_empty() {
-            let unclear = Unclear { keys, kept: &kept, undecided: &undecided };
+            let unclear = UndecidedRows { keys, kept: &kept, undecided: &undecided };
             kept = self.decide(arrivals, unclear, shard, context, outcome)?;
         }
         if kept.count_set_bits() == 0 {
@@ -226,7 +226,7 @@ impl Spilled {
     fn decide(
         &mut self,
         arrivals: &Arrivals<'_>,
-        Unclear { keys, kept, undecided }: Unclear<'_>,
+        UndecidedRows { keys, kept, undecided }: UndecidedRows<'_>,
         shard: &mut Shard,
         context: &mut GroupFiles<'_>,
         outcome: &mut BatchOutcome,
@@ -300,7 +300,7 @@ impl Spilled {
         let bytes = |blocks: &mut dyn Iterator<Item = &Block>| blocks.map(|block| block.share).sum::<u64>();
         let logs = bytes(&mut self.ranges.iter().flat_map(|range| &range.logs));
         let saved = bytes(&mut self.ranges.iter().flat_map(|range| &range.saved));
-        logs > (limit as u64 * LOG_LEAST).max(saved * LOG_SHARE)
+        logs > (limit as u64 * LOG_LEAST).max(saved * LOG_FACTOR)
             || self.ranges.iter().any(|range| range.logs.len() > BLOCKS_MAX)
     }
 

@@ -70,12 +70,12 @@ impl Fields {
 }
 
 /// The set of fields present in a record; no allocation for up to 256 fields.
-pub(super) struct Met {
+pub(super) struct PresentFields {
     few: [u64; 4],
     many: Vec<u64>,
 }
 
-impl Met {
+impl PresentFields {
     pub(super) fn new(fields: usize) -> Self {
         Self { few: [0; 4], many: if fields > 256 { vec![0; fields.div_ceil(64)] } else { vec![] } }
     }

@@ -29,7 +29,7 @@ pub mod walk;
 
 use self::fields::CheckId;
 use self::fields::{CheckedField, Fields};
-use self::walk::{Check, Checks, Explain, FaultReport, Quiet, WalkStep};
+use self::walk::{Check, Checks, Explain, FaultReport, StopAtFirst, WalkStep};
 use self::walk::{compile_field, is_required, is_string, missing, shown};
 use crate::avro::Scalar;
 use crate::avro::schema::AvroType;
@@ -114,7 +114,7 @@ struct KnownSubjects {
     /// The number of the current batch.
     batch: u64,
     closed: bool,
-    quiet: Quiet,
+    quiet: StopAtFirst,
 }
 
 struct Compiled {
@@ -366,7 +366,7 @@ fn property<'a>(object: &'a str, path: &str) -> Option<Cow<'a, str>> {
 impl Compiled {
     /// Returns the id of the latest version that accepts the row.
     #[inline]
-    fn id_of(&mut self, row: EventRow<'_>, batch: u64, quiet: &mut Quiet) -> Option<i64> {
+    fn id_of(&mut self, row: EventRow<'_>, batch: u64, quiet: &mut StopAtFirst) -> Option<i64> {
         for plan in &mut self.plans {
             if plan.batch != batch {
                 plan.prepare(row.columns, batch);

@@ -1,10 +1,10 @@
 //! A schema compiled to checks, and the walk over JSON text that is known to be valid.
 //!
 //! The text is plain JSON, not Avro's tagged encoding: a union's value is written as itself. One walk serves two
-//! reports: [`Quiet`] stops at the first fault and allocates nothing; [`Explain`] continues, counts the faults and
+//! reports: [`StopAtFirst`] stops at the first fault and allocates nothing; [`Explain`] continues, counts the faults and
 //! formats the first. A record's fields may come in any order; a name that occurs twice must be valid each time.
 
-use super::fields::{CheckId, CheckedField, Fields, Met, is_escaped};
+use super::fields::{CheckId, CheckedField, Fields, PresentFields, is_escaped};
 use super::scalar;
 use crate::avro::Scalar;
 use crate::avro::schema::{self, AvroType, NodeId, Schema, Unit, describe_symbols};
@@ -60,7 +60,7 @@ pub trait FaultReport {
     /// Whether the first fault ends the walk.
     const QUIET: bool;
     /// Runs a walk for its verdict only.
-    fn probe(&mut self, test: impl FnOnce(&mut Quiet) -> bool) -> bool;
+    fn probe(&mut self, test: impl FnOnce(&mut StopAtFirst) -> bool) -> bool;
     /// Enters a part of the value.
     fn enter(&mut self, step: WalkStep<'_>);
     /// Leaves that part.
@@ -80,13 +80,13 @@ struct UnionValue {
 
 /// Stops at the first fault. For one walk only, because it caches places in the walk's text.
 #[derive(Default)]
-pub struct Quiet {
+pub struct StopAtFirst {
     /// Verdicts of ambiguous unions, so that the time for nested records of several types is bounded by the product of
     /// types and places, and is not exponential in their depth.
     verdicts: BTreeMap<UnionValue, bool>,
 }
 
-impl Quiet {
+impl StopAtFirst {
     /// Prepares for another walk.
     #[inline(always)]
     pub fn begin(&mut self) {
@@ -96,11 +96,11 @@ impl Quiet {
     }
 }
 
-impl FaultReport for Quiet {
+impl FaultReport for StopAtFirst {
     const QUIET: bool = true;
 
     #[inline(always)]
-    fn probe(&mut self, test: impl FnOnce(&mut Quiet) -> bool) -> bool {
+    fn probe(&mut self, test: impl FnOnce(&mut StopAtFirst) -> bool) -> bool {
         test(self)
     }
 
@@ -136,8 +136,8 @@ impl Explain {
 impl FaultReport for Explain {
     const QUIET: bool = false;
 
-    fn probe(&mut self, test: impl FnOnce(&mut Quiet) -> bool) -> bool {
-        test(&mut Quiet::default())
+    fn probe(&mut self, test: impl FnOnce(&mut StopAtFirst) -> bool) -> bool {
+        test(&mut StopAtFirst::default())
     }
 
     fn enter(&mut self, step: WalkStep<'_>) {
@@ -226,7 +226,7 @@ impl Checks {
         report: &mut R,
         mut absent: impl FnMut(&CheckedField, &mut R) -> bool,
     ) -> bool {
-        let mut met = Met::new(fields.list.len());
+        let mut met = PresentFields::new(fields.list.len());
         let mut going = true;
         let mut left = if distinct && !fields.closed { fields.list.len() } else { usize::MAX };
         // Taken out during the walk: a nested record of the same type starts with another guide.
@@ -288,7 +288,7 @@ impl Checks {
     }
 
     /// Whether some branch of the union at `id` accepts the value.
-    fn any(&self, id: CheckId, union: &Union, text: &str, quiet: &mut Quiet) -> bool {
+    fn any(&self, id: CheckId, union: &Union, text: &str, quiet: &mut StopAtFirst) -> bool {
         if text.starts_with('n') {
             return union.takes_null;
         }

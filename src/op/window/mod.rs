@@ -264,8 +264,8 @@ impl Window {
     }
 
     /// Takes an explicit watermark.
-    pub fn on_promise(&mut self, watermark: i64) {
-        self.watermark.on_promise(watermark);
+    pub fn on_explicit_watermark(&mut self, watermark: i64) {
+        self.watermark.on_explicit_watermark(watermark);
     }
 
     /// Adds a batch of events from input number `input`; returns the outcome of each row.
@@ -356,7 +356,7 @@ impl Window {
         let (fired, limit) = (self.fired_bound(), self.share());
         let options = &mut self.options;
         let firing = WatermarkFiring { metrics: &options.metrics, places: &self.places, emit: options.emit, watermark };
-        let in_memory = self.groups.iter_mut().filter(|group| !group.state.is_away());
+        let in_memory = self.groups.iter_mut().filter(|group| !group.state.is_spilled());
         let mut shards: Vec<_> = in_memory
             .map(|Group { metrics, state }| MemberShard { indexes: metrics, shard: &mut state.shard })
             .collect();
@@ -378,7 +378,7 @@ impl Window {
     /// Returns, for each group in files, the maximum bytes of the rows that wait in memory for a log, and of a shard
     /// that is read.
     fn share(&self) -> usize {
-        let away = self.groups.iter().filter(|group| group.state.is_away()).count();
+        let away = self.groups.iter().filter(|group| group.state.is_spilled()).count();
         self.options.memory.as_ref().map_or(usize::MAX, |memory| memory.bytes / (SHARES * away.max(1)))
     }
 
@@ -393,12 +393,12 @@ impl Window {
         }
         loop {
             let Some(memory) = &mut self.options.memory else { return Ok(()) };
-            let is_any_away = self.groups.iter().any(|group| group.state.is_away());
+            let is_any_away = self.groups.iter().any(|group| group.state.is_spilled());
             let (mut bytes, mut largest) = (0, None);
-            for group in self.groups.iter_mut().filter(|group| !group.state.is_away()) {
+            for group in self.groups.iter_mut().filter(|group| !group.state.is_spilled()) {
                 let size = group.state.allocated();
                 bytes += size;
-                if group.state.can_leave() && largest.as_ref().is_none_or(|(known, _)| *known < size) {
+                if group.state.can_spill() && largest.as_ref().is_none_or(|(known, _)| *known < size) {
                     largest = Some((size, group));
                 }
             }

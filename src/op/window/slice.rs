@@ -141,9 +141,9 @@ struct Slice {
 
 /// A window that has fired and may fire again: the number of firings of each key, and the keys with new rows.
 #[derive(Default)]
-struct Refire {
+struct FiredWindow {
     panes: AHashMap<u32, u32>,
-    dirty: BTreeSet<u32>,
+    changed_keys: BTreeSet<u32>,
 }
 
 /// The state of one metric of tumbling, sliding or calendar windows.
@@ -155,7 +155,7 @@ pub struct Slices {
     tree: Tree,
     /// Ends of windows that have rows and have not fired.
     waiting: Ends,
-    fired: BTreeMap<i64, Refire>,
+    fired: BTreeMap<i64, FiredWindow>,
     /// The slots of the slice that the last row fell into, since most rows fall into the same.
     last: Option<(SliceId, SlotMap)>,
 }
@@ -347,7 +347,7 @@ impl Slices {
     fn mark_dirty(&mut self, first_end: i64, last_end: i64, key: u32, slide: i64) {
         let mut end = first_end;
         while end <= last_end {
-            self.fired.entry(end).or_default().dirty.insert(key);
+            self.fired.entry(end).or_default().changed_keys.insert(key);
             end += slide;
         }
     }
@@ -357,7 +357,7 @@ impl Slices {
         self.put_back();
         let mut due: Vec<i64> =
             self.waiting.iter(spec.layout.step()).take_while(|end| end.saturating_add(delay) <= watermark).collect();
-        due.extend(self.fired.iter().filter(|(_, refire)| !refire.dirty.is_empty()).map(|(end, _)| *end));
+        due.extend(self.fired.iter().filter(|(_, fired_window)| !fired_window.changed_keys.is_empty()).map(|(end, _)| *end));
         due.sort_unstable();
         due.dedup();
         due
@@ -367,14 +367,14 @@ impl Slices {
     pub fn fire(&mut self, end: i64, spec: WindowSpec, slots: &mut Slots) -> Vec<Fired> {
         self.put_back();
         let first = self.waiting.remove(end, spec.layout.step());
-        let dirty = self.fired.get_mut(&end).map(|refire| std::mem::take(&mut refire.dirty)).unwrap_or_default();
-        let asked: Option<Vec<u32>> = (!first).then(|| dirty.into_iter().collect());
+        let changed_keys = self.fired.get_mut(&end).map(|fired_window| std::mem::take(&mut fired_window.changed_keys)).unwrap_or_default();
+        let asked: Option<Vec<u32>> = (!first).then(|| changed_keys.into_iter().collect());
         let sums = self.sums(end, asked.as_deref(), spec, slots);
         let length = end - spec.layout.start_of(end);
-        let refire = self.fired.entry(end).or_default();
+        let fired_window = self.fired.entry(end).or_default();
         let mut rows = Vec::with_capacity(sums.len());
         for (key, sum) in sums {
-            let pane = refire.panes.entry(key).and_modify(|pane| *pane += 1).or_insert(0);
+            let pane = fired_window.panes.entry(key).and_modify(|pane| *pane += 1).or_insert(0);
             rows.push(Fired { key, value: slots.result(sum.slot, length), rows: slots.rows(sum.slot), pane: *pane });
             sum.free(slots);
         }
@@ -477,7 +477,7 @@ impl Slices {
 
     /// Returns the approximate bytes of what is not in slots.
     pub fn allocated(&self) -> usize {
-        let fired = self.fired.values().map(|refire| refire.panes.len() * 2 * size_of::<(u32, u32)>()).sum::<usize>();
+        let fired = self.fired.values().map(|fired_window| fired_window.panes.len() * 2 * size_of::<(u32, u32)>()).sum::<usize>();
         fired + self.slices.len() * size_of::<(SliceId, Slice)>()
     }
 
@@ -503,7 +503,7 @@ impl Slices {
         out.count(waiting.len(spec.layout.step()));
         waiting.iter(spec.layout.step()).for_each(|end| out.number(end));
         out.count(fired.len());
-        for (end, Refire { panes, dirty }) in fired {
+        for (end, FiredWindow { panes, changed_keys }) in fired {
             out.number(*end);
             let panes = panes.iter().filter(|(key, _)| selects(**key));
             let panes: BTreeMap<&[u8], u32> = panes.map(|(key, pane)| (keys.bytes_of(*key), *pane)).collect();
@@ -512,10 +512,10 @@ impl Slices {
                 out.bytes(key);
                 out.number(i64::from(pane));
             }
-            let dirty = dirty.iter().filter(|key| selects(**key));
-            let dirty: BTreeSet<&[u8]> = dirty.map(|key| keys.bytes_of(*key)).collect();
-            out.count(dirty.len());
-            dirty.iter().for_each(|key| out.bytes(key));
+            let changed_keys = changed_keys.iter().filter(|key| selects(**key));
+            let changed_keys: BTreeSet<&[u8]> = changed_keys.map(|key| keys.bytes_of(*key)).collect();
+            out.count(changed_keys.len());
+            changed_keys.iter().for_each(|key| out.bytes(key));
         }
     }
 
@@ -557,17 +557,17 @@ impl Slices {
             self.waiting.insert(end, end, spec.layout.step());
         }
         for _ in 0..saved.count()? {
-            let refire = self.fired.entry(saved.instant()?).or_default();
+            let fired_window = self.fired.entry(saved.instant()?).or_default();
             for _ in 0..saved.count()? {
                 let (key, pane) = (saved.bytes()?, saved.pane()?);
                 if selects(key) {
-                    refire.panes.insert(keys.restore(key)?, pane);
+                    fired_window.panes.insert(keys.restore(key)?, pane);
                 }
             }
             for _ in 0..saved.count()? {
                 let key = saved.bytes()?;
                 if selects(key) {
-                    refire.dirty.insert(keys.restore(key)?);
+                    fired_window.changed_keys.insert(keys.restore(key)?);
                 }
             }
         }

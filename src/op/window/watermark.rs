@@ -138,7 +138,7 @@ impl Watermark {
     }
 
     /// Takes an explicit watermark; one that does not increase W is ignored.
-    pub fn on_promise(&mut self, watermark: i64) {
+    pub fn on_explicit_watermark(&mut self, watermark: i64) {
         self.raise(Some(watermark));
     }
 
@@ -257,8 +257,8 @@ impl Watermark {
         if let Some(at) = self.index.get(&key) {
             return Ok(*at);
         }
-        let by_promise = self.options.explicit || self.is_held || self.is_continued;
-        if self.state.watermark.is_some() && !self.options.new_partitions && !by_promise {
+        let has_explicit_watermark = self.options.explicit || self.is_held || self.is_continued;
+        if self.state.watermark.is_some() && !self.options.new_partitions && !has_explicit_watermark {
             return Err(Error::corrupt(format!(
                 "partition {name} of {origin} appeared after windows had closed; list it in --partitions, or accept \
                  late rows with --new-partitions late"

@@ -60,7 +60,7 @@ impl Row {
 #[derive(Default)]
 struct KeyState {
     row: Option<Row>,
-    taken_back: Option<Version>,
+    last_retraction: Option<Version>,
 }
 
 /// The results of a run.
@@ -89,10 +89,10 @@ impl Results {
             let entry = self.entries.entry(columns.id(row)?).or_default();
             let there = entry.row.as_ref().map(|row| row.stored);
             let outcome = if columns.retracted.value(row) {
-                entry.taken_back = entry.taken_back.max(Some(stored.version));
+                entry.last_retraction = entry.last_retraction.max(Some(stored.version));
                 judge_retraction(there, stored.version)
             } else {
-                judge_row(there, entry.taken_back, stored)
+                judge_row(there, entry.last_retraction, stored)
             };
             match outcome {
                 RowOutcome::Inserted | RowOutcome::Updated => entry.row = Some(row_of(&columns, row, &mut self.names)?),

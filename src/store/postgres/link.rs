@@ -3,7 +3,7 @@
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::kind::Kind;
-use crate::stop::{LOOK, Stop};
+use crate::stop::{STOP_CHECK_INTERVAL, Stop};
 use crate::store::Location;
 use crate::store::remote::{RetryError, Timeouts, rounded, tls_config};
 use crate::store::repeat::UNIQUE_EVENTS;
@@ -289,6 +289,6 @@ async fn bounded<T>(limit: Duration, work: impl Future<Output = Result<T, Failur
 async fn stop_timeout() {
     let wait = Stop::of_process().server_wait();
     while !wait.is_over() {
-        tokio::time::sleep(LOOK).await;
+        tokio::time::sleep(STOP_CHECK_INTERVAL).await;
     }
 }

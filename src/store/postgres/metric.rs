@@ -160,7 +160,7 @@ struct KeyState {
     was: bool,
     /// The index of `now` in the batch, if it is from the batch.
     from: Option<usize>,
-    taken_back: Option<Version>,
+    last_retraction: Option<Version>,
     takes_back: bool,
 }
 
@@ -212,7 +212,7 @@ async fn remove_within(
 }
 
 fn put(key: &mut KeyState, row: Stored, index: usize, written: &mut WrittenMetrics) -> RowOutcome {
-    let outcome = judge_row(key.now, key.taken_back, row);
+    let outcome = judge_row(key.now, key.last_retraction, row);
     if matches!(outcome, RowOutcome::Inserted | RowOutcome::Updated) {
         if let Some(old) = key.now.filter(|_| !key.is_own) {
             written.replaced.push(ReplacedRow { index, events_before: old.version.rows });
@@ -229,8 +229,8 @@ fn retract(key: &mut KeyState, version: Version) -> RowOutcome {
         key.now = None;
         key.from = None;
     }
-    if key.taken_back < Some(version) {
-        key.taken_back = Some(version);
+    if key.last_retraction < Some(version) {
+        key.last_retraction = Some(version);
         key.takes_back = true;
     }
     outcome
@@ -254,7 +254,7 @@ async fn read_keys(
         let select = link.prepare(SELECT_TAKEN_BACK).await?;
         for row in link.client.query(&select, &[&ids, &writer.run]).await? {
             let version = Version { revision: row.try_get(1)?, rows: row.try_get(2)? };
-            keys.entry(row.try_get(0)?).or_default().taken_back = Some(version);
+            keys.entry(row.try_get(0)?).or_default().last_retraction = Some(version);
         }
     }
     Ok(keys)
@@ -289,12 +289,12 @@ async fn apply(
         let delete = link.prepare(DELETE).await?;
         link.client.execute(&delete, &[&deleted]).await?;
     }
-    let taken_back = keys.iter().filter(|(_, key)| key.takes_back);
-    let taken_back: Vec<(Id, Version)> = taken_back.filter_map(|(id, key)| Some((*id, key.taken_back?))).collect();
-    if !taken_back.is_empty() {
-        let ids: Vec<Id> = taken_back.iter().map(|(id, _)| *id).collect();
-        let revisions: Vec<i32> = taken_back.iter().map(|(_, version)| version.revision).collect();
-        let rows: Vec<i64> = taken_back.iter().map(|(_, version)| version.rows).collect();
+    let last_retraction = keys.iter().filter(|(_, key)| key.takes_back);
+    let last_retraction: Vec<(Id, Version)> = last_retraction.filter_map(|(id, key)| Some((*id, key.last_retraction?))).collect();
+    if !last_retraction.is_empty() {
+        let ids: Vec<Id> = last_retraction.iter().map(|(id, _)| *id).collect();
+        let revisions: Vec<i32> = last_retraction.iter().map(|(_, version)| version.revision).collect();
+        let rows: Vec<i64> = last_retraction.iter().map(|(_, version)| version.rows).collect();
         let retract = link.prepare(RETRACT).await?;
         link.client.execute(&retract, &[&ids, &writer.run, &revisions, &rows]).await?;
     }

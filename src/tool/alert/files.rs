@@ -44,7 +44,7 @@ pub struct KnownFile {
     /// The name under which the same content was read before, if it was another one.
     pub former_name: Option<String>,
     /// Whether it has no rows: it is empty, or has nothing but the header of a CSV file. It has no position.
-    pub is_begun_anew: bool,
+    pub is_without_rows: bool,
     /// Whether another content was read under its name.
     pub is_rewritten: bool,
 }
@@ -60,8 +60,8 @@ pub fn identify(file: &File, name: &str, known: &[FileMark], ratio_max: u64) -> 
         .filter(|(mark, tail)| found.head.starts_with(&mark.head) && **tail == Some(mark.tail_hash));
     // Of several files that begin alike, the one that was read furthest.
     let same = same.max_by_key(|(mark, _)| (mark.length, mark.name == name)).map(|(mark, _)| mark);
-    let is_begun_anew = found.length == 0 || is_header(name, &found);
-    if same.is_none() && !is_begun_anew {
+    let is_without_rows = found.length == 0 || is_header(name, &found);
+    if same.is_none() && !is_without_rows {
         let is_shorter = |mark: &&FileMark| {
             mark.name == name && found.length < mark.length && mark.head.starts_with(&found.head[..])
         };
@@ -83,7 +83,7 @@ pub fn identify(file: &File, name: &str, known: &[FileMark], ratio_max: u64) -> 
     };
     let former_name = same.filter(|mark| mark.name != name).map(|mark| mark.name.clone());
     let is_rewritten = same.is_none() && known.iter().any(|mark| mark.name == name);
-    Ok(KnownFile { mark, former_name, is_begun_anew, is_rewritten })
+    Ok(KnownFile { mark, former_name, is_without_rows, is_rewritten })
 }
 
 /// Whether a file is one line of CSV.
@@ -234,11 +234,11 @@ mod tests {
         assert!(error.kind() == crate::ErrorKind::Corrupt, "{error}");
         assert_eq!(identify("a", b"another start", &known).unwrap().mark.last_offset, -1);
         let emptied = identify("a", b"", &known).unwrap();
-        assert!(emptied.is_begun_anew && emptied.mark.last_offset == -1);
+        assert!(emptied.is_without_rows && emptied.mark.last_offset == -1);
         let [header, table] = [&b"source,event_type\n"[..], b"source,event_type\nweb,view\n"];
         let known = [FileMark { last_offset: 2, ..identify("a.csv", table, &[]).unwrap().mark }];
-        assert!(!identify("a.csv", table, &[]).unwrap().is_begun_anew);
-        assert!(identify("a.csv", header, &known).unwrap().is_begun_anew);
+        assert!(!identify("a.csv", table, &[]).unwrap().is_without_rows);
+        assert!(identify("a.csv", header, &known).unwrap().is_without_rows);
     }
 
     #[test]

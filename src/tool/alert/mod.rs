@@ -329,7 +329,7 @@ impl Args {
             if let Some(former) = file.former_name.as_ref().filter(|_| !self.stage.common.quiet) {
                 run.console.say(format!("{name}: the same content as {former}, read as the same file"));
             }
-            if !file.is_begun_anew {
+            if !file.is_without_rows {
                 found.push((at, opened, file));
             }
         }

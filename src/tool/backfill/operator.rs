@@ -113,7 +113,7 @@ impl Correct {
     }
 
     /// Raises the watermark to the first row of a batch of a store, if its rows are in order.
-    fn promise(&mut self, batch: &RecordBatch, out: &mut dyn Collector) -> Result<()> {
+    fn advance_explicit_watermark(&mut self, batch: &RecordBatch, out: &mut dyn Collector) -> Result<()> {
         let InputOrder::Stores { rows, closed: Some(closed), work, .. } = self.setup.input.order else { return Ok(()) };
         self.read += batch.num_rows() as u64;
         let times = match rows {
@@ -128,7 +128,7 @@ impl Correct {
             StoreRows::Streams if self.setup.waits_for_late() => Ok(()),
             StoreRows::Streams => {
                 let promised = times.first().zip(self.bound).map(|(first, bound)| first.saturating_sub(bound));
-                promised.into_iter().for_each(|promised| self.window.on_promise(promised.min(closed)));
+                promised.into_iter().for_each(|promised| self.window.on_explicit_watermark(promised.min(closed)));
                 self.fire(false, out)
             }
         }
@@ -140,7 +140,7 @@ impl Correct {
         let day = least.div_euclid(DAY).saturating_mul(DAY);
         if day > self.day {
             self.day = day;
-            self.window.on_promise(day.min(closed));
+            self.window.on_explicit_watermark(day.min(closed));
             self.fire(true, out)?;
         }
         Ok(())
@@ -165,7 +165,7 @@ impl Correct {
     /// Computes the windows of a batch.
     fn compute(&mut self, batch: &RecordBatch, input: u32, out: &mut dyn Collector) -> Result<Counts> {
         self.orphans.times.add(instants(batch, column::EVENT_TIME));
-        self.promise(batch, out)?;
+        self.advance_explicit_watermark(batch, out)?;
         if let Some(closing) = &mut self.closing {
             closing.on_batch(batch, input)?;
         }
@@ -301,7 +301,7 @@ impl Correct {
             Ok(())
         };
         let mut end = i64::MIN;
-        window.on_promise(LATEST);
+        window.on_explicit_watermark(LATEST);
         window.fire(&mut |row| {
             // The windows of one end are compared together, so that the stored ones are read once.
             if std::mem::replace(&mut end, row.end) != row.end && right.len() >= STEP_CELLS {
@@ -363,13 +363,13 @@ impl Correct {
             }
             InputOrder::Streams { .. } => {
                 if let Some(watermark) = self.closing.as_ref().and_then(Watermark::get) {
-                    self.window.on_promise(watermark);
+                    self.window.on_explicit_watermark(watermark);
                 }
                 self.fire(true, out)?;
             }
             InputOrder::Stores { closed, .. } => {
                 if let Some(closed) = *closed {
-                    self.window.on_promise(closed);
+                    self.window.on_explicit_watermark(closed);
                     self.fire(true, out)?;
                     self.compare_open(closed)?;
                 }
@@ -562,11 +562,11 @@ impl Operator for Correct {
             }
             // The late events of a window follow after it has closed.
             Control::Watermark(instant) if self.setup.waits_for_late() => {
-                self.closing.iter_mut().for_each(|closing| closing.on_promise(instant));
+                self.closing.iter_mut().for_each(|closing| closing.on_explicit_watermark(instant));
                 Ok(())
             }
             Control::Watermark(instant) => {
-                self.window.on_promise(instant);
+                self.window.on_explicit_watermark(instant);
                 self.fire(false, out)
             }
             other => out.control(&other),

@@ -13,7 +13,7 @@ use crate::kind::Kind;
 use crate::kind::event::{COLUMNS, column};
 use crate::mapping::TimeFrom;
 use crate::reconcile::entry::ComparedRows;
-use crate::reconcile::entry::{LEFT, PartitionNames, RowEntry, RowPosition, Side};
+use crate::reconcile::entry::{NOT_IN_B, PartitionNames, RowEntry, RowPosition, Side};
 use crate::reconcile::judge::{JudgeRules, MatchBy, UnitExtent};
 use crate::reconcile::metrics;
 use crate::reconcile::rows::{self, RowFacts, RowOptions};
@@ -295,7 +295,7 @@ impl<'a> Inputs<'a> {
         };
         let position = RowPosition { partition: self.names.index(&origin, &partition), offset };
         let (id, time) = (rows::id_of_unreadable(position), rows.time.unwrap_or(RowEntry::NO_TIME));
-        Some(RowFacts { position, id, time, content: 0, flags: LEFT })
+        Some(RowFacts { position, id, time, content: 0, flags: NOT_IN_B })
     }
 
     /// Adds metrics of A or B. They match by their natural key.

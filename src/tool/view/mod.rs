@@ -35,7 +35,7 @@ use crate::uri::Uri;
 use crate::view::dead_summary::DeadSummary;
 use crate::view::describe::Describe;
 use crate::view::excerpt::Excerpt;
-use crate::view::selection::{self, FirstRecords, Name, Selection, SelectionFlag, Unsaid};
+use crate::view::selection::{self, FirstRecords, Name, Selection, SelectionFlag, DefaultedFields};
 use crate::view::sort::{SortKey, Sorter};
 use crate::view::{control_text, describe_text};
 use arrow::array::RecordBatch;
@@ -357,7 +357,7 @@ impl Args {
             None if show.fields.is_empty() => return Ok(Show::Rows(None)),
             None => schema.fields().iter().map(|field| Name::column(field.name())).collect(),
             Some(first) => {
-                let mut names = selection::default_names(kind, first, unsaid(source));
+                let mut names = selection::default_names(kind, first, defaulted(source));
                 names.extend(fields.names().map(Name::column));
                 names
             }
@@ -392,9 +392,9 @@ impl Args {
 }
 
 /// Returns the fields that some of the records so far had not.
-fn unsaid(source: &crate::source::Source) -> Unsaid {
+fn defaulted(source: &crate::source::Source) -> DefaultedFields {
     let Defaults { source, event_type, .. } = source.defaults();
-    Unsaid { source, event_type }
+    DefaultedFields { source, event_type }
 }
 
 /// The form of the output.

@@ -77,7 +77,7 @@ impl Operator for Windows {
                 out.control(&Control::Progress(Progress { partitions, ..progress }))
             }
             Control::Watermark(instant) => {
-                self.window.on_promise(instant);
+                self.window.on_explicit_watermark(instant);
                 self.fire(out)
             }
             other => out.control(&other),
