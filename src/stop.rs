@@ -291,7 +291,9 @@ impl Wait {
         let mut left = limit;
         loop {
             match from.recv_timeout(left.min(STOP_CHECK_INTERVAL)) {
-                Err(RecvTimeoutError::Timeout) if left > STOP_CHECK_INTERVAL && !self.is_over() => left -= STOP_CHECK_INTERVAL,
+                Err(RecvTimeoutError::Timeout) if left > STOP_CHECK_INTERVAL && !self.is_over() => {
+                    left -= STOP_CHECK_INTERVAL
+                }
                 received => return received,
             }
         }

@@ -205,7 +205,7 @@ impl AnomalyFields {
         let windows = baseline / window;
         if baseline > span_max || i64::try_from(min).is_ok_and(|min| min > windows) {
             return Err(Error::config(format!(
-                "anomaly: baseline {baseline}s has {windows} windows of {window}s, min is {min}; the longest baseline is {span_max}s"
+                "anomaly: expected a baseline of at least {min} (min) windows of {window}s and at most {span_max}s, found {baseline}s, which has {windows}"
             )));
         }
         Ok(self)

@@ -147,7 +147,8 @@ impl Checkpoint {
         let own = StageRole { checkpoint, stage, outputs, has_readers, ends: options.ends };
         let continued = continued(store.as_ref(), &complete, options.back)?;
         let restored = continued.map(|last| own.restore(&[], store.as_ref(), last)).transpose();
-        let restored = restored.or_else(|error| Err(with_restore_advice(error, store.as_ref(), &complete, options.back)?))?;
+        let restored =
+            restored.or_else(|error| Err(with_restore_advice(error, store.as_ref(), &complete, options.back)?))?;
         let continues = restored.as_ref().map(|restored| restored.epoch);
         let followed = begun::since(store.as_ref(), &entries, continues, &own.stage)?;
         let start = LogEntry::Start(Start {

@@ -47,7 +47,12 @@ pub fn continued<'a>(
 }
 
 /// Adds to the error of a damaged epoch how to continue without it, and which outputs get rows twice then.
-pub fn with_restore_advice(error: Error, store: &dyn CheckpointStore, complete: &[Complete], back: usize) -> Result<Error> {
+pub fn with_restore_advice(
+    error: Error,
+    store: &dyn CheckpointStore,
+    complete: &[Complete],
+    back: usize,
+) -> Result<Error> {
     let epochs = complete.iter().rev().nth(back).zip(complete.iter().rev().nth(back + 1));
     let Some((damaged, before)) = epochs.filter(|_| error.kind() == ErrorKind::Corrupt) else { return Ok(error) };
     if !store.has_epoch(before.epoch)? {
@@ -66,10 +71,10 @@ pub fn with_restore_advice(error: Error, store: &dyn CheckpointStore, complete: 
     let twice = match (repeated.is_empty(), keyed.is_empty()) {
         (true, true) => "no output has rows of it".to_owned(),
         (true, false) => format!("no output gets rows of it twice; keyed stores have each once: {keyed}"),
-        (false, true) => format!("these outputs get the rows behind it a second time: {repeated}"),
-        (false, false) => format!(
-            "these outputs get the rows behind it a second time: {repeated}; keyed stores have each once: {keyed}"
-        ),
+        (false, true) => format!("the rows after it are written a second time to {repeated}"),
+        (false, false) => {
+            format!("the rows after it are written a second time to {repeated}; keyed stores have each once: {keyed}")
+        }
     };
     let back = back + 1;
     let (damaged, before) = (damaged.epoch, before.epoch);
@@ -141,7 +146,7 @@ impl StageRole {
             let location = Location { scheme: scheme.to_owned(), path: path.to_owned(), ..Location::default() };
             if waits(&location, &target_key(&self.checkpoint, &self.stage, &output.key))? {
                 return Err(Error::config(format!(
-                    "rows that {} (output {}) has do not show yet; start once with this output, then without it",
+                    "{} (output {}) has rows that are not visible yet; start once with this output, then without it",
                     output.uri, output.key
                 )));
             }

@@ -1,7 +1,7 @@
 //! Serves `POST /v1/events`: reads a body, validates and stores its records, and builds the answer.
 
 use super::answer::{OutcomeCounts, Reply, stored};
-use super::body::{self, Compression, Reservation, RETRY_AFTER, Upload};
+use super::body::{self, Compression, RETRY_AFTER, Reservation, Upload};
 use super::cloud;
 use super::queries::{QueryError, RegistryQueries};
 use super::state::ServerState;

@@ -196,8 +196,8 @@ impl FrameInput {
         if self.is_checkpointed || bytes.is_plain_file() || !matches!(control, Control::Barrier(_)) {
             return Ok(());
         }
-        let message = "expected the checkpoint of a barrier in the schema (evt.checkpoint), found none: a program between two stages has \
-                       changed the schema; let the stage read the one before it directly";
+        let message = "found a barrier, but no evt.checkpoint in the schema: a program between two stages has changed the schema; connect \
+                       the stages directly";
         Err(Error::corrupt(message).at(bytes.name()))
     }
 

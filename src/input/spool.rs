@@ -107,7 +107,8 @@ impl SpoolInput {
         let Some(entry) = self.reader.entries.next()? else { return Ok(false) };
         let request = &entry.request;
         let arrival = Some(Arrival { at: request.arrived_at, is_fact: true });
-        let meta = RecordMeta { headers: Some(request), arrival, ..RecordMeta::of_file(&self.name, self.partition_index) };
+        let meta =
+            RecordMeta { headers: Some(request), arrival, ..RecordMeta::of_file(&self.name, self.partition_index) };
         for (record, offset) in request.records.iter().zip(entry.offset..).filter(|(_, offset)| *offset >= self.next) {
             self.bytes += record.payload.len() as u64;
             match &record.outcome {

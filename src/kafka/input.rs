@@ -163,7 +163,7 @@ impl KafkaInput {
         if !empty.is_empty() && empty.len() < cursors.len() {
             let list = self.names(&empty);
             self.topics.run.console.say(format!(
-                "{list}: empty; evt-window fires no window before its first record (--idle-after, or end=latest)"
+                "{list}: empty; evt-window fires no window before each has a record (--idle-after DURATION or end=latest avoids this)"
             ));
         }
     }
@@ -402,7 +402,10 @@ impl KafkaInput {
     /// Returns the position of each partition: the offset of its first held record, else its next offset.
     fn commit_point(&self, ingest: &mut Ingest) -> CommitPoint {
         let mut position = |cursor: &PartitionCursor| {
-            cursor.position(ingest.mapper.first_held(cursor.partition_index), ingest.partition_table.stream_time(cursor.partition_index))
+            cursor.position(
+                ingest.mapper.first_held(cursor.partition_index),
+                ingest.partition_table.stream_time(cursor.partition_index),
+            )
         };
         self.partitions.cursors.iter().map(&mut position).collect()
     }
@@ -534,8 +537,10 @@ impl Input for KafkaInput {
         let clock = &self.topics.run.clock;
         let mut reached = |cursor: &PartitionCursor| {
             let confirmed = confirmed(cursor, &*self.source, clock);
-            let position = cursor
-                .position(ingest.mapper.first_held(cursor.partition_index), ingest.partition_table.stream_time(cursor.partition_index));
+            let position = cursor.position(
+                ingest.mapper.first_held(cursor.partition_index),
+                ingest.partition_table.stream_time(cursor.partition_index),
+            );
             Reached {
                 topic: self.topics.name(cursor.id.topic).to_owned(),
                 partition: cursor.id.number,

@@ -85,7 +85,9 @@ impl OutputParts {
         let has_some = schema.fields().iter().any(|field| is_part(field));
         match self {
             Self::Omitted if is_event && has_some => Ok(Some(without(batch)?)),
-            Self::Written if is_event && (headers::has_headers(schema) || !has_parts(schema)) => framed(batch).map(Some),
+            Self::Written if is_event && (headers::has_headers(schema) || !has_parts(schema)) => {
+                framed(batch).map(Some)
+            }
             _ => Ok(None),
         }
     }

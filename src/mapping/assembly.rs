@@ -75,8 +75,11 @@ impl<'a> Assembly<'a, '_, '_> {
         };
         // Most records have no provenance fields, so none are looked up.
         let bare = self.envelope.lacks(PROVENANCE_BITS) && self.plan.sets.is_empty();
-        let partition =
-            if bare && self.plan.announced_partitions.is_none() { self.record.meta.partition } else { self.partition()? };
+        let partition = if bare && self.plan.announced_partitions.is_none() {
+            self.record.meta.partition
+        } else {
+            self.partition()?
+        };
         if self.stamps.is_none() {
             let fact = self.record.meta.arrival.filter(|arrival| arrival.is_fact).map(|arrival| arrival.at);
             self.judge(FutureCheck { partition, event_time, arrival: own.or(fact) })?;

@@ -72,7 +72,7 @@ impl Directory {
         let dir = dir.into();
         if !dir.is_dir() {
             let message = match dir.exists() {
-                true => "expected a directory of schemas, found a file; that of DIR/SUBJECT/1.avsc is DIR",
+                true => "expected a directory of schemas, found a file; for DIR/SUBJECT/1.avsc give DIR",
                 false => "the schema directory does not exist",
             };
             return Err(Error::config(format!("{}: {message}", dir.display())));

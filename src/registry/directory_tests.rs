@@ -167,7 +167,7 @@ fn a_registry_that_is_not_there_is_an_error() {
     let error = Directory::open(dir.path().join("1.avsc")).err().unwrap();
     assert_eq!(
         message(&dir, &error),
-        "DIR/1.avsc: expected a directory of schemas, found a file; that of DIR/SUBJECT/1.avsc is DIR"
+        "DIR/1.avsc: expected a directory of schemas, found a file; for DIR/SUBJECT/1.avsc give DIR"
     );
 }
 

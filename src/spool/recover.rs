@@ -145,8 +145,8 @@ impl SegmentRecovery<'_> {
 fn unneeded(error: Error) -> Error {
     match error.kind() {
         ErrorKind::Corrupt => error.because(
-            "the outputs have all of its records: move this file and those with smaller numbers away; --dedup and \
-             Idempotency-Key then forget their requests",
+            "the outputs have all records of this file: move it and the files with smaller numbers away; --dedup and \
+             Idempotency-Key then no longer know their requests",
         ),
         _ => error,
     }

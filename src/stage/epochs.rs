@@ -530,7 +530,7 @@ impl Epochs {
     /// Makes the error of a run whose later stages have ended before the last epoch was complete. Exit status 75.
     #[cold]
     pub fn abandoned(&self) -> Error {
-        self.abandoned_because("a later stage has ended, or takes no part")
+        self.abandoned_because("a later stage has ended, or a program in the pipe is not a stage of evt")
     }
 
     /// Makes the error of a run in which `stage` has failed before an epoch was complete or committed. Exit status 75.

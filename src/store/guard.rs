@@ -203,10 +203,12 @@ impl Overlap {
             notices.push(Notice { text, fails: false });
         }
         if let Some(first) = &self.first_corrected {
-            let text = format!(
-                "kept {} corrected rows (evt-backfill) instead of those of this run, first {first}",
-                self.corrected
-            );
+            let (rows, stored) = match self.corrected {
+                1 => ("1 row of this run was".to_owned(), "row"),
+                many => (format!("{many} rows of this run were"), "rows"),
+            };
+            let text =
+                format!("{rows} rejected, because evt-backfill has corrected the stored {stored}; first {first}");
             notices.push(Notice { text, fails: false });
         }
         let keys = self.refused.len();

@@ -119,7 +119,7 @@ fn an_empty_partition_is_no_subject_of_alerts() {
         eventually("rows are written", || std::fs::metadata(dir.path(name)).is_ok_and(|file| file.len() > 0));
         stopped(run).1
     };
-    let notice = "evt-window fires no window before its first record";
+    let notice = "evt-window fires no window before each has a record";
     let ingested = said("evt-ingest", &[&uri, "--to", "rows.jsonl"], "rows.jsonl");
     assert!(ingested.contains(notice), "{ingested}");
     let alerted = said("evt-alert", &["--rules", "rules.json", "--to", "out.jsonl", &uri], "out.jsonl");

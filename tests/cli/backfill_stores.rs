@@ -155,7 +155,10 @@ fn rows_that_live_sends_later_for_corrected_cells_are_counted_as_stale_and_named
         let stale = counts["stale"].as_u64().expect("a number");
         assert!(stale >= right.len() as u64 - 1, "{store}: {counts}\n{said}");
         assert_eq!(
-            said.matches("corrected rows (evt-backfill) instead of those of this run, first minutes").count(),
+            said.matches(
+                "rows of this run were rejected, because evt-backfill has corrected the stored rows; first minutes"
+            )
+            .count(),
             1,
             "{said}"
         );

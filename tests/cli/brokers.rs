@@ -241,7 +241,8 @@ fn an_empty_partition_is_named_with_the_flag_that_lets_windows_fire_without_it()
     let (uri, log) = (bench.uri(&topic, ""), bench.dir.path("said"));
     let mut command = bench.dir.command("evt-window", &[&*uri, "--size", "1m", "--to", "null:"]);
     let mut child = command.stderr(std::fs::File::create(&log).expect("a file")).spawn().expect("it starts");
-    let expected = "empty; evt-window fires no window before its first record (--idle-after, or end=latest)";
+    let expected =
+        "empty; evt-window fires no window before each has a record (--idle-after DURATION or end=latest avoids this)";
     eventually(expected, || std::fs::read_to_string(&log).expect("text").contains(expected));
     child.kill().and_then(|()| child.wait()).expect("it is ours");
     // With the flag, the windows of the other partition are written.

@@ -50,8 +50,8 @@ fn the_epoch_before_a_damaged_one_is_continued_on_request() {
         if is_damaged {
             damage(job, "epochs/3-1/1-evt-window.state");
             let said = job.run(&["-q", "c.jsonl"]).ends_with(65).stderr();
-            let way = "epoch 3-1 is damaged; --restore n-1 continues 1-1; these outputs get the rows behind it a second \
-                       time: to-1 rows.jsonl, to-2 rows.csv; keyed stores have each once: to-0 sqlite:m.db";
+            let way = "epoch 3-1 is damaged; --restore n-1 continues 1-1; the rows after it are written a second time \
+                       to to-1 rows.jsonl, to-2 rows.csv; keyed stores have each once: to-0 sqlite:m.db";
             assert!(said.contains("1-evt-window.state: expected the checksum") && said.contains(way), "{said}");
             let said = job.run(&["-q", "c.jsonl", "--restore", "n-2"]).ends_with(78).stderr();
             assert!(said.contains("--restore n-2: expected a complete epoch that is kept, found none"), "{said}");

@@ -212,8 +212,7 @@ fn a_lake_is_not_replaced_while_rows_of_a_killed_run_wait_in_it() {
     assert_eq!(files(&dir), 0);
     for args in [line("sqlite:m.db"), line("rows.jsonl"), [&["--check"], &line("sqlite:m.db")[..]].concat()] {
         let said = dir.run("evt-ingest", &args).ends_with(78).stderr();
-        let expected =
-            "rows that parquet:lake (output to-0) has do not show yet; start once with this output, then without it";
+        let expected = "parquet:lake (output to-0) has rows that are not visible yet; start once with this output, then without it";
         assert!(said.contains(expected), "{said}");
         assert!(waiting(&dir) > 0 && !dir.path("m.db").exists());
     }

@@ -389,7 +389,7 @@ fn stages_whose_state_no_transaction_holds_are_refused() {
     let rules = format!("{ROOT}/examples/alerts/rules.toml");
     let stateless = "expected a stage without state, found ";
     let cases: [(&str, &[&str], String); 6] = [
-        ("evt-ingest", &["--checkpoint", "state"], "expected no --checkpoint".to_owned()),
+        ("evt-ingest", &["--checkpoint", "state"], "--checkpoint cannot be used with it".to_owned()),
         (
             "evt-validate",
             &["--dedup", "1m"],

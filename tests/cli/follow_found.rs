@@ -119,7 +119,7 @@ fn a_rotation_that_was_written_before_the_time_of_the_position_is_read_or_named(
     log.read_rest();
     log.is_whole();
     assert!(
-        log.said().contains("cannot tell from its times whether ./app.log.7 had the name; not read"),
+        log.said().contains("./app.log.7 is not read: its times do not show whether it had the name"),
         "{}",
         log.said()
     );

@@ -267,7 +267,10 @@ fn rows_refused_for_a_greater_revision_are_counted_and_named_once() {
         assert_eq!(run("repaired.jsonl"), "", "{output}");
         let said = run("live.jsonl");
         assert_eq!(said.lines().count(), 1, "{output}: {said}");
-        assert!(said.contains("kept 1 corrected rows (evt-backfill) instead of those of this run, first "), "{said}");
+        assert!(
+            said.contains("1 row of this run was rejected, because evt-backfill has corrected the stored row; first "),
+            "{said}"
+        );
     }
 }
 

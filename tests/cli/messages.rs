@@ -296,7 +296,7 @@ const MESSAGES: &[Message] = &[
         "",
     ),
     message(
-        "--dead requires --ledger URI (or --dry-run): it knows what was replayed",
+        "--dead requires --ledger URI, which records the replayed letters, or --dry-run",
         "evt-ingest -q mixed.jsonl --dlq d.jsonl --to null:; evt-backfill --dead d.jsonl --to x.jsonl",
         "evt-backfill --dead d.jsonl --patch \"set event_time = '2026-01-01'\" --to x.jsonl --ledger sqlite:l.db",
     ),
@@ -336,7 +336,7 @@ const MESSAGES: &[Message] = &[
         "evt-window e.jsonl --size 1d --window-zone Europe/Zurich -o csv",
     ),
     message(
-        "it cannot be used with --checkpoint",
+        "--out-of-orderness all cannot be used with --checkpoint: it waits for the end of the input",
         "evt-window e.jsonl --checkpoint s --out-of-orderness all --size 1m --to x.jsonl",
         "",
     ),
@@ -454,7 +454,7 @@ const MESSAGES: &[Message] = &[
         "evt-view t.jsonl --time t",
     ),
     message(
-        "it cannot be used with the --checkpoint of the pipe",
+        "--out-of-orderness all cannot be used with the --checkpoint of the pipe: it waits for the end of the input",
         "evt-ingest -q --checkpoint s e.jsonl | evt-window --out-of-orderness all --size 1m --to x.jsonl",
         "evt-ingest -q e.jsonl | evt-window --out-of-orderness all --size 1m --to x.jsonl",
     ),

@@ -214,7 +214,7 @@ fn a_schema_instead_of_the_directory_and_a_subject_that_differs_from_the_only_on
     dir.write("schemas/issue/1.avsc", schema);
     dir.write("in.jsonl", "{\"n\":1}\n{\"n\":2}\n");
     let run = dir.shell("evt-validate in.jsonl --time arrival --schemas schemas/issue/1.avsc --to null:").ends_with(78);
-    assert!(run.stderr().contains("found a file; that of DIR/SUBJECT/1.avsc is DIR"), "{run}");
+    assert!(run.stderr().contains("found a file; for DIR/SUBJECT/1.avsc give DIR"), "{run}");
     let line = "evt-validate -q in.jsonl --time arrival --schemas schemas --dlq null: --to out.jsonl";
     let run = dir.shell(line).succeeds();
     let told = "2 events have a subject without a schema; --subject =issue takes the only one, for all events";
@@ -284,7 +284,7 @@ fn databases_that_evt_keeps_for_itself_are_named() {
     dir.shell("evt-backfill -q --dead dead.jsonl --ledger sqlite:ledger.db --to out.jsonl").succeeds();
     let run = dir.shell("evt-view ledger.db").ends_with(2);
     assert!(
-        run.stderr().contains("the ledger of evt-backfill --dead, which holds no rows of evt-view; sqlite3"),
+        run.stderr().contains("it is the ledger of evt-backfill --dead, which evt-view does not show; sqlite3"),
         "{run}"
     );
     let rule =
@@ -293,7 +293,7 @@ fn databases_that_evt_keeps_for_itself_are_named() {
     dir.write("e.jsonl", "{\"t\":\"2026-01-01T00:00:00Z\"}\n");
     dir.shell("evt-alert -q --once --rules rules.toml --state state.db e.jsonl --time t").succeeds();
     let run = dir.shell("evt-view state.db").ends_with(2);
-    assert!(run.stderr().contains("the state of evt-alert, which holds no rows of evt-view; sqlite3"), "{run}");
+    assert!(run.stderr().contains("it is the state of evt-alert, which evt-view does not show; sqlite3"), "{run}");
 }
 
 #[test]

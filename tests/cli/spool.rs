@@ -249,8 +249,9 @@ fn damage_in_a_segment_that_is_delivered_names_a_way_on() {
     std::fs::write(&first, bytes).expect("writable");
     let run = dir.run("evt-ingest", &[&["http://127.0.0.1:0"], &flags[..]].concat()).ends_with(65);
     assert!(
-        run.stderr()
-            .contains("move this file and those with smaller numbers away; --dedup and Idempotency-Key then forget"),
+        run.stderr().contains(
+            "move it and the files with smaller numbers away; --dedup and Idempotency-Key then no longer know"
+        ),
         "{run}"
     );
     std::fs::remove_file(first).expect("it is there");

@@ -369,7 +369,7 @@ impl Search<'_> {
             let path = other.path.display();
             match is_new {
                 New::Yes => say(format!("reading {path}, which had the name meanwhile")),
-                New::Perhaps => say(format!("cannot tell from its times whether {path} had the name; not read")),
+                New::Perhaps => say(format!("{path} is not read: its times do not show whether it had the name")),
                 New::No => {}
             }
             match is_new {

@@ -189,7 +189,8 @@ impl Spilled {
 
     /// Whether no row waits and the state is so small that it can return to memory.
     pub(crate) fn is_small(&self, limit: usize) -> bool {
-        self.pending.is_empty() && self.ranges.iter().map(StoredRange::share).sum::<u64>() * SMALL_DIVISOR <= limit as u64
+        self.pending.is_empty()
+            && self.ranges.iter().map(StoredRange::share).sum::<u64>() * SMALL_DIVISOR <= limit as u64
     }
 
     /// Takes the rows of a batch that the windows of `shard` have kept, and lets the state judge the undecided rows.

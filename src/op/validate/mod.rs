@@ -230,7 +230,9 @@ impl KnownSubjects {
         known.truncate(NAMES);
         let known = match known.first() {
             None => String::new(),
-            Some(first) => format!("; known: {}{others} (--subject ={first} takes one for all rows)", known.join(", ")),
+            Some(first) => {
+                format!("; known: {}{others} (--subject ={first} validates all rows by this one)", known.join(", "))
+            }
         };
         Fault::new(ErrorType::UnknownSchemaError, format!("no schema for subject '{}'{known}", excerpt(name)))
     }

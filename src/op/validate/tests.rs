@@ -217,7 +217,7 @@ fn a_field_that_is_there_twice_is_a_bad_schema() {
 
 const V1: &str = r#"{"type":"record","name":"R","fields":[{"name":"a","type":"int"}]}"#;
 const V2: &str = r#"{"type":"record","name":"R","fields":[{"name":"b","type":"int"}]}"#;
-const UNKNOWN: &str = "no schema for subject 'other'; known: t (--subject =t takes one for all rows)";
+const UNKNOWN: &str = "no schema for subject 'other'; known: t (--subject =t validates all rows by this one)";
 
 #[test]
 fn events_of_several_versions_pass_on_one_stream_and_the_latest_one_words_the_fault() {

@@ -505,8 +505,8 @@ impl Window {
             if !has_layout && texts.iter().ne(indexes.iter().map(|metric| &metrics[*metric].text)) {
                 let texts = texts.iter().map(|text| metric::shown(text)).collect::<Vec<_>>().join("; ");
                 return Err(Error::config(format!(
-                    "expected these metrics, whose state is in files of an older version, and no others with their dimensions and \
-                     windows: {texts}"
+                    "expected exactly these metrics for their dimensions and windows, because an older version has saved their state: \
+                     {texts}; start once with them, then add or remove others"
                 )));
             }
             let places = found.iter().map(|place| place.map(|member| member.index)).collect();

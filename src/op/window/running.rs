@@ -42,7 +42,7 @@ impl MetricCounts {
             parts.push(format!("{half_late} half late"));
         }
         if partial > 0 {
-            parts.push(format!("{partial} partial results skipped: the metric began within their window"));
+            parts.push(format!("{partial} partial results not written: their windows began before the metric"));
         }
         (!parts.is_empty()).then(|| format!("{name}: {}", parts.join(", ")))
     }

@@ -357,7 +357,9 @@ impl Slices {
         self.put_back();
         let mut due: Vec<i64> =
             self.waiting.iter(spec.layout.step()).take_while(|end| end.saturating_add(delay) <= watermark).collect();
-        due.extend(self.fired.iter().filter(|(_, fired_window)| !fired_window.changed_keys.is_empty()).map(|(end, _)| *end));
+        due.extend(
+            self.fired.iter().filter(|(_, fired_window)| !fired_window.changed_keys.is_empty()).map(|(end, _)| *end),
+        );
         due.sort_unstable();
         due.dedup();
         due
@@ -367,7 +369,11 @@ impl Slices {
     pub fn fire(&mut self, end: i64, spec: WindowSpec, slots: &mut Slots) -> Vec<Fired> {
         self.put_back();
         let first = self.waiting.remove(end, spec.layout.step());
-        let changed_keys = self.fired.get_mut(&end).map(|fired_window| std::mem::take(&mut fired_window.changed_keys)).unwrap_or_default();
+        let changed_keys = self
+            .fired
+            .get_mut(&end)
+            .map(|fired_window| std::mem::take(&mut fired_window.changed_keys))
+            .unwrap_or_default();
         let asked: Option<Vec<u32>> = (!first).then(|| changed_keys.into_iter().collect());
         let sums = self.sums(end, asked.as_deref(), spec, slots);
         let length = end - spec.layout.start_of(end);
@@ -477,7 +483,11 @@ impl Slices {
 
     /// Returns the approximate bytes of what is not in slots.
     pub fn allocated(&self) -> usize {
-        let fired = self.fired.values().map(|fired_window| fired_window.panes.len() * 2 * size_of::<(u32, u32)>()).sum::<usize>();
+        let fired = self
+            .fired
+            .values()
+            .map(|fired_window| fired_window.panes.len() * 2 * size_of::<(u32, u32)>())
+            .sum::<usize>();
         fired + self.slices.len() * size_of::<(SliceId, Slice)>()
     }
 

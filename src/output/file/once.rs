@@ -240,8 +240,8 @@ impl OnceFile {
         // Unless the line at `start` is torn, the record at `start` is that of another writer.
         if whole < same && !form.is_whole_at(&self.file()?.file, start).map_err(failed)? {
             let message = format!(
-                "{}: the line at byte {} of the file is torn, and other lines follow it; repair it, then remove the \
-                 intent: lines of the batch may then be appended twice",
+                "{}: the line at byte {} of the file is torn, and other lines follow it; repair the line, then \
+                 remove the intent; lines of the batch may then be appended twice",
                 intent_path.display(),
                 start + 1
             );

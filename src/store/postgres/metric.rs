@@ -290,7 +290,8 @@ async fn apply(
         link.client.execute(&delete, &[&deleted]).await?;
     }
     let last_retraction = keys.iter().filter(|(_, key)| key.takes_back);
-    let last_retraction: Vec<(Id, Version)> = last_retraction.filter_map(|(id, key)| Some((*id, key.last_retraction?))).collect();
+    let last_retraction: Vec<(Id, Version)> =
+        last_retraction.filter_map(|(id, key)| Some((*id, key.last_retraction?))).collect();
     if !last_retraction.is_empty() {
         let ids: Vec<Id> = last_retraction.iter().map(|(id, _)| *id).collect();
         let revisions: Vec<i32> = last_retraction.iter().map(|(_, version)| version.revision).collect();

@@ -54,7 +54,7 @@ fn refusal(found: &[String], path: &Path) -> String {
     let own = [("replay_ledger", "the ledger of evt-backfill --dead"), ("unconfirmed", "the state of evt-alert")];
     let own = own.iter().find(|(table, _)| found.iter().any(|name| name == table));
     match (own, found.first()) {
-        (Some((_, what)), _) => format!("{what}, which holds no rows of evt-view; sqlite3 {path} .dump shows it"),
+        (Some((_, what)), _) => format!("it is {what}, which evt-view does not show; sqlite3 {path} .dump does"),
         (None, Some(first)) => {
             let found = found.join(", ");
             format!(

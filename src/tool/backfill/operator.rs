@@ -425,7 +425,9 @@ impl Correct {
         if outside > 0 {
             let beyond = if self.setup.only_late { "was read (--before)" } else { "is corrected or was read" };
             let sessions = counted(outside, ["session", "sessions"]);
-            let line = format!("{sessions} of late events may extend beyond what {beyond}; not corrected");
+            let they = if outside == 1 { "it" } else { "they" };
+            let line =
+                format!("{sessions} of late events not corrected, because {they} may extend beyond what {beyond}");
             out.note(Note::Warning(line));
             out.set_verdict(u8::from(self.setup.only_late));
         }

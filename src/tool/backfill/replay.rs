@@ -175,7 +175,7 @@ fn repair(args: &ReplayArgs, both: &BothArgs) -> Result<Repair> {
 
 fn ledger_of(args: &ReplayArgs) -> Result<(&'static Store, Location)> {
     let Some(text) = &args.ledger else {
-        return Err(Error::usage("--dead requires --ledger URI (or --dry-run): it knows what was replayed"));
+        return Err(Error::usage("--dead requires --ledger URI, which records the replayed letters, or --dry-run"));
     };
     match Uri::of_output(text)? {
         Uri::Store(store, location) => Ok((store, location)),

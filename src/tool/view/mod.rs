@@ -35,7 +35,7 @@ use crate::uri::Uri;
 use crate::view::dead_summary::DeadSummary;
 use crate::view::describe::Describe;
 use crate::view::excerpt::Excerpt;
-use crate::view::selection::{self, FirstRecords, Name, Selection, SelectionFlag, DefaultedFields};
+use crate::view::selection::{self, DefaultedFields, FirstRecords, Name, Selection, SelectionFlag};
 use crate::view::sort::{SortKey, Sorter};
 use crate::view::{control_text, describe_text};
 use arrow::array::RecordBatch;

@@ -311,8 +311,8 @@ impl Args {
 /// continues.
 fn all_with_checkpoint(which: &str) -> Error {
     Error::usage(format!(
-        "--out-of-orderness all waits for the end of the input, but with a checkpoint the next run continues it; it cannot be \
-         used with {which}"
+        "--out-of-orderness all cannot be used with {which}: it waits for the end of the input, but with a checkpoint the next \
+         run continues the input"
     ))
 }
 
