@@ -113,13 +113,13 @@ pub struct SinkCounts {
     pub unchanged: u64,
     /// Rows removed by a retraction.
     pub deleted: u64,
-    /// Rows refused because the store has a greater (`revision`, `rows`), a retraction or a correction of their key.
+    /// Rows rejected because the store has a greater (`revision`, `rows`), a retraction or a correction of their key.
     pub stale: u64,
-    /// Events refused because other content is stored under their key.
+    /// Events rejected because other content is stored under their key.
     pub conflict: u64,
-    /// Rows that the store refused, written as dead letters.
+    /// Rows that the store rejected, written as dead letters.
     pub dead: u64,
-    /// Rows that the store refused, without a dead-letter output.
+    /// Rows that the store rejected, without a dead-letter output.
     pub dropped: u64,
 }
 
@@ -147,7 +147,7 @@ impl SinkCounts {
     }
 
     /// Counts every row that is neither dead nor dropped as stale, because the store was left unchanged.
-    pub fn refuse_all(&mut self) {
+    pub fn reject_all(&mut self) {
         let SinkCounts { taken, dead, dropped, .. } = *self;
         *self = SinkCounts { taken, dead, dropped, stale: taken - dead - dropped, ..SinkCounts::default() };
     }

@@ -152,10 +152,10 @@ impl AlertEngine {
     }
 
     /// Returns pairs of a rule and the rows that it left out in this run, because their groups were too many.
-    pub fn refused(&self) -> Vec<(&str, u64)> {
-        let of = |rule: &RunningRule| self.series[self.views[rule.view].series].refused;
-        let refused = self.rules.iter().map(|rule| (rule.definition.rule.name.as_str(), of(rule)));
-        refused.filter(|(_, rows)| *rows > 0).collect()
+    pub fn rejected(&self) -> Vec<(&str, u64)> {
+        let of = |rule: &RunningRule| self.series[self.views[rule.view].series].rejected;
+        let rejected = self.rules.iter().map(|rule| (rule.definition.rule.name.as_str(), of(rule)));
+        rejected.filter(|(_, rows)| *rows > 0).collect()
     }
 
     /// Returns the rules that were never evaluated although rows were read, with the lengths of their windows (s).

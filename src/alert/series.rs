@@ -150,7 +150,7 @@ pub struct EventSeries {
     /// The groups whose rows count, and those that views know.
     groups: GroupReferences,
     /// Rows of groups beyond the limit, since the engine was made or restored.
-    pub refused: u64,
+    pub rejected: u64,
 }
 
 impl TreeLeaves for &BTreeMap<i64, SlotsByKey> {
@@ -187,7 +187,7 @@ impl EventSeries {
             tree: Tree::default(),
             length: 0,
             groups: GroupReferences::default(),
-            refused: 0,
+            rejected: 0,
         })
     }
 
@@ -248,7 +248,7 @@ impl EventSeries {
         }
         let Pending { groups, .. } = &mut self.pending;
         if !groups.contains(key) && groups.0.len() >= max_groups.saturating_add(PENDING_GROUPS) {
-            self.refused += 1;
+            self.rejected += 1;
             return None;
         }
         groups.add(key);
@@ -304,7 +304,7 @@ impl EventSeries {
     }
 
     /// Moves the rows that count from instant `g` on from the waiting rows to the slices; returns their groups. Rows of
-    /// groups beyond `max_groups` are dropped and counted in `refused`.
+    /// groups beyond `max_groups` are dropped and counted in `rejected`.
     pub fn arrive(&mut self, g: i64, max_groups: usize) -> Vec<Arrival> {
         let beyond = self.beyond(g, max_groups);
         let mut newest: BTreeMap<u32, i64> = BTreeMap::new();
@@ -315,7 +315,7 @@ impl EventSeries {
             for (key, slot) in cell {
                 self.pending.groups.remove(key);
                 if beyond.contains(&key) {
-                    self.refused += self.slots.rows(slot);
+                    self.rejected += self.slots.rows(slot);
                     self.slots.free(slot);
                     self.keys.release(key);
                     continue;
@@ -408,7 +408,7 @@ impl EventSeries {
     /// Saves the rows.
     pub fn save(&self, out: &mut snapshot::Writer) {
         out.text(&self.identity);
-        out.number(self.refused.try_into().unwrap_or(i64::MAX));
+        out.number(self.rejected.try_into().unwrap_or(i64::MAX));
         let cells = self.pending.cells.iter().map(|(id, cell)| (id.from, id.slice, cell));
         let slices = self.slices.iter().map(|(slice, cell)| (i64::MIN, *slice, cell));
         out.count(self.pending.cells.len() + self.slices.len());
@@ -425,7 +425,7 @@ impl EventSeries {
 
     /// Restores rows that [`EventSeries::save`] saved after the identity.
     pub fn load(&mut self, saved: &mut snapshot::Reader<'_>) -> Result<()> {
-        // Skips the number of rows that earlier runs refused, which these runs have reported.
+        // Skips the number of rows that earlier runs rejected, which these runs have reported.
         saved.number()?;
         for _ in 0..saved.count()? {
             let (from, slice) = (saved.number()?, saved.number()?);

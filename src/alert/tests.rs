@@ -217,16 +217,16 @@ fn each_once(count: i64, every: i64) -> Vec<Event> {
 #[test]
 fn rows_that_wait_have_a_limit_of_groups_of_their_own_which_bounds_the_memory() {
     let mut engine = limited(EACH, EngineOptions { max_groups: 10 });
-    let refused = |engine: &AlertEngine| engine.refused().first().map_or(0, |(_, rows)| *rows);
+    let rejected = |engine: &AlertEngine| engine.rejected().first().map_or(0, |(_, rows)| *rows);
     // All of them are in one second, and none counts before it ends.
     let events = each_once(120_000, 1);
     for part in events.chunks(10_000) {
         add(&mut engine, part);
     }
     engine.begin(START);
-    assert_eq!(refused(&engine), 120_000 - 100_010);
+    assert_eq!(rejected(&engine), 120_000 - 100_010);
     let fired = engine.advance(START + 2 * SECOND, START);
-    assert_eq!((fired.len(), refused(&engine)), (10, 120_000 - 10));
+    assert_eq!((fired.len(), rejected(&engine)), (10, 120_000 - 10));
     // Only those that count stay.
     assert!(snapshot::save(&engine).len() < 10_000);
     // Further ones are others, once these are gone.
@@ -237,7 +237,7 @@ fn rows_that_wait_have_a_limit_of_groups_of_their_own_which_bounds_the_memory() 
         .collect();
     add(&mut engine, &later);
     let fired = engine.advance(START + 3000 * SECOND, START);
-    assert_eq!((fired.len(), refused(&engine)), (2 * 20, 120_000 - 10));
+    assert_eq!((fired.len(), rejected(&engine)), (2 * 20, 120_000 - 10));
 }
 
 /// Evaluates every second of the events, whether or not anything can change.

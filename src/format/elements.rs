@@ -231,7 +231,7 @@ impl Elements {
             self.expect = Expect::Document;
             if !self.document.has_record {
                 let fault = (!self.document.has_array).then(|| self.missing(&input[..=p]));
-                self.refuse(fault, &input[..=p], records);
+                self.reject(fault, &input[..=p], records);
             }
         }
         Some(p + 1)
@@ -278,7 +278,7 @@ impl Elements {
     }
 
     /// Adds the letter of the document, which `input` ends with; without a fault the document is filtered.
-    fn refuse(&mut self, fault: Option<Fault>, input: &[u8], records: &mut Records) {
+    fn reject(&mut self, fault: Option<Fault>, input: &[u8], records: &mut Records) {
         self.number += 1;
         let start = records.text.len();
         self.keep_head(input);
@@ -323,7 +323,7 @@ impl Elements {
                 self.expect = if is_document { Expect::Document } else { Expect::Next };
                 self.pending = Unfinished::Nothing;
                 if fault.is_some() {
-                    self.refuse(fault, &input[..end], records);
+                    self.reject(fault, &input[..end], records);
                 }
                 Some(end)
             }
@@ -371,7 +371,7 @@ impl Elements {
     fn end_broken(&mut self, input: &[u8], records: &mut Records) {
         let fault = self.document.fault.take();
         if fault.is_some() {
-            self.refuse(fault, input, records);
+            self.reject(fault, input, records);
         }
     }
 

@@ -144,13 +144,13 @@ impl FirstTimes {
     pub fn end(&mut self) -> Result<(), Error> {
         let State::Looking(found) = &mut self.state else { return Ok(()) };
         let found = std::mem::take(found);
-        let refusal = self.untimed(&found).or_else(|| self.unreadable(&found));
-        self.state = match refusal {
+        let rejection = self.untimed(&found).or_else(|| self.unreadable(&found));
+        self.state = match rejection {
             Some(_) => State::Missing,
             None if found.records < RECORDS => State::Waiting,
             None => State::Found,
         };
-        refusal.map_or(Ok(()), Err)
+        rejection.map_or(Ok(()), Err)
     }
 
     /// Returns the error of records without a readable time.

@@ -257,8 +257,8 @@ impl Ingest {
             let meta = meta.at(record.line as i64);
             let raw = &input[record.raw.clone()];
             if raw.len() > line_max {
-                // An input refuses a longer line unless it arrives whole; the outcome is the same.
-                self.refuse_oversized(&raw[..record_max], raw.len() as u64, meta)?;
+                // An input rejects a longer line unless it arrives whole; the outcome is the same.
+                self.reject_oversized(&raw[..record_max], raw.len() as u64, meta)?;
                 continue;
             }
             let text = match &record.body {
@@ -268,7 +268,7 @@ impl Ingest {
                 body => {
                     let (head, fault) = unmapped(body, &self.run);
                     match fault {
-                        Some(fault) => self.refuse(&records.text.as_bytes()[head], &fault, meta)?,
+                        Some(fault) => self.reject(&records.text.as_bytes()[head], &fault, meta)?,
                         None if self.read.take(meta.offset) => self.tombstone(),
                         None => {}
                     }
@@ -420,7 +420,7 @@ impl Ingest {
     }
 
     /// Makes a dead letter of a record that cannot be mapped.
-    pub fn refuse(&mut self, payload: &[u8], fault: &Fault, meta: RecordMeta<'_>) -> Result<()> {
+    pub fn reject(&mut self, payload: &[u8], fault: &Fault, meta: RecordMeta<'_>) -> Result<()> {
         if !self.read.take(meta.offset) {
             return Ok(());
         }
@@ -431,8 +431,8 @@ impl Ingest {
 
     /// Makes a dead letter of a record of `length` bytes that is larger than `--max-record`; `start` has the first
     /// bytes of the record, which the letter keeps.
-    pub fn refuse_oversized(&mut self, start: &[u8], length: u64, meta: RecordMeta<'_>) -> Result<()> {
-        self.refuse(start, &too_large(&length.to_string(), length, self.run.record_max), meta)
+    pub fn reject_oversized(&mut self, start: &[u8], length: u64, meta: RecordMeta<'_>) -> Result<()> {
+        self.reject(start, &too_large(&length.to_string(), length, self.run.record_max), meta)
     }
 
     /// Sets the kind of the records if it is not known yet; returns whether it is `kind` now.

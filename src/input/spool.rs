@@ -114,7 +114,7 @@ impl SpoolInput {
             match &record.outcome {
                 RecordOutcome::New => ingest.message(&record.payload, meta.at(offset))?,
                 RecordOutcome::Duplicate => ingest.duplicate(),
-                RecordOutcome::Rejected(fault) => ingest.refuse(&record.payload, fault, meta.at(offset))?,
+                RecordOutcome::Rejected(fault) => ingest.reject(&record.payload, fault, meta.at(offset))?,
             }
             self.since.get_or_insert(now);
         }
@@ -136,14 +136,14 @@ impl SpoolInput {
     /// Returns how many records before `end` were acknowledged and are not `done`; if `done` is `None`, how many were
     /// never read. Takes the unread entries.
     fn unconfirmed(&mut self, end: i64, done: Option<DoneRecords>) -> i64 {
-        let mut refused = 0;
+        let mut rejected = 0;
         while let Ok(Some(entry)) = self.reader.entries.next() {
             // A rejected record does not count: its client knows about the rejection.
-            let is_refused = |record: &&request::Record| matches!(record.outcome, RecordOutcome::Rejected(_));
-            refused += entry.request.records.iter().filter(is_refused).count() as i64;
+            let is_rejected = |record: &&request::Record| matches!(record.outcome, RecordOutcome::Rejected(_));
+            rejected += entry.request.records.iter().filter(is_rejected).count() as i64;
         }
         let read = done.map_or(self.next - self.reader.start.offset, |done| done.count.cast_signed());
-        end - self.reader.start.offset - refused - read
+        end - self.reader.start.offset - rejected - read
     }
 
     /// Returns the position before which `ingest` has passed on every record.

@@ -408,7 +408,7 @@ pub fn is_transient_number(number: i16) -> bool {
     TRANSIENT.iter().any(|code| *code as i32 == i32::from(number))
 }
 
-/// Whether brokers refuse a transactional producer: one with the same id has begun since, or they have ended its
+/// Whether brokers reject a transactional producer: one with the same id has begun since, or they have ended its
 /// transaction.
 pub fn is_fenced(code: Code) -> bool {
     matches!(code, Code::Fenced | Code::ProducerFenced | Code::InvalidProducerEpoch)

@@ -112,7 +112,7 @@ impl PartitionSet {
                         })?,
                         Err(error) => {
                             let fault = Fault::new(ErrorType::ParseError, format!("expected frames: {error}"));
-                            ingest.refuse(payload, &fault, meta)?;
+                            ingest.reject(payload, &fault, meta)?;
                         }
                     },
                 }
@@ -235,12 +235,12 @@ impl PayloadDecoder {
             // A dead letter read as its original record must hold all of that record.
             return match letter::whole_length(headers) {
                 None => ingest.message(payload, meta),
-                Some(length) => ingest.refuse(payload, &cut_short(payload.len(), length), meta),
+                Some(length) => ingest.reject(payload, &cut_short(payload.len(), length), meta),
             };
         }
         if !letter::is_letter(headers) {
             let fault = Fault::new(ErrorType::EnvelopeError, "expected a dead letter, found no headers of a failure");
-            return ingest.refuse(payload, &fault, meta);
+            return ingest.reject(payload, &fault, meta);
         }
         let json = letter::to_json(payload, meta.key, headers);
         ingest.text(payload, &json, meta)
@@ -258,7 +258,7 @@ impl PayloadDecoder {
         }
         match wire.text(payload, header.as_deref(), topic)? {
             Ok(text) => ingest.text(payload, text, meta),
-            Err(fault) => ingest.refuse(payload, &fault, meta),
+            Err(fault) => ingest.reject(payload, &fault, meta),
         }
     }
 

@@ -70,7 +70,7 @@ pub enum ErrorType {
     TooLargeError,
     /// An expression of a metric requires a value of another type.
     AggregationError,
-    /// The store refused it.
+    /// The store rejected it.
     SinkError,
 }
 
@@ -214,7 +214,7 @@ impl KeptRows {
     }
 
     /// Marks a row as rejected; the row stays in `batch`.
-    pub fn refuse(&mut self, Rejected { row, fault }: Rejected) -> Result<()> {
+    pub fn reject(&mut self, Rejected { row, fault }: Rejected) -> Result<()> {
         let row = *self.places.get(row).ok_or_else(|| Error::broken("a row without a place"))?;
         self.rejected.push(Rejected { row, fault });
         Ok(())
@@ -289,8 +289,8 @@ mod tests {
         rows.remove(vec![rejected(4, "a"), rejected(1, "b"), rejected(4, "c")]).unwrap();
         rows.remove(vec![]).unwrap();
         rows.remove(vec![rejected(2, "d")]).unwrap();
-        rows.refuse(rejected(2, "e")).unwrap();
-        assert!(rows.refuse(rejected(3, "f")).is_err());
+        rows.reject(rejected(2, "e")).unwrap();
+        assert!(rows.reject(rejected(3, "f")).is_err());
         assert_eq!(rows.batch.column(0).as_primitive::<Int32Type>().values().to_vec(), [0, 2, 5]);
         assert_eq!(rows.places, [0, 2, 5]);
         let found: Vec<_> = rows.rejected.iter().map(|one| (one.row, one.fault.message.as_str())).collect();

@@ -1,6 +1,6 @@
 //! An open output: rows and control messages to a file, a store or a topic, or into the outbox of an epoch.
 
-use super::epochs::{CompleteEpoch, EpochOutput, RefusedRows, RejectedRow};
+use super::epochs::{CompleteEpoch, EpochOutput, RejectedByCommit, RejectedRow};
 use super::file::Plain;
 use super::report::OutputReport;
 use crate::checkpoint::log::EpochPart;
@@ -67,7 +67,7 @@ pub struct Output {
     /// Whether the output writes or omits the columns that hold parts of records.
     parts: OutputParts,
     /// Rows that the target could not hold when it committed an epoch, until they are taken.
-    refused: Option<RefusedRows>,
+    rejected_by_commit: Option<RejectedByCommit>,
     /// Rows that the target got before their epoch was complete, and rejected late, until they are taken.
     late: Vec<RejectedRow>,
     /// Bytes of frames in the epoch in progress.
@@ -90,9 +90,22 @@ impl Output {
     /// Makes an output of an open target.
     pub(super) fn new(name: String, sink: OpenTarget, parts: OutputParts, run: &Run) -> Self {
         let (metrics, clock) = (run.metrics.clone(), run.clock.clone());
-        let (refused, late) = (None, vec![]);
+        let (rejected_by_commit, late) = (None, vec![]);
         let keeps_rows = true;
-        Self { name, sink, rows: 0, written: 0, keeps_rows, rejected: 0, parts, refused, late, sent: 0, metrics, clock }
+        Self {
+            name,
+            sink,
+            rows: 0,
+            written: 0,
+            keeps_rows,
+            rejected: 0,
+            parts,
+            rejected_by_commit,
+            late,
+            sent: 0,
+            metrics,
+            clock,
+        }
     }
 
     /// Sets whether rows stay in it if the run fails.
@@ -110,11 +123,11 @@ impl Output {
         self.rows += batch.num_rows() as u64;
         let start = self.clock.monotonic();
         let fitting = self.parts.fit(batch)?;
-        let refused = self.write_rows(fitting.as_ref().unwrap_or(batch), HeaderRows::of(batch))?;
+        let rejected = self.write_rows(fitting.as_ref().unwrap_or(batch), HeaderRows::of(batch))?;
         self.metrics.blocked("output", self.clock.monotonic().saturating_sub(start));
         self.written += batch.num_rows() as u64;
-        self.rejected += refused.len() as u64;
-        Ok(refused)
+        self.rejected += rejected.len() as u64;
+        Ok(rejected)
     }
 
     /// Returns how many of its rows the target has confirmed or rejected, in case the run fails now.
@@ -208,9 +221,9 @@ impl Output {
             return Ok(true);
         }
         let polled = output.poll_commit(limit).map_err(|error| error.at(self.name.clone()))?;
-        let Poll::Ready(refused) = polled else { return Ok(false) };
-        self.rejected += refused.as_ref().map_or(0, |refused| refused.faults.len() as u64);
-        self.refused = refused;
+        let Poll::Ready(rejected) = polled else { return Ok(false) };
+        self.rejected += rejected.as_ref().map_or(0, |rejected| rejected.faults.len() as u64);
+        self.rejected_by_commit = rejected;
         Ok(true)
     }
 
@@ -220,8 +233,8 @@ impl Output {
     }
 
     /// Takes the rows that the target could not hold when it committed an epoch.
-    pub fn take_refused_rows(&mut self) -> Option<RefusedRows> {
-        self.refused.take()
+    pub fn take_rejected_by_commit(&mut self) -> Option<RejectedByCommit> {
+        self.rejected_by_commit.take()
     }
 
     /// Takes the rows that the target got before their epoch was complete, and rejected late.

@@ -35,7 +35,7 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
 
-/// Why `exactly_once=true` is refused in a tool that cannot commit its rows and the offsets of its input in one
+/// Why `exactly_once=true` is rejected in a tool that cannot commit its rows and the offsets of its input in one
 /// transaction.
 pub const NO_TRANSACTIONS: &str =
     "expected evt-ingest, evt-validate or evt-sink, found a tool that does not commit offsets with its rows";

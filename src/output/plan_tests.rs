@@ -1,4 +1,4 @@
-//! Tests of plans: what a URI means before anything is written, and what is refused then.
+//! Tests of plans: what a URI means before anything is written, and what is rejected then.
 
 use super::identity::Identity;
 use super::test_data::{letters, run, spec};
@@ -86,7 +86,7 @@ fn a_plan_knows_what_its_uri_means_and_creates_nothing() {
 }
 
 #[test]
-fn what_cannot_be_written_is_refused_before_anything_is_read() {
+fn what_cannot_be_written_is_rejected_before_anything_is_read() {
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("there.parquet"), "x").unwrap();
     let shown = dir.path().display();
@@ -161,7 +161,7 @@ fn two_names_of_one_file_have_one_identity() {
 }
 
 #[test]
-fn a_store_refuses_rows_of_a_kind_that_it_does_not_hold_when_it_is_opened() {
+fn a_store_rejects_rows_of_a_kind_that_it_does_not_hold_when_it_is_opened() {
     let dir = tempfile::tempdir().unwrap();
     let uri = format!("parquet:{}", dir.path().join("lake").display());
     let unknown = Arc::new(Schema::new(letters(["x"]).schema().fields().clone()));

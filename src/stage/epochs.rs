@@ -21,7 +21,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::frame::Barrier;
 use crate::metrics;
 use crate::op::window::watermark::ContinuedInput;
-use crate::output::epochs::{CompleteEpoch, RefusedLetters};
+use crate::output::epochs::{CompleteEpoch, RejectedLetters};
 use crate::run::Run;
 use crate::source::positions::partition_positions;
 use crate::stop::Wait;
@@ -271,7 +271,7 @@ impl Epochs {
             parts,
             positions,
             now,
-            letters: RefusedLetters::default(),
+            letters: RejectedLetters::default(),
         })?;
         let (start, wait) = (self.run.clock.monotonic(), self.run.stop.server_wait());
         self.due = start + self.every.unwrap_or_default();

@@ -502,11 +502,11 @@ impl Stage {
 
     /// Makes the exit status at least 1 if records or rows so far were lost, or were dead under `--strict`.
     fn judge(&mut self) {
-        let (strict, refused) = (self.options.strict, self.outputs.refused);
+        let (strict, rejected) = (self.options.strict, self.outputs.rejected_rows);
         if self.counts.dropped > 0
             || self.outputs.dead.lost().total() > 0
-            || strict && self.counts.dead + refused > 0
-            || refused > 0 && !self.outputs.dead.is_written()
+            || strict && self.counts.dead + rejected > 0
+            || rejected > 0 && !self.outputs.dead.is_written()
         {
             self.outputs.set_verdict(1);
         }

@@ -18,7 +18,7 @@ use crate::kind::dead::Fault;
 use crate::kind::dead::Rejected;
 use crate::metrics::{self, Metrics};
 use crate::output::dead_letters::DeadLetters;
-use crate::output::epochs::{CompleteEpoch, EpochPlan, RefusedRows, RejectedRow};
+use crate::output::epochs::{CompleteEpoch, EpochPlan, RejectedByCommit, RejectedRow};
 use crate::output::{Output, OutputPlan, OutputReport, given_up};
 use crate::run::Run;
 use crate::store::Epoch;
@@ -63,7 +63,7 @@ pub struct Outputs {
     /// The counts of input rows that became dead letters and that the stage has not added to its counts yet.
     pub(super) dead_rows: Counts,
     /// The number of rows that outputs rejected.
-    pub(super) refused: u64,
+    pub(super) rejected_rows: u64,
     /// The complete epoch whose dead letters wait for the other outputs.
     letters_due: Option<Arc<CompleteEpoch>>,
     /// The number of rows that outputs rejected and whose dead letters could not be written, until an output counts
@@ -134,7 +134,7 @@ impl Outputs {
             announced: Some(Progress::default()),
             repeats_partitions: false,
             dead_rows: Counts::default(),
-            refused: 0,
+            rejected_rows: 0,
             letters_due: None,
             lost_rows: 0,
             report: EndReport::default(),
@@ -273,9 +273,9 @@ impl Outputs {
         if let Some(complete) = self.letters_due.take() {
             // In the order of the outputs: a repeated commit has the same letters in the same order.
             let outputs = self.outputs.iter_mut().chain(&mut self.side);
-            let refused: Vec<RefusedRows> = outputs.filter_map(Output::take_refused_rows).collect();
-            self.refused += refused.iter().map(|refused| refused.faults.len() as u64).sum::<u64>();
-            self.dead.begin_commit(&complete, refused)?;
+            let rejected: Vec<RejectedByCommit> = outputs.filter_map(Output::take_rejected_by_commit).collect();
+            self.rejected_rows += rejected.iter().map(|rejected| rejected.faults.len() as u64).sum::<u64>();
+            self.dead.begin_commit(&complete, rejected)?;
         }
         self.dead.poll_commit(limit)
     }
@@ -305,7 +305,7 @@ impl Outputs {
     fn take_rejected(&mut self) -> Result<()> {
         for output in self.outputs.iter_mut().chain(&mut self.side) {
             for RejectedRow { row, fault } in output.take_late() {
-                self.refused += 1;
+                self.rejected_rows += 1;
                 self.dead.push_row(&row, 0, &fault)?;
             }
         }
@@ -314,7 +314,7 @@ impl Outputs {
         let of_side = self.side.as_mut().map_or(vec![], Output::take_rejected);
         self.side_rows -= of_side.len() as u64;
         for record in rejected.iter().chain(&of_side) {
-            self.refused += 1;
+            self.rejected_rows += 1;
             self.dead.push_rejected(record)?;
         }
         Ok(())
@@ -432,7 +432,7 @@ impl Collector for Outputs {
         self.progress.rows(batch.num_rows());
         for output in &mut self.outputs {
             for rejected in output.write(batch)? {
-                self.refused += 1;
+                self.rejected_rows += 1;
                 self.dead.push_row(batch, rejected.row, &rejected.fault)?;
             }
         }
@@ -485,7 +485,7 @@ impl Collector for Outputs {
     }
 
     fn rejected(&mut self, batch: &RecordBatch, rejected: &Rejected) -> Result<()> {
-        self.refused += 1;
+        self.rejected_rows += 1;
         self.dead.push_row(batch, rejected.row, &rejected.fault)
     }
 

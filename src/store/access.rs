@@ -36,7 +36,7 @@ pub fn check_directory(path: &Path) -> Result<()> {
 }
 
 /// Creates and removes a file in the directory `path` or, if it is missing, a directory in its first parent that
-/// exists: a file system may refuse what the permissions allow.
+/// exists: a file system may reject what the permissions allow.
 pub fn create_trial(path: &Path) -> Result<()> {
     // Several outputs are checked at the same time.
     static TRIALS: AtomicU64 = AtomicU64::new(0);

@@ -344,9 +344,9 @@ fn an_instant_no_reader_can_hold_comes_back_and_the_other_rows_stay() {
         columns[8] = Arc::new(times.with_timezone("UTC")) as ArrayRef;
         let batch = RecordBatch::try_new(good.schema(), columns).unwrap();
         let mut sink = bench.open();
-        let refused = sink.write(Kind::Event, &batch).unwrap();
-        assert_eq!(refused.iter().map(|refused| refused.row).collect::<Vec<_>>(), [1]);
-        assert_eq!(refused[0].fault.message, "event_time is outside the years 1 to 9999");
+        let rejected = sink.write(Kind::Event, &batch).unwrap();
+        assert_eq!(rejected.iter().map(|rejected| rejected.row).collect::<Vec<_>>(), [1]);
+        assert_eq!(rejected[0].fault.message, "event_time is outside the years 1 to 9999");
         law(&*sink, 3);
         assert_eq!(sink.finish().unwrap().counts.dead, 1);
         assert_eq!(bench.table(Kind::Event).len(), 2);
@@ -360,8 +360,8 @@ fn a_metric_under_the_id_of_another_key_comes_back() {
         let mut columns = good.columns().to_vec();
         columns[0] = metrics(&[(0, 0, 1, false), (2, 0, 1, false)]).column(0).clone();
         let mut sink = bench.open();
-        let refused = sink.write(Kind::Metric, &RecordBatch::try_new(good.schema(), columns).unwrap()).unwrap();
-        assert_eq!(refused.iter().map(|refused| refused.row).collect::<Vec<_>>(), [1]);
+        let rejected = sink.write(Kind::Metric, &RecordBatch::try_new(good.schema(), columns).unwrap()).unwrap();
+        assert_eq!(rejected.iter().map(|rejected| rejected.row).collect::<Vec<_>>(), [1]);
         assert_eq!(
             sink.finish().unwrap().counts,
             SinkCounts { taken: 2, inserted: 1, dead: 1, ..SinkCounts::default() }
@@ -383,16 +383,17 @@ fn a_value_the_store_has_no_room_for_comes_back_and_the_other_rows_stay() {
         columns[4] = Arc::new(texts.map(Some).collect::<StringArray>()) as ArrayRef;
         let batch = RecordBatch::try_new(good.schema(), columns).unwrap();
         let mut sink = bench.open();
-        let refused: Vec<usize> = sink.write(Kind::Event, &batch).unwrap().iter().map(|refused| refused.row).collect();
+        let rejected: Vec<usize> =
+            sink.write(Kind::Event, &batch).unwrap().iter().map(|rejected| rejected.row).collect();
         law(&*sink, 40);
-        assert_eq!(sink.finish().unwrap().counts.dead, refused.len() as u64);
-        assert!(refused.iter().all(|row| [7, 8, 30].contains(row)), "{refused:?}");
-        let held = crate::kind::dead::without(&batch, &refused.iter().map(|row| refusal(*row)).collect::<Vec<_>>());
+        assert_eq!(sink.finish().unwrap().counts.dead, rejected.len() as u64);
+        assert!(rejected.iter().all(|row| [7, 8, 30].contains(row)), "{refused:?}");
+        let held = crate::kind::dead::without(&batch, &rejected.iter().map(|row| rejection(*row)).collect::<Vec<_>>());
         assert_eq!(bench.table(Kind::Event), as_text(&[held.unwrap()]), "{}", bench.store.scheme);
     }
 }
 
-fn refusal(row: usize) -> Rejected {
+fn rejection(row: usize) -> Rejected {
     Rejected { row, fault: Fault::new(ErrorType::SinkError, "") }
 }
 
@@ -486,7 +487,7 @@ fn a_column_a_stage_added_is_left_behind() {
 }
 
 #[test]
-fn a_later_run_replaces_what_is_smaller_and_is_refused_where_it_is_smaller() {
+fn a_later_run_replaces_what_is_smaller_and_is_rejected_where_it_is_smaller() {
     for bench in all() {
         let first: Vec<Pane> = (0..8).map(|key| (key, 0, 10, false)).collect();
         bench.run(Kind::Metric, &[metrics(&first)]);

@@ -2,8 +2,8 @@
 //!
 //! The state of a key is the greatest (`revision`, `rows`, retracted) seen. A row replaces one of an equal or smaller
 //! version; a retraction removes the row of its version or of a smaller one; a row whose retraction this run has seen
-//! is refused. So any order and any repetition of one run's rows lead to the same table. Retractions of other runs have
-//! no effect, because their versions describe other data.
+//! is rejected. So any order and any repetition of one run's rows lead to the same table. Retractions of other runs
+//! have no effect, because their versions describe other data.
 
 use crate::counts::{SinkCounts, counted};
 use crate::kind::metric::{MetricColumns, same_value};
@@ -47,11 +47,11 @@ pub enum RowOutcome {
     Unchanged,
     /// A retraction that removed the stored row.
     Deleted,
-    /// Refused: this run has retracted the row, or has stored a later pane of it before a restart.
+    /// Rejected: this run has retracted the row, or has stored a later pane of it before a restart.
     Stale,
-    /// Refused: a correction of a greater revision is stored.
+    /// Rejected: a correction of a greater revision is stored.
     Corrected,
-    /// Refused: a row of the same revision with more events is stored.
+    /// Rejected: a row of the same revision with more events is stored.
     Outnumbered,
 }
 
@@ -63,7 +63,7 @@ pub fn judge_row(stored: Option<Stored>, taken_back: Option<Version>, row: Store
     }
     match stored {
         None => RowOutcome::Inserted,
-        Some(there) if row.version < there.version => refused(row.version, there.version),
+        Some(there) if row.version < there.version => rejected(row.version, there.version),
         Some(there) if row.version == there.version && same_value(row.value, there.value) => RowOutcome::Unchanged,
         Some(_) => RowOutcome::Updated,
     }
@@ -74,11 +74,11 @@ pub fn judge_retraction(stored: Option<Stored>, version: Version) -> RowOutcome 
     match stored {
         None => RowOutcome::Unchanged,
         Some(there) if there.version <= version => RowOutcome::Deleted,
-        Some(there) => refused(version, there.version),
+        Some(there) => rejected(version, there.version),
     }
 }
 
-fn refused(version: Version, there: Version) -> RowOutcome {
+fn rejected(version: Version, there: Version) -> RowOutcome {
     if version.revision == there.revision { RowOutcome::Outnumbered } else { RowOutcome::Corrected }
 }
 
@@ -128,7 +128,7 @@ impl RowOutcome {
     }
 }
 
-/// Maximum number of keys kept whose last row was refused, about 40 MB.
+/// Maximum number of keys kept whose last row was rejected, about 40 MB.
 const REFUSED_MAX: usize = 1 << 20;
 /// Maximum number of these keys kept with their name, and maximum bytes of a name.
 const NAMED_MAX: usize = 1 << 10;
@@ -140,22 +140,22 @@ pub struct Overlap {
     /// Number of replaced rows of other runs; `first` describes the first of them.
     replaced: u64,
     first: Option<String>,
-    /// Number of rows refused because of a correction; the name of the first of them.
+    /// Number of rows rejected because of a correction; the name of the first of them.
     corrected: u64,
     first_corrected: Option<String>,
-    /// Keys whose last row was refused because the stored one counts more events.
-    refused: AHashSet<u128>,
+    /// Keys whose last row was rejected because the stored one counts more events.
+    rejected: AHashSet<u128>,
     /// The names of some of them.
-    names: AHashMap<u128, RefusedName>,
+    names: AHashMap<u128, RejectedName>,
     named: u64,
-    /// Refused rows beyond [`REFUSED_MAX`].
+    /// Rejected rows beyond [`REFUSED_MAX`].
     beyond: u64,
 }
 
-/// The name of a key whose row was refused.
+/// The name of a key whose row was rejected.
 #[derive(Clone)]
-struct RefusedName {
-    /// Its index in the order of refusals.
+struct RejectedName {
+    /// Its index in the order of rejections.
     order: u64,
     name: String,
 }
@@ -179,16 +179,16 @@ impl Overlap {
             }
         }
         if outcome != RowOutcome::Outnumbered {
-            if !self.refused.is_empty() && self.refused.remove(&id) {
+            if !self.rejected.is_empty() && self.rejected.remove(&id) {
                 self.names.remove(&id);
             }
-        } else if self.refused.len() >= REFUSED_MAX && !self.refused.contains(&id) {
+        } else if self.rejected.len() >= REFUSED_MAX && !self.rejected.contains(&id) {
             self.beyond += 1;
-        } else if self.refused.insert(id) && self.names.len() < NAMED_MAX {
+        } else if self.rejected.insert(id) && self.names.len() < NAMED_MAX {
             let mut name = key();
             name.truncate(name.floor_char_boundary(NAME_MAX));
             self.named += 1;
-            self.names.insert(id, RefusedName { order: self.named, name });
+            self.names.insert(id, RejectedName { order: self.named, name });
         }
     }
 
@@ -211,13 +211,13 @@ impl Overlap {
                 format!("{rows} rejected, because evt-backfill has corrected the stored {stored}; first {first}");
             notices.push(Notice { text, fails: false });
         }
-        let keys = self.refused.len();
+        let keys = self.rejected.len();
         if keys > 0 || self.beyond > 0 {
             let mut text = format!(
                 "conflict: {} a stored row with more events than the last row of this run",
                 counted(keys as u64, ["key keeps", "keys keep"])
             );
-            if let Some(first) = self.names.values().min_by_key(|refused| refused.order) {
+            if let Some(first) = self.names.values().min_by_key(|rejected| rejected.order) {
                 text.push_str(&format!(" (a metric row covers its whole window), first {}", first.name));
             }
             if self.beyond > 0 {
@@ -307,7 +307,7 @@ mod tests {
     }
 
     #[test]
-    fn rows_refused_because_of_corrections_are_named_once_and_fail_nothing() {
+    fn rows_rejected_because_of_corrections_are_named_once_and_fail_nothing() {
         let mut overlap = Overlap::default();
         for name in ["one", "two"] {
             overlap.judged([0; 16], RowOutcome::Corrected, || name.to_owned());
@@ -319,12 +319,12 @@ mod tests {
     }
 
     #[test]
-    fn refused_keys_are_remembered_up_to_a_bound_and_counted_beyond_it() {
+    fn rejected_keys_are_remembered_up_to_a_bound_and_counted_beyond_it() {
         let mut overlap = Overlap::default();
         for n in 0..REFUSED_MAX as u128 + 3 {
             overlap.judged(n.to_be_bytes(), RowOutcome::Outnumbered, || n.to_string());
         }
-        assert_eq!((overlap.refused.len(), overlap.names.len(), overlap.beyond), (REFUSED_MAX, NAMED_MAX, 3));
+        assert_eq!((overlap.rejected.len(), overlap.names.len(), overlap.beyond), (REFUSED_MAX, NAMED_MAX, 3));
         for n in 0..REFUSED_MAX as u128 {
             overlap.judged(n.to_be_bytes(), RowOutcome::Unchanged, String::new);
         }

@@ -143,7 +143,7 @@ pub fn align(kind: Kind, batch: &RecordBatch) -> Result<RecordBatch> {
     Ok(RecordBatch::try_new(schema, columns)?)
 }
 
-/// Aligns a batch, and refuses the rows that no store can hold: those with an instant outside the years 1 to 9999, and
+/// Aligns a batch, and rejects the rows that no store can hold: those with an instant outside the years 1 to 9999, and
 /// metrics whose id is not derived from their key, which could merge two metrics.
 pub fn fit_rows(kind: Kind, batch: &RecordBatch) -> Result<KeptRows> {
     let batch = align(kind, batch)?;
@@ -166,12 +166,12 @@ pub fn fit_rows(kind: Kind, batch: &RecordBatch) -> Result<KeptRows> {
     Ok(fit)
 }
 
-/// Counts the rows that a store refused as dead and returns them in order.
-pub fn count_refused(KeptRows { rejected: mut refused, .. }: KeptRows, counts: &mut SinkCounts) -> Vec<Rejected> {
-    counts.taken += refused.len() as u64;
-    counts.dead += refused.len() as u64;
-    refused.sort_by_key(|refused| refused.row);
-    refused
+/// Counts the rows that a store rejected as dead and returns them in order.
+pub fn count_rejected(KeptRows { mut rejected, .. }: KeptRows, counts: &mut SinkCounts) -> Vec<Rejected> {
+    counts.taken += rejected.len() as u64;
+    counts.dead += rejected.len() as u64;
+    rejected.sort_by_key(|rejected| rejected.row);
+    rejected
 }
 
 /// Returns the metrics whose id is not derived from their key.

@@ -215,7 +215,7 @@ pub struct SinkOutcome {
     pub notices: Vec<Notice>,
 }
 
-/// A line about rows that a store replaced or refused.
+/// A line about rows that a store replaced or rejected.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Notice {
     /// The line, without the name of the output.

@@ -2,12 +2,12 @@
 //!
 //! ```text
 //! Bytes::read ─► buffer ─► check_start ─► Splitter::split ─┬─► records ─► Ingest::records
-//!                  ▲                                       ├─► too long: Splitter::skip ─► Ingest::refuse_oversized
+//!                  ▲                                       ├─► too long: Splitter::skip ─► Ingest::reject_oversized
 //!                  └────────── incomplete record ◄─────────┘
 //! end of the file ─► incomplete record: read, left for the next run, or dropped (OpenRecord)
 //! ```
 //!
-//! `check_start` skips a byte order mark; with `refuses_array` it refuses a file that is one JSON array. The offset of
+//! `check_start` skips a byte order mark; with `rejects_array` it rejects a file that is one JSON array. The offset of
 //! a record is the number of its line in the partition, which may have several files.
 
 use crate::counts::counted;
@@ -94,7 +94,7 @@ struct TextRules {
     /// Whether the format is JSON lines.
     json: bool,
     /// Whether an input that is one JSON array gets its own message, because no flag names the format.
-    refuses_array: bool,
+    rejects_array: bool,
     /// The treatment of an incomplete last record.
     open_record: OpenRecord,
 }
@@ -116,7 +116,7 @@ impl TextInput {
         Self {
             bytes,
             splitter,
-            rules: TextRules { json, refuses_array: false, open_record: OpenRecord::Read },
+            rules: TextRules { json, rejects_array: false, open_record: OpenRecord::Read },
             records: Records::default(),
             chunk: BufferPool::new(READ_BYTES),
             start: 0,
@@ -140,10 +140,10 @@ impl TextInput {
         self.rules.open_record = open_record;
     }
 
-    /// Refuses an input of JSON lines that begins with an array. Otherwise such a line is a record that is not an
+    /// Rejects an input of JSON lines that begins with an array. Otherwise such a line is a record that is not an
     /// object.
-    pub fn refusing_array(mut self, refuses_array: bool) -> Self {
-        self.rules.refuses_array = refuses_array;
+    pub fn rejecting_array(mut self, rejects_array: bool) -> Self {
+        self.rules.rejects_array = rejects_array;
         self
     }
 
@@ -257,7 +257,7 @@ impl TextInput {
     }
 
     /// Skips a byte order mark at the start of the file. Returns false if more bytes decide whether there is one.
-    /// Errors: exit status 65 if the file is one JSON array and that is refused.
+    /// Errors: exit status 65 if the file is one JSON array and that is rejected.
     fn check_start(&mut self) -> Result<bool> {
         let head = &self.chunk.buffer[self.start..self.end];
         if self.beginning == Beginning::Unread {
@@ -269,7 +269,7 @@ impl TextInput {
                 self.start += BOM.len();
             }
         }
-        if self.beginning == Beginning::Blank && self.rules.json && self.rules.refuses_array {
+        if self.beginning == Beginning::Blank && self.rules.json && self.rules.rejects_array {
             let head = &self.chunk.buffer[self.start..self.end];
             if jsonl::is_array(head) {
                 return Err(Error::corrupt(jsonl::ARRAY_HINT).at(self.bytes.name()));
@@ -356,7 +356,7 @@ impl TextInput {
             return Ok(true);
         }
         let meta = RecordMeta::of_file(self.bytes.name(), self.partition).at(self.lines());
-        ingest.refuse_oversized(&oversized.payload, length, meta)?;
+        ingest.reject_oversized(&oversized.payload, length, meta)?;
         Ok(true)
     }
 }

@@ -2,7 +2,7 @@
 
 use super::KafkaOutput;
 use super::limit::Limit;
-use super::producer::refused_in_transaction;
+use super::producer::rejected_in_transaction;
 use super::transaction::{TransactionEnd, TransactionOwner, Transactions};
 use crate::counts::SinkCounts;
 use crate::error::Result;
@@ -24,7 +24,7 @@ const PAUSE: Duration = Duration::from_millis(200);
 pub struct EpochTopic {
     output: KafkaOutput,
     transactions: Transactions,
-    /// Whether brokers refused a record that the known limits allow, so that each record is sent alone.
+    /// Whether brokers rejected a record that the known limits allow, so that each record is sent alone.
     sends_alone: bool,
 }
 
@@ -73,12 +73,12 @@ impl EpochTopic {
 
     /// Does one transaction with the rows of an epoch.
     fn transact(&mut self, epoch: Epoch, rows: &mut dyn EpochRows) -> Result<TransactionEnd> {
-        let (taken, refused) = (self.output.taken, self.output.refused);
+        let (taken, rejected_rows) = (self.output.taken, self.output.rejected_rows);
         self.transactions.begin(&self.output.producer)?;
         let queued = self.queue(rows);
         let end = self.transactions.end(&self.output.producer, epoch, queued);
         if !matches!(end, Ok(TransactionEnd::Committed)) {
-            (self.output.taken, self.output.refused) = (taken, refused);
+            (self.output.taken, self.output.rejected_rows) = (taken, rejected_rows);
         }
         end
     }
@@ -89,8 +89,8 @@ impl EpochTopic {
         for batch in rows.batches()? {
             let batch = batch?;
             let bare = headers::without(&batch)?;
-            let refused = self.output.queue_rows(bare.as_ref().unwrap_or(&batch), HeaderRows::of(&batch))?;
-            rejected.add_batch(refused, batch.num_rows());
+            let rejected_here = self.output.queue_rows(bare.as_ref().unwrap_or(&batch), HeaderRows::of(&batch))?;
+            rejected.add_batch(rejected_here, batch.num_rows());
             self.output.producer.check()?;
         }
         rows.keep_rejected(rejected)
@@ -100,7 +100,7 @@ impl EpochTopic {
     /// below a record that was too large alone, or requires a key if a record without one was invalid alone. Returns
     /// whether brokers have returned records.
     ///
-    /// Errors: exit status 69 if brokers refuse a record with a key as invalid, because the epoch could never be
+    /// Errors: exit status 69 if brokers reject a record with a key as invalid, because the epoch could never be
     /// committed.
     fn learn_limit(&mut self) -> Result<bool> {
         let output = &mut self.output;
@@ -113,7 +113,7 @@ impl EpochTopic {
                 match (one.is_invalid, &one.record.key) {
                     (false, _) => output.limit.lower_below(one.record.size()),
                     (true, None) => output.limit.require_key(),
-                    (true, Some(_)) => return Err(refused_in_transaction(one)),
+                    (true, Some(_)) => return Err(rejected_in_transaction(one)),
                 }
             }
         } else {

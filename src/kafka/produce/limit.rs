@@ -44,9 +44,9 @@ pub struct Limit {
     bytes: Arc<AtomicUsize>,
     /// The topic's limit, if it is known.
     topic: Option<usize>,
-    /// The user's limit, which overrides the topic's; the brokers may then refuse records.
+    /// The user's limit, which overrides the topic's; the brokers may then reject records.
     setting: Option<usize>,
-    /// Whether the topic refuses records without a key, because it keeps the last record of each key.
+    /// Whether the topic rejects records without a key, because it keeps the last record of each key.
     needs_key: bool,
 }
 
@@ -105,14 +105,14 @@ impl Limit {
         self.bytes.fetch_min(topic, Ordering::Relaxed);
     }
 
-    /// Notes that brokers refused a record of this size that was alone in its batch.
+    /// Notes that brokers rejected a record of this size that was alone in its batch.
     pub fn lower_below(&mut self, size: usize) {
         let most = size.saturating_sub(1);
         self.setting = Some(self.setting.map_or(most, |setting| setting.min(most)));
         self.bytes.fetch_min(most, Ordering::Relaxed);
     }
 
-    /// Notes that brokers refused a record without a key that was alone in its batch.
+    /// Notes that brokers rejected a record without a key that was alone in its batch.
     pub fn require_key(&mut self) {
         self.needs_key = true;
     }
@@ -126,20 +126,20 @@ impl Limit {
         }
     }
 
-    /// Whether the topic refuses the record because it has no key.
+    /// Whether the topic rejects the record because it has no key.
     pub fn lacks_key(&self, record: &ProducerRecord<'_>) -> bool {
         self.needs_key && record.key.is_none()
     }
 
     /// Returns the fault of a record that the topic does not accept.
-    pub fn refusal(&self, record: &ProducerRecord<'_>) -> Option<Fault> {
+    pub fn rejection(&self, record: &ProducerRecord<'_>) -> Option<Fault> {
         if record.size() > self.get() {
             return Some(self.fault(record));
         }
         self.lacks_key(record).then(|| invalid(record))
     }
 
-    /// Returns by how many bytes to cut a record of this size that brokers refused.
+    /// Returns by how many bytes to cut a record of this size that brokers rejected.
     pub fn excess(&self, size: usize) -> usize {
         size - self.topic.filter(|topic| *topic < size).unwrap_or(size / 2)
     }
@@ -159,7 +159,7 @@ impl Limit {
     }
 }
 
-/// Whether a topic with this `cleanup.policy` keeps the last record of each key, and refuses records without a key.
+/// Whether a topic with this `cleanup.policy` keeps the last record of each key, and rejects records without a key.
 fn is_compacted(policy: &str) -> bool {
     policy.contains("compact")
 }

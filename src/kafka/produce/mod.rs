@@ -62,10 +62,10 @@ pub struct KafkaOutput {
     limit: Limit,
     /// Rows that the output accepted and the brokers rejected later.
     rejected: Vec<RejectedRecord>,
-    /// The number of rows passed to the output; `refused` is the number of those that could not be sent or that brokers
-    /// rejected.
+    /// The number of rows passed to the output; `rejected` is the number of those that could not be sent or that
+    /// brokers rejected.
     taken: u64,
-    refused: u64,
+    rejected_rows: u64,
     /// Whether a control message was omitted because it is too large for the topic.
     omits_control: bool,
 }
@@ -145,7 +145,7 @@ impl KafkaOutput {
             limit,
             rejected: vec![],
             taken: 0,
-            refused: 0,
+            rejected_rows: 0,
             omits_control: false,
         })
     }
@@ -164,7 +164,7 @@ impl KafkaOutput {
             Some(records) => self.write_rows(batch, records)?,
             None => self.write_frames(batch)?,
         };
-        self.refused += rejected.len() as u64;
+        self.rejected_rows += rejected.len() as u64;
         self.producer.unsent = 0;
         Ok(rejected)
     }
@@ -192,7 +192,7 @@ impl KafkaOutput {
         self.producer.unsent = batch.num_rows();
         for (number, rows) in framing::split(batch, self.partition_count)? {
             let rejected = self.send_rows(Some(number), &rows)?;
-            self.refused += rejected.len() as u64;
+            self.rejected_rows += rejected.len() as u64;
             self.rejected.extend(rejected);
             self.producer.unsent -= rows.num_rows();
         }
@@ -225,7 +225,7 @@ impl KafkaOutput {
 
     /// Queues a record; returns the fault if the topic does not accept it.
     fn send(&mut self, record: ProducerRecord<'_>) -> Result<Option<Fault>> {
-        match self.limit.refusal(&record) {
+        match self.limit.rejection(&record) {
             None => self.producer.queue(record).map(|()| None),
             fault => Ok(fault),
         }
@@ -303,7 +303,7 @@ impl KafkaOutput {
         std::mem::take(&mut self.rejected)
     }
 
-    /// Waits until every record is acknowledged or its row is rejected. Records whose batch the brokers refused are
+    /// Waits until every record is acknowledged or its row is rejected. Records whose batch the brokers rejected are
     /// sent again, each one alone, so that only those that are too large or invalid by themselves are rejected.
     pub fn settle(&mut self) -> Result<()> {
         self.producer.flush()?;
@@ -315,7 +315,7 @@ impl KafkaOutput {
         let mut records: VecDeque<_> = returned.into_iter().map(|returned| returned.record).collect();
         while let Some(record) = records.pop_front() {
             let mut is_invalid = self.limit.lacks_key(&record);
-            if self.limit.refusal(&record).is_none() {
+            if self.limit.rejection(&record).is_none() {
                 self.producer.queue(record.clone())?;
                 self.producer.flush()?;
                 let Some(again) = self.producer.take_returned().pop_front() else { continue };
@@ -362,7 +362,7 @@ impl KafkaOutput {
             let (fault, topic) = (fault.clone(), self.producer.topics.name(0).to_owned());
             // Frames have nothing besides their rows.
             let record = if is_framed { ProducerRecord::default() } else { record.clone() };
-            self.refused += 1;
+            self.rejected_rows += 1;
             self.rejected.push(RejectedRecord { row, fault, record, topic });
         }
         Ok(())
@@ -379,7 +379,7 @@ impl KafkaOutput {
             if rows.is_none() && matches!(self.format, RecordFormat::Frames { .. }) {
                 self.omit_control(&self.limit.fault(&record));
             } else {
-                self.refused += 1;
+                self.rejected_rows += 1;
                 self.rejected.push(self.reject(rows, record));
             }
             return Ok(vec![]);
@@ -397,8 +397,8 @@ impl KafkaOutput {
         }
         Ok(SinkCounts {
             taken: self.taken,
-            inserted: self.taken - self.refused,
-            dead: self.refused,
+            inserted: self.taken - self.rejected_rows,
+            dead: self.rejected_rows,
             ..SinkCounts::default()
         })
     }

@@ -32,7 +32,7 @@ pub(super) struct TopicProducer {
     settings: Settings,
     /// How long to wait for acknowledgements without progress.
     timeouts: Option<Duration>,
-    /// The error of this producer when it is fenced, if its records are in transactions, which brokers accept or refuse
+    /// The error of this producer when it is fenced, if its records are in transactions, which brokers accept or reject
     /// as a whole.
     successor: Option<&'static str>,
     /// Whether other outputs use the client, too.
@@ -134,12 +134,12 @@ impl TopicProducer {
         self.request(limit, |timeout| client::count(self.client.client(), topic, timeout))?.ok_or_else(missing)
     }
 
-    /// Takes the records that brokers refused because their batch was too large or had an invalid record.
+    /// Takes the records that brokers rejected because their batch was too large or had an invalid record.
     pub fn take_returned(&self) -> VecDeque<ReturnedRecord> {
         self.client.context().notes(|notes| std::mem::take(&mut notes.returned))
     }
 
-    /// Whether brokers refused such records.
+    /// Whether brokers rejected such records.
     pub fn has_returned(&self) -> bool {
         self.client.context().notes(|notes| !notes.returned.is_empty())
     }
@@ -198,7 +198,7 @@ impl TopicProducer {
         Ok(())
     }
 
-    /// Processes librdkafka's events. Errors: exit status 69 if a record was not delivered, or if brokers refused one
+    /// Processes librdkafka's events. Errors: exit status 69 if a record was not delivered, or if brokers rejected one
     /// of a transaction.
     pub fn check(&self) -> Result<()> {
         self.client.poll(Duration::ZERO);
@@ -206,9 +206,9 @@ impl TopicProducer {
         self.update_health()?;
         let context = self.client.context();
         if self.successor.is_some()
-            && let Some(refused) = context.notes(|notes| notes.returned.front().map(refused_in_transaction))
+            && let Some(rejected) = context.notes(|notes| notes.returned.front().map(rejected_in_transaction))
         {
-            return Err(refused);
+            return Err(rejected);
         }
         let Some(failure) = context.notes(|notes| notes.failure.clone()) else { return Ok(()) };
         let (place, lost) = (format!("{}/{}", failure.topic, failure.partition), failure.records);
@@ -290,9 +290,9 @@ impl TopicProducer {
     }
 }
 
-/// Makes the error of a record of a transaction that brokers refused.
+/// Makes the error of a record of a transaction that brokers rejected.
 #[cold]
-pub(super) fn refused_in_transaction(returned: &ReturnedRecord) -> Error {
+pub(super) fn rejected_in_transaction(returned: &ReturnedRecord) -> Error {
     let ReturnedRecord { record, topic, is_invalid } = returned;
     let what = if *is_invalid { "invalid" } else { "too large" };
     let error =

@@ -18,7 +18,7 @@ pub fn size(value: usize, key: usize, headers: usize) -> usize {
     BATCH_OVERHEAD + value + key + headers
 }
 
-/// A record to be sent, or one that brokers refused.
+/// A record to be sent, or one that brokers rejected.
 #[derive(Clone, Debug, Default)]
 pub struct ProducerRecord<'a> {
     /// The partition; `None` lets the partitioner choose.
@@ -33,7 +33,7 @@ pub struct ProducerRecord<'a> {
     pub timestamp: Option<i64>,
 }
 
-/// A record that brokers refused, or that was in a batch with such a record. None of the batch was written.
+/// A record that brokers rejected, or that was in a batch with such a record. None of the batch was written.
 #[derive(Debug)]
 pub struct ReturnedRecord {
     /// The record.

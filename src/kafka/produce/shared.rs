@@ -8,7 +8,7 @@
 //! One producer writes the records of every output, because a transaction belongs to one producer. A transaction is
 //! open at any time. An error ends the run: the transaction is aborted, and the next run reads the records since the
 //! last commit again. The group fences a member that has lost its partitions: its offsets name its generation, and a
-//! transaction with refused offsets is not committed.
+//! transaction with rejected offsets is not committed.
 
 use super::limit::Limit;
 use super::offsets::GroupOffsets;
@@ -29,7 +29,7 @@ use std::time::Duration;
 /// Time after which brokers end an open transaction. It bounds how long the transaction of a killed run hides its
 /// offsets and records, and how long brokers may be away.
 pub const TIMEOUT: Duration = Duration::from_secs(60);
-/// The error of a run that brokers refuse.
+/// The error of a run that brokers reject.
 const SUCCESSOR: &str =
     "another member of the group has taken over, or brokers have ended a transaction that took too long";
 /// The setting of a static member of a group.
@@ -80,7 +80,7 @@ impl SharedProducer {
 
     /// Commits the records so far with the offsets of a group, and begins the next transaction.
     ///
-    /// Errors: exit status 75 if the group or the brokers refuse this member, 69 if brokers do not answer. Nothing may
+    /// Errors: exit status 75 if the group or the brokers reject this member, 69 if brokers do not answer. Nothing may
     /// be written after an error.
     pub fn commit(&self, offsets: TopicPartitionList, group: ConsumerGroupMetadata) -> Result<()> {
         match self.requests.commit(&self.producer, GroupOffsets { list: offsets, group })? {

@@ -365,8 +365,8 @@ impl TransactionalTopic {
     }
 
     /// Returns the fault of a record that the topic does not accept.
-    pub fn refused(&self, record: &ProducerRecord<'_>) -> Option<Fault> {
-        self.limit.refusal(record)
+    pub fn rejected(&self, record: &ProducerRecord<'_>) -> Option<Fault> {
+        self.limit.rejection(record)
     }
 
     /// Returns headers of a letter's record as they are sent: without those about its old value.

@@ -326,7 +326,7 @@ impl RunningMetric {
             let coming = RowRef { row, key, time, bound, own };
             match self.assign(coming, view, bounds.fired, keys, &mut cached) {
                 Assignment::Outside => self.counts.filtered += 1,
-                Assignment::Late { first, last } => self.refuse(coming, first, last, view, outcome),
+                Assignment::Late { first, last } => self.reject(coming, first, last, view, outcome),
                 Assignment::Slot(slot, missed) => {
                     self.put(row, slot, outcome);
                     self.miss(coming, missed, view, outcome);
@@ -353,7 +353,7 @@ impl RunningMetric {
     }
 
     /// Notes that a row is late for all of its windows; the first and the last close at these times.
-    fn refuse(&mut self, coming: RowRef, first: i64, last: i64, view: &MetricView<'_>, outcome: &mut BatchOutcome) {
+    fn reject(&mut self, coming: RowRef, first: i64, last: i64, view: &MetricView<'_>, outcome: &mut BatchOutcome) {
         self.counts.late += 1;
         self.counts.late_idle += u64::from(coming.own < last);
         let needed = if coming.own < last { None } else { self.needed(coming, first, view) };
@@ -389,7 +389,7 @@ impl RunningMetric {
                     let bound = own.max(bounds.closed.unwrap_or(i64::MIN));
                     let closes = time.saturating_add(rule.gap).saturating_add(rule.lateness);
                     let coming = RowRef { row, key: 0, time, bound, own };
-                    self.refuse(coming, closes, closes, view, outcome);
+                    self.reject(coming, closes, closes, view, outcome);
                 }
             }
         }

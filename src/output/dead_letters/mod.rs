@@ -26,7 +26,7 @@ use crate::kind::dead::{ErrorType, Fault, Letter, column};
 use crate::kind::headers::Headers;
 use crate::kind::{self, Kind};
 use crate::op::row_letter::with_letter;
-use crate::output::epochs::{CompleteEpoch, EpochPlan, RefusedLetters, RefusedRows};
+use crate::output::epochs::{CompleteEpoch, EpochPlan, RejectedByCommit, RejectedLetters};
 use crate::output::{Output, OutputPlan, OutputReport, stamped};
 use crate::run::{Report, Run};
 use crate::store::Epoch;
@@ -412,9 +412,9 @@ impl DeadLetters {
             [letters] => letters.clone(),
             several => concat_batches(&several[0].schema(), several)?,
         };
-        let refused = output.write(&letters)?;
+        let rejected = output.write(&letters)?;
         output.flush()?;
-        refused.iter().for_each(|rejected| self.lose(&rejected.fault, is_of_output(&letters, rejected.row)));
+        rejected.iter().for_each(|rejected| self.lose(&rejected.fault, is_of_output(&letters, rejected.row)));
         self.take_rejected();
         Ok(())
     }
@@ -460,9 +460,9 @@ impl DeadLetters {
 
     /// Begins to write the letters of a complete epoch to the output, followed by the letters of rows that other
     /// outputs could not hold at this commit.
-    pub fn begin_commit(&mut self, complete: &Arc<CompleteEpoch>, refused: Vec<RefusedRows>) -> Result<()> {
-        refused.iter().try_for_each(|refused| self.note_refused(refused))?;
-        let letters = RefusedLetters::new(self.run.console.tool(), refused);
+    pub fn begin_commit(&mut self, complete: &Arc<CompleteEpoch>, rejected: Vec<RejectedByCommit>) -> Result<()> {
+        rejected.iter().try_for_each(|rejected| self.note_rejected(rejected))?;
+        let letters = RejectedLetters::new(self.run.console.tool(), rejected);
         let Some(output) = self.output() else { return Ok(()) };
         match letters.is_empty() {
             true => output.begin_commit(complete),
@@ -474,9 +474,9 @@ impl DeadLetters {
     /// the output could not hold.
     pub fn poll_commit(&mut self, limit: Duration) -> Result<bool> {
         let Some(output) = self.output() else { return Ok(true) };
-        let (is_done, refused) = (output.poll_commit(limit)?, output.take_refused_rows());
-        if let Some(refused) = refused {
-            refused.each(|letters, row, fault| {
+        let (is_done, rejected) = (output.poll_commit(limit)?, output.take_rejected_by_commit());
+        if let Some(rejected) = rejected {
+            rejected.each(|letters, row, fault| {
                 self.lose(fault, is_of_output(letters, row));
                 Ok(())
             })?;
@@ -498,14 +498,14 @@ impl DeadLetters {
 
     /// Counts the rows that outputs could not hold at a commit; without an output, or with `--report all`, also reports
     /// them.
-    fn note_refused(&mut self, refused: &RefusedRows) -> Result<()> {
+    fn note_rejected(&mut self, rejected: &RejectedByCommit) -> Result<()> {
         if self.is_written() && self.run.report != Report::All {
-            refused.faults.iter().for_each(|fault| *self.counts.entry(fault.error_type).or_default() += 1);
+            rejected.faults.iter().for_each(|fault| *self.counts.entry(fault.error_type).or_default() += 1);
             return Ok(());
         }
-        refused.each(|batch, row, fault| {
+        rejected.each(|batch, row, fault| {
             if Kind::of(batch.schema_ref()) == Some(Kind::Dead) {
-                let letter = self.builder.failed_again(batch, row, fault, refused.attempt.failed_at)?;
+                let letter = self.builder.failed_again(batch, row, fault, rejected.attempt.failed_at)?;
                 self.note_batch(&letter);
                 return Ok(());
             }

@@ -9,15 +9,15 @@
 //! which writes rows of the next epoch into the outbox meanwhile. If a store that gets rows at once does not answer,
 //! the further rows of the epoch wait in its outbox, too.
 //!
-//! `plan.rs`: what an output gets of a complete epoch; `target.rs`: the store, topic or file behind it; `refused.rs`:
+//! `plan.rs`: what an output gets of a complete epoch; `target.rs`: the store, topic or file behind it; `rejected.rs`:
 //! rows that the target could not hold.
 
 mod plan;
-mod refused;
+mod rejected;
 mod target;
 
 pub use self::plan::{CompleteEpoch, EpochPlan};
-pub use self::refused::{RefusedLetters, RefusedRows};
+pub use self::rejected::{RejectedByCommit, RejectedLetters};
 pub(super) use self::target::EpochTarget;
 use super::report::OutputReport;
 use crate::checkpoint::log::EpochPart;
@@ -81,7 +81,7 @@ pub struct EpochOutput {
     /// The rows that were written at once and that the store has not answered yet.
     written: Option<Written>,
     /// The commit of a complete epoch.
-    commit: Option<JobAnswer<Done<Option<RefusedRows>>>>,
+    commit: Option<JobAnswer<Done<Option<RejectedByCommit>>>>,
     /// The time-driven work in progress.
     tick: Option<JobAnswer<Done<()>>>,
     /// The monotonic time at which the last time-driven work began.
@@ -241,7 +241,7 @@ impl EpochOutput {
 
     /// Waits for the commit that has begun, for at most `limit`; returns whether it has ended, and the rows that the
     /// target could not hold.
-    pub fn poll_commit(&mut self, limit: Duration) -> Result<Poll<Option<RefusedRows>>> {
+    pub fn poll_commit(&mut self, limit: Duration) -> Result<Poll<Option<RejectedByCommit>>> {
         let Some(commit) = &self.commit else { return Ok(Poll::Ready(None)) };
         let done = if limit.is_zero() { self.target.poll(commit) } else { self.target.wait(commit, limit) };
         let Some(done) = done? else { return Ok(Poll::Pending) };

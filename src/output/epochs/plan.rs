@@ -1,6 +1,6 @@
 //! A complete epoch as an output sees it.
 
-use super::refused::RefusedLetters;
+use super::rejected::RejectedLetters;
 use crate::checkpoint::log::{EpochPart, outbox_name, target_key};
 use crate::checkpoint::part::part_name;
 use crate::checkpoint::store::CheckpointStore;
@@ -61,5 +61,5 @@ pub struct CompleteEpoch {
     pub now: i64,
     /// The dead letters of rows that other outputs could not hold at this commit. Empty except for the output of dead
     /// letters.
-    pub letters: RefusedLetters,
+    pub letters: RejectedLetters,
 }

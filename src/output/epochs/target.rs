@@ -1,7 +1,7 @@
 //! The target of an output of a checkpoint. In the thread of the output, it gets the rows of complete epochs.
 
 use super::plan::{CompleteEpoch, EpochPlan};
-use super::refused::{EpochSource, FirstAttempt, KeptRejected, RefusedRows};
+use super::rejected::{EpochSource, FirstAttempt, KeptRejected, RejectedByCommit};
 use crate::counts::SinkCounts;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::Format;
@@ -133,7 +133,7 @@ impl EpochTarget {
 
     /// Writes the rows of a complete epoch; a second call changes nothing. Returns the rows that the target could not
     /// hold, if there are any.
-    pub fn commit(&mut self, plan: &EpochPlan, complete: &CompleteEpoch) -> Result<Option<RefusedRows>> {
+    pub fn commit(&mut self, plan: &EpochPlan, complete: &CompleteEpoch) -> Result<Option<RejectedByCommit>> {
         let epoch = complete.recorded;
         let outbox = Some(plan.part()).filter(|part| complete.parts.iter().any(|other| other.name == *part));
         // A store records the epochs whose rows it got at once, so that an older run is fenced.
@@ -230,11 +230,11 @@ struct OutboxRows<'a> {
 
 impl OutboxRows<'_> {
     /// Returns the rows that the store could not hold when the epoch was committed.
-    fn rejected(&self) -> Result<Option<RefusedRows>> {
+    fn rejected(&self) -> Result<Option<RejectedByCommit>> {
         let note = self.plan.note();
         let Some(kept) = self.plan.store.own_note(self.complete.epoch, &note)? else { return Ok(None) };
         let kept: KeptRejected = serde_json::from_slice(&kept).map_err(|error| Error::corrupt(note).because(error))?;
-        Ok(Some(RefusedRows::new(kept.attempt, kept.rows, self.source.clone())))
+        Ok(Some(RejectedByCommit::new(kept.attempt, kept.rows, self.source.clone())))
     }
 }
 

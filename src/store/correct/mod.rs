@@ -267,10 +267,10 @@ mod tests {
         let other = Claim { metrics: vec!["n".to_owned()], ..claim(0, 10, "b") };
         assert!(judge(&mine, &other).unwrap().ended.is_empty());
         for other in [claim(0, 10, "b"), claim(9, 20, "a")] {
-            let refused = judge(&mine, &other).unwrap_err();
-            assert_eq!(refused.kind(), ErrorKind::Fenced);
+            let rejected = judge(&mine, &other).unwrap_err();
+            assert_eq!(rejected.kind(), ErrorKind::Fenced);
             assert!(
-                refused.to_string().contains("by w on h") && refused.to_string().contains("--take-over"),
+                rejected.to_string().contains("by w on h") && rejected.to_string().contains("--take-over"),
                 "{refused}"
             );
             let grown = Claim { is_late: true, ..mine.clone() };

@@ -17,7 +17,7 @@
 //! Each step may be repeated. A reader that lists a day gets one version of it.
 //!
 //! An exchange moves the entry of a day, not what it leads to: a link would go to `next`, and a mount point cannot be
-//! moved. [`check_day`] refuses them before the manifest is written. If a day cannot be exchanged for another reason,
+//! moved. [`check_day`] rejects them before the manifest is written. If a day cannot be exchanged for another reason,
 //! the run exchanges the others back and removes the manifest.
 
 use crate::error::{Error, ErrorKind, Result};

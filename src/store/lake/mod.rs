@@ -45,7 +45,7 @@ use crate::store::lake::read::{self as lake_read, Day, LakeFile};
 use crate::store::lake::repeat::{RepeatSearch, StoredRows, keep_new};
 use crate::store::lake::replace::{Loss, RunKeys};
 use crate::store::lake::waiting::{CommittedEpochs, Roll, WaitingFile};
-use crate::store::rows::{count_refused, fit_rows};
+use crate::store::rows::{count_rejected, fit_rows};
 use crate::store::sink::write_rows;
 use crate::store::{
     CorrectionStore, Epoch, EpochRows, Location, Medium, Notice, OpenOptions, Sink, SinkOutcome, Store, StoreReader,
@@ -351,7 +351,7 @@ impl Parquet {
             }
         }
         if let Some(loss) = self.first_loss(&replace, &days)? {
-            return Ok(self.refuse(loss.to_string()));
+            return Ok(self.reject(loss.to_string()));
         }
         for (day, parts) in &days {
             let mut old = self.lake.names(*day)?;
@@ -385,8 +385,8 @@ impl Parquet {
     }
 
     /// Ends the run without publishing any of its rows.
-    fn refuse(&mut self, why: String) -> SinkOutcome {
-        self.counts.refuse_all();
+    fn reject(&mut self, why: String) -> SinkOutcome {
+        self.counts.reject_all();
         self.tally = FileCounts::default();
         let mut outcome = self.outcome();
         outcome.notices.push(Notice { text: why, fails: true });
@@ -447,9 +447,9 @@ impl Sink for Parquet {
             self.counts.taken += batch.num_rows() as u64;
             self.counts.inserted += batch.num_rows() as u64;
         }
-        let refused = count_refused(fit, &mut self.counts);
+        let rejected = count_rejected(fit, &mut self.counts);
         self.publish_rolled()?;
-        Ok(refused)
+        Ok(rejected)
     }
 
     fn tick(&mut self) -> Result<()> {
@@ -528,7 +528,7 @@ impl Sink for Parquet {
             return self.finish();
         }
         let why = "stopped before the end of the input; no day was replaced, and the rows of this run were discarded";
-        Ok(self.refuse(why.to_owned()))
+        Ok(self.reject(why.to_owned()))
     }
 }
 

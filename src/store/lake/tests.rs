@@ -176,7 +176,7 @@ fn day(first: i64) -> RecordBatch {
 }
 
 /// Returns why a run with these rows must not replace the days, if so.
-fn refused(bench: &Bench, kind: Kind, batch: &RecordBatch) -> String {
+fn rejected(bench: &Bench, kind: Kind, batch: &RecordBatch) -> String {
     let before = contents(bench);
     let outcome = bench.run(kind, std::slice::from_ref(batch));
     assert_eq!((outcome.counts.stale, outcome.notices.len()), (batch.num_rows() as u64, 1));
@@ -203,14 +203,14 @@ fn a_day_of_metrics_is_not_replaced_by_fewer_rows_or_without_one_of_its_keys() {
     bench.run(Kind::Metric, &[day(0), day(8)]);
     // One key of the second day is missing: the first day, which is complete, is not replaced either.
     let fewer = metrics(&(0..15).map(|key| (key, 0, 9, false)).collect::<Vec<_>>());
-    let said = refused(&bench, Kind::Metric, &fewer);
+    let said = rejected(&bench, Kind::Metric, &fewer);
     assert!(
         said.starts_with("nothing was replaced: 2024-01-16 has 8 rows and would have 7; its row {\"metric_name\":"),
         "{said}"
     );
     // The same number of rows, with another key.
     let others = metrics(&(1..8).chain([100]).map(|key| (key, 0, 9, false)).collect::<Vec<_>>());
-    let said = refused(&bench, Kind::Metric, &others);
+    let said = rejected(&bench, Kind::Metric, &others);
     assert!(said.contains("2024-01-15 has 8 rows and would have "), "{said}");
     let more = metrics(&(0..8).map(|key| (key, 0, 9, false)).collect::<Vec<_>>());
     assert_eq!(bench.run(Kind::Metric, std::slice::from_ref(&more)).counts.updated, 8);
@@ -222,18 +222,18 @@ fn a_day_is_not_replaced_where_an_origin_would_have_fewer_rows() {
     let bench = bench().with("mode", "replace");
     let of = |origin: &str, rows: i64| events(origin, 0, rows);
     bench.run(Kind::Event, &[of("a", 30), of("b", 10)]);
-    let said = refused(&bench, Kind::Event, &of("a", 40));
+    let said = rejected(&bench, Kind::Event, &of("a", 40));
     let expected = "nothing was replaced: 2024-01-15 has 40 rows and would have 40; rows of b: 10 before, 0 after \
                     (shrink=ok replaces it anyway)";
     assert_eq!(said, expected);
-    assert!(refused(&bench, Kind::Event, &of("b", 39)).contains("would have 39; rows of a: 30 before, 0 after"));
+    assert!(rejected(&bench, Kind::Event, &of("b", 39)).contains("would have 39; rows of a: 30 before, 0 after"));
     let bench = bench.with("shrink", "ok");
     bench.run(Kind::Event, &[of("a", 40)]);
     assert_eq!(bench.table(Kind::Event), as_text(&[of("a", 40)]));
     for kind in [Kind::Late, Kind::Alert] {
         let bench = self::bench().with("mode", "replace");
         bench.run(kind, &[rows(kind, 0, 10)]);
-        assert!(refused(&bench, kind, &rows(kind, 0, 9)).contains(" 10 rows and would have 9"), "{kind:?}");
+        assert!(rejected(&bench, kind, &rows(kind, 0, 9)).contains(" 10 rows and would have 9"), "{kind:?}");
         bench.run(kind, &[rows(kind, 0, 11)]);
         assert_eq!(bench.table(kind), as_text(&[rows(kind, 0, 11)]), "{kind:?}");
     }
@@ -244,7 +244,7 @@ fn rows_of_standard_input_are_not_replaced_by_any_run() {
     for kind in [Kind::Event, Kind::Dead] {
         let bench = bench().with("mode", "replace");
         bench.run(kind, &[rows(kind, 0, 10)]);
-        let said = refused(&bench, kind, &rows(kind, 0, 11));
+        let said = rejected(&bench, kind, &rows(kind, 0, 11));
         assert!(said.contains("would have 11; 10 of its rows come from standard input"), "{kind:?}: {said}");
         let bench = bench.with("shrink", "ok");
         bench.run(kind, &[rows(kind, 0, 11)]);

@@ -13,7 +13,7 @@
 //! as they were in the transaction).
 //!
 //! A batch with a value that PostgreSQL cannot hold, or that an index, a constraint or a trigger of the user rejects,
-//! is halved until the row is found, which is refused: whatever the server's reason, one row does not stop the others.
+//! is halved until the row is found, which is rejected: whatever the server's reason, one row does not stop the others.
 //!
 //! Durability depends on the server: a transaction is acknowledged once it is on disk, unless `synchronous_commit` says
 //! otherwise.
@@ -47,7 +47,7 @@ use crate::store::postgres::write::{
     WriteOutcome, holdable_letters, insert_new, insert_once, make_events_unique, unholdable,
 };
 use crate::store::repeat::{Conflicts, has_event_key};
-use crate::store::rows::{count_refused, fit_rows};
+use crate::store::rows::{count_rejected, fit_rows};
 use crate::store::{
     AtOnce, CheckScope, CorrectionStore, Epoch, EpochFaults, EpochRows, LedgerStore, Location, Medium, OpenOptions,
     PartitionPosition, Sink, SinkOutcome, Store, StoreReader, Visibility,
@@ -191,7 +191,8 @@ impl Postgres {
         Ok(sink)
     }
 
-    /// Writes `batch`, halving it if a row cannot be held. Returns the refused rows, their indices counted from `from`.
+    /// Writes `batch`, halving it if a row cannot be held. Returns the rejected rows, their indices counted from
+    /// `from`.
     fn write_piece(&mut self, kind: Kind, batch: &RecordBatch, from: usize) -> Result<Vec<(usize, String)>> {
         let rows = batch.num_rows();
         if rows == 0 {
@@ -205,9 +206,9 @@ impl Postgres {
             return Ok(vec![(from, cause)]);
         }
         let half = rows / 2;
-        let mut refused = self.write_piece(kind, &batch.slice(0, half), from)?;
-        refused.extend(self.write_piece(kind, &batch.slice(half, rows - half), from + half)?);
-        Ok(refused)
+        let mut rejected = self.write_piece(kind, &batch.slice(0, half), from)?;
+        rejected.extend(self.write_piece(kind, &batch.slice(half, rows - half), from + half)?);
+        Ok(rejected)
     }
 
     /// Writes `batch` in one transaction and counts it; the inner error is the cause if a value cannot be held.
@@ -271,10 +272,10 @@ impl Sink for Postgres {
         for from in (0..fit.batch.num_rows()).step_by(ROWS_MAX) {
             let piece = fit.batch.slice(from, ROWS_MAX.min(fit.batch.num_rows() - from));
             for (row, cause) in self.write_piece(kind, &piece, from)? {
-                fit.refuse(not_held(row, &cause))?;
+                fit.reject(not_held(row, &cause))?;
             }
         }
-        Ok(count_refused(fit, &mut self.tally.counts))
+        Ok(count_rejected(fit, &mut self.tally.counts))
     }
 
     fn commit(&mut self, epoch: Epoch, rows: &mut dyn EpochRows) -> Result<()> {
@@ -390,15 +391,15 @@ impl EpochWriter<'_> {
         for from in (0..rows.num_rows()).step_by(ROWS_MAX) {
             let piece = rows.slice(from, ROWS_MAX.min(rows.num_rows() - from));
             for (row, cause) in self.write_piece(link, &piece, from, RACES_MAX)? {
-                fit.refuse(not_held(row, &cause))?;
+                fit.reject(not_held(row, &cause))?;
             }
         }
-        Ok(count_refused(fit, &mut self.tally.counts))
+        Ok(count_rejected(fit, &mut self.tally.counts))
     }
 
     /// Writes rows, halving them if one cannot be held. If an unexpected key is stored they are tried again up to
     /// `races` times, because each statement sees what other runs have committed until then. If all of these fail it
-    /// was no race, and halving finds the row. Returns the refused rows, their indices counted from `from`.
+    /// was no race, and halving finds the row. Returns the rejected rows, their indices counted from `from`.
     fn write_piece(
         &mut self,
         link: &mut Link,
@@ -433,9 +434,9 @@ impl EpochWriter<'_> {
             return Ok(vec![(from, cause)]);
         }
         let half = rows / 2;
-        let mut refused = self.write_piece(link, &batch.slice(0, half), from, races)?;
-        refused.extend(self.write_piece(link, &batch.slice(half, rows - half), from + half, races)?);
-        Ok(refused)
+        let mut rejected = self.write_piece(link, &batch.slice(0, half), from, races)?;
+        rejected.extend(self.write_piece(link, &batch.slice(half, rows - half), from + half, races)?);
+        Ok(rejected)
     }
 
     fn try_piece(&mut self, link: &mut Link, batch: &RecordBatch) -> Result<(), Failure> {

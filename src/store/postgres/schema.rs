@@ -3,7 +3,7 @@
 //! Completed steps are listed in `evt_migrations`. A run that migrates holds an advisory lock, so that of several runs
 //! that start together one does the work; all steps are one transaction.
 //!
-//! The functions `check_…` read the catalogs to find whether the server would refuse the tables or rows of a run. They
+//! The functions `check_…` read the catalogs to find whether the server would reject the tables or rows of a run. They
 //! report only faults at which every run would fail: a server may permit more than its catalogs show.
 
 use crate::error::{Error, Result};
@@ -191,7 +191,7 @@ async fn check_table(link: &Link, kind: Kind, pending: &[&Migration]) -> Result<
     }
 }
 
-/// Makes the error for what the server would refuse.
+/// Makes the error for what the server would reject.
 fn rejected(cause: impl Into<String>) -> Failure {
     Error::config("rejected").because(cause.into()).into()
 }

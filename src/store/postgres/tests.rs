@@ -70,12 +70,12 @@ fn keys_the_index_cannot_hold_come_back_and_the_others_stay() {
     columns[9] = Arc::new(origins.collect::<arrow::array::DictionaryArray<arrow::datatypes::Int32Type>>());
     let batch = RecordBatch::try_new(good.schema(), columns).unwrap();
     let mut sink = bench.open();
-    let refused = sink.write(Kind::Event, &batch).unwrap();
-    assert_eq!(refused.iter().map(|refused| refused.row).collect::<Vec<_>>(), [5, 19, 39, 59]);
-    assert!(refused[0].fault.message.contains("user_id"), "{}", refused[0].fault.message);
-    assert!(refused[1].fault.message.contains("index row size"), "{}", refused[1].fault.message);
+    let rejected = sink.write(Kind::Event, &batch).unwrap();
+    assert_eq!(rejected.iter().map(|rejected| rejected.row).collect::<Vec<_>>(), [5, 19, 39, 59]);
+    assert!(rejected[0].fault.message.contains("user_id"), "{}", rejected[0].fault.message);
+    assert!(rejected[1].fault.message.contains("index row size"), "{}", rejected[1].fault.message);
     sink.counts().check().unwrap();
-    assert_eq!(bench.table(Kind::Event), as_text(&[crate::kind::dead::without(&batch, &refused).unwrap()]));
+    assert_eq!(bench.table(Kind::Event), as_text(&[crate::kind::dead::without(&batch, &rejected).unwrap()]));
 }
 
 #[test]

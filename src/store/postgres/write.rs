@@ -27,15 +27,15 @@ pub fn left_out(table: &str) -> String {
     format!("a trigger of {table} did not store the row")
 }
 
-/// Returns the rows with values that PostgreSQL cannot hold, as far as they are known here; the server refuses others.
+/// Returns the rows with values that PostgreSQL cannot hold, as far as they are known here; the server rejects others.
 pub fn unholdable(kind: Kind, batch: &RecordBatch) -> Result<Vec<Rejected>> {
     let schema = batch.schema();
-    let mut refused = Vec::new();
+    let mut rejected = Vec::new();
     for (field, array) in schema.fields().iter().zip(batch.columns()) {
         let cells = CopyColumn::try_new(field.name(), array)?;
         for row in (0..batch.num_rows()).filter(|row| cells.has_nul(*row)) {
             let message = format!("{}: Postgres text cannot contain U+0000", field.name());
-            refused.push(Rejected { row, fault: Fault::new(ErrorType::SinkError, message) });
+            rejected.push(Rejected { row, fault: Fault::new(ErrorType::SinkError, message) });
         }
     }
     if matches!(kind, Kind::Metric | Kind::Alert) {
@@ -44,11 +44,11 @@ pub fn unholdable(kind: Kind, batch: &RecordBatch) -> Result<Vec<Rejected>> {
             let text = dimensions.value(row);
             if canonical_dimensions(text).is_none_or(|canonical| canonical != text) {
                 let message = "dimensions: expected canonical JSON of an object of strings (without U+0000) and nulls";
-                refused.push(Rejected { row, fault: Fault::new(ErrorType::SinkError, message) });
+                rejected.push(Rejected { row, fault: Fault::new(ErrorType::SinkError, message) });
             }
         }
     }
-    Ok(refused)
+    Ok(rejected)
 }
 
 /// The text columns of a letter's key, and the maximum bytes of a text there: an index entry of PostgreSQL holds 2,704

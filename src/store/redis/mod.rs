@@ -39,7 +39,7 @@ use crate::store::redis::read as redis_read;
 use crate::store::redis::wire::{Answer, ErrorReply, Pipe, Wire, refused};
 use crate::store::redis::write::{RedisMetrics, RedisSession};
 use crate::store::remote::{RetryError, RetryPolicy};
-use crate::store::rows::{count_refused, fit_rows};
+use crate::store::rows::{count_rejected, fit_rows};
 use crate::store::sink::write_rows;
 use crate::store::{
     CheckScope, Epoch, EpochRows, Location, Medium, OpenOptions, Sink, SinkOutcome, Store, StoreReader, Visibility,
@@ -177,10 +177,10 @@ impl Redis {
                         self.overlap.replaced(|| columns.key(row), before, columns.rows.value(row));
                     }
                 }
-                Err(fault) => fit.refuse(Rejected { row, fault })?,
+                Err(fault) => fit.reject(Rejected { row, fault })?,
             }
         }
-        Ok(count_refused(fit, &mut self.counts))
+        Ok(count_rejected(fit, &mut self.counts))
     }
 
     fn write_alerts(&mut self, batch: &RecordBatch) -> Result<Vec<Rejected>> {
@@ -190,10 +190,10 @@ impl Redis {
         for (row, outcome) in outcomes.into_iter().enumerate() {
             match outcome {
                 Ok(done) => done.outcome.count_in(&mut self.counts),
-                Err(fault) => fit.refuse(Rejected { row, fault })?,
+                Err(fault) => fit.reject(Rejected { row, fault })?,
             }
         }
-        Ok(count_refused(fit, &mut self.counts))
+        Ok(count_rejected(fit, &mut self.counts))
     }
 
     fn pipeline(&self) -> String {

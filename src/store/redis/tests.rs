@@ -32,9 +32,9 @@ fn a_row_whose_key_is_somebody_elses_comes_back_and_the_others_stay() {
     let (address, mut wire) = wire(&bench);
     query(&mut wire, &["SET", &keys(&address).0, "theirs", "EX", "60"]);
     let mut sink = bench.open();
-    let refused = sink.write(Kind::Metric, &rows(Kind::Metric, 0, 5)).unwrap();
-    assert_eq!(refused.iter().map(|refused| refused.row).collect::<Vec<_>>(), [0]);
-    assert!(refused[0].fault.message.contains("WRONGTYPE"), "{}", refused[0].fault.message);
+    let rejected = sink.write(Kind::Metric, &rows(Kind::Metric, 0, 5)).unwrap();
+    assert_eq!(rejected.iter().map(|rejected| rejected.row).collect::<Vec<_>>(), [0]);
+    assert!(rejected[0].fault.message.contains("WRONGTYPE"), "{}", rejected[0].fault.message);
     sink.counts().check().unwrap();
     assert_eq!(bench.table(Kind::Metric), as_text(&[rows(Kind::Metric, 1, 5)]));
 }

@@ -9,7 +9,7 @@
 //! one transaction, too, which records itself in `checkpoint_epochs` and the positions of its input in
 //! `pipeline_checkpoints`. Rows of events, letters, late events and alerts are inserted once and never overwritten (a
 //! letter only by one with more `attempts`); other content under the key of an event is a conflict ([`super::repeat`]).
-//! Metrics follow [`super::guard`]. A row that an index, a constraint or a trigger of the user rejects is refused; the
+//! Metrics follow [`super::guard`]. A row that an index, a constraint or a trigger of the user rejects is rejected; the
 //! others are stored.
 //!
 //! Outputs of one process write a file in turn. Those of several processes wait for the lock of the file: `?wait=` says
@@ -40,7 +40,7 @@ use crate::kind::Kind;
 use crate::kind::dead::{KeptRows, Rejected};
 use crate::store::guard::{FormerSessions, Overlap};
 use crate::store::repeat::{Conflicts, has_event_key};
-use crate::store::rows::{count_refused, fit_rows};
+use crate::store::rows::{count_rejected, fit_rows};
 use crate::store::sqlite::failure::Failure;
 use crate::store::sqlite::file::{OPTIONS, SCHEME, SqliteFile, WriteTurn};
 use crate::store::sqlite::read as sqlite_read;
@@ -165,7 +165,7 @@ impl Sqlite {
             let mut fit = fit_rows(rows.kind(), &batch)?;
             let mut applied = Applied { run: run_of(options, former), counts: &mut sum, overlap, conflicts, retracts };
             applied.write(&tx, rows.kind(), &mut fit).map_err(|error| error.into_error(file))?;
-            rejected.add_batch(count_refused(fit, &mut sum), batch.num_rows());
+            rejected.add_batch(count_rejected(fit, &mut sum), batch.num_rows());
         }
         rows.keep_rejected(rejected)?;
         let epoch = epoch.signed()?;
@@ -246,7 +246,7 @@ impl Applied<'_> {
             _ => insert_once(tx, kind, &fit.batch, counts, conflicts)?,
         };
         for one in rejected {
-            fit.refuse(one)?;
+            fit.reject(one)?;
         }
         Ok(())
     }
@@ -264,9 +264,9 @@ impl Sink for Sqlite {
         let mut applied = Applied { run: run_of(options, former), counts: &mut sum, overlap, conflicts, retracts };
         applied.write(&tx, kind, &mut fit).map_err(|error| error.into_error(file))?;
         tx.commit().map_err(failed)?;
-        let refused = count_refused(fit, &mut sum);
+        let rejected = count_rejected(fit, &mut sum);
         *counts = sum;
-        Ok(refused)
+        Ok(rejected)
     }
 
     /// Copies the write-ahead log to the file and syncs it; each batch is already a transaction.

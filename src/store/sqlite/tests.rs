@@ -147,7 +147,7 @@ fn many_that_make_one_file_at_the_same_moment_all_write_to_it() {
 }
 
 #[test]
-fn what_cannot_be_a_store_is_refused_with_its_exit_status() {
+fn what_cannot_be_a_store_is_rejected_with_its_exit_status() {
     let bench = bench();
     let open = || bench.open_as("run", false).err().unwrap();
     std::fs::write(&bench.location.path, "no database, but long enough to be taken for one".repeat(100)).unwrap();

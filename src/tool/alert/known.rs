@@ -4,7 +4,7 @@
 //! The result of a window is its last row, and no row says that it is the last one. The engine cannot take a row back
 //! (maxima and percentiles have no inverse), so it gets one row of each window. For windows that may fire again this is
 //! the first row, whose value depends on when the window fired. Frames of a pipe or a file mark such metrics, so they
-//! are refused. Other inputs do not, so their first row counts.
+//! are rejected. Other inputs do not, so their first row counts.
 
 use super::files::FileMark;
 use super::stored::{StoredRows, codes, text};

@@ -120,22 +120,22 @@ pub struct LossReport {
     /// The rows behind the alert clock in the last line.
     late: u64,
     /// The rows of groups beyond the limit in the last line.
-    refused: u64,
+    rejected: u64,
 }
 
 impl LossReport {
     /// Returns a line if the numbers have grown: rows behind the alert clock, and rows of groups beyond the limit.
     /// `now` is monotonic.
-    pub fn line(&mut self, late: u64, refused: u64, now: Duration) -> Option<String> {
+    pub fn line(&mut self, late: u64, rejected: u64, now: Duration) -> Option<String> {
         let is_due = self.said.is_none_or(|said| now.saturating_sub(said) >= LOSS_INTERVAL);
-        if (late, refused) == (self.late, self.refused) || !is_due {
+        if (late, rejected) == (self.late, self.rejected) || !is_due {
             return None;
         }
-        *self = Self { said: Some(now), late, refused };
+        *self = Self { said: Some(now), late, rejected };
         let late = (late > 0).then(|| late_rows(late));
         let verbs = ["row of a group beyond --max-groups was", "rows of groups beyond --max-groups were"];
-        let refused = (refused > 0).then(|| format!("{} left out", counted(refused, verbs)));
-        let parts: Vec<String> = late.into_iter().chain(refused).collect();
+        let rejected = (rejected > 0).then(|| format!("{} left out", counted(rejected, verbs)));
+        let parts: Vec<String> = late.into_iter().chain(rejected).collect();
         Some(format!("so far {}", parts.join(", ")))
     }
 
@@ -168,7 +168,7 @@ mod tests {
     #[test]
     fn growing_losses_are_reported_once_a_minute() {
         let mut report = LossReport::default();
-        let mut line = |late, refused, second| report.line(late, refused, Duration::from_secs(second));
+        let mut line = |late, rejected, second| report.line(late, rejected, Duration::from_secs(second));
         assert_eq!(line(0, 0, 0), None);
         assert_eq!(line(3, 0, 1).as_deref(), Some("so far 3 rows behind the alert clock were not evaluated"));
         assert_eq!(line(9, 1, 60), None);

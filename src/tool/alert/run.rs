@@ -356,10 +356,10 @@ impl AlertRun {
     /// Sets the metrics and the status of the service manager, and reports losses.
     fn show(&mut self) -> Result<()> {
         let (counts, run) = (self.counts(), self.run.clone());
-        let refused: u64 = self.engine.refused().iter().map(|(_, rows)| rows).sum();
+        let rejected: u64 = self.engine.rejected().iter().map(|(_, rows)| rows).sum();
         // A job of cron reports its losses at its end.
         if !self.services.is_once
-            && let Some(line) = self.progress.losses.line(counts.late, refused, run.clock.monotonic())
+            && let Some(line) = self.progress.losses.line(counts.late, rejected, run.clock.monotonic())
         {
             run.console.warn(line);
         }
@@ -374,7 +374,7 @@ impl AlertRun {
             run.metrics.set(&metrics::EVENTS, &[run.console.tool(), outcome], records as f64);
         }
         run.metrics.set(&metrics::ALERTS_FIRING, &[], self.engine.firing() as f64);
-        run.metrics.set(&metrics::ALERT_ROWS_REFUSED, &[], refused as f64);
+        run.metrics.set(&metrics::ALERT_ROWS_REFUSED, &[], rejected as f64);
         if let Some(state) = self.services.state.as_ref().filter(|_| !self.options.channels.is_empty()) {
             for ChannelNotifications { channel, due, lost } in state.notifications()? {
                 run.metrics.set(&metrics::NOTIFICATIONS, &[&channel, "due"], due as f64);
@@ -529,7 +529,7 @@ impl AlertRun {
                 self.run.console.warn(format!("channel '{name}': {due}; the next run sends what it can"));
             }
             if found.lost() > 0 {
-                let (refused, expired) = (found.refused, found.expired);
+                let (rejected, expired) = (found.rejected, found.expired);
                 let line = format!("channel '{name}': notifications refused: {refused}, given up: {expired}");
                 self.run.console.warn(line);
                 ended.end.verdict = ended.end.verdict.max(1);
@@ -544,7 +544,7 @@ impl AlertRun {
     /// of `--stats`.
     fn report(&self, counts: &Counts, ended: &WriterReport) -> Result<()> {
         let console = &self.run.console;
-        for (rule, rows) in self.engine.refused() {
+        for (rule, rows) in self.engine.rejected() {
             let rows =
                 counted(rows, ["row of a group beyond --max-groups was", "rows of groups beyond --max-groups were"]);
             console.warn(format!("rule {rule}: {rows} left out"));

@@ -177,7 +177,7 @@ pub struct ChannelNotifications {
     pub channel: String,
     /// Those without an outcome.
     pub due: u64,
-    /// Those that the receiver refused or that expired.
+    /// Those that the receiver rejected or that expired.
     pub lost: u64,
 }
 

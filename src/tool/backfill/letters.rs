@@ -208,7 +208,7 @@ impl Replay {
         let mut repaired = self.repair.repair(&batch.columns, &due, out.now())?;
         self.validate(&mut repaired)?;
         self.replay(&mut batch, &mut repaired, counts)?;
-        self.refuse(&mut batch, &repaired.rejected, counts, out)?;
+        self.reject(&mut batch, &repaired.rejected, counts, out)?;
         if self.target.is_none() {
             out.rows(&self.report(&batch)?)?;
         }
@@ -255,8 +255,8 @@ impl Replay {
     fn replay(&mut self, batch: &mut Batch<'_>, repaired: &mut KeptRows, counts: &mut Counts) -> Result<()> {
         if let Some(target) = self.target.as_ref().filter(|_| repaired.batch.num_rows() > 0) {
             let entries = entries(batch, repaired);
-            let refused = target.refused(&batch.replayed(repaired, &entries))?;
-            repaired.remove(refused)?;
+            let rejected = target.rejected(&batch.replayed(repaired, &entries))?;
+            repaired.remove(rejected)?;
         }
         if repaired.batch.num_rows() == 0 {
             return Ok(());
@@ -268,7 +268,7 @@ impl Replay {
                 let mut found: Vec<Option<LetterState>> = written.found.into_iter().map(Some).collect();
                 for rejected in written.rejected {
                     found[rejected.row] = None;
-                    repaired.refuse(rejected)?;
+                    repaired.reject(rejected)?;
                 }
                 found
             }
@@ -297,7 +297,7 @@ impl Replay {
     }
 
     /// Makes letters of those that are still faulty, with one attempt more.
-    fn refuse(
+    fn reject(
         &mut self,
         batch: &mut Batch<'_>,
         faults: &[Rejected],

@@ -77,7 +77,7 @@ pub(super) struct Replayed<'a> {
 pub(super) struct TargetOutcome {
     /// For each event, the state of its letter before.
     pub found: Vec<LetterState>,
-    /// Events that the target refused, by their row.
+    /// Events that the target rejected, by their row.
     pub rejected: Vec<Rejected>,
 }
 
@@ -179,12 +179,12 @@ fn begin_file(file: &mut OnceFile, ledger: &mut dyn Ledger, writer: crate::repla
 
 impl ReplayTarget {
     /// Returns the fault of each event that the target cannot hold, by its row.
-    pub fn refused(&self, replayed: &Replayed<'_>) -> Result<Vec<Rejected>> {
+    pub fn rejected(&self, replayed: &Replayed<'_>) -> Result<Vec<Rejected>> {
         let TargetWriter::Topic(topic) = &self.writer else { return Ok(vec![]) };
         let lines = lines_of(replayed.events)?;
         let columns = LetterRows::new(replayed.letters);
         let fault =
-            |row: usize| -> Option<Fault> { topic.refused(&replayed.record(row, &columns, lines[row].as_bytes())) };
+            |row: usize| -> Option<Fault> { topic.rejected(&replayed.record(row, &columns, lines[row].as_bytes())) };
         Ok((0..lines.len()).filter_map(|row| Some(Rejected { row, fault: fault(row)? })).collect())
     }
 

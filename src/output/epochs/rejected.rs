@@ -92,7 +92,7 @@ pub(super) struct EpochSource {
     /// The part with the rows of its outbox, if it has any.
     pub(super) outbox: Option<String>,
     /// The letters that follow the rows of the outbox.
-    pub(super) letters: RefusedLetters,
+    pub(super) letters: RejectedLetters,
 }
 
 impl EpochSource {
@@ -106,7 +106,7 @@ impl EpochSource {
 
 /// The rows of an epoch that a target could not hold when the epoch was committed.
 #[derive(Clone, Debug)]
-pub struct RefusedRows {
+pub struct RejectedByCommit {
     /// When and where the commit was tried first.
     pub attempt: FirstAttempt,
     /// The numbers and faults of the rows, in their order in the epoch.
@@ -120,7 +120,7 @@ struct FaultyBatch {
     rejected: Vec<Rejected>,
 }
 
-impl RefusedRows {
+impl RejectedByCommit {
     pub(super) fn new(attempt: FirstAttempt, faults: EpochFaults, source: EpochSource) -> Self {
         Self { attempt, faults: faults.rows.into(), source }
     }
@@ -152,21 +152,21 @@ impl RefusedRows {
 
 /// The dead letters of rows that outputs could not hold at a commit. A repeated commit makes the same letters.
 #[derive(Clone, Debug, Default)]
-pub struct RefusedLetters {
+pub struct RejectedLetters {
     /// The tool that writes them.
     tool: String,
-    refused: Vec<RefusedRows>,
+    rejected: Vec<RejectedByCommit>,
 }
 
-impl RefusedLetters {
-    /// Makes the letters of `refused`, without reading the rows yet.
-    pub fn new(tool: &str, refused: Vec<RefusedRows>) -> Self {
-        Self { tool: tool.to_owned(), refused }
+impl RejectedLetters {
+    /// Makes the letters of `rejected`, without reading the rows yet.
+    pub fn new(tool: &str, rejected: Vec<RejectedByCommit>) -> Self {
+        Self { tool: tool.to_owned(), rejected }
     }
 
     /// Returns their number.
     pub fn len(&self) -> usize {
-        self.refused.iter().map(|refused| refused.faults.len()).sum()
+        self.rejected.iter().map(|rejected| rejected.faults.len()).sum()
     }
 
     /// Whether there are none.
@@ -176,8 +176,8 @@ impl RefusedLetters {
 
     /// Reads the rows and makes their letters, batch by batch.
     fn batches(&self) -> Batches {
-        let Self { tool, refused } = self.clone();
-        Box::new(refused.into_iter().flat_map(move |refused| match LetterBatches::open(&tool, &refused) {
+        let Self { tool, rejected } = self.clone();
+        Box::new(rejected.into_iter().flat_map(move |rejected| match LetterBatches::open(&tool, &rejected) {
             Ok(letters) => Box::new(letters) as Batches,
             Err(error) => Box::new(std::iter::once(Err(error))),
         }))
@@ -195,11 +195,11 @@ struct LetterBatches<B> {
 impl LetterBatches<()> {
     fn open(
         tool: &str,
-        refused: &RefusedRows,
+        rejected: &RejectedByCommit,
     ) -> Result<LetterBatches<impl Iterator<Item = Result<FaultyBatch>> + use<>>> {
-        let FirstAttempt { failed_at, host } = &refused.attempt;
+        let FirstAttempt { failed_at, host } = &rejected.attempt;
         let builder = letters::Builder::new(tool, host);
-        Ok(LetterBatches { batches: refused.batches()?, builder, failed_at: *failed_at, ready: VecDeque::new() })
+        Ok(LetterBatches { batches: rejected.batches()?, builder, failed_at: *failed_at, ready: VecDeque::new() })
     }
 }
 
