@@ -3,7 +3,7 @@
 use evt::avro::compat::{Level, check, check_level};
 use evt::avro::{Schema, parse_schema};
 use evt::json::scan::is_json;
-use evt::op::validate::walk::{Checks, Explain, Quiet};
+use evt::op::validate::walk::{Checks, Explain, StopAtFirst};
 
 /// A schema on the first line, then values or other schemas, one a line.
 pub fn run(input: &[u8]) {
@@ -36,7 +36,7 @@ fn judge(checks: &Checks, schema: &Schema, value: &str) {
         return;
     }
     let root = checks.of(schema.root());
-    let (mut quiet, mut explain) = (Quiet::default(), Explain::default());
+    let (mut quiet, mut explain) = (StopAtFirst::default(), Explain::default());
     let verdict = checks.value(root, value, &mut quiet);
     checks.value(root, value, &mut explain);
     assert_eq!(verdict, explain.message().is_none(), "{value}");

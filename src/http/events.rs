@@ -295,7 +295,7 @@ fn slow_down(denied: Denied, whose: &str) -> Reply {
 #[cold]
 fn no_schema(state: &ServerState, error: &crate::error::Error) -> Reply {
     state.notices.say("schemas", || format!("a schema cannot be fetched: {error}"));
-    Reply::later(StatusCode::SERVICE_UNAVAILABLE, "a schema cannot be fetched at the moment", SOON)
+    Reply::later(StatusCode::SERVICE_UNAVAILABLE, "a schema cannot be fetched at the moment", RETRY_AFTER)
 }
 
 /// Refuses a request because the registry does not answer: 503.
@@ -308,7 +308,7 @@ fn no_answer(state: &ServerState, why: &QueryError) -> Reply {
         }
         QueryError::Timeout => state.notices.say("schemas", || "timeout of the schema registry".to_owned()),
     }
-    Reply::later(StatusCode::SERVICE_UNAVAILABLE, "a schema cannot be fetched at the moment", SOON)
+    Reply::later(StatusCode::SERVICE_UNAVAILABLE, "a schema cannot be fetched at the moment", RETRY_AFTER)
 }
 
 /// Stores a request, and builds its answer.
@@ -318,7 +318,7 @@ async fn store(state: &ServerState, request: request::Request) -> Result<Reply, 
         return Ok(stored(&Entry { safe: 0, offset: 0, request }, origin));
     }
     let Some(log) = state.log() else {
-        return Err(Reply::later(StatusCode::SERVICE_UNAVAILABLE, "shutting down", SOON).closing());
+        return Err(Reply::later(StatusCode::SERVICE_UNAVAILABLE, "shutting down", RETRY_AFTER).closing());
     };
     let (sender, receiver) = oneshot::channel();
     let metrics = state.metrics.clone();
@@ -347,7 +347,7 @@ async fn store(state: &ServerState, request: request::Request) -> Result<Reply, 
         Answer::TooLarge(why) => Err(Reply::refusal(StatusCode::PAYLOAD_TOO_LARGE, &why)),
         Answer::Unavailable(why) => {
             state.notices.say("unavailable", || format!("requests are rejected: {why}"));
-            Err(Reply::later(StatusCode::SERVICE_UNAVAILABLE, &why, SOON))
+            Err(Reply::later(StatusCode::SERVICE_UNAVAILABLE, &why, RETRY_AFTER))
         }
     }
 }

@@ -156,8 +156,8 @@ impl UnopenedInput {
     /// Errors: exit status 74 if the file cannot be opened.
     fn find(&mut self) -> Result<bool> {
         let ByteSource::Awaited(watch) = &self.from else { return Ok(true) };
-        if let Some(rejection) = watch.with(|watched| watched.rejection.take()) {
-            return Err(Error::io(self.name.clone(), &rejection));
+        if let Some(refusal) = watch.with(|watched| watched.refusal.take()) {
+            return Err(Error::io(self.name.clone(), &refusal));
         }
         if let Some((path, position)) = self.position.take() {
             self.resumption = resume(&self.name, &path, position, watch, &self.run)?;
@@ -197,8 +197,8 @@ impl UnopenedInput {
         if matches!(read, Chunk::Bytes(_) | Chunk::End) {
             let file = Some(self.name.as_str()).filter(|name| *name != "-");
             let head = Head { bytes: bytes.head(), file, tool: self.run.console.tool() };
-            if let Some(rejection) = head.rejection(format.is_json) {
-                return Err(Error::usage(rejection).at(self.name.clone()));
+            if let Some(refusal) = head.refusal(format.is_json) {
+                return Err(Error::usage(refusal).at(self.name.clone()));
             }
         }
         Ok(read)

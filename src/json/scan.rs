@@ -266,10 +266,10 @@ impl<const ASKED: bool> MemberKeys<ASKED> {
         let mark = meaning(&bytes[p + 1..end.quote], end.escaped);
         let is_plain = !end.escaped && colon == end.quote + 1;
         if is_plain {
-            self.foot = guide.learn(self.foot, &bytes[p..=colon], mark);
+            self.cursor = guide.learn(self.cursor, &bytes[p..=colon], mark);
         }
         // A key that is not remembered may be a repeat.
-        if is_plain && self.foot.is_known() {
+        if is_plain && self.cursor.is_known() {
             self.meet()
         } else {
             self.again = true
@@ -280,8 +280,8 @@ impl<const ASKED: bool> MemberKeys<ASKED> {
     #[inline(always)]
     fn meet(&mut self) {
         if ASKED {
-            self.again |= self.met & self.foot.bit() != 0;
-            self.met |= self.foot.bit();
+            self.again |= self.met & self.cursor.bit() != 0;
+            self.met |= self.cursor.bit();
         }
     }
 

@@ -114,14 +114,14 @@ pub fn guided<'a>(
 ) {
     let bytes = object.as_bytes();
     let mut p = skip_space(bytes, 0) + 1;
-    let mut foot = guide.start();
+    let mut cursor = guide.start();
     loop {
         while matches!(at(bytes, p), b' ' | b'\t' | b'\r' | b'\n' | b',') {
             p += 1;
         }
-        let (mark, key, value) = match guide.expect(bytes, p, foot) {
+        let (mark, key, value) = match guide.expect(bytes, p, cursor) {
             Some(step) => {
-                foot = step.foot;
+                cursor = step.cursor;
                 (step.mark, ByteRange { start: p + 1, end: step.end - 2 }, step.end)
             }
             None => {

@@ -63,9 +63,9 @@ impl AckFlags {
             (None, ..) if self.dedup.is_some() => "--dedup requires --spool DIR".to_owned(),
             (None, Some(Ack::Memory), _) => return Ok(AckPolicy::Memory),
             (None, _, None) => return Ok(AckPolicy::Output),
-            (None, Some(Ack::Output), Some(pipe)) => format!("--ack output: {pipe} cannot acknowledge rows; {WAY_OUT}"),
+            (None, Some(Ack::Output), Some(pipe)) => format!("--ack output: {pipe} cannot acknowledge rows; {ADVICE}"),
             (None, None, Some(pipe)) => {
-                format!("{pipe} cannot acknowledge rows, so no event could be acknowledged; {WAY_OUT}")
+                format!("{pipe} cannot acknowledge rows, so no event could be acknowledged; {ADVICE}")
             }
             (Some(_), Some(_), _) => "--ack cannot be used with --spool, which acknowledges events on disk".to_owned(),
             (Some(_), None, Some(pipe)) => format!(

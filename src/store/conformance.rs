@@ -387,7 +387,7 @@ fn a_value_the_store_has_no_room_for_comes_back_and_the_other_rows_stay() {
             sink.write(Kind::Event, &batch).unwrap().iter().map(|rejected| rejected.row).collect();
         law(&*sink, 40);
         assert_eq!(sink.finish().unwrap().counts.dead, rejected.len() as u64);
-        assert!(rejected.iter().all(|row| [7, 8, 30].contains(row)), "{refused:?}");
+        assert!(rejected.iter().all(|row| [7, 8, 30].contains(row)), "{rejected:?}");
         let held = crate::kind::dead::without(&batch, &rejected.iter().map(|row| rejection(*row)).collect::<Vec<_>>());
         assert_eq!(bench.table(Kind::Event), as_text(&[held.unwrap()]), "{}", bench.store.scheme);
     }

@@ -233,7 +233,7 @@ fn lines_that_an_earlier_run_has_read_are_passed_over_and_not_counted_again() {
 fn a_json_array_is_no_text_of_lines_if_it_is_to_be_refused() {
     for length in 1..7 {
         let mut rig = Rig::new(Script::pieces(b" \n\n [1]", &[length]));
-        rig.input = rig.input.refusing_array(true);
+        rig.input = rig.input.rejecting_array(true);
         let error = rig.read().unwrap_err();
         assert!(error.kind() == ErrorKind::Corrupt && error.to_string().contains("--explode ."), "{error}");
     }

@@ -271,7 +271,7 @@ mod tests {
             assert_eq!(rejected.kind(), ErrorKind::Fenced);
             assert!(
                 rejected.to_string().contains("by w on h") && rejected.to_string().contains("--take-over"),
-                "{refused}"
+                "{rejected}"
             );
             let grown = Claim { is_late: true, ..mine.clone() };
             assert_eq!(

@@ -529,7 +529,7 @@ impl AlertRun {
                 self.run.console.warn(format!("channel '{name}': {due}; the next run sends what it can"));
             }
             if found.lost() > 0 {
-                let (rejected, expired) = (found.rejected, found.expired);
+                let (refused, expired) = (found.refused, found.expired);
                 let line = format!("channel '{name}': notifications refused: {refused}, given up: {expired}");
                 self.run.console.warn(line);
                 ended.end.verdict = ended.end.verdict.max(1);
