@@ -74,7 +74,7 @@ impl RowOrder {
 struct StoreSorter {
     /// The batches of the store that are not read yet; `None` once all are read.
     unsorted: Option<Batches>,
-    key: RowOrder,
+    order: RowOrder,
     run_bytes: usize,
     held: Vec<RecordBatch>,
     bytes: usize,
@@ -94,9 +94,9 @@ struct SortedRun {
 }
 
 impl SortedRun {
-    fn begin(mut rest: Batches, level: u32, key: &mut RowOrder) -> Result<Option<Self>> {
+    fn begin(mut rest: Batches, level: u32, order: &mut RowOrder) -> Result<Option<Self>> {
         let Some(next) = rest.next().transpose()? else { return Ok(None) };
-        let keys = key.of(&next)?;
+        let keys = order.of(&next)?;
         Ok(Some(Self { next, keys, taken: 0, rest, level }))
     }
 
@@ -116,8 +116,8 @@ impl SortedRun {
 }
 
 impl StoreSorter {
-    fn new(unsorted: Option<Batches>, key: RowOrder, run_bytes: usize) -> Self {
-        Self { unsorted, key, run_bytes, held: vec![], bytes: 0, runs: vec![] }
+    fn new(unsorted: Option<Batches>, order: RowOrder, run_bytes: usize) -> Self {
+        Self { unsorted, order, run_bytes, held: vec![], bytes: 0, runs: vec![] }
     }
 
     fn next_batch(&mut self) -> Result<Option<RecordBatch>> {
@@ -125,7 +125,7 @@ impl StoreSorter {
         let Some(batch) = unsorted.next().transpose()? else {
             self.unsorted = None;
             let last = self.take_held()?;
-            let last = SortedRun::begin(Box::new(last.into_iter().map(Ok)), 0, &mut self.key)?;
+            let last = SortedRun::begin(Box::new(last.into_iter().map(Ok)), 0, &mut self.order)?;
             self.runs.extend(last);
             return self.merge();
         };
@@ -143,13 +143,13 @@ impl StoreSorter {
 
     /// Writes batches in order to a file as a run. [`RUNS`] runs of a level become one of the next level.
     fn add_run(&mut self, batches: impl Iterator<Item = Result<RecordBatch>>, level: u32) -> Result<()> {
-        self.runs.extend(SortedRun::begin(written(batches)?, level, &mut self.key)?);
+        self.runs.extend(SortedRun::begin(written(batches)?, level, &mut self.order)?);
         if self.runs.iter().filter(|run| run.level == level).count() < RUNS {
             return Ok(());
         }
         let (runs, others) = std::mem::take(&mut self.runs).into_iter().partition(|run| run.level == level);
         self.runs = others;
-        let mut merged = Self { runs, ..Self::new(None, self.key.clone(), self.run_bytes) };
+        let mut merged = Self { runs, ..Self::new(None, self.order.clone(), self.run_bytes) };
         let merged: Batches = Box::new(std::iter::from_fn(move || merged.merge().transpose()));
         self.add_run(merged, level + 1)
     }
@@ -158,7 +158,7 @@ impl StoreSorter {
     fn take_held(&mut self) -> Result<Vec<RecordBatch>> {
         let bytes = std::mem::take(&mut self.bytes);
         let parts = std::mem::take(&mut self.held);
-        let keys: Vec<Rows> = parts.iter().map(|part| self.key.of(part)).collect::<Result<_>>()?;
+        let keys: Vec<Rows> = parts.iter().map(|part| self.order.of(part)).collect::<Result<_>>()?;
         let order = in_order(keys.iter().zip(&parts).map(|(keys, part)| (keys, 0..part.num_rows())));
         let parts: Vec<&RecordBatch> = parts.iter().collect();
         order.chunks(rows_of_batch(bytes, order.len())).map(|rows| Ok(interleave_record_batch(&parts, rows)?)).collect()
@@ -180,7 +180,7 @@ impl StoreSorter {
                 run.taken = end;
                 self.runs.push(run);
             } else {
-                self.runs.extend(SortedRun::begin(run.rest, run.level, &mut self.key)?);
+                self.runs.extend(SortedRun::begin(run.rest, run.level, &mut self.order)?);
             }
         }
         Ok(Some(merged))
@@ -275,8 +275,8 @@ mod tests {
             let unsorted: Vec<Result<RecordBatch>> = rows.chunks(cut).map(|rows| Ok(batch(rows))).collect();
             let sorted = sorted_in_runs(Box::new(unsorted.into_iter()), &["window_end", "metric_name"], run_bytes);
             let found: Vec<(i64, u32)> = sorted.flat_map(|batch| rows_of(&batch.unwrap())).collect();
-            let key = |(end, value): &(i64, u32)| (*end, value % 3);
-            prop_assert!(found.is_sorted_by_key(key), "{found:?}");
+            let order = |(end, value): &(i64, u32)| (*end, value % 3);
+            prop_assert!(found.is_sorted_by_key(order), "{found:?}");
             let (mut found, mut expected) = (found, rows);
             found.sort_unstable();
             expected.sort_unstable();

@@ -89,7 +89,7 @@ impl DedupWindow {
 
     /// Returns the outcome of a record that arrived at `now` (µs): new, repeated, or an id that was sent before with
     /// another payload. Remembers the id of a new record.
-    pub fn judge(&mut self, token: &str, record: &Record, now: i64) -> RecordOutcome {
+    pub fn outcome_of(&mut self, token: &str, record: &Record, now: i64) -> RecordOutcome {
         let Some(id) = record.event_id else { return RecordOutcome::New };
         let (key, payload) = self.hashes(token, id, record);
         match self.known.get(&key) {

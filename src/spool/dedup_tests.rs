@@ -12,7 +12,7 @@ fn request(at: i64, id: u8, payload: &'static str) -> Request {
 
 fn judge(window: &mut DedupWindow, at: i64, id: u8, payload: &'static str) -> RecordOutcome {
     window.expire(at);
-    window.judge("", &request(at, id, payload).records[0], at)
+    window.outcome_of("", &request(at, id, payload).records[0], at)
 }
 
 #[test]

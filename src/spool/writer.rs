@@ -200,7 +200,7 @@ impl Writer {
         }
         if let Some(dedup) = &mut self.dedup {
             for record in request.records.iter_mut().filter(|record| record.outcome == RecordOutcome::New) {
-                record.outcome = dedup.judge(&request.token, record, request.arrived_at);
+                record.outcome = dedup.outcome_of(&request.token, record, request.arrived_at);
             }
         }
         let place = SegmentOffset { segment: first, byte: safe + self.buffer.len() as u64 };

@@ -491,7 +491,7 @@ impl Stage {
         self.counts.check()?;
         self.run.service.stopping();
         if self.epochs.as_ref().is_some_and(|epochs| !epochs.is_settled()) {
-            self.judge();
+            self.raise_verdict_for_losses();
             let end = End { verdict: self.outputs.report.verdict.max(end.verdict), ..end };
             self.outputs.send_end(&end)?;
             self.phase = Phase::Ending(Ending { end, wait: self.run.stop.server_wait() });
@@ -501,7 +501,7 @@ impl Stage {
     }
 
     /// Makes the exit status at least 1 if records or rows so far were lost, or were dead under `--strict`.
-    fn judge(&mut self) {
+    fn raise_verdict_for_losses(&mut self) {
         let (strict, rejected) = (self.options.strict, self.outputs.rejected_rows);
         if self.counts.dropped > 0
             || self.outputs.dead.lost().total() > 0
@@ -518,7 +518,7 @@ impl Stage {
         let of_stage = self.outputs.dead.lost().of_stage.min(self.counts.dead);
         self.counts.dead -= of_stage;
         self.counts.dropped += of_stage;
-        self.judge();
+        self.raise_verdict_for_losses();
         self.counts.check()?;
         self.set_counts(&self.counts);
         self.outputs.set_metrics();

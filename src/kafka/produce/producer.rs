@@ -31,7 +31,7 @@ pub(super) struct TopicProducer {
     /// The settings besides those of all producers.
     settings: Settings,
     /// How long to wait for acknowledgements without progress.
-    timeouts: Option<Duration>,
+    acknowledgement_timeout: Option<Duration>,
     /// The error of this producer when it is fenced, if its records are in transactions, which brokers accept or reject
     /// as a whole.
     successor: Option<&'static str>,
@@ -70,7 +70,7 @@ impl TopicProducer {
             topics: topics.clone(),
             client: self.client.clone(),
             settings: vec![],
-            timeouts: topics.address.options.wait.limit(true),
+            acknowledgement_timeout: topics.address.options.wait.limit(true),
             successor: self.successor,
             is_shared: true,
             health: self.health.clone(),
@@ -80,12 +80,12 @@ impl TopicProducer {
         }
     }
 
-    fn create(topics: &Topics, up: Up, settings: Settings, timeouts: Option<Duration>) -> Result<Self> {
+    fn create(topics: &Topics, up: Up, settings: Settings, acknowledgement_timeout: Option<Duration>) -> Result<Self> {
         Ok(Self {
             topics: topics.clone(),
             client: Arc::new(create(topics, &settings, &[])?),
             settings,
-            timeouts,
+            acknowledgement_timeout,
             successor: None,
             is_shared: false,
             health: Rc::new(Health::new(topics)),
@@ -258,7 +258,7 @@ impl TopicProducer {
     /// Errors: exit status 69 if brokers have acknowledged nothing for too long.
     fn check_patience(&self, wait: &Wait) -> Result<()> {
         let left = self.client.in_flight_count();
-        if left == 0 || self.timeouts.is_none_or(|limit| wait.idle() <= limit) {
+        if left == 0 || self.acknowledgement_timeout.is_none_or(|limit| wait.idle() <= limit) {
             return Ok(());
         }
         let left = counted(u64::from(left.unsigned_abs()), ["message was", "messages were"]);

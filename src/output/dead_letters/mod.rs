@@ -264,7 +264,7 @@ impl DeadLetters {
         if self.is_written() {
             self.end_batch()?;
             self.held.batches.push(letters.clone());
-            self.hold_on(letters.num_rows(), payload_bytes(letters))?;
+            self.count_buffered(letters.num_rows(), payload_bytes(letters))?;
         }
         Ok(())
     }
@@ -289,7 +289,7 @@ impl DeadLetters {
         if self.is_written() {
             let before = self.builder.bytes();
             self.builder.push(letter, self.run.clock.now())?;
-            self.hold_on(1, self.builder.bytes() - before)?;
+            self.count_buffered(1, self.builder.bytes() - before)?;
         }
         Ok(())
     }
@@ -303,7 +303,7 @@ impl DeadLetters {
     }
 
     /// Counts letters that were added to the buffer; writes the buffer if it is full.
-    fn hold_on(&mut self, rows: usize, bytes: usize) -> Result<()> {
+    fn count_buffered(&mut self, rows: usize, bytes: usize) -> Result<()> {
         let held = &mut self.held;
         held.rows += rows;
         held.bytes += bytes;

@@ -154,7 +154,7 @@ impl EpochOutput {
         // While earlier rows wait, later rows wait too, so that the store gets the rows in their order.
         match self.traits.is_at_once && self.outbox.is_none() && self.written.is_none() {
             true => self.write_at_once(batch.clone()),
-            false => self.stage(batch, headers).map(|()| vec![]),
+            false => self.append_to_outbox(batch, headers).map(|()| vec![]),
         }
     }
 
@@ -189,7 +189,7 @@ impl EpochOutput {
     }
 
     /// Adds rows to the outbox of the epoch in progress.
-    fn stage(&mut self, batch: &RecordBatch, headers: Option<HeaderRows<'_>>) -> Result<()> {
+    fn append_to_outbox(&mut self, batch: &RecordBatch, headers: Option<HeaderRows<'_>>) -> Result<()> {
         let is_headed = self.traits.is_topic && Kind::of(batch.schema_ref()) == Some(Kind::Event);
         let headed = is_headed.then(|| headers::with(batch, headers)).transpose()?;
         let batch = headed.as_ref().unwrap_or(batch);
