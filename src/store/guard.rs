@@ -129,7 +129,7 @@ impl RowOutcome {
 }
 
 /// Maximum number of keys kept whose last row was rejected, about 40 MB.
-const REFUSED_MAX: usize = 1 << 20;
+const REJECTED_MAX: usize = 1 << 20;
 /// Maximum number of these keys kept with their name, and maximum bytes of a name.
 const NAMED_MAX: usize = 1 << 10;
 const NAME_MAX: usize = 512;
@@ -148,7 +148,7 @@ pub struct Overlap {
     /// The names of some of them.
     names: AHashMap<u128, RejectedName>,
     named: u64,
-    /// Rejected rows beyond [`REFUSED_MAX`].
+    /// Rejected rows beyond [`REJECTED_MAX`].
     beyond: u64,
 }
 
@@ -182,7 +182,7 @@ impl Overlap {
             if !self.rejected.is_empty() && self.rejected.remove(&id) {
                 self.names.remove(&id);
             }
-        } else if self.rejected.len() >= REFUSED_MAX && !self.rejected.contains(&id) {
+        } else if self.rejected.len() >= REJECTED_MAX && !self.rejected.contains(&id) {
             self.beyond += 1;
         } else if self.rejected.insert(id) && self.names.len() < NAMED_MAX {
             let mut name = key();
@@ -321,11 +321,11 @@ mod tests {
     #[test]
     fn rejected_keys_are_remembered_up_to_a_bound_and_counted_beyond_it() {
         let mut overlap = Overlap::default();
-        for n in 0..REFUSED_MAX as u128 + 3 {
+        for n in 0..REJECTED_MAX as u128 + 3 {
             overlap.judged(n.to_be_bytes(), RowOutcome::Outnumbered, || n.to_string());
         }
-        assert_eq!((overlap.rejected.len(), overlap.names.len(), overlap.beyond), (REFUSED_MAX, NAMED_MAX, 3));
-        for n in 0..REFUSED_MAX as u128 {
+        assert_eq!((overlap.rejected.len(), overlap.names.len(), overlap.beyond), (REJECTED_MAX, NAMED_MAX, 3));
+        for n in 0..REJECTED_MAX as u128 {
             overlap.judged(n.to_be_bytes(), RowOutcome::Unchanged, String::new);
         }
         let message = conflicts(&overlap).unwrap();

@@ -62,7 +62,7 @@ pub struct KafkaOutput {
     limit: Limit,
     /// Rows that the output accepted and the brokers rejected later.
     rejected: Vec<RejectedRecord>,
-    /// The number of rows passed to the output; `rejected` is the number of those that could not be sent or that
+    /// The number of rows passed to the output; `rejected_rows` is the number of those that could not be sent or that
     /// brokers rejected.
     taken: u64,
     rejected_rows: u64,

@@ -9,8 +9,8 @@
 //! one transaction, too, which records itself in `checkpoint_epochs` and the positions of its input in
 //! `pipeline_checkpoints`. Rows of events, letters, late events and alerts are inserted once and never overwritten (a
 //! letter only by one with more `attempts`); other content under the key of an event is a conflict ([`super::repeat`]).
-//! Metrics follow [`super::guard`]. A row that an index, a constraint or a trigger of the user rejects is rejected; the
-//! others are stored.
+//! Metrics follow [`super::guard`]. A row that an index, a constraint or a trigger of the user does not permit is
+//! rejected; the others are stored.
 //!
 //! Outputs of one process write a file in turn. Those of several processes wait for the lock of the file: `?wait=` says
 //! how long, and the commit of an epoch waits for at least a minute.
