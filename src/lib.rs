@@ -15,7 +15,7 @@
 //!   [`metrics`], [`registry`], [`s3`], [`secret`], [`service`], [`stop`], [`store`]
 //! - these, below them, do none and read no clock: [`backfill`] → [`alert`], [`chart`], [`expr`],
 //!   [`format`](mod@format), [`frame`], [`generate`], [`mapping`], [`op`], [`reconcile`], [`replay`], [`view`] →
-//!   [`avro`], [`subject`] → [`counts`], [`error`], [`json`], [`kind`], [`parse`], [`ratio`], [`time`]
+//!   [`avro`] → [`counts`], [`error`], [`json`], [`kind`], [`parse`], [`ratio`], [`time`]
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 
@@ -61,7 +61,6 @@ pub mod spool;
 pub mod stage;
 pub mod stop;
 pub mod store;
-pub mod subject;
 pub mod time;
 pub mod tool;
 pub mod uri;

@@ -286,7 +286,8 @@ impl Wait {
     }
 
     /// Receives a message of another thread within `limit`; times out early if the stop timeout expires. The other
-    /// thread takes real time, so `limit` is counted in waits of [`STOP_CHECK_INTERVAL`] and not read from the clock of the run.
+    /// thread takes real time, so `limit` is counted in waits of [`STOP_CHECK_INTERVAL`] and not read from the clock of
+    /// the run.
     pub fn receive<T>(&self, from: &Receiver<T>, limit: Duration) -> Result<T, RecvTimeoutError> {
         let mut left = limit;
         loop {

@@ -80,8 +80,8 @@ impl Health {
         }
     }
 
-    /// Notes a success, which ends an outage. A success within [`BUFFERED_RECORDS_TIME`] of its beginning does not count, because
-    /// the record may have been buffered before.
+    /// Notes a success, which ends an outage. A success within [`BUFFERED_RECORDS_TIME`] of its beginning does not
+    /// count, because the record may have been buffered before.
     pub fn note_success(&self) {
         // This runs after every poll.
         let Some(since) = self.down_since.get() else { return };

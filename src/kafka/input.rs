@@ -8,7 +8,7 @@ use super::client::{self, Rebalance, Topics};
 use super::group::{CommitMode, CommitPoint, Membership, Options, TopicOptions};
 use super::health::{Answers, Health, confirmed};
 use super::library::{Connections, LibraryCluster};
-use super::position::PartitionId;
+use super::position::{PartitionId, Position};
 use super::range::{self, PartitionCursor, ReadMode, ShortAnswer};
 use super::records::{self, PartitionSet};
 use super::source::{Cluster, RecordSource, SourceEvent};
@@ -401,13 +401,7 @@ impl KafkaInput {
 
     /// Returns the position of each partition: the offset of its first held record, else its next offset.
     fn commit_point(&self, ingest: &mut Ingest) -> CommitPoint {
-        let mut position = |cursor: &PartitionCursor| {
-            cursor.position(
-                ingest.mapper.first_held(cursor.partition_index),
-                ingest.partition_table.stream_time(cursor.partition_index),
-            )
-        };
-        self.partitions.cursors.iter().map(&mut position).collect()
+        self.partitions.cursors.iter().map(|cursor| position_of(cursor, ingest)).collect()
     }
 
     /// Drops the held records: the next run reads them again from the last commit.
@@ -537,10 +531,7 @@ impl Input for KafkaInput {
         let clock = &self.topics.run.clock;
         let mut reached = |cursor: &PartitionCursor| {
             let confirmed = confirmed(cursor, &*self.source, clock);
-            let position = cursor.position(
-                ingest.mapper.first_held(cursor.partition_index),
-                ingest.partition_table.stream_time(cursor.partition_index),
-            );
+            let position = position_of(cursor, ingest);
             Reached {
                 topic: self.topics.name(cursor.id.topic).to_owned(),
                 partition: cursor.id.number,
@@ -594,6 +585,12 @@ impl Drop for KafkaInput {
             self.cluster.leave_group();
         }
     }
+}
+
+/// Returns the position of a partition: the offset of its first held record, else its next offset.
+fn position_of(cursor: &PartitionCursor, ingest: &mut Ingest) -> Position {
+    let index = cursor.partition_index;
+    cursor.position(ingest.mapper.first_held(index), ingest.partition_table.stream_time(index))
 }
 
 #[cfg(test)]

@@ -75,11 +75,8 @@ impl<'a> Assembly<'a, '_, '_> {
         };
         // Most records have no provenance fields, so none are looked up.
         let bare = self.envelope.lacks(PROVENANCE_BITS) && self.plan.sets.is_empty();
-        let partition = if bare && self.plan.announced_partitions.is_none() {
-            self.record.meta.partition
-        } else {
-            self.partition()?
-        };
+        let partition =
+            if bare && self.plan.partitions.is_none() { self.record.meta.partition } else { self.partition()? };
         if self.stamps.is_none() {
             let fact = self.record.meta.arrival.filter(|arrival| arrival.is_fact).map(|arrival| arrival.at);
             self.judge(FutureCheck { partition, event_time, arrival: own.or(fact) })?;
@@ -360,11 +357,11 @@ impl<'a> Assembly<'a, '_, '_> {
     fn partition(&mut self) -> Wanted<u32> {
         let (origin, name) = (self.text(column::ORIGIN)?, self.text(column::PARTITION)?);
         let (own_origin, own_name) = self.partition_table.name(self.record.meta.partition);
-        if let Some(announced_partitions) = &self.plan.announced_partitions {
+        if let Some(partitions) = &self.plan.partitions {
             let name = name.as_deref().unwrap_or(own_name);
             // evt-window waits for the partitions that are named. Rows of any other would be late or not depending on
             // timing.
-            if !announced_partitions.iter().any(|one| one == name) {
+            if !partitions.iter().any(|one| one == name) {
                 let message = format!("partition: expected one of --partitions, found \"{}\"", clip(name));
                 return Err(Fault::new(ErrorType::EnvelopeError, message).into());
             }

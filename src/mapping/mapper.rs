@@ -138,9 +138,8 @@ impl Mapper {
             lookahead: options.max_future.map(Lookahead::new),
             shadowed: 0,
         };
-        let announced_partitions =
-            options.partitions.clone().filter(|_| (mapped | copied) >> column::PARTITION & 1 == 1);
-        let plan = Plan { copies, sets, require, required, keeps, mapped, times, announced_partitions, options };
+        let partitions = options.partitions.clone().filter(|_| (mapped | copied) >> column::PARTITION & 1 == 1);
+        let plan = Plan { copies, sets, require, required, keeps, mapped, times, partitions, options };
         let reader = Reader::new(if keeps { own } else { plain }, properties.clone());
         Ok(Self {
             reader,

@@ -64,7 +64,7 @@ pub(super) struct Plan {
     /// The fields of the event time; the first one with a value is used.
     pub(super) times: Vec<NamedPath>,
     /// All partitions, if a flag maps the partition and `--partitions` names them.
-    pub(super) announced_partitions: Option<Vec<String>>,
+    pub(super) partitions: Option<Vec<String>>,
     pub(super) options: Options,
 }
 

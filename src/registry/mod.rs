@@ -1,4 +1,4 @@
-//! Registries: where the schemas of [`crate::subject`] are kept, in a directory or on a server.
+//! Registries: where the schemas of [`crate::op::validate::subject`] are kept, in a directory or on a server.
 //!
 //! Validators look up subjects through [`Schemas`]; tools that manage schemas use [`Registry`], whatever is behind it
 //! ([`place::open`]).
@@ -27,7 +27,7 @@ use crate::avro::Schema;
 use crate::avro::compat::{Conflict, Level, check_level};
 use crate::error::Result;
 use crate::kind::Kind;
-use crate::subject::{Schemas, Version};
+use crate::op::validate::subject::{Schemas, Version};
 
 /// The namespace of the schemas that evt registers.
 pub const NAMESPACE: &str = "evt";

@@ -10,7 +10,7 @@ use crate::avro::decode;
 use crate::avro::{Schema, parse_schema};
 use crate::error::{Error, ErrorKind, Result};
 use crate::kind::Kind;
-use crate::subject::{Lookup, Version};
+use crate::op::validate::subject::{Lookup, Version};
 use std::borrow::Cow;
 use std::sync::Arc;
 

@@ -39,8 +39,8 @@ impl Outages {
     }
 
     /// Notes that a client has had no answer from these brokers since `since`. Returns the number of the outage, and
-    /// whether the client must report it as new. Within `LATE_ERRORS` of the end of the last outage, a new outage is reported
-    /// only after it has lasted for `CONFIRMED_AFTER`.
+    /// whether the client must report it as new. Within `LATE_ERRORS` of the end of the last outage, a new outage is
+    /// reported only after it has lasted for `CONFIRMED_AFTER`.
     pub fn begin(&self, brokers: &str, since: Duration, now: Duration) -> (u64, bool) {
         let mut known = self.known();
         let (number, since) = match known.get(brokers) {

@@ -34,7 +34,7 @@ const NAMES_BANNED: [&str; 6] = ["util", "utils", "common", "helpers", "misc", "
 /// Modules from the bottom to the top; each may import its own layer and those before it.
 const LAYERS: [&[&str]; 13] = [
     &["error", "counts", "parse", "ratio", "time", "json", "kind"],
-    &["avro", "subject"],
+    &["avro"],
     &["chart", "format", "frame", "expr", "mapping", "op", "view", "generate", "alert", "reconcile", "replay"],
     &["backfill"],
     &["clock", "secret", "console", "metrics", "service", "stop", "https", "registry", "s3", "store"],
@@ -48,7 +48,7 @@ const LAYERS: [&[&str]; 13] = [
     &["tool"],
 ];
 /// Modules that use no I/O and no clock. (A format decodes a file that its caller opened.)
-const PURE: [&str; 19] = [
+const PURE: [&str; 18] = [
     "chart",
     "counts",
     "parse",
@@ -57,7 +57,6 @@ const PURE: [&str; 19] = [
     "json",
     "kind",
     "avro",
-    "subject",
     "frame",
     "expr",
     "mapping",

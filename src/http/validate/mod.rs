@@ -19,11 +19,11 @@ use crate::kafka::produce::limit::RowLimit;
 use crate::kind::dead::{ErrorType, Fault, Rejected};
 use crate::mapping::{self, Arrival, LastRow, Mapped, Mapper, PartitionTable, RecordMeta};
 use crate::op::validate::Validator;
+use crate::op::validate::subject::Schemas;
 use crate::registry::confluent::Confluent;
 use crate::registry::confluent::recall::Recall;
 use crate::registry::wire::WireDecoder;
 use crate::spool::request::{self, RecordOutcome};
-use crate::subject::Schemas;
 use bytes::{Bytes, BytesMut};
 use std::sync::Arc;
 

@@ -17,18 +17,20 @@
 //! fault is the first one against the latest version: columns in the schema's order, then properties in the event's,
 //! then missing fields.
 //!
-//! Before a row is refused, its subject is looked up again, once per batch, so that a version registered while the
+//! Before a row is rejected, its subject is looked up again, once per batch, so that a version registered while the
 //! stream runs applies without a restart.
 //!
 //! `walk.rs` compiles a schema to checks and walks JSON text, `fields.rs` looks up the fields of a record, `scalar.rs`
-//! checks numbers and strings.
+//! checks numbers and strings. `subject.rs` has the schemas of a subject and the interface that looks them up.
 
 pub mod fields;
 pub mod scalar;
+pub mod subject;
 pub mod walk;
 
 use self::fields::CheckId;
 use self::fields::{CheckedField, Fields};
+use self::subject::{Lookup, Schemas, Subject, Version};
 use self::walk::{Check, Checks, Explain, FaultReport, StopAtFirst, WalkStep};
 use self::walk::{compile_field, is_required, is_string, missing, shown};
 use crate::avro::Scalar;
@@ -40,7 +42,6 @@ use crate::json::walk::{members, string_content};
 use crate::kind::dead::{ErrorType, Fault, Rejected};
 use crate::kind::event::{self, PROVENANCE, column};
 use crate::kind::rows::{Cell, ColumnView, RowColumns};
-use crate::subject::{Lookup, Schemas, Subject, Version};
 use arrow::array::{Array, Int64Array, Int64Builder, RecordBatch};
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};

@@ -3,7 +3,7 @@
 use super::*;
 use crate::avro::parse_schema;
 use crate::kind::Kind;
-use crate::subject::schema_id;
+use crate::op::validate::subject::schema_id;
 use arrow::array::{
     Array, ArrayRef, DictionaryArray, FixedSizeBinaryArray, StringArray, TimestampMicrosecondArray, new_null_array,
 };

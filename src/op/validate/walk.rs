@@ -1,8 +1,8 @@
 //! A schema compiled to checks, and the walk over JSON text that is known to be valid.
 //!
 //! The text is plain JSON, not Avro's tagged encoding: a union's value is written as itself. One walk serves two
-//! reports: [`StopAtFirst`] stops at the first fault and allocates nothing; [`Explain`] continues, counts the faults and
-//! formats the first. A record's fields may come in any order; a name that occurs twice must be valid each time.
+//! reports: [`StopAtFirst`] stops at the first fault and allocates nothing; [`Explain`] continues, counts the faults
+//! and formats the first. A record's fields may come in any order; a name that occurs twice must be valid each time.
 
 use super::fields::{CheckId, CheckedField, Fields, PresentFields, is_escaped};
 use super::scalar;

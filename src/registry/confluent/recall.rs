@@ -5,7 +5,7 @@
 
 use super::{Confluent, SchemaKey, SchemaLookup, can_be_subject};
 use crate::error::Result;
-use crate::subject::{Lookup, Schemas};
+use crate::op::validate::subject::{Lookup, Schemas};
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 

@@ -1,7 +1,8 @@
 //! Schemas of events by subject, and how they are looked up.
 //!
 //! A *subject* is the name of a sequence of schemas, one version after another; an event's subject is its type. A
-//! version, once registered, never changes. [`crate::registry`] implements the lookup; validation uses it.
+//! version, once registered, never changes. Validation looks subjects up; the module `registry`, a layer above,
+//! implements the lookup.
 
 use crate::avro::Schema;
 use crate::error::Result;
