@@ -314,7 +314,11 @@ mod tests {
         }
         let notices = overlap.notices();
         assert_eq!(notices.len(), 1);
-        assert!(!notices[0].fails && notices[0].text.starts_with("kept 2 corrected rows"), "{}", notices[0].text);
+        assert!(
+            !notices[0].fails && notices[0].text.starts_with("2 rows of this run were rejected"),
+            "{}",
+            notices[0].text
+        );
         assert!(notices[0].text.ends_with("first one"), "{}", notices[0].text);
     }
 
