@@ -154,8 +154,8 @@ pub static STATE_BYTES: Definition = gauge(
 /// Alerts that fire.
 pub static ALERTS_FIRING: Definition = gauge("evt_firing_alerts", &[], "Alerts that fire now (evt-alert).");
 /// Rows of too many groups.
-pub static ALERT_ROWS_REFUSED: Definition = counter(
-    "evt_alert_refused_rows_total",
+pub static ALERT_ROWS_REJECTED: Definition = counter(
+    "evt_alert_rejected_rows_total",
     &[],
     "Rows that rules left out because their groups are beyond --max-groups, since the state began (evt-alert).",
 );
@@ -225,7 +225,7 @@ pub static STAGE: [&Definition; 24] = [
     &STATE_KEYS,
     &STATE_BYTES,
     &ALERTS_FIRING,
-    &ALERT_ROWS_REFUSED,
+    &ALERT_ROWS_REJECTED,
     &NOTIFICATIONS,
     &SPOOL,
     &BUILD,

@@ -60,7 +60,7 @@ pub struct Notes {
     pub cause: Option<String>,
     /// Deliveries that failed permanently.
     pub failure: Option<DeliveryFailure>,
-    /// Records that brokers refused because their batch was too large or had an invalid record.
+    /// Records that brokers rejected because their batch was too large or had an invalid record.
     pub returned: VecDeque<ReturnedRecord>,
     /// Rebalances of the group, in their order.
     pub rebalances: VecDeque<Rebalance>,

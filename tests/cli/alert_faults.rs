@@ -446,7 +446,7 @@ fn losses_are_reported_while_the_run_goes_on() {
     assert!(run.wait().expect("it ends").success());
     let metrics = String::from_utf8(dir.bytes("metrics.prom")).expect("text");
     assert!(
-        metrics.contains("evt_alert_refused_rows_total 30") && metrics.contains("evt_firing_alerts 1"),
+        metrics.contains("evt_alert_rejected_rows_total 30") && metrics.contains("evt_firing_alerts 1"),
         "{metrics}"
     );
 }

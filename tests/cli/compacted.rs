@@ -144,7 +144,7 @@ fn a_transaction_with_a_row_without_a_key_is_written_with_its_dead_letter() {
     let mut said = String::new();
     child.stderr.take().expect("it is piped").read_to_string(&mut said).expect("it is text");
     assert_eq!(status, 69, "{said}");
-    assert!(said.contains(&format!("{rows}: brokers refused a record of a transaction as invalid")), "{said}");
+    assert!(said.contains(&format!("{rows}: brokers rejected a record of a transaction as invalid")), "{said}");
     let child = start();
     eventually("the rest is there", || bench.records(&rows).len() == 3);
     eventually("the dead letter is there", || bench.records(&dead).len() == 1);

@@ -172,7 +172,7 @@ fn every_tool_serves_the_metrics_of_the_table_and_no_others() {
     }
     scrape_listener(&mut seen);
     // Metrics of rules: alert_faults.rs.
-    seen.extend(["evt_firing_alerts", "evt_alert_refused_rows_total", "evt_alert_notifications"]);
+    seen.extend(["evt_firing_alerts", "evt_alert_rejected_rows_total", "evt_alert_notifications"]);
     // Metrics of runs with a checkpoint: checkpoint.rs.
     seen.extend([
         "evt_checkpoint_duration_seconds",

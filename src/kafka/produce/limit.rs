@@ -169,10 +169,10 @@ fn unfit_for_compaction(address: &Address, is_dead: bool) -> Option<&'static str
     let options = &address.options;
     match (options.form, options.key.as_deref()) {
         (Some(TopicFormat::Frames), _) => {
-            Some("it refuses records without a key, and those of format=frames have none")
+            Some("it rejects records without a key, and those of format=frames have none")
         }
-        _ if is_dead => Some("it keeps only the last dead letter of each key, and refuses those without a key"),
-        (_, Some("none")) => Some("it refuses records without a key, and key=none gives them none"),
+        _ if is_dead => Some("it keeps only the last dead letter of each key, and rejects those without a key"),
+        (_, Some("none")) => Some("it rejects records without a key, and key=none gives them none"),
         _ => None,
     }
 }
@@ -197,8 +197,8 @@ pub fn check_policy(topics: &Topics, is_dead: bool) -> Result<()> {
 #[cold]
 pub fn invalid(record: &ProducerRecord<'_>) -> Fault {
     let message = match record.key {
-        None => "the topic refuses a record without a key (cleanup.policy=compact)",
-        Some(_) => "brokers refused the record as invalid",
+        None => "the topic rejects a record without a key (cleanup.policy=compact)",
+        Some(_) => "brokers rejected the record as invalid",
     };
     Fault::new(ErrorType::SinkError, message)
 }

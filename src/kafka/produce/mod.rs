@@ -345,7 +345,7 @@ impl KafkaOutput {
     fn reject_invalid(&mut self, record: ProducerRecord<'static>) -> Result<()> {
         let (topics, fault) = (&self.producer.topics, limit::invalid(&record));
         if self.kind == Some(Kind::Dead) {
-            let message = format!("{}: brokers refused a dead letter", topics.address);
+            let message = format!("{}: brokers rejected a dead letter", topics.address);
             return Err(Error::new(ErrorKind::Unavailable, message).because(fault.message));
         }
         let rows = self.format.rows_of(self.kind, &record)?;

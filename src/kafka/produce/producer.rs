@@ -296,7 +296,7 @@ pub(super) fn rejected_in_transaction(returned: &ReturnedRecord) -> Error {
     let ReturnedRecord { record, topic, is_invalid } = returned;
     let what = if *is_invalid { "invalid" } else { "too large" };
     let error =
-        Error::new(ErrorKind::Unavailable, format!("{topic}: brokers refused a record of a transaction as {what}"));
+        Error::new(ErrorKind::Unavailable, format!("{topic}: brokers rejected a record of a transaction as {what}"));
     match *is_invalid && record.key.is_none() {
         true => error.because("it has no key, which a topic with cleanup.policy=compact requires"),
         false => error,

@@ -374,7 +374,7 @@ impl AlertRun {
             run.metrics.set(&metrics::EVENTS, &[run.console.tool(), outcome], records as f64);
         }
         run.metrics.set(&metrics::ALERTS_FIRING, &[], self.engine.firing() as f64);
-        run.metrics.set(&metrics::ALERT_ROWS_REFUSED, &[], rejected as f64);
+        run.metrics.set(&metrics::ALERT_ROWS_REJECTED, &[], rejected as f64);
         if let Some(state) = self.services.state.as_ref().filter(|_| !self.options.channels.is_empty()) {
             for ChannelNotifications { channel, due, lost } in state.notifications()? {
                 run.metrics.set(&metrics::NOTIFICATIONS, &[&channel, "due"], due as f64);
