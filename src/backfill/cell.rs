@@ -47,7 +47,7 @@ pub struct Change {
 
 impl Change {
     /// Returns the change of the cell, for reports: inserted, corrected or retracted.
-    pub fn what(&self) -> &'static str {
+    pub fn change_name(&self) -> &'static str {
         match (self.old, self.new) {
             (None, _) => "inserted",
             (Some(_), Some(_)) => "corrected",

@@ -53,7 +53,7 @@ impl Changes {
             instants(|change| change.key.start),
             instants(|change| change.key.end),
             texts(|change| &change.key.dimensions),
-            texts(Change::what),
+            texts(Change::change_name),
             Arc::new(changes.iter().map(|change| change.old?.content.value).collect::<Float64Array>()),
             Arc::new(changes.iter().map(|change| Some(change.old?.content.rows)).collect::<Int64Array>()),
             Arc::new(changes.iter().map(|change| Some(change.old?.revision)).collect::<Int32Array>()),

@@ -184,7 +184,7 @@ mod tests {
     }
 
     fn changed(difference: &Difference) -> Vec<(&'static str, i64)> {
-        difference.changes.iter().map(|change| (change.what(), change.key.start)).collect()
+        difference.changes.iter().map(|change| (change.change_name(), change.key.start)).collect()
     }
 
     #[test]

@@ -56,7 +56,7 @@ pub fn given_up(error: Error, name: &str, outcome: &str) -> Error {
 /// One output of a run.
 pub struct Output {
     name: String,
-    sink: OpenTarget,
+    target: OpenTarget,
     rows: u64,
     /// Rows of the batches that were written without an error.
     written: u64,
@@ -88,13 +88,13 @@ pub(super) enum OpenTarget {
 
 impl Output {
     /// Makes an output of an open target.
-    pub(super) fn new(name: String, sink: OpenTarget, parts: OutputParts, run: &Run) -> Self {
+    pub(super) fn new(name: String, target: OpenTarget, parts: OutputParts, run: &Run) -> Self {
         let (metrics, clock) = (run.metrics.clone(), run.clock.clone());
         let (rejected_by_commit, late) = (None, vec![]);
         let keeps_rows = true;
         Self {
             name,
-            sink,
+            target,
             rows: 0,
             written: 0,
             keeps_rows,
@@ -133,7 +133,7 @@ impl Output {
     /// Returns how many of its rows the target has confirmed or rejected, in case the run fails now.
     pub fn confirmed(&self) -> DoneRecords {
         let exactly = |count| DoneRecords { count, is_at_most: false };
-        match &self.sink {
+        match &self.target {
             _ if !self.keeps_rows => exactly(0),
             OpenTarget::Store { sink, .. } => exactly(sink.counts().taken),
             OpenTarget::Null | OpenTarget::Frames { .. } => exactly(self.written),
@@ -147,7 +147,7 @@ impl Output {
 
     /// Returns the rows that brokers have rejected since the last call, after [`Output::write`] accepted them.
     pub fn take_rejected(&mut self) -> Vec<RejectedRecord> {
-        let OpenTarget::Kafka(topic) = &mut self.sink else { return vec![] };
+        let OpenTarget::Kafka(topic) = &mut self.target else { return vec![] };
         let rejected = topic.take_rejected();
         self.rejected += rejected.len() as u64;
         rejected
@@ -157,7 +157,7 @@ impl Output {
     /// every row.
     pub fn conclude(&mut self) -> Result<()> {
         self.finish_writing()?;
-        if let OpenTarget::Kafka(topic) = &mut self.sink { topic.settle() } else { Ok(()) }
+        if let OpenTarget::Kafka(topic) = &mut self.target { topic.settle() } else { Ok(()) }
     }
 
     /// Waits until a store that gets rows before their epoch is complete has accepted or rejected every row.
@@ -170,12 +170,12 @@ impl Output {
 
     /// Whether a store has not answered rows that it gets before their epoch is complete.
     pub fn is_writing(&self) -> bool {
-        matches!(&self.sink, OpenTarget::Epochs(output) if output.is_writing())
+        matches!(&self.target, OpenTarget::Epochs(output) if output.is_writing())
     }
 
     /// Waits for the answer of such a store, for at most `limit`.
     fn poll_written(&mut self, limit: Duration) -> Result<()> {
-        let OpenTarget::Epochs(output) = &mut self.sink else { return Ok(()) };
+        let OpenTarget::Epochs(output) = &mut self.target else { return Ok(()) };
         let rejected = output.poll_written(limit).map_err(|error| error.at(self.name.clone()))?;
         self.rejected += rejected.len() as u64;
         self.late.extend(rejected);
@@ -190,7 +190,7 @@ impl Output {
 
     /// Returns the counts of a store's rows by outcome; `None` for other outputs.
     pub fn row_counts(&self) -> Option<SinkCounts> {
-        match &self.sink {
+        match &self.target {
             OpenTarget::Store { sink, .. } => Some(sink.counts()),
             OpenTarget::Epochs(output) => output.row_counts(),
             _ => None,
@@ -203,20 +203,20 @@ impl Output {
     pub fn seal_epoch(&mut self, next: Epoch) -> Result<Option<EpochPart>> {
         self.sent = 0;
         self.finish_writing()?;
-        let OpenTarget::Epochs(output) = &mut self.sink else { return Ok(None) };
+        let OpenTarget::Epochs(output) = &mut self.target else { return Ok(None) };
         output.seal(next).map_err(|error| error.at(self.name.clone()))
     }
 
     /// Begins to write the rows of a complete epoch.
     pub fn begin_commit(&mut self, complete: &Arc<CompleteEpoch>) -> Result<()> {
-        let OpenTarget::Epochs(output) = &mut self.sink else { return Ok(()) };
+        let OpenTarget::Epochs(output) = &mut self.target else { return Ok(()) };
         self.rows += complete.letters.len() as u64;
         output.begin_commit(complete.clone())
     }
 
     /// Waits for the commit that has begun, for at most `limit`. Returns true if it has ended or none has begun.
     pub fn poll_commit(&mut self, limit: Duration) -> Result<bool> {
-        let OpenTarget::Epochs(output) = &mut self.sink else { return Ok(true) };
+        let OpenTarget::Epochs(output) = &mut self.target else { return Ok(true) };
         if !output.is_committing() {
             return Ok(true);
         }
@@ -229,7 +229,7 @@ impl Output {
 
     /// Whether a commit has begun and not ended.
     pub fn is_committing(&self) -> bool {
-        matches!(&self.sink, OpenTarget::Epochs(output) if output.is_committing())
+        matches!(&self.target, OpenTarget::Epochs(output) if output.is_committing())
     }
 
     /// Takes the rows that the target could not hold when it committed an epoch.
@@ -244,7 +244,7 @@ impl Output {
 
     /// Returns the bytes of rows in the epoch in progress: rows in the outbox, or rows that a later stage got.
     pub fn epoch_bytes(&self) -> u64 {
-        match &self.sink {
+        match &self.target {
             OpenTarget::Epochs(output) => output.staged_bytes(),
             _ => self.sent,
         }
@@ -252,7 +252,7 @@ impl Output {
 
     fn write_rows(&mut self, batch: &RecordBatch, headers: Option<HeaderRows<'_>>) -> Result<Vec<Rejected>> {
         let name = &self.name;
-        match &mut self.sink {
+        match &mut self.target {
             OpenTarget::Null => {}
             OpenTarget::Frames { encoder, file, .. } => {
                 let pieces = encoder.batch(batch)?;
@@ -293,7 +293,7 @@ impl Output {
     /// Writes a control message if the output can carry it: frames, topics, and watermarks as lines of text with
     /// `--control`.
     pub fn control(&mut self, message: &Control) -> Result<()> {
-        match &mut self.sink {
+        match &mut self.target {
             OpenTarget::Frames { encoder, file, .. } => {
                 let pieces = encoder.control(message)?;
                 file.write_pieces(&pieces)
@@ -312,7 +312,7 @@ impl Output {
 
     /// Does time-driven work of a store or a topic.
     pub fn tick(&mut self) -> Result<()> {
-        match &mut self.sink {
+        match &mut self.target {
             OpenTarget::Store { sink, .. } => sink.tick().map_err(|error| error.at(self.name.clone())),
             OpenTarget::Kafka(topic) => topic.tick(),
             OpenTarget::Epochs(output) => {
@@ -325,7 +325,7 @@ impl Output {
 
     /// Writes the rows that the encoder holds back, so that a waiting reader gets them.
     pub fn flush(&mut self) -> Result<()> {
-        let OpenTarget::Encoded { encoder, file, buffer, .. } = &mut self.sink else { return Ok(()) };
+        let OpenTarget::Encoded { encoder, file, buffer, .. } = &mut self.target else { return Ok(()) };
         encoder.flush(buffer);
         let written = file.write(&[buffer]).map_err(|error| error.at(self.name.clone()));
         buffer.clear();
@@ -335,7 +335,7 @@ impl Output {
     /// Makes every row so far durable, if the output can ([`super::OutputPlan::acknowledges`]).
     pub fn settle(&mut self) -> Result<()> {
         self.flush()?;
-        match &mut self.sink {
+        match &mut self.target {
             OpenTarget::Encoded { file, .. } => file.settle(),
             OpenTarget::Store { sink, .. } => sink.settle().map_err(|error| error.at(self.name.clone())),
             OpenTarget::Kafka(topic) => topic.settle(),
@@ -345,7 +345,7 @@ impl Output {
 
     /// Returns the format of a file or of standard output; `None` for a store, a topic or no output.
     pub fn format(&self) -> Option<&'static Format> {
-        match &self.sink {
+        match &self.target {
             OpenTarget::Null | OpenTarget::Store { .. } | OpenTarget::Kafka(_) => None,
             OpenTarget::Epochs(output) => output.format(),
             OpenTarget::Frames { .. } => Some(&format::frames::FORMAT),
@@ -356,13 +356,13 @@ impl Output {
     /// Writes the tool's own text after the rows so far; frames, stores, topics and the outputs of epochs ignore it.
     pub fn text(&mut self, text: &str) -> Result<()> {
         self.flush()?;
-        let OpenTarget::Encoded { file, .. } = &mut self.sink else { return Ok(()) };
+        let OpenTarget::Encoded { file, .. } = &mut self.target else { return Ok(()) };
         file.write(&[text.as_bytes()]).map_err(|error| error.at(self.name.clone()))
     }
 
     /// Sends the end of a stream of frames, and keeps the stream open.
     pub fn send_end(&mut self, end: &End) -> Result<()> {
-        let OpenTarget::Frames { encoder, file, has_ended } = &mut self.sink else { return Ok(()) };
+        let OpenTarget::Frames { encoder, file, has_ended } = &mut self.target else { return Ok(()) };
         if std::mem::replace(has_ended, true) {
             return Ok(());
         }
@@ -376,7 +376,7 @@ impl Output {
     pub fn finish(mut self, end: &End) -> Result<OutputReport> {
         self.send_end(end)?;
         let mut report = OutputReport { name: self.name, rows: self.rows, ..OutputReport::default() };
-        match self.sink {
+        match self.target {
             OpenTarget::Null => {}
             OpenTarget::Epochs(output) => output.finish(end, &mut report)?,
             OpenTarget::Frames { file, .. } => report.end_file(file.finish(end.how)?),

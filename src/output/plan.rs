@@ -45,7 +45,7 @@ pub const NO_TRANSACTIONS: &str =
 /// The schema is known only with the first rows, perhaps after hours. The check reports an unusable output before that.
 pub struct OutputPlan {
     name: String,
-    place: Destination,
+    destination: Destination,
     spec: OutputSpec,
     first: Option<String>,
     epochs: Option<EpochPlan>,
@@ -173,7 +173,7 @@ impl OutputPlan {
         let (uri, spec) = with_file_options(uri, spec.clone())?;
         let name = uri.to_string();
         let mut first = None;
-        let place = match uri {
+        let destination = match uri {
             Uri::Null => Destination::Null,
             Uri::Standard => Destination::Standard(standard_format(&spec, run)?),
             Uri::File(path) => {
@@ -199,7 +199,7 @@ impl OutputPlan {
                 Destination::Store(store, location)
             }
         };
-        Ok(Self { name, place, spec, first, epochs: None, in_transactions: false, is_dead: false })
+        Ok(Self { name, destination, spec, first, epochs: None, in_transactions: false, is_dead: false })
     }
 
     /// Checks with the brokers or the store's server that rows can be written now. Retries if the server is
@@ -218,7 +218,7 @@ impl OutputPlan {
     fn check_within(mut self, scope: CheckScope, run: &Rc<Run>) -> Result<Self> {
         self.check_transactions()?;
         self.init_server(&run.metrics);
-        match &self.place {
+        match &self.destination {
             Destination::Kafka(address, _) => KafkaOutput::check_server(address, self.is_dead, run)?,
             Destination::Store(store, location) if store.is_remote() => {
                 self.first = (store.check)(location, scope)?;
@@ -253,18 +253,18 @@ impl OutputPlan {
 
     /// Returns the address of a topic; `None` for another output.
     pub fn topic(&self) -> Option<&Address> {
-        if let Destination::Kafka(address, _) = &self.place { Some(address) } else { None }
+        if let Destination::Kafka(address, _) = &self.destination { Some(address) } else { None }
     }
 
     /// Whether its rows are dropped.
     pub fn is_null(&self) -> bool {
-        matches!(self.place, Destination::Null)
+        matches!(self.destination, Destination::Null)
     }
 
     /// Retries an unavailable server without a limit, unless the URI sets one. For runs whose input is stored
     /// meanwhile.
     pub fn without_limit(mut self) -> Self {
-        match &mut self.place {
+        match &mut self.destination {
             Destination::Kafka(address, _) => address.options.set_without_limit(),
             Destination::Store(store, location) if store.is_remote() => {
                 location.options.entry("retry".to_owned()).or_insert_with(|| FOREVER.to_owned());
@@ -276,7 +276,7 @@ impl OutputPlan {
 
     /// Checks that its rows can wait for their epoch and be written once. Errors: exit status 2 if not.
     pub fn check_epochs(&self, io: &Io) -> Result<()> {
-        let why = match &self.place {
+        let why = match &self.destination {
             Destination::Store(store, location) if (store.replaces)(location) => {
                 "expected mode=append, found mode=replace, which tracks the files of one run only"
             }
@@ -309,17 +309,17 @@ impl OutputPlan {
 
     /// Whether the output passes frames on to a later stage of the pipe.
     pub fn is_stream(&self) -> bool {
-        matches!(&self.place, Destination::Standard(format) if format.is_frames())
+        matches!(&self.destination, Destination::Standard(format) if format.is_frames())
     }
 
     /// Whether the output is standard output in a text format.
     pub fn is_text(&self) -> bool {
-        matches!(&self.place, Destination::Standard(format) if !format.is_frames())
+        matches!(&self.destination, Destination::Standard(format) if !format.is_frames())
     }
 
     /// Whether it is standard output.
     pub fn is_standard(&self) -> bool {
-        matches!(self.place, Destination::Standard(_))
+        matches!(self.destination, Destination::Standard(_))
     }
 
     /// Returns its URI as the user gave it, without secrets.
@@ -335,7 +335,7 @@ impl OutputPlan {
     /// Returns its identity, to find duplicate outputs. `None` if an output may be named twice: a database holds a
     /// table for each kind of row.
     pub fn identity(&self, io: &Io) -> Option<Identity> {
-        match &self.place {
+        match &self.destination {
             Destination::Store(store, location) if store.medium == Medium::Directory => {
                 Identity::of_directory(Path::new(&location.path))
             }
@@ -348,7 +348,7 @@ impl OutputPlan {
 
     /// Returns the format of a file or of standard output; `None` for a store or a topic.
     pub fn format(&self) -> Option<&'static Format> {
-        match &self.place {
+        match &self.destination {
             Destination::Standard(format) | Destination::File(_, format) => Some(format),
             Destination::Null | Destination::Store(..) | Destination::Kafka(..) => None,
         }
@@ -357,7 +357,7 @@ impl OutputPlan {
     /// Whether the output takes rows of any columns: a file or standard output in another format than frames, whose
     /// readers expect a kind.
     pub fn takes_any_columns(&self) -> bool {
-        match &self.place {
+        match &self.destination {
             Destination::Standard(format) | Destination::File(_, format) => format.takes_any_columns,
             Destination::Null => true,
             Destination::Store(..) | Destination::Kafka(..) => false,
@@ -366,18 +366,18 @@ impl OutputPlan {
 
     /// Whether its format writes raw records, so that rows need the column `raw`.
     pub fn needs_raw(&self) -> bool {
-        matches!(&self.place, Destination::Standard(format) | Destination::File(_, format) if format.is_raw)
+        matches!(&self.destination, Destination::Standard(format) | Destination::File(_, format) if format.is_raw)
     }
 
     /// Whether the output can write the headers of records with their rows.
     pub fn takes_headers(&self) -> bool {
-        matches!(&self.place, Destination::Kafka(address, _) if address.options.form != Some(TopicFormat::Frames))
+        matches!(&self.destination, Destination::Kafka(address, _) if address.options.form != Some(TopicFormat::Frames))
     }
 
     /// Whether the output can make rows durable before the run ends ([`Output::settle`]), so that a source may commit
     /// its position.
     pub fn acknowledges(&self) -> bool {
-        match &self.place {
+        match &self.destination {
             Destination::Null | Destination::Kafka(..) => true,
             Destination::Standard(_) => false,
             Destination::File(path, format) => is_appended(path, format, self.spec.overwrite),
@@ -387,18 +387,18 @@ impl OutputPlan {
 
     /// Whether the output replaces the rows of other runs at the end of the run, so that the source must be bounded.
     pub fn replaces(&self) -> bool {
-        matches!(&self.place, Destination::Store(store, location) if (store.replaces)(location))
+        matches!(&self.destination, Destination::Store(store, location) if (store.replaces)(location))
     }
 
     /// Whether the output is a topic of frames. Its control frames describe all partitions of the source, so one run
     /// must read all partitions.
     pub fn is_framed(&self) -> bool {
-        matches!(&self.place, Destination::Kafka(..)) && self.place.is_framed()
+        matches!(&self.destination, Destination::Kafka(..)) && self.destination.is_framed()
     }
 
     /// Returns the limit of the size of a row; `None` if there is none.
     pub fn row_limit(&self) -> Option<RowLimit> {
-        match &self.place {
+        match &self.destination {
             Destination::Kafka(address, limit) => Some(RowLimit::new(address, limit)),
             _ => None,
         }
@@ -406,7 +406,7 @@ impl OutputPlan {
 
     /// Sets the metrics of the output before it is open: no row is written, and its server has not answered yet.
     pub fn init_metrics(&self, metrics: &Metrics) {
-        let outcomes = match &self.place {
+        let outcomes = match &self.destination {
             Destination::Store(..) => SinkCounts::default().outcomes().map(|(outcome, _)| outcome).to_vec(),
             _ => vec!["written"],
         };
@@ -416,7 +416,7 @@ impl OutputPlan {
 
     /// Sets the metric of its server, if it has one, to down: the server has not answered yet.
     pub fn init_server(&self, metrics: &Metrics) {
-        if self.place.is_remote() {
+        if self.destination.is_remote() {
             Up::new(metrics, &self.name).set(false);
         }
     }
@@ -432,21 +432,21 @@ impl OutputPlan {
     pub fn open_in(self, producer: Option<&SharedProducer>, schema: &SchemaRef, run: &Rc<Run>) -> Result<Output> {
         // A file that is replaced at the end is removed if the run fails, and so are the new files of a lake.
         let keeps_rows = self.acknowledges() || self.is_standard();
-        let Self { name, place, spec, epochs, .. } = self;
-        let is_remote = place.is_remote();
-        let (parts, schema) = OutputParts::of(schema, place.is_framed());
-        let kind = place.kind_of(&schema, &name)?;
+        let Self { name, destination, spec, epochs, .. } = self;
+        let is_remote = destination.is_remote();
+        let (parts, schema) = OutputParts::of(schema, destination.is_framed());
+        let kind = destination.kind_of(&schema, &name)?;
         if kind.is_some() && has_raw(&schema) {
             run.console.warn(format!("{name}: no column raw; the raw records are not stored"));
         }
         let up = Up::new(&run.metrics, &name);
-        let sink = match epochs.filter(|_| !matches!(place, Destination::Null)) {
-            None => place.open(producer, &spec, OpenRows { schema, kind, up: up.clone() }, run)?,
+        let sink = match epochs.filter(|_| !matches!(destination, Destination::Null)) {
+            None => destination.open(producer, &spec, OpenRows { schema, kind, up: up.clone() }, run)?,
             Some(plan) => {
                 let rows = OpenRows { schema, kind, up: up.clone() };
                 let shown = name.clone();
                 let open = move |run: &Rc<Run>, plan: &EpochPlan| {
-                    let mut target = place.open_in_epochs(&spec, rows, plan, run)?;
+                    let mut target = destination.open_in_epochs(&spec, rows, plan, run)?;
                     target.check_committed(plan, &shown).map(|()| target)
                 };
                 OpenTarget::Epochs(Box::new(EpochOutput::open(plan, run, open)?))

@@ -161,8 +161,8 @@ impl Writer {
         self.buffer.clear();
         let before = self.next;
         let rolled = self.roll();
-        let place = |QueuedRequest { request, size, responder }| (self.place(request, size), responder);
-        let outcomes: Vec<(RequestOutcome, Responder)> = requests.into_iter().map(place).collect();
+        let encode = |QueuedRequest { request, size, responder }| (self.encode_request(request, size), responder);
+        let outcomes: Vec<(RequestOutcome, Responder)> = requests.into_iter().map(encode).collect();
         let stored = outcomes.iter().filter_map(|(outcome, _)| outcome.stored());
         let written = rolled.and_then(|()| self.write(stored.clone()));
         self.report(&written);
@@ -183,7 +183,7 @@ impl Writer {
     }
 
     /// Detects whether a request or one of its records is a repetition, and encodes its entry into the buffer.
-    fn place(&mut self, mut request: Request, size: usize) -> RequestOutcome {
+    fn encode_request(&mut self, mut request: Request, size: usize) -> RequestOutcome {
         let Some(OpenSegment { first, seed, bytes: safe, .. }) = self.tail else {
             return RequestOutcome::Answered(Answer::Unavailable("no segment is open".into()));
         };

@@ -14,15 +14,15 @@ use std::time::{Duration, Instant};
 use xxhash_rust::xxh3::xxh3_64;
 
 /// How long a server may be unreachable after the run has begun, by default.
-pub const AWAY: Duration = Duration::from_secs(300);
+pub const OUTAGE_MAX: Duration = Duration::from_secs(300);
 /// The same before its first answer, so that a wrong address fails early.
-const AWAY_AT_START: Duration = Duration::from_secs(30);
+const OUTAGE_MAX_AT_START: Duration = Duration::from_secs(30);
 /// The value of an option without limit.
 pub const FOREVER: &str = "forever";
 
 /// How long a server may be unreachable: `?wait=` of Kafka, `?retry=` of other servers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Away {
+pub enum OutageLimit {
     /// The default: 30 s at the start of a run, later 5 minutes.
     #[default]
     Usual,
@@ -32,7 +32,7 @@ pub enum Away {
     Forever,
 }
 
-impl Away {
+impl OutageLimit {
     /// Parses the value of an option: a duration longer than 0, or `forever`.
     pub fn parse(text: &str) -> Result<Self> {
         if text == FOREVER {
@@ -46,7 +46,7 @@ impl Away {
     /// Returns the limit, depending on whether the server has ever answered; `None` for no limit.
     pub fn limit(self, has_answered: bool) -> Option<Duration> {
         match self {
-            Self::Usual => Some(if has_answered { AWAY } else { AWAY_AT_START }),
+            Self::Usual => Some(if has_answered { OUTAGE_MAX } else { OUTAGE_MAX_AT_START }),
             Self::Limited(limit) => Some(limit),
             Self::Forever => None,
         }
@@ -69,7 +69,7 @@ pub struct Timeouts {
     /// Timeout of one answer (`?timeout=`).
     pub timeout: Duration,
     /// How long a request is retried (`?retry=`).
-    pub retry: Away,
+    pub retry: OutageLimit,
 }
 
 impl Timeouts {
@@ -86,8 +86,8 @@ impl Timeouts {
             connect: option("connect", 10 * SECOND)?,
             timeout: option("timeout", 30 * SECOND)?,
             retry: match location.options.get("retry") {
-                None => Away::Usual,
-                Some(text) => Away::parse(text).map_err(|error| error.at(format!("{location}: retry")))?,
+                None => OutageLimit::Usual,
+                Some(text) => OutageLimit::parse(text).map_err(|error| error.at(format!("{location}: retry")))?,
             },
         })
     }
@@ -268,8 +268,8 @@ mod tests {
     fn waits_are_durations_longer_than_nothing() {
         let said = timeouts(&[("timeout", "1m30s")]).unwrap();
         assert_eq!((said.connect, said.timeout), (Duration::from_secs(10), Duration::from_secs(90)));
-        assert_eq!(said.retry.limit(false), Some(AWAY_AT_START));
-        assert_eq!(said.retry.limit(true), Some(AWAY));
+        assert_eq!(said.retry.limit(false), Some(OUTAGE_MAX_AT_START));
+        assert_eq!(said.retry.limit(true), Some(OUTAGE_MAX));
         assert_eq!(timeouts(&[("retry", "3s")]).unwrap().retry.limit(false), Some(Duration::from_secs(3)));
         assert_eq!(timeouts(&[("retry", "forever")]).unwrap().retry.limit(true), None);
         for value in ["0s", "-1s", "7", ""] {

@@ -5,7 +5,7 @@ use crate::error::{Error, Result};
 use crate::parse::query::{self, unescaped};
 use crate::registry::reader::Choice;
 use crate::secret;
-use crate::store::remote::{Away, FOREVER};
+use crate::store::remote::{FOREVER, OutageLimit};
 use crate::time::parse_flag_instant;
 use std::fmt;
 
@@ -98,7 +98,7 @@ pub struct Options {
     /// Whether records lost to retention are skipped.
     pub skips_gaps: bool,
     /// How long brokers may be unreachable.
-    pub wait: Away,
+    pub wait: OutageLimit,
     /// Settings of librdkafka.
     pub settings: Vec<(String, String)>,
 }
@@ -116,7 +116,7 @@ impl Default for Options {
             end: None,
             partitions: None,
             skips_gaps: false,
-            wait: Away::Usual,
+            wait: OutageLimit::Usual,
             settings: vec![],
         }
     }
@@ -218,8 +218,8 @@ impl fmt::Display for Address {
 impl Options {
     /// Makes waits for brokers and for the registry unlimited, unless they are set.
     pub fn set_without_limit(&mut self) {
-        if self.wait == Away::Usual {
-            self.wait = Away::Forever;
+        if self.wait == OutageLimit::Usual {
+            self.wait = OutageLimit::Forever;
         }
         if let Some(schemas) = &mut self.schemas
             && !query::split(schemas).1.iter().any(|(name, _)| name == "retry")
@@ -266,7 +266,7 @@ impl Options {
                 "fail" => self.skips_gaps = false,
                 _ => return Err(wrong("expected fail or continue")),
             },
-            "wait" => self.wait = Away::parse(value)?,
+            "wait" => self.wait = OutageLimit::parse(value)?,
             _ => match name.strip_prefix("rdkafka.") {
                 Some(setting) => {
                     check_setting(setting)?;
@@ -371,7 +371,7 @@ mod tests {
         assert_eq!((options.start, options.end), (Some(Bound::Instant("now-2h".into())), Some(Bound::Latest)));
         assert_eq!(options.partitions, Some(vec![0, 1, 2]));
         assert!(options.skips_gaps);
-        assert_eq!((options.wait, options.form), (Away::parse("1m").unwrap(), Some(TopicFormat::Frames)));
+        assert_eq!((options.wait, options.form), (OutageLimit::parse("1m").unwrap(), Some(TopicFormat::Frames)));
         let avro = Address::parse("//b/t?format=avro&schemas=http://r:1/x?retry=1s%26down=dead&key=a").unwrap().options;
         assert_eq!(avro.schemas.as_deref(), Some("http://r:1/x?retry=1s&down=dead"));
         assert_eq!((avro.form, avro.key.as_deref(), avro.reader), (Some(TopicFormat::Avro), Some("a"), None));

@@ -18,7 +18,7 @@ const DEFERRED: i64 = 4;
 
 /// The windows of a metric whose state is in files.
 #[derive(Debug)]
-pub(crate) struct Away {
+pub(crate) struct SpilledWindows {
     rule: AwayRule,
     /// How long after its end (µs) a window fires.
     delay: i64,
@@ -49,7 +49,7 @@ enum AwayRule {
     },
 }
 
-impl Away {
+impl SpilledWindows {
     /// Makes the windows of a sliding metric without state.
     pub(crate) fn slices(spec: WindowSpec, delay: i64) -> Self {
         Self::new(
@@ -224,7 +224,7 @@ impl Away {
         }
     }
 
-    /// Restores the values that [`Away::snapshot`] saved.
+    /// Restores the values that [`SpilledWindows::snapshot`] saved.
     pub(crate) fn restore(&mut self, saved: &mut Reader<'_>) -> Result<()> {
         match &mut self.rule {
             AwayRule::Slices { spec, waiting, open, last: _ } => {

@@ -77,12 +77,12 @@ impl GroupState {
     }
 
     /// Moves the state into files. `fired` is the watermark up to which windows have fired.
-    pub(crate) fn leave(&mut self, context: &mut GroupFiles<'_>, emit: Emit, fired: Option<i64>) -> Result<()> {
+    pub(crate) fn spill(&mut self, context: &mut GroupFiles<'_>, emit: Emit, fired: Option<i64>) -> Result<()> {
         let spilled = Spilled::begin(&mut self.shard, context)?;
         let mut left = Shard::new(context.members.each());
         let metrics = context.members.each();
         for ((running, metric), before) in left.running.iter_mut().zip(metrics).zip(&mut self.shard.running) {
-            running.windows = MetricWindows::Away(before.away(delay(emit, metric), fired));
+            running.windows = MetricWindows::SpilledWindows(before.away(delay(emit, metric), fired));
             (running.counts, running.since) = (before.counts, before.since);
         }
         (self.shard, self.spilled) = (left, Some(spilled));
@@ -98,7 +98,7 @@ impl GroupState {
     ) -> Result<()> {
         let Some(spilled) = &mut self.spilled else { return Ok(()) };
         let is_due = |running: &RunningMetric| match &running.windows {
-            MetricWindows::Away(away) => away.is_due(firing.watermark),
+            MetricWindows::SpilledWindows(away) => away.is_due(firing.watermark),
             MetricWindows::Slices(..) | MetricWindows::Sessions(..) => false,
         };
         if !self.shard.running.iter().any(is_due) {
@@ -106,7 +106,7 @@ impl GroupState {
         }
         spilled.visit(&mut self.shard, context, Some((firing, emit)))?;
         for running in &mut self.shard.running {
-            if let MetricWindows::Away(away) = &mut running.windows {
+            if let MetricWindows::SpilledWindows(away) = &mut running.windows {
                 away.on_fired(firing.watermark);
             }
         }
@@ -136,7 +136,7 @@ impl GroupState {
         emit: &mut Emitter<'_>,
     ) -> Result<()> {
         let is_session = |running: &RunningMetric| match &running.windows {
-            MetricWindows::Away(away) => away.session_rule().is_some(),
+            MetricWindows::SpilledWindows(away) => away.session_rule().is_some(),
             MetricWindows::Slices(..) | MetricWindows::Sessions(..) => false,
         };
         match &mut self.spilled {
@@ -171,7 +171,7 @@ impl GroupState {
     ) -> Result<()> {
         let mut spilled = Spilled::restore(context, saved)?;
         for (running, metric) in self.shard.running.iter_mut().zip(context.members.each()) {
-            running.windows = MetricWindows::Away(running.away(delay(emit, metric), None));
+            running.windows = MetricWindows::SpilledWindows(running.away(delay(emit, metric), None));
         }
         spilled.fit(&mut self.shard, context)?;
         self.spilled = Some(spilled);

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! rows ─► Shard (all keys of a group of metrics, in memory)          as long as the state is within the bound
-//! rows ─► Away (judges them) ─► pending ─► log in a file ┐
+//! rows ─► SpilledWindows (judges them) ─► pending ─► log in a file ┐
 //!                               saved Shards in files ───┴─► Shard of a range of keys ─► fires, is saved again
 //! ```
 //!

@@ -31,7 +31,7 @@ impl Shard {
         self.running.iter().all(|running| match &running.windows {
             MetricWindows::Slices(slices, _) => slices.is_empty(),
             MetricWindows::Sessions(sessions, _) => sessions.is_empty(),
-            MetricWindows::Away(_) => true,
+            MetricWindows::SpilledWindows(_) => true,
         })
     }
 
@@ -41,7 +41,7 @@ impl Shard {
             let rest = match &running.windows {
                 MetricWindows::Slices(slices, _) => slices.allocated(),
                 MetricWindows::Sessions(sessions, _) => sessions.allocated(),
-                MetricWindows::Away(_) => return 0,
+                MetricWindows::SpilledWindows(_) => return 0,
             };
             running.slots.allocated() + rest
         };
@@ -55,7 +55,7 @@ impl Shard {
         match &mut running.windows {
             MetricWindows::Slices(slices, spec) => slices.snapshot(*spec, keys, &running.slots, selects, &mut state),
             MetricWindows::Sessions(sessions, _) => sessions.snapshot(keys, &running.slots, selects, &mut state),
-            MetricWindows::Away(away) => away.snapshot(&mut state),
+            MetricWindows::SpilledWindows(away) => away.snapshot(&mut state),
         }
         state.finish()
     }
@@ -70,7 +70,7 @@ impl Shard {
                 slices.absorb(*spec, keys, &mut running.slots, &mut saved, selects)?;
             }
             MetricWindows::Sessions(sessions, _) => sessions.absorb(keys, &mut running.slots, &mut saved, selects)?,
-            MetricWindows::Away(away) => away.restore(&mut saved)?,
+            MetricWindows::SpilledWindows(away) => away.restore(&mut saved)?,
         }
         saved.finish()
     }
@@ -143,7 +143,7 @@ impl WatermarkFiring<'_> {
                 let ends = match &mut running.windows {
                     MetricWindows::Slices(slices, spec) => slices.due(self.watermark, delay, *spec),
                     MetricWindows::Sessions(sessions, _) => sessions.due(self.watermark, delay),
-                    MetricWindows::Away(_) => vec![],
+                    MetricWindows::SpilledWindows(_) => vec![],
                 };
                 let place = self.places[*metric];
                 let window = |end: i64| DueWindow { due: end.saturating_add(delay), end, place, shard: at, member };
@@ -164,7 +164,7 @@ impl WatermarkFiring<'_> {
                     MetricWindows::Sessions(sessions, rule) => {
                         sessions.close(self.watermark, *rule, &mut group.keys, slots)
                     }
-                    MetricWindows::Away(_) => {}
+                    MetricWindows::SpilledWindows(_) => {}
                 }
             }
         }
@@ -211,7 +211,7 @@ impl WatermarkFiring<'_> {
                     rows.push(result(dimensions(keys, fired.key), start, fired));
                 }
             }
-            MetricWindows::Away(_) => {}
+            MetricWindows::SpilledWindows(_) => {}
         }
         rows.sort_by(|a, b| (&a.dimensions, a.start, !a.is_retracted).cmp(&(&b.dimensions, b.start, !b.is_retracted)));
         for WindowResult { dimensions, start, is_retracted, fired } in &rows {

@@ -204,7 +204,7 @@ impl Spilled {
     ) -> Result<()> {
         let (mut masks, mut undecided) = (vec![], BTreeSet::new());
         for running in &shard.running {
-            let MetricWindows::Away(away) = &running.windows else { continue };
+            let MetricWindows::SpilledWindows(away) = &running.windows else { continue };
             masks.push(away.kept());
             undecided.extend(away.undecided());
         }
@@ -316,7 +316,7 @@ impl Spilled {
         self.flush(context)?;
         let members = context.members;
         for running in &mut shard.running {
-            let MetricWindows::Away(away) = &mut running.windows else { continue };
+            let MetricWindows::SpilledWindows(away) = &mut running.windows else { continue };
             away.begin_reading();
         }
         let mut todo = std::mem::take(&mut self.ranges);
@@ -468,7 +468,7 @@ impl Spilled {
 fn observe(state: &Shard, shard: &mut Shard) {
     for (read, running) in state.running.iter().zip(&mut shard.running) {
         running.counts.partial += read.counts.partial;
-        if let (MetricWindows::Sessions(sessions, rule), MetricWindows::Away(away)) =
+        if let (MetricWindows::Sessions(sessions, rule), MetricWindows::SpilledWindows(away)) =
             (&read.windows, &mut running.windows)
         {
             away.on_sessions(sessions.earliest(*rule, away.delay()), sessions.held());

@@ -224,7 +224,7 @@ impl Window {
             .map(|running| match &running.windows {
                 MetricWindows::Slices(slices, spec) => slices.held(*spec),
                 MetricWindows::Sessions(sessions, _) => sessions.held(),
-                MetricWindows::Away(away) => away.held(),
+                MetricWindows::SpilledWindows(away) => away.held(),
             })
             .sum()
     }
@@ -406,7 +406,7 @@ impl Window {
             let Some((_, Group { metrics, state })) = largest.filter(|_| bytes > bound) else { return Ok(()) };
             let members = Members { metrics: &self.options.metrics, indexes: metrics, fired };
             let limit = memory.bytes / SHARES;
-            state.leave(&mut GroupFiles { members, storage: memory.storage.as_mut(), limit }, emit, self.fired)?;
+            state.spill(&mut GroupFiles { members, storage: memory.storage.as_mut(), limit }, emit, self.fired)?;
         }
     }
 

@@ -6,7 +6,7 @@ use super::outcome::{BatchOutcome, LateRow, RowRef};
 use super::session::{SessionRule, Sessions};
 use super::slice::{Placement, Slices, WindowSpec};
 use super::slots::Slots;
-use crate::op::state::away::Away;
+use crate::op::state::away::SpilledWindows;
 use arrow::array::{Array, ArrayRef, BooleanArray};
 use arrow::buffer::BooleanBuffer;
 
@@ -53,7 +53,7 @@ pub(crate) enum MetricWindows {
     Slices(Slices, WindowSpec),
     Sessions(Sessions, SessionRule),
     /// Their state is in files.
-    Away(Away),
+    SpilledWindows(SpilledWindows),
 }
 
 /// Keys shared by the metrics with the same dimensions: each row's key is looked up once for all of them.
@@ -77,20 +77,20 @@ pub(crate) struct RunningMetric {
 impl RunningMetric {
     /// Returns the windows of the metric for the time when its state is in files. `delay` is how long (µs) after its
     /// end a window fires, `fired` the watermark up to which windows have fired.
-    pub(crate) fn away(&mut self, delay: i64, fired: Option<i64>) -> Away {
+    pub(crate) fn away(&mut self, delay: i64, fired: Option<i64>) -> SpilledWindows {
         match &mut self.windows {
             MetricWindows::Slices(slices, spec) => {
-                let mut away = Away::slices(*spec, delay);
+                let mut away = SpilledWindows::slices(*spec, delay);
                 let (waiting, spans) = slices.ends();
                 away.take_ends(waiting, spans, fired);
                 away
             }
             MetricWindows::Sessions(sessions, rule) => {
-                let mut away = Away::sessions(*rule, delay);
+                let mut away = SpilledWindows::sessions(*rule, delay);
                 away.on_sessions(sessions.earliest(*rule, delay), sessions.held());
                 away
             }
-            MetricWindows::Away(_) => Away::sessions(SessionRule { gap: 0, lateness: 0 }, delay),
+            MetricWindows::SpilledWindows(_) => SpilledWindows::sessions(SessionRule { gap: 0, lateness: 0 }, delay),
         }
     }
 
@@ -226,7 +226,7 @@ impl RunningMetric {
     ) {
         let rows = group.ids.len();
         match &mut self.windows {
-            MetricWindows::Away(away) => away.begin(rows),
+            MetricWindows::SpilledWindows(away) => away.begin(rows),
             _ => self.slots.reserve(rows),
         }
         let asked = match (&view.passed, &bounds.living) {
@@ -256,7 +256,7 @@ impl RunningMetric {
         }
         let spec = match &self.windows {
             MetricWindows::Slices(_, spec) => Some(*spec),
-            MetricWindows::Away(away) => away.spec(),
+            MetricWindows::SpilledWindows(away) => away.spec(),
             MetricWindows::Sessions(..) => None,
         };
         let Some(spec) = spec else { return false };
@@ -283,7 +283,7 @@ impl RunningMetric {
                 }
                 self.slots.add_all(found);
             }
-            MetricWindows::Away(away) => away.keep_all(span, first_end, bounds.fired),
+            MetricWindows::SpilledWindows(away) => away.keep_all(span, first_end, bounds.fired),
             MetricWindows::Sessions(..) => return false,
         }
         self.counts.counted += ids.len() as u64;
@@ -315,7 +315,7 @@ impl RunningMetric {
                             continue;
                         }
                     }
-                    MetricWindows::Away(away) => {
+                    MetricWindows::SpilledWindows(away) => {
                         away.keep_same(row);
                         self.count(row, outcome);
                         continue;
@@ -362,7 +362,7 @@ impl RunningMetric {
 
     /// Returns the rows of the batch that state in files counts or decides about.
     pub(crate) fn kept_or_undecided(&self) -> BooleanBuffer {
-        let MetricWindows::Away(away) = &self.windows else { return BooleanBuffer::new_unset(0) };
+        let MetricWindows::SpilledWindows(away) = &self.windows else { return BooleanBuffer::new_unset(0) };
         let mut undecided = vec![false; away.kept().len()];
         away.undecided().iter().for_each(|row| undecided[*row] = true);
         &away.kept() | &BooleanBuffer::from(undecided.as_slice())
@@ -377,7 +377,7 @@ impl RunningMetric {
         outcome: &mut BatchOutcome,
         is_late: impl Fn(usize) -> Option<bool>,
     ) {
-        let MetricWindows::Away(away) = &self.windows else { return };
+        let MetricWindows::SpilledWindows(away) = &self.windows else { return };
         let Some(rule) = away.session_rule() else { return };
         for row in away.undecided().to_vec() {
             match is_late(row) {
@@ -425,7 +425,7 @@ impl RunningMetric {
                 let slot = slices.slot(Placement { key, span, first_end }, fired, *spec, keys, &mut self.slots);
                 Assignment::Slot(slot, missed)
             }
-            MetricWindows::Away(away) => match away.spec() {
+            MetricWindows::SpilledWindows(away) => match away.spec() {
                 Some(spec) => {
                     let WindowPlace { span, first_end, missed } = match place(coming, spec) {
                         Ok(placed) => placed,

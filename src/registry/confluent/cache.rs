@@ -28,7 +28,7 @@ impl<V> Default for CacheEntry<V> {
 
 impl<V: Clone> CacheEntry<V> {
     fn peek(&self) -> Option<(V, Instant)> {
-        held(&self.value).clone()
+        locked(&self.value).clone()
     }
 }
 
@@ -51,30 +51,30 @@ impl<K: Eq + Hash + Clone, V: Clone> Cache<K, V> {
         if let Some((value, _)) = good() {
             return Ok(value);
         }
-        let fetching = held(&slot.fetching);
+        let fetching = locked(&slot.fetching);
         // Another thread may have fetched it meanwhile.
         if let Some((value, _)) = good() {
             return Ok(value);
         }
         let value = fetch(slot.peek().as_ref().map(|(value, _)| value))?;
-        *held(&slot.value) = Some((value.clone(), Instant::now()));
+        *locked(&slot.value) = Some((value.clone(), Instant::now()));
         drop(fetching);
         Ok(value)
     }
 
     /// Returns the cached value of `key`, however old, and its age. Never waits for a fetch.
     pub fn peek(&self, key: &K) -> Option<(V, Duration)> {
-        let slot = held(&self.slots).get(key)?.clone();
+        let slot = locked(&self.slots).get(key)?.clone();
         slot.peek().map(|(value, since)| (value, since.elapsed()))
     }
 
     /// Drops the value of `key`.
     pub fn forget(&self, key: &K) {
-        held(&self.slots).remove(key);
+        locked(&self.slots).remove(key);
     }
 
     fn slot(&self, key: &K) -> Slot<V> {
-        let mut slots = held(&self.slots);
+        let mut slots = locked(&self.slots);
         if let Some(slot) = slots.get(key) {
             return slot.clone();
         }
@@ -85,8 +85,8 @@ impl<K: Eq + Hash + Clone, V: Clone> Cache<K, V> {
     }
 }
 
-/// Locks, even if a thread panicked while it held the lock: a value is complete or absent.
-pub fn held<T>(lock: &Mutex<T>) -> MutexGuard<'_, T> {
+/// Locks, even if a thread panicked while it locked the lock: a value is complete or absent.
+pub fn locked<T>(lock: &Mutex<T>) -> MutexGuard<'_, T> {
     lock.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -144,7 +144,7 @@ mod tests {
         let cache = Cache::<u32, u32>::new(4);
         for key in 0..100 {
             assert_eq!(cache.get(&key, |_| EVER, |_| Ok::<_, ()>(key)), Ok(key));
-            assert!(held(&cache.slots).len() <= 4);
+            assert!(locked(&cache.slots).len() <= 4);
         }
     }
 }

@@ -21,7 +21,7 @@ mod http;
 pub mod recall;
 mod reference;
 
-use self::cache::{Cache, held};
+use self::cache::{Cache, locked};
 use self::http::{Http, RegistryResponse};
 use self::reference::Reference;
 use super::{Registration, Registry, conflicts};
@@ -380,11 +380,11 @@ impl Confluent {
             Absence::Fail => return Ok(attempt().map_err(|trouble| trouble.into_error(&self.shown))?),
             Absence::Dead => {}
         }
-        if let Some(Outage { cause, .. }) = held(&self.away).as_ref().filter(|outage| Instant::now() < outage.until) {
+        if let Some(Outage { cause, .. }) = locked(&self.away).as_ref().filter(|outage| Instant::now() < outage.until) {
             return Err(RetryError::Transient(cause.clone()));
         }
         let answer = attempt();
-        let mut away = held(&self.away);
+        let mut away = locked(&self.away);
         match answer {
             Ok(answer) => {
                 if away.take().is_some() {

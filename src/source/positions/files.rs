@@ -139,7 +139,7 @@ impl FilePositions {
         let begun = BegunFile { id, content: content.clone() };
         self.inputs.insert(name.clone(), InputFile { path: path.clone(), begun: Some(begun) });
         let mut position = FilePosition { name, content, last: i64::MIN, explode, partitions: vec![], began: None };
-        if let Some(former) = known.map(|at| self.take(at, &position.name, run.ratio_max)) {
+        if let Some(former) = known.map(|at| self.position_for(at, &position.name, run.ratio_max)) {
             position.last = former.last;
             ingest.read.skip_to(former.last);
             ingest.read.begin(former.began);
@@ -200,7 +200,7 @@ impl FilePositions {
 
     /// Takes position number `at` out of the list for a file of this name, which gets a new entry at the end. If the
     /// position is that of another file of the run, of which this file is a copy, it stays in the list.
-    fn take(&mut self, at: usize, name: &str, ratio_max: u64) -> FilePosition {
+    fn position_for(&mut self, at: usize, name: &str, ratio_max: u64) -> FilePosition {
         let id = self.inputs.get(name).and_then(|file| file.begun.as_ref()).map(|begun| begun.id);
         match self.is_of_other(at, name, id, ratio_max) {
             true => self.files[at].clone(),

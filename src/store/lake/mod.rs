@@ -224,7 +224,7 @@ impl Parquet {
 
     /// Publishes all rows that were written, and records that none waits. The name of a file is a digest of its rows,
     /// so a repeated call finds the files that a killed one has published, and the rows that are in them.
-    fn show(&mut self, committed: &mut CommittedEpochs) -> Result<()> {
+    fn publish_epochs(&mut self, committed: &mut CommittedEpochs) -> Result<()> {
         let names = self.lake.lock_names()?;
         self.finish_parts()?;
         self.publish(&names)?;
@@ -235,11 +235,11 @@ impl Parquet {
     }
 
     /// Publishes the rows that wait if `is_due`.
-    fn show_waiting(&mut self, is_due: impl Fn(&CommittedEpochs) -> bool) -> Result<()> {
+    fn publish_waiting(&mut self, is_due: impl Fn(&CommittedEpochs) -> bool) -> Result<()> {
         let mut committed = self.begin_commit()?;
         if is_due(&committed) {
             self.write_waiting(&committed)?;
-            self.show(&mut committed)?;
+            self.publish_epochs(&mut committed)?;
         }
         self.end_commit(&committed);
         Ok(())
@@ -462,7 +462,7 @@ impl Sink for Parquet {
                 // A run with `?roll=` was killed.
                 None => committed.since.is_some(),
             };
-            return if is_due(&known) { self.show_waiting(is_due) } else { Ok(()) };
+            return if is_due(&known) { self.publish_waiting(is_due) } else { Ok(()) };
         }
         if let Some(stream) = &mut self.stream {
             self.parts.extend(stream.roll_old(&mut self.lake, (self.options.clock)())?);
@@ -486,12 +486,12 @@ impl Sink for Parquet {
                 self.write_waiting(&committed)?;
                 write_rows(self, rows)?;
                 committed.add(epoch, None, now);
-                self.show(&mut committed)?;
+                self.publish_epochs(&mut committed)?;
             }
         }
         if committed.is_due(self.roll, now) {
             self.write_waiting(&committed)?;
-            self.show(&mut committed)?;
+            self.publish_epochs(&mut committed)?;
         }
         self.end_commit(&committed);
         Ok(())
@@ -509,7 +509,7 @@ impl Sink for Parquet {
         if self.options.epochs {
             // Every row was in an epoch, and all are committed.
             if self.since.is_some() {
-                self.show_waiting(|committed| !committed.waiting.is_empty())?;
+                self.publish_waiting(|committed| !committed.waiting.is_empty())?;
             }
             return Ok(self.outcome());
         }

@@ -42,7 +42,7 @@ use crate::store::postgres::link::{Failure, Link, OPTIONS, PostgresServer};
 use crate::store::postgres::metric::{MetricBatch, ReplacedRow, Writer, WrittenMetrics};
 use crate::store::postgres::read as postgres_read;
 use crate::store::postgres::schema as postgres_schema;
-use crate::store::postgres::session::{PostgresSession, RACES_MAX, held, persist};
+use crate::store::postgres::session::{PostgresSession, RACES_MAX, persist, split_failure};
 use crate::store::postgres::write::{
     WriteOutcome, holdable_letters, insert_new, insert_once, make_events_unique, unholdable,
 };
@@ -254,7 +254,7 @@ impl Postgres {
             if inserts {
                 match link.transact(&insert) {
                     Err(Failure::Raced(_) | Failure::Taken(_) | Failure::Conflict(_)) => inserts = false,
-                    other => return held(other),
+                    other => return split_failure(other),
                 }
             }
             persist(link, &write)

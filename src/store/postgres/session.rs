@@ -54,15 +54,15 @@ pub fn persist<T>(
     for _ in 0..RACES_MAX {
         match link.transact(&work) {
             Err(Failure::Raced(_) | Failure::Conflict(_)) => {}
-            other => return held(other),
+            other => return split_failure(other),
         }
     }
-    held(link.transact(work))
+    split_failure(link.transact(work))
 }
 
 /// Separates the causes of failures that only these rows have (the inner result) from failures of the connection or the
 /// server.
-pub fn held<T>(done: Result<T, Failure>) -> Result<Result<T, String>, RetryError> {
+pub fn split_failure<T>(done: Result<T, Failure>) -> Result<Result<T, String>, RetryError> {
     match done {
         Ok(done) => Ok(Ok(done)),
         Err(Failure::RetryError(trouble)) => Err(trouble),

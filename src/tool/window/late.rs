@@ -30,7 +30,7 @@ pub struct Late {
     why: &'static str,
     counts: LateCounts,
     /// The counts of the last report, and when the next one is due.
-    said: LateCounts,
+    reported: LateCounts,
     due: Option<i64>,
 }
 
@@ -38,7 +38,7 @@ impl Late {
     /// Writes half-late rows too if `partial`; `why` explains why a row is late although its own bound would have kept
     /// it.
     pub fn new(partial: bool, why: &'static str) -> Self {
-        Self { partial, why, counts: LateCounts::default(), said: LateCounts::default(), due: None }
+        Self { partial, why, counts: LateCounts::default(), reported: LateCounts::default(), due: None }
     }
 
     /// Writes the late rows of a batch to the side output; `names` are those of the metrics.
@@ -70,11 +70,11 @@ impl Late {
 
     /// Returns a report of lost rows a minute after the first one, then once a minute while their number grows.
     pub fn due(&mut self, now: i64, explicit: bool) -> Option<String> {
-        if self.counts == self.said || now < *self.due.get_or_insert(now.saturating_add(MINUTE)) {
+        if self.counts == self.reported || now < *self.due.get_or_insert(now.saturating_add(MINUTE)) {
             return None;
         }
         self.due = Some(now.saturating_add(MINUTE));
-        self.said = self.counts;
+        self.reported = self.counts;
         Some(self.line(explicit, false))
     }
 
@@ -86,7 +86,7 @@ impl Late {
     /// Returns how many rows were late and the out-of-orderness that would have kept them, unless already reported;
     /// `explicit` if the watermarks come from the input, so that no flag would have.
     pub fn rest(&self, explicit: bool, is_kept: bool) -> Option<String> {
-        (self.counts != self.said).then(|| self.line(explicit, is_kept))
+        (self.counts != self.reported).then(|| self.line(explicit, is_kept))
     }
 
     fn line(&self, explicit: bool, is_kept: bool) -> String {

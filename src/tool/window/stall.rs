@@ -43,7 +43,7 @@ pub struct StallMonitor {
     read_until: HashMap<usize, Duration>,
     /// The last advance of the watermark.
     watermark: Advance,
-    said: bool,
+    reported: bool,
 }
 
 impl StallMonitor {
@@ -59,7 +59,7 @@ impl StallMonitor {
             next_unread: now,
             read_until: HashMap::new(),
             watermark,
-            said: false,
+            reported: false,
         }
     }
 
@@ -126,13 +126,13 @@ impl StallMonitor {
         }
         if watermark.get() != self.watermark.stream_time {
             self.watermark = Advance { stream_time: watermark.get(), at: now };
-            self.said = false;
+            self.reported = false;
             return None;
         }
-        if self.said || now.saturating_sub(self.watermark.at) < STALLED {
+        if self.reported || now.saturating_sub(self.watermark.at) < STALLED {
             return None;
         }
-        self.said = true;
+        self.reported = true;
         let stood = format_duration(MINUTE);
         match watermark.slowest() {
             _ if !watermark.is_complete() => Some(format!(
@@ -197,8 +197,9 @@ mod tests {
             watermark.on_progress(&progress).unwrap();
             let mut monitor = StallMonitor::new(None, Duration::ZERO);
             let seconds = [0, 59, 60, 61, 200].map(Duration::from_secs);
-            let said: Vec<String> = seconds.into_iter().filter_map(|now| monitor.stalled(&watermark, now)).collect();
-            assert_eq!(said, [format!("no window has fired for 1m: {expected}")]);
+            let reported: Vec<String> =
+                seconds.into_iter().filter_map(|now| monitor.stalled(&watermark, now)).collect();
+            assert_eq!(reported, [format!("no window has fired for 1m: {expected}")]);
         }
     }
 
@@ -250,7 +251,7 @@ mod tests {
         assert_eq!(idle_at(&opened), Some(3_800), "a second after the last look at which it was not read");
         let of_other = |now: u64| (now < 3_000).then(|| unread(Some("a"), None));
         assert_eq!(idle_at(&of_other), Some(1_000));
-        // The broker is away from 600 ms to 5 s; its last answer said that there was no row up to 600 ms.
+        // The broker is away from 600 ms to 5 s; its last answer reported that there was no row up to 600 ms.
         let away = |now: u64| Some(unread(Some("b"), Some(if now < 5_000 { 0..now.min(600) } else { 5_000..now })));
         assert_eq!(idle_at(&away), Some(6_000));
         let late_answers = |now: u64| Some(unread(Some("b"), Some(0..now.saturating_sub(400))));
