@@ -3,7 +3,7 @@
 //! ```text
 //! rows ─► Shard (all keys of a group of metrics, in memory)          as long as the state is within the bound
 //! rows ─► SpilledWindows (judges them) ─► pending ─► log in a file ┐
-//!                               saved Shards in files ───┴─► Shard of a range of keys ─► fires, is saved again
+//!                                         saved Shards in files ───┴─► Shard of a range of keys ─► fires, is saved
 //! ```
 //!
 //! A key belongs to a range of hashes. The state of a range is a [`shard::Shard`]: the same windows as in memory, for

@@ -85,7 +85,7 @@ impl<K: Eq + Hash + Clone, V: Clone> Cache<K, V> {
     }
 }
 
-/// Locks, even if a thread panicked while it locked the lock: a value is complete or absent.
+/// Locks, even if a thread panicked while it held the lock: a value is complete or absent.
 pub fn locked<T>(lock: &Mutex<T>) -> MutexGuard<'_, T> {
     lock.lock().unwrap_or_else(PoisonError::into_inner)
 }
