@@ -19,9 +19,9 @@ use super::scalar::Scalar;
 use super::schema::{AvroType, Field, NodeId, Schema, describe_symbols};
 use crate::error::{Error, Result};
 use crate::json::DEPTH_MAX;
-use crate::json::guide::{KeyPredictor, UNMARKED};
+use crate::json::predictor::{KeyPredictor, UNMARKED};
 use crate::json::text::{excerpt, is_text, unescape};
-use crate::json::walk::{self, ByteRange, guided, members, string_content};
+use crate::json::walk::{self, ByteRange, members, predicted_members, string_content};
 use std::cell::Cell;
 use std::collections::{BTreeMap, HashMap};
 
@@ -142,7 +142,7 @@ pub struct Record {
     pub fields: Vec<RecordField>,
     by_name: HashMap<String, u32, ahash::RandomState>,
     /// Predicts the keys of objects; a mark is the index of the field.
-    guide: Cell<KeyPredictor>,
+    predictor: Cell<KeyPredictor>,
 }
 
 /// A field.
@@ -377,10 +377,10 @@ impl Record {
     fn find(&self, buffer: &mut RecordBuffer, text: &str) {
         let base = buffer.slots.len();
         buffer.slots.resize(base + self.fields.len(), None);
-        let mut guide = self.guide.take();
-        guided(
+        let mut predictor = self.predictor.take();
+        predicted_members(
             text,
-            &mut guide,
+            &mut predictor,
             |key| self.slot(key),
             |member| {
                 match buffer.slots.get_mut(base.saturating_add(member.mark as usize)) {
@@ -390,7 +390,7 @@ impl Record {
                 true
             },
         );
-        self.guide.set(guide);
+        self.predictor.set(predictor);
     }
 }
 
@@ -469,7 +469,7 @@ fn compile<'a>(schema: &'a Schema, id: NodeId, defaults: &mut DefaultEncoder<'a>
             let fields =
                 fields.iter().map(|field| compile_field(schema, field, defaults)).collect::<Result<Vec<_>>>()?;
             let by_name = (0..).zip(&fields).map(|(slot, field)| (field.name.clone(), slot)).collect();
-            EncoderNode::Record(Record { fields, by_name, guide: Cell::default() })
+            EncoderNode::Record(Record { fields, by_name, predictor: Cell::default() })
         }
         _ => EncoderNode::Scalar(Scalar::of(node).unwrap_or(Scalar::Null)),
     })

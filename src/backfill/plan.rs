@@ -51,7 +51,7 @@ pub struct SessionPlan {
     /// The names to keep.
     pub kept: Vec<LateCell>,
     /// The names to remove.
-    pub gone: Vec<CellKey>,
+    pub to_remove: Vec<CellKey>,
     /// Number of sessions that late events of this run name and that are not closed.
     pub open: u64,
     /// Number of those that extend beyond what is corrected or read.
@@ -75,7 +75,7 @@ impl SessionPlan {
                 plan.outside += is_input;
                 Treatment::Left
             } else if origin == NameOrigin::Removed {
-                plan.gone.extend(names.into_iter().map(|cell| cell.key));
+                plan.to_remove.extend(names.into_iter().map(|cell| cell.key));
                 Treatment::Restored
             } else {
                 plan.kept.extend(names);

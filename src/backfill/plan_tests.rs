@@ -205,7 +205,7 @@ proptest! {
         let (mut cells, mut right) = counted(&[one, two], &named, true);
         let mut step = plan(&mut cells, i64::MAX, false);
         step.replace(&mut right);
-        prop_assert_eq!((&right, step.gone.len(), step.kept.len()), (&by_live, names.len(), 0));
+        prop_assert_eq!((&right, step.to_remove.len(), step.kept.len()), (&by_live, names.len(), 0));
 
         // Sessions that are open stay as they are, whole.
         let (mut cells, mut right) = counted(&[one, two], &named, false);

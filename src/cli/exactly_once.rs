@@ -48,7 +48,7 @@ pub fn addresses(resolved: &Resolved) -> Option<(Vec<&Address>, &Address)> {
 fn stateless(options: &SourceOptions, checkpoint: Option<&CheckpointArgs>) -> Result<(), &'static str> {
     match options.inputs.topics.read_mode {
         _ if checkpoint.and_then(CheckpointArgs::options).is_some() => {
-            Err("--checkpoint cannot be used with it: its epochs write each row once already")
+            Err("--checkpoint cannot be used with it: the epochs of a checkpoint write each row once already")
         }
         // evt-alert commits offsets with its own state.
         _ if !matches!(options.inputs.topics.commit_mode, CommitMode::None) => Err(NO_TRANSACTIONS),

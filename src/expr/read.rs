@@ -6,9 +6,9 @@ use super::node::{PathKey, quoted_name};
 use super::parse::INTEGER_MAX;
 use super::value::{Dictionary, Value, ValueKind, cast, texts_of};
 use crate::error::{Error, Result};
-use crate::json::guide::{KeyPredictor, UNMARKED};
+use crate::json::predictor::{KeyPredictor, UNMARKED};
 use crate::json::text::unescape;
-use crate::json::walk::{guided, items, last_member, members, string_content};
+use crate::json::walk::{items, last_member, members, predicted_members, string_content};
 use crate::kind::event::watched_name;
 use crate::time;
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, BooleanBuilder, Float64Builder, Int64Builder, RecordBatch};
@@ -307,10 +307,10 @@ fn walk<'a>(leaves: &Leaves, batch: &'a RecordBatch, watched: Option<&[&'a Array
         }
         return Ok(spans);
     }
-    let mut guide = KeyPredictor::default();
+    let mut predictor = KeyPredictor::default();
     let meaning = |key: &str| step_of(&leaves.steps, key).and_then(|at| u32::try_from(at).ok()).unwrap_or(UNMARKED);
     for (row, spans) in spans.chunks_exact_mut(leaves.paths).enumerate() {
-        guided(objects.value(row), &mut guide, meaning, |member| {
+        predicted_members(objects.value(row), &mut predictor, meaning, |member| {
             if member.mark != UNMARKED {
                 note(&leaves.steps[member.mark as usize], member.value(), spans);
             }

@@ -23,6 +23,8 @@ const WINDOW_LOG_MAX: u32 = 23;
 const ANY_RATIO_BYTES: usize = 1 << 20;
 /// `Retry-After` of a request that was refused for lack of memory or by the spool.
 pub const RETRY_AFTER: Duration = Duration::from_secs(1);
+/// Timeout for the rest of a body that is not used.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The memory of all bodies in progress.
 #[derive(Clone)]
@@ -166,7 +168,7 @@ async fn drain(body: Incoming, most: usize) {
     let mut rest = Limited::new(body, most);
     let read = async { while rest.frame().await.is_some_and(|frame| frame.is_ok()) {} };
     // The answer is sent in any case.
-    let _ = timeout(RETRY_AFTER, read).await;
+    let _ = timeout(DRAIN_TIMEOUT, read).await;
 }
 
 /// Decompresses a body.

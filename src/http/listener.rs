@@ -1,6 +1,5 @@
 //! Accepts connections at `http://HOST:PORT` or `https://HOST:PORT`, serves and closes them.
 
-use super::body::RETRY_AFTER;
 use super::limits::timeouts::{HEAD_BYTES_MAX, Phase, TimedStream};
 use super::service::serve;
 use super::state::{Options, ServerState};
@@ -22,6 +21,7 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Runtime;
@@ -32,6 +32,8 @@ const THREADS_MAX: usize = 8;
 const HEADERS_MAX: usize = 100;
 /// File descriptors that are needed besides connections: files, the spool, pipes.
 const DESCRIPTORS: u64 = 256;
+/// Pause after a failed `accept`.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// Resolves the socket address to bind.
 fn resolve(address: &Address) -> Result<SocketAddr> {
@@ -184,7 +186,7 @@ async fn accept(state: Arc<ServerState>, listener: TcpListener) {
                 state.metrics.refused_connection("accept");
                 state.notices.say("accept", || format!("accepting a connection failed: {error}"));
                 // Usually descriptors have run out: wait for some to be closed.
-                tokio::time::sleep(RETRY_AFTER / 20).await;
+                tokio::time::sleep(ACCEPT_PAUSE).await;
                 continue;
             }
         };

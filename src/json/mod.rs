@@ -3,7 +3,7 @@
 //! ```text
 //! bytes ─► scan: end of the value, or the fault ─► valid text ─┬─► walk: members ─► number, text, base64: values
 //!            ▲                                                 │     ▲
-//!            └─────────── guide: the key that comes next ──────┼─────┘
+//!            └─────────── predictor: the key that comes next ──┼─────┘
 //!                                                              └─► member: the same object with a member assigned
 //! ```
 //!
@@ -12,14 +12,14 @@
 //!
 //! - `scan.rs`: finds the end of a value and refuses what is not JSON.
 //! - `walk.rs`: visits the members of valid objects without validating again.
-//! - `guide.rs`: predicts the next key, for both.
+//! - `predictor.rs`: predicts the next key, for both.
 //! - `member.rs`: assigns a member of an object.
 //! - `text.rs`: strings, escaped and unescaped; `number.rs`: numbers; `base64.rs`: bytes inside JSON.
 
 pub mod base64;
-pub mod guide;
 pub mod member;
 pub mod number;
+pub mod predictor;
 pub mod scan;
 pub mod text;
 pub mod walk;

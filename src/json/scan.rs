@@ -4,7 +4,7 @@
 //! million events with this scan, 0.45 with serde_json's streaming visitor, which remains the oracle and the slow path.
 
 use super::DEPTH_MAX;
-use super::guide::{KeyCursor, KeyPredictor};
+use super::predictor::{KeyCursor, KeyPredictor};
 use serde_json::value::RawValue;
 use wide::u8x16;
 
@@ -215,7 +215,7 @@ pub fn object_end(bytes: &[u8], p: usize, depth: u32) -> Option<usize> {
 #[derive(Clone, Copy, Debug)]
 pub struct MemberKeys<const ASKED: bool> {
     cursor: KeyCursor,
-    met: u64,
+    read: u64,
     again: bool,
 }
 
@@ -235,21 +235,21 @@ pub struct KeyAt {
 impl<const ASKED: bool> MemberKeys<ASKED> {
     /// Creates the state before the first key of an object.
     #[inline(always)]
-    pub fn new(guide: &KeyPredictor) -> Self {
-        Self { cursor: guide.start(), met: 0, again: false }
+    pub fn new(predictor: &KeyPredictor) -> Self {
+        Self { cursor: predictor.start(), read: 0, again: false }
     }
 
-    /// Reads the key at `p`, which `guide` predicts; `meaning` returns the mark of an unknown key; its second argument
-    /// says whether the key is still escaped.
+    /// Reads the key at `p`, which `predictor` predicts; `meaning` returns the mark of an unknown key; its second
+    /// argument says whether the key is still escaped.
     #[inline(always)]
     pub fn read(
         &mut self,
-        guide: &mut KeyPredictor,
+        predictor: &mut KeyPredictor,
         bytes: &[u8],
         p: usize,
         meaning: impl FnOnce(&[u8], bool) -> u32,
     ) -> Option<KeyAt> {
-        if let Some(step) = guide.expect(bytes, p, self.cursor) {
+        if let Some(step) = predictor.expect(bytes, p, self.cursor) {
             self.cursor = step.cursor;
             self.meet();
             let value = skip_space(bytes, step.end);
@@ -266,7 +266,7 @@ impl<const ASKED: bool> MemberKeys<ASKED> {
         let mark = meaning(&bytes[p + 1..end.quote], end.escaped);
         let is_plain = !end.escaped && colon == end.quote + 1;
         if is_plain {
-            self.cursor = guide.learn(self.cursor, &bytes[p..=colon], mark);
+            self.cursor = predictor.learn(self.cursor, &bytes[p..=colon], mark);
         }
         // A key that is not remembered may be a repeat.
         if is_plain && self.cursor.is_known() {
@@ -280,8 +280,8 @@ impl<const ASKED: bool> MemberKeys<ASKED> {
     #[inline(always)]
     fn meet(&mut self) {
         if ASKED {
-            self.again |= self.met & self.cursor.bit() != 0;
-            self.met |= self.cursor.bit();
+            self.again |= self.read & self.cursor.bit() != 0;
+            self.read |= self.cursor.bit();
         }
     }
 

@@ -1,6 +1,6 @@
 //! Walks over JSON that [`super::scan`] has validated: no second validation, but no panic on other text either.
 
-use super::guide::KeyPredictor;
+use super::predictor::KeyPredictor;
 use super::scan::{at, proved_string_end, skip_space};
 use super::text::unescape;
 
@@ -71,7 +71,7 @@ pub struct ByteRange {
     pub end: usize,
 }
 
-/// A member in a guided walk.
+/// A member in a walk with predicted keys.
 #[derive(Clone, Copy, Debug)]
 pub struct Member<'a> {
     object: &'a str,
@@ -103,23 +103,23 @@ impl<'a> Member<'a> {
     }
 }
 
-/// Like [`members`], for objects with mostly the same keys: `guide` predicts the keys, and `meaning` returns the mark
-/// of each new key, which is still escaped.
+/// Like [`members`], for objects with mostly the same keys: `predictor` predicts the keys, and `meaning` returns the
+/// mark of each new key, which is still escaped.
 #[inline(always)]
-pub fn guided<'a>(
+pub fn predicted_members<'a>(
     object: &'a str,
-    guide: &mut KeyPredictor,
+    predictor: &mut KeyPredictor,
     meaning: impl Fn(&'a str) -> u32,
     mut visit: impl FnMut(Member<'a>) -> bool,
 ) {
     let bytes = object.as_bytes();
     let mut p = skip_space(bytes, 0) + 1;
-    let mut cursor = guide.start();
+    let mut cursor = predictor.start();
     loop {
         while matches!(at(bytes, p), b' ' | b'\t' | b'\r' | b'\n' | b',') {
             p += 1;
         }
-        let (mark, key, value) = match guide.expect(bytes, p, cursor) {
+        let (mark, key, value) = match predictor.expect(bytes, p, cursor) {
             Some(step) => {
                 cursor = step.cursor;
                 (step.mark, ByteRange { start: p + 1, end: step.end - 2 }, step.end)
@@ -131,7 +131,7 @@ pub fn guided<'a>(
                 let Some(end) = proved_string_end(bytes, p + 1) else { return };
                 let mark = meaning(&object[p + 1..end.quote]);
                 if !end.escaped && at(bytes, end.quote + 1) == b':' {
-                    cursor = guide.learn(cursor, &bytes[p..end.quote + 2], mark);
+                    cursor = predictor.learn(cursor, &bytes[p..end.quote + 2], mark);
                 }
                 (mark, ByteRange { start: p + 1, end: end.quote }, end.quote + 1)
             }
@@ -212,19 +212,19 @@ mod tests {
     }
 
     #[test]
-    fn a_guided_walk_sees_the_same() {
+    fn a_walk_with_predicted_keys_finds_the_same_members() {
         let objects = [
             r#"{"a":1,"b\u0062":"x\"y","c":"plain","d":{"a":[1,"}"]},"a":2}"#,
             r#" { "a" : 1e400 , "b\n":"x\"y","c":{"d":[1,{"e":"}"}]},"f":[] ,"g":null}"#,
             r#"{"a":1,"c":"plain","another_name_longer_than_sixteen_bytes":true,"a":2}"#,
             "{}",
         ];
-        let mut guide = KeyPredictor::default();
+        let mut predictor = KeyPredictor::default();
         for object in objects.iter().cycle().take(12) {
             let mut seen = vec![];
-            guided(
+            predicted_members(
                 object,
-                &mut guide,
+                &mut predictor,
                 |key| key.len() as u32,
                 |member| {
                     assert_eq!(member.mark as usize, member.key().len());
@@ -254,19 +254,19 @@ mod tests {
                 assert!(whole.starts_with(before) && *key == whole_key, "{cut}: {seen:?}");
                 assert!(whole_value.starts_with(value), "{cut}: {seen:?}");
             }
-            let mut guide = KeyPredictor::default();
+            let mut predictor = KeyPredictor::default();
             for (text, expected) in [(object, &whole), (&object[..cut], &seen)] {
-                let mut guided_seen = vec![];
-                guided(
+                let mut predicted = vec![];
+                predicted_members(
                     text,
-                    &mut guide,
+                    &mut predictor,
                     |_| 0,
                     |member| {
-                        guided_seen.push((member.key(), member.value()));
+                        predicted.push((member.key(), member.value()));
                         true
                     },
                 );
-                assert_eq!(guided_seen, *expected, "{cut}");
+                assert_eq!(predicted, *expected, "{cut}");
             }
         }
     }

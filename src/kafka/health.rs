@@ -92,8 +92,8 @@ impl Health {
 
     /// Notes that brokers acknowledged a record that was in flight during the outage or later, which ends the outage.
     pub fn note_acknowledgement(&self) {
-        if let Some(away) = self.end(self.now()) {
-            self.say(&format!("brokers are available again after {}", whole_seconds(away)));
+        if let Some(duration) = self.end(self.now()) {
+            self.say(&format!("brokers are available again after {}", whole_seconds(duration)));
         }
     }
 
@@ -129,8 +129,8 @@ impl Health {
         }
         let Some(FailingPartition { id, time, why }) = failing else {
             if let Some(since) = self.failing_since.take() {
-                let away = whole_seconds(self.now().saturating_sub(since));
-                self.topics.say(format!("all partitions are available again after {away}"));
+                let duration = whole_seconds(self.now().saturating_sub(since));
+                self.topics.say(format!("all partitions are available again after {duration}"));
             }
             return Ok(());
         };
@@ -152,10 +152,10 @@ impl Health {
     /// Checks the length of the outage. Errors: exit status 69 if it has lasted for `wait=`.
     pub fn check(&self, context: &Context) -> Result<()> {
         let address = &self.topics.address;
-        let away = self.down_since.get().map(|since| self.now().saturating_sub(since));
-        match away.zip(address.options.wait.limit(true)) {
-            Some((away, limit)) if away >= limit => {
-                let message = format!("{address}: no broker for {}", whole_seconds(away));
+        let duration = self.down_since.get().map(|since| self.now().saturating_sub(since));
+        match duration.zip(address.options.wait.limit(true)) {
+            Some((duration, limit)) if duration >= limit => {
+                let message = format!("{address}: no broker for {}", whole_seconds(duration));
                 let cause = context.cause().unwrap_or_else(|| describe(Code::AllBrokersDown));
                 Err(Error::new(ErrorKind::Unavailable, message).because(cause))
             }
@@ -250,7 +250,7 @@ mod tests {
 
         fn come_back(&mut self, client: usize, millis: u64) -> Option<u128> {
             let now = Duration::from_millis(millis);
-            self.healths[client].end(now).map(|away| away.as_millis())
+            self.healths[client].end(now).map(|duration| duration.as_millis())
         }
     }
 

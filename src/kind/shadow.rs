@@ -19,9 +19,9 @@ impl Shadows {
         Self { wanted: named & ((1 << COLUMNS.len()) - 1) & !(1 << column::PROPERTIES) }
     }
 
-    /// Returns warnings for names that some property has (`met`, as bits of their columns): one per name and run.
-    pub fn warnings(&mut self, met: u32) -> impl Iterator<Item = String> + use<> {
-        let shadowed = self.wanted & met;
+    /// Returns warnings for names that some property has (`found`, as bits of their columns): one per name and run.
+    pub fn warnings(&mut self, found: u32) -> impl Iterator<Item = String> + use<> {
+        let shadowed = self.wanted & found;
         self.wanted &= !shadowed;
         (0..COLUMNS.len()).filter(move |index| shadowed >> index & 1 == 1).map(|index| {
             let name = COLUMNS[index];
@@ -30,7 +30,7 @@ impl Shadows {
     }
 
     /// Returns the bits of the watched columns whose name some property of a batch has.
-    pub fn met(&self, batch: &RecordBatch) -> u32 {
+    pub fn found(&self, batch: &RecordBatch) -> u32 {
         if self.wanted == 0 {
             return 0;
         }
@@ -66,11 +66,11 @@ mod tests {
     use super::*;
     use std::sync::Arc;
 
-    fn met(rows: &[&str]) -> u32 {
+    fn found(rows: &[&str]) -> u32 {
         let column = StringArray::from_iter_values(rows);
         let batch = RecordBatch::try_from_iter([("properties", Arc::new(column) as _)]).unwrap();
-        let whole = Shadows::new(u32::MAX).met(&batch);
-        let sliced = Shadows::new(u32::MAX).met(&batch.slice(1, rows.len() - 1));
+        let whole = Shadows::new(u32::MAX).found(&batch);
+        let sliced = Shadows::new(u32::MAX).found(&batch.slice(1, rows.len() - 1));
         assert_eq!(sliced & !whole, 0);
         sliced
     }
@@ -78,9 +78,9 @@ mod tests {
     #[test]
     fn a_property_is_met_only_at_the_top_of_an_object_and_only_as_a_name() {
         let offset = 1 << column::OFFSET;
-        assert_eq!(met(&["{}", r#"{"a":1,"offset":2}"#, "{}"]), offset);
-        assert_eq!(met(&[r#"{"offset":1}"#, r#"{"a":"offset"}"#, r#"{"b":{"offset":1}}"#, r#"{"offsets":1}"#]), 0);
-        assert_eq!(met(&["{}", r#"{"a":"\"offset\""}"#, r#"{"o":"offset","offset":1}"#]), offset);
+        assert_eq!(found(&["{}", r#"{"a":1,"offset":2}"#, "{}"]), offset);
+        assert_eq!(found(&[r#"{"offset":1}"#, r#"{"a":"offset"}"#, r#"{"b":{"offset":1}}"#, r#"{"offsets":1}"#]), 0);
+        assert_eq!(found(&["{}", r#"{"a":"\"offset\""}"#, r#"{"o":"offset","offset":1}"#]), offset);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use super::columns::ADDED_BITS;
 use crate::json::base64;
-use crate::json::guide::{KeyPredictor, UNMARKED};
+use crate::json::predictor::{KeyPredictor, UNMARKED};
 use crate::json::scan::{KeyAt, MemberKeys, at, diagnose, skip_space, string_end, value_end};
 use crate::json::text::{is_text, unescape};
 use crate::kind::dead::{ErrorType, Fault};

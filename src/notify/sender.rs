@@ -359,26 +359,27 @@ impl Worker {
     fn store_part(&mut self, ended: &Ended, refused: &[Missed], waiting: &[Missed]) -> Result<()> {
         let Ended { due, tried_at, .. } = ended;
         let (now, end) = (self.now(), self.end(ended));
-        let [gone, late] = [refused, waiting].map(|missed| secret::hide(&Missed::list(missed)));
+        let [refused_list, waiting_list] = [refused, waiting].map(|missed| secret::hide(&Missed::list(missed)));
         let (name, limit) = (self.channel.name.clone(), rounded(self.channel.retry));
         let is_again = !waiting.is_empty() && now < end;
         if is_again {
             let due_at = self.due_at(due, Duration::ZERO).min(end);
-            self.outbox.retry(due, &Retry { tried_at: *tried_at, due_at, cause: &late, is_unclear: true, waiting })?;
+            self.outbox
+                .retry(due, &Retry { tried_at: *tried_at, due_at, cause: &waiting_list, is_unclear: true, waiting })?;
             self.count(|counts| counts.failures += 1);
         } else {
-            let cause = if waiting.is_empty() { &gone } else { &late };
+            let cause = if waiting.is_empty() { &refused_list } else { &waiting_list };
             self.outbox.finish(due, DeliveryOutcome::Sent, now, Some(cause))?;
             self.count(|counts| counts.sent += 1);
         }
         if !refused.is_empty() {
-            self.console.warn(format!("channel '{name}': sent, but not to all recipients: {gone}"));
+            self.console.warn(format!("channel '{name}': sent, but not to all recipients: {refused_list}"));
         }
         if is_again && due.notification.recipients.only.is_empty() {
-            let text = format!("{late}: retrying these alone for up to {limit} (retry of the channel)");
+            let text = format!("{waiting_list}: retrying these alone for up to {limit} (retry of the channel)");
             self.console.say(format!("channel '{name}': sent, but not yet to all recipients: {text}"));
         } else if !waiting.is_empty() && !is_again {
-            let text = format!("given up after {limit} (retry of the channel): {late}");
+            let text = format!("given up after {limit} (retry of the channel): {waiting_list}");
             self.console.warn(format!("channel '{name}': sent, but not to all recipients: {text}"));
         }
         Ok(())

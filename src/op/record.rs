@@ -15,9 +15,9 @@ use crate::avro::Schema;
 use crate::avro::coerce::{AvroInput, ValueClass};
 use crate::avro::encode::{self, EncodeError, Loss, RecordBuffer, RecordField};
 use crate::error::{Error, Result};
-use crate::json::guide::{KeyPredictor, UNMARKED};
+use crate::json::predictor::{KeyPredictor, UNMARKED};
 use crate::json::text::unescape;
-use crate::json::walk::{ByteRange, guided};
+use crate::json::walk::{ByteRange, predicted_members};
 use crate::kind::event::{COLUMNS, PROVENANCE, column};
 use crate::kind::rows::{Cell, RowColumns};
 use arrow::array::RecordBatch;
@@ -32,7 +32,7 @@ pub struct RecordEncoder {
     /// Numbers of properties by name.
     slots: HashMap<String, u32, ahash::RandomState>,
     /// Predicts the property names; a mark is the property's number.
-    guide: KeyPredictor,
+    predictor: KeyPredictor,
     /// Whether a field holds all other properties.
     keeps_rest: bool,
     has_server_timestamp: bool,
@@ -113,7 +113,7 @@ impl RecordEncoder {
             fields,
             slots,
             keeps_rest,
-            guide: KeyPredictor::default(),
+            predictor: KeyPredictor::default(),
             run: RecordBuffer::default(),
             rest: String::new(),
             lost: Lost::default(),
@@ -192,9 +192,9 @@ impl RecordEncoder {
     fn find(&mut self, text: &str) {
         self.found.fill(None);
         self.rest.clear();
-        let Self { slots, guide, found, run, keeps_rest, .. } = self;
+        let Self { slots, predictor, found, run, keeps_rest, .. } = self;
         let slot = |key: &str| slots.get(unescape(key).as_ref()).copied().unwrap_or(UNMARKED);
-        guided(text, guide, slot, |member| {
+        predicted_members(text, predictor, slot, |member| {
             match found.get_mut(member.mark as usize) {
                 Some(found) => *found = Some(member.value_range()),
                 None if !*keeps_rest => run.leave_out(member.key()),

@@ -127,7 +127,9 @@ impl Readers {
             },
             Lookup::Unknown => Err(absent(registry, &subject)),
             Lookup::Useless(why) => Err(format!("the reader's schema, subject '{subject}', cannot be used: {why}")),
-            Lookup::Away(why) => Err(format!("the reader's schema, subject '{subject}', cannot be fetched: {why}")),
+            Lookup::Unavailable(why) => {
+                Err(format!("the reader's schema, subject '{subject}', cannot be fetched: {why}"))
+            }
         })
     }
 }
@@ -146,7 +148,7 @@ pub fn version(registry: &Confluent, subject: &str, number: Option<u32>) -> Resu
         Lookup::Useless(why) => {
             return Err(Error::config(format!("{}: subject '{subject}'", registry.name())).because(why));
         }
-        Lookup::Away(cause) => return Err(Error::new(ErrorKind::Unavailable, cause.as_ref())),
+        Lookup::Unavailable(cause) => return Err(Error::new(ErrorKind::Unavailable, cause.as_ref())),
     };
     let version = match number {
         Some(number) => found.version(number),
@@ -166,7 +168,7 @@ pub fn by_id(registry: &Confluent, id: u32) -> Result<Arc<str>> {
         SchemaLookup::Schema(text) => Ok(text),
         SchemaLookup::Unknown => Err(Error::config(format!("{}: unknown schema id {id}", registry.name()))),
         SchemaLookup::Useless(why) => Err(Error::config(format!("schema id {id}: {why}"))),
-        SchemaLookup::Away(cause) => Err(Error::new(ErrorKind::Unavailable, cause.as_ref())),
+        SchemaLookup::Unavailable(cause) => Err(Error::new(ErrorKind::Unavailable, cause.as_ref())),
     }
 }
 

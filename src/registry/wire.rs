@@ -123,7 +123,9 @@ impl WireDecoder {
                 return Ok(Err(unknown(key.schema, &format!("unknown to {}", self.registry.name()))));
             }
             SchemaLookup::Useless(why) => return Ok(Err(unknown(key.schema, &why))),
-            SchemaLookup::Away(why) => return Ok(Err(unknown(key.schema, &format!("cannot be fetched: {why}")))),
+            SchemaLookup::Unavailable(why) => {
+                return Ok(Err(unknown(key.schema, &format!("cannot be fetched: {why}"))));
+            }
         };
         let decoder = match &self.readers {
             None => match parse_lenient(&text) {

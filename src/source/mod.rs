@@ -282,8 +282,8 @@ impl Source {
 
     /// Warns of properties in a batch that have the name of a column in an expression.
     pub fn warn_of_shadows(&mut self, batch: &RecordBatch) {
-        let met = self.shadows.met(batch) | self.ingest.mapper.shadowed();
-        self.shadows.warnings(met).for_each(|warning| self.run.console.say(warning));
+        let found = self.shadows.found(batch) | self.ingest.mapper.shadowed();
+        self.shadows.warnings(found).for_each(|warning| self.run.console.say(warning));
     }
 
     /// Whether two inputs reported the same partition. In one stream of both, the partition's stream time goes back.

@@ -264,7 +264,7 @@ fn found(subject: &str, registry: &mut dyn Registry) -> Result<Option<Arc<Subjec
         Lookup::Found(found) => Ok(Some(found)),
         Lookup::Unknown => Ok(None),
         Lookup::Useless(why) => Err(Error::config(format!("subject '{subject}'")).because(why)),
-        Lookup::Away(cause) => Err(Error::new(ErrorKind::Unavailable, cause.as_ref())),
+        Lookup::Unavailable(cause) => Err(Error::new(ErrorKind::Unavailable, cause.as_ref())),
     }
 }
 

@@ -8,9 +8,9 @@
 use crate::error::Result;
 use crate::format::properties::property_field;
 use crate::format::value_type::{TypeCounts, ValueBuilder, ValueType};
-use crate::json::guide::{KeyPredictor, UNMARKED};
+use crate::json::predictor::{KeyPredictor, UNMARKED};
 use crate::json::text::{is_text, unescape};
-use crate::json::walk::guided;
+use crate::json::walk::predicted_members;
 use crate::kind::event::{COLUMNS, RAW, RAW_BASE64, column};
 use arrow::array::{Array, AsArray, RecordBatch, StringArray, StringBuilder};
 use arrow::datatypes::{Field, Schema, SchemaRef};
@@ -51,18 +51,18 @@ pub(super) struct PropertyColumns {
     types: Vec<ValueType>,
     /// The index in `types` of each name.
     index: HashMap<String, u32>,
-    guide: KeyPredictor,
+    predictor: KeyPredictor,
 }
 
 impl PropertyColumns {
     /// Chooses the columns by the first rows of a file whose schema without these columns is `schema`.
     pub(super) fn choose(schema: &SchemaRef, sample: &[RecordBatch]) -> Self {
         let mut found: BTreeMap<String, TypeCounts> = BTreeMap::new();
-        let mut guide = KeyPredictor::default();
+        let mut predictor = KeyPredictor::default();
         for object in sample.iter().flat_map(|batch| properties(batch).iter().flatten()) {
-            guided(
+            predicted_members(
                 object,
-                &mut guide,
+                &mut predictor,
                 |_| UNMARKED,
                 |member| {
                     // A name that is not text stays as it is written.
@@ -92,7 +92,7 @@ impl PropertyColumns {
         let schema = Arc::new(Schema::new_with_metadata(fields, schema.metadata().clone()));
         let types = chosen.iter().map(|column| column.kind).collect();
         let index = chosen.into_iter().zip(0..).map(|(column, index)| (column.name, index)).collect();
-        Self { schema, types, index, guide: KeyPredictor::default() }
+        Self { schema, types, index, predictor: KeyPredictor::default() }
     }
 
     pub(super) fn schema(&self) -> &SchemaRef {
@@ -110,7 +110,7 @@ impl PropertyColumns {
             counts.fill(0);
             let index = &self.index;
             let meaning = |key| index.get(&*unescape(key)).copied().filter(|_| is_text(key)).unwrap_or(UNMARKED);
-            guided(object.unwrap_or_default(), &mut self.guide, meaning, |member| {
+            predicted_members(object.unwrap_or_default(), &mut self.predictor, meaning, |member| {
                 if let Some(count) = counts.get_mut(member.mark as usize) {
                     *count += 1;
                 }

@@ -82,7 +82,7 @@ impl GroupState {
         let mut left = Shard::new(context.members.each());
         let metrics = context.members.each();
         for ((running, metric), before) in left.running.iter_mut().zip(metrics).zip(&mut self.shard.running) {
-            running.windows = MetricWindows::SpilledWindows(before.away(delay(emit, metric), fired));
+            running.windows = MetricWindows::Spilled(before.spilled(delay(emit, metric), fired));
             (running.counts, running.since) = (before.counts, before.since);
         }
         (self.shard, self.spilled) = (left, Some(spilled));
@@ -98,7 +98,7 @@ impl GroupState {
     ) -> Result<()> {
         let Some(spilled) = &mut self.spilled else { return Ok(()) };
         let is_due = |running: &RunningMetric| match &running.windows {
-            MetricWindows::SpilledWindows(away) => away.is_due(firing.watermark),
+            MetricWindows::Spilled(spilled) => spilled.is_due(firing.watermark),
             MetricWindows::Slices(..) | MetricWindows::Sessions(..) => false,
         };
         if !self.shard.running.iter().any(is_due) {
@@ -106,8 +106,8 @@ impl GroupState {
         }
         spilled.visit(&mut self.shard, context, Some((firing, emit)))?;
         for running in &mut self.shard.running {
-            if let MetricWindows::SpilledWindows(away) = &mut running.windows {
-                away.on_fired(firing.watermark);
+            if let MetricWindows::Spilled(spilled) = &mut running.windows {
+                spilled.on_fired(firing.watermark);
             }
         }
         if spilled.is_small(context.limit) {
@@ -136,7 +136,7 @@ impl GroupState {
         emit: &mut Emitter<'_>,
     ) -> Result<()> {
         let is_session = |running: &RunningMetric| match &running.windows {
-            MetricWindows::SpilledWindows(away) => away.session_rule().is_some(),
+            MetricWindows::Spilled(spilled) => spilled.session_rule().is_some(),
             MetricWindows::Slices(..) | MetricWindows::Sessions(..) => false,
         };
         match &mut self.spilled {
@@ -171,7 +171,7 @@ impl GroupState {
     ) -> Result<()> {
         let mut spilled = Spilled::restore(context, saved)?;
         for (running, metric) in self.shard.running.iter_mut().zip(context.members.each()) {
-            running.windows = MetricWindows::SpilledWindows(running.away(delay(emit, metric), None));
+            running.windows = MetricWindows::Spilled(running.spilled(delay(emit, metric), None));
         }
         spilled.fit(&mut self.shard, context)?;
         self.spilled = Some(spilled);

@@ -10,16 +10,17 @@
 //! fewer keys. So whatever windows can do in memory they do here too. Rows wait in a log until a window of theirs fires
 //! or closes; then all ranges are read one after another.
 //!
-//! - `shard.rs`: the state of some keys, and how it fires. `away.rs`: what is known of windows whose state is in files.
+//! - `shard.rs`: the state of some keys, and how it fires. `spilled_windows.rs`: what is known of windows whose state
+//!   is in files.
 //! - `group.rs`: the state of a group of metrics, in memory or in files.
 //! - `spilled.rs`: ranges, logs and saved shards. `rows.rs`: the rows of a log. `storage.rs`: the interface of the
 //!   files.
 
-pub(crate) mod away;
 pub(crate) mod group;
 pub(crate) mod rows;
 pub(crate) mod shard;
 pub(crate) mod spilled;
+pub(crate) mod spilled_windows;
 pub mod storage;
 
 /// The size of the state.

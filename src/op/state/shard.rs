@@ -31,7 +31,7 @@ impl Shard {
         self.running.iter().all(|running| match &running.windows {
             MetricWindows::Slices(slices, _) => slices.is_empty(),
             MetricWindows::Sessions(sessions, _) => sessions.is_empty(),
-            MetricWindows::SpilledWindows(_) => true,
+            MetricWindows::Spilled(_) => true,
         })
     }
 
@@ -41,7 +41,7 @@ impl Shard {
             let rest = match &running.windows {
                 MetricWindows::Slices(slices, _) => slices.allocated(),
                 MetricWindows::Sessions(sessions, _) => sessions.allocated(),
-                MetricWindows::SpilledWindows(_) => return 0,
+                MetricWindows::Spilled(_) => return 0,
             };
             running.slots.allocated() + rest
         };
@@ -55,22 +55,24 @@ impl Shard {
         match &mut running.windows {
             MetricWindows::Slices(slices, spec) => slices.snapshot(*spec, keys, &running.slots, selects, &mut state),
             MetricWindows::Sessions(sessions, _) => sessions.snapshot(keys, &running.slots, selects, &mut state),
-            MetricWindows::SpilledWindows(away) => away.snapshot(&mut state),
+            MetricWindows::Spilled(spilled) => spilled.snapshot(&mut state),
         }
         state.finish()
     }
 
     /// Adds the saved state of one metric for the keys that `selects` accepts; this shard must have no state of these
     /// keys.
-    pub(crate) fn absorb_metric(&mut self, member: usize, saved: &[u8], selects: SelectsSaved<'_>) -> Result<()> {
+    pub(crate) fn restore_metric(&mut self, member: usize, saved: &[u8], selects: SelectsSaved<'_>) -> Result<()> {
         let (keys, running) = (&mut self.group.keys, &mut self.running[member]);
         let mut saved = Reader::new(saved);
         match &mut running.windows {
             MetricWindows::Slices(slices, spec) => {
-                slices.absorb(*spec, keys, &mut running.slots, &mut saved, selects)?;
+                slices.restore_selected(*spec, keys, &mut running.slots, &mut saved, selects)?;
             }
-            MetricWindows::Sessions(sessions, _) => sessions.absorb(keys, &mut running.slots, &mut saved, selects)?,
-            MetricWindows::SpilledWindows(away) => away.restore(&mut saved)?,
+            MetricWindows::Sessions(sessions, _) => {
+                sessions.restore_selected(keys, &mut running.slots, &mut saved, selects)?
+            }
+            MetricWindows::Spilled(spilled) => spilled.restore(&mut saved)?,
         }
         saved.finish()
     }
@@ -84,11 +86,16 @@ impl Shard {
 
     /// Adds the state that [`Shard::snapshot`] saved for the keys that `selects` accepts; this shard must have no state
     /// of them. `places` has, for each saved metric, its index in this shard, or none.
-    pub(crate) fn absorb(&mut self, saved: &[u8], places: &[Option<usize>], selects: SelectsSaved<'_>) -> Result<()> {
+    pub(crate) fn restore_selected(
+        &mut self,
+        saved: &[u8],
+        places: &[Option<usize>],
+        selects: SelectsSaved<'_>,
+    ) -> Result<()> {
         let mut saved = Reader::new(saved);
         for place in places {
             let state = saved.bytes()?;
-            place.map_or(Ok(()), |member| self.absorb_metric(member, state, selects))?;
+            place.map_or(Ok(()), |member| self.restore_metric(member, state, selects))?;
         }
         saved.finish()
     }
@@ -143,7 +150,7 @@ impl WatermarkFiring<'_> {
                 let ends = match &mut running.windows {
                     MetricWindows::Slices(slices, spec) => slices.due(self.watermark, delay, *spec),
                     MetricWindows::Sessions(sessions, _) => sessions.due(self.watermark, delay),
-                    MetricWindows::SpilledWindows(_) => vec![],
+                    MetricWindows::Spilled(_) => vec![],
                 };
                 let place = self.places[*metric];
                 let window = |end: i64| DueWindow { due: end.saturating_add(delay), end, place, shard: at, member };
@@ -164,7 +171,7 @@ impl WatermarkFiring<'_> {
                     MetricWindows::Sessions(sessions, rule) => {
                         sessions.close(self.watermark, *rule, &mut group.keys, slots)
                     }
-                    MetricWindows::SpilledWindows(_) => {}
+                    MetricWindows::Spilled(_) => {}
                 }
             }
         }
@@ -211,7 +218,7 @@ impl WatermarkFiring<'_> {
                     rows.push(result(dimensions(keys, fired.key), start, fired));
                 }
             }
-            MetricWindows::SpilledWindows(_) => {}
+            MetricWindows::Spilled(_) => {}
         }
         rows.sort_by(|a, b| (&a.dimensions, a.start, !a.is_retracted).cmp(&(&b.dimensions, b.start, !b.is_retracted)));
         for WindowResult { dimensions, start, is_retracted, fired } in &rows {

@@ -204,9 +204,9 @@ impl Spilled {
     ) -> Result<()> {
         let (mut masks, mut undecided) = (vec![], BTreeSet::new());
         for running in &shard.running {
-            let MetricWindows::SpilledWindows(away) = &running.windows else { continue };
-            masks.push(away.kept());
-            undecided.extend(away.undecided());
+            let MetricWindows::Spilled(spilled) = &running.windows else { continue };
+            masks.push(spilled.kept());
+            undecided.extend(spilled.undecided());
         }
         let Some(mut kept) = masks.iter().cloned().reduce(|a, b| &a | &b) else { return Ok(()) };
         if !undecided.is_empty() {
@@ -316,8 +316,8 @@ impl Spilled {
         self.flush(context)?;
         let members = context.members;
         for running in &mut shard.running {
-            let MetricWindows::SpilledWindows(away) = &mut running.windows else { continue };
-            away.begin_reading();
+            let MetricWindows::Spilled(spilled) = &mut running.windows else { continue };
+            spilled.begin_reading();
         }
         let mut todo = std::mem::take(&mut self.ranges);
         todo.reverse();
@@ -373,7 +373,7 @@ impl Spilled {
         let exceeds = |state: &mut Shard| can_split && state.group.keys.len() > KEYS_LEAST && state.allocated() > limit;
         if let Some(Block { file, at, is_whole, .. }) = &range.saved {
             let saved = file.read(at.clone())?;
-            state.absorb(&saved, &self.places, &|key| *is_whole || contains(key))?;
+            state.restore_selected(&saved, &self.places, &|key| *is_whole || contains(key))?;
         }
         for Block { file, at, is_whole, .. } in &range.logs {
             for mut rows in rows::decode(&file.read(at.clone())?, self.layout.columns())? {
@@ -468,10 +468,10 @@ impl Spilled {
 fn observe(state: &Shard, shard: &mut Shard) {
     for (read, running) in state.running.iter().zip(&mut shard.running) {
         running.counts.partial += read.counts.partial;
-        if let (MetricWindows::Sessions(sessions, rule), MetricWindows::SpilledWindows(away)) =
+        if let (MetricWindows::Sessions(sessions, rule), MetricWindows::Spilled(spilled)) =
             (&read.windows, &mut running.windows)
         {
-            away.on_sessions(sessions.earliest(*rule, away.delay()), sessions.held());
+            spilled.on_sessions(sessions.earliest(*rule, spilled.delay()), sessions.held());
         }
     }
 }

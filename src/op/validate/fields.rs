@@ -1,6 +1,6 @@
 //! The fields of a record: looked up by name, and the set of those present.
 
-use crate::json::guide::KeyPredictor;
+use crate::json::predictor::KeyPredictor;
 use crate::json::text::unescape;
 use std::cell::Cell;
 
@@ -29,7 +29,7 @@ pub struct Fields {
     /// Whether a member that is not a field is a fault.
     pub(super) closed: bool,
     /// Predicts the keys; a mark is the index of the field.
-    pub(super) guide: Cell<KeyPredictor>,
+    pub(super) predictor: Cell<KeyPredictor>,
 }
 
 impl Fields {
@@ -41,7 +41,7 @@ impl Fields {
         for (slot, field) in list.iter().enumerate() {
             by_length[field.name.len()].push(slot);
         }
-        Self { list, by_length, escaped_bytes_min: shortest + 5, closed, guide: Cell::default() }
+        Self { list, by_length, escaped_bytes_min: shortest + 5, closed, predictor: Cell::default() }
     }
 
     /// Whether every object is valid, because there are no fields and other members are allowed.

@@ -253,12 +253,12 @@ impl KnownSubjects {
         let why = match &found {
             Lookup::Found(_) | Lookup::Unknown => None,
             Lookup::Useless(why) => Some(format!("cannot be used: {why}")),
-            Lookup::Away(cause) => Some(format!("cannot be fetched: {cause}")),
+            Lookup::Unavailable(cause) => Some(format!("cannot be fetched: {cause}")),
         };
         self.asked.insert(name.to_owned(), why);
         let subject = match found {
             Lookup::Found(subject) => subject,
-            Lookup::Away(_) => return Ok(false),
+            Lookup::Unavailable(_) => return Ok(false),
             // Its compiled form stays in the list but is no longer found.
             Lookup::Unknown | Lookup::Useless(_) => return Ok(self.forget(name)),
         };

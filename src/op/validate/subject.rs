@@ -26,7 +26,7 @@ pub enum Lookup {
     /// It is a subject with schemas that evt cannot use, for this reason.
     Useless(Arc<str>),
     /// The registry is unavailable, for this reason, and the run does not wait for it.
-    Away(Arc<str>),
+    Unavailable(Arc<str>),
 }
 
 impl Lookup {
@@ -34,7 +34,7 @@ impl Lookup {
     pub fn found(self) -> Option<Arc<Subject>> {
         match self {
             Self::Found(subject) => Some(subject),
-            Self::Unknown | Self::Useless(_) | Self::Away(_) => None,
+            Self::Unknown | Self::Useless(_) | Self::Unavailable(_) => None,
         }
     }
 }

@@ -44,7 +44,7 @@ impl Schemas for Memory {
     fn subject(&mut self, name: &str) -> Result<Lookup> {
         self.asked += 1;
         if let Some(cause) = &self.away {
-            return Ok(Lookup::Away(cause.clone()));
+            return Ok(Lookup::Unavailable(cause.clone()));
         }
         Ok(self.subjects.get(name).cloned().map_or(Lookup::Unknown, Lookup::Found))
     }

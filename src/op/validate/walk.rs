@@ -8,10 +8,10 @@ use super::fields::{CheckId, CheckedField, Fields, PresentFields, is_escaped};
 use super::scalar;
 use crate::avro::Scalar;
 use crate::avro::schema::{self, AvroType, NodeId, Schema, Unit, describe_symbols};
-use crate::json::guide::UNMARKED;
 use crate::json::number::parse_special;
+use crate::json::predictor::UNMARKED;
 use crate::json::text::{excerpt, is_text, unescape};
-use crate::json::walk::{guided, items, members, string_content};
+use crate::json::walk::{items, members, predicted_members, string_content};
 use crate::kind::rows::Cell;
 use std::collections::BTreeMap;
 
@@ -226,16 +226,16 @@ impl Checks {
         report: &mut R,
         mut absent: impl FnMut(&CheckedField, &mut R) -> bool,
     ) -> bool {
-        let mut met = PresentFields::new(fields.list.len());
+        let mut present = PresentFields::new(fields.list.len());
         let mut going = true;
         let mut left = if distinct && !fields.closed { fields.list.len() } else { usize::MAX };
-        // Taken out during the walk: a nested record of the same type starts with another guide.
-        let mut guide = fields.guide.take();
+        // Taken out during the walk: a nested record of the same type starts with another predictor.
+        let mut predictor = fields.predictor.take();
         let meaning = |key| fields.find(key).and_then(|slot| u32::try_from(slot).ok()).unwrap_or(UNMARKED);
-        guided(text, &mut guide, meaning, |member| {
+        predicted_members(text, &mut predictor, meaning, |member| {
             if member.mark != UNMARKED {
                 let slot = member.mark as usize;
-                met.insert(slot);
+                present.insert(slot);
                 left -= 1;
                 let check = fields.list[slot].check;
                 if member.plain && matches!(self.get(check), Check::Scalar(Scalar::String)) {
@@ -251,12 +251,12 @@ impl Checks {
             }
             going && left > 0
         });
-        fields.guide.set(guide);
+        fields.predictor.set(predictor);
         if left == 0 {
             return going;
         }
         for (slot, field) in fields.list.iter().enumerate() {
-            if going && field.required && !met.contains(slot) {
+            if going && field.required && !present.contains(slot) {
                 report.enter(WalkStep::Name(&field.name));
                 going = absent(field, report);
                 report.leave();

@@ -224,7 +224,7 @@ impl Window {
             .map(|running| match &running.windows {
                 MetricWindows::Slices(slices, spec) => slices.held(*spec),
                 MetricWindows::Sessions(sessions, _) => sessions.held(),
-                MetricWindows::SpilledWindows(away) => away.held(),
+                MetricWindows::Spilled(spilled) => spilled.held(),
             })
             .sum()
     }
@@ -378,8 +378,8 @@ impl Window {
     /// Returns, for each group in files, the maximum bytes of the rows that wait in memory for a log, and of a shard
     /// that is read.
     fn share(&self) -> usize {
-        let away = self.groups.iter().filter(|group| group.state.is_spilled()).count();
-        self.options.memory.as_ref().map_or(usize::MAX, |memory| memory.bytes / (SHARES * away.max(1)))
+        let spilled = self.groups.iter().filter(|group| group.state.is_spilled()).count();
+        self.options.memory.as_ref().map_or(usize::MAX, |memory| memory.bytes / (SHARES * spilled.max(1)))
     }
 
     /// Merges the long logs of groups in files, then moves the largest groups into files until the state in memory is
@@ -393,7 +393,7 @@ impl Window {
         }
         loop {
             let Some(memory) = &mut self.options.memory else { return Ok(()) };
-            let is_any_away = self.groups.iter().any(|group| group.state.is_spilled());
+            let is_any_spilled = self.groups.iter().any(|group| group.state.is_spilled());
             let (mut bytes, mut largest) = (0, None);
             for group in self.groups.iter_mut().filter(|group| !group.state.is_spilled()) {
                 let size = group.state.allocated();
@@ -402,7 +402,7 @@ impl Window {
                     largest = Some((size, group));
                 }
             }
-            let bound = if is_any_away { memory.bytes / 2 } else { memory.bytes };
+            let bound = if is_any_spilled { memory.bytes / 2 } else { memory.bytes };
             let Some((_, Group { metrics, state })) = largest.filter(|_| bytes > bound) else { return Ok(()) };
             let members = Members { metrics: &self.options.metrics, indexes: metrics, fired };
             let limit = memory.bytes / SHARES;
@@ -543,7 +543,7 @@ impl Window {
             };
             let Member { group, index } = restored.members[at];
             let shard = &mut restored.groups[group].state.shard;
-            shard.absorb_metric(index, state, &|_| true)?;
+            shard.restore_metric(index, state, &|_| true)?;
             shard.running[index].since = since;
         }
         saved.finish()?;

@@ -6,7 +6,7 @@ use super::outcome::{BatchOutcome, LateRow, RowRef};
 use super::session::{SessionRule, Sessions};
 use super::slice::{Placement, Slices, WindowSpec};
 use super::slots::Slots;
-use crate::op::state::away::SpilledWindows;
+use crate::op::state::spilled_windows::SpilledWindows;
 use arrow::array::{Array, ArrayRef, BooleanArray};
 use arrow::buffer::BooleanBuffer;
 
@@ -53,7 +53,7 @@ pub(crate) enum MetricWindows {
     Slices(Slices, WindowSpec),
     Sessions(Sessions, SessionRule),
     /// Their state is in files.
-    SpilledWindows(SpilledWindows),
+    Spilled(SpilledWindows),
 }
 
 /// Keys shared by the metrics with the same dimensions: each row's key is looked up once for all of them.
@@ -77,20 +77,20 @@ pub(crate) struct RunningMetric {
 impl RunningMetric {
     /// Returns the windows of the metric for the time when its state is in files. `delay` is how long (µs) after its
     /// end a window fires, `fired` the watermark up to which windows have fired.
-    pub(crate) fn away(&mut self, delay: i64, fired: Option<i64>) -> SpilledWindows {
+    pub(crate) fn spilled(&mut self, delay: i64, fired: Option<i64>) -> SpilledWindows {
         match &mut self.windows {
             MetricWindows::Slices(slices, spec) => {
-                let mut away = SpilledWindows::slices(*spec, delay);
+                let mut spilled = SpilledWindows::slices(*spec, delay);
                 let (waiting, spans) = slices.ends();
-                away.take_ends(waiting, spans, fired);
-                away
+                spilled.take_ends(waiting, spans, fired);
+                spilled
             }
             MetricWindows::Sessions(sessions, rule) => {
-                let mut away = SpilledWindows::sessions(*rule, delay);
-                away.on_sessions(sessions.earliest(*rule, delay), sessions.held());
-                away
+                let mut spilled = SpilledWindows::sessions(*rule, delay);
+                spilled.on_sessions(sessions.earliest(*rule, delay), sessions.held());
+                spilled
             }
-            MetricWindows::SpilledWindows(_) => SpilledWindows::sessions(SessionRule { gap: 0, lateness: 0 }, delay),
+            MetricWindows::Spilled(_) => SpilledWindows::sessions(SessionRule { gap: 0, lateness: 0 }, delay),
         }
     }
 
@@ -226,7 +226,7 @@ impl RunningMetric {
     ) {
         let rows = group.ids.len();
         match &mut self.windows {
-            MetricWindows::SpilledWindows(away) => away.begin(rows),
+            MetricWindows::Spilled(spilled) => spilled.begin(rows),
             _ => self.slots.reserve(rows),
         }
         let asked = match (&view.passed, &bounds.living) {
@@ -256,7 +256,7 @@ impl RunningMetric {
         }
         let spec = match &self.windows {
             MetricWindows::Slices(_, spec) => Some(*spec),
-            MetricWindows::SpilledWindows(away) => away.spec(),
+            MetricWindows::Spilled(spilled) => spilled.spec(),
             MetricWindows::Sessions(..) => None,
         };
         let Some(spec) = spec else { return false };
@@ -283,7 +283,7 @@ impl RunningMetric {
                 }
                 self.slots.add_all(found);
             }
-            MetricWindows::SpilledWindows(away) => away.keep_all(span, first_end, bounds.fired),
+            MetricWindows::Spilled(spilled) => spilled.keep_all(span, first_end, bounds.fired),
             MetricWindows::Sessions(..) => return false,
         }
         self.counts.counted += ids.len() as u64;
@@ -315,8 +315,8 @@ impl RunningMetric {
                             continue;
                         }
                     }
-                    MetricWindows::SpilledWindows(away) => {
-                        away.keep_same(row);
+                    MetricWindows::Spilled(spilled) => {
+                        spilled.keep_same(row);
                         self.count(row, outcome);
                         continue;
                     }
@@ -362,10 +362,10 @@ impl RunningMetric {
 
     /// Returns the rows of the batch that state in files counts or decides about.
     pub(crate) fn kept_or_undecided(&self) -> BooleanBuffer {
-        let MetricWindows::SpilledWindows(away) = &self.windows else { return BooleanBuffer::new_unset(0) };
-        let mut undecided = vec![false; away.kept().len()];
-        away.undecided().iter().for_each(|row| undecided[*row] = true);
-        &away.kept() | &BooleanBuffer::from(undecided.as_slice())
+        let MetricWindows::Spilled(spilled) = &self.windows else { return BooleanBuffer::new_unset(0) };
+        let mut undecided = vec![false; spilled.kept().len()];
+        spilled.undecided().iter().for_each(|row| undecided[*row] = true);
+        &spilled.kept() | &BooleanBuffer::from(undecided.as_slice())
     }
 
     /// Records the outcomes of undecided rows: `is_late` returns the outcome of a row, or `None` if it is not known
@@ -377,9 +377,9 @@ impl RunningMetric {
         outcome: &mut BatchOutcome,
         is_late: impl Fn(usize) -> Option<bool>,
     ) {
-        let MetricWindows::SpilledWindows(away) = &self.windows else { return };
-        let Some(rule) = away.session_rule() else { return };
-        for row in away.undecided().to_vec() {
+        let MetricWindows::Spilled(spilled) = &self.windows else { return };
+        let Some(rule) = spilled.session_rule() else { return };
+        for row in spilled.undecided().to_vec() {
             match is_late(row) {
                 None => {}
                 Some(false) => self.count(row, outcome),
@@ -425,17 +425,17 @@ impl RunningMetric {
                 let slot = slices.slot(Placement { key, span, first_end }, fired, *spec, keys, &mut self.slots);
                 Assignment::Slot(slot, missed)
             }
-            MetricWindows::SpilledWindows(away) => match away.spec() {
+            MetricWindows::Spilled(spilled) => match spilled.spec() {
                 Some(spec) => {
                     let WindowPlace { span, first_end, missed } = match place(coming, spec) {
                         Ok(placed) => placed,
                         Err(without) => return without,
                     };
                     *cached = CachedSlice::new(span, first_end, spec, fired);
-                    away.keep(row, span, first_end, fired);
+                    spilled.keep(row, span, first_end, fired);
                     Assignment::Kept(missed)
                 }
-                None if away.keep_session(coming) => Assignment::Kept(None),
+                None if spilled.keep_session(coming) => Assignment::Kept(None),
                 None => Assignment::Undecided,
             },
             MetricWindows::Sessions(sessions, rule) => {

@@ -271,7 +271,7 @@ impl Sessions {
 
     /// Adds the state of the keys that `selects` from what [`Sessions::snapshot`] saved; there are no sessions of these
     /// keys here.
-    pub fn absorb(
+    pub fn restore_selected(
         &mut self,
         keys: &mut Keys,
         slots: &mut Slots,

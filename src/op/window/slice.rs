@@ -530,7 +530,7 @@ impl Slices {
     }
 
     /// Adds the state of the keys that `selects` from what [`Slices::snapshot`] saved; no slice here has these keys.
-    pub fn absorb(
+    pub fn restore_selected(
         &mut self,
         spec: WindowSpec,
         keys: &mut Keys,

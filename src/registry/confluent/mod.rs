@@ -5,8 +5,8 @@
 //! of them fetches.
 //!
 //! If the registry is unavailable, requests are retried with growing pauses for `retry=`; then the run ends (exit
-//! status 69). With `down=dead` there is no retry: a lookup that cannot be answered is [`Lookup::Away`], and its record
-//! becomes a dead letter. Nothing counts as valid or as unknown because the registry did not answer.
+//! status 69). With `down=dead` there is no retry: a lookup that cannot be answered is [`Lookup::Unavailable`], and its
+//! record becomes a dead letter. Nothing counts as valid or as unknown because the registry did not answer.
 //!
 //! ```text
 //! question ─► cache ─┬─► known
@@ -49,8 +49,8 @@ const SCHEMAS_MAX: usize = 4096;
 const NAME_MAX: usize = 512;
 /// Maximum number of schemas that one schema refers to, directly and indirectly.
 const REFERENCES_MAX: usize = 256;
-/// How long an unanswered registry counts as unavailable, with `down=dead`.
-const AWAY: Duration = Duration::from_secs(5);
+/// How long no request is sent after one without an answer, with `down=dead`.
+const PAUSE: Duration = Duration::from_secs(5);
 const EVER: Duration = Duration::MAX;
 
 /// Options of its addresses.
@@ -75,7 +75,7 @@ pub enum SchemaLookup {
     /// It exists but cannot be used, for this reason.
     Useless(Arc<str>),
     /// The registry is unavailable, for this reason, and the run does not wait for it.
-    Away(Arc<str>),
+    Unavailable(Arc<str>),
 }
 
 /// The rule that derives the subject of a schema from the topic and the name of the record.
@@ -140,7 +140,7 @@ pub struct Confluent {
     strategy: Option<Strategy>,
     topic: Option<String>,
     /// Until when no requests are sent, and why.
-    away: Mutex<Option<Outage>>,
+    outage: Mutex<Option<Outage>>,
     subjects: Cache<String, Lookup>,
     schemas: Cache<SchemaKey, SchemaLookup>,
 }
@@ -167,10 +167,10 @@ struct Outage {
     cause: String,
 }
 
-/// Returns the result of a lookup in an unavailable registry, made by `away`, or the failure.
-fn unless_away<T>(trouble: RetryError, away: impl FnOnce(Arc<str>) -> T) -> Result<T> {
+/// Returns the result of a lookup in an unavailable registry, made by `make`, or the failure.
+fn or_unavailable<T>(trouble: RetryError, make: impl FnOnce(Arc<str>) -> T) -> Result<T> {
     match trouble {
-        RetryError::Transient(cause) => Ok(away(cause.into())),
+        RetryError::Transient(cause) => Ok(make(cause.into())),
         RetryError::Permanent(error) => Err(error),
     }
 }
@@ -204,7 +204,7 @@ impl Confluent {
             absence,
             strategy,
             topic,
-            away: Mutex::default(),
+            outage: Mutex::default(),
             subjects: Cache::new(SUBJECTS_MAX),
             schemas: Cache::new(SCHEMAS_MAX),
         })
@@ -242,12 +242,12 @@ impl Confluent {
         match found {
             SchemaLookup::Schema(_) => EVER,
             SchemaLookup::Unknown | SchemaLookup::Useless(_) => self.refresh,
-            SchemaLookup::Away(_) => Duration::ZERO,
+            SchemaLookup::Unavailable(_) => Duration::ZERO,
         }
     }
 
     fn subject_good_for(&self, found: &Lookup) -> Duration {
-        if matches!(found, Lookup::Away(_)) { Duration::ZERO } else { self.refresh }
+        if matches!(found, Lookup::Unavailable(_)) { Duration::ZERO } else { self.refresh }
     }
 
     fn fetch_schema(&self, key: SchemaKey) -> Result<SchemaLookup> {
@@ -258,7 +258,7 @@ impl Confluent {
         let text = match self.get(&path) {
             Ok(Some(body)) => self.text(&body),
             Ok(None) => return Ok(SchemaLookup::Unknown),
-            Err(trouble) => return unless_away(trouble, SchemaLookup::Away),
+            Err(trouble) => return or_unavailable(trouble, SchemaLookup::Unavailable),
         };
         match text {
             Ok(text) => Ok(SchemaLookup::Schema(text)),
@@ -266,7 +266,7 @@ impl Confluent {
             Err(RetryError::Permanent(error)) if error.kind() == ErrorKind::Config => {
                 Ok(SchemaLookup::Useless(error.to_string().into()))
             }
-            Err(trouble) => unless_away(trouble, SchemaLookup::Away),
+            Err(trouble) => or_unavailable(trouble, SchemaLookup::Unavailable),
         }
     }
 
@@ -313,7 +313,7 @@ impl Confluent {
         if !can_be_subject(name) {
             return Ok(Lookup::Unknown);
         }
-        self.versions(name, known).or_else(|trouble| unless_away(trouble, Lookup::Away))
+        self.versions(name, known).or_else(|trouble| or_unavailable(trouble, Lookup::Unavailable))
     }
 
     fn versions(&self, name: &str, known: Option<&Lookup>) -> RegistryResult<Lookup> {
@@ -380,26 +380,27 @@ impl Confluent {
             Absence::Fail => return Ok(attempt().map_err(|trouble| trouble.into_error(&self.shown))?),
             Absence::Dead => {}
         }
-        if let Some(Outage { cause, .. }) = locked(&self.away).as_ref().filter(|outage| Instant::now() < outage.until) {
+        if let Some(Outage { cause, .. }) = locked(&self.outage).as_ref().filter(|outage| Instant::now() < outage.until)
+        {
             return Err(RetryError::Transient(cause.clone()));
         }
         let answer = attempt();
-        let mut away = locked(&self.away);
+        let mut outage = locked(&self.outage);
         match answer {
             Ok(answer) => {
-                if away.take().is_some() {
+                if outage.take().is_some() {
                     self.console.say(format!("{}: available again", self.shown));
                 }
                 Ok(answer)
             }
             Err(RetryError::Permanent(error)) => Err(error.into()),
             Err(RetryError::Transient(cause)) => {
-                if away.is_none() {
+                if outage.is_none() {
                     let line = format!("{}: {cause}: events that need it become dead letters (?down=)", self.shown);
                     self.console.say(line);
                 }
                 let cause = format!("{}: {cause}", self.shown);
-                *away = Some(Outage { until: Instant::now() + AWAY, cause: cause.clone() });
+                *outage = Some(Outage { until: Instant::now() + PAUSE, cause: cause.clone() });
                 Err(RetryError::Transient(cause))
             }
         }

@@ -121,7 +121,7 @@ impl Schemas for Recall {
             }
             _ => {
                 self.lacking.insert(Question::Subject(name.into_owned()));
-                Ok(Lookup::Away("not fetched".into()))
+                Ok(Lookup::Unavailable("not fetched".into()))
             }
         }
     }

@@ -388,8 +388,8 @@ impl Feed {
             }
             Some(since) if silence < SILENCE => {
                 self.ends.silent_since = None;
-                let away = rounded(Duration::from_secs(now.saturating_sub(since).as_secs()));
-                run.console.say(format!("{}: brokers answer again after {away}", self.name));
+                let duration = rounded(Duration::from_secs(now.saturating_sub(since).as_secs()));
+                run.console.say(format!("{}: brokers answer again after {duration}", self.name));
             }
             _ => {}
         }

@@ -62,8 +62,8 @@ impl RuleRefresh {
         match loaded {
             Ok(rules) => {
                 if let Some(ReadFailure { since, .. }) = self.failure.take() {
-                    let away = rounded(Duration::from_secs(now.saturating_sub(since).as_secs()));
-                    console.say(format!("the rules can be read again after {away}"));
+                    let duration = rounded(Duration::from_secs(now.saturating_sub(since).as_secs()));
+                    console.say(format!("the rules can be read again after {duration}"));
                 }
                 Some(rules)
             }

@@ -31,7 +31,7 @@ use std::time::{Duration, Instant};
 /// Maximum number of commands that wait for the thread.
 const COMMANDS: usize = 1024;
 /// The time without a finished command after which the run reports that the outputs do not answer.
-const AWAY: Duration = Duration::from_secs(5);
+const REPORT_AFTER: Duration = Duration::from_secs(5);
 /// Interval at which a waiting run checks the thread.
 const POLL: Duration = Duration::from_millis(10);
 /// How long a run that fails waits for the thread to write what it has.
@@ -125,7 +125,7 @@ pub struct Writer {
     /// The last check at which more commands were done than before, or none was waiting.
     seen_at: Duration,
     /// Since when the outputs have not answered, if that was reported.
-    away_since: Option<Duration>,
+    waiting_since: Option<Duration>,
     has_reported_bound: bool,
 }
 
@@ -146,7 +146,7 @@ impl Writer {
             sent: 0,
             seen: 0,
             seen_at: Duration::ZERO,
-            away_since: None,
+            waiting_since: None,
             has_reported_bound: false,
         }
     }
@@ -259,14 +259,14 @@ impl Writer {
         let done = lock(&self.done).commands;
         if done != self.seen || done == self.sent {
             (self.seen, self.seen_at) = (done, now);
-            if let Some(since) = self.away_since.take() {
-                let away = rounded(Duration::from_secs(now.saturating_sub(since).as_secs()));
-                self.run.console.say(format!("the outputs confirm rows again after {away}"));
+            if let Some(since) = self.waiting_since.take() {
+                let duration = rounded(Duration::from_secs(now.saturating_sub(since).as_secs()));
+                self.run.console.say(format!("the outputs confirm rows again after {duration}"));
             }
         }
         let since = self.seen_at.max(resumed);
-        if self.away_since.is_none() && now.saturating_sub(since) >= AWAY {
-            self.away_since = Some(since);
+        if self.waiting_since.is_none() && now.saturating_sub(since) >= REPORT_AFTER {
+            self.waiting_since = Some(since);
             let line = "the outputs have not confirmed rows for 5s; evaluation and notifications continue";
             self.run.console.warn(line);
         }

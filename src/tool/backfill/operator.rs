@@ -253,12 +253,12 @@ impl Correct {
         let mut plan = SessionPlan::new(late.take_sessions(), &of_step);
         plan.replace(&mut right);
         kept.append(&mut plan.kept);
-        let (gone, rest): (Vec<LateCell>, Vec<LateCell>) = std::mem::take(without_late)
+        let (removed, rest): (Vec<LateCell>, Vec<LateCell>) = std::mem::take(without_late)
             .into_iter()
             .partition(|cell| is_of_step(&cell.key) && self.orphans.times.coverage(&cell.key) == Coverage::Compared);
         *without_late = rest;
-        plan.gone.extend(gone.into_iter().map(|cell| cell.key));
-        let without_late = std::mem::take(&mut plan.gone);
+        plan.to_remove.extend(removed.into_iter().map(|cell| cell.key));
+        let without_late = std::mem::take(&mut plan.to_remove);
         self.notes.open += plan.open;
         self.notes.outside += plan.outside;
         let compares = |key: &CellKey| plan.compares(key).unwrap_or(!*only_late || named.contains(key));

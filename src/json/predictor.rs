@@ -1,5 +1,5 @@
-//! Predicts keys: most records of a stream have the same keys in the same order, so after each key the guide expects
-//! the key that followed it last time.
+//! Predicts keys: most records of a stream have the same keys in the same order, so after each key the predictor
+//! expects the key that followed it last time.
 //!
 //! Comparing sixteen bytes with the prediction is cheaper than finding the end and the meaning of a key. Measured in
 //! evt-validate's walk over objects of eight members, two of them needed: 1,390 instructions per event instead of 2,070
@@ -149,18 +149,18 @@ impl KeyPredictor {
 mod tests {
     use super::*;
 
-    fn walk(guide: &mut KeyPredictor, keys: &[&str]) -> usize {
-        let (mut cursor, mut foretold) = (guide.start(), 0);
+    fn walk(predictor: &mut KeyPredictor, keys: &[&str]) -> usize {
+        let (mut cursor, mut foretold) = (predictor.start(), 0);
         for key in keys {
             let text = format!("{key}1234567890123456");
             let mark = key.len() as u32;
-            cursor = match guide.expect(text.as_bytes(), 0, cursor) {
+            cursor = match predictor.expect(text.as_bytes(), 0, cursor) {
                 Some(step) => {
                     assert_eq!((step.end, step.mark), (key.len(), mark));
                     foretold += 1;
                     step.cursor
                 }
-                None => guide.learn(cursor, key.as_bytes(), mark),
+                None => predictor.learn(cursor, key.as_bytes(), mark),
             };
         }
         foretold
@@ -168,51 +168,51 @@ mod tests {
 
     #[test]
     fn what_followed_once_is_expected_again() {
-        let mut guide = KeyPredictor::default();
+        let mut predictor = KeyPredictor::default();
         let keys = ["\"a\":", "\"a_longer_name_than_sixteen\":", "\"a_longer_name_than_others\":", "\"b\":"];
-        assert_eq!(walk(&mut guide, &keys), 0);
-        assert_eq!(walk(&mut guide, &keys), 4);
-        assert_eq!(walk(&mut guide, &["\"a\":", "\"b\":"]), 1);
-        assert_eq!(walk(&mut guide, &["\"b\":", "\"a\":"]), 0);
+        assert_eq!(walk(&mut predictor, &keys), 0);
+        assert_eq!(walk(&mut predictor, &keys), 4);
+        assert_eq!(walk(&mut predictor, &["\"a\":", "\"b\":"]), 1);
+        assert_eq!(walk(&mut predictor, &["\"b\":", "\"a\":"]), 0);
     }
 
     #[test]
     fn a_key_that_differs_in_one_byte_is_another() {
         for length in 1..=KEY_BYTES_MAX {
             let key: Vec<u8> = (0..length).map(|at| b'a' + (at % 26) as u8).collect();
-            let mut guide = KeyPredictor::default();
-            guide.learn(guide.start(), &key, 7);
+            let mut predictor = KeyPredictor::default();
+            predictor.learn(predictor.start(), &key, 7);
             let padded = |key: &[u8]| [key, &[b' '; HEAD]].concat();
-            let step = guide.expect(&padded(&key), 0, guide.start());
+            let step = predictor.expect(&padded(&key), 0, predictor.start());
             assert_eq!(step.map(|step| (step.mark, step.end)), Some((7, length)));
             for at in 0..length {
                 let mut other = key.clone();
                 other[at] ^= 0x20;
-                assert!(guide.expect(&padded(&other), 0, guide.start()).is_none(), "{length} {at}");
-                let cursor = guide.learn(guide.start(), &other, 8);
+                assert!(predictor.expect(&padded(&other), 0, predictor.start()).is_none(), "{length} {at}");
+                let cursor = predictor.learn(predictor.start(), &other, 8);
                 assert_ne!(cursor.at, 1, "{length} {at}");
-                guide = KeyPredictor::default();
-                guide.learn(guide.start(), &key, 7);
+                predictor = KeyPredictor::default();
+                predictor.learn(predictor.start(), &key, 7);
             }
         }
     }
 
     #[test]
     fn a_key_near_the_end_of_the_text_is_not_expected_but_known() {
-        let mut guide = KeyPredictor::default();
-        walk(&mut guide, &["\"a\":"]);
-        assert!(guide.expect(b"\"a\":1}", 0, guide.start()).is_none());
-        assert!(guide.expect(b"", 3, guide.start()).is_none());
-        assert_eq!(guide.learn(guide.start(), b"\"a\":", 4), KeyCursor { at: 1, next: NOWHERE });
+        let mut predictor = KeyPredictor::default();
+        walk(&mut predictor, &["\"a\":"]);
+        assert!(predictor.expect(b"\"a\":1}", 0, predictor.start()).is_none());
+        assert!(predictor.expect(b"", 3, predictor.start()).is_none());
+        assert_eq!(predictor.learn(predictor.start(), b"\"a\":", 4), KeyCursor { at: 1, next: NOWHERE });
     }
 
     #[test]
     fn more_keys_than_fit_are_lost_without_harm() {
-        let mut guide = KeyPredictor::default();
+        let mut predictor = KeyPredictor::default();
         let names: Vec<String> = (0..200).map(|n| format!("\"key{n}\":")).collect();
         let keys: Vec<&str> = names.iter().map(String::as_str).collect();
-        assert_eq!(walk(&mut guide, &keys), 0);
-        assert_eq!(walk(&mut guide, &keys), KEYS_MAX - 1);
-        assert_eq!(guide.keys.len(), KEYS_MAX);
+        assert_eq!(walk(&mut predictor, &keys), 0);
+        assert_eq!(walk(&mut predictor, &keys), KEYS_MAX - 1);
+        assert_eq!(predictor.keys.len(), KEYS_MAX);
     }
 }
