@@ -10,8 +10,8 @@ use crate::bucket::CheckpointLocation;
 use crate::checkpoint::METRICS;
 use crate::checkpoint_pipes::Pipe;
 use crate::harness::{Dir, Draws, LONG_WAIT, ROOT, ask, ended_within, eventually, eventually_within, python};
+use crate::kills_of_pipes::{HttpServer, Kills, StageLines, client, entries, has_epoch};
 use crate::servers::{psql, server};
-use crate::torture_kills::{HttpServer, Kills, StageLines, client, entries, has_epoch};
 use evt::time::parse_instant;
 use rdkafka::producer::BaseRecord;
 use rustix::process::Signal;
@@ -507,7 +507,7 @@ fn stores_hold_the_truth_although_processes_are_killed() {
     let wanted = std::env::var("EVT_TORTURE_KILLS").map_or(KILLS, |kills| kills.parse().expect("a number of kills"));
     let has_bucket = std::env::var("EVT_TORTURE_CHECKPOINT").is_ok_and(|kind| kind == "s3");
     if let Some(servers) = Servers::new(has_bucket) {
-        torture(&servers, wanted);
+        kill_at_random(&servers, wanted);
     }
 }
 
@@ -517,12 +517,12 @@ fn stores_hold_the_truth_although_processes_with_a_checkpoint_in_a_bucket_are_ki
     if std::env::var_os("EVT_TORTURE_KILLS").is_none()
         && let Some(servers) = Servers::new(true)
     {
-        torture(&servers, KILLS_IN_BUCKET);
+        kill_at_random(&servers, KILLS_IN_BUCKET);
     }
 }
 
 /// Kills processes of jobs, and compares what their stores have at the end.
-fn torture(servers: &Servers, wanted: u32) {
+fn kill_at_random(servers: &Servers, wanted: u32) {
     let of_job = KILLS_OF_JOB.min(wanted.div_ceil(5));
     let only = std::env::var("EVT_TORTURE_ORIGIN").ok();
     let origins = [Origin::File, Origin::Topic, Origin::Http, Origin::Spool, Origin::Follow];
