@@ -266,6 +266,11 @@ impl Mapper {
         if rows.is_empty() { Ok(None) } else { rows.stamp(partition_table).map(Some) }
     }
 
+    /// Drops the rows so far, without a change of stream times.
+    pub fn clear(&mut self) -> Result<()> {
+        self.out.builder.clear()
+    }
+
     /// Maps one record; an error only if a batch cannot be built.
     #[inline]
     pub fn record(&mut self, record: Record<'_>, partition_table: &mut PartitionTable) -> Result<Mapped> {

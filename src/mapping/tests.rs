@@ -474,3 +474,45 @@ fn a_batch_is_full_with_the_texts_of_any_column() {
         assert!(!bench.mapper.is_full(), "{name}");
     }
 }
+
+#[test]
+fn rows_that_were_dropped_leave_nothing_in_the_next_batch() {
+    let dropped = [
+        r#"{"event_id":"11111111-2222-3333-4444-555555555555","source":"s","user_id":"u","client_timestamp":"2024-01-15T10:00:00Z","x":"1","x":2}"#,
+        r#"{"source":"other","event_type":"t"}"#,
+    ];
+    let kept = [
+        r#"{"event_id":"11111111-2222-3333-4444-555555555556","source":"s","x":"3"}"#,
+        r#"{"event_type":"t","user_id":"w"}"#,
+    ];
+    let dictionaries = 1 << column::SOURCE | 1 << column::EVENT_TYPE;
+    let projections = [
+        None,
+        Some(Projection { columns: u32::MAX, dictionaries }),
+        Some(Projection { columns: 1 << column::EVENT_ID | 1 << column::SOURCE, dictionaries: 0 }),
+    ];
+    for columns in projections {
+        for keep_raw in [KeepRaw::No, KeepRaw::Within, KeepRaw::Column] {
+            let reads = ReadColumns {
+                properties: vec!["x".to_owned()],
+                distinct_names: true,
+                columns,
+                ..ReadColumns::default()
+            };
+            let options = Options { keep_raw, parts: RecordParts::All, reads, ..arrival() };
+            let (mut cleared, mut new) = (Bench::new(options.clone()), Bench::new(options));
+            for text in dropped {
+                assert!(matches!(cleared.record(text), Mapped::Row), "{text}");
+            }
+            cleared.mapper.clear().unwrap();
+            assert!(cleared.mapper.last().is_none() && cleared.mapper.rows() == 0 && !cleared.mapper.is_full());
+            (cleared.line, new.line) = (2, 2);
+            for text in kept {
+                assert!(matches!((cleared.record(text), new.record(text)), (Mapped::Row, Mapped::Row)), "{text}");
+            }
+            let (cleared, new) = (cleared.batch(), new.batch());
+            assert_eq!(cleared.num_rows(), 2);
+            assert_eq!(cleared, new, "{columns:?}, {keep_raw:?}");
+        }
+    }
+}

@@ -199,9 +199,12 @@ impl RequestValidator {
 
     /// Takes the rows from the mapper and validates each by its schema, if there are schemas.
     fn check_schemas(&mut self, records: &mut [request::Record], recall: Option<&mut Recall>) -> Result<()> {
+        let Some(validator) = &mut self.validator else {
+            self.rows.clear();
+            return self.mapper.clear();
+        };
         let rows = std::mem::take(&mut self.rows);
         let Some(batch) = self.mapper.batch(&mut self.partition_table, None)? else { return Ok(()) };
-        let Some(validator) = &mut self.validator else { return Ok(()) };
         let faults = match (recall, &mut self.schemas) {
             (Some(recall), _) => {
                 let faults = validator.check(&batch, recall)?.faults;

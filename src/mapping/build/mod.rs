@@ -34,7 +34,7 @@ use arrow::datatypes::{Schema, SchemaRef};
 use parts::Parts;
 use raw::Raw;
 use std::sync::Arc;
-use text::{Text, taken};
+use text::{Text, clear, taken};
 
 /// The watched properties of a record.
 #[derive(Clone, Copy)]
@@ -287,6 +287,30 @@ impl Builder {
             partitions: emptied(&mut self.partition),
             stream_times: emptied(&mut self.stream_time),
         })
+    }
+
+    /// Drops the rows so far. For few rows this is cheaper than [`Builder::finish`], because it makes no arrays.
+    pub(super) fn clear(&mut self) -> Result<()> {
+        self.bytes = 0;
+        let rows = self.rows();
+        self.event_id = FixedSizeBinaryBuilder::with_capacity(rows, 16);
+        for column in [&mut self.source, &mut self.event_type].into_iter().chain(&mut self.watched) {
+            column.clear()?;
+        }
+        for column in [&mut self.user_id, &mut self.properties] {
+            clear(column);
+        }
+        for column in [&mut self.client_timestamp, &mut self.server_timestamp] {
+            drop(column.finish());
+        }
+        drop(self.schema_id.finish());
+        for numbers in [&mut self.ingested_at, &mut self.event_time, &mut self.offset, &mut self.stream_time] {
+            numbers.clear();
+        }
+        self.partition.clear();
+        self.raw.iter_mut().for_each(|raw| drop(raw.finish()));
+        self.distinct.iter_mut().for_each(|distinct| distinct.truncate(0));
+        self.parts.iter_mut().try_for_each(|parts| parts.finish().map(drop))
     }
 
     /// Returns the schema of these columns. A text column may change from dictionary to plain between batches.

@@ -4,7 +4,8 @@ use crate::error::Result;
 use crate::mapping::options::{BATCH_BYTES, BATCH_ROWS};
 use ahash::RandomState;
 use arrow::array::{
-    ArrayRef, DictionaryArray, GenericByteArray, GenericByteBuilder, Int32Array, StringArray, StringBuilder,
+    ArrayBuilder, ArrayRef, DictionaryArray, GenericByteArray, GenericByteBuilder, Int32Array, StringArray,
+    StringBuilder,
 };
 use arrow::buffer::{NullBuffer, OffsetBuffer, ScalarBuffer};
 use arrow::datatypes::ByteArrayType;
@@ -62,6 +63,15 @@ impl Text {
             }
         }
     }
+
+    /// Drops the rows so far.
+    pub(super) fn clear(&mut self) -> Result<()> {
+        match self {
+            Text::Plain(builder) => clear(builder),
+            Text::Dictionary(_) => drop(self.finish()?),
+        }
+        Ok(())
+    }
 }
 
 /// Takes the array of a builder and reserves 9/8 of its bytes for the next one, because growing copies everything
@@ -70,6 +80,14 @@ pub(super) fn taken<T: ByteArrayType>(builder: &mut GenericByteBuilder<T>) -> Ge
     let array = builder.finish();
     *builder = GenericByteBuilder::with_capacity(BATCH_ROWS, array.value_data().len().min(BATCH_BYTES) / 8 * 9);
     array
+}
+
+/// Drops the rows of a builder and reserves as much for the next ones.
+pub(super) fn clear<T: ByteArrayType>(builder: &mut GenericByteBuilder<T>) {
+    if !builder.is_empty() {
+        let bytes = builder.values_slice().len().min(BATCH_BYTES);
+        *builder = GenericByteBuilder::with_capacity(builder.len(), bytes);
+    }
 }
 
 /// A short value in comparable form: its first, middle and last bytes, and its length.
