@@ -129,7 +129,7 @@ impl RequestValidator {
                 self.check_schemas(&mut records, recall.as_deref_mut())?;
             }
         }
-        // Called without schemas too, because it takes the rows: an idle validator must keep nothing of its last
+        // Called without schemas too, because it drops the rows: an idle validator must keep nothing of its last
         // request.
         self.check_schemas(&mut records, recall)?;
         self.source = Bytes::new();
@@ -197,7 +197,7 @@ impl RequestValidator {
         })
     }
 
-    /// Takes the rows from the mapper and validates each by its schema, if there are schemas.
+    /// Takes the rows from the mapper and validates each by its schema; drops them if there are no schemas.
     fn check_schemas(&mut self, records: &mut [request::Record], recall: Option<&mut Recall>) -> Result<()> {
         let Some(validator) = &mut self.validator else {
             self.rows.clear();
