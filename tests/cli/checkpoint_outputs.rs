@@ -1,11 +1,15 @@
 //! `--checkpoint` with topics as outputs: each row is one committed record, whatever kills or replaces a run.
 
-use crate::broker::{Bench, Broker, stopped};
+use crate::broker::{ANSWER, Bench, Broker, stopped};
 use crate::checkpoint::{Job, cut, generated, ordered, stored};
 use crate::checkpoint_old_runs::topic_with_events;
 use crate::harness::{Draws, ended, eventually, suspend};
+use crate::kafka::record;
 use crate::registry::registry;
-use rdkafka::producer::BaseRecord;
+use rdkafka::Offset;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+use rdkafka::topic_partition_list::TopicPartitionList;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -268,6 +272,45 @@ fn brokers_that_are_away_hold_the_epoch() {
     calm.dir.write("a.jsonl", ordered(0..610));
     calm.run(&["-q", "--at-end", "fire", "a.jsonl"]).succeeds();
     assert_eq!(found.len(), calm.dir.rows("rows.jsonl").len() + 1);
+}
+
+/// While a transaction holds the offset of an output's group, brokers do not return it. A run that has committed an
+/// epoch knows it and continues; a new run waits.
+#[test]
+fn only_a_new_run_waits_for_a_transaction_that_holds_the_offset_of_its_group() {
+    let Some(bench) = Bench::new("epochs-held") else { return };
+    let (events, rows) = (topic_with_events(&bench, 2_000), bench.topic("rows", 1, &[]));
+    let job = Job::new("topics-held", &["--late", "null:", "--dlq", "null:"]);
+    let to = bench.uri(&rows, "");
+    let mut run = job.start(&["-q", "--checkpoint-every", "1ms", &bench.uri(&events, "?start=earliest"), "--to", &to]);
+    let shown = || job.view().text();
+    eventually("the rows of all events are committed", || {
+        let text = shown();
+        text.contains("/0: read up to offset 2000,") && !text.contains("not marked as committed")
+    });
+    let text = shown();
+    let id = text.strip_prefix("checkpoint ").and_then(|rest| rest.split_once(':')).expect("it has an id").0;
+    let group = format!("evt.{id}.1-evt-window.to-0");
+    let other: BaseProducer = bench.config().set("transactional.id", &group).create().expect("a client");
+    other.init_transactions(ANSWER).expect("a coordinator");
+    other.begin_transaction().expect("begun");
+    let member: BaseConsumer = bench.config().set("group.id", &group).create().expect("a client");
+    let mut offset = TopicPartitionList::new();
+    offset.add_partition_offset(&rows, 0, Offset::Offset(99)).expect("an offset");
+    let member = member.group_metadata().expect("a group");
+    other.send_offsets_to_transaction(&offset, &member, ANSWER).expect("the offset is held");
+    let before = bench.records(&rows).len();
+    let text = String::from_utf8_lossy(&generated(&bench.dir, 4_000)).into_owned();
+    bench.produce(text.lines().skip(2_000).map(|line| record(&events, 0, line)));
+    eventually("a further epoch is committed", || bench.records(&rows).len() > before);
+    kill_process(Pid::from_child(&run), Signal::TERM).expect("it runs");
+    assert_eq!(ended("the run", &mut run), 143, "{}", said(&mut run));
+    let from = bench.uri(&events, "?start=earliest&end=latest");
+    // Brokers under load may take some seconds for the other requests.
+    let waits = job.run(&["-q", &from, "--to", &bench.uri(&rows, "?wait=15s")]).ends_with(69).stderr();
+    assert!(waits.contains(&format!("an open transaction may hold the offset of group {group}")), "{waits}");
+    other.abort_transaction(ANSWER).expect("aborted");
+    job.run(&["-q", &from, "--to", &to]).succeeds();
 }
 
 #[test]

@@ -8,7 +8,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use std::ffi::OsStr;
 use std::fmt;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -321,15 +321,27 @@ pub fn ended(what: &str, process: &mut Child) -> i32 {
     ended_within(MINUTE, what, process)
 }
 
-/// Waits, like [`eventually_within`], until a process has ended; returns its exit status.
+/// Waits, like [`eventually_within`], until a process has ended; returns its exit status. Kills a process that does not
+/// end, and prints its messages if its stderr is piped.
 #[track_caller]
 pub fn ended_within(limit: Duration, what: &str, process: &mut Child) -> i32 {
-    let mut end = None;
-    eventually_within(limit, what, || {
-        end = process.try_wait().expect("it is a child");
-        end.is_some()
-    });
-    status(end.expect("it has ended"))
+    let start = Instant::now();
+    loop {
+        if let Some(end) = process.try_wait().expect("it is a child") {
+            return status(end);
+        }
+        if start.elapsed() >= limit {
+            process.kill().expect("killed");
+            let mut said = vec![];
+            if let Some(stderr) = &mut process.stderr {
+                // Its children may have the pipe open.
+                rustix::io::ioctl_fionbio(&stderr, true).expect("a pipe");
+                let _ = stderr.read_to_end(&mut said);
+            }
+            panic!("in vain: {what}: {}", String::from_utf8_lossy(&said));
+        }
+        std::thread::park_timeout(Duration::from_millis(1));
+    }
 }
 
 /// Starts a command and kills it after this time (ms); false if it ended before.

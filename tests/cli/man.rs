@@ -195,9 +195,10 @@ fn every_flag_of_help_stands_in_the_page_and_every_page_has_its_sections() {
 #[test]
 fn every_flag_that_is_named_anywhere_exists() {
     /// Flags of cargo, curl, kafka-topics.sh and the project's scripts.
-    const FOREIGN: [&str; 16] = [
+    const FOREIGN: [&str; 18] = [
         "all-targets",
         "bin",
+        "broker-id",
         "create",
         "data-binary",
         "document-private-items",
@@ -205,6 +206,7 @@ fn every_flag_that_is_named_anywhere_exists() {
         "incident",
         "kafka",
         "lib",
+        "max-transaction-timeout",
         "no-deps",
         "nocapture",
         "open",

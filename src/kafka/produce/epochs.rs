@@ -24,6 +24,8 @@ const PAUSE: Duration = Duration::from_millis(200);
 pub struct EpochTopic {
     output: KafkaOutput,
     transactions: Transactions,
+    /// The last epoch, if this run has committed it.
+    last: Option<Epoch>,
     /// Whether brokers rejected a record that the known limits allow, so that each record is sent alone.
     sends_alone: bool,
 }
@@ -39,7 +41,7 @@ impl EpochTopic {
         let transactions = Transactions::new(topics, owner)?;
         let output = KafkaOutput::with(transactions.producer(up)?, limit, schema)?;
         transactions.init(&output.producer)?;
-        Ok(Self { output, transactions, sends_alone: false })
+        Ok(Self { output, transactions, last: None, sends_alone: false })
     }
 
     /// Returns the epoch that was committed last.
@@ -52,14 +54,23 @@ impl EpochTopic {
     /// Errors: exit status 75 if a later epoch is committed or another run has begun, 69 if brokers do not answer.
     pub fn commit(&mut self, epoch: Epoch, rows: &mut dyn EpochRows) -> Result<()> {
         let Topics { address, run } = self.output.producer.topics.clone();
-        if !epoch.is_due(self.transactions.committed()?, &address)? {
+        // Another run that commits fences this one, so that brokers need not be asked after the first epoch. They do
+        // not answer while a transaction holds the offset.
+        let committed = match self.last.take() {
+            None => self.transactions.committed()?,
+            last => last,
+        };
+        if !epoch.is_due(committed, &address)? {
             return Ok(());
         }
         let (start, wait) = (run.clock.monotonic(), run.stop.server_wait());
         let limit = wait.limit(address.options.wait.limit(true));
         let mut is_reported = false;
         loop {
-            let TransactionEnd::Aborted(error) = self.transact(epoch, rows)? else { return Ok(()) };
+            let TransactionEnd::Aborted(error) = self.transact(epoch, rows)? else {
+                self.last = Some(epoch);
+                return Ok(());
+            };
             let is_known = self.learn_limit()?;
             if wait.is_over() || limit.is_some_and(|limit| run.clock.monotonic().saturating_sub(start) > limit) {
                 return Err(error);

@@ -104,7 +104,8 @@ impl Transactions {
         self.requests.init(producer)
     }
 
-    /// Returns the epoch that was committed last.
+    /// Returns the epoch that was committed last. Errors: exit status 69 if brokers do not answer, or if a transaction
+    /// that they have not ended holds the offset.
     pub fn committed(&self) -> Result<Option<Epoch>> {
         let topics = &self.requests.topics;
         let limit = topics.address.options.wait.limit(true);
@@ -113,10 +114,21 @@ impl Transactions {
             (0..EVENTS).for_each(|_| _ = self.group.poll(Duration::ZERO));
             self.group.context().notes(|notes| notes.error.take()).into_iter().collect()
         };
-        let offsets = topics.request(self.group.context(), limit, drain, |timeout| {
+        let ask = |timeout| {
             let offsets = self.group.committed_offsets(position(topics.name(0), Offset::Invalid, "")?, timeout)?;
             offsets.elements().iter().try_for_each(|found| found.error())?;
             Ok(offsets)
+        };
+        let last_error = Cell::new(None);
+        let answer = topics.request(self.group.context(), limit, drain, |timeout| {
+            ask(timeout).inspect_err(|error: &KafkaError| last_error.set(error.rdkafka_error_code()))
+        });
+        let offsets = answer.map_err(|error| match last_error.get() {
+            Some(Code::OperationTimedOut) => {
+                let group = &self.owner.group;
+                error.because(format!("timed out; an open transaction may hold the offset of group {group}"))
+            }
+            _ => error,
         })?;
         let Some(found) = offsets.find_partition(topics.name(0), PARTITION) else { return Ok(None) };
         let epoch = epoch_of(found.offset(), found.metadata());
