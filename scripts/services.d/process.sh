@@ -199,6 +199,18 @@ gone() {
     done
 }
 
+# Waits until no thread of the processes runs; false after a minute. SIGSTOP stops a thread only once the kernel lets it run
+# again, and a thread on another processor may answer a client until then.
+suspended() {
+    local pid end=$((SECONDS + 60))
+    for pid; do
+        while grep -qsE '^State:[[:space:]]+[^TtZX]' "/proc/$pid/task/"*/status; do
+            ((SECONDS < end)) || return 1
+            sleep 0.05
+        done
+    done
+}
+
 stop() {
     local node pid pids signal
     declare -A left=()
@@ -246,6 +258,7 @@ signal_nodes() {
         mapfile -t pids < <(family "$(pid_of "$node")")
         kill "-$signal" "${pids[@]}" 2>/dev/null || true
         [[ $signal != KILL ]] || gone 60 "${pids[@]}" || fail 1 "$node cannot be killed: ${pids[*]}"
+        [[ $signal != STOP ]] || suspended "${pids[@]}" || fail 1 "$node cannot be paused: ${pids[*]}"
     done
 }
 kill_nodes() { signal_nodes KILL; }
