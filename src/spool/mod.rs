@@ -87,7 +87,7 @@ fn on_disk(
     let dir = Arc::new(lock(path, limits, run)?);
     let (waker, wakeups) = Waker::new().map_err(|error| Error::io("a pair of sockets", &error))?;
     let mut writer = Writer::new(dir.clone(), run.for_thread(), waker, create);
-    let kept = recover::recover(&dir, &mut writer, &run.console)?;
+    let kept = recover::recover(&dir, &mut writer, run)?;
     let (start, pace) = match start {
         SpoolStart::Kept => (kept, Pace::Relaxed),
         SpoolStart::Checkpoint(position) => (continued(&dir, kept, position, run)?, Pace::WithEpochs),

@@ -29,15 +29,19 @@ use super::writer::{OpenSegment, Writer};
 use crate::console::Console;
 use crate::counts::counted;
 use crate::error::{Error, ErrorKind, Result};
+use crate::run::Run;
 use std::fs::{self, File};
 use std::path::PathBuf;
 
 /// Reads all segments; passes their entries to the writer and their extents to the directory. Returns the position of
-/// the outputs. Errors: exit status 65 if acknowledged records are missing or damaged.
-pub fn recover(dir: &SpoolDir, writer: &mut Writer, console: &Console) -> Result<Position> {
+/// the outputs. A new spool begins with the current time (µs), because ids are derived from offsets, which must not be
+/// those of an earlier spool that was removed (docs/decisions/291-the-first-offset-of-a-spool.md).
+/// Errors: exit status 65 if acknowledged records are missing or damaged.
+pub fn recover(dir: &SpoolDir, writer: &mut Writer, run: &Run) -> Result<Position> {
     let firsts = dir.found()?;
     let saved = dir.position()?;
-    let mut next = firsts.first().copied().or(saved.map(|saved| saved.offset)).unwrap_or(0);
+    let begun = firsts.first().copied().or(saved.map(|saved| saved.offset));
+    let mut next = begun.unwrap_or_else(|| run.clock.now());
     let position = saved.unwrap_or(Position { offset: next, stream_time: None });
     let missing = |gap: String| Err(Error::corrupt(gap).at(dir.path.display().to_string()));
     if position.offset < next {
@@ -47,8 +51,13 @@ pub fn recover(dir: &SpoolDir, writer: &mut Writer, console: &Console) -> Result
     for (at, first) in firsts.iter().enumerate() {
         let following = firsts.get(at + 1).copied();
         let is_settled = following.is_some_and(|following| saved.is_some_and(|saved| following <= saved.offset));
-        let recovery =
-            SegmentRecovery { dir, console, path: segment::path(&dir.path, *first), first: *first, following };
+        let recovery = SegmentRecovery {
+            dir,
+            console: &run.console,
+            path: segment::path(&dir.path, *first),
+            first: *first,
+            following,
+        };
         let recovered = recovery.run(writer, next);
         next = recovered.map_err(|error| if is_settled { unneeded(error) } else { error })?;
     }

@@ -84,8 +84,8 @@ impl Load {
 }
 
 /// The saved position: the outputs have everything before this offset of the spool.
-fn position(dir: &Dir) -> i64 {
-    let text = std::fs::read_to_string(dir.path("spool/position")).unwrap_or_else(|_| r#"{"offset":0}"#.into());
+pub fn position(dir: &Dir) -> i64 {
+    let text = std::fs::read_to_string(dir.path("spool/position")).expect("a new spool saves its first position");
     let saved: Value = serde_json::from_str(&text).expect("it is whole at any time");
     saved["offset"].as_i64().expect("an offset")
 }
@@ -93,6 +93,8 @@ fn position(dir: &Dir) -> i64 {
 /// The results of all runs.
 #[derive(Default)]
 pub struct Told {
+    /// The [`position`] of the new spool.
+    pub start: i64,
     /// Requests that were acknowledged.
     pub kept: BTreeSet<usize>,
     /// The runs of the server to which each request was sent.
@@ -119,6 +121,9 @@ pub fn kill_again_and_again(dir: &Dir, outputs: &[&str], draws: &mut Draws) -> T
         let listener = Listener::open(dir, &flags);
         let enough = load.acknowledged.load(Ordering::Relaxed) + usize::try_from(draws.below(15)).expect("few");
         let before = position(dir);
+        if kill == 0 {
+            told.start = before;
+        }
         let ended: Vec<_> = std::thread::scope(|scope| {
             let (load, listener) = (&load, &listener);
             let server = KillAtEnd(listener);
@@ -228,6 +233,25 @@ fn a_run_waits_a_moment_for_the_one_that_has_its_spool_and_no_longer() {
 
 /// `--dedup` keeps segments long after the outputs have their records: damage there loses no record, and the message
 /// states that.
+#[test]
+fn equal_events_of_a_spool_that_was_made_anew_are_different_events() {
+    let dir = Dir::new("spool-anew");
+    let flags = ["--spool", "spool", "--to", "out.jsonl", "--dlq", "dead.jsonl"];
+    for _ in 0..2 {
+        let listener = Listener::open(&dir, &flags);
+        for _ in 0..3 {
+            assert_eq!(listener.json(r#"{"source":"s","event_type":"started"}"#).status, 200);
+            assert_eq!(listener.json(r#"{"source":1}"#).status, 422);
+        }
+        listener.stop();
+        dir.shell("rm -r spool").succeeds();
+    }
+    let kept = dir.run("evt-validate", &["-q", "--dedup", "10m", "out.jsonl", "-o", "jsonl"]).succeeds().rows();
+    assert_eq!(kept.len(), 6, "{kept:?}");
+    let stored = dir.run("evt-sink", &["dead.jsonl", "--to", "sqlite:letters.db"]).succeeds();
+    assert!(stored.stderr().contains("inserted 6"), "{stored}");
+}
+
 #[test]
 fn damage_in_a_segment_that_is_delivered_names_a_way_on() {
     let dir = Dir::new("delivered");
