@@ -107,7 +107,7 @@ fn a_server_with_a_checkpoint_needs_the_spool_that_the_checkpoint_has_read() {
     listener.signal(Signal::KILL);
     listener.wait();
     dir.shell("mv spool other && mkdir spool && cp other/id spool").succeeds();
-    dir.write("spool/position", &json!({"offset": start, "stream_time": null}).to_string());
+    dir.write("spool/position", json!({"offset": start, "stream_time": null}).to_string());
     let run = dir.run("evt-ingest", &[&["http://127.0.0.1:0"], &flags[..]].concat()).ends_with(78);
     let told = format!("the checkpoint has read up to offset {end}, found one that ends at offset {start}");
     assert!(run.stderr().contains(&told), "{run}");
