@@ -231,7 +231,7 @@ fn a_store_that_gets_rows_at_once_and_hangs_holds_neither_the_reading_nor_other_
 fn reads_on(name: &str) -> bool {
     let mut run = Run::new(name);
     let outputs =
-        ["--to", "sqlite:now.db?visible=now&wait=50s", "--to", "sqlite:also.db?visible=now", "--to", "rows.jsonl"];
+        ["--to", "sqlite:now.db?visible=now&wait=10m", "--to", "sqlite:also.db?visible=now", "--to", "rows.jsonl"];
     let ingest = ["evt-ingest", "-q", "--checkpoint", "state", "--checkpoint-every", "50ms", "--dlq", "null:"];
     let line = [&ingest[..], &["-f", "jsonl", "--follow", "a.jsonl"], &outputs[..]].concat();
     let has_all = |run: &Run| {

@@ -269,10 +269,11 @@ impl Sink for Sqlite {
         Ok(rejected)
     }
 
-    /// Copies the write-ahead log to the file and syncs it; each batch is already a transaction.
+    /// Syncs the write-ahead log; each batch is already a transaction. Copies of the log what no other connection uses:
+    /// a full copy would wait for the writer of another program (`wait=`), and meanwhile the stage would read nothing.
     fn settle(&mut self) -> Result<()> {
         let failed = |e: rusqlite::Error| self.file.failed("cannot sync", &e);
-        self.db.query_row("PRAGMA wal_checkpoint(FULL)", [], |_| Ok(())).map_err(failed)?;
+        self.db.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(())).map_err(failed)?;
         self.sync_log()
     }
 
