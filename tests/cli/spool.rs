@@ -231,8 +231,6 @@ fn a_run_waits_a_moment_for_the_one_that_has_its_spool_and_no_longer() {
     assert_eq!(said.matches("another run has locked this spool").count(), 1, "{said}");
 }
 
-/// `--dedup` keeps segments long after the outputs have their records: damage there loses no record, and the message
-/// states that.
 #[test]
 fn equal_events_of_a_spool_that_was_made_anew_are_different_events() {
     let dir = Dir::new("spool-anew");
@@ -252,6 +250,8 @@ fn equal_events_of_a_spool_that_was_made_anew_are_different_events() {
     assert!(stored.stderr().contains("inserted 6"), "{stored}");
 }
 
+/// `--dedup` keeps segments long after the outputs have their records: damage there loses no record, and the message
+/// states that.
 #[test]
 fn damage_in_a_segment_that_is_delivered_names_a_way_on() {
     let dir = Dir::new("delivered");

@@ -269,8 +269,9 @@ impl Sink for Sqlite {
         Ok(rejected)
     }
 
-    /// Syncs the write-ahead log; each batch is already a transaction. Copies of the log what no other connection uses:
-    /// a full copy would wait for the writer of another program (`wait=`), and meanwhile the stage would read nothing.
+    /// Makes the rows durable: syncs the write-ahead log, in which each batch is a transaction. The checkpoint is passive
+    /// and waits for nothing. A full one would wait up to `wait=` for the writer of another program, and the stage would
+    /// read nothing meanwhile.
     fn settle(&mut self) -> Result<()> {
         let failed = |e: rusqlite::Error| self.file.failed("cannot sync", &e);
         self.db.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(())).map_err(failed)?;
