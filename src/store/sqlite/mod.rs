@@ -269,9 +269,9 @@ impl Sink for Sqlite {
         Ok(rejected)
     }
 
-    /// Makes the rows durable: syncs the write-ahead log, in which each batch is a transaction. The checkpoint is passive
-    /// and waits for nothing. A full one would wait up to `wait=` for the writer of another program, and the stage would
-    /// read nothing meanwhile.
+    /// Makes the rows durable: syncs the write-ahead log, in which each batch is a transaction. The checkpoint is
+    /// passive and waits for nothing. A full one would wait up to `wait=` for the writer of another program, and the
+    /// stage would read nothing meanwhile.
     fn settle(&mut self) -> Result<()> {
         let failed = |e: rusqlite::Error| self.file.failed("cannot sync", &e);
         self.db.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(())).map_err(failed)?;
