@@ -59,7 +59,7 @@ impl Live<'_> {
 
 /// Calls `test` while a topic gets five events a second.
 fn while_events_arrive<T>(bench: &Bench, topic: &str, test: impl FnOnce(&Live<'_>) -> T) -> T {
-    let live = Live { producer: bench.config().create().expect("a client"), topic, turn: Mutex::new(()) };
+    let live = Live { producer: bench.producer(&[]), topic, turn: Mutex::new(()) };
     let is_over = AtomicBool::new(false);
     std::thread::scope(|scope| {
         scope.spawn(|| {

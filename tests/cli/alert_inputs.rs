@@ -229,8 +229,9 @@ fn a_topic_is_continued_where_the_state_says() {
         rules(&[rule(&json!({"where": "event_type = 'error'", "threshold": 10, "window_seconds": 20}))]),
     );
     let bounded = bench.uri(&topic, "?end=latest");
-    let whole = transitions(&once(dir, &[&bounded]).ends_with(1).rows());
-    assert_eq!(whole.len(), 20);
+    let run = once(dir, &[&bounded]).ends_with(1);
+    let whole = transitions(&run.rows());
+    assert_eq!(whole.len(), 20, "{run}");
     let from = bench.uri(&topic, &format!("?group={group}&rdkafka.auto.commit.interval.ms=100"));
     let args = ["-q", "--rules", "rules.json", "--state", "alerts.db", "--to", "out.jsonl", &from];
     let count = || std::fs::read_to_string(dir.path("out.jsonl")).map_or(0, |rows| rows.lines().count());

@@ -43,7 +43,7 @@ impl Job {
             config.set("isolation.level", isolation).set("group.id", "test").create().expect("a client")
         };
         let (client_of_all, client_of_visible) = (client("read_uncommitted"), client("read_committed"));
-        let producer = bench.config().create().expect("a client");
+        let producer = bench.producer(&[]);
         Some(Self { bench, input, rows, dead, sent: 0, producer, client_of_all, client_of_visible })
     }
 

@@ -178,7 +178,7 @@ fn what_cannot_be_taken_has_its_status() {
         r#"evt_http_requests_total{status="415"} 5"#,
         "\nevt_http_connections 1\n",
     ] {
-        eventually(line, || listener.get("/metrics").body.contains(line));
+        listener.wait_for_metric(line);
     }
     listener.stop();
 }

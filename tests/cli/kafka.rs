@@ -169,7 +169,7 @@ fn records_that_are_packed_in_any_way_are_read() {
     let Some(bench) = Bench::new("packed") else { return };
     let topic = bench.topic("t", 5, &[]);
     for (partition, packing) in (0..).zip(["none", "gzip", "snappy", "lz4", "zstd"]) {
-        let producer: BaseProducer = bench.config().set("compression.codec", packing).create().expect("a client");
+        let producer = bench.producer(&[("compression.codec", packing)]);
         for n in 0..400 {
             let value = if n % 100 == 7 { "{".to_owned() } else { event(n, packing) };
             let headers = OwnedHeaders::new().insert(Header { key: "n", value: Some(&n.to_string()) });

@@ -109,6 +109,12 @@ impl Listener {
         });
     }
 
+    /// Waits for these words in its metrics.
+    #[track_caller]
+    pub fn wait_for_metric(&self, words: &str) {
+        eventually(words, || self.get("/metrics").body.contains(words));
+    }
+
     /// Whether it has not ended.
     pub fn is_running(&mut self) -> bool {
         self.child.try_wait().expect("it is a child").is_none()

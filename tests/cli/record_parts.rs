@@ -3,7 +3,7 @@
 
 use crate::broker::{Bench, Record};
 use rdkafka::message::{Header, OwnedHeaders};
-use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+use rdkafka::producer::{BaseRecord, Producer};
 use std::collections::BTreeMap;
 
 const SCHEMA: &str = r#"{"type":"record","name":"order","fields":[{"name":"amount","type":"double"}]}"#;
@@ -22,7 +22,7 @@ fn produce(bench: &Bench, topic: &str) {
     let values = Vec::from_iter((0..COUNT).map(value));
     let keys = Vec::from_iter((0..COUNT).map(|n| format!("k{n}")));
     // As producers in Java do, and evt.
-    let producer: BaseProducer = bench.config().set("partitioner", "murmur2_random").create().expect("a client");
+    let producer = bench.producer(&[("partitioner", "murmur2_random")]);
     for (n, (key, value)) in keys.iter().zip(&values).enumerate() {
         let headers = OwnedHeaders::new().insert(Header { key: "h", value: Some(key) });
         let headers = if n == 4 { OwnedHeaders::new() } else { headers };

@@ -6,7 +6,7 @@ use crate::harness::{Dir, Run, eventually, in_ci};
 use crate::kafka;
 use crate::receivers::{Receiver, Reply};
 use crate::servers::{postgres, redis};
-use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+use rdkafka::producer::{BaseRecord, Producer};
 use std::process::{Child, Stdio};
 
 /// The commands of a section of the page, in order.
@@ -58,8 +58,7 @@ impl Topics {
 
     /// Puts records with these keys and values into events, in the partitions that evt and Java choose.
     fn produce<'a>(&self, records: impl Iterator<Item = (&'a str, &'a str)>) {
-        let mut config = self.bench.config();
-        let producer: BaseProducer = config.set("partitioner", "murmur2_random").create().expect("a client");
+        let producer = self.bench.producer(&[("partitioner", "murmur2_random")]);
         for (key, value) in records {
             let record = BaseRecord::to(&self.events).key(key.as_bytes()).payload(value.as_bytes());
             producer.send(record).map_err(|(error, _)| error).expect("it is queued");

@@ -205,6 +205,7 @@ fn a_listener_that_acknowledges_by_its_output_says_how_many_records_have_no_answ
     broker.services(&["kill", "kafka"]);
     let mut client = listener.connect();
     client.write_all(&request(&[("content-type", "application/json")], event(2, "s").as_bytes())).expect("it reads");
+    listener.wait_for_metric(r#"evt_events_total{stage="evt-ingest",outcome="in"} 2"#);
     listener.wait_for_message("retrying");
     listener.signal(Signal::TERM);
     let answer = read(&mut client);
