@@ -2,7 +2,7 @@
 
 use crate::alert::{at, event, lines, once, rule, rules, series, transitions};
 use crate::broker::{Bench, Broker, stopped};
-use crate::harness::{Dir, eventually};
+use crate::harness::{Dir, LONG_WAIT, eventually};
 use crate::kafka::record;
 use crate::notify::webhook;
 use crate::receivers::{Receiver, Reply};
@@ -147,6 +147,11 @@ fn while_a_broker_does_not_answer_no_silence_fires() {
         // A stall of the run moves the message to a later time.
         eventually("it says so", || said(dir).contains("the alert clock is paused"));
         assert_eq!(firing(dir), Vec::<Value>::new());
+        // After a stall no broker has answered either.
+        kill_process(pid, Signal::STOP).expect("it runs");
+        pass(2);
+        kill_process(pid, Signal::CONT).expect("it runs");
+        pass(2);
         // The broker gets the events of the pause before a new request of the run. Otherwise it could confirm first
         // that nothing follows, which is a silence.
         kill_process(pid, Signal::STOP).expect("it runs");
@@ -163,7 +168,7 @@ fn while_a_broker_does_not_answer_no_silence_fires() {
     kill_process(Pid::from_child(&run), Signal::TERM).expect("it runs");
     run.wait().expect("it ends");
     let said = said(dir);
-    for line in ["no broker has responded for 10s; the alert clock is paused", "brokers answer again after"] {
+    for line in ["; the alert clock is paused", "brokers answer again after"] {
         assert_eq!(said.matches(line).count(), 1, "{said}");
     }
 }
@@ -440,8 +445,9 @@ fn losses_are_reported_while_the_run_goes_on() {
     let (mut run, mut stdin) = piped(&dir, &args);
     let users = |user: &str| series(0.0, 30.0, 1.0, &json!({"user_id": user}));
     stdin.write_all(lines(&[users("a"), users("b")]).as_bytes()).expect("it reads");
-    // The row of the last second begins to count when this second is evaluated.
-    eventually("it says so", || said(&dir).contains("so far 29 rows of groups beyond --max-groups were left out"));
+    // The row of the last second begins to count when this second is evaluated, which may be before the report.
+    let line = |rows| format!("so far {rows} rows of groups beyond --max-groups were left out");
+    eventually("it says so", || [29, 30].iter().any(|rows| said(&dir).contains(&line(rows))));
     drop(stdin);
     assert!(run.wait().expect("it ends").success());
     let metrics = String::from_utf8(dir.bytes("metrics.prom")).expect("text");
@@ -462,13 +468,16 @@ fn a_partition_with_a_stuck_clock_does_not_silence_the_others() {
         .command("evt-alert", &["-q", "--rules", "rules.json", "--to", "out.jsonl", &from])
         .spawn()
         .expect("it starts");
-    let mut second = 0;
+    let (producer, mut second) = (bench.producer(&[]), 0);
     eventually("the errors of partition 0 fire", || {
         // Both partitions get records all the time. The clock of partition 1 is stuck from second 10 on.
         let kind = if second > 20 { "error" } else { "view" };
         let live = event(f64::from(second), &json!({"event_type": kind}));
         let stuck = event(f64::from(second.min(10)), &json!({}));
-        bench.produce([record(&topic, 0, live.trim_end()), record(&topic, 1, stuck.trim_end())]);
+        for record in [record(&topic, 0, live.trim_end()), record(&topic, 1, stuck.trim_end())] {
+            producer.send(record).map_err(|(error, _)| error).expect("it is queued");
+        }
+        producer.flush(LONG_WAIT).expect("they are delivered");
         second += 1;
         std::fs::read_to_string(dir.path("out.jsonl")).is_ok_and(|rows| rows.contains("firing"))
     });

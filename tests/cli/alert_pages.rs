@@ -1,7 +1,7 @@
 //! evt-alert: which pages are sent, to which channels, and what is said of those that are not.
 
 use crate::alert::{at, event, lines, rule, rules, series};
-use crate::harness::{Dir, Draws, ended, eventually};
+use crate::harness::{Dir, Draws, LONG_WAIT, ended, eventually, eventually_within};
 use crate::notify::webhook;
 use crate::receivers::{Receiver, Reply};
 use rusqlite::Connection;
@@ -240,7 +240,7 @@ fn keys(receiver: &Receiver) -> Vec<String> {
 /// Runs evt-alert, which sends for ten seconds at most, until all pages are sent; returns the number of runs.
 fn send_rest(dir: &Dir, args: &[String], receiver: &Receiver) -> u32 {
     let mut runs = 0;
-    eventually("all pages are sent", || {
+    eventually_within(LONG_WAIT, "all pages are sent", || {
         let sent: BTreeSet<String> = keys(receiver).into_iter().collect();
         let is_done = sent.len() as u32 >= 2 * GROUPS;
         if !is_done {

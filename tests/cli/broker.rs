@@ -124,15 +124,19 @@ impl Bench {
             }
         });
         // The controller confirms the topic, but a broker under load may receive its metadata later.
-        let led = || {
-            let metadata = admin.inner().fetch_metadata(Some(&topic), ANSWER).ok()?;
-            let found = metadata.topics().first()?.partitions();
-            Some(
-                found.len() == partitions as usize
-                    && found.iter().all(|one| one.error().is_none() && one.leader() >= 0),
-            )
-        };
-        eventually("brokers know the topic", || led() == Some(true));
+        for broker in self.brokers.split(',') {
+            let led = || {
+                // A new client knows no other broker when it asks.
+                let client: BaseConsumer = self.config().set("bootstrap.servers", broker).create().ok()?;
+                let metadata = client.fetch_metadata(Some(&topic), ANSWER).ok()?;
+                let found = metadata.topics().first()?.partitions();
+                Some(
+                    found.len() == partitions as usize
+                        && found.iter().all(|one| one.error().is_none() && one.leader() >= 0),
+                )
+            };
+            eventually("each broker knows the topic", || led() == Some(true));
+        }
         topic
     }
 

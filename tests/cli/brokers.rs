@@ -4,7 +4,7 @@ use crate::broker::{ANSWER, Bench, Broker, lines, stopped};
 use crate::harness::{LONG_WAIT, ended_within, eventually, eventually_within, in_ci, status};
 use crate::kafka::{event, record};
 use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::producer::BaseRecord;
+use rdkafka::producer::{BaseRecord, Producer};
 use serde_json::Value;
 use std::fs::File;
 use std::io::{Read, Write};
@@ -104,7 +104,13 @@ fn a_group_whose_coordinator_hangs_reads_on() {
     bench.brokers = broker.start();
     let topic = bench.topic("t", 1, &[]);
     let record = event(1, "s");
-    let produce = || bench.produce([BaseRecord::to(topic.as_str()).payload(record.as_bytes())]);
+    // It gets its id from a broker before one is paused.
+    let producer = bench.producer(&[]);
+    let produce = || {
+        let record = BaseRecord::<(), _>::to(topic.as_str()).payload(record.as_bytes());
+        producer.send(record).map_err(|(error, _)| error).expect("it is queued");
+        producer.flush(LONG_WAIT).expect("it is delivered");
+    };
     let run = |group: &str| {
         let from = bench.uri(&topic, &format!("?group={group}&rdkafka.auto.commit.interval.ms=100"));
         bench.start("evt-ingest", &[&from, "--to", "out.jsonl"])
@@ -137,7 +143,9 @@ fn a_topic_that_disappears_does_not_keep_the_unit_down() {
     let topic = bench.topic("t", 1, &[]);
     let record = event(1, "s");
     bench.produce([BaseRecord::to(topic.as_str()).payload(record.as_bytes())]);
-    let mut runs: Vec<_> = ["", "?group=g", "?rdkafka.fetch.min.bytes=1"]
+    let group = format!("?group={}-g", bench.prefix);
+    let options = ["", &group, "?rdkafka.fetch.min.bytes=1"];
+    let mut runs: Vec<_> = options
         .iter()
         .enumerate()
         .map(|(number, options)| {

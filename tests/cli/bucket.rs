@@ -53,6 +53,11 @@ impl CheckpointLocation {
         Some(Self { name: format!("s3://{BUCKET}/{prefix}{}", options(SECRET)), files })
     }
 
+    /// Whether it is in a bucket.
+    pub fn is_bucket(&self) -> bool {
+        self.name.starts_with("s3:")
+    }
+
     /// Returns a client of the bucket.
     pub fn client(&self, dir: &Dir) -> S3Bucket {
         let uri = self.name.replace(SECRET, &dir.path(SECRET).display().to_string());

@@ -2,7 +2,7 @@
 
 use crate::checkpoint::{Job, OUTPUTS, assert_same, cut, generated, lines};
 use crate::checkpoint_pipes::Pipe;
-use crate::harness::{Dir, Draws, ended, eventually, is_stopped};
+use crate::harness::{Dir, Draws, LONG_WAIT, ended_within, eventually, is_stopped};
 use rustix::process::{Pid, Signal, kill_process};
 use std::fs::File;
 use std::io::Write;
@@ -56,8 +56,14 @@ impl Branches {
         self.0.iter_mut().any(|child| child.try_wait().expect("a child").is_some())
     }
 
+    /// Stops the first stage, and so the others.
+    fn end(&mut self) -> Vec<i32> {
+        self.signal(0, Signal::TERM);
+        self.wait()
+    }
+
     fn wait(&mut self) -> Vec<i32> {
-        self.0.iter_mut().map(|child| ended("a stage of a branch", child)).collect()
+        self.0.iter_mut().map(|child| ended_within(LONG_WAIT, "a stage of a branch", child)).collect()
     }
 }
 
@@ -122,7 +128,11 @@ fn both_branches_behind_tee_write_each_row_once_although_stages_are_killed() {
             let is_known = |status: &&i32| ![0, 65, 74, 75, 137, 141].contains(*status);
             assert_eq!(statuses.iter().find(is_known), None, "{draws}: {statuses:?} {}", said(&wild.dir));
         }
-        let statuses = Branches::start(&wild.dir, &stages).wait();
+        let mut statuses = Branches::start(&wild.dir, &stages).wait();
+        if wild.place.is_bucket() && statuses.contains(&75) {
+            // The server may execute the last request of a killed run after the next run has read the log.
+            statuses = Branches::start(&wild.dir, &stages).wait();
+        }
         assert_eq!(statuses, [0; 5], "{draws}: {}", said(&wild.dir));
         assert!(kills >= 5, "{draws}: {kills} kills");
         assert_same(&wild.results(), &expected, &draws.to_string());
@@ -143,7 +153,8 @@ fn a_stopped_branch_delays_the_epochs_of_all_and_loses_nothing() {
     let ingest =
         "evt-ingest -q --dlq dead.jsonl --checkpoint state --checkpoint-every 20ms --ends 2 -f jsonl --follow a.jsonl";
     let other = "evt-sink -q --branch other --to other.jsonl";
-    let mut pipe = Branches::start(&job.dir, &[ingest, "tee branch", RAW, other]);
+    let stages = [ingest, "tee branch", RAW, other];
+    let mut pipe = Branches::start(&job.dir, &stages);
     let calm = "evt-ingest -q --dlq null: a.jsonl | evt-sink -q --to calm.jsonl --overwrite";
     job.dir.shell(calm).succeeds();
     let first = lines(&job.dir, "calm.jsonl").len();
@@ -156,7 +167,8 @@ fn a_stopped_branch_delays_the_epochs_of_all_and_loses_nothing() {
     eventually("the branch is stopped between two epochs", || {
         pipe.signal(2, Signal::STOP);
         eventually("no thread runs", || is_stopped(&pipe.0[2]));
-        let is_between = has(job.place.entries() - 1, "2-evt-sink.committed") && !is_sealed("2-evt-sink");
+        let epoch = job.place.entries();
+        let is_between = has(epoch - 1, "2-evt-sink.committed") && !has(epoch, "2-evt-sink.json");
         if !is_between {
             pipe.signal(2, Signal::CONT);
         }
@@ -175,12 +187,21 @@ fn a_stopped_branch_delays_the_epochs_of_all_and_loses_nothing() {
     assert_eq!(rows("other.jsonl"), first, "rows of an epoch that is not complete");
     pipe.signal(2, Signal::CONT);
     append(4_000);
-    eventually("both branches have the rows", || rows("raw.jsonl") >= 3_900 && rows("other.jsonl") >= 3_900);
-    pipe.signal(0, Signal::TERM);
-    let statuses = pipe.wait();
-    assert!(statuses.iter().all(|status| [0, 143].contains(status)), "{statuses:?} {}", said(&job.dir));
-    job.dir.write("a.jsonl", &events);
     job.dir.shell(calm).succeeds();
+    let all = lines(&job.dir, "calm.jsonl").len();
+    eventually("both branches have the rows", || rows("raw.jsonl") == all && rows("other.jsonl") == all);
+    let mut statuses = pipe.end();
+    for _ in 0..10 {
+        // On a slow machine the wait for the last epoch may expire; the next run repeats it.
+        if !statuses.contains(&75) {
+            break;
+        }
+        let before = job.place.entries();
+        pipe = Branches::start(&job.dir, &stages);
+        eventually("an epoch is complete", || job.place.entries() > before + 1);
+        statuses = pipe.end();
+    }
+    assert!(statuses.iter().all(|status| [0, 143].contains(status)), "{statuses:?} {}", said(&job.dir));
     let [of_file, of_table] = raw_ids(&job.dir);
     assert!(of_file == ids(&job.dir, "calm.jsonl") && of_table == of_file && ids(&job.dir, "other.jsonl") == of_file);
 }

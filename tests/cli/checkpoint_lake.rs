@@ -153,7 +153,9 @@ fn epochs_join_in_files_of_the_size_that_roll_names() {
         let _ = run.kill();
         let is_killed = ended("the run", &mut run) == 137;
         if is_killed && roll == "?roll=1GiB" {
-            assert!(waiting(&dir) >= 1 && files(&dir) == 0, "{} files", files(&dir));
+            let (waiting, files) = (waiting(&dir), files(&dir));
+            // A run that is killed at its very end has shown its rows.
+            assert!(waiting >= 1 && files == 0 || files == 1, "{waiting} wait, {files} files");
         }
         for name in &names {
             Run::of(&mut command(name)).succeeds();

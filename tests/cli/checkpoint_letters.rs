@@ -5,7 +5,7 @@ use crate::bucket::CheckpointLocation;
 use crate::checkpoint::ordered;
 use crate::checkpoint_pipes::Pipe;
 use crate::containers::{Cost, cost};
-use crate::harness::{Dir, Draws, ended, eventually, python};
+use crate::harness::{Dir, Draws, LONG_WAIT, ended, eventually, eventually_within, python};
 use crate::servers::{postgres, psql};
 use rusqlite::Connection;
 use rustix::fs::{FlockOperation, flock};
@@ -168,7 +168,12 @@ fn lines_with_refused(minutes: std::ops::Range<i64>) -> Vec<String> {
 /// Checks that each event is in the store or is a letter, once.
 #[track_caller]
 fn assert_each_once(dir: &Dir, (server, schema): (&str, &str), place: &LetterPlace, events: usize) {
-    let (ids, refused) = (place.ids(dir), events / 50);
+    let (mut ids, refused) = (vec![], events / 50);
+    // A broker shows the records of a transaction some time after its commit.
+    eventually("the letters are visible", || {
+        ids = place.ids(dir);
+        ids.len() >= refused
+    });
     let distinct: BTreeSet<&String> = ids.iter().collect();
     assert_eq!((ids.len(), distinct.len()), (refused, refused), "letters");
     let rows = psql(dir, server, schema, "SELECT count(*), count(DISTINCT event_id) FROM raw_events");
@@ -190,7 +195,7 @@ fn refused_rows_are_one_letter_each_after_kills(dir: &Dir, place: &LetterPlace) 
         let wanted = checkpoint.entries() + 1 + draws.below(4) as usize;
         let mut pipe = Pipe::start(dir, &stages);
         let mut polls = draws.below(30);
-        eventually("a stage is killed or has ended", || {
+        eventually_within(LONG_WAIT, "a stage is killed or has ended", || {
             polls = if checkpoint.entries() >= wanted { polls.saturating_sub(1) } else { polls };
             checkpoint.entries() >= wanted && polls == 0 || pipe.has_ended()
         });

@@ -8,7 +8,7 @@ use crate::kafka::record;
 use crate::registry::registry;
 use rdkafka::Offset;
 use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+use rdkafka::producer::{BaseRecord, Producer};
 use rdkafka::topic_partition_list::TopicPartitionList;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
@@ -81,6 +81,8 @@ impl Topics {
             topics.into_iter().map(|(name, topic)| (name, committed(bench, topic))).collect();
         found.insert("rows of evt-view", shown(bench, &bench.uri(&self.rows, "?end=latest")));
         if let Some((topic, options)) = &self.avro {
+            // Waits for the end of its last transaction.
+            bench.records(topic);
             found.insert("avro", shown(bench, &bench.uri(topic, &format!("{options}&end=latest"))));
         }
         found
@@ -291,7 +293,8 @@ fn only_a_new_run_waits_for_a_transaction_that_holds_the_offset_of_its_group() {
     let text = shown();
     let id = text.strip_prefix("checkpoint ").and_then(|rest| rest.split_once(':')).expect("it has an id").0;
     let group = format!("evt.{id}.1-evt-window.to-0");
-    let other: BaseProducer = bench.config().set("transactional.id", &group).create().expect("a client");
+    // Brokers must not end the transaction before the test does.
+    let other = bench.producer(&[("transactional.id", &group), ("transaction.timeout.ms", "600000")]);
     other.init_transactions(ANSWER).expect("a coordinator");
     other.begin_transaction().expect("begun");
     let member: BaseConsumer = bench.config().set("group.id", &group).create().expect("a client");

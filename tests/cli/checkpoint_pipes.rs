@@ -3,7 +3,7 @@
 use crate::broker::Bench;
 use crate::bucket::CheckpointLocation;
 use crate::checkpoint::{Job, OUTPUTS, assert_same, generated, holds_a_lock, ordered};
-use crate::harness::{Dir, Draws, LONG_WAIT, ended_within, eventually, is_stopped};
+use crate::harness::{Dir, Draws, LONG_WAIT, ended_within, eventually, eventually_within, is_stopped};
 use crate::kafka::record;
 use rustix::process::{Pid, Signal, kill_process};
 use std::fs::File;
@@ -155,8 +155,9 @@ fn a_pipe_over_a_topic_counts_each_event_once_although_stages_are_killed_or_stop
         let mut pipe = Pipe::start(&wild.dir, &stages(&wild.place, &[&endless], "hold"));
         let entries = || wild.place.entries();
         let before = entries();
-        eventually("epochs are complete", || entries() > before + 3);
-        (0..4).for_each(|stage| pipe.signal(stage, Signal::TERM));
+        eventually_within(LONG_WAIT, "epochs are complete", || entries() > before + 3);
+        // The last stage first: none ends before it gets its signal.
+        (0..4).rev().for_each(|stage| pipe.signal(stage, Signal::TERM));
         assert_eq!(pipe.wait(), [143; 4], "{draws}: {}", said(&wild.dir));
     }
     let statuses = Pipe::start(&wild.dir, &stages(&wild.place, &[&bounded], "fire")).wait();
@@ -206,7 +207,7 @@ fn an_old_pipe_that_wakes_up_is_fenced() {
         // A stage that has just been started does not handle signals yet.
         let begun = wild.place.entries();
         eventually("all stages of the new run take part", || wild.place.entries() > begun + 1);
-        (0..4).for_each(|stage| new.signal(stage, Signal::TERM));
+        (0..4).rev().for_each(|stage| new.signal(stage, Signal::TERM));
         assert_eq!(new.wait(), [143; 4], "{}", said(&wild.dir));
         let rest = stages(&wild.place, &[&bench.uri(&topic, "?end=latest")], "fire");
         assert_eq!(Pipe::start(&wild.dir, &rest).wait(), [0; 4], "{}", said(&wild.dir));

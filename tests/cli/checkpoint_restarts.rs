@@ -67,7 +67,9 @@ impl Database {
 fn an_epoch_is_in_postgres_once_although_the_server_or_all_restart_before_its_transaction_ends() {
     let Some(database) = Database::start() else { return };
     let files = ["a.jsonl", "b.jsonl"];
-    let job = Job::new("postgres-restarted", &["--dlq", "null:", "--late", "null:", "--to", &database.uri]);
+    // A run has one epoch, at its end.
+    let flags = ["--checkpoint-every", "1h", "--dlq", "null:", "--late", "null:", "--to", &database.uri];
+    let job = Job::new("postgres-restarted", &flags);
     let events = generated(&job.dir, 8_000);
     let mut left = events.split_inclusive(|byte| *byte == b'\n');
     for file in files {

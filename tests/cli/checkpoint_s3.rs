@@ -35,7 +35,7 @@ fn a_server_that_fails_loses_answers_and_hangs_delays_epochs_and_loses_nothing()
         5 if number % 5 == 0 => Some(Fault::Hangs),
         _ => None,
     });
-    let job = behind("s3-faults", &proxy, "&timeout=300ms&retry=1m").expect("a server");
+    let job = behind("s3-faults", &proxy, "&timeout=2s&retry=1m").expect("a server");
     job.dir.write("a.jsonl", &events);
     let said = job.run(&["-q", "--checkpoint-every", "50ms", "--at-end", "fire", "a.jsonl"]).succeeds().stderr();
     assert!(said.contains(": retrying for up to 1m (?retry=)") && said.contains(": available again after "), "{said}");

@@ -64,17 +64,18 @@ impl Run {
         self.start(&[&first, &[&["evt-sink", "-q", "--dlq", "null:"], &OUTPUTS[..]].concat()]);
     }
 
-    /// Adds events to the input.
+    /// Adds events to the input, all at once: a run reads them as one batch.
     fn add(&mut self, events: usize) {
         let mut file = File::options().append(true).open(self.dir.path("a.jsonl")).expect("the input");
-        for number in self.written..self.written + events {
+        let event = |number: usize| {
             let (minute, second) = (number / 60 % 60, number % 60);
-            let event = format!(
+            format!(
                 "{{\"event_type\":\"t\",\"source\":\"s\",\"server_timestamp\":\"2026-01-01T{:02}:{minute:02}:{second:02}Z\"}}\n",
                 number / 3600
-            );
-            file.write_all(event.as_bytes()).expect("written");
-        }
+            )
+        };
+        let text: String = (self.written..self.written + events).map(event).collect();
+        file.write_all(text.as_bytes()).expect("written");
         self.written += events;
     }
 

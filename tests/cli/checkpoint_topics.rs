@@ -2,7 +2,7 @@
 
 use crate::broker::Bench;
 use crate::checkpoint::{Job, OUTPUTS, assert_same, generated};
-use crate::harness::{Draws, ended, eventually};
+use crate::harness::{Draws, LONG_WAIT, ended, eventually, eventually_within};
 use crate::kafka::record;
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -23,7 +23,7 @@ fn read_with_kills(job: &Job, uri: &str, draws: &mut Draws, mut more: impl FnMut
         let mut run = job.start(&["-q", "--checkpoint-every", "20ms", uri]);
         let before = job.place.entries();
         let (epochs, mut polls) = (draws.below(4) as usize, draws.below(60));
-        eventually("it completes some epochs", || {
+        eventually_within(LONG_WAIT, "it completes some epochs", || {
             let has_all = job.place.entries() > before + epochs;
             polls = if has_all { polls.saturating_sub(1) } else { polls };
             has_all && polls == 0

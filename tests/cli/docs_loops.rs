@@ -249,9 +249,10 @@ fn the_other_commands_of_the_readme_with_a_checkpoint_continue_where_they_were()
     let dir = Dir::new("docs-spool");
     let command = with("--spool").replace("http://127.0.0.1:8080", "http://127.0.0.1:0");
     for number in [1, 2] {
-        let line = format!("exec {command} --to requests.jsonl");
+        let line = format!("exec {command} --checkpoint-every 200ms --to requests.jsonl");
         let listener = Listener::of(&mut dir.command("bash", &["-c", &line])).listening();
         assert_eq!(listener.json(&crate::listener::event(number, "s")).status, 200);
+        eventually("the row is there", || lines(&dir, "requests.jsonl") == number);
         listener.stop();
         assert_eq!(lines(&dir, "requests.jsonl"), number);
     }

@@ -55,8 +55,9 @@ impl Edges {
     }
 
     /// How many records kcat finds in a topic.
-    fn kcat(&self, topic: &str) -> u64 {
-        let args = ["-b", &self.bench.brokers, "-C", "-t", topic, "-o", "beginning", "-e", "-q", "-f", "%o\n"];
+    pub fn kcat(&self, topic: &str) -> u64 {
+        let args =
+            ["-b", &self.bench.brokers, "-m", "60", "-C", "-t", topic, "-o", "beginning", "-e", "-q", "-f", "%o\n"];
         self.bench.dir.run("kcat", &args).succeeds().text().lines().count() as u64
     }
 

@@ -261,6 +261,7 @@ fn members_of_a_group_share_the_input() {
         if rest > 0 {
             // The end of the first member is a rebalance. A member that is stopped meanwhile may abort its transaction;
             // the next one reads its records.
+            eventually("the former transactions have ended", || job.open_records().iter().all(|records| *records == 0));
             let third = job.start(NEVER);
             eventually("the rest is written", || {
                 job.open_records().iter().sum::<i64>() >= rest || job.found().len() == job.sent
@@ -315,7 +316,12 @@ fn wakes_up(job: &mut Job, signal: Option<Signal>, expected: i32) -> Option<()> 
     if !is_in_time {
         return None;
     }
-    let reasons = ["the group has removed this member", "partitions were reassigned", "the transaction failed: "];
+    let reasons = [
+        "the group has removed this member",
+        "partitions were reassigned",
+        "the transaction failed: ",
+        "another member of the group has taken over",
+    ];
     assert!(reasons.iter().any(|reason| said.contains(reason)), "{said}");
     job.has_each_record_once(&said);
     Some(())

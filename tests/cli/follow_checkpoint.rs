@@ -477,7 +477,8 @@ fn verdicts_are_passed_on(name: &str) -> bool {
         let (first, mut last) = piped(&log.dir);
         eventually("the rows are stored", || stored(&log.dir) == count);
         let statuses = (first.stopped(), ended("the pipe ends", &mut last.run));
-        if statuses.0 == 75 {
+        // Its pipe has no end then.
+        if statuses.1 == 65 {
             return false;
         }
         assert_eq!(statuses, (143, status));

@@ -78,7 +78,11 @@ fn names_of_a_request_are_headers_of_its_records_in_json_and_avro_and_stand_nowh
     // A run that is stopped leaves what slow brokers do not take to the next one.
     let in_file = || crate::broker::lines(&bench.dir, "out.jsonl");
     let has_all = |topic: &&String| bench.records(topic).len() == 1501;
-    eventually("all are there", || in_file() == 1501 && [&json, &avro].iter().all(has_all));
+    let seen = |uri: &str| bench.dir.run("evt-view", &["-q", "-o", "jsonl", uri]).succeeds().rows();
+    let of_frames = bench.uri(&frames, "?format=frames");
+    eventually("all are there", || {
+        in_file() == 1501 && [&json, &avro].iter().all(has_all) && seen(&of_frames).len() == 1501
+    });
     listener.stop();
     assert_eq!(
         [&first, &many, &again],
@@ -97,9 +101,8 @@ fn names_of_a_request_are_headers_of_its_records_in_json_and_avro_and_stand_nowh
         assert_eq!((number(&row(json)), &carried(json), &carried(avro)), (at, wanted(at), wanted(at)));
     }
     assert!(bench.records(&frames).iter().all(|record| record.headers.is_empty()));
-    let seen = |uri: &str| bench.dir.run("evt-view", &["-q", "-o", "jsonl", uri]).succeeds().rows();
     let written = bench.dir.rows("out.jsonl");
-    let all = [of_json.iter().map(row).collect(), seen(&in_avro), seen(&bench.uri(&frames, "?format=frames")), written];
+    let all = [of_json.iter().map(row).collect(), seen(&in_avro), seen(&of_frames), written];
     for rows in all {
         assert_eq!(rows.len(), 1501);
         assert!(rows.iter().all(|row| row.get("headers").is_none() && row.get("properties").is_some()), "{}", rows[0]);

@@ -120,7 +120,10 @@ fn offsets_lost_to_retention_end_the_run_unless_told_otherwise() {
     let admin: AdminClient<DefaultClientContext> = bench.config().create().expect("a client");
     let mut list = TopicPartitionList::new();
     list.add_partition_offset(&topic, 0, Offset::Offset(6)).expect("an offset");
-    wait(admin.delete_records(&list, &AdminOptions::new())).expect("records are deleted");
+    eventually("records are deleted", || {
+        let deleted = wait(admin.delete_records(&list, &AdminOptions::new()));
+        deleted.is_ok_and(|list| list.elements().iter().all(|one| one.error().is_ok()))
+    });
     let lost = bench
         .dir
         .run("evt-ingest", &[bench.uri(&topic, "?start=0:2&end=latest").as_str(), "-o", "jsonl"])
@@ -390,7 +393,10 @@ fn what_is_not_there_is_said_before_anything_is_read() {
     ] {
         bench.dir.write("in.jsonl", event(1, "s"));
         let run = bench.dir.run("evt-ingest", &args).ends_with(status);
-        assert!(run.stderr().contains(word) && run.stderr().lines().count() == 1, "{run}");
+        let said = run.stderr();
+        // A request that a broker does not answer in four seconds is repeated, and reported.
+        let said: Vec<&str> = said.lines().filter(|line| !line.contains("retrying for up to")).collect();
+        assert!(said.len() == 1 && said[0].contains(word), "{run}");
     }
     let part = bench.uri(&topic, "?partitions=0&end=latest");
     let refused = bench.dir.run("evt-window", &[part.as_str(), "--size", "1m"]).ends_with(2);
@@ -423,7 +429,9 @@ fn a_broker_that_dies_or_stands_still_loses_nothing() {
     let mut said = String::new();
     child.stderr.take().expect("it is piped").read_to_string(&mut said).expect("it is text");
     assert_eq!(status, 0, "{said}");
-    assert!(said.contains("in 60000 inserted 60000") && said.lines().count() <= 3, "{said}");
+    // Requests before the outage may time out, too.
+    let others = said.lines().filter(|line| !line.contains("operation timed out: retrying")).count();
+    assert!(said.contains("in 60000 inserted 60000") && others <= 3, "{said}");
     let mut ids: Vec<String> = bench
         .records(&topic)
         .iter()
@@ -517,12 +525,12 @@ fn other_clients_read_and_write_the_same_topics() {
     let events: String = (0..50).map(|n| event(n, ["ios", "web"][n % 2]) + "\n").collect();
     bench.dir.write("in.jsonl", &events);
     bench.dir.run("evt-ingest", &["in.jsonl", "--to", &bench.uri(&topic, "")]).succeeds();
-    let kcat = format!("kcat -b {} -t {topic} -C -e -q -f '%k %s\\n'", bench.brokers);
+    let kcat = format!("kcat -b {} -m 60 -t {topic} -C -e -q -f '%k %s\\n'", bench.brokers);
     let seen = bench.dir.shell(&kcat).succeeds();
     assert_eq!(seen.text().lines().filter(|line| line.starts_with("ios {\"event_id\"")).count(), 25, "{seen}");
     bench
         .dir
-        .shell(&format!("kcat -b {} -t {back} -P -K '|' -H trace=x <<< 'ios|{}'", bench.brokers, event(7, "ios")))
+        .shell(&format!("kcat -b {} -m 60 -t {back} -P -K '|' -H trace=x <<< 'ios|{}'", bench.brokers, event(7, "ios")))
         .succeeds();
     let read = bench.dir.run("evt-view", &[bench.uri(&back, "").as_str(), "-o", "jsonl"]).succeeds();
     assert_eq!(numbers(&read), [7]);

@@ -9,7 +9,7 @@ use crate::broker::Bench;
 use crate::bucket::CheckpointLocation;
 use crate::checkpoint::METRICS;
 use crate::checkpoint_pipes::Pipe;
-use crate::harness::{Dir, Draws, LONG_WAIT, ROOT, ask, ended_within, eventually, eventually_within, python};
+use crate::harness::{Dir, Draws, LONG_WAIT, ROOT, ask, ended_within, eventually_within, python};
 use crate::kills_of_pipes::{HttpServer, Kills, StageLines, client, entries, has_epoch};
 use crate::servers::{psql, server};
 use evt::time::parse_instant;
@@ -395,7 +395,7 @@ impl Side<'_> {
             assert!(statuses.iter().all(|status| [0, 65, 69, 75, 143].contains(status)), "{context}: {statuses:?}");
             pipe = self.stages("hold").start(&self.dir);
             let before = entries(&self.dir);
-            eventually("an epoch is complete", || entries(&self.dir) > before + 1);
+            eventually_within(LONG_WAIT, "an epoch is complete", || entries(&self.dir) > before + 1);
         }
         panic!("{context}: no run stops: {}", self.said());
     }

@@ -184,7 +184,7 @@ fn a_recipient_whose_mailbox_stays_full_is_named_when_the_retries_end() {
     let Some(python) = python() else { return };
     let dir = Dir::new("mail-stays-full");
     let server = PythonServer::new(&dir, &python, "mail.py", &["mail.jsonl"]);
-    with_a_full_mailbox(&dir, &server, "retry = \"4s\"\n");
+    with_a_full_mailbox(&dir, &server, "retry = \"8s\"\n");
     let (args, mut said) = (until(&dir, 50.0), String::new());
     eventually("the retries end", || {
         said += &dir.run("evt-alert", &args).stderr();
@@ -192,9 +192,9 @@ fn a_recipient_whose_mailbox_stays_full_is_named_when_the_retries_end() {
     });
     let failure = "full@example.org: transient error (452): 4.2.2 mailbox full";
     let begun =
-        format!("channel 'mail': sent, but not yet to all recipients: {failure}: retrying these alone for up to 4s");
+        format!("channel 'mail': sent, but not yet to all recipients: {failure}: retrying these alone for up to 8s");
     let over = format!(
-        "channel 'mail': sent, but not to all recipients: given up after 4s (retry of the channel): {failure}\n"
+        "channel 'mail': sent, but not to all recipients: given up after 8s (retry of the channel): {failure}\n"
     );
     assert!(said.contains(&begun) && said.contains(&over), "{said}");
     assert_eq!(received(&dir), [(json!(["oncall@example.org"]), "FIRING".to_owned())]);
@@ -304,11 +304,11 @@ fn a_mail_whose_attempt_timed_out_before_its_text_does_not_arrive_later() {
 #[test]
 fn a_mail_whose_text_gets_no_answer_in_time_may_have_arrived_so_its_resolve_is_sent() {
     let is_firing = |text: &str| text.contains("[FIRING]");
-    let server = SlowServer::new(move |text| Duration::from_secs(if is_firing(text) { 7 } else { 0 }));
+    let server = SlowServer::new(move |text| Duration::from_secs(if is_firing(text) { 25 } else { 0 }));
     let mut state = State::new("smtp-slow-text");
     let alert = firing("errors", 0);
     state.enqueue("mail", &[alert.clone(), resolved(&alert)]);
-    let counts = state.deliver(&slow_channel(&server, "timeout = \"5s\"\nretry = \"100ms\"\n"));
+    let counts = state.deliver(&slow_channel(&server, "timeout = \"15s\"\nretry = \"100ms\"\n"));
     let failures = counts["mail"].failures;
     let expected = ChannelCounts { expired: 1, sent: 1, failures, ..ChannelCounts::default() };
     assert_eq!(counts["mail"], expected, "{}", state.said());
@@ -320,10 +320,10 @@ fn a_mail_whose_text_gets_no_answer_in_time_may_have_arrived_so_its_resolve_is_s
 
 #[test]
 fn a_mail_that_the_server_accepted_is_sent_once_although_it_does_not_answer_quit() {
-    let server = SlowServer::new(|text| Duration::from_secs(if text == "QUIT" { 7 } else { 0 }));
+    let server = SlowServer::new(|text| Duration::from_secs(if text == "QUIT" { 25 } else { 0 }));
     let mut state = State::new("smtp-no-quit");
     state.enqueue("mail", &[firing("errors", 0)]);
-    let counts = state.deliver(&slow_channel(&server, "timeout = \"5s\"\n"));
+    let counts = state.deliver(&slow_channel(&server, "timeout = \"15s\"\n"));
     assert_eq!(counts["mail"], ChannelCounts { sent: 1, ..ChannelCounts::default() }, "{}", state.said());
     assert_eq!(server.subjects(), ["[FIRING] errors: errors of DE at 25 %"]);
 }

@@ -192,7 +192,12 @@ fn jobs_with_state_in_files_continue_and_survive_kills() {
                 let mut child = command(&["--checkpoint-every", "20ms"]).spawn().expect("it starts");
                 kills += u32::from(kill_within(&place, entries, &mut child, &mut draws));
             }
-            Run::of(&mut command(&[])).succeeds();
+            let mut run = Run::of(&mut command(&[]));
+            if place.is_bucket() && run.status() == 75 {
+                // The server may execute the last request of a killed run after the next run has read the log.
+                run = Run::of(&mut command(&[]));
+            }
+            run.succeeds();
             assert_eq!(left_behind(&wild.path("tmp")), 0, "killed processes have left directories");
             let after = objects(&place);
             let has_changed = |(name, time): (&OsString, &SystemTime)| before.get(name).is_some_and(|one| one != time);

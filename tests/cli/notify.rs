@@ -1,7 +1,7 @@
 //! Notifications: receivers that accept, refuse, hang, drop the connection or ask for patience, and processes that are
 //! killed.
 
-use crate::harness::{Dir, Draws, eventually};
+use crate::harness::{Dir, Draws, LONG_WAIT, eventually, eventually_within};
 use crate::receivers::{Posted, Receiver, Reply, pagerduty, slack};
 use evt::console::{Colour, Console};
 use evt::kind::alert::{Alert, AlertReason, AlertRule, AlertState, rule_id};
@@ -13,6 +13,7 @@ use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{TcpListener, TcpStream};
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -304,9 +305,14 @@ fn a_refusal_is_reported_and_blocks_nothing_and_its_resolve_is_not_sent() {
 fn a_resolve_never_overtakes_its_firing_and_other_alerts_do() {
     let slow = firing("slow", 0);
     let id = slow.id().to_string();
-    let receiver = Receiver::new(move |posted, before| match posted.body["alert_id"] == json!(id) && before < 6 {
-        true => Reply::Status(500),
-        false => Reply::Status(200),
+    let sent = AtomicUsize::new(0);
+    let receiver = Receiver::new(move |posted, before| {
+        let is_slow = posted.body["alert_id"] == json!(id);
+        if is_slow && (before < 6 || sent.load(Ordering::SeqCst) < 4) {
+            return Reply::Status(500);
+        }
+        sent.fetch_add(usize::from(!is_slow), Ordering::SeqCst);
+        Reply::Status(200)
     });
     let mut state = State::new("order");
     let others: Vec<Alert> = (0..4).map(|n| firing("other", n)).collect();
@@ -408,7 +414,7 @@ fn a_command_receives_the_row_and_its_status_decides() {
     );
     let script = state.dir.path("page.sh");
     let more = format!(
-        "env = {{ PAGER = \"p1\" }}\ntimeout = \"3s\"\nretry = \"5s\"\ncommand = [\"sh\", \"{}\"]",
+        "env = {{ PAGER = \"p1\" }}\ntimeout = \"10s\"\nretry = \"15s\"\ncommand = [\"sh\", \"{}\"]",
         script.display()
     );
     let counts = state.deliver(&format!("[[channel]]\nname = \"log\"\ntype = \"exec\"\n{more}\n"));
@@ -420,11 +426,11 @@ fn a_command_receives_the_row_and_its_status_decides() {
     );
     assert_eq!((counts["log"].sent, counts["log"].refused, counts["log"].expired), (2, 1, 1));
     let text = String::from_utf8(state.dir.bytes("out.jsonl")).expect("text");
-    // An attempt that got no processor for 3 s is repeated after others, so the line may be any one.
+    // An attempt that got no processor for 10 s is repeated after others, so the line may be any one.
     let start = format!("{}.firing p1 {{\"alert_id\":", alerts[0].id());
     assert!(text.lines().any(|line| line.starts_with(&start)), "{text}");
     let said = state.said();
-    assert!(said.contains("no such person") && said.contains("killed after 3s"), "{said}");
+    assert!(said.contains("no such person") && said.contains("killed after 10s"), "{said}");
 }
 
 /// Transitions in the kill test: alerts, each with a firing and a resolve.
@@ -457,7 +463,7 @@ fn a_process_that_is_killed_loses_no_page_and_repeats_none_under_another_key() {
     for _ in 0..kills {
         let (mut engine, before) = (start(), receiver.count() as u64);
         let until = before + draws.below(2 * step);
-        eventually("it delivers, or has delivered all", || {
+        eventually_within(LONG_WAIT, "it delivers, or has delivered all", || {
             receiver.count() as u64 >= until || engine.try_wait().expect("a child").is_some()
         });
         // A little later, so that the kill comes at any point of an attempt.

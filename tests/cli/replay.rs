@@ -343,7 +343,7 @@ fn kills_at_random_times_replay_no_letter_twice_into_a_file() {
     let dir = shop("replay-kill", 3000);
     let mut draws = Draws::new();
     for round in 0..5 {
-        let (to, ledger) = (format!("out{round}.jsonl"), format!("sqlite:ledger{round}.db"));
+        let (to, ledger) = (format!("out{round}.jsonl"), format!("sqlite:ledger{round}.db?wait=2m"));
         kill_and_finish(&dir, &mut draws, 10, &["--ledger", &ledger, "--to", &to]);
         assert_eq!(ids(&dir, &to), repairable(3000), "{draws}, round {round}");
         let check: String = Connection::open(dir.path(&format!("ledger{round}.db")))
@@ -414,7 +414,7 @@ fn letters_are_replayed_into_a_topic_once() {
     let topic = bench.topic("events", 3, &[]);
     let uri = bench.uri(&topic, "");
     let mut draws = Draws::new();
-    kill_and_finish(&dir, &mut draws, 6, &["--ledger", "sqlite:replay.db", "--to", &uri]);
+    kill_and_finish(&dir, &mut draws, 6, &["--ledger", "sqlite:replay.db?wait=2m", "--to", &uri]);
     // The broker shows the records of a transaction some time after it has acknowledged the commit.
     let (expected, mut records) = (repairable(3000), vec![]);
     eventually("all transactions are visible", || {

@@ -3,7 +3,7 @@
 
 use crate::broker::{Bench, Broker};
 use crate::edges::{Edges, Metrics, counts, metrics, parsed, post};
-use crate::harness::{Dir, eventually, python, status};
+use crate::harness::{Dir, LONG_WAIT, eventually, eventually_within, python, status};
 use crate::listener::Listener;
 use std::fs::File;
 use std::io::{Read, Write, copy};
@@ -115,6 +115,7 @@ fn fill(edges: &Edges, events: &str, dead: &str) -> Metrics {
     let dlq = bench.uri(dead, "");
     let listener =
         Listener::open(&bench.dir, &["--spool", "spool", "--time", "client_timestamp", "--to", &to, "--dlq", &dlq]);
+    let (mut accepted, mut rejected) = (0, 0);
     for (types, count, minute) in [(4, 7_500, 0), (8, 22_500, 5)] {
         let line = format!(
             "evt-gen --events {count} --rate 50 --seed {types} --start 2024-01-15T00:{minute:02}:00Z --event-types {types} \
@@ -122,10 +123,16 @@ fn fill(edges: &Edges, events: &str, dead: &str) -> Metrics {
              --time client_timestamp --dedup 10m --validated --by event_type,source --size 5s > events.jsonl"
         );
         bench.dir.shell(&line).succeeds();
-        post(edges, &listener, "events.jsonl");
+        let answered = post(edges, &listener, "events.jsonl");
+        accepted += answered["accepted"].as_u64().expect("a count");
+        rejected += answered["rejected"].as_u64().expect("a count");
         let truth = parsed(&bench.dir.bytes("truth.json"));
         wanted.extend(metrics(truth["windows"].as_array().expect("windows").clone()));
     }
+    // A run that is stopped leaves what a slow broker does not take to the next one.
+    eventually_within(LONG_WAIT, "Kafka has all of it", || {
+        edges.kcat(events) == accepted && edges.kcat(dead) == rejected
+    });
     listener.stop();
     wanted
 }

@@ -7,6 +7,8 @@ use crate::kafka;
 use crate::receivers::{Receiver, Reply};
 use crate::servers::{postgres, redis};
 use rdkafka::producer::{BaseRecord, Producer};
+use rusqlite::Connection;
+use std::collections::BTreeSet;
 use std::process::{Child, Stdio};
 
 /// The commands of a section of the page, in order.
@@ -412,15 +414,32 @@ fn paged(topics: &Topics, status: u16) -> Receiver {
     let (events, input) = (topics.bench.uri(&topics.events, ""), topics.bench.uri(&topics.events, "?end=latest"));
     dir.shell(&format!("evt-ingest in.jsonl -q --to '{events}'")).succeeds();
     let line = "evt-alert --once -q --rules rules.toml --state alerts.db --notify channels.toml --to null:";
-    dir.shell(&format!("{line} --now 2026-01-05T10:02:30Z '{input}'")).ends_with(1);
+    let alert = || dir.shell(&format!("{line} --now 2026-01-05T10:02:30Z '{input}'")).stays_calm();
+    alert().ends_with(1);
+    // At its end a run sends for ten seconds; on a slow disk the next runs send the rest.
+    eventually("nothing is due", || {
+        let db = Connection::open(dir.path("alerts.db")).expect("it opens");
+        let due: u64 =
+            db.query_row("SELECT count(*) FROM outbox WHERE outcome IS NULL", [], |row| row.get(0)).expect("a number");
+        drop(db);
+        if due > 0 {
+            alert();
+        }
+        due == 0
+    });
     receiver
+}
+
+/// The number of pages that a receiver got. An attempt that the end of a run interrupts is repeated with its key.
+fn pages(receiver: &Receiver) -> usize {
+    receiver.posted().iter().map(|posted| posted.key().to_owned()).collect::<BTreeSet<_>>().len()
 }
 
 #[test]
 fn no_page_arrives() {
     let Some(topics) = Topics::new("runbook-no-page", 1) else { return };
     let receiver = paged(&topics, 403);
-    assert_eq!(receiver.count(), 20);
+    assert_eq!(pages(&receiver), 20);
     let [check, clock, outcomes, again] = commands("NO PAGE ARRIVES").try_into().expect("four");
     let run = topics.run(&check).succeeds();
     assert!(run.text().contains("rule errors: ready\n") && run.text().contains("channel 'oncall': ready\n"), "{run}");
@@ -430,18 +449,18 @@ fn no_page_arrives() {
     assert!(run.text().contains("\noncall|firing|refused|20|") && run.text().contains("403"), "{run}");
     let run = topics.run(&again).ends_with(1);
     assert_eq!(run.rows().iter().filter(|row| row["state"] == "firing").count(), 20, "{run}");
-    assert_eq!(receiver.count(), 20);
+    assert_eq!(pages(&receiver), 20);
 }
 
 #[test]
 fn too_many_pages() {
     let Some(topics) = Topics::new("runbook-pages", 1) else { return };
     let receiver = paged(&topics, 200);
-    assert_eq!(receiver.count(), 40);
+    assert_eq!(pages(&receiver), 40);
     let [rules, changed] = commands("TOO MANY PAGES").try_into().expect("two");
     let run = topics.run(&rules).succeeds();
     assert_eq!(run.text(), "rule|channel|pages|groups\nerrors|oncall|20|10\n");
     let run = topics.run(&changed).ends_with(1);
     assert_eq!(run.text().trim(), "1 errors");
-    assert_eq!(receiver.count(), 40);
+    assert_eq!(pages(&receiver), 40);
 }

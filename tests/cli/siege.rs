@@ -173,11 +173,10 @@ impl Client {
         }
     }
 
-    /// Repeats a request without an answer, which the server may have stored.
-    fn send_again(&mut self, request: Request, listener: &Listener) {
+    /// Repeats a request without an answer, which the server may have stored, as `again`.
+    fn send_again(&mut self, request: &Request, again: &Request, listener: &Listener) {
         self.keep(&request.content);
-        let again = self.generator.dress(request.content, request.key);
-        self.send(&again, listener);
+        self.send(again, listener);
     }
 }
 
@@ -280,6 +279,8 @@ impl Siege<'_> {
     /// Kills the HTTP server during a request, or right after its answer, and restarts it.
     fn kill(&self, client: &mut Client, listener: Listener) -> Listener {
         let request = client.generator.request();
+        // Drawn in any case: the draws must not depend on when the server is killed.
+        let again = client.generator.dress(request.content.clone(), request.key.clone());
         let mut stream = listener.connect();
         // A server that rejects the request may have closed the connection already.
         let _ = stream.write_all(&request.wire());
@@ -291,7 +292,7 @@ impl Siege<'_> {
         let listener = self.open();
         match answer {
             Some(answer) => client.judge(&request, &answer),
-            None => client.send_again(request, &listener),
+            None => client.send_again(&request, &again, &listener),
         }
         listener
     }

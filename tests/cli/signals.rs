@@ -554,7 +554,7 @@ fn a_sink_that_reads_a_topic_ends_at_a_signal_and_commits_no_row_that_is_not_wri
     dir.write("in.jsonl", numbered(0..2000));
     let ingest = ["-q", "in.jsonl", "--to", &bench.uri(&topic, "")];
     dir.run("evt-ingest", &ingest).succeeds();
-    let from = bench.uri(&topic, "?group=g&rdkafka.auto.commit.interval.ms=100");
+    let from = bench.uri(&topic, &format!("?group={}-g&rdkafka.auto.commit.interval.ms=100", bench.prefix));
     let args = [&from, "--kind", "event", "--to", &stores.addresses[1], "--to", "out.jsonl"];
     let tool = Tool::start(dir, "evt-sink", &args);
     eventually("it writes", || lines(dir, "out.jsonl") > 0);

@@ -74,7 +74,7 @@ fn recovers(size: &str, large: usize, is_keyed: bool, flags: &[&str]) {
     let Some(_disk) = SmallDisk::mount(&dir, size) else { return };
     let flags = [&["--spool", "spool", "--to", "out.jsonl"], flags].concat();
     let mut sent = Sent { is_keyed, next: 0, acknowledged: BTreeSet::new() };
-    let lines = || dir.bytes("out.jsonl").iter().filter(|byte| **byte == b'\n').count();
+    let lines = || crate::broker::lines(&dir, "out.jsonl");
     let listener = Listener::open(&dir, &flags);
     sent.fill(&listener, large);
     eventually("the outputs have everything", || lines() == sent.acknowledged.len());

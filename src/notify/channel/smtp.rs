@@ -238,7 +238,8 @@ impl Mailing {
         let Server { host, port, encryption, tls, credentials, timeout } = &*self.server;
         let hello = ClientId::default();
         let at_once = tls.as_ref().filter(|_| *encryption == Encryption::Tls);
-        let mut connection = SmtpConnection::connect((host.as_str(), *port), Some(*timeout), &hello, at_once, None)?;
+        let limit = Some(*timeout + GRACE);
+        let mut connection = SmtpConnection::connect((host.as_str(), *port), limit, &hello, at_once, None)?;
         if let (Encryption::StartTls, Some(tls)) = (encryption, tls) {
             if !connection.can_starttls() {
                 return Err(MailFailure::Other("the server does not offer STARTTLS (tls=)".to_owned()));

@@ -19,7 +19,7 @@ use crate::store::{self, Batches, Epoch, EpochFaults, EpochRows, PartitionPositi
 use arrow::array::RecordBatch;
 use xxhash_rust::xxh3::xxh3_64;
 
-/// Encoded bytes that are appended at once. A reader of the file sees whole pieces.
+/// Encoded bytes that are appended at once.
 const PIECE_BYTES: usize = 4 << 20;
 
 /// The target of an output of a checkpoint: it gets the rows of complete epochs.
