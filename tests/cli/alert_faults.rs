@@ -152,6 +152,7 @@ fn while_a_broker_does_not_answer_no_silence_fires() {
         pass(2);
         kill_process(pid, Signal::CONT).expect("it runs");
         pass(2);
+        assert!(!said(dir).contains("brokers answer again"), "{}", said(dir));
         // The broker gets the events of the pause before a new request of the run. Otherwise it could confirm first
         // that nothing follows, which is a silence.
         kill_process(pid, Signal::STOP).expect("it runs");

@@ -24,7 +24,8 @@ fn replace(dir: &Dir, name: &str, from: &str) {
     copy(&dir.path(from), &dir.path(name));
 }
 
-/// The numbers of the events in the whole lines of a file. While a run appends to the file, the last line may be a part.
+/// The numbers of the events in the whole lines of a file. While a run appends to the file, its last line may not be
+/// whole.
 fn numbers(dir: &Dir, name: &str) -> Vec<u64> {
     let bytes = dir.bytes(name);
     let lines = bytes.split_inclusive(|byte| *byte == b'\n').filter(|line| line.ends_with(b"\n"));
