@@ -408,6 +408,11 @@ pub fn is_transient_number(number: i16) -> bool {
     TRANSIENT.iter().any(|code| *code as i32 == i32::from(number))
 }
 
+/// Whether a topic or a partition does not exist, at least at this moment.
+pub fn is_missing(code: Code) -> bool {
+    matches!(code, Code::UnknownTopic | Code::UnknownPartition | Code::UnknownTopicOrPartition)
+}
+
 /// Whether brokers reject a transactional producer: one with the same id has begun since, or they have ended its
 /// transaction.
 pub fn is_fenced(code: Code) -> bool {

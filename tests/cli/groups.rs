@@ -280,19 +280,23 @@ fn a_topic_made_anew_is_read_from_its_start_where_gaps_are_no_end() {
 /// The same during a run.
 #[test]
 fn what_goes_while_a_run_waits_is_a_gap_that_it_reads_over() {
-    let Some(bench) = Bench::new("under") else { return };
-    let topic = bench.topic("t", 1, &[]);
-    let events: Vec<String> = (400..450).map(|n| event(n, "s")).collect();
-    bench.produce(events.iter().map(|value| record(&topic, 0, value)));
-    let child = bench.start("evt-ingest", &[&bench.uri(&topic, "?on_gap=continue"), "--to", "out.jsonl"]);
-    eventually("the old ones are written", || lines(&bench.dir, "out.jsonl") == 50);
-    make_anew(&bench, &topic, 0..20);
-    eventually("the new ones are written", || lines(&bench.dir, "out.jsonl") == 70);
-    let (status, said) = stopped(child);
-    assert_eq!(status, 143, "{said}");
-    assert_eq!(said.matches("was recreated; reading on at 0").count(), 1, "{said}");
-    let rows = bench.dir.rows("out.jsonl");
-    assert_eq!(rows[50]["stream_time"], rows[50]["event_time"], "{said}");
+    // With this option librdkafka reports a topic as missing at once, as it does in a run that is older than 30 seconds.
+    for (name, option) in [("under", ""), ("under_old", "&rdkafka.topic.metadata.propagation.max.ms=1")] {
+        let Some(bench) = Bench::new(name) else { return };
+        let topic = bench.topic("t", 1, &[]);
+        let events: Vec<String> = (400..450).map(|n| event(n, "s")).collect();
+        bench.produce(events.iter().map(|value| record(&topic, 0, value)));
+        let from = bench.uri(&topic, &format!("?on_gap=continue{option}"));
+        let child = bench.start("evt-ingest", &[&from, "--to", "out.jsonl"]);
+        eventually("the old ones are written", || lines(&bench.dir, "out.jsonl") == 50);
+        make_anew(&bench, &topic, 0..20);
+        eventually("the new ones are written", || lines(&bench.dir, "out.jsonl") == 70);
+        let (status, said) = stopped(child);
+        assert_eq!(status, 143, "{said}");
+        assert_eq!(said.matches("was recreated; reading on at 0").count(), 1, "{said}");
+        let rows = bench.dir.rows("out.jsonl");
+        assert_eq!(rows[50]["stream_time"], rows[50]["event_time"], "{said}");
+    }
 }
 
 /// A run reports its lag by partition, in records and in seconds.
