@@ -280,7 +280,7 @@ fn a_topic_made_anew_is_read_from_its_start_where_gaps_are_no_end() {
 /// The same during a run.
 #[test]
 fn what_goes_while_a_run_waits_is_a_gap_that_it_reads_over() {
-    // With this option librdkafka reports a topic as missing at once, as it does in a run that is older than 30 seconds.
+    // With this option librdkafka reports a missing topic at once, as it does in a run of more than 30 seconds.
     for (name, option) in [("under", ""), ("under_old", "&rdkafka.topic.metadata.propagation.max.ms=1")] {
         let Some(bench) = Bench::new(name) else { return };
         let topic = bench.topic("t", 1, &[]);

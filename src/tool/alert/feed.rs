@@ -386,7 +386,7 @@ impl Feed {
                 let line = format!("{}: no broker has responded for {silence}; the alert clock is paused", self.name);
                 run.console.warn(line);
             }
-            Some(since) if silence < SILENCE && answered > since => {
+            Some(since) if now.saturating_sub(answered) < SILENCE => {
                 self.ends.silent_since = None;
                 let duration = rounded(Duration::from_secs(now.saturating_sub(since).as_secs()));
                 run.console.say(format!("{}: brokers answer again after {duration}", self.name));
