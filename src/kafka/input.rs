@@ -389,7 +389,7 @@ impl KafkaInput {
                 self.health.note_error(code);
                 self.health.check(self.cluster.context())
             }
-            // The source itself waits for the topic, unless the group has revoked its partitions.
+            // The source waits for a missing topic, but for none whose partitions its group has revoked.
             code if client::is_missing(code) && self.source.has_own_connections() && !self.is_subscribed() => Ok(()),
             // This run neither joins the group nor commits.
             Code::GroupAuthorizationFailed if self.group.is_none() => Ok(()),

@@ -90,8 +90,8 @@ impl Bench {
         config
     }
 
-    /// Makes a producer whose retries neither repeat nor reorder records. The first ones of a new
-    /// partition are retried if the metadata name its leader before that broker leads it.
+    /// Makes a producer whose retries neither repeat nor reorder records. A producer retries if the
+    /// metadata name the leader of a new partition before that broker leads it.
     pub fn producer(&self, settings: &[(&str, &str)]) -> BaseProducer {
         let mut config = self.config();
         config.set("enable.idempotence", "true");

@@ -376,7 +376,7 @@ impl Feed {
         let FeedRun { run, now, .. } = *context;
         let start = *self.ends.began.get_or_insert(now);
         let answered = reached.iter().map(|one| one.answered.unwrap_or(start)).min().unwrap_or(now);
-        // An answer that came during a stall was not read.
+        // An answer that came during a stall was not read: a stall begins no silence. Nor does it end one.
         let silence = now.saturating_sub(answered.max(clock.resumed()));
         match self.ends.silent_since {
             // The client of the brokers has reported an outage itself.
