@@ -1,6 +1,6 @@
 //! `--checkpoint` with SQLite files that are locked: by another program, by another output of the run.
 
-use crate::checkpoint_pipes::Pipe;
+use crate::checkpoint_pipes::{Pipe, said};
 use crate::harness::Dir;
 use rusqlite::Connection;
 use std::time::Duration;
@@ -73,8 +73,12 @@ fn outputs_of_one_stage_in_one_sqlite_file_commit_one_after_another() {
 #[test]
 fn stages_of_one_pipe_in_one_sqlite_file_commit_one_after_another() {
     let dir = Dir::new("locked-stages");
-    // One process makes the tables.
+    // One process makes the tables. A connection stays open: the first one to open a file has it alone while SQLite
+    // reads the write-ahead log, and a stage that opens it at that moment waits only as long as ?wait= says.
     dir.run("evt-ingest", &["-q", "--dlq", "sqlite:m.db", "--to", "null:", "-f", "jsonl", "/dev/null"]).succeeds();
+    let open = Connection::open(dir.path("m.db")).expect("a database");
+    let letters: i64 = open.query_row("SELECT count(*) FROM dead_letters", [], |row| row.get(0)).expect("a table");
+    assert_eq!(letters, 0);
     let lines: String = (0..3_000).map(|number| event(number) + "{bad\n").collect();
     dir.write("a.jsonl", lines);
     let words = |line: &str| line.split(' ').map(str::to_owned).collect::<Vec<_>>();
@@ -84,6 +88,8 @@ fn stages_of_one_pipe_in_one_sqlite_file_commit_one_after_another() {
         ("evt-sink", "-q --dlq sqlite:m.db?wait=1ms --to sqlite:m.db?wait=1ms"),
     ];
     let stages = stages.map(|(tool, line)| (tool, words(line)));
-    assert_eq!(Pipe::start(&dir, &stages).wait(), [0; 3]);
+    let statuses = Pipe::start(&dir, &stages).wait();
+    assert_eq!(statuses, [0; 3], "{}", said(&dir));
+    drop(open);
     assert_eq!((count(&dir, "m.db", "raw_events"), count(&dir, "m.db", "dead_letters")), (3_000, 3_000));
 }
