@@ -149,8 +149,10 @@ impl Health {
         Ok(())
     }
 
-    /// Checks the length of the outage. Errors: exit status 69 if it has lasted for `wait=`.
+    /// Checks the length of the outage. Errors: exit status 69 if it has lasted for `wait=`, or if the client has lost
+    /// all brokers.
     pub fn check(&self, context: &Context) -> Result<()> {
+        self.topics.check_brokers(context)?;
         let address = &self.topics.address;
         let duration = self.down_since.get().map(|since| self.now().saturating_sub(since));
         match duration.zip(address.options.wait.limit(true)) {

@@ -9,7 +9,7 @@ use crate::clock::{Clock, SimulatedClock};
 use crate::frame::{End, PartitionState, Progress, State};
 use crate::ingest::RecordOptions;
 use crate::ingest::{Item, Rest};
-use crate::kafka::client::ClusterStats;
+use crate::kafka::client::stats::ClusterStats;
 use crate::kafka::fetch::source::FetchSource;
 use crate::kafka::fetch::test_data::FakeKafka;
 use crate::kafka::framing;

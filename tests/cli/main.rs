@@ -99,6 +99,7 @@ mod licences;
 mod listener;
 mod long_texts;
 mod losses;
+mod lost_brokers;
 mod mail;
 mod man;
 mod memory;

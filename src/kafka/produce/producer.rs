@@ -178,6 +178,7 @@ impl TopicProducer {
     /// Acts on errors and statistics that librdkafka has reported. Errors: a permanent error ends the run.
     fn update_health(&self) -> Result<()> {
         let (error, stats) = self.client.context().notes(|notes| (notes.error.take(), notes.stats.take()));
+        self.topics.check_brokers(self.client.context())?;
         if let Some(code) = error {
             if !client::is_transient(code) {
                 self.check_fence()?;

@@ -1,7 +1,10 @@
 //! Clients of librdkafka for consumers and producers: settings, callbacks, error texts, and retries of requests until
 //! brokers answer.
 
-use super::position::{ByPartition, PartitionId};
+pub mod stats;
+
+use self::stats::{ClusterStats, Fetches, KnownBrokers};
+use super::position::PartitionId;
 use super::produce::record::{ProducerRecord, ReturnedRecord};
 use crate::error::{Error, ErrorKind, Result};
 use crate::run::Run;
@@ -20,7 +23,7 @@ use rdkafka::types::RDKafkaRespErr;
 use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Maximum number of queued events that are drained between two attempts of a request; each poll returns at most one.
 pub const EVENTS: usize = 64;
@@ -66,6 +69,8 @@ pub struct Notes {
     pub rebalances: VecDeque<Rebalance>,
     /// The latest statistics.
     pub stats: Option<ClusterStats>,
+    /// Whether the client has brokers.
+    pub brokers: KnownBrokers,
     /// The fetch requests of librdkafka.
     pub fetches: Fetches,
     /// The ids of topics by name, from a client that logs them.
@@ -147,7 +152,10 @@ impl ClientContext for Context {
     }
 
     fn stats(&self, statistics: Statistics) {
-        self.notes(|notes| notes.stats = Some(ClusterStats::of(&statistics, &self.topics, &mut notes.fetches)));
+        self.notes(|notes| {
+            notes.brokers.note(&statistics);
+            notes.stats = Some(ClusterStats::of(&statistics, &self.topics, &mut notes.fetches));
+        });
     }
 }
 
@@ -242,6 +250,19 @@ impl Topics {
         id.name(&self.address.topics)
     }
 
+    /// Checks that the client still has a broker. A broker that has just started, or that was paused, may answer a
+    /// request for metadata with topics and without brokers. librdkafka 2.12 then removes all brokers, those of the
+    /// address included, and may never add them again (<https://github.com/confluentinc/librdkafka/issues/5301>).
+    /// Errors: exit status 69, whatever `wait=` is; another run connects again.
+    pub fn check_brokers(&self, context: &Context) -> Result<()> {
+        if !context.notes(|notes| notes.brokers.are_lost) {
+            return Ok(());
+        }
+        let message = format!("{}: librdkafka has lost all brokers and finds none again", self.address);
+        let cause = "a broker that had just started named no broker; the next run connects again";
+        Err(Error::new(ErrorKind::Unavailable, message).because(cause))
+    }
+
     /// Creates a client. Its settings are defaults, then `ours`, then those of the user, each overriding the ones
     /// before. Errors: exit status 2 if librdkafka does not accept a setting.
     pub fn create<T: FromClientConfigAndContext<Context>>(&self, ours: &[(&str, &str)]) -> Result<T> {
@@ -290,6 +311,7 @@ impl Topics {
             // Once the run has begun, its reader polls the client: draining the queue here would take events from that
             // reader.
             let errors = if context.notes(|notes| notes.has_begun) { vec![] } else { drain() };
+            self.check_brokers(context)?;
             let because = |error: Error| match context.cause() {
                 Some(cause) => error.because(cause),
                 None => error,
@@ -430,102 +452,9 @@ pub fn count(client: &Client<Context>, topic: &str, timeout: Duration) -> KafkaR
     Ok((found.error().is_none() && count > 0).then_some(count))
 }
 
-/// The facts about brokers and partitions in librdkafka's statistics.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct ClusterStats {
-    /// Whether any broker is connected.
-    pub is_up: bool,
-    /// The offset after the last one that may be read; `None` before the first fetch of a partition.
-    pub ends: ByPartition<Option<i64>>,
-    /// For each partition, a time at which its end was at most that in `ends`: the request for the end was sent after
-    /// this time.
-    pub confirmed: ByPartition<Instant>,
-}
-
-/// The number of requests in some statistics.
-#[derive(Clone, Copy, Debug)]
-struct RequestCount {
-    count: i64,
-    /// The time of the statistics.
-    at: Instant,
-}
-
-/// The fetch requests that librdkafka has sent to each broker.
-#[derive(Debug, Default)]
-pub struct Fetches {
-    counted: BTreeMap<i32, RequestCount>,
-    /// By broker, a time before the last request that librdkafka has an answer to.
-    answered: BTreeMap<i32, Instant>,
-}
-
-impl Fetches {
-    /// Notes the number of requests to a broker in statistics of time `at`. librdkafka has at most one open request per
-    /// broker. So if two requests were sent since earlier statistics, the first of them was sent after these
-    /// statistics, and the broker has answered it.
-    pub fn note(&mut self, broker: i32, count: i64, at: Instant) {
-        let new = RequestCount { count, at };
-        let known = *self.counted.entry(broker).or_insert(new);
-        if count < known.count {
-            self.counted.insert(broker, new);
-        } else if count >= known.count + 2 {
-            self.answered.insert(broker, known.at);
-            self.counted.insert(broker, new);
-        }
-    }
-}
-
-impl ClusterStats {
-    /// Extracts the facts about `topics` from `statistics`, and notes the fetch requests in `fetches`.
-    pub fn of(statistics: &Statistics, topics: &[String], fetches: &mut Fetches) -> Self {
-        let (mut ends, mut confirmed) = (ByPartition::new(), ByPartition::new());
-        if let Some(at) = instant(statistics.ts) {
-            for broker in statistics.brokers.values() {
-                fetches.note(broker.nodeid, broker.req.get("Fetch").copied().unwrap_or(0), at);
-            }
-        }
-        for (topic, name) in topics.iter().enumerate() {
-            let partitions = statistics.topics.get(name).into_iter().flat_map(|found| &found.partitions);
-            // Negative partition numbers are internal queues of librdkafka.
-            for (number, partition) in partitions.filter(|(number, found)| **number >= 0 && !found.unknown) {
-                // Records after the last stable offset belong to open transactions.
-                let end = [partition.ls_offset, partition.hi_offset].into_iter().find(|offset| *offset >= 0);
-                let id = PartitionId { topic, number: *number };
-                ends.insert(id, end);
-                if let Some(at) = fetches.answered.get(&partition.leader).filter(|_| end.is_some()) {
-                    confirmed.insert(id, *at);
-                }
-            }
-        }
-        Self { is_up: statistics.brokers.values().any(|broker| broker.state == "UP"), ends, confirmed }
-    }
-}
-
-/// Converts a time of librdkafka's clock (µs), which is the machine's monotonic clock; `None` if it is in the future.
-fn instant(micros: i64) -> Option<Instant> {
-    // Reads `now` first: if the process is suspended between the two reads, the result is too early, never too late.
-    let now = Instant::now();
-    let clock = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
-    let age = clock.tv_sec.checked_mul(1_000_000)?.checked_add(clock.tv_nsec / 1000)?.checked_sub(micros)?;
-    now.checked_sub(Duration::from_micros(u64::try_from(age).ok()?))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_answer_to_the_first_of_two_requests_is_newer_than_the_statistics_before_them() {
-        let start = Instant::now();
-        let at = |seconds| start + Duration::from_secs(seconds);
-        let mut fetches = Fetches::default();
-        let mut note = |count, seconds| {
-            fetches.note(1, count, at(seconds));
-            fetches.answered.get(&1).map(|at| at.duration_since(start).as_secs())
-        };
-        assert_eq!((note(5, 1), note(6, 2)), (None, None), "the request after second 1 may have no answer");
-        assert_eq!((note(7, 3), note(7, 4), note(8, 20)), (Some(1), Some(1), Some(1)));
-        assert_eq!((note(9, 21), note(3, 22), note(5, 23)), (Some(3), Some(3), Some(22)));
-    }
 
     #[test]
     fn statistics_from_before_an_outage_do_not_end_it() {
