@@ -1,5 +1,5 @@
 //! Clients of librdkafka for consumers and producers: settings, callbacks, error texts, and retries of requests until
-//! brokers answer.
+//! brokers answer. `stats` has what its statistics say of brokers and partitions.
 
 pub mod stats;
 
