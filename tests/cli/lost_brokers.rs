@@ -48,7 +48,7 @@ fn metadata(port: Option<u16>) -> Answer {
         None => Answer::default().int32(0).int32(-1),
     };
     let others = if port.is_some() { 0 } else { TOPICS };
-    // librdkafka takes short names for more topics than fit into the answer.
+    // librdkafka rejects many short names: it reserves memory for a multiple of the size of the answer.
     let names = (0..others).map(|number| format!("{number:064}")).chain(["t".to_owned()]);
     names.fold(answer.int32(others as i32 + 1), |answer, name| {
         let mut answer = answer.int16(0).text(&name);
