@@ -25,6 +25,8 @@ pub enum ErrorKind {
     Io,
     /// Another run has the lock or a newer epoch (75).
     Fenced,
+    /// Another run is writing an output that allows one writer (75).
+    InUse,
     /// A configuration, metric or schema file is wrong (78).
     Config,
     /// The reader of the output has left: end by SIGPIPE without a message.
@@ -42,7 +44,7 @@ impl ErrorKind {
             Self::Unavailable => 69,
             Self::Broken => 70,
             Self::Io => 74,
-            Self::Fenced => 75,
+            Self::Fenced | Self::InUse => 75,
             Self::Config => 78,
             Self::ReaderGone => 141,
         }

@@ -32,13 +32,14 @@ const LIMIT: Duration = Duration::from_secs(10);
 /// Extra time for a client that exceeds the limit.
 const GRACE: Duration = Duration::from_secs(2);
 /// Kinds of faults in order of severity, permanent ones first: the first one that occurs is the exit status.
-const WORST_FIRST: [ErrorKind; 7] = [
+const WORST_FIRST: [ErrorKind; 8] = [
     ErrorKind::Broken,
     ErrorKind::Usage,
     ErrorKind::Config,
     ErrorKind::Corrupt,
     ErrorKind::Io,
     ErrorKind::Fenced,
+    ErrorKind::InUse,
     ErrorKind::Unavailable,
 ];
 

@@ -5,7 +5,7 @@ use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication, Topi
 use rdkafka::client::{ClientContext, DefaultClientContext};
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::message::Headers;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::topic_partition_list::TopicPartitionList;
@@ -110,19 +110,8 @@ impl Bench {
             new = new.set(name, value);
         }
         let options = AdminOptions::new().operation_timeout(Some(ANSWER));
-        let mut has_timed_out = false;
-        eventually_within(LONG_WAIT, "the topic is made", || match wait(admin.create_topics([&new], &options)) {
-            // On a loaded machine brokers may not answer for a minute. They may have created the topic.
-            Err(KafkaError::AdminOp(RDKafkaErrorCode::OperationTimedOut)) => {
-                has_timed_out = true;
-                false
-            }
-            results => {
-                let results = results.expect("an answer");
-                let exists = matches!(results[..], [Err((_, RDKafkaErrorCode::TopicAlreadyExists))]);
-                has_timed_out && exists || is_made(results)
-            }
-        });
+        let exists = RDKafkaErrorCode::TopicAlreadyExists;
+        request_until_done("the topic is made", exists, || wait(admin.create_topics([&new], &options)));
         // The controller confirms the topic, but a broker under load may receive its metadata later.
         for broker in self.brokers.split(',') {
             let led = || {
@@ -144,10 +133,8 @@ impl Bench {
     pub fn delete(&self, topic: &str) {
         let admin: AdminClient<DefaultClientContext> = self.config().create().expect("a client");
         let options = AdminOptions::new().operation_timeout(Some(ANSWER));
-        let deleted = wait(admin.delete_topics(&[topic], &options)).expect("an answer");
-        deleted.into_iter().for_each(|deleted| {
-            deleted.expect("the topic is deleted");
-        });
+        let missing = RDKafkaErrorCode::UnknownTopicOrPartition;
+        request_until_done("the topic is deleted", missing, || wait(admin.delete_topics(&[topic], &options)));
     }
 
     /// Deletes a topic of one partition and creates it again.
@@ -306,12 +293,39 @@ impl Bench {
     }
 }
 
-/// Whether topics or partitions were made. They were not if no broker could hold them: one that was paused for some
-/// seconds counts as down until its next heartbeat. Other errors must not occur.
-pub fn is_made(results: Vec<TopicResult>) -> bool {
-    results.into_iter().all(|result| match result {
+/// Repeats a request for one topic until it is done. On a loaded machine brokers may not answer for a minute; they may
+/// have done what the request asks, and then the next one ends with the error `repeated`.
+#[track_caller]
+fn request_until_done(
+    what: &str,
+    repeated: RDKafkaErrorCode,
+    mut request: impl FnMut() -> KafkaResult<Vec<TopicResult>>,
+) {
+    let mut has_timed_out = false;
+    eventually_within(LONG_WAIT, what, || {
+        let results = match request() {
+            Err(KafkaError::AdminOp(RDKafkaErrorCode::OperationTimedOut)) => {
+                vec![Err((String::new(), RDKafkaErrorCode::RequestTimedOut))]
+            }
+            results => results.expect("an answer"),
+        };
+        match &results[..] {
+            [Err((_, RDKafkaErrorCode::RequestTimedOut))] => {
+                has_timed_out = true;
+                false
+            }
+            [Err((_, code))] if has_timed_out && *code == repeated => true,
+            _ => is_done(&results),
+        }
+    });
+}
+
+/// Whether topics or partitions were made or deleted. They were not made if no broker could hold them: one that was
+/// paused for some seconds counts as down until its next heartbeat. Other errors must not occur.
+pub fn is_done(results: &[TopicResult]) -> bool {
+    results.iter().all(|result| match result {
         Err((_, RDKafkaErrorCode::InvalidReplicationFactor)) => false,
-        result => result.map(|_| true).expect("it is made"),
+        result => result.as_ref().map(|_| true).expect("it is done"),
     })
 }
 

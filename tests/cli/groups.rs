@@ -1,6 +1,6 @@
 //! Groups and positions on a real broker: restarts, rebalances, kills and new partitions do not change results.
 
-use crate::broker::{ANSWER, Bench, is_made, lines, stopped, wait};
+use crate::broker::{ANSWER, Bench, is_done, lines, stopped, wait};
 use crate::harness::{Dir, LONG_WAIT, eventually, eventually_within};
 use crate::kafka::{event, numbers, record};
 use rdkafka::Offset;
@@ -151,7 +151,7 @@ fn add_partition(bench: &Bench, topic: &str) {
     let admin: AdminClient<DefaultClientContext> = bench.config().create().expect("a client");
     let (more, options) = (NewPartitions::new(topic, 2), AdminOptions::new().operation_timeout(Some(ANSWER)));
     eventually("the partition is made", || {
-        is_made(wait(admin.create_partitions([&more], &options)).expect("an answer"))
+        is_done(&wait(admin.create_partitions([&more], &options)).expect("an answer"))
     });
     // The controller confirms the partition, but the broker may receive its metadata later. Until then a record for the
     // partition cannot be produced.

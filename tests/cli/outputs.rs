@@ -295,6 +295,17 @@ fn the_place_of_all_dead_letters_is_shared_by_stages_and_can_be_read() {
 }
 
 #[test]
+fn a_locked_database_of_dead_letters_is_not_said_to_be_one_that_stages_cannot_share() {
+    let dir = Dir::new("locked-letters");
+    dir.write("in.jsonl", format!("{EVENT}\nbroken\n"));
+    let database = rusqlite::Connection::open(dir.path("dead.db")).expect("it opens");
+    database.execute_batch("CREATE TABLE other (a); BEGIN EXCLUSIVE").expect("nothing else has it open");
+    let locked = dir.shell("evt-ingest in.jsonl --to null: --dlq 'sqlite:dead.db?wait=1s'").ends_with(75);
+    let told = "another run, or another output of this run, has held the lock for 1s (?wait= sets the limit)\n";
+    assert!(locked.stderr().ends_with(told) && locked.stderr().lines().count() == 1, "{locked}");
+}
+
+#[test]
 fn a_fifo_that_nobody_writes_or_reads_can_be_told_to_stop() {
     let dir = Dir::new("lonely");
     dir.write("in.jsonl", format!("{EVENT}\n"));

@@ -1,7 +1,7 @@
 //! Records around the largest size that a topic takes: none of them ends a run.
 
 use crate::broker::{Bench, Record, lines};
-use crate::harness::eventually;
+use crate::harness::{LONG_WAIT, eventually, eventually_within};
 use crate::listener::{Listener, event};
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
@@ -40,7 +40,9 @@ fn a_letter_that_does_not_fit_its_topic_is_cut_and_the_listener_goes_on() {
         let listener = Listener::open(&bench.dir, &args);
         assert_eq!(listener.json(&junk).status, 422);
         assert_eq!(listener.json(&event(round, "web")).status, 200);
-        eventually("both are there", || [&events, &dead].iter().all(|topic| bench.records(topic).len() == round));
+        eventually_within(LONG_WAIT, "both are there", || {
+            [&events, &dead].iter().all(|topic| bench.records(topic).len() == round)
+        });
         listener.stop();
     }
     let letters = bench.records(&dead);

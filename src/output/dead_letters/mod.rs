@@ -45,10 +45,10 @@ const HELD_ROWS: usize = 1024;
 /// Interval of the lines about faulty records after the first ones (µs).
 const REPORT_EVERY: i64 = 60_000_000;
 
-/// Adds a remedy to the error if two stages of a pipe write one container.
+/// Adds a remedy to the error if two stages of a pipe write an output that allows one writer.
 pub fn alone(error: Error) -> Error {
     match error.kind() {
-        ErrorKind::Fenced => error.because("stages can share a dead-letter output only as JSONL, CSV or SQLite"),
+        ErrorKind::InUse => error.because("stages can share a dead-letter output only as JSONL, CSV or SQLite"),
         _ => error,
     }
 }

@@ -300,7 +300,7 @@ fn create_part(path: PathBuf, disk: &Disk) -> Result<PartFile> {
             Err(Errno::INTR) => continue,
             Err(Errno::WOULDBLOCK) => {
                 let message = format!("{}: another run is writing it ({})", path.display(), part.display());
-                return Err(Error::new(ErrorKind::Fenced, message));
+                return Err(Error::new(ErrorKind::InUse, message));
             }
             Err(errno) => return Err(failed(&path)(errno.into())),
         }

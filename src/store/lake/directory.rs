@@ -405,7 +405,7 @@ fn take_lock(lock: &File, root: &Path, limit: Duration) -> Result<()> {
     match lock_within(lock, limit) {
         Ok(true) => Ok(()),
         Ok(false) => {
-            Err(Error::new(ErrorKind::Fenced, format!("parquet:{}: another run is writing here", root.display())))
+            Err(Error::new(ErrorKind::InUse, format!("parquet:{}: another run is writing here", root.display())))
         }
         Err(errno) => Err(failed(root, "cannot lock", &errno.into())),
     }

@@ -156,8 +156,8 @@ fn parts_that_no_epoch_names_are_removed_by_the_run_that_fails_or_after_a_kill_b
 fn a_directory_is_for_one_run_and_one_kind() {
     let bench = bench();
     let mut first = bench.open();
-    assert_eq!((STORE.check)(&bench.location, CheckScope::Opening).err().unwrap().kind(), ErrorKind::Fenced);
-    assert_eq!(bench.open_as("second", false).err().unwrap().kind(), ErrorKind::Fenced);
+    assert_eq!((STORE.check)(&bench.location, CheckScope::Opening).err().unwrap().kind(), ErrorKind::InUse);
+    assert_eq!(bench.open_as("second", false).err().unwrap().kind(), ErrorKind::InUse);
     first.write(Kind::Event, &rows(Kind::Event, 0, 1)).unwrap();
     assert_eq!(first.write(Kind::Late, &rows(Kind::Late, 0, 1)).err().unwrap().kind(), ErrorKind::Usage);
     first.finish().unwrap();
