@@ -107,7 +107,8 @@ fn keep_raw(options: &mut SourceOptions, resolved: &Resolved) {
         mapping.keep_raw = if alone { KeepRaw::Within } else { KeepRaw::Column };
         mapping.reads.columns = mapping.reads.columns.or(options.needs.raw_columns.filter(|_| alone));
     }
-    if options.needs.shows_records && resolved.dlq.is_some() && mapping.keep_raw == KeepRaw::No {
+    let shows_records = options.needs.shows_records && resolved.dlq.is_some();
+    if (shows_records || mapping.reads.completes_rows) && mapping.keep_raw == KeepRaw::No {
         mapping.keep_raw = KeepRaw::Within;
     }
 }

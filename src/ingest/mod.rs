@@ -288,7 +288,7 @@ impl Ingest {
     }
 
     /// Maps a record with the bytes `raw`. `text` is its JSON text, or the fault of a record without one.
-    #[inline]
+    #[inline(always)]
     fn record(&mut self, raw: &[u8], text: Result<&str, Fault>, meta: RecordMeta<'_>) -> Result<()> {
         if !self.read.take(meta.offset) {
             return Ok(());

@@ -21,6 +21,19 @@ pub fn skip_space(bytes: &[u8], p: usize) -> usize {
     if at(bytes, p) > b' ' { p } else { space_end(bytes, p) }
 }
 
+/// Returns the first index at or after `p` that is not JSON white space, and the byte there.
+#[inline(always)]
+pub fn token(bytes: &[u8], p: usize) -> (usize, u8) {
+    let byte = at(bytes, p);
+    if byte > b' ' { (p, byte) } else { token_after_space(bytes, p) }
+}
+
+#[inline(never)]
+fn token_after_space(bytes: &[u8], p: usize) -> (usize, u8) {
+    let end = space_end(bytes, p);
+    (end, at(bytes, end))
+}
+
 #[inline(never)]
 fn space_end(bytes: &[u8], mut p: usize) -> usize {
     while matches!(at(bytes, p), b' ' | b'\t' | b'\r' | b'\n') {
@@ -64,17 +77,24 @@ const STEP: usize = 16;
 /// Returns the index of the next quote or backslash or, with `CONTROL`, control character.
 #[inline(always)]
 fn special<const CONTROL: bool>(bytes: &[u8], p: usize) -> Option<usize> {
-    let (chunks, tail) = bytes.get(p..)?.as_chunks::<STEP>();
-    for (step, chunk) in chunks.iter().enumerate() {
+    let mut rest = bytes.get(p..)?;
+    while let Some((chunk, after)) = rest.split_first_chunk::<STEP>() {
         let hits = specials::<CONTROL>(*chunk);
         if hits != 0 {
-            return Some(p + step * STEP + hits.trailing_zeros() as usize);
+            return Some(bytes.len() - rest.len() + hits.trailing_zeros() as usize);
         }
+        rest = after;
     }
-    let start = bytes.len() - tail.len();
+    special_in_tail::<CONTROL>(bytes, rest.len())
+}
+
+/// Searches the last `length` bytes, fewer than [`STEP`].
+#[inline(never)]
+fn special_in_tail<const CONTROL: bool>(bytes: &[u8], length: usize) -> Option<usize> {
+    let start = bytes.len() - length;
     let Some(last) = bytes.last_chunk::<STEP>() else { return special_slow(bytes, start) };
     // The last bytes, together with some that have been searched.
-    let hits = specials::<CONTROL>(*last) >> (STEP - tail.len());
+    let hits = specials::<CONTROL>(*last) >> (STEP - length);
     (hits != 0).then(|| start + hits.trailing_zeros() as usize)
 }
 
@@ -161,8 +181,14 @@ fn digits_end(bytes: &[u8], mut p: usize) -> usize {
 /// Returns the index after the value that starts at `p`; `depth` containers are open around it.
 #[inline(always)]
 pub fn value_end(bytes: &[u8], p: usize, depth: u32) -> Option<usize> {
+    value_end_of(bytes, p, at(bytes, p), depth)
+}
+
+/// Like [`value_end`], for a value whose first byte is `first`.
+#[inline(always)]
+pub fn value_end_of(bytes: &[u8], p: usize, first: u8, depth: u32) -> Option<usize> {
     // Most values are strings: no call for them.
-    if at(bytes, p) == b'"' { Some(string_end(bytes, p + 1)?.quote + 1) } else { other_end(bytes, p, depth) }
+    if first == b'"' { Some(string_end(bytes, p + 1)?.quote + 1) } else { other_end(bytes, p, depth) }
 }
 
 /// Like [`value_end`], for a value that is not a string.
@@ -219,7 +245,7 @@ pub struct MemberKeys<const ASKED: bool> {
     again: bool,
 }
 
-/// A key in the text.
+/// A key in the text, and where its value is.
 #[derive(Clone, Copy, Debug)]
 pub struct KeyAt {
     /// Its mark.
@@ -230,6 +256,8 @@ pub struct KeyAt {
     pub end: usize,
     /// Index of its value.
     pub value: usize,
+    /// The first byte of its value.
+    pub first: u8,
 }
 
 impl<const ASKED: bool> MemberKeys<ASKED> {
@@ -252,8 +280,8 @@ impl<const ASKED: bool> MemberKeys<ASKED> {
         if let Some(step) = predictor.expect(bytes, p, self.cursor) {
             self.cursor = step.cursor;
             self.meet();
-            let value = skip_space(bytes, step.end);
-            return Some(KeyAt { mark: step.mark, start: p + 1, end: step.end - 2, value });
+            let (value, first) = token(bytes, step.end);
+            return Some(KeyAt { mark: step.mark, start: p + 1, end: step.end - 2, value, first });
         }
         if at(bytes, p) != b'"' {
             return None;
@@ -274,7 +302,8 @@ impl<const ASKED: bool> MemberKeys<ASKED> {
         } else {
             self.again = true
         }
-        Some(KeyAt { mark, start: p + 1, end: end.quote, value: skip_space(bytes, colon + 1) })
+        let (value, first) = token(bytes, colon + 1);
+        Some(KeyAt { mark, start: p + 1, end: end.quote, value, first })
     }
 
     #[inline(always)]

@@ -95,6 +95,21 @@ pub fn shared_raw_field() -> Field {
     Field::new(RAW, DataType::BinaryView, true)
 }
 
+/// Returns the raw record of a row, if it is a view.
+pub fn shared_raw(batch: &RecordBatch, row: usize) -> Option<&[u8]> {
+    let column = batch.column_by_name(RAW)?.as_binary_view_opt()?;
+    column.is_valid(row).then(|| column.value(row))
+}
+
+/// Name of [`text_field`].
+pub const TEXT: &str = "text";
+
+/// Returns the column beside [`shared_raw_field`] with the JSON text that a format has made of a record; NULL if the raw
+/// record is this text. It never leaves the stage.
+pub fn text_field() -> Field {
+    Field::new(TEXT, DataType::Utf8, true)
+}
+
 /// Returns the values (µs) of a column of instants of events.
 pub fn instants(batch: &RecordBatch, column: usize) -> &[i64] {
     batch.column(column).as_primitive::<TimestampMicrosecondType>().values()

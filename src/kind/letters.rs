@@ -104,6 +104,12 @@ pub struct Builder {
     bytes: usize,
 }
 
+/// Makes a dictionary without capacity: most batches of letters are small, and a builder clears the memory of all values
+/// that it has room for.
+fn dictionary() -> StringDictionaryBuilder<Int32Type> {
+    StringDictionaryBuilder::with_capacity(0, 0, 0)
+}
+
 impl Builder {
     /// Creates a builder for dead letters of `stage` (the tool's name) on `host`.
     pub fn new(stage: &str, host: &str) -> Self {
@@ -114,14 +120,14 @@ impl Builder {
             key: BinaryBuilder::new(),
             headers: headers::Builder::default(),
             arrived_at: TimestampMicrosecondBuilder::new(),
-            error_type: StringDictionaryBuilder::new(),
+            error_type: dictionary(),
             error_message: StringBuilder::new(),
-            stages: StringDictionaryBuilder::new(),
-            source_topic: StringDictionaryBuilder::new(),
-            partition: StringDictionaryBuilder::new(),
+            stages: dictionary(),
+            source_topic: dictionary(),
+            partition: dictionary(),
             offset: Int64Builder::new(),
             failed_at: TimestampMicrosecondBuilder::new(),
-            producer_host: StringDictionaryBuilder::new(),
+            producer_host: dictionary(),
             attempts: Int32Builder::new(),
             original_length: Int64Builder::new(),
             letter_id: FixedSizeBinaryBuilder::new(16),

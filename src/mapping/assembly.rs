@@ -1,11 +1,10 @@
 //! Builds one row from the fields of one record.
 
 use super::build::{Row, WatchedRanges};
-use super::columns::{ADDED_BITS, PROVENANCE_BITS};
 use super::envelope::{Envelope, Value, Watched, column_of, watched_name};
 use super::future::FutureCheck;
 use super::id::{hashed_id, parse_uuid};
-use super::options::TimeFrom;
+use super::options::{ADDED_BITS, PROVENANCE_BITS, TimeFrom};
 use super::partition_table::{PartitionTable, UNSTAMPED};
 use super::path::{Path, clip, shown};
 use super::plan::{NamedPath, NoRow, Out, Plan, Stamps, Wanted};
@@ -35,7 +34,7 @@ impl<'a> Replaced<'a> {
 
     #[inline(always)]
     fn is_empty(self) -> bool {
-        (self.event_time, self.event_id) == (Value::Absent, Value::Absent)
+        matches!((self.event_time, self.event_id), (Value::Absent, Value::Absent))
     }
 }
 
@@ -155,6 +154,7 @@ impl<'a> Assembly<'a, '_, '_> {
 
     /// Returns the arrival if it replaces a missing `server_timestamp`. It does not if the record has an `event_time`,
     /// because a later reader would then ignore the `event_time`.
+    #[inline(always)]
     fn arrived(&self) -> Option<i64> {
         let arrival = self.record.meta.arrival?;
         let own = self.plan.options.time == TimeFrom::Default

@@ -1,9 +1,9 @@
 //! Reads a record's text in one pass and records the byte ranges of its envelope fields and of all other members.
 
-use super::columns::ADDED_BITS;
+use super::options::ADDED_BITS;
 use crate::json::base64;
 use crate::json::predictor::{KeyPredictor, UNMARKED};
-use crate::json::scan::{KeyAt, MemberKeys, at, diagnose, skip_space, string_end, value_end};
+use crate::json::scan::{KeyAt, MemberKeys, at, diagnose, skip_space, string_end, token, value_end_of};
 use crate::json::text::{is_text, unescape};
 use crate::kind::dead::{ErrorType, Fault};
 use crate::kind::event::{COLUMNS, RAW, RAW_BASE64, column};
@@ -275,16 +275,13 @@ impl Reader {
         self.marks.members.clear();
         (self.marks.seen, self.marks.present) = (0, 0);
         self.marks.watched[..self.properties.len()].fill(None);
-        let mut twice = None;
-        if self.pass::<ASKED>(text, &mut twice).is_none() {
-            return Err(refusal(text));
-        }
-        match twice {
-            None => Ok(()),
-            Some(column) => {
-                let message = format!("{}: duplicate name in the record", COLUMNS[column]);
+        match self.pass::<ASKED>(text) {
+            Some(0) => Ok(()),
+            Some(twice) => {
+                let message = format!("{}: duplicate name in the record", COLUMNS[twice.trailing_zeros() as usize]);
                 Err(Fault::new(ErrorType::EnvelopeError, message))
             }
+            None => Err(refusal(text)),
         }
     }
 
@@ -300,9 +297,10 @@ impl Reader {
         self.read::<true>(text)
     }
 
-    /// Reads the members of the record; `None` if the text is not a JSON object.
+    /// Reads the members of the record. Returns the bits of the columns that it names twice; `None` if the text is not a
+    /// JSON object.
     #[inline(always)]
-    fn pass<const ASKED: bool>(&mut self, text: &str, twice: &mut Option<usize>) -> Option<()> {
+    fn pass<const ASKED: bool>(&mut self, text: &str) -> Option<u32> {
         let bytes = text.as_bytes();
         let mut p = skip_space(bytes, 0);
         if at(bytes, p) != b'{' {
@@ -310,15 +308,15 @@ impl Reader {
         }
         p = skip_space(bytes, p + 1);
         if at(bytes, p) == b'}' {
-            return (skip_space(bytes, p + 1) == bytes.len()).then_some(());
+            return (skip_space(bytes, p + 1) == bytes.len()).then_some(0);
         }
         let (mut outer, mut inner) = (MemberKeys::<ASKED>::new(&self.outer), MemberKeys::<ASKED>::new(&self.inner));
         // In registers, not in memory: every member reads and sets them.
-        let (mut seen, mut present) = (0u32, 0u32);
+        let (mut seen, mut present, mut twice) = (0u32, 0u32, 0u32);
         loop {
-            let KeyAt { mark: column, start: key_start, end: key_end, value: start } =
-                self.key(bytes, p, &mut outer)?;
-            let (mark, end) = self.value(bytes, start, column, &mut inner)?;
+            let key = self.key(bytes, p, &mut outer)?;
+            let KeyAt { mark: column, start: key_start, end: key_end, value: start, .. } = key;
+            let (mark, end) = self.value(bytes, key, &mut inner)?;
             let member = || MemberRange {
                 key: TextRange { start: key_start as u32, end: key_end as u32 },
                 value: TextRange { start: start as u32, end: end as u32 },
@@ -329,9 +327,7 @@ impl Reader {
                 }
                 Some(field) => {
                     let bit = 1u32.wrapping_shl(column);
-                    if seen & bit != 0 {
-                        *twice = Some(column as usize);
-                    }
+                    twice |= seen & bit;
                     seen |= bit;
                     if matches!(mark.shape, ValueShape::Other) && is_nested(bytes, start, column) {
                         self.marks.members.push(member());
@@ -345,13 +341,13 @@ impl Reader {
                     }
                 }
             }
-            p = skip_space(bytes, end);
-            match at(bytes, p) {
-                b',' => p = skip_space(bytes, p + 1),
+            let (next, byte) = token(bytes, end);
+            match byte {
+                b',' => p = skip_space(bytes, next + 1),
                 b'}' => {
                     (self.marks.seen, self.marks.present) = (seen, present);
                     self.marks.distinct = outer.are_distinct() && inner.are_distinct();
-                    return (skip_space(bytes, p + 1) == bytes.len()).then_some(());
+                    return (skip_space(bytes, next + 1) == bytes.len()).then_some(twice);
                 }
                 _ => return None,
             }
@@ -371,20 +367,19 @@ impl Reader {
         })
     }
 
-    /// Reads the value at `start`; returns it and the index after it. `inner` are the keys of the properties.
+    /// Reads the value of a key; returns it and the index after it. `inner` are the keys of the properties.
     #[inline(always)]
     fn value<const ASKED: bool>(
         &mut self,
         bytes: &[u8],
-        start: usize,
-        column: u32,
+        key: KeyAt,
         inner: &mut MemberKeys<ASKED>,
     ) -> Option<(Mark, usize)> {
-        if column == column::PROPERTIES as u32 && at(bytes, start) == b'{' {
-            let end = self.properties(bytes, start, inner)?;
-            return Some((Mark { start: start as u32, end: end as u32, shape: ValueShape::Other }, end));
+        if key.mark == column::PROPERTIES as u32 && key.first == b'{' {
+            let end = self.properties(bytes, key.value, inner)?;
+            return Some((Mark { start: key.value as u32, end: end as u32, shape: ValueShape::Other }, end));
         }
-        value_at(bytes, start)
+        value_at(bytes, key)
     }
 
     /// Reads the properties object whose `{` is at `start`; returns the index after it.
@@ -406,14 +401,14 @@ impl Reader {
                 note_shadow(shadowed, column_of(&key));
                 watched_name(properties, &key).map_or(UNMARKED, |at| at as u32)
             })?;
-            let end = value_end(bytes, key.value, 2)?;
+            let end = value_end_of(bytes, key.value, key.first, 2)?;
             if key.mark != UNMARKED {
                 marks.watched[key.mark as usize] = Some(TextRange { start: key.value as u32, end: end as u32 });
             }
-            p = skip_space(bytes, end);
-            match at(bytes, p) {
-                b',' => p = skip_space(bytes, p + 1),
-                b'}' => return Some(p + 1),
+            let (next, byte) = token(bytes, end);
+            match byte {
+                b',' => p = skip_space(bytes, next + 1),
+                b'}' => return Some(next + 1),
                 _ => return None,
             }
         }
@@ -463,15 +458,15 @@ pub(super) fn watched_name(properties: &[String], key: &str) -> Option<usize> {
     properties.iter().position(|name| name == key)
 }
 
-/// Reads the value at `start`; returns it and the index after it.
+/// Reads the value of a key; returns it and the index after it.
 #[inline(always)]
-fn value_at(bytes: &[u8], start: usize) -> Option<(Mark, usize)> {
-    if at(bytes, start) == b'"' {
+fn value_at(bytes: &[u8], KeyAt { value: start, first, .. }: KeyAt) -> Option<(Mark, usize)> {
+    if first == b'"' {
         let end = string_end(bytes, start + 1)?;
         let shape = if end.escaped { ValueShape::Escaped } else { ValueShape::Plain };
         return Some((Mark { start: (start + 1) as u32, end: end.quote as u32, shape }, end.quote + 1));
     }
-    let end = value_end(bytes, start, 1)?;
+    let end = value_end_of(bytes, start, first, 1)?;
     let shape = if &bytes[start..end] == b"null" { ValueShape::Absent } else { ValueShape::Other };
     Some((Mark { start: start as u32, end: end as u32, shape }, end))
 }

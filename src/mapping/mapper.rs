@@ -2,10 +2,9 @@
 
 use super::assembly::Assembly;
 use super::build::{Builder, ExtraColumns, schema};
-use super::columns::{PROVENANCE_BITS, STAMP_BITS};
 use super::envelope::{Envelope, PROPERTIES_MAX, Reader};
 use super::future::{FutureCheck, Lookahead};
-use super::options::{KeepRaw, Options, Provenance, TimeFrom, column_index};
+use super::options::{KeepRaw, Options, PROVENANCE_BITS, Provenance, STAMP_BITS, TimeFrom, column_index};
 use super::partition_table::PartitionTable;
 use super::path::{Path, alternatives};
 use super::plan::{CopiedColumn, Defaults, NamedPath, NoRow, Out, Plan, SetColumn, Stamps};
@@ -161,6 +160,8 @@ impl Mapper {
     /// Takes the raw record of records with stamps from their fields. Must be called before the first row.
     pub fn take_raw_from_input(&mut self) {
         self.plan.options.keep_raw = KeepRaw::FromInput;
+        // The raw record is not the one that is mapped, so a row is complete from the beginning.
+        self.plan.options.reads.columns = None;
         self.out.builder = builder(&self.plan.options, &self.reader.properties);
     }
 
@@ -353,6 +354,7 @@ impl Mapper {
 fn builder(options: &Options, properties: &[String]) -> Builder {
     let Options { keep_raw: raw, parts, ref reads, .. } = *options;
     let columns = reads.columns.filter(|_| properties.len() == reads.properties.len());
-    let extra = ExtraColumns { raw, properties, distinct_names: reads.distinct_names, parts };
+    let texts = reads.completes_rows && columns.is_some();
+    let extra = ExtraColumns { raw, texts, properties, distinct_names: reads.distinct_names, parts };
     Builder::new(extra, reads.dictionaries, columns)
 }

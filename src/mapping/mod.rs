@@ -23,12 +23,12 @@
 //! - `when/`: reads times, and says which flags read them.
 //! - `id.rs`: event ids, read or derived.
 //! - `record.rs`: a record with the metadata around its payload.
-//! - `options.rs`, `plan.rs`, `path.rs`, `columns.rs`: the flags, the flags resolved, paths into a record, sets of
-//!   columns.
+//! - `complete.rs`: maps records of a stage that reads few columns again, for all columns.
+//! - `options.rs`, `plan.rs`, `path.rs`: the flags, the flags resolved, paths into a record.
 
 mod assembly;
 mod build;
-mod columns;
+mod complete;
 mod envelope;
 mod future;
 mod id;
@@ -41,6 +41,7 @@ mod record;
 mod when;
 
 pub use build::schema;
+pub use complete::RowCompleter;
 pub use future::{FutureCheck, LOOKAHEAD, Lookahead, PendingRecord};
 pub use id::{parse_uuid, uuid_of};
 pub use mapper::{LastRow, Mapped, Mapper, RowFilter};

@@ -12,6 +12,14 @@ pub const BATCH_ROWS: usize = 2048;
 /// memory.
 pub const BATCH_BYTES: usize = 1 << 20;
 
+/// The columns that a record must have to carry stamps, as bits.
+pub(super) const STAMP_BITS: u32 =
+    1 << column::ORIGIN | 1 << column::PARTITION | 1 << column::OFFSET | 1 << column::STREAM_TIME;
+/// All provenance columns, as bits: the required stamps and the optional ones.
+pub(super) const PROVENANCE_BITS: u32 = STAMP_BITS | 1 << column::INGESTED_AT | 1 << column::SCHEMA_ID;
+/// The columns that evt fills itself, as bits: a field of that name becomes a property.
+pub(super) const ADDED_BITS: u32 = PROVENANCE_BITS | 1 << column::EVENT_TIME | 1 << column::SERVER_TIMESTAMP;
+
 /// The treatment of the provenance columns that a record carries.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Provenance {
@@ -134,6 +142,9 @@ pub struct ReadColumns {
     ///
     /// [`event::distinct_field`]: crate::kind::event::distinct_field
     pub distinct_names: bool,
+    /// Whether batches also keep the text of each record, so that a row can get the columns that were left out
+    /// ([`RowCompleter`](super::RowCompleter)).
+    pub completes_rows: bool,
 }
 
 impl Options {

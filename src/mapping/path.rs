@@ -1,7 +1,7 @@
 //! Paths in a record: columns and paths into its properties, their values, and how messages show values.
 
-use super::columns::PROVENANCE_BITS;
 use super::envelope::{self, Envelope, Value};
+use super::options::PROVENANCE_BITS;
 use crate::expr::{PathKey, read_paths, value_at};
 use crate::json::text::unescape;
 use crate::json::walk::last_member;

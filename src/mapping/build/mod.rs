@@ -2,17 +2,19 @@
 //!
 //! ```text
 //! Row, RecordMeta ─► Builder ─┬─ text: plain or dictionary ─┐
-//!                             ├─ raw: the record            ├─► Unstamped ─► rules ─► stamps ─► RecordBatch
+//!                             ├─ raw: the record, its text  ├─► Unstamped ─► rules ─► stamps ─► RecordBatch
 //!                             ├─ parts: key, time, headers  │   (columns)   (drop)   (stream time of each partition)
 //!                             └─ numbers, times, ids ───────┘
 //! ```
 //!
 //! [`Builder::push`] appends one row to the columns. [`Builder::finish`] takes the columns as [`Unstamped`] rows: rules
 //! may drop some of these before the others are stamped and become a batch. `text.rs` builds text columns (plain or
-//! dictionary), `raw.rs` the column of raw records, `parts.rs` those of the keys, timestamps and headers of records.
+//! dictionary), `raw.rs` the columns of raw records and their texts, `sparse.rs` numbers that few rows have, `parts.rs`
+//! the keys, timestamps and headers of records.
 
 mod parts;
 mod raw;
+mod sparse;
 mod text;
 
 use super::envelope::TextRange;
@@ -25,14 +27,15 @@ use crate::kind::event::{self, COLUMNS, column};
 use crate::kind::record_parts;
 use crate::kind::values::blank;
 use arrow::array::{
-    ArrayRef, BooleanArray, BooleanBufferBuilder, FixedSizeBinaryBuilder, Int64Array, Int64Builder, RecordBatch,
-    StringBuilder, TimestampMicrosecondArray, TimestampMicrosecondBuilder,
+    ArrayRef, BooleanArray, BooleanBufferBuilder, FixedSizeBinaryBuilder, Int64Array, RecordBatch, StringBuilder,
+    TimestampMicrosecondArray,
 };
 use arrow::buffer::Buffer;
 use arrow::compute::filter;
-use arrow::datatypes::{Schema, SchemaRef};
+use arrow::datatypes::{Int64Type, Schema, SchemaRef, TimestampMicrosecondType};
 use parts::Parts;
-use raw::Raw;
+use raw::{Raw, Texts};
+use sparse::Sparse;
 use std::sync::Arc;
 use text::{Text, clear, taken};
 
@@ -78,18 +81,22 @@ pub(super) struct Builder {
     event_type: Text,
     user_id: StringBuilder,
     properties: StringBuilder,
-    client_timestamp: TimestampMicrosecondBuilder,
-    server_timestamp: TimestampMicrosecondBuilder,
+    client_timestamp: Sparse<TimestampMicrosecondType>,
+    server_timestamp: Sparse<TimestampMicrosecondType>,
     ingested_at: Vec<i64>,
     event_time: Vec<i64>,
     partition: Vec<u32>,
     offset: Vec<i64>,
     stream_time: Vec<i64>,
-    schema_id: Int64Builder,
+    schema_id: Sparse<Int64Type>,
     raw: Option<Raw>,
+    /// The texts of records that are not their raw records.
+    texts: Option<Texts>,
     watched: Vec<Text>,
     distinct: Option<BooleanBufferBuilder>,
     parts: Option<Parts>,
+    /// Columns that are not filled, with the rows of a full batch: most batches share them.
+    blanks: [Option<ArrayRef>; COLUMNS.len()],
     /// Bytes of text in all columns; a value that a dictionary has already adds none.
     bytes: usize,
 }
@@ -109,6 +116,8 @@ pub fn schema(keep_raw: KeepRaw, parts: RecordParts) -> SchemaRef {
 pub(super) struct ExtraColumns<'a> {
     /// The raw record.
     pub(super) raw: KeepRaw,
+    /// Whether the text of each record follows.
+    pub(super) texts: bool,
     /// The properties that the stage reads.
     pub(super) properties: &'a [String],
     /// Whether the properties certainly contain no name twice.
@@ -122,6 +131,7 @@ impl ExtraColumns<'_> {
         let schema = Kind::Event.schema();
         let mut fields: Vec<_> = schema.fields().iter().cloned().collect();
         fields.extend(Raw::field(self.raw).map(Arc::new));
+        fields.extend(self.texts.then(|| Arc::new(event::text_field())));
         fields.extend(self.properties.iter().map(|name| Arc::new(event::watched_field(name))));
         fields.extend(self.distinct_names.then(|| Arc::new(event::distinct_field())));
         fields.extend(Parts::fields(self.parts).into_iter().map(Arc::new));
@@ -146,18 +156,20 @@ impl Builder {
             event_type: text(column::EVENT_TYPE),
             user_id: StringBuilder::new(),
             properties: StringBuilder::with_capacity(BATCH_ROWS, BATCH_BYTES),
-            client_timestamp: TimestampMicrosecondBuilder::with_capacity(BATCH_ROWS),
-            server_timestamp: TimestampMicrosecondBuilder::with_capacity(BATCH_ROWS),
+            client_timestamp: Sparse::default(),
+            server_timestamp: Sparse::default(),
             ingested_at: vec![],
             event_time: vec![],
             partition: vec![],
             offset: vec![],
             stream_time: vec![],
-            schema_id: Int64Builder::new(),
+            schema_id: Sparse::default(),
             raw: Raw::new(beside.raw),
+            texts: beside.texts.then(Texts::default),
             watched: (0..beside.properties.len()).map(|index| Text::new(dictionaries & (1 << index) != 0)).collect(),
             distinct: beside.distinct_names.then(|| BooleanBufferBuilder::new(BATCH_ROWS)),
             parts: Parts::new(beside.parts),
+            blanks: Default::default(),
             bytes: 0,
         }
     }
@@ -191,14 +203,15 @@ impl Builder {
             self.properties.append_value(row.properties);
             bytes += row.properties.len() + 64;
         }
+        let before = self.rows();
         if self.fills(column::CLIENT_TIMESTAMP) {
-            self.client_timestamp.append_option(row.client_timestamp);
+            self.client_timestamp.push(before, row.client_timestamp);
         }
         if self.fills(column::SERVER_TIMESTAMP) {
-            self.server_timestamp.append_option(row.server_timestamp);
+            self.server_timestamp.push(before, row.server_timestamp);
         }
         if self.fills(column::SCHEMA_ID) {
-            self.schema_id.append_option(row.schema_id);
+            self.schema_id.push(before, row.schema_id);
         }
         self.ingested_at.push(row.ingested_at);
         self.event_time.push(row.event_time);
@@ -207,6 +220,9 @@ impl Builder {
         self.stream_time.push(row.stream_time);
         if let Some(raw) = &mut self.raw {
             bytes += raw.push(row.raw)?;
+        }
+        if let Some(texts) = &mut self.texts {
+            bytes += texts.push(before, row.watched.text, row.raw);
         }
         for (column, range) in self.watched.iter_mut().zip(row.watched.ranges) {
             bytes += column.push(range.map(|range| range.of(row.watched.text)));
@@ -253,26 +269,29 @@ impl Builder {
     pub(super) fn finish(&mut self) -> Result<Unstamped> {
         self.bytes = 0;
         let rows = self.rows();
-        let instants =
-            |values: Vec<i64>| -> ArrayRef { Arc::new(TimestampMicrosecondArray::from(values).with_timezone("UTC")) };
         let mut columns: Vec<ArrayRef> = vec![
             Arc::new(self.event_id.finish()),
             self.source.finish()?,
             self.event_type.finish()?,
             Arc::new(taken(&mut self.user_id)),
             Arc::new(taken(&mut self.properties)),
-            Arc::new(self.client_timestamp.finish().with_timezone("UTC")),
-            Arc::new(self.server_timestamp.finish().with_timezone("UTC")),
+            Arc::new(self.client_timestamp.finish(rows).with_timezone("UTC")),
+            Arc::new(self.server_timestamp.finish(rows).with_timezone("UTC")),
             instants(emptied(&mut self.ingested_at)),
             Arc::new(Int64Array::from(emptied(&mut self.offset))),
-            Arc::new(self.schema_id.finish()),
+            Arc::new(self.schema_id.finish(rows)),
         ];
         for (column, name) in columns.iter_mut().zip(UNSTAMPED_COLUMNS) {
             if column.len() != rows {
-                *column = blank(self.schema.field(name), rows)?;
+                let blanks = match &self.blanks[name] {
+                    Some(blanks) if blanks.len() >= rows => blanks.clone(),
+                    _ => blank(self.schema.field(name), rows.max(BATCH_ROWS))?,
+                };
+                *column = self.blanks[name].insert(blanks).slice(0, rows);
             }
         }
         let mut extra: Vec<ArrayRef> = self.raw.iter_mut().map(Raw::finish).collect();
+        extra.extend(self.texts.as_mut().map(|texts| texts.finish(rows)));
         for column in &mut self.watched {
             extra.push(column.finish()?);
         }
@@ -301,14 +320,15 @@ impl Builder {
             clear(column);
         }
         for column in [&mut self.client_timestamp, &mut self.server_timestamp] {
-            drop(column.finish());
+            column.clear();
         }
-        drop(self.schema_id.finish());
+        self.schema_id.clear();
         for numbers in [&mut self.ingested_at, &mut self.event_time, &mut self.offset, &mut self.stream_time] {
             numbers.clear();
         }
         self.partition.clear();
         self.raw.iter_mut().for_each(|raw| drop(raw.finish()));
+        self.texts.iter_mut().for_each(Texts::clear);
         self.distinct.iter_mut().for_each(|distinct| distinct.truncate(0));
         self.parts.iter_mut().try_for_each(|parts| parts.finish().map(drop))
     }
@@ -349,7 +369,13 @@ fn emptied<T>(numbers: &mut Vec<T>) -> Vec<T> {
     std::mem::replace(numbers, Vec::with_capacity(BATCH_ROWS))
 }
 
+/// Makes a column of instants (µs).
+fn instants(values: Vec<i64>) -> ArrayRef {
+    Arc::new(TimestampMicrosecondArray::from(values).with_timezone("UTC"))
+}
+
 /// Rows without their stream time.
+#[derive(Clone)]
 pub(super) struct Unstamped {
     schema: SchemaRef,
     /// In the order of [`UNSTAMPED_COLUMNS`].
@@ -364,7 +390,7 @@ pub(super) struct Unstamped {
 impl Unstamped {
     /// Returns the rows as a batch for the rules to read; its stream times are not set yet.
     pub(super) fn preview(&self, partition_table: &mut PartitionTable) -> Result<RecordBatch> {
-        self.batch(partition_table)
+        self.clone().batch(partition_table)
     }
 
     /// Keeps the rows for which `keep` is true, with these properties.
@@ -392,19 +418,16 @@ impl Unstamped {
         self.batch(partition_table)
     }
 
-    fn batch(&self, partition_table: &mut PartitionTable) -> Result<RecordBatch> {
+    fn batch(self, partition_table: &mut PartitionTable) -> Result<RecordBatch> {
         let (origin, partition) = partition_table.columns(&self.partitions)?;
-        let instants = |values: &[i64]| -> ArrayRef {
-            Arc::new(TimestampMicrosecondArray::from(values.to_vec()).with_timezone("UTC"))
-        };
-        let (before, after) = self.columns.split_at(8);
-        let mut columns = before.to_vec();
-        columns.push(instants(&self.event_times));
+        let mut columns = self.columns;
+        let after = columns.split_off(column::EVENT_TIME);
+        columns.push(instants(self.event_times));
         columns.extend([origin, partition, after[0].clone()]);
-        columns.push(instants(&self.stream_times));
+        columns.push(instants(self.stream_times));
         columns.push(after[1].clone());
-        columns.extend(self.extra.clone());
-        Ok(RecordBatch::try_new(self.schema.clone(), columns)?)
+        columns.extend(self.extra);
+        Ok(RecordBatch::try_new(self.schema, columns)?)
     }
 }
 

@@ -1,10 +1,10 @@
 //! The column of raw records under construction: copies, or views into the read buffers.
 
-use super::text::taken;
+use super::text::{clear, taken};
 use crate::error::Result;
 use crate::kind::event;
 use crate::mapping::options::KeepRaw;
-use arrow::array::{ArrayRef, BinaryBuilder, BinaryViewBuilder};
+use arrow::array::{ArrayBuilder, ArrayRef, BinaryBuilder, BinaryViewBuilder, StringBuilder};
 use arrow::buffer::Buffer;
 use arrow::datatypes::Field;
 use std::sync::Arc;
@@ -95,6 +95,37 @@ impl SharedRecords {
         // A buffer is shorter than 4 GiB because `--max-record` is.
         self.views.try_append_view(number, start as u32, raw.len() as u32)?;
         Ok(held)
+    }
+}
+
+/// The JSON texts of the records of a batch. Those that are the raw record itself, as every line of JSON is, are NULL and
+/// cost nothing.
+#[derive(Default)]
+pub(super) struct Texts(StringBuilder);
+
+impl Texts {
+    /// Adds the text of a row; returns the number of bytes by which the batch grew.
+    #[inline(always)]
+    pub(super) fn push(&mut self, row: usize, text: &str, raw: Option<&[u8]>) -> usize {
+        if raw.is_some_and(|raw| std::ptr::eq(raw, text.as_bytes())) { 0 } else { self.push_own(row, text) }
+    }
+
+    #[inline(never)]
+    fn push_own(&mut self, row: usize, text: &str) -> usize {
+        self.0.append_nulls(row - self.0.len());
+        self.0.append_value(text);
+        text.len()
+    }
+
+    /// Takes the texts of `rows` rows.
+    pub(super) fn finish(&mut self, rows: usize) -> ArrayRef {
+        self.0.append_nulls(rows - self.0.len());
+        Arc::new(taken(&mut self.0))
+    }
+
+    /// Drops the texts.
+    pub(super) fn clear(&mut self) {
+        clear(&mut self.0);
     }
 }
 

@@ -3,6 +3,7 @@
 use crate::counts::counted;
 use crate::error::Result;
 use crate::kind::dead::Rejected;
+use crate::mapping::RowCompleter;
 use crate::op::late_rows;
 use crate::op::window::{BatchOutcome, LateRow};
 use crate::stage::operator::Collector;
@@ -28,6 +29,8 @@ pub struct Late {
     partial: bool,
     /// Why a row is late although its own bound would have kept it.
     why: &'static str,
+    /// Makes the columns of late rows that the stage does not read; `None` if it has all.
+    completer: Option<RowCompleter>,
     counts: LateCounts,
     /// The counts of the last report, and when the next one is due.
     reported: LateCounts,
@@ -37,8 +40,8 @@ pub struct Late {
 impl Late {
     /// Writes half-late rows too if `partial`; `why` explains why a row is late although its own bound would have kept
     /// it.
-    pub fn new(partial: bool, why: &'static str) -> Self {
-        Self { partial, why, counts: LateCounts::default(), reported: LateCounts::default(), due: None }
+    pub fn new(partial: bool, why: &'static str, completer: Option<RowCompleter>) -> Self {
+        Self { partial, why, completer, counts: LateCounts::default(), reported: LateCounts::default(), due: None }
     }
 
     /// Writes the late rows of a batch to the side output; `names` are those of the metrics.
@@ -62,8 +65,17 @@ impl Late {
         if rows.is_empty() || !out.has_side() {
             return Ok(());
         }
-        for rejected in out.side(&late_rows::batch(batch, &rows, names)?)? {
-            out.rejected(batch, &Rejected { row: rows[rejected.row].row, ..rejected })?;
+        let numbers: Vec<usize> = rows.iter().map(|late| late.row).collect();
+        let written = match &mut self.completer {
+            Some(completer) => {
+                let events = completer.complete(batch, &numbers)?;
+                let rows: Vec<_> = (0..).zip(rows).map(|(row, late)| late_rows::Row { row, ..late }).collect();
+                late_rows::batch(&events, &rows, names)?
+            }
+            None => late_rows::batch(batch, &rows, names)?,
+        };
+        for rejected in out.side(&written)? {
+            out.rejected(batch, &Rejected { row: numbers[rejected.row], ..rejected })?;
         }
         Ok(())
     }

@@ -33,9 +33,9 @@ use crate::cli::{Tool, Unit};
 use crate::error::{Error, Result};
 use crate::format::{csv, table};
 use crate::kafka::range::ReadMode;
-use crate::kind::event::has_raw;
+use crate::kind::event::{column, has_raw};
 use crate::kind::{Kind, schema_of_metrics, with_refiring, with_sessions};
-use crate::mapping::{self, Projection, Provenance};
+use crate::mapping::{self, Projection, Provenance, RowCompleter};
 use crate::op::window::metric::{Emit, Shape};
 use crate::op::window::spec::{self, Inline, Spec, WindowSize};
 use crate::op::window::{self, Window, watermark};
@@ -409,12 +409,17 @@ impl Args {
         let mut mapping = self.stage.map.options(Provenance::Keep)?;
         mapping.reads.properties = spec.leaves.properties();
         mapping.window_zone = spec.zone();
-        // Only late rows and dead letters show more of an event than the metrics read.
-        let is_projected = self.late.is_none() && self.stage.output.dlq.is_none();
         let texts = spec.leaves.texts();
         mapping.reads.dictionaries = texts.properties;
-        mapping.reads.columns =
-            is_projected.then(|| Projection { columns: spec.leaves.columns(), dictionaries: texts.columns });
+        // Late rows show more of an event than the metrics read: their records are mapped again. For a record of a topic
+        // that would take its timestamp, too.
+        let reads_topics = self.stage.input.uris()?.iter().any(|uri| matches!(uri, Uri::Kafka(_)));
+        mapping.reads.completes_rows = self.late.is_some() && !reads_topics;
+        // A dead letter shows the raw record and, as the time of its arrival, `server_timestamp`.
+        let of_letters = if self.stage.output.dlq.is_some() { 1 << column::SERVER_TIMESTAMP } else { 0 };
+        let columns = Projection { columns: spec.leaves.columns() | of_letters, dictionaries: texts.columns };
+        mapping.reads.columns = (self.late.is_none() || mapping.reads.completes_rows).then_some(columns);
+        let completer = mapping.reads.completes_rows.then(|| RowCompleter::new(&mapping)).transpose()?;
         self.checks(run).into_iter().collect::<Result<()>>()?;
         self.checks_of_metrics(&spec, run).into_iter().collect::<Result<()>>()?;
         if let Some(line) = spec.thursdays().filter(|_| !self.stage.common.quiet) {
@@ -422,7 +427,7 @@ impl Args {
         }
         let (args, of_start) = (Rc::new(self), run.clone());
         let of_args = args.clone();
-        let start = move |info: SourceInfo<'_>| of_args.start(info, spec, &of_start);
+        let start = move |info: SourceInfo<'_>| of_args.start(info, spec, completer, &of_start);
         open(args.stage_spec(), args.source(mapping)?, run, Box::new(start))
     }
 
@@ -448,7 +453,13 @@ impl Args {
     }
 
     /// Makes the operator once the rows are known.
-    fn start(&self, info: SourceInfo<'_>, spec: Spec, run: &Run) -> Result<OperatorSetup> {
+    fn start(
+        &self,
+        info: SourceInfo<'_>,
+        spec: Spec,
+        completer: Option<RowCompleter>,
+        run: &Run,
+    ) -> Result<OperatorSetup> {
         info.expect(Kind::Event, "expected events")?;
         let SourceInfo { source, outputs, .. } = info;
         source.set_named(spec.leaves.columns());
@@ -490,7 +501,7 @@ impl Args {
         let operator = Windows {
             window: Window::new(options),
             stall: StallMonitor::new(idle_after, run.clock.monotonic()),
-            late: Late::new(self.late_partial, why),
+            late: Late::new(self.late_partial, why, completer),
             results,
             seen: 0,
             at_end,
