@@ -10,7 +10,9 @@
 //! ago) holds C for [`HOLD`] as well: C is at least the greatest stream time that partitions read to their ends had
 //! [`HOLD`] ago, but not ahead of the wall time. Rows that are behind C then count from the next instant on.
 //!
-//! After a restart without new rows C continues from its last value, as if the process had not stopped.
+//! After a restart without new rows C continues from its last value, as if the process had not stopped. The first
+//! instant that is evaluated ([`AlertClock::start`]) is that of an undisturbed run, too: it is that of the first rows
+//! of all runs.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -76,13 +78,16 @@ struct ClockPartition {
 }
 
 /// The first rows of a partition.
-#[derive(Clone, Copy, Debug)]
-struct FirstRows {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FirstRows {
     /// The least stream time (µs) of its rows.
-    least: i64,
-    /// Whether rows before the first one were not read.
-    is_cut: bool,
+    pub least: i64,
+    /// The stream time (µs) of the first row, if rows before it were not read.
+    pub cut: Option<i64>,
 }
+
+/// The first rows of partitions, by origin and name.
+pub type FirstRowsByPartition = BTreeMap<(String, String), FirstRows>;
 
 /// From the first to the last time (monotonic) at which the end of a partition was confirmed, without rows between
 /// them.
@@ -108,6 +113,10 @@ pub struct AlertClock {
     clock: Option<i64>,
     /// The last value of C in the earlier run, until the first row arrives.
     earlier: Option<EarlierClock>,
+    /// The first rows in earlier runs.
+    earlier_first: FirstRowsByPartition,
+    /// The greatest stream time (µs) in earlier runs.
+    earlier_to: Option<i64>,
     /// The start of the advance with wall time; `None` while some partition holds the clock.
     running: Option<RunningClock>,
     /// The monotonic time at which the process ran last.
@@ -146,8 +155,16 @@ impl AlertClock {
         Self { clock: earlier.map(|earlier| earlier.clock), earlier, ..Self::default() }
     }
 
+    /// Continues after rows of earlier runs: `first` are those that were first if no instant has been evaluated yet,
+    /// `to` is the greatest stream time (µs). A partition of them is read from where the earlier run stopped, which
+    /// cuts off nothing.
+    pub fn resume(&mut self, first: FirstRowsByPartition, to: Option<i64>) {
+        (self.earlier_first, self.earlier_to) = (first, to);
+    }
+
     fn partition(&mut self, key: PartitionKey) -> &mut ClockPartition {
-        let new = ClockPartition { stream_time: None, first: None, quiet: None, at_end: None, is_ended: false };
+        let first = self.earlier_first.get(&(key.origin.clone(), key.partition.clone())).copied();
+        let new = ClockPartition { stream_time: None, first, quiet: None, at_end: None, is_ended: false };
         self.partitions.entry(key).or_insert(new)
     }
 
@@ -170,7 +187,7 @@ impl AlertClock {
     pub fn rows(&mut self, key: PartitionKey, first: i64, last: i64, is_cut: bool) -> i64 {
         self.earlier = None;
         let partition = self.partition(key);
-        let known = partition.first.get_or_insert(FirstRows { least: first, is_cut });
+        let known = partition.first.get_or_insert(FirstRows { least: first, cut: is_cut.then_some(first) });
         known.least = first.min(known.least);
         partition.quiet = None;
         // A topic of frames may have the rows of a later run of its writer.
@@ -233,7 +250,8 @@ impl AlertClock {
     pub fn get(&mut self, now: Duration) -> Option<i64> {
         self.note_time(now);
         let open = || self.partitions.values().filter(|partition| !partition.is_ended);
-        let greatest = self.partitions.values().filter_map(|partition| partition.stream_time).max();
+        let stream_times = self.partitions.values().filter_map(|partition| partition.stream_time);
+        let greatest = stream_times.chain(self.earlier_to).max();
         let quiet: Option<Vec<(Duration, Duration)>> = open().map(ClockPartition::released).collect();
         let clock = match quiet {
             _ if self.partitions.is_empty() => None,
@@ -300,7 +318,8 @@ impl AlertClock {
         let (released, confirmed) = known?;
         let micros = |since: Duration| i64::try_from(confirmed.saturating_sub(since).as_micros()).unwrap_or(i64::MAX);
         if let Some(EarlierClock { clock, passed, start }) = self.earlier {
-            return Some(clock.saturating_add(passed.max(0)).saturating_add(micros(start)));
+            // The earlier run may have read rows that its clock had not reached.
+            return Some(clock.saturating_add(passed.max(0)).saturating_add(micros(start))).max(greatest);
         }
         let RunningClock { since, from } = match self.running {
             Some(running) => running,
@@ -310,12 +329,22 @@ impl AlertClock {
         Some(from.saturating_add(micros(since)))
     }
 
+    /// Returns the first rows of all runs by partition. Several inputs may have one partition.
+    pub fn first_rows(&self) -> FirstRowsByPartition {
+        let mut all = self.earlier_first.clone();
+        for (key, first) in self.partitions.iter().filter_map(|(key, one)| Some((key, one.first?))) {
+            let known = all.entry((key.origin.clone(), key.partition.clone())).or_insert(first);
+            *known = FirstRows { least: known.least.min(first.least), cut: known.cut.max(first.cut) };
+        }
+        all
+    }
+
     /// Returns the instant (µs) from which on all rows are known. That is the earliest of the first rows of the
     /// partitions, but not before the first row of a partition that was not read from its beginning.
     pub fn start(&self) -> Option<i64> {
-        let firsts = || self.partitions.values().filter_map(|partition| partition.first);
-        let cut = firsts().filter(|first| first.is_cut).map(|first| first.least).max();
-        firsts().map(|first| first.least).min().max(cut)
+        let firsts =
+            || self.partitions.values().filter_map(|one| one.first).chain(self.earlier_first.values().copied());
+        firsts().map(|first| first.least).min().max(firsts().filter_map(|first| first.cut).max())
     }
 }
 
@@ -500,6 +529,43 @@ mod tests {
         assert_eq!(clock.get(at(4)), Some(69_000_000), "a row behind the clock does not set it back");
         confirm(&mut clock, &["0"], &[5, 6, 7]);
         assert_eq!(clock.get(at(7)), Some(70_000_000), "it advances from its earlier value");
+    }
+
+    #[test]
+    fn the_first_rows_of_all_runs_and_the_greatest_of_them_count() {
+        let mut first_run = AlertClock::default();
+        first_run.announce(key("2"), None);
+        first_run.rows(key("0"), 10, 90, false);
+        first_run.rows(key("1"), 20, 40, true);
+        assert_eq!((first_run.get(at(9)), first_run.start()), (None, Some(20)), "partition 2 has not begun");
+        // The next run continues partitions 0 and 1; partition 2 begins, and is read from the middle or its beginning.
+        for (is_cut, start) in [(false, 20), (true, 30)] {
+            let mut clock = AlertClock::default();
+            clock.resume(first_run.first_rows(), Some(90));
+            assert_eq!(clock.start(), Some(20), "without a row of this run");
+            clock.rows(key("1"), 50, 60, true);
+            clock.rows(key("2"), 30, 70, is_cut);
+            assert_eq!((clock.get(at(0)), clock.start()), (Some(60), Some(start)));
+            let ended = ["1", "2"].map(|name| clock.read(key(name), ReadState::Ended, at(0)));
+            assert_eq!((ended.len(), clock.get(at(0))), (2, Some(90)), "as far as the rows of the earlier run");
+        }
+        // A row of partition 2 that is earlier than all others.
+        let mut clock = AlertClock::default();
+        clock.resume([(("t".to_owned(), "0".to_owned()), FirstRows { least: 10, cut: None })].into(), None);
+        clock.rows(key("2"), 5, 7, false);
+        assert_eq!(clock.start(), Some(5));
+        assert_eq!(clock.first_rows().len(), 2);
+    }
+
+    #[test]
+    fn a_clock_that_was_behind_the_rows_of_an_earlier_run_advances_to_them_once_all_is_quiet() {
+        let mut clock = AlertClock::new(Some(EarlierClock { clock: 7_000_000, passed: 1_000_000, start: at(1) }));
+        clock.resume(FirstRowsByPartition::new(), Some(60_000_000));
+        clock.announce(key("0"), Some(7_000_000));
+        confirm(&mut clock, &["0"], &[2]);
+        assert_eq!(clock.get(at(2)), Some(7_000_000));
+        confirm(&mut clock, &["0"], &[3]);
+        assert_eq!(clock.get(at(3)), Some(60_000_000));
     }
 
     #[test]

@@ -112,6 +112,11 @@ impl AlertEngine {
         self.evaluated.map(|g| g * SECOND)
     }
 
+    /// Returns the greatest stream time (µs) of the rows that were read.
+    pub fn read_to(&self) -> Option<i64> {
+        self.read_to
+    }
+
     /// Returns the first instant (s) at which every row that was read counts.
     pub fn end(&self) -> Option<i64> {
         self.read_to.map(grid_end)
@@ -121,6 +126,13 @@ impl AlertEngine {
     /// last row, which waits for its second to pass.
     pub fn known_to(&self) -> Option<i64> {
         self.clock().max(self.read_to)
+    }
+
+    /// Returns the first instant (s) for which rows that wait count; `None` if instants were evaluated, or if no rows
+    /// wait.
+    pub fn first_waiting(&self) -> Option<i64> {
+        let waiting = self.series.iter().filter_map(EventSeries::next_arrival).min();
+        waiting.filter(|_| self.evaluated.is_none())
     }
 
     /// Returns the rules.

@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod alert;
+mod alert_beginnings;
 mod alert_faults;
 mod alert_inputs;
 mod alert_pages;

@@ -2,7 +2,7 @@
 
 use super::files::{FileLetters, FileMark};
 use super::known::{KnownRows, LeftOut, UnstampedRows, check_final};
-use super::state::{FramePartition, FramePartitions, TopicPosition, WHOLE, set_topic_ids};
+use super::positions::{FramePartition, FramePartitions, TopicPosition, WHOLE, set_topic_ids};
 use super::stored::{codes, instants, text, time_columns};
 use super::writer::{FeedLetters, NewLetters};
 use crate::alert::clock::{AlertClock, PartitionKey, ReadState};

@@ -5,6 +5,7 @@ use crate::alert::engine::AlertEngine;
 use crate::alert::rule::RuleDefinition;
 use crate::console::Console;
 use crate::counts::{Counts, counted};
+use crate::time::{SECOND, format_duration};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use uuid::Uuid;
@@ -133,8 +134,7 @@ impl LossReport {
         }
         *self = Self { said: Some(now), late, rejected };
         let late = (late > 0).then(|| late_rows(late));
-        let verbs = ["row of a group beyond --max-groups was", "rows of groups beyond --max-groups were"];
-        let rejected = (rejected > 0).then(|| format!("{} left out", counted(rejected, verbs)));
+        let rejected = (rejected > 0).then(|| rejected_rows(None, rejected));
         let parts: Vec<String> = late.into_iter().chain(rejected).collect();
         Some(format!("so far {}", parts.join(", ")))
     }
@@ -143,6 +143,19 @@ impl LossReport {
     pub fn has_told(&self, late: u64) -> bool {
         self.late == late
     }
+}
+
+/// Returns the line about rows of groups beyond the limit: of a rule, or of all.
+pub fn rejected_rows(rule: Option<&str>, rows: u64) -> String {
+    let of = rule.map_or_else(String::new, |rule| format!("rule {rule}: "));
+    let verbs = ["row of a group beyond --max-groups was", "rows of groups beyond --max-groups were"];
+    format!("{of}{} left out", counted(rows, verbs))
+}
+
+/// Returns the line about a rule that no instant was evaluated for; `window` is the length of its window (s).
+pub fn not_evaluated(rule: &str, window: i64) -> String {
+    let window = format_duration(window * SECOND);
+    format!("rule {rule} was not evaluated: the rows read so far span less than its window of {window}")
 }
 
 /// Returns the line about rows behind the alert clock.

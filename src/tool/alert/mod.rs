@@ -12,11 +12,11 @@
 //! under the same ids and loses none. An output or a channel that does not respond delays neither evaluation nor the
 //! others.
 //!
-//! - `run.rs`: the loop; `feed.rs`: one input; `load.rs`: rules from files and tables; `refresh.rs`: their thread;
-//!   `messages.rs`: what is said about them, and about rows left out.
+//! - `run.rs`: the loop; `feed.rs`: one input; `load.rs`: rules from files and tables, and their thread; `messages.rs`:
+//!   what is said about them, and about rows left out.
 //! - `writer.rs`: the thread of the outputs.
-//! - `state.rs`: the state file; `known.rs`: rows that are not evaluated; `files.rs`: files that are known
-//!   by their content; `stored.rs`: rows of stores that are known.
+//! - `state.rs`: the state file; `positions.rs`: how far inputs were read; `known.rs`: rows that are not evaluated;
+//!   `files.rs`: files that are known by their content; `stored.rs`: rows of stores that are known.
 //! - `testing.rs`: `evt-alert test`.
 
 mod feed;
@@ -24,7 +24,7 @@ mod files;
 mod known;
 mod load;
 mod messages;
-mod refresh;
+mod positions;
 mod run;
 mod state;
 mod stored;
@@ -34,10 +34,10 @@ mod writer;
 use self::feed::{Feed, FeedForm};
 use self::files::{KnownFile, identify, twins};
 use self::known::{FileRows, KnownRows};
-use self::load::RuleLoader;
-use self::refresh::RuleRefresh;
+use self::load::{RuleLoader, RuleRefresh};
+use self::positions::KeptTopics;
 use self::run::{AlertRun, RunOptions, Services};
-use self::state::{KeptTopics, StateFile};
+use self::state::StateFile;
 use self::stored::{StoredRows, time_columns};
 use self::writer::WriterPlan;
 use crate::alert::clock::PartitionKey;
@@ -290,7 +290,7 @@ impl Args {
         let range = self.range.span(run.clock.now(), &self.stage.map)?;
         let options =
             RunOptions { is_quiet, is_strict, faults_shown, stats, channels: names, max_future, send_limit, range };
-        let mut alerts = AlertRun::new(options, engine, plan, services);
+        let mut alerts = AlertRun::new(options, engine, plan, services)?;
         for ((number, uri), file) in (0..).zip(&inputs).zip(files) {
             let (file, opened) = match file {
                 InputFile::Twin => continue,
@@ -406,7 +406,7 @@ impl Args {
         }
         // Rows of a pipe, or of a file that was written anew, may be those of an earlier run.
         let is_unknown = self.once && is_bytes && file.as_ref().is_none_or(|file| file.is_rewritten);
-        let after = if is_unknown { alerts.known_to() } else { None };
+        let after = if is_unknown { alerts.known_to(&name, is_stored) } else { None };
         let earlier = if is_stored { alerts.positions()? } else { None };
         feed.set_known(match (file, earlier) {
             (Some(KnownFile { mark, .. }), _) => {
@@ -420,7 +420,8 @@ impl Args {
                     _ => None,
                 };
                 let name = schema.map_or(name.clone(), |schema| format!("{name}?schema={schema}"));
-                KnownRows::Store(StoredRows::new(name, earlier, alerts.known_to()))
+                let known_to = alerts.known_to(&uri.to_string(), is_stored);
+                KnownRows::Store(StoredRows::new(name, earlier, known_to))
             }
             (None, None) => KnownRows::Unmarked(after),
         });

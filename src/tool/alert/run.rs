@@ -2,12 +2,10 @@
 //! notifications.
 
 use super::feed::{Feed, FeedOutput, FeedRun, FeedStep, FeedTarget};
-use super::load;
-use super::messages::{LossReport, RuleMessages, dropped_records, late_rows};
-use super::refresh::RuleRefresh;
-use super::state::{
-    ChannelNotifications, Commit, FramePartitions, KeptTopics, Positions, RuleEdit, StateFile, TopicPosition,
-};
+use super::load::{self, RuleRefresh};
+use super::messages::{LossReport, RuleMessages, dropped_records, late_rows, not_evaluated, rejected_rows};
+use super::positions::{Beginning, FramePartitions, KeptTopics, Positions, TopicPosition};
+use super::state::{ChannelNotifications, Commit, RuleEdit, StateFile};
 use super::writer::{Writer, WriterPlan, WriterReport};
 use crate::alert::clock::{AlertClock, EarlierClock, HOLD, PartitionKey};
 use crate::alert::engine::AlertEngine;
@@ -15,7 +13,7 @@ use crate::alert::rule::RuleDefinition;
 use crate::alert::rules::RuleSet;
 use crate::alert::running::{Transition, TransitionUse};
 use crate::alert::snapshot;
-use crate::counts::{Counts, counted};
+use crate::counts::Counts;
 use crate::error::{Error, Result};
 use crate::format::row;
 use crate::frame::{End, How};
@@ -27,7 +25,7 @@ use crate::metrics;
 use crate::notify::sender::{Sender, are_due};
 use crate::run::{Run, report_file};
 use crate::stage::summary::{Totals, lag_of};
-use crate::time::{LATEST, SECOND, format_duration, format_instant};
+use crate::time::{LATEST, SECOND, format_instant};
 use crate::uri::kafka::Address;
 use arrow::array::RecordBatch;
 use std::collections::{BTreeMap, BTreeSet};
@@ -83,6 +81,8 @@ pub struct AlertRun {
     clock: AlertClock,
     feeds: Vec<Feed>,
     positions: BTreeMap<PartitionKey, TopicPosition>,
+    /// What earlier runs have read, if no instant has been evaluated.
+    beginning: Beginning,
     outputs: Writer,
     services: Services,
     progress: RunProgress,
@@ -113,28 +113,24 @@ pub struct RunProgress {
 
 impl AlertRun {
     /// Makes a run from its parts.
-    pub fn new(options: RunOptions, engine: AlertEngine, outputs: WriterPlan, services: Services) -> Self {
+    pub fn new(options: RunOptions, engine: AlertEngine, outputs: WriterPlan, services: Services) -> Result<Self> {
         let run = services.run.clone();
         let earlier = engine.clock().zip(services.saved_at).map(|(clock, saved_at)| EarlierClock {
             clock,
             passed: run.clock.now() - saved_at,
             start: run.clock.monotonic(),
         });
-        let clock = AlertClock::new(earlier);
+        let mut beginning = Beginning::default();
+        if let Some(state) = &services.state {
+            beginning = state.beginning()?;
+            beginning.complete(&engine, state.positions()?);
+        }
+        let mut clock = AlertClock::new(earlier);
+        clock.resume(beginning.first_rows.clone(), engine.read_to());
         let (progress, outputs) = (RunProgress::default(), Writer::new(outputs, &run));
         let messages = RuleMessages::new(run.console.clone());
-        Self {
-            run,
-            options,
-            engine,
-            clock,
-            feeds: vec![],
-            positions: BTreeMap::new(),
-            outputs,
-            services,
-            progress,
-            messages,
-        }
+        let (feeds, positions) = (vec![], BTreeMap::new());
+        Ok(Self { run, options, engine, clock, feeds, positions, beginning, outputs, services, progress, messages })
     }
 
     /// Returns the alert clock, to which feeds are announced.
@@ -158,9 +154,12 @@ impl AlertRun {
         self.services.state.as_ref().map(StateFile::positions).transpose()
     }
 
-    /// Returns the last instant (µs) of which an earlier run may have read rows.
-    pub fn known_to(&self) -> Option<i64> {
-        self.engine.known_to()
+    /// Returns the last instant (µs) of which an earlier run may have read rows of an input without a position. While no
+    /// instant has been evaluated, the state knows how far each input was read; the rows of a store only together with
+    /// their positions.
+    pub fn known_to(&self, name: &str, is_stored: bool) -> Option<i64> {
+        let begun = self.beginning.inputs.get(name).filter(|_| self.engine.evaluated().is_none());
+        begun.map_or_else(|| self.engine.known_to(), |read_to| read_to.filter(|_| !is_stored))
     }
 
     /// Adds an input.
@@ -413,12 +412,15 @@ impl AlertRun {
         let effective_from = if edits.is_empty() { self.progress.first } else { first };
         let mut marks: Vec<_> = self.feeds.iter().filter_map(Feed::read_mark).cloned().collect();
         let frames: Vec<FramePartitions> = self.feeds.iter().filter_map(|feed| feed.frames(&self.clock)).collect();
+        self.feeds.iter().for_each(|feed| self.beginning.add(feed.number, &feed.name, &self.clock));
+        self.beginning.first_rows = self.clock.first_rows();
         if let Some(state) = &mut self.services.state {
             state.commit(Commit {
                 snapshot: &snapshot::save(&self.engine),
                 clock: self.engine.clock(),
                 now: self.run.clock.now(),
                 positions: &self.positions,
+                beginning: Some(&self.beginning).filter(|_| self.engine.evaluated().is_none()),
                 frames: &frames,
                 channels: &self.options.channels,
                 files: &mut marks,
@@ -544,21 +546,14 @@ impl AlertRun {
     /// of `--stats`.
     fn report(&self, counts: &Counts, ended: &WriterReport) -> Result<()> {
         let console = &self.run.console;
-        for (rule, rows) in self.engine.rejected() {
-            let rows =
-                counted(rows, ["row of a group beyond --max-groups was", "rows of groups beyond --max-groups were"]);
-            console.warn(format!("rule {rule}: {rows} left out"));
-        }
+        self.engine.rejected().into_iter().for_each(|(rule, rows)| console.warn(rejected_rows(Some(rule), rows)));
         if counts.late > 0 && !self.progress.losses.has_told(counts.late) {
             console.warn(late_rows(counts.late));
         }
         for (rule, window) in self.engine.waiting() {
             // With a state the next run continues.
             if self.services.is_once && self.services.state.is_none() && !self.options.is_quiet {
-                let window = format_duration(window * SECOND);
-                console.say(format!(
-                    "rule {rule} was not evaluated: the rows read so far span less than its window of {window}"
-                ));
+                console.say(not_evaluated(rule, window));
             }
         }
         let firing = self.engine.firing();

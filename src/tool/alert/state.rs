@@ -2,10 +2,13 @@
 //! that no output has confirmed yet, and the outbox of notifications. One transaction changes all of them together.
 
 use super::files::FileMark;
-use crate::alert::clock::PartitionKey;
+use super::positions::{
+    Beginning, FramePartition, FramePartitions, KeptTopics, Positions, TopicPosition, WHOLE, add_position,
+    parse_partition,
+};
+use crate::alert::clock::{FirstRows, PartitionKey};
 use crate::alert::running::{Transition, TransitionUse};
 use crate::error::{Error, ErrorKind, Result};
-use crate::input::Reached;
 use crate::kind::alert::{Alert, AlertState};
 use crate::notify::outbox;
 use crate::run::Run;
@@ -46,6 +49,17 @@ CREATE TABLE IF NOT EXISTS frame_partitions (
     stream_time INTEGER,
     PRIMARY KEY (topic, origin, \"partition\")
 ) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS inputs (
+    name TEXT PRIMARY KEY,
+    read_to INTEGER
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS first_rows (
+    origin TEXT NOT NULL,
+    \"partition\" TEXT NOT NULL,
+    least INTEGER NOT NULL,
+    cut INTEGER,
+    PRIMARY KEY (origin, \"partition\")
+) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS files (
     id INTEGER PRIMARY KEY,
     name TEXT NOT NULL,
@@ -75,64 +89,6 @@ const ATTEMPT: Duration = Duration::from_secs(2);
 /// How long a run repeats the attempts while another program holds the lock.
 const LOCK_LIMIT: Duration = Duration::from_secs(120);
 
-/// The position of an input before which every row has been evaluated.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TopicPosition {
-    /// The next offset.
-    pub next: i64,
-    /// The stream time of the partition (µs).
-    pub stream_time: Option<i64>,
-    /// The id of the topic that was read, if brokers give topics ids.
-    pub topic_id: Option<TopicId>,
-}
-
-/// Positions by topic or origin, and partition; those of a store by the name of its table, and origin and partition.
-pub type Positions = BTreeMap<(String, String), TopicPosition>;
-
-/// Returns the name of a partition of events in a store: its origin and its name.
-pub fn partition_in_store(origin: &str, partition: &str) -> String {
-    serde_json::json!([origin, partition]).to_string()
-}
-
-/// Returns origin and name of a partition of events in a store; `None` for names of other partitions.
-pub fn parse_partition(name: &str) -> Option<(String, String)> {
-    serde_json::from_str(name).ok()
-}
-
-/// The name of the partition of a topic or a table whose rows have no stamps.
-pub const WHOLE: &str = "";
-
-/// A partition of the rows in a topic of frames, which is none of the topic's own.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FramePartition {
-    /// Its origin.
-    pub origin: String,
-    /// Its name.
-    pub partition: String,
-    /// Its stream time (µs).
-    pub stream_time: Option<i64>,
-}
-
-/// The partitions of the rows in a topic of frames, except those that have ended.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FramePartitions {
-    /// The topic.
-    pub topic: String,
-    /// The partitions.
-    pub open: Vec<FramePartition>,
-}
-
-/// The positions and partitions that the state has for the topics of an input.
-#[derive(Default)]
-pub struct KeptTopics {
-    /// The positions of their partitions.
-    pub positions: Vec<KeptPosition>,
-    /// The position of all of them as one partition, if their rows have no stamps.
-    pub whole: Option<TopicPosition>,
-    /// The partitions of the rows in their frames.
-    pub frames: Vec<FramePartition>,
-}
-
 /// A change of a rule, for people.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RuleEdit {
@@ -156,6 +112,8 @@ pub struct Commit<'a> {
     pub now: i64,
     /// Positions of topics.
     pub positions: &'a BTreeMap<PartitionKey, TopicPosition>,
+    /// What decides the first instant; `None` once it was evaluated.
+    pub beginning: Option<&'a Beginning>,
     /// The partitions in topics of frames.
     pub frames: &'a [FramePartitions],
     /// Files that were read.
@@ -345,6 +303,21 @@ impl StateFile {
         read().map_err(|error| self.failed("cannot read the positions", &error))
     }
 
+    /// Returns what decides the first instant, while none has been evaluated.
+    pub fn beginning(&self) -> Result<Beginning> {
+        let read = || -> rusqlite::Result<Beginning> {
+            let mut inputs = self.db.prepare("SELECT name, read_to FROM inputs")?;
+            let inputs =
+                inputs.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect::<rusqlite::Result<_>>()?;
+            let mut first = self.db.prepare("SELECT origin, \"partition\", least, cut FROM first_rows")?;
+            let first = first.query_map([], |row| {
+                Ok(((row.get(0)?, row.get(1)?), FirstRows { least: row.get(2)?, cut: row.get(3)? }))
+            })?;
+            Ok(Beginning { inputs, first_rows: first.collect::<rusqlite::Result<_>>()? })
+        };
+        read().map_err(|error| self.failed("cannot read the first rows", &error))
+    }
+
     /// Returns the files that were read.
     pub fn files(&self) -> Result<Vec<FileMark>> {
         let read = || -> rusqlite::Result<Vec<FileMark>> {
@@ -453,34 +426,11 @@ impl StateFile {
     }
 }
 
-/// Adds a position; of two of the same partition, the later one counts, because its rows were evaluated.
-fn add_position<K: Ord>(positions: &mut BTreeMap<K, TopicPosition>, key: K, new: TopicPosition) {
-    let known = positions.entry(key).or_insert(new);
-    // Two topics can have the same origin.
-    let topic_id = known.topic_id.filter(|id| new.topic_id == Some(*id));
-    let (next, stream_time) = (known.next.max(new.next), known.stream_time.max(new.stream_time));
-    *known = TopicPosition { next, stream_time, topic_id };
-}
-
-/// Sets the ids of the topics in the positions of an input. `origin`, if given, is the origin of its rows instead of
-/// the name of their topic.
-pub fn set_topic_ids(
-    positions: &mut BTreeMap<PartitionKey, TopicPosition>,
-    input: u32,
-    origin: Option<&String>,
-    reached: &[Reached],
-) {
-    for one in reached {
-        let key = PartitionKey::new(input, origin.unwrap_or(&one.topic).clone(), one.partition.to_string());
-        positions.entry(key).and_modify(|position| position.topic_id = one.topic_id);
-    }
-}
-
 /// Executes the statements of a commit.
 fn store(tx: &Transaction<'_>, commit: Commit<'_>, failed: &dyn Fn(&rusqlite::Error) -> Error) -> Result<()> {
     let Commit { snapshot, clock, now, positions, frames, files, transitions, edits, effective_from, .. } = commit;
     let known = commit.channels;
-    store_frames(tx, frames).map_err(|error| failed(&error))?;
+    store_frames(tx, frames).and_then(|()| store_beginning(tx, commit.beginning)).map_err(|error| failed(&error))?;
     let (clock, effective_from) = (clock.map(format_instant), effective_from.map(format_instant));
     let execute = |sql: &str, values: &[&dyn rusqlite::ToSql]| {
         tx.prepare_cached(sql).and_then(|mut statement| statement.execute(values)).map_err(|error| failed(&error))
@@ -545,6 +495,21 @@ fn store_frames(tx: &Transaction<'_>, frames: &[FramePartitions]) -> rusqlite::R
         for FramePartition { origin, partition, stream_time } in open {
             insert.execute(params![topic, origin, partition, stream_time])?;
         }
+    }
+    Ok(())
+}
+
+/// Replaces what decides the first instant.
+fn store_beginning(tx: &Transaction<'_>, beginning: Option<&Beginning>) -> rusqlite::Result<()> {
+    tx.prepare_cached("DELETE FROM inputs")?.execute([])?;
+    tx.prepare_cached("DELETE FROM first_rows")?.execute([])?;
+    let Some(Beginning { inputs, first_rows }) = beginning else { return Ok(()) };
+    for (name, read_to) in inputs {
+        tx.prepare_cached("INSERT INTO inputs VALUES (?1, ?2)")?.execute(params![name, read_to])?;
+    }
+    for ((origin, partition), FirstRows { least, cut }) in first_rows {
+        let mut insert = tx.prepare_cached("INSERT INTO first_rows VALUES (?1, ?2, ?3, ?4)")?;
+        insert.execute(params![origin, partition, least, cut])?;
     }
     Ok(())
 }

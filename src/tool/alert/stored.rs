@@ -12,7 +12,7 @@
 //! Of a store that no earlier run has read, rows that are not after the alert clock and the last row of that run are
 //! late: the run may have read them under another name.
 
-use super::state::{Positions, TopicPosition, WHOLE, parse_partition, partition_in_store};
+use super::positions::{Positions, TopicPosition, WHOLE, parse_partition, partition_in_store};
 use crate::alert::clock::PartitionKey;
 use crate::counts::Counts;
 use crate::error::{Error, Result};

@@ -1,0 +1,118 @@
+//! How far the inputs were read: what the state file says of them beside the files ([`super::files`]).
+
+use crate::alert::clock::{AlertClock, FirstRows, FirstRowsByPartition, PartitionKey};
+use crate::alert::engine::AlertEngine;
+use crate::input::Reached;
+use crate::time::SECOND;
+use crate::uri::kafka::KeptPosition;
+use crate::uri::topic_id::TopicId;
+use std::collections::BTreeMap;
+
+/// The position of an input before which every row has been evaluated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TopicPosition {
+    /// The next offset.
+    pub next: i64,
+    /// The stream time of the partition (µs).
+    pub stream_time: Option<i64>,
+    /// The id of the topic that was read, if brokers give topics ids.
+    pub topic_id: Option<TopicId>,
+}
+
+/// Positions by topic or origin, and partition; those of a store by the name of its table, and origin and partition.
+pub type Positions = BTreeMap<(String, String), TopicPosition>;
+
+/// Returns the name of a partition of events in a store: its origin and its name.
+pub fn partition_in_store(origin: &str, partition: &str) -> String {
+    serde_json::json!([origin, partition]).to_string()
+}
+
+/// Returns origin and name of a partition of events in a store; `None` for names of other partitions.
+pub fn parse_partition(name: &str) -> Option<(String, String)> {
+    serde_json::from_str(name).ok()
+}
+
+/// The name of the partition of a topic or a table whose rows have no stamps.
+pub const WHOLE: &str = "";
+
+/// A partition of the rows in a topic of frames, which is none of the topic's own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FramePartition {
+    /// Its origin.
+    pub origin: String,
+    /// Its name.
+    pub partition: String,
+    /// Its stream time (µs).
+    pub stream_time: Option<i64>,
+}
+
+/// The partitions of the rows in a topic of frames, except those that have ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FramePartitions {
+    /// The topic.
+    pub topic: String,
+    /// The partitions.
+    pub open: Vec<FramePartition>,
+}
+
+/// The positions and partitions that the state has for the topics of an input.
+#[derive(Default)]
+pub struct KeptTopics {
+    /// The positions of their partitions.
+    pub positions: Vec<KeptPosition>,
+    /// The position of all of them as one partition, if their rows have no stamps.
+    pub whole: Option<TopicPosition>,
+    /// The partitions of the rows in their frames.
+    pub frames: Vec<FramePartition>,
+}
+
+/// Adds a position; of two of the same partition, the later one counts, because its rows were evaluated.
+pub fn add_position<K: Ord>(positions: &mut BTreeMap<K, TopicPosition>, key: K, new: TopicPosition) {
+    let known = positions.entry(key).or_insert(new);
+    // Two topics can have the same origin.
+    let topic_id = known.topic_id.filter(|id| new.topic_id == Some(*id));
+    let (next, stream_time) = (known.next.max(new.next), known.stream_time.max(new.stream_time));
+    *known = TopicPosition { next, stream_time, topic_id };
+}
+
+/// Sets the ids of the topics in the positions of an input. `origin`, if given, is the origin of its rows instead of
+/// the name of their topic.
+pub fn set_topic_ids(
+    positions: &mut BTreeMap<PartitionKey, TopicPosition>,
+    input: u32,
+    origin: Option<&String>,
+    reached: &[Reached],
+) {
+    for one in reached {
+        let key = PartitionKey::new(input, origin.unwrap_or(&one.topic).clone(), one.partition.to_string());
+        positions.entry(key).and_modify(|position| position.topic_id = one.topic_id);
+    }
+}
+
+/// What decides the first instant that is evaluated, and which rows count then, while none has been evaluated yet: a
+/// run may be stopped before every input has begun.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Beginning {
+    /// The inputs of all runs by their names, each with the greatest stream time (µs) of its rows.
+    pub inputs: BTreeMap<String, Option<i64>>,
+    /// The first rows of all runs.
+    pub first_rows: FirstRowsByPartition,
+}
+
+impl Beginning {
+    /// Adds what a run has read of an input.
+    pub fn add(&mut self, number: u32, name: &str, clock: &AlertClock) {
+        let read_to = clock.of_input(number).iter().filter_map(|key| clock.stream_time(key)).max();
+        let known = self.inputs.entry(name.to_owned()).or_default();
+        *known = read_to.max(*known);
+    }
+
+    /// Completes what a state of an earlier version has, which lacks it: rows that wait in the engine were read from
+    /// the first of them on, and partitions with a position were read from there, too.
+    pub fn complete(&mut self, engine: &AlertEngine, positions: Positions) {
+        let Some(first) = engine.first_waiting().filter(|_| self.inputs.is_empty()) else { return };
+        let read = positions.into_iter().filter(|(_, position)| position.stream_time.is_some()).map(|(key, _)| key);
+        let first = FirstRows { least: first.saturating_mul(SECOND), cut: None };
+        self.first_rows = read.chain([(String::new(), String::new())]).map(|key| (key, first)).collect();
+    }
+}

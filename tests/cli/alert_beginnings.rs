@@ -1,0 +1,257 @@
+//! Runs of evt-alert with a state that are killed or stopped before every input has begun: the alerts of all runs are
+//! those of one undisturbed run.
+
+use crate::alert::{lines, rule, rules, series};
+use crate::broker::Bench;
+use crate::harness::{Dir, Draws, ended, eventually, is_killed_within};
+use crate::kafka::record;
+use rusqlite::Connection;
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::{Value, json};
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::process::{Child, Stdio};
+
+/// Flags of every run.
+const FLAGS: [&str; 8] = ["--once", "-q", "--rules", "rules.json", "--state", "alerts.db", "--to", "out.jsonl"];
+
+/// Events every half second, with a burst of errors of 30 seconds at each of these seconds.
+fn stream(from: f64, to: f64, bursts: &[f64]) -> String {
+    let mut all = vec![series(from, to, 0.5, &json!({}))];
+    all.extend(bursts.iter().map(|at| series(*at, at + 30.0, 1.0, &json!({"event_type": "error"}))));
+    lines(&all)
+}
+
+/// A rule of bursts, and one that shows from which instant on rules were evaluated: each window is more than nothing.
+fn write_rules(dir: &Dir, threshold: u32) {
+    let errors =
+        json!({"name": "errors", "where": "event_type = 'error'", "threshold": threshold, "window_seconds": 20});
+    let any = json!({"name": "any", "window_seconds": 20});
+    dir.write("rules.json", rules(&[rule(&errors), rule(&any)]));
+}
+
+/// The input that is silent in the first runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Silent {
+    /// Standard input.
+    Pipe,
+    /// A FIFO with a name.
+    Fifo,
+}
+
+impl Silent {
+    fn name(self) -> &'static str {
+        if self == Self::Pipe { "-" } else { "fifo" }
+    }
+
+    /// Starts a run over these inputs and the silent one; returns what keeps the latter open.
+    fn start(self, dir: &Dir, inputs: &[&str]) -> (Child, Option<File>) {
+        let args = [&FLAGS[..], &["-f", "jsonl"], inputs, &[self.name()]].concat();
+        let writer = (self == Self::Fifo).then(|| {
+            // With a reader of its own the open does not wait for that of the run.
+            File::options().read(true).write(true).open(dir.path("fifo")).expect("it exists")
+        });
+        let child = dir.command("evt-alert", &args).stdin(Stdio::piped()).spawn().expect("it starts");
+        (child, writer)
+    }
+
+    /// Runs over these inputs and the rows of `rest`, to the end.
+    fn finish(self, dir: &Dir, inputs: &[&str], rest: &str) {
+        let args = [&FLAGS[..], inputs].concat().join(" ");
+        let run = match self {
+            Self::Pipe => dir.shell(&format!("evt-alert {args} - < <(cat {rest})")),
+            Self::Fifo => dir.shell(&format!("cat {rest} > fifo & evt-alert {args} fifo -f jsonl")),
+        };
+        run.ends_with(1);
+    }
+}
+
+/// Returns the rows of a file, each once: a row that a killed run had not confirmed is written again.
+fn alerts(dir: &Dir, name: &str) -> BTreeSet<String> {
+    let rows = std::fs::read_to_string(dir.path(name)).unwrap_or_default();
+    rows.lines().filter_map(|row| serde_json::from_str::<Value>(row).ok()).map(|row| row.to_string()).collect()
+}
+
+/// Returns the rows of one run without a state over these files.
+fn undisturbed(dir: &Dir, files: &[&str]) -> BTreeSet<String> {
+    let args = [&["--once", "-q", "--rules", "rules.json", "--to", "whole.jsonl"][..], files].concat();
+    dir.run("evt-alert", &args).ends_with(1);
+    alerts(dir, "whole.jsonl")
+}
+
+fn state<T: rusqlite::types::FromSql>(dir: &Dir, sql: &str) -> Option<T> {
+    let db = Connection::open(dir.path("alerts.db")).ok()?;
+    db.query_row(sql, [], |row| row.get(0)).ok()
+}
+
+/// Waits until the state has every row of the files, and checks that no instant was evaluated.
+fn is_stored(dir: &Dir, files: &[&str]) {
+    for file in files {
+        let rows = dir.rows(file).len() as i64;
+        let sql = format!("SELECT last_offset + 1 FROM files WHERE name = '{file}'");
+        eventually("the rows of a file are stored", || state::<i64>(dir, &sql) == Some(rows));
+    }
+    assert_eq!(state::<i64>(dir, "SELECT count(*) FROM engine WHERE clock IS NULL"), Some(1));
+}
+
+fn end_by(mut child: Child, signal: Signal) {
+    kill_process(Pid::from_child(&child), signal).expect("it runs");
+    assert_eq!(ended("it ends by the signal", &mut child), 128 + signal.as_raw());
+}
+
+#[test]
+fn runs_that_end_while_an_input_is_silent_lose_no_alert() {
+    for (silent, signal) in [
+        (Silent::Pipe, Signal::KILL),
+        (Silent::Pipe, Signal::TERM),
+        (Silent::Fifo, Signal::KILL),
+        (Silent::Fifo, Signal::TERM),
+    ] {
+        let dir = Dir::new("alert-silent");
+        dir.shell("mkfifo fifo").succeeds();
+        write_rules(&dir, 10);
+        let a = stream(0.25, 600.0, &[5.0, 300.0, 500.0]);
+        // The silent input has the earliest row, bursts beside those of the other one, and later rows.
+        dir.write("rest.jsonl", stream(-40.0, 900.0, &[-30.0, 120.0, 290.0, 700.0]));
+        let (child, writer) = {
+            dir.write("a.jsonl", &a[..a[..a.len() / 2].rfind('\n').expect("lines") + 1]);
+            silent.start(&dir, &["a.jsonl"])
+        };
+        is_stored(&dir, &["a.jsonl"]);
+        end_by(child, signal);
+        drop(writer);
+        // The file has grown, and the next run ends as the first one.
+        dir.write("a.jsonl", &a);
+        let (child, writer) = silent.start(&dir, &["a.jsonl"]);
+        is_stored(&dir, &["a.jsonl"]);
+        end_by(child, signal);
+        drop(writer);
+        assert_eq!(alerts(&dir, "out.jsonl").len(), 0, "nothing was evaluated");
+        silent.finish(&dir, &["a.jsonl"], "rest.jsonl");
+        let whole = undisturbed(&dir, &["a.jsonl", "rest.jsonl"]);
+        assert!(whole.len() > 10, "{whole:?}");
+        assert_eq!(alerts(&dir, "out.jsonl"), whole, "{silent:?} {signal:?}");
+        let left = state::<i64>(&dir, "SELECT (SELECT count(*) FROM inputs) + (SELECT count(*) FROM first_rows)");
+        assert_eq!(left, Some(0), "a state whose clock has begun needs no first rows");
+    }
+}
+
+#[test]
+fn an_input_that_is_added_and_a_threshold_that_is_edited_after_an_early_kill_count_from_the_first_row() {
+    let dir = Dir::new("alert-silent-edited");
+    write_rules(&dir, 15);
+    dir.write("a.jsonl", stream(0.0, 400.0, &[100.0]));
+    dir.write("b.jsonl", stream(-100.0, 500.0, &[-60.0, 100.0, 300.0]));
+    dir.write("rest.jsonl", stream(50.0, 600.0, &[200.0]));
+    let (child, _) = Silent::Pipe.start(&dir, &["a.jsonl"]);
+    is_stored(&dir, &["a.jsonl"]);
+    end_by(child, Signal::KILL);
+    write_rules(&dir, 10);
+    Silent::Pipe.finish(&dir, &["a.jsonl", "b.jsonl"], "rest.jsonl");
+    assert_eq!(alerts(&dir, "out.jsonl"), undisturbed(&dir, &["a.jsonl", "b.jsonl", "rest.jsonl"]));
+}
+
+/// The input may be a pipe that the next run gets from its start again: rows that were stored count once.
+#[test]
+fn rows_of_a_pipe_that_an_early_killed_run_has_stored_count_once_and_its_others_count() {
+    let dir = Dir::new("alert-silent-again");
+    dir.shell("mkfifo fifo").succeeds();
+    write_rules(&dir, 10);
+    let (first, rest) = (stream(0.0, 200.0, &[50.0, 150.0]), stream(200.0, 400.0, &[300.0]));
+    // The FIFO is silent, and its rows are earlier than the last ones of the pipe.
+    dir.write("rest.jsonl", stream(20.0, 350.0, &[90.0]));
+    let (mut child, writer) = Silent::Fifo.start(&dir, &["-"]);
+    let mut stdin = child.stdin.take().expect("it is piped");
+    std::io::Write::write_all(&mut stdin, first.as_bytes()).expect("it reads");
+    let read_to = || state::<i64>(&dir, "SELECT read_to FROM inputs WHERE name = '-'");
+    let last = evt::time::parse_instant(&crate::alert::at(199.5)).expect("an instant");
+    eventually("the rows of the pipe are stored", || read_to() == Some(last));
+    end_by(child, Signal::KILL);
+    drop((stdin, writer));
+    dir.write("all.jsonl", first + &rest);
+    let args = [&FLAGS[..], &["-f", "jsonl", "-", "fifo"][..]].concat().join(" ");
+    dir.shell(&format!("cat rest.jsonl > fifo & cat all.jsonl | evt-alert {args}")).ends_with(1);
+    assert_eq!(alerts(&dir, "out.jsonl"), undisturbed(&dir, &["all.jsonl", "rest.jsonl"]));
+}
+
+#[test]
+fn a_state_of_an_earlier_version_that_has_no_first_rows_begins_with_the_rows_that_wait() {
+    let dir = Dir::new("alert-silent-old");
+    write_rules(&dir, 10);
+    dir.write("a.jsonl", stream(0.0, 400.0, &[100.0]));
+    dir.write("rest.jsonl", stream(500.0, 900.0, &[600.0]));
+    let (child, _) = Silent::Pipe.start(&dir, &["a.jsonl"]);
+    is_stored(&dir, &["a.jsonl"]);
+    end_by(child, Signal::KILL);
+    let db = Connection::open(dir.path("alerts.db")).expect("it opens");
+    db.execute_batch("DROP TABLE inputs; DROP TABLE first_rows").expect("they exist");
+    drop(db);
+    Silent::Pipe.finish(&dir, &["a.jsonl"], "rest.jsonl");
+    assert_eq!(alerts(&dir, "out.jsonl"), undisturbed(&dir, &["a.jsonl", "rest.jsonl"]));
+}
+
+#[test]
+fn kills_at_random_in_the_first_seconds_lose_and_repeat_no_alert() {
+    let mut draws = Draws::new();
+    for round in 0..4 {
+        let dir = Dir::new("alert-first-seconds");
+        dir.shell("mkfifo fifo").succeeds();
+        write_rules(&dir, 10);
+        let streams = [
+            ("a.jsonl", stream(draws.below(300) as f64, 900.0, &[400.0, 700.0])),
+            ("b.jsonl", stream(0.75, 500.0, &[draws.below(400) as f64])),
+            ("c.jsonl", stream(draws.below(900) as f64 - 100.0, 1200.0, &[1000.0])),
+        ];
+        dir.write("rest.jsonl", stream(draws.below(1000) as f64 - 500.0, 1300.0, &[200.0, 1100.0]));
+        let mut ends = [0; 3];
+        for kill in 0..4 {
+            for ((name, text), end) in streams.iter().zip(&mut ends) {
+                // Each file grows by whole lines, or not at all.
+                let to = *end + draws.below((text.len() - *end) as u64 / 2) as usize;
+                *end = text[..to].rfind('\n').map_or(*end, |at| (at + 1).max(*end));
+                dir.write(name, &text[..*end]);
+            }
+            let writer = File::options().read(true).write(true).open(dir.path("fifo")).expect("it exists");
+            let args = [&FLAGS[..], &["-f", "jsonl", "a.jsonl", "b.jsonl", "c.jsonl", "fifo"][..]].concat();
+            let is_killed = is_killed_within(&mut dir.command("evt-alert", &args), draws.below(2000));
+            assert!(is_killed, "{draws}: round {round}, kill {kill}: the FIFO has not ended");
+            drop(writer);
+        }
+        streams.iter().for_each(|(name, text)| dir.write(name, text));
+        Silent::Fifo.finish(&dir, &["a.jsonl", "b.jsonl", "c.jsonl"], "rest.jsonl");
+        let whole = undisturbed(&dir, &["a.jsonl", "b.jsonl", "c.jsonl", "rest.jsonl"]);
+        assert_eq!(alerts(&dir, "out.jsonl"), whole, "{draws}: round {round}");
+    }
+}
+
+/// A topic that is continued is read from the middle, which cuts off no row: an earlier run has read those before.
+#[test]
+fn a_run_over_topics_that_is_killed_while_an_input_is_silent_loses_no_alert() {
+    let Some(bench) = Bench::new("alert-silent-topics") else { return };
+    let (dir, first, second) = (&bench.dir, bench.topic("a", 2, &[]), bench.topic("b", 1, &[]));
+    dir.shell("mkfifo fifo").succeeds();
+    write_rules(dir, 10);
+    let (begin, later) = (stream(0.0, 300.0, &[100.0]), stream(300.0, 600.0, &[400.0]));
+    let send = |topic: &str, text: &str, partitions: usize| {
+        let values: Vec<&str> = text.lines().collect();
+        bench.produce(values.iter().enumerate().map(|(n, value)| record(topic, (n % partitions) as i32, value)));
+    };
+    send(&first, &begin, 2);
+    dir.write("rest.jsonl", stream(-50.0, 700.0, &[-20.0, 500.0]));
+    let uris = [&first, &second].map(|topic| bench.uri(topic, "?end=latest"));
+    let inputs = uris.each_ref().map(String::as_str);
+    let (child, writer) = Silent::Fifo.start(dir, &inputs);
+    let count = begin.lines().count() as i64;
+    let sql = format!("SELECT sum(next_offset) FROM positions WHERE topic = '{first}'");
+    eventually("the rows of the topic are stored", || state::<i64>(dir, &sql) == Some(count));
+    end_by(child, Signal::KILL);
+    drop(writer);
+    send(&first, &later, 2);
+    let other = stream(150.0, 650.0, &[200.0]);
+    send(&second, &other, 1);
+    let quoted = inputs.map(|uri| format!("'{uri}'"));
+    Silent::Fifo.finish(dir, &quoted.each_ref().map(String::as_str), "rest.jsonl");
+    dir.write("first.jsonl", begin + &later);
+    dir.write("second.jsonl", other);
+    assert_eq!(alerts(dir, "out.jsonl"), undisturbed(dir, &["first.jsonl", "second.jsonl", "rest.jsonl"]));
+}
