@@ -3,7 +3,7 @@
 use super::rule::{Derived, Lags, Measure, RuleDefinition};
 use super::running::{Instant, RunningRule, Transition, all_rows};
 use super::series::{Arrival, EventSeries, Expressions, RowTimes};
-use super::view::{Changes, GroupValue, WindowView};
+use super::view::{Changes, GroupValue, WINDOWS_KNOWN, WindowView};
 use crate::error::Result;
 use crate::expr::RowFault;
 use crate::expr::{LeafBatch, Leaves, ObservedLeaves};
@@ -19,6 +19,8 @@ use uuid::Uuid;
 pub struct EngineOptions {
     /// Maximum number of groups of a series.
     pub max_groups: usize,
+    /// The beginning (µs) of the range in which rules are evaluated. Rows before it make groups known.
+    pub since: Option<i64>,
 }
 
 /// The rows of a batch with their times (µs).
@@ -232,6 +234,25 @@ impl AlertEngine {
         Ok(taken)
     }
 
+    /// Returns the instant (µs) from which on rows before the range make groups known that are not gone when the range
+    /// begins: a rule is evaluated one window later. `None` if no rule counts rows of this kind, or without a range.
+    pub fn known_from(&self, kind: Kind) -> Option<i64> {
+        let longest = self.series.iter().filter(|series| series.kind == kind).map(|series| series.length).max()?;
+        Some(self.options.since?.saturating_sub((WINDOWS_KNOWN - 1) * longest * SECOND))
+    }
+
+    /// Adds rows before the range. They make their groups known, and no window that is evaluated has them.
+    pub fn add_before(&mut self, rows: &TimedRows<'_>) -> Result<()> {
+        self.read_to = self.read_to.max(rows.stream_times.iter().copied().max());
+        let times = self.times(rows);
+        let Some(leaves) = self.leaves.get(&rows.kind) else { return Ok(()) };
+        let batch = LeafBatch::read(leaves, rows.batch)?;
+        for series in self.series.iter_mut().filter(|series| series.kind == rows.kind) {
+            series.add(&batch, &times, self.options.max_groups)?;
+        }
+        Ok(())
+    }
+
     /// Whether no window contains the row at the first instant that would count it.
     fn is_behind(&self, times: &RowTimes, row: usize, kind: Kind) -> bool {
         let longest = self.series.iter().filter(|series| series.kind == kind).map(|series| series.length).max();
@@ -254,15 +275,23 @@ impl AlertEngine {
     /// Begins to evaluate: rows before `start` (µs) may be unknown. Does nothing if it has begun.
     ///
     /// The second that ends at `start` is the first instant. No rule has a whole window there, but its rows make their
-    /// groups known.
+    /// groups known. With a range the first instant is that of the first row that makes a group known, and rules begin
+    /// with the range.
     pub fn begin(&mut self, start: i64) {
         if self.evaluated.is_some() {
             return;
         }
-        let start = grid_end(start);
-        self.evaluated = Some(start - 1);
-        self.stepped = start - 1;
+        let known_from = self.series.iter().filter_map(|series| self.known_from(series.kind)).min();
+        let first = grid_end(known_from.or(self.options.since).map_or(start, |from| from.max(start)));
+        self.evaluated = Some(first - 1);
+        self.stepped = first - 1;
+        let start = self.in_range(grid_end(start));
         self.rules.iter_mut().for_each(|rule| rule.begin(start));
+    }
+
+    /// Returns an instant (s), but at least the beginning of the range.
+    fn in_range(&self, g: i64) -> i64 {
+        self.options.since.map_or(g, |since| grid_end(since).max(g))
     }
 
     /// Evaluates every instant before `clock` (µs); `now` is the wall time (µs), which decides what is a page.
@@ -367,7 +396,7 @@ impl AlertEngine {
                 None => RunningRule::new(definition, view, count, created),
             };
             if let (None, Some(evaluated)) = (rule.start, self.evaluated) {
-                rule.begin(evaluated);
+                rule.begin(self.in_range(evaluated));
             }
             self.rules.push(rule);
         }

@@ -67,7 +67,7 @@ threshold = 0.5
 window_seconds = 4
 ";
 
-const OPTIONS: EngineOptions = EngineOptions { max_groups: 100 };
+const OPTIONS: EngineOptions = EngineOptions { max_groups: 100, since: None };
 
 /// A row: its event time and its stream time (µs after the start), its amount and its source.
 #[derive(Clone, Debug)]
@@ -198,7 +198,7 @@ proptest! {
     fn which_groups_are_beyond_the_limit_depends_neither_on_batches_nor_on_restarts(
         events in many_sources(), cuts in prop::collection::vec(any::<bool>(), 80), max_groups in 0usize..4,
     ) {
-        let engine = || limited(EACH, EngineOptions { max_groups });
+        let engine = || limited(EACH, EngineOptions { max_groups, ..OPTIONS });
         let whole = run_engine(engine(), &events, |_| false, false);
         prop_assert_eq!(&run_engine(engine(), &events, |at| cuts[at], false), &whole);
         prop_assert_eq!(&run_engine(engine(), &events, |_| true, true), &whole);
@@ -216,7 +216,7 @@ fn each_once(count: i64, every: i64) -> Vec<Event> {
 
 #[test]
 fn rows_that_wait_have_a_limit_of_groups_of_their_own_which_bounds_the_memory() {
-    let mut engine = limited(EACH, EngineOptions { max_groups: 10 });
+    let mut engine = limited(EACH, EngineOptions { max_groups: 10, ..OPTIONS });
     let rejected = |engine: &AlertEngine| engine.rejected().first().map_or(0, |(_, rows)| *rows);
     // All of them are in one second, and none counts before it ends.
     let events = each_once(120_000, 1);

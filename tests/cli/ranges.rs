@@ -1,9 +1,10 @@
 //! Ranges of time (`--since`, `--until`, `--last`) of evt-alert and evt-backfill, whose meaning is more than a choice
 //! of rows.
 
-use crate::alert::{at, once, rule, rules, series, transitions};
-use crate::harness::Dir;
-use serde_json::json;
+use crate::alert::{at, lines, once, rule, rules, series, transitions};
+use crate::harness::{Dir, Draws};
+use serde_json::{Value, json};
+use std::collections::BTreeSet;
 
 /// Events every 10 seconds for half an hour, with a gap of two minutes from 840 s on, and one event half an hour later.
 fn events(dir: &Dir) {
@@ -41,6 +42,65 @@ fn a_range_of_evt_alert_has_the_alerts_of_the_whole_input_from_its_first_whole_w
     let [since, until] = within(300.0, 1200.0);
     let said = run(&[&since, &until]).stderr();
     assert!(said.contains("in 170 out 79 filtered 91"), "{said}");
+}
+
+/// Returns the alerts that fire after the rows up to a second.
+fn firing(rows: &[Value], second: u32) -> BTreeSet<String> {
+    let mut firing = BTreeSet::new();
+    for row in rows.iter().filter(|row| row["at"].as_str().expect("an instant") <= at(f64::from(second)).as_str()) {
+        let key = format!("{} {}", row["rule"], row["dimensions"]);
+        match row["state"].as_str() {
+            Some("firing") => _ = firing.insert(key),
+            _ => _ = firing.remove(&key),
+        }
+    }
+    firing
+}
+
+/// A host that has stopped before the range was unknown in it, so no rule fired.
+#[test]
+fn groups_that_fell_silent_before_a_range_of_evt_alert_fire_in_it_until_they_are_gone() {
+    let dir = Dir::new("ranges-groups");
+    let host = |host: &str, from: f64, to: f64| series(from, to, 1.0, &json!({"user_id": host}));
+    let rows = [
+        host("steady", 0.0, 1800.0),
+        host("stopped", 0.0, 300.0),
+        host("back", 0.0, 200.0),
+        host("back", 900.0, 1000.0),
+        host("short", 40.0, 60.0),
+    ];
+    // A row that comes late, and is before most ranges.
+    let late = (1000.0, series(250.0, 251.0, 1.0, &json!({"user_id": "late"}))[0].1.clone());
+    dir.write("in.jsonl", lines(&[&rows[..], &[vec![late]]].concat()));
+    dir.shell("evt-ingest -q in.jsonl --to sqlite:in.db").succeeds();
+    let silent = |name: &str, window: u32| {
+        rule(&json!({"name": name, "by": ["user_id"], "condition": "lt", "threshold": 1, "window_seconds": window}))
+    };
+    let no_data = json!({"name": "no data", "by": ["user_id"], "threshold": 1000, "no_data": true});
+    dir.write("rules.json", rules(&[silent("minute", 60), silent("short", 20), rule(&no_data)]));
+    let run = |input: &str, flags: &[&str]| once(&dir, &[&["-q", "-o", "jsonl", input], flags].concat()).rows();
+    let whole = run("in.jsonl", &[]);
+    assert!(!firing(&whole, 700).is_empty() && whole.iter().any(|row| row["reason"] == "group gone"), "{whole:?}");
+    let (mut draws, mut fired) = (Draws::new(), 0);
+    for case in 0..12 {
+        let since = draws.below(1500) as u32;
+        let until = since + 60 + draws.below(u64::from(1800 - since)) as u32;
+        let range = [format!("--since={}", at(f64::from(since))), format!("--until={}", at(f64::from(until)))];
+        let input = ["in.jsonl", "sqlite:in.db"][case % 2];
+        let found = run(input, &range.each_ref().map(String::as_str));
+        for (rule, window) in [("minute", 60), ("short", 20), ("no data", 60)] {
+            let of_rule = |all: &[Value], second| -> BTreeSet<String> {
+                firing(all, second).into_iter().filter(|key| key.contains(rule)).collect()
+            };
+            assert_eq!(of_rule(&found, since + window - 1), BTreeSet::new(), "{draws}: {range:?}");
+            for second in (since + window..until).filter(|second| *second < 1800) {
+                let wanted = of_rule(&whole, second);
+                assert_eq!(of_rule(&found, second), wanted, "{draws}: {input} {range:?} at second {second}");
+                fired += wanted.len();
+            }
+        }
+    }
+    assert!(fired > 1000, "{fired} alerts at instants of ranges");
 }
 
 #[test]

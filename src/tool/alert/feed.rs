@@ -1,7 +1,7 @@
 //! One input of evt-alert: its source, the positions of its partitions, and the rows for the engine.
 
 use super::files::{FileLetters, FileMark};
-use super::known::{KnownRows, LeftOut, UnstampedRows, check_final};
+use super::known::{KnownRows, LeftOut, SelectedRows, UnstampedRows, check_final};
 use super::positions::{FramePartition, FramePartitions, TopicPosition, WHOLE, set_topic_ids};
 use super::stored::{codes, instants, text, time_columns};
 use super::writer::{FeedLetters, NewLetters};
@@ -559,7 +559,7 @@ impl Feed {
         self.add(batch, [&times, &stream_times], to.engine, context.range)
     }
 
-    /// Adds the rows of the range to the engine.
+    /// Adds the rows of the range to the engine, and those before it that make groups known.
     fn add(
         &mut self,
         batch: &RecordBatch,
@@ -567,34 +567,34 @@ impl Feed {
         engine: &mut AlertEngine,
         range: Span,
     ) -> Result<FeedLetters> {
-        let [event_times, stream_times] = times;
+        let (kind, [event_times, _]) = (self.source.kind(), times);
         let keep: Vec<bool> = event_times.iter().map(|time| range.contains(*time)).collect();
         if !keep.contains(&false) {
             return self.evaluate(batch, times, engine);
         }
-        let kept = |times: &[i64]| -> Vec<i64> {
-            times.iter().zip(&keep).filter(|(_, keep)| **keep).map(|(time, _)| *time).collect()
-        };
-        let (event_times, stream_times) = (kept(event_times), kept(stream_times));
-        let filtered = (keep.len() - event_times.len()) as u64;
+        let before = Span { since: engine.known_from(kind), until: range.since };
+        if before.since.is_some() {
+            let is_before = event_times.iter().map(|time| before.contains(*time));
+            let rows = SelectedRows::new(batch, times, is_before.collect())?;
+            engine.add_before(&rows.timed(kind, self.known.after(kind)))?;
+        }
+        let filtered = keep.iter().filter(|keep| !**keep).count() as u64;
         self.counts.add(&Counts { taken: filtered, filtered, ..Counts::default() });
-        let batch = filter_record_batch(batch, &keep.into())?;
+        let SelectedRows { batch, event_times, stream_times } = SelectedRows::new(batch, times, keep)?;
         self.evaluate(&batch, [&event_times, &stream_times], engine)
     }
 
     fn evaluate(&mut self, batch: &RecordBatch, times: [&[i64]; 2], engine: &mut AlertEngine) -> Result<FeedLetters> {
-        let [event_times, stream_times] = times;
-        let kind = self.source.kind();
-        let after = self.known.after(kind);
-        let taken = engine.add(&TimedRows { kind, batch, event_times, stream_times, after })?;
+        let ([event_times, stream_times], kind) = (times, self.source.kind());
+        let rows = TimedRows { kind, batch, event_times, stream_times, after: self.known.after(kind) };
+        let taken = engine.add(&rows)?;
         let mut letters = FeedLetters::default();
         for RowFault { row, message } in &taken.wrong {
             let fault = Fault::new(ErrorType::AggregationError, message);
             letters.new.push(NewLetters::OfRow { batch: batch.clone(), row: *row, fault });
         }
-        let rows = batch.num_rows() as u64;
         let (out, late, filtered, dead) = (taken.counted, taken.late, taken.filtered, taken.wrong.len() as u64);
-        self.counts.add(&Counts { taken: rows, out, late, filtered, dead, ..Counts::default() });
+        self.counts.add(&Counts { taken: batch.num_rows() as u64, out, late, filtered, dead, ..Counts::default() });
         Ok(letters)
     }
 }

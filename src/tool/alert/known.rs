@@ -8,6 +8,7 @@
 
 use super::files::FileMark;
 use super::stored::{StoredRows, codes, text};
+use crate::alert::engine::TimedRows;
 use crate::console::Console;
 use crate::error::{Error, Result};
 use crate::kind::event::column;
@@ -15,6 +16,7 @@ use crate::kind::metric::MetricColumns;
 use crate::kind::{Kind, refiring_of};
 use crate::time::{LATEST, format_instant};
 use arrow::array::{AsArray, RecordBatch};
+use arrow::compute::filter_record_batch;
 use arrow::datatypes::{Int64Type, Schema};
 
 /// The way in which a run recognises the rows of an input that an earlier run has evaluated.
@@ -150,6 +152,31 @@ pub struct UnstampedRows<'a> {
 pub struct LeftOut {
     has_told_ahead: bool,
     has_told_panes: bool,
+}
+
+/// Some rows of a batch, with their times (µs).
+pub struct SelectedRows {
+    /// The rows.
+    pub batch: RecordBatch,
+    /// The event time of each row.
+    pub event_times: Vec<i64>,
+    /// The stream time of each row.
+    pub stream_times: Vec<i64>,
+}
+
+impl SelectedRows {
+    /// Selects rows of a batch; `times` are the event times and the stream times of its rows.
+    pub fn new(batch: &RecordBatch, times: [&[i64]; 2], keep: Vec<bool>) -> Result<Self> {
+        let [event_times, stream_times] = times
+            .map(|times| times.iter().zip(&keep).filter(|(_, keep)| **keep).map(|(time, _)| *time).collect::<Vec<_>>());
+        Ok(Self { batch: filter_record_batch(batch, &keep.into())?, event_times, stream_times })
+    }
+
+    /// Returns them for the engine; `after` is that of [`TimedRows`].
+    pub fn timed(&self, kind: Kind, after: Option<i64>) -> TimedRows<'_> {
+        let Self { batch, event_times, stream_times } = self;
+        TimedRows { kind, batch, event_times, stream_times, after }
+    }
 }
 
 /// Refuses metrics whose windows may fire again. Errors: exit status 2.

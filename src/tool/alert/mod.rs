@@ -256,7 +256,8 @@ impl Args {
         self.check_ends()?;
         let resolved = resolve(self.spec(), false, run).sound()?.check_servers(run)?;
         let state = self.state.as_deref().map(|path| StateFile::open(path, run)).transpose()?;
-        let options = EngineOptions { max_groups: self.max_groups };
+        let range = self.range.span(run.clock.now(), &self.stage.map)?;
+        let options = EngineOptions { max_groups: self.max_groups, since: range.since };
         let saved = state.as_ref().map(StateFile::snapshot).transpose()?.flatten();
         let engine = match saved {
             Some(saved) => snapshot::restore(options, &saved)?,
@@ -287,7 +288,6 @@ impl Args {
         };
         let (is_quiet, is_strict, stats) = (common.quiet, common.strict, common.stats.clone());
         let (max_future, send_limit) = (self.stage.map.max_future.unwrap_or(MAX_FUTURE), SEND_LIMIT);
-        let range = self.range.span(run.clock.now(), &self.stage.map)?;
         let options =
             RunOptions { is_quiet, is_strict, faults_shown, stats, channels: names, max_future, send_limit, range };
         let mut alerts = AlertRun::new(options, engine, plan, services)?;

@@ -297,11 +297,10 @@ impl AlertRun {
 
     /// Evaluates the instants before `clock` (µs) that are in the range.
     fn evaluate_before(&mut self, clock: i64) -> Result<()> {
-        let Span { since, until } = self.options.range;
         if let Some(start) = self.clock.start().or(self.engine.clock()) {
-            self.engine.begin(since.map_or(start, |since| start.max(since)));
+            self.engine.begin(start);
         }
-        let clock = until.map_or(clock, |until| clock.min(until));
+        let clock = self.options.range.until.map_or(clock, |until| clock.min(until));
         self.progress.first = self.progress.first.or(self.engine.evaluated().map(|g| g + 1));
         let before = self.engine.evaluated();
         let transitions = self.engine.advance(clock, self.run.clock.now());

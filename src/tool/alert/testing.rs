@@ -157,7 +157,7 @@ impl RuleTest {
             return Err(Error::config(format!("expected at most {ROWS_MAX} rows, found {}", rows.len())));
         }
         rows.sort_by_key(|row| row.time);
-        let mut engine = AlertEngine::new(EngineOptions { max_groups: 10_000 });
+        let mut engine = AlertEngine::new(EngineOptions { max_groups: 10_000, since: None });
         engine.set_rules(rules.to_vec(), START)?;
         engine.begin(START);
         let mut instants: BTreeMap<i64, Vec<&ExpectedAlert>> = BTreeMap::new();
