@@ -69,7 +69,7 @@ struct CaughtUp {
 struct ClockPartition {
     /// Its stream time (µs).
     stream_time: Option<i64>,
-    first: Option<FirstRows>,
+    first: Option<BegunPartition>,
     /// The time during which the partition has been read to its end.
     quiet: Option<Quiet>,
     /// When its end was confirmed last; `None` if more rows were there.
@@ -79,15 +79,15 @@ struct ClockPartition {
 
 /// The first rows of a partition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct FirstRows {
+pub struct BegunPartition {
     /// The least stream time (µs) of its rows.
     pub least: i64,
     /// The stream time (µs) of the first row, if rows before it were not read.
     pub cut: Option<i64>,
 }
 
-/// The first rows of partitions, by origin and name.
-pub type FirstRowsByPartition = BTreeMap<(String, String), FirstRows>;
+/// The first rows of partitions, by origin and name of the partition.
+pub type BegunPartitions = BTreeMap<(String, String), BegunPartition>;
 
 /// From the first to the last time (monotonic) at which the end of a partition was confirmed, without rows between
 /// them.
@@ -114,7 +114,7 @@ pub struct AlertClock {
     /// The last value of C in the earlier run, until the first row arrives.
     earlier: Option<EarlierClock>,
     /// The first rows in earlier runs.
-    earlier_first: FirstRowsByPartition,
+    earlier_first: BegunPartitions,
     /// The greatest stream time (µs) in earlier runs.
     earlier_to: Option<i64>,
     /// The start of the advance with wall time; `None` while some partition holds the clock.
@@ -158,7 +158,7 @@ impl AlertClock {
     /// Continues after rows of earlier runs: `first` are those that were first if no instant has been evaluated yet,
     /// `to` is the greatest stream time (µs). A partition of them is read from where the earlier run stopped, which
     /// cuts off nothing.
-    pub fn resume(&mut self, first: FirstRowsByPartition, to: Option<i64>) {
+    pub fn resume(&mut self, first: BegunPartitions, to: Option<i64>) {
         (self.earlier_first, self.earlier_to) = (first, to);
     }
 
@@ -187,7 +187,7 @@ impl AlertClock {
     pub fn rows(&mut self, key: PartitionKey, first: i64, last: i64, is_cut: bool) -> i64 {
         self.earlier = None;
         let partition = self.partition(key);
-        let known = partition.first.get_or_insert(FirstRows { least: first, cut: is_cut.then_some(first) });
+        let known = partition.first.get_or_insert(BegunPartition { least: first, cut: is_cut.then_some(first) });
         known.least = first.min(known.least);
         partition.quiet = None;
         // A topic of frames may have the rows of a later run of its writer.
@@ -330,11 +330,11 @@ impl AlertClock {
     }
 
     /// Returns the first rows of all runs by partition. Several inputs may have one partition.
-    pub fn first_rows(&self) -> FirstRowsByPartition {
+    pub fn first_rows(&self) -> BegunPartitions {
         let mut all = self.earlier_first.clone();
         for (key, first) in self.partitions.iter().filter_map(|(key, one)| Some((key, one.first?))) {
             let known = all.entry((key.origin.clone(), key.partition.clone())).or_insert(first);
-            *known = FirstRows { least: known.least.min(first.least), cut: known.cut.max(first.cut) };
+            *known = BegunPartition { least: known.least.min(first.least), cut: known.cut.max(first.cut) };
         }
         all
     }
@@ -546,12 +546,12 @@ mod tests {
             clock.rows(key("1"), 50, 60, true);
             clock.rows(key("2"), 30, 70, is_cut);
             assert_eq!((clock.get(at(0)), clock.start()), (Some(60), Some(start)));
-            let ended = ["1", "2"].map(|name| clock.read(key(name), ReadState::Ended, at(0)));
-            assert_eq!((ended.len(), clock.get(at(0))), (2, Some(90)), "as far as the rows of the earlier run");
+            ["1", "2"].into_iter().for_each(|name| clock.read(key(name), ReadState::Ended, at(0)));
+            assert_eq!(clock.get(at(0)), Some(90), "as far as the rows of the earlier run");
         }
         // A row of partition 2 that is earlier than all others.
         let mut clock = AlertClock::default();
-        clock.resume([(("t".to_owned(), "0".to_owned()), FirstRows { least: 10, cut: None })].into(), None);
+        clock.resume([(("t".to_owned(), "0".to_owned()), BegunPartition { least: 10, cut: None })].into(), None);
         clock.rows(key("2"), 5, 7, false);
         assert_eq!(clock.start(), Some(5));
         assert_eq!(clock.first_rows().len(), 2);
@@ -560,7 +560,7 @@ mod tests {
     #[test]
     fn a_clock_that_was_behind_the_rows_of_an_earlier_run_advances_to_them_once_all_is_quiet() {
         let mut clock = AlertClock::new(Some(EarlierClock { clock: 7_000_000, passed: 1_000_000, start: at(1) }));
-        clock.resume(FirstRowsByPartition::new(), Some(60_000_000));
+        clock.resume(BegunPartitions::new(), Some(60_000_000));
         clock.announce(key("0"), Some(7_000_000));
         confirm(&mut clock, &["0"], &[2]);
         assert_eq!(clock.get(at(2)), Some(7_000_000));

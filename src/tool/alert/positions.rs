@@ -1,6 +1,6 @@
 //! How far the inputs were read: what the state file says of them beside the files ([`super::files`]).
 
-use crate::alert::clock::{AlertClock, FirstRows, FirstRowsByPartition, PartitionKey};
+use crate::alert::clock::{AlertClock, BegunPartition, BegunPartitions, PartitionKey};
 use crate::alert::engine::AlertEngine;
 use crate::input::Reached;
 use crate::time::SECOND;
@@ -96,7 +96,7 @@ pub struct Beginning {
     /// The inputs of all runs by their names, each with the greatest stream time (µs) of its rows.
     pub inputs: BTreeMap<String, Option<i64>>,
     /// The first rows of all runs.
-    pub first_rows: FirstRowsByPartition,
+    pub first_rows: BegunPartitions,
 }
 
 impl Beginning {
@@ -112,7 +112,7 @@ impl Beginning {
     pub fn complete(&mut self, engine: &AlertEngine, positions: Positions) {
         let Some(first) = engine.first_waiting().filter(|_| self.inputs.is_empty()) else { return };
         let read = positions.into_iter().filter(|(_, position)| position.stream_time.is_some()).map(|(key, _)| key);
-        let first = FirstRows { least: first.saturating_mul(SECOND), cut: None };
+        let first = BegunPartition { least: first.saturating_mul(SECOND), cut: None };
         self.first_rows = read.chain([(String::new(), String::new())]).map(|key| (key, first)).collect();
     }
 }

@@ -154,9 +154,9 @@ impl AlertRun {
         self.services.state.as_ref().map(StateFile::positions).transpose()
     }
 
-    /// Returns the last instant (µs) of which an earlier run may have read rows of an input without a position. While no
-    /// instant has been evaluated, the state knows how far each input was read; the rows of a store only together with
-    /// their positions.
+    /// Returns the last instant (µs) of which an earlier run may have read rows of an input without a position. While
+    /// no instant has been evaluated, the state knows how far each input was read; the rows of a store only together
+    /// with their positions.
     pub fn known_to(&self, name: &str, is_stored: bool) -> Option<i64> {
         let begun = self.beginning.inputs.get(name).filter(|_| self.engine.evaluated().is_none());
         begun.map_or_else(|| self.engine.known_to(), |read_to| read_to.filter(|_| !is_stored))

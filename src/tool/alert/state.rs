@@ -6,7 +6,7 @@ use super::positions::{
     Beginning, FramePartition, FramePartitions, KeptTopics, Positions, TopicPosition, WHOLE, add_position,
     parse_partition,
 };
-use crate::alert::clock::{FirstRows, PartitionKey};
+use crate::alert::clock::{BegunPartition, PartitionKey};
 use crate::alert::running::{Transition, TransitionUse};
 use crate::error::{Error, ErrorKind, Result};
 use crate::kind::alert::{Alert, AlertState};
@@ -311,7 +311,7 @@ impl StateFile {
                 inputs.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect::<rusqlite::Result<_>>()?;
             let mut first = self.db.prepare("SELECT origin, \"partition\", least, cut FROM first_rows")?;
             let first = first.query_map([], |row| {
-                Ok(((row.get(0)?, row.get(1)?), FirstRows { least: row.get(2)?, cut: row.get(3)? }))
+                Ok(((row.get(0)?, row.get(1)?), BegunPartition { least: row.get(2)?, cut: row.get(3)? }))
             })?;
             Ok(Beginning { inputs, first_rows: first.collect::<rusqlite::Result<_>>()? })
         };
@@ -507,7 +507,7 @@ fn store_beginning(tx: &Transaction<'_>, beginning: Option<&Beginning>) -> rusql
     for (name, read_to) in inputs {
         tx.prepare_cached("INSERT INTO inputs VALUES (?1, ?2)")?.execute(params![name, read_to])?;
     }
-    for ((origin, partition), FirstRows { least, cut }) in first_rows {
+    for ((origin, partition), BegunPartition { least, cut }) in first_rows {
         let mut insert = tx.prepare_cached("INSERT INTO first_rows VALUES (?1, ?2, ?3, ?4)")?;
         insert.execute(params![origin, partition, least, cut])?;
     }
