@@ -67,7 +67,7 @@ fn groups_that_fell_silent_before_a_range_of_evt_alert_fire_in_it_until_they_are
         host("stopped", 0.0, 300.0),
         host("back", 0.0, 200.0),
         host("back", 900.0, 1000.0),
-        host("short", 40.0, 60.0),
+        host("brief", 40.0, 60.0),
     ];
     // A row that comes late, and is before most ranges.
     let late = (1000.0, series(250.0, 251.0, 1.0, &json!({"user_id": "late"}))[0].1.clone());
