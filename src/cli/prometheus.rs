@@ -13,19 +13,22 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
+use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
-use tokio::sync::Semaphore;
+use tokio::net::TcpStream;
+use tokio::task::AbortHandle;
 
 /// Interval of writes to the file.
 const WRITE_EVERY: Duration = Duration::from_secs(5);
-/// Maximum concurrent scrapes; others wait to be accepted.
-const CONNECTIONS_MAX: usize = 16;
+/// Maximum number of open connections.
+const CONNECTIONS_MAX: usize = 64;
 /// Maximum lifetime of a connection, its request included.
 const CONNECTION_MAX: Duration = Duration::from_secs(10);
 
@@ -120,21 +123,53 @@ fn serve(address: &str, metrics: Metrics) -> Result<SocketAddr> {
 
 async fn accept(listener: TcpListener, metrics: Metrics) {
     let Ok(listener) = tokio::net::TcpListener::from_std(listener) else { return };
-    let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-    while let Ok(permit) = room.clone().acquire_owned().await {
+    let mut open = VecDeque::with_capacity(CONNECTIONS_MAX);
+    loop {
         let Ok((stream, _)) = listener.accept().await else {
             // Probably out of file descriptors: retry later.
             tokio::time::sleep(Duration::from_millis(100)).await;
             continue;
         };
-        let metrics = metrics.clone();
-        tokio::spawn(async move {
-            let service = service_fn(async |request| Ok::<_, Infallible>(answer(&request, &metrics)));
+        make_room(&mut open);
+        open.push_back(Connection::serve(stream, metrics.clone()));
+        // A request that has arrived is read before the next connection can close this one.
+        tokio::task::yield_now().await;
+    }
+}
+
+/// An open connection.
+struct Connection {
+    task: AbortHandle,
+    /// Whether the head of its request is complete.
+    has_asked: Arc<AtomicBool>,
+}
+
+impl Connection {
+    fn serve(stream: TcpStream, metrics: Metrics) -> Self {
+        let has_asked = Arc::new(AtomicBool::new(false));
+        let asked = has_asked.clone();
+        let task = tokio::spawn(async move {
+            let service = service_fn(async |request| {
+                asked.store(true, Ordering::Relaxed);
+                Ok::<_, Infallible>(answer(&request, &metrics))
+            });
             let connection = http1::Builder::new().keep_alive(false).serve_connection(TokioIo::new(stream), service);
             // Clients that are too slow or do not speak HTTP get no answer.
             let _ = tokio::time::timeout(CONNECTION_MAX, connection).await;
-            drop(permit);
         });
+        Self { task: task.abort_handle(), has_asked }
+    }
+}
+
+/// Makes room for one more connection. If there is none, this closes the oldest connection without a request, so that
+/// clients that send nothing keep no scraper out; and the oldest of all if each has a request.
+fn make_room(open: &mut VecDeque<Connection>) {
+    open.retain(|connection| !connection.task.is_finished());
+    if open.len() >= CONNECTIONS_MAX {
+        let silent = open.iter().position(|connection| !connection.has_asked.load(Ordering::Relaxed));
+        if let Some(closed) = open.remove(silent.unwrap_or(0)) {
+            closed.task.abort();
+        }
     }
 }
 

@@ -282,6 +282,31 @@ fn a_slow_or_silent_scraper_does_not_hold_up_others_or_the_run() {
     drop(silent);
 }
 
+/// Silent connections would be closed after their time anyway: those that are still open show that the scraper did not
+/// wait for that.
+#[test]
+fn silent_connections_keep_no_scraper_out() {
+    let dir = Dir::new("silent-scrapers");
+    let mut running = Running::new(&mut dir.command("evt-ingest", &["-f", "jsonl", "--prometheus", "127.0.0.1:0"]));
+    let address = running.address();
+    for sent in ["", "GET /metrics HTTP/1.1\r\nHo"] {
+        eventually("a scrape is answered while silent connections are open", || {
+            let connect = || {
+                let mut stream = TcpStream::connect(&address).expect("it listens");
+                stream.write_all(sent.as_bytes()).expect("it is open");
+                stream.set_nonblocking(true).expect("a socket");
+                stream
+            };
+            let mut silent: Vec<TcpStream> = (0..200).map(|_| connect()).collect();
+            compare(&scrape(&address), &metrics::STAGE, &mut BTreeSet::new());
+            let is_open = |stream: &mut TcpStream| matches!(stream.read(&mut [0]), Err(error) if error.kind() == std::io::ErrorKind::WouldBlock);
+            silent.iter_mut().map(is_open).filter(|is_open| *is_open).count() > 32
+        });
+    }
+    running.give(EVENT.as_bytes());
+    assert_eq!(running.end(), 0);
+}
+
 #[test]
 fn the_page_of_words_lists_every_metric() {
     let text = std::fs::read_to_string(Path::new(ROOT).join("man/evt.7")).expect("it is there");
