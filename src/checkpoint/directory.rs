@@ -42,8 +42,8 @@ pub struct CheckpointDir {
 
 impl CheckpointDir {
     /// Names a directory; creates nothing.
-    pub fn new(root: PathBuf, disk: Disk) -> Self {
-        Self { root, disk }
+    pub fn new(root: PathBuf, disk: &Disk) -> Self {
+        Self { root, disk: disk.private() }
     }
 
     fn log(&self) -> PathBuf {
@@ -88,7 +88,7 @@ impl CheckpointDir {
         if directory.is_dir() {
             return Ok(());
         }
-        match self.disk.change(|| fs::create_dir(directory)) {
+        match self.disk.create_directory(directory) {
             Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
             // The local parts of a checkpoint in a bucket.
             Err(error) if error.kind() == ErrorKind::NotFound => self.disk.create_directories(directory),
@@ -423,7 +423,7 @@ mod tests {
     #[test]
     fn an_epoch_that_a_killed_process_was_removing_is_no_epoch() {
         let dir = tempfile::tempdir().unwrap();
-        let log = CheckpointDir::new(dir.path().join("ckpt"), Disk::default());
+        let log = CheckpointDir::new(dir.path().join("ckpt"), &Disk::default());
         log.create().unwrap();
         let [old, torn, kept] = [1, 2, 3].map(|number| Epoch { run: 1, number });
         for epoch in [old, torn, kept] {
@@ -444,7 +444,7 @@ mod tests {
     #[test]
     fn a_changed_or_missing_part_is_corrupt() {
         let dir = tempfile::tempdir().unwrap();
-        let log = CheckpointDir::new(dir.path().join("ckpt"), Disk::default());
+        let log = CheckpointDir::new(dir.path().join("ckpt"), &Disk::default());
         log.create().unwrap();
         let epoch = Epoch { run: 1, number: 1 };
         let part = log.write_part(epoch, "state", b"0123456789").unwrap();
@@ -461,7 +461,7 @@ mod tests {
     #[test]
     fn two_runs_may_write_one_note_at_once() {
         let dir = tempfile::tempdir().unwrap();
-        let log = CheckpointDir::new(dir.path().join("ckpt"), Disk::default());
+        let log = CheckpointDir::new(dir.path().join("ckpt"), &Disk::default());
         let epochs: Vec<Epoch> = (1..=300).map(|number| Epoch { run: 1, number }).collect();
         epochs.iter().for_each(|epoch| log.make_epoch(*epoch).unwrap());
         let write = || epochs.iter().try_for_each(|epoch| log.set_committed(*epoch, "1-a"));
@@ -474,7 +474,7 @@ mod tests {
     fn a_directory_with_other_files_is_no_checkpoint() {
         let dir = tempfile::tempdir().unwrap();
         fs::write(dir.path().join("notes.txt"), "").unwrap();
-        let error = CheckpointDir::new(dir.path().to_owned(), Disk::default()).create().unwrap_err();
+        let error = CheckpointDir::new(dir.path().to_owned(), &Disk::default()).create().unwrap_err();
         assert_eq!(error.kind(), crate::ErrorKind::Config);
     }
 }

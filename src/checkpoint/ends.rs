@@ -191,7 +191,7 @@ mod tests {
     #[test]
     fn a_stage_that_was_killed_before_its_branch_had_an_end_has_failed() {
         let dir = tempfile::tempdir().unwrap();
-        let store = CheckpointDir::new(dir.path().join("ckpt"), Disk::default());
+        let store = CheckpointDir::new(dir.path().join("ckpt"), &Disk::default());
         store.create().unwrap();
         let epoch = Epoch { run: 1, number: 1 };
         let claims = ["1-a 2-b", "1-a 2-c"].map(|text| claim_stage(&store, 1, &path(text)).unwrap());

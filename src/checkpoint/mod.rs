@@ -125,8 +125,8 @@ pub fn check_name(path: &Path) -> Result<()> {
 /// Opens the place of a checkpoint; changes nothing there.
 fn open_store(path: &Path, run: &Run) -> Result<Arc<dyn CheckpointStore>> {
     Ok(match path.to_str().filter(|_| is_in_bucket(path)) {
-        Some(uri) => Arc::new(CheckpointBucket::try_new(S3Address::parse(uri)?, run.io.disk(), &run.console)?),
-        None => Arc::new(CheckpointDir::new(path.to_owned(), run.io.disk())),
+        Some(uri) => Arc::new(CheckpointBucket::try_new(S3Address::parse(uri)?, &run.io.disk(), &run.console)?),
+        None => Arc::new(CheckpointDir::new(path.to_owned(), &run.io.disk())),
     })
 }
 

@@ -262,7 +262,7 @@ mod tests {
     #[test]
     fn files_that_an_old_run_removes_stay_those_of_the_newest_one() {
         let dir = tempfile::tempdir().unwrap();
-        let store = Arc::new(CheckpointDir::new(dir.path().join("ckpt"), Disk::default()));
+        let store = Arc::new(CheckpointDir::new(dir.path().join("ckpt"), &Disk::default()));
         store.create().unwrap();
         let [first, second, third] = [1, 2, 3].map(|run| Epoch { run, number: 1 });
         let made = written(&mut CheckpointFiles::new(store.clone(), 1, "1-a", None), b"gigabytes");
@@ -289,7 +289,7 @@ mod tests {
     #[test]
     fn a_run_removes_the_files_of_runs_before_it_and_of_earlier_versions() {
         let dir = tempfile::tempdir().unwrap();
-        let store = CheckpointDir::new(dir.path().join("ckpt"), Disk::default());
+        let store = CheckpointDir::new(dir.path().join("ckpt"), &Disk::default());
         store.create().unwrap();
         for run in [1, 2, 9, 10] {
             store.create_state(run, "state-1-1-a-1").unwrap();

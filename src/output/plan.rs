@@ -24,6 +24,7 @@ use crate::metrics::{self, Metrics, Up};
 use crate::parse::query;
 use crate::run::Run;
 use crate::run::io::Io;
+use crate::store::disk::Disk;
 use crate::store::remote::FOREVER;
 use crate::store::{AtOnce, CheckScope, Location, Medium, OpenOptions, Store};
 use crate::uri::Uri;
@@ -100,14 +101,14 @@ impl Destination {
         rows: OpenRows,
         run: &Rc<Run>,
     ) -> Result<OpenTarget> {
-        let OpenRows { schema, kind, up } = rows;
+        let OpenRows { schema, kind, up, disk } = rows;
         match self {
             Destination::Null => Ok(OpenTarget::Null),
             Destination::Standard(format) => {
                 encoded(Plain::Standard(run.io.stdout(&run.stop)?), format, &schema, spec, &run.console)
             }
             Destination::File(path, format) => {
-                let file = Plain::create(path, format, spec.overwrite, run)?;
+                let file = Plain::create(path, format, spec.overwrite, &disk, run)?;
                 // A file has no width, and no colours.
                 let property_columns = spec.encode.property_columns;
                 let encode = EncodeOptions { property_columns, ..EncodeOptions::default() };
@@ -118,7 +119,7 @@ impl Destination {
                 Some(producer) => KafkaOutput::open_shared(producer, &Topics::new(&address, run), limit, up, &schema)?,
             }))),
             Destination::Store(store, location) => {
-                let sink = (store.open)(&location, &open_options(run, up))?;
+                let sink = (store.open)(&location, &OpenOptions { disk, ..open_options(run, up) })?;
                 let kind = kind.ok_or_else(|| Error::broken("a store without a kind of rows"))?;
                 Ok(OpenTarget::Store { kind, sink })
             }
@@ -142,27 +143,32 @@ impl Destination {
                     run: plan.run(),
                     epochs: true,
                     at_once,
+                    disk: rows.disk,
                     ..open_options(run, rows.up)
                 };
                 let kind = rows.kind.ok_or_else(|| Error::broken("a store without a kind of rows"))?;
                 Ok(EpochTarget::Store { kind, sink: (store.open)(&location, &options)?, is_at_once })
             }
-            other => match other.open(None, spec, rows, run)? {
-                OpenTarget::Encoded { format, encoder, file, .. } => {
-                    Ok(EpochTarget::text(format, encoder, file, plan, run.io.disk()))
+            other => {
+                let disk = rows.disk.clone();
+                match other.open(None, spec, rows, run)? {
+                    OpenTarget::Encoded { format, encoder, file, .. } => {
+                        Ok(EpochTarget::text(format, encoder, file, plan, disk))
+                    }
+                    _ => Err(Error::broken("an output of frames in an epoch")),
                 }
-                _ => Err(Error::broken("an output of frames in an epoch")),
-            },
+            }
         }
     }
 }
 
-/// The schema and the kind of the rows for which an output is opened, and the metric of its server.
+/// The schema and the kind of the rows for which an output is opened, the metric of its server, and its disk.
 struct OpenRows {
     schema: SchemaRef,
     /// The kind of the rows of a store.
     kind: Option<Kind>,
     up: Up,
+    disk: Disk,
 }
 
 impl OutputPlan {
@@ -432,7 +438,9 @@ impl OutputPlan {
     pub fn open_in(self, producer: Option<&SharedProducer>, schema: &SchemaRef, run: &Rc<Run>) -> Result<Output> {
         // A file that is replaced at the end is removed if the run fails, and so are the new files of a lake.
         let keeps_rows = self.acknowledges() || self.is_standard();
-        let Self { name, destination, spec, epochs, .. } = self;
+        let Self { name, destination, spec, epochs, is_dead, .. } = self;
+        // A dead letter holds a whole record, which may be one that nobody has checked.
+        let disk = if is_dead { run.io.disk().private() } else { run.io.disk() };
         let is_remote = destination.is_remote();
         let (parts, schema) = OutputParts::of(schema, destination.is_framed());
         let kind = destination.kind_of(&schema, &name)?;
@@ -441,9 +449,9 @@ impl OutputPlan {
         }
         let up = Up::new(&run.metrics, &name);
         let sink = match epochs.filter(|_| !matches!(destination, Destination::Null)) {
-            None => destination.open(producer, &spec, OpenRows { schema, kind, up: up.clone() }, run)?,
+            None => destination.open(producer, &spec, OpenRows { schema, kind, up: up.clone(), disk }, run)?,
             Some(plan) => {
-                let rows = OpenRows { schema, kind, up: up.clone() };
+                let rows = OpenRows { schema, kind, up: up.clone(), disk };
                 let shown = name.clone();
                 let open = move |run: &Rc<Run>, plan: &EpochPlan| {
                     let mut target = destination.open_in_epochs(&spec, rows, plan, run)?;

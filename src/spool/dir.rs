@@ -13,13 +13,15 @@ use super::segment::{self, failed};
 use crate::error::{Error, ErrorKind, Result};
 use crate::metrics::{Metrics, SPOOL};
 use crate::store::access;
+use crate::store::disk::{PRIVATE_DIRECTORY, PRIVATE_FILE};
 use crate::time::{format_instant, parse_instant};
 use rustix::fs::{CWD, FlockOperation, RenameFlags, flock, renameat_with};
 use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
-use std::fs::{self, File};
+use std::fs::{self, DirBuilder, File};
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io::Write;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -91,11 +93,12 @@ fn create_synced(path: &Path, sync: &mut impl FnMut(&Path) -> std::io::Result<()
     if parent == path {
         return Ok(());
     }
-    let is_new = match fs::create_dir(path) {
+    let create = || DirBuilder::new().mode(PRIVATE_DIRECTORY).create(path);
+    let is_new = match create() {
         Ok(()) => true,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             create_synced(parent, sync)?;
-            fs::create_dir(path)?;
+            create()?;
             true
         }
         Err(_) if path.is_dir() => false,
@@ -152,7 +155,8 @@ impl SpoolDir {
     /// if another run has it.
     pub fn open(path: &Path, limits: SpoolLimits, metrics: &Metrics) -> Result<Self> {
         create_synced(path, &mut sync_directory).map_err(failed(path))?;
-        let lock = File::options().write(true).create(true).truncate(false).open(path.join("lock"));
+        let options = File::options().write(true).create(true).truncate(false).mode(PRIVATE_FILE).clone();
+        let lock = options.open(path.join("lock"));
         let lock = lock.map_err(failed(path))?;
         claim(&lock, path)?;
         let metrics = metrics.clone();
@@ -384,7 +388,7 @@ fn claim(lock: &File, path: &Path) -> Result<()> {
 
 /// Overwrites a file in place with `text`, which always has the same length, and syncs it.
 fn overwrite(path: &Path, text: &str) -> std::io::Result<()> {
-    let mut file = File::options().write(true).create(true).truncate(false).open(path)?;
+    let mut file = File::options().write(true).create(true).truncate(false).mode(PRIVATE_FILE).open(path)?;
     file.write_all(text.as_bytes())?;
     file.sync_all()
 }

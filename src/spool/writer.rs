@@ -17,7 +17,9 @@ use super::segment::{self, HEADER, Next, SegmentFile, SegmentOffset, SegmentRead
 use crate::error::Result;
 use crate::run::Run;
 use crate::store::access;
+use crate::store::disk::PRIVATE_FILE;
 use std::fs::File;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
@@ -37,7 +39,7 @@ pub type CreateSegment = fn(&Path) -> std::io::Result<Box<dyn SegmentFile>>;
 /// Creates a file on disk.
 pub fn create(path: &Path) -> std::io::Result<Box<dyn SegmentFile>> {
     // An earlier run that failed here may have left a file with nothing acknowledged in it.
-    Ok(Box::new(File::options().write(true).create(true).truncate(true).open(path)?))
+    Ok(Box::new(File::options().write(true).create(true).truncate(true).mode(PRIVATE_FILE).open(path)?))
 }
 
 /// Whether a write failed because the disk is full, or the user's share of it.

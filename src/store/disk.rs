@@ -7,8 +7,9 @@ use super::access;
 use rustix::fs::{FlockOperation, flock, syncfs};
 use rustix::io::Errno;
 use std::fmt::Debug;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{Error, ErrorKind, IoSlice, Result, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -20,9 +21,18 @@ pub const LOCK_WAIT: Duration = Duration::from_secs(60);
 const SHORTEST_PAUSE: Duration = Duration::from_micros(50);
 const LONGEST_PAUSE: Duration = Duration::from_millis(5);
 
+/// The mode of a new file that only its owner may read. The umask of the process can only remove more.
+pub const PRIVATE_FILE: u32 = 0o600;
+/// The mode of a new directory that only its owner may enter.
+pub const PRIVATE_DIRECTORY: u32 = 0o700;
+
 /// The disk of a run. Clones are the same disk.
 #[derive(Clone, Debug, Default)]
-pub struct Disk(Option<Arc<Mutex<Simulated>>>);
+pub struct Disk {
+    simulated: Option<Arc<Mutex<Simulated>>>,
+    /// Whether new files and directories are for their owner only.
+    is_private: bool,
+}
 
 /// A fault of a simulated disk.
 #[derive(Clone, Copy, Debug)]
@@ -66,22 +76,29 @@ impl Disk {
 
     /// Makes a disk with or without a fault, whose syncs are observed.
     pub fn simulated(fault: Option<DiskFault>, observer: Option<SharedObserver>) -> Self {
-        Self(Some(Arc::new(Mutex::new(Simulated { fault, has_failed: false, operations: 0, observer }))))
+        let simulated = Simulated { fault, has_failed: false, operations: 0, observer };
+        Self { simulated: Some(Arc::new(Mutex::new(simulated))), is_private: false }
+    }
+
+    /// Returns the same disk for files that hold rows in transit or rejected records: new files and directories are for
+    /// their owner only. Existing ones keep their mode.
+    pub fn private(&self) -> Self {
+        Self { is_private: true, ..self.clone() }
     }
 
     /// Whether an operation has failed.
     pub fn has_failed(&self) -> bool {
-        self.0.as_ref().is_some_and(|disk| lock(disk).has_failed)
+        self.simulated.as_ref().is_some_and(|disk| lock(disk).has_failed)
     }
 
     /// Returns the number of operations of a simulated disk.
     pub fn operations(&self) -> u64 {
-        self.0.as_ref().map_or(0, |disk| lock(disk).operations)
+        self.simulated.as_ref().map_or(0, |disk| lock(disk).operations)
     }
 
     /// Begins an operation. If it fails, returns how many bytes it writes before, and the error.
     fn begin(&self) -> Option<(usize, Error)> {
-        let mut disk = lock(self.0.as_ref()?);
+        let mut disk = lock(self.simulated.as_ref()?);
         disk.operations += 1;
         let DiskFault { after, torn, errno, is_lasting } = disk.fault?;
         if disk.operations <= after {
@@ -101,7 +118,7 @@ impl Disk {
         tell: fn(&mut dyn SyncObserver, &File),
     ) -> Result<()> {
         self.change(|| operation(file))?;
-        let observer = self.0.as_ref().and_then(|disk| lock(disk).observer.clone());
+        let observer = self.simulated.as_ref().and_then(|disk| lock(disk).observer.clone());
         if let Some(observer) = observer {
             tell(&mut *observer.lock().unwrap_or_else(PoisonError::into_inner), file);
         }
@@ -118,14 +135,38 @@ impl Disk {
 
     /// Does an operation that frees space: a removal or a truncation.
     pub fn free<T>(&self, operation: impl FnOnce() -> Result<T>) -> Result<T> {
-        let fault = self.0.as_ref().and_then(|disk| lock(disk).fault);
+        let fault = self.simulated.as_ref().and_then(|disk| lock(disk).fault);
         let is_full = fault.is_some_and(|fault| fault.errno == Errno::NOSPC);
         if is_full { operation() } else { self.change(operation) }
     }
 
     /// Opens a file, which the options may create.
     pub fn open(&self, path: &Path, options: &OpenOptions) -> Result<DiskFile> {
-        self.change(|| options.open(path)).map(|file| self.file(file))
+        let opened = match self.is_private {
+            true => self.change(|| options.clone().mode(PRIVATE_FILE).open(path)),
+            false => self.change(|| options.open(path)),
+        };
+        opened.map(|file| self.file(file))
+    }
+
+    /// Creates an empty file where a library would create one that others may read. An existing file is not opened:
+    /// closing it would release the locks that SQLite holds on it in this process.
+    pub fn create_before_library(&self, path: &Path) -> Result<()> {
+        if !self.is_private {
+            return Ok(());
+        }
+        match self.open(path, OpenOptions::new().write(true).create_new(true)) {
+            Err(error) if error.kind() != ErrorKind::AlreadyExists => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    /// Creates a directory.
+    pub fn create_directory(&self, path: &Path) -> Result<()> {
+        match self.is_private {
+            true => self.change(|| DirBuilder::new().mode(PRIVATE_DIRECTORY).create(path)),
+            false => self.change(|| fs::create_dir(path)),
+        }
     }
 
     /// Returns an open file as one of this disk.
@@ -164,12 +205,12 @@ impl Disk {
     /// Creates the directory `path` and its missing parents, and makes their names durable: that of the deepest
     /// existing one too, because the process that has created it may have been killed before it synced the name.
     pub fn create_directories(&self, path: &Path) -> Result<()> {
-        match self.change(|| fs::create_dir(path)) {
+        match self.create_directory(path) {
             Ok(()) => self.sync_name(access::parent(path)).and_then(|()| self.sync_name(path)),
             Err(error) if error.kind() == ErrorKind::NotFound && path != access::parent(path) => {
                 self.create_directories(access::parent(path))?;
                 // A removed working directory has no directories, although `.` exists.
-                match self.change(|| fs::create_dir(path)) {
+                match self.create_directory(path) {
                     Err(error) if error.kind() == ErrorKind::AlreadyExists && path.is_dir() => self.sync_name(path),
                     made => made.and_then(|()| self.sync_name(path)),
                 }

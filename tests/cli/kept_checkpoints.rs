@@ -210,7 +210,7 @@ mod spilled {
     use super::*;
 
     fn storage(dir: &Path, restored: Option<Epoch>, stage: &str) -> (Arc<CheckpointDir>, Box<dyn StateStorage>) {
-        let store = Arc::new(CheckpointDir::new(dir.join("state"), Disk::default()));
+        let store = Arc::new(CheckpointDir::new(dir.join("state"), &Disk::default()));
         if restored.is_none() {
             store.create().expect("a checkpoint");
         }

@@ -117,6 +117,7 @@ mod outputs;
 mod package;
 mod pipe;
 mod plot;
+mod private_files;
 mod python_server;
 mod questions;
 mod ranges;

@@ -71,7 +71,7 @@ fn run_of_state(key: &str) -> Option<u64> {
 impl CheckpointBucket {
     /// Makes the client and the directory; sends nothing. Errors: exit status 2 for wrong options, 78 for missing ones,
     /// 74.
-    pub fn try_new(address: S3Address, disk: Disk, console: &Console) -> Result<Self> {
+    pub fn try_new(address: S3Address, disk: &Disk, console: &Console) -> Result<Self> {
         let staging = StagingDirectory::create()?;
         let local = CheckpointDir::new(staging.path().to_owned(), disk);
         Ok(Self { objects: S3Bucket::try_new(address, console)?, local, _staging: staging, known: Mutex::default() })

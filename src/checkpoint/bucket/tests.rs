@@ -48,7 +48,7 @@ fn open(server: &FakeS3) -> CheckpointBucket {
 /// Runs a test with both kinds of stores.
 fn with_stores(test: impl Fn(&dyn CheckpointStore)) {
     let dir = tempfile::tempdir().unwrap();
-    test(&CheckpointDir::new(dir.path().join("ckpt"), Disk::default()));
+    test(&CheckpointDir::new(dir.path().join("ckpt"), &Disk::default()));
     test(&open(&FakeS3::new(|_, _| None)));
     // Some answers to writes are lost.
     test(&open(&FakeS3::new(|request, before| {

@@ -47,7 +47,7 @@ impl Sink for LateStore {
 /// rows, and those that the store rejected.
 fn ended(answer: Result<Vec<Rejected>>) -> Result<(Option<EpochPart>, Vec<RejectedRow>)> {
     let dir = tempfile::tempdir().unwrap();
-    let store = Arc::new(CheckpointDir::new(dir.path().join("ckpt"), Disk::default()));
+    let store = Arc::new(CheckpointDir::new(dir.path().join("ckpt"), &Disk::default()));
     let plan = EpochPlan {
         store,
         checkpoint: "id".to_owned(),

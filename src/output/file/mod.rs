@@ -119,8 +119,7 @@ impl Plain {
 
     /// Opens a file of `format` at `path`. Errors: exit status 2 if it exists and must not be replaced, 75 if another
     /// run is writing its part.
-    pub fn create(path: PathBuf, format: &Format, overwrite: bool, run: &Run) -> Result<Self> {
-        let disk = run.io.disk();
+    pub fn create(path: PathBuf, format: &Format, overwrite: bool, disk: &Disk, run: &Run) -> Result<Self> {
         if !is_regular(&path) {
             let file = disk.file(open_special(&path, run)?);
             return Ok(Plain::Appended { file, path, length: 0, header: vec![] });
@@ -134,7 +133,7 @@ impl Plain {
             }
             return Ok(Plain::Appended { file, path, length: 0, header: vec![] });
         }
-        let part = create_part(path, &disk)?;
+        let part = create_part(path, disk)?;
         // Checked again: another run may have created the file since `Plain::check`.
         let existed = is_replaced(&part.path, overwrite)?;
         let packer = Packer::of(&part.path).map_err(failed(&part.path))?.map(Box::new);

@@ -30,7 +30,7 @@ impl LakeDir {
 
     /// Creates a directory.
     pub fn create_dir(&self, path: &Path) -> Result<()> {
-        self.disk.change(|| fs::create_dir(path)).map_err(|e| failed(path, "cannot make the directory", &e))
+        self.disk.create_directory(path).map_err(|e| failed(path, "cannot make the directory", &e))
     }
 
     /// Renames a file or directory.

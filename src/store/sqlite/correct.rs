@@ -19,7 +19,7 @@ use rusqlite::{Connection, OptionalExtension, Row, Transaction, TransactionBehav
 
 /// Opens the metrics of a store for a correction.
 pub fn open(location: &Location, options: &OpenOptions) -> Result<Box<dyn Corrections>> {
-    let (file, db) = schema::open(location)?;
+    let (file, db) = schema::open(location, &options.disk)?;
     Ok(Box::new(SqliteCorrections { file, db, options: options.clone(), id: String::new() }))
 }
 

@@ -2,7 +2,7 @@
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::store::access;
-use crate::store::disk::LOCK_WAIT;
+use crate::store::disk::{Disk, LOCK_WAIT};
 use crate::store::location::Location;
 use crate::time::{MILLISECOND, SECOND, format_duration, parse_duration};
 use percent_encoding::{AsciiSet, utf8_percent_encode};
@@ -72,6 +72,13 @@ impl SqliteFile {
         let db = self.connect(OpenFlags::SQLITE_OPEN_READ_WRITE)?;
         db.execute_batch("PRAGMA query_only = ON").map_err(|e| self.failed("cannot open", &e))?;
         Ok(db)
+    }
+
+    /// Creates the file if its disk is private and it is missing. SQLite gives the log and its index the mode of the
+    /// file.
+    pub fn create(&self, disk: &Disk) -> Result<()> {
+        let created = disk.create_before_library(self.path());
+        created.map_err(|error| Error::io(format!("{self}: cannot open"), &error))
     }
 
     /// Opens the file with `flags`.

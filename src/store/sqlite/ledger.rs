@@ -6,6 +6,7 @@
 use crate::error::{Error, ErrorKind, Result};
 use crate::replay::ledger::{self, BatchClaim, BatchOutcome, Id, Ledger, LetterState, ReplayEntry};
 use crate::store::Location;
+use crate::store::disk::Disk;
 use crate::store::sqlite::cell::write_id;
 use crate::store::sqlite::file::SqliteFile;
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Transaction, TransactionBehavior, params};
@@ -50,6 +51,7 @@ const NO_BATCH: i64 = 0;
 /// Opens a ledger, which is created if it is missing. Errors: exit status 78 if a newer evt made it.
 pub fn open(location: &Location) -> Result<Box<dyn Ledger>> {
     let file = SqliteFile::try_new(location)?;
+    file.create(&Disk::default().private())?;
     let mut db = file.connect(OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE)?;
     let failed = |e: rusqlite::Error| file.failed("cannot open the ledger", &e);
     file.log_writes(&db).map_err(failed)?;

@@ -119,7 +119,7 @@ struct Sqlite {
 impl Sqlite {
     fn open(location: &Location, options: &OpenOptions) -> Result<Self> {
         let has_event_key = has_event_key(location)?;
-        let (file, mut db) = sqlite_schema::open(location)?;
+        let (file, mut db) = sqlite_schema::open(location, &options.disk)?;
         if has_event_key {
             sqlite_schema::make_events_unique(&mut db, &file)?;
         }

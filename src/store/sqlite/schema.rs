@@ -10,6 +10,7 @@
 
 use crate::error::{Error, Result};
 use crate::kind::Kind;
+use crate::store::disk::Disk;
 use crate::store::location::Location;
 use crate::store::repeat::{CREATE_UNIQUE_EVENTS, ids_not_unique};
 use crate::store::sqlite::file::SqliteFile;
@@ -233,8 +234,9 @@ const OTHERS: [&str; 5] =
     ["pipeline_checkpoints", "checkpoint_epochs", "corrections", "corrected_cells", "late_positions"];
 
 /// Opens or creates the file of a location for writing, with the present tables.
-pub fn open(location: &Location) -> Result<(SqliteFile, Connection)> {
+pub fn open(location: &Location, disk: &Disk) -> Result<(SqliteFile, Connection)> {
     let file = SqliteFile::try_new(location)?;
+    file.create(disk)?;
     let mut db = file.connect(OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE)?;
     // Retractions of this run are in a temporary table: they may be many, and end with the run. So are the ids of the
     // events that a transaction has inserted.

@@ -178,8 +178,9 @@ impl StateFile {
     pub fn open(path: &Path, run: &Rc<Run>) -> Result<Self> {
         let name = path.display().to_string();
         let lock_path = format!("{name}.lock");
-        let lock = File::options().create(true).truncate(false).write(true).open(&lock_path);
-        let lock = lock.map_err(|error| Error::io(&lock_path, &error))?;
+        let disk = run.io.disk().private();
+        let lock = disk.open(Path::new(&lock_path), File::options().create(true).truncate(false).write(true));
+        let lock = lock.map_err(|error| Error::io(&lock_path, &error))?.file;
         match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => {}
             Err(rustix::io::Errno::WOULDBLOCK) => {
@@ -187,6 +188,8 @@ impl StateFile {
             }
             Err(errno) => return Err(Error::io(&lock_path, &errno.into())),
         }
+        // SQLite gives the log and its index the mode of this file.
+        disk.create_before_library(path).map_err(|error| Error::io(&name, &error))?;
         let db = Connection::open(path).map_err(|error| failed(path, "cannot open the state", &error))?;
         let failed = |error: rusqlite::Error| failed(path, "cannot open the state", &error);
         let prepared = db.busy_timeout(OPEN_WAIT).and_then(|()| {
