@@ -2,12 +2,15 @@
 
 use super::answer::Reply;
 use super::limits::metrics::HttpMetrics;
+use super::limits::timeouts::Phase;
 use flate2::bufread::MultiGzDecoder;
+use futures_util::future::{Either, select};
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 use hyper::header::{CONTENT_ENCODING, CONTENT_LENGTH, EXPECT};
 use hyper::{HeaderMap, StatusCode};
 use std::io::Read;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -121,6 +124,8 @@ pub struct Upload<'a> {
     pub body: Incoming,
     /// When all of it must have arrived.
     pub deadline: Instant,
+    /// The state of its connection.
+    pub phase: &'a Phase,
 }
 
 /// Reads a body as received.
@@ -130,7 +135,7 @@ pub async fn read(
     reservation: &mut Reservation,
     metrics: &HttpMetrics,
 ) -> Result<Vec<u8>, Reply> {
-    let Upload { headers, mut body, deadline } = upload;
+    let Upload { headers, mut body, deadline, phase } = upload;
     let length = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
     if length.is_some_and(|length| length > limits.bytes) {
         // A client that expects 100 Continue has not sent the body. To read the body would make the client send it.
@@ -141,14 +146,22 @@ pub async fn read(
     }
     let mut bytes = Vec::with_capacity(length.unwrap_or(0).min(ANY_RATIO_BYTES));
     loop {
-        let frame = match timeout_at(deadline, body.frame()).await {
-            Ok(Some(Ok(frame))) => frame,
-            Ok(None) => return Ok(bytes),
-            Ok(Some(Err(_))) => {
+        let arrived = match select(pin!(timeout_at(deadline, body.frame())), pin!(phase.exceeded())).await {
+            Either::Left((arrived, _)) => Some(arrived),
+            Either::Right(_) => None,
+        };
+        let frame = match arrived {
+            Some(Ok(Some(Ok(frame)))) => frame,
+            Some(Ok(None)) => return Ok(bytes),
+            Some(Ok(Some(Err(_)))) => {
                 return Err(Reply::refusal(StatusCode::BAD_REQUEST, "the body is incomplete").closing());
             }
-            Err(_) => {
+            Some(Err(_)) => {
                 return Err(Reply::refusal(StatusCode::REQUEST_TIMEOUT, "the body timed out").closing());
+            }
+            None => {
+                drain(body, limits.bytes).await;
+                return Err(too_large(limits.bytes).closing());
             }
         };
         let Ok(data) = frame.into_data() else { continue };

@@ -3,6 +3,7 @@
 use super::answer::{OutcomeCounts, Reply, stored};
 use super::body::{self, Compression, RETRY_AFTER, Reservation, Upload};
 use super::cloud;
+use super::limits::timeouts::Phase;
 use super::queries::{QueryError, RegistryQueries};
 use super::state::ServerState;
 use super::token::{Denied, Token};
@@ -47,6 +48,7 @@ enum BodyFormat {
 pub async fn post(
     state: &Arc<ServerState>,
     trace: &Trace,
+    phase: &Phase,
     request: Request<Incoming>,
     name: &mut String,
 ) -> Result<Reply, Reply> {
@@ -58,7 +60,7 @@ pub async fn post(
     let key = idempotency_key(&parts.headers)?;
     let deadline = Instant::now() + state.options.request_time;
     let (mut reservation, limits) = (state.memory.reserve(), state.options.limits);
-    let upload = Upload { headers: &parts.headers, body, deadline };
+    let upload = Upload { headers: &parts.headers, body, deadline, phase };
     let bytes = body::read(upload, limits, &mut reservation, &state.metrics).await?;
     let arrived_at = state.clock.now();
     let body = Bytes::from(body::unpack(compression, bytes, limits, &mut reservation)?);

@@ -1,5 +1,6 @@
 //! Accepts connections at `http://HOST:PORT` or `https://HOST:PORT`, serves and closes them.
 
+use super::limits::descriptors::ConnectionLimit;
 use super::limits::timeouts::{HEAD_BYTES_MAX, Phase, TimedStream};
 use super::service::serve;
 use super::state::{Options, ServerState};
@@ -30,8 +31,6 @@ use tokio::runtime::Runtime;
 const THREADS_MAX: usize = 8;
 /// Maximum number of headers in a request.
 const HEADERS_MAX: usize = 100;
-/// File descriptors that are needed besides connections: files, the spool, pipes.
-const DESCRIPTORS: u64 = 256;
 /// Pause after a failed `accept`.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
@@ -63,25 +62,25 @@ pub struct Server {
 }
 
 impl Server {
-    /// Checks that the server could start: its address, its tokens and its certificate. Returns the files that each of
-    /// the three needs.
+    /// Checks that the server could start: its address and connections, its tokens and its certificate. Returns the
+    /// files that each of the three needs.
     pub fn check(options: &Options) -> [Result<Vec<&Path>>; 3] {
         let tokens = options.tokens.as_deref();
         let pem = options.tls.iter().flat_map(|tls| [&*tls.certificate, &*tls.key]).collect();
         [
-            bindable(options).map(|_| vec![]),
+            bindable(options).and_then(|_| ConnectionLimit::of_process(options.connections)).map(|_| vec![]),
             tokens.map_or(Ok(vec![]), |path| Tokens::read(path).map(|_| vec![path])),
             acceptor(&options.address, options.tls.as_ref()).map(|_| pem),
         ]
     }
 
     /// Starts the server and reports its address. Errors: exit status 2 if other hosts could send without a token and
-    /// `--anonymous` is not given, 74 if it cannot bind the address.
+    /// `--anonymous` is not given, 74 if it cannot bind the address, 78 if the process may open too few files.
     pub fn open(options: Options, log: Arc<dyn RequestLog>, run: &Run) -> Result<Self> {
         let address = bindable(&options)?;
         let tls = acceptor(&options.address, options.tls.as_ref())?;
         let failed = |error: std::io::Error| Error::io(options.address.to_string(), &error);
-        raise_descriptors(options.connections);
+        let limit = ConnectionLimit::of_process(options.connections)?;
         let listener = std::net::TcpListener::bind(address).map_err(failed)?;
         listener.set_nonblocking(true).map_err(failed)?;
         let name = options.address.at(listener.local_addr().map_err(failed)?);
@@ -92,7 +91,7 @@ impl Server {
             .enable_all()
             .build()
             .map_err(failed)?;
-        let state = Arc::new(ServerState::new(options, tls, log, run)?);
+        let state = Arc::new(ServerState::new(options, limit, tls, log, run)?);
         reload_on_hangup(state.clone())?;
         let listener = {
             let _entered = runtime.enter();
@@ -100,6 +99,9 @@ impl Server {
         };
         runtime.spawn(accept(state.clone(), listener));
         close_on_signal(state.clone(), run.stop.clone())?;
+        if let Some(notice) = state.limit.notice(state.options.connections) {
+            run.console.say(notice);
+        }
         run.console.say(format!("listening on {name}"));
         Ok(Self { state, runtime: Some(runtime) })
     }
@@ -110,7 +112,7 @@ impl Server {
         self.state.close();
         let Some(runtime) = self.runtime.take() else { return };
         let finish = move || {
-            let Options { request_time, connections, .. } = self.state.options;
+            let (request_time, connections) = (self.state.options.request_time, self.state.limit.most);
             // Receiving the body and storing it may take this time each, one after the other.
             let wait = 2 * request_time;
             let all = self.state.connections.acquire_many(u32::try_from(connections).unwrap_or(u32::MAX));
@@ -146,18 +148,6 @@ impl Drop for Server {
     }
 }
 
-/// Raises the limit of file descriptors to what the connections need, as far as permitted.
-fn raise_descriptors(connections: usize) {
-    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-    let wanted = DESCRIPTORS.saturating_add(connections as u64);
-    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
-    if current.is_some_and(|current| current < wanted) {
-        let current = Some(maximum.map_or(wanted, |maximum| maximum.min(wanted)));
-        // If there are too few descriptors, `accept` fails and reports the failure.
-        let _ = setrlimit(Resource::Nofile, Rlimit { current, maximum });
-    }
-}
-
 /// Reads tokens and certificate again at every SIGHUP; without them the signal is ignored.
 fn reload_on_hangup(state: Arc<ServerState>) -> Result<()> {
     let failed = |error: std::io::Error| Error::io("signal handlers", &error);
@@ -185,7 +175,7 @@ async fn accept(state: Arc<ServerState>, listener: TcpListener) {
             Err(error) => {
                 state.metrics.refused_connection("accept");
                 state.notices.say("accept", || format!("accepting a connection failed: {error}"));
-                // Usually descriptors have run out: wait for some to be closed.
+                // Descriptors may have run out in spite of the reserve: wait for some to be closed.
                 tokio::time::sleep(ACCEPT_PAUSE).await;
                 continue;
             }
@@ -203,11 +193,11 @@ async fn accept(state: Arc<ServerState>, listener: TcpListener) {
     }
 }
 
-/// Refuses a connection beyond `--max-connections`.
+/// Refuses a connection beyond the limit.
 fn refuse(state: &ServerState, stream: TcpStream) {
-    let most = state.options.connections;
+    let ConnectionLimit { most, set_by } = state.limit;
     state.metrics.refused_connection("too_many");
-    state.notices.say("too_many", || format!("connections are rejected: {most} are open (--max-connections)"));
+    state.notices.say("too_many", || format!("connections are rejected: {most} are open ({set_by})"));
     if !state.options.address.tls {
         // The answer is best effort: the server does not wait for the client.
         let _ = stream.try_write(
@@ -235,9 +225,9 @@ async fn connection(state: &Arc<ServerState>, stream: TcpStream) {
 
 /// Serves the requests of a connection.
 async fn converse(state: &Arc<ServerState>, stream: impl AsyncRead + AsyncWrite + Unpin + Send) {
-    let phase = Phase::default();
+    let phase = Phase::new(state.options.limits.bytes);
     let stream = TimedStream::new(stream, phase.clone(), state.options.timeouts, state.metrics.clone());
-    let service = service_fn(|request| serve(state, phase.clone(), request));
+    let service = service_fn(|request| serve(state, &phase, request));
     let mut builder = http1::Builder::new();
     builder.max_buf_size(HEAD_BYTES_MAX).max_headers(HEADERS_MAX).header_read_timeout(None).half_close(true);
     let mut served = pin!(builder.serve_connection(TokioIo::new(stream), service));

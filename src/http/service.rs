@@ -23,15 +23,15 @@ pub const EVENTS: &str = "/v1/events";
 /// Serves one request.
 pub async fn serve(
     state: &Arc<ServerState>,
-    phase: Phase,
+    phase: &Phase,
     request: Request<Incoming>,
 ) -> Result<Response<Full<Bytes>>, Infallible> {
-    phase.begin();
+    phase.begin(request.headers().contains_key(TRANSFER_ENCODING));
     let start = Instant::now();
     let trace = Trace::of(request.headers());
     let line = state.options.log.then(|| format!("{} {}", request.method(), request.uri().path()));
     let mut token = String::new();
-    let reply = route(state, &trace, request, &mut token).await;
+    let reply = route(state, &trace, phase, request, &mut token).await;
     let seconds = start.elapsed().as_secs_f64();
     state.metrics.request(reply.status.as_u16());
     state.metrics.seconds.observe(seconds);
@@ -106,14 +106,20 @@ fn is_name(mut host: &str) -> bool {
 }
 
 /// Routes a request by path and method.
-async fn route(state: &Arc<ServerState>, trace: &Trace, request: Request<Incoming>, token: &mut String) -> Reply {
+async fn route(
+    state: &Arc<ServerState>,
+    trace: &Trace,
+    phase: &Phase,
+    request: Request<Incoming>,
+    token: &mut String,
+) -> Reply {
     if let Err(reply) = check_head(&request) {
         return reply;
     }
     let get = matches!(*request.method(), Method::GET | Method::HEAD);
     let text = |text: String| Reply { kind: "text/plain; charset=utf-8", ..Reply::new(StatusCode::OK, text) };
     match request.uri().path() {
-        EVENTS if *request.method() == Method::POST => match events::post(state, trace, request, token).await {
+        EVENTS if *request.method() == Method::POST => match events::post(state, trace, phase, request, token).await {
             Ok(reply) | Err(reply) => reply,
         },
         "/healthz" if get => text("ok\n".to_owned()),

@@ -1,6 +1,7 @@
 //! The state that all requests share.
 
 use super::body::{BodyLimits, MemoryBudget};
+use super::limits::descriptors::ConnectionLimit;
 use super::limits::metrics::HttpMetrics;
 use super::limits::notice::Notices;
 use super::limits::timeouts::ConnectionTimeouts;
@@ -39,7 +40,7 @@ pub struct Options {
     pub limits: BodyLimits,
     /// Maximum bytes of all bodies in progress.
     pub memory: usize,
-    /// Maximum number of connections.
+    /// `--max-connections`.
     pub connections: usize,
     /// Time limits of a connection.
     pub timeouts: ConnectionTimeouts,
@@ -59,6 +60,7 @@ const VALIDATORS_MAX: usize = 64;
 /// The state that all requests share.
 pub struct ServerState {
     pub options: Options,
+    pub limit: ConnectionLimit,
     /// `None` once the server is closed: the spool ends when the last reference is dropped.
     log: RwLock<Option<Arc<dyn RequestLog>>>,
     pub metrics: HttpMetrics,
@@ -83,7 +85,13 @@ pub struct ServerState {
 }
 
 impl ServerState {
-    pub fn new(options: Options, tls: Option<TlsAcceptor>, log: Arc<dyn RequestLog>, run: &Run) -> Result<Self> {
+    pub fn new(
+        options: Options,
+        limit: ConnectionLimit,
+        tls: Option<TlsAcceptor>,
+        log: Arc<dyn RequestLog>,
+        run: &Run,
+    ) -> Result<Self> {
         let (clock, console) = (run.clock.clone(), run.console.clone());
         let tokens = options.tokens.as_deref().map(Tokens::read).transpose()?.unwrap_or_default();
         let mut registry = Registry::default();
@@ -95,7 +103,7 @@ impl ServerState {
         Ok(Self {
             rate: Rate::new(options.rate),
             memory: MemoryBudget::new(options.memory),
-            connections: Arc::new(Semaphore::new(options.connections)),
+            connections: Arc::new(Semaphore::new(limit.most)),
             anonymous: (options.anonymous || options.tokens.is_none()).then(|| Arc::new(Token::anonymous())),
             tokens: RwLock::new(Arc::new(tokens)),
             tls: RwLock::new(tls),
@@ -105,6 +113,7 @@ impl ServerState {
             is_closed: watch::Sender::new(false),
             unready_until: AtomicU64::new(0),
             options,
+            limit,
             log: RwLock::new(Some(log)),
             metrics,
             registry,

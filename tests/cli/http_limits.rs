@@ -1,7 +1,7 @@
 //! The HTTP server under attack: its limits hold, and it rejects clients without a valid token.
 
 use crate::harness::{Dir, Run, eventually};
-use crate::listener::{Listener, Response, event, read, request};
+use crate::listener::{Listener, Response, event, exchange, read, request};
 use rustix::process::{Resource, Rlimit, Signal, getrlimit, setrlimit};
 use serde_json::json;
 use std::cell::Cell;
@@ -36,6 +36,37 @@ fn a_body_beyond_the_bound_is_refused_whether_its_length_is_told_or_not() {
     listener.stop();
     let letters = dir.rows("dead.jsonl");
     assert_eq!(letters.last().expect("a letter")["original_payload"].as_str(), Some(&long[..1024]));
+}
+
+/// The client sends nothing after the size of the chunk, so only the size can decide.
+#[test]
+fn a_chunk_that_is_too_large_is_refused_before_it_arrives() {
+    let dir = Dir::new("http-chunk");
+    let listener = open(&dir, &["--max-body", "64KiB", "--request-timeout", "60s"]);
+    let head = "POST /v1/events HTTP/1.1\r\nhost: h\r\ntransfer-encoding: chunked\r\n\r\n";
+    let body = event(1, "s");
+    let chunk = |text: &str| format!("{:x}\r\n{text}\r\n", text.len());
+    let whole = format!("{head}{}0\r\n\r\n", chunk(&body));
+    for size in ["10001", "0FFFFFFF;name=value", "ffffffffffffffff"] {
+        for before in [String::new(), chunk(&body[..9])] {
+            let text = format!("{head}{before}{size}\r\n");
+            let response = listener.raw(text.as_bytes()).expect("an answer");
+            assert_eq!((response.status, response.header("connection")), (413, Some("close")), "{before:?} {size}");
+            // A later request of a connection, and one that is sent together with the request before it.
+            let mut stream = listener.connect();
+            assert_eq!(exchange(&mut stream, whole.as_bytes()).status, 200);
+            assert_eq!(exchange(&mut stream, text.as_bytes()).status, 413, "{before:?} {size}");
+        }
+    }
+    // Chunks of exactly the limit, and a text that looks like the size of a chunk.
+    let (half, line) = (" ".repeat(32 << 10), format!("{head}{}0\r\n\r\n", chunk("\r\n\r\nffffffff\r\n")));
+    let exact = format!("{head}{}{}0\r\n\r\n", chunk(&half), chunk(&half));
+    let mut stream = listener.connect();
+    for text in [&exact, &line, &exact] {
+        let response = exchange(&mut stream, text.as_bytes());
+        assert!([400, 422].contains(&response.status), "{response:?}");
+    }
+    listener.stop();
 }
 
 #[test]
@@ -181,6 +212,44 @@ fn a_thousand_idle_connections_cost_little_and_keep_nobody_out() {
     drop(idle);
     eventually("all are closed", || listener.get("/metrics").body.contains("evt_http_connections 1\n"));
     listener.stop();
+}
+
+#[test]
+fn silent_connections_leave_enough_files_to_the_spool() {
+    raise_descriptors();
+    let dir = Dir::new("http-descriptors");
+    let line = "ulimit -n 320; exec evt-ingest http://127.0.0.1:0 --spool spool --to out.jsonl --dlq dead.jsonl";
+    let listener = Listener::of(&mut dir.command("sh", &["-c", line])).listening();
+    let said = "at most 64 connections, not 4096 (--max-connections): the process may open 320 files (RLIMIT_NOFILE)";
+    assert!(listener.said().contains(said), "{}", listener.said());
+    let mut open = listener.connect();
+    let mut metrics = || exchange(&mut open, b"GET /metrics HTTP/1.1\r\nhost: h\r\n\r\n").body;
+    metrics();
+    let silent: Vec<TcpStream> = (0..400).map(|_| listener.connect()).collect();
+    eventually("all others are refused", || metrics().contains("reason=\"too_many\"} 337\n"));
+    assert!(!metrics().contains("reason=\"accept\""), "{}", metrics());
+    for number in 0..100 {
+        let body = event(number, "s");
+        let head = "POST /v1/events HTTP/1.1\r\nhost: h\r\ncontent-type: application/json\r\ncontent-length";
+        let response = exchange(&mut open, format!("{head}: {}\r\n\r\n{body}", body.len()).as_bytes());
+        assert_eq!(response.status, 200, "{response:?}");
+    }
+    drop(silent);
+    let said = listener.stop();
+    assert!(said.contains("connections are rejected: 64 are open (RLIMIT_NOFILE)"), "{said}");
+    assert_eq!(dir.rows("out.jsonl").len(), 100);
+}
+
+#[test]
+fn a_limit_of_files_that_leaves_no_connection_ends_the_run_at_its_start() {
+    let dir = Dir::new("http-few-descriptors");
+    let why = "expected a limit of at least 257 open files (RLIMIT_NOFILE), found 256; raise it with ulimit -n or LimitNOFILE=";
+    let line = "evt-ingest http://127.0.0.1:0 --ack memory --to out.jsonl --dlq null:";
+    for more in ["", " --check"] {
+        let run = dir.shell(&format!("ulimit -n 256; {line}{more}")).ends_with(78);
+        assert!(run.stderr().contains(why), "{run}");
+    }
+    dir.shell(&format!("ulimit -n 257; {line} --check")).succeeds();
 }
 
 #[test]

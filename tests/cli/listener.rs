@@ -198,6 +198,23 @@ pub fn request(headers: &[(&str, &str)], body: &[u8]) -> Vec<u8> {
     [head.as_bytes(), body].concat()
 }
 
+/// Sends a request on a connection that stays open, and reads its response.
+#[track_caller]
+pub fn exchange(stream: &mut TcpStream, bytes: &[u8]) -> Response {
+    stream.write_all(bytes).expect("it is open");
+    let (mut answer, mut buffer) = (vec![], [0; 64 << 10]);
+    loop {
+        let count = stream.read(&mut buffer).expect("an answer");
+        answer.extend_from_slice(&buffer[..count]);
+        let found = Response::parse(&answer);
+        let length = found.as_ref().and_then(|response| response.header("content-length")?.parse().ok());
+        match found {
+            Some(response) if length.is_some_and(|length: usize| response.body.len() >= length) => return response,
+            found => assert!(count > 0, "expected a whole answer, found {found:?}"),
+        }
+    }
+}
+
 /// Reads to the end of a connection.
 pub fn read(stream: &mut TcpStream) -> Option<Response> {
     let mut bytes = vec![];

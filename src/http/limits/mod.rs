@@ -1,4 +1,4 @@
-//! Timeouts, metrics and repeated notices of connections.
+//! Limits, metrics and repeated notices of connections.
 //!
 //! ```text
 //! TCP or TLS stream ─► timeouts: limits idle connections, slow requests and clients that do not read ─► hyper
@@ -7,9 +7,12 @@
 //!                         └─► notice: one line on stderr, then none of this reason for a while
 //! ```
 //!
-//! [`timeouts`] limits the times of a connection, [`metrics`] counts connections, requests and events, and [`notice`]
+//! [`timeouts`] limits the times of a connection, [`chunks`] finds chunks that are too large before they arrive,
+//! [`descriptors`] limits the number of connections, [`metrics`] counts connections, requests and events, and [`notice`]
 //! limits how often the same message is written.
 
+pub mod chunks;
+pub mod descriptors;
 pub mod metrics;
 pub mod notice;
 pub mod timeouts;

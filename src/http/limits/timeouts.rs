@@ -3,14 +3,16 @@
 //! Hyper has one timeout for an idle connection and for a head together, and none for an unread answer. But a
 //! keep-alive connection may be idle for a minute, while a head that takes ten seconds is an attack.
 
+use super::chunks::ChunkWatch;
 use super::metrics::HttpMetrics;
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::sync::Notify;
 use tokio::time::{Instant, Sleep, sleep};
 
 /// Maximum bytes of a head, and of one read.
@@ -31,22 +33,61 @@ const HEAD: u8 = 1;
 const BUSY: u8 = 2;
 
 /// The state of a connection, shared by its service and its byte stream.
-#[derive(Clone, Default)]
-pub struct Phase(Arc<AtomicU8>);
+#[derive(Clone)]
+pub struct Phase(Arc<Shared>);
+
+struct Shared {
+    state: AtomicU8,
+    chunks: Mutex<ChunkWatch>,
+    /// Notified when the chunks of a body exceed the limit.
+    exceeded: Notify,
+}
 
 impl Phase {
-    /// Marks the head as complete.
-    pub fn begin(&self) {
-        self.0.store(BUSY, Ordering::Relaxed);
+    /// Makes the state of a new connection, whose bodies may have `limit` bytes.
+    pub fn new(limit: usize) -> Self {
+        let (state, chunks) = (AtomicU8::new(IDLE), Mutex::new(ChunkWatch::new(limit)));
+        Self(Arc::new(Shared { state, chunks, exceeded: Notify::new() }))
+    }
+
+    /// Marks the head as complete; `is_chunked` says whether its body has chunks.
+    pub fn begin(&self, is_chunked: bool) {
+        let before = self.0.state.swap(BUSY, Ordering::Relaxed);
+        // A head that was read together with the request before it was not watched.
+        self.chunks().begin(is_chunked && before == HEAD);
     }
 
     /// Marks the request as answered.
     pub fn end(&self) {
-        self.0.store(IDLE, Ordering::Relaxed);
+        self.0.state.store(IDLE, Ordering::Relaxed);
+    }
+
+    /// Waits until the chunks of the present body exceed the limit, whether their bytes have arrived or not.
+    pub async fn exceeded(&self) {
+        while !self.chunks().is_exceeded() {
+            self.0.exceeded.notified().await;
+        }
+    }
+
+    /// Notes bytes that have arrived. They begin a head; during a request they belong to its body.
+    fn received(&self, bytes: &[u8]) {
+        let begins = self.0.state.compare_exchange(IDLE, HEAD, Ordering::Relaxed, Ordering::Relaxed).is_ok();
+        let mut chunks = self.chunks();
+        if begins {
+            chunks.restart();
+        }
+        chunks.read(bytes);
+        if chunks.is_exceeded() {
+            self.0.exceeded.notify_one();
+        }
+    }
+
+    fn chunks(&self) -> MutexGuard<'_, ChunkWatch> {
+        self.0.chunks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn get(&self) -> u8 {
-        self.0.load(Ordering::Relaxed)
+        self.0.state.load(Ordering::Relaxed)
     }
 }
 
@@ -111,8 +152,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for TimedStream<S> {
             return self.poll_timeout(cx).map(Err);
         }
         if buffer.filled().len() > before {
-            // These bytes begin a head; during a request they belong to its body.
-            let _ = self.phase.0.compare_exchange(IDLE, HEAD, Ordering::Relaxed, Ordering::Relaxed);
+            self.phase.received(&buffer.filled()[before..]);
         }
         read
     }
