@@ -18,11 +18,13 @@ static void keep_closed(void) {
 
 /* Every batch frees and asks again for buffers of some hundred kilobytes. By default glibc gives them back to the
  * system each time and has their pages made anew: evt-ingest spent 0.25 of 0.60 CPU-s a million events on that, now
- * 0.06 of 0.40, with the same peak of memory. */
+ * 0.06 of 0.40, with the same peak of memory (docs/decisions/016). Buffers of several megabytes, such as the bodies of
+ * a burst of requests, go back at once: an arena that has them in its middle could keep all of them for ever
+ * (docs/decisions/301). */
 static void keep_memory(void) {
 #ifdef __GLIBC__
-    (void)mallopt(M_MMAP_THRESHOLD, 32 << 20);
-    (void)mallopt(M_TRIM_THRESHOLD, 32 << 20);
+    (void)mallopt(M_MMAP_THRESHOLD, 4 << 20);
+    (void)mallopt(M_TRIM_THRESHOLD, 8 << 20);
 #endif
 }
 
