@@ -179,6 +179,11 @@ impl Error {
         self.0.position.as_deref()
     }
 
+    /// Returns the cause, if it has one.
+    pub fn cause(&self) -> Option<&str> {
+        self.0.cause.as_deref()
+    }
+
     /// Returns the kind of the error.
     pub fn kind(&self) -> ErrorKind {
         self.0.kind

@@ -227,7 +227,14 @@ impl OutputPlan {
         match &self.destination {
             Destination::Kafka(address, _) => KafkaOutput::check_server(address, self.is_dead, run)?,
             Destination::Store(store, location) if store.is_remote() => {
-                self.first = (store.check)(location, scope)?;
+                let check = || (store.check)(location, scope);
+                self.first = match scope {
+                    CheckScope::Opening => {
+                        store.at_start(location, &run.console, Up::new(&run.metrics, &self.name), check)?
+                    }
+                    // `--check` says how things are now.
+                    CheckScope::Rows(_) => check()?,
+                };
             }
             _ => {}
         }

@@ -7,7 +7,9 @@ use crate::console::Console;
 use crate::error::{Error, Result};
 use crate::kind::Kind;
 use crate::kind::span::Span;
+use crate::metrics::Up;
 use crate::replay::ledger::Ledger;
+use crate::store::remote::open_at_start;
 use arrow::array::RecordBatch;
 use arrow::compute::filter_record_batch;
 use std::fmt;
@@ -182,6 +184,18 @@ impl Store {
     /// Whether it is on a server.
     pub fn is_remote(&self) -> bool {
         self.medium == Medium::Server
+    }
+
+    /// Opens it with a function that tries once, as a run does at its start: if it is on a server that is unavailable,
+    /// again as long as its URI allows.
+    pub fn at_start<T>(
+        &self,
+        location: &Location,
+        console: &Console,
+        up: Up,
+        mut open: impl FnMut() -> Result<T>,
+    ) -> Result<T> {
+        if self.is_remote() { open_at_start(location, console, up, open) } else { open() }
     }
 
     /// Whether rows become safe before the end of the run ([`Sink::settle`]), so that a source may commit its position.

@@ -127,6 +127,29 @@ impl From<Error> for RetryError {
     }
 }
 
+/// Opens a store on the server at `location` with a function that tries once: again as long as `?retry=` allows while
+/// the server is unavailable. A run begins so, because a server that starts at the same time, or restarts, may answer
+/// seconds later.
+///
+/// Errors: those of `open`; exit status 69 if `?retry=` or the stop timeout ends first.
+pub fn open_at_start<T>(
+    location: &Location,
+    console: &Console,
+    up: Up,
+    mut open: impl FnMut() -> Result<T>,
+) -> Result<T> {
+    let timeouts = Timeouts::try_new(location)?;
+    let retries = RetryPolicy::new(location.to_string(), timeouts, console.clone()).with_metrics(up).at_start();
+    retries.run(|| {
+        open().map_err(|error| match error.kind() {
+            ErrorKind::Unavailable => {
+                RetryError::Transient(error.cause().map_or_else(|| error.to_string(), str::to_owned))
+            }
+            _ => RetryError::Permanent(error),
+        })
+    })
+}
+
 /// Shortest and longest pause between two attempts.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
 

@@ -157,6 +157,7 @@ mod spool_checkpoint;
 mod state;
 mod stats;
 mod tasks;
+mod starts;
 mod tidy;
 mod time;
 mod unreadable;

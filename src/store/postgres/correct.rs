@@ -23,7 +23,7 @@ const TABLES: &str = "008_corrections";
 
 /// Opens the metrics of a store for a correction.
 pub fn open(location: &Location, options: &OpenOptions) -> Result<Box<dyn Corrections>> {
-    let mut session = PostgresSession::new(location, options)?;
+    let mut session = PostgresSession::new(location, options)?.at_start();
     session.with_link(|_| Ok(()))?;
     Ok(Box::new(PostgresCorrections { session, options: options.clone(), id: String::new() }))
 }

@@ -26,6 +26,11 @@ impl PostgresSession {
         Ok(Self { server, retries, link: None })
     }
 
+    /// Uses the limit for a server that has never answered.
+    pub fn at_start(self) -> Self {
+        Self { retries: self.retries.at_start(), ..self }
+    }
+
     /// Runs `work` with a connection, and again with a new one if the connection is lost.
     pub fn with_link<T>(&mut self, mut work: impl FnMut(&mut Link) -> Result<T, RetryError>) -> Result<T> {
         let Self { server, retries, link } = self;

@@ -6,6 +6,7 @@ use crate::alert::rule::{NamedMetric, RuleDefinition};
 use crate::alert::rules::{self, BadRule, RuleSet, RuleText};
 use crate::console::Console;
 use crate::error::{Error, Result};
+use crate::metrics::Up;
 use crate::op::window::spec;
 use crate::store::remote::rounded;
 use crate::store::{self, Location, Store};
@@ -63,6 +64,15 @@ impl RuleLoader {
         let Some(path) = &self.metrics else { return Ok(None) };
         let spec = spec::file(&read(path)?).map_err(|error| error.at(path.display().to_string()))?;
         Ok(Some(rules::named(&spec)))
+    }
+
+    /// Reads the rules as [`RuleLoader::load`] does, at the start of a run: waits for the server of a table that is
+    /// away.
+    pub fn load_at_start(&self, console: &Console) -> Result<RuleSet> {
+        match &self.source {
+            RuleSource::File(_) => self.load(),
+            RuleSource::Table(store, location) => store.at_start(location, console, Up::default(), || self.load()),
+        }
     }
 
     /// Reads the rules as they are now.
@@ -197,9 +207,9 @@ impl RuleRefresh {
         Self { loader: Arc::new(loader), every, begun: now, pending: None, failure: None }
     }
 
-    /// Reads the rules now.
-    pub fn load(&self) -> Result<RuleSet> {
-        self.loader.load()
+    /// Reads the rules for the first time; waits for the server of a table that is away.
+    pub fn load_at_start(&self, console: &Console) -> Result<RuleSet> {
+        self.loader.load_at_start(console)
     }
 
     /// Makes the error of rules of which none can be used.

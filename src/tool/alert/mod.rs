@@ -177,7 +177,7 @@ impl Tool for Args {
         match &self.action {
             Some(Action::Test { rules, tests }) => {
                 let loader = RuleLoader::new(rules, self.metrics.as_deref())?;
-                testing::run(&loader, tests, self.stage.common.quiet, &run.io).map(|passed| u8::from(!passed))
+                testing::run(&loader, tests, self.stage.common.quiet, run).map(|passed| u8::from(!passed))
             }
             None => self.open(run)?.run(),
         }

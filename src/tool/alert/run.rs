@@ -171,7 +171,7 @@ impl AlertRun {
     pub fn run(mut self) -> Result<u8> {
         self.outputs.open()?;
         self.write_unconfirmed()?;
-        let rules = self.services.rules.load()?;
+        let rules = self.services.rules.load_at_start(&self.run.console)?;
         self.replace_rules(rules, true)?;
         while self.feeds.iter().any(|feed| !feed.is_ended) {
             self.step()?;

@@ -10,7 +10,7 @@ use crate::format::row;
 use crate::kind::Kind;
 use crate::kind::dead::ErrorType;
 use crate::parse::nearest;
-use crate::run::io::Io;
+use crate::run::Run;
 use crate::time::{DAY, SECOND, format_instant, parse_duration};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
@@ -95,8 +95,8 @@ struct TestRow {
 /// Runs the tests of files; prints the differences. Returns whether all passed.
 ///
 /// Errors: exit status 78 if a file is wrong, 74 if it cannot be read.
-pub fn run(loader: &RuleLoader, tests: &[impl AsRef<Path>], is_quiet: bool, io: &Io) -> Result<bool> {
-    let set = loader.load()?;
+pub fn run(loader: &RuleLoader, tests: &[impl AsRef<Path>], is_quiet: bool, context: &Run) -> Result<bool> {
+    let set = loader.load_at_start(&context.console)?;
     if let Some(bad) = set.bad.into_iter().next() {
         return Err(Error::new(bad.error.kind(), bad.message()));
     }
@@ -127,7 +127,7 @@ pub fn run(loader: &RuleLoader, tests: &[impl AsRef<Path>], is_quiet: bool, io: 
     if !is_quiet || failed > 0 {
         report.push_str(&format!("{passed} passed, {failed} failed\n"));
     }
-    io.print(&report)?;
+    context.io.print(&report)?;
     Ok(failed == 0)
 }
 

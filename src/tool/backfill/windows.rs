@@ -245,7 +245,10 @@ impl TargetStore {
             return Err(Error::broken("a store without corrections"));
         };
         match dry_run {
-            true => (corrections.open_to_compare)(&self.location),
+            true => {
+                let open = || (corrections.open_to_compare)(&self.location);
+                self.store.at_start(&self.location, &run.console, Up::default(), open)
+            }
             false => {
                 let up = Up::new(&run.metrics, &self.location.to_string());
                 (corrections.open)(&self.location, &open_options(run, up))
@@ -270,21 +273,39 @@ fn reads_stores(both: &BothArgs) -> Result<bool> {
     Ok(stores > 0)
 }
 
+/// Returns the extents of the partitions in the stores among the inputs. A run waits for a server that is away;
+/// `--check` does not.
+fn stream_extents(both: &BothArgs, run: &Run) -> Result<Vec<StreamExtent>> {
+    if !reads_stores(both)? {
+        return Ok(vec![]);
+    }
+    let mut extents = vec![];
+    for uri in both.stage.input.uris()? {
+        let Uri::Store(store, location) = &uri else { continue };
+        let Some(of_store) = store.reader.stream_extents else {
+            return Err(Error::usage(format!("{uri}: expected a store of events")));
+        };
+        extents.extend(match both.stage.common.check {
+            true => of_store(location)?,
+            false => store.at_start(location, &run.console, Up::default(), || of_store(location))?,
+        });
+    }
+    Ok(extents)
+}
+
 /// Returns the order of the rows of the inputs, whose event time is in `span`; with `has_sessions` the rows of stores
 /// are sorted.
-fn order(args: &WindowsArgs, both: &BothArgs, span: Span, has_sessions: bool) -> Result<InputOrder> {
+fn order(
+    args: &WindowsArgs,
+    both: &BothArgs,
+    mut extents: Vec<StreamExtent>,
+    span: Span,
+    has_sessions: bool,
+) -> Result<InputOrder> {
     let inputs = both.stage.input.uris()?;
     if !reads_stores(both)? {
         let ends = !inputs.iter().any(|uri| matches!(uri, Uri::Kafka(_)));
         return Ok(InputOrder::Streams { ends, is_whole: args.reading.all_records });
-    }
-    let mut extents: Vec<StreamExtent> = vec![];
-    for uri in &inputs {
-        let Uri::Store(store, location) = uri else { continue };
-        let Some(of_store) = store.reader.stream_extents else {
-            return Err(Error::usage(format!("{uri}: expected a store of events")));
-        };
-        extents.extend(of_store(location)?);
     }
     let least = extents.iter().min_by_key(|extent| extent.last_time);
     let held_by = least.map(|least| format!("partition {} of {} ends there", least.partition, least.origin));
@@ -363,7 +384,7 @@ fn stage(args: WindowsArgs, mut both: BothArgs, run: &Rc<Run>) -> Result<Stage> 
     let (names, stored): (Vec<LateCell>, Vec<LateCell>) = stored.into_iter().partition(is_session);
     names.iter().filter(|cell| reading.contains(cell.key.start)).for_each(|cell| late.add_name(cell, origin));
     let has_sessions = scope.metrics.iter().any(MetricScope::is_session);
-    let order = order(&args, &both, reading, has_sessions)?;
+    let order = order(&args, &both, stream_extents(&both, run)?, reading, has_sessions)?;
     set_outputs(&mut both, run);
     let source = source(&args, &both, &spec, &order, reading)?;
     let validate = validate(&both, run)?;
@@ -490,7 +511,8 @@ pub(super) fn check(args: WindowsArgs, both: BothArgs, run: &Rc<Run>, findings: 
         let now = run.clock.now();
         findings.take(both.stage.map.zone().and_then(|zone| args.scope(spec, now, zone)));
     }
-    let order = findings.take(order(&args, &both, Span::default(), false));
+    let order = stream_extents(&both, run).and_then(|extents| order(&args, &both, extents, Span::default(), false));
+    let order = findings.take(order);
     findings.take(TargetStore::of(&both));
     both.schema.schemas.iter().for_each(|schemas| findings.schemas(schemas));
     findings.inputs(args.late_events.iter());

@@ -178,7 +178,7 @@ impl Tool for Args {
             run.io.print(&text)?;
             return Ok(if is_sound { 0 } else { ErrorKind::Corrupt.exit_status() });
         }
-        if let Some(tables) = tables::of_input(&self.stage)? {
+        if let Some(tables) = tables::of_input(&self.stage, run)? {
             let letters = Kind::Dead.table();
             let mut filled = tables.iter().filter(|(_, rows)| *rows > 0).map(|(name, _)| name.as_str());
             let table = match (filled.next(), filled.next()) {

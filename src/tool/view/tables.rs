@@ -4,6 +4,7 @@ use crate::cli::args::StageArgs;
 use crate::cli::resolve::{DefaultFormats, output_plans};
 use crate::error::Result;
 use crate::frame::{End, How};
+use crate::metrics::Up;
 use crate::run::Run;
 use crate::store::Tables;
 use crate::uri::Uri;
@@ -13,13 +14,14 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 /// Returns the tables of the one store that is the input, if it has several and none of them is named.
-pub fn of_input(args: &StageArgs) -> Result<Option<Tables>> {
+pub fn of_input(args: &StageArgs, run: &Run) -> Result<Option<Tables>> {
     let inputs = args.input.uris()?;
     let [Uri::Store(store, location)] = inputs.as_slice() else { return Ok(None) };
     if location.options.contains_key("table") {
         return Ok(None);
     }
-    Ok(Some((store.reader.tables)(location)?).filter(|tables| tables.len() > 1))
+    let tables = store.at_start(location, &run.console, Up::default(), || (store.reader.tables)(location))?;
+    Ok(Some(tables).filter(|tables| tables.len() > 1))
 }
 
 /// Writes the tables and their row counts; returns the exit status.
