@@ -163,5 +163,6 @@ mod time;
 mod unreadable;
 mod verdicts;
 mod view;
+mod units;
 mod view_rows;
 mod windows;
