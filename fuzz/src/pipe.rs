@@ -12,6 +12,7 @@ use evt::mapping::{self, Provenance, TimeFrom};
 use evt::op::dedup::Dedup;
 use evt::op::window::Window;
 use evt::output::dead_letters::DeadLetters;
+use evt::output::file::Overwrite;
 use evt::output::{OutputPlan, OutputSpec};
 use evt::run::Run;
 use evt::source::{Polled, Source, SourceOptions};
@@ -46,7 +47,7 @@ pub fn run(input: &[u8]) {
         is_named: true,
         quiet: true,
         is_check: false,
-        overwrite: false,
+        overwrite: Overwrite::Off,
         control: false,
         encode: EncodeOptions::default(),
     };

@@ -49,7 +49,7 @@ use self::part::{POSITIONS, STATE, SealedParts, part_name};
 use self::recorded::RecordedRuns;
 use self::restore::{Restored, StageRole, continued, last_complete, with_restore_advice};
 use self::state_files::CheckpointFiles;
-use self::store::{CheckpointStore, Removed, STATE_FILE, fenced};
+use self::store::{CheckpointStore, Removed, STATE_FILE, check_last, check_newest, fenced, or_fenced};
 use crate::error::{Error, ErrorKind, Result};
 use crate::kind::named_id::named_id;
 use crate::run::Run;
@@ -147,8 +147,10 @@ impl Checkpoint {
         let own = StageRole { checkpoint, stage, outputs, has_readers, ends: options.ends };
         let continued = continued(store.as_ref(), &complete, options.back)?;
         let restored = continued.map(|last| own.restore(&[], store.as_ref(), last)).transpose();
-        let restored =
-            restored.or_else(|error| Err(with_restore_advice(error, store.as_ref(), &complete, options.back)?))?;
+        let restored = restored.or_else(|error| {
+            let error = or_fenced(check_last(store.as_ref(), number), error);
+            Err(with_restore_advice(error, store.as_ref(), &complete, options.back)?)
+        })?;
         let continues = restored.as_ref().map(|restored| restored.epoch);
         let followed = begun::since(store.as_ref(), &entries, continues, &own.stage)?;
         let start = LogEntry::Start(Start {
@@ -215,6 +217,7 @@ impl Checkpoint {
         let checkpoint = header.id.clone();
         let own = StageRole { checkpoint, stage, outputs, has_readers, ends: header.ends };
         Self::join_at(store.clone(), header.clone(), own)
+            .map_err(|error| or_fenced(check_newest(store.as_ref(), header.run), error))
             .inspect_err(|_| ends::note_failure(store.as_ref(), header.run, &header.next_stage(run.console.tool())))
     }
 
@@ -440,7 +443,7 @@ impl Checkpoint {
             match entry {
                 LogEntry::Start(_) => return Err(fenced(self.store.as_ref(), self.last_entry)),
                 LogEntry::Complete(complete) if complete.epoch == epoch => {
-                    self.check_newest()?;
+                    check_newest(self.store.as_ref(), self.header.run)?;
                     self.store.sync_log()?;
                     let kept = KeptEpoch::of(&complete);
                     self.uncommitted.clone_from(&kept.stages);
@@ -454,19 +457,6 @@ impl Checkpoint {
             }
         }
         Ok(false)
-    }
-
-    /// Checks that the last entry is of this run. Old entries are removed, so the number of the entry that this run
-    /// expects next may be free again. A stage of this run may then have created the entry although a newer run has
-    /// begun. Errors: exit status 75 if a newer run has begun.
-    fn check_newest(&self) -> Result<()> {
-        let Some(last) = self.store.entries()?.pop() else { return Ok(()) };
-        let run = match self.store.entry(last)? {
-            Some(LogEntry::Start(_)) => last,
-            Some(LogEntry::Complete(complete)) => complete.epoch.run,
-            None => 0,
-        };
-        if run == self.header.run { Ok(()) } else { Err(fenced(self.store.as_ref(), last)) }
     }
 
     /// Notes that this stage fails, so that no other stage waits for it.

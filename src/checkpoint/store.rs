@@ -178,6 +178,38 @@ pub fn fenced(store: &dyn CheckpointStore, number: u64) -> Error {
     Error::new(ErrorKind::Fenced, message).at(store.name())
 }
 
+/// Checks that no other run has written the entry `next` or a later one, with which this run is to begin. If this
+/// process was suspended since it read the log, other runs may have removed the epoch that it continues. Errors: exit
+/// status 75 if one has.
+pub fn check_last(store: &dyn CheckpointStore, next: u64) -> Result<()> {
+    match store.entries()?.pop().filter(|last| *last >= next) {
+        None => Ok(()),
+        Some(last) => Err(fenced(store, last)),
+    }
+}
+
+/// Returns the cause of `error`: the outcome of a check of the log if another run has written it, because that run removes
+/// files that this one reads; otherwise `error`.
+pub fn or_fenced(checked: Result<()>, error: Error) -> Error {
+    match checked {
+        Err(fenced) if fenced.kind() == ErrorKind::Fenced => fenced,
+        _ => error,
+    }
+}
+
+/// Checks that the last entry of the log is of `run`. Old entries are removed, so the number of the entry that this run
+/// expects next may be free again. A stage of this run may then have created the entry although a newer run has begun.
+/// Errors: exit status 75 if a newer run has begun.
+pub fn check_newest(store: &dyn CheckpointStore, run: u64) -> Result<()> {
+    let Some(last) = store.entries()?.pop() else { return Ok(()) };
+    let newest = match store.entry(last)? {
+        Some(LogEntry::Start(_)) => last,
+        Some(LogEntry::Complete(complete)) => complete.epoch.run,
+        None => 0,
+    };
+    if newest == run { Ok(()) } else { Err(fenced(store, last)) }
+}
+
 /// Compares a file with the length and checksum of a part that is called `shown`. Errors: exit status 65 if it differs.
 pub fn compare(part: &EpochPart, path: &Path, shown: &str) -> Result<()> {
     let read = File::open(path).and_then(|mut file| digest(&mut file));

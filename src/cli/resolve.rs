@@ -13,6 +13,7 @@ use crate::kind::Kind;
 use crate::kind::span::Span;
 use crate::mapping::{KeepRaw, RecordParts};
 use crate::output::dead_letters::alone;
+use crate::output::file::Overwrite;
 use crate::output::identity::{Identities, Identity};
 use crate::output::{OutputPlan, OutputSpec, given_up};
 use crate::run::Run;
@@ -95,7 +96,7 @@ fn output_spec(args: &StageArgs, formats: DefaultFormats, io: &Io) -> Result<Out
         is_named: true,
         quiet: common.quiet,
         is_check: common.check,
-        overwrite: output.overwrite,
+        overwrite: if output.overwrite { Overwrite::On } else { Overwrite::Off },
         control: input.control && formats.control,
         encode: EncodeOptions { width: io.terminal_width(), brief, color, ..EncodeOptions::default() },
     })
@@ -116,7 +117,7 @@ fn plan_side(text: &OsStr, run: &Run) -> Result<OutputPlan> {
         is_named: false,
         quiet: true,
         is_check: false,
-        overwrite: false,
+        overwrite: Overwrite::Unsupported,
         control: false,
         encode: EncodeOptions::default(),
     };
@@ -330,7 +331,11 @@ pub fn resolve(spec: StageSpec<'_>, follow: bool, run: &Run) -> Resolved {
     let StageSpec { args, formats, side, checkpoint, range, branch, needs_frames_in_epochs, kind: _ } = spec;
     let (common, mut faults) = (&args.common, Faults::default());
     let side = side.and_then(|text| faults.take(plan_side(text, run)));
-    let spec = faults.take(output_spec(args, formats, &run.io));
+    let mut spec = faults.take(output_spec(args, formats, &run.io));
+    let checkpoint = checkpoint.and_then(CheckpointArgs::options);
+    if let Some(spec) = spec.as_mut().filter(|spec| checkpoint.is_some() && !spec.overwrite.is_on()) {
+        spec.overwrite = Overwrite::Unsupported;
+    }
     let outputs = spec.iter().flat_map(|spec| args.output.to.iter().map(|text| OutputPlan::try_new(text, spec, run)));
     let plans = Vec::from_iter(outputs.filter_map(|output| faults.take(output)));
     let letters = |text| plan_side(text, run).map(OutputPlan::for_letters).map_err(alone);

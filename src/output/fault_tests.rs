@@ -27,7 +27,8 @@ fn batch(rows: Range<i64>) -> RecordBatch {
 /// Writes the rows from `first` on and settles each batch; `settled` is the number of rows that are settled.
 fn write(path: &Path, first: i64, how: How, disk: &Disk, settled: &mut i64) -> Result<(), Error> {
     let run = run(disk.clone(), Clock::Fixed(0));
-    let overwrite = path.extension().is_some_and(|extension| extension == "parquet");
+    let is_replaced = path.extension().is_some_and(|extension| extension == "parquet");
+    let overwrite = if is_replaced { Overwrite::On } else { Overwrite::Off };
     let spec = OutputSpec { overwrite, ..spec(&jsonl::FORMAT) };
     let mut output = OutputPlan::try_new(path, &spec, &run)?.open(&batch(0..0).schema(), &run)?;
     let mut row = first;

@@ -1,7 +1,7 @@
 //! An output that is checked before anything is read, and opened when the schema of its rows is known.
 
 use super::epochs::{EpochOutput, EpochPlan, EpochTarget};
-use super::file::{Plain, is_appended};
+use super::file::{Overwrite, Plain, is_appended};
 use super::identity::{self, Identity};
 use super::narrow::NarrowEncoder;
 use super::open::{OpenTarget, Output};
@@ -301,7 +301,7 @@ impl OutputPlan {
             Destination::Standard(format) if format.is_frames() && io.has_pipe() => return Ok(()),
             Destination::Standard(format) if format.is_frames() => "expected a pipe to the next stage, found none",
             Destination::File(_, format) if format.is_frames() => "expected text or a store, found a file of frames",
-            Destination::File(path, format) if !is_appended(path, format, self.spec.overwrite) => {
+            Destination::File(path, format) if !is_appended(path, format, self.spec.overwrite.is_on()) => {
                 "expected a file that is appended to, found one that is replaced at the end of a run"
             }
             Destination::Standard(format) if !format.appendable => {
@@ -324,6 +324,7 @@ impl OutputPlan {
     pub fn is_stream(&self) -> bool {
         matches!(&self.destination, Destination::Standard(format) if format.is_frames())
     }
+        self.spec.overwrite = Overwrite::Unsupported;
 
     /// Whether the output is standard output in a text format.
     pub fn is_text(&self) -> bool {
@@ -393,7 +394,7 @@ impl OutputPlan {
         match &self.destination {
             Destination::Null | Destination::Kafka(..) => true,
             Destination::Standard(_) => false,
-            Destination::File(path, format) => is_appended(path, format, self.spec.overwrite),
+            Destination::File(path, format) => is_appended(path, format, self.spec.overwrite.is_on()),
             Destination::Store(store, _) => store.acknowledges(),
         }
     }

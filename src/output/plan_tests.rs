@@ -101,7 +101,7 @@ fn what_cannot_be_written_is_rejected_before_anything_is_read() {
         assert_eq!(error.kind(), ErrorKind::Usage, "{uri}: {error}");
         assert!(error.to_string().contains(said), "{uri}: {error}");
     }
-    let overwrite = OutputSpec { overwrite: true, ..spec(&jsonl::FORMAT) };
+    let overwrite = OutputSpec { overwrite: Overwrite::On, ..spec(&jsonl::FORMAT) };
     plan(&format!("{shown}/there.parquet"), &overwrite).unwrap();
     assert_eq!(std::fs::read(dir.path().join("there.parquet")).unwrap(), b"x");
 }

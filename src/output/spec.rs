@@ -5,6 +5,7 @@
 use crate::console::Console;
 use crate::error::{Error, Result};
 use crate::format::{self, EncodeOptions, Format};
+use crate::output::file::Overwrite;
 use crate::run::Run;
 use crate::store;
 use std::path::Path;
@@ -26,7 +27,7 @@ pub struct OutputSpec {
     /// format.
     pub is_check: bool,
     /// `--overwrite`.
-    pub overwrite: bool,
+    pub overwrite: Overwrite,
     /// `--control`: watermarks are written as lines in JSON text.
     pub control: bool,
     /// Options of the text formats on standard output.
@@ -125,7 +126,7 @@ mod tests {
             is_named: true,
             is_check: false,
             quiet: true,
-            overwrite: false,
+            overwrite: Overwrite::Off,
             control: false,
             encode: EncodeOptions::default(),
         }

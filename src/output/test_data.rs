@@ -26,7 +26,7 @@ pub fn spec(format: &'static Format) -> OutputSpec {
         is_named: true,
         quiet: true,
         is_check: false,
-        overwrite: false,
+        overwrite: Overwrite::Off,
         control: false,
         encode: EncodeOptions::default(),
     }

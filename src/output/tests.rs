@@ -83,7 +83,7 @@ fn a_part_gets_its_name_only_at_an_exhausted_end() {
     let first = std::fs::read(&path).unwrap();
     let error = write(&path, &spec(&frames::FORMAT), "second", How::Exhausted).err().unwrap();
     assert_eq!(error.kind(), ErrorKind::Usage, "not without --overwrite");
-    let overwrite = OutputSpec { overwrite: true, ..spec(&frames::FORMAT) };
+    let overwrite = OutputSpec { overwrite: Overwrite::On, ..spec(&frames::FORMAT) };
     let report = write(&path, &overwrite, "second", How::Stopped).unwrap();
     assert!(report.notices.iter().any(|notice| notice.fails), "a stopped run says that it replaces nothing");
     assert_eq!(std::fs::read(&path).unwrap(), first);

@@ -292,10 +292,10 @@ mod spilled {
 }
 
 /// A file of lines with an intent that a killed process left.
-mod intent {
+pub mod intent {
     use super::*;
 
-    const LEDGER: &str = "0123456789abcdef";
+    pub const LEDGER: &str = "0123456789abcdef";
     const BATCH: BatchId = BatchId { run: 3, number: 7, piece: 1 };
     /// What the file has at the end.
     pub const LINES: &str = "{\"n\":1}\n{\"n\":2}\n{\"n\":3}\n";

@@ -55,6 +55,7 @@ mod compat;
 mod computed;
 mod containers;
 mod crash;
+mod costly_advice;
 mod csv;
 mod dedup;
 mod demo;

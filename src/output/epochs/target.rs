@@ -2,6 +2,7 @@
 
 use super::plan::{CompleteEpoch, EpochPlan};
 use super::rejected::{EpochSource, FirstAttempt, KeptRejected, RejectedByCommit};
+use crate::checkpoint::store::check_newest;
 use crate::counts::SinkCounts;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::Format;
@@ -65,8 +66,8 @@ impl EpochTarget {
     }
 
     /// Checks that the target has no later epoch than the last one in the log; messages call the target `name`. Errors:
-    /// exit status 75 if the target has a later epoch: the checkpoint is older than the target, or a run of another
-    /// copy of the checkpoint has written the target.
+    /// exit status 75 if the target has a later epoch: a newer run has begun, the checkpoint is older than the target,
+    /// or a run of another copy of the checkpoint has written the target.
     pub fn check_committed(&mut self, plan: &EpochPlan, name: &str) -> Result<()> {
         let committed = match self {
             Self::Store { sink, .. } => sink.committed()?,
@@ -79,6 +80,9 @@ impl EpochTarget {
         if committed <= plan.last_recorded {
             return Ok(());
         }
+        // If this process was suspended since it read the log, a newer run may have committed that epoch: nothing is
+        // wrong then.
+        check_newest(plan.store.as_ref(), plan.epoch.run)?;
         let place = plan.store.name();
         let found = committed.map_or_else(|| "none".to_owned(), |epoch| format!("epoch {epoch}"));
         let expected = match plan.last_recorded {

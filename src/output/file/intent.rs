@@ -73,7 +73,7 @@ impl Intent {
         all
     }
 
-    /// Reads an intent. Errors: exit status 65 if it is damaged.
+    /// Reads an intent. Errors: exit status 65 if it is damaged, 78 if another version of evt wrote it.
     pub fn read(path: &Path) -> Result<Self> {
         let all = std::fs::read(path).map_err(|error| failed(path, &error))?;
         let damaged = |what: &str| {
@@ -88,15 +88,17 @@ impl Intent {
         let head: Value =
             serde_json::from_slice(&all[..end]).map_err(|_| damaged("expected an intent, found no JSON"))?;
         let number = |name: &str| head[name].as_u64();
+        let found = number("evt_intent").ok_or_else(|| damaged("expected the members of an intent, found others"))?;
+        if found != FORMAT {
+            let message = format!("{}: expected an intent of format {FORMAT}, found {found}", path.display());
+            return Err(Error::config(format!("{message}; run the version of evt that wrote it once more")));
+        }
         let batch = number("run").zip(number("batch")).zip(number("piece"));
         let batch = batch.map(|((run, number), piece)| BatchId { run, number, piece });
-        let fields = (head["ledger"].as_str(), batch, head["done"].as_bool(), number("length"), number("evt_intent"));
-        let (Some(ledger), Some(batch), Some(is_done), Some(length), Some(format)) = fields else {
+        let fields = (head["ledger"].as_str(), batch, head["done"].as_bool(), number("length"));
+        let (Some(ledger), Some(batch), Some(is_done), Some(length)) = fields else {
             return Err(damaged("expected the members of an intent, found others"));
         };
-        if format != FORMAT {
-            return Err(damaged(&format!("expected an intent of format {FORMAT}, found {format}")));
-        }
         let intent = Self { ledger: ledger.to_owned(), batch, is_done, length, bytes: all[end + 1..].to_vec() };
         let (expected, found) = (head["checksum"].as_str().unwrap_or_default(), intent.checksum());
         if expected != found {

@@ -39,6 +39,24 @@ use pack::{Packer, is_packed};
 
 /// Interval between two attempts to open a FIFO that has no reader.
 const TRY_EVERY: Duration = Duration::from_millis(100);
+/// Whether a file that exists is replaced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Overwrite {
+    /// `--overwrite`.
+    On,
+    /// The user may give `--overwrite`.
+    Off,
+    /// `--overwrite` does not apply to the output: it would replace another one.
+    Unsupported,
+}
+
+impl Overwrite {
+    /// Whether a file is replaced.
+    pub fn is_on(self) -> bool {
+        self == Self::On
+    }
+}
+
 /// The destination of an output's bytes.
 pub enum Plain {
     /// Standard output.
@@ -53,6 +71,8 @@ pub enum Plain {
         length: u64,
         /// The header; the first write puts it before its rows if the file is empty. Empty after that write.
         header: Vec<u8>,
+        /// Whether the user may replace it.
+        overwrite: Overwrite,
     },
     /// A file that is written as `NAME.part` until the end.
     Part {
@@ -107,9 +127,9 @@ impl PartFile {
 impl Plain {
     /// Checks that a file of `format` could be written at `path`; changes nothing. Errors: exit status 2 if the file
     /// exists and must not be replaced.
-    pub fn check(path: &Path, format: &Format, overwrite: bool) -> Result<()> {
+    pub fn check(path: &Path, format: &Format, overwrite: Overwrite) -> Result<()> {
         access::check_file(path).map_err(failed(path))?;
-        if is_appended(path, format, overwrite) {
+        if is_appended(path, format, overwrite.is_on()) {
             return Ok(());
         }
         // A rename replaces the file, so its directory must be writable.
@@ -119,19 +139,19 @@ impl Plain {
 
     /// Opens a file of `format` at `path`. Errors: exit status 2 if it exists and must not be replaced, 75 if another
     /// run is writing its part.
-    pub fn create(path: PathBuf, format: &Format, overwrite: bool, disk: &Disk, run: &Run) -> Result<Self> {
+    pub fn create(path: PathBuf, format: &Format, overwrite: Overwrite, disk: &Disk, run: &Run) -> Result<Self> {
         if !is_regular(&path) {
             let file = disk.file(open_special(&path, run)?);
-            return Ok(Plain::Appended { file, path, length: 0, header: vec![] });
+            return Ok(Plain::Appended { file, path, length: 0, header: vec![], overwrite });
         }
-        if is_appended(&path, format, overwrite) {
+        if is_appended(&path, format, overwrite.is_on()) {
             let file =
                 disk.open(&path, OpenOptions::new().read(true).append(true).create(true)).map_err(failed(&path))?;
             if file.file.metadata().map_err(failed(&path))?.len() == 0 {
                 // Before any row is written. Another run may have created the file and not synced its name yet.
                 disk.sync_name(&path).map_err(failed(&path))?;
             }
-            return Ok(Plain::Appended { file, path, length: 0, header: vec![] });
+            return Ok(Plain::Appended { file, path, length: 0, header: vec![], overwrite });
         }
         let part = create_part(path, disk)?;
         // Checked again: another run may have created the file since `Plain::check`.
@@ -145,7 +165,7 @@ impl Plain {
     /// false if the encoder has to write the header: no other run writes this output. Errors: exit status 2 if the file
     /// has another header.
     pub fn begin(&mut self, bytes: impl FnOnce() -> Result<Vec<u8>>, is_json: bool, console: &Console) -> Result<bool> {
-        let Plain::Appended { file, path, length, header, .. } = self else { return Ok(false) };
+        let Plain::Appended { file, path, length, header, overwrite } = self else { return Ok(false) };
         if !is_regular(path) {
             return Ok(false);
         }
@@ -163,7 +183,7 @@ impl Plain {
                 let bytes = counted(bytes, ["byte", "bytes"]);
                 console.say(format!("{shown}: removed {bytes} of a torn last line"));
             }
-            FileTail::Foreign => return Err(other_columns(path)),
+            FileTail::Foreign => return Err(other_columns(path, *overwrite)),
         }
         Ok(true)
     }
@@ -200,7 +220,10 @@ impl Plain {
                 let packed = packer.pack(pieces).map_err(failed(&part.path))?;
                 write_all(&mut part.file, &[&packed], CALL_BYTES).map_err(failed(&part.path))
             }
-            Plain::Appended { file, path, header, .. } => append_locked(file, path, header, pieces),
+            Plain::Appended { file, path, header, overwrite, .. } => match append_locked(file, path, header, pieces)? {
+                true => Ok(()),
+                false => Err(other_columns(path, *overwrite)),
+            },
         }
     }
 
@@ -259,10 +282,15 @@ pub fn is_appended(path: &Path, format: &Format, overwrite: bool) -> bool {
 }
 
 /// Whether the file exists and will be replaced. Errors: exit status 2 if it exists and must not be replaced.
-fn is_replaced(path: &Path, overwrite: bool) -> Result<bool> {
-    match (path.exists(), overwrite) {
-        (true, false) => Err(Error::usage(format!("{}: already exists; --overwrite replaces it", path.display()))),
-        (existed, _) => Ok(existed),
+fn is_replaced(path: &Path, overwrite: Overwrite) -> Result<bool> {
+    let advice = match overwrite {
+        Overwrite::Off => "--overwrite replaces it",
+        Overwrite::Unsupported => "use another file",
+        Overwrite::On => return Ok(path.exists()),
+    };
+    match path.exists() {
+        true => Err(Error::usage(format!("{}: already exists; {advice}", path.display()))),
+        false => Ok(false),
     }
 }
 
@@ -377,11 +405,11 @@ fn write_all(out: &mut impl Write, pieces: &[&[u8]], call_bytes: usize) -> std::
 }
 
 /// Appends the pieces under one lock. Writes `header` before them if the file is empty, and empties `header`. If the
-/// write fails, truncates the file to its length before, so that no incomplete line remains. Errors: exit status 2 if
-/// the file has another header.
-fn append_locked(file: &mut DiskFile, path: &Path, header: &mut Vec<u8>, pieces: &[&[u8]]) -> Result<()> {
+/// write fails, truncates the file to its length before, so that no incomplete line remains. Returns false if the file
+/// has another header.
+fn append_locked(file: &mut DiskFile, path: &Path, header: &mut Vec<u8>, pieces: &[&[u8]]) -> Result<bool> {
     if header.is_empty() && pieces.iter().all(|piece| piece.is_empty()) {
-        return Ok(());
+        return Ok(true);
     }
     lock(&file.file, path)?;
     let length = file.file.metadata().ok().filter(std::fs::Metadata::is_file).map(|metadata| metadata.len());
@@ -390,7 +418,7 @@ fn append_locked(file: &mut DiskFile, path: &Path, header: &mut Vec<u8>, pieces:
     if !is_first && length.is_some() && !begins_with(&file.file, &header).map_err(failed(path))? {
         // Another run has written its header since `Plain::begin`.
         unlock(&file.file);
-        return Err(other_columns(path));
+        return Ok(false);
     }
     let header = if is_first { &header[..] } else { &[] };
     let written = write_all(file, &[&[header], pieces].concat(), CALL_BYTES);
@@ -399,7 +427,7 @@ fn append_locked(file: &mut DiskFile, path: &Path, header: &mut Vec<u8>, pieces:
         let _ = file.truncate(length);
     }
     unlock(&file.file);
-    written.map_err(failed(path))
+    written.map(|()| true).map_err(failed(path))
 }
 
 /// Waits for the lock of a file that several processes append to. A file system without locks has one writer. Errors:
@@ -432,8 +460,9 @@ fn begins_with(file: &File, header: &[u8]) -> std::io::Result<bool> {
 }
 
 #[cold]
-fn other_columns(path: &Path) -> Error {
-    let why = "the header has other columns than these rows; use another file or --overwrite";
+fn other_columns(path: &Path, overwrite: Overwrite) -> Error {
+    let flag = if overwrite == Overwrite::Unsupported { "" } else { " or --overwrite" };
+    let why = format!("the header has other columns than these rows; use another file{flag}");
     Error::usage(format!("{}: {why}", path.display()))
 }
 

@@ -5,6 +5,7 @@ use crate::error::{Error, Result};
 use crate::format::{EncodeOptions, Format, jsonl, table};
 use crate::frame::{End, How};
 use crate::metrics;
+use crate::output::file::Overwrite;
 use crate::output::{Output, OutputPlan, OutputSpec};
 use crate::reconcile::entry::ComparedRows;
 use crate::reconcile::entry::PartitionNames;
@@ -112,7 +113,7 @@ fn open(args: &Args, schema: &SchemaRef, run: &Rc<Run>) -> Result<Output> {
         is_named: true,
         quiet: true,
         is_check: false,
-        overwrite: true,
+        overwrite: Overwrite::On,
         control: false,
         encode: EncodeOptions { width: run.io.terminal_width(), color, ..EncodeOptions::default() },
     };
