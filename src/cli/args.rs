@@ -487,7 +487,8 @@ impl InputArgs {
         is_any
     }
 
-    fn kind(&self) -> Result<Option<Kind>> {
+    /// Returns the kind that `--kind` names, if it is given. Errors: exit status 2 for an unknown kind.
+    pub fn kind(&self) -> Result<Option<Kind>> {
         let parse = |name: &str| {
             let unknown = || Error::usage(format!("--kind: expected event, metric, dead, late or alert, found {name}"));
             Kind::from_name(name).ok_or_else(unknown)

@@ -201,10 +201,11 @@ impl CheckReport {
                 Ok(None)
             });
         }
-        let Resolved { inputs, plans, dlq, side, .. } = resolved;
+        let Resolved { inputs, plans, dlq, side, kind, .. } = resolved;
         inputs.into_iter().for_each(|input| self.input(input));
-        plans.into_iter().for_each(|output| self.output(output, spec.kind));
-        dlq.into_iter().chain(side).for_each(|output| self.output(output, None));
+        plans.into_iter().for_each(|output| self.output(output, kind));
+        side.into_iter().for_each(|output| self.output(output, spec.side_kind));
+        dlq.into_iter().for_each(|output| self.output(output, Some(Kind::Dead)));
     }
 
     /// Reports the inputs, outputs and files that are ready, then the faults; returns the exit status of the worst one.

@@ -64,6 +64,8 @@ pub struct StageSpec<'a> {
     pub needs_frames_in_epochs: bool,
     /// The kind of the rows that the tool writes; `None` if it depends on the input.
     pub kind: Option<Kind>,
+    /// The kind of the rows of `side`.
+    pub side_kind: Option<Kind>,
 }
 
 impl<'a> StageSpec<'a> {
@@ -79,6 +81,7 @@ impl<'a> StageSpec<'a> {
             branch: None,
             needs_frames_in_epochs,
             kind: None,
+            side_kind: None,
         }
     }
 }
@@ -159,6 +162,8 @@ pub struct Resolved {
     pub side: Option<OutputPlan>,
     /// The range of time whose rows the stage selects.
     pub span: Span,
+    /// The kind of the rows that the tool writes, if it is known before the first row.
+    pub kind: Option<Kind>,
     /// The faults of inputs, outputs and flags that could not be resolved.
     pub faults: Faults,
 }
@@ -328,7 +333,7 @@ impl Resolved {
 /// Resolves every input and output and checks that no two of them are the same; opens and creates nothing, and contacts
 /// no server.
 pub fn resolve(spec: StageSpec<'_>, follow: bool, run: &Run) -> Resolved {
-    let StageSpec { args, formats, side, checkpoint, range, branch, needs_frames_in_epochs, kind: _ } = spec;
+    let StageSpec { args, formats, side, checkpoint, range, branch, needs_frames_in_epochs, kind, side_kind } = spec;
     let (common, mut faults) = (&args.common, Faults::default());
     let side = side.and_then(|text| faults.take(plan_side(text, run)));
     let mut spec = faults.take(output_spec(args, formats, &run.io));
@@ -357,21 +362,39 @@ pub fn resolve(spec: StageSpec<'_>, follow: bool, run: &Run) -> Resolved {
     for output in plans.iter().chain(&dlq).chain(&side) {
         faults.take(named.output(output.name(), output.identity(&run.io)));
     }
+    let kind = kind.or_else(|| known_kind(args, &inputs));
+    let mut takes = |output: &OutputPlan, kind: Option<Kind>| {
+        kind.is_none_or(|kind| faults.take(output.check_kind(kind)).is_some())
+    };
+    let side = side.filter(|output| takes(output, side_kind));
+    let plans = Vec::from_iter(plans.into_iter().filter(|output| takes(output, kind)));
+    let dlq = dlq.filter(|output| takes(output, Some(Kind::Dead)));
     for path in written {
         faults.take(named.output(&path, Identity::of_path(path.as_ref())));
     }
-    let checkpoint = checkpoint.and_then(CheckpointArgs::options);
     faults.take(check_branch(branch, checkpoint.is_some(), &inputs));
     if let Some(options) = &checkpoint {
         faults.take(check_name(&options.path));
     }
     let span = range.map(|range| range.span(run.clock.now(), &args.map));
     let span = span.and_then(|span| faults.take(span)).unwrap_or_default();
-    let resolved = Resolved { inputs, plans, dlq, side, span, faults };
+    let resolved = Resolved { inputs, plans, dlq, side, span, kind, faults };
     match checkpoint {
         Some(_) => resolved.checked_for_epochs(follow, needs_frames_in_epochs, run),
         None => resolved,
     }
+}
+
+/// Returns the kind of the rows that a tool reads, if it is known before the first row: that of `--kind`, of a table, or
+/// of an HTTP server, which accepts events only.
+fn known_kind(args: &StageArgs, inputs: &[Uri]) -> Option<Kind> {
+    let of_input = |input: &Uri| match input {
+        Uri::Http(_) => Some(Kind::Event),
+        Uri::Store(_, location) => location.options.get("table").and_then(|name| Kind::of_table(name)),
+        _ => None,
+    };
+    // A wrong name is a fault of the options.
+    args.input.kind().ok().flatten().or_else(|| inputs.first().and_then(of_input))
 }
 
 /// Checks that a stage with `--branch` reads a pipe that another stage has begun.

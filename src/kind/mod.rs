@@ -165,6 +165,11 @@ impl Kind {
         })
     }
 
+    /// Returns the kind whose table, or whose own name, this is.
+    pub fn of_table(name: &str) -> Option<Kind> {
+        Kind::ALL.into_iter().find(|kind| kind.table() == name || kind.name() == name)
+    }
+
     /// Returns the kind that a schema declares.
     pub fn of(schema: &Schema) -> Option<Kind> {
         schema.metadata().get(KIND_KEY).and_then(|name| Kind::from_name(name))

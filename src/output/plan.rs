@@ -241,6 +241,14 @@ impl OutputPlan {
         Ok(self)
     }
 
+    /// Checks that the output takes rows of `kind`, as far as its URI shows it. Errors: exit status 2 if not.
+    pub fn check_kind(&self, kind: Kind) -> Result<()> {
+        match &self.destination {
+            Destination::Store(store, _) if !store.kinds.contains(&kind) => Err(store.other_kind(kind, &self.name)),
+            _ => Ok(()),
+        }
+    }
+
     /// Declares that the output is for dead letters.
     pub fn for_letters(self) -> Self {
         Self { is_dead: true, ..self }
@@ -316,6 +324,7 @@ impl OutputPlan {
     /// Lets the rows of the output wait in a checkpoint until their epoch is complete. Rows for a later stage of the
     /// pipe do not wait, because that stage has the same epochs.
     pub fn in_epochs(mut self, plan: EpochPlan) -> Self {
+        self.spec.overwrite = Overwrite::Unsupported;
         self.epochs = Some(plan).filter(|_| !self.is_stream());
         self
     }
@@ -324,7 +333,6 @@ impl OutputPlan {
     pub fn is_stream(&self) -> bool {
         matches!(&self.destination, Destination::Standard(format) if format.is_frames())
     }
-        self.spec.overwrite = Overwrite::Unsupported;
 
     /// Whether the output is standard output in a text format.
     pub fn is_text(&self) -> bool {

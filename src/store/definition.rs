@@ -230,7 +230,6 @@ impl Store {
     pub fn rows_within(&self, location: &Location, request: ReadRequest) -> Result<(Kind, Batches)> {
         let named = location.options.get("table").map(String::as_str);
         let kinds = || self.kinds.iter().map(|kind| kind.table()).collect::<Vec<_>>().join(" ");
-        let of_table = |name: &str| Kind::ALL.into_iter().find(|kind| kind.table() == name || kind.name() == name);
         if let (Some(name), Some(program)) = (named.filter(|name| OWN_TABLES.contains(name)), self.client) {
             let tables = kinds();
             return Err(Error::usage(format!(
@@ -238,14 +237,14 @@ impl Store {
             )));
         }
         let kind = match named {
-            Some(name) => of_table(name),
+            Some(name) => Kind::of_table(name),
             // A lake has one kind; in a database it is the only table with rows, or the user must name it.
             None => match (self.reader.tables)(location)?.as_slice() {
-                [(name, _)] => of_table(name),
+                [(name, _)] => Kind::of_table(name),
                 tables => {
                     let mut filled = tables.iter().filter(|(_, rows)| *rows > 0);
                     match (filled.next(), filled.next()) {
-                        (Some((name, _)), None) => of_table(name),
+                        (Some((name, _)), None) => Kind::of_table(name),
                         _ => {
                             return Err(Error::usage(format!(
                                 "{location}: choose a table with ?table=NAME: {}",

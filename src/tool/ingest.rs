@@ -109,8 +109,7 @@ impl Tool for Args {
         if is_server {
             self.http.check(findings);
         }
-        let kind = is_server.then_some(Kind::Event);
-        findings.stage(StageSpec { kind, ..self.stage_spec() }, options.as_ref());
+        findings.stage(self.stage_spec(), options.as_ref());
     }
 }
 

@@ -113,7 +113,8 @@ impl Args {
         let Self { stage, duplicates, range, branch, .. } = &self;
         let (stage, duplicates, range, branch) = (stage.clone(), duplicates.clone(), range.clone(), branch.clone());
         let (side, branch) = (duplicates.as_deref(), branch.branch.as_deref());
-        let spec = StageSpec { side, range: Some(&range), branch, ..StageSpec::new(&stage) };
+        let kind = Some(Kind::Event);
+        let spec = StageSpec { side, range: Some(&range), branch, kind, side_kind: kind, ..StageSpec::new(&stage) };
         let memory = memory_bound(self.memory.unwrap_or(dedup::MEMORY), run.io.disk());
         let start = move |info: SourceInfo<'_>| {
             info.expect(Kind::Event, "expected events")?;
@@ -131,8 +132,9 @@ impl Args {
     }
 
     fn stage_spec(&self) -> StageSpec<'_> {
-        let (side, kind) = (self.duplicates.as_deref(), Some(Kind::Event));
-        StageSpec { side, range: Some(&self.range), kind, ..StageSpec::new(&self.stage) }
+        let (side, branch) = (self.duplicates.as_deref(), self.branch.branch.as_deref());
+        let (range, kind) = (Some(&self.range), Some(Kind::Event));
+        StageSpec { side, range, branch, kind, side_kind: kind, ..StageSpec::new(&self.stage) }
     }
 
     fn source(&self) -> Result<SourceOptions> {

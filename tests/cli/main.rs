@@ -24,6 +24,7 @@ mod brokers;
 mod bucket;
 mod calendar;
 mod channels;
+mod check_kinds;
 mod check_servers;
 mod checkpoint;
 mod checkpoint_at_once;

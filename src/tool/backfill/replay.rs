@@ -113,7 +113,7 @@ fn check_ledger(store: &Store, location: &Location, both: &BothArgs, run: &Run) 
 }
 
 fn spec(stage: &StageArgs) -> StageSpec<'_> {
-    StageSpec { formats: FORMATS, ..StageSpec::new(stage) }
+    StageSpec { formats: FORMATS, kind: Some(Kind::Event), ..StageSpec::new(stage) }
 }
 
 /// Returns the flags of the stage that reads the letters. Errors: exit status 2 for flags that do not apply.

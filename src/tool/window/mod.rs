@@ -438,8 +438,9 @@ impl Args {
         let brief = self.watermark.emit != Some(EmitArg::Panes);
         let formats = DefaultFormats { pipe, terminal: &table::FORMAT, brief, ..new.formats };
         let (range, checkpoint) = (Some(&self.range), Some(&self.checkpoint));
-        let (branch, kind) = (self.branch.branch.as_deref(), Some(Kind::Metric));
-        StageSpec { formats, side: self.late.as_deref(), checkpoint, range, branch, kind, ..new }
+        let branch = self.branch.branch.as_deref();
+        let (kind, side_kind) = (Some(Kind::Metric), Some(Kind::Late));
+        StageSpec { formats, side: self.late.as_deref(), checkpoint, range, branch, kind, side_kind, ..new }
     }
 
     fn source(&self, mapping: mapping::Options) -> Result<SourceOptions> {
