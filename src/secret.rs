@@ -30,9 +30,11 @@ struct Revealed {
     known: Vec<KnownSecret>,
     /// Names that were revealed as a whole, with the concealed text they came from.
     whole: Vec<(String, String)>,
+    /// `:PASSWORD@` of URIs with a password in plain text.
+    passwords: Vec<String>,
 }
 
-static REVEALED: Mutex<Revealed> = Mutex::new(Revealed { known: vec![], whole: vec![] });
+static REVEALED: Mutex<Revealed> = Mutex::new(Revealed { known: vec![], whole: vec![], passwords: vec![] });
 
 fn revealed() -> MutexGuard<'static, Revealed> {
     // A thread that panicked while it held the lock can only have pushed, so the data is valid.
@@ -43,6 +45,7 @@ fn revealed() -> MutexGuard<'static, Revealed> {
 ///
 /// Errors: exit status 78 if a variable or a file is missing.
 pub fn conceal(text: &str) -> Result<String> {
+    remember_password(text);
     let mut concealed = String::with_capacity(text.len());
     let mut rest = text;
     while let Some((start, end)) = find(rest) {
@@ -95,6 +98,23 @@ pub fn remember(name: &str, value: &str) {
     let mut revealed = revealed();
     if !revealed.known.iter().any(|known| known.value == value) {
         revealed.known.push(KnownSecret { placeholder: format!("{{{name}}}"), value: value.to_owned() });
+    }
+}
+
+/// Makes the password of a URI `SCHEME://USER:PASSWORD@HOST` a secret, also if the scheme is unknown: output shows `***`
+/// in its place. A flag may precede the URI: `--to=URI`. Other texts have no effect.
+pub fn remember_password(text: &str) {
+    let uri = text.strip_prefix("--").and_then(|flag| flag.split_once('=')).map_or(text, |(_, value)| value);
+    let Some((scheme, rest)) = uri.split_once(':') else { return };
+    let is_scheme = scheme.starts_with(|c: char| c.is_ascii_alphabetic())
+        && scheme.chars().all(|c| c.is_ascii_alphanumeric() || "+-.".contains(c));
+    let who = rest.rsplit_once('@').map_or("", |(who, _)| who);
+    let Some((_, password)) = who.split_once(':').filter(|(_, password)| is_scheme && !password.is_empty()) else {
+        return;
+    };
+    let (form, mut revealed) = (format!(":{password}@"), revealed());
+    if !revealed.passwords.contains(&form) {
+        revealed.passwords.push(form);
     }
 }
 
@@ -172,6 +192,9 @@ pub fn named(concealed: &str) -> String {
 pub fn hide(text: &str) -> String {
     let revealed = revealed();
     let mut text = replaced(text, &revealed.known, |known| known.placeholder.clone());
+    for password in &revealed.passwords {
+        text = text.replace(password, ":***@");
+    }
     let mut known: Vec<&KnownSecret> = revealed.known.iter().filter(|known| known.value.len() >= HIDDEN_MIN).collect();
     // Longer values first, because one value may be part of another.
     known.sort_by_key(|known| std::cmp::Reverse(known.value.len()));
@@ -212,6 +235,20 @@ mod tests {
         remember("routing_key", "literal-of-a-file");
         remember("password", "literal-of-a-file");
         assert_eq!(hide("refused literal-of-a-file"), "refused {routing_key}");
+    }
+
+    #[test]
+    fn the_password_of_any_uri_is_never_shown() {
+        for (uri, wanted) in [
+            ("postgrez://u:first-pw@h/evt", "postgrez://u:***@h/evt"),
+            ("--to=Redis://:p@2?x/y@h", "--to=Redis://:***@h"),
+            ("postgres:u:third pw@h", "postgres:u:***@h"),
+            ("postgrez://user@h:5432/evt", "postgrez://user@h:5432/evt"),
+            ("a.jsonl:7 x@y", "a.jsonl:7 x@y"),
+        ] {
+            remember_password(uri);
+            assert_eq!(hide(&format!("expected x, found '{uri}'")), format!("expected x, found '{wanted}'"));
+        }
     }
 
     #[test]

@@ -76,6 +76,8 @@ fn early(long: &str) -> Option<String> {
 
 /// Runs a tool's process from start to end; `tools` is the table of tools.
 pub fn main<T: Tool>(tools: &[ToolRow]) -> ExitCode {
+    // Messages may show arguments before they are known to be URIs.
+    std::env::args_os().for_each(|arg| secret::remember_password(&arg.to_string_lossy()));
     let mut console = Console::new(T::NAME, Colour::Off);
     console = match early("log-format").as_deref() {
         Some("json") => console.as_json(about(Clock::System, early("pipeline").unwrap_or_else(|| "evt".to_owned()))),

@@ -1,5 +1,6 @@
 //! The options of a URI, `?NAME=VALUE&NAME=VALUE`, and the percent-encoding of its parts.
 
+use crate::error::{Error, Result};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use std::borrow::Cow;
 
@@ -10,6 +11,21 @@ const RESERVED: AsciiSet = NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_
 pub fn split(uri: &str) -> (&str, Vec<(String, String)>) {
     let (path, query) = uri.split_once('?').unwrap_or((uri, ""));
     (path, options(query))
+}
+
+/// Splits a URI as [`split`] does, after its scheme. Errors: exit status 2 if a password has a question mark as it is:
+/// what follows would be shown as an option.
+pub fn split_after<'a>(scheme: &str, rest: &'a str) -> Result<(&'a str, Vec<(String, String)>)> {
+    let (path, options) = split(rest);
+    let authority = path.trim_start_matches('/').split('/').next().unwrap_or_default();
+    let is_port = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let is_named = options.first().is_some_and(|(name, _)| !name.contains('@'));
+    let may_be_password =
+        authority.rsplit_once(':').is_some_and(|(_, port)| !(is_port(port) && is_named)) && !path.contains('@');
+    match may_be_password && rest[path.len()..].contains('@') {
+        true => Err(Error::usage(format!("{scheme}: expected %3F for ? in a password, or {{file:PATH}}, found ?"))),
+        false => Ok((path, options)),
+    }
 }
 
 /// Returns the character that precedes a further option of a URI.
@@ -67,6 +83,26 @@ mod tests {
             let (found_path, found) = split(uri);
             let found: Vec<(&str, &str)> = found.iter().map(|(name, value)| (&**name, &**value)).collect();
             assert_eq!((found_path, found.as_slice()), (path, options), "{uri}");
+        }
+    }
+
+    #[test]
+    fn a_question_mark_in_a_password_is_refused_and_not_shown() {
+        for uri in [
+            "//u:pa?ss@h/evt",
+            "//:pa?ss=1@h",
+            "//u:12?ss@h/evt",
+            "//u:p/a?ss@h/t",
+            "u:pa?retry=5s@h",
+            "//u:pa?a=1&ss@h",
+        ] {
+            let error = split_after("x", uri).unwrap_err().to_string();
+            assert!(!error.contains("pa") && !error.contains("ss@") && error.contains("%3F"), "{uri}: {error}");
+        }
+        for uri in
+            ["//u:p%3Fa@h/evt?retry=5s", "//h:5432/d?ca=/a@b", "//h/d?x@y", "//[::1]:80/d?a=x@y", "/a:b/c", "a?b"]
+        {
+            assert_eq!(split_after("x", uri).unwrap(), split(uri), "{uri}");
         }
     }
 

@@ -90,7 +90,7 @@ fn address(text: &str) -> Result<Option<Location>> {
     let Some((scheme, rest)) = text.split_once("://").filter(|(scheme, _)| matches!(*scheme, "http" | "https")) else {
         return Ok(None);
     };
-    let (path, options) = query::split(rest);
+    let (path, options) = query::split_after("--schemas", rest)?;
     let path = secret::reveal_encoded(path);
     let mut location = Location { scheme: scheme.to_owned(), slashes: true, path, ..Location::default() };
     for (name, value) in options {

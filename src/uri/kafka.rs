@@ -162,7 +162,7 @@ impl Address {
     pub fn parse(rest: &str) -> Result<Self> {
         let wrong =
             |why: &str| Error::usage(format!("kafka:{rest}: {why}; expected kafka://HOST:PORT/TOPIC?NAME=VALUE"));
-        let (path, pairs) = query::split(rest);
+        let (path, pairs) = query::split_after("kafka", rest)?;
         if let Some((_, brokers)) = path.rsplit_once('@') {
             return Err(Error::usage(format!(
                 "kafka://…@{brokers}: expected brokers, found user and password before them; set these in \

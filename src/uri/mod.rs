@@ -215,7 +215,10 @@ fn named_store(path: &Path) -> Option<&'static Store> {
 }
 
 fn location(store: &'static Store, scheme: &str, rest: &str) -> Result<Location> {
-    let (path, options) = query::split(rest);
+    let (path, options) = match store.is_remote() {
+        true => query::split_after(scheme, rest)?,
+        false => query::split(rest),
+    };
     let bare = path.strip_prefix("//").filter(|path| !path.is_empty());
     let slashes = bare.is_some();
     let path = bare.unwrap_or(path);
