@@ -80,6 +80,8 @@ enum LineFormat {
 pub struct Console {
     tool: &'static str,
     form: LineFormat,
+    /// `--quiet`: without notices.
+    quiet: bool,
     progress: Arc<Mutex<Option<indicatif::ProgressBar>>>,
     /// The buffer that gets the lines instead of stderr; `None` if they go to stderr.
     captured: Option<Arc<Mutex<String>>>,
@@ -88,12 +90,17 @@ pub struct Console {
 impl Console {
     /// Creates a console for `tool`.
     pub fn new(tool: &'static str, colour: Colour) -> Self {
-        Self { tool, form: LineFormat::Text(colour), progress: Arc::default(), captured: None }
+        Self { tool, form: LineFormat::Text(colour), quiet: false, progress: Arc::default(), captured: None }
     }
 
     /// Keeps the lines in memory instead of writing them to stderr.
     pub fn captured(self, lines: &Arc<Mutex<String>>) -> Self {
         Self { captured: Some(lines.clone()), ..self }
+    }
+
+    /// Suppresses notices if `quiet`.
+    pub fn quiet(self, quiet: bool) -> Self {
+        Self { quiet, ..self }
     }
 
     /// Switches it to JSON.
@@ -129,6 +136,13 @@ impl Console {
     /// Writes one diagnostic line, prefixed with the tool's name.
     pub fn say(&self, message: impl std::fmt::Display) {
         self.line("info", None, None, &message.to_string());
+    }
+
+    /// Writes one diagnostic line about what is as it should be; `--quiet` suppresses it.
+    pub fn notice(&self, message: impl std::fmt::Display) {
+        if !self.quiet {
+            self.say(message);
+        }
     }
 
     /// Writes one diagnostic line about something that was lost or refused.

@@ -171,7 +171,7 @@ fn start(
     };
     // The monotonic clock starts at its first call.
     clock.monotonic();
-    let mut console = Console::new(tool, colour);
+    let mut console = Console::new(tool, colour).quiet(common.quiet);
     let about = about(clock.clone(), common.pipeline.clone());
     let id = about.run.clone();
     match common.log_format {

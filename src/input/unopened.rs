@@ -171,7 +171,7 @@ impl UnopenedInput {
         let arrived = || arrived().map(|Opened { id, file }| ResumedFile { id, file, former: None });
         let Some(ResumedFile { id, file, former }) = self.resumption.files.pop_front().or_else(arrived) else {
             if !std::mem::replace(&mut self.has_reported, true) {
-                self.run.console.say(format!("{}: waiting for the file to be created", self.name));
+                self.run.console.notice(format!("{}: waiting for the file to be created", self.name));
             }
             return Ok(false);
         };

@@ -218,7 +218,7 @@ impl FollowedInput {
             (opened, watched.name.take_missed(), watched.refusal.take(), watched.name.is_gone())
         });
         for opened in opened {
-            self.run.console.say(format!("{name}: replaced by another file; following the new file"));
+            self.run.console.notice(format!("{name}: replaced by another file; following the new file"));
             let bytes = self.open(opened.file, None)?;
             self.push(opened.id, bytes, None)?;
         }
@@ -234,7 +234,7 @@ impl FollowedInput {
             _ if !is_gone => Absence::None,
             Absence::None => Absence::Since(now),
             Absence::Since(since) if now.saturating_sub(since) >= GONE => {
-                self.run.console.say(format!("{name}: deleted; waiting for a new file"));
+                self.run.console.notice(format!("{name}: deleted; waiting for a new file"));
                 Absence::Reported
             }
             known => known,
@@ -282,7 +282,9 @@ impl FollowedInput {
             let Some(at) = self.turns.to_close(owner, self.elapsed(), is_full) else { return Ok(()) };
             if is_full && !std::mem::replace(&mut self.has_reported_full, true) {
                 let (name, files) = (self.bytes().name(), self.files.len());
-                self.run.console.say(format!("{name}: {files} renamed files are open; closing the oldest ones early"));
+                self.run
+                    .console
+                    .notice(format!("{name}: {files} renamed files are open; closing the oldest ones early"));
             }
             let file = &mut self.files[at];
             file.count_from(self.lines);

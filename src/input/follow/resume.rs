@@ -336,6 +336,7 @@ impl Search<'_> {
         let (mut files, mut missed, mut is_current) = (VecDeque::new(), 0, false);
         let mut is_read_on = vec![false; self.files.len()];
         let say = |text: String| self.run.console.say(format!("{}: {text}", self.name));
+        let notice = |text: String| self.run.console.notice(format!("{}: {text}", self.name));
         for (at, former) in self.files.iter().enumerate() {
             let Some(found) = self.find(at, &rest) else {
                 if !former.is_done {
@@ -353,7 +354,7 @@ impl Search<'_> {
                 is_current |= at + 1 == self.files.len() && is_sure;
             } else {
                 let path = found.path.display();
-                say(match former.line {
+                notice(match former.line {
                     0 => format!("reading {path}, of which no line was read"),
                     line => format!("reading {path} on from line {}", line + 1),
                 });
@@ -368,7 +369,7 @@ impl Search<'_> {
             let is_new = if is_unknown(&other) && !is_current { other.is_new } else { New::No };
             let path = other.path.display();
             match is_new {
-                New::Yes => say(format!("reading {path}, which had the name meanwhile")),
+                New::Yes => notice(format!("reading {path}, which had the name meanwhile")),
                 New::Perhaps => say(format!("{path} is not read: its times do not show whether it had the name")),
                 New::No => {}
             }

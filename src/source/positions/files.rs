@@ -147,7 +147,7 @@ impl FilePositions {
             if former.name != position.name {
                 let has_grown = former.content.length < position.content.length;
                 let content = if has_grown { "with whose content it begins" } else { "which has the same content" };
-                run.console.say(format!("{}: continues {}, {content}", position.name, former.name));
+                run.console.notice(format!("{}: continues {}, {content}", position.name, former.name));
             }
             position.partitions = former.partitions;
         }
