@@ -7,6 +7,7 @@
 use super::node::{Branch, Literal, Node, Operator, PathKey, WrittenCall, literal_number};
 use super::value::ValueKind;
 use crate::error::{Error, Result};
+use crate::parse::excerpt::{brief, brief_between, column_in, excerpt, short_words};
 use crate::time::read_iso;
 use sqlparser::ast::{
     AccessExpr, Assignment, AssignmentTarget, BinaryOperator, CastKind, CeilFloorKind, DataType, DuplicateTreatment,
@@ -131,10 +132,13 @@ pub(crate) fn parse_call(text: &str) -> Result<WrittenCall> {
     }
 }
 
-/// Returns an error about the expression `text`.
+/// Returns an error about the expression `text`, of which it shows at most 200 bytes: those around the column that
+/// `why` names.
 #[cold]
 pub(crate) fn refused(text: &str, why: &str) -> Error {
-    Error::config(format!("expression `{}`: {why}", text.trim()))
+    let blank = text.len() - text.trim_start().len();
+    let column = column_in(why).map_or(1, |column| column.saturating_sub(blank));
+    Error::config(format!("expression `{}`: {}", excerpt(text.trim(), column), short_words(why)))
 }
 
 fn read(text: &str) -> Result<Expr> {
@@ -187,7 +191,7 @@ fn read_with<T>(text: &str, parse: impl FnOnce(&mut Parser<'_>) -> std::result::
     let sql = parse(&mut parser).map_err(|error| refused(text, &spoken(&error, &written)))?;
     let next = parser.peek_token();
     if next.token != Token::EOF {
-        let place = format!("unexpected `{}` at column {}", next.token, next.span.start.column);
+        let place = format!("unexpected `{}` at column {}", brief(&next.token), next.span.start.column);
         return Err(refused(text, &(place + &hint(&written, next.span.start))));
     }
     Ok(sql)
@@ -299,6 +303,8 @@ fn spoken(error: &ParserError, tokens: &[TokenWithSpan]) -> String {
         ParserError::RecursionLimitExceeded => "nested too deeply".to_owned(),
     };
     let fault = place_in(&message);
+    // The token that it found may be a long text.
+    let message = brief_between(&message, "found: ", " at Line: ");
     let message = message.replacen("Expected:", "expected", 1).replacen("found:", "found", 1);
     let message = message.replacen(" at Line: 1, Column: ", " at column ", 1).replacen("EOF", "the end", 1);
     message + &hint(tokens, fault)
@@ -369,14 +375,14 @@ fn special(sql: &Expr) -> Result<Node, Reason> {
             args.extend(substring_for.as_deref().map(node).transpose()?);
             named("substr", args)
         }
-        other => return Err(format!("unsupported syntax `{other}`; evt-metrics(5) describes expressions")),
+        other => return Err(format!("unsupported syntax `{}`; evt-metrics(5) describes expressions", brief(other))),
     })
 }
 
 /// Converts a name with elements of arrays: `items[1].price`.
 fn path(root: &Expr, steps: &[AccessExpr]) -> Result<Vec<PathKey>, Reason> {
     let Node::Name(mut path) = node(root)? else {
-        return Err(format!("expected an element of a property, like items[1], found `{root}[…]`"));
+        return Err(format!("expected an element of a property, like items[1], found `{}[…]`", brief(root)));
     };
     for step in steps {
         path.push(match step {
@@ -385,9 +391,14 @@ fn path(root: &Expr, steps: &[AccessExpr]) -> Result<Vec<PathKey>, Reason> {
                 Some(position) if position.trunc() == position && position != 0.0 && position.abs() < 1e9 => {
                     PathKey::Element(position as i64)
                 }
-                _ => return Err(format!("expected a position from 1, or from -1 at the end, found [{index}]")),
+                _ => {
+                    return Err(format!("expected a position from 1, or from -1 at the end, found [{}]", brief(index)));
+                }
             },
-            other => return Err(format!("unsupported syntax `{other}`; an element is items[1], a member items.price")),
+            other => {
+                let why = "an element is items[1], a member items.price";
+                return Err(format!("unsupported syntax `{}`; {why}", brief(other)));
+            }
         });
     }
     Ok(path)
@@ -513,7 +524,7 @@ fn written(function: &Function) -> Result<WrittenCall, Reason> {
 fn argument(argument: &FunctionArg) -> Result<Node, Reason> {
     match argument {
         FunctionArg::Unnamed(FunctionArgExpr::Expr(sql)) => node(sql),
-        other => Err(format!("unsupported argument `{other}`")),
+        other => Err(format!("unsupported argument `{}`", brief(other))),
     }
 }
 

@@ -5,12 +5,14 @@
 //! NAME=VALUE&…  of a URI       ─► query: the path and the options; percent-encoding
 //! 64KiB                        ─► size: a number of bytes
 //! bytes                        ─► hex: their hexadecimal digits
+//! a long text                  ─► excerpt: the part of it that a message shows
 //! a name that does not exist   ─► nearest: the known name that was probably meant
 //! text of data                 ─► printable: the same text, unable to control a terminal
 //! a name in a command          ─► shell: the same name as one word of a shell
 //! ```
 
 pub mod bytes;
+pub mod excerpt;
 pub mod hex;
 pub mod nearest;
 pub mod printable;
