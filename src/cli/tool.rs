@@ -3,7 +3,7 @@
 use super::check::CheckReport;
 use crate::error::Result;
 use crate::run::Run;
-use clap::{Arg, Command, Parser};
+use clap::{Arg, ArgAction, Command, Parser};
 use std::rc::Rc;
 
 /// A tool: its flags, and what it does.
@@ -107,8 +107,20 @@ pub fn command<T: Tool>() -> Command {
         false => arg,
     };
     command
-        .mut_args(|arg| with_place(everywhere(with_variable(arg))))
-        .mut_subcommands(|action| action.mut_args(with_variable))
+        .mut_args(|arg| with_place(everywhere(repeatable(with_variable(arg)))))
+        .mut_subcommands(|action| action.mut_args(|arg| repeatable(with_variable(arg))))
+}
+
+/// Lets a switch occur more than once, as `-q -q` in a script that adds flags: it says the same each time. A flag with a
+/// value may not, because two values may differ.
+fn repeatable(arg: Arg) -> Arg {
+    match arg.get_action() {
+        ArgAction::SetTrue => {
+            let id = arg.get_id().clone();
+            arg.overrides_with(id)
+        }
+        _ => arg,
+    }
 }
 
 /// The version, with the commit if git knew it when evt was built (`build.rs`).

@@ -32,7 +32,8 @@ pub struct Args {
     /// Write the events that --dedup drops to URI, so that evt-reconcile --plus can account for them
     #[arg(long, value_name = "URI", requires = "dedup", help_heading = "Output")]
     duplicates: Option<OsString>,
-    /// Keep about SIZE of ids in memory, and the rest in files, of the checkpoint or in TMPDIR [default: 128MiB]
+    /// Keep about SIZE of ids in memory, at least 8MiB, and the rest in files, of the checkpoint or in TMPDIR [default:
+    /// 128MiB]
     #[arg(long, value_name = "SIZE", value_parser = parse_memory, requires = "dedup", help_heading = "State")]
     memory: Option<usize>,
     #[command(flatten)]

@@ -71,8 +71,8 @@ pub struct Args {
     /// Allow reading a subset of the partitions of a topic (?partitions=); no key may have rows in two partitions
     #[arg(long, help_heading = "Input")]
     allow_partition_subset: bool,
-    /// Keep about SIZE of state in memory, and the rest in files, of the checkpoint or in TMPDIR [default: all in
-    /// memory]
+    /// Keep about SIZE of state in memory, at least 8MiB, and the rest in files, of the checkpoint or in TMPDIR
+    /// [default: all in memory]
     #[arg(long, value_name = "SIZE", value_parser = parse_memory, help_heading = "State")]
     memory: Option<usize>,
     #[command(flatten)]
