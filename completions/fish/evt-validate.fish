@@ -2,7 +2,7 @@ complete -c evt-validate -l schemas -d 'Validate against this directory or regis
 complete -c evt-validate -l subject -d 'Take the subject from a column or path, or use TEXT for all events (=TEXT)' -r
 complete -c evt-validate -l dedup -d 'Drop an event whose event_id occurred in its partition within this much stream time' -r
 complete -c evt-validate -l duplicates -d 'Write the events that --dedup drops to URI, so that evt-reconcile --plus can account for them' -r
-complete -c evt-validate -l memory -d 'Keep about SIZE of ids in memory, and the rest in files, of the checkpoint or in TMPDIR [default: 128MiB]' -r
+complete -c evt-validate -l memory -d 'Keep about SIZE of ids in memory, at least 8MiB, and the rest in files, of the checkpoint or in TMPDIR [default: 128MiB]' -r
 complete -c evt-validate -l since -d 'Take only rows at or after INSTANT, by event_time, window_start, failed_at or since' -r
 complete -c evt-validate -l until -d 'Take only rows before INSTANT' -r
 complete -c evt-validate -l last -d 'Take only rows of the last DURATION, like --since now-DURATION' -r

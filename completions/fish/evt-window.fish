@@ -18,7 +18,7 @@ complete -c evt-window -l new-partitions -d 'Accept partitions that appear after
 complete -c evt-window -l top -d 'Write only the rows of the N keys of each window with the greatest values; implies --emit final' -r
 complete -c evt-window -l of -d 'Rank the keys by this metric [default: the first metric of those with the same dimensions and windows]' -r
 complete -c evt-window -l late -d 'Write late events to URI; without it they are counted and lost, and the exit status is 1' -r
-complete -c evt-window -l memory -d 'Keep about SIZE of state in memory, and the rest in files, of the checkpoint or in TMPDIR [default: all in memory]' -r
+complete -c evt-window -l memory -d 'Keep about SIZE of state in memory, at least 8MiB, and the rest in files, of the checkpoint or in TMPDIR [default: all in memory]' -r
 complete -c evt-window -l checkpoint -d 'Keep state and positions in a directory or a bucket of S3, and write each row once, whatever stops the run (evt-checkpoint(5))' -r -F
 complete -c evt-window -l checkpoint-every -d 'End an epoch, whose rows become visible together, every DURATION' -r
 complete -c evt-window -l keep-epochs -d 'Keep the last N complete epochs' -r

@@ -15,6 +15,7 @@ use crate::kind::Kind;
 use crate::output::OutputPlan;
 use crate::registry::place;
 use crate::run::Run;
+use crate::secret;
 use crate::source::SourceOptions;
 use crate::spool::ack::AckPolicy;
 use crate::spool::dir::SpoolDir;
@@ -221,7 +222,7 @@ impl CheckReport {
                 Err(faults) => self.faults.0.extend(faults.0.into_iter().map(|error| error.at(&name))),
             }
         }
-        self.run.io.print(&ready)?;
+        self.run.io.print(&secret::hide(&ready))?;
         // A fault found by several parts of a tool is reported once.
         let mut said = BTreeSet::new();
         for fault in self.faults.0.iter().filter(|fault| said.insert(fault.to_string())) {

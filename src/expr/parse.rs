@@ -7,7 +7,7 @@
 use super::node::{Branch, Literal, Node, Operator, PathKey, WrittenCall, literal_number};
 use super::value::ValueKind;
 use crate::error::{Error, Result};
-use crate::parse::excerpt::{brief, brief_between, column_in, excerpt, short_words};
+use crate::parse::excerpt::{brief, brief_between, column_in, excerpt, without_repeats};
 use crate::time::read_iso;
 use sqlparser::ast::{
     AccessExpr, Assignment, AssignmentTarget, BinaryOperator, CastKind, CeilFloorKind, DataType, DuplicateTreatment,
@@ -138,7 +138,7 @@ pub(crate) fn parse_call(text: &str) -> Result<WrittenCall> {
 pub(crate) fn refused(text: &str, why: &str) -> Error {
     let blank = text.len() - text.trim_start().len();
     let column = column_in(why).map_or(1, |column| column.saturating_sub(blank));
-    Error::config(format!("expression `{}`: {}", excerpt(text.trim(), column), short_words(why)))
+    Error::config(format!("expression `{}`: {}", excerpt(text.trim(), column), without_repeats(why, text)))
 }
 
 fn read(text: &str) -> Result<Expr> {

@@ -5,6 +5,10 @@ use std::fmt::Display;
 
 /// Bytes of a text that a message shows.
 const BYTES_MAX: usize = 200;
+/// Bytes of a message that are compared with the text at once.
+const PIECE: usize = 24;
+/// Bytes of a message that is not cut.
+const MESSAGE_MAX: usize = 1200;
 /// The sign for the rest.
 const REST: &str = "…";
 
@@ -43,9 +47,30 @@ pub fn column_in(message: &str) -> Option<usize> {
     rest[..rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len())].parse().ok()
 }
 
-/// Shortens each word of a message that is longer than 200 bytes: a name or a text that it quotes.
-pub fn short_words(message: &str) -> String {
-    message.split(' ').map(|word| excerpt(word, 1)).collect::<Vec<_>>().join(" ")
+/// Shortens what a message repeats of a text, and each of its words: to 200 bytes each. Of a message that repeats the
+/// text in another form, the beginning and the end remain.
+pub fn without_repeats(message: &str, text: &str) -> String {
+    let message = message.split(' ').map(|word| excerpt(word, 1)).collect::<Vec<_>>().join(" ");
+    if message.len() <= 2 * BYTES_MAX {
+        return message;
+    }
+    let (mut short, mut repeated, mut rest) = (String::new(), String::new(), message.as_str());
+    while !rest.is_empty() {
+        let (piece, after) = rest.split_at(rest.ceil_char_boundary(PIECE.min(rest.len())));
+        if text.contains(piece) {
+            repeated.push_str(piece);
+        } else {
+            short.push_str(&excerpt(&std::mem::take(&mut repeated), 1));
+            short.push_str(piece);
+        }
+        rest = after;
+    }
+    short.push_str(&excerpt(&repeated, 1));
+    if short.len() <= MESSAGE_MAX {
+        return short;
+    }
+    let (head, tail) = (short.floor_char_boundary(BYTES_MAX), short.ceil_char_boundary(short.len() - BYTES_MAX));
+    format!("{}{REST}{}", &short[..head], &short[tail..])
 }
 
 #[cfg(test)]
@@ -76,10 +101,18 @@ mod tests {
             }
         }
         let message = format!("expected a name, found {}; write x", "n".repeat(900));
-        let short = short_words(&message);
+        let short = without_repeats(&message, "");
         assert!(short.len() < 250 && short.ends_with(" write x"), "{short}");
         let found = brief_between(&format!("found: {} at Line: 1", "x y ".repeat(900)), "found: ", " at ");
         assert!(found.len() < 220 && found.ends_with("… at Line: 1"), "{found}");
+        let text = "abc + ".repeat(900);
+        for (repeat, wanted) in [(text.clone(), 300), (text.to_uppercase(), 500)] {
+            let short = without_repeats(&format!("expected one of x, y or z, found {repeat}; write 1"), &text);
+            assert!(
+                short.len() < wanted && short.starts_with("expected one of") && short.ends_with("write 1"),
+                "{short}"
+            );
+        }
         assert_eq!((column_in("a at column 7; b"), column_in("a")), (Some(7), None));
     }
 }

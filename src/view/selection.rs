@@ -11,6 +11,7 @@ use crate::json::text::unescape;
 use crate::json::walk::members;
 use crate::kind::event::column;
 use crate::kind::{DIMENSIONS_KEY, Kind, SELECTION_KEY, event, holds_json, json, metric};
+use crate::parse::excerpt::brief;
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StringArray, StringBuilder};
 use arrow::datatypes::{Field, Schema, SchemaRef, TimestampMicrosecondType};
 use std::collections::{BTreeSet, HashMap, HashSet};
@@ -301,7 +302,7 @@ impl ObjectPaths {
 ///
 /// Errors: exit status 2 if a name is empty or a quote is not closed.
 pub fn parse_names(text: &str) -> Result<Vec<Name>> {
-    let wrong = || Error::usage(format!("--columns {text}: expected names like a,repo.name,tags[1],\"x.y\""));
+    let wrong = || Error::usage(format!("--columns {}: expected names like a,repo.name,tags[1],\"x.y\"", brief(text)));
     let paths = read_paths(text).ok_or_else(wrong)?;
     Ok(paths.into_iter().map(|path| Name { label: path_text(&path), path }).collect())
 }

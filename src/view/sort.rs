@@ -9,6 +9,7 @@ use crate::error::{Error, Result};
 use crate::json::scan::number_end;
 use crate::json::text::unescape;
 use crate::kind::is_json;
+use crate::parse::excerpt::brief;
 use arrow::array::{
     Array, ArrayRef, AsArray, Decimal128Array, Float64Builder, RecordBatch, StringBuilder, UInt32Array,
 };
@@ -35,7 +36,8 @@ impl SortKey {
     /// Errors: exit status 2 if there is no such column.
     pub fn parse(text: &str, schema: &Schema) -> Result<Self> {
         let (descending, text) = text.strip_prefix('-').map_or((false, text), |name| (true, name));
-        let names = parse_names(text).map_err(|_| Error::usage(format!("--sort: expected a name, found {text}")))?;
+        let names =
+            parse_names(text).map_err(|_| Error::usage(format!("--sort: expected a name, found {}", brief(text))))?;
         let [name] = names.as_slice() else {
             return Err(Error::usage(format!("--sort: expected one name, found {text}")));
         };

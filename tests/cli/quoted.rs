@@ -16,7 +16,7 @@ fn no_message_shows_the_password_of_a_uri_that_is_mistyped() {
     let dir = Dir::new("mistyped");
     dir.write("e.jsonl", format!("{EVENT}\n"));
     dir.write("m.toml", "[[metric]]\nname = \"n\"\nsize = \"1m\"\n");
-    dir.write("rules.toml", "[[rule]]\nname = \"a\"\nthreshold = 1\nwindow_seconds = 60\n");
+    dir.write("rules.toml", "[[rule]]\nname = \"a\"\naggregate = \"count(*)\"\nthreshold = 1\nwindow_seconds = 60\n");
     let uris = [
         format!("postgrez://u:{PASSWORD}@127.0.0.1:1/evt"),
         format!("Postgres://u:{PASSWORD}@127.0.0.1:1/evt"),
@@ -95,7 +95,7 @@ fn a_message_shows_a_part_of_a_long_expression_and_the_place_of_its_fault() {
         dir.write("m.toml", format!("[[metric]]\nname = \"n\"\nsize = \"1m\"\nwhere = '''{fault}'''\n"));
         dir.write(
             "r.toml",
-            format!("[[rule]]\nname = \"a\"\nthreshold = 1\nwindow_seconds = 60\nwhere = '''{fault}'''\n"),
+            format!("[[rule]]\nname = \"a\"\naggregate = \"count(*)\"\nthreshold = 1\nwindow_seconds = 60\nwhere = '''{fault}'''\n"),
         );
         let runs = [
             dir.run("evt-ingest", &["e.jsonl", "--to", "null:", "--where", fault]),
@@ -147,9 +147,10 @@ fn a_switch_may_be_given_twice_in_every_tool() {
 #[test]
 fn quiet_suppresses_what_follow_says_about_files_that_were_rotated() {
     let dir = Dir::new("quiet-follow");
+    let line = |number: u32| EVENT.replace("000000000001", &format!("{number:012}"));
     for (flags, says) in [("-q", false), ("", true)] {
         dir.shell("rm -rf ck *.jsonl* a.log*").succeeds();
-        dir.write("a.log", format!("{EVENT}\n"));
+        dir.write("a.log", format!("{}\n", line(1)));
         let run = |log: &str, wanted: usize| {
             let line = format!(
                 "--follow a.log -f jsonl --dlq null: --checkpoint ck --checkpoint-every 20ms --to o.jsonl {flags}"
@@ -166,13 +167,16 @@ fn quiet_suppresses_what_follow_says_about_files_that_were_rotated() {
         };
         run("1.log", 1);
         // Rotated while no run reads, and the old file has grown.
-        dir.shell(&format!("mv a.log a.log.1; printf '%s\\n' '{EVENT}' >> a.log.1; printf '%s\\n' '{EVENT}' > a.log"))
-            .succeeds();
+        std::fs::rename(dir.path("a.log"), dir.path("a.log.1")).expect("renamed");
+        dir.write("a.log.1", format!("{}\n{}\n", line(1), line(2)));
+        dir.write("a.log", format!("{}\n", line(3)));
         let said = run("2.log", 3);
         assert_eq!(said.contains("a.log.1 on from line 2"), says, "{said}");
         assert_eq!(said.is_empty(), !says, "{said}");
-        // A loss is said anyway.
-        dir.shell(&format!("printf '%s\\n' '{EVENT}' >> a.log; rm a.log; printf '%s\\n' '{EVENT}' > a.log")).succeeds();
+        // A loss is said anyway: the file that was read is gone.
+        std::fs::rename(dir.path("a.log"), dir.path("gone")).expect("renamed");
+        dir.shell("mkdir -p elsewhere; mv gone elsewhere").succeeds();
+        dir.write("a.log", format!("{}\n", line(4)));
         let said = run("3.log", 4);
         assert!(said.contains("is gone; records may be lost"), "{said}");
     }

@@ -76,7 +76,7 @@ fn every_use_of_a_server_waits_while_the_server_starts() {
         "evt-reconcile e.jsonl 'URI?table=raw_events'",
         "evt-alert e.jsonl --state a.db --rules 'URI?table=rules' --once",
         "evt-alert 'URI?table=aggregated_metrics' --state b.db --rules rules.json --once",
-        "evt-backfill --dead dead.jsonl --ledger URI --to null:",
+        "evt-backfill --dead dead.jsonl --ledger URI --to replayed.jsonl",
         "evt-backfill --dead dead.jsonl --ledger URI --dry-run",
         "evt-backfill e.jsonl -m m.toml --to URI --all-closed",
         "evt-backfill e.jsonl -m m.toml --to URI --all-closed --dry-run",
