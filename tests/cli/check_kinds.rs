@@ -10,7 +10,10 @@ fn a_check_refuses_an_output_for_rows_of_another_kind_as_the_run_does() {
     let redis = "'redis://127.0.0.1:1/0?retry=100ms'";
     let dir = Dir::new("check-kinds");
     dir.write("e.jsonl", format!("{EVENT}\nno JSON\n"));
-    dir.write("rules.toml", "[[rule]]\nname = \"a\"\naggregate = \"count(*)\"\nthreshold = 1\nwindow_seconds = 60\n");
+    dir.write(
+        "rules.toml",
+        "[[rule]]\nname = \"a\"\naggregate = \"count(*)\"\ncondition = \"gt\"\nthreshold = 1\nwindow_seconds = 60\n",
+    );
     dir.shell("evt-ingest -q e.jsonl --dlq dead.jsonl --to sqlite:e.db").succeeds();
     let known = [
         ("evt-ingest http://127.0.0.1:0 --spool spool --dlq null: --to REDIS", "event"),

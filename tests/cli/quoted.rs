@@ -16,14 +16,17 @@ fn no_message_shows_the_password_of_a_uri_that_is_mistyped() {
     let dir = Dir::new("mistyped");
     dir.write("e.jsonl", format!("{EVENT}\n"));
     dir.write("m.toml", "[[metric]]\nname = \"n\"\nsize = \"1m\"\n");
-    dir.write("rules.toml", "[[rule]]\nname = \"a\"\naggregate = \"count(*)\"\nthreshold = 1\nwindow_seconds = 60\n");
+    dir.write(
+        "rules.toml",
+        "[[rule]]\nname = \"a\"\naggregate = \"count(*)\"\ncondition = \"gt\"\nthreshold = 1\nwindow_seconds = 60\n",
+    );
     let uris = [
         format!("postgrez://u:{PASSWORD}@127.0.0.1:1/evt"),
         format!("Postgres://u:{PASSWORD}@127.0.0.1:1/evt"),
         format!("htttp://u:{PASSWORD}@127.0.0.1:1"),
-        format!("postgres:/u:{PASSWORD}@127.0.0.1:1/evt"),
+        format!("postgres:/u:{PASSWORD}@127.0.0.1:1/evt?retry=1ms"),
         format!("kafka://u:{PASSWORD}@127.0.0.1:1/t"),
-        format!("http://u:{PASSWORD}@127.0.0.1:1"),
+        format!("http://u:{PASSWORD}@127.0.0.1:1?retry=1ms"),
         format!("s4://u:{PASSWORD}@127.0.0.1:1/b"),
         format!("redis://u:a?{PASSWORD}@127.0.0.1:1/0"),
         format!("postgres://u:a?b&{PASSWORD}=1@127.0.0.1:1/evt"),
@@ -95,7 +98,7 @@ fn a_message_shows_a_part_of_a_long_expression_and_the_place_of_its_fault() {
         dir.write("m.toml", format!("[[metric]]\nname = \"n\"\nsize = \"1m\"\nwhere = '''{fault}'''\n"));
         dir.write(
             "r.toml",
-            format!("[[rule]]\nname = \"a\"\naggregate = \"count(*)\"\nthreshold = 1\nwindow_seconds = 60\nwhere = '''{fault}'''\n"),
+            format!("[[rule]]\nname = \"a\"\naggregate = \"count(*)\"\ncondition = \"gt\"\nthreshold = 1\nwindow_seconds = 60\nwhere = '''{fault}'''\n"),
         );
         let runs = [
             dir.run("evt-ingest", &["e.jsonl", "--to", "null:", "--where", fault]),
