@@ -101,8 +101,8 @@ pub fn remember(name: &str, value: &str) {
     }
 }
 
-/// Makes the password of a URI `SCHEME://USER:PASSWORD@HOST` a secret, also if the scheme is unknown: output shows `***`
-/// in its place. A flag may precede the URI: `--to=URI`. Other texts have no effect.
+/// Makes the password of a URI `SCHEME://USER:PASSWORD@HOST` a secret, also if the scheme is unknown: output shows
+/// `***` in its place. A flag may precede the URI: `--to=URI`. Other texts have no effect.
 pub fn remember_password(text: &str) {
     let uri = text.strip_prefix("--").and_then(|flag| flag.split_once('=')).map_or(text, |(_, value)| value);
     let Some((scheme, rest)) = uri.split_once(':') else { return };

@@ -188,8 +188,8 @@ pub fn check_last(store: &dyn CheckpointStore, next: u64) -> Result<()> {
     }
 }
 
-/// Returns the cause of `error`: the outcome of a check of the log if another run has written it, because that run removes
-/// files that this one reads; otherwise `error`.
+/// Returns the cause of `error`: the outcome of a check of the log if another run has written it, because that run
+/// removes files that this one reads; otherwise `error`.
 pub fn or_fenced(checked: Result<()>, error: Error) -> Error {
     match checked {
         Err(fenced) if fenced.kind() == ErrorKind::Fenced => fenced,

@@ -385,8 +385,8 @@ pub fn resolve(spec: StageSpec<'_>, follow: bool, run: &Run) -> Resolved {
     }
 }
 
-/// Returns the kind of the rows that a tool reads, if it is known before the first row: that of `--kind`, of a table, or
-/// of an HTTP server, which accepts events only.
+/// Returns the kind of the rows that a tool reads, if it is known before the first row: that of `--kind`, of a table,
+/// or of an HTTP server, which accepts events only.
 fn known_kind(args: &StageArgs, inputs: &[Uri]) -> Option<Kind> {
     let of_input = |input: &Uri| match input {
         Uri::Http(_) => Some(Kind::Event),

@@ -111,8 +111,8 @@ pub fn command<T: Tool>() -> Command {
         .mut_subcommands(|action| action.mut_args(|arg| repeatable(with_variable(arg))))
 }
 
-/// Lets a switch occur more than once, as `-q -q` in a script that adds flags: it says the same each time. A flag with a
-/// value may not, because two values may differ.
+/// Lets a switch occur more than once, as `-q -q` in a script that adds flags: it says the same each time. A flag
+/// with a value may not, because two values may differ.
 fn repeatable(arg: Arg) -> Arg {
     match arg.get_action() {
         ArgAction::SetTrue => {

@@ -1,5 +1,5 @@
-//! Outputs that do not take rows of the kind that the tool writes: `--check` and the run refuse them alike, if the kind is
-//! known before the first row.
+//! Outputs that do not take rows of the kind that the tool writes: `--check` and the run refuse them alike, if the
+//! kind is known before the first row.
 
 use crate::harness::Dir;
 use crate::services::EVENT;

@@ -1,5 +1,5 @@
-//! Messages that advise an action which destroys or repeats data, or is hard to take back: a list of all of them, each with
-//! the test that it is given when it is true, and tests that it is not given otherwise.
+//! Messages that advise an action which destroys or repeats data, or is hard to take back: a list of all of them,
+//! each with the test that it is given when it is true, and tests that it is not given otherwise.
 
 use crate::harness::{Dir, ROOT, ended, eventually, suspend};
 use crate::kept_checkpoints::intent::{LEDGER, LINES, left};

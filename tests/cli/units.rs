@@ -1,4 +1,5 @@
-//! When systemd starts the units again, computed from their files by the rules of systemd.service(5) and systemd.unit(5).
+//! When systemd starts the units again, computed from their files by the rules of systemd.service(5) and
+//! systemd.unit(5).
 
 use crate::harness::{Dir, ROOT};
 use crate::services::{DELAYS, EVENT};

@@ -116,7 +116,8 @@ struct ReadingArgs {
     /// Read N days of a lake or table at the same time, each on a thread
     #[arg(long, value_name = "N", default_value = "1", value_parser = clap::value_parser!(u8).range(1..), conflicts_with = "dead")]
     jobs: u8,
-    /// Keep about SIZE of the windows in memory, at least 8MiB, and the rest in files in TMPDIR [default: all in memory]
+    /// Keep about SIZE of the windows in memory, at least 8MiB, and the rest in files in TMPDIR [default: all in
+    /// memory]
     #[arg(long, value_name = "SIZE", value_parser = parse_memory, conflicts_with = "dead")]
     memory: Option<usize>,
 }
