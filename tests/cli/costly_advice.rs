@@ -149,8 +149,8 @@ fn last_entry(dir: &Dir) -> u64 {
     names.filter_map(|entry| entry.file_name().to_string_lossy().parse().ok()).max().unwrap_or(0)
 }
 
-/// A run that is stopped after its entry in the log and before it opens its outputs, while another run commits an epoch:
-/// nothing is wrong. It said that a backup was to be restored.
+/// A run that is stopped after its entry in the log and before it opens its outputs, while another run commits an
+/// epoch: nothing is wrong. It said that a backup was to be restored.
 #[test]
 fn a_run_that_was_replaced_while_it_was_suspended_says_so_and_advises_nothing() {
     let server = postgres().map(|(uri, ..)| uri);
@@ -175,8 +175,8 @@ fn a_run_that_was_replaced_while_it_was_suspended_says_so_and_advises_nothing() 
     }
 }
 
-/// A run whose epoch a newer run has removed found it damaged, and advised `--restore`: while it reads a part (a FIFO here),
-/// another run begins.
+/// A run whose epoch a newer run has removed found it damaged, and advised `--restore`: while it reads a part (a
+/// FIFO here), another run begins.
 #[test]
 fn an_epoch_that_another_run_has_removed_is_not_called_damaged() {
     let dir = Dir::new("removed-epoch");
