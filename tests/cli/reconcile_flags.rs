@@ -1,7 +1,10 @@
 //! The flags of evt-reconcile: outputs that are inputs, modes that exclude each other, ranges without an instant, and
-//! results that replace those of an earlier run.
+//! results that replace those of an earlier run; duplicates in a range of time.
 
-use crate::harness::Dir;
+use crate::harness::{Dir, Draws};
+use serde_json::Value;
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
 
 const EVENT: &str =
     r#"{"event_id":"00000000-0000-4000-8000-000000000001","source":"a","server_timestamp":"2026-01-01T00:00:01Z"}"#;
@@ -217,4 +220,64 @@ fn standard_input_is_one_input_only() {
             assert!(said.contains("-: expected standard input as one input, found it as 2"), "{said}");
         }
     }
+}
+
+/// With `--dedup` a record whose event_id B has from another position of A is a duplicate, wherever in time the row of
+/// B and its record are: random records and rows of B, every range of time, against this rule.
+#[test]
+fn a_duplicate_of_a_record_outside_the_range_is_a_duplicate() {
+    let mut draws = Draws::new();
+    let dir = Dir::new("reconcile-duplicates-range");
+    let mut outside = 0;
+    for case in 0..6 {
+        let (mut a, mut seconds) = (String::new(), vec![]);
+        for _ in 0..14 {
+            let (id, second) = (draws.below(7), draws.below(10));
+            seconds.push(second);
+            let id = format!("00000000-0000-4000-8000-{id:012}");
+            writeln!(a, r#"{{"event_time":"2024-01-01T10:00:0{second}Z","event_id":"{id}"}}"#).expect("text");
+        }
+        dir.write("a.jsonl", a);
+        dir.shell("evt-ingest -q a.jsonl --to all.jsonl").succeeds();
+        let rows = dir.rows("all.jsonl");
+        let is_kept: Vec<bool> = rows.iter().map(|_| draws.below(3) == 0).collect();
+        let kept: Vec<&Value> = rows.iter().zip(&is_kept).filter(|(_, kept)| **kept).map(|(row, _)| row).collect();
+        dir.write("b.jsonl", kept.iter().map(|row| format!("{row}\n")).collect::<String>());
+        let ids: BTreeSet<&str> = kept.iter().filter_map(|row| row["event_id"].as_str()).collect();
+        for (since, until) in [(0, 5), (5, 9), (4, 6)] {
+            let judged = (0..rows.len()).filter(|at| (since..until).contains(&seconds[*at]));
+            let missing: Vec<usize> =
+                judged.clone().filter(|at| !ids.contains(rows[*at]["event_id"].as_str().expect("an id"))).collect();
+            outside += judged
+                .clone()
+                .filter(|at| {
+                    let copies =
+                        (0..rows.len()).filter(|b| is_kept[*b] && rows[*b]["event_id"] == rows[*at]["event_id"]);
+                    let mut copies = copies.map(|copy| seconds[copy]).peekable();
+                    copies.peek().is_some() && copies.all(|second| !(since..until).contains(&second))
+                })
+                .count();
+            let range = format!("--since 2024-01-01T10:00:0{since}Z --until 2024-01-01T10:00:0{until}Z");
+            for by in ["position", "id"] {
+                let line = format!("evt-reconcile -q a.jsonl b.jsonl --dedup --by {by} {range}");
+                let status = i32::from(!missing.is_empty());
+                let named = dir.shell(&format!("{line} --ids")).ends_with(status);
+                let offsets: Vec<usize> = named
+                    .rows()
+                    .iter()
+                    .filter_map(|row| row["offset"].as_u64())
+                    .map(|line| line as usize - 1)
+                    .collect();
+                assert_eq!(offsets, missing, "{draws} case {case}: {line}: {named}");
+                let counts = dir.shell(&line).ends_with(status);
+                let sum = |name: &str| counts.rows().iter().filter_map(|row| row[name].as_u64()).sum::<u64>() as usize;
+                let found = [sum("b") + sum("duplicate"), sum("missing"), sum("a")];
+                let all = judged.clone().count();
+                // Without a fault -q writes no rows.
+                let expected = if missing.is_empty() { [0; 3] } else { [all - missing.len(), missing.len(), all] };
+                assert_eq!(found, expected, "{draws} case {case}: {line}: {counts}");
+            }
+        }
+    }
+    assert!(outside > 5, "{draws}: {outside} records whose copies in B are all outside the range");
 }

@@ -5,7 +5,7 @@ use super::sort::{EntrySorter, Sorted};
 use crate::error::{Error, Result};
 use crate::output::Output;
 use crate::reconcile::entry::{IN_PLUS, RowEntry, RowKey, Side};
-use crate::reconcile::judge::{Finding, Judge, JudgeRules, MatchBy, UnitExtent, UnitOutcome};
+use crate::reconcile::judge::{Finding, Judge, JudgeRules, MatchBy, TimeRange, UnitExtent, UnitOutcome};
 use crate::reconcile::metrics;
 use crate::reconcile::output;
 use crate::reconcile::ranges::{RangeSummary, Ranges};
@@ -122,20 +122,22 @@ impl Join {
         self.ids(by_id, report, has_plus)
     }
 
-    /// Joins by position; searches the event_ids of the units that are nowhere among those of the rows of B.
+    /// Joins by position; searches the event_ids of the units that are nowhere among those of the rows of B. A row of B
+    /// outside the range of time makes a unit inside it a duplicate, so the range applies only after the search.
     fn positions_with_duplicates(self, sorter: EntrySorter, mut results: JoinFindings<'_>) -> Result<Matches> {
-        let mut judge = Judge::new(self.rules, self.extent);
+        let range = self.rules.range;
+        let mut judge = Judge::new(JudgeRules { range: TimeRange::default(), ..self.rules }, self.extent);
         let (mut by_position, mut by_id) = (EntrySorter::default(), EntrySorter::default());
         judge_all(&mut judge, sorter.finish()?, &mut |found| {
-            let entry = found.entry();
+            let (entry, is_judged) = (found.entry(), range.contains(found.time));
             match found.outcome {
-                UnitOutcome::Missing | UnitOutcome::InFlight => by_id.push(entry.turned()),
+                UnitOutcome::Missing | UnitOutcome::InFlight if is_judged => return by_id.push(entry.turned()),
                 UnitOutcome::InB | UnitOutcome::Different | UnitOutcome::Double => {
                     by_id.push(RowEntry { side: Side::B, ..entry.turned() })?;
-                    by_position.push(entry)
                 }
-                _ => by_position.push(entry),
+                _ => {}
             }
+            if is_judged { by_position.push(entry) } else { Ok(()) }
         })?;
         let mut sorted = by_id.finish()?;
         let mut in_b = None;
