@@ -29,7 +29,7 @@ pub use calendar::{
 };
 pub use duration::{format_duration, parse_duration};
 pub use instant::{Parser, format_instant, parse_date, parse_instant, write_instant};
-pub use iso::{TimeFault, in_zone, read_iso, shows_twice};
+pub use iso::{TimeFault, in_zone, read_iso, shows_twice, start_of_day};
 pub use period::{Calendar, CalendarUnit};
 pub use relative::parse_flag_instant;
 pub use zone::parse_zone;

@@ -199,3 +199,44 @@ fn corrected_days_and_months_equal_those_of_one_run() {
         assert_eq!(cells(&dir, store), right, "{store}");
     }
 }
+
+/// Days whose midnight the clocks skip: a date is the first instant of its day in every form, and by every flag.
+#[test]
+fn a_date_without_a_midnight_is_the_first_instant_of_its_day_in_every_format() {
+    let dir = Dir::new("calendar-dates");
+    for (zone, date, first) in [
+        ("America/Sao_Paulo", "2018-11-04", "2018-11-04T03:00:00"),
+        ("Africa/Cairo", "2024-04-26", "2024-04-25T22:00:00"),
+        ("Asia/Beirut", "2024-03-31", "2024-03-30T22:00:00"),
+        ("America/Asuncion", "2024-10-06", "2024-10-06T04:00:00"),
+        ("America/Havana", "2025-03-09", "2025-03-09T05:00:00"),
+        ("America/Santiago", "2024-09-08", "2024-09-08T04:00:00"),
+    ] {
+        let [year, month, day] = date.split('-').collect::<Vec<_>>()[..] else { panic!("{date}") };
+        let ways = [
+            (date.to_owned(), None),
+            (date.to_owned(), Some("%F")),
+            (format!("{day}/{month}/{year}"), Some("%d/%m/%Y")),
+            (format!("{month}/{day}/{}", &year[2..]), Some("%x")),
+            (format!("{year}{month}{day}"), Some("%Y%m%d")),
+            (format!("the {day}. of {month}, {year}"), Some("the %d. of %m, %Y")),
+        ];
+        for (text, format) in ways {
+            dir.write("d.csv", format!("t,k\n\"{text}\",1\n"));
+            dir.write("d.jsonl", format!("{{\"t\":\"{text}\",\"k\":1}}\n"));
+            let format = format.map_or_else(String::new, |format| format!("--time-format '{format}'"));
+            for file in ["d.csv", "d.jsonl"] {
+                let flags = format!("{file} --time t --time-zone {zone} {format} -q -o jsonl");
+                let run = dir.shell(&format!("evt-ingest {flags} --dlq null:")).succeeds();
+                let times: Vec<Value> = run.rows().iter().map(|row| row["event_time"].clone()).collect();
+                assert_eq!(times, [format!("{first}.000000Z")], "{zone} {file} {format}: {run}");
+                let run = dir.shell(&format!("evt-view {flags} --since {date}")).succeeds();
+                assert_eq!(run.rows().len(), 1, "{zone} {file} {format}: {run}");
+            }
+        }
+        dir.write("hour.csv", format!("t,k\n{date} 00,1\n"));
+        let run =
+            dir.shell(&format!("evt-ingest hour.csv --time t --time-zone {zone} --time-format '%F %H'")).ends_with(2);
+        assert!(run.stderr().contains("this time does not exist in"), "{zone}: {run}");
+    }
+}

@@ -9,6 +9,8 @@
 //! - `reader.rs`: reads times by `--time-unit`, `--time-format` and `--time-zone`.
 //! - `suggest.rs`: proposes these flags; `message.rs`: says why a value is not a time.
 
+#[cfg(test)]
+mod days_tests;
 mod message;
 mod reader;
 mod suggest;

@@ -3,7 +3,7 @@
 use crate::error::{Error, Result};
 use crate::json::text::unescape;
 use crate::mapping::envelope::Value;
-use crate::time::{DAY, Parser, TimeFault, in_zone, is_in_calendar, parse_zone, read_iso, shows_twice};
+use crate::time::{DAY, Parser, TimeFault, in_zone, is_in_calendar, parse_zone, read_iso, shows_twice, start_of_day};
 use chrono::format::{Fixed, Item, Numeric, Parsed, StrftimeItems};
 use chrono::{FixedOffset, NaiveDate};
 use chrono_tz::Tz;
@@ -172,7 +172,7 @@ impl When {
         let Some(format) = self.format.as_deref() else { return read_iso(text, self.zone) };
         let mut parsed = Parsed::new();
         chrono::format::parse(&mut parsed, text, StrftimeItems::new(format)).map_err(|_| TimeFault::Form)?;
-        complete(&mut parsed).ok_or(TimeFault::Form)?;
+        let precision = complete(&mut parsed).ok_or(TimeFault::Form)?;
         // %Y reads 26 as the year 26; a text of that year has 0026.
         if let Some(year) = parsed.year().filter(|year| (-999..=999).contains(year))
             && !text.contains(&format!("{:04}", year.abs()))
@@ -185,7 +185,11 @@ impl When {
         let local = parsed.to_naive_datetime_with_offset(0).map_err(|_| TimeFault::Form)?.and_utc().timestamp_micros();
         // Seconds since 1970 (%s) are the same instant in every zone.
         let is_instant = parsed.timestamp().is_some() || names_utc(format);
-        self.zone.filter(|_| !is_instant).map_or(Ok(local), |zone| in_zone(local, zone))
+        match (self.zone.filter(|_| !is_instant), precision) {
+            (None, _) => Ok(local),
+            (Some(zone), Precision::Time) => in_zone(local, zone),
+            (Some(zone), Precision::Day) => start_of_day(local, zone).ok_or(TimeFault::Missing("day")),
+        }
     }
 }
 
@@ -200,11 +204,20 @@ pub(super) fn is_number(text: &str) -> bool {
     crate::json::scan::number_end(text.as_bytes(), 0) == Some(text.len())
 }
 
+/// How much of an instant a text has.
+#[derive(Clone, Copy)]
+enum Precision {
+    /// A date, which means the first instant of its day.
+    Day,
+    /// A time of day, too, or seconds since 1970.
+    Time,
+}
+
 /// Fills in what a format leaves out: a year means its first day, a month too, a date midnight, an hour its first
 /// minute. Returns `None` if a part is present without a larger one, or a 12-hour hour without AM or PM.
-fn complete(parsed: &mut Parsed) -> Option<()> {
+fn complete(parsed: &mut Parsed) -> Option<Precision> {
     if parsed.timestamp().is_some() {
-        return Some(());
+        return Some(Precision::Time);
     }
     let days = [
         parsed.day(),
@@ -237,7 +250,7 @@ fn complete(parsed: &mut Parsed) -> Option<()> {
     if smaller[0].is_none() {
         parsed.set_minute(0).ok()?;
     }
-    Some(())
+    Some(if hour.is_none() { Precision::Day } else { Precision::Time })
 }
 
 /// Returns the part of a date that a format leaves out: a text that has the format reads as no instant.
