@@ -47,8 +47,9 @@ impl KeptCells {
     }
 }
 
+/// Whether two sessions have events of one session: those that are the gap apart are one.
 fn overlap(one: &CellKey, other: &CellKey) -> bool {
-    one.start < other.end && other.start < one.end
+    one.start <= other.end && other.start <= one.end
 }
 
 fn of_sessions<'a, T>(sessions: &'a StoredSessions<T>, key: &CellKey) -> &'a [T] {

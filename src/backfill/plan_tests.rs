@@ -55,7 +55,7 @@ fn live(events: &[Event], key: u8) -> (Vec<Naive>, Vec<Event>) {
     let (mut list, mut late) = (vec![], vec![]);
     for event in events.iter().filter(|event| event.key == key && event.value > 0) {
         let bound = event.stream_time - OUT_OF_ORDERNESS;
-        if !add(&mut list, *event, |end| bound < end + LATENESS) {
+        if !add(&mut list, *event, |end| bound <= end + LATENESS) {
             late.push(*event);
         }
     }
@@ -210,7 +210,7 @@ proptest! {
         // Sessions that are open stay as they are, whole.
         let (mut cells, mut right) = counted(&[one, two], &named, false);
         let watermark = events.iter().map(|event| event.time).max().unwrap_or(0) / 2;
-        let closed = |end: i64| end + LATENESS <= watermark;
+        let closed = |end: i64| end + LATENESS < watermark;
         let mut step = plan(&mut cells, watermark * SECOND, false);
         step.replace(&mut right);
         let left: Sessions = corrected.iter().filter(|((_, end, _), _)| closed(*end)).map(|(k, v)| (*k, *v)).chain(others).collect();

@@ -40,7 +40,9 @@ impl MetricScope {
 
     /// Returns the greatest end of the windows that are closed at the watermark `watermark` (µs).
     pub fn closed_end(&self, watermark: i64) -> i64 {
-        watermark.saturating_sub(self.lateness)
+        let end = watermark.saturating_sub(self.lateness);
+        // An event at the end of a session belongs to it.
+        if self.is_session() { end.saturating_sub(1) } else { end }
     }
 }
 
@@ -116,6 +118,12 @@ mod tests {
         assert_eq!([95, 100, 105, 110, 115].map(|start| covered(&scope, start)), [false, true, true, true, false]);
         scope.closed_before = Some(122);
         assert_eq!([105, 110].map(|start| covered(&scope, start)), [true, false]);
+        // At the instant of its end a session may still get an event.
+        let session = |scope: &Scope| scope.covers(&key("s", 105, 115));
+        assert_eq!(
+            [114, 115, 116].map(|at| session(&Scope { closed_before: Some(at), ..scope.clone() })),
+            [false, false, true]
+        );
         assert!(!scope.covers(&key("other", 105, 115)));
     }
 

@@ -150,6 +150,7 @@ mod scrape;
 mod selection;
 mod servers;
 mod services;
+mod sessions;
 mod siege;
 mod siege_requests;
 mod signals;

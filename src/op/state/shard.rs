@@ -6,6 +6,7 @@ use crate::op::snapshot::{Reader, Writer};
 use crate::op::window::key::Keys;
 use crate::op::window::metric::{Emit, Metric};
 use crate::op::window::running::{KeyGroup, MetricWindows, RunningMetric};
+use crate::op::window::session::beyond;
 use crate::op::window::slice::{Fired, Selects, SelectsSaved};
 use crate::time::{EARLIEST, LATEST};
 
@@ -147,13 +148,14 @@ impl WatermarkFiring<'_> {
         for (at, MemberShard { indexes, shard }) in shards.iter_mut().enumerate() {
             for (member, (metric, running)) in indexes.iter().zip(&mut shard.running).enumerate() {
                 let delay = delay(self.emit, &self.metrics[*metric]);
-                let ends = match &mut running.windows {
-                    MetricWindows::Slices(slices, spec) => slices.due(self.watermark, delay, *spec),
-                    MetricWindows::Sessions(sessions, _) => sessions.due(self.watermark, delay),
-                    MetricWindows::Spilled(_) => vec![],
+                let (ends, is_session) = match &mut running.windows {
+                    MetricWindows::Slices(slices, spec) => (slices.due(self.watermark, delay, *spec), false),
+                    MetricWindows::Sessions(sessions, _) => (sessions.due(self.watermark, delay), true),
+                    MetricWindows::Spilled(_) => (vec![], false),
                 };
                 let place = self.places[*metric];
-                let window = |end: i64| DueWindow { due: end.saturating_add(delay), end, place, shard: at, member };
+                let due = |end: i64| if is_session { beyond(end, delay) } else { end.saturating_add(delay) };
+                let window = |end: i64| DueWindow { due: due(end), end, place, shard: at, member };
                 due.extend(ends.into_iter().map(window));
             }
         }
@@ -188,7 +190,6 @@ impl WatermarkFiring<'_> {
         emit: &mut Emitter<'_>,
     ) -> Result<()> {
         let watermark = self.watermark;
-        let due = end.saturating_add(delay(self.emit, metric)) <= watermark;
         let names: Vec<&str> = metric.by.iter().map(|by| by.name.as_str()).collect();
         let mut rows: Vec<WindowResult> = vec![];
         let result = |dimensions, start, fired| WindowResult { dimensions, start, is_retracted: false, fired };
@@ -214,8 +215,11 @@ impl WatermarkFiring<'_> {
                     keys.release(gone.key);
                     rows.push(WindowResult { dimensions, start: gone.start, is_retracted: true, fired });
                 }
-                for (start, fired) in sessions.fire(end, &running.slots).into_iter().filter(|_| due) {
-                    rows.push(result(dimensions(keys, fired.key), start, fired));
+                // A retraction may come before a session of the same end is due.
+                if beyond(end, delay(self.emit, metric)) <= watermark {
+                    for (start, fired) in sessions.fire(end, &running.slots) {
+                        rows.push(result(dimensions(keys, fired.key), start, fired));
+                    }
                 }
             }
             MetricWindows::Spilled(_) => {}

@@ -8,7 +8,7 @@ use crate::op::snapshot::{Reader, Writer};
 use crate::op::window::ends::{EndRange, Ends};
 use crate::op::window::metric::WindowSpan;
 use crate::op::window::outcome::RowRef;
-use crate::op::window::session::SessionRule;
+use crate::op::window::session::{SessionRule, beyond};
 use crate::op::window::slice::WindowSpec;
 use arrow::buffer::BooleanBuffer;
 
@@ -130,12 +130,12 @@ impl SpilledWindows {
     pub(crate) fn keep_session(&mut self, coming: RowRef) -> bool {
         let AwayRule::Sessions { rule, earliest, .. } = &mut self.rule else { return false };
         let end = coming.time.saturating_add(rule.gap);
-        if end < coming.bound.saturating_sub(rule.lateness).saturating_add(1) {
+        if coming.bound >= rule.closes(end) {
             self.undecided.push(coming.row);
             return false;
         }
         self.kept[coming.row] = true;
-        let acts = end.saturating_add(self.delay);
+        let acts = beyond(end, self.delay);
         *earliest = Some(earliest.map_or(acts, |known| known.min(acts)));
         true
     }

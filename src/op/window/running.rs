@@ -387,7 +387,7 @@ impl RunningMetric {
                     let (time, own) =
                         (view.event_times[row], view.stream_times[row].saturating_sub(bounds.out_of_orderness));
                     let bound = own.max(bounds.closed.unwrap_or(i64::MIN));
-                    let closes = time.saturating_add(rule.gap).saturating_add(rule.lateness);
+                    let closes = rule.closes(time.saturating_add(rule.gap));
                     let coming = RowRef { row, key: 0, time, bound, own };
                     self.reject(coming, closes, closes, view, outcome);
                 }
@@ -442,7 +442,7 @@ impl RunningMetric {
                 match sessions.slot(coming, *rule, keys, &mut self.slots, &view.args) {
                     Some(slot) => Assignment::Slot(slot, None),
                     None => {
-                        let closes = time.saturating_add(rule.gap).saturating_add(rule.lateness);
+                        let closes = rule.closes(time.saturating_add(rule.gap));
                         Assignment::Late { first: closes, last: closes }
                     }
                 }

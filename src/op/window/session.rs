@@ -1,7 +1,8 @@
 //! Session windows: from a first event to `gap` after the last one, where each is at most `gap` from another.
 //!
-//! For a row, a session is alive iff the row's bound (stream time − out-of-orderness) < end + lateness. A row merges
-//! with alive sessions only, and is late iff the merged session would not be alive. A merge retracts the panes that the
+//! An event at the end of a session belongs to it, so a session is open one instant longer than another window: for a
+//! row, it is alive iff the row's bound (stream time − out-of-orderness) <= end + lateness. A row merges with alive
+//! sessions only, and is late iff the merged session would not be alive. A merge retracts the panes that the
 //! merged sessions have fired. The results depend on the partitions' contents alone only if each key occurs in one
 //! partition.
 
@@ -91,6 +92,19 @@ pub struct SessionRule {
     pub lateness: i64,
 }
 
+impl SessionRule {
+    /// Returns the first watermark, or bound of a row, (µs) for which a session that ends at `end` is closed.
+    pub(crate) fn closes(self, end: i64) -> i64 {
+        beyond(end, self.lateness)
+    }
+}
+
+/// Returns the first instant (µs) that is more than `after` behind the end of a session. At the instant before it, an
+/// event at the end may come.
+pub(crate) fn beyond(end: i64, after: i64) -> i64 {
+    end.saturating_add(after).saturating_add(1)
+}
+
 impl Sessions {
     /// Returns the slot for a row; `None` if the row is late. `args` are the columns of the batch: the values of
     /// earlier rows are added before sessions merge.
@@ -104,7 +118,7 @@ impl Sessions {
     ) -> Option<u32> {
         let RowRef { key, time, bound, .. } = row;
         // The least end of a session that is alive for the row.
-        let alive = bound.saturating_sub(rule.lateness).saturating_add(1);
+        let alive = bound.saturating_sub(rule.lateness);
         let (mut start, mut end) = (time, time.saturating_add(rule.gap));
         let mut merged: Vec<Session> = vec![];
         while let Some(session) = self.take_overlapping(key, start, end, alive) {
@@ -165,7 +179,7 @@ impl Sessions {
     /// Returns the ends of sessions that are due at `watermark`, and of retractions, in ascending order.
     pub fn due(&self, watermark: i64, delay: i64) -> Vec<i64> {
         let waiting = self.waiting.iter().map(|session| session.end);
-        let mut due: Vec<i64> = waiting.take_while(|end| end.saturating_add(delay) <= watermark).collect();
+        let mut due: Vec<i64> = waiting.take_while(|end| beyond(*end, delay) <= watermark).collect();
         due.extend(self.retractions.keys());
         due.sort_unstable();
         due.dedup();
@@ -200,7 +214,7 @@ impl Sessions {
     /// Drops the sessions that no later row can reach.
     pub fn close(&mut self, watermark: i64, rule: SessionRule, keys: &mut Keys, slots: &mut Slots) {
         while let Some(entry @ SessionEnd { end, key, .. }) = self.open.first().copied() {
-            if end.saturating_add(rule.lateness) > watermark {
+            if rule.closes(end) > watermark {
                 return;
             }
             self.open.remove(&entry);
@@ -232,8 +246,8 @@ impl Sessions {
 
     /// Returns the first watermark (µs) at which a session fires or is dropped.
     pub fn earliest(&self, rule: SessionRule, delay: i64) -> Option<i64> {
-        let fires = self.waiting.first().map(|session| session.end.saturating_add(delay));
-        let drops = self.open.first().map(|session| session.end.saturating_add(rule.lateness));
+        let fires = self.waiting.first().map(|session| beyond(session.end, delay));
+        let drops = self.open.first().map(|session| rule.closes(session.end));
         fires.into_iter().chain(drops).min()
     }
 
@@ -335,7 +349,7 @@ mod tests {
 
     /// The naive model: every row scans a list of sessions.
     fn naive(list: &mut Vec<(i64, i64, u64)>, time: i64, bound: i64, rule: SessionRule) -> bool {
-        let alive = |end: i64| bound < end + rule.lateness;
+        let alive = |end: i64| bound <= end + rule.lateness;
         let mut merged = (time, time + rule.gap, 1);
         let mut any = false;
         while let Some(at) = list.iter().position(|s| alive(s.1) && s.0 <= merged.1 && merged.0 <= s.1) {
