@@ -15,8 +15,8 @@ pub struct Difference {
     pub unchanged: u64,
     /// Stored cells that stay because they may count events that the input does not hold.
     pub kept: BTreeSet<CellKey>,
-    /// Stored cells without a right one that are not retracted.
-    pub orphans: Vec<CellKey>,
+    /// Stored cells without a right one that are not retracted, and how many events each counts.
+    pub orphans: BTreeMap<CellKey, i64>,
     /// Number of stored cells before the first event of the input, which were not compared.
     pub before: u64,
     /// Number of stored cells after the last event of the input, which were not compared.
@@ -47,8 +47,9 @@ impl StoredCells {
 pub struct Comparison<'a> {
     /// Events that the input may not hold.
     pub missing: &'a MissingEvents,
-    /// Whether a stored cell without a right one is retracted, unless a right session takes its place.
-    pub retracts: &'a dyn Fn(&CellKey) -> bool,
+    /// Whether a stored cell without a right one that counts so many events is retracted, unless a right session takes
+    /// its place.
+    pub retracts: &'a dyn Fn(&CellKey, i64) -> bool,
     /// The first event so far (µs), if earlier ones may follow. Stored cells that end before it are left as cells
     /// without a right one until the first event is known.
     pub first: Option<i64>,
@@ -88,10 +89,10 @@ impl Comparison<'_> {
             } else if touches(&hidden, key) {
                 // The right session that has its events is not written.
                 difference.kept.insert(key.clone());
-            } else if (self.retracts)(key) {
+            } else if (self.retracts)(key, old.content.rows) {
                 difference.changes.push(Change { key: key.clone(), old: Some(*old), new: None });
             } else {
-                difference.orphans.push(key.clone());
+                difference.orphans.insert(key.clone(), old.content.rows);
             }
         }
         difference.changes.sort_by(|one, other| one.key.cmp(&other.key));
@@ -126,7 +127,7 @@ mod tests {
         missing: &MissingEvents,
     ) -> Difference {
         let stored = StoredCells { cells: stored.clone(), ..StoredCells::default() };
-        Comparison { missing, retracts: &|_| true, first: None }.compare(right, &stored)
+        Comparison { missing, retracts: &|_, _| true, first: None }.compare(right, &stored)
     }
 
     #[test]
@@ -225,9 +226,9 @@ mod tests {
         };
         let stored = of_cells(&[cell("w", 0, 10), cell("s", 0, 10), cell("s", 20, 30)]);
         let right = BTreeMap::from([(cell("w", 10, 20), content(1)), (cell("s", 10, 15), content(1))]);
-        let found = Comparison { missing: &missing, retracts: &|_| false, first: None }.compare(&right, &stored);
+        let found = Comparison { missing: &missing, retracts: &|_, _| false, first: None }.compare(&right, &stored);
         assert_eq!(changed(&found), [("retracted", 0), ("inserted", 10), ("inserted", 10)]);
-        assert_eq!(found.orphans, [cell("w", 0, 10), cell("s", 20, 30)]);
+        assert_eq!(found.orphans, BTreeMap::from([(cell("w", 0, 10), 1), (cell("s", 20, 30), 1)]));
         assert_eq!((found.before, found.after), (2, 1));
     }
 }

@@ -3,7 +3,7 @@
 use super::cell::CellKey;
 use super::instants::Instants;
 use crate::kind::span::Span;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 /// Whether a stored cell is compared.
@@ -26,8 +26,17 @@ pub enum Orphan {
     Retracted,
     /// It stays, because the input has no event in its window.
     WithoutEvents,
-    /// It stays, because the input has events for it that are all late in this run.
+    /// It stays, because it may consist of events of the input that are late in this run.
     Late,
+}
+
+/// The late events of a slice.
+#[derive(Clone, Copy, Debug)]
+struct LateSlice {
+    /// The first and the last one (µs).
+    first: i64,
+    last: i64,
+    count: i64,
 }
 
 /// The event times of an input.
@@ -36,10 +45,10 @@ pub enum Orphan {
 /// nothing about windows without any event, unless the command names these windows or says that the input is whole.
 #[derive(Clone, Debug, Default)]
 pub struct InputTimes {
-    reach: i64,
     events: Instants,
-    /// The times of late events by metric and dimensions.
-    late: HashMap<(Arc<str>, String), Instants>,
+    /// The late events by metric and dimensions, then by the start of their slice. Events of a slice are in the same
+    /// windows.
+    late: HashMap<(Arc<str>, String), BTreeMap<i64, LateSlice>>,
     /// The range that the command names.
     named: Span,
     /// Whether the input holds every record that the live run read.
@@ -50,7 +59,7 @@ impl InputTimes {
     /// Begins without events; `reach` is the length of the shortest window (µs), `named` the range that the command
     /// names.
     pub fn new(reach: i64, named: Span, is_whole: bool) -> Self {
-        Self { reach, events: Instants::new(reach), late: HashMap::new(), named, is_whole }
+        Self { events: Instants::new(reach), late: HashMap::new(), named, is_whole }
     }
 
     /// Adds events.
@@ -58,9 +67,11 @@ impl InputTimes {
         times.iter().for_each(|time| self.events.add(*time));
     }
 
-    /// Adds a late event of a cell's metric and dimensions.
-    pub fn add_late(&mut self, metric: Arc<str>, dimensions: String, time: i64) {
-        self.late.entry((metric, dimensions)).or_insert_with(|| Instants::new(self.reach)).add(time);
+    /// Adds a late event of a cell's metric and dimensions; `slice` is the start of its slice.
+    pub fn add_late(&mut self, metric: Arc<str>, dimensions: String, slice: i64, time: i64) {
+        let slices = self.late.entry((metric, dimensions)).or_default();
+        let late = slices.entry(slice).or_insert(LateSlice { first: time, last: time, count: 0 });
+        *late = LateSlice { first: late.first.min(time), last: late.last.max(time), count: late.count + 1 };
     }
 
     /// Whether there is no event, and the input need not hold all records.
@@ -92,14 +103,22 @@ impl InputTimes {
 
     /// Whether some event of a cell so far is late in this run.
     pub fn has_late(&self, key: &CellKey) -> bool {
-        let of_cell =
-            if self.late.is_empty() { None } else { self.late.get(&(key.metric.clone(), key.dimensions.clone())) };
-        of_cell.is_some_and(|late| late.has_any(key.start, key.end))
+        self.late_of(key).next().is_some()
     }
 
-    /// Returns the treatment of a stored cell without a right one, once all events of its window have been added.
-    pub fn orphan(&self, key: &CellKey) -> Orphan {
-        if self.has_late(key) {
+    /// Returns the slices of a cell that have late events.
+    fn late_of(&self, key: &CellKey) -> impl Iterator<Item = &LateSlice> {
+        let of_cell =
+            if self.late.is_empty() { None } else { self.late.get(&(key.metric.clone(), key.dimensions.clone())) };
+        let before_end = of_cell.into_iter().flat_map(|slices| slices.range(..key.end).rev());
+        before_end.map(|(_, late)| late).take_while(|late| late.last >= key.start).filter(|late| late.first < key.end)
+    }
+
+    /// Returns the treatment of a stored cell without a right one that counts `rows` events, once all events of its
+    /// window have been added. It may consist of late events only if there are so many.
+    pub fn orphan(&self, key: &CellKey, rows: i64) -> Orphan {
+        let late: i64 = self.late_of(key).map(|late| late.count).sum();
+        if late > 0 && late >= rows {
             return Orphan::Late;
         }
         let is_within = self.ends().is_some_and(|(first, last)| key.end > first && key.start <= last);
@@ -114,6 +133,7 @@ impl InputTimes {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     fn key(start: i64) -> CellKey {
         CellKey { end: start + 10, start, metric: "m".into(), dimensions: "{}".to_owned() }
@@ -127,7 +147,7 @@ mod tests {
 
     /// Returns a character for each of the cells 0, 10, …, 60: its coverage or, if it is compared, its treatment.
     fn judged(times: &InputTimes) -> String {
-        let shown = |start| match (times.coverage(&key(start)), times.orphan(&key(start))) {
+        let shown = |start| match (times.coverage(&key(start)), times.orphan(&key(start), 2)) {
             (Coverage::Before, _) => 'b',
             (Coverage::After, _) => 'a',
             (Coverage::Other, _) => 'o',
@@ -149,11 +169,38 @@ mod tests {
     }
 
     #[test]
-    fn a_cell_whose_events_are_late_stays_even_if_it_is_named() {
+    fn a_cell_that_may_consist_of_late_events_stays_even_if_it_is_named() {
         let mut times = times(Some(0), Some(99), true);
-        times.add_late("m".into(), "{}".to_owned(), 19);
-        times.add_late("m".into(), r#"{"k":"1"}"#.to_owned(), 45);
-        times.add_late("n".into(), "{}".to_owned(), 45);
-        assert_eq!(judged(&times), "rlrrrrr");
+        let mut add = |metric: &str, dimensions: &str, time: i64| {
+            times.add_late(metric.into(), dimensions.to_owned(), time - time % 5, time);
+        };
+        [10, 19, 39, 40, 49, 50, 50].iter().for_each(|time| add("m", "{}", *time));
+        [45, 45].iter().for_each(|time| add("m", r#"{"k":"1"}"#, *time));
+        [65, 65].iter().for_each(|time| add("n", "{}", *time));
+        // The cell 30 counts two events, and only one is late.
+        assert_eq!(judged(&times), "rlrrllr");
+        assert_eq!(
+            [1, 2, 3].map(|rows| times.orphan(&key(30), rows)),
+            [Orphan::Late, Orphan::Retracted, Orphan::Retracted]
+        );
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+        #[test]
+        fn the_late_events_of_windows_of_whole_slices_are_counted_exactly(
+            times in prop::collection::vec(-60i64..60, 0..40), slice in 1i64..9, from in -8i64..8, length in 1i64..5,
+        ) {
+            let mut input = InputTimes::new(slice, Span::default(), true);
+            for time in &times {
+                input.add_late("m".into(), "{}".to_owned(), time.div_euclid(slice) * slice, *time);
+            }
+            let key = CellKey { start: from * slice, end: (from + length) * slice, ..key(0) };
+            let late = times.iter().filter(|time| (key.start..key.end).contains(time)).count() as i64;
+            prop_assert_eq!(input.has_late(&key), late > 0);
+            for rows in 1..45 {
+                prop_assert_eq!(input.orphan(&key, rows) == Orphan::Late, rows <= late, "{} late", late);
+            }
+        }
     }
 }

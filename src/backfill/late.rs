@@ -367,7 +367,10 @@ impl LateCells {
             if of_metric.peek().is_some() {
                 let read = EventRows::new(metric, batch, &leaves)?;
                 for row in of_metric.map(|late| late.row as usize) {
-                    times.add_late(metric.name.as_str().into(), read.dimensions(row), read.event_times[row]);
+                    let time = read.event_times[row];
+                    if let Some(slice) = slice_of(metric.shape, time) {
+                        times.add_late(metric.name.as_str().into(), read.dimensions(row), slice, time);
+                    }
                 }
             }
         }
@@ -468,6 +471,15 @@ impl MetricCells {
                 }
             }
         }
+    }
+}
+
+/// Returns the start of the slice of an instant, all of whose events are in the same windows; `None` if it is in none.
+/// Sessions have no slices; a part of a session that is as long as its gap lies in one or two of these.
+fn slice_of(shape: Shape, time: i64) -> Option<i64> {
+    match shape {
+        Shape::Session { gap } => Some(time.div_euclid(gap) * gap),
+        Shape::Sliding { .. } | Shape::Calendar(_) => Some(shape.layout()?.windows_of(time)?.slice),
     }
 }
 

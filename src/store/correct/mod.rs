@@ -146,7 +146,7 @@ impl CorrectionStep<'_> {
     pub fn released<'a>(&'a self, difference: &'a Difference) -> impl Iterator<Item = &'a CellKey> {
         let mut kept: HashMap<(&str, &str), BTreeSet<(i64, i64)>> = HashMap::new();
         if !self.without_late.is_empty() {
-            for CellKey { end, start, metric, dimensions } in difference.kept.iter().chain(&difference.orphans) {
+            for CellKey { end, start, metric, dimensions } in difference.kept.iter().chain(difference.orphans.keys()) {
                 kept.entry((metric, dimensions)).or_default().insert((*end, *start));
             }
         }

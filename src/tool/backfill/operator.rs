@@ -268,7 +268,7 @@ impl Correct {
             false => Coverage::Other,
         };
         let (missing, first) = (&self.gaps.missing, self.orphans.first_so_far());
-        let comparison = Comparison { missing, retracts: &|key| self.orphans.retracts(key), first };
+        let comparison = Comparison { missing, retracts: &|key, rows| self.orphans.retracts(key, rows), first };
         let progress = self.orphans.progress(watermark);
         let step = CorrectionStep { parts, covers: &covers, right, comparison, late: kept, without_late, progress };
         let difference = if *dry_run { corrections.compare(&step)? } else { corrections.apply(&step)? };
@@ -291,7 +291,7 @@ impl Correct {
                 parts: parts_of(right.keys()),
                 covers: &|key| if scope.covers(key) { Coverage::Compared } else { Coverage::Other },
                 right: std::mem::take(right),
-                comparison: Comparison { missing: &gaps.missing, retracts: &|_| false, first: None },
+                comparison: Comparison { missing: &gaps.missing, retracts: &|_, _| false, first: None },
                 late: vec![],
                 without_late: vec![],
                 progress: closed,
@@ -327,7 +327,7 @@ impl Correct {
                 parts: parts_of(gone.iter()),
                 covers: &covers,
                 right: BTreeMap::new(),
-                comparison: Comparison { missing: &self.gaps.missing, retracts: &|_| true, first: None },
+                comparison: Comparison { missing: &self.gaps.missing, retracts: &|_, _| true, first: None },
                 late: vec![],
                 without_late: vec![],
                 progress: self.orphans.progress(self.done),

@@ -5,7 +5,7 @@ use crate::backfill::{CellKey, Coverage, Difference, InputTimes, Orphan};
 use crate::counts::counted;
 use crate::stage::operator::{Collector, Note};
 use crate::time::{format_duration, format_instant};
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 /// A metric and dimensions.
@@ -24,8 +24,9 @@ pub(super) struct Orphans {
     pub times: InputTimes,
     /// Whether no event of a compared window can follow: the input has ended, or stores return its rows day by day.
     pub is_complete: bool,
-    /// Rows of a stream that wait for its end, because late events of their windows may follow. By window end.
-    waiting: BTreeSet<CellKey>,
+    /// Rows of a stream that wait for its end, because late events of their windows may follow. Each has the number of
+    /// its events. By window end.
+    waiting: BTreeMap<CellKey, i64>,
     /// The waiting rows that are sessions, by metric and dimensions.
     sessions: HashMap<MetricAndDimensions, BTreeSet<SessionSpan>>,
     /// The waiting rows that a right session has replaced.
@@ -67,7 +68,7 @@ impl LeftCells {
 impl Orphans {
     /// Begins without cells; `is_complete` for rows that stores return day by day.
     pub fn new(times: InputTimes, is_complete: bool) -> Self {
-        let (waiting, sessions, replaced) = (BTreeSet::new(), HashMap::new(), BTreeSet::new());
+        let (waiting, sessions, replaced) = (BTreeMap::new(), HashMap::new(), BTreeSet::new());
         let [without_events, late, lowered] = [const { LeftCells { count: 0, first: None } }; 3];
         let beyond = [0; 2];
         let may_be_late = vec![];
@@ -110,9 +111,9 @@ impl Orphans {
         self.times.first_compared().filter(|_| !self.is_complete)
     }
 
-    /// Whether a cell is retracted now.
-    pub fn retracts(&self, key: &CellKey) -> bool {
-        self.is_complete && self.times.orphan(key) == Orphan::Retracted
+    /// Whether a cell that counts so many events is retracted now.
+    pub fn retracts(&self, key: &CellKey, rows: i64) -> bool {
+        self.is_complete && self.times.orphan(key, rows) == Orphan::Retracted
     }
 
     /// Takes the cells of a step that were not retracted, and those that were lowered; `right` are its right ones, of
@@ -127,13 +128,13 @@ impl Orphans {
         self.beyond[0] += difference.before;
         self.beyond[1] += difference.after;
         if self.is_complete {
-            difference.orphans.iter().for_each(|key| self.leave(key));
+            difference.orphans.iter().for_each(|(key, rows)| self.leave(key, *rows));
         } else {
-            for key in difference.orphans.iter().filter(|key| is_session(key)) {
+            for key in difference.orphans.keys().filter(|key| is_session(key)) {
                 let of_key = self.sessions.entry((key.metric.clone(), key.dimensions.clone())).or_default();
                 of_key.insert(SessionSpan { end: key.end, start: key.start });
             }
-            self.waiting.extend(difference.orphans.iter().cloned());
+            self.waiting.extend(difference.orphans.iter().map(|(key, rows)| (key.clone(), *rows)));
         }
         if self.sessions.is_empty() {
             return;
@@ -149,13 +150,13 @@ impl Orphans {
     /// Returns the watermark up to which the correction is complete, if every window that does not wait is at
     /// `watermark` (µs).
     pub fn progress(&self, watermark: i64) -> i64 {
-        self.waiting.first().map_or(watermark, |key| watermark.min(key.end.saturating_sub(1)))
+        self.waiting.first_key_value().map_or(watermark, |(key, _)| watermark.min(key.end.saturating_sub(1)))
     }
 
     /// Whether cells wait for the end of the stream, except those before its first event: what is not read may have
     /// them.
     pub fn are_waiting(&self) -> bool {
-        self.waiting.last().is_some_and(|key| self.times.coverage(key) != Coverage::Before)
+        self.waiting.last_key_value().is_some_and(|(key, _)| self.times.coverage(key) != Coverage::Before)
     }
 
     /// Returns up to `limit` waiting cells that are retracted, in the order of their ends, after the end of the stream.
@@ -163,19 +164,19 @@ impl Orphans {
     pub fn next_retracted(&mut self, limit: usize) -> BTreeSet<CellKey> {
         let mut retracted = BTreeSet::new();
         while retracted.len() < limit {
-            let Some(key) = self.waiting.pop_first() else { break };
+            let Some((key, rows)) = self.waiting.pop_first() else { break };
             match self.replaced.remove(&key) {
                 true => _ = retracted.insert(key),
                 false if self.times.coverage(&key) == Coverage::Before => self.beyond[0] += 1,
-                false if self.times.orphan(&key) == Orphan::Retracted => _ = retracted.insert(key),
-                false => self.leave(&key),
+                false if self.times.orphan(&key, rows) == Orphan::Retracted => _ = retracted.insert(key),
+                false => self.leave(&key, rows),
             }
         }
         retracted
     }
 
-    fn leave(&mut self, key: &CellKey) {
-        match self.times.orphan(key) {
+    fn leave(&mut self, key: &CellKey, rows: i64) {
+        match self.times.orphan(key, rows) {
             Orphan::Late => self.late.add(key),
             Orphan::WithoutEvents | Orphan::Retracted => self.without_events.add(key),
         }
@@ -218,8 +219,8 @@ impl Orphans {
         }
         if let Some((rows, first)) = self.late.shown() {
             out.note(Note::Warning(format!(
-                "{rows} not retracted, because all their events are late in this run, {first}; use the --out-of-orderness of \
-                 the run that wrote them, or --without-late, which retracts them"
+                "{rows} not retracted, because they may consist of events that are late in this run, {first}; use the \
+                 --out-of-orderness of the run that wrote them, or --without-late, which retracts them"
             )));
         }
         if let Some((rows, first)) = self.lowered().shown() {
