@@ -10,6 +10,12 @@ use std::collections::HashSet;
 ///
 /// Errors: exit status 65 if two columns have one name, 2 if the line looks like a record and a flag is missing.
 pub(super) fn column_names<'a>(fields: &[&'a str]) -> Result<Vec<Cow<'a, str>>> {
+    if let Some(line) = delimiter_of_excel(fields) {
+        let remedy = "remove the line, as tail -n +2 does";
+        return Err(Error::usage(format!(
+            "the first line, {line}, tells Excel the delimiter and is no header; {remedy}"
+        )));
+    }
     let mut known: HashSet<&str> = HashSet::new();
     let twice = fields.iter().find(|name| !is_empty(name) && !known.insert(**name));
     if (twice.is_some() || fields.iter().any(|name| is_empty(name))) && is_record(fields) {
@@ -32,6 +38,15 @@ pub(super) fn column_names<'a>(fields: &[&'a str]) -> Result<Vec<Cow<'a, str>>> 
         false => Cow::Borrowed(*field),
     };
     Ok((1..).zip(fields).map(name).collect())
+}
+
+/// Returns a line `sep=;`, whatever delimiter it was split by.
+fn delimiter_of_excel(fields: &[&str]) -> Option<String> {
+    match fields {
+        [one] if one.len() == 5 && one.starts_with("sep=") => Some((*one).to_owned()),
+        ["sep=", ""] => Some("sep=…".to_owned()),
+        _ => None,
+    }
 }
 
 fn is_empty(field: &str) -> bool {
@@ -66,6 +81,10 @@ mod tests {
             Err("the header has two columns 'a'; rename one, or name all with --header NAMES if this line is a record"
                 .into())
         );
+        for line in ["sep=,", "sep=;", "sep=|"] {
+            assert!(names(line).is_err_and(|error| error.contains("is no header; remove the line")), "{line}");
+        }
+        assert_eq!(names("sep=,n"), Ok("sep=,n".into()));
         for record in ["2026-11-22 00:00:00.123 UTC,app,,", "1,,2.5,x", "2026-11-22T00:00:00Z,1,1"] {
             assert!(names(record).is_err_and(|error| error.contains("--no-header")), "{record}");
         }

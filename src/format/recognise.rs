@@ -68,11 +68,11 @@ impl Head<'_> {
         if !is_lines {
             return west();
         }
-        if first.trim_ascii_start().starts_with(b"[") && first.trim_ascii().len() < 3
-            || first.starts_with(b"[{")
-            || first.starts_with(b"[ {")
-        {
-            return Some("a JSON array, not JSON lines; --explode . reads its elements".to_owned());
+        if is_array(text) {
+            return Some(match may_have_objects(text) {
+                true => "a JSON array, not JSON lines; --explode . reads its elements".to_owned(),
+                false => "a JSON array of values that are not objects; records are objects".to_owned(),
+            });
         }
         if first == b"{"
             && second.is_some_and(|line| line.starts_with(b" ") || line.starts_with(b"\t") || line.starts_with(b"\""))
@@ -198,6 +198,86 @@ fn has_object_behind_prefix(line: &[u8]) -> bool {
     text.is_some_and(|text| is_json(text.trim_end()))
 }
 
+/// Whether text is one JSON array or several, not lines: it begins with an array that does not end with its line, or
+/// that no line with an object follows. A word in brackets, as a log has, is no array.
+fn is_array(text: &[u8]) -> bool {
+    let text = text.trim_ascii_start();
+    let end = memchr::memchr(b'\n', text).unwrap_or(text.len());
+    let (first, rest) = text.split_at(end);
+    let ends_with_line = || std::str::from_utf8(first.trim_ascii_end()).is_ok_and(is_json);
+    let has_objects = || rest.split(|byte| *byte == b'\n').any(|line| line.trim_ascii_start().starts_with(b"{"));
+    begins_array(text) && !(ends_with_line() && has_objects())
+}
+
+/// Whether text begins as a JSON array does: with a bracket and, as far as the text goes, a value and what may follow
+/// it.
+fn begins_array(text: &[u8]) -> bool {
+    let (mut depth, mut rest) = (0_usize, text);
+    while let Some(inner) = rest.strip_prefix(b"[") {
+        (depth, rest) = (depth + 1, inner.trim_ascii_start());
+    }
+    let after = match rest.first() {
+        _ if depth == 0 => return false,
+        None => return true,
+        Some(b'{') => {
+            let name = rest[1..].trim_ascii_start().first();
+            return name.is_none_or(|byte| b"\"}".contains(byte));
+        }
+        Some(b']') => rest,
+        Some(b'"') => match end_of_string(rest) {
+            None => return true,
+            Some(end) => &rest[end..],
+        },
+        Some(_) => {
+            let end = rest.iter().position(|byte| b" \t\r\n,]".contains(byte)).unwrap_or(rest.len());
+            let (value, after) = rest.split_at(end);
+            if !std::str::from_utf8(value).is_ok_and(is_json) {
+                return false;
+            }
+            after
+        }
+    };
+    match after.trim_ascii_start().split_first() {
+        None | Some((b',', _)) => true,
+        Some((b']', rest)) if depth == 1 => {
+            rest.split(|byte| *byte == b'\n').next().is_none_or(|rest| rest.trim_ascii().is_empty())
+        }
+        Some((byte, _)) => *byte == b']',
+    }
+}
+
+/// Returns the first byte after the string that begins text, if the text has its end.
+fn end_of_string(text: &[u8]) -> Option<usize> {
+    let mut at = 1;
+    loop {
+        match text.get(at)? {
+            b'\\' => at += 2,
+            b'"' => return Some(at + 1),
+            _ => at += 1,
+        }
+    }
+}
+
+/// Whether an element of the array that begins text is an object, or the array is empty, as far as the text goes.
+fn may_have_objects(text: &[u8]) -> bool {
+    let (mut depth, mut at, mut is_empty) = (0_usize, 0, true);
+    while let Some(byte) = text.get(at) {
+        match byte {
+            b'{' if depth == 1 => return true,
+            b'[' | b'{' => depth += 1,
+            b']' | b'}' if depth == 1 => break,
+            b']' | b'}' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        is_empty &= byte.is_ascii_whitespace() || depth == 1 && *byte == b'[';
+        at = match byte {
+            b'"' => at + end_of_string(&text[at..]).unwrap_or(text.len()),
+            _ => at + 1,
+        };
+    }
+    is_empty
+}
+
 /// Returns the name of the first array of objects in a document, if a shell needs no quotes for it.
 fn array_of(text: &[u8]) -> Option<String> {
     let is_plain = |name: &str| name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-".contains(&byte));
@@ -225,4 +305,56 @@ fn is_western(text: &[u8]) -> bool {
     }
     let is_printed = |byte: &u8| byte.is_ascii_graphic() || b" \t\r\n".contains(byte);
     !UNUSED.contains(&text[at]) && text[..at].iter().all(is_printed) && text.get(at + 1).is_some_and(is_printed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_array_is_told_from_a_line_of_a_log_that_begins_with_a_bracket() {
+        for array in [
+            "[",
+            "[]",
+            " [ ] ",
+            "[{",
+            "[{}]",
+            "[{\"a\":1},",
+            "[\n{\"a\":1}\n]",
+            "[1,\n{\"a\":1}]",
+            "[\"a]\",\n",
+            "[\"a",
+            "[-1.5e3 ]",
+            "[null]",
+            "[[1],[2]]",
+            "[[[",
+            "[1]\n[2]\n",
+            "[{\"a\":1}]\n[{\"a\":2}]",
+        ] {
+            assert!(is_array(array.as_bytes()), "{array}");
+        }
+        for line in [
+            "[INFO] starting",
+            "[main] INFO x",
+            "[2024-01-01 00:00:00] x",
+            "[2024-01-01T00:00:00Z] x",
+            "[12345.678] usb 1-1",
+            "[1]",
+            "[12] [main] x",
+            "[\"a\"] x",
+            "[{main}] x",
+            "[[INFO]] x",
+            "[truth]",
+            "[::1]:80 GET",
+            "INFO [1]",
+            "{\"a\":[1]}",
+            "",
+            "[1,2]",
+        ] {
+            assert!(!is_array(format!("{line}\n{{\"a\":1}}\n").as_bytes()), "{line}");
+        }
+        let objects = ["[{\"a\":1}]", "[1,{\"a\":1}]", "[]", "[ ", "[\"]\",[{}],{"];
+        assert!(objects.iter().all(|text| may_have_objects(text.as_bytes())));
+        assert!(["[1,2]", "[[{\"a\":1}]]", "[\"{\"]", "[1]{"].iter().all(|text| !may_have_objects(text.as_bytes())));
+    }
 }

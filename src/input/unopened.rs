@@ -11,7 +11,7 @@ use super::text::{OpenRecord, TextInput};
 use super::{EndProof, Input, InputEnd, Step};
 use crate::error::{Error, Result};
 use crate::format::recognise::{Head, has_json_lines};
-use crate::format::{self, Format, InputForm, Limits, TextOptions};
+use crate::format::{self, Format, InputForm, Limits, TextOptions, jsonl};
 use crate::frame::How;
 use crate::ingest::Ingest;
 use crate::run::Run;
@@ -245,7 +245,8 @@ impl UnopenedInput {
                 let reading = self.reading(&bytes, format, ingest);
                 let mut input = TextInput::new(bytes, reading.splitter(), reading.is_json_lines(), reading.partition);
                 input.begin(ingest.read.begin(ingest.partition_table.stream_time(reading.partition)));
-                let rejects_array = self.options.files.format.is_none();
+                // Text that begins within the examined bytes has been recognised.
+                let rejects_array = self.options.files.format.is_none() && jsonl::is_blank(bytes.head());
                 Ok(Box::new(input.with_open_record(self.options.open_record()).rejecting_array(rejects_array)))
             }
             (InputForm::Frames, _) => Ok(Box::new(FrameInput::new(

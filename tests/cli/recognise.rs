@@ -75,9 +75,75 @@ fn arrays_name_the_flag_that_reads_their_elements() {
         assert!(run.stderr().contains(&format!("; {flag} reads")) && !dir.path("out.jsonl").exists(), "{run}");
         dir.shell(&format!("evt-ingest {input} {flag} --time t -q --strict -o jsonl | grep '\"n\":'")).succeeds();
     }
+    // An element that is no object is a dead letter.
     dir.write("mixed.json", "[1,\n{\"t\":\"2026-01-01\"}]\n");
-    let run = dir.shell("evt-ingest mixed.json --time t").ends_with(65);
-    assert!(run.stderr().contains("found a JSON array; --explode . reads its elements"), "{run}");
+    let run = dir.shell("evt-ingest mixed.json --time t --to out.jsonl").ends_with(2);
+    assert!(run.stderr().contains("a JSON array, not JSON lines; --explode . reads its elements"), "{run}");
+    let run = dir.shell("evt-ingest mixed.json --explode . --time t -o jsonl --dlq null:").succeeds();
+    assert_eq!(run.rows().len(), 1, "{run}");
+    // The flag is named only where it reads events.
+    for (name, array) in
+        [("numbers", "[1,2,3]\n"), ("arrays", "[\n[{\"t\":\"2026-01-01\"}]\n]\n"), ("texts", "[\"{\",\n\"a\"]\n")]
+    {
+        dir.write(name, array);
+        for input in [name.to_owned(), format!("- < {name}")] {
+            let run = dir.shell(&format!("evt-ingest {input} --time t --to out.jsonl")).ends_with(2);
+            let told = "a JSON array of values that are not objects; records are objects";
+            assert!(run.stderr().contains(told) && !run.stderr().contains("--explode"), "{run}");
+        }
+        let run = dir.shell(&format!("evt-ingest {name} --explode . --time t -o jsonl --dlq null:"));
+        assert!(run.rows().is_empty(), "{run}");
+    }
+    assert!(!dir.path("out.jsonl").exists());
+}
+
+/// The first line of a log may begin with a bracket: it is a faulty line, as any other text is.
+#[test]
+fn a_first_line_in_brackets_is_a_dead_letter_before_lines_of_json() {
+    let dir = Dir::new("first-brackets");
+    for first in [
+        "[INFO] starting",
+        "[2026-01-01 00:00:00] started",
+        "[12345.678901] usb 1-1: new device",
+        "[main] INFO {\"t\":1}",
+        "[\"a\"] started",
+        "[7] worker",
+        "[[INFO]] {",
+        "[1,2]",
+        "[{\"n\":1}]",
+        "[]",
+    ] {
+        for begin in ["", "\u{feff}", "\n \n"] {
+            dir.write("b.log", format!("{begin}{first}\n{ROW}{ROW}"));
+            for input in ["b.log", "- < b.log"] {
+                let run = dir.shell(&format!("evt-ingest {input} --time t -o jsonl --dlq dead.jsonl")).succeeds();
+                assert_eq!(run.rows().len(), 2, "{first}: {run}");
+                let letters = dir.rows("dead.jsonl");
+                assert!(letters.len() == 1 && letters[0]["original_payload"] == first, "{first}: {run}");
+                dir.shell("rm dead.jsonl").succeeds();
+            }
+        }
+    }
+}
+
+#[test]
+fn the_line_that_tells_excel_the_delimiter_is_no_header() {
+    let dir = Dir::new("excel");
+    for delimiter in [',', ';', '|', '\t'] {
+        let table = format!("t{delimiter}n\r\n2026-01-01{delimiter}1\r\n");
+        dir.write("e.csv", format!("sep={delimiter}\r\n{table}"));
+        for flags in ["", "-f csv", "-f csv --delimiter ,"] {
+            let run = dir.shell(&format!("evt-ingest e.csv {flags} --time t --to out.jsonl")).ends_with(2);
+            let said = run.stderr();
+            assert!(
+                said.contains("tells Excel the delimiter and is no header; remove the line, as tail -n +2 does"),
+                "{run}"
+            );
+            assert!(!said.contains("--time") && !dir.path("out.jsonl").exists(), "{run}");
+        }
+        let run = dir.shell("tail -n +2 e.csv | evt-ingest -f csv --time t -q --strict -o jsonl").succeeds();
+        assert_eq!(run.rows().len(), 1, "{delimiter}: {run}");
+    }
 }
 
 /// A flag names the format, or the file grows: a line that is not an object is a dead letter, wherever it is.
