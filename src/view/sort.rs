@@ -1,11 +1,13 @@
 //! Sorts the rows of a stream by a column or by a value below one.
 //!
 //! Rows are sorted in memory. With a limit the sorter keeps about as many rows as it returns. It ends the run rather
-//! than use more than [`BYTES_MAX`] for them. Values of a path sort with numbers (also those in quotes, as in CSV)
-//! before other text, in both directions; NULL is last. Rows with the same value stay in the order of the input.
+//! than use more than [`BYTES_MAX`] for them. Values of a path sort with numbers before other text, in both directions.
+//! A text in quotes, as all are in CSV, is a number if expressions read it as one. NULL is last. Rows with the same
+//! value stay in the order of the input.
 
 use super::selection::{Selection, SelectionFlag, parse_names};
 use crate::error::{Error, Result};
+use crate::expr::text_number;
 use crate::json::scan::number_end;
 use crate::json::text::unescape;
 use crate::kind::is_json;
@@ -81,18 +83,23 @@ fn numbers_and_texts(values: &ArrayRef) -> Vec<ArrayRef> {
             Some(text) => unescape(text),
             None => value.into(),
         });
-        let number = text.as_deref().filter(|text| number_end(text.as_bytes(), 0) == Some(text.len()));
-        let number = number.and_then(|text| text.parse::<f64>().ok());
+        let number = text.as_deref().and_then(|text| text_number(text).or_else(|| beyond_doubles(text)));
         let integer = |number: f64| match number.abs() < EXACT_MAX {
             true => 0,
             // A double beyond the range of integers is the greatest of them.
-            false => text.as_deref().and_then(|text| text.parse().ok()).unwrap_or(number as i128),
+            false => text.as_deref().and_then(|text| text.trim().parse().ok()).unwrap_or(number as i128),
         };
         integers.push(number.map(integer));
         numbers.append_option(number);
         texts.append_option(text.filter(|_| number.is_none()));
     }
     vec![Arc::new(numbers.finish()), Arc::new(Decimal128Array::from(integers)), Arc::new(texts.finish())]
+}
+
+/// Reads a JSON number that no double is near, such as 1e400. In an expression it is no number; here it is infinite.
+fn beyond_doubles(text: &str) -> Option<f64> {
+    let number = if number_end(text.as_bytes(), 0) == Some(text.len()) { text.parse().ok() } else { None };
+    number.filter(|number: &f64| number.is_infinite())
 }
 
 /// Returns the bytes of the values of an array. Those of its buffers would count more than once: the columns of a frame
@@ -290,5 +297,34 @@ mod tests {
         };
         assert_eq!(order("v"), r#""-1.5" "9" 10 1e1 "" "a" "b" true null"#);
         assert_eq!(order("-v"), r#"10 1e1 "9" "-1.5" true "b" "a" "" null"#);
+    }
+
+    #[test]
+    fn quoted_numbers_are_those_of_expressions() {
+        // In the order of their numbers, then of their texts.
+        let values = [
+            "\"-1e400\"",
+            "\"-.5e1\"",
+            "-1",
+            "\"+.5\"",
+            "\" 3\"",
+            "\"\\t+5 \"",
+            "\"007\"",
+            "\"8.\"",
+            "\"+9007199254740992\"",
+            "\" 9007199254740993 \"",
+            "\"009007199254740994\"",
+            "1e400",
+            "\"+\"",
+            "\"0x9\"",
+            "\"1_0\"",
+            "\"Infinity\"",
+            "\"NaN\"",
+            "\"\u{661}\"",
+        ];
+        let text = |value: &str| format!("{{\"v\":{value}}}");
+        let expected: Vec<String> = values.iter().map(|value| text(value)).collect();
+        let mixed: Vec<String> = (0..values.len()).map(|at| text(values[at * 7 % values.len()])).collect();
+        assert_eq!(sorted(&mixed, 4, "v", None), expected);
     }
 }

@@ -33,6 +33,15 @@ fn rows_are_sorted_by_a_column_or_a_path_with_null_last() {
     assert_eq!(shown(&dir, &["--sort", "properties.u"]), "0 2 4 6 1 3 5");
     assert_eq!(shown(&dir, &["--sort", "-event_time"]), "6 5 4 3 2 1 0");
     assert_eq!(shown(&dir, &["--sort=-offset"]), "6 5 4 3 2 1 0");
+    // CSV has only texts: those are numbers that an expression reads as numbers.
+    let texts = ["10", "\" 3\"", "+5", ".5", "007", "-1", "9", "1e1", "n/a", "0x4", ""];
+    dir.write("texts.csv", texts.map(|text| format!("{text},x\n")).concat());
+    let order = |key: &str| {
+        let line = format!("evt-view texts.csv --header v,x --time arrival {key} --columns offset -q -o csv");
+        dir.shell(&line).succeeds().text().lines().skip(1).collect::<Vec<_>>().join(" ")
+    };
+    assert_eq!(order("--sort v"), "6 4 2 3 5 7 1 8 10 9 11");
+    assert_eq!(order("--let 'n=try_cast(v as double)' --sort n --where 'n is not null'"), "6 4 2 3 5 7 1 8");
     // Integers that are one double.
     let ids = ["1234567890123456789", "1234567890123456788", "\"1234567890123456790\"", "1e18", "\"-inf\"", "5"];
     dir.write("ids.jsonl", ids.map(|id| format!("{{\"id\":{id}}}\n")).concat());

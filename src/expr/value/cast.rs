@@ -60,7 +60,7 @@ fn long(text: &str) -> Option<f64> {
 
 /// Parses a text that is entirely a number, as PostgreSQL's float8in does: with blanks around it, a sign, leading
 /// zeros, or no digit on one side of the point. The words NaN and Infinity are not numbers.
-pub(in crate::expr) fn text_number(text: &str) -> Option<f64> {
+pub(crate) fn text_number(text: &str) -> Option<f64> {
     if number_end(text.as_bytes(), 0) == Some(text.len()) { finite(text) } else { unusual_number(text) }
 }
 
