@@ -9,13 +9,12 @@ use super::definition::{Encoder, Format, InputForm, Limits, Opened};
 use super::typed::encoder;
 use crate::error::guarded;
 use crate::error::{Error, Result};
-use crate::frame::check_batch;
+use crate::frame::{check_batch, read_schema};
 use crate::ratio::Ratio;
 use arrow::array::{Array, RecordBatch};
 use arrow::buffer::{Buffer, MutableBuffer};
 use arrow::compute::{cast, concat_batches};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
-use arrow_ipc::convert::fb_to_schema;
 use arrow_ipc::reader::FileDecoder;
 use arrow_ipc::writer::{FileWriter, IpcWriteOptions};
 use arrow_ipc::{Block, CompressionType};
@@ -76,7 +75,7 @@ impl Blocks {
         if !schema.endianness().equals_to_target_endianness() {
             return Err(corrupt("expected little-endian data, found big-endian"));
         }
-        let schema = SchemaRef::new(fb_to_schema(schema));
+        let schema = SchemaRef::new(read_schema(schema)?);
         let decoder = FileDecoder::new(schema.clone(), footer.version());
         let left: Vec<Block> = footer.recordBatches().into_iter().flatten().copied().collect();
         let ratio = Ratio::new(limits.ratio);

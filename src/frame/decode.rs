@@ -2,6 +2,7 @@
 
 use super::control::{Control, End};
 use super::message::{BODY_MAX, HEADER_MAX, MARK};
+use super::schema::read_schema;
 use crate::counts::counted;
 use crate::error::{Error, Result};
 use crate::kind::{VERSION, VERSION_KEY};
@@ -9,7 +10,7 @@ use crate::ratio::{RATIO_MAX, Ratio};
 use arrow::array::{ArrayRef, RecordBatch};
 use arrow::buffer::{Buffer, MutableBuffer};
 use arrow::datatypes::SchemaRef;
-use arrow_ipc::convert::{MessageBuffer, fb_to_schema};
+use arrow_ipc::convert::MessageBuffer;
 use arrow_ipc::reader::{read_dictionary, read_record_batch};
 use arrow_ipc::{Message, MessageHeader};
 use std::collections::HashMap;
@@ -250,7 +251,7 @@ impl Decoder {
         if !schema.endianness().equals_to_target_endianness() {
             return Err(Error::corrupt("expected little-endian data, found big-endian"));
         }
-        let schema = guarded(|| Ok(fb_to_schema(schema)))?;
+        let schema = read_schema(schema)?;
         let version = schema.metadata().get(VERSION_KEY);
         if let Some(version) = version.filter(|version| *version != VERSION) {
             let why = format!("expected frames of version {VERSION}, found {version}");

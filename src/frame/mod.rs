@@ -16,18 +16,20 @@
 //! foreign: its end is not proven.
 //!
 //! `decode.rs` reads streams, `encode.rs` writes them, `control.rs` defines control messages, `message.rs` builds
-//! record batch messages.
+//! record batch messages, `schema.rs` reads schemas of other programs.
 
 mod control;
 mod decode;
 mod encode;
 mod message;
+mod schema;
 
 pub use control::{Barrier, Control, End, How, PartitionState, Progress, State};
 pub(crate) use decode::check_batch;
 pub use decode::{Decoder, Finish, Frame};
 pub use encode::Encoder;
 pub use message::{PIPELINE_KEY, STAGES_KEY, WATERMARK_KEY};
+pub(crate) use schema::read_schema;
 
 #[cfg(test)]
 mod tests;

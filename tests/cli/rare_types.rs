@@ -105,3 +105,19 @@ fn a_local_time_is_the_same_instant_in_csv_parquet_and_avro() {
         assert_eq!(of(&[]), "2026-01-15T10:00:00.123000Z", "{file}");
     }
 }
+
+/// polars has integers of 128 bits, which Arrow has not: the message names the column, at any depth.
+#[test]
+fn a_type_that_cannot_be_read_names_its_column() {
+    let Some(python) = python() else { return };
+    let dir = Dir::new("int128");
+    ask(&dir, &python, "rare_types.py", &["int128"]);
+    for (name, column) in [("plain", "big n"), ("list", "l"), ("struct", "s")] {
+        for format in ["parquet", "arrow", "arrows"] {
+            let run = dir.shell(&format!("evt-ingest {name}.{format} --time t --to out.jsonl")).ends_with(65);
+            let told = format!("{name}.{format}: ");
+            assert!(run.stderr().contains(&told) && run.stderr().contains(&format!("column {column}: ")), "{run}");
+            assert!(run.stderr().contains("128"), "{run}");
+        }
+    }
+}

@@ -99,5 +99,18 @@ def local():
     show([{"t": at.replace(tzinfo=ZoneInfo("America/New_York")).astimezone(dt.timezone.utc)}])
 
 
+def int128():
+    """Integers of 128 bits, which only polars writes, at the top and inside other types."""
+    import polars as pl
+    number = pl.Series([2**100], dtype=pl.Int128)
+    for name, column, values in [("plain", "big n", number), ("list", "l", pl.Series([[2**100]], dtype=pl.List(pl.Int128))),
+                                 ("struct", "s", pl.DataFrame({"x": number}).to_struct())]:
+        table = pl.DataFrame({"t": [START], column: values, "z": [1]})
+        table.write_parquet(f"{name}.parquet")
+        table.write_ipc(f"{name}.arrow")
+        table.write_ipc_stream(f"{name}.arrows")
+
+
+
 if __name__ == "__main__":
     globals()[sys.argv[1]]()
