@@ -110,8 +110,9 @@ impl InputTimes {
     fn late_of(&self, key: &CellKey) -> impl Iterator<Item = &LateSlice> {
         let of_cell =
             if self.late.is_empty() { None } else { self.late.get(&(key.metric.clone(), key.dimensions.clone())) };
-        let before_end = of_cell.into_iter().flat_map(|slices| slices.range(..key.end).rev());
-        before_end.map(|(_, late)| late).take_while(|late| late.last >= key.start).filter(|late| late.first < key.end)
+        let before_end = of_cell.into_iter().flat_map(move |slices| slices.range(..key.end).rev());
+        let late = before_end.map(|(_, late)| late).take_while(move |late| late.last >= key.start);
+        late.filter(move |late| late.first < key.end)
     }
 
     /// Returns the treatment of a stored cell without a right one that counts `rows` events, once all events of its

@@ -242,11 +242,11 @@ impl UnopenedInput {
                 let named = format::by_extension(bytes.name()).is_some_and(|named| named == format);
                 let is_named = self.options.files.format.is_some() || named;
                 ingest.flags.first_times.set_has_format(is_named || has_json_lines(bytes.head()));
+                // Text that begins within the examined bytes has been recognised.
+                let rejects_array = self.options.files.format.is_none() && jsonl::is_blank(bytes.head());
                 let reading = self.reading(&bytes, format, ingest);
                 let mut input = TextInput::new(bytes, reading.splitter(), reading.is_json_lines(), reading.partition);
                 input.begin(ingest.read.begin(ingest.partition_table.stream_time(reading.partition)));
-                // Text that begins within the examined bytes has been recognised.
-                let rejects_array = self.options.files.format.is_none() && jsonl::is_blank(bytes.head());
                 Ok(Box::new(input.with_open_record(self.options.open_record()).rejecting_array(rejects_array)))
             }
             (InputForm::Frames, _) => Ok(Box::new(FrameInput::new(

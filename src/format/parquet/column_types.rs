@@ -23,7 +23,7 @@ fn of_arrow(metadata: &ParquetMetaData) -> Option<Error> {
     let bytes = base64::decode(values.find(|value| value.key == ARROW_SCHEMA_META_KEY)?.value.as_ref()?)?;
     let message = match bytes.strip_prefix(&[0xff; 4]) {
         Some(framed) => framed.get(4..)?,
-        None => &bytes,
+        None => &bytes[..],
     };
     read_schema(arrow_ipc::root_as_message(message).ok()?.header_as_schema()?).err()
 }

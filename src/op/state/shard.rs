@@ -154,8 +154,8 @@ impl WatermarkFiring<'_> {
                     MetricWindows::Spilled(_) => (vec![], false),
                 };
                 let place = self.places[*metric];
-                let due = |end: i64| if is_session { beyond(end, delay) } else { end.saturating_add(delay) };
-                let window = |end: i64| DueWindow { due: due(end), end, place, shard: at, member };
+                let fires = |end: i64| if is_session { beyond(end, delay) } else { end.saturating_add(delay) };
+                let window = |end: i64| DueWindow { due: fires(end), end, place, shard: at, member };
                 due.extend(ends.into_iter().map(window));
             }
         }
