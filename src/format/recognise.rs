@@ -91,7 +91,8 @@ impl Head<'_> {
             let word = shell::word(name);
             return Some(format!("one JSON document; --explode {word} reads the elements of {name}"));
         }
-        if first.starts_with(b"{") || text.split(|byte| *byte == b'\n').any(|line| line.starts_with(b"{")) {
+        let mut lines = text.split(|byte| *byte == b'\n');
+        if first.trim_ascii_start().starts_with(b"{") || lines.any(|line| line.starts_with(b"{")) {
             return None;
         }
         let read = |line: &[u8], is: fn(&str) -> bool| std::str::from_utf8(line).is_ok_and(is);

@@ -54,9 +54,9 @@ fn a_late_row_of_a_raw_record_has_the_columns_of_any_other_row() {
     let cases = [
         ("events.jsonl", "--time t"),
         ("events.jsonl.gz", "--time t --require n"),
-        ("crlf.jsonl", "--time t -f jsonl"),
+        ("crlf.jsonl", "--time t"),
         ("- < events.jsonl", "--time t --origin here"),
-        ("events.jsonl crlf.jsonl", "--time t -f jsonl"),
+        ("events.jsonl crlf.jsonl", "--time t"),
         ("events.jsonl", "--time t --field partition=shard --partitions 0,1 --field user_id=id --set source=shop"),
         ("events.jsonl", "--time t --field event_id=id --hash-ids"),
         ("events.jsonl", "--time t --plain"),
