@@ -238,7 +238,7 @@ fn a_duplicate_of_a_record_outside_the_range_is_a_duplicate() {
             writeln!(a, r#"{{"event_time":"2024-01-01T10:00:0{second}Z","event_id":"{id}"}}"#).expect("text");
         }
         dir.write("a.jsonl", a);
-        dir.shell("evt-ingest -q a.jsonl --to all.jsonl").succeeds();
+        dir.shell("rm -f all.jsonl; evt-ingest -q a.jsonl --to all.jsonl").succeeds();
         let rows = dir.rows("all.jsonl");
         let is_kept: Vec<bool> = rows.iter().map(|_| draws.below(3) == 0).collect();
         let kept: Vec<&Value> = rows.iter().zip(&is_kept).filter(|(_, kept)| **kept).map(|(row, _)| row).collect();
