@@ -3,6 +3,7 @@
 use super::args::{MapArgs, parse_count};
 use super::check::CheckReport;
 use crate::error::{Error, Result};
+use crate::http::limits::descriptors::ConnectionLimit;
 use crate::http::validate::{OpenSchemas, ValidationOptions};
 use crate::http::{self, BodyLimits, ConnectionTimeouts, Tls};
 use crate::input::spool::ORIGIN;
@@ -124,7 +125,7 @@ impl HttpArgs {
             rate: self.rate,
             limits: BodyLimits { bytes: self.max_body, ratio: run.ratio_max },
             memory: self.max_pending,
-            connections: self.max_connections,
+            connections: ConnectionLimit::of_flag(self.max_connections),
             timeouts: ConnectionTimeouts { idle: self.idle_timeout, head: self.head_timeout },
             request_time: self.request_timeout,
             log: self.log_requests,

@@ -68,7 +68,7 @@ impl Server {
         let tokens = options.tokens.as_deref();
         let pem = options.tls.iter().flat_map(|tls| [&*tls.certificate, &*tls.key]).collect();
         [
-            bindable(options).and_then(|_| ConnectionLimit::of_process(options.connections)).map(|_| vec![]),
+            bindable(options).and_then(|_| options.connections.of_process()).map(|_| vec![]),
             tokens.map_or(Ok(vec![]), |path| Tokens::read(path).map(|_| vec![path])),
             acceptor(&options.address, options.tls.as_ref()).map(|_| pem),
         ]
@@ -76,11 +76,12 @@ impl Server {
 
     /// Starts the server and reports its address. Errors: exit status 2 if other hosts could send without a token and
     /// `--anonymous` is not given, 74 if it cannot bind the address, 78 if the process may open too few files.
-    pub fn open(options: Options, log: Arc<dyn RequestLog>, run: &Run) -> Result<Self> {
+    pub fn open(mut options: Options, log: Arc<dyn RequestLog>, run: &Run) -> Result<Self> {
         let address = bindable(&options)?;
         let tls = acceptor(&options.address, options.tls.as_ref())?;
         let failed = |error: std::io::Error| Error::io(options.address.to_string(), &error);
-        let limit = ConnectionLimit::of_process(options.connections)?;
+        let wanted = options.connections.most;
+        options.connections = options.connections.of_process()?;
         let listener = std::net::TcpListener::bind(address).map_err(failed)?;
         listener.set_nonblocking(true).map_err(failed)?;
         let name = options.address.at(listener.local_addr().map_err(failed)?);
@@ -91,7 +92,7 @@ impl Server {
             .enable_all()
             .build()
             .map_err(failed)?;
-        let state = Arc::new(ServerState::new(options, limit, tls, log, run)?);
+        let state = Arc::new(ServerState::new(options, tls, log, run)?);
         reload_on_hangup(state.clone())?;
         let listener = {
             let _entered = runtime.enter();
@@ -99,7 +100,7 @@ impl Server {
         };
         runtime.spawn(accept(state.clone(), listener));
         close_on_signal(state.clone(), run.stop.clone())?;
-        if let Some(notice) = state.limit.notice(state.options.connections) {
+        if let Some(notice) = state.options.connections.notice(wanted) {
             run.console.say(notice);
         }
         run.console.say(format!("listening on {name}"));
@@ -112,7 +113,7 @@ impl Server {
         self.state.close();
         let Some(runtime) = self.runtime.take() else { return };
         let finish = move || {
-            let (request_time, connections) = (self.state.options.request_time, self.state.limit.most);
+            let (request_time, connections) = (self.state.options.request_time, self.state.options.connections.most);
             // Receiving the body and storing it may take this time each, one after the other.
             let wait = 2 * request_time;
             let all = self.state.connections.acquire_many(u32::try_from(connections).unwrap_or(u32::MAX));
@@ -195,7 +196,7 @@ async fn accept(state: Arc<ServerState>, listener: TcpListener) {
 
 /// Refuses a connection beyond the limit.
 fn refuse(state: &ServerState, stream: TcpStream) {
-    let ConnectionLimit { most, set_by } = state.limit;
+    let ConnectionLimit { most, set_by } = state.options.connections;
     state.metrics.refused_connection("too_many");
     state.notices.say("too_many", || format!("connections are rejected: {most} are open ({set_by})"));
     if !state.options.address.tls {

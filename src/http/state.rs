@@ -40,8 +40,8 @@ pub struct Options {
     pub limits: BodyLimits,
     /// Maximum bytes of all bodies in progress.
     pub memory: usize,
-    /// `--max-connections`.
-    pub connections: usize,
+    /// Maximum number of connections.
+    pub connections: ConnectionLimit,
     /// Time limits of a connection.
     pub timeouts: ConnectionTimeouts,
     /// How long a body may take to arrive, and then to be stored.
@@ -60,7 +60,6 @@ const VALIDATORS_MAX: usize = 64;
 /// The state that all requests share.
 pub struct ServerState {
     pub options: Options,
-    pub limit: ConnectionLimit,
     /// `None` once the server is closed: the spool ends when the last reference is dropped.
     log: RwLock<Option<Arc<dyn RequestLog>>>,
     pub metrics: HttpMetrics,
@@ -85,13 +84,7 @@ pub struct ServerState {
 }
 
 impl ServerState {
-    pub fn new(
-        options: Options,
-        limit: ConnectionLimit,
-        tls: Option<TlsAcceptor>,
-        log: Arc<dyn RequestLog>,
-        run: &Run,
-    ) -> Result<Self> {
+    pub fn new(options: Options, tls: Option<TlsAcceptor>, log: Arc<dyn RequestLog>, run: &Run) -> Result<Self> {
         let (clock, console) = (run.clock.clone(), run.console.clone());
         let tokens = options.tokens.as_deref().map(Tokens::read).transpose()?.unwrap_or_default();
         let mut registry = Registry::default();
@@ -103,7 +96,7 @@ impl ServerState {
         Ok(Self {
             rate: Rate::new(options.rate),
             memory: MemoryBudget::new(options.memory),
-            connections: Arc::new(Semaphore::new(limit.most)),
+            connections: Arc::new(Semaphore::new(options.connections.most)),
             anonymous: (options.anonymous || options.tokens.is_none()).then(|| Arc::new(Token::anonymous())),
             tokens: RwLock::new(Arc::new(tokens)),
             tls: RwLock::new(tls),
@@ -113,7 +106,6 @@ impl ServerState {
             is_closed: watch::Sender::new(false),
             unready_until: AtomicU64::new(0),
             options,
-            limit,
             log: RwLock::new(Some(log)),
             metrics,
             registry,

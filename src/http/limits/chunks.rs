@@ -50,8 +50,8 @@ impl ChunkWatch {
         *self = Self { state: HEAD, announced: 0, is_exceeded: false, ..*self };
     }
 
-    /// Hears that hyper has read the head. If it belongs to a body without chunks, or does not end where this watch has
-    /// found its end, the body is not watched.
+    /// Stops the watch, now that hyper has read the head, if the body has no chunks or if this watch has not found the
+    /// end of the head.
     pub fn begin(&mut self, is_chunked: bool) {
         if !is_chunked || matches!(self.state, State::Head { .. }) {
             (self.state, self.is_exceeded) = (State::Unwatched, false);

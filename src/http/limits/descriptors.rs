@@ -6,8 +6,8 @@
 use crate::error::{Error, Result};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// File descriptors that connections leave to the rest of the process. A run has about 30 of its own: pipes, wake-ups of
-/// threads, files of the spool and its lock. Up to 64 are queries of a schema registry, up to 65 the listener of
+/// File descriptors that connections leave to the rest of the process. A run has about 30 of its own: pipes, wake-ups
+/// of threads, files of the spool and its lock. Up to 64 are queries of a schema registry, up to 65 the listener of
 /// `--prometheus`. Outputs have the others: a connection to each broker of a cluster, files of a lake and a checkpoint.
 const RESERVE: u64 = 256;
 
@@ -21,21 +21,26 @@ pub struct ConnectionLimit {
 }
 
 impl ConnectionLimit {
-    /// Raises the limit of open files to what `wanted` connections need, as far as permitted, and returns how many of
-    /// them are possible. Errors: exit status 78 if none is.
-    pub fn of_process(wanted: usize) -> Result<Self> {
-        let needed = RESERVE.saturating_add(wanted as u64);
+    /// The limit of `--max-connections`.
+    pub fn of_flag(most: usize) -> Self {
+        Self { most, set_by: "--max-connections" }
+    }
+
+    /// Raises the limit of open files to what these connections need, as far as permitted, and returns how many of them
+    /// are possible. Errors: exit status 78 if none is.
+    pub fn of_process(self) -> Result<Self> {
+        let needed = RESERVE.saturating_add(self.most as u64);
         let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
         if current.is_some_and(|current| current < needed) {
             let current = Some(maximum.map_or(needed, |maximum| maximum.min(needed)));
             // Where this is refused, the present limit stays, which is read below.
             let _ = setrlimit(Resource::Nofile, Rlimit { current, maximum });
         }
-        Self::of(wanted, getrlimit(Resource::Nofile).current)
+        self.of_files(getrlimit(Resource::Nofile).current)
     }
 
-    /// Returns how many of `wanted` connections are possible with this limit of open files; `None` is unlimited.
-    fn of(wanted: usize, files: Option<u64>) -> Result<Self> {
+    /// Returns how many of these connections are possible with this limit of open files; `None` is unlimited.
+    fn of_files(self, files: Option<u64>) -> Result<Self> {
         let possible = files.map_or(u64::MAX, |files| files.saturating_sub(RESERVE));
         if possible == 0 {
             let (least, found) = (RESERVE + 1, files.unwrap_or_default());
@@ -45,8 +50,8 @@ impl ConnectionLimit {
             )));
         }
         Ok(match usize::try_from(possible) {
-            Ok(possible) if possible < wanted => Self { most: possible, set_by: "RLIMIT_NOFILE" },
-            _ => Self { most: wanted, set_by: "--max-connections" },
+            Ok(possible) if possible < self.most => Self { most: possible, set_by: "RLIMIT_NOFILE" },
+            _ => self,
         })
     }
 
@@ -69,7 +74,8 @@ mod tests {
 
     #[test]
     fn connections_get_the_files_that_the_reserve_leaves() {
-        let most = |wanted, files| ConnectionLimit::of(wanted, files).map(|limit| (limit.most, limit.set_by));
+        let most =
+            |wanted, files| ConnectionLimit::of_flag(wanted).of_files(files).map(|limit| (limit.most, limit.set_by));
         assert_eq!(most(4096, None).unwrap(), (4096, "--max-connections"));
         assert_eq!(most(4096, Some(4096 + RESERVE)).unwrap(), (4096, "--max-connections"));
         assert_eq!(most(4096, Some(4095 + RESERVE)).unwrap(), (4095, "RLIMIT_NOFILE"));

@@ -8,8 +8,8 @@
 //! ```
 //!
 //! [`timeouts`] limits the times of a connection, [`chunks`] finds chunks that are too large before they arrive,
-//! [`descriptors`] limits the number of connections, [`metrics`] counts connections, requests and events, and [`notice`]
-//! limits how often the same message is written.
+//! [`descriptors`] limits the number of connections, [`metrics`] counts connections, requests and events, and
+//! [`notice`] limits how often the same message is written.
 
 pub mod chunks;
 pub mod descriptors;

@@ -34,9 +34,9 @@ const BUSY: u8 = 2;
 
 /// The state of a connection, shared by its service and its byte stream.
 #[derive(Clone)]
-pub struct Phase(Arc<Shared>);
+pub struct Phase(Arc<SharedPhase>);
 
-struct Shared {
+struct SharedPhase {
     state: AtomicU8,
     chunks: Mutex<ChunkWatch>,
     /// Notified when the chunks of a body exceed the limit.
@@ -47,7 +47,7 @@ impl Phase {
     /// Makes the state of a new connection, whose bodies may have `limit` bytes.
     pub fn new(limit: usize) -> Self {
         let (state, chunks) = (AtomicU8::new(IDLE), Mutex::new(ChunkWatch::new(limit)));
-        Self(Arc::new(Shared { state, chunks, exceeded: Notify::new() }))
+        Self(Arc::new(SharedPhase { state, chunks, exceeded: Notify::new() }))
     }
 
     /// Marks the head as complete; `is_chunked` says whether its body has chunks.
