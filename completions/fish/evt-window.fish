@@ -14,7 +14,7 @@ final\t''"
 complete -c evt-window -l at-end -d 'Fire or hold open windows at the end [default: fire at the end of the input, hold after a signal and with --checkpoint]' -r -f -a "fire\t''
 hold\t''"
 complete -c evt-window -l idle-after -d 'Exclude a partition from the watermark once it is idle this long; results then depend on timing' -r
-complete -c evt-window -l new-partitions -d 'Accept partitions that appear after windows have closed; their rows may be late, and results depend on timing' -r -f -a "late\t''"
+complete -c evt-window -l new-partitions -d 'Accept partitions that appear after windows have closed, as with --checkpoint; their rows may be late, and results depend on timing' -r -f -a "late\t''"
 complete -c evt-window -l top -d 'Write only the rows of the N keys of each window with the greatest values; implies --emit final' -r
 complete -c evt-window -l of -d 'Rank the keys by this metric [default: the first metric of those with the same dimensions and windows]' -r
 complete -c evt-window -l late -d 'Write late events to URI; without it they are counted and lost, and the exit status is 1' -r

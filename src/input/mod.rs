@@ -165,9 +165,22 @@ pub trait Input {
         Ok(None)
     }
 
+    /// Checks that what was read is of the topics that [`Input::reached`] names, before positions are stored.
+    fn confirm(&mut self, _ingest: &mut Ingest) -> Result<()> {
+        Ok(())
+    }
+
     /// Returns how far each partition of a topic is read: every row before its position is in the queue of `ingest`.
     fn reached(&self, _ingest: &mut Ingest) -> Vec<Reached> {
         vec![]
+    }
+
+    /// The same; `stores`: the positions are to be stored.
+    fn reached_now(&mut self, stores: bool, ingest: &mut Ingest) -> Result<Vec<Reached>> {
+        if stores {
+            self.confirm(ingest)?;
+        }
+        Ok(self.reached(ingest))
     }
 
     /// Returns the live partitions of which the input has not read all rows up to now. The source sets

@@ -159,6 +159,7 @@ impl Reader {
             loop {
                 match self.source.poll(&mut self.taken).unwrap() {
                     SourceEvent::Records | SourceEvent::Unreachable | SourceEvent::Failed(_) => {}
+                    SourceEvent::AfterPause | SourceEvent::UnknownTopic => {}
                     SourceEvent::Idle => break,
                     SourceEvent::OutOfRange => self.taken.events.push("out of range"),
                     SourceEvent::PartitionEnd(number) => _ = self.taken.ended.insert(number),

@@ -350,7 +350,7 @@ mod tests {
     use std::rc::Rc;
 
     fn position(number: i32, offset: i64) -> Position {
-        Position { id: partition(number), offset, stream_time: None }
+        Position::new(partition(number), offset)
     }
 
     fn rig(settings: &str) -> (Topics, SimulatedClock) {

@@ -1,12 +1,14 @@
 //! librdkafka as [`Cluster`] and as [`RecordSource`].
 
+use super::client::ids::TopicIds;
 use super::client::{self, Context, Topics};
 use super::fetch::broker::Tcp;
 use super::fetch::source::FetchSource;
 use super::fetch::{self, Fetcher, Leader, Leaders, Lookup};
 use super::group::{CommitMode, TopicOptions};
-use super::position::{self, OffsetSpan, PartitionId, Position};
+use super::position::{OffsetSpan, PartitionId, Position};
 use super::produce::shared::SharedProducer;
+use super::range::ReadMode;
 use super::source::{Cluster, Message, RECORDS_PER_POLL, RecordSink, RecordSource, SourceEvent};
 use crate::error::{Error, ErrorKind, Result, guarded};
 use crate::kind::headers::Headers;
@@ -19,7 +21,7 @@ use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode as Code};
 use rdkafka::message::{Headers as _, OwnedMessage};
 use rdkafka::topic_partition_list::{TopicPartitionList, TopicPartitionListElem};
 use rdkafka::{Message as LibraryMessage, Offset, Timestamp};
-use std::cell::OnceCell;
+use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
@@ -33,9 +35,6 @@ const LEAVE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Times that a commit is sent again to a coordinator that loads the offsets of its groups, and the time between them.
 const COMMIT_RETRIES: u32 = 100;
 const COMMIT_BACKOFF: Duration = Duration::from_millis(100);
-/// Maximum number of lines of librdkafka's log that are searched for the id of a topic: one for each of its partitions,
-/// and a few others.
-const LINES_MAX: usize = 1 << 16;
 /// Timeout of one look-up of leaders.
 const LOOKUP_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -53,7 +52,7 @@ impl Connections {
     pub fn new(topics: &Topics, options: &TopicOptions) -> Result<Self> {
         let Topics { address, run } = topics;
         let mut cluster = LibraryCluster::with_statistics(topics, options.statistics_interval())?;
-        cluster.keeps_positions = options.keeps_positions();
+        cluster.has_ids = options.read_mode != ReadMode::Bounded;
         if let CommitMode::Transactions(producer) = &options.commit_mode {
             cluster.transactions = Some(producer.clone());
         }
@@ -74,10 +73,10 @@ pub struct LibraryCluster {
     topics: Topics,
     /// The producer whose transactions have the offsets, if there is one.
     transactions: Option<Rc<SharedProducer>>,
-    /// Whether the tool keeps positions, which have the ids of their topics.
-    keeps_positions: bool,
-    /// The ids of the topics, once brokers have answered.
-    topic_ids: OnceCell<Vec<Option<TopicId>>>,
+    /// Whether the run compares the ids of the topics.
+    has_ids: bool,
+    /// The client that asks for these ids while records are read.
+    topic_ids: RefCell<Option<TopicIds>>,
 }
 
 impl LibraryCluster {
@@ -107,13 +106,13 @@ impl LibraryCluster {
             // second.
             ("fetch.queue.backoff.ms", "5"),
         ])?;
-        let (client, topics, topic_ids) = (Arc::new(client), topics.clone(), OnceCell::new());
-        Ok(Self { client, topics, transactions: None, keeps_positions: false, topic_ids })
+        let (client, topics) = (Arc::new(client), topics.clone());
+        Ok(Self { client, topics, transactions: None, has_ids: false, topic_ids: RefCell::default() })
     }
 
     /// Returns the source of its records.
     pub fn source(&self) -> LibrarySource {
-        LibrarySource { client: self.client.clone(), topics: self.topics.clone(), waited: None }
+        LibrarySource { client: self.client.clone(), topics: self.topics.clone(), waited: None, is_quiet: false }
     }
 
     /// Repeats a request until brokers answer.
@@ -144,7 +143,7 @@ impl LibraryCluster {
         let position = |element: &TopicPartitionListElem<'_>| {
             let Offset::Offset(offset) = element.offset() else { return None };
             let id = self.context().partition(element.topic(), element.partition())?;
-            Some(Position { id, offset, stream_time: position::stream_time(element.metadata()) })
+            Some(Position::new(id, offset).with_metadata(element.metadata()))
         };
         list.elements().iter().filter_map(position).collect()
     }
@@ -166,22 +165,24 @@ impl Cluster for LibraryCluster {
         Ok(OffsetSpan { low, high })
     }
 
-    fn topic_id(&self, topic: usize) -> Result<Option<TopicId>> {
-        if !self.keeps_positions {
-            return Ok(None);
+    fn topic_ids(&self) -> Result<Vec<Option<TopicId>>> {
+        match self.has_ids {
+            true => TopicIds::new(&self.topics)?.wait(),
+            false => Ok(vec![]),
         }
-        let ids = match self.topic_ids.get() {
-            Some(ids) => ids,
-            None => {
-                let ids = topic_ids(&self.topics)?;
-                self.topic_ids.get_or_init(|| ids)
-            }
-        };
-        Ok(ids.get(topic).copied().flatten())
+    }
+
+    fn topic_ids_now(&self) -> Option<Vec<Option<TopicId>>> {
+        let mut client = self.topic_ids.borrow_mut();
+        if client.is_none() {
+            // Settings that were accepted when the run began are accepted now.
+            *client = TopicIds::new(&self.topics).ok();
+        }
+        client.as_ref()?.ask()
     }
 
     fn offsets_at(&self, partitions: &[PartitionId], millis: i64) -> Result<Vec<Position>> {
-        let position = |id: &PartitionId| Position { id: *id, offset: millis, stream_time: None };
+        let position = |id: &PartitionId| Position::new(*id, millis);
         let list = list_of(&self.topics, &partitions.iter().map(position).collect::<Vec<_>>())?;
         let answer = self.request(|timeout| self.client.offsets_for_times(list.clone(), timeout))?;
         Ok(self.positions(&answer))
@@ -284,34 +285,15 @@ impl Leaders for LibraryCluster {
     }
 }
 
-/// Returns the ids of topics, which only the log of librdkafka shows: its safe interface does not return them. The
-/// client is one that reads no records, because each refresh of metadata logs a line for each partition.
-fn topic_ids(topics: &Topics) -> Result<Vec<Option<TopicId>>> {
-    let client: BaseConsumer<Context> = topics.create(&[(client::DEBUG, "metadata")])?;
-    let (context, limit) = (client.context(), topics.address.options.wait.limit(false));
-    let error = |_| client.poll(Duration::ZERO)?.err()?.rdkafka_error_code();
-    let drain = || (0..client::EVENTS).filter_map(error).collect();
-    let id_of = |name: &String| {
-        topics.request(context, limit, drain, |timeout| client::count(client.client(), name, timeout))?;
-        let known = || context.notes(|notes| notes.topic_ids.get(name).copied());
-        // The line is in the queue before the answer, and each poll takes one line.
-        Ok((0..LINES_MAX).find_map(|_| {
-            client.poll(Duration::ZERO);
-            known()
-        }))
-    };
-    topics.address.topics.iter().map(id_of).collect()
-}
-
 /// Makes a list of positions for librdkafka.
 fn list_of(topics: &Topics, positions: &[Position]) -> Result<TopicPartitionList> {
     let mut list = TopicPartitionList::new();
-    for Position { id, offset, stream_time } in positions {
+    for position @ Position { id, offset, .. } in positions {
         let mut element = list.add_partition(topics.name(id.topic), id.number);
         let set = element.set_offset(Offset::Offset(*offset));
         set.map_err(|error| Error::broken(format!("offset {offset}")).because(error))?;
-        if let Some(stream_time) = stream_time {
-            element.set_metadata(position::metadata(*stream_time));
+        if let Some(metadata) = position.metadata() {
+            element.set_metadata(metadata);
         }
     }
     Ok(list)
@@ -323,11 +305,26 @@ pub struct LibrarySource {
     topics: Topics,
     /// A message or error that a wait, or the end of a poll, has taken from the queue. The next poll returns it.
     waited: Option<KafkaResult<OwnedMessage>>,
+    /// Whether the queue was empty, and no message has come since.
+    is_quiet: bool,
 }
 
 impl LibrarySource {
     fn checked(&self, what: &str, result: KafkaResult<()>) -> Result<()> {
         result.map_err(|error| client::failed(&self.topics.address, what, &error))
+    }
+
+    /// Whether the next message is the first one since the queue was empty. The message stays in the queue.
+    fn ends_pause(&mut self) -> bool {
+        if !self.is_quiet {
+            return false;
+        }
+        if self.waited.is_none() {
+            self.waited = self.client.poll(Duration::ZERO).map(|polled| polled.map(|message| message.detach()));
+        }
+        let has_message = matches!(self.waited, Some(Ok(_)));
+        self.is_quiet = !has_message;
+        has_message
     }
 
     /// Passes a message to `sink`, unless its topic is not of the address.
@@ -371,6 +368,8 @@ impl RecordSource for LibrarySource {
     /// fetch).
     fn reset(&mut self, starts: &[Position]) -> Result<()> {
         let list = list_of(&self.topics, starts)?;
+        // It may be one after the offset that the partition is read from now.
+        self.waited.take_if(|waited| waited.is_ok());
         let what = "partitions cannot be read on";
         self.checked(what, self.client.resume(&list))?;
         let assigned = match self.client.rebalance_protocol() {
@@ -402,6 +401,9 @@ impl RecordSource for LibrarySource {
     fn poll(&mut self, sink: &mut dyn RecordSink) -> Result<SourceEvent> {
         let (client, start) = (self.client.clone(), Instant::now());
         let (mut held, mut held_bytes, mut taken) = (Vec::with_capacity(RECORDS_PER_POLL), 0, 0);
+        if self.ends_pause() {
+            return Ok(SourceEvent::AfterPause);
+        }
         match self.waited.take() {
             Some(Ok(message)) => {
                 self.pass(&message, sink)?;
@@ -430,6 +432,7 @@ impl RecordSource for LibrarySource {
                 held_bytes = 0;
             }
         }
+        self.is_quiet = taken == 0;
         Ok(if taken == 0 { SourceEvent::Idle } else { SourceEvent::Records })
     }
 

@@ -16,7 +16,7 @@
 //! - [`source`] has the two traits that it reads through; [`library`] implements them by librdkafka, [`fetch`] fetches
 //!   records without it. `conformance` tests both.
 //! - [`range`] decides where each partition begins and ends; [`position`] has the computations of it that need no
-//!   broker.
+//!   broker; [`topic_check`] notices topics that are deleted and created again.
 //! - [`group`] commits offsets and keeps revoked partitions until their rows are safe.
 //! - [`records`] decodes each payload by its format and passes it to the ingest.
 //!
@@ -45,3 +45,4 @@ pub mod records;
 pub mod source;
 #[cfg(test)]
 mod test_data;
+pub mod topic_check;

@@ -5,22 +5,15 @@
 
 use crate::counts::counted;
 use crate::time::{format_instant, parse_instant};
-use crate::uri::kafka::{Bound, KeptPosition};
+use crate::uri::kafka::Bound;
 use crate::uri::topic_id::TopicId;
 use std::collections::BTreeMap;
 
-/// Prefix of the stream time in the metadata of a committed offset.
-const MARK: &str = "evt stream_time=";
-
-/// Returns the metadata of a committed offset with this stream time (µs).
-pub fn metadata(stream_time: i64) -> String {
-    format!("{MARK}{}", format_instant(stream_time))
-}
-
-/// Returns the stream time (µs) in `metadata`; `None` if another program committed the offset.
-pub fn stream_time(metadata: &str) -> Option<i64> {
-    parse_instant(metadata.strip_prefix(MARK)?)
-}
+/// First word of the metadata of an offset that evt has committed.
+const MARK: &str = "evt";
+/// The names of the stream time and of the id of the topic in the metadata of a committed offset.
+const STREAM_TIME: &str = "stream_time=";
+const TOPIC_ID: &str = "topic_id=";
 
 /// A partition of a topic.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -51,6 +44,38 @@ pub struct Position {
     /// The stream time there (µs); `None` before the first row, if another program committed the offset, or if it is
     /// not needed.
     pub stream_time: Option<i64>,
+    /// The id of the topic; `None` if it is not known.
+    pub topic_id: Option<TopicId>,
+}
+
+impl Position {
+    /// Makes a position without a stream time and without the id of the topic.
+    pub fn new(id: PartitionId, offset: i64) -> Self {
+        Self { id, offset, stream_time: None, topic_id: None }
+    }
+
+    /// Returns the metadata of the committed offset; `None` if there is nothing to keep.
+    pub fn metadata(&self) -> Option<String> {
+        let stream_time = self.stream_time.map(|time| format!(" {STREAM_TIME}{}", format_instant(time)));
+        let topic_id = self.topic_id.map(|id| format!(" {TOPIC_ID}{id}"));
+        let fields: String = stream_time.into_iter().chain(topic_id).collect();
+        (!fields.is_empty()).then(|| format!("{MARK}{fields}"))
+    }
+
+    /// Adds what the metadata of its committed offset has: nothing if another program committed it.
+    pub fn with_metadata(mut self, metadata: &str) -> Self {
+        let mut words = metadata.split(' ');
+        if words.next() == Some(MARK) {
+            for word in words {
+                if let Some(time) = word.strip_prefix(STREAM_TIME) {
+                    self.stream_time = parse_instant(time);
+                } else if let Some(id) = word.strip_prefix(TOPIC_ID) {
+                    self.topic_id = TopicId::parse(id);
+                }
+            }
+        }
+        self
+    }
 }
 
 /// The offsets that a broker has of one partition.
@@ -110,12 +135,12 @@ pub fn gap(wanted: i64, extent: OffsetSpan) -> Option<Gap> {
     (wanted < extent.low || wanted > extent.high).then_some(Gap { wanted, extent, recreated: None })
 }
 
-/// Returns the gap if a position was kept in an earlier topic of the same name. `present` is the id of the topic. A
-/// topic without an id is not compared, and nothing is lost if the earlier topic was not read yet.
-pub fn recreated(kept: &KeptPosition, present: Option<TopicId>, extent: OffsetSpan) -> Option<Gap> {
-    let recreated = RecreatedTopic { read: kept.topic_id?, present: present? };
-    let is_other = recreated.read != recreated.present && kept.next > 0;
-    is_other.then_some(Gap { wanted: kept.next, extent, recreated: Some(recreated) })
+/// Returns the gap if a position is one of an earlier topic of the same name. `present` is the id of the topic. A topic
+/// without an id is not compared, and nothing is lost if the earlier topic was not read yet.
+pub fn recreated(position: &Position, present: Option<TopicId>, extent: OffsetSpan) -> Option<Gap> {
+    let recreated = RecreatedTopic { read: position.topic_id?, present: present? };
+    let is_other = recreated.read != recreated.present && position.offset > 0;
+    is_other.then_some(Gap { wanted: position.offset, extent, recreated: Some(recreated) })
 }
 
 /// Returns the offset that `bound` denotes in a partition. `at_instant` is the first offset at the bound's instant, if
@@ -137,15 +162,24 @@ pub fn offset_of(bound: &Bound, id: PartitionId, extent: OffsetSpan, at_instant:
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::uri::kafka::KeptPositions;
+    use crate::uri::kafka::{KeptPosition, KeptPositions};
     use proptest::prelude::*;
 
     const SOME: OffsetSpan = OffsetSpan { low: 10, high: 20 };
 
     #[test]
     fn what_another_program_committed_has_no_stream_time() {
-        for text in ["", "consumer-1", "evt", "evt stream_time=", "evt stream_time=soon"] {
-            assert_eq!(stream_time(text), None, "{text}");
+        let texts = [
+            "",
+            "consumer-1",
+            "evt",
+            "evt stream_time=",
+            "evt stream_time=soon",
+            "evt topic_id=AAAA",
+            "other topic_id=x",
+        ];
+        for text in texts {
+            assert_eq!(at(15).with_metadata(text), at(15), "{text}");
         }
     }
 
@@ -161,6 +195,10 @@ mod tests {
         assert_eq!(gap(7, SOME).unwrap().describe(), "3 offsets were removed by retention: 7 to 9");
     }
 
+    fn at(offset: i64) -> Position {
+        Position::new(PartitionId::default(), offset)
+    }
+
     fn kept(next: i64, topic_id: Option<TopicId>) -> KeptPosition {
         KeptPosition { topic: 1, partition: 0, next, stream_time: None, topic_id }
     }
@@ -168,6 +206,7 @@ mod tests {
     #[test]
     fn a_position_in_an_earlier_topic_of_the_name_is_a_gap() {
         let [read, present] = ["sVv-a5OcT9-0w_YkfEzn3g", "1QvNQ1nxRzaB5uPfYQ1aJg"].map(TopicId::parse);
+        let kept = |offset, topic_id| Position { topic_id, ..at(offset) };
         let found = recreated(&kept(15, read), present, SOME).unwrap();
         assert!(found.is_of_other_records());
         assert!(
@@ -203,8 +242,13 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
         #[test]
-        fn a_committed_stream_time_comes_back_to_the_microsecond(instant in -62_135_596_800_000_000i64..253_402_300_800_000_000) {
-            prop_assert_eq!(stream_time(&metadata(instant)), Some(instant));
+        fn a_committed_position_comes_back_to_the_microsecond(instant in -62_135_596_800_000_000i64..253_402_300_800_000_000) {
+            let topic_id = TopicId::parse("sVv-a5OcT9-0w_YkfEzn3g");
+            for (stream_time, topic_id) in [(Some(instant), None), (Some(instant), topic_id), (None, topic_id)] {
+                let position = Position { stream_time, topic_id, ..at(15) };
+                prop_assert_eq!(at(15).with_metadata(&position.metadata().unwrap()), position);
+            }
+            prop_assert_eq!(at(15).metadata(), None);
         }
     }
 }

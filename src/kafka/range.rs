@@ -7,7 +7,7 @@ use crate::clock::Clock;
 use crate::counts::counted;
 use crate::error::{Error, ErrorKind, Result};
 use crate::time::parse_flag_instant;
-use crate::uri::kafka::{Address, Bound};
+use crate::uri::kafka::{Address, Bound, TopicFormat};
 use crate::uri::topic_id::TopicId;
 use std::time::{Duration, Instant};
 
@@ -126,8 +126,10 @@ pub struct PartitionCursor {
     pub confirmed: Option<Instant>,
     /// Whether the partition was added during the run, so that it is read from its start.
     pub is_new: bool,
-    /// The id of its topic, if the tool keeps positions and brokers give topics ids.
+    /// The id of its topic, if the run compares ids and brokers give topics ids.
     pub topic_id: Option<TopicId>,
+    /// The next offset at which the topic was last known to have this id.
+    pub checked: i64,
 }
 
 impl PartitionCursor {
@@ -171,7 +173,7 @@ impl PartitionCursor {
     /// Returns the position before which every row has been passed on, given the first record that is held back and the
     /// stream time of the partition.
     pub fn position(&self, first_held: Option<i64>, stream_time: Option<i64>) -> Position {
-        Position { id: self.id, offset: first_held.unwrap_or(self.next), stream_time }
+        Position { id: self.id, offset: first_held.unwrap_or(self.next), stream_time, topic_id: self.topic_id }
     }
 
     /// Moves the next offset to the start of `extent`, the present offsets of the partition, if it is outside of them.
@@ -186,14 +188,12 @@ impl PartitionCursor {
     }
 
     /// Skips a known gap, as [`PartitionCursor::skip_gap`].
-    fn skip(&mut self, topics: &Topics, gap: Gap) -> Result<bool> {
+    pub fn skip(&mut self, topics: &Topics, gap: Gap) -> Result<bool> {
         let (OffsetSpan { low, high }, is_of_other_records) = (gap.extent, gap.is_of_other_records());
         self.report(topics, gap, &format!("reading on at {low}"))?;
         self.next = low;
         self.end = self.end.map(|end| if is_of_other_records { end.min(high) } else { end });
         self.stream_time = self.stream_time.filter(|_| !is_of_other_records);
-        // A topic that was recreated during the run has another id.
-        self.topic_id = self.topic_id.filter(|_| !is_of_other_records);
         Ok(is_of_other_records)
     }
 
@@ -284,6 +284,37 @@ fn partitions(count: i32) -> String {
     counted(u64::from(count.unsigned_abs()), ["partition", "partitions"])
 }
 
+/// Reports that nothing is committed although the user named a group.
+pub fn report_no_commits(topics: &Topics, read_mode: ReadMode) {
+    if let Some(group) = topics.address.options.group.as_ref().filter(|_| read_mode.is_of_stage()) {
+        topics.say(format!(
+            "group {group} commits nothing, because an output cannot confirm rows or the tool keeps state; a restart reads the \
+             records again"
+        ));
+    }
+}
+
+/// Warns of empty partitions in a run without an end: each holds the watermark back until its first record.
+pub fn report_empty(topics: &Topics, cursors: &[PartitionCursor]) {
+    let is_frames = topics.address.options.form == Some(TopicFormat::Frames);
+    let empty = cursors.iter().filter(|cursor| cursor.end.is_none() && cursor.has_not_begun());
+    // Frames carry partitions of their own, whose stream time does not depend on where the topic is read from.
+    let empty = empty.filter(|cursor| !is_frames || cursor.extent.high <= cursor.extent.low);
+    let empty: Vec<PartitionId> = empty.map(|cursor| cursor.id).collect();
+    if !empty.is_empty() && empty.len() < cursors.len() {
+        let list = names(topics, &empty);
+        topics.run.console.say(format!(
+            "{list}: empty; evt-window fires no window before each has a record (--idle-after DURATION or end=latest avoids this)"
+        ));
+    }
+}
+
+/// Returns partitions as a list for messages.
+pub fn names(topics: &Topics, partitions: &[PartitionId]) -> String {
+    let names: Vec<String> = partitions.iter().map(|id| topics.partition_name(*id)).collect();
+    names.join(" ")
+}
+
 /// Resolves the first and the end offset of each cursor from the options and the offsets that the group committed.
 pub fn resolve(
     cluster: &dyn Cluster,
@@ -293,6 +324,8 @@ pub fn resolve(
 ) -> Result<()> {
     let address = &topics.address;
     let options = &address.options;
+    // Before the offsets: those of a later topic are read by the id of the earlier one, which brokers do not know.
+    let topic_ids = cluster.topic_ids()?;
     for cursor in cursors.iter_mut() {
         cursor.extent = cluster.extent(cursor.id)?;
     }
@@ -324,12 +357,13 @@ pub fn resolve(
                 Error::usage(format!("{address}: start= has no offset for partition {}", cursor.id.number))
             })?,
         };
-        let topic_id = cluster.topic_id(cursor.id.topic)?;
-        match kept.and_then(|kept| position::recreated(kept, topic_id, cursor.extent)) {
+        let topic_id = topic_ids.get(cursor.id.topic).copied().flatten();
+        cursor.topic_id = committed.map_or_else(|| kept?.topic_id, |position| position.topic_id);
+        match position::recreated(&cursor.start(), topic_id, cursor.extent) {
             Some(gap) => cursor.skip(topics, gap)?,
             None => cursor.skip_gap(topics, cursor.extent)?,
         };
-        cursor.topic_id = topic_id;
+        (cursor.topic_id, cursor.checked) = (topic_id, cursor.next);
     }
     Ok(())
 }

@@ -63,6 +63,12 @@ pub enum SourceEvent {
     OutOfRange,
     /// The partition with this number, of the topic that is read, is at its present end.
     PartitionEnd(i32),
+    /// The brokers do not know the topic that was read, and they know one of its name: it may have been deleted and
+    /// created again.
+    UnknownTopic,
+    /// After a time without records there are some now; the next poll passes them. The topic may have been deleted and
+    /// created again meanwhile.
+    AfterPause,
     /// librdkafka reports an error.
     Failed(KafkaError),
     /// The source cannot read on, for this reason; [`RecordSource::fall_back`] returns its replacement.
@@ -118,6 +124,12 @@ pub trait RecordSource {
         false
     }
 
+    /// Whether every record that was passed is of the topic with the id with which its partition was assigned. If not,
+    /// it may be of a later topic of the same name.
+    fn reads_by_id(&self) -> bool {
+        false
+    }
+
     /// Returns the send time of the last request whose response reached the end of the partition: at that time the
     /// broker had no further record. `None` if the source does not know it; then use the statistics of [`Cluster`].
     fn confirmed(&self, _: PartitionId) -> Option<Instant> {
@@ -141,9 +153,15 @@ pub trait Cluster {
     /// Returns the first and the end offset of a partition.
     fn extent(&self, id: PartitionId) -> Result<OffsetSpan>;
 
-    /// Returns the id of a topic; `None` if brokers do not give topics ids, or the tool keeps no positions.
-    fn topic_id(&self, _: usize) -> Result<Option<TopicId>> {
-        Ok(None)
+    /// Returns the present ids of the topics: `None` for a topic that does not exist, or to which brokers give no id;
+    /// none at all if the run does not compare them. Waits until brokers answer.
+    fn topic_ids(&self) -> Result<Vec<Option<TopicId>>> {
+        Ok(vec![])
+    }
+
+    /// The same with one request for each topic; `None` if a broker does not answer at once.
+    fn topic_ids_now(&self) -> Option<Vec<Option<TopicId>>> {
+        None
     }
 
     /// Returns the first position in each partition whose record has a timestamp of `millis` or later. Partitions

@@ -6,6 +6,7 @@ use super::source::{Cluster, Message, RecordSink, RecordSource, SourceEvent};
 use crate::clock::SimulatedClock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::kind::headers::Headers;
+use crate::uri::topic_id::TopicId;
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::rc::Rc;
@@ -19,7 +20,7 @@ pub fn partition(number: i32) -> PartitionId {
 
 /// Returns the position `offset` in partition `number` of the first topic, without a stream time.
 pub fn start(number: i32, offset: i64) -> Position {
-    Position { id: partition(number), offset, stream_time: None }
+    Position::new(partition(number), offset)
 }
 
 /// A recorded call of a fake.
@@ -146,6 +147,8 @@ pub struct FakeCluster {
     pub source: FakeSource,
     pub extents: RefCell<ByPartition<OffsetSpan>>,
     pub committed: RefCell<ByPartition<Position>>,
+    /// The present ids of the topics.
+    pub topic_ids: RefCell<Vec<Option<TopicId>>>,
     pub answer: RefCell<CommitAnswer>,
     pub is_lost: RefCell<bool>,
     /// How long a commit takes.
@@ -188,6 +191,14 @@ impl Cluster for FakeCluster {
 
     fn extent(&self, id: PartitionId) -> Result<OffsetSpan> {
         Ok(self.extents.borrow()[&id])
+    }
+
+    fn topic_ids(&self) -> Result<Vec<Option<TopicId>>> {
+        Ok(self.topic_ids.borrow().clone())
+    }
+
+    fn topic_ids_now(&self) -> Option<Vec<Option<TopicId>>> {
+        Some(self.topic_ids.borrow().clone())
     }
 
     fn offsets_at(&self, _: &[PartitionId], _: i64) -> Result<Vec<Position>> {

@@ -321,11 +321,11 @@ impl Source {
 
     /// Queues the rows that were read so far. Returns how far the partitions of the current input, or of the last one,
     /// are read, and the number of items after which the stage has every row before these positions.
-    pub fn reached(&mut self) -> Result<(u64, Vec<Reached>)> {
+    pub fn reached(&mut self, stores: bool) -> Result<(u64, Vec<Reached>)> {
         self.ingest.flush()?;
-        let running = self.running.front().or(self.ended.last());
-        let reached = running.map_or(vec![], |running| running.input.reached(&mut self.ingest));
-        Ok((self.ingest.queue.queued(), reached))
+        let (ingest, open) = (&mut self.ingest, self.running.front_mut().or(self.ended.last_mut()));
+        let reached = open.map_or(Ok(vec![]), |open| open.input.reached_now(stores, ingest))?;
+        Ok((ingest.queue.queued(), reached))
     }
 
     /// Whether every input has been read to its present end. Call it when there is nothing to read: every input but a

@@ -20,6 +20,13 @@ impl TopicId {
     }
 }
 
+/// The bytes of the id, as in Kafka's protocol.
+impl AsRef<[u8; 16]> for TopicId {
+    fn as_ref(&self) -> &[u8; 16] {
+        &self.0
+    }
+}
+
 impl fmt::Display for TopicId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&URL_SAFE_NO_PAD.encode(self.0))

@@ -4,7 +4,7 @@ use crate::harness::{Dir, LONG_WAIT, eventually, eventually_within, in_ci};
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication, TopicResult};
 use rdkafka::client::{ClientContext, DefaultClientContext};
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
-use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::message::Headers;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
@@ -284,6 +284,16 @@ impl Bench {
         let list = found.expect("an answer");
         let offset = |offset| if let Offset::Offset(offset) = offset { Some(offset) } else { None };
         list.elements().iter().map(|one| (offset(one.offset()), one.metadata().to_owned())).collect()
+    }
+
+    /// Commits an offset of partition 0, as a program does that mirrors offsets.
+    pub fn commit(&self, group: &str, topic: &str, offset: i64, metadata: &str) {
+        let member: BaseConsumer = self.config().set("group.id", group).create().expect("a client");
+        let mut list = TopicPartitionList::new();
+        let mut element = list.add_partition(topic, 0);
+        element.set_offset(Offset::Offset(offset)).expect("an offset");
+        element.set_metadata(metadata);
+        eventually("the group takes it", || member.commit(&list, CommitMode::Sync).is_ok());
     }
 
     pub fn start(&self, program: &str, args: &[&str]) -> Child {

@@ -3,12 +3,10 @@
 use crate::broker::{ANSWER, Bench, is_done, lines, stopped, wait};
 use crate::harness::{Dir, LONG_WAIT, eventually, eventually_within};
 use crate::kafka::{event, numbers, record};
-use rdkafka::Offset;
 use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions};
 use rdkafka::client::DefaultClientContext;
-use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
+use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
-use rdkafka::topic_partition_list::TopicPartitionList;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::process::Child;
@@ -147,7 +145,7 @@ fn partitions_that_a_topic_gets_are_read_from_their_start() {
 }
 
 /// Adds the second partition to a topic.
-fn add_partition(bench: &Bench, topic: &str) {
+pub fn add_partition(bench: &Bench, topic: &str) {
     let admin: AdminClient<DefaultClientContext> = bench.config().create().expect("a client");
     let (more, options) = (NewPartitions::new(topic, 2), AdminOptions::new().operation_timeout(Some(ANSWER)));
     eventually("the partition is made", || {
@@ -238,7 +236,7 @@ fn offsets_that_compaction_took_are_no_gap() {
 }
 
 /// Deletes a topic and creates it again, with other records.
-fn make_anew(bench: &Bench, topic: &str, records: std::ops::Range<usize>) {
+pub fn make_anew(bench: &Bench, topic: &str, records: std::ops::Range<usize>) {
     assert_eq!(bench.recreate("t"), topic);
     let events: Vec<String> = records.map(|n| event(n, "s")).collect();
     bench.produce(events.iter().map(|value| record(topic, 0, value)));
@@ -258,13 +256,9 @@ fn a_topic_made_anew_is_read_from_its_start_where_gaps_are_no_end() {
     assert_eq!(stands.0, Some(50));
     make_anew(&bench, &topic, 0..20);
     // A broker drops the commits of groups with a deleted topic; a program that mirrors offsets does not.
-    let member: BaseConsumer = bench.config().set("group.id", &group).create().expect("a client");
-    let mut list = TopicPartitionList::new();
-    let mut element = list.add_partition(&topic, 0);
-    element.set_offset(Offset::Offset(50)).expect("an offset");
-    element.set_metadata(&stands.1);
-    eventually("the group takes it", || member.commit(&list, CommitMode::Sync).is_ok());
-    drop(member);
+    // An earlier version of evt did not commit the id of the topic.
+    let metadata = stands.1.split(" topic_id=").next().expect("text");
+    bench.commit(&group, &topic, 50, metadata);
 
     let failed = bench.dir.run("evt-ingest", &[&from(""), "--to", "null:"]).ends_with(65);
     assert!(failed.stderr().contains(&format!("{topic}/0@50: the partition ends at offset 20, before 50")), "{failed}");

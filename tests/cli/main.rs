@@ -135,6 +135,7 @@ mod reconcile_servers;
 mod reconcile_stores;
 mod record_parts;
 mod records;
+mod recreated;
 mod redis;
 mod registry;
 mod rejected_rows;

@@ -1,6 +1,7 @@
 //! Clients of librdkafka for consumers and producers: settings, callbacks, error texts, and retries of requests until
-//! brokers answer. `stats` has what its statistics say of brokers and partitions.
+//! brokers answer. `stats` has what its statistics say of brokers and partitions, [`ids`] the ids of topics.
 
+pub mod ids;
 pub mod stats;
 
 use self::stats::{ClusterStats, Fetches, KnownBrokers};
@@ -75,6 +76,8 @@ pub struct Notes {
     pub fetches: Fetches,
     /// The ids of topics by name, from a client that logs them.
     pub topic_ids: BTreeMap<String, TopicId>,
+    /// The number of lines that this client has logged.
+    pub id_lines: u64,
 }
 
 /// Deliveries that failed permanently.
@@ -130,9 +133,10 @@ impl Context {
 
 impl ClientContext for Context {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        if let Some((topic, id)) = logged_id(shorter(message)) {
-            self.notes(|notes| notes.topic_ids.insert(topic.to_owned(), id));
-        }
+        self.notes(|notes| {
+            notes.id_lines += 1;
+            notes.topic_ids.extend(logged_id(shorter(message)).map(|(topic, id)| (topic.to_owned(), id)));
+        });
         // One file of settings serves consumers and producers, so warnings about settings that only the other client
         // uses are dropped.
         if level as i32 <= RDKafkaLogLevel::Error as i32 && facility != "CONFWARN" {

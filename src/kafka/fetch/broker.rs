@@ -85,6 +85,8 @@ pub struct Response {
     size: usize,
     /// The generation that [`Broker::fetch`] got with the request.
     pub generation: u64,
+    /// Whether the request had the ids of topics.
+    pub is_by_id: bool,
     /// When the request was made: the answer shows the broker as it was then or later.
     pub asked_at: Instant,
 }
@@ -113,13 +115,22 @@ enum Link {
     Up(Box<dyn Stream>),
 }
 
+/// What a fetch was made for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FetchKind {
+    /// A number of the caller.
+    pub generation: u64,
+    /// Whether it has the ids of topics.
+    pub is_by_id: bool,
+}
+
 /// The request that has no answer yet.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Request {
     Nothing,
     Versions,
-    /// A fetch, with the generation that its caller passed.
-    Records(u64),
+    /// A fetch.
+    Records(FetchKind),
 }
 
 /// Bytes that are sent or received in parts.
@@ -136,6 +147,8 @@ pub struct Broker {
     port: u16,
     link: Link,
     unanswered: Request,
+    /// Whether it supports fetch requests with the ids of topics.
+    pub has_ids: bool,
     /// The request; `done` is the number of its bytes that were sent.
     request: Transfer,
     /// The answer including its length field; `done` is the number of its bytes that were received.
@@ -159,6 +172,7 @@ impl Broker {
             port,
             link: Link::Down,
             unanswered: Request::Nothing,
+            has_ids: false,
             request: Transfer::default(),
             incoming: Transfer::default(),
             correlation: 0,
@@ -197,9 +211,9 @@ impl Broker {
         }
     }
 
-    /// Sends a fetch request; `make` gets its correlation id. `generation` comes back with the answer.
-    pub fn fetch(&mut self, now: Instant, generation: u64, make: impl FnOnce(i32) -> Vec<u8>) -> Option<BrokerEvent> {
-        let sent = self.send(Request::Records(generation), now, make);
+    /// Sends a fetch request; `make` gets its correlation id. `kind` comes back with the answer.
+    pub fn fetch(&mut self, now: Instant, kind: FetchKind, make: impl FnOnce(i32) -> Vec<u8>) -> Option<BrokerEvent> {
+        let sent = self.send(Request::Records(kind), now, make);
         sent.err().map(|error| self.lose(&error, now))
     }
 
@@ -305,12 +319,14 @@ impl Broker {
         match std::mem::replace(&mut self.unanswered, Request::Nothing) {
             Request::Nothing => Err(io::Error::other("unexpected response")),
             Request::Versions => {
-                let is_supported = wire::understands(&buffer[HEAD..size]).map_err(io::Error::other)?;
-                Ok((!is_supported).then_some(BrokerEvent::Unsupported))
+                let supported = wire::supported(&buffer[HEAD..size]).map_err(io::Error::other)?;
+                self.has_ids = supported.by_id;
+                Ok((!supported.by_name).then_some(BrokerEvent::Unsupported))
             }
-            Request::Records(generation) => {
+            Request::Records(FetchKind { generation, is_by_id }) => {
                 self.pause = Duration::ZERO;
-                Ok(Some(BrokerEvent::Answer(Response { buffer, size, generation, asked_at: self.asked_at })))
+                let asked_at = self.asked_at;
+                Ok(Some(BrokerEvent::Answer(Response { buffer, size, generation, is_by_id, asked_at })))
             }
         }
     }

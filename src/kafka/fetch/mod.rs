@@ -27,14 +27,15 @@ use crate::kafka::client;
 use crate::kafka::position::{PartitionId, Position};
 use crate::kafka::source::{FailingPartition, RECORDS_PER_POLL, RecordSink, SourceEvent};
 use crate::uri::kafka::Address;
+use crate::uri::topic_id::TopicId;
 use batch::Batch;
-use broker::{Broker, BrokerEvent, Network, Response};
+use broker::{Broker, BrokerEvent, FetchKind, Network, Response};
 use rustix::event::PollFd;
 use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 use unpack::unpack;
-use wire::FetchedRecords;
+use wire::{FetchedRecords, WantedTopic};
 
 /// Interval between look-ups of leaders.
 const LOOKUP_INTERVAL: Duration = Duration::from_millis(200);
@@ -50,9 +51,9 @@ const CONNECT_INTERVAL: Duration = Duration::from_millis(2);
 
 /// Error code of an offset that does not exist.
 const OUT_OF_RANGE: i16 = 1;
-/// Error codes of a broker that does not know the topic, or does not know the cause of the failure. The next look-up of
-/// leaders shows whether the topic exists.
-const UNKNOWN_TO_BROKER: [i16; 3] = [-1, 3, 100];
+/// Error codes of a broker that does not know the topic or its id, or does not know the cause of the failure. The next
+/// look-up of leaders shows whether the topic exists.
+const UNKNOWN_TO_BROKER: [i16; 4] = [-1, 3, 100, 103];
 
 /// Prefixes of settings that concern fetching or the connection: librdkafka fetches if the user sets one of them.
 const OF_LIBRARY: [&str; 19] = [
@@ -125,6 +126,8 @@ struct FetchedPartition {
     leader: Option<i32>,
     /// Whether the offset does not exist; the caller must handle the gap.
     is_out_of_range: bool,
+    /// Whether its leader did not know its topic.
+    is_unknown: bool,
     /// When the request was sent whose answer had the last records that were passed on.
     answered: Option<Instant>,
     /// The errors since the last answer without an error; `None` if there were none.
@@ -161,6 +164,10 @@ pub struct Fetcher {
     network: Box<dyn Network>,
     leaders: Rc<dyn Leaders>,
     address: Address,
+    /// The ids of the topics that are read.
+    topic_ids: Vec<Option<TopicId>>,
+    /// Whether a topic was requested by name.
+    has_used_names: bool,
     /// The client id sent to brokers.
     client_id: String,
     /// The partitions being read. Every request moves the first one to the end, so that no partition is always the
@@ -187,6 +194,8 @@ impl Fetcher {
             network,
             leaders,
             address: address.clone(),
+            topic_ids: vec![None; address.topics.len()],
+            has_used_names: false,
             client_id: client_id.to_owned(),
             partitions: vec![],
             generation: 0,
@@ -201,15 +210,24 @@ impl Fetcher {
     pub fn read(&mut self, start: Position) {
         let known = self.partitions.extract_if(.., |one| one.id == start.id).next();
         self.generation += 1;
+        self.topic_ids[start.id.topic] = start.topic_id;
         let (generation, offset) = (self.generation, start.offset);
         self.partitions.push(match known {
-            Some(known) => FetchedPartition { generation, offset, is_out_of_range: false, answered: None, ..known },
+            Some(known) => FetchedPartition {
+                generation,
+                offset,
+                is_out_of_range: false,
+                is_unknown: false,
+                answered: None,
+                ..known
+            },
             None => FetchedPartition {
                 id: start.id,
                 generation,
                 offset,
                 leader: None,
                 is_out_of_range: false,
+                is_unknown: false,
                 answered: None,
                 failure: None,
             },
@@ -229,6 +247,11 @@ impl Fetcher {
     /// Whether it reads any partition.
     pub fn is_reading(&self) -> bool {
         !self.partitions.is_empty()
+    }
+
+    /// Whether every request had the ids of the topics.
+    pub fn reads_by_id(&self) -> bool {
+        !self.has_used_names
     }
 
     /// Returns the partition that has had errors and no answer for the longest time.
@@ -269,6 +292,9 @@ impl Fetcher {
             return Ok(SourceEvent::Unreachable);
         }
         self.served_at = self.network.now();
+        if self.has_found_unknown() {
+            return Ok(SourceEvent::UnknownTopic);
+        }
         let deadline = now + timeout;
         loop {
             let ids: Vec<i32> = self.brokers.keys().copied().collect();
@@ -290,6 +316,12 @@ impl Fetcher {
             now = self.network.now();
             self.note_served(now);
         }
+    }
+
+    /// Whether there is a topic again that leaders did not know. Each of their answers counts once.
+    fn has_found_unknown(&mut self) -> bool {
+        let found = |one: &&mut FetchedPartition| one.is_unknown && one.leader.is_some();
+        self.partitions.iter_mut().filter(found).map(|one| one.is_unknown = false).count() > 0
     }
 
     /// Waits until a connection can be read or written.
@@ -326,20 +358,29 @@ impl Fetcher {
     /// Requests records of the partitions that a broker leads, unless the broker has not answered the last request.
     fn request(&mut self, id: i32, now: Instant) {
         let Some(broker) = self.brokers.get_mut(&id).filter(|broker| broker.is_free()) else { return };
-        let mut wanted: Vec<(&str, Vec<(i32, i64)>)> = vec![];
+        let mut wanted: Vec<WantedTopic<'_>> = vec![];
         for partition in self.partitions.iter().filter(|one| one.leader == Some(id) && !one.is_out_of_range) {
             let topic = self.address.topics[partition.id.topic].as_str();
             let position = (partition.id.number, partition.offset);
-            match wanted.iter_mut().find(|(known, _)| *known == topic) {
-                Some((_, positions)) => positions.push(position),
-                None => wanted.push((topic, vec![position])),
+            match wanted.iter_mut().find(|known| known.name == topic) {
+                Some(known) => known.partitions.push(position),
+                None => {
+                    let id = self.topic_ids[partition.id.topic];
+                    wanted.push(WantedTopic { name: topic, id, partitions: vec![position] });
+                }
             }
         }
         if wanted.is_empty() {
             return;
         }
-        let encode = |correlation| wire::fetch_request(correlation, &self.client_id, &wanted);
-        if let Some(BrokerEvent::Lost(why)) = broker.fetch(now, self.generation, encode) {
+        let is_by_id = broker.has_ids && wanted.iter().all(|topic| topic.id.is_some());
+        self.has_used_names |= !is_by_id;
+        let encode = |correlation| match is_by_id {
+            true => wire::fetch_request_by_id(correlation, &self.client_id, &wanted),
+            false => wire::fetch_request(correlation, &self.client_id, &wanted),
+        };
+        let kind = FetchKind { generation: self.generation, is_by_id };
+        if let Some(BrokerEvent::Lost(why)) = broker.fetch(now, kind, encode) {
             self.lose_leader(id, &why, now);
         }
         self.partitions.rotate_left(1);
@@ -348,7 +389,11 @@ impl Fetcher {
     /// Stores the records of an answer, without partitions that were reset or removed since its request.
     fn take(&mut self, id: i32, response: Response, now: Instant) -> Result<()> {
         let mut partitions = VecDeque::new();
-        for fetched in wire::fetched(response.body(), &self.address.topics)? {
+        let all = match response.is_by_id {
+            true => wire::fetched_by_id(response.body(), &self.topic_ids),
+            false => wire::fetched(response.body(), &self.address.topics),
+        };
+        for fetched in all? {
             let Some(partition) = requested(&mut self.partitions, fetched.id, response.generation) else { continue };
             match fetched.code {
                 0 => {
@@ -358,6 +403,7 @@ impl Fetcher {
                 }
                 OUT_OF_RANGE => (partition.is_out_of_range, partition.failure) = (true, None),
                 code if client::is_transient_number(code) || UNKNOWN_TO_BROKER.contains(&code) => {
+                    partition.is_unknown |= UNKNOWN_TO_BROKER.contains(&code);
                     partition.fail(format!("the leader responds with error {code}"), now);
                 }
                 code => return Err(wire::refused(code)),

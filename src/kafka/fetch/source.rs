@@ -96,6 +96,10 @@ impl RecordSource for FetchSource {
         self.fetcher.is_reading()
     }
 
+    fn reads_by_id(&self) -> bool {
+        self.fetcher.reads_by_id()
+    }
+
     fn confirmed(&self, id: PartitionId) -> Option<Instant> {
         self.fetcher.answered(id)
     }

@@ -9,6 +9,7 @@ use super::{Fetcher, Leader, Leaders, Lookup};
 use crate::error::Result;
 use crate::parse::bytes::Cursor;
 use crate::uri::kafka::Address;
+use crate::uri::topic_id::TopicId;
 use rustix::event::PollFd;
 use std::collections::BTreeMap;
 use std::io::{self, ErrorKind, Read, Write};
@@ -82,6 +83,8 @@ pub struct State {
     pub logs: BTreeMap<i32, Log>,
     /// Whether the topic exists.
     pub is_known: bool,
+    /// The id of the topic, if brokers support requests with it.
+    pub topic_id: Option<TopicId>,
     /// The number of fetch requests so far.
     pub requests: usize,
 }
@@ -95,7 +98,7 @@ impl FakeKafka {
     pub fn new(leaders: &[i32]) -> Self {
         let brokers = [1, 2].map(|id| (id, FakeBroker::default())).into();
         let logs = (0..).zip(leaders.iter().map(|leader| Log::new(*leader))).collect();
-        let state = State { now: Instant::now(), brokers, logs, is_known: true, requests: 0 };
+        let state = State { now: Instant::now(), brokers, logs, is_known: true, topic_id: None, requests: 0 };
         Self(Arc::new(Mutex::new(state)))
     }
 
@@ -178,8 +181,9 @@ impl FakeStream {
         if self.request.len() < length || self.kafka.state().brokers[&self.broker].is_silent {
             return;
         }
-        let key = i16::from_be_bytes([self.request[4], self.request[5]]);
+        let [key, version] = [4, 6].map(|at| i16::from_be_bytes([self.request[at], self.request[at + 1]]));
         let body = match key {
+            FETCH if version == 13 => self.fetch_by_id(),
             FETCH => self.fetch(),
             _ => Some(self.versions()),
         };
@@ -192,10 +196,50 @@ impl FakeStream {
     }
 
     fn versions(&self) -> Vec<u8> {
-        let last = if self.kafka.state().brokers[&self.broker].is_old { 10_i16 } else { 11 };
+        let state = self.kafka.state();
+        let newest = if state.topic_id.is_some() { 13_i16 } else { 11 };
+        let last = if state.brokers[&self.broker].is_old { 10 } else { newest };
         let mut body = vec![0, 0, 0, 0, 0, 1];
         [FETCH, 4, last].iter().for_each(|number| body.extend(number.to_be_bytes()));
         body
+    }
+
+    /// Returns the answer to a fetch of one partition by id.
+    fn fetch_by_id(&mut self) -> Option<Vec<u8>> {
+        let state = self.kafka.state();
+        // The id, the number of partitions, the partition, and four bytes of what is empty.
+        let end = &self.request[self.request.len() - (16 + 1 + 33 + 4)..];
+        let (id, rest) = (&end[..16], &end[17..]);
+        let (number, offset) = (rest[..4].try_into().unwrap(), rest[8..16].try_into().unwrap());
+        let (number, offset) = (i32::from_be_bytes(number), i64::from_be_bytes(offset));
+        let log = &state.logs[&number];
+        let is_known = state.topic_id.is_some_and(|known| known.as_ref() == id);
+        let code: i16 = match log.code {
+            _ if !is_known => 100,
+            0 if offset > log.high => 1,
+            code => code,
+        };
+        let batches = log.batches.iter().filter(|(last, _)| code == 0 && *last >= offset);
+        let records: Vec<u8> = batches.flat_map(|(_, bytes)| bytes.clone()).collect();
+        let since = *self.since.get_or_insert(state.now);
+        if code == 0 && records.is_empty() && state.now < since + Duration::from_millis(500) {
+            return None;
+        }
+        let mut body = vec![0; 11];
+        body.push(2);
+        body.extend(id);
+        body.push(2);
+        body.extend(number.to_be_bytes());
+        body.extend(code.to_be_bytes());
+        [log.high, log.high, log.low].iter().for_each(|offset| body.extend(offset.to_be_bytes()));
+        body.push(0);
+        body.extend((-1_i32).to_be_bytes());
+        // The length and one, in two bytes.
+        let length = records.len() + 1;
+        body.extend([(length & 0x7f) as u8 | 0x80, (length >> 7) as u8]);
+        body.extend(records);
+        body.extend([0, 0, 0]);
+        Some(body)
     }
 
     /// Returns the answer to a fetch: at once if it has news, else once the request's maximum wait has passed.

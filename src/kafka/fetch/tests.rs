@@ -256,6 +256,32 @@ fn a_truncated_partition_is_out_of_range() {
     assert_eq!(rig.read(), [record(0, 0, "d")]);
 }
 
+/// A topic of the same name has another id: at the same offset it has other records.
+#[test]
+fn a_topic_that_was_created_again_is_not_read_by_the_id_of_the_earlier_one() {
+    let [old, new] = ["sVv-a5OcT9-0w_YkfEzn3g", "1QvNQ1nxRzaB5uPfYQ1aJg"].map(TopicId::parse);
+    let at = |topic_id, offset| Position { topic_id, ..start(0, offset) };
+    let mut rig = Rig::new(&[1]);
+    rig.kafka.state().topic_id = old;
+    rig.kafka.log(0, |log| log.append(&["a", "b"]));
+    rig.source.assign(&[at(old, 0)]).unwrap();
+    assert_eq!(rig.read(), [record(0, 0, "a"), record(0, 1, "b")]);
+    rig.kafka.log(0, |log| {
+        *log = Log::new(1);
+        log.append(&["c", "d", "e"]);
+    });
+    rig.kafka.state().topic_id = new;
+    assert!(matches!(rig.run_for(Duration::from_secs(2)), SourceEvent::UnknownTopic));
+    assert!(rig.taken.records.is_empty() && rig.source.reads_by_id());
+    rig.source.reset(&[at(new, 0)]).unwrap();
+    assert_eq!(rig.read(), [record(0, 0, "c"), record(0, 1, "d"), record(0, 2, "e")]);
+    assert!(rig.source.reads_by_id());
+    rig.source.reset(&[at(None, 3)]).unwrap();
+    rig.kafka.log(0, |log| log.append(&["f"]));
+    assert_eq!(rig.read(), [record(0, 3, "f")]);
+    assert!(!rig.source.reads_by_id(), "without an id it is requested by name");
+}
+
 #[test]
 fn an_answer_to_a_request_from_before_a_reset_is_ignored() {
     let mut rig = Rig::new(&[1]);

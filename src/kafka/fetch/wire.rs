@@ -1,11 +1,14 @@
-//! Requests to brokers and their answers as bytes: ApiVersions 0 and Fetch 11.
+//! Requests to brokers and their answers as bytes: ApiVersions 0, Fetch 11 and Fetch 13.
 //!
-//! Source: the protocol guide of Apache Kafka (kafka.apache.org/protocol). Brokers from 2.3 on support Fetch 11.
+//! Source: the protocol guide of Apache Kafka (kafka.apache.org/protocol). Brokers from 2.3 on support Fetch 11, which
+//! names topics, and brokers from 3.1 on Fetch 13, which has their ids. Fetch 13 is a flexible version: counts and
+//! lengths have a variable length and are one greater, because 0 is null, and each structure ends with tagged fields.
 
 use super::batch::{self, Aborted, AbortedTransaction};
 use crate::error::{Error, Result};
 use crate::kafka::position::PartitionId;
-use crate::parse::bytes::Cursor;
+use crate::parse::bytes::{self, Cursor};
+use crate::uri::topic_id::TopicId;
 use std::ops::Range;
 
 /// Bytes of the length field before every request and answer.
@@ -21,6 +24,9 @@ struct Api {
 
 const API_VERSIONS: Api = Api { key: 18, version: 0 };
 const FETCH: Api = Api { key: 1, version: 11 };
+const FETCH_BY_ID: Api = Api { key: 1, version: 13 };
+/// The tagged fields of a structure that has none.
+const NO_TAGS: u8 = 0;
 /// Isolation level: records of open and aborted transactions must not be read.
 const READ_COMMITTED: u8 = 1;
 /// Maximum milliseconds until an answer, if there are no records.
@@ -53,16 +59,55 @@ pub fn versions_request(correlation: i32, client: &str) -> Vec<u8> {
     request(API_VERSIONS, correlation, client, &[])
 }
 
-/// Encodes a fetch: per topic some partitions, each with its offset.
-pub fn fetch_request(correlation: i32, client: &str, wanted: &[(&str, Vec<(i32, i64)>)]) -> Vec<u8> {
+/// The partitions of one topic in a request, each with its offset.
+pub struct WantedTopic<'a> {
+    /// The name of the topic.
+    pub name: &'a str,
+    /// Its id, if it is known.
+    pub id: Option<TopicId>,
+    /// The partitions.
+    pub partitions: Vec<(i32, i64)>,
+}
+
+/// Encodes a fetch by the ids of the topics, which all have one.
+pub fn fetch_request_by_id(correlation: i32, client: &str, wanted: &[WantedTopic<'_>]) -> Vec<u8> {
+    let mut body = vec![NO_TAGS];
+    let (replica, min_bytes, session, epoch) = (-1, 1, 0, -1);
+    put(&mut body, &[replica, MAX_WAIT_MS, min_bytes, MAX_BYTES]);
+    body.push(READ_COMMITTED);
+    put(&mut body, &[session, epoch]);
+    put_count(&mut body, wanted.len());
+    for topic in wanted {
+        body.extend(topic.id.map_or([0; 16], |id| *id.as_ref()));
+        put_count(&mut body, topic.partitions.len());
+        for (number, offset) in &topic.partitions {
+            let (any_epoch, log_start) = (-1, -1_i64);
+            put(&mut body, &[*number, any_epoch]);
+            body.extend(offset.to_be_bytes());
+            put(&mut body, &[any_epoch]);
+            body.extend(log_start.to_be_bytes());
+            put(&mut body, &[PARTITION_MAX_BYTES]);
+            body.push(NO_TAGS);
+        }
+        body.push(NO_TAGS);
+    }
+    let (forgotten, rack) = (0, 0);
+    put_count(&mut body, forgotten);
+    put_count(&mut body, rack);
+    body.push(NO_TAGS);
+    request(FETCH_BY_ID, correlation, client, &body)
+}
+
+/// Encodes a fetch by the names of the topics.
+pub fn fetch_request(correlation: i32, client: &str, wanted: &[WantedTopic<'_>]) -> Vec<u8> {
     let mut body = vec![];
     let length = |count: usize| i32::try_from(count).unwrap_or(i32::MAX);
     let (replica, min_bytes, session, epoch) = (-1, 1, 0, -1);
     put(&mut body, &[replica, MAX_WAIT_MS, min_bytes, MAX_BYTES]);
     body.push(READ_COMMITTED);
     put(&mut body, &[session, epoch, length(wanted.len())]);
-    for (topic, partitions) in wanted {
-        put_text(&mut body, topic);
+    for WantedTopic { name, partitions, .. } in wanted {
+        put_text(&mut body, name);
         put(&mut body, &[length(partitions.len())]);
         for (number, offset) in partitions {
             let (any_epoch, log_start) = (-1, -1_i64);
@@ -76,6 +121,16 @@ pub fn fetch_request(correlation: i32, client: &str, wanted: &[(&str, Vec<(i32, 
     put(&mut body, &[forgotten]);
     put_text(&mut body, ""); // in no rack
     request(FETCH, correlation, client, &body)
+}
+
+/// Appends the length of an array of a flexible version.
+fn put_count(request: &mut Vec<u8>, count: usize) {
+    let mut rest = count as u64 + 1;
+    while rest >= 0x80 {
+        request.push((rest & 0x7f) as u8 | 0x80);
+        rest >>= 7;
+    }
+    request.push(rest as u8);
 }
 
 /// Puts the length and the header before the body of a request.
@@ -98,19 +153,30 @@ fn put_text(request: &mut Vec<u8>, text: &str) {
     request.extend(&text.as_bytes()[..length.unsigned_abs().into()]);
 }
 
-/// Whether a broker with this answer supports the fetch request.
-pub fn understands(answer: &[u8]) -> Result<bool> {
+/// The fetch requests that a broker supports.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Supported {
+    /// Whether it supports those by name.
+    pub by_name: bool,
+    /// Whether it supports those by id.
+    pub by_id: bool,
+}
+
+/// Returns the fetch requests that a broker with this answer supports.
+pub fn supported(answer: &[u8]) -> Result<Supported> {
     let mut cursor = Cursor::new(answer);
-    let mut understands = || {
+    let mut supported = || {
         let (code, count) = (cursor.be::<i16>()?, count(&mut cursor)?);
-        let mut found = false;
+        let mut found = Supported::default();
         for _ in 0..count {
             let (key, from, to) = (cursor.be::<i16>()?, cursor.be::<i16>()?, cursor.be::<i16>()?);
-            found |= key == FETCH.key && (from..=to).contains(&FETCH.version);
+            let has = |api: Api| code == 0 && key == api.key && (from..=to).contains(&api.version);
+            found.by_name |= has(FETCH);
+            found.by_id |= has(FETCH_BY_ID);
         }
-        Some(code == 0 && found)
+        Some(found)
     };
-    understands().ok_or_else(malformed)
+    supported().ok_or_else(malformed)
 }
 
 /// The records of one partition in an answer.
@@ -177,13 +243,146 @@ fn partition(cursor: &mut Cursor<'_>, topic: usize, size: usize) -> Option<Fetch
     Some(FetchedRecords { id, code, high, aborted, range, next: None })
 }
 
+/// Reads the length of an array of a flexible version; 0 if the array is null.
+fn flexible_count(cursor: &mut Cursor<'_>) -> Option<usize> {
+    let mut rest = cursor.rest();
+    let count = bytes::varint(&mut rest).ok()?;
+    cursor.take(cursor.rest().len() - rest.len())?;
+    usize::try_from(count.saturating_sub(1)).ok()
+}
+
+/// Skips the tagged fields at the end of a structure.
+fn skip_tags(cursor: &mut Cursor<'_>) -> Option<()> {
+    let mut rest = cursor.rest();
+    for _ in 0..bytes::varint(&mut rest).ok()? {
+        let _tag = bytes::varint(&mut rest).ok()?;
+        let size = usize::try_from(bytes::varint(&mut rest).ok()?).ok()?;
+        bytes::take(&mut rest, size)?;
+    }
+    cursor.take(cursor.rest().len() - rest.len()).map(|_| ())
+}
+
+/// Parses the answer to a fetch by id, as [`fetched`]. Topics that are not among `ids` are left out: their id has
+/// changed since the request.
+pub fn fetched_by_id(answer: &[u8], ids: &[Option<TopicId>]) -> Result<Vec<FetchedRecords>> {
+    let mut cursor = Cursor::new(answer);
+    let mut head = || {
+        skip_tags(&mut cursor)?;
+        let (_throttle, code, _session) = (cursor.be::<i32>()?, cursor.be::<i16>()?, cursor.be::<i32>()?);
+        Some((code, flexible_count(&mut cursor)?))
+    };
+    let (code, topic_count) = head().ok_or_else(malformed)?;
+    if code != 0 {
+        return Err(refused(code));
+    }
+    let mut all = vec![];
+    for _ in 0..topic_count {
+        let id: [u8; 16] = cursor.array().ok_or_else(malformed)?;
+        let topic = ids.iter().position(|known| known.as_ref().is_some_and(|known| *known.as_ref() == id));
+        for _ in 0..flexible_count(&mut cursor).ok_or_else(malformed)? {
+            let fetched = flexible_partition(&mut cursor, topic.unwrap_or(0), answer.len()).ok_or_else(malformed)?;
+            if topic.is_some() {
+                let next = batch::next_offset(&answer[fetched.range.clone()])?;
+                all.push(FetchedRecords { next, ..fetched });
+            }
+        }
+        skip_tags(&mut cursor).ok_or_else(malformed)?;
+    }
+    Ok(all)
+}
+
+fn flexible_partition(cursor: &mut Cursor<'_>, topic: usize, size: usize) -> Option<FetchedRecords> {
+    let (number, code) = (cursor.be::<i32>()?, cursor.be::<i16>()?);
+    let (high, stable, _start) = (cursor.be::<i64>()?, cursor.be::<i64>()?, cursor.be::<i64>()?);
+    let mut aborted = vec![];
+    for _ in 0..flexible_count(cursor)? {
+        aborted.push(AbortedTransaction { producer: cursor.be()?, first: cursor.be()? });
+        skip_tags(cursor)?;
+    }
+    let (_replica, length) = (cursor.be::<i32>()?, flexible_count(cursor)?);
+    let start = size - cursor.rest().len();
+    cursor.take(length)?;
+    skip_tags(cursor)?;
+    // Records after the last stable offset belong to open transactions.
+    let high = if stable < 0 { high } else { stable };
+    let (id, aborted, range) = (PartitionId { topic, number }, Aborted::new(aborted), start..start + length);
+    Some(FetchedRecords { id, code, high, aborted, range, next: None })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    const ID: &str = "sVv-a5OcT9-0w_YkfEzn3g";
+
+    #[test]
+    fn a_request_by_id_has_the_bytes_of_the_protocol_guide() {
+        let id = TopicId::parse(ID);
+        let wanted = |id| [WantedTopic { name: "tt", id, partitions: vec![(3, 9)] }];
+        let request = fetch_request_by_id(7, "c", &wanted(id));
+        let hex: String = request.iter().map(|byte| format!("{byte:02x}")).collect();
+        let id: String = id.unwrap().as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+        let fields = [
+            "0000005f",
+            "0001",
+            "000d",
+            "00000007",
+            "0001",
+            "63",
+            "00", // length, Fetch 13, 7, "c", no tagged fields
+            "ffffffff",
+            "000001f4",
+            "00000001",
+            "00400000",
+            "01", // consumer, 500 ms, a byte, 4 MiB, committed
+            "00000000",
+            "ffffffff",
+            "02",
+            id.as_str(), // no session, one topic
+            "02",
+            "00000003",
+            "ffffffff",
+            "0000000000000009",
+            "ffffffff", // one partition 3 from 9, of any epoch
+            "ffffffffffffffff",
+            "00200000",
+            "00",
+            "00", // 2 MiB, no tagged fields
+            "01",
+            "01",
+            "00", // no forgotten topics, no rack
+        ];
+        assert_eq!(hex, fields.concat());
+    }
+
+    #[test]
+    fn an_answer_by_id_that_is_cut_anywhere_is_none() {
+        let ids = [None, TopicId::parse(ID)];
+        let mut answer = [0; 11].to_vec();
+        answer.push(2);
+        answer.extend(ids[1].unwrap().as_ref());
+        answer.push(2);
+        answer.extend([0, 0, 0, 2, 0, 0]); // partition 2, no error
+        [9_i64, 8, 0].iter().for_each(|number| answer.extend(number.to_be_bytes()));
+        answer.push(2);
+        [77_i64, 5].iter().for_each(|number| answer.extend(number.to_be_bytes()));
+        answer.push(0);
+        answer.extend([0xff; 4]);
+        answer.extend([4, 1, 2, 3]);
+        answer.extend([1, 0, 2, 7, 7, 0, 0]); // a tagged field of two bytes, the ends of topic and answer
+        let all = fetched_by_id(&answer, &ids).unwrap();
+        let [one] = all.as_slice() else { panic!("{all:?}") };
+        assert_eq!((one.id, one.code, one.high), (PartitionId { topic: 1, number: 2 }, 0, 8));
+        assert_eq!((one.next, &answer[one.range.clone()]), (None, [1, 2, 3].as_slice()));
+        assert!((0..answer.len() - 1).all(|length| fetched_by_id(&answer[..length], &ids).is_err()));
+        assert!(fetched_by_id(&answer, &ids[..1]).unwrap().is_empty(), "a topic whose id has changed");
+        let error = fetched_by_id(&[0, 0, 0, 0, 0, 0, 6, 0, 0, 0, 0, 1, 0], &ids).unwrap_err();
+        assert_eq!(error.to_string(), "a broker responds with error 6");
+    }
+
     #[test]
     fn a_request_has_the_bytes_of_the_protocol_guide() {
-        let request = fetch_request(7, "c", &[("tt", vec![(3, 9)])]);
+        let request = fetch_request(7, "c", &[WantedTopic { name: "tt", id: None, partitions: vec![(3, 9)] }]);
         let hex: String = request.iter().map(|byte| format!("{byte:02x}")).collect();
         let fields = [
             "00000052",
@@ -224,11 +423,18 @@ mod tests {
             ranges.iter().flatten().for_each(|number| answer.extend(number.to_be_bytes()));
             answer
         };
-        assert!(understands(&answer(&[[0, 3, 12], [1, 4, 17]], 0)).unwrap());
-        for (ranges, code) in [(&[[1, 12, 17]][..], 0), (&[[1, 0, 10]], 0), (&[[2, 0, 12]], 0), (&[[1, 4, 17]], 35)] {
-            assert!(!understands(&answer(ranges, code)).unwrap(), "{ranges:?} {code}");
+        for (ranges, code, by_name, by_id) in [
+            (&[[0, 3, 12], [1, 4, 17]][..], 0, true, true),
+            (&[[1, 4, 12]], 0, true, false),
+            (&[[1, 12, 17]], 0, false, true),
+            (&[[1, 0, 10]], 0, false, false),
+            (&[[2, 0, 13]], 0, false, false),
+            (&[[1, 4, 17]], 35, false, false),
+        ] {
+            let found = supported(&answer(ranges, code)).unwrap();
+            assert_eq!(found, Supported { by_name, by_id }, "{ranges:?} {code}");
         }
-        assert!(understands(&answer(&[[1, 4, 17]], 0)[..9]).is_err());
+        assert!(supported(&answer(&[[1, 4, 17]], 0)[..9]).is_err());
     }
 
     #[test]

@@ -205,6 +205,7 @@ impl Positions {
 
     /// Notes how far an input is read.
     pub fn note(&mut self, number: u32, input: &mut dyn Input, ingest: &mut Ingest) -> Result<()> {
+        input.confirm(ingest)?;
         self.topics.note(number, &input.reached(ingest));
         match input.checkpoint_position()? {
             Some(InputPosition::Followed(position)) => {

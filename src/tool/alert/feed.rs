@@ -2,7 +2,7 @@
 
 use super::files::{FileLetters, FileMark};
 use super::known::{KnownRows, LeftOut, SelectedRows, UnstampedRows, check_final};
-use super::positions::{FramePartition, FramePartitions, TopicPosition, WHOLE, set_topic_ids};
+use super::positions::{FramePartition, FramePartitions, TopicPosition, WHOLE, has_new_topic, set_topic_ids};
 use super::stored::{codes, instants, text, time_columns};
 use super::writer::{FeedLetters, NewLetters};
 use crate::alert::clock::{AlertClock, PartitionKey, ReadState};
@@ -236,7 +236,7 @@ impl Feed {
         if self.ends.noted.is_none() && self.ends.noted_at.is_none_or(|at| now.saturating_sub(at) >= ENDS_INTERVAL) {
             self.ends.noted_at = Some(now);
             self.source.release_waited(context.run.clock.now() - HELD_MAX)?;
-            let (items, reached) = self.source.reached()?;
+            let (items, reached) = self.source.reached(false)?;
             self.ends.noted = Some(NotedEnds { items, reached });
         }
         if let Some(NotedEnds { reached, .. }) = self.ends.noted.take_if(|noted| self.source.taken() >= noted.items) {
@@ -248,25 +248,28 @@ impl Feed {
 
     /// Makes the positions those of the rows that the engine has, so that both can be stored together: takes the rows
     /// that were read, which reads nothing further, and returns their letters. The positions of events in json or avro
-    /// are those of their offsets, and always agree; they only get the ids of their topics. A partition without rows
-    /// gets its position too, because the next run must not start it where a new topic is started.
+    /// are those of their offsets, and always agree unless their topic was created again. A partition without rows gets
+    /// its position too, because the next run must not start it where a new topic is started.
     pub fn settle(&mut self, to: &mut FeedTarget<'_>, context: &FeedRun<'_>) -> Result<FeedLetters> {
         let mut letters = FeedLetters::default();
         if !self.is_topic() {
             return Ok(letters);
         }
-        let (items, reached) = self.source.reached()?;
-        if !self.has_other_partitions() {
-            set_topic_ids(to.positions, self.number, self.ends.origin.as_ref(), &reached);
+        let (items, reached) = self.source.reached(true)?;
+        let (is_by_offset, origin) = (!self.has_other_partitions(), self.ends.origin.clone());
+        // All rows of an earlier topic of the name come before those of the new one.
+        let drains = !is_by_offset || has_new_topic(to.positions, self.number, origin.as_ref(), &reached);
+        while drains && self.source.taken() < items {
+            if let Polled::Item(sent) = self.source.poll()? {
+                letters.append(self.take(sent.item, to, context)?.letters);
+            }
+        }
+        if is_by_offset {
+            set_topic_ids(to.positions, self.number, origin.as_ref(), &reached);
             if self.source.taken() >= items && self.source.kind() == Kind::Event {
                 letters.settles |= self.move_positions(to.positions, reached, |_, _| false);
             }
             return Ok(letters);
-        }
-        while self.source.taken() < items {
-            if let Polled::Item(sent) = self.source.poll()? {
-                letters.append(self.take(sent.item, to, context)?.letters);
-            }
         }
         // No later run reads their records again.
         letters.settles |= std::mem::take(&mut self.whole.has_letters);
@@ -296,7 +299,7 @@ impl Feed {
     /// At the end of the input, moves the positions of a topic of events past records that became no rows. Returns
     /// whether the letters must be durable before the positions are stored, because no later run reads these records.
     fn end_topic(&mut self, positions: &mut BTreeMap<PartitionKey, TopicPosition>) -> Result<bool> {
-        let (_, reached) = self.source.reached()?;
+        let (_, reached) = self.source.reached(true)?;
         let is_by_offset = !self.has_other_partitions() && self.source.kind() == Kind::Event;
         Ok(is_by_offset && self.move_positions(positions, reached, |known, reached| known < reached))
     }
@@ -492,9 +495,9 @@ impl Feed {
             let is_cut = self.is_topic() && offsets[first] > 0;
             let stream_time = to.clock.rows(key.clone(), least, greatest, is_cut);
             if self.form == FeedForm::Records {
-                let position =
-                    TopicPosition { next: offsets[last] + 1, stream_time: Some(stream_time), topic_id: None };
-                to.positions.insert(key, position);
+                let (next, known) = (offsets[last] + 1, to.positions.get(&key));
+                let topic_id = known.and_then(|known| known.topic_id);
+                to.positions.insert(key, TopicPosition { next, stream_time: Some(stream_time), topic_id });
             }
         }
         let event_times = instants(batch.column(column::EVENT_TIME))?.to_vec();

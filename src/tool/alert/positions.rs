@@ -75,8 +75,26 @@ pub fn add_position<K: Ord>(positions: &mut BTreeMap<K, TopicPosition>, key: K, 
     *known = TopicPosition { next, stream_time, topic_id };
 }
 
-/// Sets the ids of the topics in the positions of an input. `origin`, if given, is the origin of its rows instead of
-/// the name of their topic.
+/// Whether an input reads a topic now that was created again since the positions in it.
+pub fn has_new_topic(
+    positions: &BTreeMap<PartitionKey, TopicPosition>,
+    input: u32,
+    origin: Option<&String>,
+    reached: &[Reached],
+) -> bool {
+    reached.iter().any(|one| {
+        let key = PartitionKey::new(input, origin.unwrap_or(&one.topic).clone(), one.partition.to_string());
+        positions.get(&key).is_some_and(|position| is_of_other(position, one))
+    })
+}
+
+/// Whether a position is one of an earlier topic of the name.
+fn is_of_other(position: &TopicPosition, reached: &Reached) -> bool {
+    position.topic_id.is_some_and(|read| reached.topic_id.is_some_and(|present| present != read))
+}
+
+/// Sets the ids of the topics in the positions of an input; those of earlier topics become the ones that were reached in
+/// the new ones. `origin`, if given, is the origin of its rows instead of the name of their topic.
 pub fn set_topic_ids(
     positions: &mut BTreeMap<PartitionKey, TopicPosition>,
     input: u32,
@@ -85,7 +103,12 @@ pub fn set_topic_ids(
 ) {
     for one in reached {
         let key = PartitionKey::new(input, origin.unwrap_or(&one.topic).clone(), one.partition.to_string());
-        positions.entry(key).and_modify(|position| position.topic_id = one.topic_id);
+        positions.entry(key).and_modify(|position| {
+            if is_of_other(position, one) {
+                (position.next, position.stream_time) = (one.next, one.stream_time);
+            }
+            position.topic_id = one.topic_id;
+        });
     }
 }
 

@@ -321,7 +321,7 @@ impl LateReader {
             });
             return Ok(());
         }
-        let (items, reached) = self.source.reached()?;
+        let (items, reached) = self.source.reached(true)?;
         let [reached] = &reached[..] else { return self.close_all() };
         if self.source.taken() < items || self.open.is_empty() {
             return Ok(());

@@ -112,7 +112,10 @@ impl UncommittedRecords {
                     *source = source.fall_back().ok_or_else(|| Error::corrupt(why))?;
                     source.reset(&starts)?;
                 }
-                SourceEvent::Records | SourceEvent::OutOfRange => {}
+                SourceEvent::Records
+                | SourceEvent::OutOfRange
+                | SourceEvent::AfterPause
+                | SourceEvent::UnknownTopic => {}
                 SourceEvent::Idle | SourceEvent::Unreachable => source.wait(Run::TICK)?,
             }
             if run.stop.signal().is_some() || run.clock.monotonic().saturating_sub(start) > limit {

@@ -175,7 +175,7 @@ struct WatermarkArgs {
     /// Exclude a partition from the watermark once it is idle this long; results then depend on timing
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     idle_after: Option<i64>,
-    /// Accept partitions that appear after windows have closed; their rows may be late, and results depend on timing
+    /// Accept partitions that appear after windows have closed, as with --checkpoint; their rows may be late, and results depend on timing
     #[arg(long, value_name = "HOW")]
     new_partitions: Option<NewPartitions>,
 }
@@ -470,16 +470,15 @@ impl Args {
         if explicit && out_of_orderness.0.is_none() {
             return Err(Error::usage("--out-of-orderness all cannot be used with an input that has watermarks"));
         }
-        let watermark = watermark::Options {
-            out_of_orderness: out_of_orderness.0,
-            explicit,
-            new_partitions: new_partitions.is_some(),
-        };
         let is_piped = source.schema().metadata().contains_key(CHECKPOINT_KEY);
         if is_piped && out_of_orderness.0.is_none() {
             return Err(all_with_checkpoint("the --checkpoint of the pipe"));
         }
         let is_checkpointed = self.checkpoint.checkpoint.is_some() || is_piped;
+        // A run that continues a checkpoint takes partitions that were added before it, so every run takes those that
+        // are added during it: where a run is stopped then decides nothing.
+        let new = new_partitions.is_some() || is_checkpointed;
+        let watermark = watermark::Options { out_of_orderness: out_of_orderness.0, explicit, new_partitions: new };
         // Why a row is late although its own bound would have kept it.
         let why = match idle_after.is_some() || new_partitions.is_some() {
             true => "because a partition was idle or new",

@@ -1,7 +1,7 @@
 //! The input over a cluster and a source that follow a script: ranges, gaps, rebalances, commits, new partitions,
 //! hand-over.
 
-#[path = "input_range_tests.rs"]
+#[path = "range_tests.rs"]
 mod ranges;
 
 use super::*;

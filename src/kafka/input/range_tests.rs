@@ -11,7 +11,7 @@ fn of_second(number: i32) -> PartitionId {
 }
 
 fn begin(id: PartitionId, offset: i64) -> Position {
-    Position { id, offset, stream_time: None }
+    Position::new(id, offset)
 }
 
 #[test]

@@ -4,18 +4,21 @@
 //! Other tools read without an end, or up to `end=`. The input never silently skips an offset that no longer exists: it
 //! ends the run, or reports the gap.
 
-use super::client::{self, Rebalance, Topics};
-use super::group::{CommitMode, CommitPoint, Membership, Options, TopicOptions};
-use super::health::{Answers, Health, confirmed};
-use super::library::{Connections, LibraryCluster};
-use super::position::{PartitionId, Position};
-use super::range::{self, PartitionCursor, ReadMode, ShortAnswer};
-use super::records::{self, PartitionSet};
-use super::source::{Cluster, RecordSource, SourceEvent};
+mod gaps;
+
 use crate::error::{Error, ErrorKind, Result};
 use crate::frame::{Control, How};
 use crate::ingest::{ByteProgress, Ingest};
 use crate::input::{EndProof, Input, InputEnd, Lag, Reached, Step, UnreadPartition};
+use crate::kafka::client::{self, Rebalance, Topics};
+use crate::kafka::group::{CommitMode, CommitPoint, Membership, Options, TopicOptions};
+use crate::kafka::health::{Answers, Health, confirmed};
+use crate::kafka::library::{Connections, LibraryCluster};
+use crate::kafka::position::{PartitionId, Position};
+use crate::kafka::range::{self, PartitionCursor, ReadMode};
+use crate::kafka::records::{self, PartitionSet};
+use crate::kafka::source::{Cluster, RecordSource, SourceEvent};
+use crate::kafka::topic_check::{self, TopicCheck};
 use crate::registry::place;
 use crate::run::Run;
 use crate::uri::kafka::{Address, TopicFormat};
@@ -45,6 +48,7 @@ pub struct KafkaInput {
     records_at: Option<Duration>,
     /// When the brokers of the partitions have answered, if the tool finds partitions without records.
     answers: Option<Answers>,
+    check: TopicCheck,
 }
 
 impl KafkaInput {
@@ -110,17 +114,20 @@ impl KafkaInput {
             reported_down: false,
             records_at: None,
             answers: finds_silence.then(Answers::default),
+            check: TopicCheck::default(),
         };
         if !subscribes {
             if !has_clock {
-                input.report_empty(&cursors);
+                range::report_empty(topics, &cursors);
             }
             // A bounded run reads one topic at a time: librdkafka's end of a partition does not name its topic.
             let is_bounded = cursors.iter().any(|cursor| cursor.end.is_some());
             cursors.iter_mut().for_each(|cursor| cursor.waits = is_bounded && cursor.id.topic > 0);
             input.add(cursors, ingest)?;
         }
-        input.report_no_commits();
+        if input.group.is_none() {
+            range::report_no_commits(topics, read_mode);
+        }
         input.cluster.context().notes(|notes| notes.has_begun = true);
         Ok(input)
     }
@@ -139,39 +146,6 @@ impl KafkaInput {
         let starts: Vec<_> = read.map(PartitionCursor::start).collect();
         self.partitions.cursors.append(&mut cursors);
         self.source.assign(&starts)
-    }
-
-    /// Reports that nothing is committed, if the user named a group.
-    fn report_no_commits(&self) {
-        if let Some(group) = &self.topics.address.options.group
-            && self.read_mode.is_of_stage()
-            && self.group.is_none()
-        {
-            self.topics.say(format!(
-                "group {group} commits nothing, because an output cannot confirm rows or the tool keeps state; a restart reads the \
-                 records again"
-            ));
-        }
-    }
-
-    /// Warns of empty partitions in a run without an end: each holds the watermark back until its first record.
-    fn report_empty(&self, cursors: &[PartitionCursor]) {
-        let empty = cursors.iter().filter(|cursor| cursor.end.is_none() && cursor.has_not_begun());
-        // Frames carry partitions of their own, whose stream time does not depend on where the topic is read from.
-        let empty = empty.filter(|cursor| !self.reports_partitions() || cursor.extent.high <= cursor.extent.low);
-        let empty: Vec<PartitionId> = empty.map(|cursor| cursor.id).collect();
-        if !empty.is_empty() && empty.len() < cursors.len() {
-            let list = self.names(&empty);
-            self.topics.run.console.say(format!(
-                "{list}: empty; evt-window fires no window before each has a record (--idle-after DURATION or end=latest avoids this)"
-            ));
-        }
-    }
-
-    /// Returns partitions as a list for messages.
-    fn names(&self, partitions: &[PartitionId]) -> String {
-        let names: Vec<String> = partitions.iter().map(|id| self.topics.partition_name(*id)).collect();
-        names.join(" ")
     }
 
     /// Whether it has no end.
@@ -283,7 +257,7 @@ impl KafkaInput {
     fn report_rebalance(&self, what: &str, partitions: &[PartitionId]) {
         if !partitions.is_empty() {
             let group = self.topics.address.options.group.as_deref().unwrap_or_default();
-            self.topics.run.console.say(format!("group {group}: {what} {}", self.names(partitions)));
+            self.topics.run.console.say(format!("group {group}: {what} {}", range::names(&self.topics, partitions)));
         }
     }
 
@@ -310,7 +284,17 @@ impl KafkaInput {
                 self.health.note_success();
                 self.health.check_partitions(self.source.failing())?;
             }
-            SourceEvent::Idle => return self.check_health().map(|()| Step::Idle),
+            SourceEvent::Idle => {
+                if topic_check::has_unchecked(&self.partitions.cursors) {
+                    self.check_topics(true, ingest)?;
+                }
+                return self.check_health().map(|()| Step::Idle);
+            }
+            SourceEvent::AfterPause => self.check_topics(true, ingest)?,
+            SourceEvent::UnknownTopic => {
+                let present = self.cluster.topic_ids()?;
+                self.compare_topics(&present, ingest)?;
+            }
             SourceEvent::Unreachable => {
                 self.health.note_error(Code::AllBrokersDown);
                 return self.check_health().map(|()| Step::Idle);
@@ -334,19 +318,6 @@ impl KafkaInput {
         self.health.check_partitions(self.source.failing())
     }
 
-    /// Handles an offset that no longer exists. The source has stopped reading there and does not report the partition,
-    /// so all partitions are checked.
-    fn skip_gaps(&mut self, ingest: &mut Ingest) -> Result<()> {
-        for cursor in self.partitions.cursors.iter_mut().filter(|cursor| cursor.is_read()) {
-            if cursor.skip_gap(&self.topics, self.cluster.extent(cursor.id)?)? {
-                ingest.drain_one(cursor.partition_index)?;
-                ingest.flush()?;
-                ingest.partition_table.resume(cursor.partition_index, None);
-            }
-        }
-        self.source.reset(&self.partitions.starts())
-    }
-
     /// Ends the partition with this number of the topic being read, because the input has reached its present end.
     fn end_partition(&mut self, number: i32, ingest: &mut Ingest) -> Result<()> {
         let is_it = |one: &PartitionCursor| one.id.number == number && one.end.is_some() && one.is_read();
@@ -356,22 +327,6 @@ impl KafkaInput {
             }
             _ => Ok(()),
         }
-    }
-
-    /// Requests the extents of partitions whose leaders gave an end before the end of their range, and reads these
-    /// partitions on up to the end of the range.
-    fn check_ends(&mut self, ingest: &mut Ingest) -> Result<()> {
-        for mut short in std::mem::take(&mut self.partitions.short) {
-            let Some(at) = self.partitions.find(short.id) else { continue };
-            let cursor = &mut self.partitions.cursors[at];
-            match short.check(&*self.cluster, &self.topics, cursor)? {
-                ShortAnswer::Wait => {}
-                ShortAnswer::ReadAgain => self.source.read_again(cursor.start())?,
-                ShortAnswer::Truncated => self.skip_gaps(ingest)?,
-            }
-            self.partitions.short.push(short);
-        }
-        Ok(())
     }
 
     /// Handles an error of librdkafka. Its transient errors do not count while records arrive through other
@@ -431,6 +386,7 @@ impl Input for KafkaInput {
             return Ok(step);
         }
         if self.is_at_end()? {
+            self.confirm_topics(ingest)?;
             if let Some(progress) = self.partitions.ended() {
                 ingest.control(Control::Progress(progress));
             }
@@ -441,6 +397,7 @@ impl Input for KafkaInput {
             self.health.note_error(Code::AllBrokersDown);
         }
         ingest.update_time();
+        self.check_topics(false, ingest)?;
         self.check_ends(ingest)?;
         let event = self.source.poll(&mut records::Sink { partitions: &mut self.partitions, ingest })?;
         self.handle(event, ingest)
@@ -484,6 +441,7 @@ impl Input for KafkaInput {
         if self.read_mode == ReadMode::Checkpoint || !self.group.as_ref().is_some_and(Membership::is_due) {
             return Ok(false);
         }
+        self.confirm_topics(ingest)?;
         ingest.flush()?;
         self.note_epoch(ingest);
         Ok(true)
@@ -524,9 +482,14 @@ impl Input for KafkaInput {
     }
 
     fn commit_end(&mut self, ingest: &mut Ingest) -> Result<()> {
+        self.confirm_topics(ingest)?;
         let point = self.commit_point(ingest);
         let Some(group) = &mut self.group else { return Ok(()) };
         group.commit_last(&*self.cluster, &point)
+    }
+
+    fn confirm(&mut self, ingest: &mut Ingest) -> Result<()> {
+        self.confirm_topics(ingest)
     }
 
     fn reached(&self, ingest: &mut Ingest) -> Vec<Reached> {
@@ -596,5 +559,4 @@ fn position_of(cursor: &PartitionCursor, ingest: &mut Ingest) -> Position {
 }
 
 #[cfg(test)]
-#[path = "input_tests.rs"]
 mod tests;

@@ -1,0 +1,93 @@
+//! Partitions that do not have the records that were to be read next: retention has removed them, the partition has
+//! become shorter, or its topic was deleted and created again.
+
+use super::KafkaInput;
+use crate::error::Result;
+use crate::ingest::Ingest;
+use crate::kafka::range::ShortAnswer;
+use crate::kafka::topic_check;
+use crate::uri::topic_id::TopicId;
+
+impl KafkaInput {
+    /// Handles an offset that no longer exists. The source has stopped reading there and does not report the partition,
+    /// so all partitions are checked.
+    pub(super) fn skip_gaps(&mut self, ingest: &mut Ingest) -> Result<()> {
+        let cursors = &mut self.partitions.cursors;
+        let is_by_id = self.source.reads_by_id();
+        let present = if is_by_id { vec![] } else { self.cluster.topic_ids()? };
+        let mut moved = vec![];
+        for (at, cursor) in cursors.iter_mut().enumerate().filter(|(_, cursor)| cursor.is_read()) {
+            if cursor.skip_gap(&self.topics, self.cluster.extent(cursor.id)?)? {
+                // Nothing of a topic that ends before the offset was read.
+                let present = present.get(cursor.id.topic).copied().flatten();
+                (cursor.topic_id, cursor.checked) = (present.or(cursor.topic_id), cursor.next);
+                moved.push(at);
+            }
+        }
+        moved.extend(topic_check::compare(&*self.cluster, &self.topics, cursors, &present, is_by_id)?);
+        self.begin_anew(&moved, ingest)?;
+        self.source.reset(&self.partitions.starts())
+    }
+
+    /// Begins partitions again, which have other records now: without a stream time.
+    fn begin_anew(&self, moved: &[usize], ingest: &mut Ingest) -> Result<()> {
+        for cursor in moved.iter().map(|at| &self.partitions.cursors[*at]) {
+            ingest.drain_one(cursor.partition_index)?;
+            ingest.flush()?;
+            ingest.partition_table.resume(cursor.partition_index, None);
+        }
+        Ok(())
+    }
+
+    /// Asks brokers for the ids of topics that are read by name, if that is due.
+    pub(super) fn check_topics(&mut self, is_pause: bool, ingest: &mut Ingest) -> Result<()> {
+        let is_by_id = self.source.reads_by_id() || !self.partitions.cursors.iter().any(|one| one.topic_id.is_some());
+        if is_by_id || !self.health.is_up() || !self.check.is_due(self.topics.run.clock.monotonic(), is_pause) {
+            return Ok(());
+        }
+        match self.cluster.topic_ids_now() {
+            Some(present) => self.compare_topics(&present, ingest),
+            None => Ok(()),
+        }
+    }
+
+    /// Reads topics that have been created again from their start.
+    pub(super) fn compare_topics(&mut self, present: &[Option<TopicId>], ingest: &mut Ingest) -> Result<()> {
+        let (cursors, is_by_id) = (&mut self.partitions.cursors, self.source.reads_by_id());
+        let moved = topic_check::compare(&*self.cluster, &self.topics, cursors, present, is_by_id)?;
+        if moved.is_empty() {
+            return Ok(());
+        }
+        self.begin_anew(&moved, ingest)?;
+        self.source.reset(&self.partitions.starts())
+    }
+
+    /// Checks, before positions are stored, that what was read is of the topics that they name. If brokers do not
+    /// answer, the positions have the id that brokers gave before: a topic with another id is read from its start by
+    /// the next run.
+    pub(super) fn confirm_topics(&mut self, ingest: &mut Ingest) -> Result<()> {
+        if self.source.reads_by_id() || !topic_check::has_unchecked(&self.partitions.cursors) {
+            return Ok(());
+        }
+        match self.cluster.topic_ids_now() {
+            Some(present) => self.compare_topics(&present, ingest),
+            None => Ok(()),
+        }
+    }
+
+    /// Requests the extents of partitions whose leaders gave an end before the end of their range, and reads these
+    /// partitions on up to the end of the range.
+    pub(super) fn check_ends(&mut self, ingest: &mut Ingest) -> Result<()> {
+        for mut short in std::mem::take(&mut self.partitions.short) {
+            let Some(at) = self.partitions.find(short.id) else { continue };
+            let cursor = &mut self.partitions.cursors[at];
+            match short.check(&*self.cluster, &self.topics, cursor)? {
+                ShortAnswer::Wait => {}
+                ShortAnswer::ReadAgain => self.source.read_again(cursor.start())?,
+                ShortAnswer::Truncated => self.skip_gaps(ingest)?,
+            }
+            self.partitions.short.push(short);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,89 @@
+//! Notices that a topic was deleted and created again under a run that reads it.
+//!
+//! A source that fetches by id reads nothing of the new topic, and reports that brokers do not know the id. A source
+//! that fetches by name reads on at the same offset of the new topic. What it has read is of the topic with the id of
+//! its positions if brokers give this id afterwards, because no topic gets the id of an earlier one. So they are asked
+//! at intervals, after each pause, and before positions are stored.
+
+use super::client::Topics;
+use super::position::{self, OffsetSpan};
+use super::range::PartitionCursor;
+use super::source::Cluster;
+use crate::error::{Error, ErrorKind, Result};
+use crate::uri::topic_id::TopicId;
+use std::time::Duration;
+
+/// Longest time between two requests for the ids, while records are read by name.
+const EVERY: Duration = Duration::from_secs(10);
+/// Shortest time between two of them, if not before positions are stored.
+const AT_MOST_EVERY: Duration = Duration::from_secs(1);
+
+/// When brokers were asked for the ids of topics that are read by name.
+#[derive(Debug, Default)]
+pub struct TopicCheck {
+    /// On the run's monotonic clock; `None` if they were not asked yet.
+    asked: Option<Duration>,
+}
+
+impl TopicCheck {
+    /// Whether a request is due; `is_after_pause`: there are records after a time without records. Notes it as made.
+    pub fn is_due(&mut self, now: Duration, is_after_pause: bool) -> bool {
+        let interval = if is_after_pause { AT_MOST_EVERY } else { EVERY };
+        let is_due = self.asked.is_none_or(|asked| now >= asked + interval);
+        if is_due {
+            self.asked = Some(now);
+        }
+        is_due
+    }
+}
+
+/// Whether records were read since the ids of their topics were compared.
+pub fn has_unchecked(cursors: &[PartitionCursor]) -> bool {
+    cursors.iter().any(|cursor| cursor.topic_id.is_some() && cursor.next != cursor.checked)
+}
+
+/// Compares the topics of the cursors with the present ids. Moves the cursors of topics that were created again to the
+/// start, and returns their indices. `is_by_id`: nothing of a new topic was read. Errors: exit status 65, unless
+/// `on_gap=continue`, and always if records of the new topic may have been read.
+pub fn compare(
+    cluster: &dyn Cluster,
+    topics: &Topics,
+    cursors: &mut [PartitionCursor],
+    present: &[Option<TopicId>],
+    is_by_id: bool,
+) -> Result<Vec<usize>> {
+    let mut moved = vec![];
+    for (at, cursor) in cursors.iter_mut().enumerate() {
+        // A topic that does not exist at this moment has no id.
+        let Some(id) = present.get(cursor.id.topic).copied().flatten() else { continue };
+        if cursor.topic_id.is_some_and(|read| read != id) {
+            if !is_by_id && cursor.next != cursor.checked {
+                return Err(mixed(topics, cursor, id));
+            }
+            // The first offset of a new topic. If brokers have removed its first records since, the source reports it.
+            cursor.extent = OffsetSpan { low: 0, ..cluster.extent(cursor.id)? };
+            match position::recreated(&cursor.start(), Some(id), cursor.extent) {
+                Some(gap) => _ = cursor.skip(topics, gap)?,
+                None => cursor.next = 0,
+            }
+            cursor.topic_id = Some(id);
+            moved.push(at);
+        }
+        cursor.checked = cursor.next;
+    }
+    Ok(moved)
+}
+
+/// Makes the error of a topic of which records were read although they may be those of a new one.
+#[cold]
+fn mixed(topics: &Topics, cursor: &PartitionCursor, present: TopicId) -> Error {
+    let PartitionCursor { id, next, checked, .. } = cursor;
+    let read = cursor.topic_id.map(|id| id.to_string()).unwrap_or_default();
+    let message = format!(
+        "{}@{checked}: expected the topic with the id {read}, found {present}: the topic was recreated. Of the records \
+         from offset {checked} on, which were read up to {next}, some may be of the new topic; its records from offset 0 \
+         on are missing (another run reads them with on_gap=continue)",
+        topics.partition_name(*id)
+    );
+    Error::new(ErrorKind::Corrupt, message)
+}

@@ -1,0 +1,190 @@
+//! Topics that are deleted and created again, or get partitions, under a run on a real broker.
+
+use crate::alert::{rule, rules};
+use crate::broker::{Bench, lines, stopped};
+use crate::groups::{add_partition, make_anew};
+use crate::harness::{eventually, status};
+use crate::kafka::{event, record};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::io::Read as _;
+use std::process::Child;
+
+/// A run over a topic that is deleted and created again under it.
+struct Case {
+    name: &'static str,
+    /// Options of the URI: this one selects librdkafka's fetcher, which reads by name.
+    fetcher: &'static str,
+    has_checkpoint: bool,
+    /// The number of records of the new topic; the first one has 100.
+    new: usize,
+}
+
+const NAMES: &str = "&rdkafka.fetch.min.bytes=1";
+
+/// How often each number of an event occurs in the files.
+fn counts(bench: &Bench, files: &[&str]) -> BTreeMap<u64, usize> {
+    let mut counts = BTreeMap::new();
+    for file in files.iter().filter(|file| bench.dir.path(file).exists()) {
+        for row in bench.dir.rows(file) {
+            *counts.entry(row["properties"]["n"].as_u64().expect("a number")).or_default() += 1;
+        }
+    }
+    counts
+}
+
+/// Waits until a run has ended or `is_done`; returns its exit status and its messages. It is stopped then.
+fn ended_or(mut child: Child, is_done: impl Fn() -> bool) -> (i32, String) {
+    let mut ended = None;
+    eventually("it ends, or has all records", || {
+        ended = child.try_wait().expect("it is ours");
+        ended.is_some() || is_done()
+    });
+    let Some(code) = ended else { return stopped(child) };
+    let mut said = String::new();
+    child.stderr.take().expect("it is piped").read_to_string(&mut said).expect("it is text");
+    (status(code), said)
+}
+
+/// Each record of the new topic is read, or the run ends with an error that names the topic; another run reads the rest.
+fn nothing_is_lost(case: &Case, on_gap: &str) {
+    let Some(bench) = Bench::new(&format!("{}-{on_gap}", case.name)) else { return };
+    let topic = bench.topic("t", 1, &[]);
+    let events: Vec<String> = (0..100).map(|n| event(n, "s")).collect();
+    bench.produce(events.iter().map(|value| record(&topic, 0, value)));
+    let uri = |options: &str| bench.uri(&topic, &format!("?group={}{}{options}", bench.prefix, case.fetcher));
+    let flags: &[&str] = if case.has_checkpoint { &["--checkpoint", "ck", "--checkpoint-every", "50ms"] } else { &[] };
+    let args = |uri: &str, to: &str| {
+        [flags, &[uri, "--to", to]].concat().iter().map(|arg| (*arg).to_owned()).collect::<Vec<_>>()
+    };
+    let first = args(&uri(&format!("&on_gap={on_gap}")), "a.jsonl");
+    let child = bench.start("evt-ingest", &first.iter().map(String::as_str).collect::<Vec<_>>());
+    eventually("the old ones are written", || lines(&bench.dir, "a.jsonl") == 100);
+    make_anew(&bench, &topic, 1000..1000 + case.new);
+    let all = 100 + case.new;
+    let (code, said) = ended_or(child, || lines(&bench.dir, "a.jsonl") == all);
+    let is_by_id = case.fetcher.is_empty();
+    match code {
+        143 => assert!(on_gap == "continue", "{}: {said}", case.name),
+        _ => {
+            assert_eq!(code, 65, "{}: {said}", case.name);
+            assert!(on_gap == "fail" || !is_by_id, "{}: {said}", case.name);
+            assert!(said.contains("recreated"), "{}: {said}", case.name);
+        }
+    }
+    let to = if case.has_checkpoint { "a.jsonl" } else { "b.jsonl" };
+    let rest = args(&uri("&on_gap=continue&end=latest"), to);
+    let said = bench.dir.run("evt-ingest", &rest).succeeds().stderr() + &said;
+    let counts = counts(&bench, &["a.jsonl", "b.jsonl"]);
+    let expected: Vec<u64> = (0..100).chain(1000..1000 + case.new as u64).collect();
+    assert_eq!(counts.keys().copied().collect::<Vec<_>>(), expected, "{} {on_gap}: {said}", case.name);
+    // A group alone writes again what was read by name before the run ended.
+    if is_by_id || case.has_checkpoint || code == 143 {
+        assert!(counts.values().all(|count| *count == 1), "{} {on_gap}: {counts:?} {said}", case.name);
+    }
+}
+
+#[test]
+fn a_topic_made_anew_under_a_run_that_reads_by_id_is_read_from_its_start() {
+    for (name, has_checkpoint, new) in
+        [("idmore", false, 150), ("idfew", false, 20), ("idckmore", true, 150), ("idckfew", true, 20)]
+    {
+        for on_gap in ["continue", "fail"] {
+            nothing_is_lost(&Case { name, fetcher: "", has_checkpoint, new }, on_gap);
+        }
+    }
+}
+
+#[test]
+fn a_topic_made_anew_under_a_run_that_reads_by_name_is_read_or_an_error() {
+    for (name, has_checkpoint, new) in
+        [("nmmore", false, 150), ("nmfew", false, 20), ("nmckmore", true, 150), ("nmckfew", true, 20)]
+    {
+        for on_gap in ["continue", "fail"] {
+            nothing_is_lost(&Case { name, fetcher: NAMES, has_checkpoint, new }, on_gap);
+        }
+    }
+}
+
+/// A group whose brokers have kept its offsets, or one whose commit came after the new topic: the commit has the id.
+#[test]
+fn the_commit_of_a_group_in_an_earlier_topic_is_a_gap() {
+    let Some(bench) = Bench::new("idcommit") else { return };
+    let (topic, group) = (bench.topic("t", 1, &[]), format!("{}-g", bench.prefix));
+    let events: Vec<String> = (0..100).map(|n| event(n, "s")).collect();
+    bench.produce(events.iter().map(|value| record(&topic, 0, value)));
+    let from = |options: &str| bench.uri(&topic, &format!("?group={group}&end=latest{options}"));
+    bench.dir.run("evt-ingest", &[&from(""), "--to", "null:"]).succeeds();
+    let (offset, metadata) = bench.committed(&group, &topic, 1)[0].clone();
+    assert!(offset == Some(100) && metadata.contains(" topic_id="), "{metadata}");
+    make_anew(&bench, &topic, 1000..1150);
+    bench.commit(&group, &topic, 100, &metadata);
+    let said = bench.dir.run("evt-ingest", &[&from(""), "--to", "null:"]).ends_with(65).stderr();
+    assert!(said.contains(&format!("{topic}/0@100: expected the topic with the id ")), "{said}");
+    let said = bench.dir.run("evt-ingest", &[&from("&on_gap=continue"), "--to", "out.jsonl"]).succeeds().stderr();
+    assert!(said.contains("the topic was recreated; reading on at 0"), "{said}");
+    assert_eq!(lines(&bench.dir, "out.jsonl"), 150);
+    bench.dir.run("evt-ingest", &[&from(""), "--to", "more.jsonl"]).succeeds();
+    assert_eq!(lines(&bench.dir, "more.jsonl"), 0);
+}
+
+/// The state of evt-alert has the position in the new topic.
+#[test]
+fn a_topic_made_anew_under_evt_alert_is_evaluated_from_its_start() {
+    let Some(bench) = Bench::new("idalert") else { return };
+    let topic = bench.topic("t", 1, &[]);
+    let events: Vec<String> = (0..100).map(|n| event(n, "s")).collect();
+    bench.produce(events.iter().map(|value| record(&topic, 0, value)));
+    bench.dir.write("rules.json", rules(&[rule(&json!({"threshold": 1000}))]));
+    let flags = ["--rules", "rules.json", "--state", "alerts.db", "--stats", "stats.json", "--to", "null:"];
+    let uri = |options: &str| bench.uri(&topic, &format!("?on_gap=continue{options}"));
+    let run = |uri: &str| flags.iter().map(|flag| (*flag).to_owned()).chain([uri.to_owned()]).collect::<Vec<_>>();
+    let position = || {
+        let db = rusqlite::Connection::open(bench.dir.path("alerts.db")).ok()?;
+        db.query_row("SELECT next_offset FROM positions", [], |row| row.get::<_, i64>(0)).ok()
+    };
+    let args = run(&uri(""));
+    let child = bench.start("evt-alert", &args.iter().map(String::as_str).collect::<Vec<_>>());
+    eventually("the old ones are evaluated", || position() == Some(100));
+    make_anew(&bench, &topic, 1000..1150);
+    let (code, said) = ended_or(child, || position() == Some(150));
+    assert_eq!(code, 143, "{said}");
+    let taken =
+        || serde_json::from_slice::<Value>(&bench.dir.bytes("stats.json")).expect("JSON")["counts"]["in"].as_u64();
+    assert_eq!(taken(), Some(250), "{said}");
+    bench.dir.run("evt-alert", &[&run(&uri("&end=latest"))[..], &["--once".to_owned()]].concat()).succeeds();
+    assert_eq!(taken(), Some(0));
+}
+
+/// A run of a checkpoint takes partitions that are added to its topic as the next run would.
+#[test]
+fn partitions_that_are_added_under_a_checkpoint_are_counted() {
+    let Some(bench) = Bench::new("ckpt-more") else { return };
+    let topic = bench.topic("t", 1, &[]);
+    let soon = "rdkafka.topic.metadata.refresh.interval.ms=500&rdkafka.statistics.interval.ms=200";
+    let flags = ["--checkpoint", "ck", "--checkpoint-every", "50ms", "--size", "1s", "--time", "event_time"];
+    let window = [&flags[..], &["--agg", "count(*)", "--emit", "final", "--to", "sqlite:m.db"]].concat();
+    let counted = || {
+        let db = rusqlite::Connection::open(bench.dir.path("m.db")).ok()?;
+        db.query_row("SELECT sum(value) FROM metrics", [], |row| row.get::<_, f64>(0)).ok()
+    };
+    let produce = |number: i32, range: std::ops::Range<usize>| {
+        let events: Vec<String> = range.map(|n| event(n, "s")).collect();
+        bench.produce(events.iter().map(|value| record(&topic, number, value)));
+    };
+    produce(0, 0..20);
+    let from = bench.uri(&topic, &format!("?{soon}"));
+    let child = bench.start("evt-window", &[&window[..], &[&from]].concat());
+    eventually("windows are closed", || counted().is_some_and(|sum| sum > 0.0));
+    add_partition(&bench, &topic);
+    produce(1, 20..40);
+    produce(0, 20..40);
+    let (code, said) = ended_or(child, || counted() == Some(58.0));
+    assert_eq!(code, 143, "{said}");
+    assert!(said.contains(&format!("{topic}/1: new partition, reading from its start")), "{said}");
+    bench
+        .dir
+        .run("evt-window", &[&window[..], &["--at-end", "fire", &bench.uri(&topic, "?end=latest")]].concat())
+        .succeeds();
+    assert_eq!(counted(), Some(60.0));
+}
