@@ -2,13 +2,17 @@
 
 use evt::kafka::fetch::batch::{Aborted, Batch, next_offset};
 use evt::kafka::fetch::{unpack, wire};
+use evt::uri::topic_id::TopicId;
 
 /// The topics of the seeds.
 const TOPICS: [&str; 4] = ["seed-none", "seed-gzip", "seed-snappy", "seed-lz4"];
 
 /// Any bytes are an answer, and any bytes are the records of a partition.
 pub fn run(input: &[u8]) {
-    let _ = wire::understands(input);
+    let _ = wire::supported(input);
+    if let Ok(all) = wire::fetched_by_id(input, &[TopicId::parse("sVv-a5OcT9-0w_YkfEzn3g")]) {
+        all.into_iter().for_each(|one| records(&input[one.range], one.aborted));
+    }
     if let Ok(all) = wire::fetched(input, &TOPICS.map(str::to_owned)) {
         all.into_iter().for_each(|one| records(&input[one.range], one.aborted));
     }

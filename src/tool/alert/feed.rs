@@ -257,18 +257,15 @@ impl Feed {
         }
         let (items, reached) = self.source.reached(true)?;
         let (is_by_offset, origin) = (!self.has_other_partitions(), self.ends.origin.clone());
-        // All rows of an earlier topic of the name come before those of the new one.
         let drains = !is_by_offset || has_new_topic(to.positions, self.number, origin.as_ref(), &reached);
         while drains && self.source.taken() < items {
-            if let Polled::Item(sent) = self.source.poll()? {
-                letters.append(self.take(sent.item, to, context)?.letters);
-            }
+            let Polled::Item(sent) = self.source.poll()? else { continue };
+            letters.append(self.take(sent.item, to, context)?.letters);
         }
         if is_by_offset {
             set_topic_ids(to.positions, self.number, origin.as_ref(), &reached);
-            if self.source.taken() >= items && self.source.kind() == Kind::Event {
-                letters.settles |= self.move_positions(to.positions, reached, |_, _| false);
-            }
+            let is_all = self.source.taken() >= items && self.source.kind() == Kind::Event;
+            letters.settles |= is_all && self.move_positions(to.positions, reached, |_, _| false);
             return Ok(letters);
         }
         // No later run reads their records again.
