@@ -126,9 +126,16 @@ pub struct PartitionCursor {
     pub confirmed: Option<Instant>,
     /// Whether the partition was added during the run, so that it is read from its start.
     pub is_new: bool,
-    /// The id of its topic, if the run compares ids and brokers give topics ids.
-    pub topic_id: Option<TopicId>,
-    /// The next offset at which the topic was last known to have this id.
+    /// Its topic.
+    pub topic: KnownTopic,
+}
+
+/// The topic that is read, as far as brokers have told.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct KnownTopic {
+    /// Its id, if the run compares ids and brokers give topics ids.
+    pub id: Option<TopicId>,
+    /// The next offset at which it was last known to have this id.
     pub checked: i64,
 }
 
@@ -173,7 +180,7 @@ impl PartitionCursor {
     /// Returns the position before which every row has been passed on, given the first record that is held back and the
     /// stream time of the partition.
     pub fn position(&self, first_held: Option<i64>, stream_time: Option<i64>) -> Position {
-        Position { id: self.id, offset: first_held.unwrap_or(self.next), stream_time, topic_id: self.topic_id }
+        Position { id: self.id, offset: first_held.unwrap_or(self.next), stream_time, topic_id: self.topic.id }
     }
 
     /// Moves the next offset to the start of `extent`, the present offsets of the partition, if it is outside of them.
@@ -358,12 +365,12 @@ pub fn resolve(
             })?,
         };
         let topic_id = topic_ids.get(cursor.id.topic).copied().flatten();
-        cursor.topic_id = committed.map_or_else(|| kept?.topic_id, |position| position.topic_id);
+        cursor.topic.id = committed.map_or_else(|| kept?.topic_id, |position| position.topic_id);
         match position::recreated(&cursor.start(), topic_id, cursor.extent) {
             Some(gap) => cursor.skip(topics, gap)?,
             None => cursor.skip_gap(topics, cursor.extent)?,
         };
-        (cursor.topic_id, cursor.checked) = (topic_id, cursor.next);
+        cursor.topic = KnownTopic { id: topic_id, checked: cursor.next };
     }
     Ok(())
 }

@@ -7,7 +7,7 @@
 
 use super::client::Topics;
 use super::position::{self, OffsetSpan};
-use super::range::PartitionCursor;
+use super::range::{KnownTopic, PartitionCursor};
 use super::source::Cluster;
 use crate::error::{Error, ErrorKind, Result};
 use crate::uri::topic_id::TopicId;
@@ -39,7 +39,7 @@ impl TopicCheck {
 
 /// Whether records were read since the ids of their topics were compared.
 pub fn has_unchecked(cursors: &[PartitionCursor]) -> bool {
-    cursors.iter().any(|cursor| cursor.topic_id.is_some() && cursor.next != cursor.checked)
+    cursors.iter().any(|cursor| cursor.topic.id.is_some() && cursor.next != cursor.topic.checked)
 }
 
 /// Compares the topics of the cursors with the present ids. Moves the cursors of topics that were created again to the
@@ -56,8 +56,8 @@ pub fn compare(
     for (at, cursor) in cursors.iter_mut().enumerate() {
         // A topic that does not exist at this moment has no id.
         let Some(id) = present.get(cursor.id.topic).copied().flatten() else { continue };
-        if cursor.topic_id.is_some_and(|read| read != id) {
-            if !is_by_id && cursor.next != cursor.checked {
+        if cursor.topic.id.is_some_and(|read| read != id) {
+            if !is_by_id && cursor.next != cursor.topic.checked {
                 return Err(mixed(topics, cursor, id));
             }
             // The first offset of a new topic. If brokers have removed its first records since, the source reports it.
@@ -66,10 +66,10 @@ pub fn compare(
                 Some(gap) => _ = cursor.skip(topics, gap)?,
                 None => cursor.next = 0,
             }
-            cursor.topic_id = Some(id);
+            cursor.topic.id = Some(id);
             moved.push(at);
         }
-        cursor.checked = cursor.next;
+        cursor.topic.checked = cursor.next;
     }
     Ok(moved)
 }
@@ -77,8 +77,8 @@ pub fn compare(
 /// Makes the error of a topic of which records were read although they may be those of a new one.
 #[cold]
 fn mixed(topics: &Topics, cursor: &PartitionCursor, present: TopicId) -> Error {
-    let PartitionCursor { id, next, checked, .. } = cursor;
-    let read = cursor.topic_id.map(|id| id.to_string()).unwrap_or_default();
+    let PartitionCursor { id, next, topic: KnownTopic { checked, .. }, .. } = cursor;
+    let read = cursor.topic.id.map(|id| id.to_string()).unwrap_or_default();
     let message = format!(
         "{}@{checked}: expected the topic with the id {read}, found {present}: the topic was recreated. Of the records \
          from offset {checked} on, which were read up to {next}, some may be of the new topic; its records from offset 0 \

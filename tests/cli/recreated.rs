@@ -46,7 +46,8 @@ fn ended_or(mut child: Child, is_done: impl Fn() -> bool) -> (i32, String) {
     (status(code), said)
 }
 
-/// Each record of the new topic is read, or the run ends with an error that names the topic; another run reads the rest.
+/// Each record of the new topic is read, or the run ends with an error that names the topic; another run reads the
+/// rest.
 fn nothing_is_lost(case: &Case, on_gap: &str) {
     let Some(bench) = Bench::new(&format!("{}-{on_gap}", case.name)) else { return };
     let topic = bench.topic("t", 1, &[]);
@@ -162,29 +163,28 @@ fn partitions_that_are_added_under_a_checkpoint_are_counted() {
     let Some(bench) = Bench::new("ckpt-more") else { return };
     let topic = bench.topic("t", 1, &[]);
     let soon = "rdkafka.topic.metadata.refresh.interval.ms=500&rdkafka.statistics.interval.ms=200";
-    let flags = ["--checkpoint", "ck", "--checkpoint-every", "50ms", "--size", "1s", "--time", "event_time"];
-    let window = [&flags[..], &["--agg", "count(*)", "--emit", "final", "--to", "sqlite:m.db"]].concat();
+    let time = ["--size", "1s", "--time", "server_timestamp", "--out-of-orderness", "1m"];
+    let checkpoint = ["--checkpoint", "ck", "--checkpoint-every", "50ms"];
+    let window = [&time[..], &checkpoint, &["--agg", "count(*)", "--emit", "final", "--to", "sqlite:m.db"]].concat();
     let counted = || {
         let db = rusqlite::Connection::open(bench.dir.path("m.db")).ok()?;
-        db.query_row("SELECT sum(value) FROM metrics", [], |row| row.get::<_, f64>(0)).ok()
+        db.query_row("SELECT sum(value) FROM aggregated_metrics", [], |row| row.get::<_, f64>(0)).ok()
     };
     let produce = |number: i32, range: std::ops::Range<usize>| {
         let events: Vec<String> = range.map(|n| event(n, "s")).collect();
         bench.produce(events.iter().map(|value| record(&topic, number, value)));
     };
-    produce(0, 0..20);
+    produce(0, 0..200);
     let from = bench.uri(&topic, &format!("?{soon}"));
     let child = bench.start("evt-window", &[&window[..], &[&from]].concat());
     eventually("windows are closed", || counted().is_some_and(|sum| sum > 0.0));
     add_partition(&bench, &topic);
-    produce(1, 20..40);
-    produce(0, 20..40);
-    let (code, said) = ended_or(child, || counted() == Some(58.0));
+    produce(1, 150..170);
+    let is_read = format!("{topic}/1: read up to offset 20,");
+    let (code, said) = ended_or(child, || bench.dir.run("evt-view", &["ck"]).text().contains(&is_read));
     assert_eq!(code, 143, "{said}");
     assert!(said.contains(&format!("{topic}/1: new partition, reading from its start")), "{said}");
-    bench
-        .dir
-        .run("evt-window", &[&window[..], &["--at-end", "fire", &bench.uri(&topic, "?end=latest")]].concat())
-        .succeeds();
-    assert_eq!(counted(), Some(60.0));
+    let whole = bench.uri(&topic, "?end=latest");
+    bench.dir.run("evt-window", &[&window[..], &["--at-end", "fire", &whole]].concat()).succeeds();
+    assert_eq!(counted(), Some(220.0));
 }

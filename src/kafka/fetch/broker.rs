@@ -159,8 +159,14 @@ pub struct Broker {
     asked_at: Instant,
     /// When the last byte was received, or the request was sent.
     quiet_since: Instant,
-    /// The time of the next attempt to connect.
-    connect_at: Instant,
+    retry: Retry,
+}
+
+/// When to connect again.
+struct Retry {
+    /// The time of the next attempt.
+    at: Instant,
+    /// The pause after it, if it fails.
     pause: Duration,
 }
 
@@ -179,8 +185,7 @@ impl Broker {
             served_at: now,
             asked_at: now,
             quiet_since: now,
-            connect_at: now,
-            pause: Duration::ZERO,
+            retry: Retry { at: now, pause: Duration::ZERO },
         }
     }
 
@@ -206,7 +211,7 @@ impl Broker {
 
     /// Begins to connect, if it is disconnected and an attempt is due.
     pub fn connect(&mut self, network: &dyn Network, now: Instant) {
-        if matches!(self.link, Link::Down) && now >= self.connect_at {
+        if matches!(self.link, Link::Down) && now >= self.retry.at {
             self.link = Link::Connecting(network.connect(&self.host, self.port));
         }
     }
@@ -324,7 +329,7 @@ impl Broker {
                 Ok((!supported.by_name).then_some(BrokerEvent::Unsupported))
             }
             Request::Records(FetchKind { generation, is_by_id }) => {
-                self.pause = Duration::ZERO;
+                self.retry.pause = Duration::ZERO;
                 let asked_at = self.asked_at;
                 Ok(Some(BrokerEvent::Answer(Response { buffer, size, generation, is_by_id, asked_at })))
             }
@@ -342,8 +347,8 @@ impl Broker {
     fn lose(&mut self, why: &io::Error, now: Instant) -> BrokerEvent {
         (self.link, self.unanswered) = (Link::Down, Request::Nothing);
         (self.request, self.incoming.done) = (Transfer::default(), 0);
-        self.connect_at = now + self.pause;
-        self.pause = (self.pause * 2).clamp(PAUSES[0], PAUSES[1]);
+        let pause = self.retry.pause;
+        self.retry = Retry { at: now + pause, pause: (pause * 2).clamp(PAUSES[0], PAUSES[1]) };
         BrokerEvent::Lost(format!("{}:{}: {why}", self.host, self.port))
     }
 }

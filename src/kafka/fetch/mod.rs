@@ -159,15 +159,28 @@ struct OpenAnswer {
     partitions: VecDeque<FetchedRecords>,
 }
 
+/// How topics are requested.
+struct RequestedTopics {
+    /// The ids of the topics that are read.
+    ids: Vec<Option<TopicId>>,
+    /// Whether a topic was requested by name.
+    has_used_names: bool,
+}
+
+/// The look-ups of leaders.
+struct Lookups {
+    /// The time of the next one.
+    next: Instant,
+    /// Since when a topic has been unknown to the brokers.
+    unknown_since: Option<Instant>,
+}
+
 /// A client that fetches the records of some partitions.
 pub struct Fetcher {
     network: Box<dyn Network>,
     leaders: Rc<dyn Leaders>,
     address: Address,
-    /// The ids of the topics that are read.
-    topic_ids: Vec<Option<TopicId>>,
-    /// Whether a topic was requested by name.
-    has_used_names: bool,
+    requested: RequestedTopics,
     /// The client id sent to brokers.
     client_id: String,
     /// The partitions being read. Every request moves the first one to the end, so that no partition is always the
@@ -177,10 +190,7 @@ pub struct Fetcher {
     brokers: BTreeMap<i32, Broker>,
     answers: VecDeque<OpenAnswer>,
     unpacked: Vec<u8>,
-    /// The time of the next look-up of leaders.
-    next_lookup: Instant,
-    /// Since when a topic has been unknown to the brokers.
-    unknown_since: Option<Instant>,
+    lookups: Lookups,
     /// When the connections were last served.
     served_at: Instant,
 }
@@ -189,20 +199,18 @@ impl Fetcher {
     /// Begins without partitions; `client_id` is sent to brokers.
     pub fn new(address: &Address, client_id: &str, leaders: Rc<dyn Leaders>, network: Box<dyn Network>) -> Self {
         Self {
-            next_lookup: network.now(),
+            lookups: Lookups { next: network.now(), unknown_since: None },
             served_at: network.now(),
             network,
             leaders,
             address: address.clone(),
-            topic_ids: vec![None; address.topics.len()],
-            has_used_names: false,
+            requested: RequestedTopics { ids: vec![None; address.topics.len()], has_used_names: false },
             client_id: client_id.to_owned(),
             partitions: vec![],
             generation: 0,
             brokers: BTreeMap::new(),
             answers: VecDeque::new(),
             unpacked: vec![],
-            unknown_since: None,
         }
     }
 
@@ -210,7 +218,7 @@ impl Fetcher {
     pub fn read(&mut self, start: Position) {
         let known = self.partitions.extract_if(.., |one| one.id == start.id).next();
         self.generation += 1;
-        self.topic_ids[start.id.topic] = start.topic_id;
+        self.requested.ids[start.id.topic] = start.topic_id;
         let (generation, offset) = (self.generation, start.offset);
         self.partitions.push(match known {
             Some(known) => FetchedPartition {
@@ -251,7 +259,7 @@ impl Fetcher {
 
     /// Whether every request had the ids of the topics.
     pub fn reads_by_id(&self) -> bool {
-        !self.has_used_names
+        !self.requested.has_used_names
     }
 
     /// Returns the partition that has had errors and no answer for the longest time.
@@ -282,7 +290,7 @@ impl Fetcher {
         }
         // A look-up blocks. A caller that does not wait makes one only if no other call has made it in time.
         let delay = if timeout.is_zero() { LOOKUP_DELAY } else { Duration::ZERO };
-        if now >= self.next_lookup + delay
+        if now >= self.lookups.next + delay
             && !self.look_up_leaders(now)?
             && self.brokers.values().all(|broker| !broker.is_up())
         {
@@ -308,7 +316,7 @@ impl Fetcher {
             }
             // Returns when a look-up of leaders is due, because the next call makes it.
             let is_led = self.partitions.iter().all(|partition| partition.leader.is_some());
-            let until = if is_led { deadline } else { deadline.min(self.next_lookup) };
+            let until = if is_led { deadline } else { deadline.min(self.lookups.next) };
             if now >= until {
                 return Ok(SourceEvent::Idle);
             }
@@ -365,7 +373,7 @@ impl Fetcher {
             match wanted.iter_mut().find(|known| known.name == topic) {
                 Some(known) => known.partitions.push(position),
                 None => {
-                    let id = self.topic_ids[partition.id.topic];
+                    let id = self.requested.ids[partition.id.topic];
                     wanted.push(WantedTopic { name: topic, id, partitions: vec![position] });
                 }
             }
@@ -374,7 +382,7 @@ impl Fetcher {
             return;
         }
         let is_by_id = broker.has_ids && wanted.iter().all(|topic| topic.id.is_some());
-        self.has_used_names |= !is_by_id;
+        self.requested.has_used_names |= !is_by_id;
         let encode = |correlation| match is_by_id {
             true => wire::fetch_request_by_id(correlation, &self.client_id, &wanted),
             false => wire::fetch_request(correlation, &self.client_id, &wanted),
@@ -390,7 +398,7 @@ impl Fetcher {
     fn take(&mut self, id: i32, response: Response, now: Instant) -> Result<()> {
         let mut partitions = VecDeque::new();
         let all = match response.is_by_id {
-            true => wire::fetched_by_id(response.body(), &self.topic_ids),
+            true => wire::fetched_by_id(response.body(), &self.requested.ids),
             false => wire::fetched(response.body(), &self.address.topics),
         };
         for fetched in all? {
@@ -429,15 +437,15 @@ impl Fetcher {
                 continue;
             }
             let answer = self.leaders.look_up(&self.address.topics[topic])?;
-            self.next_lookup = self.network.now() + LOOKUP_INTERVAL;
+            self.lookups.next = self.network.now() + LOOKUP_INTERVAL;
             match answer {
                 Lookup::Leaders(leaders) => self.set_leaders(topic, &leaders, now),
                 Lookup::UnknownTopic => unknown = true,
                 Lookup::Unreachable => return Ok(false),
             }
         }
-        self.unknown_since = unknown.then(|| self.unknown_since.unwrap_or(now));
-        match self.unknown_since {
+        self.lookups.unknown_since = unknown.then(|| self.lookups.unknown_since.unwrap_or(now));
+        match self.lookups.unknown_since {
             Some(since) if now.saturating_duration_since(since) > UNKNOWN => {
                 // The topic was there when the run began, and may be there again for the next run.
                 let error = Error::new(ErrorKind::Unavailable, format!("{}: reading failed", self.address));

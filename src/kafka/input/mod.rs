@@ -4,8 +4,9 @@
 //! Other tools read without an end, or up to `end=`. The input never silently skips an offset that no longer exists: it
 //! ends the run, or reports the gap.
 
-mod gaps;
+mod reading;
 
+use self::reading::Reading;
 use crate::error::{Error, ErrorKind, Result};
 use crate::frame::{Control, How};
 use crate::ingest::{ByteProgress, Ingest};
@@ -17,7 +18,7 @@ use crate::kafka::library::{Connections, LibraryCluster};
 use crate::kafka::position::{PartitionId, Position};
 use crate::kafka::range::{self, PartitionCursor, ReadMode};
 use crate::kafka::records::{self, PartitionSet};
-use crate::kafka::source::{Cluster, RecordSource, SourceEvent};
+use crate::kafka::source::SourceEvent;
 use crate::kafka::topic_check::{self, TopicCheck};
 use crate::registry::place;
 use crate::run::Run;
@@ -31,12 +32,9 @@ const RELEASE_INTERVAL: Duration = Duration::from_millis(10);
 
 /// An open input.
 pub struct KafkaInput {
-    topics: Topics,
+    reading: Reading,
     read_mode: ReadMode,
     origin: Option<String>,
-    cluster: Rc<dyn Cluster>,
-    source: Box<dyn RecordSource>,
-    partitions: PartitionSet,
     /// The number of partitions of each topic when the run began.
     counts: Vec<usize>,
     group: Option<Membership>,
@@ -48,7 +46,6 @@ pub struct KafkaInput {
     records_at: Option<Duration>,
     /// When the brokers of the partitions have answered, if the tool finds partitions without records.
     answers: Option<Answers>,
-    check: TopicCheck,
 }
 
 impl KafkaInput {
@@ -102,19 +99,15 @@ impl KafkaInput {
             None => range::resolve(&*cluster, topics, read_mode, &mut cursors)?,
         }
         let mut input = Self {
-            topics: topics.clone(),
+            reading: Reading { topics: topics.clone(), cluster, source, partitions, check: TopicCheck::default() },
             read_mode,
             origin: origin.map(str::to_owned),
-            cluster,
-            source,
-            partitions,
             counts,
             group,
             health: Health::new(topics),
             reported_down: false,
             records_at: None,
             answers: finds_silence.then(Answers::default),
-            check: TopicCheck::default(),
         };
         if !subscribes {
             if !has_clock {
@@ -128,7 +121,7 @@ impl KafkaInput {
         if input.group.is_none() {
             range::report_no_commits(topics, read_mode);
         }
-        input.cluster.context().notes(|notes| notes.has_begun = true);
+        input.reading.cluster.context().notes(|notes| notes.has_begun = true);
         Ok(input)
     }
 
@@ -136,28 +129,28 @@ impl KafkaInput {
     /// an end.
     fn add(&mut self, mut cursors: Vec<PartitionCursor>, ingest: &mut Ingest) -> Result<()> {
         for cursor in &mut cursors {
-            self.partitions.announce(cursor, self.origin.as_deref(), &mut ingest.partition_table);
+            self.reading.partitions.announce(cursor, self.origin.as_deref(), &mut ingest.partition_table);
             if cursor.is_done() {
                 cursor.ended = true;
-                self.partitions.end_partition(cursor.partition_index, ingest);
+                self.reading.partitions.end_partition(cursor.partition_index, ingest);
             }
         }
         let read = cursors.iter().filter(|cursor| cursor.is_read());
         let starts: Vec<_> = read.map(PartitionCursor::start).collect();
-        self.partitions.cursors.append(&mut cursors);
-        self.source.assign(&starts)
+        self.reading.partitions.cursors.append(&mut cursors);
+        self.reading.source.assign(&starts)
     }
 
     /// Whether it has no end.
     pub fn is_endless(&self) -> bool {
-        self.is_subscribed() || self.partitions.cursors.iter().any(|cursor| cursor.end.is_none())
+        self.is_subscribed() || self.reading.partitions.cursors.iter().any(|cursor| cursor.end.is_none())
     }
 
     /// Makes the error of an endless input that is followed by another one. Exit status 2.
     #[cold]
     pub fn endless(&self) -> Error {
         let why = "it has no end, so the next input is never read; set end=latest or name all topics in one URI";
-        Error::usage(format!("{}: {why}", self.topics.address))
+        Error::usage(format!("{}: {why}", self.reading.topics.address))
     }
 
     /// Whether the group assigns the partitions.
@@ -167,27 +160,27 @@ impl KafkaInput {
 
     /// Acts on the statistics since the last call: brokers that are reachable again, end offsets, new partitions.
     fn follow_stats(&mut self, ingest: &mut Ingest) -> Result<()> {
-        let stats = self.cluster.context().notes(|notes| notes.stats.take());
+        let stats = self.reading.cluster.context().notes(|notes| notes.stats.take());
         if stats.as_ref().is_some_and(|stats| stats.is_up) {
             self.reported_down = false;
-            if !self.source.has_own_connections() {
+            if !self.reading.source.has_own_connections() {
                 self.health.note_success();
             }
         }
         self.health.report();
         let Some(stats) = stats else { return Ok(()) };
-        for cursor in &mut self.partitions.cursors {
+        for cursor in &mut self.reading.partitions.cursors {
             if let Some(high) = stats.ends.get(&cursor.id).copied().flatten() {
                 cursor.extent.high = high;
                 cursor.confirmed = stats.confirmed.get(&cursor.id).copied();
             }
         }
-        let is_bounded = self.partitions.cursors.iter().any(|cursor| cursor.end.is_some());
+        let is_bounded = self.reading.partitions.cursors.iter().any(|cursor| cursor.end.is_some());
         // With a subscription the group assigns new partitions.
-        if is_bounded || self.is_subscribed() || self.topics.address.options.partitions.is_some() {
+        if is_bounded || self.is_subscribed() || self.reading.topics.address.options.partitions.is_some() {
             return Ok(());
         }
-        let is_known = |id: &PartitionId| self.partitions.cursors.iter().any(|cursor| cursor.id == *id);
+        let is_known = |id: &PartitionId| self.reading.partitions.cursors.iter().any(|cursor| cursor.id == *id);
         let new: Vec<PartitionId> = stats.ends.keys().copied().filter(|id| !is_known(id)).collect();
         if new.is_empty() { Ok(()) } else { self.acquire(&new, ingest) }
     }
@@ -196,11 +189,11 @@ impl KafkaInput {
     fn follow_group(&mut self, ingest: &mut Ingest) -> Result<Option<Step>> {
         let Some(group) = &mut self.group else { return Ok(None) };
         if group.joins() {
-            self.cluster.subscribe()?;
+            self.reading.cluster.subscribe()?;
         }
         if group.is_overdue() {
             group.check_release()?;
-            self.topics.say("releasing revoked partitions without a commit, because the outputs are too slow");
+            self.reading.topics.say("releasing revoked partitions without a commit, because the outputs are too slow");
             self.release_revoked(ingest)?;
             return Ok(Some(Step::More));
         }
@@ -208,7 +201,7 @@ impl KafkaInput {
             // The outputs have not confirmed all rows yet, or the positions cannot be committed.
             return self.check_health().map(|()| Some(Step::Idle));
         }
-        match self.cluster.context().notes(|notes| notes.rebalances.pop_front()) {
+        match self.reading.cluster.context().notes(|notes| notes.rebalances.pop_front()) {
             None => return Ok(None),
             Some(Rebalance::Assigned(partitions)) => {
                 self.report_rebalance("assigned", &partitions);
@@ -218,9 +211,10 @@ impl KafkaInput {
                 group.revoke(partitions.clone());
                 let may_be_lost = group.check_release();
                 self.report_rebalance("revoked", &partitions);
-                if self.cluster.is_assignment_lost() {
+                if self.reading.cluster.is_assignment_lost() {
                     may_be_lost?;
-                    self.topics
+                    self.reading
+                        .topics
                         .say("the partitions were already reassigned; another member reads uncommitted records again");
                     self.release_revoked(ingest)?;
                 }
@@ -236,41 +230,45 @@ impl KafkaInput {
         for id in partitions {
             let is_new = usize::try_from(id.number).is_ok_and(|number| number >= self.counts[id.topic]);
             if is_new {
-                let name = self.topics.partition_name(*id);
-                self.topics.run.console.say(format!("{name}: new partition, reading from its start"));
+                let name = self.reading.topics.partition_name(*id);
+                self.reading.topics.run.console.say(format!("{name}: new partition, reading from its start"));
             }
             cursors.push(PartitionCursor { is_new, ..PartitionCursor::new(*id) });
         }
-        range::resolve(&*self.cluster, &self.topics, self.read_mode, &mut cursors)?;
+        range::resolve(&*self.reading.cluster, &self.reading.topics, self.read_mode, &mut cursors)?;
         self.add(cursors, ingest)
     }
 
     /// Releases revoked partitions.
     fn release_revoked(&mut self, ingest: &mut Ingest) -> Result<()> {
         let Some(revoked) = self.group.as_mut().and_then(Membership::take_revoked) else { return Ok(()) };
-        for cursor in self.partitions.remove(&revoked) {
+        for cursor in self.reading.partitions.remove(&revoked) {
             ingest.forget(cursor.partition_index);
         }
-        self.source.revoke(&revoked)
+        self.reading.source.revoke(&revoked)
     }
 
     fn report_rebalance(&self, what: &str, partitions: &[PartitionId]) {
         if !partitions.is_empty() {
-            let group = self.topics.address.options.group.as_deref().unwrap_or_default();
-            self.topics.run.console.say(format!("group {group}: {what} {}", range::names(&self.topics, partitions)));
+            let group = self.reading.topics.address.options.group.as_deref().unwrap_or_default();
+            self.reading
+                .topics
+                .run
+                .console
+                .say(format!("group {group}: {what} {}", range::names(&self.reading.topics, partitions)));
         }
     }
 
     /// Begins the next topic once all partitions being read have ended; returns whether all topics have ended.
     fn is_at_end(&mut self) -> Result<bool> {
-        while !self.is_subscribed() && !self.partitions.cursors.iter().any(PartitionCursor::is_read) {
-            let cursors = &mut self.partitions.cursors;
+        while !self.is_subscribed() && !self.reading.partitions.cursors.iter().any(PartitionCursor::is_read) {
+            let cursors = &mut self.reading.partitions.cursors;
             let read: Vec<_> = cursors.iter().filter(|cursor| !cursor.waits).map(|cursor| cursor.id).collect();
             let waiting = cursors.iter().filter(|cursor| cursor.waits);
             let Some(next) = waiting.map(|cursor| cursor.id.topic).min() else { return Ok(true) };
             cursors.iter_mut().for_each(|cursor| cursor.waits &= cursor.id.topic != next);
-            self.source.revoke(&read)?;
-            self.source.assign(&self.partitions.starts())?;
+            self.reading.source.revoke(&read)?;
+            self.reading.source.assign(&self.reading.partitions.starts())?;
         }
         Ok(false)
     }
@@ -280,33 +278,33 @@ impl KafkaInput {
         match event {
             SourceEvent::Records => {
                 self.reported_down = false;
-                self.records_at = Some(self.topics.run.clock.monotonic());
+                self.records_at = Some(self.reading.topics.run.clock.monotonic());
                 self.health.note_success();
-                self.health.check_partitions(self.source.failing())?;
+                self.health.check_partitions(self.reading.source.failing())?;
             }
             SourceEvent::Idle => {
-                if topic_check::has_unchecked(&self.partitions.cursors) {
-                    self.check_topics(true, ingest)?;
+                if self.health.is_up() && topic_check::has_unchecked(&self.reading.partitions.cursors) {
+                    self.reading.check_topics(true, ingest)?;
                 }
                 return self.check_health().map(|()| Step::Idle);
             }
-            SourceEvent::AfterPause => self.check_topics(true, ingest)?,
+            SourceEvent::AfterPause => self.reading.check_topics(true, ingest)?,
             SourceEvent::UnknownTopic => {
-                let present = self.cluster.topic_ids()?;
-                self.compare_topics(&present, ingest)?;
+                let present = self.reading.cluster.topic_ids()?;
+                self.reading.compare_topics(&present, ingest)?;
             }
             SourceEvent::Unreachable => {
                 self.health.note_error(Code::AllBrokersDown);
                 return self.check_health().map(|()| Step::Idle);
             }
-            SourceEvent::OutOfRange => self.skip_gaps(ingest)?,
+            SourceEvent::OutOfRange => self.reading.skip_gaps(ingest)?,
             SourceEvent::PartitionEnd(number) => self.end_partition(number, ingest)?,
             SourceEvent::Failed(error) => self.handle_error(&error)?,
             SourceEvent::Unsupported(why) => {
-                self.topics.say(format!("{why}; librdkafka fetches from now on"));
-                let other = self.source.fall_back();
-                self.source = other.ok_or_else(|| Error::broken("no other source of records"))?;
-                self.source.reset(&self.partitions.starts())?;
+                self.reading.topics.say(format!("{why}; librdkafka fetches from now on"));
+                let other = self.reading.source.fall_back();
+                self.reading.source = other.ok_or_else(|| Error::broken("no other source of records"))?;
+                self.reading.source.reset(&self.reading.partitions.starts())?;
             }
         }
         Ok(Step::More)
@@ -314,16 +312,16 @@ impl KafkaInput {
 
     /// Errors: exit status 69 if all brokers, or the leader of a partition, have given no answer for `wait=`.
     fn check_health(&self) -> Result<()> {
-        self.health.check(self.cluster.context())?;
-        self.health.check_partitions(self.source.failing())
+        self.health.check(self.reading.cluster.context())?;
+        self.health.check_partitions(self.reading.source.failing())
     }
 
     /// Ends the partition with this number of the topic being read, because the input has reached its present end.
     fn end_partition(&mut self, number: i32, ingest: &mut Ingest) -> Result<()> {
         let is_it = |one: &PartitionCursor| one.id.number == number && one.end.is_some() && one.is_read();
-        match self.partitions.cursors.iter().position(is_it) {
-            Some(at) if self.partitions.read_to_end(at, ingest)? => {
-                self.source.pause(&[self.partitions.cursors[at].id])
+        match self.reading.partitions.cursors.iter().position(is_it) {
+            Some(at) if self.reading.partitions.read_to_end(at, ingest)? => {
+                self.reading.source.pause(&[self.reading.partitions.cursors[at].id])
             }
             _ => Ok(()),
         }
@@ -333,38 +331,40 @@ impl KafkaInput {
     /// connections.
     fn handle_error(&mut self, error: &KafkaError) -> Result<()> {
         match error.rdkafka_error_code().unwrap_or(Code::Unknown) {
-            code if client::is_transient(code) && self.source.has_own_connections() => {
+            code if client::is_transient(code) && self.reading.source.has_own_connections() => {
                 self.reported_down |= code == Code::AllBrokersDown;
                 // Each attempt to commit during an outage queues such an error, so polls may return only errors. So the
                 // health is checked here too.
                 self.check_health()
             }
             code if client::is_transient(code) => {
-                self.cluster.context().invalidate_stats();
+                self.reading.cluster.context().invalidate_stats();
                 self.health.note_error(code);
-                self.health.check(self.cluster.context())
+                self.health.check(self.reading.cluster.context())
             }
             // The source waits for a missing topic, but for none whose partitions its group has revoked.
-            code if client::is_missing(code) && self.source.has_own_connections() && !self.is_subscribed() => Ok(()),
+            code if client::is_missing(code) && self.reading.source.has_own_connections() && !self.is_subscribed() => {
+                Ok(())
+            }
             // This run neither joins the group nor commits.
             Code::GroupAuthorizationFailed if self.group.is_none() => Ok(()),
             Code::PollExceeded => {
-                self.topics.say("outputs exceeded max.poll.interval.ms; rejoining the group");
+                self.reading.topics.say("outputs exceeded max.poll.interval.ms; rejoining the group");
                 Ok(())
             }
-            _ => Err(client::failed(&self.topics.address, "reading failed", error)),
+            _ => Err(client::failed(&self.reading.topics.address, "reading failed", error)),
         }
     }
 
     /// Returns the position of each partition: the offset of its first held record, else its next offset.
     fn commit_point(&self, ingest: &mut Ingest) -> CommitPoint {
-        self.partitions.cursors.iter().map(|cursor| position_of(cursor, ingest)).collect()
+        self.reading.partitions.cursors.iter().map(|cursor| position_of(cursor, ingest)).collect()
     }
 
     /// Drops the held records: the next run reads them again from the last commit.
     fn stop(&mut self, ingest: &mut Ingest) {
         if self.group.is_some() || self.read_mode == ReadMode::Checkpoint {
-            for cursor in &mut self.partitions.cursors {
+            for cursor in &mut self.reading.partitions.cursors {
                 cursor.next = ingest.mapper.first_held(cursor.partition_index).unwrap_or(cursor.next);
                 ingest.forget(cursor.partition_index);
             }
@@ -374,54 +374,57 @@ impl KafkaInput {
 
 impl Input for KafkaInput {
     fn step(&mut self, ingest: &mut Ingest) -> Result<Step> {
-        if self.topics.run.stop.signal().is_some() {
+        if self.reading.topics.run.stop.signal().is_some() {
             self.stop(ingest);
             return Ok(Step::Stopped);
         }
         self.follow_stats(ingest)?;
         if let Some(answers) = &mut self.answers {
-            answers.update(&self.partitions.cursors, &*self.source, &self.topics.run.clock);
+            answers.update(&self.reading.partitions.cursors, &*self.reading.source, &self.reading.topics.run.clock);
         }
         if let Some(step) = self.follow_group(ingest)? {
             return Ok(step);
         }
         if self.is_at_end()? {
-            self.confirm_topics(ingest)?;
-            if let Some(progress) = self.partitions.ended() {
+            self.reading.confirm_topics(ingest)?;
+            if let Some(progress) = self.reading.partitions.ended() {
                 ingest.control(Control::Progress(progress));
             }
             return Ok(Step::End);
         }
-        if self.reported_down && !self.source.has_own_connections() {
+        if self.reported_down && !self.reading.source.has_own_connections() {
             self.reported_down = false;
             self.health.note_error(Code::AllBrokersDown);
         }
         ingest.update_time();
-        self.check_topics(false, ingest)?;
-        self.check_ends(ingest)?;
-        let event = self.source.poll(&mut records::Sink { partitions: &mut self.partitions, ingest })?;
+        if self.health.is_up() {
+            self.reading.check_topics(false, ingest)?;
+        }
+        self.reading.check_ends(ingest)?;
+        let event =
+            self.reading.source.poll(&mut records::Sink { partitions: &mut self.reading.partitions, ingest })?;
         self.handle(event, ingest)
     }
 
     fn wait(&mut self, timeout: Duration) -> Result<()> {
         if self.group.as_ref().is_some_and(Membership::is_revoked) {
-            return self.topics.run.stop.sleep(timeout.min(RELEASE_INTERVAL)).map(|_| ());
+            return self.reading.topics.run.stop.sleep(timeout.min(RELEASE_INTERVAL)).map(|_| ());
         }
-        let run = &self.topics.run;
+        let run = &self.reading.topics.run;
         let start = run.clock.monotonic();
         // A signal does not interrupt librdkafka's wait.
-        let waited = self.source.wait(timeout.min(Run::TICK));
+        let waited = self.reading.source.wait(timeout.min(Run::TICK));
         run.metrics.blocked("input", run.clock.monotonic().saturating_sub(start));
         waited
     }
 
     fn progress(&self) -> ByteProgress {
-        ByteProgress { done: self.partitions.bytes, total: None }
+        ByteProgress { done: self.reading.partitions.bytes, total: None }
     }
 
     /// Messages of frames hold rows that already have stamps.
     fn reports_partitions(&self) -> bool {
-        self.topics.address.options.form == Some(TopicFormat::Frames)
+        self.reading.topics.address.options.form == Some(TopicFormat::Frames)
     }
 
     fn ends_partitions(&self) -> bool {
@@ -429,7 +432,7 @@ impl Input for KafkaInput {
     }
 
     fn end(&self) -> InputEnd {
-        InputEnd { how: How::Exhausted, proof: EndProof::Proven, verdict: self.partitions.verdict() }
+        InputEnd { how: How::Exhausted, proof: EndProof::Proven, verdict: self.reading.partitions.verdict() }
     }
 
     fn commits(&self) -> bool {
@@ -441,7 +444,7 @@ impl Input for KafkaInput {
         if self.read_mode == ReadMode::Checkpoint || !self.group.as_ref().is_some_and(Membership::is_due) {
             return Ok(false);
         }
-        self.confirm_topics(ingest)?;
+        self.reading.confirm_topics(ingest)?;
         ingest.flush()?;
         self.note_epoch(ingest);
         Ok(true)
@@ -461,20 +464,20 @@ impl Input for KafkaInput {
     /// Commits the noted positions, and releases revoked partitions.
     fn commit(&mut self, ingest: &mut Ingest) -> Result<()> {
         let Some(group) = &mut self.group else { return Ok(()) };
-        match group.commit_noted(&*self.cluster) {
+        match group.commit_noted(&*self.reading.cluster) {
             Ok(()) => self.release_revoked(ingest),
             // A transaction that was not committed is aborted.
             Err(error) if group.is_transactional => Err(error),
             // The group has removed this member. Another member reads the uncommitted records again.
             Err(error) if error.kind() == ErrorKind::Fenced => {
-                self.topics.run.console.say(error);
+                self.reading.topics.run.console.say(error);
                 self.release_revoked(ingest)
             }
             // The next commit contains these positions or later ones, and revoked partitions wait for that commit. Only
             // the last commit of a run must succeed. An outage has already been reported.
             Err(error) => {
                 if group.note_failed_commit() && self.health.is_up() {
-                    self.topics.run.console.say(format!("{error}; retrying"));
+                    self.reading.topics.run.console.say(format!("{error}; retrying"));
                 }
                 Ok(())
             }
@@ -482,72 +485,72 @@ impl Input for KafkaInput {
     }
 
     fn commit_end(&mut self, ingest: &mut Ingest) -> Result<()> {
-        self.confirm_topics(ingest)?;
+        self.reading.confirm_topics(ingest)?;
         let point = self.commit_point(ingest);
         let Some(group) = &mut self.group else { return Ok(()) };
-        group.commit_last(&*self.cluster, &point)
+        group.commit_last(&*self.reading.cluster, &point)
     }
 
     fn confirm(&mut self, ingest: &mut Ingest) -> Result<()> {
-        self.confirm_topics(ingest)
+        self.reading.confirm_topics(ingest)
     }
 
     fn reached(&self, ingest: &mut Ingest) -> Vec<Reached> {
-        let clock = &self.topics.run.clock;
+        let clock = &self.reading.topics.run.clock;
         let mut reached = |cursor: &PartitionCursor| {
-            let confirmed = confirmed(cursor, &*self.source, clock);
+            let confirmed = confirmed(cursor, &*self.reading.source, clock);
             let position = position_of(cursor, ingest);
             Reached {
-                topic: self.topics.name(cursor.id.topic).to_owned(),
+                topic: self.reading.topics.name(cursor.id.topic).to_owned(),
                 partition: cursor.id.number,
-                topic_id: cursor.topic_id,
+                topic_id: cursor.topic.id,
                 next: position.offset,
                 stream_time: position.stream_time,
                 is_at_end: position.offset >= cursor.extent.high,
                 confirmed,
-                answered: match (cursor.is_read(), self.source.has_own_connections()) {
+                answered: match (cursor.is_read(), self.reading.source.has_own_connections()) {
                     (false, _) => Some(clock.monotonic()),
                     (true, true) => confirmed,
                     (true, false) => confirmed.max(self.records_at),
                 },
             }
         };
-        self.partitions.cursors.iter().map(&mut reached).collect()
+        self.reading.partitions.cursors.iter().map(&mut reached).collect()
     }
 
     fn unread(&self) -> Vec<UnreadPartition> {
         let Some(answers) = &self.answers else { return vec![] };
-        let origin = |topic| self.origin.as_deref().unwrap_or(self.topics.name(topic));
-        answers.unread(&self.partitions.cursors, origin)
+        let origin = |topic| self.origin.as_deref().unwrap_or(self.reading.topics.name(topic));
+        answers.unread(&self.reading.partitions.cursors, origin)
     }
 
     /// End offsets are those of the last answer, or as old as the last statistics of librdkafka.
     fn lag(&self, now: i64) -> Vec<Lag> {
         let lag = |cursor: &PartitionCursor| {
-            let topic = self.topics.name(cursor.id.topic);
+            let topic = self.reading.topics.name(cursor.id.topic);
             Lag::new(topic, cursor.id.number, cursor.next..cursor.extent.high, cursor.last, now)
         };
-        self.partitions.cursors.iter().map(lag).collect()
+        self.reading.partitions.cursors.iter().map(lag).collect()
     }
 }
 
 /// Leaves the group. librdkafka then revokes the partitions once more; the callback releases them itself.
 impl Drop for KafkaInput {
     fn drop(&mut self) {
-        self.cluster.context().notes(|notes| notes.is_closing = true);
+        self.reading.cluster.context().notes(|notes| notes.is_closing = true);
         if !self.health.is_up() || self.group.as_ref().is_some_and(Membership::is_unanswered) {
-            return self.cluster.abandon();
+            return self.reading.cluster.abandon();
         }
         let mut revoked: Vec<_> = self.group.as_mut().and_then(Membership::take_revoked).into_iter().collect();
-        for rebalance in self.cluster.context().notes(|notes| std::mem::take(&mut notes.rebalances)) {
+        for rebalance in self.reading.cluster.context().notes(|notes| std::mem::take(&mut notes.rebalances)) {
             if let Rebalance::Revoked(partitions) = rebalance {
                 revoked.push(partitions);
             }
         }
         // An error does not matter: the group removes a member that is gone.
-        revoked.iter().for_each(|partitions| _ = self.source.revoke(partitions));
+        revoked.iter().for_each(|partitions| _ = self.reading.source.revoke(partitions));
         if self.group.as_ref().is_some_and(|group| group.is_subscribed && group.has_joined) {
-            self.cluster.leave_group();
+            self.reading.cluster.leave_group();
         }
     }
 }

@@ -134,7 +134,8 @@ impl Rig {
 
     /// The stream time of a partition, in seconds since [`NOW`].
     fn stream_time(&mut self, input: &KafkaInput, number: i32) -> Option<i64> {
-        let cursor = input.partitions.cursors.iter().find(|cursor| cursor.id.number == number).expect("it is read");
+        let cursor =
+            input.reading.partitions.cursors.iter().find(|cursor| cursor.id.number == number).expect("it is read");
         self.ingest.partition_table.stream_time(cursor.partition_index).map(|instant| (instant - NOW) / SECOND)
     }
 }
@@ -161,7 +162,7 @@ const GROUP: &str = "//b:9092/t?group=g";
 fn a_message_from_before_the_offset_or_of_a_partition_that_is_not_read_is_ignored() {
     let mut rig = Rig::new("//b:9092/t", &[(0, 10)]);
     let mut input = rig.open(ReadMode::Tail, CommitMode::None);
-    input.partitions.cursors[0].next = 4;
+    input.reading.partitions.cursors[0].next = 4;
     rig.records(0, 2..6, 1);
     rig.records(7, 0..3, 1);
     rig.read(&mut input);
@@ -180,7 +181,7 @@ fn a_tombstone_is_counted_and_no_row() {
     assert!(items.iter().any(|item| matches!(item, Item::Dead(_))), "{items:?}");
     let counts = rig.ingest.counts();
     assert_eq!((counts.taken, counts.filtered, counts.out, counts.dead), (3, 1, 1, 1));
-    assert_eq!(input.partitions.cursors[0].next, 3);
+    assert_eq!(input.reading.partitions.cursors[0].next, 3);
 }
 
 #[test]
@@ -330,7 +331,7 @@ fn a_member_that_was_fenced_releases_its_partitions() {
     rig.source.calls();
     input.commit(&mut rig.ingest).unwrap();
     assert_eq!(rig.source.calls().last(), Some(&Call::Revoke(vec![partition(0)])));
-    assert!(input.partitions.cursors.is_empty());
+    assert!(input.reading.partitions.cursors.is_empty());
     *rig.cluster.answer.borrow_mut() = CommitAnswer::Done;
     rig.assign(&mut input, &[0]);
     assert_eq!(rig.source.calls(), [Call::Assign(vec![start(0, 0)])], "nothing was committed");
@@ -560,7 +561,7 @@ fn frames_go_to_the_ingest_with_the_partitions_of_their_writer() {
         (1, framing::control(&schema, &Control::Watermark(NOW - SECOND)).unwrap()),
         (1, framing::control(&schema, &Control::End(end)).unwrap()),
     ];
-    let mut sink = records::Sink { partitions: &mut input.partitions, ingest: &mut rig.ingest };
+    let mut sink = records::Sink { partitions: &mut input.reading.partitions, ingest: &mut rig.ingest };
     for (offset, (number, value)) in (0..).zip(&messages) {
         let headers = &crate::kafka::test_data::NoHeaders;
         let message = Message { offset, key: None, value: Some(value), headers, arrival: None };

@@ -93,8 +93,8 @@ fn is_of_other(position: &TopicPosition, reached: &Reached) -> bool {
     position.topic_id.is_some_and(|read| reached.topic_id.is_some_and(|present| present != read))
 }
 
-/// Sets the ids of the topics in the positions of an input; those of earlier topics become the ones that were reached in
-/// the new ones. `origin`, if given, is the origin of its rows instead of the name of their topic.
+/// Sets the ids of the topics in the positions of an input; those of earlier topics become the ones that were reached
+/// in the new ones. `origin`, if given, is the origin of its rows instead of the name of their topic.
 pub fn set_topic_ids(
     positions: &mut BTreeMap<PartitionKey, TopicPosition>,
     input: u32,

@@ -175,7 +175,8 @@ struct WatermarkArgs {
     /// Exclude a partition from the watermark once it is idle this long; results then depend on timing
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     idle_after: Option<i64>,
-    /// Accept partitions that appear after windows have closed, as with --checkpoint; their rows may be late, and results depend on timing
+    /// Accept partitions that appear after windows have closed, as with --checkpoint; their rows may be late, and
+    /// results depend on timing
     #[arg(long, value_name = "HOW")]
     new_partitions: Option<NewPartitions>,
 }

@@ -1,14 +1,26 @@
-//! Partitions that do not have the records that were to be read next: retention has removed them, the partition has
-//! become shorter, or its topic was deleted and created again.
+//! The partitions that are read, and what happens to those that do not have the records that were to be read next:
+//! retention has removed them, the partition has become shorter, or its topic was deleted and created again.
 
-use super::KafkaInput;
 use crate::error::Result;
 use crate::ingest::Ingest;
-use crate::kafka::range::ShortAnswer;
-use crate::kafka::topic_check;
+use crate::kafka::client::Topics;
+use crate::kafka::range::{KnownTopic, ShortAnswer};
+use crate::kafka::records::PartitionSet;
+use crate::kafka::source::{Cluster, RecordSource};
+use crate::kafka::topic_check::{self, TopicCheck};
 use crate::uri::topic_id::TopicId;
+use std::rc::Rc;
 
-impl KafkaInput {
+/// The partitions of some topics, and where their records come from.
+pub(super) struct Reading {
+    pub(super) topics: Topics,
+    pub(super) cluster: Rc<dyn Cluster>,
+    pub(super) source: Box<dyn RecordSource>,
+    pub(super) partitions: PartitionSet,
+    pub(super) check: TopicCheck,
+}
+
+impl Reading {
     /// Handles an offset that no longer exists. The source has stopped reading there and does not report the partition,
     /// so all partitions are checked.
     pub(super) fn skip_gaps(&mut self, ingest: &mut Ingest) -> Result<()> {
@@ -20,7 +32,7 @@ impl KafkaInput {
             if cursor.skip_gap(&self.topics, self.cluster.extent(cursor.id)?)? {
                 // Nothing of a topic that ends before the offset was read.
                 let present = present.get(cursor.id.topic).copied().flatten();
-                (cursor.topic_id, cursor.checked) = (present.or(cursor.topic_id), cursor.next);
+                cursor.topic = KnownTopic { id: present.or(cursor.topic.id), checked: cursor.next };
                 moved.push(at);
             }
         }
@@ -39,10 +51,10 @@ impl KafkaInput {
         Ok(())
     }
 
-    /// Asks brokers for the ids of topics that are read by name, if that is due.
+    /// Asks brokers for the ids of topics that are read by name, if that is due. Reachable brokers answer at once.
     pub(super) fn check_topics(&mut self, is_pause: bool, ingest: &mut Ingest) -> Result<()> {
-        let is_by_id = self.source.reads_by_id() || !self.partitions.cursors.iter().any(|one| one.topic_id.is_some());
-        if is_by_id || !self.health.is_up() || !self.check.is_due(self.topics.run.clock.monotonic(), is_pause) {
+        let is_by_id = self.source.reads_by_id() || !self.partitions.cursors.iter().any(|one| one.topic.id.is_some());
+        if is_by_id || !self.check.is_due(self.topics.run.clock.monotonic(), is_pause) {
             return Ok(());
         }
         match self.cluster.topic_ids_now() {
