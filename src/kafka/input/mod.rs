@@ -6,7 +6,7 @@
 
 mod reading;
 
-use self::reading::Reading;
+use self::reading::ReadPartitions;
 use crate::error::{Error, ErrorKind, Result};
 use crate::frame::{Control, How};
 use crate::ingest::{ByteProgress, Ingest};
@@ -32,7 +32,7 @@ const RELEASE_INTERVAL: Duration = Duration::from_millis(10);
 
 /// An open input.
 pub struct KafkaInput {
-    reading: Reading,
+    reading: ReadPartitions,
     read_mode: ReadMode,
     origin: Option<String>,
     /// The number of partitions of each topic when the run began.
@@ -99,7 +99,13 @@ impl KafkaInput {
             None => range::resolve(&*cluster, topics, read_mode, &mut cursors)?,
         }
         let mut input = Self {
-            reading: Reading { topics: topics.clone(), cluster, source, partitions, check: TopicCheck::default() },
+            reading: ReadPartitions {
+                topics: topics.clone(),
+                cluster,
+                source,
+                partitions,
+                check: TopicCheck::default(),
+            },
             read_mode,
             origin: origin.map(str::to_owned),
             counts,

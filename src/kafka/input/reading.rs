@@ -12,7 +12,7 @@ use crate::uri::topic_id::TopicId;
 use std::rc::Rc;
 
 /// The partitions of some topics, and where their records come from.
-pub(super) struct Reading {
+pub(super) struct ReadPartitions {
     pub(super) topics: Topics,
     pub(super) cluster: Rc<dyn Cluster>,
     pub(super) source: Box<dyn RecordSource>,
@@ -20,7 +20,7 @@ pub(super) struct Reading {
     pub(super) check: TopicCheck,
 }
 
-impl Reading {
+impl ReadPartitions {
     /// Handles an offset that no longer exists. The source has stopped reading there and does not report the partition,
     /// so all partitions are checked.
     pub(super) fn skip_gaps(&mut self, ingest: &mut Ingest) -> Result<()> {
