@@ -14,7 +14,7 @@ use crate::kafka::fetch::source::FetchSource;
 use crate::kafka::fetch::test_data::FakeKafka;
 use crate::kafka::framing;
 use crate::kafka::position::Position;
-use crate::kafka::source::{Message, RecordSink};
+use crate::kafka::source::{Cluster, Message, RecordSink, RecordSource};
 use crate::kafka::test_data::{Call, CommitAnswer, FakeCluster, FakeSource, Polled, partition, start};
 use crate::kind::Kind;
 use crate::mapping;
@@ -149,7 +149,7 @@ fn event(seconds: i64) -> String {
 
 fn position(number: i32, offset: i64, seconds: Option<i64>) -> Position {
     let stream_time = seconds.map(|seconds| NOW + seconds * SECOND);
-    Position { id: partition(number), offset, stream_time }
+    Position { stream_time, ..start(number, offset) }
 }
 
 fn commit(rig: &FakeCluster, number: i32, offset: i64, seconds: i64) {
