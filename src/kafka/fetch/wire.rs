@@ -323,7 +323,7 @@ mod tests {
         let hex: String = request.iter().map(|byte| format!("{byte:02x}")).collect();
         let id: String = id.unwrap().as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
         let fields = [
-            "0000005f",
+            "0000005c",
             "0001",
             "000d",
             "00000007",
