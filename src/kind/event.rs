@@ -55,6 +55,14 @@ pub const RAW_BASE64: &str = "raw_base64";
 /// The required stamps: a record without one of these columns has no stamps.
 pub const STAMPS: [&str; 4] = ["origin", "partition", "offset", "stream_time"];
 
+/// The columns that a record must have to carry stamps, as bits.
+pub const STAMP_BITS: u32 =
+    1 << column::ORIGIN | 1 << column::PARTITION | 1 << column::OFFSET | 1 << column::STREAM_TIME;
+/// All provenance columns, as bits: the required stamps and the optional ones.
+pub const PROVENANCE_BITS: u32 = STAMP_BITS | 1 << column::INGESTED_AT | 1 << column::SCHEMA_ID;
+/// The columns that evt fills itself, as bits: a field of that name becomes a property.
+pub const ADDED_BITS: u32 = PROVENANCE_BITS | 1 << column::EVENT_TIME | 1 << column::SERVER_TIMESTAMP;
+
 pub(super) fn fields() -> Vec<Field> {
     vec![
         id("event_id"),
@@ -104,8 +112,8 @@ pub fn shared_raw(batch: &RecordBatch, row: usize) -> Option<&[u8]> {
 /// Name of [`text_field`].
 pub const TEXT: &str = "text";
 
-/// Returns the column beside [`shared_raw_field`] with the JSON text that a format has made of a record; NULL if the raw
-/// record is this text. It never leaves the stage.
+/// Returns the column beside [`shared_raw_field`] with the JSON text that a format has made of a record; NULL if the
+/// raw record is this text. It never leaves the stage.
 pub fn text_field() -> Field {
     Field::new(TEXT, DataType::Utf8, true)
 }

@@ -104,8 +104,8 @@ pub struct Builder {
     bytes: usize,
 }
 
-/// Makes a dictionary without capacity: most batches of letters are small, and a builder clears the memory of all values
-/// that it has room for.
+/// Makes a dictionary without capacity: most batches of letters are small, and a builder clears the memory of all
+/// values that it has room for.
 fn dictionary() -> StringDictionaryBuilder<Int32Type> {
     StringDictionaryBuilder::with_capacity(0, 0, 0)
 }

@@ -1,12 +1,11 @@
 //! Reads a record's text in one pass and records the byte ranges of its envelope fields and of all other members.
 
-use super::options::ADDED_BITS;
 use crate::json::base64;
 use crate::json::predictor::{KeyPredictor, UNMARKED};
 use crate::json::scan::{KeyAt, MemberKeys, at, diagnose, skip_space, string_end, token, value_end_of};
 use crate::json::text::{is_text, unescape};
 use crate::kind::dead::{ErrorType, Fault};
-use crate::kind::event::{COLUMNS, RAW, RAW_BASE64, column};
+use crate::kind::event::{ADDED_BITS, COLUMNS, RAW, RAW_BASE64, column};
 use std::borrow::Cow;
 
 /// A value in the text.
@@ -297,8 +296,8 @@ impl Reader {
         self.read::<true>(text)
     }
 
-    /// Reads the members of the record. Returns the bits of the columns that it names twice; `None` if the text is not a
-    /// JSON object.
+    /// Reads the members of the record. Returns the bits of the columns that it names twice; `None` if the text is not
+    /// a JSON object.
     #[inline(always)]
     fn pass<const ASKED: bool>(&mut self, text: &str) -> Option<u32> {
         let bytes = text.as_bytes();

@@ -12,14 +12,6 @@ pub const BATCH_ROWS: usize = 2048;
 /// memory.
 pub const BATCH_BYTES: usize = 1 << 20;
 
-/// The columns that a record must have to carry stamps, as bits.
-pub(super) const STAMP_BITS: u32 =
-    1 << column::ORIGIN | 1 << column::PARTITION | 1 << column::OFFSET | 1 << column::STREAM_TIME;
-/// All provenance columns, as bits: the required stamps and the optional ones.
-pub(super) const PROVENANCE_BITS: u32 = STAMP_BITS | 1 << column::INGESTED_AT | 1 << column::SCHEMA_ID;
-/// The columns that evt fills itself, as bits: a field of that name becomes a property.
-pub(super) const ADDED_BITS: u32 = PROVENANCE_BITS | 1 << column::EVENT_TIME | 1 << column::SERVER_TIMESTAMP;
-
 /// The treatment of the provenance columns that a record carries.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Provenance {

@@ -1,10 +1,10 @@
 //! Paths in a record: columns and paths into its properties, their values, and how messages show values.
 
 use super::envelope::{self, Envelope, Value};
-use super::options::PROVENANCE_BITS;
 use crate::expr::{PathKey, read_paths, value_at};
 use crate::json::text::unescape;
 use crate::json::walk::last_member;
+use crate::kind::event::PROVENANCE_BITS;
 use crate::kind::event::{COLUMNS, column};
 
 /// A path in a record: a column, or a path into its properties.

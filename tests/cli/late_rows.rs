@@ -6,8 +6,8 @@ use serde_json::Value;
 const NOW: &str = "--now 2030-01-01T00:00:00Z";
 const WINDOW: &str = "evt-window -q --size 10s --by event_type --where 'n is not null' --to null: --overwrite";
 
-/// The late rows of raw records that evt-window reads itself, and of the same records as frames of evt-ingest, which have
-/// all columns.
+/// The late rows of raw records that evt-window reads itself, and of the same records as frames of evt-ingest, which
+/// have all columns.
 fn both(dir: &Dir, input: &str, flags: &str) -> [Vec<Value>; 2] {
     dir.shell(&format!("{WINDOW} {input} {flags} {NOW} --late own.jsonl")).succeeds();
     dir.shell(&format!("evt-ingest -q {input} {flags} {NOW} --keep-raw | {WINDOW} --late framed.jsonl")).succeeds();

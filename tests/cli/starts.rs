@@ -17,7 +17,7 @@ fn postgres_error(code: &str, text: &str) -> Vec<u8> {
     [b"E", &length[..], fields.as_bytes()].concat()
 }
 
-/// Accepts connections: the first ones hear `first`, all others `then`. A request precedes each answer.
+/// Accepts connections and answers a request of each: the first ones with `first`, all others with `then`.
 fn answering(first: Vec<u8>, then: Vec<u8>) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = listener.local_addr().expect("it is bound").to_string();

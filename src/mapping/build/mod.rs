@@ -32,9 +32,9 @@ use arrow::array::{
 };
 use arrow::buffer::Buffer;
 use arrow::compute::filter;
-use arrow::datatypes::{Int64Type, Schema, SchemaRef, TimestampMicrosecondType};
+use arrow::datatypes::{Field, Int64Type, Schema, SchemaRef, TimestampMicrosecondType};
 use parts::Parts;
-use raw::{Raw, Texts};
+use raw::{Raw, RecordTexts};
 use sparse::Sparse;
 use std::sync::Arc;
 use text::{Text, clear, taken};
@@ -74,8 +74,7 @@ pub(super) struct Row<'a> {
 /// Columns under construction.
 pub(super) struct Builder {
     schema: SchemaRef,
-    /// Bits of the columns that are filled; the others are blank.
-    filled: u32,
+    blank: BlankColumns,
     event_id: FixedSizeBinaryBuilder,
     source: Text,
     event_type: Text,
@@ -91,14 +90,33 @@ pub(super) struct Builder {
     schema_id: Sparse<Int64Type>,
     raw: Option<Raw>,
     /// The texts of records that are not their raw records.
-    texts: Option<Texts>,
+    texts: Option<RecordTexts>,
     watched: Vec<Text>,
     distinct: Option<BooleanBufferBuilder>,
     parts: Option<Parts>,
-    /// Columns that are not filled, with the rows of a full batch: most batches share them.
-    blanks: [Option<ArrayRef>; COLUMNS.len()],
     /// Bytes of text in all columns; a value that a dictionary has already adds none.
     bytes: usize,
+}
+
+/// The columns that are blank, because the stage does not read them.
+struct BlankColumns {
+    /// Bits of the columns that are filled.
+    filled: u32,
+    /// Blank columns with the rows of a full batch: most batches share them.
+    columns: [Option<ArrayRef>; COLUMNS.len()],
+}
+
+impl BlankColumns {
+    fn beside(filled: u32) -> Self {
+        Self { filled, columns: Default::default() }
+    }
+
+    /// Returns a blank column of `rows` rows.
+    fn column(&mut self, index: usize, field: &Field, rows: usize) -> Result<ArrayRef> {
+        let known = self.columns[index].take().filter(|known| known.len() >= rows);
+        let column = known.map_or_else(|| blank(field, rows.max(BATCH_ROWS)), Ok)?;
+        Ok(self.columns[index].insert(column).slice(0, rows))
+    }
 }
 
 /// Returns the schema of events that leave the stage, with the column of raw records that `keep_raw` implies. Events
@@ -149,7 +167,7 @@ impl Builder {
         let text =
             |index: usize| Text::new(columns.is_some_and(|read| read.dictionaries & read.columns & (1 << index) != 0));
         Self {
-            filled: columns.map_or(u32::MAX, |read| read.columns),
+            blank: BlankColumns::beside(columns.map_or(u32::MAX, |read| read.columns)),
             schema: beside.schema(),
             event_id: FixedSizeBinaryBuilder::with_capacity(BATCH_ROWS, 16),
             source: text(column::SOURCE),
@@ -165,11 +183,10 @@ impl Builder {
             stream_time: vec![],
             schema_id: Sparse::default(),
             raw: Raw::new(beside.raw),
-            texts: beside.texts.then(Texts::default),
+            texts: beside.texts.then(RecordTexts::default),
             watched: (0..beside.properties.len()).map(|index| Text::new(dictionaries & (1 << index) != 0)).collect(),
             distinct: beside.distinct_names.then(|| BooleanBufferBuilder::new(BATCH_ROWS)),
             parts: Parts::new(beside.parts),
-            blanks: Default::default(),
             bytes: 0,
         }
     }
@@ -180,7 +197,7 @@ impl Builder {
 
     #[inline(always)]
     fn fills(&self, column: usize) -> bool {
-        self.filled & (1 << column) != 0
+        self.blank.filled & (1 << column) != 0
     }
 
     #[inline]
@@ -283,11 +300,7 @@ impl Builder {
         ];
         for (column, name) in columns.iter_mut().zip(UNSTAMPED_COLUMNS) {
             if column.len() != rows {
-                let blanks = match &self.blanks[name] {
-                    Some(blanks) if blanks.len() >= rows => blanks.clone(),
-                    _ => blank(self.schema.field(name), rows.max(BATCH_ROWS))?,
-                };
-                *column = self.blanks[name].insert(blanks).slice(0, rows);
+                *column = self.blank.column(name, self.schema.field(name), rows)?;
             }
         }
         let mut extra: Vec<ArrayRef> = self.raw.iter_mut().map(Raw::finish).collect();
@@ -328,7 +341,7 @@ impl Builder {
         }
         self.partition.clear();
         self.raw.iter_mut().for_each(|raw| drop(raw.finish()));
-        self.texts.iter_mut().for_each(Texts::clear);
+        self.texts.iter_mut().for_each(RecordTexts::clear);
         self.distinct.iter_mut().for_each(|distinct| distinct.truncate(0));
         self.parts.iter_mut().try_for_each(|parts| parts.finish().map(drop))
     }

@@ -98,12 +98,12 @@ impl SharedRecords {
     }
 }
 
-/// The JSON texts of the records of a batch. Those that are the raw record itself, as every line of JSON is, are NULL and
-/// cost nothing.
+/// The JSON texts of the records of a batch. Those that are the raw record itself, as every line of JSON is, are NULL
+/// and cost nothing.
 #[derive(Default)]
-pub(super) struct Texts(StringBuilder);
+pub(super) struct RecordTexts(StringBuilder);
 
-impl Texts {
+impl RecordTexts {
     /// Adds the text of a row; returns the number of bytes by which the batch grew.
     #[inline(always)]
     pub(super) fn push(&mut self, row: usize, text: &str, raw: Option<&[u8]>) -> usize {

@@ -412,8 +412,8 @@ impl Args {
         mapping.window_zone = spec.zone();
         let texts = spec.leaves.texts();
         mapping.reads.dictionaries = texts.properties;
-        // Late rows show more of an event than the metrics read: their records are mapped again. For a record of a topic
-        // that would take its timestamp, too.
+        // Late rows show more of an event than the metrics read: their records are mapped again. For a record of a
+        // topic that would take its timestamp, too.
         let reads_topics = self.stage.input.uris()?.iter().any(|uri| matches!(uri, Uri::Kafka(_)));
         mapping.reads.completes_rows = self.late.is_some() && !reads_topics;
         // A dead letter shows the raw record and, as the time of its arrival, `server_timestamp`.
