@@ -13,6 +13,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
+use rustix::process::{Resource, getrlimit};
 use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::net::{SocketAddr, TcpListener};
@@ -29,6 +30,8 @@ use tokio::task::AbortHandle;
 const WRITE_EVERY: Duration = Duration::from_secs(5);
 /// Maximum number of open connections.
 const CONNECTIONS_MAX: usize = 64;
+/// Connections take at most this fraction of the limit of open files: the run needs the others.
+const FILES_SHARE: u64 = 8;
 /// Maximum lifetime of a connection, its request included.
 const CONNECTION_MAX: Duration = Duration::from_secs(10);
 
@@ -123,14 +126,16 @@ fn serve(address: &str, metrics: Metrics) -> Result<SocketAddr> {
 
 async fn accept(listener: TcpListener, metrics: Metrics) {
     let Ok(listener) = tokio::net::TcpListener::from_std(listener) else { return };
-    let mut open = VecDeque::with_capacity(CONNECTIONS_MAX);
+    let files = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX) / FILES_SHARE;
+    let most = usize::try_from(files).unwrap_or(CONNECTIONS_MAX).clamp(1, CONNECTIONS_MAX);
+    let mut open = VecDeque::with_capacity(most);
     loop {
         let Ok((stream, _)) = listener.accept().await else {
             // Probably out of file descriptors: retry later.
             tokio::time::sleep(Duration::from_millis(100)).await;
             continue;
         };
-        make_room(&mut open);
+        make_room(&mut open, most);
         open.push_back(Connection::serve(stream, metrics.clone()));
         // A request that has arrived is read before the next connection can close this one.
         tokio::task::yield_now().await;
@@ -163,9 +168,9 @@ impl Connection {
 
 /// Makes room for one more connection. If there is none, this closes the oldest connection without a request, so that
 /// clients that send nothing keep no scraper out; and the oldest of all if each has a request.
-fn make_room(open: &mut VecDeque<Connection>) {
+fn make_room(open: &mut VecDeque<Connection>, most: usize) {
     open.retain(|connection| !connection.task.is_finished());
-    if open.len() >= CONNECTIONS_MAX {
+    if open.len() >= most {
         let silent = open.iter().position(|connection| !connection.has_asked.load(Ordering::Relaxed));
         if let Some(closed) = open.remove(silent.unwrap_or(0)) {
             closed.task.abort();

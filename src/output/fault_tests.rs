@@ -1,5 +1,6 @@
 //! Files that are written on a disk that fails at one operation: at the first, at the second, and so on to the last.
 
+use super::file::Overwrite;
 use super::test_data::{run, spec};
 use super::{OutputPlan, OutputSpec};
 use crate::clock::Clock;

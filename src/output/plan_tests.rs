@@ -1,5 +1,6 @@
 //! Tests of plans: what a URI means before anything is written, and what is rejected then.
 
+use super::file::Overwrite;
 use super::identity::Identity;
 use super::test_data::{letters, run, spec};
 use super::{OutputPlan, OutputSpec};

@@ -1,6 +1,7 @@
 //! Shared by the tests of outputs: runs on simulated disks, flags, dead letters.
 
 use super::OutputSpec;
+use super::file::Overwrite;
 use crate::clock::Clock;
 use crate::format::{EncodeOptions, Format};
 use crate::kind::dead::{ErrorType, Fault, Letter};

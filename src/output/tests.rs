@@ -1,5 +1,6 @@
 //! Tests of outputs to files: appending, parts, headers, and ends.
 
+use super::file::Overwrite;
 use super::test_data::{letters, run, spec};
 use super::*;
 use crate::clock::Clock;

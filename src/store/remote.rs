@@ -209,10 +209,12 @@ impl RetryPolicy {
             let given_up = |why: String| {
                 Err(Error::new(ErrorKind::Unavailable, format!("{}: unavailable {why}", self.shown)).because(&cause))
             };
-            if let Some(limit) = limit.filter(|limit| began.elapsed() + pause > *limit) {
+            let left = limit.map(|limit| limit.saturating_sub(began.elapsed()));
+            if let Some(limit) = limit.filter(|_| left == Some(Duration::ZERO)) {
                 return given_up(format!("for {} (?retry= sets the limit)", rounded(limit)));
             }
-            if !wait.pause(pause) {
+            // The last attempt comes when the limit has passed.
+            if !wait.pause(left.map_or(pause, |left| pause.min(left))) {
                 return given_up("when the run was stopped".to_owned());
             }
         }

@@ -41,7 +41,7 @@ impl SortKey {
         let names =
             parse_names(text).map_err(|_| Error::usage(format!("--sort: expected a name, found {}", brief(text))))?;
         let [name] = names.as_slice() else {
-            return Err(Error::usage(format!("--sort: expected one name, found {text}")));
+            return Err(Error::usage(format!("--sort: expected one name, found {}", brief(text))));
         };
         if name.is_all() {
             return Err(Error::usage("--sort: expected one name, found *"));

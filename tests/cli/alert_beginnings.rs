@@ -131,7 +131,7 @@ fn runs_that_end_while_an_input_is_silent_lose_no_alert() {
         let whole = undisturbed(&dir, &["a.jsonl", "rest.jsonl"]);
         assert!(whole.len() > 10, "{whole:?}");
         assert_eq!(alerts(&dir, "out.jsonl"), whole, "{silent:?} {signal:?}");
-        let left = state::<i64>(&dir, "SELECT (SELECT count(*) FROM inputs) + (SELECT count(*) FROM first_rows)");
+        let left = state::<i64>(&dir, "SELECT count(*) FROM first_rows");
         assert_eq!(left, Some(0), "a state whose clock has begun needs no first rows");
     }
 }
@@ -149,6 +149,49 @@ fn an_input_that_is_added_and_a_threshold_that_is_edited_after_an_early_kill_cou
     write_rules(&dir, 10);
     Silent::Pipe.finish(&dir, &["a.jsonl", "b.jsonl"], "rest.jsonl");
     assert_eq!(alerts(&dir, "out.jsonl"), undisturbed(&dir, &["a.jsonl", "b.jsonl", "rest.jsonl"]));
+}
+
+#[test]
+fn a_store_and_a_fifo_that_are_added_after_an_early_kill_count_from_the_first_row() {
+    let dir = Dir::new("alert-silent-added");
+    write_rules(&dir, 10);
+    dir.write("a.jsonl", stream(0.0, 400.0, &[100.0]));
+    dir.write("b.jsonl", stream(0.0, 400.0, &[150.0, 300.0]));
+    dir.write("c.jsonl", stream(20.0, 300.0, &[200.0]));
+    dir.write("rest.jsonl", stream(50.0, 600.0, &[250.0]));
+    dir.shell("mkfifo fifo && evt-ingest -q b.jsonl --to sqlite:b.db").succeeds();
+    let (child, _) = Silent::Pipe.start(&dir, &["a.jsonl"]);
+    is_stored(&dir, &["a.jsonl"]);
+    end_by(child, Signal::KILL);
+    let args = FLAGS.join(" ");
+    let inputs = "a.jsonl 'sqlite:b.db?table=raw_events' fifo - -f jsonl";
+    dir.shell(&format!("cat c.jsonl > fifo & cat rest.jsonl | evt-alert {args} {inputs}")).ends_with(1);
+    let whole = undisturbed(&dir, &["a.jsonl", "b.jsonl", "c.jsonl", "rest.jsonl"]);
+    assert_eq!(alerts(&dir, "out.jsonl"), whole);
+}
+
+/// A file was read to its end while a pipe was silent, so the clock waits for the pipe. Rows of the pipe that no run has
+/// taken out of it are not those of an earlier run.
+#[test]
+fn rows_of_a_pipe_that_a_killed_run_has_not_read_count_after_the_clock_has_begun() {
+    let dir = Dir::new("alert-silent-begun");
+    write_rules(&dir, 10);
+    dir.write("a.jsonl", stream(0.0, 600.0, &[100.0]));
+    let (first, rest) = (stream(0.0, 60.0, &[]), stream(60.0, 500.0, &[200.0, 400.0]));
+    let (mut child, _) = Silent::Pipe.start(&dir, &["a.jsonl"]);
+    let mut stdin = child.stdin.take().expect("it is piped");
+    std::io::Write::write_all(&mut stdin, first.as_bytes()).expect("it reads");
+    let last = evt::time::parse_instant(&crate::alert::at(59.5)).expect("an instant");
+    let read_to = || state::<i64>(&dir, "SELECT read_to FROM inputs WHERE name = '-'");
+    eventually("the rows of the pipe are stored", || read_to() == Some(last));
+    let clock = || state::<i64>(&dir, "SELECT count(*) FROM engine WHERE clock IS NOT NULL");
+    eventually("the clock has begun", || clock() == Some(1));
+    end_by(child, Signal::KILL);
+    drop(stdin);
+    dir.write("rest.jsonl", &rest);
+    Silent::Pipe.finish(&dir, &["a.jsonl"], "rest.jsonl");
+    dir.write("whole-pipe.jsonl", first + &rest);
+    assert_eq!(alerts(&dir, "out.jsonl"), undisturbed(&dir, &["a.jsonl", "whole-pipe.jsonl"]));
 }
 
 /// The input may be a pipe that the next run gets from its start again: rows that were stored count once.

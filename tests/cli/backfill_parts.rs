@@ -153,7 +153,7 @@ fn results_whose_events_are_late_without_the_flag_of_live_stay() {
         let hours = |rows: &[String]| rows.iter().filter(|row| row.contains("\"hour\"")).cloned().collect::<Vec<_>>();
         assert_eq!(hours(&values(&dir, "m.db")), hours(&right), "{input}: {run}");
         assert!(
-            run.stderr().contains("not retracted, because they may consist of events that are late in this run, first"),
+            run.stderr().contains("not retracted, because all their events may be late in this run, first"),
             "{input}: {run}"
         );
         assert!(run.stderr().contains("use the --out-of-orderness of the run that wrote them"), "{input}: {run}");
@@ -229,7 +229,7 @@ fn results_before_the_first_event_so_far_are_judged_when_all_events_are_read() {
     dir.shell("evt-window -q order.jsonl --time t -m m.toml --out-of-orderness all --to right.db").succeeds();
     dir.shell("cp right.db m.db").succeeds();
     let run = dir.shell("evt-backfill -q order.jsonl --time t -m m.toml --to m.db").succeeds();
-    let expected = "25 stored rows not retracted, because they may consist of events that are late in this run, first hour {} from 2026-01-01T00:00";
+    let expected = "25 stored rows not retracted, because all their events may be late in this run, first hour {} from 2026-01-01T00:00";
     assert!(run.stderr().contains(expected) && run.stderr().lines().count() == 1, "{run}");
     assert_eq!(values(&dir, "m.db"), values(&dir, "right.db"));
     // What is before the first event of all stays, with the number of rows.
@@ -296,10 +296,7 @@ fn a_stored_row_of_more_events_than_are_late_is_retracted() {
         dir.shell("rm -f m.db; evt-window -q -m m.toml b.jsonl --out-of-orderness all --to m.db").succeeds();
         let kept = values(&dir, "m.db");
         let run = dir.shell("evt-backfill -q -m m.toml b.jsonl --to m.db").succeeds();
-        assert!(
-            run.stderr().contains("not retracted, because they may consist of events that are late"),
-            "{shape}: {run}"
-        );
+        assert!(run.stderr().contains("not retracted, because all their events may be late"), "{shape}: {run}");
         assert_eq!(values(&dir, "m.db"), kept, "{shape}: {run}");
     }
 }

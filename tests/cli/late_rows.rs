@@ -4,7 +4,7 @@ use crate::harness::Dir;
 use serde_json::Value;
 
 const NOW: &str = "--now 2030-01-01T00:00:00Z";
-const WINDOW: &str = "evt-window -q --size 10s --by event_type --where 'n is not null' --to null: --overwrite";
+const WINDOW: &str = "evt-window -q --size 10s --by event_type --where 'n is not null' --to null:";
 
 /// The late rows of raw records that evt-window reads itself, and of the same records as frames of evt-ingest, which
 /// have all columns.
@@ -68,6 +68,7 @@ fn a_late_row_of_a_raw_record_has_the_columns_of_any_other_row() {
         ("kept.jsonl", ""),
     ];
     for (input, flags) in cases {
+        dir.shell("rm -f own.jsonl framed.jsonl").succeeds();
         let [own, framed] = if flags.is_empty() { stamped(&dir, input) } else { both(&dir, input, flags) };
         assert!(own.len() > 500, "{input} {flags}: {}", own.len());
         assert_eq!(own.len(), framed.len(), "{input} {flags}");

@@ -42,7 +42,7 @@ fn complete(epoch: Epoch, parts: &[EpochPart]) -> Complete {
 
 fn open(server: &FakeS3) -> CheckpointBucket {
     let address = S3Address::parse(&server.uri("&retry=2s")).unwrap();
-    CheckpointBucket::try_new(address, Disk::default(), &Console::new("test", Colour::Off)).unwrap()
+    CheckpointBucket::try_new(address, &Disk::default(), &Console::new("test", Colour::Off)).unwrap()
 }
 
 /// Runs a test with both kinds of stores.

@@ -35,7 +35,7 @@ use self::feed::{Feed, FeedForm};
 use self::files::{KnownFile, identify, twins};
 use self::known::{FileRows, KnownRows};
 use self::load::{RuleLoader, RuleRefresh};
-use self::positions::KeptTopics;
+use self::positions::{KeptTopics, UnmarkedInput};
 use self::run::{AlertRun, RunOptions, Services};
 use self::state::StateFile;
 use self::stored::{StoredRows, time_columns};
@@ -406,7 +406,13 @@ impl Args {
         }
         // Rows of a pipe, or of a file that was written anew, may be those of an earlier run.
         let is_unknown = self.once && is_bytes && file.as_ref().is_none_or(|file| file.is_rewritten);
-        let after = if is_unknown { alerts.known_to(&name, is_stored) } else { None };
+        let form = match (&file, is_stored) {
+            (_, true) => UnmarkedInput::Store,
+            // The number of a process substitution names another input in another command.
+            (None, false) if !name.starts_with("/dev/fd/") => UnmarkedInput::Pipe,
+            (_, false) => UnmarkedInput::Other,
+        };
+        let after = if is_unknown { alerts.known_to(&name, form) } else { None };
         let earlier = if is_stored { alerts.positions()? } else { None };
         feed.set_known(match (file, earlier) {
             (Some(KnownFile { mark, .. }), _) => {
@@ -420,7 +426,7 @@ impl Args {
                     _ => None,
                 };
                 let name = schema.map_or(name.clone(), |schema| format!("{name}?schema={schema}"));
-                let known_to = alerts.known_to(&uri.to_string(), is_stored);
+                let known_to = alerts.known_to(&uri.to_string(), form);
                 KnownRows::Store(StoredRows::new(name, earlier, known_to))
             }
             (None, None) => KnownRows::Unmarked(after),

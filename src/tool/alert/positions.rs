@@ -112,13 +112,24 @@ pub fn set_topic_ids(
     }
 }
 
-/// What decides the first instant that is evaluated, and which rows count then, while none has been evaluated yet: a
-/// run may be stopped before every input has begun.
+/// An input without a position of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UnmarkedInput {
+    /// Standard input, or a FIFO with a name.
+    Pipe,
+    /// A table or a lake.
+    Store,
+    /// Anything else, such as a file with new content.
+    Other,
+}
+
+/// How far the inputs of all runs were read, and what decides the first instant that is evaluated while none has been
+/// evaluated yet: a run may be stopped before every input has begun.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Beginning {
     /// The inputs of all runs by their names, each with the greatest stream time (µs) of its rows.
     pub inputs: BTreeMap<String, Option<i64>>,
-    /// The first rows of all runs.
+    /// The first rows of all runs; needed only before the first instant.
     pub first_rows: BegunPartitions,
 }
 

@@ -4,7 +4,7 @@
 use super::feed::{Feed, FeedOutput, FeedRun, FeedStep, FeedTarget};
 use super::load::{self, RuleRefresh};
 use super::messages::{LossReport, RuleMessages, dropped_records, late_rows, not_evaluated, rejected_rows};
-use super::positions::{Beginning, FramePartitions, KeptTopics, Positions, TopicPosition};
+use super::positions::{Beginning, FramePartitions, KeptTopics, Positions, TopicPosition, UnmarkedInput};
 use super::state::{ChannelNotifications, Commit, RuleEdit, StateFile};
 use super::writer::{Writer, WriterPlan, WriterReport};
 use crate::alert::clock::{AlertClock, EarlierClock, HOLD, PartitionKey};
@@ -154,12 +154,17 @@ impl AlertRun {
         self.services.state.as_ref().map(StateFile::positions).transpose()
     }
 
-    /// Returns the last instant (µs) of which an earlier run may have read rows of an input without a position. While
-    /// no instant has been evaluated, the state knows how far each input was read; the rows of a store only together
-    /// with their positions.
-    pub fn known_to(&self, name: &str, is_stored: bool) -> Option<i64> {
-        let begun = self.beginning.inputs.get(name).filter(|_| self.engine.evaluated().is_none());
-        begun.map_or_else(|| self.engine.known_to(), |read_to| read_to.filter(|_| !is_stored))
+    /// Returns the last instant (µs) of which an earlier run may have read rows of an input without a position. The
+    /// state knows how far each pipe was read and, while no instant has been evaluated, every input: one that it does
+    /// not know then was never read. The rows of a store are known only together with their positions.
+    pub fn known_to(&self, name: &str, form: UnmarkedInput) -> Option<i64> {
+        let (inputs, has_begun) = (&self.beginning.inputs, self.engine.evaluated().is_some());
+        match inputs.get(name) {
+            Some(_) if !has_begun && form == UnmarkedInput::Store => None,
+            Some(read_to) if !has_begun || form == UnmarkedInput::Pipe => *read_to,
+            None if !has_begun && !inputs.is_empty() => None,
+            _ => self.engine.known_to(),
+        }
     }
 
     /// Adds an input.
@@ -419,7 +424,8 @@ impl AlertRun {
                 clock: self.engine.clock(),
                 now: self.run.clock.now(),
                 positions: &self.positions,
-                beginning: Some(&self.beginning).filter(|_| self.engine.evaluated().is_none()),
+                inputs: &self.beginning.inputs,
+                first_rows: Some(&self.beginning.first_rows).filter(|_| self.engine.evaluated().is_none()),
                 frames: &frames,
                 channels: &self.options.channels,
                 files: &mut marks,

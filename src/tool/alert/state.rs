@@ -6,7 +6,7 @@ use super::positions::{
     Beginning, FramePartition, FramePartitions, KeptTopics, Positions, TopicPosition, WHOLE, add_position,
     parse_partition,
 };
-use crate::alert::clock::{BegunPartition, PartitionKey};
+use crate::alert::clock::{BegunPartition, BegunPartitions, PartitionKey};
 use crate::alert::running::{Transition, TransitionUse};
 use crate::error::{Error, ErrorKind, Result};
 use crate::kind::alert::{Alert, AlertState};
@@ -112,8 +112,10 @@ pub struct Commit<'a> {
     pub now: i64,
     /// Positions of topics.
     pub positions: &'a BTreeMap<PartitionKey, TopicPosition>,
-    /// What decides the first instant; `None` once it was evaluated.
-    pub beginning: Option<&'a Beginning>,
+    /// The inputs of all runs by their names, each with the greatest stream time (µs) of its rows.
+    pub inputs: &'a BTreeMap<String, Option<i64>>,
+    /// The first rows, until the first instant has been evaluated.
+    pub first_rows: Option<&'a BegunPartitions>,
     /// The partitions in topics of frames.
     pub frames: &'a [FramePartitions],
     /// Files that were read.
@@ -306,7 +308,7 @@ impl StateFile {
         read().map_err(|error| self.failed("cannot read the positions", &error))
     }
 
-    /// Returns what decides the first instant, while none has been evaluated.
+    /// Returns how far the inputs were read, and what decides the first instant while none has been evaluated.
     pub fn beginning(&self) -> Result<Beginning> {
         let read = || -> rusqlite::Result<Beginning> {
             let mut inputs = self.db.prepare("SELECT name, read_to FROM inputs")?;
@@ -433,7 +435,9 @@ impl StateFile {
 fn store(tx: &Transaction<'_>, commit: Commit<'_>, failed: &dyn Fn(&rusqlite::Error) -> Error) -> Result<()> {
     let Commit { snapshot, clock, now, positions, frames, files, transitions, edits, effective_from, .. } = commit;
     let known = commit.channels;
-    store_frames(tx, frames).and_then(|()| store_beginning(tx, commit.beginning)).map_err(|error| failed(&error))?;
+    store_frames(tx, frames)
+        .and_then(|()| store_beginning(tx, commit.inputs, commit.first_rows))
+        .map_err(|error| failed(&error))?;
     let (clock, effective_from) = (clock.map(format_instant), effective_from.map(format_instant));
     let execute = |sql: &str, values: &[&dyn rusqlite::ToSql]| {
         tx.prepare_cached(sql).and_then(|mut statement| statement.execute(values)).map_err(|error| failed(&error))
@@ -502,15 +506,18 @@ fn store_frames(tx: &Transaction<'_>, frames: &[FramePartitions]) -> rusqlite::R
     Ok(())
 }
 
-/// Replaces what decides the first instant.
-fn store_beginning(tx: &Transaction<'_>, beginning: Option<&Beginning>) -> rusqlite::Result<()> {
+/// Replaces how far the inputs were read, and what decides the first instant.
+fn store_beginning(
+    tx: &Transaction<'_>,
+    inputs: &BTreeMap<String, Option<i64>>,
+    first_rows: Option<&BegunPartitions>,
+) -> rusqlite::Result<()> {
     tx.prepare_cached("DELETE FROM inputs")?.execute([])?;
     tx.prepare_cached("DELETE FROM first_rows")?.execute([])?;
-    let Some(Beginning { inputs, first_rows }) = beginning else { return Ok(()) };
     for (name, read_to) in inputs {
         tx.prepare_cached("INSERT INTO inputs VALUES (?1, ?2)")?.execute(params![name, read_to])?;
     }
-    for ((origin, partition), BegunPartition { least, cut }) in first_rows {
+    for ((origin, partition), BegunPartition { least, cut }) in first_rows.into_iter().flatten() {
         let mut insert = tx.prepare_cached("INSERT INTO first_rows VALUES (?1, ?2, ?3, ?4)")?;
         insert.execute(params![origin, partition, least, cut])?;
     }

@@ -219,7 +219,7 @@ impl Orphans {
         }
         if let Some((rows, first)) = self.late.shown() {
             out.note(Note::Warning(format!(
-                "{rows} not retracted, because they may consist of events that are late in this run, {first}; use the \
+                "{rows} not retracted, because all their events may be late in this run, {first}; use the \
                  --out-of-orderness of the run that wrote them, or --without-late, which retracts them"
             )));
         }
