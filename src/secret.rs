@@ -101,17 +101,23 @@ pub fn remember(name: &str, value: &str) {
     }
 }
 
-/// Makes the password of a URI `SCHEME://USER:PASSWORD@HOST` a secret, also if the scheme is unknown: output shows
-/// `***` in its place. A flag may precede the URI: `--to=URI`. Other texts have no effect.
+/// Makes the password of a URI `SCHEME://USER:PASSWORD@HOST` a secret, also if the scheme is unknown, mistyped or
+/// missing: output shows `***` in its place. A flag may precede the URI: `--to=URI`. Other texts have no effect.
 pub fn remember_password(text: &str) {
     let uri = text.strip_prefix("--").and_then(|flag| flag.split_once('=')).map_or(text, |(_, value)| value);
-    let Some((scheme, rest)) = uri.split_once(':') else { return };
-    let is_scheme = scheme.starts_with(|c: char| c.is_ascii_alphabetic())
-        && scheme.chars().all(|c| c.is_ascii_alphanumeric() || "+-.".contains(c));
-    let who = rest.rsplit_once('@').map_or("", |(who, _)| who);
-    let Some((_, password)) = who.split_once(':').filter(|(_, password)| is_scheme && !password.is_empty()) else {
-        return;
+    let Some((before, _)) = uri.rsplit_once('@') else { return };
+    let is_word = |text: &str| text.chars().all(|c| c.is_ascii_alphanumeric() || "+-._".contains(c));
+    let who = match (before.split_once("//"), before.split_once(':')) {
+        (Some((_, who)), _) => who,
+        // `postgres:u:PASSWORD@h`
+        (None, Some((scheme, who))) if is_word(scheme) && who.contains(':') => who,
+        // `u:PASSWORD@h`
+        (None, Some((user, password))) if is_word(user) && !password.contains(char::is_whitespace) => before,
+        _ => return,
     };
+    // A placeholder is no secret; its value is.
+    let is_secret = |password: &str| !password.is_empty() && find(password).is_none();
+    let Some((_, password)) = who.split_once(':').filter(|(_, password)| is_secret(password)) else { return };
     let (form, mut revealed) = (format!(":{password}@"), revealed());
     if !revealed.passwords.contains(&form) {
         revealed.passwords.push(form);
@@ -243,6 +249,10 @@ mod tests {
             ("postgrez://u:first-pw@h/evt", "postgrez://u:***@h/evt"),
             ("--to=Redis://:p@2?x/y@h", "--to=Redis://:***@h"),
             ("postgres:u:third pw@h", "postgres:u:***@h"),
+            ("postgres//u:fourth-pw@h/evt", "postgres//u:***@h/evt"),
+            (" postgres ://u:fifth-pw@h/evt", " postgres ://u:***@h/evt"),
+            ("//u:sixth-pw@h", "//u:***@h"),
+            ("u:seventh-pw@h/evt", "u:***@h/evt"),
             ("postgrez://user@h:5432/evt", "postgrez://user@h:5432/evt"),
             ("a.jsonl:7 x@y", "a.jsonl:7 x@y"),
         ] {

@@ -19,7 +19,7 @@ pub fn excerpt(text: &str, column: usize) -> Cow<'_, str> {
     }
     let most = BYTES_MAX - 2 * REST.len();
     let place = text.char_indices().nth(column.saturating_sub(1)).map_or(text.len(), |(at, _)| at);
-    let start = if place <= most / 2 { 0 } else { place - most / 2 };
+    let start = place.saturating_sub(most / 2);
     let start = text.ceil_char_boundary(start.min(text.len() - most));
     let end = text.floor_char_boundary(start + most);
     let before = if start > 0 { REST } else { "" };

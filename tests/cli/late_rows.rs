@@ -90,7 +90,7 @@ fn stamped(dir: &Dir, input: &str) -> [Vec<Value>; 2] {
 fn a_late_row_and_a_letter_of_one_batch_each_have_their_record() {
     let dir = Dir::new("late-and-dead");
     let text = |n: usize, at: usize| {
-        let amount = if n % 7 == 0 { "\"none\"".to_owned() } else { n.to_string() };
+        let amount = if n.is_multiple_of(7) { "\"none\"".to_owned() } else { n.to_string() };
         format!(
             r#"{{"event_id":"00000000-0000-4000-8000-{n:012}","server_timestamp":"{}","amount":{amount}}}"#,
             time(at)

@@ -28,7 +28,12 @@ pub(in crate::output) enum EpochTarget {
     /// A store, which gets rows when their epoch is complete, or at once.
     Store { kind: Kind, sink: Box<dyn store::Sink>, is_at_once: bool },
     /// A file to which lines are appended once, or a stream.
-    Text { format: &'static Format, encoder: Box<dyn crate::format::Encoder>, file: Plain, lines: Option<LineFile> },
+    Text {
+        format: &'static Format,
+        encoder: Box<dyn crate::format::Encoder>,
+        file: Plain,
+        lines: Option<Box<LineFile>>,
+    },
     /// A topic.
     Topic(Box<EpochTopic>),
 }
@@ -53,7 +58,7 @@ impl EpochTarget {
             Plain::Appended { path, header, .. } if Plain::is_regular(path) => {
                 let ledger = format!("{:016x}", xxh3_64(plan.key().as_bytes()));
                 let file = OnceFile::new(path.clone(), &ledger, disk).with_form(RecordForm::of(format, header));
-                Some(LineFile { file, header: header.clone() })
+                Some(Box::new(LineFile { file, header: header.clone() }))
             }
             _ => None,
         };

@@ -89,9 +89,10 @@ pub fn open_to_read(location: &Location, console: &Console) -> Result<Option<Box
 
 /// Checks that a ledger can be opened and written. Creates nothing.
 pub fn check(location: &Location, console: &Console) -> Result<()> {
-    open_to_read(location, console)?;
     let server = PostgresServer::try_new(location)?;
+    // Once, before anything that tries again.
     let mut link = server.connect().map_err(|trouble| server.failed(trouble))?;
+    open_to_read(location, console)?;
     let own = server.schema();
     let checked = link.run(async |link| {
         schema::check_server(link).await?;
