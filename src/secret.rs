@@ -107,7 +107,8 @@ pub fn remember_password(text: &str) {
     let uri = text.strip_prefix("--").and_then(|flag| flag.split_once('=')).map_or(text, |(_, value)| value);
     let Some((before, _)) = uri.rsplit_once('@') else { return };
     let is_word = |text: &str| text.chars().all(|c| c.is_ascii_alphanumeric() || "+-._".contains(c));
-    let who = match (before.split_once("//"), before.split_once(':')) {
+    let colon = before.split_once(':').filter(|_| find(before).is_none());
+    let who = match (before.split_once("//"), colon) {
         (Some((_, who)), _) => who,
         // `postgres:u:PASSWORD@h`
         (None, Some((scheme, who))) if is_word(scheme) && who.contains(':') => who,

@@ -37,6 +37,17 @@ struct LateSlice {
     first: i64,
     last: i64,
     count: i64,
+    /// The gap, if they are events of sessions (µs).
+    gap: Option<i64>,
+}
+
+/// A part of the time of a metric: all of its events are in the same windows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Slice {
+    /// Its start (µs).
+    pub start: i64,
+    /// The gap of sessions (µs), which have no slices: a part of a session as long as the gap is in one or two of these.
+    pub gap: Option<i64>,
 }
 
 /// The event times of an input.
@@ -67,11 +78,12 @@ impl InputTimes {
         times.iter().for_each(|time| self.events.add(*time));
     }
 
-    /// Adds a late event of a cell's metric and dimensions; `slice` is the start of its slice.
-    pub fn add_late(&mut self, metric: Arc<str>, dimensions: String, slice: i64, time: i64) {
+    /// Adds a late event of a cell's metric and dimensions.
+    pub fn add_late(&mut self, metric: Arc<str>, dimensions: String, slice: Slice, time: i64) {
         let slices = self.late.entry((metric, dimensions)).or_default();
-        let late = slices.entry(slice).or_insert(LateSlice { first: time, last: time, count: 0 });
-        *late = LateSlice { first: late.first.min(time), last: late.last.max(time), count: late.count + 1 };
+        let new = LateSlice { first: time, last: time, count: 0, gap: slice.gap };
+        let late = slices.entry(slice.start).or_insert(new);
+        (late.first, late.last, late.count) = (late.first.min(time), late.last.max(time), late.count + 1);
     }
 
     /// Whether there is no event, and the input need not hold all records.
@@ -116,10 +128,13 @@ impl InputTimes {
     }
 
     /// Returns the treatment of a stored cell without a right one that counts `rows` events, once all events of its
-    /// window have been added. It may consist of late events only if there are so many.
+    /// window have been added. It may consist of late events only if there are so many and, for a session, if the first
+    /// one is at its start and the last one a gap before its end.
     pub fn orphan(&self, key: &CellKey, rows: i64) -> Orphan {
         let late: i64 = self.late_of(key).map(|late| late.count).sum();
-        if late > 0 && late >= rows {
+        let begins = self.late_of(key).last().is_some_and(|late| late.gap.is_none() || late.first <= key.start);
+        let ends = self.late_of(key).next().is_some_and(|late| late.gap.is_none_or(|gap| late.last + gap >= key.end));
+        if late >= rows && begins && ends {
             return Orphan::Late;
         }
         let is_within = self.ends().is_some_and(|(first, last)| key.end > first && key.start <= last);
@@ -173,7 +188,8 @@ mod tests {
     fn a_cell_that_may_consist_of_late_events_stays_even_if_it_is_named() {
         let mut times = times(Some(0), Some(99), true);
         let mut add = |metric: &str, dimensions: &str, time: i64| {
-            times.add_late(metric.into(), dimensions.to_owned(), time - time % 5, time);
+            let slice = Slice { start: time - time % 5, gap: None };
+            times.add_late(metric.into(), dimensions.to_owned(), slice, time);
         };
         [10, 19, 39, 40, 49, 50, 50].iter().for_each(|time| add("m", "{}", *time));
         [45, 45].iter().for_each(|time| add("m", r#"{"k":"1"}"#, *time));
@@ -186,6 +202,18 @@ mod tests {
         );
     }
 
+    #[test]
+    fn a_session_consists_of_late_events_only_if_they_are_its_first_and_its_last() {
+        let mut times = InputTimes::new(10, Span::default(), true);
+        let gap = Some(2);
+        [47, 50, 51].iter().for_each(|time| {
+            times.add_late("m".into(), "{}".to_owned(), Slice { start: time - time % 2, gap }, *time);
+        });
+        let session = |start: i64, end: i64| times.orphan(&CellKey { start, end, ..key(0) }, 1);
+        assert_eq!([session(47, 49), session(50, 53)], [Orphan::Late; 2]);
+        assert_eq!([session(46, 49), session(47, 50), session(50, 54), session(49, 53)], [Orphan::Retracted; 4]);
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
         #[test]
@@ -194,7 +222,8 @@ mod tests {
         ) {
             let mut input = InputTimes::new(slice, Span::default(), true);
             for time in &times {
-                input.add_late("m".into(), "{}".to_owned(), time.div_euclid(slice) * slice, *time);
+                let slice = Slice { start: time.div_euclid(slice) * slice, gap: None };
+                input.add_late("m".into(), "{}".to_owned(), slice, *time);
             }
             let key = CellKey { start: from * slice, end: (from + length) * slice, ..key(0) };
             let late = times.iter().filter(|time| (key.start..key.end).contains(time)).count() as i64;

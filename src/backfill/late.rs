@@ -9,7 +9,7 @@
 //! alone; see `session.rs`.
 
 use super::cell::{CellContent, CellKey};
-use super::input_times::InputTimes;
+use super::input_times::{InputTimes, Slice};
 use super::scope::Scope;
 use super::session::{FoundSession, NameOrigin, NamedInstant, NamedKeys, SessionRow};
 use crate::error::{Error, Result};
@@ -474,13 +474,14 @@ impl MetricCells {
     }
 }
 
-/// Returns the start of the slice of an instant, all of whose events are in the same windows; `None` if it is in none.
-/// Sessions have no slices; a part of a session that is as long as its gap lies in one or two of these.
-fn slice_of(shape: Shape, time: i64) -> Option<i64> {
-    match shape {
-        Shape::Session { gap } => Some(time.div_euclid(gap) * gap),
-        Shape::Sliding { .. } | Shape::Calendar(_) => Some(shape.layout()?.windows_of(time)?.slice),
-    }
+/// Returns the slice of an instant; `None` if it is in no window.
+fn slice_of(shape: Shape, time: i64) -> Option<Slice> {
+    Some(match shape {
+        Shape::Session { gap } => Slice { start: time.div_euclid(gap) * gap, gap: Some(gap) },
+        Shape::Sliding { .. } | Shape::Calendar(_) => {
+            Slice { start: shape.layout()?.windows_of(time)?.slice, gap: None }
+        }
+    })
 }
 
 #[cfg(test)]
