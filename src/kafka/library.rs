@@ -167,7 +167,7 @@ impl Cluster for LibraryCluster {
 
     fn topic_ids(&self) -> Result<Vec<Option<TopicId>>> {
         match self.has_ids {
-            true => TopicIds::new(&self.topics)?.wait(),
+            true => TopicIds::new(&self.topics)?.wait(self.context().notes(|notes| notes.has_begun)),
             false => Ok(vec![]),
         }
     }

@@ -9,6 +9,7 @@ use super::client::Topics;
 use super::position::{self, OffsetSpan};
 use super::range::{KnownTopic, PartitionCursor};
 use super::source::Cluster;
+use crate::counts::counted;
 use crate::error::{Error, ErrorKind, Result};
 use crate::uri::topic_id::TopicId;
 use std::time::Duration;
@@ -52,11 +53,21 @@ pub fn compare(
     present: &[Option<TopicId>],
     is_by_id: bool,
 ) -> Result<Vec<usize>> {
+    let is_new = |cursor: &PartitionCursor| {
+        // A topic that does not exist at this moment has no id.
+        let id = present.get(cursor.id.topic).copied().flatten()?;
+        Some((id, cursor.topic.id.is_some_and(|read| read != id)))
+    };
+    for cursor in cursors.iter().filter(|cursor| is_new(cursor).is_some_and(|(_, is_new)| is_new)) {
+        let count = cluster.partition_count(cursor.id.topic)?;
+        if let Some(count) = count.filter(|count| *count <= cursor.id.number) {
+            return Err(gone(topics, cursor, count));
+        }
+    }
     let mut moved = vec![];
     for (at, cursor) in cursors.iter_mut().enumerate() {
-        // A topic that does not exist at this moment has no id.
-        let Some(id) = present.get(cursor.id.topic).copied().flatten() else { continue };
-        if cursor.topic.id.is_some_and(|read| read != id) {
+        let Some((id, is_new)) = is_new(cursor) else { continue };
+        if is_new {
             if !is_by_id && cursor.next != cursor.topic.checked {
                 return Err(mixed(topics, cursor, id));
             }
@@ -72,6 +83,16 @@ pub fn compare(
         cursor.topic.checked = cursor.next;
     }
     Ok(moved)
+}
+
+/// Makes the error of a partition that the new topic does not have.
+#[cold]
+fn gone(topics: &Topics, cursor: &PartitionCursor, count: i32) -> Error {
+    let name = topics.partition_name(cursor.id);
+    let partitions = counted(count.unsigned_abs().into(), ["partition", "partitions"]);
+    let message =
+        format!("{name}: the topic was recreated with {partitions}; another run reads them with on_gap=continue");
+    Error::new(ErrorKind::Corrupt, message)
 }
 
 /// Makes the error of a topic of which records were read although they may be those of a new one.

@@ -4,7 +4,7 @@
 //! logs the id of a topic when it learns the id. The client is one that reads no records, because each refresh of
 //! metadata logs a line for each partition.
 
-use super::{Context, DEBUG, EVENTS, Topics, count};
+use super::{Context, DEBUG, EVENTS, STATISTICS, Topics, count};
 use crate::error::Result;
 use crate::uri::topic_id::TopicId;
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -27,13 +27,14 @@ pub struct TopicIds {
 impl TopicIds {
     /// Makes the client; it connects with the first request.
     pub fn new(topics: &Topics) -> Result<Self> {
-        Ok(Self { client: topics.create(&[(DEBUG, "metadata")])?, topics: topics.clone() })
+        Ok(Self { client: topics.create(&[(DEBUG, "metadata"), (STATISTICS, "0")])?, topics: topics.clone() })
     }
 
     /// Returns the ids of the topics of the address; `None` for a topic that does not exist now, and if brokers give
-    /// topics no ids. Waits until brokers answer. Errors: exit status 69 if they do not answer in time.
-    pub fn wait(&self) -> Result<Vec<Option<TopicId>>> {
-        let (context, limit) = (self.client.context(), self.topics.address.options.wait.limit(false));
+    /// topics no ids. Waits until brokers answer; `has_begun`: they have answered this run. Errors: exit status 69 if
+    /// they do not answer in time.
+    pub fn wait(&self, has_begun: bool) -> Result<Vec<Option<TopicId>>> {
+        let (context, limit) = (self.client.context(), self.topics.address.options.wait.limit(has_begun));
         let error = |_| self.client.poll(Duration::ZERO)?.err()?.rdkafka_error_code();
         let drain = || (0..EVENTS).filter_map(error).collect();
         let id_of = |name: &String| {

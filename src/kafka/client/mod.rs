@@ -30,6 +30,8 @@ use std::time::Duration;
 pub const EVENTS: usize = 64;
 /// The setting of the lines that librdkafka logs for debugging.
 pub const DEBUG: &str = "debug";
+/// The setting of librdkafka for the interval of statistics (ms); 0 for none.
+const STATISTICS: &str = "statistics.interval.ms";
 /// Timeout of one attempt of a request to brokers.
 const ANSWER: Duration = Duration::from_secs(4);
 
@@ -278,11 +280,13 @@ impl Topics {
         // Reconnect soon after an outage, and notice new partitions within a minute.
         config.set("reconnect.backoff.max.ms", "2000");
         config.set("topic.metadata.refresh.interval.ms", "60000");
-        config.set("statistics.interval.ms", "5000");
+        config.set(STATISTICS, "5000");
         for (name, value) in ours {
             config.set(*name, *value);
         }
-        for (name, value) in settings(address, run).filter(|(name, _)| !shows_debug || name != DEBUG) {
+        // Statistics of a client whose log is read would come between its lines.
+        let is_ours = |name: &str| shows_debug && [DEBUG, STATISTICS].contains(&name);
+        for (name, value) in settings(address, run).filter(|(name, _)| !is_ours(name)) {
             config.set(name, value);
         }
         config.create_with_context(Context::new(&address.topics)).map_err(|error| match error {

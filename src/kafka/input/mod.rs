@@ -498,7 +498,7 @@ impl Input for KafkaInput {
     }
 
     fn confirm(&mut self, ingest: &mut Ingest) -> Result<()> {
-        self.reading.confirm_topics(ingest)
+        self.reading.confirm_rows(ingest)
     }
 
     fn reached(&self, ingest: &mut Ingest) -> Vec<Reached> {

@@ -74,17 +74,28 @@ impl ReadPartitions {
         self.source.reset(&self.partitions.starts())
     }
 
-    /// Checks, before positions are stored, that what was read is of the topics that they name. If brokers do not
-    /// answer, the positions have the id that brokers gave before: a topic with another id is read from its start by
-    /// the next run.
+    /// Checks, before a group's positions are committed, that what was read is of the topics that they name. If brokers
+    /// do not answer, the positions have the id that brokers gave before: a topic with another id is read from its start
+    /// by the next run.
     pub(super) fn confirm_topics(&mut self, ingest: &mut Ingest) -> Result<()> {
-        if self.source.reads_by_id() || !topic_check::has_unchecked(&self.partitions.cursors) {
-            return Ok(());
-        }
-        match self.cluster.topic_ids_now() {
+        match self.has_unconfirmed().then(|| self.cluster.topic_ids_now()).flatten() {
             Some(present) => self.compare_topics(&present, ingest),
             None => Ok(()),
         }
+    }
+
+    /// The same before positions are stored together with rows, which the next run would repeat. Waits until brokers
+    /// answer.
+    pub(super) fn confirm_rows(&mut self, ingest: &mut Ingest) -> Result<()> {
+        if !self.has_unconfirmed() {
+            return Ok(());
+        }
+        let present = self.cluster.topic_ids_now().map_or_else(|| self.cluster.topic_ids(), Ok)?;
+        self.compare_topics(&present, ingest)
+    }
+
+    fn has_unconfirmed(&self) -> bool {
+        !self.source.reads_by_id() && topic_check::has_unchecked(&self.partitions.cursors)
     }
 
     /// Requests the extents of partitions whose leaders gave an end before the end of their range, and reads these
