@@ -46,7 +46,8 @@ struct LateSlice {
 pub struct Slice {
     /// Its start (µs).
     pub start: i64,
-    /// The gap of sessions (µs), which have no slices: a part of a session as long as the gap is in one or two of these.
+    /// The gap of sessions (µs), which have no slices: a part of a session as long as the gap is in one or two of
+    /// these.
     pub gap: Option<i64>,
 }
 

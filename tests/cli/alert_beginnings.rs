@@ -170,8 +170,8 @@ fn a_store_and_a_fifo_that_are_added_after_an_early_kill_count_from_the_first_ro
     assert_eq!(alerts(&dir, "out.jsonl"), whole);
 }
 
-/// A file was read to its end while a pipe was silent, so the clock waits for the pipe. Rows of the pipe that no run has
-/// taken out of it are not those of an earlier run.
+/// A file was read to its end while a pipe was silent, so the clock waits for the pipe. Rows of the pipe that no run
+/// has taken out of it are not those of an earlier run.
 #[test]
 fn rows_of_a_pipe_that_a_killed_run_has_not_read_count_after_the_clock_has_begun() {
     let dir = Dir::new("alert-silent-begun");

@@ -7,11 +7,12 @@
 //! ```
 //!
 //! The reader returns a few thousand rows at a time; a corrupt file may make the library panic, which is caught and
-//! becomes an error. `footer.rs` and `page.rs` check sizes and counts before the library allocates memory for them. The
-//! writer's settings are measured for events: zstd 1, row groups of 131,072 rows, no dictionary where values do not
-//! repeat (ids, users, properties, payloads, instants), ids uncompressed because they do not compress, instants as
-//! deltas, wide columns without statistics because queries do not prune by them. That is 0.8 CPU-s per million events
-//! instead of 1.15 with the defaults, and 7 % smaller. At most one row group is in memory.
+//! becomes an error; `column_types.rs` names the column whose type is unknown to it. `footer.rs` and `page.rs` check
+//! sizes and counts before the library allocates memory for them. The writer's settings are measured for events: zstd
+//! 1, row groups of 131,072 rows, no dictionary where values do not repeat (ids, users, properties, payloads,
+//! instants), ids uncompressed because they do not compress, instants as deltas, wide columns without statistics
+//! because queries do not prune by them. That is 0.8 CPU-s per million events instead of 1.15 with the defaults, and 7
+//! % smaller. At most one row group is in memory.
 
 mod column_types;
 mod columns;

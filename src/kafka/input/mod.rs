@@ -3,6 +3,8 @@
 //! A bounded read (evt-view) reads a range that is fixed when the run begins; it joins no group and commits nothing.
 //! Other tools read without an end, or up to `end=`. The input never silently skips an offset that no longer exists: it
 //! ends the run, or reports the gap.
+//!
+//! `reading.rs`: the partitions that are read, and what is checked about them while they are.
 
 mod reading;
 

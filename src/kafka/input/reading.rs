@@ -75,8 +75,8 @@ impl ReadPartitions {
     }
 
     /// Checks, before a group's positions are committed, that what was read is of the topics that they name. If brokers
-    /// do not answer, the positions have the id that brokers gave before: a topic with another id is read from its start
-    /// by the next run.
+    /// do not answer, the positions have the id that brokers gave before: a topic with another id is read from its
+    /// start by the next run.
     pub(super) fn confirm_topics(&mut self, ingest: &mut Ingest) -> Result<()> {
         match self.has_unconfirmed().then(|| self.cluster.topic_ids_now()).flatten() {
             Some(present) => self.compare_topics(&present, ingest),

@@ -406,12 +406,7 @@ impl Args {
         }
         // Rows of a pipe, or of a file that was written anew, may be those of an earlier run.
         let is_unknown = self.once && is_bytes && file.as_ref().is_none_or(|file| file.is_rewritten);
-        let form = match (&file, is_stored) {
-            (_, true) => UnmarkedInput::Store,
-            // The number of a process substitution names another input in another command.
-            (None, false) if !name.starts_with("/dev/fd/") => UnmarkedInput::Pipe,
-            (_, false) => UnmarkedInput::Other,
-        };
+        let form = UnmarkedInput::of(&name, file.is_some(), is_stored);
         let after = if is_unknown { alerts.known_to(&name, form) } else { None };
         let earlier = if is_stored { alerts.positions()? } else { None };
         feed.set_known(match (file, earlier) {

@@ -123,6 +123,18 @@ pub enum UnmarkedInput {
     Other,
 }
 
+impl UnmarkedInput {
+    /// Returns what an input is: a store, a file or, if it is neither, a pipe.
+    pub fn of(name: &str, is_file: bool, is_stored: bool) -> Self {
+        match (is_file, is_stored) {
+            (_, true) => Self::Store,
+            // The number of a process substitution names another input in another command.
+            (false, false) if !name.starts_with("/dev/fd/") => Self::Pipe,
+            (_, false) => Self::Other,
+        }
+    }
+}
+
 /// How far the inputs of all runs were read, and what decides the first instant that is evaluated while none has been
 /// evaluated yet: a run may be stopped before every input has begun.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
