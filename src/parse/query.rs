@@ -97,7 +97,7 @@ mod tests {
             "//u:pa?a=1&ss@h",
         ] {
             let error = split_after("x", uri).unwrap_err().to_string();
-            assert!(!error.contains("pa") && !error.contains("ss@") && error.contains("%3F"), "{uri}: {error}");
+            assert!(!error.contains('@') && !error.contains("ss=") && error.contains("%3F"), "{uri}: {error}");
         }
         for uri in
             ["//u:p%3Fa@h/evt?retry=5s", "//h:5432/d?ca=/a@b", "//h/d?x@y", "//[::1]:80/d?a=x@y", "/a:b/c", "a?b"]
