@@ -7,7 +7,7 @@
 
 use super::store::{CheckpointStore, STATE_FILE};
 use crate::error::{Error, Result};
-use crate::op::state::storage::{NewStateFile, StateFile, StateStorage};
+use crate::op::storage::{NewStateFile, StateFile, StateStorage};
 use crate::op::window::MemoryBound;
 use crate::store::Epoch;
 use crate::store::disk::{Disk, DiskFile};

@@ -15,8 +15,8 @@
 //! more. A step on a compressed pipe may wait, because its decompressor cannot stop inside a block. A step that opens a
 //! container from a pipe waits for all of it, and copies it to a temporary file.
 //!
-//! `buffer_pool` has the buffers of bytes, `content/` knows files by their content, `lag` and `reached` tell how far
-//! topics are read.
+//! `buffer_pool` has the buffers of bytes, `content/` knows files by their content, `position` tells where an input
+//! continues, `lag` and `reached` how far topics are read.
 //!
 //! Failures: a record that cannot be read becomes a dead letter and reading continues. Input that breaks off within a
 //! frame or a container is torn, and a damaged one is corrupt; the rows before the fault are passed on, then the run
@@ -32,6 +32,7 @@ pub mod follow;
 pub mod frames;
 pub mod generated;
 mod lag;
+pub mod position;
 mod reached;
 pub mod spool;
 #[cfg(test)]
@@ -43,12 +44,10 @@ use crate::counts::DoneRecords;
 use crate::error::Result;
 use crate::frame::How;
 use crate::ingest::{ByteProgress, Ingest};
-use crate::input::follow::position::FollowPosition;
-use crate::spool::CheckpointPosition;
-use std::fs::File;
 use std::time::Duration;
 
 pub use lag::Lag;
+pub use position::InputPosition;
 pub use reached::{Reached, UnreadPartition};
 
 /// The result of a step of an input.
@@ -63,21 +62,6 @@ pub enum Step {
     Stopped,
     /// The format is known: this input replaces the one that found it.
     Opened(Box<dyn Input>),
-}
-
-/// Where an input begins or continues.
-pub enum InputPosition {
-    /// A file that is open, because its content was compared: its path may be that of another file by now.
-    Opened(File),
-    /// A followed name.
-    Followed(FollowPosition),
-    /// The spool of an HTTP server.
-    Spool {
-        /// The origin of its records.
-        origin: String,
-        /// Its position.
-        position: CheckpointPosition,
-    },
 }
 
 /// One input of a run.

@@ -2,11 +2,11 @@
 
 use super::bytes::{Bytes, Chunk};
 use super::container::{RowInput, take_schema};
-use super::follow::position::FollowPosition;
 use super::follow::resume::{ResumedFile, Resumption, resume};
 use super::follow::watch::{POLL_INTERVAL, Watch};
 use super::follow::{FollowedInput, Opened, TextReading, WatchedFile, bytes_of, content_of, missed_files};
 use super::frames::FrameInput;
+use super::position::FollowPosition;
 use super::text::{OpenRecord, TextInput};
 use super::{EndProof, Input, InputEnd, Step};
 use crate::error::{Error, Result};

@@ -2,7 +2,7 @@
 //! failure, named by evt (`evt.…`) and by Kafka Connect (`__connect.errors.…`). A letter that is read back equals the
 //! one written.
 
-use super::produce::record::{ProducerRecord, insert};
+use super::client::record::{ProducerRecord, insert};
 use crate::format::cell::{CellForm, Column};
 use crate::json::base64;
 use crate::json::text::write_string;

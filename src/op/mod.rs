@@ -17,7 +17,7 @@
 //! - `computed.rs`: computed properties (`--let`).
 //! - `record.rs`: events as records of a given Avro schema, for topics.
 //! - `row_letter.rs`: dead letters of rows.
-//! - `state/`: state of windows that may exceed memory.
+//! - `storage.rs`: the interface of files for state that exceeds memory.
 //! - `snapshot.rs`: the encoding of saved state.
 
 pub mod aggregate;
@@ -27,6 +27,6 @@ pub mod late_rows;
 pub mod record;
 pub mod row_letter;
 pub mod snapshot;
-pub mod state;
+pub mod storage;
 pub mod validate;
 pub mod window;

@@ -11,7 +11,7 @@ use crate::input::UnreadPartition;
 use crate::kind::dead::Fault;
 use crate::kind::dead::Rejected;
 use crate::metrics::Metrics;
-use crate::op::state::storage::StateStorage;
+use crate::op::storage::StateStorage;
 use crate::op::window::watermark::ContinuedInput;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;

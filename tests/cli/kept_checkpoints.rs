@@ -16,7 +16,7 @@ use evt::checkpoint::directory::CheckpointDir;
 use evt::checkpoint::state_files::CheckpointFiles;
 use evt::checkpoint::store::CheckpointStore;
 use evt::op::dedup::{self, Dedup};
-use evt::op::state::storage::StateStorage;
+use evt::op::storage::StateStorage;
 use evt::op::window::{MemoryBound, Options, Window};
 use evt::output::file::once::{BatchId, OnceFile};
 use evt::source::positions::{Positions, partition_positions};

@@ -39,8 +39,9 @@ fn check(case: &Value) -> Result<(), String> {
     Ok(())
 }
 
-/// The case as JSON lines. Its watermark w is "nothing ≤ w follows", ours "nothing < W": W is a millisecond later. Other
-/// engines close a session when W reaches its end, and evt-window when W has passed it: there it is a microsecond more.
+/// The case as JSON lines. Its watermark w is "nothing ≤ w follows", ours "nothing < W": W is a millisecond later.
+/// Other engines close a session when W reaches its end, and evt-window when W has passed it: there it is a
+/// microsecond more.
 fn lines(case: &Value) -> String {
     let steps = case["steps"].as_array().expect("a case has steps");
     let line = |step: &Value| match step["watermark"].as_i64() {

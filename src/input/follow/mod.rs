@@ -10,13 +10,11 @@
 //! it.
 //!
 //! - `watch.rs`, `name.rs`, `turns.rs`: the files that take a name, and which of them is read next.
-//! - `position.rs`: how far a name is read, in a checkpoint; `resume.rs`: finds the files of the last run again, also
-//!   under the names of `rotated.rs`.
+//! - `resume.rs`: finds the files of the last run again, also under the names of `rotated.rs`.
 
 #[cfg(test)]
 mod input_tests;
 mod name;
-pub mod position;
 pub mod resume;
 mod rotated;
 #[cfg(test)]
@@ -32,10 +30,10 @@ use crate::ingest::{ByteProgress, Ingest};
 use crate::input::bytes::{Bytes, Chunk};
 use crate::input::content::digest::FileContent;
 use crate::input::content::first_lines;
+use crate::input::position::{ClosedFiles, FileId, FollowPosition, InputPosition, ReadFile};
 use crate::input::text::{OpenRecord, TextInput};
-use crate::input::{EndProof, Input, InputEnd, InputPosition, Step};
+use crate::input::{EndProof, Input, InputEnd, Step};
 use crate::run::Run;
-use position::{ClosedFiles, FollowPosition, ReadFile};
 use resume::{ResumedFile, Resumption, born, modified};
 use std::fs::{File, Metadata};
 use std::rc::Rc;
@@ -43,7 +41,7 @@ use std::time::Duration;
 use turns::{ReadBytes, Turns};
 use watch::{POLL_INTERVAL, Watch};
 
-pub use name::{FileId, Opened};
+pub use name::Opened;
 
 /// Time after which the input reports that a name has no file. During a rotation a name has no file for a moment.
 const GONE: Duration = Duration::from_secs(1);

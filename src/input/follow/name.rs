@@ -3,21 +3,12 @@
 //!
 //! The caller passes the directory, so that this module accesses neither files nor a clock.
 
-use serde::{Deserialize, Serialize};
+use crate::input::position::FileId;
 use std::collections::VecDeque;
 use std::io::Result;
 
 /// Maximum number of open files of one name. A further file is opened only after one of them has been closed.
 pub const HELD_MAX: usize = 256;
-
-/// The identity of a file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct FileId {
-    /// The number of its device.
-    pub device: u64,
-    /// The number of its inode. The system does not reuse it while the file is open.
-    pub inode: u64,
-}
 
 /// A change of a name in its directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -4,14 +4,14 @@
 //! belong to another file now, and a rotation may have copied or compressed it. A file that had the name meanwhile is
 //! known by its name (`rotated.rs`) and by having been written after all that the earlier run knew.
 
-use super::name::{FileId, Opened};
-use super::position::{ClosedFiles, FollowPosition, ReadFile};
+use super::name::Opened;
 use super::rotated::{Age, FollowedNames, is_packed, is_unpacked};
-use super::watch::{Watch, id_of};
+use super::watch::Watch;
 use crate::error::{Error, ErrorKind, Result};
 use crate::input::bytes;
 use crate::input::content::digest::FileContent;
 use crate::input::content::{Likeness, compare};
+use crate::input::position::{ClosedFiles, FileId, FollowPosition, ReadFile};
 use crate::run::Run;
 use std::collections::VecDeque;
 use std::fs::{File, Metadata};
@@ -172,7 +172,7 @@ impl Search<'_> {
             for entry in found {
                 let entry = entry.map_err(failed)?;
                 let Some(metadata) = entry.metadata().ok().filter(Metadata::is_file) else { continue };
-                let (path, id) = (entry.path(), id_of(&metadata));
+                let (path, id) = (entry.path(), FileId::of(&metadata));
                 let is_of_other = others.iter().any(|(_, held)| held.contains(&id));
                 let age = names.age(entry.file_name().as_bytes()).filter(|_| !is_of_other);
                 let is_known = self.files.iter().any(|file| file.id == id);
@@ -208,7 +208,7 @@ impl Search<'_> {
                 file => file.map_err(|error| Error::io(path.display().to_string(), &error))?,
             };
             let metadata = file.metadata().map_err(|error| Error::io(path.display().to_string(), &error))?;
-            if id_of(&metadata) != *id {
+            if FileId::of(&metadata) != *id {
                 return Ok(None);
             }
             let entry = DirectoryEntry { path: path.clone(), id: *id, age: age.clone() };

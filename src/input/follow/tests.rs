@@ -1,8 +1,9 @@
 //! Random rotations of a followed name, in a simulated directory and with a simulated clock.
 
-use super::name::{Change, Directory, FileId, HELD_MAX, Name, Opened};
+use super::name::{Change, Directory, HELD_MAX, Name, Opened};
 use super::turns::{QUIET, ReadBytes, Turns};
 use crate::generate::random::Random;
+use crate::input::position::FileId;
 use std::time::Duration;
 
 /// Duration of a step of the simulation in milliseconds.

@@ -5,7 +5,7 @@
 //! writers may still append to either. A round ends once every such file is at its end, or as soon as one has new
 //! bytes. The caller passes the time.
 
-use super::name::FileId;
+use crate::input::position::FileId;
 use std::time::Duration;
 
 /// How long a renamed file stays open after its last new byte.

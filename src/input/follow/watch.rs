@@ -3,8 +3,9 @@
 //! inotify reports changes in the directory of a name. The thread also checks every name each 100 ms, because a
 //! symbolic link may point into another directory, and the directory may not exist yet.
 
-use super::name::{Change, Directory, FileId, Name, Opened};
+use super::name::{Change, Directory, Name, Opened};
 use crate::error::{Error, Result};
+use crate::input::position::FileId;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::inotify::{self, CreateFlags, ReadFlags, WatchFlags};
 use std::ffi::OsString;
@@ -13,7 +14,6 @@ use std::io::ErrorKind;
 use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
@@ -111,7 +111,7 @@ impl Directory for NamedPath<'_> {
     type File = File;
 
     fn id(&mut self) -> std::io::Result<Option<FileId>> {
-        found(std::fs::metadata(self.0)).map(|metadata| metadata.as_ref().map(id_of))
+        found(std::fs::metadata(self.0)).map(|metadata| metadata.as_ref().map(FileId::of))
     }
 
     fn open(&mut self) -> std::io::Result<Option<Opened<File>>> {
@@ -120,13 +120,8 @@ impl Directory for NamedPath<'_> {
         if metadata.is_dir() {
             return Err(ErrorKind::IsADirectory.into());
         }
-        Ok(Some(Opened { id: id_of(&metadata), file }))
+        Ok(Some(Opened { id: FileId::of(&metadata), file }))
     }
-}
-
-/// Returns the identity of a file.
-pub fn id_of(metadata: &std::fs::Metadata) -> FileId {
-    FileId { device: metadata.dev(), inode: metadata.ino() }
 }
 
 /// Converts the error `NotFound` to `None`.

@@ -1,12 +1,14 @@
 //! Clients of librdkafka for consumers and producers: settings, callbacks, error texts, and retries of requests until
-//! brokers answer. `stats` has what its statistics say of brokers and partitions, [`ids`] the ids of topics.
+//! brokers answer. [`record`] has the records that producers take, `stats` what its statistics say of brokers and
+//! partitions, [`ids`] the ids of topics.
 
 pub mod ids;
+pub mod record;
 pub mod stats;
 
+use self::record::{ProducerRecord, ReturnedRecord};
 use self::stats::{ClusterStats, Fetches, KnownBrokers};
 use super::position::PartitionId;
-use super::produce::record::{ProducerRecord, ReturnedRecord};
 use crate::error::{Error, ErrorKind, Result};
 use crate::run::Run;
 use crate::store::remote::trying_again;

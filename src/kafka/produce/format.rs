@@ -1,12 +1,12 @@
 //! The formats of records: rows as JSON, in Avro or in frames, or dead letters.
 
-use super::record::{ForwardedHeaders, ProducerRecord};
 use crate::error::{Error, Result};
 use crate::format::cell::{CellForm, Column};
 use crate::format::jsonl::Objects;
 use crate::format::{Format, row};
 use crate::frame::Frame;
 use crate::kafka::client::Topics;
+use crate::kafka::client::record::{ForwardedHeaders, ProducerRecord};
 use crate::kafka::framing::{self, WriterProgress};
 use crate::kafka::letter::{self, Letters};
 use crate::kind::dead::Fault;

@@ -2,9 +2,9 @@
 //! topic or the user's `message.max.bytes`, and a key, if the topic is compacted.
 
 use super::format::{KeyColumn, default_key};
-use super::record::{ProducerRecord, size};
 use crate::error::{Error, Result};
 use crate::format::jsonl::Objects;
+use crate::kafka::client::record::{ProducerRecord, size};
 use crate::kafka::client::{self, Context, Topics};
 use crate::kafka::framing;
 use crate::kind::Kind;

@@ -1,8 +1,8 @@
 //! The producer of one topic: queues records and waits for their acknowledgement.
 
-use super::record::{ProducerRecord, ReturnedRecord};
 use crate::counts::counted;
 use crate::error::{Error, ErrorKind, Result};
+use crate::kafka::client::record::{ProducerRecord, ReturnedRecord};
 use crate::kafka::client::{self, Context, Topics};
 use crate::kafka::health::Health;
 use crate::metrics::Up;

@@ -10,9 +10,9 @@
 use super::limit::Limit;
 use super::offsets::{self, GroupOffsets};
 use super::producer::{Settings, TopicProducer};
-use super::record::{ProducerRecord, insert, is_of_value};
 use super::retention::Retention;
 use crate::error::{Error, ErrorKind, Result};
+use crate::kafka::client::record::{ProducerRecord, insert, is_of_value};
 use crate::kafka::client::{self, Context, EVENTS, Topics};
 use crate::kind::dead::Fault;
 use crate::kind::headers::Headers;

@@ -4,7 +4,7 @@
 use super::*;
 use crate::frame::PartitionState;
 use crate::kind::{Kind, dictionary_type, instant_type};
-use crate::op::state::storage::MemoryStorage;
+use crate::op::storage::MemoryStorage;
 use arrow::array::{ArrayRef, DictionaryArray, FixedSizeBinaryArray, TimestampMicrosecondArray};
 use arrow::datatypes::{DataType, Field, Schema};
 use proptest::prelude::*;

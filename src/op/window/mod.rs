@@ -17,25 +17,32 @@
 //! - `spec.rs`, `metric.rs`: the metrics as written, and resolved.
 //! - `watermark.rs`: the watermark from the partitions' stream times.
 //! - `running.rs`: one metric with its state; `outcome.rs`: the outcome of each row.
-//! - `slice.rs`, `tree.rs`, `ends.rs`: tumbling and sliding windows; `session.rs`: session windows.
-//! - `key.rs`, `slots.rs`: the tuples of dimensions, and the accumulators.
+//! - `shape/`: the windows of a metric: tumbling and sliding, sessions, those whose state is in files.
+//! - `firing.rs`: the state of metrics with the same keys, and how it fires.
+//! - `group.rs`: this state in memory or in files; `spill/`: the files.
+//! - `key.rs`, `slots.rs`, `tree.rs`: the tuples of dimensions, the accumulators, and sums of many accumulators.
 
-pub(crate) mod ends;
+pub(crate) mod firing;
+pub(crate) mod group;
 pub mod key;
 pub mod metric;
 pub(crate) mod outcome;
 pub(crate) mod running;
-pub mod session;
-pub mod slice;
+pub(crate) mod shape;
 pub mod slots;
 pub mod spec;
+pub(crate) mod spill;
 pub(crate) mod tree;
 pub mod watermark;
 
+pub use self::firing::Emitter;
+use self::firing::WatermarkFiring;
+use self::group::GroupState;
 use self::metric::{Emit, Metric};
 pub use self::outcome::{BatchOutcome, LateRow};
 pub use self::running::MetricCounts;
 use self::running::{Bounds, MetricView, MetricWindows, RunningMetric, TimeBounds};
+use self::spill::{GroupFiles, Members};
 use self::watermark::{ContinuedInput, Watermark};
 use crate::error::{Error, Result};
 use crate::expr::RowFault;
@@ -45,12 +52,7 @@ use crate::kind::event::{column, instants};
 #[cfg(test)]
 use crate::kind::metric::Row;
 use crate::op::snapshot::{Reader, Writer};
-use crate::op::state::StateSize;
-use crate::op::state::group::GroupState;
-pub use crate::op::state::shard::Emitter;
-use crate::op::state::shard::{MemberShard, WatermarkFiring};
-use crate::op::state::spilled::{Arrivals, GroupFiles, Members, SavedFiles};
-use crate::op::state::storage::StateStorage;
+use crate::op::storage::{StateSize, StateStorage};
 use crate::time::format_duration;
 use arrow::array::{ArrayRef, AsArray, RecordBatch};
 
@@ -87,6 +89,14 @@ struct Group {
     /// The indexes of the metrics.
     metrics: Vec<usize>,
     state: GroupState,
+}
+
+/// A group whose state may leave memory.
+struct Bounded<'a> {
+    state: &'a mut GroupState,
+    files: GroupFiles<'a>,
+    /// What fires at the present watermark; `None` before it.
+    firing: Option<WatermarkFiring<'a>>,
 }
 
 /// The group of a metric, and the index of the metric in the group.
@@ -282,21 +292,19 @@ impl Window {
                 watermark::Options { out_of_orderness, .. } => out_of_orderness.unwrap_or(i64::MAX),
             },
             closed: self.fired,
-            fired: if self.options.emit == Emit::Final { None } else { self.fired },
+            fired: self.fired_bound(),
             extent: TimeBounds::new(instants(batch, column::EVENT_TIME), instants(batch, column::STREAM_TIME)),
             living: (!dead.is_empty()).then(|| is_dead.iter().map(|dead| !dead).collect()),
         };
-        let share = self.share();
-        for Group { metrics, state } in &mut self.groups {
+        for at in 0..self.groups.len() {
+            let Group { metrics, state } = &mut self.groups[at];
             let views: Vec<&MetricView<'_>> = metrics.iter().map(|metric| &views[*metric]).collect();
             for (running, view) in state.shard.running.iter_mut().zip(&views) {
                 running.add(view, &bounds, &mut state.shard.group, &mut outcome);
             }
             state.shard.group.keys.sweep();
-            if let Some(memory) = &mut self.options.memory {
-                let members = Members { metrics: &self.options.metrics, indexes: metrics, fired: bounds.fired };
-                let mut context = GroupFiles { members, storage: memory.storage.as_mut(), limit: share };
-                state.push(Arrivals { views, bounds: &bounds }, &mut context, &mut outcome)?;
+            if let Some(mut bounded) = self.bounded(at) {
+                bounded.state.push(views, &bounds, &mut bounded.files, &mut outcome)?;
             }
         }
         outcome.dead = dead;
@@ -353,21 +361,28 @@ impl Window {
     /// each range of keys; windows that have fired and sessions may wait there until more is due.
     pub fn fire(&mut self, emit: &mut Emitter<'_>) -> Result<()> {
         let Some(watermark) = self.watermark.get() else { return self.bound() };
-        let (fired, limit) = (self.fired_bound(), self.share());
-        let options = &mut self.options;
-        let firing = WatermarkFiring { metrics: &options.metrics, places: &self.places, emit: options.emit, watermark };
+        let Options { metrics, emit: when, .. } = &self.options;
+        let firing = WatermarkFiring { metrics, places: &self.places, emit: *when, watermark };
         let in_memory = self.groups.iter_mut().filter(|group| !group.state.is_spilled());
-        let mut shards: Vec<_> = in_memory
-            .map(|Group { metrics, state }| MemberShard { indexes: metrics, shard: &mut state.shard })
-            .collect();
+        let mut shards: Vec<_> = in_memory.map(|group| (group.metrics.as_slice(), &mut group.state.shard)).collect();
         firing.fire(&mut shards, emit)?;
-        for Group { metrics, state } in &mut self.groups {
-            let Some(memory) = &mut options.memory else { break };
-            let members = Members { metrics: &options.metrics, indexes: metrics, fired };
-            state.fire(&mut GroupFiles { members, storage: memory.storage.as_mut(), limit }, &firing, emit)?;
+        for at in 0..self.groups.len() {
+            let Some(Bounded { state, mut files, firing: Some(firing) }) = self.bounded(at) else { break };
+            state.fire(&mut files, &firing, emit)?;
         }
         self.fired = Some(watermark);
         self.bound()
+    }
+
+    /// Returns a group whose state may leave memory; `None` if it may not.
+    fn bounded(&mut self, group: usize) -> Option<Bounded<'_>> {
+        let (fired, limit) = (self.fired_bound(), self.share());
+        let Group { metrics: indexes, state } = &mut self.groups[group];
+        let Options { metrics, memory, emit, .. } = &mut self.options;
+        let (members, storage) = (Members { metrics, indexes, fired }, memory.as_mut()?.storage.as_mut());
+        let firing = |watermark| WatermarkFiring { metrics, places: &self.places, emit: *emit, watermark };
+        let files = GroupFiles { members, storage, limit };
+        Some(Bounded { state, files, firing: self.watermark.get().map(firing) })
     }
 
     /// Returns the watermark up to which windows have fired, if a window may fire again.
@@ -385,42 +400,37 @@ impl Window {
     /// Merges the long logs of groups in files, then moves the largest groups into files until the state in memory is
     /// within its bound.
     fn bound(&mut self) -> Result<()> {
-        let (fired, emit, limit) = (self.fired_bound(), self.options.emit, self.share());
-        for Group { metrics, state } in &mut self.groups {
-            let Some(memory) = &mut self.options.memory else { return Ok(()) };
-            let members = Members { metrics: &self.options.metrics, indexes: metrics, fired };
-            state.merge_logs(&mut GroupFiles { members, storage: memory.storage.as_mut(), limit })?;
+        for at in 0..self.groups.len() {
+            let Some(Bounded { state, mut files, .. }) = self.bounded(at) else { return Ok(()) };
+            state.merge_logs(&mut files)?;
         }
         loop {
-            let Some(memory) = &mut self.options.memory else { return Ok(()) };
+            let Some(memory) = &self.options.memory else { return Ok(()) };
             let is_any_spilled = self.groups.iter().any(|group| group.state.is_spilled());
             let (mut bytes, mut largest) = (0, None);
-            for group in self.groups.iter_mut().filter(|group| !group.state.is_spilled()) {
-                let size = group.state.allocated();
+            for (at, Group { state, .. }) in self.groups.iter_mut().enumerate() {
+                if state.is_spilled() {
+                    continue;
+                }
+                let size = state.allocated();
                 bytes += size;
-                if group.state.can_spill() && largest.as_ref().is_none_or(|(known, _)| *known < size) {
-                    largest = Some((size, group));
+                if state.can_spill() && largest.is_none_or(|(known, _)| known < size) {
+                    largest = Some((size, at));
                 }
             }
             let bound = if is_any_spilled { memory.bytes / 2 } else { memory.bytes };
-            let Some((_, Group { metrics, state })) = largest.filter(|_| bytes > bound) else { return Ok(()) };
-            let members = Members { metrics: &self.options.metrics, indexes: metrics, fired };
-            let limit = memory.bytes / SHARES;
-            state.spill(&mut GroupFiles { members, storage: memory.storage.as_mut(), limit }, emit, self.fired)?;
+            let Some((_, largest)) = largest.filter(|_| bytes > bound) else { return Ok(()) };
+            let (emit, fired) = (self.options.emit, self.fired);
+            let Some(Bounded { state, mut files, .. }) = self.bounded(largest) else { return Ok(()) };
+            state.spill(&mut files, emit, fired)?;
         }
     }
 
     /// Fires the due sessions in files that wait for more sessions to be due, so that the counts of sessions are exact.
     pub fn settle(&mut self, emit: &mut Emitter<'_>) -> Result<()> {
-        let (fired, limit) = (self.fired_bound(), self.share());
-        let Options { metrics, memory, emit: when, .. } = &mut self.options;
-        let Some(memory) = memory else { return Ok(()) };
-        for Group { metrics: indexes, state } in &mut self.groups {
-            let members = Members { metrics, indexes, fired };
-            let firing = |watermark| WatermarkFiring { metrics, places: &self.places, emit: *when, watermark };
-            let firing = self.watermark.get().map(firing);
-            let mut context = GroupFiles { members, storage: memory.storage.as_mut(), limit };
-            state.settle(&mut context, firing.as_ref(), emit)?;
+        for at in 0..self.groups.len() {
+            let Some(Bounded { state, mut files, firing }) = self.bounded(at) else { break };
+            state.settle(&mut files, firing.as_ref(), emit)?;
         }
         Ok(())
     }
@@ -433,12 +443,10 @@ impl Window {
 
     /// Writes rows that wait for state in files, and returns the names of the files that the next snapshot refers to.
     pub fn files(&mut self) -> Result<Vec<String>> {
-        let (fired, limit) = (self.fired_bound(), self.share());
         let mut names = vec![];
-        for Group { metrics, state } in &mut self.groups {
-            let Some(memory) = &mut self.options.memory else { break };
-            let members = Members { metrics: &self.options.metrics, indexes: metrics, fired };
-            names.extend(state.files(&mut GroupFiles { members, storage: memory.storage.as_mut(), limit })?);
+        for at in 0..self.groups.len() {
+            let Some(Bounded { state, mut files, .. }) = self.bounded(at) else { break };
+            names.extend(state.files(&mut files)?);
         }
         Ok(names)
     }
@@ -486,20 +494,19 @@ impl Window {
     /// Restores the groups whose state is in files. A group whose metrics have changed gets the state of the metrics
     /// that it still has.
     fn restore_files(&mut self, saved: &mut Reader<'_>, has_layout: bool) -> Result<()> {
-        let (fired, limit) = (self.fired_bound(), self.share());
         for _ in 0..saved.count()? {
             let texts = (0..saved.count()?).map(|_| saved.text()).collect::<Result<Vec<_>>>()?;
             let state = saved.bytes()?;
-            let Options { metrics, emit, memory, .. } = &mut self.options;
+            let Options { metrics, emit, memory, .. } = &self.options;
             let place = |text: &String| Some(self.members[metrics.iter().position(|metric| metric.text == *text)?]);
             let found: Vec<Option<Member>> = texts.iter().map(place).collect();
             // If the run has none of these metrics, their state is dropped.
             let Some(Member { group, .. }) = found.iter().flatten().next() else { continue };
-            let Some(memory) = memory else {
+            if memory.is_none() {
                 return Err(Error::config("expected --memory, because the checkpoint has state in files"));
-            };
-            let Group { metrics: indexes, state: restored } = &mut self.groups[*group];
-            if found.iter().flatten().any(|member| member.group != *group) {
+            }
+            let (group, emit, indexes) = (*group, *emit, &self.groups[*group].metrics);
+            if found.iter().flatten().any(|member| member.group != group) {
                 return Err(Error::corrupt("snapshot: expected metrics of one group, found those of several"));
             }
             if !has_layout && texts.iter().ne(indexes.iter().map(|metric| &metrics[*metric].text)) {
@@ -510,9 +517,8 @@ impl Window {
                 )));
             }
             let places = found.iter().map(|place| place.map(|member| member.index)).collect();
-            let members = Members { metrics, indexes, fired };
-            let mut context = GroupFiles { members, storage: memory.storage.as_mut(), limit };
-            restored.restore_files(&mut context, *emit, SavedFiles { state, places, has_layout })?;
+            let Some(mut bounded) = self.bounded(group) else { continue };
+            bounded.state.restore_files(&mut bounded.files, emit, &state, places, has_layout)?;
         }
         Ok(())
     }
@@ -589,7 +595,5 @@ pub fn saved_watermark(bytes: &[u8]) -> Result<Option<i64>> {
     saved.optional()
 }
 
-#[cfg(test)]
-mod spilled_tests;
 #[cfg(test)]
 mod tests;

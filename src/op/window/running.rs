@@ -3,10 +3,10 @@
 use super::key::Keys;
 use super::metric::{Layout, Metric, Shape, WindowSpan};
 use super::outcome::{BatchOutcome, LateRow, RowRef};
-use super::session::{SessionRule, Sessions};
-use super::slice::{Placement, Slices, WindowSpec};
+use super::shape::session::{SessionRule, Sessions};
+use super::shape::slice::{Placement, Slices, WindowSpec};
+use super::shape::spilled::SpilledWindows;
 use super::slots::Slots;
-use crate::op::state::spilled_windows::SpilledWindows;
 use arrow::array::{Array, ArrayRef, BooleanArray};
 use arrow::buffer::BooleanBuffer;
 

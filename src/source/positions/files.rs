@@ -7,8 +7,7 @@ use crate::ingest::Ingest;
 use crate::input::bytes;
 use crate::input::content::digest::FileContent;
 use crate::input::content::{IdentifiedFile, identify};
-use crate::input::follow::FileId;
-use crate::input::follow::watch::id_of;
+use crate::input::position::FileId;
 use crate::run::Run;
 use crate::store::PartitionPosition;
 use crate::uri::Uri;
@@ -124,7 +123,7 @@ impl FilePositions {
         if let Some(former) = self.files.last() {
             check_explode(&name, former.explode.as_deref(), explode.as_deref())?;
         }
-        let id = id_of(&metadata);
+        let id = FileId::of(&metadata);
         let IdentifiedFile { content, known, longer } =
             self.identified(&file, &name, id, run.ratio_max).map_err(|error| error.at(name.clone()))?;
         let files = &self.files;
@@ -193,7 +192,7 @@ impl FilePositions {
             return false;
         }
         let Ok(file) = bytes::open(&other.path) else { return false };
-        let is_other = file.metadata().is_ok_and(|found| Some(id_of(&found)) != id);
+        let is_other = file.metadata().is_ok_and(|found| Some(FileId::of(&found)) != id);
         let identified = || identify(&file, std::slice::from_ref(&former.content), ratio_max);
         is_other && identified().is_ok_and(|identified| identified.known.is_some())
     }

@@ -4,7 +4,7 @@ use super::times::{PartitionTime, check_explode};
 use crate::checkpoint::begun::BegunNames;
 use crate::error::{Error, Result};
 use crate::ingest::Ingest;
-use crate::input::follow::position::FollowPosition;
+use crate::input::position::FollowPosition;
 use crate::store::PartitionPosition;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;

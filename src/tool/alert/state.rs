@@ -9,6 +9,7 @@ use super::positions::{
 use crate::alert::clock::{BegunPartition, BegunPartitions, PartitionKey};
 use crate::alert::running::{Transition, TransitionUse};
 use crate::error::{Error, ErrorKind, Result};
+use crate::input::position::FileId;
 use crate::kind::alert::{Alert, AlertState};
 use crate::notify::outbox;
 use crate::run::Run;
@@ -21,7 +22,6 @@ use rusqlite::{Connection, ErrorCode, OptionalExtension, Transaction, Transactio
 use rustix::fs::{FlockOperation, flock};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
@@ -151,19 +151,6 @@ pub struct StateFile {
     _lock: File,
 }
 
-/// The device and inode of a file. A file that replaced it under the same name has others.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct FileId {
-    device: u64,
-    inode: u64,
-}
-
-impl FileId {
-    fn of(path: &Path) -> std::io::Result<Self> {
-        std::fs::metadata(path).map(|found| Self { device: found.dev(), inode: found.ino() })
-    }
-}
-
 impl StateFile {
     /// Checks that a state file can be opened or created, without opening it.
     ///
@@ -214,7 +201,7 @@ impl StateFile {
         prepared.map_err(failed)?;
         outbox::create_tables(&db)?;
         db.busy_timeout(ATTEMPT).map_err(failed)?;
-        let id = FileId::of(path).map_err(|error| Error::io(&name, &error))?;
+        let id = std::fs::metadata(path).map(|found| FileId::of(&found)).map_err(|error| Error::io(&name, &error))?;
         Ok(Self { path: path.to_owned(), id, db, run: run.clone(), _lock: lock })
     }
 
@@ -387,7 +374,7 @@ impl StateFile {
     /// Stores everything in one transaction.
     pub fn commit(&mut self, commit: Commit<'_>) -> Result<()> {
         // SQLite continues to write a file that was removed, and the next run would not find it.
-        if FileId::of(&self.path).ok() != Some(self.id) {
+        if std::fs::metadata(&self.path).ok().map(|found| FileId::of(&found)) != Some(self.id) {
             let message = "cannot store the state: the file was removed or replaced while this run used it";
             return Err(Error::new(ErrorKind::Io, message).at(self.path.display().to_string()));
         }

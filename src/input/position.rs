@@ -1,13 +1,46 @@
-//! How far a followed name is read, as a checkpoint keeps it.
+//! Where an input continues: a file, a followed name with its files, a spool.
 
-use super::name::FileId;
 use crate::input::content::digest::FileContent;
+use crate::spool::CheckpointPosition;
 use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
+use std::fs::{File, Metadata};
+use std::os::unix::fs::MetadataExt;
 
 /// Number of closed files that are kept. From them a later run recognises copies, which it skips, and finds where to
 /// continue in a file that has grown.
 const CLOSED_MAX: usize = 32;
+
+/// Where an input begins or continues.
+pub enum InputPosition {
+    /// A file that is open, because its content was compared: its path may be that of another file by now.
+    Opened(File),
+    /// A followed name.
+    Followed(FollowPosition),
+    /// The spool of an HTTP server.
+    Spool {
+        /// The origin of its records.
+        origin: String,
+        /// Its position.
+        position: CheckpointPosition,
+    },
+}
+
+/// The identity of a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileId {
+    /// The number of its device.
+    pub device: u64,
+    /// The number of its inode. The system does not reuse it while the file is open.
+    pub inode: u64,
+}
+
+impl FileId {
+    /// Returns the identity of the file that has this metadata.
+    pub fn of(metadata: &Metadata) -> Self {
+        Self { device: metadata.dev(), inode: metadata.ino() }
+    }
+}
 
 /// The position in a followed name.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,11 +1,11 @@
 //! Compares windows whose state is in files with the same windows in memory, for any stream, batch split and bound.
 
-use super::metric::Emit;
-use super::tests::{
+use crate::op::storage::MemoryStorage;
+use crate::op::window::metric::Emit;
+use crate::op::window::tests::{
     Event, MANY, Outcomes, WIDE, announce, batch, check_cases, collect, events, options, run, splits, stream_times,
 };
-use super::{MemoryBound, Options, Window};
-use crate::op::state::storage::MemoryStorage;
+use crate::op::window::{MemoryBound, Options, Window};
 use proptest::prelude::*;
 
 /// Bounds in bytes: every group is in files, the largest ones are, or state comes and goes.

@@ -1,13 +1,13 @@
 //! The state of metrics with the same keys, for all of their keys or for a range of them; and how it fires.
 
+use super::key::Keys;
+use super::metric::{Emit, Metric};
+use super::running::{KeyGroup, MetricWindows, RunningMetric};
+use super::shape::session::beyond;
+use super::shape::slice::{Fired, Selects, SelectsSaved};
 use crate::error::Result;
 use crate::kind;
 use crate::op::snapshot::{Reader, Writer};
-use crate::op::window::key::Keys;
-use crate::op::window::metric::{Emit, Metric};
-use crate::op::window::running::{KeyGroup, MetricWindows, RunningMetric};
-use crate::op::window::session::beyond;
-use crate::op::window::slice::{Fired, Selects, SelectsSaved};
 use crate::time::{EARLIEST, LATEST};
 
 /// Receives result rows.
@@ -113,12 +113,6 @@ pub(crate) struct WatermarkFiring<'a> {
     pub(crate) watermark: i64,
 }
 
-/// A shard with the indexes of its metrics.
-pub(crate) struct MemberShard<'a> {
-    pub(crate) indexes: &'a [usize],
-    pub(crate) shard: &'a mut Shard,
-}
-
 /// A window that fires; the order of the fields is the order in which windows fire.
 #[derive(Eq, Ord, PartialEq, PartialOrd)]
 struct DueWindow {
@@ -142,10 +136,10 @@ struct WindowResult {
 
 impl WatermarkFiring<'_> {
     /// Fires the windows that are due, in the order of due time, window end, metric and dimensions; then drops state
-    /// that no later row can reach.
-    pub(crate) fn fire(&self, shards: &mut [MemberShard<'_>], emit: &mut Emitter<'_>) -> Result<()> {
+    /// that no later row can reach. Each shard stands beside the indexes of its metrics.
+    pub(crate) fn fire(&self, shards: &mut [(&[usize], &mut Shard)], emit: &mut Emitter<'_>) -> Result<()> {
         let mut due: Vec<DueWindow> = vec![];
-        for (at, MemberShard { indexes, shard }) in shards.iter_mut().enumerate() {
+        for (at, (indexes, shard)) in shards.iter_mut().enumerate() {
             for (member, (metric, running)) in indexes.iter().zip(&mut shard.running).enumerate() {
                 let delay = delay(self.emit, &self.metrics[*metric]);
                 let (ends, is_session) = match &mut running.windows {
@@ -161,11 +155,11 @@ impl WatermarkFiring<'_> {
         }
         due.sort_unstable();
         for DueWindow { end, shard, member, .. } in due {
-            let MemberShard { indexes, shard } = &mut shards[shard];
+            let (indexes, shard) = &mut shards[shard];
             let Shard { group, running } = &mut **shard;
             self.fire_window(&self.metrics[indexes[member]], &mut running[member], &mut group.keys, end, emit)?;
         }
-        for MemberShard { shard, .. } in shards {
+        for (_, shard) in shards {
             let Shard { group, running } = &mut **shard;
             for RunningMetric { slots, windows, .. } in running {
                 match windows {

@@ -7,6 +7,19 @@ use std::fmt::Debug;
 use std::ops::Range;
 use std::rc::{Rc, Weak};
 
+/// The size of the state.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StateSize {
+    /// Keys in memory, and keys in files when these were last read.
+    pub keys: u64,
+    /// Approximate bytes in memory.
+    pub memory: u64,
+    /// Bytes in files.
+    pub disk: u64,
+    /// Bytes written to files so far.
+    pub written: u64,
+}
+
 /// Makes files for state.
 pub trait StateStorage: Debug {
     /// Begins a file. Errors: exit status 74.

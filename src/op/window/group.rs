@@ -1,15 +1,15 @@
 //! The state of a group of metrics: in memory, or in files once it is too large.
 
-use super::StateSize;
-use super::shard::{Emitter, Shard, WatermarkFiring, delay};
-use super::spilled::{Arrivals, GroupFiles, SavedFiles, Spilled};
+use super::firing::{Emitter, Shard, WatermarkFiring, delay};
+use super::key;
+use super::metric::Emit;
+use super::outcome::BatchOutcome;
+use super::running::{Bounds, MetricView, MetricWindows, RunningMetric};
+use super::spill::{Arrivals, GroupFiles, Spilled};
 use crate::error::Result;
 use crate::expr::Dimension;
 use crate::op::snapshot::Writer;
-use crate::op::window::key;
-use crate::op::window::metric::Emit;
-use crate::op::window::outcome::BatchOutcome;
-use crate::op::window::running::{MetricWindows, RunningMetric};
+use crate::op::storage::StateSize;
 use arrow::array::BinaryArray;
 
 /// A group with fewer keys stays in memory: the state of few keys cannot be split.
@@ -66,12 +66,15 @@ impl GroupState {
     /// Takes the rows of a batch that were kept for the state in files.
     pub(crate) fn push(
         &mut self,
-        arrivals: Arrivals<'_>,
+        views: Vec<&MetricView<'_>>,
+        bounds: &Bounds,
         context: &mut GroupFiles<'_>,
         outcome: &mut BatchOutcome,
     ) -> Result<()> {
         match (&mut self.spilled, &self.keys) {
-            (Some(spilled), Some(keys)) => spilled.push(keys, &arrivals, &mut self.shard, context, outcome),
+            (Some(spilled), Some(keys)) => {
+                spilled.push(&mut Arrivals { keys, views, bounds, outcome }, &mut self.shard, context)
+            }
             _ => Ok(()),
         }
     }
@@ -162,14 +165,16 @@ impl GroupState {
     }
 
     /// Restores the references that [`GroupState::snapshot_files`] saved. The caller then restores each metric from its
-    /// own snapshot.
+    /// own snapshot. `places` and `has_layout` are those of [`Spilled::restore`].
     pub(crate) fn restore_files(
         &mut self,
         context: &mut GroupFiles<'_>,
         emit: Emit,
-        saved: SavedFiles<'_>,
+        saved: &[u8],
+        places: Vec<Option<usize>>,
+        has_layout: bool,
     ) -> Result<()> {
-        let mut spilled = Spilled::restore(context, saved)?;
+        let mut spilled = Spilled::restore(context, saved, places, has_layout)?;
         for (running, metric) in self.shard.running.iter_mut().zip(context.members.each()) {
             running.windows = MetricWindows::Spilled(running.spilled(delay(emit, metric), None));
         }

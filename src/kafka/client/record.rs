@@ -99,7 +99,7 @@ pub fn insert(headers: OwnedHeaders, own: &dyn Headers, keeps: impl Fn(&str) -> 
 }
 
 /// Whether a header describes the value of the input record.
-pub(super) fn is_of_value(name: &str) -> bool {
+pub fn is_of_value(name: &str) -> bool {
     let begins = |with: &&str| name.get(..with.len()).is_some_and(|start| start.eq_ignore_ascii_case(with));
     OF_VALUE.iter().any(begins)
 }

@@ -6,12 +6,12 @@
 //! merged sessions have fired. The results depend on the partitions' contents alone only if each key occurs in one
 //! partition.
 
-use super::key::Keys;
-use super::outcome::RowRef;
 use super::slice::{Fired, Selects, SelectsSaved};
-use super::slots::Slots;
 use crate::error::Result;
 use crate::op::snapshot::{Reader, Writer};
+use crate::op::window::key::Keys;
+use crate::op::window::outcome::RowRef;
+use crate::op::window::slots::Slots;
 use ahash::AHashMap;
 use arrow::array::ArrayRef;
 use std::collections::{BTreeMap, BTreeSet};

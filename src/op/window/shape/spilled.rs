@@ -3,13 +3,13 @@
 //! The windows of slices judge a row by the stamps of the row. A row that is late for a session by its stamps may still
 //! join an open session, so only the state can judge it: such a row is undecided.
 
+use super::ends::{EndRange, Ends};
+use super::session::{SessionRule, beyond};
+use super::slice::WindowSpec;
 use crate::error::Result;
 use crate::op::snapshot::{Reader, Writer};
-use crate::op::window::ends::{EndRange, Ends};
 use crate::op::window::metric::WindowSpan;
 use crate::op::window::outcome::RowRef;
-use crate::op::window::session::{SessionRule, beyond};
-use crate::op::window::slice::WindowSpec;
 use arrow::buffer::BooleanBuffer;
 
 /// A session in files fires at most gap / DEFERRED after it is due: each firing reads all states, so several firings

@@ -7,9 +7,9 @@
 //! A row is compared with its bound before it is written to a log, so no row of a log is late. [`RowLayout::replay`]
 //! also takes rows that are in no log yet; some of these may be late.
 
-use super::shard::Shard;
 use crate::error::{Error, Result};
 use crate::op::snapshot::{Reader, Writer};
+use crate::op::window::firing::Shard;
 use crate::op::window::metric::Metric;
 use crate::op::window::outcome::BatchOutcome;
 use crate::op::window::running::{Bounds, MetricView, TimeBounds, truth};

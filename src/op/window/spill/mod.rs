@@ -1,13 +1,28 @@
 //! The state of a group of metrics in files: saved shards of ranges of keys, and logs of the rows that came after them.
 //!
+//! ```text
+//! rows ─► SpilledWindows (judges them) ─► pending ─► log in a file ┐
+//!                                         saved Shards in files ───┴─► Shard of a range of keys ─► fires, is saved
+//! ```
+//!
+//! A key belongs to a range of hashes. The state of a range is a [`Shard`]: the same windows as in memory, for fewer
+//! keys. So whatever windows can do in memory they do here too. Rows wait in a log until a window of theirs fires or
+//! closes; then all ranges are read one after another.
+//!
 //! A file holds blocks of many ranges and is never changed. A range that becomes too large for memory is split when it
 //! is read; its parts refer to the same blocks until they are written again.
+//!
+//! `rows.rs`: the rows of a log.
 
-use super::rows::{self, Hashes, RowLayout, hash};
-use super::shard::{Emitter, MemberShard, Shard, WatermarkFiring};
-use super::storage::{NewStateFile, StateFile, StateStorage};
+mod rows;
+#[cfg(test)]
+mod tests;
+
+use self::rows::{Hashes, RowLayout, hash};
 use crate::error::{Error, Result};
 use crate::op::snapshot::{Reader, Writer};
+use crate::op::storage::{NewStateFile, StateFile, StateStorage};
+use crate::op::window::firing::{Emitter, Shard, WatermarkFiring};
 use crate::op::window::metric::Metric;
 use crate::op::window::outcome::BatchOutcome;
 use crate::op::window::running::{Bounds, MetricView, MetricWindows};
@@ -68,16 +83,6 @@ struct Block {
     share: u64,
 }
 
-/// The state that [`Spilled::snapshot`] saved.
-pub(crate) struct SavedFiles<'a> {
-    pub(crate) state: &'a [u8],
-    /// For each saved metric, its index in the group; `None` if the group no longer has the metric.
-    pub(crate) places: Vec<Option<usize>>,
-    /// Whether `state` has the columns of the logs. If it does not, the group must have the metrics for which it was
-    /// saved.
-    pub(crate) has_layout: bool,
-}
-
 /// A group, the files, and how much of the group may be in memory.
 pub(crate) struct GroupFiles<'a> {
     pub(crate) members: Members<'a>,
@@ -96,19 +101,14 @@ pub(crate) struct Members<'a> {
     pub(crate) fired: Option<i64>,
 }
 
-/// A batch for a group.
+/// A batch for a group, and what becomes of its rows.
 pub(crate) struct Arrivals<'a> {
+    /// The key of each row.
+    pub(crate) keys: &'a BinaryArray,
     /// The views of the group's metrics.
     pub(crate) views: Vec<&'a MetricView<'a>>,
     pub(crate) bounds: &'a Bounds,
-}
-
-/// Rows of a batch: those that the windows have kept, and those that only the state can judge.
-#[derive(Clone, Copy)]
-struct UndecidedRows<'a> {
-    keys: &'a BinaryArray,
-    kept: &'a BooleanBuffer,
-    undecided: &'a BTreeSet<usize>,
+    pub(crate) outcome: &'a mut BatchOutcome,
 }
 
 impl<'a> Members<'a> {
@@ -196,11 +196,9 @@ impl Spilled {
     /// Takes the rows of a batch that the windows of `shard` have kept, and lets the state judge the undecided rows.
     pub(crate) fn push(
         &mut self,
-        keys: &BinaryArray,
-        arrivals: &Arrivals<'_>,
+        arrivals: &mut Arrivals<'_>,
         shard: &mut Shard,
         context: &mut GroupFiles<'_>,
-        outcome: &mut BatchOutcome,
     ) -> Result<()> {
         let (mut masks, mut undecided) = (vec![], BTreeSet::new());
         for running in &shard.running {
@@ -210,29 +208,29 @@ impl Spilled {
         }
         let Some(mut kept) = masks.iter().cloned().reduce(|a, b| &a | &b) else { return Ok(()) };
         if !undecided.is_empty() {
-            let unclear = UndecidedRows { keys, kept: &kept, undecided: &undecided };
-            kept = self.decide(arrivals, unclear, shard, context, outcome)?;
+            kept = self.decide(arrivals, &kept, &undecided, shard, context)?;
         }
         if kept.count_set_bits() == 0 {
             return Ok(());
         }
-        let rows = self.layout.log(keys, &kept, &arrivals.views, &masks, arrivals.bounds)?;
+        let rows = self.layout.log(arrivals.keys, &kept, &arrivals.views, &masks, arrivals.bounds)?;
         self.pending_bytes += rows::size(&rows);
         self.pending.push(rows);
         if self.pending_bytes >= context.limit { self.flush(context) } else { Ok(()) }
     }
 
-    /// Lets the state judge rows that may be late: reads the ranges of their keys, adds the rows of the batch in these
-    /// ranges, and saves the ranges. Returns the kept rows of the other ranges.
+    /// Lets the state judge the `undecided` rows, which may be late: reads the ranges of their keys, adds the rows of
+    /// the batch in these ranges, and saves the ranges. Returns the `kept` rows of the other ranges.
     fn decide(
         &mut self,
-        arrivals: &Arrivals<'_>,
-        UndecidedRows { keys, kept, undecided }: UndecidedRows<'_>,
+        arrivals: &mut Arrivals<'_>,
+        kept: &BooleanBuffer,
+        undecided: &BTreeSet<usize>,
         shard: &mut Shard,
         context: &mut GroupFiles<'_>,
-        outcome: &mut BatchOutcome,
     ) -> Result<BooleanBuffer> {
         self.flush(context)?;
+        let Arrivals { keys, views, bounds, outcome } = arrivals;
         let place = |row: usize| {
             let hash = hash(keys.value(row));
             self.ranges.partition_point(|range| range.hashes.last < hash)
@@ -244,7 +242,7 @@ impl Spilled {
             let of_range = |row: usize| places[row] == Some(*at);
             let chosen = BooleanBuffer::collect_bool(kept.len(), of_range);
             let masks: Vec<BooleanBuffer> = shard.running.iter().map(|running| running.kept_or_undecided()).collect();
-            let rows = self.layout.log(keys, &chosen, &arrivals.views, &masks, arrivals.bounds)?;
+            let rows = self.layout.log(keys, &chosen, views, &masks, bounds)?;
             let mut state = Shard::new(context.members.each());
             self.load(&self.ranges[*at], context.members, usize::MAX, &mut state)?;
             let judged = self.layout.replay(&rows, context.members.fired, &mut state)?;
@@ -252,10 +250,8 @@ impl Spilled {
             let late: BTreeSet<(usize, usize)> =
                 judged.late.iter().map(|late| (indexes[late.row as usize], late.metric as usize)).collect();
             for (member, running) in shard.running.iter_mut().enumerate() {
-                let view = arrivals.views[member];
-                running.decided(view, arrivals.bounds, outcome, |row| {
-                    of_range(row).then(|| late.contains(&(row, member)))
-                });
+                let is_late = |row| of_range(row).then(|| late.contains(&(row, member)));
+                running.decided(views[member], bounds, outcome, is_late);
             }
             let mut writer = BlockWriter::begin(context.storage)?;
             writer.write(&state.snapshot(&|_| true))?;
@@ -333,7 +329,7 @@ impl Spilled {
                 running.since = known.since;
             }
             if let Some((firing, emit)) = &mut firing {
-                firing.fire(&mut [MemberShard { indexes: members.indexes, shard: &mut state }], *emit)?;
+                firing.fire(&mut [(members.indexes, &mut state)], *emit)?;
             }
             observe(&state, shard);
             self.keys += state.group.keys.len() as u64;
@@ -415,10 +411,16 @@ impl Spilled {
         }
     }
 
-    /// Restores the state that [`Spilled::snapshot`] saved.
-    pub(crate) fn restore(context: &mut GroupFiles<'_>, saved: SavedFiles<'_>) -> Result<Self> {
-        let SavedFiles { state, places, has_layout } = saved;
-        let (members, storage, mut saved) = (context.members, &mut *context.storage, Reader::new(state));
+    /// Restores the state that [`Spilled::snapshot`] saved. `places` has, for each saved metric, its index in the
+    /// group, or none if the group no longer has the metric. `has_layout` says whether the state has the columns of the
+    /// logs; if it does not, the group must have the metrics for which it was saved.
+    pub(crate) fn restore(
+        context: &mut GroupFiles<'_>,
+        saved: &[u8],
+        places: Vec<Option<usize>>,
+        has_layout: bool,
+    ) -> Result<Self> {
+        let (members, storage, mut saved) = (context.members, &mut *context.storage, Reader::new(saved));
         let mut restored = Self::new(members);
         if has_layout {
             restored.layout = RowLayout::restore(&members.each().collect::<Vec<_>>(), &places, &mut saved)?;

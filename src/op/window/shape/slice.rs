@@ -10,12 +10,12 @@
 //! result row.
 
 use super::ends::{EndRange, Ends};
-use super::key::Keys;
-use super::metric::{Layout, WindowSpan};
-use super::slots::Slots;
-use super::tree::{KeySlot, Leaves, Tree};
 use crate::error::{Error, Result};
 use crate::op::snapshot::{Reader, Writer};
+use crate::op::window::key::Keys;
+use crate::op::window::metric::{Layout, WindowSpan};
+use crate::op::window::slots::Slots;
+use crate::op::window::tree::{KeySlot, Leaves, Tree};
 use crate::time::{Calendar, format_instant};
 use ahash::AHashMap;
 use chrono_tz::IANA_TZDB_VERSION;
