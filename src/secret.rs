@@ -30,8 +30,8 @@ struct Revealed {
     known: Vec<KnownSecret>,
     /// Names that were revealed as a whole, with the concealed text they came from.
     whole: Vec<(String, String)>,
-    /// `:PASSWORD@` of URIs with a password in plain text.
-    passwords: Vec<String>,
+    /// Parts of URIs with a password in plain text, each with the text that output shows in its place.
+    passwords: Vec<(String, String)>,
 }
 
 static REVEALED: Mutex<Revealed> = Mutex::new(Revealed { known: vec![], whole: vec![], passwords: vec![] });
@@ -101,11 +101,13 @@ pub fn remember(name: &str, value: &str) {
     }
 }
 
-/// Makes the password of a URI `SCHEME://USER:PASSWORD@HOST` a secret, also if the scheme is unknown, mistyped or
-/// missing: output shows `***` in its place. A flag may precede the URI: `--to=URI`. Other texts have no effect.
+/// Makes the passwords of a URI secrets, also if the scheme is unknown, mistyped or missing: that of
+/// `SCHEME://USER:PASSWORD@HOST`, and those of parameters such as `password=` and `secret_key=`. Output shows `***` in
+/// their place. A flag may precede the URI: `--to=URI`. Other texts have no effect.
 pub fn remember_password(text: &str) {
     let uri = text.strip_prefix("--").and_then(|flag| flag.split_once('=')).map_or(text, |(_, value)| value);
-    let Some((before, _)) = uri.rsplit_once('@') else { return };
+    remember_parameters(uri);
+    let Some((before, _)) = uri.rsplit_once('@') else { return remember_without_host(uri) };
     let is_word = |text: &str| text.chars().all(|c| c.is_ascii_alphanumeric() || "+-._".contains(c));
     let colon = before.split_once(':').filter(|_| find(before).is_none());
     let who = match (before.split_once("//"), colon) {
@@ -116,12 +118,42 @@ pub fn remember_password(text: &str) {
         (None, Some((user, password))) if is_word(user) && !password.contains(char::is_whitespace) => before,
         _ => return,
     };
-    // A placeholder is no secret; its value is.
-    let is_secret = |password: &str| !password.is_empty() && find(password).is_none();
-    let Some((_, password)) = who.split_once(':').filter(|(_, password)| is_secret(password)) else { return };
-    let (form, mut revealed) = (format!(":{password}@"), revealed());
-    if !revealed.passwords.contains(&form) {
-        revealed.passwords.push(form);
+    let Some((_, password)) = who.split_once(':') else { return };
+    hide_password(":", password, "@");
+}
+
+/// Remembers the password of `SCHEME://USER:PASSWORD/DATABASE`, in which the host was forgotten: what is at the place of
+/// a port and is no number.
+fn remember_without_host(uri: &str) {
+    let Some((_, rest)) = uri.split_once("//") else { return };
+    let hosts = rest.split(['/', '?']).next().unwrap_or_default();
+    for host in hosts.split(',').filter(|host| !host.starts_with('[')) {
+        let Some((name, port)) = host.split_once(':') else { continue };
+        if !port.bytes().all(|byte| byte.is_ascii_digit()) {
+            hide_password(&format!("{name}:"), port, "");
+        }
+    }
+}
+
+/// Remembers the values of parameters whose names say that they are secret, whatever separates them.
+fn remember_parameters(uri: &str) {
+    for part in uri.split(['?', '&', ';']).skip(1) {
+        let Some((name, value)) = part.split_once('=') else { continue };
+        let lower = name.to_ascii_lowercase();
+        if ["password", "passwd", "secret", "token"].iter().any(|word| lower.contains(word)) {
+            hide_password(&format!("{name}="), value, "");
+        }
+    }
+}
+
+/// Lets output show `***` for a password between these texts. A placeholder is no secret; its value is.
+fn hide_password(before: &str, password: &str, after: &str) {
+    if password.is_empty() || find(password).is_some() {
+        return;
+    }
+    let (form, mut revealed) = (format!("{before}{password}{after}"), revealed());
+    if !revealed.passwords.iter().any(|(known, _)| *known == form) {
+        revealed.passwords.push((form, format!("{before}***{after}")));
     }
 }
 
@@ -199,8 +231,8 @@ pub fn named(concealed: &str) -> String {
 pub fn hide(text: &str) -> String {
     let revealed = revealed();
     let mut text = replaced(text, &revealed.known, |known| known.placeholder.clone());
-    for password in &revealed.passwords {
-        text = text.replace(password, ":***@");
+    for (password, shown) in &revealed.passwords {
+        text = text.replace(password, shown);
     }
     let mut known: Vec<&KnownSecret> = revealed.known.iter().filter(|known| known.value.len() >= HIDDEN_MIN).collect();
     // Longer values first, because one value may be part of another.
@@ -254,6 +286,14 @@ mod tests {
             (" postgres ://u:fifth-pw@h/evt", " postgres ://u:***@h/evt"),
             ("//u:sixth-pw@h", "//u:***@h"),
             ("u:seventh-pw@h/evt", "u:***@h/evt"),
+            ("s3:/b/x?access_key=a&secret_key=ninth-pw", "s3:/b/x?access_key=a&secret_key=***"),
+            ("kafak://h:9/t?rdkafka.sasl.password=tenth-pw", "kafak://h:9/t?rdkafka.sasl.password=***"),
+            ("kafka://h/t;rdkafka.sasl.password=11th-pw", "kafka://h/t;rdkafka.sasl.password=***"),
+            ("jdbc:x://h/d?user=u&Password=12th-pw", "jdbc:x://h/d?user=u&Password=***"),
+            ("postgres://u:13th-pw/evt", "postgres://u:***/evt"),
+            ("postgres://u:14th-pw%40h", "postgres://u:***"),
+            ("kafka://a:9092,b:9093/t?format=x", "kafka://a:9092,b:9093/t?format=x"),
+            ("http://[::1]:80/x", "http://[::1]:80/x"),
             ("postgrez://user@h:5432/evt", "postgrez://user@h:5432/evt"),
             ("a.jsonl:7 x@y", "a.jsonl:7 x@y"),
         ] {

@@ -10,7 +10,8 @@ const TOPICS: [&str; 4] = ["seed-none", "seed-gzip", "seed-snappy", "seed-lz4"];
 /// Any bytes are an answer, and any bytes are the records of a partition.
 pub fn run(input: &[u8]) {
     let _ = wire::supported(input);
-    if let Ok(all) = wire::fetched_by_id(input, &[TopicId::parse("sVv-a5OcT9-0w_YkfEzn3g")]) {
+    let topic = TopicId::parse("sVv-a5OcT9-0w_YkfEzn3g").map(|id| (id, 0));
+    if let Ok(all) = wire::fetched_by_id(input, topic.as_slice()) {
         all.into_iter().for_each(|one| records(&input[one.range], one.aborted));
     }
     if let Ok(all) = wire::fetched(input, &TOPICS.map(str::to_owned)) {

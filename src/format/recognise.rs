@@ -7,6 +7,7 @@ use super::{by_extension, clf, logfmt, syslog};
 use crate::json::scan::is_json;
 use crate::parse::shell;
 use crate::time::read_iso;
+use serde::de::IgnoredAny;
 
 /// The number of bytes in which a line that begins with `{` is looked for.
 pub const LOOK: usize = 64 << 10;
@@ -199,15 +200,16 @@ fn has_object_behind_prefix(line: &[u8]) -> bool {
     text.is_some_and(|text| is_json(text.trim_end()))
 }
 
-/// Whether text is one JSON array or several, not lines: it begins with an array that does not end with its line, or
-/// that no line with an object follows. A word in brackets, as a log has, is no array.
+/// Whether text is one JSON array or several, not lines: it begins with an array that continues behind its first line,
+/// or that no line with an object follows. A word in brackets, as a log has, is no array.
 fn is_array(text: &[u8]) -> bool {
     let text = text.trim_ascii_start();
     let end = memchr::memchr(b'\n', text).unwrap_or(text.len());
     let (first, rest) = text.split_at(end);
-    let ends_with_line = || std::str::from_utf8(first.trim_ascii_end()).is_ok_and(is_json);
+    // A line that is no JSON and cannot become JSON by further lines is no array either: `[3, main] started`.
+    let continues = || serde_json::from_slice::<IgnoredAny>(first).is_err_and(|error| error.is_eof());
     let has_objects = || rest.split(|byte| *byte == b'\n').any(|line| line.trim_ascii_start().starts_with(b"{"));
-    begins_array(text) && !(ends_with_line() && has_objects())
+    begins_array(text) && (continues() || !has_objects())
 }
 
 /// Whether text begins as a JSON array does: with a bracket and, as far as the text goes, a value and what may follow
@@ -347,6 +349,10 @@ mod tests {
             "[[INFO]] x",
             "[truth]",
             "[::1]:80 GET",
+            "[1, main] INFO",
+            "[\"GET\", 200] 3ms",
+            "[{\"a\":1}] sent",
+            "[{}] x",
             "INFO [1]",
             "{\"a\":[1]}",
             "",

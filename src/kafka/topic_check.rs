@@ -6,7 +6,7 @@
 //! at intervals, after each pause, and before positions are stored.
 
 use super::client::Topics;
-use super::position::{self, OffsetSpan};
+use super::position::{self, OffsetSpan, PartitionId};
 use super::range::{KnownTopic, PartitionCursor};
 use super::source::Cluster;
 use crate::counts::counted;
@@ -16,6 +16,8 @@ use std::time::Duration;
 
 /// Longest time between two requests for the ids, while records are read by name.
 const EVERY: Duration = Duration::from_secs(10);
+/// Time for which a new topic may have records of which none is read.
+const SILENT: Duration = Duration::from_secs(30);
 /// Shortest time between two of them, if not before positions are stored.
 const AT_MOST_EVERY: Duration = Duration::from_secs(1);
 
@@ -35,6 +37,68 @@ impl TopicCheck {
             self.asked = Some(now);
         }
         is_due
+    }
+}
+
+/// Partitions of a new topic that are read by name, of which nothing was read yet.
+///
+/// librdkafka ignores what brokers tell of a topic if its leader epochs are lower than before, as those of a new topic
+/// are if brokers were restarted under the earlier one. It then reads nothing, and reports nothing.
+#[derive(Debug, Default)]
+pub struct AwaitedPartitions {
+    waiting: Vec<AwaitedPartition>,
+    /// When brokers were last asked for their extents, or when the partitions were begun, on the run's monotonic clock.
+    asked: Duration,
+}
+
+#[derive(Debug)]
+struct AwaitedPartition {
+    id: PartitionId,
+    /// The offset from which it is read.
+    next: i64,
+    /// Whether it had records when brokers were last asked.
+    has_records: bool,
+}
+
+impl AwaitedPartitions {
+    /// Adds the partitions of these cursors.
+    pub fn begin<'a>(&mut self, cursors: impl Iterator<Item = &'a PartitionCursor>, now: Duration) {
+        let awaited =
+            |cursor: &PartitionCursor| AwaitedPartition { id: cursor.id, next: cursor.next, has_records: false };
+        self.waiting.extend(cursors.map(awaited));
+        self.asked = now;
+    }
+
+    /// Looks at the partitions while there is nothing to read. Errors: exit status 69 if one has had records for
+    /// [`SILENT`], and none was read.
+    pub fn check(
+        &mut self,
+        cluster: &dyn Cluster,
+        topics: &Topics,
+        cursors: &[PartitionCursor],
+        now: Duration,
+    ) -> Result<()> {
+        let is_unread = |one: &AwaitedPartition| {
+            cursors.iter().any(|cursor| cursor.id == one.id && cursor.next == one.next && cursor.is_read())
+        };
+        self.waiting.retain(is_unread);
+        if self.waiting.is_empty() || now < self.asked + SILENT {
+            return Ok(());
+        }
+        self.asked = now;
+        for one in &mut self.waiting {
+            let high = cluster.extent(one.id)?.high;
+            if high > one.next && one.has_records {
+                let (name, next) = (topics.partition_name(one.id), one.next);
+                let message = format!(
+                    "{name}@{next}: the topic was recreated; librdkafka reads none of its records up to offset {high}. \
+                     Start again: the next run reads it from its start"
+                );
+                return Err(Error::new(ErrorKind::Unavailable, message));
+            }
+            one.has_records = high > one.next;
+        }
+        Ok(())
     }
 }
 

@@ -47,8 +47,10 @@ impl RowCompleter {
         parts.extend(self.mapper.batch(&mut self.partition_table, None)?);
         let completed = concat_batches(&self.mapper.schema(), &parts)?;
         let mut columns = completed.columns().to_vec();
-        // It depends on the rows before it.
-        columns[column::STREAM_TIME] = take(batch.column(column::STREAM_TIME), &numbers, None)?;
+        // The stream time depends on the rows before the row, and the event time may be that of the clock.
+        for column in [column::STREAM_TIME, column::EVENT_TIME] {
+            columns[column] = take(batch.column(column), &numbers, None)?;
+        }
         Ok(RecordBatch::try_new(completed.schema(), columns)?)
     }
 

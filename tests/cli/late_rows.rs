@@ -117,3 +117,21 @@ fn a_late_row_and_a_letter_of_one_batch_each_have_their_record() {
         assert_eq!(row["properties"]["amount"], n);
     }
 }
+
+/// The clock of a run gives the event time, also where the record has a time of arrival of its own.
+#[test]
+fn a_late_row_keeps_its_event_time_where_that_is_the_arrival() {
+    let dir = Dir::new("late-arrival");
+    dir.write("g.jsonl", "{\"a\":1}\n");
+    let window = "evt-window -q g.jsonl --time arrival --field ingested_at=x --size 10s --out-of-orderness 0s \
+         --checkpoint ck --to sqlite:n.db --late l.jsonl";
+    dir.shell(&format!("{window} --now 2024-01-01T01:00:00Z")).succeeds();
+    dir.shell("echo '{\"a\":2,\"x\":\"2020-01-01T00:00:00Z\"}' >> g.jsonl").succeeds();
+    // The clock went back, so the row is late.
+    dir.shell(&format!("{window} --now 2024-01-01T00:00:00Z")).succeeds();
+    let late = dir.rows("l.jsonl");
+    assert_eq!(late.len(), 1, "{late:?}");
+    assert_eq!(late[0]["event_time"], "2024-01-01T00:00:00.000000Z", "{late:?}");
+    assert_eq!(late[0]["ingested_at"], "2020-01-01T00:00:00.000000Z", "{late:?}");
+    assert_eq!(late[0]["lateness_ms"], 3_600_000, "{late:?}");
+}

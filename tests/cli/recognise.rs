@@ -111,6 +111,8 @@ fn a_first_line_in_brackets_is_a_dead_letter_before_lines_of_json() {
         "[[INFO]] {",
         "[1,2]",
         "[{\"n\":1}]",
+        "[3, main] INFO started",
+        "[{\"n\":1}] sent",
         "[]",
     ] {
         for begin in ["", "\u{feff}", "\n \n"] {

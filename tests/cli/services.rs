@@ -1,6 +1,6 @@
 //! Tools as services: configuration, JSON on stderr, secrets, checks, notification of the service manager.
 
-use crate::harness::{Dir, ROOT, bin_dir, eventually, in_ci, status};
+use crate::harness::{Dir, ROOT, Run, bin_dir, eventually, in_ci, status};
 use crate::man::assert_file;
 use evt::cli::{ToolRow, Unit};
 use evt::tool;
@@ -476,7 +476,7 @@ fn shell_line(unit: &str, etc: &Path) -> String {
     let text = std::fs::read_to_string(Path::new(ROOT).join("systemd").join(unit)).expect("it is there");
     let line = text.lines().find_map(|line| line.strip_prefix("ExecStart=/bin/bash -o pipefail -c '"));
     let line = line.and_then(|line| line.strip_suffix('\'')).expect("it starts a shell");
-    line.replace("/etc/evt", etc.to_str().expect("it is text"))
+    line.replace("$$", "$").replace("/etc/evt", etc.to_str().expect("it is text"))
 }
 
 /// Whether a program runs in a process group.
@@ -490,6 +490,26 @@ fn is_running(group: u32, program: &str) -> bool {
         Some((name.split_once('(')?.1.to_owned(), state != "Z", group.to_owned()))
     });
     found.any(|(name, runs, of)| name == program && runs && of == group.to_string())
+}
+
+/// A stage with a fault at its start leaves a torn stream (65) to those after it.
+#[test]
+fn the_status_of_the_pipeline_is_that_of_the_stage_with_a_lasting_fault() {
+    let dir = Dir::new("pipeline-status");
+    dir.write("in.jsonl", "{\"event_type\":\"x\",\"server_timestamp\":\"2026-01-05T10:00:00Z\"}\n");
+    dir.shell(&format!("mkdir etc; cp -r {ROOT}/examples/schemas etc")).succeeds();
+    let line = shell_line("evt-pipeline.service", &dir.path("etc"));
+    let run = |raw: &str, line: &str| {
+        let mut command = dir.command("/bin/bash", &["-o", "pipefail", "-c", line]);
+        command.env("RAW", raw).env("STORE", "sqlite:out.db").stdin(Stdio::null());
+        Run::of(&mut command)
+    };
+    // Without the file of the metrics.
+    run("in.jsonl", &line).ends_with(78);
+    dir.write("etc/metrics.toml", "[[metric]]\nname = \"n\"\nsize = \"1m\"\n");
+    run("in.jsonl", &line.replace("evt-validate", "evt-validate --no-such-flag")).ends_with(2);
+    run("in.jsonl", &line.replace("/schemas", "/no-schemas")).ends_with(78);
+    run("in.jsonl", &line.replace("evt-validate", "head -c 100 | evt-validate")).ends_with(65);
 }
 
 #[test]

@@ -119,6 +119,8 @@ pub trait Leaders {
 /// One partition being read.
 struct FetchedPartition {
     id: PartitionId,
+    /// The id of its topic. Partitions that are added later may be of a new topic of the same name.
+    topic_id: Option<TopicId>,
     /// Increases with every [`Fetcher::read`], so that answers to requests before it are recognised and ignored.
     generation: u64,
     /// The offset of the next request.
@@ -159,14 +161,6 @@ struct OpenAnswer {
     partitions: VecDeque<FetchedRecords>,
 }
 
-/// How topics are requested.
-struct RequestedTopics {
-    /// The ids of the topics that are read.
-    ids: Vec<Option<TopicId>>,
-    /// Whether a topic was requested by name.
-    has_used_names: bool,
-}
-
 /// The look-ups of leaders.
 struct Lookups {
     /// The time of the next one.
@@ -180,7 +174,8 @@ pub struct Fetcher {
     network: Box<dyn Network>,
     leaders: Rc<dyn Leaders>,
     address: Address,
-    requested: RequestedTopics,
+    /// Whether a topic was requested by name.
+    has_used_names: bool,
     /// The client id sent to brokers.
     client_id: String,
     /// The partitions being read. Every request moves the first one to the end, so that no partition is always the
@@ -204,7 +199,7 @@ impl Fetcher {
             network,
             leaders,
             address: address.clone(),
-            requested: RequestedTopics { ids: vec![None; address.topics.len()], has_used_names: false },
+            has_used_names: false,
             client_id: client_id.to_owned(),
             partitions: vec![],
             generation: 0,
@@ -218,27 +213,17 @@ impl Fetcher {
     pub fn read(&mut self, start: Position) {
         let known = self.partitions.extract_if(.., |one| one.id == start.id).next();
         self.generation += 1;
-        self.requested.ids[start.id.topic] = start.topic_id;
-        let (generation, offset) = (self.generation, start.offset);
-        self.partitions.push(match known {
-            Some(known) => FetchedPartition {
-                generation,
-                offset,
-                is_out_of_range: false,
-                is_unknown: false,
-                answered: None,
-                ..known
-            },
-            None => FetchedPartition {
-                id: start.id,
-                generation,
-                offset,
-                leader: None,
-                is_out_of_range: false,
-                is_unknown: false,
-                answered: None,
-                failure: None,
-            },
+        let (leader, failure) = known.map_or((None, None), |known| (known.leader, known.failure));
+        self.partitions.push(FetchedPartition {
+            id: start.id,
+            topic_id: start.topic_id,
+            generation: self.generation,
+            offset: start.offset,
+            leader,
+            is_out_of_range: false,
+            is_unknown: false,
+            answered: None,
+            failure,
         });
     }
 
@@ -259,7 +244,7 @@ impl Fetcher {
 
     /// Whether every request had the ids of the topics.
     pub fn reads_by_id(&self) -> bool {
-        !self.requested.has_used_names
+        !self.has_used_names
     }
 
     /// Returns the partition that has had errors and no answer for the longest time.
@@ -368,21 +353,18 @@ impl Fetcher {
         let Some(broker) = self.brokers.get_mut(&id).filter(|broker| broker.is_free()) else { return };
         let mut wanted: Vec<WantedTopic<'_>> = vec![];
         for partition in self.partitions.iter().filter(|one| one.leader == Some(id) && !one.is_out_of_range) {
-            let topic = self.address.topics[partition.id.topic].as_str();
+            let (name, id) = (self.address.topics[partition.id.topic].as_str(), partition.topic_id);
             let position = (partition.id.number, partition.offset);
-            match wanted.iter_mut().find(|known| known.name == topic) {
+            match wanted.iter_mut().find(|known| (known.name, known.id) == (name, id)) {
                 Some(known) => known.partitions.push(position),
-                None => {
-                    let id = self.requested.ids[partition.id.topic];
-                    wanted.push(WantedTopic { name: topic, id, partitions: vec![position] });
-                }
+                None => wanted.push(WantedTopic { name, id, partitions: vec![position] }),
             }
         }
         if wanted.is_empty() {
             return;
         }
         let is_by_id = broker.has_ids && wanted.iter().all(|topic| topic.id.is_some());
-        self.requested.has_used_names |= !is_by_id;
+        self.has_used_names |= !is_by_id;
         let encode = |correlation| match is_by_id {
             true => wire::fetch_request_by_id(correlation, &self.client_id, &wanted),
             false => wire::fetch_request(correlation, &self.client_id, &wanted),
@@ -397,8 +379,9 @@ impl Fetcher {
     /// Stores the records of an answer, without partitions that were reset or removed since its request.
     fn take(&mut self, id: i32, response: Response, now: Instant) -> Result<()> {
         let mut partitions = VecDeque::new();
+        let topics = || self.partitions.iter().filter_map(|one| Some((one.topic_id?, one.id.topic)));
         let all = match response.is_by_id {
-            true => wire::fetched_by_id(response.body(), &self.requested.ids),
+            true => wire::fetched_by_id(response.body(), &topics().collect::<Vec<_>>()),
             false => wire::fetched(response.body(), &self.address.topics),
         };
         for fetched in all? {

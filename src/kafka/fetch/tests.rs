@@ -282,6 +282,35 @@ fn a_topic_that_was_created_again_is_not_read_by_the_id_of_the_earlier_one() {
     assert!(!rig.source.reads_by_id(), "without an id it is requested by name");
 }
 
+/// A new topic may have more partitions, which are added before its id is compared with that of the others.
+#[test]
+fn a_partition_of_a_new_topic_leaves_one_of_the_earlier_topic_its_id() {
+    let [old, new] = ["sVv-a5OcT9-0w_YkfEzn3g", "1QvNQ1nxRzaB5uPfYQ1aJg"].map(TopicId::parse);
+    let at = |topic_id, number| Position { topic_id, ..start(number, 0) };
+    let mut rig = Rig::new(&[1, 2]);
+    rig.kafka.state().topic_id = old;
+    rig.kafka.log(0, |log| log.append(&["a"]));
+    rig.source.assign(&[at(old, 0)]).unwrap();
+    assert_eq!(rig.read(), [record(0, 0, "a")]);
+    rig.kafka.log(0, |log| {
+        *log = Log::new(1);
+        log.append(&["c", "d", "e"]);
+    });
+    rig.kafka.log(1, |log| log.append(&["f"]));
+    rig.kafka.state().topic_id = new;
+    rig.source.assign(&[at(new, 1)]).unwrap();
+    let mut is_reported = false;
+    for _ in 0..20 {
+        is_reported |= matches!(rig.run_for(Duration::from_millis(100)), SourceEvent::UnknownTopic);
+    }
+    assert!(is_reported);
+    assert_eq!(std::mem::take(&mut rig.taken.records), [record(1, 0, "f")]);
+    rig.source.reset(&[at(new, 0), at(new, 1)]).unwrap();
+    let read = rig.read();
+    let of_first = read.into_iter().filter(|found| *found != record(1, 0, "f"));
+    assert_eq!(of_first.collect::<Vec<_>>(), [record(0, 0, "c"), record(0, 1, "d"), record(0, 2, "e")]);
+}
+
 #[test]
 fn an_answer_to_a_request_from_before_a_reset_is_ignored() {
     let mut rig = Rig::new(&[1]);

@@ -262,9 +262,9 @@ fn skip_tags(cursor: &mut Cursor<'_>) -> Option<()> {
     cursor.take(cursor.rest().len() - rest.len()).map(|_| ())
 }
 
-/// Parses the answer to a fetch by id, as [`fetched`]. Topics that are not among `ids` are left out: their id has
-/// changed since the request.
-pub fn fetched_by_id(answer: &[u8], ids: &[Option<TopicId>]) -> Result<Vec<FetchedRecords>> {
+/// Parses the answer to a fetch by id, as [`fetched`]; `topics` has the id and the number of each topic that is read.
+/// Topics that are not among them are left out: their id has changed since the request.
+pub fn fetched_by_id(answer: &[u8], topics: &[(TopicId, usize)]) -> Result<Vec<FetchedRecords>> {
     let mut cursor = Cursor::new(answer);
     let mut head = || {
         skip_tags(&mut cursor)?;
@@ -278,7 +278,7 @@ pub fn fetched_by_id(answer: &[u8], ids: &[Option<TopicId>]) -> Result<Vec<Fetch
     let mut all = vec![];
     for _ in 0..topic_count {
         let id: [u8; 16] = cursor.array().ok_or_else(malformed)?;
-        let topic = ids.iter().position(|known| known.as_ref().is_some_and(|known| *known.as_ref() == id));
+        let topic = topics.iter().find(|(known, _)| *known.as_ref() == id).map(|(_, topic)| *topic);
         for _ in 0..flexible_count(&mut cursor).ok_or_else(malformed)? {
             let fetched = flexible_partition(&mut cursor, topic.unwrap_or(0), answer.len()).ok_or_else(malformed)?;
             if topic.is_some() {
@@ -357,10 +357,10 @@ mod tests {
 
     #[test]
     fn an_answer_by_id_that_is_cut_anywhere_is_none() {
-        let ids = [None, TopicId::parse(ID)];
+        let topics = [(TopicId::parse(ID).unwrap(), 1)];
         let mut answer = [0; 11].to_vec();
         answer.push(2);
-        answer.extend(ids[1].unwrap().as_ref());
+        answer.extend(topics[0].0.as_ref());
         answer.push(2);
         answer.extend([0, 0, 0, 2, 0, 0]); // partition 2, no error
         [9_i64, 8, 0].iter().for_each(|number| answer.extend(number.to_be_bytes()));
@@ -370,13 +370,13 @@ mod tests {
         answer.extend([0xff; 4]);
         answer.extend([4, 1, 2, 3]);
         answer.extend([1, 0, 2, 7, 7, 0, 0]); // a tagged field of two bytes, the ends of topic and answer
-        let all = fetched_by_id(&answer, &ids).unwrap();
+        let all = fetched_by_id(&answer, &topics).unwrap();
         let [one] = all.as_slice() else { panic!("{all:?}") };
         assert_eq!((one.id, one.code, one.high), (PartitionId { topic: 1, number: 2 }, 0, 8));
         assert_eq!((one.next, &answer[one.range.clone()]), (None, [1, 2, 3].as_slice()));
-        assert!((0..answer.len() - 1).all(|length| fetched_by_id(&answer[..length], &ids).is_err()));
-        assert!(fetched_by_id(&answer, &ids[..1]).unwrap().is_empty(), "a topic whose id has changed");
-        let error = fetched_by_id(&[0, 0, 0, 0, 0, 0, 6, 0, 0, 0, 0, 1, 0], &ids).unwrap_err();
+        assert!((0..answer.len() - 1).all(|length| fetched_by_id(&answer[..length], &topics).is_err()));
+        assert!(fetched_by_id(&answer, &[]).unwrap().is_empty(), "a topic whose id has changed");
+        let error = fetched_by_id(&[0, 0, 0, 0, 0, 0, 6, 0, 0, 0, 0, 1, 0], &topics).unwrap_err();
         assert_eq!(error.to_string(), "a broker responds with error 6");
     }
 

@@ -21,7 +21,7 @@ use crate::kafka::position::{PartitionId, Position};
 use crate::kafka::range::{self, PartitionCursor, ReadMode};
 use crate::kafka::records::{self, PartitionSet};
 use crate::kafka::source::SourceEvent;
-use crate::kafka::topic_check::{self, TopicCheck};
+use crate::kafka::topic_check::{self, AwaitedPartitions, TopicCheck};
 use crate::registry::place;
 use crate::run::Run;
 use crate::uri::kafka::{Address, TopicFormat};
@@ -107,6 +107,7 @@ impl KafkaInput {
                 source,
                 partitions,
                 check: TopicCheck::default(),
+                awaited: AwaitedPartitions::default(),
             },
             read_mode,
             origin: origin.map(str::to_owned),
@@ -293,6 +294,9 @@ impl KafkaInput {
             SourceEvent::Idle => {
                 if self.health.is_up() && topic_check::has_unchecked(&self.reading.partitions.cursors) {
                     self.reading.check_topics(true, ingest)?;
+                }
+                if self.health.is_up() {
+                    self.reading.check_awaited()?;
                 }
                 return self.check_health().map(|()| Step::Idle);
             }

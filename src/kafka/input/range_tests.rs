@@ -4,6 +4,7 @@
 use super::*;
 use crate::kafka::position::OffsetSpan;
 use crate::uri::kafka::{Bound, KeptPosition, KeptPositions};
+use crate::uri::topic_id::TopicId;
 
 /// Partition `number` of the second topic.
 fn of_second(number: i32) -> PartitionId {
@@ -233,5 +234,47 @@ fn a_partition_without_answers_is_reported_and_ends_the_run_after_the_wait_while
         assert_eq!(error.kind(), ErrorKind::Unavailable);
         assert_eq!(error.to_string(), format!("kafka://b:9092/t: no response for t/0 for 5m: {why}"));
         assert!(rig.rows() > 1000, "the other partition is read");
+    }
+}
+
+/// librdkafka ignores the leaders of a topic whose epochs are lower than before.
+#[test]
+fn a_new_topic_of_which_librdkafka_reads_nothing_ends_the_run() {
+    let ids = ["sVv-a5OcT9-0w_YkfEzn3g", "1QvNQ1nxRzaB5uPfYQ1aJg"].map(TopicId::parse);
+    for has_records in [true, false] {
+        let mut rig = Rig::new("//b:9092/t?on_gap=continue", &[(0, 4)]);
+        *rig.cluster.topic_ids.borrow_mut() = vec![ids[0]];
+        let mut input = rig.open(ReadMode::Tail, CommitMode::None);
+        rig.records(0, 0..4, 1);
+        rig.read(&mut input);
+        rig.clock.advance(Duration::from_secs(10));
+        assert!(matches!(rig.step(&mut input), Step::Idle));
+        rig.clock.advance(Duration::from_secs(10));
+        *rig.cluster.topic_ids.borrow_mut() = vec![ids[1]];
+        rig.cluster.set_extent(0, 0, if has_records { 9 } else { 0 });
+        rig.source.calls();
+        rig.source.will(Polled::Event(SourceEvent::AfterPause));
+        rig.step(&mut input);
+        assert_eq!(rig.source.calls(), [Call::Reset(vec![Position { topic_id: ids[1], ..start(0, 0) }])]);
+        for _ in 0..2 {
+            assert!(matches!(rig.step(&mut input), Step::Idle));
+            rig.clock.advance(Duration::from_secs(31));
+        }
+        match input.step(&mut rig.ingest) {
+            Ok(step) => assert!(!has_records && matches!(step, Step::Idle)),
+            Err(error) => {
+                assert!(has_records && error.kind() == ErrorKind::Unavailable, "{error}");
+                let expected = "t/0@0: the topic was recreated; librdkafka reads none of its records up to offset 9";
+                assert!(error.to_string().starts_with(expected), "{error}");
+            }
+        }
+        // Once a record was read there is nothing to wait for.
+        rig.cluster.set_extent(0, 0, 9);
+        rig.records(0, 0..5, 2);
+        rig.read(&mut input);
+        for _ in 0..4 {
+            assert!(matches!(rig.step(&mut input), Step::Idle));
+            rig.clock.advance(Duration::from_secs(31));
+        }
     }
 }

@@ -7,7 +7,7 @@ use crate::kafka::client::Topics;
 use crate::kafka::range::{KnownTopic, ShortAnswer};
 use crate::kafka::records::PartitionSet;
 use crate::kafka::source::{Cluster, RecordSource};
-use crate::kafka::topic_check::{self, TopicCheck};
+use crate::kafka::topic_check::{self, AwaitedPartitions, TopicCheck};
 use crate::uri::topic_id::TopicId;
 use std::rc::Rc;
 
@@ -18,6 +18,7 @@ pub(super) struct ReadPartitions {
     pub(super) source: Box<dyn RecordSource>,
     pub(super) partitions: PartitionSet,
     pub(super) check: TopicCheck,
+    pub(super) awaited: AwaitedPartitions,
 }
 
 impl ReadPartitions {
@@ -42,13 +43,22 @@ impl ReadPartitions {
     }
 
     /// Begins partitions again, which have other records now: without a stream time.
-    fn begin_anew(&self, moved: &[usize], ingest: &mut Ingest) -> Result<()> {
-        for cursor in moved.iter().map(|at| &self.partitions.cursors[*at]) {
+    fn begin_anew(&mut self, moved: &[usize], ingest: &mut Ingest) -> Result<()> {
+        let cursors = || moved.iter().map(|at| &self.partitions.cursors[*at]);
+        for cursor in cursors() {
             ingest.drain_one(cursor.partition_index)?;
             ingest.flush()?;
             ingest.partition_table.resume(cursor.partition_index, None);
         }
+        if !self.source.has_own_connections() {
+            self.awaited.begin(cursors(), self.topics.run.clock.monotonic());
+        }
         Ok(())
+    }
+
+    /// Checks, while there is nothing to read, that new topics are read. Errors: exit status 69 if one is not.
+    pub(super) fn check_awaited(&mut self) -> Result<()> {
+        self.awaited.check(&*self.cluster, &self.topics, &self.partitions.cursors, self.topics.run.clock.monotonic())
     }
 
     /// Asks brokers for the ids of topics that are read by name, if that is due. Reachable brokers answer at once.
