@@ -11,7 +11,7 @@
 //! Imports point down (`LAYERS` of `tests/cli/tidy.rs`):
 //!
 //! - these may do I/O: [`tool`] → [`cli`] → [`stage`] → [`http`], [`ingest`], [`input`], [`kafka`], [`output`],
-//!   [`source`], [`spool`] → [`uri`] → [`checkpoint`] → [`run`] → [`notify`] → [`clock`], [`console`], [`https`],
+//!   [`source`], [`spool`] → [`uri`] → [`checkpoint`] → [`run`] → [`notify`] → [`client`], [`clock`], [`console`],
 //!   [`metrics`], [`registry`], [`s3`], [`secret`], [`service`], [`stop`], [`store`]
 //! - these, below them, do none and read no clock: [`backfill`] → [`alert`], [`chart`], [`expr`],
 //!   [`format`](mod@format), [`frame`], [`generate`], [`mapping`], [`op`], [`reconcile`], [`replay`], [`view`] →
@@ -25,6 +25,7 @@ pub mod backfill;
 pub mod chart;
 pub mod checkpoint;
 pub mod cli;
+pub mod client;
 pub mod clock;
 pub mod console;
 pub mod counts;
@@ -34,7 +35,6 @@ pub mod format;
 pub mod frame;
 pub mod generate;
 pub mod http;
-pub mod https;
 #[cfg(test)]
 mod in_ci;
 pub mod ingest;

@@ -122,8 +122,8 @@ pub fn remember_password(text: &str) {
     hide_password(":", password, "@");
 }
 
-/// Remembers the password of `SCHEME://USER:PASSWORD/DATABASE`, in which the host was forgotten: what is at the place of
-/// a port and is no number.
+/// Remembers the password of `SCHEME://USER:PASSWORD/DATABASE`, in which the host was forgotten: what is at the place
+/// of a port and is no number.
 fn remember_without_host(uri: &str) {
     let Some((_, rest)) = uri.split_once("//") else { return };
     let hosts = rest.split(['/', '?']).next().unwrap_or_default();

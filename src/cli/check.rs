@@ -19,7 +19,7 @@ use crate::secret;
 use crate::source::SourceOptions;
 use crate::spool::ack::AckPolicy;
 use crate::spool::dir::SpoolDir;
-use crate::store::remote::rounded;
+use crate::time::rounded;
 use crate::uri::Uri;
 use std::collections::BTreeSet;
 use std::ffi::OsString;

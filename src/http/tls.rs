@@ -1,7 +1,7 @@
 //! TLS of the HTTP server: its certificate and key.
 
+use crate::client::tls::pem_fault;
 use crate::error::{Error, Result};
-use crate::store::remote::pem_fault;
 use crate::uri::http::Address;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};

@@ -16,7 +16,7 @@ use crate::notify::channels::{Channel, Channels};
 use crate::notify::outbox::{DeliveryOutcome, Due, Next, Outbox, Retry};
 use crate::notify::pace::{Limiter, pause};
 use crate::secret;
-use crate::store::remote::rounded;
+use crate::time::rounded;
 use crate::time::{SECOND, format_instant};
 use std::collections::BTreeMap;
 use std::path::Path;

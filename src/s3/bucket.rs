@@ -3,9 +3,9 @@
 use super::address::S3Address;
 use super::http::{FilePart, S3Answer, S3Body, S3Http, S3Request};
 use super::{multipart, xml};
+use crate::client::outage::{RetryError, RetryPolicy};
 use crate::console::Console;
 use crate::error::{Error, Result};
-use crate::store::remote::{RetryError, RetryPolicy};
 use std::fmt;
 use std::fs::File;
 use std::path::{Path, PathBuf};

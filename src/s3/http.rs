@@ -3,11 +3,11 @@
 use super::address::S3Address;
 use super::sign::{UnsignedRequest, encoded_query};
 use super::xml;
+use crate::client::https;
+use crate::client::outage::{RetryError, Timeouts};
 use crate::error::{Error, Result};
-use crate::https;
 use crate::parse::hex::hex;
 use crate::parse::query::escaped;
-use crate::store::remote::{RetryError, Timeouts};
 use crate::time::format_instant;
 use sha2::{Digest, Sha256};
 use std::fs::File;
@@ -140,7 +140,7 @@ impl Read for FilePart {
 impl S3Http {
     /// Makes the client. Errors: exit status 2 for wrong timeouts, 78 if certificates cannot be read.
     pub fn try_new(address: Arc<S3Address>) -> Result<Self> {
-        let timeouts = Timeouts::try_new(&address.location)?;
+        let timeouts = address.location.timeouts()?;
         let ca = address.location.options.get("ca").map(String::as_str);
         let tls = match (ca, address.server.starts_with("https:")) {
             // Plain HTTP reads no certificates.

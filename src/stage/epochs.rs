@@ -26,7 +26,7 @@ use crate::run::Run;
 use crate::source::positions::partition_positions;
 use crate::stop::Wait;
 use crate::store::Epoch;
-use crate::store::remote::rounded;
+use crate::time::rounded;
 use std::collections::VecDeque;
 use std::rc::Rc;
 use std::time::Duration;

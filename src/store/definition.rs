@@ -3,13 +3,13 @@
 use super::correct::Corrections;
 use super::location::Location;
 use super::sink::{Batches, OpenOptions, Sink};
+use crate::client::outage::{RetryError, RetryPolicy};
 use crate::console::Console;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::kind::Kind;
 use crate::kind::span::Span;
 use crate::metrics::Up;
 use crate::replay::ledger::Ledger;
-use crate::store::remote::open_at_start;
 use arrow::array::RecordBatch;
 use arrow::compute::filter_record_batch;
 use std::fmt;
@@ -195,7 +195,18 @@ impl Store {
         up: Up,
         mut open: impl FnMut() -> Result<T>,
     ) -> Result<T> {
-        if self.is_remote() { open_at_start(location, console, up, open) } else { open() }
+        if !self.is_remote() {
+            return open();
+        }
+        let retries = RetryPolicy::new(location.to_string(), location.timeouts()?, console.clone());
+        retries.with_metrics(up).at_start().run(|| {
+            open().map_err(|error| match error.kind() {
+                ErrorKind::Unavailable => {
+                    RetryError::Transient(error.cause().map_or_else(|| error.to_string(), str::to_owned))
+                }
+                _ => RetryError::Permanent(error),
+            })
+        })
     }
 
     /// Whether rows become safe before the end of the run ([`Sink::settle`]), so that a source may commit its position.

@@ -1,9 +1,14 @@
 //! The location in a store's URI.
 
+use crate::client::outage::{OutageLimit, Timeouts};
+use crate::client::tls;
 use crate::error::{Error, Result};
 use crate::secret;
+use crate::time::{SECOND, parse_duration};
+use rustls::ClientConfig;
 use std::collections::BTreeMap;
 use std::fmt;
+use std::time::Duration;
 
 /// The parts of a store's URI: `sqlite:PATH?OPTION=VALUE&…`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -31,6 +36,35 @@ impl Location {
             }
         }
     }
+
+    /// Parses the timeouts of a server among the options. Errors: exit status 2 for a value that is not a duration
+    /// longer than 0.
+    pub fn timeouts(&self) -> Result<Timeouts> {
+        let option = |name: &str, usual: i64| {
+            let micros = self.options.get(name).map_or(Ok(usual), |text| parse_duration(text))?;
+            match u64::try_from(micros) {
+                Ok(micros) if micros > 0 => Ok(Duration::from_micros(micros)),
+                _ => Err(Error::usage(format!("{self}: {name}: expected a duration longer than 0"))),
+            }
+        };
+        Ok(Timeouts {
+            connect: option("connect", 10 * SECOND)?,
+            timeout: option("timeout", 30 * SECOND)?,
+            retry: match self.options.get("retry") {
+                None => OutageLimit::Usual,
+                Some(text) => OutageLimit::parse(text).map_err(|error| error.at(format!("{self}: retry")))?,
+            },
+        })
+    }
+
+    /// Configures TLS with the certificates of the PEM file that the option `option` names, else with the machine's.
+    ///
+    /// Errors: exit status 78 if the file cannot be read or has no certificate.
+    pub fn tls_config(&self, option: &str) -> Result<ClientConfig> {
+        let path = self.options.get(option).map(String::as_str);
+        tls::client_config(path)
+            .map_err(|cause| Error::config(format!("{self}: {option}={}", path.unwrap_or_default())).because(cause))
+    }
 }
 
 /// Formats it as given, without options and password.
@@ -42,6 +76,30 @@ impl fmt::Display for Location {
         match who.split_once(':') {
             Some((user, _)) => write!(f, "{}:***@{}", secret::named(user), secret::named(rest)),
             None => f.write_str(&secret::named(&path)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::ErrorKind;
+
+    fn timeouts(options: &[(&str, &str)]) -> Result<Timeouts> {
+        let pairs = options.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        Location { options: pairs.collect(), ..Location::default() }.timeouts()
+    }
+
+    #[test]
+    fn waits_are_durations_longer_than_nothing() {
+        let said = timeouts(&[("timeout", "1m30s")]).unwrap();
+        assert_eq!((said.connect, said.timeout), (Duration::from_secs(10), Duration::from_secs(90)));
+        assert_eq!(said.retry.limit(false), Some(Duration::from_secs(30)));
+        assert_eq!(said.retry.limit(true), Some(Duration::from_secs(300)));
+        assert_eq!(timeouts(&[("retry", "3s")]).unwrap().retry.limit(false), Some(Duration::from_secs(3)));
+        assert_eq!(timeouts(&[("retry", "forever")]).unwrap().retry.limit(true), None);
+        for value in ["0s", "-1s", "7", ""] {
+            assert_eq!(timeouts(&[("retry", value)]).err().unwrap().kind(), ErrorKind::Usage, "{value}");
         }
     }
 }

@@ -16,8 +16,8 @@
 //! - [`rows`] prepares batches (columns, keys, days), [`cells`] and [`nested`] convert their values.
 //! - [`correct`] is the interface of stores whose metrics are corrected.
 //! - [`guard`] decides which metric row stays, [`repeat`] finds events stored with other content.
-//! - [`remote`] holds timeouts and retries of servers, [`disk`] changes and syncs files, [`access`] checks what can be
-//!   written.
+//! - [`disk`] changes and syncs files, [`access`] checks what can be written. Retries of servers are in
+//!   [`outage`](crate::client::outage).
 //! - `conformance` tests all stores with the rows of `sample`, `ledger_conformance` the ledgers of replays.
 
 pub mod access;
@@ -31,7 +31,6 @@ mod location;
 pub mod nested;
 mod postgres;
 mod redis;
-pub mod remote;
 pub mod repeat;
 pub mod rows;
 mod sink;

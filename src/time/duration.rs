@@ -2,6 +2,7 @@
 
 use super::calendar::{DAY, HOUR, MILLISECOND, MINUTE, SECOND};
 use crate::error::{Error, Result};
+use std::time::Duration;
 
 const UNITS: [(&str, i64); 7] =
     [("w", 7 * DAY), ("d", DAY), ("h", HOUR), ("m", MINUTE), ("s", SECOND), ("ms", MILLISECOND), ("us", 1)];
@@ -30,6 +31,12 @@ fn read(text: &str) -> Option<i64> {
         rest = tail;
     }
     Some(sign * micros)
+}
+
+/// Formats a duration as on the command line, to the millisecond.
+pub fn rounded(duration: Duration) -> String {
+    let millis = i64::try_from(duration.as_millis()).unwrap_or(i64::MAX / MILLISECOND);
+    format_duration(millis.max(1) * MILLISECOND)
 }
 
 /// Returns the shortest text that [`parse_duration`] reads as `micros`.

@@ -1,11 +1,11 @@
 //! Kafka URIs, `kafka://BROKERS/TOPIC[,TOPIC…]?OPTION=VALUE&…`, parsed without a broker.
 
 use super::topic_id::TopicId;
+use crate::client::outage::{FOREVER, OutageLimit};
 use crate::error::{Error, Result};
 use crate::parse::query::{self, unescaped};
 use crate::registry::reader::Choice;
 use crate::secret;
-use crate::store::remote::{FOREVER, OutageLimit};
 use crate::time::parse_flag_instant;
 use std::fmt;
 

@@ -37,7 +37,7 @@ const LAYERS: [&[&str]; 13] = [
     &["avro"],
     &["chart", "format", "frame", "expr", "mapping", "op", "view", "generate", "alert", "reconcile", "replay"],
     &["backfill"],
-    &["clock", "secret", "console", "metrics", "service", "stop", "https", "registry", "s3", "store"],
+    &["clock", "secret", "console", "metrics", "service", "stop", "client", "registry", "s3", "store"],
     &["notify"],
     &["run"],
     &["checkpoint"],
@@ -78,7 +78,7 @@ const CLIENTS: [(&str, &str); 14] = [
     ("tokio::", "src/store/postgres/|src/cli/prometheus.rs|src/http/"),
     ("prometheus_client::", "src/metrics.rs|src/http/"),
     ("sd_notify::", "src/service.rs"),
-    ("ureq::", "src/https.rs|src/registry/confluent/|src/notify/channel/|src/s3/"),
+    ("ureq::", "src/client/https.rs|src/registry/confluent/|src/notify/channel/|src/s3/"),
     ("lettre::", "src/notify/channel/smtp.rs"),
     ("hyper::", "src/http/|src/cli/prometheus.rs"),
     ("sqlparser::", "src/expr/"),
@@ -89,13 +89,14 @@ const CLIENTS: [(&str, &str); 14] = [
 
 /// Files that may read the clocks of the process: adapters of servers, files and threads, and what makes the clock of
 /// the run. All others use the clock of the run, which tests control.
-const CLOCKS: [&str; 15] = [
+const CLOCKS: [&str; 16] = [
     "src/clock.rs",
     "src/cli/mod.rs",
     "src/http/",
     "src/kafka/",
     "src/metrics.rs",
     "src/notify/",
+    "src/client/outage.rs",
     "src/registry/confluent/",
     "src/run/io.rs",
     "src/s3/",

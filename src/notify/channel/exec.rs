@@ -7,7 +7,7 @@
 use super::{Attempt, Notification, Transport, cut, one_line};
 use crate::error::Result;
 use crate::notify::settings::Settings;
-use crate::store::remote::rounded;
+use crate::time::rounded;
 use rustix::process::{Pid, Signal, kill_process_group};
 use std::collections::BTreeMap;
 use std::fs::File;

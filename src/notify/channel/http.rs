@@ -4,12 +4,12 @@
 //! request on such a connection would be unclear.
 
 use super::{Attempt, Notification, one_line};
+use crate::client::https;
 use crate::clock::Clock;
 use crate::error::Result;
-use crate::https;
 use crate::notify::settings::Settings;
-use crate::store::remote::rounded;
 use crate::time::SECOND;
+use crate::time::rounded;
 use chrono::DateTime;
 use std::io::Read;
 use std::time::Duration;

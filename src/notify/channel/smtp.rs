@@ -7,10 +7,11 @@
 //! decides which of the two comes first: a thread that is too late never sends the text.
 
 use super::{Attempt, Missed, Notification, Recipients, Transport, cut};
+use crate::client::tls::use_ring;
 use crate::error::Result;
 use crate::kind::alert::AlertState;
 use crate::notify::settings::Settings;
-use crate::store::remote::{rounded, use_ring};
+use crate::time::rounded;
 use lettre::Address;
 use lettre::message::header::{ContentType, HeaderName, HeaderValue};
 use lettre::message::{Mailbox, MessageBuilder};

@@ -1,11 +1,11 @@
 //! Sends requests to a registry: every wait and every answer is bounded, and failures are classified by their remedy.
 
+use crate::client::https;
+use crate::client::outage::{RetryError, Timeouts};
 use crate::error::{Error, ErrorKind, Result};
-use crate::https;
 use crate::json::base64;
 use crate::parse::query::unescaped;
 use crate::store::Location;
-use crate::store::remote::{RetryError, Timeouts};
 use serde_json::Value;
 use std::io::Read;
 use std::time::Duration;

@@ -28,12 +28,12 @@ use super::{Registration, Registry, conflicts};
 use crate::avro::compat::Level;
 use crate::avro::parse_schema;
 use crate::avro::reference::inlined;
+use crate::client::outage::{RetryError, RetryPolicy};
 use crate::console::Console;
 use crate::error::{Error, ErrorKind, Result};
 use crate::op::validate::subject::{Lookup, Schemas, Subject, Version};
 use crate::parse::query::escaped;
 use crate::store::Location;
-use crate::store::remote::{RetryError, RetryPolicy, Timeouts};
 use crate::time::parse_duration;
 use serde_json::{Value, json};
 use std::borrow::Cow;
@@ -183,7 +183,7 @@ impl Confluent {
         location.check_options("--schemas", &OPTIONS)?;
         let wrong = |name: &str, words: &str| Error::usage(format!("{location}: {name}=: {words}"));
         let option = |name: &str| location.options.get(name).map(String::as_str);
-        let timeouts = Timeouts::try_new(location)?;
+        let timeouts = location.timeouts()?;
         let absence = match option("down") {
             None | Some("wait") => Absence::Wait,
             Some("dead") => Absence::Dead,

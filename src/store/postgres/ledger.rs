@@ -3,6 +3,7 @@
 //! A request is repeated on a new connection if its answer is lost. Each may be repeated: a claim has a number in its
 //! run, and a batch is closed once. Only an attempt that failed may be counted twice.
 
+use crate::client::outage::RetryPolicy;
 use crate::console::Console;
 use crate::error::{Error, ErrorKind, Result};
 use crate::replay;
@@ -10,7 +11,6 @@ use crate::replay::ledger::{BatchClaim, BatchOutcome, Id, Ledger, LetterState, R
 use crate::store::Location;
 use crate::store::postgres::link::{Failure, Link, PostgresServer};
 use crate::store::postgres::schema;
-use crate::store::remote::RetryPolicy;
 use std::collections::HashMap;
 use tokio_postgres::types::ToSql;
 use uuid::Uuid;

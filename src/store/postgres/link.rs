@@ -1,12 +1,13 @@
 //! The connection to a server: an async client behind blocking calls, with a limit for every wait; errors are
 //! classified by whether a retry helps.
 
+use crate::client::outage::{RetryError, Timeouts};
 use crate::error::{Error, ErrorKind, Result};
 use crate::kind::Kind;
 use crate::stop::{STOP_CHECK_INTERVAL, Stop};
 use crate::store::Location;
-use crate::store::remote::{RetryError, Timeouts, rounded, tls_config};
 use crate::store::repeat::UNIQUE_EVENTS;
+use crate::time::rounded;
 use futures_util::future::{Either, select};
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -137,7 +138,7 @@ impl PostgresServer {
     /// Parses a location. Errors: exit status 2 if it names no server, 78 if certificates cannot be read.
     pub fn try_new(location: &Location) -> Result<Self> {
         location.check_options(&location.scheme, &OPTIONS)?;
-        let timeouts = Timeouts::try_new(location)?;
+        let timeouts = location.timeouts()?;
         let mut config: Config = format!("postgres://{}", location.path).parse().map_err(|_| {
             Error::usage(format!("{location}: expected postgres://[USER[:PASSWORD]@]HOST[:PORT]/DATABASE"))
         })?;
@@ -156,7 +157,7 @@ impl PostgresServer {
             }
         };
         config.ssl_mode(if tls { SslMode::Require } else { SslMode::Disable });
-        let tls = tls.then(|| tls_config(location, "sslrootcert")).transpose()?.map(MakeRustlsConnect::new);
+        let tls = tls.then(|| location.tls_config("sslrootcert")).transpose()?.map(MakeRustlsConnect::new);
         let (shown, schema) = (location.to_string(), location.options.get("schema").cloned());
         Ok(Self { shown, config, tls, timeouts, schema })
     }

@@ -6,10 +6,10 @@
 //! The functions `check_…` read the catalogs to find whether the server would reject the tables or rows of a run. They
 //! report only faults at which every run would fail: a server may permit more than its catalogs show.
 
+use crate::client::outage::RetryError;
 use crate::error::{Error, Result};
 use crate::kind::Kind;
 use crate::store::postgres::link::{Failure, Link, PostgresServer};
-use crate::store::remote::RetryError;
 use crate::store::rows::table_fields;
 use std::collections::BTreeSet;
 

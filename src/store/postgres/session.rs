@@ -1,9 +1,9 @@
 //! A session with a server, over as many connections as it takes.
 
+use crate::client::outage::{RetryError, RetryPolicy};
 use crate::error::{ErrorKind, Result};
 use crate::store::postgres::link::{Failure, Link, PostgresServer};
 use crate::store::postgres::schema;
-use crate::store::remote::{RetryError, RetryPolicy};
 use crate::store::{Location, OpenOptions};
 
 /// Maximum number of retries of a batch because another run wrote the same keys.

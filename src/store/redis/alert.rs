@@ -4,6 +4,7 @@
 //! the index and the set by the state that the hash shows. Rows whose answers are lost are sent again, which completes
 //! them.
 
+use crate::client::outage::RetryError;
 use crate::error::{Error, Result};
 use crate::format;
 use crate::format::jsonl::Objects;
@@ -16,7 +17,6 @@ use crate::store::guard::RowOutcome;
 use crate::store::redis::address::RedisAddress;
 use crate::store::redis::wire::{Pipe, Wire, refused, text};
 use crate::store::redis::write::{RedisSession, WrittenRow, is_about_a_row};
-use crate::store::remote::RetryError;
 use ::redis::Value;
 use arrow::array::RecordBatch;
 use std::borrow::Cow;

@@ -4,7 +4,7 @@
 //! Linux then interrupts the reads of sockets that have a timeout (EINTR, signal(7)). So evt uses only the crate's
 //! encoder and parser (docs/decisions/263).
 
-use crate::store::remote::Timeouts;
+use crate::client::outage::Timeouts;
 use redis::{Cmd, ConnectionAddr, ConnectionInfo, ErrorKind, Parser, RedisConnectionInfo, RedisError, RedisResult};
 use redis::{Value, cmd};
 use rustls::pki_types::ServerName;

@@ -28,6 +28,7 @@ mod read;
 mod wire;
 mod write;
 
+use crate::client::outage::{RetryError, RetryPolicy};
 use crate::counts::SinkCounts;
 use crate::error::{Error, Result};
 use crate::kind::Kind;
@@ -38,7 +39,6 @@ use crate::store::redis::address::{OPTIONS, RedisAddress};
 use crate::store::redis::read as redis_read;
 use crate::store::redis::wire::{Answer, ErrorReply, Pipe, Wire, refused};
 use crate::store::redis::write::{RedisMetrics, RedisSession};
-use crate::store::remote::{RetryError, RetryPolicy};
 use crate::store::rows::{count_rejected, fit_rows};
 use crate::store::sink::write_rows;
 use crate::store::{

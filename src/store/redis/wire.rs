@@ -1,11 +1,12 @@
 //! A thread that owns a connection: commands are packed into one buffer, answers are read one by one, and every wait is
 //! bounded.
 
+use crate::client::outage::{RetryError, Timeouts};
 use crate::error::{Error, ErrorKind, Result};
 use crate::stop::Stop;
+use crate::store::Location;
 use crate::store::redis::connection::{RedisConnection, TOO_MANY_CLIENTS};
-use crate::store::remote::{RetryError, Timeouts, tls_config};
-use crate::store::{Location, remote};
+use crate::time::rounded;
 use redis::{Cmd, ConnectionInfo, IntoConnectionInfo, RedisError, RedisResult, Value};
 use rustls::ClientConfig;
 use std::sync::Arc;
@@ -105,7 +106,7 @@ pub struct RedisServer {
 impl RedisServer {
     /// Parses a location. Errors: exit status 2 if it names no server, 78 if the certificate cannot be read.
     pub fn try_new(location: &Location) -> Result<Self> {
-        let timeouts = Timeouts::try_new(location)?;
+        let timeouts = location.timeouts()?;
         let wrong = || Error::usage(format!("{location}: expected redis://[USER:PASSWORD@]HOST[:PORT][/DATABASE]"));
         if location.path.contains('#') {
             return Err(wrong().because("expected no fragment"));
@@ -117,7 +118,7 @@ impl RedisServer {
         // The scheme rediss is an error in the crate, because its TLS is not compiled.
         let info = format!("redis://{}", location.path).into_connection_info();
         let info = info.map_err(|error| wrong().because(error.category()))?;
-        let tls = uses_tls.then(|| tls_config(location, "ca")).transpose()?;
+        let tls = uses_tls.then(|| location.tls_config("ca")).transpose()?;
         Ok(Self { info, tls: tls.map(Arc::new), timeouts, shown: location.to_string() })
     }
 
@@ -177,7 +178,7 @@ fn serve(
 /// Classifies an error of the connection, or one that concerns all commands.
 fn trouble(shown: &str, error: &RedisError, waited: Duration) -> RetryError {
     if error.is_timeout() {
-        return RetryError::Transient(format!("no response for {}", remote::rounded(waited)));
+        return RetryError::Transient(format!("no response for {}", rounded(waited)));
     }
     match error.code() {
         Some(code) => {

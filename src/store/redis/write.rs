@@ -1,5 +1,6 @@
 //! Writes rows to Redis: packs them, sends them through scripts, reads their outcomes.
 
+use crate::client::outage::RetryError;
 use crate::error::{Error, Result};
 use crate::kind::dead::{ErrorType, Fault};
 use crate::kind::metric::MetricColumns;
@@ -8,7 +9,6 @@ use crate::store::guard::RowOutcome;
 use crate::store::redis::address::RedisAddress;
 use crate::store::redis::key;
 use crate::store::redis::wire::{Answer, ErrorReply, Pipe, RedisServer, ServerClock, Wire, refused, text};
-use crate::store::remote::RetryError;
 use crate::time::format_instant;
 use ::redis::Value;
 use ahash::AHashMap;

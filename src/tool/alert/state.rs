@@ -14,7 +14,7 @@ use crate::kind::alert::{Alert, AlertState};
 use crate::notify::outbox;
 use crate::run::Run;
 use crate::store::access;
-use crate::store::remote::rounded;
+use crate::time::rounded;
 use crate::time::{format_instant, parse_instant};
 use crate::uri::kafka::{Address, KeptPosition, TopicFormat};
 use crate::uri::topic_id::TopicId;

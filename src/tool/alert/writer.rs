@@ -19,7 +19,7 @@ use crate::output::{OutputPlan, OutputReport};
 use crate::run::Run;
 use crate::stage::operator::Collector;
 use crate::stage::outputs::Outputs;
-use crate::store::remote::rounded;
+use crate::time::rounded;
 use arrow::array::RecordBatch;
 use std::collections::BTreeMap;
 use std::rc::Rc;

@@ -1,9 +1,11 @@
 //! TLS, failures and bounded waits of all clients that speak HTTP. TLS trusts the certificates of a file or those of
 //! the machine.
 
+use crate::client::outage::RetryError;
+use crate::client::tls::use_ring;
 use crate::error::{Error, Result};
 use crate::stop::Stop;
-use crate::store::remote::{RetryError, rounded, use_ring};
+use crate::time::rounded;
 use std::io::ErrorKind;
 use std::sync::mpsc::channel;
 use std::time::Duration;

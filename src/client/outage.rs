@@ -1,14 +1,10 @@
-//! The code that remote stores share: timeouts, retries with their messages, and TLS.
+//! The outage of a server: how long a run waits for it, retries with their messages, timeouts.
 
 use crate::console::Console;
 use crate::error::{Error, ErrorKind, Result};
 use crate::metrics::Up;
 use crate::stop::Stop;
-use crate::store::Location;
-use crate::time::{MILLISECOND, SECOND, format_duration, parse_duration};
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::{self, PemObject};
-use rustls::{ClientConfig, RootCertStore};
+use crate::time::{parse_duration, rounded};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use xxhash_rust::xxh3::xxh3_64;
@@ -61,7 +57,7 @@ pub fn trying_again(limit: Option<Duration>, option: &str) -> String {
     }
 }
 
-/// The timeouts of a store.
+/// The timeouts of a server.
 #[derive(Clone, Copy, Debug)]
 pub struct Timeouts {
     /// Timeout of a connection with its handshakes (`?connect=`).
@@ -70,27 +66,6 @@ pub struct Timeouts {
     pub timeout: Duration,
     /// How long a request is retried (`?retry=`).
     pub retry: OutageLimit,
-}
-
-impl Timeouts {
-    /// Parses the options. Errors: exit status 2 for a value that is not a duration longer than 0.
-    pub fn try_new(location: &Location) -> Result<Self> {
-        let option = |name: &str, usual: i64| {
-            let micros = location.options.get(name).map_or(Ok(usual), |text| parse_duration(text))?;
-            match u64::try_from(micros) {
-                Ok(micros) if micros > 0 => Ok(Duration::from_micros(micros)),
-                _ => Err(Error::usage(format!("{location}: {name}: expected a duration longer than 0"))),
-            }
-        };
-        Ok(Self {
-            connect: option("connect", 10 * SECOND)?,
-            timeout: option("timeout", 30 * SECOND)?,
-            retry: match location.options.get("retry") {
-                None => OutageLimit::Usual,
-                Some(text) => OutageLimit::parse(text).map_err(|error| error.at(format!("{location}: retry")))?,
-            },
-        })
-    }
 }
 
 /// Why a request failed.
@@ -125,29 +100,6 @@ impl From<Error> for RetryError {
     fn from(error: Error) -> Self {
         Self::Permanent(error)
     }
-}
-
-/// Opens a store on the server at `location` with a function that tries once: again as long as `?retry=` allows while
-/// the server is unavailable. A run begins so, because a server that starts at the same time, or restarts, may answer
-/// seconds later.
-///
-/// Errors: those of `open`; exit status 69 if `?retry=` or the stop timeout ends first.
-pub fn open_at_start<T>(
-    location: &Location,
-    console: &Console,
-    up: Up,
-    mut open: impl FnMut() -> Result<T>,
-) -> Result<T> {
-    let timeouts = Timeouts::try_new(location)?;
-    let retries = RetryPolicy::new(location.to_string(), timeouts, console.clone()).with_metrics(up).at_start();
-    retries.run(|| {
-        open().map_err(|error| match error.kind() {
-            ErrorKind::Unavailable => {
-                RetryError::Transient(error.cause().map_or_else(|| error.to_string(), str::to_owned))
-            }
-            _ => RetryError::Permanent(error),
-        })
-    })
 }
 
 /// Shortest and longest pause between two attempts.
@@ -232,79 +184,18 @@ impl RetryPolicy {
     }
 }
 
-/// Formats a duration as on the command line, to the millisecond.
-pub fn rounded(duration: Duration) -> String {
-    let millis = i64::try_from(duration.as_millis()).unwrap_or(i64::MAX / MILLISECOND);
-    format_duration(millis.max(1) * MILLISECOND)
-}
-
-/// Configures TLS with the certificates of the PEM file that the option `option` names, else with the machine's.
-///
-/// Errors: exit status 78 if the file cannot be read or has no certificate.
-pub fn tls_config(location: &Location, option: &str) -> Result<ClientConfig> {
-    use_ring();
-    let mut roots = RootCertStore::empty();
-    match location.options.get(option) {
-        None => _ = roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs),
-        Some(path) => {
-            let wrong = |cause: String| Error::config(format!("{location}: {option}={path}")).because(cause);
-            let certificates = CertificateDer::pem_file_iter(path).map_err(|error| wrong(pem_fault(error)))?;
-            for certificate in certificates {
-                let certificate = certificate.map_err(|error| wrong(pem_fault(error)))?;
-                roots.add(certificate).map_err(|error| wrong(error.to_string()))?;
-            }
-            if roots.is_empty() {
-                return Err(wrong("expected a PEM certificate".to_owned()));
-            }
-        }
-    }
-    Ok(ClientConfig::builder().with_root_certificates(roots).with_no_client_auth())
-}
-
-/// Describes why a PEM file cannot be read: the words of the library list the bytes of a line as numbers.
-pub fn pem_fault(error: pem::Error) -> String {
-    let text = |line: &[u8]| String::from_utf8_lossy(line).trim_end().to_owned();
-    match error {
-        pem::Error::MissingSectionEnd { end_marker } => {
-            format!("missing line -----END {}-----", text(&end_marker))
-        }
-        pem::Error::IllegalSectionStart { line } => format!("invalid line '{}'", text(&line)),
-        other => other.to_string(),
-    }
-}
-
-/// Selects ring as the TLS implementation of all libraries.
-pub fn use_ring() {
-    // It fails if another part of the program has already done this.
-    let _ = rustls::crypto::ring::default_provider().install_default();
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::console::Colour;
 
-    fn timeouts(options: &[(&str, &str)]) -> Result<Timeouts> {
-        let pairs = options.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
-        Timeouts::try_new(&Location { options: pairs.collect(), ..Location::default() })
-    }
-
-    #[test]
-    fn waits_are_durations_longer_than_nothing() {
-        let said = timeouts(&[("timeout", "1m30s")]).unwrap();
-        assert_eq!((said.connect, said.timeout), (Duration::from_secs(10), Duration::from_secs(90)));
-        assert_eq!(said.retry.limit(false), Some(OUTAGE_MAX_AT_START));
-        assert_eq!(said.retry.limit(true), Some(OUTAGE_MAX));
-        assert_eq!(timeouts(&[("retry", "3s")]).unwrap().retry.limit(false), Some(Duration::from_secs(3)));
-        assert_eq!(timeouts(&[("retry", "forever")]).unwrap().retry.limit(true), None);
-        for value in ["0s", "-1s", "7", ""] {
-            assert_eq!(timeouts(&[("retry", value)]).err().unwrap().kind(), ErrorKind::Usage, "{value}");
-        }
+    fn timeouts(retry: OutageLimit) -> Timeouts {
+        Timeouts { connect: Duration::from_secs(10), timeout: Duration::from_secs(30), retry }
     }
 
     #[test]
     fn a_trouble_that_passes_is_tried_again_and_one_that_lasts_is_not() {
-        let timeouts = timeouts(&[("retry", "400ms")]).unwrap();
+        let timeouts = timeouts(OutageLimit::parse("400ms").unwrap());
         let retries = RetryPolicy::new("x://y".to_owned(), timeouts, Console::new("test", Colour::Off));
         let mut tries = 0;
         let done = retries.run(|| {
@@ -322,7 +213,7 @@ mod tests {
 
     #[test]
     fn pauses_grow_and_stay_bounded() {
-        let timeouts = timeouts(&[]).unwrap();
+        let timeouts = timeouts(OutageLimit::Usual);
         let retries = RetryPolicy::new("x://y".to_owned(), timeouts, Console::new("test", Colour::Off));
         for number in 0..40 {
             let whole = PAUSES.0.saturating_mul(1 << number.min(10)).min(PAUSES.1);
