@@ -198,3 +198,32 @@ impl Beginning {
         self.first_rows = read.chain([(String::new(), String::new())]).map(|key| (key, first)).collect();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn process_substitutions_are_one_input_and_standard_input_is_another() {
+        let mut beginning = Beginning::default();
+        assert_eq!(beginning.read_to("-"), None);
+        for (name, read_to) in
+            [("/dev/fd/63", Some(7)), ("/dev/fd/62", Some(9)), ("/dev/fd/61", None), ("fifo", Some(3))]
+        {
+            beginning.add_input(name, read_to);
+        }
+        for name in ["/dev/fd/63", "/dev/fd/5", "/proc/self/fd/11"] {
+            assert_eq!((beginning.read_to(name), is_substitution(name)), (Some(9), true), "{name}");
+        }
+        for (name, read_to) in [("fifo", Some(3)), ("other", None), ("-", None)] {
+            assert_eq!((beginning.read_to(name), is_substitution(name)), (read_to, false), "{name}");
+        }
+        beginning.add_input("/dev/stdin", Some(5));
+        for name in ["-", "/dev/fd/0", "/proc/self/fd/0"] {
+            assert_eq!((beginning.read_to(name), is_substitution(name)), (Some(5), false), "{name}");
+        }
+        // What earlier versions have read may be of any input.
+        beginning.add_input(UNNAMED, Some(8));
+        assert_eq!(["fifo", "other"].map(|name| beginning.read_to(name)), [Some(3), Some(8)]);
+    }
+}
