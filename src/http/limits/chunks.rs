@@ -215,6 +215,7 @@ mod tests {
             "/1.1\r\nhost: h\r\n\r\n",
             "0\r\n\r\n",
             "host: a /b HTTP/1.1\r\n\r\n",
+            "10\r\n[\r\n\r\nfffffff\r\n",
         ];
         for rest in rests {
             watch.restart();
