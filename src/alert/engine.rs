@@ -44,6 +44,8 @@ pub struct RowsTaken {
     pub counted: u64,
     /// Rows that are behind every window that would count them.
     pub late: u64,
+    /// Those of them that an earlier run may have read.
+    pub repeated: u64,
     /// Rows that no rule counts.
     pub filtered: u64,
     /// Rows with a value of the wrong type, with the message.
@@ -226,6 +228,7 @@ impl AlertEngine {
                 (true, _) => taken.counted += 1,
                 (false, true) if times.counts_from[row] == i64::MAX || self.is_behind(&times, row, rows.kind) => {
                     taken.late += 1;
+                    taken.repeated += u64::from(times.counts_from[row] == i64::MAX);
                 }
                 (false, _) => taken.filtered += 1,
             }

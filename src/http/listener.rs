@@ -12,6 +12,9 @@ use crate::spool::request::RequestLog;
 use crate::stop::Stop;
 use crate::uri::http::Address;
 use futures_util::future::{Either, select};
+use hyper::Request;
+use hyper::body::Incoming;
+use hyper::header::TRANSFER_ENCODING;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
@@ -228,7 +231,11 @@ async fn connection(state: &Arc<ServerState>, stream: TcpStream) {
 async fn converse(state: &Arc<ServerState>, stream: impl AsyncRead + AsyncWrite + Unpin + Send) {
     let phase = Phase::new(state.options.limits.bytes);
     let stream = TimedStream::new(stream, phase.clone(), state.options.timeouts, state.metrics.clone());
-    let service = service_fn(|request| serve(state, &phase, request));
+    let service = service_fn(|request: Request<Incoming>| {
+        // Not within the future: hyper may read the body before it polls that.
+        phase.begin(request.headers().contains_key(TRANSFER_ENCODING));
+        serve(state, &phase, request)
+    });
     let mut builder = http1::Builder::new();
     builder.max_buf_size(HEAD_BYTES_MAX).max_headers(HEADERS_MAX).header_read_timeout(None).half_close(true);
     let mut served = pin!(builder.serve_connection(TokioIo::new(stream), service));

@@ -20,13 +20,12 @@ use std::time::Instant;
 /// The path of events.
 pub const EVENTS: &str = "/v1/events";
 
-/// Serves one request.
+/// Serves one request, whose head `phase` knows to be complete.
 pub async fn serve(
     state: &Arc<ServerState>,
     phase: &Phase,
     request: Request<Incoming>,
 ) -> Result<Response<Full<Bytes>>, Infallible> {
-    phase.begin(request.headers().contains_key(TRANSFER_ENCODING));
     let start = Instant::now();
     let trace = Trace::of(request.headers());
     let line = state.options.log.then(|| format!("{} {}", request.method(), request.uri().path()));

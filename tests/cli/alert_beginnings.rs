@@ -217,6 +217,89 @@ fn rows_of_a_pipe_that_an_early_killed_run_has_stored_count_once_and_its_others_
     assert_eq!(alerts(&dir, "out.jsonl"), undisturbed(&dir, &["all.jsonl", "rest.jsonl"]));
 }
 
+/// The numbers of process substitutions are those of others if one is added, or if they are swapped.
+#[test]
+fn rows_of_process_substitutions_count_at_most_once_and_a_line_states_those_that_do_not() {
+    let burst =
+        |from: f64, every: f64, name: &str| lines(&[series(from, from + 30.0, every, &json!({"event_type": name}))]);
+    // 20 rows of p.jsonl are in a window, or 40 if they count twice.
+    for (threshold, first, second) in [
+        (25, "<(cat p.jsonl)", "<(cat q.jsonl) <(cat p.jsonl more.jsonl)"),
+        (15, "<(cat q.jsonl)", "<(cat p.jsonl more.jsonl) <(cat q.jsonl)"),
+    ] {
+        let dir = Dir::new("alert-substitutions");
+        dir.write("p.jsonl", burst(0.0, 1.0, "error"));
+        dir.write("q.jsonl", burst(0.0, 1.0, "view"));
+        dir.write("more.jsonl", burst(100.0, 0.5, "error"));
+        dir.write("last.jsonl", burst(200.0, 0.5, "error"));
+        let errors =
+            json!({"name": "errors", "where": "event_type = 'error'", "threshold": threshold, "window_seconds": 20});
+        dir.write("rules.json", rules(&[rule(&errors)]));
+        let args = FLAGS.join(" ");
+        let line = format!("exec evt-alert {args} -f jsonl {first} -");
+        let child = dir.command("bash", &["-c", &line]).stdin(Stdio::piped()).spawn().expect("it starts");
+        let end = evt::time::parse_instant(&crate::alert::at(29.0)).expect("an instant");
+        let read_to = || state::<Option<i64>>(&dir, "SELECT max(read_to) FROM inputs").flatten();
+        eventually("the rows of the substitution are stored", || read_to() == Some(end));
+        assert_eq!(state::<i64>(&dir, "SELECT count(*) FROM engine WHERE clock IS NULL"), Some(1));
+        end_by(child, Signal::KILL);
+        let left_out = format!(
+            "30 rows of process substitutions were not evaluated: earlier runs have read rows of process substitutions up to \
+             {}, and",
+            crate::alert::at(29.0)
+        );
+        let run = dir.shell(&format!(": | evt-alert {args} -f jsonl {second} -")).ends_with(1);
+        assert!(run.stderr().contains(&left_out) && !run.stderr().contains("behind"), "{run}");
+        let wanted = undisturbed(&dir, &["q.jsonl", "more.jsonl"]);
+        assert_eq!((alerts(&dir, "out.jsonl").len(), alerts(&dir, "out.jsonl")), (1, wanted), "{second}");
+        // The rule is the same after the clock has begun.
+        let run = dir.shell(&format!("evt-alert {args} -f jsonl <(cat more.jsonl last.jsonl)")).ends_with(1);
+        assert!(run.stderr().contains("60 rows of process substitutions were not evaluated"), "{run}");
+        assert_eq!(alerts(&dir, "out.jsonl"), undisturbed(&dir, &["q.jsonl", "more.jsonl", "last.jsonl"]), "{second}");
+    }
+}
+
+/// Events to second 60, and errors from second 40 to 70, of which a rule needs more than 25.
+fn add_errors(name: &str) -> Dir {
+    let dir = Dir::new(name);
+    dir.shell("mkfifo fifo other").succeeds();
+    let errors = json!({"name": "errors", "where": "event_type = 'error'", "threshold": 25, "window_seconds": 30});
+    dir.write("rules.json", rules(&[rule(&errors)]));
+    dir.write("a.jsonl", lines(&[series(0.0, 60.0, 1.0, &json!({}))]));
+    dir.write("p.jsonl", lines(&[series(40.0, 70.0, 1.0, &json!({"event_type": "error"}))]));
+    dir.run("evt-alert", &[&FLAGS[..], &["a.jsonl"]].concat()).succeeds();
+    assert_eq!(state::<i64>(&dir, "SELECT count(*) FROM engine WHERE clock IS NOT NULL"), Some(1));
+    dir
+}
+
+#[test]
+fn rows_of_a_pipe_that_is_added_after_the_clock_has_begun_count_once() {
+    for (before, input) in [("cat p.jsonl |", "-"), ("cat p.jsonl > fifo &", "fifo"), ("", "<(cat p.jsonl)")] {
+        let dir = add_errors("alert-pipe-added");
+        let line = format!("{before} evt-alert {} -f jsonl a.jsonl {input}", FLAGS.join(" "));
+        let run = dir.shell(&line).ends_with(1);
+        assert!(!run.stderr().contains("not evaluated"), "{run}");
+        let wanted = undisturbed(&dir, &["a.jsonl", "p.jsonl"]);
+        assert_eq!(alerts(&dir, "out.jsonl"), wanted, "{input}");
+        let run = dir.shell(&line);
+        assert!(run.stderr().contains("30 rows") && run.stderr().contains("not evaluated"), "{run}");
+        assert_eq!(alerts(&dir, "out.jsonl"), wanted, "{input}");
+    }
+}
+
+#[test]
+fn a_state_of_an_earlier_version_does_not_say_which_pipes_its_rows_are_of() {
+    let dir = add_errors("alert-pipe-old");
+    let db = Connection::open(dir.path("alerts.db")).expect("it opens");
+    db.execute_batch("DROP TABLE inputs").expect("it exists");
+    drop(db);
+    for input in ["fifo", "other"] {
+        let args = FLAGS.join(" ");
+        let run = dir.shell(&format!("cat p.jsonl > {input} & evt-alert {args} -f jsonl a.jsonl {input}")).succeeds();
+        assert!(run.stderr().contains("20 rows behind the alert clock were not evaluated"), "{input}: {run}");
+    }
+}
+
 #[test]
 fn a_state_of_an_earlier_version_that_has_no_first_rows_begins_with_the_rows_that_wait() {
     let dir = Dir::new("alert-silent-old");

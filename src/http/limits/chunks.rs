@@ -20,9 +20,18 @@ pub struct ChunkWatch {
 /// What the next byte belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
-    /// The head. An empty line ends it. One at its beginning is the rest of a head whose first lines were read together
-    /// with the request before it, so it is not watched.
-    Head { is_line_empty: bool, has_line: bool },
+    /// Before the first line of a head: empty lines may precede it.
+    Before,
+    /// The first line. Anything else is the rest of a head that was read together with the request before it, or of the
+    /// body of a request that was answered early; it is not watched.
+    Method,
+    Target,
+    /// This many of its bytes were read.
+    Version(usize),
+    /// The other lines of the head. An empty line ends it.
+    Head {
+        is_line_empty: bool,
+    },
     /// The digits of a size; the number so far.
     Size(u64),
     /// The rest of the line after the digits of this size.
@@ -33,7 +42,31 @@ enum State {
     Unwatched,
 }
 
-const HEAD: State = State::Head { is_line_empty: true, has_line: false };
+/// The version of a request, without its last digit.
+const VERSION: &[u8] = b"HTTP/1.";
+
+impl State {
+    /// Whether the end of a head has not been found.
+    fn is_head(self) -> bool {
+        matches!(self, Self::Before | Self::Method | Self::Target | Self::Version(_) | Self::Head { .. })
+    }
+
+    /// Returns what follows a byte of the first line of a head.
+    fn after(self, byte: u8) -> Self {
+        match (self, byte) {
+            (Self::Before, b'\r' | b'\n') => Self::Before,
+            (Self::Before | Self::Method, _) if byte.is_ascii_alphabetic() => Self::Method,
+            (Self::Method, b' ') => Self::Target,
+            (Self::Target, b' ') => Self::Version(0),
+            (Self::Target, _) if byte.is_ascii_graphic() => Self::Target,
+            (Self::Version(read), _) if VERSION.get(read) == Some(&byte) => Self::Version(read + 1),
+            (Self::Version(read), b'0' | b'1') if read == VERSION.len() => Self::Version(read + 1),
+            (Self::Version(read), b'\r') if read > VERSION.len() => self,
+            (Self::Version(read), b'\n') if read > VERSION.len() => Self::Head { is_line_empty: true },
+            _ => Self::Unwatched,
+        }
+    }
+}
 
 impl ChunkWatch {
     /// Watches for bodies of more than `limit` bytes.
@@ -48,13 +81,13 @@ impl ChunkWatch {
 
     /// Starts with a head, whose first byte is the next one.
     pub fn restart(&mut self) {
-        *self = Self { state: HEAD, announced: 0, is_exceeded: false, ..*self };
+        *self = Self { state: State::Before, announced: 0, is_exceeded: false, ..*self };
     }
 
     /// Stops the watch, now that hyper has read the head, if the body has no chunks or if this watch has not found the
     /// end of the head.
     pub fn begin(&mut self, is_chunked: bool) {
-        if !is_chunked || matches!(self.state, State::Head { .. }) {
+        if !is_chunked || self.state.is_head() {
             (self.state, self.is_exceeded) = (State::Unwatched, false);
         }
     }
@@ -64,15 +97,18 @@ impl ChunkWatch {
         while let Some(&byte) = bytes.first() {
             let used = match self.state {
                 State::Unwatched => return,
-                State::Head { is_line_empty, has_line } => {
+                State::Before | State::Method | State::Target | State::Version(_) => {
+                    self.state = self.state.after(byte);
+                    1
+                }
+                State::Head { is_line_empty } => {
                     let end = memchr(b'\n', bytes);
                     let line = &bytes[..end.unwrap_or(bytes.len())];
                     let is_line_empty = is_line_empty && line.iter().all(|byte| *byte == b'\r');
-                    self.state = match (end, is_line_empty) {
-                        (None, _) => State::Head { is_line_empty, has_line },
-                        (Some(_), true) if has_line => State::Size(0),
-                        (Some(_), true) => State::Unwatched,
-                        (Some(_), false) => State::Head { is_line_empty: true, has_line: true },
+                    self.state = match end {
+                        None => State::Head { is_line_empty },
+                        Some(_) if is_line_empty => State::Size(0),
+                        Some(_) => State::Head { is_line_empty: true },
                     };
                     end.map_or(bytes.len(), |end| end + 1)
                 }
@@ -168,22 +204,32 @@ mod tests {
         assert!(!watch.is_exceeded());
         watch.read(b"ffff\r\n");
         assert!(!watch.is_exceeded());
-        // Its first lines were read together with the request before it.
-        watch.restart();
-        watch.read(b"\r\n2\r\nab\r\n");
-        watch.begin(true);
-        watch.read(b"\r\nffff\r\n");
-        assert!(!watch.is_exceeded());
-        for rest in ["\n", "\r\n", "\n\r\n", "\r\n\r\n"] {
+        // The rest of a head that was read together with the request before it, or of the body of a request that was
+        // answered early.
+        let rests = [
+            "",
+            "\n",
+            "\r\n",
+            "\n\r\n",
+            "\r\n\r\n",
+            "/1.1\r\nhost: h\r\n\r\n",
+            "0\r\n\r\n",
+            "host: a /b HTTP/1.1\r\n\r\n",
+            "10\r\n[\r\n\r\nfffffff\r\n",
+        ];
+        for rest in rests {
             watch.restart();
             watch.read(format!("{rest}c\r\n{{\"v\":\r\n\r\n1}}\r\n77777777\r\n").as_bytes());
             watch.begin(true);
+            watch.read(b"\r\n\r\nffff\r\n");
             assert!(!watch.is_exceeded(), "{rest:?}");
         }
-        watch.restart();
-        watch.read(HEAD_OF_CHUNKS.as_bytes());
-        watch.begin(true);
-        watch.read(b"ffff\r\n");
-        assert!(watch.is_exceeded());
+        for before in ["", "\n", "\r\n", "\r\n\r\n\n"] {
+            watch.restart();
+            watch.read(format!("{before}{HEAD_OF_CHUNKS}").as_bytes());
+            watch.begin(true);
+            watch.read(b"ffff\r\n");
+            assert!(watch.is_exceeded(), "{before:?}");
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! One input of evt-alert: its source, the positions of its partitions, and the rows for the engine.
 
 use super::files::{FileLetters, FileMark};
-use super::known::{KnownRows, LeftOut, SelectedRows, UnstampedRows, check_final};
+use super::known::{KnownRows, LeftOut, SelectedRows, UnmarkedRows, UnstampedRows, check_final};
 use super::positions::{FramePartition, FramePartitions, TopicPosition, WHOLE, has_new_topic, set_topic_ids};
 use super::stored::{codes, instants, text, time_columns};
 use super::writer::{FeedLetters, NewLetters};
@@ -132,7 +132,8 @@ pub struct Feed {
     pub name: String,
     /// Its source.
     pub source: crate::source::Source,
-    known: KnownRows,
+    /// The rows that an earlier run has evaluated.
+    pub known: KnownRows,
     form: FeedForm,
     /// Whether it has ended.
     pub is_ended: bool,
@@ -161,7 +162,7 @@ impl Feed {
             number,
             name,
             source,
-            known: KnownRows::Unmarked(None),
+            known: KnownRows::Unmarked(UnmarkedRows::default()),
             form,
             is_ended: false,
             counts: Counts::default(),
@@ -506,10 +507,7 @@ impl Feed {
         let Some(is_new) = is_new else { return Ok(batch) };
         let known = is_new.iter().filter(|is_new| !**is_new).count() as u64;
         self.counts.add(&Counts { taken: known, duplicate: known, ..Counts::default() });
-        match known {
-            0 => Ok(batch),
-            _ => Ok(filter_record_batch(&batch, &is_new.into())?),
-        }
+        Ok(if known == 0 { batch } else { filter_record_batch(&batch, &is_new.into())? })
     }
 
     /// Takes rows without stamps: the whole input is one partition. Errors: exit status 2 if the rules know no rows of
@@ -586,8 +584,8 @@ impl Feed {
 
     fn evaluate(&mut self, batch: &RecordBatch, times: [&[i64]; 2], engine: &mut AlertEngine) -> Result<FeedLetters> {
         let ([event_times, stream_times], kind) = (times, self.source.kind());
-        let rows = TimedRows { kind, batch, event_times, stream_times, after: self.known.after(kind) };
-        let taken = engine.add(&rows)?;
+        let taken = engine.add(&TimedRows { kind, batch, event_times, stream_times, after: self.known.after(kind) })?;
+        self.known.left_out(taken.repeated);
         let mut letters = FeedLetters::default();
         for RowFault { row, message } in &taken.wrong {
             let fault = Fault::new(ErrorType::AggregationError, message);

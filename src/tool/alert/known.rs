@@ -21,13 +21,23 @@ use arrow::datatypes::{Int64Type, Schema};
 
 /// The way in which a run recognises the rows of an input that an earlier run has evaluated.
 pub enum KnownRows {
-    /// Rows are not recognised: a topic is read from after such rows, and rows of a pipe up to this instant (µs) may be
-    /// among them.
-    Unmarked(Option<i64>),
+    /// Rows are not recognised: a topic is read from after such rows, and rows of a pipe may be among them.
+    Unmarked(UnmarkedRows),
     /// By their positions in a file.
     File(FileRows),
     /// By their positions in a store.
     Store(StoredRows),
+}
+
+/// Rows of an input that tells nothing of them.
+#[derive(Debug, Default)]
+pub struct UnmarkedRows {
+    /// Rows up to this instant (µs) may be those of an earlier run.
+    pub after: Option<i64>,
+    /// Whether the input is a process substitution.
+    pub is_substitution: bool,
+    /// The number of such rows that some rule would have counted.
+    pub left_out: u64,
 }
 
 /// The rows of a file that an earlier run has evaluated.
@@ -75,9 +85,24 @@ impl KnownRows {
     /// Returns the last instant (µs) of which an earlier run may have evaluated some rows; which ones is unknown.
     pub fn after(&self, kind: Kind) -> Option<i64> {
         match self {
-            Self::Unmarked(after) => *after,
+            Self::Unmarked(rows) => rows.after,
             Self::File(file) => file.after,
             Self::Store(stored) => stored.after(kind),
+        }
+    }
+
+    /// Notes rows up to the instant of [`Self::after`] that some rule would have counted.
+    pub fn left_out(&mut self, rows: u64) {
+        if let Self::Unmarked(unmarked) = self {
+            unmarked.left_out += rows;
+        }
+    }
+
+    /// Returns the number of such rows of a process substitution, and the instant (µs).
+    pub fn unnamed(&self) -> Option<(u64, i64)> {
+        match self {
+            Self::Unmarked(UnmarkedRows { after, is_substitution: true, left_out }) => Some((*left_out, (*after)?)),
+            _ => None,
         }
     }
 

@@ -5,7 +5,7 @@ use crate::alert::engine::AlertEngine;
 use crate::alert::rule::RuleDefinition;
 use crate::console::Console;
 use crate::counts::{Counts, counted};
-use crate::time::{SECOND, format_duration};
+use crate::time::{SECOND, format_duration, format_instant};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use uuid::Uuid;
@@ -162,6 +162,22 @@ pub fn not_evaluated(rule: &str, window: i64) -> String {
 pub fn late_rows(late: u64) -> String {
     let rows = ["row behind the alert clock was", "rows behind the alert clock were"];
     format!("{} not evaluated", counted(late, rows))
+}
+
+/// Returns the lines about late rows at the end of a run. `unnamed` are the rows of each process substitution that an
+/// earlier run may have read, with the instant (µs) up to which it has read any of them.
+pub fn late_lines(late: u64, unnamed: impl Iterator<Item = (u64, i64)>) -> Vec<String> {
+    let (rows, to) = unnamed.fold((0, i64::MIN), |(rows, to), (more, up_to)| (rows + more, to.max(up_to)));
+    let repeated = (rows > 0).then(|| {
+        let (verbs, to) =
+            (["row of a process substitution was", "rows of process substitutions were"], format_instant(to));
+        let rows = counted(rows, verbs);
+        format!(
+            "{rows} not evaluated: earlier runs have read rows of process substitutions up to {to}, and their numbers \
+             (/dev/fd/63) do not say which; give evt-alert files or FIFOs, which have names"
+        )
+    });
+    (late > rows).then(|| late_rows(late - rows)).into_iter().chain(repeated).collect()
 }
 
 /// Returns the line about faulty records that were lost, for a run that prints no line of counts.

@@ -33,9 +33,9 @@ mod writer;
 
 use self::feed::{Feed, FeedForm};
 use self::files::{KnownFile, identify, twins};
-use self::known::{FileRows, KnownRows};
+use self::known::{FileRows, KnownRows, UnmarkedRows};
 use self::load::{RuleLoader, RuleRefresh};
-use self::positions::{KeptTopics, UnmarkedInput};
+use self::positions::{KeptTopics, UnmarkedInput, is_substitution};
 use self::run::{AlertRun, RunOptions, Services};
 use self::state::StateFile;
 use self::stored::{StoredRows, time_columns};
@@ -406,7 +406,7 @@ impl Args {
         }
         // Rows of a pipe, or of a file that was written anew, may be those of an earlier run.
         let is_unknown = self.once && is_bytes && file.as_ref().is_none_or(|file| file.is_rewritten);
-        let form = UnmarkedInput::of(&name, file.is_some(), is_stored);
+        let form = UnmarkedInput::of(file.is_some(), is_stored);
         let after = if is_unknown { alerts.known_to(&name, form) } else { None };
         let earlier = if is_stored { alerts.positions()? } else { None };
         feed.set_known(match (file, earlier) {
@@ -424,7 +424,9 @@ impl Args {
                 let known_to = alerts.known_to(&uri.to_string(), form);
                 KnownRows::Store(StoredRows::new(name, earlier, known_to))
             }
-            (None, None) => KnownRows::Unmarked(after),
+            (None, None) => {
+                KnownRows::Unmarked(UnmarkedRows { after, is_substitution: is_substitution(&name), left_out: 0 })
+            }
         });
         Ok(feed)
     }

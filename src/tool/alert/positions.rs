@@ -125,21 +125,41 @@ pub enum UnmarkedInput {
 
 impl UnmarkedInput {
     /// Returns what an input is: a store, a file or, if it is neither, a pipe.
-    pub fn of(name: &str, is_file: bool, is_stored: bool) -> Self {
+    pub fn of(is_file: bool, is_stored: bool) -> Self {
         match (is_file, is_stored) {
             (_, true) => Self::Store,
-            // The number of a process substitution names another input in another command.
-            (false, false) if !name.starts_with("/dev/fd/") => Self::Pipe,
-            (_, false) => Self::Other,
+            (true, false) => Self::Other,
+            (false, false) => Self::Pipe,
         }
     }
+}
+
+/// The name of all process substitutions together.
+const SUBSTITUTIONS: &str = "/dev/fd/";
+/// The name of all inputs of earlier versions, whose states do not name them.
+const UNNAMED: &str = "";
+
+/// Returns the name under which the state knows an input. The number of a process substitution is that of another one
+/// in another command, so all of them are one input.
+fn known_name(name: &str) -> &str {
+    match name.strip_prefix(SUBSTITUTIONS).or_else(|| name.strip_prefix("/proc/self/fd/")) {
+        Some("0") => "-",
+        Some(_) => SUBSTITUTIONS,
+        None if name == "/dev/stdin" => "-",
+        None => name,
+    }
+}
+
+/// Whether an input is a process substitution.
+pub fn is_substitution(name: &str) -> bool {
+    known_name(name) == SUBSTITUTIONS
 }
 
 /// How far the inputs of all runs were read, and what decides the first instant that is evaluated while none has been
 /// evaluated yet: a run may be stopped before every input has begun.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Beginning {
-    /// The inputs of all runs by their names, each with the greatest stream time (µs) of its rows.
+    /// The inputs of all runs by their names ([`known_name`]), each with the greatest stream time (µs) of its rows.
     pub inputs: BTreeMap<String, Option<i64>>,
     /// The first rows of all runs; needed only before the first instant.
     pub first_rows: BegunPartitions,
@@ -148,17 +168,62 @@ pub struct Beginning {
 impl Beginning {
     /// Adds what a run has read of an input.
     pub fn add(&mut self, number: u32, name: &str, clock: &AlertClock) {
-        let read_to = clock.of_input(number).iter().filter_map(|key| clock.stream_time(key)).max();
-        let known = self.inputs.entry(name.to_owned()).or_default();
+        self.add_input(name, clock.of_input(number).iter().filter_map(|key| clock.stream_time(key)).max());
+    }
+
+    /// Adds an input, whose rows were read up to this stream time (µs).
+    pub fn add_input(&mut self, name: &str, read_to: Option<i64>) {
+        let known = self.inputs.entry(known_name(name).to_owned()).or_default();
         *known = read_to.max(*known);
     }
 
-    /// Completes what a state of an earlier version has, which lacks it: rows that wait in the engine were read from
-    /// the first of them on, and partitions with a position were read from there, too.
+    /// Returns the greatest stream time (µs) of the rows that were read of an input; `None` if there are none.
+    pub fn read_to(&self, name: &str) -> Option<i64> {
+        *self.inputs.get(known_name(name)).or_else(|| self.inputs.get(UNNAMED))?
+    }
+
+    /// Completes what a state of an earlier version has, which lacks it: it does not say which inputs its rows are of.
+    /// Rows that wait in the engine were read from the first of them on, and partitions with a position were read from
+    /// there, too.
     pub fn complete(&mut self, engine: &AlertEngine, positions: Positions) {
-        let Some(first) = engine.first_waiting().filter(|_| self.inputs.is_empty()) else { return };
+        if !self.inputs.is_empty() {
+            return;
+        }
+        if let Some(read_to) = engine.known_to() {
+            self.add_input(UNNAMED, Some(read_to));
+        }
+        let Some(first) = engine.first_waiting() else { return };
         let read = positions.into_iter().filter(|(_, position)| position.stream_time.is_some()).map(|(key, _)| key);
         let first = BegunPartition { least: first.saturating_mul(SECOND), cut: None };
         self.first_rows = read.chain([(String::new(), String::new())]).map(|key| (key, first)).collect();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn process_substitutions_are_one_input_and_standard_input_is_another() {
+        let mut beginning = Beginning::default();
+        assert_eq!(beginning.read_to("-"), None);
+        for (name, read_to) in
+            [("/dev/fd/63", Some(7)), ("/dev/fd/62", Some(9)), ("/dev/fd/61", None), ("fifo", Some(3))]
+        {
+            beginning.add_input(name, read_to);
+        }
+        for name in ["/dev/fd/63", "/dev/fd/5", "/proc/self/fd/11"] {
+            assert_eq!((beginning.read_to(name), is_substitution(name)), (Some(9), true), "{name}");
+        }
+        for (name, read_to) in [("fifo", Some(3)), ("other", None), ("-", None)] {
+            assert_eq!((beginning.read_to(name), is_substitution(name)), (read_to, false), "{name}");
+        }
+        beginning.add_input("/dev/stdin", Some(5));
+        for name in ["-", "/dev/fd/0", "/proc/self/fd/0"] {
+            assert_eq!((beginning.read_to(name), is_substitution(name)), (Some(5), false), "{name}");
+        }
+        // What earlier versions have read may be of any input.
+        beginning.add_input(UNNAMED, Some(8));
+        assert_eq!(["fifo", "other"].map(|name| beginning.read_to(name)), [Some(3), Some(8)]);
     }
 }

@@ -3,7 +3,7 @@
 
 use super::feed::{Feed, FeedOutput, FeedRun, FeedStep, FeedTarget};
 use super::load::{self, RuleRefresh};
-use super::messages::{LossReport, RuleMessages, dropped_records, late_rows, not_evaluated, rejected_rows};
+use super::messages::{LossReport, RuleMessages, dropped_records, late_lines, not_evaluated, rejected_rows};
 use super::positions::{Beginning, FramePartitions, KeptTopics, Positions, TopicPosition, UnmarkedInput};
 use super::state::{ChannelNotifications, Commit, RuleEdit, StateFile};
 use super::writer::{Writer, WriterPlan, WriterReport};
@@ -156,13 +156,11 @@ impl AlertRun {
 
     /// Returns the last instant (µs) of which an earlier run may have read rows of an input without a position. The
     /// state knows how far each pipe was read and, while no instant has been evaluated, every input: one that it does
-    /// not know then was never read. The rows of a store are known only together with their positions.
+    /// not know was never read. The rows of a store are known only together with their positions.
     pub fn known_to(&self, name: &str, form: UnmarkedInput) -> Option<i64> {
-        let (inputs, has_begun) = (&self.beginning.inputs, self.engine.evaluated().is_some());
-        match inputs.get(name) {
-            Some(_) if !has_begun && form == UnmarkedInput::Store => None,
-            Some(read_to) if !has_begun || form == UnmarkedInput::Pipe => *read_to,
-            None if !has_begun && !inputs.is_empty() => None,
+        match (form, self.engine.evaluated()) {
+            (UnmarkedInput::Pipe, _) | (UnmarkedInput::Other, None) => self.beginning.read_to(name),
+            (UnmarkedInput::Store, None) => None,
             _ => self.engine.known_to(),
         }
     }
@@ -553,7 +551,8 @@ impl AlertRun {
         let console = &self.run.console;
         self.engine.rejected().into_iter().for_each(|(rule, rows)| console.warn(rejected_rows(Some(rule), rows)));
         if counts.late > 0 && !self.progress.losses.has_told(counts.late) {
-            console.warn(late_rows(counts.late));
+            let unnamed = self.feeds.iter().filter_map(|feed| feed.known.unnamed());
+            late_lines(counts.late, unnamed).into_iter().for_each(|line| console.warn(line));
         }
         for (rule, window) in self.engine.waiting() {
             // With a state the next run continues.

@@ -299,13 +299,18 @@ impl StateFile {
     pub fn beginning(&self) -> Result<Beginning> {
         let read = || -> rusqlite::Result<Beginning> {
             let mut inputs = self.db.prepare("SELECT name, read_to FROM inputs")?;
-            let inputs =
-                inputs.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect::<rusqlite::Result<_>>()?;
+            let inputs = inputs.query_map([], |row| Ok((row.get::<_, String>(0)?, row.get(1)?)))?;
+            let mut beginning = Beginning::default();
+            for input in inputs {
+                let (name, read_to) = input?;
+                beginning.add_input(&name, read_to);
+            }
             let mut first = self.db.prepare("SELECT origin, \"partition\", least, cut FROM first_rows")?;
             let first = first.query_map([], |row| {
                 Ok(((row.get(0)?, row.get(1)?), BegunPartition { least: row.get(2)?, cut: row.get(3)? }))
             })?;
-            Ok(Beginning { inputs, first_rows: first.collect::<rusqlite::Result<_>>()? })
+            beginning.first_rows = first.collect::<rusqlite::Result<_>>()?;
+            Ok(beginning)
         };
         read().map_err(|error| self.failed("cannot read the first rows", &error))
     }
