@@ -561,10 +561,10 @@ pub fn parse_share(text: &str) -> Result<f64, String> {
 
 /// How far an event may be behind its partition's stream time (µs); any distance with `None`.
 #[derive(Clone, Copy, Debug)]
-pub struct Disorder(pub Option<i64>);
+pub struct OutOfOrderness(pub Option<i64>);
 
 /// Parses the value of `--out-of-orderness`.
-pub fn disorder(text: &str) -> Result<Disorder> {
+pub fn disorder(text: &str) -> Result<OutOfOrderness> {
     let bound = if text == "all" { None } else { Some(parse_duration(text)?) };
-    Ok(Disorder(bound))
+    Ok(OutOfOrderness(bound))
 }

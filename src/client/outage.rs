@@ -2,7 +2,7 @@
 
 use crate::console::Console;
 use crate::error::{Error, ErrorKind, Result};
-use crate::metrics::Up;
+use crate::metrics::ServerState;
 use crate::stop::Stop;
 use crate::time::{parse_duration, rounded};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -112,18 +112,18 @@ pub struct RetryPolicy {
     console: Console,
     stop: Stop,
     has_answered: AtomicBool,
-    up: Up,
+    up: ServerState,
 }
 
 impl RetryPolicy {
     /// Retries requests to the server `shown`, which has answered before.
     pub fn new(shown: String, timeouts: Timeouts, console: Console) -> Self {
         let has_answered = AtomicBool::new(true);
-        Self { shown, timeouts, console, stop: Stop::of_process(), has_answered, up: Up::default() }
+        Self { shown, timeouts, console, stop: Stop::of_process(), has_answered, up: ServerState::default() }
     }
 
     /// Makes the metrics show whether the server is reachable.
-    pub fn with_metrics(self, up: Up) -> Self {
+    pub fn with_metrics(self, up: ServerState) -> Self {
         Self { up, ..self }
     }
 

@@ -93,7 +93,7 @@ pub struct Barrier {
 /// The reason for the end of a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum How {
+pub enum EndReason {
     /// The input was read to its end: every window may fire.
     Exhausted,
     /// A signal stopped the reading: open windows stay open.
@@ -104,7 +104,7 @@ pub enum How {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct End {
     /// Whether it was read to the end, or stopped before.
-    pub how: How,
+    pub how: EndReason,
     /// Rows in the stream.
     pub rows: u64,
     /// The worst exit status of the stages so far.

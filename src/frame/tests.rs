@@ -27,7 +27,7 @@ fn letters(rows: i64) -> RecordBatch {
 }
 
 fn end(rows: u64) -> Control {
-    Control::End(End { how: How::Exhausted, rows, verdict: 0 })
+    Control::End(End { how: EndReason::Exhausted, rows, verdict: 0 })
 }
 
 fn stream(rows: u64) -> Vec<u8> {
@@ -73,7 +73,7 @@ fn decode(bytes: &[u8], step: usize) -> (Vec<Frame>, Result<Finish>) {
 fn a_stream_reads_back_whatever_the_pieces() {
     for step in [1, 7, 64, usize::MAX] {
         let (frames, finish) = decode(&stream(5), step);
-        assert_eq!(finish.unwrap(), Finish::Ended(End { how: How::Exhausted, rows: 5, verdict: 0 }));
+        assert_eq!(finish.unwrap(), Finish::Ended(End { how: EndReason::Exhausted, rows: 5, verdict: 0 }));
         let batches: Vec<_> =
             frames.iter().filter_map(|f| if let Frame::Batch(b) = f { Some(b) } else { None }).collect();
         assert_eq!(batches, [&letters(3), &letters(2)]);

@@ -21,7 +21,7 @@ pub enum Item {
 
 /// An item, and the number of the input argument that it came from.
 #[derive(Debug)]
-pub struct Sent {
+pub struct QueuedItem {
     /// The input's number, from 0.
     pub input: u32,
     /// The item.

@@ -50,9 +50,9 @@ use std::rc::Rc;
 use std::time::Duration;
 use unused::UnusedFlags;
 
-pub use item::{ByteProgress, Item, Sent};
+pub use item::{ByteProgress, Item, QueuedItem};
 pub use letters::Dead;
-pub use queue::{ItemQueue, Rest};
+pub use queue::{ItemQueue, PendingInputs};
 pub use read::ReadPositions;
 
 /// Maps the records of all inputs to rows, and queues rows, dead letters and control messages for the stage.
@@ -232,7 +232,7 @@ impl Ingest {
     }
 
     /// Returns the next item of the queue.
-    pub fn pop(&mut self) -> Option<Sent> {
+    pub fn pop(&mut self) -> Option<QueuedItem> {
         self.queue.pop()
     }
 
@@ -528,7 +528,7 @@ impl Ingest {
 
     /// Makes `input` the current input, of which `bytes` have been read; `rest` describes the inputs that are not open
     /// yet.
-    pub fn turn_to(&mut self, input: u32, bytes: ByteProgress, rest: Rest) {
+    pub fn turn_to(&mut self, input: u32, bytes: ByteProgress, rest: PendingInputs) {
         self.read.turn_to(input);
         self.partition_table.set_input(input);
         self.queue.turn_to(input, bytes, rest);

@@ -1,6 +1,6 @@
 //! The queue of items from the inputs of a run to the stage, and the progress messages between them.
 
-use super::{ByteProgress, Item, Sent};
+use super::{ByteProgress, Item, QueuedItem};
 use crate::frame::{Control, Progress};
 use crate::mapping::PartitionTable;
 use std::collections::VecDeque;
@@ -12,7 +12,7 @@ const PROGRESS_STEPS: u64 = 64;
 
 /// The inputs that are not open yet, and whether they may add partitions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Rest {
+pub struct PendingInputs {
     /// Whether there are inputs that were not opened yet.
     pub pending: bool,
     /// Whether all partitions of raw inputs are known already.
@@ -21,25 +21,25 @@ pub struct Rest {
 
 /// The queue, in the order of the records.
 pub struct ItemQueue {
-    queue: VecDeque<Sent>,
+    queue: VecDeque<QueuedItem>,
     /// The number of items that were taken from the queue.
     taken: u64,
     /// The number of the current input.
     current: u32,
-    rest: Rest,
+    rest: PendingInputs,
     /// The position in the current input at its last progress message.
     bytes: ByteProgress,
 }
 
 impl ItemQueue {
     pub(super) fn new() -> Self {
-        let rest = Rest { pending: true, complete: false };
+        let rest = PendingInputs { pending: true, complete: false };
         Self { queue: VecDeque::new(), taken: 0, current: 0, rest, bytes: ByteProgress::default() }
     }
 
     /// Queues an item of input number `input`.
     pub(super) fn send(&mut self, input: u32, item: Item) {
-        self.queue.push_back(Sent { input, item });
+        self.queue.push_back(QueuedItem { input, item });
     }
 
     /// Queues an item of the current input.
@@ -47,7 +47,7 @@ impl ItemQueue {
         self.send(self.current, item);
     }
 
-    pub(super) fn pop(&mut self) -> Option<Sent> {
+    pub(super) fn pop(&mut self) -> Option<QueuedItem> {
         let item = self.queue.pop_front();
         self.taken += u64::from(item.is_some());
         item
@@ -64,7 +64,7 @@ impl ItemQueue {
     }
 
     /// Makes `input` the current input, of which `bytes` have been read.
-    pub(super) fn turn_to(&mut self, input: u32, bytes: ByteProgress, rest: Rest) {
+    pub(super) fn turn_to(&mut self, input: u32, bytes: ByteProgress, rest: PendingInputs) {
         (self.current, self.bytes, self.rest) = (input, bytes, rest);
     }
 
@@ -128,7 +128,7 @@ mod tests {
     use super::*;
     use crate::frame::{PartitionState, State};
 
-    const OPEN: Rest = Rest { pending: false, complete: false };
+    const OPEN: PendingInputs = PendingInputs { pending: false, complete: false };
 
     /// Takes the progress messages from the queue.
     fn progress(queue: &mut ItemQueue) -> Vec<Progress> {
@@ -173,7 +173,7 @@ mod tests {
             let (mut queue, mut table) = (ItemQueue::new(), PartitionTable::default());
             table.set_input(3);
             table.partition("t", "0");
-            queue.turn_to(3, ByteProgress::default(), Rest { pending, complete: false });
+            queue.turn_to(3, ByteProgress::default(), PendingInputs { pending, complete: false });
             let message = Progress { partitions: vec![reported.clone()], complete: true, ..Progress::default() };
             queue.control(&mut table, Control::Progress(message));
             let [only] = &progress(&mut queue)[..] else { panic!("one message") };

@@ -7,7 +7,7 @@ use crate::checkpoint::header::CHECKPOINT_KEY;
 use crate::error::{Error, Result};
 use crate::format::container::Pieces;
 use crate::format::{jsonl, row};
-use crate::frame::{Control, End, Finish, Frame, How};
+use crate::frame::{Control, End, EndReason, Finish, Frame};
 use crate::ingest::{ByteProgress, Ingest};
 use crate::kind::event::RAW;
 use crate::kind::record_parts::is_framed;
@@ -263,8 +263,8 @@ impl Input for FrameInput {
         // A stream of foreign rows can still have evt's proof of its end.
         match self.finish {
             Some(Finish::Ended(End { how, verdict, .. })) => InputEnd { how, proof: EndProof::Proven, verdict },
-            Some(Finish::Foreign) => InputEnd { how: How::Exhausted, proof: EndProof::Missing, verdict: 0 },
-            _ => InputEnd { how: How::Exhausted, proof: EndProof::Proven, verdict: 0 },
+            Some(Finish::Foreign) => InputEnd { how: EndReason::Exhausted, proof: EndProof::Missing, verdict: 0 },
+            _ => InputEnd { how: EndReason::Exhausted, proof: EndProof::Proven, verdict: 0 },
         }
     }
 }

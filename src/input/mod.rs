@@ -42,13 +42,13 @@ pub mod unopened;
 
 use crate::counts::DoneRecords;
 use crate::error::Result;
-use crate::frame::How;
+use crate::frame::EndReason;
 use crate::ingest::{ByteProgress, Ingest};
 use std::time::Duration;
 
 pub use lag::Lag;
 pub use position::InputPosition;
-pub use reached::{Reached, UnreadPartition};
+pub use reached::{ReadPosition, UnreadPartition};
 
 /// The result of a step of an input.
 pub enum Step {
@@ -104,7 +104,7 @@ pub trait Input {
 
     /// Returns the outcome of the input, once it has ended or was stopped.
     fn end(&self) -> InputEnd {
-        InputEnd { how: How::Exhausted, proof: EndProof::Proven, verdict: 0 }
+        InputEnd { how: EndReason::Exhausted, proof: EndProof::Proven, verdict: 0 }
     }
 
     /// Whether the input commits positions or writes a report at the end. Such an input is kept until the run has
@@ -155,12 +155,12 @@ pub trait Input {
     }
 
     /// Returns how far each partition of a topic is read: every row before its position is in the queue of `ingest`.
-    fn reached(&self, _ingest: &mut Ingest) -> Vec<Reached> {
+    fn reached(&self, _ingest: &mut Ingest) -> Vec<ReadPosition> {
         vec![]
     }
 
     /// The same; `stores`: the positions are to be stored.
-    fn reached_now(&mut self, stores: bool, ingest: &mut Ingest) -> Result<Vec<Reached>> {
+    fn reached_now(&mut self, stores: bool, ingest: &mut Ingest) -> Result<Vec<ReadPosition>> {
         if stores {
             self.confirm(ingest)?;
         }
@@ -198,7 +198,7 @@ pub enum EndProof {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct InputEnd {
     /// The reason for the end: a signal may have stopped this stage or one before it.
-    pub how: How,
+    pub how: EndReason,
     /// Whether no row is missing.
     pub proof: EndProof,
     /// The worst exit verdict of the stages before this one and of the input itself.
@@ -208,7 +208,7 @@ pub struct InputEnd {
 impl InputEnd {
     /// Adds the end of a further input: keeps the weakest proof, the worst verdict, and whether any input was stopped.
     pub fn add(&mut self, other: Self) {
-        let how = if other.how == How::Stopped { other.how } else { self.how };
+        let how = if other.how == EndReason::Stopped { other.how } else { self.how };
         *self = Self { how, proof: self.proof.min(other.proof), verdict: self.verdict.max(other.verdict) };
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 /// The position in one partition, and what is known of its end. Times are those of the run's monotonic clock.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Reached {
+pub struct ReadPosition {
     /// The topic.
     pub topic: String,
     /// The partition's number.

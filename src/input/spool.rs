@@ -3,7 +3,7 @@
 use super::{EndProof, Input, InputEnd, InputPosition, Step};
 use crate::counts::{DoneRecords, counted};
 use crate::error::Result;
-use crate::frame::How;
+use crate::frame::EndReason;
 use crate::ingest::{ByteProgress, Ingest};
 use crate::kind::headers::Headers;
 use crate::mapping::{Arrival, RecordMeta};
@@ -195,7 +195,7 @@ impl Input for SpoolInput {
     }
 
     fn end(&self) -> InputEnd {
-        let how = if self.run.stop.signal().is_some() { How::Stopped } else { How::Exhausted };
+        let how = if self.run.stop.signal().is_some() { EndReason::Stopped } else { EndReason::Exhausted };
         InputEnd { how, proof: EndProof::Proven, verdict: 0 }
     }
 

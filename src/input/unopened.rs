@@ -12,7 +12,7 @@ use super::{EndProof, Input, InputEnd, Step};
 use crate::error::{Error, Result};
 use crate::format::recognise::{Head, has_json_lines};
 use crate::format::{self, Format, InputForm, Limits, TextOptions, jsonl};
-use crate::frame::How;
+use crate::frame::EndReason;
 use crate::ingest::Ingest;
 use crate::run::Run;
 use std::path::{Path, PathBuf};
@@ -302,7 +302,7 @@ impl Input for UnopenedInput {
 
     fn end(&self) -> InputEnd {
         // The records of a file that was gone before it could be opened are lost, also if none has the name.
-        InputEnd { how: How::Exhausted, proof: EndProof::Proven, verdict: u8::from(self.resumption.missed > 0) }
+        InputEnd { how: EndReason::Exhausted, proof: EndProof::Proven, verdict: u8::from(self.resumption.missed > 0) }
     }
 
     fn wait(&mut self, timeout: Duration) -> Result<()> {

@@ -53,7 +53,7 @@ pub enum ShortAnswer {
 
 /// A partition whose leader gave an end offset before the end of its range. A new leader may not know the end offset
 /// yet (KIP-207), or the partition has lost records.
-pub struct ShortPartition {
+pub struct TruncatedPartition {
     /// The partition.
     pub id: PartitionId,
     /// Whether the leader has given such an end since the partition was last read again.
@@ -66,7 +66,7 @@ pub struct ShortPartition {
     pub read_again: Option<i64>,
 }
 
-impl ShortPartition {
+impl TruncatedPartition {
     /// Notes a partition.
     pub fn new(id: PartitionId) -> Self {
         Self { id, is_short: true, since: None, asked: None, read_again: None }

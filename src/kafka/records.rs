@@ -3,7 +3,7 @@
 use super::framing::{self, ReaderProgress};
 use super::letter;
 use super::position::{PartitionId, Position};
-use super::range::{PartitionCursor, ShortPartition};
+use super::range::{PartitionCursor, TruncatedPartition};
 use super::source::{Message, RecordSink};
 use crate::error::{Error, Result};
 use crate::frame::{Control, Frame, Progress};
@@ -21,7 +21,7 @@ pub struct PartitionSet {
     /// The partitions.
     pub cursors: Vec<PartitionCursor>,
     /// The partitions whose leaders gave an end offset before the end of their range.
-    pub short: Vec<ShortPartition>,
+    pub short: Vec<TruncatedPartition>,
     /// Payload bytes read so far.
     pub bytes: u64,
     topics: Vec<String>,
@@ -134,7 +134,7 @@ impl PartitionSet {
         let is_short = cursor.next >= high && cursor.is_before_end(high);
         match self.short.iter_mut().find(|short| short.id == id) {
             Some(short) => short.is_short = is_short,
-            None if is_short => self.short.push(ShortPartition::new(id)),
+            None if is_short => self.short.push(TruncatedPartition::new(id)),
             None => {}
         }
         Ok(false)
@@ -151,7 +151,7 @@ impl PartitionSet {
         }
         match known {
             Some(known) => self.short[known].is_short = true,
-            None => self.short.push(ShortPartition::new(id)),
+            None => self.short.push(TruncatedPartition::new(id)),
         }
         Ok(false)
     }

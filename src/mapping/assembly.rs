@@ -7,7 +7,7 @@ use super::id::{hashed_id, parse_uuid};
 use super::options::TimeFrom;
 use super::partition_table::{PartitionTable, UNSTAMPED};
 use super::path::{Path, clip, shown};
-use super::plan::{NamedPath, NoRow, Out, Plan, Stamps, Wanted};
+use super::plan::{MapperState, NamedPath, Plan, RowResult, Stamps, Unmapped};
 use super::record::Record;
 use super::when::{time_fields, unreadable};
 use crate::json::text::{is_text, unescape};
@@ -50,7 +50,7 @@ enum RecordId<'a> {
 /// One row under construction.
 pub(super) struct Assembly<'a, 'm, 's> {
     pub(super) plan: &'s Plan,
-    pub(super) out: &'s mut Out,
+    pub(super) out: &'s mut MapperState,
     pub(super) envelope: &'s Envelope<'a, 'm>,
     pub(super) record: Record<'s>,
     pub(super) partition_table: &'s mut PartitionTable,
@@ -63,7 +63,7 @@ pub(super) struct Assembly<'a, 'm, 's> {
 impl<'a> Assembly<'a, '_, '_> {
     /// Builds the row and adds it to the batch.
     #[inline(always)]
-    pub(super) fn run(&mut self) -> Wanted<()> {
+    pub(super) fn run(&mut self) -> RowResult<()> {
         let client_timestamp = self.instant(column::CLIENT_TIMESTAMP, 1)?;
         let own = self.instant(column::SERVER_TIMESTAMP, 2)?;
         let server_timestamp = own.or_else(|| self.arrived());
@@ -127,7 +127,7 @@ impl<'a> Assembly<'a, '_, '_> {
             },
             distinct: self.envelope.marks.distinct,
         };
-        let pushed = self.out.builder.push(&row).map_err(|error| Box::new(NoRow::Error(error)));
+        let pushed = self.out.builder.push(&row).map_err(|error| Box::new(Unmapped::Error(error)));
         self.out.properties = properties;
         pushed
     }
@@ -172,11 +172,11 @@ impl<'a> Assembly<'a, '_, '_> {
     }
 
     /// Applies `--max-future`: the record passes, becomes a dead letter, or waits.
-    fn judge(&self, check: FutureCheck) -> Wanted<()> {
+    fn judge(&self, check: FutureCheck) -> RowResult<()> {
         let Some(lookahead) = self.out.lookahead.as_ref().filter(|_| !self.record.is_judged) else { return Ok(()) };
         match lookahead.at_once(check) {
             Some(verdict) => Ok(verdict?),
-            None => Err(Box::new(NoRow::Pending(check))),
+            None => Err(Box::new(Unmapped::Pending(check))),
         }
     }
 
@@ -186,7 +186,7 @@ impl<'a> Assembly<'a, '_, '_> {
         client_timestamp: Option<i64>,
         server_timestamp: Option<i64>,
         replaced: &mut Replaced<'a>,
-    ) -> Wanted<i64> {
+    ) -> RowResult<i64> {
         let unused = self.envelope.field(column::EVENT_TIME);
         let plan = self.plan;
         let NamedPath { name, path } = plan.time(self.envelope);
@@ -228,16 +228,16 @@ impl<'a> Assembly<'a, '_, '_> {
         Ok(time)
     }
 
-    fn timed(&mut self, index: usize) -> Wanted<i64> {
+    fn timed(&mut self, index: usize) -> RowResult<i64> {
         let time = self.instant(index, 0)?.ok_or_else(|| self.no_time(COLUMNS[index]))?;
         self.out.timed = true;
         Ok(time)
     }
 
     #[cold]
-    fn no_time(&self, name: &str) -> Box<NoRow> {
+    fn no_time(&self, name: &str) -> Box<Unmapped> {
         if !self.out.timed {
-            return Box::new(NoRow::NoTime);
+            return Box::new(Unmapped::NoTime);
         }
         let samples = time_fields(self.record.text);
         let others = samples.names();
@@ -249,7 +249,7 @@ impl<'a> Assembly<'a, '_, '_> {
     }
 
     /// Reads the instant of a column that must have one.
-    fn needed(&mut self, index: usize) -> Wanted<i64> {
+    fn needed(&mut self, index: usize) -> RowResult<i64> {
         let missing = || Fault::new(ErrorType::TimestampError, format!("{}: missing or null", COLUMNS[index]));
         Ok(self.instant(index, 0)?.ok_or_else(missing)?)
     }
@@ -257,7 +257,7 @@ impl<'a> Assembly<'a, '_, '_> {
     /// Reads the instant of a column, if it has one. `slot` selects a parser, which caches the last date per busy
     /// column.
     #[inline(always)]
-    fn instant(&mut self, index: usize, slot: usize) -> Wanted<Option<i64>> {
+    fn instant(&mut self, index: usize, slot: usize) -> RowResult<Option<i64>> {
         match self.envelope.field(index) {
             Value::Absent if self.plan.sets.is_empty() => Ok(None),
             Value::Plain(text) if self.plan.sets.is_empty() => match self.out.parsers[slot].parse(text) {
@@ -269,7 +269,7 @@ impl<'a> Assembly<'a, '_, '_> {
     }
 
     #[inline(never)]
-    fn unusual_instant(&mut self, index: usize, slot: usize) -> Wanted<Option<i64>> {
+    fn unusual_instant(&mut self, index: usize, slot: usize) -> RowResult<Option<i64>> {
         if let Some(text) = self.plan.set(index) {
             let text = text.to_owned();
             return self.read(Value::Plain(&text), COLUMNS[index], slot);
@@ -277,7 +277,7 @@ impl<'a> Assembly<'a, '_, '_> {
         self.read(self.envelope.field(index), COLUMNS[index], slot)
     }
 
-    fn read(&mut self, value: Value<'_>, name: &str, slot: usize) -> Wanted<Option<i64>> {
+    fn read(&mut self, value: Value<'_>, name: &str, slot: usize) -> RowResult<Option<i64>> {
         if value == Value::Absent {
             return Ok(None);
         }
@@ -301,7 +301,7 @@ impl<'a> Assembly<'a, '_, '_> {
 
     /// Reads the text of a column: a string, or the text of any scalar if `--field` copied it.
     #[inline(always)]
-    fn text(&self, index: usize) -> Wanted<Option<Cow<'a, str>>> {
+    fn text(&self, index: usize) -> RowResult<Option<Cow<'a, str>>> {
         match self.envelope.field(index) {
             Value::Plain(text) if self.plan.sets.is_empty() => Ok(Some(Cow::Borrowed(text))),
             Value::Absent if self.plan.sets.is_empty() => Ok(None),
@@ -310,7 +310,7 @@ impl<'a> Assembly<'a, '_, '_> {
     }
 
     #[inline(never)]
-    fn unusual_text(&self, index: usize) -> Wanted<Option<Cow<'a, str>>> {
+    fn unusual_text(&self, index: usize) -> RowResult<Option<Cow<'a, str>>> {
         if let Some(text) = self.plan.set(index) {
             return Ok(Some(Cow::Owned(text.to_owned())));
         }
@@ -341,7 +341,7 @@ impl<'a> Assembly<'a, '_, '_> {
         }
     }
 
-    fn integer(&self, index: usize) -> Wanted<Option<i64>> {
+    fn integer(&self, index: usize) -> RowResult<Option<i64>> {
         let text = match (self.plan.set(index), self.envelope.field(index)) {
             (Some(text), _) => text,
             (None, Value::Absent) => return Ok(None),
@@ -354,7 +354,7 @@ impl<'a> Assembly<'a, '_, '_> {
     }
 
     /// Returns the number of the row's partition.
-    fn partition(&mut self) -> Wanted<u32> {
+    fn partition(&mut self) -> RowResult<u32> {
         let (origin, name) = (self.text(column::ORIGIN)?, self.text(column::PARTITION)?);
         let (own_origin, own_name) = self.partition_table.name(self.record.meta.partition);
         if let Some(partitions) = &self.plan.partitions {
@@ -376,7 +376,7 @@ impl<'a> Assembly<'a, '_, '_> {
 
     /// Reads the record's id. Text that is hashed stays a property if it is the value of the column's own field.
     #[inline(always)]
-    fn id(&self, replaced: &mut Replaced<'a>) -> Wanted<RecordId<'a>> {
+    fn id(&self, replaced: &mut Replaced<'a>) -> RowResult<RecordId<'a>> {
         let Some(text) = self.text(column::EVENT_ID)? else { return Ok(RecordId::Absent) };
         match parse_uuid(&text) {
             Some(id) => Ok(RecordId::Uuid(id)),
@@ -404,7 +404,7 @@ impl<'a> Assembly<'a, '_, '_> {
     }
 
     /// Returns the record's own properties object unchanged, or `None` after writing the properties to `out`.
-    fn properties(&self, out: &mut String, replaced: Replaced<'a>) -> Wanted<Option<&'a str>> {
+    fn properties(&self, out: &mut String, replaced: Replaced<'a>) -> RowResult<Option<&'a str>> {
         out.clear();
         let object = match self.envelope.properties {
             Value::Other(object) if object.starts_with('{') => Some(object),
@@ -442,7 +442,7 @@ impl<'a> Assembly<'a, '_, '_> {
     /// Checks for names both in `properties` and beside it, which would be two values of one property. Only columns
     /// that evt fills may occur twice: every topic of raw records that an event passes adds its own, and the first
     /// stays. Returns the columns of such names, as bits.
-    fn names_in_both(&self, object: &str, replaced: Replaced<'a>) -> Wanted<u32> {
+    fn names_in_both(&self, object: &str, replaced: Replaced<'a>) -> RowResult<u32> {
         let members_beside = &self.envelope.marks.members;
         let names = || {
             let beside = members_beside.iter().map(|one| unescape(one.key(self.envelope.text)));

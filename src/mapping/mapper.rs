@@ -7,7 +7,7 @@ use super::future::{FutureCheck, Lookahead};
 use super::options::{KeepRaw, Options, Provenance, TimeFrom, column_index};
 use super::partition_table::PartitionTable;
 use super::path::{Path, alternatives};
-use super::plan::{CopiedColumn, Defaults, NamedPath, NoRow, Out, Plan, SetColumn, Stamps};
+use super::plan::{CopiedColumn, Defaults, MapperState, NamedPath, Plan, SetColumn, Stamps, Unmapped};
 use super::record::Record;
 use crate::counts::counted;
 use crate::error::Result;
@@ -53,7 +53,7 @@ pub struct Mapper {
     /// Whether `plain` read the last record.
     is_plain: bool,
     plan: Plan,
-    out: Out,
+    out: MapperState,
     /// The raw record inside the last record.
     raw: Vec<u8>,
     /// The names of the fields of all records, if the first input declares them.
@@ -123,7 +123,7 @@ impl Mapper {
         let required = require.iter().try_fold(0, |bits, one| Some(bits | bit(one)?));
         let read = &options.reads.properties;
         let properties = if read.len() <= PROPERTIES_MAX { read.clone() } else { vec![] };
-        let out = Out {
+        let out = MapperState {
             builder: builder(&options, &properties),
             properties: String::new(),
             parsers: std::array::from_fn(|_| Parser::in_zone(options.when.zone)),
@@ -316,10 +316,10 @@ impl Mapper {
                 Ok(Mapped::Row)
             }
             Err(refusal) => match *refusal {
-                NoRow::Fault(fault) => Ok(Mapped::Dead(fault)),
-                NoRow::NoTime => Ok(Mapped::NoTime),
-                NoRow::Pending(check) => Ok(Mapped::Pending(check)),
-                NoRow::Error(error) => Err(error),
+                Unmapped::Fault(fault) => Ok(Mapped::Dead(fault)),
+                Unmapped::NoTime => Ok(Mapped::NoTime),
+                Unmapped::Pending(check) => Ok(Mapped::Pending(check)),
+                Unmapped::Error(error) => Err(error),
             },
         }
     }

@@ -69,7 +69,7 @@ pub(super) struct Plan {
 }
 
 /// The output of rows, and memory that is reused for each record.
-pub(super) struct Out {
+pub(super) struct MapperState {
     pub(super) builder: Builder,
     pub(super) properties: String,
     pub(super) parsers: [Parser; 3],
@@ -131,18 +131,18 @@ impl Plan {
 }
 
 /// Why a record yields no row.
-pub(super) enum NoRow {
+pub(super) enum Unmapped {
     Fault(Fault),
     NoTime,
     Pending(FutureCheck),
     Error(Error),
 }
 
-impl From<Fault> for Box<NoRow> {
+impl From<Fault> for Box<Unmapped> {
     fn from(fault: Fault) -> Self {
-        Box::new(NoRow::Fault(fault))
+        Box::new(Unmapped::Fault(fault))
     }
 }
 
 /// A value or a refusal; the refusal is boxed because it is rare and values are small.
-pub(super) type Wanted<T> = std::result::Result<T, Box<NoRow>>;
+pub(super) type RowResult<T> = std::result::Result<T, Box<Unmapped>>;

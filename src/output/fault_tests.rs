@@ -6,7 +6,7 @@ use super::{OutputPlan, OutputSpec};
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind};
 use crate::format::jsonl;
-use crate::frame::{End, How};
+use crate::frame::{End, EndReason};
 use crate::store::disk::{Disk, DiskFault};
 use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Field, Schema};
@@ -26,7 +26,7 @@ fn batch(rows: Range<i64>) -> RecordBatch {
 }
 
 /// Writes the rows from `first` on and settles each batch; `settled` is the number of rows that are settled.
-fn write(path: &Path, first: i64, how: How, disk: &Disk, settled: &mut i64) -> Result<(), Error> {
+fn write(path: &Path, first: i64, how: EndReason, disk: &Disk, settled: &mut i64) -> Result<(), Error> {
     let run = run(disk.clone(), Clock::Fixed(0));
     let is_replaced = path.extension().is_some_and(|extension| extension == "parquet");
     let overwrite = if is_replaced { Overwrite::On } else { Overwrite::Off };
@@ -42,7 +42,7 @@ fn write(path: &Path, first: i64, how: How, disk: &Disk, settled: &mut i64) -> R
     output.finish(&End { how, rows: 0, verdict: 0 }).map(|_| ())
 }
 
-fn write_whole(path: &Path, how: How) -> Vec<u8> {
+fn write_whole(path: &Path, how: EndReason) -> Vec<u8> {
     write(path, 0, how, &Disk::default(), &mut 0).unwrap();
     std::fs::read(path).unwrap()
 }
@@ -72,7 +72,7 @@ fn assert_names(error: &Error, path: &Path, fault: DiskFault) {
 fn assert_appended(name: &str, before: &str, mended: &str) {
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join(name), mended).unwrap();
-    let wanted = write_whole(&dir.path().join(name), How::Exhausted);
+    let wanted = write_whole(&dir.path().join(name), EndReason::Exhausted);
     let lines: Vec<&[u8]> = wanted.split_inclusive(|byte| *byte == b'\n').collect();
     let old = lines.len() - ROWS as usize;
     at_each_operation(|dir, disk, fault| {
@@ -81,7 +81,7 @@ fn assert_appended(name: &str, before: &str, mended: &str) {
             std::fs::write(&path, before).unwrap();
         }
         let mut settled = 0;
-        let ended = write(&path, 0, How::Exhausted, disk, &mut settled);
+        let ended = write(&path, 0, EndReason::Exhausted, disk, &mut settled);
         let found = std::fs::read(&path).unwrap_or_default();
         let whole = found.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
         assert!(wanted.starts_with(&found[..whole]), "{fault:?}: {:?}", String::from_utf8_lossy(&found));
@@ -93,7 +93,7 @@ fn assert_appended(name: &str, before: &str, mended: &str) {
             Ok(()) => assert!(found == wanted, "{fault:?}"),
             Err(error) => assert_names(&error, &path, fault),
         }
-        write(&path, rows, How::Exhausted, &Disk::default(), &mut settled).unwrap();
+        write(&path, rows, EndReason::Exhausted, &Disk::default(), &mut settled).unwrap();
         assert!(std::fs::read(&path).unwrap() == wanted, "{fault:?}: the next run");
     });
 }
@@ -111,14 +111,14 @@ fn a_file_that_is_appended_to_has_whole_batches_after_a_fault_and_the_next_run_a
 fn a_file_that_is_written_as_a_part_is_the_old_or_the_new_one_after_a_fault() {
     for (name, old) in [("new.parquet", None), ("old.parquet", Some("old")), ("new.arrows", None)] {
         let dir = tempfile::tempdir().unwrap();
-        let wanted = write_whole(&dir.path().join(name), How::Exhausted);
+        let wanted = write_whole(&dir.path().join(name), EndReason::Exhausted);
         at_each_operation(|dir, disk, fault| {
             let path = dir.join(name);
             let part = dir.join(format!("{name}.part"));
             if let Some(old) = old {
                 std::fs::write(&path, old).unwrap();
             }
-            let ended = write(&path, 0, How::Exhausted, disk, &mut 0);
+            let ended = write(&path, 0, EndReason::Exhausted, disk, &mut 0);
             let found = std::fs::read(&path).ok();
             let is_old = found.as_deref() == old.map(str::as_bytes);
             assert!(is_old || found.as_ref() == Some(&wanted), "{fault:?}: {name} is neither old nor new");
@@ -127,7 +127,7 @@ fn a_file_that_is_written_as_a_part_is_the_old_or_the_new_one_after_a_fault() {
                 Err(error) => assert_names(&error, &path, fault),
             }
             if is_old {
-                write(&path, 0, How::Exhausted, &Disk::default(), &mut 0).unwrap();
+                write(&path, 0, EndReason::Exhausted, &Disk::default(), &mut 0).unwrap();
             }
             assert!(std::fs::read(&path).unwrap() == wanted && !part.exists(), "{fault:?}: the next run");
         });
@@ -137,14 +137,14 @@ fn a_file_that_is_written_as_a_part_is_the_old_or_the_new_one_after_a_fault() {
 #[test]
 fn a_stopped_run_whose_disk_fails_leaves_the_old_file() {
     let dir = tempfile::tempdir().unwrap();
-    let wanted = write_whole(&dir.path().join("whole.parquet"), How::Exhausted);
+    let wanted = write_whole(&dir.path().join("whole.parquet"), EndReason::Exhausted);
     at_each_operation(|dir, disk, fault| {
         let (path, part) = (dir.join("old.parquet"), dir.join("old.parquet.part"));
         std::fs::write(&path, "old").unwrap();
-        if let Err(error) = write(&path, 0, How::Stopped, disk, &mut 0) {
+        if let Err(error) = write(&path, 0, EndReason::Stopped, disk, &mut 0) {
             assert_names(&error, &path, fault);
             assert_eq!(std::fs::read(&path).unwrap(), b"old", "{fault:?}");
-            write(&path, 0, How::Stopped, &Disk::default(), &mut 0).unwrap();
+            write(&path, 0, EndReason::Stopped, &Disk::default(), &mut 0).unwrap();
         }
         assert_eq!(std::fs::read(&path).unwrap(), b"old", "{fault:?}");
         assert!(std::fs::read(&part).unwrap() == wanted, "{fault:?}: the rows so far");

@@ -7,7 +7,7 @@ use super::{OutputPlan, OutputSpec};
 use crate::clock::Clock;
 use crate::error::{ErrorKind, Result};
 use crate::format::{frames, jsonl};
-use crate::frame::{End, How};
+use crate::frame::{End, EndReason};
 use crate::kind::Kind;
 use crate::run::Run;
 use crate::run::io::Io;
@@ -169,5 +169,5 @@ fn a_store_rejects_rows_of_a_kind_that_it_does_not_hold_when_it_is_opened() {
     let error = plan(&uri, &spec(&jsonl::FORMAT)).unwrap().open(&unknown, &simulated()).err().unwrap();
     assert!(error.kind() == ErrorKind::Usage && error.to_string().contains("expected rows of a known kind"), "{error}");
     let output = plan("null:", &spec(&jsonl::FORMAT)).unwrap().open(&unknown, &simulated()).unwrap();
-    output.finish(&End { how: How::Exhausted, rows: 0, verdict: 0 }).unwrap();
+    output.finish(&End { how: EndReason::Exhausted, rows: 0, verdict: 0 }).unwrap();
 }

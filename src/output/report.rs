@@ -3,7 +3,7 @@
 use super::file::Ended;
 use crate::counts::SinkCounts;
 use crate::error::Result;
-use crate::frame::How;
+use crate::frame::EndReason;
 use crate::store::{self, Notice};
 
 /// The result of an output, for the summary.
@@ -23,10 +23,10 @@ pub struct OutputReport {
 
 impl OutputReport {
     /// Ends a store, and takes its outcome.
-    pub(super) fn end_store(&mut self, sink: Box<dyn store::Sink>, how: How) -> Result<()> {
+    pub(super) fn end_store(&mut self, sink: Box<dyn store::Sink>, how: EndReason) -> Result<()> {
         let outcome = match how {
-            How::Exhausted => sink.finish()?,
-            How::Stopped => sink.finish_stopped()?,
+            EndReason::Exhausted => sink.finish()?,
+            EndReason::Stopped => sink.finish_stopped()?,
         };
         self.counts = Some(outcome.counts);
         self.remark = outcome.remark;

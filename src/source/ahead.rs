@@ -19,7 +19,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 const BATCHES: usize = 32;
 
 /// A message of a thread about the part that it reads.
-enum Sent {
+enum PartMessage {
     Batch(Result<RecordBatch>),
     /// The part is complete.
     End,
@@ -29,13 +29,13 @@ enum Sent {
 struct Parts<I> {
     rest: I,
     /// Sends the channel of each part to [`ReadAhead`] when the part is begun.
-    begun: SyncSender<Receiver<Sent>>,
+    begun: SyncSender<Receiver<PartMessage>>,
 }
 
 /// The rows of all parts, in order.
 pub(super) struct ReadAhead {
-    parts: Receiver<Receiver<Sent>>,
-    part: Option<Receiver<Sent>>,
+    parts: Receiver<Receiver<PartMessage>>,
+    part: Option<Receiver<PartMessage>>,
 }
 
 impl ReadAhead {
@@ -72,12 +72,12 @@ fn read_next(parts: &Mutex<Parts<impl Iterator<Item = Span>>>, read: &impl Fn(Sp
     match read(span) {
         Ok(batches) => {
             for batch in batches {
-                sender.send(Sent::Batch(batch)).ok()?;
+                sender.send(PartMessage::Batch(batch)).ok()?;
             }
         }
-        Err(error) => sender.send(Sent::Batch(Err(error))).ok()?,
+        Err(error) => sender.send(PartMessage::Batch(Err(error))).ok()?,
     }
-    sender.send(Sent::End).ok()
+    sender.send(PartMessage::End).ok()
 }
 
 impl Iterator for ReadAhead {
@@ -90,8 +90,8 @@ impl Iterator for ReadAhead {
                 None => self.part.insert(self.parts.recv().ok()?),
             };
             match part.recv() {
-                Ok(Sent::Batch(batch)) => return Some(batch),
-                Ok(Sent::End) => self.part = None,
+                Ok(PartMessage::Batch(batch)) => return Some(batch),
+                Ok(PartMessage::End) => self.part = None,
                 Err(_) => {
                     self.part = None;
                     return Some(Err(Error::broken("a thread that reads a store ended before its part")));

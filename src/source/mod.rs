@@ -13,11 +13,11 @@
 
 use crate::counts::{Counts, DoneRecords};
 use crate::error::{Error, ErrorKind, Result};
-use crate::frame::{Control, End, How, WATERMARK_KEY};
-use crate::ingest::{ByteProgress, Ingest, Item, Rest, Sent};
+use crate::frame::{Control, End, EndReason, WATERMARK_KEY};
+use crate::ingest::{ByteProgress, Ingest, Item, PendingInputs, QueuedItem};
 use crate::input::follow::watch::POLL_INTERVAL;
 use crate::input::spool::Shutdown;
-use crate::input::{EndProof, Input, InputEnd, Lag, Reached, Step, UnreadPartition};
+use crate::input::{EndProof, Input, InputEnd, Lag, ReadPosition, Step, UnreadPartition};
 use crate::kafka::range::ReadMode;
 use crate::kind::shadow::Shadows;
 use crate::kind::{DIMENSIONS_KEY, Kind};
@@ -124,7 +124,7 @@ impl Source {
             is_continued,
             is_one_stream: matches!(&inputs[..], [input] if !matches!(input, Uri::Kafka(_))),
             failure: None,
-            end: InputEnd { how: How::Exhausted, proof: EndProof::Proven, verdict: 0 },
+            end: InputEnd { how: EndReason::Exhausted, proof: EndProof::Proven, verdict: 0 },
         };
         origin::check(inputs, &source.opener.options, named_kind, &source.run)?;
         source.announce(inputs)?;
@@ -156,7 +156,7 @@ impl Source {
     /// `--partitions`.
     fn announce(&mut self, inputs: &[Uri]) -> Result<()> {
         for (number, input) in (0..).zip(inputs) {
-            self.ingest.turn_to(number, ByteProgress::default(), Rest { pending: true, complete: false });
+            self.ingest.turn_to(number, ByteProgress::default(), PendingInputs { pending: true, complete: false });
             match input {
                 Uri::Kafka(address) => {
                     self.opener.announce_topics(address, &mut self.ingest)?;
@@ -182,10 +182,10 @@ impl Source {
 
     /// Returns whether inputs wait to be opened, and whether all partitions are known already. The partitions in the
     /// frames of a topic are known only when the topic is read.
-    fn rest(&self) -> Rest {
+    fn rest(&self) -> PendingInputs {
         let is_named = !self.ingest.mapper.maps_partition || self.opener.options.names.partitions.is_some();
         let complete = is_named && !self.opener.has_framed_topics();
-        Rest { pending: !self.pending.is_empty(), complete }
+        PendingInputs { pending: !self.pending.is_empty(), complete }
     }
 
     /// Opens the next input.
@@ -301,7 +301,7 @@ impl Source {
         }
         if self.has_ended() {
             let end = End { how: self.end.how, rows: 0, verdict: self.end.verdict };
-            return Ok(Polled::Item(Sent { input: 0, item: Item::End(end) }));
+            return Ok(Polled::Item(QueuedItem { input: 0, item: Item::End(end) }));
         }
         self.step().or_else(|error| {
             let salvages = self.needs.salvage && matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::Io);
@@ -321,7 +321,7 @@ impl Source {
 
     /// Queues the rows that were read so far. Returns how far the partitions of the current input, or of the last one,
     /// are read, and the number of items after which the stage has every row before these positions.
-    pub fn reached(&mut self, stores: bool) -> Result<(u64, Vec<Reached>)> {
+    pub fn reached(&mut self, stores: bool) -> Result<(u64, Vec<ReadPosition>)> {
         self.ingest.flush()?;
         let (ingest, open) = (&mut self.ingest, self.running.front_mut().or(self.ended.last_mut()));
         let reached = open.map_or(Ok(vec![]), |open| open.input.reached_now(stores, ingest))?;
@@ -332,7 +332,7 @@ impl Source {
     /// topic is at its end then, and the brokers of a topic may not have answered yet.
     pub fn has_caught_up(&mut self) -> bool {
         let Self { running, ingest, .. } = self;
-        let is_at_end = |one: &Reached| one.is_at_end && one.confirmed.is_some();
+        let is_at_end = |one: &ReadPosition| one.is_at_end && one.confirmed.is_some();
         self.pending.is_empty() && running.iter().all(|one| one.input.reached(ingest).iter().all(is_at_end))
     }
 
@@ -368,7 +368,7 @@ impl Source {
 
     /// Returns the item for the stage; `None` for a watermark of an input that is not the last one, because it does not
     /// apply to the other inputs.
-    fn take(&mut self, sent: Sent) -> Option<Sent> {
+    fn take(&mut self, sent: QueuedItem) -> Option<QueuedItem> {
         match &sent.item {
             Item::Batch(batch) => self.warn_of_shadows(batch),
             Item::Control(Control::Progress(progress)) => self.reported.learn(&progress.partitions),
@@ -504,7 +504,7 @@ impl Source {
         }
         self.ingest.drain()?;
         self.ingest.flush()?;
-        self.end.how = How::Stopped;
+        self.end.how = EndReason::Stopped;
         if let Some(positions) = &mut self.positions {
             self.end.verdict = self.end.verdict.max(positions.end(&mut self.ingest)?);
         }

@@ -35,7 +35,7 @@ fn at(clock: Clock) -> Rc<Run> {
 fn next_item(source: &mut Source) -> Item {
     loop {
         match source.poll().unwrap() {
-            Polled::Item(Sent { item, .. }) => return item,
+            Polled::Item(QueuedItem { item, .. }) => return item,
             Polled::Progress => {}
             Polled::Waiting(timeout) => source.wait(timeout).unwrap(),
         }
@@ -211,7 +211,7 @@ fn a_run_that_is_told_to_stop_leaves_what_would_take_too_long_for_the_next_one()
         }
         clock.advance(Duration::from_secs(10));
     };
-    assert_eq!((end.how, bench.source.counts().taken), (How::Stopped, 1024));
+    assert_eq!((end.how, bench.source.counts().taken), (EndReason::Stopped, 1024));
     bench.source.commit_end().unwrap();
     drop(bench);
     assert_eq!(Bench::new(left(dir.path(), &run), &letters, &run).finish().1.out, 1);

@@ -19,7 +19,7 @@ fn file(dir: &Path, name: &str, events: u64) -> PathBuf {
 }
 
 /// Writes the rows of a source as frames whose end is `how`, or that break off without one.
-fn frames(from: &Path, to: &Path, how: Option<How>) {
+fn frames(from: &Path, to: &Path, how: Option<EndReason>) {
     let mut source = open(&[from], SourceOptions::default()).unwrap();
     let (mut encoder, mut bytes) = Encoder::new(source.schema());
     for item in items(&mut source).unwrap() {
@@ -54,7 +54,7 @@ fn items(source: &mut Source) -> Result<Vec<(u32, Item)>> {
         match source.poll()? {
             Polled::Progress => {}
             Polled::Waiting(timeout) => source.wait(timeout)?,
-            Polled::Item(Sent { input, item }) => {
+            Polled::Item(QueuedItem { input, item }) => {
                 let is_end = matches!(item, Item::End(_));
                 items.push((input, item));
                 if is_end {
@@ -90,19 +90,19 @@ fn files_are_read_in_their_order_and_a_batch_has_rows_of_one_of_them() {
     // Both partitions are known before the first row, so a window never fires before the second file was read.
     assert_eq!(progress[0].partitions.len(), 2);
     assert!(progress.iter().all(|progress| progress.complete));
-    assert!(matches!(items.last(), Some((_, Item::End(End { how: How::Exhausted, verdict: 0, .. })))));
+    assert!(matches!(items.last(), Some((_, Item::End(End { how: EndReason::Exhausted, verdict: 0, .. })))));
 }
 
 #[test]
 fn an_end_is_as_bad_as_that_of_the_worst_input() {
     let dir = tempfile::tempdir().unwrap();
     let (text, stopped, whole) = (file(dir.path(), "a", 3), dir.path().join("s.frames"), dir.path().join("w.frames"));
-    frames(&text, &stopped, Some(How::Stopped));
-    frames(&text, &whole, Some(How::Exhausted));
+    frames(&text, &stopped, Some(EndReason::Stopped));
+    frames(&text, &whole, Some(EndReason::Exhausted));
     let mut source = open(&[&stopped, &whole], SourceOptions::default()).unwrap();
     let items = items(&mut source).unwrap();
     assert_eq!(rows(&items), [(0, 3), (1, 3)]);
-    assert!(matches!(items.last(), Some((_, Item::End(End { how: How::Stopped, verdict: 1, .. })))));
+    assert!(matches!(items.last(), Some((_, Item::End(End { how: EndReason::Stopped, verdict: 1, .. })))));
     assert!(source.repeats_partitions(), "both name the partition of the same file");
     assert_eq!(source.proof(), EndProof::Proven);
 }
@@ -117,7 +117,7 @@ fn an_input_that_fails_gives_its_rows_before_the_error_only_if_it_is_salvaged() 
         let mut found = 0;
         let error = loop {
             match source.poll() {
-                Ok(Polled::Item(Sent { item: Item::Batch(batch), .. })) => found += batch.num_rows(),
+                Ok(Polled::Item(QueuedItem { item: Item::Batch(batch), .. })) => found += batch.num_rows(),
                 Ok(_) => {}
                 Err(error) => break error,
             }
@@ -135,7 +135,7 @@ fn an_input_that_fails_gives_its_rows_before_the_error_only_if_it_is_salvaged() 
         let mut source = open(&[&cut], salvaging(salvage)).unwrap();
         let mut found = 0;
         while let Ok(polled) = source.poll() {
-            if let Polled::Item(Sent { item: Item::Batch(batch), .. }) = polled {
+            if let Polled::Item(QueuedItem { item: Item::Batch(batch), .. }) = polled {
                 found += batch.num_rows();
             }
         }

@@ -72,7 +72,7 @@ const POSITION_BYTES: usize = 128;
 
 /// The JSON of the file `position`.
 #[derive(Serialize, Deserialize)]
-struct Saved {
+struct SavedPosition {
     offset: i64,
     stream_time: Option<String>,
 }
@@ -191,7 +191,7 @@ impl SpoolDir {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(failed(&path)(error)),
         };
-        let position = serde_json::from_str(&text).ok().and_then(|Saved { offset, stream_time }| {
+        let position = serde_json::from_str(&text).ok().and_then(|SavedPosition { offset, stream_time }| {
             let stream_time = stream_time.map(|text| parse_instant(&text).ok_or(())).transpose().ok()?;
             Some(Position { offset, stream_time })
         });
@@ -212,7 +212,7 @@ impl SpoolDir {
     /// Saves the position up to which the outputs are safe. In a new spool this call also allocates the space of a
     /// second position, so that each later call overwrites one of the two files.
     pub fn save(&self, position: Position) -> Result<()> {
-        let saved = Saved { offset: position.offset, stream_time: position.stream_time.map(format_instant) };
+        let saved = SavedPosition { offset: position.offset, stream_time: position.stream_time.map(format_instant) };
         let (path, beside) = (self.path.join("position"), self.path.join("position.new"));
         let text = format!("{:POSITION_BYTES$}", serde_json::json!(saved).to_string());
         let replace = || match renameat_with(CWD, &beside, CWD, &path, RenameFlags::EXCHANGE) {

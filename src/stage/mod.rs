@@ -31,8 +31,8 @@ use crate::checkpoint::header::{CHECKPOINT_KEY, CheckpointHeader};
 use crate::clock::Clock;
 use crate::counts::{Counts, DoneRecords};
 use crate::error::{Error, ErrorKind, Result};
-use crate::frame::{Barrier, Control, End, How};
-use crate::ingest::{Item, Sent};
+use crate::frame::{Barrier, Control, End, EndReason};
+use crate::ingest::{Item, QueuedItem};
 use crate::input::EndProof;
 use crate::kafka::range::ReadMode;
 use crate::metrics;
@@ -93,7 +93,7 @@ pub struct Stage {
     outputs: Outputs,
     phase: Phase,
     /// Items that the stage takes first: items read before the operator was made, or a barrier or an end that waits.
-    ahead: VecDeque<Sent>,
+    ahead: VecDeque<QueuedItem>,
     /// The counts of rows by outcome so far. The source counts records that became no rows.
     counts: Counts,
     /// The largest stream time so far (µs), for the metric.
@@ -217,7 +217,7 @@ impl Stage {
             self.outputs.dead.settle()?;
             self.source.commit()?;
         }
-        let Sent { input, item } = match self.source.poll() {
+        let QueuedItem { input, item } = match self.source.poll() {
             Ok(Polled::Item(sent)) => sent,
             Ok(Polled::Progress) => return Ok(StepResult::Ready),
             Ok(Polled::Waiting(timeout)) => return Ok(StepResult::Waiting(timeout)),
@@ -235,7 +235,7 @@ impl Stage {
             Item::Control(_) | Item::End(_) => None,
         };
         let is_known = first.is_some() || matches!(item, Item::End(_)) || self.ahead.len() + 1 >= AHEAD_MAX;
-        self.ahead.push_back(Sent { input, item });
+        self.ahead.push_back(QueuedItem { input, item });
         if is_known { self.start(first.as_ref()) } else { Ok(StepResult::Ready) }
     }
 
@@ -321,7 +321,7 @@ impl Stage {
     }
 
     /// Puts an item back at the front of `ahead`; the stage takes it again after `interval`.
-    fn wait_with(&mut self, sent: Sent, interval: Duration) -> StepResult {
+    fn wait_with(&mut self, sent: QueuedItem, interval: Duration) -> StepResult {
         self.ahead.push_front(sent);
         self.is_held = true;
         StepResult::Waiting(interval)
@@ -334,7 +334,7 @@ impl Stage {
         if epochs.is_ready(&barrier, &mut self.outputs)? {
             return self.end_epoch(false).map(|()| StepResult::Ready);
         }
-        Ok(self.wait_with(Sent { input, item: Item::Control(Control::Barrier(barrier)) }, HELD_POLL))
+        Ok(self.wait_with(QueuedItem { input, item: Item::Control(Control::Barrier(barrier)) }, HELD_POLL))
     }
 
     /// Waits until every output has the epoch that is being committed, and commits the positions of the source.
@@ -411,7 +411,7 @@ impl Stage {
     }
 
     /// Processes an item.
-    fn take(&mut self, Sent { input, item }: Sent) -> Result<StepResult> {
+    fn take(&mut self, QueuedItem { input, item }: QueuedItem) -> Result<StepResult> {
         if let Item::Batch(batch) = &item {
             self.see_time(batch);
         }
@@ -424,7 +424,7 @@ impl Stage {
             && let Some(epochs) = &mut self.epochs
             && let Some(interval) = epochs.wait_before_last()?
         {
-            return Ok(self.wait_with(Sent { input, item }, interval));
+            return Ok(self.wait_with(QueuedItem { input, item }, interval));
         }
         // The item may be the progress message that names a partition for the second time.
         self.outputs.repeats_partitions = self.source.repeats_partitions();
@@ -463,7 +463,7 @@ impl Stage {
         let is_done = operator.is_done();
         self.count(&counts);
         match is_done {
-            true => self.finish(End { how: How::Exhausted, rows: 0, verdict: 0 }, true),
+            true => self.finish(End { how: EndReason::Exhausted, rows: 0, verdict: 0 }, true),
             false => Ok(StepResult::Ready),
         }
     }

@@ -6,7 +6,7 @@
 use super::outputs::EndReport;
 use crate::clock::Clock;
 use crate::counts::Counts;
-use crate::frame::{End, How};
+use crate::frame::{End, EndReason};
 use crate::input::{EndProof, Lag};
 use crate::kind::dead::ErrorType;
 use crate::metrics;
@@ -103,7 +103,7 @@ impl Summary<'_> {
     /// Returns the line of counts.
     fn line(&self) -> String {
         let mut line = self.totals.counts_text() + &self.totals.outputs_text();
-        if self.totals.end.how == How::Stopped {
+        if self.totals.end.how == EndReason::Stopped {
             line.push_str("; stopped");
         } else if self.source.proof() == EndProof::Missing {
             line.push_str("; end not proven");

@@ -136,7 +136,7 @@ const NAME_MAX: usize = 512;
 
 /// Stored rows with other event counts than the rows of this run: a sign that two runs wrote parts of one window.
 #[derive(Clone, Default)]
-pub struct Overlap {
+pub struct ConflictReport {
     /// Number of replaced rows of other runs; `first` describes the first of them.
     replaced: u64,
     first: Option<String>,
@@ -160,7 +160,7 @@ struct RejectedName {
     name: String,
 }
 
-impl Overlap {
+impl ConflictReport {
     /// Counts a replaced row of another run with `before` events, now `now`; `key` returns its name for messages.
     pub fn replaced(&mut self, key: impl FnOnce() -> String, before: i64, now: i64) {
         self.replaced += 1;
@@ -286,13 +286,13 @@ mod tests {
         assert_eq!(judge_retraction(there, Version { revision: 0, rows: 9 }), RowOutcome::Corrected);
     }
 
-    fn conflicts(overlap: &Overlap) -> Option<String> {
+    fn conflicts(overlap: &ConflictReport) -> Option<String> {
         overlap.notices().into_iter().find(|notice| notice.fails).map(|notice| notice.text)
     }
 
     #[test]
     fn the_last_row_of_a_key_decides_whether_it_is_a_conflict() {
-        let mut overlap = Overlap::default();
+        let mut overlap = ConflictReport::default();
         let id = |n: u128| n.to_be_bytes();
         overlap.judged(id(1), RowOutcome::Outnumbered, || "one".to_owned());
         overlap.judged(id(2), RowOutcome::Outnumbered, || "two".to_owned());
@@ -308,7 +308,7 @@ mod tests {
 
     #[test]
     fn rows_rejected_because_of_corrections_are_named_once_and_fail_nothing() {
-        let mut overlap = Overlap::default();
+        let mut overlap = ConflictReport::default();
         for name in ["one", "two"] {
             overlap.judged([0; 16], RowOutcome::Corrected, || name.to_owned());
         }
@@ -324,7 +324,7 @@ mod tests {
 
     #[test]
     fn rejected_keys_are_remembered_up_to_a_bound_and_counted_beyond_it() {
-        let mut overlap = Overlap::default();
+        let mut overlap = ConflictReport::default();
         for n in 0..REJECTED_MAX as u128 + 3 {
             overlap.judged(n.to_be_bytes(), RowOutcome::Outnumbered, || n.to_string());
         }

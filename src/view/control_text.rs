@@ -1,6 +1,6 @@
 //! Formats control messages as text: a line of JSON, or a note between the rows of a table.
 
-use crate::frame::{self, Control, End, How, PartitionState, Progress};
+use crate::frame::{self, Control, End, EndReason, PartitionState, Progress};
 use crate::parse::printable::clean;
 use crate::time::format_instant;
 use serde_json::{Value, json};
@@ -40,7 +40,7 @@ pub fn note(control: &Control) -> String {
         Control::Progress(progress) => progress_note(progress),
         Control::Barrier(barrier) => format!("barrier {}.{}", barrier.run, barrier.number),
         Control::End(End { how, rows, verdict }) => {
-            let how = if *how == How::Stopped { "stopped" } else { "exhausted" };
+            let how = if *how == EndReason::Stopped { "stopped" } else { "exhausted" };
             format!("end: {how}, {rows} rows, verdict {verdict}")
         }
     };

@@ -1,7 +1,7 @@
 //! Describes the contents of a stream: counts, rates, time range, disorder, shares of NULL, frequent values. Memory is
 //! bounded.
 
-use super::disorder::{self, Disorder, share};
+use super::disorder::{self, LatenessReport, share};
 use crate::error::Result;
 use crate::expr::Leaves;
 use crate::json::text::unescape;
@@ -106,7 +106,7 @@ pub struct Describe {
     columns: Vec<Nulls>,
     /// From the least to the greatest.
     times: Option<RangeInclusive<i64>>,
-    disorder: Option<Disorder>,
+    disorder: Option<LatenessReport>,
     paths: Option<PathCounts>,
     values: Vec<ValueCounts>,
 }
@@ -117,7 +117,7 @@ impl Describe {
     pub fn try_new(kind: Kind, schema: &Schema, timed: bool) -> Result<Self> {
         let names = schema.fields().iter().map(|field| field.name().clone());
         let columns = names.map(|name| Nulls { name, nulls: 0, null_share: 0.0 }).collect();
-        let disorder = (timed && matches!(kind, Kind::Event | Kind::Late)).then(Disorder::try_new).transpose()?;
+        let disorder = (timed && matches!(kind, Kind::Event | Kind::Late)).then(LatenessReport::try_new).transpose()?;
         let paths = match kind {
             Kind::Event | Kind::Late => Some(PathCounts::new("properties")),
             Kind::Metric | Kind::Alert => Some(PathCounts::new("dimensions")),
@@ -167,7 +167,7 @@ impl Describe {
             kind: self.kind.name(),
             rows,
             time: self.times.as_ref().map(|times| range(self.kind.time_column(), *times.start(), *times.end(), rows)),
-            disorder: self.disorder.map(Disorder::finish),
+            disorder: self.disorder.map(LatenessReport::finish),
             columns,
             paths: self.paths.map(|paths| paths.finish(rows)),
             values: self.values.into_iter().map(ValueCounts::finish).collect(),

@@ -69,14 +69,14 @@ struct LatenessCounts {
 }
 
 /// Measures disorder, batch by batch. Slot 0 has the rows of partitions without a slot; at the end it has all rows.
-pub struct Disorder {
+pub struct LatenessReport {
     slots: AHashMap<PartitionName, u32>,
     counts: Vec<LatenessCounts>,
     median: Box<dyn Aggregate>,
     high: Box<dyn Aggregate>,
 }
 
-impl Disorder {
+impl LatenessReport {
     /// Creates an empty measurement.
     pub fn try_new() -> Result<Self> {
         let schema = Arc::new(Schema::new(vec![Field::new("lateness", DataType::Float64, false)]));

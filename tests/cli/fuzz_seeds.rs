@@ -13,7 +13,7 @@ use arrow::datatypes::{Int8Type, Int32Type, IntervalMonthDayNano};
 use arrow_ipc::CompressionType;
 use arrow_ipc::writer::{FileWriter, IpcWriteOptions, StreamWriter};
 use evt::format::{EncodeOptions, to_write};
-use evt::frame::{Control, Encoder, End, How, Progress};
+use evt::frame::{Control, Encoder, End, EndReason, Progress};
 use evt::kind::dead::{ErrorType, Fault};
 use evt::op::dedup::Dedup;
 use evt::op::window::Window;
@@ -83,7 +83,7 @@ fn arrow_only() -> RecordBatch {
 fn frames(batch: &RecordBatch) -> Vec<u8> {
     let (mut encoder, mut bytes) = Encoder::new(batch.schema());
     let progress = Control::Progress(Progress { complete: true, ..Progress::default() });
-    let end = Control::End(End { how: How::Exhausted, rows: batch.num_rows() as u64, verdict: 0 });
+    let end = Control::End(End { how: EndReason::Exhausted, rows: batch.num_rows() as u64, verdict: 0 });
     let pieces = [
         encoder.control(&progress).expect("a frame"),
         encoder.batch(batch).expect("a frame"),

@@ -40,13 +40,13 @@ impl Drop for SmallDisk {
 }
 
 /// The events that a server has acknowledged.
-struct Sent {
+struct QueuedItem {
     is_keyed: bool,
     next: usize,
     acknowledged: BTreeSet<usize>,
 }
 
-impl Sent {
+impl QueuedItem {
     /// Posts one event with this many more bytes; returns whether it was acknowledged.
     fn post(&mut self, listener: &Listener, filler: usize) -> bool {
         self.next += 1;
@@ -73,7 +73,7 @@ fn recovers(size: &str, large: usize, is_keyed: bool, flags: &[&str]) {
     let dir = Dir::new("small-disk");
     let Some(_disk) = SmallDisk::mount(&dir, size) else { return };
     let flags = [&["--spool", "spool", "--to", "out.jsonl"], flags].concat();
-    let mut sent = Sent { is_keyed, next: 0, acknowledged: BTreeSet::new() };
+    let mut sent = QueuedItem { is_keyed, next: 0, acknowledged: BTreeSet::new() };
     let lines = || crate::broker::lines(&dir, "out.jsonl");
     let listener = Listener::open(&dir, &flags);
     sent.fill(&listener, large);

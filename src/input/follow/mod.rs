@@ -25,7 +25,7 @@ pub mod watch;
 use crate::error::Result;
 use crate::format::jsonl::Lines;
 use crate::format::{Format, InputForm, Splitter, TextOptions};
-use crate::frame::How;
+use crate::frame::EndReason;
 use crate::ingest::{ByteProgress, Ingest};
 use crate::input::bytes::{Bytes, Chunk};
 use crate::input::content::digest::FileContent;
@@ -403,6 +403,6 @@ impl Input for FollowedInput {
 
     fn end(&self) -> InputEnd {
         // The records of a file that was gone before it could be opened are lost.
-        InputEnd { how: How::Stopped, proof: EndProof::Proven, verdict: u8::from(self.missed > 0) }
+        InputEnd { how: EndReason::Stopped, proof: EndProof::Proven, verdict: u8::from(self.missed > 0) }
     }
 }

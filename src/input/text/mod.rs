@@ -13,7 +13,7 @@
 use crate::counts::counted;
 use crate::error::{Error, Result};
 use crate::format::{BOM, Records, Skipped, Splitter, jsonl};
-use crate::frame::How;
+use crate::frame::EndReason;
 use crate::ingest::{ByteProgress, Ingest};
 use crate::input::buffer_pool::BufferPool;
 use crate::input::bytes::{Bytes, Chunk};
@@ -392,7 +392,7 @@ impl Input for TextInput {
     fn end(&self) -> InputEnd {
         // A text format has no mark at its end, so a truncated file cannot be detected.
         let proof = if self.bytes.is_regular() { EndProof::Impossible } else { EndProof::Missing };
-        InputEnd { how: How::Exhausted, proof, verdict: u8::from(self.bytes.is_truncated()) }
+        InputEnd { how: EndReason::Exhausted, proof, verdict: u8::from(self.bytes.is_truncated()) }
     }
 }
 

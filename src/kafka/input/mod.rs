@@ -10,9 +10,9 @@ mod reading;
 
 use self::reading::ReadPartitions;
 use crate::error::{Error, ErrorKind, Result};
-use crate::frame::{Control, How};
+use crate::frame::{Control, EndReason};
 use crate::ingest::{ByteProgress, Ingest};
-use crate::input::{EndProof, Input, InputEnd, Lag, Reached, Step, UnreadPartition};
+use crate::input::{EndProof, Input, InputEnd, Lag, ReadPosition, Step, UnreadPartition};
 use crate::kafka::client::{self, Rebalance, Topics};
 use crate::kafka::group::{CommitMode, CommitPoint, Membership, Options, TopicOptions};
 use crate::kafka::health::{Answers, Health, confirmed};
@@ -444,7 +444,7 @@ impl Input for KafkaInput {
     }
 
     fn end(&self) -> InputEnd {
-        InputEnd { how: How::Exhausted, proof: EndProof::Proven, verdict: self.reading.partitions.verdict() }
+        InputEnd { how: EndReason::Exhausted, proof: EndProof::Proven, verdict: self.reading.partitions.verdict() }
     }
 
     fn commits(&self) -> bool {
@@ -507,12 +507,12 @@ impl Input for KafkaInput {
         self.reading.confirm_rows(ingest)
     }
 
-    fn reached(&self, ingest: &mut Ingest) -> Vec<Reached> {
+    fn reached(&self, ingest: &mut Ingest) -> Vec<ReadPosition> {
         let clock = &self.reading.topics.run.clock;
         let mut reached = |cursor: &PartitionCursor| {
             let confirmed = confirmed(cursor, &*self.reading.source, clock);
             let position = position_of(cursor, ingest);
-            Reached {
+            ReadPosition {
                 topic: self.reading.topics.name(cursor.id.topic).to_owned(),
                 partition: cursor.id.number,
                 topic_id: cursor.topic.id,

@@ -8,7 +8,7 @@ use super::*;
 use crate::clock::{Clock, SimulatedClock};
 use crate::frame::{End, PartitionState, Progress, State};
 use crate::ingest::RecordOptions;
-use crate::ingest::{Item, Rest};
+use crate::ingest::{Item, PendingInputs};
 use crate::kafka::client::stats::ClusterStats;
 use crate::kafka::fetch::source::FetchSource;
 use crate::kafka::fetch::test_data::FakeKafka;
@@ -537,7 +537,7 @@ fn rows(count: usize) -> Vec<u8> {
 #[test]
 fn frames_go_to_the_ingest_with_the_partitions_of_their_writer() {
     let mut rig = Rig::new("//b:9092/t?format=frames", &[(0, 9), (0, 9)]);
-    rig.ingest.turn_to(0, ByteProgress::default(), Rest { pending: false, complete: true });
+    rig.ingest.turn_to(0, ByteProgress::default(), PendingInputs { pending: false, complete: true });
     let mut input = rig.open(ReadMode::Bounded, CommitMode::None);
     assert!(input.reports_partitions());
     let state = |name: &str, seconds: Option<i64>, state| PartitionState {
@@ -552,7 +552,7 @@ fn frames_go_to_the_ingest_with_the_partitions_of_their_writer() {
         let progress = Progress { partitions, complete: true, ..Progress::default() };
         framing::control(&schema, &Control::Progress(progress)).unwrap()
     };
-    let end = End { how: How::Exhausted, rows: 0, verdict: 1 };
+    let end = End { how: EndReason::Exhausted, rows: 0, verdict: 1 };
     let messages: [(i32, Vec<u8>); 6] = [
         (0, rows(0)),
         (0, progress(vec![state("a", Some(1), State::Live)])),

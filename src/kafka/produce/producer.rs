@@ -5,7 +5,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::kafka::client::record::{ProducerRecord, ReturnedRecord};
 use crate::kafka::client::{self, Context, Topics};
 use crate::kafka::health::Health;
-use crate::metrics::Up;
+use crate::metrics::ServerState;
 use crate::stop::Wait;
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode as Code};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
@@ -38,7 +38,7 @@ pub(super) struct TopicProducer {
     /// Whether other outputs use the client, too.
     is_shared: bool,
     health: Rc<Health>,
-    up: Up,
+    up: ServerState,
     /// Whether a record of the client was queued since its last flush, or was in flight when the outage began. Its
     /// acknowledgement ends the outage.
     awaits_acknowledgement: Rc<Cell<bool>>,
@@ -48,7 +48,7 @@ pub(super) struct TopicProducer {
 
 impl TopicProducer {
     /// Makes a producer; it connects with the first request.
-    pub fn new(topics: &Topics, up: Up) -> Result<Self> {
+    pub fn new(topics: &Topics, up: ServerState) -> Result<Self> {
         let wait = topics.address.options.wait.limit(true);
         // 0 means no limit.
         let timeout = wait.map_or(0, |limit| limit.as_millis().clamp(1000, i32::MAX as u128)).to_string();
@@ -59,13 +59,18 @@ impl TopicProducer {
 
     /// Makes a producer whose records are in transactions with these settings; `successor` is the error of a fenced
     /// one. librdkafka fails a record when the transaction times out.
-    pub fn transactional(topics: &Topics, up: Up, settings: Settings, successor: &'static str) -> Result<Self> {
+    pub fn transactional(
+        topics: &Topics,
+        up: ServerState,
+        settings: Settings,
+        successor: &'static str,
+    ) -> Result<Self> {
         let producer = Self::create(topics, up, settings, topics.address.options.wait.limit(true))?;
         Ok(Self { successor: Some(successor), ..producer })
     }
 
     /// Makes a producer of another topic with the same client and the same transactions.
-    pub fn sharing(&self, topics: &Topics, up: Up) -> Self {
+    pub fn sharing(&self, topics: &Topics, up: ServerState) -> Self {
         Self {
             topics: topics.clone(),
             client: self.client.clone(),
@@ -80,7 +85,12 @@ impl TopicProducer {
         }
     }
 
-    fn create(topics: &Topics, up: Up, settings: Settings, acknowledgement_timeout: Option<Duration>) -> Result<Self> {
+    fn create(
+        topics: &Topics,
+        up: ServerState,
+        settings: Settings,
+        acknowledgement_timeout: Option<Duration>,
+    ) -> Result<Self> {
         Ok(Self {
             topics: topics.clone(),
             client: Arc::new(create(topics, &settings, &[])?),
@@ -333,7 +343,7 @@ mod tests {
         let clock = SimulatedClock::default();
         let run = Rc::new(Run::unwatched("evt-test", Clock::Simulated(clock.clone())));
         let address = Address::parse("//127.0.0.1:1/t?rdkafka.statistics.interval.ms=50").unwrap();
-        let producer = TopicProducer::new(&Topics::new(&address, &run), Up::default()).unwrap();
+        let producer = TopicProducer::new(&Topics::new(&address, &run), ServerState::default()).unwrap();
         while producer.health.is_up() {
             producer.client.poll(POLL_TIMEOUT);
             producer.check().unwrap();

@@ -3,7 +3,7 @@
 //!
 //! The resolve and repeats refer to the message of the firing, so mail programs show an alert as one thread. Before the
 //! text of the message is sent nothing has been delivered; if the connection is lost afterwards, the attempt is
-//! unclear. A thread of its own speaks with the server. At the timeout the attempt ends without it, and [`Turn`]
+//! unclear. A thread of its own speaks with the server. At the timeout the attempt ends without it, and [`FirstCaller`]
 //! decides which of the two comes first: a thread that is too late never sends the text.
 
 use super::{Attempt, Missed, Notification, Recipients, Transport, cut};
@@ -187,14 +187,14 @@ struct Mailing {
     message: Vec<u8>,
     /// When the attempt ends.
     deadline: Instant,
-    turn: Arc<Turn>,
+    turn: Arc<FirstCaller>,
 }
 
 /// Decides which comes first: the thread that begins to send the text, or the end of the attempt without the text.
 #[derive(Default)]
-struct Turn(AtomicBool);
+struct FirstCaller(AtomicBool);
 
-impl Turn {
+impl FirstCaller {
     /// Whether the caller is the first one.
     fn take(&self) -> bool {
         !self.0.swap(true, Ordering::AcqRel)
@@ -318,7 +318,7 @@ impl Transport for Smtp {
             // earlier one.
             return MailAnswer { is_accepted: true, waiting: later, ..MailAnswer::default() }.outcome(has_some);
         }
-        let (turn, timeout) = (Arc::<Turn>::default(), self.server.timeout);
+        let (turn, timeout) = (Arc::<FirstCaller>::default(), self.server.timeout);
         let deadline = Instant::now() + timeout;
         let (server, from) = (self.server.clone(), self.from.email.clone());
         let mailing = Mailing { server, from, to, message, deadline, turn: turn.clone() };

@@ -7,7 +7,7 @@ use crate::error::ErrorKind;
 use crate::expr::tests_events as events;
 use crate::format::jsonl;
 use crate::format::test_data::cases;
-use crate::frame::{End, How};
+use crate::frame::{End, EndReason};
 use crate::ingest::Dead;
 use crate::kind::dead::{ErrorType, Fault};
 use crate::output::test_data::{letters, run, spec};
@@ -60,7 +60,7 @@ impl Rig {
     }
 
     fn finish(&mut self) {
-        self.dead.finish(&End { how: How::Exhausted, rows: 0, verdict: 0 }).unwrap().expect("it has an output");
+        self.dead.finish(&End { how: EndReason::Exhausted, rows: 0, verdict: 0 }).unwrap().expect("it has an output");
     }
 }
 
@@ -93,7 +93,9 @@ fn without_an_output_letters_are_counted_and_dropped() {
     assert_eq!((counts.dead, counts.dropped), (0, 1));
     assert_eq!((dead.total(), dead.from_source(), dead.lost()), (3, 2, LostLetters::default()));
     assert_eq!(dead.by_type(), &[(ErrorType::ParseError, 2), (ErrorType::SchemaValidationError, 1)].into());
-    assert!(!dead.is_written() && dead.finish(&End { how: How::Exhausted, rows: 0, verdict: 0 }).unwrap().is_none());
+    assert!(
+        !dead.is_written() && dead.finish(&End { how: EndReason::Exhausted, rows: 0, verdict: 0 }).unwrap().is_none()
+    );
 }
 
 #[test]
@@ -168,7 +170,7 @@ fn a_full_disk_is_an_error_that_names_the_file() {
         let mut write = || {
             rig.dead.take(&of_source([1], vec![0]))?;
             rig.dead.settle()?;
-            rig.dead.finish(&End { how: How::Exhausted, rows: 0, verdict: 0 })
+            rig.dead.finish(&End { how: EndReason::Exhausted, rows: 0, verdict: 0 })
         };
         let written = write();
         assert!(disk.has_failed(), "operation {after}");

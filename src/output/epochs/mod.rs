@@ -51,7 +51,7 @@ struct TargetTraits {
 }
 
 /// The answer of a target to a job.
-struct Done<R> {
+struct JobResult<R> {
     result: Result<R>,
     /// The counts of a store's rows after it.
     counts: Option<SinkCounts>,
@@ -68,7 +68,7 @@ pub struct RejectedRow {
 /// Rows that a store is to write at once.
 struct Written {
     rows: RecordBatch,
-    answer: JobAnswer<Done<Vec<Rejected>>>,
+    answer: JobAnswer<JobResult<Vec<Rejected>>>,
 }
 
 /// The rows of an output in the epoch in progress, and the target that gets them.
@@ -81,17 +81,17 @@ pub struct EpochOutput {
     /// The rows that were written at once and that the store has not answered yet.
     written: Option<Written>,
     /// The commit of a complete epoch.
-    commit: Option<JobAnswer<Done<Option<RejectedByCommit>>>>,
+    commit: Option<JobAnswer<JobResult<Option<RejectedByCommit>>>>,
     /// The time-driven work in progress.
-    tick: Option<JobAnswer<Done<()>>>,
+    tick: Option<JobAnswer<JobResult<()>>>,
     /// The monotonic time at which the last time-driven work began.
     ticked: Duration,
 }
 
 /// Does a job with a target.
-fn with_counts<R>(target: &mut EpochTarget, job: impl FnOnce(&mut EpochTarget) -> Result<R>) -> Done<R> {
+fn with_counts<R>(target: &mut EpochTarget, job: impl FnOnce(&mut EpochTarget) -> Result<R>) -> JobResult<R> {
     let result = job(target);
-    Done { result, counts: target.counts() }
+    JobResult { result, counts: target.counts() }
 }
 
 impl EpochOutput {

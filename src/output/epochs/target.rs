@@ -6,7 +6,7 @@ use crate::checkpoint::store::check_newest;
 use crate::counts::SinkCounts;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::Format;
-use crate::frame::How;
+use crate::frame::EndReason;
 use crate::kafka::produce::epochs::EpochTopic;
 use crate::kind::Kind;
 use crate::kind::dead::Rejected;
@@ -126,7 +126,7 @@ impl EpochTarget {
     }
 
     /// Ends the target; every epoch is committed.
-    pub fn finish(self, how: How, report: &mut OutputReport) -> Result<()> {
+    pub fn finish(self, how: EndReason, report: &mut OutputReport) -> Result<()> {
         match self {
             Self::Store { sink, .. } => report.end_store(sink, how),
             Self::Text { file, .. } => {

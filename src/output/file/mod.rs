@@ -16,7 +16,7 @@ use crate::console::Console;
 use crate::counts::counted;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::Format;
-use crate::frame::How;
+use crate::frame::EndReason;
 use crate::run::Run;
 use crate::stop::Woken;
 use crate::store::disk::{Disk, DiskFile, LOCK_WAIT, lock_within};
@@ -237,7 +237,7 @@ impl Plain {
 
     /// Syncs the file and renames a part to its final path. Keeps the part if the source was stopped and the file
     /// exists.
-    pub fn finish(mut self, how: How) -> Result<Ended> {
+    pub fn finish(mut self, how: EndReason) -> Result<Ended> {
         // If no rows were written, a file that is appended to gets its header now.
         self.write(&[])?;
         if let Plain::Part { part, packer, .. } = &mut self
@@ -256,7 +256,7 @@ impl Plain {
                     "new"
                 }
             }
-            Plain::Part { part, .. } if how == How::Stopped && part.path.exists() => return part.keep(),
+            Plain::Part { part, .. } if how == EndReason::Stopped && part.path.exists() => return part.keep(),
             Plain::Part { part, existed, .. } => {
                 part.name()?;
                 if existed { "replaced" } else { "new" }

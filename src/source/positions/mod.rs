@@ -35,7 +35,7 @@ use topics::{TopicPosition, TopicPositions};
 
 /// The positions as a part of a checkpoint.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-struct Saved {
+struct SavedPositions {
     files: Vec<FilePosition>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     followed: Vec<NamePosition>,
@@ -73,7 +73,7 @@ pub struct Positions {
 ///
 /// After the end of all windows the watermark of a partition is its stream time.
 pub fn partition_positions(part: &[u8], pipeline: &str, watermark: Option<i64>) -> Result<Vec<PartitionPosition>> {
-    let saved = Saved::parse(part)?;
+    let saved = SavedPositions::parse(part)?;
     let mut found = topics::partition_positions(&saved.topics, pipeline, watermark);
     let key = |position: &PartitionPosition| (position.group.clone(), position.topic.clone(), position.partition);
     found.extend(files::partition_positions(&saved.files, pipeline, watermark));
@@ -84,7 +84,7 @@ pub fn partition_positions(part: &[u8], pipeline: &str, watermark: Option<i64>) 
     Ok(found)
 }
 
-impl Saved {
+impl SavedPositions {
     /// Reads a part of a checkpoint; an empty part has no positions. Errors: exit status 65 if it is damaged.
     fn parse(part: &[u8]) -> Result<Self> {
         match part.is_empty() {
@@ -98,7 +98,7 @@ impl Positions {
     /// Continues at the positions in a part of a checkpoint; an empty part has none. Errors: exit status 65 if it is
     /// damaged.
     pub fn restore(part: &[u8]) -> Result<Self> {
-        let saved = Saved::parse(part)?;
+        let saved = SavedPositions::parse(part)?;
         Ok(Self {
             files: FilePositions::new(saved.files),
             followed: NamePositions::new(saved.followed),
@@ -226,7 +226,7 @@ impl Positions {
         });
         let (files, topics) = (self.files.save(ingest)?.to_vec(), self.topics.save().to_vec());
         let (followed, spool) = (self.followed.save().to_vec(), self.spool.clone());
-        let saved = Saved { files, followed, topics, spool, frames };
+        let saved = SavedPositions { files, followed, topics, spool, frames };
         serde_json::to_vec(&saved).map_err(|error| Error::broken(format!("positions: {error}")))
     }
 }

@@ -5,7 +5,7 @@ use super::files::FilePositions;
 use super::*;
 use crate::clock::Clock;
 use crate::console::{Colour, Console};
-use crate::ingest::{Item, RecordOptions, Sent};
+use crate::ingest::{Item, QueuedItem, RecordOptions};
 use crate::input::unopened::Continuation;
 use crate::mapping::TimeFrom;
 use crate::source::{Polled, Source, SourceOptions};
@@ -57,8 +57,8 @@ impl Logs {
         let (mut rows, mut work) = (0, Some(work));
         let verdict = loop {
             match source.poll().unwrap() {
-                Polled::Item(Sent { item: Item::Batch(batch), .. }) => rows += batch.num_rows(),
-                Polled::Item(Sent { item: Item::End(end), .. }) => break end.verdict,
+                Polled::Item(QueuedItem { item: Item::Batch(batch), .. }) => rows += batch.num_rows(),
+                Polled::Item(QueuedItem { item: Item::End(end), .. }) => break end.verdict,
                 _ => continue,
             }
             if let Some(work) = work.take() {

@@ -1,7 +1,7 @@
 //! The positions of topics in a checkpoint: the next offset of each partition, and its stream time there.
 
 use crate::error::{Error, Result};
-use crate::input::Reached;
+use crate::input::ReadPosition;
 use crate::op::window::watermark::ContinuedInput;
 use crate::store::PartitionPosition;
 use crate::uri::Uri;
@@ -84,9 +84,9 @@ impl TopicPositions {
     }
 
     /// Notes how far an input is read.
-    pub fn note(&mut self, input: u32, reached: &[Reached]) {
+    pub fn note(&mut self, input: u32, reached: &[ReadPosition]) {
         let group = self.groups.get(&input);
-        for Reached { topic, partition, topic_id, next, stream_time, .. } in reached {
+        for ReadPosition { topic, partition, topic_id, next, stream_time, .. } in reached {
             let (next, stream_time, topic_id) = (*next, *stream_time, *topic_id);
             let (name, group) = (topic.clone(), group.cloned());
             let position =
@@ -159,7 +159,7 @@ mod tests {
     #[test]
     fn positions_of_topics_that_are_not_read_stay() {
         let mut positions = TopicPositions::new(vec![position("a", 0, 3, 0), position("c", 0, 9, 1)]);
-        let reached = |partition: i32, next: i64| Reached {
+        let reached = |partition: i32, next: i64| ReadPosition {
             topic: "a".to_owned(),
             partition,
             topic_id: TopicId::parse(ID),

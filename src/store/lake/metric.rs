@@ -5,7 +5,7 @@ use crate::counts::SinkCounts;
 use crate::error::{Error, ErrorKind, Result};
 use crate::kind::Kind;
 use crate::kind::metric::MetricColumns;
-use crate::store::guard::{Overlap, RowOutcome, Stored, Version, judge_retraction, judge_row};
+use crate::store::guard::{ConflictReport, RowOutcome, Stored, Version, judge_retraction, judge_row};
 use crate::store::lake::directory::{Lake, LakePart};
 use crate::store::lake::extents::Extents;
 use crate::store::lake::file::Writing;
@@ -71,7 +71,7 @@ pub struct Results {
     /// Whether the run commits epochs.
     has_epochs: bool,
     /// Rows with other event counts than those of this run.
-    pub overlap: Overlap,
+    pub overlap: ConflictReport,
 }
 
 impl Results {

@@ -42,7 +42,7 @@ use crate::store::lake::directory::{Lake, LakePart, NamesLock, OPTIONS, Publishe
 use crate::store::lake::file::{Stream, Writing};
 use crate::store::lake::metric::Results;
 use crate::store::lake::read::{self as lake_read, Day, LakeFile};
-use crate::store::lake::repeat::{RepeatSearch, StoredRows, keep_new};
+use crate::store::lake::repeat::{KnownRows, RepeatSearch, keep_new};
 use crate::store::lake::replace::{Loss, RunKeys};
 use crate::store::lake::waiting::{CommittedEpochs, Roll, WaitingFile};
 use crate::store::rows::{count_rejected, fit_rows};
@@ -102,7 +102,7 @@ struct Parquet {
     kind: Option<Kind>,
     stream: Option<Stream>,
     results: Results,
-    stored: StoredRows,
+    stored: KnownRows,
     /// Finished parts that are not published.
     parts: Vec<LakePart>,
     /// The file for the rows of the epoch that is being committed, if they wait for those of other epochs.
@@ -180,7 +180,7 @@ impl Parquet {
             kind,
             stream: None,
             results: Results::new(options.epochs),
-            stored: StoredRows::default(),
+            stored: KnownRows::default(),
             parts: Vec::new(),
             waiting: None,
             since: None,

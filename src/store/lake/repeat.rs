@@ -40,7 +40,7 @@ struct KnownDay {
 
 /// The rows of the lake as far as a run knows them: the extents of its days, and the conflicts with rows of the run.
 #[derive(Default)]
-pub struct StoredRows {
+pub struct KnownRows {
     /// The extents of its days.
     pub days: KnownDays,
     /// Rows of the run that differ from them.

@@ -37,7 +37,7 @@ use crate::counts::SinkCounts;
 use crate::error::{Error, ErrorKind, Result};
 use crate::kind::Kind;
 use crate::kind::dead::{ErrorType, Fault, KeptRows, Rejected};
-use crate::store::guard::{FormerSessions, Overlap};
+use crate::store::guard::{ConflictReport, FormerSessions};
 use crate::store::postgres::link::{Failure, Link, OPTIONS, PostgresServer};
 use crate::store::postgres::metric::{MetricBatch, ReplacedRow, Writer, WrittenMetrics};
 use crate::store::postgres::read as postgres_read;
@@ -119,7 +119,7 @@ struct Postgres {
 #[derive(Clone, Default)]
 struct Tally {
     counts: SinkCounts,
-    overlap: Overlap,
+    overlap: ConflictReport,
     conflicts: Conflicts,
 }
 

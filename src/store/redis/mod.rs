@@ -34,7 +34,7 @@ use crate::error::{Error, Result};
 use crate::kind::Kind;
 use crate::kind::dead::Rejected;
 use crate::kind::metric::MetricColumns;
-use crate::store::guard::Overlap;
+use crate::store::guard::ConflictReport;
 use crate::store::redis::address::{OPTIONS, RedisAddress};
 use crate::store::redis::read as redis_read;
 use crate::store::redis::wire::{Answer, ErrorReply, Pipe, Wire, refused};
@@ -124,7 +124,7 @@ struct Redis {
     session: Option<RedisSession>,
     options: OpenOptions,
     counts: SinkCounts,
-    overlap: Overlap,
+    overlap: ConflictReport,
     /// Whether this run has seen a retraction; only then rows look for tombstones.
     retracts: bool,
 }
@@ -134,7 +134,7 @@ impl Redis {
         let address = RedisAddress::try_new(location)?;
         let retries = RetryPolicy::new(address.server.shown.clone(), address.server.timeouts, options.console.clone());
         let retries = retries.with_metrics(options.up.clone());
-        let (counts, overlap) = (SinkCounts::default(), Overlap::default());
+        let (counts, overlap) = (SinkCounts::default(), ConflictReport::default());
         let options = options.clone();
         let mut sink = Self { address, retries, session: None, options, counts, overlap, retracts: false };
         sink.with_session(|_, _| Ok(()))?;

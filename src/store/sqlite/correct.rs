@@ -7,7 +7,7 @@ use crate::kind::{self, Kind};
 use crate::store::correct::{
     Claim, Claimed, CorrectionCounts, CorrectionStep, Corrections, InFlight, LatePosition, Part, taken_over,
 };
-use crate::store::guard::{FormerSessions, Overlap};
+use crate::store::guard::{ConflictReport, FormerSessions};
 use crate::store::sqlite::cell::real;
 use crate::store::sqlite::failure::Failure;
 use crate::store::sqlite::file::SqliteFile;
@@ -201,7 +201,7 @@ impl Corrections for SqliteCorrections {
 
 /// Writes the changes like rows of metrics, so that a stored row of a greater version stays.
 fn write(tx: &Transaction<'_>, run: &str, difference: &Difference) -> Result<(), Failure> {
-    let (mut rows, mut overlap, mut retracts) = (kind::metric::Builder::default(), Overlap::default(), false);
+    let (mut rows, mut overlap, mut retracts) = (kind::metric::Builder::default(), ConflictReport::default(), false);
     for change in &difference.changes {
         rows.push(&change.row())?;
     }

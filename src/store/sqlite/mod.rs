@@ -38,7 +38,7 @@ use crate::counts::SinkCounts;
 use crate::error::{Error, Result};
 use crate::kind::Kind;
 use crate::kind::dead::{KeptRows, Rejected};
-use crate::store::guard::{FormerSessions, Overlap};
+use crate::store::guard::{ConflictReport, FormerSessions};
 use crate::store::repeat::{Conflicts, has_event_key};
 use crate::store::rows::{count_rejected, fit_rows};
 use crate::store::sqlite::failure::Failure;
@@ -108,7 +108,7 @@ struct Sqlite {
     db: Connection,
     options: OpenOptions,
     counts: SinkCounts,
-    overlap: Overlap,
+    overlap: ConflictReport,
     conflicts: Conflicts,
     /// Whether this run has seen a retraction; only then rows look for them.
     retracts: bool,
@@ -131,7 +131,7 @@ impl Sqlite {
             db,
             options: options.clone(),
             counts: SinkCounts::default(),
-            overlap: Overlap::default(),
+            overlap: ConflictReport::default(),
             conflicts: Conflicts::default(),
             retracts: false,
             former,
@@ -230,7 +230,7 @@ fn run_of<'a>(options: &'a OpenOptions, former: &'a FormerSessions) -> RunOfRows
 struct Applied<'a> {
     run: RunOfRows<'a>,
     counts: &'a mut SinkCounts,
-    overlap: &'a mut Overlap,
+    overlap: &'a mut ConflictReport,
     conflicts: &'a mut Conflicts,
     retracts: &'a mut bool,
 }

@@ -7,7 +7,7 @@ use crate::kind::Kind;
 use crate::kind::dead::{self, Rejected};
 use crate::kind::metric::{MetricColumns, column};
 use crate::store::cells::Cells;
-use crate::store::guard::{FormerSessions, Overlap, RowOutcome, Stored, Version, judge_retraction, judge_row};
+use crate::store::guard::{ConflictReport, FormerSessions, RowOutcome, Stored, Version, judge_retraction, judge_row};
 use crate::store::repeat::{Conflicts, has_content};
 use crate::store::rows;
 use crate::store::sqlite::cell::{bind, real, write_id};
@@ -222,7 +222,7 @@ const KEY: RangeInclusive<usize> = column::METRIC_NAME + 1..=column::DIMENSIONS 
 pub struct Metrics<'a> {
     tx: &'a Transaction<'a>,
     run: RunOfRows<'a>,
-    overlap: &'a mut Overlap,
+    overlap: &'a mut ConflictReport,
     retracts: &'a mut bool,
     select: CachedStatement<'a>,
     insert: CachedStatement<'a>,
@@ -270,7 +270,7 @@ impl<'a> Metrics<'a> {
     pub fn new(
         tx: &'a Transaction<'a>,
         run: RunOfRows<'a>,
-        overlap: &'a mut Overlap,
+        overlap: &'a mut ConflictReport,
         retracts: &'a mut bool,
     ) -> Result<Self, Failure> {
         let (select, insert) = (tx.prepare_cached(SELECT)?, tx.prepare_cached(INSERT)?);

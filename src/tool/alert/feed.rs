@@ -2,7 +2,7 @@
 
 use super::files::{FileLetters, FileMark};
 use super::known::{KnownRows, LeftOut, SelectedRows, UnmarkedRows, UnstampedRows, check_final};
-use super::positions::{FramePartition, FramePartitions, TopicPosition, WHOLE, has_new_topic, set_topic_ids};
+use super::positions::{FramePartition, FramePartitions, RowPosition, WHOLE, has_new_topic, set_topic_ids};
 use super::stored::{codes, instants, text, time_columns};
 use super::writer::{FeedLetters, NewLetters};
 use crate::alert::clock::{AlertClock, PartitionKey, ReadState};
@@ -10,9 +10,9 @@ use crate::alert::engine::{AlertEngine, TimedRows};
 use crate::counts::Counts;
 use crate::error::{Error, Result};
 use crate::expr::RowFault;
-use crate::frame::{self, Control, How};
+use crate::frame::{self, Control, EndReason};
 use crate::ingest::Item;
-use crate::input::Reached;
+use crate::input::ReadPosition;
 use crate::kind::Kind;
 use crate::kind::dead::{ErrorType, Fault};
 use crate::kind::event::column;
@@ -52,7 +52,7 @@ pub enum FeedStep {
     /// Nothing can be read now; try again after this time at the latest.
     Waiting(Duration),
     /// The input has ended.
-    Ended(How),
+    Ended(EndReason),
 }
 
 /// What the rows of all feeds change.
@@ -62,7 +62,7 @@ pub struct FeedTarget<'a> {
     /// The alert clock.
     pub clock: &'a mut AlertClock,
     /// The positions of topics.
-    pub positions: &'a mut BTreeMap<PartitionKey, TopicPosition>,
+    pub positions: &'a mut BTreeMap<PartitionKey, RowPosition>,
 }
 
 /// The run of a step: its time and its limits for rows.
@@ -83,7 +83,7 @@ pub struct FeedRun<'a> {
 struct NotedEnds {
     /// The number of items of the source after which all rows before `reached` have been sent.
     items: u64,
-    reached: Vec<Reached>,
+    reached: Vec<ReadPosition>,
 }
 
 /// The state of the checks whether a topic is read to the ends of its partitions, and whether its brokers answer.
@@ -275,10 +275,10 @@ impl Feed {
         for one in reached {
             if self.whole.is_only {
                 let key = PartitionKey::new(self.number, one.topic.clone(), WHOLE);
-                to.positions.insert(key, TopicPosition { next: 0, stream_time, topic_id: None });
+                to.positions.insert(key, RowPosition { next: 0, stream_time, topic_id: None });
             }
             let key = PartitionKey::new(self.number, one.topic, one.partition.to_string());
-            to.positions.insert(key, TopicPosition { next: one.next, stream_time: None, topic_id: one.topic_id });
+            to.positions.insert(key, RowPosition { next: one.next, stream_time: None, topic_id: one.topic_id });
         }
         Ok(letters)
     }
@@ -296,7 +296,7 @@ impl Feed {
 
     /// At the end of the input, moves the positions of a topic of events past records that became no rows. Returns
     /// whether the letters must be durable before the positions are stored, because no later run reads these records.
-    fn end_topic(&mut self, positions: &mut BTreeMap<PartitionKey, TopicPosition>) -> Result<bool> {
+    fn end_topic(&mut self, positions: &mut BTreeMap<PartitionKey, RowPosition>) -> Result<bool> {
         let (_, reached) = self.source.reached(true)?;
         let is_by_offset = !self.has_other_partitions() && self.source.kind() == Kind::Event;
         Ok(is_by_offset && self.move_positions(positions, reached, |known, reached| known < reached))
@@ -306,8 +306,8 @@ impl Feed {
     /// the known next offset and the reached one. Returns whether letters must be durable before.
     fn move_positions(
         &mut self,
-        positions: &mut BTreeMap<PartitionKey, TopicPosition>,
-        reached: Vec<Reached>,
+        positions: &mut BTreeMap<PartitionKey, RowPosition>,
+        reached: Vec<ReadPosition>,
         moves: fn(i64, i64) -> bool,
     ) -> bool {
         let mut settles = false;
@@ -320,7 +320,7 @@ impl Feed {
             }
             settles |= std::mem::take(&mut self.whole.has_letters);
             let stream_time = known.and_then(|known| known.stream_time).or(one.stream_time);
-            positions.insert(key, TopicPosition { next: one.next, stream_time, topic_id: one.topic_id });
+            positions.insert(key, RowPosition { next: one.next, stream_time, topic_id: one.topic_id });
         }
         settles
     }
@@ -346,8 +346,8 @@ impl Feed {
     }
 
     /// Updates the clock with the partitions of a topic that are read to their end.
-    fn update_ends(&mut self, reached: &[Reached], clock: &mut AlertClock, now: Duration) {
-        let state = |one: &Reached| match one.confirmed.filter(|_| one.is_at_end) {
+    fn update_ends(&mut self, reached: &[ReadPosition], clock: &mut AlertClock, now: Duration) {
+        let state = |one: &ReadPosition| match one.confirmed.filter(|_| one.is_at_end) {
             Some(at) => (ReadState::AtEnd, at),
             None => (ReadState::Behind, now),
         };
@@ -373,7 +373,7 @@ impl Feed {
     }
 
     /// Reports once that brokers do not respond, and once that they do again. The clock is paused in between.
-    fn report_silence(&mut self, reached: &[Reached], clock: &AlertClock, context: &FeedRun<'_>) {
+    fn report_silence(&mut self, reached: &[ReadPosition], clock: &AlertClock, context: &FeedRun<'_>) {
         let FeedRun { run, now, .. } = *context;
         let start = *self.ends.began.get_or_insert(now);
         let answered = reached.iter().map(|one| one.answered.unwrap_or(start)).min().unwrap_or(now);
@@ -425,7 +425,7 @@ impl Feed {
                 self.is_ended = true;
                 letters.settles = self.end_letters(to.positions)?;
                 // What a stopped run has not read yet holds the clock: the next run reads it.
-                if end.how == How::Exhausted {
+                if end.how == EndReason::Exhausted {
                     to.clock.withdraw(&self.whole.key);
                     for key in to.clock.of_input(self.number) {
                         to.clock.read(key, ReadState::Ended, context.now);
@@ -441,7 +441,7 @@ impl Feed {
     }
 
     /// Moves the position of the letters of a file. Returns whether they must be durable before it is stored.
-    fn end_letters(&mut self, positions: &mut BTreeMap<PartitionKey, TopicPosition>) -> Result<bool> {
+    fn end_letters(&mut self, positions: &mut BTreeMap<PartitionKey, RowPosition>) -> Result<bool> {
         if self.is_topic() {
             return self.end_topic(positions);
         }
@@ -495,7 +495,7 @@ impl Feed {
             if self.form == FeedForm::Records {
                 let (next, known) = (offsets[last] + 1, to.positions.get(&key));
                 let topic_id = known.and_then(|known| known.topic_id);
-                to.positions.insert(key, TopicPosition { next, stream_time: Some(stream_time), topic_id });
+                to.positions.insert(key, RowPosition { next, stream_time: Some(stream_time), topic_id });
             }
         }
         let event_times = instants(batch.column(column::EVENT_TIME))?.to_vec();

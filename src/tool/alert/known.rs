@@ -7,7 +7,7 @@
 //! are rejected. Other inputs do not, so their first row counts.
 
 use super::files::FileMark;
-use super::stored::{StoredRows, codes, text};
+use super::stored::{ReadStore, codes, text};
 use crate::alert::engine::TimedRows;
 use crate::console::Console;
 use crate::error::{Error, Result};
@@ -26,7 +26,7 @@ pub enum KnownRows {
     /// By their positions in a file.
     File(FileRows),
     /// By their positions in a store.
-    Store(StoredRows),
+    Store(ReadStore),
 }
 
 /// Rows of an input that tells nothing of them.

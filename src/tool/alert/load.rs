@@ -6,7 +6,7 @@ use crate::alert::rule::{NamedMetric, RuleDefinition};
 use crate::alert::rules::{self, BadRule, RuleSet, RuleText};
 use crate::console::Console;
 use crate::error::{Error, Result};
-use crate::metrics::Up;
+use crate::metrics::ServerState;
 use crate::op::window::spec;
 use crate::store::{self, Location, Store};
 use crate::time::rounded;
@@ -71,7 +71,9 @@ impl RuleLoader {
     pub fn load_at_start(&self, console: &Console) -> Result<RuleSet> {
         match &self.source {
             RuleSource::File(_) => self.load(),
-            RuleSource::Table(store, location) => store.at_start(location, console, Up::default(), || self.load()),
+            RuleSource::Table(store, location) => {
+                store.at_start(location, console, ServerState::default(), || self.load())
+            }
         }
     }
 

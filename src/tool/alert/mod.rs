@@ -38,7 +38,7 @@ use self::load::{RuleLoader, RuleRefresh};
 use self::positions::{KeptTopics, UnmarkedInput, is_substitution};
 use self::run::{AlertRun, RunOptions, Services};
 use self::state::StateFile;
-use self::stored::{StoredRows, time_columns};
+use self::stored::{ReadStore, time_columns};
 use self::writer::WriterPlan;
 use crate::alert::clock::PartitionKey;
 use crate::alert::engine::{AlertEngine, EngineOptions};
@@ -422,7 +422,7 @@ impl Args {
                 };
                 let name = schema.map_or(name.clone(), |schema| format!("{name}?schema={schema}"));
                 let known_to = alerts.known_to(&uri.to_string(), form);
-                KnownRows::Store(StoredRows::new(name, earlier, known_to))
+                KnownRows::Store(ReadStore::new(name, earlier, known_to))
             }
             (None, None) => {
                 KnownRows::Unmarked(UnmarkedRows { after, is_substitution: is_substitution(&name), left_out: 0 })

@@ -2,7 +2,7 @@
 
 use crate::alert::clock::{AlertClock, BegunPartition, BegunPartitions, PartitionKey};
 use crate::alert::engine::AlertEngine;
-use crate::input::Reached;
+use crate::input::ReadPosition;
 use crate::time::SECOND;
 use crate::uri::kafka::KeptPosition;
 use crate::uri::topic_id::TopicId;
@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 
 /// The position of an input before which every row has been evaluated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TopicPosition {
+pub struct RowPosition {
     /// The next offset.
     pub next: i64,
     /// The stream time of the partition (µs).
@@ -20,7 +20,7 @@ pub struct TopicPosition {
 }
 
 /// Positions by topic or origin, and partition; those of a store by the name of its table, and origin and partition.
-pub type Positions = BTreeMap<(String, String), TopicPosition>;
+pub type Positions = BTreeMap<(String, String), RowPosition>;
 
 /// Returns the name of a partition of events in a store: its origin and its name.
 pub fn partition_in_store(origin: &str, partition: &str) -> String {
@@ -61,26 +61,26 @@ pub struct KeptTopics {
     /// The positions of their partitions.
     pub positions: Vec<KeptPosition>,
     /// The position of all of them as one partition, if their rows have no stamps.
-    pub whole: Option<TopicPosition>,
+    pub whole: Option<RowPosition>,
     /// The partitions of the rows in their frames.
     pub frames: Vec<FramePartition>,
 }
 
 /// Adds a position; of two of the same partition, the later one counts, because its rows were evaluated.
-pub fn add_position<K: Ord>(positions: &mut BTreeMap<K, TopicPosition>, key: K, new: TopicPosition) {
+pub fn add_position<K: Ord>(positions: &mut BTreeMap<K, RowPosition>, key: K, new: RowPosition) {
     let known = positions.entry(key).or_insert(new);
     // Two topics can have the same origin.
     let topic_id = known.topic_id.filter(|id| new.topic_id == Some(*id));
     let (next, stream_time) = (known.next.max(new.next), known.stream_time.max(new.stream_time));
-    *known = TopicPosition { next, stream_time, topic_id };
+    *known = RowPosition { next, stream_time, topic_id };
 }
 
 /// Whether an input reads a topic now that was created again since the positions in it.
 pub fn has_new_topic(
-    positions: &BTreeMap<PartitionKey, TopicPosition>,
+    positions: &BTreeMap<PartitionKey, RowPosition>,
     input: u32,
     origin: Option<&String>,
-    reached: &[Reached],
+    reached: &[ReadPosition],
 ) -> bool {
     reached.iter().any(|one| {
         let key = PartitionKey::new(input, origin.unwrap_or(&one.topic).clone(), one.partition.to_string());
@@ -89,17 +89,17 @@ pub fn has_new_topic(
 }
 
 /// Whether a position is one of an earlier topic of the name.
-fn is_of_other(position: &TopicPosition, reached: &Reached) -> bool {
+fn is_of_other(position: &RowPosition, reached: &ReadPosition) -> bool {
     position.topic_id.is_some_and(|read| reached.topic_id.is_some_and(|present| present != read))
 }
 
 /// Sets the ids of the topics in the positions of an input; those of earlier topics become the ones that were reached
 /// in the new ones. `origin`, if given, is the origin of its rows instead of the name of their topic.
 pub fn set_topic_ids(
-    positions: &mut BTreeMap<PartitionKey, TopicPosition>,
+    positions: &mut BTreeMap<PartitionKey, RowPosition>,
     input: u32,
     origin: Option<&String>,
-    reached: &[Reached],
+    reached: &[ReadPosition],
 ) {
     for one in reached {
         let key = PartitionKey::new(input, origin.unwrap_or(&one.topic).clone(), one.partition.to_string());

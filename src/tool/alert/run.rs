@@ -4,7 +4,7 @@
 use super::feed::{Feed, FeedOutput, FeedRun, FeedStep, FeedTarget};
 use super::load::{self, RuleRefresh};
 use super::messages::{LossReport, RuleMessages, dropped_records, late_lines, not_evaluated, rejected_rows};
-use super::positions::{Beginning, FramePartitions, KeptTopics, Positions, TopicPosition, UnmarkedInput};
+use super::positions::{Beginning, FramePartitions, KeptTopics, Positions, RowPosition, UnmarkedInput};
 use super::state::{ChannelNotifications, Commit, RuleEdit, StateFile};
 use super::writer::{Writer, WriterPlan, WriterReport};
 use crate::alert::clock::{AlertClock, EarlierClock, HOLD, PartitionKey};
@@ -16,7 +16,7 @@ use crate::alert::snapshot;
 use crate::counts::Counts;
 use crate::error::{Error, Result};
 use crate::format::row;
-use crate::frame::{End, How};
+use crate::frame::{End, EndReason};
 use crate::kind::Kind;
 use crate::kind::alert::AlertState;
 use crate::kind::alerts;
@@ -80,7 +80,7 @@ pub struct AlertRun {
     engine: AlertEngine,
     clock: AlertClock,
     feeds: Vec<Feed>,
-    positions: BTreeMap<PartitionKey, TopicPosition>,
+    positions: BTreeMap<PartitionKey, RowPosition>,
     /// What earlier runs have read, if no instant has been evaluated.
     beginning: Beginning,
     outputs: Writer,
@@ -103,7 +103,7 @@ pub struct RunProgress {
     /// Transitions that are not stored yet, and changes of rules.
     waiting: Vec<Transition>,
     edits: Vec<RuleEdit>,
-    how: Option<How>,
+    how: Option<EndReason>,
     /// The first instant (s) that this run evaluates.
     first: Option<i64>,
     /// The number of the last row that the outputs have confirmed.
@@ -179,7 +179,7 @@ impl AlertRun {
         while self.feeds.iter().any(|feed| !feed.is_ended) {
             self.step()?;
         }
-        if self.progress.how != Some(How::Stopped) {
+        if self.progress.how != Some(EndReason::Stopped) {
             self.advance()?;
             self.advance_to_end()?;
         }
@@ -201,7 +201,7 @@ impl AlertRun {
                 }
                 FeedStep::Waiting(time) => wait = wait.min(time.max(Duration::from_millis(1))),
                 FeedStep::Ended(how) => {
-                    self.progress.how = Some(self.progress.how.filter(|how| *how == How::Stopped).unwrap_or(how));
+                    self.progress.how = Some(self.progress.how.filter(|how| *how == EndReason::Stopped).unwrap_or(how));
                     has_read = true;
                     break;
                 }
@@ -519,7 +519,7 @@ impl AlertRun {
             false => counts.dropped > 0,
         };
         let verdict = u8::from(verdict || self.options.is_strict && counts.dead + counts.dropped > 0);
-        let end = End { how: self.progress.how.unwrap_or(How::Exhausted), rows: counts.out, verdict };
+        let end = End { how: self.progress.how.unwrap_or(EndReason::Exhausted), rows: counts.out, verdict };
         let mut ended = self.outputs.finish(end)?;
         for feed in &mut self.feeds {
             feed.source.commit_end()?;
@@ -578,7 +578,7 @@ impl AlertRun {
             let counts = totals.counts_text();
             let mut line = format!("{counts}; fired {fired}, resolved {resolved}, firing {firing}");
             line += &totals.outputs_text();
-            if ended.end.how == How::Stopped {
+            if ended.end.how == EndReason::Stopped {
                 line.push_str("; stopped");
             }
             console.say(line);

@@ -3,7 +3,7 @@
 
 use super::files::FileMark;
 use super::positions::{
-    Beginning, FramePartition, FramePartitions, KeptTopics, Positions, TopicPosition, WHOLE, add_position,
+    Beginning, FramePartition, FramePartitions, KeptTopics, Positions, RowPosition, WHOLE, add_position,
     parse_partition,
 };
 use crate::alert::clock::{BegunPartition, BegunPartitions, PartitionKey};
@@ -111,7 +111,7 @@ pub struct Commit<'a> {
     /// The wall time (µs).
     pub now: i64,
     /// Positions of topics.
-    pub positions: &'a BTreeMap<PartitionKey, TopicPosition>,
+    pub positions: &'a BTreeMap<PartitionKey, RowPosition>,
     /// The inputs of all runs by their names, each with the greatest stream time (µs) of its rows.
     pub inputs: &'a BTreeMap<String, Option<i64>>,
     /// The first rows, until the first instant has been evaluated.
@@ -229,7 +229,7 @@ impl StateFile {
             let mut statement = self.db.prepare(sql)?;
             let rows = statement.query_map([], |row| {
                 let topic_id = row.get::<_, Option<String>>(4)?.and_then(|text| TopicId::parse(&text));
-                let position = TopicPosition { next: row.get(2)?, stream_time: row.get(3)?, topic_id };
+                let position = RowPosition { next: row.get(2)?, stream_time: row.get(3)?, topic_id };
                 Ok(((row.get(0)?, row.get(1)?), position))
             })?;
             rows.collect()
@@ -249,7 +249,7 @@ impl StateFile {
             if let (None, Some(origin), false) = (&whole, origin, is_framed) {
                 positions = self.positions_of(origin)?;
             }
-            let position = |(partition, TopicPosition { next, stream_time, topic_id }): (String, TopicPosition)| {
+            let position = |(partition, RowPosition { next, stream_time, topic_id }): (String, RowPosition)| {
                 Some(KeptPosition { topic, partition: partition.parse().ok()?, next, stream_time, topic_id })
             };
             if whole.is_none() && positions.is_empty() && !is_framed {
@@ -265,13 +265,13 @@ impl StateFile {
     }
 
     /// Returns the positions of a topic by partition.
-    pub fn positions_of(&self, topic: &str) -> Result<BTreeMap<String, TopicPosition>> {
+    pub fn positions_of(&self, topic: &str) -> Result<BTreeMap<String, RowPosition>> {
         let of_topic = self.positions()?.into_iter().filter(|((name, _), _)| name == topic);
         Ok(of_topic.map(|((_, partition), position)| (partition, position)).collect())
     }
 
     /// Returns the positions by partition up to which events of an origin were read from stores.
-    pub fn positions_in_stores(&self, origin: &str) -> Result<BTreeMap<String, TopicPosition>> {
+    pub fn positions_in_stores(&self, origin: &str) -> Result<BTreeMap<String, RowPosition>> {
         let mut found = BTreeMap::new();
         for ((_, name), position) in self.positions()? {
             // Names of partitions of topics are not JSON arrays of two texts.
@@ -439,7 +439,7 @@ fn store(tx: &Transaction<'_>, commit: Commit<'_>, failed: &dyn Fn(&rusqlite::Er
     for (PartitionKey { origin: topic, partition, .. }, position) in positions {
         add_position(&mut merged, (topic, partition), *position);
     }
-    for ((topic, partition), TopicPosition { next, stream_time, topic_id }) in merged {
+    for ((topic, partition), RowPosition { next, stream_time, topic_id }) in merged {
         execute(
             "INSERT OR REPLACE INTO positions (topic, \"partition\", next_offset, stream_time, topic_id)
              VALUES (?1, ?2, ?3, ?4, ?5)",

@@ -12,7 +12,7 @@
 //! Of a store that no earlier run has read, rows that are not after the alert clock and the last row of that run are
 //! late: the run may have read them under another name.
 
-use super::positions::{Positions, TopicPosition, WHOLE, parse_partition, partition_in_store};
+use super::positions::{Positions, RowPosition, WHOLE, parse_partition, partition_in_store};
 use crate::alert::clock::PartitionKey;
 use crate::counts::Counts;
 use crate::error::{Error, Result};
@@ -36,8 +36,8 @@ pub fn time_columns(kind: Kind) -> Option<SortColumns> {
 /// A partition of events in a batch.
 struct StoredPartition {
     /// Its positions in the earlier run: that of the table, and that of the topic with its origin.
-    earlier: [Option<TopicPosition>; 2],
-    reached: TopicPosition,
+    earlier: [Option<RowPosition>; 2],
+    reached: RowPosition,
 }
 
 /// The rows of a day.
@@ -48,7 +48,7 @@ struct DayRows {
 }
 
 /// The rows of a store, and where the earlier run has ended.
-pub struct StoredRows {
+pub struct ReadStore {
     /// The name of the store in the state.
     name: String,
     earlier: Positions,
@@ -61,7 +61,7 @@ pub struct StoredRows {
     has_begun: bool,
 }
 
-impl StoredRows {
+impl ReadStore {
     /// Begins after the positions of an earlier run; `name` is that of the store, `known_to` the last instant (µs) of
     /// which that run may have read rows.
     pub fn new(name: String, earlier: Positions, known_to: Option<i64>) -> Self {
@@ -88,7 +88,7 @@ impl StoredRows {
     pub fn new_events(&mut self, batch: &RecordBatch) -> Result<Vec<bool>> {
         self.has_begun = true;
         let table = self.table(Kind::Event);
-        self.reached.entry(table).or_insert(TopicPosition { next: 0, stream_time: None, topic_id: None });
+        self.reached.entry(table).or_insert(RowPosition { next: 0, stream_time: None, topic_id: None });
         let offsets = batch.column(column::OFFSET).as_primitive::<Int64Type>().values();
         let times = instants(batch.column(column::STREAM_TIME))?;
         let [origins, names] = [column::ORIGIN, column::PARTITION].map(|at| batch.column(at));
@@ -105,11 +105,10 @@ impl StoredRows {
                 let of_topic = self.earlier.get(&(text(origins, code.0), text(names, code.1))).copied();
                 let earlier = self.earlier.get(&key).copied();
                 let reached = self.reached.get(&key).copied().or(earlier);
-                let reached = reached.unwrap_or(TopicPosition { next: 0, stream_time: None, topic_id: None });
+                let reached = reached.unwrap_or(RowPosition { next: 0, stream_time: None, topic_id: None });
                 StoredPartition { earlier: [earlier, of_topic], reached }
             });
-            let is_known =
-                |known: &TopicPosition| *offset < known.next && known.stream_time.is_none_or(|at| *time <= at);
+            let is_known = |known: &RowPosition| *offset < known.next && known.stream_time.is_none_or(|at| *time <= at);
             is_new.push(!earlier.iter().flatten().any(is_known));
             reached.next = reached.next.max(offset + 1);
             reached.stream_time = reached.stream_time.max(Some(*time));
@@ -126,8 +125,7 @@ impl StoredRows {
         self.has_begun = true;
         let table = self.table(kind);
         let until = self.earlier.get(&table).and_then(|earlier| earlier.stream_time);
-        let reached =
-            self.reached.entry(table).or_insert(TopicPosition { next: 0, stream_time: until, topic_id: None });
+        let reached = self.reached.entry(table).or_insert(RowPosition { next: 0, stream_time: until, topic_id: None });
         let is_new = |at: i64| until.is_none_or(|until| at > until);
         for at in times.iter().filter(|at| **at <= latest) {
             reached.next += 1;
@@ -152,18 +150,18 @@ impl StoredRows {
         kind: Kind,
         number: u32,
         counts: &mut Counts,
-        positions: &mut BTreeMap<PartitionKey, TopicPosition>,
+        positions: &mut BTreeMap<PartitionKey, RowPosition>,
     ) {
         let table = self.table(kind);
         // A table without rows was read, too.
         let until = self.earlier.get(&table).and_then(|earlier| earlier.stream_time);
-        self.reached.entry(table.clone()).or_insert(TopicPosition { next: 0, stream_time: until, topic_id: None });
+        self.reached.entry(table.clone()).or_insert(RowPosition { next: 0, stream_time: until, topic_id: None });
         // Days that are gone have no rows.
         let is_day = |name: &str| name != WHOLE && parse_partition(name).is_none();
         let of_table = self.earlier.keys().filter(|(name, day)| *name == table.0 && is_day(day));
         let former: Vec<(String, String)> = of_table.cloned().collect();
         for key in former {
-            self.reached.insert(key, TopicPosition { next: 0, stream_time: None, topic_id: None });
+            self.reached.insert(key, RowPosition { next: 0, stream_time: None, topic_id: None });
         }
         let has_position = self.earlier.contains_key(&table);
         for (day, DayRows { all, passed }) in std::mem::take(&mut self.days) {
@@ -173,7 +171,7 @@ impl StoredRows {
             let added = if has_position { (passed - known).max(0).unsigned_abs() } else { 0 };
             counts.duplicate -= added;
             counts.late += added;
-            self.reached.insert(key, TopicPosition { next: all, stream_time: None, topic_id: None });
+            self.reached.insert(key, RowPosition { next: all, stream_time: None, topic_id: None });
         }
         self.has_begun = false;
         let reached = std::mem::take(&mut self.reached)

@@ -11,7 +11,7 @@ use crate::backfill::{
 use crate::counts::{Counts, counted};
 use crate::error::{Error, Result};
 use crate::expr::RowFault;
-use crate::frame::{self, Control, How};
+use crate::frame::{self, Control, EndReason};
 use crate::kind;
 use crate::kind::dead::{ErrorType, Fault};
 use crate::kind::event::{column, instants};
@@ -350,10 +350,10 @@ impl Correct {
     }
 
     /// Compares the remaining windows once all rows are read, and ends the correction; a stopped run only reports that.
-    fn conclude(&mut self, how: How, out: &mut dyn Collector) -> Result<()> {
-        self.orphans.is_complete |= how != How::Stopped;
+    fn conclude(&mut self, how: EndReason, out: &mut dyn Collector) -> Result<()> {
+        self.orphans.is_complete |= how != EndReason::Stopped;
         match &self.setup.input.order {
-            _ if how == How::Stopped => {
+            _ if how == EndReason::Stopped => {
                 out.note(Note::Warning("stopped; the same command resumes the correction".to_owned()));
                 return Ok(());
             }
@@ -389,7 +389,7 @@ impl Correct {
     }
 
     /// Adds the results to the report at the end.
-    fn report(&mut self, how: How, out: &mut dyn Collector) {
+    fn report(&mut self, how: EndReason, out: &mut dyn Collector) {
         out.detail("state_written", self.window.size().written.into());
         let CorrectionCounts { inserted, corrected, retracted, unchanged, .. } = self.counts;
         let would = if self.setup.dry_run { "would be " } else { "" };
@@ -410,7 +410,7 @@ impl Correct {
             let would = if self.setup.dry_run { " after the correction" } else { "" };
             out.note(Note::Info(format!("{cells} late events{would}")));
         }
-        if how != How::Stopped {
+        if how != EndReason::Stopped {
             if !self.setup.only_late {
                 self.orphans.report(self.bound, out);
             }

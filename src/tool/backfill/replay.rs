@@ -9,7 +9,7 @@ use crate::cli::open::open;
 use crate::cli::resolve::{StageSpec, resolve};
 use crate::error::{Error, Result};
 use crate::format::{self, CsvHeader, Format, InputForm};
-use crate::frame::How;
+use crate::frame::EndReason;
 use crate::kafka::range::ReadMode;
 use crate::kind::Kind;
 use crate::mapping::Provenance;
@@ -74,7 +74,7 @@ pub(super) fn run(args: ReplayArgs, both: BothArgs, run: &Rc<Run>) -> Result<u8>
     stage.output.to = if both.dry_run { vec!["-".into()] } else { vec![] };
     let mut status = open(spec(&stage), options, run, Box::new(start))?.run()?;
     if let Some(target) = replay.borrow_mut().take_target() {
-        let how = if run.stop.signal().is_some() { How::Stopped } else { How::Exhausted };
+        let how = if run.stop.signal().is_some() { EndReason::Stopped } else { EndReason::Exhausted };
         let shown = target.shown.clone();
         for notice in target.finish(how)? {
             run.console.warn(format!("{shown}: {}", notice.text));

@@ -7,7 +7,7 @@ use crate::counts::counted;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::jsonl;
 use crate::format::jsonl::Objects;
-use crate::frame::{End, How};
+use crate::frame::{End, EndReason};
 use crate::kafka::client::record::ProducerRecord;
 use crate::kafka::produce::format::form;
 use crate::kafka::produce::transaction::TransactionalTopic;
@@ -224,7 +224,7 @@ impl ReplayTarget {
     }
 
     /// Ends the target at the end of the run; returns its messages.
-    pub fn finish(self, how: How) -> Result<Vec<Notice>> {
+    pub fn finish(self, how: EndReason) -> Result<Vec<Notice>> {
         match self.writer {
             TargetWriter::Other { output, .. } => Ok(output.finish(&End { how, rows: 0, verdict: 0 })?.notices),
             TargetWriter::File(_) => Ok(vec![]),

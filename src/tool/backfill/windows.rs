@@ -7,7 +7,7 @@ use super::operator::Correct;
 use super::setup::{InputOrder, InputRows, Pace, Setup, StoreRows, Work};
 use crate::backfill::{Changes, InputTimes, LateCell, LateCells, MetricScope, NameOrigin, Scope};
 use crate::checkpoint::state_files::memory_bound;
-use crate::cli::args::{Disorder, disorder, instant_of};
+use crate::cli::args::{OutOfOrderness, disorder, instant_of};
 use crate::cli::check::CheckReport;
 use crate::cli::open::open;
 use crate::cli::resolve::{DefaultFormats, StageSpec};
@@ -18,7 +18,7 @@ use crate::kind::Kind;
 use crate::kind::event::column;
 use crate::kind::span::Span;
 use crate::mapping::{Projection, Provenance};
-use crate::metrics::Up;
+use crate::metrics::ServerState;
 use crate::op::dedup;
 use crate::op::window::metric::{Emit, Metric, Shape};
 use crate::op::window::spec::{self, Spec};
@@ -66,7 +66,7 @@ pub(super) struct WindowsArgs {
     all_closed: bool,
     /// The out-of-orderness of the run that wrote the windows (evt-window(1))
     #[arg(long, value_name = "DURATION|all", default_value = "30s", value_parser = disorder)]
-    out_of_orderness: Disorder,
+    out_of_orderness: OutOfOrderness,
     /// Count the late events of URI in the windows that they were late for
     #[arg(long, value_name = "URI", conflicts_with = "dead")]
     late_events: Option<OsString>,
@@ -137,7 +137,7 @@ impl MetricsFile<'_> {
 /// The metrics of the windows, and how they are computed.
 struct WindowSetup {
     spec: Spec,
-    out_of_orderness: Disorder,
+    out_of_orderness: OutOfOrderness,
     /// The bound of their state (`--memory`).
     memory: Option<MemoryBound>,
 }
@@ -248,10 +248,10 @@ impl TargetStore {
         match dry_run {
             true => {
                 let open = || (corrections.open_to_compare)(&self.location);
-                self.store.at_start(&self.location, &run.console, Up::default(), open)
+                self.store.at_start(&self.location, &run.console, ServerState::default(), open)
             }
             false => {
-                let up = Up::new(&run.metrics, &self.location.to_string());
+                let up = ServerState::new(&run.metrics, &self.location.to_string());
                 (corrections.open)(&self.location, &open_options(run, up))
             }
         }
@@ -288,7 +288,7 @@ fn stream_extents(both: &BothArgs, run: &Run) -> Result<Vec<StreamExtent>> {
         };
         extents.extend(match both.stage.common.check {
             true => of_store(location)?,
-            false => store.at_start(location, &run.console, Up::default(), || of_store(location))?,
+            false => store.at_start(location, &run.console, ServerState::default(), || of_store(location))?,
         });
     }
     Ok(extents)

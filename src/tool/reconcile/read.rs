@@ -2,7 +2,7 @@
 
 use super::foreign::ForeignFile;
 use crate::error::{Error, ErrorKind, Result};
-use crate::frame::{Control, How};
+use crate::frame::{Control, EndReason};
 use crate::ingest::Item;
 use crate::kafka::range::ReadMode;
 use crate::kind::Kind;
@@ -32,7 +32,7 @@ enum ColumnEnd {
     /// To its end.
     Whole,
     /// So many rows: the mapping reads the others.
-    Rest(usize),
+    PendingInputs(usize),
 }
 
 /// Returns the options that all inputs share: topics are read up to their present ends.
@@ -77,7 +77,7 @@ impl Reading {
             None => 0,
             Some(foreign) => match self.columns(foreign, &mut progress, each)? {
                 ColumnEnd::Whole => return Ok(Some(Kind::Event)),
-                ColumnEnd::Rest(known) => known,
+                ColumnEnd::PendingInputs(known) => known,
             },
         };
         loop {
@@ -103,8 +103,8 @@ impl Reading {
                 Item::Idle => {}
                 Item::End(end) => {
                     return match end.how {
-                        How::Exhausted => Ok(self.source.has_schema().then(|| self.source.kind())),
-                        How::Stopped => Err(self.stopped()),
+                        EndReason::Exhausted => Ok(self.source.has_schema().then(|| self.source.kind())),
+                        EndReason::Stopped => Err(self.stopped()),
                     };
                 }
             }
@@ -126,7 +126,7 @@ impl Reading {
             match foreign.next_rows() {
                 // The mapping says what a file without rows is.
                 Some(None) if known > 0 => return Ok(ColumnEnd::Whole),
-                Some(None) | None => return Ok(ColumnEnd::Rest(known)),
+                Some(None) | None => return Ok(ColumnEnd::PendingInputs(known)),
                 Some(Some(rows)) => {
                     known += rows.len();
                     progress.rows(rows.len());

@@ -3,7 +3,7 @@
 use super::args::{Args, OutputForm};
 use crate::error::{Error, Result};
 use crate::format::{EncodeOptions, Format, jsonl, table};
-use crate::frame::{End, How};
+use crate::frame::{End, EndReason};
 use crate::metrics;
 use crate::output::file::Overwrite;
 use crate::output::{Output, OutputPlan, OutputSpec};
@@ -21,7 +21,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 /// The end of an output.
-pub const END: End = End { how: How::Exhausted, rows: 0, verdict: 0 };
+pub const END: End = End { how: EndReason::Exhausted, rows: 0, verdict: 0 };
 
 /// The report of a comparison.
 pub struct ComparisonReport<'a> {

@@ -3,8 +3,8 @@
 use crate::cli::args::StageArgs;
 use crate::cli::resolve::{DefaultFormats, output_plans};
 use crate::error::Result;
-use crate::frame::{End, How};
-use crate::metrics::Up;
+use crate::frame::{End, EndReason};
+use crate::metrics::ServerState;
 use crate::run::Run;
 use crate::store::Tables;
 use crate::uri::Uri;
@@ -20,7 +20,7 @@ pub fn of_input(args: &StageArgs, run: &Run) -> Result<Option<Tables>> {
     if location.options.contains_key("table") {
         return Ok(None);
     }
-    let tables = store.at_start(location, &run.console, Up::default(), || (store.reader.tables)(location))?;
+    let tables = store.at_start(location, &run.console, ServerState::default(), || (store.reader.tables)(location))?;
     Ok(Some(tables).filter(|tables| tables.len() > 1))
 }
 
@@ -34,7 +34,7 @@ pub fn list(tables: &Tables, args: &StageArgs, formats: DefaultFormats, run: &Rc
     for plan in output_plans(args, formats, run)? {
         let mut output = plan.check_server(run)?.open(&schema, run)?;
         output.write(&batch)?;
-        output.finish(&End { how: How::Exhausted, rows: 0, verdict: 0 })?;
+        output.finish(&End { how: EndReason::Exhausted, rows: 0, verdict: 0 })?;
     }
     if !args.common.quiet {
         run.console.say("choose a table with ?table=NAME");

@@ -25,7 +25,7 @@ use self::top::Top;
 use self::wide::Wide;
 use crate::checkpoint::header::CHECKPOINT_KEY;
 use crate::checkpoint::state_files::memory_bound;
-use crate::cli::args::{BranchArgs, CheckpointArgs, Disorder, StageArgs, TimeRangeArgs, disorder};
+use crate::cli::args::{BranchArgs, CheckpointArgs, OutOfOrderness, StageArgs, TimeRangeArgs, disorder};
 use crate::cli::check::CheckReport;
 use crate::cli::open::open;
 use crate::cli::resolve::{DefaultFormats, StageSpec, output_plans};
@@ -163,7 +163,7 @@ struct WatermarkArgs {
     /// Allow events this far behind the stream time of their partition; with all, windows fire only at the end of the
     /// input
     #[arg(long, value_name = "DURATION|all", default_value = "30s", value_parser = disorder)]
-    out_of_orderness: Disorder,
+    out_of_orderness: OutOfOrderness,
     /// Emit a pane whenever a window fires, or one final row when its state is dropped [default: final if all outputs
     /// are CSV, TSV or tables, else panes]
     #[arg(long, value_name = "WHEN")]

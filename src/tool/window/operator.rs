@@ -7,7 +7,7 @@ use crate::counts::{Counts, counted};
 use crate::error::{Error, Result};
 use crate::expr::RowFault;
 use crate::expr::rounded_integers;
-use crate::frame::{self, Control, How, Progress};
+use crate::frame::{self, Control, EndReason, Progress};
 use crate::input::UnreadPartition;
 use crate::kind::dead::{ErrorType, Fault};
 use crate::metrics;
@@ -97,10 +97,10 @@ impl Operator for Windows {
 
     fn on_end(&mut self, ended: &InputEnded, out: &mut dyn Collector) -> Result<Counts> {
         let fires = match self.at_end {
-            None => ended.end.how == How::Exhausted && !self.is_checkpointed,
+            None => ended.end.how == EndReason::Exhausted && !self.is_checkpointed,
             // A checkpoint whose windows have fired takes no further rows, so a run that was stopped must not fire
             // them.
-            Some(at_end) => at_end == AtEnd::Fire && (ended.end.how == How::Exhausted || !self.is_checkpointed),
+            Some(at_end) => at_end == AtEnd::Fire && (ended.end.how == EndReason::Exhausted || !self.is_checkpointed),
         };
         if fires {
             let results = &mut self.results;

@@ -21,12 +21,12 @@ pub struct Wide {
     dimensions: Vec<String>,
     /// The index of each metric by its name.
     metrics: HashMap<String, usize>,
-    windows: BTreeMap<WindowSpan, WindowRows>,
+    windows: BTreeMap<WindowBounds, WindowRows>,
 }
 
 /// A window (µs); windows are in the order of their ends.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct WindowSpan {
+struct WindowBounds {
     end: i64,
     start: i64,
 }
@@ -101,7 +101,7 @@ impl Wide {
             return Err(Error::broken(format!("a row of an unknown metric {}", row.name)));
         };
         let WindowRows { indices, rows } =
-            self.windows.entry(WindowSpan { end: row.end, start: row.start }).or_default();
+            self.windows.entry(WindowBounds { end: row.end, start: row.start }).or_default();
         let at = match indices.get(row.dimensions) {
             Some(at) => *at,
             None => {
@@ -118,7 +118,7 @@ impl Wide {
     /// `is_ranked`.
     pub fn finish(&mut self, is_ranked: bool, emit: &mut dyn FnMut(Vec<ArrayRef>) -> Result<()>) -> Result<()> {
         let mut columns = self.columns();
-        for (WindowSpan { end, start }, WindowRows { mut rows, .. }) in std::mem::take(&mut self.windows) {
+        for (WindowBounds { end, start }, WindowRows { mut rows, .. }) in std::mem::take(&mut self.windows) {
             if !is_ranked {
                 rows.sort_unstable_by(|one, other| one.dimensions.cmp(&other.dimensions));
             }
