@@ -8,7 +8,8 @@ use super::resolve::{Faults, Resolved, StageSpec, resolve};
 use crate::checkpoint::show::show;
 use crate::checkpoint::{Checkpoint, check_name, is_in_bucket};
 use crate::error::{Error, ErrorKind, Result};
-use crate::http::{self, Server, check_address};
+use crate::http;
+use crate::http::server::{self, check_address};
 use crate::input::bytes as input;
 use crate::kafka::input::KafkaInput;
 use crate::kind::Kind;
@@ -167,7 +168,7 @@ impl CheckReport {
     ///
     /// Errors: exit status 2, 74 or 78 if it cannot.
     fn server(&mut self, options: &http::Options) {
-        for found in Server::check(options) {
+        for found in server::check(&options.server) {
             self.take(found).iter().flatten().for_each(|file| self.ready(file.display()));
         }
     }

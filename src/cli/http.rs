@@ -3,9 +3,11 @@
 use super::args::{MapArgs, parse_count};
 use super::check::CheckReport;
 use crate::error::{Error, Result};
-use crate::http::limits::descriptors::ConnectionLimit;
+use crate::http::server::limits::descriptors::ConnectionLimit;
+use crate::http::server::limits::timeouts::ConnectionTimeouts;
+use crate::http::server::{ServerOptions, Tls};
 use crate::http::validate::{OpenSchemas, ValidationOptions};
-use crate::http::{self, BodyLimits, ConnectionTimeouts, Tls};
+use crate::http::{self, BodyLimits, IntakeOptions};
 use crate::input::spool::ORIGIN;
 use crate::kind::event::column;
 use crate::mapping::{self, KeepRaw, Projection};
@@ -117,18 +119,20 @@ impl HttpArgs {
         of_answer.reads.columns = self.schemas.is_none().then_some(Projection { columns, dictionaries: 0 });
         let registry = self.schemas.as_ref().map(|text| place::server_for_clients(text, &run.console));
         let registry = registry.transpose()?.flatten();
-        Ok(http::Options {
+        let server = ServerOptions {
             address: address.clone(),
             tls,
             tokens: self.tokens.clone(),
             anonymous: self.anonymous,
-            rate: self.rate,
-            limits: BodyLimits { bytes: self.max_body, ratio: run.ratio_max },
-            memory: self.max_pending,
             connections: ConnectionLimit::of_flag(self.max_connections),
             timeouts: ConnectionTimeouts { idle: self.idle_timeout, head: self.head_timeout },
             request_time: self.request_timeout,
             log: self.log_requests,
+        };
+        let events = IntakeOptions {
+            rate: self.rate,
+            limits: BodyLimits { bytes: self.max_body, ratio: run.ratio_max },
+            memory: self.max_pending,
             validation: ValidationOptions {
                 mapping: of_answer,
                 origin: map.origin.clone().unwrap_or_else(|| ORIGIN.to_owned()),
@@ -138,7 +142,8 @@ impl HttpArgs {
                 schemas: self.open_schemas(registry.is_some()),
                 registry,
             },
-        })
+        };
+        Ok(http::Options { server, events })
     }
 
     /// Checks that the resources of the flags are available.

@@ -74,7 +74,7 @@ pub fn open(spec: StageSpec<'_>, mut options: SourceOptions, run: &Rc<Run>, star
     let ordered_letters = options.needs.ordered_letters;
     if let Some(server) = &mut options.inputs.listener.server {
         let limits: Option<Vec<_>> = plans.iter().map(OutputPlan::row_limit).collect();
-        server.validation.limits = limits.unwrap_or_default();
+        server.events.validation.limits = limits.unwrap_or_default();
     }
     let dead = DeadLetters::new(run.clone(), dlq);
     let mut source = crate::source::Source::open(&inputs, options, run.clone())?;

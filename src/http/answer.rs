@@ -1,5 +1,6 @@
-//! The responses to clients.
+//! The answer to a stored request.
 
+use super::server::Reply;
 use crate::http::validate::PARTITION;
 use crate::json::text::{write_string, write_uuid};
 use crate::kind::dead::ErrorType;
@@ -7,58 +8,6 @@ use crate::kind::record_id::made_id;
 use crate::spool::request::{self, Entry, RecordOutcome};
 use hyper::StatusCode;
 use std::fmt::Write;
-use std::time::Duration;
-
-/// A response: a status, a JSON document, and when to retry.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Reply {
-    /// The status.
-    pub status: StatusCode,
-    /// The document.
-    pub body: String,
-    /// Media type of the document.
-    pub kind: &'static str,
-    /// `Retry-After`.
-    pub retry_after: Option<Duration>,
-    /// `Allow`.
-    pub allow: Option<&'static str>,
-    /// Whether the connection ends with it.
-    pub close: bool,
-}
-
-impl Reply {
-    /// Makes a response with a document.
-    pub fn new(status: StatusCode, body: String) -> Self {
-        Self { status, body, kind: "application/json", retry_after: None, allow: None, close: false }
-    }
-
-    /// Refuses a whole request, with the reason.
-    #[cold]
-    pub fn refusal(status: StatusCode, why: &str) -> Self {
-        let mut body = "{\"error\":".to_owned();
-        write_string(&mut body, why);
-        body.push_str("}\n");
-        Self::new(status, body)
-    }
-
-    /// Refuses a whole request, with the time after which a retry may succeed.
-    #[cold]
-    pub fn later(status: StatusCode, why: &str, wait: Duration) -> Self {
-        Self { retry_after: Some(wait), ..Self::refusal(status, why) }
-    }
-
-    /// Refuses a method; `methods` are those that the path supports.
-    #[cold]
-    pub fn another_method(methods: &'static str) -> Self {
-        let why = format!("expected {methods}");
-        Self { allow: Some(methods), ..Self::refusal(StatusCode::METHOD_NOT_ALLOWED, &why) }
-    }
-
-    /// Makes the response close the connection.
-    pub fn closing(self) -> Self {
-        Self { close: true, ..self }
-    }
-}
 
 /// The number of events of a request, by outcome.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -1,8 +1,8 @@
 //! Reads and decompresses bodies, with limits for each and for all together.
 
-use super::answer::Reply;
-use super::limits::metrics::HttpMetrics;
-use super::limits::timeouts::Phase;
+use super::server::Reply;
+use super::server::limits::metrics::HttpMetrics;
+use super::server::limits::timeouts::Phase;
 use flate2::bufread::MultiGzDecoder;
 use futures_util::future::{Either, select};
 use http_body_util::{BodyExt, Limited};

@@ -1,22 +1,20 @@
 //! Serves `POST /v1/events`: reads a body, validates and stores its records, and builds the answer.
 
-use super::answer::{OutcomeCounts, Reply, stored};
+use super::answer::{OutcomeCounts, stored};
 use super::body::{self, Compression, RETRY_AFTER, Reservation, Upload};
 use super::cloud;
-use super::limits::timeouts::Phase;
 use super::queries::{QueryError, RegistryQueries};
-use super::state::ServerState;
-use super::token::{Denied, Token};
-use super::trace::Trace;
+use super::server::token::{Denied, Token};
+use super::server::{Application, Call, Reply, Route, Served, ServerState};
+use super::state::Intake;
 use crate::counts::counted;
 use crate::http::validate::split::{self, RECORDS_MAX};
 use crate::http::validate::wrong_source;
 use crate::registry::confluent::recall::Recall;
 use crate::spool::request::{self, Answer, Entry, IdempotencyKey, RecordOutcome, Responder};
 use bytes::Bytes;
-use hyper::body::Incoming;
 use hyper::header::{AUTHORIZATION, CONTENT_TYPE};
-use hyper::{HeaderMap, Request, StatusCode};
+use hyper::{HeaderMap, StatusCode};
 use std::sync::Arc;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout};
@@ -44,22 +42,41 @@ enum BodyFormat {
     Avro,
 }
 
-/// Serves `POST /v1/events`; stores the token's name in `name` once the request is authorized, for the log.
-pub async fn post(
-    state: &Arc<ServerState>,
-    trace: &Trace,
-    phase: &Phase,
-    request: Request<Incoming>,
-    name: &mut String,
-) -> Result<Reply, Reply> {
+impl Application for Intake {
+    const ROUTES: &'static [Route<Self>] = &[Route { path: "/v1/events", methods: "POST", serve }];
+
+    fn body_max(&self) -> usize {
+        self.options.limits.bytes
+    }
+
+    fn is_ready(&self) -> Result<(), &'static str> {
+        Self::is_ready(self)
+    }
+
+    fn end(&self) {
+        self.close_log();
+    }
+}
+
+/// Serves `POST /v1/events`.
+fn serve<'a>(state: &'a Arc<ServerState<Intake>>, call: Call<'a>) -> Served<'a> {
+    Box::pin(async move {
+        match post(state, call).await {
+            Ok(reply) | Err(reply) => reply,
+        }
+    })
+}
+
+async fn post(state: &ServerState<Intake>, call: Call<'_>) -> Result<Reply, Reply> {
+    let Call { request, trace, phase, token: name } = call;
     let (parts, body) = request.into_parts();
     let token = authorize(state, &parts.headers)?;
     name.push_str(&token.name);
-    let format = BodyFormat::of(&parts.headers, state.options.validation.registry.is_some())?;
+    let format = BodyFormat::of(&parts.headers, state.app.options.validation.registry.is_some())?;
     let compression = Compression::of(&parts.headers)?;
     let key = idempotency_key(&parts.headers)?;
     let deadline = Instant::now() + state.options.request_time;
-    let (mut reservation, limits) = (state.memory.reserve(), state.options.limits);
+    let (mut reservation, limits) = (state.app.memory.reserve(), state.app.options.limits);
     let upload = Upload { headers: &parts.headers, body, deadline, phase };
     let bytes = body::read(upload, limits, &mut reservation, &state.metrics).await?;
     let arrived_at = state.clock.now();
@@ -87,7 +104,7 @@ struct PendingRequest {
 }
 
 /// Finds the token of a request; 401 if there must be one and it is missing or unknown.
-fn authorize(state: &ServerState, headers: &HeaderMap) -> Result<Arc<Token>, Reply> {
+fn authorize(state: &ServerState<Intake>, headers: &HeaderMap) -> Result<Arc<Token>, Reply> {
     let mut all = headers.get_all(AUTHORIZATION).iter();
     let unauthorized = |why| Reply::refusal(StatusCode::UNAUTHORIZED, why).closing();
     let expected = || unauthorized("expected authorization: Bearer TOKEN");
@@ -202,7 +219,7 @@ impl PendingRequest {
     /// until they are stored.
     async fn validate(
         &self,
-        state: &ServerState,
+        state: &ServerState<Intake>,
         reservation: &mut Reservation,
         deadline: Instant,
     ) -> Result<Vec<request::Record>, Reply> {
@@ -210,8 +227,8 @@ impl PendingRequest {
         let payload: usize = records.iter().map(|record| record.payload.len()).sum();
         reservation.grow(payload.saturating_add(records.len().saturating_mul(RECORD_BYTES)))?;
         self.token.rate.take(records.len()).map_err(|denied| slow_down(denied, "of the token"))?;
-        state.rate.take(records.len()).map_err(|denied| slow_down(denied, "of all tokens (--rate)"))?;
-        let mut records = match &state.queries {
+        state.app.rate.take(records.len()).map_err(|denied| slow_down(denied, "of all tokens (--rate)"))?;
+        let mut records = match &state.app.queries {
             None => self.validate_by(state, records, None)?,
             Some(queries) => self.validate_asking(state, records, queries, deadline).await?,
         };
@@ -226,7 +243,7 @@ impl PendingRequest {
     /// again.
     async fn validate_asking(
         &self,
-        state: &ServerState,
+        state: &ServerState<Intake>,
         mut records: Vec<request::Record>,
         queries: &RegistryQueries,
         deadline: Instant,
@@ -249,18 +266,18 @@ impl PendingRequest {
     /// Validates with the schemas of a directory, or with the registry's answers in `recall`.
     fn validate_by(
         &self,
-        state: &ServerState,
+        state: &ServerState<Intake>,
         records: Vec<request::Record>,
         recall: Option<&mut Recall>,
     ) -> Result<Vec<request::Record>, Reply> {
-        let mut validator = state.validator().map_err(|error| no_schema(state, &error))?;
+        let mut validator = state.app.validator().map_err(|error| no_schema(state, &error))?;
         validator.set_headers(self.header_bytes);
         let validated = match (self.format, recall) {
             (BodyFormat::Avro, Some(recall)) => validator.validate_avro(&self.body, self.arrived_at, recall),
             (_, recall) => validator.validate(records, self.arrived_at, recall),
         };
         let records = validated.map_err(|error| no_schema(state, &error))?;
-        state.put_back(validator);
+        state.app.put_back(validator);
         Ok(records)
     }
 }
@@ -295,14 +312,14 @@ fn slow_down(denied: Denied, whose: &str) -> Reply {
 
 /// Refuses a request because a schema cannot be loaded: 503.
 #[cold]
-fn no_schema(state: &ServerState, error: &crate::error::Error) -> Reply {
+fn no_schema(state: &ServerState<Intake>, error: &crate::error::Error) -> Reply {
     state.notices.say("schemas", || format!("a schema cannot be fetched: {error}"));
     Reply::later(StatusCode::SERVICE_UNAVAILABLE, "a schema cannot be fetched at the moment", RETRY_AFTER)
 }
 
 /// Refuses a request because the registry does not answer: 503.
 #[cold]
-fn no_answer(state: &ServerState, why: &QueryError) -> Reply {
+fn no_answer(state: &ServerState<Intake>, why: &QueryError) -> Reply {
     match why {
         QueryError::Failed(error) => return no_schema(state, error),
         QueryError::Busy => {
@@ -314,21 +331,21 @@ fn no_answer(state: &ServerState, why: &QueryError) -> Reply {
 }
 
 /// Stores a request, and builds its answer.
-async fn store(state: &ServerState, request: request::Request) -> Result<Reply, Reply> {
-    let origin = &state.options.validation.origin;
+async fn store(state: &ServerState<Intake>, request: request::Request) -> Result<Reply, Reply> {
+    let origin = &state.app.options.validation.origin;
     if request.records.is_empty() {
         return Ok(stored(&Entry { safe: 0, offset: 0, request }, origin));
     }
-    let Some(log) = state.log() else {
+    let Some(log) = state.app.log() else {
         return Err(Reply::later(StatusCode::SERVICE_UNAVAILABLE, "shutting down", RETRY_AFTER).closing());
     };
     let (sender, receiver) = oneshot::channel();
-    let metrics = state.metrics.clone();
+    let events = state.app.events.clone();
     let respond = move |answer: Answer| {
         // Count here, because the client may have disconnected.
         match &answer {
-            Answer::Stored(entry) => metrics.events(OutcomeCounts::of(&entry.request.records)),
-            Answer::Repeated(entry) => metrics.events(OutcomeCounts::of(&entry.request.records).repeated()),
+            Answer::Stored(entry) => events.count(OutcomeCounts::of(&entry.request.records)),
+            Answer::Repeated(entry) => events.count(OutcomeCounts::of(&entry.request.records).repeated()),
             Answer::Conflict | Answer::TooLarge(_) | Answer::Unavailable(_) => {}
         }
         let _ = sender.send(answer);
@@ -339,7 +356,7 @@ async fn store(state: &ServerState, request: request::Request) -> Result<Reply, 
         Ok(Ok(answer)) => answer,
         _ => Answer::Unavailable("timeout while storing the request; it may be stored".to_owned()),
     };
-    state.note_log(!matches!(answer, Answer::Unavailable(_)));
+    state.app.note_log(!matches!(answer, Answer::Unavailable(_)));
     match answer {
         Answer::Stored(entry) | Answer::Repeated(entry) => Ok(stored(&entry, origin)),
         Answer::Conflict => {

@@ -1,37 +1,39 @@
-//! The HTTP server: receives events over HTTP/1.1, validates and stores them, and only then acknowledges them.
+//! The HTTP server of events: receives, validates and stores them, and only then acknowledges them.
 //!
-//! The server runs on its own threads. It passes requests to a [`RequestLog`](crate::spool::request::RequestLog), which
-//! stores them. The stage loop reads the stored requests and calls [`Server::drain`] after a signal. The server limits
-//! the number of connections, the bytes of all bodies in progress, the records of a request, the size of heads, and the
-//! time for each of them.
+//! The server runs on its own threads. It passes requests to a [`RequestLog`], which stores them. The stage loop reads
+//! the stored requests and calls [`Server::drain`] after a signal. The bytes of all bodies in progress and the records
+//! of a request are limited.
 //!
 //! ```text
-//! connection → timeouts → service (path, trace ids) → events: token → body → split → rate → validate → log → answer
+//! server: connection → limits → route ─► events: token → body → split → rate → validate → log → answer
 //! ```
 //!
-//! - `listener` accepts connections; `tls` is its certificate; `limits` holds time limits, metrics and repeated
-//!   notices.
-//! - `service` routes one request; `trace` holds its ids; `state` is the state that all requests share.
-//! - `events` is `POST /v1/events`: `token` authorizes, `body` reads and decompresses, `cloud` converts CloudEvents.
+//! - [`server`] is the server without events: connections, TLS, tokens, routes.
+//! - `events` is `POST /v1/events`: `body` reads and decompresses, `cloud` converts CloudEvents; `state` is what its
+//!   requests share.
 //! - [`validate`] splits the body and validates its records; `queries` sends queries to a schema registry.
-//! - `answer` builds the response.
+//! - `answer` is the answer to a stored request.
 
 mod answer;
 mod body;
 mod cloud;
 mod events;
-pub mod limits;
-mod listener;
 mod queries;
-mod service;
+pub mod server;
 mod state;
-mod tls;
-mod token;
-mod trace;
 pub mod validate;
 
 pub use body::BodyLimits;
-pub use limits::timeouts::ConnectionTimeouts;
-pub use listener::{Server, check_address};
-pub use state::Options;
-pub use tls::Tls;
+pub use state::{Intake, IntakeOptions, Options};
+
+use self::server::Server;
+use crate::error::Result;
+use crate::run::Run;
+use crate::spool::request::RequestLog;
+use std::sync::Arc;
+
+/// Starts a server that passes events on to `log`. Errors: those of [`Server::open`], and faults of the schemas.
+pub fn open(options: Options, log: Arc<dyn RequestLog>, run: &Run) -> Result<Server<Intake>> {
+    let Options { server, events } = options;
+    Server::open(server, run, |registry| Intake::new(events, log, &run.clock, registry))
+}

@@ -8,7 +8,7 @@ use super::options::{InputOptions, StoreOrder, UnreadableReports};
 use super::sort::sorted;
 use crate::error::{Error, Result};
 use crate::format::Rows;
-use crate::http::Server;
+use crate::http;
 use crate::ingest::Ingest;
 use crate::input::bytes::Bytes;
 use crate::input::container::{RowInput, take_schema};
@@ -155,7 +155,7 @@ impl Opener {
             (true, _) => SpoolStart::Checkpoint(None),
         };
         let (log, reader) = spool::open(policy, start, &self.run)?;
-        let server = Server::open(*options, log, &self.run)?;
+        let server = http::open(*options, log, &self.run)?;
         self.run.service.ready();
         Ok(self.spool(reader, Box::new(move || server.drain()), ingest))
     }

@@ -1,14 +1,14 @@
 //! Accepts connections at `http://HOST:PORT` or `https://HOST:PORT`, serves and closes them.
 
+use super::application::Application;
 use super::limits::descriptors::ConnectionLimit;
 use super::limits::timeouts::{HEAD_BYTES_MAX, Phase, TimedStream};
 use super::service::serve;
-use super::state::{Options, ServerState};
+use super::state::{ServerOptions, ServerState};
 use super::tls::acceptor;
 use super::token::Tokens;
 use crate::error::{Error, Result};
 use crate::run::Run;
-use crate::spool::request::RequestLog;
 use crate::stop::Stop;
 use crate::uri::http::Address;
 use futures_util::future::{Either, select};
@@ -18,6 +18,7 @@ use hyper::header::TRANSFER_ENCODING;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
+use prometheus_client::registry::Registry;
 use signal_hook::consts::SIGHUP;
 use std::io::Read;
 use std::net::{SocketAddr, ToSocketAddrs};
@@ -50,7 +51,7 @@ pub fn check_address(address: &Address) -> Result<()> {
 
 /// Resolves the socket address to bind. Errors: exit status 2 for an address that other hosts can reach, without
 /// `--tokens` or `--anonymous`.
-fn bindable(options: &Options) -> Result<SocketAddr> {
+fn bindable(options: &ServerOptions) -> Result<SocketAddr> {
     let resolved = resolve(&options.address)?;
     if resolved.ip().is_loopback() || options.tokens.is_some() || options.anonymous {
         return Ok(resolved);
@@ -58,30 +59,30 @@ fn bindable(options: &Options) -> Result<SocketAddr> {
     Err(Error::usage(format!("{}: a non-loopback listener needs --tokens FILE or --anonymous", options.address)))
 }
 
+/// Checks that a server could start: its address and connections, its tokens and its certificate. Returns the files
+/// that each of the three needs.
+pub fn check(options: &ServerOptions) -> [Result<Vec<&Path>>; 3] {
+    let tokens = options.tokens.as_deref();
+    let pem = options.tls.iter().flat_map(|tls| [&*tls.certificate, &*tls.key]).collect();
+    [
+        bindable(options).and_then(|_| options.connections.of_process()).map(|_| vec![]),
+        tokens.map_or(Ok(vec![]), |path| Tokens::read(path).map(|_| vec![path])),
+        acceptor(&options.address, options.tls.as_ref()).map(|_| pem),
+    ]
+}
+
 /// A running server. Dropping it closes it at once.
-pub struct Server {
-    state: Arc<ServerState>,
+pub struct Server<A: Application> {
+    state: Arc<ServerState<A>>,
     runtime: Option<Runtime>,
 }
 
-impl Server {
-    /// Checks that the server could start: its address and connections, its tokens and its certificate. Returns the
-    /// files that each of the three needs.
-    pub fn check(options: &Options) -> [Result<Vec<&Path>>; 3] {
-        let tokens = options.tokens.as_deref();
-        let pem = options.tls.iter().flat_map(|tls| [&*tls.certificate, &*tls.key]).collect();
-        [
-            bindable(options).and_then(|_| options.connections.of_process()).map(|_| vec![]),
-            tokens.map_or(Ok(vec![]), |path| Tokens::read(path).map(|_| vec![path])),
-            acceptor(&options.address, options.tls.as_ref()).map(|_| pem),
-        ]
-    }
-
-    /// Starts the server and reports its address. Errors: exit status 2 if other hosts could send without a token and
-    /// `--anonymous` is not given, 74 if it cannot bind the address, 78 if the process may open too few files.
-    pub fn open(mut options: Options, log: Arc<dyn RequestLog>, run: &Run) -> Result<Self> {
+impl<A: Application> Server<A> {
+    /// Starts the server and reports its address; `make` makes the state of the tool and registers its metrics. Errors:
+    /// exit status 2 if other hosts could send without a token and `--anonymous` is not given, 74 if it cannot bind the
+    /// address, 78 if the process may open too few files.
+    pub fn open(mut options: ServerOptions, run: &Run, make: impl FnOnce(&mut Registry) -> Result<A>) -> Result<Self> {
         let address = bindable(&options)?;
-        let tls = acceptor(&options.address, options.tls.as_ref())?;
         let failed = |error: std::io::Error| Error::io(options.address.to_string(), &error);
         let wanted = options.connections.most;
         options.connections = options.connections.of_process()?;
@@ -95,7 +96,7 @@ impl Server {
             .enable_all()
             .build()
             .map_err(failed)?;
-        let state = Arc::new(ServerState::new(options, tls, log, run)?);
+        let state = Arc::new(ServerState::new(options, run, make)?);
         reload_on_hangup(state.clone())?;
         let listener = {
             let _entered = runtime.enter();
@@ -111,7 +112,7 @@ impl Server {
     }
 
     /// Stops accepting connections; returns at once. A thread waits for the requests in progress, for at most the time
-    /// that one request may take, and then closes the log.
+    /// that one request may take, and then ends the application.
     pub fn drain(mut self) {
         self.state.close();
         let Some(runtime) = self.runtime.take() else { return };
@@ -123,7 +124,7 @@ impl Server {
             if !runtime.block_on(async { tokio::time::timeout(wait, all).await.is_ok() }) {
                 self.state.console.say("connections are closed: their requests took too long");
             }
-            self.state.close_log();
+            self.state.app.end();
             runtime.shutdown_background();
         };
         // If no thread can be started, connections are closed at once.
@@ -132,7 +133,7 @@ impl Server {
 }
 
 /// Closes the server at the first signal, even while the stage loop waits for something else.
-fn close_on_signal(state: Arc<ServerState>, stop: Stop) -> Result<()> {
+fn close_on_signal<A: Application>(state: Arc<ServerState<A>>, stop: Stop) -> Result<()> {
     let wait = move || {
         // This thread ends with the process.
         if stop.wait_for_signal() {
@@ -143,17 +144,17 @@ fn close_on_signal(state: Arc<ServerState>, stop: Stop) -> Result<()> {
     spawned.map(|_| ()).map_err(|error| Error::io("a thread", &error))
 }
 
-impl Drop for Server {
+impl<A: Application> Drop for Server<A> {
     fn drop(&mut self) {
         if let Some(runtime) = self.runtime.take() {
-            self.state.close_log();
+            self.state.app.end();
             runtime.shutdown_background();
         }
     }
 }
 
 /// Reads tokens and certificate again at every SIGHUP; without them the signal is ignored.
-fn reload_on_hangup(state: Arc<ServerState>) -> Result<()> {
+fn reload_on_hangup<A: Application>(state: Arc<ServerState<A>>) -> Result<()> {
     let failed = |error: std::io::Error| Error::io("signal handlers", &error);
     let (mut read, write) = UnixStream::pair().map_err(failed)?;
     signal_hook::low_level::pipe::register(SIGHUP, write).map_err(failed)?;
@@ -168,7 +169,7 @@ fn reload_on_hangup(state: Arc<ServerState>) -> Result<()> {
 }
 
 /// Accepts connections until the server closes.
-async fn accept(state: Arc<ServerState>, listener: TcpListener) {
+async fn accept<A: Application>(state: Arc<ServerState<A>>, listener: TcpListener) {
     loop {
         let accepted = match select(pin!(listener.accept()), pin!(state.closed())).await {
             Either::Left((accepted, _)) => accepted,
@@ -198,7 +199,7 @@ async fn accept(state: Arc<ServerState>, listener: TcpListener) {
 }
 
 /// Refuses a connection beyond the limit.
-fn refuse(state: &ServerState, stream: TcpStream) {
+fn refuse<A: Application>(state: &ServerState<A>, stream: TcpStream) {
     let ConnectionLimit { most, set_by } = state.options.connections;
     state.metrics.refused_connection("too_many");
     state.notices.say("too_many", || format!("connections are rejected: {most} are open ({set_by})"));
@@ -211,7 +212,7 @@ fn refuse(state: &ServerState, stream: TcpStream) {
 }
 
 /// Serves a connection, after a TLS handshake if there is a certificate.
-async fn connection(state: &Arc<ServerState>, stream: TcpStream) {
+async fn connection<A: Application>(state: &Arc<ServerState<A>>, stream: TcpStream) {
     let _open = state.metrics.open();
     // Answers are small and written at once, so Nagle's algorithm would only delay them.
     let _ = stream.set_nodelay(true);
@@ -228,8 +229,8 @@ async fn connection(state: &Arc<ServerState>, stream: TcpStream) {
 }
 
 /// Serves the requests of a connection.
-async fn converse(state: &Arc<ServerState>, stream: impl AsyncRead + AsyncWrite + Unpin + Send) {
-    let phase = Phase::new(state.options.limits.bytes);
+async fn converse<A: Application>(state: &Arc<ServerState<A>>, stream: impl AsyncRead + AsyncWrite + Unpin + Send) {
+    let phase = Phase::new(state.app.body_max());
     let stream = TimedStream::new(stream, phase.clone(), state.options.timeouts, state.metrics.clone());
     let service = service_fn(|request: Request<Incoming>| {
         // Not within the future: hyper may read the body before it polls that.

@@ -1,8 +1,8 @@
 //! Serves one request: checks its head, routes it, logs it, and builds the response.
 
-use super::answer::Reply;
-use super::events;
+use super::application::{Application, Call};
 use super::limits::timeouts::{HEAD_BYTES_MAX, Phase};
+use super::reply::Reply;
 use super::state::ServerState;
 use super::trace::{REQUEST_ID, TRACEPARENT, Trace};
 use crate::metrics;
@@ -11,18 +11,20 @@ use hyper::body::{Bytes, Incoming};
 use hyper::header::{
     ALLOW, CONNECTION, CONTENT_TYPE, HOST, HeaderValue, RETRY_AFTER, TRANSFER_ENCODING, WWW_AUTHENTICATE,
 };
-use hyper::{Method, Request, Response, StatusCode, Version};
+use hyper::{Request, Response, StatusCode, Version};
 use std::convert::Infallible;
 use std::net::Ipv6Addr;
 use std::sync::Arc;
 use std::time::Instant;
 
-/// The path of events.
-pub const EVENTS: &str = "/v1/events";
+/// The paths that every server has.
+const OWN: [&str; 3] = ["/healthz", "/readyz", "/metrics"];
+/// Their methods.
+const OWN_METHODS: &str = "GET, HEAD";
 
 /// Serves one request, whose head `phase` knows to be complete.
-pub async fn serve(
-    state: &Arc<ServerState>,
+pub async fn serve<A: Application>(
+    state: &Arc<ServerState<A>>,
     phase: &Phase,
     request: Request<Incoming>,
 ) -> Result<Response<Full<Bytes>>, Infallible> {
@@ -30,7 +32,7 @@ pub async fn serve(
     let trace = Trace::of(request.headers());
     let line = state.options.log.then(|| format!("{} {}", request.method(), request.uri().path()));
     let mut token = String::new();
-    let reply = route(state, &trace, phase, request, &mut token).await;
+    let reply = route(state, Call { request, trace: &trace, phase, token: &mut token }).await;
     let seconds = start.elapsed().as_secs_f64();
     state.metrics.request(reply.status.as_u16());
     state.metrics.seconds.observe(seconds);
@@ -105,32 +107,37 @@ fn is_name(mut host: &str) -> bool {
 }
 
 /// Routes a request by path and method.
-async fn route(
-    state: &Arc<ServerState>,
-    trace: &Trace,
-    phase: &Phase,
-    request: Request<Incoming>,
-    token: &mut String,
-) -> Reply {
-    if let Err(reply) = check_head(&request) {
+async fn route<A: Application>(state: &Arc<ServerState<A>>, call: Call<'_>) -> Reply {
+    if let Err(reply) = check_head(&call.request) {
         return reply;
     }
-    let get = matches!(*request.method(), Method::GET | Method::HEAD);
+    let (path, method) = (call.request.uri().path(), call.request.method().as_str());
+    let allows = |methods: &str| methods.split(", ").any(|one| one == method);
+    if let Some(found) = A::ROUTES.iter().find(|route| route.path == path) {
+        return match allows(found.methods) {
+            true => (found.serve)(state, call).await,
+            false => Reply::another_method(found.methods),
+        };
+    }
     let text = |text: String| Reply { kind: "text/plain; charset=utf-8", ..Reply::new(StatusCode::OK, text) };
-    match request.uri().path() {
-        EVENTS if *request.method() == Method::POST => match events::post(state, trace, phase, request, token).await {
-            Ok(reply) | Err(reply) => reply,
-        },
-        "/healthz" if get => text("ok\n".to_owned()),
-        "/readyz" if get => match state.is_ready() {
+    match path {
+        path if !OWN.contains(&path) => unknown_path::<A>(),
+        _ if !allows(OWN_METHODS) => Reply::another_method(OWN_METHODS),
+        "/healthz" => text("ok\n".to_owned()),
+        "/readyz" => match if state.is_closed() { Err("draining") } else { state.app.is_ready() } {
             Ok(()) => text("ready\n".to_owned()),
             Err(why) => Reply::refusal(StatusCode::SERVICE_UNAVAILABLE, why),
         },
-        "/metrics" if get => Reply { kind: metrics::MEDIA_TYPE, ..text(metrics::text(&state.registry)) },
-        EVENTS => Reply::another_method("POST"),
-        "/healthz" | "/readyz" | "/metrics" => Reply::another_method("GET, HEAD"),
-        _ => Reply::refusal(StatusCode::NOT_FOUND, "expected /v1/events /healthz /readyz or /metrics"),
+        _ => Reply { kind: metrics::MEDIA_TYPE, ..text(metrics::text(&state.registry)) },
     }
+}
+
+/// Refuses a path that the server does not have.
+#[cold]
+fn unknown_path<A: Application>() -> Reply {
+    let paths: Vec<&str> = A::ROUTES.iter().map(|route| route.path).chain(OWN).collect();
+    let (last, others) = paths.split_last().unwrap_or((&"", &[]));
+    Reply::refusal(StatusCode::NOT_FOUND, &format!("expected {} or {last}", others.join(" ")))
 }
 
 /// Builds the response, with the ids of the request.

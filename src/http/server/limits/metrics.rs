@@ -1,6 +1,5 @@
 //! The metrics of the HTTP server.
 
-use crate::http::answer::OutcomeCounts;
 use crate::metrics::{self, Definition};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -12,12 +11,11 @@ use prometheus_client::registry::{Metric, Registry};
 const SECONDS: [f64; 9] = [0.001, 0.002, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0];
 
 /// Counters by the value of one label.
-type Counters = Family<[(&'static str, String); 1], Counter>;
+pub type Counters = Family<[(&'static str, String); 1], Counter>;
 
 /// The metrics of the HTTP server. Clones share them.
 #[derive(Clone)]
 pub struct HttpMetrics {
-    events: Counters,
     requests: Counters,
     /// Bytes of bodies as received.
     pub body_bytes: Counter,
@@ -40,7 +38,6 @@ impl HttpMetrics {
     /// Registers all metrics.
     pub fn new(registry: &mut Registry) -> Self {
         Self {
-            events: register(registry, &metrics::HTTP_EVENTS, Family::default()),
             requests: register(registry, &metrics::HTTP_REQUESTS, Family::default()),
             body_bytes: register(registry, &metrics::HTTP_BODY, Counter::default()),
             connections: register(registry, &metrics::HTTP_CONNECTIONS, Gauge::default()),
@@ -60,16 +57,6 @@ impl HttpMetrics {
         self.requests.get_or_create(&[("status", status.to_string())]).inc();
     }
 
-    /// Counts the events of a stored request.
-    pub fn events(&self, counts: OutcomeCounts) {
-        let OutcomeCounts { accepted, duplicate, rejected } = counts;
-        for (outcome, count) in [("accepted", accepted), ("duplicate", duplicate), ("rejected", rejected)] {
-            if count > 0 {
-                self.events.get_or_create(&[("outcome", outcome.to_owned())]).inc_by(count as u64);
-            }
-        }
-    }
-
     /// Counts a connection that was refused or aborted.
     pub fn refused_connection(&self, reason: &str) {
         self.refused_connections.get_or_create(&[("reason", reason.to_owned())]).inc();
@@ -77,7 +64,7 @@ impl HttpMetrics {
 }
 
 /// Registers a metric by its definition, without the full stop of the help text, which the registry appends.
-fn register<M: Metric + Clone>(registry: &mut Registry, definition: &Definition, metric: M) -> M {
+pub fn register<M: Metric + Clone>(registry: &mut Registry, definition: &Definition, metric: M) -> M {
     registry.register(definition.family(), definition.about.trim_end_matches('.'), metric.clone());
     metric
 }
