@@ -332,9 +332,20 @@ pub fn resolve(
     let address = &topics.address;
     let options = &address.options;
     // Before the offsets: those of a later topic are read by the id of the earlier one, which brokers do not know.
-    let topic_ids = cluster.topic_ids()?;
-    for cursor in cursors.iter_mut() {
-        cursor.extent = cluster.extent(cursor.id)?;
+    let mut topic_ids = cluster.topic_ids()?;
+    loop {
+        for cursor in cursors.iter_mut() {
+            cursor.extent = cluster.extent(cursor.id)?;
+        }
+        let lacks = |cursor: &PartitionCursor| topic_ids.get(cursor.id.topic).copied().flatten().is_none();
+        if !cursors.iter().any(lacks) {
+            break;
+        }
+        // A topic that was away when its id was asked for may have been created since, with these offsets.
+        let known = std::mem::replace(&mut topic_ids, cluster.topic_ids()?);
+        if known == topic_ids {
+            break;
+        }
     }
     let start = options.start.clone().unwrap_or(Bound::Earliest);
     let starts = offsets(cluster, &start, cursors)?;

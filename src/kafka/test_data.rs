@@ -149,6 +149,8 @@ pub struct FakeCluster {
     pub committed: RefCell<ByPartition<Position>>,
     /// The present ids of the topics.
     pub topic_ids: RefCell<Vec<Option<TopicId>>>,
+    /// The answers to the first requests for the ids.
+    pub first_ids: RefCell<VecDeque<Vec<Option<TopicId>>>>,
     pub answer: RefCell<CommitAnswer>,
     pub is_lost: RefCell<bool>,
     /// How long a commit takes.
@@ -194,7 +196,8 @@ impl Cluster for FakeCluster {
     }
 
     fn topic_ids(&self) -> Result<Vec<Option<TopicId>>> {
-        Ok(self.topic_ids.borrow().clone())
+        let first = self.first_ids.borrow_mut().pop_front();
+        Ok(first.unwrap_or_else(|| self.topic_ids.borrow().clone()))
     }
 
     fn topic_ids_now(&self) -> Option<Vec<Option<TopicId>>> {

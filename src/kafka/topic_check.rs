@@ -6,7 +6,7 @@
 //! at intervals, after each pause, and before positions are stored.
 
 use super::client::Topics;
-use super::position::{self, OffsetSpan, PartitionId};
+use super::position::{self, OffsetSpan, PartitionId, Position};
 use super::range::{KnownTopic, PartitionCursor};
 use super::source::Cluster;
 use crate::counts::counted;
@@ -16,6 +16,8 @@ use std::time::Duration;
 
 /// Longest time between two requests for the ids, while records are read by name.
 const EVERY: Duration = Duration::from_secs(10);
+/// Number of partitions whose extents are requested at a time.
+const ASKED_AT_ONCE: usize = 8;
 /// Time for which a new topic may have records of which none is read.
 const SILENT: Duration = Duration::from_secs(30);
 /// Shortest time between two of them, if not before positions are stored.
@@ -40,10 +42,11 @@ impl TopicCheck {
     }
 }
 
-/// Partitions of a new topic that are read by name, of which nothing was read yet.
+/// Partitions that librdkafka reads, of which nothing was read yet.
 ///
 /// librdkafka ignores what brokers tell of a topic if its leader epochs are lower than before, as those of a new topic
-/// are if brokers were restarted under the earlier one. It then reads nothing, and reports nothing.
+/// are if brokers were restarted under the earlier one. It then reads nothing, and reports nothing, not even the end of
+/// the partition.
 #[derive(Debug, Default)]
 pub struct AwaitedPartitions {
     waiting: Vec<AwaitedPartition>,
@@ -61,15 +64,20 @@ struct AwaitedPartition {
 }
 
 impl AwaitedPartitions {
-    /// Adds the partitions of these cursors.
-    pub fn begin<'a>(&mut self, cursors: impl Iterator<Item = &'a PartitionCursor>, now: Duration) {
-        let awaited =
-            |cursor: &PartitionCursor| AwaitedPartition { id: cursor.id, next: cursor.next, has_records: false };
-        self.waiting.extend(cursors.map(awaited));
+    /// Adds partitions that are read from these positions on.
+    pub fn begin(&mut self, starts: &[Position], now: Duration) {
+        self.waiting.retain(|one| starts.iter().all(|start| start.id != one.id));
+        let awaited = |start: &Position| AwaitedPartition { id: start.id, next: start.offset, has_records: false };
+        self.waiting.extend(starts.iter().map(awaited));
         self.asked = now;
     }
 
-    /// Looks at the partitions while there is nothing to read. Errors: exit status 69 if one has had records for
+    /// Notes that librdkafka has reached the end of a partition with this number. It does not tell of which topic.
+    pub fn note_end(&mut self, number: i32) {
+        self.waiting.retain(|one| one.id.number != number);
+    }
+
+    /// Looks at some of the partitions while there is nothing to read. Errors: exit status 69 if one has had records for
     /// [`SILENT`], and none was read.
     pub fn check(
         &mut self,
@@ -86,13 +94,17 @@ impl AwaitedPartitions {
             return Ok(());
         }
         self.asked = now;
-        for one in &mut self.waiting {
+        // Each request waits for its answer; there may be many partitions without a record.
+        let next = self.waiting.len().min(ASKED_AT_ONCE);
+        self.waiting.rotate_left(next);
+        let rest = self.waiting.len() - next;
+        for one in &mut self.waiting[rest..] {
             let high = cluster.extent(one.id)?.high;
             if high > one.next && one.has_records {
                 let (name, next) = (topics.partition_name(one.id), one.next);
                 let message = format!(
-                    "{name}@{next}: the topic was recreated; librdkafka reads none of its records up to offset {high}. \
-                     Start again: the next run reads it from its start"
+                    "{name}@{next}: librdkafka reads none of the records up to offset {high}, as of a topic that was \
+                     recreated after a restart of brokers. Start again: the next run reads them"
                 );
                 return Err(Error::new(ErrorKind::Unavailable, message));
             }

@@ -10,6 +10,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::fs::File;
+use std::io::Write;
 use std::process::{Child, Stdio};
 
 /// Flags of every run.
@@ -287,14 +288,77 @@ fn rows_of_a_pipe_that_is_added_after_the_clock_has_begun_count_once() {
     }
 }
 
+/// A path, and a link to it.
+#[test]
+fn a_fifo_is_one_input_by_every_name() {
+    let dir = add_errors("alert-fifo-names");
+    dir.shell("ln -s fifo link").succeeds();
+    let run = |input: &str| {
+        dir.shell(&format!("cat p.jsonl > fifo & evt-alert {} -f jsonl a.jsonl {input}", FLAGS.join(" ")))
+    };
+    run("fifo").ends_with(1);
+    let wanted = undisturbed(&dir, &["a.jsonl", "p.jsonl"]);
+    assert_eq!(alerts(&dir, "out.jsonl"), wanted);
+    for input in ["./fifo", "link", "$PWD/fifo"] {
+        let again = run(input);
+        assert!(again.stderr().contains("30 rows behind the alert clock were not evaluated"), "{input}: {again}");
+        assert_eq!(alerts(&dir, "out.jsonl"), wanted, "{input}");
+    }
+}
+
+/// Rows that are not evaluated must not begin the time of a rule that looks for their absence.
+#[test]
+fn rows_that_an_earlier_run_has_read_do_not_begin_the_clock() {
+    let dir = Dir::new("alert-read-before");
+    dir.shell("mkfifo fifo").succeeds();
+    let few = json!({"name": "few", "condition": "lt", "threshold": 1, "window_seconds": 10});
+    dir.write("rules.json", rules(&[rule(&few)]));
+    dir.write("late.jsonl", lines(&[series(200.0, 400.0, 1.0, &json!({}))]));
+    dir.write("all.jsonl", lines(&[series(0.0, 400.0, 1.0, &json!({}))]));
+    let args = FLAGS.join(" ");
+    let writer = File::options().read(true).write(true).open(dir.path("fifo")).expect("it exists");
+    let line = format!("cat late.jsonl > fifo & exec evt-alert {args} -f jsonl fifo -");
+    let child = dir.command("bash", &["-c", &line]).stdin(Stdio::piped()).spawn().expect("it starts");
+    let end = evt::time::parse_instant(&crate::alert::at(399.0)).expect("an instant");
+    let read_to = || state::<Option<i64>>(&dir, "SELECT max(read_to) FROM inputs").flatten();
+    eventually("the rows of the FIFO are stored", || read_to() == Some(end));
+    assert_eq!(state::<i64>(&dir, "SELECT count(*) FROM engine WHERE clock IS NULL"), Some(1));
+    end_by(child, Signal::KILL);
+    drop(writer);
+    dir.shell(&format!("cat all.jsonl > fifo & : | evt-alert {args} -f jsonl fifo -")).succeeds();
+    assert_eq!(alerts(&dir, "out.jsonl"), BTreeSet::new());
+}
+
+/// The state has no rows of a store that was not read to its end, and so none that were read beside them.
+#[test]
+fn a_run_that_is_stopped_within_a_store_states_the_rows_of_a_pipe_that_are_lost() {
+    let dir = Dir::new("alert-within-store");
+    write_rules(&dir, 10);
+    dir.write("big.jsonl", lines(&[series(0.0, 30_000.0, 0.5, &json!({}))]));
+    dir.shell("evt-ingest big.jsonl -q --to sqlite:big.db").succeeds();
+    let args = [&FLAGS[..], &["-f", "jsonl", "sqlite:big.db", "-"]].concat();
+    let mut command = dir.command("evt-alert", &args);
+    let mut child = command.stdin(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts");
+    // More than a pipe holds: once it is written, the run has read some of it.
+    let rows = lines(&[series(0.0, 1_500.0, 0.25, &json!({"event_type": "error"}))]);
+    child.stdin.as_mut().expect("it is piped").write_all(rows.as_bytes()).expect("it is read");
+    kill_process(Pid::from_child(&child), Signal::TERM).expect("it runs");
+    let output = child.wait_with_output().expect("it ends");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains(" rows were read and not stored, because the run was stopped within a store"), "{said}");
+    assert!(!output.status.success(), "{said}");
+}
+
 #[test]
 fn a_state_of_an_earlier_version_does_not_say_which_pipes_its_rows_are_of() {
     let dir = add_errors("alert-pipe-old");
     let db = Connection::open(dir.path("alerts.db")).expect("it opens");
     db.execute_batch("DROP TABLE inputs").expect("it exists");
     drop(db);
+    // A run that reads nothing of a pipe does not say that its rows are new.
+    let args = FLAGS.join(" ");
+    dir.shell(&format!(": > fifo & evt-alert {args} -f jsonl a.jsonl fifo")).succeeds();
     for input in ["fifo", "other"] {
-        let args = FLAGS.join(" ");
         let run = dir.shell(&format!("cat p.jsonl > {input} & evt-alert {args} -f jsonl a.jsonl {input}")).succeeds();
         assert!(run.stderr().contains("20 rows behind the alert clock were not evaluated"), "{input}: {run}");
     }

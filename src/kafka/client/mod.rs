@@ -34,6 +34,8 @@ pub const EVENTS: usize = 64;
 pub const DEBUG: &str = "debug";
 /// The setting of librdkafka for the interval of statistics (ms); 0 for none.
 const STATISTICS: &str = "statistics.interval.ms";
+/// How long a topic that was read may be away.
+const GONE: Duration = Duration::from_secs(30);
 /// Timeout of one attempt of a request to brokers.
 const ANSWER: Duration = Duration::from_secs(4);
 
@@ -330,13 +332,19 @@ impl Topics {
                 return Err(because(Error::config(format!("{address}: {}", describe(code)))));
             }
             let code = error.rdkafka_error_code();
-            // One broker has a new partition in its metadata before the other brokers and the client have it.
-            let is_transient = code.is_some_and(|code| is_transient(code) || code == Code::UnknownPartition);
-            let is_over = limit.is_some_and(|limit| run.clock.monotonic().saturating_sub(start) > limit);
+            let passed = run.clock.monotonic().saturating_sub(start);
+            // One broker has a new partition in its metadata before the other brokers and the client have it. A topic
+            // that was read may be deleted and created again.
+            let may_come = |code: Code| {
+                let has_begun = context.notes(|notes| notes.has_begun);
+                code == Code::UnknownPartition || is_missing(code) && has_begun && passed < GONE
+            };
+            let is_transient = code.is_some_and(|code| is_transient(code) || may_come(code));
+            let is_over = limit.is_some_and(|limit| passed > limit);
             if !is_transient || is_over || wait.is_over() {
                 let failed = match code {
                     // A topic that brokers do not know is a wrong address, unless the run has read the topic before.
-                    Some(code) if is_unknown(code) && !context.notes(|notes| notes.has_begun) => {
+                    Some(code) if is_missing(code) && !context.notes(|notes| notes.has_begun) => {
                         Error::usage(format!("{address}: no response")).because(describe(code))
                     }
                     _ => failed(address, "no response", &error),
@@ -359,11 +367,6 @@ pub fn settings<'a>(address: &'a Address, run: &'a Run) -> impl DoubleEndedItera
 /// Returns the user's value of a setting.
 pub fn setting<'a>(address: &'a Address, run: &'a Run, name: &str) -> Option<&'a str> {
     settings(address, run).rev().find(|(set, _)| set == name).map(|(_, value)| value.as_str())
-}
-
-/// Whether brokers do not know a topic or partition.
-fn is_unknown(code: Code) -> bool {
-    matches!(code, Code::UnknownTopicOrPartition | Code::UnknownTopic | Code::UnknownPartition)
 }
 
 /// Converts an error of librdkafka to an error that ends the run. Topics have been checked before, so one that is
@@ -401,7 +404,7 @@ pub fn describe(code: Code) -> String {
 }
 
 /// The transient errors: they end once brokers are reachable, have elected leaders and coordinators, or have caught up.
-const TRANSIENT: [Code; 26] = [
+const TRANSIENT: [Code; 27] = [
     Code::AllBrokersDown,
     Code::BrokerTransportFailure,
     Code::Resolve,
@@ -424,6 +427,8 @@ const TRANSIENT: [Code; 26] = [
     Code::ReplicaNotAvailable,
     Code::UnstableOffsetCommit,
     Code::BrokerDestroy,
+    // The cluster has fenced the broker that was asked.
+    Code::DestroyBroker,
     Code::KafkaStorageError,
     Code::FencedLeaderEpoch,
     Code::UnknownLeaderEpoch,

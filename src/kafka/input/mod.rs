@@ -147,7 +147,9 @@ impl KafkaInput {
         let read = cursors.iter().filter(|cursor| cursor.is_read());
         let starts: Vec<_> = read.map(PartitionCursor::start).collect();
         self.reading.partitions.cursors.append(&mut cursors);
-        self.reading.source.assign(&starts)
+        self.reading.source.assign(&starts)?;
+        self.reading.begin_awaiting(&starts);
+        Ok(())
     }
 
     /// Whether it has no end.
@@ -330,6 +332,7 @@ impl KafkaInput {
 
     /// Ends the partition with this number of the topic being read, because the input has reached its present end.
     fn end_partition(&mut self, number: i32, ingest: &mut Ingest) -> Result<()> {
+        self.reading.awaited.note_end(number);
         let is_it = |one: &PartitionCursor| one.id.number == number && one.end.is_some() && one.is_read();
         match self.reading.partitions.cursors.iter().position(is_it) {
             Some(at) if self.reading.partitions.read_to_end(at, ingest)? => {

@@ -4,7 +4,8 @@
 use crate::error::Result;
 use crate::ingest::Ingest;
 use crate::kafka::client::Topics;
-use crate::kafka::range::{KnownTopic, ShortAnswer};
+use crate::kafka::position::Position;
+use crate::kafka::range::{KnownTopic, PartitionCursor, ShortAnswer};
 use crate::kafka::records::PartitionSet;
 use crate::kafka::source::{Cluster, RecordSource};
 use crate::kafka::topic_check::{self, AwaitedPartitions, TopicCheck};
@@ -50,10 +51,16 @@ impl ReadPartitions {
             ingest.flush()?;
             ingest.partition_table.resume(cursor.partition_index, None);
         }
-        if !self.source.has_own_connections() {
-            self.awaited.begin(cursors(), self.topics.run.clock.monotonic());
-        }
+        let starts: Vec<Position> = cursors().map(PartitionCursor::start).collect();
+        self.begin_awaiting(&starts);
         Ok(())
+    }
+
+    /// Begins to check that something is read of these partitions, if librdkafka reads them.
+    pub(super) fn begin_awaiting(&mut self, starts: &[Position]) {
+        if !self.source.has_own_connections() {
+            self.awaited.begin(starts, self.topics.run.clock.monotonic());
+        }
     }
 
     /// Checks, while there is nothing to read, that new topics are read. Errors: exit status 69 if one is not.

@@ -491,6 +491,7 @@ impl Feed {
                 }
             }
             let is_cut = self.is_topic() && offsets[first] > 0;
+            let least = self.known.first_counted(self.source.kind(), least);
             let stream_time = to.clock.rows(key.clone(), least, greatest, is_cut);
             if self.form == FeedForm::Records {
                 let (next, known) = (offsets[last] + 1, to.positions.get(&key));
@@ -552,7 +553,7 @@ impl Feed {
             stream_times.push(latest);
         }
         if let (Some(first), Some(last)) = (stream_times.first(), stream_times.last()) {
-            to.clock.rows(self.whole.key.clone(), *first, *last, false);
+            to.clock.rows(self.whole.key.clone(), self.known.first_counted(kind, *first), *last, false);
         }
         self.add(batch, [&times, &stream_times], to.engine, context.range)
     }

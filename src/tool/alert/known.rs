@@ -38,6 +38,10 @@ pub struct UnmarkedRows {
     pub is_substitution: bool,
     /// The number of such rows that some rule would have counted.
     pub left_out: u64,
+    /// Whether the input is a pipe, which has its rows no longer once they are read.
+    pub is_pipe: bool,
+    /// The number of its rows whose effect the state has.
+    pub stored: u64,
 }
 
 /// The rows of a file that an earlier run has evaluated.
@@ -91,6 +95,11 @@ impl KnownRows {
         }
     }
 
+    /// Returns the first instant (µs) of rows that count, of rows that begin at `first`.
+    pub fn first_counted(&self, kind: Kind, first: i64) -> i64 {
+        self.after(kind).map_or(first, |after| first.max(after.saturating_add(1)))
+    }
+
     /// Notes rows up to the instant of [`Self::after`] that some rule would have counted.
     pub fn left_out(&mut self, rows: u64) {
         if let Self::Unmarked(unmarked) = self {
@@ -101,8 +110,23 @@ impl KnownRows {
     /// Returns the number of such rows of a process substitution, and the instant (µs).
     pub fn unnamed(&self) -> Option<(u64, i64)> {
         match self {
-            Self::Unmarked(UnmarkedRows { after, is_substitution: true, left_out }) => Some((*left_out, (*after)?)),
+            Self::Unmarked(UnmarkedRows { after, is_substitution: true, left_out, .. }) => Some((*left_out, (*after)?)),
             _ => None,
+        }
+    }
+
+    /// Notes that the state has the effect of all rows that were taken.
+    pub fn set_stored(&mut self, taken: u64) {
+        if let Self::Unmarked(unmarked) = self {
+            unmarked.stored = taken;
+        }
+    }
+
+    /// Returns the number of rows that no later run can read again and whose effect the state does not have.
+    pub fn lost(&self, taken: u64) -> u64 {
+        match self {
+            Self::Unmarked(UnmarkedRows { is_pipe: true, stored, .. }) => taken - stored,
+            _ => 0,
         }
     }
 

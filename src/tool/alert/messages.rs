@@ -180,6 +180,23 @@ pub fn late_lines(late: u64, unnamed: impl Iterator<Item = (u64, i64)>) -> Vec<S
     (late > rows).then(|| late_rows(late - rows)).into_iter().chain(repeated).collect()
 }
 
+/// Returns the line about notifications of a channel that no receiver got.
+pub fn refused(channel: &str, refused: u64, expired: u64) -> String {
+    format!("channel '{channel}': notifications refused: {refused}, given up: {expired}")
+}
+
+/// Returns the line about rows of a pipe that no later run can read again, if there are any: a run that is stopped
+/// before a store is read to its end stores nothing.
+pub fn lost_rows(name: &str, lost: u64) -> Option<String> {
+    let rows = counted(lost, ["row was", "rows were"]);
+    (lost > 0).then(|| {
+        format!(
+            "{name}: {rows} read and not stored, because the run was stopped within a store; a pipe does not have them \
+             again: let its writer send them to the next run"
+        )
+    })
+}
+
 /// Returns the line about faulty records that were lost, for a run that prints no line of counts.
 pub fn dropped_records(counts: &Counts) -> String {
     let faulty = counted(counts.dropped, ["faulty record was", "faulty records were"]);

@@ -424,9 +424,12 @@ impl Args {
                 let known_to = alerts.known_to(&uri.to_string(), form);
                 KnownRows::Store(ReadStore::new(name, earlier, known_to))
             }
-            (None, None) => {
-                KnownRows::Unmarked(UnmarkedRows { after, is_substitution: is_substitution(&name), left_out: 0 })
-            }
+            (None, None) => KnownRows::Unmarked(UnmarkedRows {
+                after,
+                is_substitution: is_substitution(&name),
+                is_pipe: is_bytes && self.state.is_some(),
+                ..UnmarkedRows::default()
+            }),
         });
         Ok(feed)
     }

@@ -6,7 +6,10 @@ use crate::input::ReadPosition;
 use crate::time::SECOND;
 use crate::uri::kafka::KeptPosition;
 use crate::uri::topic_id::TopicId;
+use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::path::PathBuf;
 
 /// The position of an input before which every row has been evaluated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -139,14 +142,17 @@ const SUBSTITUTIONS: &str = "/dev/fd/";
 /// The name of all inputs of earlier versions, whose states do not name them.
 const UNNAMED: &str = "";
 
-/// Returns the name under which the state knows an input. The number of a process substitution is that of another one
-/// in another command, so all of them are one input.
-fn known_name(name: &str) -> &str {
+/// Returns the name under which the state knows an input: of a FIFO or file its path without links and `..`. The number
+/// of a process substitution is that of another one in another command, so all of them are one input.
+fn known_name(name: &str) -> Cow<'_, str> {
     match name.strip_prefix(SUBSTITUTIONS).or_else(|| name.strip_prefix("/proc/self/fd/")) {
-        Some("0") => "-",
-        Some(_) => SUBSTITUTIONS,
-        None if name == "/dev/stdin" => "-",
-        None => name,
+        Some("0") => "-".into(),
+        Some(_) => SUBSTITUTIONS.into(),
+        None if name == "/dev/stdin" => "-".into(),
+        None => match std::fs::canonicalize(name).map(PathBuf::into_os_string).map(OsString::into_string) {
+            Ok(Ok(path)) if !name.is_empty() => path.into(),
+            _ => name.into(),
+        },
     }
 }
 
@@ -173,13 +179,14 @@ impl Beginning {
 
     /// Adds an input, whose rows were read up to this stream time (µs).
     pub fn add_input(&mut self, name: &str, read_to: Option<i64>) {
-        let known = self.inputs.entry(known_name(name).to_owned()).or_default();
+        let known = self.inputs.entry(known_name(name).into_owned()).or_default();
         *known = read_to.max(*known);
     }
 
-    /// Returns the greatest stream time (µs) of the rows that were read of an input; `None` if there are none.
+    /// Returns the greatest stream time (µs) of the rows that were read of an input; `None` if there are none. Rows of a
+    /// state of an earlier version may be of any input.
     pub fn read_to(&self, name: &str) -> Option<i64> {
-        *self.inputs.get(known_name(name)).or_else(|| self.inputs.get(UNNAMED))?
+        [&*known_name(name), UNNAMED].iter().filter_map(|name| *self.inputs.get(*name)?).max()
     }
 
     /// Completes what a state of an earlier version has, which lacks it: it does not say which inputs its rows are of.
@@ -224,6 +231,6 @@ mod tests {
         }
         // What earlier versions have read may be of any input.
         beginning.add_input(UNNAMED, Some(8));
-        assert_eq!(["fifo", "other"].map(|name| beginning.read_to(name)), [Some(3), Some(8)]);
+        assert_eq!(["fifo", "other"].map(|name| beginning.read_to(name)), [Some(8), Some(8)]);
     }
 }

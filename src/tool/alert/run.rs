@@ -3,7 +3,9 @@
 
 use super::feed::{Feed, FeedOutput, FeedRun, FeedStep, FeedTarget};
 use super::load::{self, RuleRefresh};
-use super::messages::{LossReport, RuleMessages, dropped_records, late_lines, not_evaluated, rejected_rows};
+use super::messages::{
+    LossReport, RuleMessages, dropped_records, late_lines, lost_rows, not_evaluated, refused, rejected_rows,
+};
 use super::positions::{Beginning, FramePartitions, KeptTopics, Positions, RowPosition, UnmarkedInput};
 use super::state::{ChannelNotifications, Commit, RuleEdit, StateFile};
 use super::writer::{Writer, WriterPlan, WriterReport};
@@ -437,6 +439,7 @@ impl AlertRun {
         let now = self.run.clock.monotonic();
         (self.progress.committed, self.progress.commit_took) = (now, now.saturating_sub(start));
         self.progress.is_dirty = false;
+        self.feeds.iter_mut().for_each(|feed| feed.known.set_stored(feed.counts.taken));
         if let Some(sender) = self.services.sender.as_ref().filter(|_| !transitions.is_empty()) {
             sender.wake();
         }
@@ -534,11 +537,13 @@ impl AlertRun {
                 self.run.console.warn(format!("channel '{name}': {due}; the next run sends what it can"));
             }
             if found.lost() > 0 {
-                let (refused, expired) = (found.refused, found.expired);
-                let line = format!("channel '{name}': notifications refused: {refused}, given up: {expired}");
-                self.run.console.warn(line);
+                self.run.console.warn(refused(name, found.refused, found.expired));
                 ended.end.verdict = ended.end.verdict.max(1);
             }
+        }
+        for line in self.feeds.iter().filter_map(|feed| lost_rows(&feed.name, feed.known.lost(feed.counts.taken))) {
+            self.run.console.warn(line);
+            ended.end.verdict = ended.end.verdict.max(1);
         }
         self.report(&counts, &ended)?;
         Ok(ended.end.verdict)
