@@ -18,6 +18,9 @@ const FILE_MAX: u64 = 64 << 10;
 /// Minimum bytes of a value that is replaced in foreign text: shorter ones would occur everywhere.
 const HIDDEN_MIN: usize = 4;
 
+/// Parts of the names of parameters whose values are secret.
+const SECRETS: [&str; 7] = ["password", "passwd", "pwd", "secret", "token", "key.pem", "oauthbearer.config"];
+
 /// A placeholder and its value.
 struct KnownSecret {
     placeholder: String,
@@ -118,17 +121,31 @@ pub fn remember_password(text: &str) {
         (None, Some((user, password))) if is_word(user) && !password.contains(char::is_whitespace) => before,
         _ => return,
     };
-    let Some((_, password)) = who.split_once(':') else { return };
-    hide_password(":", password, "@");
+    let after_user = find(who).filter(|(start, _)| *start == 0).map_or(0, |(_, end)| end);
+    match who[after_user..].split_once(':') {
+        Some((_, password)) => hide_password(":", password, "@"),
+        // Redis takes a password without a user, which is often written without its colon.
+        None if uri.to_ascii_lowercase().starts_with("redis") => hide_password("//", who, "@"),
+        None => {}
+    }
 }
 
 /// Remembers the password of `SCHEME://USER:PASSWORD/DATABASE`, in which the host was forgotten: what is at the place
 /// of a port and is no number.
 fn remember_without_host(uri: &str) {
-    let Some((_, rest)) = uri.split_once("//") else { return };
+    let is_scheme = |text: &str| text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte));
+    let Some((_, rest)) = uri.split_once("://").filter(|(scheme, _)| is_scheme(scheme)) else { return };
     let hosts = rest.split(['/', '?']).next().unwrap_or_default();
-    for host in hosts.split(',').filter(|host| !host.starts_with('[')) {
-        let Some((name, port)) = host.split_once(':') else { continue };
+    for host in hosts.split(',') {
+        // An address of IPv6 has colons within its brackets.
+        let (name, port) = match host.split_once("]:") {
+            Some((address, port)) if host.starts_with('[') => (format!("{address}]"), port),
+            _ if host.starts_with('[') => continue,
+            _ => match host.split_once(':') {
+                Some((name, port)) => (name.to_owned(), port),
+                None => continue,
+            },
+        };
         if !port.bytes().all(|byte| byte.is_ascii_digit()) {
             hide_password(&format!("{name}:"), port, "");
         }
@@ -137,10 +154,14 @@ fn remember_without_host(uri: &str) {
 
 /// Remembers the values of parameters whose names say that they are secret, whatever separates them.
 fn remember_parameters(uri: &str) {
+    // An expression is no URI.
+    if uri.contains(['"', '\'']) {
+        return;
+    }
     for part in uri.split(['?', '&', ';']).skip(1) {
         let Some((name, value)) = part.split_once('=') else { continue };
         let lower = name.to_ascii_lowercase();
-        if ["password", "passwd", "secret", "token"].iter().any(|word| lower.contains(word)) {
+        if SECRETS.iter().any(|word| lower.contains(word)) {
             hide_password(&format!("{name}="), value, "");
         }
     }
@@ -148,7 +169,7 @@ fn remember_parameters(uri: &str) {
 
 /// Lets output show `***` for a password between these texts. A placeholder is no secret; its value is.
 fn hide_password(before: &str, password: &str, after: &str) {
-    if password.is_empty() || find(password).is_some() {
+    if password.is_empty() || find(password) == Some((0, password.len())) {
         return;
     }
     let (form, mut revealed) = (format!("{before}{password}{after}"), revealed());
@@ -286,7 +307,13 @@ mod tests {
             (" postgres ://u:fifth-pw@h/evt", " postgres ://u:***@h/evt"),
             ("//u:sixth-pw@h", "//u:***@h"),
             ("u:seventh-pw@h/evt", "u:***@h/evt"),
-            ("s3:/b/x?access_key=a&secret_key=ninth-pw", "s3:/b/x?access_key=a&secret_key=***"),
+            ("s3:/b/x?access_key=id-9&secret_key=ninth-pw", "s3:/b/x?access_key=id-9&secret_key=***"),
+            ("redis://15th-pw@h", "redis://***@h"),
+            ("postgrez://u:16th-pw{env:U}@h/d", "postgrez://u:***@h/d"),
+            ("htp://{env:U}:17th-pw@h/d", "htp://{env:U}:***@h/d"),
+            ("postgres://[::1]:18th-pw/d", "postgres://[::1]:***/d"),
+            ("logs//app-10:00:00.jsonl", "logs//app-10:00:00.jsonl"),
+            ("url = 'http://h:x' and f('&token=b')", "url = 'http://h:x' and f('&token=b')"),
             ("kafak://h:9/t?rdkafka.sasl.password=tenth-pw", "kafak://h:9/t?rdkafka.sasl.password=***"),
             ("kafka://h/t;rdkafka.sasl.password=11th-pw", "kafka://h/t;rdkafka.sasl.password=***"),
             ("jdbc:x://h/d?user=u&Password=12th-pw", "jdbc:x://h/d?user=u&Password=***"),

@@ -77,8 +77,8 @@ impl AwaitedPartitions {
         self.waiting.retain(|one| one.id.number != number);
     }
 
-    /// Looks at some of the partitions while there is nothing to read. Errors: exit status 69 if one has had records for
-    /// [`SILENT`], and none was read.
+    /// Looks at some of the partitions while there is nothing to read. Errors: exit status 69 if one has had records
+    /// for [`SILENT`], and none was read.
     pub fn check(
         &mut self,
         cluster: &dyn Cluster,

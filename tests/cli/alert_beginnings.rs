@@ -340,7 +340,7 @@ fn a_run_that_is_stopped_within_a_store_states_the_rows_of_a_pipe_that_are_lost(
     let mut command = dir.command("evt-alert", &args);
     let mut child = command.stdin(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts");
     // More than a pipe holds: once it is written, the run has read some of it.
-    let rows = lines(&[series(0.0, 1_500.0, 0.25, &json!({"event_type": "error"}))]);
+    let rows = lines(&[series(0.0, 10_000.0, 0.25, &json!({"event_type": "error"}))]);
     child.stdin.as_mut().expect("it is piped").write_all(rows.as_bytes()).expect("it is read");
     kill_process(Pid::from_child(&child), Signal::TERM).expect("it runs");
     let output = child.wait_with_output().expect("it ends");

@@ -296,9 +296,9 @@ fn a_partition_that_a_group_assigns_is_read_or_ends_the_run() {
     assert!(error.to_string().starts_with("t/0@0: librdkafka reads none of the records up to offset 4"), "{error}");
 }
 
-/// A topic that is created when its offsets are asked for has an id, without which it would be read by name.
+/// A topic that is created when its offsets are requested has an id, without which it would be read by name.
 #[test]
-fn a_topic_that_was_away_when_its_id_was_asked_for_is_read_by_its_id() {
+fn a_topic_that_was_away_when_its_id_was_requested_is_read_by_its_id() {
     let mut rig = Rig::new("//b:9092/t", &[(0, 4)]);
     let topic_id = TopicId::parse(IDS[0]);
     *rig.cluster.topic_ids.borrow_mut() = vec![topic_id];

@@ -1,5 +1,6 @@
 //! The messages of a run about its rules, each one once until it changes, and about rows that it leaves out.
 
+use super::feed::Feed;
 use super::load::ReplacedRule;
 use crate::alert::engine::AlertEngine;
 use crate::alert::rule::RuleDefinition;
@@ -185,16 +186,23 @@ pub fn refused(channel: &str, refused: u64, expired: u64) -> String {
     format!("channel '{channel}': notifications refused: {refused}, given up: {expired}")
 }
 
-/// Returns the line about rows of a pipe that no later run can read again, if there are any: a run that is stopped
-/// before a store is read to its end stores nothing.
-pub fn lost_rows(name: &str, lost: u64) -> Option<String> {
-    let rows = counted(lost, ["row was", "rows were"]);
-    (lost > 0).then(|| {
-        format!(
-            "{name}: {rows} read and not stored, because the run was stopped within a store; a pipe does not have them \
-             again: let its writer send them to the next run"
-        )
-    })
+/// Returns a line for each pipe of which rows were read that no later run can read again: a run that is stopped before
+/// a store is read to its end stores nothing.
+pub fn lost_rows(feeds: &[Feed]) -> Vec<String> {
+    if !feeds.iter().any(Feed::is_within_store) {
+        return vec![];
+    }
+    let line = |feed: &Feed| {
+        let lost = feed.known.lost(feed.source.counts().taken);
+        let (name, rows) = (&feed.name, counted(lost, ["row was", "rows were"]));
+        (lost > 0).then(|| {
+            format!(
+                "{name}: {rows} read and not stored, because the run was stopped within a store; a pipe does not have \
+                 them again: let its writer send them to the next run"
+            )
+        })
+    };
+    feeds.iter().filter_map(line).collect()
 }
 
 /// Returns the line about faulty records that were lost, for a run that prints no line of counts.

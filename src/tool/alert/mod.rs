@@ -424,12 +424,10 @@ impl Args {
                 let known_to = alerts.known_to(&uri.to_string(), form);
                 KnownRows::Store(ReadStore::new(name, earlier, known_to))
             }
-            (None, None) => KnownRows::Unmarked(UnmarkedRows {
-                after,
-                is_substitution: is_substitution(&name),
-                is_pipe: is_bytes && self.state.is_some(),
-                ..UnmarkedRows::default()
-            }),
+            (None, None) => {
+                let (is_substitution, is_pipe) = (is_substitution(&name), is_bytes && self.state.is_some());
+                KnownRows::Unmarked(UnmarkedRows { after, is_substitution, is_pipe, ..UnmarkedRows::default() })
+            }
         });
         Ok(feed)
     }

@@ -183,8 +183,8 @@ impl Beginning {
         *known = read_to.max(*known);
     }
 
-    /// Returns the greatest stream time (µs) of the rows that were read of an input; `None` if there are none. Rows of a
-    /// state of an earlier version may be of any input.
+    /// Returns the greatest stream time (µs) of the rows that were read of an input; `None` if there are none. Rows of
+    /// a state of an earlier version may be of any input.
     pub fn read_to(&self, name: &str) -> Option<i64> {
         [&*known_name(name), UNNAMED].iter().filter_map(|name| *self.inputs.get(*name)?).max()
     }

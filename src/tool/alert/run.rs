@@ -517,10 +517,8 @@ impl AlertRun {
         counts.check()?;
         self.show()?;
         // Faulty records were reported; in a run of cron only alerts decide the status.
-        let verdict = match self.services.is_once {
-            true => self.progress.fired > 0 || self.engine.firing() > 0,
-            false => counts.dropped > 0,
-        };
+        let has_fired = self.progress.fired > 0 || self.engine.firing() > 0;
+        let verdict = if self.services.is_once { has_fired } else { counts.dropped > 0 };
         let verdict = u8::from(verdict || self.options.is_strict && counts.dead + counts.dropped > 0);
         let end = End { how: self.progress.how.unwrap_or(EndReason::Exhausted), rows: counts.out, verdict };
         let mut ended = self.outputs.finish(end)?;
@@ -541,10 +539,9 @@ impl AlertRun {
                 ended.end.verdict = ended.end.verdict.max(1);
             }
         }
-        for line in self.feeds.iter().filter_map(|feed| lost_rows(&feed.name, feed.known.lost(feed.counts.taken))) {
-            self.run.console.warn(line);
-            ended.end.verdict = ended.end.verdict.max(1);
-        }
+        let lost = lost_rows(&self.feeds);
+        ended.end.verdict = ended.end.verdict.max(u8::from(!lost.is_empty()));
+        lost.into_iter().for_each(|line| self.run.console.warn(line));
         self.report(&counts, &ended)?;
         Ok(ended.end.verdict)
     }
