@@ -253,14 +253,14 @@ type Samples = BTreeMap<(&'static str, Vec<String>), f64>;
 
 /// Reports whether the server of one output is available.
 #[derive(Clone, Default)]
-pub struct ServerState {
+pub struct ServerStatus {
     metrics: Metrics,
     output: String,
     /// The last report: 0 before the first.
     last: Arc<AtomicU8>,
 }
 
-impl ServerState {
+impl ServerStatus {
     /// Creates a reporter for the output of this name.
     pub fn new(metrics: &Metrics, output: &str) -> Self {
         Self { metrics: metrics.clone(), output: output.to_owned(), last: Arc::default() }

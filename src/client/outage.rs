@@ -2,7 +2,7 @@
 
 use crate::console::Console;
 use crate::error::{Error, ErrorKind, Result};
-use crate::metrics::ServerState;
+use crate::metrics::ServerStatus;
 use crate::stop::Stop;
 use crate::time::{parse_duration, rounded};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -112,18 +112,18 @@ pub struct RetryPolicy {
     console: Console,
     stop: Stop,
     has_answered: AtomicBool,
-    up: ServerState,
+    up: ServerStatus,
 }
 
 impl RetryPolicy {
     /// Retries requests to the server `shown`, which has answered before.
     pub fn new(shown: String, timeouts: Timeouts, console: Console) -> Self {
         let has_answered = AtomicBool::new(true);
-        Self { shown, timeouts, console, stop: Stop::of_process(), has_answered, up: ServerState::default() }
+        Self { shown, timeouts, console, stop: Stop::of_process(), has_answered, up: ServerStatus::default() }
     }
 
     /// Makes the metrics show whether the server is reachable.
-    pub fn with_metrics(self, up: ServerState) -> Self {
+    pub fn with_metrics(self, up: ServerStatus) -> Self {
         Self { up, ..self }
     }
 

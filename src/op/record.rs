@@ -78,7 +78,7 @@ enum Origin {
         column: usize,
     },
     /// All properties without a field of their own.
-    PendingInputs,
+    Rest,
 }
 
 impl RecordEncoder {
@@ -175,7 +175,7 @@ impl RecordEncoder {
                     None => field.member.leave_empty(&mut self.run),
                 },
                 (Origin::Property(_), None) => field.member.leave_empty(&mut self.run),
-                (Origin::PendingInputs, None) => {
+                (Origin::Rest, None) => {
                     let rest = if self.rest.is_empty() { text } else { self.rest.as_str() };
                     field.write_rest(&self.encoder, &mut self.run, rest)
                 }
@@ -271,7 +271,7 @@ impl FieldPlan<'_> {
             return Err(Error::config(format!("properties: an object cannot be written as {theirs}")));
         }
         self.keeps_rest = true;
-        self.push(member, Origin::PendingInputs);
+        self.push(member, Origin::Rest);
         Ok(())
     }
 }

@@ -21,7 +21,7 @@ use crate::kafka::produce::shared::SharedProducer;
 use crate::kind::event::has_raw;
 use crate::kind::record_parts::OutputParts;
 use crate::kind::{Kind, dead, sessions_of};
-use crate::metrics::{self, Metrics, ServerState};
+use crate::metrics::{self, Metrics, ServerStatus};
 use crate::parse::query;
 use crate::run::Run;
 use crate::run::io::Io;
@@ -167,7 +167,7 @@ struct OpenRows {
     schema: SchemaRef,
     /// The kind of the rows of a store.
     kind: Option<Kind>,
-    up: ServerState,
+    up: ServerStatus,
     disk: Disk,
 }
 
@@ -230,7 +230,7 @@ impl OutputPlan {
                 let check = || (store.check)(location, scope);
                 self.first = match scope {
                     CheckScope::Opening => {
-                        store.at_start(location, &run.console, ServerState::new(&run.metrics, &self.name), check)?
+                        store.at_start(location, &run.console, ServerStatus::new(&run.metrics, &self.name), check)?
                     }
                     // `--check` says how things are now.
                     CheckScope::Rows(_) => check()?,
@@ -439,7 +439,7 @@ impl OutputPlan {
     /// Sets the metric of its server, if it has one, to down: the server has not answered yet.
     pub fn init_server(&self, metrics: &Metrics) {
         if self.destination.is_remote() {
-            ServerState::new(metrics, &self.name).set(false);
+            ServerStatus::new(metrics, &self.name).set(false);
         }
     }
 
@@ -463,7 +463,7 @@ impl OutputPlan {
         if kind.is_some() && has_raw(&schema) {
             run.console.warn(format!("{name}: no column raw; the raw records are not stored"));
         }
-        let up = ServerState::new(&run.metrics, &name);
+        let up = ServerStatus::new(&run.metrics, &name);
         let sink = match epochs.filter(|_| !matches!(destination, Destination::Null)) {
             None => destination.open(producer, &spec, OpenRows { schema, kind, up: up.clone(), disk }, run)?,
             Some(plan) => {
@@ -504,7 +504,7 @@ fn with_file_options(uri: Uri, mut spec: OutputSpec) -> Result<(Uri, OutputSpec)
 }
 
 /// Returns the options with which a run opens a store.
-pub fn open_options(run: &Run, up: ServerState) -> OpenOptions {
+pub fn open_options(run: &Run, up: ServerStatus) -> OpenOptions {
     let (pipeline, clock) = (run.pipeline.clone(), run.clock.clone());
     let (run, console, disk) = (run.id.clone(), run.console.clone(), run.io.disk());
     OpenOptions { up, pipeline, run, epochs: false, at_once: None, clock: Arc::new(move || clock.now()), console, disk }

@@ -21,7 +21,7 @@ use crate::kafka::input::KafkaInput;
 use crate::kafka::range::ReadMode;
 use crate::kind::Kind;
 use crate::kind::span::Span;
-use crate::metrics::ServerState;
+use crate::metrics::ServerStatus;
 use crate::run::Run;
 use crate::spool::{self, SpoolReader, SpoolStart};
 use crate::store::{Batches, Location, ReadRequest, Store};
@@ -171,13 +171,13 @@ impl Opener {
         let request = self.options.stores.request;
         if !matches!(self.options.stores.order, StoreOrder::Joined(_)) {
             return store
-                .at_start(location, &self.run.console, ServerState::default(), || by_day(store, location, request));
+                .at_start(location, &self.run.console, ServerStatus::default(), || by_day(store, location, request));
         }
         let mut rows: Batches = Box::new(std::iter::empty());
         for (store, location) in std::mem::take(&mut self.joined) {
             let name = Uri::Store(store, location.clone()).to_string();
             let open = || by_day(store, &location, request);
-            let (kind, of_store) = store.at_start(&location, &self.run.console, ServerState::default(), open)?;
+            let (kind, of_store) = store.at_start(&location, &self.run.console, ServerStatus::default(), open)?;
             if kind != Kind::Event {
                 return Err(Error::usage(format!("{name}: expected events, found rows of kind {}", kind.name())));
             }

@@ -73,7 +73,7 @@ impl Bench {
 
     fn options(&self) -> OpenOptions {
         OpenOptions {
-            up: crate::metrics::ServerState::default(),
+            up: crate::metrics::ServerStatus::default(),
             pipeline: "p".to_owned(),
             run: "run".to_owned(),
             epochs: false,
@@ -437,7 +437,7 @@ fn fill_up(path: &str) {
     let clock = Arc::new(|| super::sample::START);
     let console = Console::new("test", Colour::Off);
     let options = OpenOptions {
-        up: crate::metrics::ServerState::default(),
+        up: crate::metrics::ServerStatus::default(),
         pipeline: "p".to_owned(),
         run: "full".to_owned(),
         epochs: false,

@@ -8,7 +8,7 @@ use crate::console::Console;
 use crate::error::{Error, ErrorKind, Result};
 use crate::kind::Kind;
 use crate::kind::span::Span;
-use crate::metrics::ServerState;
+use crate::metrics::ServerStatus;
 use crate::replay::ledger::Ledger;
 use arrow::array::RecordBatch;
 use arrow::compute::filter_record_batch;
@@ -192,7 +192,7 @@ impl Store {
         &self,
         location: &Location,
         console: &Console,
-        up: ServerState,
+        up: ServerStatus,
         mut open: impl FnMut() -> Result<T>,
     ) -> Result<T> {
         if !self.is_remote() {

@@ -5,7 +5,7 @@ use crate::counts::SinkCounts;
 use crate::error::{Error, ErrorKind, Result};
 use crate::kind::Kind;
 use crate::kind::dead::{ErrorType, Rejected};
-use crate::metrics::ServerState;
+use crate::metrics::ServerStatus;
 use crate::store::disk::Disk;
 use ahash::AHashSet;
 use arrow::array::RecordBatch;
@@ -241,7 +241,7 @@ pub struct AtOnce {
 #[derive(Clone)]
 pub struct OpenOptions {
     /// Exposes whether the store's server is reachable.
-    pub up: ServerState,
+    pub up: ServerStatus,
     /// The key of its epochs: checkpoint and output, or the name of the pipeline in a run without a checkpoint.
     pub pipeline: String,
     /// Name of this run, which distinguishes its rows from those of other runs. All runs of a checkpoint are one.

@@ -112,7 +112,7 @@ pub enum BrokerEvent {
 enum Link {
     Down,
     Connecting(Receiver<Connected>),
-    ServerState(Box<dyn Stream>),
+    Up(Box<dyn Stream>),
 }
 
 /// What a fetch was made for.
@@ -201,7 +201,7 @@ impl Broker {
 
     /// Whether it is connected.
     pub fn is_up(&self) -> bool {
-        matches!(self.link, Link::ServerState(_))
+        matches!(self.link, Link::Up(_))
     }
 
     /// Whether it is connecting; [`Broker::interest`] has nothing to poll for that.
@@ -232,7 +232,7 @@ impl Broker {
     /// Returns the events to poll its connection for: input, and output while a request is unsent. `None` without a
     /// connection.
     pub fn interest(&self) -> Option<PollFd<'_>> {
-        let Link::ServerState(stream) = &self.link else { return None };
+        let Link::Up(stream) = &self.link else { return None };
         let descriptor = stream.descriptor()?;
         let unsent = self.request.done < self.request.bytes.len();
         Some(PollFd::from_borrowed_fd(descriptor, if unsent { PollFlags::IN | PollFlags::OUT } else { PollFlags::IN }))
@@ -253,19 +253,19 @@ impl Broker {
             Link::Down => return Ok(None),
             Link::Connecting(receiver) => match receiver.try_recv() {
                 Ok(connected) => {
-                    self.link = Link::ServerState(connected?);
+                    self.link = Link::Up(connected?);
                     self.send(Request::Versions, now, |number| wire::versions_request(number, client))?;
                 }
                 Err(TryRecvError::Empty) => return Ok(None),
                 Err(TryRecvError::Disconnected) => return Err(io::Error::other("not connected")),
             },
-            Link::ServerState(_) => self.write()?,
+            Link::Up(_) => self.write()?,
         }
         self.read(now)
     }
 
     fn write(&mut self) -> io::Result<()> {
-        let Link::ServerState(stream) = &mut self.link else { return Ok(()) };
+        let Link::Up(stream) = &mut self.link else { return Ok(()) };
         let Transfer { bytes: request, done: sent } = &mut self.request;
         while *sent < request.len() {
             match stream.write(&request[*sent..]) {
@@ -288,7 +288,7 @@ impl Broker {
             if bytes.len() < needed {
                 bytes.resize(needed, 0);
             }
-            let Link::ServerState(stream) = &mut self.link else { return Ok(None) };
+            let Link::Up(stream) = &mut self.link else { return Ok(None) };
             match stream.read(&mut bytes[*filled..needed]) {
                 Ok(0) => return Err(io::Error::other("connection closed")),
                 Ok(count) => (*filled, self.quiet_since) = (*filled + count, now),

@@ -10,7 +10,7 @@ use crate::error::Result;
 use crate::kafka::client::Topics;
 use crate::kind::Kind;
 use crate::kind::headers::{self, HeaderRows};
-use crate::metrics::ServerState;
+use crate::metrics::ServerStatus;
 use crate::store::{Epoch, EpochFaults, EpochRows};
 use arrow::datatypes::SchemaRef;
 use std::time::Duration;
@@ -32,7 +32,7 @@ pub struct EpochTopic {
 
 impl EpochTopic {
     /// Opens the topic for rows of `schema`, and fences the producers of earlier runs. `key` is that of its epochs.
-    pub fn open(topics: &Topics, limit: Limit, up: ServerState, schema: &SchemaRef, key: &str) -> Result<Self> {
+    pub fn open(topics: &Topics, limit: Limit, up: ServerStatus, schema: &SchemaRef, key: &str) -> Result<Self> {
         let owner = TransactionOwner {
             group: format!("evt.{}", key.replace('/', ".")),
             successor: "another run with this checkpoint has begun, or brokers have ended a transaction that took too long",

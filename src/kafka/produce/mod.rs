@@ -33,7 +33,7 @@ use crate::kafka::framing;
 use crate::kind::Kind;
 use crate::kind::dead::{Fault, Rejected};
 use crate::kind::headers::HeaderRows;
-use crate::metrics::ServerState;
+use crate::metrics::ServerStatus;
 use crate::run::Run;
 use crate::uri::kafka::{Address, TopicFormat};
 use arrow::array::RecordBatch;
@@ -105,13 +105,13 @@ impl KafkaOutput {
         if address.options.form == Some(TopicFormat::Avro) {
             target(&topics).check(&run.console)?;
         }
-        let producer = TopicProducer::new(&topics, ServerState::default())?;
+        let producer = TopicProducer::new(&topics, ServerStatus::default())?;
         producer.partition_count(address.options.wait.limit(false))?;
         limit::check_policy(&topics, is_dead)
     }
 
     /// Opens the topic for rows of `schema`.
-    pub fn open(address: &Address, limit: Limit, up: ServerState, schema: &SchemaRef, run: &Rc<Run>) -> Result<Self> {
+    pub fn open(address: &Address, limit: Limit, up: ServerStatus, schema: &SchemaRef, run: &Rc<Run>) -> Result<Self> {
         Self::with(TopicProducer::new(&Topics::new(address, run), up)?, limit, schema)
     }
 
@@ -120,7 +120,7 @@ impl KafkaOutput {
         producer: &SharedProducer,
         topics: &Topics,
         limit: Limit,
-        up: ServerState,
+        up: ServerStatus,
         schema: &SchemaRef,
     ) -> Result<Self> {
         Self::with(producer.of_topic(topics, up), limit, schema)

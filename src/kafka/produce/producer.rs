@@ -5,7 +5,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::kafka::client::record::{ProducerRecord, ReturnedRecord};
 use crate::kafka::client::{self, Context, Topics};
 use crate::kafka::health::Health;
-use crate::metrics::ServerState;
+use crate::metrics::ServerStatus;
 use crate::stop::Wait;
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode as Code};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
@@ -38,7 +38,7 @@ pub(super) struct TopicProducer {
     /// Whether other outputs use the client, too.
     is_shared: bool,
     health: Rc<Health>,
-    up: ServerState,
+    up: ServerStatus,
     /// Whether a record of the client was queued since its last flush, or was in flight when the outage began. Its
     /// acknowledgement ends the outage.
     awaits_acknowledgement: Rc<Cell<bool>>,
@@ -48,7 +48,7 @@ pub(super) struct TopicProducer {
 
 impl TopicProducer {
     /// Makes a producer; it connects with the first request.
-    pub fn new(topics: &Topics, up: ServerState) -> Result<Self> {
+    pub fn new(topics: &Topics, up: ServerStatus) -> Result<Self> {
         let wait = topics.address.options.wait.limit(true);
         // 0 means no limit.
         let timeout = wait.map_or(0, |limit| limit.as_millis().clamp(1000, i32::MAX as u128)).to_string();
@@ -61,7 +61,7 @@ impl TopicProducer {
     /// one. librdkafka fails a record when the transaction times out.
     pub fn transactional(
         topics: &Topics,
-        up: ServerState,
+        up: ServerStatus,
         settings: Settings,
         successor: &'static str,
     ) -> Result<Self> {
@@ -70,7 +70,7 @@ impl TopicProducer {
     }
 
     /// Makes a producer of another topic with the same client and the same transactions.
-    pub fn sharing(&self, topics: &Topics, up: ServerState) -> Self {
+    pub fn sharing(&self, topics: &Topics, up: ServerStatus) -> Self {
         Self {
             topics: topics.clone(),
             client: self.client.clone(),
@@ -87,7 +87,7 @@ impl TopicProducer {
 
     fn create(
         topics: &Topics,
-        up: ServerState,
+        up: ServerStatus,
         settings: Settings,
         acknowledgement_timeout: Option<Duration>,
     ) -> Result<Self> {
@@ -343,7 +343,7 @@ mod tests {
         let clock = SimulatedClock::default();
         let run = Rc::new(Run::unwatched("evt-test", Clock::Simulated(clock.clone())));
         let address = Address::parse("//127.0.0.1:1/t?rdkafka.statistics.interval.ms=50").unwrap();
-        let producer = TopicProducer::new(&Topics::new(&address, &run), ServerState::default()).unwrap();
+        let producer = TopicProducer::new(&Topics::new(&address, &run), ServerStatus::default()).unwrap();
         while producer.health.is_up() {
             producer.client.poll(POLL_TIMEOUT);
             producer.check().unwrap();

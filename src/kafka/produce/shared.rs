@@ -16,7 +16,7 @@ use super::producer::{Settings, TopicProducer};
 use super::transaction::{LAST_ABORT, Requests, abort};
 use crate::error::{Error, ErrorKind, Result};
 use crate::kafka::client::{self, Topics};
-use crate::metrics::ServerState;
+use crate::metrics::ServerStatus;
 use crate::run::Run;
 use crate::uri::kafka::Address;
 use rdkafka::consumer::ConsumerGroupMetadata;
@@ -59,7 +59,7 @@ impl SharedProducer {
             ),
             ("transaction.timeout.ms", TIMEOUT.as_millis().to_string()),
         ];
-        let mut producer = TopicProducer::transactional(&topics, ServerState::default(), settings, SUCCESSOR)?;
+        let mut producer = TopicProducer::transactional(&topics, ServerStatus::default(), settings, SUCCESSOR)?;
         let mut limits = vec![];
         for address in outputs {
             let mut limit = Limit::new(address, run);
@@ -74,7 +74,7 @@ impl SharedProducer {
     }
 
     /// Returns the producer of one topic.
-    pub(super) fn of_topic(&self, topics: &Topics, up: ServerState) -> TopicProducer {
+    pub(super) fn of_topic(&self, topics: &Topics, up: ServerStatus) -> TopicProducer {
         self.producer.sharing(topics, up)
     }
 

@@ -16,7 +16,7 @@ use crate::kafka::client::record::{ProducerRecord, insert, is_of_value};
 use crate::kafka::client::{self, Context, EVENTS, Topics};
 use crate::kind::dead::Fault;
 use crate::kind::headers::Headers;
-use crate::metrics::ServerState;
+use crate::metrics::ServerStatus;
 use crate::run::Run;
 use crate::store::Epoch;
 use crate::time::MILLISECOND;
@@ -90,7 +90,7 @@ impl Transactions {
     }
 
     /// Makes the producer of the transactions, which is not [ready](Transactions::init) yet.
-    pub fn producer(&self, up: ServerState) -> Result<TopicProducer> {
+    pub fn producer(&self, up: ServerStatus) -> Result<TopicProducer> {
         let TransactionOwner { group, timeout, .. } = &self.owner;
         let settings: Settings = vec![
             ("transactional.id", format!("{group}.{}", self.requests.topics.name(0))),
@@ -350,7 +350,7 @@ impl TransactionalTopic {
                 timeout: Duration::from_secs(60),
             },
         )?;
-        let mut producer = transactions.producer(ServerState::default())?;
+        let mut producer = transactions.producer(ServerStatus::default())?;
         producer.partition_count(address.options.wait.limit(true))?;
         limit.learn(&topics)?;
         producer.set_sizes(&limit.settings())?;
@@ -362,7 +362,7 @@ impl TransactionalTopic {
     /// Returns the identity of the topic: the same for each name of its brokers.
     pub fn identity(address: &Address, run: &Rc<Run>) -> Result<String> {
         let topics = Topics::new(address, run);
-        let producer = TopicProducer::new(&topics, ServerState::default())?;
+        let producer = TopicProducer::new(&topics, ServerStatus::default())?;
         let found = producer.request(address.options.wait.limit(false), |timeout| {
             let id = producer.client().client().fetch_cluster_id(timeout);
             id.ok_or(KafkaError::MetadataFetch(Code::BrokerTransportFailure))

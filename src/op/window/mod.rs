@@ -518,7 +518,7 @@ impl Window {
             }
             let places = found.iter().map(|place| place.map(|member| member.index)).collect();
             let Some(mut bounded) = self.bounded(group) else { continue };
-            bounded.state.restore_files(&mut bounded.files, emit, &state, places, has_layout)?;
+            bounded.state.restore_files(&mut bounded.files, emit, state, places, has_layout)?;
         }
         Ok(())
     }

@@ -113,7 +113,7 @@ fn files_rolled_by_age_appear_without_an_end() {
     let clock = Arc::new(std::sync::atomic::AtomicI64::new(0));
     let reading = clock.clone();
     let options = crate::store::OpenOptions {
-        up: crate::metrics::ServerState::default(),
+        up: crate::metrics::ServerStatus::default(),
         pipeline: "p".to_owned(),
         run: "r".to_owned(),
         epochs: false,

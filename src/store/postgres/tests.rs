@@ -25,7 +25,7 @@ fn what_a_run_has_taken_back_stays_so_though_its_connection_ends() {
     let console = crate::console::Console::new("test", crate::console::Colour::Off);
     let (pipeline, run) = ("p".to_owned(), "run".to_owned());
     let options = OpenOptions {
-        up: crate::metrics::ServerState::default(),
+        up: crate::metrics::ServerStatus::default(),
         pipeline,
         run,
         epochs: false,

@@ -6,7 +6,7 @@ use crate::alert::rule::{NamedMetric, RuleDefinition};
 use crate::alert::rules::{self, BadRule, RuleSet, RuleText};
 use crate::console::Console;
 use crate::error::{Error, Result};
-use crate::metrics::ServerState;
+use crate::metrics::ServerStatus;
 use crate::op::window::spec;
 use crate::store::{self, Location, Store};
 use crate::time::rounded;
@@ -72,7 +72,7 @@ impl RuleLoader {
         match &self.source {
             RuleSource::File(_) => self.load(),
             RuleSource::Table(store, location) => {
-                store.at_start(location, console, ServerState::default(), || self.load())
+                store.at_start(location, console, ServerStatus::default(), || self.load())
             }
         }
     }

@@ -18,7 +18,7 @@ use crate::kind::Kind;
 use crate::kind::event::column;
 use crate::kind::span::Span;
 use crate::mapping::{Projection, Provenance};
-use crate::metrics::ServerState;
+use crate::metrics::ServerStatus;
 use crate::op::dedup;
 use crate::op::window::metric::{Emit, Metric, Shape};
 use crate::op::window::spec::{self, Spec};
@@ -248,10 +248,10 @@ impl TargetStore {
         match dry_run {
             true => {
                 let open = || (corrections.open_to_compare)(&self.location);
-                self.store.at_start(&self.location, &run.console, ServerState::default(), open)
+                self.store.at_start(&self.location, &run.console, ServerStatus::default(), open)
             }
             false => {
-                let up = ServerState::new(&run.metrics, &self.location.to_string());
+                let up = ServerStatus::new(&run.metrics, &self.location.to_string());
                 (corrections.open)(&self.location, &open_options(run, up))
             }
         }
@@ -288,7 +288,7 @@ fn stream_extents(both: &BothArgs, run: &Run) -> Result<Vec<StreamExtent>> {
         };
         extents.extend(match both.stage.common.check {
             true => of_store(location)?,
-            false => store.at_start(location, &run.console, ServerState::default(), || of_store(location))?,
+            false => store.at_start(location, &run.console, ServerStatus::default(), || of_store(location))?,
         });
     }
     Ok(extents)

@@ -4,7 +4,7 @@ use crate::cli::args::StageArgs;
 use crate::cli::resolve::{DefaultFormats, output_plans};
 use crate::error::Result;
 use crate::frame::{End, EndReason};
-use crate::metrics::ServerState;
+use crate::metrics::ServerStatus;
 use crate::run::Run;
 use crate::store::Tables;
 use crate::uri::Uri;
@@ -20,7 +20,7 @@ pub fn of_input(args: &StageArgs, run: &Run) -> Result<Option<Tables>> {
     if location.options.contains_key("table") {
         return Ok(None);
     }
-    let tables = store.at_start(location, &run.console, ServerState::default(), || (store.reader.tables)(location))?;
+    let tables = store.at_start(location, &run.console, ServerStatus::default(), || (store.reader.tables)(location))?;
     Ok(Some(tables).filter(|tables| tables.len() > 1))
 }
 
