@@ -35,7 +35,7 @@ const LEAVE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Times that a commit is sent again to a coordinator that loads the offsets of its groups, and the time between them.
 const COMMIT_RETRIES: u32 = 100;
 const COMMIT_BACKOFF: Duration = Duration::from_millis(100);
-/// Timeout of one look-up of leaders.
+/// Timeout of one look-up of leaders, or of an extent.
 const LOOKUP_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The connections of an input.
@@ -163,6 +163,11 @@ impl Cluster for LibraryCluster {
         let name = self.topics.name(id.topic);
         let (low, high) = self.request(|timeout| self.client.fetch_watermarks(name, id.number, timeout))?;
         Ok(OffsetSpan { low, high })
+    }
+
+    fn extent_now(&self, id: PartitionId) -> Option<OffsetSpan> {
+        let found = self.client.fetch_watermarks(self.topics.name(id.topic), id.number, LOOKUP_TIMEOUT);
+        found.ok().map(|(low, high)| OffsetSpan { low, high })
     }
 
     fn topic_ids(&self) -> Result<Vec<Option<TopicId>>> {

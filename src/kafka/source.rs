@@ -153,6 +153,11 @@ pub trait Cluster {
     /// Returns the first and the end offset of a partition.
     fn extent(&self, id: PartitionId) -> Result<OffsetSpan>;
 
+    /// The same with one request; `None` if the broker does not answer at once.
+    fn extent_now(&self, id: PartitionId) -> Option<OffsetSpan> {
+        self.extent(id).ok()
+    }
+
     /// Returns the present ids of the topics: `None` for a topic that does not exist, or to which brokers give no id;
     /// none at all if the run does not compare them. Waits until brokers answer.
     fn topic_ids(&self) -> Result<Vec<Option<TopicId>>> {
