@@ -2,10 +2,11 @@
 //!
 //! ```text
 //! DIR/lock                       locked (flock) by the run that has the spool; another run exits with status 75
-//! DIR/NNNNNNNNNNNNNNNNNNNN.log   segments DIR/id                         a random number, by which a checkpoint
-//! identifies the spool DIR/position                   the offset up to which the outputs have everything, and the
-//! stream time there DIR/position.new               disk space for the next position, allocated in advance: a spool
-//! that has filled its disk can still be emptied
+//! DIR/NNNNNNNNNNNNNNNNNNNN.log   segments
+//! DIR/id                         a random number, by which a checkpoint identifies the spool
+//! DIR/position                   the offset up to which the outputs have everything, and the stream time there
+//! DIR/position.new               disk space for the next position, allocated in advance: a spool that has filled its
+//!                                disk can still be emptied
 //! ```
 
 use super::dedup::{DedupLimits, KEYS_WINDOW};

@@ -14,8 +14,7 @@ use std::ops::Range;
 /// Bytes of the length field before every request and answer.
 pub const LENGTH: usize = 4;
 
-/// Key and version of the requests.
-/// A request of Kafka's protocol, in the version that evt sends.
+/// The key and the version of a request that evt sends.
 #[derive(Clone, Copy)]
 struct Api {
     key: i16,
