@@ -10,7 +10,7 @@
 //!
 //! Imports point down (`LAYERS` of `tests/cli/tidy.rs`):
 //!
-//! - these may do I/O: [`tool`] → [`cli`] → [`stage`] → [`http`], [`ingest`], [`input`], [`kafka`], [`output`],
+//! - these may do I/O: [`tool`] → [`cli`] → [`stage`] → [`http`], [`emit`], [`input`], [`kafka`], [`output`],
 //!   [`source`], [`spool`] → [`uri`] → [`checkpoint`] → [`run`] → [`notify`] → [`client`], [`clock`], [`console`],
 //!   [`metrics`], [`registry`], [`s3`], [`secret`], [`service`], [`stop`], [`store`]
 //! - these, below them, do none and read no clock: [`backfill`] → [`alert`], [`chart`], [`expr`],
@@ -29,6 +29,7 @@ pub mod client;
 pub mod clock;
 pub mod console;
 pub mod counts;
+pub mod emit;
 pub mod error;
 pub mod expr;
 pub mod format;
@@ -37,7 +38,6 @@ pub mod generate;
 pub mod http;
 #[cfg(test)]
 mod in_ci;
-pub mod ingest;
 pub mod input;
 pub mod json;
 pub mod kafka;

@@ -7,8 +7,8 @@ use evt::json::{text, walk};
 use evt::kind::dead::ErrorType;
 use evt::kind::event::{COLUMNS, column};
 use evt::mapping::{
-    KeepRaw, Mapped, Mapper, Options, PartitionTable, Provenance, ReadColumns, Record, RecordMeta, TimeFrom, TimeUnit,
-    When,
+    FutureVerdict, KeepRaw, Mapped, Mapper, Options, PartitionTable, Provenance, ReadColumns, Record, RecordMeta,
+    TimeFrom, TimeUnit, When,
 };
 use evt::time::parse_instant;
 use serde_json::value::RawValue;
@@ -61,12 +61,13 @@ enum Outcome {
 
 fn map(mapper: &mut Mapper, partition_table: &mut PartitionTable, line: &str, offset: i64) -> Outcome {
     let partition = partition_table.partition("f", "0");
+    mapper.turn_to(partition, ("f", "0"));
     let meta = RecordMeta::of_file("f", partition).at(offset);
-    let record = Record { text: line, raw: line.as_bytes(), meta, now: NOW, is_judged: false };
-    match mapper.record(record, partition_table).expect("a batch can be built") {
+    let record = Record { text: line, raw: line.as_bytes(), meta, now: NOW, verdict: FutureVerdict::ByArrival };
+    match mapper.record(record).expect("a batch can be built") {
         Mapped::Dead(fault) => Outcome::Dead(fault.error_type, fault.message),
         Mapped::Row => {
-            let batch = mapper.batch(partition_table, None).expect("a batch").expect("a row");
+            let batch = mapper.finish().expect("rows").stamp(partition_table, None).expect("a batch").expect("a row");
             // Stream time and partition codes are of the rows before, too.
             let own = (0..batch.num_columns())
                 .filter(|at| ![column::ORIGIN, column::PARTITION, column::STREAM_TIME].contains(at));

@@ -4,9 +4,9 @@
 use super::cuts::chosen;
 use super::snapshot;
 use evt::clock::Clock;
+use evt::emit::Item;
 use evt::format::{EncodeOptions, jsonl, to_read};
 use evt::frame::Control;
-use evt::ingest::Item;
 use evt::kind::Kind;
 use evt::mapping::{self, Provenance, TimeFrom};
 use evt::op::dedup::Dedup;

@@ -2,10 +2,10 @@
 
 use super::prometheus::MetricsTarget;
 use crate::checkpoint::header::CheckpointOptions;
+use crate::emit::RecordOptions;
 use crate::error::{Error, Result};
 use crate::format::elements::ElementPath;
 use crate::format::{self, CsvHeader, Format, TextOptions, pattern};
-use crate::ingest::RecordOptions;
 use crate::input::unopened::FileOptions;
 use crate::kind::Kind;
 use crate::kind::span::Span;

@@ -7,6 +7,7 @@ use super::tool::ToolRow;
 use super::usage::sentence;
 use crate::error::{Error, Result};
 use crate::parse::nearest;
+use crate::secret;
 use clap::builder::OsStr;
 use clap::error::ErrorKind as Clap;
 use clap::{Arg, ArgAction, Command};
@@ -53,6 +54,8 @@ impl Config {
     pub fn read(path: &str, tool: &str, tools: &[ToolRow]) -> Result<Self> {
         let failed = |error: std::io::Error| Error::config_file(format!("--config {path}"), &error);
         let text = std::fs::read_to_string(path).map_err(failed)?;
+        // Messages may show any key or value of the file.
+        text.split(['"', '\'', '\n']).for_each(secret::remember_password);
         Self::parse(&text, path, tool, tools)
     }
 

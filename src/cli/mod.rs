@@ -76,8 +76,10 @@ fn early(long: &str) -> Option<String> {
 
 /// Runs a tool's process from start to end; `tools` is the table of tools.
 pub fn main<T: Tool>(tools: &[ToolRow]) -> ExitCode {
-    // Messages may show arguments before they are known to be URIs.
-    std::env::args_os().for_each(|arg| secret::remember_password(&arg.to_string_lossy()));
+    // Messages may show arguments before they are known to be URIs, or where none is expected.
+    let variables = std::env::vars_os().filter(|(name, _)| name.as_encoded_bytes().starts_with(b"EVT_"));
+    let texts = std::env::args_os().chain(variables.map(|(_, value)| value));
+    texts.for_each(|text| secret::remember_password(&text.to_string_lossy()));
     let mut console = Console::new(T::NAME, Colour::Off);
     console = match early("log-format").as_deref() {
         Some("json") => console.as_json(about(Clock::System, early("pipeline").unwrap_or_else(|| "evt".to_owned()))),

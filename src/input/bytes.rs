@@ -1,11 +1,11 @@
 //! The bytes of a file or of standard input, decompressed if necessary. Reading can wait for a pipe, with a timeout.
 
 use super::content::digest::{ContentDigest, FileContent};
+use crate::emit::ByteProgress;
 use crate::error::{Error, Result};
 use crate::format::TextDecoder;
 use crate::format::recognise::{LOOK, begins_with_object};
 use crate::format::unpack::Unpacked;
-use crate::ingest::ByteProgress;
 use crate::run::Run;
 use crate::run::io::ByteStream;
 use crate::stop::Woken;

@@ -1,10 +1,10 @@
 //! Rows of a container (Parquet, Avro, …) or of a store, read batch by batch.
 
 use super::{Input, Step};
+use crate::emit::RecordEmitter;
 use crate::error::Result;
 use crate::format::Rows;
 use crate::frame::{self, Control, PartitionState, Progress};
-use crate::ingest::Ingest;
 use crate::kind::event::{column, has_raw};
 use crate::kind::{Kind, PartitionName};
 use crate::mapping::RecordMeta;
@@ -35,26 +35,26 @@ impl RowInput {
 }
 
 impl Input for RowInput {
-    fn step(&mut self, ingest: &mut Ingest) -> Result<Step> {
+    fn step(&mut self, emitter: &mut RecordEmitter) -> Result<Step> {
         if self.run.stop.signal().is_some() {
             return Ok(Step::Stopped);
         }
         let Some(rows) = self.rows.next() else {
-            ingest.drain()?;
-            ingest.flush()?;
-            self.carried.report_ended(ingest);
+            emitter.drain()?;
+            emitter.flush()?;
+            self.carried.report_ended(emitter);
             return Ok(Step::End);
         };
         match rows.map_err(|error| error.at(self.name.clone()))? {
             Rows::Text(records) => {
                 let meta = RecordMeta::of_file(&self.name, self.partition);
-                ingest.records(&records, &[], Some(""), meta)?;
+                emitter.records(&records, &[], Some(""), meta)?;
             }
             // The dictionaries of a batch that a filter has emptied have no values.
             Rows::Batch(batch) if batch.num_rows() == 0 => {}
             Rows::Batch(batch) => {
                 self.carried.learn(&batch);
-                ingest.batch(batch, &self.name)?;
+                emitter.batch(batch, &self.name)?;
             }
         }
         Ok(Step::More)
@@ -65,11 +65,16 @@ impl Input for RowInput {
     }
 }
 
-/// Passes the schema of a container or a store to `ingest` if it declares one of evt's kinds. `is_mapped_anew`: the
-/// rows are text that the mapper makes new events of, so that `ingest` ignores their raw column.
-pub fn take_schema(schema: Option<SchemaRef>, is_mapped_anew: bool, name: &str, ingest: &mut Ingest) -> Result<()> {
+/// Passes the schema of a container or a store to `emitter` if it declares one of evt's kinds. `is_mapped_anew`: the
+/// rows are text that the mapper makes new events of, so that `emitter` ignores their raw column.
+pub fn take_schema(
+    schema: Option<SchemaRef>,
+    is_mapped_anew: bool,
+    name: &str,
+    emitter: &mut RecordEmitter,
+) -> Result<()> {
     let Some((kind, schema)) = schema.and_then(|schema| Some((Kind::of(&schema)?, schema))) else { return Ok(()) };
-    ingest.take_schema(kind.schema_of_file(&schema, has_raw(&schema) && !is_mapped_anew), name)
+    emitter.take_schema(kind.schema_of_file(&schema, has_raw(&schema) && !is_mapped_anew), name)
 }
 
 /// The partitions found in the rows of an input without progress messages.
@@ -94,7 +99,7 @@ impl CarriedPartitions {
     }
 
     /// Reports all partitions as ended, ordered by origin and name.
-    fn report_ended(&mut self, ingest: &mut Ingest) {
+    fn report_ended(&mut self, emitter: &mut RecordEmitter) {
         let mut names: Vec<PartitionName> = self.0.drain().collect();
         names.sort_unstable();
         let ended = |PartitionName { origin, partition }| {
@@ -103,7 +108,7 @@ impl CarriedPartitions {
         };
         let partitions: Vec<_> = names.into_iter().map(ended).collect();
         if !partitions.is_empty() {
-            ingest.control(Control::Progress(Progress { partitions, ..Progress::default() }));
+            emitter.stamp_mut().control(Control::Progress(Progress { partitions, ..Progress::default() }));
         }
     }
 }

@@ -4,11 +4,11 @@
 use super::bytes::{Bytes, Chunk};
 use super::{EndProof, Input, InputEnd, Step};
 use crate::checkpoint::header::CHECKPOINT_KEY;
+use crate::emit::{ByteProgress, RecordEmitter};
 use crate::error::{Error, Result};
 use crate::format::container::Pieces;
 use crate::format::{jsonl, row};
 use crate::frame::{Control, End, EndReason, Finish, Frame};
-use crate::ingest::{ByteProgress, Ingest};
 use crate::kind::event::RAW;
 use crate::kind::record_parts::is_framed;
 use crate::kind::{Kind, older};
@@ -111,9 +111,9 @@ impl FrameInput {
         }
     }
 
-    fn take(&mut self, frame: Frame, ingest: &mut Ingest) -> Result<()> {
+    fn take(&mut self, frame: Frame, emitter: &mut RecordEmitter) -> Result<()> {
         match (frame, &mut self.rows) {
-            (Frame::Schema(schema), StreamRows::Unknown) => self.begin(&schema, ingest),
+            (Frame::Schema(schema), StreamRows::Unknown) => self.begin(&schema, emitter),
             (_, StreamRows::Unknown) => Err(self.without_schema()),
             (Frame::Batch(batch), StreamRows::Foreign(pieces)) => {
                 pieces.push(batch);
@@ -121,19 +121,19 @@ impl FrameInput {
             }
             (Frame::Batch(batch), StreamRows::Own) => {
                 self.check_json(&batch)?;
-                ingest.batch(batch, self.reader.bytes.name())
+                emitter.batch(batch, self.reader.bytes.name())
             }
             (Frame::Control(Control::End(_)) | Frame::Schema(_) | Frame::Eos, _) => Ok(()),
             (Frame::Control(control), _) => {
                 self.check_barrier(&control)?;
-                ingest.control(control);
+                emitter.stamp_mut().control(control);
                 Ok(())
             }
         }
     }
 
     /// Determines from the schema whether the rows are evt's own.
-    fn begin(&mut self, schema: &SchemaRef, ingest: &mut Ingest) -> Result<()> {
+    fn begin(&mut self, schema: &SchemaRef, emitter: &mut RecordEmitter) -> Result<()> {
         let bytes = &self.reader.bytes;
         // The stage that sends the frames through a pipe stops at the signal too, and then sends the `end` frame: read
         // up to it.
@@ -143,25 +143,25 @@ impl FrameInput {
         let schema = self.checkpointed(older::widened_schema(schema))?;
         let bytes = &self.reader.bytes;
         self.rows = match own_kind(&schema) {
-            None => StreamRows::Foreign(Pieces::new(ingest.run().line_max())),
+            None => StreamRows::Foreign(Pieces::new(emitter.run().line_max())),
             Some(_) => {
-                ingest.take_schema(schema, bytes.name())?;
+                emitter.take_schema(schema, bytes.name())?;
                 StreamRows::Own
             }
         };
-        self.partition = ingest.partition(&self.origin);
+        self.partition = emitter.partition(&self.origin);
         Ok(())
     }
 
     /// Ends the input. Errors: exit status 65 if the stream is that of a pipe with a checkpoint, but has no control
     /// messages.
-    fn end_at(&mut self, finish: Finish, ingest: &mut Ingest) -> Result<Step> {
+    fn end_at(&mut self, finish: Finish, emitter: &mut RecordEmitter) -> Result<Step> {
         if self.is_checkpointed && matches!(finish, Finish::Foreign) {
             return Err(self.dropped());
         }
         self.finish = Some(finish);
         if self.reports_partitions() {
-            ingest.withdraw();
+            emitter.stamp_mut().withdraw();
         }
         Ok(Step::End)
     }
@@ -227,22 +227,22 @@ impl FrameInput {
 }
 
 impl Input for FrameInput {
-    fn step(&mut self, ingest: &mut Ingest) -> Result<Step> {
+    fn step(&mut self, emitter: &mut RecordEmitter) -> Result<Step> {
         if let StreamRows::Foreign(pieces) = &mut self.rows
             && let Some(records) = pieces.next_rows()?
         {
             let meta = RecordMeta::of_file(self.reader.bytes.name(), self.partition);
-            ingest.records(&records, &[], Some(""), meta)?;
+            emitter.records(&records, &[], Some(""), meta)?;
             return Ok(Step::More);
         }
         match self.reader.read(Some(Duration::ZERO))? {
             Framed::Idle => Ok(Step::Idle),
             // The stage before waits until this one has completed the last epoch, and keeps the stream open.
-            Framed::Frame(Frame::Eos) if self.is_checkpointed => self.end_at(self.reader.decoder.finish()?, ingest),
-            Framed::Frame(frame) => self.take(frame, ingest).map(|()| Step::More),
+            Framed::Frame(Frame::Eos) if self.is_checkpointed => self.end_at(self.reader.decoder.finish()?, emitter),
+            Framed::Frame(frame) => self.take(frame, emitter).map(|()| Step::More),
             Framed::Stopped => Ok(Step::Stopped),
             Framed::End(_) if matches!(self.rows, StreamRows::Unknown) => Err(self.without_schema()),
-            Framed::End(finish) => self.end_at(finish, ingest),
+            Framed::End(finish) => self.end_at(finish, emitter),
         }
     }
 

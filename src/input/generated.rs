@@ -2,10 +2,10 @@
 //! fields.
 
 use super::{Input, Step};
+use crate::emit::RecordEmitter;
 use crate::error::{Error, Result};
 use crate::generate::Generator;
 use crate::generate::truth::Truth;
-use crate::ingest::Ingest;
 use crate::kind::event::shared_raw_field;
 use arrow::array::{BinaryViewBuilder, RecordBatch};
 use arrow::datatypes::{Schema, SchemaRef};
@@ -59,16 +59,16 @@ impl GeneratedInput {
 }
 
 impl Input for GeneratedInput {
-    fn step(&mut self, ingest: &mut Ingest) -> Result<Step> {
-        ingest.set_schema(self.schema.clone());
-        if ingest.run().stop.signal().is_some() {
+    fn step(&mut self, emitter: &mut RecordEmitter) -> Result<Step> {
+        emitter.set_schema(self.schema.clone());
+        if emitter.run().stop.signal().is_some() {
             return Ok(Step::Stopped);
         }
         let batch = self.batch()?;
         if batch.num_rows() == 0 {
             return Ok(Step::End);
         }
-        ingest.batch(batch, "generated records").map(|()| Step::More)
+        emitter.batch(batch, "generated records").map(|()| Step::More)
     }
 
     fn is_live(&self) -> bool {
@@ -80,7 +80,7 @@ impl Input for GeneratedInput {
     }
 
     /// Writes the expected results of the records, which are durable in the output.
-    fn commit_end(&mut self, _ingest: &mut Ingest) -> Result<()> {
+    fn commit_end(&mut self, _emitter: &mut RecordEmitter) -> Result<()> {
         let Some(TruthFile { truth, path }) = self.truth.take() else { return Ok(()) };
         let report = truth.finish()?;
         let text = serde_json::to_string_pretty(&report).map_err(|error| Error::broken("truth").because(error))?;

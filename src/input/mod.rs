@@ -3,7 +3,7 @@
 //! ```text
 //! file, pipe ─► bytes ─► unopened: finds the format ─┬─► text       records of a text format         ┐
 //!                                                    ├─► frames     rows with their stamps           │
-//!                                                    └─► container  rows of Parquet, Avro, …         ├─► Ingest ─►
+//!                                                    └─► container  rows of Parquet, Avro, …         ├─► emitter ─►
 //! --follow ─► follow::watch ─► unopened ───────────────► follow     lines of all files of one name   │   batches,
 //! store ───────────────────────────────────────────────► container  rows of a table                  │   dead
 //! HTTP server ─► crate::spool ─────────────────────────► spool      records of kept requests         │   letters,
@@ -11,8 +11,8 @@
 //! evt-gen ─────────────────────────────────────────────► generated  records from a seed              ┘   messages
 //! ```
 //!
-//! All inputs of a run share one [`Ingest`]. [`Input::step`] reads what is available and [`Input::wait`] waits for
-//! more. A step on a compressed pipe may wait, because its decompressor cannot stop inside a block. A step that opens a
+//! All inputs of a run share one [`RecordEmitter`]. [`Input::step`] reads what is available and [`Input::wait`] waits
+//! for more. A step on a compressed pipe may wait, because its decompressor cannot stop inside a block. A step that opens a
 //! container from a pipe waits for all of it, and copies it to a temporary file.
 //!
 //! `buffer_pool` has the buffers of bytes, `content/` knows files by their content, `position` tells where an input
@@ -41,9 +41,9 @@ pub mod text;
 pub mod unopened;
 
 use crate::counts::DoneRecords;
+use crate::emit::{ByteProgress, RecordEmitter};
 use crate::error::Result;
 use crate::frame::EndReason;
-use crate::ingest::{ByteProgress, Ingest};
 use std::time::Duration;
 
 pub use lag::Lag;
@@ -66,8 +66,8 @@ pub enum Step {
 
 /// One input of a run.
 pub trait Input {
-    /// Reads the available records into `ingest`, at most about a batch. Does not wait for more.
-    fn step(&mut self, ingest: &mut Ingest) -> Result<Step>;
+    /// Reads the available records into `emitter`, at most about a batch. Does not wait for more.
+    fn step(&mut self, emitter: &mut RecordEmitter) -> Result<Step>;
 
     /// Waits until there may be something to read, a signal arrives, or `timeout` has passed.
     /// An input whose steps are never [`Step::Idle`] has nothing to wait for.
@@ -113,14 +113,14 @@ pub trait Input {
         false
     }
 
-    /// Notes the positions before which `ingest` has received every record, if a commit is due; returns whether it has
+    /// Notes the positions before which `emitter` has received every record, if a commit is due; returns whether it has
     /// noted positions.
-    fn note(&mut self, _ingest: &mut Ingest) -> Result<bool> {
+    fn note(&mut self, _emitter: &mut RecordEmitter) -> Result<bool> {
         Ok(false)
     }
 
     /// Notes the positions of an epoch, which are committed once it is complete.
-    fn note_epoch(&mut self, _ingest: &mut Ingest) {}
+    fn note_epoch(&mut self, _emitter: &mut RecordEmitter) {}
 
     /// Whether noted positions wait for their commit.
     fn has_noted(&self) -> bool {
@@ -128,18 +128,18 @@ pub trait Input {
     }
 
     /// Commits the noted positions. The caller has made every row before them durable in the outputs.
-    fn commit(&mut self, _ingest: &mut Ingest) -> Result<()> {
+    fn commit(&mut self, _emitter: &mut RecordEmitter) -> Result<()> {
         Ok(())
     }
 
     /// Commits the last positions or writes the report, after the run has ended and its outputs are durable.
-    fn commit_end(&mut self, _ingest: &mut Ingest) -> Result<()> {
+    fn commit_end(&mut self, _emitter: &mut RecordEmitter) -> Result<()> {
         Ok(())
     }
 
     /// Handles an incomplete last record when a signal stops the run before the end of the input: reads it, leaves it
     /// to a later run, or reports that it is not read.
-    fn stop(&mut self, _ingest: &mut Ingest) -> Result<()> {
+    fn stop(&mut self, _emitter: &mut RecordEmitter) -> Result<()> {
         Ok(())
     }
 
@@ -150,21 +150,21 @@ pub trait Input {
     }
 
     /// Checks that what was read is of the topics that [`Input::reached`] names, before positions are stored.
-    fn confirm(&mut self, _ingest: &mut Ingest) -> Result<()> {
+    fn confirm(&mut self, _emitter: &mut RecordEmitter) -> Result<()> {
         Ok(())
     }
 
-    /// Returns how far each partition of a topic is read: every row before its position is in the queue of `ingest`.
-    fn reached(&self, _ingest: &mut Ingest) -> Vec<ReadPosition> {
+    /// Returns how far each partition of a topic is read: every row before its position is in the queue of `emitter`.
+    fn reached(&self, _emitter: &mut RecordEmitter) -> Vec<ReadPosition> {
         vec![]
     }
 
     /// The same; `stores`: the positions are to be stored.
-    fn reached_now(&mut self, stores: bool, ingest: &mut Ingest) -> Result<Vec<ReadPosition>> {
+    fn reached_now(&mut self, stores: bool, emitter: &mut RecordEmitter) -> Result<Vec<ReadPosition>> {
         if stores {
-            self.confirm(ingest)?;
+            self.confirm(emitter)?;
         }
-        Ok(self.reached(ingest))
+        Ok(self.reached(emitter))
     }
 
     /// Returns the live partitions of which the input has not read all rows up to now. The source sets

@@ -2,9 +2,9 @@
 
 use super::{EndProof, Input, InputEnd, InputPosition, Step};
 use crate::counts::{DoneRecords, counted};
+use crate::emit::{ByteProgress, RecordEmitter};
 use crate::error::Result;
 use crate::frame::EndReason;
-use crate::ingest::{ByteProgress, Ingest};
 use crate::kind::headers::Headers;
 use crate::mapping::{Arrival, RecordMeta};
 use crate::run::Run;
@@ -61,13 +61,19 @@ pub struct SpoolInput {
 
 impl SpoolInput {
     /// Makes an input of `reader`, as the only partition of `origin`; calls `shutdown` at a signal.
-    pub fn new(run: Rc<Run>, reader: SpoolReader, shutdown: Shutdown, origin: &str, ingest: &mut Ingest) -> Self {
-        let partition_index = ingest.partition_table.partition(origin, "0");
+    pub fn new(
+        run: Rc<Run>,
+        reader: SpoolReader,
+        shutdown: Shutdown,
+        origin: &str,
+        emitter: &mut RecordEmitter,
+    ) -> Self {
+        let partition_index = emitter.stamp_mut().announce(origin, "0");
         let Position { offset, stream_time } = reader.start;
-        ingest.partition_table.resume(partition_index, stream_time);
+        emitter.stamp_mut().resume(partition_index, stream_time);
         // Decide the schema now: the kind of the rows is known, and requests are acknowledged before the first record
         // is read.
-        ingest.set_schema(ingest.schema());
+        emitter.set_schema(emitter.schema());
         Self {
             run,
             reader,
@@ -102,8 +108,8 @@ impl SpoolInput {
         matches!(self.reader.pace, Pace::Relaxed | Pace::WithEpochs)
     }
 
-    /// Passes the records of the next entry to `ingest`, from offset `next` on; returns whether there was an entry.
-    fn take(&mut self, ingest: &mut Ingest, now: Duration) -> Result<bool> {
+    /// Passes the records of the next entry to `emitter`, from offset `next` on; returns whether there was an entry.
+    fn take(&mut self, emitter: &mut RecordEmitter, now: Duration) -> Result<bool> {
         let Some(entry) = self.reader.entries.next()? else { return Ok(false) };
         let request = &entry.request;
         let arrival = Some(Arrival { at: request.arrived_at, is_fact: true });
@@ -112,9 +118,9 @@ impl SpoolInput {
         for (record, offset) in request.records.iter().zip(entry.offset..).filter(|(_, offset)| *offset >= self.next) {
             self.bytes += record.payload.len() as u64;
             match &record.outcome {
-                RecordOutcome::New => ingest.message(&record.payload, meta.at(offset))?,
-                RecordOutcome::Duplicate => ingest.duplicate(),
-                RecordOutcome::Rejected(fault) => ingest.reject(&record.payload, fault, meta.at(offset))?,
+                RecordOutcome::New => emitter.message(&record.payload, meta.at(offset))?,
+                RecordOutcome::Duplicate => emitter.duplicate(),
+                RecordOutcome::Rejected(fault) => emitter.reject(&record.payload, fault, meta.at(offset))?,
             }
             self.since.get_or_insert(now);
         }
@@ -146,15 +152,15 @@ impl SpoolInput {
         end - self.reader.start.offset - rejected - read
     }
 
-    /// Returns the position before which `ingest` has passed on every record.
-    fn position(&self, ingest: &mut Ingest) -> Position {
-        let offset = ingest.mapper.first_held(self.partition_index).unwrap_or(self.next);
-        Position { offset, stream_time: ingest.partition_table.stream_time(self.partition_index) }
+    /// Returns the position before which `emitter` has passed on every record.
+    fn position(&self, emitter: &mut RecordEmitter) -> Position {
+        let offset = emitter.stamp().first_held(self.partition_index).unwrap_or(self.next);
+        Position { offset, stream_time: emitter.stamp().stream_time(self.partition_index) }
     }
 }
 
 impl Input for SpoolInput {
-    fn step(&mut self, ingest: &mut Ingest) -> Result<Step> {
+    fn step(&mut self, emitter: &mut RecordEmitter) -> Result<Step> {
         if self.run.stop.signal().is_some()
             && let Some(shutdown) = self.shutdown.take()
         {
@@ -167,9 +173,9 @@ impl Input for SpoolInput {
         if end.is_final && self.gives_up(end.offset, start) {
             return Ok(Step::Stopped);
         }
-        ingest.update_time();
+        emitter.update_time();
         for taken in 0..ENTRIES {
-            self.idle = !self.take(ingest, start)?;
+            self.idle = !self.take(emitter, start)?;
             if self.idle {
                 return Ok(match (taken, end.is_final) {
                     (0, true) if self.run.stop.signal().is_some() => Step::Stopped,
@@ -203,19 +209,19 @@ impl Input for SpoolInput {
         true
     }
 
-    fn note(&mut self, ingest: &mut Ingest) -> Result<bool> {
+    fn note(&mut self, emitter: &mut RecordEmitter) -> Result<bool> {
         if !self.is_due() {
             return Ok(false);
         }
-        ingest.flush()?;
+        emitter.flush()?;
         self.since = None;
-        self.noted = Some(self.position(ingest));
+        self.noted = Some(self.position(emitter));
         Ok(true)
     }
 
-    /// Every record before the position has been passed on. The stage has emptied the queue of `ingest`.
-    fn note_epoch(&mut self, ingest: &mut Ingest) {
-        self.noted = Some(self.position(ingest));
+    /// Every record before the position has been passed on. The stage has emptied the queue of `emitter`.
+    fn note_epoch(&mut self, emitter: &mut RecordEmitter) {
+        self.noted = Some(self.position(emitter));
     }
 
     fn checkpoint_position(&mut self) -> Result<Option<InputPosition>> {
@@ -232,7 +238,7 @@ impl Input for SpoolInput {
         self.noted.is_some()
     }
 
-    fn commit(&mut self, _ingest: &mut Ingest) -> Result<()> {
+    fn commit(&mut self, _emitter: &mut RecordEmitter) -> Result<()> {
         let Some(position) = self.noted.take() else { return Ok(()) };
         match self.reader.entries.settle(position) {
             Ok(()) => {
@@ -250,8 +256,8 @@ impl Input for SpoolInput {
         Ok(())
     }
 
-    fn commit_end(&mut self, ingest: &mut Ingest) -> Result<()> {
-        let position = self.position(ingest);
+    fn commit_end(&mut self, emitter: &mut RecordEmitter) -> Result<()> {
+        let position = self.position(emitter);
         match self.reader.pace {
             Pace::Never => Ok(()),
             _ if position.offset == self.settled => Ok(()),

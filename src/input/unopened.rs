@@ -9,11 +9,11 @@ use super::frames::FrameInput;
 use super::position::FollowPosition;
 use super::text::{OpenRecord, TextInput};
 use super::{EndProof, Input, InputEnd, Step};
+use crate::emit::RecordEmitter;
 use crate::error::{Error, Result};
 use crate::format::recognise::{Head, has_json_lines};
 use crate::format::{self, Format, InputForm, Limits, TextOptions, jsonl};
 use crate::frame::EndReason;
-use crate::ingest::Ingest;
 use crate::run::Run;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -206,7 +206,7 @@ impl UnopenedInput {
 
     /// Makes the input that reads `format`. Only text in regular files is followed. Errors: exit status 2 for an
     /// output-only format.
-    fn open(&mut self, format: &'static Format, ingest: &mut Ingest) -> Result<Box<dyn Input>> {
+    fn open(&mut self, format: &'static Format, emitter: &mut RecordEmitter) -> Result<Box<dyn Input>> {
         let (mut bytes, watched) = match std::mem::replace(&mut self.from, ByteSource::Taken) {
             ByteSource::Bytes(bytes) => (bytes, None),
             ByteSource::Watched(WatchedFile { watch, id, bytes, former }) => (bytes, Some((watch, id, former))),
@@ -234,19 +234,19 @@ impl UnopenedInput {
             .at(self.name.clone())),
             (InputForm::None, _) => Err(Error::usage(format!("-f {}: output format only", format.name))),
             (InputForm::Text(_), Some((watch, id, former))) => {
-                let reading = self.reading(&bytes, format, ingest);
+                let reading = self.reading(&bytes, format, emitter);
                 let (watched, rest) = (WatchedFile { watch, id, bytes, former }, std::mem::take(&mut self.resumption));
                 Ok(Box::new(FollowedInput::new(self.run.clone(), watched, reading, rest)?))
             }
             (InputForm::Text(_), None) => {
                 let named = format::by_extension(bytes.name()).is_some_and(|named| named == format);
                 let is_named = self.options.files.format.is_some() || named;
-                ingest.flags.first_times.set_has_format(is_named || has_json_lines(bytes.head()));
+                emitter.stamp_mut().set_has_format(is_named || has_json_lines(bytes.head()));
                 // Text that begins within the examined bytes has been recognised.
                 let rejects_array = self.options.files.format.is_none() && jsonl::is_blank(bytes.head());
-                let reading = self.reading(&bytes, format, ingest);
+                let reading = self.reading(&bytes, format, emitter);
                 let mut input = TextInput::new(bytes, reading.splitter(), reading.is_json_lines(), reading.partition);
-                input.begin(ingest.read.begin(ingest.partition_table.stream_time(reading.partition)));
+                input.begin(emitter.stamp_mut().begin_records(reading.partition));
                 Ok(Box::new(input.with_open_record(self.options.open_record()).rejecting_array(rejects_array)))
             }
             (InputForm::Frames, _) => Ok(Box::new(FrameInput::new(
@@ -258,25 +258,25 @@ impl UnopenedInput {
             ))),
             (InputForm::Container(open), _) => {
                 let opened = open(bytes.whole_file()?, limits(&self.run)).map_err(|error| error.at(bytes.name()))?;
-                ingest.mapper.declared = ingest.mapper.declared.take().or(opened.names);
-                take_schema(opened.schema, opened.is_text && self.options.files.raw_only, bytes.name(), ingest)?;
-                let (name, partition) = (bytes.name().to_owned(), ingest.partition(&self.origin));
+                emitter.declare(|| opened.names);
+                take_schema(opened.schema, opened.is_text && self.options.files.raw_only, bytes.name(), emitter)?;
+                let (name, partition) = (bytes.name().to_owned(), emitter.partition(&self.origin));
                 Ok(Box::new(RowInput::new(opened.rows, name, partition, self.run.clone())))
             }
         }
     }
 
     /// Returns the settings for reading text of this format; from now on a signal stops the reading at once.
-    fn reading(&self, bytes: &Bytes, format: &'static Format, ingest: &mut Ingest) -> TextReading {
+    fn reading(&self, bytes: &Bytes, format: &'static Format, emitter: &mut RecordEmitter) -> TextReading {
         bytes.set_stops_at_signals(true);
         self.run.stop.set_behind_pipe(false);
         let (options, is_continued) = (self.options.files.text.clone(), self.options.continuation.is_continued);
-        TextReading { format, options, partition: ingest.partition(&self.origin), is_continued }
+        TextReading { format, options, partition: emitter.partition(&self.origin), is_continued }
     }
 }
 
 impl Input for UnopenedInput {
-    fn step(&mut self, ingest: &mut Ingest) -> Result<Step> {
+    fn step(&mut self, emitter: &mut RecordEmitter) -> Result<Step> {
         if !self.find()? {
             return Ok(if self.run.stop.signal().is_some() { Step::Stopped } else { Step::Idle });
         }
@@ -295,7 +295,7 @@ impl Input for UnopenedInput {
                         Chunk::Bytes(_) | Chunk::End => {}
                     }
                 }
-                self.open(format, ingest).map(Step::Opened)
+                self.open(format, emitter).map(Step::Opened)
             }
         }
     }

@@ -8,7 +8,6 @@ use super::fetch::{self, Fetcher, Leader, Leaders, Lookup};
 use super::group::{CommitMode, TopicOptions};
 use super::position::{OffsetSpan, PartitionId, Position};
 use super::produce::shared::SharedProducer;
-use super::range::ReadMode;
 use super::source::{Cluster, Message, RECORDS_PER_POLL, RecordSink, RecordSource, SourceEvent};
 use crate::error::{Error, ErrorKind, Result, guarded};
 use crate::kind::headers::Headers;
@@ -52,7 +51,6 @@ impl Connections {
     pub fn new(topics: &Topics, options: &TopicOptions) -> Result<Self> {
         let Topics { address, run } = topics;
         let mut cluster = LibraryCluster::with_statistics(topics, options.statistics_interval())?;
-        cluster.has_ids = options.read_mode != ReadMode::Bounded;
         if let CommitMode::Transactions(producer) = &options.commit_mode {
             cluster.transactions = Some(producer.clone());
         }
@@ -73,8 +71,6 @@ pub struct LibraryCluster {
     topics: Topics,
     /// The producer whose transactions have the offsets, if there is one.
     transactions: Option<Rc<SharedProducer>>,
-    /// Whether the run compares the ids of the topics.
-    has_ids: bool,
     /// The client that asks for these ids while records are read.
     topic_ids: RefCell<Option<TopicIds>>,
 }
@@ -107,7 +103,7 @@ impl LibraryCluster {
             ("fetch.queue.backoff.ms", "5"),
         ])?;
         let (client, topics) = (Arc::new(client), topics.clone());
-        Ok(Self { client, topics, transactions: None, has_ids: false, topic_ids: RefCell::default() })
+        Ok(Self { client, topics, transactions: None, topic_ids: RefCell::default() })
     }
 
     /// Returns the source of its records.
@@ -171,10 +167,7 @@ impl Cluster for LibraryCluster {
     }
 
     fn topic_ids(&self) -> Result<Vec<Option<TopicId>>> {
-        match self.has_ids {
-            true => TopicIds::new(&self.topics)?.wait(self.context().notes(|notes| notes.has_begun)),
-            false => Ok(vec![]),
-        }
+        TopicIds::new(&self.topics)?.wait(self.context().notes(|notes| notes.has_begun))
     }
 
     fn topic_ids_now(&self) -> Option<Vec<Option<TopicId>>> {
@@ -206,6 +199,8 @@ impl Cluster for LibraryCluster {
 
     fn subscribe(&self) -> Result<()> {
         let names: Vec<&str> = self.topics.address.topics.iter().map(String::as_str).collect();
+        // A second subscription to the same topics changes nothing.
+        self.client.unsubscribe();
         let subscribed = self.client.subscribe(&names);
         subscribed.map_err(|error| client::failed(&self.topics.address, "joining the group failed", &error))
     }

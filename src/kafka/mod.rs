@@ -1,7 +1,7 @@
 //! Kafka: topics as input and as output.
 //!
 //! ```text
-//! brokers ─► fetch, or librdkafka's own fetching ─► input ─► records ─► ingest ─► rows
+//! brokers ─► fetch, or librdkafka's own fetching ─► input ─► records ─► emitter ─► rows
 //! rows ─► produce ─► librdkafka's queue ─► brokers
 //! ```
 //!
@@ -18,7 +18,7 @@
 //! - [`range`] decides where each partition begins and ends; [`position`] has the computations of it that need no
 //!   broker; [`topic_check`] notices topics that are deleted and created again.
 //! - [`group`] commits offsets and keeps revoked partitions until their rows are safe.
-//! - [`records`] decodes each payload by its format and passes it to the ingest.
+//! - [`records`] decodes each payload by its format and passes it to the emitter.
 //!
 //! Failures: while no broker responds, input and output wait (`wait=`) and report the outage once. A committed offset
 //! that no longer exists ends the run, or is reported with `on_gap=continue`. A record that cannot be decoded becomes a

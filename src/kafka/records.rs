@@ -1,16 +1,16 @@
-//! Passes the payloads of a topic to the ingest, by the topic's format: JSON, Avro, dead letters or frames.
+//! Passes the payloads of a topic to the emitter, by the topic's format: JSON, Avro, dead letters or frames.
 
 use super::framing::{self, ReaderProgress};
 use super::letter;
 use super::position::{PartitionId, Position};
 use super::range::{PartitionCursor, TruncatedPartition};
 use super::source::{Message, RecordSink};
+use crate::emit::RecordEmitter;
 use crate::error::{Error, Result};
 use crate::frame::{Control, Frame, Progress};
-use crate::ingest::Ingest;
 use crate::kind::dead::{ErrorType, Fault};
 use crate::kind::{Kind, older};
-use crate::mapping::{PartitionTable, RecordMeta};
+use crate::mapping::RecordMeta;
 use crate::registry::place;
 use crate::registry::wire::{self, WireDecoder};
 use crate::run::Run;
@@ -61,25 +61,25 @@ impl PartitionSet {
         self.cursors.iter().filter(|cursor| cursor.is_read()).map(PartitionCursor::start).collect()
     }
 
-    /// Announces a partition to the partition table, with its committed stream time. Does nothing for a topic of
+    /// Announces a partition to the emitter, with its committed stream time. Does nothing for a topic of
     /// frames, which announce their own partitions.
-    pub fn announce(&self, cursor: &mut PartitionCursor, origin: Option<&str>, partition_table: &mut PartitionTable) {
+    pub fn announce(&self, cursor: &mut PartitionCursor, origin: Option<&str>, emitter: &mut RecordEmitter) {
         let origin = origin.unwrap_or(&self.topics[cursor.id.topic]);
         let number = cursor.id.number.to_string();
         cursor.partition_index = match self.decoder.form {
-            TopicFormat::Json | TopicFormat::Avro => partition_table.partition(origin, &number),
-            TopicFormat::Frames => partition_table.silent(origin, &number),
+            TopicFormat::Json | TopicFormat::Avro => emitter.stamp_mut().announce(origin, &number),
+            TopicFormat::Frames => emitter.stamp_mut().silent(origin, &number),
         };
-        partition_table.resume(cursor.partition_index, cursor.stream_time);
+        emitter.stamp_mut().resume(cursor.partition_index, cursor.stream_time);
     }
 
     /// Takes a message of a partition; returns whether the partition ends with it.
     #[inline]
-    pub fn take(&mut self, id: PartitionId, message: &Message<'_>, ingest: &mut Ingest) -> Result<bool> {
+    pub fn take(&mut self, id: PartitionId, message: &Message<'_>, emitter: &mut RecordEmitter) -> Result<bool> {
         let Some(at) = self.find(id) else { return Ok(false) };
         let cursor = &mut self.cursors[at];
         if cursor.is_at_or_after_end(message.offset) {
-            return self.end(at, ingest);
+            return self.end(at, emitter);
         }
         if message.offset < cursor.next {
             return Ok(false);
@@ -88,7 +88,7 @@ impl PartitionSet {
         let done = cursor.is_done();
         match message.value {
             // A tombstone is neither an event nor a fault.
-            None => ingest.tombstone(),
+            None => emitter.tombstone(),
             Some(payload) => {
                 self.bytes += payload.len() as u64;
                 let id = cursor.id;
@@ -101,35 +101,41 @@ impl PartitionSet {
                     arrival: message.arrival,
                 };
                 match self.decoder.form {
-                    TopicFormat::Json => self.decoder.json(payload, meta, ingest)?,
-                    TopicFormat::Avro => self.decoder.avro(payload, id.topic, meta, ingest)?,
+                    TopicFormat::Json => self.decoder.json(payload, meta, emitter)?,
+                    TopicFormat::Avro => self.decoder.avro(payload, id.topic, meta, emitter)?,
                     TopicFormat::Frames => match framing::frames(payload) {
                         Ok(frames) => frames.into_iter().try_for_each(|frame| {
                             let is_complete = |progress: &ReaderProgress| {
                                 self.cursors.iter().all(|one| one.ended || progress.is_complete(one.id))
                             };
-                            self.decoder.frame(frame, id, is_complete, ingest)
+                            self.decoder.frame(frame, id, is_complete, emitter)
                         })?,
                         Err(error) => {
                             let fault = Fault::new(ErrorType::ParseError, format!("expected frames: {error}"));
-                            ingest.reject(payload, &fault, meta)?;
+                            emitter.reject(payload, &fault, meta)?;
                         }
                     },
                 }
             }
         }
-        if done { self.end(at, ingest) } else { Ok(false) }
+        if done { self.end(at, emitter) } else { Ok(false) }
     }
 
     /// Notes that the fetched records of a partition have been read, up to `next`; `high` is its present end offset.
     /// Returns whether the partition ends here.
-    pub fn read_to(&mut self, id: PartitionId, next: Option<i64>, high: i64, ingest: &mut Ingest) -> Result<bool> {
+    pub fn read_to(
+        &mut self,
+        id: PartitionId,
+        next: Option<i64>,
+        high: i64,
+        emitter: &mut RecordEmitter,
+    ) -> Result<bool> {
         let Some(at) = self.find(id) else { return Ok(false) };
         let cursor = &mut self.cursors[at];
         cursor.next = next.unwrap_or(cursor.next).max(cursor.next);
         cursor.extent.high = high;
         if cursor.is_done() {
-            return self.end(at, ingest);
+            return self.end(at, emitter);
         }
         let is_short = cursor.next >= high && cursor.is_before_end(high);
         match self.short.iter_mut().find(|short| short.id == id) {
@@ -143,11 +149,11 @@ impl PartitionSet {
     /// Notes that librdkafka reports the end of a partition. Returns whether the partition ends here. The offsets
     /// before the end of the range may have no records, so a report counts if it comes again after the partition was
     /// read again from the same offset.
-    pub fn read_to_end(&mut self, at: usize, ingest: &mut Ingest) -> Result<bool> {
+    pub fn read_to_end(&mut self, at: usize, emitter: &mut RecordEmitter) -> Result<bool> {
         let PartitionCursor { id, next, .. } = self.cursors[at];
         let known = self.short.iter().position(|short| short.id == id);
         if self.cursors[at].is_done() || known.is_some_and(|known| self.short[known].read_again == Some(next)) {
-            return self.end(at, ingest);
+            return self.end(at, emitter);
         }
         match known {
             Some(known) => self.short[known].is_short = true,
@@ -158,22 +164,22 @@ impl PartitionSet {
 
     /// Ends a partition: it no longer takes part in the minimum that makes the watermark. Returns whether it had not
     /// ended.
-    pub fn end(&mut self, at: usize, ingest: &mut Ingest) -> Result<bool> {
+    pub fn end(&mut self, at: usize, emitter: &mut RecordEmitter) -> Result<bool> {
         let cursor = &mut self.cursors[at];
         if std::mem::replace(&mut cursor.ended, true) {
             return Ok(false);
         }
-        ingest.drain_one(cursor.partition_index)?;
-        ingest.flush()?;
+        emitter.drain_one(cursor.partition_index)?;
+        emitter.flush()?;
         let partition_index = cursor.partition_index;
-        self.end_partition(partition_index, ingest);
+        self.end_partition(partition_index, emitter);
         Ok(true)
     }
 
     /// Ends a partition of the partition table, unless a later run continues it.
-    pub fn end_partition(&self, partition_index: u32, ingest: &mut Ingest) {
+    pub fn end_partition(&self, partition_index: u32, emitter: &mut RecordEmitter) {
         if !self.stays_live {
-            ingest.partition_table.end_one(partition_index);
+            emitter.stamp_mut().end_partition(partition_index);
         }
     }
 
@@ -228,25 +234,25 @@ impl PayloadDecoder {
     }
 
     /// Takes a record: a dead letter, or the value of an event.
-    fn json(&mut self, payload: &[u8], meta: RecordMeta<'_>, ingest: &mut Ingest) -> Result<()> {
-        let Some(headers) = meta.headers else { return ingest.message(payload, meta) };
-        let letters = *self.letters.get_or_insert_with(|| letter::is_letter(headers) && ingest.becomes(Kind::Dead));
+    fn json(&mut self, payload: &[u8], meta: RecordMeta<'_>, emitter: &mut RecordEmitter) -> Result<()> {
+        let Some(headers) = meta.headers else { return emitter.message(payload, meta) };
+        let letters = *self.letters.get_or_insert_with(|| letter::is_letter(headers) && emitter.becomes(Kind::Dead));
         if !letters {
             // A dead letter read as its original record must hold all of that record.
             return match letter::whole_length(headers) {
-                None => ingest.message(payload, meta),
-                Some(length) => ingest.reject(payload, &cut_short(payload.len(), length), meta),
+                None => emitter.message(payload, meta),
+                Some(length) => emitter.reject(payload, &cut_short(payload.len(), length), meta),
             };
         }
         if !letter::is_letter(headers) {
             let fault = Fault::new(ErrorType::EnvelopeError, "expected a dead letter, found no headers of a failure");
-            return ingest.reject(payload, &fault, meta);
+            return emitter.reject(payload, &fault, meta);
         }
         let json = letter::to_json(payload, meta.key, headers);
-        ingest.text(payload, &json, meta)
+        emitter.text(payload, &json, meta)
     }
 
-    fn avro(&mut self, payload: &[u8], topic: usize, meta: RecordMeta<'_>, ingest: &mut Ingest) -> Result<()> {
+    fn avro(&mut self, payload: &[u8], topic: usize, meta: RecordMeta<'_>, emitter: &mut RecordEmitter) -> Result<()> {
         let Some(wire) = &mut self.wire else { return Err(Error::broken("a topic in Avro without its registry")) };
         let mut header = None;
         if let Some(headers) = meta.headers {
@@ -257,8 +263,8 @@ impl PayloadDecoder {
             });
         }
         match wire.text(payload, header.as_deref(), topic)? {
-            Ok(text) => ingest.text(payload, text, meta),
-            Err(fault) => ingest.reject(payload, &fault, meta),
+            Ok(text) => emitter.text(payload, text, meta),
+            Err(fault) => emitter.reject(payload, &fault, meta),
         }
     }
 
@@ -268,20 +274,24 @@ impl PayloadDecoder {
         frame: Frame,
         id: PartitionId,
         is_complete: impl Fn(&ReaderProgress) -> bool,
-        ingest: &mut Ingest,
+        emitter: &mut RecordEmitter,
     ) -> Result<()> {
         match frame {
-            Frame::Schema(schema) => ingest.take_schema(older::widened_schema(&schema), &self.name),
-            Frame::Batch(batch) => ingest.batch(batch, &self.name),
+            Frame::Schema(schema) => emitter.take_schema(older::widened_schema(&schema), &self.name),
+            Frame::Batch(batch) => emitter.batch(batch, &self.name),
             Frame::Control(Control::Progress(progress)) => {
                 let partitions = self.progress.apply(id, progress);
                 let complete = is_complete(&self.progress);
-                ingest.control(Control::Progress(Progress { partitions, complete, ..Progress::default() }));
+                emitter.stamp_mut().control(Control::Progress(Progress {
+                    partitions,
+                    complete,
+                    ..Progress::default()
+                }));
                 Ok(())
             }
             Frame::Control(Control::Watermark(instant)) => {
                 if let Some(instant) = self.progress.watermark(id, instant) {
-                    ingest.control(Control::Watermark(instant));
+                    emitter.stamp_mut().control(Control::Watermark(instant));
                 }
                 Ok(())
             }
@@ -301,22 +311,22 @@ fn cut_short(kept: usize, length: u64) -> Fault {
     Fault::new(ErrorType::TooLargeError, message).of_cut(length)
 }
 
-/// Passes the records of a poll to the ingest.
+/// Passes the records of a poll to the emitter.
 pub struct Sink<'a> {
     /// The partitions being read.
     pub partitions: &'a mut PartitionSet,
-    /// The ingest.
-    pub ingest: &'a mut Ingest,
+    /// The emitter.
+    pub emitter: &'a mut RecordEmitter,
 }
 
 impl RecordSink for Sink<'_> {
     #[inline]
     fn record(&mut self, id: PartitionId, message: &Message<'_>) -> Result<bool> {
-        self.partitions.take(id, message, self.ingest)
+        self.partitions.take(id, message, self.emitter)
     }
 
     fn read_to(&mut self, id: PartitionId, next: Option<i64>, high: i64) -> Result<bool> {
-        self.partitions.read_to(id, next, high, self.ingest)
+        self.partitions.read_to(id, next, high, self.emitter)
     }
 }
 
@@ -324,8 +334,8 @@ impl RecordSink for Sink<'_> {
 mod tests {
     use super::*;
     use crate::clock::Clock;
-    use crate::ingest::Item;
-    use crate::ingest::RecordOptions;
+    use crate::emit::Item;
+    use crate::emit::RecordOptions;
     use crate::kafka::test_data::partition;
     use crate::kind::headers::Headers;
     use std::rc::Rc;
@@ -338,33 +348,33 @@ mod tests {
         }
     }
 
-    /// The set of one partition, and the ingest that it feeds.
+    /// The set of one partition, and the emitter that it feeds.
     struct Rig {
         set: PartitionSet,
-        ingest: Ingest,
+        emitter: RecordEmitter,
     }
 
     impl Rig {
         fn new(uri: &str) -> Self {
             let run = Rc::new(Run::unwatched("evt-test", Clock::Fixed(0)));
             let mut set = PartitionSet::new(&Address::parse(uri).unwrap(), false, &run).unwrap();
-            let mut ingest = Ingest::new(run, RecordOptions::default()).unwrap();
+            let mut emitter = RecordEmitter::new(run, RecordOptions::default()).unwrap();
             let mut cursor = PartitionCursor::new(partition(0));
-            set.announce(&mut cursor, None, &mut ingest.partition_table);
+            set.announce(&mut cursor, None, &mut emitter);
             set.cursors.push(cursor);
-            Self { set, ingest }
+            Self { set, emitter }
         }
 
         fn take(&mut self, offset: i64, value: &str, headers: &[(&str, &str)]) {
             let (value, headers) = (Some(value.as_bytes()), &Pairs(headers));
             let message = Message { offset, key: Some(b"k"), value, headers, arrival: None };
-            assert!(!self.set.take(partition(0), &message, &mut self.ingest).unwrap());
+            assert!(!self.set.take(partition(0), &message, &mut self.emitter).unwrap());
         }
 
         /// Takes the number of rows and of dead letters.
         fn counts(&mut self) -> [u64; 2] {
-            self.ingest.flush().unwrap();
-            let counts = self.ingest.counts();
+            self.emitter.flush().unwrap();
+            let counts = self.emitter.counts();
             [counts.out, counts.dead]
         }
     }
@@ -388,7 +398,7 @@ mod tests {
         rig.take(0, "no JSON", &failure);
         rig.take(1, "no letter", &[]);
         assert_eq!(rig.counts(), [1, 1]);
-        let kinds: Vec<_> = std::iter::from_fn(|| rig.ingest.pop())
+        let kinds: Vec<_> = std::iter::from_fn(|| rig.emitter.pop())
             .filter_map(|sent| if let Item::Batch(batch) = sent.item { Kind::of(batch.schema_ref()) } else { None })
             .collect();
         assert_eq!(kinds, [Kind::Dead]);
@@ -418,7 +428,7 @@ mod tests {
         rig.set.cursors.extend([1, 2].map(|number| PartitionCursor::new(partition(number))));
         let found = |rig: &mut Rig| [0, 1, 2].map(|number| rig.set.find(partition(number)));
         assert_eq!(found(&mut rig), [Some(0), Some(1), Some(2)]);
-        assert!(rig.set.end(0, &mut rig.ingest).unwrap() && !rig.set.end(0, &mut rig.ingest).unwrap());
+        assert!(rig.set.end(0, &mut rig.emitter).unwrap() && !rig.set.end(0, &mut rig.emitter).unwrap());
         assert_eq!(found(&mut rig), [None, Some(1), Some(2)]);
         assert_eq!(rig.set.remove(&[partition(1)]).len(), 1);
         assert_eq!(found(&mut rig), [None, None, Some(1)]);
@@ -438,7 +448,7 @@ mod tests {
         ] {
             let mut rig = Rig::new("//b:9092/t");
             rig.set.cursors[0].end = end;
-            let mut read = |(next, high)| rig.set.read_to(partition(0), next, high, &mut rig.ingest).unwrap();
+            let mut read = |(next, high)| rig.set.read_to(partition(0), next, high, &mut rig.emitter).unwrap();
             assert_eq!(reads.iter().copied().map(&mut read).last(), Some(ends), "{end:?} {reads:?}");
             let highest = reads.iter().filter_map(|(next, _)| *next).max().unwrap_or(0);
             assert_eq!((rig.set.cursors[0].next, rig.set.cursors[0].ended), (highest, ends));

@@ -72,13 +72,16 @@ impl AwaitedPartitions {
         self.asked = now;
     }
 
-    /// Notes that librdkafka has reached the end of a partition with this number. It does not tell of which topic.
+    /// Notes that librdkafka has reached the end of a partition of the only topic.
     pub fn note_end(&mut self, number: i32) {
         self.waiting.retain(|one| one.id.number != number);
     }
 
     /// Looks at some of the partitions while there is nothing to read. Errors: exit status 69 if one has had records
     /// for [`SILENT`], and none was read.
+    ///
+    /// With its end, librdkafka does not tell of which topic a partition is. Its statistics do; without them nothing is
+    /// known of partitions of several topics, which may have no records but those of transactions that were aborted.
     pub fn check(
         &mut self,
         cluster: &dyn Cluster,
@@ -92,6 +95,11 @@ impl AwaitedPartitions {
         self.waiting.retain(is_unread);
         if self.waiting.is_empty() || now < self.asked + SILENT {
             return Ok(());
+        }
+        if topics.address.topics.len() > 1 {
+            let reached = cluster.context().notes(|notes| notes.stats.as_ref().map(|stats| stats.reached.clone()));
+            let Some(reached) = reached else { return Ok(()) };
+            self.waiting.retain(|one| !reached.contains_key(&one.id));
         }
         self.asked = now;
         // Each request waits for its answer; there may be many partitions without a record.

@@ -26,10 +26,11 @@ impl Span {
         self.since.is_none_or(|since| start >= since) && self.until.is_none_or(|until| end <= until)
     }
 
-    /// Whether two spans have an instant in common.
+    /// Whether two spans have an instant in common. An empty span has none with any.
     pub fn overlaps(self, other: Self) -> bool {
         let before = |one: Option<i64>, two: Option<i64>| one.zip(two).is_none_or(|(since, until)| since < until);
-        before(self.since, other.until) && before(other.since, self.until)
+        let has_instants = before(self.since, self.until) && before(other.since, other.until);
+        has_instants && before(self.since, other.until) && before(other.since, self.until)
     }
 
     /// Returns the rows of a batch that are in the span; all if its kind is not known.
@@ -70,5 +71,7 @@ mod tests {
         assert!(one.holds(10, 20) && !one.holds(9, 20) && !one.holds(10, 21) && all.holds(i64::MIN, i64::MAX));
         assert!(one.overlaps(span(Some(19), None)) && !one.overlaps(span(Some(20), None)));
         assert!(one.overlaps(span(None, Some(11))) && !one.overlaps(span(None, Some(10))) && one.overlaps(all));
+        let empty = span(Some(12), Some(12));
+        assert!(!empty.overlaps(all) && !all.overlaps(empty) && !empty.overlaps(one));
     }
 }

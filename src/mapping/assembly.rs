@@ -4,11 +4,12 @@ use super::build::{Row, WatchedRanges};
 use super::envelope::{Envelope, Value, Watched, column_of, watched_name};
 use super::future::FutureCheck;
 use super::id::{hashed_id, parse_uuid};
+use super::mapped::InputPartition;
 use super::options::TimeFrom;
-use super::partition_table::{PartitionTable, UNSTAMPED};
+use super::partitions::{NAMED, UNSTAMPED};
 use super::path::{Path, clip, shown};
 use super::plan::{MapperState, NamedPath, Plan, RowResult, Stamps, Unmapped};
-use super::record::Record;
+use super::record::{FutureVerdict, Record};
 use super::when::{time_fields, unreadable};
 use crate::json::text::{is_text, unescape};
 use crate::json::walk::members;
@@ -53,7 +54,8 @@ pub(super) struct Assembly<'a, 'm, 's> {
     pub(super) out: &'s mut MapperState,
     pub(super) envelope: &'s Envelope<'a, 'm>,
     pub(super) record: Record<'s>,
-    pub(super) partition_table: &'s mut PartitionTable,
+    /// The partition of its input.
+    pub(super) partition: &'s InputPartition,
     /// The stamps that the record carries; without them it is stamped anew.
     pub(super) stamps: Option<Stamps>,
     /// Its raw record, if it has one.
@@ -75,7 +77,7 @@ impl<'a> Assembly<'a, '_, '_> {
         // Most records have no provenance fields, so none are looked up.
         let bare = self.envelope.lacks(PROVENANCE_BITS) && self.plan.sets.is_empty();
         let partition =
-            if bare && self.plan.partitions.is_none() { self.record.meta.partition } else { self.partition()? };
+            if bare && self.plan.partitions.is_none() { self.partition.number } else { self.named_partition()? };
         if self.stamps.is_none() {
             let fact = self.record.meta.arrival.filter(|arrival| arrival.is_fact).map(|arrival| arrival.at);
             self.judge(FutureCheck { partition, event_time, arrival: own.or(fact) })?;
@@ -98,13 +100,13 @@ impl<'a> Assembly<'a, '_, '_> {
         let source = match source {
             Some(source) => source,
             None => {
-                self.out.defaults.source = true;
-                Cow::Owned(self.partition_table.name(partition).0.to_owned())
+                self.out.facts.defaults.source = true;
+                Cow::Owned(self.name_of(partition).0.to_owned())
             }
         };
-        self.out.defaults.event_type |= event_type.is_none();
-        let filled = self.out.defaults.filled.unwrap_or(self.plan.mapped);
-        self.out.defaults.filled = Some(filled | self.envelope.filled());
+        let defaults = &mut self.out.facts.defaults;
+        defaults.event_type |= event_type.is_none();
+        defaults.filled = Some(defaults.filled.unwrap_or(self.plan.mapped) | self.envelope.filled());
         let found = self.watched(replaced);
         let row = Row {
             event_id: self.event_id(id, &source, partition, offset),
@@ -142,7 +144,7 @@ impl<'a> Assembly<'a, '_, '_> {
     fn watched_beside(&mut self, replaced: Replaced<'a>) -> Option<Watched> {
         let mut found = None;
         for (column, value) in replaced.fields() {
-            self.out.shadowed |= 1 << column;
+            self.out.facts.shadowed |= 1 << column;
             let at = watched_name(&self.plan.options.reads.properties, COLUMNS[column]);
             if let Some(at) = at.filter(|at| self.envelope.marks.watched.get(*at).is_some_and(Option::is_none)) {
                 let watched = found.get_or_insert(self.envelope.marks.watched);
@@ -173,8 +175,13 @@ impl<'a> Assembly<'a, '_, '_> {
 
     /// Applies `--max-future`: the record passes, becomes a dead letter, or waits.
     fn judge(&self, check: FutureCheck) -> RowResult<()> {
-        let Some(lookahead) = self.out.lookahead.as_ref().filter(|_| !self.record.is_judged) else { return Ok(()) };
-        match lookahead.at_once(check) {
+        let Some(limit) = self.plan.options.max_future else { return Ok(()) };
+        let known = match self.record.verdict {
+            FutureVerdict::Passed => return Ok(()),
+            FutureVerdict::ByArrival => check.by_arrival(limit),
+            FutureVerdict::Waits => None,
+        };
+        match known {
             Some(verdict) => Ok(verdict?),
             None => Err(Box::new(Unmapped::Pending(check))),
         }
@@ -212,31 +219,31 @@ impl<'a> Assembly<'a, '_, '_> {
                 Some(time) => time,
                 None if unused != Value::Absent => {
                     let time = self.needed(column::EVENT_TIME)?;
-                    self.out.timed = true;
+                    self.out.times.timed = true;
                     return Ok(time);
                 }
                 None if *policy == TimeFrom::Optional => self.record.now,
-                None if *policy == TimeFrom::Untimed && self.out.timed == self.out.clocked => {
-                    self.out.clocked = true;
+                None if *policy == TimeFrom::Untimed && self.out.times.timed == self.out.times.clocked => {
+                    self.out.times.clocked = true;
                     self.record.now
                 }
                 None => return Err(self.no_time(COLUMNS[column::SERVER_TIMESTAMP])),
             },
         };
-        self.out.timed = true;
+        self.out.times.timed = true;
         replaced.event_time = unused;
         Ok(time)
     }
 
     fn timed(&mut self, index: usize) -> RowResult<i64> {
         let time = self.instant(index, 0)?.ok_or_else(|| self.no_time(COLUMNS[index]))?;
-        self.out.timed = true;
+        self.out.times.timed = true;
         Ok(time)
     }
 
     #[cold]
     fn no_time(&self, name: &str) -> Box<Unmapped> {
-        if !self.out.timed {
+        if !self.out.times.timed {
             return Box::new(Unmapped::NoTime);
         }
         let samples = time_fields(self.record.text);
@@ -285,9 +292,10 @@ impl<'a> Assembly<'a, '_, '_> {
         match when.read(value, &mut self.out.parsers[slot]) {
             Some(instant) => {
                 // A record that waited for its verdict is read again.
-                self.out.doubled += u64::from(!self.record.is_judged && when.is_doubled(value, instant));
-                if self.out.is_local.is_none() && self.plan.options.window_zone.is_some() {
-                    self.out.is_local = Some(when.zone.is_none() && when.is_local(value, instant));
+                let is_first = self.record.verdict != FutureVerdict::Passed;
+                self.out.facts.doubled += u64::from(is_first && when.is_doubled(value, instant));
+                if self.out.facts.is_local.is_none() && self.plan.options.window_zone.is_some() {
+                    self.out.facts.is_local = Some(when.zone.is_none() && when.is_local(value, instant));
                 }
                 Ok(Some(instant))
             }
@@ -353,12 +361,20 @@ impl<'a> Assembly<'a, '_, '_> {
         })
     }
 
-    /// Returns the number of the row's partition.
-    fn partition(&mut self) -> RowResult<u32> {
+    /// Returns the (origin, partition) of a number.
+    fn name_of(&self, partition: u32) -> (&str, &str) {
+        match partition.checked_sub(NAMED) {
+            Some(named) => self.out.named.name(named),
+            None => (&self.partition.origin, &self.partition.name),
+        }
+    }
+
+    /// Returns the number of the row's partition, which the record may name.
+    fn named_partition(&mut self) -> RowResult<u32> {
         let (origin, name) = (self.text(column::ORIGIN)?, self.text(column::PARTITION)?);
-        let (own_origin, own_name) = self.partition_table.name(self.record.meta.partition);
+        let InputPartition { number, origin: own_origin, name: own_name } = self.partition;
         if let Some(partitions) = &self.plan.partitions {
-            let name = name.as_deref().unwrap_or(own_name);
+            let name = name.as_deref().unwrap_or(own_name.as_str());
             // evt-window waits for the partitions that are named. Rows of any other would be late or not depending on
             // timing.
             if !partitions.iter().any(|one| one == name) {
@@ -367,11 +383,10 @@ impl<'a> Assembly<'a, '_, '_> {
             }
         }
         if origin.is_none() && name.is_none() {
-            return Ok(self.record.meta.partition);
+            return Ok(*number);
         }
-        let origin = origin.unwrap_or_else(|| Cow::Owned(own_origin.to_owned()));
-        let name = name.unwrap_or_else(|| Cow::Owned(own_name.to_owned()));
-        Ok(self.partition_table.beside(self.record.meta.partition, &origin, &name))
+        let (origin, name) = (origin.as_deref().unwrap_or(own_origin), name.as_deref().unwrap_or(own_name));
+        Ok(NAMED + self.out.named.number(*number, origin, name))
     }
 
     /// Reads the record's id. Text that is hashed stays a property if it is the value of the column's own field.
@@ -396,8 +411,8 @@ impl<'a> Assembly<'a, '_, '_> {
             RecordId::Uuid(id) => id,
             RecordId::Text(text) => hashed_id(source, &text),
             RecordId::Absent => {
-                self.out.made_ids += 1;
-                let (origin, name) = self.partition_table.name(partition);
+                self.out.facts.made_ids += 1;
+                let (origin, name) = self.name_of(partition);
                 made_id(origin, name, offset, self.record.raw)
             }
         }

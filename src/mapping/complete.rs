@@ -5,8 +5,8 @@
 
 use super::mapper::{Mapped, Mapper};
 use super::options::{Options, ReadColumns, RecordParts};
-use super::partition_table::PartitionTable;
-use super::record::{Record, RecordMeta};
+use super::partitions::PartitionTable;
+use super::record::{FutureVerdict, Record, RecordMeta};
 use crate::error::{Error, Result};
 use crate::kind::event::{TEXT, column, instants, shared_raw};
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StringArray, UInt64Array};
@@ -41,10 +41,10 @@ impl RowCompleter {
         for row in rows {
             self.map(batch, texts, *row)?;
             if self.mapper.is_full() {
-                parts.extend(self.mapper.batch(&mut self.partition_table, None)?);
+                parts.extend(self.mapper.finish()?.stamp(&mut self.partition_table, None)?);
             }
         }
-        parts.extend(self.mapper.batch(&mut self.partition_table, None)?);
+        parts.extend(self.mapper.finish()?.stamp(&mut self.partition_table, None)?);
         let completed = concat_batches(&self.mapper.schema(), &parts)?;
         let mut columns = completed.columns().to_vec();
         // The stream time depends on the rows before the row, and the event time may be that of the clock.
@@ -64,9 +64,10 @@ impl RowCompleter {
         let (origin, name) = (name(batch.column(column::ORIGIN), row), name(batch.column(column::PARTITION), row));
         let offset = batch.column(column::OFFSET).as_primitive::<Int64Type>().value(row);
         let partition = self.partition_table.partition(origin, name);
+        self.mapper.turn_to(partition, (origin, name));
         let meta = RecordMeta { partition, offset, ..RecordMeta::of_file("", partition) };
         let now = instants(batch, column::INGESTED_AT)[row];
-        match self.mapper.record(Record { text, raw, meta, now, is_judged: true }, &mut self.partition_table)? {
+        match self.mapper.record(Record { text, raw, meta, now, verdict: FutureVerdict::Passed })? {
             Mapped::Row => Ok(()),
             other => Err(Error::broken(format!("a record that was a row is none now: {other:?}"))),
         }

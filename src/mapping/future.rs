@@ -8,7 +8,7 @@
 //! Fewer rows follow a record near the end of its partition, and the median of two or three rows may be the time of a
 //! late one. Such a record passes, too, if it is not too far ahead of the records accepted before it.
 
-use super::record::{Arrival, Record, RecordMeta};
+use super::record::{Arrival, FutureVerdict, Record, RecordMeta};
 use crate::kind::dead::{ErrorType, Fault};
 use crate::kind::headers::{Headers, OwnedHeaders};
 use crate::time::{format_duration, format_instant};
@@ -58,6 +58,11 @@ impl PendingRecord {
         }
     }
 
+    /// Returns its number in its input.
+    pub fn offset(&self) -> i64 {
+        self.offset
+    }
+
     /// Returns the record, which has its verdict.
     pub fn record(&self) -> Record<'_> {
         let meta = RecordMeta {
@@ -69,7 +74,7 @@ impl PendingRecord {
             arrival: self.arrival,
         };
         let raw = self.raw.as_deref().unwrap_or(self.text.as_bytes());
-        Record { text: &self.text, raw, meta, now: self.now, is_judged: true }
+        Record { text: &self.text, raw, meta, now: self.now, verdict: FutureVerdict::Passed }
     }
 }
 
@@ -84,10 +89,19 @@ pub struct FutureCheck {
     pub arrival: Option<i64>,
 }
 
+impl FutureCheck {
+    /// Returns the verdict on an event of which the arrival is known: it may be at most `limit` µs after it.
+    pub(super) fn by_arrival(self, limit: i64) -> Option<Result<(), Fault>> {
+        self.arrival.map(|arrival| verdict(self, Reference::arrival(arrival), limit))
+    }
+}
+
 /// Records that wait, by partition.
 pub struct Lookahead {
     limit: i64,
     partitions: AHashMap<u32, Waiting>,
+    /// The number of waiting records.
+    held: usize,
     /// Whether [`Lookahead::unreported`] has returned a number.
     has_reported: bool,
 }
@@ -154,15 +168,14 @@ impl Lookahead {
 
     /// Creates an empty look-ahead; events more than `limit` µs after their arrival become dead letters.
     pub fn new(limit: i64) -> Self {
-        Self { limit, partitions: AHashMap::new(), has_reported: false }
+        Self { limit, partitions: AHashMap::new(), held: 0, has_reported: false }
     }
 
     /// Returns the verdict on a record if it need not wait: its arrival is known, and no record of its partition waits
     /// before it.
-    pub(super) fn at_once(&self, check: FutureCheck) -> Option<Result<(), Fault>> {
+    pub fn at_once(&self, check: FutureCheck) -> Option<Result<(), Fault>> {
         let must_wait = self.partitions.get(&check.partition).is_some_and(|waiting| !waiting.records.is_empty());
-        let arrival = check.arrival.filter(|_| !must_wait)?;
-        Some(verdict(check, Reference::arrival(arrival), self.limit))
+        check.by_arrival(self.limit).filter(|_| !must_wait)
     }
 
     /// Appends a record to its partition's queue. Returns the first record of the queue with its verdict once
@@ -171,6 +184,7 @@ impl Lookahead {
         let partition = held.check.partition;
         let records = &mut self.partitions.entry(partition).or_default().records;
         records.push_back(held);
+        self.held += 1;
         if records.len() < LOOKAHEAD { None } else { self.pop(partition) }
     }
 
@@ -178,25 +192,30 @@ impl Lookahead {
     pub fn pop(&mut self, partition: u32) -> Option<(PendingRecord, Result<(), Fault>)> {
         let waiting = self.partitions.get_mut(&partition)?;
         let reference = waiting.reference()?;
+        self.held -= 1;
         waiting.release(reference, self.limit)
     }
 
     /// Removes a record that was read before `before` (µs) and is the next one of its partition, with its verdict:
     /// without an arrival it is compared with the time at which it was read.
     pub fn pop_waited(&mut self, before: i64) -> Option<(PendingRecord, Result<(), Fault>)> {
-        self.partitions.values_mut().find_map(|waiting| {
+        let released = self.partitions.values_mut().find_map(|waiting| {
             let first = waiting.records.front().filter(|held| held.now < before)?;
             let reference = match first.check.arrival {
                 Some(arrival) => Reference::arrival(arrival),
                 None => Reference { at: first.now, name: "the time at which it was read" },
             };
             waiting.release(reference, self.limit)
-        })
+        });
+        self.held -= usize::from(released.is_some());
+        released
     }
 
     /// Drops the records of a partition; returns their number.
     pub fn forget(&mut self, partition: u32) -> usize {
-        self.partitions.remove(&partition).map_or(0, |waiting| waiting.records.len())
+        let forgotten = self.partitions.remove(&partition).map_or(0, |waiting| waiting.records.len());
+        self.held -= forgotten;
+        forgotten
     }
 
     /// Returns the record of a partition that has waited longest.
@@ -206,7 +225,7 @@ impl Lookahead {
 
     /// Returns the number of waiting records.
     pub fn held(&self) -> usize {
-        self.partitions.values().map(|waiting| waiting.records.len()).sum()
+        self.held
     }
 
     /// Returns the partitions with waiting records, in ascending order.

@@ -3,20 +3,18 @@
 use super::assembly::Assembly;
 use super::build::{Builder, ExtraColumns, schema};
 use super::envelope::{Envelope, PROPERTIES_MAX, Reader};
-use super::future::{FutureCheck, Lookahead};
+use super::future::FutureCheck;
+use super::mapped::{Facts, InputPartition, MappedRows, RecordTimes};
 use super::options::{KeepRaw, Options, Provenance, TimeFrom, column_index};
-use super::partition_table::PartitionTable;
+use super::partitions::{NAMED, PartitionIndex};
 use super::path::{Path, alternatives};
-use super::plan::{CopiedColumn, Defaults, MapperState, NamedPath, Plan, SetColumn, Stamps, Unmapped};
+use super::plan::{CopiedColumn, MapperState, NamedPath, Plan, SetColumn, Stamps, Unmapped};
 use super::record::Record;
-use crate::counts::counted;
 use crate::error::Result;
 use crate::kind::dead::Fault;
 use crate::kind::event::{PROVENANCE_BITS, STAMP_BITS, column};
 use crate::time::Parser;
-use arrow::array::{ArrayRef, BooleanArray, RecordBatch};
 use arrow::buffer::Buffer;
-use chrono_tz::Tz;
 
 /// The result of mapping a record.
 #[derive(Debug)]
@@ -25,7 +23,7 @@ pub enum Mapped {
     Row,
     /// A dead letter.
     Dead(Fault),
-    /// It waits for the rows after it ([`Lookahead`]); the caller keeps its text.
+    /// It waits for the rows after it ([`Lookahead`](super::Lookahead)); the caller keeps its text.
     Pending(FutureCheck),
     /// It has no time, and no record before it had one.
     NoTime,
@@ -42,9 +40,6 @@ pub struct LastRow<'a> {
     pub source: &'a str,
 }
 
-/// Selects the rows of a batch that stay.
-pub type RowFilter<'a> = dyn FnMut(&RecordBatch) -> Result<(Option<ArrayRef>, BooleanArray)> + 'a;
-
 /// Maps records onto rows.
 pub struct Mapper {
     reader: Reader,
@@ -56,10 +51,8 @@ pub struct Mapper {
     out: MapperState,
     /// The raw record inside the last record.
     raw: Vec<u8>,
-    /// The names of the fields of all records, if the first input declares them.
-    pub declared: Option<Vec<String>>,
-    /// Whether a flag maps the partition or the origin of records.
-    pub maps_partition: bool,
+    /// The partition of the records.
+    partition: InputPartition,
 }
 
 /// The columns that flags fill.
@@ -97,7 +90,6 @@ impl Mapper {
     ///
     /// Errors: exit status 2 if the options name a column that does not exist or that evt fills.
     pub fn new(options: Options) -> Result<Self> {
-        let maps_partition = options.maps_partition();
         let arrival = u32::from(options.stamped_at_arrival) << column::SERVER_TIMESTAMP;
         let path_of = if options.plain { Path::property } else { Path::new };
         let FilledColumns { copies, sets, mapped, copied } = FilledColumns::of(&options, path_of)?;
@@ -127,15 +119,9 @@ impl Mapper {
             builder: builder(&options, &properties),
             properties: String::new(),
             parsers: std::array::from_fn(|_| Parser::in_zone(options.when.zone)),
-            defaults: Defaults::default(),
-            timed: false,
-            made_ids: 0,
-            kept_stamps: false,
-            doubled: 0,
-            is_local: None,
-            clocked: false,
-            lookahead: options.max_future.map(Lookahead::new),
-            shadowed: 0,
+            named: PartitionIndex::default(),
+            facts: Facts::default(),
+            times: RecordTimes::default(),
         };
         let partitions = options.partitions.clone().filter(|_| (mapped | copied) >> column::PARTITION & 1 == 1);
         let plan = Plan { copies, sets, require, required, keeps, mapped, times, partitions, options };
@@ -147,8 +133,7 @@ impl Mapper {
             plan,
             out,
             raw: vec![],
-            declared: None,
-            maps_partition,
+            partition: InputPartition::default(),
         })
     }
 
@@ -175,42 +160,22 @@ impl Mapper {
         schema(keep_raw, self.plan.options.parts)
     }
 
-    /// Returns the defaults used so far.
-    pub fn defaults(&self) -> Defaults {
-        self.out.defaults
+    /// Turns to the records of a partition of the [`PartitionTable`](super::PartitionTable).
+    pub fn turn_to(&mut self, number: u32, (origin, name): (&str, &str)) {
+        let partition = &mut self.partition;
+        partition.number = number;
+        origin.clone_into(&mut partition.origin);
+        name.clone_into(&mut partition.name);
     }
 
-    /// Returns the number of records without an id, whose id was derived from their position.
-    pub fn made_ids(&self) -> u64 {
-        self.out.made_ids
-    }
-
-    /// Whether some record kept the stamps that it carries.
-    pub fn has_kept_stamps(&self) -> bool {
-        self.out.kept_stamps
-    }
-
-    /// Returns the warning about times that the clocks of `--time-zone` show twice, if there were any.
-    pub fn doubled_times(&self) -> Option<String> {
-        let zone = self.plan.options.when.zone.filter(|_| self.out.doubled > 0)?;
-        let times = counted(self.out.doubled, ["time without an offset occurs", "times without an offset occur"]);
-        Some(format!(
-            "{times} twice in {zone}, because clocks go back; evt uses the first of both instants, so some events count one hour \
-             too early; write times with an offset to avoid this"
-        ))
-    }
-
-    /// Returns a line if times without an offset are read in UTC, although windows have another zone.
-    pub fn local_times(&self) -> Option<String> {
-        let zone = self.plan.options.window_zone.filter(|zone| *zone != Tz::UTC && self.out.is_local == Some(true))?;
-        Some(format!(
-            "windows are those of {zone}, but times without an offset were read in UTC; --time-zone {zone} reads them as local times"
-        ))
+    /// Returns warnings about the times of the records of all chunks.
+    pub fn warnings(&self, facts: &Facts) -> Vec<String> {
+        facts.warnings(&self.plan.options)
     }
 
     /// Whether some record had a readable time, or the run needs none.
     pub fn has_time(&self) -> bool {
-        self.out.timed || self.out.clocked
+        self.out.times.timed || self.out.times.clocked
     }
 
     /// Whether the batch is full.
@@ -236,52 +201,35 @@ impl Mapper {
         self.out.builder.share_buffer(block);
     }
 
-    /// Returns the records that wait for their `--max-future` verdict.
-    pub fn lookahead(&mut self) -> Option<&mut Lookahead> {
-        self.out.lookahead.as_mut()
+    /// Returns the partition that the last record names beside its input's own: (origin, name); `None` if it is the
+    /// input's own.
+    pub fn named(&self, check: FutureCheck) -> Option<(&str, &str)> {
+        check.partition.checked_sub(NAMED).map(|named| self.out.named.name(named))
     }
 
-    /// Whether records wait for their `--max-future` verdict, so that they are not rows yet.
-    pub fn holds_records(&mut self) -> bool {
-        self.lookahead().is_some_and(|lookahead| lookahead.held() > 0)
+    /// Takes the rows so far, and the facts about their records.
+    pub fn finish(&mut self) -> Result<MappedRows> {
+        let mut facts = std::mem::take(&mut self.out.facts);
+        facts.shadowed |= self.reader.shadowed() | self.plain.shadowed();
+        Ok(MappedRows { rows: self.out.builder.finish()?, named: std::mem::take(&mut self.out.named), facts })
     }
 
-    /// Returns the offset of the first held record of a partition.
-    pub fn first_held(&mut self, partition: u32) -> Option<i64> {
-        self.lookahead()?.first(partition).map(|held| held.offset)
-    }
-
-    /// Takes the rows so far as a stamped batch; `None` if there are no rows. `rule` first returns their
-    /// properties, if it changes them, and the rows that stay, so that only rows that leave as events advance stream
-    /// time.
-    pub fn batch(
-        &mut self,
-        partition_table: &mut PartitionTable,
-        rule: Option<&mut RowFilter<'_>>,
-    ) -> Result<Option<RecordBatch>> {
-        let mut rows = self.out.builder.finish()?;
-        if let (Some(rule), false) = (rule, rows.is_empty()) {
-            let (properties, keep) = rule(&rows.preview(partition_table)?)?;
-            rows.filter(properties, &keep)?;
-        }
-        if rows.is_empty() { Ok(None) } else { rows.stamp(partition_table).map(Some) }
-    }
-
-    /// Drops the rows so far, without a change of stream times.
+    /// Drops the rows so far.
     pub fn clear(&mut self) -> Result<()> {
+        self.out.named = PartitionIndex::default();
         self.out.builder.clear()
     }
 
     /// Maps one record; an error only if a batch cannot be built.
     #[inline]
-    pub fn record(&mut self, record: Record<'_>, partition_table: &mut PartitionTable) -> Result<Mapped> {
+    pub fn record(&mut self, record: Record<'_>) -> Result<Mapped> {
         let text = record.text;
         let mut read = self.reader.read_as(text, self.plan.options.reads.distinct_names);
         let mut stamps = None;
         self.is_plain = false;
         if self.plan.keeps && self.reader.marks.saw(PROVENANCE_BITS) {
             stamps = if read.is_ok() { self.stamps(text) } else { None };
-            self.out.kept_stamps |= stamps.is_some();
+            self.out.facts.kept_stamps |= stamps.is_some();
             if stamps.is_none() {
                 self.is_plain = true;
                 read = self.plain.read_as(text, self.plan.options.reads.distinct_names);
@@ -310,7 +258,8 @@ impl Mapper {
         {
             return Ok(Mapped::Dead(fault));
         }
-        match (Assembly { plan, out, envelope: &envelope, record, partition_table, stamps, raw }).run() {
+        let partition = &self.partition;
+        match (Assembly { plan, out, envelope: &envelope, record, partition, stamps, raw }).run() {
             Ok(()) => {
                 self.out.builder.push_parts(&record.meta)?;
                 Ok(Mapped::Row)
@@ -342,11 +291,6 @@ impl Mapper {
         };
         let named = [column::ORIGIN, column::PARTITION].map(|index| marks.field(index, text).string());
         named.iter().all(Option::is_some).then_some(Stamps { offset, stream_time, ingested_at, schema_id })
-    }
-
-    /// Returns the bits of the columns whose name some record has had as a property.
-    pub fn shadowed(&self) -> u32 {
-        self.reader.shadowed() | self.plain.shadowed() | self.out.shadowed
     }
 }
 

@@ -1,10 +1,11 @@
 //! Maps JSON records onto rows of event batches: the one mapping that all tools share.
 //!
 //! Every format turns its records into JSON object text. [`Mapper::record`] reads one such text in one pass and adds
-//! one row to the batch under construction; [`Mapper::batch`] finishes the batch and stamps its rows (partition and
-//! stream time). A field with an envelope name fills that column. Every other field is a property; beside a
-//! `properties` object such fields are appended to its text. Values keep their text as received. `Mapper::record` is
-//! the hot path: it allocates nothing per event.
+//! one row to the chunk under construction. [`Mapper::finish`] takes the chunk as [`MappedRows`], which are stamped
+//! (partition and stream time) in the order of the chunks. A mapper knows no clock, no input and no other chunk, so
+//! that another thread may have one. A field with an envelope name fills that column. Every other field is a property;
+//! beside a `properties` object such fields are appended to its text. Values keep their text as received.
+//! `Mapper::record` is the hot path: it allocates nothing per event.
 //!
 //! ```text
 //! JSON text ─► envelope (fields) ─► assembly (row or fault) ─► build (columns) ─► --let, --where ─► stamp ─► batch
@@ -18,7 +19,8 @@
 //! - `envelope.rs`: finds the fields of a record in its text.
 //! - `assembly.rs`: builds one row from the fields, or the fault of the record.
 //! - `build/`: the columns of a batch under construction.
-//! - `partition_table.rs`: partitions and their stream times, with which rows are stamped.
+//! - `mapped.rs`: mapped rows, which are not stamped yet, with the facts about their records.
+//! - `partitions/`: partitions, their numbers and their stream times, with which rows are stamped.
 //! - `future.rs`: `--max-future`, and the records that wait for their verdict.
 //! - `when/`: reads times, and says which flags read them.
 //! - `id.rs`: event ids, read or derived.
@@ -32,9 +34,10 @@ mod complete;
 mod envelope;
 mod future;
 mod id;
+mod mapped;
 mod mapper;
 mod options;
-mod partition_table;
+mod partitions;
 mod path;
 mod plan;
 mod record;
@@ -44,13 +47,13 @@ pub use build::schema;
 pub use complete::RowCompleter;
 pub use future::{FutureCheck, LOOKAHEAD, Lookahead, PendingRecord};
 pub use id::{parse_uuid, uuid_of};
-pub use mapper::{LastRow, Mapped, Mapper, RowFilter};
+pub use mapped::{Defaults, Facts, MappedRows, RowFilter};
+pub use mapper::{LastRow, Mapped, Mapper};
 pub use options::{
     BATCH_BYTES, BATCH_ROWS, KeepRaw, Options, Projection, Provenance, ReadColumns, RecordParts, TimeFrom,
 };
-pub use partition_table::{PartitionStreamTime, PartitionTable};
-pub use plan::Defaults;
-pub use record::{Arrival, Record, RecordMeta};
+pub use partitions::{PartitionStreamTime, PartitionTable};
+pub use record::{Arrival, FutureVerdict, Record, RecordMeta};
 pub use when::{TimeSamples, TimeUnit, When, of_samples, other_unit, time_fields};
 
 #[cfg(test)]

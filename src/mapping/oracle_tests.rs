@@ -104,12 +104,13 @@ fn its_verdict_on_a_record_is_that_of_serde_json() {
     let reads = ReadColumns { properties: vec!["page".into()], ..ReadColumns::default() };
     let options = Options { time: TimeFrom::Arrival, reads, ..Options::default() };
     let mut mapper = Mapper::new(options).unwrap();
+    mapper.turn_to(partition, ("f", "0"));
     let (mut good, mut bad) = (0, 0);
     for round in 0..200_000 {
         let line = mutate(LINES[round % LINES.len()], &mut random);
         let meta = RecordMeta::of_file("f", partition).at(1);
-        let record = Record { text: &line, raw: line.as_bytes(), meta, now: 0, is_judged: false };
-        let outcome = mapper.record(record, &mut partition_table).unwrap();
+        let record = Record { text: &line, raw: line.as_bytes(), meta, now: 0, verdict: FutureVerdict::ByArrival };
+        let outcome = mapper.record(record).unwrap();
         let refused = matches!(&outcome, Mapped::Dead(fault) if fault.error_type == ErrorType::ParseError);
         let oracle = serde_json::from_str::<&RawValue>(&line).is_ok() && depth(&line) <= DEPTH_MAX;
         assert_eq!(refused, !oracle, "{line:?}: {outcome:?}");
@@ -119,7 +120,7 @@ fn its_verdict_on_a_record_is_that_of_serde_json() {
             bad += 1;
         }
         if mapper.is_full() {
-            mapper.batch(&mut partition_table, None).unwrap();
+            mapper.finish().unwrap().stamp(&mut partition_table, None).unwrap();
         }
     }
     assert!(good > 20_000 && bad > 20_000, "{good} rows and {bad} refusals show little");

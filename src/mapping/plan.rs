@@ -2,8 +2,10 @@
 
 use super::build::Builder;
 use super::envelope::{Envelope, Value};
-use super::future::{FutureCheck, Lookahead};
+use super::future::FutureCheck;
+use super::mapped::{Facts, RecordTimes};
 use super::options::Options;
+use super::partitions::PartitionIndex;
 use super::path::Path;
 use crate::error::Error;
 use crate::kind::dead::{ErrorType, Fault};
@@ -16,17 +18,6 @@ pub(super) struct Stamps {
     pub(super) stream_time: i64,
     pub(super) ingested_at: Option<i64>,
     pub(super) schema_id: Option<i64>,
-}
-
-/// The columns that records had, and the defaults that the mapper has used in some record.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Defaults {
-    /// Some record had no `source`.
-    pub source: bool,
-    /// Some record had no `event_type`.
-    pub event_type: bool,
-    /// A bit for each column that some record or a flag filled; `None` without records.
-    pub filled: Option<u32>,
 }
 
 /// A field that a flag names.
@@ -73,23 +64,10 @@ pub(super) struct MapperState {
     pub(super) builder: Builder,
     pub(super) properties: String,
     pub(super) parsers: [Parser; 3],
-    pub(super) defaults: Defaults,
-    pub(super) timed: bool,
-    /// The number of records whose id was derived from their position.
-    pub(super) made_ids: u64,
-    /// Whether some record kept the stamps that it carries.
-    pub(super) kept_stamps: bool,
-    /// Number of local times that occur twice because the clocks of the zone go back.
-    pub(super) doubled: u64,
-    /// Whether the first event time has no offset although `--time-zone` is not given. Set only if windows have a zone.
-    pub(super) is_local: Option<bool>,
-    /// Whether the first record had no time, so that no record needs one
-    /// ([`TimeFrom::Untimed`](super::TimeFrom::Untimed)).
-    pub(super) clocked: bool,
-    /// Records that wait for their `--max-future` verdict.
-    pub(super) lookahead: Option<Lookahead>,
-    /// Bits of the columns whose own field became a property because the column has another value.
-    pub(super) shadowed: u32,
+    /// The partitions that records name; a group is the partition of their input.
+    pub(super) named: PartitionIndex,
+    pub(super) facts: Facts,
+    pub(super) times: RecordTimes,
 }
 
 impl Plan {

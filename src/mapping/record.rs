@@ -40,6 +40,17 @@ impl<'a> RecordMeta<'a> {
     }
 }
 
+/// How `--max-future` judges a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FutureVerdict {
+    /// It has passed already.
+    Passed,
+    /// By its arrival; without a known arrival it waits.
+    ByArrival,
+    /// It waits, because records of its partition may wait before it.
+    Waits,
+}
+
 /// A record to map.
 #[derive(Clone, Copy)]
 pub struct Record<'a> {
@@ -51,6 +62,6 @@ pub struct Record<'a> {
     pub meta: RecordMeta<'a>,
     /// When it is read (µs).
     pub now: i64,
-    /// Whether `--max-future` has already passed it.
-    pub is_judged: bool,
+    /// How `--max-future` judges it.
+    pub verdict: FutureVerdict,
 }

@@ -18,18 +18,20 @@ impl Bench {
     fn new(options: Options) -> Self {
         let mut partition_table = PartitionTable::default();
         let partition = partition_table.partition("a.jsonl", "0");
-        Self { mapper: Mapper::new(options).unwrap(), partition_table, partition, line: 0 }
+        let mut mapper = Mapper::new(options).unwrap();
+        mapper.turn_to(partition, ("a.jsonl", "0"));
+        Self { mapper, partition_table, partition, line: 0 }
     }
 
     fn record(&mut self, text: &str) -> Mapped {
         self.line += 1;
         let meta = RecordMeta::of_file("a.jsonl", self.partition).at(self.line);
-        let record = Record { text, raw: text.as_bytes(), meta, now: NOW, is_judged: false };
-        self.mapper.record(record, &mut self.partition_table).unwrap()
+        let record = Record { text, raw: text.as_bytes(), meta, now: NOW, verdict: FutureVerdict::ByArrival };
+        self.mapper.record(record).unwrap()
     }
 
     fn batch(&mut self) -> RecordBatch {
-        self.mapper.batch(&mut self.partition_table, None).unwrap().expect("no rows")
+        self.mapper.finish().unwrap().stamp(&mut self.partition_table, None).unwrap().expect("no rows")
     }
 }
 
@@ -414,15 +416,16 @@ proptest::proptest! {
 #[test]
 fn a_clock_in_the_future_is_judged_by_the_rows_that_follow() {
     let options = Options { max_future: Some(3_600_000_000), time: TimeFrom::Field("t".into()), ..Options::default() };
-    let mut bench = Bench::new(options.clone());
-    let record = |bench: &mut Bench, hour: u32| {
+    let new = || (Bench::new(options.clone()), Lookahead::new(3_600_000_000));
+    let record = |(bench, waiting): &mut (Bench, Lookahead), hour: u32| {
         let text = format!(r#"{{"t":"2024-01-01T{hour:02}:00:00Z"}}"#);
         let outcome = bench.record(&text);
         let Mapped::Pending(check) = outcome else { panic!("{outcome:?}") };
         let meta = RecordMeta::of_file("a.jsonl", bench.partition).at(bench.line);
-        let record = Record { text: &text, raw: text.as_bytes(), meta, now: NOW, is_judged: false };
-        bench.mapper.lookahead().unwrap().push(PendingRecord::new(record, check))
+        let record = Record { text: &text, raw: text.as_bytes(), meta, now: NOW, verdict: FutureVerdict::ByArrival };
+        waiting.push(PendingRecord::new(record, check))
     };
+    let mut bench = new();
     assert!(record(&mut bench, 20).is_none());
     for _ in 0..99 {
         assert!(record(&mut bench, 10).is_none());
@@ -434,12 +437,10 @@ fn a_clock_in_the_future_is_judged_by_the_rows_that_follow() {
 
     // At the end: 11 is judged by the later one of two rows, 12 by the row before it, and 20 is ahead of both.
     let end = |hours: &[u32]| {
-        let mut bench = Bench::new(options.clone());
+        let mut bench = new();
         hours.iter().for_each(|hour| assert!(record(&mut bench, *hour).is_none()));
-        let partition = bench.partition;
-        std::iter::from_fn(|| bench.mapper.lookahead().unwrap().pop(partition))
-            .map(|(_, verdict)| verdict.is_ok())
-            .collect::<Vec<_>>()
+        let (Bench { partition, .. }, waiting) = &mut bench;
+        std::iter::from_fn(|| waiting.pop(*partition)).map(|(_, verdict)| verdict.is_ok()).collect::<Vec<_>>()
     };
     assert_eq!(end(&[11, 5]), [true, true]);
     assert_eq!(end(&[11, 12, 5, 5, 5]), [false, false, true, true, true]);

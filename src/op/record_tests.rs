@@ -5,7 +5,7 @@ use crate::avro::decode::Decoder;
 use crate::avro::parse_schema;
 use crate::format::test_data::cases;
 use crate::json::text::write_string;
-use crate::mapping::{Mapped, Mapper, Options, PartitionTable, Record, RecordMeta, TimeFrom};
+use crate::mapping::{FutureVerdict, Mapped, Mapper, Options, PartitionTable, Record, RecordMeta, TimeFrom};
 use crate::time::{EARLIEST, LATEST, format_instant};
 use arrow::array::AsArray;
 use proptest::prelude::*;
@@ -29,13 +29,14 @@ fn rows(texts: &[impl AsRef<str>]) -> RecordBatch {
     let mut partition_table = PartitionTable::default();
     let partition = partition_table.partition("t", "0");
     let mut mapper = Mapper::new(Options { time: TimeFrom::Optional, ..Options::default() }).unwrap();
+    mapper.turn_to(partition, ("t", "0"));
     for (offset, text) in (0..).zip(texts) {
         let meta = RecordMeta::of_file("t", partition).at(offset);
-        let record = Record { text: text.as_ref(), raw: b"raw", meta, now: NOW, is_judged: false };
-        let outcome = mapper.record(record, &mut partition_table).unwrap();
+        let record = Record { text: text.as_ref(), raw: b"raw", meta, now: NOW, verdict: FutureVerdict::ByArrival };
+        let outcome = mapper.record(record).unwrap();
         assert!(matches!(outcome, Mapped::Row), "{}: {outcome:?}", text.as_ref());
     }
-    mapper.batch(&mut partition_table, None).unwrap().unwrap()
+    mapper.finish().unwrap().stamp(&mut partition_table, None).unwrap().unwrap()
 }
 
 fn records(schema: &str) -> RecordEncoder {

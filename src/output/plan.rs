@@ -225,7 +225,12 @@ impl OutputPlan {
         self.check_transactions()?;
         self.init_server(&run.metrics);
         match &self.destination {
-            Destination::Kafka(address, _) => KafkaOutput::check_server(address, self.is_dead, run)?,
+            Destination::Kafka(address, _) => {
+                if scope == CheckScope::Opening {
+                    KafkaOutput::wait_for_registry(address, run)?;
+                }
+                KafkaOutput::check_server(address, self.is_dead, run)?;
+            }
             Destination::Store(store, location) if store.is_remote() => {
                 let check = || (store.check)(location, scope);
                 self.first = match scope {

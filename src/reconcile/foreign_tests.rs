@@ -2,7 +2,7 @@ use super::*;
 use crate::format::jsonl::rows_to_json;
 use crate::format::{Body, Records};
 use crate::json::number::write_float;
-use crate::mapping::{Mapped, Mapper, PartitionTable, Provenance, Record, RecordMeta};
+use crate::mapping::{FutureVerdict, Mapped, Mapper, PartitionTable, Provenance, Record, RecordMeta};
 use crate::reconcile::rows;
 use arrow::array::{
     BooleanArray, Date32Array, Decimal128Array, DictionaryArray, FixedSizeBinaryArray, Float64Array, Int64Array,
@@ -60,18 +60,19 @@ fn by_mapping(batch: &RecordBatch, options: &mapping::Options) -> Result<Vec<Row
     let mut partition_table = PartitionTable::default();
     let partition = partition_table.partition(ORIGIN, "0");
     let mut mapper = Mapper::new(options.clone()).unwrap();
+    mapper.turn_to(partition, (ORIGIN, "0"));
     for record in &records.rows {
         let Body::Text(range) = &record.body else { panic!("no text") };
         let text = &records.text[range.clone()];
         let meta = RecordMeta::of_file(ORIGIN, partition).at(record.line as i64);
-        let record = Record { text, raw: text.as_bytes(), meta, now: i64::MAX, is_judged: false };
-        match mapper.record(record, &mut partition_table).unwrap() {
+        let record = Record { text, raw: text.as_bytes(), meta, now: i64::MAX, verdict: FutureVerdict::ByArrival };
+        match mapper.record(record).unwrap() {
             Mapped::Row => {}
             other => return Err(format!("{text}: {other:?}")),
         }
     }
     let mut facts = vec![];
-    let Some(events) = mapper.batch(&mut partition_table, None).unwrap() else { return Ok(facts) };
+    let Some(events) = mapper.finish().unwrap().stamp(&mut partition_table, None).unwrap() else { return Ok(facts) };
     rows::events(&events, OPTIONS, &mut PartitionNames::default(), &mut |one| {
         facts.push(one);
         Ok(())

@@ -207,8 +207,8 @@ pub struct Judge {
     further: FurtherRows,
     /// Units with this key that are not judged yet.
     units: Vec<RowEntry>,
-    /// Whether there was a unit with this key.
-    has_unit: bool,
+    /// The last unit with this key.
+    unit: Option<RowEntry>,
     /// Whether there was a row of B with this key.
     has_row: bool,
     /// Rows of B that are not judged, because they are outside of A's extent.
@@ -228,7 +228,7 @@ impl Judge {
             rows: vec![],
             further: FurtherRows::default(),
             units: vec![],
-            has_unit: false,
+            unit: None,
             has_row: false,
             not_judged: 0,
             matched: 0,
@@ -252,7 +252,7 @@ impl Judge {
                 }
             }
             Side::A => {
-                self.has_unit = true;
+                self.unit = Some(entry);
                 self.units.push(entry);
                 if self.units.len() >= HELD_MAX {
                     self.judge_units(out)?;
@@ -265,7 +265,7 @@ impl Judge {
     /// Judges the units and rows that are held of the last key.
     pub fn finish(&mut self, out: &mut EachFound<'_>) -> Result<()> {
         self.judge_units(out)?;
-        let outcome = if self.has_unit { UnitOutcome::Double } else { UnitOutcome::Extra };
+        let outcome = if self.unit.is_some() { UnitOutcome::Double } else { UnitOutcome::Extra };
         let mut rows = std::mem::take(&mut self.rows);
         for row in &rows {
             self.judge_row(row, outcome, out)?;
@@ -277,7 +277,7 @@ impl Judge {
                 self.judge_row(&row, outcome, out)?;
             }
         }
-        (self.plus, self.has_unit, self.has_row) = ([0, 0], false, false);
+        (self.plus, self.unit, self.has_row) = ([0, 0], None, false);
         Ok(())
     }
 
@@ -352,7 +352,9 @@ impl Judge {
             self.not_judged += 1;
             return Ok(());
         }
-        if self.rules.range.contains(found.time) { out(found) } else { Ok(()) }
+        // Without the positions of rows the range is that of the unit, so it is here, too.
+        let time = self.unit.map_or(found.time, |unit| unit.time());
+        if self.rules.range.contains(time) { out(Finding { time, ..found }) } else { Ok(()) }
     }
 
     fn found(&self, entry: &RowEntry, outcome: UnitOutcome) -> Finding {

@@ -60,6 +60,11 @@ pub fn check(text: &str, console: &Console) -> Result<String> {
     name(text)
 }
 
+/// Waits until the registry at `text` is available, as long as its `retry=` says.
+pub fn wait(text: &str, console: &Console) -> Result<()> {
+    server(text, console)?.map_or(Ok(()), |server| server.wait())
+}
+
 /// Returns the name of the registry at `text`, without secrets.
 pub fn name(text: &str) -> Result<String> {
     Ok(address(text)?.map_or_else(|| text.to_owned(), |location| location.to_string()))

@@ -14,7 +14,9 @@ use crate::kind::dead::column::{
 };
 use crate::kind::dead::{ErrorType, Fault, KeptRows, Rejected};
 use crate::kind::event::column::EVENT_ID;
-use crate::mapping::{self, Arrival, FutureCheck, Mapped, Mapper, PartitionTable, Provenance, RecordMeta};
+use crate::mapping::{
+    self, Arrival, FutureCheck, FutureVerdict, Mapped, Mapper, PartitionTable, Provenance, RecordMeta,
+};
 use crate::time::{format_duration, format_instant};
 use arrow::array::{
     Array, ArrayAccessor, AsArray, BinaryArray, FixedSizeBinaryArray, Int64Array, RecordBatch, StringArray,
@@ -179,7 +181,7 @@ impl Repair {
                 }
             }
         }
-        let batch = match self.mapper.batch(&mut self.partition_table, None)? {
+        let batch = match self.mapper.finish()?.stamp(&mut self.partition_table, None)? {
             Some(events) => with_ids(&events, &ids)?,
             None => RecordBatch::new_empty(Kind::Event.schema()),
         };
@@ -248,14 +250,15 @@ impl Repair {
     /// Maps one record to the next row of the batch under construction, or returns its fault.
     fn map(&mut self, text: &str, letters: &LetterRows<'_>, row: usize, now: i64) -> Result<Option<Fault>> {
         let LetterPosition { origin, partition, offset } = letters.position(row);
-        let partition = self.partition_table.partition(origin, partition);
+        let number = self.partition_table.partition(origin, partition);
+        self.mapper.turn_to(number, (origin, partition));
         // An event that arrived when it failed the first time counts in the window of that time, or is late there.
         let arrival = letters.arrived_at(row).map(|at| Arrival { at, is_fact: true });
-        let meta = RecordMeta { input: origin, partition, offset, key: None, headers: None, arrival };
+        let meta = RecordMeta { input: origin, partition: number, offset, key: None, headers: None, arrival };
         let raw = letters.payloads.value(row);
-        let mut record = mapping::Record { text, raw, meta, now, is_judged: false };
+        let mut record = mapping::Record { text, raw, meta, now, verdict: FutureVerdict::ByArrival };
         loop {
-            return Ok(match self.mapper.record(record, &mut self.partition_table)? {
+            return Ok(match self.mapper.record(record)? {
                 Mapped::Row => None,
                 Mapped::Dead(fault) => Some(fault),
                 Mapped::NoTime => {
@@ -266,7 +269,7 @@ impl Repair {
                 Mapped::Pending(check) => match self.future(check, letters.failed.value(row)) {
                     Some(fault) => Some(fault),
                     None => {
-                        record.is_judged = true;
+                        record.verdict = FutureVerdict::Passed;
                         continue;
                     }
                 },

@@ -1,20 +1,20 @@
 //! The inputs of a stage, one after another, as one stream of items with a proven end.
 //!
 //! ```text
-//! URIs ─► open ─► Box<dyn Input> ─step─► Ingest ─► queue ─► Source::poll ─► stage
+//! URIs ─► open ─► Box<dyn Input> ─step─► RecordEmitter ─► queue ─► Source::poll ─► stage
 //! ```
 //!
 //! An input is opened when the one before it has ended. Inputs with `--follow` never end: they are all open and take
 //! turns. [`Source::poll`] does not wait for input; [`Source::wait`] does. Consumer groups and spools commit positions.
 //!
 //! `open.rs` opens inputs by `options.rs`; `polled.rs` is the result of a poll; `reader.rs` reads without a stage.
-//! `positions/` are those of a checkpoint; `partitions.rs`, `origin.rs` and `warnings.rs` check the inputs; `ahead.rs`
-//! reads stores on several threads, and `sort.rs` sorts their rows.
+//! `positions/` are those of a checkpoint; `partitions.rs` and `origin.rs` check the inputs; `ahead.rs` reads stores on
+//! several threads, and `sort.rs` sorts their rows.
 
 use crate::counts::{Counts, DoneRecords};
+use crate::emit::{ByteProgress, Item, PendingInputs, QueuedItem, RecordEmitter};
 use crate::error::{Error, ErrorKind, Result};
 use crate::frame::{Control, End, EndReason, WATERMARK_KEY};
-use crate::ingest::{ByteProgress, Ingest, Item, PendingInputs, QueuedItem};
 use crate::input::follow::watch::POLL_INTERVAL;
 use crate::input::spool::Shutdown;
 use crate::input::{EndProof, Input, InputEnd, Lag, ReadPosition, Step, UnreadPartition};
@@ -51,7 +51,6 @@ mod polled;
 pub mod positions;
 pub mod reader;
 mod sort;
-mod warnings;
 
 /// An open input and its number on the command line.
 struct NumberedInput {
@@ -79,7 +78,7 @@ pub struct Source {
     idle_since: Option<Duration>,
     /// The partitions that the inputs have reported.
     reported: ReportedPartitions,
-    ingest: Ingest,
+    emitter: RecordEmitter,
     /// Detects properties that have the name of a column in an expression.
     shadows: Shadows,
     /// The positions of the inputs in a checkpoint; `None` without one.
@@ -102,10 +101,10 @@ impl Source {
         let SourceOptions { records, inputs: opening, needs, positions, opened, generated } = options;
         let shadows = Shadows::new(records.rules.as_ref().map_or(0, RowRules::columns));
         let has_control = records.control;
-        let mut ingest = Ingest::new(run.clone(), records)?;
-        let is_continued = positions.as_ref().is_some_and(|positions| positions.begin_run(&mut ingest));
+        let mut emitter = RecordEmitter::new(run.clone(), records)?;
+        let is_continued = positions.as_ref().is_some_and(|positions| positions.begin_run(&mut emitter));
         if opening.files.follow {
-            ingest.flags.first_times.release();
+            emitter.stamp_mut().release_letters();
         }
         let mut source = Self {
             opener: Opener::new(inputs, opening, opened, run.clone())?,
@@ -118,7 +117,7 @@ impl Source {
             idle_turns: 0,
             idle_since: None,
             reported: ReportedPartitions::default(),
-            ingest,
+            emitter,
             shadows,
             positions,
             is_continued,
@@ -146,7 +145,7 @@ impl Source {
     pub fn of_spool(reader: SpoolReader, shutdown: Shutdown, mut options: SourceOptions, run: Rc<Run>) -> Result<Self> {
         options.inputs.files.raw_only = true;
         let mut source = Self::open(&[], options, run)?;
-        let input = source.opener.spool(reader, shutdown, &mut source.ingest);
+        let input = source.opener.spool(reader, shutdown, &mut source.emitter);
         source.running.push_back(NumberedInput { number: 0, input });
         source.turn_to_first();
         Ok(source)
@@ -156,10 +155,10 @@ impl Source {
     /// `--partitions`.
     fn announce(&mut self, inputs: &[Uri]) -> Result<()> {
         for (number, input) in (0..).zip(inputs) {
-            self.ingest.turn_to(number, ByteProgress::default(), PendingInputs { pending: true, complete: false });
+            self.emitter.turn_to(number, ByteProgress::default(), PendingInputs { pending: true, complete: false });
             match input {
                 Uri::Kafka(address) => {
-                    self.opener.announce_topics(address, &mut self.ingest)?;
+                    self.opener.announce_topics(address, &mut self.emitter)?;
                     continue;
                 }
                 // The HTTP server has one partition, announced when it is opened.
@@ -169,10 +168,10 @@ impl Source {
             let origin = self.opener.options.names.origin_of(input);
             match &self.opener.options.names.partitions {
                 Some(names) => names.iter().for_each(|name| {
-                    self.ingest.partition_table.partition(&origin, name);
+                    self.emitter.stamp_mut().announce(&origin, name);
                 }),
-                None if !self.ingest.mapper.maps_partition => {
-                    self.ingest.partition_table.partition(&origin, "0");
+                None if !self.emitter.maps_partition() => {
+                    self.emitter.stamp_mut().announce(&origin, "0");
                 }
                 None => {}
             }
@@ -183,7 +182,7 @@ impl Source {
     /// Returns whether inputs wait to be opened, and whether all partitions are known already. The partitions in the
     /// frames of a topic are known only when the topic is read.
     fn rest(&self) -> PendingInputs {
-        let is_named = !self.ingest.mapper.maps_partition || self.opener.options.names.partitions.is_some();
+        let is_named = !self.emitter.maps_partition() || self.opener.options.names.partitions.is_some();
         let complete = is_named && !self.opener.has_framed_topics();
         PendingInputs { pending: !self.pending.is_empty(), complete }
     }
@@ -191,19 +190,19 @@ impl Source {
     /// Opens the next input.
     fn open_next(&mut self) -> Result<()> {
         let Some((number, uri)) = self.pending.pop_front() else { return Ok(()) };
-        self.ingest.turn_to(number, ByteProgress::default(), self.rest());
+        self.emitter.turn_to(number, ByteProgress::default(), self.rest());
         if let Some(positions) = &mut self.positions {
             let origin = self.opener.options.names.origin_of(&uri);
-            self.opener.position = positions.begin(&uri, number, &origin, &mut self.ingest, &self.run)?;
+            self.opener.position = positions.begin(&uri, number, &origin, &mut self.emitter, &self.run)?;
         }
-        let input = self.opener.open(&uri, self.pending.is_empty(), &mut self.ingest)?;
+        let input = self.opener.open(&uri, self.pending.is_empty(), &mut self.emitter)?;
         self.running.push_back(NumberedInput { number, input });
         Ok(())
     }
 
     /// Returns the schema of the batches. It is final if [`Source::has_schema`], or after the first batch.
     pub fn schema(&self) -> SchemaRef {
-        let schema = self.ingest.schema();
+        let schema = self.emitter.schema();
         let has_dimensions = schema.metadata().contains_key(DIMENSIONS_KEY);
         if !self.has_control && (self.is_one_stream || !has_dimensions) {
             return schema;
@@ -221,7 +220,7 @@ impl Source {
 
     /// Whether the schema is known before the first rows.
     pub fn has_schema(&self) -> bool {
-        self.ingest.has_schema() || self.is_continued
+        self.emitter.has_schema() || self.is_continued
     }
 
     /// Returns the kind of the rows. It is final once the schema is.
@@ -256,23 +255,23 @@ impl Source {
 
     /// Returns the counts of records read, by outcome within the source.
     pub fn counts(&self) -> Counts {
-        self.ingest.counts()
+        self.emitter.counts()
     }
 
     /// Returns the defaults that the mapping used.
     pub fn defaults(&self) -> mapping::Defaults {
-        self.ingest.mapper.defaults()
+        self.emitter.defaults()
     }
 
     /// Returns the names of the fields of all records, if the first input declares them.
     pub fn declared(&self) -> Option<&[String]> {
-        self.ingest.mapper.declared.as_deref()
+        self.emitter.declared()
     }
 
     /// Returns warnings about all records: names in the rules of the source that had no value, and ambiguous times,
     /// records without ids.
     pub fn warnings(&self) -> Vec<String> {
-        warnings::of_records(&self.ingest, self.needs.finds_repeats)
+        self.emitter.warnings(self.needs.finds_repeats)
     }
 
     /// Sets the columns that expressions and `--columns` name, as bits: a property with such a name causes a warning.
@@ -282,7 +281,7 @@ impl Source {
 
     /// Warns of properties in a batch that have the name of a column in an expression.
     pub fn warn_of_shadows(&mut self, batch: &RecordBatch) {
-        let found = self.shadows.found(batch) | self.ingest.mapper.shadowed();
+        let found = self.shadows.found(batch) | self.emitter.shadowed();
         self.shadows.warnings(found).for_each(|warning| self.run.console.say(warning));
     }
 
@@ -293,7 +292,7 @@ impl Source {
 
     /// Returns the next item, or does one step of reading. Does not block. The end is the last item.
     pub fn poll(&mut self) -> Result<Polled> {
-        if let Some(sent) = self.ingest.pop() {
+        if let Some(sent) = self.emitter.pop() {
             return Ok(self.take(sent).map_or(Polled::Progress, Polled::Item));
         }
         if let Some(failure) = self.failure.take() {
@@ -306,9 +305,9 @@ impl Source {
         self.step().or_else(|error| {
             let salvages = self.needs.salvage && matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::Io);
             if salvages {
-                self.ingest.drain()?;
+                self.emitter.drain()?;
             }
-            self.ingest.end(salvages)?;
+            self.emitter.end(salvages)?;
             self.failure = Some(error);
             Ok(Polled::Progress)
         })
@@ -316,34 +315,34 @@ impl Source {
 
     /// Releases records that `--max-future` has held since before `before` (µs) for the rows that follow them.
     pub fn release_waited(&mut self, before: i64) -> Result<()> {
-        self.ingest.release_waited(before)
+        self.emitter.release_waited(before)
     }
 
     /// Queues the rows that were read so far. Returns how far the partitions of the current input, or of the last one,
     /// are read, and the number of items after which the stage has every row before these positions.
     pub fn reached(&mut self, stores: bool) -> Result<(u64, Vec<ReadPosition>)> {
-        self.ingest.flush()?;
-        let (ingest, open) = (&mut self.ingest, self.running.front_mut().or(self.ended.last_mut()));
-        let reached = open.map_or(Ok(vec![]), |open| open.input.reached_now(stores, ingest))?;
-        Ok((ingest.queue.queued(), reached))
+        self.emitter.flush()?;
+        let (emitter, open) = (&mut self.emitter, self.running.front_mut().or(self.ended.last_mut()));
+        let reached = open.map_or(Ok(vec![]), |open| open.input.reached_now(stores, emitter))?;
+        Ok((emitter.queued(), reached))
     }
 
     /// Whether every input has been read to its present end. Call it when there is nothing to read: every input but a
     /// topic is at its end then, and the brokers of a topic may not have answered yet.
     pub fn has_caught_up(&mut self) -> bool {
-        let Self { running, ingest, .. } = self;
+        let Self { running, emitter, .. } = self;
         let is_at_end = |one: &ReadPosition| one.is_at_end && one.confirmed.is_some();
-        self.pending.is_empty() && running.iter().all(|one| one.input.reached(ingest).iter().all(is_at_end))
+        self.pending.is_empty() && running.iter().all(|one| one.input.reached(emitter).iter().all(is_at_end))
     }
 
     /// Returns the number of items that the stage has taken.
     pub fn taken(&self) -> u64 {
-        self.ingest.queue.taken()
+        self.emitter.taken()
     }
 
     /// Whether the stage has not taken every item.
     fn is_queued(&self) -> bool {
-        self.ingest.queue.queued() > self.ingest.queue.taken()
+        self.emitter.queued() > self.emitter.taken()
     }
 
     /// Whether the rows of the current input carry partitions of their own, as frames do.
@@ -354,7 +353,7 @@ impl Source {
     /// Whether the stage has not taken all rows that were read. Records that wait for later ones (`--max-future`) are
     /// no rows yet.
     pub fn holds_rows(&self) -> bool {
-        self.is_queued() || self.ingest.has_rows()
+        self.is_queued() || self.emitter.has_rows()
     }
 
     /// Waits until an input may have something to read, a signal arrives, or `timeout` has passed.
@@ -390,11 +389,11 @@ impl Source {
             // Before the first record of a followed name is read.
             positions.keep_begun()?;
         }
-        let step = input.step(&mut self.ingest)?;
-        let noted = input.note(&mut self.ingest)?;
+        let step = input.step(&mut self.emitter)?;
+        let noted = input.note(&mut self.emitter)?;
         let (is_live, takes_turns) = (input.is_live(), input.takes_turns());
         if matches!(step, Step::More | Step::Idle) && !input.reports_partitions() {
-            self.ingest.report_progress(input.progress());
+            self.emitter.stamp_mut().report_progress(input.progress());
         }
         match step {
             Step::Opened(opened) => self.begin(opened)?,
@@ -402,11 +401,11 @@ impl Source {
             Step::More | Step::Idle => {
                 (self.idle_turns, self.idle_since) = (0, None);
                 if is_live {
-                    self.ingest.flush_due()?;
+                    self.emitter.flush_due()?;
                 }
                 if noted {
                     // The stage commits once it has taken all items before this one.
-                    self.ingest.idle();
+                    self.emitter.idle();
                 }
                 if takes_turns {
                     self.turn()?;
@@ -440,7 +439,7 @@ impl Source {
         self.turn()?;
         let now = self.run.clock.monotonic();
         let since = *self.idle_since.get_or_insert(now);
-        let due = match self.ingest.waited(now) {
+        let due = match self.emitter.waited(now) {
             Some(waited) => Run::LINGER.saturating_sub(waited),
             None => Run::TICK.saturating_sub(now.saturating_sub(since)),
         };
@@ -448,8 +447,8 @@ impl Source {
             return Ok(Polled::Waiting(due));
         }
         self.idle_since = Some(now);
-        self.ingest.flush_idle()?;
-        self.ingest.idle();
+        self.emitter.flush_idle()?;
+        self.emitter.idle();
         Ok(Polled::Progress)
     }
 
@@ -457,18 +456,18 @@ impl Source {
     fn turn(&mut self) -> Result<()> {
         if self.running.len() > 1 {
             // A batch has rows of one input only.
-            self.ingest.flush()?;
+            self.emitter.flush()?;
             self.running.rotate_left(1);
             self.turn_to_first();
         }
         Ok(())
     }
 
-    /// Passes the number and the progress of the current input to the ingest.
+    /// Passes the number and the progress of the current input to the emitter.
     fn turn_to_first(&mut self) {
         let rest = self.rest();
         if let Some(NumberedInput { number, input }) = self.running.front() {
-            self.ingest.turn_to(*number, input.progress(), rest);
+            self.emitter.turn_to(*number, input.progress(), rest);
         }
     }
 
@@ -477,14 +476,14 @@ impl Source {
         let Some(ended) = self.running.pop_front() else { return Ok(()) };
         let input = &ended.input;
         self.end.add(input.end());
-        self.ingest.flags.first_times.end()?;
-        self.ingest.drain()?;
-        self.ingest.flush()?;
+        self.emitter.stamp_mut().end_first_records()?;
+        self.emitter.drain()?;
+        self.emitter.flush()?;
         if let Some(positions) = &mut self.positions {
-            self.end.verdict = self.end.verdict.max(positions.end(&mut self.ingest)?);
+            self.end.verdict = self.end.verdict.max(positions.end(&mut self.emitter)?);
         }
         if input.ends_partitions() {
-            self.ingest.end_input(input.progress(), self.pending.is_empty() && self.running.is_empty());
+            self.emitter.stamp_mut().end_input(input.progress(), self.pending.is_empty() && self.running.is_empty());
         }
         if input.commits() {
             self.ended.push(ended);
@@ -495,18 +494,18 @@ impl Source {
 
     /// Ends all inputs at a signal.
     fn stop(&mut self) -> Result<()> {
-        self.ingest.flags.first_times.release();
+        self.emitter.stamp_mut().release_letters();
         let rest = self.rest();
         for NumberedInput { number, input } in &mut self.running {
-            self.ingest.flush()?;
-            self.ingest.turn_to(*number, input.progress(), rest);
-            input.stop(&mut self.ingest)?;
+            self.emitter.flush()?;
+            self.emitter.turn_to(*number, input.progress(), rest);
+            input.stop(&mut self.emitter)?;
         }
-        self.ingest.drain()?;
-        self.ingest.flush()?;
+        self.emitter.drain()?;
+        self.emitter.flush()?;
         self.end.how = EndReason::Stopped;
         if let Some(positions) = &mut self.positions {
-            self.end.verdict = self.end.verdict.max(positions.end(&mut self.ingest)?);
+            self.end.verdict = self.end.verdict.max(positions.end(&mut self.emitter)?);
         }
         self.pending.clear();
         for stopped in self.running.drain(..) {
@@ -527,19 +526,19 @@ impl Source {
     /// stage then makes its outputs durable and calls [`Source::commit`].
     pub fn can_commit(&self) -> bool {
         let noted = self.running.front().is_some_and(|running| running.input.has_noted());
-        noted && !self.is_queued() && !self.ingest.has_letters()
+        noted && !self.is_queued() && !self.emitter.has_letters()
     }
 
     /// Commits the noted positions. Call it only after the outputs have made every row before them durable.
     pub fn commit(&mut self) -> Result<()> {
         let Some(NumberedInput { input, .. }) = self.running.front_mut() else { return Ok(()) };
-        input.commit(&mut self.ingest)
+        input.commit(&mut self.emitter)
     }
 
     /// Commits the last positions of all inputs. Call it only after the outputs have ended and are durable.
     pub fn commit_end(&mut self) -> Result<()> {
         let inputs = self.ended.iter_mut().chain(&mut self.running);
-        inputs.map(|running| &mut running.input).try_for_each(|input| input.commit_end(&mut self.ingest))
+        inputs.map(|running| &mut running.input).try_for_each(|input| input.commit_end(&mut self.emitter))
     }
 
     /// Whether the stage has taken exactly the records before [`Source::positions`], so that an epoch may end here.
@@ -552,12 +551,12 @@ impl Source {
             // A restart reads held records of topics again, because the positions are before them. Held records of
             // followed names are released now, because a restart does not read them again.
             if self.opener.options.files.follow {
-                self.ingest.release_waited(i64::MAX)?;
+                self.emitter.release_waited(i64::MAX)?;
             }
-            self.ingest.flush()?;
+            self.emitter.flush()?;
             return Ok(!self.is_queued());
         }
-        Ok(!self.ingest.mapper.holds_records() && !self.is_queued() && self.ingest.read.is_exact())
+        Ok(!self.is_queued() && self.emitter.stamp().is_exact())
     }
 
     /// Returns the positions of the inputs for a checkpoint, and notes them for groups. The stage has taken every row
@@ -565,10 +564,10 @@ impl Source {
     pub fn positions(&mut self) -> Result<Vec<u8>> {
         let Some(positions) = &mut self.positions else { return Ok(vec![]) };
         for NumberedInput { number, input } in self.ended.iter_mut().chain(&mut self.running) {
-            input.note_epoch(&mut self.ingest);
-            positions.note(*number, &mut **input, &mut self.ingest)?;
+            input.note_epoch(&mut self.emitter);
+            positions.note(*number, &mut **input, &mut self.emitter)?;
         }
-        positions.to_part(&mut self.ingest)
+        positions.to_part(&mut self.emitter)
     }
 
     /// Returns the inputs whose topics this run continues.
@@ -579,7 +578,7 @@ impl Source {
     /// Returns the live partitions of which the stage does not have all rows up to now.
     pub fn unread(&self) -> Vec<UnreadPartition> {
         let open = self.running.iter().map(|one| (one.number, one.input.as_ref()));
-        partitions::unread(self.pending.iter().map(|(number, _)| *number), open, self.ingest.mapper.maps_partition)
+        partitions::unread(self.pending.iter().map(|(number, _)| *number), open, self.emitter.maps_partition())
     }
 
     /// Returns the lag of each partition of the topics; `now` is the current time (µs).

@@ -6,10 +6,10 @@
 use super::ahead::ReadAhead;
 use super::options::{InputOptions, StoreOrder, UnreadableReports};
 use super::sort::sorted;
+use crate::emit::RecordEmitter;
 use crate::error::{Error, Result};
 use crate::format::Rows;
 use crate::http;
-use crate::ingest::Ingest;
 use crate::input::bytes::Bytes;
 use crate::input::container::{RowInput, take_schema};
 use crate::input::follow::watch::Watch;
@@ -65,13 +65,13 @@ impl Opener {
 
     /// Gets the partitions of the topics from the brokers. Errors: exit status 2 for `group=` with flags that map the
     /// partition.
-    pub(super) fn announce_topics(&mut self, address: &Address, ingest: &mut Ingest) -> Result<()> {
+    pub(super) fn announce_topics(&mut self, address: &Address, emitter: &mut RecordEmitter) -> Result<()> {
         let Self { options, run, .. } = self;
         let keeps = match options.topics.read_mode {
             ReadMode::Checkpoint => true,
             mode => mode.is_of_stage() && address.options.group.is_some(),
         };
-        if keeps && ingest.mapper.maps_partition {
+        if keeps && emitter.maps_partition() {
             return Err(Error::usage(format!(
                 "{address}: group= and --checkpoint cannot be used with flags that map rows to other partitions, whose stream \
                  time cannot be kept"
@@ -79,7 +79,7 @@ impl Opener {
         }
         let origin = options.names.origin.as_deref();
         let read = group::Options { tool: options.topics.clone(), origin };
-        let input = KafkaInput::open(address, read, run, ingest)?;
+        let input = KafkaInput::open(address, read, run, emitter)?;
         self.topics.push_back(Box::new(input));
         Ok(())
     }
@@ -90,15 +90,15 @@ impl Opener {
     }
 
     /// Opens the next input; `is_last` if none follows.
-    pub(super) fn open(&mut self, uri: &Uri, is_last: bool, ingest: &mut Ingest) -> Result<Box<dyn Input>> {
+    pub(super) fn open(&mut self, uri: &Uri, is_last: bool, emitter: &mut RecordEmitter) -> Result<Box<dyn Input>> {
         match uri {
             Uri::Store(..) if self.options.files.follow => Err(Error::usage(format!(
                 "{uri}: expected a file or a topic with --follow, found a store; evt-view --tail N shows the last rows \
                  of a table"
             ))),
-            &Uri::Store(store, ref location) => self.rows(store, location, ingest),
+            &Uri::Store(store, ref location) => self.rows(store, location, emitter),
             Uri::Kafka(_) => self.begin_topics(is_last),
-            Uri::Http(_) => self.listen(uri, ingest),
+            Uri::Http(_) => self.listen(uri, emitter),
             _ => self.bytes(uri),
         }
     }
@@ -142,7 +142,7 @@ impl Opener {
     }
 
     /// Opens the HTTP server and the spool in which it stores requests.
-    fn listen(&mut self, uri: &Uri, ingest: &mut Ingest) -> Result<Box<dyn Input>> {
+    fn listen(&mut self, uri: &Uri, emitter: &mut RecordEmitter) -> Result<Box<dyn Input>> {
         let Some(options) = self.options.listener.server.take() else {
             return Err(Error::usage(format!("{uri}: a listener requires evt-ingest")));
         };
@@ -157,13 +157,13 @@ impl Opener {
         let (log, reader) = spool::open(policy, start, &self.run)?;
         let server = http::open(*options, log, &self.run)?;
         self.run.service.ready();
-        Ok(self.spool(reader, Box::new(move || server.drain()), ingest))
+        Ok(self.spool(reader, Box::new(move || server.drain()), emitter))
     }
 
     /// Makes the input that reads a spool. It ends only at a signal, so no input can follow it.
-    pub(super) fn spool(&self, reader: SpoolReader, shutdown: Shutdown, ingest: &mut Ingest) -> Box<dyn Input> {
+    pub(super) fn spool(&self, reader: SpoolReader, shutdown: Shutdown, emitter: &mut RecordEmitter) -> Box<dyn Input> {
         let origin = self.options.names.origin.as_deref().unwrap_or(ORIGIN);
-        Box::new(SpoolInput::new(self.run.clone(), reader, shutdown, origin, ingest))
+        Box::new(SpoolInput::new(self.run.clone(), reader, shutdown, origin, emitter))
     }
 
     /// Returns the rows of a store, or of all joined stores with the first one.
@@ -187,7 +187,12 @@ impl Opener {
     }
 
     /// Opens the rows of a store as an input.
-    fn rows(&mut self, store: &'static Store, location: &Location, ingest: &mut Ingest) -> Result<Box<dyn Input>> {
+    fn rows(
+        &mut self,
+        store: &'static Store,
+        location: &Location,
+        emitter: &mut RecordEmitter,
+    ) -> Result<Box<dyn Input>> {
         let uri = Uri::Store(store, location.clone());
         let name = uri.to_string();
         let (kind, rows) = self.batches(store, location)?;
@@ -206,9 +211,9 @@ impl Opener {
             Some(reports) => reported(rows, kind, reports),
             None => rows,
         };
-        take_schema(Some(kind.schema()), false, &name, ingest)?;
+        take_schema(Some(kind.schema()), false, &name, emitter)?;
         let rows = Box::new(rows.map(|batch| batch.map(Rows::Batch)));
-        let partition = ingest.partition(&uri.origin());
+        let partition = emitter.partition(&uri.origin());
         Ok(Box::new(RowInput::new(rows, name, partition, self.run.clone())))
     }
 }

@@ -1,10 +1,10 @@
 //! The settings of a source: flags of the user, and what the tool sets. Each part goes to the code that reads it.
 //!
 //! ```text
-//! SourceOptions ─┬─ records ───► Ingest        how records become rows
-//!                ├─ needs ─────► Source, stage what the tool needs beside the rows
-//!                ├─ positions ─► Source        how far earlier runs have read
-//!                ├─ generated ─► Source        the input of evt-gen
+//! SourceOptions ─┬─ records ───► RecordEmitter  how records become rows
+//!                ├─ needs ─────► Source, stage  what the tool needs beside the rows
+//!                ├─ positions ─► Source         how far earlier runs have read
+//!                ├─ generated ─► Source         the input of evt-gen
 //!                └─ inputs ────► Opener ─┬─ files, continuation ─► files and pipes
 //!                                        ├─ topics, stores       ─► Kafka, stores
 //!                                        ├─ listener             ─► the HTTP server
@@ -13,11 +13,11 @@
 
 use super::positions::Positions;
 pub use super::sort::SortColumns;
+use crate::emit::RecordOptions;
 use crate::error::{Error, Result};
 use crate::format::TextOptions;
 use crate::format::elements::ElementPath;
 use crate::http;
-use crate::ingest::RecordOptions;
 use crate::input::Input;
 use crate::input::unopened::{Continuation, FileOptions, ReadOptions};
 use crate::kafka::group::TopicOptions;
@@ -113,7 +113,7 @@ impl InputOptions {
 /// The requirements of the tool on its source, beside the rows.
 #[derive(Clone, Copy, Default)]
 pub struct ToolNeeds {
-    /// Whether the operator may call `Collector::dead`. The letter needs the raw record, so with `--dlq` rows keep it
+    /// Whether the operator may make dead letters of rows. A letter needs the raw record, so with `--dlq` rows keep it
     /// within the stage (`KeepRaw::Within`).
     pub shows_records: bool,
     /// The columns that the stage reads if only raw records are written; the mapping may leave out the others.

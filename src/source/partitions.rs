@@ -59,14 +59,14 @@ pub(super) fn unread<'a>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::emit::RecordEmitter;
     use crate::frame::State;
-    use crate::ingest::Ingest;
     use crate::input::Step;
 
     struct Topic(Vec<UnreadPartition>, bool);
 
     impl Input for Topic {
-        fn step(&mut self, _: &mut Ingest) -> crate::error::Result<Step> {
+        fn step(&mut self, _: &mut RecordEmitter) -> crate::error::Result<Step> {
             Ok(Step::Idle)
         }
 

@@ -30,9 +30,9 @@ use crate::checkpoint::Checkpoint;
 use crate::checkpoint::header::{CHECKPOINT_KEY, CheckpointHeader};
 use crate::clock::Clock;
 use crate::counts::{Counts, DoneRecords};
+use crate::emit::{Item, QueuedItem};
 use crate::error::{Error, ErrorKind, Result};
 use crate::frame::{Barrier, Control, End, EndReason};
-use crate::ingest::{Item, QueuedItem};
 use crate::input::EndProof;
 use crate::kafka::range::ReadMode;
 use crate::metrics;
@@ -230,7 +230,7 @@ impl Stage {
         };
         let first = match &item {
             Item::Dead(letters) => return self.outputs.dead.take(letters).map(|()| StepResult::Ready),
-            Item::Idle => return self.outputs.dead.flush().map(|()| StepResult::Ready),
+            Item::Idle => return self.outputs.idle().map(|()| StepResult::Ready),
             Item::Batch(batch) => Some(batch.clone()),
             Item::Control(_) | Item::End(_) => None,
         };
@@ -452,7 +452,7 @@ impl Stage {
             Item::Control(control) => operator.on_control(control, outputs)?,
             Item::Dead(letters) => outputs.dead.take(&letters)?,
             Item::Idle => {
-                outputs.dead.flush()?;
+                outputs.idle()?;
                 if catches_up {
                     counts = operator.on_caught_up(outputs)?;
                 }

@@ -9,7 +9,7 @@ use crate::checkpoint::Checkpoint;
 use crate::checkpoint::header::CHECKPOINT_KEY;
 use crate::checkpoint::log::{EpochPart, OutputName};
 use crate::counts::{Counts, DoneRecords, SinkCounts, counted};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::format::Format;
 use crate::frame::{Control, End, Progress};
 use crate::kafka::produce::RejectedRecord;
@@ -70,6 +70,8 @@ pub struct Outputs {
     /// them as dropped.
     lost_rows: u64,
     pub(super) report: EndReport,
+    /// Whether rows go to standard output and no checkpoint watches its reader.
+    watches_reader: bool,
 }
 
 /// Returns the names of outputs in a checkpoint.
@@ -117,7 +119,8 @@ impl Outputs {
     /// Makes the outputs of a stage; none is open yet.
     pub fn new(run: Rc<Run>, plans: Vec<OutputPlan>, side: Option<OutputPlan>, dead: DeadLetters, quiet: bool) -> Self {
         // A progress line between rows on the same terminal would garble both.
-        let shows_rows = run.io.has_terminal() && plans.iter().any(OutputPlan::is_standard);
+        let watches_reader = plans.iter().any(OutputPlan::is_standard);
+        let shows_rows = run.io.has_terminal() && watches_reader;
         let progress = ProgressLine::new(&run, quiet || shows_rows);
         Self {
             run,
@@ -138,6 +141,17 @@ impl Outputs {
             letters_due: None,
             lost_rows: 0,
             report: EndReport::default(),
+            watches_reader,
+        }
+    }
+
+    /// Passes on dead letters that wait while no records come. Errors: the reader of standard output has gone, which a
+    /// stage without rows for it would notice only at its next write.
+    pub fn idle(&mut self) -> Result<()> {
+        self.dead.flush()?;
+        match self.watches_reader && self.run.io.has_lost_reader(Duration::ZERO) {
+            true => Err(Error::io("stdout", &std::io::ErrorKind::BrokenPipe.into())),
+            false => Ok(()),
         }
     }
 
@@ -162,6 +176,8 @@ impl Outputs {
 
     /// Lets the rows of the outputs, which are not open yet, wait in a checkpoint until their epoch is complete.
     pub fn in_epochs(&mut self, checkpoint: &Checkpoint) -> Result<()> {
+        // A checkpoint says what a reader that has gone leaves uncommitted.
+        self.watches_reader = false;
         let epochs = |key: &str| EpochPlan {
             store: checkpoint.store().clone(),
             checkpoint: checkpoint.id().to_owned(),

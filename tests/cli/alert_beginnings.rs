@@ -349,6 +349,54 @@ fn a_run_that_is_stopped_within_a_store_states_the_rows_of_a_pipe_that_are_lost(
     assert!(!output.status.success(), "{said}");
 }
 
+/// A writer with a buffer cuts lines; the next run would read the rest of the line as a record.
+#[test]
+fn a_run_that_is_stopped_within_a_line_of_a_pipe_says_so() {
+    let dir = Dir::new("alert-torn-line");
+    write_rules(&dir, 10);
+    dir.shell("mkfifo fifo").succeeds();
+    let whole = lines(&[series(0.0, 60.0, 1.0, &json!({}))]);
+    let torn =
+        "fifo: stopped within a line, whose beginning was read; a pipe does not have it again, so the line is lost";
+    for (tail, is_torn) in [("{\"server_timesta", true), ("", false)] {
+        let args = [&FLAGS[..], &["-f", "jsonl", "fifo"]].concat();
+        let mut writer = File::options().read(true).write(true).open(dir.path("fifo")).expect("it exists");
+        let child = dir.command("evt-alert", &args).stderr(Stdio::piped()).spawn().expect("it starts");
+        writer.write_all(format!("{whole}{tail}").as_bytes()).expect("it is read");
+        eventually("the rows are stored", || state::<i64>(&dir, "SELECT count(*) FROM inputs") == Some(1));
+        eventually("all is read", || rustix::io::ioctl_fionread(&writer).expect("it is a pipe") == 0);
+        kill_process(Pid::from_child(&child), Signal::TERM).expect("it runs");
+        let output = child.wait_with_output().expect("it ends");
+        assert_eq!(String::from_utf8_lossy(&output.stderr).contains(torn), is_torn, "{output:?}");
+        dir.shell("rm -f alerts.db*").succeeds();
+    }
+}
+
+#[test]
+fn a_run_that_fails_states_the_rows_of_a_pipe_that_are_lost_and_a_link_leads_to_the_same_lock() {
+    let dir = Dir::new("alert-locked");
+    write_rules(&dir, 10);
+    dir.shell("mkfifo fifo; ln -s alerts.db link.db").succeeds();
+    let args = [&FLAGS[..], &["-f", "jsonl", "fifo"]].concat();
+    let mut writer = File::options().read(true).write(true).open(dir.path("fifo")).expect("it exists");
+    let child = dir.command("evt-alert", &args).stderr(Stdio::piped()).spawn().expect("it starts");
+    eventually("it has a state", || state::<i64>(&dir, "SELECT count(*) FROM rule_edits").is_some());
+    let second = "evt-alert --once --rules rules.json --state link.db -f jsonl /dev/null";
+    let refused = dir.shell(second).ends_with(75);
+    assert!(refused.stderr().contains("link.db: another evt-alert uses this state"), "{refused}");
+    let db = Connection::open(dir.path("alerts.db")).expect("it opens");
+    db.execute_batch("BEGIN IMMEDIATE").expect("it is free");
+    writer.write_all(lines(&[series(0.0, 60.0, 1.0, &json!({}))]).as_bytes()).expect("it is read");
+    eventually("all is read", || rustix::io::ioctl_fionread(&writer).expect("it is a pipe") == 0);
+    kill_process(Pid::from_child(&child), Signal::TERM).expect("it runs");
+    let output = child.wait_with_output().expect("it ends");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("fifo: 60 rows were read and not stored, because the run failed before"), "{said}");
+    dir.write("no.db", "no database\n");
+    let check = dir.shell("evt-alert --check --rules rules.json --state no.db -f jsonl rules.json").ends_with(65);
+    assert!(check.stderr().contains("no.db: expected a state of evt-alert, found another file"), "{check}");
+}
+
 #[test]
 fn a_state_of_an_earlier_version_does_not_say_which_pipes_its_rows_are_of() {
     let dir = add_errors("alert-pipe-old");

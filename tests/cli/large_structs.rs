@@ -27,7 +27,7 @@ pub const LARGE_STRUCTS: [LargeStruct; 18] = [
     large("src/mapping/options.rs", "Options", 17, "a mapping flag is a field"),
     large("src/run/mod.rs", "Run", 15, "what all parts of a run share"),
     large("src/source/mod.rs", "Source", 17, "inputs that wait, that run and that have ended, with what holds for all"),
-    large("src/stage/outputs.rs", "Outputs", 18, "all outputs with their counts and the state of their end"),
+    large("src/stage/outputs.rs", "Outputs", 19, "all outputs with their counts and the state of their end"),
     large("src/store/definition.rs", "Store", 17, "a property of a row of the table is a field"),
     large("src/store/lake/mod.rs", "Parquet", 14, "the state of one writer, of which a mode uses a part"),
     large("src/tool/backfill/operator.rs", "Correct", 14, "the operator with its stores, its progress and its report"),

@@ -47,6 +47,16 @@ fn a_stage_whose_reader_leaves_dies_of_sigpipe_whatever_its_parent_ignores() {
     }
 }
 
+/// A unit whose last stage has ended must end, too, however long no row comes.
+#[test]
+fn a_stage_that_has_nothing_to_write_notices_that_its_reader_has_gone() {
+    let dir = Dir::new("idle-pipe");
+    dir.write("in.jsonl", "{\"server_timestamp\":\"2024-01-15T10:00:00Z\"}\n");
+    let window = "evt-window -q --size 1h";
+    let line = format!("evt-ingest -q --follow in.jsonl | evt-validate -q | {window} | true; echo ${{PIPESTATUS[@]}}");
+    assert_eq!(dir.shell(&line).text(), "141 141 141 0\n");
+}
+
 #[test]
 fn the_worst_verdict_of_the_stages_reaches_the_last_one() {
     let dir = Dir::new("verdict");

@@ -11,6 +11,21 @@ use std::process::Stdio;
 /// A password with a part that no message may show.
 const PASSWORD: &str = "s3cret-7";
 
+/// Asserts that no password of a URI is shown where no URI is expected: in a variable of any flag, or in a file.
+#[track_caller]
+fn is_hidden_elsewhere(dir: &Dir, uri: &str) {
+    for flag in ["STATS", "PROMETHEUS", "MAX_RECORD", "CONFIG"] {
+        let mut command = dir.command("evt-sink", &["e.jsonl", "--to", "null:"]);
+        let run = crate::harness::Run::of(command.env(format!("EVT_{flag}"), uri).stdin(Stdio::null()));
+        assert!(!run.stderr().contains(PASSWORD), "{flag}: {run}");
+    }
+    for line in [format!("stats = '{uri}'"), format!("max-record = '{uri}'"), format!("\"{uri}\" = 1")] {
+        dir.write("evt.toml", &line);
+        let run = dir.shell("evt-sink e.jsonl --to null: --config evt.toml");
+        assert!(run.status() != 0 && !run.stderr().contains(PASSWORD), "{run}");
+    }
+}
+
 #[test]
 fn no_message_shows_the_password_of_a_uri_that_is_mistyped() {
     let dir = Dir::new("mistyped");
@@ -34,6 +49,8 @@ fn no_message_shows_the_password_of_a_uri_that_is_mistyped() {
         format!("http://u:a?{PASSWORD}@127.0.0.1:1"),
         format!("kafka://u:a/b?{PASSWORD}@127.0.0.1:1/t"),
         format!("rediss://u:a?timeout={PASSWORD}@127.0.0.1:1/0"),
+        format!("kafk://h/t?wait=1s,rdkafka.sasl.password={PASSWORD}"),
+        format!("htp://127.0.0.1:1/x?retry=1s,token={PASSWORD},other"),
     ];
     let flags = [
         "evt-ingest e.jsonl --dlq null: --to URI",
@@ -67,6 +84,7 @@ fn no_message_shows_the_password_of_a_uri_that_is_mistyped() {
         let mut command = dir.command("evt-sink", &["e.jsonl", "--log-format", "json", "--check"]);
         let run = crate::harness::Run::of(command.env("EVT_TO", uri).stdin(Stdio::null()));
         assert!(run.status() != 0 && !run.stderr().contains(PASSWORD), "{run}");
+        is_hidden_elsewhere(&dir, uri);
     }
     let told = "postgrez://u:***@127.0.0.1:1/evt: postgrez: is an unknown scheme";
     let run = dir.shell(&format!("evt-sink e.jsonl --to '{}'", uris[0])).ends_with(2);

@@ -17,6 +17,28 @@ fn one(name: &str) -> Dir {
     dir
 }
 
+/// The range is that of a unit, and its double is in it or not with the unit.
+#[test]
+fn a_double_row_with_another_time_has_the_same_verdict_with_ids() {
+    let dir = Dir::new("reconcile-double-times");
+    let event = |minute: u32| format!("{{\"server_timestamp\":\"2024-01-01T00:{minute:02}:00Z\"}}\n");
+    dir.write("a.jsonl", (0..3).map(event).collect::<String>());
+    dir.shell("evt-ingest -q a.jsonl --to b.jsonl").succeeds();
+    let mut rows = dir.rows("b.jsonl");
+    let mut double = rows[1].clone();
+    double["event_time"] = "2024-01-01T00:30:00Z".into();
+    double["event_id"] = "aac03190-f47b-48b3-837d-6a8ccf2bbd8f".into();
+    rows.insert(2, double);
+    dir.write("b.jsonl", rows.iter().map(|row| format!("{row}\n")).collect::<String>());
+    for (range, status) in
+        [("--since 2024-01-01T00:00:30Z --until 2024-01-01T00:10:00Z", 1), ("--since 2024-01-01T00:20:00Z", 0)]
+    {
+        for ids in ["", "--ids"] {
+            dir.shell(&format!("evt-reconcile a.jsonl b.jsonl {range} {ids}")).ends_with(status);
+        }
+    }
+}
+
 #[test]
 fn an_output_that_is_an_input_is_refused_and_the_input_stays() {
     let dir = one("reconcile-overwrite");

@@ -7,8 +7,9 @@ use crate::harness::{eventually, status};
 use crate::kafka::{event, record};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
-use std::io::Read as _;
-use std::process::Child;
+use std::fs::File;
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::process::{Child, Stdio};
 
 /// A run over a topic that is deleted and created again under it.
 struct Case {
@@ -105,6 +106,73 @@ fn a_topic_made_anew_under_a_run_that_reads_by_name_is_read_or_an_error() {
             nothing_is_lost(&Case { name, fetcher: NAMES, has_checkpoint, new }, on_gap);
         }
     }
+}
+
+/// A read up to the present end has no positions to keep, but it must not mix the records of two topics.
+#[test]
+fn a_topic_made_anew_under_a_bounded_read_is_an_error() {
+    for (name, fetcher) in [("idbounded", ""), ("nmbounded", "?rdkafka.fetch.min.bytes=1")] {
+        let Some(bench) = Bench::new(name) else { return };
+        let topic = bench.topic("t", 1, &[]);
+        let events: Vec<String> = (0..60_000).map(|n| event(n, "s")).collect();
+        bench.produce(events.iter().map(|value| record(&topic, 0, value)));
+        let mut command = bench.dir.command("evt-view", &[&bench.uri(&topic, fetcher), "-o", "jsonl"]);
+        let command = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().expect("it starts");
+        let mut rows = BufReader::new(child.stdout.take().expect("it is piped")).lines();
+        rows.next().expect("a row").expect("it is text");
+        // The run waits for its reader meanwhile.
+        make_anew(&bench, &topic, 100_000..160_000);
+        let rows = rows.map(|row| serde_json::from_str::<Value>(&row.expect("it is text")).expect("JSON"));
+        let new = rows.filter(|row| row["properties"]["n"].as_u64().is_some_and(|n| n >= 100_000)).count();
+        // By name, some of the new ones are read before the ids are compared.
+        assert!(new == 0 || !fetcher.is_empty(), "{new} rows of the new topic");
+        let output = child.wait_with_output().expect("it ends");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(status(output.status) == 65 && said.contains("recreated"), "{fetcher}: {said}");
+    }
+}
+
+/// librdkafka ends the reading of a topic that it has known for some time, once brokers do not know it any more.
+#[test]
+fn a_topic_that_librdkafka_has_given_up_is_read_once_it_is_there_again() {
+    let Some(bench) = Bench::new("anew-given-up") else { return };
+    let topic = bench.topic("t", 1, &[]);
+    bench.produce([record(&topic, 0, &event(0, "s"))]);
+    let options = "?on_gap=continue&rdkafka.fetch.min.bytes=1&rdkafka.topic.metadata.propagation.max.ms=1";
+    let child = bench.start("evt-ingest", &[&bench.uri(&topic, options), "--to", "a.jsonl"]);
+    eventually("the old one is written", || lines(&bench.dir, "a.jsonl") == 1);
+    make_anew(&bench, &topic, 100..120);
+    let (code, said) = ended_or(child, || lines(&bench.dir, "a.jsonl") == 21);
+    // Records of the new topic may be read before the ids are compared.
+    assert!([65, 143].contains(&code) && said.contains("recreated"), "{code}: {said}");
+}
+
+/// A group assigns nothing of a topic that is away, and librdkafka does not notice that it comes back.
+#[test]
+fn a_member_of_a_group_whose_topic_is_away_when_it_joins_reads_it_later() {
+    for (name, fetcher) in [("idjoin", ""), ("nmjoin", NAMES)] {
+        let Some(bench) = Bench::new(name) else { return };
+        let topic = bench.topic("t", 1, &[]);
+        bench.dir.shell("mkfifo fifo").succeeds();
+        let uri = bench.uri(&topic, &format!("?group={}&on_gap=continue{fetcher}", bench.prefix));
+        let fifo = File::options().read(true).write(true).open(bench.dir.path("fifo")).expect("it exists");
+        let child = bench.start("evt-ingest", &["-f", "jsonl", "fifo", &uri, "--to", "a.jsonl"]);
+        eventually("it reads the pipe", || bench.dir.path("a.jsonl").exists() || is_opened(&child, "fifo"));
+        bench.delete(&topic);
+        drop(fifo);
+        assert_eq!(bench.topic("t", 1, &[]), topic);
+        let events: Vec<String> = (0..20).map(|n| event(n, "s")).collect();
+        bench.produce(events.iter().map(|value| record(&topic, 0, value)));
+        let (code, said) = ended_or(child, || lines(&bench.dir, "a.jsonl") == 20);
+        assert_eq!(code, 143, "{said}");
+    }
+}
+
+/// Whether a process has opened a file with this name.
+fn is_opened(child: &Child, name: &str) -> bool {
+    let open = std::fs::read_dir(format!("/proc/{}/fd", child.id())).into_iter().flatten().flatten();
+    open.filter_map(|file| std::fs::read_link(file.path()).ok()).any(|path| path.ends_with(name))
 }
 
 /// A group whose brokers have kept its offsets, or one whose commit came after the new topic: the commit has the id.

@@ -114,6 +114,20 @@ fn a_check_does_not_wait_and_a_limit_of_the_uri_ends_the_wait_of_a_run() {
     }
 }
 
+/// An output in Avro needs its registry before it has rows.
+#[test]
+fn a_run_waits_for_the_registry_of_an_output() {
+    let dir = Dir::new("starts-registry");
+    dir.write("e.jsonl", format!("{EVENT}\n"));
+    let uri = "kafka://127.0.0.1:1/t?format=avro&wait=1s&schemas=http://127.0.0.1:1/apis?retry=300ms";
+    for line in ["evt-sink e.jsonl --to URI", "evt-ingest e.jsonl --to null: --dlq URI"] {
+        let run = dir.shell(&line.replace("URI", &format!("'{uri}'"))).ends_with(69);
+        assert!(run.stderr().contains("retrying for up to 300ms (?retry=)"), "{run}");
+        let run = dir.shell(&format!("{} --check", line.replace("URI", &format!("'{uri}'")))).ends_with(69);
+        assert!(!run.stderr().contains("retrying"), "{run}");
+    }
+}
+
 /// Passes connections on to a server, but closes the first ones.
 fn door(server: &str) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");

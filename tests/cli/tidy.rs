@@ -42,7 +42,7 @@ const LAYERS: [&[&str]; 13] = [
     &["run"],
     &["checkpoint"],
     &["uri"],
-    &["http", "ingest", "input", "kafka", "output", "source", "spool"],
+    &["emit", "http", "input", "kafka", "output", "source", "spool"],
     &["stage"],
     &["cli"],
     &["tool"],

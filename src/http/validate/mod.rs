@@ -17,7 +17,7 @@ use crate::format::one_line;
 use crate::json::text::write_string;
 use crate::kafka::produce::limit::RowLimit;
 use crate::kind::dead::{ErrorType, Fault, Rejected};
-use crate::mapping::{self, Arrival, LastRow, Mapped, Mapper, PartitionTable, RecordMeta};
+use crate::mapping::{self, Arrival, FutureVerdict, LastRow, Mapped, Mapper, PartitionTable, RecordMeta};
 use crate::op::validate::Validator;
 use crate::op::validate::subject::Schemas;
 use crate::registry::confluent::Confluent;
@@ -71,10 +71,10 @@ impl RequestValidator {
     /// Makes a validator. Errors: schemas that cannot be opened.
     pub fn new(options: &ValidationOptions) -> Result<Self> {
         let (validator, schemas) = options.schemas.as_ref().map(|open| open()).transpose()?.unzip();
-        let mut partition_table = PartitionTable::default();
-        let partition = partition_table.partition(&options.origin, PARTITION);
+        let mut mapper = Mapper::new(options.mapping.clone())?;
+        let (partition_table, partition) = only_partition(&options.origin, &mut mapper);
         Ok(Self {
-            mapper: Mapper::new(options.mapping.clone())?,
+            mapper,
             partition_table,
             partition,
             validator,
@@ -188,7 +188,7 @@ impl RequestValidator {
             Err(fault) => return Ok(Some(fault)),
         };
         let record = arriving(&text, payload, self.partition, now);
-        Ok(match self.mapper.record(record, &mut self.partition_table)? {
+        Ok(match self.mapper.record(record)? {
             Mapped::Row => None,
             Mapped::Dead(fault) => Some(fault),
             Mapped::NoTime => Some(Fault::new(ErrorType::TimestampError, "missing event time (--time)")),
@@ -204,7 +204,7 @@ impl RequestValidator {
             return self.mapper.clear();
         };
         let rows = std::mem::take(&mut self.rows);
-        let Some(batch) = self.mapper.batch(&mut self.partition_table, None)? else { return Ok(()) };
+        let Some(batch) = self.mapper.finish()?.stamp(&mut self.partition_table, None)? else { return Ok(()) };
         let faults = match (recall, &mut self.schemas) {
             (Some(recall), _) => {
                 let faults = validator.check(&batch, recall)?.faults;
@@ -253,10 +253,9 @@ struct SizeCheck {
 
 impl SizeCheck {
     fn new(options: &ValidationOptions) -> Result<Self> {
-        let mut partition_table = PartitionTable::default();
-        let partition = partition_table.partition(&options.origin, PARTITION);
-        let (limits, mapper) = (options.limits.clone(), Mapper::new(options.whole.clone())?);
-        Ok(Self { limits, mapper, partition_table, partition, headers: 0 })
+        let mut mapper = Mapper::new(options.whole.clone())?;
+        let (partition_table, partition) = only_partition(&options.origin, &mut mapper);
+        Ok(Self { limits: options.limits.clone(), mapper, partition_table, partition, headers: 0 })
     }
 
     /// Checks an event; returns the fault if no output can hold it. The row is made and measured only if its size may
@@ -267,8 +266,9 @@ impl SizeCheck {
             return Ok(None);
         }
         let Ok(text) = one_line(payload) else { return Ok(None) };
-        self.mapper.record(arriving(&text, payload, self.partition, now), &mut self.partition_table)?;
-        let Some(row) = self.mapper.batch(&mut self.partition_table, None)?.filter(|row| row.num_rows() == 1) else {
+        self.mapper.record(arriving(&text, payload, self.partition, now))?;
+        let Some(row) = self.mapper.finish()?.stamp(&mut self.partition_table, None)?.filter(|row| row.num_rows() == 1)
+        else {
             return Ok(None);
         };
         let mut least = None;
@@ -286,11 +286,19 @@ impl SizeCheck {
     }
 }
 
+/// Turns a mapper to the only partition of the records; returns the table of partitions, and its number.
+fn only_partition(origin: &str, mapper: &mut Mapper) -> (PartitionTable, u32) {
+    let mut partition_table = PartitionTable::default();
+    let partition = partition_table.partition(origin, PARTITION);
+    mapper.turn_to(partition, (origin, PARTITION));
+    (partition_table, partition)
+}
+
 /// Returns a record that arrives now.
 fn arriving<'a>(text: &'a str, raw: &'a [u8], partition: u32, now: i64) -> mapping::Record<'a> {
     let arrival = Some(Arrival { at: now, is_fact: true });
     let meta = RecordMeta { arrival, ..RecordMeta::of_file("", partition) };
-    mapping::Record { text, raw, meta, now, is_judged: false }
+    mapping::Record { text, raw, meta, now, verdict: FutureVerdict::ByArrival }
 }
 
 /// Maximum number of times that the bytes of a record occur in its row: as properties, raw, and as columns and key.

@@ -3,9 +3,9 @@
 use super::watch::Watch;
 use super::*;
 use crate::clock::{Clock, SimulatedClock};
+use crate::emit::Item;
+use crate::emit::RecordOptions;
 use crate::format::jsonl;
-use crate::ingest::Item;
-use crate::ingest::RecordOptions;
 use crate::mapping::{Options, TimeFrom};
 use std::io::Write;
 use std::path::Path;
@@ -14,7 +14,7 @@ use std::time::Instant;
 /// A followed name, and what its reader needs.
 struct Followed {
     input: FollowedInput,
-    ingest: Ingest,
+    emitter: RecordEmitter,
     clock: SimulatedClock,
 }
 
@@ -24,25 +24,26 @@ impl Followed {
         let clock = SimulatedClock::at(0);
         let run = Rc::new(Run::unwatched("evt-ingest", Clock::Simulated(clock.clone())));
         let options = Options { time: TimeFrom::Arrival, ..Options::default() };
-        let mut ingest = Ingest::new(run.clone(), RecordOptions { mapping: options, ..Default::default() }).unwrap();
+        let mut emitter =
+            RecordEmitter::new(run.clone(), RecordOptions { mapping: options, ..Default::default() }).unwrap();
         let watch = Watch::start(&[path.to_owned()]).unwrap().remove(0);
         let opened = watch.with(|watched| watched.name.pop()).unwrap();
         let bytes = Bytes::of_file("f".into(), opened.file, run.clone()).unwrap().with_content(FileContent::default());
         let options = Rc::new(TextOptions::default());
         let reading =
-            TextReading { format: &jsonl::FORMAT, options, partition: ingest.partition("f"), is_continued: true };
+            TextReading { format: &jsonl::FORMAT, options, partition: emitter.partition("f"), is_continued: true };
         let input = WatchedFile { watch, id: opened.id, bytes, former: None };
         let input = FollowedInput::new(run, input, reading, Resumption::default()).unwrap();
-        Self { input, ingest, clock }
+        Self { input, emitter, clock }
     }
 
     /// Does one step; returns the number of rows so far.
     fn step(&mut self) -> u64 {
-        assert!(matches!(self.input.step(&mut self.ingest).unwrap(), Step::More | Step::Idle));
-        self.ingest.flush().unwrap();
-        let batches = std::iter::from_fn(|| self.ingest.pop());
+        assert!(matches!(self.input.step(&mut self.emitter).unwrap(), Step::More | Step::Idle));
+        self.emitter.flush().unwrap();
+        let batches = std::iter::from_fn(|| self.emitter.pop());
         batches.for_each(|sent| assert!(matches!(sent.item, Item::Batch(_) | Item::Control(_))));
-        self.ingest.counts().out
+        self.emitter.counts().out
     }
 
     /// Does steps until there are `rows` rows, and one more. The watching thread runs in real time, so this waits for
@@ -75,7 +76,7 @@ fn the_only_open_file_is_not_closed_while_its_successor_waits_in_the_queue() {
     std::fs::write(&path, "{\"a\":2}\n{\"a\":3}\n").unwrap();
     wait_for(|| owner(&followed.input) != first);
     followed.clock.advance(turns::QUIET * 2);
-    followed.input.close_quiet(&mut followed.ingest).unwrap();
+    followed.input.close_quiet(&mut followed.emitter).unwrap();
     assert_eq!(followed.input.progress().done, 8);
     followed.step_until(3);
 }

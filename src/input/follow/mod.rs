@@ -1,7 +1,7 @@
 //! `--follow`: reads a file like `tail -F`, across rotation and truncation.
 //!
 //! ```text
-//! directory ─► watch (thread): opens each file that takes the name ─► queue of name ─► FollowedInput ─► Ingest
+//! directory ─► watch (thread): opens each file that takes the name ─► queue of name ─► FollowedInput ─► RecordEmitter
 //!                                                                                      turns: which file is next
 //! ```
 //!
@@ -22,11 +22,11 @@ mod tests;
 mod turns;
 pub mod watch;
 
+use crate::emit::{ByteProgress, RecordEmitter};
 use crate::error::Result;
 use crate::format::jsonl::Lines;
 use crate::format::{Format, InputForm, Splitter, TextOptions};
 use crate::frame::EndReason;
-use crate::ingest::{ByteProgress, Ingest};
 use crate::input::bytes::{Bytes, Chunk};
 use crate::input::content::digest::FileContent;
 use crate::input::content::first_lines;
@@ -253,9 +253,9 @@ impl FollowedInput {
     }
 
     /// Reads a truncated file from its start, after the incomplete last line in the buffer.
-    fn restart(&mut self, at: usize, ingest: &mut Ingest) -> Result<()> {
+    fn restart(&mut self, at: usize, emitter: &mut RecordEmitter) -> Result<()> {
         let file = &mut self.files[at];
-        file.close(ingest)?;
+        file.close(emitter)?;
         self.lines = self.lines.max(file.lines());
         let read = self.read_file(at, &self.files[at].bytes().metadata()?)?;
         self.closed.push(read);
@@ -273,7 +273,7 @@ impl FollowedInput {
 
     /// Closes files that have lost the name and have been quiet for [`turns::QUIET`]; earlier if too many files are
     /// open.
-    fn close_quiet(&mut self, ingest: &mut Ingest) -> Result<()> {
+    fn close_quiet(&mut self, emitter: &mut RecordEmitter) -> Result<()> {
         // One file stays open: the thread may have found the next file, which the next step takes over.
         while self.files.len() > 1 {
             let (owner, is_full) = self.watch.with(|watched| (watched.name.owner(), watched.name.is_full()));
@@ -286,7 +286,7 @@ impl FollowedInput {
             }
             let file = &mut self.files[at];
             file.count_from(self.lines);
-            file.close(ingest)?;
+            file.close(emitter)?;
             self.lines = self.lines.max(file.lines());
             let read = self.read_file(at, &self.files[at].bytes().metadata()?)?;
             self.closed.push(read);
@@ -317,13 +317,13 @@ impl FollowedInput {
 }
 
 impl Input for FollowedInput {
-    fn step(&mut self, ingest: &mut Ingest) -> Result<Step> {
+    fn step(&mut self, emitter: &mut RecordEmitter) -> Result<Step> {
         self.take_arrivals()?;
         while let Some(at) = self.turns.next() {
             let file = &mut self.files[at];
             file.count_from(self.lines);
-            file.begin(ingest.partition_table.stream_time(self.reading.partition));
-            let chunk = file.read(ingest)?;
+            file.begin(emitter.stamp().stream_time(self.reading.partition));
+            let chunk = file.read(emitter)?;
             self.lines = self.lines.max(file.lines());
             match chunk {
                 Chunk::Bytes(_) => {
@@ -332,11 +332,11 @@ impl Input for FollowedInput {
                     return Ok(Step::More);
                 }
                 Chunk::Stopped => return Ok(Step::Stopped),
-                Chunk::Idle | Chunk::End if self.is_cut(at)? => self.restart(at, ingest)?,
+                Chunk::Idle | Chunk::End if self.is_cut(at)? => self.restart(at, emitter)?,
                 Chunk::Idle | Chunk::End => self.turns.ended(at, self.elapsed()),
             }
         }
-        self.close_quiet(ingest)?;
+        self.close_quiet(emitter)?;
         Ok(Step::Idle)
     }
 
@@ -356,7 +356,7 @@ impl Input for FollowedInput {
         self.reading.is_continued
     }
 
-    fn stop(&mut self, ingest: &mut Ingest) -> Result<()> {
+    fn stop(&mut self, emitter: &mut RecordEmitter) -> Result<()> {
         for at in 0..self.files.len() {
             if !self.is_at_end(at)? {
                 // The buffer may end in the middle of a line.
@@ -376,7 +376,7 @@ impl Input for FollowedInput {
             let file = &mut self.files[at];
             file.set_open_record(open_record);
             file.count_from(self.lines);
-            file.close(ingest)?;
+            file.close(emitter)?;
             self.lines = self.lines.max(file.lines());
         }
         Ok(())

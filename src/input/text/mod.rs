@@ -1,8 +1,8 @@
-//! Raw input: records of a text format, which the ingest maps to rows.
+//! Raw input: records of a text format, which the emitter maps to rows.
 //!
 //! ```text
-//! Bytes::read ─► buffer ─► check_start ─► Splitter::split ─┬─► records ─► Ingest::records
-//!                  ▲                                       ├─► too long: Splitter::skip ─► Ingest::reject_oversized
+//! Bytes::read ─► buffer ─► check_start ─► Splitter::split ─┬─► records ─► RecordEmitter::records
+//!                  ▲                                       ├─► too long: Splitter::skip ─► reject_oversized
 //!                  └────────── incomplete record ◄─────────┘
 //! end of the file ─► incomplete record: read, left for the next run, or dropped (OpenRecord)
 //! ```
@@ -11,10 +11,10 @@
 //! a record is the number of its line in the partition, which may have several files.
 
 use crate::counts::counted;
+use crate::emit::{ByteProgress, RecordEmitter};
 use crate::error::{Error, Result};
 use crate::format::{BOM, Records, Skipped, Splitter, jsonl};
 use crate::frame::EndReason;
-use crate::ingest::{ByteProgress, Ingest};
 use crate::input::buffer_pool::BufferPool;
 use crate::input::bytes::{Bytes, Chunk};
 use crate::input::{EndProof, Input, InputEnd, Step};
@@ -65,6 +65,8 @@ struct LineNumbers {
     /// The lines of the partition from other files, and from this file before a restart. The offset of a record is the
     /// sum of this and its line.
     before: i64,
+    /// Whether a signal has stopped the run within a line of a pipe, which is lost.
+    is_torn: bool,
 }
 
 impl LineNumbers {
@@ -191,8 +193,8 @@ impl TextInput {
     }
 
     /// Reads once, without waiting, and maps the complete records. An incomplete line stays in the buffer.
-    pub fn read(&mut self, ingest: &mut Ingest) -> Result<Chunk> {
-        self.make_room(ingest.run().line_max());
+    pub fn read(&mut self, emitter: &mut RecordEmitter) -> Result<Chunk> {
+        self.make_room(emitter.run().line_max());
         let chunk = self.bytes.read(&mut self.chunk.buffer[self.end..], Some(Duration::ZERO))?;
         if let Chunk::Bytes(count) = chunk {
             self.end += count;
@@ -200,7 +202,7 @@ impl TextInput {
                 self.splitter.resume(after);
             }
             if self.check_start()? {
-                self.take(false, ingest)?;
+                self.take(false, emitter)?;
             }
         }
         Ok(chunk)
@@ -209,7 +211,7 @@ impl TextInput {
     /// Maps the rest of the buffer after the end of the file. The [`OpenRecord`] of the input decides about an
     /// incomplete last record; JSON that is complete without a line break is always mapped. Errors: exit status 65 if a
     /// document around the records breaks off, because its end is known.
-    pub fn close(&mut self, ingest: &mut Ingest) -> Result<()> {
+    pub fn close(&mut self, emitter: &mut RecordEmitter) -> Result<()> {
         let rest = &self.chunk.buffer[self.start..self.end];
         // JSON has an end of its own; a line of another format may be incomplete.
         let is_whole = || self.rules.json && std::str::from_utf8(rest).is_ok_and(is_json);
@@ -221,10 +223,10 @@ impl TextInput {
                 OpenRecord::Leave => "it is left for the next run".to_owned(),
                 OpenRecord::Drop => format!("its {} are not read", counted(rest.len() as u64, ["byte", "bytes"])),
             };
-            ingest.run().console.warn(format!("{}: {why}; {outcome}", self.bytes.name()));
+            emitter.run().console.warn(format!("{}: {why}; {outcome}", self.bytes.name()));
             return Ok(());
         }
-        self.take(true, ingest)?;
+        self.take(true, emitter)?;
         if self.splitter.is_open() {
             let torn = format!("torn document: it breaks off after record {}", self.lines());
             return Err(Error::corrupt(torn).at(self.bytes.name()));
@@ -282,21 +284,21 @@ impl TextInput {
     }
 
     /// Maps the complete records in the buffer; all of them if this is the `last` call.
-    fn take(&mut self, last: bool, ingest: &mut Ingest) -> Result<()> {
+    fn take(&mut self, last: bool, emitter: &mut RecordEmitter) -> Result<()> {
         let chunk = self.chunk.share();
         // A row that refers to a few bytes keeps the whole buffer in memory, so a buffer that is less than half full is
         // not shared.
-        ingest.mapper.share_buffer((self.end - self.start >= chunk.len() / 2).then(|| chunk.clone()));
-        let taken = self.take_from(&chunk, last, ingest);
-        ingest.mapper.share_buffer(None);
+        emitter.share_buffer((self.end - self.start >= chunk.len() / 2).then(|| chunk.clone()));
+        let taken = self.take_from(&chunk, last, emitter);
+        emitter.share_buffer(None);
         let start = self.chunk.reclaim(chunk, self.start..self.end);
         (self.start, self.end) = (start, start + self.end - self.start);
         taken
     }
 
-    fn take_from(&mut self, chunk: &[u8], last: bool, ingest: &mut Ingest) -> Result<()> {
+    fn take_from(&mut self, chunk: &[u8], last: bool, emitter: &mut RecordEmitter) -> Result<()> {
         loop {
-            if self.oversized.is_some() && !self.skip(chunk, last, ingest)? {
+            if self.oversized.is_some() && !self.skip(chunk, last, emitter)? {
                 return Ok(());
             }
             let input = &chunk[self.start..self.end];
@@ -305,9 +307,7 @@ impl TextInput {
             }
             self.records.clear();
             let done = self.splitter.split(input, last, &mut self.records).map_err(|e| e.at(self.bytes.name()))?;
-            if ingest.mapper.declared.is_none() {
-                ingest.mapper.declared = self.splitter.names();
-            }
+            emitter.declare(|| self.splitter.names());
             let whole = simdutf8::basic::from_utf8(&input[..done]).ok();
             let meta = RecordMeta::of_file(self.bytes.name(), self.partition);
             let last_line = self.records.rows.last().map(|record| record.line as i64);
@@ -318,15 +318,15 @@ impl TextInput {
                 let before = self.lines.before.cast_unsigned();
                 self.records.rows.iter_mut().for_each(|record| record.line += before);
             }
-            ingest.records(&self.records, input, whole, meta)?;
+            emitter.records(&self.records, input, whole, meta)?;
             self.lines.last = last_line.unwrap_or(self.lines.last);
             self.start += done;
             let rest = self.end - self.start;
-            if rest <= ingest.run().line_max() || last {
+            if rest <= emitter.run().line_max() || last {
                 return Ok(());
             }
             self.oversized = Some(Oversized {
-                payload: chunk[self.start..self.start + ingest.run().record_max].to_vec(),
+                payload: chunk[self.start..self.start + emitter.run().record_max].to_vec(),
                 length: 0,
                 ends_with_cr: false,
                 line: self.splitter.lines().cast_signed() + 1,
@@ -336,7 +336,7 @@ impl TextInput {
 
     /// Skips the rest of a record that is too long, and makes it a dead letter at its end; returns whether the end was
     /// found.
-    fn skip(&mut self, chunk: &[u8], last: bool, ingest: &mut Ingest) -> Result<bool> {
+    fn skip(&mut self, chunk: &[u8], last: bool, emitter: &mut RecordEmitter) -> Result<bool> {
         let input = &chunk[self.start..self.end];
         let Skipped { bytes, is_complete } = self.splitter.skip(input);
         self.start += bytes;
@@ -356,23 +356,23 @@ impl TextInput {
             return Ok(true);
         }
         let meta = RecordMeta::of_file(self.bytes.name(), self.partition).at(self.lines());
-        ingest.reject_oversized(&oversized.payload, length, meta)?;
+        emitter.reject_oversized(&oversized.payload, length, meta)?;
         Ok(true)
     }
 }
 
 impl Input for TextInput {
-    fn step(&mut self, ingest: &mut Ingest) -> Result<Step> {
-        match self.read(ingest)? {
+    fn step(&mut self, emitter: &mut RecordEmitter) -> Result<Step> {
+        match self.read(emitter)? {
             Chunk::Bytes(_) => Ok(Step::More),
             Chunk::Idle => Ok(Step::Idle),
             Chunk::Stopped => Ok(Step::Stopped),
             Chunk::End => {
                 if self.bytes.note_truncation()? {
                     let name = self.bytes.name();
-                    ingest.run().console.warn(format!("{name}: truncated while it was read; lines may be lost"));
+                    emitter.run().console.warn(format!("{name}: truncated while it was read; lines may be lost"));
                 }
-                self.close(ingest).map(|()| Step::End)
+                self.close(emitter).map(|()| Step::End)
             }
         }
     }
@@ -389,10 +389,32 @@ impl Input for TextInput {
         self.bytes.progress().total.is_none()
     }
 
+    /// Reports the beginning of a line that a pipe does not have again; a file has the line for the next run.
+    fn stop(&mut self, emitter: &mut RecordEmitter) -> Result<()> {
+        if self.bytes.is_regular() {
+            return Ok(());
+        }
+        let rest = &self.chunk.buffer[self.start..self.end];
+        if self.rules.json && std::str::from_utf8(rest).is_ok_and(is_json) {
+            return self.take(true, emitter);
+        }
+        self.lines.is_torn = !rest.is_empty() || self.oversized.is_some();
+        if self.lines.is_torn {
+            let line =
+                "stopped within a line, whose beginning was read; a pipe does not have it again, so the line is lost";
+            emitter.run().console.warn(format!("{}: {line}", self.bytes.name()));
+        }
+        Ok(())
+    }
+
     fn end(&self) -> InputEnd {
         // A text format has no mark at its end, so a truncated file cannot be detected.
         let proof = if self.bytes.is_regular() { EndProof::Impossible } else { EndProof::Missing };
-        InputEnd { how: EndReason::Exhausted, proof, verdict: u8::from(self.bytes.is_truncated()) }
+        InputEnd {
+            how: EndReason::Exhausted,
+            proof,
+            verdict: u8::from(self.lines.is_torn || self.bytes.is_truncated()),
+        }
     }
 }
 

@@ -2,10 +2,10 @@
 
 use super::{OpenRecord, TextInput};
 use crate::clock::Clock;
+use crate::emit::{Item, RecordEmitter, RecordOptions};
 use crate::error::{ErrorKind, Result};
 use crate::format::jsonl::Lines;
 use crate::format::test_data::cases;
-use crate::ingest::{Ingest, Item, RecordOptions};
 use crate::input::bytes::{Bytes, Chunk};
 use crate::input::test_data::{Part, Script};
 use crate::kind::{dead, event};
@@ -34,33 +34,34 @@ type Line = (i64, Outcome);
 
 struct Rig {
     input: TextInput,
-    ingest: Ingest,
+    emitter: RecordEmitter,
 }
 
 impl Rig {
     fn new(script: Script) -> Self {
         let run = Rc::new(Run { record_max: RECORD_MAX, ..Run::unwatched("evt-test", Clock::Fixed(0)) });
         let mapping = Options { time: TimeFrom::Arrival, ..Options::default() };
-        let mut ingest = Ingest::new(run.clone(), RecordOptions { mapping, ..RecordOptions::default() }).unwrap();
+        let mut emitter =
+            RecordEmitter::new(run.clone(), RecordOptions { mapping, ..RecordOptions::default() }).unwrap();
         let bytes = Bytes::of("pipe".to_owned(), Box::new(script), run, true).unwrap();
-        let partition = ingest.partition("pipe");
-        Self { input: TextInput::new(bytes, Box::<Lines>::default(), true, partition), ingest }
+        let partition = emitter.partition("pipe");
+        Self { input: TextInput::new(bytes, Box::<Lines>::default(), true, partition), emitter }
     }
 
     /// Reads to the end; returns the error that ended it, if one did.
     fn read(&mut self) -> Result<()> {
         loop {
-            if self.input.read(&mut self.ingest)? == Chunk::End {
-                return self.input.close(&mut self.ingest);
+            if self.input.read(&mut self.emitter)? == Chunk::End {
+                return self.input.close(&mut self.emitter);
             }
         }
     }
 
     /// Returns the rows and letters of the lines, by line.
     fn lines(&mut self) -> Vec<Line> {
-        self.ingest.end(true).unwrap();
+        self.emitter.end(true).unwrap();
         let mut lines = vec![];
-        while let Some(sent) = self.ingest.pop() {
+        while let Some(sent) = self.emitter.pop() {
             match sent.item {
                 Item::Batch(batch) => lines.extend(rows(&batch)),
                 Item::Dead(dead) => lines.extend(letters(&dead.letters)),

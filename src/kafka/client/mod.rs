@@ -35,7 +35,7 @@ pub const DEBUG: &str = "debug";
 /// The setting of librdkafka for the interval of statistics (ms); 0 for none.
 const STATISTICS: &str = "statistics.interval.ms";
 /// How long a topic that was read may be away.
-const GONE: Duration = Duration::from_secs(30);
+pub const GONE: Duration = Duration::from_secs(30);
 /// Timeout of one attempt of a request to brokers.
 const ANSWER: Duration = Duration::from_secs(4);
 
@@ -380,6 +380,14 @@ pub fn failed(address: &Address, what: &str, error: &KafkaError) -> Error {
         _ => ErrorKind::Unavailable,
     };
     Error::new(kind, format!("{address}: {what}")).because(error_text(error))
+}
+
+/// Makes the error of a run whose topic is away for longer than [`GONE`]. It was there when the run began, and may be
+/// there again for the next run.
+#[cold]
+pub fn missing(address: &Address) -> Error {
+    let error = Error::new(ErrorKind::Unavailable, format!("{address}: reading failed"));
+    error.because("unknown topic or partition")
 }
 
 /// Returns the text of an error, without the names of its code that librdkafka and its binding add.

@@ -42,6 +42,8 @@ pub struct ClusterStats {
     /// For each partition, a time at which its end was at most that in `ends`: the request for the end was sent after
     /// this time.
     pub confirmed: ByPartition<Instant>,
+    /// The offset of the last end that librdkafka has reported of a partition since it was assigned.
+    pub reached: ByPartition<i64>,
 }
 
 /// The number of requests in some statistics.
@@ -79,7 +81,7 @@ impl Fetches {
 impl ClusterStats {
     /// Extracts the facts about `topics` from `statistics`, and notes the fetch requests in `fetches`.
     pub fn of(statistics: &Statistics, topics: &[String], fetches: &mut Fetches) -> Self {
-        let (mut ends, mut confirmed) = (ByPartition::new(), ByPartition::new());
+        let (mut ends, mut confirmed, mut reached) = (ByPartition::new(), ByPartition::new(), ByPartition::new());
         if let Some(at) = instant(statistics.ts) {
             for broker in statistics.brokers.values() {
                 fetches.note(broker.nodeid, broker.req.get("Fetch").copied().unwrap_or(0), at);
@@ -93,12 +95,15 @@ impl ClusterStats {
                 let end = [partition.ls_offset, partition.hi_offset].into_iter().find(|offset| *offset >= 0);
                 let id = PartitionId { topic, number: *number };
                 ends.insert(id, end);
+                if partition.eof_offset >= 0 {
+                    reached.insert(id, partition.eof_offset);
+                }
                 if let Some(at) = fetches.answered.get(&partition.leader).filter(|_| end.is_some()) {
                     confirmed.insert(id, *at);
                 }
             }
         }
-        Self { is_up: statistics.brokers.values().any(|broker| broker.state == "UP"), ends, confirmed }
+        Self { is_up: statistics.brokers.values().any(|broker| broker.state == "UP"), ends, confirmed, reached }
     }
 }
 

@@ -22,7 +22,7 @@ mod tests;
 pub mod unpack;
 pub mod wire;
 
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::kafka::client;
 use crate::kafka::position::{PartitionId, Position};
 use crate::kafka::source::{FailingPartition, RECORDS_PER_POLL, RecordSink, SourceEvent};
@@ -41,8 +41,6 @@ use wire::{FetchedRecords, WantedTopic};
 const LOOKUP_INTERVAL: Duration = Duration::from_millis(200);
 /// How long a look-up of leaders must be overdue before a poll without a timeout does it. A look-up blocks.
 const LOOKUP_DELAY: Duration = Duration::from_secs(1);
-/// How long a topic may be unknown before it counts as missing: brokers learn of a new topic one after the other.
-const UNKNOWN: Duration = Duration::from_secs(30);
 /// The longest time between two calls of [`Fetcher::wait`] that counts as time without an answer. A caller may be busy
 /// for longer, and meanwhile nothing is requested.
 const UNSERVED: Duration = Duration::from_secs(1);
@@ -165,8 +163,8 @@ struct OpenAnswer {
 struct Lookups {
     /// The time of the next one.
     next: Instant,
-    /// Since when a topic has been unknown to the brokers.
-    unknown_since: Option<Instant>,
+    /// By topic that is unknown to the brokers, since when.
+    unknown: BTreeMap<usize, Instant>,
 }
 
 /// A client that fetches the records of some partitions.
@@ -194,7 +192,7 @@ impl Fetcher {
     /// Begins without partitions; `client_id` is sent to brokers.
     pub fn new(address: &Address, client_id: &str, leaders: Rc<dyn Leaders>, network: Box<dyn Network>) -> Self {
         Self {
-            lookups: Lookups { next: network.now(), unknown_since: None },
+            lookups: Lookups { next: network.now(), unknown: BTreeMap::new() },
             served_at: network.now(),
             network,
             leaders,
@@ -414,27 +412,26 @@ impl Fetcher {
     }
 
     fn ask_for_leaders(&mut self, now: Instant) -> Result<bool> {
-        let mut unknown = false;
         for topic in 0..self.address.topics.len() {
             if self.partitions.iter().all(|one| one.id.topic != topic || one.leader.is_some()) {
+                self.lookups.unknown.remove(&topic);
                 continue;
             }
             let answer = self.leaders.look_up(&self.address.topics[topic])?;
             self.lookups.next = self.network.now() + LOOKUP_INTERVAL;
             match answer {
-                Lookup::Leaders(leaders) => self.set_leaders(topic, &leaders, now),
-                Lookup::UnknownTopic => unknown = true,
+                Lookup::Leaders(leaders) => {
+                    self.lookups.unknown.remove(&topic);
+                    self.set_leaders(topic, &leaders, now);
+                }
+                Lookup::UnknownTopic => _ = self.lookups.unknown.entry(topic).or_insert(now),
                 Lookup::Unreachable => return Ok(false),
             }
         }
-        self.lookups.unknown_since = unknown.then(|| self.lookups.unknown_since.unwrap_or(now));
-        match self.lookups.unknown_since {
-            Some(since) if now.saturating_duration_since(since) > UNKNOWN => {
-                // The topic was there when the run began, and may be there again for the next run.
-                let error = Error::new(ErrorKind::Unavailable, format!("{}: reading failed", self.address));
-                Err(error.because("unknown topic or partition"))
-            }
-            _ => Ok(true),
+        let is_gone = |since: &Instant| now.saturating_duration_since(*since) > client::GONE;
+        match self.lookups.unknown.values().any(is_gone) {
+            true => Err(client::missing(&self.address)),
+            false => Ok(true),
         }
     }
 

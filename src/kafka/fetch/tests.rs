@@ -4,6 +4,7 @@ use super::batch::AbortedTransaction;
 use super::source::FetchSource;
 use super::test_data::{Attributes, FakeKafka, Log, address};
 use super::*;
+use crate::error::ErrorKind;
 use crate::kafka::source::{Message, RecordSink, RecordSource, SourceEvent};
 use crate::kafka::test_data::{Call, FakeSource, partition, start};
 

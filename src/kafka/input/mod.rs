@@ -9,9 +9,9 @@
 mod reading;
 
 use self::reading::ReadPartitions;
+use crate::emit::{ByteProgress, RecordEmitter};
 use crate::error::{Error, ErrorKind, Result};
 use crate::frame::{Control, EndReason};
-use crate::ingest::{ByteProgress, Ingest};
 use crate::input::{EndProof, Input, InputEnd, Lag, ReadPosition, Step, UnreadPartition};
 use crate::kafka::client::{self, Rebalance, Topics};
 use crate::kafka::group::{CommitMode, CommitPoint, Membership, Options, TopicOptions};
@@ -62,18 +62,23 @@ impl KafkaInput {
     }
 
     /// Opens the topics: resolves the range of every partition and announces the partitions to the partition table.
-    pub fn open(address: &Address, options: Options<'_>, run: &Rc<Run>, ingest: &mut Ingest) -> Result<Self> {
+    pub fn open(address: &Address, options: Options<'_>, run: &Rc<Run>, emitter: &mut RecordEmitter) -> Result<Self> {
         if options.origin.is_some() && address.topics.len() > 1 {
             return Err(Error::usage(format!(
                 "{address}: --origin requires one topic, because partitions of several topics would have the same name"
             )));
         }
         let topics = Topics::new(address, run);
-        Self::begin(Connections::new(&topics, &options.tool)?, &topics, options, ingest)
+        Self::begin(Connections::new(&topics, &options.tool)?, &topics, options, emitter)
     }
 
     /// Begins to read through these connections.
-    fn begin(connections: Connections, topics: &Topics, options: Options<'_>, ingest: &mut Ingest) -> Result<Self> {
+    fn begin(
+        connections: Connections,
+        topics: &Topics,
+        options: Options<'_>,
+        emitter: &mut RecordEmitter,
+    ) -> Result<Self> {
         let Connections { cluster, source } = connections;
         let Options { tool: TopicOptions { read_mode, commit_mode, has_clock, finds_silence }, origin } = options;
         let Topics { address, run } = topics;
@@ -108,6 +113,8 @@ impl KafkaInput {
                 partitions,
                 check: TopicCheck::default(),
                 awaited: AwaitedPartitions::default(),
+                missing_since: None,
+                subscribed: vec![],
             },
             read_mode,
             origin: origin.map(str::to_owned),
@@ -125,7 +132,7 @@ impl KafkaInput {
             // A bounded run reads one topic at a time: librdkafka's end of a partition does not name its topic.
             let is_bounded = cursors.iter().any(|cursor| cursor.end.is_some());
             cursors.iter_mut().for_each(|cursor| cursor.waits = is_bounded && cursor.id.topic > 0);
-            input.add(cursors, ingest)?;
+            input.add(cursors, emitter)?;
         }
         if input.group.is_none() {
             range::report_no_commits(topics, read_mode);
@@ -136,12 +143,12 @@ impl KafkaInput {
 
     /// Announces partitions whose range is resolved, and reads them: all topics at once, or the first one if there is
     /// an end.
-    fn add(&mut self, mut cursors: Vec<PartitionCursor>, ingest: &mut Ingest) -> Result<()> {
+    fn add(&mut self, mut cursors: Vec<PartitionCursor>, emitter: &mut RecordEmitter) -> Result<()> {
         for cursor in &mut cursors {
-            self.reading.partitions.announce(cursor, self.origin.as_deref(), &mut ingest.partition_table);
+            self.reading.partitions.announce(cursor, self.origin.as_deref(), emitter);
             if cursor.is_done() {
                 cursor.ended = true;
-                self.reading.partitions.end_partition(cursor.partition_index, ingest);
+                self.reading.partitions.end_partition(cursor.partition_index, emitter);
             }
         }
         let read = cursors.iter().filter(|cursor| cursor.is_read());
@@ -170,7 +177,7 @@ impl KafkaInput {
     }
 
     /// Acts on the statistics since the last call: brokers that are reachable again, end offsets, new partitions.
-    fn follow_stats(&mut self, ingest: &mut Ingest) -> Result<()> {
+    fn follow_stats(&mut self, emitter: &mut RecordEmitter) -> Result<()> {
         let stats = self.reading.cluster.context().notes(|notes| notes.stats.take());
         if stats.as_ref().is_some_and(|stats| stats.is_up) {
             self.reported_down = false;
@@ -193,19 +200,19 @@ impl KafkaInput {
         }
         let is_known = |id: &PartitionId| self.reading.partitions.cursors.iter().any(|cursor| cursor.id == *id);
         let new: Vec<PartitionId> = stats.ends.keys().copied().filter(|id| !is_known(id)).collect();
-        if new.is_empty() { Ok(()) } else { self.acquire(&new, ingest) }
+        if new.is_empty() { Ok(()) } else { self.acquire(&new, emitter) }
     }
 
     /// Acts on a rebalance; returns the result of the step if nothing may be read in it, else `None`.
-    fn follow_group(&mut self, ingest: &mut Ingest) -> Result<Option<Step>> {
+    fn follow_group(&mut self, emitter: &mut RecordEmitter) -> Result<Option<Step>> {
         let Some(group) = &mut self.group else { return Ok(None) };
         if group.joins() {
-            self.reading.cluster.subscribe()?;
+            self.reading.subscribe()?;
         }
         if group.is_overdue() {
             group.check_release()?;
             self.reading.topics.say("releasing revoked partitions without a commit, because the outputs are too slow");
-            self.release_revoked(ingest)?;
+            self.release_revoked(emitter)?;
             return Ok(Some(Step::More));
         }
         if group.is_revoked() {
@@ -216,7 +223,7 @@ impl KafkaInput {
             None => return Ok(None),
             Some(Rebalance::Assigned(partitions)) => {
                 self.report_rebalance("assigned", &partitions);
-                self.acquire(&partitions, ingest)?;
+                self.acquire(&partitions, emitter)?;
             }
             Some(Rebalance::Revoked(partitions)) => {
                 group.revoke(partitions.clone());
@@ -227,7 +234,7 @@ impl KafkaInput {
                     self.reading
                         .topics
                         .say("the partitions were already reassigned; another member reads uncommitted records again");
-                    self.release_revoked(ingest)?;
+                    self.release_revoked(emitter)?;
                 }
             }
         }
@@ -236,7 +243,7 @@ impl KafkaInput {
 
     /// Begins to read partitions: from the committed offsets, or, if they were added to a topic during the run, from
     /// their start, without regard to `start=`, because all their records are newer than the run.
-    fn acquire(&mut self, partitions: &[PartitionId], ingest: &mut Ingest) -> Result<()> {
+    fn acquire(&mut self, partitions: &[PartitionId], emitter: &mut RecordEmitter) -> Result<()> {
         let mut cursors = vec![];
         for id in partitions {
             let is_new = usize::try_from(id.number).is_ok_and(|number| number >= self.counts[id.topic]);
@@ -247,14 +254,14 @@ impl KafkaInput {
             cursors.push(PartitionCursor { is_new, ..PartitionCursor::new(*id) });
         }
         range::resolve(&*self.reading.cluster, &self.reading.topics, self.read_mode, &mut cursors)?;
-        self.add(cursors, ingest)
+        self.add(cursors, emitter)
     }
 
     /// Releases revoked partitions.
-    fn release_revoked(&mut self, ingest: &mut Ingest) -> Result<()> {
+    fn release_revoked(&mut self, emitter: &mut RecordEmitter) -> Result<()> {
         let Some(revoked) = self.group.as_mut().and_then(Membership::take_revoked) else { return Ok(()) };
         for cursor in self.reading.partitions.remove(&revoked) {
-            ingest.forget(cursor.partition_index);
+            emitter.stamp_mut().forget(cursor.partition_index);
         }
         self.reading.source.revoke(&revoked)
     }
@@ -285,7 +292,8 @@ impl KafkaInput {
     }
 
     /// Acts on the result of a poll.
-    fn handle(&mut self, event: SourceEvent, ingest: &mut Ingest) -> Result<Step> {
+    fn handle(&mut self, event: SourceEvent, emitter: &mut RecordEmitter) -> Result<Step> {
+        self.reading.check_missing(emitter)?;
         match event {
             SourceEvent::Records => {
                 self.reported_down = false;
@@ -295,24 +303,27 @@ impl KafkaInput {
             }
             SourceEvent::Idle => {
                 if self.health.is_up() && topic_check::has_unchecked(&self.reading.partitions.cursors) {
-                    self.reading.check_topics(true, ingest)?;
+                    self.reading.check_topics(true, emitter)?;
                 }
                 if self.health.is_up() {
                     self.reading.check_awaited()?;
+                    if self.is_subscribed() {
+                        self.reading.check_unassigned()?;
+                    }
                 }
                 return self.check_health().map(|()| Step::Idle);
             }
-            SourceEvent::AfterPause => self.reading.check_topics(true, ingest)?,
+            SourceEvent::AfterPause => self.reading.check_topics(true, emitter)?,
             SourceEvent::UnknownTopic => {
                 let present = self.reading.cluster.topic_ids()?;
-                self.reading.compare_topics(&present, ingest)?;
+                self.reading.compare_topics(&present, emitter)?;
             }
             SourceEvent::Unreachable => {
                 self.health.note_error(Code::AllBrokersDown);
                 return self.check_health().map(|()| Step::Idle);
             }
-            SourceEvent::OutOfRange => self.reading.skip_gaps(ingest)?,
-            SourceEvent::PartitionEnd(number) => self.end_partition(number, ingest)?,
+            SourceEvent::OutOfRange => self.reading.skip_gaps(emitter)?,
+            SourceEvent::PartitionEnd(number) => self.end_partition(number, emitter)?,
             SourceEvent::Failed(error) => self.handle_error(&error)?,
             SourceEvent::Unsupported(why) => {
                 self.reading.topics.say(format!("{why}; librdkafka fetches from now on"));
@@ -331,11 +342,17 @@ impl KafkaInput {
     }
 
     /// Ends the partition with this number of the topic being read, because the input has reached its present end.
-    fn end_partition(&mut self, number: i32, ingest: &mut Ingest) -> Result<()> {
-        self.reading.awaited.note_end(number);
+    fn end_partition(&mut self, number: i32, emitter: &mut RecordEmitter) -> Result<()> {
+        // The records up to the end may be those of a new topic.
+        if self.reading.confirm_topics(emitter)? {
+            return Ok(());
+        }
+        if self.reading.topics.address.topics.len() == 1 {
+            self.reading.awaited.note_end(number);
+        }
         let is_it = |one: &PartitionCursor| one.id.number == number && one.end.is_some() && one.is_read();
         match self.reading.partitions.cursors.iter().position(is_it) {
-            Some(at) if self.reading.partitions.read_to_end(at, ingest)? => {
+            Some(at) if self.reading.partitions.read_to_end(at, emitter)? => {
                 self.reading.source.pause(&[self.reading.partitions.cursors[at].id])
             }
             _ => Ok(()),
@@ -358,7 +375,8 @@ impl KafkaInput {
                 self.health.check(self.reading.cluster.context())
             }
             // The source waits for a missing topic, but for none whose partitions its group has revoked.
-            code if client::is_missing(code) && self.reading.source.has_own_connections() && !self.is_subscribed() => {
+            code if client::is_missing(code) && !self.is_subscribed() => {
+                self.reading.note_missing();
                 Ok(())
             }
             // This run neither joins the group nor commits.
@@ -372,38 +390,38 @@ impl KafkaInput {
     }
 
     /// Returns the position of each partition: the offset of its first held record, else its next offset.
-    fn commit_point(&self, ingest: &mut Ingest) -> CommitPoint {
-        self.reading.partitions.cursors.iter().map(|cursor| position_of(cursor, ingest)).collect()
+    fn commit_point(&self, emitter: &mut RecordEmitter) -> CommitPoint {
+        self.reading.partitions.cursors.iter().map(|cursor| position_of(cursor, emitter)).collect()
     }
 
     /// Drops the held records: the next run reads them again from the last commit.
-    fn stop(&mut self, ingest: &mut Ingest) {
+    fn stop(&mut self, emitter: &mut RecordEmitter) {
         if self.group.is_some() || self.read_mode == ReadMode::Checkpoint {
             for cursor in &mut self.reading.partitions.cursors {
-                cursor.next = ingest.mapper.first_held(cursor.partition_index).unwrap_or(cursor.next);
-                ingest.forget(cursor.partition_index);
+                cursor.next = emitter.stamp().first_held(cursor.partition_index).unwrap_or(cursor.next);
+                emitter.stamp_mut().forget(cursor.partition_index);
             }
         }
     }
 }
 
 impl Input for KafkaInput {
-    fn step(&mut self, ingest: &mut Ingest) -> Result<Step> {
+    fn step(&mut self, emitter: &mut RecordEmitter) -> Result<Step> {
         if self.reading.topics.run.stop.signal().is_some() {
-            self.stop(ingest);
+            self.stop(emitter);
             return Ok(Step::Stopped);
         }
-        self.follow_stats(ingest)?;
+        self.follow_stats(emitter)?;
         if let Some(answers) = &mut self.answers {
             answers.update(&self.reading.partitions.cursors, &*self.reading.source, &self.reading.topics.run.clock);
         }
-        if let Some(step) = self.follow_group(ingest)? {
+        if let Some(step) = self.follow_group(emitter)? {
             return Ok(step);
         }
         if self.is_at_end()? {
-            self.reading.confirm_topics(ingest)?;
+            self.reading.confirm_topics(emitter)?;
             if let Some(progress) = self.reading.partitions.ended() {
-                ingest.control(Control::Progress(progress));
+                emitter.stamp_mut().control(Control::Progress(progress));
             }
             return Ok(Step::End);
         }
@@ -411,14 +429,14 @@ impl Input for KafkaInput {
             self.reported_down = false;
             self.health.note_error(Code::AllBrokersDown);
         }
-        ingest.update_time();
+        emitter.update_time();
         if self.health.is_up() {
-            self.reading.check_topics(false, ingest)?;
+            self.reading.check_topics(false, emitter)?;
         }
-        self.reading.check_ends(ingest)?;
+        self.reading.check_ends(emitter)?;
         let event =
-            self.reading.source.poll(&mut records::Sink { partitions: &mut self.reading.partitions, ingest })?;
-        self.handle(event, ingest)
+            self.reading.source.poll(&mut records::Sink { partitions: &mut self.reading.partitions, emitter })?;
+        self.handle(event, emitter)
     }
 
     fn wait(&mut self, timeout: Duration) -> Result<()> {
@@ -454,19 +472,19 @@ impl Input for KafkaInput {
         true
     }
 
-    /// Every row before the positions has been passed on once the ingest's queue is empty.
-    fn note(&mut self, ingest: &mut Ingest) -> Result<bool> {
+    /// Every row before the positions has been passed on once the emitter's queue is empty.
+    fn note(&mut self, emitter: &mut RecordEmitter) -> Result<bool> {
         if self.read_mode == ReadMode::Checkpoint || !self.group.as_ref().is_some_and(Membership::is_due) {
             return Ok(false);
         }
-        self.reading.confirm_topics(ingest)?;
-        ingest.flush()?;
-        self.note_epoch(ingest);
+        self.reading.confirm_topics(emitter)?;
+        emitter.flush()?;
+        self.note_epoch(emitter);
         Ok(true)
     }
 
-    fn note_epoch(&mut self, ingest: &mut Ingest) {
-        let point = self.commit_point(ingest);
+    fn note_epoch(&mut self, emitter: &mut RecordEmitter) {
+        let point = self.commit_point(emitter);
         if let Some(group) = &mut self.group {
             group.noted = Some(point);
         }
@@ -477,16 +495,16 @@ impl Input for KafkaInput {
     }
 
     /// Commits the noted positions, and releases revoked partitions.
-    fn commit(&mut self, ingest: &mut Ingest) -> Result<()> {
+    fn commit(&mut self, emitter: &mut RecordEmitter) -> Result<()> {
         let Some(group) = &mut self.group else { return Ok(()) };
         match group.commit_noted(&*self.reading.cluster) {
-            Ok(()) => self.release_revoked(ingest),
+            Ok(()) => self.release_revoked(emitter),
             // A transaction that was not committed is aborted.
             Err(error) if group.is_transactional => Err(error),
             // The group has removed this member. Another member reads the uncommitted records again.
             Err(error) if error.kind() == ErrorKind::Fenced => {
                 self.reading.topics.run.console.say(error);
-                self.release_revoked(ingest)
+                self.release_revoked(emitter)
             }
             // The next commit contains these positions or later ones, and revoked partitions wait for that commit. Only
             // the last commit of a run must succeed. An outage has already been reported.
@@ -499,22 +517,22 @@ impl Input for KafkaInput {
         }
     }
 
-    fn commit_end(&mut self, ingest: &mut Ingest) -> Result<()> {
-        self.reading.confirm_topics(ingest)?;
-        let point = self.commit_point(ingest);
+    fn commit_end(&mut self, emitter: &mut RecordEmitter) -> Result<()> {
+        self.reading.confirm_topics(emitter)?;
+        let point = self.commit_point(emitter);
         let Some(group) = &mut self.group else { return Ok(()) };
         group.commit_last(&*self.reading.cluster, &point)
     }
 
-    fn confirm(&mut self, ingest: &mut Ingest) -> Result<()> {
-        self.reading.confirm_rows(ingest)
+    fn confirm(&mut self, emitter: &mut RecordEmitter) -> Result<()> {
+        self.reading.confirm_rows(emitter)
     }
 
-    fn reached(&self, ingest: &mut Ingest) -> Vec<ReadPosition> {
+    fn reached(&self, emitter: &mut RecordEmitter) -> Vec<ReadPosition> {
         let clock = &self.reading.topics.run.clock;
         let mut reached = |cursor: &PartitionCursor| {
             let confirmed = confirmed(cursor, &*self.reading.source, clock);
-            let position = position_of(cursor, ingest);
+            let position = position_of(cursor, emitter);
             ReadPosition {
                 topic: self.reading.topics.name(cursor.id.topic).to_owned(),
                 partition: cursor.id.number,
@@ -571,9 +589,9 @@ impl Drop for KafkaInput {
 }
 
 /// Returns the position of a partition: the offset of its first held record, else its next offset.
-fn position_of(cursor: &PartitionCursor, ingest: &mut Ingest) -> Position {
+fn position_of(cursor: &PartitionCursor, emitter: &RecordEmitter) -> Position {
     let index = cursor.partition_index;
-    cursor.position(ingest.mapper.first_held(index), ingest.partition_table.stream_time(index))
+    cursor.position(emitter.stamp().first_held(index), emitter.stamp().stream_time(index))
 }
 
 #[cfg(test)]

@@ -103,7 +103,7 @@ fn a_partition_that_has_lost_records_before_its_end_ends_the_run_unless_gaps_are
         rig.step(&mut input);
         rig.clock.advance(Duration::from_secs(10));
         rig.source.calls();
-        let step = input.step(&mut rig.ingest);
+        let step = input.step(&mut rig.emitter);
         if !skips {
             let error = step.err().expect("a gap");
             assert!(error.kind() == ErrorKind::Corrupt && error.to_string().starts_with(expected), "{error}");
@@ -212,7 +212,7 @@ fn a_partition_without_answers_is_reported_and_ends_the_run_after_the_wait_while
             kafka.state().now += Duration::from_millis(200);
             input.wait(Duration::from_millis(100)).unwrap();
             let now = kafka.state().now.duration_since(begin);
-            (now.as_secs(), input.step(&mut rig.ingest).err())
+            (now.as_secs(), input.step(&mut rig.emitter).err())
         };
         let mut reported_at = None;
         let (ended_at, error) = loop {
@@ -245,7 +245,7 @@ fn silent_minute(rig: &mut Rig, input: &mut KafkaInput) -> Option<Error> {
         assert!(matches!(rig.step(input), Step::Idle));
         rig.clock.advance(Duration::from_secs(31));
     }
-    input.step(&mut rig.ingest).err()
+    input.step(&mut rig.emitter).err()
 }
 
 /// librdkafka ignores the leaders of a topic whose epochs are lower than before.

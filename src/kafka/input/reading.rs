@@ -1,9 +1,9 @@
 //! The partitions that are read, and what happens to those that do not have the records that were to be read next:
 //! retention has removed them, the partition has become shorter, or its topic was deleted and created again.
 
+use crate::emit::RecordEmitter;
 use crate::error::Result;
-use crate::ingest::Ingest;
-use crate::kafka::client::Topics;
+use crate::kafka::client::{GONE, Topics, missing};
 use crate::kafka::position::Position;
 use crate::kafka::range::{KnownTopic, PartitionCursor, ShortAnswer};
 use crate::kafka::records::PartitionSet;
@@ -11,6 +11,7 @@ use crate::kafka::source::{Cluster, RecordSource};
 use crate::kafka::topic_check::{self, AwaitedPartitions, TopicCheck};
 use crate::uri::topic_id::TopicId;
 use std::rc::Rc;
+use std::time::Duration;
 
 /// The partitions of some topics, and where their records come from.
 pub(super) struct ReadPartitions {
@@ -20,12 +21,16 @@ pub(super) struct ReadPartitions {
     pub(super) partitions: PartitionSet,
     pub(super) check: TopicCheck,
     pub(super) awaited: AwaitedPartitions,
+    /// Since when librdkafka reads nothing of a topic that was deleted, on the run's monotonic clock.
+    pub(super) missing_since: Option<Duration>,
+    /// The ids of the topics when the run subscribed to them, or was without partitions.
+    pub(super) subscribed: Vec<Option<TopicId>>,
 }
 
 impl ReadPartitions {
     /// Handles an offset that no longer exists. The source has stopped reading there and does not report the partition,
     /// so all partitions are checked.
-    pub(super) fn skip_gaps(&mut self, ingest: &mut Ingest) -> Result<()> {
+    pub(super) fn skip_gaps(&mut self, emitter: &mut RecordEmitter) -> Result<()> {
         let cursors = &mut self.partitions.cursors;
         let is_by_id = self.source.reads_by_id();
         let present = if is_by_id { vec![] } else { self.cluster.topic_ids()? };
@@ -39,17 +44,17 @@ impl ReadPartitions {
             }
         }
         moved.extend(topic_check::compare(&*self.cluster, &self.topics, cursors, &present, is_by_id)?);
-        self.begin_anew(&moved, ingest)?;
+        self.begin_anew(&moved, emitter)?;
         self.source.reset(&self.partitions.starts())
     }
 
     /// Begins partitions again, which have other records now: without a stream time.
-    fn begin_anew(&mut self, moved: &[usize], ingest: &mut Ingest) -> Result<()> {
+    fn begin_anew(&mut self, moved: &[usize], emitter: &mut RecordEmitter) -> Result<()> {
         let cursors = || moved.iter().map(|at| &self.partitions.cursors[*at]);
         for cursor in cursors() {
-            ingest.drain_one(cursor.partition_index)?;
-            ingest.flush()?;
-            ingest.partition_table.resume(cursor.partition_index, None);
+            emitter.drain_one(cursor.partition_index)?;
+            emitter.flush()?;
+            emitter.stamp_mut().resume(cursor.partition_index, None);
         }
         let starts: Vec<Position> = cursors().map(PartitionCursor::start).collect();
         self.begin_awaiting(&starts);
@@ -69,46 +74,98 @@ impl ReadPartitions {
     }
 
     /// Asks brokers for the ids of topics that are read by name, if that is due. Reachable brokers answer at once.
-    pub(super) fn check_topics(&mut self, is_pause: bool, ingest: &mut Ingest) -> Result<()> {
+    pub(super) fn check_topics(&mut self, is_pause: bool, emitter: &mut RecordEmitter) -> Result<()> {
         let is_by_id = self.source.reads_by_id() || !self.partitions.cursors.iter().any(|one| one.topic.id.is_some());
         if is_by_id || !self.check.is_due(self.topics.run.clock.monotonic(), is_pause) {
             return Ok(());
         }
         match self.cluster.topic_ids_now() {
-            Some(present) => self.compare_topics(&present, ingest),
+            Some(present) => self.compare_topics(&present, emitter).map(|_| ()),
             None => Ok(()),
         }
     }
 
-    /// Reads topics that have been created again from their start.
-    pub(super) fn compare_topics(&mut self, present: &[Option<TopicId>], ingest: &mut Ingest) -> Result<()> {
+    /// Joins the group, which assigns the partitions. Waits for a topic that is away: librdkafka would not notice that
+    /// it is created again.
+    pub(super) fn subscribe(&mut self) -> Result<()> {
+        self.subscribed = self.cluster.topic_ids()?;
+        self.cluster.subscribe()
+    }
+
+    /// Joins the group again if a topic has been created again while the run has no partitions: the group may have
+    /// assigned them while the topic was away.
+    pub(super) fn check_unassigned(&mut self) -> Result<()> {
+        if !self.partitions.cursors.is_empty() || !self.check.is_due(self.topics.run.clock.monotonic(), false) {
+            return Ok(());
+        }
+        let Some(present) = self.cluster.topic_ids_now().filter(|present| *present != self.subscribed) else {
+            return Ok(());
+        };
+        self.subscribed = present;
+        if self.subscribed.contains(&None) {
+            return Ok(());
+        }
+        self.topics.say("a topic was recreated before the group had assigned its partitions; joining the group again");
+        self.cluster.subscribe()
+    }
+
+    /// Notes that librdkafka has ended the reading of a topic, because brokers do not know it.
+    pub(super) fn note_missing(&mut self) {
+        if !self.source.has_own_connections() {
+            self.missing_since.get_or_insert(self.topics.run.clock.monotonic());
+        }
+    }
+
+    /// Reads topics that were missing, once brokers have all of them again. Errors: exit status 69 if one is missing for
+    /// [`GONE`].
+    pub(super) fn check_missing(&mut self, emitter: &mut RecordEmitter) -> Result<()> {
+        let Some(since) = self.missing_since else { return Ok(()) };
+        let now = self.topics.run.clock.monotonic();
+        if !self.check.is_due(now, true) {
+            return Ok(());
+        }
+        match self.cluster.topic_ids_now() {
+            Some(present) if present.iter().all(Option::is_some) => {
+                self.missing_since = None;
+                match self.compare_topics(&present, emitter)? {
+                    true => Ok(()),
+                    false => self.source.reset(&self.partitions.starts()),
+                }
+            }
+            Some(_) if now.saturating_sub(since) > GONE => Err(missing(&self.topics.address)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Reads topics that have been created again from their start; returns whether there is one.
+    pub(super) fn compare_topics(&mut self, present: &[Option<TopicId>], emitter: &mut RecordEmitter) -> Result<bool> {
         let (cursors, is_by_id) = (&mut self.partitions.cursors, self.source.reads_by_id());
         let moved = topic_check::compare(&*self.cluster, &self.topics, cursors, present, is_by_id)?;
         if moved.is_empty() {
-            return Ok(());
+            return Ok(false);
         }
-        self.begin_anew(&moved, ingest)?;
-        self.source.reset(&self.partitions.starts())
+        self.begin_anew(&moved, emitter)?;
+        self.source.reset(&self.partitions.starts()).map(|()| true)
     }
 
     /// Checks, before a group's positions are committed, that what was read is of the topics that they name. If brokers
     /// do not answer, the positions have the id that brokers gave before: a topic with another id is read from its
-    /// start by the next run.
-    pub(super) fn confirm_topics(&mut self, ingest: &mut Ingest) -> Result<()> {
+    /// start by the next run. Returns whether a topic was created again.
+    pub(super) fn confirm_topics(&mut self, emitter: &mut RecordEmitter) -> Result<bool> {
         match self.has_unconfirmed().then(|| self.cluster.topic_ids_now()).flatten() {
-            Some(present) => self.compare_topics(&present, ingest),
-            None => Ok(()),
+            Some(present) => self.compare_topics(&present, emitter),
+            None => Ok(false),
         }
     }
 
     /// The same before positions are stored together with rows, which the next run would repeat. Waits until brokers
     /// answer.
-    pub(super) fn confirm_rows(&mut self, ingest: &mut Ingest) -> Result<()> {
+    pub(super) fn confirm_rows(&mut self, emitter: &mut RecordEmitter) -> Result<()> {
         if !self.has_unconfirmed() {
             return Ok(());
         }
         let present = self.cluster.topic_ids_now().map_or_else(|| self.cluster.topic_ids(), Ok)?;
-        self.compare_topics(&present, ingest)
+        self.compare_topics(&present, emitter).map(|_| ())
     }
 
     fn has_unconfirmed(&self) -> bool {
@@ -117,14 +174,14 @@ impl ReadPartitions {
 
     /// Requests the extents of partitions whose leaders gave an end before the end of their range, and reads these
     /// partitions on up to the end of the range.
-    pub(super) fn check_ends(&mut self, ingest: &mut Ingest) -> Result<()> {
+    pub(super) fn check_ends(&mut self, emitter: &mut RecordEmitter) -> Result<()> {
         for mut short in std::mem::take(&mut self.partitions.short) {
             let Some(at) = self.partitions.find(short.id) else { continue };
             let cursor = &mut self.partitions.cursors[at];
             match short.check(&*self.cluster, &self.topics, cursor)? {
                 ShortAnswer::Wait => {}
                 ShortAnswer::ReadAgain => self.source.read_again(cursor.start())?,
-                ShortAnswer::Truncated => self.skip_gaps(ingest)?,
+                ShortAnswer::Truncated => self.skip_gaps(emitter)?,
             }
             self.partitions.short.push(short);
         }

@@ -6,9 +6,9 @@ mod ranges;
 
 use super::*;
 use crate::clock::{Clock, SimulatedClock};
+use crate::emit::RecordOptions;
+use crate::emit::{Item, PendingInputs};
 use crate::frame::{End, PartitionState, Progress, State};
-use crate::ingest::RecordOptions;
-use crate::ingest::{Item, PendingInputs};
 use crate::kafka::client::stats::ClusterStats;
 use crate::kafka::fetch::source::FetchSource;
 use crate::kafka::fetch::test_data::FakeKafka;
@@ -32,7 +32,7 @@ struct Rig {
     address: Address,
     cluster: Rc<FakeCluster>,
     source: FakeSource,
-    ingest: Ingest,
+    emitter: RecordEmitter,
     /// The lines of the console.
     said: Arc<Mutex<String>>,
 }
@@ -47,13 +47,14 @@ impl Rig {
         let address = Address::parse(uri).unwrap();
         let cluster = Rc::new(FakeCluster::new(&address.topics, extents));
         let options = mapping::Options { provenance: mapping::Provenance::Overwrite, ..mapping::Options::default() };
-        let ingest = Ingest::new(run.clone(), RecordOptions { mapping: options, ..Default::default() }).unwrap();
-        Self { clock, run, address, source: cluster.source.clone(), cluster, ingest, said }
+        let emitter =
+            RecordEmitter::new(run.clone(), RecordOptions { mapping: options, ..Default::default() }).unwrap();
+        Self { clock, run, address, source: cluster.source.clone(), cluster, emitter, said }
     }
 
     fn try_open(&mut self, options: Options<'_>, source: Box<dyn RecordSource>) -> Result<KafkaInput> {
         let connections = Connections { cluster: self.cluster.clone(), source };
-        KafkaInput::begin(connections, &Topics::new(&self.address, &self.run), options, &mut self.ingest)
+        KafkaInput::begin(connections, &Topics::new(&self.address, &self.run), options, &mut self.emitter)
     }
 
     fn open(&mut self, read_mode: ReadMode, commit_mode: CommitMode) -> KafkaInput {
@@ -106,7 +107,7 @@ impl Rig {
     }
 
     fn step(&mut self, input: &mut KafkaInput) -> Step {
-        input.step(&mut self.ingest).unwrap()
+        input.step(&mut self.emitter).unwrap()
     }
 
     /// The source passes one event for each second since [`NOW`], at these offsets.
@@ -120,10 +121,10 @@ impl Rig {
         assert!(matches!(self.step(input), Step::More));
     }
 
-    /// Takes the items that the ingest has handed out.
+    /// Takes the items that the emitter has handed out.
     fn items(&mut self) -> Vec<Item> {
-        self.ingest.flush().unwrap();
-        std::iter::from_fn(|| self.ingest.pop()).map(|sent| sent.item).collect()
+        self.emitter.flush().unwrap();
+        std::iter::from_fn(|| self.emitter.pop()).map(|sent| sent.item).collect()
     }
 
     /// Takes the number of rows.
@@ -136,7 +137,7 @@ impl Rig {
     fn stream_time(&mut self, input: &KafkaInput, number: i32) -> Option<i64> {
         let cursor =
             input.reading.partitions.cursors.iter().find(|cursor| cursor.id.number == number).expect("it is read");
-        self.ingest.partition_table.stream_time(cursor.partition_index).map(|instant| (instant - NOW) / SECOND)
+        self.emitter.stamp().stream_time(cursor.partition_index).map(|instant| (instant - NOW) / SECOND)
     }
 }
 
@@ -168,7 +169,7 @@ fn a_message_from_before_the_offset_or_of_a_partition_that_is_not_read_is_ignore
     rig.read(&mut input);
     rig.read(&mut input);
     assert_eq!(rig.rows(), 2);
-    assert_eq!(rig.ingest.counts().taken, 2);
+    assert_eq!(rig.emitter.counts().taken, 2);
 }
 
 #[test]
@@ -179,7 +180,7 @@ fn a_tombstone_is_counted_and_no_row() {
     rig.read(&mut input);
     let items = rig.items();
     assert!(items.iter().any(|item| matches!(item, Item::Dead(_))), "{items:?}");
-    let counts = rig.ingest.counts();
+    let counts = rig.emitter.counts();
     assert_eq!((counts.taken, counts.filtered, counts.out, counts.dead), (3, 1, 1, 1));
     assert_eq!(input.reading.partitions.cursors[0].next, 3);
 }
@@ -195,7 +196,7 @@ fn records_lost_to_retention_end_the_run_unless_gaps_are_skipped() {
         rig.cluster.set_extent(0, 6, 8);
         rig.source.calls();
         rig.source.will(Polled::Event(SourceEvent::OutOfRange));
-        let step = input.step(&mut rig.ingest);
+        let step = input.step(&mut rig.emitter);
         if skips {
             assert!(matches!(step, Ok(Step::More)));
             assert_eq!(rig.source.calls(), [Call::Reset(vec![start(0, 6), start(1, 0)])]);
@@ -248,7 +249,7 @@ fn a_run_that_reads_all_partitions_commits_its_beginning_and_goes_on_from_there(
     assert!(matches!(rig.step(&mut input), Step::End));
     assert_eq!(rig.rows(), 2);
     rig.source.calls();
-    input.commit_end(&mut rig.ingest).unwrap();
+    input.commit_end(&mut rig.emitter).unwrap();
     assert_eq!(rig.source.calls(), [Call::Commit(vec![position(0, 5, None), position(1, 5, Some(41))])]);
 }
 
@@ -258,21 +259,21 @@ fn positions_are_committed_when_they_are_due_and_only_those_that_changed() {
     let mut input = rig.join(&[0, 1]);
     rig.records(0, 0..2, 1);
     rig.read(&mut input);
-    assert!(!input.note(&mut rig.ingest).unwrap(), "5 s have not passed");
+    assert!(!input.note(&mut rig.emitter).unwrap(), "5 s have not passed");
     rig.clock.advance(Duration::from_secs(5));
-    assert!(input.note(&mut rig.ingest).unwrap() && input.has_noted());
-    assert!(!input.note(&mut rig.ingest).unwrap(), "the noted positions are not committed yet");
+    assert!(input.note(&mut rig.emitter).unwrap() && input.has_noted());
+    assert!(!input.note(&mut rig.emitter).unwrap(), "the noted positions are not committed yet");
     // What is read after the positions were noted is not committed with them.
     rig.records(0, 2..3, 2);
     rig.read(&mut input);
     rig.source.calls();
-    input.commit(&mut rig.ingest).unwrap();
+    input.commit(&mut rig.emitter).unwrap();
     assert_eq!(rig.source.calls(), [Call::Commit(vec![position(0, 2, Some(1)), position(1, 0, None)])]);
     assert!(!input.has_noted());
     assert_eq!(rig.rows(), 3);
     rig.clock.advance(Duration::from_secs(5));
-    assert!(input.note(&mut rig.ingest).unwrap());
-    input.commit(&mut rig.ingest).unwrap();
+    assert!(input.note(&mut rig.emitter).unwrap());
+    input.commit(&mut rig.emitter).unwrap();
     assert_eq!(rig.source.calls(), [Call::Commit(vec![position(0, 3, Some(2))])]);
 }
 
@@ -287,10 +288,10 @@ fn revoked_partitions_are_released_after_their_rows_are_committed() {
     // Nothing is read before the outputs have the rows.
     rig.records(1, 0..9, 1);
     assert!(matches!(rig.step(&mut input), Step::Idle));
-    assert!(input.note(&mut rig.ingest).unwrap(), "it is due at once");
+    assert!(input.note(&mut rig.emitter).unwrap(), "it is due at once");
     assert_eq!(rig.rows(), 4);
     assert_eq!(rig.source.calls(), []);
-    input.commit(&mut rig.ingest).unwrap();
+    input.commit(&mut rig.emitter).unwrap();
     let committed = vec![position(0, 4, Some(30)), position(1, 0, None)];
     assert_eq!(rig.source.calls(), [Call::Commit(committed), Call::Revoke(vec![partition(0)])]);
     rig.read(&mut input);
@@ -311,14 +312,14 @@ fn a_commit_that_fails_is_repeated_before_the_release() {
     rig.revoke(&mut input, &[0]);
     rig.source.calls();
     *rig.cluster.answer.borrow_mut() = CommitAnswer::Failed(ErrorKind::Unavailable);
-    assert!(input.note(&mut rig.ingest).unwrap());
-    input.commit(&mut rig.ingest).unwrap();
+    assert!(input.note(&mut rig.emitter).unwrap());
+    input.commit(&mut rig.emitter).unwrap();
     let committed = Call::Commit(vec![position(0, 4, Some(30))]);
     assert_eq!(rig.source.calls(), std::slice::from_ref(&committed));
     assert!(matches!(rig.step(&mut input), Step::Idle), "it is not released");
     *rig.cluster.answer.borrow_mut() = CommitAnswer::Done;
-    assert!(input.note(&mut rig.ingest).unwrap());
-    input.commit(&mut rig.ingest).unwrap();
+    assert!(input.note(&mut rig.emitter).unwrap());
+    input.commit(&mut rig.emitter).unwrap();
     assert_eq!(rig.source.calls(), [committed, Call::Revoke(vec![partition(0)])]);
 }
 
@@ -327,9 +328,9 @@ fn a_member_that_was_fenced_releases_its_partitions() {
     let (mut rig, mut input) = Rig::reading(GROUP);
     rig.revoke(&mut input, &[0]);
     *rig.cluster.answer.borrow_mut() = CommitAnswer::Failed(ErrorKind::Fenced);
-    assert!(input.note(&mut rig.ingest).unwrap());
+    assert!(input.note(&mut rig.emitter).unwrap());
     rig.source.calls();
-    input.commit(&mut rig.ingest).unwrap();
+    input.commit(&mut rig.emitter).unwrap();
     assert_eq!(rig.source.calls().last(), Some(&Call::Revoke(vec![partition(0)])));
     assert!(input.reading.partitions.cursors.is_empty());
     *rig.cluster.answer.borrow_mut() = CommitAnswer::Done;
@@ -344,7 +345,7 @@ fn partitions_that_the_group_gave_away_are_released_at_once_without_a_commit() {
     *rig.cluster.is_lost.borrow_mut() = true;
     rig.revoke(&mut input, &[0]);
     assert_eq!(rig.source.calls(), [Call::Revoke(vec![partition(0)])]);
-    assert!(!input.note(&mut rig.ingest).unwrap() && !input.has_noted());
+    assert!(!input.note(&mut rig.emitter).unwrap() && !input.has_noted());
 }
 
 #[test]
@@ -456,7 +457,7 @@ fn an_outage_ends_the_run_in_time_while_commits_fail_or_revoked_partitions_wait(
         input.health.note_error(Code::AllBrokersDown);
         rig.clock.advance(Duration::from_millis(1));
         rig.source.will(Polled::Event(SourceEvent::Failed(KafkaError::Global(Code::BrokerTransportFailure))));
-        let error = (0..10).find_map(|_| input.step(&mut rig.ingest).err()).expect("the outage is too long");
+        let error = (0..10).find_map(|_| input.step(&mut rig.emitter).err()).expect("the outage is too long");
         assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
     }
 }
@@ -491,11 +492,11 @@ fn permanent_errors_end_the_run_and_those_of_a_group_do_not_concern_who_is_in_no
     }
     assert!(input.health.is_up(), "one broker is not all of them");
     rig.source.will(failed(Code::TopicAuthorizationFailed));
-    assert_eq!(input.step(&mut rig.ingest).err().map(|error| error.kind()), Some(ErrorKind::Unavailable));
+    assert_eq!(input.step(&mut rig.emitter).err().map(|error| error.kind()), Some(ErrorKind::Unavailable));
     let mut rig = Rig::new(GROUP, &[(0, 5)]);
     let mut input = rig.join(&[0]);
     rig.source.will(failed(Code::GroupAuthorizationFailed));
-    assert!(input.step(&mut rig.ingest).is_err());
+    assert!(input.step(&mut rig.emitter).is_err());
 }
 
 /// A topic may be deleted and created again. librdkafka reports it as missing at once.
@@ -513,7 +514,7 @@ fn a_missing_topic_ends_the_run_at_once_unless_the_source_waits_for_it() {
         }
         for code in [Code::UnknownTopic, Code::UnknownPartition, Code::UnknownTopicOrPartition] {
             rig.source.will(Polled::Event(SourceEvent::Failed(KafkaError::Global(code))));
-            let error = input.step(&mut rig.ingest).err().map(|error| error.kind());
+            let error = input.step(&mut rig.emitter).err().map(|error| error.kind());
             assert_eq!(error, subscribes.then_some(ErrorKind::Unavailable), "{code:?}");
         }
     }
@@ -537,7 +538,7 @@ fn rows(count: usize) -> Vec<u8> {
 #[test]
 fn frames_go_to_the_ingest_with_the_partitions_of_their_writer() {
     let mut rig = Rig::new("//b:9092/t?format=frames", &[(0, 9), (0, 9)]);
-    rig.ingest.turn_to(0, ByteProgress::default(), PendingInputs { pending: false, complete: true });
+    rig.emitter.turn_to(0, ByteProgress::default(), PendingInputs { pending: false, complete: true });
     let mut input = rig.open(ReadMode::Bounded, CommitMode::None);
     assert!(input.reports_partitions());
     let state = |name: &str, seconds: Option<i64>, state| PartitionState {
@@ -561,7 +562,7 @@ fn frames_go_to_the_ingest_with_the_partitions_of_their_writer() {
         (1, framing::control(&schema, &Control::Watermark(NOW - SECOND)).unwrap()),
         (1, framing::control(&schema, &Control::End(end)).unwrap()),
     ];
-    let mut sink = records::Sink { partitions: &mut input.reading.partitions, ingest: &mut rig.ingest };
+    let mut sink = records::Sink { partitions: &mut input.reading.partitions, emitter: &mut rig.emitter };
     for (offset, (number, value)) in (0..).zip(&messages) {
         let headers = &crate::kafka::test_data::NoHeaders;
         let message = Message { offset, key: None, value: Some(value), headers, arrival: None };

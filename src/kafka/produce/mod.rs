@@ -34,6 +34,7 @@ use crate::kind::Kind;
 use crate::kind::dead::{Fault, Rejected};
 use crate::kind::headers::HeaderRows;
 use crate::metrics::ServerStatus;
+use crate::registry::place;
 use crate::run::Run;
 use crate::uri::kafka::{Address, TopicFormat};
 use arrow::array::RecordBatch;
@@ -97,6 +98,12 @@ impl KafkaOutput {
             return Err(Error::usage(format!("{address}: {name}= is an option of inputs only")));
         }
         Ok(())
+    }
+
+    /// Waits for the registry of the topic's schemas, if it is away, as long as its `retry=` says.
+    pub fn wait_for_registry(address: &Address, run: &Rc<Run>) -> Result<()> {
+        let schemas = address.options.schemas.as_ref().filter(|_| address.options.form == Some(TopicFormat::Avro));
+        schemas.map_or(Ok(()), |schemas| place::wait(schemas, &run.console))
     }
 
     /// Checks that the topic exists and accepts rows, or dead letters (`is_dead`); creates nothing.

@@ -19,7 +19,7 @@ mod text;
 
 use super::envelope::TextRange;
 use super::options::{BATCH_BYTES, BATCH_ROWS, KeepRaw, Projection, RecordParts};
-use super::partition_table::PartitionTable;
+use super::partitions::{NAMED, PartitionTable};
 use super::record::RecordMeta;
 use crate::error::Result;
 use crate::kind::Kind;
@@ -423,6 +423,15 @@ impl Unstamped {
 
     pub(super) fn is_empty(&self) -> bool {
         self.event_times.is_empty()
+    }
+
+    /// Replaces the number of each partition that a record names by its element of `numbers`.
+    pub(super) fn resolve(&mut self, numbers: &[u32]) {
+        for partition in &mut self.partitions {
+            if let Some(named) = partition.checked_sub(NAMED) {
+                *partition = numbers[named as usize];
+            }
+        }
     }
 
     /// Stamps the rows and returns the batch.

@@ -3,12 +3,12 @@
 use super::{DeadLetters, LostLetters};
 use crate::clock::{Clock, SimulatedClock};
 use crate::counts::Counts;
+use crate::emit::Dead;
 use crate::error::ErrorKind;
 use crate::expr::tests_events as events;
 use crate::format::jsonl;
 use crate::format::test_data::cases;
 use crate::frame::{End, EndReason};
-use crate::ingest::Dead;
 use crate::kind::dead::{ErrorType, Fault};
 use crate::output::test_data::{letters, run, spec};
 use crate::output::{OutputPlan, OutputSpec};

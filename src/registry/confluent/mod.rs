@@ -233,6 +233,11 @@ impl Confluent {
         }
     }
 
+    /// Waits until it answers, as long as `retry=` says.
+    pub fn wait(&self) -> Result<()> {
+        self.answered(Method::GET, "/subjects", None).map(|_| ())
+    }
+
     /// Looks up the schema of a key.
     pub fn schema(&self, key: SchemaKey) -> Result<SchemaLookup> {
         self.schemas.get(&key, |found| self.schema_good_for(found), |_| self.fetch_schema(key))

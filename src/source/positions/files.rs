@@ -2,8 +2,8 @@
 //! it.
 
 use super::times::{PartitionTime, check_explode};
+use crate::emit::RecordEmitter;
 use crate::error::{Error, Result};
-use crate::ingest::Ingest;
 use crate::input::bytes;
 use crate::input::content::digest::FileContent;
 use crate::input::content::{IdentifiedFile, identify};
@@ -98,7 +98,7 @@ impl FilePositions {
         self.inputs = inputs.iter().filter_map(file).collect();
     }
 
-    /// Opens a file and compares it with those that were read; sets up `ingest` to continue behind its position.
+    /// Opens a file and compares it with those that were read; sets up `emitter` to continue behind its position.
     /// Returns the open file.
     ///
     /// Errors: exit status 65 if it is shorter than it was under the same name, 74 if it cannot be read, 78 if the
@@ -108,7 +108,7 @@ impl FilePositions {
         uri: &Uri,
         input: u32,
         origin: &str,
-        ingest: &mut Ingest,
+        emitter: &mut RecordEmitter,
         run: &Run,
     ) -> Result<Option<File>> {
         let Uri::File(path) = uri else { return Ok(None) };
@@ -140,9 +140,8 @@ impl FilePositions {
         let mut position = FilePosition { name, content, last: i64::MIN, explode, partitions: vec![], began: None };
         if let Some(former) = known.map(|at| self.position_for(at, &position.name, run.ratio_max)) {
             position.last = former.last;
-            ingest.read.skip_to(former.last);
-            ingest.read.begin(former.began);
-            former.partitions.iter().for_each(|partition| partition.resume(ingest, origin));
+            emitter.stamp_mut().continue_after(former.last, former.began);
+            former.partitions.iter().for_each(|partition| partition.resume(emitter, origin));
             if former.name != position.name {
                 let has_grown = former.content.length < position.content.length;
                 let content = if has_grown { "with whose content it begins" } else { "which has the same content" };
@@ -214,22 +213,22 @@ impl FilePositions {
 
     /// Ends the file that is being read, and keeps its position. Returns the verdict about it: 1 if lines of it may be
     /// lost.
-    pub fn end(&mut self, ingest: &mut Ingest) -> Result<u8> {
-        self.note(ingest)?;
+    pub fn end(&mut self, emitter: &mut RecordEmitter) -> Result<u8> {
+        self.note(emitter)?;
         Ok(self.current.take().map_or(0, |current| u8::from(current.is_overwritten)))
     }
 
     /// Keeps the position of the file that is being read. The stage has taken every record before it.
-    fn note(&mut self, ingest: &mut Ingest) -> Result<()> {
+    fn note(&mut self, emitter: &mut RecordEmitter) -> Result<()> {
         let Some(current) = &mut self.current else { return Ok(()) };
-        let Some(last) = ingest.read.complete() else { return Ok(()) };
-        current.update_content(ingest.run())?;
+        let Some(last) = emitter.stamp().complete() else { return Ok(()) };
+        current.update_content(emitter.run())?;
         if let Some(begun) = self.inputs.get_mut(&current.position.name).and_then(|file| file.begun.as_mut()) {
             begun.content.clone_from(&current.position.content);
         }
-        current.position.partitions = PartitionTime::of(ingest, current.input, &current.origin);
+        current.position.partitions = PartitionTime::of(emitter, current.input, &current.origin);
         current.position.last = last;
-        current.position.began = ingest.read.began();
+        current.position.began = emitter.stamp().began();
         let files = &mut self.files;
         if std::mem::replace(&mut current.is_kept, true) {
             files.pop();
@@ -241,8 +240,8 @@ impl FilePositions {
     }
 
     /// Returns the positions as they are saved.
-    pub fn save(&mut self, ingest: &mut Ingest) -> Result<&[FilePosition]> {
-        self.note(ingest)?;
+    pub fn save(&mut self, emitter: &mut RecordEmitter) -> Result<&[FilePosition]> {
+        self.note(emitter)?;
         Ok(&self.files)
     }
 }

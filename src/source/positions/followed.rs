@@ -2,8 +2,8 @@
 
 use super::times::{PartitionTime, check_explode};
 use crate::checkpoint::begun::BegunNames;
+use crate::emit::RecordEmitter;
 use crate::error::{Error, Result};
-use crate::ingest::Ingest;
 use crate::input::position::FollowPosition;
 use crate::store::PartitionPosition;
 use serde::{Deserialize, Serialize};
@@ -80,7 +80,7 @@ impl NamePositions {
         same.or_else(|| self.names.iter().position(|known| located(&known.name) == located(name)))
     }
 
-    /// Begins to follow a name; sets up `ingest` to continue at its position and returns that, if an earlier run has
+    /// Begins to follow a name; sets up `emitter` to continue at its position and returns that, if an earlier run has
     /// followed it.
     ///
     /// Errors: exit status 78 if it was followed with another `--explode`.
@@ -89,7 +89,7 @@ impl NamePositions {
         input: u32,
         name: NameToFollow,
         explode: Option<&str>,
-        ingest: &mut Ingest,
+        emitter: &mut RecordEmitter,
     ) -> Result<Option<FollowPosition>> {
         let found = self.find(&name.name);
         self.inputs.insert(input, name.clone());
@@ -98,7 +98,7 @@ impl NamePositions {
         if known.position.lines > 0 {
             check_explode(&name, known.explode.as_deref(), explode)?;
         }
-        known.partitions.iter().for_each(|partition| partition.resume(ingest, &origin));
+        known.partitions.iter().for_each(|partition| partition.resume(emitter, &origin));
         known.name = name;
         Ok(Some(known.position.clone()))
     }
@@ -126,9 +126,9 @@ impl NamePositions {
     }
 
     /// Notes how far an input is read.
-    pub fn note(&mut self, input: u32, position: FollowPosition, explode: Option<&str>, ingest: &Ingest) {
+    pub fn note(&mut self, input: u32, position: FollowPosition, explode: Option<&str>, emitter: &RecordEmitter) {
         let Some(NameToFollow { name, origin }) = self.inputs.get(&input) else { return };
-        let partitions = PartitionTime::of(ingest, input, origin);
+        let partitions = PartitionTime::of(emitter, input, origin);
         let noted = NamePosition { name: name.clone(), position, explode: explode.map(str::to_owned), partitions };
         match self.names.iter_mut().find(|known| known.name == *name) {
             Some(known) => *known = noted,

@@ -15,8 +15,8 @@ mod times;
 mod topics;
 
 use crate::checkpoint::begun::BegunNames;
+use crate::emit::RecordEmitter;
 use crate::error::{Error, Result};
-use crate::ingest::Ingest;
 use crate::input::{Input, InputPosition};
 use crate::kind::Kind;
 use crate::kind::event::has_raw;
@@ -140,22 +140,22 @@ impl Positions {
         self.topics.continued(inputs)
     }
 
-    /// Sets up `ingest` for events, if topics or followed names continue: they may have no record for a long time.
+    /// Sets up `emitter` for events, if topics or followed names continue: they may have no record for a long time.
     /// Returns whether the schema of the rows is known by that.
-    pub fn begin_run(&self, ingest: &mut Ingest) -> bool {
+    pub fn begin_run(&self, emitter: &mut RecordEmitter) -> bool {
         let is_quiet = !self.topics.continued_inputs().is_empty() || self.follows && !self.followed.is_empty();
-        if !is_quiet || !ingest.becomes(Kind::Event) {
+        if !is_quiet || !emitter.becomes(Kind::Event) {
             return false;
         }
         match &self.frames {
             Some(FrameSchema { raw, metadata }) => {
                 let metadata = metadata.clone().into_iter().collect();
                 let schema = Kind::Event.schema_with(*raw);
-                ingest.set_schema(Arc::new(Schema::new_with_metadata(schema.fields().clone(), metadata)));
-                ingest.decide_raw(*raw);
+                emitter.set_schema(Arc::new(Schema::new_with_metadata(schema.fields().clone(), metadata)));
+                emitter.decide_raw(*raw);
             }
             // Records of topics and followed names bring no raw column.
-            None => _ = ingest.decide_raw(false),
+            None => _ = emitter.decide_raw(false),
         }
         true
     }
@@ -165,7 +165,7 @@ impl Positions {
         self.topics.continued_inputs()
     }
 
-    /// Opens a file and compares it with those that were read; sets up `ingest` to continue behind its position.
+    /// Opens a file and compares it with those that were read; sets up `emitter` to continue behind its position.
     /// Returns the open file, or the position of a followed name or of the spool of an HTTP server.
     ///
     /// Errors: exit status 65 if it is shorter than it was under the same name, 78 if it was read in another way.
@@ -174,7 +174,7 @@ impl Positions {
         uri: &Uri,
         input: u32,
         origin: &str,
-        ingest: &mut Ingest,
+        emitter: &mut RecordEmitter,
         run: &Run,
     ) -> Result<Option<InputPosition>> {
         let name = uri.to_string();
@@ -189,27 +189,27 @@ impl Positions {
         }
         if self.follows && matches!(uri, Uri::File(_)) {
             let name = NameToFollow { name, origin: origin.to_owned() };
-            let position = self.followed.begin(input, name, self.files.explode.as_deref(), ingest)?;
+            let position = self.followed.begin(input, name, self.files.explode.as_deref(), emitter)?;
             return Ok(position.map(InputPosition::Followed));
         }
         if matches!(uri, Uri::Http(_)) {
             return Ok(self.spool.as_ref().map(SpoolPosition::start));
         }
-        Ok(self.files.begin(uri, input, origin, ingest, run)?.map(InputPosition::Opened))
+        Ok(self.files.begin(uri, input, origin, emitter, run)?.map(InputPosition::Opened))
     }
 
     /// Ends the file that is being read, and keeps its position. Returns the verdict about it.
-    pub fn end(&mut self, ingest: &mut Ingest) -> Result<u8> {
-        self.files.end(ingest)
+    pub fn end(&mut self, emitter: &mut RecordEmitter) -> Result<u8> {
+        self.files.end(emitter)
     }
 
     /// Notes how far an input is read.
-    pub fn note(&mut self, number: u32, input: &mut dyn Input, ingest: &mut Ingest) -> Result<()> {
-        input.confirm(ingest)?;
-        self.topics.note(number, &input.reached(ingest));
+    pub fn note(&mut self, number: u32, input: &mut dyn Input, emitter: &mut RecordEmitter) -> Result<()> {
+        input.confirm(emitter)?;
+        self.topics.note(number, &input.reached(emitter));
         match input.checkpoint_position()? {
             Some(InputPosition::Followed(position)) => {
-                self.followed.note(number, position, self.files.explode.as_deref(), ingest);
+                self.followed.note(number, position, self.files.explode.as_deref(), emitter);
             }
             Some(InputPosition::Spool { origin, position }) => self.spool = Some(SpoolPosition::new(origin, position)),
             Some(InputPosition::Opened(_)) | None => {}
@@ -218,13 +218,13 @@ impl Positions {
     }
 
     /// Returns the part of a checkpoint.
-    pub fn to_part(&mut self, ingest: &mut Ingest) -> Result<Vec<u8>> {
-        let frames = ingest.has_schema().then(|| {
-            let schema = ingest.schema();
+    pub fn to_part(&mut self, emitter: &mut RecordEmitter) -> Result<Vec<u8>> {
+        let frames = emitter.has_schema().then(|| {
+            let schema = emitter.schema();
             let metadata = schema.metadata().iter().map(|(key, value)| (key.clone(), value.clone()));
             FrameSchema { raw: has_raw(&schema), metadata: metadata.collect() }
         });
-        let (files, topics) = (self.files.save(ingest)?.to_vec(), self.topics.save().to_vec());
+        let (files, topics) = (self.files.save(emitter)?.to_vec(), self.topics.save().to_vec());
         let (followed, spool) = (self.followed.save().to_vec(), self.spool.clone());
         let saved = SavedPositions { files, followed, topics, spool, frames };
         serde_json::to_vec(&saved).map_err(|error| Error::broken(format!("positions: {error}")))

@@ -5,7 +5,7 @@ use super::files::FilePositions;
 use super::*;
 use crate::clock::Clock;
 use crate::console::{Colour, Console};
-use crate::ingest::{Item, QueuedItem, RecordOptions};
+use crate::emit::{Item, QueuedItem, RecordOptions};
 use crate::input::unopened::Continuation;
 use crate::mapping::TimeFrom;
 use crate::source::{Polled, Source, SourceOptions};
@@ -103,9 +103,9 @@ fn the_lines_of_the_next_file_are_read_although_it_took_the_name_while_a_run_rea
 fn a_file_that_takes_a_name_after_the_comparison_is_not_read_at_the_position_of_the_last_one() {
     let logs = Logs::new();
     let run = Rc::new(Run::unwatched("evt-ingest", Clock::Fixed(0)));
-    let mut ingest = Ingest::new(run.clone(), RecordOptions::default()).unwrap();
+    let mut emitter = RecordEmitter::new(run.clone(), RecordOptions::default()).unwrap();
     let uri = Uri::parse(logs.path("app.log")).unwrap();
-    let opened = FilePositions::default().begin(&uri, 0, "app.log", &mut ingest, &run).unwrap();
+    let opened = FilePositions::default().begin(&uri, 0, "app.log", &mut emitter, &run).unwrap();
     std::fs::rename(logs.path("app.log"), logs.path("app.log.1")).unwrap();
     std::fs::write(logs.path("app.log"), lines("new", 300)).unwrap();
     let mut read = String::new();

@@ -1,7 +1,7 @@
 //! The stream times of the partitions of an input, as a checkpoint keeps them, and the path of `--explode`.
 
+use crate::emit::RecordEmitter;
 use crate::error::{Error, Result};
-use crate::ingest::Ingest;
 use serde::{Deserialize, Serialize};
 
 /// The stream time of a partition of a file (µs).
@@ -15,8 +15,8 @@ pub struct PartitionTime {
 
 impl PartitionTime {
     /// Returns the stream times of an input whose records have `origin` unless they name another one.
-    pub fn of(ingest: &Ingest, input: u32, origin: &str) -> Vec<Self> {
-        let times = ingest.partition_table.stream_times(input).map(|partition| Self {
+    pub fn of(emitter: &RecordEmitter, input: u32, origin: &str) -> Vec<Self> {
+        let times = emitter.stamp().stream_times(input).map(|partition| Self {
             origin: Some(partition.origin.to_owned()).filter(|own| own != origin),
             name: partition.name.to_owned(),
             stream_time: partition.stream_time,
@@ -25,9 +25,9 @@ impl PartitionTime {
     }
 
     /// Continues the partition of the current input.
-    pub fn resume(&self, ingest: &mut Ingest, origin: &str) {
-        let partition = ingest.partition_table.partition(self.origin.as_deref().unwrap_or(origin), &self.name);
-        ingest.partition_table.resume(partition, Some(self.stream_time));
+    pub fn resume(&self, emitter: &mut RecordEmitter, origin: &str) {
+        let partition = emitter.stamp_mut().announce(self.origin.as_deref().unwrap_or(origin), &self.name);
+        emitter.stamp_mut().resume(partition, Some(self.stream_time));
     }
 }
 

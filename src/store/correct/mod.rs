@@ -72,12 +72,12 @@ impl Claim {
         let mut claimed = Claimed::default();
         for other in in_flight {
             let shares = other.metrics.iter().any(|name| self.metrics.contains(name));
-            if !shares || !other.range.overlaps(self.range) {
-                continue;
-            }
             let is_same = other.spec == self.spec && other.metrics == self.metrics;
             if is_same && other.range == self.range {
+                // Also if the range is empty: a run without new late events corrects nothing, and may be killed, too.
                 claimed.resumed = Some(other);
+            } else if !shares || !other.range.overlaps(self.range) {
+                continue;
             } else if self.take_over || is_same && self.is_late {
                 claimed.ended.push(other.id);
             } else {
@@ -264,6 +264,14 @@ mod tests {
         let judge = |mine: &Claim, other: &Claim| mine.judge(vec![in_flight(other)], "s");
         assert_eq!(judge(&mine, &mine).unwrap().resumed.unwrap().progress, Some(7));
         assert!(judge(&mine, &claim(10, 20, "b")).unwrap().resumed.is_none());
+        // A run without new late events corrects an empty range. If it is killed, it is in the way of no other one.
+        let empty = claim(0, 0, "a");
+        assert!(judge(&empty, &empty).unwrap().resumed.is_some());
+        for range in [Span::default(), Span { since: None, until: Some(10) }, Span { since: Some(-5), until: Some(5) }]
+        {
+            let claimed = judge(&Claim { range, ..claim(0, 0, "b") }, &empty).unwrap();
+            assert!(claimed.resumed.is_none() && claimed.ended.is_empty());
+        }
         let other = Claim { metrics: vec!["n".to_owned()], ..claim(0, 10, "b") };
         assert!(judge(&mine, &other).unwrap().ended.is_empty());
         for other in [claim(0, 10, "b"), claim(9, 20, "a")] {

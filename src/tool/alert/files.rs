@@ -2,9 +2,9 @@
 //! both unpacked. The dead letters of such a file that an earlier run has written are left out: their position is a
 //! line, that of rows an offset or a number, because rows may carry stamps.
 
+use crate::emit::Dead;
 use crate::error::{Error, Result};
 use crate::format::unpack::Unpacked;
-use crate::ingest::Dead;
 use crate::input::content::FromStart;
 use crate::kind::dead::column;
 use arrow::array::{AsArray, BooleanArray};

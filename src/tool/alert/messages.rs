@@ -192,17 +192,25 @@ pub fn lost_rows(feeds: &[Feed]) -> Vec<String> {
     if !feeds.iter().any(Feed::is_within_store) {
         return vec![];
     }
-    let line = |feed: &Feed| {
+    lost_lines(feeds, "the run was stopped within a store").collect()
+}
+
+/// Returns the same lines for a run that failed before it stored its last rows.
+pub fn failed_rows(feeds: &[Feed]) -> impl Iterator<Item = String> {
+    lost_lines(feeds, "the run failed before")
+}
+
+fn lost_lines(feeds: &[Feed], why: &str) -> impl Iterator<Item = String> {
+    feeds.iter().filter_map(move |feed| {
         let lost = feed.known.lost(feed.source.counts().taken);
         let (name, rows) = (&feed.name, counted(lost, ["row was", "rows were"]));
         (lost > 0).then(|| {
             format!(
-                "{name}: {rows} read and not stored, because the run was stopped within a store; a pipe does not have \
-                 them again: let its writer send them to the next run"
+                "{name}: {rows} read and not stored, because {why}; a pipe does not have them again: let its writer send \
+                 them to the next run"
             )
         })
-    };
-    feeds.iter().filter_map(line).collect()
+    })
 }
 
 /// Returns the line about faulty records that were lost, for a run that prints no line of counts.

@@ -4,7 +4,8 @@
 use super::feed::{Feed, FeedOutput, FeedRun, FeedStep, FeedTarget};
 use super::load::{self, RuleRefresh};
 use super::messages::{
-    LossReport, RuleMessages, dropped_records, late_lines, lost_rows, not_evaluated, refused, rejected_rows,
+    LossReport, RuleMessages, dropped_records, failed_rows, late_lines, lost_rows, not_evaluated, refused,
+    rejected_rows,
 };
 use super::positions::{Beginning, FramePartitions, KeptTopics, Positions, RowPosition, UnmarkedInput};
 use super::state::{ChannelNotifications, Commit, RuleEdit, StateFile};
@@ -16,10 +17,8 @@ use crate::alert::rules::RuleSet;
 use crate::alert::running::{Transition, TransitionUse};
 use crate::alert::snapshot;
 use crate::counts::Counts;
-use crate::error::{Error, Result};
-use crate::format::row;
+use crate::error::Result;
 use crate::frame::{End, EndReason};
-use crate::kind::Kind;
 use crate::kind::alert::AlertState;
 use crate::kind::alerts;
 use crate::kind::span::Span;
@@ -174,6 +173,17 @@ impl AlertRun {
 
     /// Runs to the end; returns the exit status.
     pub fn run(mut self) -> Result<u8> {
+        if let Err(error) = self.evaluate() {
+            if self.services.state.is_some() {
+                failed_rows(&self.feeds).for_each(|line| self.run.console.warn(line));
+            }
+            return Err(error);
+        }
+        self.finish()
+    }
+
+    /// Reads and evaluates to the end, and stores the state.
+    fn evaluate(&mut self) -> Result<()> {
         self.outputs.open()?;
         self.write_unconfirmed()?;
         let rules = self.services.rules.load_at_start(&self.run.console)?;
@@ -187,7 +197,7 @@ impl AlertRun {
         }
         self.commit(&[])?;
         self.messages.names(&self.engine, true);
-        self.finish()
+        Ok(())
     }
 
     /// Reads from the input that is furthest behind, and does what is due.
@@ -479,18 +489,8 @@ impl AlertRun {
 
     /// Writes the rows that a killed run had stored and its outputs may not have.
     fn write_unconfirmed(&mut self) -> Result<()> {
-        let Some(state) = &self.services.state else { return Ok(()) };
-        let (_, rows) = state.unconfirmed()?;
-        if rows.is_empty() {
-            return Ok(());
-        }
-        let mut builder = row::Builder::with_schema(Kind::Alert.schema());
-        for alert in &rows {
-            let unreadable = || Error::corrupt("the state has a row that is not an alert");
-            builder.push(alert).map_err(|fault| unreadable().because(fault.message))?;
-        }
-        let batch = builder.finish()?;
-        self.emit(batch)
+        let rows = self.services.state.as_ref().map(StateFile::unconfirmed).transpose()?.flatten();
+        rows.map_or(Ok(()), |rows| self.emit(rows))
     }
 
     /// Commits the offsets of topics, which only shows them: the positions are in the state.

@@ -9,7 +9,9 @@ use super::positions::{
 use crate::alert::clock::{BegunPartition, BegunPartitions, PartitionKey};
 use crate::alert::running::{Transition, TransitionUse};
 use crate::error::{Error, ErrorKind, Result};
+use crate::format::row;
 use crate::input::position::FileId;
+use crate::kind::Kind;
 use crate::kind::alert::{Alert, AlertState};
 use crate::notify::outbox;
 use crate::run::Run;
@@ -18,10 +20,12 @@ use crate::time::rounded;
 use crate::time::{format_instant, parse_instant};
 use crate::uri::kafka::{Address, KeptPosition, TopicFormat};
 use crate::uri::topic_id::TopicId;
+use arrow::array::RecordBatch;
 use rusqlite::{Connection, ErrorCode, OptionalExtension, Transaction, TransactionBehavior, params};
 use rustix::fs::{FlockOperation, flock};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
@@ -82,6 +86,8 @@ CREATE TABLE IF NOT EXISTS rule_edits (
     definition TEXT
 );";
 
+/// The first bytes of a database of SQLite.
+const MAGIC: &[u8] = b"SQLite format 3\0";
 /// How long opening the file waits for another program that holds its lock.
 const OPEN_WAIT: Duration = Duration::from_secs(10);
 /// How long an attempt of a transaction waits for the lock: the senders of notifications write to the same file.
@@ -158,27 +164,28 @@ impl StateFile {
     pub fn check(path: &Path) -> Result<()> {
         // The database and its lock have files beside it.
         let checked = access::check_file(path).and_then(|()| access::check_existing_directory(access::parent(path)));
-        checked.map_err(|error| Error::io(format!("--state {}", path.display()), &error))
+        checked.map_err(|error| Error::io(format!("--state {}", path.display()), &error))?;
+        let mut head = vec![];
+        let read = File::open(path).and_then(|file| file.take(MAGIC.len() as u64).read_to_end(&mut head));
+        if read.is_ok() && !head.is_empty() && head != MAGIC {
+            return Err(
+                Error::corrupt("expected a state of evt-alert, found another file").at(path.display().to_string())
+            );
+        }
+        Ok(())
     }
 
     /// Opens or creates a state file.
     ///
     /// Errors: exit status 75 if another run has it, 74 if it cannot be opened, 65 if it is not a database.
     pub fn open(path: &Path, run: &Rc<Run>) -> Result<Self> {
-        let name = path.display().to_string();
-        let lock_path = format!("{name}.lock");
-        let disk = run.io.disk().private();
-        let lock = disk.open(Path::new(&lock_path), File::options().create(true).truncate(false).write(true));
-        let lock = lock.map_err(|error| Error::io(&lock_path, &error))?.file;
-        match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => {}
-            Err(rustix::io::Errno::WOULDBLOCK) => {
-                return Err(Error::new(ErrorKind::Fenced, format!("{name}: another evt-alert uses this state")));
-            }
-            Err(errno) => return Err(Error::io(&lock_path, &errno.into())),
-        }
+        let (name, disk) = (path.display().to_string(), run.io.disk().private());
         // SQLite gives the log and its index the mode of this file.
         disk.create_before_library(path).map_err(|error| Error::io(&name, &error))?;
+        let lock_path = lock_path(path);
+        let lock = disk.open(&lock_path, File::options().create(true).truncate(false).write(true));
+        let lock = lock.map_err(|error| Error::io(lock_path.display().to_string(), &error))?.file;
+        hold(&lock, path)?;
         let db = Connection::open(path).map_err(|error| failed(path, "cannot open the state", &error))?;
         let failed = |error: rusqlite::Error| failed(path, "cannot open the state", &error);
         let prepared = db.busy_timeout(OPEN_WAIT).and_then(|()| {
@@ -336,15 +343,19 @@ impl StateFile {
         read().map_err(|error| self.failed("cannot read the files", &error))
     }
 
-    /// Returns the rows that no output has confirmed, with the number of the last one.
-    pub fn unconfirmed(&self) -> Result<(i64, Vec<String>)> {
-        let read = || -> rusqlite::Result<(i64, Vec<String>)> {
-            let mut statement = self.db.prepare("SELECT id, alert FROM unconfirmed ORDER BY id")?;
-            let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
-            let rows: Vec<(i64, String)> = rows.collect::<rusqlite::Result<_>>()?;
-            Ok((rows.last().map_or(0, |(id, _)| *id), rows.into_iter().map(|(_, alert)| alert).collect()))
+    /// Returns the rows that no output has confirmed, if there are any.
+    pub fn unconfirmed(&self) -> Result<Option<RecordBatch>> {
+        let read = || -> rusqlite::Result<Vec<String>> {
+            let mut statement = self.db.prepare("SELECT alert FROM unconfirmed ORDER BY id")?;
+            statement.query_map([], |row| row.get(0))?.collect()
         };
-        read().map_err(|error| self.failed("cannot read the rows", &error))
+        let rows = read().map_err(|error| self.failed("cannot read the rows", &error))?;
+        let mut builder = row::Builder::with_schema(Kind::Alert.schema());
+        for alert in &rows {
+            let unreadable = || Error::corrupt("the state has a row that is not an alert");
+            builder.push(alert).map_err(|fault| unreadable().because(fault.message))?;
+        }
+        if rows.is_empty() { Ok(None) } else { builder.finish().map(Some) }
     }
 
     /// Returns the number of the last row that no output has confirmed.
@@ -420,6 +431,24 @@ impl StateFile {
                 self.run.console.warn(line);
             }
         }
+    }
+}
+
+/// Returns the path of the lock of a state, which is beside the file itself, whatever links lead there.
+fn lock_path(path: &Path) -> PathBuf {
+    let mut name = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned()).into_os_string();
+    name.push(".lock");
+    name.into()
+}
+
+/// Takes the lock of a state. Errors: exit status 75 if another run has it.
+fn hold(lock: &File, path: &Path) -> Result<()> {
+    match flock(lock, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(()),
+        Err(rustix::io::Errno::WOULDBLOCK) => {
+            Err(Error::new(ErrorKind::Fenced, format!("{}: another evt-alert uses this state", path.display())))
+        }
+        Err(errno) => Err(Error::io(lock_path(path).display().to_string(), &errno.into())),
     }
 }
 

@@ -8,9 +8,9 @@
 //! Rows that are not durable yet are in the state file, and the next run writes them.
 
 use crate::counts::Counts;
+use crate::emit::Dead;
 use crate::error::{Error, Result};
 use crate::frame::End;
-use crate::ingest::Dead;
 use crate::kind::Kind;
 use crate::kind::dead::{ErrorType, Fault};
 use crate::output::dead_letters::DeadLetters;

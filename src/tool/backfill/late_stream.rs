@@ -7,10 +7,10 @@
 //! - [`LateStream`]: the part of it behind one position, which some metrics of the run have.
 
 use crate::backfill::MetricNames;
+use crate::emit::Item;
+use crate::emit::RecordOptions;
 use crate::error::{Error, Result};
 use crate::frame::Control;
-use crate::ingest::Item;
-use crate::ingest::RecordOptions;
 use crate::kafka::client::Topics;
 use crate::kafka::library::LibraryCluster;
 use crate::kafka::position::{self, OffsetSpan};

@@ -1,9 +1,9 @@
 //! Reads one input from its start to its end, without an operator and without outputs.
 
 use super::foreign::ForeignFile;
+use crate::emit::Item;
 use crate::error::{Error, ErrorKind, Result};
 use crate::frame::{Control, EndReason};
-use crate::ingest::Item;
 use crate::kafka::range::ReadMode;
 use crate::kind::Kind;
 use crate::reconcile::foreign::ForeignRows;

@@ -4,7 +4,7 @@ use crate::console::Console;
 use crate::mapping::{self, TimeFrom};
 
 /// The mapping flags of a run that no row with stamps obeys.
-pub(super) struct UnusedFlags {
+pub struct UnusedFlags {
     /// For columnar rows: frames, Arrow, Parquet, stores.
     of_rows: Vec<&'static str>,
     /// For text whose fields are the columns of an event: its fields are mapped, but its event time stays.
@@ -12,7 +12,7 @@ pub(super) struct UnusedFlags {
 }
 
 impl UnusedFlags {
-    pub(super) fn new(options: &mapping::Options) -> Self {
+    pub fn new(options: &mapping::Options) -> Self {
         if options.is_compared {
             return Self { of_rows: vec![], of_text: vec![] };
         }
@@ -31,14 +31,14 @@ impl UnusedFlags {
     }
 
     /// Warns once of the flags that have no effect on columnar rows of an input.
-    pub(super) fn warn_of_rows(&mut self, name: &str, console: &Console) {
+    pub fn warn_of_rows(&mut self, name: &str, console: &Console) {
         if let Some(message) = message(&std::mem::take(&mut self.of_rows)) {
             console.warn(format!("{name}: {message}"));
         }
     }
 
     /// The same for text.
-    pub(super) fn warn_of_text(&mut self, console: &Console) {
+    pub fn warn_of_text(&mut self, console: &Console) {
         message(&std::mem::take(&mut self.of_text)).into_iter().for_each(|message| console.warn(message));
     }
 }

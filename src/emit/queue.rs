@@ -1,14 +1,48 @@
 //! The queue of items from the inputs of a run to the stage, and the progress messages between them.
 
-use super::{ByteProgress, Item, QueuedItem};
-use crate::frame::{Control, Progress};
+use super::letters::Dead;
+use crate::frame::{Control, End, Progress};
 use crate::mapping::PartitionTable;
+use arrow::array::RecordBatch;
 use std::collections::VecDeque;
 
 /// Maximum bytes of input between two progress messages.
 const PROGRESS_BYTES: u64 = 16 << 20;
 /// Minimum number of progress messages of an input of known size.
 const PROGRESS_STEPS: u64 = 64;
+
+/// An item of a source.
+#[derive(Debug)]
+pub enum Item {
+    /// Rows of the source's kind.
+    Batch(RecordBatch),
+    /// Records that could not become rows.
+    Dead(Dead),
+    /// A control message other than an end.
+    Control(Control),
+    /// No input has had a record for some time, or a commit of the items before this one is due.
+    Idle,
+    /// The end of all inputs; nothing follows.
+    End(End),
+}
+
+/// An item, and the number of the input argument that it came from.
+#[derive(Debug)]
+pub struct QueuedItem {
+    /// The input's number, from 0.
+    pub input: u32,
+    /// The item.
+    pub item: Item,
+}
+
+/// How many bytes of an input have been read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ByteProgress {
+    /// Bytes read from the file or pipe, before decompression.
+    pub done: u64,
+    /// The size of the input before decompression; `None` if it is not known.
+    pub total: Option<u64>,
+}
 
 /// The inputs that are not open yet, and whether they may add partitions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

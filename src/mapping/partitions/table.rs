@@ -3,24 +3,18 @@
 //! The same (origin, partition) in two inputs is two partitions, each with its own stream time. So the order in which
 //! inputs are read changes no stamp.
 
-use super::options::BATCH_ROWS;
+use super::index::PartitionIndex;
 use crate::frame::{self, PartitionState};
 use crate::time::EARLIEST;
-use ahash::AHashMap;
-use arrow::array::{ArrayRef, DictionaryArray, Int32Array, StringArray};
-use std::sync::Arc;
+use arrow::array::ArrayRef;
 
 /// Marks a row whose record carries no stream time.
-pub(super) const UNSTAMPED: i64 = i64::MIN;
-/// Beyond this number of values, each batch gets a dictionary of its own.
-const DICTIONARY_MAX: usize = 4096;
+pub(in crate::mapping) const UNSTAMPED: i64 = i64::MIN;
 
 /// One partition: (origin, partition) of one input.
 #[derive(Clone, Debug)]
 struct Partition {
     input: u32,
-    origin: u32,
-    name: u32,
     stream_time: Option<i64>,
     ended: bool,
     reported: bool,
@@ -39,87 +33,14 @@ pub struct PartitionStreamTime<'a> {
     pub stream_time: i64,
 }
 
-/// Texts, each with a number (its code).
-#[derive(Default)]
-struct TextCodes {
-    texts: Vec<String>,
-    codes: AHashMap<String, u32>,
-    array: Option<ArrayRef>,
-    /// The last column built for rows that all have one code.
-    alike: Option<(u32, ArrayRef)>,
-}
-
-impl TextCodes {
-    fn code(&mut self, text: &str) -> u32 {
-        if let Some(code) = self.codes.get(text) {
-            return *code;
-        }
-        let code = self.texts.len() as u32;
-        self.texts.push(text.to_owned());
-        self.codes.insert(text.to_owned(), code);
-        (self.array, self.alike) = (None, None);
-        code
-    }
-
-    /// Returns a column of `rows` rows that all have one code. Most files are one partition, so the last column is
-    /// reused.
-    fn alike(&mut self, code: u32, rows: usize) -> arrow::error::Result<ArrayRef> {
-        if let Some((known, column)) = &self.alike
-            && *known == code
-            && column.len() >= rows
-        {
-            return Ok(column.slice(0, rows));
-        }
-        let column = self.column(vec![code; rows.max(BATCH_ROWS)])?;
-        self.alike = Some((code, column.clone()));
-        Ok(column.slice(0, rows))
-    }
-
-    /// Builds the dictionary column of `codes`. The values array stays the same, so that frames send it once.
-    fn column(&mut self, codes: Vec<u32>) -> arrow::error::Result<ArrayRef> {
-        if self.texts.len() > DICTIONARY_MAX {
-            return self.own_column(&codes);
-        }
-        let texts = &self.texts;
-        let values = self.array.get_or_insert_with(|| Arc::new(StringArray::from_iter_values(texts))).clone();
-        let keys = Int32Array::from_iter_values(codes.into_iter().map(|code| code as i32));
-        Ok(Arc::new(DictionaryArray::try_new(keys, values)?))
-    }
-
-    /// Builds the same column with a dictionary of this batch's values only.
-    fn own_column(&self, codes: &[u32]) -> arrow::error::Result<ArrayRef> {
-        let mut local = AHashMap::new();
-        let mut texts: Vec<&str> = vec![];
-        let keys: Int32Array = codes
-            .iter()
-            .map(|code| {
-                Some(*local.entry(*code).or_insert_with(|| {
-                    texts.push(&self.texts[*code as usize]);
-                    texts.len() as i32 - 1
-                }))
-            })
-            .collect();
-        Ok(Arc::new(DictionaryArray::try_new(keys, Arc::new(StringArray::from(texts)))?))
-    }
-}
-
-/// A partition, by the codes of its names.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-struct PartitionCodes {
-    input: u32,
-    origin: u32,
-    name: u32,
-}
-
 /// All partitions seen so far, each with its stream time: the largest event time of the rows that passed the rules.
 #[derive(Default)]
 pub struct PartitionTable {
     partitions: Vec<Partition>,
-    ids: AHashMap<PartitionCodes, u32>,
+    /// Their numbers; a group is an input.
+    index: PartitionIndex,
     /// The input of partitions that are looked up by name.
     input: u32,
-    origins: TextCodes,
-    names: TextCodes,
     /// The explicit watermark of each input, if control lines set the watermark: it is the stream time of the rows
     /// after it.
     explicit: Option<Vec<i64>>,
@@ -157,7 +78,7 @@ impl PartitionTable {
     }
 
     /// Returns the number of the partition (`origin`, `name`) in the input of `other`; adds it if it is new.
-    pub(super) fn beside(&mut self, other: u32, origin: &str, name: &str) -> u32 {
+    pub fn beside(&mut self, other: u32, origin: &str, name: &str) -> u32 {
         self.known(self.input_of(other), origin, name, false)
     }
 
@@ -173,25 +94,30 @@ impl PartitionTable {
     }
 
     fn known(&mut self, input: u32, origin: &str, name: &str, silent: bool) -> u32 {
-        let (origin, name) = (self.origins.code(origin), self.names.code(name));
-        let next = self.partitions.len() as u32;
-        *self.ids.entry(PartitionCodes { input, origin, name }).or_insert_with(|| {
+        let number = self.index.number(input, origin, name);
+        if number as usize == self.partitions.len() {
             self.unreported += usize::from(!silent);
-            let partition =
-                Partition { input, origin, name, stream_time: None, ended: false, reported: silent, silent };
-            self.partitions.push(partition);
-            next
-        })
+            self.partitions.push(Partition { input, stream_time: None, ended: false, reported: silent, silent });
+        }
+        number
+    }
+
+    /// Returns the number of each partition that the records of a chunk name; adds those that are new.
+    pub(in crate::mapping) fn numbers(&mut self, named: &PartitionIndex) -> Vec<u32> {
+        let numbers = (0..named.len() as u32).map(|partition| {
+            let (origin, name) = named.name(partition);
+            self.beside(named.group(partition), origin, name)
+        });
+        numbers.collect()
     }
 
     /// Returns the (origin, partition) of a number.
     pub fn name(&self, partition: u32) -> (&str, &str) {
-        let partition = &self.partitions[partition as usize];
-        (&self.origins.texts[partition.origin as usize], &self.names.texts[partition.name as usize])
+        self.index.name(partition)
     }
 
     /// Fills in the stream time of each row without one, and advances the partitions by those that have one.
-    pub(super) fn stamp(&mut self, partitions: &[u32], event_times: &[i64], stream_times: &mut [i64]) {
+    pub(in crate::mapping) fn stamp(&mut self, partitions: &[u32], event_times: &[i64], stream_times: &mut [i64]) {
         for ((partition, event_time), stream_time) in partitions.iter().zip(event_times).zip(stream_times) {
             let partition = &mut self.partitions[*partition as usize];
             let own = match &self.explicit {
@@ -215,14 +141,8 @@ impl PartitionTable {
     }
 
     /// Builds the columns `origin` and `partition` for rows of these partitions.
-    pub(super) fn columns(&mut self, partitions: &[u32]) -> arrow::error::Result<(ArrayRef, ArrayRef)> {
-        if let Some(first) = partitions.first().filter(|first| partitions.iter().all(|id| id == *first)) {
-            let Partition { origin, name, .. } = self.partitions[*first as usize];
-            return Ok((self.origins.alike(origin, partitions.len())?, self.names.alike(name, partitions.len())?));
-        }
-        let origins = partitions.iter().map(|id| self.partitions[*id as usize].origin).collect();
-        let names = partitions.iter().map(|id| self.partitions[*id as usize].name).collect();
-        Ok((self.origins.column(origins)?, self.names.column(names)?))
+    pub(in crate::mapping) fn columns(&mut self, partitions: &[u32]) -> arrow::error::Result<(ArrayRef, ArrayRef)> {
+        self.index.columns(partitions)
     }
 
     /// Marks the partitions of an input as ended.
@@ -237,10 +157,8 @@ impl PartitionTable {
 
     /// Stops reporting a partition, if it was announced, because the input's own stream reports it from now on.
     pub fn take_over(&mut self, input: u32, origin: &str, name: &str) {
-        let code = |names: &TextCodes, text: &str| names.codes.get(text).copied();
-        let (Some(origin), Some(name)) = (code(&self.origins, origin), code(&self.names, name)) else { return };
-        if let Some(at) = self.ids.get(&PartitionCodes { input, origin, name }) {
-            let partition = &mut self.partitions[*at as usize];
+        if let Some(at) = self.index.find(input, origin, name) {
+            let partition = &mut self.partitions[at as usize];
             self.unreported -= usize::from(!std::mem::replace(&mut partition.reported, true));
             partition.silent = true;
         }
@@ -270,10 +188,9 @@ impl PartitionTable {
 
     /// Returns the stream times of the partitions of an input that have had a row.
     pub fn stream_times(&self, input: u32) -> impl Iterator<Item = PartitionStreamTime<'_>> {
-        let (origins, names) = (&self.origins.texts, &self.names.texts);
-        let of_input = self.partitions.iter().filter(move |partition| partition.input == input);
-        of_input.filter_map(|partition| {
-            let (origin, name) = (&origins[partition.origin as usize], &names[partition.name as usize]);
+        let of_input = (0..).zip(&self.partitions).filter(move |(_, partition)| partition.input == input);
+        of_input.filter_map(|(number, partition)| {
+            let (origin, name) = self.index.name(number);
             Some(PartitionStreamTime { origin, name, stream_time: partition.stream_time? })
         })
     }
@@ -305,15 +222,15 @@ impl PartitionTable {
 
     /// Returns the partitions that are new or have ended since the last call, as a progress frame reports them.
     pub fn changes(&mut self) -> Vec<PartitionState> {
-        let (origins, names) = (&self.origins.texts, &self.names.texts);
         let mut changes = vec![];
         self.unreported = 0;
-        for partition in self.partitions.iter_mut().filter(|partition| !partition.reported) {
+        for (number, partition) in (0..).zip(&mut self.partitions).filter(|(_, partition)| !partition.reported) {
             partition.reported = true;
+            let (origin, name) = self.index.name(number);
             changes.push(PartitionState {
                 input: partition.input,
-                origin: origins[partition.origin as usize].clone(),
-                partition: names[partition.name as usize].clone(),
+                origin: origin.to_owned(),
+                partition: name.to_owned(),
                 stream_time: partition.stream_time,
                 state: if partition.ended { frame::State::Ended } else { frame::State::Live },
             });
