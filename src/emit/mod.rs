@@ -15,7 +15,8 @@
 //!   letters; `control_line.rs`: control messages in text.
 //! - `learn.rs`: the kind and the columns of the rows.
 //! - `stamp.rs`: what is done in the order of the records, after they are mapped; `ruled.rs`: `--let` and `--where`;
-//!   `read.rs`: how far each input is read, for a run that continues; `flags/`: flags that are missing, or have no effect.
+//!   `read.rs`: how far each input is read, for a run that continues; `flags/`: flags that are missing, or have no
+//!   effect.
 
 mod batches;
 mod control_line;
@@ -115,7 +116,8 @@ impl RecordEmitter {
         })
     }
 
-    /// Returns the schema of the batches. It is final once a record has been read or [`RecordEmitter::has_schema`] is true.
+    /// Returns the schema of the batches. It is final once a record has been read or [`RecordEmitter::has_schema`] is
+    /// true.
     pub fn schema(&self) -> SchemaRef {
         let schema = self.batches.schema.clone();
         schema.unwrap_or_else(|| self.form.schema(&self.mapper))

@@ -12,8 +12,8 @@
 //! ```
 //!
 //! All inputs of a run share one [`RecordEmitter`]. [`Input::step`] reads what is available and [`Input::wait`] waits
-//! for more. A step on a compressed pipe may wait, because its decompressor cannot stop inside a block. A step that opens a
-//! container from a pipe waits for all of it, and copies it to a temporary file.
+//! for more. A step on a compressed pipe may wait, because its decompressor cannot stop inside a block. A step that
+//! opens a container from a pipe waits for all of it, and copies it to a temporary file.
 //!
 //! `buffer_pool` has the buffers of bytes, `content/` knows files by their content, `position` tells where an input
 //! continues, `lag` and `reached` how far topics are read.

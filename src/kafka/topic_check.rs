@@ -6,7 +6,7 @@
 //! at intervals, after each pause, and before positions are stored.
 
 use super::client::Topics;
-use super::position::{self, OffsetSpan, PartitionId, Position};
+use super::position::{self, ByPartition, OffsetSpan, PartitionId, Position};
 use super::range::{KnownTopic, PartitionCursor};
 use super::source::Cluster;
 use crate::counts::counted;
@@ -61,13 +61,21 @@ struct AwaitedPartition {
     next: i64,
     /// Whether it had records when brokers were last asked.
     has_records: bool,
+    /// The end that librdkafka had reached before, perhaps of an earlier topic of that name.
+    reached: Option<i64>,
 }
 
 impl AwaitedPartitions {
     /// Adds partitions that are read from these positions on.
-    pub fn begin(&mut self, starts: &[Position], now: Duration) {
+    pub fn begin(&mut self, starts: &[Position], cluster: &dyn Cluster, now: Duration) {
         self.waiting.retain(|one| starts.iter().all(|start| start.id != one.id));
-        let awaited = |start: &Position| AwaitedPartition { id: start.id, next: start.offset, has_records: false };
+        let reached = reached(cluster).unwrap_or_default();
+        let awaited = |start: &Position| AwaitedPartition {
+            id: start.id,
+            next: start.offset,
+            has_records: false,
+            reached: reached.get(&start.id).copied(),
+        };
         self.waiting.extend(starts.iter().map(awaited));
         self.asked = now;
     }
@@ -96,11 +104,13 @@ impl AwaitedPartitions {
         if self.waiting.is_empty() || now < self.asked + SILENT {
             return Ok(());
         }
-        if topics.address.topics.len() > 1 {
-            let reached = cluster.context().notes(|notes| notes.stats.as_ref().map(|stats| stats.reached.clone()));
-            let Some(reached) = reached else { return Ok(()) };
-            self.waiting.retain(|one| !reached.contains_key(&one.id));
-        }
+        let reached = match topics.address.topics.len() {
+            1 => ByPartition::new(),
+            _ => match reached(cluster) {
+                Some(reached) => reached,
+                None => return Ok(()),
+            },
+        };
         self.asked = now;
         // Each request waits for its answer; there may be many partitions without a record.
         let next = self.waiting.len().min(ASKED_AT_ONCE);
@@ -112,7 +122,9 @@ impl AwaitedPartitions {
                 one.has_records = false;
                 break;
             };
-            if high > one.next && one.has_records {
+            let is_at_end =
+                reached.get(&one.id).is_some_and(|reached| *reached >= high && Some(*reached) != one.reached);
+            if high > one.next && one.has_records && !is_at_end {
                 let (name, next) = (topics.partition_name(one.id), one.next);
                 let message = format!(
                     "{name}@{next}: librdkafka reads none of the records up to offset {high}, as of a topic that was \
@@ -124,6 +136,11 @@ impl AwaitedPartitions {
         }
         Ok(())
     }
+}
+
+/// Returns the ends that librdkafka has reached; `None` without statistics.
+fn reached(cluster: &dyn Cluster) -> Option<ByPartition<i64>> {
+    cluster.context().notes(|notes| notes.fetches.reached.clone())
 }
 
 /// Whether records were read since the ids of their topics were compared.

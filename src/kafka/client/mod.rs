@@ -7,7 +7,7 @@ pub mod record;
 pub mod stats;
 
 use self::record::{ProducerRecord, ReturnedRecord};
-use self::stats::{ClusterStats, Fetches, KnownBrokers};
+use self::stats::{ClusterStats, Fetches, KnownBrokers, reached_ends};
 use super::position::PartitionId;
 use crate::client::outage::trying_again;
 use crate::error::{Error, ErrorKind, Result};
@@ -165,6 +165,7 @@ impl ClientContext for Context {
         self.notes(|notes| {
             notes.brokers.note(&statistics);
             notes.stats = Some(ClusterStats::of(&statistics, &self.topics, &mut notes.fetches));
+            notes.fetches.reached = Some(reached_ends(&statistics, &self.topics));
         });
     }
 }

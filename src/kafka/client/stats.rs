@@ -42,8 +42,6 @@ pub struct ClusterStats {
     /// For each partition, a time at which its end was at most that in `ends`: the request for the end was sent after
     /// this time.
     pub confirmed: ByPartition<Instant>,
-    /// The offset of the last end that librdkafka has reported of a partition since it was assigned.
-    pub reached: ByPartition<i64>,
 }
 
 /// The number of requests in some statistics.
@@ -54,12 +52,14 @@ struct RequestCount {
     at: Instant,
 }
 
-/// The fetch requests that librdkafka has sent to each broker.
+/// The fetch requests that librdkafka has sent to each broker, and the ends of partitions that it has reached.
 #[derive(Debug, Default)]
 pub struct Fetches {
     counted: BTreeMap<i32, RequestCount>,
     /// By broker, a time before the last request that librdkafka has an answer to.
     answered: BTreeMap<i32, Instant>,
+    /// The offset of the last end of each partition; `None` before the first statistics.
+    pub reached: Option<ByPartition<i64>>,
 }
 
 impl Fetches {
@@ -81,7 +81,7 @@ impl Fetches {
 impl ClusterStats {
     /// Extracts the facts about `topics` from `statistics`, and notes the fetch requests in `fetches`.
     pub fn of(statistics: &Statistics, topics: &[String], fetches: &mut Fetches) -> Self {
-        let (mut ends, mut confirmed, mut reached) = (ByPartition::new(), ByPartition::new(), ByPartition::new());
+        let (mut ends, mut confirmed) = (ByPartition::new(), ByPartition::new());
         if let Some(at) = instant(statistics.ts) {
             for broker in statistics.brokers.values() {
                 fetches.note(broker.nodeid, broker.req.get("Fetch").copied().unwrap_or(0), at);
@@ -95,16 +95,21 @@ impl ClusterStats {
                 let end = [partition.ls_offset, partition.hi_offset].into_iter().find(|offset| *offset >= 0);
                 let id = PartitionId { topic, number: *number };
                 ends.insert(id, end);
-                if partition.eof_offset >= 0 {
-                    reached.insert(id, partition.eof_offset);
-                }
                 if let Some(at) = fetches.answered.get(&partition.leader).filter(|_| end.is_some()) {
                     confirmed.insert(id, *at);
                 }
             }
         }
-        Self { is_up: statistics.brokers.values().any(|broker| broker.state == "UP"), ends, confirmed, reached }
+        Self { is_up: statistics.brokers.values().any(|broker| broker.state == "UP"), ends, confirmed }
     }
+}
+
+/// Returns the offset of the last end that librdkafka has reported of each partition.
+pub fn reached_ends(statistics: &Statistics, topics: &[String]) -> ByPartition<i64> {
+    let of_topic = topics.iter().enumerate().filter_map(|(at, name)| Some((at, statistics.topics.get(name)?)));
+    let partitions = of_topic.flat_map(|(topic, found)| found.partitions.iter().map(move |found| (topic, found)));
+    let reached = partitions.filter(|(_, (number, found))| **number >= 0 && found.eof_offset >= 0);
+    reached.map(|(topic, (number, found))| (PartitionId { topic, number: *number }, found.eof_offset)).collect()
 }
 
 /// Converts a time of librdkafka's clock (µs), which is the machine's monotonic clock; `None` if it is in the future.

@@ -64,7 +64,7 @@ impl ReadPartitions {
     /// Begins to check that something is read of these partitions, if librdkafka reads them.
     pub(super) fn begin_awaiting(&mut self, starts: &[Position]) {
         if !self.source.has_own_connections() {
-            self.awaited.begin(starts, self.topics.run.clock.monotonic());
+            self.awaited.begin(starts, &*self.cluster, self.topics.run.clock.monotonic());
         }
     }
 
@@ -116,8 +116,8 @@ impl ReadPartitions {
         }
     }
 
-    /// Reads topics that were missing, once brokers have all of them again. Errors: exit status 69 if one is missing for
-    /// [`GONE`].
+    /// Reads topics that were missing, once brokers have all of them again. Errors: exit status 69 if one is missing
+    /// for [`GONE`].
     pub(super) fn check_missing(&mut self, emitter: &mut RecordEmitter) -> Result<()> {
         let Some(since) = self.missing_since else { return Ok(()) };
         let now = self.topics.run.clock.monotonic();
