@@ -19,8 +19,7 @@ const FILE_MAX: u64 = 64 << 10;
 const HIDDEN_MIN: usize = 4;
 
 /// Parts of the names of parameters whose values are secret.
-const SECRETS: [&str; 8] =
-    ["password", "passwd", "pwd", "secret", "token", "key.pem", "oauthbearer.config", "jaas.config"];
+const SECRETS: [&str; 7] = ["password", "passwd", "pwd", "secret", "token", "key.pem", "oauthbearer.config"];
 
 /// A placeholder and its value.
 struct KnownSecret {
@@ -160,8 +159,8 @@ fn remember_parameters(uri: &str) {
         return;
     }
     // A comma separates parameters, too, or is in a value: the longer value is hidden first.
-    let parts = uri.split(['?', '&', ';']).skip(1).chain(uri.split(['?', '&', ';', ',']).skip(1));
-    for part in parts {
+    let after_comma = uri.split_once('?').map(|(_, parameters)| parameters.split(['&', ';', ',']));
+    for part in uri.split(['?', '&', ';']).skip(1).chain(after_comma.into_iter().flatten()) {
         let Some((name, value)) = part.split_once('=') else { continue };
         let lower = name.to_ascii_lowercase();
         if SECRETS.iter().any(|word| lower.contains(word)) {

@@ -34,7 +34,9 @@ use crate::format::{Body, Records, one_line};
 use crate::kind::Kind;
 use crate::kind::dead::Fault;
 use crate::kind::event::has_raw;
-use crate::mapping::{self, Defaults, FutureCheck, KeepRaw, Mapped, Mapper, PendingRecord, RecordMeta};
+use crate::mapping::{
+    self, Defaults, Facts, FutureCheck, FutureVerdict, KeepRaw, Mapped, Mapper, PendingRecord, RecordMeta,
+};
 use crate::op::computed::RowRules;
 use crate::run::Run;
 use arrow::array::RecordBatch;
@@ -341,9 +343,13 @@ impl RecordEmitter {
         if let Some((origin, name)) = self.mapper.named(check) {
             check.partition = self.stamp.partition_table.beside(record.meta.partition, origin, name);
         }
-        match self.stamp.hold(PendingRecord::new(record, check)) {
-            Some(released) => self.release(released),
-            None => Ok(()),
+        match self.stamp.judge(check) {
+            Some(Ok(())) => self.map(mapping::Record { verdict: FutureVerdict::Passed, ..record }),
+            Some(Err(fault)) => self.letter(record.raw, &fault, record.meta),
+            None => match self.stamp.hold(PendingRecord::new(record, check)) {
+                Some(released) => self.release(released),
+                None => Ok(()),
+            },
         }
     }
 
@@ -542,22 +548,29 @@ impl RecordEmitter {
         }
     }
 
+    /// Returns the facts about all records so far.
+    fn facts(&self) -> Facts {
+        let mut facts = self.stamp.facts;
+        facts.add(self.mapper.facts());
+        facts
+    }
+
     /// Returns the defaults that the mapping used.
     pub fn defaults(&self) -> Defaults {
-        self.stamp.facts.defaults
+        self.facts().defaults
     }
 
     /// Returns the bits of the columns whose name some record has had as a property.
     pub fn shadowed(&self) -> u32 {
-        self.stamp.facts.shadowed
+        self.facts().shadowed
     }
 
     /// Returns warnings about all records: about names in the rules of the source that had no value, ambiguous times,
     /// and, if repeats are found by ids, about records without ids.
     pub fn warnings(&self, finds_repeats: bool) -> Vec<String> {
-        let facts = &self.stamp.facts;
+        let facts = self.facts();
         let mut warnings = self.rules().map_or(vec![], RowRules::warnings);
-        warnings.extend(self.mapper.warnings(facts));
+        warnings.extend(self.mapper.warnings(&facts));
         if finds_repeats && facts.made_ids > 0 {
             let records = counted(facts.made_ids, ["record has", "records have"]);
             warnings.push(format!(

@@ -12,8 +12,8 @@ use crate::error::Result;
 use crate::frame::Control;
 use crate::kind::dead::{Fault, Letter};
 use crate::mapping::{
-    self, Facts, FutureVerdict, Lookahead, MappedRows, PartitionStreamTime, PartitionTable, PendingRecord, RecordMeta,
-    RowFilter,
+    self, Facts, FutureCheck, FutureVerdict, Lookahead, MappedRows, PartitionStreamTime, PartitionTable, PendingRecord,
+    RecordMeta, RowFilter,
 };
 use crate::op::computed::RowRules;
 use crate::run::Run;
@@ -156,13 +156,14 @@ impl Stamp {
         }
     }
 
-    /// Lets a record wait; returns the one that has its verdict now: itself, or the first of its partition.
+    /// Returns the verdict on a record if it need not wait.
+    pub(super) fn judge(&self, check: FutureCheck) -> Option<Result<(), Fault>> {
+        self.waiting.as_ref()?.at_once(check)
+    }
+
+    /// Lets a record wait; returns the first one of its partition once it has its verdict.
     pub(super) fn hold(&mut self, held: PendingRecord) -> Option<Released> {
-        let waiting = self.waiting.as_mut()?;
-        match waiting.at_once(held.check) {
-            Some(verdict) => Some((held, verdict)),
-            None => waiting.push(held),
-        }
+        self.waiting.as_mut()?.push(held)
     }
 
     /// Returns the next record of a partition that gets no more rows.

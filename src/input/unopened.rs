@@ -9,6 +9,7 @@ use super::frames::FrameInput;
 use super::position::FollowPosition;
 use super::text::{OpenRecord, TextInput};
 use super::{EndProof, Input, InputEnd, Step};
+use crate::counts::counted;
 use crate::emit::RecordEmitter;
 use crate::error::{Error, Result};
 use crate::format::recognise::{Head, has_json_lines};
@@ -298,6 +299,19 @@ impl Input for UnopenedInput {
                 self.open(format, emitter).map(Step::Opened)
             }
         }
+    }
+
+    /// Reports what was read of a pipe, which does not have it again, to find its format.
+    fn stop(&mut self, emitter: &mut RecordEmitter) -> Result<()> {
+        if let Some(bytes) = self.bytes().filter(|bytes| !bytes.is_regular() && !bytes.head().trim_ascii().is_empty()) {
+            let read = counted(bytes.head().len() as u64, ["byte", "bytes"]);
+            let why = "stopped before its format was known";
+            emitter
+                .run()
+                .console
+                .warn(format!("{}: {why}; {read}, which a pipe does not have again, are lost", bytes.name()));
+        }
+        Ok(())
     }
 
     fn end(&self) -> InputEnd {

@@ -61,20 +61,21 @@ struct AwaitedPartition {
     next: i64,
     /// Whether it had records when brokers were last asked.
     has_records: bool,
-    /// The end that librdkafka had reached before, perhaps of an earlier topic of that name.
-    reached: Option<i64>,
+    /// The end that librdkafka had reached in an earlier topic of that name.
+    earlier: Option<i64>,
 }
 
 impl AwaitedPartitions {
     /// Adds partitions that are read from these positions on.
-    pub fn begin(&mut self, starts: &[Position], cluster: &dyn Cluster, now: Duration) {
+    ///
+    /// `earlier` has the ends that librdkafka had reached in an earlier topic of that name.
+    pub fn begin(&mut self, starts: &[Position], earlier: &ByPartition<i64>, now: Duration) {
         self.waiting.retain(|one| starts.iter().all(|start| start.id != one.id));
-        let reached = reached(cluster).unwrap_or_default();
         let awaited = |start: &Position| AwaitedPartition {
             id: start.id,
             next: start.offset,
             has_records: false,
-            reached: reached.get(&start.id).copied(),
+            earlier: earlier.get(&start.id).copied(),
         };
         self.waiting.extend(starts.iter().map(awaited));
         self.asked = now;
@@ -123,8 +124,9 @@ impl AwaitedPartitions {
                 break;
             };
             let is_at_end =
-                reached.get(&one.id).is_some_and(|reached| *reached >= high && Some(*reached) != one.reached);
-            if high > one.next && one.has_records && !is_at_end {
+                reached.get(&one.id).is_some_and(|reached| *reached >= high && Some(*reached) != one.earlier);
+            let has_records = high > one.next && !is_at_end;
+            if has_records && one.has_records {
                 let (name, next) = (topics.partition_name(one.id), one.next);
                 let message = format!(
                     "{name}@{next}: librdkafka reads none of the records up to offset {high}, as of a topic that was \
@@ -132,14 +134,14 @@ impl AwaitedPartitions {
                 );
                 return Err(Error::new(ErrorKind::Unavailable, message));
             }
-            one.has_records = high > one.next;
+            one.has_records = has_records;
         }
         Ok(())
     }
 }
 
 /// Returns the ends that librdkafka has reached; `None` without statistics.
-fn reached(cluster: &dyn Cluster) -> Option<ByPartition<i64>> {
+pub fn reached(cluster: &dyn Cluster) -> Option<ByPartition<i64>> {
     cluster.context().notes(|notes| notes.fetches.reached.clone())
 }
 

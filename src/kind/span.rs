@@ -26,11 +26,15 @@ impl Span {
         self.since.is_none_or(|since| start >= since) && self.until.is_none_or(|until| end <= until)
     }
 
+    /// Whether the span has no instant.
+    pub fn is_empty(self) -> bool {
+        self.since.zip(self.until).is_some_and(|(since, until)| since >= until)
+    }
+
     /// Whether two spans have an instant in common. An empty span has none with any.
     pub fn overlaps(self, other: Self) -> bool {
         let before = |one: Option<i64>, two: Option<i64>| one.zip(two).is_none_or(|(since, until)| since < until);
-        let has_instants = before(self.since, self.until) && before(other.since, other.until);
-        has_instants && before(self.since, other.until) && before(other.since, self.until)
+        !self.is_empty() && !other.is_empty() && before(self.since, other.until) && before(other.since, self.until)
     }
 
     /// Returns the rows of a batch that are in the span; all if its kind is not known.

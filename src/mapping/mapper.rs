@@ -207,10 +207,16 @@ impl Mapper {
         check.partition.checked_sub(NAMED).map(|named| self.out.named.name(named))
     }
 
+    /// Returns the facts about the records so far.
+    pub fn facts(&self) -> Facts {
+        let shadowed = self.out.facts.shadowed | self.reader.shadowed() | self.plain.shadowed();
+        Facts { shadowed, ..self.out.facts }
+    }
+
     /// Takes the rows so far, and the facts about their records.
     pub fn finish(&mut self) -> Result<MappedRows> {
-        let mut facts = std::mem::take(&mut self.out.facts);
-        facts.shadowed |= self.reader.shadowed() | self.plain.shadowed();
+        let facts = self.facts();
+        self.out.facts = Facts::default();
         Ok(MappedRows { rows: self.out.builder.finish()?, named: std::mem::take(&mut self.out.named), facts })
     }
 

@@ -376,10 +376,12 @@ fn a_run_that_is_stopped_within_a_line_of_a_pipe_says_so() {
 fn a_run_that_fails_states_the_rows_of_a_pipe_that_are_lost_and_a_link_leads_to_the_same_lock() {
     let dir = Dir::new("alert-locked");
     write_rules(&dir, 10);
-    dir.shell("mkfifo fifo; ln -s alerts.db link.db").succeeds();
-    let args = [&FLAGS[..], &["-f", "jsonl", "fifo"]].concat();
+    // The link leads to no file when the first run begins.
+    dir.shell("mkfifo fifo; ln -s alerts.db link.db; ln -s alerts.db first.db").succeeds();
+    let args = ["--once", "-q", "--rules", "rules.json", "--state", "first.db", "-f", "jsonl", "fifo"];
     let mut writer = File::options().read(true).write(true).open(dir.path("fifo")).expect("it exists");
-    let child = dir.command("evt-alert", &args).stderr(Stdio::piped()).spawn().expect("it starts");
+    let mut command = dir.command("evt-alert", &args);
+    let child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("it starts");
     eventually("it has a state", || state::<i64>(&dir, "SELECT count(*) FROM rule_edits").is_some());
     let second = "evt-alert --once --rules rules.json --state link.db -f jsonl /dev/null";
     let refused = dir.shell(second).ends_with(75);

@@ -398,7 +398,7 @@ impl Input for TextInput {
         if self.rules.json && std::str::from_utf8(rest).is_ok_and(is_json) {
             return self.take(true, emitter);
         }
-        self.lines.is_torn = !rest.is_empty() || self.oversized.is_some();
+        self.lines.is_torn = !rest.trim_ascii().is_empty() || self.oversized.is_some();
         if self.lines.is_torn {
             let line =
                 "stopped within a line, whose beginning was read; a pipe does not have it again, so the line is lost";

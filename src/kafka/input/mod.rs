@@ -17,7 +17,7 @@ use crate::kafka::client::{self, Rebalance, Topics};
 use crate::kafka::group::{CommitMode, CommitPoint, Membership, Options, TopicOptions};
 use crate::kafka::health::{Answers, Health, confirmed};
 use crate::kafka::library::{Connections, LibraryCluster};
-use crate::kafka::position::{PartitionId, Position};
+use crate::kafka::position::{ByPartition, PartitionId, Position};
 use crate::kafka::range::{self, PartitionCursor, ReadMode};
 use crate::kafka::records::{self, PartitionSet};
 use crate::kafka::source::SourceEvent;
@@ -155,7 +155,7 @@ impl KafkaInput {
         let starts: Vec<_> = read.map(PartitionCursor::start).collect();
         self.reading.partitions.cursors.append(&mut cursors);
         self.reading.source.assign(&starts)?;
-        self.reading.begin_awaiting(&starts);
+        self.reading.begin_awaiting(&starts, &ByPartition::new());
         Ok(())
     }
 
@@ -343,19 +343,15 @@ impl KafkaInput {
 
     /// Ends the partition with this number of the topic being read, because the input has reached its present end.
     fn end_partition(&mut self, number: i32, emitter: &mut RecordEmitter) -> Result<()> {
-        // The records up to the end may be those of a new topic.
-        if self.reading.confirm_topics(emitter)? {
-            return Ok(());
-        }
         if self.reading.topics.address.topics.len() == 1 {
             self.reading.awaited.note_end(number);
         }
         let is_it = |one: &PartitionCursor| one.id.number == number && one.end.is_some() && one.is_read();
-        match self.reading.partitions.cursors.iter().position(is_it) {
-            Some(at) if self.reading.partitions.read_to_end(at, emitter)? => {
-                self.reading.source.pause(&[self.reading.partitions.cursors[at].id])
-            }
-            _ => Ok(()),
+        let Some(at) = self.reading.partitions.cursors.iter().position(is_it) else { return Ok(()) };
+        // The records up to the end may be those of a new topic.
+        match !self.reading.confirm_topics(emitter)? && self.reading.partitions.read_to_end(at, emitter)? {
+            true => self.reading.source.pause(&[self.reading.partitions.cursors[at].id]),
+            false => Ok(()),
         }
     }
 
@@ -375,7 +371,7 @@ impl KafkaInput {
                 self.health.check(self.reading.cluster.context())
             }
             // The source waits for a missing topic, but for none whose partitions its group has revoked.
-            code if client::is_missing(code) && !self.is_subscribed() => {
+            code if client::is_missing(code) && !self.is_subscribed() && self.reading.can_wait_for_topics() => {
                 self.reading.note_missing();
                 Ok(())
             }

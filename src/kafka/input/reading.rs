@@ -4,7 +4,7 @@
 use crate::emit::RecordEmitter;
 use crate::error::Result;
 use crate::kafka::client::{GONE, Topics, missing};
-use crate::kafka::position::Position;
+use crate::kafka::position::{ByPartition, Position};
 use crate::kafka::range::{KnownTopic, PartitionCursor, ShortAnswer};
 use crate::kafka::records::PartitionSet;
 use crate::kafka::source::{Cluster, RecordSource};
@@ -57,14 +57,14 @@ impl ReadPartitions {
             emitter.stamp_mut().resume(cursor.partition_index, None);
         }
         let starts: Vec<Position> = cursors().map(PartitionCursor::start).collect();
-        self.begin_awaiting(&starts);
+        self.begin_awaiting(&starts, &topic_check::reached(&*self.cluster).unwrap_or_default());
         Ok(())
     }
 
     /// Begins to check that something is read of these partitions, if librdkafka reads them.
-    pub(super) fn begin_awaiting(&mut self, starts: &[Position]) {
+    pub(super) fn begin_awaiting(&mut self, starts: &[Position], earlier: &ByPartition<i64>) {
         if !self.source.has_own_connections() {
-            self.awaited.begin(starts, &*self.cluster, self.topics.run.clock.monotonic());
+            self.awaited.begin(starts, earlier, self.topics.run.clock.monotonic());
         }
     }
 
@@ -98,15 +98,27 @@ impl ReadPartitions {
         if !self.partitions.cursors.is_empty() || !self.check.is_due(self.topics.run.clock.monotonic(), false) {
             return Ok(());
         }
-        let Some(present) = self.cluster.topic_ids_now().filter(|present| *present != self.subscribed) else {
-            return Ok(());
-        };
-        self.subscribed = present;
-        if self.subscribed.contains(&None) {
+        let Some(present) = self.cluster.topic_ids_now() else { return Ok(()) };
+        if !self.note_ids(&present) {
             return Ok(());
         }
         self.topics.say("a topic was recreated before the group had assigned its partitions; joining the group again");
         self.cluster.subscribe()
+    }
+
+    /// Notes the present ids of topics; returns whether one is another than before. A topic that is away has none.
+    fn note_ids(&mut self, present: &[Option<TopicId>]) -> bool {
+        let mut is_new = false;
+        for (known, present) in self.subscribed.iter_mut().zip(present).filter(|(_, present)| present.is_some()) {
+            is_new |= std::mem::replace(known, *present) != *present;
+        }
+        is_new
+    }
+
+    /// Whether the ids of all topics are known, so that one that was away is recognised, or the source waits itself.
+    pub(super) fn can_wait_for_topics(&self) -> bool {
+        let has_id = |cursor: &PartitionCursor| cursor.topic.id.is_some();
+        self.source.has_own_connections() || self.partitions.cursors.iter().all(has_id)
     }
 
     /// Notes that librdkafka has ended the reading of a topic, because brokers do not know it.
@@ -144,6 +156,7 @@ impl ReadPartitions {
         if moved.is_empty() {
             return Ok(false);
         }
+        self.note_ids(present);
         self.begin_anew(&moved, emitter)?;
         self.source.reset(&self.partitions.starts()).map(|()| true)
     }

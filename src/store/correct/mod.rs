@@ -76,6 +76,8 @@ impl Claim {
             if is_same && other.range == self.range {
                 // Also if the range is empty: a run without new late events corrects nothing, and may be killed, too.
                 claimed.resumed = Some(other);
+            } else if shares && other.range.is_empty() && (self.take_over || is_same && self.is_late) {
+                claimed.ended.push(other.id);
             } else if !shares || !other.range.overlaps(self.range) {
                 continue;
             } else if self.take_over || is_same && self.is_late {

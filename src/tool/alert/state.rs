@@ -180,8 +180,10 @@ impl StateFile {
     /// Errors: exit status 75 if another run has it, 74 if it cannot be opened, 65 if it is not a database.
     pub fn open(path: &Path, run: &Rc<Run>) -> Result<Self> {
         let (name, disk) = (path.display().to_string(), run.io.disk().private());
-        // SQLite gives the log and its index the mode of this file.
-        disk.create_before_library(path).map_err(|error| Error::io(&name, &error))?;
+        // Also where a link leads to no file yet, because the lock is beside the file. SQLite gives the log and its
+        // index the mode of this file.
+        let created = disk.open(path, File::options().create(true).truncate(false).write(true));
+        drop(created.map_err(|error| Error::io(&name, &error))?);
         let lock_path = lock_path(path);
         let lock = disk.open(&lock_path, File::options().create(true).truncate(false).write(true));
         let lock = lock.map_err(|error| Error::io(lock_path.display().to_string(), &error))?.file;
