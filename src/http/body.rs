@@ -1,4 +1,4 @@
-//! Reads and decompresses bodies, with limits for each and for all together.
+//! Reads bodies and decompresses them by `content-encoding`, with limits for each and for all together.
 
 use super::server::Reply;
 use super::server::limits::metrics::HttpMetrics;

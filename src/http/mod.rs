@@ -9,9 +9,9 @@
 //! ```
 //!
 //! - [`server`] is the server without events: connections, TLS, tokens, routes.
-//! - `events` is `POST /v1/events`: `body` reads and decompresses, `cloud` converts CloudEvents; `state` is what its
-//!   requests share.
-//! - [`validate`] splits the body and validates its records; `queries` sends queries to a schema registry.
+//! - `events` is `POST /v1/events`, and decides by `content-type` how a body is split: `body` reads and decompresses,
+//!   `cloud` converts CloudEvents; `state` is what its requests share.
+//! - [`validate`] cuts the body into records and validates them; `queries` sends queries to a schema registry.
 //! - `answer` is the answer to a stored request.
 
 mod answer;

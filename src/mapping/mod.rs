@@ -2,10 +2,10 @@
 //!
 //! Every format turns its records into JSON object text. [`Mapper::record`] reads one such text in one pass and adds
 //! one row to the chunk under construction. [`Mapper::finish`] takes the chunk as [`MappedRows`], which are stamped
-//! (partition and stream time) in the order of the chunks. A mapper knows no clock, no input and no other chunk, so
-//! that another thread may have one. A field with an envelope name fills that column. Every other field is a property;
-//! beside a `properties` object such fields are appended to its text. Values keep their text as received.
-//! `Mapper::record` is the hot path: it allocates nothing per event.
+//! (partition and stream time) in the order of the chunks. A mapper knows no clock and no input, so that another thread
+//! may have it; it keeps from chunk to chunk whether records have times. A field with an envelope name fills that
+//! column. Every other field is a property; beside a `properties` object such fields are appended to its text. Values
+//! keep their text as received. `Mapper::record` is the hot path: it allocates nothing per event.
 //!
 //! ```text
 //! JSON text ─► envelope (fields) ─► assembly (row or fault) ─► build (columns) ─► --let, --where ─► stamp ─► batch

@@ -93,7 +93,7 @@ fn no_ledger(location: &Location) -> Error {
     Error::usage(format!("{location}: expected a ledger in sqlite:PATH or postgres://HOST/DATABASE"))
 }
 
-/// Every store: adding one is one file and one row here.
+/// Every store: a new one is a directory and a row here (CONTRIBUTING.md has all steps).
 pub const ALL: &[&Store] = &[&sqlite::STORE, &postgres::STORE, &redis::STORE, &lake::STORE];
 
 #[cfg(test)]

@@ -1,5 +1,5 @@
-//! Files known by their content up to the end of their last line. A file that was renamed, compressed or has grown is
-//! the same file; other content under the same name is another file.
+//! Files in checkpoints, known by their content up to the end of their last line (evt-alert: `tool/alert/files.rs`). A
+//! file that was renamed, compressed or has grown is the same file; other content under the same name is another file.
 //!
 //! ```text
 //! bytes that are read ─► digests of the first 64, 256, 1024, … bytes ─► FileContent ─► checkpoint
