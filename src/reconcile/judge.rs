@@ -352,7 +352,7 @@ impl Judge {
             self.not_judged += 1;
             return Ok(());
         }
-        // Without the positions of rows the range is that of the unit, so it is here, too.
+        // A double is in the range if its unit is.
         let time = self.unit.map_or(found.time, |unit| unit.time());
         if self.rules.range.contains(time) { out(Finding { time, ..found }) } else { Ok(()) }
     }

@@ -23,7 +23,7 @@ pub(super) struct ReadPartitions {
     pub(super) awaited: AwaitedPartitions,
     /// Since when librdkafka reads nothing of a topic that was deleted, on the run's monotonic clock.
     pub(super) missing_since: Option<Duration>,
-    /// The ids of the topics when the run subscribed to them, or was without partitions.
+    /// The last known ids of the topics that the run has subscribed to.
     pub(super) subscribed: Vec<Option<TopicId>>,
 }
 
