@@ -21,6 +21,11 @@ impl Service {
         Self { listens, next: Cell::new(Instant::now()), stopping: Cell::new(false) }
     }
 
+    /// Whether there is a manager.
+    pub fn listens(&self) -> bool {
+        self.listens
+    }
+
     /// Reports that inputs and outputs are open, so that dependent services may start.
     pub fn ready(&self) {
         self.notify(&[NotifyState::Ready]);

@@ -20,7 +20,7 @@ use crate::spool;
 use crate::stage::epochs::Epochs;
 use crate::stage::operator::Pass;
 use crate::stage::outputs::Outputs;
-use crate::stage::{OperatorSetup, SourceInfo, Stage, StageOptions, StartOperator};
+use crate::stage::{OperatorSetup, SourceInfo, Stage, StageOptions, StartAt, StartOperator};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -95,8 +95,10 @@ pub fn open(spec: StageSpec<'_>, mut options: SourceOptions, run: &Rc<Run>, star
 }
 
 fn stage_options(spec: StageSpec<'_>, needs_rows: bool, span: Span) -> StageOptions {
+    let start_at = if needs_rows { StartAt::Rows } else { StartAt::Schema };
     let CommonArgs { quiet, strict, ref stats, .. } = spec.args.common;
-    StageOptions { quiet, strict, stats: stats.clone(), needs_rows, span, branch: spec.branch.map(str::to_owned) }
+    let (stats, branch) = (stats.clone(), spec.branch.map(str::to_owned));
+    StageOptions { quiet, strict, stats, start_at, span, branch, ..StageOptions::default() }
 }
 
 /// Keeps raw records beside the rows if an output writes them, or if dead letters of rows have to show them.

@@ -557,7 +557,8 @@ impl RecordEmitter {
 
     /// Returns the defaults that the mapping used.
     pub fn defaults(&self) -> Defaults {
-        self.facts().defaults
+        let facts = self.facts();
+        Defaults { keeps_stamps: facts.kept_stamps || self.batches.counts.taken > 0, ..facts.defaults }
     }
 
     /// Returns the bits of the columns whose name some record has had as a property.

@@ -61,6 +61,8 @@ pub struct Defaults {
     pub event_type: bool,
     /// A bit for each column that some record or a flag filled; `None` without records.
     pub filled: Option<u32>,
+    /// Some row has the stamps with which it was read.
+    pub keeps_stamps: bool,
 }
 
 /// Whether records have times. What the records before a record have shown decides about it.
@@ -99,6 +101,7 @@ impl Facts {
             source: self.defaults.source | next.defaults.source,
             event_type: self.defaults.event_type | next.defaults.event_type,
             filled,
+            keeps_stamps: self.defaults.keeps_stamps | next.defaults.keeps_stamps,
         };
         self.made_ids += next.made_ids;
         self.kept_stamps |= next.kept_stamps;

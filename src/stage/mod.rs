@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!          ┌──────── Stage::step ────────┐
-//! Source ──┤ batch, control, idle, end ──┼─► Operator ──► Collector: rows, control, dead letters, side output
+//! Feeds ───┤ batch, control, idle, end ──┼─► Operator ──► Collector: rows, control, dead letters, side output
 //!          └ dead letters of records ────┴──────────────► dead letters
 //! ```
 //!
@@ -10,43 +10,48 @@
 //! and `wait`. A simulation steps several stages in one process. The stage keeps the counts and checks the law of
 //! counts at its end.
 //!
-//! - `operator.rs`: the trait of the tools' operators; `setup.rs`: the operator and the settings of a stage.
-//! - `outputs.rs`: the outputs; `epochs.rs`: epochs of a checkpoint; `progress.rs`, `summary.rs`: lines on stderr.
+//! - `feeds.rs`: the sources; `poll.rs`: which of them is read next; `operator.rs`: the traits of the tools' operators;
+//!   `setup.rs`: the operator and the settings of a stage.
+//! - `counts.rs`: records by outcome; `outputs.rs`: the outputs; `epochs.rs`: epochs of a checkpoint.
+//! - `progress.rs`, `summary.rs`: lines on stderr; `gauges.rs`: metrics.
 
+mod counts;
 pub mod epochs;
+pub mod feeds;
+mod gauges;
 pub mod operator;
 pub mod outputs;
+mod poll;
 pub mod progress;
 mod setup;
-pub mod summary;
+mod summary;
 
-pub use self::setup::{OperatorSetup, SourceInfo, StageOptions, StartOperator};
+pub use self::setup::{OperatorSetup, SourceInfo, StageOptions, StartAt, StartOperator};
 
+use self::counts::StageCounts;
 use self::epochs::Epochs;
-use self::operator::{Collector, InputEnded, Operator};
+use self::feeds::{FeedInput, Feeds};
+use self::gauges::Gauges;
+use self::operator::{Collector, FeedOperator, InputEnded, Operator, OutputsEnded, StageEnd};
 use self::outputs::Outputs;
 use self::progress::ProgressLine;
 use crate::checkpoint::Checkpoint;
 use crate::checkpoint::header::{CHECKPOINT_KEY, CheckpointHeader};
-use crate::clock::Clock;
-use crate::counts::{Counts, DoneRecords};
+use crate::counts::Counts;
 use crate::emit::{Item, QueuedItem};
 use crate::error::{Error, ErrorKind, Result};
 use crate::frame::{Barrier, Control, End, EndReason};
 use crate::input::EndProof;
 use crate::kafka::range::ReadMode;
-use crate::metrics;
 use crate::output::stamped;
-use crate::run::{Run, report_file};
-use crate::source::Polled;
+use crate::run::Run;
+use crate::source::{self, Polled};
 use crate::stop::Wait;
-use crate::time::SECOND;
-use arrow::array::{AsArray, RecordBatch};
-use arrow::datatypes::TimestampMicrosecondType;
+use arrow::array::RecordBatch;
 use std::collections::VecDeque;
 use std::rc::Rc;
 use std::time::Duration;
-use summary::{Summary, Totals, lag_of};
+use summary::Summary;
 
 /// Maximum number of control messages that are buffered until the first rows. After that the operator is made without
 /// rows.
@@ -81,6 +86,8 @@ const HELD_POLL: Duration = Duration::from_millis(10);
 /// The end of a stage whose last epoch a later stage completes.
 struct Ending {
     end: End,
+    /// The counts of all records.
+    counts: Counts,
     /// The wait for that stage, which a signal bounds.
     wait: Wait,
 }
@@ -89,23 +96,20 @@ struct Ending {
 pub struct Stage {
     run: Rc<Run>,
     options: StageOptions,
-    source: crate::source::Source,
+    feeds: Feeds,
     outputs: Outputs,
     phase: Phase,
-    /// Items that the stage takes first: items read before the operator was made, or a barrier or an end that waits.
-    ahead: VecDeque<QueuedItem>,
-    /// The counts of rows by outcome so far. The source counts records that became no rows.
-    counts: Counts,
-    /// The largest stream time so far (µs), for the metric.
-    stream_time: Option<i64>,
+    /// Items, with their feeds, that the stage takes first: items read before the operator was made, or a barrier or an
+    /// end that waits.
+    ahead: VecDeque<(usize, QueuedItem)>,
+    counts: StageCounts,
+    gauges: Gauges,
     /// Whether the operator knows that every input has been read to its present end.
     has_caught_up: bool,
     /// The epochs of a run with a checkpoint.
     epochs: Option<Epochs>,
     /// Whether the last step read nothing because outputs must commit an epoch first.
     is_held: bool,
-    /// The records that were done before the outputs were ended; `None` until then.
-    done: Option<DoneRecords>,
 }
 
 impl Stage {
@@ -113,23 +117,22 @@ impl Stage {
     pub fn new(
         run: Rc<Run>,
         options: StageOptions,
-        source: crate::source::Source,
+        feeds: impl Into<Feeds>,
         outputs: Outputs,
         start: StartOperator,
     ) -> Self {
         Self {
+            gauges: Gauges::new(run.clone()),
             run,
             options,
-            source,
+            feeds: feeds.into(),
             outputs,
             phase: Phase::Learning(start),
             ahead: VecDeque::new(),
-            counts: Counts::default(),
-            stream_time: None,
+            counts: StageCounts::default(),
             has_caught_up: false,
             epochs: None,
             is_held: false,
-            done: None,
         }
     }
 
@@ -140,11 +143,11 @@ impl Stage {
 
     /// Joins the checkpoint of the pipe that the stage reads, if it has one. Errors: exit status 2 if the stage cannot.
     fn join(&mut self) -> Result<()> {
-        let schema = self.source.schema();
+        let schema = self.feeds.only().schema();
         let Some(header) = schema.metadata().get(CHECKPOINT_KEY).filter(|_| self.epochs.is_none()) else {
             return epochs::check_branch(self.options.branch.as_deref());
         };
-        if !self.source.is_single() {
+        if !self.feeds.only().is_single() {
             return Err(Error::usage("expected the pipe with a checkpoint as the only input, found others"));
         }
         self.outputs.check_epochs()?;
@@ -169,11 +172,11 @@ impl Stage {
     /// Waits until an input may have something to read, a signal arrives, or `timeout` has passed.
     fn wait(&mut self, timeout: Duration) -> Result<()> {
         let start = self.run.clock.monotonic();
-        if matches!(self.phase, Phase::Ending(_)) || self.is_held || self.source.has_ended() {
+        if matches!(self.phase, Phase::Ending(_)) || self.is_held || self.feeds.have_ended() {
             self.run.io.wait_for_others(timeout);
             return Ok(());
         }
-        let waited = self.source.wait(timeout);
+        let waited = self.feeds.wait(timeout, &self.run);
         self.run.metrics.blocked("input", self.run.clock.monotonic().saturating_sub(start));
         waited
     }
@@ -188,7 +191,10 @@ impl Stage {
             Phase::Ended(status) => Ok(StepResult::Ended(*status)),
         };
         step.map_err(|error| {
-            self.source.report_lost(self.source.is_single().then(|| self.done()));
+            self.feeds.report_lost(self.counts.done(&self.feeds, &self.outputs));
+            if let Some(operator) = of_feeds(&mut self.phase) {
+                operator.lost(&self.feeds).iter().for_each(|line| self.run.console.warn(line));
+            }
             match &self.epochs {
                 Some(epochs) => epochs.fail(error),
                 None => error,
@@ -196,31 +202,21 @@ impl Stage {
         })
     }
 
-    /// Returns the records that are done if the run fails now.
-    fn done(&self) -> DoneRecords {
-        let without_row = |counts: &Counts| counts.sum() - counts.out;
-        self.done.unwrap_or_else(|| {
-            let confirmed = self.outputs.confirmed();
-            // Dead letters count as done: the client or a line of the run names the fault.
-            let left_out = without_row(&self.counts) + without_row(&self.source.counts());
-            DoneRecords { count: confirmed.count + left_out, ..confirmed }
-        })
-    }
-
     /// Does one step before the operator is made: reads until the schema is known.
     fn learn(&mut self) -> Result<StepResult> {
-        if self.source.has_schema() && !self.options.needs_rows {
+        let start_at = self.options.start_at;
+        if start_at == StartAt::Once || start_at == StartAt::Schema && self.feeds.only().has_schema() {
             return self.start(None);
         }
-        if self.source.can_commit() {
+        if self.feeds.only().can_commit() {
             // So far there were only dead letters and records without rows: no output has anything to make durable.
             self.outputs.dead.settle()?;
-            self.source.commit()?;
+            self.feeds.only().commit()?;
         }
-        let QueuedItem { input, item } = match self.source.poll() {
-            Ok(Polled::Item(sent)) => sent,
-            Ok(Polled::Progress) => return Ok(StepResult::Ready),
-            Ok(Polled::Waiting(timeout)) => return Ok(StepResult::Waiting(timeout)),
+        let (feed, QueuedItem { input, item }) = match poll::poll(&mut self.feeds, None) {
+            Ok((feed, Polled::Item(sent))) => (feed, sent),
+            Ok((_, Polled::Progress)) => return Ok(StepResult::Ready),
+            Ok((_, Polled::Waiting(timeout))) => return Ok(StepResult::Waiting(timeout)),
             Err(error) => {
                 if error.kind() == ErrorKind::Usage {
                     self.outputs.dead.discard();
@@ -235,7 +231,7 @@ impl Stage {
             Item::Control(_) | Item::End(_) => None,
         };
         let is_known = first.is_some() || matches!(item, Item::End(_)) || self.ahead.len() + 1 >= AHEAD_MAX;
-        self.ahead.push_back(QueuedItem { input, item });
+        self.ahead.push_back((feed, QueuedItem { input, item }));
         if is_known { self.start(first.as_ref()) } else { Ok(StepResult::Ready) }
     }
 
@@ -246,17 +242,17 @@ impl Stage {
         let Phase::Learning(start) = std::mem::replace(&mut self.phase, Phase::Ended(0)) else {
             return Err(Error::broken("a stage starts twice"));
         };
-        let info = SourceInfo { source: &mut self.source, first, outputs: &self.outputs.plans };
+        let info = SourceInfo { source: self.feeds.only(), first, outputs: &self.outputs.plans };
         let OperatorSetup { mut operator, schema, side, is_report } = start(info)?;
-        if self.source.read_mode() == ReadMode::Commit && !operator.snapshot().state.is_empty() {
+        if self.feeds.only().read_mode() == ReadMode::Commit && !operator.snapshot().state.is_empty() {
             return Err(Error::broken(
                 "an operator with state reads topics as ReadMode::Stateful: a restart would lose its state",
             ));
         }
         let side = side.map(|schema| stamped(&schema, &self.run));
-        self.outputs.open(stamped(&schema, &self.run), side, self.source.counts().taken)?;
+        self.outputs.open(stamped(&schema, &self.run), side, self.feeds.counts().taken)?;
         if let Some(epochs) = &mut self.epochs {
-            operator = epochs.restore(operator, self.source.continued_inputs())?;
+            operator = epochs.restore(operator, self.feeds.only().continued_inputs())?;
             epochs.recover(operator.as_ref(), &mut self.outputs)?;
         }
         if is_report {
@@ -269,60 +265,87 @@ impl Stage {
     /// Does one step with the operator.
     fn advance(&mut self) -> Result<StepResult> {
         self.set_metrics();
-        match self.next() {
-            Ok(None) => Ok(self.wait_for_outputs()),
-            Ok(Some(Polled::Item(sent))) => self.take(sent),
-            Ok(Some(Polled::Progress)) => Ok(StepResult::Ready),
-            Ok(Some(Polled::Waiting(timeout))) => {
-                if let Self { phase: Phase::Running(operator), source, outputs, .. } = self {
-                    operator.on_drained(&|| source.unread(), outputs)?;
+        let result = match self.next() {
+            Ok(None) => {
+                self.is_held = true;
+                StepResult::Waiting(HELD_POLL)
+            }
+            Ok(Some((feed, Polled::Item(sent)))) => self.take(feed, sent)?,
+            Ok(Some((_, Polled::Progress))) => StepResult::Ready,
+            Ok(Some((_, Polled::Waiting(timeout)))) => {
+                if let Self { phase: Phase::Running(operator), feeds, outputs, .. } = self {
+                    operator.on_drained(&|| feeds.sources().flat_map(source::Source::unread).collect(), outputs)?;
                 }
-                Ok(StepResult::Waiting(timeout))
+                StepResult::Waiting(timeout)
             }
             Err(error) => {
                 self.outputs.progress = ProgressLine::hidden();
                 let (operator, outputs) = self.parts()?;
                 operator.on_failure(outputs)?;
-                Err(error)
+                return Err(error);
+            }
+        };
+        if let Some(operator) = of_feeds(&mut self.phase) {
+            operator.on_step(&mut self.outputs)?;
+            self.store()?;
+        }
+        Ok(result)
+    }
+
+    /// Lets the operator store its state with the positions of its feeds, if that is due: first it gets the rows before
+    /// these positions.
+    fn store(&mut self) -> Result<()> {
+        let Some(operator) = of_feeds(&mut self.phase) else { return Ok(()) };
+        let Some(wanted) = operator.begin_store(&mut self.feeds)? else { return Ok(()) };
+        for (feed, items) in wanted {
+            while self.feeds.source(feed).taken() < items {
+                if let Polled::Item(sent) = self.feeds.source(feed).poll()? {
+                    self.take(feed, sent)?;
+                }
             }
         }
+        of_feeds(&mut self.phase).map_or(Ok(()), |operator| operator.store(&mut self.feeds))
     }
 
     /// Does the time-driven work of the outputs, commits if possible, and returns the next item; `None` if outputs must
     /// get the rows before it first.
-    fn next(&mut self) -> Result<Option<Polled>> {
+    fn next(&mut self) -> Result<Option<(usize, Polled)>> {
         self.outputs.tick()?;
         self.watch_epochs(false)?;
-        if let Some(sent) = self.ahead.pop_front() {
+        if let Some((feed, sent)) = self.ahead.pop_front() {
             if let Item::Batch(batch) = &sent.item {
                 // The columns that expressions name were not known when the batch was read.
-                self.source.warn_of_shadows(batch);
+                self.feeds.source(feed).warn_of_shadows(batch);
             }
-            return Ok(Some(Polled::Item(sent)));
+            return Ok(Some((feed, Polled::Item(sent))));
         }
         if self.epochs.as_ref().is_some_and(|epochs| epochs.is_held(&mut self.outputs)) {
             return Ok(None);
         }
         // With a checkpoint the positions are committed once their epoch is complete.
-        if self.epochs.is_none() && self.source.can_commit() {
-            self.outputs.settle()?;
-            self.source.commit()?;
+        if self.epochs.is_none() {
+            self.commit()?;
         }
         if self.can_end_epoch()? {
             self.end_epoch(false)?;
         }
-        self.source.poll().map(Some)
+        poll::poll(&mut self.feeds, of_feeds(&mut self.phase)).map(Some)
     }
 
-    /// Waits before the next look at outputs that must commit an epoch first.
-    fn wait_for_outputs(&mut self) -> StepResult {
-        self.is_held = true;
-        StepResult::Waiting(HELD_POLL)
+    /// Commits the positions of each feed that has noted some and whose rows the operator has.
+    fn commit(&mut self) -> Result<()> {
+        for feed in self.feeds.committable() {
+            if of_feeds(&mut self.phase).is_none_or(|operator| operator.is_stored(feed)) {
+                self.outputs.settle()?;
+                self.feeds.source(feed).commit()?;
+            }
+        }
+        Ok(())
     }
 
-    /// Puts an item back at the front of `ahead`; the stage takes it again after `interval`.
+    /// Puts an item of the only feed back at the front of `ahead`; the stage takes it again after `interval`.
     fn wait_with(&mut self, sent: QueuedItem, interval: Duration) -> StepResult {
-        self.ahead.push_front(sent);
+        self.ahead.push_front((0, sent));
         self.is_held = true;
         StepResult::Waiting(interval)
     }
@@ -341,13 +364,13 @@ impl Stage {
     fn finish_commit(&mut self) -> Result<()> {
         let Some(epochs) = self.epochs.as_mut().filter(|epochs| epochs.is_committing()) else { return Ok(()) };
         epochs.finish_commit(&mut self.outputs)?;
-        self.source.commit()
+        self.feeds.only().commit()
     }
 
     /// Whether the epoch in progress is to end, and can.
     fn can_end_epoch(&mut self) -> Result<bool> {
         let Some(epochs) = self.epochs.as_mut().filter(|epochs| epochs.is_due()) else { return Ok(false) };
-        if epochs.waits_for_outputs(&mut self.outputs, false) || !self.source.can_end_epoch()? {
+        if epochs.waits_for_outputs(&mut self.outputs, false) || !self.feeds.only().can_end_epoch()? {
             return Ok(false);
         }
         // The store of the letters may not answer these promptly.
@@ -359,7 +382,7 @@ impl Stage {
     /// source, and no others.
     fn end_epoch(&mut self, is_last: bool) -> Result<()> {
         let (Some(epochs), Phase::Running(operator)) = (&mut self.epochs, &mut self.phase) else { return Ok(()) };
-        match epochs.end(operator.as_mut(), &self.source.positions()?, &mut self.outputs)? {
+        match epochs.end(operator.as_mut(), &self.feeds.only().positions()?, &mut self.outputs)? {
             // The end of the stream is the barrier of the last epoch.
             Some(_) if is_last => Ok(()),
             Some(barrier) => self.outputs.control(&Control::Barrier(barrier)),
@@ -371,22 +394,22 @@ impl Stage {
     /// Commits the epochs that the last stage of the pipe has completed; `at_once` even if the log was just watched.
     fn watch_epochs(&mut self, at_once: bool) -> Result<()> {
         let Some(epochs) = &mut self.epochs else { return Ok(()) };
-        if epochs.watch(&mut self.outputs, at_once)? { self.source.commit() } else { Ok(()) }
+        if epochs.watch(&mut self.outputs, at_once)? { self.feeds.only().commit() } else { Ok(()) }
     }
 
     /// Ends the stage once the last stage of the pipe has completed the last epoch. Errors: exit status 75 if that
     /// stage ends before.
     fn await_epoch(&mut self) -> Result<StepResult> {
-        let Phase::Ending(Ending { end, wait }) = &self.phase else {
+        let Phase::Ending(Ending { end, counts, wait }) = &self.phase else {
             return Err(Error::broken("a stage ends without an epoch"));
         };
-        let end = *end;
+        let (end, counts) = (*end, *counts);
         let is_over = epochs::is_over(wait);
         self.watch_epochs(is_over)?;
         match &self.epochs {
             Some(epochs) if !epochs.is_settled() && !epochs.is_committing() && is_over => Err(epochs.abandoned()),
             Some(epochs) if !epochs.is_settled() => Ok(StepResult::Waiting(epochs.watch_interval())),
-            _ => self.close(end),
+            _ => self.close(end, counts),
         }
     }
 
@@ -396,7 +419,7 @@ impl Stage {
             return Ok(());
         }
         // A run with wrong counts commits nothing.
-        self.with_lost(false).check()?;
+        self.all_counts(false).check()?;
         self.finish_commit()?;
         self.end_epoch(true)?;
         self.finish_commit()
@@ -410,10 +433,10 @@ impl Stage {
         }
     }
 
-    /// Processes an item.
-    fn take(&mut self, QueuedItem { input, item }: QueuedItem) -> Result<StepResult> {
+    /// Processes an item of a feed.
+    fn take(&mut self, feed: usize, QueuedItem { input, item }: QueuedItem) -> Result<StepResult> {
         if let Item::Batch(batch) = &item {
-            self.see_time(batch);
+            self.gauges.see_time(batch);
         }
         if let Item::Control(Control::Barrier(barrier)) = &item
             && self.epochs.is_some()
@@ -427,9 +450,10 @@ impl Stage {
             return Ok(self.wait_with(QueuedItem { input, item }, interval));
         }
         // The item may be the progress message that names a partition for the second time.
-        self.outputs.repeats_partitions = self.source.repeats_partitions();
-        let span = self.options.span;
-        let catches_up = matches!(item, Item::Idle) && !self.has_caught_up && self.source.has_caught_up();
+        let source = self.feeds.source(feed);
+        self.outputs.repeats_partitions = source.repeats_partitions();
+        let (from, span) = (FeedInput { feed, input }, self.options.span);
+        let catches_up = matches!(item, Item::Idle) && !self.has_caught_up && source.has_caught_up();
         self.has_caught_up |= catches_up;
         if let Item::Batch(batch) = &item
             && self.epochs.is_some()
@@ -444,13 +468,16 @@ impl Stage {
                 let batch = span.select(batch)?;
                 let filtered = (read - batch.num_rows()) as u64;
                 if batch.num_rows() > 0 {
-                    counts = operator.on_batch(batch, input, outputs)?;
+                    counts = operator.on_batch(batch, from, outputs)?;
                 }
                 counts.taken += filtered;
                 counts.filtered += filtered;
             }
-            Item::Control(control) => operator.on_control(control, outputs)?,
-            Item::Dead(letters) => outputs.dead.take(&letters)?,
+            Item::Control(control) => operator.on_control(control, from, outputs)?,
+            Item::Dead(letters) => match operator.feeds() {
+                Some(operator) => operator.on_letters(feed, letters)?,
+                None => outputs.dead.take(&letters)?,
+            },
             Item::Idle => {
                 outputs.idle()?;
                 if catches_up {
@@ -458,142 +485,105 @@ impl Stage {
                 }
                 operator.on_idle(outputs)?;
             }
-            Item::End(end) => return self.finish(end, false),
+            Item::End(end) => return self.end_feed(feed, end),
         }
         let is_done = operator.is_done();
-        self.count(&counts);
+        self.counts.add(&counts, &mut self.outputs);
         match is_done {
             true => self.finish(End { how: EndReason::Exhausted, rows: 0, verdict: 0 }, true),
             false => Ok(StepResult::Ready),
         }
     }
 
-    /// Adds these counts of rows, and the dead rows since the last call.
-    fn count(&mut self, counts: &Counts) {
-        self.counts.add(counts);
-        self.counts.add(&std::mem::take(&mut self.outputs.dead_rows));
+    /// Ends a feed, and the stage with the last one.
+    fn end_feed(&mut self, feed: usize, end: End) -> Result<StepResult> {
+        if let Some(operator) = of_feeds(&mut self.phase) {
+            operator.on_feed_end(feed, self.feeds.source(feed), end.how)?;
+        }
+        match self.feeds.end(feed, end) {
+            Some(end) => self.finish(end, false),
+            None => Ok(StepResult::Ready),
+        }
     }
 
     /// Ends the stage at the end of the input, or early because the operator needs no more rows: checks the law of
     /// counts, ends the outputs, writes the summary. Errors: exit status 70 if the counts do not add up.
     fn finish(&mut self, end: End, is_early: bool) -> Result<StepResult> {
         self.outputs.progress = ProgressLine::hidden();
-        let rows = self.source.counts().out;
+        let rows = self.feeds.counts().out;
         let ended =
-            InputEnded { end: End { rows, ..end }, is_proven: !is_early && self.source.proof() == EndProof::Proven };
+            InputEnded { end: End { rows, ..end }, is_proven: !is_early && self.feeds.proof() == EndProof::Proven };
         let (operator, outputs) = self.parts()?;
         let counts = operator.on_end(&ended, outputs)?;
-        self.count(&counts);
+        self.counts.add(&counts, &mut self.outputs);
+        self.store()?;
         self.outputs.conclude()?;
+        if let Some(operator) = of_feeds(&mut self.phase) {
+            operator.conclude(&mut self.outputs)?;
+        }
         self.end_last_epoch()?;
-        self.done = Some(self.done());
-        self.counts = self.with_lost(is_early);
-        self.counts.check()?;
+        self.counts.end(&self.feeds, &self.outputs);
+        let counts = self.all_counts(is_early);
+        counts.check()?;
         self.run.service.stopping();
         if self.epochs.as_ref().is_some_and(|epochs| !epochs.is_settled()) {
-            self.raise_verdict_for_losses();
+            self.outputs.judge(&counts, &self.options);
             let end = End { verdict: self.outputs.report.verdict.max(end.verdict), ..end };
             self.outputs.send_end(&end)?;
-            self.phase = Phase::Ending(Ending { end, wait: self.run.stop.server_wait() });
+            self.phase = Phase::Ending(Ending { end, counts, wait: self.run.stop.server_wait() });
             return Ok(StepResult::Ready);
         }
-        self.close(end)
-    }
-
-    /// Makes the exit status at least 1 if records or rows so far were lost, or were dead under `--strict`.
-    fn raise_verdict_for_losses(&mut self) {
-        let (strict, rejected) = (self.options.strict, self.outputs.rejected_rows);
-        if self.counts.dropped > 0
-            || self.outputs.dead.lost().total() > 0
-            || strict && self.counts.dead + rejected > 0
-            || rejected > 0 && !self.outputs.dead.is_written()
-        {
-            self.outputs.set_verdict(1);
-        }
+        self.close(end, counts)
     }
 
     /// Ends the outputs, which have all epochs, and writes the summary. Errors: exit status 70 if the counts do not add
     /// up.
-    fn close(&mut self, mut end: End) -> Result<StepResult> {
-        let of_stage = self.outputs.dead.lost().of_stage.min(self.counts.dead);
-        self.counts.dead -= of_stage;
-        self.counts.dropped += of_stage;
-        self.raise_verdict_for_losses();
-        self.counts.check()?;
-        self.set_counts(&self.counts);
+    fn close(&mut self, mut end: End, mut counts: Counts) -> Result<StepResult> {
+        let of_stage = self.outputs.dead.lost().of_stage.min(counts.dead);
+        counts.dead -= of_stage;
+        counts.dropped += of_stage;
+        self.outputs.judge(&counts, &self.options);
+        counts.check()?;
+        self.gauges.set_counts(&counts);
         self.outputs.set_metrics();
         end.verdict = end.verdict.max(self.outputs.report.verdict);
-        let reports = self.outputs.finish(&mut end)?;
-        self.source.commit_end()?;
-        self.outputs.report.warnings.extend(self.source.warnings());
+        let mut reports = self.outputs.finish(&mut end)?;
+        let mut dead = self.outputs.dead.by_type().clone();
+        match of_feeds(&mut self.phase) {
+            Some(operator) => {
+                let run = StageEnd { counts: &counts, feeds: &self.feeds };
+                OutputsEnded { outputs: reports, dead } = operator.close(&mut end, &run, &mut self.outputs)?;
+            }
+            None => self.feeds.sources().for_each(|source| self.outputs.report.warnings.extend(source.warnings())),
+        }
+        self.feeds.commit_end()?;
         self.outputs.report.warn_of_passed_over();
         self.run.console.set_progress(None);
-        let totals = Totals {
-            run: &self.run,
-            counts: &self.counts,
-            dead: self.outputs.dead.by_type(),
-            end: &end,
-            outputs: &reports,
-            lag: lag_of(std::iter::once(&self.source)),
-        };
-        let summary = Summary { totals, source: &self.source, report: &self.outputs.report };
-        summary.say(self.options.quiet);
-        if let Some(path) = &self.options.stats {
-            report_file::write(path, &format!("{}\n", summary.stats()))?;
-        }
+        let (run, feeds, report) = (&self.run, &self.feeds, &self.outputs.report);
+        let summary = Summary { run, counts: &counts, dead: &dead, end: &end, outputs: &reports, feeds, report };
+        summary.publish(&self.options)?;
         self.phase = Phase::Ended(end.verdict);
         Ok(StepResult::Ended(end.verdict))
     }
 
-    /// Returns the counts by outcome so far, including records that became no rows. At an early end only the records
-    /// before the last row count.
-    fn with_lost(&self, is_early: bool) -> Counts {
-        let mut lost = self.source.counts();
-        if is_early {
-            lost = Counts { dead: self.outputs.dead.from_source(), ..Counts::default() };
-        }
-        let mut counts = self.counts;
-        counts.add_lost(&lost);
-        if !self.outputs.dead.is_written() {
-            counts.dropped += std::mem::take(&mut counts.dead);
-        }
-        counts
+    /// Returns the counts of all records so far ([`StageCounts::all`]).
+    fn all_counts(&mut self, is_early: bool) -> Counts {
+        self.counts.all(&self.feeds, &self.outputs, of_feeds(&mut self.phase), is_early)
     }
 
     /// Sets the metrics and the status of the service manager.
-    fn set_metrics(&self) {
-        let run = &self.run;
-        if run.stop.signal().is_some() {
-            run.service.stopping();
-        }
-        run.service.status(|| self.with_lost(false).to_string());
-        if run.metrics.is_on() {
-            self.set_counts(&self.with_lost(false));
-            self.outputs.set_metrics();
-            let lags = self.source.lag(Clock::System.now());
-            run.metrics.set_consumer_lag(lags.iter().map(Into::into));
+    fn set_metrics(&mut self) {
+        if self.gauges.are_watched() {
+            let counts = self.all_counts(false);
+            let figures = of_feeds(&mut self.phase).map(|operator| operator.status()).unwrap_or_default();
+            self.gauges.set(&counts, &figures, &self.feeds, &self.outputs);
         }
     }
+}
 
-    /// Sets the metric of records by outcome.
-    fn set_counts(&self, counts: &Counts) {
-        let metrics = &self.run.metrics;
-        for (outcome, records) in counts.outcomes() {
-            metrics.set(&metrics::EVENTS, &[self.run.console.tool(), outcome], records as f64);
-        }
-    }
-
-    /// Sets the metric of stream time from a batch's last row, which has the largest stream time of its partition so
-    /// far.
-    fn see_time(&mut self, batch: &RecordBatch) {
-        let Some(times) = batch.column_by_name("stream_time").filter(|_| self.run.metrics.is_on()) else { return };
-        let times = times.as_primitive_opt::<TimestampMicrosecondType>();
-        let last = times.and_then(|times| Some(times.value(times.len().checked_sub(1)?)));
-        self.stream_time = self.stream_time.max(last);
-        if let Some(stream_time) = self.stream_time {
-            self.run.metrics.set(&metrics::STREAM_TIME, &[], stream_time as f64 / SECOND as f64);
-        }
-    }
+/// Returns the part of the operator that keeps the positions of its feeds itself.
+fn of_feeds(phase: &mut Phase) -> Option<&mut dyn FeedOperator> {
+    if let Phase::Running(operator) = phase { operator.feeds() } else { None }
 }
 
 #[cfg(test)]

@@ -3,29 +3,32 @@
 //! An operator gets no files, outputs or clock from the stage, so the same operator runs in a tool and in a simulation.
 //! The operators of evt-backfill have their own store, target and ledger; the operator of evt-validate has a registry.
 
+use super::feeds::{FeedInput, Feeds};
 use crate::counts::Counts;
+use crate::emit::Dead;
 use crate::error::Result;
 use crate::format::Format;
-use crate::frame::{Control, End};
+use crate::frame::{Control, End, EndReason};
 use crate::input::UnreadPartition;
-use crate::kind::dead::Fault;
-use crate::kind::dead::Rejected;
+use crate::kind::dead::{ErrorType, Fault, Rejected};
 use crate::metrics::Metrics;
 use crate::op::storage::StateStorage;
 use crate::op::window::watermark::ContinuedInput;
+use crate::output::OutputReport;
+use crate::source;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// Processes the rows of one stage.
 pub trait Operator {
-    /// Processes a batch of input number `input`, which is part of the identity of a partition (decision 068). Returns
-    /// the counts of its rows: `taken` is all of them, and each has one outcome. Rows given to [`Collector::dead`] are
-    /// not in `dead`: the stage counts them.
-    fn on_batch(&mut self, batch: RecordBatch, input: u32, out: &mut dyn Collector) -> Result<Counts>;
+    /// Processes a batch. Returns the counts of its rows: `taken` is all of them, and each has one outcome. Rows given
+    /// to [`Collector::dead`] are not in `dead`: the stage counts them.
+    fn on_batch(&mut self, batch: RecordBatch, from: FeedInput, out: &mut dyn Collector) -> Result<Counts>;
 
     /// Processes a control message other than an end. Passes it on by default.
-    fn on_control(&mut self, message: Control, out: &mut dyn Collector) -> Result<()> {
+    fn on_control(&mut self, message: Control, _from: FeedInput, out: &mut dyn Collector) -> Result<()> {
         out.control(&message)
     }
 
@@ -81,12 +84,80 @@ pub trait Operator {
         Ok(vec![])
     }
 
+    /// Returns the part of an operator that keeps the positions of its feeds itself.
+    fn feeds(&mut self) -> Option<&mut dyn FeedOperator> {
+        None
+    }
+
     /// Returns the operator with the state of an [`Operator::snapshot`]. Errors: exit status 78 if the state was
     /// made with other options, 65 if it is damaged.
     fn restore(self: Box<Self>, state: &[u8]) -> Result<Box<dyn Operator>>;
 
     /// Begins another run after [`Operator::restore`]: its inputs are new, but for those that it continues.
     fn begin_run(&mut self, _continued: &[ContinuedInput]) {}
+}
+
+/// An operator over several feeds, which stores its state and the positions of its feeds itself (evt-alert).
+pub trait FeedOperator {
+    /// Returns the stream time (µs) to which a feed was read. The feed with the least one is polled first.
+    fn read_to(&self, feed: usize) -> Option<i64>;
+
+    /// The stage calls it before it polls a feed.
+    fn before_poll(&mut self, feed: usize, source: &mut source::Source) -> Result<()>;
+
+    /// The stage calls it when a feed has nothing to read now.
+    fn on_waiting(&mut self, feed: usize, source: &source::Source);
+
+    /// Takes dead letters of the records of a feed, and writes them.
+    fn on_letters(&mut self, feed: usize, letters: Dead) -> Result<()>;
+
+    /// The stage calls it when a feed has ended and the operator has all its rows.
+    fn on_feed_end(&mut self, feed: usize, source: &mut source::Source, how: EndReason) -> Result<()>;
+
+    /// Does the time-driven work. The stage calls it in every step.
+    fn on_step(&mut self, out: &mut dyn Collector) -> Result<()>;
+
+    /// Whether the committed offsets of a feed may move to where it was read: the state with its positions is stored.
+    /// If it is not, the operator may request that it is stored ([`FeedOperator::begin_store`]).
+    fn is_stored(&mut self, feed: usize) -> bool;
+
+    /// Begins to store the state, if that is due. Returns the feeds of which the stage must pass on all items so far
+    /// first, with the number of these items; `None` if nothing is to be stored now.
+    fn begin_store(&mut self, feeds: &mut Feeds) -> Result<Option<Vec<(usize, u64)>>>;
+
+    /// Stores the state with the positions that the feeds had in [`FeedOperator::begin_store`].
+    fn store(&mut self, feeds: &mut Feeds) -> Result<()>;
+
+    /// Corrects the counts of the stage by what is known only later, and by dead letters that could not be written.
+    fn recount(&self, counts: &mut Counts);
+
+    /// Returns figures for the status of the service manager, beside the counts.
+    fn status(&self) -> String;
+
+    /// Waits until the outputs of the operator have accepted or rejected every row, at the end.
+    fn conclude(&mut self, out: &mut dyn Collector) -> Result<()>;
+
+    /// Returns a line for each feed whose rows are lost if the run fails now.
+    fn lost(&self, feeds: &Feeds) -> Vec<String>;
+
+    /// Ends the outputs of the operator at `end`, and may change its exit status.
+    fn close(&mut self, end: &mut End, run: &StageEnd<'_>, out: &mut dyn Collector) -> Result<OutputsEnded>;
+}
+
+/// A stage at its end.
+pub struct StageEnd<'a> {
+    /// The counts of all records.
+    pub counts: &'a Counts,
+    /// The feeds.
+    pub feeds: &'a Feeds,
+}
+
+/// The results of the outputs of an operator.
+pub struct OutputsEnded {
+    /// The report of each output.
+    pub outputs: Vec<OutputReport>,
+    /// The number of dead letters by type.
+    pub dead: BTreeMap<ErrorType, u64>,
 }
 
 /// The state of an operator.
@@ -168,6 +239,9 @@ pub trait Collector {
     /// Adds a message to the report at the end of the run.
     fn note(&mut self, message: Note);
 
+    /// Sets figures that stand behind the counts in the line at the end; `None` leaves out the line.
+    fn figures(&mut self, text: Option<String>);
+
     /// Adds an entry to `--stats`.
     fn detail(&mut self, name: &str, value: serde_json::Value);
 
@@ -188,7 +262,7 @@ pub enum Note {
 pub struct Pass;
 
 impl Operator for Pass {
-    fn on_batch(&mut self, batch: RecordBatch, _input: u32, out: &mut dyn Collector) -> Result<Counts> {
+    fn on_batch(&mut self, batch: RecordBatch, _from: FeedInput, out: &mut dyn Collector) -> Result<Counts> {
         out.rows(&batch)?;
         let rows = batch.num_rows() as u64;
         Ok(Counts { taken: rows, out: rows, ..Counts::default() })

@@ -5,6 +5,7 @@
 
 use super::operator::{Collector, Note};
 use super::progress::ProgressLine;
+use super::setup::StageOptions;
 use crate::checkpoint::Checkpoint;
 use crate::checkpoint::header::CHECKPOINT_KEY;
 use crate::checkpoint::log::{EpochPart, OutputName};
@@ -97,6 +98,10 @@ pub struct EndReport {
     pub notes: Vec<String>,
     /// Entries that the operator and the checkpoint add to `--stats`.
     pub details: serde_json::Map<String, serde_json::Value>,
+    /// The operator's figures in the line of counts.
+    pub figures: Option<String>,
+    /// Whether the line of counts is left out.
+    pub is_silent: bool,
     /// The lowest exit status that the run may have.
     pub verdict: u8,
     /// The number of rows at or after `--until` that a run with a checkpoint left out. Its positions are behind these
@@ -344,6 +349,17 @@ impl Outputs {
         self.dead.settle()
     }
 
+    /// Makes the exit status at least 1 if records or rows were lost, or were dead under `--strict`. `counts` are those
+    /// of all records.
+    pub(super) fn judge(&mut self, counts: &Counts, options: &StageOptions) {
+        let rejected = self.rejected_rows;
+        let has_lost = counts.dropped > 0 || self.dead.lost().total() > 0 || rejected > 0 && !self.dead.is_written();
+        let is_faulty = counts.dead + counts.dropped + rejected > 0;
+        if has_lost && !options.tolerates_losses || options.strict && is_faulty {
+            self.set_verdict(1);
+        }
+    }
+
     /// Sends the end to later stages of the pipe, which complete the last epoch.
     pub fn send_end(&mut self, end: &End) -> Result<()> {
         self.announced = None;
@@ -555,6 +571,11 @@ impl Collector for Outputs {
             Note::Info(line) => self.report.notes.push(line),
             Note::Warning(line) => self.report.warnings.push(line),
         }
+    }
+
+    fn figures(&mut self, text: Option<String>) {
+        self.report.is_silent = text.is_none();
+        self.report.figures = text;
     }
 
     fn detail(&mut self, name: &str, value: serde_json::Value) {

@@ -54,10 +54,24 @@ pub struct StageOptions {
     pub strict: bool,
     /// `--stats`.
     pub stats: Option<String>,
-    /// Whether the operator needs the first rows to start, even if the schema is known.
-    pub needs_rows: bool,
+    /// Whether records that are lost leave the exit status as it is, unless `strict`.
+    pub tolerates_losses: bool,
+    /// When the operator starts.
+    pub start_at: StartAt,
     /// The time of the rows that the operator gets; others are counted as filtered.
     pub span: Span,
     /// `--branch`.
     pub branch: Option<String>,
+}
+
+/// When the operator of a stage starts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum StartAt {
+    /// When the schema of the rows is known.
+    #[default]
+    Schema,
+    /// With the first rows, even if their schema is known before.
+    Rows,
+    /// At once, whatever the rows are.
+    Once,
 }

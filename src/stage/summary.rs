@@ -1,22 +1,24 @@
 //! The report of a run at its end: warnings, notes, a line of counts on stderr, and the counts as JSON for `--stats`.
 //!
 //! The line has the counts by outcome, the dead letters by type, the result of each output, and how the input ended.
-//! [`Totals`] are the parts that stages and evt-alert share.
 
+use super::feeds::Feeds;
 use super::outputs::EndReport;
-use crate::clock::Clock;
+use super::setup::StageOptions;
 use crate::counts::Counts;
+use crate::error::Result;
 use crate::frame::{End, EndReason};
-use crate::input::{EndProof, Lag};
+use crate::input::EndProof;
 use crate::kind::dead::ErrorType;
+use crate::mapping::Defaults;
 use crate::metrics;
 use crate::output::OutputReport;
-use crate::run::Run;
+use crate::run::{Run, report_file};
 use crate::source;
 use std::collections::BTreeMap;
 
-/// What every run has at its end.
-pub struct Totals<'a> {
+/// The results of a stage at its end.
+pub struct Summary<'a> {
     /// The run.
     pub run: &'a Run,
     /// Counts of the records read, by outcome.
@@ -27,24 +29,51 @@ pub struct Totals<'a> {
     pub end: &'a End,
     /// The report of each output.
     pub outputs: &'a [OutputReport],
-    /// The lag of topics.
-    pub lag: Vec<Lag>,
+    /// The sources of its rows.
+    pub feeds: &'a Feeds,
+    /// The operator's report.
+    pub report: &'a EndReport,
 }
 
-impl Totals<'_> {
-    /// Returns the counts by outcome, and those of dead letters by type: `in 4 out 1 dead 3 (ParseError 3)`.
-    pub fn counts_text(&self) -> String {
+impl Summary<'_> {
+    /// Prints the report, and writes the file of `--stats`. `-q` keeps only the warnings about lost rows.
+    pub fn publish(&self, options: &StageOptions) -> Result<()> {
+        let console = &self.run.console;
+        self.report.warnings.iter().for_each(|warning| console.warn(warning));
+        if !options.quiet {
+            self.report.notes.iter().for_each(|note| console.say(note));
+            (!self.report.is_silent).then(|| console.say(self.line()));
+        }
+        let Some(path) = &options.stats else { return Ok(()) };
+        report_file::write(path, &format!("{}\n", self.stats()))
+    }
+
+    /// Returns the line of counts. The operator's figures stand in place of how the rows were mapped.
+    fn line(&self) -> String {
+        let mut line = self.counts.to_string();
         let types: Vec<_> = self.dead.iter().map(|(error_type, n)| format!("{} {n}", error_type.name())).collect();
-        if types.is_empty() { self.counts.to_string() } else { format!("{} ({})", self.counts, types.join(", ")) }
+        if !types.is_empty() {
+            line += &format!(" ({})", types.join(", "));
+        }
+        let figures = self.report.figures.as_deref();
+        line += figures.unwrap_or_default();
+        line.extend(self.outputs.iter().map(describe));
+        if self.end.how == EndReason::Stopped {
+            line.push_str("; stopped");
+        } else if figures.is_none() && self.feeds.proof() == EndProof::Missing {
+            line.push_str("; end not proven");
+        }
+        let is_default = |used: fn(Defaults) -> bool| self.feeds.sources().map(source::Source::defaults).any(used);
+        let defaults = [("source", is_default(|of| of.source)), ("event_type", is_default(|of| of.event_type))];
+        let used: Vec<_> = defaults.iter().filter(|(_, is_used)| *is_used).map(|(name, _)| *name).collect();
+        if figures.is_none() && !used.is_empty() {
+            line += &format!("; default {}", used.join(" and "));
+        }
+        line
     }
 
-    /// Returns the result of each output that has one: `; metrics.db: in 4 out 4`.
-    pub fn outputs_text(&self) -> String {
-        self.outputs.iter().map(describe).collect()
-    }
-
-    /// Returns the members of `--stats` that all runs have.
-    pub fn stats(&self) -> serde_json::Map<String, serde_json::Value> {
+    /// Returns the report as JSON.
+    fn stats(&self) -> serde_json::Value {
         let seconds = metrics::cpu_seconds();
         let millions = self.counts.taken as f64 / 1e6;
         let output = |report: &OutputReport| {
@@ -65,62 +94,10 @@ impl Totals<'_> {
             ("cpu_seconds".to_owned(), seconds.into()),
             ("cpu_seconds_per_million".to_owned(), (millions > 0.0).then(|| seconds / millions).into()),
         ]);
-        if !self.lag.is_empty() {
-            stats.insert("lag".to_owned(), serde_json::json!(self.lag));
+        let lag = self.feeds.lag();
+        if !lag.is_empty() {
+            stats.insert("lag".to_owned(), serde_json::json!(lag));
         }
-        stats
-    }
-}
-
-/// Returns the lag of topics at the end of a run. The system clock measures the lag, whatever `--now` is, because
-/// Kafka's timestamps come from real clocks.
-pub fn lag_of<'a>(sources: impl Iterator<Item = &'a source::Source>) -> Vec<Lag> {
-    let now = Clock::System.now();
-    sources.flat_map(|source| source.lag(now)).collect()
-}
-
-/// The results of a stage at its end.
-pub struct Summary<'a> {
-    /// What every run has.
-    pub totals: Totals<'a>,
-    /// The source of its rows.
-    pub source: &'a source::Source,
-    /// The operator's report.
-    pub report: &'a EndReport,
-}
-
-impl Summary<'_> {
-    /// Prints the report; `quiet` keeps only the warnings about lost rows.
-    pub fn say(&self, quiet: bool) {
-        let console = &self.totals.run.console;
-        self.report.warnings.iter().for_each(|warning| console.warn(warning));
-        if !quiet {
-            self.report.notes.iter().for_each(|note| console.say(note));
-            console.say(self.line());
-        }
-    }
-
-    /// Returns the line of counts.
-    fn line(&self) -> String {
-        let mut line = self.totals.counts_text() + &self.totals.outputs_text();
-        if self.totals.end.how == EndReason::Stopped {
-            line.push_str("; stopped");
-        } else if self.source.proof() == EndProof::Missing {
-            line.push_str("; end not proven");
-        }
-        let defaults = self.source.defaults();
-        if defaults.source || defaults.event_type {
-            line.push_str("; default ");
-            let names = [("source", defaults.source), ("event_type", defaults.event_type)];
-            let used: Vec<_> = names.iter().filter(|(_, used)| *used).map(|(name, _)| *name).collect();
-            line.push_str(&used.join(" and "));
-        }
-        line
-    }
-
-    /// Returns the report as JSON.
-    pub fn stats(&self) -> serde_json::Value {
-        let mut stats = self.totals.stats();
         stats.extend(self.report.details.clone());
         stats.into()
     }

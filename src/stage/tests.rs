@@ -2,6 +2,7 @@
 
 use super::operator::Snapshot;
 use super::*;
+use crate::clock::Clock;
 use crate::output::dead_letters::DeadLetters;
 use crate::source::SourceOptions;
 use crate::uri::Uri;
@@ -10,7 +11,7 @@ use crate::uri::Uri;
 struct Stateful;
 
 impl Operator for Stateful {
-    fn on_batch(&mut self, batch: RecordBatch, _: u32, _: &mut dyn Collector) -> Result<Counts> {
+    fn on_batch(&mut self, batch: RecordBatch, _: FeedInput, _: &mut dyn Collector) -> Result<Counts> {
         let rows = batch.num_rows() as u64;
         Ok(Counts { taken: rows, filtered: rows, ..Counts::default() })
     }

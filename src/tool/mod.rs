@@ -12,7 +12,7 @@
 //! ```
 //!
 //! - `NAME.rs` or `NAME/`: evt-NAME (evt-gen is `generate.rs`). No tool uses the files of another one.
-//! - `alert/`: evt-alert, which has a loop of its own because its inputs may be of different kinds (decision 241).
+//! - `alert/`: evt-alert, whose inputs may be of different kinds: its stage has several feeds (decision 241).
 //! - `reconcile/`: evt-reconcile, which opens its inputs itself.
 //! - `backfill/`: evt-backfill, which corrects the windows of a store and replays dead letters.
 //! - `validation.rs`: the operator and the flags that evt-validate and evt-backfill share.

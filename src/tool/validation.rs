@@ -14,6 +14,7 @@ use crate::op::validate::{self, SubjectOf, Validator};
 use crate::op::window::MemoryBound;
 use crate::op::window::watermark::ContinuedInput;
 use crate::registry::Registry;
+use crate::stage::feeds::FeedInput;
 use crate::stage::operator::{Collector, InputEnded, Note, Operator, Snapshot};
 use crate::store::rows;
 use crate::time::parse_duration;
@@ -59,7 +60,7 @@ pub struct Validate {
 }
 
 impl Operator for Validate {
-    fn on_batch(&mut self, batch: RecordBatch, _input: u32, out: &mut dyn Collector) -> Result<Counts> {
+    fn on_batch(&mut self, batch: RecordBatch, _from: FeedInput, out: &mut dyn Collector) -> Result<Counts> {
         let mut counts = Counts { taken: batch.num_rows() as u64, ..Counts::default() };
         let batch = self.keep(batch, &mut counts, out)?;
         out.rows(&batch)?;
@@ -67,7 +68,7 @@ impl Operator for Validate {
         Ok(Counts { out: batch.num_rows() as u64, ..counts })
     }
 
-    fn on_control(&mut self, message: Control, out: &mut dyn Collector) -> Result<()> {
+    fn on_control(&mut self, message: Control, _from: FeedInput, out: &mut dyn Collector) -> Result<()> {
         if let (Some(dedup), Control::Progress(progress)) = (&mut self.dedup, &message) {
             dedup.on_progress(progress);
         }

@@ -19,6 +19,13 @@ pub struct FileContent {
     pub(super) prefixes: Vec<u64>,
 }
 
+impl FileContent {
+    /// Whether one of two contents may begin with the other: the hashes of the longest prefix that both have agree.
+    pub fn is_like(&self, other: &Self) -> bool {
+        self.prefixes.iter().zip(&other.prefixes).next_back().is_none_or(|(one, other)| one == other)
+    }
+}
+
 /// The whole lines of a file.
 #[derive(Clone, Copy)]
 struct Lines {

@@ -1,5 +1,6 @@
-//! Files in checkpoints, known by their content up to the end of their last line (evt-alert: `tool/alert/files.rs`). A
-//! file that was renamed, compressed or has grown is the same file; other content under the same name is another file.
+//! Files that earlier runs have read, known by their content up to the end of their last line: in checkpoints, behind
+//! followed names, and in the state of evt-alert. A file that was renamed, compressed or has grown is the same file;
+//! other content under the same name is another file.
 //!
 //! ```text
 //! bytes that are read ─► digests of the first 64, 256, 1024, … bytes ─► FileContent ─► checkpoint
@@ -72,12 +73,8 @@ pub fn compare(mut file: &File, known: &[FileContent], ratio_max: u64) -> Result
         scanned
     };
     // Most files differ in their first bytes.
-    let head = scan(&[], HEAD_BYTES)?.content.prefixes;
-    let may_be = |known: &&FileContent| {
-        let mut both = known.prefixes.iter().zip(&head);
-        both.next_back().is_none_or(|(known, found)| known == found)
-    };
-    let longest = known.iter().filter(may_be).map(|known| known.length).max().unwrap_or(0);
+    let head = scan(&[], HEAD_BYTES)?.content;
+    let longest = known.iter().filter(|known| known.is_like(&head)).map(|known| known.length).max().unwrap_or(0);
     if longest == 0 {
         return Ok(vec![Likeness::Other; known.len()]);
     }

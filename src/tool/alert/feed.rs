@@ -1,30 +1,30 @@
-//! One input of evt-alert: its source, the positions of its partitions, and the rows for the engine.
+//! One feed of evt-alert: its name, the positions of its partitions, and the rows for the engine.
 
-use super::files::{FileLetters, FileMark};
+use super::known::files::{FileLetters, FileMark};
+use super::known::stored::{codes, instants, text, time_columns};
 use super::known::{KnownRows, LeftOut, SelectedRows, UnmarkedRows, UnstampedRows, check_final};
 use super::positions::{FramePartition, FramePartitions, RowPosition, WHOLE, has_new_topic, set_topic_ids};
-use super::stored::{codes, instants, text, time_columns};
-use super::writer::{FeedLetters, NewLetters};
 use crate::alert::clock::{AlertClock, PartitionKey, ReadState};
 use crate::alert::engine::{AlertEngine, TimedRows};
 use crate::counts::Counts;
-use crate::emit::Item;
+use crate::emit::Dead;
 use crate::error::{Error, Result};
 use crate::expr::RowFault;
-use crate::frame::{self, Control, EndReason};
+use crate::frame::{self, EndReason, Progress};
 use crate::input::ReadPosition;
 use crate::kind::Kind;
 use crate::kind::dead::{ErrorType, Fault};
 use crate::kind::event::column;
 use crate::kind::span::Span;
 use crate::run::Run;
-use crate::source::Polled;
+use crate::source;
 use crate::time::SECOND;
 use crate::time::rounded;
 use arrow::array::{AsArray, RecordBatch};
 use arrow::compute::filter_record_batch;
 use arrow::datatypes::Int64Type;
 use std::collections::BTreeMap;
+use std::rc::Rc;
 use std::time::Duration;
 
 /// How often the ends of topics are compared with what was read.
@@ -36,39 +36,30 @@ const SILENCE: Duration = Duration::from_secs(10);
 /// with few records it is then compared with the time at which it was read.
 const HELD_MAX: i64 = SECOND / 2;
 
-/// The result of [`Feed::step`].
-pub struct FeedOutput {
-    /// What follows.
-    pub step: FeedStep,
-    /// The letters of the records that were read and of rows that the rules could not evaluate.
-    pub letters: FeedLetters,
-}
-
-/// What follows a step of a feed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum FeedStep {
-    /// More rows may be readable now.
-    More,
-    /// Nothing can be read now; try again after this time at the latest.
-    Waiting(Duration),
-    /// The input has ended.
-    Ended(EndReason),
-}
-
 /// What the rows of all feeds change.
-pub struct FeedTarget<'a> {
+pub struct Evaluation {
     /// The rules.
-    pub engine: &'a mut AlertEngine,
+    pub engine: AlertEngine,
     /// The alert clock.
-    pub clock: &'a mut AlertClock,
+    pub clock: AlertClock,
     /// The positions of topics.
-    pub positions: &'a mut BTreeMap<PartitionKey, RowPosition>,
+    pub positions: BTreeMap<PartitionKey, RowPosition>,
+}
+
+/// A row that the rules could not evaluate.
+pub struct FaultyRow {
+    /// Its batch.
+    pub batch: RecordBatch,
+    /// Its index in the batch.
+    pub row: usize,
+    /// Why.
+    pub fault: Fault,
 }
 
 /// The run of a step: its time and its limits for rows.
-pub struct FeedRun<'a> {
+pub struct FeedRun {
     /// The run.
-    pub run: &'a Run,
+    pub run: Rc<Run>,
     /// The monotonic time.
     pub now: Duration,
     /// Rows without stamps that are later than this (µs) are left out: the wall time and what `--max-future` permits.
@@ -124,50 +115,47 @@ pub enum FeedForm {
     Frames(String),
 }
 
-/// An open input.
+/// A feed.
 pub struct Feed {
-    /// Its number on the command line.
+    /// The number of its input on the command line.
     pub number: u32,
     /// Its name.
     pub name: String,
-    /// Its source.
-    pub source: crate::source::Source,
     /// The rows that an earlier run has evaluated.
     pub known: KnownRows,
     form: FeedForm,
-    /// Whether it has ended.
-    pub is_ended: bool,
-    /// Rows by outcome.
+    /// The kind of its rows, as far as the source knows it.
+    kind: Kind,
+    /// Rows by outcome that are not in the counts of the stage yet.
     pub counts: Counts,
+    /// The number of all rows so far.
+    taken: u64,
     /// The dead letters of a file.
     pub letters: FileLetters,
     ends: TopicEnds,
+    /// How far a topic was read when the state began to be stored, with the number of items before that.
+    storing: Option<(u64, Vec<ReadPosition>)>,
     /// Whether the source has named the partitions.
     has_partitions: bool,
     whole: WholeInput,
 }
 
 impl Feed {
-    /// Makes the feed of a source, and announces it to the clock.
-    pub fn new(
-        source: crate::source::Source,
-        number: u32,
-        name: String,
-        form: FeedForm,
-        clock: &mut AlertClock,
-    ) -> Self {
+    /// Makes a feed, and announces it to the clock.
+    pub fn new(number: u32, name: String, form: FeedForm, clock: &mut AlertClock) -> Self {
         let key = PartitionKey::new(number, name.clone(), "");
         clock.announce(key.clone(), None);
         Self {
             number,
             name,
-            source,
             known: KnownRows::Unmarked(UnmarkedRows::default()),
             form,
-            is_ended: false,
+            kind: Kind::Event,
             counts: Counts::default(),
+            taken: 0,
             letters: FileLetters::default(),
             ends: TopicEnds::default(),
+            storing: None,
             has_partitions: false,
             whole: WholeInput { key, is_only: false, has_letters: false, left_out: LeftOut::default() },
         }
@@ -185,7 +173,7 @@ impl Feed {
     /// Returns the mark of a file of which a row was evaluated or a dead letter was written. A file without such a mark
     /// is not known to later runs, which read it again.
     pub fn read_mark(&self) -> Option<&FileMark> {
-        self.known.mark().filter(|mark| mark.last_offset >= 0 || mark.last_letter >= 0)
+        self.known.mark().filter(|mark| mark.last_row >= 0 || mark.last_letter >= 0)
     }
 
     /// Whether a broker does not answer.
@@ -209,68 +197,73 @@ impl Feed {
         matches!(&self.known, KnownRows::Store(stored) if stored.has_begun())
     }
 
-    /// Reads a step. The caller writes the letters before it stores the positions.
-    pub fn step(&mut self, to: &mut FeedTarget<'_>, context: &FeedRun<'_>) -> Result<FeedOutput> {
-        if context.is_live && self.is_topic() {
-            self.note_ends(to.clock, context)?;
+    /// Notes that the state has the effect of all rows that were taken.
+    pub fn set_stored(&mut self) {
+        self.known.set_stored(self.taken);
+    }
+
+    /// Does what is due before the source is polled.
+    pub fn before_poll(&mut self, source: &mut source::Source, to: &mut Evaluation, context: &FeedRun) -> Result<()> {
+        self.kind = source.kind();
+        if source.defaults().keeps_stamps {
+            self.known.keeps_stamps();
         }
-        let without_letters = |step| Ok(FeedOutput { step, letters: FeedLetters::default() });
-        match self.source.poll()? {
-            Polled::Progress => without_letters(FeedStep::More),
-            Polled::Waiting(time) => {
-                // Rows that were read and wait for others are rows of a backlog. The program that writes a pipe may
-                // have one too.
-                if context.is_live && !self.is_topic() && !self.source.holds_rows() {
-                    for key in to.clock.of_input(self.number) {
-                        to.clock.read(key, ReadState::Waiting, context.now);
-                    }
-                }
-                without_letters(FeedStep::Waiting(time))
+        if let Some(leaves) = to.engine.leaves(self.kind) {
+            source.set_named(leaves.columns());
+        }
+        if context.is_live && self.is_topic() { self.note_ends(source, &mut to.clock, context) } else { Ok(()) }
+    }
+
+    /// Updates the clock when nothing can be read. Rows that were read and wait for others are rows of a backlog. The
+    /// program that writes a pipe may have one too.
+    pub fn on_waiting(&self, source: &source::Source, clock: &mut AlertClock, context: &FeedRun) {
+        if context.is_live && !self.is_topic() && !source.holds_rows() {
+            for key in clock.of_input(self.number) {
+                clock.read(key, ReadState::Waiting, context.now);
             }
-            Polled::Item(sent) => self.take(sent.item, to, context),
         }
     }
 
     /// Notes how far the topic is read; the clock gets it once the rows before that are taken.
-    fn note_ends(&mut self, clock: &mut AlertClock, context: &FeedRun<'_>) -> Result<()> {
+    fn note_ends(&mut self, source: &mut source::Source, clock: &mut AlertClock, context: &FeedRun) -> Result<()> {
         let now = context.now;
         if self.ends.noted.is_none() && self.ends.noted_at.is_none_or(|at| now.saturating_sub(at) >= ENDS_INTERVAL) {
             self.ends.noted_at = Some(now);
-            self.source.release_waited(context.run.clock.now() - HELD_MAX)?;
-            let (items, reached) = self.source.reached(false)?;
+            source.release_waited(context.run.clock.now() - HELD_MAX)?;
+            let (items, reached) = source.reached(false)?;
             self.ends.noted = Some(NotedEnds { items, reached });
         }
-        if let Some(NotedEnds { reached, .. }) = self.ends.noted.take_if(|noted| self.source.taken() >= noted.items) {
+        if let Some(NotedEnds { reached, .. }) = self.ends.noted.take_if(|noted| source.taken() >= noted.items) {
             self.update_ends(&reached, clock, now);
             self.report_silence(&reached, clock, context);
         }
         Ok(())
     }
 
-    /// Makes the positions those of the rows that the engine has, so that both can be stored together: takes the rows
-    /// that were read, which reads nothing further, and returns their letters. The positions of events in json or avro
-    /// are those of their offsets, and always agree unless their topic was created again. A partition without rows gets
-    /// its position too, because the next run must not start it where a new topic is started.
-    pub fn settle(&mut self, to: &mut FeedTarget<'_>, context: &FeedRun<'_>) -> Result<FeedLetters> {
-        let mut letters = FeedLetters::default();
+    /// Notes how far a topic is read, for [`Feed::settle`]. Returns the number of items that the engine must have
+    /// before that; `None` if it may have any. The positions of events in json or avro are those of their offsets, and
+    /// always agree with the rows unless their topic was created again.
+    pub fn begin_store(&mut self, source: &mut source::Source, to: &Evaluation) -> Result<Option<u64>> {
         if !self.is_topic() {
-            return Ok(letters);
+            return Ok(None);
         }
-        let (items, reached) = self.source.reached(true)?;
-        let (is_by_offset, origin) = (!self.has_other_partitions(), self.ends.origin.clone());
-        let drains = !is_by_offset || has_new_topic(to.positions, self.number, origin.as_ref(), &reached);
-        while drains && self.source.taken() < items {
-            let Polled::Item(sent) = self.source.poll()? else { continue };
-            letters.append(self.take(sent.item, to, context)?.letters);
+        let (items, reached) = source.reached(true)?;
+        let drains = self.has_other_partitions()
+            || has_new_topic(&to.positions, self.number, self.ends.origin.as_ref(), &reached);
+        self.storing = Some((items, reached));
+        Ok(drains.then_some(items))
+    }
+
+    /// Makes the positions those of the rows that the engine has, so that both can be stored together. A partition
+    /// without rows gets its position too, because the next run must not start it where a new topic is started. Returns
+    /// whether all letters must be durable before, because no later run reads their records.
+    pub fn settle(&mut self, source: &source::Source, to: &mut Evaluation) -> bool {
+        let Some((items, reached)) = self.storing.take() else { return false };
+        if !self.has_other_partitions() {
+            set_topic_ids(&mut to.positions, self.number, self.ends.origin.as_ref(), &reached);
+            let is_all = source.taken() >= items && source.kind() == Kind::Event;
+            return is_all && self.move_positions(&mut to.positions, reached, |_, _| false);
         }
-        if is_by_offset {
-            set_topic_ids(to.positions, self.number, origin.as_ref(), &reached);
-            let is_all = self.source.taken() >= items && self.source.kind() == Kind::Event;
-            letters.settles |= is_all && self.move_positions(to.positions, reached, |_, _| false);
-            return Ok(letters);
-        }
-        // No later run reads their records again.
-        letters.settles |= std::mem::take(&mut self.whole.has_letters);
         let stream_time = to.clock.stream_time(&self.whole.key).filter(|_| self.whole.is_only);
         for one in reached {
             if self.whole.is_only {
@@ -280,7 +273,7 @@ impl Feed {
             let key = PartitionKey::new(self.number, one.topic, one.partition.to_string());
             to.positions.insert(key, RowPosition { next: one.next, stream_time: None, topic_id: one.topic_id });
         }
-        Ok(letters)
+        std::mem::take(&mut self.whole.has_letters)
     }
 
     /// Returns the partitions of the rows of topics of frames, which hold the clock of a later run too.
@@ -296,10 +289,10 @@ impl Feed {
 
     /// At the end of the input, moves the positions of a topic of events past records that became no rows. Returns
     /// whether the letters must be durable before the positions are stored, because no later run reads these records.
-    fn end_topic(&mut self, positions: &mut BTreeMap<PartitionKey, RowPosition>) -> Result<bool> {
-        let (_, reached) = self.source.reached(true)?;
-        let is_by_offset = !self.has_other_partitions() && self.source.kind() == Kind::Event;
-        Ok(is_by_offset && self.move_positions(positions, reached, |known, reached| known < reached))
+    fn end_topic(&mut self, source: &mut source::Source, to: &mut Evaluation) -> Result<bool> {
+        let (_, reached) = source.reached(true)?;
+        let is_by_offset = !self.has_other_partitions() && source.kind() == Kind::Event;
+        Ok(is_by_offset && self.move_positions(&mut to.positions, reached, |known, reached| known < reached))
     }
 
     /// Moves positions to the reached ones: those of partitions without a position, and those that `moves` says, given
@@ -373,8 +366,9 @@ impl Feed {
     }
 
     /// Reports once that brokers do not respond, and once that they do again. The clock is paused in between.
-    fn report_silence(&mut self, reached: &[ReadPosition], clock: &AlertClock, context: &FeedRun<'_>) {
-        let FeedRun { run, now, .. } = *context;
+    fn report_silence(&mut self, reached: &[ReadPosition], clock: &AlertClock, context: &FeedRun) {
+        let FeedRun { run, now, .. } = context;
+        let now = *now;
         let start = *self.ends.began.get_or_insert(now);
         let answered = reached.iter().map(|one| one.answered.unwrap_or(start)).min().unwrap_or(now);
         // An answer that came during a stall was not read: a stall begins no silence. Nor does it end one.
@@ -396,72 +390,73 @@ impl Feed {
         }
     }
 
-    fn take(&mut self, item: Item, to: &mut FeedTarget<'_>, context: &FeedRun<'_>) -> Result<FeedOutput> {
-        let (mut step, mut letters) = (FeedStep::More, FeedLetters::default());
-        match item {
-            Item::Batch(batch) => letters = self.rows(batch, to, context)?,
-            // Rows without stamps belong to no partition that the source reports.
-            Item::Control(Control::Progress(_)) if self.whole.is_only || self.source.kind() != Kind::Event => {}
-            Item::Control(Control::Progress(progress)) => {
-                self.has_partitions |= !progress.partitions.is_empty();
-                for partition in progress.partitions {
-                    to.clock.withdraw(&self.whole.key);
-                    let key = PartitionKey::new(self.number, partition.origin, partition.partition);
-                    let is_ended = partition.state == frame::State::Ended;
-                    to.clock.announce(key.clone(), None);
-                    if is_ended {
-                        to.clock.read(key, ReadState::Ended, context.now);
-                    }
-                }
-            }
-            Item::Control(Control::Watermark(_) | Control::Barrier(_) | Control::End(_)) => {}
-            Item::Dead(dead) => {
-                self.whole.has_letters = true;
-                let dead = self.letters.take(dead)?;
-                letters.new.extend((!dead.after.is_empty()).then_some(NewLetters::OfRecords(dead)));
-            }
-            Item::Idle => {}
-            Item::End(end) => {
-                self.is_ended = true;
-                letters.settles = self.end_letters(to.positions)?;
-                // What a stopped run has not read yet holds the clock: the next run reads it.
-                if end.how == EndReason::Exhausted {
-                    to.clock.withdraw(&self.whole.key);
-                    for key in to.clock.of_input(self.number) {
-                        to.clock.read(key, ReadState::Ended, context.now);
-                    }
-                    if let KnownRows::Store(stored) = &mut self.known {
-                        stored.end(self.source.kind(), self.number, &mut self.counts, to.positions);
-                    }
-                }
-                step = FeedStep::Ended(end.how);
-            }
+    /// Takes the partitions that the source reports. Rows without stamps belong to none of them.
+    pub fn on_progress(&mut self, progress: Progress, clock: &mut AlertClock, now: Duration) {
+        if self.whole.is_only || self.kind != Kind::Event {
+            return;
         }
-        Ok(FeedOutput { step, letters })
-    }
-
-    /// Moves the position of the letters of a file. Returns whether they must be durable before it is stored.
-    fn end_letters(&mut self, positions: &mut BTreeMap<PartitionKey, RowPosition>) -> Result<bool> {
-        if self.is_topic() {
-            return self.end_topic(positions);
-        }
-        let Some((mark, written)) = self.known.mark_mut().zip(self.letters.written()) else { return Ok(false) };
-        mark.last_letter = written;
-        Ok(true)
-    }
-
-    fn rows(&mut self, batch: RecordBatch, to: &mut FeedTarget<'_>, context: &FeedRun<'_>) -> Result<FeedLetters> {
-        let kind = self.source.kind();
-        if let Some(leaves) = to.engine.leaves(kind) {
-            self.source.set_named(leaves.columns());
-        }
-        match kind {
-            Kind::Event => self.events(batch, to, context.range),
-            _ => self.others(batch, to, context),
+        self.has_partitions |= !progress.partitions.is_empty();
+        for partition in progress.partitions {
+            clock.withdraw(&self.whole.key);
+            let key = PartitionKey::new(self.number, partition.origin, partition.partition);
+            clock.announce(key.clone(), None);
+            if partition.state == frame::State::Ended {
+                clock.read(key, ReadState::Ended, now);
+            }
         }
     }
 
-    fn events(&mut self, batch: RecordBatch, to: &mut FeedTarget<'_>, range: Span) -> Result<FeedLetters> {
+    /// Returns the letters of records that no earlier run has written.
+    pub fn new_letters(&mut self, letters: Dead) -> Result<Option<Dead>> {
+        self.whole.has_letters = true;
+        let letters = self.letters.take(letters)?;
+        Ok((!letters.after.is_empty()).then_some(letters))
+    }
+
+    /// Ends the feed. Returns whether all letters must be durable before the state is stored. What a stopped run has
+    /// not read yet holds the clock: the next run reads it.
+    pub fn end(
+        &mut self,
+        source: &mut source::Source,
+        how: EndReason,
+        to: &mut Evaluation,
+        now: Duration,
+    ) -> Result<bool> {
+        let mut settles = self.is_topic() && self.end_topic(source, to)?;
+        if let Some((mark, written)) = self.known.mark_mut().zip(self.letters.written()) {
+            mark.last_letter = written;
+            settles = true;
+        }
+        if how == EndReason::Exhausted {
+            to.clock.withdraw(&self.whole.key);
+            for key in to.clock.of_input(self.number) {
+                to.clock.read(key, ReadState::Ended, now);
+            }
+            if let KnownRows::Store(stored) = &mut self.known {
+                stored.end(source.kind(), self.number, &mut to.positions);
+            }
+        }
+        Ok(settles)
+    }
+
+    /// Takes a batch; returns its rows by outcome, and those that the rules could not evaluate. Errors: exit status 2
+    /// if rules know no rows of this kind.
+    pub fn take(
+        &mut self,
+        batch: RecordBatch,
+        to: &mut Evaluation,
+        context: &FeedRun,
+    ) -> Result<(Counts, Vec<FaultyRow>)> {
+        let faulty = match self.kind {
+            Kind::Event => self.events(batch, to, context.range)?,
+            _ => self.others(batch, to, context)?,
+        };
+        let counts = std::mem::take(&mut self.counts);
+        self.taken += counts.taken;
+        Ok((counts, faulty))
+    }
+
+    fn events(&mut self, batch: RecordBatch, to: &mut Evaluation, range: Span) -> Result<Vec<FaultyRow>> {
         // The first rows may come before the source has named all partitions: until then the input holds the clock.
         if self.has_partitions {
             to.clock.withdraw(&self.whole.key);
@@ -469,7 +464,7 @@ impl Feed {
         let is_new = self.known.new_events(&batch)?;
         let batch = self.keep(batch, is_new)?;
         if batch.num_rows() == 0 {
-            return Ok(FeedLetters::default());
+            return Ok(vec![]);
         }
         let offsets = batch.column(column::OFFSET).as_primitive::<Int64Type>().values();
         let mut stream_times = instants(batch.column(column::STREAM_TIME))?.to_vec();
@@ -491,7 +486,7 @@ impl Feed {
                 }
             }
             let is_cut = self.is_topic() && offsets[first] > 0;
-            let least = self.known.first_counted(self.source.kind(), least);
+            let least = self.known.first_counted(Kind::Event, least);
             let stream_time = to.clock.rows(key.clone(), least, greatest, is_cut);
             if self.form == FeedForm::Records {
                 let (next, known) = (offsets[last] + 1, to.positions.get(&key));
@@ -500,7 +495,7 @@ impl Feed {
             }
         }
         let event_times = instants(batch.column(column::EVENT_TIME))?.to_vec();
-        self.add(&batch, [&event_times, &stream_times], to.engine, range)
+        self.add(&batch, [&event_times, &stream_times], &mut to.engine, range)
     }
 
     /// Returns the rows of a batch that are new; the others are repeats.
@@ -513,10 +508,10 @@ impl Feed {
 
     /// Takes rows without stamps: the whole input is one partition. Errors: exit status 2 if the rules know no rows of
     /// this kind.
-    fn others(&mut self, batch: RecordBatch, to: &mut FeedTarget<'_>, context: &FeedRun<'_>) -> Result<FeedLetters> {
-        let (kind, name) = (self.source.kind(), self.name.clone());
+    fn others(&mut self, batch: RecordBatch, to: &mut Evaluation, context: &FeedRun) -> Result<Vec<FaultyRow>> {
+        let (kind, name) = (self.kind, self.name.clone());
         if self.form == FeedForm::Bytes {
-            check_final(&self.source.schema(), &name)?;
+            check_final(batch.schema_ref(), &name)?;
         }
         let Some(time) = time_columns(kind).and_then(<[_]>::first) else {
             let found = kind.name();
@@ -538,7 +533,7 @@ impl Feed {
             _ => filter_record_batch(&batch, &arrow::compute::not(&left_out.into())?)?,
         };
         if batch.num_rows() == 0 {
-            return Ok(FeedLetters::default());
+            return Ok(vec![]);
         }
         let times = times(batch)?;
         if !std::mem::replace(&mut self.whole.is_only, true) {
@@ -555,7 +550,7 @@ impl Feed {
         if let (Some(first), Some(last)) = (stream_times.first(), stream_times.last()) {
             to.clock.rows(self.whole.key.clone(), self.known.first_counted(kind, *first), *last, false);
         }
-        self.add(batch, [&times, &stream_times], to.engine, context.range)
+        self.add(batch, [&times, &stream_times], &mut to.engine, context.range)
     }
 
     /// Adds the rows of the range to the engine, and those before it that make groups known.
@@ -565,8 +560,8 @@ impl Feed {
         times: [&[i64]; 2],
         engine: &mut AlertEngine,
         range: Span,
-    ) -> Result<FeedLetters> {
-        let (kind, [event_times, _]) = (self.source.kind(), times);
+    ) -> Result<Vec<FaultyRow>> {
+        let (kind, [event_times, _]) = (self.kind, times);
         let keep: Vec<bool> = event_times.iter().map(|time| range.contains(*time)).collect();
         if !keep.contains(&false) {
             return self.evaluate(batch, times, engine);
@@ -583,17 +578,23 @@ impl Feed {
         self.evaluate(&batch, [&event_times, &stream_times], engine)
     }
 
-    fn evaluate(&mut self, batch: &RecordBatch, times: [&[i64]; 2], engine: &mut AlertEngine) -> Result<FeedLetters> {
-        let ([event_times, stream_times], kind) = (times, self.source.kind());
+    fn evaluate(
+        &mut self,
+        batch: &RecordBatch,
+        times: [&[i64]; 2],
+        engine: &mut AlertEngine,
+    ) -> Result<Vec<FaultyRow>> {
+        let ([event_times, stream_times], kind) = (times, self.kind);
         let taken = engine.add(&TimedRows { kind, batch, event_times, stream_times, after: self.known.after(kind) })?;
         self.known.left_out(taken.repeated);
-        let mut letters = FeedLetters::default();
-        for RowFault { row, message } in &taken.wrong {
-            let fault = Fault::new(ErrorType::AggregationError, message);
-            letters.new.push(NewLetters::OfRow { batch: batch.clone(), row: *row, fault });
-        }
+        let faulty = taken.wrong.iter().map(|RowFault { row, message }| FaultyRow {
+            batch: batch.clone(),
+            row: *row,
+            fault: Fault::new(ErrorType::AggregationError, message),
+        });
+        let faulty = faulty.collect();
         let (out, late, filtered, dead) = (taken.counted, taken.late, taken.filtered, taken.wrong.len() as u64);
         self.counts.add(&Counts { taken: batch.num_rows() as u64, out, late, filtered, dead, ..Counts::default() });
-        Ok(letters)
+        Ok(faulty)
     }
 }

@@ -6,6 +6,7 @@ use crate::alert::engine::AlertEngine;
 use crate::alert::rule::RuleDefinition;
 use crate::console::Console;
 use crate::counts::{Counts, counted};
+use crate::source;
 use crate::time::{SECOND, format_duration, format_instant};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -186,23 +187,12 @@ pub fn refused(channel: &str, refused: u64, expired: u64) -> String {
     format!("channel '{channel}': notifications refused: {refused}, given up: {expired}")
 }
 
-/// Returns a line for each pipe of which rows were read that no later run can read again: a run that is stopped before
-/// a store is read to its end stores nothing.
-pub fn lost_rows(feeds: &[Feed]) -> Vec<String> {
-    if !feeds.iter().any(Feed::is_within_store) {
-        return vec![];
-    }
-    lost_lines(feeds, "the run was stopped within a store").collect()
-}
-
-/// Returns the same lines for a run that failed before it stored its last rows.
-pub fn failed_rows(feeds: &[Feed]) -> impl Iterator<Item = String> {
-    lost_lines(feeds, "the run failed before")
-}
-
-fn lost_lines(feeds: &[Feed], why: &str) -> impl Iterator<Item = String> {
-    feeds.iter().filter_map(move |feed| {
-        let lost = feed.known.lost(feed.source.counts().taken);
+/// Returns a line for each pipe of which rows were read that no later run can read again; `why` says why the state does
+/// not have them. `sources` are those of the feeds.
+pub fn lost_rows<'a>(feeds: &[Feed], sources: impl Iterator<Item = &'a source::Source>, why: &str) -> Vec<String> {
+    let line = |(feed, source): (&Feed, &source::Source)| {
+        let read = source.counts();
+        let lost = feed.known.lost(read.taken - read.dead);
         let (name, rows) = (&feed.name, counted(lost, ["row was", "rows were"]));
         (lost > 0).then(|| {
             format!(
@@ -210,7 +200,8 @@ fn lost_lines(feeds: &[Feed], why: &str) -> impl Iterator<Item = String> {
                  them to the next run"
             )
         })
-    })
+    };
+    feeds.iter().zip(sources).filter_map(line).collect()
 }
 
 /// Returns the line about faulty records that were lost, for a run that prints no line of counts.

@@ -3,42 +3,41 @@
 //! It reads the same topics as evt-window, with positions of its own, so it fires even if evt-window makes no progress.
 //!
 //! ```text
-//! inputs ─► feed ─► AlertEngine ─► transitions ─┬─► state: one transaction with positions and notifications
-//! refresh (thread): rules ──────┘               ├─► writer (thread): rows of alerts
-//!                                               └─► notify (threads): channels
+//! feeds of the stage ─► AlertEngine ─► transitions ─┬─► state: one transaction with positions and notifications
+//! refresh (thread): rules ──────────┘               ├─► writer (thread): rows of alerts
+//!                                                   └─► notify (threads): channels
 //! ```
 //!
 //! With `--state` a transition is stored together with its row and its notifications, so a killed run may repeat these
 //! under the same ids and loses none. An output or a channel that does not respond delays neither evaluation nor the
 //! others.
 //!
-//! - `run.rs`: the loop; `feed.rs`: one input; `load.rs`: rules from files and tables, and their thread; `messages.rs`:
-//!   what is said about them, and about rows left out.
+//! - `setup.rs`: a run before its first step; `operator.rs`: the operator; `feed.rs`: one feed; `load.rs`: rules from
+//!   files and tables, and their thread; `messages.rs`: what is said about them, and about rows left out.
 //! - `writer.rs`: the thread of the outputs.
-//! - `state.rs`: the state file; `positions.rs`: how far inputs were read; `known.rs`: rows that are not evaluated;
-//!   `files.rs`: files that are known by their content; `stored.rs`: rows of stores that are known.
+//! - `state.rs`: the state file; `positions.rs`: how far inputs were read; `known/`: rows that are not evaluated.
 //! - `testing.rs`: `evt-alert test`.
 
 mod feed;
-mod files;
 mod known;
 mod load;
 mod messages;
+mod operator;
 mod positions;
-mod run;
+mod setup;
 mod state;
-mod stored;
 mod testing;
 mod writer;
 
 use self::feed::{Feed, FeedForm};
-use self::files::{KnownFile, identify, twins};
+use self::known::files::{FileName, KnownFile, identify, separate, twins};
+use self::known::stored::{ReadStore, time_columns};
 use self::known::{FileRows, KnownRows, UnmarkedRows};
 use self::load::{RuleLoader, RuleRefresh};
+use self::operator::AlertOperator;
 use self::positions::{KeptTopics, UnmarkedInput, is_substitution};
-use self::run::{AlertRun, RunOptions, Services};
+use self::setup::{AlertSetup, RunOptions, Services};
 use self::state::StateFile;
-use self::stored::{ReadStore, time_columns};
 use self::writer::WriterPlan;
 use crate::alert::clock::PartitionKey;
 use crate::alert::engine::{AlertEngine, EngineOptions};
@@ -48,7 +47,7 @@ use crate::cli::check::CheckReport;
 use crate::cli::resolve::{DefaultFormats, Resolved, StageSpec, resolve};
 use crate::cli::{Tool, Unit};
 use crate::error::{Error, Result};
-use crate::format::jsonl;
+use crate::format::{self, CsvHeader, jsonl};
 use crate::input::bytes;
 use crate::input::text::OpenRecord;
 use crate::kafka::group::{CommitMode, TopicOptions};
@@ -58,8 +57,12 @@ use crate::mapping::{KeepRaw, Provenance};
 use crate::notify::channels::Channels;
 use crate::notify::outbox::Outbox;
 use crate::notify::sender::{Sender, are_due};
+use crate::output::dead_letters::DeadLetters;
 use crate::run::{Report, Run};
-use crate::source::{SourceOptions, StoreOrder};
+use crate::source::{self, SourceOptions, StoreOrder};
+use crate::stage::feeds::Feeds;
+use crate::stage::outputs::Outputs;
+use crate::stage::{OperatorSetup, SourceInfo, Stage, StageOptions, StartAt};
 use crate::time::{MINUTE, parse_duration};
 use crate::uri::Uri;
 use crate::uri::kafka::{Bound, KeptPosition, KeptPositions, TopicFormat};
@@ -67,7 +70,7 @@ use clap::{Parser, Subcommand};
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fs::File;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -179,7 +182,7 @@ impl Tool for Args {
                 let loader = RuleLoader::new(rules, self.metrics.as_deref())?;
                 testing::run(&loader, tests, self.stage.common.quiet, run).map(|passed| u8::from(!passed))
             }
-            None => self.open(run)?.run(),
+            None => self.stage(run)?.run(),
         }
     }
 
@@ -204,7 +207,7 @@ impl Tool for Args {
         {
             findings.ready(path.display());
         }
-        findings.take(self.check_ends());
+        findings.take(self.check_inputs());
         findings.take(self.range.span(run.clock.now(), &self.stage.map));
         let options = findings.take(self.source());
         findings.stage(self.spec(), options.as_ref());
@@ -238,22 +241,38 @@ impl Args {
         Ok(options)
     }
 
-    /// Checks that a job of cron ends.
-    fn check_ends(&self) -> Result<()> {
+    /// Checks that a job of cron ends, and that the state can keep the positions of topics, which it knows by their
+    /// origins. Errors: exit status 2.
+    fn check_inputs(&self) -> Result<()> {
+        let mut kept: Vec<(String, Option<Vec<i32>>)> = vec![];
         for uri in self.stage.input.uris()? {
             let Uri::Kafka(address) = &uri else { continue };
             if self.once && address.options.end.is_none() {
                 return Err(Error::usage(format!("{uri}: --once needs an end (end=latest)")));
             }
+            let partitions = &address.options.partitions;
+            let overlaps = |other: &Option<Vec<i32>>| match (other, partitions) {
+                (Some(one), Some(other)) => one.iter().any(|partition| other.contains(partition)),
+                _ => true,
+            };
+            let origins = self.stage.map.origin.as_ref().map_or(&address.topics[..], std::slice::from_ref);
+            let twice = origins.iter().find(|origin| kept.iter().any(|(other, of)| other == *origin && overlaps(of)));
+            if let Some(twice) = twice.filter(|_| self.state.is_some()) {
+                return Err(Error::usage(format!(
+                    "{uri}: expected each topic with an origin of its own, found {twice} twice; the state knows topics by \
+                     their origins, so give the other one a run and a --state of its own"
+                )));
+            }
+            kept.extend(origins.iter().map(|origin| (origin.clone(), partitions.clone())));
         }
         Ok(())
     }
 
-    /// Opens the run: checks outputs first, then the state, then the inputs.
-    fn open(&self, run: &Rc<Run>) -> Result<AlertRun> {
+    /// Opens the stage: checks outputs first, then the state, then the inputs.
+    pub fn stage(&self, run: &Rc<Run>) -> Result<Stage> {
         let loader = self.loader()?;
         let channels = self.notify.as_deref().map(Channels::read).transpose()?;
-        self.check_ends()?;
+        self.check_inputs()?;
         let resolved = resolve(self.spec(), false, run).sound()?.check_servers(run)?;
         let state = self.state.as_deref().map(|path| StateFile::open(path, run)).transpose()?;
         let range = self.range.span(run.clock.now(), &self.stage.map)?;
@@ -280,27 +299,35 @@ impl Args {
         let plan = WriterPlan { plans, dlq, is_quiet: common.quiet, settles: state.is_some() };
         let refresh = Duration::from_micros(self.refresh.unsigned_abs());
         let rules = RuleRefresh::new(loader, refresh, run.clock.monotonic());
-        let saved_at = state.as_ref().map(StateFile::saved_at).transpose()?.flatten();
-        let services = Services { run: run.clone(), state, saved_at, sender, rules, is_once: self.once };
+        let services = Services { state, sender, rules, is_once: self.once };
         let faults_shown = match run.report {
             Report::First(count) => count,
             Report::All => u64::MAX,
         };
-        let (is_quiet, is_strict, stats) = (common.quiet, common.strict, common.stats.clone());
+        let (is_quiet, strict, stats) = (common.quiet, common.strict, common.stats.clone());
         let (max_future, send_limit) = (self.stage.map.max_future.unwrap_or(MAX_FUTURE), SEND_LIMIT);
-        let options =
-            RunOptions { is_quiet, is_strict, faults_shown, stats, channels: names, max_future, send_limit, range };
-        let mut alerts = AlertRun::new(options, engine, plan, services)?;
+        let options = RunOptions { is_quiet, faults_shown, channels: names, max_future, send_limit, range };
+        let (mut alerts, mut sources) = (AlertSetup::new(options, engine, services, run)?, vec![]);
         for ((number, uri), file) in (0..).zip(&inputs).zip(files) {
             let (file, opened) = match file {
                 InputFile::Twin => continue,
                 InputFile::Known(file, opened) => (Some(file), Some(opened)),
                 InputFile::Other => (None, None),
             };
-            let feed = self.feed(Numbered { number, uri, file, opened }, &mut alerts)?;
-            alerts.push(feed);
+            let (feed, source) = self.feed(Numbered { number, uri, file, opened }, &mut alerts)?;
+            alerts.feeds.push(feed);
+            sources.push(source);
         }
-        Ok(alerts)
+        let (tolerates_losses, start_at) = (self.once, StartAt::Once);
+        let options =
+            StageOptions { quiet: is_quiet, strict, stats, tolerates_losses, start_at, ..StageOptions::default() };
+        // The writer has the outputs.
+        let outputs = Outputs::new(run.clone(), vec![], None, DeadLetters::new(run.clone(), None), is_quiet);
+        let start = |_: SourceInfo<'_>| {
+            let operator = Box::new(AlertOperator::start(alerts, plan)?);
+            Ok(OperatorSetup { operator, schema: Kind::Alert.schema(), side: None, is_report: false })
+        };
+        Ok(Stage::new(run.clone(), options, Feeds::new(sources), outputs, Box::new(start)))
     }
 
     /// Compares the files among the inputs with those that the state knows, and with each other.
@@ -325,7 +352,8 @@ impl Args {
             let name = uri.to_string();
             // This file is read, even if a rotation gives its path to another one.
             let opened = bytes::open(path).map_err(|error| Error::io(&name, &error))?;
-            let file = identify(&opened, &name, &known, run.ratio_max)?;
+            let named = FileName { name: &name, has_header: self.has_header(path)? };
+            let file = identify(&opened, named, &known, run.ratio_max)?;
             if let Some(former) = file.former_name.as_ref().filter(|_| !self.stage.common.quiet) {
                 run.console.say(format!("{name}: the same content as {former}, read as the same file"));
             }
@@ -336,6 +364,7 @@ impl Args {
         // The content that had the name has another one now: the log was rotated.
         let moved: BTreeSet<String> = found.iter().filter_map(|(_, _, file)| file.former_name.clone()).collect();
         found.iter_mut().for_each(|(_, _, file)| file.is_rewritten &= !moved.contains(&file.mark.name));
+        separate(found.iter_mut().map(|(_, _, file)| file));
         let marks: Vec<_> = found.iter().map(|(_, opened, file)| (opened, &file.mark)).collect();
         let twins = twins(&marks, run.ratio_max)?;
         for (one, other) in &twins {
@@ -347,6 +376,13 @@ impl Args {
             files[at] = if is_twin { InputFile::Twin } else { InputFile::Known(file, opened) };
         }
         Ok(files)
+    }
+
+    /// Whether the first line of a file is a header: it is CSV, and no flag says otherwise.
+    fn has_header(&self, path: &Path) -> Result<bool> {
+        let (format, options) = self.stage.input.text.options(self.stage.input.input_format.as_deref())?;
+        let format = format.or_else(|| format::by_extension(&path.to_string_lossy()));
+        Ok(options.header == CsvHeader::FirstLine && format.is_some_and(|format| format.delimiter.is_some()))
     }
 
     /// A file whose position the state keeps may be in the middle of a record, which the next run reads. A run of cron
@@ -362,9 +398,9 @@ impl Args {
     }
 
     /// Opens an input; it continues where the state says.
-    fn feed(&self, input: Numbered<'_>, alerts: &mut AlertRun) -> Result<Feed> {
+    fn feed(&self, input: Numbered<'_>, alerts: &mut AlertSetup) -> Result<(Feed, source::Source)> {
         let Numbered { number, uri, file, opened: opened_file } = input;
-        let run = alerts.run_context().clone();
+        let run = alerts.run.clone();
         let mut options = self.source()?;
         options.inputs.files.open_record = self.open_record(uri);
         options.opened = opened_file;
@@ -389,19 +425,19 @@ impl Args {
         if matches!(uri, Uri::Store(..)) {
             form = FeedForm::Store;
         }
-        let source = crate::source::Source::open(std::slice::from_ref(&opened), options, run)?;
+        let source = source::Source::open(std::slice::from_ref(&opened), options, run)?;
         let (is_framed, is_stored) = (matches!(form, FeedForm::Frames(_)), form == FeedForm::Store);
         let is_bytes = form == FeedForm::Bytes;
-        let mut feed = Feed::new(source, number, name.clone(), form, alerts.clock());
+        let mut feed = Feed::new(number, name.clone(), form, &mut alerts.to.clock);
         feed.set_origin(self.stage.map.origin.clone());
         if let Some(whole) = kept.whole {
-            feed.resume_whole(whole.stream_time, alerts.clock());
+            feed.resume_whole(whole.stream_time, &mut alerts.to.clock);
         } else if is_framed {
-            feed.resume_frames(kept.frames, alerts.clock());
+            feed.resume_frames(kept.frames, &mut alerts.to.clock);
         } else {
             for KeptPosition { topic, partition, stream_time, .. } in kept.positions {
                 let key = PartitionKey::new(number, origins[topic].clone(), partition.to_string());
-                alerts.clock().announce(key, stream_time);
+                alerts.to.clock.announce(key, stream_time);
             }
         }
         // Rows of a pipe, or of a file that was written anew, may be those of an earlier run.
@@ -410,10 +446,7 @@ impl Args {
         let after = if is_unknown { alerts.known_to(&name, form) } else { None };
         let earlier = if is_stored { alerts.positions()? } else { None };
         feed.set_known(match (file, earlier) {
-            (Some(KnownFile { mark, .. }), _) => {
-                let origin = self.stage.map.origin.clone().unwrap_or_else(|| uri.origin());
-                KnownRows::File(FileRows::new(mark, origin, after))
-            }
+            (Some(KnownFile { mark, .. }), _) => KnownRows::File(FileRows::new(mark, after)),
             (None, Some(earlier)) => {
                 // The tables of two schemas have positions of their own.
                 let schema = match uri {
@@ -429,7 +462,7 @@ impl Args {
                 KnownRows::Unmarked(UnmarkedRows { after, is_substitution, is_pipe, ..UnmarkedRows::default() })
             }
         });
-        Ok(feed)
+        Ok((feed, source))
     }
 }
 

@@ -1,4 +1,4 @@
-//! How far the inputs were read: what the state file says of them beside the files ([`super::files`]).
+//! How far the inputs were read: what the state file says of them beside the files ([`super::known`]).
 
 use crate::alert::clock::{AlertClock, BegunPartition, BegunPartitions, PartitionKey};
 use crate::alert::engine::AlertEngine;

@@ -1,7 +1,7 @@
 //! The state file of evt-alert: a SQLite database with the engine's snapshot, the positions of the inputs, the rows
 //! that no output has confirmed yet, and the outbox of notifications. One transaction changes all of them together.
 
-use super::files::FileMark;
+use super::known::files::FileMark;
 use super::positions::{
     Beginning, FramePartition, FramePartitions, KeptTopics, Positions, RowPosition, WHOLE, add_position,
     parse_partition,
@@ -67,10 +67,9 @@ CREATE TABLE IF NOT EXISTS first_rows (
 CREATE TABLE IF NOT EXISTS files (
     id INTEGER PRIMARY KEY,
     name TEXT NOT NULL,
-    head BLOB NOT NULL,
-    tail_hash INTEGER NOT NULL,
-    length INTEGER NOT NULL,
+    content TEXT NOT NULL,
     last_offset INTEGER NOT NULL,
+    last_row INTEGER NOT NULL,
     last_letter INTEGER NOT NULL
 );
 CREATE TABLE IF NOT EXISTS unconfirmed (
@@ -157,6 +156,24 @@ pub struct StateFile {
     _lock: File,
 }
 
+/// Makes the table of files anew if it is that of an older version, which knew files by other marks. Errors: exit
+/// status 78 if it knows any file, because the rows of these would be evaluated again.
+fn renew_files(db: &Connection, name: &str) -> Result<()> {
+    if db.prepare("SELECT content FROM files").is_ok() {
+        return Ok(());
+    }
+    let is_empty =
+        db.query_row("SELECT count(*) FROM files", [], |row| row.get::<_, i64>(0)).is_ok_and(|rows| rows == 0);
+    if !is_empty {
+        return Err(Error::config(format!(
+            "{name}: expected a state of this version, found one of an older evt-alert, which knew files by other marks; \
+             begin with another --state"
+        )));
+    }
+    let renewed = db.execute_batch(&format!("DROP TABLE files; {TABLES}"));
+    renewed.map_err(|error| failed(Path::new(name), "cannot open the state", &error))
+}
+
 impl StateFile {
     /// Checks that a state file can be opened or created, without opening it.
     ///
@@ -193,21 +210,14 @@ impl StateFile {
         let prepared = db.busy_timeout(OPEN_WAIT).and_then(|()| {
             db.execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL;")?;
             db.execute_batch(TABLES)?;
-            // A state of an older version has another column, which nothing read, or lacks some.
-            if db.prepare("SELECT head_hash FROM files").is_ok() {
-                db.execute_batch("ALTER TABLE files DROP COLUMN head_hash")?;
-            }
-            for (table, column) in
-                [("files", "last_letter INTEGER NOT NULL DEFAULT -1"), ("positions", "topic_id TEXT")]
-            {
-                let name = column.split(' ').next().unwrap_or_default();
-                if db.prepare(&format!("SELECT {name} FROM {table}")).is_err() {
-                    db.execute_batch(&format!("ALTER TABLE {table} ADD COLUMN {column}"))?;
-                }
+            // A state of an older version lacks the column.
+            if db.prepare("SELECT topic_id FROM positions").is_err() {
+                db.execute_batch("ALTER TABLE positions ADD COLUMN topic_id TEXT")?;
             }
             Ok(())
         });
         prepared.map_err(failed)?;
+        renew_files(&db, &name)?;
         outbox::create_tables(&db)?;
         db.busy_timeout(ATTEMPT).map_err(failed)?;
         let id = std::fs::metadata(path).map(|found| FileId::of(&found)).map_err(|error| Error::io(&name, &error))?;
@@ -327,17 +337,16 @@ impl StateFile {
     /// Returns the files that were read.
     pub fn files(&self) -> Result<Vec<FileMark>> {
         let read = || -> rusqlite::Result<Vec<FileMark>> {
-            let sql = "SELECT id, name, head, tail_hash, length, last_offset, last_letter FROM files ORDER BY id";
+            let sql = "SELECT id, name, content, last_offset, last_row, last_letter FROM files ORDER BY id";
             let mut statement = self.db.prepare(sql)?;
             let rows = statement.query_map([], |row| {
                 Ok(FileMark {
                     id: Some(row.get(0)?),
                     name: row.get(1)?,
-                    head: row.get(2)?,
-                    tail_hash: row.get::<_, i64>(3)?.cast_unsigned(),
-                    length: row.get::<_, i64>(4)?.cast_unsigned(),
-                    last_offset: row.get(5)?,
-                    last_letter: row.get(6)?,
+                    content: serde_json::from_str(&row.get::<_, String>(2)?).unwrap_or_default(),
+                    last_offset: row.get(3)?,
+                    last_row: row.get(4)?,
+                    last_letter: row.get(5)?,
                 })
             })?;
             rows.collect()
@@ -478,11 +487,11 @@ fn store(tx: &Transaction<'_>, commit: Commit<'_>, failed: &dyn Fn(&rusqlite::Er
         )?;
     }
     for file in files {
-        let FileMark { id, name, head, tail_hash, length, last_offset, last_letter } = &*file;
-        let (tail, length) = (tail_hash.cast_signed(), length.cast_signed());
+        let FileMark { id, name, content, last_offset, last_row, last_letter } = &*file;
+        let content = serde_json::json!(content).to_string();
         execute(
-            "INSERT OR REPLACE INTO files VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
-            params![id, name, head, tail, length, last_offset, last_letter],
+            "INSERT OR REPLACE INTO files VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+            params![id, name, content, last_offset, last_row, last_letter],
         )?;
         if file.id.is_none() {
             file.id = Some(tx.last_insert_rowid());

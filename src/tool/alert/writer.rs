@@ -1,36 +1,30 @@
-//! The thread that writes rows and dead letters: an output that does not answer stops neither evaluation nor
+//! The outputs of evt-alert, in a thread of their own: an output that does not answer stops neither evaluation nor
 //! notifications.
-//!
-//! ```text
-//! AlertRun ─► commands (at most [`COMMANDS`]) ─► thread: Outputs ─► the number of the last row that is durable
-//! ```
 //!
 //! Rows that are not durable yet are in the state file, and the next run writes them.
 
+use super::feed::FaultyRow;
 use crate::counts::Counts;
 use crate::emit::Dead;
 use crate::error::{Error, Result};
 use crate::frame::End;
 use crate::kind::Kind;
-use crate::kind::dead::{ErrorType, Fault};
 use crate::output::dead_letters::DeadLetters;
-use crate::output::stamped;
-use crate::output::{OutputPlan, OutputReport};
+use crate::output::{OutputPlan, stamped};
 use crate::run::Run;
-use crate::stage::operator::Collector;
+use crate::run::io::Io;
+use crate::run::worker::{JobAnswer, Worker};
+use crate::stage::operator::{Collector, OutputsEnded};
 use crate::stage::outputs::Outputs;
 use crate::time::rounded;
 use arrow::array::RecordBatch;
-use std::collections::BTreeMap;
+use std::collections::VecDeque;
 use std::rc::Rc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, TrySendError, channel, sync_channel};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-/// Maximum number of commands that wait for the thread.
-const COMMANDS: usize = 1024;
-/// The time without a finished command after which the run reports that the outputs do not answer.
+/// Maximum number of jobs that wait for the thread.
+const JOBS: usize = 1024;
+/// The time without a finished job after which the run reports that the outputs do not answer.
 const REPORT_AFTER: Duration = Duration::from_secs(5);
 /// Interval at which a waiting run checks the thread.
 const POLL: Duration = Duration::from_millis(10);
@@ -49,216 +43,157 @@ pub struct WriterPlan {
     pub settles: bool,
 }
 
-/// Letters that are not written yet.
-pub enum NewLetters {
-    /// Letters of the records of an input.
-    OfRecords(Dead),
-    /// The letter of a row that the rules could not evaluate.
-    OfRow { batch: RecordBatch, row: usize, fault: Fault },
-}
-
-/// The letters of a step of a feed.
-#[derive(Default)]
-pub struct FeedLetters {
-    /// The letters, in the order of their records and rows.
-    pub new: Vec<NewLetters>,
-    /// Whether these and all earlier letters must be durable before the positions of the feed are stored.
-    pub settles: bool,
-}
-
-impl FeedLetters {
-    /// Adds the letters of a later step.
-    pub fn append(&mut self, later: Self) {
-        self.new.extend(later.new);
-        self.settles |= later.settles;
-    }
-}
-
-/// A command to the thread.
-enum WriterCommand {
-    /// Writes rows; the last one has this number in the state file.
-    Rows(RecordBatch, Option<i64>),
-    /// Writes letters.
-    Letters(NewLetters),
-    /// Makes letters durable, then answers.
-    Settle(Sender<()>),
-    /// Waits until every row is accepted or rejected, then answers.
-    Conclude(Sender<()>),
-    /// Ends the outputs.
-    Finish(End),
-}
-
-/// The progress of the thread, which its owner reads too.
-#[derive(Clone, Copy, Debug, Default)]
-struct WriterProgress {
-    /// The number of commands that are done.
-    commands: u64,
-    /// The number of the last row that is durable.
+/// The result of a job.
+struct Done {
+    result: Result<()>,
+    /// The number of the last row that the job has made durable.
     confirmed: i64,
+    letters: WrittenLetters,
+}
+
+/// The letters so far.
+#[derive(Clone, Copy, Debug, Default)]
+struct WrittenLetters {
     /// Letters of faulty rows that could not be written.
-    lost_letters: u64,
-    writes_letters: bool,
+    lost: u64,
+    /// Whether there is an output of letters.
+    has_output: bool,
 }
 
-/// The results of the outputs at the end of a run.
-pub struct WriterReport {
-    /// The end; notices of outputs may have changed its verdict.
-    pub end: End,
-    /// The report of each output.
-    pub outputs: Vec<OutputReport>,
-    /// The number of dead letters by type.
-    pub dead: BTreeMap<ErrorType, u64>,
-}
-
-/// The owner's side of the thread.
+/// The outputs, as the run sees them.
 pub struct Writer {
     run: Rc<Run>,
-    /// The outputs before [`Writer::open`].
-    plan: Option<WriterPlan>,
-    commands: Option<SyncSender<WriterCommand>>,
-    thread: Option<JoinHandle<Result<Option<WriterReport>>>>,
-    done: Arc<Mutex<WriterProgress>>,
-    /// The number of commands sent so far.
-    sent: u64,
-    /// The number of commands that were done at `seen_at`.
-    seen: u64,
-    /// The last check at which more commands were done than before, or none was waiting.
+    outputs: Worker<ThreadOutputs>,
+    /// The jobs that are not done, or whose results were not seen.
+    jobs: VecDeque<JobAnswer<Done>>,
+    /// The time-driven work in progress, and the monotonic time at which it began last.
+    tick: Option<JobAnswer<Done>>,
+    ticked: Duration,
+    confirmed: i64,
+    letters: WrittenLetters,
+    /// The last look at which a job was done since the one before, or none was waiting.
     seen_at: Duration,
     /// Since when the outputs have not answered, if that was reported.
     waiting_since: Option<Duration>,
     has_reported_bound: bool,
 }
 
-fn lock(done: &Mutex<WriterProgress>) -> MutexGuard<'_, WriterProgress> {
-    // Each change is one assignment, so the data is valid after a panic.
-    done.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 impl Writer {
-    /// Makes a writer whose thread does not run yet.
-    pub fn new(plan: WriterPlan, run: &Rc<Run>) -> Self {
-        Self {
+    /// Opens the outputs. Errors: those of opening, 74 if no thread can start.
+    pub fn open(plan: WriterPlan, run: &Rc<Run>) -> Result<Self> {
+        let letters = WrittenLetters { lost: 0, has_output: plan.dlq.is_some() };
+        Ok(Self {
             run: run.clone(),
-            plan: Some(plan),
-            commands: None,
-            thread: None,
-            done: Arc::default(),
-            sent: 0,
-            seen: 0,
+            outputs: Worker::start(run, |run| ThreadOutputs::open(plan, run))?,
+            jobs: VecDeque::new(),
+            tick: None,
+            ticked: run.clock.monotonic(),
+            confirmed: 0,
+            letters,
             seen_at: Duration::ZERO,
             waiting_since: None,
             has_reported_bound: false,
+        })
+    }
+
+    /// Takes the result of a job. Errors: that of the job.
+    fn take(&mut self, done: Done) -> Result<()> {
+        (self.confirmed, self.letters) = (self.confirmed.max(done.confirmed), done.letters);
+        done.result
+    }
+
+    /// Takes the results of jobs that are done; returns whether there were any.
+    fn take_done(&mut self) -> Result<bool> {
+        let mut has_done = false;
+        while let Some(first) = self.jobs.front() {
+            let Some(done) = self.outputs.poll(first)? else { break };
+            self.jobs.pop_front();
+            self.take(done)?;
+            has_done = true;
         }
+        Ok(has_done)
     }
 
-    /// Starts the thread, and waits until it has opened the outputs. Errors: those of opening, 74 if no thread can
-    /// start.
-    pub fn open(&mut self) -> Result<()> {
-        let Some(plan) = self.plan.take() else { return Ok(()) };
-        let (commands, received) = sync_channel(COMMANDS);
-        let (opened, is_open) = channel();
-        let (done, run) = (self.done.clone(), self.run.for_thread());
-        let write = move || WriterThread::open(plan, run, done, &opened)?.map_or(Ok(None), |one| one.run(&received));
-        let thread = std::thread::Builder::new().name("outputs".to_owned()).spawn(write);
-        self.thread = Some(thread.map_err(|error| Error::io("a thread", &error))?);
-        self.commands = Some(commands);
-        if is_open.recv().is_err() {
-            self.join()?;
-        }
-        Ok(())
-    }
-
-    /// Waits for the thread. Errors: those that ended it.
-    fn join(&mut self) -> Result<Option<WriterReport>> {
-        self.commands = None;
-        let Some(thread) = self.thread.take() else { return Ok(None) };
-        thread.join().unwrap_or_else(|_| Err(Error::broken("the thread of the outputs panicked")))
-    }
-
-    /// Returns the error of a thread that has ended.
-    fn check(&mut self) -> Result<()> {
-        if self.thread.as_ref().is_some_and(JoinHandle::is_finished) {
-            self.join()?;
-            return Err(Error::broken("the thread of the outputs has ended"));
-        }
-        Ok(())
-    }
-
-    /// Sends the thread a command; waits while [`COMMANDS`] commands wait, and reports that once.
-    fn send(&mut self, mut command: WriterCommand) -> Result<()> {
-        loop {
-            let Some(commands) = &self.commands else { return Err(Error::broken("the outputs have ended")) };
-            command = match commands.try_send(command) {
-                Ok(()) => {
-                    self.sent += 1;
-                    return Ok(());
-                }
-                Err(TrySendError::Full(command) | TrySendError::Disconnected(command)) => command,
-            };
-            self.check()?;
+    /// Begins a job; waits while [`JOBS`] jobs wait, and reports that once.
+    fn begin(&mut self, job: impl FnOnce(&mut ThreadOutputs) -> Result<i64> + Send + 'static) -> Result<()> {
+        while self.jobs.len() >= JOBS && !self.take_done()? {
             if !std::mem::replace(&mut self.has_reported_bound, true) {
-                let line = format!("evaluation waits: {COMMANDS} batches of rows and letters wait for the outputs");
+                let line = format!("evaluation waits: {JOBS} batches of rows and letters wait for the outputs");
                 self.run.console.warn(line);
             }
             std::thread::sleep(POLL);
         }
+        self.jobs.push_back(self.outputs.begin(|outputs| outputs.run(job))?);
+        Ok(())
     }
 
-    /// Writes rows; `last` is the number of the last one in the state file.
-    pub fn rows(&mut self, rows: RecordBatch, last: Option<i64>) -> Result<()> {
-        self.send(WriterCommand::Rows(rows, last))
-    }
-
-    /// Writes the letters of a feed, and waits until all letters are durable if its positions need that.
-    pub fn letters(&mut self, letters: FeedLetters) -> Result<()> {
-        letters.new.into_iter().try_for_each(|new| self.send(WriterCommand::Letters(new)))?;
-        if letters.settles { self.send_and_wait(WriterCommand::Settle) } else { Ok(()) }
-    }
-
-    fn send_and_wait(&mut self, command: impl FnOnce(Sender<()>) -> WriterCommand) -> Result<()> {
-        let (answer, answered) = channel();
-        self.send(command(answer))?;
-        while let Err(error) = answered.recv_timeout(POLL) {
-            self.check()?;
-            if error == RecvTimeoutError::Disconnected {
-                self.join()?;
-                return Err(Error::broken("the thread of the outputs has ended"));
+    /// Waits until every job is done.
+    fn wait(&mut self) -> Result<()> {
+        while let Some(first) = self.jobs.front() {
+            if let Some(done) = self.outputs.wait(first, POLL)? {
+                self.jobs.pop_front();
+                self.take(done)?;
             }
         }
         Ok(())
     }
 
-    /// Waits until every row is accepted or rejected.
-    pub fn conclude(&mut self) -> Result<()> {
-        self.send_and_wait(WriterCommand::Conclude)
+    /// Writes rows; `last` is the number of the last one in the state file.
+    pub fn rows(&mut self, rows: RecordBatch, last: Option<i64>) -> Result<()> {
+        self.begin(move |thread| thread.rows(&rows).map(|()| last.unwrap_or(0)))
     }
 
-    /// Ends the outputs.
-    pub fn finish(&mut self, end: End) -> Result<WriterReport> {
-        self.send(WriterCommand::Finish(end))?;
-        self.join()?.ok_or_else(|| Error::broken("the outputs did not end"))
+    /// Writes letters of records.
+    pub fn letters(&mut self, letters: Dead) -> Result<()> {
+        self.begin(move |thread| thread.outputs.dead.take(&letters).map(|()| 0))
+    }
+
+    /// Writes the letter of a row that the rules could not evaluate.
+    pub fn letter_of(&mut self, FaultyRow { batch, row, fault }: FaultyRow) -> Result<()> {
+        self.begin(move |thread| thread.outputs.dead(&batch, row, &fault).map(|()| 0))
+    }
+
+    /// Waits until all letters are durable.
+    pub fn settle_letters(&mut self) -> Result<()> {
+        self.begin(|thread| thread.outputs.dead.settle().map(|()| 0))?;
+        self.wait()
+    }
+
+    /// Waits until every row is accepted or rejected.
+    pub fn conclude(&mut self) -> Result<()> {
+        self.begin(|thread| thread.outputs.conclude().map(|()| 0))?;
+        self.wait()
+    }
+
+    /// Ends the outputs. Returns their results, and the end, whose exit status notices of outputs may have changed.
+    pub fn finish(&mut self, mut end: End) -> Result<(End, OutputsEnded)> {
+        self.wait()?;
+        self.outputs.call(move |thread| {
+            let outputs = thread.outputs.finish(&mut end)?;
+            let dead = thread.outputs.dead.by_type().clone();
+            Ok((end, OutputsEnded { outputs, dead }))
+        })?
     }
 
     /// Returns the number of the last row that is durable in every output; 0 if none is.
     pub fn confirmed(&self) -> i64 {
-        lock(&self.done).confirmed
+        self.confirmed
     }
 
     /// Counts records as dropped whose letters were not written.
     pub fn count_lost(&self, counts: &mut Counts) {
-        let WriterProgress { lost_letters, writes_letters, .. } = *lock(&self.done);
-        let lost = if writes_letters { lost_letters.min(counts.dead) } else { counts.dead };
+        let WrittenLetters { lost, has_output } = self.letters;
+        let lost = if has_output { lost.min(counts.dead) } else { counts.dead };
         counts.dead -= lost;
         counts.dropped += lost;
     }
 
-    /// Reports once that the outputs do not answer, and once that they do again. The process did not run before
-    /// `resumed`. Errors: those that ended the thread.
+    /// Takes what the thread has done, and lets it do its time-driven work. Reports once that the outputs do not
+    /// answer, and once that they do again; the process did not run before `resumed`. Errors: those of the outputs.
     pub fn tick(&mut self, now: Duration, resumed: Duration) -> Result<()> {
-        self.check()?;
-        let done = lock(&self.done).commands;
-        if done != self.seen || done == self.sent {
-            (self.seen, self.seen_at) = (done, now);
+        let has_done = self.take_done()?;
+        if has_done || self.jobs.is_empty() {
+            self.seen_at = now;
             if let Some(since) = self.waiting_since.take() {
                 let duration = rounded(Duration::from_secs(now.saturating_sub(since).as_secs()));
                 self.run.console.say(format!("the outputs confirm rows again after {duration}"));
@@ -270,6 +205,15 @@ impl Writer {
             let line = "the outputs have not confirmed rows for 5s; evaluation and notifications continue";
             self.run.console.warn(line);
         }
+        if let Some(tick) = &self.tick {
+            let Some(done) = self.outputs.poll(tick)? else { return Ok(()) };
+            self.tick = None;
+            self.take(done)?;
+        }
+        if now.saturating_sub(self.ticked) >= Run::LINGER {
+            self.ticked = now;
+            self.tick = Some(self.outputs.begin(|thread| thread.run(|thread| thread.tick().map(|()| 0)))?);
+        }
         Ok(())
     }
 }
@@ -277,103 +221,67 @@ impl Writer {
 /// A run that fails lets the thread write what it has, for a moment.
 impl Drop for Writer {
     fn drop(&mut self) {
-        self.commands = None;
+        // A simulated run that is dropped is one that was killed.
+        if matches!(self.run.io, Io::Simulated { .. }) {
+            return;
+        }
         let start = Instant::now();
-        while self.thread.as_ref().is_some_and(|thread| !thread.is_finished()) && start.elapsed() < ABANDON {
-            std::thread::sleep(POLL);
+        while let Some(job) = self.jobs.pop_front() {
+            let rest = ABANDON.saturating_sub(start.elapsed());
+            // The error of the run is reported.
+            if !matches!(self.outputs.wait(&job, rest), Ok(Some(Done { result: Ok(()), .. }))) {
+                return;
+            }
         }
     }
 }
 
-/// The thread's side.
-struct WriterThread {
+/// The outputs in their thread.
+struct ThreadOutputs {
     run: Rc<Run>,
     outputs: Outputs,
     settles: bool,
-    done: Arc<Mutex<WriterProgress>>,
+    /// Whether a job has failed: no further one is done.
+    has_failed: bool,
     /// When the metrics were set last.
     shown: Duration,
 }
 
-impl WriterThread {
-    /// Opens the outputs. Returns `None` if the owner is gone.
-    fn open(plan: WriterPlan, run: Run, done: Arc<Mutex<WriterProgress>>, opened: &Sender<()>) -> Result<Option<Self>> {
-        let run = Rc::new(run);
+impl ThreadOutputs {
+    fn open(plan: WriterPlan, run: &Rc<Run>) -> Result<Self> {
         let WriterPlan { plans, dlq, is_quiet, settles } = plan;
         let letters = DeadLetters::new(run.clone(), dlq);
         let mut outputs = Outputs::new(run.clone(), plans, None, letters, is_quiet);
-        outputs.open(stamped(&Kind::Alert.schema(), &run), None, 0)?;
+        outputs.open(stamped(&Kind::Alert.schema(), run), None, 0)?;
         outputs.dead.open()?;
-        let mut thread = Self { run, outputs, settles, done, shown: Duration::ZERO };
-        thread.publish();
-        Ok(opened.send(()).is_ok().then_some(thread))
+        Ok(Self { run: run.clone(), outputs, settles, has_failed: false, shown: Duration::ZERO })
     }
 
-    /// Executes commands until the owner ends the outputs or is gone.
-    fn run(mut self, commands: &Receiver<WriterCommand>) -> Result<Option<WriterReport>> {
-        loop {
-            match commands.recv_timeout(Run::LINGER) {
-                Ok(WriterCommand::Finish(mut end)) => {
-                    let outputs = self.outputs.finish(&mut end)?;
-                    let dead = self.outputs.dead.by_type().clone();
-                    return Ok(Some(WriterReport { end, outputs, dead }));
-                }
-                Ok(command) => {
-                    self.execute(command)?;
-                    lock(&self.done).commands += 1;
-                }
-                Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => return Ok(None),
-            }
-            self.outputs.tick()?;
-            self.publish();
-        }
-    }
-
-    fn execute(&mut self, command: WriterCommand) -> Result<()> {
-        let answer = match command {
-            WriterCommand::Rows(rows, last) => {
-                let rows = RecordBatch::try_new(self.outputs.schema(), rows.columns().to_vec())?;
-                self.outputs.rows(&rows)?;
-                self.outputs.flush()?;
-                if self.settles {
-                    self.outputs.settle()?;
-                }
-                let mut done = lock(&self.done);
-                done.confirmed = done.confirmed.max(last.unwrap_or(0));
-                return Ok(());
-            }
-            WriterCommand::Letters(NewLetters::OfRecords(letters)) => return self.outputs.dead.take(&letters),
-            WriterCommand::Letters(NewLetters::OfRow { batch, row, fault }) => {
-                return self.outputs.dead(&batch, row, &fault);
-            }
-            WriterCommand::Settle(answer) => {
-                self.outputs.dead.settle()?;
-                answer
-            }
-            WriterCommand::Conclude(answer) => {
-                self.outputs.conclude()?;
-                answer
-            }
-            WriterCommand::Finish(_) => return Ok(()),
+    /// Does a job, unless one has failed, and sets the metrics.
+    fn run(&mut self, job: impl FnOnce(&mut Self) -> Result<i64>) -> Done {
+        let result = match self.has_failed {
+            true => Err(Error::broken("an output has failed")),
+            false => job(self),
         };
-        self.publish();
-        // The owner is gone if it does not wait.
-        _ = answer.send(());
-        Ok(())
-    }
-
-    /// Shows the owner what is done, and sets the metrics.
-    fn publish(&mut self) {
-        {
-            let mut done = lock(&self.done);
-            done.lost_letters = self.outputs.dead.lost().of_stage;
-            done.writes_letters = self.outputs.dead.is_written();
-        }
+        self.has_failed = result.is_err();
         let now = self.run.clock.monotonic();
         if self.run.metrics.is_on() && now.saturating_sub(self.shown) >= Run::TICK {
             self.shown = now;
             self.outputs.set_metrics();
         }
+        let letters =
+            WrittenLetters { lost: self.outputs.dead.lost().of_stage, has_output: self.outputs.dead.is_written() };
+        Done { confirmed: *result.as_ref().unwrap_or(&0), result: result.map(|_| ()), letters }
+    }
+
+    fn rows(&mut self, rows: &RecordBatch) -> Result<()> {
+        let rows = RecordBatch::try_new(self.outputs.schema(), rows.columns().to_vec())?;
+        self.outputs.rows(&rows)?;
+        self.outputs.flush()?;
+        if self.settles { self.outputs.settle() } else { Ok(()) }
+    }
+
+    fn tick(&mut self) -> Result<()> {
+        self.outputs.tick()
     }
 }

@@ -18,6 +18,7 @@ use crate::replay::ledger::{Id, Ledger, LetterState, ReplayEntry};
 use crate::replay::record::replayed;
 use crate::replay::repair::{LetterRows, Repair};
 use crate::run::Run;
+use crate::stage::feeds::FeedInput;
 use crate::stage::operator::{Collector, InputEnded, Note, Operator};
 use arrow::array::{ArrayRef, AsArray, BooleanArray, Int32Array, Int64Array, RecordBatch, StringArray};
 use arrow::compute::filter_record_batch;
@@ -432,11 +433,11 @@ fn entries(batch: &Batch<'_>, repaired: &KeptRows) -> Vec<ReplayEntry> {
 
 /// The run keeps the operator after the stage, to end its target.
 impl Operator for Rc<RefCell<Replay>> {
-    fn on_batch(&mut self, batch: RecordBatch, _input: u32, out: &mut dyn Collector) -> Result<Counts> {
+    fn on_batch(&mut self, batch: RecordBatch, _from: FeedInput, out: &mut dyn Collector) -> Result<Counts> {
         self.borrow_mut().on_letters(batch, out)
     }
 
-    fn on_control(&mut self, message: Control, _out: &mut dyn Collector) -> Result<()> {
+    fn on_control(&mut self, message: Control, _from: FeedInput, _out: &mut dyn Collector) -> Result<()> {
         if let Control::Progress(read) = message {
             self.borrow_mut().progress.bytes = read.bytes_total.map(|total| BytesRead { done: read.bytes_done, total });
         }

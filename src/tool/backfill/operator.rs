@@ -18,6 +18,7 @@ use crate::kind::event::{column, instants};
 use crate::kind::span::Span;
 use crate::op::window::watermark::{self, Watermark};
 use crate::op::window::{BatchOutcome, Emitter, Window};
+use crate::stage::feeds::FeedInput;
 use crate::stage::operator::{Collector, InputEnded, Note, Operator};
 use crate::store::correct::{CorrectionCounts, CorrectionStep, Part};
 use crate::time::{DAY, LATEST, format_instant};
@@ -525,7 +526,7 @@ fn take(row: &kind::metric::Row<'_>, scope: &Scope, right: &mut BTreeMap<CellKey
 }
 
 impl Operator for Correct {
-    fn on_batch(&mut self, batch: RecordBatch, input: u32, out: &mut dyn Collector) -> Result<Counts> {
+    fn on_batch(&mut self, batch: RecordBatch, from: FeedInput, out: &mut dyn Collector) -> Result<Counts> {
         let mut counts = Counts { taken: batch.num_rows() as u64, ..Counts::default() };
         self.setup.pace.wait(counts.taken, &self.setup.run)?;
         if let InputOrder::Streams { ends, .. } = self.setup.input.order {
@@ -540,12 +541,12 @@ impl Operator for Correct {
             Some(validate) => validate.keep(batch, &mut counts, out)?,
             None => batch,
         };
-        let computed = self.compute(&batch, input, out)?;
+        let computed = self.compute(&batch, from.input, out)?;
         self.fire(false, out)?;
         Ok(Counts { taken: counts.taken, duplicate: counts.duplicate, ..computed })
     }
 
-    fn on_control(&mut self, message: Control, out: &mut dyn Collector) -> Result<()> {
+    fn on_control(&mut self, message: Control, _from: FeedInput, out: &mut dyn Collector) -> Result<()> {
         match message {
             Control::Progress(mut progress) => {
                 if let InputOrder::Streams { ends: false, .. } = self.setup.input.order {

@@ -29,6 +29,7 @@ use crate::output::OutputPlan;
 use crate::run::Run;
 use crate::run::io::Io;
 use crate::source::{SourceOptions, ToolNeeds};
+use crate::stage::feeds::FeedInput;
 use crate::stage::operator::{Collector, InputEnded, Note, Operator};
 use crate::stage::{OperatorSetup, SourceInfo};
 use crate::uri::Uri;
@@ -436,7 +437,7 @@ struct View {
 }
 
 impl Operator for View {
-    fn on_batch(&mut self, batch: RecordBatch, _input: u32, out: &mut dyn Collector) -> Result<Counts> {
+    fn on_batch(&mut self, batch: RecordBatch, _from: FeedInput, out: &mut dyn Collector) -> Result<Counts> {
         let Choice { rows, faulty, shown } = self.chosen.take(&batch)?;
         // Dead letters after the last examined row stay held, because evt-view does not examine their records.
         out.release_letters(self.looked_at + rows as u64)?;
@@ -461,7 +462,7 @@ impl Operator for View {
         Ok(Counts { taken: rows as u64, out: self.shown - before, ..Counts::default() })
     }
 
-    fn on_control(&mut self, message: Control, out: &mut dyn Collector) -> Result<()> {
+    fn on_control(&mut self, message: Control, _from: FeedInput, out: &mut dyn Collector) -> Result<()> {
         if !self.passes_control {
             return Ok(());
         }

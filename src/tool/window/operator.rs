@@ -15,6 +15,7 @@ use crate::op::storage::StateSize;
 use crate::op::storage::StateStorage;
 use crate::op::window::watermark::{ContinuedInput, LastPartition};
 use crate::op::window::{BatchOutcome, MetricCounts, Window};
+use crate::stage::feeds::FeedInput;
 use crate::stage::operator::{Collector, InputEnded, Note, Operator, Snapshot};
 use crate::time::{SECOND, format_instant};
 use arrow::array::RecordBatch;
@@ -44,14 +45,14 @@ pub(super) struct Windows {
 }
 
 impl Operator for Windows {
-    fn on_batch(&mut self, batch: RecordBatch, input: u32, out: &mut dyn Collector) -> Result<Counts> {
+    fn on_batch(&mut self, batch: RecordBatch, from: FeedInput, out: &mut dyn Collector) -> Result<Counts> {
         if self.window.is_exhausted() {
             return Err(Error::config(
                 "expected no further rows after --at-end fire, which has ended all windows of the checkpoint; runs that \
                  continue use --at-end hold",
             ));
         }
-        let outcome = self.window.on_batch(&batch, input)?;
+        let outcome = self.window.on_batch(&batch, from.input)?;
         for RowFault { row, message } in &outcome.dead {
             out.dead(&batch, *row, &Fault::new(ErrorType::AggregationError, message))?;
         }
@@ -67,7 +68,7 @@ impl Operator for Windows {
         Ok(Counts { taken, out: counted, late: late_rows, filtered, ..Counts::default() })
     }
 
-    fn on_control(&mut self, message: Control, out: &mut dyn Collector) -> Result<()> {
+    fn on_control(&mut self, message: Control, _from: FeedInput, out: &mut dyn Collector) -> Result<()> {
         match message {
             Control::Progress(progress) => {
                 self.window.on_progress(&progress)?;

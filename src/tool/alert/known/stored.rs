@@ -12,14 +12,13 @@
 //! Of a store that no earlier run has read, rows that are not after the alert clock and the last row of that run are
 //! late: the run may have read them under another name.
 
-use super::positions::{Positions, RowPosition, WHOLE, parse_partition, partition_in_store};
 use crate::alert::clock::PartitionKey;
-use crate::counts::Counts;
 use crate::error::{Error, Result};
 use crate::kind::Kind;
 use crate::kind::event::column;
 use crate::source::SortColumns;
 use crate::time::{DAY, format_instant};
+use crate::tool::alert::positions::{Positions, RowPosition, WHOLE, parse_partition, partition_in_store};
 use arrow::array::{ArrayRef, AsArray, RecordBatch};
 use arrow::datatypes::{Int64Type, TimestampMicrosecondType};
 use std::collections::BTreeMap;
@@ -59,19 +58,26 @@ pub struct ReadStore {
     days: BTreeMap<i64, DayRows>,
     /// Whether it was begun to be read and has not ended.
     has_begun: bool,
+    /// The number of rows that were counted as duplicates and are late.
+    late: u64,
 }
 
 impl ReadStore {
     /// Begins after the positions of an earlier run; `name` is that of the store, `known_to` the last instant (µs) of
     /// which that run may have read rows.
     pub fn new(name: String, earlier: Positions, known_to: Option<i64>) -> Self {
-        Self { name, earlier, known_to, reached: Positions::new(), days: BTreeMap::new(), has_begun: false }
+        Self { name, earlier, known_to, reached: Positions::new(), days: BTreeMap::new(), has_begun: false, late: 0 }
     }
 
     /// Whether a part of the rows was read. Until the store is read whole, its rows have no position that the state
     /// could have.
     pub fn has_begun(&self) -> bool {
         self.has_begun
+    }
+
+    /// Returns the number of rows that were counted as duplicates and that are late, as the end of the store has shown.
+    pub fn late(&self) -> u64 {
+        self.late
     }
 
     /// Returns the key of the table, which says that a run has read it.
@@ -145,13 +151,7 @@ impl ReadStore {
 
     /// Ends the store: its positions are those of all rows. Rows that were added behind the position were counted as
     /// known, and are late.
-    pub fn end(
-        &mut self,
-        kind: Kind,
-        number: u32,
-        counts: &mut Counts,
-        positions: &mut BTreeMap<PartitionKey, RowPosition>,
-    ) {
+    pub fn end(&mut self, kind: Kind, number: u32, positions: &mut BTreeMap<PartitionKey, RowPosition>) {
         let table = self.table(kind);
         // A table without rows was read, too.
         let until = self.earlier.get(&table).and_then(|earlier| earlier.stream_time);
@@ -169,8 +169,7 @@ impl ReadStore {
             let known = self.earlier.get(&key).map_or(0, |earlier| earlier.next);
             // Rows that were removed on other days hide none that were added.
             let added = if has_position { (passed - known).max(0).unsigned_abs() } else { 0 };
-            counts.duplicate -= added;
-            counts.late += added;
+            self.late += added;
             self.reached.insert(key, RowPosition { next: all, stream_time: None, topic_id: None });
         }
         self.has_begun = false;

@@ -1,20 +1,18 @@
-//! Files that an earlier run has read, known by their content: the first 4 KiB, and the last 4 KiB before the position,
-//! both unpacked. The dead letters of such a file that an earlier run has written are left out: their position is a
-//! line, that of rows an offset or a number, because rows may carry stamps.
+//! Files that an earlier run has read, known by their content (`input/content`). The dead letters of such a file that
+//! an earlier run has written are left out: their position is a line, that of rows an offset or a number, because rows
+//! may carry stamps.
 
 use crate::emit::Dead;
 use crate::error::{Error, Result};
 use crate::format::unpack::Unpacked;
-use crate::input::content::FromStart;
+use crate::input::content::digest::FileContent;
+use crate::input::content::{self, FromStart};
 use crate::kind::dead::column;
 use arrow::array::{AsArray, BooleanArray};
 use arrow::compute::filter_record_batch;
 use arrow::datatypes::Int64Type;
+use std::collections::BTreeMap;
 use std::fs::File;
-use xxhash_rust::xxh3::xxh3_64;
-
-/// Bytes that are compared at the start of a file, and before a position.
-const PART: usize = 4 << 10;
 
 /// A file and how far it was read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,15 +21,13 @@ pub struct FileMark {
     pub id: Option<i64>,
     /// The name under which it was read last.
     pub name: String,
-    /// Its first bytes, unpacked; at most 4 KiB.
-    pub head: Vec<u8>,
-    /// XXH3 of the last 4 KiB before `length`.
-    pub tail_hash: u64,
-    /// The position: bytes that were read, unpacked.
-    pub length: u64,
-    /// The last row that was evaluated, by its offset, or by its number if its stamps are not those of this file; -1
-    /// before the first one.
+    /// Its content when it was opened.
+    pub content: FileContent,
+    /// The offset of the last row that was evaluated; -1 before the first one, and if rows have other stamps than those
+    /// of this file.
     pub last_offset: i64,
+    /// The number of that row among the rows of the file, from 0 on; -1 before the first one.
+    pub last_row: i64,
     /// The line of the last dead letter that was written; -1 before the first one.
     pub last_letter: i64,
 }
@@ -49,36 +45,37 @@ pub struct KnownFile {
     pub is_rewritten: bool,
 }
 
-/// Reads an open file once and compares it with `known`. Its path may be that of another file by now.
+/// The name of a file.
+#[derive(Clone, Copy)]
+pub struct FileName<'a> {
+    /// The name.
+    pub name: &'a str,
+    /// Whether its first line is a header and no row.
+    pub has_header: bool,
+}
+
+/// Reads an open file and compares it with `known`. Its path may be that of another file by now.
 ///
 /// Errors: exit status 65 if it is shorter than its position, 74 if it cannot be read.
-pub fn identify(file: &File, name: &str, known: &[FileMark], ratio_max: u64) -> Result<KnownFile> {
-    let found = scan(file, known, ratio_max).map_err(|error| error.at(name))?;
-    let same = known
-        .iter()
-        .zip(&found.tails)
-        .filter(|(mark, tail)| found.head.starts_with(&mark.head) && **tail == Some(mark.tail_hash));
-    // Of several files that begin alike, the one that was read furthest.
-    let same = same.max_by_key(|(mark, _)| (mark.length, mark.name == name)).map(|(mark, _)| mark);
-    let is_without_rows = found.length == 0 || is_header(name, &found);
-    if same.is_none() && !is_without_rows {
-        let is_shorter = |mark: &&FileMark| {
-            mark.name == name && found.length < mark.length && mark.head.starts_with(&found.head[..])
-        };
-        if let Some(mark) = known.iter().rev().find(is_shorter) {
-            let (length, position) = (found.length, mark.length);
-            return Err(Error::corrupt(format!(
-                "{name}: expected at least {position} bytes, which an earlier run has read, found {length}"
-            )));
-        }
+pub fn identify(file: &File, named: FileName<'_>, known: &[FileMark], ratio_max: u64) -> Result<KnownFile> {
+    let FileName { name, has_header } = named;
+    let contents: Vec<FileContent> = known.iter().map(|mark| mark.content.clone()).collect();
+    let found = content::identify(file, &contents, ratio_max).map_err(|error| error.at(name))?;
+    let same = found.known.map(|at| &known[at]);
+    let is_without_rows = found.content.length == 0 || has_header && is_line(file, name, ratio_max)?;
+    let longer = found.longer.iter().map(|at| &known[*at]).rfind(|mark| mark.name == name);
+    if let Some(mark) = longer.filter(|_| same.is_none() && !is_without_rows) {
+        let (length, position) = (found.content.length, mark.content.length);
+        return Err(Error::corrupt(format!(
+            "{name}: expected at least {position} bytes, which an earlier run has read, found {length}"
+        )));
     }
     let mark = FileMark {
         id: same.and_then(|mark| mark.id),
         name: name.to_owned(),
-        head: found.head,
-        tail_hash: found.tail_hash,
-        length: found.length,
+        content: found.content,
         last_offset: same.map_or(-1, |mark| mark.last_offset),
+        last_row: same.map_or(-1, |mark| mark.last_row),
         last_letter: same.map_or(-1, |mark| mark.last_letter),
     };
     let former_name = same.filter(|mark| mark.name != name).map(|mark| mark.name.clone());
@@ -86,12 +83,37 @@ pub fn identify(file: &File, name: &str, known: &[FileMark], ratio_max: u64) -> 
     Ok(KnownFile { mark, former_name, is_without_rows, is_rewritten })
 }
 
-/// Whether a file is one line of CSV.
-fn is_header(name: &str, found: &Scan) -> bool {
-    let plain = [".gz", ".zst"].iter().find_map(|suffix| name.strip_suffix(suffix)).unwrap_or(name);
-    let is_csv = [".csv", ".tsv"].iter().any(|suffix| plain.ends_with(suffix));
-    let line = found.head.iter().position(|byte| *byte == b'\n').map_or(found.length, |end| end as u64 + 1);
-    is_csv && line == found.length
+/// Whether a file is one line.
+fn is_line(file: &File, name: &str, ratio_max: u64) -> Result<bool> {
+    let (mut reader, mut buffer) = (Unpacked::new(FromStart::new(file), ratio_max), vec![0; 64 << 10]);
+    let mut has_line = false;
+    loop {
+        let read = reader.read(&mut buffer).map_err(|error| error.at(name))?;
+        // A byte behind the first line break begins a row.
+        let rest =
+            if has_line { Some(0) } else { buffer[..read].iter().position(|byte| *byte == b'\n').map(|at| at + 1) };
+        match rest {
+            _ if read == 0 => return Ok(true),
+            Some(rest) if rest < read => return Ok(false),
+            rest => has_line |= rest.is_some(),
+        }
+    }
+}
+
+/// Gives each of several files of one run that continue the same mark a mark of its own: the file with the name of the
+/// mark, or the first one, keeps it.
+pub fn separate<'a>(files: impl Iterator<Item = &'a mut KnownFile>) {
+    let mut of_mark: BTreeMap<i64, Vec<&mut KnownFile>> = BTreeMap::new();
+    for file in files {
+        if let Some(id) = file.mark.id {
+            of_mark.entry(id).or_default().push(file);
+        }
+    }
+    for mut files in of_mark.into_values() {
+        let keeps = files.iter().position(|file| file.former_name.is_none()).unwrap_or(0);
+        files.remove(keeps);
+        files.into_iter().for_each(|file| file.mark.id = None);
+    }
 }
 
 /// Returns pairs of files of one run, as indexes: the first one is the beginning of the second one, or all of it.
@@ -100,65 +122,20 @@ pub fn twins(files: &[(&File, &FileMark)], ratio_max: u64) -> Result<Vec<(usize,
     let mut found = vec![];
     for (at, (_, one)) in files.iter().enumerate() {
         for (other_at, (file, other)) in files.iter().enumerate().filter(|(other, _)| *other != at) {
-            let may_begin = other.head.starts_with(&one.head)
-                && (one.length < other.length || one.length == other.length && other_at < at);
-            if !may_begin {
+            let (length, of_other) = (one.content.length, other.content.length);
+            let is_shorter = length < of_other || length == of_other && other_at < at;
+            if !is_shorter || !one.content.is_like(&other.content) {
                 continue;
             }
-            let scan = scan(file, &[(*one).clone()], ratio_max).map_err(|error| error.at(&other.name))?;
-            if scan.tails[0] == Some(one.tail_hash) {
+            let known = [one.content.clone()];
+            let other = content::identify(file, &known, ratio_max).map_err(|error| error.at(&other.name))?;
+            if other.known.is_some() {
                 found.push((at, other_at));
                 break;
             }
         }
     }
     Ok(found)
-}
-
-/// The result of a scan of a file: its first bytes (at most 4 KiB), its length (bytes) and the hash of its last 4 KiB,
-/// all unpacked.
-struct Scan {
-    head: Vec<u8>,
-    length: u64,
-    tail_hash: u64,
-    /// For each known mark the hash before its position; `None` if the file is shorter.
-    tails: Vec<Option<u64>>,
-}
-
-fn scan(file: &File, known: &[FileMark], ratio_max: u64) -> Result<Scan> {
-    let mut reader = Unpacked::new(FromStart::new(file), ratio_max);
-    let mut order: Vec<usize> = (0..known.len()).collect();
-    order.sort_by_key(|at| known[*at].length);
-    let mut order = order.into_iter().peekable();
-    let mut found = Scan { head: vec![], length: 0, tail_hash: 0, tails: vec![None; known.len()] };
-    let (mut tail, mut buffer): (Vec<u8>, Vec<u8>) = (vec![], vec![0; 64 << 10]);
-    loop {
-        let read = reader.read(&mut buffer)?;
-        if read == 0 {
-            break;
-        }
-        let mut rest = &buffer[..read];
-        let room = PART - found.head.len().min(PART);
-        found.head.extend_from_slice(&rest[..room.min(rest.len())]);
-        while !rest.is_empty() {
-            let next = order.peek().map(|at| known[*at].length.saturating_sub(found.length));
-            let take = next.and_then(|next| usize::try_from(next).ok()).unwrap_or(usize::MAX).min(rest.len());
-            push(&mut tail, &rest[..take]);
-            found.length += take as u64;
-            rest = &rest[take..];
-            while let Some(at) = order.next_if(|at| known[*at].length <= found.length) {
-                found.tails[at] = Some(xxh3_64(&tail));
-            }
-        }
-    }
-    found.tail_hash = xxh3_64(&tail);
-    Ok(found)
-}
-
-/// Keeps the last 4 KiB.
-fn push(tail: &mut Vec<u8>, bytes: &[u8]) {
-    tail.extend_from_slice(&bytes[bytes.len().saturating_sub(PART)..]);
-    tail.drain(..tail.len().saturating_sub(PART));
 }
 
 /// The letters of an input.
@@ -209,12 +186,19 @@ mod tests {
         File::open(path).unwrap()
     }
 
+    /// 4,000 lines of 20 bytes, all different.
+    fn lines() -> Vec<u8> {
+        (0..4000).flat_map(|line| format!("line {line:014}\n").into_bytes()).collect()
+    }
+
     #[test]
     fn a_file_is_known_by_its_content() {
         let dir = tempfile::tempdir().unwrap();
-        let bytes: Vec<u8> = (0..20_000u32).flat_map(u32::to_le_bytes).collect();
-        let identify =
-            |name: &str, bytes: &[u8], known: &[FileMark]| identify(&file(dir.path(), name, bytes), name, known, 1000);
+        let bytes = lines();
+        let identify = |name: &str, bytes: &[u8], known: &[FileMark]| {
+            let named = FileName { name, has_header: name.ends_with(".csv") };
+            identify(&file(dir.path(), name, bytes), named, known, 1000)
+        };
         let first = identify("a", &bytes[..50_000], &[]).unwrap().mark;
         let first = FileMark { last_offset: 17, ..first };
         let known = [first.clone()];
@@ -228,7 +212,7 @@ mod tests {
         let other = identify("a", &bytes[4..60_000], &known).unwrap();
         assert_eq!(other.mark.last_offset, -1, "other content under the same name");
         let mut changed = bytes.clone();
-        changed[49_999] ^= 1;
+        changed[49_998] ^= 1;
         assert_eq!(identify("a", &changed, &known).unwrap().mark.last_offset, -1, "changed before the position");
         let error = identify("a", &bytes[..40_000], &known).unwrap_err();
         assert!(error.kind() == crate::ErrorKind::Corrupt, "{error}");
@@ -244,15 +228,18 @@ mod tests {
     #[test]
     fn a_file_that_is_the_beginning_of_another_one_is_its_twin() {
         let dir = tempfile::tempdir().unwrap();
-        let bytes: Vec<u8> = (0..20_000u32).flat_map(u32::to_le_bytes).collect();
+        let bytes = lines();
         let mut gz = flate2::write::GzEncoder::new(vec![], flate2::Compression::fast());
         gz.write_all(&bytes).unwrap();
         let mut other = bytes.clone();
-        other[79_999] ^= 1;
+        other[79_998] ^= 1;
         let contents = [&bytes[..], &gz.finish().unwrap(), &bytes[..50_000], &other, &bytes[4..50_000]];
         let files: Vec<_> =
             contents.iter().enumerate().map(|(at, bytes)| file(dir.path(), &at.to_string(), bytes)).collect();
-        let marks: Vec<_> = files.iter().map(|file| super::identify(file, "f", &[], 1000).unwrap().mark).collect();
+        let marks: Vec<_> = files
+            .iter()
+            .map(|file| super::identify(file, FileName { name: "f", has_header: false }, &[], 1000).unwrap().mark)
+            .collect();
         let pairs: Vec<_> = files.iter().zip(&marks).collect();
         assert_eq!(twins(&pairs, 1000).unwrap(), [(1, 0), (2, 0)]);
     }

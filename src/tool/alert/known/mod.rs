@@ -5,9 +5,14 @@
 //! (maxima and percentiles have no inverse), so it gets one row of each window. For windows that may fire again this is
 //! the first row, whose value depends on when the window fired. Frames of a pipe or a file mark such metrics, so they
 //! are rejected. Other inputs do not, so their first row counts.
+//!
+//! `files.rs`: files that are known by their content; `stored.rs`: rows of stores that are known.
 
-use super::files::FileMark;
-use super::stored::{ReadStore, codes, text};
+pub mod files;
+pub mod stored;
+
+use self::files::FileMark;
+use self::stored::ReadStore;
 use crate::alert::engine::TimedRows;
 use crate::console::Console;
 use crate::error::{Error, Result};
@@ -44,18 +49,17 @@ pub struct UnmarkedRows {
     pub stored: u64,
 }
 
-/// The rows of a file that an earlier run has evaluated.
+/// The rows of a file that an earlier run has evaluated. A row is known by its offset, or by its number if any row of
+/// the file has stamps of its own: offsets of several partitions, or of several runs that wrote one file, cannot be
+/// compared.
 pub struct FileRows {
     mark: FileMark,
-    /// The last of these rows, by its offset, or by its number if the rows have other stamps or none; -1 if there is
-    /// none.
-    to: i64,
+    /// The mark at the start of the run.
+    to: FileMark,
     /// The number of the next row.
     next: i64,
-    /// The origin of rows that have the stamps of this file.
-    origin: String,
-    /// Whether rows are known by their numbers, because they have other stamps; `None` before the first row.
-    is_numbered: Option<bool>,
+    /// Whether rows are known by their numbers.
+    is_numbered: bool,
     /// Rows up to this instant (µs) may be those of an earlier run, because the file was written anew.
     after: Option<i64>,
 }
@@ -66,8 +70,8 @@ impl KnownRows {
         match self {
             Self::Unmarked(_) => Ok(None),
             Self::File(file) => {
-                let positions = file.positions(batch);
-                Ok(file.new_rows(&positions))
+                let offsets = batch.column(column::OFFSET).as_primitive::<Int64Type>().values();
+                Ok(file.new_rows(batch.num_rows(), Some(offsets)))
             }
             Self::Store(stored) => stored.new_events(batch).map(Some),
         }
@@ -78,10 +82,7 @@ impl KnownRows {
     pub fn new_others(&mut self, kind: Kind, times: &[i64], latest: i64) -> Option<Vec<bool>> {
         match self {
             Self::Unmarked(_) => None,
-            Self::File(file) => {
-                let numbers = file.numbers(times.len());
-                file.new_rows(&numbers)
-            }
+            Self::File(file) => file.new_rows(times.len(), None),
             Self::Store(stored) => Some(stored.new_others(kind, times, latest)),
         }
     }
@@ -115,6 +116,11 @@ impl KnownRows {
         }
     }
 
+    /// Returns the number of rows that were counted as duplicates and that are late, as the end of a store has shown.
+    pub fn late(&self) -> u64 {
+        if let Self::Store(stored) = self { stored.late() } else { 0 }
+    }
+
     /// Notes that the state has the effect of all rows that were taken.
     pub fn set_stored(&mut self, taken: u64) {
         if let Self::Unmarked(unmarked) = self {
@@ -127,6 +133,13 @@ impl KnownRows {
         match self {
             Self::Unmarked(UnmarkedRows { is_pipe: true, stored, .. }) => taken - stored,
             _ => 0,
+        }
+    }
+
+    /// Notes that some row has the stamps with which it was read.
+    pub fn keeps_stamps(&mut self) {
+        if let Self::File(file) = self {
+            file.is_numbered = true;
         }
     }
 
@@ -148,35 +161,29 @@ impl KnownRows {
 }
 
 impl FileRows {
-    /// Begins after the rows of a mark. `origin` is that of raw records of the file; rows up to `after` (µs) may be
-    /// those of an earlier run.
-    pub fn new(mark: FileMark, origin: String, after: Option<i64>) -> Self {
-        Self { to: mark.last_offset, mark, next: 0, origin, is_numbered: None, after }
+    /// Begins after the rows of a mark. Rows up to `after` (µs) may be those of an earlier run.
+    pub fn new(mark: FileMark, after: Option<i64>) -> Self {
+        let is_numbered = mark.last_offset < 0 && mark.last_row >= 0;
+        Self { to: mark.clone(), mark, next: 0, is_numbered, after }
     }
 
-    /// Returns the positions by which a later run recognises rows: their offsets. If a row of the file has another
-    /// origin, they are the numbers of the rows, because offsets of several partitions cannot be compared.
-    fn positions(&mut self, batch: &RecordBatch) -> Vec<i64> {
-        let numbers = self.numbers(batch.num_rows());
-        let origins = batch.column(column::ORIGIN);
-        let is_other = || codes(origins).into_iter().any(|code| text(origins, code) != self.origin);
-        if *self.is_numbered.get_or_insert_with(is_other) {
-            return numbers;
-        }
-        batch.column(column::OFFSET).as_primitive::<Int64Type>().values().to_vec()
-    }
-
-    /// Returns the numbers of the next rows.
-    fn numbers(&mut self, count: usize) -> Vec<i64> {
+    /// Returns whether each of the next rows is new, and notes the last of them; `offsets` are those of events.
+    fn new_rows(&mut self, count: usize, offsets: Option<&[i64]>) -> Option<Vec<bool>> {
         let first = self.next;
         self.next += count as i64;
-        (first..self.next).collect()
-    }
-
-    /// Returns whether each row is new, and notes the last of them.
-    fn new_rows(&mut self, positions: &[i64]) -> Option<Vec<bool>> {
-        self.mark.last_offset = self.mark.last_offset.max(positions.iter().max().copied().unwrap_or(-1));
-        (self.to >= 0).then(|| positions.iter().map(|position| *position > self.to).collect())
+        self.mark.last_row = self.mark.last_row.max(self.next - 1);
+        match offsets.filter(|_| !self.is_numbered) {
+            Some(offsets) => {
+                self.mark.last_offset = self.mark.last_offset.max(offsets.iter().max().copied().unwrap_or(-1));
+                let to = self.to.last_offset;
+                (to >= 0).then(|| offsets.iter().map(|offset| *offset > to).collect())
+            }
+            None => {
+                self.mark.last_offset = -1;
+                let to = self.to.last_row;
+                (to >= 0).then(|| (first..self.next).map(|row| row > to).collect())
+            }
+        }
     }
 }
 

@@ -1,0 +1,103 @@
+//! A run of evt-alert before its first step: the rules as they were stored, the alert clock, and the feeds.
+
+use super::feed::{Evaluation, Feed};
+use super::load::RuleRefresh;
+use super::positions::{Beginning, KeptTopics, Positions, UnmarkedInput};
+use super::state::StateFile;
+use crate::alert::clock::{AlertClock, EarlierClock};
+use crate::alert::engine::AlertEngine;
+use crate::error::Result;
+use crate::kind::span::Span;
+use crate::notify::sender::Sender;
+use crate::run::Run;
+use crate::uri::kafka::Address;
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
+use std::time::Duration;
+
+/// The parts of a run beside its inputs and outputs: its state file, notifications and rules.
+pub struct Services {
+    /// The state file.
+    pub state: Option<StateFile>,
+    /// The threads that send notifications.
+    pub sender: Option<Sender>,
+    /// Reads the rules.
+    pub rules: RuleRefresh,
+    /// Whether the run is one of a cron job (`--once`).
+    pub is_once: bool,
+}
+
+/// The options of a run, from its flags.
+pub struct RunOptions {
+    /// `-q`.
+    pub is_quiet: bool,
+    /// The number of faulty records that are reported one by one (`--report`).
+    pub faults_shown: u64,
+    /// The names of the channels; none without `--notify`.
+    pub channels: BTreeSet<String>,
+    /// How far rows may be ahead of the wall time (µs).
+    pub max_future: i64,
+    /// How long the end of a run waits for channels.
+    pub send_limit: Duration,
+    /// The range of time whose rows are evaluated.
+    pub range: Span,
+}
+
+/// A run before its first step.
+pub struct AlertSetup {
+    /// The run.
+    pub run: Rc<Run>,
+    /// Its options.
+    pub options: RunOptions,
+    /// The rules, the alert clock and the positions.
+    pub to: Evaluation,
+    /// The feeds, in the order of their numbers.
+    pub feeds: Vec<Feed>,
+    /// What earlier runs have read, if no instant has been evaluated.
+    pub beginning: Beginning,
+    /// The state file, notifications and rules.
+    pub services: Services,
+}
+
+impl AlertSetup {
+    /// Makes a run without feeds. `engine` is that of the state.
+    pub fn new(options: RunOptions, engine: AlertEngine, services: Services, run: &Rc<Run>) -> Result<Self> {
+        let saved_at = services.state.as_ref().map(StateFile::saved_at).transpose()?.flatten();
+        let earlier = engine.clock().zip(saved_at).map(|(clock, saved_at)| EarlierClock {
+            clock,
+            passed: run.clock.now() - saved_at,
+            start: run.clock.monotonic(),
+        });
+        let mut beginning = Beginning::default();
+        if let Some(state) = &services.state {
+            beginning = state.beginning()?;
+            beginning.complete(&engine, state.positions()?);
+        }
+        let mut clock = AlertClock::new(earlier);
+        clock.resume(beginning.first_rows.clone(), engine.read_to());
+        let to = Evaluation { engine, clock, positions: BTreeMap::new() };
+        Ok(Self { run: run.clone(), options, to, feeds: vec![], beginning, services })
+    }
+
+    /// Returns the positions and partitions that the state has for the topics of an input. `origin`, if given, is the
+    /// origin of all rows instead of the name of their topic.
+    pub fn kept(&self, address: &Address, origin: Option<&str>) -> Result<KeptTopics> {
+        self.services.state.as_ref().map_or_else(|| Ok(KeptTopics::default()), |state| state.kept(address, origin))
+    }
+
+    /// Returns the positions that the state has; `None` without a state.
+    pub fn positions(&self) -> Result<Option<Positions>> {
+        self.services.state.as_ref().map(StateFile::positions).transpose()
+    }
+
+    /// Returns the last instant (µs) of which an earlier run may have read rows of an input without a position. The
+    /// state knows how far each pipe was read and, while no instant has been evaluated, every input: one that it does
+    /// not know was never read. The rows of a store are known only together with their positions.
+    pub fn known_to(&self, name: &str, form: UnmarkedInput) -> Option<i64> {
+        match (form, self.to.engine.evaluated()) {
+            (UnmarkedInput::Pipe, _) | (UnmarkedInput::Other, None) => self.beginning.read_to(name),
+            (UnmarkedInput::Store, None) => None,
+            _ => self.to.engine.known_to(),
+        }
+    }
+}
