@@ -5,7 +5,7 @@ use super::check::CheckReport;
 use crate::error::{Error, Result};
 use crate::http::server::limits::descriptors::ConnectionLimit;
 use crate::http::server::limits::timeouts::ConnectionTimeouts;
-use crate::http::server::{ServerOptions, Tls};
+use crate::http::server::{Logged, ServerOptions, Tls};
 use crate::http::validate::{OpenSchemas, ValidationOptions};
 use crate::http::{self, BodyLimits, IntakeOptions};
 use crate::input::spool::ORIGIN;
@@ -25,6 +25,8 @@ use std::time::Duration;
 
 /// Default maximum distance of an event ahead of its arrival over HTTP (µs).
 const MAX_FUTURE: i64 = 5 * MINUTE;
+/// Maximum number of threads: the stage loop and the spool need CPUs too.
+const THREADS_MAX: usize = 8;
 /// Columns with an event's position, which only the server sets.
 const POSITION: [&str; 3] = ["origin", "partition", "offset"];
 
@@ -125,9 +127,10 @@ impl HttpArgs {
             tokens: self.tokens.clone(),
             anonymous: self.anonymous,
             connections: ConnectionLimit::of_flag(self.max_connections),
-            timeouts: ConnectionTimeouts { idle: self.idle_timeout, head: self.head_timeout },
+            threads: std::thread::available_parallelism().map_or(1, usize::from).min(THREADS_MAX),
+            timeouts: ConnectionTimeouts { idle: self.idle_timeout, head: self.head_timeout, whole: Duration::MAX },
             request_time: self.request_timeout,
-            log: self.log_requests,
+            log: if self.log_requests { Logged::Requests } else { Logged::Problems },
         };
         let events = IntakeOptions {
             rate: self.rate,

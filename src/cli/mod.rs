@@ -186,10 +186,6 @@ fn start(
     }
     let target = common.prometheus.as_deref().filter(|_| !common.check).map(MetricsTarget::parse);
     let metrics = if target.is_some() || shows_metrics { Metrics::new(tool) } else { Metrics::default() };
-    let exporter = target.map_or_else(|| Ok(Exporter::default()), |target| Exporter::start(&target, &metrics))?;
-    if let Some(address) = exporter.address.filter(|_| !common.quiet) {
-        console.say(format!("metrics: http://{address}/metrics"));
-    }
     let run = Run {
         console,
         io: Io::Process,
@@ -207,6 +203,7 @@ fn start(
         service: Service::of_environment(),
         letters,
     };
+    let exporter = target.map_or(Ok(Exporter::None), |target| Exporter::start(&target, &run))?;
     Ok((run, exporter))
 }
 
