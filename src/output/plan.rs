@@ -3,7 +3,6 @@
 use super::epochs::{EpochOutput, EpochPlan, EpochTarget};
 use super::file::{Overwrite, Plain, is_appended};
 use super::identity::{self, Identity};
-use super::narrow::NarrowEncoder;
 use super::open::{OpenTarget, Output};
 use super::spec::{OutputSpec, standard_format, written};
 use crate::client::outage::FOREVER;
@@ -506,6 +505,26 @@ fn with_file_options(uri: Uri, mut spec: OutputSpec) -> Result<(Uri, OutputSpec)
         spec.encode.property_columns = true;
     }
     Ok((Uri::File(file.into()), spec))
+}
+
+/// Encodes only the first `columns` columns, for a file whose header an older version of evt wrote with no others.
+struct NarrowEncoder {
+    encoder: Box<dyn format::Encoder>,
+    columns: usize,
+}
+
+impl format::Encoder for NarrowEncoder {
+    fn encode(&mut self, batch: &RecordBatch, out: &mut Vec<u8>) -> Result<()> {
+        self.encoder.encode(&batch.project(&Vec::from_iter(0..self.columns))?, out)
+    }
+
+    fn flush(&mut self, out: &mut Vec<u8>) {
+        self.encoder.flush(out);
+    }
+
+    fn finish(&mut self, out: &mut Vec<u8>) -> Result<()> {
+        self.encoder.finish(out)
+    }
 }
 
 /// Returns the options with which a run opens a store.
