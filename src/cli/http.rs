@@ -2,6 +2,7 @@
 
 use super::args::{MapArgs, parse_count};
 use super::check::CheckReport;
+use crate::client::Caller;
 use crate::error::{Error, Result};
 use crate::http::server::limits::descriptors::ConnectionLimit;
 use crate::http::server::limits::timeouts::ConnectionTimeouts;
@@ -119,7 +120,7 @@ impl HttpArgs {
         let columns = 1 << column::EVENT_ID | 1 << column::SOURCE;
         let mut of_answer = mapping::Options { keep_raw: KeepRaw::No, ..mapping.clone() };
         of_answer.reads.columns = self.schemas.is_none().then_some(Projection { columns, dictionaries: 0 });
-        let registry = self.schemas.as_ref().map(|text| place::server_for_clients(text, &run.console));
+        let registry = self.schemas.as_ref().map(|text| place::server_for_clients(text, &run.caller()));
         let registry = registry.transpose()?.flatten();
         let server = ServerOptions {
             address: address.clone(),
@@ -142,7 +143,7 @@ impl HttpArgs {
                 record_max: run.record_max,
                 limits: vec![],
                 whole: mapping.clone(),
-                schemas: self.open_schemas(registry.is_some()),
+                schemas: self.open_schemas(registry.is_some(), run.caller()),
                 registry,
             },
         };
@@ -154,13 +155,13 @@ impl HttpArgs {
         self.schemas.iter().for_each(|schemas| findings.schemas(schemas));
     }
 
-    fn open_schemas(&self, has_registry: bool) -> Option<Box<OpenSchemas>> {
+    fn open_schemas(&self, has_registry: bool, caller: Caller) -> Option<Box<OpenSchemas>> {
         let dir = self.schemas.clone()?;
         let options = validate::Options { subject: self.subject.clone(), closed: self.no_extra_fields };
         Some(Box::new(move || {
             let schemas: Option<Box<dyn Schemas + Send>> = match has_registry {
                 true => None,
-                false => Some(Box::new(place::directory(&dir)?)),
+                false => Some(Box::new(place::directory(&dir, &caller)?)),
             };
             Ok((Validator::new(options.clone()), schemas))
         }))

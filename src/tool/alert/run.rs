@@ -186,7 +186,7 @@ impl AlertRun {
     fn evaluate(&mut self) -> Result<()> {
         self.outputs.open()?;
         self.write_unconfirmed()?;
-        let rules = self.services.rules.load_at_start(&self.run.console)?;
+        let rules = self.services.rules.load_at_start()?;
         self.replace_rules(rules, true)?;
         while self.feeds.iter().any(|feed| !feed.is_ended) {
             self.step()?;
