@@ -4,7 +4,7 @@
 use crate::clock::Clock;
 use crate::error::Error;
 use crate::format::unpack::SUFFIXES;
-use crate::secret;
+use crate::secret::Secrets;
 use crate::time::format_instant;
 use serde::Serialize;
 use std::io::Write;
@@ -85,17 +85,25 @@ pub struct Console {
     progress: Arc<Mutex<Option<indicatif::ProgressBar>>>,
     /// The buffer that gets the lines instead of stderr; `None` if they go to stderr.
     captured: Option<Arc<Mutex<String>>>,
+    /// The secrets of the run, which no line shows.
+    pub secrets: Secrets,
 }
 
 impl Console {
     /// Creates a console for `tool`.
     pub fn new(tool: &'static str, colour: Colour) -> Self {
-        Self { tool, form: LineFormat::Text(colour), quiet: false, progress: Arc::default(), captured: None }
+        let (form, secrets) = (LineFormat::Text(colour), Secrets::default());
+        Self { tool, form, quiet: false, progress: Arc::default(), captured: None, secrets }
     }
 
     /// Keeps the lines in memory instead of writing them to stderr.
     pub fn captured(self, lines: &Arc<Mutex<String>>) -> Self {
         Self { captured: Some(lines.clone()), ..self }
+    }
+
+    /// Hides these secrets.
+    pub fn hiding(self, secrets: &Secrets) -> Self {
+        Self { secrets: secrets.clone(), ..self }
     }
 
     /// Suppresses notices if `quiet`.
@@ -169,11 +177,11 @@ impl Console {
 
     /// Writes the line of an error that ends the run.
     pub fn fail(&self, error: &Error) {
-        self.line("error", error.position().map(secret::hide), None, &error.to_string());
+        self.line("error", error.position().map(|position| self.secrets.hide(position)), None, &error.to_string());
     }
 
     fn line(&self, level: &str, position: Option<String>, faulty: Option<&Faulty<'_>>, message: &str) {
-        let message = clean(&secret::hide(message));
+        let message = clean(&self.secrets.hide(message));
         let line = match &self.form {
             LineFormat::Json(about) => {
                 let time = format_instant(about.clock.now());

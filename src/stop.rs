@@ -31,11 +31,8 @@ const REPEATED: Duration = Duration::from_millis(200);
 /// Poll interval of waits that a signal does not wake.
 pub const STOP_CHECK_INTERVAL: Duration = Duration::from_millis(100);
 
-/// The stop signal of this process, once handlers are installed.
-static PROCESS: OnceLock<Stop> = OnceLock::new();
-
 /// The stop signal of a run. Clones share their state. All times are those of the monotonic clock of the run.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct Stop {
     clock: Clock,
     signal: Arc<AtomicUsize>,
@@ -78,7 +75,8 @@ impl Stop {
         self.signal.store(number.unsigned_abs() as usize, Ordering::Relaxed);
     }
 
-    /// Installs handlers of SIGINT and SIGTERM, for a run with this clock.
+    /// Makes the stop signal of a run with this clock, which SIGINT and SIGTERM of the process raise. They raise those
+    /// of all runs of the process, each by handlers of its own, which stay until the process ends.
     pub fn on_signals(clock: &Clock) -> Result<Self> {
         let failed = |error: std::io::Error| Error::io("signal handlers", &error);
         let (read, write) = UnixStream::pair().map_err(failed)?;
@@ -101,13 +99,7 @@ impl Stop {
             }
         };
         std::thread::Builder::new().name("signal".to_owned()).spawn(watch).map_err(failed)?;
-        Ok(PROCESS.get_or_init(|| stop).clone())
-    }
-
-    /// Returns the stop signal of this process, for clients of servers; one that never arrives, with the machine's
-    /// clock, if no handlers are installed.
-    pub fn of_process() -> Self {
-        PROCESS.get().cloned().unwrap_or_else(|| Self::never(&Clock::default()))
+        Ok(stop)
     }
 
     /// Sets whether the run reads from another stage: the stop timeout is then longer, so that the end of the stream is
@@ -413,5 +405,15 @@ mod tests {
         assert_eq!(wait.receive(&receiver, Duration::from_secs(60)), Ok(7));
         drop(sender);
         assert_eq!(wait.receive(&receiver, Duration::from_secs(60)), Err(RecvTimeoutError::Disconnected));
+    }
+
+    #[test]
+    fn a_signal_of_the_process_raises_all_runs_and_each_raises_itself_only() {
+        let (one, other) = (Stop::on_signals(&Clock::System).unwrap(), Stop::on_signals(&Clock::System).unwrap());
+        one.clone().raise(SIGINT);
+        assert_eq!((one.signal(), other.signal()), (Some(SIGINT), None));
+        signal_hook::low_level::raise(SIGTERM).unwrap();
+        assert_eq!((one.signal(), other.signal()), (Some(SIGTERM), Some(SIGTERM)));
+        assert_eq!(other.sleep(Duration::from_secs(60)).unwrap(), Woken::Stopped);
     }
 }

@@ -10,7 +10,7 @@ use evt::view::selection::parse_names;
 /// One text, read as everything a flag may hold.
 pub fn run(input: &[u8]) {
     let Ok(text) = std::str::from_utf8(input) else { return };
-    if let Ok(uri) = Uri::parse(text) {
+    if let Ok(uri) = Uri::parse(text, &Default::default()) {
         assert!(!uri.origin().is_empty());
     }
     let _ = (args::parse_share(text), evt::parse::size::parse_buffer(text), args::parse_count(text), parse_names(text));

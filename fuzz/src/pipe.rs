@@ -35,7 +35,7 @@ pub fn run(input: &[u8]) {
         file.as_file_mut().set_len(0)?;
         file.rewind()?;
         file.write_all(rest)?;
-        Ok(Uri::File(file.path().to_owned()))
+        Ok(Uri::File(file.path().into()))
     });
     let uri = uri.expect("a file");
     let clock = Clock::Fixed(1_700_000_000_000_000);

@@ -50,6 +50,7 @@ use self::recorded::RecordedRuns;
 use self::restore::{Restored, StageRole, continued, last_complete, with_restore_advice};
 use self::state_files::CheckpointFiles;
 use self::store::{CheckpointStore, Removed, STATE_FILE, check_last, check_newest, fenced, or_fenced};
+use crate::client::Caller;
 use crate::error::{Error, ErrorKind, Result};
 use crate::kind::named_id::named_id;
 use crate::run::Run;
@@ -115,9 +116,9 @@ pub fn is_in_bucket(path: &Path) -> bool {
 }
 
 /// Checks the name of a checkpoint, without opening it. Errors: exit status 2 or 78 for the URI of a bucket.
-pub fn check_name(path: &Path) -> Result<()> {
+pub fn check_name(path: &Path, caller: &Caller) -> Result<()> {
     match path.to_str().filter(|_| is_in_bucket(path)) {
-        Some(uri) => S3Address::parse(uri).map(drop),
+        Some(uri) => S3Address::parse(uri, caller).map(drop),
         None => Ok(()),
     }
 }
@@ -125,7 +126,7 @@ pub fn check_name(path: &Path) -> Result<()> {
 /// Opens the place of a checkpoint; changes nothing there.
 fn open_store(path: &Path, run: &Run) -> Result<Arc<dyn CheckpointStore>> {
     Ok(match path.to_str().filter(|_| is_in_bucket(path)) {
-        Some(uri) => Arc::new(CheckpointBucket::try_new(S3Address::parse(uri)?, &run.io.disk(), &run.console)?),
+        Some(uri) => Arc::new(CheckpointBucket::try_new(S3Address::parse(uri, &run.caller())?, &run.io.disk())?),
         None => Arc::new(CheckpointDir::new(path.to_owned(), &run.io.disk())),
     })
 }

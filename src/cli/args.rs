@@ -11,7 +11,7 @@ use crate::kind::Kind;
 use crate::kind::span::Span;
 use crate::mapping::{self, Provenance, TimeFrom, TimeUnit, When};
 use crate::parse::size;
-use crate::run::Report;
+use crate::run::{Report, Run};
 use crate::source::{PartitionNames, SourceOptions};
 use crate::time::{parse_duration, parse_flag_instant};
 use crate::uri::Uri;
@@ -413,10 +413,10 @@ impl StageArgs {
     }
 
     /// Returns the options of the source.
-    pub fn source(&self, mapping: mapping::Options) -> Result<SourceOptions> {
+    pub fn source(&self, mapping: mapping::Options, run: &Run) -> Result<SourceOptions> {
         let Self { input, map, .. } = self;
         let (format, text) = input.text.options(input.input_format.as_deref())?;
-        input.text.check_sources(&input.uris()?)?;
+        input.text.check_sources(&input.uris(run)?)?;
         let mut options = SourceOptions::default();
         options.records = RecordOptions { mapping, kind: input.kind()?, control: input.control, ..options.records };
         options.inputs.files = FileOptions { format, text, ..options.inputs.files };
@@ -470,16 +470,17 @@ impl MapArgs {
 
 impl InputArgs {
     /// Returns the inputs.
-    pub fn uris(&self) -> Result<Vec<Uri>> {
-        self.inputs.iter().map(|text| Uri::of_input(text, self.input_format.is_some())).collect()
+    pub fn uris(&self, run: &Run) -> Result<Vec<Uri>> {
+        let (has_format, caller) = (self.input_format.is_some(), run.caller());
+        self.inputs.iter().map(|text| Uri::of_input(text, has_format, &caller)).collect()
     }
 
     /// Replaces the names of files that are SQLite databases by those of their stores; returns whether there were any.
-    pub fn name_databases(&mut self) -> bool {
+    pub fn name_databases(&mut self, run: &Run) -> bool {
         let has_format = self.input_format.is_some();
         let mut is_any = false;
         for input in self.inputs.iter_mut().filter(|_| !has_format) {
-            if let Some(name) = Uri::name_of_database(input) {
+            if let Some(name) = Uri::name_of_database(input, &run.caller()) {
                 *input = name.into();
                 is_any = true;
             }

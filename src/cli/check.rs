@@ -16,7 +16,6 @@ use crate::kind::Kind;
 use crate::output::OutputPlan;
 use crate::registry::place;
 use crate::run::Run;
-use crate::secret;
 use crate::source::SourceOptions;
 use crate::spool::ack::AckPolicy;
 use crate::spool::dir::SpoolDir;
@@ -99,10 +98,10 @@ impl CheckReport {
 
     /// Checks that the registry is available.
     pub fn schemas(&mut self, text: &str) {
-        let Some(name) = self.take(place::name(text)) else { return };
+        let Some(name) = self.take(place::name(text, &self.run.caller())) else { return };
         let text = text.to_owned();
         self.query(name, move |run| {
-            place::check(&text, &run.console)?;
+            place::check(&text, &run.caller())?;
             Ok(None)
         });
     }
@@ -110,7 +109,8 @@ impl CheckReport {
     /// Checks the inputs of a tool that has no stage.
     pub fn inputs<'a>(&mut self, texts: impl Iterator<Item = &'a OsString>) {
         for text in texts {
-            let uri = Uri::of_input(text, false).and_then(|uri| input::check(&uri, false).map(|()| uri));
+            let uri =
+                Uri::of_input(text, false, &self.run.caller()).and_then(|uri| input::check(&uri, false).map(|()| uri));
             if let Some(uri) = self.take(uri) {
                 self.input(uri);
             }
@@ -196,7 +196,7 @@ impl CheckReport {
                 self.add(dir.display(), SpoolDir::check(dir).map(|()| None));
             }
         }
-        if let Some(options) = checkpoint.filter(|options| check_name(&options.path).is_ok()) {
+        if let Some(options) = checkpoint.filter(|options| check_name(&options.path, &self.run.caller()).is_ok()) {
             let outputs = are_outputs_known.then(|| resolved.output_names());
             self.query(options.path.display().to_string(), move |run| {
                 Checkpoint::check(&options, outputs, run)?;
@@ -223,7 +223,7 @@ impl CheckReport {
                 Err(faults) => self.faults.0.extend(faults.0.into_iter().map(|error| error.at(&name))),
             }
         }
-        self.run.io.print(&secret::hide(&ready))?;
+        self.run.io.print(&self.run.console.secrets.hide(&ready))?;
         // A fault found by several parts of a tool is reported once.
         let mut said = BTreeSet::new();
         for fault in self.faults.0.iter().filter(|fault| said.insert(fault.to_string())) {

@@ -7,7 +7,7 @@ use super::tool::ToolRow;
 use super::usage::sentence;
 use crate::error::{Error, Result};
 use crate::parse::nearest;
-use crate::secret;
+use crate::secret::Secrets;
 use clap::builder::OsStr;
 use clap::error::ErrorKind as Clap;
 use clap::{Arg, ArgAction, Command};
@@ -51,11 +51,11 @@ impl Config {
     /// Reads the settings of `tool` in `path`.
     ///
     /// Errors: exit status 78 if the file cannot be read or has a key that none of `tools` has.
-    pub fn read(path: &str, tool: &str, tools: &[ToolRow]) -> Result<Self> {
+    pub fn read(path: &str, tool: &str, tools: &[ToolRow], secrets: &Secrets) -> Result<Self> {
         let failed = |error: std::io::Error| Error::config_file(format!("--config {path}"), &error);
         let text = std::fs::read_to_string(path).map_err(failed)?;
         // Messages may show any key or value of the file.
-        text.split(['"', '\'', '\n']).for_each(secret::remember_password);
+        text.split(['"', '\'', '\n']).for_each(|text| secrets.remember_password(text));
         Self::parse(&text, path, tool, tools)
     }
 

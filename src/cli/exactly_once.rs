@@ -120,7 +120,9 @@ mod tests {
 
     #[test]
     fn transactions_need_one_input_whose_partitions_the_group_assigns() {
-        let uris = |texts: &[&str]| texts.iter().map(|text| Uri::parse(text).unwrap()).collect::<Vec<_>>();
+        let uris = |texts: &[&str]| {
+            texts.iter().map(|text| Uri::parse(text, &Default::default()).unwrap()).collect::<Vec<_>>()
+        };
         assert!(group(&uris(&["kafka://b/t?group=g"])).is_ok());
         for (inputs, found) in [
             (&["in.jsonl"][..], "found in.jsonl"),

@@ -2,10 +2,11 @@
 
 use super::args::{MapArgs, parse_count};
 use super::check::CheckReport;
+use crate::client::Caller;
 use crate::error::{Error, Result};
 use crate::http::server::limits::descriptors::ConnectionLimit;
 use crate::http::server::limits::timeouts::ConnectionTimeouts;
-use crate::http::server::{ServerOptions, Tls};
+use crate::http::server::{Logged, ServerOptions, Tls};
 use crate::http::validate::{OpenSchemas, ValidationOptions};
 use crate::http::{self, BodyLimits, IntakeOptions};
 use crate::input::spool::ORIGIN;
@@ -25,6 +26,8 @@ use std::time::Duration;
 
 /// Default maximum distance of an event ahead of its arrival over HTTP (µs).
 const MAX_FUTURE: i64 = 5 * MINUTE;
+/// Maximum number of threads: the stage loop and the spool need CPUs too.
+const THREADS_MAX: usize = 8;
 /// Columns with an event's position, which only the server sets.
 const POSITION: [&str; 3] = ["origin", "partition", "offset"];
 
@@ -117,7 +120,7 @@ impl HttpArgs {
         let columns = 1 << column::EVENT_ID | 1 << column::SOURCE;
         let mut of_answer = mapping::Options { keep_raw: KeepRaw::No, ..mapping.clone() };
         of_answer.reads.columns = self.schemas.is_none().then_some(Projection { columns, dictionaries: 0 });
-        let registry = self.schemas.as_ref().map(|text| place::server_for_clients(text, &run.console));
+        let registry = self.schemas.as_ref().map(|text| place::server_for_clients(text, &run.caller()));
         let registry = registry.transpose()?.flatten();
         let server = ServerOptions {
             address: address.clone(),
@@ -125,9 +128,10 @@ impl HttpArgs {
             tokens: self.tokens.clone(),
             anonymous: self.anonymous,
             connections: ConnectionLimit::of_flag(self.max_connections),
-            timeouts: ConnectionTimeouts { idle: self.idle_timeout, head: self.head_timeout },
+            threads: std::thread::available_parallelism().map_or(1, usize::from).min(THREADS_MAX),
+            timeouts: ConnectionTimeouts { idle: self.idle_timeout, head: self.head_timeout, whole: Duration::MAX },
             request_time: self.request_timeout,
-            log: self.log_requests,
+            log: if self.log_requests { Logged::Requests } else { Logged::Problems },
         };
         let events = IntakeOptions {
             rate: self.rate,
@@ -139,7 +143,7 @@ impl HttpArgs {
                 record_max: run.record_max,
                 limits: vec![],
                 whole: mapping.clone(),
-                schemas: self.open_schemas(registry.is_some()),
+                schemas: self.open_schemas(registry.is_some(), run.caller()),
                 registry,
             },
         };
@@ -151,13 +155,13 @@ impl HttpArgs {
         self.schemas.iter().for_each(|schemas| findings.schemas(schemas));
     }
 
-    fn open_schemas(&self, has_registry: bool) -> Option<Box<OpenSchemas>> {
+    fn open_schemas(&self, has_registry: bool, caller: Caller) -> Option<Box<OpenSchemas>> {
         let dir = self.schemas.clone()?;
         let options = validate::Options { subject: self.subject.clone(), closed: self.no_extra_fields };
         Some(Box::new(move || {
             let schemas: Option<Box<dyn Schemas + Send>> = match has_registry {
                 true => None,
-                false => Some(Box::new(place::directory(&dir)?)),
+                false => Some(Box::new(place::directory(&dir, &caller)?)),
             };
             Ok((Validator::new(options.clone()), schemas))
         }))

@@ -38,7 +38,7 @@ use crate::metrics::Metrics;
 use crate::run::io::Io;
 use crate::run::standard;
 use crate::run::{Report, Run};
-use crate::secret;
+use crate::secret::Secrets;
 use crate::service::Service;
 use crate::stop::Stop;
 use crate::time::parse_flag_instant;
@@ -79,14 +79,15 @@ pub fn main<T: Tool>(tools: &[ToolRow]) -> ExitCode {
     // Messages may show arguments before they are known to be URIs, or where none is expected.
     let variables = std::env::vars_os().filter(|(name, _)| name.as_encoded_bytes().starts_with(b"EVT_"));
     let texts = std::env::args_os().chain(variables.map(|(_, value)| value));
-    texts.for_each(|text| secret::remember_password(&text.to_string_lossy()));
     let mut console = Console::new(T::NAME, Colour::Off);
+    texts.for_each(|text| console.secrets.remember_password(&text.to_string_lossy()));
     console = match early("log-format").as_deref() {
         Some("json") => console.as_json(about(Clock::System, early("pipeline").unwrap_or_else(|| "evt".to_owned()))),
         Some("github") => console.as_github(),
         _ => console,
     };
-    let config = early("config").map_or_else(|| Ok(Config::default()), |path| Config::read(&path, T::NAME, tools));
+    let config = early("config")
+        .map_or_else(|| Ok(Config::default()), |path| Config::read(&path, T::NAME, tools, &console.secrets));
     let (command, config) = match config.and_then(|config| Ok((config.apply(command::<T>())?, config))) {
         Ok(applied) => applied,
         Err(error) => return fail(&console, &error),
@@ -108,7 +109,7 @@ pub fn main<T: Tool>(tools: &[ToolRow]) -> ExitCode {
     }
     let letters = std::env::var_os(variable("dlq"));
     let letters = letters.or_else(|| config.text("dlq").map(OsString::from));
-    let (run, exporter) = match start(T::NAME, &common, letters, tool.shows_metrics()) {
+    let (run, exporter) = match start(&console, &common, letters, tool.shows_metrics()) {
         Ok((run, exporter)) => (Rc::new(run), exporter),
         Err(error) => return fail(&console, &error),
     };
@@ -157,8 +158,9 @@ fn end(run: &Run, result: Result<u8>) -> ExitCode {
     ExitCode::from(status)
 }
 
+/// Starts the run and the export of its metrics; `early` is the console of the messages before it.
 fn start(
-    tool: &'static str,
+    early: &Console,
     common: &CommonArgs,
     letters: Option<OsString>,
     shows_metrics: bool,
@@ -173,7 +175,8 @@ fn start(
     };
     // The monotonic clock starts at its first call.
     clock.monotonic();
-    let mut console = Console::new(tool, colour).quiet(common.quiet);
+    let tool = early.tool();
+    let mut console = Console::new(tool, colour).quiet(common.quiet).hiding(&early.secrets);
     let about = about(clock.clone(), common.pipeline.clone());
     let id = about.run.clone();
     match common.log_format {
@@ -186,10 +189,6 @@ fn start(
     }
     let target = common.prometheus.as_deref().filter(|_| !common.check).map(MetricsTarget::parse);
     let metrics = if target.is_some() || shows_metrics { Metrics::new(tool) } else { Metrics::default() };
-    let exporter = target.map_or_else(|| Ok(Exporter::default()), |target| Exporter::start(&target, &metrics))?;
-    if let Some(address) = exporter.address.filter(|_| !common.quiet) {
-        console.say(format!("metrics: http://{address}/metrics"));
-    }
     let run = Run {
         console,
         io: Io::Process,
@@ -201,19 +200,20 @@ fn start(
         record_max: common.max_record,
         ratio_max: common.max_decompression_ratio,
         ahead_max: Run::AHEAD_MAX,
-        kafka: common.kafka_config.as_deref().map_or(Ok(vec![]), kafka_settings)?,
+        kafka: common.kafka_config.as_deref().map_or(Ok(vec![]), |path| kafka_settings(path, &early.secrets))?,
         outages: Default::default(),
         metrics,
         service: Service::of_environment(),
         letters,
     };
+    let exporter = target.map_or(Ok(Exporter::None), |target| Exporter::start(&target, &run))?;
     Ok((run, exporter))
 }
 
-fn kafka_settings(path: &str) -> Result<Vec<(String, String)>> {
+fn kafka_settings(path: &str, secrets: &Secrets) -> Result<Vec<(String, String)>> {
     let text = std::fs::read_to_string(path).map_err(|error| Error::config_file(path, &error))?;
-    let settings = secret::conceal(&text).and_then(|text| parse_settings(&text)).map_err(|error| error.at(path))?;
-    Ok(settings.into_iter().map(|(name, value)| (name, secret::reveal(&value))).collect())
+    let settings = secrets.conceal(&text).and_then(|text| parse_settings(&text)).map_err(|error| error.at(path))?;
+    Ok(settings.into_iter().map(|(name, value)| (name, secrets.reveal(&value))).collect())
 }
 
 /// Returns the members of every JSON line of this run. The run's id is its start and its process id: readable, and

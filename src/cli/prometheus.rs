@@ -4,27 +4,19 @@
 //! Both run in a thread of their own and only read values: a slow reader cannot delay the run.
 
 use crate::error::{Error, Result};
-use crate::metrics::{MEDIA_TYPE, Metrics};
-use crate::run::report_file;
-use http_body_util::Full;
-use hyper::body::{Bytes, Incoming};
-use hyper::header::{CONTENT_TYPE, HeaderValue};
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper::{Method, Request, Response, StatusCode};
-use hyper_util::rt::TokioIo;
-use rustix::process::{Resource, getrlimit};
-use std::collections::VecDeque;
-use std::convert::Infallible;
-use std::net::{SocketAddr, TcpListener};
+use crate::http::server::limits::descriptors::ConnectionLimit;
+use crate::http::server::limits::timeouts::ConnectionTimeouts;
+use crate::http::server::{Application, Logged, Reply, Route, Server, ServerOptions};
+use crate::metrics::Metrics;
+use crate::run::{Run, report_file};
+use crate::uri::http::Address;
+use hyper::StatusCode;
+use std::future::ready;
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
-use tokio::net::TcpStream;
-use tokio::task::AbortHandle;
 
 /// Interval of writes to the file.
 const WRITE_EVERY: Duration = Duration::from_secs(5);
@@ -57,14 +49,32 @@ impl MetricsTarget {
 }
 
 /// Exports the metrics during the run.
-#[derive(Default)]
-pub struct Exporter {
-    /// The address they are served at, with the actual port.
-    pub address: Option<SocketAddr>,
-    file: Option<FileWriter>,
+pub enum Exporter {
+    /// Nothing is exported.
+    None,
+    /// Serves them over HTTP, until it is dropped.
+    Server(Server<Scraped>),
+    /// Writes them to a file.
+    File(FileWriter),
 }
 
-struct FileWriter {
+/// The metrics of a run as an application of the HTTP server.
+pub struct Scraped(Metrics);
+
+impl Application for Scraped {
+    const ROUTES: &'static [Route<Self>] = &[Route {
+        path: "/metrics",
+        method: "GET",
+        serve: |state, _| Box::pin(ready(Reply::metrics(state.app.0.render()).closing())),
+    }];
+
+    fn refusal(status: StatusCode, why: &str) -> Reply {
+        Reply { status, ..Reply::text(format!("{why}\n")) }.closing()
+    }
+}
+
+/// Writes the metrics to a file, in a thread of its own.
+pub struct FileWriter {
     path: PathBuf,
     metrics: Metrics,
     stop: Sender<()>,
@@ -72,19 +82,26 @@ struct FileWriter {
 }
 
 impl Exporter {
-    /// Starts to serve or to write.
+    /// Starts to serve, which a line reports, or to write.
     ///
     /// Errors: exit status 74 if that is not possible.
-    pub fn start(target: &MetricsTarget, metrics: &Metrics) -> Result<Self> {
+    pub fn start(target: &MetricsTarget, run: &Run) -> Result<Self> {
         match target {
-            MetricsTarget::Address(address) => Ok(Self { address: Some(serve(address, metrics.clone())?), file: None }),
-            MetricsTarget::File(path) => Ok(Self { address: None, file: Some(FileWriter::start(path, metrics)?) }),
+            MetricsTarget::Address(address) => {
+                let server = serve(address, run)?;
+                run.console.notice(format!("metrics: {}/metrics", server.name));
+                Ok(Self::Server(server))
+            }
+            MetricsTarget::File(path) => Ok(Self::File(FileWriter::start(path, &run.metrics)?)),
         }
     }
 
     /// Writes the final metrics to the file.
     pub fn finish(self) -> Result<()> {
-        self.file.map_or(Ok(()), FileWriter::finish)
+        match self {
+            Self::None | Self::Server(_) => Ok(()),
+            Self::File(writer) => writer.finish(),
+        }
     }
 }
 
@@ -112,82 +129,22 @@ impl FileWriter {
     }
 }
 
-fn serve(address: &str, metrics: Metrics) -> Result<SocketAddr> {
-    let failed = |error: std::io::Error| Error::io(format!("--prometheus {address}"), &error);
-    let listener = TcpListener::bind(address).map_err(failed)?;
-    listener.set_nonblocking(true).map_err(failed)?;
-    let bound = listener.local_addr().map_err(failed)?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
-    let thread = std::thread::Builder::new().name("prometheus".to_owned());
-    // It ends with the process.
-    thread.spawn(move || runtime.block_on(accept(listener, metrics))).map_err(failed)?;
-    Ok(bound)
-}
-
-async fn accept(listener: TcpListener, metrics: Metrics) {
-    let Ok(listener) = tokio::net::TcpListener::from_std(listener) else { return };
-    let files = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX) / FILES_SHARE;
-    let most = usize::try_from(files).unwrap_or(CONNECTIONS_MAX).clamp(1, CONNECTIONS_MAX);
-    let mut open = VecDeque::with_capacity(most);
-    loop {
-        let Ok((stream, _)) = listener.accept().await else {
-            // Probably out of file descriptors: retry later.
-            tokio::time::sleep(Duration::from_millis(100)).await;
-            continue;
-        };
-        make_room(&mut open, most);
-        open.push_back(Connection::serve(stream, metrics.clone()));
-        // A request that has arrived is read before the next connection can close this one.
-        tokio::task::yield_now().await;
-    }
-}
-
-/// An open connection.
-struct Connection {
-    task: AbortHandle,
-    /// Whether the head of its request is complete.
-    has_asked: Arc<AtomicBool>,
-}
-
-impl Connection {
-    fn serve(stream: TcpStream, metrics: Metrics) -> Self {
-        let has_asked = Arc::new(AtomicBool::new(false));
-        let asked = has_asked.clone();
-        let task = tokio::spawn(async move {
-            let service = service_fn(async |request| {
-                asked.store(true, Ordering::Relaxed);
-                Ok::<_, Infallible>(answer(&request, &metrics))
-            });
-            let connection = http1::Builder::new().keep_alive(false).serve_connection(TokioIo::new(stream), service);
-            // Clients that are too slow or do not speak HTTP get no answer.
-            let _ = tokio::time::timeout(CONNECTION_MAX, connection).await;
-        });
-        Self { task: task.abort_handle(), has_asked }
-    }
-}
-
-/// Makes room for one more connection. If there is none, this closes the oldest connection without a request, so that
-/// clients that send nothing keep no scraper out; and the oldest of all if each has a request.
-fn make_room(open: &mut VecDeque<Connection>, most: usize) {
-    open.retain(|connection| !connection.task.is_finished());
-    if open.len() >= most {
-        let silent = open.iter().position(|connection| !connection.has_asked.load(Ordering::Relaxed));
-        if let Some(closed) = open.remove(silent.unwrap_or(0)) {
-            closed.task.abort();
-        }
-    }
-}
-
-fn answer(request: &Request<Incoming>, metrics: &Metrics) -> Response<Full<Bytes>> {
-    let (status, kind, text) = match (request.uri().path(), request.method()) {
-        ("/metrics", &Method::GET | &Method::HEAD) => (StatusCode::OK, MEDIA_TYPE, metrics.render()),
-        ("/metrics", _) => (StatusCode::METHOD_NOT_ALLOWED, "text/plain", "GET, HEAD\n".to_owned()),
-        _ => (StatusCode::NOT_FOUND, "text/plain", "expected /metrics\n".to_owned()),
+/// Serves the metrics of a run at `HOST:PORT` with one thread. Silent clients keep no scraper out: their connections
+/// make room.
+fn serve(address: &str, run: &Run) -> Result<Server<Scraped>> {
+    let listener = TcpListener::bind(address).map_err(|error| Error::io(format!("--prometheus {address}"), &error))?;
+    let options = ServerOptions {
+        address: Address { tls: false, host: address.to_owned() },
+        tls: None,
+        tokens: None,
+        anonymous: true,
+        connections: ConnectionLimit::beside_run(CONNECTIONS_MAX, FILES_SHARE),
+        threads: 1,
+        timeouts: ConnectionTimeouts { idle: CONNECTION_MAX, head: CONNECTION_MAX, whole: CONNECTION_MAX },
+        request_time: CONNECTION_MAX,
+        log: Logged::Nothing,
     };
-    let mut response = Response::new(Full::new(Bytes::from(text)));
-    *response.status_mut() = status;
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
-    response
+    Server::start(listener, options, run, |_| Ok(Scraped(run.metrics.clone())))
 }
 
 #[cfg(test)]

@@ -183,7 +183,7 @@ impl Resolved {
         for input in &self.inputs {
             let is_kept = match input {
                 Uri::File(path) if follow => path.is_file() || !path.exists(),
-                Uri::File(path) => path.is_file() || path == Path::new("/dev/null"),
+                Uri::File(path) => path.is_file() || **path == *Path::new("/dev/null"),
                 Uri::Kafka(_) | Uri::Http(_) => true,
                 _ => false,
             };
@@ -351,7 +351,8 @@ pub fn resolve(spec: StageSpec<'_>, follow: bool, run: &Run) -> Resolved {
         faults.take(access::check_file(path.as_ref()).map_err(|error| Error::io(path, &error)));
     }
     let has_format = args.input.input_format.is_some();
-    let inputs = args.input.inputs.iter().filter_map(|text| faults.take(Uri::of_input(text, has_format)));
+    let inputs =
+        args.input.inputs.iter().filter_map(|text| faults.take(Uri::of_input(text, has_format, &run.caller())));
     let inputs = Vec::from_iter(inputs);
     let mut named = Identities::inputs(&inputs, &run.io);
     let readable = |input: &Uri| faults.take(input::check(input, follow)).is_some();
@@ -374,7 +375,7 @@ pub fn resolve(spec: StageSpec<'_>, follow: bool, run: &Run) -> Resolved {
     }
     faults.take(check_branch(branch, checkpoint.is_some(), &inputs));
     if let Some(options) = &checkpoint {
-        faults.take(check_name(&options.path));
+        faults.take(check_name(&options.path, &run.caller()));
     }
     let span = range.map(|range| range.span(run.clock.now(), &args.map));
     let span = span.and_then(|span| faults.take(span)).unwrap_or_default();

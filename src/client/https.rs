@@ -52,10 +52,11 @@ pub fn trouble(error: ureq::Error, waited: Duration) -> RetryError {
     }
 }
 
-/// Makes a request in a thread that can be abandoned, so that a signal bounds the wait. The timeouts of the request
+/// Makes a request in a thread that can be abandoned, so that `stop` bounds the wait. The timeouts of the request
 /// should expire before `limit`.
 pub fn interruptible<T: Send + 'static>(
     limit: Duration,
+    stop: &Stop,
     request: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, RetryError> {
     let (sender, receiver) = channel();
@@ -63,6 +64,6 @@ pub fn interruptible<T: Send + 'static>(
     let call = move || _ = sender.send(request());
     let spawned = std::thread::Builder::new().name("http".to_owned()).spawn(call);
     spawned.map_err(|error| Error::io("a thread", &error))?;
-    let received = Stop::of_process().server_wait().receive(&receiver, limit);
+    let received = stop.server_wait().receive(&receiver, limit);
     received.map_err(|_| RetryError::Transient("no response".to_owned()))
 }

@@ -1,9 +1,13 @@
 //! What the clients of all servers share: PostgreSQL, Redis, buckets, registries, receivers of notifications, Kafka.
 //!
+//! - `caller`: the run that a client works for.
 //! - [`outage`]: how long a run waits for a server that is unavailable, retries and their messages.
 //! - [`tls`]: trusted certificates.
 //! - [`https`]: requests over HTTP that end with the run.
 
+mod caller;
 pub mod https;
 pub mod outage;
 pub mod tls;
+
+pub use caller::Caller;

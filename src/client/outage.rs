@@ -57,8 +57,8 @@ pub fn trying_again(limit: Option<Duration>, option: &str) -> String {
     }
 }
 
-/// The timeouts of a server.
-#[derive(Clone, Copy, Debug)]
+/// What bounds the calls of a server.
+#[derive(Clone, Debug)]
 pub struct Timeouts {
     /// Timeout of a connection with its handshakes (`?connect=`).
     pub connect: Duration,
@@ -66,6 +66,8 @@ pub struct Timeouts {
     pub timeout: Duration,
     /// How long a request is retried (`?retry=`).
     pub retry: OutageLimit,
+    /// The stop signal of the run, which bounds all of them.
+    pub stop: Stop,
 }
 
 /// Why a request failed.
@@ -110,7 +112,6 @@ pub struct RetryPolicy {
     shown: String,
     timeouts: Timeouts,
     console: Console,
-    stop: Stop,
     has_answered: AtomicBool,
     up: ServerStatus,
 }
@@ -119,7 +120,7 @@ impl RetryPolicy {
     /// Retries requests to the server `shown`, which has answered before.
     pub fn new(shown: String, timeouts: Timeouts, console: Console) -> Self {
         let has_answered = AtomicBool::new(true);
-        Self { shown, timeouts, console, stop: Stop::of_process(), has_answered, up: ServerStatus::default() }
+        Self { shown, timeouts, console, has_answered, up: ServerStatus::default() }
     }
 
     /// Makes the metrics show whether the server is reachable.
@@ -136,7 +137,7 @@ impl RetryPolicy {
     /// ends first.
     pub fn run<T>(&self, mut attempt: impl FnMut() -> Result<T, RetryError>) -> Result<T> {
         let mut began = None;
-        let wait = self.stop.server_wait();
+        let wait = self.timeouts.stop.server_wait();
         for number in 0u32.. {
             let cause = match attempt() {
                 Ok(done) => {
@@ -187,10 +188,16 @@ impl RetryPolicy {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::Clock;
     use crate::console::Colour;
 
     fn timeouts(retry: OutageLimit) -> Timeouts {
-        Timeouts { connect: Duration::from_secs(10), timeout: Duration::from_secs(30), retry }
+        Timeouts {
+            connect: Duration::from_secs(10),
+            timeout: Duration::from_secs(30),
+            retry,
+            stop: Stop::never(&Clock::default()),
+        }
     }
 
     #[test]

@@ -13,7 +13,7 @@ use crate::http::validate::wrong_source;
 use crate::registry::confluent::recall::Recall;
 use crate::spool::request::{self, Answer, Entry, IdempotencyKey, RecordOutcome, Responder};
 use bytes::Bytes;
-use hyper::header::{AUTHORIZATION, CONTENT_TYPE};
+use hyper::header::CONTENT_TYPE;
 use hyper::{HeaderMap, StatusCode};
 use std::sync::Arc;
 use tokio::sync::oneshot;
@@ -43,7 +43,8 @@ enum BodyFormat {
 }
 
 impl Application for Intake {
-    const ROUTES: &'static [Route<Self>] = &[Route { path: "/v1/events", methods: "POST", serve }];
+    const ROUTES: &'static [Route<Self>] =
+        &[Route { path: "/v1/events", method: "POST", serve }, Route::HEALTH, Route::READINESS, Route::METRICS];
 
     fn body_max(&self) -> usize {
         self.options.limits.bytes
@@ -70,7 +71,7 @@ fn serve<'a>(state: &'a Arc<ServerState<Intake>>, call: Call<'a>) -> Served<'a> 
 async fn post(state: &ServerState<Intake>, call: Call<'_>) -> Result<Reply, Reply> {
     let Call { request, trace, phase, token: name } = call;
     let (parts, body) = request.into_parts();
-    let token = authorize(state, &parts.headers)?;
+    let token = state.authorize(&parts.headers)?;
     name.push_str(&token.name);
     let format = BodyFormat::of(&parts.headers, state.app.options.validation.registry.is_some())?;
     let compression = Compression::of(&parts.headers)?;
@@ -101,26 +102,6 @@ struct PendingRequest {
     headers: HeaderMap,
     body: Bytes,
     arrived_at: i64,
-}
-
-/// Finds the token of a request; 401 if there must be one and it is missing or unknown.
-fn authorize(state: &ServerState<Intake>, headers: &HeaderMap) -> Result<Arc<Token>, Reply> {
-    let mut all = headers.get_all(AUTHORIZATION).iter();
-    let unauthorized = |why| Reply::refusal(StatusCode::UNAUTHORIZED, why).closing();
-    let expected = || unauthorized("expected authorization: Bearer TOKEN");
-    let Some(value) = all.next() else {
-        return state.anonymous.clone().ok_or_else(expected);
-    };
-    let tokens = state.tokens();
-    if tokens.0.is_empty() {
-        // No tokens are configured: the header is ignored.
-        return state.anonymous.clone().ok_or_else(|| unauthorized("no tokens are configured"));
-    }
-    let secret = match value.as_bytes().split_at_checked(7) {
-        Some((scheme, secret)) if scheme.eq_ignore_ascii_case(b"bearer ") && all.next().is_none() => secret,
-        _ => return Err(expected()),
-    };
-    tokens.find(secret.trim_ascii()).cloned().ok_or_else(|| unauthorized("unknown token"))
 }
 
 impl BodyFormat {

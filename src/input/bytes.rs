@@ -79,7 +79,7 @@ pub fn check(uri: &Uri, follow: bool) -> Result<()> {
     let Uri::File(path) = uri else { return Ok(()) };
     let looked_at = std::fs::metadata(path).and_then(|found| match found.is_dir() {
         true => Err(std::io::ErrorKind::IsADirectory.into()),
-        false => Ok(access(path, Access::READ_OK)?),
+        false => Ok(access(&path.path, Access::READ_OK)?),
     });
     if is_lake(path) {
         return Err(Error::usage(format!("{uri}: a directory of Parquet files; use parquet:{uri}")));

@@ -340,7 +340,7 @@ mod tests {
         let path = dir.path().join(name);
         std::fs::write(&path, content).unwrap();
         let run = Rc::new(Run::unwatched("evt-test", Clock::Fixed(0)));
-        let mut bytes = Bytes::open(&Uri::parse(&path).unwrap(), run, false).unwrap();
+        let mut bytes = Bytes::open(&Uri::parse(&path, &Default::default()).unwrap(), run, false).unwrap();
         bytes.read_head(None).unwrap();
         options.format_of(&bytes, grows).map(|format| format.name)
     }

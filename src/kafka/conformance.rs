@@ -60,7 +60,7 @@ struct Server {
 
 impl Server {
     fn new(brokers: &str, topic: &str, fetches: bool) -> Self {
-        let address = Address::parse(&format!("//{brokers}/{topic}")).unwrap();
+        let address = Address::parse(&format!("//{brokers}/{topic}"), &Default::default()).unwrap();
         let run = Rc::new(Run::unwatched("evt-test", Clock::System));
         let cluster = Rc::new(LibraryCluster::new(&Topics::new(&address, &run)).unwrap());
         let producer = config(brokers).create().unwrap();

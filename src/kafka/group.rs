@@ -356,7 +356,7 @@ mod tests {
     fn rig(settings: &str) -> (Topics, SimulatedClock) {
         let clock = SimulatedClock::at(0);
         let run = Run::unwatched("evt-test", Clock::Simulated(clock.clone()));
-        let address = Address::parse(&format!("//b:9092/t?group=g{settings}")).unwrap();
+        let address = Address::parse(&format!("//b:9092/t?group=g{settings}"), &Default::default()).unwrap();
         (Topics::new(&address, &Rc::new(run)), clock)
     }
 

@@ -10,7 +10,6 @@ use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::input::UnreadPartition;
 use crate::kind::PartitionName;
-use crate::secret;
 use crate::time::rounded;
 use rdkafka::error::RDKafkaErrorCode as Code;
 use std::cell::Cell;
@@ -99,7 +98,7 @@ impl Health {
     }
 
     fn say(&self, message: &str) {
-        self.topics.run.console.say(format!("kafka://{}: {message}", secret::shown(&self.topics.address.brokers)));
+        self.topics.run.console.say(format!("kafka://{}: {message}", self.topics.address.shown));
     }
 
     /// Whether the outage of this client must be reported now.
@@ -239,7 +238,7 @@ mod tests {
     impl Clients {
         fn new() -> Self {
             let run = Rc::new(Run::unwatched("evt-test", Clock::System));
-            let topics = Topics::new(&Address::parse("//a:9092/t").unwrap(), &run);
+            let topics = Topics::new(&Address::parse("//a:9092/t", &Default::default()).unwrap(), &run);
             let healths = [Health::new(&topics), Health::new(&topics)];
             Self { topics, healths }
         }
@@ -273,7 +272,7 @@ mod tests {
     fn an_acknowledgement_ends_an_outage_at_once_and_a_record_that_may_have_been_buffered_does_not() {
         let clock = SimulatedClock::default();
         let run = Rc::new(Run::unwatched("evt-test", Clock::Simulated(clock.clone())));
-        let health = Health::new(&Topics::new(&Address::parse("//a:9092/t").unwrap(), &run));
+        let health = Health::new(&Topics::new(&Address::parse("//a:9092/t", &Default::default()).unwrap(), &run));
         health.note_error(Code::AllBrokersDown);
         clock.advance(BUFFERED_RECORDS_TIME);
         health.note_success();
@@ -305,7 +304,8 @@ mod tests {
         let (clock, said) = (SimulatedClock::default(), Arc::<Mutex<String>>::default());
         let mut run = Run::unwatched("evt-test", Clock::Simulated(clock.clone()));
         run.console = run.console.captured(&said);
-        let health = Health::new(&Topics::new(&Address::parse("//a:9092/t").unwrap(), &Rc::new(run)));
+        let health =
+            Health::new(&Topics::new(&Address::parse("//a:9092/t", &Default::default()).unwrap(), &Rc::new(run)));
         let id = PartitionId { topic: 0, number: 1 };
         let failing = |seconds| {
             clock.advance(Duration::from_secs(1));

@@ -204,7 +204,7 @@ pub fn wire(address: &Address, run: &Run) -> Result<Option<WireDecoder>> {
     if address.options.schema_id.is_some() {
         return Err(Error::usage(format!("{address}: schema_id= is an option of outputs; use reader=")));
     }
-    let registry = place::server_only(schemas, &run.console)?;
+    let registry = place::server_only(schemas, &run.caller())?;
     Ok(Some(match &address.options.reader {
         Some(choice) => WireDecoder::reading(registry, choice, &address.topics)?,
         None => WireDecoder::new(registry),
@@ -357,7 +357,7 @@ mod tests {
     impl Rig {
         fn new(uri: &str) -> Self {
             let run = Rc::new(Run::unwatched("evt-test", Clock::Fixed(0)));
-            let mut set = PartitionSet::new(&Address::parse(uri).unwrap(), false, &run).unwrap();
+            let mut set = PartitionSet::new(&Address::parse(uri, &Default::default()).unwrap(), false, &run).unwrap();
             let mut emitter = RecordEmitter::new(run, RecordOptions::default()).unwrap();
             let mut cursor = PartitionCursor::new(partition(0));
             set.announce(&mut cursor, None, &mut emitter);

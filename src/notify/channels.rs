@@ -9,6 +9,7 @@ use crate::notify::channel::smtp::Smtp;
 use crate::notify::channel::webhook::Webhook;
 use crate::notify::pace::RateLimit;
 use crate::notify::settings::{Document, Settings};
+use crate::secret::Secrets;
 use std::num::NonZeroU32;
 use std::path::Path;
 use std::time::Duration;
@@ -47,10 +48,10 @@ impl Channels {
     ///
     /// Errors: exit status 78, with the line and the key: an unknown key, a missing secret, an invalid address or
     /// value.
-    pub fn read(path: &Path) -> Result<Self> {
+    pub fn read(path: &Path, secrets: &Secrets) -> Result<Self> {
         let name = path.display().to_string();
         let text = std::fs::read_to_string(path).map_err(|error| Error::config_file(&name, &error))?;
-        Self::parse(Document { name: &name, text: &text })
+        Self::parse(Document { name: &name, text: &text, secrets })
     }
 
     fn parse(document: Document<'_>) -> Result<Self> {

@@ -13,7 +13,7 @@
 //! The engine uses it like this:
 //!
 //! ```text
-//! let channels = Channels::read(path)?;              // --check stops here; rules name channels: channels.has(name)
+//! let channels = Channels::read(path, secrets)?;     // --check stops here; rules name channels: channels.has(name)
 //! outbox::create_tables(&db)?;                       // with the other tables of the state
 //! let sender = Sender::start(channels, state_path, &console)?;
 //! loop {

@@ -15,7 +15,6 @@ use crate::notify::channel::{Attempt, Missed};
 use crate::notify::channels::{Channel, Channels};
 use crate::notify::outbox::{DeliveryOutcome, Due, Next, Outbox, Retry};
 use crate::notify::pace::{Limiter, pause};
-use crate::secret;
 use crate::time::rounded;
 use crate::time::{SECOND, format_instant};
 use std::collections::BTreeMap;
@@ -323,11 +322,11 @@ impl Worker {
                 self.answered();
             }
             Attempt::Refused(cause) => {
-                let cause = secret::hide(cause);
+                let cause = self.console.secrets.hide(cause);
                 self.give_up(due, DeliveryOutcome::Refused, &cause)?;
             }
             Attempt::Failed { cause, after, is_unclear, is_of_receiver } => {
-                let cause = secret::hide(cause);
+                let cause = self.console.secrets.hide(cause);
                 let wait = self.fail(&cause, *after, *is_of_receiver);
                 let end = self.end(ended);
                 let due_at = self.due_at(due, wait).min(end.max(now));
@@ -359,7 +358,8 @@ impl Worker {
     fn store_part(&mut self, ended: &Ended, refused: &[Missed], waiting: &[Missed]) -> Result<()> {
         let Ended { due, tried_at, .. } = ended;
         let (now, end) = (self.now(), self.end(ended));
-        let [refused_list, waiting_list] = [refused, waiting].map(|missed| secret::hide(&Missed::list(missed)));
+        let [refused_list, waiting_list] =
+            [refused, waiting].map(|missed| self.console.secrets.hide(&Missed::list(missed)));
         let (name, limit) = (self.channel.name.clone(), rounded(self.channel.retry));
         let is_again = !waiting.is_empty() && now < end;
         if is_again {

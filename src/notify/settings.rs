@@ -2,7 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::parse::nearest;
-use crate::secret;
+use crate::secret::Secrets;
 use crate::time::parse_duration;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -19,6 +19,8 @@ pub struct Document<'a> {
     pub name: &'a str,
     /// Its text.
     pub text: &'a str,
+    /// The secrets of the run, to which the file adds its own.
+    pub secrets: &'a Secrets,
 }
 
 impl Document<'_> {
@@ -73,7 +75,7 @@ impl<'a> Settings<'a> {
     /// Returns a text that no output may show, even if the file has it literally. Errors: as [`Settings::text`].
     pub fn secret(&self, key: &'static str) -> Result<Option<String>> {
         let text = self.text(key)?;
-        text.iter().for_each(|text| secret::remember(key, text));
+        text.iter().for_each(|text| self.document.secrets.remember(key, text));
         match text.as_deref() {
             Some("") => Err(self.fault(key, "expected a value, found none")),
             _ => Ok(text),
@@ -104,7 +106,7 @@ impl<'a> Settings<'a> {
             let name: &std::borrow::Cow<'_, str> = name.get_ref();
             let wrong = || self.fault(key, format!("{name}: expected a string"));
             let text = self.resolved(key, value.get_ref().as_str().ok_or_else(wrong)?)?;
-            secret::remember(key, &text);
+            self.document.secrets.remember(key, &text);
             Ok((name.clone().into_owned(), text))
         };
         table.iter().map(pair).collect()
@@ -141,7 +143,8 @@ impl<'a> Settings<'a> {
     }
 
     fn resolved(&self, key: &str, text: &str) -> Result<String> {
-        let concealed = secret::conceal(text).map_err(|error| self.fault(key, error))?;
-        Ok(secret::reveal(&concealed))
+        let secrets = self.document.secrets;
+        let concealed = secrets.conceal(text).map_err(|error| self.fault(key, error))?;
+        Ok(secrets.reveal(&concealed))
     }
 }

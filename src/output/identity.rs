@@ -155,7 +155,7 @@ mod tests {
 
     #[test]
     fn an_output_is_no_input_and_no_other_output() {
-        let input = Uri::parse("kafka://b:9092/in?end=latest").unwrap();
+        let input = Uri::parse("kafka://b:9092/in?end=latest", &Default::default()).unwrap();
         let mut all = Identities::inputs(&[input], &Io::Process);
         let topic = |brokers: &str, name: &str| Some(Identity::of_topic(brokers, name));
         assert!(all.is_input(topic("b:9092", "in").as_ref()));

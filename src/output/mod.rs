@@ -15,7 +15,7 @@
 //!
 //! - `spec.rs`: the flags of outputs; `plan.rs`: an output before it is open; `open.rs`: an open one; `report.rs`: its
 //!   result.
-//! - `file/`: files, each batch once; `narrow.rs`: rows for a file with fewer columns.
+//! - `file/`: files, each batch once.
 //! - `epochs/`: outputs of a run with a checkpoint; `dead_letters/`: the output of dead letters.
 //! - `identity.rs`: an output must be neither an input nor another output; `stamp.rs`: the metadata of a schema.
 
@@ -23,7 +23,6 @@ pub mod dead_letters;
 pub mod epochs;
 pub mod file;
 pub mod identity;
-mod narrow;
 mod open;
 mod plan;
 mod report;

@@ -3,7 +3,6 @@
 use super::epochs::{EpochOutput, EpochPlan, EpochTarget};
 use super::file::{Overwrite, Plain, is_appended};
 use super::identity::{self, Identity};
-use super::narrow::NarrowEncoder;
 use super::open::{OpenTarget, Output};
 use super::spec::{OutputSpec, standard_format, written};
 use crate::client::outage::FOREVER;
@@ -175,7 +174,7 @@ impl OutputPlan {
     /// Checks that the URI `text` names an output that could be written now. Contacts no server: see
     /// [`OutputPlan::check_server`]. Errors: exit status 2 if it is not an output, or a file that must not be replaced.
     pub fn try_new(text: impl AsRef<OsStr>, spec: &OutputSpec, run: &Run) -> Result<Self> {
-        let uri = Uri::of_output(text)?;
+        let uri = Uri::of_output(text, &run.caller())?;
         let (uri, spec) = with_file_options(uri, spec.clone())?;
         let name = uri.to_string();
         let mut first = None;
@@ -235,7 +234,7 @@ impl OutputPlan {
                 let check = || (store.check)(location, scope);
                 self.first = match scope {
                     CheckScope::Opening => {
-                        store.at_start(location, &run.console, ServerStatus::new(&run.metrics, &self.name), check)?
+                        store.at_start(location, ServerStatus::new(&run.metrics, &self.name), check)?
                     }
                     // `--check` says how things are now.
                     CheckScope::Rows(_) => check()?,
@@ -508,11 +507,31 @@ fn with_file_options(uri: Uri, mut spec: OutputSpec) -> Result<(Uri, OutputSpec)
     Ok((Uri::File(file.into()), spec))
 }
 
+/// Encodes only the first `columns` columns, for a file whose header an older version of evt wrote with no others.
+struct NarrowEncoder {
+    encoder: Box<dyn format::Encoder>,
+    columns: usize,
+}
+
+impl format::Encoder for NarrowEncoder {
+    fn encode(&mut self, batch: &RecordBatch, out: &mut Vec<u8>) -> Result<()> {
+        self.encoder.encode(&batch.project(&Vec::from_iter(0..self.columns))?, out)
+    }
+
+    fn flush(&mut self, out: &mut Vec<u8>) {
+        self.encoder.flush(out);
+    }
+
+    fn finish(&mut self, out: &mut Vec<u8>) -> Result<()> {
+        self.encoder.finish(out)
+    }
+}
+
 /// Returns the options with which a run opens a store.
 pub fn open_options(run: &Run, up: ServerStatus) -> OpenOptions {
     let (pipeline, clock) = (run.pipeline.clone(), run.clock.clone());
-    let (run, console, disk) = (run.id.clone(), run.console.clone(), run.io.disk());
-    OpenOptions { up, pipeline, run, epochs: false, at_once: None, clock: Arc::new(move || clock.now()), console, disk }
+    let (run, disk) = (run.id.clone(), run.io.disk());
+    OpenOptions { up, pipeline, run, epochs: false, at_once: None, clock: Arc::new(move || clock.now()), disk }
 }
 
 /// Returns the header of a file in a text format; empty if the format has none.

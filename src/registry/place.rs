@@ -3,34 +3,34 @@
 use super::Registry;
 use super::confluent::{Confluent, can_be_subject};
 use super::directory::Directory;
-use crate::console::Console;
+use crate::client::Caller;
 use crate::error::{Error, Result};
 use crate::parse::query::{self, unescaped};
-use crate::secret;
 use crate::store::Location;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// Opens the registry at `text`: `http(s)://[USER:PASSWORD@]HOST[/BASE][?OPTIONS]`, or a directory.
-pub fn open(text: &str, console: &Console) -> Result<Box<dyn Registry>> {
-    match server(text, console)? {
+pub fn open(text: &str, caller: &Caller) -> Result<Box<dyn Registry>> {
+    match server(text, caller)? {
         Some(server) => Ok(Box::new(server)),
-        None => Ok(Box::new(directory(text)?)),
+        None => Ok(Box::new(directory(text, caller)?)),
     }
 }
 
 /// Opens the registry for callers with full subject names.
 ///
 /// Errors: exit status 2 if the address would change subject names.
-pub fn open_plain(text: &str, console: &Console) -> Result<Box<dyn Registry>> {
-    check_plain(text)?;
-    open(text, console)
+pub fn open_plain(text: &str, caller: &Caller) -> Result<Box<dyn Registry>> {
+    check_plain(text, caller)?;
+    open(text, caller)
 }
 
 /// Checks that the address does not change subject names.
 ///
 /// Errors: exit status 2 if it does.
-pub fn check_plain(text: &str) -> Result<()> {
-    let Some(location) = address(text)? else { return Ok(()) };
+pub fn check_plain(text: &str, caller: &Caller) -> Result<()> {
+    let Some(location) = address(text, caller)? else { return Ok(()) };
     match ["subject", "topic"].iter().find(|name| location.options.contains_key(**name)) {
         Some(name) => Err(Error::usage(format!("{location}: remove {name}=; the subject is given by its full name"))),
         None => Ok(()),
@@ -40,8 +40,8 @@ pub fn check_plain(text: &str) -> Result<()> {
 /// Checks that the registry at `text` may have the subject. The path of a request cannot have every name.
 ///
 /// Errors: exit status 2 if it cannot.
-pub fn check_subject(text: &str, subject: &str) -> Result<()> {
-    match address(text)? {
+pub fn check_subject(text: &str, subject: &str, caller: &Caller) -> Result<()> {
+    match address(text, caller)? {
         Some(location) if !can_be_subject(subject) => {
             Err(Error::usage(format!("{location}: a registry over HTTP cannot have the subject '{subject}'")))
         }
@@ -50,58 +50,61 @@ pub fn check_subject(text: &str, subject: &str) -> Result<()> {
 }
 
 /// Opens the directory `text`.
-pub fn directory(text: &str) -> Result<Directory> {
-    Directory::open(secret::reveal(&secret::conceal(text)?))
+pub fn directory(text: &str, caller: &Caller) -> Result<Directory> {
+    let secrets = &caller.console.secrets;
+    Directory::open(secrets.reveal(&secrets.conceal(text)?))
 }
 
 /// Checks that the registry at `text` is available; returns its name, without secrets.
-pub fn check(text: &str, console: &Console) -> Result<String> {
-    open(text, console)?.check()?;
-    name(text)
+pub fn check(text: &str, caller: &Caller) -> Result<String> {
+    open(text, caller)?.check()?;
+    name(text, caller)
 }
 
 /// Waits until the registry at `text` is available, as long as its `retry=` says.
-pub fn wait(text: &str, console: &Console) -> Result<()> {
-    server(text, console)?.map_or(Ok(()), |server| server.wait())
+pub fn wait(text: &str, caller: &Caller) -> Result<()> {
+    server(text, caller)?.map_or(Ok(()), |server| server.wait())
 }
 
 /// Returns the name of the registry at `text`, without secrets.
-pub fn name(text: &str) -> Result<String> {
-    Ok(address(text)?.map_or_else(|| text.to_owned(), |location| location.to_string()))
+pub fn name(text: &str, caller: &Caller) -> Result<String> {
+    Ok(address(text, caller)?.map_or_else(|| text.to_owned(), |location| location.to_string()))
 }
 
 /// Opens the server at `text`; `None` for a directory.
-pub fn server(text: &str, console: &Console) -> Result<Option<Arc<Confluent>>> {
-    address(text)?.map(|location| Confluent::open(&location, console).map(Arc::new)).transpose()
+pub fn server(text: &str, caller: &Caller) -> Result<Option<Arc<Confluent>>> {
+    address(text, caller)?.map(|location| Confluent::open(&location).map(Arc::new)).transpose()
 }
 
 /// Opens the server for requests of clients that retry themselves: an unanswered request fails at once.
-pub fn server_for_clients(text: &str, console: &Console) -> Result<Option<Arc<Confluent>>> {
-    let opened = address(text)?.map(|location| Confluent::open(&location, console));
+pub fn server_for_clients(text: &str, caller: &Caller) -> Result<Option<Arc<Confluent>>> {
+    let opened = address(text, caller)?.map(|location| Confluent::open(&location));
     Ok(opened.transpose()?.map(|server| Arc::new(server.without_retry())))
 }
 
 /// Opens the server at `text`.
 ///
 /// Errors: exit status 2 for a directory.
-pub fn server_only(text: &str, console: &Console) -> Result<Arc<Confluent>> {
+pub fn server_only(text: &str, caller: &Caller) -> Result<Arc<Confluent>> {
     let no_server = || Error::usage(format!("{text}: expected a registry at http:// or https://"));
-    server(text, console)?.ok_or_else(no_server)
+    server(text, caller)?.ok_or_else(no_server)
 }
 
 /// Parses the address of a server; `None` if it is not one. The values of `{env:NAME}` are not parsed.
-fn address(text: &str) -> Result<Option<Location>> {
-    let text = &secret::conceal(text)?;
+fn address(text: &str, caller: &Caller) -> Result<Option<Location>> {
+    let secrets = &caller.console.secrets;
+    let text = &secrets.conceal(text)?;
     let Some((scheme, rest)) = text.split_once("://").filter(|(scheme, _)| matches!(*scheme, "http" | "https")) else {
         return Ok(None);
     };
     let (path, options) = query::split_after("--schemas", rest)?;
-    let path = secret::reveal_encoded(path);
-    let mut location = Location { scheme: scheme.to_owned(), slashes: true, path, ..Location::default() };
+    let path = secrets.reveal_encoded(path);
+    let mut location =
+        Location { scheme: scheme.to_owned(), slashes: true, path, options: BTreeMap::new(), caller: caller.clone() };
     for (name, value) in options {
         let value = unescaped(&value).filter(|value| !value.is_empty());
         let value = value.ok_or_else(|| Error::usage(format!("{location}: {name}: expected a value")))?;
-        location.options.insert(name, secret::reveal(&value));
+        location.options.insert(name, secrets.reveal(&value));
     }
     Ok(Some(location))
 }

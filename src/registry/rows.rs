@@ -8,7 +8,7 @@ use super::confluent::{Confluent, Strategy};
 use super::reader::{self, Choice};
 use super::{NAMESPACE, Registration, Registry, VersionConflict, kind_of, place};
 use crate::avro::parse_schema;
-use crate::console::Console;
+use crate::client::Caller;
 use crate::counts::counted;
 use crate::error::{Error, Result};
 use crate::format::avro::RowEncoder;
@@ -61,10 +61,10 @@ struct GivenSchema {
 
 impl Target<'_> {
     /// Checks that the registry is available and has the given schema; registers nothing.
-    pub fn check(&self, console: &Console) -> Result<()> {
-        place::check(self.schemas, console)?;
+    pub fn check(&self, caller: &Caller) -> Result<()> {
+        place::check(self.schemas, caller)?;
         let Some(choice) = self.schema_id else { return Ok(()) };
-        let registry = place::server_only(self.schemas, console)?;
+        let registry = place::server_only(self.schemas, caller)?;
         // The rows' kind, which may name the subject, is not known yet.
         let by_kind = *choice == Choice::Latest && registry.strategy().is_some_and(|by| by != Strategy::Topic);
         if by_kind { Ok(()) } else { self.find(choice, &registry, "").map(|_| ()) }
@@ -94,11 +94,11 @@ impl AvroRows {
     /// Registers the schema of the rows, or looks up the one of `schema_id=`.
     ///
     /// Errors: exit status 78 if the rows cannot be written with it, 2 if rows of this kind only have their own schema.
-    pub fn open(target: Target<'_>, schema: &SchemaRef, console: &Console) -> Result<Self> {
+    pub fn open(target: Target<'_>, schema: &SchemaRef, caller: &Caller) -> Result<Self> {
         let topic = target.topic;
         let kind = Kind::of(schema).ok_or_else(|| Error::usage(format!("{topic}: expected rows of a known kind")))?;
         let own = RowEncoder::try_new(schema, Some(NAMESPACE))?;
-        let mut registry = place::server_only(target.schemas, console)?;
+        let mut registry = place::server_only(target.schemas, caller)?;
         let (id, form, name) = match target.schema_id {
             None => {
                 let subject = target.subject(&registry, kind.name());

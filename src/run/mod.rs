@@ -6,9 +6,12 @@
 //!      └─► Run::for_thread ─► threads of outputs, servers, stores
 //! ```
 //!
-//! A signal sets the stop signal, which ends waits. A simulation has an `Io` and a clock of its own.
+//! A signal of the process raises the stop signal of each run, which ends its waits. A simulation has an `Io` and a
+//! clock of its own.
 //!
-//! `cli` makes one [`Run`] per process and passes it down; a thread gets its own copy by [`Run::for_thread`].
+//! `cli` makes a [`Run`] and passes it down; a thread gets its own copy by [`Run::for_thread`]. Clients of servers and
+//! URIs have its [`Caller`]: the console, with the secrets of the run, and the stop signal. Several runs of one process
+//! share none of these.
 //! [`outages`] decides which Kafka client reports an outage; [`io`] and [`standard`] open standard input and output.
 //! `pipe_output` is standard output into a pipe.
 //! [`worker`] is a thread of an output, [`report_file`] writes `--stats`.
@@ -22,6 +25,7 @@ pub mod worker;
 
 use self::io::Io;
 use self::outages::Outages;
+use crate::client::Caller;
 use crate::clock::Clock;
 use crate::console::{Colour, Console};
 use crate::metrics::Metrics;
@@ -130,6 +134,11 @@ impl Run {
             ratio_max: self.ratio_max,
             ahead_max: self.ahead_max,
         }
+    }
+
+    /// Returns what clients of servers have of the run.
+    pub fn caller(&self) -> Caller {
+        Caller { console: self.console.clone(), stop: self.stop.clone() }
     }
 
     /// Returns the host name, as dead letters contain it.

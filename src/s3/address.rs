@@ -1,9 +1,9 @@
 //! `s3://BUCKET/PREFIX?OPTION=VALUE&…`: where objects are, and whose they are.
 
 use super::sign::Signer;
+use crate::client::Caller;
 use crate::error::{Error, Result};
 use crate::parse::query;
-use crate::secret;
 use crate::store::Location;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -40,21 +40,23 @@ impl S3Address {
     /// `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`, `AWS_SESSION_TOKEN`.
     ///
     /// Errors: exit status 2 for a wrong address or option, 78 if region or credentials are missing.
-    pub fn parse(text: &str) -> Result<Self> {
-        Self::parse_in(text, |name| std::env::var(name).ok())
+    pub fn parse(text: &str, caller: &Caller) -> Result<Self> {
+        Self::parse_in(text, caller, |name| std::env::var(name).ok())
     }
 
-    fn parse_in(text: &str, variable: impl Fn(&str) -> Option<String>) -> Result<Self> {
-        let concealed = secret::conceal(text)?;
+    fn parse_in(text: &str, caller: &Caller, variable: impl Fn(&str) -> Option<String>) -> Result<Self> {
+        let secrets = &caller.console.secrets;
+        let concealed = secrets.conceal(text)?;
         let (path, pairs) = query::split(concealed.strip_prefix(SCHEME).unwrap_or(&concealed));
         let written = BTreeMap::from_iter(pairs);
-        let revealed = secret::reveal(path);
+        let revealed = secrets.reveal(path);
         let (bucket, prefix) = revealed.split_once('/').unwrap_or((&revealed, ""));
         let location = Location {
             scheme: "s3".to_owned(),
             slashes: true,
             path: path.trim_end_matches('/').to_owned(),
-            options: written.iter().map(|(name, value)| (name.clone(), secret::reveal(value))).collect(),
+            options: written.iter().map(|(name, value)| (name.clone(), secrets.reveal(value))).collect(),
+            caller: caller.clone(),
         };
         location.check_options("s3", &OPTIONS)?;
         let is_name = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b".-".contains(&byte);
@@ -62,7 +64,7 @@ impl S3Address {
             return Err(Error::usage(format!("{location}: expected s3://BUCKET/PREFIX")));
         }
         for option in ["secret_key", "session_token"] {
-            if written.get(option).is_some_and(|value| secret::reveal(value) == *value) {
+            if written.get(option).is_some_and(|value| secrets.reveal(value) == *value) {
                 let message = format!("{option}: expected {{env:NAME}} or {{file:PATH}}, found a secret in plain text");
                 return Err(Error::usage(message).at(location.to_string()));
             }
@@ -107,7 +109,7 @@ impl S3Address {
             bucket_path,
             prefix: if prefix.is_empty() { String::new() } else { format!("{prefix}/") },
             signer,
-            shared: secret::named(&format!("{SCHEME}{}?{shared}", location.path)),
+            shared: secrets.named(&format!("{SCHEME}{}?{shared}", location.path)),
             location,
         })
     }
@@ -159,7 +161,7 @@ mod tests {
 
     fn parse(text: &str, variables: &[(&str, &str)]) -> Result<S3Address> {
         let variable = |name: &str| variables.iter().find(|one| one.0 == name).map(|one| one.1.to_owned());
-        S3Address::parse_in(text, variable)
+        S3Address::parse_in(text, &Caller::default(), variable)
     }
 
     const KEYS: [(&str, &str); 2] = [("AWS_ACCESS_KEY_ID", "ID"), ("AWS_SECRET_ACCESS_KEY", "hush-hush")];

@@ -4,7 +4,6 @@ use super::address::S3Address;
 use super::http::{FilePart, S3Answer, S3Body, S3Http, S3Request};
 use super::{multipart, xml};
 use crate::client::outage::{RetryError, RetryPolicy};
-use crate::console::Console;
 use crate::error::{Error, Result};
 use std::fmt;
 use std::fs::File;
@@ -39,10 +38,10 @@ impl fmt::Debug for S3Bucket {
 
 impl S3Bucket {
     /// Makes a client; sends nothing. Errors: exit status 2 for wrong timeouts, 78 if certificates cannot be read.
-    pub fn try_new(address: S3Address, console: &Console) -> Result<Self> {
+    pub fn try_new(address: S3Address) -> Result<Self> {
         let address = Arc::new(address);
         let http = S3Http::try_new(address.clone())?;
-        let retries = RetryPolicy::new(address.to_string(), http.timeouts(), console.clone()).at_start();
+        let retries = address.location.retries()?.at_start();
         Ok(Self { http, address, retries })
     }
 

@@ -3,7 +3,7 @@
 use super::address::S3Address;
 use super::bucket::{S3Bucket, Upload};
 use crate::ErrorKind;
-use crate::console::{Colour, Console};
+use crate::client::Caller;
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -158,8 +158,8 @@ impl FakeState {
 }
 
 fn bucket(server: &FakeS3, options: &str) -> S3Bucket {
-    let address = S3Address::parse(&server.uri(options)).unwrap();
-    S3Bucket::try_new(address, &Console::new("test", Colour::Off)).unwrap()
+    let address = S3Address::parse(&server.uri(options), &Caller::default()).unwrap();
+    S3Bucket::try_new(address).unwrap()
 }
 
 #[test]
@@ -250,9 +250,7 @@ fn files_are_uploaded_and_downloaded_and_large_ones_in_parts_of_which_each_is_re
 fn a_full_disk_while_an_object_is_downloaded_is_74_at_once() {
     let server = FakeS3::new(|_, _| None);
     server.state().objects.insert("a/big".to_owned(), vec![7; 300_000]);
-    let bucket =
-        S3Bucket::try_new(S3Address::parse(&server.uri("&retry=1m")).unwrap(), &Console::new("test", Colour::Off))
-            .unwrap();
+    let bucket = bucket(&server, "&retry=1m");
     let dir = tempfile::tempdir().unwrap();
     std::os::unix::fs::symlink("/dev/full", dir.path().join("big.part1")).unwrap();
     let error = bucket.download("big", &dir.path().join("big"), 300_000).unwrap_err();

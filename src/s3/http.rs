@@ -162,11 +162,6 @@ impl S3Http {
         Ok(Self { agent: config.into(), address, timeouts })
     }
 
-    /// Returns the timeouts.
-    pub fn timeouts(&self) -> Timeouts {
-        self.timeouts
-    }
-
     /// Sends a request once. Objects of unknown length, `length` at most, are downloaded.
     pub fn send(&self, request: S3Request<'_>, length: u64) -> Result<S3Answer, RetryError> {
         let bytes = request.body.length().max(length);
@@ -187,7 +182,7 @@ impl S3Http {
             };
             Ok(saved.map(|()| Response::from_parts(head, bytes)))
         };
-        let answered = https::interruptible(limit, exchange)?;
+        let answered = https::interruptible(limit, &self.timeouts.stop, exchange)?;
         let response = answered.map_err(|error| https::trouble(error, self.timeouts.timeout))??;
         answer(response).map_err(|trouble| trouble.at(|| place))
     }

@@ -52,7 +52,7 @@ impl Opener {
     /// Creates an opener and starts watching the files to be followed. `opened` is the first input, if it is open
     /// already.
     pub(super) fn new(inputs: &[Uri], options: InputOptions, opened: Option<File>, run: Rc<Run>) -> Result<Self> {
-        let file = |uri: &Uri| if let Uri::File(path) = uri { Some(path.clone()) } else { None };
+        let file = |uri: &Uri| if let Uri::File(path) = uri { Some(path.path.clone()) } else { None };
         let paths: Vec<PathBuf> = inputs.iter().filter_map(file).filter(|_| options.files.follow).collect();
         let watches = if paths.is_empty() { vec![] } else { Watch::start(&paths)? };
         let watches = paths.into_iter().zip(watches).collect();
@@ -109,7 +109,7 @@ impl Opener {
         let stops_at_signals = options.files.raw_only || !matches!(uri, Uri::Standard);
         run.stop.set_behind_pipe(!stops_at_signals);
         let origin = self.options.names.origin_of(uri);
-        let is_followed = |path: &PathBuf| matches!(uri, Uri::File(named) if named == path);
+        let is_followed = |path: &PathBuf| matches!(uri, Uri::File(named) if named.path == *path);
         Ok(Box::new(match self.watches.iter().find(|(path, _)| is_followed(path)) {
             Some((path, watch)) => {
                 let (path, watch) = (path.clone(), watch.clone());
@@ -170,14 +170,13 @@ impl Opener {
     fn batches(&mut self, store: &'static Store, location: &Location) -> Result<(Kind, Batches)> {
         let request = self.options.stores.request;
         if !matches!(self.options.stores.order, StoreOrder::Joined(_)) {
-            return store
-                .at_start(location, &self.run.console, ServerStatus::default(), || by_day(store, location, request));
+            return store.at_start(location, ServerStatus::default(), || by_day(store, location, request));
         }
         let mut rows: Batches = Box::new(std::iter::empty());
         for (store, location) in std::mem::take(&mut self.joined) {
             let name = Uri::Store(store, location.clone()).to_string();
             let open = || by_day(store, &location, request);
-            let (kind, of_store) = store.at_start(&location, &self.run.console, ServerStatus::default(), open)?;
+            let (kind, of_store) = store.at_start(&location, ServerStatus::default(), open)?;
             if kind != Kind::Event {
                 return Err(Error::usage(format!("{name}: expected events, found rows of kind {}", kind.name())));
             }

@@ -185,7 +185,7 @@ mod tests {
     fn prepared(uri: &str, change: impl FnOnce(&mut SourceOptions)) -> SourceOptions {
         let mut options = SourceOptions::default();
         change(&mut options);
-        let inputs = [Uri::parse(uri).unwrap()];
+        let inputs = [Uri::parse(uri, &Default::default()).unwrap()];
         assert_eq!(options.prepare(&inputs).unwrap().len(), 1);
         options
     }
@@ -226,7 +226,7 @@ mod tests {
 
     #[test]
     fn an_origin_of_a_flag_replaces_that_of_every_input() {
-        let uri = Uri::parse("dir/in.jsonl").unwrap();
+        let uri = Uri::parse("dir/in.jsonl", &Default::default()).unwrap();
         let names = |origin: Option<&str>| PartitionNames { origin: origin.map(str::to_owned), partitions: None };
         assert_eq!(names(None).origin_of(&uri), uri.origin());
         assert_eq!(names(Some("shop")).origin_of(&uri), "shop");

@@ -43,7 +43,7 @@ fn salvaging(salvage: bool) -> SourceOptions {
 }
 
 fn open(paths: &[&Path], options: SourceOptions) -> Result<Source> {
-    let inputs: Vec<Uri> = paths.iter().map(|path| Uri::parse(path).unwrap()).collect();
+    let inputs: Vec<Uri> = paths.iter().map(|path| Uri::parse(path, &Default::default()).unwrap()).collect();
     Source::open(&inputs, options, run())
 }
 

@@ -33,7 +33,7 @@ fn run_stateful(read_mode: ReadMode) -> Result<u8> {
     let run = Rc::new(Run::unwatched("evt-test", Clock::Fixed(0)));
     let mut options = SourceOptions::default();
     options.inputs.topics.read_mode = read_mode;
-    let source = crate::source::Source::open(&[Uri::parse(&path)?], options, run.clone())?;
+    let source = crate::source::Source::open(&[Uri::parse(&path, &Default::default())?], options, run.clone())?;
     let outputs = Outputs::new(run.clone(), vec![], None, DeadLetters::new(run.clone(), None), true);
     let start: StartOperator = Box::new(|info| {
         Ok(OperatorSetup { operator: Box::new(Stateful), schema: info.source.schema(), side: None, is_report: false })

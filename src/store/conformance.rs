@@ -6,7 +6,6 @@ use super::{
     ALL, Batches, CheckScope, Epoch, EpochFaults, EpochRows, Location, OpenOptions, ReadRequest, Sink, SinkOutcome,
     Store,
 };
-use crate::console::{Colour, Console};
 use crate::counts::SinkCounts;
 use crate::error::ErrorKind;
 use crate::kind::Kind;
@@ -79,7 +78,6 @@ impl Bench {
             epochs: false,
             at_once: None,
             clock: Arc::new(|| super::sample::START),
-            console: Console::new("test", Colour::Off),
             disk: self.disk.clone(),
         }
     }
@@ -435,7 +433,6 @@ fn fill_up(path: &str) {
     let store = ALL.iter().find(|store| path.ends_with(store.scheme)).unwrap();
     let location = Location { scheme: store.scheme.to_owned(), path: path.to_owned(), ..Location::default() };
     let clock = Arc::new(|| super::sample::START);
-    let console = Console::new("test", Colour::Off);
     let options = OpenOptions {
         up: crate::metrics::ServerStatus::default(),
         pipeline: "p".to_owned(),
@@ -443,7 +440,6 @@ fn fill_up(path: &str) {
         epochs: false,
         at_once: None,
         clock,
-        console,
         disk: Disk::default(),
     };
     let mut sink = (store.open)(&location, &options).unwrap();

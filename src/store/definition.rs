@@ -3,8 +3,7 @@
 use super::correct::Corrections;
 use super::location::Location;
 use super::sink::{Batches, OpenOptions, Sink};
-use crate::client::outage::{RetryError, RetryPolicy};
-use crate::console::Console;
+use crate::client::outage::RetryError;
 use crate::error::{Error, ErrorKind, Result};
 use crate::kind::Kind;
 use crate::kind::span::Span;
@@ -86,7 +85,7 @@ pub struct StoreReader {
 }
 
 /// Opens the ledger of replays to read it; `None` if there is none.
-pub type ReadLedger = fn(&Location, &Console) -> Result<Option<Box<dyn Ledger>>>;
+pub type ReadLedger = fn(&Location) -> Result<Option<Box<dyn Ledger>>>;
 
 /// The functions that open the metrics of a store for a correction.
 #[derive(Clone, Copy)]
@@ -101,11 +100,11 @@ pub struct CorrectionStore {
 #[derive(Clone, Copy)]
 pub struct LedgerStore {
     /// Opens it; creates it if it is missing.
-    pub open: fn(&Location, &Console) -> Result<Box<dyn Ledger>>,
+    pub open: fn(&Location) -> Result<Box<dyn Ledger>>,
     /// Opens it to read it; `None` if there is none. Creates nothing.
     pub open_to_read: ReadLedger,
     /// Checks that it can be opened. Creates nothing.
-    pub check: fn(&Location, &Console) -> Result<()>,
+    pub check: fn(&Location) -> Result<()>,
 }
 
 /// Reads the rules of evt-alert from a table; each row has a field for each column.
@@ -188,18 +187,11 @@ impl Store {
 
     /// Opens it with a function that tries once, as a run does at its start: if it is on a server that is unavailable,
     /// again as long as its URI allows.
-    pub fn at_start<T>(
-        &self,
-        location: &Location,
-        console: &Console,
-        up: ServerStatus,
-        mut open: impl FnMut() -> Result<T>,
-    ) -> Result<T> {
+    pub fn at_start<T>(&self, location: &Location, up: ServerStatus, mut open: impl FnMut() -> Result<T>) -> Result<T> {
         if !self.is_remote() {
             return open();
         }
-        let retries = RetryPolicy::new(location.to_string(), location.timeouts()?, console.clone());
-        retries.with_metrics(up).at_start().run(|| {
+        location.retries()?.with_metrics(up).at_start().run(|| {
             open().map_err(|error| match error.kind() {
                 ErrorKind::Unavailable => {
                     RetryError::Transient(error.cause().map_or_else(|| error.to_string(), str::to_owned))

@@ -1,9 +1,8 @@
 //! The location in a store's URI.
 
-use crate::client::outage::{OutageLimit, Timeouts};
-use crate::client::tls;
+use crate::client::outage::{OutageLimit, RetryPolicy, Timeouts};
+use crate::client::{Caller, tls};
 use crate::error::{Error, Result};
-use crate::secret;
 use crate::time::{SECOND, parse_duration};
 use rustls::ClientConfig;
 use std::collections::BTreeMap;
@@ -11,7 +10,7 @@ use std::fmt;
 use std::time::Duration;
 
 /// The parts of a store's URI: `sqlite:PATH?OPTION=VALUE&…`.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 pub struct Location {
     /// The scheme as given.
     pub scheme: String,
@@ -21,6 +20,16 @@ pub struct Location {
     pub path: String,
     /// The options. Stores check them: an unknown one is exit status 2 with a list of the known ones.
     pub options: BTreeMap<String, String>,
+    /// The run that uses it.
+    pub caller: Caller,
+}
+
+/// Whether two URIs are the same, whichever runs use them.
+impl PartialEq for Location {
+    fn eq(&self, other: &Self) -> bool {
+        let Self { scheme, slashes, path, options, .. } = self;
+        (scheme, slashes, path, options) == (&other.scheme, &other.slashes, &other.path, &other.options)
+    }
 }
 
 impl Location {
@@ -54,7 +63,13 @@ impl Location {
                 None => OutageLimit::Usual,
                 Some(text) => OutageLimit::parse(text).map_err(|error| error.at(format!("{self}: retry")))?,
             },
+            stop: self.caller.stop.clone(),
         })
+    }
+
+    /// Returns the retries of requests to its server, which has answered before. Errors: those of the timeouts.
+    pub fn retries(&self) -> Result<RetryPolicy> {
+        Ok(RetryPolicy::new(self.to_string(), self.timeouts()?, self.caller.console.clone()))
     }
 
     /// Configures TLS with the certificates of the PEM file that the option `option` names, else with the machine's.
@@ -71,11 +86,12 @@ impl Location {
 impl fmt::Display for Location {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}", self.scheme, if self.slashes { "//" } else { "" })?;
-        let path = secret::written(&self.path);
+        let secrets = &self.caller.console.secrets;
+        let path = secrets.written(&self.path);
         let (who, rest) = path.rsplit_once('@').filter(|_| self.slashes).unwrap_or(("", &path));
         match who.split_once(':') {
-            Some((user, _)) => write!(f, "{}:***@{}", secret::named(user), secret::named(rest)),
-            None => f.write_str(&secret::named(&path)),
+            Some((user, _)) => write!(f, "{}:***@{}", secrets.named(user), secrets.named(rest)),
+            None => f.write_str(&secrets.named(&path)),
         }
     }
 }

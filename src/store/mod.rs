@@ -36,7 +36,6 @@ pub mod rows;
 mod sink;
 mod sqlite;
 
-use crate::console::Console;
 use crate::error::{Error, Result};
 use crate::replay::ledger::Ledger;
 pub use definition::{
@@ -73,20 +72,20 @@ pub fn rules(store: &Store, location: &Location) -> Result<Vec<serde_json::Map<S
 
 /// Opens the ledger of replays at a location, which is created if it is missing. Errors: exit status 2 for a store that
 /// holds no ledger.
-pub fn open_ledger(store: &Store, location: &Location, console: &Console) -> Result<Box<dyn Ledger>> {
-    (store.ledger.ok_or_else(|| no_ledger(location))?.open)(location, console)
+pub fn open_ledger(store: &Store, location: &Location) -> Result<Box<dyn Ledger>> {
+    (store.ledger.ok_or_else(|| no_ledger(location))?.open)(location)
 }
 
 /// Opens the ledger of replays at a location to read it; `None` if there is none. Creates nothing.
-pub fn read_ledger(store: &Store, location: &Location, console: &Console) -> Result<Option<Box<dyn Ledger>>> {
-    (store.ledger.ok_or_else(|| no_ledger(location))?.open_to_read)(location, console)
+pub fn read_ledger(store: &Store, location: &Location) -> Result<Option<Box<dyn Ledger>>> {
+    (store.ledger.ok_or_else(|| no_ledger(location))?.open_to_read)(location)
 }
 
 /// Checks that a ledger can be opened at a location. Creates nothing.
 ///
 /// Errors: exit status 2 for a store that holds no ledger; 69, 74 or 78 if it cannot be opened.
-pub fn check_ledger(store: &Store, location: &Location, console: &Console) -> Result<()> {
-    (store.ledger.ok_or_else(|| no_ledger(location))?.check)(location, console)
+pub fn check_ledger(store: &Store, location: &Location) -> Result<()> {
+    (store.ledger.ok_or_else(|| no_ledger(location))?.check)(location)
 }
 
 fn no_ledger(location: &Location) -> Error {

@@ -1,6 +1,5 @@
 //! The interface of a store while a run writes to it.
 
-use crate::console::Console;
 use crate::counts::SinkCounts;
 use crate::error::{Error, ErrorKind, Result};
 use crate::kind::Kind;
@@ -252,8 +251,6 @@ pub struct OpenOptions {
     pub at_once: Option<AtOnce>,
     /// The run's clock (µs), for timestamps of rows and the age of files.
     pub clock: Arc<dyn Fn() -> i64 + Send + Sync>,
-    /// Writes messages during the run, such as outages of a server.
-    pub console: Console,
     /// The disk of a store that is a directory of files.
     pub disk: Disk,
 }

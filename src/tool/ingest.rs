@@ -7,6 +7,7 @@ use crate::cli::http::{HttpArgs, over_http};
 use crate::cli::open::{open, pass};
 use crate::cli::resolve::StageSpec;
 use crate::cli::{Tool, Unit};
+use crate::client::Caller;
 use crate::error::{Error, Result};
 use crate::kind::Kind;
 use crate::mapping::{KeepRaw, Provenance};
@@ -96,7 +97,9 @@ impl Tool for Args {
     }
 
     fn shows_metrics(&self) -> bool {
-        self.listener().is_ok_and(|listener| listener.is_some())
+        // The inputs are parsed again for the run, which reports their faults.
+        let is_server = |text| matches!(Uri::parse(text, &Caller::default()), Ok(Uri::Http(_)));
+        self.stage.input.inputs.iter().any(is_server)
     }
 
     fn run(self, run: &Rc<Run>) -> Result<u8> {
@@ -129,7 +132,7 @@ impl Args {
         let mut mapping = self.stage.map.options(Provenance::Overwrite)?;
         mapping.keep_raw = if self.keep_raw { KeepRaw::Column } else { KeepRaw::No };
         let rules = RowRules::try_new(&self.fields, self.filter.as_deref(), &Kind::Event.schema())?;
-        let listener = self.listener()?;
+        let listener = self.listener(run)?;
         if listener.is_some() {
             mapping = over_http(mapping);
         }
@@ -137,7 +140,7 @@ impl Args {
             Some(address) => Some(Box::new(self.http.options(&address, &self.stage.map, &mapping, run)?)),
             None => self.http.check_unused().map(|()| None)?,
         };
-        let mut options = self.stage.source(mapping)?;
+        let mut options = self.stage.source(mapping, run)?;
         options.records.rules = rules;
         options.needs.headers = true;
         let files = &mut options.inputs.files;
@@ -147,8 +150,8 @@ impl Args {
     }
 
     /// Returns the address it listens at, if an HTTP server is its input.
-    fn listener(&self) -> Result<Option<Address>> {
-        let inputs = self.stage.input.uris()?;
+    fn listener(&self, run: &Run) -> Result<Option<Address>> {
+        let inputs = self.stage.input.uris(run)?;
         let found = inputs.iter().find_map(|uri| if let Uri::Http(address) = uri { Some(address) } else { None });
         let Some(address) = found else { return Ok(None) };
         let beside = match self.stage.input.input_format {

@@ -133,9 +133,9 @@ impl Tool for Args {
             Action::Register { schemas, .. } | Action::List { schemas } | Action::Show { schemas, .. } => Some(schemas),
         };
         if let Some(schemas) = schemas {
-            findings.take(place::check_plain(schemas));
+            findings.take(place::check_plain(schemas, &run.caller()));
             if let Some(subject) = self.action.new_subject() {
-                findings.take(place::check_subject(schemas, subject));
+                findings.take(place::check_subject(schemas, subject, &run.caller()));
             }
             findings.schemas(schemas);
         }
@@ -158,9 +158,9 @@ impl Args {
     fn act(&self, run: &Run) -> Result<u8> {
         let open = |schemas: &str| {
             if let Some(subject) = self.action.new_subject() {
-                place::check_subject(schemas, subject)?;
+                place::check_subject(schemas, subject, &run.caller())?;
             }
-            place::open_plain(schemas, &run.console)
+            place::open_plain(schemas, &run.caller())
         };
         match &self.action {
             Action::Check { new, subject: Some(subject), schemas: Some(schemas), level, .. } => {
@@ -170,7 +170,8 @@ impl Args {
             Action::Register { new, subject, schemas } => self.register(run, new, subject, open(schemas)?.as_mut()),
             Action::List { schemas } => list(&run.io, open(schemas)?.as_mut()),
             Action::Show { subject, number, schemas } => {
-                show(&run.io, subject, *number, schemas, open(schemas)?.as_mut())
+                let name = place::name(schemas, &run.caller())?;
+                show(&run.io, subject, *number, &name, open(schemas)?.as_mut())
             }
         }
     }
@@ -247,8 +248,7 @@ fn list(io: &Io, registry: &mut dyn Registry) -> Result<u8> {
     io.print(&out).map(|()| 0)
 }
 
-fn show(io: &Io, subject: &str, number: Option<u32>, schemas: &str, registry: &mut dyn Registry) -> Result<u8> {
-    let name = place::name(schemas)?;
+fn show(io: &Io, subject: &str, number: Option<u32>, name: &str, registry: &mut dyn Registry) -> Result<u8> {
     let unknown = |what: &str| Error::config(format!("{name}: unknown {what} {subject}"));
     let found = found(subject, registry)?.ok_or_else(|| unknown("subject"))?;
     let version = match number {

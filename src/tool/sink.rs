@@ -76,9 +76,9 @@ impl Tool for Args {
         self.stage(run)?.run()
     }
 
-    fn check(mut self, _run: &Rc<Run>, findings: &mut CheckReport) {
-        findings.take(self.expire());
-        let options = findings.take(self.source());
+    fn check(mut self, run: &Rc<Run>, findings: &mut CheckReport) {
+        findings.take(self.expire(run));
+        let options = findings.take(self.source(run));
         findings.stage(self.stage_spec(), options.as_ref());
     }
 }
@@ -86,33 +86,33 @@ impl Tool for Args {
 impl Args {
     /// Opens the stage.
     pub fn stage(mut self, run: &Rc<Run>) -> Result<Stage> {
-        self.expire()?;
-        open(self.stage_spec(), self.source()?, run, Box::new(pass))
+        self.expire(run)?;
+        open(self.stage_spec(), self.source(run)?, run, Box::new(pass))
     }
 
     fn stage_spec(&self) -> StageSpec<'_> {
         StageSpec { range: Some(&self.range), branch: self.branch.branch.as_deref(), ..StageSpec::new(&self.stage) }
     }
 
-    fn source(&self) -> Result<SourceOptions> {
-        let mut options = self.stage.source(self.stage.map.options(Provenance::Keep)?)?;
+    fn source(&self, run: &Run) -> Result<SourceOptions> {
+        let mut options = self.stage.source(self.stage.map.options(Provenance::Keep)?, run)?;
         options.needs.headers = true;
         Ok(options)
     }
 
     /// `--ttl`: adds `?ttl=` to the outputs that support it and do not set one.
-    fn expire(&mut self) -> Result<()> {
+    fn expire(&mut self, run: &Run) -> Result<()> {
         let Some(ttl) = &self.ttl else { return Ok(()) };
         parse_duration(ttl)?;
         let mut takes = false;
         for text in &mut self.stage.output.to {
-            let Uri::Store(store, location) = Uri::parse(&*text)? else { continue };
+            let Uri::Store(store, location) = Uri::parse(&*text, &run.caller())? else { continue };
             if !store.options.contains(&"ttl") {
                 continue;
             }
             takes = true;
             if !location.options.contains_key("ttl") {
-                Uri::add_option(text, "ttl", ttl)?;
+                Uri::add_option(text, "ttl", ttl);
             }
         }
         if takes { Ok(()) } else { Err(Error::usage("--ttl requires an output that expires rows (redis://…)")) }

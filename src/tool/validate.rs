@@ -99,8 +99,8 @@ impl Tool for Args {
         self.stage(run)?.run()
     }
 
-    fn check(self, _run: &Rc<Run>, findings: &mut CheckReport) {
-        let options = findings.take(self.source());
+    fn check(self, run: &Rc<Run>, findings: &mut CheckReport) {
+        let options = findings.take(self.source(run));
         self.schema.schemas.iter().for_each(|schemas| findings.schemas(schemas));
         findings.stage(self.stage_spec(), options.as_ref());
     }
@@ -109,8 +109,8 @@ impl Tool for Args {
 impl Args {
     /// Opens the stage.
     pub fn stage(self, run: &Rc<Run>) -> Result<Stage> {
-        let options = self.source()?;
-        let schemas = self.schema.schemas.as_ref().map(|text| place::open(text, &run.console)).transpose()?;
+        let options = self.source(run)?;
+        let schemas = self.schema.schemas.as_ref().map(|text| place::open(text, &run.caller())).transpose()?;
         let Self { stage, duplicates, range, branch, .. } = &self;
         let (stage, duplicates, range, branch) = (stage.clone(), duplicates.clone(), range.clone(), branch.clone());
         let (side, branch) = (duplicates.as_deref(), branch.branch.as_deref());
@@ -138,7 +138,7 @@ impl Args {
         StageSpec { side, range, branch, kind, side_kind: kind, ..StageSpec::new(&self.stage) }
     }
 
-    fn source(&self) -> Result<SourceOptions> {
+    fn source(&self, run: &Run) -> Result<SourceOptions> {
         let mut mapping = self.stage.map.options(Provenance::Keep)?;
         if mapping.time == TimeFrom::Default && self.stage.output.to.iter().all(|to| to == "null:") {
             // evt-validate writes no rows, so it needs no event time.
@@ -153,7 +153,7 @@ impl Args {
             Some(Projection { columns: u32::MAX, dictionaries: 1 << column::SOURCE | 1 << column::EVENT_TYPE });
         let shows_records = self.schema.schemas.is_some();
         let finds_repeats = self.schema.dedup.is_some();
-        let mut options = self.stage.source(mapping)?;
+        let mut options = self.stage.source(mapping, run)?;
         options.needs = ToolNeeds { headers: true, raw_columns, shows_records, finds_repeats, ..options.needs };
         options.inputs.topics.read_mode = read_mode;
         Ok(options)

@@ -5,7 +5,7 @@ use crate::client::outage::{FOREVER, OutageLimit};
 use crate::error::{Error, Result};
 use crate::parse::query::{self, unescaped};
 use crate::registry::reader::Choice;
-use crate::secret;
+use crate::secret::Secrets;
 use crate::time::parse_flag_instant;
 use std::fmt;
 
@@ -149,6 +149,8 @@ const OURS: [&str; 13] = [
 pub struct Address {
     /// `HOST:PORT`, comma-separated.
     pub brokers: String,
+    /// The same with placeholders, as output shows it.
+    pub shown: String,
     /// At least one.
     pub topics: Vec<String>,
     /// Whether the records of an output are in one transaction with the offsets of the input.
@@ -159,7 +161,7 @@ pub struct Address {
 
 impl Address {
     /// Parses the part of the URI after `kafka:`. Errors: exit status 2 for an unknown option or an invalid value.
-    pub fn parse(rest: &str) -> Result<Self> {
+    pub fn parse(rest: &str, secrets: &Secrets) -> Result<Self> {
         let wrong =
             |why: &str| Error::usage(format!("kafka:{rest}: {why}; expected kafka://HOST:PORT/TOPIC?NAME=VALUE"));
         let (path, pairs) = query::split_after("kafka", rest)?;
@@ -186,7 +188,7 @@ impl Address {
         let (mut options, mut exactly_once) = (Options::default(), false);
         for (name, value) in pairs {
             // The registry's URI is parsed before its placeholders are replaced.
-            let value = if name == "schemas" { value } else { secret::reveal(&value) };
+            let value = if name == "schemas" { value } else { secrets.reveal(&value) };
             match name.as_str() {
                 "exactly_once" => {
                     let wrong = |_| Error::usage(format!("kafka: {name}={value}: expected true or false"));
@@ -196,7 +198,8 @@ impl Address {
             }
         }
         options.check_schemas()?;
-        Ok(Self { brokers: secret::reveal(brokers), topics, exactly_once, options })
+        let (brokers, shown) = (secrets.reveal(brokers), secrets.named(brokers));
+        Ok(Self { brokers, shown, topics, exactly_once, options })
     }
 
     /// Returns the topic of an output. Errors: exit status 2 if there are several.
@@ -211,7 +214,7 @@ impl Address {
 /// Formats the address without options, which may hold secrets.
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "kafka://{}/{}", secret::shown(&self.brokers), self.topics.join(","))
+        write!(f, "kafka://{}/{}", self.shown, self.topics.join(","))
     }
 }
 
@@ -364,7 +367,7 @@ mod tests {
     fn brokers_topics_and_options_are_read() {
         let text = "//a:9092,b:9092/events,clicks?group=g&start=now-2h&end=latest&partitions=2,0,1&on_gap=continue\
                     &rdkafka.fetch.min.bytes=7,rdkafka.client.id=x&wait=1m&key=user_id&format=frames";
-        let address = Address::parse(text).unwrap();
+        let address = Address::parse(text, &Secrets::default()).unwrap();
         assert_eq!(address.to_string(), "kafka://a:9092,b:9092/events,clicks");
         let options = address.options;
         assert_eq!(options.group.as_deref(), Some("g"));
@@ -372,10 +375,15 @@ mod tests {
         assert_eq!(options.partitions, Some(vec![0, 1, 2]));
         assert!(options.skips_gaps);
         assert_eq!((options.wait, options.form), (OutageLimit::parse("1m").unwrap(), Some(TopicFormat::Frames)));
-        let avro = Address::parse("//b/t?format=avro&schemas=http://r:1/x?retry=1s%26down=dead&key=a").unwrap().options;
+        let avro =
+            Address::parse("//b/t?format=avro&schemas=http://r:1/x?retry=1s%26down=dead&key=a", &Secrets::default())
+                .unwrap()
+                .options;
         assert_eq!(avro.schemas.as_deref(), Some("http://r:1/x?retry=1s&down=dead"));
         assert_eq!((avro.form, avro.key.as_deref(), avro.reader), (Some(TopicFormat::Avro), Some("a"), None));
-        let reader = |text| Address::parse(&format!("//b/t?format=avro&schemas=http://r&reader={text}")).unwrap();
+        let reader = |text| {
+            Address::parse(&format!("//b/t?format=avro&schemas=http://r&reader={text}"), &Secrets::default()).unwrap()
+        };
         assert_eq!(reader("click:2&key=a").options.reader, Some(Choice::Subject("click".to_owned(), Some(2))));
         assert_eq!(options.settings[1], ("client.id".to_owned(), "x".to_owned()));
     }
@@ -385,13 +393,15 @@ mod tests {
         for (text, expected) in
             [("//b/t", false), ("//b/t?exactly_once=true", true), ("//b/t?exactly_once=false", false)]
         {
-            assert_eq!(Address::parse(text).unwrap().exactly_once, expected, "{text}");
+            assert_eq!(Address::parse(text, &Secrets::default()).unwrap().exactly_once, expected, "{text}");
         }
     }
 
     #[test]
     fn offsets_are_told_from_instants() {
-        let start = |text: &str| Address::parse(&format!("//b/t?start={text}")).unwrap().options.start.unwrap();
+        let start = |text: &str| {
+            Address::parse(&format!("//b/t?start={text}"), &Secrets::default()).unwrap().options.start.unwrap()
+        };
         assert_eq!(start("0:17,3:0"), Bound::Offsets(vec![(0, 17), (3, 0)]));
         assert_eq!(start("2024-01-15T10:00:00Z"), Bound::Instant("2024-01-15T10:00:00Z".into()));
     }
@@ -427,7 +437,7 @@ mod tests {
             "//b/t?exactly_once=yes",
             "//b/t?exactly_once",
         ] {
-            let error = Address::parse(text).expect_err(text);
+            let error = Address::parse(text, &Secrets::default()).expect_err(text);
             assert_eq!(error.kind(), crate::ErrorKind::Usage, "{text}");
         }
     }

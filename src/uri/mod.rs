@@ -1,8 +1,8 @@
 //! URIs, which name every input and output.
 //!
 //! [`Uri::parse`] reads one without opening anything: [`kafka`] and [`http`] parse their own schemes, stores are found
-//! by scheme in [`store::ALL`]; `origin` normalizes the paths of files. [`topic_id`] is the id of a topic, which
-//! positions of topics have.
+//! by scheme in [`store::ALL`]; `file` is the name of a file, and `origin` normalizes its path. [`topic_id`] is the id
+//! of a topic, which positions of topics have.
 //!
 //! ```text
 //! text ─► Uri::parse ─┬─► File, Standard, Null   a path, `-`, `null:`
@@ -14,20 +14,23 @@
 //! A path may have any bytes. An unknown scheme, an unknown option or a wrong value is exit status 2, before anything
 //! is opened. Messages show a URI without its passwords.
 
+mod file;
 pub mod http;
 pub mod kafka;
 mod origin;
 pub mod topic_id;
 
+use crate::client::Caller;
 use crate::error::{Error, Result};
 use crate::parse::query;
-use crate::secret;
+use crate::secret::without_placeholders;
 use crate::store::{self, Location, Store};
+pub use file::FileName;
 use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// A parsed URI.
 #[derive(Clone)]
@@ -37,7 +40,7 @@ pub enum Uri {
     /// `null:`: output is discarded.
     Null,
     /// A path, or `file:PATH`.
-    File(PathBuf),
+    File(FileName),
     /// A listener of the HTTP server: an input of evt-ingest.
     Http(http::Address),
     /// Kafka topics.
@@ -52,10 +55,11 @@ const SCHEMES: [&str; 4] = ["null", "kafka", "http", "https"];
 const LATER: [&str; 2] = ["iceberg", "delta"];
 
 impl Uri {
-    /// Parses a URI. A file name may hold any bytes. Errors: exit status 2 for an unknown scheme or option.
-    pub fn parse(text: impl AsRef<OsStr>) -> Result<Self> {
+    /// Parses a URI that this run uses. A file name may hold any bytes. Errors: exit status 2 for an unknown scheme or
+    /// option, 78 if the value of a placeholder is missing.
+    pub fn parse(text: impl AsRef<OsStr>, caller: &Caller) -> Result<Self> {
         match text.as_ref().to_str() {
-            Some(text) => Self::parse_text(text),
+            Some(text) => Self::parse_text(text, caller),
             None => Self::parse_bytes(text.as_ref()),
         }
     }
@@ -65,7 +69,7 @@ impl Uri {
         let bytes = name.as_bytes();
         if let Some(path) = bytes.strip_prefix(b"file:") {
             let path = path.strip_prefix(b"//").unwrap_or(path);
-            return Ok(Uri::File(OsStr::from_bytes(path).into()));
+            return Ok(Uri::File(FileName::from(OsStr::from_bytes(path))));
         }
         let scheme =
             bytes.iter().position(|byte| *byte == b':').and_then(|end| std::str::from_utf8(&bytes[..end]).ok());
@@ -82,7 +86,7 @@ impl Uri {
         }
     }
 
-    fn parse_text(text: &str) -> Result<Self> {
+    fn parse_text(text: &str, caller: &Caller) -> Result<Self> {
         if text == "-" {
             return Ok(Uri::Standard);
         }
@@ -90,21 +94,26 @@ impl Uri {
             return Err(Error::usage("expected a path or URI, found an empty name"));
         }
         // The value of a placeholder is never parsed as syntax.
-        let text = secret::conceal(text)?;
+        let secrets = &caller.console.secrets;
+        let text = secrets.conceal(text)?;
         let text = text.as_str();
-        let path = |path: &str| Uri::File(secret::reveal(path).into());
+        let path = |path: &str| {
+            let (revealed, shown) = (secrets.reveal(path), secrets.named(path));
+            let shown = (revealed != shown).then_some(shown);
+            Uri::File(FileName { path: revealed.into(), shown })
+        };
         let Some((scheme, rest)) = text.split_once(':').filter(|(scheme, _)| is_scheme(scheme)) else {
             return Ok(path(text));
         };
         match scheme {
             "null" if rest.is_empty() => Ok(Uri::Null),
             "null" => Err(Error::usage(format!("expected null:, found {text}"))),
-            "kafka" => Ok(Uri::Kafka(Box::new(kafka::Address::parse(rest)?))),
+            "kafka" => Ok(Uri::Kafka(Box::new(kafka::Address::parse(rest, secrets)?))),
             "http" | "https" => Ok(Uri::Http(http::Address::parse(scheme, rest)?)),
             "file" => Ok(path(rest.strip_prefix("//").unwrap_or(rest))),
             _ => match store::by_scheme(scheme) {
-                Some(store) => Ok(Uri::Store(store, location(store, scheme, rest)?)),
-                None if Path::new(&secret::reveal(text)).exists() => Ok(path(text)),
+                Some(store) => Ok(Uri::Store(store, location(store, scheme, rest, caller)?)),
+                None if Path::new(&secrets.reveal(text)).exists() => Ok(path(text)),
                 None => Err(unknown(text, scheme)),
             },
         }
@@ -112,8 +121,8 @@ impl Uri {
 
     /// Returns `SCHEME:NAME` if the path NAME, with or without options (`metrics.db?table=NAME`), is a file that is a
     /// store, such as a SQLite database; for inputs that may be several tables.
-    pub fn name_of_database(text: &OsStr) -> Option<String> {
-        let Ok(Uri::File(path)) = Uri::parse(text) else { return None };
+    pub fn name_of_database(text: &OsStr, caller: &Caller) -> Option<String> {
+        let Ok(Uri::File(path)) = Uri::parse(text, caller) else { return None };
         let name = path.to_str().filter(|name| !name.contains('{'))?;
         let store = named_store(&path)?;
         let mut start = vec![0; store.magic.len()];
@@ -123,10 +132,10 @@ impl Uri {
 
     /// Parses the URI of an input. A file that is a SQLite database is its store, unless `has_format`: a flag sets the
     /// format.
-    pub fn of_input(text: &OsStr, has_format: bool) -> Result<Self> {
-        let uri = match Self::name_of_database(text).filter(|_| !has_format) {
-            Some(name) => Self::parse(name)?,
-            None => Self::parse(text)?,
+    pub fn of_input(text: &OsStr, has_format: bool, caller: &Caller) -> Result<Self> {
+        let uri = match Self::name_of_database(text, caller).filter(|_| !has_format) {
+            Some(name) => Self::parse(name, caller)?,
+            None => Self::parse(text, caller)?,
         };
         match &uri {
             Uri::Kafka(address) if address.exactly_once => {
@@ -138,14 +147,14 @@ impl Uri {
 
     /// Parses the URI of an output. A file with the extension of a store, with or without options, is that store.
     /// Errors: exit status 2 for an unknown option, or one of inputs.
-    pub fn of_output(text: impl AsRef<OsStr>) -> Result<Self> {
-        let uri = Self::parse(text)?;
+    pub fn of_output(text: impl AsRef<OsStr>, caller: &Caller) -> Result<Self> {
+        let uri = Self::parse(text, caller)?;
         let store = match &uri {
             Uri::File(path) => named_store(path).zip(path.to_str()),
             _ => None,
         };
         let uri = match store {
-            Some((store, name)) => Uri::Store(store, location(store, store.scheme, name)?),
+            Some((store, name)) => Uri::Store(store, location(store, store.scheme, name, caller)?),
             None => uri,
         };
         match &uri {
@@ -158,20 +167,17 @@ impl Uri {
     }
 
     /// Adds an option to the text of a URI. A question mark in a placeholder (`{file:PATH}`) does not begin options.
-    /// Errors: exit status 78 if the value of a placeholder is missing.
-    pub fn add_option(text: &mut OsString, name: &str, value: &str) -> Result<()> {
-        let concealed = secret::conceal(&text.to_string_lossy())?;
-        text.push(format!("{}{name}={value}", query::separator(&concealed)));
-        Ok(())
+    pub fn add_option(text: &mut OsString, name: &str, value: &str) {
+        let syntax = without_placeholders(&text.to_string_lossy());
+        text.push(format!("{}{name}={value}", query::separator(&syntax)));
     }
 
     /// Returns the origin of events from this input. The origin of a file does not depend on how its path is written.
     pub fn origin(&self) -> String {
         match self {
-            Uri::File(path) => match path.to_str() {
-                Some(text) => origin::of_path(secret::shown(text).as_bytes()),
-                None => origin::of_path(path.as_os_str().as_bytes()),
-            },
+            Uri::File(name) => {
+                origin::of_path(name.shown.as_ref().map_or(name.as_os_str().as_bytes(), |shown| shown.as_bytes()))
+            }
             _ => self.to_string(),
         }
     }
@@ -182,7 +188,7 @@ impl fmt::Display for Uri {
         match self {
             Uri::Standard => f.write_str("-"),
             Uri::Null => f.write_str("null:"),
-            Uri::File(path) => f.write_str(&secret::shown(&path.to_string_lossy())),
+            Uri::File(name) => f.write_str(name.shown.as_deref().unwrap_or(&name.to_string_lossy())),
             Uri::Http(address) => write!(f, "{address}"),
             Uri::Kafka(address) => write!(f, "{address}"),
             Uri::Store(_, location) => location.fmt(f),
@@ -214,7 +220,7 @@ fn named_store(path: &Path) -> Option<&'static Store> {
     store::by_extension(file).filter(|_| is_storable && is_regular())
 }
 
-fn location(store: &'static Store, scheme: &str, rest: &str) -> Result<Location> {
+fn location(store: &'static Store, scheme: &str, rest: &str, caller: &Caller) -> Result<Location> {
     let (path, options) = match store.is_remote() {
         true => query::split_after(scheme, rest)?,
         false => query::split(rest),
@@ -226,10 +232,10 @@ fn location(store: &'static Store, scheme: &str, rest: &str) -> Result<Location>
         return Err(Error::usage(format!("{}: expected {}:PATH, found no path", store.scheme, store.scheme)));
     }
     // After slashes the path is part of a URL, which its client decodes.
-    let path = if slashes && store.is_remote() { secret::reveal_encoded(path) } else { secret::reveal(path) };
-    let mut location = Location { scheme: scheme.to_owned(), slashes, path, ..Location::default() };
-    location.options.extend(options);
-    location.options.values_mut().for_each(|value| *value = secret::reveal(value));
+    let secrets = &caller.console.secrets;
+    let path = if slashes && store.is_remote() { secrets.reveal_encoded(path) } else { secrets.reveal(path) };
+    let options = options.into_iter().map(|(name, value)| (name, secrets.reveal(&value))).collect();
+    let location = Location { scheme: scheme.to_owned(), slashes, path, options, caller: caller.clone() };
     location.check_options(store.scheme, store.options)?;
     Ok(location)
 }
@@ -250,13 +256,17 @@ fn unknown(text: &str, scheme: &str) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::{Clock, SimulatedClock};
+    use crate::run::Run;
+    use std::sync::{Arc, Mutex};
+    use std::time::Duration;
 
     #[test]
     fn paths_dash_and_null_are_told_apart() {
-        assert!(matches!(Uri::parse("-").unwrap(), Uri::Standard));
-        assert!(matches!(Uri::parse("null:").unwrap(), Uri::Null));
+        assert!(matches!(Uri::parse("-", &Caller::default()).unwrap(), Uri::Standard));
+        assert!(matches!(Uri::parse("null:", &Caller::default()).unwrap(), Uri::Null));
         for path in ["a.jsonl", "dir/b:c", "C:x", "10:30.log", "file:a.jsonl", "a.b:c"] {
-            assert!(matches!(Uri::parse(path).unwrap(), Uri::File(_)), "{path}");
+            assert!(matches!(Uri::parse(path, &Caller::default()).unwrap(), Uri::File(_)), "{path}");
         }
     }
 
@@ -272,7 +282,7 @@ mod tests {
             (format!("redis://:{{file:{file}}}@h/0"), format!("redis://:{{file:{file}}}@h/0?b=1")),
         ] {
             let mut text = OsString::from(text);
-            Uri::add_option(&mut text, "b", "1").unwrap();
+            Uri::add_option(&mut text, "b", "1");
             assert_eq!(text.to_str(), Some(&*expected));
         }
     }
@@ -280,7 +290,7 @@ mod tests {
     #[test]
     fn a_comma_splits_options_and_the_values_of_one() {
         let options = |text: &str| -> Vec<String> {
-            match Uri::parse(text) {
+            match Uri::parse(text, &Caller::default()) {
                 Ok(Uri::Store(_, location)) => {
                     location.options.into_iter().map(|(name, value)| name + "=" + &value).collect()
                 }
@@ -289,15 +299,45 @@ mod tests {
         };
         assert_eq!(options("parquet:lake?roll=128MiB,10m,mode=append"), ["mode=append", "roll=128MiB,10m"]);
         assert_eq!(options("parquet:lake?mode=append&roll=10m"), ["mode=append", "roll=10m"]);
-        assert!(Uri::parse("parquet:lake?bogus").is_err());
+        assert!(Uri::parse("parquet:lake?bogus", &Caller::default()).is_err());
     }
 
     #[test]
     fn an_unknown_scheme_is_a_usage_error_that_names_what_exists() {
         for text in ["mysql:x", "iceberg:b"] {
-            let error = Uri::parse(text).err().unwrap();
+            let error = Uri::parse(text, &Caller::default()).err().unwrap();
             assert_eq!(error.kind(), crate::ErrorKind::Usage);
             assert!(error.to_string().contains("null:"), "{error}");
         }
+    }
+
+    #[test]
+    fn two_runs_of_a_process_have_stop_signals_and_secrets_of_their_own() {
+        let files = ["first-password", "second-password"].map(|text| {
+            let file = tempfile::NamedTempFile::new().unwrap();
+            std::fs::write(file.path(), text).unwrap();
+            file
+        });
+        let (clock, lines) = (SimulatedClock::default(), Arc::<Mutex<String>>::default());
+        let runs = ["evt-one", "evt-two"].map(|tool| {
+            let mut run = Run::unwatched(tool, Clock::Simulated(clock.clone()));
+            run.console = run.console.captured(&lines);
+            run
+        });
+        let locations = [0, 1].map(|index| {
+            let text = format!("redis://:{{file:{}}}@h", files[index].path().display());
+            let Ok(Uri::Store(_, location)) = Uri::parse(text, &runs[index].caller()) else { panic!("a store") };
+            location
+        });
+        let waits = locations.each_ref().map(|location| location.timeouts().unwrap().stop.server_wait());
+        runs[0].stop.raise(15);
+        assert!(!waits[0].is_over());
+        clock.advance(Duration::from_secs(10));
+        assert_eq!(waits.map(|wait| wait.is_over()), [true, false]);
+        runs.iter().for_each(|run| run.console.say("first-password, second-password"));
+        let [one, two] = files.map(|file| format!("{{file:{}}}", file.path().display()));
+        let wanted = format!("evt-one: {one}, second-password\nevt-two: first-password, {two}\n");
+        assert_eq!(*lines.lock().unwrap(), wanted);
+        assert_eq!(locations.map(|location| location.path), [":first-password@h", ":second-password@h"]);
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::harness::Dir;
 use crate::servers::server;
-use evt::console::{Colour, Console};
+use evt::client::Caller;
 use evt::s3::address::S3Address;
 use evt::s3::bucket::S3Bucket;
 use evt::s3::http::{S3Http, S3Request};
@@ -44,7 +44,8 @@ impl CheckpointLocation {
             format!("?endpoint={endpoint}&region={region}&access_key={key}&secret_key={{file:{secret}}}&retry=1m")
         };
         let secret = dir.path(SECRET).display().to_string();
-        let address = S3Address::parse(&format!("s3://{BUCKET}{}", options(&secret))).expect("an address");
+        let address =
+            S3Address::parse(&format!("s3://{BUCKET}{}", options(&secret)), &Caller::default()).expect("an address");
         let create = S3Request { key: None, ..S3Request::new("PUT", "") };
         // Another test may have created it.
         let created = S3Http::try_new(Arc::new(address)).expect("a client").send(create, 0);
@@ -61,8 +62,7 @@ impl CheckpointLocation {
     /// Returns a client of the bucket.
     pub fn client(&self, dir: &Dir) -> S3Bucket {
         let uri = self.name.replace(SECRET, &dir.path(SECRET).display().to_string());
-        S3Bucket::try_new(S3Address::parse(&uri).expect("an address"), &Console::new("test", Colour::Off))
-            .expect("a client")
+        S3Bucket::try_new(S3Address::parse(&uri, &Caller::default()).expect("an address")).expect("a client")
     }
 
     /// Returns the number of entries of its log. An entry that is being written has a temporary name, which is not a

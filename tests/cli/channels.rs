@@ -61,7 +61,7 @@ const FAULTS: [(&str, &str, usize, &str); 17] = [
 fn fault(dir: &Dir, text: &str) -> String {
     dir.write("channels.toml", text);
     let path = dir.path("channels.toml");
-    let error = Channels::read(&path).err().unwrap_or_else(|| panic!("valid: {text}"));
+    let error = Channels::read(&path, &Default::default()).err().unwrap_or_else(|| panic!("valid: {text}"));
     assert_eq!(error.kind(), ErrorKind::Config, "{text}");
     error.to_string().replace(&path.display().to_string(), "channels.toml")
 }
@@ -92,7 +92,7 @@ fn a_fault_of_the_file_names_its_line() {
     ] {
         assert_eq!(fault(&dir, text), expected);
     }
-    let error = Channels::read(&dir.path("none.toml")).err().expect("no file");
+    let error = Channels::read(&dir.path("none.toml"), &Default::default()).err().expect("no file");
     assert_eq!(error.kind(), ErrorKind::Config);
 }
 
@@ -104,7 +104,7 @@ fn the_example_is_valid() {
         .replace("{env:PAGERDUTY_ROUTING_KEY}", &"k".repeat(32))
         .replace("{env:SLACK_WEBHOOK_URL}", "https://hooks.slack.com/services/T/B/x");
     dir.write("channels.toml", text.replace("{env:STATUS_TOKEN}", "t").replace("{env:SMTP_PASSWORD}", "p"));
-    let channels = Channels::read(&dir.path("channels.toml")).expect("valid");
+    let channels = Channels::read(&dir.path("channels.toml"), &Default::default()).expect("valid");
     assert_eq!(channels.names().collect::<Vec<_>>(), ["oncall", "team", "status-page", "mail", "log"]);
 }
 
@@ -122,7 +122,8 @@ fn the_manual_lists_every_key() {
     ] {
         let text = format!("[[channel]]\nname = \"a\"\ntype = \"{name}\"\n{settings}unheard_of_key = 1\n");
         dir.write("channels.toml", text);
-        let error = Channels::read(&dir.path("channels.toml")).err().expect("an unknown key").to_string();
+        let error =
+            Channels::read(&dir.path("channels.toml"), &Default::default()).err().expect("an unknown key").to_string();
         let (_, keys) = error.split_once("expected one of ").expect("the keys");
         for key in keys.split(' ') {
             let is_there = [format!(".B {key}\n"), format!(".BR {key} ,"), format!("\" {key}\"\n")];

@@ -166,6 +166,9 @@ fn what_cannot_be_taken_has_its_status() {
         assert!(response.json().is_object());
     }
     assert_eq!(listener.get("/v1/events").status, 405);
+    let unknown = listener.get("/v1");
+    let paths = "{\"error\":\"expected /v1/events /healthz /readyz or /metrics\"}\n";
+    assert_eq!((unknown.status, unknown.body.as_str()), (404, paths));
     assert_eq!(listener.get("/v1/events").header("allow"), Some("POST"));
     assert_eq!(listener.get("/v2").status, 404);
     assert_eq!((listener.get("/healthz").status, listener.get("/readyz").status), (200, 200));

@@ -83,8 +83,8 @@ impl State {
 
     fn sender(&self, channels: &str) -> Sender {
         self.dir.write("channels.toml", channels);
-        let channels = Channels::read(&self.dir.path("channels.toml")).expect("valid channels");
         let console = Console::new("test", Colour::Off).captured(&self.lines);
+        let channels = Channels::read(&self.dir.path("channels.toml"), &console.secrets).expect("valid channels");
         Sender::start(channels, &self.dir.path("state.db"), &console).expect("it starts")
     }
 
@@ -491,7 +491,7 @@ fn engine(dir: &std::path::Path) {
     let path = dir.join("state.db");
     let mut db = Connection::open(&path).expect("a file");
     db.busy_timeout(Duration::from_secs(60)).expect("a timeout");
-    let channels = Channels::read(&dir.join("channels.toml")).expect("valid");
+    let channels = Channels::read(&dir.join("channels.toml"), &Default::default()).expect("valid");
     let sender = Sender::start(channels, &path, &Console::new("test", Colour::Off)).expect("it starts");
     loop {
         let tx = db.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate).expect("a transaction");

@@ -158,10 +158,13 @@ fn every_tool_serves_the_metrics_of_the_table_and_no_others() {
         let text = scrape(&address);
         compare(&text, &metrics::STAGE, &mut seen);
         assert_eq!(value(&text, "evt_dead_letters_total{error_type=\"ParseError\"}"), 1.0);
-        let (head, _) = ask(&address, "GET /");
-        assert!(head.starts_with("HTTP/1.1 404"), "{head}");
-        let (head, _) = ask(&address, "POST /metrics");
-        assert!(head.starts_with("HTTP/1.1 405"), "{head}");
+        let (head, body) = ask(&address, "GET /");
+        assert!(head.starts_with("HTTP/1.1 404") && body == "expected /metrics\n", "{head}\n{body}");
+        let (head, body) = ask(&address, "POST /metrics");
+        assert!(head.starts_with("HTTP/1.1 405") && head.contains("\nallow: GET, HEAD"), "{head}");
+        assert_eq!(body, "expected GET, HEAD\n");
+        let (head, body) = ask(&address, "HEAD /metrics");
+        assert!(head.starts_with("HTTP/1.1 200") && body.is_empty(), "{head}\n{body}");
         let wanted = if tool == "evt-window" { 0 } else { 1 };
         assert_eq!(running.end(), wanted, "{tool}: a record was dropped");
     }

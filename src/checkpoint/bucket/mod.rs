@@ -21,7 +21,6 @@ use super::directory::CheckpointDir;
 use super::log::{Complete, EpochPart, LogEntry};
 use super::part::PartWriter;
 use super::store::{CheckpointStore, Claim, Removed, STATE_FILE, compare, epoch_of, fenced, is_removed};
-use crate::console::Console;
 use crate::error::{Error, Result};
 use crate::s3::address::S3Address;
 use crate::s3::bucket::{S3Bucket, Upload};
@@ -71,10 +70,10 @@ fn run_of_state(key: &str) -> Option<u64> {
 impl CheckpointBucket {
     /// Makes the client and the directory; sends nothing. Errors: exit status 2 for wrong options, 78 for missing ones,
     /// 74.
-    pub fn try_new(address: S3Address, disk: &Disk, console: &Console) -> Result<Self> {
+    pub fn try_new(address: S3Address, disk: &Disk) -> Result<Self> {
         let staging = StagingDirectory::create()?;
         let local = CheckpointDir::new(staging.path().to_owned(), disk);
-        Ok(Self { objects: S3Bucket::try_new(address, console)?, local, _staging: staging, known: Mutex::default() })
+        Ok(Self { objects: S3Bucket::try_new(address)?, local, _staging: staging, known: Mutex::default() })
     }
 
     fn known(&self) -> MutexGuard<'_, KnownObjects> {

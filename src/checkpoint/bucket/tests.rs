@@ -6,7 +6,7 @@ use crate::checkpoint::directory::CheckpointDir;
 use crate::checkpoint::ends;
 use crate::checkpoint::log::{Complete, EpochPart, LogEntry, StageEpoch, Start};
 use crate::checkpoint::store::{CheckpointStore, Claim, Removed};
-use crate::console::{Colour, Console};
+use crate::client::Caller;
 use crate::s3::address::S3Address;
 use crate::s3::bucket_tests::{FakeFault, FakeS3};
 use crate::store::Epoch;
@@ -41,8 +41,8 @@ fn complete(epoch: Epoch, parts: &[EpochPart]) -> Complete {
 }
 
 fn open(server: &FakeS3) -> CheckpointBucket {
-    let address = S3Address::parse(&server.uri("&retry=2s")).unwrap();
-    CheckpointBucket::try_new(address, &Disk::default(), &Console::new("test", Colour::Off)).unwrap()
+    let address = S3Address::parse(&server.uri("&retry=2s"), &Caller::default()).unwrap();
+    CheckpointBucket::try_new(address, &Disk::default()).unwrap()
 }
 
 /// Runs a test with both kinds of stores.

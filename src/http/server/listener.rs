@@ -2,6 +2,7 @@
 
 use super::application::Application;
 use super::limits::descriptors::ConnectionLimit;
+use super::limits::silent::OpenConnections;
 use super::limits::timeouts::{HEAD_BYTES_MAX, Phase, TimedStream};
 use super::service::serve;
 use super::state::{ServerOptions, ServerState};
@@ -31,8 +32,6 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Runtime;
 
-/// Maximum number of threads: the stage loop and the spool need CPUs too.
-const THREADS_MAX: usize = 8;
 /// Maximum number of headers in a request.
 const HEADERS_MAX: usize = 100;
 /// Pause after a failed `accept`.
@@ -73,42 +72,57 @@ pub fn check(options: &ServerOptions) -> [Result<Vec<&Path>>; 3] {
 
 /// A running server. Dropping it closes it at once.
 pub struct Server<A: Application> {
+    /// Its URI with the bound address.
+    pub name: String,
     state: Arc<ServerState<A>>,
     runtime: Option<Runtime>,
 }
 
 impl<A: Application> Server<A> {
-    /// Starts the server and reports its address; `make` makes the state of the tool and registers its metrics. Errors:
-    /// exit status 2 if other hosts could send without a token and `--anonymous` is not given, 74 if it cannot bind the
-    /// address, 78 if the process may open too few files.
+    /// Starts a server that is an input of a run, and reports its address: it closes at the first signal and reads its
+    /// files again at SIGHUP. `make` makes the state of the tool and registers its metrics. Errors: exit status 2 if
+    /// other hosts could send without a token and `--anonymous` is not given, 74 if it cannot bind the address, 78 if
+    /// the process may open too few files.
     pub fn open(mut options: ServerOptions, run: &Run, make: impl FnOnce(&mut Registry) -> Result<A>) -> Result<Self> {
         let address = bindable(&options)?;
-        let failed = |error: std::io::Error| Error::io(options.address.to_string(), &error);
         let wanted = options.connections.most;
         options.connections = options.connections.of_process()?;
-        let listener = std::net::TcpListener::bind(address).map_err(failed)?;
+        let listener = std::net::TcpListener::bind(address);
+        let listener = listener.map_err(|error| Error::io(options.address.to_string(), &error))?;
+        let server = Self::start(listener, options, run, make)?;
+        reload_on_hangup(server.state.clone())?;
+        close_on_signal(server.state.clone(), run.stop.clone())?;
+        if let Some(notice) = server.state.options.connections.notice(wanted) {
+            run.console.say(notice);
+        }
+        run.console.say(format!("listening on {}", server.name));
+        Ok(server)
+    }
+
+    /// Starts to serve at a bound listener, without a word and whatever the signals. Errors: those of `make`, and exit
+    /// status 74 if it cannot serve there.
+    pub fn start(
+        listener: std::net::TcpListener,
+        options: ServerOptions,
+        run: &Run,
+        make: impl FnOnce(&mut Registry) -> Result<A>,
+    ) -> Result<Self> {
+        let failed = |error: std::io::Error| Error::io(options.address.to_string(), &error);
         listener.set_nonblocking(true).map_err(failed)?;
         let name = options.address.at(listener.local_addr().map_err(failed)?);
-        let threads = std::thread::available_parallelism().map_or(1, usize::from).min(THREADS_MAX);
         let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(threads)
+            .worker_threads(options.threads)
             .thread_name("http")
             .enable_all()
             .build()
             .map_err(failed)?;
         let state = Arc::new(ServerState::new(options, run, make)?);
-        reload_on_hangup(state.clone())?;
         let listener = {
             let _entered = runtime.enter();
             TcpListener::from_std(listener).map_err(|error| Error::io(name.clone(), &error))?
         };
         runtime.spawn(accept(state.clone(), listener));
-        close_on_signal(state.clone(), run.stop.clone())?;
-        if let Some(notice) = state.options.connections.notice(wanted) {
-            run.console.say(notice);
-        }
-        run.console.say(format!("listening on {name}"));
-        Ok(Self { state, runtime: Some(runtime) })
+        Ok(Self { name, state, runtime: Some(runtime) })
     }
 
     /// Stops accepting connections; returns at once. A thread waits for the requests in progress, for at most the time
@@ -170,6 +184,8 @@ fn reload_on_hangup<A: Application>(state: Arc<ServerState<A>>) -> Result<()> {
 
 /// Accepts connections until the server closes.
 async fn accept<A: Application>(state: Arc<ServerState<A>>, listener: TcpListener) {
+    let ConnectionLimit { makes_room, .. } = state.options.connections;
+    let mut open = OpenConnections::default();
     loop {
         let accepted = match select(pin!(listener.accept()), pin!(state.closed())).await {
             Either::Left((accepted, _)) => accepted,
@@ -185,22 +201,38 @@ async fn accept<A: Application>(state: Arc<ServerState<A>>, listener: TcpListene
                 continue;
             }
         };
-        match state.connections.clone().try_acquire_owned() {
-            Ok(permit) => {
-                let state = state.clone();
-                tokio::spawn(async move {
-                    connection(&state, stream).await;
-                    drop(permit);
-                });
+        let permit = match state.connections.clone().try_acquire_owned() {
+            Ok(permit) => permit,
+            Err(_) if !makes_room => {
+                refuse(&state, stream);
+                continue;
             }
-            Err(_) => refuse(&state, stream),
+            Err(_) => {
+                open.close_one();
+                // The permits are never closed.
+                let Ok(permit) = state.connections.clone().acquire_owned().await else { return };
+                permit
+            }
+        };
+        let phase = Phase::new(state.app.body_max());
+        let (served, of_connection) = (state.clone(), phase.clone());
+        let task = tokio::spawn(async move {
+            let whole = served.options.timeouts.whole;
+            // A connection whose time is over is closed.
+            let _ = tokio::time::timeout(whole, connection(&served, of_connection, stream)).await;
+            drop(permit);
+        });
+        if makes_room {
+            open.add(task.abort_handle(), phase);
+            // A request that has arrived is read before the next connection can close this one.
+            tokio::task::yield_now().await;
         }
     }
 }
 
 /// Refuses a connection beyond the limit.
 fn refuse<A: Application>(state: &ServerState<A>, stream: TcpStream) {
-    let ConnectionLimit { most, set_by } = state.options.connections;
+    let ConnectionLimit { most, set_by, .. } = state.options.connections;
     state.metrics.refused_connection("too_many");
     state.notices.say("too_many", || format!("connections are rejected: {most} are open ({set_by})"));
     if !state.options.address.tls {
@@ -212,14 +244,14 @@ fn refuse<A: Application>(state: &ServerState<A>, stream: TcpStream) {
 }
 
 /// Serves a connection, after a TLS handshake if there is a certificate.
-async fn connection<A: Application>(state: &Arc<ServerState<A>>, stream: TcpStream) {
+async fn connection<A: Application>(state: &Arc<ServerState<A>>, phase: Phase, stream: TcpStream) {
     let _open = state.metrics.open();
     // Answers are small and written at once, so Nagle's algorithm would only delay them.
     let _ = stream.set_nodelay(true);
     match state.acceptor() {
-        None => converse(state, stream).await,
+        None => converse(state, phase, stream).await,
         Some(tls) => match tokio::time::timeout(state.options.timeouts.head, tls.accept(stream)).await {
-            Ok(Ok(stream)) => converse(state, stream).await,
+            Ok(Ok(stream)) => converse(state, phase, stream).await,
             _ => {
                 state.metrics.refused_connection("tls");
                 state.notices.say("tls", || "a connection is rejected: the TLS handshake failed".to_owned());
@@ -229,8 +261,11 @@ async fn connection<A: Application>(state: &Arc<ServerState<A>>, stream: TcpStre
 }
 
 /// Serves the requests of a connection.
-async fn converse<A: Application>(state: &Arc<ServerState<A>>, stream: impl AsyncRead + AsyncWrite + Unpin + Send) {
-    let phase = Phase::new(state.app.body_max());
+async fn converse<A: Application>(
+    state: &Arc<ServerState<A>>,
+    phase: Phase,
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send,
+) {
     let stream = TimedStream::new(stream, phase.clone(), state.options.timeouts, state.metrics.clone());
     let service = service_fn(|request: Request<Incoming>| {
         // Not within the future: hyper may read the body before it polls that.

@@ -1,6 +1,7 @@
 //! The responses to clients.
 
 use crate::json::text::write_string;
+use crate::metrics::MEDIA_TYPE;
 use hyper::StatusCode;
 use std::time::Duration;
 
@@ -16,7 +17,7 @@ pub struct Reply {
     /// `Retry-After`.
     pub retry_after: Option<Duration>,
     /// `Allow`.
-    pub allow: Option<&'static str>,
+    pub allow: Option<String>,
     /// Whether the connection ends with it.
     pub close: bool,
 }
@@ -25,6 +26,16 @@ impl Reply {
     /// Makes a response with a document.
     pub fn new(status: StatusCode, body: String) -> Self {
         Self { status, body, kind: "application/json", retry_after: None, allow: None, close: false }
+    }
+
+    /// Makes a response of plain text.
+    pub fn text(text: String) -> Self {
+        Self { kind: "text/plain; charset=utf-8", ..Self::new(StatusCode::OK, text) }
+    }
+
+    /// Makes a response of rendered metrics.
+    pub fn metrics(text: String) -> Self {
+        Self { kind: MEDIA_TYPE, ..Self::text(text) }
     }
 
     /// Refuses a whole request, with the reason.
@@ -40,13 +51,6 @@ impl Reply {
     #[cold]
     pub fn later(status: StatusCode, why: &str, wait: Duration) -> Self {
         Self { retry_after: Some(wait), ..Self::refusal(status, why) }
-    }
-
-    /// Refuses a method; `methods` are those that the path supports.
-    #[cold]
-    pub fn another_method(methods: &'static str) -> Self {
-        let why = format!("expected {methods}");
-        Self { allow: Some(methods), ..Self::refusal(StatusCode::METHOD_NOT_ALLOWED, &why) }
     }
 
     /// Makes the response close the connection.

@@ -1,11 +1,10 @@
 //! Serves one request: checks its head, routes it, logs it, and builds the response.
 
-use super::application::{Application, Call};
+use super::application::{Application, Call, Route};
 use super::limits::timeouts::{HEAD_BYTES_MAX, Phase};
 use super::reply::Reply;
-use super::state::ServerState;
+use super::state::{Logged, ServerState};
 use super::trace::{REQUEST_ID, TRACEPARENT, Trace};
-use crate::metrics;
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
 use hyper::header::{
@@ -17,11 +16,6 @@ use std::net::Ipv6Addr;
 use std::sync::Arc;
 use std::time::Instant;
 
-/// The paths that every server has.
-const OWN: [&str; 3] = ["/healthz", "/readyz", "/metrics"];
-/// Their methods.
-const OWN_METHODS: &str = "GET, HEAD";
-
 /// Serves one request, whose head `phase` knows to be complete.
 pub async fn serve<A: Application>(
     state: &Arc<ServerState<A>>,
@@ -30,7 +24,8 @@ pub async fn serve<A: Application>(
 ) -> Result<Response<Full<Bytes>>, Infallible> {
     let start = Instant::now();
     let trace = Trace::of(request.headers());
-    let line = state.options.log.then(|| format!("{} {}", request.method(), request.uri().path()));
+    let line =
+        (state.options.log == Logged::Requests).then(|| format!("{} {}", request.method(), request.uri().path()));
     let mut token = String::new();
     let reply = route(state, Call { request, trace: &trace, phase, token: &mut token }).await;
     let seconds = start.elapsed().as_secs_f64();
@@ -39,8 +34,10 @@ pub async fn serve<A: Application>(
     if let Some(line) = line {
         let (status, id, parent) = (reply.status.as_u16(), &trace.request_id, &trace.parent);
         let token = if token.is_empty() { "-" } else { &token };
-        let console = state.console.with_trace(trace.trace_id());
-        console.say(format!("{line} {status} {seconds:.6}s token={token} request={id} trace={parent}"));
+        state
+            .console
+            .with_trace(trace.trace_id())
+            .say(format!("{line} {status} {seconds:.6}s token={token} request={id} trace={parent}"));
     }
     phase.end();
     Ok(response(reply, &trace))
@@ -112,32 +109,26 @@ async fn route<A: Application>(state: &Arc<ServerState<A>>, call: Call<'_>) -> R
         return reply;
     }
     let (path, method) = (call.request.uri().path(), call.request.method().as_str());
-    let allows = |methods: &str| methods.split(", ").any(|one| one == method);
-    if let Some(found) = A::ROUTES.iter().find(|route| route.path == path) {
-        return match allows(found.methods) {
-            true => (found.serve)(state, call).await,
-            false => Reply::another_method(found.methods),
-        };
-    }
-    let text = |text: String| Reply { kind: "text/plain; charset=utf-8", ..Reply::new(StatusCode::OK, text) };
-    match path {
-        path if !OWN.contains(&path) => unknown_path::<A>(),
-        _ if !allows(OWN_METHODS) => Reply::another_method(OWN_METHODS),
-        "/healthz" => text("ok\n".to_owned()),
-        "/readyz" => match if state.is_closed() { Err("draining") } else { state.app.is_ready() } {
-            Ok(()) => text("ready\n".to_owned()),
-            Err(why) => Reply::refusal(StatusCode::SERVICE_UNAVAILABLE, why),
-        },
-        _ => Reply { kind: metrics::MEDIA_TYPE, ..text(metrics::text(&state.registry)) },
+    let of_path = A::ROUTES.iter().filter(|route| route.path == path);
+    match of_path.clone().find(|route| route.methods().any(|one| one == method)) {
+        Some(route) => (route.serve)(state, call).await,
+        None => unserved::<A>(of_path.flat_map(Route::methods).collect()),
     }
 }
 
-/// Refuses a path that the server does not have.
+/// Refuses a request whose path has only these methods: none if there is no such path.
 #[cold]
-fn unknown_path<A: Application>() -> Reply {
-    let paths: Vec<&str> = A::ROUTES.iter().map(|route| route.path).chain(OWN).collect();
-    let (last, others) = paths.split_last().unwrap_or((&"", &[]));
-    Reply::refusal(StatusCode::NOT_FOUND, &format!("expected {} or {last}", others.join(" ")))
+fn unserved<A: Application>(methods: Vec<&str>) -> Reply {
+    if methods.is_empty() {
+        let mut paths: Vec<&str> = A::ROUTES.iter().map(|route| route.path).collect();
+        paths.dedup();
+        let last = paths.pop().unwrap_or_default();
+        let or = if paths.is_empty() { "" } else { " or " };
+        return A::refusal(StatusCode::NOT_FOUND, &format!("expected {}{or}{last}", paths.join(" ")));
+    }
+    let methods = methods.join(", ");
+    let reply = A::refusal(StatusCode::METHOD_NOT_ALLOWED, &format!("expected {methods}"));
+    Reply { allow: Some(methods), ..reply }
 }
 
 /// Builds the response, with the ids of the request.
@@ -159,8 +150,8 @@ fn response(reply: Reply, trace: &Trace) -> Response<Full<Bytes>> {
     if status == StatusCode::UNAUTHORIZED {
         headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
     }
-    if let Some(methods) = allow {
-        headers.insert(ALLOW, HeaderValue::from_static(methods));
+    if let Some(methods) = allow.and_then(|methods| HeaderValue::try_from(methods).ok()) {
+        headers.insert(ALLOW, methods);
     }
     response
 }

@@ -4,6 +4,7 @@ use super::limits::descriptors::ConnectionLimit;
 use super::limits::metrics::HttpMetrics;
 use super::limits::notice::Notices;
 use super::limits::timeouts::ConnectionTimeouts;
+use super::reply::Reply;
 use super::tls::{Tls, acceptor};
 use super::token::{Token, Tokens};
 use crate::clock::Clock;
@@ -11,6 +12,8 @@ use crate::console::Console;
 use crate::error::Result;
 use crate::run::Run;
 use crate::uri::http::Address;
+use hyper::header::AUTHORIZATION;
+use hyper::{HeaderMap, StatusCode};
 use prometheus_client::registry::Registry;
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -30,12 +33,25 @@ pub struct ServerOptions {
     pub anonymous: bool,
     /// Maximum number of connections.
     pub connections: ConnectionLimit,
+    /// Threads that serve requests.
+    pub threads: usize,
     /// Time limits of a connection.
     pub timeouts: ConnectionTimeouts,
     /// How long a body may take to arrive, and then a request to be served.
     pub request_time: Duration,
-    /// Whether each request is logged.
-    pub log: bool,
+    /// What the server writes to the console about its requests.
+    pub log: Logged,
+}
+
+/// What a server writes to the console about connections and requests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Logged {
+    /// Nothing.
+    Nothing,
+    /// Recurring problems, at most one line a minute of each.
+    Problems,
+    /// These, and a line for each request.
+    Requests,
 }
 
 /// The state that all requests share.
@@ -52,7 +68,7 @@ pub struct ServerState<A> {
     /// The certificate, if it serves TLS.
     tls: RwLock<Option<TlsAcceptor>>,
     /// The token of requests without one, if they are accepted.
-    pub anonymous: Option<Arc<Token>>,
+    anonymous: Option<Arc<Token>>,
     /// A permit for each further connection.
     pub(super) connections: Arc<Semaphore>,
     /// The clock of the run.
@@ -82,7 +98,7 @@ impl<A> ServerState<A> {
             anonymous: (options.anonymous || options.tokens.is_none()).then(|| Arc::new(Token::anonymous())),
             tokens: RwLock::new(Arc::new(tokens)),
             tls: RwLock::new(acceptor(&options.address, options.tls.as_ref())?),
-            notices: Notices::new(console.clone()),
+            notices: Notices::new((options.log != Logged::Nothing).then(|| console.clone())),
             is_closed: watch::Sender::new(false),
             options,
             app,
@@ -104,9 +120,24 @@ impl<A> ServerState<A> {
         let _ = self.is_closed.subscribe().wait_for(|is_closed| *is_closed).await;
     }
 
-    /// Returns the tokens.
-    pub fn tokens(&self) -> Arc<Tokens> {
-        self.tokens.read().unwrap_or_else(PoisonError::into_inner).clone()
+    /// Finds the token of a request; 401 if there must be one and it is missing or unknown.
+    pub fn authorize(&self, headers: &HeaderMap) -> Result<Arc<Token>, Reply> {
+        let mut all = headers.get_all(AUTHORIZATION).iter();
+        let unauthorized = |why| Reply::refusal(StatusCode::UNAUTHORIZED, why).closing();
+        let expected = || unauthorized("expected authorization: Bearer TOKEN");
+        let Some(value) = all.next() else {
+            return self.anonymous.clone().ok_or_else(expected);
+        };
+        let tokens = self.tokens.read().unwrap_or_else(PoisonError::into_inner).clone();
+        if tokens.0.is_empty() {
+            // No tokens are configured: the header is ignored.
+            return self.anonymous.clone().ok_or_else(|| unauthorized("no tokens are configured"));
+        }
+        let secret = match value.as_bytes().split_at_checked(7) {
+            Some((scheme, secret)) if scheme.eq_ignore_ascii_case(b"bearer ") && all.next().is_none() => secret,
+            _ => return Err(expected()),
+        };
+        tokens.find(secret.trim_ascii()).cloned().ok_or_else(|| unauthorized("unknown token"))
     }
 
     pub(super) fn acceptor(&self) -> Option<TlsAcceptor> {

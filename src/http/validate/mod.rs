@@ -351,11 +351,16 @@ mod tests {
         std::fs::write(dir.path().join("known/1.avsc"), r#"{"type":"record","name":"r","fields":[]}"#).unwrap();
         let schemas = dir.path().to_str().unwrap().to_owned();
         let open = move || -> Result<(Validator, Option<Box<dyn Schemas + Send>>)> {
-            Ok((Validator::new(validate::Options::default()), Some(Box::new(place::directory(&schemas)?))))
+            Ok((
+                Validator::new(validate::Options::default()),
+                Some(Box::new(place::directory(&schemas, &Default::default())?)),
+            ))
         };
         let mut run = Run::unwatched("evt-ingest", Clock::Fixed(0));
         run.kafka.push(("message.max.bytes".to_owned(), "20000".to_owned()));
-        let Ok(Uri::Kafka(address)) = Uri::parse("kafka://host/topic") else { panic!("an address") };
+        let Ok(Uri::Kafka(address)) = Uri::parse("kafka://host/topic", &Default::default()) else {
+            panic!("an address")
+        };
         let mapping = mapping::Options { stamped_at_arrival: true, ..mapping::Options::default() };
         let mut validator = RequestValidator::new(&ValidationOptions {
             mapping: mapping.clone(),

@@ -118,7 +118,7 @@ impl FakeKafka {
 
 /// The address of the topic.
 pub fn address() -> Address {
-    Address::parse("//fake:9092/t").unwrap()
+    Address::parse("//fake:9092/t", &Default::default()).unwrap()
 }
 
 impl Network for FakeKafka {

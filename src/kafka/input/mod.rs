@@ -55,7 +55,7 @@ impl KafkaInput {
     /// no records.
     pub fn check(address: &Address, run: &Rc<Run>) -> Result<Vec<Error>> {
         if let Some(schemas) = &address.options.schemas {
-            place::check(schemas, &run.console)?;
+            place::check(schemas, &run.caller())?;
             records::wire(address, run)?;
         }
         range::faults(&LibraryCluster::new(&Topics::new(address, run))?, address)

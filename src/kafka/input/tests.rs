@@ -44,7 +44,7 @@ impl Rig {
         let (mut run, said) = (Run::unwatched("evt-test", Clock::Simulated(clock.clone())), Arc::default());
         run.console = run.console.captured(&said);
         let run = Rc::new(run);
-        let address = Address::parse(uri).unwrap();
+        let address = Address::parse(uri, &Default::default()).unwrap();
         let cluster = Rc::new(FakeCluster::new(&address.topics, extents));
         let options = mapping::Options { provenance: mapping::Provenance::Overwrite, ..mapping::Options::default() };
         let emitter =

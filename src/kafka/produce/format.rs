@@ -82,7 +82,7 @@ impl RecordFormat {
         if form != Some(TopicFormat::Avro) {
             return Ok(Self::Json { key });
         }
-        Ok(Self::Avro { key, rows: Box::new(AvroRows::open(target(topics), schema, &run.console)?) })
+        Ok(Self::Avro { key, rows: Box::new(AvroRows::open(target(topics), schema, &run.caller())?) })
     }
 
     /// Prepares the records of rows, one for each row; `None` for frames, which hold several rows.

@@ -103,14 +103,14 @@ impl KafkaOutput {
     /// Waits for the registry of the topic's schemas, if it is away, as long as its `retry=` says.
     pub fn wait_for_registry(address: &Address, run: &Rc<Run>) -> Result<()> {
         let schemas = address.options.schemas.as_ref().filter(|_| address.options.form == Some(TopicFormat::Avro));
-        schemas.map_or(Ok(()), |schemas| place::wait(schemas, &run.console))
+        schemas.map_or(Ok(()), |schemas| place::wait(schemas, &run.caller()))
     }
 
     /// Checks that the topic exists and accepts rows, or dead letters (`is_dead`); creates nothing.
     pub fn check_server(address: &Address, is_dead: bool, run: &Rc<Run>) -> Result<()> {
         let topics = Topics::new(address, run);
         if address.options.form == Some(TopicFormat::Avro) {
-            target(&topics).check(&run.console)?;
+            target(&topics).check(&run.caller())?;
         }
         let producer = TopicProducer::new(&topics, ServerStatus::default())?;
         producer.partition_count(address.options.wait.limit(false))?;

@@ -342,7 +342,7 @@ mod tests {
     fn pending_events_without_an_acknowledgement_do_not_end_an_outage() {
         let clock = SimulatedClock::default();
         let run = Rc::new(Run::unwatched("evt-test", Clock::Simulated(clock.clone())));
-        let address = Address::parse("//127.0.0.1:1/t?rdkafka.statistics.interval.ms=50").unwrap();
+        let address = Address::parse("//127.0.0.1:1/t?rdkafka.statistics.interval.ms=50", &Default::default()).unwrap();
         let producer = TopicProducer::new(&Topics::new(&address, &run), ServerStatus::default()).unwrap();
         while producer.health.is_up() {
             producer.client.poll(POLL_TIMEOUT);

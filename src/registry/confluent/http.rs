@@ -5,6 +5,7 @@ use crate::client::outage::{RetryError, Timeouts};
 use crate::error::{Error, ErrorKind, Result};
 use crate::json::base64;
 use crate::parse::query::unescaped;
+use crate::stop::Stop;
 use crate::store::Location;
 use serde_json::Value;
 use std::io::Read;
@@ -24,6 +25,7 @@ pub struct Http {
     base: String,
     authorization: Option<String>,
     waited: Duration,
+    stop: Stop,
 }
 
 /// The answer of a registry: a success, or a meaningful refusal (404, 409, 422).
@@ -89,7 +91,7 @@ impl Http {
             .user_agent("evt")
             .tls_config(tls(location)?)
             .build();
-        Ok(Self { agent: config.into(), base, authorization, waited })
+        Ok(Self { agent: config.into(), base, authorization, waited, stop: timeouts.stop })
     }
 
     /// Sends one request. `path` begins with a slash, its parts escaped.
@@ -119,7 +121,7 @@ impl Http {
             Ok(Response::from_parts(head, bytes))
         };
         // The agent's own timeouts expire first.
-        https::interruptible(2 * self.waited, ask)
+        https::interruptible(2 * self.waited, &self.stop, ask)
     }
 }
 

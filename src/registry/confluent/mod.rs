@@ -179,7 +179,7 @@ impl Confluent {
     /// Opens the registry at an address without a request.
     ///
     /// Errors: exit status 2 for an invalid address, 78 for certificates that cannot be read.
-    pub fn open(location: &Location, console: &Console) -> Result<Self> {
+    pub fn open(location: &Location) -> Result<Self> {
         location.check_options("--schemas", &OPTIONS)?;
         let wrong = |name: &str, words: &str| Error::usage(format!("{location}: {name}=: {words}"));
         let option = |name: &str| location.options.get(name).map(String::as_str);
@@ -197,9 +197,9 @@ impl Confluent {
         let shown = location.to_string();
         Ok(Self {
             http: Http::try_new(location, timeouts)?,
-            retries: RetryPolicy::new(shown.clone(), timeouts, console.clone()).at_start(),
+            retries: location.retries()?.at_start(),
             shown,
-            console: console.clone(),
+            console: location.caller.console.clone(),
             refresh: Duration::from_micros(refresh),
             absence,
             strategy,

@@ -93,7 +93,7 @@ impl FilePositions {
     pub fn set_inputs(&mut self, inputs: &[Uri]) {
         let file = |uri: &Uri| {
             let Uri::File(path) = uri else { return None };
-            Some((uri.to_string(), InputFile { path: path.clone(), begun: None }))
+            Some((uri.to_string(), InputFile { path: path.path.clone(), begun: None }))
         };
         self.inputs = inputs.iter().filter_map(file).collect();
     }
@@ -136,7 +136,7 @@ impl FilePositions {
             )));
         }
         let begun = BegunFile { id, content: content.clone() };
-        self.inputs.insert(name.clone(), InputFile { path: path.clone(), begun: Some(begun) });
+        self.inputs.insert(name.clone(), InputFile { path: path.path.clone(), begun: Some(begun) });
         let mut position = FilePosition { name, content, last: i64::MIN, explode, partitions: vec![], began: None };
         if let Some(former) = known.map(|at| self.position_for(at, &position.name, run.ratio_max)) {
             position.last = former.last;

@@ -42,7 +42,8 @@ impl Logs {
     fn open(&self, names: &[&str]) -> Source {
         let console = Console::new("evt-ingest", Colour::Off).captured(&self.said);
         let run = Rc::new(Run { console, ..Run::unwatched("evt-ingest", Clock::Fixed(0)) });
-        let inputs: Vec<Uri> = names.iter().map(|name| Uri::parse(self.path(name)).unwrap()).collect();
+        let inputs: Vec<Uri> =
+            names.iter().map(|name| Uri::parse(self.path(name), &Default::default()).unwrap()).collect();
         let mut options =
             SourceOptions { positions: Some(Positions::restore(&self.part).unwrap()), ..SourceOptions::default() };
         options.inputs.files.format = Some(&crate::format::jsonl::FORMAT);
@@ -104,7 +105,7 @@ fn a_file_that_takes_a_name_after_the_comparison_is_not_read_at_the_position_of_
     let logs = Logs::new();
     let run = Rc::new(Run::unwatched("evt-ingest", Clock::Fixed(0)));
     let mut emitter = RecordEmitter::new(run.clone(), RecordOptions::default()).unwrap();
-    let uri = Uri::parse(logs.path("app.log")).unwrap();
+    let uri = Uri::parse(logs.path("app.log"), &Default::default()).unwrap();
     let opened = FilePositions::default().begin(&uri, 0, "app.log", &mut emitter, &run).unwrap();
     std::fs::rename(logs.path("app.log"), logs.path("app.log.1")).unwrap();
     std::fs::write(logs.path("app.log"), lines("new", 300)).unwrap();

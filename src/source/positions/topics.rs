@@ -124,7 +124,7 @@ mod tests {
     const ID: &str = "sVv-a5OcT9-0w_YkfEzn3g";
 
     fn inputs(texts: &[&str]) -> Vec<Uri> {
-        texts.iter().map(|text| Uri::parse(text).unwrap()).collect()
+        texts.iter().map(|text| Uri::parse(text, &Default::default()).unwrap()).collect()
     }
 
     fn position(topic: &str, partition: i32, next: i64, input: u32) -> TopicPosition {

@@ -119,7 +119,6 @@ fn files_rolled_by_age_appear_without_an_end() {
         epochs: false,
         at_once: None,
         clock: Arc::new(move || reading.load(std::sync::atomic::Ordering::Relaxed)),
-        console: crate::console::Console::new("test", crate::console::Colour::Off),
         disk: crate::store::disk::Disk::default(),
     };
     let mut sink = (STORE.open)(&bench.location, &options).unwrap();

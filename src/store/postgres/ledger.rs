@@ -4,7 +4,6 @@
 //! run, and a batch is closed once. Only an attempt that failed may be counted twice.
 
 use crate::client::outage::RetryPolicy;
-use crate::console::Console;
 use crate::error::{Error, ErrorKind, Result};
 use crate::replay;
 use crate::replay::ledger::{BatchClaim, BatchOutcome, Id, Ledger, LetterState, ReplayEntry};
@@ -60,8 +59,8 @@ const COUNT: &str = "INSERT INTO replay_attempts (event_id, attempts)
     ON CONFLICT (event_id) DO UPDATE SET attempts = replay_attempts.attempts + excluded.attempts, last_at = now()";
 
 /// Opens a ledger, which is created if it is missing. Errors: exit status 78 if a newer evt made it.
-pub fn open(location: &Location, console: &Console) -> Result<Box<dyn Ledger>> {
-    let mut ledger = PostgresLedger::new(location, console)?;
+pub fn open(location: &Location) -> Result<Box<dyn Ledger>> {
+    let mut ledger = PostgresLedger::new(location)?;
     let schema = ledger.server.schema();
     ledger.run(async |link| {
         link.client.batch_execute("BEGIN").await?;
@@ -77,8 +76,8 @@ pub fn open(location: &Location, console: &Console) -> Result<Box<dyn Ledger>> {
 }
 
 /// Opens a ledger to read it, for `--dry-run`; `None` if there is none.
-pub fn open_to_read(location: &Location, console: &Console) -> Result<Option<Box<dyn Ledger>>> {
-    let mut ledger = PostgresLedger::new(location, console)?;
+pub fn open_to_read(location: &Location) -> Result<Option<Box<dyn Ledger>>> {
+    let mut ledger = PostgresLedger::new(location)?;
     let exists = "SELECT to_regclass('replay_ledger') IS NOT NULL";
     if !ledger.run(async |link| Ok(link.client.query_one(exists, &[]).await?.get::<_, bool>(0)))? {
         return Ok(None);
@@ -88,11 +87,11 @@ pub fn open_to_read(location: &Location, console: &Console) -> Result<Option<Box
 }
 
 /// Checks that a ledger can be opened and written. Creates nothing.
-pub fn check(location: &Location, console: &Console) -> Result<()> {
+pub fn check(location: &Location) -> Result<()> {
     let server = PostgresServer::try_new(location)?;
     // Once, before anything that tries again.
     let mut link = server.connect().map_err(|trouble| server.failed(trouble))?;
-    open_to_read(location, console)?;
+    open_to_read(location)?;
     let own = server.schema();
     let checked = link.run(async |link| {
         schema::check_server(link).await?;
@@ -111,9 +110,9 @@ struct PostgresLedger {
 }
 
 impl PostgresLedger {
-    fn new(location: &Location, console: &Console) -> Result<Self> {
+    fn new(location: &Location) -> Result<Self> {
         let server = PostgresServer::try_new(location)?;
-        let retries = RetryPolicy::new(server.shown.clone(), server.timeouts, console.clone()).at_start();
+        let retries = location.retries()?.at_start();
         Ok(Self { server, retries, link: None, id: String::new() })
     }
 

@@ -181,9 +181,10 @@ impl PostgresServer {
                     }),
                 }
             };
-            bounded(waited, async { Ok(connect.await?) }).await
+            bounded(waited, &self.timeouts.stop, async { Ok(connect.await?) }).await
         });
-        let mut link = Link { client: client?, statements: RefCell::default(), runtime, timeouts: self.timeouts };
+        let mut link =
+            Link { client: client?, statements: RefCell::default(), runtime, timeouts: self.timeouts.clone() };
         let settings = self.settings();
         link.run(async |link| Ok(link.client.batch_execute(&settings).await?))?;
         Ok(link)
@@ -240,7 +241,7 @@ pub struct Link {
 impl Link {
     /// Runs `work` within `?timeout=`.
     pub fn run<T>(&mut self, work: impl AsyncFnOnce(&Link) -> Result<T, Failure>) -> Result<T, Failure> {
-        self.runtime.block_on(bounded(self.timeouts.timeout, work(self)))
+        self.runtime.block_on(bounded(self.timeouts.timeout, &self.timeouts.stop, work(self)))
     }
 
     /// Runs `work` in a transaction, which is rolled back if it fails.
@@ -277,9 +278,13 @@ impl Link {
 }
 
 /// Runs `work` within `limit` and the stop timeout; a server that takes longer counts as unreachable.
-async fn bounded<T>(limit: Duration, work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+async fn bounded<T>(
+    limit: Duration,
+    stop: &Stop,
+    work: impl Future<Output = Result<T, Failure>>,
+) -> Result<T, Failure> {
     let away = |cause: String| Err(Failure::RetryError(RetryError::Transient(cause)));
-    match select(pin!(tokio::time::timeout(limit, work)), pin!(stop_timeout())).await {
+    match select(pin!(tokio::time::timeout(limit, work)), pin!(stop_timeout(stop))).await {
         Either::Left((Ok(done), _)) => done,
         Either::Left((Err(_), _)) => away(format!("no response for {}", rounded(limit))),
         Either::Right(_) => away("no response".to_owned()),
@@ -287,8 +292,8 @@ async fn bounded<T>(limit: Duration, work: impl Future<Output = Result<T, Failur
 }
 
 /// Completes when the stop timeout expires.
-async fn stop_timeout() {
-    let wait = Stop::of_process().server_wait();
+async fn stop_timeout(stop: &Stop) {
+    let wait = stop.server_wait();
     while !wait.is_over() {
         tokio::time::sleep(STOP_CHECK_INTERVAL).await;
     }

@@ -21,8 +21,7 @@ impl PostgresSession {
     /// Makes a session without a connection.
     pub fn new(location: &Location, options: &OpenOptions) -> Result<Self> {
         let server = PostgresServer::try_new(location)?;
-        let retries = RetryPolicy::new(server.shown.clone(), server.timeouts, options.console.clone());
-        let retries = retries.with_metrics(options.up.clone());
+        let retries = location.retries()?.with_metrics(options.up.clone());
         Ok(Self { server, retries, link: None })
     }
 

@@ -22,7 +22,6 @@ fn sql(bench: &Bench, sql: &str) -> Vec<String> {
 #[test]
 fn what_a_run_has_taken_back_stays_so_though_its_connection_ends() {
     let Some(bench) = Bench::on_server(&STORE) else { return };
-    let console = crate::console::Console::new("test", crate::console::Colour::Off);
     let (pipeline, run) = ("p".to_owned(), "run".to_owned());
     let options = OpenOptions {
         up: crate::metrics::ServerStatus::default(),
@@ -31,7 +30,6 @@ fn what_a_run_has_taken_back_stays_so_though_its_connection_ends() {
         epochs: false,
         at_once: None,
         clock: Arc::new(|| 0),
-        console,
         disk: Default::default(),
     };
     let mut sink = Box::new(Postgres::open(&bench.location, &options).unwrap());
@@ -195,8 +193,7 @@ fn dimensions_that_are_not_canonical_come_back() {
 #[test]
 fn the_ledger_of_replays_does_what_a_naive_one_does() {
     let Some(bench) = Bench::on_server(&STORE) else { return };
-    let console = crate::console::Console::new("test", crate::console::Colour::Off);
-    assert!(ledger::open_to_read(&bench.location, &console).unwrap().is_none());
-    crate::store::ledger_conformance::check(&mut || ledger::open(&bench.location, &console).unwrap(), 1);
-    assert!(ledger::open_to_read(&bench.location, &console).unwrap().is_some());
+    assert!(ledger::open_to_read(&bench.location).unwrap().is_none());
+    crate::store::ledger_conformance::check(&mut || ledger::open(&bench.location).unwrap(), 1);
+    assert!(ledger::open_to_read(&bench.location).unwrap().is_some());
 }

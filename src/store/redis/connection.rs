@@ -67,7 +67,7 @@ impl RedisConnection {
     /// Connects, over TLS if `tls` is given, logs in, and waits for the first answer. `timeouts.connect` bounds the
     /// attempt at each address of the host and each read and write of the login; `timeouts.timeout` bounds each later
     /// read and write.
-    pub fn open(info: &ConnectionInfo, tls: Option<&Arc<ClientConfig>>, timeouts: Timeouts) -> RedisResult<Self> {
+    pub fn open(info: &ConnectionInfo, tls: Option<&Arc<ClientConfig>>, timeouts: &Timeouts) -> RedisResult<Self> {
         let ConnectionAddr::Tcp(host, port) = info.addr() else {
             return Err((ErrorKind::InvalidClientConfig, "expected a host").into());
         };

@@ -132,8 +132,7 @@ struct Redis {
 impl Redis {
     fn open(location: &Location, options: &OpenOptions) -> Result<Self> {
         let address = RedisAddress::try_new(location)?;
-        let retries = RetryPolicy::new(address.server.shown.clone(), address.server.timeouts, options.console.clone());
-        let retries = retries.with_metrics(options.up.clone());
+        let retries = location.retries()?.with_metrics(options.up.clone());
         let (counts, overlap) = (SinkCounts::default(), ConflictReport::default());
         let options = options.clone();
         let mut sink = Self { address, retries, session: None, options, counts, overlap, retracts: false };

@@ -125,9 +125,9 @@ impl RedisServer {
     /// Connects, authenticates, and checks that the server answers.
     pub fn connect(&self) -> Result<Wire, RetryError> {
         let ((calls, called), (sender, answers)) = (channel(), channel());
-        let (info, tls, timeouts) = (self.info.clone(), self.tls.clone(), self.timeouts);
+        let (info, tls, timeouts) = (self.info.clone(), self.tls.clone(), self.timeouts.clone());
         let converse = move || {
-            let (first, connection) = match RedisConnection::open(&info, tls.as_ref(), timeouts) {
+            let (first, connection) = match RedisConnection::open(&info, tls.as_ref(), &timeouts) {
                 Ok(connection) => (Ok(vec![]), Some(connection)),
                 Err(error) => (Err(error), None),
             };
@@ -139,9 +139,10 @@ impl RedisServer {
         };
         let spawned = std::thread::Builder::new().name("redis".into()).spawn(converse);
         spawned.map_err(|error| Error::io("a thread", &error))?;
-        let mut wire = Wire { calls, answers, shown: self.shown.clone(), timeout: timeouts.connect };
+        let Timeouts { connect, timeout, ref stop, .. } = self.timeouts;
+        let mut wire = Wire { calls, answers, shown: self.shown.clone(), timeout: connect, stop: stop.clone() };
         wire.take()?;
-        wire.timeout = timeouts.timeout;
+        wire.timeout = timeout;
         Ok(wire)
     }
 }
@@ -223,6 +224,7 @@ pub struct Wire {
     answers: Receiver<RedisResult<Vec<Value>>>,
     shown: String,
     timeout: Duration,
+    stop: Stop,
 }
 
 impl Wire {
@@ -237,7 +239,7 @@ impl Wire {
 
     /// Receives the thread's next answer.
     fn take(&mut self) -> Result<Vec<Value>, RetryError> {
-        match Stop::of_process().server_wait().receive(&self.answers, Duration::MAX) {
+        match self.stop.server_wait().receive(&self.answers, Duration::MAX) {
             Ok(answered) => answered.map_err(|error| trouble(&self.shown, &error, self.timeout)),
             Err(_) => Err(RetryError::Transient("no response".to_owned())),
         }

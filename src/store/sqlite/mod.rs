@@ -78,11 +78,7 @@ pub static STORE: Store = Store {
         waits: None,
     },
     corrections: Some(CorrectionStore { open: correct::open, open_to_compare: correct::open_to_compare }),
-    ledger: Some(LedgerStore {
-        open: |location, _| ledger::open(location),
-        open_to_read: |location, _| ledger::open_to_read(location),
-        check: |location, _| ledger::check(location),
-    }),
+    ledger: Some(LedgerStore { open: ledger::open, open_to_read: ledger::open_to_read, check: ledger::check }),
     rules: Some(rules::read),
 };
 

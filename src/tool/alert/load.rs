@@ -4,6 +4,7 @@
 use super::state::RuleEdit;
 use crate::alert::rule::{NamedMetric, RuleDefinition};
 use crate::alert::rules::{self, BadRule, RuleSet, RuleText};
+use crate::client::Caller;
 use crate::console::Console;
 use crate::error::{Error, Result};
 use crate::metrics::ServerStatus;
@@ -42,9 +43,9 @@ impl RuleLoader {
     /// Makes a loader for `--rules` and `-m`.
     ///
     /// Errors: exit status 2 if `--rules` names neither a file nor a table.
-    pub fn new(rules: &OsStr, metrics: Option<&str>) -> Result<Self> {
-        let source = match Uri::of_input(rules, false)? {
-            Uri::File(path) => RuleSource::File(path),
+    pub fn new(rules: &OsStr, metrics: Option<&str>, caller: &Caller) -> Result<Self> {
+        let source = match Uri::of_input(rules, false, caller)? {
+            Uri::File(path) => RuleSource::File(path.path),
             Uri::Store(store, location) => RuleSource::Table(store, location),
             other => return Err(Error::usage(format!("--rules {other}: expected a file, sqlite: or postgres:"))),
         };
@@ -68,12 +69,10 @@ impl RuleLoader {
 
     /// Reads the rules as [`RuleLoader::load`] does, at the start of a run: waits for the server of a table that is
     /// away.
-    pub fn load_at_start(&self, console: &Console) -> Result<RuleSet> {
+    pub fn load_at_start(&self) -> Result<RuleSet> {
         match &self.source {
             RuleSource::File(_) => self.load(),
-            RuleSource::Table(store, location) => {
-                store.at_start(location, console, ServerStatus::default(), || self.load())
-            }
+            RuleSource::Table(store, location) => store.at_start(location, ServerStatus::default(), || self.load()),
         }
     }
 
@@ -210,8 +209,8 @@ impl RuleRefresh {
     }
 
     /// Reads the rules for the first time; waits for the server of a table that is away.
-    pub fn load_at_start(&self, console: &Console) -> Result<RuleSet> {
-        self.loader.load_at_start(console)
+    pub fn load_at_start(&self) -> Result<RuleSet> {
+        self.loader.load_at_start()
     }
 
     /// Makes the error of rules of which none can be used.

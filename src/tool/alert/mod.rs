@@ -179,7 +179,7 @@ impl Tool for Args {
     fn run(self, run: &Rc<Run>) -> Result<u8> {
         match &self.action {
             Some(Action::Test { rules, tests }) => {
-                let loader = RuleLoader::new(rules, self.metrics.as_deref())?;
+                let loader = RuleLoader::new(rules, self.metrics.as_deref(), &run.caller())?;
                 testing::run(&loader, tests, self.stage.common.quiet, run).map(|passed| u8::from(!passed))
             }
             None => self.stage(run)?.run(),
@@ -188,14 +188,16 @@ impl Tool for Args {
 
     fn check(self, run: &Rc<Run>, findings: &mut CheckReport) {
         let mut rules = vec![];
-        if let Some(loader) = findings.take(self.loader())
+        if let Some(loader) = findings.take(self.loader(run))
             && let Some(set) = findings.take(loader.load())
         {
             set.bad.iter().for_each(|bad| _ = findings.take::<()>(Err(Error::new(bad.error.kind(), bad.message()))));
             set.rules.iter().for_each(|rule| findings.ready(format!("rule {}", rule.rule.name)));
             rules = set.rules;
         }
-        if let Some(channels) = self.notify.as_deref().and_then(|path| findings.take(Channels::read(path))) {
+        if let Some(channels) =
+            self.notify.as_deref().and_then(|path| findings.take(Channels::read(path, &run.console.secrets)))
+        {
             let defined = channels.names().map(str::to_owned).collect();
             for line in messages::undefined_channels(&rules, &defined) {
                 findings.take::<()>(Err(Error::config(line)));
@@ -207,9 +209,9 @@ impl Tool for Args {
         {
             findings.ready(path.display());
         }
-        findings.take(self.check_inputs());
+        findings.take(self.check_inputs(run));
         findings.take(self.range.span(run.clock.now(), &self.stage.map));
-        let options = findings.take(self.source());
+        let options = findings.take(self.source(run));
         findings.stage(self.spec(), options.as_ref());
     }
 }
@@ -219,13 +221,13 @@ impl Args {
         StageSpec { formats: FORMATS, kind: Some(Kind::Alert), ..StageSpec::new(&self.stage) }
     }
 
-    fn loader(&self) -> Result<RuleLoader> {
+    fn loader(&self, run: &Run) -> Result<RuleLoader> {
         let rules = self.rules.as_deref().ok_or_else(|| Error::usage("expected --rules FILE or URI"))?;
-        RuleLoader::new(rules, self.metrics.as_deref())
+        RuleLoader::new(rules, self.metrics.as_deref(), &run.caller())
     }
 
     /// Returns the options of one source.
-    fn source(&self) -> Result<SourceOptions> {
+    fn source(&self, run: &Run) -> Result<SourceOptions> {
         let mut mapping = self.stage.map.options(Provenance::Keep)?;
         mapping.max_future = mapping.max_future.or(Some(MAX_FUTURE));
         if self.stage.output.dlq.is_some() {
@@ -234,7 +236,7 @@ impl Args {
         let read_mode = if self.state.is_some() { ReadMode::Commit } else { ReadMode::Stateful };
         // The state is durable before offsets are committed, whatever the outputs confirm.
         let commit_mode = if self.state.is_some() { CommitMode::Assign } else { CommitMode::None };
-        let mut options = self.stage.source(mapping)?;
+        let mut options = self.stage.source(mapping, run)?;
         options.needs.shows_records = true;
         options.inputs.topics = TopicOptions { read_mode, commit_mode, has_clock: true, finds_silence: false };
         options.inputs.stores.order = StoreOrder::Time(time_columns);
@@ -243,9 +245,9 @@ impl Args {
 
     /// Checks that a job of cron ends, and that the state can keep the positions of topics, which it knows by their
     /// origins. Errors: exit status 2.
-    fn check_inputs(&self) -> Result<()> {
+    fn check_inputs(&self, run: &Run) -> Result<()> {
         let mut kept: Vec<(String, Option<Vec<i32>>)> = vec![];
-        for uri in self.stage.input.uris()? {
+        for uri in self.stage.input.uris(run)? {
             let Uri::Kafka(address) = &uri else { continue };
             if self.once && address.options.end.is_none() {
                 return Err(Error::usage(format!("{uri}: --once needs an end (end=latest)")));
@@ -270,9 +272,9 @@ impl Args {
 
     /// Opens the stage: checks outputs first, then the state, then the inputs.
     pub fn stage(&self, run: &Rc<Run>) -> Result<Stage> {
-        let loader = self.loader()?;
-        let channels = self.notify.as_deref().map(Channels::read).transpose()?;
-        self.check_inputs()?;
+        let loader = self.loader(run)?;
+        let channels = self.notify.as_deref().map(|path| Channels::read(path, &run.console.secrets)).transpose()?;
+        self.check_inputs(run)?;
         let resolved = resolve(self.spec(), false, run).sound()?.check_servers(run)?;
         let state = self.state.as_deref().map(|path| StateFile::open(path, run)).transpose()?;
         let range = self.range.span(run.clock.now(), &self.stage.map)?;
@@ -401,7 +403,7 @@ impl Args {
     fn feed(&self, input: Numbered<'_>, alerts: &mut AlertSetup) -> Result<(Feed, source::Source)> {
         let Numbered { number, uri, file, opened: opened_file } = input;
         let run = alerts.run.clone();
-        let mut options = self.source()?;
+        let mut options = self.source(&run)?;
         options.inputs.files.open_record = self.open_record(uri);
         options.opened = opened_file;
         let name = uri.to_string();

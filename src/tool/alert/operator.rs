@@ -84,7 +84,7 @@ impl AlertOperator {
         let mut operator = Self { setup, outputs, progress: RunProgress::default(), messages };
         let unconfirmed = operator.setup.services.state.as_ref().map(StateFile::unconfirmed).transpose()?.flatten();
         unconfirmed.map_or(Ok(()), |rows| operator.emit(rows))?;
-        let rules = operator.setup.services.rules.load_at_start(&operator.setup.run.console)?;
+        let rules = operator.setup.services.rules.load_at_start()?;
         operator.replace_rules(rules, true)?;
         operator.progress.is_due = true;
         Ok(operator)

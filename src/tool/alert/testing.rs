@@ -96,7 +96,7 @@ struct TestRow {
 ///
 /// Errors: exit status 78 if a file is wrong, 74 if it cannot be read.
 pub fn run(loader: &RuleLoader, tests: &[impl AsRef<Path>], is_quiet: bool, context: &Run) -> Result<bool> {
-    let set = loader.load_at_start(&context.console)?;
+    let set = loader.load_at_start()?;
     if let Some(bad) = set.bad.into_iter().next() {
         return Err(Error::new(bad.error.kind(), bad.message()));
     }

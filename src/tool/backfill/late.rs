@@ -5,6 +5,7 @@
 
 use super::late_stream::{LateRows, LateSource, LateStream};
 use crate::backfill::{EventOfMetric, LateCells, MetricNames, Scope};
+use crate::client::Caller;
 use crate::error::{Error, Result};
 use crate::kind::Kind;
 use crate::kind::event::{column, instants};
@@ -83,8 +84,8 @@ pub(super) struct LateInput {
 
 impl LateInput {
     /// Names the input; its positions are kept if `keeps_positions` and if it can be read from there again.
-    pub fn new(uri: &OsStr, keeps_positions: bool) -> Result<Self> {
-        let uri = Uri::of_input(uri, false)?;
+    pub fn new(uri: &OsStr, keeps_positions: bool, caller: &Caller) -> Result<Self> {
+        let uri = Uri::of_input(uri, false, caller)?;
         let has_positions = match &uri {
             Uri::File(_) => true,
             Uri::Kafka(address) => address.options.start.is_none(),

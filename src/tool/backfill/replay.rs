@@ -53,8 +53,8 @@ pub(super) fn run(args: ReplayArgs, both: BothArgs, run: &Rc<Run>) -> Result<u8>
             (Some(TargetPlan::new(&stage, run)?), Some(open_ledger(&args, run)?))
         }
     };
-    let (repair, options) = (repair(&args, &both)?, source(&stage)?);
-    let schemas = both.schema.schemas.as_ref().map(|text| place::open(text, &run.console)).transpose()?;
+    let (repair, options) = (repair(&args, &both)?, source(&stage, run)?);
+    let schemas = both.schema.schemas.as_ref().map(|text| place::open(text, &run.caller())).transpose()?;
     let (target, ledger) = match (plan, ledger) {
         (Some(plan), Some(mut ledger)) => {
             let shown = stage.output.to[0].to_string_lossy().into_owned();
@@ -88,15 +88,15 @@ pub(super) fn run(args: ReplayArgs, both: BothArgs, run: &Rc<Run>) -> Result<u8>
 pub(super) fn check(args: ReplayArgs, both: BothArgs, run: &Rc<Run>, findings: &mut CheckReport) {
     let Some(mut stage) = findings.take(stage_args(&args, &both)) else { return };
     findings.take(repair(&args, &both));
-    let options = findings.take(source(&stage));
+    let options = findings.take(source(&stage, run));
     if both.dry_run {
         stage.output.to = vec!["-".into()];
     } else {
         findings.take(TargetPlan::new(&stage, run));
     }
     if (!both.dry_run || args.ledger.is_some())
-        && let Some((store, location)) = findings.take(ledger_of(&args))
-        && findings.take(check_ledger(store, &location, &both, run)).is_some()
+        && let Some((store, location)) = findings.take(ledger_of(&args, run))
+        && findings.take(check_ledger(store, &location, &both)).is_some()
     {
         findings.ready(location);
     }
@@ -105,10 +105,10 @@ pub(super) fn check(args: ReplayArgs, both: BothArgs, run: &Rc<Run>, findings: &
 }
 
 /// Checks that the ledger can be read, and written unless it is a dry run.
-fn check_ledger(store: &Store, location: &Location, both: &BothArgs, run: &Run) -> Result<()> {
+fn check_ledger(store: &Store, location: &Location, both: &BothArgs) -> Result<()> {
     match both.dry_run {
-        true => store::read_ledger(store, location, &run.console).map(|_| ()),
-        false => store::check_ledger(store, location, &run.console),
+        true => store::read_ledger(store, location).map(|_| ()),
+        false => store::check_ledger(store, location),
     }
 }
 
@@ -158,9 +158,9 @@ fn records(args: &ReplayArgs, both: &BothArgs) -> Result<Option<RecordFormat>> {
     Ok(Some(RecordFormat { make_splitter: *make_splitter, options }))
 }
 
-fn source(stage: &StageArgs) -> Result<SourceOptions> {
+fn source(stage: &StageArgs, run: &Run) -> Result<SourceOptions> {
     // The letters are rows already: the mapping applies to the records in them.
-    let mut options = stage.source(crate::mapping::Options::default())?;
+    let mut options = stage.source(crate::mapping::Options::default(), run)?;
     options.records.expected = options.records.kind;
     options.needs.first_rows = true;
     options.inputs.topics.read_mode = ReadMode::Bounded;
@@ -173,25 +173,25 @@ fn repair(args: &ReplayArgs, both: &BothArgs) -> Result<Repair> {
     Repair::new(records(args, both)?, patch, both.stage.map.options(Provenance::Keep)?)
 }
 
-fn ledger_of(args: &ReplayArgs) -> Result<(&'static Store, Location)> {
+fn ledger_of(args: &ReplayArgs, run: &Run) -> Result<(&'static Store, Location)> {
     let Some(text) = &args.ledger else {
         return Err(Error::usage("--dead requires --ledger URI, which records the replayed letters, or --dry-run"));
     };
-    match Uri::of_output(text)? {
+    match Uri::of_output(text, &run.caller())? {
         Uri::Store(store, location) => Ok((store, location)),
         other => Err(Error::usage(format!("{other}: expected a ledger in sqlite:PATH or postgres://HOST/DATABASE"))),
     }
 }
 
 fn open_ledger(args: &ReplayArgs, run: &Run) -> Result<Box<dyn Ledger>> {
-    let (store, location) = ledger_of(args)?;
-    store::open_ledger(store, &location, &run.console)
+    let (store, location) = ledger_of(args, run)?;
+    store::open_ledger(store, &location)
 }
 
 fn dry_ledger(args: &ReplayArgs, run: &Run) -> Result<Option<Box<dyn Ledger>>> {
     if args.ledger.is_none() {
         return Ok(None);
     }
-    let (store, location) = ledger_of(args)?;
-    store::read_ledger(store, &location, &run.console)
+    let (store, location) = ledger_of(args, run)?;
+    store::read_ledger(store, &location)
 }

@@ -28,7 +28,7 @@ use crate::uri::Uri;
 use crate::uri::kafka::{Address, TopicFormat};
 use arrow::array::{Array, AsArray, RecordBatch};
 use std::hash::{BuildHasher, Hasher, RandomState};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 /// The formats of a replay's output.
@@ -92,12 +92,12 @@ impl TargetPlan {
         }
         let plan = output_plans(args, FORMATS, run)?.pop().ok_or_else(|| Error::broken("no output"))?;
         let is_lines = plan.format().is_some_and(|format| format.is_json);
-        let is_regular = |path: &PathBuf| std::fs::metadata(path).map_or(true, |found| found.is_file());
+        let is_regular = |path: &Path| std::fs::metadata(path).map_or(true, |found| found.is_file());
         let unacknowledged = || {
             let why = "does not acknowledge rows before the end; replay to JSON lines, a topic or a database";
             Err(Error::usage(format!("{}: {why}", plan.name())))
         };
-        match Uri::of_output(to)? {
+        match Uri::of_output(to, &run.caller())? {
             Uri::Null => unacknowledged(),
             Uri::File(path) if !is_regular(&path) => unacknowledged(),
             _ if !plan.acknowledges() => unacknowledged(),

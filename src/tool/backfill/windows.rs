@@ -229,11 +229,11 @@ impl WindowsArgs {
 }
 
 impl TargetStore {
-    fn of(both: &BothArgs) -> Result<Self> {
+    fn of(both: &BothArgs, run: &Run) -> Result<Self> {
         let [to] = both.stage.output.to.as_slice() else {
             return Err(Error::usage("expected one --to: a correction has one store"));
         };
-        match Uri::of_output(to)? {
+        match Uri::of_output(to, &run.caller())? {
             Uri::Store(store, location) if store.corrections.is_some() => Ok(Self { store, location }),
             other => Err(Error::usage(format!(
                 "--to: expected a store whose metrics can be corrected (sqlite:, postgres:, parquet:), found {other}"
@@ -248,7 +248,7 @@ impl TargetStore {
         match dry_run {
             true => {
                 let open = || (corrections.open_to_compare)(&self.location);
-                self.store.at_start(&self.location, &run.console, ServerStatus::default(), open)
+                self.store.at_start(&self.location, ServerStatus::default(), open)
             }
             false => {
                 let up = ServerStatus::new(&run.metrics, &self.location.to_string());
@@ -258,10 +258,10 @@ impl TargetStore {
     }
 }
 
-/// Checks the inputs without reading them; returns whether they are stores. Errors: exit status 2 if some are stores
-/// and others are not, or if a flag requires another order of their rows.
-fn reads_stores(both: &BothArgs) -> Result<bool> {
-    let inputs = both.stage.input.uris()?;
+/// Returns the inputs, of which all are stores or none. Errors: exit status 2 if some are stores and others are not, or
+/// if a flag requires another order of their rows.
+fn checked_inputs(both: &BothArgs, run: &Run) -> Result<Vec<Uri>> {
+    let inputs = both.stage.input.uris(run)?;
     let stores = inputs.iter().filter(|uri| matches!(uri, Uri::Store(..))).count();
     if stores > 0 && stores < inputs.len() {
         return Err(Error::usage("expected either stores or files and topics as inputs, found both"));
@@ -271,24 +271,21 @@ fn reads_stores(both: &BothArgs) -> Result<bool> {
             "--dedup requires raw records in the order of their arrival; a store is written behind evt-validate --dedup",
         ));
     }
-    Ok(stores > 0)
+    Ok(inputs)
 }
 
 /// Returns the extents of the partitions in the stores among the inputs. A run waits for a server that is away;
 /// `--check` does not.
 fn stream_extents(both: &BothArgs, run: &Run) -> Result<Vec<StreamExtent>> {
-    if !reads_stores(both)? {
-        return Ok(vec![]);
-    }
     let mut extents = vec![];
-    for uri in both.stage.input.uris()? {
+    for uri in checked_inputs(both, run)? {
         let Uri::Store(store, location) = &uri else { continue };
         let Some(of_store) = store.reader.stream_extents else {
             return Err(Error::usage(format!("{uri}: expected a store of events")));
         };
         extents.extend(match both.stage.common.check {
             true => of_store(location)?,
-            false => store.at_start(location, &run.console, ServerStatus::default(), || of_store(location))?,
+            false => store.at_start(location, ServerStatus::default(), || of_store(location))?,
         });
     }
     Ok(extents)
@@ -298,15 +295,14 @@ fn stream_extents(both: &BothArgs, run: &Run) -> Result<Vec<StreamExtent>> {
 /// are sorted.
 fn order(
     args: &WindowsArgs,
-    both: &BothArgs,
+    inputs: &[Uri],
     mut extents: Vec<StreamExtent>,
     span: Span,
     has_sessions: bool,
-) -> Result<InputOrder> {
-    let inputs = both.stage.input.uris()?;
-    if !reads_stores(both)? {
+) -> InputOrder {
+    if !inputs.iter().any(|uri| matches!(uri, Uri::Store(..))) {
         let ends = !inputs.iter().any(|uri| matches!(uri, Uri::Kafka(_)));
-        return Ok(InputOrder::Streams { ends, is_whole: args.reading.all_records });
+        return InputOrder::Streams { ends, is_whole: args.reading.all_records };
     }
     let least = extents.iter().min_by_key(|extent| extent.last_time);
     let held_by = least.map(|least| format!("partition {} of {} ends there", least.partition, least.origin));
@@ -327,7 +323,7 @@ fn order(
         false => StoreRows::Days,
     };
     let sort = sort_columns(args, has_sessions, has_days);
-    Ok(InputOrder::Stores { closed, held_by, rows, sort, work, extents })
+    InputOrder::Stores { closed, held_by, rows, sort, work, extents }
 }
 
 /// Returns the columns by which the rows of stores are sorted: for sessions the order of events in a partition matters,
@@ -349,16 +345,15 @@ pub(super) fn run(args: WindowsArgs, both: BothArgs, run: &Rc<Run>) -> Result<u8
 /// Opens the stage.
 fn stage(args: WindowsArgs, mut both: BothArgs, run: &Rc<Run>) -> Result<Stage> {
     let file = args.metrics_file()?;
-    let (spec, target) = (args.spec(&file)?, TargetStore::of(&both)?);
-    reads_stores(&both)?;
+    let (spec, target) = (args.spec(&file)?, TargetStore::of(&both, run)?);
+    let inputs = checked_inputs(&both, run)?;
     let digest = args.digest(&spec, &both);
     let mut scope = args.scope(&spec, run.clock.now(), both.stage.map.zone()?)?;
-    let bound = args.out_of_orderness.0.unwrap_or(i64::MAX);
-    let mut late = LateCells::new(file.parse()?, bound);
-    let given = args.late_events.as_deref();
+    let mut late = LateCells::new(file.parse()?, args.out_of_orderness.0.unwrap_or(i64::MAX));
     // Another run corrects the windows that this one does not.
     let corrects_all = scope.range == Span::default() && scope.closed_before.is_none();
-    let mut late_input = given.map(|uri| LateInput::new(uri, corrects_all)).transpose()?;
+    let late_input = args.late_events.as_deref().map(|uri| LateInput::new(uri, corrects_all, &run.caller()));
+    let mut late_input = late_input.transpose()?;
     // `--dry-run` opens the store to compare it only.
     let mut corrections = target.open(both.dry_run, run)?;
     let names: Vec<String> = scope.metrics.iter().map(|metric| metric.name.to_string()).collect();
@@ -385,9 +380,10 @@ fn stage(args: WindowsArgs, mut both: BothArgs, run: &Rc<Run>) -> Result<Stage> 
     let (names, stored): (Vec<LateCell>, Vec<LateCell>) = stored.into_iter().partition(is_session);
     names.iter().filter(|cell| reading.contains(cell.key.start)).for_each(|cell| late.add_name(cell, origin));
     let has_sessions = scope.metrics.iter().any(MetricScope::is_session);
-    let order = order(&args, &both, stream_extents(&both, run)?, reading, has_sessions)?;
+    let order = order(&args, &inputs, stream_extents(&both, run)?, reading, has_sessions);
     set_outputs(&mut both, run);
-    let source = source(&args, &both, &spec, &order, reading)?;
+    let mut source = source(&args, &both, &spec, &order, run)?;
+    source.inputs.stores.request.span = reading;
     let validate = validate(&both, run)?;
     let mut setup = Setup {
         scope,
@@ -442,15 +438,15 @@ fn set_outputs(both: &mut BothArgs, run: &Run) {
 
 /// Makes the validation of the events, if there are schemas or repeated events are left out.
 fn validate(both: &BothArgs, run: &Run) -> Result<Option<Validate>> {
-    let schemas = both.schema.schemas.as_ref().map(|text| place::open(text, &run.console)).transpose()?;
+    let schemas = both.schema.schemas.as_ref().map(|text| place::open(text, &run.caller())).transpose()?;
     let validates = schemas.is_some() || both.schema.dedup.is_some();
     let ids = memory_bound(dedup::MEMORY, run.io.disk());
     Ok(validates.then(|| Validate::new(both.schema.clone(), schemas, ids)))
 }
 
-/// Returns the options of the source.
-fn source(args: &WindowsArgs, both: &BothArgs, spec: &Spec, order: &InputOrder, span: Span) -> Result<SourceOptions> {
-    let inputs = both.stage.input.uris()?;
+/// Returns the options of the source, which reads rows of any time.
+fn source(args: &WindowsArgs, both: &BothArgs, spec: &Spec, order: &InputOrder, run: &Run) -> Result<SourceOptions> {
+    let inputs = both.stage.input.uris(run)?;
     let has_letters = both.stage.output.dlq.as_deref().is_some_and(|dlq| dlq != "null:");
     let is_raw = |uri: &Uri| matches!(uri, Uri::Kafka(address) if address.options.form != Some(TopicFormat::Frames));
     let provenance = if inputs.iter().any(is_raw) { Provenance::Overwrite } else { Provenance::Keep };
@@ -468,12 +464,12 @@ fn source(args: &WindowsArgs, both: &BothArgs, spec: &Spec, order: &InputOrder, 
         InputOrder::Stores { sort: Some(columns), .. } => StoreOrder::Events(columns),
         _ => StoreOrder::Stored,
     };
-    let mut options = both.stage.source(mapping)?;
+    let mut options = both.stage.source(mapping, run)?;
     options.needs.finds_repeats = both.schema.dedup.is_some();
     options.needs.shows_records = has_letters;
     options.inputs.topics.read_mode = ReadMode::Bounded;
-    let request =
-        ReadRequest { span, columns: is_projected.then(|| stored_columns(spec)), threads: args.reading.jobs.into() };
+    let columns = is_projected.then(|| stored_columns(spec));
+    let request = ReadRequest { span: Span::default(), columns, threads: args.reading.jobs.into() };
     options.inputs.stores = StoreOptions { request, order, unreadable: None };
     Ok(options)
 }
@@ -512,12 +508,13 @@ pub(super) fn check(args: WindowsArgs, both: BothArgs, run: &Rc<Run>, findings: 
         let now = run.clock.now();
         findings.take(both.stage.map.zone().and_then(|zone| args.scope(spec, now, zone)));
     }
-    let order = stream_extents(&both, run).and_then(|extents| order(&args, &both, extents, Span::default(), false));
+    let extents = stream_extents(&both, run).and_then(|extents| Ok((checked_inputs(&both, run)?, extents)));
+    let order = extents.map(|(inputs, extents)| order(&args, &inputs, extents, Span::default(), false));
     let order = findings.take(order);
-    findings.take(TargetStore::of(&both));
+    findings.take(TargetStore::of(&both, run));
     both.schema.schemas.iter().for_each(|schemas| findings.schemas(schemas));
     findings.inputs(args.late_events.iter());
     let parts = spec.zip(order);
-    let options = parts.and_then(|(spec, order)| findings.take(source(&args, &both, &spec, &order, Span::default())));
+    let options = parts.and_then(|(spec, order)| findings.take(source(&args, &both, &spec, &order, run)));
     findings.stage(StageSpec::new(&both.stage), options.as_ref());
 }

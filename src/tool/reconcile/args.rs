@@ -8,7 +8,7 @@ use crate::kind::event::column;
 use crate::mapping::{self, Projection, Provenance, ReadColumns, TimeFrom};
 use crate::output::identity::{Identities, Identity};
 use crate::reconcile::judge::{MatchBy, TimeRange};
-use crate::run::io::Io;
+use crate::run::Run;
 use crate::source::SourceOptions;
 use crate::time::{format_instant, parse_duration};
 use crate::uri::Uri;
@@ -238,8 +238,8 @@ impl Args {
     }
 
     /// Checks the inputs and outputs; a run ends with the first fault, and `--check` reports all.
-    pub fn checks(&self, io: &Io) -> [Result<()>; 2] {
-        [self.check_outputs(io), self.check_standard_input()]
+    pub fn checks(&self, run: &Run) -> [Result<()>; 2] {
+        [self.check_outputs(run), self.check_standard_input()]
     }
 
     /// Checks that at most one input is standard input. Errors: exit status 2.
@@ -256,10 +256,11 @@ impl Args {
     }
 
     /// Checks that the results go to a file, and that no input is overwritten. Errors: exit status 2.
-    fn check_outputs(&self, io: &Io) -> Result<()> {
-        let inputs = self.inputs().map(|text| Uri::of_input(text, false)).collect::<Result<Vec<Uri>>>()?;
+    fn check_outputs(&self, run: &Run) -> Result<()> {
+        let (io, caller) = (&run.io, run.caller());
+        let inputs = self.inputs().map(|text| Uri::of_input(text, false, &caller)).collect::<Result<Vec<Uri>>>()?;
         let mut named = Identities::inputs(&inputs, io);
-        let identity = match Uri::parse(&self.show.to)? {
+        let identity = match Uri::parse(&self.show.to, &caller)? {
             Uri::Standard => Some(Identity::of_output(io)),
             Uri::File(path) => Identity::of_path(&path),
             Uri::Null => None,
@@ -273,8 +274,8 @@ impl Args {
     }
 
     /// Parses the URI of an input, and checks that a file exists.
-    pub fn uri(&self, text: &OsString) -> Result<Uri> {
-        let uri = Uri::of_input(text, false)?;
+    pub fn uri(&self, text: &OsString, run: &Run) -> Result<Uri> {
+        let uri = Uri::of_input(text, false, &run.caller())?;
         match uri {
             Uri::Null | Uri::Http(_) => Err(Error::usage(format!("{uri}: expected a file, topic or store"))),
             uri => crate::input::bytes::check(&uri, false).map(|()| uri),

@@ -35,7 +35,7 @@ const UNREADABLE_SHOWN: u64 = 10;
 pub fn compare(args: &Args, run: &Rc<Run>) -> Result<u8> {
     let [a, b] = args.sides()?;
     // A file that does not exist ends the run before the others are read.
-    args.inputs().try_for_each(|text| args.uri(text).map(|_| ()))?;
+    args.inputs().try_for_each(|text| args.uri(text, run).map(|_| ()))?;
     let mut inputs = Inputs::new(args, run)?;
     inputs.read_a(a)?;
     for text in &args.compare.plus {
@@ -149,7 +149,7 @@ impl<'a> Inputs<'a> {
 
     /// Reads A. Every record is a unit, even if it cannot be read.
     fn read_a(&mut self, text: &OsString) -> Result<()> {
-        let uri = self.args.uri(text)?;
+        let uri = self.args.uri(text, self.run)?;
         self.options.is_appended = is_raw_topic(&uri);
         let read = self.args.options_of_a(&uri)?;
         let takes_arrival = read.records.mapping.time == TimeFrom::Arrival;
@@ -194,7 +194,7 @@ impl<'a> Inputs<'a> {
 
     /// Reads a side output. Its records match by position.
     fn read_plus(&mut self, text: &OsString) -> Result<()> {
-        let uri = self.args.uri(text)?;
+        let uri = self.args.uri(text, self.run)?;
         let reading = self.reading(&uri, self.args.options_of_rows()?)?;
         reading.each(&mut |piece| {
             let Self { names, extent, entries, plus, .. } = self;
@@ -241,7 +241,7 @@ impl<'a> Inputs<'a> {
 
     /// Reads B. Its first row with an origin of A decides that rows are matched by position.
     fn read_b(&mut self, text: &OsString) -> Result<()> {
-        let uri = self.args.uri(text)?;
+        let uri = self.args.uri(text, self.run)?;
         let reading = self.reading(&uri, self.args.options_of_rows()?)?;
         // Whether the origin of each partition is one of A's.
         let mut is_of_a: Vec<bool> = vec![];

@@ -26,7 +26,7 @@ const AHEAD: i64 = 5 * 60 * SECOND;
 /// Measures the age; returns the exit status. Rows of a clock that is ahead are not counted: one of them would make all
 /// later ages 0.
 pub fn measure(args: &Args, text: &OsString, run: &Rc<Run>) -> Result<u8> {
-    let uri = args.uri(text)?;
+    let uri = args.uri(text, run)?;
     let reading = Reading::open(&uri, args.options_of_rows()?, run, args.common.quiet)?;
     let only = &args.measure.only;
     let now = run.clock.now();

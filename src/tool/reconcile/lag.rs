@@ -24,7 +24,7 @@ const WAIT: Duration = Duration::from_secs(30);
 
 /// Measures the lag; returns the exit status.
 pub fn measure(args: &Args, text: &OsString, run: &Rc<Run>) -> Result<u8> {
-    let uri = Uri::parse(text)?;
+    let uri = Uri::parse(text, &run.caller())?;
     let Uri::Kafka(address) = &uri else {
         return Err(Error::usage(format!("--lag: expected kafka://HOST:PORT/TOPIC?group=NAME, found {uri}")));
     };

@@ -90,7 +90,7 @@ impl Tool for Args {
     });
 
     fn run(self, run: &Rc<Run>) -> Result<u8> {
-        self.checks(&run.io).into_iter().collect::<Result<()>>()?;
+        self.checks(run).into_iter().collect::<Result<()>>()?;
         if let Some(uri) = &self.measure.lag {
             return lag::measure(&self, uri, run);
         }
@@ -101,7 +101,7 @@ impl Tool for Args {
     }
 
     fn check(self, run: &Rc<Run>, findings: &mut CheckReport) {
-        self.checks(&run.io).into_iter().for_each(|found| _ = findings.take(found));
+        self.checks(run).into_iter().for_each(|found| _ = findings.take(found));
         findings.take(self.range(run.clock.now()));
         findings.take(self.options_of_a(&Uri::Null));
         findings.inputs(self.inputs());

@@ -173,8 +173,8 @@ impl Tool for Args {
     }
 
     fn run(mut self, run: &Rc<Run>) -> Result<u8> {
-        let is_file = self.stage.input.name_databases();
-        if let Some(path) = self.checkpoint()? {
+        let is_file = self.stage.input.name_databases(run);
+        if let Some(path) = self.checkpoint(run)? {
             let CheckpointReport { text, is_sound } = show(&path, run)?;
             run.io.print(&text)?;
             return Ok(if is_sound { 0 } else { ErrorKind::Corrupt.exit_status() });
@@ -187,21 +187,21 @@ impl Tool for Args {
                 (Some(only), None) if is_file => only,
                 _ => return tables::list(&tables, &self.stage, FORMATS, run),
             };
-            Uri::add_option(&mut self.stage.input.inputs[0], "table", table)?;
+            Uri::add_option(&mut self.stage.input.inputs[0], "table", table);
         }
         let span = self.choice.range.span(run.clock.now(), &self.stage.map)?;
         let args = Rc::new(self);
         let of_start = (args.clone(), run.clone());
         let start = move |info: SourceInfo<'_>| of_start.0.start(info, span, &of_start.1.io);
-        open(args.stage_spec(), args.source_options()?, run, Box::new(start))?.run()
+        open(args.stage_spec(), args.source_options(run)?, run, Box::new(start))?.run()
     }
 
     fn check(self, run: &Rc<Run>, findings: &mut CheckReport) {
-        if let Some(path) = findings.take(self.checkpoint()).flatten() {
+        if let Some(path) = findings.take(self.checkpoint(run)).flatten() {
             return findings.checkpoint(&path);
         }
         findings.take(self.choice.range.span(run.clock.now(), &self.stage.map));
-        let options = findings.take(self.source_options());
+        let options = findings.take(self.source_options(run));
         findings.stage(self.stage_spec(), options.as_ref());
     }
 }
@@ -273,18 +273,18 @@ impl Args {
     }
 
     /// Returns the directory or the bucket of a checkpoint, if it is the only input.
-    fn checkpoint(&self) -> Result<Option<PathBuf>> {
+    fn checkpoint(&self, run: &Run) -> Result<Option<PathBuf>> {
         if let [bucket] = self.stage.input.inputs.as_slice()
             && is_in_bucket(bucket.as_ref())
         {
             return Ok(Some(bucket.into()));
         }
-        let inputs = self.stage.input.uris()?;
+        let inputs = self.stage.input.uris(run)?;
         let [Uri::File(path)] = inputs.as_slice() else { return Ok(None) };
-        Ok(Some(path.clone()).filter(|path| is_checkpoint(path)))
+        Ok(Some(path.path.clone()).filter(|path| is_checkpoint(path)))
     }
 
-    fn source_options(&self) -> Result<SourceOptions> {
+    fn source_options(&self, run: &Run) -> Result<SourceOptions> {
         let mut mapping = self.stage.map.options(Provenance::Keep)?;
         let range = &self.choice.range;
         let has_range = range.since.is_some() || range.until.is_some() || range.last.is_some();
@@ -294,7 +294,7 @@ impl Args {
         }
         let read_mode = if self.follow { ReadMode::Tail } else { ReadMode::Bounded };
         let ordered_letters = self.choice.head.is_some() && self.choice.sort.is_none();
-        let mut options = self.stage.source(mapping)?;
+        let mut options = self.stage.source(mapping, run)?;
         let ChoiceArgs { head, tail, sort, .. } = &self.choice;
         let shows_report = self.show.describe || self.show.plot || self.show.summary;
         let whole_input = shows_report || head.is_some() || tail.is_some() || sort.is_some();

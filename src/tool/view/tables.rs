@@ -15,12 +15,12 @@ use std::sync::Arc;
 
 /// Returns the tables of the one store that is the input, if it has several and none of them is named.
 pub fn of_input(args: &StageArgs, run: &Run) -> Result<Option<Tables>> {
-    let inputs = args.input.uris()?;
+    let inputs = args.input.uris(run)?;
     let [Uri::Store(store, location)] = inputs.as_slice() else { return Ok(None) };
     if location.options.contains_key("table") {
         return Ok(None);
     }
-    let tables = store.at_start(location, &run.console, ServerStatus::default(), || (store.reader.tables)(location))?;
+    let tables = store.at_start(location, ServerStatus::default(), || (store.reader.tables)(location))?;
     Ok(Some(tables).filter(|tables| tables.len() > 1))
 }
 

@@ -233,7 +233,7 @@ impl Args {
 
     /// Checks the flags, the inputs and the outputs; a run ends with the first fault, and `--check` reports all.
     fn checks(&self, run: &Run) -> [Result<()>; 3] {
-        [self.check_whole(), self.emit().map(drop), self.check_wide_outputs(run)]
+        [self.check_whole(run), self.emit().map(drop), self.check_wide_outputs(run)]
     }
 
     /// Checks that the flags and the inputs fit the metrics.
@@ -261,8 +261,8 @@ impl Args {
 
     /// Refuses a part of a topic without `--allow-partition-subset`: two runs over parts would overwrite each other's
     /// rows of the same key.
-    fn check_whole(&self) -> Result<()> {
-        let inputs = self.stage.input.uris()?;
+    fn check_whole(&self, run: &Run) -> Result<()> {
+        let inputs = self.stage.input.uris(run)?;
         let part = |uri: &Uri| matches!(uri, Uri::Kafka(address) if address.options.partitions.is_some());
         match inputs.iter().find(|uri| part(uri)).filter(|_| !self.allow_partition_subset) {
             None => Ok(()),
@@ -282,7 +282,7 @@ impl Args {
             Some(_) if has_total => "a window over all time (size all) waits for the end of the input",
             Some(_) => return Ok(()),
         };
-        let inputs = self.stage.input.uris()?;
+        let inputs = self.stage.input.uris(run)?;
         let endless = |uri: &&Uri| matches!(uri, Uri::Kafka(address) if address.options.end.is_none());
         if let Some(topic) = inputs.iter().find(endless) {
             return Err(Error::usage(format!("{why}; set end= for {topic}: latest, an instant or offsets")));
@@ -398,7 +398,7 @@ impl Tool for Args {
         }
         self.checks(run).into_iter().for_each(|found| _ = findings.take(found));
         let mapping = self.stage.map.options(Provenance::Keep);
-        let options = findings.take(mapping.and_then(|mapping| self.source(mapping)));
+        let options = findings.take(mapping.and_then(|mapping| self.source(mapping, run)));
         findings.stage(self.stage_spec(), options.as_ref());
     }
 }
@@ -414,7 +414,7 @@ impl Args {
         mapping.reads.dictionaries = texts.properties;
         // Late rows show more of an event than the metrics read: their records are mapped again. For a record of a
         // topic that would take its timestamp, too.
-        let reads_topics = self.stage.input.uris()?.iter().any(|uri| matches!(uri, Uri::Kafka(_)));
+        let reads_topics = self.stage.input.uris(run)?.iter().any(|uri| matches!(uri, Uri::Kafka(_)));
         mapping.reads.completes_rows = self.late.is_some() && !reads_topics;
         // A dead letter shows the raw record and, as the time of its arrival, `server_timestamp`.
         let of_letters = if self.stage.output.dlq.is_some() { 1 << column::SERVER_TIMESTAMP } else { 0 };
@@ -429,7 +429,7 @@ impl Args {
         let (args, of_start) = (Rc::new(self), run.clone());
         let of_args = args.clone();
         let start = move |info: SourceInfo<'_>| of_args.start(info, spec, completer, &of_start);
-        open(args.stage_spec(), args.source(mapping)?, run, Box::new(start))
+        open(args.stage_spec(), args.source(mapping, run)?, run, Box::new(start))
     }
 
     fn stage_spec(&self) -> StageSpec<'_> {
@@ -444,8 +444,8 @@ impl Args {
         StageSpec { formats, side: self.late.as_deref(), checkpoint, range, branch, kind, side_kind, ..new }
     }
 
-    fn source(&self, mapping: mapping::Options) -> Result<SourceOptions> {
-        let mut options = self.stage.source(mapping)?;
+    fn source(&self, mapping: mapping::Options, run: &Run) -> Result<SourceOptions> {
+        let mut options = self.stage.source(mapping, run)?;
         // A row that a metric cannot read becomes a dead letter with its record.
         options.needs.shows_records = true;
         options.inputs.topics.read_mode = ReadMode::Stateful;

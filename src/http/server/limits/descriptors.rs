@@ -18,12 +18,22 @@ pub struct ConnectionLimit {
     pub most: usize,
     /// The name of the limit that it comes from.
     pub set_by: &'static str,
+    /// Whether an open connection without a request makes room for a new one; else the new one is refused.
+    pub makes_room: bool,
 }
 
 impl ConnectionLimit {
     /// The limit of `--max-connections`.
     pub fn of_flag(most: usize) -> Self {
-        Self { most, set_by: "--max-connections" }
+        Self { most, set_by: "--max-connections", makes_room: false }
+    }
+
+    /// At most `most` connections beside a run that needs the limit of open files for itself: they take one of `share`
+    /// files, and silent ones make room.
+    pub fn beside_run(most: usize, share: u64) -> Self {
+        let files = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX) / share;
+        let most = usize::try_from(files).unwrap_or(most).clamp(1, most);
+        Self { most, set_by: "RLIMIT_NOFILE", makes_room: true }
     }
 
     /// Raises the limit of open files to what these connections need, as far as permitted, and returns how many of them
@@ -50,7 +60,7 @@ impl ConnectionLimit {
             )));
         }
         Ok(match usize::try_from(possible) {
-            Ok(possible) if possible < self.most => Self { most: possible, set_by: "RLIMIT_NOFILE" },
+            Ok(possible) if possible < self.most => Self { most: possible, set_by: "RLIMIT_NOFILE", ..self },
             _ => self,
         })
     }

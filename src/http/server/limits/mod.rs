@@ -8,11 +8,12 @@
 //! ```
 //!
 //! [`timeouts`] limits the times of a connection, [`chunks`] finds chunks that are too large before they arrive,
-//! [`descriptors`] limits the number of connections, [`metrics`] counts connections, requests and events, and
-//! [`notice`] limits how often the same message is written.
+//! [`descriptors`] limits the number of connections, [`silent`] closes silent ones where they make room, [`metrics`]
+//! counts connections, requests and events, and [`notice`] limits how often the same message is written.
 
 pub mod chunks;
 pub mod descriptors;
 pub mod metrics;
 pub mod notice;
+pub mod silent;
 pub mod timeouts;

@@ -10,24 +10,25 @@ const NOTICE_EVERY: Duration = Duration::from_secs(60);
 
 /// A writer of messages about recurring problems, at most one a minute per reason.
 pub struct Notices {
-    console: Console,
+    console: Option<Console>,
     said: Mutex<HashMap<&'static str, Instant>>,
 }
 
 impl Notices {
-    /// Writes to this console.
-    pub fn new(console: Console) -> Self {
+    /// Writes to this console; without one, nothing.
+    pub fn new(console: Option<Console>) -> Self {
         Self { console, said: Mutex::default() }
     }
 
     /// Writes the message unless one of the same `reason` was written within the last minute.
     pub fn say(&self, reason: &'static str, message: impl Fn() -> String) {
+        let Some(console) = &self.console else { return };
         let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();
         if said.get(reason).is_none_or(|last| now.duration_since(*last) >= NOTICE_EVERY) {
             said.insert(reason, now);
             drop(said);
-            self.console.say(message());
+            console.say(message());
         }
     }
 }

@@ -7,7 +7,7 @@ use super::chunks::ChunkWatch;
 use super::metrics::HttpMetrics;
 use std::io;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -25,6 +25,8 @@ pub struct ConnectionTimeouts {
     pub idle: Duration,
     /// From the first byte of a head to its last, and for the client to read each part of an answer.
     pub head: Duration,
+    /// From its first byte to its last; [`Duration::MAX`] is unlimited.
+    pub whole: Duration,
 }
 
 /// The states of a connection: between requests, receiving a head, serving a request.
@@ -38,6 +40,8 @@ pub struct Phase(Arc<SharedPhase>);
 
 struct SharedPhase {
     state: AtomicU8,
+    /// Whether the head of a request was ever complete.
+    has_asked: AtomicBool,
     chunks: Mutex<ChunkWatch>,
     /// Notified when the chunks of a body exceed the limit.
     exceeded: Notify,
@@ -47,14 +51,20 @@ impl Phase {
     /// Makes the state of a new connection, whose bodies may have `limit` bytes.
     pub fn new(limit: usize) -> Self {
         let (state, chunks) = (AtomicU8::new(IDLE), Mutex::new(ChunkWatch::new(limit)));
-        Self(Arc::new(SharedPhase { state, chunks, exceeded: Notify::new() }))
+        Self(Arc::new(SharedPhase { state, has_asked: AtomicBool::new(false), chunks, exceeded: Notify::new() }))
     }
 
     /// Marks the head as complete; `is_chunked` says whether its body has chunks.
     pub fn begin(&self, is_chunked: bool) {
+        self.0.has_asked.store(true, Ordering::Relaxed);
         let before = self.0.state.swap(BUSY, Ordering::Relaxed);
         // A head that was read together with the request before it was not watched.
         self.chunks().begin(is_chunked && before == HEAD);
+    }
+
+    /// Whether the connection has had a request.
+    pub fn has_asked(&self) -> bool {
+        self.0.has_asked.load(Ordering::Relaxed)
     }
 
     /// Marks the request as answered.
