@@ -14,8 +14,8 @@
 //!   [`source`], [`spool`] → [`uri`] → [`checkpoint`] → [`run`] → [`notify`] → [`client`], [`clock`], [`console`],
 //!   [`metrics`], [`registry`], [`s3`], [`secret`], [`service`], [`stop`], [`store`]
 //! - these, below them, do none and read no clock: [`backfill`] → [`alert`], [`chart`], [`expr`],
-//!   [`format`](mod@format), [`frame`], [`generate`], [`mapping`], [`op`], [`reconcile`], [`replay`], [`view`] →
-//!   [`avro`] → [`counts`], [`error`], [`json`], [`kind`], [`parse`], [`ratio`], [`time`]
+//!   [`format`](mod@format), [`frame`], [`generate`], [`mapping`], [`op`], [`reconcile`], [`replay`], [`schema`],
+//!   [`view`] → [`avro`] → [`counts`], [`error`], [`json`], [`kind`], [`parse`], [`ratio`], [`time`]
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 
@@ -54,6 +54,7 @@ pub mod registry;
 pub mod replay;
 pub mod run;
 pub mod s3;
+pub mod schema;
 pub mod secret;
 pub mod service;
 pub mod source;

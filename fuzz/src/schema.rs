@@ -1,9 +1,11 @@
 //! Avro schemas: read, written, compared with themselves, and used to judge values.
 
-use evt::avro::compat::{Level, check, check_level};
+use evt::avro::compat::check;
 use evt::avro::{Schema, parse_schema};
 use evt::json::scan::is_json;
-use evt::op::validate::walk::{Checks, Explain, StopAtFirst};
+use evt::schema::avro::walk::{Checks, Explain, StopAtFirst};
+use evt::schema::level::{Level, check_level};
+use std::sync::Arc;
 
 /// A schema on the first line, then values or other schemas, one a line.
 pub fn run(input: &[u8]) {
@@ -20,7 +22,7 @@ pub fn run(input: &[u8]) {
     for line in lines.take(16) {
         if let Ok(other) = parse_schema(line) {
             let (reads, read) = (check(&schema, &other).is_empty(), check(&other, &schema).is_empty());
-            let full = check_level(&schema, &[&other], Level::Full).is_empty();
+            let full = check_level(&schema, &[(String::new(), Arc::new(other))], Level::Full).is_empty();
             assert_eq!(full, reads && read, "full is backward and forward");
         }
         for closed in [false, true] {
@@ -35,7 +37,7 @@ fn judge(checks: &Checks, schema: &Schema, value: &str) {
     if !is_json(value) {
         return;
     }
-    let root = checks.of(schema.root());
+    let root = schema.root();
     let (mut quiet, mut explain) = (StopAtFirst::default(), Explain::default());
     let verdict = checks.value(root, value, &mut quiet);
     checks.value(root, value, &mut explain);

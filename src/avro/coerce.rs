@@ -285,8 +285,8 @@ fn write_decimal(out: &mut Vec<u8>, value: &BigInt, size: Option<usize>) -> Opti
     Some(())
 }
 
-fn uuid(text: &str) -> Option<uuid::Uuid> {
-    // Hyphenated, as a decoder writes it.
+/// Parses a UUID: 8-4-4-4-12 hexadecimal digits, as a decoder writes it.
+pub fn uuid(text: &str) -> Option<uuid::Uuid> {
     uuid::Uuid::try_parse(text).ok().filter(|_| text.len() == 36)
 }
 

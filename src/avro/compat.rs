@@ -1,5 +1,4 @@
-//! Compatibility: whether data written with one schema can be read with another, and whether a schema may follow a
-//! history.
+//! Compatibility: whether data written with one schema can be read with another.
 //!
 //! The rules are Avro's schema resolution as registries apply it: names of records, enums and fixed are compared
 //! without namespace, a reader's aliases count, logical types do not. Types may be recursive, so the verdict is the
@@ -10,28 +9,12 @@
 //! A decoder requires less ([`Demand::Some`]): it reads what can be read. A writer's union then needs one readable
 //! branch, and an enum no common symbol; the rest are faults of single values.
 
-use super::schema::{AvroType, Field, NodeId, Schema, TypeName};
+use super::schema::{AvroType, Field, NodeId, Schema, SchemaFault, TypeName};
 use crate::counts::counted;
 use std::collections::{HashMap, HashSet};
-use std::fmt;
-
-/// One reason why a reader cannot read a writer's data.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Incompatibility {
-    /// The path in the reader's schema: `Order.items[].price`; `[]` steps into an array, `{}` into a map.
-    pub path: String,
-    /// Why.
-    pub why: String,
-}
-
-impl fmt::Display for Incompatibility {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.path, self.why)
-    }
-}
 
 /// Returns every reason why `reader` cannot read all data written with `writer`; empty if it can.
-pub fn check(reader: &Schema, writer: &Schema) -> Vec<Incompatibility> {
+pub fn check(reader: &Schema, writer: &Schema) -> Vec<SchemaFault> {
     Comparison::new(reader, writer, Demand::All).reasons()
 }
 
@@ -49,21 +32,14 @@ struct PartPair {
     pair: Pair,
 }
 
-/// A part that makes two types incompatible.
-struct PartFault {
-    /// Its step of the path.
-    step: String,
-    why: String,
-}
-
 /// The condition under which a pair is compatible.
 enum Rule {
     /// Always.
     Yes,
     /// Never.
     No(Why),
-    /// All of these pairs must be compatible, and `faults` empty.
-    All { faults: Vec<PartFault>, pairs: Vec<PartPair> },
+    /// All of these pairs must be compatible, and `faults`, whose paths are steps, empty.
+    All { faults: Vec<SchemaFault>, pairs: Vec<PartPair> },
     /// One of these pairs must be compatible.
     Any(Vec<Pair>),
 }
@@ -110,7 +86,7 @@ impl<'a> Comparison<'a> {
     }
 
     /// Returns every reason why the reader's outermost type does not read the writer's.
-    pub fn reasons(&self) -> Vec<Incompatibility> {
+    pub fn reasons(&self) -> Vec<SchemaFault> {
         let mut report = Report { comparison: self, reported: HashSet::new(), found: vec![] };
         let pair = Pair { reader: self.reader.root(), writer: self.writer.root() };
         report.explain(pair, &self.reader.title());
@@ -259,8 +235,8 @@ fn fields(reader: &[Field], writer: &[Field]) -> Rule {
                 pairs.push(PartPair { step: step(field), pair: Pair { reader: field.node, writer: written.node } })
             }
             None if field.default.is_some() => {}
-            None => faults.push(PartFault {
-                step: step(field),
+            None => faults.push(SchemaFault {
+                path: step(field),
                 why: "the writer has no such field, and the field has no default".into(),
             }),
         }
@@ -271,7 +247,7 @@ fn fields(reader: &[Field], writer: &[Field]) -> Rule {
 struct Report<'a> {
     comparison: &'a Comparison<'a>,
     reported: HashSet<Pair>,
-    found: Vec<Incompatibility>,
+    found: Vec<SchemaFault>,
 }
 
 impl Report<'_> {
@@ -284,7 +260,7 @@ impl Report<'_> {
             Rule::Yes => {}
             Rule::No(why) => self.push(path.to_owned(), self.comparison.words(pair, &why)),
             Rule::All { faults, pairs } => {
-                for PartFault { step, why } in faults {
+                for SchemaFault { path: step, why } in faults {
                     self.push(format!("{path}{step}"), why);
                 }
                 for PartPair { step, pair: inner } in pairs {
@@ -312,118 +288,8 @@ impl Report<'_> {
     }
 
     fn push(&mut self, path: String, why: String) {
-        self.found.push(Incompatibility { path, why });
+        self.found.push(SchemaFault { path, why });
     }
-}
-
-/// The compatibility that a new schema must have with the earlier versions of its subject.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Level {
-    /// Every schema is allowed.
-    None,
-    /// The new schema reads data of the latest one.
-    #[default]
-    Backward,
-    /// The latest schema reads data of the new one.
-    Forward,
-    /// Both.
-    Full,
-    /// As `Backward`, against every version.
-    BackwardTransitive,
-    /// As `Forward`, against every version.
-    ForwardTransitive,
-    /// As `Full`, against every version.
-    FullTransitive,
-}
-
-impl Level {
-    /// Every level, weakest first.
-    pub const ALL: [Level; 7] = [
-        Level::None,
-        Level::Backward,
-        Level::Forward,
-        Level::Full,
-        Level::BackwardTransitive,
-        Level::ForwardTransitive,
-        Level::FullTransitive,
-    ];
-
-    /// Returns the word of registries: `BACKWARD_TRANSITIVE`.
-    pub fn name(self) -> &'static str {
-        match self {
-            Level::None => "NONE",
-            Level::Backward => "BACKWARD",
-            Level::Forward => "FORWARD",
-            Level::Full => "FULL",
-            Level::BackwardTransitive => "BACKWARD_TRANSITIVE",
-            Level::ForwardTransitive => "FORWARD_TRANSITIVE",
-            Level::FullTransitive => "FULL_TRANSITIVE",
-        }
-    }
-
-    /// Returns the level of a word.
-    pub fn from_name(name: &str) -> Option<Level> {
-        Self::ALL.into_iter().find(|level| level.name() == name)
-    }
-
-    fn directions(self) -> &'static [Direction] {
-        match self {
-            Level::None => &[],
-            Level::Backward | Level::BackwardTransitive => &[Direction::Backward],
-            Level::Forward | Level::ForwardTransitive => &[Direction::Forward],
-            Level::Full | Level::FullTransitive => &[Direction::Backward, Direction::Forward],
-        }
-    }
-
-    /// Whether every version counts, not only the latest.
-    pub fn is_transitive(self) -> bool {
-        matches!(self, Level::BackwardTransitive | Level::ForwardTransitive | Level::FullTransitive)
-    }
-}
-
-/// The direction of a comparison.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Direction {
-    /// The new schema reads old data.
-    Backward,
-    /// The old schema reads new data.
-    Forward,
-}
-
-/// One reason why a new schema may not follow its history.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Conflict {
-    /// Index in the history of the schema that conflicts.
-    pub against: usize,
-    /// The direction in which reading fails.
-    pub direction: Direction,
-    /// The path and the reason.
-    pub incompatibility: Incompatibility,
-}
-
-impl Conflict {
-    /// Formats it as one line; `old` is the name of the schema of the history (`version 3`, a file's name).
-    pub fn describe(&self, old: &str) -> String {
-        match self.direction {
-            Direction::Backward => format!("cannot read data of {old}: {}", self.incompatibility),
-            Direction::Forward => format!("{old} cannot read its data: {}", self.incompatibility),
-        }
-    }
-}
-
-/// Returns every reason why `new` may not follow `history` (oldest first) at `level`; an empty history allows every
-/// schema.
-pub fn check_level(new: &Schema, history: &[&Schema], level: Level) -> Vec<Conflict> {
-    let first = if level.is_transitive() { 0 } else { history.len().saturating_sub(1) };
-    let mut conflicts = vec![];
-    for (against, old) in history.iter().enumerate().skip(first) {
-        for direction in level.directions() {
-            let (reader, writer) = if *direction == Direction::Backward { (new, *old) } else { (*old, new) };
-            let found = check(reader, writer).into_iter();
-            conflicts.extend(found.map(|incompatibility| Conflict { against, direction: *direction, incompatibility }));
-        }
-    }
-    conflicts
 }
 
 #[cfg(test)]

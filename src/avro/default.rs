@@ -1,7 +1,7 @@
 //! Defaults of fields: whether they are values of their types, and their bytes.
 
 use super::binary::{write_bytes, write_long};
-use super::schema::{AvroType, Field, NodeId, Schema};
+use super::schema::{AvroType, Field, NodeId, Schema, SchemaFault};
 use crate::json::DEPTH_MAX;
 use crate::json::text::excerpt;
 use serde_json::Value;
@@ -13,12 +13,6 @@ const VALUES_MAX: usize = 1 << 16;
 const BYTES_MAX: usize = 1 << 20;
 const TOO_MANY: &str = "the schema's defaults contain more than 65,536 values";
 const TOO_LONG: &str = "the schema's defaults are longer than 1 MiB";
-
-/// The path and reason of a schema's refusal; the path starts at a type's name.
-pub(super) struct SchemaFault {
-    pub(super) path: String,
-    pub(super) why: String,
-}
 
 /// Checks that each default is a value of its field's type, and that all defaults together are small enough. Fields
 /// that a default omits count with their own defaults.

@@ -68,11 +68,11 @@ pub struct Loss {
 
 /// A value of a union.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct UnionValue {
+pub struct UnionValue {
     /// The index of the union's node.
-    union: usize,
+    pub union: usize,
     /// The address of the value's text.
-    text: usize,
+    pub text: usize,
 }
 
 /// A row under construction; its memory is used again for the next.

@@ -4,8 +4,8 @@
 //! of a file only has to determine how bytes are read: the parser does not check its names, aliases and defaults, and
 //! accepts nested unions and types that are defined twice.
 
-use super::default::{self, SchemaFault};
-use super::schema::{AvroType, Field, Logical, Node, NodeId, Schema, TypeName, Unit};
+use super::default;
+use super::schema::{AvroType, Field, Logical, Node, NodeId, Schema, SchemaFault, TypeName, Unit};
 use crate::error::{Error, Result};
 use crate::json::text::excerpt;
 use serde_json::{Map, Value};
@@ -26,7 +26,7 @@ pub fn parse_schema(text: &str) -> Result<Schema> {
     let value: Value =
         serde_json::from_str(text).map_err(|error| Error::config("schema: invalid JSON").because(error))?;
     let parsed = parse(&value, true).and_then(|schema| default::check(&schema).map(|()| schema));
-    parsed.map_err(|fault| Error::config(format!("schema: {}: {}", fault.path, fault.why)))
+    parsed.map_err(|fault| Error::config(format!("schema: {fault}")))
 }
 
 /// Parses the schema text of existing data; requires only what determines how the data is read.
@@ -35,7 +35,7 @@ pub fn parse_schema(text: &str) -> Result<Schema> {
 pub fn parse_lenient(text: &str) -> Result<Schema> {
     let wrong = || Error::corrupt("the Avro schema cannot be read");
     let value: Value = serde_json::from_str(text).map_err(|error| wrong().because(error))?;
-    parse(&value, false).map_err(|fault| wrong().because(format!("{}: {}", fault.path, fault.why)))
+    parse(&value, false).map_err(|fault| wrong().because(fault))
 }
 
 fn parse(value: &Value, is_strict: bool) -> Parsed<Schema> {

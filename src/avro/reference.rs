@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 use std::collections::{BTreeMap, HashSet};
 
 /// Returns the schema `text` with the named types of `others` written in where they are first used.
-pub fn inlined<'a>(text: &str, others: impl Iterator<Item = &'a str>) -> Result<String> {
+pub fn inlined(text: &str, others: &[&str]) -> Result<String> {
     let mut types = Types::default();
     for other in others {
         types.collect(&parsed(other)?, "");
@@ -160,7 +160,7 @@ mod tests {
         let user = r#"{"type":"record","name":"User","namespace":"com.acme.user","fields":[
             {"name":"home","type":"com.acme.Address"},{"name":"work","type":["null","com.acme.Address"]},
             {"name":"kinds","type":{"type":"array","items":"com.acme.Kind"}}]}"#;
-        let whole = parse_schema(&inlined(user, [ADDRESS].into_iter()).unwrap()).unwrap();
+        let whole = parse_schema(&inlined(user, &[ADDRESS]).unwrap()).unwrap();
         let by_hand = user.replacen("\"com.acme.Address\"", ADDRESS, 1);
         assert_eq!(whole.identity(), parse_schema(&by_hand).unwrap().identity());
     }
@@ -169,7 +169,7 @@ mod tests {
     fn a_type_without_namespace_keeps_none_wherever_it_stands() {
         let money = r#"{"type":"fixed","name":"Money","size":8}"#;
         let bill = r#"{"type":"record","name":"Bill","namespace":"x","fields":[{"name":"sum","type":"Money"}]}"#;
-        let text = inlined(bill, [money].into_iter()).unwrap();
+        let text = inlined(bill, &[money]).unwrap();
         let schema = parse_schema(&text).unwrap();
         assert!(schema.canonical_form().contains(r#""name":"Money""#), "{}", schema.canonical_form());
     }
@@ -179,9 +179,9 @@ mod tests {
         let a = r#"{"type":"record","name":"A","fields":[{"name":"b","type":["null","B"]}]}"#;
         let b = r#"{"type":"record","name":"B","fields":[{"name":"c","type":"C"}]}"#;
         let c = r#"{"type":"record","name":"C","fields":[{"name":"a","type":["null","A"]}]}"#;
-        let text = inlined(r#"["null","A"]"#, [a, b, c].into_iter()).unwrap();
+        let text = inlined(r#"["null","A"]"#, &[a, b, c]).unwrap();
         assert_eq!(text.matches("\"fields\"").count(), 3);
-        let error = inlined(r#"{"type":"record","name":"D","fields":[{"name":"x","type":"Gone"}]}"#, [a].into_iter());
+        let error = inlined(r#"{"type":"record","name":"D","fields":[{"name":"x","type":"Gone"}]}"#, &[a]);
         assert!(error.unwrap_err().to_string().contains("unknown type 'Gone'"));
     }
 }

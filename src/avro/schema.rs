@@ -7,6 +7,7 @@ use crate::json::text::write_string;
 use arrow::datatypes::TimeUnit;
 use serde_json::Value;
 use std::collections::{HashMap, HashSet};
+use std::fmt;
 
 /// Maximum number of enum symbols in a message.
 const SYMBOLS_MAX: usize = 8;
@@ -130,6 +131,21 @@ impl Field {
     }
 }
 
+/// A place in a schema and what is wrong there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SchemaFault {
+    /// The path: `Order.items[].price`; `[]` steps into an array, `{}` into a map.
+    pub path: String,
+    /// The reason.
+    pub why: String,
+}
+
+impl fmt::Display for SchemaFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.path, self.why)
+    }
+}
+
 /// The unit of a time as a number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unit {
@@ -213,6 +229,14 @@ impl Schema {
             _ => &[],
         };
         fields.iter().map(|field| field.name.as_str())
+    }
+
+    /// Whether the type at `id` is null, or a union with null.
+    pub fn takes_null(&self, id: NodeId) -> bool {
+        match &self.node(id).avro_type {
+            AvroType::Union(branches) => branches.iter().any(|branch| self.takes_null(*branch)),
+            avro_type => matches!(avro_type, AvroType::Null),
+        }
     }
 
     /// Returns every index of this schema, in order.

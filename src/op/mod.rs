@@ -13,9 +13,8 @@
 //! The tools push batches in (`on_batch`) and take batches, verdicts or text out.
 //!
 //! - `window/`, `aggregate/`: evt-window's windows and aggregate functions; `late_rows.rs`: its late rows.
-//! - `validate/`, `dedup/`: evt-validate's schema checks and duplicates.
+//! - `validate.rs`, `dedup/`: evt-validate's schema checks and duplicates.
 //! - `computed.rs`: computed properties (`--let`).
-//! - `record.rs`: events as records of a given Avro schema, for topics.
 //! - `row_letter.rs`: dead letters of rows.
 //! - `storage.rs`: the interface of files for state that exceeds memory.
 //! - `snapshot.rs`: the encoding of saved state.
@@ -24,7 +23,6 @@ pub mod aggregate;
 pub mod computed;
 pub mod dedup;
 pub mod late_rows;
-pub mod record;
 pub mod row_letter;
 pub mod snapshot;
 pub mod storage;

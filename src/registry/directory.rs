@@ -17,12 +17,11 @@
 //! one wins, the other lists again. An existing file is never changed.
 
 use super::{Registration, Registry, conflicts};
-use crate::avro::compat::Level;
-use crate::avro::parse::TEXT_BYTES_MAX;
-use crate::avro::parse_schema;
 use crate::error::{Error, ErrorKind, Result};
-use crate::op::validate::subject::{Lookup, Schemas, Subject, Version, schema_id};
 use crate::parse::query::unescaped;
+use crate::schema::AVRO;
+use crate::schema::level::Level;
+use crate::schema::subject::{Lookup, Schemas, Subject, Version, schema_id};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
 use std::collections::{BTreeMap, HashMap};
@@ -143,8 +142,8 @@ impl Directory {
     fn read(&self, subject: &str, number: u32) -> Result<Version> {
         let path = self.subject_dir(subject)?.join(format!("{number}.avsc"));
         let text = read_text(&path)?;
-        let schema = parse_schema(&text).map_err(|e| e.at(path.display().to_string()))?;
-        Ok(Version { number, id: schema_id(subject, number), schema: Arc::new(schema), text: text.into() })
+        let schema = (AVRO.parse)(&text).map_err(|e| e.at(path.display().to_string()))?;
+        Ok(Version { number, id: schema_id(subject, number), schema, text: text.into() })
     }
 }
 
@@ -172,7 +171,7 @@ impl Registry for Directory {
     }
 
     fn register(&mut self, subject: &str, text: &str) -> Result<Registration> {
-        let schema = parse_schema(text)?;
+        let schema = (AVRO.parse)(text)?;
         let identity = schema.identity();
         for _ in 0..ATTEMPTS_MAX {
             let current = self.subject(subject)?.found();
@@ -180,7 +179,7 @@ impl Registry for Directory {
             if let Some(same) = versions.iter().rev().find(|version| version.schema.identity() == identity) {
                 return Ok(Registration::Existing(same.number));
             }
-            let conflicts = conflicts(&schema, versions, self.level(subject)?);
+            let conflicts = conflicts(schema.as_ref(), versions, self.level(subject)?);
             if !conflicts.is_empty() {
                 return Ok(Registration::Refused { conflicts, said: None });
             }
@@ -248,11 +247,9 @@ fn read_text(path: &Path) -> Result<String> {
 /// Reads the text of a schema, no longer than one may be, from a file shown as `shown`.
 pub fn read_schema(opened: std::io::Result<impl Read>, shown: &str) -> Result<String> {
     let mut text = String::new();
-    let limit = TEXT_BYTES_MAX as u64 + 1;
-    match opened.and_then(|file| file.take(limit).read_to_string(&mut text)) {
-        Ok(length) if length > TEXT_BYTES_MAX => {
-            Err(Error::config(format!("{shown}: longer than {} KiB", TEXT_BYTES_MAX >> 10)))
-        }
+    let limit = AVRO.text_bytes_max;
+    match opened.and_then(|file| file.take(limit as u64 + 1).read_to_string(&mut text)) {
+        Ok(length) if length > limit => Err(Error::config(format!("{shown}: longer than {} KiB", limit >> 10))),
         Ok(_) => Ok(text),
         Err(error) if error.kind() == IoErrorKind::InvalidData => Err(Error::config(format!("{shown}: invalid UTF-8"))),
         Err(error) => Err(Error::io(shown, &error)),

@@ -1,7 +1,6 @@
 //! Tests the directory registry: names, the compatibility check, and concurrent registrars.
 
 use super::*;
-use crate::registry::VersionConflict;
 use tempfile::TempDir;
 
 const V1: &str = r#"{"type":"record","name":"R","fields":[{"name":"a","type":"int"}]}"#;
@@ -61,7 +60,7 @@ fn the_gate_refuses_with_the_version_and_the_reason() {
     registry.register("r", V1).unwrap();
     registry.register("r", V2).unwrap();
     let Ok(Registration::Refused { conflicts, .. }) = registry.register("r", BROKEN) else { panic!("not refused") };
-    let lines: Vec<String> = conflicts.iter().map(VersionConflict::describe).collect();
+    let lines: Vec<String> = conflicts.into_iter().map(|conflict| conflict.message).collect();
     assert_eq!(
         lines,
         [

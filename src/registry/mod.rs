@@ -1,4 +1,4 @@
-//! Registries: where the schemas of [`crate::op::validate::subject`] are kept, in a directory or on a server.
+//! Registries: where the schemas of [`crate::schema::subject`] are kept, in a directory or on a server.
 //!
 //! Validators look up subjects through [`Schemas`]; tools that manage schemas use [`Registry`], whatever is behind it
 //! ([`place::open`]).
@@ -6,7 +6,7 @@
 //! ```text
 //! --schemas DIR  ─► directory ─┐
 //! --schemas http ─► confluent ─┴─► Schemas (subject → versions) ─► op::validate
-//! record of a topic: magic, id ─► wire ─► reader ─► JSON text;  rows ─► rows ─► Avro with a schema id
+//! record of a topic: magic, id ─► wire ─► reader ─► JSON text;  rows ─► rows ─► payloads with a schema id
 //! ```
 //!
 //! A version, once registered, never changes, so a lookup of it is cached for the run. A server that does not respond
@@ -14,7 +14,7 @@
 //!
 //! - `directory.rs`: a registry in files; `confluent/`: a registry server; `place.rs`: opens the one that `--schemas`
 //!   names.
-//! - `wire.rs`, `reader.rs`: decode the Avro records of topics; `rows.rs`: encodes rows for topics.
+//! - `wire.rs`, `reader.rs`: decode the records of topics; `rows.rs`: encodes rows for topics.
 
 pub mod confluent;
 pub mod directory;
@@ -23,20 +23,10 @@ pub mod reader;
 pub mod rows;
 pub mod wire;
 
-use crate::avro::Schema;
-use crate::avro::compat::{Conflict, Level, check_level};
 use crate::error::Result;
-use crate::kind::Kind;
-use crate::op::validate::subject::{Schemas, Version};
-
-/// The namespace of the schemas that evt registers.
-pub const NAMESPACE: &str = "evt";
-
-/// Returns the kind of evt's rows that a schema describes: evt writes them as `evt.event`, `evt.metric`, …
-pub fn kind_of(schema: &Schema) -> Option<Kind> {
-    let name = schema.node(schema.root()).avro_type.name()?;
-    Kind::from_name(&name.short).filter(|_| name.namespace.as_deref() == Some(NAMESPACE))
-}
+use crate::schema::language::Schema;
+use crate::schema::level::{Conflict, Level, check_level};
+use crate::schema::subject::{Schemas, Version};
 
 /// A store of schemas.
 pub trait Registry: Schemas {
@@ -73,34 +63,14 @@ pub enum Registration {
     /// It may not follow the existing versions; nothing was written.
     Refused {
         /// The conflicts that evt found.
-        conflicts: Vec<VersionConflict>,
+        conflicts: Vec<Conflict>,
         /// The registry's own refusal, if it makes a check.
         said: Option<String>,
     },
 }
 
-/// A conflict of a schema with a version.
-#[derive(Debug)]
-pub struct VersionConflict {
-    /// The number of the version.
-    pub version: u32,
-    /// The conflict.
-    pub conflict: Conflict,
-}
-
-impl VersionConflict {
-    /// Returns the line that states it.
-    pub fn describe(&self) -> String {
-        self.conflict.describe(&format!("version {}", self.version))
-    }
-}
-
 /// Returns the conflicts of `versions` with a schema that would follow them.
-pub fn conflicts(schema: &Schema, versions: &[Version], level: Level) -> Vec<VersionConflict> {
-    let history: Vec<&Schema> = versions.iter().map(|version| version.schema.as_ref()).collect();
-    let numbered = |conflict: Conflict| {
-        let version = versions.get(conflict.against)?.number;
-        Some(VersionConflict { version, conflict })
-    };
-    check_level(schema, &history, level).into_iter().filter_map(numbered).collect()
+pub fn conflicts(schema: &dyn Schema, versions: &[Version], level: Level) -> Vec<Conflict> {
+    let named = |version: &Version| (format!("version {}", version.number), version.schema.clone());
+    check_level(schema, &versions.iter().map(named).collect::<Vec<_>>(), level)
 }

@@ -1,16 +1,13 @@
-//! The reader's schema for Avro records of topics, whatever they were written with: `reader=`.
+//! The reader's schema for records of topics, whatever they were written with: `reader=`.
 //!
 //! An id, a version of a subject, and the latest version of a topic's subject are looked up once, before the first
 //! record. If records name their subject by their own name (`subject=record` or `topic-record` of the registry), the
 //! latest version is looked up when a writer's schema first occurs.
 
-use super::confluent::{Confluent, SchemaKey, SchemaLookup, Strategy};
-use super::kind_of;
-use crate::avro::decode;
-use crate::avro::{Schema, parse_schema};
+use super::confluent::{Confluent, SchemaKey, Strategy};
 use crate::error::{Error, ErrorKind, Result};
-use crate::kind::Kind;
-use crate::op::validate::subject::{Lookup, Version};
+use crate::schema::language::{self, Schema, SchemaText};
+use crate::schema::subject::{Lookup, Version};
 use std::borrow::Cow;
 use std::sync::Arc;
 
@@ -42,22 +39,18 @@ impl Choice {
 pub struct Reader {
     /// Its id, for messages.
     name: String,
-    schema: Arc<Schema>,
-    kind: Option<Kind>,
+    schema: Arc<dyn Schema>,
 }
 
 impl Reader {
     fn of(version: &Version) -> Self {
-        let name = format!("schema id {}", version.id);
-        Self { name, schema: version.schema.clone(), kind: kind_of(&version.schema) }
+        Self { name: format!("schema id {}", version.id), schema: version.schema.clone() }
     }
 
     /// Creates a decoder for `writer`'s data; returns the reason if none of it can be read.
-    pub fn decoder(&self, writer: &Schema) -> std::result::Result<decode::Decoder, String> {
-        match decode::Decoder::resolving(writer, &self.schema) {
-            Ok(decoder) => Ok(decoder.for_kind(self.kind)),
-            Err(error) => Err(format!("incompatible with the reader's schema, {}: {error}", self.name)),
-        }
+    pub fn decoder(&self, writer: &dyn Schema) -> Result<Box<dyn language::Decoder>, String> {
+        let incompatible = |error| format!("incompatible with the reader's schema, {}: {error}", self.name);
+        self.schema.decoder(writer).map_err(incompatible)
     }
 }
 
@@ -78,9 +71,8 @@ impl Readers {
     pub fn open(choice: &Choice, topics: &[String], registry: &Confluent) -> Result<Self> {
         match (choice, registry.strategy().unwrap_or(Strategy::Topic)) {
             (Choice::Id(id), _) => {
-                let (name, text) = (format!("schema id {id}"), by_id(registry, *id)?);
-                let schema = parse_schema(&text).map_err(|error| error.at(&name))?;
-                Ok(Self::One(Reader { name, kind: kind_of(&schema), schema: Arc::new(schema) }))
+                let (name, schema) = (format!("schema id {id}"), by_id(registry, *id)?);
+                Ok(Self::One(Reader { name, schema }))
             }
             (Choice::Subject(subject, number), _) => Ok(Self::One(Reader::of(&version(registry, subject, *number)?))),
             (Choice::Latest, strategy @ Strategy::Topic) => {
@@ -104,9 +96,9 @@ impl Readers {
     pub fn find(
         &self,
         topic: usize,
-        writer: &Schema,
+        writer: &dyn Schema,
         registry: &Confluent,
-    ) -> Result<std::result::Result<Cow<'_, Reader>, String>> {
+    ) -> Result<Result<Cow<'_, Reader>, String>> {
         let (strategy, topics) = match self {
             Self::One(reader) => return Ok(Ok(Cow::Borrowed(reader))),
             Self::Topics(readers) => {
@@ -116,10 +108,10 @@ impl Readers {
             Self::Records(strategy, topics) => (*strategy, topics),
         };
         let topic = topics.get(topic).map_or("", String::as_str);
-        let Some(record) = writer.node(writer.root()).avro_type.name() else {
+        let Some(record) = writer.name() else {
             return Ok(Err("reader=latest: the schema has no name to derive its subject from".to_owned()));
         };
-        let subject = strategy.subject(topic, &record.full());
+        let subject = strategy.subject(topic, &record);
         Ok(match registry.exactly(&subject)? {
             Lookup::Found(found) => match found.latest() {
                 Some(latest) => Ok(Cow::Owned(Reader::of(latest))),
@@ -160,15 +152,17 @@ pub fn version(registry: &Confluent, subject: &str, number: Option<u32>) -> Resu
     })
 }
 
-/// Returns the text of a schema by its id.
+/// Returns a schema by its id.
 ///
-/// Errors: exit status 78 if it does not exist, 69 if the registry is unavailable.
-pub fn by_id(registry: &Confluent, id: u32) -> Result<Arc<str>> {
+/// Errors: exit status 78 if it does not exist or cannot be parsed, 69 if the registry is unavailable.
+pub fn by_id(registry: &Confluent, id: u32) -> Result<Arc<dyn Schema>> {
     match registry.schema(SchemaKey::Id(id))? {
-        SchemaLookup::Schema(text) => Ok(text),
-        SchemaLookup::Unknown => Err(Error::config(format!("{}: unknown schema id {id}", registry.name()))),
-        SchemaLookup::Useless(why) => Err(Error::config(format!("schema id {id}: {why}"))),
-        SchemaLookup::Unavailable(cause) => Err(Error::new(ErrorKind::Unavailable, cause.as_ref())),
+        Lookup::Found(SchemaText { language, text }) => {
+            (language.parse)(&text).map_err(|error| error.at(format!("schema id {id}")))
+        }
+        Lookup::Unknown => Err(Error::config(format!("{}: unknown schema id {id}", registry.name()))),
+        Lookup::Useless(why) => Err(Error::config(format!("schema id {id}: {why}"))),
+        Lookup::Unavailable(cause) => Err(Error::new(ErrorKind::Unavailable, cause.as_ref())),
     }
 }
 

@@ -1,7 +1,7 @@
-//! Avro records of topics: each with the id of its writer's schema, before it or in a header.
+//! Records of topics: each with the id of its writer's schema, before it or in a header.
 //!
 //! ```text
-//! 00 IIIIIIII body…    the id, big-endian, then the record in Avro's binary form
+//! 00 IIIIIIII body…    the id, big-endian, then the record as the schema's language encodes it
 //! 01 G×16 body…        the GUID of the schema
 //! ```
 //!
@@ -10,14 +10,13 @@
 //! schema ([`super::reader`]), the text is that of the record as the reader reads it.
 
 use super::confluent::recall::Recall;
-use super::confluent::{Confluent, SchemaKey, SchemaLookup};
-use super::kind_of;
+use super::confluent::{Confluent, SchemaKey};
 use super::reader::{Choice, Readers};
-use crate::avro::decode::{self, UNPLACED};
-use crate::avro::{parse_lenient, parse_schema};
 use crate::counts::counted;
 use crate::kind::dead::{ErrorType, Fault};
 use crate::parse::bytes::Cursor;
+use crate::schema::language::{self, SchemaText};
+use crate::schema::subject::Lookup;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -40,7 +39,7 @@ pub struct WireDecoder {
     registry: Arc<Confluent>,
     readers: Option<Readers>,
     /// Compiled decoders, or why there is none.
-    ready: HashMap<DecoderKey, Result<decode::Decoder, Fault>, ahash::RandomState>,
+    ready: HashMap<DecoderKey, Result<Box<dyn language::Decoder>, Fault>, ahash::RandomState>,
     text: String,
 }
 
@@ -101,41 +100,37 @@ impl WireDecoder {
         };
         self.text.clear();
         let mut rest = body;
-        let (error_type, wrong) = match decoder.decode(&mut rest, &mut self.text) {
+        let fault = match decoder.decode(&mut rest, &mut self.text) {
             Ok(()) if rest.is_empty() => return Ok(&self.text),
             Ok(()) => {
                 let rest = counted(rest.len() as u64, ["byte", "bytes"]);
-                (ErrorType::ParseError, format!("expected the end of the record, found {rest} more"))
+                Fault::new(ErrorType::ParseError, format!("expected the end of the record, found {rest} more"))
             }
-            Err(why) if UNPLACED.contains(&why) => (ErrorType::SchemaValidationError, why.to_owned()),
-            Err(why) => (ErrorType::ParseError, why.to_owned()),
+            Err(fault) => fault,
         };
-        let message = format!("byte {}: {}: {wrong}", payload.len() - rest.len() + 1, shown(key.schema));
-        Err(Fault::new(error_type, message))
+        let byte = payload.len() - rest.len() + 1;
+        Err(Fault::new(fault.error_type, format!("byte {byte}: {}: {}", shown(key.schema), fault.message)))
     }
 
     /// Compiles the schema of a key. A fault that may be temporary is not kept.
     #[cold]
-    fn prepare(&mut self, key: DecoderKey, found: SchemaLookup) -> crate::Result<Result<(), Fault>> {
-        let text = match found {
-            SchemaLookup::Schema(text) => text,
-            SchemaLookup::Unknown => {
+    fn prepare(&mut self, key: DecoderKey, found: Lookup<SchemaText>) -> crate::Result<Result<(), Fault>> {
+        let SchemaText { language, text } = match found {
+            Lookup::Found(text) => text,
+            Lookup::Unknown => {
                 return Ok(Err(unknown(key.schema, &format!("unknown to {}", self.registry.name()))));
             }
-            SchemaLookup::Useless(why) => return Ok(Err(unknown(key.schema, &why))),
-            SchemaLookup::Unavailable(why) => {
+            Lookup::Useless(why) => return Ok(Err(unknown(key.schema, &why))),
+            Lookup::Unavailable(why) => {
                 return Ok(Err(unknown(key.schema, &format!("cannot be fetched: {why}"))));
             }
         };
         let decoder = match &self.readers {
-            None => match parse_lenient(&text) {
+            None => (language.decoder)(&text).map_err(|error| error.to_string()),
+            Some(readers) => match (language.parse)(&text) {
                 Err(error) => Err(error.to_string()),
-                Ok(schema) => Ok(decode::Decoder::of(&schema).for_kind(kind_of(&schema))),
-            },
-            Some(readers) => match parse_schema(&text) {
-                Err(error) => Err(error.to_string()),
-                Ok(writer) => match readers.find(key.reader, &writer, &self.registry)? {
-                    Ok(reader) => reader.decoder(&writer),
+                Ok(writer) => match readers.find(key.reader, writer.as_ref(), &self.registry)? {
+                    Ok(reader) => reader.decoder(writer.as_ref()),
                     Err(why) => return Ok(Err(unknown(key.schema, &why))),
                 },
             },

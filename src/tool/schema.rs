@@ -1,17 +1,18 @@
 //! evt-schema: check, register, list and show the schemas of events.
 
-use crate::avro::compat::{Level, check_level};
-use crate::avro::{Schema, parse_schema};
 use crate::cli::Tool;
 use crate::cli::args::CommonArgs;
 use crate::cli::check::CheckReport;
 use crate::error::{Error, ErrorKind, Result};
 use crate::metrics;
-use crate::op::validate::subject::{Lookup, Subject};
 use crate::registry::directory::read_schema;
 use crate::registry::{Registration, Registry, conflicts, place};
 use crate::run::io::Io;
 use crate::run::{Run, report_file};
+use crate::schema::AVRO;
+use crate::schema::language::Schema;
+use crate::schema::level::{Conflict, Level, check_level};
+use crate::schema::subject::{Lookup, Subject};
 use clap::{Parser, Subcommand};
 use std::fmt::Write as _;
 use std::fs::File;
@@ -187,10 +188,7 @@ impl Args {
                 }
             }
             Registration::Refused { conflicts, said } => {
-                for found in conflicts {
-                    let place = place(new, &text, &found.conflict.incompatibility.path);
-                    run.console.deny(format!("{place}: {}", found.describe()));
-                }
+                deny(run, new, &text, &conflicts);
                 if let Some(said) = said {
                     run.console.deny(format!("{new}: the registry rejected it (409): {said}"));
                 }
@@ -204,13 +202,18 @@ impl Args {
 fn check(run: &Run, new: &str, against: &[String], level: Level) -> Result<u8> {
     let text = read(&run.io, new)?;
     let schema = parse_at(new, &text)?;
-    let history = against.iter().map(|path| parse(&run.io, path)).collect::<Result<Vec<_>>>()?;
-    let conflicts = check_level(&schema, &history.iter().collect::<Vec<_>>(), level);
-    for conflict in &conflicts {
-        let place = place(new, &text, &conflict.incompatibility.path);
-        run.console.deny(format!("{place}: {}", conflict.describe(&against[conflict.against])));
-    }
+    let named = |path: &String| Ok((path.clone(), parse(&run.io, path)?));
+    let history = against.iter().map(named).collect::<Result<Vec<_>>>()?;
+    let conflicts = check_level(schema.as_ref(), &history, level);
+    deny(run, new, &text, &conflicts);
     Ok(u8::from(!conflicts.is_empty()))
+}
+
+/// Reports the conflicts of the schema `text` of the file `new`.
+fn deny(run: &Run, new: &str, text: &str, conflicts: &[Conflict]) {
+    for Conflict { path, message } in conflicts {
+        run.console.deny(format!("{}: {message}", place(new, text, path)));
+    }
 }
 
 /// Checks a schema against the registered versions: evt's verdict, and the registry's own if it has one.
@@ -221,11 +224,8 @@ fn check_subject(run: &Run, new: &str, subject: &str, level: Option<Level>, regi
     let versions = found.as_ref().map_or(&[][..], |found| &found.versions);
     // The registry checks by its own level, so evt queries its verdict only without `--level`.
     let (is_default, level) = (level.is_none(), level.map_or_else(|| registry.level(subject), Ok)?);
-    let conflicts = conflicts(&schema, versions, level);
-    for found in &conflicts {
-        let place = place(new, &text, &found.conflict.incompatibility.path);
-        run.console.deny(format!("{place}: {}", found.describe()));
-    }
+    let conflicts = conflicts(schema.as_ref(), versions, level);
+    deny(run, new, &text, &conflicts);
     let objections = if is_default { registry.objections(subject, &text)? } else { None };
     for objection in objections.iter().flatten() {
         run.console.deny(format!("{new}: the registry: {objection}"));
@@ -275,14 +275,14 @@ fn read(io: &Io, path: &str) -> Result<String> {
     }
 }
 
-fn parse(io: &Io, path: &str) -> Result<Schema> {
+fn parse(io: &Io, path: &str) -> Result<Arc<dyn Schema>> {
     let text = read(io, path)?;
     parse_at(path, &text)
 }
 
 /// Parses the text of a file; the error has the line of the field that it names.
-fn parse_at(path: &str, text: &str) -> Result<Schema> {
-    parse_schema(text).map_err(|error| {
+fn parse_at(path: &str, text: &str) -> Result<Arc<dyn Schema>> {
+    (AVRO.parse)(text).map_err(|error| {
         let message = error.to_string();
         let field = message.strip_prefix("schema: ").and_then(|rest| rest.split_once(": "));
         error.at(place(path, text, field.map_or("", |(field, _)| field)))

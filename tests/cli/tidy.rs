@@ -35,7 +35,20 @@ const NAMES_BANNED: [&str; 6] = ["util", "utils", "common", "helpers", "misc", "
 const LAYERS: [&[&str]; 13] = [
     &["error", "counts", "parse", "ratio", "time", "json", "kind"],
     &["avro"],
-    &["chart", "format", "frame", "expr", "mapping", "op", "view", "generate", "alert", "reconcile", "replay"],
+    &[
+        "chart",
+        "format",
+        "frame",
+        "expr",
+        "mapping",
+        "schema",
+        "op",
+        "view",
+        "generate",
+        "alert",
+        "reconcile",
+        "replay",
+    ],
     &["backfill"],
     &["clock", "secret", "console", "metrics", "service", "stop", "client", "registry", "s3", "store"],
     &["notify"],
@@ -48,7 +61,7 @@ const LAYERS: [&[&str]; 13] = [
     &["tool"],
 ];
 /// Modules that use no I/O and no clock. (A format decodes a file that its caller opened.)
-const PURE: [&str; 18] = [
+const PURE: [&str; 19] = [
     "chart",
     "counts",
     "parse",
@@ -60,6 +73,7 @@ const PURE: [&str; 18] = [
     "frame",
     "expr",
     "mapping",
+    "schema",
     "op",
     "view",
     "generate",
@@ -68,6 +82,10 @@ const PURE: [&str; 18] = [
     "backfill",
     "replay",
 ];
+
+/// Directories behind a seam, and what may import them: all else names schemas by `schema::language`.
+const BEHIND_SEAMS: [(&str, &[&str]); 2] =
+    [("src/avro/", &["src/avro/", "src/format/avro/", "src/schema/avro/"]), ("src/schema/avro/", &["src/schema/"])];
 
 /// Crates that only these files name.
 const CLIENTS: [(&str, &str); 14] = [
@@ -360,6 +378,22 @@ fn imports_point_down() {
                 faults.push(format!("{file} imports {import}, a layer above it (tests/cli/tidy.rs, LAYERS)"));
             }
         }
+    }
+    assert_none(&faults);
+}
+
+#[test]
+fn what_is_behind_a_seam_is_imported_by_few() {
+    let imports = Code::production().imports();
+    let mut faults = vec![];
+    for (dir, may) in BEHIND_SEAMS {
+        let importers = imports.iter().filter(|(_, imports)| imports.iter().any(|import| import.starts_with(dir)));
+        let importers: BTreeSet<&str> = importers.map(|(file, _)| file.as_str()).collect();
+        let strangers = importers.iter().filter(|file| !may.iter().any(|place| file.starts_with(place)));
+        let strangers = strangers.filter(|file| **file != "src/lib.rs");
+        faults.extend(strangers.map(|file| format!("{file} imports {dir} (tests/cli/tidy.rs, BEHIND_SEAMS)")));
+        let unused = may.iter().filter(|place| !importers.iter().any(|file| file.starts_with(**place)));
+        faults.extend(unused.map(|place| format!("{place} does not import {dir}: remove it from BEHIND_SEAMS")));
     }
     assert_none(&faults);
 }

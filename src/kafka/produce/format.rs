@@ -12,7 +12,8 @@ use crate::kafka::letter::{self, Letters};
 use crate::kind::dead::Fault;
 use crate::kind::headers::HeaderRows;
 use crate::kind::{Kind, letters};
-use crate::registry::rows::{AvroRows, Target};
+use crate::registry::rows::{RegisteredRows, Target};
+use crate::schema::AVRO;
 use crate::uri::kafka::{Address, TopicFormat};
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
@@ -36,7 +37,7 @@ pub(super) fn default_key(kind: Option<Kind>) -> &'static str {
 pub(super) fn target(topics: &Topics) -> Target<'_> {
     let options = &topics.address.options;
     let schemas = options.schemas.as_deref().unwrap_or_default();
-    Target { schemas, topic: topics.name(0), schema_id: options.schema_id.as_ref() }
+    Target { schemas, topic: topics.name(0), schema_id: options.schema_id.as_ref(), language: AVRO }
 }
 
 /// The format of the records, and the state that it needs.
@@ -44,7 +45,7 @@ pub(super) enum RecordFormat {
     /// One row as JSON; `key` is the column of the key.
     Json { key: Option<usize> },
     /// One row in Avro; `key` is the column of the key.
-    Avro { key: Option<usize>, rows: Box<AvroRows> },
+    Avro { key: Option<usize>, rows: Box<RegisteredRows> },
     /// A dead letter: the payload of its record, and headers.
     Letters,
     /// Rows with their stamps; `progress` is that of the source, and `sent_at` when it was last sent, on the run's
@@ -82,7 +83,7 @@ impl RecordFormat {
         if form != Some(TopicFormat::Avro) {
             return Ok(Self::Json { key });
         }
-        Ok(Self::Avro { key, rows: Box::new(AvroRows::open(target(topics), schema, &run.caller())?) })
+        Ok(Self::Avro { key, rows: Box::new(RegisteredRows::open(target(topics), schema, &run.caller())?) })
     }
 
     /// Prepares the records of rows, one for each row; `None` for frames, which hold several rows.

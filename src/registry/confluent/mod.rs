@@ -25,14 +25,14 @@ use self::cache::{Cache, locked};
 use self::http::{Http, RegistryResponse};
 use self::reference::Reference;
 use super::{Registration, Registry, conflicts};
-use crate::avro::compat::Level;
-use crate::avro::parse_schema;
-use crate::avro::reference::inlined;
 use crate::client::outage::{RetryError, RetryPolicy};
 use crate::console::Console;
 use crate::error::{Error, ErrorKind, Result};
-use crate::op::validate::subject::{Lookup, Schemas, Subject, Version};
 use crate::parse::query::escaped;
+use crate::schema::language::{Language, SchemaText};
+use crate::schema::level::Level;
+use crate::schema::subject::{Lookup, Schemas, Subject, Version};
+use crate::schema::{self, AVRO};
 use crate::store::Location;
 use crate::time::parse_duration;
 use serde_json::{Value, json};
@@ -63,19 +63,6 @@ pub enum SchemaKey {
     Id(u32),
     /// Its GUID.
     Guid([u8; 16]),
-}
-
-/// The result of looking up a key.
-#[derive(Clone, Debug)]
-pub enum SchemaLookup {
-    /// The schema's complete text, with its references written in.
-    Schema(Arc<str>),
-    /// The registry does not know it.
-    Unknown,
-    /// It exists but cannot be used, for this reason.
-    Useless(Arc<str>),
-    /// The registry is unavailable, for this reason, and the run does not wait for it.
-    Unavailable(Arc<str>),
 }
 
 /// The rule that derives the subject of a schema from the topic and the name of the record.
@@ -142,7 +129,7 @@ pub struct Confluent {
     /// Until when no requests are sent, and why.
     outage: Mutex<Option<Outage>>,
     subjects: Cache<String, Lookup>,
-    schemas: Cache<SchemaKey, SchemaLookup>,
+    schemas: Cache<SchemaKey, Lookup<SchemaText>>,
 }
 
 /// Whether a registry may have a subject of that name. The names come from events: one that breaks a path, or that
@@ -152,13 +139,15 @@ pub fn can_be_subject(name: &str) -> bool {
     !matches!(name, "" | "." | "..") && name.len() <= NAME_MAX && !name.contains(breaks)
 }
 
-/// Returns the type of a fetched schema if it is not Avro.
-fn other_type(body: &Value) -> Option<&str> {
-    body.get("schemaType").and_then(Value::as_str).filter(|name| *name != "AVRO")
+/// Returns the language of a fetched schema, or why evt does not read it.
+fn language(body: &Value) -> Result<&'static Language, String> {
+    let Some(name) = body.get("schemaType").and_then(Value::as_str) else { return Ok(AVRO) };
+    let known = schema::ALL.into_iter().find(|language| language.name == name);
+    known.ok_or_else(|| format!("expected an Avro schema, found type {name}"))
 }
 
 /// An answer; [`RetryError::Transient`] if the registry is unavailable and the run does not wait for it.
-type RegistryResult<T> = std::result::Result<T, RetryError>;
+type RegistryResult<T> = Result<T, RetryError>;
 
 /// A registry that did not respond.
 struct Outage {
@@ -167,10 +156,10 @@ struct Outage {
     cause: String,
 }
 
-/// Returns the result of a lookup in an unavailable registry, made by `make`, or the failure.
-fn or_unavailable<T>(trouble: RetryError, make: impl FnOnce(Arc<str>) -> T) -> Result<T> {
+/// Returns the result of a lookup in an unavailable registry, or the failure.
+fn or_unavailable<T>(trouble: RetryError) -> Result<Lookup<T>> {
     match trouble {
-        RetryError::Transient(cause) => Ok(make(cause.into())),
+        RetryError::Transient(cause) => Ok(Lookup::Unavailable(cause.into())),
         RetryError::Permanent(error) => Err(error),
     }
 }
@@ -242,52 +231,47 @@ impl Confluent {
     }
 
     /// Looks up the schema of a key.
-    pub fn schema(&self, key: SchemaKey) -> Result<SchemaLookup> {
-        self.schemas.get(&key, |found| self.schema_good_for(found), |_| self.fetch_schema(key))
+    pub fn schema(&self, key: SchemaKey) -> Result<Lookup<SchemaText>> {
+        self.schemas.get(&key, |found| self.good_for(found, EVER), |_| self.fetch_schema(key))
     }
 
-    fn schema_good_for(&self, found: &SchemaLookup) -> Duration {
-        match found {
-            SchemaLookup::Schema(_) => EVER,
-            SchemaLookup::Unknown | SchemaLookup::Useless(_) => self.refresh,
-            SchemaLookup::Unavailable(_) => Duration::ZERO,
+    /// Returns how long the result of a lookup is kept; `found` if it found something.
+    fn good_for<T>(&self, result: &Lookup<T>, found: Duration) -> Duration {
+        match result {
+            Lookup::Found(_) => found,
+            Lookup::Unknown | Lookup::Useless(_) => self.refresh,
+            Lookup::Unavailable(_) => Duration::ZERO,
         }
     }
 
-    fn subject_good_for(&self, found: &Lookup) -> Duration {
-        if matches!(found, Lookup::Unavailable(_)) { Duration::ZERO } else { self.refresh }
-    }
-
-    fn fetch_schema(&self, key: SchemaKey) -> Result<SchemaLookup> {
+    fn fetch_schema(&self, key: SchemaKey) -> Result<Lookup<SchemaText>> {
         let path = match key {
             SchemaKey::Id(id) => format!("/schemas/ids/{id}"),
             SchemaKey::Guid(guid) => format!("/schemas/guids/{}", uuid::Uuid::from_bytes(guid)),
         };
         let text = match self.get(&path) {
             Ok(Some(body)) => self.text(&body),
-            Ok(None) => return Ok(SchemaLookup::Unknown),
-            Err(trouble) => return or_unavailable(trouble, SchemaLookup::Unavailable),
+            Ok(None) => return Ok(Lookup::Unknown),
+            Err(trouble) => return or_unavailable(trouble),
         };
         match text {
-            Ok(text) => Ok(SchemaLookup::Schema(text)),
+            Ok(text) => Ok(Lookup::Found(text)),
             // An unusable schema is the fault of the records that refer to it.
             Err(RetryError::Permanent(error)) if error.kind() == ErrorKind::Config => {
-                Ok(SchemaLookup::Useless(error.to_string().into()))
+                Ok(Lookup::Useless(error.to_string().into()))
             }
-            Err(trouble) => or_unavailable(trouble, SchemaLookup::Unavailable),
+            Err(trouble) => or_unavailable(trouble),
         }
     }
 
     /// Returns the text of a fetched schema, with its references written in.
-    fn text(&self, body: &Value) -> RegistryResult<Arc<str>> {
+    fn text(&self, body: &Value) -> RegistryResult<SchemaText> {
         let text = body.get("schema").and_then(Value::as_str);
         let text = text.ok_or_else(|| Error::config("the response has no schema"))?;
-        if let Some(other) = other_type(body) {
-            return Err(Error::config(format!("expected an Avro schema, found type {other}")).into());
-        }
+        let language = language(body).map_err(Error::config)?;
         let mut open = Reference::all(body)?;
         if open.is_empty() {
-            return Ok(text.into());
+            return Ok(SchemaText { language, text: text.into() });
         }
         let mut known: BTreeMap<Reference, String> = BTreeMap::new();
         while let Some(reference) = open.pop() {
@@ -303,7 +287,8 @@ impl Confluent {
             open.extend(Reference::all(&body)?);
             known.insert(reference, text);
         }
-        Ok(inlined(text, known.values().map(String::as_str))?.into())
+        let others: Vec<&str> = known.values().map(String::as_str).collect();
+        Ok(SchemaText { language, text: (language.inline)(text, &others)?.into() })
     }
 
     /// Returns `subject=`, if set.
@@ -313,7 +298,7 @@ impl Confluent {
 
     /// Looks up the subject of exactly this name with all its versions.
     pub fn exactly(&self, name: &str) -> Result<Lookup> {
-        let good_for = |found: &Lookup| self.subject_good_for(found);
+        let good_for = |found: &Lookup| self.good_for(found, self.refresh);
         self.subjects.get(&name.to_owned(), good_for, |known| self.fetch_subject(name, known))
     }
 
@@ -321,7 +306,7 @@ impl Confluent {
         if !can_be_subject(name) {
             return Ok(Lookup::Unknown);
         }
-        self.versions(name, known).or_else(|trouble| or_unavailable(trouble, Lookup::Unavailable))
+        self.versions(name, known).or_else(or_unavailable)
     }
 
     fn versions(&self, name: &str, known: Option<&Lookup>) -> RegistryResult<Lookup> {
@@ -343,9 +328,8 @@ impl Confluent {
             }
             // A version may have been deleted since it was listed.
             let Some(body) = self.get(&format!("{path}/{number}"))? else { continue };
-            if let Some(other) = other_type(&body) {
-                let why = format!("version {number}: expected an Avro schema, found type {other}");
-                return Ok(Lookup::Useless(why.into()));
+            if let Err(why) = language(&body) {
+                return Ok(Lookup::Useless(format!("version {number}: {why}").into()));
             }
             let place = || format!("{}: subject '{name}' version {number}", self.shown);
             match self.version(number, &body).map_err(|trouble| trouble.at(place))? {
@@ -361,11 +345,11 @@ impl Confluent {
     }
 
     /// Reads a fetched version of a subject, or why its schema cannot be parsed.
-    fn version(&self, number: u32, body: &Value) -> RegistryResult<std::result::Result<Version, Error>> {
+    fn version(&self, number: u32, body: &Value) -> RegistryResult<Result<Version, Error>> {
         let id = body.get("id").and_then(Value::as_i64);
         let id = id.ok_or_else(|| Error::config("the response has no id"))?;
-        let text = self.text(body)?;
-        Ok(parse_schema(&text).map(|schema| Version { number, id, schema: Arc::new(schema), text }))
+        let SchemaText { language, text } = self.text(body)?;
+        Ok((language.parse)(&text).map(|schema| Version { number, id, schema, text }))
     }
 
     /// Fetches the JSON at a path; `None` if there is nothing.
@@ -458,7 +442,7 @@ impl Confluent {
     }
 
     /// Registers a schema under exactly this subject, whatever the strategy; returns its id, or the registry's refusal.
-    fn post(&self, subject: &str, text: &str) -> Result<std::result::Result<u32, String>> {
+    fn post(&self, subject: &str, text: &str) -> Result<Result<u32, String>> {
         let path = format!("/subjects/{}/versions", escaped(subject));
         let answer = self.answered(Method::POST, &path, Some(&json!({ "schema": text })))?;
         match (answer.status, answer.body.get("id").and_then(Value::as_u64).map(u32::try_from)) {
@@ -514,7 +498,7 @@ impl Registry for Arc<Confluent> {
     }
 
     fn register(&mut self, subject: &str, text: &str) -> Result<Registration> {
-        let schema = parse_schema(text)?;
+        let schema = (AVRO.parse)(text)?;
         if let Some(found) = self.find(subject, text)? {
             return Ok(Registration::Existing(found.number));
         }
@@ -523,7 +507,7 @@ impl Registry for Arc<Confluent> {
         if let Err(said) = posted {
             let level = self.level(subject)?;
             let found = self.fetch_subject(subject, None)?.found();
-            let conflicts = found.map_or(vec![], |found| conflicts(&schema, &found.versions, level));
+            let conflicts = found.map_or(vec![], |found| conflicts(schema.as_ref(), &found.versions, level));
             return Ok(Registration::Refused { conflicts, said: Some(said) });
         }
         match self.find(subject, text)? {

@@ -3,9 +3,10 @@
 //! A caller that must not wait validates with a [`Recall`]. If the cache lacks something, the caller discards the
 //! verdict, sends the questions to the registry, adds the answers, and validates again.
 
-use super::{Confluent, SchemaKey, SchemaLookup, can_be_subject};
+use super::{Confluent, EVER, SchemaKey, can_be_subject};
 use crate::error::Result;
-use crate::op::validate::subject::{Lookup, Schemas};
+use crate::schema::language::SchemaText;
+use crate::schema::subject::{Lookup, Schemas};
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
@@ -26,7 +27,7 @@ pub enum Recalled {
     /// The result of the subject lookup.
     Subject(Lookup),
     /// The result of the key lookup.
-    Schema(SchemaLookup),
+    Schema(Lookup<SchemaText>),
     /// The registry responds.
     Check,
 }
@@ -46,7 +47,7 @@ impl Question {
 pub struct Recall {
     registry: Arc<Confluent>,
     subjects: HashMap<String, Lookup>,
-    schemas: HashMap<SchemaKey, SchemaLookup>,
+    schemas: HashMap<SchemaKey, Lookup<SchemaText>>,
     lacking: BTreeSet<Question>,
     /// Subjects that may have a new version since their fetch: they can accept events, but not reject them.
     old: BTreeSet<String>,
@@ -91,10 +92,10 @@ impl Recall {
     }
 
     /// Returns the known result of looking up a key; `None` if the registry must be queried.
-    pub fn schema(&mut self, key: SchemaKey) -> Option<SchemaLookup> {
+    pub fn schema(&mut self, key: SchemaKey) -> Option<Lookup<SchemaText>> {
         let remembered = || {
             let (found, age) = self.registry.schemas.peek(&key)?;
-            (age < self.registry.schema_good_for(&found)).then_some(found)
+            (age < self.registry.good_for(&found, EVER)).then_some(found)
         };
         let known = self.schemas.get(&key).cloned().or_else(remembered);
         if known.is_none() {
@@ -114,7 +115,7 @@ impl Schemas for Recall {
             return Ok(Lookup::Unknown);
         }
         match self.registry.subjects.peek(&name.clone().into_owned()) {
-            Some((lookup, age)) if age < self.registry.subject_good_for(&lookup) => Ok(lookup),
+            Some((lookup, age)) if age < self.registry.good_for(&lookup, self.registry.refresh) => Ok(lookup),
             Some((Lookup::Found(subject), _)) => {
                 self.old.insert(name.into_owned());
                 Ok(Lookup::Found(subject))

@@ -5,11 +5,10 @@ use crate::avro::parse_schema;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-fn checks(schema: &str, closed: bool) -> (Checks, CheckId) {
+fn checks(schema: &str, closed: bool) -> (Checks, NodeId) {
     let schema = parse_schema(schema).unwrap_or_else(|e| panic!("{e}: {schema}"));
     let checks = Checks::new(&schema, closed);
-    let root = checks.of(schema.root());
-    (checks, root)
+    (checks, schema.root())
 }
 
 /// Returns the message or an empty text; the quiet walk must reach the same verdict.

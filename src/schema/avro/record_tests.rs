@@ -6,6 +6,7 @@ use crate::avro::parse_schema;
 use crate::format::test_data::cases;
 use crate::json::text::write_string;
 use crate::mapping::{FutureVerdict, Mapped, Mapper, Options, PartitionTable, Record, RecordMeta, TimeFrom};
+use crate::schema::language::LostPart;
 use crate::time::{EARLIEST, LATEST, format_instant};
 use arrow::array::AsArray;
 use proptest::prelude::*;
@@ -45,18 +46,15 @@ fn records(schema: &str) -> RecordEncoder {
 
 /// Returns the records of rows as a decoder reads them, or why there is none.
 fn written(schema: &str, batch: &RecordBatch) -> (Vec<Result<String, String>>, Lost) {
-    let (mut records, mut decoder) = (records(schema), Decoder::of(&parse_schema(schema).unwrap()));
-    let mut all = vec![];
-    let each = |bytes: Result<&[u8], String>| {
-        all.push(bytes.map(|mut bytes| {
-            let mut text = String::new();
-            decoder.decode(&mut bytes, &mut text).unwrap();
-            assert!(bytes.is_empty());
-            text
-        }));
+    let (mut decoder, mut lost) = (Decoder::of(&parse_schema(schema).unwrap()), Lost::default());
+    let mut read = |bytes: Bytes| {
+        let (mut bytes, mut text) = (bytes.as_ref(), String::new());
+        decoder.decode(&mut bytes, &mut text).unwrap();
+        assert!(bytes.is_empty());
+        text
     };
-    records.encode(batch, each).unwrap();
-    (all, records.lost().clone())
+    let all = records(schema).encode(batch, &mut lost).unwrap();
+    (all.into_iter().map(|bytes| bytes.map(&mut read)).collect(), lost)
 }
 
 /// Returns the record of one event as JSON.

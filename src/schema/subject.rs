@@ -4,7 +4,7 @@
 //! version, once registered, never changes. Validation looks subjects up; the module `registry`, a layer above,
 //! implements the lookup.
 
-use crate::avro::Schema;
+use super::language::Schema;
 use crate::error::Result;
 use std::sync::Arc;
 use xxhash_rust::xxh3::xxh3_64;
@@ -16,24 +16,24 @@ pub trait Schemas {
     fn subject(&mut self, name: &str) -> Result<Lookup>;
 }
 
-/// The result of looking up a subject.
+/// The result of looking up a subject, or a schema by its id.
 #[derive(Clone, Debug)]
-pub enum Lookup {
-    /// It is a subject.
-    Found(Arc<Subject>),
-    /// It has no version.
+pub enum Lookup<T = Arc<Subject>> {
+    /// It exists.
+    Found(T),
+    /// It does not exist, or is a subject without a version.
     Unknown,
-    /// It is a subject with schemas that evt cannot use, for this reason.
+    /// It exists but evt cannot use its schemas, for this reason.
     Useless(Arc<str>),
     /// The registry is unavailable, for this reason, and the run does not wait for it.
     Unavailable(Arc<str>),
 }
 
-impl Lookup {
-    /// Returns the subject, if it was found.
-    pub fn found(self) -> Option<Arc<Subject>> {
+impl<T> Lookup<T> {
+    /// Returns what was found.
+    pub fn found(self) -> Option<T> {
         match self {
-            Self::Found(subject) => Some(subject),
+            Self::Found(found) => Some(found),
             Self::Unknown | Self::Useless(_) | Self::Unavailable(_) => None,
         }
     }
@@ -56,7 +56,7 @@ pub struct Version {
     /// The number in the column `schema_id`.
     pub id: i64,
     /// The schema.
-    pub schema: Arc<Schema>,
+    pub schema: Arc<dyn Schema>,
     /// Its text as registered.
     pub text: Arc<str>,
 }

@@ -20,7 +20,9 @@ use crate::json::text::unescape;
 use crate::json::walk::{ByteRange, predicted_members};
 use crate::kind::event::{COLUMNS, PROVENANCE, column};
 use crate::kind::rows::{Cell, RowColumns};
+use crate::schema::language::{Encoder, Lost};
 use arrow::array::RecordBatch;
+use bytes::Bytes;
 use std::borrow::Cow;
 use std::collections::HashMap;
 
@@ -41,25 +43,6 @@ pub struct RecordEncoder {
     found: Vec<Option<ByteRange>>,
     /// The other properties, as an object.
     rest: String,
-    lost: Lost,
-}
-
-/// Parts of encoded events that were left out.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Lost {
-    /// Properties that no field holds.
-    pub properties: LostPart,
-    /// Times finer than their fields.
-    pub digits: LostPart,
-}
-
-/// The extent of one kind of loss.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct LostPart {
-    /// The number of events.
-    pub events: u64,
-    /// The first property or field.
-    pub first: Option<String>,
 }
 
 struct OutputField {
@@ -116,42 +99,11 @@ impl RecordEncoder {
             predictor: KeyPredictor::default(),
             run: RecordBuffer::default(),
             rest: String::new(),
-            lost: Lost::default(),
             encoder,
         })
     }
 
-    /// Returns the parts of events that were left out so far.
-    pub fn lost(&self) -> &Lost {
-        &self.lost
-    }
-
-    /// Calls `each` with the bytes of each row's record, or with the reason why there is none (a path and a message).
-    /// `properties` must be valid JSON objects. Fails only if the batch does not hold events.
-    pub fn encode(
-        &mut self,
-        batch: &RecordBatch,
-        mut each: impl FnMut(std::result::Result<&[u8], String>),
-    ) -> Result<()> {
-        let rows = RowColumns::new(batch)?;
-        for row in 0..batch.num_rows() {
-            self.run.begin();
-            self.run.out.clear();
-            match self.row(&rows, row) {
-                Ok(()) => {
-                    let Loss { members, digits } = self.run.loss;
-                    self.lost.properties.events += u64::from(members > 0);
-                    self.lost.digits.events += u64::from(digits > 0);
-                    each(Ok(&self.run.out));
-                }
-                Err(error) => each(Err(error.to_string())),
-            }
-        }
-        self.lost.properties.first.clone_from(&self.run.left_out);
-        Ok(())
-    }
-
-    fn row(&mut self, rows: &RowColumns<'_>, row: usize) -> std::result::Result<(), EncodeError> {
+    fn row(&mut self, rows: &RowColumns<'_>, row: usize, lost: &mut Lost) -> Result<(), EncodeError> {
         let text = rows.properties(row);
         self.find(text);
         let by_server = self.has_server_timestamp && rows.cell(column::SERVER_TIMESTAMP, row) != Cell::None;
@@ -181,8 +133,8 @@ impl RecordEncoder {
                 }
             };
             done.map_err(|error| error.within(&field.member.name))?;
-            if self.run.loss.digits > before && self.lost.digits.first.is_none() {
-                self.lost.digits.first = Some(field.member.name.clone());
+            if self.run.loss.digits > before && lost.digits.first.is_none() {
+                lost.digits.first = Some(field.member.name.clone());
             }
         }
         Ok(())
@@ -221,6 +173,32 @@ impl RecordEncoder {
             true
         });
         rest.push('}');
+    }
+}
+
+impl Encoder for RecordEncoder {
+    fn encode(&mut self, batch: &RecordBatch, lost: &mut Lost) -> Result<Vec<Result<Bytes, String>>> {
+        let rows = RowColumns::new(batch)?;
+        let mut ranges = Vec::with_capacity(batch.num_rows());
+        for row in 0..batch.num_rows() {
+            let start = self.run.out.len();
+            self.run.begin();
+            ranges.push(match self.row(&rows, row, lost) {
+                Ok(()) => {
+                    let Loss { members, digits } = self.run.loss;
+                    lost.properties.events += u64::from(members > 0);
+                    lost.digits.events += u64::from(digits > 0);
+                    Ok(start..self.run.out.len())
+                }
+                Err(error) => {
+                    self.run.out.truncate(start);
+                    Err(error.to_string())
+                }
+            });
+        }
+        lost.properties.first.clone_from(&self.run.left_out);
+        let bytes = Bytes::from(std::mem::take(&mut self.run.out));
+        Ok(ranges.into_iter().map(|range| range.map(|range| bytes.slice(range))).collect())
     }
 }
 
@@ -279,12 +257,7 @@ impl FieldPlan<'_> {
 impl OutputField {
     /// Writes an object of all other properties. If there are none and the type refuses an object, writes the value
     /// of a missing field.
-    fn write_rest(
-        &self,
-        encoder: &encode::Encoder,
-        run: &mut RecordBuffer,
-        rest: &str,
-    ) -> std::result::Result<(), EncodeError> {
+    fn write_rest(&self, encoder: &encode::Encoder, run: &mut RecordBuffer, rest: &str) -> Result<(), EncodeError> {
         let (length, loss) = (run.out.len(), run.loss);
         let done = encoder.json(run, self.member.node, rest);
         let is_empty = || rest.bytes().all(|byte| matches!(byte, b'{' | b'}' | b' ' | b'\t' | b'\r' | b'\n'));

@@ -4,9 +4,11 @@
 //! reports: [`StopAtFirst`] stops at the first fault and allocates nothing; [`Explain`] continues, counts the faults
 //! and formats the first. A record's fields may come in any order; a name that occurs twice must be valid each time.
 
-use super::fields::{CheckId, CheckedField, Fields, PresentFields, is_escaped};
+use super::fields::{CheckedField, Fields, PresentFields, is_escaped};
 use super::scalar;
 use crate::avro::Scalar;
+use crate::avro::coerce::uuid;
+use crate::avro::encode::UnionValue;
 use crate::avro::schema::{self, AvroType, NodeId, Schema, Unit, describe_symbols};
 use crate::json::number::parse_special;
 use crate::json::predictor::UNMARKED;
@@ -28,9 +30,9 @@ pub enum Check {
     /// One of these strings.
     Symbols(Vec<String>),
     /// An array of values of one type.
-    Array(CheckId),
+    Array(NodeId),
     /// An object of values of one type.
-    Map(CheckId),
+    Map(NodeId),
     /// An object of named fields.
     Record(Fields),
     /// A value of any of these types.
@@ -39,7 +41,8 @@ pub enum Check {
 
 /// The branches of a union.
 pub struct Union {
-    branches: Vec<CheckId>,
+    /// The checks of its branches.
+    pub(super) branches: Vec<NodeId>,
     /// Whether null is one of them.
     takes_null: bool,
     /// Whether several branches accept containers, so that a value may have to be walked once per branch.
@@ -67,15 +70,6 @@ pub trait FaultReport {
     fn leave(&mut self);
     /// Takes a fault at the current path; returns whether to continue.
     fn fault(&mut self, why: impl FnOnce() -> String) -> bool;
-}
-
-/// A value of a union.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct UnionValue {
-    /// The number of the union's check.
-    union: usize,
-    /// The address of the value's text.
-    text: usize,
 }
 
 /// Stops at the first fault. For one walk only, because it caches places in the walk's text.
@@ -166,41 +160,20 @@ impl FaultReport for Explain {
     }
 }
 
-impl Union {
-    /// Returns the checks of its branches.
-    pub fn branches(&self) -> &[CheckId] {
-        &self.branches
-    }
-}
-
 impl Checks {
     /// Compiles a schema; with `closed`, a member that is not a field of its record is a fault.
     pub fn new(schema: &Schema, closed: bool) -> Self {
         Self { checks: schema.ids().map(|id| compile(schema, id, closed)).collect() }
     }
 
-    /// Returns the check of a type of the schema.
-    pub fn of(&self, id: NodeId) -> CheckId {
-        CheckId(id.index())
-    }
-
     /// Returns the check at an index.
-    pub fn get(&self, id: CheckId) -> &Check {
-        &self.checks[id.0]
-    }
-
-    /// Whether the check at `id` takes null.
-    pub fn takes_null(&self, id: CheckId) -> bool {
-        match self.get(id) {
-            Check::Scalar(Scalar::Null) => true,
-            Check::Union(union) => union.takes_null,
-            _ => false,
-        }
+    pub fn get(&self, id: NodeId) -> &Check {
+        &self.checks[id.index()]
     }
 
     /// Walks the value `text`, one valid JSON value without white space around it; returns false as soon as `report`
     /// stops.
-    pub fn value<R: FaultReport>(&self, id: CheckId, text: &str, report: &mut R) -> bool {
+    pub fn value<R: FaultReport>(&self, id: NodeId, text: &str, report: &mut R) -> bool {
         let check = self.get(id);
         match (check, text.as_bytes().first()) {
             (Check::Record(fields), Some(b'{')) => {
@@ -237,12 +210,12 @@ impl Checks {
                 let slot = member.mark as usize;
                 present.insert(slot);
                 left -= 1;
-                let check = fields.list[slot].check;
-                if member.plain && matches!(self.get(check), Check::Scalar(Scalar::String)) {
+                let field = &fields.list[slot];
+                if member.plain && field.takes_text {
                     return left > 0;
                 }
                 report.enter(WalkStep::Name(member.key()));
-                going = self.value(check, member.value(), report);
+                going = self.value(field.check, member.value(), report);
                 report.leave();
             } else if fields.closed {
                 report.enter(WalkStep::Name(member.key()));
@@ -265,7 +238,7 @@ impl Checks {
         going
     }
 
-    fn map<R: FaultReport>(&self, inner: CheckId, text: &str, report: &mut R) -> bool {
+    fn map<R: FaultReport>(&self, inner: NodeId, text: &str, report: &mut R) -> bool {
         let mut going = true;
         members(text, |key, value| {
             report.enter(WalkStep::Name(key));
@@ -276,7 +249,7 @@ impl Checks {
         going
     }
 
-    fn array<R: FaultReport>(&self, item: CheckId, text: &str, report: &mut R) -> bool {
+    fn array<R: FaultReport>(&self, item: NodeId, text: &str, report: &mut R) -> bool {
         let mut going = true;
         items(text, |number, value| {
             report.enter(WalkStep::Item(number));
@@ -288,11 +261,11 @@ impl Checks {
     }
 
     /// Whether some branch of the union at `id` accepts the value.
-    fn any(&self, id: CheckId, union: &Union, text: &str, quiet: &mut StopAtFirst) -> bool {
+    fn any(&self, id: NodeId, union: &Union, text: &str, quiet: &mut StopAtFirst) -> bool {
         if text.starts_with('n') {
             return union.takes_null;
         }
-        let place = UnionValue { union: id.0, text: text.as_ptr().addr() };
+        let place = UnionValue { union: id.index(), text: text.as_ptr().addr() };
         if let (true, Some(verdict)) = (union.ambiguous, quiet.verdicts.get(&place)) {
             return *verdict;
         }
@@ -313,7 +286,7 @@ impl Checks {
         }
     }
 
-    fn is_alike(&self, id: CheckId, text: &str) -> bool {
+    fn is_alike(&self, id: NodeId, text: &str) -> bool {
         match text.as_bytes().first() {
             Some(b'{') => matches!(self.get(id), Check::Record(_) | Check::Map(_)),
             Some(b'[') => matches!(self.get(id), Check::Array(_)),
@@ -322,11 +295,11 @@ impl Checks {
     }
 
     /// Returns a message such as `expected double, found string "x"`.
-    pub fn mismatch(&self, id: CheckId, found: &str) -> String {
+    pub fn mismatch(&self, id: NodeId, found: &str) -> String {
         format!("expected {}, found {found}", self.expected(id))
     }
 
-    fn expected(&self, id: CheckId) -> String {
+    fn expected(&self, id: NodeId) -> String {
         match self.get(id) {
             Check::Scalar(Scalar::Bytes(None)) => "bytes (base64, or characters up to U+00FF)".to_owned(),
             Check::Scalar(Scalar::Bytes(Some(size))) => {
@@ -401,7 +374,7 @@ pub fn is_string(check: &Check, content: &str) -> bool {
         Scalar::Duration => scalar::is_duration(content),
         Scalar::Float | Scalar::Double => parse_special(content).is_some(),
         Scalar::Decimal { precision, scale, .. } => scalar::is_decimal(content, *precision, *scale),
-        Scalar::UuidText | Scalar::Uuid => scalar::is_uuid(content),
+        Scalar::UuidText | Scalar::Uuid => uuid(content).is_some(),
         Scalar::Date => scalar::is_date(content),
         Scalar::Time(_) => scalar::is_time_of_day(content),
         Scalar::Timestamp(_) => scalar::is_instant(content),
@@ -431,32 +404,27 @@ pub fn is_bare(check: &Check, text: &str) -> bool {
 /// Whether a field is required: it has no default and does not take null, because null is left out of records read from
 /// Avro.
 pub fn is_required(schema: &Schema, field: &schema::Field) -> bool {
-    let is_null = |id: &NodeId| matches!(schema.node(*id).avro_type, AvroType::Null);
-    let takes_null = match &schema.node(field.node).avro_type {
-        AvroType::Union(branches) => branches.iter().any(is_null),
-        _ => is_null(&field.node),
-    };
-    field.default.is_none() && !takes_null
+    field.default.is_none() && !schema.takes_null(field.node)
 }
 
 /// Compiles a field of a record.
 pub fn compile_field(schema: &Schema, field: &schema::Field) -> CheckedField {
-    CheckedField { name: field.name.clone(), check: CheckId(field.node.index()), required: is_required(schema, field) }
+    let takes_text = Scalar::of(schema.node(field.node)) == Some(Scalar::String);
+    CheckedField { name: field.name.clone(), check: field.node, takes_text, required: is_required(schema, field) }
 }
 
 fn compile(schema: &Schema, id: NodeId, closed: bool) -> Check {
-    let (node, check) = (schema.node(id), |id: &NodeId| CheckId(id.index()));
+    let node = schema.node(id);
     match &node.avro_type {
         AvroType::Enum { symbols, .. } => Check::Symbols(symbols.clone()),
-        AvroType::Array(item) => Check::Array(check(item)),
-        AvroType::Map(value) => Check::Map(check(value)),
+        AvroType::Array(item) => Check::Array(*item),
+        AvroType::Map(value) => Check::Map(*value),
         AvroType::Union(branches) => {
             let container = |id: &&NodeId| {
                 matches!(schema.node(**id).avro_type, AvroType::Record { .. } | AvroType::Map(_) | AvroType::Array(_))
             };
             let ambiguous = branches.iter().filter(container).count() > 1;
-            let takes_null = branches.iter().any(|id| matches!(schema.node(*id).avro_type, AvroType::Null));
-            Check::Union(Union { branches: branches.iter().map(check).collect(), takes_null, ambiguous })
+            Check::Union(Union { branches: branches.clone(), takes_null: schema.takes_null(id), ambiguous })
         }
         AvroType::Record { fields, .. } => {
             let fields = fields.iter().map(|field| compile_field(schema, field)).collect();

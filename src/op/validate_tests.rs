@@ -1,9 +1,9 @@
 //! Tests the validation of event batches: the mapping rule, versions, subjects, and the message of every fault.
 
 use super::*;
-use crate::avro::parse_schema;
 use crate::kind::Kind;
-use crate::op::validate::subject::schema_id;
+use crate::schema::AVRO;
+use crate::schema::subject::schema_id;
 use arrow::array::{
     Array, ArrayRef, DictionaryArray, FixedSizeBinaryArray, StringArray, TimestampMicrosecondArray, new_null_array,
 };
@@ -31,7 +31,7 @@ impl Memory {
         let version = |(n, text): (u32, &&str)| Version {
             number: n,
             id: schema_id(name, n),
-            schema: Arc::new(parse_schema(text).unwrap()),
+            schema: (AVRO.parse)(text).unwrap(),
             text: (*text).into(),
         };
         let versions = (1..).zip(texts.iter()).map(version).collect();

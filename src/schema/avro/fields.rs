@@ -1,19 +1,18 @@
 //! The fields of a record: looked up by name, and the set of those present.
 
+use crate::avro::schema::NodeId;
 use crate::json::predictor::KeyPredictor;
 use crate::json::text::unescape;
 use std::cell::Cell;
-
-/// Index of a check in its [`Checks`](super::walk::Checks).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct CheckId(pub(super) usize);
 
 /// One field of a record.
 pub struct CheckedField {
     /// Its name.
     pub name: String,
     /// The check of its value.
-    pub check: CheckId,
+    pub check: NodeId,
+    /// Whether that accepts every string.
+    pub takes_text: bool,
     /// Whether it is required: it has no default and does not take null.
     pub required: bool,
 }

@@ -129,15 +129,6 @@ pub fn is_decimal(text: &str, precision: u32, scale: u32) -> bool {
     })
 }
 
-/// Whether `text` is a UUID: 8-4-4-4-12 hexadecimal digits.
-pub fn is_uuid(text: &str) -> bool {
-    text.len() == 36
-        && text.bytes().enumerate().all(|(at, byte)| match at {
-            8 | 13 | 18 | 23 => byte == b'-',
-            _ => byte.is_ascii_hexdigit(),
-        })
-}
-
 /// Whether `text` is an ISO 8601 calendar date, `2024-02-29`.
 pub fn is_date(text: &str) -> bool {
     parse_date(text).is_some()
@@ -249,7 +240,6 @@ mod tests {
         assert!(is_time_of_day("10:00:00") && is_time_of_day("23:59:59.999") && !is_time_of_day("24:00:00"));
         assert!(!is_time_of_day("10:00:00Z") && !is_time_of_day("10:00:00+01:00") && !is_time_of_day(&"1".repeat(80)));
         assert!(is_local_time("2024-01-01T10:00:00") && is_local_time("2024-01-01T10:00:00Z"));
-        assert!(is_uuid("00000000-0000-0000-0000-00000000000f") && !is_uuid("00000000000000000000000000000000000f"));
         assert!(is_fixed("ab\u{ff}", 3) && !is_fixed("ab", 3) && !is_bytes("\u{100}"));
     }
 
