@@ -106,9 +106,8 @@ impl AlertOperator {
     fn advance(&mut self) {
         let AlertSetup { run, to, .. } = &mut self.setup;
         to.clock.set_wall_time(run.clock.now());
-        match to.clock.get(run.clock.monotonic()) {
-            Some(clock) => self.evaluate_before(clock),
-            None => {}
+        if let Some(clock) = to.clock.get(run.clock.monotonic()) {
+            self.evaluate_before(clock);
         }
     }
 
