@@ -97,7 +97,8 @@ fn address(text: &str) -> Result<Option<Location>> {
     };
     let (path, options) = query::split_after("--schemas", rest)?;
     let path = secret::reveal_encoded(path);
-    let mut location = Location { scheme: scheme.to_owned(), slashes: true, path, ..Location::default() };
+    let scheme = scheme.to_owned();
+    let mut location = Location { scheme, slashes: true, is_remote: true, path, ..Location::default() };
     for (name, value) in options {
         let value = unescaped(&value).filter(|value| !value.is_empty());
         let value = value.ok_or_else(|| Error::usage(format!("{location}: {name}: expected a value")))?;

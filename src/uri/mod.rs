@@ -227,7 +227,8 @@ fn location(store: &'static Store, scheme: &str, rest: &str) -> Result<Location>
     }
     // After slashes the path is part of a URL, which its client decodes.
     let path = if slashes && store.is_remote() { secret::reveal_encoded(path) } else { secret::reveal(path) };
-    let mut location = Location { scheme: scheme.to_owned(), slashes, path, ..Location::default() };
+    let (scheme, is_remote) = (scheme.to_owned(), store.is_remote());
+    let mut location = Location { scheme, slashes, is_remote, path, ..Location::default() };
     location.options.extend(options);
     location.options.values_mut().for_each(|value| *value = secret::reveal(value));
     location.check_options(store.scheme, store.options)?;
