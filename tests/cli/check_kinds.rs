@@ -138,3 +138,16 @@ fn a_check_finds_that_metrics_cannot_be_served_as_the_run_does() {
     }
     dir.run("evt-sink", &["e.jsonl", "--to", "null:", "--prometheus", ":0", "--check"]).succeeds();
 }
+
+#[test]
+fn an_impossible_port_for_metrics_is_not_the_name_of_a_file() {
+    let dir = Dir::new("metrics-port");
+    dir.write("e.jsonl", format!("{EVENT}\n"));
+    for target in [":99999", "127.0.0.1:65536", "localhost:184467440737095516160"] {
+        let run = dir.run("evt-sink", &["e.jsonl", "--to", "null:", "--prometheus", target]).ends_with(2);
+        assert!(run.stderr().contains("expected a port of at most 65535"), "{run}");
+        assert!(!dir.path(target).exists());
+    }
+    dir.run("evt-sink", &["-q", "e.jsonl", "--to", "null:", "--prometheus", "./:99999"]).succeeds();
+    assert!(dir.path(":99999").exists());
+}
