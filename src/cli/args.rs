@@ -98,7 +98,7 @@ pub struct CommonArgs {
     #[arg(long, value_name = "FILE")]
     pub config: Option<String>,
     /// Serve metrics at http://ADDR/metrics (:9100 listens on loopback), or write them to FILE every 5 seconds
-    #[arg(long, value_name = "ADDR|FILE")]
+    #[arg(long, value_name = "ADDR|FILE", value_parser = parse_metrics_target)]
     pub prometheus: Option<String>,
     /// Write diagnostics as text, as one JSON object per line, or as annotations for GitHub (::error file=…,line=…)
     #[arg(long, value_name = "FORMAT", default_value = "text")]
@@ -316,6 +316,17 @@ pub struct BranchArgs {
     /// Name the branch behind tee(1) that begins with this stage, in the checkpoint of the pipe (evt-checkpoint(5))
     #[arg(long, value_name = "NAME", value_parser = parse_branch)]
     pub branch: Option<String>,
+}
+
+/// Checks that a target of metrics that ends in a colon and digits is the address that it seems to be.
+fn parse_metrics_target(text: &str) -> Result<String, String> {
+    let is_number = |port: &str| !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
+    match text.rsplit_once(':').filter(|(_, port)| !text.contains('/') && is_number(port)) {
+        Some((_, port)) if port.parse::<u16>().is_err() => {
+            Err(format!("expected a port of at most 65535, found {port} (for a file write ./{text})"))
+        }
+        _ => Ok(text.to_owned()),
+    }
 }
 
 /// Parses the name of a branch, which is part of the names of files and of Kafka's groups.

@@ -4,6 +4,7 @@
 
 use super::args::CheckpointArgs;
 use super::exactly_once;
+use super::prometheus::MetricsTarget;
 use super::resolve::{Faults, Resolved, StageSpec, resolve};
 use crate::checkpoint::show::show;
 use crate::checkpoint::{Checkpoint, check_name, is_in_bucket};
@@ -19,10 +20,12 @@ use crate::run::Run;
 use crate::source::SourceOptions;
 use crate::spool::ack::AckPolicy;
 use crate::spool::dir::SpoolDir;
+use crate::store::{Location, Store};
 use crate::time::rounded;
 use crate::uri::Uri;
 use std::collections::BTreeSet;
 use std::ffi::OsString;
+use std::net::TcpListener;
 use std::path::Path;
 use std::rc::Rc;
 use std::sync::mpsc::{Receiver, channel};
@@ -55,13 +58,45 @@ pub struct CheckReport {
     faults: Faults,
     /// The monotonic time at which the servers' time began.
     start: Duration,
+    /// The address of `--prometheus`.
+    metrics: Option<TcpListener>,
+}
+
+/// What a tool can do with an input.
+#[derive(Clone, Copy, Default)]
+struct InputNeeds {
+    /// Whether it listens for requests.
+    has_listener: bool,
+    /// Whether it reads events only.
+    events: bool,
+    /// Whether it needs no table of a store.
+    lists_tables: bool,
+}
+
+impl InputNeeds {
+    /// Checks that the tool reads rows of `kind`. Errors: exit status 2 if not.
+    fn check_kind(self, kind: Kind) -> Result<()> {
+        match self.events && kind != Kind::Event {
+            true => Err(Error::usage(format!("expected events, found rows of kind {}", kind.name()))),
+            false => Ok(()),
+        }
+    }
+
+    /// Checks that the tool reads the rows of the table that it would choose. Errors: exit status 2 if not.
+    fn check_table(self, store: &Store, location: &Location) -> Result<()> {
+        match self.lists_tables && !location.options.contains_key("table") {
+            true => (store.reader.tables)(location).map(|_| ()),
+            false => self.check_kind(store.check_table(location)?),
+        }
+    }
 }
 
 impl CheckReport {
     /// Creates an empty check; the servers' time starts now.
     pub fn new(run: &Rc<Run>) -> Self {
         run.stop.set_deadline(LIMIT);
-        Self { run: run.clone(), found: vec![], faults: Faults::default(), start: run.clock.monotonic() }
+        let start = run.clock.monotonic();
+        Self { run: run.clone(), found: vec![], faults: Faults::default(), start, metrics: None }
     }
 
     /// Returns the value of a good result; keeps the fault of any other.
@@ -96,6 +131,15 @@ impl CheckReport {
         }
     }
 
+    /// Checks that the address of `--prometheus` can be bound, and keeps it bound, because the run could not give it to
+    /// its other server.
+    pub fn metrics(&mut self, target: Option<&str>) {
+        if let Some(MetricsTarget::Address(address)) = target.map(MetricsTarget::parse) {
+            let failed = |error: std::io::Error| Error::io(format!("--prometheus {address}"), &error);
+            self.metrics = self.take(TcpListener::bind(&address).map_err(failed));
+        }
+    }
+
     /// Checks that the registry is available.
     pub fn schemas(&mut self, text: &str) {
         let Some(name) = self.take(place::name(text, &self.run.caller())) else { return };
@@ -112,7 +156,7 @@ impl CheckReport {
             let uri =
                 Uri::of_input(text, false, &self.run.caller()).and_then(|uri| input::check(&uri, false).map(|()| uri));
             if let Some(uri) = self.take(uri) {
-                self.input(uri);
+                self.input(uri, InputNeeds { lists_tables: true, ..InputNeeds::default() });
             }
         }
     }
@@ -137,21 +181,22 @@ impl CheckReport {
     /// Checks that an input can be read: a file exists, a store accepts the connection, topics have partitions.
     ///
     /// Errors: exit status 2, 69, 74 or 78 if it cannot.
-    fn input(&mut self, uri: Uri) {
+    fn input(&mut self, uri: Uri, needs: InputNeeds) {
         let name = uri.to_string();
         match uri {
             Uri::Standard => {}
             Uri::Null => self.add(name, Err(Error::usage("expected an input, found null:"))),
             Uri::File(_) => self.ready(name),
+            Uri::Http(_) if !needs.has_listener => self.add(name, Err(Error::usage("a listener requires evt-ingest"))),
             Uri::Http(address) => self.add(name, check_address(&address).map(|()| None)),
             Uri::Kafka(address) => self.query(name, move |run| match KafkaInput::check(&address, run)? {
                 faults if faults.is_empty() => Ok(None),
                 faults => Err(Faults(faults)),
             }),
             Uri::Store(store, location) => {
-                let tables = move || (store.reader.tables)(&location).map(|_| None);
+                let table = move || needs.check_table(store, &location).map(|()| None);
                 // A local file is checked at once, because it cannot be unavailable like a server.
-                if store.is_remote() { self.query(name, move |_| Ok(tables()?)) } else { self.add(name, tables()) }
+                if store.is_remote() { self.query(name, move |_| Ok(table()?)) } else { self.add(name, table()) }
             }
         }
     }
@@ -204,7 +249,13 @@ impl CheckReport {
             });
         }
         let Resolved { inputs, plans, dlq, side, kind, .. } = resolved;
-        inputs.into_iter().for_each(|input| self.input(input));
+        let needs = InputNeeds {
+            has_listener: options.is_none_or(|options| options.inputs.listener.server.is_some()),
+            events: spec.needs_events,
+            lists_tables: spec.lists_tables && inputs.len() == 1,
+        };
+        self.take(spec.args.input.kind().ok().flatten().map_or(Ok(()), |kind| needs.check_kind(kind)));
+        inputs.into_iter().for_each(|input| self.input(input, needs));
         plans.into_iter().for_each(|output| self.output(output, kind));
         side.into_iter().for_each(|output| self.output(output, spec.side_kind));
         dlq.into_iter().for_each(|output| self.output(output, Some(Kind::Dead)));

@@ -113,15 +113,16 @@ pub fn main<T: Tool>(tools: &[ToolRow]) -> ExitCode {
         Ok((run, exporter)) => (Rc::new(run), exporter),
         Err(error) => return fail(&console, &error),
     };
-    let result = if common.check { check(tool, &run) } else { tool.run(&run) };
+    let result = if common.check { check(tool, common.prometheus.as_deref(), &run) } else { tool.run(&run) };
     run.console.set_progress(None);
     let shown = exporter.finish();
     end(&run, result.and_then(|status| shown.map(|()| status)))
 }
 
 /// `--check`: returns the exit status of the worst fault.
-fn check<T: Tool>(tool: T, run: &Rc<Run>) -> Result<u8> {
+fn check<T: Tool>(tool: T, metrics: Option<&str>, run: &Rc<Run>) -> Result<u8> {
     let mut findings = CheckReport::new(run);
+    findings.metrics(metrics);
     tool.check(run, &mut findings);
     findings.report()
 }

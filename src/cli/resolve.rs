@@ -66,22 +66,27 @@ pub struct StageSpec<'a> {
     pub kind: Option<Kind>,
     /// The kind of the rows of `side`.
     pub side_kind: Option<Kind>,
+    /// Whether the tool reads events only.
+    pub needs_events: bool,
+    /// Whether the tool lists the tables of a store that is the only input, if none of them is named.
+    pub lists_tables: bool,
 }
 
 impl<'a> StageSpec<'a> {
     /// Names the inputs and outputs of a tool that writes frames.
     pub fn new(args: &'a StageArgs) -> Self {
-        let (formats, needs_frames_in_epochs) = (FRAMES, false);
         Self {
             args,
-            formats,
+            formats: FRAMES,
             side: None,
             checkpoint: None,
             range: None,
             branch: None,
-            needs_frames_in_epochs,
+            needs_frames_in_epochs: false,
             kind: None,
             side_kind: None,
+            needs_events: false,
+            lists_tables: false,
         }
     }
 }
@@ -333,7 +338,8 @@ impl Resolved {
 /// Resolves every input and output and checks that no two of them are the same; opens and creates nothing, and contacts
 /// no server.
 pub fn resolve(spec: StageSpec<'_>, follow: bool, run: &Run) -> Resolved {
-    let StageSpec { args, formats, side, checkpoint, range, branch, needs_frames_in_epochs, kind, side_kind } = spec;
+    let StageSpec { args, formats, side, checkpoint, range, branch, needs_frames_in_epochs, kind, side_kind, .. } =
+        spec;
     let (common, mut faults) = (&args.common, Faults::default());
     let side = side.and_then(|text| faults.take(plan_side(text, run)));
     let mut spec = faults.take(output_spec(args, formats, &run.io));

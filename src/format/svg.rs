@@ -16,6 +16,11 @@ pub const FORMAT: Format = Format {
     ..Format::BASE
 };
 
+/// Makes the error of a chart of other rows than metrics.
+pub fn other_rows(found: &str) -> Error {
+    Error::usage(format!("svg draws rows of kind metric over time, found {found}; make metrics with evt-window"))
+}
+
 /// Rows that wait for the end, where the chart is drawn.
 struct Svg {
     rows: Collected,
@@ -29,12 +34,7 @@ impl Svg {
             _ if is_selection => Err(Error::usage(
                 "svg draws metrics, whose columns cannot be chosen; expected no --columns and no --let",
             )),
-            found => {
-                let found = found.map_or("other rows", Kind::name);
-                Err(Error::usage(format!(
-                    "svg draws rows of kind metric over time, found {found}; make metrics with evt-window"
-                )))
-            }
+            found => Err(other_rows(found.map_or("other rows", Kind::name))),
         }
     }
 }

@@ -249,6 +249,9 @@ impl OutputPlan {
     pub fn check_kind(&self, kind: Kind) -> Result<()> {
         match &self.destination {
             Destination::Store(store, _) if !store.kinds.contains(&kind) => Err(store.other_kind(kind, &self.name)),
+            Destination::Standard(format) | Destination::File(_, format) if format.is_chart && kind != Kind::Metric => {
+                Err(format::svg::other_rows(kind.name()).at(&self.name))
+            }
             _ => Ok(()),
         }
     }

@@ -99,8 +99,8 @@ fn address(text: &str, caller: &Caller) -> Result<Option<Location>> {
     };
     let (path, options) = query::split_after("--schemas", rest)?;
     let path = secrets.reveal_encoded(path);
-    let mut location =
-        Location { scheme: scheme.to_owned(), slashes: true, path, options: BTreeMap::new(), caller: caller.clone() };
+    let (scheme, slashes, is_remote) = (scheme.to_owned(), true, true);
+    let mut location = Location { scheme, slashes, is_remote, path, options: BTreeMap::new(), caller: caller.clone() };
     for (name, value) in options {
         let value = unescaped(&value).filter(|value| !value.is_empty());
         let value = value.ok_or_else(|| Error::usage(format!("{location}: {name}: expected a value")))?;

@@ -54,6 +54,7 @@ impl S3Address {
         let location = Location {
             scheme: "s3".to_owned(),
             slashes: true,
+            is_remote: true,
             path: path.trim_end_matches('/').to_owned(),
             options: written.iter().map(|(name, value)| (name.clone(), secrets.reveal(value))).collect(),
             caller: caller.clone(),

@@ -48,7 +48,7 @@ impl Bench {
         };
         let mut bench = Self::new(store);
         bench.location.path = uri.split_once("://").unwrap().1.to_owned();
-        bench.location.slashes = true;
+        (bench.location.slashes, bench.location.is_remote) = (true, true);
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let room = format!("evt_test_{}_{number}", std::process::id());

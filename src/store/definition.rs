@@ -231,6 +231,24 @@ impl Store {
 
     /// Reads a part of the table that `?table=` names; returns its kind, too.
     pub fn rows_within(&self, location: &Location, request: ReadRequest) -> Result<(Kind, Batches)> {
+        let kind = self.kind(location, || (self.reader.tables)(location))?;
+        Ok((kind, self.rows_of(kind, location, request)?))
+    }
+
+    /// Checks that a run can read the table that it would choose; returns the kind of its rows. Reads no row.
+    ///
+    /// Errors: exit status 2 for an unknown table, and if one must be named; 65, 69, 74 or 78 if it cannot be read.
+    pub fn check_table(&self, location: &Location) -> Result<Kind> {
+        let tables = (self.reader.tables)(location)?;
+        let kind = self.kind(location, || Ok(tables))?;
+        let nothing = ReadRequest { span: Span { since: Some(0), until: Some(0) }, ..ReadRequest::default() };
+        self.rows_of(kind, location, nothing).map(|_| kind)
+    }
+
+    /// Returns the kind of the rows of the table that `?table=` names; without one, of the only table with rows.
+    ///
+    /// Errors: exit status 2 for an unknown table, and if one must be named.
+    fn kind(&self, location: &Location, tables: impl FnOnce() -> Result<Tables>) -> Result<Kind> {
         let named = location.options.get("table").map(String::as_str);
         let kinds = || self.kinds.iter().map(|kind| kind.table()).collect::<Vec<_>>().join(" ");
         if let (Some(name), Some(program)) = (named.filter(|name| OWN_TABLES.contains(name)), self.client) {
@@ -242,7 +260,7 @@ impl Store {
         let kind = match named {
             Some(name) => Kind::of_table(name),
             // A lake has one kind; in a database it is the only table with rows, or the user must name it.
-            None => match (self.reader.tables)(location)?.as_slice() {
+            None => match tables()?.as_slice() {
                 [(name, _)] => Kind::of_table(name),
                 tables => {
                     let mut filled = tables.iter().filter(|(_, rows)| *rows > 0);
@@ -259,10 +277,7 @@ impl Store {
             },
         };
         let kind = kind.ok_or_else(|| Error::usage(format!("{location}: unknown table; expected {}", kinds())))?;
-        if !self.kinds.contains(&kind) {
-            return Err(self.other_kind(kind, location));
-        }
-        Ok((kind, self.rows_of(kind, location, request)?))
+        if self.kinds.contains(&kind) { Ok(kind) } else { Err(self.other_kind(kind, location)) }
     }
 
     /// Reads a part of the rows of `kind`.

@@ -16,6 +16,8 @@ pub struct Location {
     pub scheme: String,
     /// Whether `//` followed the scheme.
     pub slashes: bool,
+    /// Whether the path names a server, so that it may begin with `USER:PASSWORD@`.
+    pub is_remote: bool,
     /// The part between the scheme and the options.
     pub path: String,
     /// The options. Stores check them: an unknown one is exit status 2 with a list of the known ones.
@@ -88,9 +90,11 @@ impl fmt::Display for Location {
         write!(f, "{}:{}", self.scheme, if self.slashes { "//" } else { "" })?;
         let secrets = &self.caller.console.secrets;
         let path = secrets.written(&self.path);
-        let (who, rest) = path.rsplit_once('@').filter(|_| self.slashes).unwrap_or(("", &path));
+        let (who, rest) = path.rsplit_once('@').filter(|_| self.is_remote).unwrap_or(("", &path));
         match who.split_once(':') {
             Some((user, _)) => write!(f, "{}:***@{}", secrets.named(user), secrets.named(rest)),
+            // Redis ignores a user without a password: it is a password without its colon.
+            None if !who.is_empty() && self.scheme.starts_with("redis") => write!(f, "***@{}", secrets.named(rest)),
             None => f.write_str(&secrets.named(&path)),
         }
     }
@@ -104,6 +108,22 @@ mod tests {
     fn timeouts(options: &[(&str, &str)]) -> Result<Timeouts> {
         let pairs = options.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
         Location { options: pairs.collect(), ..Location::default() }.timeouts()
+    }
+
+    #[test]
+    fn a_password_before_a_server_is_not_shown_and_a_file_keeps_its_name() {
+        for (slashes, is_remote, path, shown) in [
+            (true, true, "u:pw@h/d", "x://u:***@h/d"),
+            (false, true, "u:pw@h/d", "x:u:***@h/d"),
+            (false, true, ":p@w@h", "x::***@h"),
+            (false, true, "/u:pw@h/d", "x:/u:***@h/d"),
+            (true, true, "u@h:1/d", "x://u@h:1/d"),
+            (false, false, "a:b@c.db", "x:a:b@c.db"),
+        ] {
+            let (scheme, path) = ("x".to_owned(), path.to_owned());
+            let location = Location { scheme, slashes, is_remote, path, ..Location::default() };
+            assert_eq!(location.to_string(), shown);
+        }
     }
 
     #[test]

@@ -135,7 +135,8 @@ impl Args {
     fn stage_spec(&self) -> StageSpec<'_> {
         let (side, branch) = (self.duplicates.as_deref(), self.branch.branch.as_deref());
         let (range, kind) = (Some(&self.range), Some(Kind::Event));
-        StageSpec { side, range, branch, kind, side_kind: kind, ..StageSpec::new(&self.stage) }
+        let new = StageSpec::new(&self.stage);
+        StageSpec { side, range, branch, kind, side_kind: kind, needs_events: true, ..new }
     }
 
     fn source(&self, run: &Run) -> Result<SourceOptions> {

@@ -233,9 +233,10 @@ fn location(store: &'static Store, scheme: &str, rest: &str, caller: &Caller) ->
     }
     // After slashes the path is part of a URL, which its client decodes.
     let secrets = &caller.console.secrets;
-    let path = if slashes && store.is_remote() { secrets.reveal_encoded(path) } else { secrets.reveal(path) };
+    let is_remote = store.is_remote();
+    let path = if slashes && is_remote { secrets.reveal_encoded(path) } else { secrets.reveal(path) };
     let options = options.into_iter().map(|(name, value)| (name, secrets.reveal(&value))).collect();
-    let location = Location { scheme: scheme.to_owned(), slashes, path, options, caller: caller.clone() };
+    let location = Location { scheme: scheme.to_owned(), slashes, is_remote, path, options, caller: caller.clone() };
     location.check_options(store.scheme, store.options)?;
     Ok(location)
 }

@@ -150,6 +150,36 @@ fn tables_that_an_older_evt_created_are_not_those_of_another_program() {
     user.ingest(&["--check", "--to", &user.to]).succeeds();
 }
 
+#[test]
+fn a_check_finds_that_a_schema_has_a_name_that_the_server_reserves() {
+    let Some(user) = User::new("check-reserved", "SUPERUSER") else { return };
+    user.assert_refused(&user.to.replace("?schema=", "?schema=pg_"), 78, "found a name that begins with pg_");
+}
+
+#[test]
+fn a_check_finds_that_a_table_of_an_input_is_unknown_or_holds_other_rows() {
+    let dir = Dir::new("check-tables");
+    let uris = [postgres().map(|(_, uri, schema)| format!("{uri}?schema={schema}&"))];
+    let uris = uris.into_iter().chain([redis().map(|(_, uri, prefix)| format!("{uri}?prefix={prefix}&"))]);
+    for uri in uris.flatten() {
+        dir.write("in.jsonl", "{\"event_time\":\"2026-01-01T00:00:00Z\"}\n");
+        let to = uri.trim_end_matches('&');
+        dir.run("evt-window", &["-q", "in.jsonl", "--time", "event_time", "--size", "1m", "--to", to]).succeeds();
+        let (unknown, metrics) = (format!("{uri}table=nosuch"), format!("{uri}table=aggregated_metrics"));
+        let window = ["evt-window", &metrics, "--size", "1m", "--to", "s.jsonl"];
+        for (line, cause) in
+            [(&["evt-view", &unknown][..], "unknown table"), (&window, "expected events, found rows of kind metric")]
+        {
+            for check in [&["--check"][..], &[]] {
+                let run = dir.run(line[0], &[&line[1..], check].concat()).ends_with(2);
+                assert!(run.stderr().contains(cause), "{run}");
+            }
+        }
+        dir.run("evt-view", &[metrics.as_str(), "--check"]).succeeds();
+        dir.run("evt-view", &[to, "--check"]).succeeds();
+    }
+}
+
 /// Metrics in `m.arrows`, and the URI of the same server and prefix as user `name`.
 fn metrics_for(dir: &Dir, uri: &str, prefix: &str, name: &str) -> String {
     dir.write("in.jsonl", "{\"event_time\":\"2026-01-01T00:00:00Z\"}\n");

@@ -132,14 +132,21 @@ fn a_coding_of_the_transfer_other_than_chunked_is_not_implemented() {
     let chunks = format!("{:x}\r\n{body}\r\n0\r\n\r\n", body.len());
     let post = |codings: &str| {
         let head = format!("POST /v1/events HTTP/1.1\r\nhost: h\r\nconnection: close\r\n{codings}\r\n\r\n");
-        listener.raw((head + &chunks).as_bytes()).map(|answer| answer.status)
+        listener.raw((head + &chunks).as_bytes()).expect("an answer")
     };
     for codings in ["gzip, chunked", "gzip,chunked", "deflate\r\ntransfer-encoding: chunked"] {
-        assert_eq!(post(&format!("transfer-encoding: {codings}")), Some(501), "{codings}");
+        let answer = post(&format!("transfer-encoding: {codings}"));
+        assert!(answer.status == 501 && answer.body.contains("expected chunked"), "{codings}: {answer:?}");
+    }
+    for codings in ["identity", "gzip", "foo", "chunked, gzip"] {
+        let answer = post(&format!("transfer-encoding: {codings}"));
+        assert!(answer.status == 400 && answer.body.is_empty(), "{codings}: {answer:?}");
     }
     for codings in ["transfer-encoding: chunked", "Transfer-Encoding: Chunked "] {
-        assert_eq!(post(codings), Some(200), "{codings}");
+        assert_eq!(post(codings).status, 200, "{codings}");
     }
+    let empty = listener.json("{\"events\":[]}");
+    assert!(empty.status == 200 && empty.body.contains("\"accepted\":0"), "{empty:?}");
     listener.stop();
     assert_eq!(dir.rows("out.jsonl").len(), 2);
 }

@@ -153,6 +153,7 @@ mod selection;
 mod servers;
 mod services;
 mod sessions;
+mod shown_names;
 mod siege;
 mod siege_requests;
 mod signals;

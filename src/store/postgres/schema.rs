@@ -129,8 +129,12 @@ pub async fn check_server(link: &Link) -> Result<(), Failure> {
 /// Checks that the user may create tables; `schema` is the one of the URI, which a run creates.
 pub async fn check_creation(link: &Link, schema: Option<&str>) -> Result<(), Failure> {
     let sql = "SELECT current_schema()::TEXT, has_schema_privilege(current_schema(), 'CREATE'),
-        has_database_privilege(current_database(), 'CREATE')";
+        has_database_privilege(current_database(), 'CREATE'),
+        current_setting('allow_system_table_mods', true) IS NOT DISTINCT FROM 'on'";
     let row = link.client.query_one(sql, &[]).await?;
+    if schema.is_some_and(|schema| schema.starts_with("\"pg_")) && !row.get::<_, bool>(3) {
+        return Err(rejected("expected a schema that may be created, found a name that begins with pg_"));
+    }
     // PostgreSQL requires this privilege of CREATE SCHEMA IF NOT EXISTS even if the schema exists.
     if schema.is_some() && !row.get::<_, bool>(2) {
         return Err(rejected("expected the privilege CREATE on the database, which a schema needs, found none"));

@@ -150,7 +150,8 @@ fn a_server_that_has_too_many_clients_is_retried() {
     for login in ["", "user:password@"] {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let path = format!("{login}{}/0", listener.local_addr().unwrap());
-        let location = Location { scheme: "redis".to_owned(), path, slashes: true, ..Location::default() };
+        let scheme = "redis".to_owned();
+        let location = Location { scheme, path, slashes: true, is_remote: true, ..Location::default() };
         let server = std::thread::spawn(move || {
             let (mut client, _) = listener.accept().unwrap();
             client.read_exact(&mut [0]).unwrap();

@@ -192,6 +192,9 @@ impl Tool for Args {
             && let Some(set) = findings.take(loader.load())
         {
             set.bad.iter().for_each(|bad| _ = findings.take::<()>(Err(Error::new(bad.error.kind(), bad.message()))));
+            if set.bad.is_empty() && set.rules.is_empty() {
+                findings.take::<()>(Err(loader.no_rule()));
+            }
             set.rules.iter().for_each(|rule| findings.ready(format!("rule {}", rule.rule.name)));
             rules = set.rules;
         }

@@ -209,7 +209,7 @@ impl Tool for Args {
 impl Args {
     fn stage_spec(&self) -> StageSpec<'_> {
         let pipe = if self.show.plot { &table::FORMAT } else { FORMATS.pipe };
-        StageSpec { formats: DefaultFormats { pipe, ..FORMATS }, ..StageSpec::new(&self.stage) }
+        StageSpec { formats: DefaultFormats { pipe, ..FORMATS }, lists_tables: true, ..StageSpec::new(&self.stage) }
     }
 
     /// Makes the operator once the first rows are known.

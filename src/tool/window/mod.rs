@@ -441,7 +441,8 @@ impl Args {
         let (range, checkpoint) = (Some(&self.range), Some(&self.checkpoint));
         let branch = self.branch.branch.as_deref();
         let (kind, side_kind) = (Some(Kind::Metric), Some(Kind::Late));
-        StageSpec { formats, side: self.late.as_deref(), checkpoint, range, branch, kind, side_kind, ..new }
+        let new = StageSpec { kind, side_kind, needs_events: true, ..new };
+        StageSpec { formats, side: self.late.as_deref(), checkpoint, range, branch, ..new }
     }
 
     fn source(&self, mapping: mapping::Options, run: &Run) -> Result<SourceOptions> {
