@@ -135,12 +135,14 @@ pub fn gap(wanted: i64, extent: OffsetSpan) -> Option<Gap> {
     (wanted < extent.low || wanted > extent.high).then_some(Gap { wanted, extent, recreated: None })
 }
 
-/// Returns the gap if a position is one of an earlier topic of the same name. `present` is the id of the topic. A topic
-/// without an id is not compared, and nothing is lost if the earlier topic was not read yet.
-pub fn recreated(position: &Position, present: Option<TopicId>, extent: OffsetSpan) -> Option<Gap> {
+/// Returns the gap if a position is one of an earlier topic of the same name. `present` is the id of the topic, and
+/// `end` that of the range in the earlier one. A topic without an id is not compared, and nothing is lost if the
+/// earlier topic was not read yet, unless records before the end were to be read.
+pub fn recreated(position: &Position, present: Option<TopicId>, extent: OffsetSpan, end: Option<i64>) -> Option<Gap> {
     let recreated = RecreatedTopic { read: position.topic_id?, present: present? };
-    let is_other = recreated.read != recreated.present && position.offset > 0;
-    is_other.then_some(Gap { wanted: position.offset, extent, recreated: Some(recreated) })
+    let is_lost = position.offset > 0 || end.is_some_and(|end| end > position.offset);
+    let is_gap = is_lost && recreated.read != recreated.present;
+    is_gap.then_some(Gap { wanted: position.offset, extent, recreated: Some(recreated) })
 }
 
 /// Returns the offset that `bound` denotes in a partition. `at_instant` is the first offset at the bound's instant, if
@@ -207,17 +209,20 @@ mod tests {
     fn a_position_in_an_earlier_topic_of_the_name_is_a_gap() {
         let [read, present] = ["sVv-a5OcT9-0w_YkfEzn3g", "1QvNQ1nxRzaB5uPfYQ1aJg"].map(TopicId::parse);
         let kept = |offset, topic_id| Position { topic_id, ..at(offset) };
-        let found = recreated(&kept(15, read), present, SOME).unwrap();
+        let recreated = |position: &Position, present| recreated(position, present, SOME, None);
+        let found = recreated(&kept(15, read), present).unwrap();
         assert!(found.is_of_other_records());
         assert!(
             found.describe().contains("found 1QvNQ1nxRzaB5uPfYQ1aJg: the topic was recreated"),
             "{}",
             found.describe()
         );
-        assert_eq!(recreated(&kept(15, read), read, SOME), None);
-        assert_eq!(recreated(&kept(0, read), present, SOME), None, "nothing was read");
-        assert_eq!(recreated(&kept(15, None), present, SOME), None, "kept by an earlier version");
-        assert_eq!(recreated(&kept(15, read), None, SOME), None, "a broker without ids");
+        assert_eq!(recreated(&kept(15, read), read), None);
+        assert_eq!(recreated(&kept(0, read), present), None, "nothing was read");
+        assert_eq!(recreated(&kept(15, None), present), None, "kept by an earlier version");
+        assert_eq!(recreated(&kept(15, read), None), None, "a broker without ids");
+        let unread = |end| super::recreated(&kept(0, read), present, SOME, Some(end)).map(|gap| gap.wanted);
+        assert_eq!((unread(3), unread(0)), (Some(0), None), "records before the end were to be read");
     }
 
     #[test]

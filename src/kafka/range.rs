@@ -350,7 +350,9 @@ pub fn resolve(
     let start = options.start.clone().unwrap_or(Bound::Earliest);
     let starts = offsets(cluster, &start, cursors)?;
     let end = options.end.clone().or((read_mode == ReadMode::Bounded).then_some(Bound::Latest));
-    let ends = end.map(|end| offsets(cluster, &end, cursors)).transpose()?;
+    if let Some(end) = end {
+        set_ends(cluster, &end, cursors)?;
+    }
     let kept = match &start {
         Bound::Kept(kept) => Some(kept),
         _ => None,
@@ -363,7 +365,6 @@ pub fn resolve(
     };
     let committed = if of_group.is_empty() { vec![] } else { cluster.committed(&of_group)? };
     for (at, cursor) in cursors.iter_mut().enumerate() {
-        cursor.end = ends.as_ref().map(|ends| ends[at].unwrap_or(cursor.extent.high).min(cursor.extent.high));
         let committed = committed.iter().find(|position| position.id == cursor.id);
         let kept = kept.and_then(|kept| kept.of(cursor.id.topic, cursor.id.number));
         let kept_time = kept.and_then(|kept| kept.stream_time);
@@ -377,12 +378,44 @@ pub fn resolve(
         };
         let topic_id = topic_ids.get(cursor.id.topic).copied().flatten();
         cursor.topic.id = committed.map_or_else(|| kept?.topic_id, |position| position.topic_id);
-        match position::recreated(&cursor.start(), topic_id, cursor.extent) {
+        match position::recreated(&cursor.start(), topic_id, cursor.extent, None) {
             Some(gap) => cursor.skip(topics, gap)?,
             None => cursor.skip_gap(topics, cursor.extent)?,
         };
         cursor.topic = KnownTopic { id: topic_id, checked: cursor.next };
     }
+    Ok(())
+}
+
+/// Ends each range where the bound is in the partition, at its present end at the latest.
+fn set_ends(cluster: &dyn Cluster, bound: &Bound, cursors: &mut [PartitionCursor]) -> Result<()> {
+    let ends = offsets(cluster, bound, cursors)?;
+    for (cursor, end) in cursors.iter_mut().zip(ends) {
+        let high = cursor.extent.high;
+        cursor.end = Some(end.map_or(high, |end| end.min(high)));
+    }
+    Ok(())
+}
+
+/// Moves a cursor to the start of a topic that was created again. A range with an end gets an end in the new topic.
+/// Errors: exit status 65 if records of the earlier topic were to be read, unless `on_gap=continue`.
+pub fn begin_again(
+    cluster: &dyn Cluster,
+    topics: &Topics,
+    cursor: &mut PartitionCursor,
+    present: TopicId,
+) -> Result<()> {
+    // The first offset of a new topic. If brokers have removed its first records since, the source reports it.
+    cursor.extent = OffsetSpan { low: 0, ..cluster.extent(cursor.id)? };
+    match position::recreated(&cursor.start(), Some(present), cursor.extent, cursor.end) {
+        Some(gap) => _ = cursor.skip(topics, gap)?,
+        None => cursor.next = 0,
+    }
+    if cursor.end.is_some() {
+        let end = topics.address.options.end.as_ref().unwrap_or(&Bound::Latest);
+        set_ends(cluster, end, std::slice::from_mut(cursor))?;
+    }
+    cursor.topic.id = Some(present);
     Ok(())
 }
 

@@ -6,8 +6,8 @@
 //! at intervals, after each pause, and before positions are stored.
 
 use super::client::Topics;
-use super::position::{self, ByPartition, OffsetSpan, PartitionId, Position};
-use super::range::{KnownTopic, PartitionCursor};
+use super::position::{ByPartition, OffsetSpan, PartitionId, Position};
+use super::range::{self, KnownTopic, PartitionCursor};
 use super::source::Cluster;
 use crate::counts::counted;
 use crate::error::{Error, ErrorKind, Result};
@@ -161,6 +161,10 @@ pub fn compare(
     is_by_id: bool,
 ) -> Result<Vec<usize>> {
     let is_new = |cursor: &PartitionCursor| {
+        // What was to be read has been read, of the earlier topic.
+        if cursor.ended && (is_by_id || cursor.next == cursor.topic.checked) {
+            return None;
+        }
         // A topic that does not exist at this moment has no id.
         let id = present.get(cursor.id.topic).copied().flatten()?;
         Some((id, cursor.topic.id.is_some_and(|read| read != id)))
@@ -178,13 +182,7 @@ pub fn compare(
             if !is_by_id && cursor.next != cursor.topic.checked {
                 return Err(mixed(topics, cursor, id));
             }
-            // The first offset of a new topic. If brokers have removed its first records since, the source reports it.
-            cursor.extent = OffsetSpan { low: 0, ..cluster.extent(cursor.id)? };
-            match position::recreated(&cursor.start(), Some(id), cursor.extent) {
-                Some(gap) => _ = cursor.skip(topics, gap)?,
-                None => cursor.next = 0,
-            }
-            cursor.topic.id = Some(id);
+            range::begin_again(cluster, topics, cursor, id)?;
             moved.push(at);
         }
         cursor.topic.checked = cursor.next;

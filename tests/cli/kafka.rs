@@ -385,6 +385,8 @@ fn what_is_not_there_is_said_before_anything_is_read() {
         (vec![bench.uri(&topic, "?format=avro")], 2, "registry"),
         (vec![bench.uri(&topic, "?bogus=1")], 2, "unknown option 'bogus'"),
         (vec![bench.uri(&topic, "?rdkafka.bogus=1")], 2, "bogus"),
+        (vec![bench.uri(&topic, "?rdkafka.fetch.max.bytes=2000")], 2, "`fetch.max.bytes` must be >="),
+        (vec!["--check".into(), bench.uri(&topic, "?rdkafka.fetch.max.bytes=2000")], 2, "`fetch.max.bytes` must be >="),
         (vec!["in.jsonl".into(), "--to".into(), bench.uri("evt-no-such-topic", "")], 2, "does not exist"),
         (
             vec!["in.jsonl".into(), "--to".into(), bench.uri(&topic, "?group=g")],

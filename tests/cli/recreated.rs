@@ -8,8 +8,8 @@ use crate::kafka::{event, record};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{BufRead as _, BufReader, Read as _};
-use std::process::{Child, Stdio};
+use std::io::{BufRead as _, BufReader, Lines, Read as _};
+use std::process::{Child, ChildStdout, Stdio};
 
 /// A run over a topic that is deleted and created again under it.
 struct Case {
@@ -116,21 +116,74 @@ fn a_topic_made_anew_under_a_bounded_read_is_an_error() {
         let topic = bench.topic("t", 1, &[]);
         let events: Vec<String> = (0..60_000).map(|n| event(n, "s")).collect();
         bench.produce(events.iter().map(|value| record(&topic, 0, value)));
-        let mut command = bench.dir.command("evt-view", &[&bench.uri(&topic, fetcher), "-o", "jsonl"]);
-        let command = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = command.spawn().expect("it starts");
+        let mut child = begun(&bench, &bench.uri(&topic, fetcher));
         let mut rows = BufReader::new(child.stdout.take().expect("it is piped")).lines();
         rows.next().expect("a row").expect("it is text");
         // The run waits for its reader meanwhile.
         make_anew(&bench, &topic, 100_000..160_000);
-        let rows = rows.map(|row| serde_json::from_str::<Value>(&row.expect("it is text")).expect("JSON"));
-        let new = rows.filter(|row| row["properties"]["n"].as_u64().is_some_and(|n| n >= 100_000)).count();
+        let new = new_rows(rows);
         // By name, some of the new ones are read before the ids are compared.
         assert!(new == 0 || !fetcher.is_empty(), "{new} rows of the new topic");
         let output = child.wait_with_output().expect("it ends");
         let said = String::from_utf8_lossy(&output.stderr);
         assert!(status(output.status) == 65 && said.contains("recreated"), "{fetcher}: {said}");
     }
+}
+
+/// A read up to the present end reads one topic after the other. One that is created again before its turn has lost the
+/// records that it had when the run began, and its new ones have nothing to do with the old end.
+#[test]
+fn a_topic_made_anew_before_a_bounded_read_comes_to_it_is_a_gap() {
+    for (name, fetcher) in [("idunread", ""), ("nmunread", "&rdkafka.fetch.min.bytes=1")] {
+        let Some(bench) = Bench::new(name) else { return };
+        let [first, second] = ["first", "t"].map(|name| bench.topic(name, 1, &[]));
+        let events: Vec<String> = (0..60_000).map(|n| event(n, "s")).collect();
+        bench.produce(events.iter().map(|value| record(&first, 0, value)));
+        bench.produce(events[..3000].iter().map(|value| record(&second, 0, value)));
+        for (on_gap, new) in [("fail", 5000), ("continue", 5000), ("fail", 100), ("continue", 100)] {
+            let uri = bench.uri(&format!("{first},{second}"), &format!("?on_gap={on_gap}{fetcher}"));
+            let mut child = begun(&bench, &uri);
+            let mut rows = BufReader::new(child.stdout.take().expect("it is piped")).lines();
+            rows.next().expect("a row").expect("it is text");
+            make_anew(&bench, &second, 100_000..100_000 + new);
+            assert_eq!((new_rows(rows), on_gap), (if on_gap == "fail" { 0 } else { new }, on_gap), "{fetcher}");
+            let output = child.wait_with_output().expect("it ends");
+            let said = String::from_utf8_lossy(&output.stderr);
+            assert_eq!(status(output.status), if on_gap == "fail" { 65 } else { 0 }, "{fetcher} {new}: {said}");
+            assert_eq!(said.matches("the topic was recreated").count(), 1, "{fetcher} {on_gap} {new}: {said}");
+            assert!(said.contains(&format!("{second}/0@0: expected the topic with the id ")), "{said}");
+        }
+    }
+}
+
+/// Reading on after the gap, a run with an end reads all that the new topic has when the gap is found.
+#[test]
+fn a_topic_made_anew_in_the_middle_of_a_bounded_read_is_read_to_its_own_end() {
+    let Some(bench) = Bench::new("idmiddle") else { return };
+    let topic = bench.topic("t", 1, &[]);
+    let events: Vec<String> = (0..60_000).map(|n| event(n, "s")).collect();
+    bench.produce(events.iter().map(|value| record(&topic, 0, value)));
+    let mut child = begun(&bench, &bench.uri(&topic, "?on_gap=continue"));
+    let mut rows = BufReader::new(child.stdout.take().expect("it is piped")).lines();
+    rows.next().expect("a row").expect("it is text");
+    make_anew(&bench, &topic, 100_000..170_000);
+    assert_eq!(new_rows(rows), 70_000);
+    let output = child.wait_with_output().expect("it ends");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(status(output.status) == 0 && said.contains("the topic was recreated; reading on at 0"), "{said}");
+}
+
+/// Starts evt-view, whose outputs are piped.
+fn begun(bench: &Bench, uri: &str) -> Child {
+    let mut command = bench.dir.command("evt-view", &[uri, "-o", "jsonl"]);
+    let command = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command.spawn().expect("it starts")
+}
+
+/// The number of the rest of the rows that are of a new topic.
+fn new_rows(rows: Lines<BufReader<ChildStdout>>) -> usize {
+    let rows = rows.map(|row| serde_json::from_str::<Value>(&row.expect("it is text")).expect("JSON"));
+    rows.filter(|row| row["properties"]["n"].as_u64().is_some_and(|n| n >= 100_000)).count()
 }
 
 /// librdkafka ends the reading of a topic that it has known for some time, once brokers do not know it any more.

@@ -298,6 +298,10 @@ impl Topics {
             KafkaError::ClientConfig(_, why, name, _) => {
                 Error::usage(format!("{address}: setting {name}")).because(why)
             }
+            // Settings that do not go together. No broker takes part here; only a thread may be missing besides.
+            KafkaError::ClientCreation(why) if !why.contains("thread") => {
+                Error::usage(format!("{address}: librdkafka rejects the settings")).because(why)
+            }
             other => failed(address, "creating a client failed", &other),
         })
     }

@@ -278,7 +278,7 @@ impl KafkaInput {
     }
 
     /// Begins the next topic once all partitions being read have ended; returns whether all topics have ended.
-    fn is_at_end(&mut self) -> Result<bool> {
+    fn is_at_end(&mut self, emitter: &mut RecordEmitter) -> Result<bool> {
         while !self.is_subscribed() && !self.reading.partitions.cursors.iter().any(PartitionCursor::is_read) {
             let cursors = &mut self.reading.partitions.cursors;
             let read: Vec<_> = cursors.iter().filter(|cursor| !cursor.waits).map(|cursor| cursor.id).collect();
@@ -287,6 +287,7 @@ impl KafkaInput {
             cursors.iter_mut().for_each(|cursor| cursor.waits &= cursor.id.topic != next);
             self.reading.source.revoke(&read)?;
             self.reading.source.assign(&self.reading.partitions.starts())?;
+            self.reading.confirm_unread(emitter)?;
         }
         Ok(false)
     }
@@ -414,7 +415,7 @@ impl Input for KafkaInput {
         if let Some(step) = self.follow_group(emitter)? {
             return Ok(step);
         }
-        if self.is_at_end()? {
+        if self.is_at_end(emitter)? {
             self.reading.confirm_topics(emitter)?;
             if let Some(progress) = self.reading.partitions.ended() {
                 emitter.stamp_mut().control(Control::Progress(progress));
