@@ -119,7 +119,7 @@ impl Stop {
     }
 
     /// Returns when the first signal was noted.
-    fn since(&self) -> Option<Duration> {
+    pub fn since(&self) -> Option<Duration> {
         self.signal().map(|_| *self.since.get_or_init(|| self.clock.monotonic()))
     }
 

@@ -13,7 +13,12 @@ pub fn run(input: &[u8]) {
     if let Ok(uri) = Uri::parse(text, &Default::default()) {
         assert!(!uri.origin().is_empty());
     }
-    let _ = (args::parse_share(text), evt::parse::size::parse_buffer(text), args::parse_count(text), parse_names(text));
+    let _ = (
+        args::parse_share(text),
+        evt::parse::size::parse_buffer(text),
+        args::parse_count::<u64>(text),
+        parse_names(text),
+    );
     let _ = evt::time::parse_flag_instant(text, 1_700_000_000_000_000, None);
     let _ = evt::time::parse_flag_instant(text, 1_700_000_000_000_000, evt::mapping::When::zone("Europe/Zurich").ok());
     if let Ok(micros) = parse_duration(text) {

@@ -20,7 +20,6 @@ use chrono_tz::Tz;
 use clap::{Args, ValueEnum};
 use encoding_rs::Encoding;
 use std::ffi::OsString;
-use std::num::NonZero;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
@@ -86,7 +85,7 @@ pub struct CommonArgs {
     #[arg(long, value_name = "SIZE", default_value = "1MiB", value_parser = size::parse_buffer)]
     pub max_record: usize,
     /// Fail if an input of more than 100 MiB decompressed is more than N times its compressed size
-    #[arg(long, value_name = "N", default_value_t = 1000)]
+    #[arg(long, value_name = "N", default_value = "1000", value_parser = parse_count::<u64>)]
     pub max_decompression_ratio: u64,
     /// Read librdkafka settings for all topics from FILE, one NAME=VALUE per line
     #[arg(long, value_name = "FILE")]
@@ -298,15 +297,15 @@ pub struct CheckpointArgs {
     #[arg(long, value_name = "DURATION", value_parser = parse_duration, default_value = "10s", requires = "checkpoint")]
     pub checkpoint_every: i64,
     /// Keep the last N complete epochs
-    #[arg(long, value_name = "N", default_value = "2", requires = "checkpoint")]
-    pub keep_epochs: NonZero<usize>,
+    #[arg(long, value_name = "N", default_value = "2", value_parser = parse_positive::<usize>, requires = "checkpoint")]
+    pub keep_epochs: usize,
     /// Continue from the K-th epoch before the last one, such as n-1 if the last one is damaged; outputs without keys
     /// get rows twice
     #[arg(long, value_name = "n-K", value_parser = parse_epoch_back, requires = "checkpoint")]
     pub restore: Option<usize>,
     /// Expect N last stages, because tee(1) splits the pipe
-    #[arg(long, value_name = "N", default_value = "1", requires = "checkpoint")]
-    pub ends: NonZero<usize>,
+    #[arg(long, value_name = "N", default_value = "1", value_parser = parse_positive::<usize>, requires = "checkpoint")]
+    pub ends: usize,
 }
 
 /// The flag of a stage that may stand behind tee(1) in a pipe with a checkpoint.
@@ -348,7 +347,7 @@ impl CheckpointArgs {
     /// Returns the settings of the checkpoint, if there is one.
     pub fn options(&self) -> Option<CheckpointOptions> {
         let every = Duration::from_micros(self.checkpoint_every.unsigned_abs());
-        let (kept, back, ends) = (self.keep_epochs.get(), self.restore.unwrap_or(0), self.ends.get());
+        let (kept, back, ends) = (self.keep_epochs, self.restore.unwrap_or(0), self.ends);
         self.checkpoint.clone().map(|path| CheckpointOptions { path, every, kept, back, ends })
     }
 }
@@ -533,7 +532,7 @@ fn parse_encoding(text: &str) -> Result<&'static Encoding, String> {
 fn parse_report(text: &str) -> Result<Report, String> {
     match text {
         "all" => Ok(Report::All),
-        _ => text.parse().map(Report::First).map_err(|_| "expected a number or all".to_owned()),
+        _ => parse_count(text).map(Report::First).map_err(|_| "expected a number or all".to_owned()),
     }
 }
 
@@ -548,8 +547,8 @@ fn parse_unit(text: &str) -> Result<TimeUnit, String> {
     TimeUnit::from_name(text).ok_or_else(|| "expected one of s ms us ns d".to_owned())
 }
 
-/// Parses a count: `10`, `5k`, `1M`.
-pub fn parse_count(text: &str) -> Result<u64, String> {
+/// Parses a count that fits the type of a flag: `10`, `5k`, `1M`.
+pub fn parse_count<T: TryFrom<u64>>(text: &str) -> Result<T, String> {
     let (number, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()));
     let scale = match unit {
         "" => 1,
@@ -558,7 +557,17 @@ pub fn parse_count(text: &str) -> Result<u64, String> {
         "G" => 1_000_000_000,
         _ => return Err("expected a count like 500, 10k, 5M or 1G".to_owned()),
     };
-    number.parse::<u64>().ok().and_then(|n| n.checked_mul(scale)).ok_or_else(|| "expected a count like 10k".to_owned())
+    let count = number.parse::<u64>().ok().and_then(|n| n.checked_mul(scale));
+    let count = count.ok_or_else(|| "expected a count like 10k".to_owned())?;
+    T::try_from(count).map_err(|_| "expected a smaller count".to_owned())
+}
+
+/// Parses a count of at least 1.
+pub fn parse_positive<T: TryFrom<u64>>(text: &str) -> Result<T, String> {
+    match parse_count::<u64>(text)? {
+        0 => Err("expected a count of at least 1".to_owned()),
+        _ => parse_count(text),
+    }
 }
 
 /// Parses a share: `0.01` or `1%`, between 0 and 1.

@@ -181,12 +181,12 @@ pub fn over_http(mut mapping: mapping::Options) -> mapping::Options {
 }
 
 fn parse_rate(text: &str) -> Result<NonZeroU32, String> {
-    let rate = u32::try_from(parse_count(text)?).ok().and_then(NonZeroU32::new);
+    let rate = u32::try_from(parse_count::<u64>(text)?).ok().and_then(NonZeroU32::new);
     rate.ok_or_else(|| "expected a rate between 1 and 4G events per second".to_owned())
 }
 
 fn parse_connections(text: &str) -> Result<usize, String> {
-    let count = usize::try_from(parse_count(text)?).ok();
+    let count = usize::try_from(parse_count::<u64>(text)?).ok();
     count.filter(|count| (1..=1_000_000).contains(count)).ok_or_else(|| "expected a number between 1 and 1M".to_owned())
 }
 

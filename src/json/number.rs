@@ -14,11 +14,13 @@ pub fn write_float(out: &mut String, value: impl Into<f64> + Debug + Copy) {
 }
 
 /// Appends a number (`f32` or `f64`) as in RFC 8785: the shortest digits, without an exponent from 1e-6 to 1e21, whole
-/// numbers without a fraction. A zero keeps its sign, so the text reads back as the same number.
+/// numbers without a fraction, NaN and infinities as words. A zero keeps its sign, so the text reads back as the same
+/// number.
 pub fn write_number<T: Into<f64> + Display + LowerExp + Copy>(out: &mut String, number: T) {
     let size = number.into().abs();
     // Writing to a String cannot fail.
     let _ = match size {
+        _ if !size.is_finite() => write!(out, "{}", special_word(number.into()).unwrap_or_default()),
         1e21..f64::INFINITY => {
             let text = format!("{number:e}");
             write!(out, "{}", text.replace('e', "e+"))
@@ -113,7 +115,7 @@ mod tests {
             (5e-324, "5e-324"),
             (-1.25e-9, "-1.25e-9"),
             (f64::NAN, "NaN"),
-            (f64::NEG_INFINITY, "-inf"),
+            (f64::NEG_INFINITY, "-Infinity"),
         ] {
             let mut text = String::new();
             write_number(&mut text, number);

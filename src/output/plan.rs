@@ -25,7 +25,7 @@ use crate::parse::query;
 use crate::run::Run;
 use crate::run::io::Io;
 use crate::store::disk::Disk;
-use crate::store::{AtOnce, CheckScope, Location, Medium, OpenOptions, Store};
+use crate::store::{CheckScope, Location, Medium, OpenOptions, Store};
 use crate::uri::Uri;
 use crate::uri::kafka::{Address, TopicFormat};
 use arrow::array::RecordBatch;
@@ -135,13 +135,11 @@ impl Destination {
             }
             Destination::Store(store, location) => {
                 let is_at_once = store.is_at_once(&location)?;
-                let at_once =
-                    is_at_once.then(|| AtOnce { sessions: sessions_of(&rows.schema), attempt: plan.epoch.run });
                 let options = OpenOptions {
                     pipeline: plan.key(),
                     run: plan.run(),
                     epochs: true,
-                    at_once,
+                    is_at_once,
                     disk: rows.disk,
                     ..open_options(run, rows.up)
                 };
@@ -474,13 +472,13 @@ impl OutputPlan {
         let sink = match epochs.filter(|_| !matches!(destination, Destination::Null)) {
             None => destination.open(producer, &spec, OpenRows { schema, kind, up: up.clone(), disk }, run)?,
             Some(plan) => {
+                let (sessions, shown) = (sessions_of(&schema), name.clone());
                 let rows = OpenRows { schema, kind, up: up.clone(), disk };
-                let shown = name.clone();
                 let open = move |run: &Rc<Run>, plan: &EpochPlan| {
                     let mut target = destination.open_in_epochs(&spec, rows, plan, run)?;
                     target.check_committed(plan, &shown).map(|()| target)
                 };
-                OpenTarget::Epochs(Box::new(EpochOutput::open(plan, run, open)?))
+                OpenTarget::Epochs(Box::new(EpochOutput::open(plan, sessions, run, open)?))
             }
         };
         if is_remote {
@@ -534,7 +532,7 @@ impl format::Encoder for NarrowEncoder {
 pub fn open_options(run: &Run, up: ServerStatus) -> OpenOptions {
     let (pipeline, clock) = (run.pipeline.clone(), run.clock.clone());
     let (run, disk) = (run.id.clone(), run.io.disk());
-    OpenOptions { up, pipeline, run, epochs: false, at_once: None, clock: Arc::new(move || clock.now()), disk }
+    OpenOptions { up, pipeline, run, epochs: false, is_at_once: false, clock: Arc::new(move || clock.now()), disk }
 }
 
 /// Returns the header of a file in a text format; empty if the format has none.

@@ -427,7 +427,7 @@ impl Epochs {
             // The first stage sends no barrier while a later stage has not committed, and a quiet stream without
             // barriers writes nothing, so no write would show that a later stage was killed.
             let is_lost = self.checkpoint.has_readers() && self.run.io.has_lost_reader(Duration::ZERO);
-            return if is_lost { Err(self.abandoned()) } else { Ok(false) };
+            return if is_lost { Err(self.lost()) } else { Ok(false) };
         }
         // Before the log and the marks: a stage may have failed after it has committed the epoch.
         let failed = self.look_for_failure(now)?;
@@ -450,7 +450,7 @@ impl Epochs {
         }
         let waited = now.saturating_sub(first.start);
         if is_lost {
-            return Err(self.abandoned());
+            return Err(self.lost());
         }
         if self.every.is_some() && waited >= SLOW && !std::mem::replace(&mut first.is_reported, true) {
             let missing = self.checkpoint.missing(first.epoch)?;
@@ -527,9 +527,21 @@ impl Epochs {
         }
     }
 
-    /// Makes the error of a run whose later stages have ended before the last epoch was complete. Exit status 75.
+    /// Makes the error of a run that has waited long enough for its later stages. Exit status 75.
     #[cold]
     pub fn abandoned(&self) -> Error {
+        let Some(signal) = self.run.stop.since() else { return self.lost() };
+        let (epoch, waited) = (self.waiting_epoch(), seconds(self.run.clock.monotonic().saturating_sub(signal)));
+        let message = format!(
+            "epoch {epoch} is not complete: the later stages have not completed it within {waited} of the signal; the \
+             next run continues after the last complete epoch"
+        );
+        Error::new(ErrorKind::Fenced, message)
+    }
+
+    /// Makes the error of a run whose later stages have ended before the last epoch was complete. Exit status 75.
+    #[cold]
+    fn lost(&self) -> Error {
         self.abandoned_because("a later stage has ended, or a program in the pipe is not a stage of evt")
     }
 
@@ -545,8 +557,13 @@ impl Epochs {
         self.abandoned_because(&format!("{stage} has failed"))
     }
 
+    /// Returns the epoch that other stages have not completed, or the one in progress.
+    fn waiting_epoch(&self) -> Epoch {
+        self.sealed.front().map_or(self.checkpoint.epoch(), |sealed| sealed.epoch)
+    }
+
     fn abandoned_because(&self, why: &str) -> Error {
-        let epoch = self.sealed.front().map_or(self.checkpoint.epoch(), |sealed| sealed.epoch);
+        let epoch = self.waiting_epoch();
         let message =
             format!("epoch {epoch} is not complete, because {why}; the next run continues after the previous epoch");
         Error::new(ErrorKind::Fenced, message)

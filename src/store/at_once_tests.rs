@@ -3,13 +3,12 @@
 
 use super::conformance::{Bench, Rows};
 use super::sample::{START, as_text};
-use super::{ALL, AtOnce, Epoch, Sink, Visibility};
+use super::{ALL, Epoch, Sink, Visibility};
 use crate::ErrorKind;
 use crate::kind::Kind;
 use crate::kind::metric::{Builder, Row};
 use crate::time::calendar::MINUTE;
 use arrow::array::RecordBatch;
-use std::collections::BTreeSet;
 
 /// Every reachable store that can write rows at once.
 fn stores() -> impl Iterator<Item = Bench> {
@@ -17,13 +16,12 @@ fn stores() -> impl Iterator<Item = Bench> {
     stores.filter_map(|store| if store.is_remote() { Bench::on_server(store) } else { Some(Bench::new(store)) })
 }
 
-/// Opens a store as a process of run `attempt` of a checkpoint.
-fn open(bench: &Bench, attempt: u64) -> Box<dyn Sink> {
-    let at_once = AtOnce { sessions: BTreeSet::from(["visits".to_owned()]), attempt };
+/// Opens a store as a process of a run with a checkpoint.
+fn open(bench: &Bench) -> Box<dyn Sink> {
     bench.open_with(|options| {
         options.run = "checkpoint/1-evt-window".to_owned();
         options.epochs = true;
-        options.at_once = Some(at_once);
+        options.is_at_once = true;
     })
 }
 
@@ -47,8 +45,9 @@ fn row(name: &str, (start, end): (i64, i64), rows: i64) -> RecordBatch {
     builder.finish(Kind::Metric.schema()).unwrap()
 }
 
-/// Two sessions that an event connects after both have fired, and one that grows without moving.
-fn early_panes() -> Vec<RecordBatch> {
+/// Rows of a file or a topic, in which a session replaces two others, and one grows without moving; and a window that
+/// fires twice.
+fn recorded() -> Vec<RecordBatch> {
     let visit = |window, rows| row("visits", window, rows);
     vec![
         visit((0, 10), 3),
@@ -64,8 +63,8 @@ fn early_panes() -> Vec<RecordBatch> {
     ]
 }
 
-/// The same results without the early panes.
-fn last_panes() -> Vec<RecordBatch> {
+/// The rows that are stored of these in the end.
+fn results() -> Vec<RecordBatch> {
     vec![row("hours", (0, 10), 1), row("hours", (0, 60), 7), row("visits", (0, 40), 6), row("visits", (50, 60), 2)]
 }
 
@@ -78,14 +77,17 @@ fn write(sink: &mut dyn Sink, rows: &[RecordBatch]) {
 
 #[test]
 fn whatever_a_killed_process_has_written_the_next_one_leaves_each_window_once() {
-    let expected = as_text(&last_panes());
-    for step in 0..=early_panes().len() {
-        for (panes, again) in [("early", early_panes()), ("last", last_panes())] {
+    let early = || vec![row("hours", (0, 60), 4), row("hours", (0, 10), 1), row("hours", (0, 60), 7)];
+    let last = || vec![row("hours", (0, 10), 1), row("hours", (0, 60), 7)];
+    let cases = [("recorded", recorded(), recorded(), results()), ("last", early(), last(), last())];
+    for (panes, before, again, expected) in cases {
+        let expected = as_text(&expected);
+        for step in 0..=before.len() {
             for bench in stores() {
-                let mut killed = open(&bench, 1);
-                write(&mut *killed, &early_panes()[..step]);
+                let mut killed = open(&bench);
+                write(&mut *killed, &before[..step]);
                 drop(killed);
-                let mut next = open(&bench, 2);
+                let mut next = open(&bench);
                 write(&mut *next, &again);
                 next.settle().unwrap();
                 next.commit(Epoch { run: 2, number: 1 }, &mut Rows::new(Kind::Metric, vec![])).unwrap();
@@ -98,33 +100,17 @@ fn whatever_a_killed_process_has_written_the_next_one_leaves_each_window_once() 
     }
 }
 
-#[test]
-fn a_session_removes_rows_of_its_own_checkpoint_only() {
-    for bench in stores() {
-        let mut other = bench.open_with(|options| options.run = "correction".to_owned());
-        write(&mut *other, &[row("visits", (20, 30), 2)]);
-        other.finish().unwrap();
-        let mut sink = open(&bench, 1);
-        write(&mut *sink, &[row("visits", (1, 2), 1), row("visits", (40, 41), 1)]);
-        drop(sink);
-        let mut sink = open(&bench, 2);
-        write(&mut *sink, &[row("visits", (0, 40), 6)]);
-        let kept = [row("visits", (0, 40), 6), row("visits", (20, 30), 2), row("visits", (40, 41), 1)];
-        assert_eq!(bench.table(Kind::Metric), as_text(&kept), "{}", bench.location);
-    }
-}
-
 /// The rows of an old process are guarded; at its next barrier it learns that it has been replaced.
 #[test]
 fn an_old_process_repeats_rows_and_is_fenced_at_its_next_epoch() {
     for bench in stores() {
-        let (mut old, mut new) = (open(&bench, 1), open(&bench, 2));
-        write(&mut *new, &early_panes());
+        let (mut old, mut new) = (open(&bench), open(&bench));
+        write(&mut *new, &recorded());
         new.commit(Epoch { run: 2, number: 1 }, &mut Rows::new(Kind::Metric, vec![])).unwrap();
-        write(&mut *old, &early_panes());
+        write(&mut *old, &recorded());
         let fenced = old.commit(Epoch { run: 1, number: 9 }, &mut Rows::new(Kind::Metric, vec![]));
         assert_eq!(fenced.unwrap_err().kind(), ErrorKind::Fenced, "{}", bench.location);
-        assert_eq!(bench.table(Kind::Metric), as_text(&last_panes()), "{}", bench.location);
-        assert_eq!(open(&bench, 3).committed().unwrap(), Some(Epoch { run: 2, number: 1 }));
+        assert_eq!(bench.table(Kind::Metric), as_text(&results()), "{}", bench.location);
+        assert_eq!(open(&bench).committed().unwrap(), Some(Epoch { run: 2, number: 1 }));
     }
 }

@@ -76,7 +76,7 @@ impl Bench {
             pipeline: "p".to_owned(),
             run: "run".to_owned(),
             epochs: false,
-            at_once: None,
+            is_at_once: false,
             clock: Arc::new(|| super::sample::START),
             disk: self.disk.clone(),
         }
@@ -438,7 +438,7 @@ fn fill_up(path: &str) {
         pipeline: "p".to_owned(),
         run: "full".to_owned(),
         epochs: false,
-        at_once: None,
+        is_at_once: false,
         clock,
         disk: Disk::default(),
     };

@@ -82,37 +82,11 @@ fn rejected(version: Version, there: Version) -> RowOutcome {
     if version.revision == there.revision { RowOutcome::Outnumbered } else { RowOutcome::Corrected }
 }
 
-/// The session rows that were stored when a run began, which may be those of a process that was killed.
-#[derive(Default)]
-pub struct FormerSessions {
-    /// For each metric of sessions the greatest start of a stored row (µs).
-    last: AHashMap<String, i64>,
-}
-
-impl FormerSessions {
-    /// Notes the greatest start of the stored rows of a metric.
-    pub fn add(&mut self, metric: String, last: i64) {
-        self.last.insert(metric, last);
-    }
-
-    /// Whether one of these stored sessions may lie within the session of a row.
-    pub fn may_lie_in(&self, columns: &MetricColumns<'_>, row: usize) -> bool {
-        !self.last.is_empty()
-            && !columns.retracted.value(row)
-            && self.last.get(columns.names.value(row)).is_some_and(|last| columns.starts.value(row) <= *last)
-    }
-}
-
 impl RowOutcome {
-    /// Returns the outcome of a run that repeats rows (`at_once`): a later pane that an earlier process of the run has
-    /// stored is not a conflict.
-    pub fn repeated(self, at_once: bool, is_own: bool) -> Self {
-        if at_once && is_own && self == RowOutcome::Outnumbered { RowOutcome::Stale } else { self }
-    }
-
-    /// Whether the row is stored.
-    pub fn is_stored(self) -> bool {
-        matches!(self, RowOutcome::Inserted | RowOutcome::Updated | RowOutcome::Unchanged)
+    /// Returns the outcome of a run that repeats rows (`is_at_once`): a later pane that an earlier process of the run
+    /// has stored is not a conflict.
+    pub fn repeated(self, is_at_once: bool, is_own: bool) -> Self {
+        if is_at_once && is_own && self == RowOutcome::Outnumbered { RowOutcome::Stale } else { self }
     }
 
     /// Counts a row with this outcome.

@@ -44,8 +44,7 @@ pub use definition::{
 };
 pub use location::Location;
 pub use sink::{
-    AtOnce, Batches, Epoch, EpochFault, EpochFaults, EpochRows, Notice, OpenOptions, PartitionPosition, Sink,
-    SinkOutcome,
+    Batches, Epoch, EpochFault, EpochFaults, EpochRows, Notice, OpenOptions, PartitionPosition, Sink, SinkOutcome,
 };
 use std::path::Path;
 

@@ -9,7 +9,6 @@ use crate::store::disk::Disk;
 use ahash::AHashSet;
 use arrow::array::RecordBatch;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeSet;
 use std::fmt::{self, Display};
 use std::sync::Arc;
 
@@ -223,19 +222,6 @@ pub struct Notice {
     pub fails: bool,
 }
 
-/// The properties of a run that writes rows before their epoch is complete. After a restart such a run writes the rows
-/// since its last epoch again. It may then write an earlier pane of a window whose later pane is stored, and a session
-/// may have grown meanwhile, so that its stored row is not written again.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct AtOnce {
-    /// The metrics whose windows are sessions. A row of one removes the rows of its run that lie within it.
-    pub sessions: BTreeSet<String>,
-    /// The number of the run within the checkpoint; a restart begins a new run. Redis stores the tombstone of a
-    /// retracted row under `RUN#ATTEMPT`: it does not apply after a restart, because the new run writes the rows since
-    /// the last epoch again.
-    pub attempt: u64,
-}
-
 /// The options with which a sink is opened.
 #[derive(Clone)]
 pub struct OpenOptions {
@@ -245,10 +231,11 @@ pub struct OpenOptions {
     pub pipeline: String,
     /// Name of this run, which distinguishes its rows from those of other runs. All runs of a checkpoint are one.
     pub run: String,
-    /// Whether this run commits epochs. A store then publishes nothing before a commit, unless `at_once` is set.
+    /// Whether this run commits epochs. A store then publishes nothing before a commit, unless `is_at_once` is set.
     pub epochs: bool,
-    /// Set if rows are written before their epoch is complete.
-    pub at_once: Option<AtOnce>,
+    /// Whether rows are written before their epoch is complete. After a restart such a run writes the rows since its
+    /// last epoch again, so an earlier pane of a window may follow a later one.
+    pub is_at_once: bool,
     /// The run's clock (µs), for timestamps of rows and the age of files.
     pub clock: Arc<dyn Fn() -> i64 + Send + Sync>,
     /// The disk of a store that is a directory of files.

@@ -27,19 +27,19 @@ use std::rc::Rc;
 #[derive(Clone, Debug, Parser)]
 pub struct Args {
     /// Generate this many records, faults and duplicates included
-    #[arg(long, value_name = "COUNT", default_value = "1M", value_parser = parse_count)]
+    #[arg(long, value_name = "COUNT", default_value = "1M", value_parser = parse_count::<u64>)]
     pub events: u64,
     /// Set the seed; the same seed and flags give the same bytes
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub seed: u64,
     /// Generate this many records per second of event time
-    #[arg(long, value_name = "N", default_value_t = 1000.0)]
+    #[arg(long, value_name = "N", default_value = "1000", value_parser = rate)]
     pub rate: f64,
     /// Set the earliest event time of a record that is not late
     #[arg(long, value_name = "INSTANT", default_value = "2026-01-01T00:00:00Z", value_parser = instant)]
     pub start: i64,
     /// Use N partitions; with more than one, each record has a field `shard` for `--field partition=shard`
-    #[arg(long, value_name = "N", default_value_t = 1)]
+    #[arg(long, value_name = "N", default_value = "1", value_parser = table)]
     pub partitions: u32,
     /// Use this many distinct users; one record in ten has none
     #[arg(long, value_name = "COUNT", default_value = "100k", value_parser = table)]
@@ -244,7 +244,11 @@ fn check_truth(path: &Path, io: &Io) -> Result<()> {
 }
 
 fn table(text: &str) -> Result<u32, String> {
-    u32::try_from(parse_count(text)?).map_err(|_| format!("expected a count below 2^32, found '{text}'"))
+    u32::try_from(parse_count::<u64>(text)?).map_err(|_| format!("expected a count below 2^32, found '{text}'"))
+}
+
+fn rate(text: &str) -> Result<f64, String> {
+    text.parse().or_else(|_| parse_count::<u64>(text).map(|count| count as f64))
 }
 
 fn instant(text: &str) -> Result<i64> {

@@ -96,16 +96,19 @@ fn stores_that_get_rows_at_once_hold_each_window_once_although_runs_are_killed()
     stores.drop(&wild.dir);
 }
 
-/// The end of an epoch is far away. The session that is stored when the run is killed grows before the next run fires
+/// The end of an epoch is far away. A window is visible before it, a session is not; it grows before the next run fires
 /// it again.
 #[test]
-fn rows_are_visible_before_their_epoch_and_a_session_that_grew_after_a_kill_is_one_row() {
+fn windows_are_visible_before_their_epoch_and_a_session_that_grew_after_a_kill_is_one_row() {
     let Some(bench) = Bench::new("at-once") else { return };
     let stores = Stores::new();
     let topic = bench.topic("in", 1, &[]);
     let flags = [&stores.flags()[..], &["-q", "--checkpoint-every", "1h"]].concat();
     let job = Job::new("at-once-sessions", &flags);
-    job.dir.write("m.toml", "[[metric]]\nname = \"visits\"\nby = [\"user_id\"]\ngap = \"30s\"\nlateness = \"5m\"\n");
+    let metric = |name: &str, shape: &str| {
+        format!("[[metric]]\nname = \"{name}\"\nby = [\"user_id\"]\n{shape}\nlateness = \"5m\"\n")
+    };
+    job.dir.write("m.toml", metric("hits", "size = \"10s\"") + &metric("visits", "gap = \"30s\""));
     let event = |user: &str, second: u32| {
         let at = format!("2026-01-01T00:{:02}:{:02}Z", second / 60, second % 60);
         json!({"source": "s", "event_type": "t", "user_id": user, "server_timestamp": at}).to_string()
@@ -114,23 +117,28 @@ fn rows_are_visible_before_their_epoch_and_a_session_that_grew_after_a_kill_is_o
         let lines: Vec<String> = events.iter().map(|(user, second)| event(user, *second)).collect();
         bench.produce(lines.iter().map(|line| record(&topic, 0, line)));
     };
-    let visits = |uri: &str, user: &str| -> Vec<(String, String, u64)> {
+    // The seconds of the windows of ada, and their events.
+    let windows = |uri: &str, metric: &str| -> Vec<(String, String, u64)> {
         let rows = table(&job.dir, uri, "aggregated_metrics");
         let rows = rows.iter().map(|row| serde_json::from_str::<Value>(row).expect("a row"));
-        let of_user = rows.filter(|row| row["dimensions"]["user_id"] == user);
-        let text = |value: &Value| value.as_str().expect("a text").to_owned();
-        of_user
-            .map(|row| (text(&row["window_start"]), text(&row["window_end"]), row["rows"].as_u64().expect("a number")))
+        let found = rows.filter(|row| row["dimensions"]["user_id"] == "ada" && row["metric_name"] == metric);
+        let second = |value: &Value| value.as_str().expect("a text")[17..19].to_owned();
+        found
+            .map(|row| {
+                let rows = row["rows"].as_u64().expect("a number");
+                (second(&row["window_start"]), second(&row["window_end"]), rows)
+            })
             .collect()
+    };
+    let are_hits = |uri: &str, wanted: usize| {
+        let is_open = uri.starts_with("sqlite") && !job.dir.path("m.db").exists();
+        !is_open && has_metrics(&job.dir, uri) && windows(uri, "hits").len() == wanted
     };
     // The session of ada is [0, 30 s); the event of bob lifts the watermark over its end.
     send(&[("ada", 0), ("bob", 60)]);
     let mut killed = job.start(&[&bench.uri(&topic, "?start=earliest")]);
     for uri in &stores.at_once {
-        eventually("the session is visible", || {
-            let is_open = uri.starts_with("sqlite") && !job.dir.path("m.db").exists();
-            !is_open && has_metrics(&job.dir, uri) && visits(uri, "ada").len() == 1
-        });
+        eventually("the window is visible", || are_hits(uri, 1));
     }
     assert_eq!(job.place.entries(), 1, "no epoch is complete");
     killed.kill().expect("killed");
@@ -138,17 +146,46 @@ fn rows_are_visible_before_their_epoch_and_a_session_that_grew_after_a_kill_is_o
     // Now it has an event more at 20 s: [0, 50 s).
     send(&[("ada", 20), ("bob", 200)]);
     let next = job.start(&[&bench.uri(&topic, "?start=earliest")]);
-    let whole = ("2026-01-01T00:00:00.000000Z".to_owned(), "2026-01-01T00:00:50.000000Z".to_owned(), 2);
     for uri in &stores.at_once {
-        eventually("the longer session replaces the shorter one", || visits(uri, "ada") == [whole.clone()]);
+        eventually("the other window is visible", || are_hits(uri, 2));
+        assert!(windows(uri, "visits").is_empty(), "{uri}: a session is visible before its epoch");
     }
     kill_process(Pid::from_child(&next), Signal::TERM).expect("it runs");
     let (status, said) = stopped(next);
     assert_eq!(status, 143, "{said}");
+    let row = |start: &str, end: &str, rows| (start.to_owned(), end.to_owned(), rows);
     for uri in &stores.at_once {
-        assert_eq!(visits(uri, "ada"), std::slice::from_ref(&whole), "{uri}");
+        assert_eq!(windows(uri, "visits"), [row("00", "50", 2)], "{uri}");
+        assert_eq!(windows(uri, "hits"), [row("00", "10", 1), row("20", "30", 1)], "{uri}");
     }
     stores.drop(&job.dir);
+}
+
+/// Events out of order make sessions that overlap (evt-window(1)): each of them is a result.
+#[test]
+fn sessions_that_overlap_stay_in_stores_that_get_rows_at_once() {
+    let event = |minute: &str, key: &str| format!("{{\"ts\":\"2026-01-05T{minute}Z\",\"k\":\"{key}\"}}\n");
+    let times = ["10:01:00", "10:02:40", "10:01:50", "10:01:20", "10:00:50"];
+    let events: Vec<String> = times.iter().map(|time| event(time, "k")).chain([event("12:00:00", "end")]).collect();
+    for (name, sink) in [("overlap-one", ""), ("overlap-pipe", "| evt-sink -q")] {
+        let (dir, stores) = (Dir::new(name), Stores::new());
+        let to: Vec<String> = stores.at_once.iter().map(|uri| format!("--to '{uri}'")).collect();
+        for (lines, at_end) in [(2, "hold"), (6, "fire")] {
+            dir.write("ov.jsonl", events[..lines].concat());
+            let line = format!(
+                "evt-window -q ov.jsonl --time ts --checkpoint ck --by k --agg 'n=count(*)' --gap 75s --late null: \
+                 --out-of-orderness 0s --at-end {at_end} {sink} {} --to sqlite:calm.db",
+                to.join(" ")
+            );
+            dir.shell(&line).succeeds();
+        }
+        let calm = table(&dir, "sqlite:calm.db", "aggregated_metrics");
+        assert!(calm.len() > 2, "{calm:?}");
+        for uri in &stores.at_once {
+            assert_eq!(table(&dir, uri, "aggregated_metrics"), calm, "{name}: {uri}");
+        }
+        stores.drop(&dir);
+    }
 }
 
 /// Whether a store has tables; one that is being made is read later.

@@ -3,7 +3,7 @@
 use crate::broker::Bench;
 use crate::bucket::CheckpointLocation;
 use crate::checkpoint::{Job, OUTPUTS, assert_same, generated, holds_a_lock, ordered};
-use crate::harness::{Dir, Draws, LONG_WAIT, ended_within, eventually, eventually_within, is_stopped};
+use crate::harness::{Dir, Draws, LONG_WAIT, ended_within, eventually, eventually_within, is_stopped, suspend};
 use crate::kafka::record;
 use rustix::process::{Pid, Signal, kill_process};
 use std::fs::File;
@@ -215,6 +215,30 @@ fn an_old_pipe_that_wakes_up_is_fenced() {
         calm.run(&["-q", "--at-end", "fire", &bench.uri(&topic, "?end=latest")]).succeeds();
         assert_same(&wild.results(), &calm.results(), "after the old run");
     }
+}
+
+/// The last stage is slow when a signal arrives, and completes the epoch after the first one has ended.
+#[test]
+fn a_stage_that_waits_in_vain_after_a_signal_says_that_later_stages_are_slow() {
+    let dir = Dir::new("pipe-slow-end");
+    let place = CheckpointLocation::directory(&dir);
+    dir.write("a.jsonl", ordered(0..200));
+    let to_text = |args: &[&str]| args.iter().map(|&arg| arg.to_owned()).collect::<Vec<_>>();
+    let first = ["-q", "--checkpoint", &place.name, "--checkpoint-every", "20ms", "--follow", "a.jsonl"];
+    let last = ["-q", "--size", "1m", "--late", "null:", "--to", "rows.jsonl"];
+    let stages = [("evt-ingest", to_text(&first)), ("evt-window", to_text(&last))];
+    let mut pipe = Pipe::start(&dir, &stages);
+    eventually("an epoch is complete", || place.entries() >= 2);
+    suspend(&pipe.0[1]);
+    [0, 1].iter().for_each(|stage| pipe.signal(*stage, Signal::TERM));
+    let status = ended_within(LONG_WAIT, "the first stage", &mut pipe.0[0]);
+    let said = said(&dir);
+    assert_eq!(status, 143, "{said}");
+    assert!(!said.contains("has ended"), "{said}");
+    let slow = "is not complete: the later stages have not completed it within";
+    assert!(said.contains(slow) && said.contains("continues after the last complete epoch"), "{said}");
+    pipe.signal(1, Signal::CONT);
+    pipe.wait();
 }
 
 #[test]

@@ -211,3 +211,15 @@ fn a_number_with_separators_names_the_cast_that_reads_it() {
     let (cast, _) = cast.split_once(" reads it").unwrap_or_else(|| panic!("no cast: {run}"));
     assert!(sum(&format!("cast({cast}")).succeeds().text().trim_end().ends_with(",1188.61"), "{cast}");
 }
+
+#[test]
+fn an_infinite_number_is_the_same_word_as_a_text_a_dimension_and_a_value() {
+    let dir = dir("let-infinity");
+    let line = "evt-view in.jsonl --time t -q --head 1 -o jsonl --let 'x=cast(1 / 0 as text)' \
+                --let 'y=cast(-1 / 0 as text)' --columns x,y";
+    assert_eq!(dir.shell(line).succeeds().rows(), [json!({"x": "Infinity", "y": "-Infinity"})]);
+    let line = "evt-window in.jsonl --time t -q --size 1d --where 'seconds = 0' --by 'share=seconds + 1 / 0' \
+                --agg 'v=max(1 / 0)' -o jsonl";
+    let rows = dir.shell(line).succeeds().rows();
+    assert_eq!((&rows[0]["dimensions"], &rows[0]["value"]), (&json!({"share": "Infinity"}), &json!("Infinity")));
+}

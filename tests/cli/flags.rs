@@ -170,3 +170,33 @@ fn the_help_of_a_format_flag_names_every_format_that_the_flag_takes() {
     assert!(lists > 8, "only {lists} lists");
     assert!(faults.is_empty(), "{faults:?}");
 }
+
+#[test]
+fn every_flag_that_counts_reads_a_suffix() {
+    let dir = Dir::new("counts");
+    dir.write("e.jsonl", "{\"t\":\"2026-01-01T00:00:00Z\",\"source\":\"s\",\"event_type\":\"t\"}\n");
+    dir.write("m.toml", "[[metric]]\nname = \"n\"\nby = [\"source\"]\nsize = \"1m\"\n");
+    dir.write("r.toml", "[[rule]]\nname = \"r\"\nwindow = \"1m\"\ncondition = \"count(*) > 5\"\n");
+    let lines = [
+        "evt-ingest e.jsonl --time t --report 1k --max-decompression-ratio 1k --to null:",
+        "evt-window e.jsonl --time t -m m.toml --top 1k --late null: --to null:",
+        "evt-window e.jsonl --time t -m m.toml --checkpoint ck --keep-epochs 1k --ends 1 --to null:",
+        "evt-backfill e.jsonl --time t -m m.toml --rate 1k --jobs 2 --until 2026-01-02 --out-of-orderness all --store sqlite:m.db --yes",
+        "evt-alert e.jsonl --time t -r r.toml --max-groups 1k --once --to null:",
+        "evt-gen --events 10 --rate 1k --partitions 1k",
+        "evt-gen --events 10 --rate 0.5",
+    ];
+    for line in lines {
+        let run = dir.shell(line);
+        assert!(!run.stderr().contains("invalid value"), "{line}: {run}");
+    }
+    for (line, why) in [
+        ("evt-window e.jsonl --size 1m --top 0", "expected a count of at least 1"),
+        ("evt-window e.jsonl --size 1m --top 5G", "expected a smaller count"),
+        ("evt-window e.jsonl --size 1m --top 5K", "expected a count like 500, 10k, 5M or 1G"),
+        ("evt-ingest e.jsonl --report some", "expected a number or all"),
+    ] {
+        let said = dir.shell(line).ends_with(2).stderr();
+        assert!(said.contains(why), "{line}: {said}");
+    }
+}

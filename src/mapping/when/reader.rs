@@ -170,6 +170,9 @@ impl When {
             return unit.micros(text).ok_or(TimeFault::Form);
         }
         let Some(format) = self.format.as_deref() else { return read_iso(text, self.zone) };
+        if let Some((is_negative, unsigned)) = signed_seconds(format, text) {
+            return self.text(&unsigned).map(|micros| if is_negative { -micros } else { micros });
+        }
         let mut parsed = Parsed::new();
         chrono::format::parse(&mut parsed, text, StrftimeItems::new(format)).map_err(|_| TimeFault::Form)?;
         let precision = complete(&mut parsed).ok_or(TimeFault::Form)?;
@@ -191,6 +194,15 @@ impl When {
             (Some(zone), Precision::Day) => start_of_day(local, zone).ok_or(TimeFault::Missing("day")),
         }
     }
+}
+
+/// Returns whether the seconds since 1970 in a text are negative, and the text without their sign. `None` if they have
+/// none, or if the format has none of them (%s) behind literal text: chrono reads only digits.
+fn signed_seconds(format: &str, text: &str) -> Option<(bool, String)> {
+    let before = format.split_once("%s")?.0;
+    let signed = text.strip_prefix(before).filter(|_| !before.contains('%'))?;
+    let unsigned = signed.strip_prefix(['+', '-']).filter(|rest| rest.starts_with(|c: char| c.is_ascii_digit()))?;
+    Some((signed.starts_with('-'), format!("{before}{unsigned}")))
 }
 
 /// Whether a format has the letters of UTC, as in `%H:%M:%SZ`: its texts have an offset, although no part of it is

@@ -5,6 +5,9 @@
 //! rows ─► Sink::write at once (Redis, `?visible=now`) ─seal─► Sink::settle ─(complete)─► the epoch is recorded
 //! ```
 //!
+//! Rows of sessions wait in the outbox even if the store gets other rows at once: a process that is killed may leave a
+//! row of a session that is longer in the next process, which would not retract it.
+//!
 //! The target is in a thread of its own, so that one that is slow or absent delays neither the others nor the stage,
 //! which writes rows of the next epoch into the outbox meanwhile. If a store that gets rows at once does not answer,
 //! the further rows of the epoch wait in its outbox, too.
@@ -29,10 +32,13 @@ use crate::frame::End;
 use crate::kind::Kind;
 use crate::kind::dead::{Fault, Rejected};
 use crate::kind::headers::{self, HeaderRows};
+use crate::kind::metric::MetricColumns;
 use crate::run::Run;
 use crate::run::worker::{JobAnswer, Worker};
 use crate::store::Epoch;
-use arrow::array::RecordBatch;
+use arrow::array::{RecordBatch, UInt32Array};
+use arrow::compute::take_record_batch;
+use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
@@ -48,6 +54,8 @@ struct TargetTraits {
     is_topic: bool,
     /// The format of text.
     format: Option<&'static Format>,
+    /// The metrics whose windows are sessions.
+    sessions: BTreeSet<String>,
 }
 
 /// The answer of a target to a job.
@@ -75,6 +83,8 @@ struct Written {
 pub struct EpochOutput {
     plan: EpochPlan,
     outbox: Option<OutboxWriter>,
+    /// Whether rows that the store gets at once wait in the outbox, because it did not answer earlier ones.
+    is_behind: bool,
     target: Worker<EpochTarget>,
     traits: TargetTraits,
     counts: Option<SinkCounts>,
@@ -95,9 +105,11 @@ fn with_counts<R>(target: &mut EpochTarget, job: impl FnOnce(&mut EpochTarget) -
 }
 
 impl EpochOutput {
-    /// Makes the output of the target that `open` makes in its thread.
+    /// Makes the output of the target that `open` makes in its thread. Rows of the metrics `sessions` wait for their
+    /// epoch.
     pub(super) fn open(
         plan: EpochPlan,
+        sessions: BTreeSet<String>,
         run: &Rc<Run>,
         open: impl FnOnce(&Rc<Run>, &EpochPlan) -> Result<EpochTarget> + Send + 'static,
     ) -> Result<Self> {
@@ -106,10 +118,10 @@ impl EpochOutput {
         let (traits, counts) = target.call(|target| {
             let format = if let EpochTarget::Text { format, .. } = target { Some(*format) } else { None };
             let is_topic = matches!(target, EpochTarget::Topic(_));
-            (TargetTraits { is_at_once: target.is_at_once(), is_topic, format }, target.counts())
+            (TargetTraits { is_at_once: target.is_at_once(), is_topic, format, sessions }, target.counts())
         })?;
-        let ticked = run.clock.monotonic();
-        Ok(Self { plan, outbox: None, target, traits, counts, written: None, commit: None, tick: None, ticked })
+        let (outbox, is_behind, ticked) = (None, false, run.clock.monotonic());
+        Ok(Self { plan, outbox, is_behind, target, traits, counts, written: None, commit: None, tick: None, ticked })
     }
 
     /// Does a job with the target, and waits for it.
@@ -151,11 +163,27 @@ impl EpochOutput {
     /// Adds rows to the outbox of the epoch in progress (for a topic, with the headers of their records), or writes
     /// them to the store at once. Returns the rows that the store could not hold.
     pub fn write(&mut self, batch: &RecordBatch, headers: Option<HeaderRows<'_>>) -> Result<Vec<Rejected>> {
-        // While earlier rows wait, later rows wait too, so that the store gets the rows in their order.
-        match self.traits.is_at_once && self.outbox.is_none() && self.written.is_none() {
-            true => self.write_at_once(batch.clone()),
-            false => self.append_to_outbox(batch, headers).map(|()| vec![]),
+        // While earlier rows wait, later rows wait too, so that the store gets the rows of a key in their order.
+        self.is_behind |= self.written.is_some();
+        if !self.traits.is_at_once || self.is_behind {
+            return self.append_to_outbox(batch, headers).map(|()| vec![]);
         }
+        if self.traits.sessions.is_empty() {
+            return self.write_at_once(batch.clone());
+        }
+        let names = MetricColumns::try_new(batch)?.names;
+        let rows = 0..batch.num_rows() as u32;
+        let (waiting, rest): (Vec<_>, Vec<_>) =
+            rows.partition(|row| self.traits.sessions.contains(names.value(*row as usize)));
+        if !waiting.is_empty() {
+            self.append_to_outbox(&take_record_batch(batch, &UInt32Array::from(waiting))?, None)?;
+        }
+        if rest.is_empty() {
+            return Ok(vec![]);
+        }
+        let mut rejected = self.write_at_once(take_record_batch(batch, &UInt32Array::from(rest.clone()))?)?;
+        rejected.iter_mut().for_each(|rejected| rejected.row = rest[rejected.row] as usize);
+        Ok(rejected)
     }
 
     /// Writes rows at once. Returns the rows that the store could not hold; if the store does not answer within
@@ -227,7 +255,7 @@ impl EpochOutput {
         if self.traits.is_at_once {
             self.call(EpochTarget::settle)?;
         }
-        self.plan.epoch = next;
+        (self.plan.epoch, self.is_behind) = (next, false);
         self.outbox.take().map(OutboxWriter::finish).transpose()
     }
 

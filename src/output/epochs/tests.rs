@@ -2,9 +2,11 @@
 
 use super::*;
 use crate::checkpoint::directory::CheckpointDir;
+use crate::checkpoint::part::read_outbox;
 use crate::clock::Clock;
 use crate::error::Error;
 use crate::kind::dead::{ErrorType, Fault};
+use crate::kind::metric::{Builder, Row};
 use crate::kind::record_parts::OutputParts;
 use crate::output::Output;
 use crate::output::open::OpenTarget;
@@ -12,13 +14,17 @@ use crate::output::test_data::letters;
 use crate::run::io::Io;
 use crate::store::disk::Disk;
 use crate::store::{EpochRows, Sink, SinkOutcome};
-use std::sync::mpsc::{Receiver, channel};
+use std::path::Path;
+use std::sync::mpsc::{Receiver, Sender, channel};
 
 const EPOCH: Epoch = Epoch { run: 1, number: 1 };
 
+/// The rows that a store could not hold.
+type Answer = Result<Vec<Rejected>>;
+
 /// A store that answers rows when the test says so.
 struct LateStore {
-    answers: Receiver<Result<Vec<Rejected>>>,
+    answers: Receiver<Answer>,
 }
 
 impl Sink for LateStore {
@@ -43,11 +49,9 @@ impl Sink for LateStore {
     }
 }
 
-/// Writes rows that the store answers with `answer`, but not promptly, and ends their epoch. Returns the part with its
-/// rows, and those that the store rejected.
-fn ended(answer: Result<Vec<Rejected>>) -> Result<(Option<EpochPart>, Vec<RejectedRow>)> {
-    let dir = tempfile::tempdir().unwrap();
-    let store = Arc::new(CheckpointDir::new(dir.path().join("ckpt"), &Disk::default()));
+/// Opens an output of rows of `kind` to such a store.
+fn opened(dir: &Path, kind: Kind, sessions: &[&str], run: &Rc<Run>) -> Result<(EpochOutput, Sender<Answer>)> {
+    let store = Arc::new(CheckpointDir::new(dir.join("ckpt"), &Disk::default()));
     let plan = EpochPlan {
         store,
         checkpoint: "id".to_owned(),
@@ -56,13 +60,25 @@ fn ended(answer: Result<Vec<Rejected>>) -> Result<(Option<EpochPart>, Vec<Reject
         epoch: EPOCH,
         last_recorded: None,
     };
-    let run = Rc::new(Run { io: Io::Process, ..Run::unwatched("evt-test", Clock::System) });
     let (answers, received) = channel();
-    let open = |_: &Rc<Run>, _: &EpochPlan| {
+    let open = move |_: &Rc<Run>, _: &EpochPlan| {
         let sink = Box::new(LateStore { answers: received });
-        Ok(EpochTarget::Store { kind: Kind::Dead, sink, is_at_once: true })
+        Ok(EpochTarget::Store { kind, sink, is_at_once: true })
     };
-    let target = OpenTarget::Epochs(Box::new(EpochOutput::open(plan, &run, open)?));
+    let sessions = sessions.iter().map(|name| (*name).to_owned()).collect();
+    Ok((EpochOutput::open(plan, sessions, run, open)?, answers))
+}
+
+fn run() -> Rc<Run> {
+    Rc::new(Run { io: Io::Process, ..Run::unwatched("evt-test", Clock::System) })
+}
+
+/// Writes rows that the store answers with `answer`, but not promptly, and ends their epoch. Returns the part with its
+/// rows, and those that the store rejected.
+fn ended(answer: Answer) -> Result<(Option<EpochPart>, Vec<RejectedRow>)> {
+    let (dir, run) = (tempfile::tempdir().unwrap(), run());
+    let (output, answers) = opened(dir.path(), Kind::Dead, &[], &run)?;
+    let target = OpenTarget::Epochs(Box::new(output));
     let mut output = Output::new("store".to_owned(), target, OutputParts::Omitted, &run);
     assert!(output.write(&letters(["a", "b"]))?.is_empty());
     assert!(output.is_writing());
@@ -84,4 +100,38 @@ fn an_epoch_ends_only_when_a_store_has_answered_rows_that_it_got_at_once() {
     let (part, late) = rejected.unwrap();
     assert!(part.is_none());
     assert_eq!(late.into_iter().map(|one| one.row).collect::<Vec<_>>(), [letters(["a", "b"]).slice(1, 1)]);
+}
+
+#[test]
+fn rows_of_sessions_wait_and_a_rejected_row_of_the_others_has_its_number_in_the_batch() {
+    let (dir, run) = (tempfile::tempdir().unwrap(), run());
+    let (mut output, answers) = opened(dir.path(), Kind::Metric, &["visits"], &run).unwrap();
+    let mut rows = Builder::default();
+    for (at, name) in (0..).zip(["visits", "hours", "visits", "hours"]) {
+        let row = Row {
+            name,
+            start: at,
+            end: at + 1,
+            dimensions: "{}",
+            value: None,
+            rows: 1,
+            revision: 0,
+            pane: 0,
+            retracted: false,
+        };
+        rows.push(&row).unwrap();
+    }
+    let rows = rows.finish(Kind::Metric.schema()).unwrap();
+    let fault = || Fault::new(ErrorType::SinkError, "a reason");
+    for _ in 0..2 {
+        answers.send(Ok(vec![Rejected { row: 1, fault: fault() }])).unwrap();
+        assert_eq!(output.write(&rows, None).unwrap(), [Rejected { row: 3, fault: fault() }]);
+    }
+    // The rows of a batch of sessions are not offered to the store.
+    assert!(output.write(&rows.slice(2, 1), None).unwrap().is_empty());
+    let part = output.seal(Epoch { number: 2, ..EPOCH }).unwrap().expect("rows that wait");
+    let stored = read_outbox(output.plan.store.open_part(EPOCH, &part.name).unwrap(), &part.name).unwrap();
+    let starts: Vec<i64> =
+        stored.flat_map(|batch| MetricColumns::try_new(&batch.unwrap()).unwrap().starts.values().to_vec()).collect();
+    assert_eq!(starts, [0, 2, 0, 2, 2]);
 }

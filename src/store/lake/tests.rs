@@ -117,7 +117,7 @@ fn files_rolled_by_age_appear_without_an_end() {
         pipeline: "p".to_owned(),
         run: "r".to_owned(),
         epochs: false,
-        at_once: None,
+        is_at_once: false,
         clock: Arc::new(move || reading.load(std::sync::atomic::Ordering::Relaxed)),
         disk: crate::store::disk::Disk::default(),
     };

@@ -9,7 +9,6 @@ use crate::kind::{self, Kind};
 use crate::store::correct::{
     Claim, Claimed, CorrectionCounts, CorrectionStep, Corrections, InFlight, LatePosition, Part, taken_over,
 };
-use crate::store::guard::FormerSessions;
 use crate::store::postgres::link::{Failure, Link, PostgresServer};
 use crate::store::postgres::metric::{self, MetricBatch, Writer};
 use crate::store::postgres::schema;
@@ -172,7 +171,7 @@ impl Corrections for PostgresCorrections {
         let micros = (self.options.clock)();
         self.transact(async |link| {
             let difference = step.compare(&stored(link, step, "FOR UPDATE").await?);
-            write(link, &Writer { run: &run, now: micros, retracts: false, is_at_once: false, former: &FormerSessions::default() }, &difference).await?;
+            write(link, &Writer { run: &run, now: micros, retracts: false, is_at_once: false }, &difference).await?;
             keep_late(link, step, &difference, &id).await?;
             let mut counts = CorrectionCounts::default();
             counts.add(&difference);

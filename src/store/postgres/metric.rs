@@ -4,14 +4,13 @@
 use crate::error::Result;
 use crate::kind::Kind;
 use crate::kind::metric::{MetricColumns, column};
-use crate::store::guard::{FormerSessions, RowOutcome, Stored, Version, judge_retraction, judge_row};
+use crate::store::guard::{RowOutcome, Stored, Version, judge_retraction, judge_row};
 use crate::store::postgres::cell::{CopyText, cells_of, instant_bytes};
 use crate::store::postgres::link::{Failure, Link};
 use crate::store::postgres::write::{copy_in, left_out};
 use ahash::AHashMap;
 use arrow::array::RecordBatch;
 use bytes::BytesMut;
-use std::collections::BTreeSet;
 use std::error::Error as StdError;
 use tokio_postgres::types::{FromSql, IsNull, ToSql, Type, to_sql_checked};
 
@@ -32,13 +31,6 @@ UPDATE aggregated_metrics AS old SET value = new.value, "rows" = new."rows", rev
 FROM unnest($1::UUID[], $2::DOUBLE PRECISION[], $3::BIGINT[], $4::INTEGER[], $5::INTEGER[])
     AS new (metric_id, value, "rows", revision, pane)
 WHERE old.metric_id = new.metric_id
-"#;
-/// Removes the rows of this run that lie within sessions.
-const REMOVE_WITHIN: &str = r#"
-DELETE FROM aggregated_metrics AS old USING aggregated_metrics AS new
-WHERE new.metric_id = ANY($1) AND old.metric_name = new.metric_name AND old.dimensions = new.dimensions
-    AND old.window_start BETWEEN new.window_start AND new.window_end AND old.window_end <= new.window_end
-    AND old.run = $2 AND old.metric_id <> new.metric_id
 "#;
 const DELETE: &str = "DELETE FROM aggregated_metrics WHERE metric_id = ANY($1)";
 const RETRACT: &str = r#"
@@ -87,21 +79,6 @@ pub struct Writer<'a> {
     pub retracts: bool,
     /// Whether it writes rows before their epoch is complete.
     pub is_at_once: bool,
-    /// The sessions that such a run may have left before a restart.
-    pub former: &'a FormerSessions,
-}
-
-/// Reads how far the stored sessions of these metrics reach.
-pub async fn former_sessions(link: &Link, sessions: &BTreeSet<String>) -> Result<FormerSessions, Failure> {
-    let sql = r#"SELECT name, (extract(epoch FROM (SELECT max(window_start) FROM aggregated_metrics WHERE metric_name = name))
-        * 1000000)::BIGINT FROM unnest($1::TEXT[]) AS name"#;
-    let mut former = FormerSessions::default();
-    for row in link.client.query(sql, &[&sessions.iter().collect::<Vec<_>>()]).await? {
-        if let Some(last) = row.try_get::<_, Option<i64>>(1)? {
-            former.add(row.try_get(0)?, last);
-        }
-    }
-    Ok(former)
 }
 
 /// The outcome of a batch.
@@ -190,25 +167,7 @@ pub async fn write(link: &Link, batch: &MetricBatch<'_>, writer: &Writer<'_>) ->
         written.outcomes.push(outcome.repeated(writer.is_at_once, is_own));
     }
     apply(link, batch, writer, &keys).await?;
-    remove_within(link, batch, writer, &written).await?;
     Ok(written)
-}
-
-/// Removes the rows of this run within the sessions that were written and may have been shorter before a restart.
-async fn remove_within(
-    link: &Link,
-    batch: &MetricBatch<'_>,
-    writer: &Writer<'_>,
-    written: &WrittenMetrics,
-) -> Result<(), Failure> {
-    let outcomes = written.outcomes.iter().enumerate();
-    let grown = outcomes.filter(|(row, outcome)| outcome.is_stored() && writer.former.may_lie_in(&batch.columns, *row));
-    let ids = grown.map(|(row, _)| batch.columns.id(row).map(Id)).collect::<Result<Vec<_>>>()?;
-    if !ids.is_empty() {
-        let remove = link.prepare(REMOVE_WITHIN).await?;
-        link.client.execute(&remove, &[&ids, &writer.run]).await?;
-    }
-    Ok(())
 }
 
 fn put(key: &mut KeyState, row: Stored, index: usize, written: &mut WrittenMetrics) -> RowOutcome {

@@ -37,7 +37,7 @@ use crate::counts::SinkCounts;
 use crate::error::{Error, ErrorKind, Result};
 use crate::kind::Kind;
 use crate::kind::dead::{ErrorType, Fault, KeptRows, Rejected};
-use crate::store::guard::{ConflictReport, FormerSessions};
+use crate::store::guard::ConflictReport;
 use crate::store::postgres::link::{Failure, Link, OPTIONS, PostgresServer};
 use crate::store::postgres::metric::{MetricBatch, ReplacedRow, Writer, WrittenMetrics};
 use crate::store::postgres::read as postgres_read;
@@ -49,10 +49,10 @@ use crate::store::postgres::write::{
 use crate::store::repeat::{Conflicts, has_event_key};
 use crate::store::rows::{count_rejected, fit_rows};
 use crate::store::{
-    AtOnce, CheckScope, CorrectionStore, Epoch, EpochFaults, EpochRows, LedgerStore, Location, Medium, OpenOptions,
+    CheckScope, CorrectionStore, Epoch, EpochFaults, EpochRows, LedgerStore, Location, Medium, OpenOptions,
     PartitionPosition, Sink, SinkOutcome, Store, StoreReader, Visibility,
 };
-use arrow::array::{Array, RecordBatch};
+use arrow::array::RecordBatch;
 use tokio_postgres::Row;
 
 /// The row in [`super::ALL`].
@@ -110,8 +110,6 @@ struct Postgres {
     tally: Tally,
     /// Whether this run has seen a retraction; only then rows look for them.
     retracts: bool,
-    /// The sessions that a killed process may have left.
-    former: FormerSessions,
     guess: Guess,
 }
 
@@ -172,22 +170,12 @@ impl Postgres {
             options: options.clone(),
             tally: Tally::default(),
             retracts: false,
-            former: FormerSessions::default(),
             guess: Guess::default(),
         };
         if has_event_key(location)? {
             sink.session
                 .with_link(|link| Ok(link.run(async |link| make_events_unique(link, &location.to_string()).await)?))?;
         }
-        let (run, at_once) = (&sink.options.run, &sink.options.at_once);
-        sink.former = sink.session.with_link(|link| match at_once {
-            None => Ok(FormerSessions::default()),
-            Some(AtOnce { sessions, .. }) => Ok(link.run(async |link| {
-                // The retractions of a killed process: its rows are repeated.
-                link.client.execute(metric::FORGET, &[run]).await?;
-                metric::former_sessions(link, sessions).await
-            })?),
-        })?;
         Ok(sink)
     }
 
@@ -226,14 +214,10 @@ impl Postgres {
         let batch = MetricBatch::try_new(batch)?;
         self.retracts |= batch.columns.retracted.true_count() > 0;
         let (run, now, retracts) = (self.options.run.clone(), (self.options.clock)(), self.retracts);
-        let former = std::mem::take(&mut self.former);
-        let writer = Writer { run: &run, now, retracts, is_at_once: self.options.at_once.is_some(), former: &former };
-        let is_repeated = (0..batch.columns.ids.len()).any(|row| former.may_lie_in(&batch.columns, row));
-        let is_new = !retracts && !is_repeated && batch.has_distinct_keys()? && self.guess.is_new();
+        let writer = Writer { run: &run, now, retracts, is_at_once: self.options.is_at_once };
+        let is_new = !retracts && batch.has_distinct_keys()? && self.guess.is_new();
         let insert = async |link: &Link| metric::write_new(link, &batch, &writer).await;
-        let written = self.write_guessed(is_new, insert, async |link| metric::write(link, &batch, &writer).await);
-        self.former = former;
-        let written = written?;
+        let written = self.write_guessed(is_new, insert, async |link| metric::write(link, &batch, &writer).await)?;
         let written = match written {
             Ok(written) => written,
             Err(cause) => return Ok(Err(cause)),
@@ -453,9 +437,8 @@ impl EpochWriter<'_> {
         }
         let batch = MetricBatch::try_new(batch)?;
         *self.retracts |= batch.columns.retracted.true_count() > 0;
-        let former = &FormerSessions::default();
-        let writer =
-            Writer { run: &self.options.run, now: self.now, retracts: *self.retracts, is_at_once: false, former };
+        let OpenOptions { run, is_at_once, .. } = self.options;
+        let writer = Writer { run, now: self.now, retracts: *self.retracts, is_at_once: *is_at_once };
         let written = link.run(async |link| metric::write(link, &batch, &writer).await)?;
         self.tally.judge(&batch, written)?;
         Ok(())

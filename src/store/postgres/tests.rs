@@ -28,7 +28,7 @@ fn what_a_run_has_taken_back_stays_so_though_its_connection_ends() {
         pipeline,
         run,
         epochs: false,
-        at_once: None,
+        is_at_once: false,
         clock: Arc::new(|| 0),
         disk: Default::default(),
     };

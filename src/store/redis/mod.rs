@@ -163,8 +163,8 @@ impl Redis {
         let columns = MetricColumns::try_new(&rows)?;
         self.retracts |= columns.retracted.true_count() > 0;
         let (options, updated_at) = (self.options.clone(), format_instant((self.options.clock)()));
-        let (run, at_once) = (&options.run, options.at_once.as_ref());
-        let batch = RedisMetrics { columns, run, updated_at, retracts: self.retracts, at_once };
+        let (run, is_at_once) = (&options.run, options.is_at_once);
+        let batch = RedisMetrics { columns, run, updated_at, retracts: self.retracts, is_at_once };
         let (columns, mut outcomes) = (&batch.columns, Vec::with_capacity(rows.num_rows()));
         self.with_session(|address, session| session.send(address, &batch, &mut outcomes))?;
         for (row, outcome) in outcomes.into_iter().enumerate() {

@@ -1,8 +1,8 @@
 -- Writes one row of a metric. The row with the greatest (revision, rows) stays.
 -- KEYS: the row, its tombstone, the windows of its series
--- ARGV: 1 run, 2 revision, 3 rows, 4 value ('' is NULL), 5 whose tombstones to look for ('': none), 6 time to live (ms),
+-- ARGV: 1 run, 2 revision, 3 rows, 4 value ('' is NULL), 5 the run if it has tombstones, else '', 6 time to live (ms),
 --   7 when it ends (ms), 8 window, 9 dimensions, 10 window_end, 11 pane, 12 updated_at,
---   13 'row' or 'session' if rows are written before their epoch is complete, else ''
+--   13 the run if rows are written before their epoch is complete, else ''
 -- Answer: 0 inserted, 7 inserted as the first window of its series, 1 updated, 2 unchanged, 4 stale,
 --   5 outnumbered by a row of the same revision, 6 refused because of a greater revision; {rows of the replaced row} if another run wrote that row
 local revision, rows = tonumber(ARGV[2]), tonumber(ARGV[3])
@@ -10,22 +10,6 @@ local function order(other_revision, other_rows)
   local difference = revision - tonumber(other_revision)
   if difference ~= 0 then return difference end
   return rows - tonumber(other_rows)
-end
--- Removes the rows of this run that lie within a session: a process that was killed has written them, and the session has grown.
-local function remove_within()
-  if ARGV[13] ~= 'session' then return end
-  local start, finish = string.match(ARGV[8], '(%S+)/(%S+)')
-  start, finish = tonumber(start), tonumber(finish)
-  for _, window in ipairs(redis.call('ZRANGE', KEYS[3], 0, -1)) do
-    local other_start, other_finish = string.match(window, '(%S+)/(%S+)')
-    if window ~= ARGV[8] and tonumber(other_start) >= start and tonumber(other_finish) <= finish then
-      local key = KEYS[3] .. ':' .. window
-      if redis.call('HGET', key, 'run') == ARGV[1] then
-        redis.call('DEL', key)
-        redis.call('ZREM', KEYS[3], window)
-      end
-    end
-  end
 end
 if ARGV[5] ~= '' then
   local gone = redis.call('HGET', KEYS[2], ARGV[5])
@@ -39,11 +23,10 @@ if there[1] then
   if newer < 0 then
     if revision ~= tonumber(there[1]) then return 6 end
     -- A restart repeats earlier panes.
-    return ARGV[13] ~= '' and there[4] == ARGV[1] and 4 or 5
+    return there[4] == ARGV[13] and 4 or 5
   end
   unchanged = newer == 0 and (there[3] or '') == ARGV[4]
 end
-remove_within()
 if unchanged then
   -- The time to live may grow, but not shrink.
   local left = redis.call('PTTL', KEYS[1])

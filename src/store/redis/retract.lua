@@ -1,6 +1,6 @@
 -- A retraction: deletes the row of its version or a smaller one, and remembers it for the rest of the run.
 -- KEYS: the row, its tombstone, the windows of its series
--- ARGV: 1 whose tombstone it is, 2 revision, 3 rows, 4 time to live (ms), 5 window,
+-- ARGV: 1 run, 2 revision, 3 rows, 4 time to live (ms), 5 window,
 --   6 the run if rows are written before their epoch is complete, else ''
 -- Answer: 2 there was no row, 3 deleted, 4 a later pane that this run has written before a restart stays,
 --   5 a row of the same revision that counts more stays, 6 a row of greater revision stays

@@ -4,7 +4,6 @@ use crate::client::outage::RetryError;
 use crate::error::{Error, Result};
 use crate::kind::dead::{ErrorType, Fault};
 use crate::kind::metric::MetricColumns;
-use crate::store::AtOnce;
 use crate::store::guard::RowOutcome;
 use crate::store::redis::address::RedisAddress;
 use crate::store::redis::key;
@@ -13,7 +12,6 @@ use crate::time::format_instant;
 use ::redis::Value;
 use ahash::AHashMap;
 use arrow::array::Array;
-use std::borrow::Cow;
 use std::collections::VecDeque;
 use xxhash_rust::xxh3::xxh3_128;
 
@@ -40,29 +38,14 @@ pub struct RedisMetrics<'a> {
     pub updated_at: String,
     /// Whether it has retracted rows.
     pub retracts: bool,
-    /// Whether, and how, rows are written before their epoch is complete.
-    pub at_once: Option<&'a AtOnce>,
+    /// Whether rows are written before their epoch is complete.
+    pub is_at_once: bool,
 }
 
 impl RedisMetrics<'_> {
-    /// Returns the field of this run's tombstones: its name. If rows are written before their epoch is complete, it is
-    /// `RUN#ATTEMPT`: after a restart the tombstones of the earlier process do not apply, because the new one writes
-    /// its rows again.
-    fn tombstone(&self) -> Cow<'_, str> {
-        match self.at_once {
-            Some(AtOnce { attempt, .. }) => Cow::Owned(format!("{}#{attempt}", self.run)),
-            None => Cow::Borrowed(self.run),
-        }
-    }
-
-    /// Returns the argument of the script that says how a row is repeated after a restart: `row`, `session`, or empty
-    /// if it is not.
-    fn repetition(&self, row: usize) -> &'static str {
-        match self.at_once {
-            None => "",
-            Some(AtOnce { sessions, .. }) if sessions.contains(self.columns.names.value(row)) => "session",
-            Some(_) => "row",
-        }
+    /// Returns the run if rows are written before their epoch is complete, else an empty text.
+    fn repeated_run(&self) -> &str {
+        if self.is_at_once { self.run } else { "" }
     }
 
     /// Formats a value; NULL is empty, and the two zeros are one.
@@ -293,15 +276,13 @@ impl RedisSession {
         let (ttl, rows) = (address.ttl.to_string(), columns.rows.value(row).to_string());
         let revision = columns.revisions.value(row).to_string();
         if columns.retracted.value(row) {
-            let (script, owner) = (&self.scripts.retract, batch.tombstone());
-            let own = if batch.at_once.is_some() { run } else { "" };
-            self.pipe
-                .push(&["EVALSHA", script, "3", &key, &gone, series, &owner, &revision, &rows, &ttl, &window, own]);
+            let (script, own) = (&self.scripts.retract, batch.repeated_run());
+            self.pipe.push(&["EVALSHA", script, "3", &key, &gone, series, run, &revision, &rows, &ttl, &window, own]);
             return;
         }
         let (value, window_end) = (batch.value(row), format_instant(end));
         let ends = self.clock.now().saturating_add(address.ttl).to_string();
-        let owner = if batch.retracts { batch.tombstone() } else { Cow::Borrowed("") };
+        let owner = if batch.retracts { run } else { "" };
         let dimensions = columns.dimensions.value(row);
         let pane = columns.panes.value(row).to_string();
         self.pipe.push(&[
@@ -315,7 +296,7 @@ impl RedisSession {
             &revision,
             &rows,
             &value,
-            &owner,
+            owner,
             &ttl,
             &ends,
             &window,
@@ -323,7 +304,7 @@ impl RedisSession {
             &window_end,
             &pane,
             &batch.updated_at,
-            batch.repetition(row),
+            batch.repeated_run(),
         ]);
     }
 }

@@ -7,7 +7,7 @@ use crate::kind::{self, Kind};
 use crate::store::correct::{
     Claim, Claimed, CorrectionCounts, CorrectionStep, Corrections, InFlight, LatePosition, Part, taken_over,
 };
-use crate::store::guard::{ConflictReport, FormerSessions};
+use crate::store::guard::ConflictReport;
 use crate::store::sqlite::cell::real;
 use crate::store::sqlite::failure::Failure;
 use crate::store::sqlite::file::SqliteFile;
@@ -210,7 +210,7 @@ fn write(tx: &Transaction<'_>, run: &str, difference: &Difference) -> Result<(),
     }
     let batch = rows.finish(Kind::Metric.schema())?;
     let mut counts = Default::default();
-    let run = RunOfRows { name: run, is_at_once: false, former: &FormerSessions::default() };
+    let run = RunOfRows { name: run, is_at_once: false };
     let rejected = Metrics::new(tx, run, &mut overlap, &mut retracts)?.write(&batch, &mut counts)?;
     // A correction is complete or not made at all.
     rejected.into_iter().next().map_or(Ok(()), |one| Err(Failure::Rejected(one.fault.message)))

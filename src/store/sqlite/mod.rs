@@ -38,7 +38,7 @@ use crate::counts::SinkCounts;
 use crate::error::{Error, Result};
 use crate::kind::Kind;
 use crate::kind::dead::{KeptRows, Rejected};
-use crate::store::guard::{ConflictReport, FormerSessions};
+use crate::store::guard::ConflictReport;
 use crate::store::repeat::{Conflicts, has_event_key};
 use crate::store::rows::{count_rejected, fit_rows};
 use crate::store::sqlite::failure::Failure;
@@ -47,10 +47,10 @@ use crate::store::sqlite::read as sqlite_read;
 use crate::store::sqlite::schema as sqlite_schema;
 use crate::store::sqlite::write::{Metrics, RunOfRows, insert_once};
 use crate::store::{
-    AtOnce, CheckScope, CorrectionStore, Epoch, EpochFaults, EpochRows, LedgerStore, Location, Medium, OpenOptions,
+    CheckScope, CorrectionStore, Epoch, EpochFaults, EpochRows, LedgerStore, Location, Medium, OpenOptions,
     PartitionPosition, Sink, SinkOutcome, Store, StoreReader, Visibility,
 };
-use crate::time::{format_instant, parse_instant};
+use crate::time::format_instant;
 use arrow::array::RecordBatch;
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Transaction, TransactionBehavior};
 use std::fs::File;
@@ -108,8 +108,6 @@ struct Sqlite {
     conflicts: Conflicts,
     /// Whether this run has seen a retraction; only then rows look for them.
     retracts: bool,
-    /// The sessions that a killed process may have left.
-    former: FormerSessions,
 }
 
 impl Sqlite {
@@ -119,8 +117,6 @@ impl Sqlite {
         if has_event_key {
             sqlite_schema::make_events_unique(&mut db, &file)?;
         }
-        let former = former_sessions(&db, options.at_once.as_ref());
-        let former = former.map_err(|e| file.failed("cannot read the sessions", &e))?;
         Ok(Self {
             turn: file.turn(),
             file,
@@ -130,7 +126,6 @@ impl Sqlite {
             overlap: ConflictReport::default(),
             conflicts: Conflicts::default(),
             retracts: false,
-            former,
         })
     }
 
@@ -146,7 +141,7 @@ impl Sqlite {
 
     /// Applies the rows of an epoch that is due and records it, in one synced transaction.
     fn apply(&mut self, epoch: Epoch, rows: &mut dyn EpochRows) -> Result<()> {
-        let Self { file, turn, db, options, counts, overlap, conflicts, retracts, former } = self;
+        let Self { file, turn, db, options, counts, overlap, conflicts, retracts } = self;
         let _turn = turn.take();
         let failed = |e: rusqlite::Error| file.failed("cannot commit the epoch", &e);
         db.execute_batch("PRAGMA synchronous = FULL").map_err(failed)?;
@@ -159,7 +154,7 @@ impl Sqlite {
         for batch in rows.batches()? {
             let batch = batch?;
             let mut fit = fit_rows(rows.kind(), &batch)?;
-            let mut applied = Applied { run: run_of(options, former), counts: &mut sum, overlap, conflicts, retracts };
+            let mut applied = Applied { run: run_of(options), counts: &mut sum, overlap, conflicts, retracts };
             applied.write(&tx, rows.kind(), &mut fit).map_err(|error| error.into_error(file))?;
             rejected.add_batch(count_rejected(fit, &mut sum), batch.num_rows());
         }
@@ -205,21 +200,8 @@ fn committed(db: &Connection, key: &str) -> rusqlite::Result<Option<Epoch>> {
     db.query_row(sql, [key], |row| Ok(Epoch { run: row.get(0)?, number: row.get(1)? })).optional()
 }
 
-/// Returns how far the stored sessions reach whose metrics a run writes at once.
-fn former_sessions(db: &Connection, at_once: Option<&AtOnce>) -> rusqlite::Result<FormerSessions> {
-    let mut former = FormerSessions::default();
-    for metric in at_once.iter().flat_map(|at_once| &at_once.sessions) {
-        let sql = "SELECT max(window_start) FROM aggregated_metrics WHERE metric_name = ?1";
-        let last: Option<String> = db.query_row(sql, [metric], |row| row.get(0))?;
-        if let Some(last) = last.as_deref().and_then(parse_instant) {
-            former.add(metric.clone(), last);
-        }
-    }
-    Ok(former)
-}
-
-fn run_of<'a>(options: &'a OpenOptions, former: &'a FormerSessions) -> RunOfRows<'a> {
-    RunOfRows { name: &options.run, is_at_once: options.at_once.is_some(), former }
+fn run_of(options: &OpenOptions) -> RunOfRows<'_> {
+    RunOfRows { name: &options.run, is_at_once: options.is_at_once }
 }
 
 /// The values that the rows of one transaction change, besides the tables.
@@ -251,13 +233,13 @@ impl Applied<'_> {
 impl Sink for Sqlite {
     fn write(&mut self, kind: Kind, batch: &RecordBatch) -> Result<Vec<Rejected>> {
         let mut fit = fit_rows(kind, batch)?;
-        let Self { file, turn, db, options, counts, overlap, conflicts, retracts, former } = self;
+        let Self { file, turn, db, options, counts, overlap, conflicts, retracts } = self;
         let _turn = turn.take();
         let failed = |e: rusqlite::Error| file.failed("cannot write", &e);
         let tx = db.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed)?;
         tx.execute(FORGET_PLACED, []).map_err(failed)?;
         let mut sum = *counts;
-        let mut applied = Applied { run: run_of(options, former), counts: &mut sum, overlap, conflicts, retracts };
+        let mut applied = Applied { run: run_of(options), counts: &mut sum, overlap, conflicts, retracts };
         applied.write(&tx, kind, &mut fit).map_err(|error| error.into_error(file))?;
         tx.commit().map_err(failed)?;
         let rejected = count_rejected(fit, &mut sum);

@@ -7,7 +7,7 @@ use crate::kind::Kind;
 use crate::kind::dead::{self, Rejected};
 use crate::kind::metric::{MetricColumns, column};
 use crate::store::cells::Cells;
-use crate::store::guard::{ConflictReport, FormerSessions, RowOutcome, Stored, Version, judge_retraction, judge_row};
+use crate::store::guard::{ConflictReport, RowOutcome, Stored, Version, judge_retraction, judge_row};
 use crate::store::repeat::{Conflicts, has_content};
 use crate::store::rows;
 use crate::store::sqlite::cell::{bind, real, write_id};
@@ -205,12 +205,6 @@ INSERT INTO temp.taken_back VALUES (?1, ?2, ?3)
 ON CONFLICT DO UPDATE SET revision = excluded.revision, "rows" = excluded."rows"
 WHERE (revision, "rows") < (excluded.revision, excluded."rows")
 "#;
-/// Removes the rows of this run that lie within a session.
-const REMOVE_WITHIN: &str = r#"
-DELETE FROM aggregated_metrics
-WHERE metric_name = ?2 AND window_start >= ?3 AND window_start <= ?4 AND window_end <= ?4 AND dimensions = ?5 AND run = ?10
-    AND (window_start, window_end) <> (?3, ?4)
-"#;
 /// Number of stored columns of a metric: all but `retracted`, which is never true for a stored row.
 const STORED_COLUMNS: usize = column::RETRACTED;
 /// The parameter after them is the run.
@@ -237,8 +231,6 @@ pub struct RunOfRows<'a> {
     pub name: &'a str,
     /// Whether it writes rows before their epoch is complete.
     pub is_at_once: bool,
-    /// The sessions that such a run may have left before a restart.
-    pub former: &'a FormerSessions,
 }
 
 /// A batch of metrics: its stored columns as cells, and all of them by name.
@@ -349,13 +341,6 @@ impl<'a> Metrics<'a> {
             if statement.raw_execute()? == 0 {
                 return Err(Failure::left_out(Kind::Metric.table()));
             }
-        }
-        // A row that the table rejects removes none.
-        if outcome.is_stored() && self.run.former.may_lie_in(&batch.columns, row) {
-            let mut remove = self.tx.prepare_cached(REMOVE_WITHIN)?;
-            batch.bind(KEY, row, &mut remove, &mut self.text)?;
-            remove.raw_bind_parameter(RUN, self.run.name)?;
-            remove.raw_execute()?;
         }
         if is_written && let Some((old, false)) = there {
             self.overlap.replaced(|| batch.columns.key(row), old.version.rows, new.version.rows);

@@ -42,7 +42,7 @@ use self::writer::WriterPlan;
 use crate::alert::clock::PartitionKey;
 use crate::alert::engine::{AlertEngine, EngineOptions};
 use crate::alert::snapshot;
-use crate::cli::args::{StageArgs, TimeRangeArgs};
+use crate::cli::args::{StageArgs, TimeRangeArgs, parse_count};
 use crate::cli::check::CheckReport;
 use crate::cli::resolve::{DefaultFormats, Resolved, StageSpec, resolve};
 use crate::cli::{Tool, Unit};
@@ -98,7 +98,7 @@ pub struct Args {
     #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = parse_duration, help_heading = "Rules")]
     refresh: i64,
     /// Limit the groups of a rule; rows of further groups are left out and counted
-    #[arg(long, value_name = "N", default_value_t = 10_000, help_heading = "Rules")]
+    #[arg(long, value_name = "N", default_value = "10000", value_parser = parse_count::<usize>, help_heading = "Rules")]
     max_groups: usize,
     /// Keep the state, the positions of the inputs and due notifications in FILE
     #[arg(long, value_name = "FILE", help_heading = "State", conflicts_with_all = ["since", "until", "last"])]

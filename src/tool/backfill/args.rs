@@ -1,6 +1,6 @@
 //! Flags of both modes.
 
-use crate::cli::args::StageArgs;
+use crate::cli::args::{StageArgs, parse_positive};
 use crate::tool::validation::SchemaArgs;
 
 /// Flags of both modes.
@@ -10,7 +10,7 @@ pub(super) struct BothArgs {
     #[arg(long, help_heading = "Correction")]
     pub dry_run: bool,
     /// Read at most N events (--dead: letters) per second
-    #[arg(long, value_name = "N", help_heading = "Input", value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "N", help_heading = "Input", value_parser = parse_positive::<u64>)]
     pub rate: Option<u64>,
     #[command(flatten)]
     pub schema: SchemaArgs,

@@ -7,7 +7,7 @@ use super::operator::Correct;
 use super::setup::{InputOrder, InputRows, Pace, Setup, StoreRows, Work};
 use crate::backfill::{Changes, InputTimes, LateCell, LateCells, MetricScope, NameOrigin, Scope};
 use crate::checkpoint::state_files::memory_bound;
-use crate::cli::args::{OutOfOrderness, disorder, instant_of};
+use crate::cli::args::{OutOfOrderness, disorder, instant_of, parse_positive};
 use crate::cli::check::CheckReport;
 use crate::cli::open::open;
 use crate::cli::resolve::{DefaultFormats, StageSpec};
@@ -114,7 +114,7 @@ struct ReadingArgs {
     #[arg(long, conflicts_with = "dead")]
     all_records: bool,
     /// Read N days of a lake or table at the same time, each on a thread
-    #[arg(long, value_name = "N", default_value = "1", value_parser = clap::value_parser!(u8).range(1..), conflicts_with = "dead")]
+    #[arg(long, value_name = "N", default_value = "1", value_parser = parse_positive::<u8>, conflicts_with = "dead")]
     jobs: u8,
     /// Keep about SIZE of the windows in memory, at least 8MiB, and the rest in files in TMPDIR [default: all in
     /// memory]

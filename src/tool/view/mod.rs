@@ -82,7 +82,7 @@ struct ChoiceArgs {
     #[command(flatten)]
     range: TimeRangeArgs,
     /// Show the first N rows, then stop reading; with --sort the first N in its order
-    #[arg(long, value_name = "N", value_parser = parse_count)]
+    #[arg(long, value_name = "N", value_parser = parse_count::<u64>)]
     head: Option<u64>,
     /// Show the last N rows; with --head the last N of those; with --follow the last N up to now, then further rows
     #[arg(long, value_name = "N", value_parser = parse_tail)]
@@ -572,7 +572,7 @@ impl View {
 }
 
 fn parse_tail(text: &str) -> Result<usize, String> {
-    let rows = parse_count(text)?;
+    let rows = parse_count::<u64>(text)?;
     let rows = usize::try_from(rows).ok().filter(|_| rows <= TAIL_MAX);
     rows.ok_or_else(|| format!("expected at most {TAIL_MAX} rows"))
 }

@@ -25,7 +25,9 @@ use self::top::Top;
 use self::wide::Wide;
 use crate::checkpoint::header::CHECKPOINT_KEY;
 use crate::checkpoint::state_files::memory_bound;
-use crate::cli::args::{BranchArgs, CheckpointArgs, OutOfOrderness, StageArgs, TimeRangeArgs, disorder};
+use crate::cli::args::{
+    BranchArgs, CheckpointArgs, OutOfOrderness, StageArgs, TimeRangeArgs, disorder, parse_positive,
+};
 use crate::cli::check::CheckReport;
 use crate::cli::open::open;
 use crate::cli::resolve::{DefaultFormats, StageSpec, output_plans};
@@ -125,7 +127,7 @@ struct InlineArgs {
 #[command(next_help_heading = "Output")]
 struct RowArgs {
     /// Write only the rows of the N keys of each window with the greatest values; implies --emit final
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", value_parser = parse_positive::<u32>)]
     top: Option<u32>,
     /// Rank the keys by this metric [default: the first metric of those with the same dimensions and windows]
     #[arg(long, value_name = "METRIC", requires = "top")]
