@@ -57,11 +57,30 @@ fn unescape_lossy(raw: &str) -> String {
     String::from_utf16_lossy(&units)
 }
 
+/// Returns the index of the first byte that a JSON string escapes. Eight bytes are tested at once: most texts have none.
+fn escaped_at(bytes: &[u8]) -> Option<usize> {
+    const ONES: u64 = u64::from_ne_bytes([1; 8]);
+    const HIGH: u64 = ONES << 7;
+    // Of the bytes below a limit the lowest one is found exactly, because a borrow only changes bytes above it.
+    let below = |word: u64, limit: u64| word.wrapping_sub(ONES * limit) & !word & HIGH;
+    let (words, rest) = bytes.as_chunks::<8>();
+    for (at, word) in words.iter().enumerate() {
+        let word = u64::from_le_bytes(*word);
+        let is = |byte: u8| below(word ^ (ONES * u64::from(byte)), 1);
+        let found = below(word, 0x20) | is(b'"') | is(b'\\');
+        if found != 0 {
+            return Some(8 * at + found.trailing_zeros() as usize / 8);
+        }
+    }
+    let is_escaped = |byte: &u8| *byte < 0x20 || *byte == b'"' || *byte == b'\\';
+    rest.iter().position(is_escaped).map(|at| 8 * words.len() + at)
+}
+
 /// Appends `content` as a JSON string, escaped as in RFC 8785 (3.2.2.2): the shortest form, lower-case hex.
 pub fn write_string(out: &mut String, content: &str) {
     out.push('"');
     let mut rest = content;
-    while let Some(at) = rest.bytes().position(|b| b < 0x20 || b == b'"' || b == b'\\') {
+    while let Some(at) = escaped_at(rest.as_bytes()) {
         out.push_str(&rest[..at]);
         match rest.as_bytes()[at] {
             b'"' => out.push_str("\\\""),
@@ -105,6 +124,20 @@ pub fn excerpt(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_first_escaped_byte_is_found_wherever_it_stands() {
+        for byte in 0..=u8::MAX {
+            for length in 0..20 {
+                for at in 0..length {
+                    let mut bytes = vec![0x80 | byte; length];
+                    bytes[at] = byte;
+                    let is_escaped = |byte: &u8| *byte < 0x20 || [b'"', b'\\'].contains(byte);
+                    assert_eq!(escaped_at(&bytes), bytes.iter().position(is_escaped), "{byte} at {at} of {length}");
+                }
+            }
+        }
+    }
 
     #[test]
     fn an_escaped_nul_is_no_escaped_backslash_before_u0000() {
