@@ -57,7 +57,8 @@ fn unescape_lossy(raw: &str) -> String {
     String::from_utf16_lossy(&units)
 }
 
-/// Returns the index of the first byte that a JSON string escapes. Eight bytes are tested at once: most texts have none.
+/// Returns the index of the first byte that a JSON string escapes. Eight bytes are tested at once: most texts have
+/// none.
 fn escaped_at(bytes: &[u8]) -> Option<usize> {
     const ONES: u64 = u64::from_ne_bytes([1; 8]);
     const HIGH: u64 = ONES << 7;
