@@ -159,7 +159,7 @@ fn text(path: &[String]) -> String {
 mod tests {
     use super::*;
     use crate::checkpoint::directory::CheckpointDir;
-    use crate::store::disk::Disk;
+    use crate::storage::disk::Disk;
 
     fn path(text: &str) -> StagePath {
         text.split(' ').map(str::to_owned).collect()

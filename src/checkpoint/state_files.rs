@@ -9,8 +9,8 @@ use super::store::{CheckpointStore, STATE_FILE};
 use crate::error::{Error, Result};
 use crate::op::storage::{NewStateFile, StateFile, StateStorage};
 use crate::op::window::MemoryBound;
+use crate::storage::disk::{Disk, DiskFile};
 use crate::store::Epoch;
-use crate::store::disk::{Disk, DiskFile};
 use std::cell::Cell;
 use std::fs::File;
 use std::io::Write;
@@ -217,7 +217,7 @@ mod tests {
     use crate::kind::event::column;
     use crate::op::window::metric::Emit;
     use crate::op::window::{Options, Window, spec, watermark};
-    use crate::store::disk::DiskFault;
+    use crate::storage::disk::DiskFault;
     use crate::time::SECOND;
     use arrow::array::{ArrayRef, RecordBatch, TimestampMicrosecondArray};
     use rustix::io::Errno;

@@ -3,8 +3,8 @@
 use super::log::{Complete, EpochPart, LogEntry};
 use super::part::PartWriter;
 use crate::error::{Error, ErrorKind, Result};
+use crate::storage::disk::DiskFile;
 use crate::store::Epoch;
-use crate::store::disk::DiskFile;
 use std::fmt::Debug;
 use std::fs::File;
 use std::io::{Read, Write};

@@ -37,7 +37,7 @@ const LAYERS: [&[&str]; 13] = [
     &["avro"],
     &["chart", "format", "frame", "expr", "mapping", "op", "view", "generate", "alert", "reconcile", "replay"],
     &["backfill"],
-    &["clock", "secret", "console", "metrics", "service", "stop", "client", "registry", "s3", "store"],
+    &["clock", "secret", "console", "metrics", "service", "stop", "client", "registry", "s3", "storage", "store"],
     &["notify"],
     &["run"],
     &["checkpoint"],

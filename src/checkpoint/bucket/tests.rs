@@ -9,8 +9,8 @@ use crate::checkpoint::store::{CheckpointStore, Claim, Removed};
 use crate::console::{Colour, Console};
 use crate::s3::address::S3Address;
 use crate::s3::bucket_tests::{FakeFault, FakeS3};
+use crate::storage::disk::Disk;
 use crate::store::Epoch;
-use crate::store::disk::Disk;
 use std::io::Write;
 
 fn start() -> LogEntry {

@@ -15,7 +15,7 @@ use crate::output::file::once::{BatchId, OnceFile};
 use crate::output::file::records::RecordForm;
 use crate::output::report::OutputReport;
 use crate::run::Run;
-use crate::store::disk::Disk;
+use crate::storage::disk::Disk;
 use crate::store::{self, Batches, Epoch, EpochFaults, EpochRows, PartitionPosition};
 use arrow::array::RecordBatch;
 use xxhash_rust::xxh3::xxh3_64;

@@ -10,7 +10,7 @@ use crate::output::Output;
 use crate::output::open::OpenTarget;
 use crate::output::test_data::letters;
 use crate::run::io::Io;
-use crate::store::disk::Disk;
+use crate::storage::disk::Disk;
 use crate::store::{EpochRows, Sink, SinkOutcome};
 use std::sync::mpsc::{Receiver, channel};
 

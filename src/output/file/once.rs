@@ -14,8 +14,8 @@ use super::intent::{Intent, failed};
 use super::records::{RecordForm, is_object};
 use super::{is_same, kept_lock, whole_lines};
 use crate::error::{Error, ErrorKind, Result};
-use crate::store::access;
-use crate::store::disk::{Disk, DiskFile, LOCK_WAIT, lock_within};
+use crate::storage::access;
+use crate::storage::disk::{Disk, DiskFile, LOCK_WAIT, lock_within};
 use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::os::unix::fs::FileExt;
@@ -311,7 +311,7 @@ fn read_range(file: &File, start: u64, end: u64) -> std::io::Result<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::disk::DiskFault;
+    use crate::storage::disk::DiskFault;
     use std::collections::BTreeSet;
     use tempfile::TempDir;
 
