@@ -1,7 +1,7 @@
 //! Tests of a store that gets rows at once and answers late.
 
 use super::*;
-use crate::checkpoint::directory::CheckpointDir;
+use crate::checkpoint::place::CheckpointPlace;
 use crate::clock::Clock;
 use crate::error::Error;
 use crate::kind::dead::{ErrorType, Fault};
@@ -47,9 +47,9 @@ impl Sink for LateStore {
 /// rows, and those that the store rejected.
 fn ended(answer: Result<Vec<Rejected>>) -> Result<(Option<EpochPart>, Vec<RejectedRow>)> {
     let dir = tempfile::tempdir().unwrap();
-    let store = Arc::new(CheckpointDir::new(dir.path().join("ckpt"), &Disk::default()));
+    let place = Arc::new(CheckpointPlace::directory(dir.path().join("ckpt"), &Disk::default()));
     let plan = EpochPlan {
-        store,
+        place,
         checkpoint: "id".to_owned(),
         stage: "1-a".to_owned(),
         key: "dlq".to_owned(),
