@@ -12,7 +12,8 @@
 //!
 //! - these may do I/O: [`tool`] → [`cli`] → [`stage`] → [`http`], [`emit`], [`input`], [`kafka`], [`output`],
 //!   [`source`], [`spool`] → [`uri`] → [`checkpoint`] → [`run`] → [`notify`] → [`client`], [`clock`], [`console`],
-//!   [`metrics`], [`registry`], [`s3`], [`secret`], [`service`], [`stop`], [`store`]
+//!   [`metrics`], [`registry`], [`s3`], [`secret`], [`service`], [`stop`], [`storage`],
+//!   [`store`]
 //! - these, below them, do none and read no clock: [`backfill`] → [`alert`], [`chart`], [`expr`],
 //!   [`format`](mod@format), [`frame`], [`generate`], [`mapping`], [`op`], [`reconcile`], [`replay`], [`schema`],
 //!   [`view`] → [`avro`] → [`counts`], [`error`], [`json`], [`kind`], [`parse`], [`ratio`], [`time`]
@@ -61,6 +62,7 @@ pub mod source;
 pub mod spool;
 pub mod stage;
 pub mod stop;
+pub mod storage;
 pub mod store;
 pub mod time;
 pub mod tool;

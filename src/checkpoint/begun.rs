@@ -9,7 +9,7 @@
 
 use super::log::{LogEntry, Start};
 use super::part::part_name;
-use super::store::CheckpointStore;
+use super::place::CheckpointPlace;
 use crate::error::{Error, Result};
 use crate::store::Epoch;
 use serde_json::Value;
@@ -20,15 +20,15 @@ const FOLLOWED: &str = "followed";
 
 /// The followed names that earlier runs have begun, and where this run keeps those that it begins.
 pub struct BegunNames {
-    store: Arc<dyn CheckpointStore>,
+    place: Arc<CheckpointPlace>,
     run: u64,
     note: String,
     former: Vec<Value>,
 }
 
 impl BegunNames {
-    pub(super) fn new(store: Arc<dyn CheckpointStore>, run: u64, stage: &str, former: Vec<Value>) -> Self {
-        Self { store, run, note: part_name(stage, FOLLOWED), former }
+    pub(super) fn new(place: Arc<CheckpointPlace>, run: u64, stage: &str, former: Vec<Value>) -> Self {
+        Self { place, run, note: part_name(stage, FOLLOWED), former }
     }
 
     /// Returns the names that earlier runs have begun, in the order of the runs.
@@ -40,18 +40,18 @@ impl BegunNames {
     /// cannot be written.
     pub fn keep(&self, names: &[Value]) -> Result<()> {
         let bytes = serde_json::to_vec(names).map_err(|error| Error::broken(format!("followed names: {error}")))?;
-        self.store.put_note(Epoch { run: self.run, number: 0 }, &self.note, &bytes)
+        self.place.put_note(Epoch { run: self.run, number: 0 }, &self.note, &bytes)
     }
 }
 
 /// Returns the names that runs have begun since the epoch `restored`, in the order of the runs; the result may also
 /// have names whose positions that epoch has. `stage`: the first stage. Errors: exit status 65 if a note is damaged.
-pub fn since(store: &dyn CheckpointStore, entries: &[u64], restored: Option<Epoch>, stage: &str) -> Result<Vec<Value>> {
+pub fn since(place: &CheckpointPlace, entries: &[u64], restored: Option<Epoch>, stage: &str) -> Result<Vec<Value>> {
     let note = part_name(stage, FOLLOWED);
     let mut found = vec![];
     let mut next = entries.last().copied();
     while let Some(number) = next.filter(|number| *number > 0) {
-        let Start { restored: continued, followed, .. } = match store.entry(number)? {
+        let Start { restored: continued, followed, .. } = match place.entry(number)? {
             Some(LogEntry::Start(start)) => start,
             Some(LogEntry::Complete(complete)) => {
                 next = Some(complete.epoch.run);
@@ -59,7 +59,7 @@ pub fn since(store: &dyn CheckpointStore, entries: &[u64], restored: Option<Epoc
             }
             None => break,
         };
-        if let Some(bytes) = store.note(Epoch { run: number, number: 0 }, &note)? {
+        if let Some(bytes) = place.note(Epoch { run: number, number: 0 }, &note)? {
             let names: Vec<Value> =
                 serde_json::from_slice(&bytes).map_err(|error| Error::corrupt(note.clone()).because(error))?;
             found.splice(0..0, names);

@@ -7,7 +7,7 @@
 
 use super::log::manifest_name;
 use super::part::part_name;
-use super::store::{CheckpointStore, Claim};
+use super::place::{CheckpointPlace, Claim};
 use crate::error::{Error, Result};
 use crate::store::Epoch;
 use std::fs::File;
@@ -23,23 +23,23 @@ pub type StagePath = Vec<String>;
 /// Claims the name of the stage at the end of `path`, so that no stage of another branch writes parts of the same name.
 /// Returns the file of the claim, which is locked while the stage runs ([`Claim::Made`]). Errors: exit status 78 if
 /// another stage has the name.
-pub fn claim_stage(store: &dyn CheckpointStore, run: u64, path: &[String]) -> Result<Option<File>> {
+pub fn claim_stage(place: &CheckpointPlace, run: u64, path: &[String]) -> Result<Option<File>> {
     let stage = path.last().map_or("", String::as_str);
-    match store.claim(run, &joined(stage), &text(path))? {
+    match place.claim(run, &joined(stage), &text(path))? {
         Claim::Made(file) => Ok(file),
         Claim::Taken(_) => {
             let message = format!("two stages are called {stage}: give one of them another name with --branch NAME");
-            Err(Error::config(message).at(store.name()))
+            Err(Error::config(message).at(place.name()))
         }
     }
 }
 
 /// Makes the stage at the end of `path` one of the `ends` last stages of a run. Errors: exit status 78 if the run has
 /// so many already.
-pub fn claim_end(store: &dyn CheckpointStore, run: u64, path: &[String], ends: usize) -> Result<()> {
+pub fn claim_end(place: &CheckpointPlace, run: u64, path: &[String], ends: usize) -> Result<()> {
     let mut others = vec![];
     for number in 1..=ends {
-        match store.claim(run, &end_name(number), &text(path))? {
+        match place.claim(run, &end_name(number), &text(path))? {
             Claim::Made(_) => return Ok(()),
             Claim::Taken(other) => others.push(other.rsplit(' ').next().unwrap_or_default().to_owned()),
         }
@@ -50,19 +50,19 @@ pub fn claim_end(store: &dyn CheckpointStore, run: u64, path: &[String], ends: u
     let message = format!(
         "expected {expected}, found {found} and {stage}; --ends of the first stage is the number of last stages"
     );
-    Err(Error::config(message).at(store.name()))
+    Err(Error::config(message).at(place.name()))
 }
 
 /// Notes that a stage of a run has failed, so that no other stage waits for it.
-pub fn note_failure(store: &dyn CheckpointStore, run: u64, stage: &str) {
+pub fn note_failure(place: &CheckpointPlace, run: u64, stage: &str) {
     // If the claim fails, the other stages wait longer.
-    let _ = store.claim(run, FAILED, stage);
+    let _ = place.claim(run, FAILED, stage);
 }
 
 /// Returns the name of a stage that will not commit an epoch of its run, if there is one: a stage that has failed, or,
 /// in a run with several branches, a stage that was killed.
-pub fn failed(store: &dyn CheckpointStore, epoch: Epoch, ends: usize) -> Result<Option<String>> {
-    if let Some(stage) = store.claimed(epoch.run, FAILED)? {
+pub fn failed(place: &CheckpointPlace, epoch: Epoch, ends: usize) -> Result<Option<String>> {
+    if let Some(stage) = place.claimed(epoch.run, FAILED)? {
         return Ok(Some(stage));
     }
     if ends == 1 {
@@ -71,10 +71,10 @@ pub fn failed(store: &dyn CheckpointStore, epoch: Epoch, ends: usize) -> Result<
     let suffix = joined("");
     // Checks all stages that have joined, not only those of branches whose last stage has claimed an end: a stage may
     // be killed before its last stage claims the end.
-    for stage in store.released(epoch.run, &suffix)?.iter().filter_map(|name| name.strip_suffix(&suffix)) {
+    for stage in place.released(epoch.run, &suffix)?.iter().filter_map(|name| name.strip_suffix(&suffix)) {
         // The lock was checked before the mark: a stage marks its last epoch as committed before it ends and releases
         // the lock.
-        if !store.is_committed(epoch, stage)? {
+        if !place.is_committed(epoch, stage)? {
             return Ok(Some(stage.to_owned()));
         }
     }
@@ -82,21 +82,21 @@ pub fn failed(store: &dyn CheckpointStore, epoch: Epoch, ends: usize) -> Result<
 }
 
 /// Returns the paths to all last stages of a run; `None` until all of them have begun.
-pub fn branches(store: &dyn CheckpointStore, run: u64, ends: usize) -> Result<Option<Vec<StagePath>>> {
-    Ok(Some(begun(store, run, ends)?).filter(|paths| paths.len() == ends))
+pub fn branches(place: &CheckpointPlace, run: u64, ends: usize) -> Result<Option<Vec<StagePath>>> {
+    Ok(Some(begun(place, run, ends)?).filter(|paths| paths.len() == ends))
 }
 
 /// Returns the paths to the last stages of a run that have begun.
-fn begun(store: &dyn CheckpointStore, run: u64, ends: usize) -> Result<Vec<StagePath>> {
-    let paths = (1..=ends).filter_map(|number| store.claimed(run, &end_name(number)).transpose());
+fn begun(place: &CheckpointPlace, run: u64, ends: usize) -> Result<Vec<StagePath>> {
+    let paths = (1..=ends).filter_map(|number| place.claimed(run, &end_name(number)).transpose());
     paths.map(|path| path.map(|path| path.split(' ').map(str::to_owned).collect())).collect()
 }
 
 /// Removes from `stages` those that have committed an epoch to every output.
-pub fn retain_uncommitted(store: &dyn CheckpointStore, epoch: Epoch, stages: &mut Vec<String>) -> Result<()> {
+pub fn retain_uncommitted(place: &CheckpointPlace, epoch: Epoch, stages: &mut Vec<String>) -> Result<()> {
     let mut left = vec![];
     for stage in stages.drain(..) {
-        if !store.is_committed(epoch, &stage)? {
+        if !place.is_committed(epoch, &stage)? {
             left.push(stage);
         }
     }
@@ -105,8 +105,8 @@ pub fn retain_uncommitted(store: &dyn CheckpointStore, epoch: Epoch, stages: &mu
 }
 
 /// Returns the reason why an epoch is not complete: last stages that have not begun, or stages that have not saved it.
-pub fn missing(store: &dyn CheckpointStore, epoch: Epoch, ends: usize) -> Result<String> {
-    let paths = begun(store, epoch.run, ends)?;
+pub fn missing(place: &CheckpointPlace, epoch: Epoch, ends: usize) -> Result<String> {
+    let paths = begun(place, epoch.run, ends)?;
     if paths.len() < ends {
         let begun = paths.len();
         return Ok(format!(
@@ -117,7 +117,7 @@ pub fn missing(store: &dyn CheckpointStore, epoch: Epoch, ends: usize) -> Result
     for path in &paths {
         for stage in path {
             // The only last stage of a run writes the entry instead of a note, so it counts as missing here.
-            if !missing.contains(&stage.as_str()) && store.note(epoch, &manifest_name(stage))?.is_none() {
+            if !missing.contains(&stage.as_str()) && place.note(epoch, &manifest_name(stage))?.is_none() {
                 missing.push(stage);
             }
         }
@@ -158,8 +158,7 @@ fn text(path: &[String]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::checkpoint::directory::CheckpointDir;
-    use crate::store::disk::Disk;
+    use crate::storage::disk::Disk;
 
     fn path(text: &str) -> StagePath {
         text.split(' ').map(str::to_owned).collect()
@@ -191,19 +190,19 @@ mod tests {
     #[test]
     fn a_stage_that_was_killed_before_its_branch_had_an_end_has_failed() {
         let dir = tempfile::tempdir().unwrap();
-        let store = CheckpointDir::new(dir.path().join("ckpt"), &Disk::default());
-        store.create().unwrap();
+        let place = CheckpointPlace::directory(dir.path().join("ckpt"), &Disk::default());
+        place.create().unwrap();
         let epoch = Epoch { run: 1, number: 1 };
-        let claims = ["1-a 2-b", "1-a 2-c"].map(|text| claim_stage(&store, 1, &path(text)).unwrap());
-        claim_end(&store, 1, &path("1-a 2-b"), 2).unwrap();
-        assert_eq!(failed(&store, epoch, 2).unwrap(), None);
+        let claims = ["1-a 2-b", "1-a 2-c"].map(|text| claim_stage(&place, 1, &path(text)).unwrap());
+        claim_end(&place, 1, &path("1-a 2-b"), 2).unwrap();
+        assert_eq!(failed(&place, epoch, 2).unwrap(), None);
         let [running, killed] = claims;
         drop(killed);
-        assert_eq!(failed(&store, epoch, 2).unwrap().as_deref(), Some("2-c"));
-        store.make_epoch(epoch).unwrap();
-        store.set_committed(epoch, "2-c").unwrap();
-        assert_eq!(failed(&store, epoch, 2).unwrap(), None);
+        assert_eq!(failed(&place, epoch, 2).unwrap().as_deref(), Some("2-c"));
+        place.local().make_epoch(epoch).unwrap();
+        place.set_committed(epoch, "2-c").unwrap();
+        assert_eq!(failed(&place, epoch, 2).unwrap(), None);
         drop(running);
-        assert_eq!(failed(&store, epoch, 2).unwrap().as_deref(), Some("2-b"));
+        assert_eq!(failed(&place, epoch, 2).unwrap().as_deref(), Some("2-b"));
     }
 }

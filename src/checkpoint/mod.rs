@@ -19,8 +19,7 @@
 //! - `ends.rs`: the last stages of a run, one or several.
 //! - `header.rs`: the checkpoint in the schema of a stream, for the next stage.
 //! - `log.rs`: the entries of the log. The run that writes the greatest entry is the newest; any other run is fenced.
-//! - `store.rs`: the trait of a place for a checkpoint. `directory.rs`: a directory. `bucket`: a bucket of S3, with
-//!   files of this process in `staging.rs` there.
+//! - `place`: the place of a checkpoint, a directory or a bucket of S3.
 //! - `part.rs`: files with a checksum, and outboxes.
 //! - `recorded.rs`: the numbers under which outputs record epochs, so that those of two copies differ.
 //! - `restore.rs`: the epoch that a run continues.
@@ -28,28 +27,24 @@
 //! - `show.rs`: the description of a checkpoint that evt-view shows.
 
 pub mod begun;
-mod bucket;
-pub mod directory;
 mod ends;
 pub mod header;
 pub mod log;
 pub mod part;
+pub mod place;
 mod recorded;
 pub mod restore;
 pub mod show;
 pub mod state_files;
-pub mod store;
 
 use self::begun::BegunNames;
-use self::bucket::CheckpointBucket;
-use self::directory::CheckpointDir;
 use self::header::{CheckpointHeader, CheckpointOptions};
 use self::log::{Complete, EpochPart, LogEntry, OutputName, StageEpoch, Start, manifest_name};
 use self::part::{POSITIONS, STATE, SealedParts, part_name};
+use self::place::{CheckpointPlace, Removed, STATE_FILE, or_fenced};
 use self::recorded::RecordedRuns;
 use self::restore::{Restored, StageRole, continued, last_complete, with_restore_advice};
 use self::state_files::CheckpointFiles;
-use self::store::{CheckpointStore, Removed, STATE_FILE, check_last, check_newest, fenced, or_fenced};
 use crate::client::Caller;
 use crate::error::{Error, ErrorKind, Result};
 use crate::kind::named_id::named_id;
@@ -69,7 +64,7 @@ const ENTRIES_KEPT: u64 = 900;
 
 /// The checkpoint of a run, as one of its stages has it.
 pub struct Checkpoint {
-    store: Arc<dyn CheckpointStore>,
+    place: Arc<CheckpointPlace>,
     header: CheckpointHeader,
     own: StageRole,
     /// The epoch in progress.
@@ -124,11 +119,11 @@ pub fn check_name(path: &Path, caller: &Caller) -> Result<()> {
 }
 
 /// Opens the place of a checkpoint; changes nothing there.
-fn open_store(path: &Path, run: &Run) -> Result<Arc<dyn CheckpointStore>> {
-    Ok(match path.to_str().filter(|_| is_in_bucket(path)) {
-        Some(uri) => Arc::new(CheckpointBucket::try_new(S3Address::parse(uri, &run.caller())?, &run.io.disk())?),
-        None => Arc::new(CheckpointDir::new(path.to_owned(), &run.io.disk())),
-    })
+fn open_place(path: &Path, run: &Run) -> Result<Arc<CheckpointPlace>> {
+    Ok(Arc::new(match path.to_str().filter(|_| is_in_bucket(path)) {
+        Some(uri) => CheckpointPlace::bucket(S3Address::parse(uri, &run.caller())?, &run.io.disk())?,
+        None => CheckpointPlace::directory(path.to_owned(), &run.io.disk()),
+    }))
 }
 
 impl Checkpoint {
@@ -138,22 +133,22 @@ impl Checkpoint {
     /// Errors: exit status 65 if the log or the last epoch is damaged, 74 if it cannot be read or written, 75 if
     /// another run begins at the same moment, 78 if the outputs do not fit.
     pub fn open(options: CheckpointOptions, outputs: Vec<OutputName>, has_readers: bool, run: &Run) -> Result<Self> {
-        let store = open_store(&options.path, run)?;
-        store.create()?;
-        let entries = store.entries()?;
+        let place = open_place(&options.path, run)?;
+        place.create()?;
+        let entries = place.entries()?;
         let number = entries.last().map_or(1, |last| last + 1);
-        let id = id_of(store.as_ref(), &entries)?.unwrap_or_else(|| new_id(run));
-        let mut complete = last_complete(store.as_ref(), &entries, options.kept.max(options.back + 1), None)?;
+        let id = id_of(&place, &entries)?.unwrap_or_else(|| new_id(run));
+        let mut complete = last_complete(&place, &entries, options.kept.max(options.back + 1), None)?;
         let (checkpoint, stage) = (id.clone(), first_stage(run));
         let own = StageRole { checkpoint, stage, outputs, has_readers, ends: options.ends };
-        let continued = continued(store.as_ref(), &complete, options.back)?;
-        let restored = continued.map(|last| own.restore(&[], store.as_ref(), last)).transpose();
+        let continued = continued(&place, &complete, options.back)?;
+        let restored = continued.map(|last| own.restore(&[], &place, last)).transpose();
         let restored = restored.or_else(|error| {
-            let error = or_fenced(check_last(store.as_ref(), number), error);
-            Err(with_restore_advice(error, store.as_ref(), &complete, options.back)?)
+            let error = or_fenced(place.check_last(number), error);
+            Err(with_restore_advice(error, &place, &complete, options.back)?)
         })?;
         let continues = restored.as_ref().map(|restored| restored.epoch);
-        let followed = begun::since(store.as_ref(), &entries, continues, &own.stage)?;
+        let followed = begun::since(&place, &entries, continues, &own.stage)?;
         let start = LogEntry::Start(Start {
             checkpoint: id.clone(),
             restored: continues,
@@ -161,19 +156,19 @@ impl Checkpoint {
             host: Run::host(),
             pid: std::process::id(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            recorded_as: Some(recorded::next(store.as_ref(), &entries, run.clock.now())?),
+            recorded_as: Some(recorded::next(&place, &entries, run.clock.now())?),
             followed: followed.clone(),
         });
-        if !store.put(number, &start)? {
-            return Err(fenced(store.as_ref(), number));
+        if !place.put(number, &start)? {
+            return Err(place.fenced(number));
         }
         let last = complete.last().map(|last| last.epoch);
-        let recorded = RecordedRuns::read(store.as_ref(), number, continues, last)?;
+        let recorded = RecordedRuns::read(&place, number, continues, last)?;
         // With `--restore`, the epochs after the restored one keep their files until newer epochs are complete.
-        store.clear(number, &complete)?;
+        place.clear(number, &complete)?;
         complete.truncate(complete.len().saturating_sub(options.back));
         let header = CheckpointHeader {
-            path: store.shared_name(),
+            path: place.shared_name(),
             id,
             run: number,
             restored: continues,
@@ -183,7 +178,7 @@ impl Checkpoint {
             stages: vec![],
         };
         let kept = complete.split_off(complete.len().saturating_sub(header.kept.max(1)));
-        let begun = Self::begin(store, header, own, kept.iter().map(KeptEpoch::of).collect(), restored);
+        let begun = Self::begin(place, header, own, kept.iter().map(KeptEpoch::of).collect(), restored);
         Ok(Self { followed, recorded, ..begun })
     }
 
@@ -192,20 +187,20 @@ impl Checkpoint {
     ///
     /// Errors: those of [`Checkpoint::open`], except for damaged parts and other runs.
     pub fn check(options: &CheckpointOptions, outputs: Option<Vec<OutputName>>, run: &Run) -> Result<()> {
-        let store = open_store(&options.path, run)?;
-        if !store.check()? {
+        let place = open_place(&options.path, run)?;
+        if !place.check()? {
             return Ok(());
         }
-        let entries = store.entries()?;
-        let complete = last_complete(store.as_ref(), &entries, options.kept.max(options.back + 1), None)?;
-        let Some(last) = continued(store.as_ref(), &complete, options.back)? else { return Ok(()) };
+        let entries = place.entries()?;
+        let complete = last_complete(&place, &entries, options.kept.max(options.back + 1), None)?;
+        let Some(last) = continued(&place, &complete, options.back)? else { return Ok(()) };
         let Some(outputs) = outputs else { return Ok(()) };
-        let (checkpoint, stage) = (id_of(store.as_ref(), &entries)?.unwrap_or_default(), first_stage(run));
+        let (checkpoint, stage) = (id_of(&place, &entries)?.unwrap_or_default(), first_stage(run));
         // Takes `has_readers` from the checkpoint, because the output of `--check` may be a terminal even if a stage
         // reads that of the run.
         let has_readers = last.branches().iter().any(|branch| branch.len() > 1);
         let own = StageRole { checkpoint, stage, outputs, has_readers, ends: options.ends };
-        own.check(&[], store.as_ref(), last).map(drop)
+        own.check(&[], &place, last).map(drop)
     }
 
     /// Takes part in a run that an earlier stage of the pipe has begun.
@@ -213,57 +208,61 @@ impl Checkpoint {
     /// Errors: exit status 65 if the epoch to be restored is damaged, 74 if it cannot be read, 75 if a newer run has
     /// begun, 78 if the stage or its outputs do not fit, or if the run has another last stage.
     pub fn join(header: CheckpointHeader, outputs: Vec<OutputName>, has_readers: bool, run: &Run) -> Result<Self> {
-        let store = open_store(&header.path, run)?;
+        let place = open_place(&header.path, run)?;
         let stage = header.next_stage(run.console.tool());
         let checkpoint = header.id.clone();
         let own = StageRole { checkpoint, stage, outputs, has_readers, ends: header.ends };
-        Self::join_at(store.clone(), header.clone(), own)
-            .map_err(|error| or_fenced(check_newest(store.as_ref(), header.run), error))
-            .inspect_err(|_| ends::note_failure(store.as_ref(), header.run, &header.next_stage(run.console.tool())))
+        Self::join_at(place.clone(), header.clone(), own)
+            .map_err(|error| or_fenced(place.check_newest(header.run), error))
+            .inspect_err(|_| ends::note_failure(&place, header.run, &header.next_stage(run.console.tool())))
     }
 
-    fn join_at(store: Arc<dyn CheckpointStore>, header: CheckpointHeader, own: StageRole) -> Result<Self> {
-        let entries = store.entries()?;
+    fn join_at(place: Arc<CheckpointPlace>, header: CheckpointHeader, own: StageRole) -> Result<Self> {
+        let entries = place.entries()?;
         let (before, after) = entries.split_at(entries.partition_point(|entry| *entry < header.run));
+        if after.is_empty() {
+            let message = format!("expected entry {} of the log, found none", header.run);
+            return Err(Error::new(ErrorKind::Io, message).at(place.name()));
+        }
         for entry in after.iter().filter(|entry| **entry > header.run) {
-            if let Some(LogEntry::Start(_)) = store.entry(*entry)? {
-                return Err(fenced(store.as_ref(), *entry));
+            if let Some(LogEntry::Start(_)) = place.entry(*entry)? {
+                return Err(place.fenced(*entry));
             }
         }
-        let complete = last_complete(store.as_ref(), before, header.kept, header.restored)?;
+        let complete = last_complete(&place, before, header.kept, header.restored)?;
         let restored = match header.restored {
             None => None,
             Some(epoch) => match complete.last().filter(|last| last.epoch == epoch) {
-                Some(last) => Some(own.restore(&header.stages, store.as_ref(), last)?),
+                Some(last) => Some(own.restore(&header.stages, &place, last)?),
                 None => {
-                    return Err(Error::corrupt(format!("expected epoch {epoch}, found none")).at(store.name()));
+                    return Err(Error::corrupt(format!("expected epoch {epoch}, found none")).at(place.name()));
                 }
             },
         };
         let path = own.path(&header.stages);
         let claim = match header.ends {
             1 => None,
-            _ => ends::claim_stage(store.as_ref(), header.run, &path)?,
+            _ => ends::claim_stage(&place, header.run, &path)?,
         };
         if !own.has_readers {
-            ends::claim_end(store.as_ref(), header.run, &path, header.ends)?;
+            ends::claim_end(&place, header.run, &path, header.ends)?;
         }
         // With --restore, the last complete epoch is later than the restored one.
-        let last = last_complete(store.as_ref(), before, 1, None)?.pop().map(|last| last.epoch);
-        let recorded = RecordedRuns::read(store.as_ref(), header.run, header.restored, last)?;
+        let last = last_complete(&place, before, 1, None)?.pop().map(|last| last.epoch);
+        let recorded = RecordedRuns::read(&place, header.run, header.restored, last)?;
         let complete = complete.iter().map(KeptEpoch::of).collect();
-        Ok(Self { _claim: claim, recorded, ..Self::begin(store, header, own, complete, restored) })
+        Ok(Self { _claim: claim, recorded, ..Self::begin(place, header, own, complete, restored) })
     }
 
     fn begin(
-        store: Arc<dyn CheckpointStore>,
+        place: Arc<CheckpointPlace>,
         header: CheckpointHeader,
         own: StageRole,
         complete: Vec<KeptEpoch>,
         restored: Option<Restored>,
     ) -> Self {
         Self {
-            store,
+            place,
             own,
             epoch: Epoch { run: header.run, number: 1 },
             last_entry: header.run,
@@ -288,9 +287,9 @@ impl Checkpoint {
         &self.own.stage
     }
 
-    /// Returns the store of the checkpoint.
-    pub fn store(&self) -> &Arc<dyn CheckpointStore> {
-        &self.store
+    /// Returns the place of the checkpoint.
+    pub fn place(&self) -> &Arc<CheckpointPlace> {
+        &self.place
     }
 
     /// Returns the epoch in progress.
@@ -327,13 +326,13 @@ impl Checkpoint {
 
     /// Returns the followed names that earlier runs have begun, and where this run keeps those that it begins.
     pub fn begun_names(&self) -> BegunNames {
-        BegunNames::new(self.store.clone(), self.epoch.run, &self.own.stage, self.followed.clone())
+        BegunNames::new(self.place.clone(), self.epoch.run, &self.own.stage, self.followed.clone())
     }
 
     /// Returns the files of state of this stage in this run.
     pub fn state_files(&self) -> CheckpointFiles {
         let restored = self.restored.as_ref().map(|restored| restored.epoch);
-        CheckpointFiles::new(self.store.clone(), self.epoch.run, &self.own.stage, restored)
+        CheckpointFiles::new(self.place.clone(), self.epoch.run, &self.own.stage, restored)
     }
 
     /// Makes the files of state `names` parts of the epoch in progress, without writing their bytes again; returns the
@@ -342,7 +341,7 @@ impl Checkpoint {
         self.files.retain(|name, _| names.contains(name));
         for name in names {
             let known = self.files.get(name);
-            let part = self.store.link_part(self.epoch, name, known)?;
+            let part = self.place.local().link_part(self.epoch, name, known)?;
             self.files.insert(name.clone(), part);
         }
         Ok(self.files.values().cloned().collect())
@@ -358,10 +357,10 @@ impl Checkpoint {
         let SealedParts { began, spec: _, state, watermark, positions, outboxes: mut parts } = sealed;
         for (name, bytes) in [(STATE, state), (POSITIONS, positions)] {
             if !bytes.is_empty() {
-                parts.push(self.store.write_part(epoch, &part_name(&self.own.stage, name), bytes)?);
+                parts.push(self.place.local().write_part(epoch, &part_name(&self.own.stage, name), bytes)?);
             }
         }
-        self.store.sync_epoch(epoch, &parts)?;
+        self.place.sync_epoch(epoch, &parts)?;
         let sealed = StageEpoch {
             stage: self.own.stage.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -373,7 +372,7 @@ impl Checkpoint {
         };
         if self.own.has_readers || self.own.ends > 1 {
             let bytes = serde_json::to_vec(&sealed).map_err(|error| Error::broken(format!("a stage: {error}")))?;
-            self.store.put_note(epoch, &manifest_name(&self.own.stage), &bytes)?;
+            self.place.put_note(epoch, &manifest_name(&self.own.stage), &bytes)?;
         }
         self.epoch.number += 1;
         Ok(sealed)
@@ -388,7 +387,7 @@ impl Checkpoint {
         let ends = self.own.ends;
         let branches = match ends {
             1 => Some(vec![self.own.path(&self.header.stages)]),
-            _ => ends::branches(self.store.as_ref(), self.header.run, ends)?,
+            _ => ends::branches(&self.place, self.header.run, ends)?,
         };
         let Some(branches) = branches else { return Ok(false) };
         let mut stages: Vec<StageEpoch> = vec![];
@@ -401,12 +400,12 @@ impl Checkpoint {
                 continue;
             }
             let name = manifest_name(stage);
-            match self.store.note(epoch, &name)? {
+            match self.place.note(epoch, &name)? {
                 Some(bytes) => {
                     stages.push(serde_json::from_slice(&bytes).map_err(|error| Error::corrupt(name).because(error))?);
                 }
                 None if self.header.stages.contains(stage) => {
-                    return Err(Error::corrupt(format!("expected {name}, found no file")).at(self.store.name()));
+                    return Err(Error::corrupt(format!("expected {name}, found no file")).at(self.place.name()));
                 }
                 None => return Ok(false),
             }
@@ -415,19 +414,19 @@ impl Checkpoint {
         let complete = Complete { epoch, at: format_instant(now), stages, branches };
         let kept = KeptEpoch::of(&complete);
         let number = self.last_entry + 1;
-        if self.store.put(number, &LogEntry::Complete(complete))? {
+        if self.place.put(number, &LogEntry::Complete(complete))? {
             self.last_entry = number;
             self.complete.push(kept);
             return Ok(true);
         }
         // Two last stages may complete an epoch at once.
-        if ends > 1 && self.is_complete(epoch)? { Ok(true) } else { Err(fenced(self.store.as_ref(), number)) }
+        if ends > 1 && self.is_complete(epoch)? { Ok(true) } else { Err(self.place.fenced(number)) }
     }
 
     /// Returns the positions that the first stage has saved in an epoch; empty if it has none.
     pub fn positions(&self, epoch: Epoch) -> Result<Vec<u8>> {
         let first = self.header.stages.first().unwrap_or(&self.own.stage);
-        Ok(self.store.note(epoch, &part_name(first, POSITIONS))?.unwrap_or_default())
+        Ok(self.place.part(epoch, &part_name(first, POSITIONS))?.unwrap_or_default())
     }
 
     /// Returns the watermark (µs) that the nearest stage before this one had at the end of a complete epoch; `None` if
@@ -439,13 +438,13 @@ impl Checkpoint {
 
     /// Whether a last stage has completed an epoch. Errors: exit status 75 if a newer run has begun.
     pub fn is_complete(&mut self, epoch: Epoch) -> Result<bool> {
-        while let Some(entry) = self.store.entry(self.last_entry + 1)? {
+        while let Some(entry) = self.place.entry(self.last_entry + 1)? {
             self.last_entry += 1;
             match entry {
-                LogEntry::Start(_) => return Err(fenced(self.store.as_ref(), self.last_entry)),
+                LogEntry::Start(_) => return Err(self.place.fenced(self.last_entry)),
                 LogEntry::Complete(complete) if complete.epoch == epoch => {
-                    check_newest(self.store.as_ref(), self.header.run)?;
-                    self.store.sync_log()?;
+                    self.place.check_newest(self.header.run)?;
+                    self.place.sync_log()?;
                     let kept = KeptEpoch::of(&complete);
                     self.uncommitted.clone_from(&kept.stages);
                     // Only last stages track the kept epochs, because they remove them.
@@ -462,22 +461,22 @@ impl Checkpoint {
 
     /// Notes that this stage fails, so that no other stage waits for it.
     pub fn note_failure(&self) {
-        ends::note_failure(self.store.as_ref(), self.header.run, &self.own.stage);
+        ends::note_failure(&self.place, self.header.run, &self.own.stage);
     }
 
     /// Returns a stage that will not commit an epoch of this run, if there is one.
     pub fn failed(&self, epoch: Epoch) -> Result<Option<String>> {
-        ends::failed(self.store.as_ref(), epoch, self.own.ends)
+        ends::failed(&self.place, epoch, self.own.ends)
     }
 
     /// Returns the reason why an epoch is not complete.
     pub fn missing(&self, epoch: Epoch) -> Result<String> {
-        ends::missing(self.store.as_ref(), epoch, self.own.ends)
+        ends::missing(&self.place, epoch, self.own.ends)
     }
 
     /// Returns the stages that have not committed the last complete epoch, `epoch`, to every output.
     pub fn uncommitted(&mut self, epoch: Epoch) -> Result<&[String]> {
-        ends::retain_uncommitted(self.store.as_ref(), epoch, &mut self.uncommitted)?;
+        ends::retain_uncommitted(&self.place, epoch, &mut self.uncommitted)?;
         Ok(&self.uncommitted)
     }
 
@@ -488,9 +487,9 @@ impl Checkpoint {
             return error;
         }
         let mut number = self.last_entry + 1;
-        while let Ok(Some(entry)) = self.store.entry(number) {
+        while let Ok(Some(entry)) = self.place.entry(number) {
             if matches!(entry, LogEntry::Start(_)) {
-                return fenced(self.store.as_ref(), number);
+                return self.place.fenced(number);
             }
             number += 1;
         }
@@ -500,8 +499,8 @@ impl Checkpoint {
     /// Notes that every output of this stage has the rows of a complete epoch. A last stage removes epochs that are no
     /// longer kept.
     pub fn committed(&mut self, epoch: Epoch) -> Result<()> {
-        self.store.set_committed(epoch, &self.own.stage)?;
-        self.store.release(epoch)?;
+        self.place.set_committed(epoch, &self.own.stage)?;
+        self.place.release(epoch)?;
         if self.own.has_readers {
             return Ok(());
         }
@@ -514,7 +513,7 @@ impl Checkpoint {
         let dropped: BTreeSet<String> = self.complete.drain(..done).flat_map(|epoch| epoch.state).collect();
         let is_needed = |name: &String| self.complete.iter().any(|epoch| epoch.state.contains(name));
         let state: Vec<String> = dropped.into_iter().filter(|name| !is_needed(name)).collect();
-        self.store.remove(&Removed {
+        self.place.remove(&Removed {
             before: self.complete.first().map_or(epoch, |kept| kept.epoch),
             // Keeps the entries from the run of the oldest kept epoch on, so that a later run finds the entry of the
             // epoch that it restores, however many runs fail in between.
@@ -530,8 +529,8 @@ impl Checkpoint {
     /// Whether all stages have committed an epoch, or an earlier run has removed it.
     fn is_done(&self, kept: &KeptEpoch) -> Result<bool> {
         for stage in &kept.stages {
-            if !self.store.is_committed(kept.epoch, stage)? {
-                return Ok(!self.store.has_epoch(kept.epoch)?);
+            if !self.place.is_committed(kept.epoch, stage)? {
+                return Ok(!self.place.has_epoch(kept.epoch)?);
             }
         }
         Ok(true)
@@ -544,11 +543,11 @@ fn first_stage(run: &Run) -> String {
 }
 
 /// Returns the id of a checkpoint; `None` if it has no run. Errors: exit status 65 if its first entry is missing.
-fn id_of(store: &dyn CheckpointStore, entries: &[u64]) -> Result<Option<String>> {
+fn id_of(place: &CheckpointPlace, entries: &[u64]) -> Result<Option<String>> {
     let Some(first) = entries.first() else { return Ok(None) };
-    match store.entry(*first)? {
+    match place.entry(*first)? {
         Some(LogEntry::Start(start)) if *first == 1 => Ok(Some(start.checkpoint)),
-        _ => Err(Error::corrupt("expected the entry log/1, found later ones only").at(store.name())),
+        _ => Err(Error::corrupt("expected the entry log/1, found later ones only").at(place.name())),
     }
 }
 

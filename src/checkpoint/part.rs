@@ -2,7 +2,7 @@
 
 use super::log::EpochPart;
 use crate::error::{Error, Result};
-use crate::store::disk::DiskFile;
+use crate::storage::disk::DiskFile;
 use arrow::array::RecordBatch;
 use arrow::error::ArrowError;
 use arrow::ipc::reader::StreamReader;

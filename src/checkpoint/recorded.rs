@@ -7,7 +7,7 @@
 //! log, the log does not know that epoch.
 
 use super::log::LogEntry;
-use super::store::CheckpointStore;
+use super::place::CheckpointPlace;
 use crate::error::Result;
 use crate::store::Epoch;
 
@@ -24,12 +24,12 @@ pub struct RecordedRuns {
 
 impl RecordedRuns {
     /// Reads the numbers of a run that restores an epoch; `last` is the last complete epoch before the run.
-    pub fn read(store: &dyn CheckpointStore, run: u64, restored: Option<Epoch>, last: Option<Epoch>) -> Result<Self> {
-        let number = |epoch: Option<Epoch>| epoch.map_or(Ok(0), |epoch| recorded_as(store, epoch.run));
+    pub fn read(place: &CheckpointPlace, run: u64, restored: Option<Epoch>, last: Option<Epoch>) -> Result<Self> {
+        let number = |epoch: Option<Epoch>| epoch.map_or(Ok(0), |epoch| recorded_as(place, epoch.run));
         let last_as = number(last)?;
         let restored_as = if restored == last { last_as } else { number(restored)? };
         let last = last.map(|last| Epoch { run: last_as, ..last });
-        Ok(Self { run, recorded_as: recorded_as(store, run)?, restored_as, last })
+        Ok(Self { run, recorded_as: recorded_as(place, run)?, restored_as, last })
     }
 
     /// Returns an epoch as outputs record it: one of this run, or the restored one.
@@ -44,20 +44,20 @@ impl RecordedRuns {
 }
 
 /// Returns the number for a run that begins at `now` (µs) behind these entries.
-pub fn next(store: &dyn CheckpointStore, entries: &[u64], now: i64) -> Result<u64> {
+pub fn next(place: &CheckpointPlace, entries: &[u64], now: i64) -> Result<u64> {
     let before = match entries.last() {
         None => 0,
-        Some(last) => match store.entry(*last)? {
-            Some(LogEntry::Complete(complete)) => recorded_as(store, complete.epoch.run)?,
-            _ => recorded_as(store, *last)?,
+        Some(last) => match place.entry(*last)? {
+            Some(LogEntry::Complete(complete)) => recorded_as(place, complete.epoch.run)?,
+            _ => recorded_as(place, *last)?,
         },
     };
     Ok(u64::try_from(now).unwrap_or(0).max(before + 1))
 }
 
 /// Returns the number of a run. Outputs record a run of an older version under the number that it has in the log.
-fn recorded_as(store: &dyn CheckpointStore, run: u64) -> Result<u64> {
-    Ok(match store.entry(run)? {
+fn recorded_as(place: &CheckpointPlace, run: u64) -> Result<u64> {
+    Ok(match place.entry(run)? {
         Some(LogEntry::Start(start)) => start.recorded_as.unwrap_or(run),
         _ => run,
     })

@@ -4,7 +4,7 @@
 use super::ends::{self, StagePath};
 use super::log::{Complete, EpochPart, LogEntry, OutputName, StageEpoch, check_output_names, target_key};
 use super::part::{POSITIONS, STATE, part_name};
-use super::store::CheckpointStore;
+use super::place::CheckpointPlace;
 use crate::error::{Error, ErrorKind, Result};
 use crate::store::{self, Epoch, Location};
 use std::collections::BTreeSet;
@@ -12,7 +12,7 @@ use std::path::Path;
 
 /// Reads the last `kept` complete epochs of a log with the entries `entries`, in order, without epochs after `until`.
 pub fn last_complete(
-    store: &dyn CheckpointStore,
+    place: &CheckpointPlace,
     entries: &[u64],
     kept: usize,
     until: Option<Epoch>,
@@ -22,7 +22,7 @@ pub fn last_complete(
         if complete.len() >= kept.max(1) {
             break;
         }
-        if let Some(LogEntry::Complete(found)) = store.entry(*entry)?
+        if let Some(LogEntry::Complete(found)) = place.entry(*entry)?
             && until.is_none_or(|until| found.epoch <= until)
         {
             complete.insert(0, found);
@@ -33,29 +33,20 @@ pub fn last_complete(
 
 /// Returns the epoch that a run continues: the last one, or one that is `back` epochs before it. Errors: exit status 78
 /// if that epoch is not kept.
-pub fn continued<'a>(
-    store: &dyn CheckpointStore,
-    complete: &'a [Complete],
-    back: usize,
-) -> Result<Option<&'a Complete>> {
+pub fn continued<'a>(place: &CheckpointPlace, complete: &'a [Complete], back: usize) -> Result<Option<&'a Complete>> {
     let epoch = complete.iter().rev().nth(back);
-    if back > 0 && !epoch.map_or(Ok(false), |epoch| store.has_epoch(epoch.epoch))? {
+    if back > 0 && !epoch.map_or(Ok(false), |epoch| place.has_epoch(epoch.epoch))? {
         let message = format!("--restore n-{back}: expected a complete epoch that is kept, found none");
-        return Err(Error::config(message).at(store.name()));
+        return Err(Error::config(message).at(place.name()));
     }
     Ok(epoch)
 }
 
 /// Adds to the error of a damaged epoch how to continue without it, and which outputs get rows twice then.
-pub fn with_restore_advice(
-    error: Error,
-    store: &dyn CheckpointStore,
-    complete: &[Complete],
-    back: usize,
-) -> Result<Error> {
+pub fn with_restore_advice(error: Error, place: &CheckpointPlace, complete: &[Complete], back: usize) -> Result<Error> {
     let epochs = complete.iter().rev().nth(back).zip(complete.iter().rev().nth(back + 1));
     let Some((damaged, before)) = epochs.filter(|_| error.kind() == ErrorKind::Corrupt) else { return Ok(error) };
-    if !store.has_epoch(before.epoch)? {
+    if !place.has_epoch(before.epoch)? {
         return Ok(error);
     }
     // Every epoch after the one that is restored is written again.
@@ -121,16 +112,16 @@ impl StageRole {
     pub fn check<'a>(
         &self,
         before: &[String],
-        store: &dyn CheckpointStore,
+        place: &CheckpointPlace,
         last: &'a Complete,
     ) -> Result<(&'a StageEpoch, bool)> {
         let checked = ends::check_place(&last.branches(), &self.path(before), self.has_readers, self.ends);
-        checked.map_err(|error| error.at(store.name()))?;
+        checked.map_err(|error| error.at(place.name()))?;
         let own = last.stages.iter().find(|stage| stage.stage == self.stage);
         let own = own.ok_or_else(|| Error::corrupt(format!("expected {} in the epoch, found none", self.stage)))?;
-        let is_committed = store.is_committed(last.epoch, &self.stage)?;
+        let is_committed = place.is_committed(last.epoch, &self.stage)?;
         let fits = check_output_names(&own.outputs, &self.outputs, is_committed);
-        fits.and_then(|()| self.check_shown(&own.outputs)).map_err(|error| error.at(store.name()))?;
+        fits.and_then(|()| self.check_shown(&own.outputs)).map_err(|error| error.at(place.name()))?;
         Ok((own, is_committed))
     }
 
@@ -157,16 +148,16 @@ impl StageRole {
     /// Reads and verifies the files, state and positions of the stage in the last complete epoch. `before`: the names
     /// of the stages before this stage. Errors: exit status 65 if it is damaged, 78 if the pipe had other stages or
     /// outputs.
-    pub fn restore(&self, before: &[String], store: &dyn CheckpointStore, last: &Complete) -> Result<Restored> {
-        let (own, is_committed) = self.check(before, store, last)?;
+    pub fn restore(&self, before: &[String], place: &CheckpointPlace, last: &Complete) -> Result<Restored> {
+        let (own, is_committed) = self.check(before, place, last)?;
         let epoch = last.epoch;
         for part in &own.parts {
-            store.verify(epoch, part)?;
+            place.verify(epoch, part)?;
         }
         let read = |name: &str| {
             let name = part_name(&self.stage, name);
             match own.parts.iter().any(|part| part.name == name) {
-                true => store.read_part(epoch, &name),
+                true => place.local().read_part(epoch, &name),
                 // An empty part is not written.
                 false => Ok(vec![]),
             }

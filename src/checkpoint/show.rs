@@ -3,8 +3,8 @@
 
 use super::log::{Complete, LogEntry, StageEpoch, Start};
 use super::part::{POSITIONS, STATE, part_name};
-use super::store::CheckpointStore;
-use super::{is_in_bucket, open_store};
+use super::place::CheckpointPlace;
+use super::{is_in_bucket, open_place};
 use crate::error::{Error, ErrorKind, Result};
 use crate::op::window;
 use crate::run::Run;
@@ -31,13 +31,13 @@ pub struct CheckpointReport {
 ///
 /// Errors: exit status 65 if an entry of the log is damaged, 74 or 69 if it cannot be read, 78 if a bucket has none.
 pub fn show(path: &Path, run: &Run) -> Result<CheckpointReport> {
-    let store = open_store(path, run)?;
+    let place = open_place(path, run)?;
     let (mut starts, mut complete): (Vec<Start>, Vec<Complete>) = (vec![], vec![]);
-    let numbers = store.entries()?;
+    let numbers = place.entries()?;
     if numbers.is_empty() {
-        return Err(Error::config("expected a checkpoint, found no entry log/1").at(store.name()));
+        return Err(Error::config("expected a checkpoint, found no entry log/1").at(place.name()));
     }
-    for entry in store.read_entries(&numbers)? {
+    for entry in place.read_entries(&numbers)? {
         match entry {
             LogEntry::Start(start) => starts.push(start),
             LogEntry::Complete(epoch) => complete.push(epoch),
@@ -51,7 +51,7 @@ pub fn show(path: &Path, run: &Run) -> Result<CheckpointReport> {
     let mut kept = vec![];
     // Epochs are removed in their order.
     while let Some(one) = complete.pop() {
-        if !store.has_epoch(one.epoch)? {
+        if !place.has_epoch(one.epoch)? {
             break;
         }
         kept.insert(0, one);
@@ -61,7 +61,7 @@ pub fn show(path: &Path, run: &Run) -> Result<CheckpointReport> {
         let took = one.duration().map_or(String::new(), |took| format!(" after {}", rounded(took)));
         let mut damage = None;
         for part in one.parts() {
-            match store.verify(*epoch, part) {
+            match place.verify(*epoch, part) {
                 Err(error) if error.kind() == ErrorKind::Corrupt => damage = Some(error),
                 verified => verified?,
             }
@@ -70,13 +70,13 @@ pub fn show(path: &Path, run: &Run) -> Result<CheckpointReport> {
             }
         }
         // The run that is under way may have removed the epoch meanwhile.
-        if damage.is_some() && !store.has_epoch(*epoch)? {
+        if damage.is_some() && !place.has_epoch(*epoch)? {
             continue;
         }
         let bytes: u64 = one.parts().map(|part| part.bytes).sum();
         let mut is_committed = true;
         for stage in stages {
-            is_committed &= store.is_committed(*epoch, &stage.stage)?;
+            is_committed &= place.is_committed(*epoch, &stage.stage)?;
         }
         let committed = if is_committed { "committed" } else { "not marked as committed" };
         let files = one.parts().count();
@@ -86,13 +86,13 @@ pub fn show(path: &Path, run: &Run) -> Result<CheckpointReport> {
         append(&mut text, line);
     }
     if let Some(last) = kept.last().filter(|_| is_sound) {
-        show_last(store.as_ref(), last, &mut text)?;
+        show_last(&place, last, &mut text)?;
     }
     Ok(CheckpointReport { text, is_sound })
 }
 
 /// Describes the stages of an epoch: their outputs, the watermark and the positions.
-fn show_last(store: &dyn CheckpointStore, last: &Complete, text: &mut String) -> Result<()> {
+fn show_last(place: &CheckpointPlace, last: &Complete, text: &mut String) -> Result<()> {
     for StageEpoch { stage, outputs, parts, fingerprint, .. } in &last.stages {
         let outputs: Vec<String> = outputs.iter().map(|output| format!("{} {}", output.key, output.uri)).collect();
         append(
@@ -105,7 +105,7 @@ fn show_last(store: &dyn CheckpointStore, last: &Complete, text: &mut String) ->
         );
         let read = |name: &str| {
             let part = parts.iter().find(|part| part.name == part_name(stage, name));
-            part.map(|part| store.read_part(last.epoch, &part.name)).transpose()
+            part.map(|part| place.local().read_part(last.epoch, &part.name)).transpose()
         };
         if let Some(state) = read(STATE)?.filter(|_| stage.contains("-evt-window")) {
             show_watermark(&state, text)?;

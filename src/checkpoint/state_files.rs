@@ -5,12 +5,12 @@
 //! are unnamed files in the directory for temporary files (`TMPDIR`), which the system removes when the process ends,
 //! however it ends.
 
-use super::store::{CheckpointStore, STATE_FILE};
+use super::place::{CheckpointPlace, STATE_FILE};
 use crate::error::{Error, Result};
 use crate::op::storage::{NewStateFile, StateFile, StateStorage};
 use crate::op::window::MemoryBound;
+use crate::storage::disk::{Disk, DiskFile, failed};
 use crate::store::Epoch;
-use crate::store::disk::{Disk, DiskFile};
 use std::cell::Cell;
 use std::fs::File;
 use std::io::Write;
@@ -69,7 +69,7 @@ impl StateStorage for TemporaryFiles {
 /// Files of a checkpoint.
 #[derive(Debug)]
 pub struct CheckpointFiles {
-    store: Arc<dyn CheckpointStore>,
+    place: Arc<CheckpointPlace>,
     run: u64,
     /// The prefix of the names of new files. The stages of a run share a directory, so the prefix has the run and the
     /// stage.
@@ -82,9 +82,9 @@ pub struct CheckpointFiles {
 
 impl CheckpointFiles {
     /// Makes files of `stage` in `store` for a run that continues the epoch `restored`.
-    pub fn new(store: Arc<dyn CheckpointStore>, run: u64, stage: &str, restored: Option<Epoch>) -> Self {
+    pub fn new(place: Arc<CheckpointPlace>, run: u64, stage: &str, restored: Option<Epoch>) -> Self {
         let prefix = format!("{STATE_FILE}{run}-{stage}-");
-        Self { store, run, prefix, restored, made: 0, written: Rc::default() }
+        Self { place, run, prefix, restored, made: 0, written: Rc::default() }
     }
 }
 
@@ -92,7 +92,7 @@ impl StateStorage for CheckpointFiles {
     fn create(&mut self) -> Result<Box<dyn NewStateFile>> {
         self.made += 1;
         let name = format!("{}{}", self.prefix, self.made);
-        let (file, path) = self.store.create_state(self.run, &name)?;
+        let (file, path) = self.place.local().create_state(self.run, &name)?;
         Ok(Box::new(NewFile {
             file,
             shown: path.display().to_string(),
@@ -114,8 +114,8 @@ impl StateStorage for CheckpointFiles {
         if !is_plain {
             return Err(Error::corrupt(format!("snapshot: expected the name of a file of state, found {name}")));
         }
-        let path = self.store.restore_state(self.run, epoch, name)?;
-        let length = std::fs::metadata(&path).map_err(|error| Error::io(path.display().to_string(), &error))?.len();
+        let path = self.place.local().restore_state(self.run, epoch, name)?;
+        let length = std::fs::metadata(&path).map_err(failed(&path))?.len();
         Ok(Rc::new(NamedFile { path, name: name.to_owned(), length }))
     }
 }
@@ -140,7 +140,7 @@ impl StateFile for NamedFile {
 
     fn read(&self, at: Range<u64>) -> Result<Vec<u8>> {
         let bytes = File::open(&self.path).and_then(|file| read_at(&file, at));
-        bytes.map_err(|error| Error::io(self.path.display().to_string(), &error))
+        bytes.map_err(failed(&self.path))
     }
 }
 
@@ -213,11 +213,10 @@ impl StateFile for TemporaryFile {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::checkpoint::directory::CheckpointDir;
     use crate::kind::event::column;
     use crate::op::window::metric::Emit;
     use crate::op::window::{Options, Window, spec, watermark};
-    use crate::store::disk::DiskFault;
+    use crate::storage::disk::DiskFault;
     use crate::time::SECOND;
     use arrow::array::{ArrayRef, RecordBatch, TimestampMicrosecondArray};
     use rustix::io::Errno;
@@ -262,40 +261,40 @@ mod tests {
     #[test]
     fn files_that_an_old_run_removes_stay_those_of_the_newest_one() {
         let dir = tempfile::tempdir().unwrap();
-        let store = Arc::new(CheckpointDir::new(dir.path().join("ckpt"), &Disk::default()));
-        store.create().unwrap();
+        let place = Arc::new(CheckpointPlace::directory(dir.path().join("ckpt"), &Disk::default()));
+        place.create().unwrap();
         let [first, second, third] = [1, 2, 3].map(|run| Epoch { run, number: 1 });
-        let made = written(&mut CheckpointFiles::new(store.clone(), 1, "1-a", None), b"gigabytes");
+        let made = written(&mut CheckpointFiles::new(place.clone(), 1, "1-a", None), b"gigabytes");
         let name = made.name().to_owned();
-        let part = store.link_part(first, &name, None).unwrap();
+        let part = place.local().link_part(first, &name, None).unwrap();
         let restore = |run| {
-            store.clear(run, &[]).unwrap();
-            let mut files = CheckpointFiles::new(store.clone(), run, "1-a", Some(first));
+            place.clear(run, &[]).unwrap();
+            let mut files = CheckpointFiles::new(place.clone(), run, "1-a", Some(first));
             (files.open(&name).unwrap(), files)
         };
         let (of_second, mut second_files) = restore(2);
-        assert_eq!(store.link_part(second, &name, Some(&part)).unwrap(), part);
+        assert_eq!(place.local().link_part(second, &name, Some(&part)).unwrap(), part);
         let (of_third, _files) = restore(3);
         // Until it notices that a newer run has begun, an old one may also write files.
         let late = written(&mut second_files, b"late");
         drop((made, of_second, late));
-        store.clear(2, &[]).unwrap();
+        place.clear(2, &[]).unwrap();
         assert_eq!(of_third.read(0..9).unwrap(), b"gigabytes");
-        assert_eq!(store.link_part(third, &name, Some(&part)).unwrap(), part);
+        assert_eq!(place.local().link_part(third, &name, Some(&part)).unwrap(), part);
         drop(of_third);
-        assert_eq!(store.read_part(third, &name).unwrap(), b"gigabytes");
+        assert_eq!(place.local().read_part(third, &name).unwrap(), b"gigabytes");
     }
 
     #[test]
     fn a_run_removes_the_files_of_runs_before_it_and_of_earlier_versions() {
         let dir = tempfile::tempdir().unwrap();
-        let store = CheckpointDir::new(dir.path().join("ckpt"), &Disk::default());
-        store.create().unwrap();
+        let place = CheckpointPlace::directory(dir.path().join("ckpt"), &Disk::default());
+        place.create().unwrap();
         for run in [1, 2, 9, 10] {
-            store.create_state(run, "state-1-1-a-1").unwrap();
+            place.local().create_state(run, "state-1-1-a-1").unwrap();
         }
         std::fs::write(dir.path().join("ckpt/state/state-1-1-a-2"), "").unwrap();
-        store.clear(9, &[]).unwrap();
+        place.clear(9, &[]).unwrap();
         let left = std::fs::read_dir(dir.path().join("ckpt/state")).unwrap();
         let mut left: Vec<_> = left.map(|entry| entry.unwrap().file_name()).collect();
         left.sort();

@@ -21,7 +21,7 @@ use crate::run::io::Io;
 use crate::source::{InputOptions, ListenerOptions, SourceOptions};
 use crate::spool::ack::AckPolicy;
 use crate::stage::outputs::output_names;
-use crate::store::access;
+use crate::storage::access;
 use crate::uri::Uri;
 use crate::uri::kafka::TopicFormat;
 use std::ffi::OsStr;

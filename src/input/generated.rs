@@ -7,6 +7,7 @@ use crate::error::{Error, Result};
 use crate::generate::Generator;
 use crate::generate::truth::Truth;
 use crate::kind::event::shared_raw_field;
+use crate::storage::disk::failed;
 use arrow::array::{BinaryViewBuilder, RecordBatch};
 use arrow::datatypes::{Schema, SchemaRef};
 use std::path::PathBuf;
@@ -84,6 +85,6 @@ impl Input for GeneratedInput {
         let Some(TruthFile { truth, path }) = self.truth.take() else { return Ok(()) };
         let report = truth.finish()?;
         let text = serde_json::to_string_pretty(&report).map_err(|error| Error::broken("truth").because(error))?;
-        std::fs::write(&path, format!("{text}\n")).map_err(|error| Error::io(path.display().to_string(), &error))
+        std::fs::write(&path, format!("{text}\n")).map_err(failed(&path))
     }
 }

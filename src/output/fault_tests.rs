@@ -7,7 +7,7 @@ use crate::clock::Clock;
 use crate::error::{Error, ErrorKind};
 use crate::format::jsonl;
 use crate::frame::{End, EndReason};
-use crate::store::disk::{Disk, DiskFault};
+use crate::storage::disk::{Disk, DiskFault};
 use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Field, Schema};
 use rustix::io::Errno;

@@ -4,7 +4,7 @@
 
 use crate::error::{Error, Result};
 use crate::run::io::Io;
-use crate::store::access;
+use crate::storage::access;
 use crate::uri::Uri;
 use std::fs::Metadata;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};

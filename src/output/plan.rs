@@ -24,7 +24,7 @@ use crate::metrics::{self, Metrics, ServerStatus};
 use crate::parse::query;
 use crate::run::Run;
 use crate::run::io::Io;
-use crate::store::disk::Disk;
+use crate::storage::disk::Disk;
 use crate::store::{CheckScope, Location, Medium, OpenOptions, Store};
 use crate::uri::Uri;
 use crate::uri::kafka::{Address, TopicFormat};

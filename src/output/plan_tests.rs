@@ -11,7 +11,7 @@ use crate::frame::{End, EndReason};
 use crate::kind::Kind;
 use crate::run::Run;
 use crate::run::io::Io;
-use crate::store::disk::Disk;
+use crate::storage::disk::Disk;
 use arrow::datatypes::Schema;
 use std::path::Path;
 use std::rc::Rc;

@@ -8,7 +8,7 @@ use crate::kind::dead::{ErrorType, Fault, Letter};
 use crate::kind::letters::Builder;
 use crate::run::Run;
 use crate::run::io::{Io, Pipe};
-use crate::store::disk::Disk;
+use crate::storage::disk::Disk;
 use arrow::array::RecordBatch;
 use std::rc::Rc;
 

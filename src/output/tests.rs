@@ -8,7 +8,7 @@ use crate::error::{ErrorKind, Result};
 use crate::format::{Format, by_extension, frames, jsonl};
 use crate::frame::{End, EndReason};
 use crate::kind::Kind;
-use crate::store::disk::Disk;
+use crate::storage::disk::Disk;
 use arrow::array::RecordBatch;
 use std::path::Path;
 

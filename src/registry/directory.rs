@@ -22,6 +22,7 @@ use crate::parse::query::unescaped;
 use crate::schema::AVRO;
 use crate::schema::level::Level;
 use crate::schema::subject::{Lookup, Schemas, Subject, Version, schema_id};
+use crate::storage::disk::failed;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
 use std::collections::{BTreeMap, HashMap};
@@ -84,7 +85,7 @@ impl Directory {
     /// Writes a version; false if another registrar has written it in the meantime.
     fn write(&self, subject: &str, number: u32, text: &str) -> Result<bool> {
         let dir = self.subject_dir(subject)?;
-        std::fs::create_dir_all(&dir).map_err(|e| io(&dir, &e))?;
+        std::fs::create_dir_all(&dir).map_err(failed(&dir))?;
         let path = dir.join(format!("{number}.avsc"));
         let readable = std::fs::Permissions::from_mode(0o644);
         let mut part = tempfile::Builder::new()
@@ -92,16 +93,16 @@ impl Directory {
             .suffix(".part")
             .permissions(readable)
             .tempfile_in(&dir)
-            .map_err(|e| io(&dir, &e))?;
+            .map_err(failed(&dir))?;
         let line_end = if text.ends_with('\n') { "" } else { "\n" };
         let written = part.write_all(text.as_bytes()).and_then(|()| part.write_all(line_end.as_bytes()));
-        written.and_then(|()| part.as_file().sync_all()).map_err(|e| io(&path, &e))?;
+        written.and_then(|()| part.as_file().sync_all()).map_err(failed(&path))?;
         match part.persist_noclobber(&path) {
             Ok(_) => {}
             Err(error) if error.error.kind() == IoErrorKind::AlreadyExists => return Ok(false),
-            Err(error) => return Err(io(&path, &error.error)),
+            Err(error) => return Err(failed(&path)(error.error)),
         }
-        File::open(&dir).and_then(|dir| dir.sync_all()).map_err(|e| io(&dir, &e))?;
+        File::open(&dir).and_then(|dir| dir.sync_all()).map_err(failed(&dir))?;
         Ok(true)
     }
 
@@ -121,11 +122,11 @@ impl Directory {
             Err(error) if matches!(error.kind(), IoErrorKind::NotFound | IoErrorKind::NotADirectory) => {
                 return Ok(vec![]);
             }
-            Err(error) => return Err(io(&dir, &error)),
+            Err(error) => return Err(failed(&dir)(error)),
         };
         let mut numbers = vec![];
         for entry in entries {
-            let name = entry.map_err(|e| io(&dir, &e))?.file_name();
+            let name = entry.map_err(failed(&dir))?.file_name();
             if name.as_encoded_bytes().starts_with(b".") {
                 continue;
             }
@@ -150,8 +151,8 @@ impl Directory {
 impl Registry for Directory {
     fn subjects(&mut self) -> Result<Vec<String>> {
         let mut subjects = vec![];
-        for entry in std::fs::read_dir(&self.dir).map_err(|e| io(&self.dir, &e))? {
-            let entry = entry.map_err(|e| io(&self.dir, &e))?;
+        for entry in std::fs::read_dir(&self.dir).map_err(failed(&self.dir))? {
+            let entry = entry.map_err(failed(&self.dir))?;
             let name = entry.file_name();
             if !entry.path().is_dir() || name.as_encoded_bytes().starts_with(b".") {
                 continue;
@@ -235,10 +236,6 @@ impl Levels {
     }
 }
 
-fn io(path: &Path, error: &std::io::Error) -> Error {
-    Error::io(path.display().to_string(), error)
-}
-
 /// Reads a text file, no longer than a schema may be.
 fn read_text(path: &Path) -> Result<String> {
     read_schema(File::open(path), &path.display().to_string())
@@ -258,8 +255,8 @@ pub fn read_schema(opened: std::io::Result<impl Read>, shown: &str) -> Result<St
 
 /// Checks that no schema stands beside the directories of subjects.
 fn check_files(dir: &Path) -> Result<()> {
-    for entry in std::fs::read_dir(dir).map_err(|error| io(dir, &error))? {
-        let path = entry.map_err(|error| io(dir, &error))?.path();
+    for entry in std::fs::read_dir(dir).map_err(failed(dir))? {
+        let path = entry.map_err(failed(dir))?.path();
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         let Some(stem) = name.strip_suffix(".avsc").filter(|stem| !stem.is_empty() && path.is_file()) else { continue };
         let place = dir.join(file_name_of(stem)).join("1.avsc");

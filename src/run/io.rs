@@ -4,7 +4,7 @@ use super::pipe_output::PipeOutput;
 use super::standard;
 use crate::error::{Error, Result};
 use crate::stop::{Stop, Woken};
-use crate::store::disk::Disk;
+use crate::storage::disk::Disk;
 use std::collections::VecDeque;
 use std::fs::{File, Metadata};
 use std::io::{ErrorKind, IsTerminal, Read, Write};

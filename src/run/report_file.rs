@@ -1,6 +1,7 @@
 //! Files with a report of a run: `--stats`, and the metrics of `--prometheus`.
 
-use crate::error::{Error, Result};
+use crate::error::Result;
+use crate::storage::disk::failed;
 use std::ffi::OsString;
 use std::fs::{self, OpenOptions};
 use std::io::Write;
@@ -17,7 +18,7 @@ pub fn write(path: impl AsRef<Path>, content: &str) -> Result<()> {
         Some(target) => replace(&target, content),
         None => append(path, content),
     };
-    written.map_err(|error| Error::io(path.display().to_string(), &error))
+    written.map_err(failed(path))
 }
 
 /// Returns the regular file that a path names, or will name; `None` if it names another file. `/dev/stdout` may be a

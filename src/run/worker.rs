@@ -176,7 +176,7 @@ mod tests {
     use super::*;
     use crate::clock::Clock;
     use crate::run::io::Pipe;
-    use crate::store::disk::Disk;
+    use crate::storage::disk::Disk;
 
     fn run(io: Io) -> Rc<Run> {
         Rc::new(Run { io, ..Run::unwatched("evt-test", Clock::System) })

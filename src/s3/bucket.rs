@@ -5,9 +5,13 @@ use super::http::{FilePart, S3Answer, S3Body, S3Http, S3Request};
 use super::{multipart, xml};
 use crate::client::outage::{RetryError, RetryPolicy};
 use crate::error::{Error, Result};
+use crate::storage::Objects;
+use crate::storage::disk::failed;
 use std::fmt;
 use std::fs::File;
-use std::path::{Path, PathBuf};
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::ops::Range;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -50,86 +54,21 @@ impl S3Bucket {
         &self.address
     }
 
-    /// Returns the name of an object for messages.
-    pub fn name(&self, key: &str) -> String {
-        self.http.name(key)
-    }
-
-    /// Returns an object; `None` if there is none. Errors: exit status 69 after the last attempt, 78 if access is
-    /// denied.
-    pub fn get(&self, key: &str) -> Result<Option<Vec<u8>>> {
-        self.retries.run(|| self.try_get(key))
-    }
-
-    /// Returns several objects, in the order of their keys here.
-    pub fn get_all(&self, keys: &[String]) -> Result<Vec<Option<Vec<u8>>>> {
-        self.each(keys, |key| self.try_get(key))
-    }
-
     fn try_get(&self, key: &str) -> Result<Option<Vec<u8>>, RetryError> {
-        let answer = self.http.send(S3Request::new("GET", key), 0)?;
+        let answer = self.http.send(S3Request::new("GET", key))?;
         Ok((answer.status != 404).then_some(answer.body))
     }
 
-    /// Writes an object to a new file; returns false if there is no object. `length` bounds the wait.
-    pub fn download(&self, key: &str, path: &Path, length: u64) -> Result<bool> {
-        let mut attempt = 0;
-        self.retries.run(|| {
-            attempt += 1;
-            _ = std::fs::remove_file(part_of(path, attempt - 1));
-            let part = part_of(path, attempt);
-            let request = S3Request { into: Some(part.clone()), ..S3Request::new("GET", key) };
-            if self.http.send(request, length)?.status == 404 {
-                return Ok(false);
-            }
-            let renamed = std::fs::rename(&part, path);
-            renamed.map(|()| true).map_err(|error| Error::io(path.display().to_string(), &error).into())
-        })
-    }
-
-    /// Writes an object.
-    pub fn put(&self, key: &str, bytes: &[u8]) -> Result<()> {
-        let body = S3Body::Bytes(bytes.into());
-        self.retries.run(|| self.try_put(key, body.clone()))
-    }
-
     fn try_put(&self, key: &str, body: S3Body) -> Result<(), RetryError> {
-        written(self.http.send(S3Request { body, ..S3Request::new("PUT", key) }, 0)?).map(drop)
-    }
-
-    /// Writes an object unless there is one under its key. Returns whether the object has `bytes` now. No other process
-    /// writes the same bytes, so if it has, this process has written it.
-    pub fn put_new(&self, key: &str, bytes: &[u8]) -> Result<bool> {
-        let body = S3Body::Bytes(bytes.into());
-        self.retries.run(|| {
-            let headers = vec![("if-none-match", "*".to_owned())];
-            let answer = self.http.send(S3Request { headers, body: body.clone(), ..S3Request::new("PUT", key) }, 0)?;
-            if answer.status != 412 {
-                return written(answer).map(|_| true);
-            }
-            // The object may be that of an earlier attempt, whose answer was lost.
-            Ok(self.try_get(key)?.is_some_and(|found| found == bytes))
-        })
-    }
-
-    /// Returns whether the server refuses to write an existing object again with [`S3Bucket::put_new`]; `bytes` are
-    /// those of the object.
-    pub fn has_put_new(&self, key: &str, bytes: &[u8]) -> Result<bool> {
-        let body = S3Body::Bytes(bytes.into());
-        self.retries.run(|| {
-            let headers = vec![("if-none-match", "*".to_owned())];
-            let answer = self.http.send(S3Request { headers, body: body.clone(), ..S3Request::new("PUT", key) }, 0)?;
-            Ok(answer.status == 412)
-        })
+        written(self.http.send(S3Request { body, ..S3Request::new("PUT", key) })?).map(drop)
     }
 
     /// Writes objects from files.
     pub fn upload(&self, uploads: &[Upload]) -> Result<()> {
         let mut small = vec![];
         for Upload { key, path } in uploads {
-            let failed = |error| Error::io(path.display().to_string(), &error);
-            let file = Arc::new(File::open(path).map_err(failed)?);
-            let length = file.metadata().map_err(failed)?.len();
+            let file = Arc::new(File::open(path).map_err(failed(path))?);
+            let length = file.metadata().map_err(failed(path))?.len();
             let part = FilePart { file, start: 0, length };
             match multipart::is_large(length) {
                 true => self.put_in_parts(key, &part)?,
@@ -149,7 +88,7 @@ impl S3Bucket {
         let sent = self.each(&numbered, |(at, part)| {
             let query = vec![("partNumber", (at + 1).to_string()), ("uploadId", id.clone())];
             let body = S3Body::Part(part.clone());
-            let answer = written(self.http.send(S3Request { query, body, ..S3Request::new("PUT", key) }, 0)?)?;
+            let answer = written(self.http.send(S3Request { query, body, ..S3Request::new("PUT", key) })?)?;
             answer.etag.ok_or_else(|| RetryError::from(Error::config("expected an ETag of the part, found none")))
         });
         let tags = match sent {
@@ -157,7 +96,7 @@ impl S3Bucket {
             Err(error) => {
                 // The error of the upload is the one to be reported.
                 let query = vec![("uploadId", id)];
-                _ = self.http.send(S3Request { query, ..S3Request::new("DELETE", key) }, 0);
+                _ = self.http.send(S3Request { query, ..S3Request::new("DELETE", key) });
                 return Err(error);
             }
         };
@@ -172,7 +111,7 @@ impl S3Bucket {
             let query = vec![(name, value.clone())];
             // Its answer may be lost.
             let was_repeated = std::mem::replace(&mut is_repeated, true);
-            let sent = self.http.send(S3Request { query, body: body.clone(), ..S3Request::new("POST", key) }, 0)?;
+            let sent = self.http.send(S3Request { query, body: body.clone(), ..S3Request::new("POST", key) })?;
             let S3Answer { status, body, .. } = sent;
             let text = String::from_utf8_lossy(&body).into_owned();
             match status {
@@ -190,35 +129,12 @@ impl S3Bucket {
         })
     }
 
-    /// Removes objects, also those that do not exist.
-    pub fn delete(&self, keys: &[String]) -> Result<()> {
-        self.each(keys, |key| self.http.send(S3Request::new("DELETE", key), 0).map(drop)).map(drop)
-    }
-
-    /// Returns the keys that begin with `start`, in the order of their bytes.
-    pub fn list(&self, start: &str) -> Result<Vec<String>> {
-        let (mut keys, mut page) = (vec![], None);
-        loop {
-            let found = self.list_page(start, page.map(|page| ("continuation-token", page)))?;
-            keys.extend(found.0);
-            page = found.1;
-            if page.is_none() {
-                return Ok(keys);
-            }
-        }
-    }
-
-    /// Returns one key that begins with `start`.
-    pub fn any(&self, start: &str) -> Result<Option<String>> {
-        Ok(self.list_page(start, Some(("max-keys", "1".to_owned())))?.0.into_iter().next())
-    }
-
     /// Returns the keys of a page, and the token of the next one.
     fn list_page(&self, start: &str, more: Option<(&'static str, String)>) -> Result<(Vec<String>, Option<String>)> {
         let mut query = vec![("list-type", "2".to_owned()), ("prefix", format!("{}{start}", self.address.prefix))];
         query.extend(more);
         let request = S3Request { key: None, query, ..S3Request::new("GET", "") };
-        let answer = self.retries.run(|| self.http.send(request.clone(), 0))?;
+        let answer = self.retries.run(|| self.http.send(request.clone()))?;
         let xml = String::from_utf8_lossy(&answer.body);
         if answer.status != 200 || !xml.contains("ListBucketResult") {
             let message = format!("expected a list of objects, found status {}", answer.status);
@@ -269,11 +185,75 @@ impl S3Bucket {
     }
 }
 
-/// Returns the path to which an attempt downloads `path`. An attempt that was abandoned may still write its file.
-fn part_of(path: &Path, attempt: u32) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(format!(".part{attempt}"));
-    name.into()
+impl Objects for S3Bucket {
+    fn name(&self, key: &str) -> String {
+        self.http.name(key)
+    }
+
+    fn get_all(&self, keys: &[String]) -> Result<Vec<Option<Vec<u8>>>> {
+        self.each(keys, |key| self.try_get(key))
+    }
+
+    fn range(&self, key: &str, at: Range<u64>) -> Result<Option<Vec<u8>>> {
+        let length = at.end.saturating_sub(at.start);
+        // A request has at least one byte.
+        let headers = vec![("range", format!("bytes={}-{}", at.start, at.start + length.max(1) - 1))];
+        let request = S3Request { headers, answer: length, ..S3Request::new("GET", key) };
+        let S3Answer { status, mut body, .. } = self.retries.run(|| self.http.send(request.clone()))?;
+        // A server may send a whole object if it has no byte behind the range.
+        if status == 200 && (at.start > 0 || body.len() as u64 > length) {
+            return Err(Error::config("expected a range of the object, found all of it").at(self.name(key)));
+        }
+        body.truncate(usize::try_from(length).unwrap_or(usize::MAX));
+        Ok(match status {
+            404 => None,
+            // The range begins at the end of the object or behind it.
+            416 => Some(vec![]),
+            _ => Some(body),
+        })
+    }
+
+    fn put(&self, key: &str, bytes: &[u8]) -> Result<()> {
+        let body = S3Body::Bytes(bytes.into());
+        self.retries.run(|| self.try_put(key, body.clone()))
+    }
+
+    fn put_if_absent(&self, key: &str, bytes: &[u8]) -> Result<bool> {
+        let body = S3Body::Bytes(bytes.into());
+        self.retries.run(|| {
+            let headers = vec![("if-none-match", "*".to_owned())];
+            let answer = self.http.send(S3Request { headers, body: body.clone(), ..S3Request::new("PUT", key) })?;
+            if answer.status != 412 {
+                return written(answer).map(|_| true);
+            }
+            // The object may be that of an earlier attempt, whose answer was lost.
+            Ok(self.try_get(key)?.is_some_and(|found| found == bytes))
+        })
+    }
+
+    fn token(&self) -> Option<String> {
+        Some(format!("{:016x}", RandomState::new().build_hasher().finish()))
+    }
+
+    fn list(&self, start: &str) -> Result<Vec<String>> {
+        let (mut keys, mut page) = (vec![], None);
+        loop {
+            let found = self.list_page(start, page.map(|page| ("continuation-token", page)))?;
+            keys.extend(found.0);
+            page = found.1;
+            if page.is_none() {
+                return Ok(keys);
+            }
+        }
+    }
+
+    fn any(&self, start: &str) -> Result<Option<String>> {
+        Ok(self.list_page(start, Some(("max-keys", "1".to_owned())))?.0.into_iter().next())
+    }
+
+    fn delete(&self, keys: &[String]) -> Result<()> {
+        self.each(keys, |key| self.http.send(S3Request::new("DELETE", key)).map(drop)).map(drop)
+    }
 }
 
 /// Checks that an object was written.

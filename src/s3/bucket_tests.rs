@@ -4,6 +4,7 @@ use super::address::S3Address;
 use super::bucket::{S3Bucket, Upload};
 use crate::ErrorKind;
 use crate::client::Caller;
+use crate::storage::{Objects, download};
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -73,7 +74,7 @@ impl FakeS3 {
 
 fn serve(stream: &TcpStream, state: &Mutex<FakeState>, fault: &Fault) -> std::io::Result<()> {
     let mut reader = BufReader::new(stream);
-    let (mut line, mut length, mut is_new) = (String::new(), 0, false);
+    let (mut line, mut length, mut is_new, mut range) = (String::new(), 0, false, None);
     reader.read_line(&mut line)?;
     let mut words = line.split(' ');
     let (method, target) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
@@ -85,6 +86,7 @@ fn serve(stream: &TcpStream, state: &Mutex<FakeState>, fault: &Fault) -> std::io
         match name.to_lowercase().as_str() {
             "content-length" => length = value.parse().unwrap(),
             "if-none-match" => is_new = true,
+            "range" => range = Some(value.to_owned()),
             "transfer-encoding" => panic!("servers of S3 need the length"),
             _ => {}
         }
@@ -102,7 +104,7 @@ fn serve(stream: &TcpStream, state: &Mutex<FakeState>, fault: &Fault) -> std::io
             drop(state);
             return reader.read(&mut [0]).map(drop);
         }
-        Some(FakeFault::LoseAnswer) | None => state.answer(&request, is_new, body),
+        Some(FakeFault::LoseAnswer) | None => state.answer(&request, is_new, range, body),
     };
     if fault == Some(FakeFault::LoseAnswer) {
         return Ok(());
@@ -113,8 +115,19 @@ fn serve(stream: &TcpStream, state: &Mutex<FakeState>, fault: &Fault) -> std::io
     stream.write_all(&[head.as_bytes(), &body].concat())
 }
 
+/// Returns the part of an object that a header requests.
+fn part_of(object: &[u8], range: Option<String>) -> (u16, Vec<u8>) {
+    let Some(range) = range else { return (200, object.to_vec()) };
+    let (first, last) = range.strip_prefix("bytes=").unwrap().split_once('-').unwrap();
+    let (first, last): (usize, usize) = (first.parse().unwrap(), last.parse().unwrap());
+    match object.get(first..object.len().min(last + 1)) {
+        Some(part) if !part.is_empty() => (206, part.to_vec()),
+        _ => (416, b"<Error><Code>InvalidRange</Code></Error>".to_vec()),
+    }
+}
+
 impl FakeState {
-    fn answer(&mut self, request: &str, is_new: bool, body: Vec<u8>) -> (u16, Vec<u8>) {
+    fn answer(&mut self, request: &str, is_new: bool, range: Option<String>, body: Vec<u8>) -> (u16, Vec<u8>) {
         let (method, target) = request.split_once(' ').unwrap();
         let (path, query) = target.split_once('?').unwrap_or((target, ""));
         let key = path.trim_start_matches('/').to_owned();
@@ -141,7 +154,7 @@ impl FakeState {
                 self.objects.remove(&key);
                 (204, vec![])
             }
-            (_, "") => self.objects.get(&key).map_or((404, vec![]), |found| (200, found.clone())),
+            (_, "") => self.objects.get(&key).map_or((404, vec![]), |found| part_of(found, range)),
             _ => {
                 let start = value("prefix").unwrap().replace("%2F", "/");
                 let after = value("continuation-token").unwrap_or_default().replace("%2F", "/");
@@ -186,10 +199,9 @@ fn a_request_whose_answer_was_lost_is_not_taken_for_that_of_another_process() {
     for fault in [FakeFault::LoseAnswer, FakeFault::Drop, FakeFault::Status(500), FakeFault::Status(409)] {
         let server = FakeS3::new(move |request, before| (request.starts_with("PUT") && before < 2).then_some(fault));
         let bucket = bucket(&server, "");
-        assert!(bucket.put_new("log/1", b"ours").unwrap(), "{fault:?}");
-        assert!(!bucket.put_new("log/1", b"theirs").unwrap(), "{fault:?}");
+        assert!(bucket.put_if_absent("log/1", b"ours").unwrap(), "{fault:?}");
+        assert!(!bucket.put_if_absent("log/1", b"theirs").unwrap(), "{fault:?}");
         assert_eq!(server.state().objects["a/log/1"], b"ours");
-        assert!(bucket.has_put_new("log/1", b"ours").unwrap());
     }
 }
 
@@ -237,12 +249,12 @@ fn files_are_uploaded_and_downloaded_and_large_ones_in_parts_of_which_each_is_re
     bucket.upload(&uploads).unwrap();
     let counted = |words: &str| server.state().requests.iter().filter(|request| request.contains(words)).count();
     assert_eq!([counted("partNumber=1"), counted("partNumber=2"), counted("partNumber=3")], [1, 2, 1]);
-    for (name, length) in [("small", 3), ("empty", 0), ("large", large.len())] {
+    for name in ["small", "empty", "large"] {
         let path = dir.path().join("again");
-        assert!(bucket.download(name, &path, length as u64).unwrap());
+        assert!(download(&bucket, name, &path).unwrap());
         assert!(std::fs::read(path).unwrap() == std::fs::read(dir.path().join(name)).unwrap(), "{name}");
     }
-    assert!(!bucket.download("none", &dir.path().join("none"), 0).unwrap());
+    assert!(!download(&bucket, "none", &dir.path().join("none")).unwrap());
 }
 
 /// Another attempt does not mend a full disk of this machine.
@@ -252,12 +264,25 @@ fn a_full_disk_while_an_object_is_downloaded_is_74_at_once() {
     server.state().objects.insert("a/big".to_owned(), vec![7; 300_000]);
     let bucket = bucket(&server, "&retry=1m");
     let dir = tempfile::tempdir().unwrap();
-    std::os::unix::fs::symlink("/dev/full", dir.path().join("big.part1")).unwrap();
-    let error = bucket.download("big", &dir.path().join("big"), 300_000).unwrap_err();
+    std::os::unix::fs::symlink("/dev/full", dir.path().join("big")).unwrap();
+    let error = download(&bucket, "big", &dir.path().join("big")).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Io, "{error}");
     assert_eq!(server.state().requests.len(), 1);
-    let error = bucket.download("big", &dir.path().join("missing/big"), 300_000).unwrap_err();
+    let error = download(&bucket, "big", &dir.path().join("missing/big")).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Io, "{error}");
-    assert!(bucket.download("big", &dir.path().join("other"), 300_000).unwrap());
+    assert!(download(&bucket, "big", &dir.path().join("other")).unwrap());
     assert_eq!(std::fs::read(dir.path().join("other")).unwrap().len(), 300_000);
+}
+
+/// Otherwise each range of an object would be all of it.
+#[test]
+fn a_server_without_ranges_is_refused() {
+    let server = FakeS3::new(|request, _| request.starts_with("GET").then_some(FakeFault::Status(200)));
+    let bucket = bucket(&server, "");
+    let refused = |at| bucket.range("x", at).unwrap_err();
+    for error in [refused(0..4), refused(1..1_000)] {
+        assert!(error.kind() == ErrorKind::Config && error.to_string().contains("expected a range"), "{error}");
+    }
+    // The whole object is the range.
+    assert!(bucket.range("x", 0..1_000).unwrap().unwrap().starts_with(b"<Error>"));
 }

@@ -11,9 +11,8 @@ use crate::parse::query::escaped;
 use crate::time::format_instant;
 use sha2::{Digest, Sha256};
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use ureq::http::{Request, Response};
@@ -50,8 +49,8 @@ pub struct S3Request<'a> {
     pub headers: Vec<(&'static str, String)>,
     /// The body.
     pub body: S3Body,
-    /// The new file that gets the body of a successful answer.
-    pub into: Option<PathBuf>,
+    /// The length of the body of the answer at most, if it may be large: bounds the wait.
+    pub answer: u64,
 }
 
 /// The body of a request.
@@ -74,14 +73,15 @@ pub struct FilePart {
     pub length: u64,
 }
 
-/// An answer that is a success, or that says that an object is missing or that a condition does not hold.
+/// An answer that is a success, or that says that an object or a range of it is missing, or that a condition does not
+/// hold.
 #[derive(Debug)]
 pub struct S3Answer {
-    /// The status: 2xx, 404 or 412.
+    /// The status: 2xx, 404, 412 or 416.
     pub status: u16,
     /// The identity of what was written.
     pub etag: Option<String>,
-    /// The body, unless a file has it.
+    /// The body.
     pub body: Vec<u8>,
 }
 
@@ -89,7 +89,7 @@ impl<'a> S3Request<'a> {
     /// Makes a request about an object, without a body.
     pub fn new(method: &'static str, key: &'a str) -> Self {
         let body = S3Body::Bytes(Arc::default());
-        Self { method, key: Some(key), query: vec![], headers: vec![], body, into: None }
+        Self { method, key: Some(key), query: vec![], headers: vec![], body, answer: 0 }
     }
 }
 
@@ -162,28 +162,27 @@ impl S3Http {
         Ok(Self { agent: config.into(), address, timeouts })
     }
 
-    /// Sends a request once. Objects of unknown length, `length` at most, are downloaded.
-    pub fn send(&self, request: S3Request<'_>, length: u64) -> Result<S3Answer, RetryError> {
-        let bytes = request.body.length().max(length);
+    /// Returns the timeouts.
+    pub fn timeouts(&self) -> &Timeouts {
+        &self.timeouts
+    }
+
+    /// Sends a request once.
+    pub fn send(&self, request: S3Request<'_>) -> Result<S3Answer, RetryError> {
+        let bytes = request.body.length().max(request.answer);
         let limit = 2 * (self.timeouts.connect + self.timeouts.timeout) + Duration::from_secs(bytes / SLOWEST);
-        let (agent, into) = (self.agent.clone(), request.into.clone());
+        let agent = self.agent.clone();
         let place = request.key.map_or_else(|| self.address.to_string(), |key| self.name(key));
         let signed = self.signed(request).map_err(|error| Error::io(&place, &error))?;
         let exchange = move || {
             let signed = signed.map(|body| body.map_or_else(SendBody::none, S3Body::into_send_body));
             let (head, body) = agent.run(signed)?.into_parts();
-            let (mut bytes, mut body) = (vec![], body.into_reader());
-            let saved = match into.filter(|_| head.status.is_success()) {
-                Some(path) => save(&mut body, &path)?,
-                None => {
-                    body.take(ANSWER_MAX).read_to_end(&mut bytes)?;
-                    Ok(())
-                }
-            };
-            Ok(saved.map(|()| Response::from_parts(head, bytes)))
+            let mut bytes = vec![];
+            body.into_reader().take(ANSWER_MAX).read_to_end(&mut bytes)?;
+            Ok(Response::from_parts(head, bytes))
         };
         let answered = https::interruptible(limit, &self.timeouts.stop, exchange)?;
-        let response = answered.map_err(|error| https::trouble(error, self.timeouts.timeout))??;
+        let response = answered.map_err(|error| https::trouble(error, self.timeouts.timeout))?;
         answer(response).map_err(|trouble| trouble.at(|| place))
     }
 
@@ -228,25 +227,6 @@ impl S3Http {
     }
 }
 
-/// Writes a body to a new file. The inner error is that of this machine, which another attempt does not mend.
-fn save(body: &mut impl Read, path: &Path) -> Result<Result<()>, io::Error> {
-    let failed = |error: io::Error| Error::io(path.display().to_string(), &error);
-    let mut file = match File::create(path) {
-        Ok(file) => file,
-        Err(error) => return Ok(Err(failed(error))),
-    };
-    let mut buffer = vec![0; BLOCK];
-    loop {
-        let count = body.read(&mut buffer)?;
-        if count == 0 {
-            return Ok(Ok(()));
-        }
-        if let Err(error) = file.write_all(&buffer[..count]) {
-            return Ok(Err(failed(error)));
-        }
-    }
-}
-
 /// Returns the time for a signature: `20260101T000000Z`.
 fn now() -> String {
     let micros = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_micros() as i64);
@@ -274,7 +254,7 @@ fn answer(response: Response<Vec<u8>>) -> Result<S3Answer, RetryError> {
     let wrong = |what: &str| Err(Error::config(what).because(&cause).into());
     match (status, code.as_str()) {
         (404, "NoSuchBucket") => wrong("expected a bucket, found none"),
-        (404 | 412, _) => Ok(answer),
+        (404 | 412 | 416, _) => Ok(answer),
         // A conflict: another request changes the same object at this moment.
         (408 | 409 | 429 | 500 | 502.., _) | (_, "RequestTimeout" | "SlowDown") => Err(RetryError::Transient(cause)),
         (401 | 403, _) => wrong("access denied"),

@@ -2,8 +2,8 @@
 //!
 //! Requests that fail with a transient error are repeated as in other clients of evt (`?retry=`); waits are bounded
 //! (`?connect=`, `?timeout=`), and a signal ends them. Repeating a request changes nothing: an object is written with
-//! the same bytes again, and [`bucket::S3Bucket::put_new`] recognizes an object that an earlier attempt has written
-//! although its answer was lost.
+//! the same bytes again, and `put_if_absent` of [`bucket::S3Bucket`] recognizes an object that an earlier attempt has
+//! written although its answer was lost.
 //!
 //! ```text
 //! key, bytes ─► bucket ─┬─► one request: sign ─► http ─► server

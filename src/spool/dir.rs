@@ -10,11 +10,11 @@
 //! ```
 
 use super::dedup::{DedupLimits, KEYS_WINDOW};
-use super::segment::{self, failed};
+use super::segment;
 use crate::error::{Error, ErrorKind, Result};
 use crate::metrics::{Metrics, SPOOL};
-use crate::store::access;
-use crate::store::disk::{PRIVATE_DIRECTORY, PRIVATE_FILE};
+use crate::storage::access;
+use crate::storage::disk::{PRIVATE_DIRECTORY, PRIVATE_FILE, failed, found};
 use crate::time::{format_instant, parse_instant};
 use rustix::fs::{CWD, FlockOperation, RenameFlags, flock, renameat_with};
 use serde::{Deserialize, Serialize};
@@ -145,11 +145,8 @@ impl SpoolDir {
     /// Checks that a spool could be opened; leaves nothing behind. Errors: exit status 75 if another run has it.
     pub fn check(path: &Path) -> Result<()> {
         access::check_directory(path).and_then(|()| access::create_trial(path)).map_err(failed(path))?;
-        match File::options().write(true).open(path.join("lock")) {
-            Ok(lock) => claim(&lock, path),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
-            Err(error) => Err(failed(path)(error)),
-        }
+        let lock = found(File::options().write(true).open(path.join("lock"))).map_err(failed(path))?;
+        lock.map_or(Ok(()), |lock| claim(&lock, path))
     }
 
     /// Creates the directory if it does not exist, and locks it; its size is shown in `metrics`. Errors: exit status 75
@@ -187,11 +184,7 @@ impl SpoolDir {
     /// file is damaged, 74 if it cannot be read.
     pub fn position(&self) -> Result<Option<Position>> {
         let path = self.path.join("position");
-        let text = match fs::read_to_string(&path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(failed(&path)(error)),
-        };
+        let Some(text) = found(fs::read_to_string(&path)).map_err(failed(&path))? else { return Ok(None) };
         let position = serde_json::from_str(&text).ok().and_then(|SavedPosition { offset, stream_time }| {
             let stream_time = stream_time.map(|text| parse_instant(&text).ok_or(())).transpose().ok()?;
             Some(Position { offset, stream_time })
@@ -275,10 +268,7 @@ impl SpoolDir {
     fn remove(&self, first: Option<i64>) -> Result<bool> {
         let Some(first) = first else { return Ok(false) };
         let path = segment::path(&self.path, first);
-        match fs::remove_file(&path) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(failed(&path)(error)),
-            _ => {}
-        }
+        found(fs::remove_file(&path)).map_err(failed(&path))?;
         // Sync after each one: the remaining segments never have a gap.
         sync(&self.path)?;
         // The writer and the stage may remove the same segment concurrently.

@@ -2,7 +2,7 @@
 
 use super::entry::size_max;
 use super::request::{Request, RequestLog, Responder};
-use crate::store::access;
+use crate::storage::access;
 use std::io::Write;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;

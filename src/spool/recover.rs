@@ -24,12 +24,13 @@
 //! (docs/decisions/040-the-spool.md).
 
 use super::dir::{Position, Segment, SpoolDir};
-use super::segment::{self, HEADER, Next, SegmentFile, SegmentOffset, SegmentReader, damage, failed};
+use super::segment::{self, HEADER, Next, SegmentFile, SegmentOffset, SegmentReader, damage};
 use super::writer::{OpenSegment, Writer};
 use crate::console::Console;
 use crate::counts::counted;
 use crate::error::{Error, ErrorKind, Result};
 use crate::run::Run;
+use crate::storage::disk::failed;
 use std::fs::{self, File};
 use std::path::PathBuf;
 

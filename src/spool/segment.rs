@@ -11,6 +11,7 @@ use super::entry::{self, EntrySpan};
 use super::request::Entry;
 use crate::error::{Error, Result};
 use crate::parse::bytes::Cursor;
+use crate::storage::disk::failed;
 use bytes::{Buf, Bytes};
 use std::fs::File;
 use std::hash::{BuildHasher, RandomState};
@@ -42,11 +43,6 @@ pub fn path(dir: &Path, first: i64) -> PathBuf {
 pub fn first_of(path: &Path) -> Option<i64> {
     let name = path.file_name()?.to_str()?.strip_suffix(".log")?;
     (name.len() == 20).then(|| name.parse().ok()).flatten()
-}
-
-/// Returns the conversion of an I/O error of this file.
-pub fn failed(path: &Path) -> impl Fn(std::io::Error) -> Error {
-    |error| Error::io(path.display().to_string(), &error)
 }
 
 /// Makes the error of a damaged segment.

@@ -181,7 +181,7 @@ impl Epochs {
 
     /// Returns the interval at which the log is watched for an epoch.
     pub fn watch_interval(&self) -> Duration {
-        self.checkpoint.store().watch_interval()
+        self.checkpoint.place().watch_interval()
     }
 
     /// Tells the other stages that this one fails. Returns the error: exit status 75 if a newer run has begun, else
@@ -203,7 +203,7 @@ impl Epochs {
         operator.set_storage(Box::new(self.checkpoint.state_files()));
         let Some(restored) = self.checkpoint.restored() else { return Ok(operator) };
         let restored = operator.restore(&restored.state);
-        let mut operator = restored.map_err(|error| error.at(self.checkpoint.store().name()))?;
+        let mut operator = restored.map_err(|error| error.at(self.checkpoint.place().name()))?;
         operator.begin_run(continued);
         Ok(operator)
     }
@@ -222,7 +222,7 @@ impl Epochs {
         let Some(restored) = self.checkpoint.restored() else { return Ok(()) };
         let epoch = restored.epoch;
         if restored.is_committed {
-            return self.checkpoint.store().release(epoch);
+            return self.checkpoint.place().release(epoch);
         }
         let sealed = SealedEpoch::of(epoch, restored.parts.clone(), operator.watermark());
         self.begin_commit(sealed, outputs)?;

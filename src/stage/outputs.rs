@@ -184,7 +184,7 @@ impl Outputs {
         // A checkpoint says what a reader that has gone leaves uncommitted.
         self.watches_reader = false;
         let epochs = |key: &str| EpochPlan {
-            store: checkpoint.store().clone(),
+            place: checkpoint.place().clone(),
             checkpoint: checkpoint.id().to_owned(),
             stage: checkpoint.stage().to_owned(),
             key: key.to_owned(),

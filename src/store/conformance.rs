@@ -1,6 +1,5 @@
 //! One test suite for every store in [`ALL`]: `commit`, `finish`, kills and replays.
 
-use super::disk::Disk;
 use super::sample::{Pane, as_text, events, metrics, rows, scattered};
 use super::{
     ALL, Batches, CheckScope, Epoch, EpochFaults, EpochRows, Location, OpenOptions, ReadRequest, Sink, SinkOutcome,
@@ -10,6 +9,7 @@ use crate::counts::SinkCounts;
 use crate::error::ErrorKind;
 use crate::kind::Kind;
 use crate::kind::dead::{ErrorType, Fault, Rejected};
+use crate::storage::disk::Disk;
 use arrow::array::{ArrayRef, RecordBatch, StringArray, TimestampMicrosecondArray};
 use proptest::prelude::*;
 use std::sync::Arc;

@@ -16,15 +16,13 @@
 //! - [`rows`] prepares batches (columns, keys, days), [`cells`] and [`nested`] convert their values.
 //! - [`correct`] is the interface of stores whose metrics are corrected.
 //! - [`guard`] decides which metric row stays, [`repeat`] finds events stored with other content.
-//! - [`disk`] changes and syncs files, [`access`] checks what can be written. Retries of servers are in
+//! - Files are changed and synced through [`disk`](crate::storage::disk). Retries of servers are in
 //!   [`outage`](crate::client::outage).
 //! - `conformance` tests all stores with the rows of `sample`, `ledger_conformance` the ledgers of replays.
 
-pub mod access;
 pub mod cells;
 pub mod correct;
 mod definition;
-pub mod disk;
 pub mod guard;
 mod lake;
 mod location;

@@ -5,7 +5,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::kind::Kind;
 use crate::kind::dead::{ErrorType, Rejected};
 use crate::metrics::ServerStatus;
-use crate::store::disk::Disk;
+use crate::storage::disk::Disk;
 use ahash::AHashSet;
 use arrow::array::RecordBatch;
 use serde::{Deserialize, Serialize};

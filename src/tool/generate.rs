@@ -16,7 +16,7 @@ use crate::run::Run;
 use crate::run::io::Io;
 use crate::source::SourceOptions;
 use crate::stage::Stage;
-use crate::store::access;
+use crate::storage::access;
 use crate::time::{parse_duration, read_iso};
 use clap::Args as ClapArgs;
 use clap::{Parser, ValueEnum};
@@ -271,7 +271,7 @@ mod tests {
     use crate::clock::Clock;
     use crate::error::ErrorKind;
     use crate::run::io::Pipe;
-    use crate::store::disk::Disk;
+    use crate::storage::disk::Disk;
     use std::io::Read;
 
     fn parse(flags: &[&str]) -> Option<Args> {

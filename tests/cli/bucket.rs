@@ -48,7 +48,7 @@ impl CheckpointLocation {
             S3Address::parse(&format!("s3://{BUCKET}{}", options(&secret)), &Caller::default()).expect("an address");
         let create = S3Request { key: None, ..S3Request::new("PUT", "") };
         // Another test may have created it.
-        let created = S3Http::try_new(Arc::new(address)).expect("a client").send(create, 0);
+        let created = S3Http::try_new(Arc::new(address)).expect("a client").send(create);
         assert!(created.is_ok() || Path::new(&services).join("s3/data").join(BUCKET).is_dir());
         let files = Path::new(&services).join("s3/data").join(BUCKET).join(&*prefix);
         Some(Self { name: format!("s3://{BUCKET}/{prefix}{}", options(SECRET)), files })

@@ -8,7 +8,7 @@ use crate::servers::postgres;
 use crate::services::EVENT;
 use evt::ErrorKind;
 use evt::output::file::once::OnceFile;
-use evt::store::disk::Disk;
+use evt::storage::disk::Disk;
 use proc_macro2::{Delimiter, TokenStream, TokenTree};
 use regex::Regex;
 use rustix::process::{Pid, Signal, kill_process};

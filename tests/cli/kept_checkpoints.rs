@@ -12,16 +12,15 @@ use crate::harness::{Dir, ROOT, eventually};
 use crate::kafka::record;
 use crate::listener::Listener;
 use crate::state::{BATCH_ROWS, Version, kept, results};
-use evt::checkpoint::directory::CheckpointDir;
+use evt::checkpoint::place::CheckpointPlace;
 use evt::checkpoint::state_files::CheckpointFiles;
-use evt::checkpoint::store::CheckpointStore;
 use evt::op::dedup::{self, Dedup};
 use evt::op::storage::StateStorage;
 use evt::op::window::{MemoryBound, Options, Window};
 use evt::output::file::once::{BatchId, OnceFile};
 use evt::source::positions::{Positions, partition_positions};
+use evt::storage::disk::{Disk, DiskFault};
 use evt::store::Epoch;
-use evt::store::disk::{Disk, DiskFault};
 use evt::time::SECOND;
 use rustix::io::Errno;
 use rustix::process::Signal;
@@ -209,14 +208,14 @@ impl Log for Dir {
 mod spilled {
     use super::*;
 
-    fn storage(dir: &Path, restored: Option<Epoch>, stage: &str) -> (Arc<CheckpointDir>, Box<dyn StateStorage>) {
-        let store = Arc::new(CheckpointDir::new(dir.join("state"), &Disk::default()));
+    fn storage(dir: &Path, restored: Option<Epoch>, stage: &str) -> (Arc<CheckpointPlace>, Box<dyn StateStorage>) {
+        let place = Arc::new(CheckpointPlace::directory(dir.join("state"), &Disk::default()));
         if restored.is_none() {
-            store.create().expect("a checkpoint");
+            place.create().expect("a checkpoint");
         }
         let run = restored.map_or(1, |epoch| epoch.run + 1);
-        let files = CheckpointFiles::new(store.clone(), run, stage, restored);
-        (store, Box::new(files))
+        let files = CheckpointFiles::new(place.clone(), run, stage, restored);
+        (place, Box::new(files))
     }
 
     fn window_options(events: &Version, storage: Box<dyn StateStorage>) -> Options {
@@ -251,7 +250,7 @@ mod spilled {
         let (batches, told) = events.events();
         let (first, rest) = batches.split_at(FIRST / BATCH_ROWS);
         let (begin, end) = told.split_at(told.len() - 1);
-        let (store, files) = storage(&dir.path(""), None, "1-evt-window");
+        let (place, files) = storage(&dir.path(""), None, "1-evt-window");
         let mut window = Window::new(window_options(events, files));
         begin.iter().for_each(|progress| window.on_progress(progress).expect("partitions"));
         for batch in first {
@@ -267,7 +266,7 @@ mod spilled {
         assert!(!of_ids.is_empty(), "no ids are in files");
         dir.write("dedup.state", ids.snapshot());
         for name in names.iter().chain(&of_ids) {
-            store.link_part(EPOCH, name, None).expect("a link");
+            place.local().link_part(EPOCH, name, None).expect("a link");
         }
         dir.write("window.rows", results(window, rest, end));
         dir.write("dedup.kept", kept(ids, rest));

@@ -50,7 +50,7 @@ const LAYERS: [&[&str]; 13] = [
         "replay",
     ],
     &["backfill"],
-    &["clock", "secret", "console", "metrics", "service", "stop", "client", "registry", "s3", "store"],
+    &["clock", "secret", "console", "metrics", "service", "stop", "client", "registry", "s3", "storage", "store"],
     &["notify"],
     &["run"],
     &["checkpoint"],
@@ -107,7 +107,7 @@ const CLIENTS: [(&str, &str); 14] = [
 
 /// Files that may read the clocks of the process: adapters of servers, files and threads, and what makes the clock of
 /// the run. All others use the clock of the run, which tests control.
-const CLOCKS: [&str; 15] = [
+const CLOCKS: [&str; 16] = [
     "src/clock.rs",
     "src/cli/mod.rs",
     "src/http/",
@@ -122,6 +122,7 @@ const CLOCKS: [&str; 15] = [
     "src/spool/mod.rs",
     // The lag is compared with the timestamps of brokers.
     "src/stage/feeds.rs",
+    "src/storage/disk.rs",
     "src/store/",
     "src/tool/alert/writer.rs",
 ];

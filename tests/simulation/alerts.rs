@@ -17,7 +17,7 @@ use evt::run::Run;
 use evt::run::io::{Io, Pipe};
 use evt::stage::{Stage, StepResult};
 use evt::stop::Stop;
-use evt::store::disk::{Disk, DiskFault};
+use evt::storage::disk::{Disk, DiskFault};
 use evt::time::format_instant;
 use evt::tool::alert;
 use rustix::io::Errno;

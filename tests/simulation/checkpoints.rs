@@ -18,7 +18,7 @@ use crate::power::{DurableTree, Unsynced};
 use evt::ErrorKind;
 use evt::clock::SimulatedClock;
 use evt::generate::random::Random;
-use evt::store::disk::{Disk, DiskFault, SharedObserver, SyncObserver};
+use evt::storage::disk::{Disk, DiskFault, SharedObserver, SyncObserver};
 use rustix::io::Errno;
 use std::fs::File;
 use std::path::{Path, PathBuf};

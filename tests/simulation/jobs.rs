@@ -4,7 +4,7 @@ use crate::events::Input;
 use crate::pipeline::{Course, Disturbance, Ended, Pipeline, StageLine, Tool};
 use evt::clock::SimulatedClock;
 use evt::generate::random::Random;
-use evt::store::disk::Disk;
+use evt::storage::disk::Disk;
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use std::collections::BTreeMap;
 use std::fs::{self, File};

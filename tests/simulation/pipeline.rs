@@ -11,7 +11,7 @@ use evt::run::Run;
 use evt::run::io::{Io, Pipe};
 use evt::stage::{Stage, StepResult};
 use evt::stop::Stop;
-use evt::store::disk::{Disk, DiskFault};
+use evt::storage::disk::{Disk, DiskFault};
 use evt::tool::{ingest, sink, validate, window};
 use rustix::io::Errno;
 use std::io::Write;

@@ -2,7 +2,7 @@
 //! the others nothing, or what a seed decides.
 
 use evt::generate::random::Random;
-use evt::store::disk::SyncObserver;
+use evt::storage::disk::SyncObserver;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::fs::{self, File};

@@ -13,6 +13,7 @@ use crate::input::content::digest::FileContent;
 use crate::input::content::{Likeness, compare};
 use crate::input::position::{ClosedFiles, FileId, FollowPosition, ReadFile};
 use crate::run::Run;
+use crate::storage::disk::failed;
 use std::collections::VecDeque;
 use std::fs::{File, Metadata};
 use std::os::unix::ffi::OsStrExt;
@@ -205,9 +206,9 @@ impl Search<'_> {
             let file = match bytes::open(path) {
                 Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
                 Err(_) if !self.may_be_read(path, *id) => continue,
-                file => file.map_err(|error| Error::io(path.display().to_string(), &error))?,
+                file => file.map_err(failed(path))?,
             };
-            let metadata = file.metadata().map_err(|error| Error::io(path.display().to_string(), &error))?;
+            let metadata = file.metadata().map_err(failed(path))?;
             if FileId::of(&metadata) != *id {
                 return Ok(None);
             }

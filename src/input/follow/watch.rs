@@ -6,6 +6,7 @@
 use super::name::{Change, Directory, Name, Opened};
 use crate::error::{Error, Result};
 use crate::input::position::FileId;
+use crate::storage::disk::found;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::inotify::{self, CreateFlags, ReadFlags, WatchFlags};
 use std::ffi::OsString;
@@ -121,15 +122,6 @@ impl Directory for NamedPath<'_> {
             return Err(ErrorKind::IsADirectory.into());
         }
         Ok(Some(Opened { id: FileId::of(&metadata), file }))
-    }
-}
-
-/// Converts the error `NotFound` to `None`.
-fn found<T>(result: std::io::Result<T>) -> std::io::Result<Option<T>> {
-    match result {
-        Ok(found) => Ok(Some(found)),
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error),
     }
 }
 

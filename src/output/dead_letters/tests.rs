@@ -13,7 +13,7 @@ use crate::kind::dead::{ErrorType, Fault};
 use crate::output::test_data::{letters, run, spec};
 use crate::output::{OutputPlan, OutputSpec};
 use crate::run::Run;
-use crate::store::disk::{Disk, DiskFault};
+use crate::storage::disk::{Disk, DiskFault};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use rustix::io::Errno;

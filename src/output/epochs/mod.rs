@@ -224,7 +224,7 @@ impl EpochOutput {
         match &mut self.outbox {
             Some(outbox) => outbox.write(batch)?,
             None => {
-                let part = self.plan.store.create_part(self.plan.epoch, &self.plan.part())?;
+                let part = self.plan.place.local().create_part(self.plan.epoch, &self.plan.part())?;
                 self.outbox = Some(OutboxWriter::begin(part, batch)?);
             }
         }

@@ -3,7 +3,7 @@
 use super::rejected::RejectedLetters;
 use crate::checkpoint::log::{EpochPart, outbox_name, target_key};
 use crate::checkpoint::part::part_name;
-use crate::checkpoint::store::CheckpointStore;
+use crate::checkpoint::place::CheckpointPlace;
 use crate::store::{Epoch, PartitionPosition};
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use std::sync::Arc;
 #[derive(Clone, Debug)]
 pub struct EpochPlan {
     /// The directory or the bucket of the checkpoint.
-    pub store: Arc<dyn CheckpointStore>,
+    pub place: Arc<CheckpointPlace>,
     /// The id of the checkpoint.
     pub checkpoint: String,
     /// The name of the stage.

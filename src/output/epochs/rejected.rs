@@ -4,7 +4,7 @@
 //! read again, one batch after another: an epoch may have millions of them.
 
 use crate::checkpoint::part::read_outbox;
-use crate::checkpoint::store::CheckpointStore;
+use crate::checkpoint::place::CheckpointPlace;
 use crate::error::Result;
 use crate::kind::Kind;
 use crate::kind::dead::{ErrorType, Fault, Rejected};
@@ -87,7 +87,7 @@ fn read_faults<'de, D: Deserializer<'de>>(from: D) -> std::result::Result<EpochF
 /// The rows of an output in a complete epoch.
 #[derive(Clone, Debug)]
 pub(super) struct EpochSource {
-    pub(super) store: Arc<dyn CheckpointStore>,
+    pub(super) place: Arc<CheckpointPlace>,
     pub(super) epoch: Epoch,
     /// The part with the rows of its outbox, if it has any.
     pub(super) outbox: Option<String>,
@@ -99,7 +99,7 @@ impl EpochSource {
     pub(super) fn batches(&self) -> Result<Batches> {
         let letters = self.letters.batches();
         let Some(name) = &self.outbox else { return Ok(letters) };
-        let outbox = read_outbox(self.store.open_part(self.epoch, name)?, name)?;
+        let outbox = read_outbox(self.place.local().open_part(self.epoch, name)?, name)?;
         Ok(Box::new(outbox.chain(letters)))
     }
 }

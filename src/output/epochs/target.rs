@@ -2,7 +2,6 @@
 
 use super::plan::{CompleteEpoch, EpochPlan};
 use super::rejected::{EpochSource, FirstAttempt, KeptRejected, RejectedByCommit};
-use crate::checkpoint::store::check_newest;
 use crate::counts::SinkCounts;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::Format;
@@ -15,7 +14,7 @@ use crate::output::file::once::{BatchId, OnceFile};
 use crate::output::file::records::RecordForm;
 use crate::output::report::OutputReport;
 use crate::run::Run;
-use crate::store::disk::Disk;
+use crate::storage::disk::Disk;
 use crate::store::{self, Batches, Epoch, EpochFaults, EpochRows, PartitionPosition};
 use arrow::array::RecordBatch;
 use xxhash_rust::xxh3::xxh3_64;
@@ -87,8 +86,8 @@ impl EpochTarget {
         }
         // If this process was suspended since it read the log, a newer run may have committed that epoch: nothing is
         // wrong then.
-        check_newest(plan.store.as_ref(), plan.epoch.run)?;
-        let place = plan.store.name();
+        plan.place.check_newest(plan.epoch.run)?;
+        let place = plan.place.name();
         let found = committed.map_or_else(|| "none".to_owned(), |epoch| format!("epoch {epoch}"));
         let expected = match plan.last_recorded {
             None => format!("no epoch, because {place} has none"),
@@ -155,8 +154,8 @@ impl EpochTarget {
         if outbox.is_none() && complete.letters.is_empty() && !is_recorded {
             return Ok(None);
         }
-        let (store, letters) = (plan.store.clone(), complete.letters.clone());
-        let source = EpochSource { store, epoch: complete.epoch, outbox, letters };
+        let (place, letters) = (plan.place.clone(), complete.letters.clone());
+        let source = EpochSource { place, epoch: complete.epoch, outbox, letters };
         let mut rows = OutboxRows { plan, complete, kind: Kind::Event, source };
         match self {
             Self::Store { kind, sink, .. } => {
@@ -241,7 +240,7 @@ impl OutboxRows<'_> {
     /// Returns the rows that the store could not hold when the epoch was committed.
     fn rejected(&self) -> Result<Option<RejectedByCommit>> {
         let note = self.plan.note();
-        let Some(kept) = self.plan.store.own_note(self.complete.epoch, &note)? else { return Ok(None) };
+        let Some(kept) = self.plan.place.own_note(self.complete.epoch, &note)? else { return Ok(None) };
         let kept: KeptRejected = serde_json::from_slice(&kept).map_err(|error| Error::corrupt(note).because(error))?;
         Ok(Some(RejectedByCommit::new(kept.attempt, kept.rows, self.source.clone())))
     }
@@ -263,12 +262,12 @@ impl EpochRows for OutboxRows<'_> {
     fn keep_rejected(&mut self, rejected: EpochFaults) -> Result<()> {
         // An earlier attempt at this commit may have left a note.
         let epoch = self.complete.epoch;
-        if rejected.rows.is_empty() && self.plan.store.own_note(epoch, &self.plan.note())?.is_none() {
+        if rejected.rows.is_empty() && self.plan.place.own_note(epoch, &self.plan.note())?.is_none() {
             return Ok(());
         }
         let attempt = FirstAttempt { failed_at: self.complete.now, host: Run::host().into() };
         let kept = KeptRejected { attempt, rows: rejected };
         let bytes = serde_json::to_vec(&kept).map_err(|error| Error::broken(format!("rejected rows: {error}")))?;
-        self.plan.store.put_note(epoch, &self.plan.note(), &bytes)
+        self.plan.place.put_note(epoch, &self.plan.note(), &bytes)
     }
 }

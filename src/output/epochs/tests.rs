@@ -1,8 +1,8 @@
 //! Tests of a store that gets rows at once and answers late.
 
 use super::*;
-use crate::checkpoint::directory::CheckpointDir;
 use crate::checkpoint::part::read_outbox;
+use crate::checkpoint::place::CheckpointPlace;
 use crate::clock::Clock;
 use crate::error::Error;
 use crate::kind::dead::{ErrorType, Fault};
@@ -12,7 +12,7 @@ use crate::output::Output;
 use crate::output::open::OpenTarget;
 use crate::output::test_data::letters;
 use crate::run::io::Io;
-use crate::store::disk::Disk;
+use crate::storage::disk::Disk;
 use crate::store::{EpochRows, Sink, SinkOutcome};
 use std::path::Path;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -51,9 +51,9 @@ impl Sink for LateStore {
 
 /// Opens an output of rows of `kind` to such a store.
 fn opened(dir: &Path, kind: Kind, sessions: &[&str], run: &Rc<Run>) -> Result<(EpochOutput, Sender<Answer>)> {
-    let store = Arc::new(CheckpointDir::new(dir.join("ckpt"), &Disk::default()));
+    let place = Arc::new(CheckpointPlace::directory(dir.join("ckpt"), &Disk::default()));
     let plan = EpochPlan {
-        store,
+        place,
         checkpoint: "id".to_owned(),
         stage: "1-a".to_owned(),
         key: "dlq".to_owned(),
@@ -130,7 +130,7 @@ fn rows_of_sessions_wait_and_a_rejected_row_of_the_others_has_its_number_in_the_
     // The rows of a batch of sessions are not offered to the store.
     assert!(output.write(&rows.slice(2, 1), None).unwrap().is_empty());
     let part = output.seal(Epoch { number: 2, ..EPOCH }).unwrap().expect("rows that wait");
-    let stored = read_outbox(output.plan.store.open_part(EPOCH, &part.name).unwrap(), &part.name).unwrap();
+    let stored = read_outbox(output.plan.place.local().open_part(EPOCH, &part.name).unwrap(), &part.name).unwrap();
     let starts: Vec<i64> =
         stored.flat_map(|batch| MetricColumns::try_new(&batch.unwrap()).unwrap().starts.values().to_vec()).collect();
     assert_eq!(starts, [0, 2, 0, 2, 2]);

@@ -1,6 +1,7 @@
 //! The file beside a file that is appended to: what is to be appended, or was appended last.
 
 use crate::error::{Error, Result};
+use crate::storage::disk::failed;
 use serde_json::{Value, json};
 use std::path::Path;
 use xxhash_rust::xxh3::Xxh3;
@@ -75,7 +76,7 @@ impl Intent {
 
     /// Reads an intent. Errors: exit status 65 if it is damaged, 78 if another version of evt wrote it.
     pub fn read(path: &Path) -> Result<Self> {
-        let all = std::fs::read(path).map_err(|error| failed(path, &error))?;
+        let all = std::fs::read(path).map_err(failed(path))?;
         let damaged = |what: &str| {
             let message = format!(
                 "{}: {what}; nothing was changed. If the last lines of the file are whole, remove the intent: lines of its \
@@ -106,9 +107,4 @@ impl Intent {
         }
         Ok(intent)
     }
-}
-
-/// Makes the error of a file.
-pub fn failed(path: &Path, error: &std::io::Error) -> Error {
-    Error::io(path.display().to_string(), error)
 }

@@ -19,8 +19,9 @@ use crate::format::Format;
 use crate::frame::EndReason;
 use crate::run::Run;
 use crate::stop::Woken;
-use crate::store::disk::{Disk, DiskFile, LOCK_WAIT, lock_within};
-use crate::store::{Notice, access};
+use crate::storage::access;
+use crate::storage::disk::{Disk, DiskFile, LOCK_WAIT, failed, lock_within};
+use crate::store::Notice;
 use arrow::buffer::Buffer;
 use rustix::fs::{FlockOperation, OFlags, fcntl_getfl, fcntl_setfl, flock};
 use rustix::io::Errno;
@@ -292,11 +293,6 @@ fn is_replaced(path: &Path, overwrite: Overwrite) -> Result<bool> {
         true => Err(Error::usage(format!("{}: already exists; {advice}", path.display()))),
         false => Ok(false),
     }
-}
-
-/// Makes the error of a file.
-fn failed(path: &Path) -> impl Fn(std::io::Error) -> Error {
-    move |error| Error::io(path.display().to_string(), &error)
 }
 
 /// Makes the error of standard output. The error of a reader that reads nothing has exit status 69, as that of an

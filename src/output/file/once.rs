@@ -10,12 +10,12 @@
 //! batch.
 
 pub use super::intent::BatchId;
-use super::intent::{Intent, failed};
+use super::intent::Intent;
 use super::records::{RecordForm, is_object};
 use super::{is_same, kept_lock, whole_lines};
 use crate::error::{Error, ErrorKind, Result};
-use crate::store::access;
-use crate::store::disk::{Disk, DiskFile, LOCK_WAIT, lock_within};
+use crate::storage::access;
+use crate::storage::disk::{Disk, DiskFile, LOCK_WAIT, failed, lock_within};
 use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::os::unix::fs::FileExt;
@@ -51,7 +51,7 @@ impl OnceFile {
     pub fn lock(&mut self) -> Result<()> {
         loop {
             let file = self.disk.open(&self.path, OpenOptions::new().read(true).append(true).create(true));
-            let file = file.map_err(|error| failed(&self.path, &error))?;
+            let file = file.map_err(failed(&self.path))?;
             match lock_within(&file.file, LOCK_WAIT) {
                 Ok(true) => {}
                 Ok(false) => return Err(kept_lock(&self.path)),
@@ -144,7 +144,7 @@ impl OnceFile {
     /// Records the number of a complete batch in the intent of this ledger.
     fn set_done(&mut self, batch: BatchId) -> Result<()> {
         let path = self.path.clone();
-        let length = self.file()?.file.metadata().map_err(|error| failed(&path, &error))?.len();
+        let length = self.file()?.file.metadata().map_err(failed(&path))?.len();
         self.write_intent(&Intent { ledger: self.ledger.clone(), batch, is_done: true, length, bytes: vec![] })
     }
 
@@ -177,33 +177,33 @@ impl OnceFile {
     /// JSON object. Returns the length of the file.
     fn end_line(&mut self) -> Result<u64> {
         let path = self.path.clone();
-        let failed = |error: std::io::Error| failed(&path, &error);
+        let failed = failed(&path);
         let file = self.file()?;
-        let length = file.file.metadata().map_err(failed)?.len();
-        let whole = whole_lines(&file.file, length).map_err(failed)?;
+        let length = file.file.metadata().map_err(&failed)?.len();
+        let whole = whole_lines(&file.file, length).map_err(&failed)?;
         if whole == length {
             return Ok(length);
         }
-        if is_object(&read_range(&file.file, whole, length).map_err(failed)?) {
-            file.write_all(b"\n").map_err(failed)?;
+        if is_object(&read_range(&file.file, whole, length).map_err(&failed)?) {
+            file.write_all(b"\n").map_err(&failed)?;
             return Ok(length + 1);
         }
-        file.truncate(whole).map_err(failed)?;
+        file.truncate(whole).map_err(&failed)?;
         Ok(whole)
     }
 
     fn write(&mut self, bytes: &[u8]) -> Result<()> {
         let path = self.path.clone();
         let file = self.file()?;
-        file.write_all(bytes).and_then(|()| file.sync_data()).map_err(|error| failed(&path, &error))
+        file.write_all(bytes).and_then(|()| file.sync_data()).map_err(failed(&path))
     }
 
     /// Appends the bytes of an intent that the file does not have. `is_own`: the intent is that of this ledger.
     fn finish(&mut self, intent_path: &Path, intent: &Intent, is_own: bool) -> Result<()> {
         let path = self.path.clone();
-        let failed = |error: std::io::Error| failed(&path, &error);
+        let failed = failed(&path);
         let file = &self.file()?.file;
-        let length = file.metadata().map_err(failed)?.len();
+        let length = file.metadata().map_err(&failed)?.len();
         if length < intent.length {
             let (found, at_least) = (length, intent.length);
             let message = format!(
@@ -214,7 +214,7 @@ impl OnceFile {
             return if is_own { Err(Error::corrupt(message)) } else { Ok(()) };
         }
         let end = length.min(intent.length + intent.bytes.len() as u64);
-        let found = read_range(file, intent.length, end).map_err(failed)?;
+        let found = read_range(file, intent.length, end).map_err(&failed)?;
         let same = found.iter().zip(&intent.bytes).take_while(|(found, wanted)| found == wanted).count();
         if same == intent.bytes.len() {
             // Only syncs the file: the power may have failed after the append.
@@ -233,12 +233,12 @@ impl OnceFile {
     /// with an intent of their own. `same` bytes of the batch are in the file.
     fn finish_behind(&mut self, intent_path: &Path, intent: &Intent, same: usize) -> Result<()> {
         let path = self.path.clone();
-        let failed = |error: std::io::Error| failed(&path, &error);
+        let failed = failed(&path);
         let form = self.form;
         let whole = form.whole(&intent.bytes[..same]);
         let start = intent.length + whole as u64;
         // Unless the line at `start` is torn, the record at `start` is that of another writer.
-        if whole < same && !form.is_whole_at(&self.file()?.file, start).map_err(failed)? {
+        if whole < same && !form.is_whole_at(&self.file()?.file, start).map_err(&failed)? {
             let message = format!(
                 "{}: the line at byte {} of the file is torn, and other lines follow it; repair the line, then \
                  remove the intent; lines of the batch may then be appended twice",
@@ -267,12 +267,12 @@ impl OnceFile {
             disk.change(|| std::fs::rename(&part, &path))?;
             disk.sync_name(&path)
         };
-        written().map_err(|error| failed(&path, &error))
+        written().map_err(failed(&path))
     }
 
     fn remove(&self, intent: &Path) -> Result<()> {
         let removed = self.disk.free(|| std::fs::remove_file(intent));
-        removed.and_then(|()| self.disk.sync_directory(access::parent(intent))).map_err(|error| failed(intent, &error))
+        removed.and_then(|()| self.disk.sync_directory(access::parent(intent))).map_err(failed(intent))
     }
 
     /// Returns the path of this ledger's intent.
@@ -288,10 +288,10 @@ impl OnceFile {
         let directory = access::parent(&self.path);
         let mut name = self.path.file_name().unwrap_or_default().to_owned();
         name.push(INFIX);
-        let entries = std::fs::read_dir(directory).map_err(|error| failed(directory, &error))?;
+        let entries = std::fs::read_dir(directory).map_err(failed(directory))?;
         let mut found = vec![];
         for entry in entries {
-            let path = entry.map_err(|error| failed(directory, &error))?.path();
+            let path = entry.map_err(failed(directory))?.path();
             let end = path.file_name().and_then(|own| own.as_encoded_bytes().strip_prefix(name.as_encoded_bytes()));
             if end.is_some_and(|end| end.len() == ID_LENGTH) {
                 found.push(path);
@@ -311,7 +311,7 @@ fn read_range(file: &File, start: u64, end: u64) -> std::io::Result<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::disk::DiskFault;
+    use crate::storage::disk::DiskFault;
     use std::collections::BTreeSet;
     use tempfile::TempDir;
 

@@ -17,12 +17,13 @@
 //! if it was killed.
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::store::disk::{Disk, DiskFile, LOCK_WAIT, lock_within};
+use crate::storage::access;
+use crate::storage::disk::{Disk, DiskFile, LOCK_WAIT, lock_within};
 use crate::store::lake::disk::{EXTENSION, LakeDir, day_name, entries, failed, is_whole, read_json};
 use crate::store::lake::exchange::{Exchange, Staged, remove_trials};
 use crate::store::lake::extents::Extents;
 use crate::store::lake::waiting::{CommittedEpochs, WaitingFile};
-use crate::store::{Epoch, Location, access};
+use crate::store::{Epoch, Location};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, OpenOptions};

@@ -1,7 +1,7 @@
 //! Directories and files of a lake: names, listings, JSON files, syncs.
 
 use crate::error::{Error, Result};
-use crate::store::disk::Disk;
+use crate::storage::disk::Disk;
 use crate::time::calendar::{CivilDate, civil_from_days};
 use serde::{Deserialize, Serialize};
 use std::fs::{self, Metadata, OpenOptions};

@@ -21,7 +21,7 @@
 //! the run exchanges the others back and removes the manifest.
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::store::access;
+use crate::storage::access;
 use crate::store::lake::disk::{LakeDir, day_name, entries, failed, found, is_whole, read_json};
 use rustix::fs::{CWD, FlockOperation, RenameFlags, flock, renameat_with};
 use rustix::io::Errno;
@@ -298,7 +298,7 @@ fn hidden(root: &Path) -> PathBuf {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::disk::{Disk, DiskFault};
+    use crate::storage::disk::{Disk, DiskFault};
     use crate::store::lake::directory::Lake;
     use std::collections::BTreeMap;
 

@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 use crate::format::parquet::{FileLayout, RowWriter};
 use crate::format::properties::is_property;
 use crate::kind::Kind;
-use crate::store::disk::DiskFile;
+use crate::storage::disk::DiskFile;
 use crate::store::lake::directory::{Lake, LakePart};
 use crate::store::lake::disk::failed;
 use crate::store::lake::extents::{self, Extents};

@@ -55,7 +55,7 @@ fn parts(batches: &[RecordBatch]) -> Vec<(i64, String, Vec<u8>)> {
         row_group_bytes: 100 << 10,
     };
     let directory = tempfile::tempdir().unwrap();
-    let mut lake = Lake::open(directory.path(), "p", crate::store::disk::Disk::default()).unwrap();
+    let mut lake = Lake::open(directory.path(), "p", crate::storage::disk::Disk::default()).unwrap();
     let roll = Roll { bytes: Some(100 << 10), age: None };
     let mut stream = Stream::new(Kind::Event, roll).with_limits(limits);
     let mut finished = Vec::new();
@@ -119,7 +119,7 @@ fn files_rolled_by_age_appear_without_an_end() {
         epochs: false,
         is_at_once: false,
         clock: Arc::new(move || reading.load(std::sync::atomic::Ordering::Relaxed)),
-        disk: crate::store::disk::Disk::default(),
+        disk: crate::storage::disk::Disk::default(),
     };
     let mut sink = (STORE.open)(&bench.location, &options).unwrap();
     for (now, visible) in [(0, 0), (59, 0), (60, 30), (61, 30), (121, 50)] {
@@ -307,9 +307,9 @@ mod faults {
     use super::contents;
     use crate::error::{Error, ErrorKind};
     use crate::kind::Kind;
+    use crate::storage::disk::{Disk, DiskFault};
     use crate::store::Epoch;
     use crate::store::conformance::{Bench, Rows};
-    use crate::store::disk::{Disk, DiskFault};
     use crate::store::lake::STORE;
     use crate::store::lake::disk::{days, entries, is_whole};
     use crate::store::sample::{as_text, metrics, scattered};

@@ -11,8 +11,8 @@
 
 use crate::error::{Error, Result};
 use crate::kind::Kind;
+use crate::storage::disk::{Disk, DiskFile};
 use crate::store::Epoch;
-use crate::store::disk::{Disk, DiskFile};
 use crate::store::lake::disk::{LakeDir, failed};
 use arrow::array::RecordBatch;
 use arrow::error::ArrowError;

@@ -172,10 +172,12 @@ impl Postgres {
             retracts: false,
             guess: Guess::default(),
         };
-        if has_event_key(location)? {
-            sink.session
-                .with_link(|link| Ok(link.run(async |link| make_events_unique(link, &location.to_string()).await)?))?;
-        }
+        let is_unique = has_event_key(location)?;
+        // Connects and makes the tables, whether rows will come or not.
+        sink.session.with_link(|link| match is_unique {
+            true => Ok(link.run(async |link| make_events_unique(link, &location.to_string()).await)?),
+            false => Ok(()),
+        })?;
         Ok(sink)
     }
 

@@ -1,8 +1,8 @@
 //! The file of a SQLite store: its path, how it is opened and locked.
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::store::access;
-use crate::store::disk::{Disk, LOCK_WAIT};
+use crate::storage::access;
+use crate::storage::disk::{Disk, LOCK_WAIT};
 use crate::store::location::Location;
 use crate::time::{MILLISECOND, SECOND, format_duration, parse_duration};
 use percent_encoding::{AsciiSet, utf8_percent_encode};

@@ -5,8 +5,8 @@
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::replay::ledger::{self, BatchClaim, BatchOutcome, Id, Ledger, LetterState, ReplayEntry};
+use crate::storage::disk::Disk;
 use crate::store::Location;
-use crate::store::disk::Disk;
 use crate::store::sqlite::cell::write_id;
 use crate::store::sqlite::file::SqliteFile;
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Transaction, TransactionBehavior, params};

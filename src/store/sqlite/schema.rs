@@ -10,7 +10,7 @@
 
 use crate::error::{Error, Result};
 use crate::kind::Kind;
-use crate::store::disk::Disk;
+use crate::storage::disk::Disk;
 use crate::store::location::Location;
 use crate::store::repeat::{CREATE_UNIQUE_EVENTS, ids_not_unique};
 use crate::store::sqlite::file::SqliteFile;

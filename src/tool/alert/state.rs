@@ -15,7 +15,7 @@ use crate::kind::Kind;
 use crate::kind::alert::{Alert, AlertState};
 use crate::notify::outbox;
 use crate::run::Run;
-use crate::store::access;
+use crate::storage::access;
 use crate::time::rounded;
 use crate::time::{format_instant, parse_instant};
 use crate::uri::kafka::{Address, KeptPosition, TopicFormat};

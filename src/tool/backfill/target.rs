@@ -22,7 +22,8 @@ use crate::replay::ledger::{BatchClaim, BatchOutcome, Ledger, LetterState, Repla
 use crate::replay::record::replayed;
 use crate::replay::repair::LetterRows;
 use crate::run::Run;
-use crate::store::{Notice, access};
+use crate::storage::access;
+use crate::store::Notice;
 use crate::time::MILLISECOND;
 use crate::uri::Uri;
 use crate::uri::kafka::{Address, TopicFormat};

@@ -1,16 +1,14 @@
-//! A checkpoint in a bucket keeps the contract of the one in a directory.
+//! A checkpoint in a bucket keeps the contract of one in a directory.
 
-use super::CheckpointBucket;
+use super::{CheckpointPlace, Claim, Removed};
 use crate::ErrorKind;
-use crate::checkpoint::directory::CheckpointDir;
 use crate::checkpoint::ends;
 use crate::checkpoint::log::{Complete, EpochPart, LogEntry, StageEpoch, Start};
-use crate::checkpoint::store::{CheckpointStore, Claim, Removed};
 use crate::client::Caller;
 use crate::s3::address::S3Address;
 use crate::s3::bucket_tests::{FakeFault, FakeS3};
+use crate::storage::disk::Disk;
 use crate::store::Epoch;
-use crate::store::disk::Disk;
 use std::io::Write;
 
 fn start() -> LogEntry {
@@ -40,15 +38,15 @@ fn complete(epoch: Epoch, parts: &[EpochPart]) -> Complete {
     Complete { epoch, at: String::new(), stages: vec![stage], branches: vec![] }
 }
 
-fn open(server: &FakeS3) -> CheckpointBucket {
+fn open(server: &FakeS3) -> CheckpointPlace {
     let address = S3Address::parse(&server.uri("&retry=2s"), &Caller::default()).unwrap();
-    CheckpointBucket::try_new(address, &Disk::default()).unwrap()
+    CheckpointPlace::bucket(address, &Disk::default()).unwrap()
 }
 
-/// Runs a test with both kinds of stores.
-fn with_stores(test: impl Fn(&dyn CheckpointStore)) {
+/// Runs a test with both kinds of places.
+fn with_places(test: impl Fn(&CheckpointPlace)) {
     let dir = tempfile::tempdir().unwrap();
-    test(&CheckpointDir::new(dir.path().join("ckpt"), &Disk::default()));
+    test(&CheckpointPlace::directory(dir.path().join("ckpt"), &Disk::default()));
     test(&open(&FakeS3::new(|_, _| None)));
     // Some answers to writes are lost.
     test(&open(&FakeS3::new(|request, before| {
@@ -59,65 +57,65 @@ fn with_stores(test: impl Fn(&dyn CheckpointStore)) {
 
 #[test]
 fn an_entry_is_created_once_and_never_behind_a_later_one() {
-    with_stores(|store| {
-        store.create().unwrap();
-        assert!(store.entries().unwrap().is_empty());
+    with_places(|place| {
+        place.create().unwrap();
+        assert!(place.entries().unwrap().is_empty());
         for number in 1..=101 {
-            assert!(store.put(number, &start()).unwrap());
-            assert!(!store.put(number, &start()).unwrap());
+            assert!(place.put(number, &start()).unwrap());
+            assert!(!place.put(number, &start()).unwrap());
         }
         let epochs = [(1, 1), (1, 2), (3, 1), (10, 1)].map(|(run, number)| Epoch { run, number });
         for epoch in epochs {
-            let part = store.write_part(epoch, "1-a.state", b"").unwrap();
-            store.sync_epoch(epoch, &[part]).unwrap();
+            let part = place.local().write_part(epoch, "1-a.state", b"").unwrap();
+            place.sync_epoch(epoch, &[part]).unwrap();
         }
-        store.remove(&Removed { before: epochs[1], entries_before: 100, state: &[] }).unwrap();
-        let left = epochs.map(|epoch| store.has_epoch(epoch).unwrap());
+        place.remove(&Removed { before: epochs[1], entries_before: 100, state: &[] }).unwrap();
+        let left = epochs.map(|epoch| place.has_epoch(epoch).unwrap());
         assert_eq!(left, [false, true, true, true], "epochs of a newer run stay");
-        assert_eq!(store.entries().unwrap(), [1, 100, 101]);
-        assert!(store.entry(1).unwrap().is_some() && store.entry(2).unwrap().is_none());
-        assert_eq!(store.read_entries(&[1, 2, 101]).unwrap().len(), 2);
-        assert!(!store.put(2, &start()).unwrap(), "the number of a removed entry");
-        assert!(store.put(102, &start()).unwrap());
+        assert_eq!(place.entries().unwrap(), [1, 100, 101]);
+        assert!(place.entry(1).unwrap().is_some() && place.entry(2).unwrap().is_none());
+        assert_eq!(place.read_entries(&[1, 2, 101]).unwrap().len(), 2);
+        assert!(!place.put(2, &start()).unwrap(), "the number of a removed entry");
+        assert!(place.put(102, &start()).unwrap());
         for number in 103..=152 {
-            assert!(store.put(number, &start()).unwrap());
+            assert!(place.put(number, &start()).unwrap());
         }
-        store.remove(&Removed { before: epochs[1], entries_before: 151, state: &[] }).unwrap();
-        assert_eq!(store.entries().unwrap(), [1, 151, 152]);
+        place.remove(&Removed { before: epochs[1], entries_before: 151, state: &[] }).unwrap();
+        assert_eq!(place.entries().unwrap(), [1, 151, 152]);
     });
 }
 
 #[test]
 fn the_last_stages_of_a_run_are_known_until_its_epochs_are_removed() {
-    with_stores(|store| {
-        store.create().unwrap();
+    with_places(|place| {
+        place.create().unwrap();
         for run in [1, 2] {
-            assert!(matches!(store.claim(run, "end", "1-a 2-b").unwrap(), Claim::Made(_)));
+            assert!(matches!(place.claim(run, "end", "1-a 2-b").unwrap(), Claim::Made(_)));
         }
         for number in [1, 5] {
-            store.remove(&Removed { before: Epoch { run: 2, number }, entries_before: 0, state: &[] }).unwrap();
-            assert_eq!(store.claimed(1, "end").unwrap(), None);
-            assert_eq!(store.claimed(2, "end").unwrap().as_deref(), Some("1-a 2-b"));
+            place.remove(&Removed { before: Epoch { run: 2, number }, entries_before: 0, state: &[] }).unwrap();
+            assert_eq!(place.claimed(1, "end").unwrap(), None);
+            assert_eq!(place.claimed(2, "end").unwrap().as_deref(), Some("1-a 2-b"));
         }
-        store.remove(&Removed { before: Epoch { run: 3, number: 1 }, entries_before: 0, state: &[] }).unwrap();
-        assert_eq!(store.claimed(2, "end").unwrap(), None);
+        place.remove(&Removed { before: Epoch { run: 3, number: 1 }, entries_before: 0, state: &[] }).unwrap();
+        assert_eq!(place.claimed(2, "end").unwrap(), None);
     });
 }
 
 #[test]
 fn what_keeps_an_epoch_from_being_complete_is_named() {
-    with_stores(|store| {
-        store.create().unwrap();
+    with_places(|place| {
+        place.create().unwrap();
         let epoch = Epoch { run: 7, number: 2 };
-        let missing = |ends| ends::missing(store, epoch, ends).unwrap();
+        let missing = |ends| ends::missing(place, epoch, ends).unwrap();
         assert!(missing(1).starts_with("0 of 1 last stages have begun"), "{}", missing(1));
-        store.claim(7, "end", "1-evt-ingest 2-evt-window 3-evt-sink").unwrap();
+        place.claim(7, "end", "1-evt-ingest 2-evt-window 3-evt-sink").unwrap();
         assert!(missing(2).starts_with("1 of 2 last stages have begun"), "{}", missing(2));
-        store.claim(7, "end-2", "1-evt-ingest 2-evt-sink-raw").unwrap();
-        let part = store.write_part(epoch, "1-evt-ingest.positions", b"[]").unwrap();
-        store.sync_epoch(epoch, &[part]).unwrap();
+        place.claim(7, "end-2", "1-evt-ingest 2-evt-sink-raw").unwrap();
+        let part = place.local().write_part(epoch, "1-evt-ingest.positions", b"[]").unwrap();
+        place.sync_epoch(epoch, &[part]).unwrap();
         for stage in ["1-evt-ingest", "2-evt-sink-raw"] {
-            store.put_note(epoch, &format!("{stage}.json"), b"{}").unwrap();
+            place.put_note(epoch, &format!("{stage}.json"), b"{}").unwrap();
         }
         assert_eq!(missing(2), "it is not saved by 2-evt-window, 3-evt-sink");
     });
@@ -125,33 +123,33 @@ fn what_keeps_an_epoch_from_being_complete_is_named() {
 
 #[test]
 fn notes_and_the_last_stage_are_written_once_and_read() {
-    with_stores(|store| {
-        store.create().unwrap();
+    with_places(|place| {
+        place.create().unwrap();
         let epoch = Epoch { run: 3, number: 2 };
-        let part = store.write_part(epoch, "1-a.positions", b"[]").unwrap();
-        store.sync_epoch(epoch, &[part]).unwrap();
-        assert_eq!(store.note(epoch, "1-a.positions").unwrap().unwrap(), b"[]");
-        assert_eq!(store.note(epoch, "1-a.json").unwrap(), None);
-        store.put_note(epoch, "1-a.json", b"{}").unwrap();
-        assert_eq!(store.note(epoch, "1-a.json").unwrap().unwrap(), b"{}");
-        assert_eq!(store.own_note(epoch, "1-a.json").unwrap().unwrap(), b"{}");
-        assert!(!store.is_committed(epoch, "1-a").unwrap());
-        store.set_committed(epoch, "1-a").unwrap();
-        assert!(store.is_committed(epoch, "1-a").unwrap() && store.has_epoch(epoch).unwrap());
-        let claim = store.claim(3, "end", "1-a 2-b").unwrap();
+        let part = place.local().write_part(epoch, "1-a.positions", b"[]").unwrap();
+        place.sync_epoch(epoch, &[part]).unwrap();
+        assert_eq!(place.note(epoch, "1-a.positions").unwrap().unwrap(), b"[]");
+        assert_eq!(place.note(epoch, "1-a.json").unwrap(), None);
+        place.put_note(epoch, "1-a.json", b"{}").unwrap();
+        assert_eq!(place.note(epoch, "1-a.json").unwrap().unwrap(), b"{}");
+        assert_eq!(place.own_note(epoch, "1-a.json").unwrap().unwrap(), b"{}");
+        assert!(!place.is_committed(epoch, "1-a").unwrap());
+        place.set_committed(epoch, "1-a").unwrap();
+        assert!(place.is_committed(epoch, "1-a").unwrap() && place.has_epoch(epoch).unwrap());
+        let claim = place.claim(3, "end", "1-a 2-b").unwrap();
         let Claim::Made(lock) = claim else { panic!("{claim:?}") };
         for other in ["1-a 2-b", "1-a 2-c"] {
-            let claim = store.claim(3, "end", other).unwrap();
+            let claim = place.claim(3, "end", other).unwrap();
             assert!(matches!(&claim, Claim::Taken(path) if path == "1-a 2-b"), "{claim:?}");
         }
         // Only a directory has locks.
-        let released = |suffix| store.released(3, suffix).unwrap();
+        let released = |suffix| place.released(3, suffix).unwrap();
         assert!(released("end").is_empty() && released("other").is_empty());
         let has_lock = lock.is_some();
         drop(lock);
         assert_eq!(released("end"), Vec::from_iter(has_lock.then_some("end")));
-        assert_eq!(store.claimed(3, "end").unwrap().unwrap(), "1-a 2-b");
-        assert_eq!(store.claimed(3, "end-2").unwrap(), None);
+        assert_eq!(place.claimed(3, "end").unwrap().unwrap(), "1-a 2-b");
+        assert_eq!(place.claimed(3, "end-2").unwrap(), None);
     });
 }
 
@@ -161,12 +159,12 @@ fn a_part_is_read_by_another_process_and_damage_is_found() {
     let (writer, reader) = (open(&server), open(&server));
     writer.create().unwrap();
     let epoch = Epoch { run: 1, number: 1 };
-    let part = writer.write_part(epoch, "1-a.state", b"0123456789").unwrap();
+    let part = writer.local().write_part(epoch, "1-a.state", b"0123456789").unwrap();
     assert!(server.state().objects.is_empty(), "parts are uploaded when the epoch ends");
     writer.sync_epoch(epoch, std::slice::from_ref(&part)).unwrap();
     assert_eq!(writer.own_note(epoch, "1-a.rejected-to-0").unwrap(), None);
     reader.verify(epoch, &part).unwrap();
-    assert_eq!(reader.read_part(epoch, "1-a.state").unwrap(), b"0123456789");
+    assert_eq!(reader.local().read_part(epoch, "1-a.state").unwrap(), b"0123456789");
     let key = "a/epochs/1-1/1-a.state";
     for bytes in [Some(&b"0123456788"[..]), Some(b"01234"), None] {
         server.state().objects.remove(key);
@@ -185,11 +183,11 @@ fn a_file_of_state_is_one_object_of_all_epochs() {
     let first = open(&server);
     first.create().unwrap();
     let epochs = [(1, 1), (1, 2), (3, 1)].map(|(run, number)| Epoch { run, number });
-    let (mut file, _) = first.create_state(epochs[0].run, "state-1-1").unwrap();
+    let (mut file, _) = first.local().create_state(epochs[0].run, "state-1-1").unwrap();
     file.write_all(b"gigabytes").unwrap();
-    let part = first.link_part(epochs[0], "state-1-1", None).unwrap();
+    let part = first.local().link_part(epochs[0], "state-1-1", None).unwrap();
     first.sync_epoch(epochs[0], std::slice::from_ref(&part)).unwrap();
-    let again = first.link_part(epochs[1], "state-1-1", Some(&part)).unwrap();
+    let again = first.local().link_part(epochs[1], "state-1-1", Some(&part)).unwrap();
     assert_eq!(again, part);
     first.sync_epoch(epochs[1], &[again]).unwrap();
     first.release(epochs[0]).unwrap();
@@ -202,10 +200,10 @@ fn a_file_of_state_is_one_object_of_all_epochs() {
     second.clear(3, &[complete(epochs[1], std::slice::from_ref(&part))]).unwrap();
     assert_eq!(server.state().objects.keys().collect::<Vec<_>>(), ["a/log/3", "a/state/state-1-1"]);
     second.verify(epochs[1], &part).unwrap();
-    let path = second.restore_state(epochs[2].run, epochs[1], "state-1-1").unwrap();
+    let path = second.local().restore_state(epochs[2].run, epochs[1], "state-1-1").unwrap();
     second.release(epochs[1]).unwrap();
     assert_eq!(std::fs::read(path).unwrap(), b"gigabytes");
-    let kept = second.link_part(epochs[2], "state-1-1", None).unwrap();
+    let kept = second.local().link_part(epochs[2], "state-1-1", None).unwrap();
     second.sync_epoch(epochs[2], std::slice::from_ref(&kept)).unwrap();
     assert_eq!(kept, part);
     let puts = |request: &&String| request.starts_with("PUT /a/state/");

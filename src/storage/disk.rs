@@ -268,6 +268,19 @@ fn lock(disk: &Mutex<Simulated>) -> MutexGuard<'_, Simulated> {
     disk.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Makes the error of an operation with a file.
+pub fn failed(path: &Path) -> impl Fn(Error) -> crate::Error {
+    |error| crate::Error::io(path.display().to_string(), &error)
+}
+
+/// Returns `None` if an operation has found no file.
+pub fn found<T>(done: Result<T>) -> Result<Option<T>> {
+    match done {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        done => done.map(Some),
+    }
+}
+
 /// Waits for the lock of a file for at most `limit`. Returns whether it was obtained; closing the file releases it.
 pub fn lock_within(file: &File, limit: Duration) -> std::result::Result<bool, Errno> {
     let start = Instant::now();
