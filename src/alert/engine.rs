@@ -1,7 +1,7 @@
 //! The engine: rows in, transitions of alerts out.
 
 use super::rule::{Derived, Lags, Measure, RuleDefinition};
-use super::running::{Instant, RunningRule, Transition, all_rows};
+use super::running::{Instant, RunningRule, Transition, all_rows, grid_end};
 use super::series::{Arrival, EventSeries, Expressions, RowTimes};
 use super::view::{Changes, GroupValue, WINDOWS_KNOWN, WindowView};
 use crate::error::Result;
@@ -22,6 +22,10 @@ pub struct EngineOptions {
     /// The beginning (µs) of the range in which rules are evaluated. Rows before it make groups known.
     pub since: Option<i64>,
 }
+
+/// The number of transitions after which [`AlertEngine::advance`] returns. A rule that fires and resolves at every
+/// second makes a hundred million within three silent years.
+const TRANSITIONS_MAX: usize = 10_000;
 
 /// The rows of a batch with their times (µs).
 pub struct TimedRows<'a> {
@@ -83,11 +87,6 @@ pub struct AlertEngine {
     pub(super) stepped: i64,
     /// The greatest stream time of all rows (µs).
     pub(super) read_to: Option<i64>,
-}
-
-/// Returns the first instant of the grid (s) at or after `micros`.
-pub fn grid_end(micros: i64) -> i64 {
-    micros.div_euclid(SECOND) + i64::from(micros.rem_euclid(SECOND) > 0)
 }
 
 impl AlertEngine {
@@ -297,15 +296,20 @@ impl AlertEngine {
         self.options.since.map_or(g, |since| grid_end(since).max(g))
     }
 
-    /// Evaluates every instant before `clock` (µs); `now` is the wall time (µs), which decides what is a page.
+    /// Evaluates every instant before `clock` (µs), up to one by which there are [`TRANSITIONS_MAX`] transitions: call
+    /// it again until [`AlertEngine::has_reached`] the clock. `now` is the wall time (µs), which decides what is a
+    /// page.
     pub fn advance(&mut self, clock: i64, now: i64) -> Vec<Transition> {
         let (mut transitions, Some(evaluated)) = (vec![], self.evaluated) else { return vec![] };
         // g < clock
         let last = (clock - 1).div_euclid(SECOND);
         let mut at = evaluated;
-        while let Some(g) = self.next(at).filter(|g| *g <= last) {
+        while let Some(g) = self.next(Instant { g: at, now }).filter(|g| *g <= last) {
             self.evaluate(g, now, &mut transitions);
             at = g;
+            if transitions.len() >= TRANSITIONS_MAX {
+                return transitions;
+            }
         }
         if last > evaluated {
             self.evaluated = Some(last);
@@ -314,17 +318,22 @@ impl AlertEngine {
         transitions
     }
 
+    /// Whether every instant before `clock` (µs) is evaluated, or none can be.
+    pub fn has_reached(&self, clock: i64) -> bool {
+        self.evaluated.is_none_or(|g| g >= (clock - 1).div_euclid(SECOND))
+    }
+
     /// Pages the alerts that fire and were not paged, once the alert clock has caught up.
     pub(super) fn page_waiting(&mut self, at: Instant, transitions: &mut Vec<Transition>) {
         self.rules.iter_mut().for_each(|rule| rule.page_waiting(&self.views, at, transitions));
     }
 
-    /// Returns the first instant after `g` at which anything may change.
-    fn next(&self, g: i64) -> Option<i64> {
+    /// Returns the first instant after `at` at which anything may change.
+    fn next(&self, at: Instant) -> Option<i64> {
         let arrivals = self.series.iter().filter_map(EventSeries::next_arrival);
         let views = self.views.iter().filter_map(|view| view.next(&self.series[view.series], self.stepped));
-        let rules = self.rules.iter().filter_map(|rule| rule.next(g));
-        arrivals.chain(views).chain(rules).min().map(|next| next.max(g + 1))
+        let rules = self.rules.iter().filter_map(|rule| rule.next(at));
+        arrivals.chain(views).chain(rules).min().map(|next| next.max(at.g + 1))
     }
 
     pub(super) fn evaluate(&mut self, g: i64, now: i64, transitions: &mut Vec<Transition>) {

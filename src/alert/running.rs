@@ -35,6 +35,11 @@ pub struct Transition {
     pub purpose: TransitionUse,
 }
 
+/// Returns the first instant of the grid (s) at or after `micros`.
+pub fn grid_end(micros: i64) -> i64 {
+    micros.div_euclid(SECOND) + i64::from(micros.rem_euclid(SECOND) > 0)
+}
+
 /// An instant of the grid (s), and the wall time (µs) at which it is evaluated.
 #[derive(Clone, Copy, Debug)]
 pub struct Instant {
@@ -45,9 +50,14 @@ pub struct Instant {
 }
 
 impl Instant {
+    /// Returns the first instant whose firings are paged.
+    fn paged_from(self) -> i64 {
+        grid_end(self.now.saturating_sub(PAGE_MAX))
+    }
+
     /// Whether the alert clock is so far behind the wall time that a firing is not paged.
     fn is_catching_up(self) -> bool {
-        self.now.saturating_sub(self.g.saturating_mul(SECOND)) > PAGE_MAX
+        self.g < self.paged_from()
     }
 }
 
@@ -113,14 +123,15 @@ impl RunningRule {
         Some(self.start? + self.definition.measure.window)
     }
 
-    /// Returns the first instant after `g` at which its states may change without a change of a value.
-    pub fn next(&self, g: i64) -> Option<i64> {
+    /// Returns the first instant after `at` at which its states may change without a change of a value.
+    pub fn next(&self, at: Instant) -> Option<i64> {
+        let g = at.g;
         let first = self.first().filter(|_| !self.is_started);
         // From this instant on there is one more earlier value to compare with.
         let compared = self.first().zip(self.definition.measure.lags());
         let compared = compared.and_then(|(first, lags)| Some(first + lags.after(g - first)?));
         let (policy, repeat) = (&self.definition.policy, self.definition.repeat);
-        let timers = self.active.values().filter_map(|active| active.timer(policy, repeat));
+        let timers = self.active.values().filter_map(|active| active.timer(policy, repeat, at.paged_from()));
         first.into_iter().chain(compared).chain(timers).min().map(|next| next.max(g + 1))
     }
 

@@ -98,11 +98,12 @@ fn fire(policy: &Policy, state: &mut ActiveAlert, reason: AlertReason, g: i64) -
 }
 
 impl ActiveAlert {
-    /// Returns the next instant at which the state changes without a change of the value.
-    pub fn timer(&self, policy: &Policy, repeat: Option<i64>) -> Option<i64> {
+    /// Returns the next instant at which the state changes without a change of the value. Pages are not repeated before
+    /// instant `paged_from`.
+    pub fn timer(&self, policy: &Policy, repeat: Option<i64>, paged_from: i64) -> Option<i64> {
         let Some(firing) = &self.firing else { return Some(self.since + policy.hold) };
         let clear = firing.clear_since.map(|since| since + policy.keep_firing);
-        let repeat = firing.notified_at.zip(repeat).map(|(at, repeat)| at + repeat);
+        let repeat = firing.notified_at.zip(repeat).map(|(at, repeat)| (at + repeat).max(paged_from));
         [clear, repeat].into_iter().flatten().min()
     }
 

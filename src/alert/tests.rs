@@ -432,3 +432,22 @@ fn the_history_of_groups_that_are_gone_is_bounded_by_the_limit_of_groups() {
     assert_eq!(middle, last, "{sizes:?}");
     assert!(last > sizes[0], "{sizes:?}");
 }
+
+#[test]
+fn a_rule_that_flaps_through_silent_years_is_evaluated_in_pieces_that_make_the_whole() {
+    // Zero is below the threshold, and above the threshold of the resolve.
+    let rules = "[[rule]]\nname = 'r'\naggregate = 'count(*)'\ncondition = 'lt'\nthreshold = 1\nresolve_threshold = -1\n\
+                 keep_firing_for = 0\nwindow_seconds = 1\n";
+    let mut engine = engine(rules);
+    let far = 30_000 * SECOND;
+    add(&mut engine, &[steady(0..10), vec![Event { time: far, stream_time: far, amount: 1, source: "web" }]].concat());
+    engine.begin(START);
+    let (clock, mut pieces) = (START + far, vec![]);
+    while !engine.has_reached(clock) {
+        pieces.push(engine.advance(clock, clock));
+    }
+    assert!(pieces.len() > 1 && pieces.iter().all(|piece| piece.len() < 10_100), "{}", pieces.len());
+    let all: Vec<_> = pieces.concat().iter().map(|one| (one.alert.at, one.alert.state)).collect();
+    assert!(all.is_sorted_by(|one, next| one.0 < next.0 && one.1 != next.1), "each second another state");
+    assert_eq!(all.last().map(|last| last.0), Some(clock - SECOND));
+}

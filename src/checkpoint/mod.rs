@@ -416,6 +416,7 @@ impl Checkpoint {
         let number = self.last_entry + 1;
         if self.place.put(number, &LogEntry::Complete(complete))? {
             self.last_entry = number;
+            self.uncommitted.clone_from(&kept.stages);
             self.complete.push(kept);
             return Ok(true);
         }

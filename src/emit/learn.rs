@@ -1,15 +1,31 @@
 //! The kind and the columns of the rows: derived from flags, from the field names of the first record, or from the
 //! schema of an input.
 
+use super::chunk::ChunkMapper;
 use crate::error::{Error, Result};
 use crate::format::row;
 use crate::json::scan::is_json;
 use crate::kind::Kind;
-use crate::kind::dead::Fault;
 use crate::kind::event::{COLUMNS, RAW, RAW_BASE64, STAMPS};
-use crate::mapping::{BATCH_BYTES, BATCH_ROWS, KeepRaw, Mapper};
+use crate::mapping::{self, KeepRaw};
+use crate::op::computed::RowRules;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
+
+/// The options for mapping records to rows.
+#[derive(Default)]
+pub struct RecordOptions {
+    /// The mapping flags.
+    pub mapping: mapping::Options,
+    /// The kind of the rows (`--kind`); without one, the field names of the first record decide it.
+    pub kind: Option<Kind>,
+    /// The kind that the field names of the first record must have, if any (evt-backfill --dead).
+    pub expected: Option<Kind>,
+    /// The rules that are applied to rows before they are stamped (`--let` and `--where` of evt-ingest).
+    pub rules: Option<RowRules>,
+    /// `--control`: text may contain control lines.
+    pub control: bool,
+}
 
 /// The kind and the columns of the rows of a run.
 pub(super) struct RowForm {
@@ -17,8 +33,8 @@ pub(super) struct RowForm {
     kind: Option<Kind>,
     /// The kind that the field names of the first record must have, if any.
     expected: Option<Kind>,
-    /// Builds rows of kinds other than event; the mapper builds events.
-    builder: Option<row::Builder>,
+    /// Whether the columns of rows of another kind than event are known.
+    has_columns: bool,
     keep_raw: KeepRaw,
     /// Whether the inputs carry raw records, as a field or column; `None` until the first rows decide it.
     inputs_have_raw: Option<bool>,
@@ -27,45 +43,41 @@ pub(super) struct RowForm {
 impl RowForm {
     /// Creates the form of rows; `kind` is the kind that flags name, if they name one.
     pub(super) fn new(kind: Option<Kind>, expected: Option<Kind>, keep_raw: KeepRaw) -> Self {
-        Self { kind, expected, builder: None, keep_raw, inputs_have_raw: None }
+        Self { kind, expected, has_columns: false, keep_raw, inputs_have_raw: None }
     }
 
     /// Whether the kind is not known yet, or is not event and the columns are not known yet.
     #[inline]
     pub(super) fn is_unknown(&self) -> bool {
-        self.kind.is_none_or(|kind| kind != Kind::Event && self.builder.is_none())
-    }
-
-    /// Whether the rows are known to be of another kind than event.
-    #[inline]
-    pub(super) fn is_other(&self) -> bool {
-        self.builder.is_some()
+        self.kind.is_none_or(|kind| kind != Kind::Event && !self.has_columns)
     }
 
     /// Decides the kind and the columns, if they are not known yet, by the first JSON object, of the input `input`.
     /// Ignores text that is not a JSON object. Errors: exit status 2 if another kind is expected.
     #[cold]
-    pub(super) fn learn(&mut self, text: &str, input: &str, mapper: &mut Mapper) -> Result<()> {
+    pub(super) fn learn(&mut self, text: &str, input: &str, mapper: &mut ChunkMapper) -> Result<()> {
         let Some(first) = Some(text).filter(|_| self.is_unknown()).and_then(FirstObject::read) else { return Ok(()) };
         first.check(self.expected, input)?;
         let kind = *self.kind.get_or_insert(first.kind);
-        let has_raw = self.decide_raw(first.has_raw_of_evt(kind, mapper.keeps_stamps()), mapper);
+        let has_raw = self.decide_raw(first.has_raw_of_evt(kind, mapper.events().keeps_stamps()), mapper);
         if kind != Kind::Event {
-            self.builder = Some(row::Builder::with_schema(kind.schema_with(has_raw)));
+            self.has_columns = true;
+            mapper.build_others(kind.schema_with(has_raw));
         }
         Ok(())
     }
 
     /// Sets the kind if it is not known yet; returns whether the rows are of `kind` now.
-    pub(super) fn becomes(&mut self, kind: Kind) -> bool {
+    pub(super) fn becomes(&mut self, kind: Kind, mapper: &mut ChunkMapper) -> bool {
         if self.kind.is_none() && kind != Kind::Event {
-            self.builder = Some(row::Builder::new(kind));
+            self.has_columns = true;
+            mapper.build_others(kind.schema());
         }
         *self.kind.get_or_insert(kind) == kind
     }
 
     /// Returns whether the inputs carry raw records. The first call decides for all inputs.
-    pub(super) fn decide_raw(&mut self, has_raw: bool, mapper: &mut Mapper) -> bool {
+    pub(super) fn decide_raw(&mut self, has_raw: bool, mapper: &mut ChunkMapper) -> bool {
         if let Some(decided) = self.inputs_have_raw {
             return decided;
         }
@@ -76,37 +88,12 @@ impl RowForm {
         *self.inputs_have_raw.insert(has_raw)
     }
 
-    /// Whether the inputs are known to carry raw records.
-    pub(super) fn inputs_have_raw(&self) -> bool {
-        self.inputs_have_raw == Some(true)
-    }
-
     /// Returns the schema of rows that have no stamps before this run.
-    pub(super) fn schema(&self, mapper: &Mapper) -> SchemaRef {
+    pub(super) fn schema(&self, mapper: &ChunkMapper) -> SchemaRef {
         match self.kind {
-            None | Some(Kind::Event) => mapper.written_schema(self.keep_raw),
-            Some(kind) => kind.schema_with(self.inputs_have_raw()),
+            None | Some(Kind::Event) => mapper.events().written_schema(self.keep_raw),
+            Some(kind) => kind.schema_with(self.inputs_have_raw == Some(true)),
         }
-    }
-
-    /// Adds a record of a kind other than event.
-    pub(super) fn push(&mut self, text: &str) -> Result<(), Fault> {
-        self.builder.as_mut().map_or(Ok(()), |rows| rows.push(text))
-    }
-
-    /// Returns the number of rows that [`RowForm::push`] has added since the last batch.
-    pub(super) fn rows(&self) -> usize {
-        self.builder.as_ref().map_or(0, row::Builder::len)
-    }
-
-    /// Whether these rows are a complete batch.
-    pub(super) fn is_full(&self) -> bool {
-        self.builder.as_ref().is_some_and(|rows| rows.len() >= BATCH_ROWS || rows.bytes() >= BATCH_BYTES)
-    }
-
-    /// Returns these rows; `None` if there are none.
-    pub(super) fn finish(&mut self) -> Result<Option<RecordBatch>> {
-        self.builder.as_mut().filter(|rows| !rows.is_empty()).map(row::Builder::finish).transpose()
     }
 
     /// Drops the column of raw records if only the rules of the source needed it. If no input has had raw records so
@@ -162,42 +149,42 @@ impl FirstObject {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::emit::chunk::{ChunkRecord, ChunkRows, RecordLimits};
     use crate::error::ErrorKind;
-    use crate::mapping;
+    use crate::mapping::{self, FutureVerdict, RecordMeta};
 
     const METRIC: &str = r#"{"metric_id":"09c4c0d2-7f8e-58af-96a5-42df8aab1690","metric_name":"n","window_start":"2030-01-01T00:00:00Z","window_end":"2030-01-01T01:00:00Z",
         "dimensions":{},"value":1,"rows":1,"revision":0,"pane":0,"retracted":false}"#;
 
-    fn mapper() -> Mapper {
-        Mapper::new(mapping::Options::default()).unwrap()
+    fn mapper() -> ChunkMapper {
+        let limits = RecordLimits { record_max: 1 << 20, line_max: 1 << 22 };
+        ChunkMapper::new(mapping::Options::default(), limits, ("evt", "host")).unwrap()
     }
 
     #[test]
     fn the_first_object_decides_the_kind_and_text_that_is_no_object_does_not() {
-        let mut form = RowForm::new(None, None, KeepRaw::No);
+        let (mut form, mut mapper) = (RowForm::new(None, None, KeepRaw::No), mapper());
         for text in ["", "no JSON", "[1]", r#"{"a":"#] {
-            form.learn(text, "in", &mut mapper()).unwrap();
+            form.learn(text, "in", &mut mapper).unwrap();
             assert!(form.is_unknown(), "{text}");
         }
-        form.learn(r#"{"a":1}"#, "in", &mut mapper()).unwrap();
-        assert!(!form.is_unknown() && !form.is_other(), "an event");
-        form.learn(METRIC, "in", &mut mapper()).unwrap();
-        assert!(
-            !form.is_other() && form.becomes(Kind::Event) && !form.becomes(Kind::Metric),
-            "the first one has decided"
-        );
+        form.learn(r#"{"a":1}"#, "in", &mut mapper).unwrap();
+        assert!(!form.is_unknown() && !mapper.builds_others(), "an event");
+        form.learn(METRIC, "in", &mut mapper).unwrap();
+        assert!(form.becomes(Kind::Event, &mut mapper) && !form.becomes(Kind::Metric, &mut mapper));
+        assert!(!mapper.builds_others(), "the first one has decided");
     }
 
     #[test]
-    fn rows_of_another_kind_than_event_are_built_here_and_another_expected_kind_is_an_error() {
+    fn rows_of_another_kind_than_event_have_its_columns_and_another_expected_kind_is_an_error() {
         let (mut form, mut mapper) = (RowForm::new(Some(Kind::Metric), None, KeepRaw::No), mapper());
         assert!(form.is_unknown(), "its columns are not known");
         form.learn(METRIC, "in", &mut mapper).unwrap();
-        assert!(form.is_other() && form.schema(&mapper) == Kind::Metric.schema());
-        form.push(METRIC).unwrap();
-        assert_eq!(form.rows(), 1);
-        assert_eq!(form.finish().unwrap().map(|rows| rows.num_rows()), Some(1));
-        assert!(form.finish().unwrap().is_none(), "a batch is taken once");
+        assert!(!form.is_unknown() && form.schema(&mapper) == Kind::Metric.schema());
+        let record = ChunkRecord { text: Ok(METRIC), raw: METRIC.as_bytes(), meta: RecordMeta::of_file("in", 0) };
+        mapper.record(record, 0, FutureVerdict::ByArrival).unwrap();
+        let ChunkRows::Others(rows) = mapper.finish(true).unwrap().rows else { panic!("rows of kind metric") };
+        assert_eq!(rows.num_rows(), 1);
         let mut form = RowForm::new(None, Some(Kind::Dead), KeepRaw::No);
         let error = form.learn(r#"{"a":1}"#, "in", &mut mapper).unwrap_err();
         assert_eq!(
@@ -210,7 +197,6 @@ mod tests {
     fn the_first_rows_decide_for_all_whether_the_inputs_carry_raw_records() {
         for first in [true, false] {
             let (mut form, mut mapper) = (RowForm::new(None, None, KeepRaw::No), mapper());
-            assert!(!form.inputs_have_raw());
             assert_eq!([form.decide_raw(first, &mut mapper), form.decide_raw(!first, &mut mapper)], [first; 2]);
             assert_eq!(form.schema(&mapper).column_with_name(RAW).is_some(), first);
         }

@@ -6,14 +6,11 @@
 use crate::counts::counted;
 use crate::error::Result;
 use crate::expr::RowFault;
-use crate::format::{Body, not_utf8};
 use crate::kind::dead::{ErrorType, Fault, Letter, TimeProposal};
 use crate::kind::letters;
 use crate::mapping;
 use crate::op::row_letter::with_letter;
-use crate::run::Run;
 use arrow::array::RecordBatch;
-use std::ops::Range;
 
 /// Dead letters in the order of their records.
 #[derive(Clone, Debug)]
@@ -25,6 +22,12 @@ pub struct Dead {
 }
 
 impl Dead {
+    /// Adds rows that came before all letters.
+    pub(super) fn behind(mut self, rows: u64) -> Self {
+        self.after.iter_mut().for_each(|after| *after += rows);
+        self
+    }
+
     /// Removes the letters before row number `end` of the source, and returns them.
     pub fn split_before(&mut self, end: u64) -> RecordBatch {
         let count = self.after.partition_point(|rows| *rows < end);
@@ -40,22 +43,21 @@ const ROWS: usize = 1024;
 /// Bytes of letters that make the buffer full.
 const BYTES: usize = 256 << 10;
 
-/// The letters of one source.
+/// Letters, each with the number of rows before it.
 pub(super) struct Letters {
     builder: letters::Builder,
     after: Vec<u64>,
-    /// Rows of the source that came as batches.
-    rows_before: u64,
 }
 
 impl Letters {
-    pub(super) fn new(stage: &str) -> Self {
-        Self { builder: letters::Builder::new(stage, &Run::host()), after: vec![], rows_before: 0 }
+    /// Makes an empty buffer for letters of a stage on a host.
+    pub(super) fn new(stage: &str, host: &str) -> Self {
+        Self { builder: letters::Builder::new(stage, host), after: vec![] }
     }
 
-    /// Adds a letter whose record came after `rows` rows of raw records; `now` is the current time (µs).
+    /// Adds a letter whose record came after `rows` rows; `now` is the current time (µs).
     pub(super) fn push(&mut self, rows: u64, letter: &Letter<'_>, now: i64) -> Result<()> {
-        self.after.push(rows + self.rows_before);
+        self.after.push(rows);
         self.builder.push(letter, now)
     }
 
@@ -65,11 +67,6 @@ impl Letters {
             let fault = Fault::new(ErrorType::AggregationError, message);
             with_letter(batch, *row, &fault, None, |letter, _| self.push(rows, letter, now))
         })
-    }
-
-    /// Sets the number of rows of the source that came as batches.
-    pub(super) fn set_rows_before(&mut self, rows: u64) {
-        self.rows_before = rows;
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -110,27 +107,6 @@ pub(super) fn held_records(held: usize) -> String {
          with the median)",
         mapping::LOOKAHEAD
     )
-}
-
-/// Returns the range of the first bytes of a record that is not mapped, and its fault; without a fault the record is
-/// filtered.
-#[cold]
-pub(super) fn unmapped(body: &Body, run: &Run) -> (Range<usize>, Option<Fault>) {
-    let first = |range: &Range<usize>| range.start..range.end.min(range.start + run.record_max);
-    match body {
-        Body::Document { head, fault } => (first(head), fault.clone()),
-        Body::Cut(range) | Body::Text(range) => {
-            let bytes = format!("more than {}", run.line_max());
-            (first(range), Some(too_large(&bytes, range.len() as u64, run.record_max)))
-        }
-        Body::Fault(fault) => (0..0, Some(fault.clone())),
-        Body::Raw => (0..0, None),
-    }
-}
-
-/// Returns bytes as text.
-pub(super) fn utf8(bytes: &[u8]) -> std::result::Result<&str, Fault> {
-    std::str::from_utf8(bytes).map_err(|error| not_utf8(&error))
 }
 
 /// Returns the fault of a record that is longer than `limit` (`--max-record`). The message contains `bytes`, the letter

@@ -1,24 +1,27 @@
 //! The record emitter, which all inputs of a run share: it takes records and emits batches, dead letters and control
 //! messages.
 //!
-//! Inputs cut their bytes into records. The emitter maps these to rows and stamps the rows. It passes on rows that
-//! already have stamps as batches.
+//! Inputs cut their bytes into chunks of whole records. A mapper, which knows nothing but the chunk, makes rows and
+//! letters of these. The stamp takes both in the order of the records. Rows that have stamps pass as batches.
 //!
 //! ```text
-//! text, messages, requests ─► records ─► mapper ─► rows ─► stamp ─┐
-//!                                 └────► letters ─────────────────┼─► queue ─► Source
-//! frames, containers, stores ─► batches (rows with stamps) ───────┤
-//!                           control messages, progress ───────────┘
+//! cut (input)                map                            stamp
+//! text, containers ─► chunk ─┐
+//! messages, requests ─ record ┴► ChunkMapper ─► rows, letters ─► Stamp ─┐
+//! frames, stores ─► batches (rows with stamps) ─────────────────────────┼─► queue ─► Source
+//!                   control messages, progress ─────────────────────────┘
 //! ```
 //!
-//! - `queue.rs`: the items that the source gives to the stage; `batches.rs`: rows with stamps; `letters.rs`: dead
-//!   letters; `control_line.rs`: control messages in text.
-//! - `learn.rs`: the kind and the columns of the rows.
-//! - `stamp.rs`: what is done in the order of the records, after they are mapped; `ruled.rs`: `--let` and `--where`;
-//!   `read.rs`: how far each input is read, for a run that continues; `flags/`: flags that are missing, or have no
-//!   effect.
+//! - `chunk.rs`: chunks, and what maps them; `letters.rs`: dead letters.
+//! - `stamp.rs`: what is done in the order of the records, after they are mapped; `queue.rs`: the items that the source
+//!   gives to the stage; `ruled.rs`: `--let` and `--where`; `read.rs`: how far each input is read, for a run that
+//!   continues.
+//! - `learn.rs`: the kind and the columns of the rows, which the first record decides; `flags/`: flags that are
+//!   missing, or have no effect.
+//! - `batches.rs`: rows with stamps; `control_line.rs`: control messages in text.
 
 mod batches;
+mod chunk;
 mod control_line;
 mod flags;
 mod learn;
@@ -28,30 +31,31 @@ mod read;
 mod ruled;
 mod stamp;
 
-use crate::counts::{Counts, counted};
+use crate::counts::Counts;
 use crate::error::Result;
 use crate::format::{Body, Records, one_line};
 use crate::kind::Kind;
 use crate::kind::dead::Fault;
 use crate::kind::event::has_raw;
-use crate::mapping::{
-    self, Defaults, Facts, FutureCheck, FutureVerdict, KeepRaw, Mapped, Mapper, PendingRecord, RecordMeta,
-};
+use crate::mapping::{self, Defaults, Facts, FutureCheck, FutureVerdict, KeepRaw, PendingRecord, RecordMeta};
 use crate::op::computed::RowRules;
 use crate::run::Run;
 use arrow::array::RecordBatch;
 use arrow::buffer::Buffer;
 use arrow::datatypes::SchemaRef;
 use batches::StampedBatches;
+use chunk::{Chunk, ChunkMapper, ChunkRecord, ChunkRows, Pause, RecordLimits};
 use control_line::ControlLine;
 use learn::RowForm;
-use letters::{held_records, no_time, too_large, unmapped, utf8};
+use letters::{held_records, too_large};
 use stamp::Released;
+use std::ops::Range;
 use std::rc::Rc;
 use std::time::Duration;
 
+pub use learn::RecordOptions;
 pub use letters::Dead;
-pub use queue::{ByteProgress, Item, PendingInputs, QueuedItem};
+pub use queue::{ByteProgress, Item, ItemQueue, PendingInputs, QueuedItem};
 pub use stamp::Stamp;
 
 /// Takes the records of all inputs, maps them to rows, stamps these, and queues them for the stage.
@@ -67,28 +71,12 @@ pub struct RecordEmitter {
     maps_partition: bool,
     /// The time of reading of the current records (µs).
     now: i64,
-    /// Maps records to rows.
-    mapper: Mapper,
+    mapper: ChunkMapper,
     /// The partition to which the mapper has turned; `None` before the first record.
     partition: Option<u32>,
     stamp: Stamp,
     /// Rows that have stamps.
     batches: StampedBatches,
-}
-
-/// The options for mapping records to rows.
-#[derive(Default)]
-pub struct RecordOptions {
-    /// The mapping flags.
-    pub mapping: mapping::Options,
-    /// The kind of the rows (`--kind`); without one, the field names of the first record decide it.
-    pub kind: Option<Kind>,
-    /// The kind that the field names of the first record must have, if any (evt-backfill --dead).
-    pub expected: Option<Kind>,
-    /// The rules that are applied to rows before they are stamped (`--let` and `--where` of evt-ingest).
-    pub rules: Option<RowRules>,
-    /// `--control`: text may contain control lines.
-    pub control: bool,
 }
 
 impl RecordEmitter {
@@ -104,17 +92,18 @@ impl RecordEmitter {
         if control {
             stamp.partition_table.set_explicit();
         }
+        let limits = RecordLimits { record_max: run.record_max, line_max: run.line_max() };
         Ok(Self {
             now: run.clock.now(),
-            run,
             control,
             form,
             declared: None,
             maps_partition: mapping.maps_partition(),
-            mapper: Mapper::new(mapping)?,
+            mapper: ChunkMapper::new(mapping, limits, (run.console.tool(), &Run::host()))?,
             partition: None,
             stamp,
             batches: StampedBatches::default(),
+            run,
         })
     }
 
@@ -152,14 +141,10 @@ impl RecordEmitter {
         if of_event {
             self.stamp.flags.unused.warn_of_rows(name, &self.run.console);
         }
-        let mut batch = self.batches.take(batch, has_raw, name, &self.run.console)?;
-        let (rows, rows_before, now) = (batch.num_rows(), self.stamp.outcomes.counts.out, self.run.clock.now());
-        if let Some(mut ruled) = self.stamp.outcomes.ruled(rows_before, now) {
-            batch = ruled.stamped(batch, name)?;
-            self.batches.counts.out -= (rows - batch.num_rows()) as u64;
-            self.stamp.send_letters()?;
-        }
-        self.stamp.outcomes.letters.set_rows_before(self.batches.counts.out);
+        let batch = self.batches.take(batch, has_raw, name, &self.run.console)?;
+        let rows = batch.num_rows();
+        let batch = self.stamp.ruled(batch, name)?;
+        self.batches.counts.out -= (rows - batch.num_rows()) as u64;
         self.stamp.queue.send_of_current(Item::Batch(batch));
         Ok(())
     }
@@ -177,8 +162,10 @@ impl RecordEmitter {
 
     /// Returns the counts of records and rows so far, by outcome within the source.
     pub fn counts(&self) -> Counts {
-        let (counts, of_batches) = (self.stamp.outcomes.counts, &self.batches.counts);
-        Counts { taken: counts.taken + of_batches.taken, out: counts.out + of_batches.out, ..counts }
+        let mut counts = self.stamp.outcomes.counts;
+        counts.add(self.mapper.counts());
+        counts.add(&self.batches.counts);
+        counts
     }
 
     /// Returns the context of the run.
@@ -188,7 +175,7 @@ impl RecordEmitter {
 
     /// Whether rows or letters wait in an incomplete batch.
     pub fn has_rows(&self) -> bool {
-        !self.stamp.outcomes.letters.is_empty() || self.mapper.rows() > 0 || self.form.rows() > 0
+        self.has_letters() || self.mapper.rows() > 0
     }
 
     /// Queues the incomplete batch if it has waited for [`Run::LINGER`], even if records keep coming.
@@ -214,7 +201,7 @@ impl RecordEmitter {
 
     /// Whether there are letters that are not queued yet.
     pub fn has_letters(&self) -> bool {
-        !self.stamp.outcomes.letters.is_empty()
+        self.mapper.has_letters()
     }
 
     /// Maps `records`, which are ranges of `input`; `whole` is `input` as text if all of it is UTF-8. `meta` holds for
@@ -228,124 +215,135 @@ impl RecordEmitter {
     ) -> Result<()> {
         self.now = self.run.clock.now();
         self.stamp.flags.first_times.begin(self.stamp.read.is_resumed());
-        let (line_max, record_max) = (self.run.line_max(), self.run.record_max);
-        for record in &records.rows {
-            let meta = meta.at(record.line as i64);
-            let raw = &input[record.raw.clone()];
-            if raw.len() > line_max {
-                // An input rejects a longer line unless it arrives whole; the outcome is the same.
-                self.reject_oversized(&raw[..record_max], raw.len() as u64, meta)?;
-                continue;
-            }
-            let text = match &record.body {
-                Body::Raw => whole.map_or_else(|| utf8(raw), |whole| Ok(&whole[record.raw.clone()])),
-                Body::Text(range) => Ok(&records.text[range.clone()]),
-                Body::Fault(fault) => Err(fault.clone()),
-                body => {
-                    let (head, fault) = unmapped(body, &self.run);
-                    match fault {
-                        Some(fault) => self.reject(&records.text.as_bytes()[head], &fault, meta)?,
-                        None if self.stamp.read.take(meta.offset) => self.tombstone(),
-                        None => {}
-                    }
-                    continue;
-                }
-            };
-            // A container's record has no raw bytes: a dead letter gets its JSON text.
-            let raw = text.as_ref().map_or(raw, |text| if record.raw.is_empty() { text.as_bytes() } else { raw });
-            let sample = text.as_ref().ok().copied();
-            self.record(raw, text, meta)?;
-            if self.stamp.flags.first_times.is_looking() {
-                let is_found = self.mapper.has_time() || self.form.is_other() || self.mapper.rows() > 0;
-                self.stamp.flags.first_times.count(is_found || self.stamp.outcomes.counts.out > 0, sample)?;
+        self.turn_to_partition(meta.partition)?;
+        let passed = self.stamp.read.passed();
+        let chunk = Chunk { records, bytes: input, whole, meta, now: self.now, passed };
+        let mut range = 0..records.rows.len();
+        while !range.is_empty() {
+            if self.control || self.form.is_unknown() || self.stamp.flags.first_times.is_looking() {
+                self.first_record(&chunk, &mut range)?;
+            } else {
+                self.map(&chunk, &mut range)?;
             }
         }
         Ok(())
     }
 
-    /// Maps a record with the bytes `raw`. `text` is its JSON text, or the fault of a record without one.
+    /// Maps the records of a range of the chunk up to one behind which something must be done, and does it.
+    fn map(&mut self, chunk: &Chunk<'_>, range: &mut Range<usize>) -> Result<()> {
+        let pause = self.mapper.map(chunk, range, self.stamp.verdict())?;
+        let Some(last) = range.start.checked_sub(1) else { return Ok(()) };
+        self.stamp.read.note(chunk.records.rows[last].line as i64);
+        // Other partitions' records may be released and mapped between two records of the chunk.
+        let limits = self.mapper.limits();
+        self.settle(pause, || chunk.record(last, limits))?;
+        self.turn_to_partition(chunk.meta.partition)
+    }
+
+    /// Maps the first record of the range, alone, because it may decide something for those that follow: the kind of
+    /// the rows, a watermark, or that a flag is missing.
+    #[cold]
+    fn first_record(&mut self, chunk: &Chunk<'_>, range: &mut Range<usize>) -> Result<()> {
+        let record = &chunk.records.rows[range.start];
+        let mut one = range.start..range.start + 1;
+        range.start += 1;
+        if record.line as i64 <= chunk.passed {
+            return Ok(());
+        }
+        let found = chunk.record(one.start, self.mapper.limits());
+        let text = found.as_ref().and_then(|found| found.text.as_ref().ok().copied());
+        let meta = chunk.meta.at(record.line as i64);
+        self.stamp.read.note(meta.offset);
+        if found.is_some() && self.decides(text, meta)? {
+            return Ok(());
+        }
+        self.mapper.take_fault();
+        self.map(chunk, &mut one)?;
+        let is_filtered = matches!(record.body, Body::Document { fault: None, .. });
+        if self.stamp.flags.first_times.is_looking() && !is_filtered {
+            if let Some(fault) = self.mapper.take_fault() {
+                self.stamp.flags.first_times.note(&fault, &meta);
+            }
+            let is_found = self.mapper.is_readable() || self.stamp.outcomes.counts.out > 0;
+            self.stamp.flags.first_times.count(is_found, text)?;
+        }
+        Ok(())
+    }
+
+    /// Executes a control line (`--control`), and learns the kind of the rows from the first record. Returns whether
+    /// the record is a control line.
+    fn decides(&mut self, text: Option<&str>, meta: RecordMeta<'_>) -> Result<bool> {
+        if self.control && self.control_line(text.unwrap_or(""), meta)? {
+            return Ok(true);
+        }
+        if let Some(text) = text.filter(|_| self.form.is_unknown()) {
+            self.form.learn(text, meta.input, &mut self.mapper)?;
+        }
+        Ok(false)
+    }
+
+    /// Maps a record that its input reads alone.
     #[inline(always)]
     fn record(&mut self, raw: &[u8], text: Result<&str, Fault>, meta: RecordMeta<'_>) -> Result<()> {
         if !self.stamp.read.take(meta.offset) {
             return Ok(());
         }
-        if self.control && self.control_line(text.as_deref().unwrap_or(""), meta)? {
+        let known = text.as_ref().ok().copied();
+        if (self.control || self.form.is_unknown()) && self.decides(known, meta)? {
             return Ok(());
         }
-        self.stamp.outcomes.counts.taken += 1;
-        let text = match text {
-            Err(fault) => return self.letter(raw, &fault, meta),
-            Ok(text) if raw.len() > self.run.record_max && !self.may_be_longer(text, meta)? => {
-                let fault = too_large(&raw.len().to_string(), raw.len() as u64, self.run.record_max);
-                return self.letter(&raw[..self.run.record_max], &fault, meta);
+        self.turn_to_partition(meta.partition)?;
+        let pause = self.mapper.record(ChunkRecord { text, raw, meta }, self.now, self.stamp.verdict())?;
+        self.settle(pause, || known.map(|text| ChunkRecord { text: Ok(text), raw, meta }))
+    }
+
+    /// Does what must be done behind a record that was mapped.
+    #[inline(always)]
+    fn settle<'a>(&mut self, pause: Option<Pause>, record: impl FnOnce() -> Option<ChunkRecord<'a>>) -> Result<()> {
+        match pause {
+            None => Ok(()),
+            Some(Pause::Rows) => self.flush(),
+            Some(Pause::Letters) if self.stamp.flags.first_times.is_looking() => Ok(()),
+            Some(Pause::Letters) => {
+                self.stamp.read.set_ahead();
+                self.send_letters()
             }
-            Ok(text) => text,
-        };
-        self.map(mapping::Record { text, raw, meta, now: self.now, verdict: self.stamp.verdict() })
-    }
-
-    /// Whether the records are rows that evt wrote and that contain a raw record. Such rows may be longer than
-    /// `--max-record`.
-    #[cold]
-    fn may_be_longer(&mut self, text: &str, meta: RecordMeta<'_>) -> Result<bool> {
-        self.form.learn(text, meta.input, &mut self.mapper)?;
-        Ok(self.form.is_other() || self.form.inputs_have_raw())
-    }
-
-    /// Adds a record of a kind other than event.
-    fn row(&mut self, record: mapping::Record<'_>) -> Result<()> {
-        match self.form.push(record.text) {
-            Err(fault) => self.letter(record.raw, &fault, record.meta),
-            Ok(()) if self.form.is_full() => self.flush(),
-            Ok(()) => Ok(()),
+            Some(Pause::Pending(check)) => match record() {
+                Some(ChunkRecord { text: Ok(text), raw, meta }) => {
+                    let verdict = FutureVerdict::Passed;
+                    self.hold(mapping::Record { text, raw, meta, now: self.now, verdict }, check)
+                }
+                _ => Ok(()),
+            },
         }
     }
 
-    /// Maps a record to a row or a dead letter, or holds it. `--max-future` holds a record if its check needs later
-    /// rows of the partition. Also maps a held record whose check is complete now.
-    fn map(&mut self, record: mapping::Record<'_>) -> Result<()> {
-        if self.form.is_unknown() {
-            self.form.learn(record.text, record.meta.input, &mut self.mapper)?;
-        }
-        if self.form.is_other() {
-            return self.row(record);
-        }
-        if self.partition != Some(record.meta.partition) {
-            self.turn_to_partition(record.meta.partition)?;
-        }
-        match self.mapper.record(record)? {
-            Mapped::Row if self.mapper.is_full() => self.flush(),
-            Mapped::Row => Ok(()),
-            Mapped::Dead(fault) => self.letter(record.raw, &fault, record.meta),
-            Mapped::NoTime => {
-                let fault = no_time(record.text, self.stamp.flags.first_times.field());
-                self.letter(record.raw, &fault, record.meta)
-            }
-            Mapped::Pending(check) => self.hold(record, check),
-        }
-    }
-
-    /// Turns to the records of a partition. A batch has rows of one input only.
-    #[cold]
+    /// Turns to the records of a partition.
+    #[inline(always)]
     fn turn_to_partition(&mut self, partition: u32) -> Result<()> {
+        if self.partition == Some(partition) { Ok(()) } else { self.begin_partition(partition) }
+    }
+
+    /// Turns to the records of another partition. A batch has rows of one input only.
+    #[cold]
+    fn begin_partition(&mut self, partition: u32) -> Result<()> {
         let input = self.stamp.partition_table.input_of(partition);
         if input != self.stamp.input() {
             self.flush_batch()?;
             self.stamp.begin_batch(input);
         }
-        self.mapper.turn_to(partition, self.stamp.partition_table.name(partition));
+        self.mapper.events_mut().turn_to(partition, self.stamp.partition_table.name(partition));
         self.partition = Some(partition);
         Ok(())
     }
 
     /// Holds a record until `--max-future` has judged it.
     fn hold(&mut self, record: mapping::Record<'_>, mut check: FutureCheck) -> Result<()> {
-        if let Some((origin, name)) = self.mapper.named(check) {
+        if let Some((origin, name)) = self.mapper.events().named(check) {
             check.partition = self.stamp.partition_table.beside(record.meta.partition, origin, name);
         }
         match self.stamp.judge(check) {
-            Some(Ok(())) => self.map(mapping::Record { verdict: FutureVerdict::Passed, ..record }),
-            Some(Err(fault)) => self.letter(record.raw, &fault, record.meta),
+            Some(verdict) => self.judged(record, verdict, check.partition),
             None => match self.stamp.hold(PendingRecord::new(record, check)) {
                 Some(released) => self.release(released),
                 None => Ok(()),
@@ -355,13 +353,22 @@ impl RecordEmitter {
 
     /// Maps a held record after its `--max-future` check, or makes a dead letter of it.
     fn release(&mut self, (held, verdict): Released) -> Result<()> {
-        let record = held.record();
-        match verdict {
-            Ok(()) => self.map(record),
-            Err(fault) => {
-                self.letter(record.raw, &fault, RecordMeta { partition: held.check.partition, ..record.meta })
+        self.judged(held.record(), verdict, held.check.partition)
+    }
+
+    /// Maps a record that `--max-future` has judged. Its dead letter has the partition that the record names.
+    fn judged(&mut self, record: mapping::Record<'_>, verdict: Result<(), Fault>, partition: u32) -> Result<()> {
+        let pause = match verdict {
+            Ok(()) => {
+                self.turn_to_partition(record.meta.partition)?;
+                self.mapper.row(record)?
             }
-        }
+            Err(fault) => {
+                self.turn_to_partition(partition)?;
+                self.mapper.letter(record.raw, fault, &record.meta, self.run.clock.now())?
+            }
+        };
+        self.settle(pause, || None)
     }
 
     /// Releases all held records, because no more rows of their partitions follow.
@@ -411,8 +418,10 @@ impl RecordEmitter {
         if !self.stamp.read.take(meta.offset) {
             return Ok(());
         }
-        self.stamp.outcomes.counts.taken += 1;
-        self.letter(payload, fault, meta)?;
+        self.turn_to_partition(meta.partition)?;
+        let pause = self.mapper.reject(payload, fault.clone(), &meta, self.run.clock.now())?;
+        self.settle(pause, || None)?;
+        self.stamp.flags.first_times.note(fault, &meta);
         self.stamp.flags.first_times.count(false, None)
     }
 
@@ -424,13 +433,12 @@ impl RecordEmitter {
 
     /// Sets the kind of the records if it is not known yet; returns whether it is `kind` now.
     pub fn becomes(&mut self, kind: Kind) -> bool {
-        self.form.becomes(kind)
+        self.form.becomes(kind, &mut self.mapper)
     }
 
     /// Counts a tombstone (a record without a payload that deletes its key) or an empty document as filtered.
     pub fn tombstone(&mut self) {
-        self.stamp.outcomes.counts.taken += 1;
-        self.stamp.outcomes.counts.filtered += 1;
+        self.mapper.filtered();
     }
 
     /// Counts a record that repeats an earlier one.
@@ -444,11 +452,6 @@ impl RecordEmitter {
         self.now = self.run.clock.now();
     }
 
-    /// Counts a dead record and adds its letter.
-    fn letter(&mut self, payload: &[u8], fault: &Fault, meta: RecordMeta<'_>) -> Result<()> {
-        self.stamp.letter(payload, fault, meta, self.mapper.rows() + self.form.rows())
-    }
-
     /// Queues the letters and the rows of the incomplete batch, the letters first.
     pub fn flush(&mut self) -> Result<()> {
         self.flush_batch()?;
@@ -460,21 +463,30 @@ impl RecordEmitter {
 
     fn flush_batch(&mut self) -> Result<()> {
         self.stamp.end_batch();
-        if let Some(batch) = self.form.finish()? {
-            self.stamp.send_letters()?;
-            self.stamp.send_rows(batch);
+        let mapped = self.mapper.finish(!self.stamp.flags.first_times.is_looking())?;
+        self.stamp.send_letters(mapped.letters);
+        match mapped.rows {
+            ChunkRows::Others(batch) => self.stamp.send_rows(batch),
+            ChunkRows::Events(rows) => {
+                if let Some(batch) = self.stamp.rows(rows, mapped.count)? {
+                    self.stamp.send_rows(self.form.written(batch)?);
+                }
+            }
         }
-        let count = self.mapper.rows();
-        if let Some(batch) = self.stamp.rows(self.mapper.finish()?, count)? {
-            self.stamp.send_rows(self.form.written(batch)?);
-        }
+        Ok(())
+    }
+
+    /// Queues the letters of the incomplete batch.
+    fn send_letters(&mut self) -> Result<()> {
+        let letters = self.mapper.finish_letters()?;
+        self.stamp.send_letters(letters);
         Ok(())
     }
 
     /// Queues the letters so far after reading has failed, and the rows if `with_rows`.
     pub fn end(&mut self, with_rows: bool) -> Result<()> {
         self.stamp.flags.first_times.release();
-        if with_rows { self.flush() } else { self.stamp.send_letters() }
+        if with_rows { self.flush() } else { self.send_letters() }
     }
 
     /// Executes `text` if it is a control line (`--control`); returns whether it is one.
@@ -500,6 +512,21 @@ impl RecordEmitter {
         &mut self.stamp
     }
 
+    /// Queues a progress message if partitions are new or have ended, or enough bytes have been read. Does nothing
+    /// before the first record, because the kind of the rows is not known.
+    pub fn report_progress(&mut self, bytes: ByteProgress) {
+        if self.stamp.outcomes.counts.taken + self.mapper.counts().taken > 0 {
+            self.stamp.report_progress(bytes);
+        }
+    }
+
+    /// Drops the held records of a partition that this run stops reading: the next reader of the partition reads them
+    /// again.
+    pub fn forget(&mut self, partition: u32) {
+        let forgotten = self.stamp.forget(partition);
+        self.mapper.forget(forgotten as u64);
+    }
+
     /// Makes `input` the current input, of which `bytes` have been read; `rest` describes the inputs that are not open
     /// yet.
     pub fn turn_to(&mut self, input: u32, bytes: ByteProgress, rest: PendingInputs) {
@@ -521,19 +548,14 @@ impl RecordEmitter {
         }
     }
 
-    /// Returns the number of items so far, taken or not.
-    pub fn queued(&self) -> u64 {
-        self.stamp.queue.queued()
-    }
-
-    /// Returns the number of items that the stage has taken.
-    pub fn taken(&self) -> u64 {
-        self.stamp.queue.taken()
+    /// Returns the queue of items for the stage.
+    pub fn queue(&self) -> &ItemQueue {
+        &self.stamp.queue
     }
 
     /// Sets the read buffer that raw records are ranges of from now on; `None` if it cannot be kept.
     pub fn share_buffer(&mut self, block: Option<Buffer>) {
-        self.mapper.share_buffer(block);
+        self.mapper.events_mut().share_buffer(block);
     }
 
     /// Returns the names of the fields of all records, if the first input declares them.
@@ -549,9 +571,9 @@ impl RecordEmitter {
     }
 
     /// Returns the facts about all records so far.
-    fn facts(&self) -> Facts {
+    pub fn facts(&self) -> Facts {
         let mut facts = self.stamp.facts;
-        facts.add(self.mapper.facts());
+        facts.add(self.mapper.events().facts());
         facts
     }
 
@@ -561,23 +583,11 @@ impl RecordEmitter {
         Defaults { keeps_stamps: facts.kept_stamps || self.batches.counts.taken > 0, ..facts.defaults }
     }
 
-    /// Returns the bits of the columns whose name some record has had as a property.
-    pub fn shadowed(&self) -> u32 {
-        self.facts().shadowed
-    }
-
     /// Returns warnings about all records: about names in the rules of the source that had no value, ambiguous times,
     /// and, if repeats are found by ids, about records without ids.
     pub fn warnings(&self, finds_repeats: bool) -> Vec<String> {
-        let facts = self.facts();
         let mut warnings = self.rules().map_or(vec![], RowRules::warnings);
-        warnings.extend(self.mapper.warnings(&facts));
-        if finds_repeats && facts.made_ids > 0 {
-            let records = counted(facts.made_ids, ["record has", "records have"]);
-            warnings.push(format!(
-                "{records} no event_id, so --dedup cannot find repeats; --field event_id=FIELD --hash-ids derives ids from FIELD"
-            ));
-        }
+        warnings.extend(self.mapper.events().warnings(&self.facts(), finds_repeats));
         warnings
     }
 }

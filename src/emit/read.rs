@@ -90,6 +90,17 @@ impl ReadPositions {
         self.is_ahead = true;
     }
 
+    /// Returns the number up to which the records of the current input are passed over.
+    pub(super) fn passed(&self) -> i64 {
+        self.current.skipped
+    }
+
+    /// Notes that the records of the current input up to this number are read.
+    #[inline]
+    pub(super) fn note(&mut self, offset: i64) {
+        self.current.last = offset.max(self.current.skipped);
+    }
+
     /// Notes that a record is read; returns false if the record must be skipped.
     #[inline]
     pub(super) fn take(&mut self, offset: i64) -> bool {

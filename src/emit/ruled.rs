@@ -9,10 +9,12 @@ use crate::op::computed::{RowRules, RuledRows};
 use arrow::array::RecordBatch;
 use arrow::compute::filter_record_batch;
 
-/// The records that are not rows with stamps yet, by outcome: what the rules reject, the counts, and the dead letters.
+/// The rules, with the outcomes of the rows that they reject.
 pub(super) struct Outcomes {
     pub(super) rules: Option<RowRules>,
+    /// The rows that leave the source, and those that the rules reject, by outcome.
     pub(super) counts: Counts,
+    /// The letters of rows that the rules reject.
     pub(super) letters: Letters,
 }
 

@@ -3,17 +3,17 @@
 //! records, the positions, and the queue.
 
 use super::flags::FlagChecks;
-use super::letters::Letters;
+use super::letters::{Dead, Letters};
 use super::queue::{ByteProgress, Item, ItemQueue};
 use super::read::ReadPositions;
 use super::ruled::Outcomes;
 use crate::counts::Counts;
 use crate::error::Result;
 use crate::frame::Control;
-use crate::kind::dead::{Fault, Letter};
+use crate::kind::dead::Fault;
 use crate::mapping::{
     self, Facts, FutureCheck, FutureVerdict, Lookahead, MappedRows, PartitionStreamTime, PartitionTable, PendingRecord,
-    RecordMeta, RowFilter,
+    RowFilter,
 };
 use crate::op::computed::RowRules;
 use crate::run::Run;
@@ -36,6 +36,8 @@ pub struct Stamp {
     pub(super) facts: Facts,
     /// The records of text and messages by outcome; rows that have stamps are counted apart.
     pub(super) outcomes: Outcomes,
+    /// The number of rows that came with stamps.
+    rows_of_batches: u64,
     pub(super) queue: ItemQueue,
     open: OpenBatch,
 }
@@ -55,7 +57,7 @@ pub(super) type Released = (PendingRecord, Result<(), Fault>);
 impl Stamp {
     /// Begins with the mapping flags and the rules of a run.
     pub(super) fn new(run: Rc<Run>, options: &mapping::Options, rules: Option<RowRules>) -> Self {
-        let letters = Letters::new(run.console.tool());
+        let letters = Letters::new(run.console.tool(), &Run::host());
         Self {
             run,
             partition_table: PartitionTable::default(),
@@ -64,6 +66,7 @@ impl Stamp {
             flags: FlagChecks::new(options),
             facts: Facts::default(),
             outcomes: Outcomes { rules, counts: Counts::default(), letters },
+            rows_of_batches: 0,
             queue: ItemQueue::new(),
             open: OpenBatch::default(),
         }
@@ -100,17 +103,34 @@ impl Stamp {
         self.send(Item::Batch(batch));
     }
 
-    /// Stamps mapped rows, after the rules; returns the batch, which follows the letters so far. Returns `None` if no
-    /// row is left.
+    /// Queues the letters of mapped records, which follow the rows that were queued so far.
+    pub(super) fn send_letters(&mut self, letters: Option<Dead>) {
+        if let Some(letters) = letters {
+            let rows = self.outcomes.counts.out + self.rows_of_batches;
+            self.send(Item::Dead(letters.behind(rows)));
+        }
+    }
+
+    /// Queues the letters of rows that the rules reject.
+    pub(super) fn send_ruled(&mut self) -> Result<()> {
+        if let Some(letters) = self.outcomes.letters.take()? {
+            self.send(Item::Dead(letters));
+        }
+        Ok(())
+    }
+
+    /// Stamps mapped rows, `count` of them, after the rules; `None` if no row is left. Queues the letters of those that
+    /// the rules reject.
     pub(super) fn rows(&mut self, mapped: MappedRows, count: usize) -> Result<Option<RecordBatch>> {
         self.facts.add(mapped.facts());
         // Letters of rows that a rule rejects are last.
-        let ruled = self.outcomes.ruled(self.outcomes.counts.out + count as u64, self.run.clock.now());
+        let before = self.outcomes.counts.out + self.rows_of_batches + count as u64;
+        let ruled = self.outcomes.ruled(before, self.run.clock.now());
         let mut rule = ruled
             .map(|mut ruled| move |batch: &RecordBatch| ruled.apply(batch).map(|ruled| (ruled.properties, ruled.keep)));
         let rule = rule.as_mut().map(|rule| rule as &mut RowFilter<'_>);
         let batch = mapped.stamp(&mut self.partition_table, rule)?;
-        self.send_letters()?;
+        self.send_ruled()?;
         if let Some(batch) = &batch {
             if self.facts.kept_stamps {
                 self.flags.unused.warn_of_text(&self.run.console);
@@ -120,31 +140,16 @@ impl Stamp {
         Ok(batch)
     }
 
-    /// Counts a dead record and adds its letter, after `open` rows that are not stamped yet.
-    pub(super) fn letter(&mut self, payload: &[u8], fault: &Fault, meta: RecordMeta<'_>, open: usize) -> Result<()> {
-        self.outcomes.counts.dead += 1;
-        self.flags.first_times.note(fault, &meta);
-        let RecordMeta { partition, offset, key, headers, arrival, .. } = meta;
-        let (origin, partition) = self.partition_table.name(partition);
-        let arrived_at = arrival.map(|arrival| arrival.at);
-        let rows = self.outcomes.counts.out + open as u64;
-        let letter = Letter { payload, key, headers, arrived_at, fault, origin, partition, offset };
-        self.outcomes.letters.push(rows, &letter, self.run.clock.now())?;
-        if self.outcomes.letters.is_full() && !self.flags.first_times.is_looking() {
-            self.read.set_ahead();
-            return self.send_letters();
-        }
-        Ok(())
-    }
-
-    /// Queues the letters so far, unless they are held back because a flag may be missing.
-    pub(super) fn send_letters(&mut self) -> Result<()> {
-        if !self.flags.first_times.is_looking()
-            && let Some(dead) = self.outcomes.letters.take()?
-        {
-            self.send(Item::Dead(dead));
-        }
-        Ok(())
+    /// Applies the rules to rows that have stamps; returns those that they leave.
+    pub(super) fn ruled(&mut self, batch: RecordBatch, name: &str) -> Result<RecordBatch> {
+        let before = self.outcomes.counts.out + self.rows_of_batches;
+        let ruled = match self.outcomes.ruled(before, self.run.clock.now()) {
+            Some(mut ruled) => ruled.stamped(batch, name)?,
+            None => batch,
+        };
+        self.send_ruled()?;
+        self.rows_of_batches += ruled.num_rows() as u64;
+        Ok(ruled)
     }
 
     /// Returns how `--max-future` judges the next record.
@@ -196,11 +201,9 @@ impl Stamp {
         self.waiting.as_mut()?.unreported()
     }
 
-    /// Drops the held records of a partition that this run stops reading: the next reader of the partition reads them
-    /// again.
-    pub fn forget(&mut self, partition: u32) {
-        let forgotten = self.waiting.as_mut().map_or(0, |waiting| waiting.forget(partition));
-        self.outcomes.counts.taken -= forgotten as u64;
+    /// Drops the held records of a partition; returns their number.
+    pub(super) fn forget(&mut self, partition: u32) -> usize {
+        self.waiting.as_mut().map_or(0, |waiting| waiting.forget(partition))
     }
 
     /// Sets the explicit watermark (µs) of the input of a partition and queues it.
@@ -269,12 +272,9 @@ impl Stamp {
         !self.holds_records() && self.read.is_exact()
     }
 
-    /// Queues a progress message if partitions are new or have ended, or enough bytes have been read. Does nothing
-    /// before the first record, because the kind of the rows is not known.
-    pub fn report_progress(&mut self, bytes: ByteProgress) {
-        if self.outcomes.counts.taken > 0 {
-            self.queue.report_progress(&mut self.partition_table, bytes);
-        }
+    /// Queues a progress message if partitions are new or have ended, or enough bytes have been read.
+    pub(super) fn report_progress(&mut self, bytes: ByteProgress) {
+        self.queue.report_progress(&mut self.partition_table, bytes);
     }
 
     /// Ends the partitions of the current input, after `bytes` bytes; `complete` if no input follows.

@@ -235,7 +235,7 @@ impl UnopenedInput {
             .at(self.name.clone())),
             (InputForm::None, _) => Err(Error::usage(format!("-f {}: output format only", format.name))),
             (InputForm::Text(_), Some((watch, id, former))) => {
-                let reading = self.reading(&bytes, format, emitter);
+                let reading = self.reading(format, emitter);
                 let (watched, rest) = (WatchedFile { watch, id, bytes, former }, std::mem::take(&mut self.resumption));
                 Ok(Box::new(FollowedInput::new(self.run.clone(), watched, reading, rest)?))
             }
@@ -245,7 +245,7 @@ impl UnopenedInput {
                 emitter.stamp_mut().set_has_format(is_named || has_json_lines(bytes.head()));
                 // Text that begins within the examined bytes has been recognised.
                 let rejects_array = self.options.files.format.is_none() && jsonl::is_blank(bytes.head());
-                let reading = self.reading(&bytes, format, emitter);
+                let reading = self.reading(format, emitter);
                 let mut input = TextInput::new(bytes, reading.splitter(), reading.is_json_lines(), reading.partition);
                 input.begin(emitter.stamp_mut().begin_records(reading.partition));
                 Ok(Box::new(input.with_open_record(self.options.open_record()).rejecting_array(rejects_array)))
@@ -267,10 +267,8 @@ impl UnopenedInput {
         }
     }
 
-    /// Returns the settings for reading text of this format; from now on a signal stops the reading at once.
-    fn reading(&self, bytes: &Bytes, format: &'static Format, emitter: &mut RecordEmitter) -> TextReading {
-        bytes.set_stops_at_signals(true);
-        self.run.stop.set_behind_pipe(false);
+    /// Returns the settings for reading text of this format.
+    fn reading(&self, format: &'static Format, emitter: &mut RecordEmitter) -> TextReading {
         let (options, is_continued) = (self.options.files.text.clone(), self.options.continuation.is_continued);
         TextReading { format, options, partition: emitter.partition(&self.origin), is_continued }
     }
@@ -289,6 +287,11 @@ impl Input for UnopenedInput {
             Chunk::Stopped => Ok(Step::Stopped),
             Chunk::Bytes(_) | Chunk::End => {
                 let format = options.format_of(bytes, grows)?;
+                if matches!(format.input, InputForm::Text(_)) {
+                    // No stage wrote these bytes, so a signal stops the reading at once.
+                    bytes.set_stops_at_signals(true);
+                    self.run.stop.set_behind_pipe(false);
+                }
                 if options.files.format.is_none() && matches!(format.input, InputForm::Text(_)) {
                     match self.recognise(format)? {
                         Chunk::Idle => return Ok(Step::Idle),

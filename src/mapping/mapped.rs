@@ -110,9 +110,9 @@ impl Facts {
         self.shadowed |= next.shadowed;
     }
 
-    /// Returns warnings: about times that the clocks of `--time-zone` show twice, and about times without an offset
-    /// that are read in UTC although windows have another zone.
-    pub(super) fn warnings(&self, options: &Options) -> Vec<String> {
+    /// Returns warnings: about times that the clocks of `--time-zone` show twice, about times without an offset that
+    /// are read in UTC although windows have another zone and, if repeats are found by ids, about records without ids.
+    pub(super) fn warnings(&self, options: &Options, finds_repeats: bool) -> Vec<String> {
         let mut warnings = vec![];
         if let Some(zone) = options.when.zone.filter(|_| self.doubled > 0) {
             let times = counted(self.doubled, ["time without an offset occurs", "times without an offset occur"]);
@@ -124,6 +124,12 @@ impl Facts {
         if let Some(zone) = options.window_zone.filter(|zone| *zone != Tz::UTC && self.is_local == Some(true)) {
             warnings.push(format!(
                 "windows are those of {zone}, but times without an offset were read in UTC; --time-zone {zone} reads them as local times"
+            ));
+        }
+        if finds_repeats && self.made_ids > 0 {
+            let records = counted(self.made_ids, ["record has", "records have"]);
+            warnings.push(format!(
+                "{records} no event_id, so --dedup cannot find repeats; --field event_id=FIELD --hash-ids derives ids from FIELD"
             ));
         }
         warnings

@@ -168,9 +168,15 @@ impl Mapper {
         name.clone_into(&mut partition.name);
     }
 
-    /// Returns warnings about the times of the records of all chunks.
-    pub fn warnings(&self, facts: &Facts) -> Vec<String> {
-        facts.warnings(&self.plan.options)
+    /// Returns the origin and the name of this partition.
+    pub fn partition(&self) -> (&str, &str) {
+        (&self.partition.origin, &self.partition.name)
+    }
+
+    /// Returns warnings about the records of all chunks: about their times and, if repeats are found by ids, about
+    /// records without ids.
+    pub fn warnings(&self, facts: &Facts, finds_repeats: bool) -> Vec<String> {
+        facts.warnings(&self.plan.options, finds_repeats)
     }
 
     /// Whether some record had a readable time, or the run needs none.

@@ -89,6 +89,14 @@ impl Io {
         }
     }
 
+    /// Whether the writer of standard input, a pipe, has gone.
+    pub fn has_lost_writer(&self) -> bool {
+        match self {
+            Io::Process => standard::has_lost_writer(),
+            Io::Simulated { stdin, .. } => stdin.is_closed(),
+        }
+    }
+
     /// Waits for other stages until the reader of standard output has gone, or `timeout` has passed. If the reader had
     /// gone before, sleeps for half of `timeout`, so that a loop does not use all CPU time.
     pub fn wait_for_others(&self, timeout: Duration) {

@@ -38,6 +38,13 @@ pub fn has_lost_reader(timeout: Duration) -> bool {
     poll(&mut watched, timeout.as_ref()).is_ok_and(|_| watched[0].revents().contains(PollFlags::ERR))
 }
 
+/// Whether the writer of standard input, a pipe, has gone.
+pub fn has_lost_writer() -> bool {
+    let stdin = std::io::stdin();
+    let mut watched = [PollFd::new(&stdin, PollFlags::empty())];
+    poll(&mut watched, Some(&Timespec::default())).is_ok_and(|_| watched[0].revents().contains(PollFlags::HUP))
+}
+
 /// Returns the metadata of the file that a standard stream is connected to; `None` if it is closed.
 pub fn metadata(stream: impl AsFd) -> Option<Metadata> {
     File::from(stream.as_fd().try_clone_to_owned().ok()?).metadata().ok()

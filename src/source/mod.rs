@@ -281,7 +281,7 @@ impl Source {
 
     /// Warns of properties in a batch that have the name of a column in an expression.
     pub fn warn_of_shadows(&mut self, batch: &RecordBatch) {
-        let found = self.shadows.found(batch) | self.emitter.shadowed();
+        let found = self.shadows.found(batch) | self.emitter.facts().shadowed;
         self.shadows.warnings(found).for_each(|warning| self.run.console.say(warning));
     }
 
@@ -324,7 +324,7 @@ impl Source {
         self.emitter.flush()?;
         let (emitter, open) = (&mut self.emitter, self.running.front_mut().or(self.ended.last_mut()));
         let reached = open.map_or(Ok(vec![]), |open| open.input.reached_now(stores, emitter))?;
-        Ok((emitter.queued(), reached))
+        Ok((emitter.queue().queued(), reached))
     }
 
     /// Whether every input has been read to its present end. Call it when there is nothing to read: every input but a
@@ -337,12 +337,12 @@ impl Source {
 
     /// Returns the number of items that the stage has taken.
     pub fn taken(&self) -> u64 {
-        self.emitter.taken()
+        self.emitter.queue().taken()
     }
 
     /// Whether the stage has not taken every item.
     fn is_queued(&self) -> bool {
-        self.emitter.queued() > self.emitter.taken()
+        self.emitter.queue().queued() > self.emitter.queue().taken()
     }
 
     /// Whether the rows of the current input carry partitions of their own, as frames do.
@@ -393,7 +393,7 @@ impl Source {
         let noted = input.note(&mut self.emitter)?;
         let (is_live, takes_turns) = (input.is_live(), input.takes_turns());
         if matches!(step, Step::More | Step::Idle) && !input.reports_partitions() {
-            self.emitter.stamp_mut().report_progress(input.progress());
+            self.emitter.report_progress(input.progress());
         }
         match step {
             Step::Opened(opened) => self.begin(opened)?,

@@ -83,7 +83,7 @@ enum Phase {
 /// Poll interval of the outputs while the stage waits for them.
 const HELD_POLL: Duration = Duration::from_millis(10);
 
-/// The end of a stage whose last epoch a later stage completes.
+/// The end of a stage whose last epoch other stages complete or commit.
 struct Ending {
     end: End,
     /// The counts of all records.
@@ -287,16 +287,16 @@ impl Stage {
         };
         if let Some(operator) = of_feeds(&mut self.phase) {
             operator.on_step(&mut self.outputs)?;
-            self.store()?;
+            while self.store()? {}
         }
         Ok(result)
     }
 
     /// Lets the operator store its state with the positions of its feeds, if that is due: first it gets the rows before
-    /// these positions.
-    fn store(&mut self) -> Result<()> {
-        let Some(operator) = of_feeds(&mut self.phase) else { return Ok(()) };
-        let Some(wanted) = operator.begin_store(&mut self.feeds)? else { return Ok(()) };
+    /// these positions. Returns whether it was due; more may be due then.
+    fn store(&mut self) -> Result<bool> {
+        let Some(operator) = of_feeds(&mut self.phase) else { return Ok(false) };
+        let Some(wanted) = operator.begin_store(&mut self.feeds)? else { return Ok(false) };
         for (feed, items) in wanted {
             while self.feeds.source(feed).taken() < items {
                 if let Polled::Item(sent) = self.feeds.source(feed).poll()? {
@@ -304,7 +304,7 @@ impl Stage {
                 }
             }
         }
-        of_feeds(&mut self.phase).map_or(Ok(()), |operator| operator.store(&mut self.feeds))
+        of_feeds(&mut self.phase).map_or(Ok(()), |operator| operator.store(&mut self.feeds)).map(|()| true)
     }
 
     /// Does the time-driven work of the outputs, commits if possible, and returns the next item; `None` if outputs must
@@ -407,8 +407,8 @@ impl Stage {
         let is_over = epochs::is_over(wait);
         self.watch_epochs(is_over)?;
         match &self.epochs {
-            Some(epochs) if !epochs.is_settled() && !epochs.is_committing() && is_over => Err(epochs.abandoned()),
-            Some(epochs) if !epochs.is_settled() => Ok(StepResult::Waiting(epochs.watch_interval())),
+            Some(epochs) if !epochs.has_ended() && !epochs.is_committing() && is_over => Err(epochs.abandoned()),
+            Some(epochs) if !epochs.has_ended() => Ok(StepResult::Waiting(epochs.watch_interval())),
             _ => self.close(end, counts),
         }
     }
@@ -421,8 +421,10 @@ impl Stage {
         // A run with wrong counts commits nothing.
         self.all_counts(false).check()?;
         self.finish_commit()?;
+        self.epochs.iter_mut().for_each(Epochs::begin_last);
         self.end_epoch(true)?;
-        self.finish_commit()
+        self.finish_commit()?;
+        self.watch_epochs(true)
     }
 
     /// Returns the operator and the outputs.
@@ -516,7 +518,7 @@ impl Stage {
         let (operator, outputs) = self.parts()?;
         let counts = operator.on_end(&ended, outputs)?;
         self.counts.add(&counts, &mut self.outputs);
-        self.store()?;
+        while self.store()? {}
         self.outputs.conclude()?;
         if let Some(operator) = of_feeds(&mut self.phase) {
             operator.conclude(&mut self.outputs)?;
@@ -526,10 +528,12 @@ impl Stage {
         let counts = self.all_counts(is_early);
         counts.check()?;
         self.run.service.stopping();
-        if self.epochs.as_ref().is_some_and(|epochs| !epochs.is_settled()) {
+        if self.epochs.as_ref().is_some_and(|epochs| !epochs.has_ended()) {
             self.outputs.judge(&counts, &self.options);
             let end = End { verdict: self.outputs.report.verdict.max(end.verdict), ..end };
-            self.outputs.send_end(&end)?;
+            if self.epochs.as_ref().is_some_and(|epochs| !epochs.is_settled()) {
+                self.outputs.send_end(&end)?;
+            }
             self.phase = Phase::Ending(Ending { end, counts, wait: self.run.stop.server_wait() });
             return Ok(StepResult::Ready);
         }

@@ -92,7 +92,12 @@ fn inputs_whose_positions_the_state_could_not_tell_apart_are_refused() {
     for inputs in [&[one, other][..], &["--origin", "app", one, second]] {
         let args: Vec<&str> = ["--state", "alerts.db"].into_iter().chain(inputs.iter().copied()).collect();
         let run = once(&dir, &args).ends_with(2);
-        assert!(run.stderr().contains("the state knows topics by their origins"), "{run}");
+        assert!(
+            run.stderr().contains(
+                "the state knows topics by their origins, so give the other one a run and a --state of its own"
+            ),
+            "{run}"
+        );
         assert!(!dir.path("alerts.db").exists(), "{run}");
     }
 }

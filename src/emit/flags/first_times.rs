@@ -82,11 +82,6 @@ impl FirstTimes {
         }
     }
 
-    /// Returns the name of the field with the event time.
-    pub fn field(&self) -> &str {
-        &self.time
-    }
-
     /// Whether letters are held back until a record has a readable time.
     pub fn is_looking(&self) -> bool {
         matches!(self.state, State::Looking { .. } | State::Missing)

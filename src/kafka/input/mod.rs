@@ -261,7 +261,7 @@ impl KafkaInput {
     fn release_revoked(&mut self, emitter: &mut RecordEmitter) -> Result<()> {
         let Some(revoked) = self.group.as_mut().and_then(Membership::take_revoked) else { return Ok(()) };
         for cursor in self.reading.partitions.remove(&revoked) {
-            emitter.stamp_mut().forget(cursor.partition_index);
+            emitter.forget(cursor.partition_index);
         }
         self.reading.source.revoke(&revoked)
     }
@@ -396,7 +396,7 @@ impl KafkaInput {
         if self.group.is_some() || self.read_mode == ReadMode::Checkpoint {
             for cursor in &mut self.reading.partitions.cursors {
                 cursor.next = emitter.stamp().first_held(cursor.partition_index).unwrap_or(cursor.next);
-                emitter.stamp_mut().forget(cursor.partition_index);
+                emitter.forget(cursor.partition_index);
             }
         }
     }

@@ -346,7 +346,7 @@ impl Args {
             }
         }
         let Some(state) = state else { return Ok(files) };
-        let known = state.files()?;
+        let (of_older, of_state) = (state.older_files()?, state.files()?);
         let mut found = vec![];
         for (at, uri) in inputs.iter().enumerate() {
             // An input that is not a file has no position, and reading it would take its rows.
@@ -358,6 +358,9 @@ impl Args {
             // This file is read, even if a rotation gives its path to another one.
             let opened = bytes::open(path).map_err(|error| Error::io(&name, &error))?;
             let named = FileName { name: &name, has_header: self.has_header(path)? };
+            let older = of_older.iter().map(|mark| mark.compared(&opened, run.ratio_max));
+            let mut known = older.collect::<Result<Vec<_>>>().map_err(|error| error.at(&name))?;
+            known.extend_from_slice(&of_state);
             let file = identify(&opened, named, &known, run.ratio_max)?;
             if let Some(former) = file.former_name.as_ref().filter(|_| !self.stage.common.quiet) {
                 run.console.say(format!("{name}: the same content as {former}, read as the same file"));

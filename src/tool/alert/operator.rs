@@ -36,6 +36,16 @@ const COMMIT_INTERVAL: Duration = Duration::from_secs(1);
 /// A snapshot takes at most this share of the time: a large state is stored less often.
 const COMMIT_SHARE: u32 = 10;
 
+/// What was evaluated and is not stored yet.
+#[derive(Default)]
+struct Unstored {
+    transitions: Vec<Transition>,
+    /// Changes of rules.
+    edits: Vec<RuleEdit>,
+    /// The clock (µs) up to which instants are evaluated next; `None` if the transitions are all there are so far.
+    rest: Option<i64>,
+}
+
 /// The progress of a run: its last commit, its counts, and the changes that are not stored yet.
 #[derive(Default)]
 struct RunProgress {
@@ -47,9 +57,7 @@ struct RunProgress {
     is_dirty: bool,
     /// Whether the state is to be stored now, or as soon as it can.
     is_due: bool,
-    /// Transitions that are not stored yet, and changes of rules.
-    waiting: Vec<Transition>,
-    edits: Vec<RuleEdit>,
+    unstored: Unstored,
     /// The first instant (s) that this run evaluates.
     first: Option<i64>,
     /// The number of the last row that the outputs have confirmed.
@@ -123,7 +131,8 @@ impl AlertOperator {
         }
     }
 
-    /// Evaluates the instants before `clock` (µs) that are in the range.
+    /// Evaluates the instants before `clock` (µs) that are in the range. If there are many transitions, the other
+    /// instants follow when these are stored.
     fn evaluate_before(&mut self, clock: i64) {
         let Self { setup: AlertSetup { run, options, to, services, .. }, progress, .. } = self;
         if let Some(start) = to.clock.start().or(to.engine.clock()) {
@@ -134,10 +143,12 @@ impl AlertOperator {
         let before = to.engine.evaluated();
         let transitions = to.engine.advance(clock, run.clock.now());
         progress.is_dirty |= to.engine.evaluated() != before;
-        progress.waiting.extend(transitions);
+        progress.unstored.transitions.extend(transitions);
         // Alerts of the past page nobody, so a backlog stores many of them at once.
         let is_due = |one: &Transition| services.state.is_none() || !one.alert.caught_up;
-        progress.is_due |= progress.waiting.iter().any(is_due);
+        progress.is_due |= progress.unstored.transitions.iter().any(is_due);
+        progress.unstored.rest = Some(clock).filter(|clock| !to.engine.has_reached(*clock));
+        progress.is_due |= progress.unstored.rest.is_some();
     }
 
     /// Takes rules that were read; resolves what fires for rules that are gone. Errors: exit status 78 if no rule is
@@ -162,8 +173,8 @@ impl AlertOperator {
         }
         self.messages.changed(&former, &rules);
         let transitions = self.setup.to.engine.set_rules(rules, self.setup.run.clock.now())?;
-        self.progress.waiting.extend(transitions);
-        self.progress.edits.extend(edits);
+        self.progress.unstored.transitions.extend(transitions);
+        self.progress.unstored.edits.extend(edits);
         self.progress.is_due = true;
         Ok(())
     }
@@ -414,7 +425,7 @@ impl FeedOperator for AlertOperator {
         if settles {
             outputs.settle_letters()?;
         }
-        let (edits, transitions) = (std::mem::take(&mut progress.edits), std::mem::take(&mut progress.waiting));
+        let Unstored { transitions, edits, rest } = std::mem::take(&mut progress.unstored);
         let first = progress.first.max(to.engine.evaluated().map(|g| g + 1));
         let effective_from = if edits.is_empty() { progress.first } else { first };
         let mut marks: Vec<_> = of_run.iter().filter_map(|feed| feed.read_mark()).cloned().collect();
@@ -446,7 +457,13 @@ impl FeedOperator for AlertOperator {
         if let Some(sender) = services.sender.as_ref().filter(|_| !transitions.is_empty()) {
             sender.wake();
         }
-        self.write(&transitions)
+        self.write(&transitions)?;
+        match rest {
+            // At a signal, the next run evaluates the other instants.
+            Some(clock) if self.setup.run.stop.signal().is_none() => self.evaluate_before(clock),
+            _ => {}
+        }
+        Ok(())
     }
 
     fn recount(&self, counts: &mut Counts) {

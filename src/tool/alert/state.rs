@@ -2,6 +2,7 @@
 //! that no output has confirmed yet, and the outbox of notifications. One transaction changes all of them together.
 
 use super::known::files::FileMark;
+use super::known::older::OlderMark;
 use super::positions::{
     Beginning, FramePartition, FramePartitions, KeptTopics, Positions, RowPosition, WHOLE, add_position,
     parse_partition,
@@ -156,22 +157,15 @@ pub struct StateFile {
     _lock: File,
 }
 
-/// Makes the table of files anew if it is that of an older version, which knew files by other marks. Errors: exit
-/// status 78 if it knows any file, because the rows of these would be evaluated again.
-fn renew_files(db: &Connection, name: &str) -> Result<()> {
-    if db.prepare("SELECT content FROM files").is_ok() {
+/// Gives the table of files of an older version another name, if the state has it.
+fn set_older_files_aside(db: &Connection) -> rusqlite::Result<()> {
+    if db.prepare("SELECT head FROM files").is_err() {
         return Ok(());
     }
-    let is_empty =
-        db.query_row("SELECT count(*) FROM files", [], |row| row.get::<_, i64>(0)).is_ok_and(|rows| rows == 0);
-    if !is_empty {
-        return Err(Error::config(format!(
-            "{name}: expected a state of this version, found one of an older evt-alert, which knew files by other marks; \
-             begin with another --state"
-        )));
+    if db.prepare("SELECT last_letter FROM files").is_err() {
+        db.execute_batch("ALTER TABLE files ADD COLUMN last_letter INTEGER NOT NULL DEFAULT -1")?;
     }
-    let renewed = db.execute_batch(&format!("DROP TABLE files; {TABLES}"));
-    renewed.map_err(|error| failed(Path::new(name), "cannot open the state", &error))
+    db.execute_batch("ALTER TABLE files RENAME TO older_files")
 }
 
 impl StateFile {
@@ -209,6 +203,7 @@ impl StateFile {
         let failed = |error: rusqlite::Error| failed(path, "cannot open the state", &error);
         let prepared = db.busy_timeout(OPEN_WAIT).and_then(|()| {
             db.execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL;")?;
+            set_older_files_aside(&db)?;
             db.execute_batch(TABLES)?;
             // A state of an older version lacks the column.
             if db.prepare("SELECT topic_id FROM positions").is_err() {
@@ -217,7 +212,6 @@ impl StateFile {
             Ok(())
         });
         prepared.map_err(failed)?;
-        renew_files(&db, &name)?;
         outbox::create_tables(&db)?;
         db.busy_timeout(ATTEMPT).map_err(failed)?;
         let id = std::fs::metadata(path).map(|found| FileId::of(&found)).map_err(|error| Error::io(&name, &error))?;
@@ -332,6 +326,27 @@ impl StateFile {
             Ok(beginning)
         };
         read().map_err(|error| self.failed("cannot read the first rows", &error))
+    }
+
+    /// Returns the files that an older version has read.
+    pub fn older_files(&self) -> Result<Vec<OlderMark>> {
+        let read = || {
+            let columns = "name, head, tail_hash, length, last_offset, last_letter";
+            let sql = format!("SELECT {columns} FROM older_files ORDER BY id");
+            let Ok(mut statement) = self.db.prepare(&sql) else { return Ok(vec![]) };
+            let rows = statement.query_map([], |row| {
+                Ok(OlderMark {
+                    name: row.get(0)?,
+                    head: row.get(1)?,
+                    tail_hash: row.get::<_, i64>(2)?.cast_unsigned(),
+                    length: row.get::<_, i64>(3)?.cast_unsigned(),
+                    last: row.get(4)?,
+                    last_letter: row.get(5)?,
+                })
+            })?;
+            rows.collect()
+        };
+        read().map_err(|error: rusqlite::Error| self.failed("cannot read the files", &error))
     }
 
     /// Returns the files that were read.

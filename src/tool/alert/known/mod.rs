@@ -6,9 +6,11 @@
 //! the first row, whose value depends on when the window fired. Frames of a pipe or a file mark such metrics, so they
 //! are rejected. Other inputs do not, so their first row counts.
 //!
-//! `files.rs`: files that are known by their content; `stored.rs`: rows of stores that are known.
+//! `files.rs`: files that are known by their content; `older.rs`: those in the state of an older version; `stored.rs`:
+//! rows of stores that are known.
 
 pub mod files;
+pub mod older;
 pub mod stored;
 
 use self::files::FileMark;

@@ -10,7 +10,10 @@
 //!
 //! Outputs commit an epoch in threads of their own; the stage takes rows of the next one meanwhile. The next epoch ends
 //! only when all outputs of all stages have committed the epoch before it, because a restart repeats the commit of one
-//! epoch only.
+//! epoch only. At the end of the input a stage waits until all stages have committed the last epoch, so that none of
+//! them exits with 0 if one fails to.
+//!
+//! `waits.rs`: what a stage waits for, and what it says about that.
 
 use super::operator::{Operator, Snapshot};
 use super::outputs::Outputs;
@@ -26,17 +29,17 @@ use crate::run::Run;
 use crate::source::positions::partition_positions;
 use crate::stop::Wait;
 use crate::store::Epoch;
-use crate::time::rounded;
 use std::collections::VecDeque;
 use std::rc::Rc;
 use std::time::Duration;
+use waits::{Delay, LaterCommit, Looks, READS_NOTHING, Reports, seconds};
+
+mod waits;
 
 /// Time after which a message says that a later stage delays an epoch.
 const SLOW: Duration = Duration::from_secs(30);
 /// Time after which a message says that an output delays an epoch.
 const SLOW_OUTPUT: Duration = Duration::from_secs(10);
-/// Interval of such messages about one epoch.
-const REPORT_EVERY: Duration = Duration::from_secs(60);
 /// Time after the stop timeout in which an output can still report its own error.
 const FAILING: Duration = Duration::from_millis(700);
 /// Time after which a stage stops waiting for a later stage that neither completes the last epoch nor fails. Such a
@@ -67,14 +70,12 @@ pub struct Epochs {
     commit: Option<Commit>,
     /// The wait for stores that have not answered rows of the epoch that is to end.
     delay: Option<Delay>,
-    /// The epoch that later stages may not have committed yet, if this stage is the first one of a pipe.
+    /// The epoch that other stages may not have committed yet, if this stage is the first one of a pipe, or if the
+    /// epoch is the last one.
     later: Option<LaterCommit>,
-    /// The monotonic time at which the log is to be watched again.
-    watched: Duration,
-    /// The monotonic time of the last message to branches that may have gone.
-    probed: Duration,
-    /// The monotonic time of the last check for failed stages.
-    looked: Duration,
+    /// Whether the epoch in progress is the last one.
+    is_ending: bool,
+    looks: Looks,
     /// The wait at the end of the input until the epoch before the last one is committed.
     end_wait: Option<Wait>,
 }
@@ -89,45 +90,6 @@ struct Commit {
     /// The monotonic time at which a poll first found that `wait` is over; `None` before.
     over: Option<Duration>,
     reports: Reports,
-}
-
-/// An epoch that this stage has committed and that a later stage may not have committed yet.
-struct LaterCommit {
-    epoch: Epoch,
-    /// The monotonic time at which this stage had committed it.
-    start: Duration,
-    reports: Reports,
-}
-
-/// The wait for stores that have not answered rows of the epoch that is to end.
-struct Delay {
-    /// The monotonic time at which it began.
-    start: Duration,
-    reports: Reports,
-}
-
-/// The messages about a wait.
-#[derive(Default)]
-struct Reports {
-    /// The names of the outputs in the last message, separated by commas; empty if there was none.
-    named: String,
-    /// The monotonic time from which the next message may be printed.
-    next: Duration,
-    /// Whether the last message said that the stage reads nothing.
-    is_held: bool,
-}
-
-impl Reports {
-    /// Returns whether a message is due: `slow` after `start`, then once in [`REPORT_EVERY`], and at once when the
-    /// stage stops reading.
-    fn is_due(&mut self, now: Duration, start: Duration, slow: Duration, is_held: bool) -> bool {
-        let stops = is_held && !self.is_held;
-        if !stops && (now < start + slow || now < self.next) {
-            return false;
-        }
-        (self.next, self.is_held) = (now + REPORT_EVERY, is_held);
-        true
-    }
 }
 
 /// An epoch whose parts this stage has written; the last stage of the pipe completes it.
@@ -167,10 +129,9 @@ impl Epochs {
             commit: None,
             delay: None,
             later: None,
-            watched: Duration::ZERO,
-            looked: Duration::ZERO,
+            is_ending: false,
+            looks: Looks::default(),
             end_wait: None,
-            probed: Duration::ZERO,
         }
     }
 
@@ -193,8 +154,7 @@ impl Epochs {
 
     /// Whether the epoch in progress shall end now. At most one epoch is under way through the pipe.
     pub fn is_due(&self) -> bool {
-        let is_free = self.is_settled() && self.later.is_none();
-        self.every.is_some() && is_free && self.run.clock.monotonic() >= self.due
+        self.every.is_some() && self.has_ended() && self.run.clock.monotonic() >= self.due
     }
 
     /// Returns `operator` with the state of the restored epoch. Errors: exit status 78 if it was saved with other
@@ -300,7 +260,7 @@ impl Epochs {
             let (named, waited) = (reports.named, seconds(now.saturating_sub(began)));
             self.run.console.say(format!("{named}: epoch {epoch} is committed after {waited}"));
         }
-        if self.every.is_some() && self.checkpoint.has_readers() {
+        if self.is_ending || self.every.is_some() && self.checkpoint.has_readers() {
             self.later = Some(LaterCommit { epoch, start: now, reports: Reports::default() });
         }
         // A restored epoch was sealed by another run.
@@ -332,11 +292,7 @@ impl Epochs {
         if commit.reports.is_due(now, commit.start, SLOW_OUTPUT, is_held) {
             commit.reports.named = outputs.committing().join(", ");
             let named = &commit.reports.named;
-            let effect = match (waits, is_held) {
-                (true, _) => "the run waits for it",
-                (false, true) => READS_NOTHING,
-                (false, false) => "the stage reads on; its rows wait for the next epoch",
-            };
+            let effect = waits::effect(waits || self.is_ending, is_held);
             self.run.console.say(format!("{named}: epoch {epoch} is not committed after {waited}; {effect}"));
         }
         Ok(())
@@ -380,29 +336,48 @@ impl Epochs {
         true
     }
 
-    /// Checks whether later stages have committed the epoch in `later`. Stops waiting for them after [`LATER_MAX`].
+    /// Makes the epoch in progress the last one: the stage ends when all stages have committed it.
+    pub fn begin_last(&mut self) {
+        self.is_ending = true;
+    }
+
+    /// Whether every stage has committed all epochs, as far as this one must know.
+    pub fn has_ended(&self) -> bool {
+        self.is_settled() && self.later.is_none()
+    }
+
+    /// Returns the words for a neighbour in the pipe that has ended; `None` if none has. The stage before this one ends
+    /// before it only if it was killed or has failed.
+    fn lost_neighbour(&self) -> Option<&'static str> {
+        if self.checkpoint.has_readers() && self.run.io.has_lost_reader(Duration::ZERO) {
+            return Some("a later stage");
+        }
+        (self.every.is_none() && self.run.io.has_lost_writer()).then_some("an earlier stage")
+    }
+
+    /// Checks whether the other stages have committed the epoch in `later`. Stops waiting for them after [`LATER_MAX`],
+    /// unless the epoch is the last one.
     ///
-    /// Errors: exit status 75 if a later stage has ended before it committed the epoch.
+    /// Errors: exit status 75 if a stage has ended before it committed the epoch.
     fn watch_later(&mut self, outputs: &mut Outputs, now: Duration) -> Result<()> {
         let is_held = self.is_held(outputs);
+        // Before the marks: the neighbour may have ended because all epochs are committed.
+        let lost = self.lost_neighbour();
         let Some(later) = &mut self.later else { return Ok(()) };
-        // Before the marks: the reader may have ended because all epochs are committed.
-        let is_lost = self.run.io.has_lost_reader(Duration::ZERO);
         let stages = self.checkpoint.uncommitted(later.epoch)?;
         let (epoch, waited) = (later.epoch, now.saturating_sub(later.start));
-        if stages.is_empty() || waited >= LATER_MAX {
+        if stages.is_empty() || waited >= LATER_MAX && !self.is_ending {
             self.later = None;
             return Ok(());
         }
         let named = stages.join(", ");
-        if is_lost {
-            let message = format!(
-                "{named}: epoch {epoch} is not committed, because a later stage has ended; the next run commits it"
-            );
+        if let Some(lost) = lost {
+            let message =
+                format!("{named}: epoch {epoch} is not committed, because {lost} has ended; the next run commits it");
             return Err(Error::new(ErrorKind::Fenced, message));
         }
         if later.reports.is_due(now, later.start, SLOW, is_held) {
-            let effect = if is_held { READS_NOTHING } else { "the stage reads on; its rows wait for the next epoch" };
+            let effect = waits::effect(self.is_ending, is_held);
             let waited = seconds(waited);
             self.run.console.say(format!("{named}: epoch {epoch} is not committed after {waited}; {effect}"));
         }
@@ -419,10 +394,10 @@ impl Epochs {
             return Ok(true);
         }
         let now = self.run.clock.monotonic();
-        if self.commit.is_some() || now < self.watched && !at_once {
+        if self.commit.is_some() || now < self.looks.log && !at_once {
             return Ok(false);
         }
-        self.watched = now + self.watch_interval();
+        self.looks.log = now + self.watch_interval();
         if self.sealed.is_empty() && self.later.is_none() {
             // The first stage sends no barrier while a later stage has not committed, and a quiet stream without
             // barriers writes nothing, so no write would show that a later stage was killed.
@@ -466,10 +441,10 @@ impl Epochs {
     fn look_for_failure(&mut self, now: Duration) -> Result<Option<String>> {
         let sealed = self.sealed.front().map(|sealed| sealed.start);
         let since = sealed.into_iter().chain(self.later.as_ref().map(|later| later.start)).max().unwrap_or(now);
-        if now < self.looked.max(since) + INTERVALS_PER_CHECK * self.watch_interval() {
+        if now < self.looks.failure.max(since) + INTERVALS_PER_CHECK * self.watch_interval() {
             return Ok(None);
         }
-        self.looked = now;
+        self.looks.failure = now;
         let awaited = self.sealed.front().map(|sealed| sealed.epoch).or(self.later.as_ref().map(|later| later.epoch));
         awaited.map_or(Ok(None), |epoch| self.checkpoint.failed(epoch))
     }
@@ -478,10 +453,10 @@ impl Epochs {
     /// has ended.
     fn probe(&mut self, now: Duration, outputs: &mut Outputs) -> Result<()> {
         let Some(first) = self.sealed.front().filter(|_| self.checkpoint.has_branches()) else { return Ok(()) };
-        if now < self.probed.max(first.start) + PROBE {
+        if now < self.looks.probe.max(first.start) + PROBE {
             return Ok(());
         }
-        self.probed = now;
+        self.looks.probe = now;
         outputs.repeat_progress()
     }
 
@@ -530,6 +505,14 @@ impl Epochs {
     /// Makes the error of a run that has waited long enough for its later stages. Exit status 75.
     #[cold]
     pub fn abandoned(&self) -> Error {
+        if let (Some(later), true) = (&self.later, self.sealed.is_empty()) {
+            let waited = seconds(self.run.clock.monotonic().saturating_sub(later.start));
+            let message = format!(
+                "epoch {} is not committed: other stages have not committed it within {waited}; the next run commits it",
+                later.epoch
+            );
+            return Error::new(ErrorKind::Fenced, message);
+        }
         let Some(signal) = self.run.stop.since() else { return self.lost() };
         let (epoch, waited) = (self.waiting_epoch(), seconds(self.run.clock.monotonic().saturating_sub(signal)));
         let message = format!(
@@ -570,17 +553,9 @@ impl Epochs {
     }
 }
 
-/// Whether a stage stops waiting for a later stage to complete an epoch.
+/// Whether a stage stops waiting for other stages to complete or commit the last epoch.
 pub fn is_over(wait: &Wait) -> bool {
     wait.is_over() || wait.idle() >= ENDING_MAX
-}
-
-/// The clause about a stage that reads nothing, in a message about a wait.
-const READS_NOTHING: &str = "no more rows may wait, so the stage reads nothing";
-
-/// Returns a time as messages show it, in whole seconds.
-fn seconds(time: Duration) -> String {
-    rounded(Duration::from_secs(time.as_secs().max(1)))
 }
 
 /// Checks the `--branch` of a stage whose input has no checkpoint. Errors: exit status 2 if there is one.
