@@ -25,7 +25,7 @@ const CHECK_TIMEOUT: Duration = Duration::from_secs(1);
 const OVERDUE: Duration = Duration::from_secs(60);
 
 /// Offsets of partitions, and the group that commits them.
-pub(super) struct GroupOffsets {
+pub struct GroupOffsets {
     pub list: TopicPartitionList,
     pub group: ConsumerGroupMetadata,
 }
@@ -35,11 +35,7 @@ pub(super) struct GroupOffsets {
 ///
 /// Errors: exit status 69 if the request does not return within `wait=` or before a stop timeout expires, or, without
 /// `wait=`, if brokers have responded to other requests for [`OVERDUE`] meanwhile.
-pub(super) fn send(
-    producer: &TopicProducer,
-    offsets: &Arc<GroupOffsets>,
-    timeout: Duration,
-) -> Result<KafkaResult<()>> {
+pub fn send(producer: &TopicProducer, offsets: &Arc<GroupOffsets>, timeout: Duration) -> Result<KafkaResult<()>> {
     let (sender, answer) = sync_channel(1);
     let (client, offsets) = (producer.client_of_call(), offsets.clone());
     let call = move || {
@@ -70,7 +66,7 @@ pub(super) fn send(
                 "{address}: no response to the offsets of a transaction for {} s; the next run finds out whether it was committed",
                 waited.as_secs()
             );
-            return Err(Error::new(ErrorKind::Unavailable, message));
+            return Err(Error::unavailable(message));
         }
     }
 }
