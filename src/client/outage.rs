@@ -187,6 +187,7 @@ mod tests {
     use super::*;
     use crate::clock::Clock;
     use crate::console::Colour;
+    use crate::error::ErrorKind;
 
     fn timeouts(retry: OutageLimit) -> Timeouts {
         Timeouts {

@@ -223,6 +223,7 @@ fn whole_seconds(time: Duration) -> String {
 mod tests {
     use super::*;
     use crate::clock::SimulatedClock;
+    use crate::error::ErrorKind;
     use crate::kafka::test_data::FakeSource;
     use crate::run::Run;
     use crate::uri::kafka::Address;

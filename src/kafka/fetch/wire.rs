@@ -246,9 +246,9 @@ pub enum RequestedTopics<'a> {
     ById(Vec<(TopicId, usize)>),
 }
 
-/// Parses a fetch answer into the records of its partitions, of these topics. Topics whose id is not among them are left
-/// out: their id has changed since the request. Errors: exit status 65 if the answer is malformed or an error code, or
-/// if its records are in a form that is not supported.
+/// Parses a fetch answer into the records of its partitions, of these topics. Topics whose id is not among them are
+/// left out: their id has changed since the request. Errors: exit status 65 if the answer is malformed or an error
+/// code, or if its records are in a form that is not supported.
 pub fn fetched(answer: &[u8], topics: &RequestedTopics<'_>) -> Result<Vec<FetchedRecords>> {
     let is_flexible = matches!(topics, RequestedTopics::ById(_));
     let mut fields = Fields { cursor: Cursor::new(answer), is_flexible };

@@ -37,7 +37,7 @@ pub struct GroupOffsets {
 /// `wait=`, if brokers have responded to other requests for [`OVERDUE`] meanwhile.
 pub fn send(producer: &TopicProducer, offsets: &Arc<GroupOffsets>, timeout: Duration) -> Result<KafkaResult<()>> {
     let (sender, answer) = sync_channel(1);
-    let (client, offsets) = (producer.client_of_call(), offsets.clone());
+    let (client, offsets) = (producer.client.clone(), offsets.clone());
     let call = move || {
         // Nothing receives the answer if the run has ended the wait.
         let _ = sender.send(client.send_offsets_to_transaction(&offsets.list, &offsets.group, timeout));
@@ -93,7 +93,7 @@ impl ResponseCheck {
 
 /// Whether brokers respond to a request of metadata.
 fn responds(producer: &TopicProducer) -> bool {
-    producer.client().client().fetch_metadata(Some(producer.topics.name(0)), CHECK_TIMEOUT).is_ok()
+    producer.client.client().fetch_metadata(Some(producer.topics.name(0)), CHECK_TIMEOUT).is_ok()
 }
 
 #[cfg(test)]

@@ -27,7 +27,8 @@ pub type Settings = Vec<(&'static str, String)>;
 pub struct TopicProducer {
     /// The topic, the only one of its address.
     pub topics: Topics,
-    client: Arc<BaseProducer<Context>>,
+    /// The client; other threads may call it, too.
+    pub client: Arc<BaseProducer<Context>>,
     /// The settings besides those of all producers.
     settings: Settings,
     /// How long to wait for acknowledgements without progress.
@@ -112,16 +113,6 @@ impl TopicProducer {
             self.client = Arc::new(create(&self.topics, &self.settings, sizes)?);
         }
         Ok(())
-    }
-
-    /// Returns the client, for its transactions.
-    pub fn client(&self) -> &BaseProducer<Context> {
-        &self.client
-    }
-
-    /// Returns the client for a call in another thread.
-    pub fn client_of_call(&self) -> Arc<BaseProducer<Context>> {
-        self.client.clone()
     }
 
     /// Repeats a request until brokers answer, for at most `limit`.

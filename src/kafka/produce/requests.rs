@@ -19,12 +19,12 @@ pub const LAST_ABORT: Duration = Duration::from_secs(5);
 
 /// Ends the transaction of an earlier producer with the same id and fences it.
 pub fn init(producer: &TopicProducer) -> Result<()> {
-    request(producer, |timeout| producer.client().init_transactions(timeout))
+    request(producer, |timeout| producer.client.init_transactions(timeout))
 }
 
 /// Begins a transaction; then its records are queued.
 pub fn begin(producer: &TopicProducer) -> Result<()> {
-    request(producer, |_| producer.client().begin_transaction())
+    request(producer, |_| producer.client.begin_transaction())
 }
 
 /// Commits the open transaction with the offsets of a group; returns the cause if it must be aborted instead.
@@ -33,7 +33,7 @@ pub fn commit(producer: &TopicProducer, offsets: GroupOffsets) -> Result<Option<
     producer.flush()?;
     match send_offsets(producer, &Arc::new(offsets))? {
         Some(cause) => Ok(Some(cause)),
-        None => step(producer, |timeout| producer.client().commit_transaction(timeout)),
+        None => step(producer, |timeout| producer.client.commit_transaction(timeout)),
     }
 }
 
@@ -85,7 +85,7 @@ fn request(producer: &TopicProducer, attempt: impl Fn(Duration) -> KafkaResult<(
 
 /// Returns the error of a producer that cannot continue.
 pub fn fatal(producer: &TopicProducer) -> Option<Error> {
-    let (code, _) = producer.client().client().fatal_error()?;
+    let (code, _) = producer.client.client().fatal_error()?;
     Some(failed(producer, &KafkaError::Global(code)))
 }
 
@@ -101,11 +101,11 @@ pub fn failed(producer: &TopicProducer, error: &KafkaError) -> Error {
 /// Aborts the open transaction.
 pub fn abort(producer: &TopicProducer, limit: Option<Duration>) -> Result<()> {
     for _ in 0..ABORT_ATTEMPTS {
-        if producer.client().abort_transaction(ABORT_TIMEOUT).is_ok() {
+        if producer.client.abort_transaction(ABORT_TIMEOUT).is_ok() {
             return Ok(());
         }
         // Takes the failures of the records, because an abort waits until they have been taken.
         producer.drain();
     }
-    producer.request(limit, |timeout| producer.client().abort_transaction(timeout.min(ABORT_TIMEOUT)))
+    producer.request(limit, |timeout| producer.client.abort_transaction(timeout.min(ABORT_TIMEOUT)))
 }

@@ -130,7 +130,7 @@ impl Transactions {
             return Err(fatal);
         }
         let (failure, has_returned) =
-            producer.client().context().notes(|notes| (notes.failure.clone(), !notes.returned.is_empty()));
+            producer.client.context().notes(|notes| (notes.failure.clone(), !notes.returned.is_empty()));
         // librdkafka aborts the transaction of a record that it cannot deliver.
         let may_repeat = match &error {
             Ok(cause) => !cause.rdkafka_error_code().is_some_and(is_denied),
@@ -139,7 +139,7 @@ impl Transactions {
         let error = error.map_or_else(|error| error, |cause| requests::failed(producer, &cause));
         let limit = if may_repeat { self.topics.address.options.wait.limit(true) } else { Some(LAST_ABORT) };
         let aborted = requests::abort(producer, limit);
-        producer.client().context().notes(|notes| notes.failure = None);
+        producer.client.context().notes(|notes| notes.failure = None);
         // Some brokers report a newer producer only at the abort.
         if let Some(fatal) = requests::fatal(producer).filter(|fatal| fatal.kind() == ErrorKind::Fenced) {
             return Err(fatal);
@@ -236,7 +236,7 @@ impl TransactionalTopic {
         let topics = Topics::new(address, run);
         let producer = TopicProducer::new(&topics, ServerStatus::default())?;
         let found = producer.request(address.options.wait.limit(false), |timeout| {
-            let id = producer.client().client().fetch_cluster_id(timeout);
+            let id = producer.client.client().fetch_cluster_id(timeout);
             id.ok_or(KafkaError::MetadataFetch(Code::BrokerTransportFailure))
         });
         Ok(format!("kafka:{}/{}", found?, topics.name(0)))
