@@ -102,6 +102,18 @@ impl Error {
         Self::new(ErrorKind::Corrupt, message)
     }
 
+    /// Creates an error: a service is unavailable after retries.
+    #[cold]
+    pub fn unavailable(message: impl Into<String>) -> Self {
+        Self::new(ErrorKind::Unavailable, message)
+    }
+
+    /// Creates an error: another run has the lock or a newer epoch.
+    #[cold]
+    pub fn fenced(message: impl Into<String>) -> Self {
+        Self::new(ErrorKind::Fenced, message)
+    }
+
     /// Creates an error: an invariant of evt is broken.
     #[cold]
     pub fn broken(message: impl Into<String>) -> Self {

@@ -13,7 +13,7 @@
 //! - these may do I/O: [`tool`] → [`cli`] → [`stage`] → [`http`], [`emit`], [`input`], [`kafka`], [`output`],
 //!   [`source`], [`spool`] → [`uri`] → [`checkpoint`] → [`run`] → [`notify`] → [`client`], [`clock`], [`console`],
 //!   [`metrics`], [`registry`], [`s3`], [`secret`], [`service`], [`stop`], [`storage`],
-//!   [`store`]
+//!   [`store`], [`thread`]
 //! - these, below them, do none and read no clock: [`backfill`] → [`alert`], [`chart`], [`expr`],
 //!   [`format`](mod@format), [`frame`], [`generate`], [`mapping`], [`op`], [`reconcile`], [`replay`], [`schema`],
 //!   [`view`] → [`avro`] → [`counts`], [`error`], [`json`], [`kind`], [`parse`], [`ratio`], [`time`]
@@ -64,6 +64,7 @@ pub mod stage;
 pub mod stop;
 pub mod storage;
 pub mod store;
+pub mod thread;
 pub mod time;
 pub mod tool;
 pub mod uri;

@@ -1,7 +1,8 @@
 //! What a broker answers: what it understands, records of partitions, and the batches that they are in.
 
 use evt::kafka::fetch::batch::{Aborted, Batch, next_offset};
-use evt::kafka::fetch::{unpack, wire};
+use evt::kafka::fetch::unpack;
+use evt::kafka::fetch::wire::{self, RequestedTopics};
 use evt::uri::topic_id::TopicId;
 
 /// The topics of the seeds.
@@ -11,11 +12,11 @@ const TOPICS: [&str; 4] = ["seed-none", "seed-gzip", "seed-snappy", "seed-lz4"];
 pub fn run(input: &[u8]) {
     let _ = wire::supported(input);
     let topic = TopicId::parse("sVv-a5OcT9-0w_YkfEzn3g").map(|id| (id, 0));
-    if let Ok(all) = wire::fetched_by_id(input, topic.as_slice()) {
-        all.into_iter().for_each(|one| records(&input[one.range], one.aborted));
-    }
-    if let Ok(all) = wire::fetched(input, &TOPICS.map(str::to_owned)) {
-        all.into_iter().for_each(|one| records(&input[one.range], one.aborted));
+    let names = TOPICS.map(str::to_owned);
+    for topics in [RequestedTopics::ById(topic.into_iter().collect()), RequestedTopics::ByName(&names)] {
+        if let Ok(all) = wire::fetched(input, &topics) {
+            all.into_iter().for_each(|one| records(&input[one.range], one.aborted));
+        }
     }
     records(input, Aborted::default());
 }

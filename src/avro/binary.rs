@@ -43,7 +43,7 @@ pub fn bytes<'a>(input: &mut &'a [u8]) -> Result<&'a [u8], DecodeError> {
 
 /// Reads text after its length.
 pub fn text<'a>(input: &mut &'a [u8]) -> Result<&'a str, DecodeError> {
-    std::str::from_utf8(bytes(input)?).map_err(|_| "expected a string in UTF-8, found other bytes")
+    str::from_utf8(bytes(input)?).map_err(|_| "expected a string in UTF-8, found other bytes")
 }
 
 /// Reads the number of items of the next block of an array or map; `None` at its end. A negative count is followed by a

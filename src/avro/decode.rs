@@ -270,7 +270,7 @@ impl<'n> RecordDecoding<'n, '_> {
 
 /// Whether the bytes that come next are text; reads nothing.
 fn is_text(input: &&[u8]) -> Result<bool, DecodeError> {
-    Ok(std::str::from_utf8(bytes(&mut &**input)?).is_ok())
+    Ok(str::from_utf8(bytes(&mut &**input)?).is_ok())
 }
 
 /// Reads bytes of a size, or after their length.

@@ -16,7 +16,7 @@ const TOO_LONG: &str = "the schema's defaults are longer than 1 MiB";
 
 /// Checks that each default is a value of its field's type, and that all defaults together are small enough. Fields
 /// that a default omits count with their own defaults.
-pub(super) fn check(schema: &Schema) -> Result<(), SchemaFault> {
+pub fn check(schema: &Schema) -> Result<(), SchemaFault> {
     let mut encoder = DefaultEncoder::new(schema);
     for id in schema.ids() {
         let AvroType::Record { name, fields } = &schema.node(id).avro_type else { continue };
@@ -36,7 +36,7 @@ pub(super) fn check(schema: &Schema) -> Result<(), SchemaFault> {
 }
 
 /// Encodes defaults as a writer would have written them.
-pub(super) struct DefaultEncoder<'a> {
+pub struct DefaultEncoder<'a> {
     schema: &'a Schema,
     /// Whether a value is valid for a union, by union and address of the value, which does not move in the schema. Each
     /// pair is checked once; otherwise unions of records that contain unions would take time exponential in the depth
@@ -48,12 +48,12 @@ pub(super) struct DefaultEncoder<'a> {
 }
 
 impl<'a> DefaultEncoder<'a> {
-    pub(super) fn new(schema: &'a Schema) -> Self {
+    pub fn new(schema: &'a Schema) -> Self {
         Self { schema, verdicts: HashMap::new(), values: VALUES_MAX, bytes: BYTES_MAX }
     }
 
     /// Encodes the default of a field that the writer does not have.
-    pub(super) fn encode(&mut self, field: &'a Field) -> Result<Vec<u8>, &'static str> {
+    pub fn encode(&mut self, field: &'a Field) -> Result<Vec<u8>, &'static str> {
         let default = field.default.as_ref().ok_or("a field that the writer does not have has no default")?;
         let mut out = vec![];
         self.write(field.node, default, &mut out, 0)?;

@@ -31,13 +31,13 @@ const NODES_MAX: usize = 1 << 20;
 const UNPLACED: usize = 0;
 
 /// A table of nodes, which refer to each other by index.
-pub(super) struct Table {
-    pub(super) nodes: Vec<ReadNode>,
-    pub(super) root: usize,
+pub struct Table {
+    pub nodes: Vec<ReadNode>,
+    pub root: usize,
 }
 
 #[derive(Clone, Debug)]
-pub(super) enum ReadNode {
+pub enum ReadNode {
     /// A value without a counterpart in the reader's schema.
     Unplaced,
     Scalar(Scalar),
@@ -59,18 +59,18 @@ pub(super) enum ReadNode {
 }
 
 #[derive(Clone, Debug)]
-pub(super) struct ReadField {
+pub struct ReadField {
     /// `,"name":`
-    pub(super) key: String,
+    pub key: String,
     /// `,"name_base64":`
-    pub(super) base64_key: String,
-    pub(super) node: usize,
-    pub(super) source: FieldSource,
+    pub base64_key: String,
+    pub node: usize,
+    pub source: FieldSource,
 }
 
 /// The source of a field's value.
 #[derive(Clone, Debug)]
-pub(super) enum FieldSource {
+pub enum FieldSource {
     /// The next bytes.
     Next,
     /// The bytes of the last field again: two fields of a reader may use the same field of the writer.
@@ -89,7 +89,7 @@ impl ReadField {
 
 impl Table {
     /// Compiles a schema.
-    pub(super) fn of(schema: &Schema) -> Self {
+    pub fn of(schema: &Schema) -> Self {
         let nodes = schema.ids().map(|id| alone(schema, id, NodeId::index)).collect();
         Self { nodes, root: schema.root().index() }
     }
@@ -97,7 +97,7 @@ impl Table {
     /// Compiles a table that reads `writer`'s values as `reader`'s.
     ///
     /// Errors: exit status 78 with path and reason if no value of the one can be read as the other.
-    pub(super) fn resolving(writer: &Schema, reader: &Schema) -> Result<Self> {
+    pub fn resolving(writer: &Schema, reader: &Schema) -> Result<Self> {
         let comparison = Comparison::new(reader, writer, Demand::Some);
         if let Some(reason) = comparison.reasons().first() {
             return Err(Error::config(reason.to_string()));
@@ -117,7 +117,7 @@ impl Table {
     }
 
     /// Reads the columns of evt's kinds in their own forms: payloads are text if they are UTF-8, JSON columns are JSON.
-    pub(super) fn use_columns(&mut self) {
+    pub fn use_columns(&mut self) {
         let ReadNode::Record(fields) = &self.nodes[self.root] else { return };
         let json = ["properties", "dimensions"].map(key);
         let read = fields.iter().filter(|field| !matches!(field.source, FieldSource::Skipped));

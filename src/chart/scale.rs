@@ -1,7 +1,8 @@
 //! The axes of a chart: ticks at round times and values, and their labels. Times are UTC.
 
+use crate::json::number::special_word;
 use crate::time::calendar::{CivilDate, civil_from_days, days_from_civil};
-use crate::time::{DAY, HOUR, MILLISECOND, MINUTE, SECOND};
+use crate::time::{DAY, HOUR, MILLISECOND, MINUTE, MONTHS, SECOND};
 
 /// Steps between ticks that are spans of time (µs).
 const STEPS: [i64; 29] = [
@@ -36,8 +37,7 @@ const STEPS: [i64; 29] = [
     14 * DAY,
 ];
 /// Steps that are months.
-const MONTHS: [i64; 13] = [1, 2, 3, 6, 12, 24, 60, 120, 240, 600, 1_200, 6_000, 24_000];
-const NAMES: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+const MONTH_STEPS: [i64; 13] = [1, 2, 3, 6, 12, 24, 60, 120, 240, 600, 1_200, 6_000, 24_000];
 
 /// A range of time, both ends included (µs).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -116,14 +116,15 @@ pub fn time_ticks(span: TimeSpan, count: i64) -> Vec<Tick<i64>> {
 fn month_ticks(span: TimeSpan, count: i64) -> Vec<Tick<i64>> {
     let CivilDate { year, month, .. } = civil_from_days(span.start.div_euclid(DAY));
     let months = (span.end - span.start) / (30 * DAY);
-    let step = MONTHS.into_iter().find(|step| months / step <= count).unwrap_or(MONTHS[MONTHS.len() - 1]);
+    let step =
+        MONTH_STEPS.into_iter().find(|step| months / step <= count).unwrap_or(MONTH_STEPS[MONTH_STEPS.len() - 1]);
     let begin = (year * 12 + month - 1).div_euclid(step) * step;
     let start = |n: i64| days_from_civil(n.div_euclid(12), n.rem_euclid(12) + 1, 1) * DAY;
     let ticks =
         (0..).map(|n| begin + n * step).take_while(|n| start(*n) <= span.end).filter(|n| start(*n) >= span.start);
     let label = |n: i64| match step % 12 {
         0 => n.div_euclid(12).to_string(),
-        _ => format!("{} {}", NAMES[n.rem_euclid(12) as usize], n.div_euclid(12)),
+        _ => format!("{} {}", MONTHS[n.rem_euclid(12) as usize], n.div_euclid(12)),
     };
     ticks.map(|n| Tick { at: start(n), label: label(n) }).collect()
 }
@@ -133,7 +134,7 @@ fn time_label(at: i64, step: i64) -> String {
     let (day, rest) = (at.div_euclid(DAY), at.rem_euclid(DAY));
     if rest == 0 {
         let CivilDate { month, day, .. } = civil_from_days(day);
-        return format!("{day} {}", NAMES[(month - 1) as usize]);
+        return format!("{day} {}", MONTHS[(month - 1) as usize]);
     }
     let (hour, minute, second) = (rest / HOUR, rest / MINUTE % 60, rest / SECOND % 60);
     match step {
@@ -181,15 +182,8 @@ pub fn value_ticks(range: ValueRange, count: f64) -> Vec<Tick<f64>> {
 /// Returns a value with at most four digits and a prefix of the SI, or the word for one that is not finite.
 pub fn value_label(value: f64) -> String {
     const PREFIXES: [(f64, &str); 5] = [(1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")];
-    if !value.is_finite() {
-        return if value.is_nan() {
-            "NaN"
-        } else if value > 0.0 {
-            "Infinity"
-        } else {
-            "-Infinity"
-        }
-        .to_owned();
+    if let Some(word) = special_word(value) {
+        return word.to_owned();
     }
     let size = value.abs();
     if size >= 1e18 || (size > 0.0 && size < 1e-4) {

@@ -5,16 +5,21 @@ use crate::client::outage::RetryError;
 use crate::client::tls::use_ring;
 use crate::error::{Error, Result};
 use crate::stop::Stop;
+use crate::thread;
 use crate::time::rounded;
 use std::io::ErrorKind;
 use std::sync::mpsc::channel;
 use std::time::Duration;
 use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
 
-/// Configures TLS with the certificates of the PEM file `ca`, else with the machine's.
+/// Configures TLS with the certificates of the PEM file `ca`, else with the machine's. Plain HTTP reads no certificates
+/// of the machine.
 ///
 /// Errors: exit status 78 if the file cannot be read or has no certificate.
-pub fn tls(ca: Option<&str>) -> Result<TlsConfig> {
+pub fn tls(ca: Option<&str>, is_https: bool) -> Result<TlsConfig> {
+    if ca.is_none() && !is_https {
+        return Ok(TlsConfig::default());
+    }
     use_ring();
     let certificates = match ca {
         None => {
@@ -62,8 +67,7 @@ pub fn interruptible<T: Send + 'static>(
     let (sender, receiver) = channel();
     // The receiver is gone if the run has ended.
     let call = move || _ = sender.send(request());
-    let spawned = std::thread::Builder::new().name("http".to_owned()).spawn(call);
-    spawned.map_err(|error| Error::io("a thread", &error))?;
+    thread::spawn("http", call)?;
     let received = stop.server_wait().receive(&receiver, limit);
     received.map_err(|_| RetryError::Transient("no response".to_owned()))
 }

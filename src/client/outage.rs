@@ -1,7 +1,7 @@
 //! The outage of a server: how long a run waits for it, retries with their messages, timeouts.
 
 use crate::console::Console;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::metrics::ServerStatus;
 use crate::stop::Stop;
 use crate::time::{parse_duration, rounded};
@@ -90,9 +90,7 @@ impl RetryError {
     /// Converts it to the error of a request that is not retried.
     pub fn into_error(self, shown: &str) -> Error {
         match self {
-            Self::Transient(cause) => {
-                Error::new(ErrorKind::Unavailable, format!("{shown}: unavailable")).because(cause)
-            }
+            Self::Transient(cause) => Error::unavailable(format!("{shown}: unavailable")).because(cause),
             Self::Permanent(error) => error,
         }
     }
@@ -159,9 +157,8 @@ impl RetryPolicy {
                 Instant::now()
             });
             let pause = self.pause(number);
-            let given_up = |why: String| {
-                Err(Error::new(ErrorKind::Unavailable, format!("{}: unavailable {why}", self.shown)).because(&cause))
-            };
+            let given_up =
+                |why: String| Err(Error::unavailable(format!("{}: unavailable {why}", self.shown)).because(&cause));
             let left = limit.map(|limit| limit.saturating_sub(began.elapsed()));
             if let Some(limit) = limit.filter(|_| left == Some(Duration::ZERO)) {
                 return given_up(format!("for {} (?retry= sets the limit)", rounded(limit)));
@@ -190,6 +187,7 @@ mod tests {
     use super::*;
     use crate::clock::Clock;
     use crate::console::Colour;
+    use crate::error::ErrorKind;
 
     fn timeouts(retry: OutageLimit) -> Timeouts {
         Timeouts {

@@ -4,7 +4,7 @@
 //! columns that are dictionaries in a stream are plain text in a file, and the reader makes dictionaries again.
 //! Batches are compressed with LZ4, like Feather files of other programs.
 
-use super::container::{ContainerRows, foreign_names, own_schema};
+use super::container::{opened, with_types};
 use super::definition::{Encoder, Format, InputForm, Limits, Opened};
 use super::typed::encoder;
 use crate::error::guarded;
@@ -13,7 +13,7 @@ use crate::frame::{check_batch, read_schema};
 use crate::ratio::Ratio;
 use arrow::array::{Array, RecordBatch};
 use arrow::buffer::{Buffer, MutableBuffer};
-use arrow::compute::{cast, concat_batches};
+use arrow::compute::concat_batches;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use arrow_ipc::reader::FileDecoder;
 use arrow_ipc::writer::{FileWriter, IpcWriteOptions};
@@ -49,10 +49,7 @@ fn corrupt(error: impl std::fmt::Display) -> Error {
 fn open(file: File, limits: Limits) -> Result<Opened> {
     let blocks = guarded(|| Blocks::open(file, limits))??;
     super::jsonl::unique_names(&blocks.schema)?;
-    let schema = own_schema(&blocks.schema);
-    let names = foreign_names(blocks.schema.fields().iter().map(|field| field.name().as_str()), schema.as_ref());
-    let rows = Box::new(ContainerRows::new(blocks, schema.clone(), limits));
-    Ok(Opened { schema, names, is_text: false, rows })
+    Ok(opened(&blocks.schema.clone(), blocks, limits))
 }
 
 /// The batches of a file, block by block. The library's own reader allocates the memory that a block declares before
@@ -177,10 +174,7 @@ impl Writer {
 
 impl Encoder for Writer {
     fn encode(&mut self, batch: &RecordBatch, out: &mut Vec<u8>) -> Result<()> {
-        let columns = batch.columns().iter().zip(self.schema.fields()).map(|(column, field)| {
-            if column.data_type() == field.data_type() { Ok(column.clone()) } else { cast(column, field.data_type()) }
-        });
-        let batch = RecordBatch::try_new(self.schema.clone(), columns.collect::<Result<_, _>>()?)?;
+        let batch = with_types(batch, &self.schema)?;
         for column in batch.columns() {
             self.bytes += column.to_data().get_slice_memory_size()?;
         }

@@ -262,7 +262,7 @@ fn bytes<'a>(field: &Field, array: &'a dyn Array, form: CellForm) -> Writer<'a> 
 
 /// Writes bytes as text if they are UTF-8, else as base64.
 pub(super) fn write_bytes(bytes: &[u8], form: CellForm, out: &mut String) {
-    match (std::str::from_utf8(bytes), form) {
+    match (str::from_utf8(bytes), form) {
         (Ok(text), CellForm::Text) => out.push_str(text),
         (Ok(text), _) => write_string(out, form.head(text)),
         (Err(_), CellForm::Text) => base64::encode(bytes, out),
@@ -271,7 +271,7 @@ pub(super) fn write_bytes(bytes: &[u8], form: CellForm, out: &mut String) {
 }
 
 /// Writes bytes as base64, a JSON string.
-pub(super) fn write_base64(bytes: &[u8], form: CellForm, out: &mut String) {
+pub fn write_base64(bytes: &[u8], form: CellForm, out: &mut String) {
     out.push('"');
     base64::encode(form.head_of(bytes), out);
     out.push('"');

@@ -12,7 +12,7 @@ use super::lines::{LineCursor, LineFault, LineReader, ReadLines};
 use crate::error::Result;
 use crate::json::text::write_string;
 use crate::kind::dead::Fault;
-use crate::time::write_instant;
+use crate::time::{MONTHS, write_instant};
 use std::borrow::Cow;
 
 /// Common and combined logs.
@@ -193,7 +193,6 @@ fn digit(hex: u8) -> Option<u8> {
 
 /// Parses `17/May/2015:10:05:03 +0000` (26 bytes) through its RFC 3339 form, so that one parser defines instants.
 fn parse_time(text: &str) -> Option<i64> {
-    const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
     if !text.is_ascii() || text.as_bytes()[11] != b':' || text.as_bytes()[20] != b' ' {
         return None;
     }

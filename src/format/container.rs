@@ -1,6 +1,6 @@
 //! Shared code of the containers that Arrow's libraries read: batches become rows, panics become errors.
 
-use super::definition::{Limits, Rows};
+use super::definition::{Limits, Opened, Rows};
 use super::jsonl::{is_proved, rows_to_json};
 use super::properties;
 use super::record::Records;
@@ -53,7 +53,7 @@ impl Pieces {
 }
 
 /// The rows of a reader of batches.
-pub(super) struct ContainerRows<I> {
+struct ContainerRows<I> {
     /// `None` after the end or an error.
     inner: Option<I>,
     /// The schema of evt's own rows ([`own_schema`]).
@@ -65,7 +65,7 @@ pub(super) struct ContainerRows<I> {
 
 impl<E: Display, I: Iterator<Item = Result<RecordBatch, E>>> ContainerRows<I> {
     /// Creates the rows of a reader; `schema` if the file declares one of evt's.
-    pub(super) fn new(inner: I, schema: Option<SchemaRef>, limits: Limits) -> Self {
+    fn new(inner: I, schema: Option<SchemaRef>, limits: Limits) -> Self {
         Self { inner: Some(inner), schema, own: None, pieces: Pieces::new(limits.text) }
     }
 
@@ -95,11 +95,7 @@ impl<E: Display, I: Iterator<Item = Result<RecordBatch, E>>> ContainerRows<I> {
         let count = rows_within(&batch, BYTES);
         let read = batch.slice(0, count);
         let (own, of_properties) = (properties::without_properties(&read)?, properties::only_properties(&read)?);
-        let columns = own.columns().iter().zip(schema.fields()).map(|(rows, field)| {
-            if rows.data_type() == field.data_type() { Ok(rows.clone()) } else { cast(rows, field.data_type()) }
-        });
-        let columns = guarded(|| columns.collect::<Result<Vec<ArrayRef>, _>>())??;
-        let rows = RecordBatch::try_new(schema, columns)?;
+        let rows = guarded(|| with_types(&own, &schema))??;
         if !is_proved(&rows) {
             let claim = Kind::of(rows.schema_ref()).map_or("", Kind::name);
             return Err(Error::corrupt(format!("expected JSON in a column of kind {claim}, found other text")));
@@ -122,9 +118,28 @@ impl<E: Display, I: Iterator<Item = Result<RecordBatch, E>>> Iterator for Contai
     }
 }
 
+/// Returns a batch with the types of a schema, which has its columns.
+pub(super) fn with_types(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch> {
+    let columns = batch.columns().iter().zip(schema.fields()).map(|(column, field)| {
+        if column.data_type() == field.data_type() { Ok(column.clone()) } else { cast(column, field.data_type()) }
+    });
+    Ok(RecordBatch::try_new(schema.clone(), columns.collect::<Result<_, _>>()?)?)
+}
+
+/// Opens a container with batches of these columns.
+pub(super) fn opened<E: Display + 'static>(
+    columns: &Schema,
+    batches: impl Iterator<Item = Result<RecordBatch, E>> + 'static,
+    limits: Limits,
+) -> Opened {
+    let schema = own_schema(columns);
+    let names = foreign_names(columns.fields().iter().map(|field| field.name().as_str()), schema.as_ref());
+    Opened { names, is_text: false, rows: Box::new(ContainerRows::new(batches, schema.clone(), limits)), schema }
+}
+
 /// Returns the schema of the rows of a file of evt's, whose columns are `columns` (events may have their raw records);
 /// `None` for the file of another program.
-pub(super) fn own_schema(columns: &Schema) -> Option<SchemaRef> {
+fn own_schema(columns: &Schema) -> Option<SchemaRef> {
     let is_raw = |field: &Field| copied(&viewed(field.data_type())) == DataType::Binary;
     Some(Kind::of(columns)?.schema_of_file(columns, columns.field_with_name(RAW).is_ok_and(is_raw)))
 }

@@ -288,7 +288,7 @@ impl CsvRows {
     }
 
     fn read_header(&mut self, input: &[u8], found: &RecordBounds) -> Result<()> {
-        let names = match std::str::from_utf8(&input[..found.content]) {
+        let names = match str::from_utf8(&input[..found.content]) {
             Ok(_) => texts(&self.fields, &self.ends[..found.fields]),
             Err(_) => None,
         };
@@ -312,7 +312,7 @@ impl CsvRows {
         let Columns::Read(CsvColumns { keys, dimensions }) = &mut self.header else {
             return parse_error("missing header");
         };
-        if let Err(error) = std::str::from_utf8(raw) {
+        if let Err(error) = str::from_utf8(raw) {
             return Body::Fault(not_utf8(&error));
         }
         if !found.closed {
@@ -362,7 +362,7 @@ impl CsvRows {
 
 /// Returns the text of each field of the last record, whose ends in `fields` are `ends`; `None` if they are not text.
 fn texts<'a>(fields: &'a [u8], ends: &'a [usize]) -> Option<impl Iterator<Item = &'a str>> {
-    let text = std::str::from_utf8(&fields[..ends.last().copied().unwrap_or(0)]).ok()?;
+    let text = str::from_utf8(&fields[..ends.last().copied().unwrap_or(0)]).ok()?;
     let mut start = 0;
     Some(ends.iter().map(move |end| &text[std::mem::replace(&mut start, *end)..*end]))
 }

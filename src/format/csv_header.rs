@@ -9,7 +9,7 @@ use std::collections::HashSet;
 /// Returns the names of columns by the fields of a header. A column without a name is named by its number: `c8`.
 ///
 /// Errors: exit status 65 if two columns have one name, 2 if the line looks like a record and a flag is missing.
-pub(super) fn column_names<'a>(fields: &[&'a str]) -> Result<Vec<Cow<'a, str>>> {
+pub fn column_names<'a>(fields: &[&'a str]) -> Result<Vec<Cow<'a, str>>> {
     if let Some(line) = delimiter_of_excel(fields) {
         let remedy = "remove the line, as tail -n +2 does";
         return Err(Error::usage(format!(

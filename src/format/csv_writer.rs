@@ -15,7 +15,7 @@ use arrow::datatypes::SchemaRef;
 use std::sync::Arc;
 
 /// Writes a header, then batches.
-pub(super) struct Writer {
+pub struct Writer {
     delimiter: u8,
     schema: SchemaRef,
     /// Whether the header is written.
@@ -51,12 +51,12 @@ fn cells(batch: &RecordBatch) -> Vec<Cells<'_>> {
 impl Cells<'_> {
     fn is_empty(&self, row: usize) -> bool {
         self.column.is_null(row)
-            || self.only.is_some_and(|(bytes, text)| std::str::from_utf8(bytes.value(row)).is_ok() != text)
+            || self.only.is_some_and(|(bytes, text)| str::from_utf8(bytes.value(row)).is_ok() != text)
     }
 }
 
 impl Writer {
-    pub(super) fn new(delimiter: u8, schema: &SchemaRef, options: &EncodeOptions) -> Self {
+    pub fn new(delimiter: u8, schema: &SchemaRef, options: &EncodeOptions) -> Self {
         let schema = Arc::clone(schema);
         Self { delimiter, schema, header: options.append, line: String::new(), cell: String::new() }
     }

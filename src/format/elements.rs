@@ -309,7 +309,7 @@ impl Elements {
                 let content = &input[p..end.unwrap_or(input.len())];
                 bytes.extend_from_slice(&content[..content.len().min(most - bytes.len())]);
                 let Some(end) = end else { return Some(input.len()) };
-                self.is_on_path = std::str::from_utf8(bytes).is_ok_and(|key| *unescape(key) == *name);
+                self.is_on_path = str::from_utf8(bytes).is_ok_and(|key| *unescape(key) == *name);
                 (self.pending, self.expect) = (Unfinished::Nothing, Expect::Colon);
                 Some(end + 1)
             }
@@ -406,7 +406,7 @@ pub(super) fn arrays_of(head: &[u8]) -> Vec<String> {
                 let value = after((colon + 1).min(head.len()));
                 let is_array = head.get(colon) == Some(&b':') && head.get(value) == Some(&b'[');
                 if depth == 1 && is_array && head.get(after(value + 1)) == Some(&b'{') {
-                    let name = std::str::from_utf8(&head[start..p]).map(unescape).unwrap_or_default();
+                    let name = str::from_utf8(&head[start..p]).map(unescape).unwrap_or_default();
                     if !name.is_empty() && !name.contains('.') && clean(&name) == *name {
                         names.push(name.into_owned());
                     }

@@ -163,7 +163,7 @@ impl<'a> Objects<'a> {
                 continue;
             }
             let key = match &member.bytes {
-                Some((bytes, key)) if std::str::from_utf8(bytes(row)).is_err() => key,
+                Some((bytes, key)) if str::from_utf8(bytes(row)).is_err() => key,
                 _ => &member.key,
             };
             out.push_str(if first { &key[1..] } else { key });
@@ -272,18 +272,23 @@ fn headers(map: &MapArray, form: CellForm) -> Option<Column<'_>> {
             }
             write_string(out, form.head(names(at)));
             out.push(':');
-            match (map.values().is_null(at), std::str::from_utf8(values(at))) {
-                (true, _) => out.push_str("null"),
-                (false, Ok(text)) => write_string(out, form.head(text)),
-                (false, Err(_)) => {
-                    out.push_str("{\"base64\":");
-                    write_base64(values(at), form, out);
-                    out.push('}');
-                }
-            }
+            write_header((!map.values().is_null(at)).then(|| values(at)), form, out);
         }
         out.push('}');
     }))
+}
+
+/// Writes the value of a header.
+pub fn write_header(value: Option<&[u8]>, form: CellForm, out: &mut String) {
+    match value.map(|value| (value, str::from_utf8(value))) {
+        None => out.push_str("null"),
+        Some((_, Ok(text))) => write_string(out, form.head(text)),
+        Some((value, Err(_))) => {
+            out.push_str("{\"base64\":");
+            write_base64(value, form, out);
+            out.push('}');
+        }
+    }
 }
 
 /// Refuses two columns of one name, which would be one member.

@@ -6,7 +6,7 @@ use arrow::datatypes::DataType;
 fn lines_have_neither_their_newline_nor_the_return_before_it_and_blank_ones_only_count() {
     let input = b"{\"a\":1}\r\n\n \t\r\n\r\n{\"b\":2}\n{\"c\":\r3}";
     let seen = split(&mut Lines::default(), input, &[]).unwrap();
-    let seen: Vec<_> = seen.iter().map(|(line, raw, _)| (*line, std::str::from_utf8(raw).unwrap())).collect();
+    let seen: Vec<_> = seen.iter().map(|(line, raw, _)| (*line, str::from_utf8(raw).unwrap())).collect();
     assert_eq!(seen, [(1, "{\"a\":1}"), (5, "{\"b\":2}"), (6, "{\"c\":\r3}")]);
 }
 
@@ -42,5 +42,5 @@ fn a_dead_letter_is_written_in_column_order_with_text_where_it_is_text() {
     let letter = r#"{"headers":{"h":"t","h":{"base64":"/w=="},"n":null},"original_payload_base64":"/wA=","error_type":"ParseError","error_message":"byte 1: \"x\"","stage":"evt-ingest","source_topic":"f.jsonl","partition":"0","offset":7,"failed_at":"2024-01-15T10:00:00+01:00","producer_host":"h","attempts":1,"letter_id":"00000000-0000-4000-8000-000000000001"}"#;
     let out = encode(&FORMAT, &[build(Kind::Dead, &[letter.to_owned()])]);
     let expected = r#"{"original_payload_base64":"/wA=","headers":{"h":"t","h":{"base64":"/w=="},"n":null},"error_type":"ParseError","error_message":"byte 1: \"x\"","stage":"evt-ingest","source_topic":"f.jsonl","partition":"0","offset":7,"failed_at":"2024-01-15T09:00:00.000000Z","producer_host":"h","attempts":1,"letter_id":"00000000-0000-4000-8000-000000000001"}"#;
-    assert_eq!(std::str::from_utf8(&out).unwrap().trim_end(), expected);
+    assert_eq!(str::from_utf8(&out).unwrap().trim_end(), expected);
 }

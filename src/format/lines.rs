@@ -16,11 +16,11 @@ pub trait LineReader: Send {
 
 /// The byte of a line at which it is not in its format, and what was expected there.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct LineFault {
+pub struct LineFault {
     /// The byte, from 0.
-    pub(super) byte: usize,
+    pub byte: usize,
     /// What was expected.
-    pub(super) expected: &'static str,
+    pub expected: &'static str,
 }
 
 impl From<LineFault> for Fault {
@@ -31,43 +31,43 @@ impl From<LineFault> for Fault {
 }
 
 /// The unread rest of a line.
-pub(super) struct LineCursor<'a> {
+pub struct LineCursor<'a> {
     /// The whole line.
-    pub(super) line: &'a str,
+    pub line: &'a str,
     /// The byte at which the rest begins.
-    pub(super) byte: usize,
+    pub byte: usize,
 }
 
 impl<'a> LineCursor<'a> {
     /// Creates a cursor at the start of a line.
-    pub(super) fn new(line: &'a str) -> Self {
+    pub fn new(line: &'a str) -> Self {
         Self { line, byte: 0 }
     }
 
     /// Returns the rest.
-    pub(super) fn rest(&self) -> &'a str {
+    pub fn rest(&self) -> &'a str {
         &self.line[self.byte..]
     }
 
     /// Returns the fault of a rest that begins with something else.
-    pub(super) fn fault(&self, expected: &'static str) -> LineFault {
+    pub fn fault(&self, expected: &'static str) -> LineFault {
         LineFault { byte: self.byte, expected }
     }
 
     /// Reads a mark; returns false if the rest does not begin with it.
-    pub(super) fn take(&mut self, mark: &str) -> bool {
+    pub fn take(&mut self, mark: &str) -> bool {
         let is_there = self.rest().starts_with(mark);
         self.byte += if is_there { mark.len() } else { 0 };
         is_there
     }
 
     /// Reads a mark that must be next.
-    pub(super) fn mark(&mut self, mark: &str, expected: &'static str) -> Result<(), LineFault> {
+    pub fn mark(&mut self, mark: &str, expected: &'static str) -> Result<(), LineFault> {
         if self.take(mark) { Ok(()) } else { Err(self.fault(expected)) }
     }
 
     /// Reads up to the next space.
-    pub(super) fn word(&mut self, expected: &'static str) -> Result<&'a str, LineFault> {
+    pub fn word(&mut self, expected: &'static str) -> Result<&'a str, LineFault> {
         let rest = self.rest();
         let word = &rest[..rest.find(' ').unwrap_or(rest.len())];
         if word.is_empty() {
@@ -78,7 +78,7 @@ impl<'a> LineCursor<'a> {
     }
 
     /// Reads a field, which may be empty, and the space after it; `None` if no space follows.
-    pub(super) fn field(&mut self) -> Option<&'a str> {
+    pub fn field(&mut self) -> Option<&'a str> {
         let (field, _) = self.rest().split_once(' ')?;
         self.byte += field.len() + 1;
         Some(field)
@@ -99,7 +99,7 @@ impl<R: LineReader> ReadLines<R> {
 
     fn body(&mut self, line: &[u8], out: &mut String) -> Body {
         let start = out.len();
-        let line = std::str::from_utf8(line).map_err(|error| not_utf8(&error));
+        let line = str::from_utf8(line).map_err(|error| not_utf8(&error));
         match line.and_then(|line| self.reader.read(line, out)) {
             Ok(()) => Body::Text(start..out.len()),
             Err(fault) => {

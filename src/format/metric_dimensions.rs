@@ -20,7 +20,7 @@ const TRIES_MAX: usize = 4096;
 const KNOWN_MAX: usize = 64;
 
 /// The columns of dimensions in a file of metrics.
-pub(super) struct DimensionReader {
+pub struct DimensionReader {
     /// For each column of the file the name of its dimension, if it is one.
     names: Vec<Option<String>>,
     /// The columns of the id and of the other values of which the id is a digest.
@@ -62,7 +62,7 @@ impl KeyColumns {
 
 impl DimensionReader {
     /// Creates the reader of a file with these columns; `None` if it has its dimensions as JSON.
-    pub(super) fn new(columns: &[&str]) -> Option<Self> {
+    pub fn new(columns: &[&str]) -> Option<Self> {
         if columns.contains(&COLUMNS[column::DIMENSIONS]) {
             return None;
         }
@@ -81,13 +81,13 @@ impl DimensionReader {
     }
 
     /// Whether a column of the file is a dimension.
-    pub(super) fn has(&self, column: usize) -> bool {
+    pub fn has(&self, column: usize) -> bool {
         self.names.get(column).is_some_and(Option::is_some)
     }
 
     /// Appends the dimensions of a row as canonical JSON. `cells` are all fields of the row; `None` is an empty one
     /// without quotes.
-    pub(super) fn write(&mut self, cells: &[Option<&str>], out: &mut String) -> Result<(), Fault> {
+    pub fn write(&mut self, cells: &[Option<&str>], out: &mut String) -> Result<(), Fault> {
         let fault = |message: String| Err(Fault::new(ErrorType::EnvelopeError, message));
         if let Some(name) = &self.duplicate {
             return fault(format!("expected one column of the dimension '{name}', found two"));

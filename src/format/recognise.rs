@@ -50,7 +50,7 @@ pub fn begins_with_object(bytes: &[u8]) -> bool {
 /// Whether lines tell that an input is JSON lines: one begins with `{`, or the first one is JSON.
 pub fn has_json_lines(bytes: &[u8]) -> bool {
     let mut lines = without_mark(bytes).split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii);
-    let is_json = |line: &[u8]| std::str::from_utf8(line).is_ok_and(is_json);
+    let is_json = |line: &[u8]| str::from_utf8(line).is_ok_and(is_json);
     lines.clone().any(|line| line.starts_with(b"{")) || lines.find(|line| !line.is_empty()).is_some_and(is_json)
 }
 
@@ -96,7 +96,7 @@ impl Head<'_> {
         if first.trim_ascii_start().starts_with(b"{") || lines.any(|line| line.starts_with(b"{")) {
             return None;
         }
-        let read = |line: &[u8], is: fn(&str) -> bool| std::str::from_utf8(line).is_ok_and(is);
+        let read = |line: &[u8], is: fn(&str) -> bool| str::from_utf8(line).is_ok_and(is);
         let sample = || [Some(first), second].into_iter().flatten();
         if sample().any(|line| read(line, clf::is_entry)) {
             return Some("an access log; -f clf reads it".to_owned());
@@ -153,8 +153,7 @@ impl Head<'_> {
             let fields = count(first, *delimiter);
             fields > 0 && second.is_some_and(|line| count(line, *delimiter) == fields)
         };
-        let is_text =
-            std::str::from_utf8(first).is_ok_and(|line| !line.contains(char::is_control) || line.contains('\t'));
+        let is_text = str::from_utf8(first).is_ok_and(|line| !line.contains(char::is_control) || line.contains('\t'));
         let found = b",;\t|".iter().find(|delimiter| is_delimited(delimiter)).filter(|_| is_text);
         found.map(|_| "lines with delimiters; -f csv reads them".to_owned())
     }
@@ -168,8 +167,8 @@ impl Head<'_> {
 
 /// Returns the refusal of lines with the same number of words.
 fn words(first: &[u8], second: &[u8]) -> Option<String> {
-    let count = |line: &[u8]| Some(std::str::from_utf8(line).ok()?.split(' ').filter(|word| !word.is_empty()).count());
-    let is_json = |line: &[u8]| std::str::from_utf8(line).is_ok_and(is_json);
+    let count = |line: &[u8]| Some(str::from_utf8(line).ok()?.split(' ').filter(|word| !word.is_empty()).count());
+    let is_json = |line: &[u8]| str::from_utf8(line).is_ok_and(is_json);
     let words = count(first).filter(|words| *words > 1 && count(second) == Some(*words))?;
     if is_json(first) || is_json(second) {
         return None;
@@ -196,7 +195,7 @@ fn is_log_line(line: &str) -> bool {
 /// Whether a line is a JSON object behind the name of its container or the like: `web-1 | {…}`.
 fn has_object_behind_prefix(line: &[u8]) -> bool {
     let start = memchr::memchr(b'{', line).filter(|start| *start > 0);
-    let text = start.and_then(|start| std::str::from_utf8(&line[start..]).ok());
+    let text = start.and_then(|start| str::from_utf8(&line[start..]).ok());
     text.is_some_and(|text| is_json(text.trim_end()))
 }
 
@@ -234,7 +233,7 @@ fn begins_array(text: &[u8]) -> bool {
         Some(_) => {
             let end = rest.iter().position(|byte| b" \t\r\n,]".contains(byte)).unwrap_or(rest.len());
             let (value, after) = rest.split_at(end);
-            if !std::str::from_utf8(value).is_ok_and(is_json) {
+            if !str::from_utf8(value).is_ok_and(is_json) {
                 return false;
             }
             after
@@ -297,7 +296,7 @@ fn without_mark(bytes: &[u8]) -> &[u8] {
 fn is_western(text: &[u8]) -> bool {
     /// The bytes from 0x80 to 0x9f that are not characters.
     const UNUSED: [u8; 5] = [0x81, 0x8d, 0x8f, 0x90, 0x9d];
-    let Err(error) = std::str::from_utf8(text) else { return false };
+    let Err(error) = str::from_utf8(text) else { return false };
     let at = error.valid_up_to();
     if !text[..at].is_ascii() || error.error_len().is_none() {
         return false;

@@ -122,7 +122,7 @@ pub fn without_mark(text: &[u8]) -> &[u8] {
 pub fn one_line(payload: &[u8]) -> Result<Cow<'_, str>, Fault> {
     let payload = without_mark(payload);
     let text = simdutf8::basic::from_utf8(payload);
-    let text = text.or_else(|_| std::str::from_utf8(payload)).map_err(|error| not_utf8(&error))?;
+    let text = text.or_else(|_| str::from_utf8(payload)).map_err(|error| not_utf8(&error))?;
     match memchr::memchr2(b'\n', b'\r', payload) {
         None => Ok(Cow::Borrowed(text)),
         Some(_) if scan::is_json(text) => Ok(Cow::Owned(text.replace(['\n', '\r'], " "))),

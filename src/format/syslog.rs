@@ -13,7 +13,7 @@ use super::lines::{LineCursor, LineFault, LineReader, ReadLines};
 use crate::error::Result;
 use crate::json::text::{key, write_string};
 use crate::kind::dead::Fault;
-use crate::time::{CivilDate, DAY, civil_from_days, days_from_civil};
+use crate::time::{CivilDate, DAY, MONTHS, civil_from_days, days_from_civil};
 use std::fmt::Write;
 
 /// Lines of syslog.
@@ -32,7 +32,6 @@ const FACILITIES: [&str; 24] = [
 ];
 /// The names of severities by their numbers (RFC 5424, table 2).
 const SEVERITIES: [&str; 8] = ["emerg", "alert", "crit", "err", "warning", "notice", "info", "debug"];
-const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
 
 /// A step of more days than these between two lines is the turn of a year, not disorder.
 const TURN_DAYS: i64 = 300;

@@ -180,7 +180,7 @@ fn uuid() -> impl Strategy<Value = String> {
 /// Generates a payload `name`: text, or base64 if it is not UTF-8.
 fn payload(name: &'static str) -> impl Strategy<Value = String> {
     let bytes = prop_oneof![hard_text().prop_map(String::into_bytes), prop::collection::vec(any::<u8>(), 1..9)];
-    bytes.prop_map(move |bytes| match std::str::from_utf8(&bytes) {
+    bytes.prop_map(move |bytes| match str::from_utf8(&bytes) {
         Ok(text) => format!("\"{name}\":{}", quoted(text)),
         Err(_) => {
             let mut out = format!("\"{name}_base64\":\"");

@@ -14,7 +14,7 @@ use arrow::datatypes::{Field, Schema, SchemaRef};
 use std::sync::Arc;
 
 /// Makes the encoder of `open`, with types for the JSON values of a selection.
-pub(super) fn encoder(schema: &SchemaRef, options: &EncodeOptions, open: MakeEncoder) -> Result<Box<dyn Encoder>> {
+pub fn encoder(schema: &SchemaRef, options: &EncodeOptions, open: MakeEncoder) -> Result<Box<dyn Encoder>> {
     let is_selection = schema.metadata().contains_key(SELECTION_KEY);
     if !is_selection || !schema.fields().iter().any(|field| is_json(field)) {
         return open(schema, options);

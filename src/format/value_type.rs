@@ -12,7 +12,7 @@ const EXACT_DIGITS: usize = 15;
 
 /// The type of a column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::format) enum ValueType {
+pub enum ValueType {
     Boolean,
     Integer,
     Double,
@@ -20,7 +20,7 @@ pub(in crate::format) enum ValueType {
 }
 
 impl ValueType {
-    pub(in crate::format) fn data_type(self) -> DataType {
+    pub fn data_type(self) -> DataType {
         match self {
             Self::Boolean => DataType::Boolean,
             Self::Integer => DataType::Int64,
@@ -30,7 +30,7 @@ impl ValueType {
     }
 
     /// Returns the words for one of its values in a message.
-    pub(in crate::format) fn name(self) -> &'static str {
+    pub fn name(self) -> &'static str {
         match self {
             Self::Boolean => "a boolean",
             Self::Integer => "an integer",
@@ -42,7 +42,7 @@ impl ValueType {
 
 /// How many values each type can hold.
 #[derive(Clone, Copy, Debug, Default)]
-pub(in crate::format) struct TypeCounts {
+pub struct TypeCounts {
     booleans: u32,
     integers: u32,
     doubles: u32,
@@ -50,7 +50,7 @@ pub(in crate::format) struct TypeCounts {
 }
 
 impl TypeCounts {
-    pub(in crate::format) fn add(&mut self, value: &str) {
+    pub fn add(&mut self, value: &str) {
         match value.as_bytes().first() {
             Some(b't' | b'f') => self.booleans += 1,
             Some(b'"') => self.texts += u32::from(text(value).is_some()),
@@ -64,7 +64,7 @@ impl TypeCounts {
 
     /// Returns the type that holds the most values, and their number. Of two types that hold equally many, it is the
     /// narrower one. `None` if no type holds a value.
-    pub(in crate::format) fn most(&self) -> Option<(ValueType, u32)> {
+    pub fn most(&self) -> Option<(ValueType, u32)> {
         let counts = [
             (ValueType::Boolean, self.booleans),
             (ValueType::Integer, self.integers),
@@ -76,7 +76,7 @@ impl TypeCounts {
     }
 
     /// Whether some values were written as integers.
-    pub(in crate::format) fn has_integers(&self) -> bool {
+    pub fn has_integers(&self) -> bool {
         self.integers > 0
     }
 }
@@ -105,7 +105,7 @@ fn text(value: &str) -> Option<&str> {
 }
 
 /// A column with the value of the row in progress.
-pub(in crate::format) enum ValueBuilder {
+pub enum ValueBuilder {
     Boolean(BooleanBuilder, Option<bool>),
     Integer(Int64Builder, Option<i64>),
     Double(Float64Builder, Option<f64>),
@@ -113,7 +113,7 @@ pub(in crate::format) enum ValueBuilder {
 }
 
 impl ValueBuilder {
-    pub(in crate::format) fn new(kind: ValueType) -> Self {
+    pub fn new(kind: ValueType) -> Self {
         match kind {
             ValueType::Boolean => Self::Boolean(BooleanBuilder::new(), None),
             ValueType::Integer => Self::Integer(Int64Builder::new(), None),
@@ -123,7 +123,7 @@ impl ValueBuilder {
     }
 
     /// Takes the value of a row; returns false if the column cannot hold it.
-    pub(in crate::format) fn append(&mut self, value: &str) -> bool {
+    pub fn append(&mut self, value: &str) -> bool {
         match self {
             Self::Boolean(_, slot) => {
                 *slot = matches!(value, "true" | "false").then_some(value == "true");
@@ -147,7 +147,7 @@ impl ValueBuilder {
     }
 
     /// Ends a row, which has no value if none was appended.
-    pub(in crate::format) fn end_row(&mut self) {
+    pub fn end_row(&mut self) {
         match self {
             Self::Boolean(builder, slot) => builder.append_option(slot.take()),
             Self::Integer(builder, slot) => builder.append_option(slot.take()),
@@ -160,7 +160,7 @@ impl ValueBuilder {
         }
     }
 
-    pub(in crate::format) fn finish(self) -> ArrayRef {
+    pub fn finish(self) -> ArrayRef {
         match self {
             Self::Boolean(mut builder, _) => Arc::new(builder.finish()),
             Self::Integer(mut builder, _) => Arc::new(builder.finish()),

@@ -6,7 +6,7 @@ use serde_json::Value;
 use std::collections::{HashMap, HashSet};
 
 /// Returns all lines of `options` and what the generator reports of each.
-pub(super) fn make(options: Options) -> Vec<(Vec<u8>, Generated)> {
+pub fn make(options: Options) -> Vec<(Vec<u8>, Generated)> {
     let mut generator = Generator::new(options).unwrap();
     let mut lines = vec![];
     loop {
@@ -28,7 +28,7 @@ fn digest(options: Options) -> u64 {
 }
 
 /// Returns options for some of every outcome but the megabyte records.
-pub(super) fn mixed(events: u64, seed: u64) -> Options {
+pub fn mixed(events: u64, seed: u64) -> Options {
     Options {
         events,
         seed,
@@ -48,7 +48,7 @@ fn text(value: &Value) -> &str {
 }
 
 /// Returns the verdict of evt-ingest and, for a schema, evt-validate on a line, by independent parsers.
-pub(super) fn verdict(line: &[u8]) -> Result<Value, ErrorType> {
+pub fn verdict(line: &[u8]) -> Result<Value, ErrorType> {
     if line.len() > 1 << 20 {
         return Err(ErrorType::TooLargeError);
     }
@@ -174,7 +174,7 @@ fn every_defect_occurs_and_fails_as_it_says() {
     assert_eq!(seen.len(), defect::MALFORMED.len() + defect::INVALID.len() + 1, "{seen:?}");
     let deep = make(Options { malformed: 0.5, ..mixed(500, 4) });
     let found = deep.iter().find(|(_, made)| made.outcome == ExpectedOutcome::Defective(Defect::TooDeep));
-    assert!(!crate::json::scan::is_json(std::str::from_utf8(&found.unwrap().0).unwrap()));
+    assert!(!crate::json::scan::is_json(str::from_utf8(&found.unwrap().0).unwrap()));
 }
 
 #[test]

@@ -24,8 +24,6 @@ const STEP: usize = 64 << 10;
 const WINDOW_LOG_MAX: u32 = 23;
 /// A body may decompress to this many bytes whatever its ratio is.
 const ANY_RATIO_BYTES: usize = 1 << 20;
-/// `Retry-After` of a request that was refused for lack of memory or by the spool.
-pub const RETRY_AFTER: Duration = Duration::from_secs(1);
 /// Timeout for the rest of a body that is not used.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -60,7 +58,7 @@ impl Reservation {
         self.bytes = self.bytes.saturating_add(bytes);
         let more = u32::try_from(self.bytes.div_ceil(UNIT) - before).unwrap_or(u32::MAX);
         let Ok(permit) = self.budget.0.clone().try_acquire_many_owned(more) else {
-            return Err(Reply::later(StatusCode::SERVICE_UNAVAILABLE, "too many pending bytes", RETRY_AFTER).closing());
+            return Err(Reply::unavailable("too many pending bytes").closing());
         };
         match &mut self.permit {
             Some(held) => held.merge(permit),

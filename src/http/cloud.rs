@@ -46,7 +46,7 @@ pub fn structured(mut record: request::Record) -> request::Record {
     if record.fault().is_some() {
         return record;
     }
-    let text = std::str::from_utf8(without_mark(&record.payload));
+    let text = str::from_utf8(without_mark(&record.payload));
     match text.map_err(|error| not_utf8(&error)).and_then(of_json) {
         Ok(made) => record.payload = made.into(),
         Err(fault) => record.outcome = RecordOutcome::Rejected(fault),
@@ -130,7 +130,7 @@ fn invalid(message: impl Into<String>) -> Fault {
 fn data_of<'a>(kind: &str, body: &'a [u8], event: &mut Event<'a>) -> Result<(), Fault> {
     let media = kind.split(';').next().unwrap_or("").trim().to_ascii_lowercase();
     let json = media.is_empty() || media == "application/json" || media.ends_with("+json");
-    match std::str::from_utf8(body) {
+    match str::from_utf8(body) {
         Ok(text) if json && is_json(text) => event.data = Some(Cow::Borrowed(text.trim())),
         Ok(text) if json => return Err(Fault::new(ErrorType::ParseError, format!("data: {}", diagnose(text)))),
         Err(error) if json => {

@@ -1,7 +1,7 @@
 //! Serves `POST /v1/events`: reads a body, validates and stores its records, and builds the answer.
 
 use super::answer::{OutcomeCounts, stored};
-use super::body::{self, Compression, RETRY_AFTER, Reservation, Upload};
+use super::body::{self, Compression, Reservation, Upload};
 use super::cloud;
 use super::queries::{QueryError, RegistryQueries};
 use super::server::token::{Denied, Token};
@@ -238,7 +238,7 @@ impl PendingRequest {
             }
             for question in lacking {
                 let answer = queries.query(&question, deadline).await;
-                recall.learn(question, answer.map_err(|error| no_answer(state, &error))?);
+                recall.learn(question, answer.map_err(|error| no_schema(state, &error))?);
             }
             records = self.format.split(&self.headers, &self.body)?;
         }
@@ -251,13 +251,14 @@ impl PendingRequest {
         records: Vec<request::Record>,
         recall: Option<&mut Recall>,
     ) -> Result<Vec<request::Record>, Reply> {
-        let mut validator = state.app.validator().map_err(|error| no_schema(state, &error))?;
+        let mut validator =
+            state.app.validator().map_err(|error| no_schema(state, &QueryError::Failed(error.into())))?;
         validator.set_headers(self.header_bytes);
         let validated = match (self.format, recall) {
             (BodyFormat::Avro, Some(recall)) => validator.validate_avro(&self.body, self.arrived_at, recall),
             (_, recall) => validator.validate(records, self.arrived_at, recall),
         };
-        let records = validated.map_err(|error| no_schema(state, &error))?;
+        let records = validated.map_err(|error| no_schema(state, &QueryError::Failed(error.into())))?;
         state.app.put_back(validator);
         Ok(records)
     }
@@ -293,22 +294,13 @@ fn slow_down(denied: Denied, whose: &str) -> Reply {
 
 /// Refuses a request because a schema cannot be loaded: 503.
 #[cold]
-fn no_schema(state: &ServerState<Intake>, error: &crate::error::Error) -> Reply {
-    state.notices.say("schemas", || format!("a schema cannot be fetched: {error}"));
-    Reply::later(StatusCode::SERVICE_UNAVAILABLE, "a schema cannot be fetched at the moment", RETRY_AFTER)
-}
-
-/// Refuses a request because the registry does not answer: 503.
-#[cold]
-fn no_answer(state: &ServerState<Intake>, why: &QueryError) -> Reply {
-    match why {
-        QueryError::Failed(error) => return no_schema(state, error),
-        QueryError::Busy => {
-            state.notices.say("schemas", || "too many requests to the schema registry are pending".to_owned())
-        }
-        QueryError::Timeout => state.notices.say("schemas", || "timeout of the schema registry".to_owned()),
-    }
-    Reply::later(StatusCode::SERVICE_UNAVAILABLE, "a schema cannot be fetched at the moment", RETRY_AFTER)
+fn no_schema(state: &ServerState<Intake>, why: &QueryError) -> Reply {
+    state.notices.say("schemas", || match why {
+        QueryError::Failed(error) => format!("a schema cannot be fetched: {error}"),
+        QueryError::Busy => "too many requests to the schema registry are pending".to_owned(),
+        QueryError::Timeout => "timeout of the schema registry".to_owned(),
+    });
+    Reply::unavailable("a schema cannot be fetched at the moment")
 }
 
 /// Stores a request, and builds its answer.
@@ -318,7 +310,7 @@ async fn store(state: &ServerState<Intake>, request: request::Request) -> Result
         return Ok(stored(&Entry { safe: 0, offset: 0, request }, origin));
     }
     let Some(log) = state.app.log() else {
-        return Err(Reply::later(StatusCode::SERVICE_UNAVAILABLE, "shutting down", RETRY_AFTER).closing());
+        return Err(Reply::unavailable("shutting down").closing());
     };
     let (sender, receiver) = oneshot::channel();
     let events = state.app.events.clone();
@@ -347,7 +339,7 @@ async fn store(state: &ServerState<Intake>, request: request::Request) -> Result
         Answer::TooLarge(why) => Err(Reply::refusal(StatusCode::PAYLOAD_TOO_LARGE, &why)),
         Answer::Unavailable(why) => {
             state.notices.say("unavailable", || format!("requests are rejected: {why}"));
-            Err(Reply::later(StatusCode::SERVICE_UNAVAILABLE, &why, RETRY_AFTER))
+            Err(Reply::unavailable(&why))
         }
     }
 }

@@ -177,13 +177,10 @@ impl Membership {
     pub fn check_release(&self) -> Result<()> {
         match self.is_transactional {
             false => Ok(()),
-            true => Err(Error::new(
-                ErrorKind::Fenced,
-                format!(
-                    "{}: partitions were reassigned before their transaction was committed; another member reads their records",
-                    self.topics.address
-                ),
-            )),
+            true => Err(Error::fenced(format!(
+                "{}: partitions were reassigned before their transaction was committed; another member reads their records",
+                self.topics.address
+            ))),
         }
     }
 
@@ -337,7 +334,7 @@ impl Membership {
     #[cold]
     fn no_answer(&self) -> Error {
         let message = format!("{}: offsets cannot be committed", self.topics.address);
-        Error::new(ErrorKind::Unavailable, message).because("the group coordinator did not respond")
+        Error::unavailable(message).because("the group coordinator did not respond")
     }
 }
 

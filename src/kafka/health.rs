@@ -7,7 +7,7 @@ use super::range::PartitionCursor;
 use super::source::{FailingPartition, RecordSource};
 use crate::client::outage::trying_again;
 use crate::clock::Clock;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::input::UnreadPartition;
 use crate::kind::PartitionName;
 use crate::time::rounded;
@@ -142,7 +142,7 @@ impl Health {
         let name = self.topics.partition_name(id);
         if is_over {
             let message = format!("{}: no response for {name} for {}", self.topics.address, whole_seconds(time));
-            return Err(Error::new(ErrorKind::Unavailable, message).because(why));
+            return Err(Error::unavailable(message).because(why));
         }
         self.failing_since.set(Some(self.now().saturating_sub(time)));
         self.topics.say(format!("{name} is unavailable: {why}: {}", trying_again(limit, "wait")));
@@ -159,7 +159,7 @@ impl Health {
             Some((duration, limit)) if duration >= limit => {
                 let message = format!("{address}: no broker for {}", whole_seconds(duration));
                 let cause = context.cause().unwrap_or_else(|| describe(Code::AllBrokersDown));
-                Err(Error::new(ErrorKind::Unavailable, message).because(cause))
+                Err(Error::unavailable(message).because(cause))
             }
             _ => Ok(()),
         }
@@ -223,6 +223,7 @@ fn whole_seconds(time: Duration) -> String {
 mod tests {
     use super::*;
     use crate::clock::SimulatedClock;
+    use crate::error::ErrorKind;
     use crate::kafka::test_data::FakeSource;
     use crate::run::Run;
     use crate::uri::kafka::Address;

@@ -3,8 +3,8 @@
 //! one written.
 
 use super::client::record::{ProducerRecord, insert};
-use crate::format::cell::{CellForm, Column};
-use crate::json::base64;
+use crate::format::cell::{CellForm, Column, write_base64};
+use crate::format::jsonl::write_header;
 use crate::json::text::write_string;
 use crate::kind::dead::{COLUMNS, column};
 use crate::kind::headers::{Headers, Stored};
@@ -106,7 +106,7 @@ pub fn whole_length(headers: &dyn Headers) -> Option<u64> {
     if is_letter(headers) {
         headers.each(&mut |name, value| {
             if column_of(name) == Some(column::ORIGINAL_LENGTH) {
-                length = std::str::from_utf8(value.unwrap_or_default()).ok().and_then(|text| text.parse().ok());
+                length = str::from_utf8(value.unwrap_or_default()).ok().and_then(|text| text.parse().ok());
             }
         });
     }
@@ -117,10 +117,13 @@ pub fn whole_length(headers: &dyn Headers) -> Option<u64> {
 pub fn to_json(payload: &[u8], key: Option<&[u8]>, headers: &dyn Headers) -> String {
     let (mut json, mut own) = (String::from("{"), String::from("{"));
     for (at, value) in [(column::ORIGINAL_PAYLOAD, Some(payload)), (column::ORIGINAL_KEY, key)] {
-        match value.map(|value| (value, std::str::from_utf8(value))) {
+        match value.map(|value| (value, str::from_utf8(value))) {
             None => {}
             Some((_, Ok(text))) => write_string(name_member(&mut json, COLUMNS[at]), text),
-            Some((value, Err(_))) => write_base64(name_member(&mut json, &format!("{}_base64", COLUMNS[at])), value),
+            Some((value, Err(_))) => {
+                let name = format!("{}_base64", COLUMNS[at]);
+                write_base64(value, CellForm::Json, name_member(&mut json, &name));
+            }
         }
     }
     headers.each(&mut |name, value| match (column_of(name), value) {
@@ -128,7 +131,7 @@ pub fn to_json(payload: &[u8], key: Option<&[u8]>, headers: &dyn Headers) -> Str
             write_string(name_member(&mut json, COLUMNS[at]), &String::from_utf8_lossy(value));
         }
         _ if is_of_failure(name) => {}
-        (_, value) => write_header(name_member(&mut own, name), value),
+        (_, value) => write_header(value, CellForm::Json, name_member(&mut own, name)),
     });
     if own.len() > 1 {
         own.push('}');
@@ -146,25 +149,6 @@ fn name_member<'a>(json: &'a mut String, name: &str) -> &'a mut String {
     write_string(json, name);
     json.push(':');
     json
-}
-
-fn write_base64(json: &mut String, value: &[u8]) {
-    json.push('"');
-    base64::encode(value, json);
-    json.push('"');
-}
-
-/// Writes the value of a header like `-o jsonl`.
-fn write_header(json: &mut String, value: Option<&[u8]>) {
-    match value.map(|value| (value, std::str::from_utf8(value))) {
-        None => json.push_str("null"),
-        Some((_, Ok(text))) => write_string(json, text),
-        Some((value, Err(_))) => {
-            json.push_str("{\"base64\":");
-            write_base64(json, value);
-            json.push('}');
-        }
-    }
 }
 
 #[cfg(test)]

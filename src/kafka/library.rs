@@ -9,10 +9,11 @@ use super::group::{CommitMode, TopicOptions};
 use super::position::{OffsetSpan, PartitionId, Position};
 use super::produce::shared::SharedProducer;
 use super::source::{Cluster, Message, RECORDS_PER_POLL, RecordSink, RecordSource, SourceEvent};
-use crate::error::{Error, ErrorKind, Result, guarded};
+use crate::error::{Error, Result, guarded};
 use crate::kind::headers::Headers;
 use crate::run::Run;
 use crate::stop::STOP_CHECK_INTERVAL;
+use crate::thread;
 use crate::uri::kafka::Address;
 use crate::uri::topic_id::TopicId;
 use rdkafka::consumer::{BaseConsumer, CommitMode as CommitCall, Consumer, RebalanceProtocol};
@@ -113,10 +114,8 @@ impl LibraryCluster {
 
     /// Repeats a request until brokers answer.
     fn request<T>(&self, question: impl Fn(Duration) -> KafkaResult<T>) -> Result<T> {
-        let error = |_| self.client.poll(Duration::ZERO)?.err()?.rdkafka_error_code();
-        let drain = || (0..client::EVENTS).filter_map(error).collect();
         let limit = self.topics.address.options.wait.limit(self.context().notes(|notes| notes.has_begun));
-        self.topics.request(self.context(), limit, drain, question)
+        self.topics.request(self.context(), limit, || client::queued_errors(&self.client), question)
     }
 
     /// Commits positions in the open transaction of the outputs. Errors: exit status 75 if this member has lost its
@@ -129,7 +128,7 @@ impl LibraryCluster {
         // the member to which the partitions were assigned.
         if self.client.assignment_lost() {
             let message = format!("{}: the group has removed this member", self.topics.address);
-            return Err(Error::new(ErrorKind::Fenced, message));
+            return Err(Error::fenced(message));
         }
         transactions.commit(list, group)
     }
@@ -215,7 +214,7 @@ impl Cluster for LibraryCluster {
         }
         let list = list_of(&self.topics, positions)?;
         let (client, address) = (self.client.clone(), Address::clone(&self.topics.address));
-        let spawned = std::thread::Builder::new().name("commit".into()).spawn(move || {
+        thread::spawn("commit", move || {
             let mut committed = client.commit(&list, CommitCall::Sync);
             // A coordinator that has just been elected loads the offsets of its groups first.
             for _ in 0..COMMIT_RETRIES {
@@ -229,8 +228,7 @@ impl Cluster for LibraryCluster {
             drop(client);
             let failed = |error| client::failed(&address, "offsets cannot be committed", &error);
             let _ = sender.send(committed.map_err(failed));
-        });
-        spawned.map_err(|error| Error::io("a thread", &error))?;
+        })?;
         Ok(answer)
     }
 

@@ -132,7 +132,7 @@ impl AwaitedPartitions {
                     "{name}@{next}: librdkafka reads none of the records up to offset {high}, as of a topic that was \
                      recreated after a restart of brokers. Start again: the next run reads them"
                 );
-                return Err(Error::new(ErrorKind::Unavailable, message));
+                return Err(Error::unavailable(message));
             }
             one.has_records = has_records;
         }

@@ -75,7 +75,7 @@ pub enum ErrorType {
 }
 
 impl ErrorType {
-    /// Every type, in the order of the manual.
+    /// Every type, in the order of the manual. The index of a type is its code in entries of the spool: append only.
     pub const ALL: [Self; 9] = [
         Self::ParseError,
         Self::EnvelopeError,

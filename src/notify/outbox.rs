@@ -129,11 +129,10 @@ pub fn enqueue(tx: &Transaction<'_>, channel: &str, alert: &Alert) -> Result<Enq
 /// ones by now, or this run may not have them: then the next run that has them sends the resolve. Errors: as
 /// [`enqueue`].
 pub fn enqueue_resolve(tx: &Transaction<'_>, alert: &Alert) -> Result<()> {
-    let failed = |error: rusqlite::Error| failed("cannot read the outbox", &error);
     let query = "SELECT DISTINCT channel FROM outbox WHERE alert_id = ?1 AND state = 'firing' ORDER BY channel";
-    let mut statement = tx.prepare_cached(query).map_err(failed)?;
-    let channels = statement.query_map([alert.id().to_string()], |row| row.get(0)).map_err(failed)?;
-    let channels: Vec<String> = channels.collect::<Result<_, _>>().map_err(failed)?;
+    let mut statement = tx.prepare_cached(query).map_err(unreadable)?;
+    let channels = statement.query_map([alert.id().to_string()], |row| row.get(0)).map_err(unreadable)?;
+    let channels: Vec<String> = channels.collect::<Result<_, _>>().map_err(unreadable)?;
     channels.iter().try_for_each(|channel| enqueue(tx, channel, alert).map(drop))
 }
 
@@ -144,7 +143,7 @@ pub fn enqueue_repeat(tx: &Transaction<'_>, channel: &str, alert: &Alert) -> Res
                  WHERE channel = ?1 AND alert_id = ?2 AND state = 'firing' HAVING count(*) > 0";
     let found: rusqlite::Result<(i64, bool)> =
         tx.query_row(query, params![channel, alert.id().to_string()], |row| Ok((row.get(0)?, row.get(1)?)));
-    match found.optional().map_err(|error| failed("cannot read the outbox", &error))? {
+    match found.optional().map_err(unreadable)? {
         Some((last, false)) => insert(tx, channel, alert, last + 1),
         _ => Ok(Enqueued::NoPage),
     }
@@ -155,7 +154,7 @@ fn was_paged(db: &Connection, channel: &str, alert: &Alert) -> Result<bool> {
     let query = "SELECT EXISTS (SELECT 1 FROM outbox WHERE channel = ?1 AND alert_id = ?2 AND state = 'firing'
                  AND (outcome IS NULL OR outcome = 'sent' OR is_unclear))";
     let found = db.query_row(query, params![channel, alert.id().to_string()], |row| row.get(0));
-    found.map_err(|error| failed("cannot read the outbox", &error))
+    found.map_err(unreadable)
 }
 
 /// Stores the resolve of an alert whose firing did not arrive as skipped, if the channel has rows of the alert.
@@ -165,7 +164,7 @@ fn skip(tx: &Transaction<'_>, channel: &str, alert: &Alert) -> Result<Enqueued> 
                   SELECT ?1, ?2, ?3, 0, ?4, ?5, ?6 WHERE EXISTS (SELECT 1 FROM outbox WHERE channel = ?1 AND alert_id = ?2)
                   ON CONFLICT DO NOTHING";
     let values = params![channel, id, alert.state.name(), row, DeliveryOutcome::Skipped.name(), now];
-    tx.execute(insert, values).map_err(|error| failed("cannot write the outbox", &error))?;
+    tx.execute(insert, values).map_err(unwritable)?;
     Ok(Enqueued::NoPage)
 }
 
@@ -174,7 +173,7 @@ fn insert(tx: &Transaction<'_>, channel: &str, alert: &Alert, repeat: i64) -> Re
     let values = params![channel, alert.id().to_string(), alert.state.name(), repeat, row];
     let insert = "INSERT INTO outbox (channel, alert_id, state, repeat, alert) VALUES (?1, ?2, ?3, ?4, ?5)
                   ON CONFLICT DO NOTHING";
-    let inserted = tx.execute(insert, values).map_err(|error| failed("cannot write the outbox", &error))?;
+    let inserted = tx.execute(insert, values).map_err(unwritable)?;
     Ok(if inserted == 1 { Enqueued::Queued } else { Enqueued::Known })
 }
 
@@ -190,6 +189,14 @@ fn parse(row: &str) -> Result<Alert> {
     let mut builder = format::row::Builder::new(Kind::Alert);
     builder.push(row).map_err(|fault| Error::corrupt("outbox: not the row of an alert").because(fault.message))?;
     alerts::read(&builder.finish()?)?.pop().ok_or_else(|| Error::broken("a row without an alert"))
+}
+
+fn unreadable(error: rusqlite::Error) -> Error {
+    failed("cannot read the outbox", &error)
+}
+
+fn unwritable(error: rusqlite::Error) -> Error {
+    failed("cannot write the outbox", &error)
 }
 
 fn failed(what: &str, error: &rusqlite::Error) -> Error {
@@ -271,11 +278,10 @@ impl Outbox {
             FROM outbox AS o WHERE o.channel = ?1 AND o.outcome IS NULL AND o.due_at <= ?2 AND NOT {WAITS}
             ORDER BY EXISTS (SELECT 1 FROM outbox_recipients AS r WHERE r.id = o.id), o.id LIMIT 1"
         );
-        let failed = |error: rusqlite::Error| failed("cannot read the outbox", &error);
-        let mut statement = self.db.prepare_cached(&query).map_err(failed)?;
-        let mut rows = statement.query(params![self.channel, now]).map_err(failed)?;
-        let Some(row) = rows.next().map_err(failed)? else { return self.later() };
-        let (id, text): (i64, String) = (row.get(0).map_err(failed)?, row.get(1).map_err(failed)?);
+        let mut statement = self.db.prepare_cached(&query).map_err(unreadable)?;
+        let mut rows = statement.query(params![self.channel, now]).map_err(unreadable)?;
+        let Some(row) = rows.next().map_err(unreadable)? else { return self.later() };
+        let (id, text): (i64, String) = (row.get(0).map_err(unreadable)?, row.get(1).map_err(unreadable)?);
         let alert = match parse(&text) {
             Ok(alert) => alert,
             Err(error) => {
@@ -284,24 +290,27 @@ impl Outbox {
                 return Ok(Next::Unreadable(error));
             }
         };
-        let repeat = row.get(2).map_err(failed)?;
+        let repeat = row.get(2).map_err(unreadable)?;
         let recipients = self.recipients(id, &alert)?;
         let due = Due {
             id,
             notification: Notification { alert, row: text, repeat, recipients },
-            attempts: row.get(3).map_err(failed)?,
-            tried_at: row.get(4).map_err(failed)?,
-            firing_never_arrived: row.get(5).map_err(failed)?,
+            attempts: row.get(3).map_err(unreadable)?,
+            tried_at: row.get(4).map_err(unreadable)?,
+            firing_never_arrived: row.get(5).map_err(unreadable)?,
         };
         Ok(Next::Due(Box::new(due)))
     }
 
     /// Returns the recipients of the next attempt of a notification.
     fn recipients(&self, id: i64, alert: &Alert) -> Result<Recipients> {
-        let failed = |error: rusqlite::Error| failed("cannot read the outbox", &error);
         let list = |query: &str, values: &[&dyn ToSql]| -> Result<Vec<String>> {
-            let mut statement = self.db.prepare_cached(query).map_err(failed)?;
-            statement.query_map(values, |row| row.get(0)).map_err(failed)?.collect::<Result<_, _>>().map_err(failed)
+            let mut statement = self.db.prepare_cached(query).map_err(unreadable)?;
+            statement
+                .query_map(values, |row| row.get(0))
+                .map_err(unreadable)?
+                .collect::<Result<_, _>>()
+                .map_err(unreadable)
         };
         let of_earlier = "
             SELECT DISTINCT r.recipient FROM outbox AS e JOIN outbox_recipients AS r ON r.id = e.id
@@ -316,10 +325,7 @@ impl Outbox {
     fn later(&self) -> Result<Next> {
         let query =
             format!("SELECT min(o.due_at) FROM outbox AS o WHERE o.channel = ?1 AND o.outcome IS NULL AND NOT {WAITS}");
-        let first: Option<i64> = self
-            .db
-            .query_row(&query, [&self.channel], |row| row.get(0))
-            .map_err(|error| failed("cannot read the outbox", &error))?;
+        let first: Option<i64> = self.db.query_row(&query, [&self.channel], |row| row.get(0)).map_err(unreadable)?;
         Ok(first.map_or(Next::Idle, Next::Later))
     }
 
@@ -342,8 +348,7 @@ impl Outbox {
         let Retry { tried_at, due_at, cause, is_unclear, waiting } = *retry;
         // Stores the waiting recipients and the next attempt in one transaction; otherwise an attempt after a crash
         // would go to all recipients again.
-        let failed = |error: rusqlite::Error| failed("cannot write the outbox", &error);
-        let tx = self.db.unchecked_transaction().map_err(failed)?;
+        let tx = self.db.unchecked_transaction().map_err(unwritable)?;
         let update =
             "UPDATE outbox SET attempts = attempts + 1, tried_at = coalesce(tried_at, ?2), due_at = ?3, cause = ?4,
                       is_unclear = is_unclear OR ?5 WHERE id = ?1";
@@ -355,16 +360,15 @@ impl Outbox {
             let insert = "INSERT INTO outbox_recipients (id, recipient) VALUES (?1, ?2) ON CONFLICT DO NOTHING";
             self.execute(insert, params![due.id, recipient])?;
         }
-        tx.commit().map_err(failed)
+        tx.commit().map_err(unwritable)
     }
 
     /// Returns the number of notifications without an outcome, of every channel that has some.
     pub fn due_by_channel(&self) -> Result<Vec<(String, u64)>> {
-        let failed = |error: rusqlite::Error| failed("cannot read the outbox", &error);
         let query = "SELECT channel, count(*) FROM outbox WHERE outcome IS NULL GROUP BY channel ORDER BY channel";
-        let mut statement = self.db.prepare(query).map_err(failed)?;
+        let mut statement = self.db.prepare(query).map_err(unreadable)?;
         let count = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get::<_, i64>(1)?.unsigned_abs()));
-        statement.query_map([], count).map_err(failed)?.collect::<Result<_, _>>().map_err(failed)
+        statement.query_map([], count).map_err(unreadable)?.collect::<Result<_, _>>().map_err(unreadable)
     }
 
     /// Deletes the notifications of alerts that ended long ago, old repeats of alerts that fire, and the recipients of
@@ -388,8 +392,7 @@ impl Outbox {
     }
 
     fn execute(&self, sql: &str, values: impl rusqlite::Params) -> Result<usize> {
-        let failed = |error: rusqlite::Error| failed("cannot write the outbox", &error);
-        self.db.prepare_cached(sql).map_err(failed)?.execute(values).map_err(failed)
+        self.db.prepare_cached(sql).map_err(unwritable)?.execute(values).map_err(unwritable)
     }
 }
 

@@ -10,11 +10,12 @@
 use crate::clock::Clock;
 use crate::console::Console;
 use crate::counts::counted;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::notify::channel::{Attempt, Missed};
 use crate::notify::channels::{Channel, Channels};
 use crate::notify::outbox::{DeliveryOutcome, Due, Next, Outbox, Retry};
 use crate::notify::pace::{Limiter, pause};
+use crate::thread;
 use crate::time::rounded;
 use crate::time::{SECOND, format_instant};
 use std::collections::BTreeMap;
@@ -119,8 +120,7 @@ impl Sender {
                 // The send fails if the owner no longer waits.
                 _ = end.send(());
             };
-            let spawned = std::thread::Builder::new().name(name).spawn(run);
-            spawned.map_err(|error| Error::io("a thread", &error))?;
+            thread::spawn(&name, run)?;
         }
         Ok(Self { shared, ended, threads, outbox })
     }

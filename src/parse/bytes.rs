@@ -23,6 +23,12 @@ impl<'a> Cursor<'a> {
         take(&mut self.rest, count)
     }
 
+    /// Reads a number of variable length.
+    #[inline]
+    pub fn varint(&mut self) -> Option<u64> {
+        varint(&mut self.rest).ok()
+    }
+
     /// Reads a number of variable length that may be negative.
     #[inline]
     pub fn zigzag(&mut self) -> Option<i64> {

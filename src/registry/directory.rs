@@ -17,7 +17,7 @@
 //! one wins, the other lists again. An existing file is never changed.
 
 use super::{Registration, Registry, conflicts};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::parse::query::unescaped;
 use crate::schema::AVRO;
 use crate::schema::level::Level;
@@ -189,7 +189,7 @@ impl Registry for Directory {
                 return Ok(Registration::Added(number));
             }
         }
-        Err(Error::new(ErrorKind::Unavailable, format!("subject '{subject}': too many concurrent registrations")))
+        Err(Error::unavailable(format!("subject '{subject}': too many concurrent registrations")))
     }
 }
 

@@ -1,6 +1,7 @@
 //! Tests the directory registry: names, the compatibility check, and concurrent registrars.
 
 use super::*;
+use crate::error::ErrorKind;
 use tempfile::TempDir;
 
 const V1: &str = r#"{"type":"record","name":"R","fields":[{"name":"a","type":"int"}]}"#;

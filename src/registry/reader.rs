@@ -5,7 +5,7 @@
 //! latest version is looked up when a writer's schema first occurs.
 
 use super::confluent::{Confluent, SchemaKey, Strategy};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::schema::language::{self, Schema, SchemaText};
 use crate::schema::subject::{Lookup, Version};
 use std::borrow::Cow;
@@ -140,7 +140,7 @@ pub fn version(registry: &Confluent, subject: &str, number: Option<u32>) -> Resu
         Lookup::Useless(why) => {
             return Err(Error::config(format!("{}: subject '{subject}'", registry.name())).because(why));
         }
-        Lookup::Unavailable(cause) => return Err(Error::new(ErrorKind::Unavailable, cause.as_ref())),
+        Lookup::Unavailable(cause) => return Err(Error::unavailable(cause.as_ref())),
     };
     let version = match number {
         Some(number) => found.version(number),
@@ -162,7 +162,7 @@ pub fn by_id(registry: &Confluent, id: u32) -> Result<Arc<dyn Schema>> {
         }
         Lookup::Unknown => Err(Error::config(format!("{}: unknown schema id {id}", registry.name()))),
         Lookup::Useless(why) => Err(Error::config(format!("schema id {id}: {why}"))),
-        Lookup::Unavailable(cause) => Err(Error::new(ErrorKind::Unavailable, cause.as_ref())),
+        Lookup::Unavailable(cause) => Err(Error::unavailable(cause.as_ref())),
     }
 }
 

@@ -10,6 +10,7 @@
 use super::Run;
 use super::io::Io;
 use crate::error::{Error, Result};
+use crate::thread;
 use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -68,8 +69,7 @@ impl<T: 'static> Worker<T> {
                 done.fetch_sub(1, Ordering::AcqRel);
             }
         };
-        let thread = std::thread::Builder::new().name("output".to_owned()).spawn(work);
-        let thread = thread.map_err(|error| Error::io("a thread", &error))?;
+        let thread = thread::spawn("output", work)?;
         is_open.recv().unwrap_or_else(|_| Err(ended()))?;
         Ok(Self(Place::Thread { jobs: Some(jobs), thread: Some(thread), waiting }))
     }

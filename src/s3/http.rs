@@ -16,7 +16,6 @@ use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use ureq::http::{Request, Response};
-use ureq::tls::TlsConfig;
 use ureq::{Agent, SendBody};
 
 /// Maximum bytes of an answer in memory.
@@ -142,11 +141,8 @@ impl S3Http {
     pub fn try_new(address: Arc<S3Address>) -> Result<Self> {
         let timeouts = address.location.timeouts()?;
         let ca = address.location.options.get("ca").map(String::as_str);
-        let tls = match (ca, address.server.starts_with("https:")) {
-            // Plain HTTP reads no certificates.
-            (None, false) => TlsConfig::default(),
-            _ => https::tls(ca).map_err(|error| error.at(address.to_string()))?,
-        };
+        let tls =
+            https::tls(ca, address.server.starts_with("https:")).map_err(|error| error.at(address.to_string()))?;
         let config = Agent::config_builder()
             .http_status_as_error(false)
             .max_redirects(0)

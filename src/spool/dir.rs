@@ -11,7 +11,7 @@
 
 use super::dedup::{DedupLimits, KEYS_WINDOW};
 use super::segment;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::metrics::{Metrics, SPOOL};
 use crate::storage::access;
 use crate::storage::disk::{PRIVATE_DIRECTORY, PRIVATE_FILE, failed, found};
@@ -371,7 +371,7 @@ fn claim(lock: &File, path: &Path) -> Result<()> {
     match flock(lock, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => Ok(()),
         Err(rustix::io::Errno::WOULDBLOCK) => {
-            Err(Error::new(ErrorKind::Fenced, format!("{}: another run has locked this spool", path.display())))
+            Err(Error::fenced(format!("{}: another run has locked this spool", path.display())))
         }
         Err(errno) => Err(failed(path)(errno.into())),
     }

@@ -25,19 +25,6 @@ const RECORD_MIN: usize = 9;
 /// Maximum size of a body in bytes.
 pub const BODY_MAX: usize = 256 << 20;
 
-/// Error types; their index is their code in an entry. Append only.
-const TYPES: [ErrorType; 9] = [
-    ErrorType::ParseError,
-    ErrorType::EnvelopeError,
-    ErrorType::TimestampError,
-    ErrorType::FutureTimestampError,
-    ErrorType::UnknownSchemaError,
-    ErrorType::SchemaValidationError,
-    ErrorType::TooLargeError,
-    ErrorType::AggregationError,
-    ErrorType::SinkError,
-];
-
 /// Bits of a record's flags: its outcome, and which fields follow.
 const OUTCOME: u8 = 0b11;
 const HAS_ID: u8 = 1 << 2;
@@ -106,7 +93,7 @@ fn put_record(out: &mut Vec<u8>, record: &Record) {
     put(out, &record.source);
     out.extend_from_slice(record.event_id.as_ref().map_or(&[], |id| &id[..]));
     if let Some(fault) = record.fault() {
-        let code = TYPES.iter().position(|known| *known == fault.error_type).unwrap_or(0);
+        let code = ErrorType::ALL.iter().position(|known| *known == fault.error_type).unwrap_or(0);
         let truncated = if fault.original_length.is_some() { IS_TRUNCATED } else { 0 };
         out.push(u8::try_from(code).unwrap_or(0) | truncated);
         if let Some(length) = fault.original_length {
@@ -193,7 +180,7 @@ fn slice<'a>(rest: &mut Cursor<'a>) -> Option<&'a [u8]> {
 }
 
 fn text(rest: &mut Cursor<'_>) -> Option<String> {
-    std::str::from_utf8(slice(rest)?).ok().map(str::to_owned)
+    str::from_utf8(slice(rest)?).ok().map(str::to_owned)
 }
 
 fn record(body: &Bytes, rest: &mut Cursor<'_>) -> Option<Record> {
@@ -202,7 +189,7 @@ fn record(body: &Bytes, rest: &mut Cursor<'_>) -> Option<Record> {
         return None;
     }
     let payload = body.slice_ref(slice(rest)?);
-    let source = slice(rest).filter(|source| std::str::from_utf8(source).is_ok())?;
+    let source = slice(rest).filter(|source| str::from_utf8(source).is_ok())?;
     let event_id = if flags & HAS_ID == 0 { None } else { Some(rest.array()?) };
     let has_fault = flags & (HAS_FAULT | HAS_SPOOL_FAULT) != 0;
     let outcome = match (flags & OUTCOME, has_fault) {
@@ -216,7 +203,7 @@ fn record(body: &Bytes, rest: &mut Cursor<'_>) -> Option<Record> {
 
 fn fault(rest: &mut Cursor<'_>) -> Option<Fault> {
     let code: u8 = rest.le()?;
-    let error_type = *TYPES.get(usize::from(code & !IS_TRUNCATED))?;
+    let error_type = *ErrorType::ALL.get(usize::from(code & !IS_TRUNCATED))?;
     let original_length = if code & IS_TRUNCATED == 0 { None } else { Some(rest.le()?) };
     Some(Fault { original_length, ..Fault::new(error_type, text(rest)?) })
 }

@@ -9,7 +9,7 @@ fn read(bytes: &[u8], seed: u64) -> Option<Entry> {
 }
 
 fn fault() -> impl Strategy<Value = Fault> {
-    (0..TYPES.len(), ".{0,20}").prop_map(|(code, message)| Fault::new(TYPES[code], message))
+    (0..ErrorType::ALL.len(), ".{0,20}").prop_map(|(code, message)| Fault::new(ErrorType::ALL[code], message))
 }
 
 fn record() -> impl Strategy<Value = Record> {

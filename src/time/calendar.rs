@@ -15,6 +15,9 @@ pub const EARLIEST: i64 = -62_135_596_800 * SECOND;
 /// 9999-12-31T23:59:59.999999Z (µs), the last instant that RFC 3339 can represent.
 pub const LATEST: i64 = 253_402_300_800 * SECOND - 1;
 
+/// The names of the months.
+pub const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+
 /// Whether an instant (µs) is within the years 1 to 9999, UTC: only these are read and written.
 #[inline]
 pub fn is_in_calendar(micros: i64) -> bool {

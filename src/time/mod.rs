@@ -24,7 +24,7 @@ pub mod stamp;
 mod zone;
 
 pub use calendar::{
-    CivilDate, DAY, EARLIEST, HOUR, LATEST, MILLISECOND, MINUTE, SECOND, civil_from_days, days_from_civil,
+    CivilDate, DAY, EARLIEST, HOUR, LATEST, MILLISECOND, MINUTE, MONTHS, SECOND, civil_from_days, days_from_civil,
     is_in_calendar,
 };
 pub use duration::{format_duration, parse_duration, rounded};

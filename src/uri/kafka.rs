@@ -75,7 +75,7 @@ pub struct KeptPosition {
 }
 
 /// The parsed options.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Options {
     /// The consumer group that stores offsets.
     pub group: Option<String>,
@@ -101,25 +101,6 @@ pub struct Options {
     pub wait: OutageLimit,
     /// Settings of librdkafka.
     pub settings: Vec<(String, String)>,
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Self {
-            group: None,
-            form: None,
-            schemas: None,
-            schema_id: None,
-            reader: None,
-            key: None,
-            start: None,
-            end: None,
-            partitions: None,
-            skips_gaps: false,
-            wait: OutageLimit::Usual,
-            settings: vec![],
-        }
-    }
 }
 
 /// The names of all options, for the error message.

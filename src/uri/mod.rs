@@ -71,8 +71,7 @@ impl Uri {
             let path = path.strip_prefix(b"//").unwrap_or(path);
             return Ok(Uri::File(FileName::from(OsStr::from_bytes(path))));
         }
-        let scheme =
-            bytes.iter().position(|byte| *byte == b':').and_then(|end| std::str::from_utf8(&bytes[..end]).ok());
+        let scheme = bytes.iter().position(|byte| *byte == b':').and_then(|end| str::from_utf8(&bytes[..end]).ok());
         match scheme
             .filter(|scheme| is_scheme(scheme) && (SCHEMES.contains(scheme) || store::by_scheme(scheme).is_some()))
         {

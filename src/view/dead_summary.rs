@@ -10,10 +10,9 @@ use crate::parse::printable::clean;
 use crate::time::format_instant;
 use ahash::AHashMap;
 use arrow::array::{ArrayRef, AsArray, BinaryArray, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
-use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef, TimestampMicrosecondType};
+use arrow::datatypes::{Int64Type, TimestampMicrosecondType};
 use regex::Regex;
 use std::borrow::Cow;
-use std::collections::HashMap;
 use std::sync::{Arc, LazyLock};
 
 /// Maximum number of groups; later dead letters are summed up together.
@@ -130,26 +129,6 @@ impl DeadSummary {
         groups
     }
 
-    /// Returns the schema of [`DeadSummary::rows`].
-    pub fn schema() -> SchemaRef {
-        let text = |name: &str| Field::new(name, DataType::Utf8, false);
-        let instant = |name: &str| Field::new(name, crate::kind::instant_type(), false);
-        let fields = vec![
-            text("error_type"),
-            text("source_topic"),
-            text("stage"),
-            Field::new("letters", DataType::Int64, false),
-            text("message"),
-            text("first_partition"),
-            Field::new("first_offset", DataType::Int64, false),
-            instant("first_failed_at"),
-            instant("last_failed_at"),
-            text("sample_message"),
-            text("sample_payload"),
-        ];
-        Arc::new(Schema::new_with_metadata(fields, HashMap::new()))
-    }
-
     /// Returns one row per group, those with most dead letters first.
     pub fn rows(&self) -> Result<RecordBatch> {
         let groups = self.sorted();
@@ -163,20 +142,19 @@ impl DeadSummary {
             let values = groups.iter().map(|group| of(group)).collect::<Vec<_>>();
             Arc::new(TimestampMicrosecondArray::from(values).with_timezone("UTC"))
         };
-        let columns = vec![
-            text(|group| &group.key.error_type),
-            text(|group| &group.key.origin),
-            text(|group| &group.key.stage),
-            number(|group| group.letters),
-            text(|group| &group.key.message),
-            text(|group| &group.partition),
-            number(|group| group.offset),
-            instant(|group| group.first),
-            instant(|group| group.last),
-            text(|group| &group.message),
-            text(|group| &group.payload),
-        ];
-        Ok(RecordBatch::try_new(Self::schema(), columns)?)
+        Ok(RecordBatch::try_from_iter([
+            ("error_type", text(|group| &group.key.error_type)),
+            ("source_topic", text(|group| &group.key.origin)),
+            ("stage", text(|group| &group.key.stage)),
+            ("letters", number(|group| group.letters)),
+            ("message", text(|group| &group.key.message)),
+            ("first_partition", text(|group| &group.partition)),
+            ("first_offset", number(|group| group.offset)),
+            ("first_failed_at", instant(|group| group.first)),
+            ("last_failed_at", instant(|group| group.last)),
+            ("sample_message", text(|group| &group.message)),
+            ("sample_payload", text(|group| &group.payload)),
+        ])?)
     }
 
     /// Returns the summary as text for a terminal `width` cells wide: a line per group, then one sample of each.

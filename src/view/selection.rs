@@ -416,12 +416,11 @@ pub fn default_names(kind: Kind, first: &RecordBatch, defaulted: DefaultedFields
 }
 
 fn event_names(first: &RecordBatch, defaulted: DefaultedFields) -> Vec<Name> {
-    let has_user = first.column_by_name("user_id").is_some_and(|users| users.null_count() < users.len());
     let shown = [
         ("event_time", has_time(first)),
         ("source", !defaulted.source),
         ("event_type", !defaulted.event_type),
-        ("user_id", has_user),
+        ("user_id", has_values(first, column::USER_ID)),
         ("properties", !defaulted.event_type),
     ];
     let mut names: Vec<Name> = shown.iter().filter(|(_, shown)| *shown).map(|(name, _)| Name::column(*name)).collect();

@@ -50,7 +50,10 @@ const LAYERS: [&[&str]; 13] = [
         "replay",
     ],
     &["backfill"],
-    &["clock", "secret", "console", "metrics", "service", "stop", "client", "registry", "s3", "storage", "store"],
+    &[
+        "clock", "secret", "console", "metrics", "service", "stop", "client", "registry", "s3", "storage", "store",
+        "thread",
+    ],
     &["notify"],
     &["run"],
     &["checkpoint"],

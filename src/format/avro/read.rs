@@ -13,7 +13,7 @@ use std::fs::File;
 use std::io::{BufReader, Read};
 
 /// The magic of a file.
-pub(super) const MAGIC: &[u8] = b"Obj\x01";
+pub const MAGIC: &[u8] = b"Obj\x01";
 /// Maximum bytes of a decompressed block; writers use about 64 KiB.
 const BLOCK_MAX: u64 = 256 << 20;
 /// Maximum bytes of text returned at once.
@@ -22,7 +22,7 @@ const TEXT_BYTES: usize = 512 << 10;
 const EMPTY_MAX: u64 = 1_000_000;
 
 /// Opens a container file.
-pub(super) fn open(file: File, _: Limits) -> Result<Opened> {
+pub fn open(file: File, _: Limits) -> Result<Opened> {
     let size = file.metadata().map_err(|error| Error::io("cannot read", &error))?.len();
     let mut source = Source { reader: BufReader::with_capacity(128 << 10, file), byte: 0, size };
     let header = FileHeader::read(&mut source)?;

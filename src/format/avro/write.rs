@@ -3,10 +3,10 @@
 use super::read::MAGIC;
 use crate::avro::binary::{write_bytes, write_long};
 use crate::error::{Error, Result};
+use crate::format::container::with_types;
 use crate::format::{Encoder, cell, jsonl};
 use crate::kind::{KIND_KEY, Kind};
-use arrow::array::{ArrayRef, RecordBatch};
-use arrow::compute::cast;
+use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use arrow_avro::schema::AvroSchema;
 use arrow_avro::writer::EncodedRows;
@@ -19,14 +19,14 @@ use std::sync::Arc;
 const BLOCK_ROWS: usize = 4_096;
 
 /// Writes a container file.
-pub(super) struct Writer {
+pub struct Writer {
     rows: RowEncoder,
     sync: [u8; 16],
     header: Vec<u8>,
 }
 
 impl Writer {
-    pub(super) fn try_new(schema: &Schema) -> Result<Self> {
+    pub fn try_new(schema: &Schema) -> Result<Self> {
         let rows = RowEncoder::try_new(schema, None)?;
         let sync = xxhash_rust::xxh3::xxh3_128(rows.text().as_bytes()).to_be_bytes();
         let header = header(rows.text(), Kind::of(schema), &sync);
@@ -73,10 +73,7 @@ impl RowEncoder {
 
     /// Encodes the rows of a batch, one after another.
     pub fn encode(&mut self, batch: &RecordBatch) -> Result<EncodedRows> {
-        let columns = batch.columns().iter().zip(self.schema.fields());
-        let columns: Result<Vec<ArrayRef>, _> =
-            columns.map(|(column, field)| cast(column, field.data_type())).collect();
-        let batch = RecordBatch::try_new(self.schema.clone(), columns?)?;
+        let batch = with_types(batch, &self.schema)?;
         self.encoder.encode(&batch).map_err(|error| Error::broken("avro").because(error))?;
         Ok(self.encoder.flush())
     }

@@ -7,7 +7,7 @@ use parquet::arrow::{ARROW_SCHEMA_META_KEY, ProjectionMask, parquet_to_arrow_sch
 use parquet::file::metadata::ParquetMetaData;
 
 /// Returns `error`, which reading the schema gave, with the column whose type cannot be read, if one is found.
-pub(super) fn at_column(error: Error, metadata: &ParquetMetaData) -> Error {
+pub fn at_column(error: Error, metadata: &ParquetMetaData) -> Error {
     match of_arrow(metadata) {
         Some(found) => found,
         None => match of_parquet(metadata) {

@@ -45,7 +45,7 @@ impl ChosenColumn {
 }
 
 /// The columns of the properties of a file.
-pub(super) struct PropertyColumns {
+pub struct PropertyColumns {
     /// The schema of the file.
     schema: SchemaRef,
     types: Vec<ValueType>,
@@ -56,7 +56,7 @@ pub(super) struct PropertyColumns {
 
 impl PropertyColumns {
     /// Chooses the columns by the first rows of a file whose schema without these columns is `schema`.
-    pub(super) fn choose(schema: &SchemaRef, sample: &[RecordBatch]) -> Self {
+    pub fn choose(schema: &SchemaRef, sample: &[RecordBatch]) -> Self {
         let mut found: BTreeMap<String, TypeCounts> = BTreeMap::new();
         let mut predictor = KeyPredictor::default();
         for object in sample.iter().flat_map(|batch| properties(batch).iter().flatten()) {
@@ -95,12 +95,12 @@ impl PropertyColumns {
         Self { schema, types, index, predictor: KeyPredictor::default() }
     }
 
-    pub(super) fn schema(&self) -> &SchemaRef {
+    pub fn schema(&self) -> &SchemaRef {
         &self.schema
     }
 
     /// Moves the properties that have a column into it.
-    pub(super) fn split(&mut self, batch: &RecordBatch) -> Result<RecordBatch> {
+    pub fn split(&mut self, batch: &RecordBatch) -> Result<RecordBatch> {
         let objects = properties(batch);
         let mut builders: Vec<ValueBuilder> = self.types.iter().map(|kind| ValueBuilder::new(*kind)).collect();
         let mut rest = StringBuilder::with_capacity(objects.len(), 0);

@@ -15,7 +15,7 @@ const DEPTH_MAX: u32 = 32;
 
 /// Whether no list in the footer declares more elements than there are bytes for. A file without a footer is sound: the
 /// library reports it.
-pub(super) fn is_sound(file: &mut File, size: u64) -> io::Result<bool> {
+pub fn is_sound(file: &mut File, size: u64) -> io::Result<bool> {
     let Some(tail) = size.checked_sub(TAIL) else { return Ok(true) };
     let mut end = [0; TAIL as usize];
     file.seek(SeekFrom::Start(tail))?;
@@ -31,21 +31,21 @@ pub(super) fn is_sound(file: &mut File, size: u64) -> io::Result<bool> {
 }
 
 /// The sizes in the header of a page.
-pub(super) struct PageHeader {
+pub struct PageHeader {
     /// Bytes of the header itself.
-    pub(super) length: u64,
+    pub length: u64,
     /// Bytes of the page in the file.
-    pub(super) packed: u64,
+    pub packed: u64,
     /// Bytes of the decompressed page.
-    pub(super) unpacked: u64,
+    pub unpacked: u64,
     /// Number of values in the page, nulls and empty lists included.
-    pub(super) values: u64,
+    pub values: u64,
     /// Whether they are the values of a dictionary.
-    pub(super) is_dictionary: bool,
+    pub is_dictionary: bool,
 }
 
 /// Parses the header of the page at the start of `bytes`; `None` if they do not contain all of it.
-pub(super) fn page_header(bytes: &[u8]) -> Option<PageHeader> {
+pub fn page_header(bytes: &[u8]) -> Option<PageHeader> {
     let (mut rest, mut field) = (bytes, 0i64);
     let [mut unpacked, mut packed, mut values] = [0; 3];
     let mut is_dictionary = false;
@@ -155,11 +155,11 @@ fn byte(bytes: &mut &[u8]) -> Option<u8> {
 }
 
 /// Removes the first `count` bytes.
-pub(super) fn take<'a>(bytes: &mut &'a [u8], count: u64) -> Option<&'a [u8]> {
+pub fn take<'a>(bytes: &mut &'a [u8], count: u64) -> Option<&'a [u8]> {
     bytes::take(bytes, usize::try_from(count).ok()?)
 }
 
 /// Reads a number in groups of seven bits.
-pub(super) fn number(bytes: &mut &[u8]) -> Option<u64> {
+pub fn number(bytes: &mut &[u8]) -> Option<u64> {
     bytes::varint(bytes).ok()
 }

@@ -34,7 +34,7 @@ struct LeafTypes<'a> {
 }
 
 /// Returns how the columns of a file are read; `known` has the types that the library suggests.
-pub(super) fn levels(known: &ArrowReaderMetadata) -> Result<FieldLevels> {
+pub fn levels(known: &ArrowReaderMetadata) -> Result<FieldLevels> {
     let metadata: &ParquetMetaData = known.metadata();
     let columns = metadata.file_metadata().schema_descr();
     let mut keys = metadata.file_metadata().key_value_metadata().into_iter().flatten().map(|pair| &pair.key);

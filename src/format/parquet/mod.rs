@@ -25,7 +25,7 @@ pub use writer::{FileLayout, RowWriter, check_columns, parse_columns};
 
 use self::column_types::at_column;
 use self::page::Checked;
-use super::container::{ContainerRows, foreign_names, own_schema};
+use super::container::opened;
 use super::definition::{ColumnBatches, EncodeOptions, Encoder, Format, InputForm, Limits, Opened};
 use super::typed::encoder;
 use crate::error::guarded;
@@ -63,10 +63,7 @@ fn corrupt(error: impl std::fmt::Display) -> Error {
 
 fn open(file: File, limits: Limits) -> Result<Opened> {
     let (schema, rows) = batches(file, limits)?;
-    let own = own_schema(&schema);
-    let rows = Box::new(ContainerRows::new(rows, own.clone(), limits));
-    let names = foreign_names(schema.fields().iter().map(|field| field.name().as_str()), own.as_ref());
-    Ok(Opened { schema: own, names, is_text: false, rows })
+    Ok(opened(&schema, rows, limits))
 }
 
 /// Opens a file to read its columns.

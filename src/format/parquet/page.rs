@@ -22,14 +22,14 @@ use std::os::unix::fs::FileExt;
 use std::sync::{Arc, Mutex};
 
 /// The row groups of a file whose pages are checked.
-pub(super) struct Checked {
+pub struct Checked {
     file: Arc<File>,
     metadata: Arc<ParquetMetaData>,
     ratio: Arc<Mutex<Ratio>>,
 }
 
 impl Checked {
-    pub(super) fn new(file: File, metadata: Arc<ParquetMetaData>, ratio: Ratio) -> Self {
+    pub fn new(file: File, metadata: Arc<ParquetMetaData>, ratio: Ratio) -> Self {
         Self { file: Arc::new(file), metadata, ratio: Arc::new(Mutex::new(ratio)) }
     }
 }

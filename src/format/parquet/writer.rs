@@ -16,7 +16,7 @@ use parquet::schema::types::ColumnPath;
 use std::io::Write;
 
 /// Maximum rows of a row group. The rows of the first one decide about columns.
-pub(super) const ROW_GROUP_ROWS: usize = SAMPLE_ROWS;
+pub const ROW_GROUP_ROWS: usize = SAMPLE_ROWS;
 
 /// The layout of a Parquet file.
 #[derive(Clone, Copy, Debug)]

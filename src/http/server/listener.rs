@@ -11,6 +11,7 @@ use super::token::Tokens;
 use crate::error::{Error, Result};
 use crate::run::Run;
 use crate::stop::Stop;
+use crate::thread;
 use crate::uri::http::Address;
 use futures_util::future::{Either, select};
 use hyper::Request;
@@ -142,7 +143,7 @@ impl<A: Application> Server<A> {
             runtime.shutdown_background();
         };
         // If no thread can be started, connections are closed at once.
-        let _ = std::thread::Builder::new().name("drain".to_owned()).spawn(finish);
+        let _ = thread::spawn("drain", finish);
     }
 }
 
@@ -154,8 +155,7 @@ fn close_on_signal<A: Application>(state: Arc<ServerState<A>>, stop: Stop) -> Re
             state.close();
         }
     };
-    let spawned = std::thread::Builder::new().name("signal".to_owned()).spawn(wait);
-    spawned.map(|_| ()).map_err(|error| Error::io("a thread", &error))
+    thread::spawn("signal", wait).map(drop)
 }
 
 impl<A: Application> Drop for Server<A> {

@@ -5,6 +5,9 @@ use crate::metrics::MEDIA_TYPE;
 use hyper::StatusCode;
 use std::time::Duration;
 
+/// `Retry-After` of a request that was refused for lack of memory, by the spool, or because a schema is missing.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
 /// A response: a status, a JSON document, and when to retry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reply {
@@ -51,6 +54,12 @@ impl Reply {
     #[cold]
     pub fn later(status: StatusCode, why: &str, wait: Duration) -> Self {
         Self { retry_after: Some(wait), ..Self::refusal(status, why) }
+    }
+
+    /// Refuses a whole request that may succeed soon: 503.
+    #[cold]
+    pub fn unavailable(why: &str) -> Self {
+        Self::later(StatusCode::SERVICE_UNAVAILABLE, why, RETRY_AFTER)
     }
 
     /// Makes the response close the connection.

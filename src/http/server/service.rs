@@ -73,7 +73,7 @@ fn check_head(request: &Request<Incoming>) -> Result<(), Reply> {
 /// Whether a Host value is empty or `uri-host [":" port]` (RFC 3986, 3.2.2). A comma, which is valid in a name, is
 /// refused: intermediaries join two values with it.
 fn is_host(value: &[u8]) -> bool {
-    let Ok(text) = std::str::from_utf8(value) else { return false };
+    let Ok(text) = str::from_utf8(value) else { return false };
     let (host, port) = match text.strip_prefix('[') {
         Some(rest) => match rest.split_once(']') {
             Some((address, port)) if address.parse::<Ipv6Addr>().is_ok() => ("", port),

@@ -24,6 +24,7 @@ use crate::registry::confluent::recall::Recall;
 use crate::registry::wire::WireDecoder;
 use crate::schema::subject::Schemas;
 use crate::spool::request::{self, RecordOutcome};
+use arrow::array::RecordBatch;
 use bytes::{Bytes, BytesMut};
 use std::sync::Arc;
 
@@ -32,9 +33,7 @@ pub type OpenSchemas = dyn Fn() -> Result<(Validator, Option<Box<dyn Schemas + S
 
 /// Validates the records of one request at a time.
 pub struct RequestValidator {
-    mapper: Mapper,
-    partition_table: PartitionTable,
-    partition: u32,
+    mapper: RequestMapper,
     validator: Option<Validator>,
     schemas: Option<Box<dyn Schemas + Send>>,
     wire: Option<WireDecoder>,
@@ -71,12 +70,8 @@ impl RequestValidator {
     /// Makes a validator. Errors: schemas that cannot be opened.
     pub fn new(options: &ValidationOptions) -> Result<Self> {
         let (validator, schemas) = options.schemas.as_ref().map(|open| open()).transpose()?.unzip();
-        let mut mapper = Mapper::new(options.mapping.clone())?;
-        let (partition_table, partition) = only_partition(&options.origin, &mut mapper);
         Ok(Self {
-            mapper,
-            partition_table,
-            partition,
+            mapper: RequestMapper::new(&options.mapping, &options.origin)?,
             validator,
             schemas: schemas.flatten(),
             wire: options.registry.clone().map(WireDecoder::new),
@@ -120,12 +115,12 @@ impl RequestValidator {
         mut recall: Option<&mut Recall>,
     ) -> Result<Vec<request::Record>> {
         for index in 0..records.len() {
-            let before = self.mapper.rows();
+            let before = self.mapper.mapper.rows();
             self.record(&mut records[index], now)?;
-            if self.mapper.rows() > before {
+            if self.mapper.mapper.rows() > before {
                 self.rows.push(index);
             }
-            if self.mapper.is_full() {
+            if self.mapper.mapper.is_full() {
                 self.check_schemas(&mut records, recall.as_deref_mut())?;
             }
         }
@@ -146,7 +141,7 @@ impl RequestValidator {
         }
         if record.fault().is_some() {
             self.truncate(record);
-        } else if let Some(LastRow { event_id, is_named, source }) = self.mapper.last() {
+        } else if let Some(LastRow { event_id, is_named, source }) = self.mapper.mapper.last() {
             // Most records of a request have the same source.
             if self.source != source {
                 self.source = Bytes::copy_from_slice(source.as_bytes());
@@ -187,8 +182,7 @@ impl RequestValidator {
             Ok(text) => text,
             Err(fault) => return Ok(Some(fault)),
         };
-        let record = arriving(&text, payload, self.partition, now);
-        Ok(match self.mapper.record(record)? {
+        Ok(match self.mapper.record(&text, payload, now)? {
             Mapped::Row => None,
             Mapped::Dead(fault) => Some(fault),
             Mapped::NoTime => Some(Fault::new(ErrorType::TimestampError, "missing event time (--time)")),
@@ -201,10 +195,10 @@ impl RequestValidator {
     fn check_schemas(&mut self, records: &mut [request::Record], recall: Option<&mut Recall>) -> Result<()> {
         let Some(validator) = &mut self.validator else {
             self.rows.clear();
-            return self.mapper.clear();
+            return self.mapper.mapper.clear();
         };
         let rows = std::mem::take(&mut self.rows);
-        let Some(batch) = self.mapper.finish()?.stamp(&mut self.partition_table, None)? else { return Ok(()) };
+        let Some(batch) = self.mapper.finish()? else { return Ok(()) };
         let faults = match (recall, &mut self.schemas) {
             (Some(recall), _) => {
                 let faults = validator.check(&batch, recall)?.faults;
@@ -245,17 +239,14 @@ fn detach(records: &mut [request::Record]) {
 /// A check of events against the size limits of the outputs.
 struct SizeCheck {
     limits: Vec<RowLimit>,
-    mapper: Mapper,
-    partition_table: PartitionTable,
-    partition: u32,
+    mapper: RequestMapper,
     headers: usize,
 }
 
 impl SizeCheck {
     fn new(options: &ValidationOptions) -> Result<Self> {
-        let mut mapper = Mapper::new(options.whole.clone())?;
-        let (partition_table, partition) = only_partition(&options.origin, &mut mapper);
-        Ok(Self { limits: options.limits.clone(), mapper, partition_table, partition, headers: 0 })
+        let mapper = RequestMapper::new(&options.whole, &options.origin)?;
+        Ok(Self { limits: options.limits.clone(), mapper, headers: 0 })
     }
 
     /// Checks an event; returns the fault if no output can hold it. The row is made and measured only if its size may
@@ -266,11 +257,8 @@ impl SizeCheck {
             return Ok(None);
         }
         let Ok(text) = one_line(payload) else { return Ok(None) };
-        self.mapper.record(arriving(&text, payload, self.partition, now))?;
-        let Some(row) = self.mapper.finish()?.stamp(&mut self.partition_table, None)?.filter(|row| row.num_rows() == 1)
-        else {
-            return Ok(None);
-        };
+        self.mapper.record(&text, payload, now)?;
+        let Some(row) = self.mapper.finish()?.filter(|row| row.num_rows() == 1) else { return Ok(None) };
         let mut least = None;
         for limit in &self.limits {
             let (size, bytes) = (limit.size(&row, self.headers)?, limit.bytes());
@@ -286,19 +274,32 @@ impl SizeCheck {
     }
 }
 
-/// Turns a mapper to the only partition of the records; returns the table of partitions, and its number.
-fn only_partition(origin: &str, mapper: &mut Mapper) -> (PartitionTable, u32) {
-    let mut partition_table = PartitionTable::default();
-    let partition = partition_table.partition(origin, PARTITION);
-    mapper.turn_to(partition, (origin, PARTITION));
-    (partition_table, partition)
+/// A mapper of records that arrive over HTTP, in their only partition.
+struct RequestMapper {
+    mapper: Mapper,
+    partition_table: PartitionTable,
+    partition: u32,
 }
 
-/// Returns a record that arrives now.
-fn arriving<'a>(text: &'a str, raw: &'a [u8], partition: u32, now: i64) -> mapping::Record<'a> {
-    let arrival = Some(Arrival { at: now, is_fact: true });
-    let meta = RecordMeta { arrival, ..RecordMeta::of_file("", partition) };
-    mapping::Record { text, raw, meta, now, verdict: FutureVerdict::ByArrival }
+impl RequestMapper {
+    fn new(options: &mapping::Options, origin: &str) -> Result<Self> {
+        let (mut mapper, mut partition_table) = (Mapper::new(options.clone())?, PartitionTable::default());
+        let partition = partition_table.partition(origin, PARTITION);
+        mapper.turn_to(partition, (origin, PARTITION));
+        Ok(Self { mapper, partition_table, partition })
+    }
+
+    /// Maps a record that arrives now.
+    fn record(&mut self, text: &str, raw: &[u8], now: i64) -> Result<Mapped> {
+        let arrival = Some(Arrival { at: now, is_fact: true });
+        let meta = RecordMeta { arrival, ..RecordMeta::of_file("", self.partition) };
+        self.mapper.record(mapping::Record { text, raw, meta, now, verdict: FutureVerdict::ByArrival })
+    }
+
+    /// Takes the rows.
+    fn finish(&mut self) -> Result<Option<RecordBatch>> {
+        self.mapper.finish()?.stamp(&mut self.partition_table, None)
+    }
 }
 
 /// Maximum number of times that the bytes of a record occur in its row: as properties, raw, and as columns and key.
@@ -341,7 +342,7 @@ mod tests {
         let records = vec![event(r#"{"source":"a","event_type":"t"}"#), event("{"), event(r#"{"source":"b"}"#)];
         let records = validator.validate(records, 0, None).unwrap();
         assert_eq!(records.iter().map(|record| &record.source[..]).collect::<Vec<_>>(), [&b"a"[..], b"", b"b"]);
-        assert_eq!((validator.mapper.rows(), validator.rows.len(), validator.source.len()), (0, 0, 0));
+        assert_eq!((validator.mapper.mapper.rows(), validator.rows.len(), validator.source.len()), (0, 0, 0));
     }
 
     #[test]

@@ -75,7 +75,7 @@ pub fn elements(body: &Bytes) -> Vec<request::Record> {
 /// Makes the rejected record of a body that is not JSON, or not of the expected form.
 #[cold]
 fn no_json(body: &Bytes) -> request::Record {
-    let fault = match std::str::from_utf8(without_mark(body)) {
+    let fault = match str::from_utf8(without_mark(body)) {
         Err(error) => not_utf8(&error),
         Ok(text) if is_json(text) => Fault::new(ErrorType::ParseError, "expected an array"),
         Ok(text) => Fault::new(ErrorType::ParseError, diagnose(text)),

@@ -254,12 +254,25 @@ impl FollowedInput {
 
     /// Reads a truncated file from its start, after the incomplete last line in the buffer.
     fn restart(&mut self, at: usize, emitter: &mut RecordEmitter) -> Result<()> {
-        let file = &mut self.files[at];
-        file.close(emitter)?;
-        self.lines = self.lines.max(file.lines());
+        self.close(at, emitter)?;
+        self.files[at].restart(self.reading.splitter())
+    }
+
+    /// Reads the rest of a file in the buffer, and notes the position in the file, which is not read further.
+    fn close(&mut self, at: usize, emitter: &mut RecordEmitter) -> Result<()> {
+        self.close_buffer(at, emitter)?;
         let read = self.read_file(at, &self.files[at].bytes().metadata()?)?;
         self.closed.push(read);
-        self.files[at].restart(self.reading.splitter())
+        Ok(())
+    }
+
+    /// Reads the rest of a file in the buffer.
+    fn close_buffer(&mut self, at: usize, emitter: &mut RecordEmitter) -> Result<()> {
+        let file = &mut self.files[at];
+        file.count_from(self.lines);
+        file.close(emitter)?;
+        self.lines = self.lines.max(file.lines());
+        Ok(())
     }
 
     /// Returns the position in a file: its identity, the content and the number of lines that were read, and whether it
@@ -284,12 +297,7 @@ impl FollowedInput {
                     .console
                     .notice(format!("{name}: {files} renamed files are open; closing the oldest ones early"));
             }
-            let file = &mut self.files[at];
-            file.count_from(self.lines);
-            file.close(emitter)?;
-            self.lines = self.lines.max(file.lines());
-            let read = self.read_file(at, &self.files[at].bytes().metadata()?)?;
-            self.closed.push(read);
+            self.close(at, emitter)?;
             self.files.remove(at);
             let id = self.turns.remove(at);
             self.last = self.files.len().saturating_sub(1);
@@ -373,11 +381,8 @@ impl Input for FollowedInput {
                 (false, true) => OpenRecord::Drop,
                 (false, false) => OpenRecord::Read,
             };
-            let file = &mut self.files[at];
-            file.set_open_record(open_record);
-            file.count_from(self.lines);
-            file.close(emitter)?;
-            self.lines = self.lines.max(file.lines());
+            self.files[at].set_open_record(open_record);
+            self.close_buffer(at, emitter)?;
         }
         Ok(())
     }

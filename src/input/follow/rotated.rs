@@ -29,7 +29,7 @@ pub fn age(name: &[u8], found: &[u8]) -> Option<Age> {
     let part = behind.or_else(within)?;
     let digits: Vec<u8> = part.iter().copied().filter(u8::is_ascii_digit).collect();
     let is_generation = digits.len() <= GENERATION_DIGITS;
-    let number = std::str::from_utf8(&digits).ok().and_then(|digits| digits.parse().ok());
+    let number = str::from_utf8(&digits).ok().and_then(|digits| digits.parse().ok());
     Some(Age(Reverse(number.filter(|_| is_generation).unwrap_or(0)), bare.to_owned()))
 }
 

@@ -214,7 +214,7 @@ impl TextInput {
     pub fn close(&mut self, emitter: &mut RecordEmitter) -> Result<()> {
         let rest = &self.chunk.buffer[self.start..self.end];
         // JSON has an end of its own; a line of another format may be incomplete.
-        let is_whole = || self.rules.json && std::str::from_utf8(rest).is_ok_and(is_json);
+        let is_whole = || self.rules.json && str::from_utf8(rest).is_ok_and(is_json);
         let is_open = self.splitter.is_open();
         if self.rules.open_record != OpenRecord::Read && (is_open || !rest.is_empty() && !is_whole()) {
             let why = if is_open { "the last document is not complete" } else { "the last line has no line break" };
@@ -395,7 +395,7 @@ impl Input for TextInput {
             return Ok(());
         }
         let rest = &self.chunk.buffer[self.start..self.end];
-        if self.rules.json && std::str::from_utf8(rest).is_ok_and(is_json) {
+        if self.rules.json && str::from_utf8(rest).is_ok_and(is_json) {
             return self.take(true, emitter);
         }
         self.lines.is_torn = !rest.trim_ascii().is_empty() || self.oversized.is_some();

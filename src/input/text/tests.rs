@@ -106,7 +106,7 @@ fn model(text: &[u8]) -> Vec<Line> {
             return None;
         }
         let cut = || letter("TooLargeError", &line[..RECORD_MAX], Some(line.len() as i64));
-        match std::str::from_utf8(line) {
+        match str::from_utf8(line) {
             _ if line.len() > line_max => cut(),
             Err(_) => letter("ParseError", line, None),
             Ok(_) if line.len() > RECORD_MAX => cut(),

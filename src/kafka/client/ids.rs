@@ -4,7 +4,7 @@
 //! logs the id of a topic when it learns the id. The client is one that reads no records, because each refresh of
 //! metadata logs a line for each partition.
 
-use super::{Context, DEBUG, EVENTS, STATISTICS, Topics, count};
+use super::{Context, DEBUG, STATISTICS, Topics, count, queued_errors};
 use crate::error::Result;
 use crate::uri::topic_id::TopicId;
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -35,11 +35,9 @@ impl TopicIds {
     /// they do not answer in time.
     pub fn wait(&self, has_begun: bool) -> Result<Vec<Option<TopicId>>> {
         let (context, limit) = (self.client.context(), self.topics.address.options.wait.limit(has_begun));
-        let error = |_| self.client.poll(Duration::ZERO)?.err()?.rdkafka_error_code();
-        let drain = || (0..EVENTS).filter_map(error).collect();
         let id_of = |name: &String| {
             let exists = |timeout| count(self.client.client(), name, timeout);
-            let found = self.topics.request(context, limit, drain, exists)?;
+            let found = self.topics.request(context, limit, || queued_errors(&self.client), exists)?;
             Ok(found.and_then(|_| self.known(name)))
         };
         self.topics.address.topics.iter().map(id_of).collect()

@@ -7,7 +7,7 @@ pub mod record;
 pub mod stats;
 
 use self::record::{ProducerRecord, ReturnedRecord};
-use self::stats::{ClusterStats, Fetches, KnownBrokers, reached_ends};
+use self::stats::{ClusterStats, Fetches, KnownBrokers};
 use super::position::PartitionId;
 use crate::client::outage::trying_again;
 use crate::error::{Error, ErrorKind, Result};
@@ -165,9 +165,13 @@ impl ClientContext for Context {
         self.notes(|notes| {
             notes.brokers.note(&statistics);
             notes.stats = Some(ClusterStats::of(&statistics, &self.topics, &mut notes.fetches));
-            notes.fetches.reached = Some(reached_ends(&statistics, &self.topics));
         });
     }
+}
+
+/// Takes the errors from the event queue of a consumer.
+pub fn queued_errors(client: &BaseConsumer<Context>) -> Vec<Code> {
+    (0..EVENTS).filter_map(|_| client.poll(Duration::ZERO)?.err()?.rdkafka_error_code()).collect()
 }
 
 /// Ranks the errors of a client: a noted error is replaced only by one of at least its rank.
@@ -271,7 +275,7 @@ impl Topics {
         }
         let message = format!("{}: librdkafka has lost all brokers and finds none again", self.address);
         let cause = "a broker that had just started named no broker; the next run connects again";
-        Err(Error::new(ErrorKind::Unavailable, message).because(cause))
+        Err(Error::unavailable(message).because(cause))
     }
 
     /// Creates a client. Its settings are defaults, then `ours`, then those of the user, each overriding the ones
@@ -391,7 +395,7 @@ pub fn failed(address: &Address, what: &str, error: &KafkaError) -> Error {
 /// there again for the next run.
 #[cold]
 pub fn missing(address: &Address) -> Error {
-    let error = Error::new(ErrorKind::Unavailable, format!("{address}: reading failed"));
+    let error = Error::unavailable(format!("{address}: reading failed"));
     error.because("unknown topic or partition")
 }
 

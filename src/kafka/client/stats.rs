@@ -79,9 +79,10 @@ impl Fetches {
 }
 
 impl ClusterStats {
-    /// Extracts the facts about `topics` from `statistics`, and notes the fetch requests in `fetches`.
+    /// Extracts the facts about `topics` from `statistics`, and notes the fetch requests and the ends that were reached
+    /// in `fetches`.
     pub fn of(statistics: &Statistics, topics: &[String], fetches: &mut Fetches) -> Self {
-        let (mut ends, mut confirmed) = (ByPartition::new(), ByPartition::new());
+        let (mut ends, mut confirmed, mut reached) = (ByPartition::new(), ByPartition::new(), ByPartition::new());
         if let Some(at) = instant(statistics.ts) {
             for broker in statistics.brokers.values() {
                 fetches.note(broker.nodeid, broker.req.get("Fetch").copied().unwrap_or(0), at);
@@ -90,26 +91,25 @@ impl ClusterStats {
         for (topic, name) in topics.iter().enumerate() {
             let partitions = statistics.topics.get(name).into_iter().flat_map(|found| &found.partitions);
             // Negative partition numbers are internal queues of librdkafka.
-            for (number, partition) in partitions.filter(|(number, found)| **number >= 0 && !found.unknown) {
+            for (number, partition) in partitions.filter(|(number, _)| **number >= 0) {
+                let id = PartitionId { topic, number: *number };
+                if partition.eof_offset >= 0 {
+                    reached.insert(id, partition.eof_offset);
+                }
+                if partition.unknown {
+                    continue;
+                }
                 // Records after the last stable offset belong to open transactions.
                 let end = [partition.ls_offset, partition.hi_offset].into_iter().find(|offset| *offset >= 0);
-                let id = PartitionId { topic, number: *number };
                 ends.insert(id, end);
                 if let Some(at) = fetches.answered.get(&partition.leader).filter(|_| end.is_some()) {
                     confirmed.insert(id, *at);
                 }
             }
         }
+        fetches.reached = Some(reached);
         Self { is_up: statistics.brokers.values().any(|broker| broker.state == "UP"), ends, confirmed }
     }
-}
-
-/// Returns the offset of the last end that librdkafka has reported of each partition.
-pub fn reached_ends(statistics: &Statistics, topics: &[String]) -> ByPartition<i64> {
-    let of_topic = topics.iter().enumerate().filter_map(|(at, name)| Some((at, statistics.topics.get(name)?)));
-    let partitions = of_topic.flat_map(|(topic, found)| found.partitions.iter().map(move |found| (topic, found)));
-    let reached = partitions.filter(|(_, (number, found))| **number >= 0 && found.eof_offset >= 0);
-    reached.map(|(topic, (number, found))| (PartitionId { topic, number: *number }, found.eof_offset)).collect()
 }
 
 /// Converts a time of librdkafka's clock (µs), which is the machine's monotonic clock; `None` if it is in the future.

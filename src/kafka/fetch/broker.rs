@@ -1,6 +1,7 @@
 //! The non-blocking connection to one broker. At most one request is unanswered at a time.
 
 use super::wire::{self, LENGTH};
+use crate::thread;
 use rustix::event::{PollFd, PollFlags};
 use rustix::fs::Timespec;
 use std::io::{self, ErrorKind, Read, Write};
@@ -65,7 +66,7 @@ impl Network for Tcp {
         let (sender, receiver) = sync_channel(1);
         let host = host.to_owned();
         // Without a thread the sender is dropped, which closes the channel.
-        let _ = std::thread::Builder::new().name("connect".into()).spawn(move || {
+        let _ = thread::spawn("connect", move || {
             let _ = sender.send(connect(&host, port));
         });
         receiver
@@ -83,10 +84,8 @@ pub struct Response {
     /// The answer; the buffer may be longer, so that it can be reused.
     buffer: Vec<u8>,
     size: usize,
-    /// The generation that [`Broker::fetch`] got with the request.
-    pub generation: u64,
-    /// Whether the request had the ids of topics.
-    pub is_by_id: bool,
+    /// What [`Broker::fetch`] got with the request.
+    pub kind: FetchKind,
     /// When the request was made: the answer shows the broker as it was then or later.
     pub asked_at: Instant,
 }
@@ -328,10 +327,10 @@ impl Broker {
                 self.has_ids = supported.by_id;
                 Ok((!supported.by_name).then_some(BrokerEvent::Unsupported))
             }
-            Request::Records(FetchKind { generation, is_by_id }) => {
+            Request::Records(kind) => {
                 self.retry.pause = Duration::ZERO;
                 let asked_at = self.asked_at;
-                Ok(Some(BrokerEvent::Answer(Response { buffer, size, generation, is_by_id, asked_at })))
+                Ok(Some(BrokerEvent::Answer(Response { buffer, size, kind, asked_at })))
             }
         }
     }

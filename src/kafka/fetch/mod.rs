@@ -35,7 +35,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 use unpack::unpack;
-use wire::{FetchedRecords, WantedTopic};
+use wire::{FetchedRecords, RequestedTopics, WantedTopic};
 
 /// Interval between look-ups of leaders.
 const LOOKUP_INTERVAL: Duration = Duration::from_millis(200);
@@ -363,10 +363,7 @@ impl Fetcher {
         }
         let is_by_id = broker.has_ids && wanted.iter().all(|topic| topic.id.is_some());
         self.has_used_names |= !is_by_id;
-        let encode = |correlation| match is_by_id {
-            true => wire::fetch_request_by_id(correlation, &self.client_id, &wanted),
-            false => wire::fetch_request(correlation, &self.client_id, &wanted),
-        };
+        let encode = |correlation| wire::fetch_request(is_by_id, correlation, &self.client_id, &wanted);
         let kind = FetchKind { generation: self.generation, is_by_id };
         if let Some(BrokerEvent::Lost(why)) = broker.fetch(now, kind, encode) {
             self.lose_leader(id, &why, now);
@@ -377,13 +374,15 @@ impl Fetcher {
     /// Stores the records of an answer, without partitions that were reset or removed since its request.
     fn take(&mut self, id: i32, response: Response, now: Instant) -> Result<()> {
         let mut partitions = VecDeque::new();
-        let topics = || self.partitions.iter().filter_map(|one| Some((one.topic_id?, one.id.topic)));
-        let all = match response.is_by_id {
-            true => wire::fetched_by_id(response.body(), &topics().collect::<Vec<_>>()),
-            false => wire::fetched(response.body(), &self.address.topics),
+        let ids = || self.partitions.iter().filter_map(|one| Some((one.topic_id?, one.id.topic)));
+        let topics = match response.kind.is_by_id {
+            true => RequestedTopics::ById(ids().collect()),
+            false => RequestedTopics::ByName(&self.address.topics),
         };
-        for fetched in all? {
-            let Some(partition) = requested(&mut self.partitions, fetched.id, response.generation) else { continue };
+        for fetched in wire::fetched(response.body(), &topics)? {
+            let Some(partition) = requested(&mut self.partitions, fetched.id, response.kind.generation) else {
+                continue;
+            };
             match fetched.code {
                 0 => {
                     partition.failure = None;
@@ -464,7 +463,7 @@ impl Fetcher {
                 continue;
             };
             let id = fetched.id;
-            let Some(partition) = requested(&mut self.partitions, id, open.response.generation) else {
+            let Some(partition) = requested(&mut self.partitions, id, open.response.kind.generation) else {
                 open.partitions.pop_front();
                 continue;
             };

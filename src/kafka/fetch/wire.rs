@@ -7,7 +7,7 @@
 use super::batch::{self, Aborted, AbortedTransaction};
 use crate::error::{Error, Result};
 use crate::kafka::position::PartitionId;
-use crate::parse::bytes::{self, Cursor};
+use crate::parse::bytes::Cursor;
 use crate::uri::topic_id::TopicId;
 use std::ops::Range;
 
@@ -42,15 +42,65 @@ fn malformed() -> Error {
     Error::corrupt("invalid response of a broker")
 }
 
-/// Reads a string after its length of two bytes; `None` if too few bytes are left.
-fn text<'a>(cursor: &mut Cursor<'a>) -> Option<&'a [u8]> {
-    let length = cursor.be::<i16>()?;
-    cursor.take(usize::try_from(length).ok()?)
+/// The fields of an answer.
+struct Fields<'a> {
+    cursor: Cursor<'a>,
+    /// Whether the answer has a flexible version.
+    is_flexible: bool,
 }
 
-/// Reads the length of an array; 0 if the array is null.
-fn count(cursor: &mut Cursor<'_>) -> Option<usize> {
-    Some(usize::try_from(cursor.be::<i32>()?).unwrap_or(0))
+impl<'a> Fields<'a> {
+    /// Reads a string after its length of two bytes; `None` if too few bytes are left.
+    fn text(&mut self) -> Option<&'a [u8]> {
+        let length = self.cursor.be::<i16>()?;
+        self.cursor.take(usize::try_from(length).ok()?)
+    }
+
+    /// Reads the length of an array; 0 if the array is null.
+    fn count(&mut self) -> Option<usize> {
+        match self.is_flexible {
+            true => usize::try_from(self.cursor.varint()?.saturating_sub(1)).ok(),
+            false => Some(usize::try_from(self.cursor.be::<i32>()?).unwrap_or(0)),
+        }
+    }
+
+    /// Skips the tagged fields at the end of a structure, which only flexible versions have.
+    fn skip_tags(&mut self) -> Option<()> {
+        let count = if self.is_flexible { self.cursor.varint()? } else { 0 };
+        for _ in 0..count {
+            let _tag = self.cursor.varint()?;
+            let size = usize::try_from(self.cursor.varint()?).ok()?;
+            self.cursor.take(size)?;
+        }
+        Some(())
+    }
+
+    /// Reads the head of a fetch answer: its error code and the number of its topics.
+    fn head(&mut self) -> Option<(i16, usize)> {
+        self.skip_tags()?;
+        let (_throttle, code, _session) =
+            (self.cursor.be::<i32>()?, self.cursor.be::<i16>()?, self.cursor.be::<i32>()?);
+        Some((code, self.count()?))
+    }
+
+    /// Reads a partition of a topic from an answer of `size` bytes.
+    fn partition(&mut self, topic: usize, size: usize) -> Option<FetchedRecords> {
+        let (number, code) = (self.cursor.be::<i32>()?, self.cursor.be::<i16>()?);
+        let (high, stable, _start) = (self.cursor.be::<i64>()?, self.cursor.be::<i64>()?, self.cursor.be::<i64>()?);
+        let mut aborted = vec![];
+        for _ in 0..self.count()? {
+            aborted.push(AbortedTransaction { producer: self.cursor.be()?, first: self.cursor.be()? });
+            self.skip_tags()?;
+        }
+        let (_replica, length) = (self.cursor.be::<i32>()?, self.count()?);
+        let start = size - self.cursor.rest().len();
+        self.cursor.take(length)?;
+        self.skip_tags()?;
+        // Records after the last stable offset belong to open transactions.
+        let high = if stable < 0 { high } else { stable };
+        let (id, aborted, range) = (PartitionId { topic, number }, Aborted::new(aborted), start..start + length);
+        Some(FetchedRecords { id, code, high, aborted, range, next: None })
+    }
 }
 
 /// Encodes the request for the supported versions.
@@ -68,62 +118,49 @@ pub struct WantedTopic<'a> {
     pub partitions: Vec<(i32, i64)>,
 }
 
-/// Encodes a fetch by the ids of the topics, which all have one.
-pub fn fetch_request_by_id(correlation: i32, client: &str, wanted: &[WantedTopic<'_>]) -> Vec<u8> {
-    let mut body = vec![NO_TAGS];
+/// Encodes a fetch by the names of the topics, or by their ids, which all of them have then.
+pub fn fetch_request(is_by_id: bool, correlation: i32, client: &str, wanted: &[WantedTopic<'_>]) -> Vec<u8> {
+    let tags: &[u8] = if is_by_id { &[NO_TAGS] } else { &[] };
+    let mut body = tags.to_vec();
     let (replica, min_bytes, session, epoch) = (-1, 1, 0, -1);
     put(&mut body, &[replica, MAX_WAIT_MS, min_bytes, MAX_BYTES]);
     body.push(READ_COMMITTED);
     put(&mut body, &[session, epoch]);
-    put_count(&mut body, wanted.len());
+    put_count(&mut body, is_by_id, wanted.len());
     for topic in wanted {
-        body.extend(topic.id.map_or([0; 16], |id| *id.as_ref()));
-        put_count(&mut body, topic.partitions.len());
+        match is_by_id {
+            true => body.extend(topic.id.map_or([0; 16], |id| *id.as_ref())),
+            false => put_text(&mut body, topic.name),
+        }
+        put_count(&mut body, is_by_id, topic.partitions.len());
         for (number, offset) in &topic.partitions {
             let (any_epoch, log_start) = (-1, -1_i64);
             put(&mut body, &[*number, any_epoch]);
             body.extend(offset.to_be_bytes());
-            put(&mut body, &[any_epoch]);
+            if is_by_id {
+                put(&mut body, &[any_epoch]);
+            }
             body.extend(log_start.to_be_bytes());
             put(&mut body, &[PARTITION_MAX_BYTES]);
-            body.push(NO_TAGS);
+            body.extend(tags);
         }
-        body.push(NO_TAGS);
+        body.extend(tags);
     }
-    let (forgotten, rack) = (0, 0);
-    put_count(&mut body, forgotten);
-    put_count(&mut body, rack);
-    body.push(NO_TAGS);
-    request(FETCH_BY_ID, correlation, client, &body)
+    let (forgotten, rack) = (0, "");
+    put_count(&mut body, is_by_id, forgotten);
+    match is_by_id {
+        true => put_count(&mut body, is_by_id, rack.len()),
+        false => put_text(&mut body, rack),
+    }
+    body.extend(tags);
+    request(if is_by_id { FETCH_BY_ID } else { FETCH }, correlation, client, &body)
 }
 
-/// Encodes a fetch by the names of the topics.
-pub fn fetch_request(correlation: i32, client: &str, wanted: &[WantedTopic<'_>]) -> Vec<u8> {
-    let mut body = vec![];
-    let length = |count: usize| i32::try_from(count).unwrap_or(i32::MAX);
-    let (replica, min_bytes, session, epoch) = (-1, 1, 0, -1);
-    put(&mut body, &[replica, MAX_WAIT_MS, min_bytes, MAX_BYTES]);
-    body.push(READ_COMMITTED);
-    put(&mut body, &[session, epoch, length(wanted.len())]);
-    for WantedTopic { name, partitions, .. } in wanted {
-        put_text(&mut body, name);
-        put(&mut body, &[length(partitions.len())]);
-        for (number, offset) in partitions {
-            let (any_epoch, log_start) = (-1, -1_i64);
-            put(&mut body, &[*number, any_epoch]);
-            body.extend(offset.to_be_bytes());
-            body.extend(log_start.to_be_bytes());
-            put(&mut body, &[PARTITION_MAX_BYTES]);
-        }
+/// Appends the length of an array.
+fn put_count(request: &mut Vec<u8>, is_flexible: bool, count: usize) {
+    if !is_flexible {
+        return put(request, &[i32::try_from(count).unwrap_or(i32::MAX)]);
     }
-    let forgotten = 0;
-    put(&mut body, &[forgotten]);
-    put_text(&mut body, ""); // in no rack
-    request(FETCH, correlation, client, &body)
-}
-
-/// Appends the length of an array of a flexible version.
-fn put_count(request: &mut Vec<u8>, count: usize) {
     let mut rest = count as u64 + 1;
     while rest >= 0x80 {
         request.push((rest & 0x7f) as u8 | 0x80);
@@ -165,7 +202,7 @@ pub struct Supported {
 pub fn supported(answer: &[u8]) -> Result<Supported> {
     let mut cursor = Cursor::new(answer);
     let mut supported = || {
-        let (code, count) = (cursor.be::<i16>()?, count(&mut cursor)?);
+        let (code, count) = (cursor.be::<i16>()?, cursor.be::<i32>()?);
         let mut found = Supported::default();
         for _ in 0..count {
             let (key, from, to) = (cursor.be::<i16>()?, cursor.be::<i16>()?, cursor.be::<i16>()?);
@@ -201,111 +238,46 @@ pub fn refused(code: i16) -> Error {
     Error::corrupt(format!("a broker responds with error {code}"))
 }
 
-/// Parses a fetch answer into the records of its partitions, of these topics. Errors: exit status 65 if the answer is
-/// malformed or an error code, or if its records are in a form that is not supported.
-pub fn fetched(answer: &[u8], topics: &[String]) -> Result<Vec<FetchedRecords>> {
-    let mut cursor = Cursor::new(answer);
-    let mut head = || {
-        let (_throttle, code, _session) = (cursor.be::<i32>()?, cursor.be::<i16>()?, cursor.be::<i32>()?);
-        Some((code, count(&mut cursor)?))
-    };
-    let (code, topic_count) = head().ok_or_else(malformed)?;
+/// The topics that are read, as the request has them.
+pub enum RequestedTopics<'a> {
+    /// Their names.
+    ByName(&'a [String]),
+    /// The id and the number of each.
+    ById(Vec<(TopicId, usize)>),
+}
+
+/// Parses a fetch answer into the records of its partitions, of these topics. Topics whose id is not among them are
+/// left out: their id has changed since the request. Errors: exit status 65 if the answer is malformed or an error
+/// code, or if its records are in a form that is not supported.
+pub fn fetched(answer: &[u8], topics: &RequestedTopics<'_>) -> Result<Vec<FetchedRecords>> {
+    let is_flexible = matches!(topics, RequestedTopics::ById(_));
+    let mut fields = Fields { cursor: Cursor::new(answer), is_flexible };
+    let (code, topic_count) = fields.head().ok_or_else(malformed)?;
     if code != 0 {
         return Err(refused(code));
     }
     let mut all = vec![];
     for _ in 0..topic_count {
-        let (name, count) = text(&mut cursor).zip(count(&mut cursor)).ok_or_else(malformed)?;
-        let topic = topics.iter().position(|topic| topic.as_bytes() == name).ok_or_else(malformed)?;
-        for _ in 0..count {
-            let mut fetched = partition(&mut cursor, topic, answer.len()).ok_or_else(malformed)?;
-            fetched.next = batch::next_offset(&answer[fetched.range.clone()])?;
-            all.push(fetched);
-        }
-    }
-    Ok(all)
-}
-
-fn partition(cursor: &mut Cursor<'_>, topic: usize, size: usize) -> Option<FetchedRecords> {
-    let (number, code) = (cursor.be::<i32>()?, cursor.be::<i16>()?);
-    let (high, stable, _start) = (cursor.be::<i64>()?, cursor.be::<i64>()?, cursor.be::<i64>()?);
-    let mut aborted = vec![];
-    for _ in 0..count(cursor)? {
-        aborted.push(AbortedTransaction { producer: cursor.be()?, first: cursor.be()? });
-    }
-    let (_replica, length) = (cursor.be::<i32>()?, count(cursor)?);
-    let start = size - cursor.rest().len();
-    cursor.take(length)?;
-    // Records after the last stable offset belong to open transactions.
-    let high = if stable < 0 { high } else { stable };
-    let (id, aborted, range) = (PartitionId { topic, number }, Aborted::new(aborted), start..start + length);
-    Some(FetchedRecords { id, code, high, aborted, range, next: None })
-}
-
-/// Reads the length of an array of a flexible version; 0 if the array is null.
-fn flexible_count(cursor: &mut Cursor<'_>) -> Option<usize> {
-    let mut rest = cursor.rest();
-    let count = bytes::varint(&mut rest).ok()?;
-    cursor.take(cursor.rest().len() - rest.len())?;
-    usize::try_from(count.saturating_sub(1)).ok()
-}
-
-/// Skips the tagged fields at the end of a structure.
-fn skip_tags(cursor: &mut Cursor<'_>) -> Option<()> {
-    let mut rest = cursor.rest();
-    for _ in 0..bytes::varint(&mut rest).ok()? {
-        let _tag = bytes::varint(&mut rest).ok()?;
-        let size = usize::try_from(bytes::varint(&mut rest).ok()?).ok()?;
-        bytes::take(&mut rest, size)?;
-    }
-    cursor.take(cursor.rest().len() - rest.len()).map(|_| ())
-}
-
-/// Parses the answer to a fetch by id, as [`fetched`]; `topics` has the id and the number of each topic that is read.
-/// Topics that are not among them are left out: their id has changed since the request.
-pub fn fetched_by_id(answer: &[u8], topics: &[(TopicId, usize)]) -> Result<Vec<FetchedRecords>> {
-    let mut cursor = Cursor::new(answer);
-    let mut head = || {
-        skip_tags(&mut cursor)?;
-        let (_throttle, code, _session) = (cursor.be::<i32>()?, cursor.be::<i16>()?, cursor.be::<i32>()?);
-        Some((code, flexible_count(&mut cursor)?))
-    };
-    let (code, topic_count) = head().ok_or_else(malformed)?;
-    if code != 0 {
-        return Err(refused(code));
-    }
-    let mut all = vec![];
-    for _ in 0..topic_count {
-        let id: [u8; 16] = cursor.array().ok_or_else(malformed)?;
-        let topic = topics.iter().find(|(known, _)| *known.as_ref() == id).map(|(_, topic)| *topic);
-        for _ in 0..flexible_count(&mut cursor).ok_or_else(malformed)? {
-            let fetched = flexible_partition(&mut cursor, topic.unwrap_or(0), answer.len()).ok_or_else(malformed)?;
+        let topic = match topics {
+            RequestedTopics::ByName(names) => {
+                let name = fields.text().ok_or_else(malformed)?;
+                Some(names.iter().position(|known| known.as_bytes() == name).ok_or_else(malformed)?)
+            }
+            RequestedTopics::ById(ids) => {
+                let id: [u8; 16] = fields.cursor.array().ok_or_else(malformed)?;
+                ids.iter().find(|(known, _)| *known.as_ref() == id).map(|(_, topic)| *topic)
+            }
+        };
+        for _ in 0..fields.count().ok_or_else(malformed)? {
+            let fetched = fields.partition(topic.unwrap_or(0), answer.len()).ok_or_else(malformed)?;
             if topic.is_some() {
                 let next = batch::next_offset(&answer[fetched.range.clone()])?;
                 all.push(FetchedRecords { next, ..fetched });
             }
         }
-        skip_tags(&mut cursor).ok_or_else(malformed)?;
+        fields.skip_tags().ok_or_else(malformed)?;
     }
     Ok(all)
-}
-
-fn flexible_partition(cursor: &mut Cursor<'_>, topic: usize, size: usize) -> Option<FetchedRecords> {
-    let (number, code) = (cursor.be::<i32>()?, cursor.be::<i16>()?);
-    let (high, stable, _start) = (cursor.be::<i64>()?, cursor.be::<i64>()?, cursor.be::<i64>()?);
-    let mut aborted = vec![];
-    for _ in 0..flexible_count(cursor)? {
-        aborted.push(AbortedTransaction { producer: cursor.be()?, first: cursor.be()? });
-        skip_tags(cursor)?;
-    }
-    let (_replica, length) = (cursor.be::<i32>()?, flexible_count(cursor)?);
-    let start = size - cursor.rest().len();
-    cursor.take(length)?;
-    skip_tags(cursor)?;
-    // Records after the last stable offset belong to open transactions.
-    let high = if stable < 0 { high } else { stable };
-    let (id, aborted, range) = (PartitionId { topic, number }, Aborted::new(aborted), start..start + length);
-    Some(FetchedRecords { id, code, high, aborted, range, next: None })
 }
 
 #[cfg(test)]
@@ -318,7 +290,7 @@ mod tests {
     fn a_request_by_id_has_the_bytes_of_the_protocol_guide() {
         let id = TopicId::parse(ID);
         let wanted = |id| [WantedTopic { name: "tt", id, partitions: vec![(3, 9)] }];
-        let request = fetch_request_by_id(7, "c", &wanted(id));
+        let request = fetch_request(true, 7, "c", &wanted(id));
         let hex: String = request.iter().map(|byte| format!("{byte:02x}")).collect();
         let id: String = id.unwrap().as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
         let fields = [
@@ -356,10 +328,11 @@ mod tests {
 
     #[test]
     fn an_answer_by_id_that_is_cut_anywhere_is_none() {
-        let topics = [(TopicId::parse(ID).unwrap(), 1)];
+        let id = TopicId::parse(ID).unwrap();
+        let topics = RequestedTopics::ById(vec![(id, 1)]);
         let mut answer = [0; 11].to_vec();
         answer.push(2);
-        answer.extend(topics[0].0.as_ref());
+        answer.extend(id.as_ref());
         answer.push(2);
         answer.extend([0, 0, 0, 2, 0, 0]); // partition 2, no error
         [9_i64, 8, 0].iter().for_each(|number| answer.extend(number.to_be_bytes()));
@@ -369,19 +342,19 @@ mod tests {
         answer.extend([0xff; 4]);
         answer.extend([4, 1, 2, 3]);
         answer.extend([1, 0, 2, 7, 7, 0, 0]); // a tagged field of two bytes, the ends of topic and answer
-        let all = fetched_by_id(&answer, &topics).unwrap();
+        let all = fetched(&answer, &topics).unwrap();
         let [one] = all.as_slice() else { panic!("{all:?}") };
         assert_eq!((one.id, one.code, one.high), (PartitionId { topic: 1, number: 2 }, 0, 8));
         assert_eq!((one.next, &answer[one.range.clone()]), (None, [1, 2, 3].as_slice()));
-        assert!((0..answer.len() - 1).all(|length| fetched_by_id(&answer[..length], &topics).is_err()));
-        assert!(fetched_by_id(&answer, &[]).unwrap().is_empty(), "a topic whose id has changed");
-        let error = fetched_by_id(&[0, 0, 0, 0, 0, 0, 6, 0, 0, 0, 0, 1, 0], &topics).unwrap_err();
+        assert!((0..answer.len() - 1).all(|length| fetched(&answer[..length], &topics).is_err()));
+        assert!(fetched(&answer, &RequestedTopics::ById(vec![])).unwrap().is_empty(), "a topic whose id has changed");
+        let error = fetched(&[0, 0, 0, 0, 0, 0, 6, 0, 0, 0, 0, 1, 0], &topics).unwrap_err();
         assert_eq!(error.to_string(), "a broker responds with error 6");
     }
 
     #[test]
     fn a_request_has_the_bytes_of_the_protocol_guide() {
-        let request = fetch_request(7, "c", &[WantedTopic { name: "tt", id: None, partitions: vec![(3, 9)] }]);
+        let request = fetch_request(false, 7, "c", &[WantedTopic { name: "tt", id: None, partitions: vec![(3, 9)] }]);
         let hex: String = request.iter().map(|byte| format!("{byte:02x}")).collect();
         let fields = [
             "00000052",
@@ -446,13 +419,14 @@ mod tests {
         [77_i64, 5].iter().for_each(|number| answer.extend(number.to_be_bytes()));
         answer.extend([0xff; 4]);
         answer.extend([0, 0, 0, 3, 1, 2, 3]);
-        let topics = ["s".to_owned(), "t".to_owned()];
+        let names = ["s".to_owned(), "t".to_owned()];
+        let topics = RequestedTopics::ByName(&names);
         let all = fetched(&answer, &topics).unwrap();
         let [one] = all.as_slice() else { panic!("{all:?}") };
         assert_eq!((one.id, one.code, one.high), (PartitionId { topic: 1, number: 2 }, 0, 8));
         assert_eq!((one.next, &answer[one.range.clone()]), (None, [1, 2, 3].as_slice()));
         assert!((0..answer.len()).all(|length| fetched(&answer[..length], &topics).is_err()));
-        assert!(fetched(&answer, &topics[..1]).is_err(), "a topic that was not requested");
+        assert!(fetched(&answer, &RequestedTopics::ByName(&names[..1])).is_err(), "a topic that was not requested");
         let error = fetched(&[0, 0, 0, 0, 0, 6, 0, 0, 0, 0, 0, 0, 0, 0], &topics).unwrap_err();
         assert_eq!(error.to_string(), "a broker responds with error 6");
     }

@@ -14,23 +14,23 @@ use std::rc::Rc;
 use std::time::Duration;
 
 /// The partitions of some topics, and where their records come from.
-pub(super) struct ReadPartitions {
-    pub(super) topics: Topics,
-    pub(super) cluster: Rc<dyn Cluster>,
-    pub(super) source: Box<dyn RecordSource>,
-    pub(super) partitions: PartitionSet,
-    pub(super) check: TopicCheck,
-    pub(super) awaited: AwaitedPartitions,
+pub struct ReadPartitions {
+    pub topics: Topics,
+    pub cluster: Rc<dyn Cluster>,
+    pub source: Box<dyn RecordSource>,
+    pub partitions: PartitionSet,
+    pub check: TopicCheck,
+    pub awaited: AwaitedPartitions,
     /// Since when librdkafka reads nothing of a topic that was deleted, on the run's monotonic clock.
-    pub(super) missing_since: Option<Duration>,
+    pub missing_since: Option<Duration>,
     /// The last known ids of the topics that the run has subscribed to.
-    pub(super) subscribed: Vec<Option<TopicId>>,
+    pub subscribed: Vec<Option<TopicId>>,
 }
 
 impl ReadPartitions {
     /// Handles an offset that no longer exists. The source has stopped reading there and does not report the partition,
     /// so all partitions are checked.
-    pub(super) fn skip_gaps(&mut self, emitter: &mut RecordEmitter) -> Result<()> {
+    pub fn skip_gaps(&mut self, emitter: &mut RecordEmitter) -> Result<()> {
         let cursors = &mut self.partitions.cursors;
         let is_by_id = self.source.reads_by_id();
         let present = if is_by_id { vec![] } else { self.cluster.topic_ids()? };
@@ -62,19 +62,19 @@ impl ReadPartitions {
     }
 
     /// Begins to check that something is read of these partitions, if librdkafka reads them.
-    pub(super) fn begin_awaiting(&mut self, starts: &[Position], earlier: &ByPartition<i64>) {
+    pub fn begin_awaiting(&mut self, starts: &[Position], earlier: &ByPartition<i64>) {
         if !self.source.has_own_connections() {
             self.awaited.begin(starts, earlier, self.topics.run.clock.monotonic());
         }
     }
 
     /// Checks, while there is nothing to read, that new topics are read. Errors: exit status 69 if one is not.
-    pub(super) fn check_awaited(&mut self) -> Result<()> {
+    pub fn check_awaited(&mut self) -> Result<()> {
         self.awaited.check(&*self.cluster, &self.topics, &self.partitions.cursors, self.topics.run.clock.monotonic())
     }
 
     /// Asks brokers for the ids of topics that are read by name, if that is due. Reachable brokers answer at once.
-    pub(super) fn check_topics(&mut self, is_pause: bool, emitter: &mut RecordEmitter) -> Result<()> {
+    pub fn check_topics(&mut self, is_pause: bool, emitter: &mut RecordEmitter) -> Result<()> {
         let is_by_id = self.source.reads_by_id() || !self.partitions.cursors.iter().any(|one| one.topic.id.is_some());
         if is_by_id || !self.check.is_due(self.topics.run.clock.monotonic(), is_pause) {
             return Ok(());
@@ -87,14 +87,14 @@ impl ReadPartitions {
 
     /// Joins the group, which assigns the partitions. Waits for a topic that is away: librdkafka would not notice that
     /// it is created again.
-    pub(super) fn subscribe(&mut self) -> Result<()> {
+    pub fn subscribe(&mut self) -> Result<()> {
         self.subscribed = self.cluster.topic_ids()?;
         self.cluster.subscribe()
     }
 
     /// Joins the group again if a topic has been created again while the run has no partitions: the group may have
     /// assigned them while the topic was away.
-    pub(super) fn check_unassigned(&mut self) -> Result<()> {
+    pub fn check_unassigned(&mut self) -> Result<()> {
         if !self.partitions.cursors.is_empty() || !self.check.is_due(self.topics.run.clock.monotonic(), false) {
             return Ok(());
         }
@@ -116,13 +116,13 @@ impl ReadPartitions {
     }
 
     /// Whether the ids of all topics are known, so that one that was away is recognised, or the source waits itself.
-    pub(super) fn can_wait_for_topics(&self) -> bool {
+    pub fn can_wait_for_topics(&self) -> bool {
         let has_id = |cursor: &PartitionCursor| cursor.topic.id.is_some();
         self.source.has_own_connections() || self.partitions.cursors.iter().all(has_id)
     }
 
     /// Notes that librdkafka has ended the reading of a topic, because brokers do not know it.
-    pub(super) fn note_missing(&mut self) {
+    pub fn note_missing(&mut self) {
         if !self.source.has_own_connections() {
             self.missing_since.get_or_insert(self.topics.run.clock.monotonic());
         }
@@ -130,7 +130,7 @@ impl ReadPartitions {
 
     /// Reads topics that were missing, once brokers have all of them again. Errors: exit status 69 if one is missing
     /// for [`GONE`].
-    pub(super) fn check_missing(&mut self, emitter: &mut RecordEmitter) -> Result<()> {
+    pub fn check_missing(&mut self, emitter: &mut RecordEmitter) -> Result<()> {
         let Some(since) = self.missing_since else { return Ok(()) };
         let now = self.topics.run.clock.monotonic();
         if !self.check.is_due(now, true) {
@@ -150,7 +150,7 @@ impl ReadPartitions {
     }
 
     /// Reads topics that have been created again from their start; returns whether there is one.
-    pub(super) fn compare_topics(&mut self, present: &[Option<TopicId>], emitter: &mut RecordEmitter) -> Result<bool> {
+    pub fn compare_topics(&mut self, present: &[Option<TopicId>], emitter: &mut RecordEmitter) -> Result<bool> {
         let (cursors, is_by_id) = (&mut self.partitions.cursors, self.source.reads_by_id());
         let moved = topic_check::compare(&*self.cluster, &self.topics, cursors, present, is_by_id)?;
         if moved.is_empty() {
@@ -164,7 +164,7 @@ impl ReadPartitions {
     /// Checks, before a group's positions are committed, that what was read is of the topics that they name. If brokers
     /// do not answer, the positions have the id that brokers gave before: a topic with another id is read from its
     /// start by the next run. Returns whether a topic was created again.
-    pub(super) fn confirm_topics(&mut self, emitter: &mut RecordEmitter) -> Result<bool> {
+    pub fn confirm_topics(&mut self, emitter: &mut RecordEmitter) -> Result<bool> {
         match self.has_unconfirmed().then(|| self.cluster.topic_ids_now()).flatten() {
             Some(present) => self.compare_topics(&present, emitter),
             None => Ok(false),
@@ -173,13 +173,13 @@ impl ReadPartitions {
 
     /// The same before positions are stored together with rows, which the next run would repeat. Waits until brokers
     /// answer.
-    pub(super) fn confirm_rows(&mut self, emitter: &mut RecordEmitter) -> Result<()> {
+    pub fn confirm_rows(&mut self, emitter: &mut RecordEmitter) -> Result<()> {
         if self.has_unconfirmed() { self.confirm(emitter) } else { Ok(()) }
     }
 
     /// The same before a topic is read by name that has waited for others. It may have been created again meanwhile,
     /// and nothing of it has been read yet.
-    pub(super) fn confirm_unread(&mut self, emitter: &mut RecordEmitter) -> Result<()> {
+    pub fn confirm_unread(&mut self, emitter: &mut RecordEmitter) -> Result<()> {
         if self.source.reads_by_id() { Ok(()) } else { self.confirm(emitter) }
     }
 
@@ -194,7 +194,7 @@ impl ReadPartitions {
 
     /// Requests the extents of partitions whose leaders gave an end before the end of their range, and reads these
     /// partitions on up to the end of the range.
-    pub(super) fn check_ends(&mut self, emitter: &mut RecordEmitter) -> Result<()> {
+    pub fn check_ends(&mut self, emitter: &mut RecordEmitter) -> Result<()> {
         for mut short in std::mem::take(&mut self.partitions.short) {
             let Some(at) = self.partitions.find(short.id) else { continue };
             let cursor = &mut self.partitions.cursors[at];

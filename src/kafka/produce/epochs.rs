@@ -3,6 +3,7 @@
 use super::KafkaOutput;
 use super::limit::Limit;
 use super::producer::rejected_in_transaction;
+use super::requests;
 use super::transaction::{TransactionEnd, TransactionOwner, Transactions};
 use crate::client::outage::trying_again;
 use crate::counts::SinkCounts;
@@ -40,7 +41,7 @@ impl EpochTopic {
         };
         let transactions = Transactions::new(topics, owner)?;
         let output = KafkaOutput::with(transactions.producer(up)?, limit, schema)?;
-        transactions.init(&output.producer)?;
+        requests::init(&output.producer)?;
         Ok(Self { output, transactions, last: None, sends_alone: false })
     }
 
@@ -85,7 +86,7 @@ impl EpochTopic {
     /// Does one transaction with the rows of an epoch.
     fn transact(&mut self, epoch: Epoch, rows: &mut dyn EpochRows) -> Result<TransactionEnd> {
         let (taken, rejected_rows) = (self.output.taken, self.output.rejected_rows);
-        self.transactions.begin(&self.output.producer)?;
+        requests::begin(&self.output.producer)?;
         let queued = self.queue(rows);
         let end = self.transactions.end(&self.output.producer, epoch, queued);
         if !matches!(end, Ok(TransactionEnd::Committed)) {
@@ -136,7 +137,7 @@ impl EpochTopic {
         let mut sizes = output.limit.settings();
         sizes.iter_mut().filter(|(name, _)| *name == "batch.size").for_each(|(_, size)| *size = "1".to_owned());
         output.producer.set_sizes(&sizes)?;
-        self.transactions.init(&output.producer).map(|()| true)
+        requests::init(&output.producer).map(|()| true)
     }
 
     /// Takes the events of the producer.

@@ -120,7 +120,7 @@ impl RecordFormat {
     /// Returns the rows of a record; `None` of a control message, or if they cannot be rebuilt. `kind` is that of the
     /// rows.
     pub fn rows_of(&self, kind: Option<Kind>, record: &ProducerRecord<'_>) -> Result<Option<RecordBatch>> {
-        let object = match (self, std::str::from_utf8(&record.value)) {
+        let object = match (self, str::from_utf8(&record.value)) {
             (Self::Frames { .. }, _) => {
                 let rows = |frame| if let Frame::Batch(rows) = frame { Some(rows) } else { None };
                 return Ok(framing::frames(&record.value)?.into_iter().find_map(rows));

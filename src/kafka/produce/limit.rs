@@ -15,6 +15,7 @@ use arrow::array::RecordBatch;
 use futures_util::FutureExt;
 use rdkafka::admin::{AdminClient, AdminOptions, ResourceSpecifier};
 use std::pin::pin;
+use std::slice;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -76,8 +77,8 @@ impl Limit {
     }
 
     /// Returns producer settings that accept every record within this limit, in batches that the topic accepts.
-    pub fn settings(&self) -> [(&'static str, String); 2] {
-        [(SETTING, self.most().to_string()), (BATCH, self.batch().to_string())]
+    pub fn settings(&self) -> Vec<(&'static str, String)> {
+        Self::settings_of_all(slice::from_ref(self))
     }
 
     /// Returns producer settings that accept every record within some of these limits, in batches that every topic
@@ -187,7 +188,8 @@ fn compacted(address: &Address, why: &str) -> Error {
 /// Checks that the topic of an output is not compacted if its records do not fit such a topic. Errors: exit status 78.
 pub fn check_policy(topics: &Topics, is_dead: bool) -> Result<()> {
     let Some(why) = unfit_for_compaction(&topics.address, is_dead) else { return Ok(()) };
-    match topic_setting(topics, 0, POLICY)? {
+    let [policy] = topic_settings(topics, 0, [POLICY])?;
+    match policy {
         Some(policy) if is_compacted(&policy) => Err(compacted(&topics.address, why)),
         _ => Ok(()),
     }
@@ -201,12 +203,6 @@ pub fn invalid(record: &ProducerRecord<'_>) -> Fault {
         Some(_) => "brokers rejected the record as invalid",
     };
     Fault::new(ErrorType::SinkError, message)
-}
-
-/// Queries brokers for a setting of a topic; `None` if they do not answer or deny the query.
-pub fn topic_setting(topics: &Topics, topic: usize, name: &str) -> Result<Option<String>> {
-    let [value] = topic_settings(topics, topic, [name])?;
-    Ok(value)
 }
 
 /// Queries brokers for settings of a topic, in the order of `names`; `None` if they do not answer or deny the query.

@@ -11,8 +11,8 @@
 //! slow brokers cause backpressure. If brokers do not acknowledge a record within `wait=`, the run ends with an error.
 //! The output drops no record, and only acknowledged rows count as written.
 //!
-//! - `transaction`: records in transactions; `epochs`: one transaction for each epoch of a checkpoint; `shared`: one
-//!   for the records of all outputs and the `offsets` of the input.
+//! - `transaction`: records in transactions, and the `requests` that make them; `epochs`: one transaction for each
+//!   epoch of a checkpoint; `shared`: one for the records of all outputs and the `offsets` of the input.
 //! - `retention`: the oldest timestamp that a topic keeps.
 
 pub mod epochs;
@@ -20,12 +20,13 @@ pub mod format;
 pub mod limit;
 mod offsets;
 mod producer;
+mod requests;
 mod retention;
 pub mod shared;
 pub mod transaction;
 
 use crate::counts::SinkCounts;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::frame::Control;
 use crate::kafka::client::Topics;
 use crate::kafka::client::record::ProducerRecord;
@@ -352,7 +353,7 @@ impl KafkaOutput {
         let (topics, fault) = (&self.producer.topics, limit::invalid(&record));
         if self.kind == Some(Kind::Dead) {
             let message = format!("{}: brokers rejected a dead letter", topics.address);
-            return Err(Error::new(ErrorKind::Unavailable, message).because(fault.message));
+            return Err(Error::unavailable(message).because(fault.message));
         }
         let rows = self.format.rows_of(self.kind, &record)?;
         let is_framed = matches!(self.format, RecordFormat::Frames { .. });

@@ -25,7 +25,7 @@ const CHECK_TIMEOUT: Duration = Duration::from_secs(1);
 const OVERDUE: Duration = Duration::from_secs(60);
 
 /// Offsets of partitions, and the group that commits them.
-pub(super) struct GroupOffsets {
+pub struct GroupOffsets {
     pub list: TopicPartitionList,
     pub group: ConsumerGroupMetadata,
 }
@@ -35,13 +35,9 @@ pub(super) struct GroupOffsets {
 ///
 /// Errors: exit status 69 if the request does not return within `wait=` or before a stop timeout expires, or, without
 /// `wait=`, if brokers have responded to other requests for [`OVERDUE`] meanwhile.
-pub(super) fn send(
-    producer: &TopicProducer,
-    offsets: &Arc<GroupOffsets>,
-    timeout: Duration,
-) -> Result<KafkaResult<()>> {
+pub fn send(producer: &TopicProducer, offsets: &Arc<GroupOffsets>, timeout: Duration) -> Result<KafkaResult<()>> {
     let (sender, answer) = sync_channel(1);
-    let (client, offsets) = (producer.client_of_call(), offsets.clone());
+    let (client, offsets) = (producer.client.clone(), offsets.clone());
     let call = move || {
         // Nothing receives the answer if the run has ended the wait.
         let _ = sender.send(client.send_offsets_to_transaction(&offsets.list, &offsets.group, timeout));
@@ -70,7 +66,7 @@ pub(super) fn send(
                 "{address}: no response to the offsets of a transaction for {} s; the next run finds out whether it was committed",
                 waited.as_secs()
             );
-            return Err(Error::new(ErrorKind::Unavailable, message));
+            return Err(Error::unavailable(message));
         }
     }
 }
@@ -97,7 +93,7 @@ impl ResponseCheck {
 
 /// Whether brokers respond to a request of metadata.
 fn responds(producer: &TopicProducer) -> bool {
-    producer.client().client().fetch_metadata(Some(producer.topics.name(0)), CHECK_TIMEOUT).is_ok()
+    producer.client.client().fetch_metadata(Some(producer.topics.name(0)), CHECK_TIMEOUT).is_ok()
 }
 
 #[cfg(test)]

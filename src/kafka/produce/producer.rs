@@ -1,7 +1,7 @@
 //! The producer of one topic: queues records and waits for their acknowledgement.
 
 use crate::counts::counted;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::kafka::client::record::{ProducerRecord, ReturnedRecord};
 use crate::kafka::client::{self, Context, Topics};
 use crate::kafka::health::Health;
@@ -21,13 +21,14 @@ const POLL_TIMEOUT: Duration = Duration::from_millis(50);
 const UNACKNOWLEDGED: [&str; 2] = ["message was not acknowledged and is", "messages were not acknowledged and are"];
 
 /// Settings of librdkafka.
-pub(super) type Settings = Vec<(&'static str, String)>;
+pub type Settings = Vec<(&'static str, String)>;
 
 /// The producer of one topic.
-pub(super) struct TopicProducer {
+pub struct TopicProducer {
     /// The topic, the only one of its address.
     pub topics: Topics,
-    client: Arc<BaseProducer<Context>>,
+    /// The client; other threads may call it, too.
+    pub client: Arc<BaseProducer<Context>>,
     /// The settings besides those of all producers.
     settings: Settings,
     /// How long to wait for acknowledgements without progress.
@@ -112,16 +113,6 @@ impl TopicProducer {
             self.client = Arc::new(create(&self.topics, &self.settings, sizes)?);
         }
         Ok(())
-    }
-
-    /// Returns the client, for its transactions.
-    pub fn client(&self) -> &BaseProducer<Context> {
-        &self.client
-    }
-
-    /// Returns the client for a call in another thread.
-    pub fn client_of_call(&self) -> Arc<BaseProducer<Context>> {
-        self.client.clone()
     }
 
     /// Repeats a request until brokers answer, for at most `limit`.
@@ -228,19 +219,22 @@ impl TopicProducer {
             Code::MessageTimedOut => context.cause().unwrap_or_else(|| client::describe(failure.code)),
             code => client::describe(code),
         };
-        Err(Error::new(ErrorKind::Unavailable, message).because(cause))
+        Err(Error::unavailable(message).because(cause))
     }
 
     /// Errors: exit status 75 if another producer with the same transactional id has begun, or brokers have ended the
     /// transaction. librdkafka drops the records in its queue then, and their error would be `purged in queue`.
     fn check_fence(&self) -> Result<()> {
-        let Some(successor) = self.successor else { return Ok(()) };
         let fatal = self.client.client().fatal_error().map(|(code, _)| code);
         let failure = self.client.context().notes(|notes| notes.failure.as_ref().map(|failure| failure.code));
-        match fatal.into_iter().chain(failure).any(client::is_fenced) {
-            true => Err(Error::new(ErrorKind::Fenced, format!("{}: {successor}", self.topics.address))),
-            false => Ok(()),
-        }
+        let is_fenced = self.successor.is_some() && fatal.into_iter().chain(failure).any(client::is_fenced);
+        if is_fenced { Err(self.fenced()) } else { Ok(()) }
+    }
+
+    /// Makes the error of a transactional producer that is fenced.
+    #[cold]
+    pub fn fenced(&self) -> Error {
+        Error::fenced(format!("{}: {}", self.topics.address, self.successor.unwrap_or_default()))
     }
 
     /// Waits until every record is acknowledged or returned.
@@ -274,8 +268,14 @@ impl TopicProducer {
         }
         let left = counted(u64::from(left.unsigned_abs()), ["message was", "messages were"]);
         let message = format!("{}: {left} not acknowledged", self.topics.address);
+        Err(self.unavailable(message))
+    }
+
+    /// Makes the error of records that are not acknowledged.
+    #[cold]
+    fn unavailable(&self, message: String) -> Error {
         let cause = self.client.context().cause().unwrap_or_else(|| "no broker responds".to_owned());
-        Err(Error::new(ErrorKind::Unavailable, message).because(cause))
+        Error::unavailable(message).because(cause)
     }
 
     /// Whether a record is in flight. The client's own count includes pending errors and statistics; a flush considers
@@ -291,23 +291,20 @@ impl TopicProducer {
             0 => String::new(),
             rows => format!(", {} not sent", counted(rows as u64, ["row was", "rows were"])),
         };
-        let message = format!(
+        self.unavailable(format!(
             "{}: stopped: {} not counted as written{unsent}",
             self.topics.address,
             counted(u64::from(self.client.in_flight_count().unsigned_abs()), UNACKNOWLEDGED)
-        );
-        let cause = self.client.context().cause().unwrap_or_else(|| "no broker responds".to_owned());
-        Error::new(ErrorKind::Unavailable, message).because(cause)
+        ))
     }
 }
 
 /// Makes the error of a record of a transaction that brokers rejected.
 #[cold]
-pub(super) fn rejected_in_transaction(returned: &ReturnedRecord) -> Error {
+pub fn rejected_in_transaction(returned: &ReturnedRecord) -> Error {
     let ReturnedRecord { record, topic, is_invalid } = returned;
     let what = if *is_invalid { "invalid" } else { "too large" };
-    let error =
-        Error::new(ErrorKind::Unavailable, format!("{topic}: brokers rejected a record of a transaction as {what}"));
+    let error = Error::unavailable(format!("{topic}: brokers rejected a record of a transaction as {what}"));
     match *is_invalid && record.key.is_none() {
         true => error.because("it has no key, which a topic with cleanup.policy=compact requires"),
         false => error,

@@ -13,8 +13,8 @@
 use super::limit::Limit;
 use super::offsets::GroupOffsets;
 use super::producer::{Settings, TopicProducer};
-use super::transaction::{LAST_ABORT, Requests, abort};
-use crate::error::{Error, ErrorKind, Result};
+use super::requests::{self, LAST_ABORT};
+use crate::error::{Error, Result};
 use crate::kafka::client::{self, Topics};
 use crate::metrics::ServerStatus;
 use crate::run::Run;
@@ -38,7 +38,6 @@ const INSTANCE: &str = "group.instance.id";
 /// The producer of all outputs of a run.
 pub struct SharedProducer {
     producer: TopicProducer,
-    requests: Requests,
 }
 
 impl SharedProducer {
@@ -67,10 +66,9 @@ impl SharedProducer {
             limits.push(limit);
         }
         producer.set_sizes(&Limit::settings_of_all(&limits))?;
-        let requests = Requests { topics, successor: SUCCESSOR };
-        requests.init(&producer)?;
-        requests.begin(&producer)?;
-        Ok(Self { producer, requests })
+        requests::init(&producer)?;
+        requests::begin(&producer)?;
+        Ok(Self { producer })
     }
 
     /// Returns the producer of one topic.
@@ -83,14 +81,14 @@ impl SharedProducer {
     /// Errors: exit status 75 if the group or the brokers reject this member, 69 if brokers do not answer. Nothing may
     /// be written after an error.
     pub fn commit(&self, offsets: TopicPartitionList, group: ConsumerGroupMetadata) -> Result<()> {
-        match self.requests.commit(&self.producer, GroupOffsets { list: offsets, group })? {
-            None => self.requests.begin(&self.producer),
+        match requests::commit(&self.producer, GroupOffsets { list: offsets, group })? {
+            None => requests::begin(&self.producer),
             // The group rebalances, and the thread of the consumer has not seen the rebalance yet.
             Some(cause) if cause.rdkafka_error_code() == Some(Code::RebalanceInProgress) => {
-                let message = format!("{}: the transaction met a rebalance of the group", self.requests.topics.address);
-                Err(Error::new(ErrorKind::Fenced, message))
+                let message = format!("{}: the transaction met a rebalance of the group", self.producer.topics.address);
+                Err(Error::fenced(message))
             }
-            Some(cause) => Err(self.requests.failed(&cause)),
+            Some(cause) => Err(requests::failed(&self.producer, &cause)),
         }
     }
 }
@@ -98,9 +96,9 @@ impl SharedProducer {
 /// Aborts the open transaction, so that readers need not wait for its timeout.
 impl Drop for SharedProducer {
     fn drop(&mut self) {
-        if self.requests.fatal(&self.producer).is_none() {
+        if requests::fatal(&self.producer).is_none() {
             // Brokers abort it later if they do not answer now.
-            let _ = abort(&self.producer, Some(LAST_ABORT));
+            let _ = requests::abort(&self.producer, Some(LAST_ABORT));
         }
     }
 }

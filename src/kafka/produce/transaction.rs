@@ -8,12 +8,13 @@
 //! then says which epoch was committed last.
 
 use super::limit::Limit;
-use super::offsets::{self, GroupOffsets};
+use super::offsets::GroupOffsets;
 use super::producer::{Settings, TopicProducer};
+use super::requests::{self, LAST_ABORT};
 use super::retention::Retention;
 use crate::error::{Error, ErrorKind, Result};
 use crate::kafka::client::record::{ProducerRecord, insert, is_of_value};
-use crate::kafka::client::{self, Context, EVENTS, Topics};
+use crate::kafka::client::{Context, EVENTS, Topics};
 use crate::kind::dead::Fault;
 use crate::kind::headers::Headers;
 use crate::metrics::ServerStatus;
@@ -28,18 +29,10 @@ use rdkafka::producer::Producer;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use std::cell::Cell;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::Duration;
 
 /// The partition whose offset is the number of an epoch.
 const PARTITION: i32 = 0;
-/// Timeout of one attempt to abort a transaction, and the number of attempts before they are reported.
-const ABORT_TIMEOUT: Duration = Duration::from_millis(200);
-const ABORT_ATTEMPTS: u32 = 5;
-/// How long to try to abort the transaction of a run that ends with an error. Readers then need not wait for its
-/// timeout.
-pub(super) const LAST_ABORT: Duration = Duration::from_secs(5);
-
 /// The writer of a topic in transactions: an output of a checkpoint, or a ledger of replays. All of its runs have one
 /// transactional id, so the newest run fences the others.
 #[derive(Clone, Debug)]
@@ -54,17 +47,10 @@ pub struct TransactionOwner {
 
 /// The transactions of one producer.
 pub(super) struct Transactions {
-    requests: Requests,
+    topics: Topics,
     owner: TransactionOwner,
     /// Never subscribed: it reads the offset of the group and names the group in transactions.
     group: BaseConsumer<Context>,
-}
-
-/// The requests of a transactional producer. Each is repeated until brokers answer.
-pub(super) struct Requests {
-    pub topics: Topics,
-    /// The error of a producer that was fenced.
-    pub successor: &'static str,
 }
 
 /// The outcome of a transaction.
@@ -85,29 +71,23 @@ impl Transactions {
             // Nothing takes statistics from this client.
             ("statistics.interval.ms", "0"),
         ];
-        let requests = Requests { topics: topics.clone(), successor: owner.successor };
-        Ok(Self { requests, group: topics.create(&settings)?, owner })
+        Ok(Self { topics: topics.clone(), group: topics.create(&settings)?, owner })
     }
 
-    /// Makes the producer of the transactions, which is not [ready](Transactions::init) yet.
+    /// Makes the producer of the transactions, which is not [ready](requests::init) yet.
     pub fn producer(&self, up: ServerStatus) -> Result<TopicProducer> {
         let TransactionOwner { group, timeout, .. } = &self.owner;
         let settings: Settings = vec![
-            ("transactional.id", format!("{group}.{}", self.requests.topics.name(0))),
+            ("transactional.id", format!("{group}.{}", self.topics.name(0))),
             ("transaction.timeout.ms", timeout.as_millis().to_string()),
         ];
-        TopicProducer::transactional(&self.requests.topics, up, settings, self.owner.successor)
-    }
-
-    /// Ends the transaction of an earlier producer and fences it.
-    pub fn init(&self, producer: &TopicProducer) -> Result<()> {
-        self.requests.init(producer)
+        TopicProducer::transactional(&self.topics, up, settings, self.owner.successor)
     }
 
     /// Returns the epoch that was committed last. Errors: exit status 69 if brokers do not answer, or if a transaction
     /// that they have not ended holds the offset.
     pub fn committed(&self) -> Result<Option<Epoch>> {
-        let topics = &self.requests.topics;
+        let topics = &self.topics;
         let limit = topics.address.options.wait.limit(true);
         let drain = || {
             // Without a subscription a poll returns only errors, which the context has noted.
@@ -135,15 +115,10 @@ impl Transactions {
         epoch.map_err(|error| error.at(format!("{}: group {}", topics.address, self.owner.group)))
     }
 
-    /// Begins a transaction; then its records are queued. Errors: see [`Transactions::end`].
-    pub fn begin(&self, producer: &TopicProducer) -> Result<()> {
-        self.requests.begin(producer)
-    }
-
     /// Ends a transaction: commits it with `epoch`, or aborts it if its records could not be queued.
     ///
     /// Errors: exit status 75 if a producer with the same id has begun since or brokers have ended the transaction, 69
-    /// if brokers do not answer; then only [`Transactions::committed`] after [`Transactions::init`] of a new producer
+    /// if brokers do not answer; then only [`Transactions::committed`] after [`requests::init`] of a new producer
     /// shows whether it was committed.
     pub fn end(&self, producer: &TopicProducer, epoch: Epoch, queued: Result<()>) -> Result<TransactionEnd> {
         let error = match queued.and_then(|()| self.commit(producer, epoch)) {
@@ -151,22 +126,22 @@ impl Transactions {
             Ok(Some(cause)) => Ok(cause),
             Err(error) => Err(error),
         };
-        if let Some(fatal) = self.requests.fatal(producer) {
+        if let Some(fatal) = requests::fatal(producer) {
             return Err(fatal);
         }
         let (failure, has_returned) =
-            producer.client().context().notes(|notes| (notes.failure.clone(), !notes.returned.is_empty()));
+            producer.client.context().notes(|notes| (notes.failure.clone(), !notes.returned.is_empty()));
         // librdkafka aborts the transaction of a record that it cannot deliver.
         let may_repeat = match &error {
             Ok(cause) => !cause.rdkafka_error_code().is_some_and(is_denied),
             Err(_) => has_returned || failure.is_some_and(|failure| !is_denied(failure.code)),
         };
-        let error = error.map_or_else(|error| error, |cause| self.requests.failed(&cause));
-        let limit = if may_repeat { self.requests.topics.address.options.wait.limit(true) } else { Some(LAST_ABORT) };
-        let aborted = abort(producer, limit);
-        producer.client().context().notes(|notes| notes.failure = None);
+        let error = error.map_or_else(|error| error, |cause| requests::failed(producer, &cause));
+        let limit = if may_repeat { self.topics.address.options.wait.limit(true) } else { Some(LAST_ABORT) };
+        let aborted = requests::abort(producer, limit);
+        producer.client.context().notes(|notes| notes.failure = None);
         // Some brokers report a newer producer only at the abort.
-        if let Some(fatal) = self.requests.fatal(producer).filter(|fatal| fatal.kind() == ErrorKind::Fenced) {
+        if let Some(fatal) = requests::fatal(producer).filter(|fatal| fatal.kind() == ErrorKind::Fenced) {
             return Err(fatal);
         }
         match may_repeat {
@@ -178,115 +153,12 @@ impl Transactions {
 
     /// Commits the open transaction with `epoch`; returns the cause if it must be aborted instead.
     fn commit(&self, producer: &TopicProducer, epoch: Epoch) -> Result<Option<KafkaError>> {
-        let (requests, run) = (&self.requests, epoch.run.to_string());
-        let offset = position(requests.topics.name(0), Offset::Offset(epoch.signed()?.number), &run);
-        let offset = offset.map_err(|error| requests.failed(&error))?;
+        let offset = Offset::Offset(epoch.signed()?.number);
+        let offset = position(self.topics.name(0), offset, &epoch.run.to_string());
+        let offset = offset.map_err(|error| requests::failed(producer, &error))?;
         let group = self.group.group_metadata().ok_or_else(|| Error::broken("a consumer without a group"))?;
-        requests.commit(producer, GroupOffsets { list: offset, group })
+        requests::commit(producer, GroupOffsets { list: offset, group })
     }
-}
-
-impl Requests {
-    /// Ends the transaction of an earlier producer with the same id and fences it.
-    pub fn init(&self, producer: &TopicProducer) -> Result<()> {
-        self.request(producer, |timeout| producer.client().init_transactions(timeout))
-    }
-
-    /// Begins a transaction; then its records are queued.
-    pub fn begin(&self, producer: &TopicProducer) -> Result<()> {
-        self.request(producer, |_| producer.client().begin_transaction())
-    }
-
-    /// Commits the open transaction with the offsets of a group; returns the cause if it must be aborted instead.
-    pub fn commit(&self, producer: &TopicProducer, offsets: GroupOffsets) -> Result<Option<KafkaError>> {
-        // A commit waits for the records, too, but ends after a fixed time even if brokers acknowledge them meanwhile.
-        producer.flush()?;
-        match self.send_offsets(producer, &Arc::new(offsets))? {
-            Some(cause) => Ok(Some(cause)),
-            None => self.step(producer, |timeout| producer.client().commit_transaction(timeout)),
-        }
-    }
-
-    /// Adds offsets to the open transaction; returns the cause if it must be aborted instead.
-    fn send_offsets(&self, producer: &TopicProducer, offsets: &Arc<GroupOffsets>) -> Result<Option<KafkaError>> {
-        let abandoned = Cell::new(None);
-        let cause = self.step(producer, |timeout| match offsets::send(producer, offsets, timeout) {
-            Ok(answer) => answer,
-            // A request that has not returned cannot be repeated.
-            Err(error) => {
-                abandoned.set(Some(error));
-                Ok(())
-            }
-        })?;
-        abandoned.into_inner().map_or(Ok(cause), Err)
-    }
-
-    /// Repeats a request of an open transaction until brokers answer. Returns the cause if the transaction must be
-    /// aborted.
-    fn step(
-        &self,
-        producer: &TopicProducer,
-        request: impl Fn(Duration) -> KafkaResult<()>,
-    ) -> Result<Option<KafkaError>> {
-        let last = Cell::new(None);
-        let answer = self.request(producer, |timeout| match request(timeout) {
-            Err(KafkaError::Transaction(cause)) if cause.txn_requires_abort() => {
-                last.set(Some(KafkaError::Transaction(cause)));
-                Ok(())
-            }
-            other => other,
-        });
-        answer.map(|()| last.into_inner())
-    }
-
-    /// Repeats a request until brokers answer.
-    fn request(&self, producer: &TopicProducer, request: impl Fn(Duration) -> KafkaResult<()>) -> Result<()> {
-        let last = Cell::new(None);
-        let limit = self.topics.address.options.wait.limit(true);
-        let answer = producer.request(limit, |timeout| match request(timeout) {
-            // A repetition does not help after a fatal error.
-            Err(KafkaError::Transaction(cause)) if cause.is_fatal() => {
-                last.set(Some(KafkaError::Transaction(cause)));
-                Ok(())
-            }
-            other => other,
-        });
-        match (last.into_inner(), self.fatal(producer)) {
-            (_, Some(fatal)) => Err(fatal),
-            (Some(cause), None) => Err(self.failed(&cause)),
-            (None, None) => answer,
-        }
-    }
-
-    /// Returns the error of a producer that cannot continue.
-    pub fn fatal(&self, producer: &TopicProducer) -> Option<Error> {
-        let (code, _) = producer.client().client().fatal_error()?;
-        Some(self.failed(&KafkaError::Global(code)))
-    }
-
-    /// Makes the error of a transaction that cannot be committed.
-    #[cold]
-    pub fn failed(&self, error: &KafkaError) -> Error {
-        let address = &self.topics.address;
-        match error.rdkafka_error_code() {
-            Some(code) if client::is_fenced(code) => {
-                Error::new(ErrorKind::Fenced, format!("{address}: {}", self.successor))
-            }
-            _ => client::failed(address, "the transaction failed", error),
-        }
-    }
-}
-
-/// Aborts the open transaction.
-pub(super) fn abort(producer: &TopicProducer, limit: Option<Duration>) -> Result<()> {
-    for _ in 0..ABORT_ATTEMPTS {
-        if producer.client().abort_transaction(ABORT_TIMEOUT).is_ok() {
-            return Ok(());
-        }
-        // Takes the failures of the records, because an abort waits until they have been taken.
-        producer.drain();
-    }
-    producer.request(limit, |timeout| producer.client().abort_transaction(timeout.min(ABORT_TIMEOUT)))
 }
 
 /// Returns an epoch as the offset of a group: its number, with its run as metadata.
@@ -355,7 +227,7 @@ impl TransactionalTopic {
         limit.learn(&topics)?;
         producer.set_sizes(&limit.settings())?;
         let retention = Retention::learn(&topics, 0)?;
-        transactions.init(&producer)?;
+        requests::init(&producer)?;
         Ok(Self { producer, transactions, limit, retention, restamped: 0 })
     }
 
@@ -364,7 +236,7 @@ impl TransactionalTopic {
         let topics = Topics::new(address, run);
         let producer = TopicProducer::new(&topics, ServerStatus::default())?;
         let found = producer.request(address.options.wait.limit(false), |timeout| {
-            let id = producer.client().client().fetch_cluster_id(timeout);
+            let id = producer.client.client().fetch_cluster_id(timeout);
             id.ok_or(KafkaError::MetadataFetch(Code::BrokerTransportFailure))
         });
         Ok(format!("kafka:{}/{}", found?, topics.name(0)))
@@ -398,8 +270,8 @@ impl TransactionalTopic {
     pub fn write(&mut self, batch: i64, records: Vec<ProducerRecord<'_>>) -> Result<()> {
         let number = u64::try_from(batch).map_err(|_| Error::broken(format!("batch {batch}")))?;
         let Self { producer, transactions, retention, restamped, .. } = self;
-        transactions.begin(producer)?;
-        let now = transactions.requests.topics.run.clock.now().div_euclid(MILLISECOND);
+        requests::begin(producer)?;
+        let now = transactions.topics.run.clock.now().div_euclid(MILLISECOND);
         let mut records = records.into_iter();
         let queued = records.try_for_each(|mut record| {
             if record.timestamp.is_some_and(|timestamp| !retention.keeps(timestamp, now)) {

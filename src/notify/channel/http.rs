@@ -15,7 +15,6 @@ use std::io::Read;
 use std::time::Duration;
 use ureq::Agent;
 use ureq::http::{HeaderMap, HeaderName, HeaderValue, Request, Uri};
-use ureq::tls::TlsConfig;
 
 /// Maximum bytes of an answer that are read.
 const ANSWER_MAX: u64 = 64 << 10;
@@ -46,10 +45,7 @@ impl Endpoint {
             _ => return Err(settings.fault("url", "expected http://HOST[:PORT][/PATH] or https://…")),
         };
         let ca = settings.text("ca")?;
-        let tls = match (&ca, is_https) {
-            (None, false) => TlsConfig::default(),
-            _ => https::tls(ca.as_deref()).map_err(|error| settings.fault("ca", error))?,
-        };
+        let tls = https::tls(ca.as_deref(), is_https).map_err(|error| settings.fault("ca", error))?;
         let config = Agent::config_builder()
             .http_status_as_error(false)
             .max_redirects(0)

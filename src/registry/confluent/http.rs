@@ -1,18 +1,18 @@
 //! Sends requests to a registry: every wait and every answer is bounded, and failures are classified by their remedy.
 
+use super::reference::number;
 use crate::client::https;
 use crate::client::outage::{RetryError, Timeouts};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::json::base64;
 use crate::parse::query::unescaped;
 use crate::stop::Stop;
 use crate::store::Location;
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::io::Read;
 use std::time::Duration;
 use ureq::Agent;
-use ureq::http::{Method, Request, Response};
-use ureq::tls::TlsConfig;
+use ureq::http::{Request, Response};
 
 /// Maximum bytes of a decompressed answer: a schema is at most 1 MiB, six times as much if JSON escapes all of it.
 const BODY_MAX: u64 = 8 << 20;
@@ -46,6 +46,11 @@ impl RegistryResponse {
     /// the bare 404.
     pub fn names_unknown(&self) -> bool {
         self.body.get("error_code").and_then(Value::as_u64).is_some_and(|code| code / 100 == 404)
+    }
+
+    /// Returns a number in the body.
+    pub fn number(&self, name: &str) -> Option<u32> {
+        self.body.get(name).and_then(number)
     }
 
     /// Returns the registry's message, or the status.
@@ -82,6 +87,7 @@ impl Http {
         if authorization.as_ref().is_some_and(|text| text.bytes().any(|byte| byte.is_ascii_control())) {
             return Err(Error::usage(format!("{location}: token= contains a control character")));
         }
+        let tls = https::tls(location.options.get("ca").map(String::as_str), base.starts_with("https:"));
         let waited = timeouts.connect + timeouts.timeout;
         let config = Agent::config_builder()
             .http_status_as_error(false)
@@ -89,23 +95,25 @@ impl Http {
             .timeout_connect(Some(timeouts.connect))
             .timeout_global(Some(waited))
             .user_agent("evt")
-            .tls_config(tls(location)?)
+            .tls_config(tls.map_err(|error| error.at(location.to_string()))?)
             .build();
         Ok(Self { agent: config.into(), base, authorization, waited, stop: timeouts.stop })
     }
 
-    /// Sends one request. `path` begins with a slash, its parts escaped.
-    pub fn send(&self, method: Method, path: &str, body: Option<&Value>) -> Result<RegistryResponse, RetryError> {
+    /// Posts a schema to a path, or gets what is there. `path` begins with a slash, its parts escaped.
+    pub fn send(&self, path: &str, schema: Option<&str>) -> Result<RegistryResponse, RetryError> {
         let uri = format!("{}{path}", self.base);
-        let mut request = Request::builder().method(method).uri(&uri).header("accept", MEDIA_TYPE);
+        let (mut request, body) = match schema {
+            Some(text) => {
+                (Request::post(uri).header("content-type", MEDIA_TYPE), json!({ "schema": text }).to_string())
+            }
+            None => (Request::get(uri), String::new()),
+        };
         if let Some(authorization) = &self.authorization {
             request = request.header("authorization", authorization);
         }
-        if body.is_some() {
-            request = request.header("content-type", MEDIA_TYPE);
-        }
         let wrong = |error| Error::config(format!("{path}: invalid request")).because(error);
-        let request = request.body(body.map(Value::to_string).unwrap_or_default()).map_err(wrong)?;
+        let request = request.header("accept", MEDIA_TYPE).body(body).map_err(wrong)?;
         let response = self.exchange(request)?.map_err(|error| https::trouble(error, self.waited))?;
         answer(&response)
     }
@@ -130,7 +138,7 @@ fn answer(response: &Response<Vec<u8>>) -> Result<RegistryResponse, RetryError> 
     let (status, bytes) = (response.status().as_u16(), response.body());
     if bytes.len() as u64 > BODY_MAX {
         let message = format!("the response exceeds {} MiB", BODY_MAX >> 20);
-        return Err(Error::new(ErrorKind::Config, message).into());
+        return Err(Error::config(message).into());
     }
     let answer = RegistryResponse { status, body: serde_json::from_slice(bytes).unwrap_or(Value::Null) };
     match status {
@@ -153,13 +161,4 @@ fn basic(who: &str, location: &Location) -> Result<String> {
     let mut text = "Basic ".to_owned();
     base64::encode(who.as_bytes(), &mut text);
     Ok(text)
-}
-
-/// Configures TLS. Plain HTTP reads no certificates.
-fn tls(location: &Location) -> Result<TlsConfig> {
-    let ca = location.options.get("ca").map(String::as_str);
-    match (ca, location.scheme.as_str()) {
-        (None, "http") => Ok(TlsConfig::default()),
-        _ => https::tls(ca).map_err(|error| error.at(location.to_string())),
-    }
 }

@@ -23,7 +23,7 @@ mod reference;
 
 use self::cache::{Cache, locked};
 use self::http::{Http, RegistryResponse};
-use self::reference::Reference;
+use self::reference::{Reference, number};
 use super::{Registration, Registry, conflicts};
 use crate::client::outage::{RetryError, RetryPolicy};
 use crate::console::Console;
@@ -35,12 +35,11 @@ use crate::schema::subject::{Lookup, Schemas, Subject, Version};
 use crate::schema::{self, AVRO};
 use crate::store::Location;
 use crate::time::parse_duration;
-use serde_json::{Value, json};
+use serde_json::Value;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
-use ureq::http::Method;
 
 /// Maximum subjects and schemas in the caches; beyond that they are fetched again.
 const SUBJECTS_MAX: usize = 4096;
@@ -215,7 +214,7 @@ impl Confluent {
 
     /// Checks that it answers and accepts the credentials.
     pub fn check(&self) -> Result<()> {
-        let attempt = self.http.send(Method::GET, "/subjects", None);
+        let attempt = self.http.send("/subjects", None);
         match attempt.map_err(|trouble| trouble.into_error(&self.shown).at(&self.shown))? {
             answer if answer.is_good() => Ok(()),
             answer => Err(self.refused("/subjects", &answer)),
@@ -227,7 +226,7 @@ impl Confluent {
         if self.absence != Absence::Wait {
             return Ok(());
         }
-        self.answered(Method::GET, "/subjects", None).map(|_| ())
+        self.answered("/subjects", None).map(|_| ())
     }
 
     /// Looks up the schema of a key.
@@ -312,7 +311,6 @@ impl Confluent {
     fn versions(&self, name: &str, known: Option<&Lookup>) -> RegistryResult<Lookup> {
         let path = format!("/subjects/{}/versions", escaped(name));
         let Some(numbers) = self.get(&path)? else { return Ok(Lookup::Unknown) };
-        let number = |value: &Value| value.as_u64().and_then(|number| u32::try_from(number).ok());
         let numbers: Option<Vec<u32>> = numbers.as_array().and_then(|list| list.iter().map(number).collect());
         let mut numbers = numbers.ok_or_else(|| self.nonsense(&format!("versions of subject '{name}'")))?;
         numbers.sort_unstable();
@@ -354,7 +352,7 @@ impl Confluent {
 
     /// Fetches the JSON at a path; `None` if there is nothing.
     fn get(&self, path: &str) -> RegistryResult<Option<Value>> {
-        let answer = self.request(Method::GET, path, None)?;
+        let answer = self.request(path, None)?;
         match answer.status {
             // Not every registry supports GUIDs. Any other 404 must have an error code, or the base path is wrong.
             404 if answer.names_unknown() || path.starts_with("/schemas/guids/") => Ok(None),
@@ -363,10 +361,10 @@ impl Confluent {
         }
     }
 
-    /// Sends a request, with retries as `retry=` and `down=` say.
-    fn request(&self, method: Method, path: &str, body: Option<&Value>) -> RegistryResult<RegistryResponse> {
+    /// Sends a request ([`Http::send`]), with retries as `retry=` and `down=` say.
+    fn request(&self, path: &str, schema: Option<&str>) -> RegistryResult<RegistryResponse> {
         let named = |trouble: RetryError| trouble.at(|| self.shown.clone());
-        let attempt = || self.http.send(method.clone(), path, body).map_err(named);
+        let attempt = || self.http.send(path, schema).map_err(named);
         match self.absence {
             Absence::Wait => return Ok(self.retries.run(attempt)?),
             Absence::Fail => return Ok(attempt().map_err(|trouble| trouble.into_error(&self.shown))?),
@@ -399,9 +397,9 @@ impl Confluent {
     }
 
     /// Sends a request for a command: an unavailable registry is an error whatever `down=` says.
-    fn answered(&self, method: Method, path: &str, body: Option<&Value>) -> Result<RegistryResponse> {
-        self.request(method, path, body).map_err(|trouble| match trouble {
-            RetryError::Transient(cause) => Error::new(ErrorKind::Unavailable, cause),
+    fn answered(&self, path: &str, schema: Option<&str>) -> Result<RegistryResponse> {
+        self.request(path, schema).map_err(|trouble| match trouble {
+            RetryError::Transient(cause) => Error::unavailable(cause),
             RetryError::Permanent(error) => error,
         })
     }
@@ -419,12 +417,11 @@ impl Confluent {
     /// Finds the version of a subject that has a schema.
     fn find(&self, subject: &str, text: &str) -> Result<Option<RegisteredVersion>> {
         let path = format!("/subjects/{}", escaped(subject));
-        let answer = self.answered(Method::POST, &path, Some(&json!({ "schema": text })))?;
+        let answer = self.answered(&path, Some(text))?;
         if !answer.is_good() {
             return Ok(None);
         }
-        let number = |name: &str| answer.body.get(name).and_then(Value::as_u64).and_then(|n| u32::try_from(n).ok());
-        match (number("version"), number("id")) {
+        match (answer.number("version"), answer.number("id")) {
             (Some(number), Some(id)) => Ok(Some(RegisteredVersion { number, id })),
             _ => Err(Error::config(format!("{}: the response has no version and id", self.shown))),
         }
@@ -444,10 +441,10 @@ impl Confluent {
     /// Registers a schema under exactly this subject, whatever the strategy; returns its id, or the registry's refusal.
     fn post(&self, subject: &str, text: &str) -> Result<Result<u32, String>> {
         let path = format!("/subjects/{}/versions", escaped(subject));
-        let answer = self.answered(Method::POST, &path, Some(&json!({ "schema": text })))?;
-        match (answer.status, answer.body.get("id").and_then(Value::as_u64).map(u32::try_from)) {
+        let answer = self.answered(&path, Some(text))?;
+        match (answer.status, answer.number("id")) {
             (409, _) => Ok(Err(answer.message())),
-            (_, Some(Ok(id))) if answer.is_good() => Ok(Ok(id)),
+            (_, Some(id)) if answer.is_good() => Ok(Ok(id)),
             _ => Err(self.refused(&path, &answer)),
         }
     }
@@ -477,7 +474,7 @@ impl Registry for Arc<Confluent> {
     }
 
     fn subjects(&mut self) -> Result<Vec<String>> {
-        let answer = self.answered(Method::GET, "/subjects", None)?;
+        let answer = self.answered("/subjects", None)?;
         let name = |name: &Value| name.as_str().map(str::to_owned);
         let names: Option<Vec<String>> = answer.body.as_array().and_then(|names| names.iter().map(name).collect());
         let mut names = names.ok_or_else(|| self.nonsense("subjects"))?;
@@ -487,7 +484,7 @@ impl Registry for Arc<Confluent> {
 
     fn level(&mut self, subject: &str) -> Result<Level> {
         for path in [format!("/config/{}?defaultToGlobal=true", escaped(subject)), "/config".to_owned()] {
-            let answer = self.answered(Method::GET, &path, None)?;
+            let answer = self.answered(&path, None)?;
             let level = answer.body.get("compatibilityLevel").and_then(Value::as_str);
             if let Some(level) = level.filter(|_| answer.is_good()) {
                 let unknown = || Error::config(format!("{}: unknown level '{level}' of '{subject}'", self.shown));
@@ -521,7 +518,7 @@ impl Registry for Arc<Confluent> {
         // against as many as the level says.
         let latest = if self.level(subject)?.is_transitive() { "" } else { "/latest" };
         let path = format!("/compatibility/subjects/{}/versions{latest}?verbose=true", escaped(subject));
-        let answer = self.answered(Method::POST, &path, Some(&json!({ "schema": text })))?;
+        let answer = self.answered(&path, Some(text))?;
         match answer.body.get("is_compatible").and_then(Value::as_bool) {
             Some(true) => Ok(Some(vec![])),
             // There is no version that it must follow.

@@ -4,6 +4,11 @@ use crate::error::{Error, Result};
 use serde_json::Value;
 use std::fmt;
 
+/// Reads the number of a version or the id of a schema.
+pub fn number(value: &Value) -> Option<u32> {
+    value.as_u64().and_then(|number| u32::try_from(number).ok())
+}
+
 /// A version of a subject that a schema refers to.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Reference {
@@ -27,7 +32,7 @@ impl Reference {
             Some(list) => list.as_array(),
         };
         let reference = |value: &Value| {
-            let version = value.get("version")?.as_u64().and_then(|version| u32::try_from(version).ok())?;
+            let version = number(value.get("version")?)?;
             Some(Reference { subject: value.get("subject")?.as_str()?.to_owned(), version })
         };
         let all: Option<Vec<Reference>> = list.and_then(|list| list.iter().map(reference).collect());

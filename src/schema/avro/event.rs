@@ -24,9 +24,9 @@ use std::collections::HashSet;
 const CODES_MAX: usize = 256;
 
 /// The check of events.
-pub(super) struct AvroCheck {
-    pub(super) plan: EventPlan,
-    pub(super) quiet: StopAtFirst,
+pub struct AvroCheck {
+    pub plan: EventPlan,
+    pub quiet: StopAtFirst,
 }
 
 impl EventCheck for AvroCheck {
@@ -48,7 +48,7 @@ impl EventCheck for AvroCheck {
 }
 
 /// A schema compiled for events.
-pub(super) struct EventPlan {
+pub struct EventPlan {
     checks: Checks,
     /// Fields that are columns.
     columns: Vec<ColumnField>,
@@ -83,7 +83,7 @@ struct Whole {
 
 impl EventPlan {
     /// Compiles a schema; returns the reason if it is not a record, or not one that can describe an event.
-    pub(super) fn try_new(schema: &avro::Schema, closed: bool) -> Result<Self, String> {
+    pub fn try_new(schema: &avro::Schema, closed: bool) -> Result<Self, String> {
         let AvroType::Record { fields, .. } = &schema.node(schema.root()).avro_type else {
             return Err(format!("expected a record schema, found {}", schema.describe(schema.root())));
         };

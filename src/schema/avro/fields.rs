@@ -20,15 +20,15 @@ pub struct CheckedField {
 /// The fields of a record, looked up without hashing: few names have the same length.
 #[derive(Default)]
 pub struct Fields {
-    pub(super) list: Vec<CheckedField>,
+    pub list: Vec<CheckedField>,
     /// Indexes of `list` by the length of the name.
     by_length: Vec<Vec<usize>>,
     /// Length of the shortest key that may be a name with escapes: names are ASCII words, and `\u0061` is one letter.
     escaped_bytes_min: usize,
     /// Whether a member that is not a field is a fault.
-    pub(super) closed: bool,
+    pub closed: bool,
     /// Predicts the keys; a mark is the index of the field.
-    pub(super) predictor: Cell<KeyPredictor>,
+    pub predictor: Cell<KeyPredictor>,
 }
 
 impl Fields {
@@ -50,7 +50,7 @@ impl Fields {
 
     /// Returns the index of a key's field; the key may have escapes.
     #[inline]
-    pub(super) fn find(&self, key: &str) -> Option<usize> {
+    pub fn find(&self, key: &str) -> Option<usize> {
         let last = key.as_bytes().last();
         for slot in self.by_length.get(key.len()).map_or(&[][..], Vec::as_slice) {
             let name = &self.list[*slot].name;
@@ -69,13 +69,13 @@ impl Fields {
 }
 
 /// The set of fields present in a record; no allocation for up to 256 fields.
-pub(super) struct PresentFields {
+pub struct PresentFields {
     few: [u64; 4],
     many: Vec<u64>,
 }
 
 impl PresentFields {
-    pub(super) fn new(fields: usize) -> Self {
+    pub fn new(fields: usize) -> Self {
         Self { few: [0; 4], many: if fields > 256 { vec![0; fields.div_ceil(64)] } else { vec![] } }
     }
 
@@ -85,18 +85,18 @@ impl PresentFields {
     }
 
     #[inline]
-    pub(super) fn insert(&mut self, slot: usize) {
+    pub fn insert(&mut self, slot: usize) {
         self.words()[slot / 64] |= 1 << (slot % 64);
     }
 
     #[inline]
-    pub(super) fn contains(&mut self, slot: usize) -> bool {
+    pub fn contains(&mut self, slot: usize) -> bool {
         self.words()[slot / 64] & (1 << (slot % 64)) != 0
     }
 }
 
 /// Whether there is a backslash. Without a branch per byte, because almost always there is none.
 #[inline]
-pub(super) fn is_escaped(raw: &str) -> bool {
+pub fn is_escaped(raw: &str) -> bool {
     raw.bytes().fold(false, |found, byte| found | (byte == b'\\'))
 }

@@ -158,7 +158,7 @@ fn is_instant_between(before: &str, text: &str, after: &str) -> bool {
         room.copy_from_slice(part.as_bytes());
         length += part.len();
     }
-    std::str::from_utf8(&buffer[..length]).is_ok_and(is_instant)
+    str::from_utf8(&buffer[..length]).is_ok_and(is_instant)
 }
 
 /// Whether every character of `text` encodes a byte, as in Avro's JSON encoding; ASCII always does.

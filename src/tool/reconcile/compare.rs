@@ -8,7 +8,7 @@ use super::report::ComparisonReport;
 use super::sort::EntrySorter;
 use crate::error::{Error, Result};
 use crate::kafka::client::Topics;
-use crate::kafka::produce::limit::topic_setting;
+use crate::kafka::produce::limit::topic_settings;
 use crate::kind::Kind;
 use crate::kind::event::{COLUMNS, column};
 use crate::mapping::TimeFrom;
@@ -357,7 +357,7 @@ fn is_compacted(uri: &Uri, run: &Rc<Run>) -> Result<bool> {
     let Uri::Kafka(address) = uri else { return Ok(false) };
     let topics = Topics::new(address, run);
     for topic in 0..address.topics.len() {
-        let policy = topic_setting(&topics, topic, "cleanup.policy")?;
+        let [policy] = topic_settings(&topics, topic, ["cleanup.policy"])?;
         if policy.is_some_and(|policy| policy.contains("compact")) {
             return Ok(true);
         }

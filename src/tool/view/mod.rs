@@ -232,7 +232,7 @@ impl Args {
         let schema = match &show {
             Show::Rows(None) => schema,
             Show::Rows(Some(selection)) => selection.schema(),
-            Show::Summary { as_text: false, .. } => DeadSummary::schema(),
+            Show::Summary { as_text: false, .. } => DeadSummary::default().rows()?.schema(),
             Show::Describe(_) | Show::Plot(_) | Show::Summary { .. } => Arc::new(Schema::empty()),
         };
         if matches!(show, Show::Describe(_)) && formats.iter().any(|format| format.notes.is_none()) {
