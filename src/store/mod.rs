@@ -15,6 +15,7 @@
 //! - `definition` is the row of a store in [`ALL`], `sink` the interface of an open output, `location` its URI.
 //! - [`rows`] prepares batches (columns, keys, days), [`cells`] and [`nested`] convert their values.
 //! - [`correct`] is the interface of stores whose metrics are corrected.
+//! - `sql` has what SQLite and PostgreSQL share: corrections, the ledger of replays, epochs.
 //! - [`guard`] decides which metric row stays, [`repeat`] finds events stored with other content.
 //! - Files are changed and synced through [`disk`](crate::storage::disk). Retries of servers are in
 //!   [`outage`](crate::client::outage).
@@ -32,6 +33,7 @@ mod redis;
 pub mod repeat;
 pub mod rows;
 mod sink;
+mod sql;
 mod sqlite;
 
 use crate::error::{Error, Result};

@@ -43,7 +43,7 @@ pub fn open(location: &Location, options: &OpenOptions) -> Result<Box<dyn Correc
 }
 
 /// Opens the metrics of a lake for a comparison.
-pub fn open_to_compare(location: &Location) -> Result<Box<dyn Corrections>> {
+pub fn open_to_compare(location: &Location, _options: &OpenOptions) -> Result<Box<dyn Corrections>> {
     let root = root(location)?;
     let state = read_json(&root.join(".evt").join(STATE))?.unwrap_or_default();
     Ok(Box::new(LakeComparison { root, state }))

@@ -14,7 +14,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use std::borrow::Cow;
 
 /// 2000-01-01T00:00:00Z, the epoch of PostgreSQL's timestamps.
-const POSTGRES_EPOCH: i64 = 946_684_800 * SECOND;
+pub const POSTGRES_EPOCH: i64 = 946_684_800 * SECOND;
 /// The OID of the type TEXT.
 const TEXT_OID: i32 = 25;
 /// The first byte of a JSONB value: its version.
@@ -173,7 +173,7 @@ pub fn read<'a>(field: &Field, value: Option<&'a [u8]>) -> Option<CellValue<'a>>
     Some(match field.data_type() {
         DataType::FixedSizeBinary(16) => CellValue::Id(read_optional(value, |bytes| bytes.try_into().ok())?),
         DataType::Utf8 if field.name() == "dimensions" => {
-            let object = |bytes: &'a [u8]| canonical_dimensions(text(bytes.strip_prefix(&[JSONB_VERSION])?)?);
+            let object = |bytes| canonical_dimensions(jsonb(bytes)?);
             CellValue::Text(read_optional(value, object)?.map(Cow::Owned))
         }
         DataType::Utf8 | DataType::Dictionary(_, _) => CellValue::Text(read_optional(value, owned)?),
@@ -194,6 +194,11 @@ pub fn read<'a>(field: &Field, value: Option<&'a [u8]>) -> Option<CellValue<'a>>
         DataType::Map(_, _) => CellValue::Headers(read_optional(value, |bytes| parse_headers(text(bytes)?))?),
         _ => return None,
     })
+}
+
+/// Returns the text of a JSONB value.
+pub fn jsonb(bytes: &[u8]) -> Option<&str> {
+    std::str::from_utf8(bytes.strip_prefix(&[JSONB_VERSION])?).ok()
 }
 
 fn long(bytes: &[u8]) -> Option<i64> {

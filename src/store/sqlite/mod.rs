@@ -20,17 +20,16 @@
 //! Epochs are written with `synchronous=FULL`, which makes every earlier transaction durable too.
 //!
 //! `file` opens and locks the file, `schema` makes its tables, `cell` converts values, `write` and `repeat` write rows,
-//! `read` reads them, `correct` corrects metrics, and `failure` is the error of a write. `ledger` is the
-//! ledger of replays, `rules` reads the rules of evt-alert.
+//! `read` reads them, and `failure` is the error of a write. `database` opens the file for corrections of metrics and as
+//! a ledger of replays, `rules` reads the rules of evt-alert.
 
 mod cell;
-mod correct;
+mod database;
 mod failure;
 mod file;
-pub mod ledger;
 mod read;
 mod repeat;
-pub mod rules;
+mod rules;
 mod schema;
 mod write;
 
@@ -41,6 +40,7 @@ use crate::kind::dead::{KeptRows, Rejected};
 use crate::store::guard::ConflictReport;
 use crate::store::repeat::{Conflicts, has_event_key};
 use crate::store::rows::{count_rejected, fit_rows};
+use crate::store::sql::epochs;
 use crate::store::sqlite::failure::Failure;
 use crate::store::sqlite::file::{OPTIONS, SCHEME, SqliteFile, WriteTurn};
 use crate::store::sqlite::read as sqlite_read;
@@ -48,11 +48,10 @@ use crate::store::sqlite::schema as sqlite_schema;
 use crate::store::sqlite::write::{Metrics, RunOfRows, insert_once};
 use crate::store::{
     CheckScope, CorrectionStore, Epoch, EpochFaults, EpochRows, LedgerStore, Location, Medium, OpenOptions,
-    PartitionPosition, Sink, SinkOutcome, Store, StoreReader, Visibility,
+    Sink, SinkOutcome, Store, StoreReader, Visibility,
 };
-use crate::time::format_instant;
 use arrow::array::RecordBatch;
-use rusqlite::{Connection, OpenFlags, OptionalExtension, Transaction, TransactionBehavior};
+use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 use std::fs::File;
 
 /// The row in [`super::ALL`].
@@ -77,8 +76,12 @@ pub static STORE: Store = Store {
         extent: None,
         waits: None,
     },
-    corrections: Some(CorrectionStore { open: correct::open, open_to_compare: correct::open_to_compare }),
-    ledger: Some(LedgerStore { open: ledger::open, open_to_read: ledger::open_to_read, check: ledger::check }),
+    corrections: Some(CorrectionStore { open: database::corrections, open_to_compare: database::comparison }),
+    ledger: Some(LedgerStore {
+        open: database::ledger,
+        open_to_read: database::ledger_to_read,
+        check: database::check_ledger,
+    }),
     rules: Some(rules::read),
 };
 
@@ -146,7 +149,8 @@ impl Sqlite {
         let failed = |e: rusqlite::Error| file.failed("cannot commit the epoch", &e);
         db.execute_batch("PRAGMA synchronous = FULL").map_err(failed)?;
         let tx = file.begin_epoch(db)?;
-        if !epoch.is_due(committed(&tx, &options.pipeline).map_err(failed)?, &*file)? {
+        let fatal = |failure: Failure| failure.into_error(file, "cannot commit the epoch");
+        if !epoch.is_due(epochs::committed(&*tx, &options.pipeline, "").map_err(fatal)?, &*file)? {
             return Ok(());
         }
         tx.execute(FORGET_PLACED, []).map_err(failed)?;
@@ -155,14 +159,11 @@ impl Sqlite {
             let batch = batch?;
             let mut fit = fit_rows(rows.kind(), &batch)?;
             let mut applied = Applied { run: run_of(options), counts: &mut sum, overlap, conflicts, retracts };
-            applied.write(&tx, rows.kind(), &mut fit).map_err(|error| error.into_error(file))?;
+            applied.write(&tx, rows.kind(), &mut fit).map_err(|error| error.into_error(file, "cannot write"))?;
             rejected.add_batch(count_rejected(fit, &mut sum), batch.num_rows());
         }
         rows.keep_rejected(rejected)?;
-        let epoch = epoch.signed()?;
-        let now = format_instant((options.clock)());
-        tx.execute(RECORD, (&options.pipeline, epoch.run, epoch.number, &now)).map_err(failed)?;
-        record_positions(&tx, rows.positions(), &now).map_err(failed)?;
+        epochs::record(&*tx, options, epoch, rows.positions()).map_err(fatal)?;
         // The transaction is one operation of the disk, at which a simulated one fails.
         options
             .disk
@@ -176,29 +177,6 @@ impl Sqlite {
 
 /// Forgets the events that an earlier transaction has inserted.
 const FORGET_PLACED: &str = "DELETE FROM temp.placed_events";
-
-/// Records an epoch.
-const RECORD: &str = "INSERT INTO checkpoint_epochs (output, run, epoch, committed_at) VALUES (?1, ?2, ?3, ?4)
-    ON CONFLICT DO UPDATE SET run = excluded.run, epoch = excluded.epoch, committed_at = excluded.committed_at";
-
-/// Records the positions of the input; a row changes only with its position.
-fn record_positions(tx: &Transaction<'_>, positions: &[PartitionPosition], now: &str) -> rusqlite::Result<()> {
-    let sql = r#"INSERT INTO pipeline_checkpoints (consumer_group, topic, "partition", "offset", watermark, updated_at)
-        VALUES (?1, ?2, ?3, ?4, ?5, ?6)
-        ON CONFLICT DO UPDATE SET "offset" = excluded."offset", watermark = excluded.watermark, updated_at = excluded.updated_at
-        WHERE ("offset", watermark) IS NOT (excluded."offset", excluded.watermark)"#;
-    let mut upsert = tx.prepare_cached(sql)?;
-    for PartitionPosition { group, topic, partition, offset, watermark } in positions {
-        upsert.execute((group, topic, partition, offset, watermark.map(format_instant), now))?;
-    }
-    Ok(())
-}
-
-/// Returns the last epoch under a key.
-fn committed(db: &Connection, key: &str) -> rusqlite::Result<Option<Epoch>> {
-    let sql = "SELECT run, epoch FROM checkpoint_epochs WHERE output = ?1";
-    db.query_row(sql, [key], |row| Ok(Epoch { run: row.get(0)?, number: row.get(1)? })).optional()
-}
 
 fn run_of(options: &OpenOptions) -> RunOfRows<'_> {
     RunOfRows { name: &options.run, is_at_once: options.is_at_once }
@@ -215,7 +193,7 @@ struct Applied<'a> {
 
 impl Applied<'_> {
     /// Writes the rows that fit, and adds those that the table rejects to `fit`.
-    fn write(&mut self, tx: &Transaction<'_>, kind: Kind, fit: &mut KeptRows) -> Result<(), Failure> {
+    fn write(&mut self, tx: &Connection, kind: Kind, fit: &mut KeptRows) -> Result<(), Failure> {
         let Self { run, counts, overlap, conflicts, retracts } = self;
         let rejected = match kind {
             Kind::Metric => {
@@ -240,7 +218,7 @@ impl Sink for Sqlite {
         tx.execute(FORGET_PLACED, []).map_err(failed)?;
         let mut sum = *counts;
         let mut applied = Applied { run: run_of(options), counts: &mut sum, overlap, conflicts, retracts };
-        applied.write(&tx, kind, &mut fit).map_err(|error| error.into_error(file))?;
+        applied.write(&tx, kind, &mut fit).map_err(|error| error.into_error(file, "cannot write"))?;
         tx.commit().map_err(failed)?;
         let rejected = count_rejected(fit, &mut sum);
         *counts = sum;
@@ -265,7 +243,8 @@ impl Sink for Sqlite {
     }
 
     fn committed(&mut self) -> Result<Option<Epoch>> {
-        committed(&self.db, &self.options.pipeline).map_err(|e| self.file.failed("cannot read the epoch", &e))
+        let committed = epochs::committed(&self.db, &self.options.pipeline, "");
+        committed.map_err(|failure| failure.into_error(&self.file, "cannot read the epoch"))
     }
 
     fn counts(&self) -> SinkCounts {

@@ -12,7 +12,7 @@ use crate::store::rows;
 use crate::time::write_instant;
 use arrow::array::RecordBatch;
 use rusqlite::types::ValueRef;
-use rusqlite::{CachedStatement, Connection, Transaction};
+use rusqlite::{CachedStatement, Connection};
 
 /// The result of comparing a row with the stored row of its key.
 enum Found {
@@ -34,7 +34,7 @@ pub struct Repeats<'a> {
 
 impl<'a> Repeats<'a> {
     /// Prepares the comparison of `batch`, whose kind must have content.
-    pub fn new(tx: &'a Transaction<'a>, kind: Kind, batch: &'a RecordBatch) -> Result<Self, Failure> {
+    pub fn new(tx: &'a Connection, kind: Kind, batch: &'a RecordBatch) -> Result<Self, Failure> {
         let cells = |name: &&str| Cells::try_new(rows::column(batch, name)?);
         let key: Vec<String> = rows::key_columns(kind).iter().map(|name| format!("\"{name}\" = ?")).collect();
         let (content, key) = (CONTENT.join(", "), key.join(" AND "));
@@ -111,7 +111,7 @@ pub struct UniqueEvents<'a> {
 
 impl<'a> UniqueEvents<'a> {
     /// Prepares the statements; `names` are the columns of the batches, the id first.
-    pub fn new(tx: &'a Transaction<'a>, names: &[&str]) -> Result<Self, Failure> {
+    pub fn new(tx: &'a Connection, names: &[&str]) -> Result<Self, Failure> {
         let number = |name: &&str| names.iter().position(|other| other == name).map_or(0, |index| index + 1);
         let set: Vec<String> = names.iter().map(|name| format!("\"{name}\" = ?{}", number(name))).collect();
         let order: Vec<String> = COPY_ORDER.iter().map(|name| format!("?{}", number(name))).collect();

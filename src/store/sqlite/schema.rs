@@ -323,15 +323,16 @@ pub fn check_version(db: &Connection, file: &SqliteFile) -> Result<Option<i64>> 
 
 /// Returns the version of the tables; `None` if there are none.
 pub fn version(db: &Connection, file: &SqliteFile) -> Result<Option<i64>> {
-    let failed = |e: rusqlite::Error| file.failed("cannot read", &e);
-    let known = db
-        .query_row("SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = 'evt_schema'", [], |_| Ok(()))
-        .optional()
-        .map_err(failed)?;
-    match known {
-        None => Ok(None),
-        Some(()) => db.query_row("SELECT version FROM evt_schema", [], |row| row.get(0)).optional().map_err(failed),
-    }
+    let version = || match has_table(db, "evt_schema")? {
+        true => db.query_row("SELECT version FROM evt_schema", [], |row| row.get(0)).optional(),
+        false => Ok(None),
+    };
+    version().map_err(|e| file.failed("cannot read", &e))
+}
+
+/// Whether the file has a table of this name.
+pub fn has_table(db: &Connection, name: &str) -> rusqlite::Result<bool> {
+    db.prepare("SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = ?1")?.exists([name])
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ use crate::store::sqlite::cell::{bind, real, write_id};
 use crate::store::sqlite::failure::Failure;
 use crate::store::sqlite::repeat::{Repeats, UniqueEvents, are_events_unique};
 use arrow::array::{Array, AsArray, BinaryArray, RecordBatch};
-use rusqlite::{CachedStatement, OptionalExtension, Transaction};
+use rusqlite::{CachedStatement, Connection, OptionalExtension};
 use std::ops::RangeInclusive;
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -39,7 +39,7 @@ WHERE stage = ?7 AND source_topic = ?8 AND "partition" = ?9 AND "offset" = ?10 A
 /// conflict. Where ids are unique, one copy of an event is stored, and the others are unchanged. Returns the rows that
 /// the table rejects.
 pub fn insert_once(
-    tx: &Transaction<'_>,
+    tx: &Connection,
     kind: Kind,
     batch: &RecordBatch,
     counts: &mut SinkCounts,
@@ -62,7 +62,7 @@ pub fn insert_once(
 
 /// The insertion of a batch of rows other than metrics.
 struct Insertion<'a> {
-    tx: &'a Transaction<'a>,
+    tx: &'a Connection,
     kind: Kind,
     record: Record<'a>,
     insert: CachedStatement<'a>,
@@ -77,7 +77,7 @@ struct Insertion<'a> {
 
 impl<'a> Insertion<'a> {
     /// Prepares the statements; `names` are the columns of the table.
-    fn new(tx: &'a Transaction<'a>, kind: Kind, batch: &'a RecordBatch, names: &[&str]) -> Result<Self, Failure> {
+    fn new(tx: &'a Connection, kind: Kind, batch: &'a RecordBatch, names: &[&str]) -> Result<Self, Failure> {
         let cells = batch.columns().iter().map(Cells::try_new).collect::<Result<_>>()?;
         let payloads = (kind == Kind::Dead).then(|| batch.column(dead::column::ORIGINAL_PAYLOAD).as_binary());
         let is_unique = kind == Kind::Event && are_events_unique(tx)?;
@@ -214,7 +214,7 @@ const KEY: RangeInclusive<usize> = column::METRIC_NAME + 1..=column::DIMENSIONS 
 
 /// The writer of metrics in one transaction.
 pub struct Metrics<'a> {
-    tx: &'a Transaction<'a>,
+    tx: &'a Connection,
     run: RunOfRows<'a>,
     overlap: &'a mut ConflictReport,
     retracts: &'a mut bool,
@@ -260,7 +260,7 @@ impl MetricBatch<'_> {
 impl<'a> Metrics<'a> {
     /// Prepares the statements; `retracts` says whether the run has retracted a row.
     pub fn new(
-        tx: &'a Transaction<'a>,
+        tx: &'a Connection,
         run: RunOfRows<'a>,
         overlap: &'a mut ConflictReport,
         retracts: &'a mut bool,
