@@ -5,7 +5,7 @@ use crate::expr;
 use crate::json::text::{has_escaped_nul, unescape};
 use crate::json::walk::members;
 use crate::kind::values::{CellValue, read_optional};
-use crate::store::cells::{Cells, word};
+use crate::store::cells::Cells;
 use crate::store::nested::{headers_json, parse_headers};
 use crate::time::{SECOND, is_in_calendar};
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
@@ -40,8 +40,8 @@ impl<'a> CopyColumn<'a> {
         let nul = |text: &str| memchr::memchr(0, text.as_bytes()).is_some();
         match &self.cells {
             Cells::Text(texts) if self.is_json => texts.is_valid(row) && has_escaped_nul(texts.value(row)),
-            Cells::Text(texts) if !self.is_object => texts.is_valid(row) && nul(texts.value(row)),
-            Cells::Word(keys, values) => keys.is_valid(row) && word(keys, values, row).is_ok_and(nul),
+            Cells::Text(_) if self.is_object => false,
+            Cells::Text(_) | Cells::Word(..) => !self.cells.is_null(row) && self.cells.text(row).is_ok_and(nul),
             Cells::Names(lists) => lists.value(row).as_string::<i32>().iter().flatten().any(nul),
             _ => false,
         }
@@ -60,8 +60,7 @@ impl<'a> CopyColumn<'a> {
                 out.buffer.put_u8(JSONB_VERSION);
                 out.buffer.put_slice(text);
             }
-            Cells::Text(texts) => out.value(texts.value(row).as_bytes())?,
-            Cells::Word(keys, values) => out.value(word(keys, values, row)?.as_bytes())?,
+            Cells::Text(_) | Cells::Word(..) => out.value(self.cells.text(row)?.as_bytes())?,
             Cells::Instant(instants) => out.long(instants.value(row).saturating_sub(POSTGRES_EPOCH)),
             Cells::Long(numbers) => out.long(numbers.value(row)),
             Cells::Whole(numbers) => out.value(&numbers.value(row).to_be_bytes())?,

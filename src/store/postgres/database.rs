@@ -1,5 +1,5 @@
-//! A PostgreSQL server as a database of [`crate::store::sql`], open for corrections of metrics or as a ledger of replays,
-//! which all hosts share.
+//! A PostgreSQL server as a database of [`crate::store::sql`], open for corrections of metrics or as a ledger of
+//! replays, which all hosts share.
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::metrics::ServerStatus;
@@ -11,7 +11,7 @@ use crate::store::postgres::metric::{self, MetricBatch, Writer};
 use crate::store::postgres::read::Raw;
 use crate::store::postgres::schema;
 use crate::store::postgres::session::{PostgresSession, persist};
-use crate::store::sql::correct::{FoundTables, SqlCorrections};
+use crate::store::sql::correct::SqlCorrections;
 use crate::store::sql::ledger::SqlLedger;
 use crate::store::sql::{SqlConnection, SqlDatabase, SqlRow, SqlValue};
 use crate::store::{Location, OpenOptions};
@@ -83,18 +83,14 @@ impl PostgresDatabase {
 pub fn corrections(location: &Location, options: &OpenOptions) -> Result<Box<dyn Corrections>> {
     let mut session = PostgresSession::new(location, options.up.clone(), true)?.at_start();
     session.with_link(|_| Ok(()))?;
-    let found = FoundTables { metrics: true, corrections: true };
-    Ok(Box::new(SqlCorrections::new(PostgresDatabase::of_corrections(session), options, found)))
+    SqlCorrections::open(PostgresDatabase::of_corrections(session), options)
 }
 
 /// Opens the metrics of a store for a comparison; nothing is created, and no table is migrated.
 pub fn comparison(location: &Location, options: &OpenOptions) -> Result<Box<dyn Corrections>> {
     let mut session = PostgresSession::new(location, options.up.clone(), false)?;
-    let (link, pending) = schema::connect(&session.server)?;
-    session.link = Some(link);
-    let has = |name: &str| pending.iter().all(|step| step.name != name);
-    let found = FoundTables { metrics: has("001_metrics"), corrections: has("008_corrections") };
-    Ok(Box::new(SqlCorrections::new(PostgresDatabase::of_corrections(session), options, found)))
+    session.link = Some(schema::connect(&session.server)?.0);
+    SqlCorrections::open(PostgresDatabase::of_corrections(session), options)
 }
 
 /// Opens a ledger, which is created if it is missing. Errors: exit status 78 if a newer evt made it.
@@ -141,9 +137,10 @@ impl SqlDatabase for PostgresDatabase {
 
     fn write<T>(&mut self, work: impl Fn(&Link) -> Result<T, Failure>) -> Result<T> {
         let rejects = self.rejects;
-        let done = self.session.with_link(|link| persist(link, &work)).and_then(|done| {
-            done.map_err(|cause| Error::new(ErrorKind::Io, rejects).because(cause))
-        });
+        let done = self
+            .session
+            .with_link(|link| persist(link, &work))
+            .and_then(|done| done.map_err(|cause| Error::new(ErrorKind::Io, rejects).because(cause)));
         done.map_err(|error| error.at(&self.place))
     }
 }

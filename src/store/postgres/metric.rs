@@ -195,11 +195,7 @@ fn retract(key: &mut KeyState, version: Version) -> RowOutcome {
 }
 
 /// Reads and locks the stored rows of the batch's keys.
-fn read_keys(
-    link: &Link,
-    batch: &MetricBatch<'_>,
-    writer: &Writer<'_>,
-) -> Result<AHashMap<Id, KeyState>, Failure> {
+fn read_keys(link: &Link, batch: &MetricBatch<'_>, writer: &Writer<'_>) -> Result<AHashMap<Id, KeyState>, Failure> {
     let ids = batch.distinct_ids()?;
     let mut keys: AHashMap<Id, KeyState> = AHashMap::with_capacity(ids.len());
     for row in link.select(SELECT, &[&ids, &writer.options.run])? {
@@ -273,7 +269,8 @@ fn update(link: &Link, batch: &MetricBatch<'_>, writer: &Writer<'_>, rows: &[usi
     let counts: Vec<i64> = rows.iter().map(|row| columns.rows.value(*row)).collect();
     let revisions: Vec<i32> = rows.iter().map(|row| columns.revisions.value(*row)).collect();
     let panes: Vec<i32> = rows.iter().map(|row| columns.panes.value(*row)).collect();
-    let parameters: [&(dyn ToSql + Sync); 7] = [&ids, &values, &counts, &revisions, &panes, &writer.options.run, &writer.now];
+    let parameters: [&(dyn ToSql + Sync); 7] =
+        [&ids, &values, &counts, &revisions, &panes, &writer.options.run, &writer.now];
     match link.change(UPDATE, &parameters)? < rows.len() as u64 {
         true => Err(Failure::Data(left_out(Kind::Metric.table()))),
         false => Ok(()),

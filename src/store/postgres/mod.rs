@@ -19,8 +19,8 @@
 //! otherwise.
 //!
 //! `link` is the connection, `session` reconnects, `schema` migrates the tables, `cell` converts values, `write` writes
-//! rows and `metric` those of metrics, `read` reads them back. `database` opens the server for corrections of metrics and
-//! as a ledger of replays, `rules` reads the rules of evt-alert.
+//! rows and `metric` those of metrics, `read` reads them back. `database` opens the server for corrections of metrics
+//! and as a ledger of replays, `rules` reads the rules of evt-alert.
 
 mod cell;
 mod database;
@@ -37,7 +37,6 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::kind::Kind;
 use crate::kind::dead::{ErrorType, Fault, KeptRows, Rejected};
 use crate::kind::metric::MetricColumns;
-use crate::store::guard::ConflictReport;
 use crate::store::postgres::link::{Failure, Link, OPTIONS, PostgresServer};
 use crate::store::postgres::metric::{MetricBatch, ReplacedRow, Writer, WrittenMetrics};
 use crate::store::postgres::read as postgres_read;
@@ -46,12 +45,13 @@ use crate::store::postgres::session::{PostgresSession, RACES_MAX, persist, split
 use crate::store::postgres::write::{
     WriteOutcome, holdable_letters, insert_new, insert_once, make_events_unique, unholdable,
 };
-use crate::store::repeat::{Conflicts, has_event_key};
+use crate::store::repeat::has_event_key;
 use crate::store::rows::{count_rejected, fit_rows};
 use crate::store::sql::{SqlConnection, epochs};
+use crate::store::tally::Tally;
 use crate::store::{
-    CheckScope, CorrectionStore, Epoch, EpochFaults, EpochRows, LedgerStore, Location, Medium, OpenOptions,
-    Sink, SinkOutcome, Store, StoreReader, Visibility,
+    CheckScope, CorrectionStore, Epoch, EpochFaults, EpochRows, LedgerStore, Location, Medium, OpenOptions, Sink,
+    SinkOutcome, Store, StoreReader, Visibility,
 };
 use arrow::array::RecordBatch;
 
@@ -110,46 +110,35 @@ struct Postgres {
     session: PostgresSession,
     options: OpenOptions,
     tally: Tally,
-    /// Whether this run has seen a retraction; only then rows look for them.
-    retracts: bool,
     guess: Guess,
-}
-
-/// The outcomes of rows, for the summary and the lines at the end of a run.
-#[derive(Clone, Default)]
-struct Tally {
-    counts: SinkCounts,
-    overlap: ConflictReport,
-    conflicts: Conflicts,
-}
-
-impl Tally {
-    /// Counts the outcomes of the rows of a batch.
-    fn add(&mut self, batch: &RecordBatch, written: Written) -> Result<()> {
-        match written {
-            Written::Rows(WriteOutcome { counts, conflict }) => {
-                self.counts = self.counts.plus(&counts);
-                self.conflicts.add(counts.conflict, || conflict.unwrap_or_default());
-            }
-            Written::Metrics(WrittenMetrics { outcomes, replaced }) => {
-                let columns = MetricColumns::try_new(batch)?;
-                for (row, outcome) in outcomes.into_iter().enumerate() {
-                    outcome.count_in(&mut self.counts);
-                    self.overlap.judged(columns.id(row)?, outcome, || columns.key(row));
-                }
-                for ReplacedRow { index, events_before } in replaced {
-                    self.overlap.replaced(|| columns.key(index), events_before, columns.rows.value(index));
-                }
-            }
-        }
-        Ok(())
-    }
 }
 
 /// The outcomes of the rows of a batch.
 enum Written {
     Rows(WriteOutcome),
     Metrics(WrittenMetrics),
+}
+
+impl Written {
+    /// Counts the outcomes.
+    fn count_in(self, tally: &mut Tally, batch: &RecordBatch) -> Result<()> {
+        match self {
+            Self::Rows(WriteOutcome { counts, conflict }) => {
+                tally.counts = tally.counts.plus(&counts);
+                tally.conflicts.add(counts.conflict, || conflict.unwrap_or_default());
+            }
+            Self::Metrics(WrittenMetrics { outcomes, replaced }) => {
+                let columns = MetricColumns::try_new(batch)?;
+                for (row, outcome) in outcomes.into_iter().enumerate() {
+                    tally.judged(&columns, row, outcome)?;
+                }
+                for ReplacedRow { index, events_before } in replaced {
+                    tally.replaced(&columns, index, events_before);
+                }
+            }
+        }
+        Ok(())
+    }
 }
 
 /// Writes rows in the present transaction; `is_new` says whether all their keys are expected to be new.
@@ -230,7 +219,6 @@ impl Postgres {
             session: PostgresSession::new(location, options.up.clone(), true)?,
             options: options.clone(),
             tally: Tally::default(),
-            retracts: false,
             guess: Guess::default(),
         };
         let is_unique = has_event_key(location)?;
@@ -245,10 +233,10 @@ impl Postgres {
     /// Writes `batch` in one transaction and counts it: if its rows are predicted to be new, first without a look-up of
     /// their keys.
     fn try_piece(&mut self, kind: Kind, batch: &RecordBatch) -> Result<Result<(), String>> {
-        let Self { session, options, tally, retracts, guess } = self;
-        *retracts |= has_retractions(kind, batch)?;
-        let writer = Writer { options, now: (options.clock)(), retracts: *retracts };
-        let may_be_new = kind != Kind::Metric || !*retracts && MetricBatch::try_new(batch)?.has_distinct_keys()?;
+        let Self { session, options, tally, guess } = self;
+        tally.retracts |= has_retractions(kind, batch)?;
+        let writer = Writer { options, now: (options.clock)(), retracts: tally.retracts };
+        let may_be_new = kind != Kind::Metric || !tally.retracts && MetricBatch::try_new(batch)?.has_distinct_keys()?;
         let is_new = may_be_new && guess.is_new();
         let mut inserts = is_new;
         let written = session.with_link(|link| {
@@ -264,7 +252,7 @@ impl Postgres {
             guess.was(inserts);
         }
         match written {
-            Ok(written) => tally.add(batch, written).map(Ok),
+            Ok(written) => written.count_in(tally, batch).map(Ok),
             Err(cause) => Ok(Err(cause)),
         }
     }
@@ -278,14 +266,13 @@ impl Sink for Postgres {
     }
 
     fn commit(&mut self, epoch: Epoch, rows: &mut dyn EpochRows) -> Result<()> {
-        let Self { session, options, tally, retracts, .. } = self;
+        let Self { session, options, tally, .. } = self;
         let (shown, now, kind) = (session.server.shown.clone(), (options.clock)(), rows.kind());
         // The outcomes of rows in a transaction whose own outcome is unknown.
         let mut unknown = None;
         for _ in 0..=RACES_MAX {
             let done = session.with_link(|link| {
-                let tally_before = tally.clone();
-                let mut writer = EpochWriter { options, now, kind, tally: tally_before, retracts, races: RACES_MAX };
+                let mut writer = EpochWriter { options, now, kind, tally: tally.clone(), races: RACES_MAX };
                 let written = link.transact(|link| {
                     // If the epoch is not due, the transaction of an earlier attempt was committed.
                     if writer.write(link, epoch, rows, &shown)? {
@@ -323,13 +310,11 @@ impl Sink for Postgres {
     }
 
     fn finish(mut self: Box<Self>) -> Result<SinkOutcome> {
-        if self.retracts {
+        if self.tally.retracts {
             let run = &self.options.run;
             self.session.with_link(|link| Ok(link.forget_retractions(run)?))?;
         }
-        let Tally { counts, overlap, conflicts } = self.tally;
-        let notices = overlap.notices().into_iter().chain(conflicts.notice()).collect();
-        Ok(SinkOutcome { counts, notices, ..SinkOutcome::default() })
+        Ok(self.tally.outcome())
     }
 }
 
@@ -341,7 +326,6 @@ struct EpochWriter<'a> {
     kind: Kind,
     /// The outcomes of the rows so far, those of this transaction included.
     tally: Tally,
-    retracts: &'a mut bool,
     /// How often several rows are tried again.
     races: u32,
 }
@@ -392,14 +376,14 @@ impl EpochWriter<'_> {
     }
 
     fn write_piece(&mut self, link: &Link, batch: &RecordBatch) -> Result<(), Failure> {
-        *self.retracts |= has_retractions(self.kind, batch)?;
-        let writer = Writer { options: self.options, now: self.now, retracts: *self.retracts };
+        self.tally.retracts |= has_retractions(self.kind, batch)?;
+        let writer = Writer { options: self.options, now: self.now, retracts: self.tally.retracts };
         let written = write_rows(link, self.kind, batch, &writer, false)?;
         if self.kind != Kind::Metric {
             // The table of incoming rows is emptied at the end of the transaction only.
             link.batch(&format!("TRUNCATE evt_incoming_{}", self.kind.table()))?;
         }
-        Ok(self.tally.add(batch, written)?)
+        Ok(written.count_in(&mut self.tally, batch)?)
     }
 }
 

@@ -3,9 +3,9 @@
 use crate::client::outage::{RetryError, RetryPolicy};
 use crate::error::{ErrorKind, Result};
 use crate::metrics::ServerStatus;
+use crate::store::Location;
 use crate::store::postgres::link::{Failure, Link, PostgresServer};
 use crate::store::postgres::schema;
-use crate::store::Location;
 
 /// Maximum number of retries of a batch because another run wrote the same keys.
 pub const RACES_MAX: u32 = 10;
@@ -55,10 +55,7 @@ impl PostgresSession {
 }
 
 /// Runs `work` in a transaction, again after a conflict with another run's transaction.
-pub fn persist<T>(
-    link: &Link,
-    work: impl Fn(&Link) -> Result<T, Failure>,
-) -> Result<Result<T, String>, RetryError> {
+pub fn persist<T>(link: &Link, work: impl Fn(&Link) -> Result<T, Failure>) -> Result<Result<T, String>, RetryError> {
     for _ in 0..RACES_MAX {
         match link.transact(&work) {
             Err(Failure::Raced(_) | Failure::Conflict(_)) => {}

@@ -100,21 +100,16 @@ pub fn insert_new(link: &Link, kind: Kind, batch: &RecordBatch) -> Result<WriteO
     Ok(WriteOutcome { counts: SinkCounts { taken: rows, inserted: rows, ..SinkCounts::default() }, conflict: None })
 }
 
-/// Whether the ids of stored events are unique. Another run may have made them so since this one began.
-fn are_events_unique(link: &Link) -> Result<bool, Failure> {
-    link.has_relation(UNIQUE_EVENTS)
-}
-
 /// Makes the ids of stored events unique if they are not.
 ///
 /// Errors: exit status 78 if one is stored twice.
 pub fn make_events_unique(link: &Link, shown: &str) -> Result<(), Failure> {
-    if are_events_unique(link)? {
+    if link.has_relation(UNIQUE_EVENTS)? {
         return Ok(());
     }
     // Nothing is written until the index exists.
     link.batch("BEGIN; LOCK raw_events IN SHARE ROW EXCLUSIVE MODE")?;
-    if !are_events_unique(link)? {
+    if !link.has_relation(UNIQUE_EVENTS)? {
         let copies = "SELECT event_id::TEXT FROM raw_events GROUP BY event_id HAVING count(*) > 1 LIMIT 1";
         if let Some(copy) = link.select(copies, &[])?.first() {
             return Err(ids_not_unique(shown, copy.get(0)).into());
@@ -157,7 +152,8 @@ fn insert_unique(link: &Link, incoming: &str, names: &str) -> Result<u64, Failur
 /// out: a conflict in an index of the user is [`Failure::Taken`].
 pub fn insert_once(link: &Link, kind: Kind, batch: &RecordBatch) -> Result<WriteOutcome, Failure> {
     let (table, names) = (kind.table(), columns(kind, batch));
-    let is_unique = kind == Kind::Event && are_events_unique(link)?;
+    // Another run may have made them so since this one began.
+    let is_unique = kind == Kind::Event && link.has_relation(UNIQUE_EVENTS)?;
     let key = rows::quoted(rows::table_key(kind).iter().copied());
     let incoming = format!("evt_incoming_{table}");
     // This must come first: statements that name the table are prepared once per connection.

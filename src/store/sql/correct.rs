@@ -15,24 +15,26 @@ use crate::time::{EARLIEST, LATEST, format_instant};
 pub struct SqlCorrections<D> {
     database: D,
     options: OpenOptions,
-    found: FoundTables,
+    /// Whether there is a table of metrics. A comparison creates none.
+    has_metrics: bool,
+    /// Whether there are the tables of corrections.
+    has_corrections: bool,
     /// The id of the correction.
     id: String,
 }
 
-/// Which tables there are. A comparison creates none.
-#[derive(Clone, Copy)]
-pub struct FoundTables {
-    /// That of the metrics.
-    pub metrics: bool,
-    /// Those of corrections.
-    pub corrections: bool,
-}
-
-impl<D> SqlCorrections<D> {
-    /// Takes a database with these tables.
-    pub fn new(database: D, options: &OpenOptions, found: FoundTables) -> Self {
-        Self { database, options: options.clone(), found, id: String::new() }
+impl<D: SqlDatabase + 'static> SqlCorrections<D> {
+    /// Takes the metrics of a database.
+    pub fn open(mut database: D, options: &OpenOptions) -> Result<Box<dyn Corrections>> {
+        let [has_metrics, has_corrections] = [Kind::Metric.table(), "corrected_cells"]
+            .map(|name| database.read(|connection| connection.has_table(name)));
+        Ok(Box::new(Self {
+            database,
+            options: options.clone(),
+            has_metrics: has_metrics?,
+            has_corrections: has_corrections?,
+            id: String::new(),
+        }))
     }
 
     fn now(&self) -> String {
@@ -40,7 +42,7 @@ impl<D> SqlCorrections<D> {
     }
 }
 
-impl<D: SqlDatabase> Corrections for SqlCorrections<D> {
+impl<D: SqlDatabase + 'static> Corrections for SqlCorrections<D> {
     fn claim(&mut self, claim: &Claim) -> Result<Claimed> {
         let (now, run, shown) = (&self.now(), &self.options.run, self.database.shown());
         let claimed = self.database.write(|tx| {
@@ -69,11 +71,12 @@ impl<D: SqlDatabase> Corrections for SqlCorrections<D> {
     }
 
     fn late_cells(&mut self, metrics: &[String]) -> Result<Vec<LateCell>> {
-        if !self.found.corrections {
+        if !self.has_corrections {
             return Ok(vec![]);
         }
         self.database.read(|connection| {
-            let sql = "SELECT window_start, window_end, dimensions, late_until FROM corrected_cells WHERE metric_name = $1";
+            let sql =
+                "SELECT window_start, window_end, dimensions, late_until FROM corrected_cells WHERE metric_name = $1";
             let mut found = vec![];
             for metric in metrics {
                 for row in connection.query(sql, &[metric.into()])? {
@@ -85,7 +88,7 @@ impl<D: SqlDatabase> Corrections for SqlCorrections<D> {
     }
 
     fn late_position(&mut self, source: &str) -> Result<Option<LatePosition>> {
-        if !self.found.corrections {
+        if !self.has_corrections {
             return Ok(None);
         }
         self.database.read(|connection| {
@@ -108,7 +111,7 @@ impl<D: SqlDatabase> Corrections for SqlCorrections<D> {
     }
 
     fn compare(&mut self, step: &CorrectionStep<'_>) -> Result<Difference> {
-        if !self.found.metrics {
+        if !self.has_metrics {
             return Ok(step.compare(&StoredCells::default()));
         }
         self.database.read(|connection| Ok(step.compare(&stored(connection, step, "")?)))

@@ -73,10 +73,7 @@ fn count_returned<C: SqlConnection>(tx: &C, sql: &str, values: &[SqlValue]) -> R
 }
 
 /// Returns the states of letters, each with its batch; letters that are due are missing.
-fn states<C: SqlConnection>(
-    connection: &C,
-    letters: &[Id],
-) -> Result<HashMap<String, (LetterState, i64)>, C::Failure> {
+fn states<C: SqlConnection>(connection: &C, letters: &[Id]) -> Result<HashMap<String, (LetterState, i64)>, C::Failure> {
     let sql = format!(
         "SELECT letter_id, done_at IS NOT NULL, batch FROM replay_letters
          WHERE letter_id IN (SELECT CAST(value ->> 0 AS {}) FROM {}($1))",

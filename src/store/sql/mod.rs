@@ -145,3 +145,23 @@ pub type SqlResult<T, D> = Result<T, <<D as SqlDatabase>::Connection as SqlConne
 pub fn list<T: serde::Serialize>(rows: &[T]) -> SqlValue {
     SqlValue::Text(serde_json::json!(rows).to_string())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_value_of_another_type_is_none_and_instants_are_numbers_or_text() {
+        let row = SqlRow(vec![SqlValue::Null, 7.into(), SqlValue::from("NaN"), "1970-01-01T00:00:01.000000Z".into()]);
+        assert_eq!((row.text(1), row.long(2), row.real(0), row.instant(2)), (None, None, None, None));
+        assert_eq!((row.long(1), row.real(1)), (Some(7), Some(7.0)));
+        assert_eq!((row.instant(1), row.instant(3)), (Some(7), Some(1_000_000)));
+        assert!(row.real(2).is_some_and(f64::is_nan) && row.text(9).is_none());
+    }
+
+    #[test]
+    fn options_are_text_or_null_and_lists_are_json() {
+        assert_eq!([Some("a"), None].map(SqlValue::from), [SqlValue::from("a"), SqlValue::Null]);
+        assert_eq!(list(&[("a", 1, None::<i64>)]), SqlValue::from(r#"[["a",1,null]]"#));
+    }
+}

@@ -1,18 +1,17 @@
 //! A SQLite file as a database of [`crate::store::sql`], open for corrections of metrics or as a ledger of replays.
 
-use crate::counts::SinkCounts;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::replay::ledger::Ledger;
 use crate::storage::disk::Disk;
 use crate::store::correct::Corrections;
-use crate::store::guard::ConflictReport;
-use crate::store::sql::correct::{FoundTables, SqlCorrections};
+use crate::store::sql::correct::SqlCorrections;
 use crate::store::sql::ledger::SqlLedger;
 use crate::store::sql::{SqlConnection, SqlDatabase, SqlRow, SqlValue};
 use crate::store::sqlite::failure::Failure;
 use crate::store::sqlite::file::SqliteFile;
-use crate::store::sqlite::schema::{self, WITH_CORRECTIONS};
-use crate::store::sqlite::write::{Metrics, RunOfRows};
+use crate::store::sqlite::schema;
+use crate::store::sqlite::write::Metrics;
+use crate::store::tally::Tally;
 use crate::store::{Location, OpenOptions};
 use arrow::array::RecordBatch;
 use rusqlite::types::{ToSql, ToSqlOutput, ValueRef};
@@ -74,8 +73,7 @@ impl SqliteDatabase {
 /// Opens the metrics of a store for a correction.
 pub fn corrections(location: &Location, options: &OpenOptions) -> Result<Box<dyn Corrections>> {
     let (file, db) = schema::open(location, &options.disk)?;
-    let found = FoundTables { metrics: true, corrections: true };
-    Ok(Box::new(SqlCorrections::new(SqliteDatabase::new(file, db, "cannot read"), options, found)))
+    SqlCorrections::open(SqliteDatabase::new(file, db, "cannot read"), options)
 }
 
 /// Opens the metrics of a store for a comparison; nothing is created, and no table is migrated.
@@ -85,9 +83,7 @@ pub fn comparison(location: &Location, options: &OpenOptions) -> Result<Box<dyn 
         true => file.connect_to_read()?,
         false => Connection::open_in_memory().map_err(|e| file.failed("cannot open", &e))?,
     };
-    let version = schema::version(&db, &file)?;
-    let found = FoundTables { metrics: version.is_some(), corrections: version >= Some(WITH_CORRECTIONS) };
-    Ok(Box::new(SqlCorrections::new(SqliteDatabase::new(file, db, "cannot read"), options, found)))
+    SqlCorrections::open(SqliteDatabase::new(file, db, "cannot read"), options)
 }
 
 /// Opens a ledger, which is created if it is missing. Every change is synced before it counts: a claim must be durable
@@ -99,13 +95,13 @@ pub fn ledger(location: &Location) -> Result<Box<dyn Ledger>> {
     let failed = |e: rusqlite::Error| file.failed("cannot open the ledger", &e);
     file.log_writes(&db).map_err(failed)?;
     db.execute_batch("PRAGMA synchronous = FULL").map_err(failed)?;
-    if !schema::has_table(&db, "replay_ledger").map_err(failed)? {
+    if !schema::has_relation(&db, "replay_ledger").map_err(failed)? {
         // Another run may create it meanwhile.
         let tx = db.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed)?;
         tx.execute_batch(LEDGER).and_then(|()| tx.commit()).map_err(failed)?;
     }
     let opened = SqlLedger::try_new(SqliteDatabase::of_ledger(file, db))?;
-    opened.ok_or_else(|| crate::error::Error::broken("a ledger without its row"))
+    opened.ok_or_else(|| Error::broken("a ledger without its row"))
 }
 
 /// Opens a ledger to read it, for `--dry-run`; `None` if there is none.
@@ -180,14 +176,11 @@ impl SqlConnection for Connection {
     }
 
     fn has_table(&self, name: &str) -> Result<bool, Failure> {
-        Ok(schema::has_table(self, name)?)
+        Ok(schema::has_relation(self, name)?)
     }
 
     fn write_metrics(&self, batch: &RecordBatch, options: &OpenOptions) -> Result<(), Failure> {
-        let (mut overlap, mut retracts) = (ConflictReport::default(), false);
-        let run = RunOfRows { name: &options.run, is_at_once: false };
-        let rejected =
-            Metrics::new(self, run, &mut overlap, &mut retracts)?.write(batch, &mut SinkCounts::default())?;
+        let rejected = Metrics::new(self, options, &mut Tally::default())?.write(batch)?;
         rejected.into_iter().next().map_or(Ok(()), |one| Err(Failure::Rejected(one.fault.message)))
     }
 }

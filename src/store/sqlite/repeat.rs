@@ -2,13 +2,13 @@
 
 use super::cell::bind;
 use super::failure::Failure;
-use crate::counts::SinkCounts;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::kind::Kind;
-use crate::store::cells::{Cells, word};
+use crate::store::cells::Cells;
 use crate::store::guard::RowOutcome;
-use crate::store::repeat::{CONTENT, COPY_ORDER, Conflicts, UNIQUE_EVENTS, event_name, is_same_json};
+use crate::store::repeat::{CONTENT, COPY_ORDER, event_name, is_same_json};
 use crate::store::rows;
+use crate::store::tally::Tally;
 use crate::time::write_instant;
 use arrow::array::RecordBatch;
 use rusqlite::types::ValueRef;
@@ -82,22 +82,17 @@ impl<'a> Repeats<'a> {
     }
 
     /// Counts the outcome of `row` if its key is stored; returns whether it is.
-    pub fn judge(&mut self, row: usize, counts: &mut SinkCounts, conflicts: &mut Conflicts) -> Result<bool, Failure> {
+    pub fn judge(&mut self, row: usize, tally: &mut Tally) -> Result<bool, Failure> {
         match self.find(row)? {
             Found::Nothing => return Ok(false),
-            Found::Same => RowOutcome::Unchanged.count_in(counts),
+            Found::Same => RowOutcome::Unchanged.count_in(&mut tally.counts),
             Found::Other => {
-                counts.add_conflicts(1);
-                conflicts.add(1, || event_name(self.batch, row));
+                tally.counts.add_conflicts(1);
+                tally.conflicts.add(1, || event_name(self.batch, row));
             }
         }
         Ok(true)
     }
-}
-
-/// Whether the ids of stored events are unique. Another run may have made them so since this one began.
-pub fn are_events_unique(db: &Connection) -> rusqlite::Result<bool> {
-    db.prepare_cached("SELECT 1 FROM sqlite_schema WHERE type = 'index' AND name = ?1")?.exists([UNIQUE_EVENTS])
 }
 
 /// Replaces a row that this transaction has inserted by a lesser copy of the same event. A row that was stored before
@@ -156,10 +151,8 @@ fn is_same_text(cells: &Cells<'_>, row: usize, there: ValueRef<'_>, text: &mut S
         return Ok(there == ValueRef::Null);
     }
     match cells {
-        Cells::Text(texts) => text.push_str(texts.value(row)),
-        Cells::Word(keys, values) => text.push_str(word(keys, values, row)?),
         Cells::Instant(instants) => write_instant(text, instants.value(row)),
-        _ => return Err(Error::broken("content of a type that is not compared")),
+        cells => text.push_str(cells.text(row)?),
     }
     Ok(matches!(there, ValueRef::Text(there) if there == text.as_bytes()))
 }

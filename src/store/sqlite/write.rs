@@ -1,18 +1,20 @@
 //! Writes rows to the tables of a SQLite store: metrics by the rules of [`crate::store::guard`], rows of other kinds
 //! once per key.
 
-use crate::counts::SinkCounts;
 use crate::error::Result;
 use crate::kind::Kind;
 use crate::kind::dead::{self, Rejected};
 use crate::kind::metric::{MetricColumns, column};
+use crate::store::OpenOptions;
 use crate::store::cells::Cells;
-use crate::store::guard::{ConflictReport, RowOutcome, Stored, Version, judge_retraction, judge_row};
-use crate::store::repeat::{Conflicts, has_content};
+use crate::store::guard::{RowOutcome, Stored, Version, judge_retraction, judge_row};
+use crate::store::repeat::{UNIQUE_EVENTS, has_content};
 use crate::store::rows;
 use crate::store::sqlite::cell::{bind, real, write_id};
 use crate::store::sqlite::failure::Failure;
-use crate::store::sqlite::repeat::{Repeats, UniqueEvents, are_events_unique};
+use crate::store::sqlite::repeat::{Repeats, UniqueEvents};
+use crate::store::sqlite::schema::has_relation;
+use crate::store::tally::Tally;
 use arrow::array::{Array, AsArray, BinaryArray, RecordBatch};
 use rusqlite::{CachedStatement, Connection, OptionalExtension};
 use std::ops::RangeInclusive;
@@ -42,8 +44,7 @@ pub fn insert_once(
     tx: &Connection,
     kind: Kind,
     batch: &RecordBatch,
-    counts: &mut SinkCounts,
-    conflicts: &mut Conflicts,
+    tally: &mut Tally,
 ) -> Result<Vec<Rejected>, Failure> {
     let schema = batch.schema();
     let mut names: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
@@ -53,7 +54,7 @@ pub fn insert_once(
     let mut insertion = Insertion::new(tx, kind, batch, &names)?;
     let mut rejected = Vec::new();
     for row in 0..batch.num_rows() {
-        if let Err(failure) = insertion.write(row, counts, conflicts) {
+        if let Err(failure) = insertion.write(row, tally) {
             rejected.push(failure.of_row(tx, row)?);
         }
     }
@@ -80,7 +81,8 @@ impl<'a> Insertion<'a> {
     fn new(tx: &'a Connection, kind: Kind, batch: &'a RecordBatch, names: &[&str]) -> Result<Self, Failure> {
         let cells = batch.columns().iter().map(Cells::try_new).collect::<Result<_>>()?;
         let payloads = (kind == Kind::Dead).then(|| batch.column(dead::column::ORIGINAL_PAYLOAD).as_binary());
-        let is_unique = kind == Kind::Event && are_events_unique(tx)?;
+        // Another run may have made them so since this one began.
+        let is_unique = kind == Kind::Event && has_relation(tx, UNIQUE_EVENTS)?;
         let key = rows::table_key(kind);
         let condition: Vec<String> = key.iter().map(|name| format!("\"{name}\" = ?")).collect();
         let select = format!("SELECT 1 FROM {} WHERE {}", kind.table(), condition.join(" AND "));
@@ -98,11 +100,11 @@ impl<'a> Insertion<'a> {
     }
 
     /// Writes a row and counts its outcome.
-    fn write(&mut self, row: usize, counts: &mut SinkCounts, conflicts: &mut Conflicts) -> Result<(), Failure> {
+    fn write(&mut self, row: usize, tally: &mut Tally) -> Result<(), Failure> {
         if self.is_stored
             && let Some(repeats) = &mut self.repeats
         {
-            self.is_stored = repeats.judge(row, counts, conflicts)?;
+            self.is_stored = repeats.judge(row, tally)?;
             if self.is_stored {
                 return Ok(());
             }
@@ -114,7 +116,7 @@ impl<'a> Insertion<'a> {
             }
             RowOutcome::Inserted
         } else if let Some(repeats) = &mut self.repeats {
-            self.is_stored = repeats.judge(row, counts, conflicts)?;
+            self.is_stored = repeats.judge(row, tally)?;
             if self.is_stored {
                 return Ok(());
             }
@@ -126,7 +128,7 @@ impl<'a> Insertion<'a> {
         } else {
             self.repeated(row)?
         };
-        outcome.count_in(counts);
+        outcome.count_in(&mut tally.counts);
         Ok(())
     }
 
@@ -215,22 +217,12 @@ const KEY: RangeInclusive<usize> = column::METRIC_NAME + 1..=column::DIMENSIONS 
 /// The writer of metrics in one transaction.
 pub struct Metrics<'a> {
     tx: &'a Connection,
-    run: RunOfRows<'a>,
-    overlap: &'a mut ConflictReport,
-    retracts: &'a mut bool,
+    options: &'a OpenOptions,
+    tally: &'a mut Tally,
     select: CachedStatement<'a>,
     insert: CachedStatement<'a>,
     update: CachedStatement<'a>,
     text: String,
-}
-
-/// The run that writes metrics.
-#[derive(Clone, Copy)]
-pub struct RunOfRows<'a> {
-    /// Its name.
-    pub name: &'a str,
-    /// Whether it writes rows before their epoch is complete.
-    pub is_at_once: bool,
 }
 
 /// A batch of metrics: its stored columns as cells, and all of them by name.
@@ -258,30 +250,22 @@ impl MetricBatch<'_> {
 }
 
 impl<'a> Metrics<'a> {
-    /// Prepares the statements; `retracts` says whether the run has retracted a row.
-    pub fn new(
-        tx: &'a Connection,
-        run: RunOfRows<'a>,
-        overlap: &'a mut ConflictReport,
-        retracts: &'a mut bool,
-    ) -> Result<Self, Failure> {
+    /// Prepares the statements.
+    pub fn new(tx: &'a Connection, options: &'a OpenOptions, tally: &'a mut Tally) -> Result<Self, Failure> {
         let (select, insert) = (tx.prepare_cached(SELECT)?, tx.prepare_cached(INSERT)?);
         let update = tx.prepare_cached(UPDATE)?;
-        Ok(Self { tx, run, overlap, retracts, select, insert, update, text: String::new() })
+        Ok(Self { tx, options, tally, select, insert, update, text: String::new() })
     }
 
     /// Applies the rows in order. Returns those that the table rejects.
-    pub fn write(&mut self, batch: &RecordBatch, counts: &mut SinkCounts) -> Result<Vec<Rejected>, Failure> {
+    pub fn write(&mut self, batch: &RecordBatch) -> Result<Vec<Rejected>, Failure> {
         let cells = batch.columns().iter().take(STORED_COLUMNS).map(Cells::try_new).collect::<Result<_>>()?;
         let batch = MetricBatch { cells, columns: MetricColumns::try_new(batch)? };
         let (columns, mut rejected) = (&batch.columns, Vec::new());
         for row in 0..columns.ids.len() {
             let retract = columns.retracted.value(row);
             match if retract { self.retract(&batch, row) } else { self.put(&batch, row) } {
-                Ok(outcome) => {
-                    self.overlap.judged(columns.id(row)?, outcome, || columns.key(row));
-                    outcome.count_in(counts);
-                }
+                Ok(outcome) => self.tally.judged(columns, row, outcome)?,
                 Err(failure) => rejected.push(failure.of_row(self.tx, row)?),
             }
         }
@@ -291,7 +275,7 @@ impl<'a> Metrics<'a> {
     /// Returns the stored row of the key, and whether this run wrote it.
     fn stored(&mut self, batch: &MetricBatch<'_>, row: usize) -> Result<Option<(Stored, bool)>, Failure> {
         batch.bind(KEY, row, &mut self.select, &mut self.text)?;
-        self.select.raw_bind_parameter(RUN, self.run.name)?;
+        self.select.raw_bind_parameter(RUN, &self.options.run)?;
         let mut found = self.select.raw_query();
         let Some(row) = found.next()? else { return Ok(None) };
         let version = Version { revision: row.get(0)?, rows: row.get(1)? };
@@ -299,7 +283,7 @@ impl<'a> Metrics<'a> {
     }
 
     fn taken_back(&mut self, batch: &MetricBatch<'_>, row: usize) -> Result<Option<Version>, Failure> {
-        if !*self.retracts {
+        if !self.tally.retracts {
             return Ok(None);
         }
         write_id(batch.columns.ids.value(row), &mut self.text);
@@ -312,7 +296,7 @@ impl<'a> Metrics<'a> {
         let version = Stored::of(&batch.columns, row).version;
         let there = self.stored(batch, row)?;
         let outcome = judge_retraction(there.map(|(stored, _)| stored), version);
-        let outcome = outcome.repeated(self.run.is_at_once, there.is_some_and(|(_, is_own)| is_own));
+        let outcome = outcome.repeated(self.options.is_at_once, there.is_some_and(|(_, is_own)| is_own));
         if outcome == RowOutcome::Deleted {
             let mut delete = self.tx.prepare_cached(DELETE)?;
             batch.bind(KEY, row, &mut delete, &mut self.text)?;
@@ -320,7 +304,7 @@ impl<'a> Metrics<'a> {
         }
         write_id(batch.columns.ids.value(row), &mut self.text);
         self.tx.prepare_cached(RETRACT)?.execute((&self.text, version.revision, version.rows))?;
-        *self.retracts = true;
+        self.tally.retracts = true;
         Ok(outcome)
     }
 
@@ -328,7 +312,7 @@ impl<'a> Metrics<'a> {
         let new = Stored::of(&batch.columns, row);
         let there = self.stored(batch, row)?;
         let outcome = judge_row(there.map(|(stored, _)| stored), self.taken_back(batch, row)?, new);
-        let outcome = outcome.repeated(self.run.is_at_once, there.is_some_and(|(_, is_own)| is_own));
+        let outcome = outcome.repeated(self.options.is_at_once, there.is_some_and(|(_, is_own)| is_own));
         let statement = match outcome {
             RowOutcome::Inserted => Some(&mut self.insert),
             RowOutcome::Updated => Some(&mut self.update),
@@ -337,13 +321,13 @@ impl<'a> Metrics<'a> {
         let is_written = statement.is_some();
         if let Some(statement) = statement {
             batch.bind(1..=STORED_COLUMNS, row, statement, &mut self.text)?;
-            statement.raw_bind_parameter(RUN, self.run.name)?;
+            statement.raw_bind_parameter(RUN, &self.options.run)?;
             if statement.raw_execute()? == 0 {
                 return Err(Failure::left_out(Kind::Metric.table()));
             }
         }
         if is_written && let Some((old, false)) = there {
-            self.overlap.replaced(|| batch.columns.key(row), old.version.rows, new.version.rows);
+            self.tally.replaced(&batch.columns, row, old.version.rows);
         }
         Ok(outcome)
     }

@@ -409,7 +409,8 @@ fn stage(args: WindowsArgs, mut both: BothArgs, run: &Rc<Run>) -> Result<Stage> 
             let claimed = setup.corrections.claim(&claim)?;
             report_claimed(&claimed, &setup.run, quiet);
             // Late events may name cells before the progress of a correction that did not know them.
-            setup.progress = claimed.resumed.and_then(|resumed| resumed.progress).filter(|_| setup.late_input.is_none());
+            setup.progress =
+                claimed.resumed.and_then(|resumed| resumed.progress).filter(|_| setup.late_input.is_none());
         }
         start(info, windows, validate, setup)
     };
