@@ -4,20 +4,22 @@ use crate::counts::SinkCounts;
 use crate::error::{Error, Result, UnreadableRows};
 use crate::kind::Kind;
 use crate::kind::alerts;
-use crate::kind::dead::{ErrorType, Fault, KeptRows, Rejected};
+use crate::kind::dead::{self, ErrorType, Fault, KeptRows, Rejected};
 use crate::kind::letters;
 use crate::kind::metric::{MetricColumns, metric_id};
 use crate::kind::values::{CellValue, ColumnBuilder};
 use crate::store::cells::Cells;
 use crate::time::{DAY, format_instant, is_in_calendar};
-use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, TimestampMicrosecondArray, new_null_array};
+use arrow::array::{
+    Array, ArrayRef, AsArray, BooleanArray, Int64Array, RecordBatch, TimestampMicrosecondArray, new_null_array,
+};
 use arrow::compute::filter;
-use arrow::datatypes::{Field, FieldRef, TimestampMicrosecondType};
+use arrow::datatypes::{DataType, Field, FieldRef, Schema, TimestampMicrosecondType};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::sync::Arc;
-use xxhash_rust::xxh3::Xxh3;
+use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
 /// Returns the columns that identify a row of a kind, by which a replay finds it. Neither a position nor an id
 /// suffices: standard input has the same positions every day, and producers repeat ids.
@@ -43,6 +45,20 @@ pub fn table_key(kind: Kind) -> &'static [&'static str] {
 pub fn table_fields(kind: Kind) -> Vec<FieldRef> {
     let is_stored = |field: &&FieldRef| kind != Kind::Metric || field.name() != "retracted";
     kind.schema().fields().iter().filter(is_stored).cloned().collect()
+}
+
+/// Returns rows with the columns of their table: a letter also has the digest of its payload.
+pub fn table_rows(kind: Kind, batch: &RecordBatch) -> Result<RecordBatch> {
+    if kind != Kind::Dead {
+        return Ok(batch.clone());
+    }
+    let payloads = batch.column(dead::column::ORIGINAL_PAYLOAD).as_binary::<i32>();
+    let hashes = payloads.iter().map(|payload| xxh3_64(payload.unwrap_or_default()).cast_signed());
+    let hashes: ArrayRef = Arc::new(Int64Array::from_iter_values(hashes));
+    let field: FieldRef = Arc::new(Field::new("payload_hash", DataType::Int64, false));
+    let fields = Vec::from_iter(batch.schema_ref().fields().iter().cloned().chain([field]));
+    let columns = batch.columns().iter().cloned().chain([hashes]).collect();
+    Ok(RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)?)
 }
 
 /// Makes a batch of the columns of a kind's table. Errors: exit status 65 if they do not fit; `shown` names the store.

@@ -97,7 +97,7 @@ impl RunKeys {
             None => self.missing(kind, day)?,
         };
         let loses = rows_after < rows_before || cause.is_some();
-        Ok(loses.then(|| Loss { day: name, rows_before, rows_after, cause }))
+        Ok(loses.then_some(Loss { day: name, rows_before, rows_after, cause }))
     }
 
     /// Returns a key of the day that the run does not have, else the keys with more events in the day.
@@ -219,5 +219,8 @@ fn versions(kind: Kind, batch: &RecordBatch) -> Result<Option<MetricColumns<'_>>
 /// Calls `see` with the origin of each row of a batch.
 fn each_origin(batch: &RecordBatch, column: &str, mut see: impl FnMut(&str)) -> Result<()> {
     let origins = Cells::try_new(rows::column(batch, column)?)?;
-    (0..batch.num_rows()).try_for_each(|row| Ok(see(origins.text(row)?)))
+    for row in 0..batch.num_rows() {
+        see(origins.text(row)?);
+    }
+    Ok(())
 }

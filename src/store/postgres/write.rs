@@ -3,7 +3,7 @@
 use crate::counts::SinkCounts;
 use crate::error::Result;
 use crate::kind::Kind;
-use crate::kind::dead::{self, ErrorType, Fault, Rejected};
+use crate::kind::dead::{ErrorType, Fault, Rejected};
 use crate::store::postgres::cell::{CopyColumn, CopyText, canonical_dimensions, cells_of};
 use crate::store::postgres::link::{Failure, Link};
 use crate::store::repeat::{CONTENT, COPY_ORDER, CREATE_UNIQUE_EVENTS, UNIQUE_EVENTS, has_content, ids_not_unique};
@@ -76,9 +76,8 @@ fn holdable(text: &str, max: usize) -> String {
 }
 
 /// Returns the quoted names of the columns that rows are copied into.
-fn columns(kind: Kind, batch: &RecordBatch) -> String {
-    let digest = (kind == Kind::Dead).then_some("payload_hash");
-    rows::quoted(batch.schema_ref().fields().iter().map(|field| field.name().as_str()).chain(digest))
+fn columns(batch: &RecordBatch) -> String {
+    rows::quoted(batch.schema_ref().fields().iter().map(|field| field.name().as_str()))
 }
 
 /// The outcome of a batch.
@@ -92,9 +91,10 @@ pub struct WriteOutcome {
 /// Inserts rows whose keys are expected to be new, with one COPY, in the present transaction. A stored key is a
 /// conflict, [`Failure::Raced`]; so is a row that the table does not take.
 pub fn insert_new(link: &Link, kind: Kind, batch: &RecordBatch) -> Result<WriteOutcome, Failure> {
-    let copy = format!("COPY {} ({}) FROM STDIN (FORMAT binary)", kind.table(), columns(kind, batch));
+    let batch = &rows::table_rows(kind, batch)?;
+    let copy = format!("COPY {} ({}) FROM STDIN (FORMAT binary)", kind.table(), columns(batch));
     let rows = batch.num_rows() as u64;
-    if link.copy_in(&copy, copy_text(kind, batch)?)? < rows {
+    if link.copy_in(&copy, copy_text(batch)?)? < rows {
         return Err(Failure::Raced(left_out(kind.table())));
     }
     Ok(WriteOutcome { counts: SinkCounts { taken: rows, inserted: rows, ..SinkCounts::default() }, conflict: None })
@@ -151,7 +151,8 @@ fn insert_unique(link: &Link, incoming: &str, names: &str) -> Result<u64, Failur
 /// COPY cannot handle conflicts, so the rows are first copied into a temporary table. Only a stored key leaves a row
 /// out: a conflict in an index of the user is [`Failure::Taken`].
 pub fn insert_once(link: &Link, kind: Kind, batch: &RecordBatch) -> Result<WriteOutcome, Failure> {
-    let (table, names) = (kind.table(), columns(kind, batch));
+    let batch = &rows::table_rows(kind, batch)?;
+    let (table, names) = (kind.table(), columns(batch));
     // Another run may have made them so since this one began.
     let is_unique = kind == Kind::Event && link.has_relation(UNIQUE_EVENTS)?;
     let key = rows::quoted(rows::table_key(kind).iter().copied());
@@ -159,7 +160,7 @@ pub fn insert_once(link: &Link, kind: Kind, batch: &RecordBatch) -> Result<Write
     // This must come first: statements that name the table are prepared once per connection.
     let create = format!("CREATE TEMP TABLE IF NOT EXISTS {incoming} (LIKE {table}) ON COMMIT DELETE ROWS");
     link.batch(&create)?;
-    let text = copy_text(kind, batch)?;
+    let text = copy_text(batch)?;
     link.copy_in(&format!("COPY {incoming} ({names}) FROM STDIN (FORMAT binary)"), text)?;
     let insert = if kind == Kind::Dead {
         format!(
@@ -235,16 +236,9 @@ fn conflicts_of(link: &Link, kind: Kind, incoming: &str) -> Result<(u64, Option<
     Ok((u64::try_from(found.get::<_, i64>(0)).unwrap_or(0), Some(found.get(1))))
 }
 
-fn copy_text(kind: Kind, batch: &RecordBatch) -> Result<CopyText> {
+fn copy_text(batch: &RecordBatch) -> Result<CopyText> {
     let cells = cells_of(batch, batch.num_columns())?;
     let mut text = CopyText::new(batch.get_array_memory_size());
-    for row in 0..batch.num_rows() {
-        if kind == Kind::Dead {
-            let payloads = batch.column(dead::column::ORIGINAL_PAYLOAD).as_binary::<i32>();
-            text.row(&cells, row, &[&xxh3_64(payloads.value(row)).to_be_bytes()])?;
-        } else {
-            text.row(&cells, row, &[])?;
-        }
-    }
+    (0..batch.num_rows()).try_for_each(|row| text.row(&cells, row, &[]))?;
     Ok(text)
 }

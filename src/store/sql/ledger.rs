@@ -5,7 +5,7 @@
 
 use super::{SqlConnection, SqlDatabase, SqlResult, SqlValue, list};
 use crate::error::{Error, ErrorKind, Result};
-use crate::replay::ledger::{BatchClaim, BatchOutcome, Id, Ledger, LetterState, ReplayEntry, Writer};
+use crate::replay::ledger::{self, BatchClaim, BatchOutcome, Id, Ledger, LetterState, ReplayEntry};
 use std::collections::{HashMap, HashSet};
 use uuid::Uuid;
 
@@ -102,10 +102,10 @@ fn insert_letters<C: SqlConnection>(done_at: &str) -> String {
 /// Claims letters in the present transaction; `None` if another run owns the target.
 fn claim<C: SqlConnection>(
     tx: &C,
-    writer: Writer<'_>,
+    writer: ledger::Writer<'_>,
     entries: &[ReplayEntry],
 ) -> Result<Option<BatchClaim>, C::Failure> {
-    let Writer { target, run, claim } = writer;
+    let ledger::Writer { target, run, claim } = writer;
     // The lock on the row makes a run that takes over wait for this claim.
     let owner = format!("SELECT owner FROM replay_targets WHERE target = $1{}", C::LOCK_ROWS);
     if tx.query(&owner, &[target.into()])?.first().is_none_or(|row| row.text(0) != Some(run)) {
@@ -154,7 +154,7 @@ impl<D: SqlDatabase> Ledger for SqlLedger<D> {
         &self.id
     }
 
-    fn own(&mut self, writer: Writer<'_>) -> Result<()> {
+    fn own(&mut self, writer: ledger::Writer<'_>) -> Result<()> {
         let sql = "INSERT INTO replay_targets VALUES ($1, $2) ON CONFLICT (target) DO UPDATE SET owner = excluded.owner
             WHERE replay_targets.owner <> excluded.owner";
         self.database.write(|tx| tx.execute(sql, &[writer.target.into(), writer.run.into()]).map(drop))
@@ -171,7 +171,7 @@ impl<D: SqlDatabase> Ledger for SqlLedger<D> {
         self.database.write(|tx| close(tx, batch, outcome))
     }
 
-    fn claim(&mut self, writer: Writer<'_>, entries: &[ReplayEntry]) -> Result<BatchClaim> {
+    fn claim(&mut self, writer: ledger::Writer<'_>, entries: &[ReplayEntry]) -> Result<BatchClaim> {
         let claimed = self.database.write(|tx| claim(tx, writer, entries))?;
         claimed.ok_or_else(|| {
             let message = format!("{}: another replay with this ledger has taken over", self.database.shown());

@@ -47,6 +47,16 @@ pub fn bind(
     })
 }
 
+/// Binds the cells of `row` to the parameters from 1 on.
+pub fn bind_row<'a, 'b: 'a>(
+    statement: &mut Statement<'_>,
+    cells: impl IntoIterator<Item = &'a Cells<'b>>,
+    row: usize,
+    text: &mut String,
+) -> Result<()> {
+    cells.into_iter().enumerate().try_for_each(|(index, cells)| bind(statement, index + 1, cells, row, text))
+}
+
 /// Converts the result of a binding, which fails only for a parameter out of range: an error of evt.
 fn bound(result: rusqlite::Result<()>) -> Result<()> {
     result.map_err(|error| Error::broken("cannot bind").because(error))

@@ -1,6 +1,6 @@
 //! Compares rows of events with the stored rows of the same keys, and keeps one row per id where ids are unique.
 
-use super::cell::bind;
+use super::cell::{bind, bind_row};
 use super::failure::Failure;
 use crate::error::Result;
 use crate::kind::Kind;
@@ -53,9 +53,7 @@ impl<'a> Repeats<'a> {
     /// Compares `row` with the stored row of its key.
     fn find(&mut self, row: usize) -> Result<Found, Failure> {
         let Self { select, key, content, ingested_at, text, arrival, .. } = self;
-        for (index, cells) in key.iter().enumerate() {
-            bind(select, index + 1, cells, row, text)?;
-        }
+        bind_row(select, &*key, row, text)?;
         let mut found = select.raw_query();
         let Some(stored) = found.next()? else { return Ok(Found::Nothing) };
         for (index, (cells, name)) in content.iter().zip(CONTENT).enumerate() {
@@ -133,9 +131,7 @@ impl<'a> UniqueEvents<'a> {
     /// Stores the row in place of the copy that this transaction has inserted, if the row is less in the order of
     /// [`COPY_ORDER`]. Returns whether a copy is stored.
     pub fn replace(&mut self, cells: &[Cells<'_>], row: usize) -> Result<bool, Failure> {
-        for (index, cells) in cells.iter().enumerate() {
-            bind(&mut self.replace, index + 1, cells, row, &mut self.text)?;
-        }
+        bind_row(&mut self.replace, cells, row, &mut self.text)?;
         if self.replace.raw_execute()? == 1 {
             return Ok(true);
         }

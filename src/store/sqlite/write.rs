@@ -3,22 +3,21 @@
 
 use crate::error::Result;
 use crate::kind::Kind;
-use crate::kind::dead::{self, Rejected};
+use crate::kind::dead::Rejected;
 use crate::kind::metric::{MetricColumns, column};
 use crate::store::OpenOptions;
 use crate::store::cells::Cells;
 use crate::store::guard::{RowOutcome, Stored, Version, judge_retraction, judge_row};
 use crate::store::repeat::{UNIQUE_EVENTS, has_content};
 use crate::store::rows;
-use crate::store::sqlite::cell::{bind, real, write_id};
+use crate::store::sqlite::cell::{bind, bind_row, real, write_id};
 use crate::store::sqlite::failure::Failure;
 use crate::store::sqlite::repeat::{Repeats, UniqueEvents};
 use crate::store::sqlite::schema::has_relation;
 use crate::store::tally::Tally;
-use arrow::array::{Array, AsArray, BinaryArray, RecordBatch};
+use arrow::array::{Array, RecordBatch};
 use rusqlite::{CachedStatement, Connection, OptionalExtension};
 use std::ops::RangeInclusive;
-use xxhash_rust::xxh3::xxh3_64;
 
 /// Returns `INSERT INTO table (columns) VALUES (?1, …)`, which ignores rows whose key exists; where ids are unique also
 /// rows whose id exists. A conflict in an index of the user is an error.
@@ -46,12 +45,9 @@ pub fn insert_once(
     batch: &RecordBatch,
     tally: &mut Tally,
 ) -> Result<Vec<Rejected>, Failure> {
-    let schema = batch.schema();
-    let mut names: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
-    if kind == Kind::Dead {
-        names.push("payload_hash");
-    }
-    let mut insertion = Insertion::new(tx, kind, batch, &names)?;
+    let batch = rows::table_rows(kind, batch)?;
+    let names: Vec<&str> = batch.schema_ref().fields().iter().map(|field| field.name().as_str()).collect();
+    let mut insertion = Insertion::new(tx, kind, &batch, &names)?;
     let mut rejected = Vec::new();
     for row in 0..batch.num_rows() {
         if let Err(failure) = insertion.write(row, tally) {
@@ -65,7 +61,8 @@ pub fn insert_once(
 struct Insertion<'a> {
     tx: &'a Connection,
     kind: Kind,
-    record: Record<'a>,
+    cells: Vec<Cells<'a>>,
+    text: String,
     insert: CachedStatement<'a>,
     repeats: Option<Repeats<'a>>,
     unique: Option<UniqueEvents<'a>>,
@@ -79,8 +76,6 @@ struct Insertion<'a> {
 impl<'a> Insertion<'a> {
     /// Prepares the statements; `names` are the columns of the table.
     fn new(tx: &'a Connection, kind: Kind, batch: &'a RecordBatch, names: &[&str]) -> Result<Self, Failure> {
-        let cells = batch.columns().iter().map(Cells::try_new).collect::<Result<_>>()?;
-        let payloads = (kind == Kind::Dead).then(|| batch.column(dead::column::ORIGINAL_PAYLOAD).as_binary());
         // Another run may have made them so since this one began.
         let is_unique = kind == Kind::Event && has_relation(tx, UNIQUE_EVENTS)?;
         let key = rows::table_key(kind);
@@ -89,7 +84,8 @@ impl<'a> Insertion<'a> {
         Ok(Self {
             tx,
             kind,
-            record: Record { cells, payloads, text: String::new() },
+            cells: batch.columns().iter().map(Cells::try_new).collect::<Result<_>>()?,
+            text: String::new(),
             insert: tx.prepare_cached(&insert_sql(kind, names, is_unique))?,
             repeats: has_content(kind).then(|| Repeats::new(tx, kind, batch)).transpose()?,
             unique: is_unique.then(|| UniqueEvents::new(tx, names)).transpose()?,
@@ -109,10 +105,10 @@ impl<'a> Insertion<'a> {
                 return Ok(());
             }
         }
-        self.record.bind(&mut self.insert, row)?;
+        bind_row(&mut self.insert, &self.cells, row, &mut self.text)?;
         let outcome = if self.insert.raw_execute()? == 1 {
             if let Some(unique) = &mut self.unique {
-                unique.inserted(&self.record.cells[0], row)?;
+                unique.inserted(&self.cells[0], row)?;
             }
             RowOutcome::Inserted
         } else if let Some(repeats) = &mut self.repeats {
@@ -121,7 +117,7 @@ impl<'a> Insertion<'a> {
                 return Ok(());
             }
             let copies = self.unique.as_mut();
-            match copies.map_or(Ok(false), |unique| unique.replace(&self.record.cells, row))? {
+            match copies.map_or(Ok(false), |unique| unique.replace(&self.cells, row))? {
                 true => RowOutcome::Unchanged,
                 false => return Err(Failure::left_out(self.kind.table())),
             }
@@ -136,50 +132,17 @@ impl<'a> Insertion<'a> {
     fn repeated(&mut self, row: usize) -> Result<RowOutcome, Failure> {
         if self.kind == Kind::Dead {
             let mut update = self.tx.prepare_cached(UPDATE_LETTER)?;
-            self.record.bind(&mut update, row)?;
+            bind_row(&mut update, &self.cells, row, &mut self.text)?;
             if update.raw_execute()? == 1 {
                 return Ok(RowOutcome::Updated);
             }
         }
-        for (index, cell) in self.key.iter().enumerate() {
-            self.record.bind_cell(&mut self.select, index + 1, *cell, row)?;
-        }
+        let key = self.key.iter().map(|cell| &self.cells[*cell]);
+        bind_row(&mut self.select, key, row, &mut self.text)?;
         match self.select.raw_query().next()? {
             Some(_) => Ok(RowOutcome::Unchanged),
             None => Err(Failure::left_out(self.kind.table())),
         }
-    }
-}
-
-/// The cells of a batch, followed by the digest of a letter's payload.
-struct Record<'a> {
-    cells: Vec<Cells<'a>>,
-    payloads: Option<&'a BinaryArray>,
-    text: String,
-}
-
-impl Record<'_> {
-    fn bind(&mut self, statement: &mut CachedStatement<'_>, row: usize) -> Result<(), Failure> {
-        let cells = self.cells.len() + usize::from(self.payloads.is_some());
-        (0..cells).try_for_each(|cell| self.bind_cell(statement, cell + 1, cell, row))
-    }
-
-    /// Binds a cell as the parameter `at`.
-    fn bind_cell(
-        &mut self,
-        statement: &mut CachedStatement<'_>,
-        at: usize,
-        cell: usize,
-        row: usize,
-    ) -> Result<(), Failure> {
-        match (self.cells.get(cell), self.payloads) {
-            (Some(cell), _) => bind(statement, at, cell, row, &mut self.text)?,
-            (None, Some(payloads)) => {
-                statement.raw_bind_parameter(at, xxh3_64(payloads.value(row)).cast_signed())?;
-            }
-            (None, None) => {}
-        }
-        Ok(())
     }
 }
 

@@ -406,16 +406,21 @@ fn stage(args: WindowsArgs, mut both: BothArgs, run: &Rc<Run>) -> Result<Stage> 
     let start = move |info: SourceInfo<'_>| {
         if !setup.dry_run {
             // The inputs can be read, and nothing is compared yet.
-            let claimed = setup.corrections.claim(&claim)?;
-            report_claimed(&claimed, &setup.run, quiet);
-            // Late events may name cells before the progress of a correction that did not know them.
-            setup.progress =
-                claimed.resumed.and_then(|resumed| resumed.progress).filter(|_| setup.late_input.is_none());
+            claim_cells(&mut setup, &claim, quiet)?;
         }
         start(info, windows, validate, setup)
     };
     let stage = StageSpec { formats: FORMATS, ..StageSpec::new(&both.stage) };
     open(stage, source, run, Box::new(start))
+}
+
+/// Claims the correction, and finds the progress of the one that it continues.
+fn claim_cells(setup: &mut Setup, claim: &Claim, quiet: bool) -> Result<()> {
+    let claimed = setup.corrections.claim(claim)?;
+    report_claimed(&claimed, &setup.run, quiet);
+    // Late events may name cells before the progress of a correction that did not know them.
+    setup.progress = claimed.resumed.and_then(|resumed| resumed.progress).filter(|_| setup.late_input.is_none());
+    Ok(())
 }
 
 fn report_claimed(claimed: &crate::store::correct::Claimed, run: &Run, quiet: bool) {
