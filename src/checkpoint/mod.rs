@@ -41,7 +41,7 @@ use self::begun::BegunNames;
 use self::header::{CheckpointHeader, CheckpointOptions};
 use self::log::{Complete, EpochPart, LogEntry, OutputName, StageEpoch, Start, manifest_name};
 use self::part::{POSITIONS, STATE, SealedParts, part_name};
-use self::place::{CheckpointPlace, Removed, STATE_FILE, or_fenced};
+use self::place::{CheckpointPlace, STATE_FILE, or_fenced};
 use self::recorded::RecordedRuns;
 use self::restore::{Restored, StageRole, continued, last_complete, with_restore_advice};
 use self::state_files::CheckpointFiles;
@@ -514,17 +514,11 @@ impl Checkpoint {
         let dropped: BTreeSet<String> = self.complete.drain(..done).flat_map(|epoch| epoch.state).collect();
         let is_needed = |name: &String| self.complete.iter().any(|epoch| epoch.state.contains(name));
         let state: Vec<String> = dropped.into_iter().filter(|name| !is_needed(name)).collect();
-        self.place.remove(&Removed {
-            before: self.complete.first().map_or(epoch, |kept| kept.epoch),
-            // Keeps the entries from the run of the oldest kept epoch on, so that a later run finds the entry of the
-            // epoch that it restores, however many runs fail in between.
-            entries_before: self
-                .complete
-                .first()
-                .map_or(epoch.run, |kept| kept.epoch.run)
-                .min(self.last_entry.saturating_sub(ENTRIES_KEPT)),
-            state: &state,
-        })
+        let oldest = self.complete.first().map_or(epoch, |kept| kept.epoch);
+        // Keeps the entries from the run of the oldest kept epoch on, so that a later run finds the entry of the epoch
+        // that it restores, however many runs fail in between.
+        let entries_before = oldest.run.min(self.last_entry.saturating_sub(ENTRIES_KEPT));
+        self.place.remove(oldest, entries_before, &state)
     }
 
     /// Whether all stages have committed an epoch, or an earlier run has removed it.

@@ -47,14 +47,8 @@ impl StateStorage for TemporaryFiles {
         let shown = format!("{}: state beyond --memory (TMPDIR)", self.directory.display());
         let file = self.disk.change(|| tempfile::tempfile_in(&self.directory));
         let file = self.disk.file(file.map_err(|error| Error::io(shown.clone(), &error))?);
-        Ok(Box::new(NewFile {
-            file,
-            shown,
-            name: self.made.to_string(),
-            length: 0,
-            path: None,
-            written: self.written.clone(),
-        }))
+        let (name, written) = (self.made.to_string(), self.written.clone());
+        Ok(Box::new(NewFile { file, path: shown.into(), is_named: false, name, length: 0, written }))
     }
 
     fn written(&self) -> u64 {
@@ -81,7 +75,7 @@ pub struct CheckpointFiles {
 }
 
 impl CheckpointFiles {
-    /// Makes files of `stage` in `store` for a run that continues the epoch `restored`.
+    /// Makes files of `stage` in `place` for a run that continues the epoch `restored`.
     pub fn new(place: Arc<CheckpointPlace>, run: u64, stage: &str, restored: Option<Epoch>) -> Self {
         let prefix = format!("{STATE_FILE}{run}-{stage}-");
         Self { place, run, prefix, restored, made: 0, written: Rc::default() }
@@ -93,14 +87,7 @@ impl StateStorage for CheckpointFiles {
         self.made += 1;
         let name = format!("{}{}", self.prefix, self.made);
         let (file, path) = self.place.local().create_state(self.run, &name)?;
-        Ok(Box::new(NewFile {
-            file,
-            shown: path.display().to_string(),
-            name,
-            length: 0,
-            path: Some(path),
-            written: self.written.clone(),
-        }))
+        Ok(Box::new(NewFile { file, path, is_named: true, name, length: 0, written: self.written.clone() }))
     }
 
     fn written(&self) -> u64 {
@@ -116,20 +103,22 @@ impl StateStorage for CheckpointFiles {
         }
         let path = self.place.local().restore_state(self.run, epoch, name)?;
         let length = std::fs::metadata(&path).map_err(failed(&path))?.len();
-        Ok(Rc::new(NamedFile { path, name: name.to_owned(), length }))
+        Ok(Rc::new(WrittenFile { file: None, path, name: name.to_owned(), length }))
     }
 }
 
-/// A file of a checkpoint. When nothing in this run refers to it, the name in the directory of this run is removed;
-/// epochs and other runs have links of their own.
+/// A whole file.
 #[derive(Debug)]
-struct NamedFile {
+struct WrittenFile {
+    /// The open file, if it has no path.
+    file: Option<File>,
+    /// Its path, or its name in messages.
     path: PathBuf,
     name: String,
     length: u64,
 }
 
-impl StateFile for NamedFile {
+impl StateFile for WrittenFile {
     fn name(&self) -> &str {
         &self.name
     }
@@ -139,27 +128,35 @@ impl StateFile for NamedFile {
     }
 
     fn read(&self, at: Range<u64>) -> Result<Vec<u8>> {
-        let bytes = File::open(&self.path).and_then(|file| read_at(&file, at));
+        let read = |file: &File| {
+            let mut bytes = vec![0; (at.end - at.start) as usize];
+            file.read_exact_at(&mut bytes, at.start).map(|()| bytes)
+        };
+        let bytes = self.file.as_ref().map_or_else(|| read(&File::open(&self.path)?), read);
         bytes.map_err(failed(&self.path))
     }
 }
 
-impl Drop for NamedFile {
+/// When nothing in this run refers to a file of a checkpoint, the name in the directory of this run is removed; epochs
+/// and other runs have links of their own.
+impl Drop for WrittenFile {
     fn drop(&mut self) {
-        // The next run removes the file if this fails.
-        let _ = std::fs::remove_file(&self.path);
+        if self.file.is_none() {
+            // The next run removes the file if this fails.
+            let _ = std::fs::remove_file(&self.path);
+        }
     }
 }
 
 /// A file that is being written.
 struct NewFile {
     file: DiskFile,
-    /// Its name in messages.
-    shown: String,
+    /// Its path, or its name in messages.
+    path: PathBuf,
+    /// Whether it has a path.
+    is_named: bool,
     name: String,
     length: u64,
-    /// Its path, if it has one.
-    path: Option<PathBuf>,
     /// Bytes of all files of the run.
     written: Rc<Cell<u64>>,
 }
@@ -167,46 +164,13 @@ struct NewFile {
 impl NewStateFile for NewFile {
     fn write(&mut self, bytes: &[u8]) -> Result<()> {
         self.length += bytes.len() as u64;
-        self.file.write_all(bytes).map_err(|error| Error::io(self.shown.clone(), &error))
+        self.file.write_all(bytes).map_err(failed(&self.path))
     }
 
     fn finish(self: Box<Self>) -> Result<Rc<dyn StateFile>> {
-        let Self { file, shown, name, length, path, written } = *self;
+        let Self { file, path, is_named, name, length, written } = *self;
         written.set(written.get() + length);
-        Ok(match path {
-            Some(path) => Rc::new(NamedFile { path, name, length }),
-            None => Rc::new(TemporaryFile { file: file.file, shown, name, length }),
-        })
-    }
-}
-
-fn read_at(file: &File, at: Range<u64>) -> std::io::Result<Vec<u8>> {
-    let mut bytes = vec![0; (at.end - at.start) as usize];
-    file.read_exact_at(&mut bytes, at.start)?;
-    Ok(bytes)
-}
-
-/// A file without a name.
-#[derive(Debug)]
-struct TemporaryFile {
-    file: File,
-    /// Its name in messages.
-    shown: String,
-    name: String,
-    length: u64,
-}
-
-impl StateFile for TemporaryFile {
-    fn name(&self) -> &str {
-        &self.name
-    }
-
-    fn length(&self) -> u64 {
-        self.length
-    }
-
-    fn read(&self, at: Range<u64>) -> Result<Vec<u8>> {
-        read_at(&self.file, at).map_err(|error| Error::io(self.shown.clone(), &error))
+        Ok(Rc::new(WrittenFile { file: (!is_named).then_some(file.file), path, name, length }))
     }
 }
 

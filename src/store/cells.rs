@@ -71,10 +71,16 @@ impl<'a> Cells<'a> {
             Self::Headers(array) => array.is_null(row),
         }
     }
-}
 
-/// Returns the value of a row of [`Cells::Word`].
-pub fn word<'a>(keys: &Int32Array, values: &'a StringArray, row: usize) -> Result<&'a str> {
-    let place = usize::try_from(keys.value(row)).ok().filter(|place| *place < values.len());
-    Ok(values.value(place.ok_or_else(|| Error::broken("a dictionary key without its value"))?))
+    /// Returns the text of a row that is not NULL. Errors: exit status 70 if the cells are not text.
+    pub fn text(&self, row: usize) -> Result<&'a str> {
+        match self {
+            Self::Text(texts) => Ok(texts.value(row)),
+            Self::Word(keys, values) => {
+                let place = usize::try_from(keys.value(row)).ok().filter(|place| *place < values.len());
+                Ok(values.value(place.ok_or_else(|| Error::broken("a dictionary key without its value"))?))
+            }
+            _ => Err(Error::broken("expected a column of text")),
+        }
+    }
 }

@@ -93,7 +93,7 @@ pub struct CorrectionStore {
     /// Opens them to correct them.
     pub open: fn(&Location, &OpenOptions) -> Result<Box<dyn Corrections>>,
     /// Opens them to compare them; creates and changes nothing.
-    pub open_to_compare: fn(&Location) -> Result<Box<dyn Corrections>>,
+    pub open_to_compare: fn(&Location, &OpenOptions) -> Result<Box<dyn Corrections>>,
 }
 
 /// The functions that open the ledger of replays in a store.

@@ -15,7 +15,9 @@
 //! - `definition` is the row of a store in [`ALL`], `sink` the interface of an open output, `location` its URI.
 //! - [`rows`] prepares batches (columns, keys, days), [`cells`] and [`nested`] convert their values.
 //! - [`correct`] is the interface of stores whose metrics are corrected.
-//! - [`guard`] decides which metric row stays, [`repeat`] finds events stored with other content.
+//! - `sql` has what SQLite and PostgreSQL share: corrections, the ledger of replays, epochs.
+//! - [`guard`] decides which metric row stays, [`repeat`] finds events stored with other content, `tally` counts the
+//!   outcomes.
 //! - Files are changed and synced through [`disk`](crate::storage::disk). Retries of servers are in
 //!   [`outage`](crate::client::outage).
 //! - `conformance` tests all stores with the rows of `sample`, `ledger_conformance` the ledgers of replays.
@@ -32,10 +34,11 @@ mod redis;
 pub mod repeat;
 pub mod rows;
 mod sink;
+mod sql;
 mod sqlite;
+mod tally;
 
 use crate::error::{Error, Result};
-use crate::replay::ledger::Ledger;
 pub use definition::{
     CheckScope, CorrectionStore, LedgerStore, Medium, ReadRequest, Store, StoreReader, StreamExtent, Tables,
     Visibility, batches,
@@ -67,26 +70,12 @@ pub fn rules(store: &Store, location: &Location) -> Result<Vec<serde_json::Map<S
     read(location)
 }
 
-/// Opens the ledger of replays at a location, which is created if it is missing. Errors: exit status 2 for a store that
-/// holds no ledger.
-pub fn open_ledger(store: &Store, location: &Location) -> Result<Box<dyn Ledger>> {
-    (store.ledger.ok_or_else(|| no_ledger(location))?.open)(location)
-}
-
-/// Opens the ledger of replays at a location to read it; `None` if there is none. Creates nothing.
-pub fn read_ledger(store: &Store, location: &Location) -> Result<Option<Box<dyn Ledger>>> {
-    (store.ledger.ok_or_else(|| no_ledger(location))?.open_to_read)(location)
-}
-
-/// Checks that a ledger can be opened at a location. Creates nothing.
-///
-/// Errors: exit status 2 for a store that holds no ledger; 69, 74 or 78 if it cannot be opened.
-pub fn check_ledger(store: &Store, location: &Location) -> Result<()> {
-    (store.ledger.ok_or_else(|| no_ledger(location))?.check)(location)
-}
-
-fn no_ledger(location: &Location) -> Error {
-    Error::usage(format!("{location}: expected a ledger in sqlite:PATH or postgres://HOST/DATABASE"))
+/// Returns the functions that open the ledger of replays at a location. Errors: exit status 2 for a store that holds no
+/// ledger.
+pub fn ledger(store: &Store, location: &Location) -> Result<LedgerStore> {
+    store.ledger.ok_or_else(|| {
+        Error::usage(format!("{location}: expected a ledger in sqlite:PATH or postgres://HOST/DATABASE"))
+    })
 }
 
 /// Every store: a new one is a directory and a row here (CONTRIBUTING.md has all steps).

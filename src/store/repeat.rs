@@ -1,6 +1,6 @@
 //! Repeated events: whether the row of a stored key has the same content. Other content is a conflict.
 
-use super::cells::{Cells, word};
+use super::cells::Cells;
 use super::location::Location;
 use super::rows;
 use super::sink::Notice;
@@ -118,10 +118,7 @@ impl<'a> Contents<'a> {
             match cells {
                 cells if cells.is_null(row) => {}
                 Cells::Text(texts) if *is_json => self.digest.update(&of_json(texts.value(row), 0).to_le_bytes()),
-                Cells::Text(texts) => rows::feed_bytes(texts.value(row).as_bytes(), &mut self.digest),
-                Cells::Word(keys, values) => rows::feed_bytes(word(keys, values, row)?.as_bytes(), &mut self.digest),
-                Cells::Instant(instants) => self.digest.update(&instants.value(row).to_le_bytes()),
-                _ => return Err(Error::broken("content of a type that is not compared")),
+                cells => rows::feed(cells, row, &mut self.digest)?,
             }
         }
         let event_time = self.event_times.value(row);
@@ -135,9 +132,8 @@ pub fn event_name(batch: &RecordBatch, row: usize) -> String {
     let name = |name: &str| {
         let cells = batch.column_by_name(name).and_then(|column| Cells::try_new(column).ok());
         match cells {
-            Some(Cells::Word(keys, values)) => word(keys, values, row).unwrap_or_default().to_owned(),
             Some(Cells::Id(ids)) => Uuid::from_slice(ids.value(row)).unwrap_or_default().to_string(),
-            _ => String::new(),
+            cells => cells.and_then(|cells| cells.text(row).ok()).unwrap_or_default().to_owned(),
         }
     };
     let offsets = batch.column_by_name("offset").and_then(|column| column.as_primitive_opt::<Int64Type>());

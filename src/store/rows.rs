@@ -4,22 +4,22 @@ use crate::counts::SinkCounts;
 use crate::error::{Error, Result, UnreadableRows};
 use crate::kind::Kind;
 use crate::kind::alerts;
-use crate::kind::dead::{ErrorType, Fault, KeptRows, Rejected};
+use crate::kind::dead::{self, ErrorType, Fault, KeptRows, Rejected};
 use crate::kind::letters;
 use crate::kind::metric::{MetricColumns, metric_id};
 use crate::kind::values::{CellValue, ColumnBuilder};
+use crate::store::cells::Cells;
 use crate::time::{DAY, format_instant, is_in_calendar};
 use arrow::array::{
-    Array, ArrayRef, AsArray, BinaryArray, BooleanArray, FixedSizeBinaryArray, RecordBatch, StringArray,
-    TimestampMicrosecondArray, new_null_array,
+    Array, ArrayRef, AsArray, BooleanArray, Int64Array, RecordBatch, TimestampMicrosecondArray, new_null_array,
 };
 use arrow::compute::filter;
-use arrow::datatypes::{DataType, Field, FieldRef, Int32Type, Int64Type, TimestampMicrosecondType};
+use arrow::datatypes::{DataType, Field, FieldRef, Schema, TimestampMicrosecondType};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::sync::Arc;
-use xxhash_rust::xxh3::Xxh3;
+use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
 /// Returns the columns that identify a row of a kind, by which a replay finds it. Neither a position nor an id
 /// suffices: standard input has the same positions every day, and producers repeat ids.
@@ -45,6 +45,20 @@ pub fn table_key(kind: Kind) -> &'static [&'static str] {
 pub fn table_fields(kind: Kind) -> Vec<FieldRef> {
     let is_stored = |field: &&FieldRef| kind != Kind::Metric || field.name() != "retracted";
     kind.schema().fields().iter().filter(is_stored).cloned().collect()
+}
+
+/// Returns rows with the columns of their table: a letter also has the digest of its payload.
+pub fn table_rows(kind: Kind, batch: &RecordBatch) -> Result<RecordBatch> {
+    if kind != Kind::Dead {
+        return Ok(batch.clone());
+    }
+    let payloads = batch.column(dead::column::ORIGINAL_PAYLOAD).as_binary::<i32>();
+    let hashes = payloads.iter().map(|payload| xxh3_64(payload.unwrap_or_default()).cast_signed());
+    let hashes: ArrayRef = Arc::new(Int64Array::from_iter_values(hashes));
+    let field: FieldRef = Arc::new(Field::new("payload_hash", DataType::Int64, false));
+    let fields = Vec::from_iter(batch.schema_ref().fields().iter().cloned().chain([field]));
+    let columns = batch.columns().iter().cloned().chain([hashes]).collect();
+    Ok(RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)?)
 }
 
 /// Makes a batch of the columns of a kind's table. Errors: exit status 65 if they do not fit; `shown` names the store.
@@ -203,79 +217,49 @@ pub fn column<'a>(batch: &'a RecordBatch, name: &str) -> Result<&'a ArrayRef> {
 
 /// Feeds the keys of `batch`, in order, to `digest`.
 pub fn digest_keys(kind: Kind, batch: &RecordBatch, digest: &mut Xxh3) -> Result<()> {
-    let columns = key_columns(kind).iter().map(|name| KeyColumn::try_new(column(batch, name)?));
-    let columns = columns.collect::<Result<Vec<_>>>()?;
-    for row in 0..batch.num_rows() {
-        for column in &columns {
-            column.feed(row, digest);
-        }
-    }
-    Ok(())
+    let columns = key_cells(kind, batch)?;
+    (0..batch.num_rows()).try_for_each(|row| columns.iter().try_for_each(|cells| feed(cells, row, digest)))
 }
 
 /// Returns a digest of the key of each row.
 pub fn each_key(kind: Kind, batch: &RecordBatch) -> Result<Vec<u128>> {
-    let columns = key_columns(kind).iter().map(|name| KeyColumn::try_new(column(batch, name)?));
-    let columns = columns.collect::<Result<Vec<_>>>()?;
+    let columns = key_cells(kind, batch)?;
     let mut digest = Xxh3::new();
     let key = |row| {
         digest.reset();
-        columns.iter().for_each(|column| column.feed(row, &mut digest));
-        digest.digest128()
+        columns.iter().try_for_each(|cells| feed(cells, row, &mut digest))?;
+        Ok(digest.digest128())
     };
-    Ok((0..batch.num_rows()).map(key).collect())
+    (0..batch.num_rows()).map(key).collect()
 }
 
-/// A column of a key; keys are never NULL.
-enum KeyColumn<'a> {
-    Id(&'a FixedSizeBinaryArray),
-    Text(&'a StringArray),
-    Word(&'a [i32], &'a StringArray),
-    Whole(&'a [i64]),
-    Bytes(&'a BinaryArray),
-    Names(&'a arrow::array::ListArray),
+/// Returns the columns of the key, which are never NULL.
+fn key_cells(kind: Kind, batch: &RecordBatch) -> Result<Vec<Cells<'_>>> {
+    key_columns(kind).iter().map(|name| Cells::try_new(column(batch, name)?)).collect()
 }
 
-impl<'a> KeyColumn<'a> {
-    fn try_new(array: &'a ArrayRef) -> Result<Self> {
-        Ok(match array.data_type() {
-            DataType::FixedSizeBinary(_) => Self::Id(array.as_fixed_size_binary()),
-            DataType::Utf8 => Self::Text(array.as_string()),
-            DataType::Dictionary(_, _) => {
-                let words = array.as_dictionary::<Int32Type>();
-                Self::Word(words.keys().values(), words.values().as_string())
-            }
-            DataType::Int64 => Self::Whole(array.as_primitive::<Int64Type>().values()),
-            DataType::Timestamp(_, _) => Self::Whole(array.as_primitive::<TimestampMicrosecondType>().values()),
-            DataType::Binary => Self::Bytes(array.as_binary()),
-            DataType::List(_) => Self::Names(array.as_list()),
-            other => return Err(Error::broken(format!("no key is of type {other}"))),
-        })
-    }
-
-    fn feed(&self, row: usize, digest: &mut Xxh3) {
-        match self {
-            Self::Id(ids) => digest.update(ids.value(row)),
-            Self::Text(texts) => feed_bytes(texts.value(row).as_bytes(), digest),
-            Self::Word(keys, values) => {
-                let place = keys.get(row).and_then(|key| usize::try_from(*key).ok());
-                feed_bytes(place.map_or("", |place| values.value(place)).as_bytes(), digest);
-            }
-            Self::Whole(numbers) => digest.update(&numbers.get(row).copied().unwrap_or_default().to_le_bytes()),
-            Self::Bytes(bytes) => feed_bytes(bytes.value(row), digest),
-            Self::Names(lists) => {
-                let names = lists.value(row);
-                digest.update(&(names.len() as u64).to_le_bytes());
-                for name in names.as_string::<i32>().iter().flatten() {
-                    feed_bytes(name.as_bytes(), digest);
-                }
+/// Feeds a cell that is not NULL to a digest. No two values produce the same bytes.
+pub fn feed(cells: &Cells<'_>, row: usize, digest: &mut Xxh3) -> Result<()> {
+    match cells {
+        Cells::Id(ids) => digest.update(ids.value(row)),
+        Cells::Text(_) | Cells::Word(..) => feed_bytes(cells.text(row)?.as_bytes(), digest),
+        Cells::Long(numbers) => digest.update(&numbers.value(row).to_le_bytes()),
+        Cells::Instant(instants) => digest.update(&instants.value(row).to_le_bytes()),
+        Cells::Bytes(bytes) => feed_bytes(bytes.value(row), digest),
+        Cells::Names(lists) => {
+            let names = lists.value(row);
+            digest.update(&(names.len() as u64).to_le_bytes());
+            for name in names.as_string::<i32>().iter().flatten() {
+                feed_bytes(name.as_bytes(), digest);
             }
         }
+        _ => return Err(Error::broken("a value of a type that is not compared")),
     }
+    Ok(())
 }
 
 /// Feeds bytes to a digest, their length first, so that no two keys produce the same bytes.
-pub fn feed_bytes(bytes: &[u8], digest: &mut Xxh3) {
+fn feed_bytes(bytes: &[u8], digest: &mut Xxh3) {
     digest.update(&(bytes.len() as u64).to_le_bytes());
     digest.update(bytes);
 }

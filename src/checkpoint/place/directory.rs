@@ -174,7 +174,7 @@ fn lock(file: File) -> std::io::Result<Option<File>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::checkpoint::place::{CheckpointPlace, Removed};
+    use crate::checkpoint::place::CheckpointPlace;
     use crate::storage::disk::Disk;
 
     #[test]
@@ -193,7 +193,7 @@ mod tests {
         place.local().remove_epoch(torn).unwrap();
         assert!(!place.has_epoch(torn).unwrap());
         fs::create_dir(place.local().epoch(torn).with_added_extension(REMOVED)).unwrap();
-        place.remove(&Removed { before: kept, entries_before: 0, state: &[] }).unwrap();
+        place.remove(kept, 0, &[]).unwrap();
         let left = fs::read_dir(dir.path().join("ckpt/epochs")).unwrap();
         assert_eq!(left.map(|entry| entry.unwrap().file_name()).collect::<Vec<_>>(), ["1-3"]);
     }

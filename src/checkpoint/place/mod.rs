@@ -267,16 +267,17 @@ impl CheckpointPlace {
         self.files.released(run, suffix)
     }
 
-    /// Removes the epochs that are no longer kept. Later epochs stay: if this process was suspended, a newer run has
-    /// written them.
-    pub fn remove(&self, removed: &Removed<'_>) -> Result<()> {
-        self.files.remove_epochs(removed.before, removed.state)?;
-        let step = removed.entries_before / self.entries_removed;
+    /// Removes the epochs that are no longer kept: all before `before` (`is_removed`), with the files of state `state`,
+    /// which no kept epoch has, and all entries before `entries_before` but for the first, which holds the id. Later
+    /// epochs stay: if this process was suspended, a newer run has written them.
+    pub fn remove(&self, before: Epoch, entries_before: u64, state: &[String]) -> Result<()> {
+        self.files.remove_epochs(before, state)?;
+        let step = entries_before / self.entries_removed;
         if step <= std::mem::replace(&mut self.known().removed_step, step) {
             return Ok(());
         }
         // Deletes entries one by one in their order, so that no entry is removed before an earlier one.
-        for number in self.entries()?.into_iter().filter(|number| (2..removed.entries_before).contains(number)) {
+        for number in self.entries()?.into_iter().filter(|number| (2..entries_before).contains(number)) {
             self.files.objects().delete(&[entry_key(number)])?;
         }
         Ok(())
@@ -323,17 +324,6 @@ pub enum Claim {
     Made(Option<File>),
     /// The path of the stage that has the name.
     Taken(String),
-}
-
-/// The epochs, entries and files of state that a checkpoint no longer keeps.
-#[derive(Clone, Copy, Debug)]
-pub struct Removed<'a> {
-    /// All epochs before this one (`is_removed`).
-    pub before: Epoch,
-    /// All entries before this one, but for the first, which holds the id.
-    pub entries_before: u64,
-    /// Files of state of removed epochs that no kept epoch has.
-    pub state: &'a [String],
 }
 
 /// Returns the cause of `error`: the outcome of a check of the log if another run has written it, because that run

@@ -1,6 +1,6 @@
 //! A checkpoint in a bucket keeps the contract of one in a directory.
 
-use super::{CheckpointPlace, Claim, Removed};
+use super::{CheckpointPlace, Claim};
 use crate::ErrorKind;
 use crate::checkpoint::ends;
 use crate::checkpoint::log::{Complete, EpochPart, LogEntry, StageEpoch, Start};
@@ -69,7 +69,7 @@ fn an_entry_is_created_once_and_never_behind_a_later_one() {
             let part = place.local().write_part(epoch, "1-a.state", b"").unwrap();
             place.sync_epoch(epoch, &[part]).unwrap();
         }
-        place.remove(&Removed { before: epochs[1], entries_before: 100, state: &[] }).unwrap();
+        place.remove(epochs[1], 100, &[]).unwrap();
         let left = epochs.map(|epoch| place.has_epoch(epoch).unwrap());
         assert_eq!(left, [false, true, true, true], "epochs of a newer run stay");
         assert_eq!(place.entries().unwrap(), [1, 100, 101]);
@@ -80,7 +80,7 @@ fn an_entry_is_created_once_and_never_behind_a_later_one() {
         for number in 103..=152 {
             assert!(place.put(number, &start()).unwrap());
         }
-        place.remove(&Removed { before: epochs[1], entries_before: 151, state: &[] }).unwrap();
+        place.remove(epochs[1], 151, &[]).unwrap();
         assert_eq!(place.entries().unwrap(), [1, 151, 152]);
     });
 }
@@ -93,11 +93,11 @@ fn the_last_stages_of_a_run_are_known_until_its_epochs_are_removed() {
             assert!(matches!(place.claim(run, "end", "1-a 2-b").unwrap(), Claim::Made(_)));
         }
         for number in [1, 5] {
-            place.remove(&Removed { before: Epoch { run: 2, number }, entries_before: 0, state: &[] }).unwrap();
+            place.remove(Epoch { run: 2, number }, 0, &[]).unwrap();
             assert_eq!(place.claimed(1, "end").unwrap(), None);
             assert_eq!(place.claimed(2, "end").unwrap().as_deref(), Some("1-a 2-b"));
         }
-        place.remove(&Removed { before: Epoch { run: 3, number: 1 }, entries_before: 0, state: &[] }).unwrap();
+        place.remove(Epoch { run: 3, number: 1 }, 0, &[]).unwrap();
         assert_eq!(place.claimed(2, "end").unwrap(), None);
     });
 }
@@ -209,7 +209,7 @@ fn a_file_of_state_is_one_object_of_all_epochs() {
     let puts = |request: &&String| request.starts_with("PUT /a/state/");
     assert_eq!(server.state().requests.iter().filter(puts).count(), 1, "it is uploaded once");
     let state = ["state-1-1".to_owned()];
-    second.remove(&Removed { before: epochs[2], entries_before: 0, state: &state }).unwrap();
+    second.remove(epochs[2], 0, &state).unwrap();
     assert_eq!(server.state().objects.keys().collect::<Vec<_>>(), ["a/log/3"]);
 }
 

@@ -202,9 +202,10 @@ impl CorrectionCounts {
 }
 
 /// The position in a stream of late events, a file or a partition of a topic, up to which all are corrected.
-#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
 pub struct LatePosition {
     /// The number of the next one: the number of events before it, or its offset in a partition of a topic.
+    #[serde(rename = "rows")]
     pub next: u64,
     /// The digest of the key of the event before it, as text; empty if that is not known.
     pub last: String,

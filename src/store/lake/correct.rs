@@ -38,15 +38,12 @@ pub fn open(location: &Location, options: &OpenOptions) -> Result<Box<dyn Correc
         lake_read::check_kind(&root, found, Kind::Metric)?;
     }
     let lake = Lake::open_to_correct(&root, options.disk.clone())?;
-    let state = read_json(&lake.hidden(STATE))?.unwrap_or_default();
-    Ok(Box::new(LakeCorrections { lake, state, options: options.clone(), id: String::new() }))
+    LakeCorrections::open(root, Some(lake), options)
 }
 
 /// Opens the metrics of a lake for a comparison.
-pub fn open_to_compare(location: &Location) -> Result<Box<dyn Corrections>> {
-    let root = root(location)?;
-    let state = read_json(&root.join(".evt").join(STATE))?.unwrap_or_default();
-    Ok(Box::new(LakeComparison { root, state }))
+pub fn open_to_compare(location: &Location, options: &OpenOptions) -> Result<Box<dyn Corrections>> {
+    LakeCorrections::open(root(location)?, None, options)
 }
 
 /// The state of all corrections of a lake.
@@ -56,7 +53,7 @@ struct State {
     /// The cells that count late events.
     cells: BTreeSet<LateEntry>,
     /// By stream of late events.
-    positions: BTreeMap<String, StoredPosition>,
+    positions: BTreeMap<String, LatePosition>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -95,12 +92,6 @@ struct LateEntry {
     late_until: String,
 }
 
-#[derive(Serialize, Deserialize)]
-struct StoredPosition {
-    rows: u64,
-    last: String,
-}
-
 impl LateEntry {
     fn of(cell: &LateCell) -> Self {
         let LateCell { key, late_until } = cell;
@@ -125,15 +116,6 @@ impl LateEntry {
 }
 
 impl State {
-    fn late_cells(&self, metrics: &[String]) -> Result<Vec<LateCell>> {
-        self.cells.iter().filter(|cell| metrics.contains(&cell.metric_name)).map(LateEntry::cell).collect()
-    }
-
-    fn late_position(&self, source: &str) -> Option<LatePosition> {
-        let StoredPosition { rows, last } = self.positions.get(source)?;
-        Some(LatePosition { next: *rows, last: last.clone() })
-    }
-
     fn in_flight(&self) -> Result<Vec<InFlight>> {
         let running = self.corrections.iter().filter(|correction| correction.state == "running");
         let in_flight = |one: &Correction| {
@@ -168,45 +150,11 @@ impl State {
     }
 }
 
-/// The metrics of a lake that is only compared.
-struct LakeComparison {
-    root: PathBuf,
-    state: State,
-}
-
-impl Corrections for LakeComparison {
-    fn claim(&mut self, _claim: &Claim) -> Result<Claimed> {
-        Ok(Claimed::default())
-    }
-
-    fn late_cells(&mut self, metrics: &[String]) -> Result<Vec<LateCell>> {
-        self.state.late_cells(metrics)
-    }
-
-    fn late_position(&mut self, source: &str) -> Result<Option<LatePosition>> {
-        Ok(self.state.late_position(source))
-    }
-
-    fn set_late_position(&mut self, _source: &str, _position: &LatePosition) -> Result<()> {
-        Ok(())
-    }
-
-    fn compare(&mut self, step: &CorrectionStep<'_>) -> Result<Difference> {
-        Ok(step.compare(&stored(&self.root, step)?))
-    }
-
-    fn apply(&mut self, _step: &CorrectionStep<'_>) -> Result<Difference> {
-        Err(Error::broken("a lake that is only compared"))
-    }
-
-    fn finish(&mut self) -> Result<()> {
-        Ok(())
-    }
-}
-
-/// The metrics of a lake that is corrected.
+/// The metrics of a lake.
 struct LakeCorrections {
-    lake: Lake,
+    root: PathBuf,
+    /// The lake, open to be written; `None` if it is only compared.
+    lake: Option<Lake>,
     state: State,
     options: OpenOptions,
     /// The id of the correction.
@@ -214,6 +162,15 @@ struct LakeCorrections {
 }
 
 impl LakeCorrections {
+    fn open(root: PathBuf, lake: Option<Lake>, options: &OpenOptions) -> Result<Box<dyn Corrections>> {
+        let state = read_json(&root.join(".evt").join(STATE))?.unwrap_or_default();
+        Ok(Box::new(Self { root, lake, state, options: options.clone(), id: String::new() }))
+    }
+
+    fn lake(&mut self) -> Result<&mut Lake> {
+        self.lake.as_mut().ok_or_else(|| Error::broken("a lake that is only compared"))
+    }
+
     /// Changes the entry of this correction and writes the state.
     fn update(&mut self, change: impl FnOnce(&mut Correction)) -> Result<()> {
         let now = self.now();
@@ -224,8 +181,9 @@ impl LakeCorrections {
         self.write()
     }
 
-    fn write(&self) -> Result<()> {
-        self.lake.write_hidden(STATE, &self.state)
+    fn write(&mut self) -> Result<()> {
+        let lake = self.lake.as_ref().ok_or_else(|| Error::broken("a lake that is only compared"))?;
+        lake.dir().write_json(&lake.hidden(STATE), &self.state)
     }
 
     fn now(&self) -> String {
@@ -238,29 +196,29 @@ impl LakeCorrections {
         for change in &difference.changes {
             changes.entry(change.key.start.div_euclid(DAY)).or_default().push(&change.row())?;
         }
-        let mut days: BTreeMap<i64, Vec<LakePart>> = BTreeMap::new();
+        let (lake, mut days) = (self.lake()?, BTreeMap::new());
         for (day, mut rows) in changes {
             let (mut results, mut counts) = (Results::default(), SinkCounts::default());
-            let path = self.lake.day(day);
+            let path = lake.day(day);
             if disk::found(&path)?.is_some() {
                 for batch in lake_read::Day::open(&path)?.batches(Kind::Metric, None)? {
                     results.apply(&batch?, &mut counts)?;
                 }
             }
             results.apply(&rows.finish(Kind::Metric.schema())?, &mut counts)?;
-            let parts = results.finish(&mut self.lake, None, &mut counts)?;
+            let parts = results.finish(lake, None, &mut counts)?;
             let parts: Vec<LakePart> = parts.into_iter().map(|part| LakePart { replace: true, ..part }).collect();
-            self.lake.sync_parts(&parts)?;
+            lake.sync_parts(&parts)?;
             days.insert(day, parts);
         }
-        if days.is_empty() { Ok(()) } else { self.lake.replace(&days) }
+        if days.is_empty() { Ok(()) } else { lake.replace(&days) }
     }
 }
 
 impl Corrections for LakeCorrections {
     fn claim(&mut self, claim: &Claim) -> Result<Claimed> {
         let (now, run) = (self.now(), self.options.run.clone());
-        let shown = format!("parquet:{}", self.lake.root().display());
+        let shown = format!("parquet:{}", self.root.display());
         let claimed = claim.judge(self.state.in_flight()?, &shown)?;
         for one in self.state.corrections.iter_mut().filter(|one| claimed.ended.contains(&one.id)) {
             one.state = "ended".to_owned();
@@ -292,25 +250,25 @@ impl Corrections for LakeCorrections {
     }
 
     fn late_cells(&mut self, metrics: &[String]) -> Result<Vec<LateCell>> {
-        self.state.late_cells(metrics)
+        let of_metrics = self.state.cells.iter().filter(|cell| metrics.contains(&cell.metric_name));
+        of_metrics.map(LateEntry::cell).collect()
     }
 
     fn late_position(&mut self, source: &str) -> Result<Option<LatePosition>> {
-        Ok(self.state.late_position(source))
+        Ok(self.state.positions.get(source).cloned())
     }
 
     fn set_late_position(&mut self, source: &str, position: &LatePosition) -> Result<()> {
-        let LatePosition { next: rows, last } = position.clone();
-        self.state.positions.insert(source.to_owned(), StoredPosition { rows, last });
+        self.state.positions.insert(source.to_owned(), position.clone());
         self.write()
     }
 
     fn compare(&mut self, step: &CorrectionStep<'_>) -> Result<Difference> {
-        Ok(step.compare(&stored(self.lake.root(), step)?))
+        Ok(step.compare(&stored(&self.root, step)?))
     }
 
     fn apply(&mut self, step: &CorrectionStep<'_>) -> Result<Difference> {
-        let names = self.lake.lock_names()?;
+        let names = self.lake()?.lock_names()?;
         let difference = self.compare(step)?;
         self.exchange(&difference)?;
         drop(names);

@@ -24,7 +24,6 @@ use crate::store::lake::exchange::{Exchange, Staged, remove_trials};
 use crate::store::lake::extents::Extents;
 use crate::store::lake::waiting::{CommittedEpochs, WaitingFile};
 use crate::store::{Epoch, Location};
-use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, OpenOptions};
 use std::path::{Path, PathBuf};
@@ -147,22 +146,18 @@ impl Lake {
     pub fn create(root: &Path, pipeline: &str, disk: Disk) -> Result<Self> {
         let dir = LakeDir { root: root.to_owned(), disk };
         dir.disk.create_directories(&root.join(".evt")).map_err(|e| failed(root, "cannot make the directory", &e))?;
-        let pipeline = pipeline_id(pipeline);
-        Ok(Self {
-            dir,
-            lock: None,
-            parts: "",
-            pipeline,
-            next_part: 0,
-            finished: 0,
-            dirty: BTreeSet::new(),
-            found: BTreeSet::new(),
-        })
+        Ok(Self::of(dir, "", pipeline_id(pipeline)))
+    }
+
+    fn of(dir: LakeDir, parts: &'static str, pipeline: String) -> Self {
+        let (dirty, found) = (BTreeSet::new(), BTreeSet::new());
+        Self { dir, lock: None, parts, pipeline, next_part: 0, finished: 0, dirty, found }
     }
 
     fn open_lock(&self) -> Result<File> {
-        let lock = self.open_hidden("lock", OpenOptions::new().create(true).truncate(false).write(true))?;
-        Ok(lock.file)
+        let path = self.hidden("lock");
+        let lock = self.dir.disk.open(&path, OpenOptions::new().create(true).truncate(false).write(true));
+        lock.map(|lock| lock.file).map_err(|e| failed(&path, "cannot open", &e))
     }
 
     /// Completes or removes what a killed run left, under the lock, which it keeps.
@@ -183,8 +178,8 @@ impl Lake {
         take_lock(&lock, root, START_WAIT)?;
         let names = lock_names(&dir)?;
         let finished = finish_exchange(&dir)?;
-        let (pipeline, dirty, found) = (String::new(), BTreeSet::new(), BTreeSet::new());
-        let lake = Self { dir, lock: Some(lock), parts: "correct/", pipeline, next_part: 0, finished, dirty, found };
+        let mut lake = Self::of(dir, "correct/", String::new());
+        (lake.lock, lake.finished) = (Some(lock), finished);
         let removed = lake.remove_orphans();
         drop(names);
         removed.map(|()| lake)
@@ -199,11 +194,6 @@ impl Lake {
     /// Returns a path in the hidden directory.
     pub fn hidden(&self, name: &str) -> PathBuf {
         self.dir.hidden(name)
-    }
-
-    /// Writes a JSON file in the hidden directory atomically.
-    pub fn write_hidden<T: Serialize>(&self, name: &str, value: &T) -> Result<()> {
-        self.dir.write_json(&self.dir.hidden(name), value)
     }
 
     /// Checks that it could be opened, without creating anything.
@@ -248,11 +238,6 @@ impl Lake {
         }
     }
 
-    /// Removes a part that is not needed.
-    pub fn remove_part(&self, part: &LakePart) -> Result<()> {
-        self.remove_hidden(&part.part)
-    }
-
     /// Returns the directory of a day.
     pub fn day(&self, day: i64) -> PathBuf {
         self.dir.root.join(day_name(day))
@@ -286,7 +271,7 @@ impl Lake {
         let target = self.file(part.day, &part.name);
         let there = target.exists();
         if there && (!part.replace || !from.exists()) {
-            self.remove_part(part)?;
+            self.remove_hidden(&part.part)?;
             return Ok(Published::Present);
         }
         let directory = self.day(part.day);
@@ -353,12 +338,6 @@ impl Lake {
         &self.dir
     }
 
-    /// Opens a file in the hidden directory.
-    pub fn open_hidden(&self, name: &str, options: &OpenOptions) -> Result<DiskFile> {
-        let path = self.dir.hidden(name);
-        self.dir.disk.open(&path, options).map_err(|e| failed(&path, "cannot open", &e))
-    }
-
     /// Removes the rows that waited and do so no longer. The lake is locked.
     pub fn remove_shown(&self, committed: &CommittedEpochs) -> Result<()> {
         for path in entries(&self.dir.root.join(".evt"))? {
@@ -372,7 +351,7 @@ impl Lake {
     }
 
     /// Removes a file in the hidden directory; it need not exist.
-    fn remove_hidden(&self, name: &str) -> Result<()> {
+    pub fn remove_hidden(&self, name: &str) -> Result<()> {
         self.dir.remove(&self.dir.hidden(name), fs::remove_file)
     }
 }

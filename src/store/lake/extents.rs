@@ -7,7 +7,7 @@
 
 use crate::error::{Error, Result};
 use crate::kind::Kind;
-use crate::store::cells::{Cells, word};
+use crate::store::cells::Cells;
 use crate::store::rows;
 use ahash::AHashMap;
 use arrow::array::{AsArray, RecordBatch};
@@ -155,7 +155,7 @@ impl Extents {
         let names = stream_columns(kind).iter().map(|name| Cells::try_new(rows::column(batch, name)?));
         let names = names.collect::<Result<Vec<_>>>()?;
         for (row, found) in runs(&names, positions(kind, batch)?) {
-            let stream = names.iter().map(|cells| text(cells, row).map(str::to_owned)).collect::<Result<Vec<_>>>()?;
+            let stream = names.iter().map(|cells| cells.text(row).map(str::to_owned)).collect::<Result<Vec<_>>>()?;
             streams.entry(stream).and_modify(|known| *known = known.with(found)).or_insert(found);
         }
         if streams.len() > STREAMS_MAX {
@@ -210,12 +210,4 @@ fn code(names: &[Cells<'_>], row: usize) -> [u64; 2] {
         };
     }
     code
-}
-
-fn text<'a>(cells: &Cells<'a>, row: usize) -> Result<&'a str> {
-    match cells {
-        Cells::Word(keys, values) => word(keys, values, row),
-        Cells::Text(texts) => Ok(texts.value(row)),
-        _ => Err(Error::broken("expected text in a column that names a stream")),
-    }
 }

@@ -312,7 +312,7 @@ impl Parquet {
         match repeats.new_rows() {
             0 => {
                 self.tally.present += 1;
-                self.lake.remove_part(&part).map(|()| None)
+                self.lake.remove_hidden(&part.part).map(|()| None)
             }
             rows if rows == part.inserted => Ok(Some(part)),
             _ => {
@@ -375,7 +375,7 @@ impl Parquet {
             let path = self.lake.day(*day);
             if disk::found(&path)?.is_some() {
                 let new = Day::of_parts(&self.lake, parts)?;
-                let loss = replace.run_keys.judge(kind, &Day::open(&path)?, &new)?;
+                let loss = replace.run_keys.judge(kind, Day::open(&path)?, new)?;
                 if loss.is_some() {
                     return Ok(loss);
                 }

@@ -115,7 +115,7 @@ pub fn stream_extents(location: &Location) -> Result<Vec<StreamExtent>> {
             if batch.num_rows() == 0 {
                 continue;
             }
-            for extent in extents_of(&path, &batch)? {
+            for extent in extents_of(&batch)? {
                 let name = PartitionName::new(&extent.origin, &extent.partition);
                 let known = extents.entry(name).or_insert_with(|| StreamExtent { rows: 0, ..extent.clone() });
                 widen(known, &extent);
@@ -126,16 +126,15 @@ pub fn stream_extents(location: &Location) -> Result<Vec<StreamExtent>> {
 }
 
 /// Returns the extents of the partitions of a batch, which is not empty.
-fn extents_of(path: &Path, batch: &RecordBatch) -> Result<Vec<StreamExtent>> {
-    let foreign = || Error::corrupt(format!("parquet:{}: rows that evt did not write", path.display()));
-    let dictionary = |name: &str| rows::column(batch, name)?.as_any_dictionary_opt().ok_or_else(foreign);
-    let (origins, names) = (dictionary(ORIGIN)?, dictionary(PARTITION)?);
-    let offsets = rows::column(batch, OFFSET)?.as_primitive_opt::<Int64Type>().ok_or_else(foreign)?;
-    let times = rows::column(batch, STREAM_TIME)?.as_primitive_opt::<TimestampMicrosecondType>().ok_or_else(foreign)?;
+fn extents_of(batch: &RecordBatch) -> Result<Vec<StreamExtent>> {
+    let (origins, names) =
+        (rows::column(batch, ORIGIN)?.as_any_dictionary(), rows::column(batch, PARTITION)?.as_any_dictionary());
+    let offsets = rows::column(batch, OFFSET)?.as_primitive::<Int64Type>().values().iter();
+    let times = rows::column(batch, STREAM_TIME)?.as_primitive::<TimestampMicrosecondType>().values().iter();
     let text = |column: &dyn AnyDictionaryArray, code: usize| column.values().as_string::<i32>().value(code).to_owned();
     let mut extents: BTreeMap<(usize, usize), StreamExtent> = BTreeMap::new();
     let codes = origins.normalized_keys().into_iter().zip(names.normalized_keys());
-    for (code, (offset, time)) in codes.zip(offsets.values().iter().zip(times.values())) {
+    for (code, (offset, time)) in codes.zip(offsets.zip(times)) {
         let row = |origin, partition| StreamExtent {
             origin,
             partition,
@@ -264,25 +263,9 @@ impl Day {
         })))
     }
 
-    /// Reads some columns of its rows.
-    pub fn columns(&self, kind: Kind, names: &[&str]) -> Result<impl Iterator<Item = Result<RecordBatch>>> {
-        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
-        Ok(self.files.iter().flat_map(move |name| {
-            let path = self.path.join(name);
-            let open = || {
-                let (found, builder) = self.file(name)?;
-                check_kind(&path, found, kind)?;
-                let mask = ProjectionMask::columns(builder.parquet_schema(), names.iter().map(String::as_str));
-                let reader = builder.with_projection(mask).with_batch_size(BATCH).build();
-                reader.map_err(|e| parquet_failed(&path, e))
-            };
-            let (reader, failed) = match open() {
-                Ok(reader) => (Some(reader), None),
-                Err(error) => (None, Some(Err(error))),
-            };
-            let batches = reader.into_iter().flatten();
-            failed.into_iter().chain(batches.map(move |batch| batch.map_err(|e| corrupt(&path, e))))
-        }))
+    /// Reads some columns of its rows; the other columns are blank.
+    pub fn columns(self, kind: Kind, names: &[&str]) -> Result<Batches> {
+        self.batches(kind, Some(bits_of(kind, names.iter().copied())?))
     }
 
     fn file(&self, name: &OsStr) -> Result<(Kind, Reading)> {
@@ -368,17 +351,23 @@ impl LakeFile {
 
     /// Reads some columns of some row groups; the other columns are blank.
     pub fn columns<'a>(&self, names: impl Iterator<Item = &'a str>, groups: Vec<usize>) -> Result<Batches> {
-        let schema = self.kind.schema();
-        let mut columns = 0;
-        for name in names {
-            columns |= u32::try_from(schema.index_of(name)?).map_or(0, |index| 1 << index);
-        }
+        let columns = bits_of(self.kind, names)?;
         whole_rows(&self.path, self.kind, self.reading()?.with_row_groups(groups), Some(columns))
     }
 
     fn reading(&self) -> Result<Reading> {
         Ok(Reading::new_with_metadata(open(&self.path)?, self.footer.clone()))
     }
+}
+
+/// Returns columns of a kind as bits, as in [`ReadRequest`].
+fn bits_of<'a>(kind: Kind, names: impl Iterator<Item = &'a str>) -> Result<u32> {
+    let schema = kind.schema();
+    let mut columns = 0;
+    for name in names {
+        columns |= u32::try_from(schema.index_of(name)?).map_or(0, |index| 1 << index);
+    }
+    Ok(columns)
 }
 
 fn open(path: &Path) -> Result<File> {

@@ -260,6 +260,6 @@ pub fn keep_new(lake: &Lake, part: &LakePart, repeats: &Repeats, mut new: Writin
             new.write(lake, &filter_record_batch(&batch, &is_new)?)?;
         }
     }
-    lake.remove_part(part)?;
+    lake.remove_hidden(&part.part)?;
     new.finish(lake)
 }

@@ -11,12 +11,14 @@ use crate::counts::counted;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::jsonl::Objects;
 use crate::kind::Kind;
-use crate::store::guard::Version;
+use crate::kind::metric::MetricColumns;
+use crate::store::cells::Cells;
+use crate::store::guard::{Stored, Version};
 use crate::store::lake::metric::KEYS;
 use crate::store::lake::read::Day;
 use crate::store::rows;
-use arrow::array::{Array, ArrayRef, AsArray, DictionaryArray, RecordBatch, StringArray};
-use arrow::datatypes::{Int32Type, Int64Type, Schema};
+use arrow::array::RecordBatch;
+use arrow::datatypes::Schema;
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::sync::Arc;
@@ -75,9 +77,9 @@ impl RunKeys {
         if origin_column(kind).is_some() {
             return Ok(());
         }
-        let versions = Versions::of(kind, batch)?;
+        let versions = versions(kind, batch)?;
         for (row, key) in rows::each_key(kind, batch)?.into_iter().enumerate() {
-            let version = versions.get(row);
+            let version = version(versions.as_ref(), row);
             self.versions.entry(key).and_modify(|known| *known = version.max(*known)).or_insert(version);
         }
         if self.versions.len() > KEYS {
@@ -88,28 +90,28 @@ impl RunKeys {
 
     /// Returns the loss if `new` replaced `day`: fewer rows, or rows of the day that `new` does not have; `None` if
     /// there is none.
-    pub fn judge(&self, kind: Kind, day: &Day, new: &Day) -> Result<Option<Loss>> {
-        let (rows_before, rows_after) = (day.rows()?, new.rows()?);
+    pub fn judge(&self, kind: Kind, day: Day, new: Day) -> Result<Option<Loss>> {
+        let (rows_before, rows_after, name) = (day.rows()?, new.rows()?, day.name().to_owned());
         let cause = match origin_column(kind) {
             Some(column) => fewer_rows(kind, column, day, new)?,
             None => self.missing(kind, day)?,
         };
         let loses = rows_after < rows_before || cause.is_some();
-        Ok(loses.then(|| Loss { day: day.name().to_owned(), rows_before, rows_after, cause }))
+        Ok(loses.then_some(Loss { day: name, rows_before, rows_after, cause }))
     }
 
     /// Returns a key of the day that the run does not have, else the keys with more events in the day.
-    fn missing(&self, kind: Kind, day: &Day) -> Result<Option<Cause>> {
+    fn missing(&self, kind: Kind, day: Day) -> Result<Option<Cause>> {
         let columns = [rows::key_columns(kind), version_columns(kind)].concat();
         let mut outnumbered = None;
         for batch in day.columns(kind, &columns)? {
             let batch = batch?;
-            let versions = Versions::of(kind, &batch)?;
+            let versions = versions(kind, &batch)?;
             for (row, key) in rows::each_key(kind, &batch)?.into_iter().enumerate() {
                 let Some(version) = self.versions.get(&key) else {
                     return Ok(Some(Cause::Key(key_text(kind, &batch, row)?)));
                 };
-                let there = versions.get(row);
+                let there = self::version(versions.as_ref(), row);
                 if there.rows <= version.rows || there.revision < version.revision {
                     continue;
                 }
@@ -127,16 +129,14 @@ impl RunKeys {
 }
 
 /// Returns the first origin with fewer rows in the new version of a day; first of all, rows of standard input.
-fn fewer_rows(kind: Kind, column: &str, day: &Day, new: &Day) -> Result<Option<Cause>> {
+fn fewer_rows(kind: Kind, column: &str, day: Day, new: Day) -> Result<Option<Cause>> {
     let mut origins: BTreeMap<String, RowCounts> = BTreeMap::new();
     for batch in day.columns(kind, &[column])? {
         let batch = batch?;
-        Origins::of(rows::column(&batch, column)?)?.each(|origin, count| match origins.get_mut(origin) {
-            Some(rows) => rows.before += count,
-            None => {
-                origins.insert(origin.to_owned(), RowCounts { before: count, after: 0 });
-            }
-        });
+        each_origin(&batch, column, |origin| match origins.get_mut(origin) {
+            Some(rows) => rows.before += 1,
+            None => drop(origins.insert(origin.to_owned(), RowCounts { before: 1, after: 0 })),
+        })?;
         if origins.len() > KEYS {
             return Err(too_many("origins in one day"));
         }
@@ -145,11 +145,7 @@ fn fewer_rows(kind: Kind, column: &str, day: &Day, new: &Day) -> Result<Option<C
         return Ok(Some(Cause::Nameless(rows.before)));
     }
     for batch in new.columns(kind, &[column])? {
-        Origins::of(rows::column(&batch?, column)?)?.each(|origin, count| {
-            if let Some(rows) = origins.get_mut(origin) {
-                rows.after += count;
-            }
-        });
+        each_origin(&batch?, column, |origin| origins.get_mut(origin).into_iter().for_each(|rows| rows.after += 1))?;
     }
     let fewer = origins.into_iter().find(|(_, rows)| rows.after < rows.before);
     Ok(fewer.map(|(name, rows)| Cause::Origin { name, rows }))
@@ -210,65 +206,21 @@ fn version_columns(kind: Kind) -> &'static [&'static str] {
     if kind == Kind::Metric { &["revision", "rows"] } else { &[] }
 }
 
-/// The versions of the rows of a batch; all equal if the kind has no versions.
-enum Versions<'a> {
-    Equal,
-    Known { revisions: &'a [i32], events: &'a [i64] },
+/// Returns the version of a row; all are equal if the kind has no versions.
+fn version(columns: Option<&MetricColumns<'_>>, row: usize) -> Version {
+    columns.map_or(Version { revision: 0, rows: 0 }, |columns| Stored::of(columns, row).version)
 }
 
-impl<'a> Versions<'a> {
-    fn of(kind: Kind, batch: &'a RecordBatch) -> Result<Self> {
-        if version_columns(kind).is_empty() {
-            return Ok(Self::Equal);
-        }
-        let revisions = rows::column(batch, "revision")?.as_primitive_opt::<Int32Type>();
-        let events = rows::column(batch, "rows")?.as_primitive_opt::<Int64Type>();
-        match (revisions, events) {
-            (Some(revisions), Some(events)) => {
-                Ok(Self::Known { revisions: revisions.values(), events: events.values() })
-            }
-            _ => Err(Error::broken("expected an integer as revision and number of rows")),
-        }
-    }
-
-    fn get(&self, row: usize) -> Version {
-        match self {
-            Self::Equal => Version { revision: 0, rows: 0 },
-            Self::Known { revisions, events } => Version { revision: revisions[row], rows: events[row] },
-        }
-    }
+/// Returns the columns with the versions of a batch, if its kind has versions.
+fn versions(kind: Kind, batch: &RecordBatch) -> Result<Option<MetricColumns<'_>>> {
+    (kind == Kind::Metric).then(|| MetricColumns::try_new(batch)).transpose()
 }
 
-/// The origins of the rows of a batch.
-enum Origins<'a> {
-    Coded(&'a DictionaryArray<Int32Type>, &'a StringArray),
-    Plain(&'a StringArray),
-}
-
-impl<'a> Origins<'a> {
-    fn of(column: &'a ArrayRef) -> Result<Self> {
-        let coded = column.as_dictionary_opt::<Int32Type>();
-        match (coded.and_then(|coded| Some((coded, coded.values().as_string_opt()?))), column.as_string_opt()) {
-            (Some((coded, values)), _) => Ok(Self::Coded(coded, values)),
-            (None, Some(column)) => Ok(Self::Plain(column)),
-            (None, None) => Err(Error::broken("expected a text column of origins")),
-        }
+/// Calls `see` with the origin of each row of a batch.
+fn each_origin(batch: &RecordBatch, column: &str, mut see: impl FnMut(&str)) -> Result<()> {
+    let origins = Cells::try_new(rows::column(batch, column)?)?;
+    for row in 0..batch.num_rows() {
+        see(origins.text(row)?);
     }
-
-    /// Calls `see` with origins and their numbers of rows; an origin may occur repeatedly.
-    fn each(&self, mut see: impl FnMut(&str, u64)) {
-        match self {
-            Self::Plain(column) => column.iter().flatten().for_each(|origin| see(origin, 1)),
-            Self::Coded(coded, values) => {
-                let mut counts = vec![0; values.len()];
-                for value in coded.keys().iter().flatten() {
-                    if let Some(count) = usize::try_from(value).ok().and_then(|value| counts.get_mut(value)) {
-                        *count += 1;
-                    }
-                }
-                let used = counts.into_iter().enumerate().filter(|(_, count)| *count > 0);
-                used.for_each(|(value, count)| see(values.value(value), count));
-            }
-        }
-    }
+    Ok(())
 }

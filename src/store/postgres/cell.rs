@@ -5,7 +5,7 @@ use crate::expr;
 use crate::json::text::{has_escaped_nul, unescape};
 use crate::json::walk::members;
 use crate::kind::values::{CellValue, read_optional};
-use crate::store::cells::{Cells, word};
+use crate::store::cells::Cells;
 use crate::store::nested::{headers_json, parse_headers};
 use crate::time::{SECOND, is_in_calendar};
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
@@ -14,7 +14,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use std::borrow::Cow;
 
 /// 2000-01-01T00:00:00Z, the epoch of PostgreSQL's timestamps.
-const POSTGRES_EPOCH: i64 = 946_684_800 * SECOND;
+pub const POSTGRES_EPOCH: i64 = 946_684_800 * SECOND;
 /// The OID of the type TEXT.
 const TEXT_OID: i32 = 25;
 /// The first byte of a JSONB value: its version.
@@ -40,8 +40,8 @@ impl<'a> CopyColumn<'a> {
         let nul = |text: &str| memchr::memchr(0, text.as_bytes()).is_some();
         match &self.cells {
             Cells::Text(texts) if self.is_json => texts.is_valid(row) && has_escaped_nul(texts.value(row)),
-            Cells::Text(texts) if !self.is_object => texts.is_valid(row) && nul(texts.value(row)),
-            Cells::Word(keys, values) => keys.is_valid(row) && word(keys, values, row).is_ok_and(nul),
+            Cells::Text(_) if self.is_object => false,
+            Cells::Text(_) | Cells::Word(..) => !self.cells.is_null(row) && self.cells.text(row).is_ok_and(nul),
             Cells::Names(lists) => lists.value(row).as_string::<i32>().iter().flatten().any(nul),
             _ => false,
         }
@@ -60,8 +60,7 @@ impl<'a> CopyColumn<'a> {
                 out.buffer.put_u8(JSONB_VERSION);
                 out.buffer.put_slice(text);
             }
-            Cells::Text(texts) => out.value(texts.value(row).as_bytes())?,
-            Cells::Word(keys, values) => out.value(word(keys, values, row)?.as_bytes())?,
+            Cells::Text(_) | Cells::Word(..) => out.value(self.cells.text(row)?.as_bytes())?,
             Cells::Instant(instants) => out.long(instants.value(row).saturating_sub(POSTGRES_EPOCH)),
             Cells::Long(numbers) => out.long(numbers.value(row)),
             Cells::Whole(numbers) => out.value(&numbers.value(row).to_be_bytes())?,
@@ -173,7 +172,7 @@ pub fn read<'a>(field: &Field, value: Option<&'a [u8]>) -> Option<CellValue<'a>>
     Some(match field.data_type() {
         DataType::FixedSizeBinary(16) => CellValue::Id(read_optional(value, |bytes| bytes.try_into().ok())?),
         DataType::Utf8 if field.name() == "dimensions" => {
-            let object = |bytes: &'a [u8]| canonical_dimensions(text(bytes.strip_prefix(&[JSONB_VERSION])?)?);
+            let object = |bytes| canonical_dimensions(jsonb(bytes)?);
             CellValue::Text(read_optional(value, object)?.map(Cow::Owned))
         }
         DataType::Utf8 | DataType::Dictionary(_, _) => CellValue::Text(read_optional(value, owned)?),
@@ -194,6 +193,11 @@ pub fn read<'a>(field: &Field, value: Option<&'a [u8]>) -> Option<CellValue<'a>>
         DataType::Map(_, _) => CellValue::Headers(read_optional(value, |bytes| parse_headers(text(bytes)?))?),
         _ => return None,
     })
+}
+
+/// Returns the text of a JSONB value.
+pub fn jsonb(bytes: &[u8]) -> Option<&str> {
+    std::str::from_utf8(bytes.strip_prefix(&[JSONB_VERSION])?).ok()
 }
 
 fn long(bytes: &[u8]) -> Option<i64> {

@@ -6,8 +6,10 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::kind::Kind;
 use crate::stop::{STOP_CHECK_INTERVAL, Stop};
 use crate::store::Location;
+use crate::store::postgres::cell::CopyText;
 use crate::store::repeat::UNIQUE_EVENTS;
 use crate::time::rounded;
+use futures_util::SinkExt;
 use futures_util::future::{Either, select};
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -18,7 +20,8 @@ use std::time::Duration;
 use tokio::runtime::{Builder, Runtime};
 use tokio_postgres::config::{Host, SslMode};
 use tokio_postgres::error::{DbError, SqlState};
-use tokio_postgres::{Client, Config, NoTls, Statement};
+use tokio_postgres::types::ToSql;
+use tokio_postgres::{Client, Config, NoTls, Row, Statement};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 /// Maximum number of prepared statements per connection.
@@ -183,10 +186,8 @@ impl PostgresServer {
             };
             bounded(waited, &self.timeouts.stop, async { Ok(connect.await?) }).await
         });
-        let mut link =
-            Link { client: client?, statements: RefCell::default(), runtime, timeouts: self.timeouts.clone() };
-        let settings = self.settings();
-        link.run(async |link| Ok(link.client.batch_execute(&settings).await?))?;
+        let link = Link { client: client?, statements: RefCell::default(), runtime, timeouts: self.timeouts.clone() };
+        link.batch(&self.settings())?;
         Ok(link)
     }
 
@@ -231,7 +232,7 @@ fn is_near(host: &Host) -> bool {
 
 /// An open connection. After a failure it must be dropped, because the outcome of its transaction is unknown.
 pub struct Link {
-    /// The client; its calls wait inside [`Link::run`].
+    /// The client; its calls wait inside [`Link::wait`].
     pub client: Client,
     statements: RefCell<HashMap<String, Statement>>,
     runtime: Runtime,
@@ -239,31 +240,59 @@ pub struct Link {
 }
 
 impl Link {
-    /// Runs `work` within `?timeout=`.
-    pub fn run<T>(&mut self, work: impl AsyncFnOnce(&Link) -> Result<T, Failure>) -> Result<T, Failure> {
-        self.runtime.block_on(bounded(self.timeouts.timeout, &self.timeouts.stop, work(self)))
+    /// Waits for an answer within `?timeout=`.
+    pub fn wait<T>(&self, answer: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+        self.runtime.block_on(bounded(self.timeouts.timeout, &self.timeouts.stop, answer))
     }
 
-    /// Runs `work` in a transaction, which is rolled back if it fails.
-    pub fn transact<T>(&mut self, work: impl AsyncFnOnce(&Link) -> Result<T, Failure>) -> Result<T, Failure> {
-        self.run(async |link| {
-            link.client.batch_execute("BEGIN").await?;
-            match work(link).await {
-                Ok(done) => {
-                    link.client.batch_execute("COMMIT").await?;
-                    Ok(done)
-                }
-                Err(failure) => {
-                    // If the connection is lost the server rolls back anyway.
-                    _ = link.client.batch_execute("ROLLBACK").await;
-                    Err(failure)
-                }
-            }
+    /// Executes statements without parameters.
+    pub fn batch(&self, statements: &str) -> Result<(), Failure> {
+        self.wait(async { Ok(self.client.batch_execute(statements).await?) })
+    }
+
+    /// Returns the rows of a statement.
+    pub fn select(&self, sql: &str, values: &[&(dyn ToSql + Sync)]) -> Result<Vec<Row>, Failure> {
+        self.wait(async { Ok(self.client.query(&self.prepare(sql).await?, values).await?) })
+    }
+
+    /// Returns the only row of a statement.
+    pub fn one(&self, sql: &str, values: &[&(dyn ToSql + Sync)]) -> Result<Row, Failure> {
+        self.wait(async { Ok(self.client.query_one(&self.prepare(sql).await?, values).await?) })
+    }
+
+    /// Whether there is a table or an index of this name.
+    pub fn has_relation(&self, name: &str) -> Result<bool, Failure> {
+        Ok(self.one("SELECT to_regclass($1) IS NOT NULL", &[&name])?.get(0))
+    }
+
+    /// Executes a statement; returns the number of rows that it changed.
+    pub fn change(&self, sql: &str, values: &[&(dyn ToSql + Sync)]) -> Result<u64, Failure> {
+        self.wait(async { Ok(self.client.execute(&self.prepare(sql).await?, values).await?) })
+    }
+
+    /// Runs the COPY statement `sql` with `text`; returns the number of rows that the table has taken.
+    pub fn copy_in(&self, sql: &str, text: CopyText) -> Result<u64, Failure> {
+        self.wait(async {
+            let mut sink = pin!(self.client.copy_in(&self.prepare(sql).await?).await?);
+            sink.send(text.finish()).await?;
+            Ok(sink.finish().await?)
         })
     }
 
+    /// Runs `work` in a transaction, which is rolled back if it fails.
+    pub fn transact<T>(&self, work: impl FnOnce(&Link) -> Result<T, Failure>) -> Result<T, Failure> {
+        self.batch("BEGIN")?;
+        let done = work(self).inspect_err(|failure| {
+            // After other failures the connection is dropped, and the server rolls back.
+            if !matches!(failure, Failure::RetryError(_)) {
+                _ = self.batch("ROLLBACK");
+            }
+        })?;
+        self.batch("COMMIT").map(|()| done)
+    }
+
     /// Prepares the statement `sql`, once per connection.
-    pub async fn prepare(&self, sql: &str) -> Result<Statement, Failure> {
+    async fn prepare(&self, sql: &str) -> Result<Statement, Failure> {
         if let Some(ready) = self.statements.borrow().get(sql) {
             return Ok(ready.clone());
         }

@@ -4,10 +4,11 @@
 use crate::error::Result;
 use crate::kind::Kind;
 use crate::kind::metric::{MetricColumns, column};
+use crate::store::OpenOptions;
 use crate::store::guard::{RowOutcome, Stored, Version, judge_retraction, judge_row};
 use crate::store::postgres::cell::{CopyText, cells_of, instant_bytes};
 use crate::store::postgres::link::{Failure, Link};
-use crate::store::postgres::write::{copy_in, left_out};
+use crate::store::postgres::write::left_out;
 use ahash::AHashMap;
 use arrow::array::RecordBatch;
 use bytes::BytesMut;
@@ -71,14 +72,12 @@ impl<'a> FromSql<'a> for Id {
 
 /// The run that writes.
 pub struct Writer<'a> {
-    /// Its name.
-    pub run: &'a str,
+    /// Its options.
+    pub options: &'a OpenOptions,
     /// When it writes (µs).
     pub now: i64,
     /// Whether it has retracted rows.
     pub retracts: bool,
-    /// Whether it writes rows before their epoch is complete.
-    pub is_at_once: bool,
 }
 
 /// The outcome of a batch.
@@ -143,17 +142,17 @@ struct KeyState {
 
 /// Writes a batch whose keys are expected to be new, with one COPY, in the present transaction. A stored key is a
 /// conflict, [`Failure::Raced`]; so is a row that the table does not take.
-pub async fn write_new(link: &Link, batch: &MetricBatch<'_>, writer: &Writer<'_>) -> Result<WrittenMetrics, Failure> {
+pub fn write_new(link: &Link, batch: &MetricBatch<'_>, writer: &Writer<'_>) -> Result<WrittenMetrics, Failure> {
     let rows: Vec<usize> = (0..batch.batch.num_rows()).collect();
-    if insert(link, batch, writer, &rows).await? < rows.len() as u64 {
+    if insert(link, batch, writer, &rows)? < rows.len() as u64 {
         return Err(Failure::Raced(left_out(Kind::Metric.table())));
     }
     Ok(WrittenMetrics { outcomes: vec![RowOutcome::Inserted; rows.len()], replaced: Vec::new() })
 }
 
 /// Writes a batch in the present transaction.
-pub async fn write(link: &Link, batch: &MetricBatch<'_>, writer: &Writer<'_>) -> Result<WrittenMetrics, Failure> {
-    let mut keys = read_keys(link, batch, writer).await?;
+pub fn write(link: &Link, batch: &MetricBatch<'_>, writer: &Writer<'_>) -> Result<WrittenMetrics, Failure> {
+    let mut keys = read_keys(link, batch, writer)?;
     let mut written = WrittenMetrics::default();
     for row in 0..batch.batch.num_rows() {
         let key = keys.entry(batch.columns.id(row).map(Id)?).or_default();
@@ -164,9 +163,9 @@ pub async fn write(link: &Link, batch: &MetricBatch<'_>, writer: &Writer<'_>) ->
         } else {
             put(key, stored, row, &mut written)
         };
-        written.outcomes.push(outcome.repeated(writer.is_at_once, is_own));
+        written.outcomes.push(outcome.repeated(writer.options.is_at_once, is_own));
     }
-    apply(link, batch, writer, &keys).await?;
+    apply(link, batch, writer, &keys)?;
     Ok(written)
 }
 
@@ -196,22 +195,16 @@ fn retract(key: &mut KeyState, version: Version) -> RowOutcome {
 }
 
 /// Reads and locks the stored rows of the batch's keys.
-async fn read_keys(
-    link: &Link,
-    batch: &MetricBatch<'_>,
-    writer: &Writer<'_>,
-) -> Result<AHashMap<Id, KeyState>, Failure> {
+fn read_keys(link: &Link, batch: &MetricBatch<'_>, writer: &Writer<'_>) -> Result<AHashMap<Id, KeyState>, Failure> {
     let ids = batch.distinct_ids()?;
     let mut keys: AHashMap<Id, KeyState> = AHashMap::with_capacity(ids.len());
-    let select = link.prepare(SELECT).await?;
-    for row in link.client.query(&select, &[&ids, &writer.run]).await? {
+    for row in link.select(SELECT, &[&ids, &writer.options.run])? {
         let version = Version { revision: row.try_get(1)?, rows: row.try_get(2)? };
         let now = Some(Stored { version, value: row.try_get(3)? });
         keys.insert(row.try_get(0)?, KeyState { now, is_own: row.try_get(4)?, was: true, ..KeyState::default() });
     }
     if writer.retracts {
-        let select = link.prepare(SELECT_TAKEN_BACK).await?;
-        for row in link.client.query(&select, &[&ids, &writer.run]).await? {
+        for row in link.select(SELECT_TAKEN_BACK, &[&ids, &writer.options.run])? {
             let version = Version { revision: row.try_get(1)?, rows: row.try_get(2)? };
             keys.entry(row.try_get(0)?).or_default().last_retraction = Some(version);
         }
@@ -220,7 +213,7 @@ async fn read_keys(
 }
 
 /// Applies the changes in `keys` to the tables.
-async fn apply(
+fn apply(
     link: &Link,
     batch: &MetricBatch<'_>,
     writer: &Writer<'_>,
@@ -228,11 +221,11 @@ async fn apply(
 ) -> Result<(), Failure> {
     let mut inserted: Vec<usize> = keys.values().filter(|key| !key.was).filter_map(|key| key.from).collect();
     inserted.sort_unstable();
-    if !inserted.is_empty() && insert(link, batch, writer, &inserted).await? < inserted.len() as u64 {
+    if !inserted.is_empty() && insert(link, batch, writer, &inserted)? < inserted.len() as u64 {
         // A trigger may also have stored a row elsewhere, in a table that inherits.
         let ids = ids_of(batch, &inserted)?;
         let select = "SELECT count(*) FROM aggregated_metrics WHERE metric_id = ANY($1)";
-        let stored = link.client.query_one(&link.prepare(select).await?, &[&ids]).await?.try_get::<_, i64>(0)?;
+        let stored = link.one(select, &[&ids])?.try_get::<_, i64>(0)?;
         if usize::try_from(stored).is_ok_and(|stored| stored < ids.len()) {
             return Err(Failure::Data(left_out(Kind::Metric.table())));
         }
@@ -240,13 +233,12 @@ async fn apply(
     let mut updated: Vec<usize> = keys.values().filter(|key| key.was).filter_map(|key| key.from).collect();
     updated.sort_unstable();
     if !updated.is_empty() {
-        update(link, batch, writer, &updated).await?;
+        update(link, batch, writer, &updated)?;
     }
     let deleted = keys.iter().filter(|(_, key)| key.was && key.now.is_none());
     let deleted: Vec<Id> = deleted.map(|(id, _)| *id).collect();
     if !deleted.is_empty() {
-        let delete = link.prepare(DELETE).await?;
-        link.client.execute(&delete, &[&deleted]).await?;
+        link.change(DELETE, &[&deleted])?;
     }
     let last_retraction = keys.iter().filter(|(_, key)| key.takes_back);
     let last_retraction: Vec<(Id, Version)> =
@@ -255,32 +247,31 @@ async fn apply(
         let ids: Vec<Id> = last_retraction.iter().map(|(id, _)| *id).collect();
         let revisions: Vec<i32> = last_retraction.iter().map(|(_, version)| version.revision).collect();
         let rows: Vec<i64> = last_retraction.iter().map(|(_, version)| version.rows).collect();
-        let retract = link.prepare(RETRACT).await?;
-        link.client.execute(&retract, &[&ids, &writer.run, &revisions, &rows]).await?;
+        link.change(RETRACT, &[&ids, &writer.options.run, &revisions, &rows])?;
     }
     Ok(())
 }
 
-async fn insert(link: &Link, batch: &MetricBatch<'_>, writer: &Writer<'_>, rows: &[usize]) -> Result<u64, Failure> {
+fn insert(link: &Link, batch: &MetricBatch<'_>, writer: &Writer<'_>, rows: &[usize]) -> Result<u64, Failure> {
     let cells = cells_of(batch.batch, column::RETRACTED)?;
     let mut text = CopyText::new(batch.batch.get_array_memory_size());
     let now = instant_bytes(writer.now);
     for row in rows {
-        text.row(&cells, *row, &[writer.run.as_bytes(), &now])?;
+        text.row(&cells, *row, &[writer.options.run.as_bytes(), &now])?;
     }
-    copy_in(link, INSERT, text).await
+    link.copy_in(INSERT, text)
 }
 
-async fn update(link: &Link, batch: &MetricBatch<'_>, writer: &Writer<'_>, rows: &[usize]) -> Result<(), Failure> {
+fn update(link: &Link, batch: &MetricBatch<'_>, writer: &Writer<'_>, rows: &[usize]) -> Result<(), Failure> {
     let columns = &batch.columns;
     let ids = ids_of(batch, rows)?;
     let values: Vec<Option<f64>> = rows.iter().map(|row| columns.value(*row)).collect();
     let counts: Vec<i64> = rows.iter().map(|row| columns.rows.value(*row)).collect();
     let revisions: Vec<i32> = rows.iter().map(|row| columns.revisions.value(*row)).collect();
     let panes: Vec<i32> = rows.iter().map(|row| columns.panes.value(*row)).collect();
-    let update = link.prepare(UPDATE).await?;
-    let parameters: [&(dyn ToSql + Sync); 7] = [&ids, &values, &counts, &revisions, &panes, &writer.run, &writer.now];
-    match link.client.execute(&update, &parameters).await? < rows.len() as u64 {
+    let parameters: [&(dyn ToSql + Sync); 7] =
+        [&ids, &values, &counts, &revisions, &panes, &writer.options.run, &writer.now];
+    match link.change(UPDATE, &parameters)? < rows.len() as u64 {
         true => Err(Failure::Data(left_out(Kind::Metric.table()))),
         false => Ok(()),
     }

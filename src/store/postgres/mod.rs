@@ -19,16 +19,15 @@
 //! otherwise.
 //!
 //! `link` is the connection, `session` reconnects, `schema` migrates the tables, `cell` converts values, `write` writes
-//! rows and `metric` those of metrics, `read` reads them back, `correct` corrects metrics. `ledger` is the
-//! ledger of replays, `rules` reads the rules of evt-alert.
+//! rows and `metric` those of metrics, `read` reads them back. `database` opens the server for corrections of metrics
+//! and as a ledger of replays, `rules` reads the rules of evt-alert.
 
 mod cell;
-mod correct;
-pub mod ledger;
+mod database;
 mod link;
 mod metric;
 mod read;
-pub mod rules;
+mod rules;
 mod schema;
 mod session;
 mod write;
@@ -37,7 +36,7 @@ use crate::counts::SinkCounts;
 use crate::error::{Error, ErrorKind, Result};
 use crate::kind::Kind;
 use crate::kind::dead::{ErrorType, Fault, KeptRows, Rejected};
-use crate::store::guard::ConflictReport;
+use crate::kind::metric::MetricColumns;
 use crate::store::postgres::link::{Failure, Link, OPTIONS, PostgresServer};
 use crate::store::postgres::metric::{MetricBatch, ReplacedRow, Writer, WrittenMetrics};
 use crate::store::postgres::read as postgres_read;
@@ -46,14 +45,15 @@ use crate::store::postgres::session::{PostgresSession, RACES_MAX, persist, split
 use crate::store::postgres::write::{
     WriteOutcome, holdable_letters, insert_new, insert_once, make_events_unique, unholdable,
 };
-use crate::store::repeat::{Conflicts, has_event_key};
+use crate::store::repeat::has_event_key;
 use crate::store::rows::{count_rejected, fit_rows};
+use crate::store::sql::{SqlConnection, epochs};
+use crate::store::tally::Tally;
 use crate::store::{
-    CheckScope, CorrectionStore, Epoch, EpochFaults, EpochRows, LedgerStore, Location, Medium, OpenOptions,
-    PartitionPosition, Sink, SinkOutcome, Store, StoreReader, Visibility,
+    CheckScope, CorrectionStore, Epoch, EpochFaults, EpochRows, LedgerStore, Location, Medium, OpenOptions, Sink,
+    SinkOutcome, Store, StoreReader, Visibility,
 };
 use arrow::array::RecordBatch;
-use tokio_postgres::Row;
 
 /// The row in [`super::ALL`].
 pub static STORE: Store = Store {
@@ -77,8 +77,12 @@ pub static STORE: Store = Store {
         extent: None,
         waits: None,
     },
-    corrections: Some(CorrectionStore { open: correct::open, open_to_compare: correct::open_to_compare }),
-    ledger: Some(LedgerStore { open: ledger::open, open_to_read: ledger::open_to_read, check: ledger::check }),
+    corrections: Some(CorrectionStore { open: database::corrections, open_to_compare: database::comparison }),
+    ledger: Some(LedgerStore {
+        open: database::ledger,
+        open_to_read: database::ledger_to_read,
+        check: database::check_ledger,
+    }),
     rules: Some(rules::read),
 };
 
@@ -90,11 +94,9 @@ const ROWS_MAX: usize = 4096;
 fn check(location: &Location, scope: CheckScope) -> Result<Option<String>> {
     has_event_key(location)?;
     let server = PostgresServer::try_new(location)?;
-    let mut link = server.connect().map_err(|trouble| server.failed(trouble))?;
-    let pending = link.run(postgres_schema::pending);
-    let pending = pending.map_err(|failure| server.failed(failure))?;
+    let (link, pending) = postgres_schema::connect(&server)?;
     if let CheckScope::Rows(kind) = scope {
-        let checked = link.run(async |link| postgres_schema::check_writable(link, &server, &pending, kind).await);
+        let checked = postgres_schema::check_writable(&link, &server, &pending, kind);
         checked.map_err(|failure| server.failed(failure))?;
     }
     match postgres_schema::names(&pending) {
@@ -108,38 +110,86 @@ struct Postgres {
     session: PostgresSession,
     options: OpenOptions,
     tally: Tally,
-    /// Whether this run has seen a retraction; only then rows look for them.
-    retracts: bool,
     guess: Guess,
 }
 
-/// The outcomes of rows, for the summary and the lines at the end of a run.
-#[derive(Clone, Default)]
-struct Tally {
-    counts: SinkCounts,
-    overlap: ConflictReport,
-    conflicts: Conflicts,
+/// The outcomes of the rows of a batch.
+enum Written {
+    Rows(WriteOutcome),
+    Metrics(WrittenMetrics),
 }
 
-impl Tally {
-    /// Counts the outcomes of written rows, except metrics.
-    fn add(&mut self, written: WriteOutcome) {
-        self.counts = self.counts.plus(&written.counts);
-        self.conflicts.add(written.counts.conflict, || written.conflict.unwrap_or_default());
-    }
-
-    /// Counts the outcomes of written metrics.
-    fn judge(&mut self, batch: &MetricBatch<'_>, written: WrittenMetrics) -> Result<()> {
-        let columns = &batch.columns;
-        for (row, outcome) in written.outcomes.into_iter().enumerate() {
-            outcome.count_in(&mut self.counts);
-            self.overlap.judged(columns.id(row)?, outcome, || columns.key(row));
-        }
-        for ReplacedRow { index, events_before } in written.replaced {
-            self.overlap.replaced(|| columns.key(index), events_before, columns.rows.value(index));
+impl Written {
+    /// Counts the outcomes.
+    fn count_in(self, tally: &mut Tally, batch: &RecordBatch) -> Result<()> {
+        match self {
+            Self::Rows(WriteOutcome { counts, conflict }) => {
+                tally.counts = tally.counts.plus(&counts);
+                tally.conflicts.add(counts.conflict, || conflict.unwrap_or_default());
+            }
+            Self::Metrics(WrittenMetrics { outcomes, replaced }) => {
+                let columns = MetricColumns::try_new(batch)?;
+                for (row, outcome) in outcomes.into_iter().enumerate() {
+                    tally.judged(&columns, row, outcome)?;
+                }
+                for ReplacedRow { index, events_before } in replaced {
+                    tally.replaced(&columns, index, events_before);
+                }
+            }
         }
         Ok(())
     }
+}
+
+/// Writes rows in the present transaction; `is_new` says whether all their keys are expected to be new.
+fn write_rows(
+    link: &Link,
+    kind: Kind,
+    batch: &RecordBatch,
+    writer: &Writer<'_>,
+    is_new: bool,
+) -> Result<Written, Failure> {
+    Ok(match (kind, is_new) {
+        (Kind::Metric, true) => Written::Metrics(metric::write_new(link, &MetricBatch::try_new(batch)?, writer)?),
+        (Kind::Metric, false) => Written::Metrics(metric::write(link, &MetricBatch::try_new(batch)?, writer)?),
+        (_, true) => Written::Rows(insert_new(link, kind, batch)?),
+        (_, false) => Written::Rows(insert_once(link, kind, batch)?),
+    })
+}
+
+/// Whether rows retract others.
+fn has_retractions(kind: Kind, batch: &RecordBatch) -> Result<bool> {
+    Ok(kind == Kind::Metric && MetricColumns::try_new(batch)?.retracted.true_count() > 0)
+}
+
+/// An attempt to write rows; the inner error is the cause if a value cannot be held.
+type Attempt<'a, E> = dyn FnMut(&RecordBatch) -> Result<Result<(), String>, E> + 'a;
+
+/// Writes the rows that fit, in pieces, and adds those that cannot be held to `fit`.
+fn write_pieces<E: From<Error>>(fit: &mut KeptRows, attempt: &mut Attempt<'_, E>) -> Result<(), E> {
+    for from in (0..fit.batch.num_rows()).step_by(ROWS_MAX) {
+        let piece = fit.batch.slice(from, ROWS_MAX.min(fit.batch.num_rows() - from));
+        for (row, cause) in write_halves(&piece, from, attempt)? {
+            fit.reject(Rejected { row, fault: Fault::new(ErrorType::SinkError, format!("Postgres: {cause}")) })?;
+        }
+    }
+    Ok(())
+}
+
+/// Writes rows, halving them if one cannot be held. Returns the rejected rows, their indices counted from `from`.
+fn write_halves<E>(batch: &RecordBatch, from: usize, attempt: &mut Attempt<'_, E>) -> Result<Vec<(usize, String)>, E> {
+    let rows = batch.num_rows();
+    let cause = match if rows == 0 { Ok(()) } else { attempt(batch)? } {
+        Ok(()) => return Ok(vec![]),
+        Err(cause) => cause,
+    };
+    if rows == 1 {
+        return Ok(vec![(from, cause)]);
+    }
+    let half = rows / 2;
+    let mut rejected = write_halves(&batch.slice(0, half), from, attempt)?;
+    rejected.extend(write_halves(&batch.slice(half, rows - half), from + half, attempt)?);
+    Ok(rejected)
 }
 
 /// A prediction of whether the next rows are new. Most rows of a live stream are, and to COPY them without a look-up
@@ -166,123 +216,78 @@ impl Guess {
 impl Postgres {
     fn open(location: &Location, options: &OpenOptions) -> Result<Self> {
         let mut sink = Self {
-            session: PostgresSession::new(location, options)?,
+            session: PostgresSession::new(location, options.up.clone(), true)?,
             options: options.clone(),
             tally: Tally::default(),
-            retracts: false,
             guess: Guess::default(),
         };
         let is_unique = has_event_key(location)?;
         // Connects and makes the tables, whether rows will come or not.
         sink.session.with_link(|link| match is_unique {
-            true => Ok(link.run(async |link| make_events_unique(link, &location.to_string()).await)?),
+            true => Ok(make_events_unique(link, &location.to_string())?),
             false => Ok(()),
         })?;
         Ok(sink)
     }
 
-    /// Writes `batch`, halving it if a row cannot be held. Returns the rejected rows, their indices counted from
-    /// `from`.
-    fn write_piece(&mut self, kind: Kind, batch: &RecordBatch, from: usize) -> Result<Vec<(usize, String)>> {
-        let rows = batch.num_rows();
-        if rows == 0 {
-            return Ok(Vec::new());
-        }
-        let cause = match self.try_piece(kind, batch)? {
-            Ok(()) => return Ok(Vec::new()),
-            Err(cause) => cause,
-        };
-        if rows == 1 {
-            return Ok(vec![(from, cause)]);
-        }
-        let half = rows / 2;
-        let mut rejected = self.write_piece(kind, &batch.slice(0, half), from)?;
-        rejected.extend(self.write_piece(kind, &batch.slice(half, rows - half), from + half)?);
-        Ok(rejected)
-    }
-
-    /// Writes `batch` in one transaction and counts it; the inner error is the cause if a value cannot be held.
+    /// Writes `batch` in one transaction and counts it: if its rows are predicted to be new, first without a look-up of
+    /// their keys.
     fn try_piece(&mut self, kind: Kind, batch: &RecordBatch) -> Result<Result<(), String>> {
-        if kind == Kind::Metric {
-            return self.try_metrics(batch);
-        }
-        let is_new = self.guess.is_new();
-        let insert = async |link: &Link| insert_new(link, kind, batch).await;
-        let written = self.write_guessed(is_new, insert, async |link| insert_once(link, kind, batch).await)?;
-        Ok(written.map(|written| self.tally.add(written)))
-    }
-
-    fn try_metrics(&mut self, batch: &RecordBatch) -> Result<Result<(), String>> {
-        let batch = MetricBatch::try_new(batch)?;
-        self.retracts |= batch.columns.retracted.true_count() > 0;
-        let (run, now, retracts) = (self.options.run.clone(), (self.options.clock)(), self.retracts);
-        let writer = Writer { run: &run, now, retracts, is_at_once: self.options.is_at_once };
-        let is_new = !retracts && batch.has_distinct_keys()? && self.guess.is_new();
-        let insert = async |link: &Link| metric::write_new(link, &batch, &writer).await;
-        let written = self.write_guessed(is_new, insert, async |link| metric::write(link, &batch, &writer).await)?;
-        let written = match written {
-            Ok(written) => written,
-            Err(cause) => return Ok(Err(cause)),
-        };
-        self.tally.judge(&batch, written)?;
-        Ok(Ok(()))
-    }
-
-    /// Runs `insert` if the rows are predicted to be new, and `write` if they are not, each in a transaction.
-    fn write_guessed<T>(
-        &mut self,
-        is_new: bool,
-        insert: impl AsyncFn(&Link) -> Result<T, Failure>,
-        write: impl AsyncFn(&Link) -> Result<T, Failure>,
-    ) -> Result<Result<T, String>> {
+        let Self { session, options, tally, guess } = self;
+        tally.retracts |= has_retractions(kind, batch)?;
+        let writer = Writer { options, now: (options.clock)(), retracts: tally.retracts };
+        let may_be_new = kind != Kind::Metric || !tally.retracts && MetricBatch::try_new(batch)?.has_distinct_keys()?;
+        let is_new = may_be_new && guess.is_new();
         let mut inserts = is_new;
-        let written = self.session.with_link(|link| {
+        let written = session.with_link(|link| {
             if inserts {
-                match link.transact(&insert) {
+                match link.transact(|link| write_rows(link, kind, batch, &writer, true)) {
                     Err(Failure::Raced(_) | Failure::Taken(_) | Failure::Conflict(_)) => inserts = false,
                     other => return split_failure(other),
                 }
             }
-            persist(link, &write)
+            persist(link, |link| write_rows(link, kind, batch, &writer, false))
         })?;
         if is_new {
-            self.guess.was(inserts);
+            guess.was(inserts);
         }
-        Ok(written)
+        match written {
+            Ok(written) => written.count_in(tally, batch).map(Ok),
+            Err(cause) => Ok(Err(cause)),
+        }
     }
 }
 
 impl Sink for Postgres {
     fn write(&mut self, kind: Kind, batch: &RecordBatch) -> Result<Vec<Rejected>> {
         let mut fit = fitting(kind, batch)?;
-        for from in (0..fit.batch.num_rows()).step_by(ROWS_MAX) {
-            let piece = fit.batch.slice(from, ROWS_MAX.min(fit.batch.num_rows() - from));
-            for (row, cause) in self.write_piece(kind, &piece, from)? {
-                fit.reject(not_held(row, &cause))?;
-            }
-        }
+        write_pieces(&mut fit, &mut |piece| self.try_piece(kind, piece))?;
         Ok(count_rejected(fit, &mut self.tally.counts))
     }
 
     fn commit(&mut self, epoch: Epoch, rows: &mut dyn EpochRows) -> Result<()> {
-        let Self { session, options, tally, retracts, .. } = self;
+        let Self { session, options, tally, .. } = self;
         let (shown, now, kind) = (session.server.shown.clone(), (options.clock)(), rows.kind());
         // The outcomes of rows in a transaction whose own outcome is unknown.
         let mut unknown = None;
         for _ in 0..=RACES_MAX {
             let done = session.with_link(|link| {
-                let mut writer = EpochWriter { options, now, kind, tally: tally.clone(), retracts };
-                let written = writer.begin(link, epoch, rows, &shown).and_then(|is_due| {
-                    // The transaction of an earlier attempt was committed.
-                    let written = if is_due { writer.tally } else { unknown.take().unwrap_or(writer.tally) };
-                    execute(link, "COMMIT").inspect_err(|_| unknown = Some(written.clone())).map(|()| written)
+                let mut writer = EpochWriter { options, now, kind, tally: tally.clone(), races: RACES_MAX };
+                let written = link.transact(|link| {
+                    // If the epoch is not due, the transaction of an earlier attempt was committed.
+                    if writer.write(link, epoch, rows, &shown)? {
+                        unknown = Some(std::mem::take(&mut writer.tally));
+                    }
+                    Ok(())
                 });
                 match written {
-                    Ok(written) => *tally = written,
-                    Err(Failure::Raced(_) | Failure::Conflict(_)) => return Ok(false),
-                    Err(failure) => return Err(failure.into()),
+                    Ok(()) => {
+                        unknown.take().into_iter().for_each(|written| *tally = written);
+                        Ok(true)
+                    }
+                    Err(Failure::Raced(_) | Failure::Conflict(_)) => Ok(false),
+                    Err(failure) => Err(failure.into()),
                 }
-                Ok(true)
             })?;
             if done {
                 return Ok(());
@@ -296,12 +301,8 @@ impl Sink for Postgres {
     }
 
     fn committed(&mut self) -> Result<Option<Epoch>> {
-        let pipeline = self.options.pipeline.clone();
-        let sql = "SELECT run, epoch FROM checkpoint_epochs WHERE output = $1 AND run IS NOT NULL";
-        let found = self
-            .session
-            .with_link(|link| Ok(link.run(async |link| Ok(link.client.query_opt(sql, &[&pipeline]).await?))?))?;
-        Ok(found.as_ref().and_then(epoch_of))
+        let pipeline = &self.options.pipeline;
+        self.session.with_link(|link| Ok(epochs::committed(link, pipeline, "")?))
     }
 
     fn counts(&self) -> SinkCounts {
@@ -309,15 +310,11 @@ impl Sink for Postgres {
     }
 
     fn finish(mut self: Box<Self>) -> Result<SinkOutcome> {
-        if self.retracts {
-            let run = self.options.run.clone();
-            self.session.with_link(|link| {
-                Ok(link.run(async |link| Ok(link.client.execute(metric::FORGET, &[&run]).await?))?)
-            })?;
+        if self.tally.retracts {
+            let run = &self.options.run;
+            self.session.with_link(|link| Ok(link.forget_retractions(run)?))?;
         }
-        let Tally { counts, overlap, conflicts } = self.tally;
-        let notices = overlap.notices().into_iter().chain(conflicts.notice()).collect();
-        Ok(SinkOutcome { counts, notices, ..SinkOutcome::default() })
+        Ok(self.tally.outcome())
     }
 }
 
@@ -329,148 +326,65 @@ struct EpochWriter<'a> {
     kind: Kind,
     /// The outcomes of the rows so far, those of this transaction included.
     tally: Tally,
-    retracts: &'a mut bool,
+    /// How often several rows are tried again.
+    races: u32,
 }
 
 impl EpochWriter<'_> {
-    /// Begins a transaction that applies the rows of `epoch` and records it. Returns false if that has been done.
-    fn begin(&mut self, link: &mut Link, epoch: Epoch, rows: &mut dyn EpochRows, shown: &str) -> Result<bool, Failure> {
-        execute(link, "BEGIN")?;
-        self.write(link, epoch, rows, shown).inspect_err(|_| {
-            // If the connection is lost the server rolls back anyway.
-            _ = execute(link, "ROLLBACK");
-        })
-    }
-
-    fn write(&mut self, link: &mut Link, epoch: Epoch, rows: &mut dyn EpochRows, shown: &str) -> Result<bool, Failure> {
+    /// Applies the rows of `epoch` in the present transaction and records it. Returns false if that has been done.
+    fn write(&mut self, link: &Link, epoch: Epoch, rows: &mut dyn EpochRows, shown: &str) -> Result<bool, Failure> {
         let key = &self.options.pipeline;
-        let committed = link.run(async |link| {
-            // The row is locked, so that of two runs one waits for the other.
-            let insert = "INSERT INTO checkpoint_epochs (output) VALUES ($1) ON CONFLICT DO NOTHING";
-            link.client.execute(insert, &[key]).await?;
-            let select = "SELECT run, epoch FROM checkpoint_epochs WHERE output = $1 FOR UPDATE";
-            Ok(epoch_of(&link.client.query_one(select, &[key]).await?))
-        })?;
-        if !epoch.is_due(committed, shown)? {
+        // The row is locked, so that of two runs one waits for the other.
+        link.change("INSERT INTO checkpoint_epochs (output) VALUES ($1) ON CONFLICT DO NOTHING", &[key])?;
+        if !epoch.is_due(epochs::committed(link, key, Link::LOCK_ROWS)?, shown)? {
             return Ok(false);
         }
         let mut rejected = EpochFaults::default();
         for batch in rows.batches()? {
             let batch = batch?;
-            rejected.add_batch(self.write_batch(link, &batch)?, batch.num_rows());
+            let mut fit = fitting(self.kind, &batch)?;
+            write_pieces(&mut fit, &mut |piece| self.try_piece(link, piece))?;
+            rejected.add_batch(count_rejected(fit, &mut self.tally.counts), batch.num_rows());
         }
         rows.keep_rejected(rejected)?;
-        let epoch = epoch.signed()?;
-        link.run(async |link| {
-            let update = "UPDATE checkpoint_epochs SET run = $2, epoch = $3,
-                committed_at = to_timestamp($4::BIGINT / 1000000.0) WHERE output = $1";
-            link.client.execute(update, &[key, &epoch.run, &epoch.number, &self.now]).await?;
-            record_positions(link, rows.positions(), self.now).await
-        })?;
-        Ok(true)
+        epochs::record(link, self.options, epoch, rows.positions()).map(|()| true)
     }
 
-    /// Writes a batch; returns the rows that cannot be held.
-    fn write_batch(&mut self, link: &mut Link, batch: &RecordBatch) -> Result<Vec<Rejected>, Failure> {
-        let mut fit = fitting(self.kind, batch)?;
-        let rows = fit.batch.clone();
-        for from in (0..rows.num_rows()).step_by(ROWS_MAX) {
-            let piece = rows.slice(from, ROWS_MAX.min(rows.num_rows() - from));
-            for (row, cause) in self.write_piece(link, &piece, from, RACES_MAX)? {
-                fit.reject(not_held(row, &cause))?;
-            }
-        }
-        Ok(count_rejected(fit, &mut self.tally.counts))
-    }
-
-    /// Writes rows, halving them if one cannot be held. If an unexpected key is stored they are tried again up to
-    /// `races` times, because each statement sees what other runs have committed until then. If all of these fail it
-    /// was no race, and halving finds the row. Returns the rejected rows, their indices counted from `from`.
-    fn write_piece(
-        &mut self,
-        link: &mut Link,
-        batch: &RecordBatch,
-        from: usize,
-        races: u32,
-    ) -> Result<Vec<(usize, String)>, Failure> {
-        let rows = batch.num_rows();
-        if rows == 0 {
-            return Ok(vec![]);
-        }
-        let mut left = if rows == 1 { RACES_MAX } else { races };
-        let (cause, races) = loop {
-            execute(link, "SAVEPOINT piece")?;
-            let (cause, is_race) = match self.try_piece(link, batch) {
-                Ok(()) => {
-                    execute(link, "RELEASE piece")?;
-                    return Ok(vec![]);
-                }
+    /// Writes rows behind a savepoint. If an unexpected key is stored they are tried again, because each statement sees
+    /// what other runs have committed until then. If all attempts fail it was no race, and halving finds the row.
+    fn try_piece(&mut self, link: &Link, batch: &RecordBatch) -> Result<Result<(), String>, Failure> {
+        let mut left = if batch.num_rows() == 1 { RACES_MAX } else { self.races };
+        loop {
+            link.batch("SAVEPOINT piece")?;
+            let (cause, is_race) = match self.write_piece(link, batch) {
+                Ok(()) => return link.batch("RELEASE piece").map(Ok),
                 Err(Failure::Data(cause) | Failure::Taken(cause)) => (cause, false),
                 Err(Failure::Raced(cause)) => (cause, true),
                 Err(failure) => return Err(failure),
             };
             // Without its release, each failed piece would stay a level of nesting for all those after it.
-            execute(link, "ROLLBACK TO piece; RELEASE piece")?;
-            if !is_race || left == 0 {
-                break (cause, if is_race { 1 } else { races });
+            link.batch("ROLLBACK TO piece; RELEASE piece")?;
+            if !is_race {
+                return Ok(Err(cause));
+            }
+            if left == 0 {
+                self.races = 1;
+                return Ok(Err(cause));
             }
             left -= 1;
-        };
-        if rows == 1 {
-            return Ok(vec![(from, cause)]);
         }
-        let half = rows / 2;
-        let mut rejected = self.write_piece(link, &batch.slice(0, half), from, races)?;
-        rejected.extend(self.write_piece(link, &batch.slice(half, rows - half), from + half, races)?);
-        Ok(rejected)
     }
 
-    fn try_piece(&mut self, link: &mut Link, batch: &RecordBatch) -> Result<(), Failure> {
-        let kind = self.kind;
-        if kind != Kind::Metric {
-            let written = link.run(async |link| {
-                let written = insert_once(link, kind, batch).await?;
-                // The table of incoming rows is emptied at the end of the transaction only.
-                link.client.batch_execute(&format!("TRUNCATE evt_incoming_{}", kind.table())).await?;
-                Ok(written)
-            })?;
-            self.tally.add(written);
-            return Ok(());
+    fn write_piece(&mut self, link: &Link, batch: &RecordBatch) -> Result<(), Failure> {
+        self.tally.retracts |= has_retractions(self.kind, batch)?;
+        let writer = Writer { options: self.options, now: self.now, retracts: self.tally.retracts };
+        let written = write_rows(link, self.kind, batch, &writer, false)?;
+        if self.kind != Kind::Metric {
+            // The table of incoming rows is emptied at the end of the transaction only.
+            link.batch(&format!("TRUNCATE evt_incoming_{}", self.kind.table()))?;
         }
-        let batch = MetricBatch::try_new(batch)?;
-        *self.retracts |= batch.columns.retracted.true_count() > 0;
-        let OpenOptions { run, is_at_once, .. } = self.options;
-        let writer = Writer { run, now: self.now, retracts: *self.retracts, is_at_once: *is_at_once };
-        let written = link.run(async |link| metric::write(link, &batch, &writer).await)?;
-        self.tally.judge(&batch, written)?;
-        Ok(())
+        Ok(written.count_in(&mut self.tally, batch)?)
     }
-}
-
-/// Records the positions of the input at `now` (µs); a row changes only with its position.
-async fn record_positions(link: &Link, positions: &[PartitionPosition], now: i64) -> Result<(), Failure> {
-    if positions.is_empty() {
-        return Ok(());
-    }
-    // All runs change the rows in one order, so that two of them do not wait for each other.
-    let sql = r#"INSERT INTO pipeline_checkpoints
-        SELECT consumer_group, topic, "partition", "offset", to_timestamp(watermark / 1000000.0), to_timestamp($6::BIGINT / 1000000.0)
-        FROM unnest($1::TEXT[], $2::TEXT[], $3::INTEGER[], $4::BIGINT[], $5::BIGINT[])
-            AS new (consumer_group, topic, "partition", "offset", watermark)
-        ON CONFLICT (consumer_group, topic, "partition") DO UPDATE
-        SET "offset" = excluded."offset", watermark = excluded.watermark, updated_at = excluded.updated_at
-        WHERE (pipeline_checkpoints."offset", pipeline_checkpoints.watermark)
-            IS DISTINCT FROM (excluded."offset", excluded.watermark)"#;
-    let of = |text: fn(&PartitionPosition) -> &String| -> Vec<String> {
-        // No text of PostgreSQL holds this character.
-        positions.iter().map(|position| text(position).replace('\0', "\u{fffd}")).collect()
-    };
-    let (groups, topics) = (of(|position| &position.group), of(|position| &position.topic));
-    let partitions: Vec<i32> = positions.iter().map(|position| position.partition).collect();
-    let offsets: Vec<i64> = positions.iter().map(|position| position.offset).collect();
-    let watermarks: Vec<Option<i64>> = positions.iter().map(|position| position.watermark).collect();
-    link.client.execute(sql, &[&groups, &topics, &partitions, &offsets, &watermarks, &now]).await?;
-    Ok(())
 }
 
 /// Returns the rows that PostgreSQL may hold.
@@ -481,20 +395,6 @@ fn fitting(kind: Kind, batch: &RecordBatch) -> Result<KeptRows> {
     }
     fit.remove(unholdable(kind, &fit.batch)?)?;
     Ok(fit)
-}
-
-fn not_held(row: usize, cause: &str) -> Rejected {
-    Rejected { row, fault: Fault::new(ErrorType::SinkError, format!("Postgres: {cause}")) }
-}
-
-fn execute(link: &mut Link, statement: &str) -> Result<(), Failure> {
-    link.run(async |link| Ok(link.client.batch_execute(statement).await?))
-}
-
-/// Returns the epoch in the columns run and epoch, which are NULL before the first one.
-fn epoch_of(row: &Row) -> Option<Epoch> {
-    let number = |index: usize| row.get::<_, Option<i64>>(index).and_then(|number| u64::try_from(number).ok());
-    number(0).zip(number(1)).map(|(run, number)| Epoch { run, number })
 }
 
 #[cfg(test)]

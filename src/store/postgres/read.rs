@@ -2,13 +2,12 @@
 
 use crate::error::{Error, Result, UnreadableRows};
 use crate::kind::Kind;
-use crate::kind::span::Span;
 use crate::store::postgres::cell::read as read_cell;
 use crate::store::postgres::link::{Failure, Link, PostgresServer};
 use crate::store::postgres::schema;
 use crate::store::rows::{CellIndex, Page};
+use crate::store::sql::read as sql;
 use crate::store::{Batches, Location, ReadRequest, StreamExtent, Tables, batches, rows};
-use crate::time::{EARLIEST, LATEST, format_instant};
 use arrow::array::RecordBatch;
 use arrow::datatypes::{Field, FieldRef};
 use futures_util::StreamExt;
@@ -20,11 +19,12 @@ use tokio_postgres::{Row, RowStream};
 
 /// Maximum rows of a batch.
 const PAGE: usize = 2048;
+/// Ends no statement: some take long, and a reader may pause between two batches.
+const UNLIMITED: &str = "SET statement_timeout = 0";
 
 fn open(location: &Location) -> Result<(PostgresServer, Link)> {
     let server = PostgresServer::try_new(location)?;
-    let mut link = server.connect().map_err(|trouble| server.failed(trouble))?;
-    let pending = link.run(schema::pending).map_err(|failure| server.failed(failure))?;
+    let (link, pending) = schema::connect(&server)?;
     match schema::names(&pending) {
         none if none.is_empty() => Ok((server, link)),
         steps => Err(Error::usage(format!("{}: missing migrations {steps}; run evt-sink first", server.shown))),
@@ -33,67 +33,38 @@ fn open(location: &Location) -> Result<(PostgresServer, Link)> {
 
 /// Returns every kind's table and its number of rows.
 pub fn tables(location: &Location) -> Result<Tables> {
-    let (server, mut link) = open(location)?;
-    let count = |kind: Kind| {
-        let sql = format!("SELECT count(*) FROM {}", kind.table());
-        let rows = link.run(async |link| Ok(link.client.query_one(&sql, &[]).await?.get::<_, i64>(0)));
-        let rows = rows.map_err(|failure| server.failed(failure))?;
-        Ok((kind.table().to_owned(), u64::try_from(rows).unwrap_or(0)))
-    };
-    Kind::ALL.into_iter().map(count).collect()
+    let (server, link) = open(location)?;
+    sql::tables(&link).map_err(|failure| server.failed(failure))
 }
 
 /// Returns the extent of each partition of the events.
 pub fn stream_extents(location: &Location) -> Result<Vec<StreamExtent>> {
-    let (server, mut link) = open(location)?;
-    let sql = "SELECT origin, \"partition\", min(\"offset\"), (extract(epoch FROM min(stream_time)) * 1000000)::BIGINT,
-        (extract(epoch FROM max(stream_time)) * 1000000)::BIGINT, count(*) FROM raw_events GROUP BY 1, 2 ORDER BY 1, 2";
-    let rows = link.run(async |link| {
-        link.client.batch_execute("SET statement_timeout = 0").await?;
-        Ok(link.client.query(sql, &[]).await?)
-    });
-    let rows = rows.map_err(|failure| server.failed(failure))?;
-    let extent = |row: &Row| StreamExtent {
-        origin: row.get(0),
-        partition: row.get(1),
-        first_offset: row.get(2),
-        first_time: row.get(3),
-        last_time: row.get(4),
-        rows: row.get::<_, i64>(5).unsigned_abs(),
-    };
-    Ok(rows.iter().map(extent).collect())
-}
-
-/// Returns the condition of rows in a span.
-fn within(kind: Kind, span: Span) -> String {
-    let bound = |sign: &str, bound: Option<i64>| {
-        let bound = format_instant(bound?.clamp(EARLIEST, LATEST));
-        Some(format!("\"{}\" {sign} '{bound}'", kind.time_column()))
-    };
-    let bounds = [bound(">=", span.since), bound("<", span.until.filter(|until| *until <= LATEST))];
-    let bounds: Vec<String> = bounds.into_iter().flatten().collect();
-    if bounds.is_empty() { String::new() } else { format!("WHERE {}", bounds.join(" AND ")) }
+    let (server, link) = open(location)?;
+    let extents = link.batch(UNLIMITED).and_then(|()| sql::stream_extents(&link, &server.shown));
+    extents.map_err(|failure| server.failed(failure))
 }
 
 /// Reads the rows of `kind` in the span, as they are when reading begins.
 pub fn read(location: &Location, kind: Kind, ReadRequest { span, .. }: ReadRequest) -> Result<Batches> {
-    let (server, mut link) = open(location)?;
+    let (server, link) = open(location)?;
     let fields = rows::table_fields(kind);
     let stored = rows::quoted(fields.iter().map(|field| field.name().as_str()));
     let key = rows::quoted(rows::table_key(kind).iter().copied());
-    let sql = format!("SELECT {stored} FROM {} {} ORDER BY {key}", kind.table(), within(kind, span));
-    let begin = link.run(async |link| {
-        // A reader may pause between two batches, which must not end the statement.
-        link.client.batch_execute("SET statement_timeout = 0").await?;
-        Ok(link.client.query_raw(&sql, Vec::<i32>::new()).await?)
-    });
-    let stream = Box::pin(begin.map_err(|failure| server.failed(failure))?);
+    let conditions = match sql::within(kind, span) {
+        none if none.is_empty() => String::new(),
+        some => format!("WHERE {}", some.join(" AND ")),
+    };
+    let sql = format!("SELECT {stored} FROM {} {conditions} ORDER BY {key}", kind.table());
+    let begun = link
+        .batch(UNLIMITED)
+        .and_then(|()| link.wait(async { Ok(link.client.query_raw(&sql, Vec::<i32>::new()).await?) }));
+    let stream = Box::pin(begun.map_err(|failure| server.failed(failure))?);
     let mut pages = Pages { server, stream, link, kind, fields, is_over: false, ready: VecDeque::new() };
     Ok(batches(move || pages.batch()))
 }
 
 /// The bytes of a value of any type.
-struct Raw<'a>(&'a [u8]);
+pub struct Raw<'a>(pub &'a [u8]);
 
 impl<'a> FromSql<'a> for Raw<'a> {
     fn from_sql(_: &Type, raw: &'a [u8]) -> Result<Self, Box<dyn StdError + Sync + Send>> {
@@ -122,7 +93,7 @@ impl Pages {
     /// Reads the next rows; fewer than a page are the last.
     fn page(&mut self) -> Result<Vec<Row>> {
         let stream = &mut self.stream;
-        let rows = self.link.run(async |_| {
+        let rows = self.link.wait(async {
             let mut rows = Vec::with_capacity(PAGE);
             while rows.len() < PAGE {
                 match stream.next().await {

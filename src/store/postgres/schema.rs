@@ -39,17 +39,23 @@ const MIGRATIONS: [Migration; 11] = [
 const LOCK: i64 = i64::from_be_bytes(*b"evt_migr");
 
 /// Returns the pending migrations. Errors: exit status 78 if a newer evt has done others.
-pub async fn pending(link: &Link) -> Result<Vec<&'static Migration>, Failure> {
-    let exists = "SELECT to_regclass('evt_migrations') IS NOT NULL";
-    if !link.client.query_one(exists, &[]).await?.get::<_, bool>(0) {
+pub fn pending(link: &Link) -> Result<Vec<&'static Migration>, Failure> {
+    if !link.has_relation("evt_migrations")? {
         return Ok(MIGRATIONS.iter().collect());
     }
-    let rows = link.client.query("SELECT name FROM evt_migrations ORDER BY name", &[]).await?;
+    let rows = link.select("SELECT name FROM evt_migrations ORDER BY name", &[])?;
     let taken: Vec<String> = rows.iter().map(|row| row.get(0)).collect();
     if let Some(newer) = taken.iter().find(|name| MIGRATIONS.iter().all(|known| known.name != **name)) {
         return Err(Error::config(format!("the tables were created by a newer evt (migration {newer})")).into());
     }
     Ok(MIGRATIONS.iter().filter(|step| taken.iter().all(|name| name != step.name)).collect())
+}
+
+/// Connects, and finds the pending migrations. A lost connection is not tried again.
+pub fn connect(server: &PostgresServer) -> Result<(Link, Vec<&'static Migration>)> {
+    let link = server.connect().map_err(|trouble| server.failed(trouble))?;
+    let pending = pending(&link).map_err(|failure| server.failed(failure))?;
+    Ok((link, pending))
 }
 
 /// Joins the names of migrations, for messages.
@@ -58,20 +64,20 @@ pub fn names(steps: &[&Migration]) -> String {
 }
 
 /// Does the pending migrations.
-pub fn migrate(link: &mut Link, server: &PostgresServer) -> Result<(), RetryError> {
-    if link.run(pending)?.is_empty() {
+pub fn migrate(link: &Link, server: &PostgresServer) -> Result<(), RetryError> {
+    if pending(link)?.is_empty() {
         return Ok(());
     }
-    link.transact(async |link| {
-        link.client.execute("SELECT pg_advisory_xact_lock($1)", &[&LOCK]).await?;
+    link.transact(|link| {
+        link.change("SELECT pg_advisory_xact_lock($1)", &[&LOCK])?;
         if let Some(schema) = server.schema() {
-            link.client.batch_execute(&format!("CREATE SCHEMA IF NOT EXISTS {schema}")).await?;
+            link.batch(&format!("CREATE SCHEMA IF NOT EXISTS {schema}"))?;
         }
         let table = "CREATE TABLE IF NOT EXISTS evt_migrations (name TEXT PRIMARY KEY, taken_at TIMESTAMPTZ NOT NULL)";
-        link.client.batch_execute(table).await?;
-        for step in pending(link).await? {
-            link.client.batch_execute(step.sql).await?;
-            link.client.execute("INSERT INTO evt_migrations VALUES ($1, now())", &[&step.name]).await?;
+        link.batch(table)?;
+        for step in pending(link)? {
+            link.batch(step.sql)?;
+            link.change("INSERT INTO evt_migrations VALUES ($1, now())", &[&step.name])?;
         }
         Ok(())
     })?;
@@ -95,21 +101,21 @@ impl Migration {
 ///
 /// Errors: exit status 69 if the server accepts no writes, 78 if the user may not write or a table of another program
 /// is in the way.
-pub async fn check_writable(
+pub fn check_writable(
     link: &Link,
     server: &PostgresServer,
     pending: &[&Migration],
     kind: Option<Kind>,
 ) -> Result<(), Failure> {
-    check_server(link).await?;
+    check_server(link)?;
     if !pending.is_empty() {
-        check_creation(link, server.schema().as_deref()).await?;
-        check_names(link, pending).await?;
-        check_insert(link, "evt_migrations").await?;
+        check_creation(link, server.schema().as_deref())?;
+        check_names(link, pending)?;
+        check_insert(link, "evt_migrations")?;
     }
     let mut first = None;
     for kind in kind.map_or(Kind::ALL.to_vec(), |kind| vec![kind]) {
-        match check_table(link, kind, pending).await {
+        match check_table(link, kind, pending) {
             Ok(()) => return Ok(()),
             Err(failure) => first = first.or(Some(failure)),
         }
@@ -118,20 +124,20 @@ pub async fn check_writable(
 }
 
 /// Checks that the server accepts writes: a standby does not, and a database or a user may be read-only.
-pub async fn check_server(link: &Link) -> Result<(), Failure> {
+pub fn check_server(link: &Link) -> Result<(), Failure> {
     let sql = "SELECT current_setting('transaction_read_only') = 'on'";
-    match link.client.query_one(sql, &[]).await?.get(0) {
+    match link.one(sql, &[])?.get(0) {
         true => Err(Failure::RetryError(RetryError::Transient("transactions are read-only".to_owned()))),
         false => Ok(()),
     }
 }
 
 /// Checks that the user may create tables; `schema` is the one of the URI, which a run creates.
-pub async fn check_creation(link: &Link, schema: Option<&str>) -> Result<(), Failure> {
+pub fn check_creation(link: &Link, schema: Option<&str>) -> Result<(), Failure> {
     let sql = "SELECT current_schema()::TEXT, has_schema_privilege(current_schema(), 'CREATE'),
         has_database_privilege(current_database(), 'CREATE'),
         current_setting('allow_system_table_mods', true) IS NOT DISTINCT FROM 'on'";
-    let row = link.client.query_one(sql, &[]).await?;
+    let row = link.one(sql, &[])?;
     if schema.is_some_and(|schema| schema.starts_with("\"pg_")) && !row.get::<_, bool>(3) {
         return Err(rejected("expected a schema that may be created, found a name that begins with pg_"));
     }
@@ -148,33 +154,33 @@ pub async fn check_creation(link: &Link, schema: Option<&str>) -> Result<(), Fai
 }
 
 /// Checks that no table of another program has the name of one that the pending steps create.
-async fn check_names(link: &Link, pending: &[&Migration]) -> Result<(), Failure> {
+fn check_names(link: &Link, pending: &[&Migration]) -> Result<(), Failure> {
     let is_done = |step: &&Migration| pending.iter().all(|one| one.name != step.name);
     let made: BTreeSet<&str> = MIGRATIONS.iter().filter(is_done).flat_map(Migration::created).collect();
     let wanted: Vec<&str> =
         pending.iter().flat_map(|step| step.created()).filter(|name| !made.contains(name)).collect();
     let sql = "SELECT relname::TEXT FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace
         WHERE nspname = current_schema() AND relname::TEXT = ANY($1) ORDER BY 1 LIMIT 1";
-    match link.client.query_opt(sql, &[&wanted]).await? {
+    match link.select(sql, &[&wanted])?.first() {
         Some(row) => Err(rejected(format!("{} exists already, and evt did not create it", row.get::<_, &str>(0)))),
         None => Ok(()),
     }
 }
 
 /// Checks that the user may insert rows into a table, if it exists.
-pub async fn check_insert(link: &Link, table: &str) -> Result<(), Failure> {
+pub fn check_insert(link: &Link, table: &str) -> Result<(), Failure> {
     // A grant of columns is enough to insert these columns.
     let sql = "SELECT has_any_column_privilege(to_regclass($1), 'INSERT')";
-    match link.client.query_one(sql, &[&table]).await?.get(0) {
+    match link.one(sql, &[&table])?.get(0) {
         Some(false) => Err(rejected(format!("expected the privilege INSERT on table {table}, found none"))),
         Some(true) | None => Ok(()),
     }
 }
 
 /// Checks that the table of `kind` takes the rows of this user, unless a pending step changes the tables.
-async fn check_table(link: &Link, kind: Kind, pending: &[&Migration]) -> Result<(), Failure> {
+fn check_table(link: &Link, kind: Kind, pending: &[&Migration]) -> Result<(), Failure> {
     let table = kind.table();
-    check_insert(link, table).await?;
+    check_insert(link, table)?;
     if !pending.is_empty() {
         return Ok(());
     }
@@ -186,7 +192,7 @@ async fn check_table(link: &Link, kind: Kind, pending: &[&Migration]) -> Result<
                 WHERE attrelid = to_regclass($1) AND attname::TEXT = name AND attnum > 0 AND NOT attisdropped
             )
         )";
-    let row = link.client.query_one(sql, &[&table, &names]).await?;
+    let row = link.one(sql, &[&table, &names])?;
     let missing: Vec<&str> = row.get(1);
     match (row.get(0), missing.first()) {
         (true, _) => Err(rejected(format!("table {table} does not exist, although evt has created it"))),

@@ -2,27 +2,29 @@
 
 use crate::client::outage::{RetryError, RetryPolicy};
 use crate::error::{ErrorKind, Result};
+use crate::metrics::ServerStatus;
+use crate::store::Location;
 use crate::store::postgres::link::{Failure, Link, PostgresServer};
 use crate::store::postgres::schema;
-use crate::store::{Location, OpenOptions};
 
 /// Maximum number of retries of a batch because another run wrote the same keys.
 pub const RACES_MAX: u32 = 10;
 
-/// A session, which migrates the tables of each connection.
+/// A session.
 pub struct PostgresSession {
     /// The server.
     pub server: PostgresServer,
     retries: RetryPolicy,
-    pub(super) link: Option<Link>,
+    migrates: bool,
+    /// The open connection, if there is one.
+    pub link: Option<Link>,
 }
 
 impl PostgresSession {
-    /// Makes a session without a connection.
-    pub fn new(location: &Location, options: &OpenOptions) -> Result<Self> {
+    /// Makes a session without a connection; `migrates` says whether it brings the tables of rows up to date.
+    pub fn new(location: &Location, up: ServerStatus, migrates: bool) -> Result<Self> {
         let server = PostgresServer::try_new(location)?;
-        let retries = location.retries()?.with_metrics(options.up.clone());
-        Ok(Self { server, retries, link: None })
+        Ok(Self { server, retries: location.retries()?.with_metrics(up), migrates, link: None })
     }
 
     /// Uses the limit for a server that has never answered.
@@ -31,18 +33,20 @@ impl PostgresSession {
     }
 
     /// Runs `work` with a connection, and again with a new one if the connection is lost.
-    pub fn with_link<T>(&mut self, mut work: impl FnMut(&mut Link) -> Result<T, RetryError>) -> Result<T> {
-        let Self { server, retries, link } = self;
+    pub fn with_link<T>(&mut self, mut work: impl FnMut(&Link) -> Result<T, RetryError>) -> Result<T> {
+        let Self { server, retries, migrates, link } = self;
         let done = retries.run(|| {
-            let mut open = match link.take() {
+            let open = match link.take() {
                 Some(open) => open,
                 None => {
-                    let mut open = server.connect()?;
-                    schema::migrate(&mut open, server)?;
+                    let open = server.connect()?;
+                    if *migrates {
+                        schema::migrate(&open, server)?;
+                    }
                     open
                 }
             };
-            let done = work(&mut open)?;
+            let done = work(&open)?;
             *link = Some(open);
             Ok(done)
         });
@@ -51,10 +55,7 @@ impl PostgresSession {
 }
 
 /// Runs `work` in a transaction, again after a conflict with another run's transaction.
-pub fn persist<T>(
-    link: &mut Link,
-    work: impl AsyncFn(&Link) -> Result<T, Failure>,
-) -> Result<Result<T, String>, RetryError> {
+pub fn persist<T>(link: &Link, work: impl Fn(&Link) -> Result<T, Failure>) -> Result<Result<T, String>, RetryError> {
     for _ in 0..RACES_MAX {
         match link.transact(&work) {
             Err(Failure::Raced(_) | Failure::Conflict(_)) => {}

@@ -10,8 +10,8 @@ use std::sync::Arc;
 
 fn sql(bench: &Bench, sql: &str) -> Vec<String> {
     let server = PostgresServer::try_new(&bench.location).unwrap();
-    let mut link = server.connect().ok().unwrap();
-    let rows = link.run(async |link| Ok(link.client.simple_query(sql).await?)).ok().unwrap();
+    let link = server.connect().ok().unwrap();
+    let rows = link.wait(async { Ok(link.client.simple_query(sql).await?) }).ok().unwrap();
     let first = |message: &tokio_postgres::SimpleQueryMessage| match message {
         tokio_postgres::SimpleQueryMessage::Row(row) => row.get(0).map(str::to_owned),
         _ => None,
@@ -193,7 +193,7 @@ fn dimensions_that_are_not_canonical_come_back() {
 #[test]
 fn the_ledger_of_replays_does_what_a_naive_one_does() {
     let Some(bench) = Bench::on_server(&STORE) else { return };
-    assert!(ledger::open_to_read(&bench.location).unwrap().is_none());
-    crate::store::ledger_conformance::check(&mut || ledger::open(&bench.location).unwrap(), 1);
-    assert!(ledger::open_to_read(&bench.location).unwrap().is_some());
+    assert!(database::ledger_to_read(&bench.location).unwrap().is_none());
+    crate::store::ledger_conformance::check(&mut || database::ledger(&bench.location).unwrap(), 1);
+    assert!(database::ledger_to_read(&bench.location).unwrap().is_some());
 }

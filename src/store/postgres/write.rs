@@ -3,24 +3,14 @@
 use crate::counts::SinkCounts;
 use crate::error::Result;
 use crate::kind::Kind;
-use crate::kind::dead::{self, ErrorType, Fault, Rejected};
+use crate::kind::dead::{ErrorType, Fault, Rejected};
 use crate::store::postgres::cell::{CopyColumn, CopyText, canonical_dimensions, cells_of};
 use crate::store::postgres::link::{Failure, Link};
 use crate::store::repeat::{CONTENT, COPY_ORDER, CREATE_UNIQUE_EVENTS, UNIQUE_EVENTS, has_content, ids_not_unique};
 use crate::store::rows;
 use arrow::array::{ArrayRef, AsArray, RecordBatch, StringArray};
-use futures_util::SinkExt;
-use std::pin::pin;
 use std::sync::Arc;
 use xxhash_rust::xxh3::xxh3_64;
-
-/// Runs the COPY statement `sql` with `text`; returns the number of rows that the table has taken.
-pub async fn copy_in(link: &Link, sql: &str, text: CopyText) -> Result<u64, Failure> {
-    let copy = link.prepare(sql).await?;
-    let mut sink = pin!(link.client.copy_in(&copy).await?);
-    sink.send(text.finish()).await?;
-    Ok(sink.finish().await?)
-}
 
 /// Returns the cause of the failure of rows that a trigger of `table` has left out.
 pub fn left_out(table: &str) -> String {
@@ -86,9 +76,8 @@ fn holdable(text: &str, max: usize) -> String {
 }
 
 /// Returns the quoted names of the columns that rows are copied into.
-fn columns(kind: Kind, batch: &RecordBatch) -> String {
-    let digest = (kind == Kind::Dead).then_some("payload_hash");
-    rows::quoted(batch.schema_ref().fields().iter().map(|field| field.name().as_str()).chain(digest))
+fn columns(batch: &RecordBatch) -> String {
+    rows::quoted(batch.schema_ref().fields().iter().map(|field| field.name().as_str()))
 }
 
 /// The outcome of a batch.
@@ -101,45 +90,40 @@ pub struct WriteOutcome {
 
 /// Inserts rows whose keys are expected to be new, with one COPY, in the present transaction. A stored key is a
 /// conflict, [`Failure::Raced`]; so is a row that the table does not take.
-pub async fn insert_new(link: &Link, kind: Kind, batch: &RecordBatch) -> Result<WriteOutcome, Failure> {
-    let copy = format!("COPY {} ({}) FROM STDIN (FORMAT binary)", kind.table(), columns(kind, batch));
+pub fn insert_new(link: &Link, kind: Kind, batch: &RecordBatch) -> Result<WriteOutcome, Failure> {
+    let batch = &rows::table_rows(kind, batch)?;
+    let copy = format!("COPY {} ({}) FROM STDIN (FORMAT binary)", kind.table(), columns(batch));
     let rows = batch.num_rows() as u64;
-    if copy_in(link, &copy, copy_text(kind, batch)?).await? < rows {
+    if link.copy_in(&copy, copy_text(batch)?)? < rows {
         return Err(Failure::Raced(left_out(kind.table())));
     }
     Ok(WriteOutcome { counts: SinkCounts { taken: rows, inserted: rows, ..SinkCounts::default() }, conflict: None })
 }
 
-/// Whether the ids of stored events are unique. Another run may have made them so since this one began.
-async fn are_events_unique(link: &Link) -> Result<bool, Failure> {
-    let exists = link.prepare("SELECT to_regclass($1) IS NOT NULL").await?;
-    Ok(link.client.query_one(&exists, &[&UNIQUE_EVENTS]).await?.get(0))
-}
-
 /// Makes the ids of stored events unique if they are not.
 ///
 /// Errors: exit status 78 if one is stored twice.
-pub async fn make_events_unique(link: &Link, shown: &str) -> Result<(), Failure> {
-    if are_events_unique(link).await? {
+pub fn make_events_unique(link: &Link, shown: &str) -> Result<(), Failure> {
+    if link.has_relation(UNIQUE_EVENTS)? {
         return Ok(());
     }
     // Nothing is written until the index exists.
-    link.client.batch_execute("BEGIN; LOCK raw_events IN SHARE ROW EXCLUSIVE MODE").await?;
-    if !are_events_unique(link).await? {
+    link.batch("BEGIN; LOCK raw_events IN SHARE ROW EXCLUSIVE MODE")?;
+    if !link.has_relation(UNIQUE_EVENTS)? {
         let copies = "SELECT event_id::TEXT FROM raw_events GROUP BY event_id HAVING count(*) > 1 LIMIT 1";
-        if let Some(copy) = link.client.query_opt(copies, &[]).await? {
+        if let Some(copy) = link.select(copies, &[])?.first() {
             return Err(ids_not_unique(shown, copy.get(0)).into());
         }
-        link.client.batch_execute(CREATE_UNIQUE_EVENTS).await?;
+        link.batch(CREATE_UNIQUE_EVENTS)?;
     }
-    link.client.batch_execute("COMMIT").await?;
+    link.batch("COMMIT")?;
     Ok(())
 }
 
 /// Inserts the events of the table `incoming` whose id is not stored. Of copies in one transaction the least is stored.
-async fn insert_unique(link: &Link, incoming: &str, names: &str) -> Result<u64, Failure> {
+fn insert_unique(link: &Link, incoming: &str, names: &str) -> Result<u64, Failure> {
     let placed = "CREATE TEMP TABLE IF NOT EXISTS evt_placed_events (event_id UUID PRIMARY KEY) ON COMMIT DELETE ROWS";
-    link.client.batch_execute(placed).await?;
+    link.batch(placed)?;
     // Texts compare by their bytes, as in other stores, whatever the collation of the database is.
     let order = |table: &str| {
         let column = |name: &&str| match *name {
@@ -160,23 +144,24 @@ async fn insert_unique(link: &Link, incoming: &str, names: &str) -> Result<u64, 
         )
         INSERT INTO evt_placed_events SELECT event_id FROM written ON CONFLICT DO NOTHING"
     );
-    let insert = link.prepare(&insert).await?;
-    Ok(link.client.execute(&insert, &[]).await?)
+    link.change(&insert, &[])
 }
 
 /// Inserts the rows whose key is not stored, in the present transaction; a letter replaces one with fewer attempts.
 /// COPY cannot handle conflicts, so the rows are first copied into a temporary table. Only a stored key leaves a row
 /// out: a conflict in an index of the user is [`Failure::Taken`].
-pub async fn insert_once(link: &Link, kind: Kind, batch: &RecordBatch) -> Result<WriteOutcome, Failure> {
-    let (table, names) = (kind.table(), columns(kind, batch));
-    let is_unique = kind == Kind::Event && are_events_unique(link).await?;
+pub fn insert_once(link: &Link, kind: Kind, batch: &RecordBatch) -> Result<WriteOutcome, Failure> {
+    let batch = &rows::table_rows(kind, batch)?;
+    let (table, names) = (kind.table(), columns(batch));
+    // Another run may have made them so since this one began.
+    let is_unique = kind == Kind::Event && link.has_relation(UNIQUE_EVENTS)?;
     let key = rows::quoted(rows::table_key(kind).iter().copied());
     let incoming = format!("evt_incoming_{table}");
     // This must come first: statements that name the table are prepared once per connection.
     let create = format!("CREATE TEMP TABLE IF NOT EXISTS {incoming} (LIKE {table}) ON COMMIT DELETE ROWS");
-    link.client.batch_execute(&create).await?;
-    let text = copy_text(kind, batch)?;
-    copy_in(link, &format!("COPY {incoming} ({names}) FROM STDIN (FORMAT binary)"), text).await?;
+    link.batch(&create)?;
+    let text = copy_text(batch)?;
+    link.copy_in(&format!("COPY {incoming} ({names}) FROM STDIN (FORMAT binary)"), text)?;
     let insert = if kind == Kind::Dead {
         format!(
             "INSERT INTO {table} AS old ({names})
@@ -194,21 +179,21 @@ pub async fn insert_once(link: &Link, kind: Kind, batch: &RecordBatch) -> Result
     let rows = batch.num_rows() as u64;
     let (mut counts, mut conflict) = (SinkCounts { taken: rows, ..SinkCounts::default() }, None);
     if kind == Kind::Dead {
-        let changed = link.client.query(&link.prepare(&insert).await?, &[]).await?;
+        let changed = link.select(&insert, &[])?;
         counts.inserted = changed.iter().filter(|row| row.get::<_, bool>(0)).count() as u64;
         counts.updated = changed.len() as u64 - counts.inserted;
     } else {
         counts.inserted = match is_unique {
-            true => insert_unique(link, &incoming, &names).await?,
-            false => link.client.execute(&link.prepare(&insert).await?, &[]).await?,
+            true => insert_unique(link, &incoming, &names)?,
+            false => link.change(&insert, &[])?,
         };
         if counts.inserted < rows && has_content(kind) {
-            (counts.conflict, conflict) = conflicts_of(link, kind, &incoming).await?;
+            (counts.conflict, conflict) = conflicts_of(link, kind, &incoming)?;
         }
     }
     if counts.inserted + counts.updated < rows {
         let key: &[&str] = if is_unique { &["event_id"] } else { rows::table_key(kind) };
-        check_stored(link, table, &incoming, key).await?;
+        check_stored(link, table, &incoming, key)?;
     }
     counts.unchanged = rows - counts.inserted - counts.updated - counts.conflict;
     Ok(WriteOutcome { counts, conflict })
@@ -216,7 +201,7 @@ pub async fn insert_once(link: &Link, kind: Kind, batch: &RecordBatch) -> Result
 
 /// Fails if a row of the table `incoming` is not stored, because a trigger has left it out. Triggers may also store it
 /// elsewhere, in a table that inherits, so the number of inserted rows does not say so.
-async fn check_stored(link: &Link, table: &str, incoming: &str, key: &[&str]) -> Result<(), Failure> {
+fn check_stored(link: &Link, table: &str, incoming: &str, key: &[&str]) -> Result<(), Failure> {
     let same: Vec<String> = key.iter().map(|name| format!("old.\"{name}\" = new.\"{name}\"")).collect();
     let same = same.join(" AND ");
     // Most tables have no triggers, and no row of theirs is looked up.
@@ -224,8 +209,7 @@ async fn check_stored(link: &Link, table: &str, incoming: &str, key: &[&str]) ->
         "SELECT (SELECT relhastriggers OR relkind <> 'r' FROM pg_class WHERE oid = to_regclass('{table}'))
         AND EXISTS (SELECT FROM {incoming} AS new WHERE NOT EXISTS (SELECT FROM {table} AS old WHERE {same}))"
     );
-    let select = link.prepare(&sql).await?;
-    match link.client.query_one(&select, &[]).await?.get(0) {
+    match link.one(&sql, &[])?.get(0) {
         true => Err(Failure::Data(left_out(table))),
         false => Ok(()),
     }
@@ -233,7 +217,7 @@ async fn check_stored(link: &Link, table: &str, incoming: &str, key: &[&str]) ->
 
 /// Counts the rows of the table `incoming` that differ from the stored row of their key, and returns one of them.
 /// Properties are compared as text first, because most repetitions are equal byte for byte.
-async fn conflicts_of(link: &Link, kind: Kind, incoming: &str) -> Result<(u64, Option<String>), Failure> {
+fn conflicts_of(link: &Link, kind: Kind, incoming: &str) -> Result<(u64, Option<String>), Failure> {
     let (table, key) = (kind.table(), rows::quoted(rows::key_columns(kind).iter().copied()));
     let plain = CONTENT.iter().filter(|name| !matches!(**name, "properties" | "event_time"));
     let differ: Vec<String> = plain.map(|name| format!("old.{name} IS DISTINCT FROM new.{name}")).collect();
@@ -247,21 +231,14 @@ async fn conflicts_of(link: &Link, kind: Kind, incoming: &str) -> Result<(u64, O
             OR old.properties::text <> new.properties::text AND old.properties::jsonb <> new.properties::jsonb
         LIMIT 1"#
     );
-    let select = link.prepare(&sql).await?;
-    let Some(found) = link.client.query_opt(&select, &[]).await? else { return Ok((0, None)) };
+    let rows = link.select(&sql, &[])?;
+    let Some(found) = rows.first() else { return Ok((0, None)) };
     Ok((u64::try_from(found.get::<_, i64>(0)).unwrap_or(0), Some(found.get(1))))
 }
 
-fn copy_text(kind: Kind, batch: &RecordBatch) -> Result<CopyText> {
+fn copy_text(batch: &RecordBatch) -> Result<CopyText> {
     let cells = cells_of(batch, batch.num_columns())?;
     let mut text = CopyText::new(batch.get_array_memory_size());
-    for row in 0..batch.num_rows() {
-        if kind == Kind::Dead {
-            let payloads = batch.column(dead::column::ORIGINAL_PAYLOAD).as_binary::<i32>();
-            text.row(&cells, row, &[&xxh3_64(payloads.value(row)).to_be_bytes()])?;
-        } else {
-            text.row(&cells, row, &[])?;
-        }
-    }
+    (0..batch.num_rows()).try_for_each(|row| text.row(&cells, row, &[]))?;
     Ok(text)
 }

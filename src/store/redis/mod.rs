@@ -34,13 +34,13 @@ use crate::error::{Error, Result};
 use crate::kind::Kind;
 use crate::kind::dead::Rejected;
 use crate::kind::metric::MetricColumns;
-use crate::store::guard::ConflictReport;
 use crate::store::redis::address::{OPTIONS, RedisAddress};
 use crate::store::redis::read as redis_read;
 use crate::store::redis::wire::{Answer, ErrorReply, Pipe, Wire, refused};
 use crate::store::redis::write::{RedisMetrics, RedisSession};
 use crate::store::rows::{count_rejected, fit_rows};
 use crate::store::sink::write_rows;
+use crate::store::tally::Tally;
 use crate::store::{
     CheckScope, Epoch, EpochRows, Location, Medium, OpenOptions, Sink, SinkOutcome, Store, StoreReader, Visibility,
 };
@@ -123,19 +123,15 @@ struct Redis {
     retries: RetryPolicy,
     session: Option<RedisSession>,
     options: OpenOptions,
-    counts: SinkCounts,
-    overlap: ConflictReport,
-    /// Whether this run has seen a retraction; only then rows look for tombstones.
-    retracts: bool,
+    tally: Tally,
 }
 
 impl Redis {
     fn open(location: &Location, options: &OpenOptions) -> Result<Self> {
         let address = RedisAddress::try_new(location)?;
         let retries = location.retries()?.with_metrics(options.up.clone());
-        let (counts, overlap) = (SinkCounts::default(), ConflictReport::default());
-        let options = options.clone();
-        let mut sink = Self { address, retries, session: None, options, counts, overlap, retracts: false };
+        let (options, tally) = (options.clone(), Tally::default());
+        let mut sink = Self { address, retries, session: None, options, tally };
         sink.with_session(|_, _| Ok(()))?;
         Ok(sink)
     }
@@ -161,25 +157,22 @@ impl Redis {
         let mut fit = fit_rows(Kind::Metric, batch)?;
         let rows = fit.batch.clone();
         let columns = MetricColumns::try_new(&rows)?;
-        self.retracts |= columns.retracted.true_count() > 0;
+        self.tally.retracts |= columns.retracted.true_count() > 0;
         let (options, updated_at) = (self.options.clone(), format_instant((self.options.clock)()));
         let (run, is_at_once) = (&options.run, options.is_at_once);
-        let batch = RedisMetrics { columns, run, updated_at, retracts: self.retracts, is_at_once };
+        let batch = RedisMetrics { columns, run, updated_at, retracts: self.tally.retracts, is_at_once };
         let (columns, mut outcomes) = (&batch.columns, Vec::with_capacity(rows.num_rows()));
         self.with_session(|address, session| session.send(address, &batch, &mut outcomes))?;
         for (row, outcome) in outcomes.into_iter().enumerate() {
             match outcome {
                 Ok(write::WrittenRow { outcome, rows_before }) => {
-                    outcome.count_in(&mut self.counts);
-                    self.overlap.judged(columns.id(row)?, outcome, || columns.key(row));
-                    if let Some(before) = rows_before {
-                        self.overlap.replaced(|| columns.key(row), before, columns.rows.value(row));
-                    }
+                    self.tally.judged(columns, row, outcome)?;
+                    rows_before.into_iter().for_each(|before| self.tally.replaced(columns, row, before));
                 }
                 Err(fault) => fit.reject(Rejected { row, fault })?,
             }
         }
-        Ok(count_rejected(fit, &mut self.counts))
+        Ok(count_rejected(fit, &mut self.tally.counts))
     }
 
     fn write_alerts(&mut self, batch: &RecordBatch) -> Result<Vec<Rejected>> {
@@ -188,11 +181,11 @@ impl Redis {
         self.with_session(|address, session| alert::send(session, address, &rows, &mut outcomes))?;
         for (row, outcome) in outcomes.into_iter().enumerate() {
             match outcome {
-                Ok(done) => done.outcome.count_in(&mut self.counts),
+                Ok(done) => done.outcome.count_in(&mut self.tally.counts),
                 Err(fault) => fit.reject(Rejected { row, fault })?,
             }
         }
-        Ok(count_rejected(fit, &mut self.counts))
+        Ok(count_rejected(fit, &mut self.tally.counts))
     }
 
     fn pipeline(&self) -> String {
@@ -234,11 +227,11 @@ impl Sink for Redis {
     }
 
     fn counts(&self) -> SinkCounts {
-        self.counts
+        self.tally.counts
     }
 
     fn finish(self: Box<Self>) -> Result<SinkOutcome> {
-        Ok(SinkOutcome { counts: self.counts, notices: self.overlap.notices(), ..SinkOutcome::default() })
+        Ok(self.tally.outcome())
     }
 }
 

@@ -3,7 +3,7 @@
 use crate::error::{Error, Result};
 use crate::json::text::write_uuid;
 use crate::kind::values::{CellValue, read_optional};
-use crate::store::cells::{Cells, word};
+use crate::store::cells::Cells;
 use crate::store::nested::{headers_json, names_json, parse_headers, parse_names};
 use crate::time::{Parser, write_instant};
 use arrow::datatypes::DataType;
@@ -28,8 +28,7 @@ pub fn bind(
     text.clear();
     bound(match cells {
         Cells::Id(ids) => statement.raw_bind_parameter(index, write_id(ids.value(row), text)),
-        Cells::Text(texts) => statement.raw_bind_parameter(index, texts.value(row)),
-        Cells::Word(keys, values) => statement.raw_bind_parameter(index, word(keys, values, row)?),
+        Cells::Text(_) | Cells::Word(..) => statement.raw_bind_parameter(index, cells.text(row)?),
         Cells::Instant(instants) => {
             write_instant(text, instants.value(row));
             statement.raw_bind_parameter(index, text.as_str())
@@ -46,6 +45,16 @@ pub fn bind(
         Cells::Names(lists) => statement.raw_bind_parameter(index, names_json(&lists.value(row))?),
         Cells::Headers(maps) => statement.raw_bind_parameter(index, headers_json(&maps.value(row))?),
     })
+}
+
+/// Binds the cells of `row` to the parameters from 1 on.
+pub fn bind_row<'a, 'b: 'a>(
+    statement: &mut Statement<'_>,
+    cells: impl IntoIterator<Item = &'a Cells<'b>>,
+    row: usize,
+    text: &mut String,
+) -> Result<()> {
+    cells.into_iter().enumerate().try_for_each(|(index, cells)| bind(statement, index + 1, cells, row, text))
 }
 
 /// Converts the result of a binding, which fails only for a parameter out of range: an error of evt.

@@ -21,12 +21,12 @@ impl Failure {
         Self::Rejected(format!("a trigger of {table} did not store the row"))
     }
 
-    /// Converts it to the error that ends the run.
-    pub fn into_error(self, file: &SqliteFile) -> Error {
+    /// Converts it to the error that ends the run; `what` says what fails.
+    pub fn into_error(self, file: &SqliteFile, what: &str) -> Error {
         match self {
             Self::Ours(error) => error,
-            Self::Sqlite(error) => file.failed("cannot write", &error),
-            Self::Rejected(cause) => Error::new(ErrorKind::Io, format!("{file}: cannot write")).because(cause),
+            Self::Sqlite(error) => file.failed(what, &error),
+            Self::Rejected(cause) => Error::new(ErrorKind::Io, format!("{file}: {what}")).because(cause),
         }
     }
 

@@ -20,17 +20,16 @@
 //! Epochs are written with `synchronous=FULL`, which makes every earlier transaction durable too.
 //!
 //! `file` opens and locks the file, `schema` makes its tables, `cell` converts values, `write` and `repeat` write rows,
-//! `read` reads them, `correct` corrects metrics, and `failure` is the error of a write. `ledger` is the
-//! ledger of replays, `rules` reads the rules of evt-alert.
+//! `read` reads them, and `failure` is the error of a write. `database` opens the file for corrections of metrics and
+//! as a ledger of replays, `rules` reads the rules of evt-alert.
 
 mod cell;
-mod correct;
+mod database;
 mod failure;
 mod file;
-pub mod ledger;
 mod read;
 mod repeat;
-pub mod rules;
+mod rules;
 mod schema;
 mod write;
 
@@ -38,21 +37,21 @@ use crate::counts::SinkCounts;
 use crate::error::{Error, Result};
 use crate::kind::Kind;
 use crate::kind::dead::{KeptRows, Rejected};
-use crate::store::guard::ConflictReport;
-use crate::store::repeat::{Conflicts, has_event_key};
+use crate::store::repeat::has_event_key;
 use crate::store::rows::{count_rejected, fit_rows};
+use crate::store::sql::epochs;
 use crate::store::sqlite::failure::Failure;
 use crate::store::sqlite::file::{OPTIONS, SCHEME, SqliteFile, WriteTurn};
 use crate::store::sqlite::read as sqlite_read;
 use crate::store::sqlite::schema as sqlite_schema;
-use crate::store::sqlite::write::{Metrics, RunOfRows, insert_once};
+use crate::store::sqlite::write::{Metrics, insert_once};
+use crate::store::tally::Tally;
 use crate::store::{
-    CheckScope, CorrectionStore, Epoch, EpochFaults, EpochRows, LedgerStore, Location, Medium, OpenOptions,
-    PartitionPosition, Sink, SinkOutcome, Store, StoreReader, Visibility,
+    CheckScope, CorrectionStore, Epoch, EpochFaults, EpochRows, LedgerStore, Location, Medium, OpenOptions, Sink,
+    SinkOutcome, Store, StoreReader, Visibility,
 };
-use crate::time::format_instant;
 use arrow::array::RecordBatch;
-use rusqlite::{Connection, OpenFlags, OptionalExtension, Transaction, TransactionBehavior};
+use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 use std::fs::File;
 
 /// The row in [`super::ALL`].
@@ -77,8 +76,12 @@ pub static STORE: Store = Store {
         extent: None,
         waits: None,
     },
-    corrections: Some(CorrectionStore { open: correct::open, open_to_compare: correct::open_to_compare }),
-    ledger: Some(LedgerStore { open: ledger::open, open_to_read: ledger::open_to_read, check: ledger::check }),
+    corrections: Some(CorrectionStore { open: database::corrections, open_to_compare: database::comparison }),
+    ledger: Some(LedgerStore {
+        open: database::ledger,
+        open_to_read: database::ledger_to_read,
+        check: database::check_ledger,
+    }),
     rules: Some(rules::read),
 };
 
@@ -103,11 +106,7 @@ struct Sqlite {
     turn: WriteTurn,
     db: Connection,
     options: OpenOptions,
-    counts: SinkCounts,
-    overlap: ConflictReport,
-    conflicts: Conflicts,
-    /// Whether this run has seen a retraction; only then rows look for them.
-    retracts: bool,
+    tally: Tally,
 }
 
 impl Sqlite {
@@ -117,16 +116,7 @@ impl Sqlite {
         if has_event_key {
             sqlite_schema::make_events_unique(&mut db, &file)?;
         }
-        Ok(Self {
-            turn: file.turn(),
-            file,
-            db,
-            options: options.clone(),
-            counts: SinkCounts::default(),
-            overlap: ConflictReport::default(),
-            conflicts: Conflicts::default(),
-            retracts: false,
-        })
+        Ok(Self { turn: file.turn(), file, db, options: options.clone(), tally: Tally::default() })
     }
 
     /// Syncs the write-ahead log. Readers may keep a part of it from being copied to the file.
@@ -141,110 +131,76 @@ impl Sqlite {
 
     /// Applies the rows of an epoch that is due and records it, in one synced transaction.
     fn apply(&mut self, epoch: Epoch, rows: &mut dyn EpochRows) -> Result<()> {
-        let Self { file, turn, db, options, counts, overlap, conflicts, retracts } = self;
+        let Self { file, turn, db, options, tally } = self;
         let _turn = turn.take();
         let failed = |e: rusqlite::Error| file.failed("cannot commit the epoch", &e);
+        let fatal = |failure: Failure| failure.into_error(file, "cannot commit the epoch");
         db.execute_batch("PRAGMA synchronous = FULL").map_err(failed)?;
         let tx = file.begin_epoch(db)?;
-        if !epoch.is_due(committed(&tx, &options.pipeline).map_err(failed)?, &*file)? {
+        if !epoch.is_due(epochs::committed(&*tx, &options.pipeline, "").map_err(fatal)?, &*file)? {
             return Ok(());
         }
         tx.execute(FORGET_PLACED, []).map_err(failed)?;
-        let (mut sum, mut rejected) = (*counts, EpochFaults::default());
+        let mut rejected = EpochFaults::default();
         for batch in rows.batches()? {
             let batch = batch?;
             let mut fit = fit_rows(rows.kind(), &batch)?;
-            let mut applied = Applied { run: run_of(options), counts: &mut sum, overlap, conflicts, retracts };
-            applied.write(&tx, rows.kind(), &mut fit).map_err(|error| error.into_error(file))?;
-            rejected.add_batch(count_rejected(fit, &mut sum), batch.num_rows());
+            let written = write_rows(&tx, options, rows.kind(), &mut fit, tally);
+            written.map_err(|failure| failure.into_error(file, "cannot write"))?;
+            rejected.add_batch(count_rejected(fit, &mut tally.counts), batch.num_rows());
         }
         rows.keep_rejected(rejected)?;
-        let epoch = epoch.signed()?;
-        let now = format_instant((options.clock)());
-        tx.execute(RECORD, (&options.pipeline, epoch.run, epoch.number, &now)).map_err(failed)?;
-        record_positions(&tx, rows.positions(), &now).map_err(failed)?;
+        epochs::record(&*tx, options, epoch, rows.positions()).map_err(fatal)?;
         // The transaction is one operation of the disk, at which a simulated one fails.
         options
             .disk
             .change(|| Ok(()))
             .map_err(|error| Error::io(format!("{file}: cannot commit the epoch"), &error))?;
         tx.commit().map_err(failed)?;
-        *counts = sum;
         db.execute_batch("PRAGMA synchronous = NORMAL").map_err(failed)
+    }
+
+    /// Writes rows in one transaction; returns those that cannot be held.
+    fn write_batch(&mut self, kind: Kind, batch: &RecordBatch) -> Result<Vec<Rejected>> {
+        let mut fit = fit_rows(kind, batch)?;
+        let Self { file, turn, db, options, tally } = self;
+        let _turn = turn.take();
+        let failed = |e: rusqlite::Error| file.failed("cannot write", &e);
+        let tx = db.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed)?;
+        tx.execute(FORGET_PLACED, []).map_err(failed)?;
+        let written = write_rows(&tx, options, kind, &mut fit, tally);
+        written.map_err(|failure| failure.into_error(file, "cannot write"))?;
+        tx.commit().map_err(failed)?;
+        Ok(count_rejected(fit, &mut tally.counts))
     }
 }
 
 /// Forgets the events that an earlier transaction has inserted.
 const FORGET_PLACED: &str = "DELETE FROM temp.placed_events";
 
-/// Records an epoch.
-const RECORD: &str = "INSERT INTO checkpoint_epochs (output, run, epoch, committed_at) VALUES (?1, ?2, ?3, ?4)
-    ON CONFLICT DO UPDATE SET run = excluded.run, epoch = excluded.epoch, committed_at = excluded.committed_at";
-
-/// Records the positions of the input; a row changes only with its position.
-fn record_positions(tx: &Transaction<'_>, positions: &[PartitionPosition], now: &str) -> rusqlite::Result<()> {
-    let sql = r#"INSERT INTO pipeline_checkpoints (consumer_group, topic, "partition", "offset", watermark, updated_at)
-        VALUES (?1, ?2, ?3, ?4, ?5, ?6)
-        ON CONFLICT DO UPDATE SET "offset" = excluded."offset", watermark = excluded.watermark, updated_at = excluded.updated_at
-        WHERE ("offset", watermark) IS NOT (excluded."offset", excluded.watermark)"#;
-    let mut upsert = tx.prepare_cached(sql)?;
-    for PartitionPosition { group, topic, partition, offset, watermark } in positions {
-        upsert.execute((group, topic, partition, offset, watermark.map(format_instant), now))?;
+/// Writes the rows that fit, and adds those that the table rejects to `fit`.
+fn write_rows(
+    tx: &Connection,
+    options: &OpenOptions,
+    kind: Kind,
+    fit: &mut KeptRows,
+    tally: &mut Tally,
+) -> Result<(), Failure> {
+    let rejected = match kind {
+        Kind::Metric => Metrics::new(tx, options, tally)?.write(&fit.batch)?,
+        _ => insert_once(tx, kind, &fit.batch, tally)?,
+    };
+    for one in rejected {
+        fit.reject(one)?;
     }
     Ok(())
 }
 
-/// Returns the last epoch under a key.
-fn committed(db: &Connection, key: &str) -> rusqlite::Result<Option<Epoch>> {
-    let sql = "SELECT run, epoch FROM checkpoint_epochs WHERE output = ?1";
-    db.query_row(sql, [key], |row| Ok(Epoch { run: row.get(0)?, number: row.get(1)? })).optional()
-}
-
-fn run_of(options: &OpenOptions) -> RunOfRows<'_> {
-    RunOfRows { name: &options.run, is_at_once: options.is_at_once }
-}
-
-/// The values that the rows of one transaction change, besides the tables.
-struct Applied<'a> {
-    run: RunOfRows<'a>,
-    counts: &'a mut SinkCounts,
-    overlap: &'a mut ConflictReport,
-    conflicts: &'a mut Conflicts,
-    retracts: &'a mut bool,
-}
-
-impl Applied<'_> {
-    /// Writes the rows that fit, and adds those that the table rejects to `fit`.
-    fn write(&mut self, tx: &Transaction<'_>, kind: Kind, fit: &mut KeptRows) -> Result<(), Failure> {
-        let Self { run, counts, overlap, conflicts, retracts } = self;
-        let rejected = match kind {
-            Kind::Metric => {
-                Metrics::new(tx, *run, overlap, retracts).and_then(|mut metrics| metrics.write(&fit.batch, counts))?
-            }
-            _ => insert_once(tx, kind, &fit.batch, counts, conflicts)?,
-        };
-        for one in rejected {
-            fit.reject(one)?;
-        }
-        Ok(())
-    }
-}
-
 impl Sink for Sqlite {
     fn write(&mut self, kind: Kind, batch: &RecordBatch) -> Result<Vec<Rejected>> {
-        let mut fit = fit_rows(kind, batch)?;
-        let Self { file, turn, db, options, counts, overlap, conflicts, retracts } = self;
-        let _turn = turn.take();
-        let failed = |e: rusqlite::Error| file.failed("cannot write", &e);
-        let tx = db.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed)?;
-        tx.execute(FORGET_PLACED, []).map_err(failed)?;
-        let mut sum = *counts;
-        let mut applied = Applied { run: run_of(options), counts: &mut sum, overlap, conflicts, retracts };
-        applied.write(&tx, kind, &mut fit).map_err(|error| error.into_error(file))?;
-        tx.commit().map_err(failed)?;
-        let rejected = count_rejected(fit, &mut sum);
-        *counts = sum;
-        Ok(rejected)
+        let before = self.tally.counts;
+        // What is rolled back does not count.
+        self.write_batch(kind, batch).inspect_err(|_| self.tally.counts = before)
     }
 
     /// Makes the rows durable: syncs the write-ahead log, in which each batch is a transaction. The checkpoint is
@@ -257,7 +213,8 @@ impl Sink for Sqlite {
     }
 
     fn commit(&mut self, epoch: Epoch, rows: &mut dyn EpochRows) -> Result<()> {
-        self.apply(epoch, rows)
+        let before = self.tally.counts;
+        self.apply(epoch, rows).inspect_err(|_| self.tally.counts = before)
     }
 
     fn keeps_positions(&self) -> bool {
@@ -265,11 +222,12 @@ impl Sink for Sqlite {
     }
 
     fn committed(&mut self) -> Result<Option<Epoch>> {
-        committed(&self.db, &self.options.pipeline).map_err(|e| self.file.failed("cannot read the epoch", &e))
+        let committed = epochs::committed(&self.db, &self.options.pipeline, "");
+        committed.map_err(|failure| failure.into_error(&self.file, "cannot read the epoch"))
     }
 
     fn counts(&self) -> SinkCounts {
-        self.counts
+        self.tally.counts
     }
 
     fn finish(self: Box<Self>) -> Result<SinkOutcome> {
@@ -278,8 +236,7 @@ impl Sink for Sqlite {
             .execute_batch("PRAGMA synchronous = FULL; PRAGMA wal_checkpoint(PASSIVE)")
             .map_err(|e| self.file.failed("cannot sync", &e))?;
         self.sync_log()?;
-        let notices = self.overlap.notices().into_iter().chain(self.conflicts.notice()).collect();
-        Ok(SinkOutcome { counts: self.counts, notices, ..SinkOutcome::default() })
+        Ok(self.tally.outcome())
     }
 }
 

@@ -4,11 +4,14 @@ use crate::error::{Error, Result};
 use crate::kind::Kind;
 use crate::kind::span::Span;
 use crate::store::rows::{CellIndex, Page};
+use crate::store::sql::SqlDatabase;
+use crate::store::sql::read as sql;
 use crate::store::sqlite::cell as sqlite_cell;
+use crate::store::sqlite::database::SqliteDatabase;
 use crate::store::sqlite::file::SqliteFile;
 use crate::store::sqlite::schema as sqlite_schema;
 use crate::store::{Batches, Location, ReadRequest, StreamExtent, Tables, batches, rows};
-use crate::time::{EARLIEST, LATEST, Parser, format_instant, parse_instant};
+use crate::time::Parser;
 use arrow::array::RecordBatch;
 use arrow::datatypes::{Field, FieldRef};
 use rusqlite::types::{Value, ValueRef};
@@ -68,12 +71,14 @@ fn refusal(found: &[String], path: &Path) -> String {
 /// Returns every kind's table and its number of rows.
 pub fn tables(location: &Location) -> Result<Tables> {
     let OpenDatabase { file, db, .. } = open(location)?;
-    let count = |kind: Kind| {
-        let sql = format!("SELECT count(*) FROM {}", kind.table());
-        let rows = db.query_row(&sql, [], |row| row.get(0)).map_err(|e| file.failed("cannot count", &e))?;
-        Ok((kind.table().to_owned(), rows))
-    };
-    Kind::ALL.into_iter().map(count).collect()
+    SqliteDatabase::new(file, db, "cannot count").read(sql::tables)
+}
+
+/// Returns the extent of each partition of the events.
+pub fn stream_extents(location: &Location) -> Result<Vec<StreamExtent>> {
+    let OpenDatabase { file, db, .. } = open(location)?;
+    let shown = file.to_string();
+    SqliteDatabase::new(file, db, "cannot read").read(|db| sql::stream_extents(db, &shown))
 }
 
 /// Reads the rows of `kind` in the span, as they are when the first page is read.
@@ -99,36 +104,6 @@ fn selected(db: &Connection, relation: &str, fields: &[FieldRef]) -> rusqlite::R
     Ok(fields.iter().map(column).collect::<Vec<_>>().join(", "))
 }
 
-/// Returns the conditions of rows in a span.
-fn within(kind: Kind, span: Span) -> Vec<String> {
-    let bound = |sign: &str, bound: Option<i64>| {
-        let bound = format_instant(bound?.clamp(EARLIEST, LATEST));
-        Some(format!("\"{}\" {sign} '{bound}'", kind.time_column()))
-    };
-    [bound(">=", span.since), bound("<", span.until.filter(|until| *until <= LATEST))].into_iter().flatten().collect()
-}
-
-/// Returns the extent of each partition of the events.
-pub fn stream_extents(location: &Location) -> Result<Vec<StreamExtent>> {
-    let OpenDatabase { file, db, .. } = open(location)?;
-    let failed = |e: rusqlite::Error| file.failed("cannot read", &e);
-    let sql = "SELECT origin, \"partition\", min(\"offset\"), min(stream_time), max(stream_time), count(*)
-        FROM raw_events GROUP BY 1, 2 ORDER BY 1, 2";
-    let mut select = db.prepare(sql).map_err(failed)?;
-    let mut rows = select.query([]).map_err(failed)?;
-    let mut extents = vec![];
-    while let Some(row) = rows.next().map_err(failed)? {
-        let text = |index: usize| row.get::<_, String>(index).map_err(failed);
-        let foreign = || Error::corrupt(format!("{file}: column 'stream_time' has a value evt did not write"));
-        let instant = |index: usize| parse_instant(&text(index)?).ok_or_else(foreign);
-        let (first_time, last_time) = (instant(3)?, instant(4)?);
-        let (first_offset, rows) = (row.get(2).map_err(failed)?, row.get::<_, i64>(5).map_err(failed)?);
-        let (origin, partition, rows) = (text(0)?, text(1)?, rows.unsigned_abs());
-        extents.push(StreamExtent { origin, partition, first_offset, first_time, last_time, rows });
-    }
-    Ok(extents)
-}
-
 /// The pages of one table; each begins after the last key of the previous one.
 struct Pages {
     file: SqliteFile,
@@ -150,7 +125,7 @@ impl Pages {
     fn sql(&self) -> String {
         let key = rows::quoted(rows::table_key(self.kind).iter().copied());
         let stored = &self.stored;
-        let mut conditions = within(self.kind, self.span);
+        let mut conditions = sql::within(self.kind, self.span);
         if !self.last_key.is_empty() {
             let marks: Vec<String> = (1..=self.last_key.len()).map(|index| format!("?{index}")).collect();
             conditions.push(format!("({key}) > ({})", marks.join(", ")));

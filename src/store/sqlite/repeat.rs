@@ -1,18 +1,18 @@
 //! Compares rows of events with the stored rows of the same keys, and keeps one row per id where ids are unique.
 
-use super::cell::bind;
+use super::cell::{bind, bind_row};
 use super::failure::Failure;
-use crate::counts::SinkCounts;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::kind::Kind;
-use crate::store::cells::{Cells, word};
+use crate::store::cells::Cells;
 use crate::store::guard::RowOutcome;
-use crate::store::repeat::{CONTENT, COPY_ORDER, Conflicts, UNIQUE_EVENTS, event_name, is_same_json};
+use crate::store::repeat::{CONTENT, COPY_ORDER, event_name, is_same_json};
 use crate::store::rows;
+use crate::store::tally::Tally;
 use crate::time::write_instant;
 use arrow::array::RecordBatch;
 use rusqlite::types::ValueRef;
-use rusqlite::{CachedStatement, Connection, Transaction};
+use rusqlite::{CachedStatement, Connection};
 
 /// The result of comparing a row with the stored row of its key.
 enum Found {
@@ -34,7 +34,7 @@ pub struct Repeats<'a> {
 
 impl<'a> Repeats<'a> {
     /// Prepares the comparison of `batch`, whose kind must have content.
-    pub fn new(tx: &'a Transaction<'a>, kind: Kind, batch: &'a RecordBatch) -> Result<Self, Failure> {
+    pub fn new(tx: &'a Connection, kind: Kind, batch: &'a RecordBatch) -> Result<Self, Failure> {
         let cells = |name: &&str| Cells::try_new(rows::column(batch, name)?);
         let key: Vec<String> = rows::key_columns(kind).iter().map(|name| format!("\"{name}\" = ?")).collect();
         let (content, key) = (CONTENT.join(", "), key.join(" AND "));
@@ -53,9 +53,7 @@ impl<'a> Repeats<'a> {
     /// Compares `row` with the stored row of its key.
     fn find(&mut self, row: usize) -> Result<Found, Failure> {
         let Self { select, key, content, ingested_at, text, arrival, .. } = self;
-        for (index, cells) in key.iter().enumerate() {
-            bind(select, index + 1, cells, row, text)?;
-        }
+        bind_row(select, &*key, row, text)?;
         let mut found = select.raw_query();
         let Some(stored) = found.next()? else { return Ok(Found::Nothing) };
         for (index, (cells, name)) in content.iter().zip(CONTENT).enumerate() {
@@ -82,22 +80,17 @@ impl<'a> Repeats<'a> {
     }
 
     /// Counts the outcome of `row` if its key is stored; returns whether it is.
-    pub fn judge(&mut self, row: usize, counts: &mut SinkCounts, conflicts: &mut Conflicts) -> Result<bool, Failure> {
+    pub fn judge(&mut self, row: usize, tally: &mut Tally) -> Result<bool, Failure> {
         match self.find(row)? {
             Found::Nothing => return Ok(false),
-            Found::Same => RowOutcome::Unchanged.count_in(counts),
+            Found::Same => RowOutcome::Unchanged.count_in(&mut tally.counts),
             Found::Other => {
-                counts.add_conflicts(1);
-                conflicts.add(1, || event_name(self.batch, row));
+                tally.counts.add_conflicts(1);
+                tally.conflicts.add(1, || event_name(self.batch, row));
             }
         }
         Ok(true)
     }
-}
-
-/// Whether the ids of stored events are unique. Another run may have made them so since this one began.
-pub fn are_events_unique(db: &Connection) -> rusqlite::Result<bool> {
-    db.prepare_cached("SELECT 1 FROM sqlite_schema WHERE type = 'index' AND name = ?1")?.exists([UNIQUE_EVENTS])
 }
 
 /// Replaces a row that this transaction has inserted by a lesser copy of the same event. A row that was stored before
@@ -111,7 +104,7 @@ pub struct UniqueEvents<'a> {
 
 impl<'a> UniqueEvents<'a> {
     /// Prepares the statements; `names` are the columns of the batches, the id first.
-    pub fn new(tx: &'a Transaction<'a>, names: &[&str]) -> Result<Self, Failure> {
+    pub fn new(tx: &'a Connection, names: &[&str]) -> Result<Self, Failure> {
         let number = |name: &&str| names.iter().position(|other| other == name).map_or(0, |index| index + 1);
         let set: Vec<String> = names.iter().map(|name| format!("\"{name}\" = ?{}", number(name))).collect();
         let order: Vec<String> = COPY_ORDER.iter().map(|name| format!("?{}", number(name))).collect();
@@ -138,9 +131,7 @@ impl<'a> UniqueEvents<'a> {
     /// Stores the row in place of the copy that this transaction has inserted, if the row is less in the order of
     /// [`COPY_ORDER`]. Returns whether a copy is stored.
     pub fn replace(&mut self, cells: &[Cells<'_>], row: usize) -> Result<bool, Failure> {
-        for (index, cells) in cells.iter().enumerate() {
-            bind(&mut self.replace, index + 1, cells, row, &mut self.text)?;
-        }
+        bind_row(&mut self.replace, cells, row, &mut self.text)?;
         if self.replace.raw_execute()? == 1 {
             return Ok(true);
         }
@@ -156,10 +147,8 @@ fn is_same_text(cells: &Cells<'_>, row: usize, there: ValueRef<'_>, text: &mut S
         return Ok(there == ValueRef::Null);
     }
     match cells {
-        Cells::Text(texts) => text.push_str(texts.value(row)),
-        Cells::Word(keys, values) => text.push_str(word(keys, values, row)?),
         Cells::Instant(instants) => write_instant(text, instants.value(row)),
-        _ => return Err(Error::broken("content of a type that is not compared")),
+        cells => text.push_str(cells.text(row)?),
     }
     Ok(matches!(there, ValueRef::Text(there) if there == text.as_bytes()))
 }

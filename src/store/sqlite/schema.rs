@@ -12,9 +12,8 @@ use crate::error::{Error, Result};
 use crate::kind::Kind;
 use crate::storage::disk::Disk;
 use crate::store::location::Location;
-use crate::store::repeat::{CREATE_UNIQUE_EVENTS, ids_not_unique};
+use crate::store::repeat::{CREATE_UNIQUE_EVENTS, UNIQUE_EVENTS, ids_not_unique};
 use crate::store::sqlite::file::SqliteFile;
-use crate::store::sqlite::repeat::are_events_unique;
 use rusqlite::{Connection, OpenFlags, OptionalExtension, TransactionBehavior};
 
 /// Selects the alerts of versions before [`WITH_ALERT_IDS`] from `$table` with the columns of today. These rows name
@@ -211,9 +210,6 @@ CREATE TABLE pipeline_checkpoints (
 "#,
 ];
 
-/// The first version with tables of corrections.
-pub const WITH_CORRECTIONS: i64 = 4;
-
 /// The first version in which alerts have an id.
 const WITH_ALERT_IDS: i64 = 3;
 
@@ -275,11 +271,11 @@ fn migrate(db: &mut Connection, file: &SqliteFile) -> Result<()> {
 pub fn make_events_unique(db: &mut Connection, file: &SqliteFile) -> Result<()> {
     let failed = |e: rusqlite::Error| file.failed("cannot create the index of event ids", &e);
     // Without the lock, which another output may keep for a commit.
-    if are_events_unique(db).map_err(failed)? {
+    if has_relation(db, UNIQUE_EVENTS).map_err(failed)? {
         return Ok(());
     }
     let tx = db.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed)?;
-    if are_events_unique(&tx).map_err(failed)? {
+    if has_relation(&tx, UNIQUE_EVENTS).map_err(failed)? {
         return Ok(());
     }
     let copies = "SELECT event_id FROM raw_events GROUP BY event_id HAVING count(*) > 1 LIMIT 1";
@@ -323,15 +319,16 @@ pub fn check_version(db: &Connection, file: &SqliteFile) -> Result<Option<i64>> 
 
 /// Returns the version of the tables; `None` if there are none.
 pub fn version(db: &Connection, file: &SqliteFile) -> Result<Option<i64>> {
-    let failed = |e: rusqlite::Error| file.failed("cannot read", &e);
-    let known = db
-        .query_row("SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = 'evt_schema'", [], |_| Ok(()))
-        .optional()
-        .map_err(failed)?;
-    match known {
-        None => Ok(None),
-        Some(()) => db.query_row("SELECT version FROM evt_schema", [], |row| row.get(0)).optional().map_err(failed),
-    }
+    let version = || match has_relation(db, "evt_schema")? {
+        true => db.query_row("SELECT version FROM evt_schema", [], |row| row.get(0)).optional(),
+        false => Ok(None),
+    };
+    version().map_err(|e| file.failed("cannot read", &e))
+}
+
+/// Whether the file has a table or an index of this name.
+pub fn has_relation(db: &Connection, name: &str) -> rusqlite::Result<bool> {
+    db.prepare_cached("SELECT 1 FROM sqlite_schema WHERE type IN ('table', 'index') AND name = ?1")?.exists([name])
 }
 
 #[cfg(test)]

@@ -1,8 +1,9 @@
-use super::STORE;
+use super::{STORE, database};
 use crate::error::ErrorKind;
 use crate::kind::Kind;
 use crate::store::conformance::Bench;
 use crate::store::sample::{Pane, metrics, rows};
+use crate::store::{Location, ledger_conformance};
 use arrow::array::{ArrayRef, Int32Array, RecordBatch};
 use rusqlite::Connection;
 use std::sync::Arc;
@@ -175,4 +176,16 @@ fn a_database_of_somebody_else_keeps_its_tables() {
         query::<i64>(&bench, "SELECT x FROM theirs UNION ALL SELECT user_version FROM pragma_user_version"),
         [7, 42]
     );
+}
+
+#[test]
+fn the_ledger_does_what_a_naive_one_does() {
+    for seed in 1..6 {
+        let directory = tempfile::TempDir::new().unwrap();
+        let path = directory.path().join("ledger.db").display().to_string();
+        let location = Location { scheme: "sqlite".into(), path, ..Location::default() };
+        assert!(database::ledger_to_read(&location).unwrap().is_none());
+        ledger_conformance::check(&mut || database::ledger(&location).unwrap(), seed);
+        assert!(database::ledger_to_read(&location).unwrap().is_some());
+    }
 }

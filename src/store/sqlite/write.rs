@@ -1,22 +1,23 @@
 //! Writes rows to the tables of a SQLite store: metrics by the rules of [`crate::store::guard`], rows of other kinds
 //! once per key.
 
-use crate::counts::SinkCounts;
 use crate::error::Result;
 use crate::kind::Kind;
-use crate::kind::dead::{self, Rejected};
+use crate::kind::dead::Rejected;
 use crate::kind::metric::{MetricColumns, column};
+use crate::store::OpenOptions;
 use crate::store::cells::Cells;
-use crate::store::guard::{ConflictReport, RowOutcome, Stored, Version, judge_retraction, judge_row};
-use crate::store::repeat::{Conflicts, has_content};
+use crate::store::guard::{RowOutcome, Stored, Version, judge_retraction, judge_row};
+use crate::store::repeat::{UNIQUE_EVENTS, has_content};
 use crate::store::rows;
-use crate::store::sqlite::cell::{bind, real, write_id};
+use crate::store::sqlite::cell::{bind, bind_row, real, write_id};
 use crate::store::sqlite::failure::Failure;
-use crate::store::sqlite::repeat::{Repeats, UniqueEvents, are_events_unique};
-use arrow::array::{Array, AsArray, BinaryArray, RecordBatch};
-use rusqlite::{CachedStatement, OptionalExtension, Transaction};
+use crate::store::sqlite::repeat::{Repeats, UniqueEvents};
+use crate::store::sqlite::schema::has_relation;
+use crate::store::tally::Tally;
+use arrow::array::{Array, RecordBatch};
+use rusqlite::{CachedStatement, Connection, OptionalExtension};
 use std::ops::RangeInclusive;
-use xxhash_rust::xxh3::xxh3_64;
 
 /// Returns `INSERT INTO table (columns) VALUES (?1, …)`, which ignores rows whose key exists; where ids are unique also
 /// rows whose id exists. A conflict in an index of the user is an error.
@@ -39,21 +40,17 @@ WHERE stage = ?7 AND source_topic = ?8 AND "partition" = ?9 AND "offset" = ?10 A
 /// conflict. Where ids are unique, one copy of an event is stored, and the others are unchanged. Returns the rows that
 /// the table rejects.
 pub fn insert_once(
-    tx: &Transaction<'_>,
+    tx: &Connection,
     kind: Kind,
     batch: &RecordBatch,
-    counts: &mut SinkCounts,
-    conflicts: &mut Conflicts,
+    tally: &mut Tally,
 ) -> Result<Vec<Rejected>, Failure> {
-    let schema = batch.schema();
-    let mut names: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
-    if kind == Kind::Dead {
-        names.push("payload_hash");
-    }
-    let mut insertion = Insertion::new(tx, kind, batch, &names)?;
+    let batch = rows::table_rows(kind, batch)?;
+    let names: Vec<&str> = batch.schema_ref().fields().iter().map(|field| field.name().as_str()).collect();
+    let mut insertion = Insertion::new(tx, kind, &batch, &names)?;
     let mut rejected = Vec::new();
     for row in 0..batch.num_rows() {
-        if let Err(failure) = insertion.write(row, counts, conflicts) {
+        if let Err(failure) = insertion.write(row, tally) {
             rejected.push(failure.of_row(tx, row)?);
         }
     }
@@ -62,9 +59,10 @@ pub fn insert_once(
 
 /// The insertion of a batch of rows other than metrics.
 struct Insertion<'a> {
-    tx: &'a Transaction<'a>,
+    tx: &'a Connection,
     kind: Kind,
-    record: Record<'a>,
+    cells: Vec<Cells<'a>>,
+    text: String,
     insert: CachedStatement<'a>,
     repeats: Option<Repeats<'a>>,
     unique: Option<UniqueEvents<'a>>,
@@ -77,17 +75,17 @@ struct Insertion<'a> {
 
 impl<'a> Insertion<'a> {
     /// Prepares the statements; `names` are the columns of the table.
-    fn new(tx: &'a Transaction<'a>, kind: Kind, batch: &'a RecordBatch, names: &[&str]) -> Result<Self, Failure> {
-        let cells = batch.columns().iter().map(Cells::try_new).collect::<Result<_>>()?;
-        let payloads = (kind == Kind::Dead).then(|| batch.column(dead::column::ORIGINAL_PAYLOAD).as_binary());
-        let is_unique = kind == Kind::Event && are_events_unique(tx)?;
+    fn new(tx: &'a Connection, kind: Kind, batch: &'a RecordBatch, names: &[&str]) -> Result<Self, Failure> {
+        // Another run may have made them so since this one began.
+        let is_unique = kind == Kind::Event && has_relation(tx, UNIQUE_EVENTS)?;
         let key = rows::table_key(kind);
         let condition: Vec<String> = key.iter().map(|name| format!("\"{name}\" = ?")).collect();
         let select = format!("SELECT 1 FROM {} WHERE {}", kind.table(), condition.join(" AND "));
         Ok(Self {
             tx,
             kind,
-            record: Record { cells, payloads, text: String::new() },
+            cells: batch.columns().iter().map(Cells::try_new).collect::<Result<_>>()?,
+            text: String::new(),
             insert: tx.prepare_cached(&insert_sql(kind, names, is_unique))?,
             repeats: has_content(kind).then(|| Repeats::new(tx, kind, batch)).transpose()?,
             unique: is_unique.then(|| UniqueEvents::new(tx, names)).transpose()?,
@@ -98,35 +96,35 @@ impl<'a> Insertion<'a> {
     }
 
     /// Writes a row and counts its outcome.
-    fn write(&mut self, row: usize, counts: &mut SinkCounts, conflicts: &mut Conflicts) -> Result<(), Failure> {
+    fn write(&mut self, row: usize, tally: &mut Tally) -> Result<(), Failure> {
         if self.is_stored
             && let Some(repeats) = &mut self.repeats
         {
-            self.is_stored = repeats.judge(row, counts, conflicts)?;
+            self.is_stored = repeats.judge(row, tally)?;
             if self.is_stored {
                 return Ok(());
             }
         }
-        self.record.bind(&mut self.insert, row)?;
+        bind_row(&mut self.insert, &self.cells, row, &mut self.text)?;
         let outcome = if self.insert.raw_execute()? == 1 {
             if let Some(unique) = &mut self.unique {
-                unique.inserted(&self.record.cells[0], row)?;
+                unique.inserted(&self.cells[0], row)?;
             }
             RowOutcome::Inserted
         } else if let Some(repeats) = &mut self.repeats {
-            self.is_stored = repeats.judge(row, counts, conflicts)?;
+            self.is_stored = repeats.judge(row, tally)?;
             if self.is_stored {
                 return Ok(());
             }
             let copies = self.unique.as_mut();
-            match copies.map_or(Ok(false), |unique| unique.replace(&self.record.cells, row))? {
+            match copies.map_or(Ok(false), |unique| unique.replace(&self.cells, row))? {
                 true => RowOutcome::Unchanged,
                 false => return Err(Failure::left_out(self.kind.table())),
             }
         } else {
             self.repeated(row)?
         };
-        outcome.count_in(counts);
+        outcome.count_in(&mut tally.counts);
         Ok(())
     }
 
@@ -134,50 +132,17 @@ impl<'a> Insertion<'a> {
     fn repeated(&mut self, row: usize) -> Result<RowOutcome, Failure> {
         if self.kind == Kind::Dead {
             let mut update = self.tx.prepare_cached(UPDATE_LETTER)?;
-            self.record.bind(&mut update, row)?;
+            bind_row(&mut update, &self.cells, row, &mut self.text)?;
             if update.raw_execute()? == 1 {
                 return Ok(RowOutcome::Updated);
             }
         }
-        for (index, cell) in self.key.iter().enumerate() {
-            self.record.bind_cell(&mut self.select, index + 1, *cell, row)?;
-        }
+        let key = self.key.iter().map(|cell| &self.cells[*cell]);
+        bind_row(&mut self.select, key, row, &mut self.text)?;
         match self.select.raw_query().next()? {
             Some(_) => Ok(RowOutcome::Unchanged),
             None => Err(Failure::left_out(self.kind.table())),
         }
-    }
-}
-
-/// The cells of a batch, followed by the digest of a letter's payload.
-struct Record<'a> {
-    cells: Vec<Cells<'a>>,
-    payloads: Option<&'a BinaryArray>,
-    text: String,
-}
-
-impl Record<'_> {
-    fn bind(&mut self, statement: &mut CachedStatement<'_>, row: usize) -> Result<(), Failure> {
-        let cells = self.cells.len() + usize::from(self.payloads.is_some());
-        (0..cells).try_for_each(|cell| self.bind_cell(statement, cell + 1, cell, row))
-    }
-
-    /// Binds a cell as the parameter `at`.
-    fn bind_cell(
-        &mut self,
-        statement: &mut CachedStatement<'_>,
-        at: usize,
-        cell: usize,
-        row: usize,
-    ) -> Result<(), Failure> {
-        match (self.cells.get(cell), self.payloads) {
-            (Some(cell), _) => bind(statement, at, cell, row, &mut self.text)?,
-            (None, Some(payloads)) => {
-                statement.raw_bind_parameter(at, xxh3_64(payloads.value(row)).cast_signed())?;
-            }
-            (None, None) => {}
-        }
-        Ok(())
     }
 }
 
@@ -214,23 +179,13 @@ const KEY: RangeInclusive<usize> = column::METRIC_NAME + 1..=column::DIMENSIONS 
 
 /// The writer of metrics in one transaction.
 pub struct Metrics<'a> {
-    tx: &'a Transaction<'a>,
-    run: RunOfRows<'a>,
-    overlap: &'a mut ConflictReport,
-    retracts: &'a mut bool,
+    tx: &'a Connection,
+    options: &'a OpenOptions,
+    tally: &'a mut Tally,
     select: CachedStatement<'a>,
     insert: CachedStatement<'a>,
     update: CachedStatement<'a>,
     text: String,
-}
-
-/// The run that writes metrics.
-#[derive(Clone, Copy)]
-pub struct RunOfRows<'a> {
-    /// Its name.
-    pub name: &'a str,
-    /// Whether it writes rows before their epoch is complete.
-    pub is_at_once: bool,
 }
 
 /// A batch of metrics: its stored columns as cells, and all of them by name.
@@ -258,30 +213,22 @@ impl MetricBatch<'_> {
 }
 
 impl<'a> Metrics<'a> {
-    /// Prepares the statements; `retracts` says whether the run has retracted a row.
-    pub fn new(
-        tx: &'a Transaction<'a>,
-        run: RunOfRows<'a>,
-        overlap: &'a mut ConflictReport,
-        retracts: &'a mut bool,
-    ) -> Result<Self, Failure> {
+    /// Prepares the statements.
+    pub fn new(tx: &'a Connection, options: &'a OpenOptions, tally: &'a mut Tally) -> Result<Self, Failure> {
         let (select, insert) = (tx.prepare_cached(SELECT)?, tx.prepare_cached(INSERT)?);
         let update = tx.prepare_cached(UPDATE)?;
-        Ok(Self { tx, run, overlap, retracts, select, insert, update, text: String::new() })
+        Ok(Self { tx, options, tally, select, insert, update, text: String::new() })
     }
 
     /// Applies the rows in order. Returns those that the table rejects.
-    pub fn write(&mut self, batch: &RecordBatch, counts: &mut SinkCounts) -> Result<Vec<Rejected>, Failure> {
+    pub fn write(&mut self, batch: &RecordBatch) -> Result<Vec<Rejected>, Failure> {
         let cells = batch.columns().iter().take(STORED_COLUMNS).map(Cells::try_new).collect::<Result<_>>()?;
         let batch = MetricBatch { cells, columns: MetricColumns::try_new(batch)? };
         let (columns, mut rejected) = (&batch.columns, Vec::new());
         for row in 0..columns.ids.len() {
             let retract = columns.retracted.value(row);
             match if retract { self.retract(&batch, row) } else { self.put(&batch, row) } {
-                Ok(outcome) => {
-                    self.overlap.judged(columns.id(row)?, outcome, || columns.key(row));
-                    outcome.count_in(counts);
-                }
+                Ok(outcome) => self.tally.judged(columns, row, outcome)?,
                 Err(failure) => rejected.push(failure.of_row(self.tx, row)?),
             }
         }
@@ -291,7 +238,7 @@ impl<'a> Metrics<'a> {
     /// Returns the stored row of the key, and whether this run wrote it.
     fn stored(&mut self, batch: &MetricBatch<'_>, row: usize) -> Result<Option<(Stored, bool)>, Failure> {
         batch.bind(KEY, row, &mut self.select, &mut self.text)?;
-        self.select.raw_bind_parameter(RUN, self.run.name)?;
+        self.select.raw_bind_parameter(RUN, &self.options.run)?;
         let mut found = self.select.raw_query();
         let Some(row) = found.next()? else { return Ok(None) };
         let version = Version { revision: row.get(0)?, rows: row.get(1)? };
@@ -299,7 +246,7 @@ impl<'a> Metrics<'a> {
     }
 
     fn taken_back(&mut self, batch: &MetricBatch<'_>, row: usize) -> Result<Option<Version>, Failure> {
-        if !*self.retracts {
+        if !self.tally.retracts {
             return Ok(None);
         }
         write_id(batch.columns.ids.value(row), &mut self.text);
@@ -312,7 +259,7 @@ impl<'a> Metrics<'a> {
         let version = Stored::of(&batch.columns, row).version;
         let there = self.stored(batch, row)?;
         let outcome = judge_retraction(there.map(|(stored, _)| stored), version);
-        let outcome = outcome.repeated(self.run.is_at_once, there.is_some_and(|(_, is_own)| is_own));
+        let outcome = outcome.repeated(self.options.is_at_once, there.is_some_and(|(_, is_own)| is_own));
         if outcome == RowOutcome::Deleted {
             let mut delete = self.tx.prepare_cached(DELETE)?;
             batch.bind(KEY, row, &mut delete, &mut self.text)?;
@@ -320,7 +267,7 @@ impl<'a> Metrics<'a> {
         }
         write_id(batch.columns.ids.value(row), &mut self.text);
         self.tx.prepare_cached(RETRACT)?.execute((&self.text, version.revision, version.rows))?;
-        *self.retracts = true;
+        self.tally.retracts = true;
         Ok(outcome)
     }
 
@@ -328,7 +275,7 @@ impl<'a> Metrics<'a> {
         let new = Stored::of(&batch.columns, row);
         let there = self.stored(batch, row)?;
         let outcome = judge_row(there.map(|(stored, _)| stored), self.taken_back(batch, row)?, new);
-        let outcome = outcome.repeated(self.run.is_at_once, there.is_some_and(|(_, is_own)| is_own));
+        let outcome = outcome.repeated(self.options.is_at_once, there.is_some_and(|(_, is_own)| is_own));
         let statement = match outcome {
             RowOutcome::Inserted => Some(&mut self.insert),
             RowOutcome::Updated => Some(&mut self.update),
@@ -337,13 +284,13 @@ impl<'a> Metrics<'a> {
         let is_written = statement.is_some();
         if let Some(statement) = statement {
             batch.bind(1..=STORED_COLUMNS, row, statement, &mut self.text)?;
-            statement.raw_bind_parameter(RUN, self.run.name)?;
+            statement.raw_bind_parameter(RUN, &self.options.run)?;
             if statement.raw_execute()? == 0 {
                 return Err(Failure::left_out(Kind::Metric.table()));
             }
         }
         if is_written && let Some((old, false)) = there {
-            self.overlap.replaced(|| batch.columns.key(row), old.version.rows, new.version.rows);
+            self.tally.replaced(&batch.columns, row, old.version.rows);
         }
         Ok(outcome)
     }

@@ -107,8 +107,8 @@ pub(super) fn check(args: ReplayArgs, both: BothArgs, run: &Rc<Run>, findings: &
 /// Checks that the ledger can be read, and written unless it is a dry run.
 fn check_ledger(store: &Store, location: &Location, both: &BothArgs) -> Result<()> {
     match both.dry_run {
-        true => store::read_ledger(store, location).map(|_| ()),
-        false => store::check_ledger(store, location),
+        true => (store::ledger(store, location)?.open_to_read)(location).map(drop),
+        false => (store::ledger(store, location)?.check)(location),
     }
 }
 
@@ -185,7 +185,7 @@ fn ledger_of(args: &ReplayArgs, run: &Run) -> Result<(&'static Store, Location)>
 
 fn open_ledger(args: &ReplayArgs, run: &Run) -> Result<Box<dyn Ledger>> {
     let (store, location) = ledger_of(args, run)?;
-    store::open_ledger(store, &location)
+    (store::ledger(store, &location)?.open)(&location)
 }
 
 fn dry_ledger(args: &ReplayArgs, run: &Run) -> Result<Option<Box<dyn Ledger>>> {
@@ -193,5 +193,5 @@ fn dry_ledger(args: &ReplayArgs, run: &Run) -> Result<Option<Box<dyn Ledger>>> {
         return Ok(None);
     }
     let (store, location) = ledger_of(args, run)?;
-    store::read_ledger(store, &location)
+    (store::ledger(store, &location)?.open_to_read)(&location)
 }

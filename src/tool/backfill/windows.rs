@@ -247,7 +247,8 @@ impl TargetStore {
         };
         match dry_run {
             true => {
-                let open = || (corrections.open_to_compare)(&self.location);
+                let options = open_options(run, ServerStatus::default());
+                let open = || (corrections.open_to_compare)(&self.location, &options);
                 self.store.at_start(&self.location, ServerStatus::default(), open)
             }
             false => {
@@ -403,15 +404,23 @@ fn stage(args: WindowsArgs, mut both: BothArgs, run: &Rc<Run>) -> Result<Stage> 
     let windows = WindowSetup { spec, out_of_orderness: args.out_of_orderness, memory };
     let quiet = both.stage.common.quiet;
     let start = move |info: SourceInfo<'_>| {
-        // The inputs can be read, and nothing is compared yet.
-        let claimed = setup.corrections.claim(&claim)?;
-        report_claimed(&claimed, &setup.run, quiet);
-        // Late events may name cells before the progress of a correction that did not know them.
-        setup.progress = claimed.resumed.and_then(|resumed| resumed.progress).filter(|_| setup.late_input.is_none());
+        if !setup.dry_run {
+            // The inputs can be read, and nothing is compared yet.
+            claim_cells(&mut setup, &claim, quiet)?;
+        }
         start(info, windows, validate, setup)
     };
     let stage = StageSpec { formats: FORMATS, ..StageSpec::new(&both.stage) };
     open(stage, source, run, Box::new(start))
+}
+
+/// Claims the correction, and finds the progress of the one that it continues.
+fn claim_cells(setup: &mut Setup, claim: &Claim, quiet: bool) -> Result<()> {
+    let claimed = setup.corrections.claim(claim)?;
+    report_claimed(&claimed, &setup.run, quiet);
+    // Late events may name cells before the progress of a correction that did not know them.
+    setup.progress = claimed.resumed.and_then(|resumed| resumed.progress).filter(|_| setup.late_input.is_none());
+    Ok(())
 }
 
 fn report_claimed(claimed: &crate::store::correct::Claimed, run: &Run, quiet: bool) {
