@@ -6,7 +6,7 @@ use crate::emit::Item;
 use crate::error::Result;
 use crate::frame::End;
 use crate::run::Run;
-use crate::source::{Polled, Source};
+use crate::source::{self, Polled};
 
 /// Polls the open feeds until one has an item or has progressed; returns its number. If none has anything to read,
 /// returns the time after which one may have.
@@ -32,7 +32,7 @@ pub(super) fn poll(feeds: &mut Feeds, operator: Option<&mut dyn FeedOperator>) -
 pub fn read_to_end(
     feeds: &mut Feeds,
     run: &Run,
-    take: &mut dyn FnMut(&mut Source, Option<Item>) -> Result<()>,
+    take: &mut dyn FnMut(&mut source::Source, Option<Item>) -> Result<()>,
 ) -> Result<End> {
     loop {
         let (feed, item) = match poll(feeds, None)? {

@@ -12,8 +12,10 @@
 //! under the same ids and loses none. An output or a channel that does not respond delays neither evaluation nor the
 //! others.
 //!
-//! - `setup.rs`: a run before its first step; `operator.rs`: the operator; `feed.rs`: one feed; `topic.rs`: how far
-//!   its topics were read; `load.rs`: rules from files and tables, and their thread; `messages.rs`: what is said about them, and about rows left out.
+//! - `setup.rs`: a run before its first step; `operator.rs`: the operator; `feed.rs`: one feed; `topic.rs`: how far its
+//!   topics were read.
+//! - `load.rs`: rules from files and tables, and their thread; `messages.rs`: what is said about them, and about rows
+//!   left out.
 //! - `writer.rs`: the thread of the outputs.
 //! - `state.rs`: the state file; `positions.rs`: how far inputs were read; `known/`: rows that are not evaluated.
 //! - `testing.rs`: `evt-alert test`.

@@ -3,7 +3,7 @@
 use crate::error::Result;
 use crate::input::ReadPosition;
 use crate::run::Run;
-use crate::source::Source;
+use crate::source;
 use crate::time::{SECOND, rounded};
 use std::time::Duration;
 
@@ -26,7 +26,7 @@ pub struct NotedEnds {
 
 impl NotedEnds {
     /// Notes how far the topics of a source are read; `stores` whether these positions are stored.
-    pub fn new(source: &mut Source, stores: bool) -> Result<Self> {
+    pub fn new(source: &mut source::Source, stores: bool) -> Result<Self> {
         let (items, reached) = source.reached(stores)?;
         Ok(Self { items, reached })
     }
@@ -58,7 +58,7 @@ impl TopicEnds {
 
     /// Notes from time to time how far the topics are read; returns that once the rows before it are taken. `now` is
     /// monotonic.
-    pub fn note(&mut self, source: &mut Source, run: &Run, now: Duration) -> Result<Option<Vec<ReadPosition>>> {
+    pub fn note(&mut self, source: &mut source::Source, run: &Run, now: Duration) -> Result<Option<Vec<ReadPosition>>> {
         if self.noted.is_none() && self.noted_at.is_none_or(|at| now.saturating_sub(at) >= ENDS_INTERVAL) {
             self.noted_at = Some(now);
             source.release_waited(run.clock.now() - HELD_MAX)?;

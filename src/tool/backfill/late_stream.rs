@@ -18,7 +18,7 @@ use crate::kafka::source::Cluster;
 use crate::kind::Kind;
 use crate::mapping::{self, Provenance, TimeFrom};
 use crate::run::Run;
-use crate::source::{Source, SourceOptions};
+use crate::source::{self, SourceOptions};
 use crate::stage::feeds::Feeds;
 use crate::stage::poll::read_to_end;
 use crate::store::correct::LatePosition;
@@ -275,7 +275,7 @@ impl LateReader {
         let mut options = SourceOptions::default();
         options.records = RecordOptions { kind: Some(Kind::Late), mapping, ..options.records };
         options.inputs.topics.read_mode = ReadMode::Bounded;
-        let mut feeds = Feeds::from(Source::open(std::slice::from_ref(uri), options, run.clone())?);
+        let mut feeds = Feeds::from(source::Source::open(std::slice::from_ref(uri), options, run.clone())?);
         let mut reader = Self { is_topic: matches!(uri, Uri::Kafka(_)), next, open: vec![], rows: vec![] };
         read_to_end(&mut feeds, run, &mut |source, item| {
             match item {
@@ -300,7 +300,7 @@ impl LateReader {
     }
 
     /// Numbers the events that were read, once all before the present position of a partition are taken.
-    fn close(&mut self, source: &mut Source) -> Result<()> {
+    fn close(&mut self, source: &mut source::Source) -> Result<()> {
         if !self.is_topic {
             for batch in std::mem::take(&mut self.open) {
                 let end = self.next + batch.num_rows() as u64;

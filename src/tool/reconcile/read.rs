@@ -8,7 +8,7 @@ use crate::kafka::range::ReadMode;
 use crate::kind::Kind;
 use crate::reconcile::foreign::ForeignRows;
 use crate::run::Run;
-use crate::source::{Source, SourceOptions, UnreadableReports};
+use crate::source::{self, SourceOptions, UnreadableReports};
 use crate::stage::feeds::Feeds;
 use crate::stage::poll::read_to_end;
 use crate::stage::progress::ProgressLine;
@@ -50,7 +50,7 @@ impl Reading {
     pub fn open(uri: &Uri, mut options: SourceOptions, run: &Rc<Run>, quiet: bool) -> Result<Self> {
         let unreadable = UnreadableReports::default();
         options.inputs.stores.unreadable = Some(unreadable.clone());
-        let feeds = Source::open(std::slice::from_ref(uri), options, run.clone())?.into();
+        let feeds = source::Source::open(std::slice::from_ref(uri), options, run.clone())?.into();
         Ok(Self { feeds, foreign: None, uri: uri.clone(), run: run.clone(), quiet, unreadable })
     }
 
