@@ -4,6 +4,7 @@
 //! A value is set, not incremented: the counts of a stage are the truth, and a scrape shows them as of the last batch.
 //! Labels are few and bounded by the command line: no ids, no keys.
 
+use crate::op::storage::StateSize;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, MetricEncoder};
@@ -312,6 +313,13 @@ impl Metrics {
     /// Adds time spent on one side, `input` or `output`.
     pub fn blocked(&self, side: &str, time: Duration) {
         self.add(&BACKPRESSURE, &[side], time.as_secs_f64());
+    }
+
+    /// Sets the size of the state of a stage.
+    pub fn set_state(&self, size: &StateSize) {
+        self.set(&STATE_KEYS, &[], size.keys as f64);
+        self.set(&STATE_BYTES, &["memory"], size.memory as f64);
+        self.set(&STATE_BYTES, &["disk"], size.disk as f64);
     }
 
     /// Sets the lag of each partition that is read. Any other partition loses its lag.

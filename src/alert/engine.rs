@@ -239,8 +239,7 @@ impl AlertEngine {
     /// Returns the instant (µs) from which on rows before the range make groups known that are not gone when the range
     /// begins: a rule is evaluated one window later. `None` if no rule counts rows of this kind, or without a range.
     pub fn known_from(&self, kind: Kind) -> Option<i64> {
-        let longest = self.series.iter().filter(|series| series.kind == kind).map(|series| series.length).max()?;
-        Some(self.options.since?.saturating_sub((WINDOWS_KNOWN - 1) * longest * SECOND))
+        Some(self.options.since?.saturating_sub((WINDOWS_KNOWN - 1) * self.longest(kind)? * SECOND))
     }
 
     /// Adds rows before the range. They make their groups known, and no window that is evaluated has them.
@@ -257,8 +256,12 @@ impl AlertEngine {
 
     /// Whether no window contains the row at the first instant that would count it.
     fn is_behind(&self, times: &RowTimes, row: usize, kind: Kind) -> bool {
-        let longest = self.series.iter().filter(|series| series.kind == kind).map(|series| series.length).max();
-        longest.is_some_and(|longest| times.slices[row] <= times.counts_from[row] - longest)
+        self.longest(kind).is_some_and(|longest| times.slices[row] <= times.counts_from[row] - longest)
+    }
+
+    /// Returns the longest window (s) over rows of a kind.
+    fn longest(&self, kind: Kind) -> Option<i64> {
+        self.series.iter().filter(|series| series.kind == kind).map(|series| series.length).max()
     }
 
     fn times(&self, rows: &TimedRows<'_>) -> RowTimes {

@@ -78,9 +78,9 @@ pub struct RunningRule {
     /// The instant since which rows are known; `None` before the alert clock exists.
     pub start: Option<i64>,
     /// The greatest stream time of the rows before the rule existed, on the grid.
-    created: Option<i64>,
+    pub(super) created: Option<i64>,
     /// Whether every group was evaluated with the present policy; if not, the next instant evaluates all.
-    is_started: bool,
+    pub(super) is_started: bool,
     /// Groups whose condition holds or whose alert fires.
     pub(super) active: BTreeMap<u32, ActiveAlert>,
 }
@@ -297,17 +297,6 @@ impl RunningRule {
         };
         Transition { alert, channels: channels.clone(), purpose: TransitionUse::Row }
     }
-
-    /// Returns the state that a snapshot keeps beside the definition and the active groups.
-    pub(super) fn times(&self) -> RuleTimes {
-        RuleTimes { start: self.start, created: self.created, is_started: self.is_started }
-    }
-
-    /// Restores the state that [`RunningRule::times`] returned.
-    pub(super) fn set_times(&mut self, times: RuleTimes) {
-        let RuleTimes { start, created, is_started } = times;
-        (self.start, self.created, self.is_started) = (start, created, is_started);
-    }
 }
 
 /// The value of a group, and since when its condition holds.
@@ -315,13 +304,6 @@ impl RunningRule {
 struct ValueSince {
     value: Option<f64>,
     since: i64,
-}
-
-/// The instants from which a rule is evaluated.
-pub(super) struct RuleTimes {
-    pub(super) start: Option<i64>,
-    pub(super) created: Option<i64>,
-    pub(super) is_started: bool,
 }
 
 /// Returns how many standard deviations `value` is from the mean of earlier ones; `None` if these are fewer than `min`

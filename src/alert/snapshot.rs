@@ -2,7 +2,6 @@
 
 use super::engine::{AlertEngine, EngineOptions};
 use super::rule::RuleDefinition;
-use super::running::RuleTimes;
 use super::state::ActiveAlert;
 use crate::error::{Error, Result};
 use crate::op::snapshot;
@@ -26,10 +25,9 @@ pub fn save(engine: &AlertEngine) -> Vec<u8> {
     out.count(engine.views.len());
     engine.views.iter().for_each(|view| view.save(&engine.series[view.series], &mut out));
     for rule in &engine.rules {
-        let RuleTimes { start, created, is_started } = rule.times();
-        out.optional(start);
-        out.optional(created);
-        out.flag(is_started);
+        out.optional(rule.start);
+        out.optional(rule.created);
+        out.flag(rule.is_started);
         out.count(rule.active.len());
         for (key, active) in &rule.active {
             out.bytes(engine.series[engine.views[rule.view].series].key_bytes(*key));
@@ -80,7 +78,7 @@ pub fn restore(options: EngineOptions, bytes: &[u8]) -> Result<AlertEngine> {
     }
     let AlertEngine { series, views, rules, .. } = &mut engine;
     for rule in rules {
-        rule.set_times(RuleTimes { start: saved.optional()?, created: saved.optional()?, is_started: saved.flag()? });
+        (rule.start, rule.created, rule.is_started) = (saved.optional()?, saved.optional()?, saved.flag()?);
         let series = &mut series[views[rule.view].series];
         for _ in 0..saved.count()? {
             let key = series.key_of(saved.bytes()?)?;

@@ -1,6 +1,7 @@
 //! Cells, and their changes.
 
 use crate::kind::metric;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 /// The natural key of a cell, in the order of window end and start.
@@ -14,6 +15,28 @@ pub struct CellKey {
     pub metric: Arc<str>,
     /// The dimensions as canonical JSON.
     pub dimensions: String,
+}
+
+/// Cells of session metrics, by metric and dimensions, in the order of their ends.
+#[derive(Clone, Debug, Default)]
+pub struct SessionCells(HashMap<(Arc<str>, String), BTreeSet<CellKey>>);
+
+impl SessionCells {
+    /// Adds a cell.
+    pub fn add(&mut self, key: &CellKey) {
+        self.0.entry((key.metric.clone(), key.dimensions.clone())).or_default().insert(key.clone());
+    }
+
+    /// Returns the cells that overlap a cell. Sessions that are the gap apart are one, so an end that is a start
+    /// overlaps it.
+    pub fn overlapping<'a>(&'a self, key: &'a CellKey) -> impl Iterator<Item = &'a CellKey> {
+        let of_key = match self.0.is_empty() {
+            true => None,
+            false => self.0.get(&(key.metric.clone(), key.dimensions.clone())),
+        };
+        let first = CellKey { end: key.start, start: i64::MIN, metric: key.metric.clone(), dimensions: String::new() };
+        of_key.into_iter().flat_map(move |cells| cells.range(&first..)).filter(|cell| cell.start <= key.end)
+    }
 }
 
 /// The content of a right cell.

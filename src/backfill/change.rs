@@ -2,12 +2,11 @@
 
 use super::cell::Change;
 use crate::error::Result;
-use crate::kind::SELECTION_KEY;
+use crate::kind::selection_schema;
 use arrow::array::{
     ArrayRef, Float64Array, Int32Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray,
 };
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
-use std::collections::HashMap;
+use arrow::datatypes::{DataType, Field, SchemaRef, TimeUnit};
 use std::sync::Arc;
 
 /// The table of changes.
@@ -30,8 +29,7 @@ impl Changes {
             Field::new("rows", DataType::Int64, true),
             Field::new("revision", DataType::Int32, true),
         ];
-        let metadata = HashMap::from([(SELECTION_KEY.to_owned(), "changes".to_owned())]);
-        Arc::new(Schema::new_with_metadata(fields, metadata))
+        selection_schema(fields, "changes")
     }
 
     /// Makes a batch with this schema.

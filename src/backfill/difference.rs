@@ -1,10 +1,10 @@
 //! The difference between right and stored cells.
 
-use super::cell::{CellContent, CellKey, Change, StoredCell};
+use super::cell::{CellContent, CellKey, Change, SessionCells, StoredCell};
 use super::input_times::Coverage;
 use super::missing::MissingEvents;
 use crate::kind::metric::same_value;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The difference between right and stored cells.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -55,9 +55,6 @@ pub struct Comparison<'a> {
     pub first: Option<i64>,
 }
 
-/// Right sessions by metric and dimensions.
-type RightSessions<'a> = HashMap<(&'a str, &'a str), Vec<&'a CellKey>>;
-
 impl Comparison<'_> {
     /// Compares the right cells with the stored ones.
     pub fn compare(&self, right: &BTreeMap<CellKey, CellContent>, found: &StoredCells) -> Difference {
@@ -73,13 +70,11 @@ impl Comparison<'_> {
                 _ => difference.changes.push(Change { key: key.clone(), old, new: Some(*new) }),
             }
         }
-        let (hidden, written) =
-            (self.sessions(right, |key| kept.hides(key)), self.sessions(right, |key| !kept.hides(key)));
-        let touches = |sessions: &RightSessions<'_>, key: &CellKey| {
-            let of_key = sessions.get(&(&*key.metric, key.dimensions.as_str())).into_iter().flatten();
-            // Sessions that are the gap apart are one.
-            of_key.into_iter().any(|new| new.start <= key.end && key.start <= new.end)
-        };
+        let (mut hidden, mut written) = (SessionCells::default(), SessionCells::default());
+        for key in right.keys().filter(|key| self.missing.is_session(&key.metric)) {
+            if kept.hides(key) { hidden.add(key) } else { written.add(key) }
+        }
+        let touches = |sessions: &SessionCells, key: &CellKey| sessions.overlapping(key).next().is_some();
         let is_replaced = |key: &CellKey| touches(&written, key);
         let is_early = |key: &CellKey| self.first.is_some_and(|first| key.end <= first);
         let stays = |key: &CellKey| kept.contains(key) && !is_early(key);
@@ -99,19 +94,6 @@ impl Comparison<'_> {
         difference.kept.extend(kept.into_keys());
         difference.kept.retain(|key| !is_early(key));
         difference
-    }
-
-    /// Returns the right sessions for which `is_one` holds.
-    fn sessions<'a>(
-        &self,
-        right: &'a BTreeMap<CellKey, CellContent>,
-        is_one: impl Fn(&CellKey) -> bool,
-    ) -> RightSessions<'a> {
-        let mut sessions: RightSessions<'_> = HashMap::new();
-        for key in right.keys().filter(|key| self.missing.is_session(&key.metric) && is_one(key)) {
-            sessions.entry((&*key.metric, key.dimensions.as_str())).or_default().push(key);
-        }
-        sessions
     }
 }
 

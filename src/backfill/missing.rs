@@ -6,7 +6,7 @@
 //! input gives it. (A first record that was rejected also makes the first offset greater. Then nothing is gone, the
 //! stored cell does not count more, and it is corrected like any other.)
 
-use super::cell::{CellContent, CellKey, StoredCell};
+use super::cell::{CellContent, CellKey, SessionCells, StoredCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -19,14 +19,11 @@ pub struct MissingEvents {
     sessions: BTreeSet<Arc<str>>,
 }
 
-/// Sessions by metric and dimensions.
-type StoredSessions<T> = BTreeMap<(Arc<str>, String), Vec<T>>;
-
 /// Stored cells that stay as they are.
 #[derive(Debug, Default)]
 pub struct KeptCells {
-    /// The cells that are sessions, by metric and dimensions. Each takes the place of right sessions that overlap it.
-    sessions: StoredSessions<CellKey>,
+    /// The cells that are sessions. Each takes the place of right sessions that overlap it.
+    sessions: SessionCells,
     keys: BTreeSet<CellKey>,
 }
 
@@ -43,20 +40,8 @@ impl KeptCells {
 
     /// Whether a right cell is not written, because a stored one stays in its place.
     pub fn hides(&self, key: &CellKey) -> bool {
-        self.contains(key) || of_sessions(&self.sessions, key).iter().any(|kept| overlap(kept, key))
+        self.contains(key) || self.sessions.overlapping(key).next().is_some()
     }
-}
-
-/// Whether two sessions have events of one session: those that are the gap apart are one.
-fn overlap(one: &CellKey, other: &CellKey) -> bool {
-    one.start <= other.end && other.start <= one.end
-}
-
-fn of_sessions<'a, T>(sessions: &'a StoredSessions<T>, key: &CellKey) -> &'a [T] {
-    if sessions.is_empty() {
-        return &[];
-    }
-    sessions.get(&(key.metric.clone(), key.dimensions.clone())).map_or(&[], Vec::as_slice)
 }
 
 impl MissingEvents {
@@ -86,25 +71,17 @@ impl MissingEvents {
         if self.until.is_none() {
             return kept;
         }
-        let mut right_sessions: StoredSessions<(&CellKey, i64)> = BTreeMap::new();
-        for (key, content) in right.iter().filter(|(key, _)| self.sessions.contains(&key.metric)) {
-            let of_key = right_sessions.entry((key.metric.clone(), key.dimensions.clone())).or_default();
-            of_key.push((key, content.rows));
-        }
+        let mut right_sessions = SessionCells::default();
+        right.keys().filter(|key| self.sessions.contains(&key.metric)).for_each(|key| right_sessions.add(key));
         for (key, old) in stored.iter().filter(|(key, _)| self.touches(key)) {
-            let is_whole = |rows: i64| rows >= old.content.rows;
-            let is_replaced = match self.sessions.contains(&key.metric) {
-                // A right session with as many events contains those of the stored one.
-                true => {
-                    of_sessions(&right_sessions, key).iter().any(|(new, rows)| overlap(new, key) && is_whole(*rows))
-                }
-                false => right.get(key).is_some_and(|new| is_whole(new.rows)),
-            };
+            let is_whole = |new: &CellKey| right.get(new).is_some_and(|new| new.rows >= old.content.rows);
+            let is_session = self.sessions.contains(&key.metric);
+            // A right session with as many events contains those of the stored one.
+            let is_replaced = if is_session { right_sessions.overlapping(key).any(is_whole) } else { is_whole(key) };
             if !is_replaced {
                 kept.keys.insert(key.clone());
-                if self.sessions.contains(&key.metric) {
-                    let of_key = kept.sessions.entry((key.metric.clone(), key.dimensions.clone())).or_default();
-                    of_key.push(key.clone());
+                if is_session {
+                    kept.sessions.add(key);
                 }
             }
         }

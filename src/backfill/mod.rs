@@ -12,7 +12,7 @@
 //! - `scope.rs`: the cells that a correction covers.
 //! - `input_times.rs`: which stored cells the input can correct, by its event times; `instants.rs`: sets of them.
 //! - `missing.rs`: events that the input may not hold, and the stored cells that may count them.
-//! - `late.rs`: cells that count their late events; `session.rs`: sessions that do.
+//! - `late_cells.rs`: cells that count their late events; `session.rs`: sessions that do.
 //! - `plan.rs`: what these sessions change in a step of a correction.
 //! - `change.rs`: differences as rows.
 
@@ -21,17 +21,17 @@ mod change;
 mod difference;
 mod input_times;
 mod instants;
-mod late;
+mod late_cells;
 mod missing;
 mod plan;
 mod scope;
 mod session;
 
-pub use cell::{CellContent, CellKey, Change, StoredCell};
+pub use cell::{CellContent, CellKey, Change, SessionCells, StoredCell};
 pub use change::Changes;
 pub use difference::{Comparison, Difference, StoredCells};
 pub use input_times::{Coverage, InputTimes, Orphan};
-pub use late::{EventOfMetric, LateCell, LateCells, MetricNames, NamedSession};
+pub use late_cells::{EventOfMetric, LateCell, LateCells, MetricNames, NamedSession};
 pub use missing::MissingEvents;
 pub use plan::{SessionPlan, StepScope};
 pub use scope::{MetricScope, Scope};

@@ -5,7 +5,7 @@
 //! that overlap it are left alone too.
 
 use super::cell::{CellContent, CellKey};
-use super::late::{LateCell, NamedSession};
+use super::late_cells::{LateCell, NamedSession};
 use super::scope::Scope;
 use super::session::NameOrigin;
 use std::collections::{BTreeMap, HashMap};
@@ -68,7 +68,7 @@ impl SessionPlan {
             let Some(metric) = step.scope.metric(&key.metric) else { continue };
             let watermark = step.scope.closed_before.map_or(step.watermark, |closed| closed.min(step.watermark));
             let is_input = u64::from(origin == NameOrigin::Input);
-            let treatment = if key.end > metric.closed_end(watermark) {
+            let treatment = if metric.closing().is_open(key.end, watermark) {
                 plan.open += is_input;
                 Treatment::Left
             } else if !(step.is_of_step)(&key) {

@@ -1,7 +1,7 @@
 //! Compares sessions that count late events with a naive model, and with a run that knows no lateness.
 
 use super::*;
-use crate::backfill::late::tests::{Event, OUT_OF_ORDERNESS, batch, events};
+use crate::backfill::late_cells::tests::{Event, OUT_OF_ORDERNESS, batch, events};
 use crate::backfill::{LateCells, MetricNames, MetricScope};
 use crate::op::late_rows;
 use crate::op::window::metric::Emit;

@@ -3,6 +3,7 @@
 use super::cell::CellKey;
 use crate::kind::span::Span;
 use crate::op::window::metric::{Metric, Shape};
+use crate::op::window::shape::closing::Closing;
 use crate::time::HOUR;
 use std::sync::Arc;
 
@@ -38,11 +39,9 @@ impl MetricScope {
         }
     }
 
-    /// Returns the greatest end of the windows that are closed at the watermark `watermark` (µs).
-    pub fn closed_end(&self, watermark: i64) -> i64 {
-        let end = watermark.saturating_sub(self.lateness);
-        // An event at the end of a session belongs to it.
-        if self.is_session() { end.saturating_sub(1) } else { end }
+    /// Returns when its windows close.
+    pub fn closing(&self) -> Closing {
+        Closing::of(self.shape, self.lateness)
     }
 }
 
@@ -68,7 +67,7 @@ impl Scope {
     /// Whether a cell is covered.
     pub fn covers(&self, key: &CellKey) -> bool {
         let Some(metric) = self.metric(&key.metric) else { return false };
-        let closed = self.closed_before.is_none_or(|closed| key.end <= metric.closed_end(closed));
+        let closed = self.closed_before.is_none_or(|closed| !metric.closing().is_open(key.end, closed));
         closed && self.range.holds(key.start, key.end) && !self.is_partial(metric, key)
     }
 

@@ -40,7 +40,7 @@ pub mod values;
 pub use field::{claims_json, dictionary_type, holds_json, instant_type, is_id, is_json, json};
 pub use partition::PartitionName;
 
-use arrow::datatypes::{Schema, SchemaRef};
+use arrow::datatypes::{Field, Schema, SchemaRef};
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
@@ -62,6 +62,11 @@ pub const VERSION: &str = "1";
 /// Schema metadata key of a selection: rows with some columns of a kind, or with values inside such columns. These rows
 /// have no kind.
 pub const SELECTION_KEY: &str = "evt.selection";
+
+/// Returns the schema of a selection; `of` says of what.
+pub fn selection_schema(fields: Vec<Field>, of: &str) -> SchemaRef {
+    Arc::new(Schema::new_with_metadata(fields, HashMap::from([(SELECTION_KEY.to_owned(), of.to_owned())])))
+}
 
 /// The kind of a stream's rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -22,12 +22,10 @@ use crate::kind::rows::Cell;
 use crate::kind::{Kind, claims_json};
 use crate::mapping::{self, TimeFrom, parse_uuid};
 use crate::time::is_in_calendar;
-use arrow::array::{Array, ArrayRef, AsArray, FixedSizeBinaryArray, Float64Array, RecordBatch, StringViewArray};
+use arrow::array::{Array, ArrayRef, AsArray, Float64Array, RecordBatch, StringViewArray};
 use arrow::buffer::NullBuffer;
-use arrow::datatypes::{
-    DataType, Field, Int8Type, Int16Type, Int32Type, Int64Type, TimeUnit, TimestampMicrosecondType,
-    TimestampMillisecondType, TimestampNanosecondType, TimestampSecondType, UInt8Type, UInt16Type, UInt32Type,
-};
+use arrow::compute::{CastOptions, cast, cast_with_options};
+use arrow::datatypes::{DataType, Field, Int64Type, TimeUnit, TimestampMicrosecondType, TimestampNanosecondType};
 use std::collections::HashSet;
 
 /// The columns with texts, in the order of [`BatchColumns::texts`].
@@ -90,7 +88,7 @@ impl ForeignColumns {
     /// Reads the next batch; `None` if a row may need the mapping.
     pub fn read(&mut self, batch: &RecordBatch) -> Option<ForeignRows> {
         let mut columns = BatchColumns::new(self, batch)?;
-        let ids = columns.ids.values(batch.num_rows())?;
+        let ids = std::mem::take(&mut columns.ids);
         let times: Vec<i64> = (0..ids.len()).map(|row| columns.time(self, row)).collect::<Option<_>>()?;
         let [_, server, _] = &columns.times;
         let arrival =
@@ -143,7 +141,7 @@ fn is_simple(name: &str) -> bool {
 
 /// The columns of a batch.
 struct BatchColumns<'a> {
-    ids: Ids<'a>,
+    ids: Vec<[u8; 16]>,
     texts: [Option<TextColumn<'a>>; TEXTS.len()],
     times: [Option<Times>; TIMES.len()],
     /// The times of `--time` if they are not a column of events.
@@ -152,15 +150,9 @@ struct BatchColumns<'a> {
     beside: Vec<Property<'a>>,
     /// The names of `beside`.
     names: HashSet<&'a str>,
-    /// A bound on the JSON text of the names of a row, and of its values that are not text.
-    fixed: usize,
+    /// The bytes that the JSON text of a value may have: then no row is longer than `--max-record`.
+    value_max: usize,
     scratch: String,
-}
-
-/// The column of the ids: UUIDs as bytes or as texts.
-enum Ids<'a> {
-    Bytes(&'a FixedSizeBinaryArray),
-    Texts(TextColumn<'a>),
 }
 
 /// A column of texts.
@@ -204,21 +196,28 @@ impl<'a> BatchColumns<'a> {
         if distinct.len() < names.len() || Kind::of(schema).is_some() || kind_of(&names) != Kind::Event {
             return None;
         }
+        let length: usize = distinct.iter().map(|name| name.len()).sum();
+        let fixed = ESCAPE_BYTES * length + VALUE_BYTES * (distinct.len() + 1);
+        let value_max = reader.record_max.checked_sub(fixed)? / distinct.len().max(1);
+        let text_max = value_max / ESCAPE_BYTES;
         let (mut ids, mut properties, mut beside) = (None, None, vec![]);
         let (mut texts, mut times) = ([const { None }; TEXTS.len()], [const { None }; TIMES.len()]);
         for (field, array) in batch.schema_ref().fields().iter().zip(batch.columns()) {
             let index = COLUMNS.iter().position(|name| name == field.name());
             let place = |columns: &[usize]| columns.iter().position(|column| index == Some(*column));
             if let Some(place) = place(&TEXTS) {
-                texts[place] = Some(TextColumn::new(array).filter(|_| !claims_json(field))?);
+                texts[place] = Some(TextColumn::new(array, text_max).filter(|_| !claims_json(field))?);
             } else if let Some(place) = place(&TIMES) {
                 times[place] = Some(Times::new(field, array, reader.reads_local)?);
             } else {
                 match index {
-                    Some(column::EVENT_ID) => ids = Some(Ids::new(array)?),
-                    Some(column::PROPERTIES) => properties = Some(TextColumn::new(array)?),
+                    Some(column::EVENT_ID) => ids = Some(ids_of(array)?),
+                    Some(column::PROPERTIES) => properties = Some(TextColumn::new(array, value_max)?),
                     Some(_) => return None,
-                    None => beside.push(Property { name: field.name(), value: PropertyValue::new(field, array) }),
+                    None => {
+                        let value = PropertyValue::new(field, array, value_max)?;
+                        beside.push(Property { name: field.name(), value });
+                    }
                 }
             }
         }
@@ -230,9 +229,8 @@ impl<'a> BatchColumns<'a> {
             TimeField::Named(_) | TimeField::Usual => None,
         };
         let names: HashSet<&str> = beside.iter().map(|one| one.name).collect();
-        let length: usize = distinct.iter().map(|name| name.len()).sum();
-        let fixed = ESCAPE_BYTES * length + VALUE_BYTES * (distinct.len() + 1);
-        let columns = Self { ids: ids?, texts, times, named, properties, beside, names, fixed, scratch: String::new() };
+        let scratch = String::new();
+        let columns = Self { ids: ids?, texts, times, named, properties, beside, names, value_max, scratch };
         columns.has_usable_times(reader).then_some(columns)
     }
 
@@ -260,14 +258,7 @@ impl<'a> BatchColumns<'a> {
 
     /// Returns the hashes of the contents; `None` if a row may need the mapping.
     fn contents(&mut self, reader: &ForeignColumns, ids: &[[u8; 16]], times: &[i64]) -> Option<Vec<u64>> {
-        let mut lengths = vec![self.fixed; ids.len()];
-        let objects = self.objects(&mut lengths)?;
-        for texts in self.texts.iter().flatten() {
-            lengths.iter_mut().enumerate().for_each(|(row, length)| *length += texts.escaped(row));
-        }
-        if lengths.iter().any(|length| *length > reader.record_max) {
-            return None;
-        }
+        let objects = self.objects(ids.len())?;
         if !reader.compares {
             return Some(vec![0; ids.len()]);
         }
@@ -291,11 +282,10 @@ impl<'a> BatchColumns<'a> {
         Some(hashes)
     }
 
-    /// Returns the hashes of the properties, and adds bounds on their JSON text to `lengths`; `None` if a row may need
-    /// the mapping.
-    fn objects(&mut self, lengths: &mut [usize]) -> Option<Vec<ObjectHash>> {
-        let Self { properties, beside, names, scratch, .. } = self;
-        let mut hashes = vec![ObjectHash::default(); lengths.len()];
+    /// Returns the hashes of the properties; `None` if a row may need the mapping.
+    fn objects(&mut self, count: usize) -> Option<Vec<ObjectHash>> {
+        let Self { properties, beside, names, value_max, scratch, .. } = self;
+        let mut hashes = vec![ObjectHash::default(); count];
         if let Some(properties) = properties {
             for (row, hash) in hashes.iter_mut().enumerate() {
                 let Some(object) = properties.value(row) else { continue };
@@ -309,15 +299,16 @@ impl<'a> BatchColumns<'a> {
                 if is_twice {
                     return None;
                 }
-                lengths[row] += object.len();
             }
         }
         for Property { name, value } in beside {
             let name = of_name(name);
             for (row, hash) in hashes.iter_mut().enumerate() {
-                if let Some((value, bytes)) = value.hash(row, scratch)? {
+                if let Some(value) = value.hash(row, scratch)? {
                     hash.add(name, value);
-                    lengths[row] += bytes;
+                }
+                if scratch.len() > *value_max {
+                    return None;
                 }
             }
         }
@@ -331,31 +322,25 @@ fn json_object(text: &str) -> Option<&str> {
     (text.starts_with('{') && value_end(text.as_bytes(), 0, 1) == Some(text.len())).then_some(text)
 }
 
-impl<'a> Ids<'a> {
-    fn new(array: &'a ArrayRef) -> Option<Self> {
-        match array.as_fixed_size_binary_opt().filter(|ids| ids.value_length() == 16) {
-            Some(ids) => Some(Self::Bytes(ids)),
-            None => TextColumn::new(array).map(Self::Texts),
-        }
-    }
-
-    /// Returns the ids of all rows; `None` if one has none.
-    fn values(&self, count: usize) -> Option<Vec<[u8; 16]>> {
-        match self {
-            Self::Bytes(array) if array.null_count() > 0 => None,
-            Self::Bytes(array) => (0..count).map(|row| array.value(row).try_into().ok()).collect(),
-            Self::Texts(texts) => (0..count).map(|row| parse_uuid(texts.value(row)?)).collect(),
-        }
-    }
+/// Returns the ids of a column, UUIDs as bytes or as texts; `None` if a row has none.
+fn ids_of(array: &ArrayRef) -> Option<Vec<[u8; 16]>> {
+    let Some(ids) = array.as_fixed_size_binary_opt().filter(|ids| ids.value_length() == 16) else {
+        let texts = TextColumn::new(array, usize::MAX)?;
+        return (0..array.len()).map(|row| parse_uuid(texts.value(row)?)).collect();
+    };
+    ids.iter().map(|id| id?.try_into().ok()).collect()
 }
 
 impl<'a> TextColumn<'a> {
-    fn new(array: &'a ArrayRef) -> Option<Self> {
+    /// Reads a column of texts; `None` if it is another one, or if a text is longer than `length_max`.
+    fn new(array: &'a ArrayRef, length_max: usize) -> Option<Self> {
         let values = match array.as_string_view_opt() {
             Some(views) => TextValues::Views(views),
             None => TextValues::Other(texts(array.as_ref())?),
         };
-        Some(Self { nulls: array.logical_nulls(), values })
+        let column = Self { nulls: array.logical_nulls(), values };
+        let fits = |row| column.value(row).is_none_or(|text| text.len() <= length_max);
+        (0..array.len()).all(fits).then_some(column)
     }
 
     #[inline]
@@ -367,12 +352,6 @@ impl<'a> TextColumn<'a> {
             TextValues::Views(views) => views.value(row),
             TextValues::Other(text) => text(row),
         })
-    }
-
-    /// Returns a bound on the JSON text of a value.
-    #[inline]
-    fn escaped(&self, row: usize) -> usize {
-        self.value(row).map_or(0, |text| ESCAPE_BYTES * text.len())
     }
 }
 
@@ -386,7 +365,7 @@ impl Times {
     /// although flags would read it.
     fn new(field: &Field, array: &ArrayRef, reads_local: bool) -> Option<Self> {
         let (is_local, micros) = match (array.data_type(), Physical::of(field)) {
-            (DataType::Timestamp(unit, zone), _) => (zone.is_none(), Self::micros(array, *unit)),
+            (DataType::Timestamp(_, zone), _) => (zone.is_none(), Self::micros(array)),
             (_, Some(kind @ (Physical::LocalTime | Physical::Instant))) => {
                 let values = array.as_fixed_size_binary_opt()?;
                 // A null has any bytes.
@@ -402,23 +381,15 @@ impl Times {
         (0..times.micros.len()).filter_map(|row| times.value(row)).all(is_in_calendar).then_some(times)
     }
 
-    /// Returns the microseconds of all ticks of a unit; `None` if one is beyond their range.
-    fn micros(array: &ArrayRef, unit: TimeUnit) -> Option<Vec<i64>> {
-        match unit {
-            TimeUnit::Second => {
-                let seconds = array.as_primitive::<TimestampSecondType>().values();
-                seconds.iter().map(|seconds| seconds.checked_mul(1_000_000)).collect()
-            }
-            TimeUnit::Millisecond => {
-                let millis = array.as_primitive::<TimestampMillisecondType>().values();
-                millis.iter().map(|millis| millis.checked_mul(1_000)).collect()
-            }
-            TimeUnit::Microsecond => Some(array.as_primitive::<TimestampMicrosecondType>().values().to_vec()),
-            TimeUnit::Nanosecond => {
-                let nanos = array.as_primitive::<TimestampNanosecondType>().values();
-                Some(nanos.iter().map(|nanos| nanos.div_euclid(1_000)).collect())
-            }
+    /// Returns the microseconds of all timestamps; `None` if one is beyond their range.
+    fn micros(array: &ArrayRef) -> Option<Vec<i64>> {
+        if let Some(nanos) = array.as_primitive_opt::<TimestampNanosecondType>() {
+            // A cast rounds towards 1970.
+            return Some(nanos.values().iter().map(|nanos| nanos.div_euclid(1_000)).collect());
         }
+        let (micros, options) = (DataType::Timestamp(TimeUnit::Microsecond, None), CastOptions::default());
+        let micros = cast_with_options(array, &micros, &CastOptions { safe: false, ..options }).ok()?;
+        Some(micros.as_primitive::<TimestampMicrosecondType>().values().to_vec())
     }
 
     #[inline]
@@ -428,29 +399,33 @@ impl Times {
 }
 
 impl<'a> PropertyValue<'a> {
-    fn new(field: &'a Field, array: &'a ArrayRef) -> Self {
-        if let Some(texts) = TextColumn::new(array) {
-            return if claims_json(field) { Self::Json(texts) } else { Self::Text(texts) };
+    /// Prepares a column; `None` if the JSON text of one of its texts may be longer than `length_max`.
+    fn new(field: &'a Field, array: &'a ArrayRef, length_max: usize) -> Option<Self> {
+        if texts(array.as_ref()).is_some() {
+            return match claims_json(field) {
+                true => TextColumn::new(array, length_max).map(Self::Json),
+                false => TextColumn::new(array, length_max / ESCAPE_BYTES).map(Self::Text),
+            };
         }
         if let Some(numbers) = array.as_primitive_opt() {
-            return Self::Double(numbers);
+            return Some(Self::Double(numbers));
         }
-        match integers(array) {
+        Some(match integers(array) {
             Some(numbers) => Self::Integer(array.logical_nulls(), numbers),
             None => Self::Other(foreign_value(field, array.as_ref())),
-        }
+        })
     }
 
-    /// Returns the hash of the JSON value in a row, and a bound on its text unless it is a number; `Some(None)` if it
-    /// is null, `None` if the value may need the mapping.
+    /// Returns the hash of the JSON value in a row; `Some(None)` if it is null, `None` if the value may need the
+    /// mapping. The text of a value of another type is left in `scratch`.
     #[inline]
-    fn hash(&mut self, row: usize, scratch: &mut String) -> Option<Option<(u64, usize)>> {
+    fn hash(&mut self, row: usize, scratch: &mut String) -> Option<Option<u64>> {
         match self {
-            Self::Text(texts) => Some(texts.value(row).map(|text| (of_string(text, 0), ESCAPE_BYTES * text.len()))),
+            Self::Text(texts) => Some(texts.value(row).map(|text| of_string(text, 0))),
             Self::Double(numbers) if numbers.is_null(row) => Some(None),
-            Self::Double(numbers) => Some(Some((of_double(numbers.value(row), 0), 0))),
+            Self::Double(numbers) => Some(Some(of_double(numbers.value(row), 0))),
             Self::Integer(nulls, _) if is_null(nulls.as_ref(), row) => Some(None),
-            Self::Integer(_, numbers) => Some(Some((of_integer(numbers[row], 0), 0))),
+            Self::Integer(_, numbers) => Some(Some(of_integer(numbers[row], 0))),
             Self::Json(texts) => texts.value(row).map_or(Some(None), |text| of_value(text.trim_ascii()).map(Some)),
             Self::Other(column) if column.is_null(row) => Some(None),
             Self::Other(column) => {
@@ -462,22 +437,17 @@ impl<'a> PropertyValue<'a> {
     }
 }
 
-/// Returns the hash of a JSON value and its length; `None` if the text is none, or too deep inside a record.
-fn of_value(text: &str) -> Option<(u64, usize)> {
-    (value_end(text.as_bytes(), 0, 1) == Some(text.len())).then(|| (of_json(text, 0), text.len()))
+/// Returns the hash of a JSON value; `None` if the text is none, or too deep inside a record.
+fn of_value(text: &str) -> Option<u64> {
+    (value_end(text.as_bytes(), 0, 1) == Some(text.len())).then(|| of_json(text, 0))
 }
 
 /// Returns the values of a column of integers; `None` if it is another one, or one beyond 64 bits with a sign.
 fn integers(array: &ArrayRef) -> Option<Vec<i64>> {
-    macro_rules! first_of {
-        ($($kind:ty)*) => {
-            $(if let Some(values) = array.as_primitive_opt::<$kind>() {
-                return Some(values.values().iter().map(|value| i64::from(*value)).collect());
-            })*
-        };
-    }
-    first_of!(Int8Type Int16Type Int32Type Int64Type UInt8Type UInt16Type UInt32Type);
-    None
+    let kind = array.data_type();
+    let has_sign = kind.is_integer() && *kind != DataType::UInt64;
+    let numbers = has_sign.then(|| cast(array, &DataType::Int64).ok()).flatten()?;
+    Some(numbers.as_primitive::<Int64Type>().values().to_vec())
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use arrow::array::{
     BooleanArray, Date32Array, Decimal128Array, DictionaryArray, FixedSizeBinaryArray, Float64Array, Int64Array,
     ListArray, StringArray, StringViewArray, TimestampMicrosecondArray, TimestampNanosecondArray, UInt64Array,
 };
-use arrow::datatypes::{Schema, UInt64Type};
+use arrow::datatypes::{Int32Type, Schema, UInt64Type};
 use proptest::prelude::*;
 use std::sync::Arc;
 

@@ -2,6 +2,7 @@
 
 use super::entry::{IN_FLIGHT, IN_PLUS, NOT_IN_B, RowEntry, RowKey, RowPosition, Side};
 use crate::error::Result;
+use crate::kind::span::Span;
 use std::ops::RangeInclusive;
 
 /// Maximum number of entries of one side and key in memory. The contents of further rows of B are not compared.
@@ -96,23 +97,6 @@ impl Finding {
     }
 }
 
-/// A range of event time.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct TimeRange {
-    /// The first instant (µs).
-    pub since: Option<i64>,
-    /// The first instant after it (µs).
-    pub until: Option<i64>,
-}
-
-impl TimeRange {
-    /// Whether a time is in the range. A record without a time is in every range.
-    pub fn contains(&self, time: Option<i64>) -> bool {
-        let Some(time) = time else { return true };
-        self.since.is_none_or(|since| time >= since) && self.until.is_none_or(|until| time < until)
-    }
-}
-
 /// The extent of A: rows of B outside it are not judged.
 #[derive(Clone, Debug, Default)]
 pub struct UnitExtent {
@@ -176,11 +160,18 @@ pub struct JudgeRules {
     /// The key that rows are matched by.
     pub by: MatchBy,
     /// The event times of units, and of rows of B without a unit, that are judged.
-    pub range: TimeRange,
+    pub range: Span,
     /// Whether further units of an event_id that is in B are duplicates, not missing (only by event_id).
     pub dedup: bool,
     /// Whether contents are compared.
     pub compares: bool,
+}
+
+impl JudgeRules {
+    /// Whether a row with this event time (µs) is judged. A record without a time always is.
+    pub fn judges(&self, time: Option<i64>) -> bool {
+        time.is_none_or(|time| self.range.contains(time))
+    }
 }
 
 /// Rows of B of one key that are not in memory.
@@ -319,7 +310,7 @@ impl Judge {
     /// Passes on the outcome of a unit.
     fn judged(&mut self, unit: &RowEntry, outcome: UnitOutcome, out: &mut EachFound<'_>) -> Result<()> {
         self.matched += u64::from(matches!(outcome, UnitOutcome::InB | UnitOutcome::Different));
-        if self.rules.range.contains(unit.time()) { out(self.found(unit, outcome)) } else { Ok(()) }
+        if self.rules.judges(unit.time()) { out(self.found(unit, outcome)) } else { Ok(()) }
     }
 
     fn outcome(&mut self, unit: &RowEntry) -> UnitOutcome {
@@ -354,7 +345,7 @@ impl Judge {
         }
         // A double is in the range if its unit is.
         let time = self.unit.map_or(found.time, |unit| unit.time());
-        if self.rules.range.contains(time) { out(Finding { time, ..found }) } else { Ok(()) }
+        if self.rules.judges(time) { out(Finding { time, ..found }) } else { Ok(()) }
     }
 
     fn found(&self, entry: &RowEntry, outcome: UnitOutcome) -> Finding {

@@ -116,7 +116,7 @@ fn a_row_before_the_first_record_of_its_partition_is_not_judged_by_its_id() {
 #[test]
 fn a_range_of_time_selects_units_and_rows_without_a_unit() {
     use UnitOutcome::{Extra, Missing};
-    let range = TimeRange { since: Some(20), until: Some(40) };
+    let range = Span { since: Some(20), until: Some(40) };
     let entries = vec![
         entry(Side::A, 1, 1),
         entry(Side::A, 2, 1),

@@ -2,12 +2,13 @@
 //! limit.
 
 use super::exposition::{Sample, gauge};
+use super::output::batch;
 use crate::counts::counted;
 use crate::error::Result;
 use crate::kind::instant_type;
 use crate::time::{SECOND, format_duration, format_instant};
 use arrow::array::{ArrayRef, Float64Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
-use arrow::datatypes::{DataType, Field, Schema};
+use arrow::datatypes::{DataType, Field};
 use std::sync::Arc;
 
 /// The lag of a group in one partition of a topic.
@@ -147,11 +148,6 @@ impl RowAge {
 
 fn seconds(micros: i64) -> f64 {
     micros as f64 / SECOND as f64
-}
-
-fn batch(columns: Vec<(Field, ArrayRef)>) -> Result<RecordBatch> {
-    let (fields, columns): (Vec<Field>, Vec<ArrayRef>) = columns.into_iter().unzip();
-    Ok(RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)?)
 }
 
 #[cfg(test)]

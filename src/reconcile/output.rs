@@ -41,9 +41,24 @@ fn text<'a>(name: &str, values: impl Iterator<Item = Option<&'a str>>) -> (Field
     (Field::new(name, DataType::Utf8, true), Arc::new(values.collect::<StringArray>()))
 }
 
-fn batch(columns: Vec<(Field, ArrayRef)>) -> Result<RecordBatch> {
+/// Makes a batch of columns.
+pub(super) fn batch(columns: Vec<(Field, ArrayRef)>) -> Result<RecordBatch> {
     let (fields, columns): (Vec<Field>, Vec<ArrayRef>) = columns.into_iter().unzip();
     Ok(RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)?)
+}
+
+/// Returns the columns that identify the partition of each row, of which `indexes` are the numbers.
+fn partitions<'a>(
+    subject: ComparedRows,
+    names: &'a PartitionNames,
+    indexes: impl Iterator<Item = u32> + Clone + 'a,
+) -> [(Field, ArrayRef); 2] {
+    let [origin, partition] = subject.names();
+    let names = indexes.map(|index| names.name(index));
+    [
+        text(origin, names.clone().map(|name| Some(name?.origin.as_str()))),
+        text(partition, names.map(|name| Some(name?.partition.as_str()))),
+    ]
 }
 
 /// Returns the column of an offset, which is the start of a window for metrics.
@@ -59,13 +74,8 @@ fn offset(name: &str, subject: ComparedRows, values: impl Iterator<Item = i64>) 
 
 /// Returns one row for each range.
 pub fn ranges(ranges: &[OffsetRange], names: &PartitionNames, columns: RangeColumns) -> Result<RecordBatch> {
-    let name = |range: &OffsetRange| names.name(range.partition);
     let subject = columns.subject;
-    let [origin, partition] = subject.names();
-    let mut all = vec![
-        text(origin, ranges.iter().map(|range| name(range).map(|name| name.origin.as_str()))),
-        text(partition, ranges.iter().map(|range| name(range).map(|name| name.partition.as_str()))),
-    ];
+    let mut all = partitions(subject, names, ranges.iter().map(|range| range.partition)).to_vec();
     if columns.bucket {
         all.push(instant("bucket", ranges.iter().map(|range| range.bucket)));
     }
@@ -106,9 +116,7 @@ pub fn fault_schema(subject: ComparedRows) -> Result<SchemaRef> {
 pub fn faults(found: &[Finding], names: &PartitionNames, subject: ComparedRows) -> Result<RecordBatch> {
     let id = |found: &Finding| Uuid::from_bytes(id_of_key(found.id)).to_string();
     let ids: Vec<_> = found.iter().map(|one| (id_of_unreadable(one.position) != one.id).then(|| id(one))).collect();
-    let name = |found: &Finding| names.name(found.position.partition);
     let offsets = found.iter().map(|found| found.position.offset);
-    let [origin, partition] = subject.names();
     let (id, at) = match subject {
         ComparedRows::Events => ("event_id", "offset"),
         ComparedRows::Metrics => ("metric_id", "window_start"),
@@ -116,10 +124,9 @@ pub fn faults(found: &[Finding], names: &PartitionNames, subject: ComparedRows) 
     let mut all = vec![
         text(id, ids.iter().map(Option::as_deref)),
         text("verdict", found.iter().map(|found| found.outcome.verdict())),
-        text(origin, found.iter().map(|found| name(found).map(|name| name.origin.as_str()))),
-        text(partition, found.iter().map(|found| name(found).map(|name| name.partition.as_str()))),
-        offset(at, subject, offsets),
     ];
+    all.extend(partitions(subject, names, found.iter().map(|found| found.position.partition)));
+    all.push(offset(at, subject, offsets));
     if subject == ComparedRows::Events {
         all.push(instant("event_time", found.iter().map(|found| found.time)));
     }

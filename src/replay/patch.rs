@@ -62,8 +62,7 @@ impl Patch {
     ///
     /// A field that is assigned NULL is removed: to evt an absent field and null are equal.
     pub fn apply(&mut self, records: &[&str]) -> Result<Vec<Result<String, String>>> {
-        let objects: Vec<String> = records.iter().map(|record| flattened(record)).collect();
-        let read = self.read(&objects)?;
+        let (objects, read) = self.read(records)?;
         let mut wrong: BTreeMap<usize, String> = BTreeMap::new();
         for one in self.assignments.iter().filter(|one| one.copied.is_none()) {
             for found in one.value.wrong(&read) {
@@ -78,19 +77,19 @@ impl Patch {
         Ok(records.iter().enumerate().map(patched).collect())
     }
 
-    /// Reads the values of the names.
-    fn read(&mut self, objects: &[String]) -> Result<LeafBatch> {
-        let array: ArrayRef = Arc::new(StringArray::from_iter_values(objects));
+    /// Returns records as expressions read them, and the values of the names.
+    fn read(&mut self, records: &[&str]) -> Result<(Vec<String>, LeafBatch)> {
+        let objects: Vec<String> = records.iter().map(|record| flattened(record)).collect();
+        let array: ArrayRef = Arc::new(StringArray::from_iter_values(&objects));
         let batch = RecordBatch::try_new(self.schema.clone(), vec![array])?;
         let read = LeafBatch::read(&self.leaves, &batch)?;
         self.observed.observe(&read);
-        Ok(read)
+        Ok((objects, read))
     }
 
     /// Notes the assignments that have a value in these records, and the fields that they replace.
     pub fn examine(&mut self, records: &[&str]) -> Result<()> {
-        let objects: Vec<String> = records.iter().map(|record| flattened(record)).collect();
-        let read = self.read(&objects)?;
+        let (objects, read) = self.read(records)?;
         for one in &mut self.assignments {
             let has_value = match &one.copied {
                 Some(from) => objects.iter().any(|flat| copied(flat, from).is_some()),

@@ -1,13 +1,10 @@
 //! The columns of a replayed record: those that an outsider may send. The pipeline that reads it adds the others.
 
 use crate::error::Result;
-use crate::kind::SELECTION_KEY;
 use crate::kind::event::column;
+use crate::kind::selection_schema;
 use arrow::array::{ArrayRef, RecordBatch};
 use arrow::compute::{is_null, nullif};
-use arrow::datatypes::{Schema, SchemaRef};
-use std::collections::HashMap;
-use std::sync::Arc;
 
 /// The columns of a replayed record, in order.
 const COLUMNS: [usize; 8] = [
@@ -29,11 +26,6 @@ pub fn replayed(events: &RecordBatch) -> Result<RecordBatch> {
     let has_time = arrow::compute::not(&is_null(events.column(column::SERVER_TIMESTAMP))?)?;
     let at = columns.len() - 1;
     columns[at] = nullif(&columns[at], &has_time)?;
-    Ok(RecordBatch::try_new(schema(batch.schema_ref()), columns)?)
-}
-
-fn schema(of: &SchemaRef) -> SchemaRef {
-    let fields = of.fields().iter().map(|field| field.as_ref().clone().with_nullable(true));
-    let metadata = HashMap::from([(SELECTION_KEY.to_owned(), "event".to_owned())]);
-    Arc::new(Schema::new_with_metadata(fields.collect::<Vec<_>>(), metadata))
+    let fields = batch.schema_ref().fields().iter().map(|field| field.as_ref().clone().with_nullable(true));
+    Ok(RecordBatch::try_new(selection_schema(fields.collect(), "event"), columns)?)
 }

@@ -7,7 +7,7 @@
 //! An input is opened when the one before it has ended. Inputs with `--follow` never end: they are all open and take
 //! turns. [`Source::poll`] does not wait for input; [`Source::wait`] does. Consumer groups and spools commit positions.
 //!
-//! `open.rs` opens inputs by `options.rs`; `polled.rs` is the result of a poll; `reader.rs` reads without a stage.
+//! `open.rs` opens inputs by `options.rs`; `polled.rs` is the result of a poll.
 //! `positions/` are those of a checkpoint; `partitions.rs` and `origin.rs` check the inputs; `ahead.rs` reads stores on
 //! several threads, and `sort.rs` sorts their rows.
 
@@ -49,7 +49,6 @@ mod origin;
 mod partitions;
 mod polled;
 pub mod positions;
-pub mod reader;
 mod sort;
 
 /// An open input and its number on the command line.

@@ -10,7 +10,8 @@
 //! and `wait`. A simulation steps several stages in one process. The stage keeps the counts and checks the law of
 //! counts at its end.
 //!
-//! - `feeds.rs`: the sources; `poll.rs`: which of them is read next; `operator.rs`: the traits of the tools' operators;
+//! - `feeds.rs`: the sources; `poll.rs`: which of them is read next, and reading
+//!   without a stage; `operator.rs`: the traits of the tools' operators;
 //!   `setup.rs`: the operator and the settings of a stage.
 //! - `counts.rs`: records by outcome; `outputs.rs`: the outputs; `epochs.rs`: epochs of a checkpoint.
 //! - `progress.rs`, `summary.rs`: lines on stderr; `gauges.rs`: metrics.
@@ -21,7 +22,7 @@ pub mod feeds;
 mod gauges;
 pub mod operator;
 pub mod outputs;
-mod poll;
+pub mod poll;
 pub mod progress;
 mod setup;
 mod summary;

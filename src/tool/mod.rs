@@ -1,6 +1,6 @@
 //! The tools: flags, options and `run`, and the table of all. Each implements [`Tool`]: `run` turns the flags into
-//! options and gives a [`Stage`](crate::stage::Stage) its operator. evt-alert and evt-reconcile read their inputs
-//! themselves, and evt-schema reads no rows.
+//! options and gives a [`Stage`](crate::stage::Stage) its operator. evt-reconcile reads its inputs without a stage, and
+//! evt-schema reads no rows.
 //!
 //! ```text
 //! main ─► cli::main ─► Tool::run ─┬─► cli::open ─► Stage: source ─► operator ─► outputs

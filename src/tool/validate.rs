@@ -15,7 +15,6 @@ use crate::mapping::{Projection, Provenance, TimeFrom};
 use crate::op::dedup;
 use crate::output::OutputPlan;
 use crate::parse::size::parse_memory;
-use crate::registry::place;
 use crate::run::Run;
 use crate::source::{SourceOptions, ToolNeeds};
 use crate::stage::{OperatorSetup, SourceInfo, Stage};
@@ -110,7 +109,7 @@ impl Args {
     /// Opens the stage.
     pub fn stage(self, run: &Rc<Run>) -> Result<Stage> {
         let options = self.source(run)?;
-        let schemas = self.schema.schemas.as_ref().map(|text| place::open(text, &run.caller())).transpose()?;
+        let schemas = self.schema.open(run)?;
         let Self { stage, duplicates, range, branch, .. } = &self;
         let (stage, duplicates, range, branch) = (stage.clone(), duplicates.clone(), range.clone(), branch.clone());
         let (side, branch) = (duplicates.as_deref(), branch.branch.as_deref());

@@ -6,14 +6,13 @@ use crate::frame::Control;
 use crate::kind::Kind;
 use crate::kind::dead::{ErrorType, Rejected};
 use crate::kind::event::{DISTINCT, RAW, column, shared_raw_field};
-use crate::metrics;
 use crate::op::dedup::{self, Dedup};
-use crate::op::storage::StateSize;
 use crate::op::storage::StateStorage;
 use crate::op::validate::{self, SubjectOf, Validator};
 use crate::op::window::MemoryBound;
 use crate::op::window::watermark::ContinuedInput;
-use crate::registry::Registry;
+use crate::registry::{Registry, place};
+use crate::run::Run;
 use crate::stage::feeds::FeedInput;
 use crate::stage::operator::{Collector, InputEnded, Note, Operator, Snapshot};
 use crate::store::rows;
@@ -39,6 +38,13 @@ pub struct SchemaArgs {
     /// Drop an event whose event_id occurred in its partition within this much stream time
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     pub dedup: Option<i64>,
+}
+
+impl SchemaArgs {
+    /// Opens the registry of the schemas, if the events are validated.
+    pub fn open(&self, run: &Run) -> Result<Option<Box<dyn Registry>>> {
+        self.schemas.as_ref().map(|text| place::open(text, &run.caller())).transpose()
+    }
 }
 
 /// Returns the column of raw records that is kept only for dead letters.
@@ -155,11 +161,9 @@ impl Validate {
 
     fn set_metrics(&self, out: &mut dyn Collector) {
         let metrics = out.metrics();
-        let Some(dedup) = self.dedup.as_ref().filter(|_| metrics.is_on()) else { return };
-        let StateSize { keys, memory, disk, .. } = dedup.size();
-        metrics.set(&metrics::STATE_KEYS, &[], keys as f64);
-        metrics.set(&metrics::STATE_BYTES, &["memory"], memory as f64);
-        metrics.set(&metrics::STATE_BYTES, &["disk"], disk as f64);
+        if let Some(dedup) = self.dedup.as_ref().filter(|_| metrics.is_on()) {
+            metrics.set_state(&dedup.size());
+        }
     }
 
     fn valid(&mut self, batch: RecordBatch, out: &mut dyn Collector) -> Result<RecordBatch> {

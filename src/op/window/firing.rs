@@ -3,7 +3,7 @@
 use super::key::Keys;
 use super::metric::{Emit, Metric};
 use super::running::{KeyGroup, MetricWindows, RunningMetric};
-use super::shape::session::beyond;
+use super::shape::closing::Closing;
 use super::shape::slice::{Fired, Selects, SelectsSaved};
 use crate::error::Result;
 use crate::kind;
@@ -142,14 +142,14 @@ impl WatermarkFiring<'_> {
         for (at, (indexes, shard)) in shards.iter_mut().enumerate() {
             for (member, (metric, running)) in indexes.iter().zip(&mut shard.running).enumerate() {
                 let delay = delay(self.emit, &self.metrics[*metric]);
-                let (ends, is_session) = match &mut running.windows {
-                    MetricWindows::Slices(slices, spec) => (slices.due(self.watermark, delay, *spec), false),
-                    MetricWindows::Sessions(sessions, _) => (sessions.due(self.watermark, delay), true),
-                    MetricWindows::Spilled(_) => (vec![], false),
+                let ends = match &mut running.windows {
+                    MetricWindows::Slices(slices, spec) => slices.due(self.watermark, delay, *spec),
+                    MetricWindows::Sessions(sessions, _) => sessions.due(self.watermark, delay),
+                    MetricWindows::Spilled(_) => vec![],
                 };
                 let place = self.places[*metric];
-                let fires = |end: i64| if is_session { beyond(end, delay) } else { end.saturating_add(delay) };
-                let window = |end: i64| DueWindow { due: fires(end), end, place, shard: at, member };
+                let firing = Closing::of(self.metrics[*metric].shape, delay);
+                let window = |end: i64| DueWindow { due: firing.at(end), end, place, shard: at, member };
                 due.extend(ends.into_iter().map(window));
             }
         }
@@ -196,7 +196,7 @@ impl WatermarkFiring<'_> {
             MetricWindows::Slices(slices, spec) => {
                 // Half slices stay apart for windows that end later, which will fire, and for windows that rows can
                 // still reach.
-                slices.join(end.min(watermark.saturating_sub(spec.lateness)), *spec, keys, &mut running.slots);
+                slices.join(end.min(spec.closing().closed_end(watermark)), *spec, keys, &mut running.slots);
                 let start = spec.layout.start_of(end);
                 for fired in slices.fire(end, *spec, &mut running.slots) {
                     rows.push(result(dimensions(keys, fired.key), start, fired));
@@ -210,7 +210,7 @@ impl WatermarkFiring<'_> {
                     rows.push(WindowResult { dimensions, start: gone.start, is_retracted: true, fired });
                 }
                 // A retraction may come before a session of the same end is due.
-                if beyond(end, delay(self.emit, metric)) <= watermark {
+                if !Closing::of_sessions(delay(self.emit, metric)).is_open(end, watermark) {
                     for (start, fired) in sessions.fire(end, &running.slots) {
                         rows.push(result(dimensions(keys, fired.key), start, fired));
                     }

@@ -191,7 +191,7 @@ impl CachedSlice {
             return Self::NOTHING;
         }
         let width = u64::try_from(span.first_end - span.slice).unwrap_or(0);
-        Self { start: span.slice, width, open: first_end.saturating_add(spec.lateness) }
+        Self { start: span.slice, width, open: spec.closing().at(first_end) }
     }
 
     #[inline(always)]
@@ -387,7 +387,7 @@ impl RunningMetric {
                     let (time, own) =
                         (view.event_times[row], view.stream_times[row].saturating_sub(bounds.out_of_orderness));
                     let bound = own.max(bounds.closed.unwrap_or(i64::MIN));
-                    let closes = rule.closes(time.saturating_add(rule.gap));
+                    let closes = rule.closing().at(time.saturating_add(rule.gap));
                     let coming = RowRef { row, key: 0, time, bound, own };
                     self.reject(coming, closes, closes, view, outcome);
                 }
@@ -442,7 +442,7 @@ impl RunningMetric {
                 match sessions.slot(coming, *rule, keys, &mut self.slots, &view.args) {
                     Some(slot) => Assignment::Slot(slot, None),
                     None => {
-                        let closes = rule.closes(time.saturating_add(rule.gap));
+                        let closes = rule.closing().at(time.saturating_add(rule.gap));
                         Assignment::Late { first: closes, last: closes }
                     }
                 }
@@ -478,25 +478,10 @@ fn place(coming: RowRef, spec: WindowSpec) -> Result<WindowPlace, Assignment> {
     let Some(span) = spec.layout.windows_of(coming.time) else {
         return Err(Assignment::Outside);
     };
-    let closes = |end: i64| end.saturating_add(spec.lateness);
-    let Some(first_end) = first_seen(span, spec, coming.bound) else {
-        return Err(Assignment::Late { first: closes(span.first_end), last: closes(span.last_end) });
+    let closing = spec.closing();
+    let Some(first_end) = closing.first_window_open(span, spec.layout.step(), coming.bound) else {
+        return Err(Assignment::Late { first: closing.at(span.first_end), last: closing.at(span.last_end) });
     };
-    let missed = (first_end > span.first_end).then(|| closes(span.first_end));
+    let missed = (first_end > span.first_end).then(|| closing.at(span.first_end));
     Ok(WindowPlace { span, first_end, missed })
-}
-
-/// Returns the end of the first window of `span` that a row with this bound counts for.
-#[inline]
-fn first_seen(span: WindowSpan, spec: WindowSpec, bound: i64) -> Option<i64> {
-    let open = |end: i64| bound < end.saturating_add(spec.lateness);
-    if open(span.first_end) {
-        return Some(span.first_end);
-    }
-    if !open(span.last_end) {
-        return None;
-    }
-    // The first end after bound − lateness, in steps from the first end.
-    let (beyond, step) = (bound.saturating_sub(spec.lateness) - span.first_end, spec.layout.step());
-    Some(span.first_end + (beyond.div_euclid(step) + 1) * step)
 }

@@ -3,7 +3,8 @@
 use super::known::files::{FileLetters, FileMark};
 use super::known::stored::{codes, instants, text, time_columns};
 use super::known::{KnownRows, LeftOut, SelectedRows, UnmarkedRows, UnstampedRows, check_final};
-use super::positions::{FramePartition, FramePartitions, RowPosition, WHOLE, has_new_topic, set_topic_ids};
+use super::positions::{FramePartition, FramePartitions, RowPosition, TopicNames, WHOLE};
+use super::topic::{NotedEnds, TopicEnds};
 use crate::alert::clock::{AlertClock, PartitionKey, ReadState};
 use crate::alert::engine::{AlertEngine, TimedRows};
 use crate::counts::Counts;
@@ -18,23 +19,12 @@ use crate::kind::event::column;
 use crate::kind::span::Span;
 use crate::run::Run;
 use crate::source;
-use crate::time::SECOND;
-use crate::time::rounded;
 use arrow::array::{AsArray, RecordBatch};
 use arrow::compute::filter_record_batch;
 use arrow::datatypes::Int64Type;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
-
-/// How often the ends of topics are compared with what was read.
-const ENDS_INTERVAL: Duration = Duration::from_millis(200);
-/// How long brokers may be silent before that is reported.
-const SILENCE: Duration = Duration::from_secs(10);
-
-/// How long a record without an arrival waits for the rows that `--max-future` compares it with (µs). In a partition
-/// with few records it is then compared with the time at which it was read.
-const HELD_MAX: i64 = SECOND / 2;
 
 /// What the rows of all feeds change.
 pub struct Evaluation {
@@ -70,27 +60,6 @@ pub struct FeedRun {
     pub is_live: bool,
 }
 
-/// How far a topic was read at some time.
-struct NotedEnds {
-    /// The number of items of the source after which all rows before `reached` have been sent.
-    items: u64,
-    reached: Vec<ReadPosition>,
-}
-
-/// The state of the checks whether a topic is read to the ends of its partitions, and whether its brokers answer.
-#[derive(Default)]
-struct TopicEnds {
-    /// The origin of all rows instead of the name of the topic.
-    origin: Option<String>,
-    /// The last look at the topic, and the first one.
-    noted_at: Option<Duration>,
-    began: Option<Duration>,
-    /// How far the topic was read, until the rows before that are taken.
-    noted: Option<NotedEnds>,
-    /// Since when brokers have not answered, if that was reported.
-    silent_since: Option<Duration>,
-}
-
 /// The whole input as one partition.
 struct WholeInput {
     /// Its key, which holds the clock until the partitions are known.
@@ -117,8 +86,6 @@ pub enum FeedForm {
 
 /// A feed.
 pub struct Feed {
-    /// The number of its input on the command line.
-    pub number: u32,
     /// Its name.
     pub name: String,
     /// The rows that an earlier run has evaluated.
@@ -133,8 +100,10 @@ pub struct Feed {
     /// The dead letters of a file.
     pub letters: FileLetters,
     ends: TopicEnds,
-    /// How far a topic was read when the state began to be stored, with the number of items before that.
-    storing: Option<(u64, Vec<ReadPosition>)>,
+    /// The names of the partitions of topics.
+    topics: TopicNames,
+    /// How far a topic was read when the state began to be stored.
+    storing: Option<NotedEnds>,
     /// Whether the source has named the partitions.
     has_partitions: bool,
     whole: WholeInput,
@@ -142,11 +111,12 @@ pub struct Feed {
 
 impl Feed {
     /// Makes a feed, and announces it to the clock.
-    pub fn new(number: u32, name: String, form: FeedForm, clock: &mut AlertClock) -> Self {
-        let key = PartitionKey::new(number, name.clone(), "");
+    pub fn new(topics: TopicNames, name: String, form: FeedForm, clock: &mut AlertClock) -> Self {
+        let key = PartitionKey::new(topics.input, name.clone(), "");
         clock.announce(key.clone(), None);
         Self {
-            number,
+            ends: TopicEnds::new(name.clone()),
+            topics,
             name,
             known: KnownRows::Unmarked(UnmarkedRows::default()),
             form,
@@ -154,11 +124,15 @@ impl Feed {
             counts: Counts::default(),
             taken: 0,
             letters: FileLetters::default(),
-            ends: TopicEnds::default(),
             storing: None,
             has_partitions: false,
             whole: WholeInput { key, is_only: false, has_letters: false, left_out: LeftOut::default() },
         }
+    }
+
+    /// Returns the number of its input on the command line.
+    pub fn number(&self) -> u32 {
+        self.topics.input
     }
 
     fn is_topic(&self) -> bool {
@@ -178,7 +152,7 @@ impl Feed {
 
     /// Whether a broker does not answer.
     pub fn is_silent(&self) -> bool {
-        self.ends.silent_since.is_some()
+        self.ends.is_silent()
     }
 
     /// Sets the mark of a file once it is stored.
@@ -218,25 +192,18 @@ impl Feed {
     /// program that writes a pipe may have one too.
     pub fn on_waiting(&self, source: &source::Source, clock: &mut AlertClock, context: &FeedRun) {
         if context.is_live && !self.is_topic() && !source.holds_rows() {
-            for key in clock.of_input(self.number) {
+            for key in clock.of_input(self.number()) {
                 clock.read(key, ReadState::Waiting, context.now);
             }
         }
     }
 
-    /// Notes how far the topic is read; the clock gets it once the rows before that are taken.
+    /// Updates the clock with the ends of a topic, once the rows before them are taken.
     fn note_ends(&mut self, source: &mut source::Source, clock: &mut AlertClock, context: &FeedRun) -> Result<()> {
-        let now = context.now;
-        if self.ends.noted.is_none() && self.ends.noted_at.is_none_or(|at| now.saturating_sub(at) >= ENDS_INTERVAL) {
-            self.ends.noted_at = Some(now);
-            source.release_waited(context.run.clock.now() - HELD_MAX)?;
-            let (items, reached) = source.reached(false)?;
-            self.ends.noted = Some(NotedEnds { items, reached });
-        }
-        if let Some(NotedEnds { reached, .. }) = self.ends.noted.take_if(|noted| source.taken() >= noted.items) {
-            self.update_ends(&reached, clock, now);
-            self.report_silence(&reached, clock, context);
-        }
+        let FeedRun { run, now, .. } = context;
+        let Some(reached) = self.ends.note(source, run, *now)? else { return Ok(()) };
+        self.update_ends(&reached, clock, *now);
+        self.ends.report_silence(&reached, clock.resumed(), run, *now);
         Ok(())
     }
 
@@ -247,30 +214,30 @@ impl Feed {
         if !self.is_topic() {
             return Ok(None);
         }
-        let (items, reached) = source.reached(true)?;
-        let drains = self.has_other_partitions()
-            || has_new_topic(&to.positions, self.number, self.ends.origin.as_ref(), &reached);
-        self.storing = Some((items, reached));
-        Ok(drains.then_some(items))
+        let noted = self.storing.insert(NotedEnds::new(source, true)?);
+        let is_new = self.topics.are_new(&to.positions, &noted.reached);
+        let items = noted.items;
+        Ok((is_new || self.has_other_partitions()).then_some(items))
     }
 
     /// Makes the positions those of the rows that the engine has, so that both can be stored together. A partition
     /// without rows gets its position too, because the next run must not start it where a new topic is started. Returns
     /// whether all letters must be durable before, because no later run reads their records.
     pub fn settle(&mut self, source: &source::Source, to: &mut Evaluation) -> bool {
-        let Some((items, reached)) = self.storing.take() else { return false };
+        let Some(NotedEnds { items, reached }) = self.storing.take() else { return false };
         if !self.has_other_partitions() {
-            set_topic_ids(&mut to.positions, self.number, self.ends.origin.as_ref(), &reached);
+            self.topics.set_ids(&mut to.positions, &reached);
             let is_all = source.taken() >= items && source.kind() == Kind::Event;
-            return is_all && self.move_positions(&mut to.positions, reached, |_, _| false);
+            let moved = is_all && self.topics.advance(&mut to.positions, reached, |_, _| false);
+            return moved && std::mem::take(&mut self.whole.has_letters);
         }
         let stream_time = to.clock.stream_time(&self.whole.key).filter(|_| self.whole.is_only);
         for one in reached {
             if self.whole.is_only {
-                let key = PartitionKey::new(self.number, one.topic.clone(), WHOLE);
-                to.positions.insert(key, RowPosition { next: 0, stream_time, topic_id: None });
+                let key = PartitionKey::new(self.number(), one.topic.clone(), WHOLE);
+                to.positions.insert(key, RowPosition { stream_time, ..RowPosition::default() });
             }
-            let key = PartitionKey::new(self.number, one.topic, one.partition.to_string());
+            let key = PartitionKey::new(self.number(), one.topic, one.partition.to_string());
             to.positions.insert(key, RowPosition { next: one.next, stream_time: None, topic_id: one.topic_id });
         }
         std::mem::take(&mut self.whole.has_letters)
@@ -279,7 +246,7 @@ impl Feed {
     /// Returns the partitions of the rows of topics of frames, which hold the clock of a later run too.
     pub fn frames(&self, clock: &AlertClock) -> Option<FramePartitions> {
         let FeedForm::Frames(topic) = &self.form else { return None };
-        let open = clock.open_of_input(self.number).filter(|(key, _)| **key != self.whole.key);
+        let open = clock.open_of_input(self.number()).filter(|(key, _)| **key != self.whole.key);
         let open = open.map(|(key, stream_time)| {
             let (origin, partition) = (key.origin.clone(), key.partition.clone());
             FramePartition { origin, partition, stream_time }
@@ -292,35 +259,8 @@ impl Feed {
     fn end_topic(&mut self, source: &mut source::Source, to: &mut Evaluation) -> Result<bool> {
         let (_, reached) = source.reached(true)?;
         let is_by_offset = !self.has_other_partitions() && source.kind() == Kind::Event;
-        Ok(is_by_offset && self.move_positions(&mut to.positions, reached, |known, reached| known < reached))
-    }
-
-    /// Moves positions to the reached ones: those of partitions without a position, and those that `moves` says, given
-    /// the known next offset and the reached one. Returns whether letters must be durable before.
-    fn move_positions(
-        &mut self,
-        positions: &mut BTreeMap<PartitionKey, RowPosition>,
-        reached: Vec<ReadPosition>,
-        moves: fn(i64, i64) -> bool,
-    ) -> bool {
-        let mut settles = false;
-        for one in reached {
-            let origin = self.ends.origin.as_ref().unwrap_or(&one.topic);
-            let key = PartitionKey::new(self.number, origin.clone(), one.partition.to_string());
-            let known = positions.get(&key).copied();
-            if known.is_some_and(|known| !moves(known.next, one.next)) {
-                continue;
-            }
-            settles |= std::mem::take(&mut self.whole.has_letters);
-            let stream_time = known.and_then(|known| known.stream_time).or(one.stream_time);
-            positions.insert(key, RowPosition { next: one.next, stream_time, topic_id: one.topic_id });
-        }
-        settles
-    }
-
-    /// Sets the origin of all rows instead of the name of the topic.
-    pub fn set_origin(&mut self, origin: Option<String>) {
-        self.ends.origin = origin;
+        let moved = is_by_offset && self.topics.advance(&mut to.positions, reached, |known, reached| known < reached);
+        Ok(moved && std::mem::take(&mut self.whole.has_letters))
     }
 
     /// Continues a topic whose rows have no stamps at a stream time (µs).
@@ -334,7 +274,7 @@ impl Feed {
         self.has_partitions |= !partitions.is_empty();
         for FramePartition { origin, partition, stream_time } in partitions {
             clock.withdraw(&self.whole.key);
-            clock.announce(PartitionKey::new(self.number, origin, partition), stream_time);
+            clock.announce(PartitionKey::new(self.number(), origin, partition), stream_time);
         }
     }
 
@@ -349,7 +289,7 @@ impl Feed {
             let is_at_end = reached.iter().all(|one| state(one).0 == ReadState::AtEnd);
             let at = reached.iter().map(|one| state(one).1).min().unwrap_or(now);
             let state = if is_at_end { ReadState::AtEnd } else { ReadState::Behind };
-            for key in clock.of_input(self.number) {
+            for key in clock.of_input(self.number()) {
                 clock.read(key, state, at);
             }
             return;
@@ -359,34 +299,7 @@ impl Feed {
         }
         for one in reached {
             let (state, at) = state(one);
-            let origin = self.ends.origin.as_ref().unwrap_or(&one.topic);
-            let key = PartitionKey::new(self.number, origin.clone(), one.partition.to_string());
-            clock.read(key, state, at);
-        }
-    }
-
-    /// Reports once that brokers do not respond, and once that they do again. The clock is paused in between.
-    fn report_silence(&mut self, reached: &[ReadPosition], clock: &AlertClock, context: &FeedRun) {
-        let FeedRun { run, now, .. } = context;
-        let now = *now;
-        let start = *self.ends.began.get_or_insert(now);
-        let answered = reached.iter().map(|one| one.answered.unwrap_or(start)).min().unwrap_or(now);
-        // An answer that came during a stall was not read: a stall begins no silence. Nor does it end one.
-        let silence = now.saturating_sub(answered.max(clock.resumed()));
-        match self.ends.silent_since {
-            // The client of the brokers has reported an outage itself.
-            None if silence >= SILENCE && !run.outages.is_any() => {
-                self.ends.silent_since = Some(answered);
-                let silence = rounded(Duration::from_secs(silence.as_secs()));
-                let line = format!("{}: no broker has responded for {silence}; the alert clock is paused", self.name);
-                run.console.warn(line);
-            }
-            Some(since) if now.saturating_sub(answered) < SILENCE => {
-                self.ends.silent_since = None;
-                let duration = rounded(Duration::from_secs(now.saturating_sub(since).as_secs()));
-                run.console.say(format!("{}: brokers answer again after {duration}", self.name));
-            }
-            _ => {}
+            clock.read(self.topics.key(one), state, at);
         }
     }
 
@@ -398,7 +311,7 @@ impl Feed {
         self.has_partitions |= !progress.partitions.is_empty();
         for partition in progress.partitions {
             clock.withdraw(&self.whole.key);
-            let key = PartitionKey::new(self.number, partition.origin, partition.partition);
+            let key = PartitionKey::new(self.number(), partition.origin, partition.partition);
             clock.announce(key.clone(), None);
             if partition.state == frame::State::Ended {
                 clock.read(key, ReadState::Ended, now);
@@ -429,11 +342,11 @@ impl Feed {
         }
         if how == EndReason::Exhausted {
             to.clock.withdraw(&self.whole.key);
-            for key in to.clock.of_input(self.number) {
+            for key in to.clock.of_input(self.number()) {
                 to.clock.read(key, ReadState::Ended, now);
             }
             if let KnownRows::Store(stored) = &mut self.known {
-                stored.end(source.kind(), self.number, &mut to.positions);
+                stored.end(source.kind(), self.topics.input, &mut to.positions);
             }
         }
         Ok(settles)
@@ -475,7 +388,7 @@ impl Feed {
             partitions.entry(code).and_modify(|(_, last)| *last = row).or_insert((row, row));
         }
         for ((origin, name), (first, last)) in partitions {
-            let key = PartitionKey::new(self.number, text(origins, origin), text(names, name));
+            let key = PartitionKey::new(self.number(), text(origins, origin), text(names, name));
             // A store returns the rows of a partition in another order than that in which they came.
             let known = to.clock.stream_time(&key).filter(|_| self.form != FeedForm::Store);
             let (mut least, mut greatest) = (i64::MAX, i64::MIN);
@@ -537,7 +450,7 @@ impl Feed {
         }
         let times = times(batch)?;
         if !std::mem::replace(&mut self.whole.is_only, true) {
-            for key in to.clock.of_input(self.number) {
+            for key in to.clock.of_input(self.number()) {
                 to.clock.withdraw(&key);
             }
         }

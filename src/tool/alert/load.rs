@@ -186,7 +186,8 @@ pub fn edits(old: &[RuleDefinition], new: &[RuleDefinition]) -> Vec<RuleEdit> {
 
 /// The rules of a run, which are read every `--refresh`. At most one reading is in progress.
 pub struct RuleRefresh {
-    loader: Arc<RuleLoader>,
+    /// Reads the rules.
+    pub loader: Arc<RuleLoader>,
     every: Duration,
     /// When the last reading began, on the monotonic clock.
     begun: Duration,
@@ -206,16 +207,6 @@ impl RuleRefresh {
     /// Begins with rules that are read at monotonic time `now`.
     pub fn new(loader: RuleLoader, every: Duration, now: Duration) -> Self {
         Self { loader: Arc::new(loader), every, begun: now, pending: None, failure: None }
-    }
-
-    /// Reads the rules for the first time; waits for the server of a table that is away.
-    pub fn load_at_start(&self) -> Result<RuleSet> {
-        self.loader.load_at_start()
-    }
-
-    /// Makes the error of rules of which none can be used.
-    pub fn no_rule(&self) -> Error {
-        self.loader.no_rule()
     }
 
     /// Begins a reading if one is due; returns the rules of one that has ended. Reports once that the rules cannot be

@@ -12,8 +12,10 @@
 //! under the same ids and loses none. An output or a channel that does not respond delays neither evaluation nor the
 //! others.
 //!
-//! - `setup.rs`: a run before its first step; `operator.rs`: the operator; `feed.rs`: one feed; `load.rs`: rules from
-//!   files and tables, and their thread; `messages.rs`: what is said about them, and about rows left out.
+//! - `setup.rs`: a run before its first step; `operator.rs`: the operator; `feed.rs`: one feed; `topic.rs`: how far its
+//!   topics were read.
+//! - `load.rs`: rules from files and tables, and their thread; `messages.rs`: what is said about them, and about rows
+//!   left out.
 //! - `writer.rs`: the thread of the outputs.
 //! - `state.rs`: the state file; `positions.rs`: how far inputs were read; `known/`: rows that are not evaluated.
 //! - `testing.rs`: `evt-alert test`.
@@ -27,6 +29,7 @@ mod positions;
 mod setup;
 mod state;
 mod testing;
+mod topic;
 mod writer;
 
 use self::feed::{Feed, FeedForm};
@@ -35,7 +38,7 @@ use self::known::stored::{ReadStore, time_columns};
 use self::known::{FileRows, KnownRows, UnmarkedRows};
 use self::load::{RuleLoader, RuleRefresh};
 use self::operator::AlertOperator;
-use self::positions::{KeptTopics, UnmarkedInput, is_substitution};
+use self::positions::{KeptTopics, TopicNames, UnmarkedInput, is_substitution};
 use self::setup::{AlertSetup, RunOptions, Services};
 use self::state::StateFile;
 use self::writer::WriterPlan;
@@ -76,8 +79,6 @@ use std::time::Duration;
 
 /// How far an event may be ahead of its arrival without `--max-future`.
 const MAX_FUTURE: i64 = 5 * MINUTE;
-/// How long the end of a run waits for channels.
-const SEND_LIMIT: Duration = Duration::from_secs(10);
 
 /// Fire alerts by rules over events, and notify people
 #[derive(Parser, Debug)]
@@ -310,18 +311,14 @@ impl Args {
             Report::All => u64::MAX,
         };
         let (is_quiet, strict, stats) = (common.quiet, common.strict, common.stats.clone());
-        let (max_future, send_limit) = (self.stage.map.max_future.unwrap_or(MAX_FUTURE), SEND_LIMIT);
-        let options = RunOptions { is_quiet, faults_shown, channels: names, max_future, send_limit, range };
+        let max_future = self.stage.map.max_future.unwrap_or(MAX_FUTURE);
+        let options = RunOptions { is_quiet, faults_shown, channels: names, max_future, range };
         let (mut alerts, mut sources) = (AlertSetup::new(options, engine, services, run)?, vec![]);
         for ((number, uri), file) in (0..).zip(&inputs).zip(files) {
-            let (file, opened) = match file {
-                InputFile::Twin => continue,
-                InputFile::Known(file, opened) => (Some(file), Some(opened)),
-                InputFile::Other => (None, None),
-            };
-            let (feed, source) = self.feed(Numbered { number, uri, file, opened }, &mut alerts)?;
-            alerts.feeds.push(feed);
-            sources.push(source);
+            if let Some((feed, source)) = self.feed(number, uri, file, &mut alerts)? {
+                alerts.feeds.push(feed);
+                sources.push(source);
+            }
         }
         let (tolerates_losses, start_at) = (self.once, StartAt::Once);
         let options =
@@ -405,14 +402,24 @@ impl Args {
         }
     }
 
-    /// Opens an input; it continues where the state says.
-    fn feed(&self, input: Numbered<'_>, alerts: &mut AlertSetup) -> Result<(Feed, source::Source)> {
-        let Numbered { number, uri, file, opened: opened_file } = input;
+    /// Opens the input with a number on the command line, unless another one has its rows too; it continues where the
+    /// state says.
+    fn feed(
+        &self,
+        number: u32,
+        uri: &Uri,
+        file: InputFile,
+        alerts: &mut AlertSetup,
+    ) -> Result<Option<(Feed, source::Source)>> {
+        let (file, opened_file) = match file {
+            InputFile::Twin => return Ok(None),
+            InputFile::Known(file, opened) => (Some(file), Some(opened)),
+            InputFile::Other => (None, None),
+        };
         let run = alerts.run.clone();
         let mut options = self.source(&run)?;
         options.inputs.files.open_record = self.open_record(uri);
         options.opened = opened_file;
-        let name = uri.to_string();
         let (mut opened, mut form, mut kept) = (uri.clone(), FeedForm::Bytes, KeptTopics::default());
         let (mut origins, named) = (vec![], self.stage.map.origin.as_ref());
         if let Uri::Kafka(address) = &mut opened {
@@ -420,7 +427,9 @@ impl Args {
                 Some(TopicFormat::Frames) => FeedForm::Frames(address.topics.first().cloned().unwrap_or_default()),
                 _ => FeedForm::Records,
             };
-            kept = alerts.kept(address, options.inputs.names.origin.as_deref())?;
+            if let Some(state) = &alerts.services.state {
+                kept = state.kept(address, options.inputs.names.origin.as_deref())?;
+            }
             origins = address.topics.iter().map(|topic| named.unwrap_or(topic).clone()).collect();
             // The positions of the state count, whatever the group has committed; without them a topic begins with its
             // first records.
@@ -434,10 +443,9 @@ impl Args {
             form = FeedForm::Store;
         }
         let source = source::Source::open(std::slice::from_ref(&opened), options, run)?;
-        let (is_framed, is_stored) = (matches!(form, FeedForm::Frames(_)), form == FeedForm::Store);
-        let is_bytes = form == FeedForm::Bytes;
-        let mut feed = Feed::new(number, name.clone(), form, &mut alerts.to.clock);
-        feed.set_origin(self.stage.map.origin.clone());
+        let is_framed = matches!(form, FeedForm::Frames(_));
+        let topics = TopicNames { input: number, origin: self.stage.map.origin.clone() };
+        let mut feed = Feed::new(topics, uri.to_string(), form, &mut alerts.to.clock);
         if let Some(whole) = kept.whole {
             feed.resume_whole(whole.stream_time, &mut alerts.to.clock);
         } else if is_framed {
@@ -448,12 +456,22 @@ impl Args {
                 alerts.to.clock.announce(key, stream_time);
             }
         }
+        feed.set_known(self.known_rows(uri, file, alerts)?);
+        Ok(Some((feed, source)))
+    }
+
+    /// Returns how the rows of an input that an earlier run has evaluated are recognised.
+    fn known_rows(&self, uri: &Uri, file: Option<KnownFile>, alerts: &AlertSetup) -> Result<KnownRows> {
+        let name = uri.to_string();
+        let (is_stored, is_topic) = (matches!(uri, Uri::Store(..)), matches!(uri, Uri::Kafka(_)));
+        let is_bytes = !is_stored && !is_topic;
         // Rows of a pipe, or of a file that was written anew, may be those of an earlier run.
         let is_unknown = self.once && is_bytes && file.as_ref().is_none_or(|file| file.is_rewritten);
         let form = UnmarkedInput::of(file.is_some(), is_stored);
         let after = if is_unknown { alerts.known_to(&name, form) } else { None };
-        let earlier = if is_stored { alerts.positions()? } else { None };
-        feed.set_known(match (file, earlier) {
+        let state = alerts.services.state.as_ref().filter(|_| is_stored);
+        let earlier = state.map(StateFile::positions).transpose()?;
+        Ok(match (file, earlier) {
             (Some(KnownFile { mark, .. }), _) => KnownRows::File(FileRows::new(mark, after)),
             (None, Some(earlier)) => {
                 // The tables of two schemas have positions of their own.
@@ -461,27 +479,16 @@ impl Args {
                     Uri::Store(_, location) => location.options.get("schema"),
                     _ => None,
                 };
+                let known_to = alerts.known_to(&name, form);
                 let name = schema.map_or(name.clone(), |schema| format!("{name}?schema={schema}"));
-                let known_to = alerts.known_to(&uri.to_string(), form);
                 KnownRows::Store(ReadStore::new(name, earlier, known_to))
             }
             (None, None) => {
                 let (is_substitution, is_pipe) = (is_substitution(&name), is_bytes && self.state.is_some());
                 KnownRows::Unmarked(UnmarkedRows { after, is_substitution, is_pipe, ..UnmarkedRows::default() })
             }
-        });
-        Ok((feed, source))
+        })
     }
-}
-
-/// An input and its number on the command line.
-struct Numbered<'a> {
-    number: u32,
-    uri: &'a Uri,
-    /// The file, if its position is kept.
-    file: Option<KnownFile>,
-    /// This file, open.
-    opened: Option<File>,
 }
 
 /// An input after the comparison with the files that the state knows and with the other inputs.

@@ -35,6 +35,8 @@ use std::time::Duration;
 const COMMIT_INTERVAL: Duration = Duration::from_secs(1);
 /// A snapshot takes at most this share of the time: a large state is stored less often.
 const COMMIT_SHARE: u32 = 10;
+/// How long the end of a run waits for channels.
+const SEND_LIMIT: Duration = Duration::from_secs(10);
 
 /// What was evaluated and is not stored yet.
 #[derive(Default)]
@@ -92,7 +94,7 @@ impl AlertOperator {
         let mut operator = Self { setup, outputs, progress: RunProgress::default(), messages };
         let unconfirmed = operator.setup.services.state.as_ref().map(StateFile::unconfirmed).transpose()?.flatten();
         unconfirmed.map_or(Ok(()), |rows| operator.emit(rows))?;
-        let rules = operator.setup.services.rules.load_at_start()?;
+        let rules = operator.setup.services.rules.loader.load_at_start()?;
         operator.replace_rules(rules, true)?;
         operator.progress.is_due = true;
         Ok(operator)
@@ -158,7 +160,7 @@ impl AlertOperator {
         let (rules, bad) = load::keep_former(set, former.iter());
         self.messages.read(&bad);
         if is_start && rules.is_empty() {
-            return Err(self.setup.services.rules.no_rule());
+            return Err(self.setup.services.rules.loader.no_rule());
         }
         // The rows of a job of cron reach its owner without channels.
         if !self.setup.services.is_once || !self.setup.options.channels.is_empty() {
@@ -249,9 +251,9 @@ impl AlertOperator {
 
     /// Ends the channels, and reports those whose notifications were not all sent.
     fn end_channels(&mut self, end: &mut End) -> Result<()> {
-        let AlertSetup { run, options, services, .. } = &mut self.setup;
+        let AlertSetup { run, services, .. } = &mut self.setup;
         let Some(sender) = services.sender.take() else { return Ok(()) };
-        for (name, found) in &sender.finish(options.send_limit)? {
+        for (name, found) in &sender.finish(SEND_LIMIT)? {
             if found.due > 0 {
                 let due = are_due(found.due);
                 run.console.warn(format!("channel '{name}': {due}; the next run sends what it can"));
@@ -339,7 +341,7 @@ impl FeedOperator for AlertOperator {
     /// Of the feeds that is first whose rows are furthest behind, so that rows wait for few others.
     fn read_to(&self, feed: usize) -> Option<i64> {
         let AlertSetup { feeds, to, .. } = &self.setup;
-        let keys = to.clock.of_input(feeds[feed].number);
+        let keys = to.clock.of_input(feeds[feed].number());
         keys.iter().filter_map(|key| to.clock.stream_time(key)).min()
     }
 
@@ -430,7 +432,7 @@ impl FeedOperator for AlertOperator {
         let effective_from = if edits.is_empty() { progress.first } else { first };
         let mut marks: Vec<_> = of_run.iter().filter_map(|feed| feed.read_mark()).cloned().collect();
         let frames: Vec<FramePartitions> = of_run.iter().filter_map(|feed| feed.frames(&to.clock)).collect();
-        of_run.iter().for_each(|feed| beginning.add(feed.number, &feed.name, &to.clock));
+        of_run.iter().for_each(|feed| beginning.add(feed.number(), &feed.name, &to.clock));
         beginning.first_rows = to.clock.first_rows();
         if let Some(state) = &mut services.state {
             state.commit(Commit {

@@ -12,7 +12,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 /// The position of an input before which every row has been evaluated.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RowPosition {
     /// The next offset.
     pub next: i64,
@@ -78,17 +78,13 @@ pub fn add_position<K: Ord>(positions: &mut BTreeMap<K, RowPosition>, key: K, ne
     *known = RowPosition { next, stream_time, topic_id };
 }
 
-/// Whether an input reads a topic now that was created again since the positions in it.
-pub fn has_new_topic(
-    positions: &BTreeMap<PartitionKey, RowPosition>,
-    input: u32,
-    origin: Option<&String>,
-    reached: &[ReadPosition],
-) -> bool {
-    reached.iter().any(|one| {
-        let key = PartitionKey::new(input, origin.unwrap_or(&one.topic).clone(), one.partition.to_string());
-        positions.get(&key).is_some_and(|position| is_of_other(position, one))
-    })
+/// The names of the partitions of the topics of an input.
+#[derive(Clone, Debug)]
+pub struct TopicNames {
+    /// The number of the input on the command line.
+    pub input: u32,
+    /// The origin of all rows instead of the name of their topic.
+    pub origin: Option<String>,
 }
 
 /// Whether a position is one of an earlier topic of the name.
@@ -96,22 +92,51 @@ fn is_of_other(position: &RowPosition, reached: &ReadPosition) -> bool {
     position.topic_id.is_some_and(|read| reached.topic_id.is_some_and(|present| present != read))
 }
 
-/// Sets the ids of the topics in the positions of an input; those of earlier topics become the ones that were reached
-/// in the new ones. `origin`, if given, is the origin of its rows instead of the name of their topic.
-pub fn set_topic_ids(
-    positions: &mut BTreeMap<PartitionKey, RowPosition>,
-    input: u32,
-    origin: Option<&String>,
-    reached: &[ReadPosition],
-) {
-    for one in reached {
-        let key = PartitionKey::new(input, origin.unwrap_or(&one.topic).clone(), one.partition.to_string());
-        positions.entry(key).and_modify(|position| {
-            if is_of_other(position, one) {
-                (position.next, position.stream_time) = (one.next, one.stream_time);
+impl TopicNames {
+    /// Returns the key of a partition.
+    pub fn key(&self, reached: &ReadPosition) -> PartitionKey {
+        let origin = self.origin.as_ref().unwrap_or(&reached.topic);
+        PartitionKey::new(self.input, origin.clone(), reached.partition.to_string())
+    }
+
+    /// Whether a topic that is read now was created again since the positions in it.
+    pub fn are_new(&self, positions: &BTreeMap<PartitionKey, RowPosition>, reached: &[ReadPosition]) -> bool {
+        reached.iter().any(|one| positions.get(&self.key(one)).is_some_and(|position| is_of_other(position, one)))
+    }
+
+    /// Sets the ids of the topics in the positions; those of earlier topics become the ones that were reached in the
+    /// new ones.
+    pub fn set_ids(&self, positions: &mut BTreeMap<PartitionKey, RowPosition>, reached: &[ReadPosition]) {
+        for one in reached {
+            positions.entry(self.key(one)).and_modify(|position| {
+                if is_of_other(position, one) {
+                    (position.next, position.stream_time) = (one.next, one.stream_time);
+                }
+                position.topic_id = one.topic_id;
+            });
+        }
+    }
+
+    /// Moves positions to the reached ones: those of partitions without a position, and those that `moves` says, given
+    /// the known next offset and the reached one. Returns whether any has moved.
+    pub fn advance(
+        &self,
+        positions: &mut BTreeMap<PartitionKey, RowPosition>,
+        reached: Vec<ReadPosition>,
+        moves: fn(i64, i64) -> bool,
+    ) -> bool {
+        let mut has_moved = false;
+        for one in reached {
+            let key = self.key(&one);
+            let known = positions.get(&key).copied();
+            if known.is_some_and(|known| !moves(known.next, one.next)) {
+                continue;
             }
-            position.topic_id = one.topic_id;
-        });
+            has_moved = true;
+            let stream_time = known.and_then(|known| known.stream_time).or(one.stream_time);
+            positions.insert(key, RowPosition { next: one.next, stream_time, topic_id: one.topic_id });
+        }
+        has_moved
     }
 }
 

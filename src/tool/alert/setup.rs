@@ -2,7 +2,7 @@
 
 use super::feed::{Evaluation, Feed};
 use super::load::RuleRefresh;
-use super::positions::{Beginning, KeptTopics, Positions, UnmarkedInput};
+use super::positions::{Beginning, UnmarkedInput};
 use super::state::StateFile;
 use crate::alert::clock::{AlertClock, EarlierClock};
 use crate::alert::engine::AlertEngine;
@@ -10,10 +10,8 @@ use crate::error::Result;
 use crate::kind::span::Span;
 use crate::notify::sender::Sender;
 use crate::run::Run;
-use crate::uri::kafka::Address;
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
-use std::time::Duration;
 
 /// The parts of a run beside its inputs and outputs: its state file, notifications and rules.
 pub struct Services {
@@ -37,8 +35,6 @@ pub struct RunOptions {
     pub channels: BTreeSet<String>,
     /// How far rows may be ahead of the wall time (µs).
     pub max_future: i64,
-    /// How long the end of a run waits for channels.
-    pub send_limit: Duration,
     /// The range of time whose rows are evaluated.
     pub range: Span,
 }
@@ -77,17 +73,6 @@ impl AlertSetup {
         clock.resume(beginning.first_rows.clone(), engine.read_to());
         let to = Evaluation { engine, clock, positions: BTreeMap::new() };
         Ok(Self { run: run.clone(), options, to, feeds: vec![], beginning, services })
-    }
-
-    /// Returns the positions and partitions that the state has for the topics of an input. `origin`, if given, is the
-    /// origin of all rows instead of the name of their topic.
-    pub fn kept(&self, address: &Address, origin: Option<&str>) -> Result<KeptTopics> {
-        self.services.state.as_ref().map_or_else(|| Ok(KeptTopics::default()), |state| state.kept(address, origin))
-    }
-
-    /// Returns the positions that the state has; `None` without a state.
-    pub fn positions(&self) -> Result<Option<Positions>> {
-        self.services.state.as_ref().map(StateFile::positions).transpose()
     }
 
     /// Returns the last instant (µs) of which an earlier run may have read rows of an input without a position. The

@@ -22,7 +22,7 @@ use crate::time::{format_instant, parse_instant};
 use crate::uri::kafka::{Address, KeptPosition, TopicFormat};
 use crate::uri::topic_id::TopicId;
 use arrow::array::RecordBatch;
-use rusqlite::{Connection, ErrorCode, OptionalExtension, Transaction, TransactionBehavior, params};
+use rusqlite::{Connection, ErrorCode, OptionalExtension, Params, Row, Transaction, TransactionBehavior, params};
 use rustix::fs::{FlockOperation, flock};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
@@ -222,6 +222,19 @@ impl StateFile {
         failed(&self.path, what, error)
     }
 
+    /// Returns what `read` makes of the rows of a query; `what` is the message if it fails.
+    fn rows<T>(
+        &self,
+        sql: &str,
+        values: impl Params,
+        what: &str,
+        read: impl FnMut(&Row<'_>) -> rusqlite::Result<T>,
+    ) -> Result<Vec<T>> {
+        let statement = self.db.prepare_cached(sql);
+        let rows = statement.and_then(|mut statement| statement.query_map(values, read)?.collect());
+        rows.map_err(|error| self.failed(what, &error))
+    }
+
     /// Returns the engine's snapshot; `None` in a new file.
     pub fn snapshot(&self) -> Result<Option<Vec<u8>>> {
         let found = self.db.query_row("SELECT snapshot FROM engine", [], |row| row.get(0)).optional();
@@ -237,17 +250,13 @@ impl StateFile {
 
     /// Returns the positions of all partitions.
     pub fn positions(&self) -> Result<Positions> {
-        let read = || -> rusqlite::Result<Positions> {
-            let sql = "SELECT topic, \"partition\", next_offset, stream_time, topic_id FROM positions";
-            let mut statement = self.db.prepare(sql)?;
-            let rows = statement.query_map([], |row| {
-                let topic_id = row.get::<_, Option<String>>(4)?.and_then(|text| TopicId::parse(&text));
-                let position = RowPosition { next: row.get(2)?, stream_time: row.get(3)?, topic_id };
-                Ok(((row.get(0)?, row.get(1)?), position))
-            })?;
-            rows.collect()
-        };
-        read().map_err(|error| self.failed("cannot read the positions", &error))
+        let sql = "SELECT topic, \"partition\", next_offset, stream_time, topic_id FROM positions";
+        let positions = self.rows(sql, [], "cannot read the positions", |row| {
+            let topic_id = row.get::<_, Option<String>>(4)?.and_then(|text| TopicId::parse(&text));
+            let position = RowPosition { next: row.get(2)?, stream_time: row.get(3)?, topic_id };
+            Ok(((row.get(0)?, row.get(1)?), position))
+        })?;
+        Ok(positions.into_iter().collect())
     }
 
     /// Returns the positions and partitions that the state has for the topics of an input. `origin`, if given, is the
@@ -297,35 +306,24 @@ impl StateFile {
 
     /// Returns the partitions of the rows in a topic of frames.
     pub fn frame_partitions(&self, topic: &str) -> Result<Vec<FramePartition>> {
-        let read = || -> rusqlite::Result<Vec<FramePartition>> {
-            let sql = "SELECT origin, \"partition\", stream_time FROM frame_partitions WHERE topic = ?1";
-            let mut statement = self.db.prepare(sql)?;
-            let rows = statement.query_map([topic], |row| {
-                Ok(FramePartition { origin: row.get(0)?, partition: row.get(1)?, stream_time: row.get(2)? })
-            })?;
-            rows.collect()
-        };
-        read().map_err(|error| self.failed("cannot read the positions", &error))
+        let sql = "SELECT origin, \"partition\", stream_time FROM frame_partitions WHERE topic = ?1";
+        self.rows(sql, [topic], "cannot read the positions", |row| {
+            Ok(FramePartition { origin: row.get(0)?, partition: row.get(1)?, stream_time: row.get(2)? })
+        })
     }
 
     /// Returns how far the inputs were read, and what decides the first instant while none has been evaluated.
     pub fn beginning(&self) -> Result<Beginning> {
-        let read = || -> rusqlite::Result<Beginning> {
-            let mut inputs = self.db.prepare("SELECT name, read_to FROM inputs")?;
-            let inputs = inputs.query_map([], |row| Ok((row.get::<_, String>(0)?, row.get(1)?)))?;
-            let mut beginning = Beginning::default();
-            for input in inputs {
-                let (name, read_to) = input?;
-                beginning.add_input(&name, read_to);
-            }
-            let mut first = self.db.prepare("SELECT origin, \"partition\", least, cut FROM first_rows")?;
-            let first = first.query_map([], |row| {
-                Ok(((row.get(0)?, row.get(1)?), BegunPartition { least: row.get(2)?, cut: row.get(3)? }))
-            })?;
-            beginning.first_rows = first.collect::<rusqlite::Result<_>>()?;
-            Ok(beginning)
-        };
-        read().map_err(|error| self.failed("cannot read the first rows", &error))
+        let what = "cannot read the first rows";
+        let inputs =
+            self.rows("SELECT name, read_to FROM inputs", [], what, |row| Ok((row.get::<_, String>(0)?, row.get(1)?)))?;
+        let mut beginning = Beginning::default();
+        inputs.iter().for_each(|(name, read_to)| beginning.add_input(name, *read_to));
+        let first = self.rows("SELECT origin, \"partition\", least, cut FROM first_rows", [], what, |row| {
+            Ok(((row.get(0)?, row.get(1)?), BegunPartition { least: row.get(2)?, cut: row.get(3)? }))
+        })?;
+        beginning.first_rows = first.into_iter().collect();
+        Ok(beginning)
     }
 
     /// Returns the files that an older version has read.
@@ -351,31 +349,23 @@ impl StateFile {
 
     /// Returns the files that were read.
     pub fn files(&self) -> Result<Vec<FileMark>> {
-        let read = || -> rusqlite::Result<Vec<FileMark>> {
-            let sql = "SELECT id, name, content, last_offset, last_row, last_letter FROM files ORDER BY id";
-            let mut statement = self.db.prepare(sql)?;
-            let rows = statement.query_map([], |row| {
-                Ok(FileMark {
-                    id: Some(row.get(0)?),
-                    name: row.get(1)?,
-                    content: serde_json::from_str(&row.get::<_, String>(2)?).unwrap_or_default(),
-                    last_offset: row.get(3)?,
-                    last_row: row.get(4)?,
-                    last_letter: row.get(5)?,
-                })
-            })?;
-            rows.collect()
-        };
-        read().map_err(|error| self.failed("cannot read the files", &error))
+        let sql = "SELECT id, name, content, last_offset, last_row, last_letter FROM files ORDER BY id";
+        self.rows(sql, [], "cannot read the files", |row| {
+            Ok(FileMark {
+                id: Some(row.get(0)?),
+                name: row.get(1)?,
+                content: serde_json::from_str(&row.get::<_, String>(2)?).unwrap_or_default(),
+                last_offset: row.get(3)?,
+                last_row: row.get(4)?,
+                last_letter: row.get(5)?,
+            })
+        })
     }
 
     /// Returns the rows that no output has confirmed, if there are any.
     pub fn unconfirmed(&self) -> Result<Option<RecordBatch>> {
-        let read = || -> rusqlite::Result<Vec<String>> {
-            let mut statement = self.db.prepare("SELECT alert FROM unconfirmed ORDER BY id")?;
-            statement.query_map([], |row| row.get(0))?.collect()
-        };
-        let rows = read().map_err(|error| self.failed("cannot read the rows", &error))?;
+        let sql = "SELECT alert FROM unconfirmed ORDER BY id";
+        let rows: Vec<String> = self.rows(sql, [], "cannot read the rows", |row| row.get(0))?;
         let mut builder = row::Builder::with_schema(Kind::Alert.schema());
         for alert in &rows {
             let unreadable = || Error::corrupt("the state has a row that is not an alert");
@@ -392,17 +382,12 @@ impl StateFile {
 
     /// Returns the notifications in the outbox, counted by channel.
     pub fn notifications(&self) -> Result<Vec<ChannelNotifications>> {
-        let read = || -> rusqlite::Result<Vec<ChannelNotifications>> {
-            let sql = "SELECT channel, count(*) FILTER (WHERE outcome IS NULL),
+        let sql = "SELECT channel, count(*) FILTER (WHERE outcome IS NULL),
                     count(*) FILTER (WHERE outcome IN ('refused', 'expired')) FROM outbox GROUP BY channel";
-            let mut statement = self.db.prepare_cached(sql)?;
-            let count = |row: &rusqlite::Row<'_>, at| row.get::<_, i64>(at).map(i64::unsigned_abs);
-            let rows = statement.query_map([], |row| {
-                Ok(ChannelNotifications { channel: row.get(0)?, due: count(row, 1)?, lost: count(row, 2)? })
-            })?;
-            rows.collect()
-        };
-        read().map_err(|error| self.failed("cannot read the outbox", &error))
+        let count = |row: &Row<'_>, at| row.get::<_, i64>(at).map(i64::unsigned_abs);
+        self.rows(sql, [], "cannot read the outbox", |row| {
+            Ok(ChannelNotifications { channel: row.get(0)?, due: count(row, 1)?, lost: count(row, 2)? })
+        })
     }
 
     /// Forgets rows that every output has confirmed, up to number `last`.

@@ -212,7 +212,7 @@ impl Writer {
         }
         if now.saturating_sub(self.ticked) >= Run::LINGER {
             self.ticked = now;
-            self.tick = Some(self.outputs.begin(|thread| thread.run(|thread| thread.tick().map(|()| 0)))?);
+            self.tick = Some(self.outputs.begin(|thread| thread.run(|thread| thread.outputs.tick().map(|()| 0)))?);
         }
         Ok(())
     }
@@ -279,9 +279,5 @@ impl ThreadOutputs {
         self.outputs.rows(&rows)?;
         self.outputs.flush()?;
         if self.settles { self.outputs.settle() } else { Ok(()) }
-    }
-
-    fn tick(&mut self) -> Result<()> {
-        self.outputs.tick()
     }
 }

@@ -7,8 +7,7 @@
 //! - [`LateStream`]: the part of it behind one position, which some metrics of the run have.
 
 use crate::backfill::MetricNames;
-use crate::emit::Item;
-use crate::emit::RecordOptions;
+use crate::emit::{Item, RecordOptions};
 use crate::error::{Error, Result};
 use crate::frame::Control;
 use crate::kafka::client::Topics;
@@ -19,8 +18,9 @@ use crate::kafka::source::Cluster;
 use crate::kind::Kind;
 use crate::mapping::{self, Provenance, TimeFrom};
 use crate::run::Run;
-use crate::source::SourceOptions;
-use crate::source::reader::next_item;
+use crate::source::{self, SourceOptions};
+use crate::stage::feeds::Feeds;
+use crate::stage::poll::read_to_end;
 use crate::store::correct::LatePosition;
 use crate::store::rows::each_key;
 use crate::uri::Uri;
@@ -121,10 +121,10 @@ impl LateSource {
             }
             let number = address.options.partitions.as_ref().and_then(|numbers| numbers.first());
             address.options.start = number.map(|number| Bound::Offsets(vec![(*number, start.cast_signed())]));
-            return LateReader::open(&uri, start, run)?.read();
+            return LateReader::read(&uri, start, run);
         }
         if self.whole.is_none() {
-            self.whole = Some(LateReader::open(&uri, start, run)?.read()?);
+            self.whole = Some(LateReader::read(&uri, start, run)?);
         }
         Ok(self.whole.clone().unwrap_or_default())
     }
@@ -258,10 +258,8 @@ fn text(key: u128) -> String {
     format!("{key:032x}")
 }
 
-/// Reads an input of late events to its end.
+/// The late events of an input that were read so far.
 struct LateReader {
-    name: String,
-    source: crate::source::Source,
     is_topic: bool,
     /// The number of the next event.
     next: u64,
@@ -271,71 +269,58 @@ struct LateReader {
 }
 
 impl LateReader {
-    fn open(uri: &Uri, next: u64, run: &Rc<Run>) -> Result<Self> {
+    /// Reads an input to its end; its first event has the number `next`.
+    fn read(uri: &Uri, next: u64, run: &Rc<Run>) -> Result<Vec<LateRows>> {
         let mapping = mapping::Options { time: TimeFrom::Untimed, provenance: Provenance::Keep, ..Default::default() };
         let mut options = SourceOptions::default();
         options.records = RecordOptions { kind: Some(Kind::Late), mapping, ..options.records };
         options.inputs.topics.read_mode = ReadMode::Bounded;
-        let source = crate::source::Source::open(std::slice::from_ref(uri), options, run.clone())?;
-        let is_topic = matches!(uri, Uri::Kafka(_));
-        Ok(Self { name: uri.to_string(), source, is_topic, next, open: vec![], rows: vec![] })
-    }
-
-    fn read(mut self) -> Result<Vec<LateRows>> {
-        loop {
-            let Some(item) = next_item(&mut self.source)? else {
-                self.close()?;
-                continue;
-            };
+        let mut feeds = Feeds::from(source::Source::open(std::slice::from_ref(uri), options, run.clone())?);
+        let mut reader = Self { is_topic: matches!(uri, Uri::Kafka(_)), next, open: vec![], rows: vec![] };
+        read_to_end(&mut feeds, run, &mut |source, item| {
             match item {
-                Item::Batch(batch) if self.source.kind() == Kind::Late => {
-                    self.open.push(batch);
-                    self.close()?;
+                Some(Item::Batch(batch)) if source.kind() == Kind::Late => reader.open.push(batch),
+                Some(Item::Batch(_)) => {
+                    let kind = source.kind().name();
+                    return Err(Error::usage(format!("{uri}: expected late events, found rows of kind {kind}")));
                 }
-                Item::Batch(_) => {
-                    let (name, kind) = (&self.name, self.source.kind().name());
-                    return Err(Error::usage(format!("{name}: expected late events, found rows of kind {kind}")));
-                }
-                Item::Dead(_) => {
-                    let name = &self.name;
-                    return Err(Error::corrupt(format!("{name}: expected late events, found a faulty record")));
-                }
-                Item::End(_) => {
-                    self.close()?;
-                    return Ok(self.rows);
+                Some(Item::Dead(_)) => {
+                    return Err(Error::corrupt(format!("{uri}: expected late events, found a faulty record")));
                 }
                 // Only rows are read: watermarks, progress and epochs of the stream say nothing about them.
-                Item::Control(Control::Progress(_) | Control::Watermark(_) | Control::Barrier(_) | Control::End(_))
-                | Item::Idle => {}
+                Some(
+                    Item::Control(Control::Progress(_) | Control::Watermark(_) | Control::Barrier(_) | Control::End(_))
+                    | Item::Idle,
+                ) => return Ok(()),
+                Some(Item::End(_)) | None => {}
             }
-        }
+            reader.close(source)
+        })?;
+        Ok(reader.rows)
     }
 
     /// Numbers the events that were read, once all before the present position of a partition are taken.
-    fn close(&mut self) -> Result<()> {
+    fn close(&mut self, source: &mut source::Source) -> Result<()> {
         if !self.is_topic {
-            let batches = std::mem::take(&mut self.open);
-            batches.into_iter().for_each(|batch| {
+            for batch in std::mem::take(&mut self.open) {
                 let end = self.next + batch.num_rows() as u64;
                 self.push(batch, end);
-            });
+            }
             return Ok(());
         }
-        let (items, reached) = self.source.reached(true)?;
-        let [reached] = &reached[..] else { return self.close_all() };
-        if self.source.taken() < items || self.open.is_empty() {
+        let (items, reached) = source.reached(true)?;
+        let [reached] = &reached[..] else {
+            // The events of several partitions have no position.
+            std::mem::take(&mut self.open).into_iter().for_each(|batch| self.push(batch, 0));
+            return Ok(());
+        };
+        if source.taken() < items || self.open.is_empty() {
             return Ok(());
         }
         let end = reached.next.unsigned_abs();
         let batch = arrow::compute::concat_batches(&self.open[0].schema(), &self.open)?;
         self.open.clear();
         self.push(batch, end);
-        Ok(())
-    }
-
-    /// Takes the events of several partitions, which have no position.
-    fn close_all(&mut self) -> Result<()> {
-        std::mem::take(&mut self.open).into_iter().for_each(|batch| self.push(batch, 0));
         Ok(())
     }
 

@@ -1,16 +1,15 @@
 //! The operator of a replay: each letter is replayed, was replayed before, is still faulty, or is passed over.
 
-use super::args::BothArgs;
-use super::setup::Pace;
+use super::setup::{BothArgs, Pace};
 use super::target::{ReplayTarget, Replayed};
 use crate::counts::{Counts, counted};
 use crate::error::Result;
 use crate::frame::Control;
 use crate::json::text::write_uuid;
-use crate::kind::SELECTION_KEY;
 use crate::kind::dead::column::ATTEMPTS;
 use crate::kind::dead::{Fault, KeptRows, Rejected};
 use crate::kind::event::column::EVENT_ID;
+use crate::kind::selection_schema;
 use crate::op::validate::{self, Validator};
 use crate::registry::Registry;
 use crate::replay::hold::HeldLetters;
@@ -22,10 +21,10 @@ use crate::stage::feeds::FeedInput;
 use crate::stage::operator::{Collector, InputEnded, Note, Operator};
 use arrow::array::{ArrayRef, AsArray, BooleanArray, Int32Array, Int64Array, RecordBatch, StringArray};
 use arrow::compute::filter_record_batch;
-use arrow::datatypes::{DataType, Field, Int32Type, Schema, SchemaRef};
+use arrow::datatypes::{DataType, Field, Int32Type, SchemaRef};
 use serde_json::json;
 use std::cell::RefCell;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -144,13 +143,25 @@ impl Replay {
         let mut fields = vec![text("letter_id"), text("event_id"), text("source_topic"), text("partition")];
         fields.push(Field::new("offset", DataType::Int64, false));
         fields.extend([text("outcome"), text("error_type"), text("error_message"), text("record")]);
-        let metadata = HashMap::from([(SELECTION_KEY.to_owned(), "dead".to_owned())]);
-        Arc::new(Schema::new_with_metadata(fields, metadata))
+        selection_schema(fields, "dead")
+    }
+
+    /// Returns the counts of the letters that have got an outcome since `before`. The stage counts faulty ones, unless
+    /// `--dry-run` writes none.
+    fn counts_since(&self, before: Totals) -> Counts {
+        let faulty = |totals: Totals| if self.target.is_none() { totals.faulty } else { 0 };
+        let passed = |totals: Totals| totals.cut + totals.claimed + totals.left + faulty(totals);
+        Counts {
+            out: self.totals.replayed - before.replayed,
+            duplicate: self.totals.done - before.done,
+            filtered: passed(self.totals) - passed(before),
+            ..Counts::default()
+        }
     }
 
     fn on_letters(&mut self, letters: RecordBatch, out: &mut dyn Collector) -> Result<Counts> {
-        let mut counts = Counts { taken: letters.num_rows() as u64, ..Counts::default() };
-        self.progress.received += counts.taken;
+        let (taken, before) = (letters.num_rows() as u64, self.totals);
+        self.progress.received += taken;
         let mut ready = vec![];
         if self.target.is_none() {
             ready.push(letters);
@@ -163,8 +174,8 @@ impl Replay {
         } else {
             ready.extend(self.held.push(letters, &mut self.repair)?);
         }
-        ready.iter().try_for_each(|letters| self.on_ready(letters, &mut counts, out))?;
-        Ok(counts)
+        ready.iter().try_for_each(|letters| self.on_ready(letters, out))?;
+        Ok(Counts { taken, ..self.counts_since(before) })
     }
 
     /// Returns for each letter whether it was replayed before.
@@ -181,7 +192,7 @@ impl Replay {
         Ok(done.into())
     }
 
-    fn on_ready(&mut self, letters: &RecordBatch, counts: &mut Counts, out: &mut dyn Collector) -> Result<()> {
+    fn on_ready(&mut self, letters: &RecordBatch, out: &mut dyn Collector) -> Result<()> {
         let rows = letters.num_rows();
         let of_rate = |rate: u64| usize::try_from(rate / BATCHES).unwrap_or(BATCH).clamp(1, BATCH);
         let size = self.pace.rate.map_or(BATCH, of_rate);
@@ -189,27 +200,26 @@ impl Replay {
         let mut start = 0;
         while start < rows && !out.is_stopping() {
             let size = distinct(&columns, start, size.min(rows - start));
-            self.on_batch_of(&letters.slice(start, size), counts, out)?;
+            self.on_batch_of(&letters.slice(start, size), out)?;
             start += size;
             self.progress.passed += size as u64;
             let LetterProgress { passed, .. } = self.progress;
             out.show_part(passed, self.progress.expected().max(passed));
         }
         // The source stops at a signal; so does this batch.
-        counts.filtered += (rows - start) as u64;
         self.totals.left += (rows - start) as u64;
         Ok(())
     }
 
-    fn on_batch_of(&mut self, letters: &RecordBatch, counts: &mut Counts, out: &mut dyn Collector) -> Result<()> {
+    fn on_batch_of(&mut self, letters: &RecordBatch, out: &mut dyn Collector) -> Result<()> {
         let shown = vec![Shown::default(); letters.num_rows()];
         let mut batch = Batch { letters, columns: LetterRows::new(letters), shown };
-        let due = self.due(&mut batch, counts)?;
+        let due = self.due(&mut batch)?;
         self.pace.wait(due.len() as u64, &self.run)?;
         let mut repaired = self.repair.repair(&batch.columns, &due, out.now())?;
         self.validate(&mut repaired)?;
-        self.replay(&mut batch, &mut repaired, counts)?;
-        self.reject(&mut batch, &repaired.rejected, counts, out)?;
+        self.replay(&mut batch, &mut repaired)?;
+        self.reject(&mut batch, &repaired.rejected, out)?;
         if self.target.is_none() {
             out.rows(&self.report(&batch)?)?;
         }
@@ -217,7 +227,7 @@ impl Replay {
     }
 
     /// Returns the rows of the letters that are due: whole, and not replayed before.
-    fn due(&mut self, batch: &mut Batch<'_>, counts: &mut Counts) -> Result<Vec<usize>> {
+    fn due(&mut self, batch: &mut Batch<'_>) -> Result<Vec<usize>> {
         let ids: Vec<Id> = (0..batch.letters.num_rows()).map(|row| batch.columns.id(row)).collect();
         let found = match &mut self.ledger {
             Some(ledger) => ledger.states(&ids)?,
@@ -226,11 +236,9 @@ impl Replay {
         let mut due = vec![];
         for (row, found) in found.into_iter().enumerate() {
             batch.shown[row].outcome = if found == LetterState::Done || self.would_replay.contains(&ids[row]) {
-                counts.duplicate += 1;
                 self.totals.done += 1;
                 "done"
             } else if batch.columns.is_cut(row) {
-                counts.filtered += 1;
                 self.totals.cut += 1;
                 "cut"
             } else {
@@ -253,7 +261,7 @@ impl Replay {
     }
 
     /// Writes the events to the target.
-    fn replay(&mut self, batch: &mut Batch<'_>, repaired: &mut KeptRows, counts: &mut Counts) -> Result<()> {
+    fn replay(&mut self, batch: &mut Batch<'_>, repaired: &mut KeptRows) -> Result<()> {
         if let Some(target) = self.target.as_ref().filter(|_| repaired.batch.num_rows() > 0) {
             let entries = entries(batch, repaired);
             let rejected = target.rejected(&batch.replayed(repaired, &entries))?;
@@ -287,31 +295,22 @@ impl Replay {
             }
         };
         for found in found.into_iter().flatten() {
-            let (count, total) = match found {
-                LetterState::Due => (&mut counts.out, &mut self.totals.replayed),
-                LetterState::Done => (&mut counts.duplicate, &mut self.totals.done),
-                LetterState::Claimed => (&mut counts.filtered, &mut self.totals.claimed),
-            };
-            (*count, *total) = (*count + 1, *total + 1);
+            *match found {
+                LetterState::Due => &mut self.totals.replayed,
+                LetterState::Done => &mut self.totals.done,
+                LetterState::Claimed => &mut self.totals.claimed,
+            } += 1;
         }
         Ok(())
     }
 
     /// Makes letters of those that are still faulty, with one attempt more.
-    fn reject(
-        &mut self,
-        batch: &mut Batch<'_>,
-        faults: &[Rejected],
-        counts: &mut Counts,
-        out: &mut dyn Collector,
-    ) -> Result<()> {
+    fn reject(&mut self, batch: &mut Batch<'_>, faults: &[Rejected], out: &mut dyn Collector) -> Result<()> {
         if faults.is_empty() {
             return Ok(());
         }
         self.totals.faulty += faults.len() as u64;
         if self.target.is_none() {
-            // Nothing is written, so nothing is dead.
-            counts.filtered += faults.len() as u64;
             for Rejected { row, fault } in faults {
                 (batch.shown[*row].outcome, batch.shown[*row].fault) = ("faulty", Some(fault.clone()));
             }
@@ -446,12 +445,12 @@ impl Operator for Rc<RefCell<Replay>> {
 
     fn on_end(&mut self, _end: &InputEnded, out: &mut dyn Collector) -> Result<Counts> {
         let mut replay = self.borrow_mut();
-        let mut counts = Counts::default();
+        let before = replay.totals;
         let Replay { held, repair, .. } = &mut *replay;
         let rest = held.release(repair)?;
-        rest.iter().try_for_each(|letters| replay.on_ready(letters, &mut counts, out))?;
+        rest.iter().try_for_each(|letters| replay.on_ready(letters, out))?;
         replay.conclude(out);
-        Ok(counts)
+        Ok(replay.counts_since(before))
     }
 
     fn restore(self: Box<Self>, _state: &[u8]) -> Result<Box<dyn Operator>> {

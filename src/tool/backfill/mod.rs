@@ -10,15 +10,13 @@
 //! Only closed windows are corrected. A stored cell is retracted or lowered only if the input proves that it is wrong.
 //! A run that is killed is continued by the same command.
 //!
-//! - `args.rs`: the flags of both modes.
-//! - `windows.rs`: the correction of windows; `setup.rs`: what it reads and corrects; `operator.rs`: its operator;
-//!   `late.rs`, `late_stream.rs`: its late events; `gaps.rs`: the records that its input no longer holds; `orphans.rs`:
-//!   stored cells without a right one.
+//! - `setup.rs`: the flags of both modes, and what a correction reads and corrects.
+//! - `windows.rs`: the correction of windows; `operator.rs`: its operator; `late_input.rs`, `late_stream.rs`: its late
+//!   events; `gaps.rs`: the records that its input no longer holds; `orphans.rs`: stored cells without a right one.
 //! - `replay.rs`: `--dead`, the replay of dead letters; `letters.rs`: its operator; `target.rs`: where records go.
 
-mod args;
 mod gaps;
-mod late;
+mod late_input;
 mod late_stream;
 mod letters;
 mod operator;
@@ -32,9 +30,9 @@ use crate::cli::check::CheckReport;
 use crate::cli::{Tool, Unit};
 use crate::error::Result;
 use crate::run::Run;
-use args::BothArgs;
 use clap::Parser;
 use replay::ReplayArgs;
+use setup::BothArgs;
 use std::rc::Rc;
 use windows::WindowsArgs;
 

@@ -12,10 +12,10 @@ use crate::counts::{Counts, counted};
 use crate::error::{Error, Result};
 use crate::expr::RowFault;
 use crate::frame::{self, Control, EndReason};
-use crate::kind;
 use crate::kind::dead::{ErrorType, Fault};
 use crate::kind::event::{column, instants};
 use crate::kind::span::Span;
+use crate::kind::{self, Kind};
 use crate::op::window::watermark::{self, Watermark};
 use crate::op::window::{BatchOutcome, Emitter, Window};
 use crate::stage::feeds::FeedInput;
@@ -23,7 +23,7 @@ use crate::stage::operator::{Collector, InputEnded, Note, Operator};
 use crate::store::correct::{CorrectionCounts, CorrectionStep, Part};
 use crate::time::{DAY, LATEST, format_instant};
 use crate::tool::validation::Validate;
-use arrow::array::{BooleanArray, RecordBatch};
+use arrow::array::RecordBatch;
 use arrow::compute::filter_record_batch;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -147,22 +147,6 @@ impl Correct {
         Ok(())
     }
 
-    /// Returns the rows whose event time is read, and the number of others.
-    fn inside(&self, batch: &RecordBatch) -> Result<(Option<RecordBatch>, u64)> {
-        let span = self.setup.input.span;
-        let times = instants(batch, column::EVENT_TIME);
-        let inside = times.iter().filter(|time| span.contains(**time)).count();
-        let outside = (times.len() - inside) as u64;
-        match inside {
-            0 => Ok((None, outside)),
-            _ if outside == 0 => Ok((Some(batch.clone()), 0)),
-            _ => {
-                let keep: BooleanArray = times.iter().map(|time| Some(span.contains(*time))).collect();
-                Ok((Some(filter_record_batch(batch, &keep)?), outside))
-            }
-        }
-    }
-
     /// Computes the windows of a batch.
     fn compute(&mut self, batch: &RecordBatch, input: u32, out: &mut dyn Collector) -> Result<Counts> {
         self.orphans.times.add(instants(batch, column::EVENT_TIME));
@@ -170,24 +154,28 @@ impl Correct {
         if let Some(closing) = &mut self.closing {
             closing.on_batch(batch, input)?;
         }
-        let (inside, outside) = self.inside(batch)?;
+        let inside = match self.setup.input.span.keep(Kind::Event, batch) {
+            Some(keep) => filter_record_batch(batch, &keep)?,
+            None => batch.clone(),
+        };
+        let outside = (batch.num_rows() - inside.num_rows()) as u64;
         if outside > 0 {
             self.window.on_others(batch, input)?;
         }
         let mut counts = Counts { filtered: outside, ..Counts::default() };
-        if let Some(batch) = inside {
-            let outcome = self.window.on_batch(&batch, input)?;
+        if inside.num_rows() > 0 {
+            let outcome = self.window.on_batch(&inside, input)?;
             for RowFault { row, message } in &outcome.dead {
-                out.dead(&batch, *row, &Fault::new(ErrorType::AggregationError, message))?;
+                out.dead(&inside, *row, &Fault::new(ErrorType::AggregationError, message))?;
             }
             if !self.setup.late.is_empty() {
-                self.setup.late.on_batch(&batch, &outcome)?;
+                self.setup.late.on_batch(&inside, &outcome)?;
             }
             if !self.setup.removes_late {
-                self.setup.late.note_late(&batch, &outcome, &mut self.orphans.times)?;
+                self.setup.late.note_late(&inside, &outcome, &mut self.orphans.times)?;
             }
             if let Some(late) = &mut self.setup.late_input {
-                late.find(&batch)?;
+                late.find(&inside)?;
             }
             let BatchOutcome { counted, late_rows, filtered, .. } = outcome;
             counts.add(&Counts { out: counted, late: late_rows, filtered, ..Counts::default() });
@@ -492,7 +480,8 @@ impl Correct {
 
 /// Returns the stored cells of a metric that close between two watermarks.
 fn part(metric: &MetricScope, since: Option<i64>, after: i64, watermark: i64) -> Part {
-    let (after, to) = (metric.closed_end(after), metric.closed_end(watermark));
+    let closing = metric.closing();
+    let (after, to) = (closing.closed_end(after), closing.closed_end(watermark));
     let since = since.unwrap_or(i64::MIN);
     let since = metric.shape.layout().map_or(since, |layout| since.max(layout.first_start(after)));
     Part { metric: metric.name.to_string(), after, to, since }

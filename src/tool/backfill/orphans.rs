@@ -1,22 +1,11 @@
 //! Stored cells without a right one: retracted, or left because the input does not prove that they are wrong. Besides,
 //! stored cells that count more events than the right ones, because these may be late in this run only.
 
-use crate::backfill::{CellKey, Coverage, Difference, InputTimes, Orphan};
+use crate::backfill::{CellKey, Coverage, Difference, InputTimes, Orphan, SessionCells};
 use crate::counts::counted;
 use crate::stage::operator::{Collector, Note};
 use crate::time::{format_duration, format_instant};
-use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::Arc;
-
-/// A metric and dimensions.
-type MetricAndDimensions = (Arc<str>, String);
-
-/// A session (µs); sessions are in the order of their ends.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct SessionSpan {
-    end: i64,
-    start: i64,
-}
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The stored cells without a right one.
 pub(super) struct Orphans {
@@ -27,8 +16,8 @@ pub(super) struct Orphans {
     /// Rows of a stream that wait for its end, because late events of their windows may follow. Each has the number of
     /// its events. By window end.
     waiting: BTreeMap<CellKey, i64>,
-    /// The waiting rows that are sessions, by metric and dimensions.
-    sessions: HashMap<MetricAndDimensions, BTreeSet<SessionSpan>>,
+    /// The waiting rows that are sessions.
+    sessions: SessionCells,
     /// The waiting rows that a right session has replaced.
     replaced: BTreeSet<CellKey>,
     /// Stored rows before the first and after the last event.
@@ -68,7 +57,7 @@ impl LeftCells {
 impl Orphans {
     /// Begins without cells; `is_complete` for rows that stores return day by day.
     pub fn new(times: InputTimes, is_complete: bool) -> Self {
-        let (waiting, sessions, replaced) = (BTreeMap::new(), HashMap::new(), BTreeSet::new());
+        let (waiting, sessions, replaced) = (BTreeMap::new(), SessionCells::default(), BTreeSet::new());
         let [without_events, late, lowered] = [const { LeftCells { count: 0, first: None } }; 3];
         let beyond = [0; 2];
         let may_be_late = vec![];
@@ -130,20 +119,11 @@ impl Orphans {
         if self.is_complete {
             difference.orphans.iter().for_each(|(key, rows)| self.leave(key, *rows));
         } else {
-            for key in difference.orphans.keys().filter(|key| is_session(key)) {
-                let of_key = self.sessions.entry((key.metric.clone(), key.dimensions.clone())).or_default();
-                of_key.insert(SessionSpan { end: key.end, start: key.start });
-            }
+            difference.orphans.keys().filter(|key| is_session(key)).for_each(|key| self.sessions.add(key));
             self.waiting.extend(difference.orphans.iter().map(|(key, rows)| (key.clone(), *rows)));
         }
-        if self.sessions.is_empty() {
-            return;
-        }
         for new in right.filter(|key| is_session(key)) {
-            let of_key = self.sessions.get(&(new.metric.clone(), new.dimensions.clone()));
-            let old = of_key.into_iter().flat_map(|old| old.range(SessionSpan { end: new.start, start: i64::MIN }..));
-            let overlapping = old.filter(|old| old.start <= new.end);
-            self.replaced.extend(overlapping.map(|old| CellKey { end: old.end, start: old.start, ..new.clone() }));
+            self.replaced.extend(self.sessions.overlapping(new).cloned());
         }
     }
 

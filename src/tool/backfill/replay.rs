@@ -1,7 +1,7 @@
 //! `--dead`: repairs dead letters, validates them again and replays them.
 
-use super::args::BothArgs;
 use super::letters::Replay;
+use super::setup::BothArgs;
 use super::target::{FORMATS, TargetPlan};
 use crate::cli::args::{StageArgs, TextArgs};
 use crate::cli::check::CheckReport;
@@ -13,7 +13,6 @@ use crate::frame::EndReason;
 use crate::kafka::range::ReadMode;
 use crate::kind::Kind;
 use crate::mapping::Provenance;
-use crate::registry::place;
 use crate::replay::ledger::Ledger;
 use crate::replay::patch::Patch;
 use crate::replay::repair::{RecordFormat, Repair};
@@ -54,7 +53,7 @@ pub(super) fn run(args: ReplayArgs, both: BothArgs, run: &Rc<Run>) -> Result<u8>
         }
     };
     let (repair, options) = (repair(&args, &both)?, source(&stage, run)?);
-    let schemas = both.schema.schemas.as_ref().map(|text| place::open(text, &run.caller())).transpose()?;
+    let schemas = both.schema.open(run)?;
     let (target, ledger) = match (plan, ledger) {
         (Some(plan), Some(mut ledger)) => {
             let shown = stage.output.to[0].to_string_lossy().into_owned();

@@ -1,7 +1,9 @@
-//! The setup of a correction: the order of its input, the cells that it corrects, and its options.
+//! The flags of both modes, and the setup of a correction: the order of its input, the cells that it corrects, and its
+//! options.
 
-use super::late::LateInput;
+use super::late_input::LateInput;
 use crate::backfill::{InputTimes, LateCell, LateCells, Scope};
+use crate::cli::args::{StageArgs, parse_positive};
 use crate::error::Result;
 use crate::kind::span::Span;
 use crate::run::Run;
@@ -9,8 +11,24 @@ use crate::source::SortColumns;
 use crate::store::StreamExtent;
 use crate::store::correct::Corrections;
 use crate::time::SECOND;
+use crate::tool::validation::SchemaArgs;
 use std::rc::Rc;
 use std::time::Duration;
+
+/// Flags of both modes.
+#[derive(clap::Args, Clone, Debug)]
+pub(super) struct BothArgs {
+    /// Show what would change and write nothing; exit status 1 if anything would
+    #[arg(long, help_heading = "Correction")]
+    pub dry_run: bool,
+    /// Read at most N events (--dead: letters) per second
+    #[arg(long, value_name = "N", help_heading = "Input", value_parser = parse_positive::<u64>)]
+    pub rate: Option<u64>,
+    #[command(flatten)]
+    pub schema: SchemaArgs,
+    #[command(flatten)]
+    pub stage: StageArgs,
+}
 
 /// The order of the rows of the inputs.
 pub(super) enum InputOrder {

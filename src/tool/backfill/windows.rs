@@ -1,10 +1,9 @@
 //! The correction of windows: computes the windows of a range again, compares them with the rows of a store, and writes
 //! the differences.
 
-use super::args::BothArgs;
-use super::late::LateInput;
+use super::late_input::LateInput;
 use super::operator::Correct;
-use super::setup::{InputOrder, InputRows, Pace, Setup, StoreRows, Work};
+use super::setup::{BothArgs, InputOrder, InputRows, Pace, Setup, StoreRows, Work};
 use crate::backfill::{Changes, InputTimes, LateCell, LateCells, MetricScope, NameOrigin, Scope};
 use crate::checkpoint::state_files::memory_bound;
 use crate::cli::args::{OutOfOrderness, disorder, instant_of, parse_positive};
@@ -25,7 +24,6 @@ use crate::op::window::spec::{self, Spec};
 use crate::op::window::{self, MemoryBound, Window, watermark};
 use crate::output::open_options;
 use crate::parse::size::parse_memory;
-use crate::registry::place;
 use crate::run::Run;
 use crate::source::{SortColumns, SourceOptions, StoreOptions, StoreOrder};
 use crate::stage::{OperatorSetup, SourceInfo, Stage};
@@ -447,7 +445,7 @@ fn set_outputs(both: &mut BothArgs, run: &Run) {
 
 /// Makes the validation of the events, if there are schemas or repeated events are left out.
 fn validate(both: &BothArgs, run: &Run) -> Result<Option<Validate>> {
-    let schemas = both.schema.schemas.as_ref().map(|text| place::open(text, &run.caller())).transpose()?;
+    let schemas = both.schema.open(run)?;
     let validates = schemas.is_some() || both.schema.dedup.is_some();
     let ids = memory_bound(dedup::MEMORY, run.io.disk());
     Ok(validates.then(|| Validate::new(both.schema.clone(), schemas, ids)))

@@ -5,9 +5,10 @@ use crate::cli::args::{CommonArgs, MapArgs, TextArgs, instant_of, parse_share};
 use crate::error::{Error, Result};
 use crate::input::unopened::FileOptions;
 use crate::kind::event::column;
+use crate::kind::span::Span;
 use crate::mapping::{self, Projection, Provenance, ReadColumns, TimeFrom};
 use crate::output::identity::{Identities, Identity};
-use crate::reconcile::judge::{MatchBy, TimeRange};
+use crate::reconcile::judge::MatchBy;
 use crate::run::Run;
 use crate::source::SourceOptions;
 use crate::time::{format_instant, parse_duration};
@@ -162,14 +163,14 @@ fn parse_length(text: &str) -> Result<i64, String> {
 
 impl Args {
     /// Returns the range of event time; `now` is the current time (µs).
-    pub fn range(&self, now: i64) -> Result<TimeRange> {
+    pub fn range(&self, now: i64) -> Result<Span> {
         let CompareArgs { since, until, last, .. } = &self.compare;
         let zone = self.map.zone()?;
         let since = match last {
             Some(last) => Some(now.saturating_sub(*last)),
             None => instant_of("--since", since.as_deref(), now, zone)?,
         };
-        let range = TimeRange { since, until: instant_of("--until", until.as_deref(), now, zone)? };
+        let range = Span { since, until: instant_of("--until", until.as_deref(), now, zone)? };
         match (range.since, range.until) {
             (Some(since), Some(until)) if since >= until => {
                 let (since, until) = (format_instant(since), format_instant(until));

@@ -1,8 +1,8 @@
 //! `--freshness`: how old the newest window of each metric of a store is, or its newest event.
 
-use super::args::{Args, OutputForm};
+use super::args::Args;
 use super::read::{ReadItem, Reading};
-use super::report::{end, write_rows, write_text};
+use super::report::measured;
 use crate::counts::counted;
 use crate::error::{Error, Result};
 use crate::kind::Kind;
@@ -70,15 +70,7 @@ pub fn measure(args: &Args, text: &OsString, run: &Rc<Run>) -> Result<u8> {
     };
     let ages: Vec<RowAge> = newest.into_iter().map(age).collect();
     let fault = age_fault(&ages, args.measure.max_age);
-    if args.show.output_format == Some(OutputForm::Prometheus) {
-        write_text(args, &age_text(&ages), run)?;
-    } else if fault.is_some() || args.shows_right_results() {
-        write_rows(args, &age_rows(&ages)?, run)?;
-    }
-    if let Some(fault) = &fault {
-        run.console.deny(fault);
-    }
-    end(args, fault.is_some(), None, run)
+    measured(args, fault, &|| age_text(&ages), &|| age_rows(&ages), run)
 }
 
 /// The newest instant of each metric, or of all events.

@@ -3,9 +3,10 @@
 use super::report::{ComparisonReport, END};
 use super::sort::{EntrySorter, Sorted};
 use crate::error::{Error, Result};
+use crate::kind::span::Span;
 use crate::output::Output;
 use crate::reconcile::entry::{IN_PLUS, RowEntry, RowKey, Side};
-use crate::reconcile::judge::{Finding, Judge, JudgeRules, MatchBy, TimeRange, UnitExtent, UnitOutcome};
+use crate::reconcile::judge::{Finding, Judge, JudgeRules, MatchBy, UnitExtent, UnitOutcome};
 use crate::reconcile::metrics;
 use crate::reconcile::output;
 use crate::reconcile::ranges::{RangeSummary, Ranges};
@@ -125,11 +126,10 @@ impl Join {
     /// Joins by position; searches the event_ids of the units that are nowhere among those of the rows of B. A row of B
     /// outside the range of time makes a unit inside it a duplicate, so the range applies only after the search.
     fn positions_with_duplicates(self, sorter: EntrySorter, mut results: JoinFindings<'_>) -> Result<Matches> {
-        let range = self.rules.range;
-        let mut judge = Judge::new(JudgeRules { range: TimeRange::default(), ..self.rules }, self.extent);
+        let mut judge = Judge::new(JudgeRules { range: Span::default(), ..self.rules }, self.extent);
         let (mut by_position, mut by_id) = (EntrySorter::default(), EntrySorter::default());
         judge_all(&mut judge, sorter.finish()?, &mut |found| {
-            let (entry, is_judged) = (found.entry(), range.contains(found.time));
+            let (entry, is_judged) = (found.entry(), self.rules.judges(found.time));
             match found.outcome {
                 UnitOutcome::Missing | UnitOutcome::InFlight if is_judged => return by_id.push(entry.turned()),
                 UnitOutcome::InB | UnitOutcome::Different | UnitOutcome::Double => {

@@ -2,8 +2,8 @@
 //!
 //! The time behind is that of the first record that is not committed, so it is read. The group is not joined.
 
-use super::args::{Args, OutputForm};
-use super::report::{end, write_rows, write_text};
+use super::args::Args;
+use super::report::{end, measured};
 use crate::error::{Error, ErrorKind, Result};
 use crate::kafka::client::{Topics, failed, is_transient};
 use crate::kafka::group::TopicOptions;
@@ -64,20 +64,8 @@ pub fn measure(args: &Args, text: &OsString, run: &Rc<Run>) -> Result<u8> {
         ));
         return end(args, true, None, run);
     }
-    report(args, &lags, &group, run)
-}
-
-fn report(args: &Args, lags: &[PartitionLag], group: &str, run: &Rc<Run>) -> Result<u8> {
-    let fault = lag_fault(lags, group, args.measure.max_lag);
-    if args.show.output_format == Some(OutputForm::Prometheus) {
-        write_text(args, &lag_text(lags, group), run)?;
-    } else if fault.is_some() || args.shows_right_results() {
-        write_rows(args, &lag_rows(lags)?, run)?;
-    }
-    if let Some(fault) = &fault {
-        run.console.deny(fault);
-    }
-    end(args, fault.is_some(), None, run)
+    let fault = lag_fault(&lags, &group, args.measure.max_lag);
+    measured(args, fault, &|| lag_text(&lags, &group), &|| lag_rows(&lags), run)
 }
 
 /// The first record of each partition that is not committed.

@@ -8,8 +8,9 @@ use crate::kafka::range::ReadMode;
 use crate::kind::Kind;
 use crate::reconcile::foreign::ForeignRows;
 use crate::run::Run;
-use crate::source::reader::next_item;
-use crate::source::{SourceOptions, UnreadableReports};
+use crate::source::{self, SourceOptions, UnreadableReports};
+use crate::stage::feeds::Feeds;
+use crate::stage::poll::read_to_end;
 use crate::stage::progress::ProgressLine;
 use crate::uri::Uri;
 use arrow::array::RecordBatch;
@@ -27,14 +28,6 @@ pub enum ReadItem<'a> {
     UnreadableRows(Error),
 }
 
-/// How far the columns of a file were read.
-enum ColumnEnd {
-    /// To its end.
-    Whole,
-    /// So many rows: the mapping reads the others.
-    PendingInputs(usize),
-}
-
 /// Returns the options that all inputs share: topics are read up to their present ends.
 pub fn options() -> SourceOptions {
     let mut options = SourceOptions::default();
@@ -44,7 +37,7 @@ pub fn options() -> SourceOptions {
 
 /// An open input. The ends of topics are fixed when it is opened.
 pub struct Reading {
-    source: crate::source::Source,
+    feeds: Feeds,
     foreign: Option<ForeignFile>,
     uri: Uri,
     run: Rc<Run>,
@@ -57,8 +50,8 @@ impl Reading {
     pub fn open(uri: &Uri, mut options: SourceOptions, run: &Rc<Run>, quiet: bool) -> Result<Self> {
         let unreadable = UnreadableReports::default();
         options.inputs.stores.unreadable = Some(unreadable.clone());
-        let source = crate::source::Source::open(std::slice::from_ref(uri), options, run.clone())?;
-        Ok(Self { source, foreign: None, uri: uri.clone(), run: run.clone(), quiet, unreadable })
+        let feeds = source::Source::open(std::slice::from_ref(uri), options, run.clone())?.into();
+        Ok(Self { feeds, foreign: None, uri: uri.clone(), run: run.clone(), quiet, unreadable })
     }
 
     /// Reads the file by its columns first.
@@ -73,51 +66,50 @@ impl Reading {
         if progress.is_drawn() {
             progress.expect_rows(self.expected().unwrap_or(0));
         }
-        let mut known = match self.foreign.take() {
-            None => 0,
-            Some(foreign) => match self.columns(foreign, &mut progress, each)? {
-                ColumnEnd::Whole => return Ok(Some(Kind::Event)),
-                ColumnEnd::PendingInputs(known) => known,
-            },
+        let known = match self.foreign.take() {
+            None => Some(0),
+            Some(foreign) => self.columns(foreign, &mut progress, each)?,
         };
-        loop {
-            let next = next_item(&mut self.source)?;
+        let Some(mut known) = known else { return Ok(Some(Kind::Event)) };
+        let at = |error: Error| error.at(self.uri.to_string());
+        let end = read_to_end(&mut self.feeds, &self.run, &mut |_, item| {
             for error in self.unreadable.take() {
                 each(ReadItem::UnreadableRows(error))?;
             }
-            let Some(item) = next else { continue };
             match item {
-                Item::Batch(batch) => {
+                Some(Item::Batch(batch)) => {
                     let rest = known.min(batch.num_rows());
                     known -= rest;
                     let batch = batch.slice(rest, batch.num_rows() - rest);
                     progress.rows(batch.num_rows());
                     let kind = Kind::of(batch.schema_ref()).unwrap_or(Kind::Event);
-                    each(ReadItem::Rows(kind, &batch)).map_err(|error| error.at(self.uri.to_string()))?;
+                    each(ReadItem::Rows(kind, &batch)).map_err(at)
                 }
-                Item::Dead(dead) => {
-                    each(ReadItem::Unreadable(&dead.letters)).map_err(|error| error.at(self.uri.to_string()))?;
+                Some(Item::Dead(dead)) => each(ReadItem::Unreadable(&dead.letters)).map_err(at),
+                Some(Item::Control(Control::Progress(shown))) => {
+                    progress.progress(&shown);
+                    Ok(())
                 }
-                Item::Control(Control::Progress(shown)) => progress.progress(&shown),
-                Item::Control(Control::Watermark(_) | Control::Barrier(_) | Control::End(_)) => {}
-                Item::Idle => {}
-                Item::End(end) => {
-                    return match end.how {
-                        EndReason::Exhausted => Ok(self.source.has_schema().then(|| self.source.kind())),
-                        EndReason::Stopped => Err(self.stopped()),
-                    };
-                }
+                Some(Item::Control(Control::Watermark(_) | Control::Barrier(_) | Control::End(_)))
+                | Some(Item::Idle | Item::End(_))
+                | None => Ok(()),
             }
+        })?;
+        let source = self.feeds.source(0);
+        match end.how {
+            EndReason::Exhausted => Ok(source.has_schema().then(|| source.kind())),
+            EndReason::Stopped => Err(self.stopped()),
         }
     }
 
-    /// Reads the columns of the file as far as every row of a batch is certainly an event.
+    /// Reads the columns of the file as far as every row of a batch is certainly an event. Returns the number of rows
+    /// after which the mapping reads on; `None` at the end of the file.
     fn columns(
         &self,
         mut foreign: ForeignFile,
         progress: &mut ProgressLine,
         each: &mut dyn FnMut(ReadItem<'_>) -> Result<()>,
-    ) -> Result<ColumnEnd> {
+    ) -> Result<Option<usize>> {
         let mut known = 0;
         loop {
             if self.run.stop.signal().is_some() {
@@ -125,8 +117,8 @@ impl Reading {
             }
             match foreign.next_rows() {
                 // The mapping says what a file without rows is.
-                Some(None) if known > 0 => return Ok(ColumnEnd::Whole),
-                Some(None) | None => return Ok(ColumnEnd::PendingInputs(known)),
+                Some(None) => return Ok((known == 0).then_some(0)),
+                None => return Ok(Some(known)),
                 Some(Some(rows)) => {
                     known += rows.len();
                     progress.rows(rows.len());
@@ -143,7 +135,7 @@ impl Reading {
     /// Returns the number of rows of a store, or of offsets of a topic, if it is known.
     fn expected(&self) -> Option<u64> {
         match &self.uri {
-            Uri::Kafka(_) => Some(self.source.lag(self.run.clock.now()).iter().map(|lag| lag.records).sum()),
+            Uri::Kafka(_) => Some(self.feeds.lag().iter().map(|lag| lag.records).sum()),
             Uri::Store(store, location) => {
                 let named = location.options.get("table");
                 let tables = (store.reader.tables)(location).ok()?;

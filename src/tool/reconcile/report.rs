@@ -103,6 +103,24 @@ pub fn end(args: &Args, is_wrong: bool, counts: Option<Value>, run: &Rc<Run>) ->
     Ok(verdict)
 }
 
+/// Writes a measurement, as `text` in the format of Prometheus or as `rows`, and reports its fault; returns the exit
+/// status.
+pub fn measured(
+    args: &Args,
+    fault: Option<String>,
+    text: &dyn Fn() -> String,
+    rows: &dyn Fn() -> Result<RecordBatch>,
+    run: &Rc<Run>,
+) -> Result<u8> {
+    if args.show.output_format == Some(OutputForm::Prometheus) {
+        write_text(args, &text(), run)?;
+    } else if fault.is_some() || args.shows_right_results() {
+        write_rows(args, &rows()?, run)?;
+    }
+    fault.iter().for_each(|fault| run.console.deny(fault));
+    end(args, fault.is_some(), None, run)
+}
+
 /// Opens the output of `--to`.
 fn open(args: &Args, schema: &SchemaRef, run: &Rc<Run>) -> Result<Output> {
     let color = args.common.color.is_on(run.io.has_terminal());
@@ -121,14 +139,14 @@ fn open(args: &Args, schema: &SchemaRef, run: &Rc<Run>) -> Result<Output> {
 }
 
 /// Writes rows to the output of `--to`.
-pub fn write_rows(args: &Args, rows: &RecordBatch, run: &Rc<Run>) -> Result<()> {
+fn write_rows(args: &Args, rows: &RecordBatch, run: &Rc<Run>) -> Result<()> {
     let mut output = open(args, &rows.schema(), run)?;
     output.write(rows)?;
     output.finish(&END).map(|_| ())
 }
 
 /// Writes a text to the output of `--to`.
-pub fn write_text(args: &Args, text: &str, run: &Rc<Run>) -> Result<()> {
+fn write_text(args: &Args, text: &str, run: &Rc<Run>) -> Result<()> {
     let mut output = open(args, &Arc::new(Schema::empty()), run)?;
     output.text(text)?;
     output.finish(&END).map(|_| ())

@@ -124,8 +124,8 @@ impl EntrySorter {
             readers.push(RunReader { rest: run, buffer: vec![], at: 0, size: bytes.max(RowEntry::BYTES) });
         }
         let mut merge = Merge { file, readers, next: BinaryHeap::new() };
-        for run in 0..merge.readers.len() {
-            merge.advance(run)?;
+        for (run, reader) in merge.readers.iter_mut().enumerate() {
+            merge.next.extend(reader.next(&merge.file)?.map(|entry| Reverse((entry, run))));
         }
         Ok(Sorted::Disk(merge))
     }
@@ -181,13 +181,6 @@ impl Merge {
             }
         }
         Ok(Some(entry))
-    }
-
-    fn advance(&mut self, run: usize) -> Result<()> {
-        if let Some(entry) = self.readers[run].next(&self.file)? {
-            self.next.push(Reverse((entry, run)));
-        }
-        Ok(())
     }
 }
 

@@ -501,10 +501,7 @@ impl Operator for View {
             return Ok(Counts::default());
         }
         let before = self.shown;
-        self.chosen.warning().into_iter().for_each(|line| out.note(Note::Warning(line)));
-        for rows in self.chosen.rest()? {
-            self.show(&rows, out)?;
-        }
+        self.show_held(out)?;
         self.passes_control = true;
         out.flush()?;
         Ok(Counts { out: self.shown - before, ..Counts::default() })
@@ -542,12 +539,15 @@ impl View {
         })
     }
 
+    /// Shows the rows that have been held back.
+    fn show_held(&mut self, out: &mut dyn Collector) -> Result<()> {
+        self.chosen.warning().into_iter().for_each(|line| out.note(Note::Warning(line)));
+        self.chosen.rest()?.iter().try_for_each(|rows| self.show(rows, out))
+    }
+
     /// Writes the last rows and the report.
     fn show_rest(&mut self, out: &mut dyn Collector) -> Result<()> {
-        self.chosen.warning().into_iter().for_each(|line| out.note(Note::Warning(line)));
-        for rows in self.chosen.rest()? {
-            self.show(&rows, out)?;
-        }
+        self.show_held(out)?;
         match std::mem::replace(&mut self.show, Show::Rows(None)) {
             Show::Rows(selection) => {
                 let warnings = selection.map_or(vec![], |selection| selection.warnings());

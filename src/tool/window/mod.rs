@@ -8,16 +8,16 @@
 //!
 //! - `operator.rs`: the operator.
 //! - `results.rs`: its results; `top.rs`: those of `--top`; `wide.rs`: those of `--wide`.
-//! - `late.rs`: its late rows; `stall.rs`: partitions that hold its watermark back.
+//! - `late_output.rs`: its late rows; `stall.rs`: partitions that hold its watermark back.
 
-mod late;
+mod late_output;
 mod operator;
 mod results;
 mod stall;
 mod top;
 mod wide;
 
-use self::late::Late;
+use self::late_output::Late;
 use self::operator::{AtEnd, Windows};
 use self::results::Results;
 use self::stall::StallMonitor;

@@ -1,6 +1,6 @@
 //! The operator of evt-window.
 
-use super::late::Late;
+use super::late_output::Late;
 use super::results::Results;
 use super::stall::StallMonitor;
 use crate::counts::{Counts, counted};
@@ -11,7 +11,6 @@ use crate::frame::{self, Control, EndReason, Progress};
 use crate::input::UnreadPartition;
 use crate::kind::dead::{ErrorType, Fault};
 use crate::metrics;
-use crate::op::storage::StateSize;
 use crate::op::storage::StateStorage;
 use crate::op::window::watermark::{ContinuedInput, LastPartition};
 use crate::op::window::{BatchOutcome, MetricCounts, Window};
@@ -217,10 +216,7 @@ impl Windows {
         if !metrics.is_on() {
             return;
         }
-        let StateSize { keys, memory, disk, .. } = self.window.size();
-        metrics.set(&metrics::STATE_KEYS, &[], keys as f64);
-        metrics.set(&metrics::STATE_BYTES, &["memory"], memory as f64);
-        metrics.set(&metrics::STATE_BYTES, &["disk"], disk as f64);
+        metrics.set_state(&self.window.size());
         metrics.set(&metrics::OPEN_WINDOWS, &[], self.window.held() as f64);
         // Once all inputs have ended, the watermark is no instant.
         if let Some(watermark) = self.window.watermark().get().filter(|_| !self.window.is_exhausted()) {

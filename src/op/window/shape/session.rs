@@ -6,6 +6,7 @@
 //! merged sessions have fired. The results depend on the partitions' contents alone only if each key occurs in one
 //! partition.
 
+use super::closing::Closing;
 use super::slice::{Fired, Selects, SelectsSaved};
 use crate::error::Result;
 use crate::op::snapshot::{Reader, Writer};
@@ -93,16 +94,10 @@ pub struct SessionRule {
 }
 
 impl SessionRule {
-    /// Returns the first watermark, or bound of a row, (µs) for which a session that ends at `end` is closed.
-    pub(crate) fn closes(self, end: i64) -> i64 {
-        beyond(end, self.lateness)
+    /// Returns when its sessions close.
+    pub(crate) fn closing(self) -> Closing {
+        Closing::of_sessions(self.lateness)
     }
-}
-
-/// Returns the first instant (µs) that is more than `after` behind the end of a session. At the instant before it, an
-/// event at the end may come.
-pub(crate) fn beyond(end: i64, after: i64) -> i64 {
-    end.saturating_add(after).saturating_add(1)
 }
 
 impl Sessions {
@@ -117,15 +112,14 @@ impl Sessions {
         args: &[ArrayRef],
     ) -> Option<u32> {
         let RowRef { key, time, bound, .. } = row;
-        // The least end of a session that is alive for the row.
-        let alive = bound.saturating_sub(rule.lateness);
+        let closed = rule.closing().closed_end(bound);
         let (mut start, mut end) = (time, time.saturating_add(rule.gap));
         let mut merged: Vec<Session> = vec![];
-        while let Some(session) = self.take_overlapping(key, start, end, alive) {
+        while let Some(session) = self.take_overlapping(key, start, end, closed) {
             (start, end) = (start.min(session.start), end.max(session.end));
             merged.push(session);
         }
-        if merged.is_empty() && end < alive {
+        if merged.is_empty() && end <= closed {
             return None;
         }
         let within = SessionId { key, end: start }..SessionId { key, end };
@@ -164,10 +158,10 @@ impl Sessions {
         Some(slot)
     }
 
-    /// Removes and returns a session of the key that overlaps the span and ends at `alive` or later.
-    fn take_overlapping(&mut self, key: u32, start: i64, end: i64, alive: i64) -> Option<Session> {
-        let disjoint = self.overlapped.get(&key).is_none_or(|overlapped| *overlapped < alive);
-        let later = SessionId { key, end: start.max(alive) }..=SessionId { key, end: i64::MAX };
+    /// Removes and returns a session of the key that overlaps the span and ends after `closed`.
+    fn take_overlapping(&mut self, key: u32, start: i64, end: i64, closed: i64) -> Option<Session> {
+        let disjoint = self.overlapped.get(&key).is_none_or(|overlapped| *overlapped <= closed);
+        let later = SessionId { key, end: start.max(closed.saturating_add(1)) }..=SessionId { key, end: i64::MAX };
         let mut later = self.sessions.range(later);
         // Disjoint sessions start in the order of their ends, so only the first can overlap.
         let found =
@@ -179,7 +173,8 @@ impl Sessions {
     /// Returns the ends of sessions that are due at `watermark`, and of retractions, in ascending order.
     pub fn due(&self, watermark: i64, delay: i64) -> Vec<i64> {
         let waiting = self.waiting.iter().map(|session| session.end);
-        let mut due: Vec<i64> = waiting.take_while(|end| beyond(*end, delay) <= watermark).collect();
+        let firing = Closing::of_sessions(delay);
+        let mut due: Vec<i64> = waiting.take_while(|end| !firing.is_open(*end, watermark)).collect();
         due.extend(self.retractions.keys());
         due.sort_unstable();
         due.dedup();
@@ -214,7 +209,7 @@ impl Sessions {
     /// Drops the sessions that no later row can reach.
     pub fn close(&mut self, watermark: i64, rule: SessionRule, keys: &mut Keys, slots: &mut Slots) {
         while let Some(entry @ SessionEnd { end, key, .. }) = self.open.first().copied() {
-            if rule.closes(end) > watermark {
+            if rule.closing().is_open(end, watermark) {
                 return;
             }
             self.open.remove(&entry);
@@ -246,8 +241,8 @@ impl Sessions {
 
     /// Returns the first watermark (µs) at which a session fires or is dropped.
     pub fn earliest(&self, rule: SessionRule, delay: i64) -> Option<i64> {
-        let fires = self.waiting.first().map(|session| beyond(session.end, delay));
-        let drops = self.open.first().map(|session| rule.closes(session.end));
+        let fires = self.waiting.first().map(|session| Closing::of_sessions(delay).at(session.end));
+        let drops = self.open.first().map(|session| rule.closing().at(session.end));
         fires.into_iter().chain(drops).min()
     }
 

@@ -9,11 +9,12 @@
 //! A window of many slices is summed from the nodes of a [`Tree`] over the whole slices, which takes few merges per
 //! result row.
 
+use super::closing::Closing;
 use super::ends::{EndRange, Ends};
 use crate::error::{Error, Result};
 use crate::op::snapshot::{Reader, Writer};
 use crate::op::window::key::Keys;
-use crate::op::window::metric::{Layout, WindowSpan};
+use crate::op::window::metric::{Layout, Metric, WindowSpan};
 use crate::op::window::slots::Slots;
 use crate::op::window::tree::{KeySlot, Leaves, Tree};
 use crate::time::{Calendar, format_instant};
@@ -170,6 +171,16 @@ pub struct WindowSpec {
 }
 
 impl WindowSpec {
+    /// Returns the windows of a metric, unless they are sessions.
+    pub fn of(metric: &Metric) -> Option<Self> {
+        metric.shape.layout().map(|layout| Self { layout, lateness: metric.lateness })
+    }
+
+    /// Returns when its windows close.
+    pub fn closing(self) -> Closing {
+        Closing::of_windows(self.lateness)
+    }
+
     /// Returns the end of the first window that contains a slice.
     fn first_end(self, start: i64) -> Option<i64> {
         self.layout.windows_of(start).map(|span| span.first_end)
@@ -355,8 +366,9 @@ impl Slices {
     /// Returns the ends of the windows that are due at `watermark`, in ascending order.
     pub fn due(&mut self, watermark: i64, delay: i64, spec: WindowSpec) -> Vec<i64> {
         self.put_back();
+        let firing = Closing::of_windows(delay);
         let mut due: Vec<i64> =
-            self.waiting.iter(spec.layout.step()).take_while(|end| end.saturating_add(delay) <= watermark).collect();
+            self.waiting.iter(spec.layout.step()).take_while(|end| !firing.is_open(*end, watermark)).collect();
         due.extend(
             self.fired.iter().filter(|(_, fired_window)| !fired_window.changed_keys.is_empty()).map(|(end, _)| *end),
         );
@@ -444,14 +456,14 @@ impl Slices {
     /// Drops the state that no later row can reach.
     pub fn close(&mut self, watermark: i64, spec: WindowSpec, keys: &mut Keys, slots: &mut Slots) {
         self.put_back();
-        let reachable = |end: i64| end.saturating_add(spec.lateness) > watermark;
+        let reachable = |end: i64| spec.closing().is_open(end, watermark);
         self.fired.retain(|end, _| reachable(*end));
         // A slice's last end is less than its start + slide + size, so slices from there on are all reachable.
-        let beyond = watermark.saturating_sub(spec.lateness);
+        let closed = spec.closing().closed_end(watermark);
         // Last ends are in the order of the starts.
         let old = self
             .slices
-            .range(..SliceId { start: beyond, first_end: i64::MAX })
+            .range(..SliceId { start: closed, first_end: i64::MAX })
             .take_while(|(_, slice)| !reachable(slice.last_end));
         let gone: Vec<SliceId> = old.map(|(id, _)| *id).collect();
         for id in gone {

@@ -3,8 +3,9 @@
 //! The windows of slices judge a row by the stamps of the row. A row that is late for a session by its stamps may still
 //! join an open session, so only the state can judge it: such a row is undecided.
 
+use super::closing::Closing;
 use super::ends::{EndRange, Ends};
-use super::session::{SessionRule, beyond};
+use super::session::SessionRule;
 use super::slice::WindowSpec;
 use crate::error::Result;
 use crate::op::snapshot::{Reader, Writer};
@@ -130,12 +131,12 @@ impl SpilledWindows {
     pub(crate) fn keep_session(&mut self, coming: RowRef) -> bool {
         let AwayRule::Sessions { rule, earliest, .. } = &mut self.rule else { return false };
         let end = coming.time.saturating_add(rule.gap);
-        if coming.bound >= rule.closes(end) {
+        if !rule.closing().is_open(end, coming.bound) {
             self.undecided.push(coming.row);
             return false;
         }
         self.kept[coming.row] = true;
-        let acts = beyond(end, self.delay);
+        let acts = Closing::of_sessions(self.delay).at(end);
         *earliest = Some(earliest.map_or(acts, |known| known.min(acts)));
         true
     }
@@ -154,8 +155,8 @@ impl SpilledWindows {
     pub(crate) fn is_due(&self, watermark: i64) -> bool {
         let due = match &self.rule {
             AwayRule::Slices { spec, waiting, open, .. } => {
-                let fires = waiting.first().map(|end| end.saturating_add(self.delay));
-                let closes = open.first().map(|end| end.saturating_add(spec.lateness));
+                let fires = waiting.first().map(|end| Closing::of_windows(self.delay).at(end));
+                let closes = open.first().map(|end| spec.closing().at(end));
                 fires.into_iter().chain(closes).min()
             }
             AwayRule::Sessions { rule, earliest, .. } => earliest.map(|at| at.saturating_add(rule.gap / DEFERRED)),
@@ -168,8 +169,8 @@ impl SpilledWindows {
         let delay = self.delay;
         let AwayRule::Slices { spec, waiting, open, last } = &mut self.rule else { return };
         *last = EndRange::EMPTY;
-        for (ends, after) in [(waiting, delay), (open, spec.lateness)] {
-            while let Some(end) = ends.first().filter(|end| end.saturating_add(after) <= watermark) {
+        for (ends, closing) in [(waiting, Closing::of_windows(delay)), (open, spec.closing())] {
+            while let Some(end) = ends.first().filter(|end| !closing.is_open(*end, watermark)) {
                 ends.remove(end, spec.layout.step());
             }
         }

@@ -94,7 +94,7 @@ impl ReadStore {
     pub fn new_events(&mut self, batch: &RecordBatch) -> Result<Vec<bool>> {
         self.has_begun = true;
         let table = self.table(Kind::Event);
-        self.reached.entry(table).or_insert(RowPosition { next: 0, stream_time: None, topic_id: None });
+        self.reached.entry(table).or_default();
         let offsets = batch.column(column::OFFSET).as_primitive::<Int64Type>().values();
         let times = instants(batch.column(column::STREAM_TIME))?;
         let [origins, names] = [column::ORIGIN, column::PARTITION].map(|at| batch.column(at));
@@ -111,7 +111,7 @@ impl ReadStore {
                 let of_topic = self.earlier.get(&(text(origins, code.0), text(names, code.1))).copied();
                 let earlier = self.earlier.get(&key).copied();
                 let reached = self.reached.get(&key).copied().or(earlier);
-                let reached = reached.unwrap_or(RowPosition { next: 0, stream_time: None, topic_id: None });
+                let reached = reached.unwrap_or_default();
                 StoredPartition { earlier: [earlier, of_topic], reached }
             });
             let is_known = |known: &RowPosition| *offset < known.next && known.stream_time.is_none_or(|at| *time <= at);
@@ -131,7 +131,7 @@ impl ReadStore {
         self.has_begun = true;
         let table = self.table(kind);
         let until = self.earlier.get(&table).and_then(|earlier| earlier.stream_time);
-        let reached = self.reached.entry(table).or_insert(RowPosition { next: 0, stream_time: until, topic_id: None });
+        let reached = self.reached.entry(table).or_insert(RowPosition { stream_time: until, ..RowPosition::default() });
         let is_new = |at: i64| until.is_none_or(|until| at > until);
         for at in times.iter().filter(|at| **at <= latest) {
             reached.next += 1;
@@ -155,13 +155,13 @@ impl ReadStore {
         let table = self.table(kind);
         // A table without rows was read, too.
         let until = self.earlier.get(&table).and_then(|earlier| earlier.stream_time);
-        self.reached.entry(table.clone()).or_insert(RowPosition { next: 0, stream_time: until, topic_id: None });
+        self.reached.entry(table.clone()).or_insert(RowPosition { stream_time: until, ..RowPosition::default() });
         // Days that are gone have no rows.
         let is_day = |name: &str| name != WHOLE && parse_partition(name).is_none();
         let of_table = self.earlier.keys().filter(|(name, day)| *name == table.0 && is_day(day));
         let former: Vec<(String, String)> = of_table.cloned().collect();
         for key in former {
-            self.reached.insert(key, RowPosition { next: 0, stream_time: None, topic_id: None });
+            self.reached.insert(key, RowPosition::default());
         }
         let has_position = self.earlier.contains_key(&table);
         for (day, DayRows { all, passed }) in std::mem::take(&mut self.days) {
@@ -170,7 +170,7 @@ impl ReadStore {
             // Rows that were removed on other days hide none that were added.
             let added = if has_position { (passed - known).max(0).unsigned_abs() } else { 0 };
             self.late += added;
-            self.reached.insert(key, RowPosition { next: all, stream_time: None, topic_id: None });
+            self.reached.insert(key, RowPosition { next: all, ..RowPosition::default() });
         }
         self.has_begun = false;
         let reached = std::mem::take(&mut self.reached)

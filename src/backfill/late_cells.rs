@@ -18,7 +18,8 @@ use crate::kind::event::{column, instants};
 use crate::kind::late::LATE_FOR;
 use crate::kind::span::Span;
 use crate::op::window::BatchOutcome;
-use crate::op::window::metric::{Layout, Metric, Shape, WindowSpan};
+use crate::op::window::metric::{Metric, Shape, WindowSpan};
+use crate::op::window::shape::slice::WindowSpec;
 use crate::op::window::slots::Slots;
 use crate::op::window::spec::Spec;
 use crate::time::{EARLIEST, LATEST};
@@ -62,7 +63,6 @@ pub struct LateCells {
     leaves: Leaves,
     metrics: Vec<Metric>,
     out_of_orderness: i64,
-    /// The cells of each metric; empty for session metrics.
     cells: Vec<MetricCells>,
     sessions: Vec<SessionKeys>,
 }
@@ -71,6 +71,7 @@ pub struct LateCells {
 struct SessionKeys {
     /// The index of the metric.
     metric: usize,
+    gap: i64,
     keys: NamedKeys,
 }
 
@@ -87,39 +88,11 @@ pub struct NamedSession {
     pub origin: NameOrigin,
 }
 
-/// The windows of one metric, if they are not sessions, and its lateness (µs).
-#[derive(Clone, Copy)]
-struct WindowRule {
-    layout: Layout,
-    lateness: i64,
-}
-
-impl WindowRule {
-    fn of(metric: &Metric) -> Option<Self> {
-        metric.shape.layout().map(|layout| Self { layout, lateness: metric.lateness })
-    }
-
-    /// Returns the ends of the windows that contain an instant, in ascending order.
-    fn ends(self, time: i64) -> impl Iterator<Item = i64> {
-        let (span, step) = (self.layout.windows_of(time), self.layout.step());
-        let count = span.map_or(0, |span| (span.last_end - span.first_end) / step + 1);
-        let first = span.map_or(0, |span| span.first_end);
-        (0..count).map(move |at| first + at * step)
-    }
-
-    /// Whether a window ends at an instant between the first and the last end of the windows of a row.
-    fn is_end(self, end: i64, first: i64) -> bool {
-        (end - first) % self.layout.step() == 0
-    }
-
-    /// Whether the window that ends at `end` counts a row with this bound.
-    fn counts(self, end: i64, bound: i64) -> bool {
-        bound < end.saturating_add(self.lateness)
-    }
-}
-
-/// The cells of one metric.
+/// The cells of one metric whose windows are not sessions.
 struct MetricCells {
+    /// The index of the metric.
+    metric: usize,
+    windows: WindowSpec,
     slots: Slots,
     /// By window end and dimensions.
     cells: BTreeMap<i64, HashMap<String, NamedCell>>,
@@ -172,14 +145,26 @@ impl LateCells {
     /// Begins without cells; `out_of_orderness` is that of the live run (µs).
     pub fn new(spec: Spec, out_of_orderness: i64) -> Self {
         let Spec { leaves, metrics } = spec;
-        let cells = |metric: &Metric| MetricCells { slots: Slots::new(metric.call.create()), cells: BTreeMap::new() };
-        let cells = metrics.iter().map(cells).collect();
-        let sessions = metrics.iter().enumerate().filter_map(|(at, metric)| match metric.shape {
-            Shape::Session { gap } => Some(SessionKeys { metric: at, keys: NamedKeys::new(gap, metric.call.create()) }),
-            Shape::Sliding { .. } | Shape::Calendar(_) => None,
-        });
-        let sessions = sessions.collect();
+        let (mut cells, mut sessions) = (vec![], vec![]);
+        for (at, metric) in metrics.iter().enumerate() {
+            match (metric.shape, WindowSpec::of(metric)) {
+                (Shape::Session { gap }, _) => {
+                    sessions.push(SessionKeys { metric: at, gap, keys: NamedKeys::new(gap, metric.call.create()) });
+                }
+                (_, windows) => cells.extend(windows.map(|windows| MetricCells {
+                    metric: at,
+                    windows,
+                    slots: Slots::new(metric.call.create()),
+                    cells: BTreeMap::new(),
+                })),
+            }
+        }
         Self { leaves, metrics, out_of_orderness, cells, sessions }
+    }
+
+    /// Returns the cells of a metric, unless its windows are sessions.
+    fn cells_of(&mut self, name: &str) -> Option<&mut MetricCells> {
+        self.cells.iter_mut().find(|one| self.metrics[one.metric].name == name)
     }
 
     /// Whether there are no cells.
@@ -190,9 +175,8 @@ impl LateCells {
 
     /// Adds a cell, or raises its `late_until`. Cells of session metrics and of unknown ones are ignored.
     pub fn add(&mut self, cell: &LateCell) {
-        let at = self.metrics.iter().position(|metric| metric.name == *cell.key.metric);
-        let Some(at) = at.filter(|at| WindowRule::of(&self.metrics[*at]).is_some()) else { return };
-        let cells = self.cells[at].cells.entry(cell.key.end).or_default();
+        let Some(MetricCells { cells, .. }) = self.cells_of(&cell.key.metric) else { return };
+        let cells = cells.entry(cell.key.end).or_default();
         let known = cells.entry(cell.key.dimensions.clone()).or_insert(NamedCell { late_until: i64::MIN, slot: None });
         known.late_until = known.late_until.max(cell.late_until);
     }
@@ -208,11 +192,9 @@ impl LateCells {
     /// Raises the `late_until` of known cells to those of `stored`.
     pub fn raise(&mut self, stored: &[LateCell]) {
         for cell in stored {
-            let metrics = self.metrics.iter().zip(&mut self.cells);
-            for (_, cells) in metrics.filter(|(metric, _)| metric.name == *cell.key.metric) {
-                let known = cells.cells.get_mut(&cell.key.end).and_then(|cells| cells.get_mut(&cell.key.dimensions));
-                known.into_iter().for_each(|known| known.late_until = known.late_until.max(cell.late_until));
-            }
+            let known = self.cells_of(&cell.key.metric).and_then(|of_metric| of_metric.cells.get_mut(&cell.key.end));
+            let known = known.and_then(|cells| cells.get_mut(&cell.key.dimensions));
+            known.into_iter().for_each(|known| known.late_until = known.late_until.max(cell.late_until));
         }
     }
 
@@ -272,14 +254,16 @@ impl LateCells {
         let time = read.event_times[row];
         let key =
             |start, end| CellKey { end, start, metric: metric.name.as_str().into(), dimensions: read.dimensions(row) };
-        match (metric.shape, WindowRule::of(metric)) {
+        match (metric.shape, WindowSpec::of(metric)) {
             (_, Some(windows)) => {
                 let bound = read.stream_times[row].saturating_sub(self.out_of_orderness);
-                let is_closed = |end: &i64| !windows.counts(*end, bound);
+                let (layout, closing) = (windows.layout, windows.closing());
+                let Some(WindowSpan { first_end, last_end, .. }) = layout.windows_of(time) else { return vec![] };
                 // Without a closed window, the live run called it late because a partition was idle or new.
-                let is_late = windows.ends(time).any(|end| is_closed(&end));
-                let missed = windows.ends(time).filter(|end| !is_late || is_closed(end));
-                missed.map(|end| key(windows.layout.start_of(end), end)).collect()
+                let none_closed = closing.is_open(first_end, bound);
+                let ends = (0..).map(|at| first_end + at * layout.step()).take_while(|end| *end <= last_end);
+                let missed = ends.take_while(|end| none_closed || !closing.is_open(*end, bound));
+                missed.map(|end| key(layout.start_of(end), end)).collect()
             }
             (Shape::Session { gap }, _) => vec![key(time, time.saturating_add(gap).min(LATEST))],
             (Shape::Sliding { .. } | Shape::Calendar(_), None) => vec![],
@@ -293,14 +277,12 @@ impl LateCells {
         let mut span: Option<(i64, i64)> = None;
         let mut widen =
             |since: i64, until: i64| span = Some(span.map_or((since, until), |(a, b)| (a.min(since), b.max(until))));
-        for (metric, cells) in self.metrics.iter().zip(&self.cells) {
-            let Some(windows) = WindowRule::of(metric) else { continue };
-            let ends = cells.cells.first_key_value().zip(cells.cells.last_key_value());
+        for MetricCells { windows, cells, .. } in &self.cells {
+            let ends = cells.first_key_value().zip(cells.last_key_value());
             ends.into_iter().for_each(|((first, _), (last, _))| widen(windows.layout.start_of(*first), *last));
         }
-        for SessionKeys { metric, keys } in &self.sessions {
-            let Shape::Session { gap } = self.metrics[*metric].shape else { continue };
-            let around = around.saturating_add(gap);
+        for SessionKeys { gap, keys, .. } in &self.sessions {
+            let around = around.saturating_add(*gap);
             let times = keys.of_input();
             times.for_each(|time| {
                 widen(time.saturating_sub(around).max(EARLIEST), time.saturating_add(around).min(LATEST))
@@ -317,9 +299,9 @@ impl LateCells {
         if keep.contains(&true) {
             let batch = filter_record_batch(batch, &BooleanArray::from(keep))?;
             let leaves = LeafBatch::read(&self.leaves, &batch)?;
-            for (metric, cells) in self.metrics.iter().zip(&mut self.cells) {
-                let Some(windows) = WindowRule::of(metric).filter(|_| !cells.cells.is_empty()) else { continue };
-                cells.count(windows, &EventRows::new(metric, &batch, &leaves)?, self.out_of_orderness);
+            for cells in self.cells.iter_mut().filter(|cells| !cells.cells.is_empty()) {
+                let metric = &self.metrics[cells.metric];
+                cells.count(&EventRows::new(metric, &batch, &leaves)?, self.out_of_orderness);
                 cells.slots.flush(&arguments(metric, &leaves)?);
             }
         }
@@ -334,7 +316,8 @@ impl LateCells {
         let leaves = LeafBatch::read(&self.leaves, batch)?;
         let mut is_dead = vec![false; batch.num_rows()];
         outcome.dead.iter().for_each(|fault| is_dead[fault.row] = true);
-        for SessionKeys { metric: at, keys } in self.sessions.iter_mut().filter(|session| !session.keys.is_empty()) {
+        for SessionKeys { metric: at, keys, .. } in self.sessions.iter_mut().filter(|session| !session.keys.is_empty())
+        {
             let metric = &self.metrics[*at];
             let read = EventRows::new(metric, batch, &leaves)?;
             let mut is_late = vec![false; batch.num_rows()];
@@ -380,9 +363,8 @@ impl LateCells {
     /// Removes the names of all session metrics; returns the sessions that contain them.
     pub fn take_sessions(&mut self) -> Vec<NamedSession> {
         let mut taken = vec![];
-        for SessionKeys { metric, keys } in &mut self.sessions {
-            let Metric { name, shape: Shape::Session { gap }, .. } = &self.metrics[*metric] else { continue };
-            let name: Arc<str> = name.as_str().into();
+        for SessionKeys { metric, gap, keys } in &mut self.sessions {
+            let name: Arc<str> = self.metrics[*metric].name.as_str().into();
             for (dimensions, sessions) in keys.take() {
                 let key = |start: i64, end: i64| CellKey {
                     end: end.min(LATEST),
@@ -408,13 +390,9 @@ impl LateCells {
 
     /// Whether an instant is in the window of a cell.
     fn touches(&self, time: i64) -> bool {
-        let mut metrics = self.metrics.iter().zip(&self.cells).filter(|(_, cells)| !cells.cells.is_empty());
-        metrics.any(|(metric, cells)| {
-            WindowRule::of(metric).is_some_and(|windows| {
-                let span = windows.layout.windows_of(time);
-                span.is_some_and(|WindowSpan { first_end, last_end, .. }| {
-                    cells.cells.range(first_end..=last_end).any(|(end, _)| windows.is_end(*end, first_end))
-                })
+        self.cells.iter().filter(|metric| !metric.cells.is_empty()).any(|MetricCells { windows, cells, .. }| {
+            windows.layout.windows_of(time).is_some_and(|WindowSpan { first_end, last_end, .. }| {
+                cells.range(first_end..=last_end).any(|(end, _)| windows.layout.has_end(*end))
             })
         })
     }
@@ -423,20 +401,17 @@ impl LateCells {
     /// `None` if they count no row.
     pub fn take(&mut self, name: &str, end: i64) -> Vec<(LateCell, Option<CellContent>)> {
         let mut taken = vec![];
-        let metrics = self.metrics.iter().zip(&mut self.cells);
-        for (metric, cells) in metrics.filter(|(metric, _)| metric.name == name) {
-            let Some(windows) = WindowRule::of(metric) else { continue };
-            while let Some(first) = cells.cells.first_entry().filter(|first| *first.key() <= end) {
-                let (end, start) = (*first.key(), windows.layout.start_of(*first.key()));
-                for (dimensions, NamedCell { late_until, slot }) in first.remove() {
-                    let key = CellKey { end, start, metric: name.into(), dimensions };
-                    let content = slot.map(|slot| CellContent {
-                        value: cells.slots.result(slot, end - start),
-                        rows: i64::try_from(cells.slots.rows(slot)).unwrap_or(i64::MAX),
-                    });
-                    slot.into_iter().for_each(|slot| cells.slots.free(slot));
-                    taken.push((LateCell { key, late_until }, content));
-                }
+        let Some(MetricCells { windows, slots, cells, .. }) = self.cells_of(name) else { return taken };
+        while let Some(first) = cells.first_entry().filter(|first| *first.key() <= end) {
+            let (end, start) = (*first.key(), windows.layout.start_of(*first.key()));
+            for (dimensions, NamedCell { late_until, slot }) in first.remove() {
+                let key = CellKey { end, start, metric: name.into(), dimensions };
+                let content = slot.map(|slot| CellContent {
+                    value: slots.result(slot, end - start),
+                    rows: i64::try_from(slots.rows(slot)).unwrap_or(i64::MAX),
+                });
+                slot.into_iter().for_each(|slot| slots.free(slot));
+                taken.push((LateCell { key, late_until }, content));
             }
         }
         taken
@@ -454,7 +429,8 @@ fn arguments(metric: &Metric, leaves: &LeafBatch) -> Result<Vec<ArrayRef>> {
 
 impl MetricCells {
     /// Counts the rows in the slots of their cells.
-    fn count(&mut self, windows: WindowRule, rows: &EventRows<'_>, out_of_orderness: i64) {
+    fn count(&mut self, rows: &EventRows<'_>, out_of_orderness: i64) {
+        let windows = self.windows;
         for (row, time) in rows.event_times.iter().enumerate().filter(|(row, _)| rows.passes(*row)) {
             let stream_time = rows.stream_times[row];
             let bound = stream_time.saturating_sub(out_of_orderness);
@@ -462,10 +438,10 @@ impl MetricCells {
             let Some(WindowSpan { first_end, last_end, .. }) = windows.layout.windows_of(*time) else { continue };
             // A row may be in very many windows, of which few are named.
             let named = self.cells.range_mut(first_end..=last_end);
-            for (end, cells) in named.filter(|(end, _)| windows.is_end(**end, first_end)) {
+            for (end, cells) in named.filter(|(end, _)| windows.layout.has_end(**end)) {
                 let dimensions = dimensions.get_or_insert_with(|| rows.dimensions(row));
                 let Some(cell) = cells.get_mut(dimensions.as_str()) else { continue };
-                if windows.counts(*end, bound) || stream_time <= cell.late_until {
+                if windows.closing().is_open(*end, bound) || stream_time <= cell.late_until {
                     let slot = *cell.slot.get_or_insert_with(|| self.slots.claim());
                     self.slots.add(slot, row as u32);
                 }
@@ -485,5 +461,5 @@ fn slice_of(shape: Shape, time: i64) -> Option<Slice> {
 }
 
 #[cfg(test)]
-#[path = "late_tests.rs"]
+#[path = "late_cells_tests.rs"]
 pub(super) mod tests;
