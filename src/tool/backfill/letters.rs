@@ -400,11 +400,12 @@ impl Replay {
         let reasons = reasons.into_iter().filter(|(count, ..)| *count > 0);
         let reasons =
             Vec::from_iter(reasons.map(|(count, verbs, what)| format!("{} {what}", counted_letters(count, verbs))));
-        if !reasons.is_empty() {
-            line += &format!("; exit status 1, because {}", reasons.join(", "));
-            out.set_verdict(1);
+        if reasons.is_empty() {
+            return out.note(Note::Info(line));
         }
-        out.note(Note::Info(line));
+        line += &format!("; exit status 1, because {}", reasons.join(", "));
+        out.set_verdict(1);
+        out.note(Note::Warning(line));
     }
 }
 

@@ -126,8 +126,9 @@ fn stage_args(args: &ReplayArgs, both: &BothArgs) -> Result<StageArgs> {
     }
     stage.input.inputs = args.dead.iter().cloned().collect();
     stage.input.kind = Some(Kind::Dead.name().to_owned());
-    if records(args, both)?.is_some() {
-        // The flags determine how the records in the letters are read.
+    let (format, _) = stage.input.text.options(stage.input.input_format.as_deref())?;
+    if records(args, both)?.is_some() || format.is_some_and(|format| format.is_json) {
+        // The flags determine how the records in the letters are read; the format of the letters is detected.
         (stage.input.input_format, stage.input.text) = (None, TextArgs::default());
     }
     Ok(stage)
