@@ -74,7 +74,7 @@ pub(super) struct MappedChunk {
 
 /// Rows without stamps.
 pub(super) enum ChunkRows {
-    Events(MappedRows),
+    Events(Box<MappedRows>),
     /// Rows of another kind, which have no stamps.
     Others(RecordBatch),
 }
@@ -344,7 +344,7 @@ impl ChunkMapper {
         let (count, letters) = (self.rows(), if with_letters { self.letters.take()? } else { None });
         let rows = match self.others.as_mut().filter(|rows| !rows.is_empty()) {
             Some(rows) => ChunkRows::Others(rows.finish()?),
-            None => ChunkRows::Events(self.events.finish()?),
+            None => ChunkRows::Events(Box::new(self.events.finish()?)),
         };
         Ok(MappedChunk { rows, count, letters })
     }

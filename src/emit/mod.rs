@@ -468,7 +468,7 @@ impl RecordEmitter {
         match mapped.rows {
             ChunkRows::Others(batch) => self.stamp.send_rows(batch),
             ChunkRows::Events(rows) => {
-                if let Some(batch) = self.stamp.rows(rows, mapped.count)? {
+                if let Some(batch) = self.stamp.rows(*rows, mapped.count)? {
                     self.stamp.send_rows(self.form.written(batch)?);
                 }
             }
