@@ -451,3 +451,20 @@ fn a_rule_that_flaps_through_silent_years_is_evaluated_in_pieces_that_make_the_w
     assert!(all.is_sorted_by(|one, next| one.0 < next.0 && one.1 != next.1), "each second another state");
     assert_eq!(all.last().map(|last| last.0), Some(clock - SECOND));
 }
+
+/// The cost of a second is that of every group that fires, so a year of them would take minutes.
+#[test]
+fn what_repeats_costs_nothing_for_the_time_that_nobody_is_paged() {
+    let rule = "[[rule]]\nname = 'r'\naggregate = 'count(*)'\ncondition = 'lt'\nthreshold = 100\nwindow_seconds = 5\nrepeat = 60\n";
+    let mut engine = engine(rule);
+    let far = 40 * 366 * 86_400 * SECOND;
+    add(&mut engine, &[steady(0..30), vec![Event { time: far, stream_time: far, amount: 1, source: "web" }]].concat());
+    engine.begin(START);
+    let first = engine.advance(START + 20 * SECOND, START + 20 * SECOND);
+    assert_eq!(states(&first), [(5, AlertState::Firing, AlertReason::Condition, TransitionUse::Row)]);
+    let repeats = engine.advance(START + far, START + far);
+    let last = far / SECOND;
+    let at: Vec<i64> = states(&repeats).iter().map(|(at, ..)| *at).collect();
+    assert_eq!(at, [last - 300, last - 240, last - 180, last - 120, last - 60]);
+    assert!(repeats.iter().all(|one| one.purpose == TransitionUse::Repeat));
+}

@@ -93,3 +93,31 @@ fn stages_of_one_pipe_in_one_sqlite_file_commit_one_after_another() {
     drop(open);
     assert_eq!((count(&dir, "m.db", "raw_events"), count(&dir, "m.db", "dead_letters")), (3_000, 3_000));
 }
+
+/// The late rows of the last epoch were not stored, and the last stage of the pipe, whose status the shell takes, ended
+/// with 0.
+#[test]
+fn no_stage_ends_with_0_if_an_output_of_another_one_does_not_get_the_last_epoch() {
+    let dir = Dir::new("locked-pipe");
+    let last = event(0).replace("2026-01-01T00", "2026-01-01T05");
+    let events = (0..500).map(event).chain([last]).chain((500..600).map(event));
+    dir.write("a.jsonl", events.collect::<String>());
+    let words = |line: &str| line.split(' ').map(str::to_owned).collect::<Vec<_>>();
+    let window = "-q --size 10s --at-end fire --out-of-orderness 1s --late sqlite:late.db?wait=1s";
+    let stages = [
+        ("evt-ingest", words("-q --checkpoint state --dlq null: a.jsonl")),
+        ("evt-window", words(window)),
+        ("evt-sink", words("-q --to out.jsonl")),
+    ];
+    dir.shell("evt-window -q --size 10s a.jsonl --late sqlite:late.db --to null:").succeeds();
+    Connection::open(dir.path("late.db")).expect("a database").execute_batch("DELETE FROM late_events").expect("empty");
+    let lock = locked(&dir, "late.db");
+    let statuses = Pipe::start(&dir, &stages).wait();
+    assert!(statuses.iter().all(|status| *status != 0), "{statuses:?}: {}", said(&dir));
+    assert_eq!((statuses[1], statuses[2]), (75, 75), "{}", said(&dir));
+    assert!(said(&dir).contains("the next run commits it"), "{}", said(&dir));
+    drop(lock);
+    assert_eq!(count(&dir, "late.db", "late_events"), 0);
+    assert_eq!(Pipe::start(&dir, &stages).wait(), [0; 3], "{}", said(&dir));
+    assert_eq!(count(&dir, "late.db", "late_events"), 100);
+}

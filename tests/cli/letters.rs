@@ -113,3 +113,36 @@ fn a_json_array_behind_much_white_space_is_recognised() {
     let run = dir.shell("evt-ingest in.jsonl -q --time arrival --to null:").ends_with(65);
     assert!(run.stderr().contains("found a JSON array; --explode . reads its elements"), "{run}");
 }
+
+/// Two events without a readable time, as letters in `dead.jsonl`, and one with a time.
+fn untimed(name: &str) -> Dir {
+    let dir = Dir::new(name);
+    let event = |n: u32, time: &str| format!("{{\"server_timestamp\":\"{time}\",\"n\":{n}}}\n");
+    dir.write("in.jsonl", event(0, "2026-01-01T00:00:00Z") + &event(1, "bad") + &event(2, "worse"));
+    dir.shell("evt-ingest in.jsonl -q --to null: --dlq dead.jsonl").succeeds();
+    dir
+}
+
+/// The format of the letters is detected, whatever the format of the records in them.
+#[test]
+fn records_of_json_lines_in_letters_of_any_format_are_replayed() {
+    let dir = untimed("letters_json");
+    for name in ["dead.csv", "dead.parquet", "dead.jsonl"] {
+        if name != "dead.jsonl" {
+            dir.shell(&format!("evt-sink dead.jsonl -q --to {name}")).succeeds();
+        }
+        let patch = "set server_timestamp = '2026-01-02T00:00:00Z'";
+        let line = format!("evt-backfill -f jsonl --dead {name} --patch \"{patch}\" --ledger sqlite:{name}.db");
+        dir.shell(&format!("{line} --to {name}.replayed.jsonl --dlq null:")).succeeds();
+        let rows = dir.rows(&format!("{name}.replayed.jsonl"));
+        let numbers: Vec<_> = rows.iter().map(|row| row["properties"]["n"].clone()).collect();
+        assert_eq!(numbers, [json!(1), json!(2)], "{name}");
+    }
+}
+
+#[test]
+fn a_quiet_replay_says_why_it_does_not_end_with_0() {
+    let dir = untimed("letters_quiet");
+    let run = dir.shell("evt-backfill -q --dead dead.jsonl --ledger sqlite:l.db --to r.jsonl --dlq null:").ends_with(1);
+    assert!(run.stderr().trim_end().ends_with("exit status 1, because 2 letters are still faulty"), "{run}");
+}

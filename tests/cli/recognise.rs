@@ -1,7 +1,9 @@
 //! Inputs that evt does not read without a flag: each message names a command, and the command works.
 
-use crate::harness::Dir;
-use std::io::{BufRead, BufReader, Write};
+use crate::harness::{Dir, ended, eventually};
+use rustix::io::ioctl_fionread;
+use rustix::process::{Pid, Signal, kill_process};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Command, Stdio};
 
 const ROW: &str = "{\"t\":\"2026-01-01\",\"n\":1}\n";
@@ -315,5 +317,32 @@ fn a_pattern_reads_any_lines() {
     ] {
         let run = dir.run("evt-ingest", &["in.log", "-f", format]).ends_with(2);
         assert!(run.stderr().contains(said), "{run}");
+    }
+}
+
+/// No stage of evt wrote these bytes, which are too few to recognise a format.
+#[test]
+fn text_of_no_known_format_on_stdin_does_not_keep_a_tool_from_ending_at_the_first_signal() {
+    let dir = Dir::new("recognise_signal");
+    dir.write(
+        "rules.toml",
+        "[[rule]]\nname = \"r\"\naggregate = \"count(*)\"\ncondition = \"gt\"\nthreshold = 1\nwindow_seconds = 60\n",
+    );
+    let event = "{\"server_timestamp\":\"2026-01-01T00:00:00Z\"}\n";
+    let text = format!("Listening on port 80\n{}", event.repeat(8));
+    for (name, args) in
+        [("evt-view", vec![]), ("evt-sink", vec!["--to", "out.jsonl"]), ("evt-alert", vec!["--rules", "rules.toml"])]
+    {
+        let mut command = dir.command(name, &args);
+        command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
+        let mut child = command.spawn().expect("it starts");
+        let mut stdin = child.stdin.take().expect("a pipe");
+        stdin.write_all(text.as_bytes()).expect("it reads");
+        eventually("it has read the text", || ioctl_fionread(&stdin).is_ok_and(|left| left == 0));
+        kill_process(Pid::from_child(&child), Signal::TERM).expect("it runs");
+        assert_eq!(ended(name, &mut child), 143);
+        let mut said = String::new();
+        child.stderr.take().expect("a pipe").read_to_string(&mut said).expect("text");
+        assert!(said.contains(&format!("stopped before its format was known; {} bytes", text.len())), "{said}");
     }
 }
