@@ -382,7 +382,8 @@ fn a_run_that_fails_states_the_rows_of_a_pipe_that_are_lost_and_a_link_leads_to_
     let mut writer = File::options().read(true).write(true).open(dir.path("fifo")).expect("it exists");
     let mut command = dir.command("evt-alert", &args);
     let child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("it starts");
-    eventually("it has a state", || state::<i64>(&dir, "SELECT count(*) FROM rule_edits").is_some());
+    // A run that waits for the lock before its first row reads nothing.
+    eventually("it has stored its state", || state::<i64>(&dir, "SELECT count(*) FROM engine") == Some(1));
     let second = "evt-alert --once --rules rules.json --state link.db -f jsonl /dev/null";
     let refused = dir.shell(second).ends_with(75);
     assert!(refused.stderr().contains("link.db: another evt-alert uses this state"), "{refused}");
