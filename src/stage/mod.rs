@@ -401,14 +401,17 @@ impl Stage {
     /// Ends the stage once the last stage of the pipe has completed the last epoch. Errors: exit status 75 if that
     /// stage ends before.
     fn await_epoch(&mut self) -> Result<StepResult> {
-        let Phase::Ending(Ending { end, counts, wait }) = &self.phase else {
+        let Phase::Ending(Ending { end, counts, .. }) = &self.phase else {
             return Err(Error::broken("a stage ends without an epoch"));
         };
         let (end, counts) = (*end, *counts);
-        let is_over = epochs::is_over(wait);
-        self.watch_epochs(is_over)?;
+        let gives_up = |stage: &Self| match (&stage.phase, &stage.epochs) {
+            (Phase::Ending(Ending { wait, .. }), Some(epochs)) => epochs.gives_up(wait),
+            _ => false,
+        };
+        self.watch_epochs(gives_up(self))?;
         match &self.epochs {
-            Some(epochs) if !epochs.has_ended() && !epochs.is_committing() && is_over => Err(epochs.abandoned()),
+            Some(epochs) if !epochs.has_ended() && !epochs.is_committing() && gives_up(self) => Err(epochs.abandoned()),
             Some(epochs) if !epochs.has_ended() => Ok(StepResult::Waiting(epochs.watch_interval())),
             _ => self.close(end, counts),
         }

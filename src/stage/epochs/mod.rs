@@ -346,6 +346,17 @@ impl Epochs {
         self.is_settled() && self.later.is_none()
     }
 
+    /// Whether this stage, which has waited since the end of its input, stops waiting for others to complete or commit
+    /// the last epoch. It waits for their commits from its own commit on.
+    pub fn gives_up(&self, wait: &Wait) -> bool {
+        match &self.later {
+            Some(later) if self.is_settled() => {
+                wait.is_over() || self.run.clock.monotonic().saturating_sub(later.start) >= ENDING_MAX
+            }
+            _ => is_over(wait),
+        }
+    }
+
     /// Returns the words for a neighbour in the pipe that has ended; `None` if none has. The stage before this one ends
     /// before it only if it was killed or has failed.
     fn lost_neighbour(&self) -> Option<&'static str> {
@@ -553,8 +564,8 @@ impl Epochs {
     }
 }
 
-/// Whether a stage stops waiting for other stages to complete or commit the last epoch.
-pub fn is_over(wait: &Wait) -> bool {
+/// Whether a stage stops waiting for other stages to complete an epoch.
+fn is_over(wait: &Wait) -> bool {
     wait.is_over() || wait.idle() >= ENDING_MAX
 }
 
