@@ -147,15 +147,15 @@ impl<'a> Chunk<'a> {
 }
 
 impl ChunkMapper {
-    /// Creates a mapper. `stage` and `host` are named in letters. Errors: exit status 2, as [`Mapper::new`].
-    pub(super) fn new(options: mapping::Options, limits: RecordLimits, (stage, host): (&str, &str)) -> Result<Self> {
+    /// Creates a mapper, which adds letters to `letters`. Errors: exit status 2, as [`Mapper::new`].
+    pub(super) fn new(options: mapping::Options, limits: RecordLimits, letters: Letters) -> Result<Self> {
         Ok(Self {
             time: options.time.field().to_owned(),
             events: Mapper::new(options)?,
             others: None,
             limits,
             has_rows_of_evt: false,
-            letters: Letters::new(stage, host),
+            letters,
             counts: Counts::default(),
             last_fault: None,
         })

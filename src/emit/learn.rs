@@ -150,6 +150,7 @@ impl FirstObject {
 mod tests {
     use super::*;
     use crate::emit::chunk::{ChunkRecord, ChunkRows, RecordLimits};
+    use crate::emit::letters::Letters;
     use crate::error::ErrorKind;
     use crate::mapping::{self, FutureVerdict, RecordMeta};
 
@@ -158,7 +159,7 @@ mod tests {
 
     fn mapper() -> ChunkMapper {
         let limits = RecordLimits { record_max: 1 << 20, line_max: 1 << 22 };
-        ChunkMapper::new(mapping::Options::default(), limits, ("evt", "host")).unwrap()
+        ChunkMapper::new(mapping::Options::default(), limits, Letters::new("evt", "host")).unwrap()
     }
 
     #[test]

@@ -47,7 +47,7 @@ use batches::StampedBatches;
 use chunk::{Chunk, ChunkMapper, ChunkRecord, ChunkRows, Pause, RecordLimits};
 use control_line::ControlLine;
 use learn::RowForm;
-use letters::{held_records, too_large};
+use letters::{Letters, held_records, too_large};
 use stamp::Released;
 use std::ops::Range;
 use std::rc::Rc;
@@ -99,7 +99,7 @@ impl RecordEmitter {
             form,
             declared: None,
             maps_partition: mapping.maps_partition(),
-            mapper: ChunkMapper::new(mapping, limits, (run.console.tool(), &Run::host()))?,
+            mapper: ChunkMapper::new(mapping, limits, Letters::new(run.console.tool(), &Run::host()))?,
             partition: None,
             stamp,
             batches: StampedBatches::default(),

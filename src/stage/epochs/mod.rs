@@ -42,8 +42,8 @@ const SLOW: Duration = Duration::from_secs(30);
 const SLOW_OUTPUT: Duration = Duration::from_secs(10);
 /// Time after the stop timeout in which an output can still report its own error.
 const FAILING: Duration = Duration::from_millis(700);
-/// Time after which a stage stops waiting for a later stage that neither completes the last epoch nor fails. Such a
-/// stage was killed behind tee, or the reader is a program that is not a stage.
+/// Time after which a stage stops waiting for another one that neither completes or commits the last epoch nor fails.
+/// Such a stage was killed behind tee, or the reader is a program that is not a stage.
 const ENDING_MAX: Duration = Duration::from_secs(600);
 /// How long the first stage waits for the outputs of later stages before it ends the next epoch. After that time, a
 /// later stage whose outputs have not committed the previous epoch waits at the barrier.
