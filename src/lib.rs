@@ -14,9 +14,10 @@
 //!   [`source`], [`spool`] → [`uri`] → [`checkpoint`] → [`run`] → [`notify`] → [`client`], [`clock`], [`console`],
 //!   [`metrics`], [`registry`], [`s3`], [`secret`], [`service`], [`stop`], [`storage`],
 //!   [`store`], [`thread`]
-//! - these, below them, do none and read no clock: [`backfill`] → [`alert`], [`chart`], [`expr`],
+//! - these, below them, do none and read no clock (`format` decodes files that its caller opened):
+//!   [`backfill`] → [`alert`], [`chart`], [`expr`],
 //!   [`format`](mod@format), [`frame`], [`generate`], [`mapping`], [`op`], [`reconcile`], [`replay`], [`schema`],
-//!   [`view`] → [`avro`] → [`counts`], [`error`], [`json`], [`kind`], [`parse`], [`ratio`], [`time`]
+//!   [`view`] → [`avro`] → [`counts`], [`error`], [`json`], [`kind`], [`parse`], [`decompression`], [`time`]
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 
@@ -30,6 +31,7 @@ pub mod client;
 pub mod clock;
 pub mod console;
 pub mod counts;
+pub mod decompression;
 pub mod emit;
 pub mod error;
 pub mod expr;
@@ -49,7 +51,6 @@ pub mod notify;
 pub mod op;
 pub mod output;
 pub mod parse;
-pub mod ratio;
 pub mod reconcile;
 pub mod registry;
 pub mod replay;

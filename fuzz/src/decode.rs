@@ -1,9 +1,9 @@
 //! Containers: rows or an error, never a panic, through the one function that opens them.
 
+use evt::decompression::RATIO_MAX;
 use evt::error::guarded;
 use evt::format::{Body, InputForm, Limits, Rows, to_read};
 use evt::json::scan::is_json;
-use evt::ratio::RATIO_MAX;
 use std::fs::File;
 use std::io::{Seek, Write};
 

@@ -3,8 +3,9 @@
 //! the records before.
 //!
 //! A mapper knows no clock, no partition but that of the chunk, and no position. What the first records of a run decide
-//! for all (the kind of the rows, whether records have times) it is told or has seen before it maps whole chunks. It
-//! stops where the records before a record decide about it ([`Pause`]).
+//! for all (the kind of the rows, whether records have times) it is told or has seen before it maps whole chunks, so a
+//! second mapper must be given it: `others`, `has_rows_of_evt` and the `RecordTimes` of `events`. It stops where the
+//! records before a record decide about it ([`Pause`]).
 
 use super::letters::{Dead, Letters, no_time, too_large};
 use crate::counts::Counts;

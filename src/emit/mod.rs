@@ -14,8 +14,8 @@
 //!
 //! - `chunk.rs`: chunks, and what maps them; `letters.rs`: dead letters.
 //! - `stamp.rs`: what is done in the order of the records, after they are mapped; `queue.rs`: the items that the source
-//!   gives to the stage; `ruled.rs`: `--let` and `--where`; `read.rs`: how far each input is read, for a run that
-//!   continues.
+//!   gives to the stage; `ruled.rs`: `--let` and `--where`; `read_positions.rs`: how far each input is read, for a
+//!   run that continues.
 //! - `learn.rs`: the kind and the columns of the rows, which the first record decides; `flags/`: flags that are
 //!   missing, or have no effect.
 //! - `batches.rs`: rows with stamps; `control_line.rs`: control messages in text.
@@ -27,7 +27,7 @@ mod flags;
 mod learn;
 mod letters;
 mod queue;
-mod read;
+mod read_positions;
 mod ruled;
 mod stamp;
 

@@ -5,7 +5,7 @@
 use super::flags::FlagChecks;
 use super::letters::{Dead, Letters};
 use super::queue::{ByteProgress, Item, ItemQueue};
-use super::read::ReadPositions;
+use super::read_positions::ReadPositions;
 use super::ruled::Outcomes;
 use crate::counts::Counts;
 use crate::error::Result;

@@ -7,10 +7,10 @@
 use super::container::{opened, with_types};
 use super::definition::{Encoder, Format, InputForm, Limits, Opened};
 use super::typed::encoder;
+use crate::decompression::Ratio;
 use crate::error::guarded;
 use crate::error::{Error, Result};
 use crate::frame::{check_batch, read_schema};
-use crate::ratio::Ratio;
 use arrow::array::{Array, RecordBatch};
 use arrow::buffer::{Buffer, MutableBuffer};
 use arrow::compute::concat_batches;

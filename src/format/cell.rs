@@ -73,12 +73,12 @@ pub struct Column<'a> {
 impl<'a> Column<'a> {
     /// Prepares the values of `array`; `field` says whether binary is uuids, or values of [`Physical`].
     pub fn new(field: &Field, array: &'a dyn Array, form: CellForm) -> Self {
-        Self { nulls: array.logical_nulls(), write: writer(field, array, form) }
+        Self { nulls: nulls(array), write: writer(field, array, form) }
     }
 
     /// Creates a column written by `write`, null where `array` is.
     pub fn with(array: &'a dyn Array, write: impl FnMut(usize, &mut String) + 'a) -> Self {
-        Self { nulls: array.logical_nulls(), write: Box::new(write) }
+        Self { nulls: nulls(array), write: Box::new(write) }
     }
 
     /// Whether the value is null.
@@ -97,6 +97,11 @@ impl<'a> Column<'a> {
     fn write_or_null(&mut self, row: usize, out: &mut String) {
         if self.is_null(row) { out.push_str("null") } else { self.write(row, out) }
     }
+}
+
+/// Returns which values are null, if any are.
+fn nulls(array: &dyn Array) -> Option<NullBuffer> {
+    array.logical_nulls().filter(|nulls| nulls.null_count() > 0)
 }
 
 fn writer<'a>(field: &Field, array: &'a dyn Array, form: CellForm) -> Writer<'a> {

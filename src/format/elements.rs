@@ -168,7 +168,12 @@ impl Elements {
                 self.expect = Expect::Value;
                 Some(p + 1)
             }
-            (Expect::FirstKey, b'}') | (Expect::FirstItem, b']') => self.close(input, p, records),
+            (Expect::FirstItem, b']') => {
+                // An array before the last name of the path that is empty has no array of elements to be missed.
+                self.document.has_array = true;
+                self.close(input, p, records)
+            }
+            (Expect::FirstKey, b'}') => self.close(input, p, records),
             (Expect::Next, b'}') if matches!(self.stack.last(), Some(Container::Object(_))) => {
                 self.close(input, p, records)
             }

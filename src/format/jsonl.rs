@@ -28,7 +28,7 @@ pub const FORMAT: Format = Format {
         Some(path) => Box::new(Elements::new(path.clone())),
         None => Box::new(Lines::default()),
     }),
-    output: Some(|_, _| Ok(Box::new(Writer::default()))),
+    output: Some(|_, _| Ok(Box::new(Writer))),
     appendable: true,
     is_json: true,
     notes: Some(NoteFormat::Json),
@@ -330,20 +330,20 @@ pub fn rows_to_json(batch: &RecordBatch, first: u64, max: usize, out: &mut Recor
 }
 
 /// Writes batches as JSON lines.
-#[derive(Default)]
-pub struct Writer {
-    line: String,
-}
+pub struct Writer;
 
 impl Encoder for Writer {
     fn encode(&mut self, batch: &RecordBatch, out: &mut Vec<u8>) -> Result<()> {
         let mut objects = Objects::try_new(batch)?;
+        // Rows are appended to the caller's bytes as text, so that they are not copied.
+        let before = std::mem::take(out);
+        let mut text =
+            String::from_utf8(before).map_err(|_| Error::broken("jsonl").because("bytes before the rows"))?;
         for row in 0..batch.num_rows() {
-            self.line.clear();
-            objects.write(row, &mut self.line);
-            self.line.push('\n');
-            out.extend_from_slice(self.line.as_bytes());
+            objects.write(row, &mut text);
+            text.push('\n');
         }
+        *out = text.into_bytes();
         Ok(())
     }
 

@@ -1,4 +1,5 @@
-//! Formats: bytes ↔ rows. No I/O; a fault belongs to a record, never to a batch.
+//! Formats: bytes ↔ rows. They open no file, but decode the file of a container that their caller opened. A fault
+//! belongs to a record, never to a batch.
 //!
 //! Input becomes *records* ([`Records`]): the raw bytes for dead letters, and JSON object text for the mapping
 //! ([`crate::mapping`]). Text formats are split from a stream of bytes by a [`Splitter`]. Container formats (Avro,
@@ -14,7 +15,7 @@
 //!
 //! - `definition.rs`: the interface of a format; `record.rs`: records and splitters.
 //! - `jsonl.rs`, `csv.rs` with `csv_header.rs` and `csv_writer.rs`, `raw.rs`, `table.rs`, `svg.rs`: text formats;
-//!   `clf.rs`, `logfmt.rs`, `syslog.rs`, `pattern.rs`: those whose lines `lines.rs` splits; `recognise.rs` names the
+//!   `clf.rs`, `logfmt.rs`, `syslog.rs`, `pattern.rs`: those whose lines `lines.rs` splits; `refusal.rs` names the
 //!   command for inputs that need a flag.
 //! - `elements.rs`: elements of arrays in JSON documents (`--explode`).
 //! - `frames.rs`: frames, which [`crate::frame`] reads and writes.
@@ -51,8 +52,8 @@ pub mod pattern;
 pub mod physical;
 pub mod properties;
 pub mod raw;
-pub mod recognise;
 mod record;
+pub mod refusal;
 pub mod row;
 pub mod svg;
 pub mod syslog;

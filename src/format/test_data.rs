@@ -63,7 +63,7 @@ pub fn spool(bytes: &[u8]) -> File {
 }
 
 /// Bounds that no test reaches by accident.
-pub const LIMITS: Limits = Limits { ratio: crate::ratio::RATIO_MAX, text: 4 << 20 };
+pub const LIMITS: Limits = Limits { ratio: crate::decompression::RATIO_MAX, text: 4 << 20 };
 
 /// Opens a container.
 pub fn open(format: &Format, bytes: &[u8]) -> Result<Opened> {

@@ -4,8 +4,8 @@
 //! Zeros after the last gzip member are padding, as tapes and block devices leave it. A decompression bomb is stopped
 //! once more than 100 MiB came out and the ratio exceeds the bound.
 
+use crate::decompression::check;
 use crate::error::{Error, Result};
-use crate::ratio::check;
 use flate2::bufread::GzDecoder;
 use std::io::{self, BufRead, BufReader, Read};
 
@@ -190,8 +190,8 @@ impl<R: Read> Unpacked<R> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::decompression::{ANY_RATIO_BYTES, RATIO_MAX};
     use crate::format::test_data::gzip;
-    use crate::ratio::{ANY_RATIO_BYTES, RATIO_MAX};
 
     fn unpack(packed: &[u8], ratio_max: u64) -> Result<Vec<u8>> {
         let mut unpacked = Unpacked::new(packed, ratio_max);

@@ -4,9 +4,9 @@ use super::control::{Control, End};
 use super::message::{BODY_MAX, HEADER_MAX, MARK};
 use super::schema::read_schema;
 use crate::counts::counted;
+use crate::decompression::{RATIO_MAX, Ratio};
 use crate::error::{Error, Result};
 use crate::kind::{VERSION, VERSION_KEY};
-use crate::ratio::{RATIO_MAX, Ratio};
 use arrow::array::{ArrayRef, RecordBatch};
 use arrow::buffer::{Buffer, MutableBuffer};
 use arrow::datatypes::SchemaRef;
@@ -154,7 +154,10 @@ impl Decoder {
         match (&self.part, self.end) {
             (NextPart::Done, Some(end)) => Ok(Finish::Ended(end)),
             (NextPart::Done, None) => Ok(Finish::Foreign),
-            _ if self.byte == 0 => Err(Error::corrupt("torn stream: expected a schema, found no data")),
+            // A tool that failed before its first frame and text without a line look alike.
+            _ if self.byte == 0 => Err(Error::corrupt(
+                "torn stream: expected a schema, found no data; if its writer did not fail, -f jsonl reads it as empty text",
+            )),
             _ => Err(Error::corrupt(format!("torn stream: it stops at {} without evt.end", self.position()))),
         }
     }

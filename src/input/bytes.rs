@@ -4,7 +4,7 @@ use super::content::digest::{ContentDigest, FileContent};
 use crate::emit::ByteProgress;
 use crate::error::{Error, Result};
 use crate::format::TextDecoder;
-use crate::format::recognise::{LOOK, begins_with_object};
+use crate::format::refusal::{LOOK, begins_with_object};
 use crate::format::unpack::Unpacked;
 use crate::run::Run;
 use crate::run::io::ByteStream;
@@ -22,7 +22,7 @@ use std::time::Duration;
 
 /// The result of a read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Chunk {
+pub enum ReadOutcome {
     /// This many bytes were read.
     Bytes(usize),
     /// Nothing arrived within the timeout.
@@ -264,31 +264,31 @@ impl Bytes {
 
     /// Reads the first decompressed bytes, which determine the format; [`Bytes::read`] returns them again. Returns
     /// `Bytes` once all 8 have been read, or `End` if the input is shorter.
-    pub fn read_head(&mut self, timeout: Option<Duration>) -> Result<Chunk> {
+    pub fn read_head(&mut self, timeout: Option<Duration>) -> Result<ReadOutcome> {
         while self.front.len() < HEAD {
             let mut rest = [0; HEAD];
             match self.read_on(&mut rest[..HEAD - self.front.len()], timeout)? {
-                Chunk::Bytes(count) => self.front.extend(&rest[..count]),
+                ReadOutcome::Bytes(count) => self.front.extend(&rest[..count]),
                 other => return Ok(other),
             }
         }
-        Ok(Chunk::Bytes(HEAD))
+        Ok(ReadOutcome::Bytes(HEAD))
     }
 
     /// Reads on until the bytes read so far are enough to recognise text: [`LOOK`] bytes, or a first line that is an
     /// object. [`Bytes::read`] returns them again. Returns `End` if the input is shorter.
-    pub fn read_start(&mut self, timeout: Option<Duration>) -> Result<Chunk> {
+    pub fn read_start(&mut self, timeout: Option<Duration>) -> Result<ReadOutcome> {
         let mut rest = vec![0; LOOK];
         while self.front.len() < LOOK && !begins_with_object(&self.front) {
             match self.read_on(&mut rest[self.front.len()..], timeout)? {
-                Chunk::Bytes(count) => {
+                ReadOutcome::Bytes(count) => {
                     let start = self.front.len();
                     self.front.extend(&rest[start..start + count]);
                 }
                 other => return Ok(other),
             }
         }
-        Ok(Chunk::Bytes(self.front.len()))
+        Ok(ReadOutcome::Bytes(self.front.len()))
     }
 
     /// Returns the bytes that [`Bytes::read_head`] has read.
@@ -309,10 +309,10 @@ impl Bytes {
         let mut buffer = vec![0; 256 << 10];
         loop {
             match self.read(&mut buffer, None)? {
-                Chunk::Bytes(count) => spool.write_all(&buffer[..count]).map_err(failed)?,
-                Chunk::Idle => {}
-                Chunk::End => break,
-                Chunk::Stopped => {
+                ReadOutcome::Bytes(count) => spool.write_all(&buffer[..count]).map_err(failed)?,
+                ReadOutcome::Idle => {}
+                ReadOutcome::End => break,
+                ReadOutcome::Stopped => {
                     return Err(Error::corrupt("stopped before the input was complete").at(self.name.clone()));
                 }
             }
@@ -322,42 +322,47 @@ impl Bytes {
     }
 
     /// Reads into `buffer`; waits at most `timeout`, without limit if it is `None` or the input is compressed.
-    pub fn read(&mut self, buffer: &mut [u8], timeout: Option<Duration>) -> Result<Chunk> {
+    pub fn read(&mut self, buffer: &mut [u8], timeout: Option<Duration>) -> Result<ReadOutcome> {
         if !self.front.is_empty() {
             let count = self.front.len().min(buffer.len());
             buffer[..count].copy_from_slice(&self.front[..count]);
             self.front.drain(..count);
-            return Ok(Chunk::Bytes(count));
+            return Ok(ReadOutcome::Bytes(count));
         }
         self.read_on(buffer, timeout)
     }
 
-    fn read_on(&mut self, buffer: &mut [u8], timeout: Option<Duration>) -> Result<Chunk> {
+    fn read_on(&mut self, buffer: &mut [u8], timeout: Option<Duration>) -> Result<ReadOutcome> {
         let Some(mut decoder) = self.decoder.take() else { return self.read_unpacked(buffer, timeout) };
         let read = self.read_decoded(&mut decoder, buffer, timeout);
         self.decoder = Some(decoder);
         read
     }
 
-    fn read_decoded(&mut self, decoder: &mut TextDecoder, out: &mut [u8], timeout: Option<Duration>) -> Result<Chunk> {
+    fn read_decoded(
+        &mut self,
+        decoder: &mut TextDecoder,
+        out: &mut [u8],
+        timeout: Option<Duration>,
+    ) -> Result<ReadOutcome> {
         let mut bytes = vec![0; DECODED.min(out.len().max(HEAD))];
         loop {
             let count = decoder.pull(out);
             if count > 0 {
-                return Ok(Chunk::Bytes(count));
+                return Ok(ReadOutcome::Bytes(count));
             }
             if decoder.has_ended() {
-                return Ok(Chunk::End);
+                return Ok(ReadOutcome::End);
             }
             match self.read_unpacked(&mut bytes, timeout)? {
-                Chunk::Bytes(count) => decoder.push(&bytes[..count]),
-                Chunk::End => decoder.push(&[]),
+                ReadOutcome::Bytes(count) => decoder.push(&bytes[..count]),
+                ReadOutcome::End => decoder.push(&[]),
                 other => return Ok(other),
             }
         }
     }
 
-    fn read_unpacked(&mut self, buffer: &mut [u8], timeout: Option<Duration>) -> Result<Chunk> {
+    fn read_unpacked(&mut self, buffer: &mut [u8], timeout: Option<Duration>) -> Result<ReadOutcome> {
         {
             let mut state = self.wire.0.borrow_mut();
             // A decompressor cannot continue after a read that fails inside a block.
@@ -369,11 +374,11 @@ impl Bytes {
             digest.push(&buffer[..*count]);
         }
         match (self.wire.0.borrow().woken.get(), result) {
-            (Woken::Stopped, _) => Ok(Chunk::Stopped),
-            (Woken::Timeout, Err(_)) => Ok(Chunk::Idle),
+            (Woken::Stopped, _) => Ok(ReadOutcome::Stopped),
+            (Woken::Timeout, Err(_)) => Ok(ReadOutcome::Idle),
             (_, Ok(0)) if self.is_cut_short() => Err(Error::corrupt("truncated compressed data").at(self.name.clone())),
-            (_, Ok(0)) => Ok(Chunk::End),
-            (_, Ok(count)) => Ok(Chunk::Bytes(count)),
+            (_, Ok(0)) => Ok(ReadOutcome::End),
+            (_, Ok(count)) => Ok(ReadOutcome::Bytes(count)),
             (_, Err(error)) => Err(error.at(self.name.clone())),
         }
     }

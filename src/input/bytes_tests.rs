@@ -1,6 +1,6 @@
 //! Tests of the bytes of an input: every way in which they arrive gives the same content.
 
-use super::bytes::{Bytes, Chunk};
+use super::bytes::{Bytes, ReadOutcome};
 use super::test_data::{Part, Script};
 use crate::clock::Clock;
 use crate::error::{ErrorKind, Result};
@@ -25,10 +25,10 @@ fn read_all(bytes: &mut Bytes, buffers: &[usize]) -> Result<Vec<u8>> {
     for length in buffers.iter().cycle() {
         let mut buffer = vec![0; *length];
         match bytes.read(&mut buffer, Some(Duration::ZERO))? {
-            Chunk::Bytes(count) => read.extend(&buffer[..count]),
-            Chunk::Idle => {}
+            ReadOutcome::Bytes(count) => read.extend(&buffer[..count]),
+            ReadOutcome::Idle => {}
             other => {
-                assert_eq!(other, Chunk::End);
+                assert_eq!(other, ReadOutcome::End);
                 break;
             }
         }
@@ -39,15 +39,15 @@ fn read_all(bytes: &mut Bytes, buffers: &[usize]) -> Result<Vec<u8>> {
 /// Reads until the input is idle.
 fn read_now(bytes: &mut Bytes) -> Vec<u8> {
     let (mut read, mut buffer) = (vec![], [0; 100]);
-    while let Chunk::Bytes(count) = bytes.read(&mut buffer, Some(Duration::ZERO)).unwrap() {
+    while let ReadOutcome::Bytes(count) = bytes.read(&mut buffer, Some(Duration::ZERO)).unwrap() {
         read.extend(&buffer[..count]);
     }
     read
 }
 
 /// Looks at the start of an input, which it may read in several steps.
-fn look(bytes: &mut Bytes, read: impl Fn(&mut Bytes, Option<Duration>) -> Result<Chunk>) {
-    while read(bytes, Some(Duration::ZERO)).unwrap() == Chunk::Idle {}
+fn look(bytes: &mut Bytes, read: impl Fn(&mut Bytes, Option<Duration>) -> Result<ReadOutcome>) {
+    while read(bytes, Some(Duration::ZERO)).unwrap() == ReadOutcome::Idle {}
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -145,7 +145,7 @@ fn a_signal_stops_the_reading_of_an_input_that_heeds_it() {
         assert_eq!(read_now(&mut bytes), b"some ");
         run.stop.raise(15);
         let next = bytes.read(&mut buffer, None).unwrap();
-        assert_eq!(next, if stops { Chunk::Stopped } else { Chunk::Bytes(4) });
+        assert_eq!(next, if stops { ReadOutcome::Stopped } else { ReadOutcome::Bytes(4) });
     }
 }
 

@@ -1,7 +1,7 @@
 //! Frames from a file or a pipe: rows with their stamps, and control messages about their partitions. The input reads
 //! rows of other programs as text.
 
-use super::bytes::{Bytes, Chunk};
+use super::bytes::{Bytes, ReadOutcome};
 use super::{EndProof, Input, InputEnd, Step};
 use crate::checkpoint::header::CHECKPOINT_KEY;
 use crate::emit::{ByteProgress, RecordEmitter};
@@ -51,14 +51,14 @@ impl FrameReader {
             let read = self.bytes.read(self.decoder.space(), timeout)?;
             let at = |error: Error| error.at(self.bytes.name());
             match read {
-                Chunk::Bytes(count) => {
+                ReadOutcome::Bytes(count) => {
                     if let Some(frame) = self.decoder.filled(count).map_err(at)? {
                         return Ok(Framed::Frame(frame));
                     }
                 }
-                Chunk::Idle => return Ok(Framed::Idle),
-                Chunk::End => return self.decoder.finish().map(Framed::End).map_err(at),
-                Chunk::Stopped => return Ok(Framed::Stopped),
+                ReadOutcome::Idle => return Ok(Framed::Idle),
+                ReadOutcome::End => return self.decoder.finish().map(Framed::End).map_err(at),
+                ReadOutcome::Stopped => return Ok(Framed::Stopped),
             }
         }
     }

@@ -1,6 +1,6 @@
 //! A file or a pipe whose format is not known yet: reads its first bytes, and opens the input of their format.
 
-use super::bytes::{Bytes, Chunk};
+use super::bytes::{Bytes, ReadOutcome};
 use super::container::{RowInput, take_schema};
 use super::follow::resume::{ResumedFile, Resumption, resume};
 use super::follow::watch::{POLL_INTERVAL, Watch};
@@ -12,7 +12,7 @@ use super::{EndProof, Input, InputEnd, Step};
 use crate::counts::counted;
 use crate::emit::RecordEmitter;
 use crate::error::{Error, Result};
-use crate::format::recognise::{Head, has_json_lines};
+use crate::format::refusal::{Head, has_json_lines};
 use crate::format::{self, Format, InputForm, Limits, TextOptions, jsonl};
 use crate::frame::EndReason;
 use crate::run::Run;
@@ -192,10 +192,10 @@ impl UnopenedInput {
 
     /// Reads the first lines of text whose format no flag names. Does nothing for a followed file, whose name
     /// determines the format. Errors: exit status 2 if the text needs another format or another command.
-    fn recognise(&mut self, format: &Format) -> Result<Chunk> {
-        let ByteSource::Bytes(bytes) = &mut self.from else { return Ok(Chunk::End) };
+    fn refuse_unreadable(&mut self, format: &Format) -> Result<ReadOutcome> {
+        let ByteSource::Bytes(bytes) = &mut self.from else { return Ok(ReadOutcome::End) };
         let read = bytes.read_start(Some(Duration::ZERO))?;
-        if matches!(read, Chunk::Bytes(_) | Chunk::End) {
+        if matches!(read, ReadOutcome::Bytes(_) | ReadOutcome::End) {
             let file = Some(self.name.as_str()).filter(|name| *name != "-");
             let head = Head { bytes: bytes.head(), file, tool: self.run.console.tool() };
             if let Some(refusal) = head.refusal(format.is_json) {
@@ -281,11 +281,12 @@ impl Input for UnopenedInput {
         }
         let (options, grows) = (self.options.clone(), matches!(self.from, ByteSource::Watched(_)));
         let Some(bytes) = self.bytes() else { return Ok(Step::End) };
-        let head = if options.files.format.is_some() { Chunk::End } else { bytes.read_head(Some(Duration::ZERO))? };
+        let head =
+            if options.files.format.is_some() { ReadOutcome::End } else { bytes.read_head(Some(Duration::ZERO))? };
         match head {
-            Chunk::Idle => Ok(Step::Idle),
-            Chunk::Stopped => Ok(Step::Stopped),
-            Chunk::Bytes(_) | Chunk::End => {
+            ReadOutcome::Idle => Ok(Step::Idle),
+            ReadOutcome::Stopped => Ok(Step::Stopped),
+            ReadOutcome::Bytes(_) | ReadOutcome::End => {
                 let format = options.format_of(bytes, grows)?;
                 if matches!(format.input, InputForm::Text(_)) {
                     // No stage wrote these bytes, so a signal stops the reading at once.
@@ -293,10 +294,10 @@ impl Input for UnopenedInput {
                     self.run.stop.set_behind_pipe(false);
                 }
                 if options.files.format.is_none() && matches!(format.input, InputForm::Text(_)) {
-                    match self.recognise(format)? {
-                        Chunk::Idle => return Ok(Step::Idle),
-                        Chunk::Stopped => return Ok(Step::Stopped),
-                        Chunk::Bytes(_) | Chunk::End => {}
+                    match self.refuse_unreadable(format)? {
+                        ReadOutcome::Idle => return Ok(Step::Idle),
+                        ReadOutcome::Stopped => return Ok(Step::Stopped),
+                        ReadOutcome::Bytes(_) | ReadOutcome::End => {}
                     }
                 }
                 self.open(format, emitter).map(Step::Opened)

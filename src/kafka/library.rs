@@ -21,7 +21,7 @@ use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode as Code};
 use rdkafka::message::{Headers as _, OwnedMessage};
 use rdkafka::topic_partition_list::{TopicPartitionList, TopicPartitionListElem};
 use rdkafka::{Message as LibraryMessage, Offset, Timestamp};
-use std::cell::RefCell;
+use std::cell::{OnceCell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
@@ -37,6 +37,11 @@ const COMMIT_RETRIES: u32 = 100;
 const COMMIT_BACKOFF: Duration = Duration::from_millis(100);
 /// Timeout of one look-up of leaders, or of an extent.
 const LOOKUP_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Isolation level: no records of open and aborted transactions are read.
+const READ_COMMITTED: &str = "read_committed";
+/// Isolation level: all records are read.
+const READ_UNCOMMITTED: &str = "read_uncommitted";
 
 /// The connections of an input.
 pub struct Connections {
@@ -66,9 +71,42 @@ impl Connections {
     }
 }
 
+/// Returns the source of all records, also of those in transactions that are open or were aborted.
+pub fn uncommitted_source(topics: &Topics) -> Result<Box<dyn RecordSource>> {
+    Ok(Box::new(source(consumer(topics, "0", READ_UNCOMMITTED)?, topics)))
+}
+
+/// Makes a consumer that notes statistics at this interval (ms).
+fn consumer(topics: &Topics, statistics: &str, isolation: &str) -> Result<Arc<BaseConsumer<Context>>> {
+    // librdkafka needs a group id even if the consumer never joins the group.
+    let group = topics.address.options.group.as_deref().unwrap_or("evt");
+    let client = topics.create(&[
+        ("group.id", group),
+        ("enable.auto.commit", "false"),
+        ("enable.auto.offset.store", "false"),
+        ("auto.offset.reset", "error"),
+        ("enable.partition.eof", "true"),
+        ("statistics.interval.ms", statistics),
+        ("isolation.level", isolation),
+        ("partition.assignment.strategy", "cooperative-sticky"),
+        // Bounds the memory of librdkafka's queue behind a slow reader.
+        ("queued.min.messages", "20000"),
+        ("queued.max.messages.kbytes", "16384"),
+        // The reader empties a full queue in milliseconds; librdkafka's default would pause fetching for one second.
+        ("fetch.queue.backoff.ms", "5"),
+    ])?;
+    Ok(Arc::new(client))
+}
+
+fn source(client: Arc<BaseConsumer<Context>>, topics: &Topics) -> LibrarySource {
+    LibrarySource { client, topics: topics.clone(), waited: None, is_quiet: false }
+}
+
 /// A consumer of librdkafka.
 pub struct LibraryCluster {
     client: Arc<BaseConsumer<Context>>,
+    /// The consumer that sees the records of open transactions, too, so that it knows where partitions end.
+    uncommitted: OnceCell<Arc<BaseConsumer<Context>>>,
     topics: Topics,
     /// The producer whose transactions have the offsets, if there is one.
     transactions: Option<Rc<SharedProducer>>,
@@ -84,32 +122,30 @@ impl LibraryCluster {
 
     /// Makes a consumer that notes statistics at this interval (ms).
     fn with_statistics(topics: &Topics, interval: &str) -> Result<Self> {
-        // librdkafka needs a group id even if the consumer never joins the group.
-        let group = topics.address.options.group.as_deref().unwrap_or("evt");
-        let client = topics.create(&[
-            ("group.id", group),
-            ("enable.auto.commit", "false"),
-            ("enable.auto.offset.store", "false"),
-            ("auto.offset.reset", "error"),
-            ("enable.partition.eof", "true"),
-            ("statistics.interval.ms", interval),
-            // Records of aborted transactions must not be read.
-            ("isolation.level", "read_committed"),
-            ("partition.assignment.strategy", "cooperative-sticky"),
-            // Bounds the memory of librdkafka's queue behind a slow reader.
-            ("queued.min.messages", "20000"),
-            ("queued.max.messages.kbytes", "16384"),
-            // The reader empties a full queue in milliseconds; librdkafka's default would pause fetching for one
-            // second.
-            ("fetch.queue.backoff.ms", "5"),
-        ])?;
-        let (client, topics) = (Arc::new(client), topics.clone());
-        Ok(Self { client, topics, transactions: None, topic_ids: RefCell::default() })
+        let (client, topics) = (consumer(topics, interval, READ_COMMITTED)?, topics.clone());
+        let (uncommitted, topic_ids) = (OnceCell::new(), RefCell::default());
+        Ok(Self { client, uncommitted, topics, transactions: None, topic_ids })
     }
 
     /// Returns the source of its records.
     pub fn source(&self) -> LibrarySource {
-        LibrarySource { client: self.client.clone(), topics: self.topics.clone(), waited: None, is_quiet: false }
+        source(self.client.clone(), &self.topics)
+    }
+
+    /// Repeats a request of the consumer that sees the records of open transactions, until brokers answer.
+    fn request_uncommitted<T>(
+        &self,
+        question: impl Fn(&BaseConsumer<Context>, Duration) -> KafkaResult<T>,
+    ) -> Result<T> {
+        if self.uncommitted.get().is_none() {
+            _ = self.uncommitted.set(consumer(&self.topics, "0", READ_UNCOMMITTED)?);
+        }
+        let Some(client) = self.uncommitted.get() else { return Err(Error::broken("a consumer that was not kept")) };
+        let has_begun = self.context().notes(|notes| notes.has_begun);
+        client.context().notes(|notes| notes.has_begun = has_begun);
+        let limit = self.topics.address.options.wait.limit(has_begun);
+        let drain = || client::queued_errors(client);
+        self.topics.request(client.context(), limit, drain, |timeout| question(client, timeout))
     }
 
     /// Repeats a request until brokers answer.
@@ -156,13 +192,19 @@ impl Cluster for LibraryCluster {
 
     fn extent(&self, id: PartitionId) -> Result<OffsetSpan> {
         let name = self.topics.name(id.topic);
-        let (low, high) = self.request(|timeout| self.client.fetch_watermarks(name, id.number, timeout))?;
-        Ok(OffsetSpan { low, high })
+        let found = self.request_uncommitted(|client, timeout| client.fetch_watermarks(name, id.number, timeout));
+        found.map(|(low, high)| OffsetSpan { low, high })
     }
 
-    fn extent_now(&self, id: PartitionId) -> Option<OffsetSpan> {
+    fn stable_end(&self, id: PartitionId) -> Result<i64> {
+        let name = self.topics.name(id.topic);
+        let (_, end) = self.request(|timeout| self.client.fetch_watermarks(name, id.number, timeout))?;
+        Ok(end)
+    }
+
+    fn stable_end_now(&self, id: PartitionId) -> Option<i64> {
         let found = self.client.fetch_watermarks(self.topics.name(id.topic), id.number, LOOKUP_TIMEOUT);
-        found.ok().map(|(low, high)| OffsetSpan { low, high })
+        found.ok().map(|(_, end)| end)
     }
 
     fn topic_ids(&self) -> Result<Vec<Option<TopicId>>> {
@@ -181,7 +223,7 @@ impl Cluster for LibraryCluster {
     fn offsets_at(&self, partitions: &[PartitionId], millis: i64) -> Result<Vec<Position>> {
         let position = |id: &PartitionId| Position::new(*id, millis);
         let list = list_of(&self.topics, &partitions.iter().map(position).collect::<Vec<_>>())?;
-        let answer = self.request(|timeout| self.client.offsets_for_times(list.clone(), timeout))?;
+        let answer = self.request_uncommitted(|client, timeout| client.offsets_for_times(list.clone(), timeout))?;
         Ok(self.positions(&answer))
     }
 

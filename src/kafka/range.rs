@@ -62,6 +62,8 @@ pub struct TruncatedPartition {
     since: Option<Duration>,
     /// When brokers were last asked for its extent.
     asked: Option<Duration>,
+    /// Since when a transaction is open before the end of the range.
+    open: Option<Duration>,
     /// The offset from which it was read again, because its extent has the end of its range by now.
     pub read_again: Option<i64>,
 }
@@ -69,7 +71,7 @@ pub struct TruncatedPartition {
 impl TruncatedPartition {
     /// Notes a partition.
     pub fn new(id: PartitionId) -> Self {
-        Self { id, is_short: true, since: None, asked: None, read_again: None }
+        Self { id, is_short: true, since: None, asked: None, open: None, read_again: None }
     }
 
     /// Requests the extent of the partition, if a request is due. If the extent stays too short, the range ends where
@@ -95,9 +97,36 @@ impl TruncatedPartition {
                 return Ok(ShortAnswer::Truncated);
             }
             cursor.shorten(topics, extent)?;
+        } else {
+            let stable = cluster.stable_end(self.id)?;
+            if cursor.is_before_end(stable) {
+                return self.wait_for_transaction(topics, stable, now);
+            }
+            self.open = None;
         }
         (self.is_short, self.since, self.read_again) = (false, None, Some(cursor.next));
         Ok(ShortAnswer::ReadAgain)
+    }
+
+    /// Waits for the end of a transaction that is open at the offset `stable`, before the end of the range. Errors:
+    /// exit status 69 if it is open for longer than `wait=` allows.
+    #[cold]
+    fn wait_for_transaction(&mut self, topics: &Topics, stable: i64, now: Duration) -> Result<ShortAnswer> {
+        let name = topics.partition_name(self.id);
+        if self.open.is_none() {
+            topics.say(format!(
+                "{name}@{stable}: waiting for the end of a transaction that is open before the end of the range"
+            ));
+        }
+        let open = now.saturating_sub(*self.open.get_or_insert(now));
+        match topics.address.options.wait.limit(true) {
+            Some(limit) if open > limit => {
+                let message =
+                    format!("{name}@{stable}: a transaction before the end of the range did not end in time (wait=)");
+                Err(Error::unavailable(message))
+            }
+            _ => Ok(ShortAnswer::Wait),
+        }
     }
 }
 
@@ -351,7 +380,7 @@ pub fn resolve(
     let starts = offsets(cluster, &start, cursors)?;
     let end = options.end.clone().or((read_mode == ReadMode::Bounded).then_some(Bound::Latest));
     if let Some(end) = end {
-        set_ends(cluster, &end, cursors)?;
+        set_ends(cluster, topics, &end, cursors)?;
     }
     let kept = match &start {
         Bound::Kept(kept) => Some(kept),
@@ -387,12 +416,21 @@ pub fn resolve(
     Ok(())
 }
 
-/// Ends each range where the bound is in the partition, at its present end at the latest.
-fn set_ends(cluster: &dyn Cluster, bound: &Bound, cursors: &mut [PartitionCursor]) -> Result<()> {
+/// Ends each range where the bound is in the partition, at its present end at the latest. Warns of records behind an
+/// open transaction that `latest` leaves out.
+fn set_ends(cluster: &dyn Cluster, topics: &Topics, bound: &Bound, cursors: &mut [PartitionCursor]) -> Result<()> {
     let ends = offsets(cluster, bound, cursors)?;
     for (cursor, end) in cursors.iter_mut().zip(ends) {
         let high = cursor.extent.high;
-        cursor.end = Some(end.map_or(high, |end| end.min(high)));
+        let end = end.map_or(high, |end| end.min(high));
+        if *bound == Bound::Latest && end < high {
+            let name = topics.partition_name(cursor.id);
+            topics.run.console.warn(format!(
+                "{name}: a transaction is open at offset {end}; its records and those after it are not read (up to offset {})",
+                high - 1
+            ));
+        }
+        cursor.end = Some(end);
     }
     Ok(())
 }
@@ -413,7 +451,7 @@ pub fn begin_again(
     }
     if cursor.end.is_some() {
         let end = topics.address.options.end.as_ref().unwrap_or(&Bound::Latest);
-        set_ends(cluster, end, std::slice::from_mut(cursor))?;
+        set_ends(cluster, topics, end, std::slice::from_mut(cursor))?;
     }
     cursor.topic.id = Some(present);
     Ok(())
@@ -440,9 +478,15 @@ fn offsets(cluster: &dyn Cluster, bound: &Bound, cursors: &[PartitionCursor]) ->
         }
         _ => vec![],
     };
+    let is_latest = matches!(of_others, Some(Bound::Latest));
     let offset = |cursor: &PartitionCursor| {
         let at_instant = instants.iter().find(|position| position.id == cursor.id).map(|position| position.offset);
-        position::offset_of(bound, cursor.id, cursor.extent, at_instant)
+        let mut extent = cursor.extent;
+        if is_latest {
+            // Asked after the end, so an offset before that is one of an open transaction.
+            extent.high = cluster.stable_end(cursor.id)?.min(extent.high);
+        }
+        Ok(position::offset_of(bound, cursor.id, extent, at_instant))
     };
-    Ok(cursors.iter().map(offset).collect())
+    cursors.iter().map(offset).collect()
 }

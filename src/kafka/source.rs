@@ -153,9 +153,15 @@ pub trait Cluster {
     /// Returns the first and the end offset of a partition.
     fn extent(&self, id: PartitionId) -> Result<OffsetSpan>;
 
+    /// Returns the offset up to which a partition can be read: its end, or the first offset of a transaction that is
+    /// open (Kafka's last stable offset).
+    fn stable_end(&self, id: PartitionId) -> Result<i64> {
+        self.extent(id).map(|extent| extent.high)
+    }
+
     /// The same with one request; `None` if the broker does not answer at once.
-    fn extent_now(&self, id: PartitionId) -> Option<OffsetSpan> {
-        self.extent(id).ok()
+    fn stable_end_now(&self, id: PartitionId) -> Option<i64> {
+        self.stable_end(id).ok()
     }
 
     /// Returns the present ids of the topics: `None` for a topic that does not exist, or to which brokers give no id;

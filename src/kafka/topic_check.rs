@@ -6,7 +6,7 @@
 //! at intervals, after each pause, and before positions are stored.
 
 use super::client::Topics;
-use super::position::{ByPartition, OffsetSpan, PartitionId, Position};
+use super::position::{ByPartition, PartitionId, Position};
 use super::range::{self, KnownTopic, PartitionCursor};
 use super::source::Cluster;
 use crate::counts::counted;
@@ -119,7 +119,7 @@ impl AwaitedPartitions {
         let rest = self.waiting.len() - next;
         for one in &mut self.waiting[rest..] {
             // The leader of the partition may be away; the other partitions are read meanwhile.
-            let Some(OffsetSpan { high, .. }) = cluster.extent_now(one.id) else {
+            let Some(high) = cluster.stable_end_now(one.id) else {
                 one.has_records = false;
                 break;
             };

@@ -7,7 +7,7 @@ use super::options::InputOptions;
 use crate::error::{Error, Result};
 use crate::format::{Body, InputForm, Records, Splitter, row};
 use crate::frame::Frame;
-use crate::input::bytes::{Bytes, Chunk};
+use crate::input::bytes::{Bytes, ReadOutcome};
 use crate::input::frames::{FrameReader, Framed};
 use crate::input::unopened::limits;
 use crate::json::scan::is_json;
@@ -78,7 +78,7 @@ fn first_names(bytes: &mut Bytes, mut splitter: Box<dyn Splitter>) -> Result<Opt
     let mut head = vec![0; FIRST_BYTES];
     let mut length = 0;
     while length < head.len()
-        && let Chunk::Bytes(count) = bytes.read(&mut head[length..], None)?
+        && let ReadOutcome::Bytes(count) = bytes.read(&mut head[length..], None)?
     {
         length += count;
     }

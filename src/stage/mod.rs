@@ -13,7 +13,7 @@
 //! - `feeds.rs`: the sources; `poll.rs`: which of them is read next, and reading
 //!   without a stage; `operator.rs`: the traits of the tools' operators;
 //!   `setup.rs`: the operator and the settings of a stage.
-//! - `counts.rs`: records by outcome; `outputs.rs`: the outputs; `epochs.rs`: epochs of a checkpoint.
+//! - `counts.rs`: records by outcome; `outputs.rs`: the outputs; `epochs/`: epochs of a checkpoint.
 //! - `progress.rs`, `summary.rs`: lines on stderr; `gauges.rs`: metrics.
 
 mod counts;

@@ -14,7 +14,7 @@ use serde_json::Value;
 use std::io::Read;
 
 /// evt fetches records itself, or through librdkafka if a setting concerns fetching.
-const WAYS: [&str; 2] = ["", "?rdkafka.fetch.min.bytes=1"];
+pub const WAYS: [&str; 2] = ["", "?rdkafka.fetch.min.bytes=1"];
 
 pub fn event(number: usize, source: &str) -> String {
     let (minute, second) = (number / 60 % 60, number % 60);

@@ -115,6 +115,7 @@ mod messages_http;
 mod metric_columns;
 mod names;
 mod notify;
+mod open_transactions;
 mod oracle;
 mod outputs;
 mod package;

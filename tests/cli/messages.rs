@@ -464,6 +464,11 @@ const MESSAGES: &[Message] = &[
         "",
     ),
     message(
+        "found no data; if its writer did not fail, -f jsonl reads it as empty text",
+        ": | evt-sink --to null:",
+        ": | evt-sink -f jsonl --to null:",
+    ),
+    message(
         "unexpected argument '--frobnicate' found (see evt-view --help)",
         "evt-view e.jsonl --frobnicate",
         "evt-view --help",

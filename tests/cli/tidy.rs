@@ -33,7 +33,7 @@ const NAMES_BANNED: [&str; 6] = ["util", "utils", "common", "helpers", "misc", "
 
 /// Modules from the bottom to the top; each may import its own layer and those before it.
 const LAYERS: [&[&str]; 13] = [
-    &["error", "counts", "parse", "ratio", "time", "json", "kind"],
+    &["error", "counts", "parse", "decompression", "time", "json", "kind"],
     &["avro"],
     &[
         "chart",
@@ -68,7 +68,7 @@ const PURE: [&str; 19] = [
     "chart",
     "counts",
     "parse",
-    "ratio",
+    "decompression",
     "time",
     "json",
     "kind",

@@ -9,7 +9,7 @@
 //! its header counts.
 
 use super::footer::{PageHeader, number, page_header, take};
-use crate::ratio::Ratio;
+use crate::decompression::Ratio;
 use parquet::arrow::arrow_reader::RowGroups;
 use parquet::basic::{Encoding, Type};
 use parquet::column::page::{Page, PageIterator, PageMetadata, PageReader};

@@ -27,7 +27,7 @@ use crate::error::Result;
 use crate::format::jsonl::Lines;
 use crate::format::{Format, InputForm, Splitter, TextOptions};
 use crate::frame::EndReason;
-use crate::input::bytes::{Bytes, Chunk};
+use crate::input::bytes::{Bytes, ReadOutcome};
 use crate::input::content::digest::FileContent;
 use crate::input::content::first_lines;
 use crate::input::position::{ClosedFiles, FileId, FollowPosition, InputPosition, ReadFile};
@@ -334,14 +334,14 @@ impl Input for FollowedInput {
             let chunk = file.read(emitter)?;
             self.lines = self.lines.max(file.lines());
             match chunk {
-                Chunk::Bytes(_) => {
+                ReadOutcome::Bytes(_) => {
                     self.last = at;
                     self.turns.found_bytes(at, file.bytes().returned());
                     return Ok(Step::More);
                 }
-                Chunk::Stopped => return Ok(Step::Stopped),
-                Chunk::Idle | Chunk::End if self.is_cut(at)? => self.restart(at, emitter)?,
-                Chunk::Idle | Chunk::End => self.turns.ended(at, self.elapsed()),
+                ReadOutcome::Stopped => return Ok(Step::Stopped),
+                ReadOutcome::Idle | ReadOutcome::End if self.is_cut(at)? => self.restart(at, emitter)?,
+                ReadOutcome::Idle | ReadOutcome::End => self.turns.ended(at, self.elapsed()),
             }
         }
         self.close_quiet(emitter)?;

@@ -16,7 +16,7 @@ use crate::error::{Error, Result};
 use crate::format::{BOM, Records, Skipped, Splitter, jsonl};
 use crate::frame::EndReason;
 use crate::input::buffer_pool::BufferPool;
-use crate::input::bytes::{Bytes, Chunk};
+use crate::input::bytes::{Bytes, ReadOutcome};
 use crate::input::{EndProof, Input, InputEnd, Step};
 use crate::json::scan::is_json;
 use crate::mapping::RecordMeta;
@@ -30,8 +30,8 @@ pub struct TextInput {
     bytes: Bytes,
     splitter: Box<dyn Splitter>,
     records: Records,
-    chunk: BufferPool,
-    /// The range of `chunk` that is read and not yet mapped: `start..end`.
+    buffers: BufferPool,
+    /// The range of `buffers` that is read and not yet mapped: `start..end`.
     start: usize,
     end: usize,
     /// The record being skipped because it is too long.
@@ -120,7 +120,7 @@ impl TextInput {
             splitter,
             rules: TextRules { json, rejects_array: false, open_record: OpenRecord::Read },
             records: Records::default(),
-            chunk: BufferPool::new(READ_BYTES),
+            buffers: BufferPool::new(READ_BYTES),
             start: 0,
             end: 0,
             oversized: None,
@@ -193,10 +193,10 @@ impl TextInput {
     }
 
     /// Reads once, without waiting, and maps the complete records. An incomplete line stays in the buffer.
-    pub fn read(&mut self, emitter: &mut RecordEmitter) -> Result<Chunk> {
+    pub fn read(&mut self, emitter: &mut RecordEmitter) -> Result<ReadOutcome> {
         self.make_room(emitter.run().line_max());
-        let chunk = self.bytes.read(&mut self.chunk.buffer[self.end..], Some(Duration::ZERO))?;
-        if let Chunk::Bytes(count) = chunk {
+        let read = self.bytes.read(&mut self.buffers.buffer[self.end..], Some(Duration::ZERO))?;
+        if let ReadOutcome::Bytes(count) = read {
             self.end += count;
             if let Some(after) = self.began().filter(|_| self.beginning == Beginning::Unread) {
                 self.splitter.resume(after);
@@ -205,14 +205,14 @@ impl TextInput {
                 self.take(false, emitter)?;
             }
         }
-        Ok(chunk)
+        Ok(read)
     }
 
     /// Maps the rest of the buffer after the end of the file. The [`OpenRecord`] of the input decides about an
     /// incomplete last record; JSON that is complete without a line break is always mapped. Errors: exit status 65 if a
     /// document around the records breaks off, because its end is known.
     pub fn close(&mut self, emitter: &mut RecordEmitter) -> Result<()> {
-        let rest = &self.chunk.buffer[self.start..self.end];
+        let rest = &self.buffers.buffer[self.start..self.end];
         // JSON has an end of its own; a line of another format may be incomplete.
         let is_whole = || self.rules.json && str::from_utf8(rest).is_ok_and(is_json);
         let is_open = self.splitter.is_open();
@@ -246,7 +246,7 @@ impl TextInput {
     /// Moves the unmapped bytes to the front of the buffer, and grows a full buffer, up to the longest line allowed and
     /// one read.
     fn make_room(&mut self, line_max: usize) {
-        let buffer = &mut self.chunk.buffer;
+        let buffer = &mut self.buffers.buffer;
         if self.start > 0 {
             buffer.copy_within(self.start..self.end, 0);
             self.end -= self.start;
@@ -261,7 +261,7 @@ impl TextInput {
     /// Skips a byte order mark at the start of the file. Returns false if more bytes decide whether there is one.
     /// Errors: exit status 65 if the file is one JSON array and that is rejected.
     fn check_start(&mut self) -> Result<bool> {
-        let head = &self.chunk.buffer[self.start..self.end];
+        let head = &self.buffers.buffer[self.start..self.end];
         if self.beginning == Beginning::Unread {
             if head.len() < BOM.len() && BOM.starts_with(head) {
                 return Ok(false);
@@ -272,7 +272,7 @@ impl TextInput {
             }
         }
         if self.beginning == Beginning::Blank && self.rules.json && self.rules.rejects_array {
-            let head = &self.chunk.buffer[self.start..self.end];
+            let head = &self.buffers.buffer[self.start..self.end];
             if jsonl::is_array(head) {
                 return Err(Error::corrupt(jsonl::ARRAY_HINT).at(self.bytes.name()));
             }
@@ -285,13 +285,13 @@ impl TextInput {
 
     /// Maps the complete records in the buffer; all of them if this is the `last` call.
     fn take(&mut self, last: bool, emitter: &mut RecordEmitter) -> Result<()> {
-        let chunk = self.chunk.share();
+        let chunk = self.buffers.share();
         // A row that refers to a few bytes keeps the whole buffer in memory, so a buffer that is less than half full is
         // not shared.
         emitter.share_buffer((self.end - self.start >= chunk.len() / 2).then(|| chunk.clone()));
         let taken = self.take_from(&chunk, last, emitter);
         emitter.share_buffer(None);
-        let start = self.chunk.reclaim(chunk, self.start..self.end);
+        let start = self.buffers.reclaim(chunk, self.start..self.end);
         (self.start, self.end) = (start, start + self.end - self.start);
         taken
     }
@@ -364,10 +364,10 @@ impl TextInput {
 impl Input for TextInput {
     fn step(&mut self, emitter: &mut RecordEmitter) -> Result<Step> {
         match self.read(emitter)? {
-            Chunk::Bytes(_) => Ok(Step::More),
-            Chunk::Idle => Ok(Step::Idle),
-            Chunk::Stopped => Ok(Step::Stopped),
-            Chunk::End => {
+            ReadOutcome::Bytes(_) => Ok(Step::More),
+            ReadOutcome::Idle => Ok(Step::Idle),
+            ReadOutcome::Stopped => Ok(Step::Stopped),
+            ReadOutcome::End => {
                 if self.bytes.note_truncation()? {
                     let name = self.bytes.name();
                     emitter.run().console.warn(format!("{name}: truncated while it was read; lines may be lost"));
@@ -394,7 +394,7 @@ impl Input for TextInput {
         if self.bytes.is_regular() {
             return Ok(());
         }
-        let rest = &self.chunk.buffer[self.start..self.end];
+        let rest = &self.buffers.buffer[self.start..self.end];
         if self.rules.json && str::from_utf8(rest).is_ok_and(is_json) {
             return self.take(true, emitter);
         }

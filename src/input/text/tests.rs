@@ -6,7 +6,7 @@ use crate::emit::{Item, RecordEmitter, RecordOptions};
 use crate::error::{ErrorKind, Result};
 use crate::format::jsonl::Lines;
 use crate::format::test_data::cases;
-use crate::input::bytes::{Bytes, Chunk};
+use crate::input::bytes::{Bytes, ReadOutcome};
 use crate::input::test_data::{Part, Script};
 use crate::kind::{dead, event};
 use crate::mapping::{Options, TimeFrom};
@@ -51,7 +51,7 @@ impl Rig {
     /// Reads to the end; returns the error that ended it, if one did.
     fn read(&mut self) -> Result<()> {
         loop {
-            if self.input.read(&mut self.emitter)? == Chunk::End {
+            if self.input.read(&mut self.emitter)? == ReadOutcome::End {
                 return self.input.close(&mut self.emitter);
             }
         }

@@ -325,7 +325,10 @@ impl KafkaInput {
             }
             SourceEvent::OutOfRange => self.reading.skip_gaps(emitter)?,
             SourceEvent::PartitionEnd(number) => self.end_partition(number, emitter)?,
-            SourceEvent::Failed(error) => self.handle_error(&error)?,
+            SourceEvent::Failed(error) => {
+                self.reading.check_unknown(&error, emitter)?;
+                self.handle_error(&error)?;
+            }
             SourceEvent::Unsupported(why) => {
                 self.reading.topics.say(format!("{why}; librdkafka fetches from now on"));
                 let other = self.reading.source.fall_back();

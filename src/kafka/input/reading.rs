@@ -3,13 +3,14 @@
 
 use crate::emit::RecordEmitter;
 use crate::error::Result;
-use crate::kafka::client::{GONE, Topics, missing};
+use crate::kafka::client::{GONE, Topics, is_missing, missing};
 use crate::kafka::position::{ByPartition, Position};
 use crate::kafka::range::{KnownTopic, PartitionCursor, ShortAnswer};
 use crate::kafka::records::PartitionSet;
 use crate::kafka::source::{Cluster, RecordSource};
 use crate::kafka::topic_check::{self, AwaitedPartitions, TopicCheck};
 use crate::uri::topic_id::TopicId;
+use rdkafka::error::KafkaError;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -79,10 +80,7 @@ impl ReadPartitions {
         if is_by_id || !self.check.is_due(self.topics.run.clock.monotonic(), is_pause) {
             return Ok(());
         }
-        match self.cluster.topic_ids_now() {
-            Some(present) => self.compare_topics(&present, emitter).map(|_| ()),
-            None => Ok(()),
-        }
+        self.compare_now(emitter)
     }
 
     /// Joins the group, which assigns the partitions. Waits for a topic that is away: librdkafka would not notice that
@@ -159,6 +157,20 @@ impl ReadPartitions {
         self.note_ids(present);
         self.begin_anew(&moved, emitter)?;
         self.source.reset(&self.partitions.starts()).map(|()| true)
+    }
+
+    /// Checks, if brokers do not know a partition, whether its topic was created again with fewer partitions. Errors:
+    /// exit status 65 if it was.
+    pub fn check_unknown(&mut self, error: &KafkaError, emitter: &mut RecordEmitter) -> Result<()> {
+        if error.rdkafka_error_code().is_some_and(is_missing) { self.compare_now(emitter) } else { Ok(()) }
+    }
+
+    /// Compares the topics with their present ids. Reachable brokers answer at once.
+    fn compare_now(&mut self, emitter: &mut RecordEmitter) -> Result<()> {
+        match self.cluster.topic_ids_now() {
+            Some(present) => self.compare_topics(&present, emitter).map(|_| ()),
+            None => Ok(()),
+        }
     }
 
     /// Checks, before a group's positions are committed, that what was read is of the topics that they name. If brokers

@@ -7,9 +7,10 @@
 //! progress of partitions ─► watermark ─► which windows fire, and which are dropped
 //! ```
 //!
-//! A row counts for a window iff stream time − out-of-orderness < end + lateness. Only the row's own stream time
-//! decides this, per window. So the results are a function of the partitions' contents, not of batch sizes, timing or
-//! interleaving. The watermark only decides when windows fire and when state is dropped.
+//! `shape/closing.rs` has the rule that says which windows count a row. The row's own stream time decides, so the
+//! results are a function of the partitions' contents, not of batch sizes, timing or interleaving. The watermark
+//! decides when windows fire and when state is dropped; a row of a partition that was idle or is new may be behind it,
+//! and is late for what was dropped.
 //!
 //! A batch passes through [`Window::on_batch`]: `running.rs` judges its rows for each metric and adds them to slots.
 //! [`Window::fire`] emits what is due.

@@ -139,6 +139,21 @@ pub(crate) struct Bounds {
     pub(crate) extent: TimeBounds,
 }
 
+impl Bounds {
+    /// Returns the bound (µs) of a row by its own stream time.
+    #[inline]
+    fn own(&self, stream_time: i64) -> i64 {
+        stream_time.saturating_sub(self.out_of_orderness)
+    }
+
+    /// Returns the bound (µs) of a row that its windows are compared with, which is never before the watermark up to
+    /// which state has been dropped.
+    #[inline]
+    pub(crate) fn of_row(&self, stream_time: i64) -> i64 {
+        self.own(stream_time).max(self.closed.unwrap_or(i64::MIN))
+    }
+}
+
 /// Least and greatest event time, and greatest stream time, of the rows of a batch.
 #[derive(Clone, Copy)]
 pub(crate) struct TimeBounds {
@@ -261,7 +276,7 @@ impl RunningMetric {
         };
         let Some(spec) = spec else { return false };
         let TimeBounds { least, greatest, stream } = bounds.extent;
-        let bound = stream.saturating_sub(bounds.out_of_orderness).max(bounds.closed.unwrap_or(i64::MIN));
+        let bound = bounds.of_row(stream);
         let Some(span) = spec.layout.windows_of(least) else { return false };
         let first_end = span.first_end;
         let slice = CachedSlice::new(span, first_end, spec, bounds.fired);
@@ -302,11 +317,8 @@ impl RunningMetric {
     ) {
         let KeyGroup { keys, ids, .. } = group;
         let mut cached = CachedSlice::NOTHING;
-        let closed = bounds.closed.unwrap_or(i64::MIN);
         for row in rows {
-            let (key, time) = (ids[row], view.event_times[row]);
-            let own = view.stream_times[row].saturating_sub(bounds.out_of_orderness);
-            let bound = own.max(closed);
+            let (key, time, bound) = (ids[row], view.event_times[row], bounds.of_row(view.stream_times[row]));
             if cached.holds(time, bound) {
                 match &mut self.windows {
                     MetricWindows::Slices(slices, ..) => {
@@ -323,7 +335,7 @@ impl RunningMetric {
                     MetricWindows::Sessions(..) => {}
                 }
             }
-            let coming = RowRef { row, key, time, bound, own };
+            let coming = RowRef { row, key, time, bound, own: bounds.own(view.stream_times[row]) };
             match self.assign(coming, view, bounds.fired, keys, &mut cached) {
                 Assignment::Outside => self.counts.filtered += 1,
                 Assignment::Late { first, last } => self.reject(coming, first, last, view, outcome),
@@ -384,9 +396,8 @@ impl RunningMetric {
                 None => {}
                 Some(false) => self.count(row, outcome),
                 Some(true) => {
-                    let (time, own) =
-                        (view.event_times[row], view.stream_times[row].saturating_sub(bounds.out_of_orderness));
-                    let bound = own.max(bounds.closed.unwrap_or(i64::MIN));
+                    let (time, stream_time) = (view.event_times[row], view.stream_times[row]);
+                    let (bound, own) = (bounds.of_row(stream_time), bounds.own(stream_time));
                     let closes = rule.closing().at(time.saturating_add(rule.gap));
                     let coming = RowRef { row, key: 0, time, bound, own };
                     self.reject(coming, closes, closes, view, outcome);

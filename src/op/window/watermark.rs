@@ -2,7 +2,8 @@
 //!
 //! W = minimum over live partitions of stream time − out-of-orderness; it never decreases. It exists only when every
 //! partition is known and has begun. An ended partition is excluded from the minimum. W decides when windows fire and
-//! when state is dropped, never which rows are late: a row's own stream time decides that.
+//! when state is dropped. Which rows are late, their own stream time decides (`shape/closing.rs`); only a row of a
+//! partition that was idle or is new may be behind W, and is late for windows whose state was dropped.
 //!
 //! The same (origin, partition) in two inputs is two partitions: the end of one says nothing about the other.
 

@@ -7,7 +7,7 @@ use super::report::{end, measured};
 use crate::error::{Error, ErrorKind, Result};
 use crate::kafka::client::{Topics, failed, is_transient};
 use crate::kafka::group::TopicOptions;
-use crate::kafka::library::Connections;
+use crate::kafka::library::{Connections, uncommitted_source};
 use crate::kafka::position::{ByPartition, PartitionId, Position};
 use crate::kafka::range::{self, PartitionCursor};
 use crate::kafka::source::{Message, RecordSink, RecordSource, SourceEvent};
@@ -40,13 +40,20 @@ pub fn measure(args: &Args, text: &OsString, run: &Rc<Run>) -> Result<u8> {
         let committed = cluster.committed(&ids)?;
         has_committed |= !committed.is_empty();
         let committed = |id: PartitionId| committed.iter().find(|position| position.id == id).map(|one| one.offset);
+        let mut is_open = ByPartition::new();
         for cursor in &mut cursors {
             cursor.extent = cluster.extent(cursor.id)?;
             cursor.next = committed(cursor.id).unwrap_or(0).max(cursor.extent.low);
+            is_open.insert(cursor.id, cluster.stable_end(cursor.id)? < cursor.extent.high);
         }
-        let first = UncommittedRecords::read(&cursors, &mut source, &topics)?;
+        // Behind an open transaction nothing can be read, but records are there.
+        let (open, closed): (Vec<_>, Vec<_>) = cursors.iter().cloned().partition(|cursor| is_open[&cursor.id]);
+        let mut first = UncommittedRecords::read(&closed, &mut source, &topics)?.records;
+        if !open.is_empty() {
+            first.extend(UncommittedRecords::read(&open, &mut uncommitted_source(&topics)?, &topics)?.records);
+        }
         lags.extend(cursors.iter().map(|cursor| {
-            let found = first.records.get(&cursor.id);
+            let found = first.get(&cursor.id);
             let behind = found.and_then(|at| *at).map_or(0, |at| run.clock.now().saturating_sub(at).max(0));
             PartitionLag {
                 topic: topics.name(topic).to_owned(),

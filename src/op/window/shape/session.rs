@@ -1,10 +1,9 @@
 //! Session windows: from a first event to `gap` after the last one, where each is at most `gap` from another.
 //!
-//! An event at the end of a session belongs to it, so a session is open one instant longer than another window: for a
-//! row, it is alive iff the row's bound (stream time − out-of-orderness) <= end + lateness. A row merges with alive
-//! sessions only, and is late iff the merged session would not be alive. A merge retracts the panes that the
-//! merged sessions have fired. The results depend on the partitions' contents alone only if each key occurs in one
-//! partition.
+//! An event at the end of a session belongs to it, so a session is open one instant longer than another window
+//! (`closing.rs`). A row merges with sessions only that are open at its bound, and is late iff the merged session would
+//! not be. A merge retracts the panes that the merged sessions have fired. The results depend on the partitions'
+//! contents alone only if each key occurs in one partition.
 
 use super::closing::Closing;
 use super::slice::{Fired, Selects, SelectsSaved};

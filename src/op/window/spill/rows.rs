@@ -129,8 +129,7 @@ impl RowLayout {
     ) -> Result<RecordBatch> {
         let Some(first) = views.first() else { return Err(Error::broken("a group without metrics")) };
         let rows = UInt32Array::from_iter_values(kept.set_indices().map(|row| row as u32));
-        let closed = bounds.closed.unwrap_or(i64::MIN);
-        let bound = |row: usize| first.stream_times[row].saturating_sub(bounds.out_of_orderness).max(closed);
+        let bound = |row: usize| bounds.of_row(first.stream_times[row]);
         let mut columns: Vec<ArrayRef> = vec![
             take(keys, &rows, None)?,
             Arc::new(Int64Array::from_iter_values(kept.set_indices().map(|row| first.event_times[row]))),

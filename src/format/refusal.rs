@@ -1,4 +1,4 @@
-//! Recognises inputs that evt reads only with a flag or not at all, so that a message can name the command to type.
+//! Refuses inputs that evt reads only with a flag or not at all: the message names the command to type.
 //!
 //! Text is JSON lines if a line begins with `{`; its broken lines are dead letters. Nothing else is guessed.
 
