@@ -4,7 +4,7 @@
 //! A value is set, not incremented: the counts of a stage are the truth, and a scrape shows them as of the last batch.
 //! Labels are few and bounded by the command line: no ids, no keys.
 
-use crate::op::storage::StateSize;
+use crate::op::state_storage::StateSize;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, MetricEncoder};

@@ -4,7 +4,7 @@ use super::cuts::chosen;
 use super::record::events;
 use evt::op::aggregate::{self, Definition};
 use evt::op::dedup::{self, Dedup};
-use evt::op::storage::MemoryStorage;
+use evt::op::state_storage::MemoryStorage;
 use evt::op::window::MemoryBound;
 use evt::op::window::metric::Emit;
 use evt::op::window::{Options, Window, spec, watermark};

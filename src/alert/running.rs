@@ -307,7 +307,7 @@ struct ValueSince {
 }
 
 /// Returns how many standard deviations `value` is from the mean of earlier ones; `None` if these are fewer than `min`
-/// or all equal.
+/// or all equal but for rounding.
 fn z_score(value: f64, earlier: &[f64], min: usize) -> Option<f64> {
     if earlier.len() < min || earlier.len() < 2 {
         return None;
@@ -315,7 +315,9 @@ fn z_score(value: f64, earlier: &[f64], min: usize) -> Option<f64> {
     let count = earlier.len() as f64;
     let mean = earlier.iter().sum::<f64>() / count;
     let variance = earlier.iter().map(|one| (one - mean) * (one - mean)).sum::<f64>() / (count - 1.0);
-    (variance > 0.0).then(|| (value - mean) / variance.sqrt())
+    let deviation = variance.sqrt();
+    // The mean of equal values differs from them by the rounding of their sum.
+    (deviation > count * f64::EPSILON * mean.abs()).then(|| (value - mean) / deviation)
 }
 
 #[cfg(test)]
@@ -326,6 +328,12 @@ mod tests {
     fn a_baseline_without_variance_or_with_few_windows_has_no_score() {
         assert_eq!(z_score(5.0, &[1.0, 1.0, 1.0], 2), None);
         assert_eq!(z_score(5.0, &[1.0, 2.0], 3), None);
+        for constant in [0.1, 0.7, 4.7, 19.99, -12.34, 99.9, 0.0] {
+            for count in 2..60 {
+                assert_eq!(z_score(5.0, &vec![constant; count], 2), None, "{count} times {constant}");
+            }
+        }
+        assert!(z_score(20.0, &[19.99, 19.99, 19.98, 19.99], 4).is_some());
         assert_eq!(z_score(5.0, &[1.0, 2.0, 3.0], 3), Some(3.0));
     }
 }

@@ -7,7 +7,7 @@
 
 use super::place::{CheckpointPlace, STATE_FILE};
 use crate::error::{Error, Result};
-use crate::op::storage::{NewStateFile, StateFile, StateStorage};
+use crate::op::state_storage::{NewStateFile, StateFile, StateStorage};
 use crate::op::window::MemoryBound;
 use crate::storage::disk::{Disk, DiskFile, failed};
 use crate::store::Epoch;

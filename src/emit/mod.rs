@@ -40,6 +40,7 @@ use crate::kind::event::has_raw;
 use crate::mapping::{self, Defaults, Facts, FutureCheck, FutureVerdict, KeepRaw, PendingRecord, RecordMeta};
 use crate::op::computed::RowRules;
 use crate::run::Run;
+use crate::time::SECOND;
 use arrow::array::RecordBatch;
 use arrow::buffer::Buffer;
 use arrow::datatypes::SchemaRef;
@@ -57,6 +58,9 @@ pub use learn::RecordOptions;
 pub use letters::Dead;
 pub use queue::{ByteProgress, Item, ItemQueue, PendingInputs, QueuedItem};
 pub use stamp::Stamp;
+
+/// How long records wait for their `--max-future` verdict before that is reported (µs).
+const HELD_REPORT: i64 = SECOND;
 
 /// Takes the records of all inputs, maps them to rows, stamps these, and queues them for the stage.
 pub struct RecordEmitter {
@@ -393,10 +397,10 @@ impl RecordEmitter {
         Ok(())
     }
 
-    /// Queues the incomplete batch because no records come for now; reports once that records are held.
+    /// Queues the incomplete batch because no records come for now; reports once that records are held for long.
     pub fn flush_idle(&mut self) -> Result<()> {
         self.flush()?;
-        if let Some(held) = self.stamp.unreported() {
+        if let Some(held) = self.stamp.unreported(self.run.clock.now() - HELD_REPORT) {
             self.run.console.say(held_records(held));
         }
         Ok(())

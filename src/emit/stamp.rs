@@ -196,9 +196,9 @@ impl Stamp {
         self.waiting.as_ref()?.first(partition).map(PendingRecord::offset)
     }
 
-    /// Returns the number of records that wait, the first time that there are any.
-    pub(super) fn unreported(&mut self) -> Option<usize> {
-        self.waiting.as_mut()?.unreported()
+    /// Returns the number of records that wait, the first time that one was read before `before` (µs).
+    pub(super) fn unreported(&mut self, before: i64) -> Option<usize> {
+        self.waiting.as_mut()?.unreported(before)
     }
 
     /// Drops the held records of a partition; returns their number.

@@ -159,9 +159,13 @@ impl Waiting {
 }
 
 impl Lookahead {
-    /// Returns the number of waiting records if there are any; later calls return `None`.
-    pub fn unreported(&mut self) -> Option<usize> {
-        let held = Some(self.held()).filter(|held| *held > 0 && !self.has_reported);
+    /// Returns the number of waiting records if one was read before `before` (µs); later calls return `None`.
+    pub fn unreported(&mut self, before: i64) -> Option<usize> {
+        if self.has_reported || self.held == 0 {
+            return None;
+        }
+        let waits = |waiting: &Waiting| waiting.records.front().is_some_and(|held| held.now < before);
+        let held = self.partitions.values().any(waits).then_some(self.held);
         self.has_reported |= held.is_some();
         held
     }

@@ -16,7 +16,7 @@
 //! - `validate.rs`, `dedup/`: evt-validate's schema checks and duplicates.
 //! - `computed.rs`: computed properties (`--let`).
 //! - `row_letter.rs`: dead letters of rows.
-//! - `storage.rs`: the interface of files for state that exceeds memory.
+//! - `state_storage.rs`: the interface of files for state that exceeds memory.
 //! - `snapshot.rs`: the encoding of saved state.
 
 pub mod aggregate;
@@ -25,6 +25,6 @@ pub mod dedup;
 pub mod late_rows;
 pub mod row_letter;
 pub mod snapshot;
-pub mod storage;
+pub mod state_storage;
 pub mod validate;
 pub mod window;

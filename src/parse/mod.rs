@@ -8,6 +8,7 @@
 //! a long text                  ─► excerpt: the part of it that a message shows
 //! a name that does not exist   ─► nearest: the known name that was probably meant
 //! text of data                 ─► printable: the same text, unable to control a terminal
+//! HOST:PORT                    ─► port: whether the port exists
 //! a name in a command          ─► shell: the same name as one word of a shell
 //! ```
 
@@ -15,6 +16,7 @@ pub mod bytes;
 pub mod excerpt;
 pub mod hex;
 pub mod nearest;
+pub mod port;
 pub mod printable;
 pub mod query;
 pub mod shell;

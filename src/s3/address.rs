@@ -3,7 +3,7 @@
 use super::sign::Signer;
 use crate::client::Caller;
 use crate::error::{Error, Result};
-use crate::parse::query;
+use crate::parse::{port, query};
 use crate::store::Location;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -150,6 +150,7 @@ fn server(endpoint: Option<&str>, region: &str, bucket: &str) -> Result<BucketSe
     let endpoint = endpoint.trim_end_matches('/');
     let host = endpoint.strip_prefix("https://").or_else(|| endpoint.strip_prefix("http://"));
     match host.filter(|host| !host.is_empty() && !host.contains(['/', '@', '?', '#', ' '])) {
+        Some(host) if !port::is_valid(host) => Err(Error::usage(format!("endpoint: {}", port::WRONG))),
         Some(_) => Ok(at(endpoint.to_owned(), format!("/{bucket}"))),
         None => Err(Error::usage("endpoint: expected http://HOST[:PORT], https://HOST[:PORT] or aws")),
     }

@@ -73,9 +73,43 @@ const POSITION_BYTES: usize = 128;
 
 /// The JSON of the file `position`.
 #[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 struct SavedPosition {
     offset: i64,
     stream_time: Option<String>,
+    /// The checksum of the other fields; an older evt wrote none.
+    crc32c: Option<u32>,
+}
+
+impl SavedPosition {
+    fn new(Position { offset, stream_time }: Position) -> Self {
+        let stream_time = stream_time.map(format_instant);
+        let crc32c = Some(checksum(offset, stream_time.as_deref()));
+        Self { offset, stream_time, crc32c }
+    }
+
+    /// Returns the position; `None` if the file is damaged.
+    fn position(self) -> Option<Position> {
+        let is_whole = self.crc32c.is_none_or(|found| found == checksum(self.offset, self.stream_time.as_deref()));
+        let stream_time = self.stream_time.map(|text| parse_instant(&text).ok_or(())).transpose().ok()?;
+        is_whole.then_some(Position { offset: self.offset, stream_time })
+    }
+}
+
+/// Returns the position that the spool in `dir` has. Errors: those of [`SpoolDir::position`].
+fn saved_position(dir: &Path) -> Result<Option<Position>> {
+    let path = dir.join("position");
+    let Some(bytes) = found(fs::read(&path)).map_err(failed(&path))? else { return Ok(None) };
+    let position = serde_json::from_slice(&bytes).ok().and_then(SavedPosition::position);
+    let damaged = || {
+        Error::corrupt("invalid position file; without this file all records are read again")
+            .at(path.display().to_string())
+    };
+    position.map(Some).ok_or_else(damaged)
+}
+
+fn checksum(offset: i64, stream_time: Option<&str>) -> u32 {
+    crc32c::crc32c(format!("{offset} {}", stream_time.unwrap_or_default()).as_bytes())
 }
 
 /// The limits of a spool.
@@ -142,11 +176,13 @@ struct State {
 }
 
 impl SpoolDir {
-    /// Checks that a spool could be opened; leaves nothing behind. Errors: exit status 75 if another run has it.
+    /// Checks that a spool could be opened; leaves nothing behind. Errors: exit status 75 if another run has it, 65 if
+    /// its position is damaged.
     pub fn check(path: &Path) -> Result<()> {
         access::check_directory(path).and_then(|()| access::create_trial(path)).map_err(failed(path))?;
         let lock = found(File::options().write(true).open(path.join("lock"))).map_err(failed(path))?;
-        lock.map_or(Ok(()), |lock| claim(&lock, path))
+        lock.map_or(Ok(()), |lock| claim(&lock, path))?;
+        saved_position(path).map(drop)
     }
 
     /// Creates the directory if it does not exist, and locks it; its size is shown in `metrics`. Errors: exit status 75
@@ -183,17 +219,7 @@ impl SpoolDir {
     /// Returns the position that [`SpoolDir::settle`] saved last; `None` in a new spool. Errors: exit status 65 if the
     /// file is damaged, 74 if it cannot be read.
     pub fn position(&self) -> Result<Option<Position>> {
-        let path = self.path.join("position");
-        let Some(text) = found(fs::read_to_string(&path)).map_err(failed(&path))? else { return Ok(None) };
-        let position = serde_json::from_str(&text).ok().and_then(|SavedPosition { offset, stream_time }| {
-            let stream_time = stream_time.map(|text| parse_instant(&text).ok_or(())).transpose().ok()?;
-            Some(Position { offset, stream_time })
-        });
-        let damaged = || {
-            Error::corrupt("invalid position file; without this file all records are read again")
-                .at(path.display().to_string())
-        };
-        position.map(Some).ok_or_else(damaged)
+        saved_position(&self.path)
     }
 
     /// Saves the position up to which the outputs are safe, and removes the segments that are no longer needed.
@@ -206,7 +232,7 @@ impl SpoolDir {
     /// Saves the position up to which the outputs are safe. In a new spool this call also allocates the space of a
     /// second position, so that each later call overwrites one of the two files.
     pub fn save(&self, position: Position) -> Result<()> {
-        let saved = SavedPosition { offset: position.offset, stream_time: position.stream_time.map(format_instant) };
+        let saved = SavedPosition::new(position);
         let (path, beside) = (self.path.join("position"), self.path.join("position.new"));
         let text = format!("{:POSITION_BYTES$}", serde_json::json!(saved).to_string());
         let replace = || match renameat_with(CWD, &beside, CWD, &path, RenameFlags::EXCHANGE) {

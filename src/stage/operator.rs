@@ -12,7 +12,7 @@ use crate::frame::{Control, End, EndReason};
 use crate::input::UnreadPartition;
 use crate::kind::dead::{ErrorType, Fault, Rejected};
 use crate::metrics::Metrics;
-use crate::op::storage::StateStorage;
+use crate::op::state_storage::StateStorage;
 use crate::op::window::watermark::ContinuedInput;
 use crate::output::OutputReport;
 use crate::source;
@@ -106,7 +106,7 @@ pub trait FeedOperator {
     fn before_poll(&mut self, feed: usize, source: &mut source::Source) -> Result<()>;
 
     /// The stage calls it when a feed has nothing to read now.
-    fn on_waiting(&mut self, feed: usize, source: &source::Source);
+    fn on_waiting(&mut self, feed: usize, source: &mut source::Source) -> Result<()>;
 
     /// Takes dead letters of the records of a feed, and writes them.
     fn on_letters(&mut self, feed: usize, letters: Dead) -> Result<()>;

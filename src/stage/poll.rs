@@ -19,7 +19,7 @@ pub(super) fn poll(feeds: &mut Feeds, operator: Option<&mut dyn FeedOperator>) -
         match source.poll()? {
             Polled::Waiting(timeout) => {
                 least = least.min(timeout);
-                operator.on_waiting(feed, source);
+                operator.on_waiting(feed, source)?;
             }
             polled => return Ok((feed, polled)),
         }

@@ -7,7 +7,7 @@ use crate::kind::Kind;
 use crate::kind::dead::{ErrorType, Rejected};
 use crate::kind::event::{DISTINCT, RAW, column, shared_raw_field};
 use crate::op::dedup::{self, Dedup};
-use crate::op::storage::StateStorage;
+use crate::op::state_storage::StateStorage;
 use crate::op::validate::{self, SubjectOf, Validator};
 use crate::op::window::MemoryBound;
 use crate::op::window::watermark::ContinuedInput;

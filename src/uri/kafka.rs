@@ -3,6 +3,7 @@
 use super::topic_id::TopicId;
 use crate::client::outage::{FOREVER, OutageLimit};
 use crate::error::{Error, Result};
+use crate::parse::port;
 use crate::parse::query::{self, unescaped};
 use crate::registry::reader::Choice;
 use crate::secret::Secrets;
@@ -180,6 +181,9 @@ impl Address {
         }
         options.check_schemas()?;
         let (brokers, shown) = (secrets.reveal(brokers), secrets.named(brokers));
+        if !brokers.split(',').all(port::is_valid) {
+            return Err(wrong(port::WRONG));
+        }
         Ok(Self { brokers, shown, topics, exactly_once, options })
     }
 

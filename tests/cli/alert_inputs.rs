@@ -271,6 +271,36 @@ fn an_event_in_a_partition_with_few_records_fires_without_waiting_for_more() {
     run.kill().and_then(|()| run.wait()).expect("it runs");
 }
 
+/// The last records of a pipe wait for others that `--max-future` compares them with; the clock must not pass them.
+#[test]
+fn the_last_rows_of_a_pipe_that_falls_quiet_are_evaluated() {
+    let dir = Dir::new("alert-quiet");
+    let value = |second: u32| {
+        let kind = if second >= 150 { "error" } else { "view" };
+        json!({"event_type": kind, "client_timestamp": at(f64::from(second))}).to_string() + "\n"
+    };
+    let many = json!({"name": "many", "where": "event_type = 'error'", "threshold": 5, "window_seconds": 10});
+    let few = json!({"name": "few", "condition": "lt", "threshold": 5, "window_seconds": 5, "keep_firing_for": "1s"});
+    dir.write("rules.json", rules(&[rule(&many), rule(&few)]));
+    let args = ["--rules", "rules.json", "--time", "client_timestamp", "--to", "out.jsonl"];
+    let mut command = dir.command("evt-alert", &args);
+    command.stdin(Stdio::piped()).stderr(std::fs::File::create(dir.path("said")).expect("writable"));
+    let mut run = command.spawn().expect("it starts");
+    let mut input = run.stdin.take().expect("it is piped");
+    input.write_all((0..200).map(value).collect::<String>().as_bytes()).expect("it reads");
+    let fired = || dir.path("out.jsonl").exists().then(|| dir.rows("out.jsonl")).unwrap_or_default();
+    eventually("both fire", || fired().len() >= 2);
+    let first: Vec<[Value; 3]> =
+        fired().iter().map(|row| ["rule", "at", "value"].map(|name| row[name].clone())).collect();
+    // The second rule fires when the pipe has been quiet for long enough, not before its last row.
+    assert_eq!(first[0], ["many".into(), at(155.0).into(), json!(6.0)], "{first:?}");
+    assert!(first[1][0] == "few" && first[1][1].as_str() > Some(at(199.0).as_str()), "{first:?}");
+    drop(input);
+    run.wait().expect("it ends");
+    let said = String::from_utf8(dir.bytes("said")).expect("it is text");
+    assert!(!said.contains("held until") && !said.contains("behind the alert clock"), "{said}");
+}
+
 #[test]
 fn groups_beyond_the_limit_are_left_out_and_counted() {
     let dir = Dir::new("alert-limit");

@@ -281,10 +281,24 @@ fn a_position_file_is_called_invalid_only_if_it_is() {
     };
     stopped();
     stopped();
-    dir.write("spool/position", "{");
-    let (ended, said) = Listener::start(&dir, "http://127.0.0.1:0", &flags).wait();
+    let whole = String::from_utf8(dir.bytes("spool/position")).expect("it is text");
+    let digit = whole.find("\"offset\":").expect("an offset") + 12;
+    let mut other = whole.clone();
+    other.replace_range(digit..digit + 1, if &whole[digit..digit + 1] == "1" { "2" } else { "1" });
     let told = "spool/position: invalid position file; without this file all records are read again";
-    assert!(ended == 65 && said.contains(told), "{said}");
+    for damaged in [b"{".to_vec(), other.into_bytes(), [b"\xc0", &whole.as_bytes()[1..]].concat(), vec![]] {
+        dir.write("spool/position", damaged);
+        let (ended, said) = Listener::start(&dir, "http://127.0.0.1:0", &flags).wait();
+        assert!(ended == 65 && said.contains(told), "{said}");
+        let check = dir.run("evt-ingest", &[&["http://127.0.0.1:0", "--check"][..], &flags].concat()).ends_with(65);
+        assert!(check.stderr().contains(told), "{check}");
+    }
+    // An older evt wrote no checksum.
+    let mut older: serde_json::Map<String, serde_json::Value> = serde_json::from_str(&whole).expect("JSON");
+    older.remove("crc32c").expect("a checksum");
+    dir.write("spool/position", serde_json::to_vec(&older).expect("JSON"));
+    stopped();
+    dir.write("spool/position", "{");
     std::fs::remove_file(dir.path("spool/position")).expect("it is there");
     stopped();
 }

@@ -15,7 +15,7 @@ use crate::state::{BATCH_ROWS, Version, kept, results};
 use evt::checkpoint::place::CheckpointPlace;
 use evt::checkpoint::state_files::CheckpointFiles;
 use evt::op::dedup::{self, Dedup};
-use evt::op::storage::StateStorage;
+use evt::op::state_storage::StateStorage;
 use evt::op::window::{MemoryBound, Options, Window};
 use evt::output::file::once::{BatchId, OnceFile};
 use evt::source::positions::{Positions, partition_positions};

@@ -23,7 +23,7 @@ const STATUSES: [(u8, &str); 9] = [
     (69, "A service is unavailable after retries."),
     (70, "An invariant of evt itself is broken: a bug."),
     (74, "Reading or writing failed."),
-    (75, "Another run has the lock or is newer."),
+    (75, "Another run has the lock or is newer, or the stages of a pipe with a checkpoint did not end together."),
     (78, "A configuration, metric or schema file is wrong."),
 ];
 

@@ -6,6 +6,7 @@ use crate::services::EVENT;
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::thread;
+use std::time::Duration;
 
 /// How often a server that starts says so before it is ready.
 const NOT_READY: usize = 2;
@@ -111,6 +112,60 @@ fn a_check_does_not_wait_and_a_limit_of_the_uri_ends_the_wait_of_a_run() {
         assert!(wait.ends_with("starting up: retrying for up to 300ms (?retry=)"), "{run}");
         let end_of_wait = "unavailable for 300ms (?retry= sets the limit): the database system is starting up";
         assert!(end.contains(end_of_wait), "{run}");
+    }
+}
+
+/// A program that sends a byte now and then, or values without end, does not hold a run, nor fill its memory.
+#[test]
+fn a_server_whose_reply_does_not_end_is_given_up() {
+    let dir = Dir::new("starts-endless");
+    let fields = r#""dimensions":{},"value":1,"rows":1,"revision":0,"pane":0,"retracted":false"#;
+    dir.write(
+        "m.jsonl",
+        format!(r#"{{"metric_id":"09c4c0d2-7f8e-58af-96a5-42df8aab1690","metric_name":"n","window_start":"2030-01-01T00:00:00Z","window_end":"2030-01-01T01:00:00Z",{fields}}}"#),
+    );
+    for (first, then, pause) in [
+        (&b"+"[..], &b"R"[..], Duration::from_millis(100)),
+        (b"*1000000000\r\n", &b":1\r\n".repeat(1 << 14), Duration::ZERO),
+        (b"$500000000\r\n", &[b'x'; 1 << 16], Duration::ZERO),
+    ] {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let uri = format!("redis://{}?connect=1s&timeout=1s&retry=1s", listener.local_addr().expect("it is bound"));
+        let then = then.to_vec();
+        thread::spawn(move || {
+            for stream in listener.incoming() {
+                let mut stream = stream.expect("a connection");
+                let mut sent = stream.write_all(first);
+                while sent.is_ok() {
+                    thread::park_timeout(pause);
+                    sent = stream.write_all(&then);
+                }
+            }
+        });
+        let run = dir.run("evt-sink", &["m.jsonl", "--kind", "metric", "--to", &uri]);
+        assert!([69, 74].contains(&run.status()), "{run}");
+    }
+}
+
+/// Clients would connect to another port, and send it the password.
+#[test]
+fn a_port_that_does_not_exist_is_refused_before_anything_is_sent() {
+    let dir = Dir::new("starts-ports");
+    dir.write("e.jsonl", format!("{EVENT}\n"));
+    for port in ["x", "99999", "-1", "0", "8081x", ""] {
+        let registry = format!("http://u:geheim@127.0.0.1:{port}?retry=1s");
+        let kafka = format!("kafka://127.0.0.1:9,127.0.0.1:{port}/t?wait=1s");
+        let bucket =
+            format!("s3://bucket/p?endpoint=http://127.0.0.1:{port}&region=r&access_key=a&secret_key={{env:HOME}}");
+        for args in [
+            &["evt-validate", "e.jsonl", "--schemas", &registry, "--to", "null:"][..],
+            &["evt-sink", "e.jsonl", "--to", &kafka],
+            &["evt-window", "e.jsonl", "--size", "1m", "--checkpoint", &bucket, "--to", "null:"],
+        ] {
+            let run = dir.run(args[0], &args[1..]).ends_with(2);
+            let said = run.stderr();
+            assert!(said.contains("expected a port from 1 to 65535") && !said.contains("geheim"), "{run}");
+        }
     }
 }
 

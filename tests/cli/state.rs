@@ -6,7 +6,7 @@ use evt::frame::{Control, Decoder, Frame, Progress};
 use evt::kind::metric::Row;
 use evt::op::aggregate::{self, Definition};
 use evt::op::dedup::{self, Dedup};
-use evt::op::storage::MemoryStorage;
+use evt::op::state_storage::MemoryStorage;
 use evt::op::window::metric::Emit;
 use evt::op::window::{MemoryBound, Options, Window, spec, watermark};
 use evt::time::SECOND;

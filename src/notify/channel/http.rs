@@ -8,6 +8,7 @@ use crate::client::https;
 use crate::clock::Clock;
 use crate::error::Result;
 use crate::notify::settings::Settings;
+use crate::parse::port;
 use crate::time::SECOND;
 use crate::time::rounded;
 use chrono::DateTime;
@@ -44,6 +45,10 @@ impl Endpoint {
             Some(("http", host)) if !host.is_empty() => false,
             _ => return Err(settings.fault("url", "expected http://HOST[:PORT][/PATH] or https://…")),
         };
+        let server = parsed.as_ref().and_then(Uri::authority).map_or("", |authority| authority.as_str());
+        if !port::is_valid(server.rsplit_once('@').map_or(server, |(_, server)| server)) {
+            return Err(settings.fault("url", port::WRONG));
+        }
         let ca = settings.text("ca")?;
         let tls = https::tls(ca.as_deref(), is_https).map_err(|error| settings.fault("ca", error))?;
         let config = Agent::config_builder()

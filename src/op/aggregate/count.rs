@@ -2,7 +2,7 @@
 
 use super::definition::Definition;
 use super::exact;
-use super::slots::{Accumulator, ResultInputs, Slots, each_present};
+use super::states::{Accumulator, ResultInputs, States, each_present};
 use crate::error::Result;
 use crate::expr::Want;
 use crate::op::snapshot::{Reader, put_u64};
@@ -22,7 +22,7 @@ pub(super) const COUNT: Definition = Definition {
     is_ordered: false,
     needs_length: false,
     has_limit: false,
-    create: Slots::<Count<false>>::create,
+    create: States::<Count<false>>::create,
 };
 
 /// `rate(*)`, `rate(x)`.
@@ -30,7 +30,7 @@ pub(super) const RATE: Definition = Definition {
     name: "rate",
     usage: "rate(*) or rate(x)",
     about: "count per second of the window, rounded once",
-    create: Slots::<Count<true>>::create,
+    create: States::<Count<true>>::create,
     needs_length: true,
     ..COUNT
 };

@@ -1,7 +1,7 @@
 //! count_distinct: the exact number of distinct texts, up to a maximum.
 
 use super::definition::Definition;
-use super::slots::{Accumulator, ResultInputs, Slots, each_present};
+use super::states::{Accumulator, ResultInputs, States, each_present};
 use crate::error::{Error, Result};
 use crate::expr::Want;
 use crate::op::snapshot::{Reader, Writer};
@@ -20,7 +20,7 @@ pub(super) const COUNT_DISTINCT: Definition = Definition {
     is_ordered: false,
     needs_length: false,
     has_limit: true,
-    create: Slots::<DistinctTexts>::create,
+    create: States::<DistinctTexts>::create,
 };
 
 /// Maximum number of distinct texts in a state. A state with more drops its texts, and its result is NULL.

@@ -9,7 +9,7 @@
 //! 1.6 % (two in three estimates are within 1.6 %, practically all within 6.5 %); far less below a few hundred.
 
 use super::definition::Definition;
-use super::slots::{Accumulator, ResultInputs, Slots, each_present};
+use super::states::{Accumulator, ResultInputs, States, each_present};
 use crate::error::{Error, Result};
 use crate::expr::Want;
 use crate::op::snapshot::Reader;
@@ -29,7 +29,7 @@ pub(super) const APPROX_DISTINCT: Definition = Definition {
     is_ordered: false,
     needs_length: false,
     has_limit: false,
-    create: Slots::<Distinct>::create,
+    create: States::<Distinct>::create,
 };
 
 const INDEX_BITS: u32 = 12;

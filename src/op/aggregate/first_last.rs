@@ -1,7 +1,7 @@
 //! first and last: the value of the row with the least or greatest (event time, event id, text of the value).
 
 use super::definition::Definition;
-use super::slots::{Accumulator, ResultInputs, Slots, each_present};
+use super::states::{Accumulator, ResultInputs, States, each_present};
 use crate::error::Result;
 use crate::expr::{ValueKind, Want};
 use crate::op::snapshot::{Reader, Writer};
@@ -21,7 +21,7 @@ pub(super) const FIRST: Definition = Definition {
     is_ordered: true,
     needs_length: false,
     has_limit: false,
-    create: Slots::<FirstOrLast<false>>::create,
+    create: States::<FirstOrLast<false>>::create,
 };
 
 /// `last(x)`.
@@ -29,7 +29,7 @@ pub(super) const LAST: Definition = Definition {
     name: "last",
     usage: "last(x)",
     about: "x of the latest event: the one with the greatest event_time or, if several have it, with the greatest event_id",
-    create: Slots::<FirstOrLast<true>>::create,
+    create: States::<FirstOrLast<true>>::create,
     ..FIRST
 };
 

@@ -1,7 +1,7 @@
 //! min and max by IEEE totalOrder: −∞ < numbers < ∞ < NaN.
 
 use super::definition::Definition;
-use super::slots::{Accumulator, ResultInputs, Slots, each_number};
+use super::states::{Accumulator, ResultInputs, States, each_number};
 use super::sum::SUM;
 use crate::error::Result;
 use crate::op::snapshot::Reader;
@@ -12,7 +12,7 @@ pub(super) const MIN: Definition = Definition {
     name: "min",
     usage: "min(x)",
     about: "minimum; NaN is greater than every number",
-    create: Slots::<Extreme<false>>::create,
+    create: States::<Extreme<false>>::create,
     ..SUM
 };
 
@@ -21,7 +21,7 @@ pub(super) const MAX: Definition = Definition {
     name: "max",
     usage: "max(x)",
     about: "maximum; NaN is greater than every number",
-    create: Slots::<Extreme<true>>::create,
+    create: States::<Extreme<true>>::create,
     ..SUM
 };
 

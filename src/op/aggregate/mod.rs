@@ -10,7 +10,7 @@
 //! ```
 //!
 //! [`parse`] resolves a call such as `sum(a)`; [`AggregateCall::create`] makes its states. One [`Aggregate`]
-//! (`definition.rs`) holds the states of one metric by slot, so a batch costs one dynamic call; `slots.rs` builds it
+//! (`definition.rs`) holds the states of one metric by slot, so a batch costs one dynamic call; `states.rs` builds it
 //! from the `Accumulator` that each aggregate's file implements. `exact.rs` has exact sums, `quantile.rs` ranks.
 
 mod count;
@@ -23,7 +23,7 @@ mod min_max;
 mod percentile;
 mod quantile;
 mod ratio;
-mod slots;
+mod states;
 mod stddev;
 mod sum;
 

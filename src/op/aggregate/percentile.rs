@@ -14,7 +14,7 @@
 //! `percentile_disc` and DuckDB's `quantile_disc`. q is the decimal as written, not the double nearest to it.
 
 use super::definition::Definition;
-use super::slots::{Accumulator, ResultInputs, Slots, each_number};
+use super::states::{Accumulator, ResultInputs, States, each_number};
 use crate::error::{Error, Result};
 use crate::expr::{ValueKind, Want};
 use crate::op::snapshot::{Reader, put_u64};
@@ -32,7 +32,7 @@ pub(super) const APPROX_PERCENTILE: Definition = Definition {
     is_ordered: false,
     needs_length: false,
     has_limit: false,
-    create: Slots::<Percentile>::create,
+    create: States::<Percentile>::create,
 };
 
 /// Bits of the mantissa that separate bins.

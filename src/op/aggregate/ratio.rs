@@ -3,7 +3,7 @@
 
 use super::definition::Definition;
 use super::exact;
-use super::slots::{Accumulator, ResultInputs, Slots};
+use super::states::{Accumulator, ResultInputs, States};
 use crate::error::Result;
 use crate::expr::{ValueKind, Want};
 use crate::op::snapshot::{Reader, put_u64};
@@ -22,7 +22,7 @@ pub(super) const RATIO: Definition = Definition {
     is_ordered: false,
     needs_length: false,
     has_limit: false,
-    create: Slots::<Ratio>::create,
+    create: States::<Ratio>::create,
 };
 
 #[derive(Default)]

@@ -2,7 +2,7 @@
 
 use super::definition::Definition;
 use super::exact::{Exact, SQUARE_UNIT, UNIT, root};
-use super::slots::{Accumulator, ResultInputs, Slots, each_number};
+use super::states::{Accumulator, ResultInputs, States, each_number};
 use super::sum::{SUM, Specials};
 use crate::error::Result;
 use crate::op::snapshot::{Reader, put_u64};
@@ -14,7 +14,7 @@ pub(super) const STDDEV: Definition = Definition {
     name: "stddev",
     usage: "stddev(x)",
     about: "sample standard deviation, exact within one unit in the last place; NULL for fewer than two values",
-    create: Slots::<Stddev>::create,
+    create: States::<Stddev>::create,
     ..SUM
 };
 

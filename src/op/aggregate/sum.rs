@@ -2,7 +2,7 @@
 
 use super::definition::Definition;
 use super::exact::{Exact, UNIT, round};
-use super::slots::{Accumulator, ResultInputs, Slots, each_number};
+use super::states::{Accumulator, ResultInputs, States, each_number};
 use crate::error::Result;
 use crate::expr::{ValueKind, Want};
 use crate::op::snapshot::{Reader, put_u64};
@@ -20,7 +20,7 @@ pub(super) const SUM: Definition = Definition {
     is_ordered: false,
     needs_length: false,
     has_limit: false,
-    create: Slots::<Sum<false>>::create,
+    create: States::<Sum<false>>::create,
 };
 
 /// `avg(x)`.
@@ -28,7 +28,7 @@ pub(super) const AVG: Definition = Definition {
     name: "avg",
     usage: "avg(x)",
     about: "exact sum divided by the count, rounded once",
-    create: Slots::<Sum<true>>::create,
+    create: States::<Sum<true>>::create,
     ..SUM
 };
 

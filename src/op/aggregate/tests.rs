@@ -271,7 +271,7 @@ fn what_is_no_saved_form_is_refused_and_changes_nothing() {
     distinct.ensure(1);
     for bytes in [[5, 0, 0, 0], [54, 1, 0, 0], [1, 0, 16, 0], [0, 1, 0, 0]] {
         let right = bytes[0] == 5;
-        let saved: Vec<u8> = std::iter::once(slots::VERSION).chain(bytes).collect();
+        let saved: Vec<u8> = std::iter::once(states::VERSION).chain(bytes).collect();
         assert_eq!(distinct.load(0, &saved).is_ok(), right, "{bytes:?}");
     }
 }

@@ -32,8 +32,8 @@ use crate::frame::{self, Progress};
 use crate::kind::PartitionName;
 use crate::kind::event::{COLUMNS, column};
 use crate::op::snapshot::{Reader, Writer};
-use crate::op::storage::StateSize;
-use crate::op::storage::StateStorage;
+use crate::op::state_storage::StateSize;
+use crate::op::state_storage::StateStorage;
 use crate::op::window::MemoryBound;
 use crate::time::format_duration;
 use arrow::array::{

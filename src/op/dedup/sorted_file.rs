@@ -8,7 +8,7 @@ use super::filter::HashFilter;
 use super::sighting::{PartitionId, SIGHTING_BYTES, Sighting};
 use crate::error::{Error, Result};
 use crate::op::snapshot::{Reader, Writer};
-use crate::op::storage::{NewStateFile, StateFile, StateStorage};
+use crate::op::state_storage::{NewStateFile, StateFile, StateStorage};
 use std::collections::BTreeMap;
 use std::rc::Rc;
 

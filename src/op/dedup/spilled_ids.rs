@@ -9,7 +9,7 @@ use super::sighting::{PartitionId, Sighting};
 use super::sorted_file::{SortedFile, SortedReader, SortedWriter};
 use crate::error::Result;
 use crate::op::snapshot::{Reader, Writer};
-use crate::op::storage::StateStorage;
+use crate::op::state_storage::StateStorage;
 use std::collections::BTreeSet;
 
 /// Number of files of one level at which these are merged.

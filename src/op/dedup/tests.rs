@@ -4,7 +4,7 @@
 use super::*;
 use crate::frame::PartitionState;
 use crate::kind::{Kind, dictionary_type, instant_type};
-use crate::op::storage::MemoryStorage;
+use crate::op::state_storage::MemoryStorage;
 use arrow::array::{ArrayRef, DictionaryArray, FixedSizeBinaryArray, TimestampMicrosecondArray};
 use arrow::datatypes::{DataType, Field, Schema};
 use proptest::prelude::*;

@@ -9,7 +9,7 @@ use super::spill::{Arrivals, GroupFiles, Spilled};
 use crate::error::Result;
 use crate::expr::Dimension;
 use crate::op::snapshot::Writer;
-use crate::op::storage::StateSize;
+use crate::op::state_storage::StateSize;
 use arrow::array::BinaryArray;
 
 /// A group with fewer keys stays in memory: the state of few keys cannot be split.

@@ -53,7 +53,7 @@ use crate::kind::event::{column, instants};
 #[cfg(test)]
 use crate::kind::metric::Row;
 use crate::op::snapshot::{Reader, Writer};
-use crate::op::storage::{StateSize, StateStorage};
+use crate::op::state_storage::{StateSize, StateStorage};
 use crate::time::format_duration;
 use arrow::array::{ArrayRef, AsArray, RecordBatch};
 

@@ -5,6 +5,7 @@ use crate::client::https;
 use crate::client::outage::{RetryError, Timeouts};
 use crate::error::{Error, Result};
 use crate::json::base64;
+use crate::parse::port;
 use crate::parse::query::unescaped;
 use crate::stop::Stop;
 use crate::store::Location;
@@ -75,6 +76,9 @@ impl Http {
         let base = format!("{}://{}", location.scheme, server.trim_end_matches('/'));
         if server.starts_with('/') || server.is_empty() || Request::get(&base).body(()).is_err() {
             return Err(Error::usage(format!("{location}: expected http://[USER:PASSWORD@]HOST[:PORT][/BASE]")));
+        }
+        if !port::is_valid(server) {
+            return Err(Error::usage(format!("{location}: {}", port::WRONG)));
         }
         let authorization = match (who, location.options.get("token")) {
             (None, None) => None,

@@ -1,4 +1,5 @@
-//! A connection over TCP or TLS that is logged in. Each read and write has a timeout, and a signal does not end it.
+//! A connection over TCP or TLS that is logged in. Each reply and each write has a timeout, and a signal does not end
+//! it.
 //!
 //! The crate's own connection fails when a process is stopped and continued (SIGSTOP, SIGCONT, a frozen container):
 //! Linux then interrupts the reads of sockets that have a timeout (EINTR, signal(7)). So evt uses only the crate's
@@ -12,10 +13,13 @@ use rustls::{ClientConfig, ClientConnection, StreamOwned};
 use std::io::{self, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// The error that a server sends to a new client, before any command, if it already has `maxclients` clients.
 pub const TOO_MANY_CLIENTS: &str = "max number of clients reached";
+
+/// Maximum bytes of a reply. evt asks for numbers and for single rows.
+const REPLY_MAX: usize = 16 << 20;
 
 /// A socket that repeats a read or write which a signal interrupted. Its timeout then starts anew, so the time during
 /// which the process was stopped does not count.
@@ -52,6 +56,33 @@ impl Write for SteadySocket {
     }
 }
 
+/// The bytes of one reply. Their number is bounded, and so is the time of all reads together: a server that sends a
+/// byte now and then, or without end, is no server.
+struct Reply<'a> {
+    stream: &'a mut dyn ByteStream,
+    timeout: Duration,
+    /// The time that the reads have taken so far. A read that took longer than the timeout is one during which the
+    /// process was stopped, and does not count.
+    spent: Duration,
+    bytes: usize,
+}
+
+impl Read for Reply<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.spent >= self.timeout {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        if self.bytes > REPLY_MAX {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, format!("a reply of more than {REPLY_MAX} bytes")));
+        }
+        let start = Instant::now();
+        let count = self.stream.read(buffer)?;
+        self.spent += Some(start.elapsed()).filter(|took| *took < self.timeout).unwrap_or_default();
+        self.bytes += count;
+        Ok(count)
+    }
+}
+
 /// The stream to a server: commands are written to it and replies read from it.
 trait ByteStream: Read + Write + Send {}
 
@@ -61,12 +92,14 @@ impl<T: Read + Write + Send> ByteStream for T {}
 pub struct RedisConnection {
     stream: Box<dyn ByteStream>,
     parser: Parser,
+    /// The timeout of a reply.
+    timeout: Duration,
 }
 
 impl RedisConnection {
     /// Connects, over TLS if `tls` is given, logs in, and waits for the first answer. `timeouts.connect` bounds the
-    /// attempt at each address of the host and each read and write of the login; `timeouts.timeout` bounds each later
-    /// read and write.
+    /// attempt at each address of the host and each reply and write of the login; `timeouts.timeout` bounds each later
+    /// reply and write.
     pub fn open(info: &ConnectionInfo, tls: Option<&Arc<ClientConfig>>, timeouts: &Timeouts) -> RedisResult<Self> {
         let ConnectionAddr::Tcp(host, port) = info.addr() else {
             return Err((ErrorKind::InvalidClientConfig, "expected a host").into());
@@ -87,9 +120,10 @@ impl RedisConnection {
                 Box::new(StreamOwned::new(session, SteadySocket(socket)))
             }
         };
-        let mut connection = Self { stream, parser: Parser::new() };
+        let mut connection = Self { stream, parser: Parser::new(), timeout: timeouts.connect };
         connection.log_in(info.redis_settings())?;
         set_timeouts(&settings, timeouts.timeout)?;
+        connection.timeout = timeouts.timeout;
         Ok(connection)
     }
 
@@ -129,7 +163,8 @@ impl RedisConnection {
 
     /// Receives the answer to one command; an error reply is a value.
     pub fn receive(&mut self) -> RedisResult<Value> {
-        self.parser.parse_value(&mut self.stream)
+        let reply = Reply { stream: &mut *self.stream, timeout: self.timeout, spent: Duration::ZERO, bytes: 0 };
+        self.parser.parse_value(reply)
     }
 }
 

@@ -4,7 +4,7 @@ use super::known::files::{FileLetters, FileMark};
 use super::known::stored::{codes, instants, text, time_columns};
 use super::known::{KnownRows, LeftOut, SelectedRows, UnmarkedRows, UnstampedRows, check_final};
 use super::positions::{FramePartition, FramePartitions, RowPosition, TopicNames, WHOLE};
-use super::topic::{NotedEnds, TopicEnds};
+use super::topic::{HELD_MAX, NotedEnds, TopicEnds};
 use crate::alert::clock::{AlertClock, PartitionKey, ReadState};
 use crate::alert::engine::{AlertEngine, TimedRows};
 use crate::counts::Counts;
@@ -189,13 +189,19 @@ impl Feed {
     }
 
     /// Updates the clock when nothing can be read. Rows that were read and wait for others are rows of a backlog. The
-    /// program that writes a pipe may have one too.
-    pub fn on_waiting(&self, source: &source::Source, clock: &mut AlertClock, context: &FeedRun) {
-        if context.is_live && !self.is_topic() && !source.holds_rows() {
+    /// program that writes a pipe may have one too. Records that `--max-future` holds become rows before the clock
+    /// passes them.
+    pub fn on_waiting(&self, source: &mut source::Source, clock: &mut AlertClock, context: &FeedRun) -> Result<()> {
+        if !context.is_live || self.is_topic() {
+            return Ok(());
+        }
+        source.release_waited(context.run.clock.now() - HELD_MAX)?;
+        if !source.holds_rows() {
             for key in clock.of_input(self.number()) {
                 clock.read(key, ReadState::Waiting, context.now);
             }
         }
+        Ok(())
     }
 
     /// Updates the clock with the ends of a topic, once the rows before them are taken.

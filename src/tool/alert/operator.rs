@@ -351,9 +351,9 @@ impl FeedOperator for AlertOperator {
         self.setup.feeds[feed].before_poll(source, &mut self.setup.to, &context)
     }
 
-    fn on_waiting(&mut self, feed: usize, source: &source::Source) {
+    fn on_waiting(&mut self, feed: usize, source: &mut source::Source) -> Result<()> {
         let context = self.context();
-        self.setup.feeds[feed].on_waiting(source, &mut self.setup.to.clock, &context);
+        self.setup.feeds[feed].on_waiting(source, &mut self.setup.to.clock, &context)
     }
 
     fn on_letters(&mut self, feed: usize, letters: Dead) -> Result<()> {

@@ -12,9 +12,9 @@ const ENDS_INTERVAL: Duration = Duration::from_millis(200);
 /// How long brokers may be silent before that is reported.
 const SILENCE: Duration = Duration::from_secs(10);
 
-/// How long a record without an arrival waits for the rows that `--max-future` compares it with (µs). In a partition
-/// with few records it is then compared with the time at which it was read.
-const HELD_MAX: i64 = SECOND / 2;
+/// How long a record without an arrival waits for the rows that `--max-future` compares it with (µs), less than the
+/// clock waits for rows. In a partition with few records it is then compared with the time at which it was read.
+pub const HELD_MAX: i64 = SECOND / 2;
 
 /// How far topics were read at some time.
 pub struct NotedEnds {

@@ -11,7 +11,7 @@ use crate::frame::{self, Control, EndReason, Progress};
 use crate::input::UnreadPartition;
 use crate::kind::dead::{ErrorType, Fault};
 use crate::metrics;
-use crate::op::storage::StateStorage;
+use crate::op::state_storage::StateStorage;
 use crate::op::window::watermark::{ContinuedInput, LastPartition};
 use crate::op::window::{BatchOutcome, MetricCounts, Window};
 use crate::stage::feeds::FeedInput;

@@ -21,7 +21,7 @@ mod tests;
 use self::rows::{Hashes, RowLayout, hash};
 use crate::error::{Error, Result};
 use crate::op::snapshot::{Reader, Writer};
-use crate::op::storage::{NewStateFile, StateFile, StateStorage};
+use crate::op::state_storage::{NewStateFile, StateFile, StateStorage};
 use crate::op::window::firing::{Emitter, Shard, WatermarkFiring};
 use crate::op::window::metric::Metric;
 use crate::op::window::outcome::BatchOutcome;

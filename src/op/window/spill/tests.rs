@@ -1,6 +1,6 @@
 //! Compares windows whose state is in files with the same windows in memory, for any stream, batch split and bound.
 
-use crate::op::storage::MemoryStorage;
+use crate::op::state_storage::MemoryStorage;
 use crate::op::window::metric::Emit;
 use crate::op::window::tests::{
     Event, MANY, Outcomes, WIDE, announce, batch, check_cases, collect, events, options, run, splits, stream_times,

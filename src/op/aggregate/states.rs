@@ -1,4 +1,4 @@
-//! Turns one state into many: every aggregate is an [`Accumulator`], and [`Slots`] has one per slot.
+//! Turns one state into many: every aggregate is an [`Accumulator`], and [`States`] has one per slot.
 
 use super::definition::Aggregate;
 use super::quantile::Quantile;
@@ -31,7 +31,7 @@ pub(super) trait Accumulator: Default + 'static {
     fn heap(&self) -> usize {
         0
     }
-    /// Saves the state. The same values in any order and any splits give the same bytes. [`Slots`] writes the version
+    /// Saves the state. The same values in any order and any splits give the same bytes. [`States`] writes the version
     /// before it.
     fn save(&self, out: &mut Vec<u8>);
     /// Restores a saved state. Errors: exit status 65 if [`Accumulator::save`] cannot have written the bytes.
@@ -39,19 +39,19 @@ pub(super) trait Accumulator: Default + 'static {
 }
 
 /// The states of one metric.
-pub(super) struct Slots<A> {
+pub(super) struct States<A> {
     quantile: Quantile,
     states: Vec<A>,
 }
 
-impl<A: Accumulator> Slots<A> {
+impl<A: Accumulator> States<A> {
     /// Creates the states of a metric, without slots. The rows of the table of aggregates name this function.
     pub(super) fn create(quantile: f64) -> Box<dyn Aggregate> {
         Box::new(Self { quantile: Quantile::of(quantile), states: Vec::new() })
     }
 }
 
-impl<A: Accumulator> Aggregate for Slots<A> {
+impl<A: Accumulator> Aggregate for States<A> {
     fn ensure(&mut self, slots: usize) {
         if self.states.len() < slots {
             self.states.resize_with(slots, A::default);
