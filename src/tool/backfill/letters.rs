@@ -18,7 +18,7 @@ use crate::replay::record::replayed;
 use crate::replay::repair::{LetterRows, Repair};
 use crate::run::Run;
 use crate::stage::feeds::FeedInput;
-use crate::stage::operator::{Collector, InputEnded, Note, Operator};
+use crate::stage::operator::{Collector, InputEnded, Operator};
 use arrow::array::{ArrayRef, AsArray, BooleanArray, Int32Array, Int64Array, RecordBatch, StringArray};
 use arrow::compute::filter_record_batch;
 use arrow::datatypes::{DataType, Field, Int32Type, SchemaRef};
@@ -371,21 +371,21 @@ impl Replay {
         };
         if cut > 0 {
             let why = "only the beginning of the record is left";
-            out.note(Note::Warning(format!("{} passed over: {why}", counted_letters(cut, ["was", "were"]))));
+            out.warn(format!("{} passed over: {why}", counted_letters(cut, ["was", "were"])));
         }
-        self.repair.warnings().into_iter().for_each(|line| out.note(Note::Warning(line)));
+        self.repair.warnings().into_iter().for_each(|line| out.warn(line));
         let foreign = self.repair.foreign();
         if foreign > 0 {
             let how = "-f csv --header NAMES, -f syslog, clf, logfmt or regex:PATTERN reads records of the format of the input";
-            out.note(Note::Warning(format!("{} not JSON; {how}", counted_letters(foreign, ["is", "are"]))));
+            out.warn(format!("{} not JSON; {how}", counted_letters(foreign, ["is", "are"])));
         }
         if claimed > 0 {
             let why = "an unfinished batch of another target; a replay to that target finishes it";
-            out.note(Note::Warning(format!("{} to {why}", counted_letters(claimed, ["belongs", "belong"]))));
+            out.warn(format!("{} to {why}", counted_letters(claimed, ["belongs", "belong"])));
         }
         if left > 0 {
             let why = "not tried, because the run was stopped";
-            out.note(Note::Warning(format!("{} {why}", counted_letters(left, ["was", "were"]))));
+            out.warn(format!("{} {why}", counted_letters(left, ["was", "were"])));
         }
         let would_change = if self.target.is_none() { replayed } else { 0 };
         let (was, is) = (["was", "were"], ["is", "are"]);
@@ -401,11 +401,11 @@ impl Replay {
         let reasons =
             Vec::from_iter(reasons.map(|(count, verbs, what)| format!("{} {what}", counted_letters(count, verbs))));
         if reasons.is_empty() {
-            return out.note(Note::Info(line));
+            return out.inform(line);
         }
         line += &format!("; exit status 1, because {}", reasons.join(", "));
         out.set_verdict(1);
-        out.note(Note::Warning(line));
+        out.warn(line);
     }
 }
 
