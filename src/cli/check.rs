@@ -77,7 +77,7 @@ impl InputNeeds {
     /// Checks that the tool reads rows of `kind`. Errors: exit status 2 if not.
     fn check_kind(self, kind: Kind) -> Result<()> {
         match self.events && kind != Kind::Event {
-            true => Err(Error::usage(format!("expected events, found rows of kind {}", kind.name()))),
+            true => Err(Error::usage(format!("expected events, found rows of kind {kind}"))),
             false => Ok(()),
         }
     }

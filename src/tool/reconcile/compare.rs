@@ -214,7 +214,6 @@ impl<'a> Inputs<'a> {
                 ReadItem::Columns(rows) => rows.each(options, names, &mut left),
                 ReadItem::Rows(Kind::Dead, batch) => rows::letters(batch, options, names, &mut left),
                 ReadItem::Rows(kind, _) => {
-                    let kind = kind.name();
                     Err(Error::usage(format!("expected dead letters, late rows or events, found rows of kind {kind}")))
                 }
                 ReadItem::UnreadableRows(error) => Err(error),
@@ -366,9 +365,9 @@ fn is_compacted(uri: &Uri, run: &Rc<Run>) -> Result<bool> {
 }
 
 fn unlike(kind: Kind) -> Error {
-    Error::usage(format!("expected rows of one kind in A and B, found rows of kind {} too", kind.name()))
+    Error::usage(format!("expected rows of one kind in A and B, found rows of kind {kind} too"))
 }
 
 fn unexpected(kind: Kind) -> Error {
-    Error::usage(format!("expected events or metrics, found rows of kind {}", kind.name()))
+    Error::usage(format!("expected events or metrics, found rows of kind {kind}"))
 }
