@@ -21,6 +21,7 @@ use crate::source::SourceOptions;
 use crate::spool::ack::AckPolicy;
 use crate::spool::dir::SpoolDir;
 use crate::store::{Location, Store};
+use crate::thread;
 use crate::time::rounded;
 use crate::uri::Uri;
 use std::collections::BTreeSet;
@@ -125,9 +126,9 @@ impl CheckReport {
             // The receiver is gone if the time is over.
             let _ = sender.send(question(&Rc::new(run)));
         };
-        match std::thread::Builder::new().name("check".to_owned()).spawn(work) {
+        match thread::spawn("check", work) {
             Ok(_) => self.found.push((name.to_string(), answer)),
-            Err(error) => self.add(name, Err(Error::io("a thread", &error))),
+            Err(error) => self.add(name, Err(error)),
         }
     }
 
