@@ -265,7 +265,7 @@ impl CheckReport {
     /// Reports the inputs, outputs and files that are ready, then the faults; returns the exit status of the worst one.
     pub fn report(mut self) -> Result<u8> {
         let mut ready = String::new();
-        let silent = || Error::new(ErrorKind::Unavailable, format!("no response for {}", rounded(LIMIT)));
+        let silent = || Error::unavailable(format!("no response for {}", rounded(LIMIT)));
         for (name, answer) in self.found {
             let passed = self.run.clock.monotonic().saturating_sub(self.start);
             let left = (LIMIT + GRACE).saturating_sub(passed);

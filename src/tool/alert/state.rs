@@ -434,7 +434,7 @@ impl StateFile {
                     "end its transaction and start evt-alert again, which continues where the state was stored last";
                 let message =
                     format!("{name}: {what}: another program has held the lock for {}: {advice}", rounded(waited));
-                return Err(Error::new(ErrorKind::Fenced, message).because(error));
+                return Err(Error::fenced(message).because(error));
             }
             if !std::mem::replace(&mut has_said, true) {
                 let line = format!("{name}: {what}: another program holds the lock: retrying for up to {limit}");
