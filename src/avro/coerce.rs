@@ -213,8 +213,8 @@ fn int(input: &AvroInput<'_>) -> Option<i32> {
     i32::try_from(whole(input)?).ok()
 }
 
-/// Converts to binary floating point, unless the number is an integer that would change, or out of range. All numbers of
-/// up to `safe` digits keep their value; `special` converts NaN and infinities.
+/// Converts to binary floating point, unless the number is an integer that would change, or out of range. All numbers
+/// of up to `safe` digits keep their value; `special` converts NaN and infinities.
 fn float<T: FromStr + ToString + Copy + Into<f64>>(
     input: &AvroInput<'_>,
     safe: usize,

@@ -28,7 +28,7 @@ use crate::op::computed::ComputedFields;
 use crate::output::OutputPlan;
 use crate::run::Run;
 use crate::run::io::Io;
-use crate::source::{Source, SourceOptions, ToolNeeds};
+use crate::source::{self, SourceOptions, ToolNeeds};
 use crate::stage::feeds::FeedInput;
 use crate::stage::operator::{Collector, InputEnded, Operator};
 use crate::stage::{OperatorSetup, SourceInfo};
@@ -328,7 +328,7 @@ impl Args {
         &self,
         first: Option<&RecordBatch>,
         untimed: bool,
-        source: &Source,
+        source: &source::Source,
         fields: &ComputedFields,
         has_terminal: bool,
     ) -> Result<Show> {
@@ -369,7 +369,7 @@ impl Args {
         &self,
         names: &str,
         first: Option<&RecordBatch>,
-        source: &Source,
+        source: &source::Source,
         fields: &ComputedFields,
     ) -> Result<Selection> {
         let mut names = selection::parse_names(names)?;
@@ -391,7 +391,7 @@ impl Args {
 }
 
 /// Returns the fields that some of the records so far had not.
-fn defaulted(source: &Source) -> DefaultedFields {
+fn defaulted(source: &source::Source) -> DefaultedFields {
     let Defaults { source, event_type, .. } = source.defaults();
     DefaultedFields { source, event_type }
 }
