@@ -15,6 +15,7 @@ use crate::time::{format_instant, parse_date, parse_instant, write_instant};
 use num_bigint::{BigInt, Sign};
 use std::borrow::Cow;
 use std::fmt;
+use std::str::FromStr;
 
 /// Maximum digits of a decimal: a decoder reads at most 4,096 bytes of one.
 const DIGITS_MAX: u32 = 9_800;
@@ -153,8 +154,8 @@ pub fn coerce(scalar: &Scalar, input: &AvroInput<'_>, out: &mut Vec<u8>, scratch
         (Scalar::Boolean, Boolean(value)) => out.push(u8::from(*value)),
         (Scalar::Int, _) => write_long(out, int(input)?.into()),
         (Scalar::Long, _) => write_long(out, whole(input)?),
-        (Scalar::Double, _) => out.extend(double(input)?.to_le_bytes()),
-        (Scalar::Float, _) => out.extend(float(input)?.to_le_bytes()),
+        (Scalar::Double, _) => out.extend(float(input, 15, |value| value)?.to_le_bytes()),
+        (Scalar::Float, _) => out.extend(float(input, 6, |value| value as f32)?.to_le_bytes()),
         (Scalar::UuidText, String(text)) => write_bytes(out, uuid(text).map(|_| text.as_bytes())?),
         (Scalar::String | Scalar::UuidText, _) => write_bytes(out, text(input, scratch)?.as_bytes()),
         (Scalar::Uuid, String(text)) => out.extend(uuid(text)?.into_bytes()),
@@ -212,27 +213,20 @@ fn int(input: &AvroInput<'_>) -> Option<i32> {
     i32::try_from(whole(input)?).ok()
 }
 
-/// Converts to a double, unless the number is an integer that would change, or out of range.
-fn double(input: &AvroInput<'_>) -> Option<f64> {
+/// Converts to binary floating point, unless the number is an integer that would change, or out of range. All numbers
+/// of up to `safe` digits keep their value; `special` converts NaN and infinities.
+fn float<T: FromStr + ToString + Copy + Into<f64>>(
+    input: &AvroInput<'_>,
+    safe: usize,
+    special: fn(f64) -> T,
+) -> Option<T> {
     match input {
-        AvroInput::Whole(value) => double(&AvroInput::Number(&value.to_string())),
+        AvroInput::Whole(value) => float(&AvroInput::Number(&value.to_string()), safe, special),
         AvroInput::Number(text) => {
-            let value = text.parse::<f64>().ok().filter(|value| value.is_finite())?;
-            keeps(text, value == 0.0, 15, || value.to_string()).then_some(value)
+            let value = text.parse::<T>().ok().filter(|value| (*value).into().is_finite())?;
+            keeps(text, value.into() == 0.0, safe, || value.to_string()).then_some(value)
         }
-        AvroInput::String(text) => parse_special(text),
-        _ => None,
-    }
-}
-
-fn float(input: &AvroInput<'_>) -> Option<f32> {
-    match input {
-        AvroInput::Whole(value) => float(&AvroInput::Number(&value.to_string())),
-        AvroInput::Number(text) => {
-            let value = text.parse::<f32>().ok().filter(|value| value.is_finite())?;
-            keeps(text, value == 0.0, 6, || value.to_string()).then_some(value)
-        }
-        AvroInput::String(text) => parse_special(text).map(|value| value as f32),
+        AvroInput::String(text) => parse_special(text).map(special),
         _ => None,
     }
 }

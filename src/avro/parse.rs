@@ -47,6 +47,9 @@ fn parse(value: &Value, is_strict: bool) -> Parsed<Schema> {
 
 type Parsed<T> = std::result::Result<T, SchemaFault>;
 
+/// The attributes of a type or a field.
+type Attributes = Map<String, Value>;
+
 struct Parser {
     nodes: Vec<Node>,
     /// Named types by full name.
@@ -115,7 +118,7 @@ impl Parser {
         }
     }
 
-    fn object(&mut self, object: &Map<String, Value>, namespace: Option<&str>) -> Parsed<NodeId> {
+    fn object(&mut self, object: &Attributes, namespace: Option<&str>) -> Parsed<NodeId> {
         let word = match object.get("type") {
             Some(Value::String(word)) => word.as_str(),
             Some(inner) => return self.within("type", |parser| parser.schema(inner, namespace)),
@@ -141,7 +144,7 @@ impl Parser {
         }
     }
 
-    fn inner(&mut self, object: &Map<String, Value>, key: &str, namespace: Option<&str>) -> Parsed<NodeId> {
+    fn inner(&mut self, object: &Attributes, key: &str, namespace: Option<&str>) -> Parsed<NodeId> {
         match object.get(key) {
             Some(inner) => self.within(key, |parser| parser.schema(inner, namespace)),
             None => self.refuse(format!("'{key}' is missing")),
@@ -163,7 +166,7 @@ impl Parser {
     }
 
     /// Registers a named type before its definition is parsed, so that the definition can refer to it.
-    fn declare(&mut self, object: &Map<String, Value>, namespace: Option<&str>) -> Parsed<(NodeId, TypeName)> {
+    fn declare(&mut self, object: &Attributes, namespace: Option<&str>) -> Parsed<(NodeId, TypeName)> {
         let name = self.name(object, namespace)?;
         let full = name.full();
         self.rule(!self.names.contains_key(&full), || format!("'{full}' is defined twice"))?;
@@ -178,7 +181,7 @@ impl Parser {
         id
     }
 
-    fn record(&mut self, object: &Map<String, Value>, namespace: Option<&str>) -> Parsed<NodeId> {
+    fn record(&mut self, object: &Attributes, namespace: Option<&str>) -> Parsed<NodeId> {
         let (id, name) = self.declare(object, namespace)?;
         let Some(Value::Array(list)) = object.get("fields") else {
             return self.expected("an array as 'fields'", object.get("fields"));
@@ -209,7 +212,7 @@ impl Parser {
         })
     }
 
-    fn enumeration(&mut self, object: &Map<String, Value>, namespace: Option<&str>) -> Parsed<NodeId> {
+    fn enumeration(&mut self, object: &Attributes, namespace: Option<&str>) -> Parsed<NodeId> {
         let (id, name) = self.declare(object, namespace)?;
         let symbols = self.strings(object, "symbols")?;
         let mut seen = HashSet::new();
@@ -226,7 +229,7 @@ impl Parser {
         Ok(self.define(id, AvroType::Enum { name, symbols, default }, None))
     }
 
-    fn fixed(&mut self, object: &Map<String, Value>, namespace: Option<&str>) -> Parsed<NodeId> {
+    fn fixed(&mut self, object: &Attributes, namespace: Option<&str>) -> Parsed<NodeId> {
         let (id, name) = self.declare(object, namespace)?;
         let Some(size) = object.get("size").and_then(Value::as_u64) else {
             return self.expected("a number of bytes as 'size'", object.get("size"));
@@ -236,7 +239,7 @@ impl Parser {
         Ok(self.define(id, fixed, logical))
     }
 
-    fn name(&self, object: &Map<String, Value>, namespace: Option<&str>) -> Parsed<TypeName> {
+    fn name(&self, object: &Attributes, namespace: Option<&str>) -> Parsed<TypeName> {
         let Some(Value::String(written)) = object.get("name") else {
             return self.expected("a string as 'name' of a type", object.get("name"));
         };
@@ -261,7 +264,7 @@ impl Parser {
     }
 
     /// Returns the aliases of a type or field; a lenient schema's have no effect.
-    fn aliases(&self, object: &Map<String, Value>, is_name: fn(&str) -> bool) -> Parsed<Vec<String>> {
+    fn aliases(&self, object: &Attributes, is_name: fn(&str) -> bool) -> Parsed<Vec<String>> {
         if !self.is_strict || !object.contains_key("aliases") {
             return Ok(vec![]);
         }
@@ -270,7 +273,7 @@ impl Parser {
         Ok(aliases)
     }
 
-    fn strings(&self, object: &Map<String, Value>, key: &str) -> Parsed<Vec<String>> {
+    fn strings(&self, object: &Attributes, key: &str) -> Parsed<Vec<String>> {
         let list = object.get(key).and_then(Value::as_array);
         match list.and_then(|list| list.iter().map(|item| item.as_str().map(str::to_owned)).collect()) {
             Some(strings) => Ok(strings),
@@ -279,7 +282,7 @@ impl Parser {
     }
 
     /// Returns the logical type of an object; one that does not fit its type is ignored, by the specification.
-    fn logical(&self, object: &Map<String, Value>, avro_type: &AvroType) -> Option<Logical> {
+    fn logical(&self, object: &Attributes, avro_type: &AvroType) -> Option<Logical> {
         Some(match (object.get("logicalType")?.as_str()?, avro_type) {
             ("decimal", AvroType::Bytes | AvroType::Fixed { .. }) => return self.decimal(object, avro_type),
             ("uuid", AvroType::String | AvroType::Fixed { size: 16, .. }) => Logical::Uuid,
@@ -299,7 +302,7 @@ impl Parser {
 
     /// Returns the decimal type of an object. A lenient schema needs no precision, because the bytes can be read
     /// without it.
-    fn decimal(&self, object: &Map<String, Value>, avro_type: &AvroType) -> Option<Logical> {
+    fn decimal(&self, object: &Attributes, avro_type: &AvroType) -> Option<Logical> {
         let number = |key: &str| object.get(key).map(|n| n.as_u64().and_then(|n| u32::try_from(n).ok()));
         let (precision, scale) = (number("precision").flatten(), number("scale").unwrap_or(Some(0))?);
         if !self.is_strict {

@@ -21,6 +21,7 @@ use crate::source::SourceOptions;
 use crate::spool::ack::AckPolicy;
 use crate::spool::dir::SpoolDir;
 use crate::store::{Location, Store};
+use crate::thread;
 use crate::time::rounded;
 use crate::uri::Uri;
 use std::collections::BTreeSet;
@@ -77,7 +78,7 @@ impl InputNeeds {
     /// Checks that the tool reads rows of `kind`. Errors: exit status 2 if not.
     fn check_kind(self, kind: Kind) -> Result<()> {
         match self.events && kind != Kind::Event {
-            true => Err(Error::usage(format!("expected events, found rows of kind {}", kind.name()))),
+            true => Err(Error::usage(format!("expected events, found rows of kind {kind}"))),
             false => Ok(()),
         }
     }
@@ -125,9 +126,9 @@ impl CheckReport {
             // The receiver is gone if the time is over.
             let _ = sender.send(question(&Rc::new(run)));
         };
-        match std::thread::Builder::new().name("check".to_owned()).spawn(work) {
+        match thread::spawn("check", work) {
             Ok(_) => self.found.push((name.to_string(), answer)),
-            Err(error) => self.add(name, Err(Error::io("a thread", &error))),
+            Err(error) => self.add(name, Err(error)),
         }
     }
 
@@ -264,7 +265,7 @@ impl CheckReport {
     /// Reports the inputs, outputs and files that are ready, then the faults; returns the exit status of the worst one.
     pub fn report(mut self) -> Result<u8> {
         let mut ready = String::new();
-        let silent = || Error::new(ErrorKind::Unavailable, format!("no response for {}", rounded(LIMIT)));
+        let silent = || Error::unavailable(format!("no response for {}", rounded(LIMIT)));
         for (name, answer) in self.found {
             let passed = self.run.clock.monotonic().saturating_sub(self.start);
             let left = (LIMIT + GRACE).saturating_sub(passed);

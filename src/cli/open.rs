@@ -117,7 +117,7 @@ fn keep_raw(options: &mut SourceOptions, resolved: &Resolved) {
 
 /// Starts a stage that passes its rows on unchanged.
 pub fn pass(info: SourceInfo<'_>) -> Result<OperatorSetup> {
-    Ok(OperatorSetup { operator: Box::new(Pass), schema: info.source.schema(), side: None, is_report: false })
+    Ok(OperatorSetup::new(Pass, info.source.schema()))
 }
 
 /// Sets the metrics of a stage to 0 before it waits for any server.

@@ -29,7 +29,7 @@ impl StampedBatches {
             return Err(Error::corrupt("rows of no known kind").at(name));
         };
         if !kind.leads(&schema) {
-            let message = format!("expected the columns of kind {}, found others", kind.name());
+            let message = format!("expected the columns of kind {kind}, found others");
             return Err(Error::corrupt(message).at(name));
         }
         match self.schema.as_ref().and_then(|schema| Kind::of(schema)) {

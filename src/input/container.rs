@@ -5,12 +5,12 @@ use crate::emit::RecordEmitter;
 use crate::error::Result;
 use crate::format::Rows;
 use crate::frame::{self, Control, PartitionState, Progress};
-use crate::kind::event::{column, has_raw};
-use crate::kind::{Kind, PartitionName};
+use crate::kind::event::has_raw;
+use crate::kind::{Kind, PartitionColumns, PartitionName};
 use crate::mapping::RecordMeta;
 use crate::run::Run;
 use ahash::AHashSet;
-use arrow::array::{AnyDictionaryArray, AsArray, RecordBatch};
+use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use std::rc::Rc;
 
@@ -87,13 +87,12 @@ impl CarriedPartitions {
         if Kind::of(batch.schema_ref()) != Some(Kind::Event) {
             return;
         }
-        let origins = batch.column(column::ORIGIN).as_any_dictionary();
-        let names = batch.column(column::PARTITION).as_any_dictionary();
+        let partitions = PartitionColumns::new(batch);
         let mut known = AHashSet::new();
         let mut last = None;
-        for code in origins.normalized_keys().into_iter().zip(names.normalized_keys()) {
+        for code in partitions.codes() {
             if last.replace(code) != Some(code) && known.insert(code) {
-                self.0.insert(PartitionName::new(text(origins, code.0), text(names, code.1)));
+                self.0.insert(partitions.name(code));
             }
         }
     }
@@ -111,8 +110,4 @@ impl CarriedPartitions {
             emitter.stamp_mut().control(Control::Progress(Progress { partitions, ..Progress::default() }));
         }
     }
-}
-
-fn text(column: &dyn AnyDictionaryArray, code: usize) -> String {
-    column.values().as_string::<i32>().value(code).to_owned()
 }

@@ -10,7 +10,7 @@ use crate::clock::Clock;
 use crate::error::{Error, Result};
 use crate::input::UnreadPartition;
 use crate::kind::PartitionName;
-use crate::time::rounded;
+use crate::time::whole_seconds;
 use rdkafka::error::RDKafkaErrorCode as Code;
 use std::cell::Cell;
 use std::collections::BTreeMap;
@@ -212,11 +212,6 @@ impl Answers {
         };
         cursors.iter().filter(|cursor| !cursor.ended).map(unread).collect()
     }
-}
-
-/// Formats the duration of an outage, in whole seconds.
-fn whole_seconds(time: Duration) -> String {
-    rounded(Duration::from_secs(time.as_secs()))
 }
 
 #[cfg(test)]

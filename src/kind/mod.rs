@@ -38,10 +38,11 @@ pub mod span;
 pub mod values;
 
 pub use field::{claims_json, dictionary_type, holds_json, instant_type, is_id, is_json, json};
-pub use partition::PartitionName;
+pub use partition::{PartitionColumns, PartitionName};
 
 use arrow::datatypes::{Field, Schema, SchemaRef};
 use std::collections::{BTreeSet, HashMap};
+use std::fmt;
 use std::sync::Arc;
 
 /// Schema metadata key of the kind's name.
@@ -66,6 +67,13 @@ pub const SELECTION_KEY: &str = "evt.selection";
 /// Returns the schema of a selection; `of` says of what.
 pub fn selection_schema(fields: Vec<Field>, of: &str) -> SchemaRef {
     Arc::new(Schema::new_with_metadata(fields, HashMap::from([(SELECTION_KEY.to_owned(), of.to_owned())])))
+}
+
+/// Shows the word on the command line.
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
 }
 
 /// The kind of a stream's rows.

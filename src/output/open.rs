@@ -50,7 +50,7 @@ pub fn given_up(error: Error, name: &str, outcome: &str) -> Error {
     }
     let cause = error.to_string();
     let cause = cause.strip_prefix(name).map_or(cause.as_str(), |rest| rest.trim_start_matches(": "));
-    Error::new(ErrorKind::Unavailable, format!("{name}: {outcome}")).because(cause)
+    Error::unavailable(format!("{name}: {outcome}")).because(cause)
 }
 
 /// One output of a run.

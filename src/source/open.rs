@@ -178,7 +178,7 @@ impl Opener {
             let open = || by_day(store, &location, request);
             let (kind, of_store) = store.at_start(&location, ServerStatus::default(), open)?;
             if kind != Kind::Event {
-                return Err(Error::usage(format!("{name}: expected events, found rows of kind {}", kind.name())));
+                return Err(Error::usage(format!("{name}: expected events, found rows of kind {kind}")));
             }
             rows = Box::new(rows.chain(of_store.map(move |batch| batch.map_err(|error| error.at(name.clone())))));
         }
@@ -197,7 +197,7 @@ impl Opener {
         let (kind, rows) = self.batches(store, location)?;
         let rows = match self.options.stores.order {
             StoreOrder::Events(_) if kind != Kind::Event => {
-                return Err(Error::usage(format!("{uri}: expected events, found rows of kind {}", kind.name())));
+                return Err(Error::usage(format!("{uri}: expected events, found rows of kind {kind}")));
             }
             StoreOrder::Events(columns) | StoreOrder::Joined(columns) => sorted(rows, columns),
             StoreOrder::Time(columns) => match columns(kind) {

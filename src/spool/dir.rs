@@ -16,10 +16,10 @@ use crate::metrics::{Metrics, SPOOL};
 use crate::storage::access;
 use crate::storage::disk::{PRIVATE_DIRECTORY, PRIVATE_FILE, failed, found};
 use crate::time::{format_instant, parse_instant};
-use rustix::fs::{CWD, FlockOperation, RenameFlags, flock, renameat_with};
+use rustix::fs::{CWD, RenameFlags, renameat_with};
 use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
-use std::fs::{self, DirBuilder, File};
+use std::fs::{self, DirBuilder, File, TryLockError};
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io::Write;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
@@ -394,12 +394,12 @@ fn id_of(path: &Path) -> Option<String> {
 
 /// Locks a spool until `lock` is closed.
 fn claim(lock: &File, path: &Path) -> Result<()> {
-    match flock(lock, FlockOperation::NonBlockingLockExclusive) {
+    match lock.try_lock() {
         Ok(()) => Ok(()),
-        Err(rustix::io::Errno::WOULDBLOCK) => {
+        Err(TryLockError::WouldBlock) => {
             Err(Error::fenced(format!("{}: another run has locked this spool", path.display())))
         }
-        Err(errno) => Err(failed(path)(errno.into())),
+        Err(TryLockError::Error(error)) => Err(failed(path)(error)),
     }
 }
 

@@ -249,6 +249,18 @@ pub trait Collector {
     fn set_verdict(&mut self, verdict: u8);
 }
 
+impl dyn Collector + '_ {
+    /// Adds a line about lost rows to the report at the end of the run; `-q` keeps it.
+    pub fn warn(&mut self, line: impl Into<String>) {
+        self.note(Note::Warning(line.into()));
+    }
+
+    /// Adds a line to the report at the end of the run that `-q` leaves out.
+    pub fn inform(&mut self, line: impl Into<String>) {
+        self.note(Note::Info(line.into()));
+    }
+}
+
 /// A line of a report.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Note {

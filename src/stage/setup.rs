@@ -24,7 +24,7 @@ impl SourceInfo<'_> {
     pub fn expect(&self, kind: Kind, why: &str) -> Result<()> {
         match self.source.kind() {
             found if found == kind => Ok(()),
-            found => Err(Error::usage(format!("{why}, found rows of kind {}", found.name()))),
+            found => Err(Error::usage(format!("{why}, found rows of kind {found}"))),
         }
     }
 }
@@ -40,6 +40,13 @@ pub struct OperatorSetup {
     /// Whether the operator writes a report at the end instead of rows, so that the terminal is free for a progress
     /// line.
     pub is_report: bool,
+}
+
+impl OperatorSetup {
+    /// Makes the setup of an operator that writes rows of this schema, and nothing to a side output.
+    pub fn new(operator: impl Operator + 'static, schema: SchemaRef) -> Self {
+        Self { operator: Box::new(operator), schema, side: None, is_report: false }
+    }
 }
 
 /// Makes the operator once the rows are known.

@@ -35,9 +35,7 @@ fn run_stateful(read_mode: ReadMode) -> Result<u8> {
     options.inputs.topics.read_mode = read_mode;
     let source = crate::source::Source::open(&[Uri::parse(&path, &Default::default())?], options, run.clone())?;
     let outputs = Outputs::new(run.clone(), vec![], None, DeadLetters::new(run.clone(), None), true);
-    let start: StartOperator = Box::new(|info| {
-        Ok(OperatorSetup { operator: Box::new(Stateful), schema: info.source.schema(), side: None, is_report: false })
-    });
+    let start: StartOperator = Box::new(|info| Ok(OperatorSetup::new(Stateful, info.source.schema())));
     Stage::new(run, StageOptions { quiet: true, ..StageOptions::default() }, source, outputs, start).run()
 }
 

@@ -149,7 +149,7 @@ pub fn align(kind: Kind, batch: &RecordBatch) -> Result<RecordBatch> {
             Some(column) => column.clone(),
             None if field.is_nullable() => new_null_array(field.data_type(), batch.num_rows()),
             None => {
-                let message = format!("a batch of kind {} has no column '{}'", kind.name(), field.name());
+                let message = format!("a batch of kind {kind} has no column '{}'", field.name());
                 return Err(Error::broken(message));
             }
         });

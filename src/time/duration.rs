@@ -39,6 +39,11 @@ pub fn rounded(duration: Duration) -> String {
     format_duration(millis.max(1) * MILLISECOND)
 }
 
+/// Formats a duration in whole seconds.
+pub fn whole_seconds(duration: Duration) -> String {
+    rounded(Duration::from_secs(duration.as_secs()))
+}
+
 /// Returns the shortest text that [`parse_duration`] reads as `micros`.
 pub fn format_duration(micros: i64) -> String {
     if micros == 0 {

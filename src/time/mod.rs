@@ -27,7 +27,7 @@ pub use calendar::{
     CivilDate, DAY, EARLIEST, HOUR, LATEST, MILLISECOND, MINUTE, MONTHS, SECOND, civil_from_days, days_from_civil,
     is_in_calendar,
 };
-pub use duration::{format_duration, parse_duration, rounded};
+pub use duration::{format_duration, parse_duration, rounded, whole_seconds};
 pub use instant::{Parser, format_instant, parse_date, parse_instant, write_instant};
 pub use iso::{TimeFault, in_zone, read_iso, shows_twice, start_of_day};
 pub use period::{Calendar, CalendarUnit};

@@ -110,11 +110,7 @@ impl Args {
     pub fn stage(self, run: &Rc<Run>) -> Result<Stage> {
         let options = self.source(run)?;
         let schemas = self.schema.open(run)?;
-        let Self { stage, duplicates, range, branch, .. } = &self;
-        let (stage, duplicates, range, branch) = (stage.clone(), duplicates.clone(), range.clone(), branch.clone());
-        let (side, branch) = (duplicates.as_deref(), branch.branch.as_deref());
-        let kind = Some(Kind::Event);
-        let spec = StageSpec { side, range: Some(&range), branch, kind, side_kind: kind, ..StageSpec::new(&stage) };
+        let flags = self.schema.clone();
         let memory = memory_bound(self.memory.unwrap_or(dedup::MEMORY), run.io.disk());
         let start = move |info: SourceInfo<'_>| {
             info.expect(Kind::Event, "expected events")?;
@@ -123,12 +119,11 @@ impl Args {
             let shared = if writes_raw_alone { None } else { shared_raw(&schema) };
             let names: Vec<usize> = (0..schema.fields().len()).filter(|column| Some(*column) != shared).collect();
             let schema = Arc::new(schema.project(&names)?);
-            let side = Some(Kind::Event.schema());
-            let mut operator = Validate::new(self.schema, schemas, memory);
+            let mut operator = Validate::new(flags, schemas, memory);
             operator.writes_raw_alone = writes_raw_alone;
-            Ok(OperatorSetup { operator: Box::new(operator), schema, side, is_report: false })
+            Ok(OperatorSetup { side: Some(Kind::Event.schema()), ..OperatorSetup::new(operator, schema) })
         };
-        open(spec, options, run, Box::new(start))
+        open(self.stage_spec(), options, run, Box::new(start))
     }
 
     fn stage_spec(&self) -> StageSpec<'_> {

@@ -14,7 +14,7 @@ use crate::op::window::watermark::ContinuedInput;
 use crate::registry::{Registry, place};
 use crate::run::Run;
 use crate::stage::feeds::FeedInput;
-use crate::stage::operator::{Collector, InputEnded, Note, Operator, Snapshot};
+use crate::stage::operator::{Collector, InputEnded, Operator, Snapshot};
 use crate::store::rows;
 use crate::time::parse_duration;
 use arrow::array::{ArrayRef, BooleanArray, Int64Array, RecordBatch};
@@ -94,7 +94,7 @@ impl Operator for Validate {
         if let Some([subject]) = subjects.as_deref() {
             let events = counted(self.unknown, ["event has", "events have"]);
             let remedy = format!("--subject ={subject} takes the only one, for all events");
-            out.note(Note::Warning(format!("{events} a subject without a schema; {remedy}")));
+            out.warn(format!("{events} a subject without a schema; {remedy}"));
         }
         Ok(Counts::default())
     }

@@ -286,7 +286,7 @@ impl CheckpointPlace {
     /// Makes the error of a run that is no longer the newest: another one has written the entry `number`.
     pub fn fenced(&self, number: u64) -> Error {
         let message = format!("another run has written entry {number} of the log; this run ends");
-        Error::new(ErrorKind::Fenced, message).at(self.name())
+        Error::fenced(message).at(self.name())
     }
 
     /// Checks that no other run has written the entry `next` or a later one, with which this run is to begin. If this

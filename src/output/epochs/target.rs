@@ -3,7 +3,7 @@
 use super::plan::{CompleteEpoch, EpochPlan};
 use super::rejected::{EpochSource, FirstAttempt, KeptRejected, RejectedByCommit};
 use crate::counts::SinkCounts;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::format::Format;
 use crate::frame::EndReason;
 use crate::kafka::produce::epochs::EpochTopic;
@@ -97,7 +97,7 @@ impl EpochTarget {
             "{name}: expected {expected}, found {found}: {place} is older than this output, or another copy of it has \
              written here; restore both from one backup"
         );
-        Err(Error::new(ErrorKind::Fenced, message))
+        Err(Error::fenced(message))
     }
 
     /// Returns the counts of a store's rows by outcome.

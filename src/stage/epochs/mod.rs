@@ -20,7 +20,7 @@ use super::outputs::Outputs;
 use crate::checkpoint::Checkpoint;
 use crate::checkpoint::log::EpochPart;
 use crate::checkpoint::part::SealedParts;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::frame::Barrier;
 use crate::metrics;
 use crate::op::window::watermark::ContinuedInput;
@@ -286,7 +286,7 @@ impl Epochs {
                 let names = outputs.committing().join(", ");
                 let message =
                     format!("{names}: epoch {epoch} is not committed after {waited}; the next run commits it");
-                return Err(Error::new(ErrorKind::Unavailable, message));
+                return Err(Error::unavailable(message));
             }
         }
         if commit.reports.is_due(now, commit.start, SLOW_OUTPUT, is_held) {
@@ -385,7 +385,7 @@ impl Epochs {
         if let Some(lost) = lost {
             let message =
                 format!("{named}: epoch {epoch} is not committed, because {lost} has ended; the next run commits it");
-            return Err(Error::new(ErrorKind::Fenced, message));
+            return Err(Error::fenced(message));
         }
         if later.reports.is_due(now, later.start, SLOW, is_held) {
             let effect = waits::effect(self.is_ending, is_held);
@@ -522,7 +522,7 @@ impl Epochs {
                 "epoch {} is not committed: other stages have not committed it within {waited}; the next run commits it",
                 later.epoch
             );
-            return Error::new(ErrorKind::Fenced, message);
+            return Error::fenced(message);
         }
         let Some(signal) = self.run.stop.since() else { return self.lost() };
         let (epoch, waited) = (self.waiting_epoch(), seconds(self.run.clock.monotonic().saturating_sub(signal)));
@@ -530,7 +530,7 @@ impl Epochs {
             "epoch {epoch} is not complete: the later stages have not completed it within {waited} of the signal; the \
              next run continues after the last complete epoch"
         );
-        Error::new(ErrorKind::Fenced, message)
+        Error::fenced(message)
     }
 
     /// Makes the error of a run whose later stages have ended before the last epoch was complete. Exit status 75.
@@ -546,7 +546,7 @@ impl Epochs {
             let epoch = later.epoch;
             let message =
                 format!("epoch {epoch} is not committed, because {stage} has failed; the next run commits it");
-            return Error::new(ErrorKind::Fenced, message);
+            return Error::fenced(message);
         }
         self.abandoned_because(&format!("{stage} has failed"))
     }
@@ -560,7 +560,7 @@ impl Epochs {
         let epoch = self.waiting_epoch();
         let message =
             format!("epoch {epoch} is not complete, because {why}; the next run continues after the previous epoch");
-        Error::new(ErrorKind::Fenced, message)
+        Error::fenced(message)
     }
 }
 

@@ -1,7 +1,7 @@
 //! One feed of evt-alert: its name, the positions of its partitions, and the rows for the engine.
 
 use super::known::files::{FileLetters, FileMark};
-use super::known::stored::{codes, instants, text, time_columns};
+use super::known::stored::time_columns;
 use super::known::{KnownRows, LeftOut, SelectedRows, UnmarkedRows, UnstampedRows, check_final};
 use super::positions::{FramePartition, FramePartitions, RowPosition, TopicNames, WHOLE};
 use super::topic::{HELD_MAX, NotedEnds, TopicEnds};
@@ -13,15 +13,15 @@ use crate::error::{Error, Result};
 use crate::expr::RowFault;
 use crate::frame::{self, EndReason, Progress};
 use crate::input::ReadPosition;
-use crate::kind::Kind;
 use crate::kind::dead::{ErrorType, Fault};
-use crate::kind::event::column;
+use crate::kind::event::{column, instants};
 use crate::kind::span::Span;
+use crate::kind::{Kind, PartitionColumns, PartitionName};
 use crate::run::Run;
 use crate::source;
 use arrow::array::{AsArray, RecordBatch};
 use arrow::compute::filter_record_batch;
-use arrow::datatypes::Int64Type;
+use arrow::datatypes::{Int64Type, TimestampMicrosecondType};
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
@@ -380,26 +380,27 @@ impl Feed {
         if self.has_partitions {
             to.clock.withdraw(&self.whole.key);
         }
-        let is_new = self.known.new_events(&batch)?;
+        let is_new = self.known.new_events(&batch);
         let batch = self.keep(batch, is_new)?;
         if batch.num_rows() == 0 {
             return Ok(vec![]);
         }
         let offsets = batch.column(column::OFFSET).as_primitive::<Int64Type>().values();
-        let mut stream_times = instants(batch.column(column::STREAM_TIME))?.to_vec();
-        let (origins, names) = (batch.column(column::ORIGIN), batch.column(column::PARTITION));
-        let (origin_codes, name_codes) = (codes(origins), codes(names));
+        let mut stream_times = instants(&batch, column::STREAM_TIME).to_vec();
+        let names = PartitionColumns::new(&batch);
+        let codes: Vec<_> = names.codes().collect();
         let mut partitions: BTreeMap<(usize, usize), (usize, usize)> = BTreeMap::new();
-        for (row, code) in origin_codes.iter().copied().zip(name_codes.iter().copied()).enumerate() {
-            partitions.entry(code).and_modify(|(_, last)| *last = row).or_insert((row, row));
+        for (row, code) in codes.iter().enumerate() {
+            partitions.entry(*code).and_modify(|(_, last)| *last = row).or_insert((row, row));
         }
-        for ((origin, name), (first, last)) in partitions {
-            let key = PartitionKey::new(self.number(), text(origins, origin), text(names, name));
+        for (code, (first, last)) in partitions {
+            let PartitionName { origin, partition } = names.name(code);
+            let key = PartitionKey::new(self.number(), origin, partition);
             // A store returns the rows of a partition in another order than that in which they came.
             let known = to.clock.stream_time(&key).filter(|_| self.form != FeedForm::Store);
             let (mut least, mut greatest) = (i64::MAX, i64::MIN);
             for row in first..=last {
-                if (origin_codes[row], name_codes[row]) == (origin, name) {
+                if codes[row] == code {
                     stream_times[row] = known.map_or(stream_times[row], |known| known.max(stream_times[row]));
                     (least, greatest) = (least.min(stream_times[row]), greatest.max(stream_times[row]));
                 }
@@ -413,8 +414,7 @@ impl Feed {
                 to.positions.insert(key, RowPosition { next, stream_time: Some(stream_time), topic_id });
             }
         }
-        let event_times = instants(batch.column(column::EVENT_TIME))?.to_vec();
-        self.add(&batch, [&event_times, &stream_times], &mut to.engine, range)
+        self.add(&batch, [instants(&batch, column::EVENT_TIME), &stream_times], &mut to.engine, range)
     }
 
     /// Returns the rows of a batch that are new; the others are repeats.
@@ -433,12 +433,11 @@ impl Feed {
             check_final(batch.schema_ref(), &name)?;
         }
         let Some(time) = time_columns(kind).and_then(<[_]>::first) else {
-            let found = kind.name();
-            return Err(Error::usage(format!("{name}: expected rows of kind event, dead or metric, found {found}")));
+            return Err(Error::usage(format!("{name}: expected rows of kind event, dead or metric, found {kind}")));
         };
         let times = |batch: &RecordBatch| -> Result<Vec<i64>> {
-            let times = batch.column_by_name(time).ok_or_else(|| Error::corrupt(format!("{name}: no {time}")))?;
-            Ok(instants(times)?.to_vec())
+            let times = batch.column_by_name(time).and_then(|one| one.as_primitive_opt::<TimestampMicrosecondType>());
+            Ok(times.ok_or_else(|| Error::corrupt(format!("{name}: no {time}")))?.values().to_vec())
         };
         let is_new = self.known.new_others(kind, &times(&batch)?, context.latest);
         let batch = self.keep(batch, is_new)?;

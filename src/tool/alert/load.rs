@@ -10,7 +10,8 @@ use crate::error::{Error, Result};
 use crate::metrics::ServerStatus;
 use crate::op::window::spec;
 use crate::store::{self, Location, Store};
-use crate::time::rounded;
+use crate::thread;
+use crate::time::whole_seconds;
 use crate::uri::Uri;
 use serde_json::{Map, Value};
 use std::collections::HashMap;
@@ -228,7 +229,7 @@ impl RuleRefresh {
         match loaded {
             Ok(rules) => {
                 if let Some(ReadFailure { since, .. }) = self.failure.take() {
-                    let duration = rounded(Duration::from_secs(now.saturating_sub(since).as_secs()));
+                    let duration = whole_seconds(now.saturating_sub(since));
                     console.say(format!("the rules can be read again after {duration}"));
                 }
                 Some(rules)
@@ -249,7 +250,7 @@ impl RuleRefresh {
         let (sender, receiver) = channel();
         let loader = self.loader.clone();
         // Without a thread the sender is dropped, which is an error of the reading.
-        _ = std::thread::Builder::new().name("rules".to_owned()).spawn(move || {
+        _ = thread::spawn("rules", move || {
             // The run may have ended.
             _ = sender.send(loader.load());
         });

@@ -325,10 +325,8 @@ impl Args {
             StageOptions { quiet: is_quiet, strict, stats, tolerates_losses, start_at, ..StageOptions::default() };
         // The writer has the outputs.
         let outputs = Outputs::new(run.clone(), vec![], None, DeadLetters::new(run.clone(), None), is_quiet);
-        let start = |_: SourceInfo<'_>| {
-            let operator = Box::new(AlertOperator::start(alerts, plan)?);
-            Ok(OperatorSetup { operator, schema: Kind::Alert.schema(), side: None, is_report: false })
-        };
+        let start =
+            |_: SourceInfo<'_>| Ok(OperatorSetup::new(AlertOperator::start(alerts, plan)?, Kind::Alert.schema()));
         Ok(Stage::new(run.clone(), options, Feeds::new(sources), outputs, Box::new(start)))
     }
 

@@ -271,23 +271,23 @@ impl AlertOperator {
     fn report(&self, counts: &Counts, out: &mut dyn Collector) {
         let AlertSetup { to, feeds, services, options, .. } = &self.setup;
         for (rule, rows) in to.engine.rejected() {
-            out.note(Note::Warning(rejected_rows(Some(rule), rows)));
+            out.warn(rejected_rows(Some(rule), rows));
         }
         if counts.late > 0 && !self.progress.losses.has_told(counts.late) {
             let unnamed = feeds.iter().filter_map(|feed| feed.known.unnamed());
-            late_lines(counts.late, unnamed).into_iter().for_each(|line| out.note(Note::Warning(line)));
+            late_lines(counts.late, unnamed).into_iter().for_each(|line| out.warn(line));
         }
         // With a state the next run continues.
         if services.is_once && services.state.is_none() {
             for (rule, window) in to.engine.waiting() {
-                out.note(Note::Info(not_evaluated(rule, window)));
+                out.inform(not_evaluated(rule, window));
             }
         }
         let RunProgress { fired, resolved, .. } = self.progress;
         let firing = to.engine.firing();
         let is_silent = services.is_once && fired == 0 && resolved == 0 && firing == 0;
         if counts.dropped > options.faults_shown && (options.is_quiet || is_silent) {
-            out.note(Note::Warning(dropped_records(counts)));
+            out.warn(dropped_records(counts));
         }
         out.figures((!is_silent).then(|| format!("; fired {fired}, resolved {resolved}, firing {firing}")));
         out.detail("fired", fired.into());

@@ -3,6 +3,7 @@
 use crate::alert::clock::{AlertClock, BegunPartition, BegunPartitions, PartitionKey};
 use crate::alert::engine::AlertEngine;
 use crate::input::ReadPosition;
+use crate::kind::PartitionName;
 use crate::time::SECOND;
 use crate::uri::kafka::KeptPosition;
 use crate::uri::topic_id::TopicId;
@@ -26,8 +27,8 @@ pub struct RowPosition {
 pub type Positions = BTreeMap<(String, String), RowPosition>;
 
 /// Returns the name of a partition of events in a store: its origin and its name.
-pub fn partition_in_store(origin: &str, partition: &str) -> String {
-    serde_json::json!([origin, partition]).to_string()
+pub fn partition_in_store(name: &PartitionName) -> String {
+    serde_json::json!([name.origin, name.partition]).to_string()
 }
 
 /// Returns origin and name of a partition of events in a store; `None` for names of other partitions.

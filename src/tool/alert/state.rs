@@ -23,9 +23,8 @@ use crate::uri::kafka::{Address, KeptPosition, TopicFormat};
 use crate::uri::topic_id::TopicId;
 use arrow::array::RecordBatch;
 use rusqlite::{Connection, ErrorCode, OptionalExtension, Params, Row, Transaction, TransactionBehavior, params};
-use rustix::fs::{FlockOperation, flock};
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::File;
+use std::fs::{File, TryLockError};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -435,7 +434,7 @@ impl StateFile {
                     "end its transaction and start evt-alert again, which continues where the state was stored last";
                 let message =
                     format!("{name}: {what}: another program has held the lock for {}: {advice}", rounded(waited));
-                return Err(Error::new(ErrorKind::Fenced, message).because(error));
+                return Err(Error::fenced(message).because(error));
             }
             if !std::mem::replace(&mut has_said, true) {
                 let line = format!("{name}: {what}: another program holds the lock: retrying for up to {limit}");
@@ -454,12 +453,12 @@ fn lock_path(path: &Path) -> PathBuf {
 
 /// Takes the lock of a state. Errors: exit status 75 if another run has it.
 fn hold(lock: &File, path: &Path) -> Result<()> {
-    match flock(lock, FlockOperation::NonBlockingLockExclusive) {
+    match lock.try_lock() {
         Ok(()) => Ok(()),
-        Err(rustix::io::Errno::WOULDBLOCK) => {
-            Err(Error::new(ErrorKind::Fenced, format!("{}: another evt-alert uses this state", path.display())))
+        Err(TryLockError::WouldBlock) => {
+            Err(Error::fenced(format!("{}: another evt-alert uses this state", path.display())))
         }
-        Err(errno) => Err(Error::io(lock_path(path).display().to_string(), &errno.into())),
+        Err(TryLockError::Error(error)) => Err(Error::io(lock_path(path).display().to_string(), &error)),
     }
 }
 

@@ -4,7 +4,7 @@ use crate::error::Result;
 use crate::input::ReadPosition;
 use crate::run::Run;
 use crate::source;
-use crate::time::{SECOND, rounded};
+use crate::time::{SECOND, whole_seconds};
 use std::time::Duration;
 
 /// How often the ends of topics are compared with what was read.
@@ -78,13 +78,12 @@ impl TopicEnds {
             // The client of the brokers has reported an outage itself.
             None if silence >= SILENCE && !run.outages.is_any() => {
                 self.silent_since = Some(answered);
-                let silence = rounded(Duration::from_secs(silence.as_secs()));
-                let line = format!("{name}: no broker has responded for {silence}; the alert clock is paused");
-                run.console.warn(line);
+                let silence = whole_seconds(silence);
+                run.console.warn(format!("{name}: no broker has responded for {silence}; the alert clock is paused"));
             }
             Some(since) if now.saturating_sub(answered) < SILENCE => {
                 self.silent_since = None;
-                let duration = rounded(Duration::from_secs(now.saturating_sub(since).as_secs()));
+                let duration = whole_seconds(now.saturating_sub(since));
                 run.console.say(format!("{name}: brokers answer again after {duration}"));
             }
             _ => {}

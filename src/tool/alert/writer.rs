@@ -16,7 +16,7 @@ use crate::run::io::Io;
 use crate::run::worker::{JobAnswer, Worker};
 use crate::stage::operator::{Collector, OutputsEnded};
 use crate::stage::outputs::Outputs;
-use crate::time::rounded;
+use crate::time::whole_seconds;
 use arrow::array::RecordBatch;
 use std::collections::VecDeque;
 use std::rc::Rc;
@@ -114,8 +114,9 @@ impl Writer {
         Ok(has_done)
     }
 
-    /// Begins a job; waits while [`JOBS`] jobs wait, and reports that once.
-    fn begin(&mut self, job: impl FnOnce(&mut ThreadOutputs) -> Result<i64> + Send + 'static) -> Result<()> {
+    /// Begins a job that makes the rows up to number `last` durable; waits while [`JOBS`] jobs wait, and reports that
+    /// once.
+    fn begin(&mut self, last: i64, job: impl FnOnce(&mut ThreadOutputs) -> Result<()> + Send + 'static) -> Result<()> {
         while self.jobs.len() >= JOBS && !self.take_done()? {
             if !std::mem::replace(&mut self.has_reported_bound, true) {
                 let line = format!("evaluation waits: {JOBS} batches of rows and letters wait for the outputs");
@@ -123,7 +124,7 @@ impl Writer {
             }
             std::thread::sleep(POLL);
         }
-        self.jobs.push_back(self.outputs.begin(|outputs| outputs.run(job))?);
+        self.jobs.push_back(self.outputs.begin(move |outputs| outputs.run(last, job))?);
         Ok(())
     }
 
@@ -140,28 +141,28 @@ impl Writer {
 
     /// Writes rows; `last` is the number of the last one in the state file.
     pub fn rows(&mut self, rows: RecordBatch, last: Option<i64>) -> Result<()> {
-        self.begin(move |thread| thread.rows(&rows).map(|()| last.unwrap_or(0)))
+        self.begin(last.unwrap_or(0), move |thread| thread.rows(&rows))
     }
 
     /// Writes letters of records.
     pub fn letters(&mut self, letters: Dead) -> Result<()> {
-        self.begin(move |thread| thread.outputs.dead.take(&letters).map(|()| 0))
+        self.begin(0, move |thread| thread.outputs.dead.take(&letters))
     }
 
     /// Writes the letter of a row that the rules could not evaluate.
     pub fn letter_of(&mut self, FaultyRow { batch, row, fault }: FaultyRow) -> Result<()> {
-        self.begin(move |thread| thread.outputs.dead(&batch, row, &fault).map(|()| 0))
+        self.begin(0, move |thread| thread.outputs.dead(&batch, row, &fault))
     }
 
     /// Waits until all letters are durable.
     pub fn settle_letters(&mut self) -> Result<()> {
-        self.begin(|thread| thread.outputs.dead.settle().map(|()| 0))?;
+        self.begin(0, |thread| thread.outputs.dead.settle())?;
         self.wait()
     }
 
     /// Waits until every row is accepted or rejected.
     pub fn conclude(&mut self) -> Result<()> {
-        self.begin(|thread| thread.outputs.conclude().map(|()| 0))?;
+        self.begin(0, |thread| thread.outputs.conclude())?;
         self.wait()
     }
 
@@ -195,7 +196,7 @@ impl Writer {
         if has_done || self.jobs.is_empty() {
             self.seen_at = now;
             if let Some(since) = self.waiting_since.take() {
-                let duration = rounded(Duration::from_secs(now.saturating_sub(since).as_secs()));
+                let duration = whole_seconds(now.saturating_sub(since));
                 self.run.console.say(format!("the outputs confirm rows again after {duration}"));
             }
         }
@@ -212,7 +213,7 @@ impl Writer {
         }
         if now.saturating_sub(self.ticked) >= Run::LINGER {
             self.ticked = now;
-            self.tick = Some(self.outputs.begin(|thread| thread.run(|thread| thread.outputs.tick().map(|()| 0)))?);
+            self.tick = Some(self.outputs.begin(|thread| thread.run(0, |thread| thread.outputs.tick()))?);
         }
         Ok(())
     }
@@ -257,8 +258,8 @@ impl ThreadOutputs {
         Ok(Self { run: run.clone(), outputs, settles, has_failed: false, shown: Duration::ZERO })
     }
 
-    /// Does a job, unless one has failed, and sets the metrics.
-    fn run(&mut self, job: impl FnOnce(&mut Self) -> Result<i64>) -> Done {
+    /// Does a job that makes the rows up to number `last` durable, unless one has failed, and sets the metrics.
+    fn run(&mut self, last: i64, job: impl FnOnce(&mut Self) -> Result<()>) -> Done {
         let result = match self.has_failed {
             true => Err(Error::broken("an output has failed")),
             false => job(self),
@@ -271,7 +272,7 @@ impl ThreadOutputs {
         }
         let letters =
             WrittenLetters { lost: self.outputs.dead.lost().of_stage, has_output: self.outputs.dead.is_written() };
-        Done { confirmed: *result.as_ref().unwrap_or(&0), result: result.map(|_| ()), letters }
+        Done { confirmed: if result.is_ok() { last } else { 0 }, result, letters }
     }
 
     fn rows(&mut self, rows: &RecordBatch) -> Result<()> {

@@ -1,11 +1,11 @@
 //! The records that the live run read and that the input may no longer hold: the first ones of partitions.
 
 use crate::backfill::{MissingEvents, Scope};
-use crate::kind::PartitionName;
-use crate::kind::event::column;
+use crate::kind::event::{column, instants};
+use crate::kind::{PartitionColumns, PartitionName};
 use crate::store::StreamExtent;
-use arrow::array::{AnyDictionaryArray, AsArray, RecordBatch};
-use arrow::datatypes::{Int64Type, TimestampMicrosecondType};
+use arrow::array::{AsArray, RecordBatch};
+use arrow::datatypes::Int64Type;
 use std::collections::BTreeSet;
 
 /// The greatest offset of a partition's first record: offsets of topics begin with 0, line numbers of files with 1.
@@ -44,19 +44,13 @@ impl Gaps {
     /// Adds the partitions that begin in a batch of a stream. For each one whose first records are missing, returns the
     /// name of the first record that it has.
     pub fn add_batch(&mut self, batch: &RecordBatch) -> Vec<String> {
-        let (origins, names) = (batch.column(column::ORIGIN), batch.column(column::PARTITION));
-        let (origins, names) = (origins.as_any_dictionary(), names.as_any_dictionary());
+        let partitions = PartitionColumns::new(batch);
         let offsets = batch.column(column::OFFSET).as_primitive::<Int64Type>().values();
-        let times = batch.column(column::STREAM_TIME).as_primitive::<TimestampMicrosecondType>().values();
+        let times = instants(batch, column::STREAM_TIME);
         let (mut seen, mut shown) = (BTreeSet::new(), vec![]);
-        let codes = origins.normalized_keys().into_iter().zip(names.normalized_keys());
-        for (code, (offset, time)) in codes.zip(offsets.iter().zip(times)) {
+        for (code, (offset, time)) in partitions.codes().zip(offsets.iter().zip(times)) {
             if seen.insert(code) {
-                let text = |column: &dyn AnyDictionaryArray, code: usize| {
-                    column.values().as_string::<i32>().value(code).to_owned()
-                };
-                let name = PartitionName::new(text(origins, code.0), text(names, code.1));
-                shown.extend(self.begin(name, *offset, *time));
+                shown.extend(self.begin(partitions.name(code), *offset, *time));
             }
         }
         shown

@@ -7,15 +7,15 @@ use super::late_stream::{LateRows, LateSource, LateStream};
 use crate::backfill::{EventOfMetric, LateCells, MetricNames, Scope};
 use crate::client::Caller;
 use crate::error::{Error, Result};
-use crate::kind::Kind;
 use crate::kind::event::{column, instants};
+use crate::kind::{Kind, PartitionColumns, PartitionName};
 use crate::run::Run;
 use crate::stage::operator::{Collector, Note};
 use crate::store::correct::{Corrections, LatePosition};
 use crate::store::rows::each_key;
 use crate::uri::Uri;
 use arrow::array::{AsArray, RecordBatch};
-use arrow::datatypes::{Int64Type, TimestampMicrosecondType};
+use arrow::datatypes::Int64Type;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ffi::OsStr;
 use std::ops::RangeInclusive;
@@ -196,7 +196,7 @@ impl LateInput {
     /// Notes the late events that a batch of the raw input holds.
     pub fn find(&mut self, batch: &RecordBatch) -> Result<()> {
         let Some(late) = self.times.as_ref().filter(|_| !self.pending.is_empty()) else { return Ok(()) };
-        let times = batch.column(column::EVENT_TIME).as_primitive::<TimestampMicrosecondType>().values();
+        let times = instants(batch, column::EVENT_TIME);
         if times.iter().any(|time| late.contains(time)) {
             for key in each_key(Kind::Event, batch)? {
                 self.pending.remove(&key);
@@ -225,7 +225,7 @@ impl LateInput {
         if let Some(first) = self.pending.values().min_by_key(|pending| pending.places.iter().min()) {
             let (count, first) = (self.pending.len(), &first.name);
             let line = format!("late events pending: {count}; the input does not hold them, first {first}");
-            out.note(Note::Warning(line));
+            out.warn(line);
             out.detail("late_pending", count.into());
             out.set_verdict(1);
         }
@@ -240,10 +240,10 @@ impl LateInput {
         }
         if !self.rejected.events.is_empty() {
             let (count, metrics) = (self.rejected.events.len(), self.rejected.metrics());
-            out.note(Note::Warning(format!(
+            out.warn(format!(
                 "late events rejected: {count}; `where` of {metrics} does not select them; if `where` was wrong, a run with \
                  --since and --until counts them"
-            )));
+            ));
         }
     }
 }
@@ -255,13 +255,10 @@ fn position_name(stream: &str, metric: &str) -> Result<String> {
 
 /// Names a late event by its id and position.
 fn name(batch: &RecordBatch, row: usize) -> String {
-    let text = |column: usize| {
-        let values = batch.column(column).as_any_dictionary();
-        let code = values.normalized_keys().get(row).copied().unwrap_or_default();
-        values.values().as_string::<i32>().value(code).to_owned()
-    };
+    let partitions = PartitionColumns::new(batch);
+    let PartitionName { origin, partition } = partitions.name(partitions.codes().nth(row).unwrap_or_default());
     let id = batch.column(column::EVENT_ID).as_fixed_size_binary().value(row);
     let offset = batch.column(column::OFFSET).as_primitive::<Int64Type>().value(row);
     let id = Uuid::from_slice(id).unwrap_or_default();
-    format!("{id} at {}/{}@{offset}", text(column::ORIGIN), text(column::PARTITION))
+    format!("{id} at {origin}/{partition}@{offset}")
 }

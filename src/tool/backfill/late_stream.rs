@@ -281,7 +281,7 @@ impl LateReader {
             match item {
                 Some(Item::Batch(batch)) if source.kind() == Kind::Late => reader.open.push(batch),
                 Some(Item::Batch(_)) => {
-                    let kind = source.kind().name();
+                    let kind = source.kind();
                     return Err(Error::usage(format!("{uri}: expected late events, found rows of kind {kind}")));
                 }
                 Some(Item::Dead(_)) => {

@@ -18,7 +18,7 @@ use crate::replay::record::replayed;
 use crate::replay::repair::{LetterRows, Repair};
 use crate::run::Run;
 use crate::stage::feeds::FeedInput;
-use crate::stage::operator::{Collector, InputEnded, Note, Operator};
+use crate::stage::operator::{Collector, InputEnded, Operator};
 use arrow::array::{ArrayRef, AsArray, BooleanArray, Int32Array, Int64Array, RecordBatch, StringArray};
 use arrow::compute::filter_record_batch;
 use arrow::datatypes::{DataType, Field, Int32Type, SchemaRef};
@@ -34,6 +34,11 @@ const BATCH: usize = 500;
 const BATCHES: u64 = 20;
 /// Maximum number of letters that `--dry-run` remembers; it shows further copies of others as letters of their own.
 const WOULD_REPLAY_MAX: usize = 1 << 20;
+
+/// What is said of letters whose records are not JSON, and of those in a batch of another target.
+const FOREIGN: &str = "not JSON; -f csv --header NAMES, -f syslog, clf, logfmt or regex:PATTERN reads records of the \
+    format of the input";
+const OF_ANOTHER_TARGET: &str = "to an unfinished batch of another target; a replay to that target finishes it";
 
 /// Repairs letters, validates them and writes them to the target.
 pub(super) struct Replay {
@@ -369,26 +374,19 @@ impl Replay {
             Some(target) => format!("{replayed} replayed to {}, each at least once", target.shown),
             None => format!("{replayed} would be replayed"),
         };
-        if cut > 0 {
-            let why = "only the beginning of the record is left";
-            out.note(Note::Warning(format!("{} passed over: {why}", counted_letters(cut, ["was", "were"]))));
-        }
-        self.repair.warnings().into_iter().for_each(|line| out.note(Note::Warning(line)));
-        let foreign = self.repair.foreign();
-        if foreign > 0 {
-            let how = "-f csv --header NAMES, -f syslog, clf, logfmt or regex:PATTERN reads records of the format of the input";
-            out.note(Note::Warning(format!("{} not JSON; {how}", counted_letters(foreign, ["is", "are"]))));
-        }
-        if claimed > 0 {
-            let why = "an unfinished batch of another target; a replay to that target finishes it";
-            out.note(Note::Warning(format!("{} to {why}", counted_letters(claimed, ["belongs", "belong"]))));
-        }
-        if left > 0 {
-            let why = "not tried, because the run was stopped";
-            out.note(Note::Warning(format!("{} {why}", counted_letters(left, ["was", "were"]))));
-        }
         let would_change = if self.target.is_none() { replayed } else { 0 };
         let (was, is) = (["was", "were"], ["is", "are"]);
+        let counts = [
+            (self.repair.foreign(), is, FOREIGN),
+            (claimed, ["belongs", "belong"], OF_ANOTHER_TARGET),
+            (left, was, "not tried, because the run was stopped"),
+        ];
+        let shown = |(count, verbs, what): (u64, [&str; 2], &str)| {
+            (count > 0).then(|| format!("{} {what}", counted_letters(count, verbs)))
+        };
+        let cut_letters = shown((cut, was, "passed over: only the beginning of the record is left"));
+        let lines = cut_letters.into_iter().chain(self.repair.warnings()).chain(counts.into_iter().filter_map(shown));
+        lines.for_each(|line| out.warn(line));
         let mut line =
             format!("letters: {outcome}; {} replayed before, {} still faulty", counted(done, was), counted(faulty, is));
         let reasons = [
@@ -397,15 +395,13 @@ impl Replay {
             (claimed, is, "in a batch of another target"),
             (would_change, is, "not replayed yet"),
         ];
-        let reasons = reasons.into_iter().filter(|(count, ..)| *count > 0);
-        let reasons =
-            Vec::from_iter(reasons.map(|(count, verbs, what)| format!("{} {what}", counted_letters(count, verbs))));
+        let reasons = Vec::from_iter(reasons.into_iter().filter_map(shown));
         if reasons.is_empty() {
-            return out.note(Note::Info(line));
+            return out.inform(line);
         }
         line += &format!("; exit status 1, because {}", reasons.join(", "));
         out.set_verdict(1);
-        out.note(Note::Warning(line));
+        out.warn(line);
     }
 }
 

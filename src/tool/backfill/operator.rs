@@ -343,7 +343,7 @@ impl Correct {
         self.orphans.is_complete |= how != EndReason::Stopped;
         match &self.setup.input.order {
             _ if how == EndReason::Stopped => {
-                out.note(Note::Warning("stopped; the same command resumes the correction".to_owned()));
+                out.warn("stopped; the same command resumes the correction");
                 return Ok(());
             }
             InputOrder::Streams { ends: true, .. } if !self.is_done => {
@@ -382,22 +382,22 @@ impl Correct {
         out.detail("state_written", self.window.size().written.into());
         let CorrectionCounts { inserted, corrected, retracted, unchanged, .. } = self.counts;
         let would = if self.setup.dry_run { "would be " } else { "" };
-        out.note(Note::Info(format!(
+        out.inform(format!(
             "cells: {corrected} {would}corrected, {inserted} {would}inserted, {retracted} {would}retracted, {unchanged} right"
-        )));
+        ));
         let metrics = self.window.metrics().iter().zip(self.window.counts());
         let late = metrics.filter_map(|(metric, counts)| counts.note(&metric.name, true));
-        late.for_each(|line| out.note(Note::Info(line)));
+        late.for_each(|line| out.inform(line));
         self.report_kept(out);
         let ReportCounts { partial, taken_out, open, outside, .. } = self.notes;
         if partial > 0 && !self.setup.only_late {
             let sessions = counted(partial, ["session", "sessions"]);
-            out.note(Note::Info(format!("{sessions} may begin before what was read (--before); not corrected")));
+            out.inform(format!("{sessions} may begin before what was read (--before); not corrected"));
         }
         if taken_out > 0 {
             let cells = counted(taken_out, ["cell no longer counts", "cells no longer count"]);
             let would = if self.setup.dry_run { " after the correction" } else { "" };
-            out.note(Note::Info(format!("{cells} late events{would}")));
+            out.inform(format!("{cells} late events{would}"));
         }
         if how != EndReason::Stopped {
             if !self.setup.only_late {
@@ -408,7 +408,7 @@ impl Correct {
         self.setup.late_input.iter().for_each(|late| late.report(out));
         if self.setup.late_input.is_some() && (!self.setup.late.is_empty() || open > 0) {
             let line = "some windows of late events are not closed by the input; the next run tries them again";
-            out.note(Note::Warning(line.to_owned()));
+            out.warn(line);
             out.set_verdict(1);
         }
         if outside > 0 {
@@ -417,7 +417,7 @@ impl Correct {
             let they = if outside == 1 { "it" } else { "they" };
             let line =
                 format!("{sessions} of late events not corrected, because {they} may extend beyond what {beyond}");
-            out.note(Note::Warning(line));
+            out.warn(line);
             out.set_verdict(u8::from(self.setup.only_late));
         }
         if self.setup.dry_run && self.counts.changes() > 0 {
@@ -431,12 +431,12 @@ impl Correct {
     fn report_kept(&self, out: &mut dyn Collector) {
         let (Some(key), Some(first)) = (&self.notes.first_kept, &self.gaps.first) else { return };
         let CellKey { metric, start, dimensions, .. } = key;
-        out.note(Note::Warning(format!(
+        out.warn(format!(
             "{} events that the input does not hold; not corrected, first {metric} {dimensions} from {}; \
              the input begins at {first} (if it holds all records that the live run read, use --all-records)",
             counted(self.counts.kept, ["stored window counts", "stored windows count"]),
             format_instant(*start)
-        )));
+        ));
         if self.setup.late_input.is_some() {
             out.set_verdict(1);
         }

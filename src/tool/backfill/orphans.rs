@@ -3,7 +3,7 @@
 
 use crate::backfill::{CellKey, Coverage, Difference, InputTimes, Orphan, SessionCells};
 use crate::counts::counted;
-use crate::stage::operator::{Collector, Note};
+use crate::stage::operator::Collector;
 use crate::time::{format_duration, format_instant};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -173,7 +173,7 @@ impl Orphans {
             if self.times.is_empty() {
                 let line = "the input has no events; nothing was compared (if the live run read none either, use \
                             --all-records)";
-                out.note(Note::Warning(line.to_owned()));
+                out.warn(line);
                 out.set_verdict(1);
             }
             return;
@@ -186,29 +186,29 @@ impl Orphans {
         };
         let whole = "--all-records if the input holds all records that the live run read";
         if self.beyond[0] > 0 {
-            out.note(Note::Info(format!("{}, and {whole}", side(self.beyond[0], "before", first, "first", "--since"))));
+            out.inform(format!("{}, and {whole}", side(self.beyond[0], "before", first, "first", "--since")));
         }
         if self.beyond[1] > 0 {
-            out.note(Note::Info(format!("{}, and {whole}", side(self.beyond[1], "after", last, "last", "--until"))));
+            out.inform(format!("{}, and {whole}", side(self.beyond[1], "after", last, "last", "--until")));
         }
         if let Some((rows, first)) = self.without_events.shown() {
-            out.note(Note::Warning(format!(
+            out.warn(format!(
                 "{rows} not retracted, {first}: the windows have no event in the input, which may be incomplete; \
                  --since with --until, or {whole}, retracts them"
-            )));
+            ));
         }
         if let Some((rows, first)) = self.late.shown() {
-            out.note(Note::Warning(format!(
+            out.warn(format!(
                 "{rows} not retracted, because all their events may be late in this run, {first}; use the \
                  --out-of-orderness of the run that wrote them, or --without-late, which retracts them"
-            )));
+            ));
         }
         if let Some((rows, first)) = self.lowered().shown() {
             let bound = bound.map_or_else(|| "all".to_owned(), format_duration);
-            out.note(Note::Warning(format!(
+            out.warn(format!(
                 "{rows} corrected to fewer events, because some are late in this run (--out-of-orderness {bound}), {first}; if \
                  the run that wrote them had another --out-of-orderness or lateness, repeat with it"
-            )));
+            ));
         }
     }
 }

@@ -66,8 +66,7 @@ pub(super) fn run(args: ReplayArgs, both: BothArgs, run: &Rc<Run>) -> Result<u8>
     let shared = replay.clone();
     let start = move |info: SourceInfo<'_>| {
         info.expect(Kind::Dead, "--dead: expected dead letters")?;
-        let schema = Replay::report_schema();
-        Ok(OperatorSetup { operator: Box::new(shared), schema, side: None, is_report: false })
+        Ok(OperatorSetup::new(shared, Replay::report_schema()))
     };
     let mut stage = stage;
     stage.output.to = if both.dry_run { vec!["-".into()] } else { vec![] };

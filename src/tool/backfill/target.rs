@@ -18,7 +18,7 @@ use crate::kind::headers::Stored;
 use crate::output::file::once::OnceFile;
 use crate::output::identity::target as resolved_path;
 use crate::output::{Output, OutputPlan};
-use crate::replay::ledger::{BatchClaim, BatchOutcome, Ledger, LetterState, ReplayEntry};
+use crate::replay::ledger::{self, BatchClaim, BatchOutcome, Ledger, LetterState, ReplayEntry};
 use crate::replay::record::replayed;
 use crate::replay::repair::LetterRows;
 use crate::run::Run;
@@ -124,7 +124,7 @@ impl TargetPlan {
             Self::Topic(address) => TransactionalTopic::identity(address, run)?,
             Self::Other { .. } => String::new(),
         };
-        let writer = crate::replay::ledger::Writer { target: &identity, run: &token, claim: 0 };
+        let writer = ledger::Writer { target: &identity, run: &token, claim: 0 };
         let opened = match self {
             Self::File(path) => {
                 let mut file = OnceFile::new(path, ledger.id(), run.io.disk());
@@ -164,7 +164,7 @@ fn schema_of(keeps_stamps: bool) -> Result<arrow::datatypes::SchemaRef> {
 }
 
 /// Locks a file, and closes the open batch of a killed run: its intent says whether it was being written.
-fn begin_file(file: &mut OnceFile, ledger: &mut dyn Ledger, writer: crate::replay::ledger::Writer<'_>) -> Result<()> {
+fn begin_file(file: &mut OnceFile, ledger: &mut dyn Ledger, writer: ledger::Writer<'_>) -> Result<()> {
     file.lock()?;
     ledger.own(writer)?;
     // Another name of the file may have been used to write the batch of an intent.
@@ -192,7 +192,7 @@ impl ReplayTarget {
     /// Writes the events of letters that are due, and records them in the ledger.
     pub fn write(&mut self, replayed: &Replayed<'_>, ledger: &mut dyn Ledger) -> Result<TargetOutcome> {
         self.claims += 1;
-        let writer = crate::replay::ledger::Writer { target: &self.identity, run: &self.run, claim: self.claims };
+        let writer = ledger::Writer { target: &self.identity, run: &self.run, claim: self.claims };
         let claim = match &mut self.writer {
             TargetWriter::Other { output, keeps_stamps } => {
                 return write_other(output, *keeps_stamps, replayed, ledger);

@@ -504,8 +504,8 @@ fn start(
     let watermark = watermark::Options { out_of_orderness: out_of_orderness.0, explicit, new_partitions: false };
     let options = window::Options { leaves: spec.leaves, metrics: spec.metrics, watermark, emit: Emit::Final, memory };
     let is_report = !setup.dry_run;
-    let operator = Box::new(Correct::new(Window::new(options), validate, setup, watermark));
-    Ok(OperatorSetup { operator, schema: Changes::schema(), side: None, is_report })
+    let operator = Correct::new(Window::new(options), validate, setup, watermark);
+    Ok(OperatorSetup { is_report, ..OperatorSetup::new(operator, Changes::schema()) })
 }
 
 /// `--check`: adds the faults of the flags, of the inputs and of the store to `findings`.

@@ -49,7 +49,7 @@ pub fn compare(args: &Args, run: &Rc<Run>) -> Result<u8> {
     let by = by.unwrap_or(if taken[1] == 0 { MatchBy::Position } else { MatchBy::Id });
     let report = ComparisonReport::new(args, run, names, subject.unwrap_or_default());
     let refusal = foreign.then(|| {
-        let origins = origins.iter().take(3).cloned().collect::<Vec<_>>().join(", ");
+        let origins = first_origins(&origins);
         format!(
             "no row of B has an origin of A ({origins}), and no event_id is in both; set --origin to the origin in B, or \
              --by position or id"
@@ -192,11 +192,14 @@ impl<'a> Inputs<'a> {
         Ok(Reading::open(uri, options, self.run, self.args.common.quiet)?.by_columns(foreign))
     }
 
+    /// Opens B or an input of `--plus`.
+    fn reading_rows(&self, text: &OsString) -> Result<Reading> {
+        self.reading(&self.args.uri(text, self.run)?, self.args.options_of_rows()?)
+    }
+
     /// Reads a side output. Its records match by position.
     fn read_plus(&mut self, text: &OsString) -> Result<()> {
-        let uri = self.args.uri(text, self.run)?;
-        let reading = self.reading(&uri, self.args.options_of_rows()?)?;
-        reading.each(&mut |piece| {
+        self.reading_rows(text)?.each(&mut |piece| {
             let Self { names, extent, entries, plus, .. } = self;
             let mut left = |facts: RowFacts| match extent.has_partition(facts.position.partition) {
                 true => {
@@ -214,7 +217,6 @@ impl<'a> Inputs<'a> {
                 ReadItem::Columns(rows) => rows.each(options, names, &mut left),
                 ReadItem::Rows(Kind::Dead, batch) => rows::letters(batch, options, names, &mut left),
                 ReadItem::Rows(kind, _) => {
-                    let kind = kind.name();
                     Err(Error::usage(format!("expected dead letters, late rows or events, found rows of kind {kind}")))
                 }
                 ReadItem::UnreadableRows(error) => Err(error),
@@ -229,8 +231,8 @@ impl<'a> Inputs<'a> {
     /// Says why no record of `--plus` can match a unit, if none is of a partition of A.
     fn foreign_plus(&self) -> Option<String> {
         let partition = self.plus.foreign.filter(|_| !self.plus.matches)?;
-        let (name, origins) = (self.names.name(partition)?, self.origins.iter().take(3).cloned().collect::<Vec<_>>());
-        let (found, origins) = (&name.origin, origins.join(", "));
+        let name = self.names.name(partition)?;
+        let (found, origins) = (&name.origin, first_origins(&self.origins));
         Some(match self.origins.contains(found) {
             true => format!("no record of --plus is of a partition of A; found {found}/{}", name.partition),
             false => {
@@ -241,8 +243,7 @@ impl<'a> Inputs<'a> {
 
     /// Reads B. Its first row with an origin of A decides that rows are matched by position.
     fn read_b(&mut self, text: &OsString) -> Result<()> {
-        let uri = self.args.uri(text, self.run)?;
-        let reading = self.reading(&uri, self.args.options_of_rows()?)?;
+        let reading = self.reading_rows(text)?;
         // Whether the origin of each partition is one of A's.
         let mut is_of_a: Vec<bool> = vec![];
         reading.each(&mut |piece| {
@@ -346,6 +347,11 @@ impl<'a> Inputs<'a> {
     }
 }
 
+/// Returns the first origins, for messages.
+fn first_origins(origins: &BTreeSet<String>) -> String {
+    origins.iter().take(3).map(String::as_str).collect::<Vec<_>>().join(", ")
+}
+
 /// Returns the event time of the first row (µs).
 fn first_time(batch: &RecordBatch) -> Option<i64> {
     let times = batch.column_by_name(COLUMNS[column::EVENT_TIME])?;
@@ -366,9 +372,9 @@ fn is_compacted(uri: &Uri, run: &Rc<Run>) -> Result<bool> {
 }
 
 fn unlike(kind: Kind) -> Error {
-    Error::usage(format!("expected rows of one kind in A and B, found rows of kind {} too", kind.name()))
+    Error::usage(format!("expected rows of one kind in A and B, found rows of kind {kind} too"))
 }
 
 fn unexpected(kind: Kind) -> Error {
-    Error::usage(format!("expected events or metrics, found rows of kind {}", kind.name()))
+    Error::usage(format!("expected events or metrics, found rows of kind {kind}"))
 }

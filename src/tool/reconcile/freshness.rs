@@ -123,5 +123,5 @@ impl Newest<'_> {
 }
 
 fn unexpected(kind: Kind) -> Error {
-    Error::usage(format!("expected metrics or events, found rows of kind {}", kind.name()))
+    Error::usage(format!("expected metrics or events, found rows of kind {kind}"))
 }

@@ -28,9 +28,9 @@ use crate::op::computed::ComputedFields;
 use crate::output::OutputPlan;
 use crate::run::Run;
 use crate::run::io::Io;
-use crate::source::{SourceOptions, ToolNeeds};
+use crate::source::{self, SourceOptions, ToolNeeds};
 use crate::stage::feeds::FeedInput;
-use crate::stage::operator::{Collector, InputEnded, Note, Operator};
+use crate::stage::operator::{Collector, InputEnded, Operator};
 use crate::stage::{OperatorSetup, SourceInfo};
 use crate::uri::Uri;
 use crate::view::dead_summary::DeadSummary;
@@ -263,7 +263,7 @@ impl Args {
             width: io.terminal_width(),
             flushed: Duration::ZERO,
         };
-        Ok(OperatorSetup { operator: Box::new(operator), schema, side: None, is_report: !is_rows })
+        Ok(OperatorSetup { is_report: !is_rows, ..OperatorSetup::new(operator, schema) })
     }
 
     /// Whether a flag requests dead letters, so that their table of a store with several tables is read.
@@ -310,7 +310,6 @@ impl Args {
             return Ok(None);
         }
         if kind != Kind::Metric && has_rows {
-            let kind = kind.name();
             return Err(Error::usage(format!(
                 "--plot draws rows of kind metric over time, found {kind}; make metrics with evt-window"
             )));
@@ -329,7 +328,7 @@ impl Args {
         &self,
         first: Option<&RecordBatch>,
         untimed: bool,
-        source: &crate::source::Source,
+        source: &source::Source,
         fields: &ComputedFields,
         has_terminal: bool,
     ) -> Result<Show> {
@@ -341,7 +340,6 @@ impl Args {
             return Ok(Show::Describe(Box::new(Describe::try_new(kind, &schema, !untimed)?)));
         }
         if show.summary && first.is_some() && kind != Kind::Dead {
-            let kind = kind.name();
             return Err(Error::usage(format!("--summary requires dead letters, found rows of kind {kind}")));
         }
         let one_by_one = show.rows || show.columns.is_some() || self.follow || self.stage.input.control;
@@ -371,7 +369,7 @@ impl Args {
         &self,
         names: &str,
         first: Option<&RecordBatch>,
-        source: &crate::source::Source,
+        source: &source::Source,
         fields: &ComputedFields,
     ) -> Result<Selection> {
         let mut names = selection::parse_names(names)?;
@@ -393,7 +391,7 @@ impl Args {
 }
 
 /// Returns the fields that some of the records so far had not.
-fn defaulted(source: &crate::source::Source) -> DefaultedFields {
+fn defaulted(source: &source::Source) -> DefaultedFields {
     let Defaults { source, event_type, .. } = source.defaults();
     DefaultedFields { source, event_type }
 }
@@ -476,10 +474,10 @@ impl Operator for View {
         }
         if self.untimed {
             let line = "the first rows have no time; their event_time is the clock of this run (set --time FIELD)";
-            out.note(Note::Info(line.to_owned()));
+            out.inform(line);
         }
         let filter = self.chosen.filter.as_ref().map_or(vec![], |filter| filter.warnings("--where"));
-        self.chosen.fields.warnings().into_iter().chain(filter).for_each(|line| out.note(Note::Warning(line)));
+        self.chosen.fields.warnings().into_iter().chain(filter).for_each(|line| out.warn(line));
         let before = self.shown;
         self.show_rest(out)?;
         if ended.is_proven {
@@ -541,7 +539,7 @@ impl View {
 
     /// Shows the rows that have been held back.
     fn show_held(&mut self, out: &mut dyn Collector) -> Result<()> {
-        self.chosen.warning().into_iter().for_each(|line| out.note(Note::Warning(line)));
+        self.chosen.warning().into_iter().for_each(|line| out.warn(line));
         self.chosen.rest()?.iter().try_for_each(|rows| self.show(rows, out))
     }
 
@@ -551,7 +549,7 @@ impl View {
         match std::mem::replace(&mut self.show, Show::Rows(None)) {
             Show::Rows(selection) => {
                 let warnings = selection.map_or(vec![], |selection| selection.warnings());
-                warnings.into_iter().for_each(|line| out.note(Note::Warning(line)));
+                warnings.into_iter().for_each(|line| out.warn(line));
                 Ok(())
             }
             Show::Describe(describe) => {

@@ -514,6 +514,6 @@ impl Args {
             quiet: self.stage.common.quiet,
             has_told_stop: false,
         };
-        Ok(OperatorSetup { operator: Box::new(operator), schema, side, is_report: false })
+        Ok(OperatorSetup { side, ..OperatorSetup::new(operator, schema) })
     }
 }

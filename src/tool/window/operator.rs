@@ -114,15 +114,15 @@ impl Operator for Windows {
         if held > 0 && self.is_checkpointed {
             out.note(self.held_message(held));
         } else if held > 0 {
-            out.note(Note::Warning(format!(
+            out.warn(format!(
                 "{} held, not emitted (--at-end fire emits them)",
                 counted(held, ["open window", "open windows"])
-            )));
+            ));
             out.set_verdict(1);
         }
         for metric in self.window.ended_metrics() {
             let line = format!("{metric}: in the checkpoint and not in this run; its open windows are dropped");
-            out.note(Note::Warning(line));
+            out.warn(line);
         }
         self.check_metrics(out)?;
         self.report(out);
@@ -246,22 +246,22 @@ impl Windows {
     /// Adds notes about the result to the summary.
     fn report(&self, out: &mut dyn Collector) {
         for (metric, line) in self.window.null_lines() {
-            out.note(Note::Warning(format!("{metric}: {line}")));
+            out.warn(format!("{metric}: {line}"));
         }
         for (metric, path) in self.window.rounded() {
-            out.note(Note::Warning(format!("{metric}: {}", rounded_integers(&path))));
+            out.warn(format!("{metric}: {}", rounded_integers(&path)));
         }
         let explicit = self.window.watermark().is_explicit();
         match self.late.rest(explicit, out.has_side()) {
-            Some(line) if !out.has_side() => out.note(Note::Warning(line)),
-            Some(line) => out.note(Note::Info(line)),
+            Some(line) if !out.has_side() => out.warn(line),
+            Some(line) => out.inform(line),
             None => {}
         }
         let counts = self.window.counts();
         let of_each = counts.len() > 1;
         let each = self.window.metrics().iter().zip(counts);
         let notes = each.filter_map(|(metric, counts)| counts.note(&metric.name, of_each));
-        notes.for_each(|note| out.note(Note::Info(note)));
+        notes.for_each(|note| out.inform(note));
         self.results.notes(out).into_iter().for_each(|note| out.note(note));
     }
 }

@@ -68,14 +68,14 @@ pub struct FileRows {
 
 impl KnownRows {
     /// Returns whether each event is new; `None` if all are.
-    pub fn new_events(&mut self, batch: &RecordBatch) -> Result<Option<Vec<bool>>> {
+    pub fn new_events(&mut self, batch: &RecordBatch) -> Option<Vec<bool>> {
         match self {
-            Self::Unmarked(_) => Ok(None),
+            Self::Unmarked(_) => None,
             Self::File(file) => {
                 let offsets = batch.column(column::OFFSET).as_primitive::<Int64Type>().values();
-                Ok(file.new_rows(batch.num_rows(), Some(offsets)))
+                file.new_rows(batch.num_rows(), Some(offsets))
             }
-            Self::Store(stored) => stored.new_events(batch).map(Some),
+            Self::Store(stored) => Some(stored.new_events(batch)),
         }
     }
 

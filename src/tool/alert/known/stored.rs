@@ -13,14 +13,13 @@
 //! late: the run may have read them under another name.
 
 use crate::alert::clock::PartitionKey;
-use crate::error::{Error, Result};
-use crate::kind::Kind;
-use crate::kind::event::column;
+use crate::kind::event::{column, instants};
+use crate::kind::{Kind, PartitionColumns, PartitionName};
 use crate::source::SortColumns;
 use crate::time::{DAY, format_instant};
 use crate::tool::alert::positions::{Positions, RowPosition, WHOLE, parse_partition, partition_in_store};
-use arrow::array::{ArrayRef, AsArray, RecordBatch};
-use arrow::datatypes::{Int64Type, TimestampMicrosecondType};
+use arrow::array::{AsArray, RecordBatch};
+use arrow::datatypes::Int64Type;
 use std::collections::BTreeMap;
 
 /// Returns the columns that order rows without stamps: the one with their time.
@@ -91,27 +90,24 @@ impl ReadStore {
     }
 
     /// Returns whether each event is new.
-    pub fn new_events(&mut self, batch: &RecordBatch) -> Result<Vec<bool>> {
+    pub fn new_events(&mut self, batch: &RecordBatch) -> Vec<bool> {
         self.has_begun = true;
         let table = self.table(Kind::Event);
         self.reached.entry(table).or_default();
         let offsets = batch.column(column::OFFSET).as_primitive::<Int64Type>().values();
-        let times = instants(batch.column(column::STREAM_TIME))?;
-        let [origins, names] = [column::ORIGIN, column::PARTITION].map(|at| batch.column(at));
-        let codes: Vec<_> = codes(origins).into_iter().zip(codes(names)).collect();
+        let times = instants(batch, column::STREAM_TIME);
+        let names = PartitionColumns::new(batch);
         let (table, _) = self.table(Kind::Event);
-        let of_store = |(origin, name): (usize, usize)| {
-            (table.clone(), partition_in_store(&text(origins, origin), &text(names, name)))
-        };
+        let of_store = |name: &PartitionName| (table.clone(), partition_in_store(name));
         let mut partitions: BTreeMap<(usize, usize), StoredPartition> = BTreeMap::new();
         let mut is_new = Vec::with_capacity(batch.num_rows());
-        for (code, (offset, time)) in codes.iter().zip(offsets.iter().zip(times)) {
-            let StoredPartition { earlier, reached } = partitions.entry(*code).or_insert_with(|| {
-                let key = of_store(*code);
-                let of_topic = self.earlier.get(&(text(origins, code.0), text(names, code.1))).copied();
+        for (code, (offset, time)) in names.codes().zip(offsets.iter().zip(times)) {
+            let StoredPartition { earlier, reached } = partitions.entry(code).or_insert_with(|| {
+                let name = names.name(code);
+                let key = of_store(&name);
+                let of_topic = self.earlier.get(&(name.origin, name.partition)).copied();
                 let earlier = self.earlier.get(&key).copied();
-                let reached = self.reached.get(&key).copied().or(earlier);
-                let reached = reached.unwrap_or_default();
+                let reached = self.reached.get(&key).copied().or(earlier).unwrap_or_default();
                 StoredPartition { earlier: [earlier, of_topic], reached }
             });
             let is_known = |known: &RowPosition| *offset < known.next && known.stream_time.is_none_or(|at| *time <= at);
@@ -120,9 +116,9 @@ impl ReadStore {
             reached.stream_time = reached.stream_time.max(Some(*time));
         }
         for (code, StoredPartition { reached, .. }) in partitions {
-            self.reached.insert(of_store(code), reached);
+            self.reached.insert(of_store(&names.name(code)), reached);
         }
-        Ok(is_new)
+        is_new
     }
 
     /// Returns whether each row without stamps is new; `times` are their instants (µs). Rows after `latest` are not
@@ -178,22 +174,4 @@ impl ReadStore {
             .map(|((topic, partition), at)| (PartitionKey::new(number, topic, partition), at));
         positions.extend(reached);
     }
-}
-
-/// Returns the instants (µs) of a column.
-pub fn instants(column: &ArrayRef) -> Result<&[i64]> {
-    let instants = column.as_primitive_opt::<TimestampMicrosecondType>();
-    let unlike = || Error::broken(format!("expected a column of instants (µs), found {}", column.data_type()));
-    let instants = instants.ok_or_else(unlike)?;
-    Ok(instants.values())
-}
-
-/// Returns the code of each text of a dictionary.
-pub fn codes(column: &ArrayRef) -> Vec<usize> {
-    column.as_any_dictionary().normalized_keys()
-}
-
-/// Returns the text that has index `code` in a dictionary column.
-pub fn text(column: &ArrayRef, code: usize) -> String {
-    column.as_any_dictionary().values().as_string::<i32>().value(code).to_owned()
 }
