@@ -23,17 +23,13 @@ pub struct BegunNames {
     place: Arc<CheckpointPlace>,
     run: u64,
     note: String,
-    former: Vec<Value>,
+    /// The names that earlier runs have begun, in the order of the runs.
+    pub former: Vec<Value>,
 }
 
 impl BegunNames {
     pub(super) fn new(place: Arc<CheckpointPlace>, run: u64, stage: &str, former: Vec<Value>) -> Self {
         Self { place, run, note: part_name(stage, FOLLOWED), former }
-    }
-
-    /// Returns the names that earlier runs have begun, in the order of the runs.
-    pub fn former(&self) -> &[Value] {
-        &self.former
     }
 
     /// Writes all names that this run has begun to the note of the run, durably. Errors: exit status 74 if the note

@@ -204,8 +204,8 @@ impl CheckReport {
     /// Checks that an output can be written, with rows of `kind` if it is known. Standard output can always be written.
     fn output(&mut self, output: OutputPlan, kind: Option<Kind>) {
         if !output.is_standard() {
-            let name = output.name().to_owned();
-            self.query(name, move |run| Ok(output.check_rows(kind, run)?.first().map(str::to_owned)));
+            let name = output.name.to_owned();
+            self.query(name, move |run| Ok(output.check_rows(kind, run)?.first));
         }
     }
 
@@ -264,7 +264,7 @@ impl CheckReport {
     /// Reports the inputs, outputs and files that are ready, then the faults; returns the exit status of the worst one.
     pub fn report(mut self) -> Result<u8> {
         let mut ready = String::new();
-        let silent = || Error::new(ErrorKind::Unavailable, format!("no response for {}", rounded(LIMIT)));
+        let silent = || Error::unavailable(format!("no response for {}", rounded(LIMIT)));
         for (name, answer) in self.found {
             let passed = self.run.clock.monotonic().saturating_sub(self.start);
             let left = (LIMIT + GRACE).saturating_sub(passed);

@@ -215,7 +215,7 @@ impl PartitionCursor {
     fn report(&self, topics: &Topics, gap: Gap, how: &str) -> Result<()> {
         let message = format!("{}@{}: {}", topics.partition_name(self.id), gap.wanted, gap.describe());
         if !topics.address.options.skips_gaps {
-            return Err(Error::new(ErrorKind::Corrupt, format!("{message} (on_gap=continue reads on)")));
+            return Err(Error::corrupt(format!("{message} (on_gap=continue reads on)")));
         }
         topics.run.console.say(format!("{message}; {how}"));
         Ok(())

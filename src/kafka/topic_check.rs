@@ -10,7 +10,7 @@ use super::position::{ByPartition, OffsetSpan, PartitionId, Position};
 use super::range::{self, KnownTopic, PartitionCursor};
 use super::source::Cluster;
 use crate::counts::counted;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::uri::topic_id::TopicId;
 use std::time::Duration;
 
@@ -197,7 +197,7 @@ fn gone(topics: &Topics, cursor: &PartitionCursor, count: i32) -> Error {
     let partitions = counted(count.unsigned_abs().into(), ["partition", "partitions"]);
     let message =
         format!("{name}: the topic was recreated with {partitions}; another run reads them with on_gap=continue");
-    Error::new(ErrorKind::Corrupt, message)
+    Error::corrupt(message)
 }
 
 /// Makes the error of a topic of which records were read although they may be those of a new one.
@@ -211,5 +211,5 @@ fn mixed(topics: &Topics, cursor: &PartitionCursor, present: TopicId) -> Error {
          on are missing (another run reads them with on_gap=continue)",
         topics.partition_name(*id)
     );
-    Error::new(ErrorKind::Corrupt, message)
+    Error::corrupt(message)
 }

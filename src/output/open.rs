@@ -50,12 +50,13 @@ pub fn given_up(error: Error, name: &str, outcome: &str) -> Error {
     }
     let cause = error.to_string();
     let cause = cause.strip_prefix(name).map_or(cause.as_str(), |rest| rest.trim_start_matches(": "));
-    Error::new(ErrorKind::Unavailable, format!("{name}: {outcome}")).because(cause)
+    Error::unavailable(format!("{name}: {outcome}")).because(cause)
 }
 
 /// One output of a run.
 pub struct Output {
-    name: String,
+    /// Its URI as the user gave it, without secrets.
+    pub name: String,
     target: OpenTarget,
     rows: u64,
     /// Rows of the batches that were written without an error.
@@ -111,11 +112,6 @@ impl Output {
     /// Sets whether rows stay in it if the run fails.
     pub(super) fn keeping_rows(self, keeps_rows: bool) -> Self {
         Self { keeps_rows, ..self }
-    }
-
-    /// Returns its URI as the user gave it, without secrets.
-    pub fn name(&self) -> &str {
-        &self.name
     }
 
     /// Writes a batch; returns the rows that the output rejected.

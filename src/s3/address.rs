@@ -32,7 +32,7 @@ pub struct S3Address {
     /// The credentials.
     pub signer: Signer,
     /// The address for other processes.
-    shared: String,
+    pub shared: String,
 }
 
 impl S3Address {
@@ -114,12 +114,6 @@ impl S3Address {
             location,
         })
     }
-
-    /// Returns the address for other processes of a pipe: with the server and the region, and with placeholders where
-    /// this one has them. They take credentials from their own environment.
-    pub fn shared(&self) -> &str {
-        &self.shared
-    }
 }
 
 /// Formats it without options.
@@ -194,8 +188,8 @@ mod tests {
         let shared = format!(
             "s3://my-bucket/a?access_key=ID2&endpoint=http://h:1&region=us-east-1&retry=1m&secret_key={placeholder}"
         );
-        assert_eq!(found.shared(), shared);
-        let again = parse(found.shared(), &[]).unwrap();
+        assert_eq!(found.shared, shared);
+        let again = parse(&found.shared, &[]).unwrap();
         assert_eq!((&again.server, &again.signer.secret_key), (&found.server, &found.signer.secret_key));
         assert!(!format!("{:?}", found.signer).contains("of-a-file"));
     }
@@ -204,19 +198,16 @@ mod tests {
     fn other_processes_use_the_server_of_the_first_one_whatever_their_environment_names() {
         let amazon = [&KEYS[..], &[("AWS_REGION", "eu-central-1")]].concat();
         let found = parse("s3://my-bucket/a", &amazon).unwrap();
-        assert_eq!(found.shared(), "s3://my-bucket/a?endpoint=aws&region=eu-central-1");
+        assert_eq!(found.shared, "s3://my-bucket/a?endpoint=aws&region=eu-central-1");
         let elsewhere = [&KEYS[..], &[("AWS_ENDPOINT_URL", "http://h:1"), ("AWS_REGION", "r")]].concat();
-        assert_eq!(
-            parse(found.shared(), &elsewhere).unwrap().server,
-            "https://my-bucket.s3.eu-central-1.amazonaws.com"
-        );
+        assert_eq!(parse(&found.shared, &elsewhere).unwrap().server, "https://my-bucket.s3.eu-central-1.amazonaws.com");
 
         let secret = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(secret.path(), "http://h:2\n").unwrap();
         let endpoint = format!("{{file:{}}}", secret.path().display());
         let found = parse(&format!("s3://my-bucket/a?endpoint={endpoint}"), &elsewhere).unwrap();
         assert_eq!(found.server, "http://h:2");
-        assert_eq!(found.shared(), format!("s3://my-bucket/a?endpoint={endpoint}&region=r"));
+        assert_eq!(found.shared, format!("s3://my-bucket/a?endpoint={endpoint}&region=r"));
     }
 
     #[test]

@@ -158,11 +158,6 @@ impl S3Http {
         Ok(Self { agent: config.into(), address, timeouts })
     }
 
-    /// Returns the timeouts.
-    pub fn timeouts(&self) -> &Timeouts {
-        &self.timeouts
-    }
-
     /// Sends a request once.
     pub fn send(&self, request: S3Request<'_>) -> Result<S3Answer, RetryError> {
         let bytes = request.body.length().max(request.answer);

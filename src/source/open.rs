@@ -71,7 +71,7 @@ impl Opener {
             ReadMode::Checkpoint => true,
             mode => mode.is_of_stage() && address.options.group.is_some(),
         };
-        if keeps && emitter.maps_partition() {
+        if keeps && emitter.maps_partition {
             return Err(Error::usage(format!(
                 "{address}: group= and --checkpoint cannot be used with flags that map rows to other partitions, whose stream \
                  time cannot be kept"

@@ -3,7 +3,7 @@
 use crate::cli::Tool;
 use crate::cli::args::CommonArgs;
 use crate::cli::check::CheckReport;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::metrics;
 use crate::registry::directory::read_schema;
 use crate::registry::{Registration, Registry, conflicts, place};
@@ -264,7 +264,7 @@ fn found(subject: &str, registry: &mut dyn Registry) -> Result<Option<Arc<Subjec
         Lookup::Found(found) => Ok(Some(found)),
         Lookup::Unknown => Ok(None),
         Lookup::Useless(why) => Err(Error::config(format!("subject '{subject}'")).because(why)),
-        Lookup::Unavailable(cause) => Err(Error::new(ErrorKind::Unavailable, cause.as_ref())),
+        Lookup::Unavailable(cause) => Err(Error::unavailable(cause.as_ref())),
     }
 }
 

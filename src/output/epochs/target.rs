@@ -3,7 +3,7 @@
 use super::plan::{CompleteEpoch, EpochPlan};
 use super::rejected::{EpochSource, FirstAttempt, KeptRejected, RejectedByCommit};
 use crate::counts::SinkCounts;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::format::Format;
 use crate::frame::EndReason;
 use crate::kafka::produce::epochs::EpochTopic;
@@ -87,7 +87,7 @@ impl EpochTarget {
         // If this process was suspended since it read the log, a newer run may have committed that epoch: nothing is
         // wrong then.
         plan.place.check_newest(plan.epoch.run)?;
-        let place = plan.place.name();
+        let place = &plan.place.name;
         let found = committed.map_or_else(|| "none".to_owned(), |epoch| format!("epoch {epoch}"));
         let expected = match plan.last_recorded {
             None => format!("no epoch, because {place} has none"),
@@ -97,7 +97,7 @@ impl EpochTarget {
             "{name}: expected {expected}, found {found}: {place} is older than this output, or another copy of it has \
              written here; restore both from one backup"
         );
-        Err(Error::new(ErrorKind::Fenced, message))
+        Err(Error::fenced(message))
     }
 
     /// Returns the counts of a store's rows by outcome.

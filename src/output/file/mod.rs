@@ -299,9 +299,7 @@ fn is_replaced(path: &Path, overwrite: Overwrite) -> Result<bool> {
 /// unavailable server.
 fn unread(error: std::io::Error) -> Error {
     match error.kind() {
-        std::io::ErrorKind::TimedOut => {
-            Error::new(ErrorKind::Unavailable, "stdout: the reader has read nothing for 30 s")
-        }
+        std::io::ErrorKind::TimedOut => Error::unavailable("stdout: the reader has read nothing for 30 s"),
         _ => Error::io("stdout", &error),
     }
 }
@@ -360,7 +358,7 @@ fn open_special(path: &Path, run: &Run) -> Result<File> {
             Err(error) if is_fifo && Errno::from_io_error(&error) == Some(Errno::NXIO) => {
                 if run.stop.sleep(TRY_EVERY)? == Woken::Stopped {
                     let message = format!("{}: stopped before a reader opened it", path.display());
-                    return Err(Error::new(ErrorKind::Unavailable, message));
+                    return Err(Error::unavailable(message));
                 }
             }
             opened => {
@@ -432,13 +430,13 @@ fn lock(file: &File, path: &Path) -> Result<()> {
     match lock_within(file, LOCK_WAIT) {
         Ok(true) | Err(Errno::NOTSUP | Errno::INVAL) => Ok(()),
         Ok(false) => Err(kept_lock(path)),
-        Err(errno) => Err(Error::new(ErrorKind::Io, format!("{}: cannot be locked", path.display())).because(errno)),
+        Err(errno) => Err(Error::failed(format!("{}: cannot be locked", path.display())).because(errno)),
     }
 }
 
 fn kept_lock(path: &Path) -> Error {
     let message = format!("{}: another process has kept the lock for a minute", path.display());
-    Error::new(ErrorKind::Fenced, message)
+    Error::fenced(message)
 }
 
 fn unlock(file: &File) {

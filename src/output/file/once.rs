@@ -13,7 +13,7 @@ pub use super::intent::BatchId;
 use super::intent::Intent;
 use super::records::{RecordForm, is_object};
 use super::{is_same, kept_lock, whole_lines};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::storage::access;
 use crate::storage::disk::{Disk, DiskFile, LOCK_WAIT, failed, lock_within};
 use std::fs::{File, OpenOptions};
@@ -57,7 +57,7 @@ impl OnceFile {
                 Ok(false) => return Err(kept_lock(&self.path)),
                 Err(errno) => {
                     let message = format!("{}: cannot be locked", self.path.display());
-                    return Err(Error::new(ErrorKind::Io, message).because(errno));
+                    return Err(Error::failed(message).because(errno));
                 }
             }
             // Between open and lock, another program may have renamed or deleted this file.
@@ -311,6 +311,7 @@ fn read_range(file: &File, start: u64, end: u64) -> std::io::Result<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::ErrorKind;
     use crate::storage::disk::DiskFault;
     use std::collections::BTreeSet;
     use tempfile::TempDir;

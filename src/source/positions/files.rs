@@ -140,7 +140,7 @@ impl FilePositions {
         let mut position = FilePosition { name, content, last: i64::MIN, explode, partitions: vec![], began: None };
         if let Some(former) = known.map(|at| self.position_for(at, &position.name, run.ratio_max)) {
             position.last = former.last;
-            emitter.stamp_mut().continue_after(former.last, former.began);
+            emitter.stamp.continue_after(former.last, former.began);
             former.partitions.iter().for_each(|partition| partition.resume(emitter, origin));
             if former.name != position.name {
                 let has_grown = former.content.length < position.content.length;
@@ -221,14 +221,14 @@ impl FilePositions {
     /// Keeps the position of the file that is being read. The stage has taken every record before it.
     fn note(&mut self, emitter: &mut RecordEmitter) -> Result<()> {
         let Some(current) = &mut self.current else { return Ok(()) };
-        let Some(last) = emitter.stamp().complete() else { return Ok(()) };
-        current.update_content(emitter.run())?;
+        let Some(last) = emitter.stamp.read.complete() else { return Ok(()) };
+        current.update_content(&emitter.run)?;
         if let Some(begun) = self.inputs.get_mut(&current.position.name).and_then(|file| file.begun.as_mut()) {
             begun.content.clone_from(&current.position.content);
         }
         current.position.partitions = PartitionTime::of(emitter, current.input, &current.origin);
         current.position.last = last;
-        current.position.began = emitter.stamp().began();
+        current.position.began = emitter.stamp.read.began();
         let files = &mut self.files;
         if std::mem::replace(&mut current.is_kept, true) {
             files.pop();

@@ -2,7 +2,7 @@
 //! panes. They stay in memory until the end of the run or of the epoch; there are at most [`KEYS`].
 
 use crate::counts::SinkCounts;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::kind::Kind;
 use crate::kind::metric::MetricColumns;
 use crate::store::guard::{ConflictReport, RowOutcome, Stored, Version, judge_retraction, judge_row};
@@ -104,7 +104,7 @@ impl Results {
         }
         if self.entries.len() > KEYS {
             let message = format!("parquet: a run has more than {KEYS} results, which must be in memory until its end");
-            return Err(Error::new(ErrorKind::Io, message + "; use sqlite:PATH"));
+            return Err(Error::failed(message + "; use sqlite:PATH"));
         }
         Ok(())
     }
@@ -182,7 +182,7 @@ impl Results {
         if !is_changed {
             return Ok(None);
         }
-        let name = file.path().file_stem().and_then(|name| name.to_str()).unwrap_or_default().to_owned();
+        let name = file.path.file_stem().and_then(|name| name.to_str()).unwrap_or_default().to_owned();
         Ok(Some(LakePart { replace: true, inserted: 0, name, ..write(lake, day, &rows)? }))
     }
 }

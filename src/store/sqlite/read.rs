@@ -84,10 +84,9 @@ pub fn stream_extents(location: &Location) -> Result<Vec<StreamExtent>> {
 /// Reads the rows of `kind` in the span, as they are when the first page is read.
 pub fn read(location: &Location, kind: Kind, ReadRequest { span, .. }: ReadRequest) -> Result<Batches> {
     let OpenDatabase { file, db, version } = open(location)?;
-    let failed = |e: rusqlite::Error| file.failed("cannot read", &e);
-    db.execute_batch("BEGIN").map_err(failed)?;
+    db.execute_batch("BEGIN").map_err(file.failed("cannot read"))?;
     let (fields, relation) = (rows::table_fields(kind), sqlite_schema::relation(kind, version));
-    let stored = selected(&db, relation, &fields).map_err(failed)?;
+    let stored = selected(&db, relation, &fields).map_err(file.failed("cannot read"))?;
     let mut pages =
         Pages { file, db, kind, fields, relation, stored, span, last_key: Vec::new(), ready: VecDeque::new() };
     Ok(batches(move || pages.batch()))
@@ -157,7 +156,7 @@ impl Pages {
         if let Some(ready) = self.ready.pop_front() {
             return ready.map(Some);
         }
-        let mut columns = self.page().map_err(|e| self.file.failed("cannot read", &e))?;
+        let mut columns = self.page().map_err(self.file.failed("cannot read"))?;
         let key = columns.split_off(self.fields.len());
         let parser = RefCell::new(Parser::default());
         let value = |field: &Field, place: Option<CellIndex>| {

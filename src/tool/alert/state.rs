@@ -403,7 +403,7 @@ impl StateFile {
         // SQLite continues to write a file that was removed, and the next run would not find it.
         if std::fs::metadata(&self.path).ok().map(|found| FileId::of(&found)) != Some(self.id) {
             let message = "cannot store the state: the file was removed or replaced while this run used it";
-            return Err(Error::new(ErrorKind::Io, message).at(self.path.display().to_string()));
+            return Err(Error::failed(message).at(self.path.display().to_string()));
         }
         let failed = |error: &rusqlite::Error| self.failed("cannot store the state", error);
         let tx = self.begin("cannot store the state")?;
@@ -435,7 +435,7 @@ impl StateFile {
                     "end its transaction and start evt-alert again, which continues where the state was stored last";
                 let message =
                     format!("{name}: {what}: another program has held the lock for {}: {advice}", rounded(waited));
-                return Err(Error::new(ErrorKind::Fenced, message).because(error));
+                return Err(Error::fenced(message).because(error));
             }
             if !std::mem::replace(&mut has_said, true) {
                 let line = format!("{name}: {what}: another program holds the lock: retrying for up to {limit}");
@@ -457,7 +457,7 @@ fn hold(lock: &File, path: &Path) -> Result<()> {
     match flock(lock, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => Ok(()),
         Err(rustix::io::Errno::WOULDBLOCK) => {
-            Err(Error::new(ErrorKind::Fenced, format!("{}: another evt-alert uses this state", path.display())))
+            Err(Error::fenced(format!("{}: another evt-alert uses this state", path.display())))
         }
         Err(errno) => Err(Error::io(lock_path(path).display().to_string(), &errno.into())),
     }

@@ -170,7 +170,7 @@ impl Writer {
         self.wait()?;
         self.outputs.call(move |thread| {
             let outputs = thread.outputs.finish(&mut end)?;
-            let dead = thread.outputs.dead.by_type().clone();
+            let dead = thread.outputs.dead.by_type.clone();
             Ok((end, OutputsEnded { outputs, dead }))
         })?
     }
@@ -270,7 +270,7 @@ impl ThreadOutputs {
             self.outputs.set_metrics();
         }
         let letters =
-            WrittenLetters { lost: self.outputs.dead.lost().of_stage, has_output: self.outputs.dead.is_written() };
+            WrittenLetters { lost: self.outputs.dead.lost.of_stage, has_output: self.outputs.dead.is_written() };
         Done { confirmed: *result.as_ref().unwrap_or(&0), result: result.map(|_| ()), letters }
     }
 

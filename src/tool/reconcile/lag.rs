@@ -4,7 +4,7 @@
 
 use super::args::Args;
 use super::report::{end, measured};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::kafka::client::{Topics, failed, is_transient};
 use crate::kafka::group::TopicOptions;
 use crate::kafka::library::Connections;
@@ -109,7 +109,7 @@ impl UncommittedRecords {
             if run.stop.signal().is_some() || run.clock.monotonic().saturating_sub(start) > limit {
                 let partitions = first.open.keys().map(|id| topics.partition_name(*id)).collect::<Vec<_>>().join(" ");
                 let message = format!("{}: no record of {partitions} in time", topics.address);
-                return Err(Error::new(ErrorKind::Unavailable, message));
+                return Err(Error::unavailable(message));
             }
         }
         source.revoke(&starts.iter().map(|start| start.id).collect::<Vec<_>>())?;
