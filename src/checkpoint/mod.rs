@@ -40,7 +40,7 @@ pub mod state_files;
 use self::begun::BegunNames;
 use self::header::{CheckpointHeader, CheckpointOptions};
 use self::log::{Complete, EpochPart, LogEntry, OutputName, StageEpoch, Start, manifest_name};
-use self::part::{POSITIONS, STATE, SealedParts, part_name};
+use self::part::{POSITIONS, STATE, SealedParts, of_json, part_name, to_json};
 use self::place::{CheckpointPlace, STATE_FILE, or_fenced};
 use self::recorded::RecordedRuns;
 use self::restore::{Restored, StageRole, continued, last_complete, with_restore_advice};
@@ -340,7 +340,7 @@ impl Checkpoint {
             parts,
         };
         if self.own.has_readers || self.own.ends > 1 {
-            let bytes = serde_json::to_vec(&sealed).map_err(|error| Error::broken(format!("a stage: {error}")))?;
+            let bytes = to_json("a stage", &sealed)?;
             self.place.put_note(epoch, &manifest_name(&self.own.stage), &bytes)?;
         }
         self.epoch.number += 1;
@@ -371,7 +371,7 @@ impl Checkpoint {
             let name = manifest_name(stage);
             match self.place.note(epoch, &name)? {
                 Some(bytes) => {
-                    stages.push(serde_json::from_slice(&bytes).map_err(|error| Error::corrupt(name).because(error))?);
+                    stages.push(of_json(&name, &bytes)?);
                 }
                 None if self.header.stages.contains(stage) => {
                     return Err(Error::corrupt(format!("expected {name}, found no file")).at(&self.place.name));

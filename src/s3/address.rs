@@ -95,7 +95,7 @@ impl S3Address {
             session_token: credential("session_token", "AWS_SESSION_TOKEN"),
             region: region.clone(),
         };
-        let BucketServer { server, bucket_path } =
+        let (server, bucket_path) =
             server(endpoint.as_deref(), &region, bucket).map_err(|error| error.at(location.to_string()))?;
         let host = server.split_once("://").map_or(String::new(), |(_, host)| host.to_owned());
         let prefix = prefix.trim_matches('/');
@@ -123,28 +123,20 @@ impl fmt::Display for S3Address {
     }
 }
 
-/// The server of a bucket.
-struct BucketServer {
-    /// `http://HOST[:PORT]` or `https://HOST[:PORT]`.
-    server: String,
-    /// The path of the bucket on it; empty if the host is that of the bucket.
-    bucket_path: String,
-}
-
-/// Returns the server of a bucket.
-fn server(endpoint: Option<&str>, region: &str, bucket: &str) -> Result<BucketServer> {
-    let at = |server: String, bucket_path: String| BucketServer { server, bucket_path };
+/// Returns the server of a bucket, `http://HOST[:PORT]` or `https://HOST[:PORT]`, and the path of the bucket on it, which
+/// is empty if the host is that of the bucket.
+fn server(endpoint: Option<&str>, region: &str, bucket: &str) -> Result<(String, String)> {
     let Some(endpoint) = endpoint else {
         // A certificate for `*.s3.…` does not cover a name with dots.
         return Ok(match bucket.contains('.') {
-            true => at(format!("https://s3.{region}.amazonaws.com"), format!("/{bucket}")),
-            false => at(format!("https://{bucket}.s3.{region}.amazonaws.com"), String::new()),
+            true => (format!("https://s3.{region}.amazonaws.com"), format!("/{bucket}")),
+            false => (format!("https://{bucket}.s3.{region}.amazonaws.com"), String::new()),
         });
     };
     let endpoint = endpoint.trim_end_matches('/');
     let host = endpoint.strip_prefix("https://").or_else(|| endpoint.strip_prefix("http://"));
     match host.filter(|host| !host.is_empty() && !host.contains(['/', '@', '?', '#', ' '])) {
-        Some(_) => Ok(at(endpoint.to_owned(), format!("/{bucket}"))),
+        Some(_) => Ok((endpoint.to_owned(), format!("/{bucket}"))),
         None => Err(Error::usage("endpoint: expected http://HOST[:PORT], https://HOST[:PORT] or aws")),
     }
 }

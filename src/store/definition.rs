@@ -30,6 +30,11 @@ pub fn batches(mut next: impl FnMut() -> Result<Option<RecordBatch>> + 'static) 
     }))
 }
 
+/// Returns batches that were opened, or the error of opening them in their place.
+pub fn or_error(opened: Result<Batches>) -> Batches {
+    opened.unwrap_or_else(|error| Box::new(std::iter::once(Err(error))))
+}
+
 /// Returns the extent of each partition of the events of a store.
 pub type ReadStreamExtents = fn(&Location) -> Result<Vec<StreamExtent>>;
 

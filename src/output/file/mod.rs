@@ -189,11 +189,6 @@ impl Plain {
         Ok(true)
     }
 
-    /// Whether `path` is a file or does not exist: no device, FIFO or socket.
-    pub fn is_regular(path: &Path) -> bool {
-        is_regular(path)
-    }
-
     /// Returns its name for messages.
     pub fn name(&self) -> String {
         match self {
@@ -343,7 +338,7 @@ pub(super) fn is_same(file: &File, path: &Path) -> bool {
 
 /// Whether `path` is not a device, FIFO or socket, which are written to and never replaced. True if nothing exists
 /// there.
-fn is_regular(path: &Path) -> bool {
+pub fn is_regular(path: &Path) -> bool {
     std::fs::metadata(path).map_or(true, |metadata| metadata.is_file() || metadata.is_dir())
 }
 

@@ -256,18 +256,8 @@ impl OnceFile {
     /// Writes the intent of this ledger durably; a rename makes it visible as a whole.
     fn write_intent(&self, intent: &Intent) -> Result<()> {
         let path = self.own_intent();
-        let mut part = path.as_os_str().to_owned();
-        part.push(".part");
-        let part = PathBuf::from(part);
-        let disk = &self.disk;
-        let written = || {
-            let mut file = disk.open(&part, OpenOptions::new().write(true).create(true).truncate(true))?;
-            file.write_all(&intent.to_bytes())?;
-            file.sync()?;
-            disk.change(|| std::fs::rename(&part, &path))?;
-            disk.sync_name(&path)
-        };
-        written().map_err(failed(&path))
+        let written = self.disk.write_whole(&path, &path.with_added_extension("part"), &intent.to_bytes());
+        written.map_err(failed(&path))
     }
 
     fn remove(&self, intent: &Path) -> Result<()> {

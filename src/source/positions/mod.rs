@@ -15,6 +15,7 @@ mod times;
 mod topics;
 
 use crate::checkpoint::begun::BegunNames;
+use crate::checkpoint::part::{of_json, to_json};
 use crate::emit::RecordEmitter;
 use crate::error::{Error, Result};
 use crate::input::{Input, InputPosition};
@@ -89,7 +90,7 @@ impl SavedPositions {
     fn parse(part: &[u8]) -> Result<Self> {
         match part.is_empty() {
             true => Ok(Self::default()),
-            false => serde_json::from_slice(part).map_err(|error| Error::corrupt("positions").because(error)),
+            false => of_json("positions", part),
         }
     }
 }
@@ -227,7 +228,7 @@ impl Positions {
         let (files, topics) = (self.files.save(emitter)?.to_vec(), self.topics.positions.clone());
         let (followed, spool) = (self.followed.names.clone(), self.spool.clone());
         let saved = SavedPositions { files, followed, topics, spool, frames };
-        serde_json::to_vec(&saved).map_err(|error| Error::broken(format!("positions: {error}")))
+        to_json("positions", &saved)
     }
 }
 

@@ -18,7 +18,7 @@
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::storage::access;
-use crate::storage::disk::{Disk, DiskFile, LOCK_WAIT, lock_within};
+use crate::storage::disk::{Disk, DiskFile, LOCK_WAIT, found, lock_within};
 use crate::store::lake::disk::{EXTENSION, LakeDir, day_name, entries, failed, is_whole, read_json};
 use crate::store::lake::exchange::{Exchange, Staged, remove_trials};
 use crate::store::lake::extents::Extents;
@@ -124,18 +124,14 @@ impl Lake {
     /// 75 if another run has it.
     pub fn open(root: &Path, pipeline: &str, disk: Disk) -> Result<Self> {
         let mut lake = Self::create(root, pipeline, disk)?;
-        let lock = lake.open_lock()?;
-        take_lock(&lock, root, START_WAIT)?;
-        lake.begin(lock)?;
+        lake.lock_within(START_WAIT)?;
         Ok(lake)
     }
 
     /// Waits for the lock, and completes or removes what a killed run left. Errors: exit status 75 if another run has
     /// it for long.
     pub fn lock(&mut self) -> Result<()> {
-        let lock = self.open_lock()?;
-        take_lock(&lock, &self.dir.root, LOCK_WAIT)?;
-        self.begin(lock)
+        self.lock_within(LOCK_WAIT)
     }
 
     /// Releases the lock. Every part is published or removed.
@@ -155,14 +151,12 @@ impl Lake {
         Self { dir, lock: None, parts, pipeline, next_part: 0, finished: 0, dirty, found }
     }
 
-    fn open_lock(&self) -> Result<File> {
+    /// Takes the lock and keeps it; completes or removes what a killed run left.
+    fn lock_within(&mut self, limit: Duration) -> Result<()> {
         let path = self.dir.hidden("lock");
         let lock = self.dir.disk.open(&path, OpenOptions::new().create(true).truncate(false).write(true));
-        lock.map(|lock| lock.file).map_err(failed(&path, "cannot open"))
-    }
-
-    /// Completes or removes what a killed run left, under the lock, which it keeps.
-    fn begin(&mut self, lock: File) -> Result<()> {
+        let lock = lock.map_err(failed(&path, "cannot open"))?.file;
+        take_lock(&lock, &self.dir.root, limit)?;
         self.lock = Some(lock);
         remove_trials(&self.dir.root.join(".evt"));
         let _names = lock_names(&self.dir)?;
@@ -198,10 +192,9 @@ impl Lake {
         let what = if hidden.exists() { "cannot write" } else { "cannot make the directory" };
         let room = access::check_directory(&hidden).and_then(|()| access::create_trial(&hidden));
         room.map_err(failed(root, what))?;
-        match File::open(hidden.join("lock")) {
-            Ok(lock) => take_lock(&lock, root, START_WAIT),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
-            Err(error) => Err(failed(root, "cannot lock")(error)),
+        match found(File::open(hidden.join("lock"))).map_err(failed(root, "cannot lock"))? {
+            Some(lock) => take_lock(&lock, root, START_WAIT),
+            None => Ok(()),
         }
     }
 

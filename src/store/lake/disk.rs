@@ -1,11 +1,10 @@
 //! Directories and files of a lake: names, listings, JSON files, syncs.
 
 use crate::error::{Error, Result};
-use crate::storage::disk::Disk;
+use crate::storage::disk::{self, Disk};
 use crate::time::calendar::{CivilDate, civil_from_days};
 use serde::{Deserialize, Serialize};
-use std::fs::{self, Metadata, OpenOptions};
-use std::io::Write;
+use std::fs::{self, Metadata};
 use std::path::{Path, PathBuf};
 
 /// Maximum number of files that are synced one by one.
@@ -40,23 +39,14 @@ impl LakeDir {
 
     /// Removes a file or directory by `remove`; it need not exist.
     pub fn remove<'a>(&self, path: &'a Path, remove: fn(&'a Path) -> std::io::Result<()>) -> Result<()> {
-        match self.disk.free(|| remove(path)) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(failed(path, "cannot remove")(error)),
-            _ => Ok(()),
-        }
+        disk::found(self.disk.free(|| remove(path))).map(drop).map_err(failed(path, "cannot remove"))
     }
 
     /// Writes a JSON file atomically: to a file beside it, which is synced and renamed.
     pub fn write_json<T: Serialize>(&self, path: &Path, value: &T) -> Result<()> {
-        let beside = path.with_added_extension("new");
-        let write = || {
-            let mut file = self.disk.open(&beside, OpenOptions::new().write(true).create(true).truncate(true))?;
-            file.write_all(&serde_json::to_vec(value)?)?;
-            file.sync()?;
-            self.disk.change(|| fs::rename(&beside, path))?;
-            self.disk.sync_name(path)
-        };
-        write().map_err(failed(path, "cannot write"))
+        let json = serde_json::to_vec(value).map_err(std::io::Error::from);
+        let written = json.and_then(|json| self.disk.write_whole(path, &path.with_added_extension("new"), &json));
+        written.map_err(failed(path, "cannot write"))
     }
 
     /// Syncs files or directories: one by one or, if there are many, with the whole file system at once. Ten years of
@@ -143,11 +133,7 @@ pub fn entries(directory: &Path) -> Result<Vec<PathBuf>> {
 
 /// Reads the file that [`LakeDir::write_json`] wrote; `None` if there is none.
 pub fn read_json<T: for<'a> Deserialize<'a>>(path: &Path) -> Result<Option<T>> {
-    let bytes = match fs::read(path) {
-        Ok(bytes) => bytes,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(failed(path, "cannot read")(error)),
-    };
+    let Some(bytes) = disk::found(fs::read(path)).map_err(failed(path, "cannot read"))? else { return Ok(None) };
     serde_json::from_slice(&bytes).map(Some).map_err(|e| Error::corrupt(path.display().to_string()).because(e))
 }
 

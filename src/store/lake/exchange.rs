@@ -21,7 +21,7 @@
 //! the run exchanges the others back and removes the manifest.
 
 use crate::error::{Error, Result};
-use crate::storage::access;
+use crate::storage::{access, disk};
 use crate::store::lake::disk::{LakeDir, day_name, entries, failed, found, is_whole, read_json};
 use rustix::fs::{CWD, FlockOperation, RenameFlags, flock, renameat_with};
 use rustix::io::Errno;
@@ -210,10 +210,8 @@ impl Exchange {
 /// link, or on another file system.
 pub fn check_day(dir: &LakeDir, day: i64) -> Result<()> {
     let (place, hidden) = (dir.root.join(day_name(day)), hidden(&dir.root));
-    let entry = match fs::symlink_metadata(&place) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
-        entry => entry.map_err(failed(&place, "cannot read"))?,
-    };
+    let entry = disk::found(fs::symlink_metadata(&place)).map_err(failed(&place, "cannot read"))?;
+    let Some(entry) = entry else { return Ok(()) };
     let lake = fs::metadata(&hidden).map_err(failed(&hidden, "cannot read"))?;
     let what = match entry.file_type() {
         kind if kind.is_symlink() => "a symbolic link",

@@ -13,7 +13,7 @@ use crate::store::Batches;
 use crate::store::lake::directory::{Lake, LakePart, root};
 use crate::store::lake::disk;
 use crate::store::lake::file::parquet_failed;
-use crate::store::{Location, ReadRequest, StreamExtent, Tables, rows};
+use crate::store::{Location, ReadRequest, StreamExtent, Tables, or_error, rows};
 use crate::time::{DAY, parse_date};
 use arrow::array::{AnyDictionaryArray, AsArray, RecordBatch};
 use arrow::datatypes::{Int64Type, TimestampMicrosecondType};
@@ -76,10 +76,7 @@ fn batches_of_days(root: &Path, kind: Kind, request: ReadRequest) -> Result<Batc
     let mut days = disk::day_entries(root)?;
     days.retain(|path| is_in(path, span));
     let days = disk::directories(days)?.into_iter();
-    Ok(Box::new(days.flat_map(move |path| match Day::open(&path).and_then(|day| day.batches(kind, columns)) {
-        Ok(batches) => batches,
-        Err(error) => Box::new(std::iter::once(Err(error))),
-    })))
+    Ok(Box::new(days.flat_map(move |path| or_error(Day::open(&path).and_then(|day| day.batches(kind, columns))))))
 }
 
 /// Returns the start of the day of a directory, if its name has a date.
@@ -253,13 +250,10 @@ impl Day {
     pub fn batches(self, kind: Kind, columns: Option<u32>) -> Result<Batches> {
         let files = (0..self.files.len()).map(move |at| (self.file(&self.files[at]), self.path.join(&self.files[at])));
         Ok(Box::new(files.flat_map(move |(file, path)| {
-            match file.and_then(|(found, builder)| {
+            or_error(file.and_then(|(found, builder)| {
                 check_kind(&path, found, kind)?;
                 whole_rows(&path, kind, builder, columns)
-            }) {
-                Ok(batches) => batches,
-                Err(error) => Box::new(std::iter::once(Err(error))),
-            }
+            }))
         })))
     }
 

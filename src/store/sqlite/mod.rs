@@ -37,6 +37,7 @@ use crate::counts::SinkCounts;
 use crate::error::{Error, Result};
 use crate::kind::Kind;
 use crate::kind::dead::{KeptRows, Rejected};
+use crate::storage::disk::found;
 use crate::store::repeat::has_event_key;
 use crate::store::rows::{count_rejected, fit_rows};
 use crate::store::sql::epochs;
@@ -122,12 +123,9 @@ impl Sqlite {
 
     /// Syncs the write-ahead log. Readers may keep a part of it from being copied to the file.
     fn sync_log(&self) -> Result<()> {
-        match File::open(format!("{}-wal", self.file.path().display())).and_then(|log| log.sync_all()) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                Err(Error::io(format!("{}: cannot sync", self.file), &error))
-            }
-            _ => Ok(()),
-        }
+        let log = File::open(format!("{}-wal", self.file.path().display()));
+        let synced = found(log.and_then(|log| log.sync_all())).map(drop);
+        synced.map_err(|error| Error::io(format!("{}: cannot sync", self.file), &error))
     }
 
     /// Applies the rows of an epoch that is due and records it, in one synced transaction.
