@@ -2,7 +2,7 @@
 
 use super::log::EpochPart;
 use crate::error::{Error, Result};
-use crate::storage::disk::DiskFile;
+use crate::storage::disk::{self, DiskFile};
 use arrow::array::RecordBatch;
 use arrow::error::ArrowError;
 use arrow::ipc::reader::StreamReader;
@@ -72,14 +72,9 @@ impl PartWriter {
         Self { file, path, name: name.to_owned(), digest: Xxh3::new(), bytes: 0 }
     }
 
-    /// Returns its path for messages.
-    pub fn place(&self) -> String {
-        self.path.display().to_string()
-    }
-
     /// Makes the bytes durable on this machine.
     pub fn finish(self) -> Result<EpochPart> {
-        self.file.sync().map_err(|error| Error::io(self.place(), &error))?;
+        self.file.sync().map_err(disk::failed(&self.path))?;
         Ok(EpochPart { name: self.name, bytes: self.bytes, checksum: format!("{:032x}", self.digest.digest128()) })
     }
 }

@@ -46,7 +46,7 @@ impl StateStorage for TemporaryFiles {
         self.made += 1;
         let shown = format!("{}: state beyond --memory (TMPDIR)", self.directory.display());
         let file = self.disk.change(|| tempfile::tempfile_in(&self.directory));
-        let file = self.disk.file(file.map_err(|error| Error::io(shown.clone(), &error))?);
+        let file = self.disk.file(file.map_err(|error| Error::io(&shown, &error))?);
         let (name, written) = (self.made.to_string(), self.written.clone());
         Ok(Box::new(NewFile { file, path: shown.into(), is_named: false, name, length: 0, written }))
     }

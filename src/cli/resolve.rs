@@ -397,7 +397,7 @@ pub fn resolve(spec: StageSpec<'_>, follow: bool, run: &Run) -> Resolved {
 fn known_kind(args: &StageArgs, inputs: &[Uri]) -> Option<Kind> {
     let of_input = |input: &Uri| match input {
         Uri::Http(_) => Some(Kind::Event),
-        Uri::Store(_, location) => location.options.get("table").and_then(|name| Kind::of_table(name)),
+        Uri::Store(_, location) => location.option("table").and_then(Kind::of_table),
         _ => None,
     };
     // A wrong name is a fault of the options.

@@ -172,7 +172,7 @@ impl Output {
     /// Waits for the answer of such a store, for at most `limit`.
     fn poll_written(&mut self, limit: Duration) -> Result<()> {
         let OpenTarget::Epochs(output) = &mut self.target else { return Ok(()) };
-        let rejected = output.poll_written(limit).map_err(|error| error.at(self.name.clone()))?;
+        let rejected = output.poll_written(limit).map_err(|error| error.at(&self.name))?;
         self.rejected += rejected.len() as u64;
         self.late.extend(rejected);
         Ok(())
@@ -200,7 +200,7 @@ impl Output {
         self.sent = 0;
         self.finish_writing()?;
         let OpenTarget::Epochs(output) = &mut self.target else { return Ok(None) };
-        output.seal(next).map_err(|error| error.at(self.name.clone()))
+        output.seal(next).map_err(|error| error.at(&self.name))
     }
 
     /// Begins to write the rows of a complete epoch.
@@ -216,7 +216,7 @@ impl Output {
         if !output.is_committing() {
             return Ok(true);
         }
-        let polled = output.poll_commit(limit).map_err(|error| error.at(self.name.clone()))?;
+        let polled = output.poll_commit(limit).map_err(|error| error.at(&self.name))?;
         let Poll::Ready(rejected) = polled else { return Ok(false) };
         self.rejected += rejected.as_ref().map_or(0, |rejected| rejected.faults.len() as u64);
         self.rejected_by_commit = rejected;
@@ -271,7 +271,7 @@ impl Output {
             }
             OpenTarget::Epochs(output) => {
                 let before = output.row_counts().unwrap_or_default();
-                let written = output.write(batch, headers).map_err(|error| error.at(name.clone()));
+                let written = output.write(batch, headers).map_err(|error| error.at(name));
                 return written.map_err(|error| {
                     let after = output.row_counts().unwrap_or_default();
                     unwritten(error, name, unacknowledged(batch, before, after))
@@ -279,7 +279,7 @@ impl Output {
             }
             OpenTarget::Store { kind, sink } => {
                 let before = sink.counts();
-                let written = sink.write(*kind, batch).map_err(|error| error.at(name.clone()));
+                let written = sink.write(*kind, batch).map_err(|error| error.at(name));
                 return written.map_err(|error| unwritten(error, name, unacknowledged(batch, before, sink.counts())));
             }
         }
@@ -309,7 +309,7 @@ impl Output {
     /// Does time-driven work of a store or a topic.
     pub fn tick(&mut self) -> Result<()> {
         match &mut self.target {
-            OpenTarget::Store { sink, .. } => sink.tick().map_err(|error| error.at(self.name.clone())),
+            OpenTarget::Store { sink, .. } => sink.tick().map_err(|error| error.at(&self.name)),
             OpenTarget::Kafka(topic) => topic.tick(),
             OpenTarget::Epochs(output) => {
                 output.tick(self.clock.monotonic())?;
@@ -323,7 +323,7 @@ impl Output {
     pub fn flush(&mut self) -> Result<()> {
         let OpenTarget::Encoded { encoder, file, buffer, .. } = &mut self.target else { return Ok(()) };
         encoder.flush(buffer);
-        let written = file.write(&[buffer]).map_err(|error| error.at(self.name.clone()));
+        let written = file.write(&[buffer]).map_err(|error| error.at(&self.name));
         buffer.clear();
         written
     }
@@ -333,7 +333,7 @@ impl Output {
         self.flush()?;
         match &mut self.target {
             OpenTarget::Encoded { file, .. } => file.settle(),
-            OpenTarget::Store { sink, .. } => sink.settle().map_err(|error| error.at(self.name.clone())),
+            OpenTarget::Store { sink, .. } => sink.settle().map_err(|error| error.at(&self.name)),
             OpenTarget::Kafka(topic) => topic.settle(),
             OpenTarget::Null | OpenTarget::Frames { .. } | OpenTarget::Epochs(_) => Ok(()),
         }
@@ -353,7 +353,7 @@ impl Output {
     pub fn text(&mut self, text: &str) -> Result<()> {
         self.flush()?;
         let OpenTarget::Encoded { file, .. } = &mut self.target else { return Ok(()) };
-        file.write(&[text.as_bytes()]).map_err(|error| error.at(self.name.clone()))
+        file.write(&[text.as_bytes()]).map_err(|error| error.at(&self.name))
     }
 
     /// Sends the end of a stream of frames, and keeps the stream open.

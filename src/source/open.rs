@@ -180,7 +180,7 @@ impl Opener {
             if kind != Kind::Event {
                 return Err(Error::usage(format!("{name}: expected events, found rows of kind {}", kind.name())));
             }
-            rows = Box::new(rows.chain(of_store.map(move |batch| batch.map_err(|error| error.at(name.clone())))));
+            rows = Box::new(rows.chain(of_store.map(move |batch| batch.map_err(|error| error.at(&name)))));
         }
         Ok((Kind::Event, rows))
     }

@@ -12,7 +12,7 @@
 pub use super::intent::BatchId;
 use super::intent::Intent;
 use super::records::{RecordForm, is_object};
-use super::{is_same, kept_lock, whole_lines};
+use super::{check_locked, is_same, whole_lines};
 use crate::error::{Error, Result};
 use crate::storage::access;
 use crate::storage::disk::{Disk, DiskFile, LOCK_WAIT, failed, lock_within};
@@ -52,14 +52,7 @@ impl OnceFile {
         loop {
             let file = self.disk.open(&self.path, OpenOptions::new().read(true).append(true).create(true));
             let file = file.map_err(failed(&self.path))?;
-            match lock_within(&file.file, LOCK_WAIT) {
-                Ok(true) => {}
-                Ok(false) => return Err(kept_lock(&self.path)),
-                Err(errno) => {
-                    let message = format!("{}: cannot be locked", self.path.display());
-                    return Err(Error::failed(message).because(errno));
-                }
-            }
+            check_locked(lock_within(&file.file, LOCK_WAIT), &self.path)?;
             // Between open and lock, another program may have renamed or deleted this file.
             if is_same(&file.file, &self.path) {
                 self.file = Some(file);

@@ -36,18 +36,10 @@ struct Row {
     pane: i32,
 }
 
-/// The key of a metric row; keys are ordered by their fields, first to last.
-#[derive(PartialEq, Eq, PartialOrd, Ord)]
-struct MetricKey<'a> {
-    name: &'a str,
-    start: i64,
-    end: i64,
-    dimensions: &'a str,
-}
-
 impl Row {
-    fn key(&self) -> MetricKey<'_> {
-        MetricKey { name: &self.name, start: self.start, end: self.end, dimensions: &self.dimensions }
+    /// Returns the key: name, start and end of the window, dimensions. Rows are ordered by it.
+    fn key(&self) -> (&str, i64, i64, &str) {
+        (&self.name, self.start, self.end, &self.dimensions)
     }
 
     /// Returns the key for messages: name, start of the window, dimensions.

@@ -66,7 +66,7 @@ pub static STORE: Store = Store {
     client: None,
     medium: Medium::Directory,
     visibility: Visibility::AtEnd,
-    replaces: |location| location.options.get("mode").is_some_and(|mode| mode == "replace"),
+    replaces: |location| location.option("mode") == Some("replace"),
     options: &OPTIONS,
     kinds: &Kind::ALL,
     check: |location, _| LakeOptions::try_new(location)?.check().map(|()| None),
@@ -134,22 +134,22 @@ struct LakeOptions {
 
 impl LakeOptions {
     fn try_new(location: &Location) -> Result<Self> {
-        let replace = match location.options.get("mode").map(String::as_str) {
+        let replace = match location.option("mode") {
             None | Some("append") => false,
             Some("replace") => true,
             Some(other) => {
                 return Err(Error::usage(format!("parquet: mode: expected append or replace, found '{other}'")));
             }
         };
-        let may_shrink = match location.options.get("shrink").map(String::as_str) {
+        let may_shrink = match location.option("shrink") {
             None => false,
             Some("ok") if replace => true,
             Some("ok") => return Err(Error::usage("parquet: shrink=ok requires mode=replace")),
             Some(other) => return Err(Error::usage(format!("parquet: shrink: expected ok, found '{other}'"))),
         };
-        let roll = location.options.get("roll").map(|text| parse_roll(text)).transpose();
+        let roll = location.option("roll").map(parse_roll).transpose();
         let roll = roll.map_err(|error| error.at(format!("{location}: roll")))?;
-        let property_columns = location.options.get("columns").map(|word| parse_columns(word)).transpose()?;
+        let property_columns = location.option("columns").map(parse_columns).transpose()?;
         let property_columns = property_columns.is_some();
         Ok(Self { root: root(location)?, roll, property_columns, replace, may_shrink })
     }

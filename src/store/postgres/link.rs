@@ -150,7 +150,7 @@ impl PostgresServer {
             config.user(std::env::var("USER").unwrap_or_else(|_| "postgres".to_owned()));
         }
         let near = config.get_hosts().iter().all(is_near);
-        let tls = match location.options.get("sslmode").map(String::as_str) {
+        let tls = match location.option("sslmode") {
             Some("disable") => false,
             Some("require" | "verify-ca" | "verify-full") => true,
             None => !near,

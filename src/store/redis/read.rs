@@ -101,8 +101,7 @@ impl Reader {
     }
 
     fn names(&mut self) -> Result<Vec<String>> {
-        let key = self.address.keys.names();
-        self.members(&key)
+        self.members(&self.address.keys.names())
     }
 
     fn series(&mut self, name: &str) -> Result<Vec<Series>> {
@@ -121,14 +120,13 @@ impl Reader {
 
     /// Returns the keys of the alerts.
     fn alerts(&mut self) -> Result<Vec<String>> {
-        let key = self.address.keys.alerts();
-        self.members(&key)
+        self.members(&self.address.keys.alerts())
     }
 
     /// Reads the rows of alerts that have not expired since the index was read.
     fn alert_rows(&mut self, keys: &[String]) -> Result<RecordBatch> {
         let answers = self.each(keys, |key, _, pipe| alert::fields(key, pipe))?;
-        alert::read(&answers).map_err(|error| error.at(self.address.server.shown.clone()))
+        alert::read(&answers).map_err(|error| error.at(&self.address.server.shown))
     }
 
     /// Sends one command for each of `keys`; returns the answers.

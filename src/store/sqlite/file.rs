@@ -45,7 +45,7 @@ impl SqliteFile {
         if location.path.is_empty() {
             return Err(Error::usage("sqlite: expected sqlite:PATH, found no path"));
         }
-        let wait = location.options.get("wait").map_or(Ok(WAIT), |wait| parse_duration(wait))?;
+        let wait = location.option("wait").map_or(Ok(WAIT), parse_duration)?;
         Ok(Self { path: location.path.clone(), wait })
     }
 

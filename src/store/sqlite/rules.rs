@@ -12,7 +12,7 @@ use serde_json::{Map, Value};
 /// Errors: exit status 78 if there is no such table, 74 if it cannot be read, 75 if it is locked.
 pub fn read(location: &Location) -> Result<Vec<Map<String, Value>>> {
     let file = SqliteFile::try_new(location)?;
-    let table = location.options.get("table").map_or("alert_rules", String::as_str).replace('"', "\"\"");
+    let table = location.option("table").unwrap_or("alert_rules").replace('"', "\"\"");
     if !file.path().exists() {
         return Err(Error::config(format!("{file}: no such file")));
     }
