@@ -188,7 +188,7 @@ impl RecordEmitter {
 
     /// Whether there are letters that are not queued yet.
     pub fn has_letters(&self) -> bool {
-        self.mapper.letters.is_empty()
+        !self.mapper.letters.is_empty()
     }
 
     /// Maps `records`, which are ranges of `input`; `whole` is `input` as text if all of it is UTF-8. `meta` holds for

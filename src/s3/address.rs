@@ -123,8 +123,8 @@ impl fmt::Display for S3Address {
     }
 }
 
-/// Returns the server of a bucket, `http://HOST[:PORT]` or `https://HOST[:PORT]`, and the path of the bucket on it, which
-/// is empty if the host is that of the bucket.
+/// Returns the server of a bucket, `http://HOST[:PORT]` or `https://HOST[:PORT]`, and the path of the bucket on it,
+/// which is empty if the host is that of the bucket.
 fn server(endpoint: Option<&str>, region: &str, bucket: &str) -> Result<(String, String)> {
     let Some(endpoint) = endpoint else {
         // A certificate for `*.s3.…` does not cover a name with dots.

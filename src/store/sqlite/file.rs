@@ -137,8 +137,8 @@ impl SqliteFile {
         }
     }
 
-    /// Makes the error that ends a run, as `what` fails: exit status 75 if another writer holds the lock, 65 if the file
-    /// is no database, else 74.
+    /// Makes the error that ends a run, as `what` fails: exit status 75 if another writer holds the lock, 65 if the
+    /// file is no database, else 74.
     pub fn failed<E: Into<Failure>>(&self, what: &str) -> impl Fn(E) -> Error {
         move |failure| {
             let error = match failure.into() {

@@ -23,7 +23,8 @@ use std::path::Path;
 /// Maximum rows of a page and of its batch.
 const PAGE: usize = 2048;
 
-/// Opens the file for reading; returns the version of its tables, too. Errors: exit status 2 if it has no tables of evt.
+/// Opens the file for reading; returns the version of its tables, too. Errors: exit status 2 if it has no tables of
+/// evt.
 fn open(location: &Location) -> Result<(SqliteFile, Connection, i64)> {
     let file = SqliteFile::try_new(location)?;
     let db = file.connect_to_read()?;
