@@ -120,6 +120,12 @@ impl Error {
         Self::new(ErrorKind::Broken, message)
     }
 
+    /// Creates an error: reading or writing failed.
+    #[cold]
+    pub fn failed(message: impl Into<String>) -> Self {
+        Self::new(ErrorKind::Io, message)
+    }
+
     /// Creates an error: reading or writing `what` failed. A broken pipe becomes [`ErrorKind::ReaderGone`].
     #[cold]
     pub fn io(what: impl Into<String>, error: &std::io::Error) -> Self {

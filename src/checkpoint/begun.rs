@@ -8,9 +8,9 @@
 //! Each name is kept as JSON that the source makes, in the form that the positions of an epoch have.
 
 use super::log::{LogEntry, Start};
-use super::part::part_name;
+use super::part::{of_json, part_name, to_json};
 use super::place::CheckpointPlace;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::store::Epoch;
 use serde_json::Value;
 use std::sync::Arc;
@@ -23,7 +23,8 @@ pub struct BegunNames {
     place: Arc<CheckpointPlace>,
     run: u64,
     note: String,
-    former: Vec<Value>,
+    /// The names that earlier runs have begun, in the order of the runs.
+    pub former: Vec<Value>,
 }
 
 impl BegunNames {
@@ -31,15 +32,10 @@ impl BegunNames {
         Self { place, run, note: part_name(stage, FOLLOWED), former }
     }
 
-    /// Returns the names that earlier runs have begun, in the order of the runs.
-    pub fn former(&self) -> &[Value] {
-        &self.former
-    }
-
     /// Writes all names that this run has begun to the note of the run, durably. Errors: exit status 74 if the note
     /// cannot be written.
     pub fn keep(&self, names: &[Value]) -> Result<()> {
-        let bytes = serde_json::to_vec(names).map_err(|error| Error::broken(format!("followed names: {error}")))?;
+        let bytes = to_json("followed names", names)?;
         self.place.put_note(Epoch { run: self.run, number: 0 }, &self.note, &bytes)
     }
 }
@@ -60,8 +56,7 @@ pub fn since(place: &CheckpointPlace, entries: &[u64], restored: Option<Epoch>, 
             None => break,
         };
         if let Some(bytes) = place.note(Epoch { run: number, number: 0 }, &note)? {
-            let names: Vec<Value> =
-                serde_json::from_slice(&bytes).map_err(|error| Error::corrupt(note.clone()).because(error))?;
+            let names: Vec<Value> = of_json(&note, &bytes)?;
             found.splice(0..0, names);
         }
         // The restored epoch has the positions of all names that its run knew at its start.

@@ -29,7 +29,7 @@ pub fn claim_stage(place: &CheckpointPlace, run: u64, path: &[String]) -> Result
         Claim::Made(file) => Ok(file),
         Claim::Taken(_) => {
             let message = format!("two stages are called {stage}: give one of them another name with --branch NAME");
-            Err(Error::config(message).at(place.name()))
+            Err(Error::config(message).at(&place.name))
         }
     }
 }
@@ -50,7 +50,7 @@ pub fn claim_end(place: &CheckpointPlace, run: u64, path: &[String], ends: usize
     let message = format!(
         "expected {expected}, found {found} and {stage}; --ends of the first stage is the number of last stages"
     );
-    Err(Error::config(message).at(place.name()))
+    Err(Error::config(message).at(&place.name))
 }
 
 /// Notes that a stage of a run has failed, so that no other stage waits for it.
@@ -71,7 +71,7 @@ pub fn failed(place: &CheckpointPlace, epoch: Epoch, ends: usize) -> Result<Opti
     let suffix = joined("");
     // Checks all stages that have joined, not only those of branches whose last stage has claimed an end: a stage may
     // be killed before its last stage claims the end.
-    for stage in place.released(epoch.run, &suffix)?.iter().filter_map(|name| name.strip_suffix(&suffix)) {
+    for stage in place.files.released(epoch.run, &suffix)?.iter().filter_map(|name| name.strip_suffix(&suffix)) {
         // The lock was checked before the mark: a stage marks its last epoch as committed before it ends and releases
         // the lock.
         if !place.is_committed(epoch, stage)? {
@@ -191,7 +191,7 @@ mod tests {
     fn a_stage_that_was_killed_before_its_branch_had_an_end_has_failed() {
         let dir = tempfile::tempdir().unwrap();
         let place = CheckpointPlace::directory(dir.path().join("ckpt"), &Disk::default());
-        place.create().unwrap();
+        place.files.create().unwrap();
         let epoch = Epoch { run: 1, number: 1 };
         let claims = ["1-a 2-b", "1-a 2-c"].map(|text| claim_stage(&place, 1, &path(text)).unwrap());
         claim_end(&place, 1, &path("1-a 2-b"), 2).unwrap();

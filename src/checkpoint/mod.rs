@@ -40,7 +40,7 @@ pub mod state_files;
 use self::begun::BegunNames;
 use self::header::{CheckpointHeader, CheckpointOptions};
 use self::log::{Complete, EpochPart, LogEntry, OutputName, StageEpoch, Start, manifest_name};
-use self::part::{POSITIONS, STATE, SealedParts, part_name};
+use self::part::{POSITIONS, STATE, SealedParts, of_json, part_name, to_json};
 use self::place::{CheckpointPlace, STATE_FILE, or_fenced};
 use self::recorded::RecordedRuns;
 use self::restore::{Restored, StageRole, continued, last_complete, with_restore_advice};
@@ -64,17 +64,21 @@ const ENTRIES_KEPT: u64 = 900;
 
 /// The checkpoint of a run, as one of its stages has it.
 pub struct Checkpoint {
-    place: Arc<CheckpointPlace>,
+    /// Its place.
+    pub place: Arc<CheckpointPlace>,
     header: CheckpointHeader,
-    own: StageRole,
+    /// This stage.
+    pub own: StageRole,
     /// The epoch in progress.
-    epoch: Epoch,
+    pub epoch: Epoch,
     /// The number of the last entry that this stage knows.
     last_entry: u64,
     /// Complete epochs that are kept, the last one at the end.
     complete: Vec<KeptEpoch>,
-    restored: Option<Restored>,
-    recorded: RecordedRuns,
+    /// The epoch that the run continues; `None` if it is the first.
+    pub restored: Option<Restored>,
+    /// How outputs record the epochs of this run and the restored one.
+    pub recorded: RecordedRuns,
     /// Followed names that earlier runs have begun after the restored epoch.
     followed: Vec<serde_json::Value>,
     /// The files of state that epochs have, by name.
@@ -134,7 +138,7 @@ impl Checkpoint {
     /// another run begins at the same moment, 78 if the outputs do not fit.
     pub fn open(options: CheckpointOptions, outputs: Vec<OutputName>, has_readers: bool, run: &Run) -> Result<Self> {
         let place = open_place(&options.path, run)?;
-        place.create()?;
+        place.files.create()?;
         let entries = place.entries()?;
         let number = entries.last().map_or(1, |last| last + 1);
         let id = id_of(&place, &entries)?.unwrap_or_else(|| new_id(run));
@@ -168,7 +172,7 @@ impl Checkpoint {
         place.clear(number, &complete)?;
         complete.truncate(complete.len().saturating_sub(options.back));
         let header = CheckpointHeader {
-            path: place.shared_name(),
+            path: place.shared_name.clone(),
             id,
             run: number,
             restored: continues,
@@ -188,7 +192,7 @@ impl Checkpoint {
     /// Errors: those of [`Checkpoint::open`], except for damaged parts and other runs.
     pub fn check(options: &CheckpointOptions, outputs: Option<Vec<OutputName>>, run: &Run) -> Result<()> {
         let place = open_place(&options.path, run)?;
-        if !place.check()? {
+        if !place.files.check()? {
             return Ok(());
         }
         let entries = place.entries()?;
@@ -222,7 +226,7 @@ impl Checkpoint {
         let (before, after) = entries.split_at(entries.partition_point(|entry| *entry < header.run));
         if after.is_empty() {
             let message = format!("expected entry {} of the log, found none", header.run);
-            return Err(Error::new(ErrorKind::Io, message).at(place.name()));
+            return Err(Error::failed(message).at(&place.name));
         }
         for entry in after.iter().filter(|entry| **entry > header.run) {
             if let Some(LogEntry::Start(_)) = place.entry(*entry)? {
@@ -235,7 +239,7 @@ impl Checkpoint {
             Some(epoch) => match complete.last().filter(|last| last.epoch == epoch) {
                 Some(last) => Some(own.restore(&header.stages, &place, last)?),
                 None => {
-                    return Err(Error::corrupt(format!("expected epoch {epoch}, found none")).at(place.name()));
+                    return Err(Error::corrupt(format!("expected epoch {epoch}, found none")).at(&place.name));
                 }
             },
         };
@@ -277,34 +281,9 @@ impl Checkpoint {
         }
     }
 
-    /// Returns the id of the checkpoint, which all of its runs share.
-    pub fn id(&self) -> &str {
-        &self.header.id
-    }
-
-    /// Returns the name of this stage.
-    pub fn stage(&self) -> &str {
-        &self.own.stage
-    }
-
-    /// Returns the place of the checkpoint.
-    pub fn place(&self) -> &Arc<CheckpointPlace> {
-        &self.place
-    }
-
-    /// Returns the epoch in progress.
-    pub fn epoch(&self) -> Epoch {
-        self.epoch
-    }
-
     /// Whether this is the first stage, and tee(1) divides what it or a later one writes.
     pub fn has_branches(&self) -> bool {
         self.own.ends > 1 && self.header.stages.is_empty()
-    }
-
-    /// Whether stages read what this one writes.
-    pub fn has_readers(&self) -> bool {
-        self.own.has_readers
     }
 
     /// Returns the header for the next stage; `None` if there is none.
@@ -312,16 +291,6 @@ impl Checkpoint {
         let mut header = self.header.clone();
         header.stages.push(self.own.stage.clone());
         self.own.has_readers.then_some(header)
-    }
-
-    /// Returns the epoch that the run continues; `None` if it is the first.
-    pub fn restored(&self) -> Option<&Restored> {
-        self.restored.as_ref()
-    }
-
-    /// Returns how outputs record the epochs of this run and the restored one.
-    pub fn recorded(&self) -> &RecordedRuns {
-        &self.recorded
     }
 
     /// Returns the followed names that earlier runs have begun, and where this run keeps those that it begins.
@@ -371,7 +340,7 @@ impl Checkpoint {
             parts,
         };
         if self.own.has_readers || self.own.ends > 1 {
-            let bytes = serde_json::to_vec(&sealed).map_err(|error| Error::broken(format!("a stage: {error}")))?;
+            let bytes = to_json("a stage", &sealed)?;
             self.place.put_note(epoch, &manifest_name(&self.own.stage), &bytes)?;
         }
         self.epoch.number += 1;
@@ -402,10 +371,10 @@ impl Checkpoint {
             let name = manifest_name(stage);
             match self.place.note(epoch, &name)? {
                 Some(bytes) => {
-                    stages.push(serde_json::from_slice(&bytes).map_err(|error| Error::corrupt(name).because(error))?);
+                    stages.push(of_json(&name, &bytes)?);
                 }
                 None if self.header.stages.contains(stage) => {
-                    return Err(Error::corrupt(format!("expected {name}, found no file")).at(self.place.name()));
+                    return Err(Error::corrupt(format!("expected {name}, found no file")).at(&self.place.name));
                 }
                 None => return Ok(false),
             }
@@ -445,7 +414,7 @@ impl Checkpoint {
                 LogEntry::Start(_) => return Err(self.place.fenced(self.last_entry)),
                 LogEntry::Complete(complete) if complete.epoch == epoch => {
                     self.place.check_newest(self.header.run)?;
-                    self.place.sync_log()?;
+                    self.place.files.sync_log()?;
                     let kept = KeptEpoch::of(&complete);
                     self.uncommitted.clone_from(&kept.stages);
                     // Only last stages track the kept epochs, because they remove them.
@@ -542,7 +511,7 @@ fn id_of(place: &CheckpointPlace, entries: &[u64]) -> Result<Option<String>> {
     let Some(first) = entries.first() else { return Ok(None) };
     match place.entry(*first)? {
         Some(LogEntry::Start(start)) if *first == 1 => Ok(Some(start.checkpoint)),
-        _ => Err(Error::corrupt("expected the entry log/1, found later ones only").at(place.name())),
+        _ => Err(Error::corrupt("expected the entry log/1, found later ones only").at(&place.name)),
     }
 }
 

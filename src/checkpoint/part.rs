@@ -2,11 +2,13 @@
 
 use super::log::EpochPart;
 use crate::error::{Error, Result};
-use crate::storage::disk::DiskFile;
+use crate::storage::disk::{self, DiskFile};
 use arrow::array::RecordBatch;
 use arrow::error::ArrowError;
 use arrow::ipc::reader::StreamReader;
 use arrow::ipc::writer::StreamWriter;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use std::fs::File;
 use std::io::{BufReader, BufWriter, Write};
 use std::path::PathBuf;
@@ -16,6 +18,16 @@ use xxhash_rust::xxh3::{Xxh3, xxh3_128};
 pub(super) const STATE: &str = "state";
 /// Part with the positions of the inputs.
 pub(super) const POSITIONS: &str = "positions";
+
+/// Writes a value, called `what`, as JSON.
+pub fn to_json<T: Serialize + ?Sized>(what: &str, value: &T) -> Result<Vec<u8>> {
+    serde_json::to_vec(value).map_err(|error| Error::broken(what).because(error))
+}
+
+/// Reads what [`to_json`] wrote; `name` is that of its part or note. Errors: exit status 65 if it is damaged.
+pub fn of_json<T: DeserializeOwned>(name: &str, bytes: &[u8]) -> Result<T> {
+    serde_json::from_slice(bytes).map_err(|error| Error::corrupt(name).because(error))
+}
 
 /// Returns the name of a part of a stage.
 pub fn part_name(stage: &str, name: &str) -> String {
@@ -60,14 +72,9 @@ impl PartWriter {
         Self { file, path, name: name.to_owned(), digest: Xxh3::new(), bytes: 0 }
     }
 
-    /// Returns its path for messages.
-    pub fn place(&self) -> String {
-        self.path.display().to_string()
-    }
-
     /// Makes the bytes durable on this machine.
     pub fn finish(self) -> Result<EpochPart> {
-        self.file.sync().map_err(|error| Error::io(self.place(), &error))?;
+        self.file.sync().map_err(disk::failed(&self.path))?;
         Ok(EpochPart { name: self.name, bytes: self.bytes, checksum: format!("{:032x}", self.digest.digest128()) })
     }
 }

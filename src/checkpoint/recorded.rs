@@ -19,7 +19,8 @@ pub struct RecordedRuns {
     recorded_as: u64,
     /// The number of the run that has made the restored epoch.
     restored_as: u64,
-    last: Option<Epoch>,
+    /// The last complete epoch before this run as outputs record it. No output may have a later epoch.
+    pub last: Option<Epoch>,
 }
 
 impl RecordedRuns {
@@ -35,11 +36,6 @@ impl RecordedRuns {
     /// Returns an epoch as outputs record it: one of this run, or the restored one.
     pub fn epoch(&self, epoch: Epoch) -> Epoch {
         Epoch { run: if epoch.run == self.run { self.recorded_as } else { self.restored_as }, ..epoch }
-    }
-
-    /// Returns the last complete epoch before this run as outputs record it. No output may have a later epoch.
-    pub fn last(&self) -> Option<Epoch> {
-        self.last
     }
 }
 

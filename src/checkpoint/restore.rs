@@ -37,7 +37,7 @@ pub fn continued<'a>(place: &CheckpointPlace, complete: &'a [Complete], back: us
     let epoch = complete.iter().rev().nth(back);
     if back > 0 && !epoch.map_or(Ok(false), |epoch| place.has_epoch(epoch.epoch))? {
         let message = format!("--restore n-{back}: expected a complete epoch that is kept, found none");
-        return Err(Error::config(message).at(place.name()));
+        return Err(Error::config(message).at(&place.name));
     }
     Ok(epoch)
 }
@@ -87,7 +87,7 @@ pub struct Restored {
 }
 
 /// The place of a stage in its pipe.
-pub(super) struct StageRole {
+pub struct StageRole {
     /// The id of the checkpoint.
     pub checkpoint: String,
     /// Its name.
@@ -116,12 +116,12 @@ impl StageRole {
         last: &'a Complete,
     ) -> Result<(&'a StageEpoch, bool)> {
         let checked = ends::check_place(&last.branches(), &self.path(before), self.has_readers, self.ends);
-        checked.map_err(|error| error.at(place.name()))?;
+        checked.map_err(|error| error.at(&place.name))?;
         let own = last.stages.iter().find(|stage| stage.stage == self.stage);
         let own = own.ok_or_else(|| Error::corrupt(format!("expected {} in the epoch, found none", self.stage)))?;
         let is_committed = place.is_committed(last.epoch, &self.stage)?;
         let fits = check_output_names(&own.outputs, &self.outputs, is_committed);
-        fits.and_then(|()| self.check_shown(&own.outputs)).map_err(|error| error.at(place.name()))?;
+        fits.and_then(|()| self.check_shown(&own.outputs)).map_err(|error| error.at(&place.name))?;
         Ok((own, is_committed))
     }
 
@@ -152,7 +152,7 @@ impl StageRole {
         let (own, is_committed) = self.check(before, place, last)?;
         let epoch = last.epoch;
         for part in &own.parts {
-            place.verify(epoch, part)?;
+            place.files.verify(epoch, part)?;
         }
         let read = |name: &str| {
             let name = part_name(&self.stage, name);

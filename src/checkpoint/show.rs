@@ -35,7 +35,7 @@ pub fn show(path: &Path, run: &Run) -> Result<CheckpointReport> {
     let (mut starts, mut complete): (Vec<Start>, Vec<Complete>) = (vec![], vec![]);
     let numbers = place.entries()?;
     if numbers.is_empty() {
-        return Err(Error::config("expected a checkpoint, found no entry log/1").at(place.name()));
+        return Err(Error::config("expected a checkpoint, found no entry log/1").at(&place.name));
     }
     for entry in place.read_entries(&numbers)? {
         match entry {
@@ -61,7 +61,7 @@ pub fn show(path: &Path, run: &Run) -> Result<CheckpointReport> {
         let took = one.duration().map_or(String::new(), |took| format!(" after {}", rounded(took)));
         let mut damage = None;
         for part in one.parts() {
-            match place.verify(*epoch, part) {
+            match place.files.verify(*epoch, part) {
                 Err(error) if error.kind() == ErrorKind::Corrupt => damage = Some(error),
                 verified => verified?,
             }

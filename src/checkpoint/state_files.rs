@@ -46,7 +46,7 @@ impl StateStorage for TemporaryFiles {
         self.made += 1;
         let shown = format!("{}: state beyond --memory (TMPDIR)", self.directory.display());
         let file = self.disk.change(|| tempfile::tempfile_in(&self.directory));
-        let file = self.disk.file(file.map_err(|error| Error::io(shown.clone(), &error))?);
+        let file = self.disk.file(file.map_err(|error| Error::io(&shown, &error))?);
         let (name, written) = (self.made.to_string(), self.written.clone());
         Ok(Box::new(NewFile { file, path: shown.into(), is_named: false, name, length: 0, written }))
     }
@@ -226,7 +226,7 @@ mod tests {
     fn files_that_an_old_run_removes_stay_those_of_the_newest_one() {
         let dir = tempfile::tempdir().unwrap();
         let place = Arc::new(CheckpointPlace::directory(dir.path().join("ckpt"), &Disk::default()));
-        place.create().unwrap();
+        place.files.create().unwrap();
         let [first, second, third] = [1, 2, 3].map(|run| Epoch { run, number: 1 });
         let made = written(&mut CheckpointFiles::new(place.clone(), 1, "1-a", None), b"gigabytes");
         let name = made.name().to_owned();
@@ -253,7 +253,7 @@ mod tests {
     fn a_run_removes_the_files_of_runs_before_it_and_of_earlier_versions() {
         let dir = tempfile::tempdir().unwrap();
         let place = CheckpointPlace::directory(dir.path().join("ckpt"), &Disk::default());
-        place.create().unwrap();
+        place.files.create().unwrap();
         for run in [1, 2, 9, 10] {
             place.local().create_state(run, "state-1-1-a-1").unwrap();
         }

@@ -205,8 +205,8 @@ impl CheckReport {
     /// Checks that an output can be written, with rows of `kind` if it is known. Standard output can always be written.
     fn output(&mut self, output: OutputPlan, kind: Option<Kind>) {
         if !output.is_standard() {
-            let name = output.name().to_owned();
-            self.query(name, move |run| Ok(output.check_rows(kind, run)?.first().map(str::to_owned)));
+            let name = output.name.to_owned();
+            self.query(name, move |run| Ok(output.check_rows(kind, run)?.first));
         }
     }
 

@@ -23,7 +23,7 @@ pub fn in_transactions(
     let Resolved { inputs, plans, dlq, side, .. } = &resolved;
     let outputs = || plans.iter().chain(dlq).chain(side);
     let Some(chosen) = outputs().find(|output| output.is_exactly_once()) else { return Ok(resolved) };
-    let wrong = |why: String| Error::usage(format!("{}: exactly_once=true: {why}", chosen.name()));
+    let wrong = |why: String| Error::usage(format!("{}: exactly_once=true: {why}", chosen.name));
     stateless(options, checkpoint).map_err(|why| wrong(why.to_owned()))?;
     let input = group(inputs).map_err(wrong)?;
     let settings = chosen.topic().map_or(&[][..], |address| &address.options.settings);
@@ -83,7 +83,7 @@ fn group(inputs: &[Uri]) -> Result<&Address, String> {
 
 /// Checks that the producer of all outputs, which has `settings`, can write to an output. Errors: why it cannot.
 fn fits(output: &OutputPlan, input: &Address, settings: &[(String, String)]) -> Result<(), String> {
-    let name = output.name();
+    let name = &output.name;
     let Some(Address { brokers, options, .. }) = output.topic() else {
         return match output.is_null() {
             true => Ok(()),

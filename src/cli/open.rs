@@ -44,7 +44,7 @@ pub fn open(spec: StageSpec<'_>, mut options: SourceOptions, run: &Rc<Run>, star
         Some(checkpoint) => {
             let every = checkpoint.every;
             let checkpoint = resolved.begin_run(checkpoint, run)?;
-            let positions = checkpoint.restored().map_or(&[][..], |restored| &restored.positions);
+            let positions = checkpoint.restored.as_ref().map_or(&[][..], |restored| &restored.positions);
             options.positions = Some(Positions::restore(positions)?.with_begun(checkpoint.begun_names())?);
             options.inputs.topics.read_mode = ReadMode::Checkpoint;
             options.inputs.continuation.is_continued = true;
@@ -83,7 +83,7 @@ pub fn open(spec: StageSpec<'_>, mut options: SourceOptions, run: &Rc<Run>, star
         outputs.in_transactions(producer);
     }
     if let Some(epochs) = &epochs {
-        outputs.in_epochs(epochs.checkpoint())?;
+        outputs.in_epochs(&epochs.checkpoint)?;
     }
     if is_kept {
         outputs.dead.open().inspect_err(|_| source.report_lost(None))?;

@@ -245,7 +245,7 @@ impl Resolved {
     /// Checks with the servers of the outputs that rows can be written.
     pub fn check_servers(mut self, run: &Rc<Run>) -> Result<Self> {
         let check = |output: OutputPlan| {
-            let name = output.name().to_owned();
+            let name = output.name.to_owned();
             output.check_server(run).map_err(|error| match run.stop.signal() {
                 Some(_) => given_up(error, &name, "stopped: nothing was read or written"),
                 None => error,
@@ -269,7 +269,7 @@ impl Resolved {
             return Ok(None);
         }
         let pipe = self.outputs().find(|output| !output.acknowledges() && !has_epochs);
-        let policy = listener.ack_flags.policy(pipe.map(OutputPlan::name))?;
+        let policy = listener.ack_flags.policy(pipe.map(|pipe| pipe.name.as_str()))?;
         if has_epochs && !matches!(policy, AckPolicy::Spool { .. }) {
             let input = self.inputs.first().map_or_else(String::new, Uri::to_string);
             let why = "--checkpoint requires --spool DIR, which keeps requests until an epoch has them";
@@ -328,7 +328,7 @@ impl Resolved {
         match (output, self.inputs.iter().find(is_endless)) {
             (Some(output), Some(input)) => Err(Error::usage(format!(
                 "{}: replaced only at the end of the input, but {input} has no end (set end= for a topic)",
-                output.name()
+                output.name
             ))),
             _ => Ok(()),
         }
@@ -367,7 +367,7 @@ pub fn resolve(spec: StageSpec<'_>, follow: bool, run: &Run) -> Resolved {
     // letters there.
     let dlq = dlq.filter(|dlq| !(is_of_every_stage(args, run) && named.is_input(dlq.identity(&run.io).as_ref())));
     for output in plans.iter().chain(&dlq).chain(&side) {
-        faults.take(named.output(output.name(), output.identity(&run.io)));
+        faults.take(named.output(&output.name, output.identity(&run.io)));
     }
     let kind = kind.or_else(|| known_kind(args, &inputs));
     let mut takes = |output: &OutputPlan, kind: Option<Kind>| {
@@ -397,7 +397,7 @@ pub fn resolve(spec: StageSpec<'_>, follow: bool, run: &Run) -> Resolved {
 fn known_kind(args: &StageArgs, inputs: &[Uri]) -> Option<Kind> {
     let of_input = |input: &Uri| match input {
         Uri::Http(_) => Some(Kind::Event),
-        Uri::Store(_, location) => location.options.get("table").and_then(|name| Kind::of_table(name)),
+        Uri::Store(_, location) => location.option("table").and_then(Kind::of_table),
         _ => None,
     };
     // A wrong name is a fault of the options.

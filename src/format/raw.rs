@@ -5,7 +5,7 @@ use super::definition::{Encoder, Format};
 use crate::error::{Error, Result};
 use crate::kind::Kind;
 use crate::kind::dead::column::{ORIGINAL_LENGTH, ORIGINAL_PAYLOAD};
-use crate::kind::dead::{self, ErrorType, Fault, Rejected};
+use crate::kind::dead::{self, Fault, Rejected};
 use crate::kind::event::RAW;
 use arrow::array::{Array, AsArray, BinaryViewArray, ByteView, RecordBatch};
 use arrow::buffer::Buffer;
@@ -45,7 +45,7 @@ pub fn unfit(letters: &RecordBatch) -> Vec<Rejected> {
         Some(at) => Some(format!("-o raw: the payload has a line break at byte {}", at + 1)),
         None => None,
     };
-    let rejected = |row| Some(Rejected { row, fault: Fault::new(ErrorType::SinkError, why(row)?) });
+    let rejected = |row| Some(Rejected { row, fault: Fault::of_sink(why(row)?) });
     (0..letters.num_rows()).filter_map(rejected).collect()
 }
 

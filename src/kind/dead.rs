@@ -150,6 +150,12 @@ impl Fault {
         Self { error_type, message: message.into(), original_length: None, proposal: None, suspect: None }
     }
 
+    /// Creates the fault of a row that an output cannot hold.
+    #[cold]
+    pub fn of_sink(message: impl Into<String>) -> Self {
+        Self::new(ErrorType::SinkError, message)
+    }
+
     /// Returns the fault of an event time, whose message ends with a proposal.
     #[must_use]
     pub fn with_proposal(self, proposal: TimeProposal) -> Self {
@@ -176,6 +182,13 @@ pub struct Rejected {
     pub row: usize,
     /// Why.
     pub fault: Fault,
+}
+
+impl Rejected {
+    /// Rejects a row that an output cannot hold.
+    pub fn by_sink(row: usize, message: impl Into<String>) -> Self {
+        Self { row, fault: Fault::of_sink(message) }
+    }
 }
 
 /// The rows of a batch that were kept, and those that a check or an output rejected.
@@ -285,7 +298,7 @@ mod tests {
     fn rejected_rows_have_their_indexes_in_the_batch_as_received() {
         let numbers: ArrayRef = Arc::new(Int32Array::from_iter_values(0..6));
         let mut rows = KeptRows::all(RecordBatch::try_from_iter([("n", numbers)]).unwrap());
-        let rejected = |row: usize, why: &str| Rejected { row, fault: Fault::new(ErrorType::SinkError, why) };
+        let rejected = |row: usize, why: &str| Rejected::by_sink(row, why);
         rows.remove(vec![rejected(4, "a"), rejected(1, "b"), rejected(4, "c")]).unwrap();
         rows.remove(vec![]).unwrap();
         rows.remove(vec![rejected(2, "d")]).unwrap();

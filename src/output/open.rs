@@ -55,7 +55,8 @@ pub fn given_up(error: Error, name: &str, outcome: &str) -> Error {
 
 /// One output of a run.
 pub struct Output {
-    name: String,
+    /// Its URI as the user gave it, without secrets.
+    pub name: String,
     target: OpenTarget,
     rows: u64,
     /// Rows of the batches that were written without an error.
@@ -111,11 +112,6 @@ impl Output {
     /// Sets whether rows stay in it if the run fails.
     pub(super) fn keeping_rows(self, keeps_rows: bool) -> Self {
         Self { keeps_rows, ..self }
-    }
-
-    /// Returns its URI as the user gave it, without secrets.
-    pub fn name(&self) -> &str {
-        &self.name
     }
 
     /// Writes a batch; returns the rows that the output rejected.
@@ -176,7 +172,7 @@ impl Output {
     /// Waits for the answer of such a store, for at most `limit`.
     fn poll_written(&mut self, limit: Duration) -> Result<()> {
         let OpenTarget::Epochs(output) = &mut self.target else { return Ok(()) };
-        let rejected = output.poll_written(limit).map_err(|error| error.at(self.name.clone()))?;
+        let rejected = output.poll_written(limit).map_err(|error| error.at(&self.name))?;
         self.rejected += rejected.len() as u64;
         self.late.extend(rejected);
         Ok(())
@@ -204,7 +200,7 @@ impl Output {
         self.sent = 0;
         self.finish_writing()?;
         let OpenTarget::Epochs(output) = &mut self.target else { return Ok(None) };
-        output.seal(next).map_err(|error| error.at(self.name.clone()))
+        output.seal(next).map_err(|error| error.at(&self.name))
     }
 
     /// Begins to write the rows of a complete epoch.
@@ -220,7 +216,7 @@ impl Output {
         if !output.is_committing() {
             return Ok(true);
         }
-        let polled = output.poll_commit(limit).map_err(|error| error.at(self.name.clone()))?;
+        let polled = output.poll_commit(limit).map_err(|error| error.at(&self.name))?;
         let Poll::Ready(rejected) = polled else { return Ok(false) };
         self.rejected += rejected.as_ref().map_or(0, |rejected| rejected.faults.len() as u64);
         self.rejected_by_commit = rejected;
@@ -275,7 +271,7 @@ impl Output {
             }
             OpenTarget::Epochs(output) => {
                 let before = output.row_counts().unwrap_or_default();
-                let written = output.write(batch, headers).map_err(|error| error.at(name.clone()));
+                let written = output.write(batch, headers).map_err(|error| error.at(name));
                 return written.map_err(|error| {
                     let after = output.row_counts().unwrap_or_default();
                     unwritten(error, name, unacknowledged(batch, before, after))
@@ -283,7 +279,7 @@ impl Output {
             }
             OpenTarget::Store { kind, sink } => {
                 let before = sink.counts();
-                let written = sink.write(*kind, batch).map_err(|error| error.at(name.clone()));
+                let written = sink.write(*kind, batch).map_err(|error| error.at(name));
                 return written.map_err(|error| unwritten(error, name, unacknowledged(batch, before, sink.counts())));
             }
         }
@@ -313,7 +309,7 @@ impl Output {
     /// Does time-driven work of a store or a topic.
     pub fn tick(&mut self) -> Result<()> {
         match &mut self.target {
-            OpenTarget::Store { sink, .. } => sink.tick().map_err(|error| error.at(self.name.clone())),
+            OpenTarget::Store { sink, .. } => sink.tick().map_err(|error| error.at(&self.name)),
             OpenTarget::Kafka(topic) => topic.tick(),
             OpenTarget::Epochs(output) => {
                 output.tick(self.clock.monotonic())?;
@@ -327,7 +323,7 @@ impl Output {
     pub fn flush(&mut self) -> Result<()> {
         let OpenTarget::Encoded { encoder, file, buffer, .. } = &mut self.target else { return Ok(()) };
         encoder.flush(buffer);
-        let written = file.write(&[buffer]).map_err(|error| error.at(self.name.clone()));
+        let written = file.write(&[buffer]).map_err(|error| error.at(&self.name));
         buffer.clear();
         written
     }
@@ -337,7 +333,7 @@ impl Output {
         self.flush()?;
         match &mut self.target {
             OpenTarget::Encoded { file, .. } => file.settle(),
-            OpenTarget::Store { sink, .. } => sink.settle().map_err(|error| error.at(self.name.clone())),
+            OpenTarget::Store { sink, .. } => sink.settle().map_err(|error| error.at(&self.name)),
             OpenTarget::Kafka(topic) => topic.settle(),
             OpenTarget::Null | OpenTarget::Frames { .. } | OpenTarget::Epochs(_) => Ok(()),
         }
@@ -357,7 +353,7 @@ impl Output {
     pub fn text(&mut self, text: &str) -> Result<()> {
         self.flush()?;
         let OpenTarget::Encoded { file, .. } = &mut self.target else { return Ok(()) };
-        file.write(&[text.as_bytes()]).map_err(|error| error.at(self.name.clone()))
+        file.write(&[text.as_bytes()]).map_err(|error| error.at(&self.name))
     }
 
     /// Sends the end of a stream of frames, and keeps the stream open.

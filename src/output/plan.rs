@@ -44,10 +44,12 @@ pub const NO_TRANSACTIONS: &str =
 ///
 /// The schema is known only with the first rows, perhaps after hours. The check reports an unusable output before that.
 pub struct OutputPlan {
-    name: String,
+    /// Its URI as the user gave it, without secrets.
+    pub name: String,
     destination: Destination,
     spec: OutputSpec,
-    first: Option<String>,
+    /// The first step of opening it, such as creating a table, for `--check`; `None` if there is none.
+    pub first: Option<String>,
     epochs: Option<EpochPlan>,
     /// Whether the records of all outputs are in the transactions of the input.
     in_transactions: bool,
@@ -347,16 +349,6 @@ impl OutputPlan {
     /// Whether it is standard output.
     pub fn is_standard(&self) -> bool {
         matches!(self.destination, Destination::Standard(_))
-    }
-
-    /// Returns its URI as the user gave it, without secrets.
-    pub fn name(&self) -> &str {
-        &self.name
-    }
-
-    /// Returns the first step of opening the output, such as creating a table, for `--check`; `None` if there is none.
-    pub fn first(&self) -> Option<&str> {
-        self.first.as_deref()
     }
 
     /// Returns its identity, to find duplicate outputs. `None` if an output may be named twice: a database holds a

@@ -11,7 +11,7 @@ use crate::client::Caller;
 use crate::counts::counted;
 use crate::error::{Error, Result};
 use crate::kind::Kind;
-use crate::kind::dead::{ErrorType, Fault};
+use crate::kind::dead::Fault;
 use crate::schema::language::{self, Language, Lost, NAMESPACE, RowSchema, Schema};
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
@@ -104,7 +104,7 @@ impl RegisteredRows {
     pub fn encode(&mut self, batch: &RecordBatch) -> Result<Vec<Result<Bytes, Fault>>> {
         let rows = self.encoder.encode(batch, &mut self.lost)?;
         self.written += rows.iter().filter(|row| row.is_ok()).count() as u64;
-        let fault = |why| Fault::new(ErrorType::SinkError, format!("{}: {why}", self.name));
+        let fault = |why| Fault::of_sink(format!("{}: {why}", self.name));
         Ok(rows.into_iter().map(|row| row.map_err(fault)).collect())
     }
 

@@ -2,7 +2,7 @@
 //! other direction (standard input for writing), so that no other file gets the descriptor. Opening it here is an
 //! error.
 
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{FileType, OFlags, fcntl_getfl};
 use std::fs::{File, Metadata};
@@ -54,7 +54,7 @@ fn open(name: &str, fd: BorrowedFd<'_>, useless: OFlags, closed: &str) -> Result
     let failed = |error: std::io::Error| Error::io(name, &error);
     let mode = fcntl_getfl(fd).map_err(|errno| failed(errno.into()))? & OFlags::RWMODE;
     if mode == useless {
-        return Err(Error::new(ErrorKind::Io, name).because(closed));
+        return Err(Error::failed(name).because(closed));
     }
     // If a larger pipe is not permitted the default size stays.
     let _ = rustix::pipe::fcntl_setpipe_size(fd, PIPE_BYTES);

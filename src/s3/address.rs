@@ -32,7 +32,7 @@ pub struct S3Address {
     /// The credentials.
     pub signer: Signer,
     /// The address for other processes.
-    shared: String,
+    pub shared: String,
 }
 
 impl S3Address {
@@ -95,7 +95,7 @@ impl S3Address {
             session_token: credential("session_token", "AWS_SESSION_TOKEN"),
             region: region.clone(),
         };
-        let BucketServer { server, bucket_path } =
+        let (server, bucket_path) =
             server(endpoint.as_deref(), &region, bucket).map_err(|error| error.at(location.to_string()))?;
         let host = server.split_once("://").map_or(String::new(), |(_, host)| host.to_owned());
         let prefix = prefix.trim_matches('/');
@@ -114,12 +114,6 @@ impl S3Address {
             location,
         })
     }
-
-    /// Returns the address for other processes of a pipe: with the server and the region, and with placeholders where
-    /// this one has them. They take credentials from their own environment.
-    pub fn shared(&self) -> &str {
-        &self.shared
-    }
 }
 
 /// Formats it without options.
@@ -129,29 +123,21 @@ impl fmt::Display for S3Address {
     }
 }
 
-/// The server of a bucket.
-struct BucketServer {
-    /// `http://HOST[:PORT]` or `https://HOST[:PORT]`.
-    server: String,
-    /// The path of the bucket on it; empty if the host is that of the bucket.
-    bucket_path: String,
-}
-
-/// Returns the server of a bucket.
-fn server(endpoint: Option<&str>, region: &str, bucket: &str) -> Result<BucketServer> {
-    let at = |server: String, bucket_path: String| BucketServer { server, bucket_path };
+/// Returns the server of a bucket, `http://HOST[:PORT]` or `https://HOST[:PORT]`, and the path of the bucket on it,
+/// which is empty if the host is that of the bucket.
+fn server(endpoint: Option<&str>, region: &str, bucket: &str) -> Result<(String, String)> {
     let Some(endpoint) = endpoint else {
         // A certificate for `*.s3.…` does not cover a name with dots.
         return Ok(match bucket.contains('.') {
-            true => at(format!("https://s3.{region}.amazonaws.com"), format!("/{bucket}")),
-            false => at(format!("https://{bucket}.s3.{region}.amazonaws.com"), String::new()),
+            true => (format!("https://s3.{region}.amazonaws.com"), format!("/{bucket}")),
+            false => (format!("https://{bucket}.s3.{region}.amazonaws.com"), String::new()),
         });
     };
     let endpoint = endpoint.trim_end_matches('/');
     let host = endpoint.strip_prefix("https://").or_else(|| endpoint.strip_prefix("http://"));
     match host.filter(|host| !host.is_empty() && !host.contains(['/', '@', '?', '#', ' '])) {
         Some(host) if !port::is_valid(host) => Err(Error::usage(format!("endpoint: {}", port::WRONG))),
-        Some(_) => Ok(at(endpoint.to_owned(), format!("/{bucket}"))),
+        Some(_) => Ok((endpoint.to_owned(), format!("/{bucket}"))),
         None => Err(Error::usage("endpoint: expected http://HOST[:PORT], https://HOST[:PORT] or aws")),
     }
 }
@@ -195,8 +181,8 @@ mod tests {
         let shared = format!(
             "s3://my-bucket/a?access_key=ID2&endpoint=http://h:1&region=us-east-1&retry=1m&secret_key={placeholder}"
         );
-        assert_eq!(found.shared(), shared);
-        let again = parse(found.shared(), &[]).unwrap();
+        assert_eq!(found.shared, shared);
+        let again = parse(&found.shared, &[]).unwrap();
         assert_eq!((&again.server, &again.signer.secret_key), (&found.server, &found.signer.secret_key));
         assert!(!format!("{:?}", found.signer).contains("of-a-file"));
     }
@@ -205,19 +191,16 @@ mod tests {
     fn other_processes_use_the_server_of_the_first_one_whatever_their_environment_names() {
         let amazon = [&KEYS[..], &[("AWS_REGION", "eu-central-1")]].concat();
         let found = parse("s3://my-bucket/a", &amazon).unwrap();
-        assert_eq!(found.shared(), "s3://my-bucket/a?endpoint=aws&region=eu-central-1");
+        assert_eq!(found.shared, "s3://my-bucket/a?endpoint=aws&region=eu-central-1");
         let elsewhere = [&KEYS[..], &[("AWS_ENDPOINT_URL", "http://h:1"), ("AWS_REGION", "r")]].concat();
-        assert_eq!(
-            parse(found.shared(), &elsewhere).unwrap().server,
-            "https://my-bucket.s3.eu-central-1.amazonaws.com"
-        );
+        assert_eq!(parse(&found.shared, &elsewhere).unwrap().server, "https://my-bucket.s3.eu-central-1.amazonaws.com");
 
         let secret = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(secret.path(), "http://h:2\n").unwrap();
         let endpoint = format!("{{file:{}}}", secret.path().display());
         let found = parse(&format!("s3://my-bucket/a?endpoint={endpoint}"), &elsewhere).unwrap();
         assert_eq!(found.server, "http://h:2");
-        assert_eq!(found.shared(), format!("s3://my-bucket/a?endpoint={endpoint}&region=r"));
+        assert_eq!(found.shared, format!("s3://my-bucket/a?endpoint={endpoint}&region=r"));
     }
 
     #[test]

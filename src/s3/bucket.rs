@@ -21,7 +21,8 @@ const THREADS: usize = 8;
 /// Objects of a bucket below a prefix. Keys do not contain the prefix.
 pub struct S3Bucket {
     http: S3Http,
-    address: Arc<S3Address>,
+    /// Its address.
+    pub address: Arc<S3Address>,
     retries: RetryPolicy,
 }
 
@@ -47,11 +48,6 @@ impl S3Bucket {
         let http = S3Http::try_new(address.clone())?;
         let retries = address.location.retries()?.at_start();
         Ok(Self { http, address, retries })
-    }
-
-    /// Returns the address.
-    pub fn address(&self) -> &S3Address {
-        &self.address
     }
 
     fn try_get(&self, key: &str) -> Result<Option<Vec<u8>>, RetryError> {

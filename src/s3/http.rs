@@ -140,7 +140,7 @@ impl S3Http {
     /// Makes the client. Errors: exit status 2 for wrong timeouts, 78 if certificates cannot be read.
     pub fn try_new(address: Arc<S3Address>) -> Result<Self> {
         let timeouts = address.location.timeouts()?;
-        let ca = address.location.options.get("ca").map(String::as_str);
+        let ca = address.location.option("ca");
         let tls =
             https::tls(ca, address.server.starts_with("https:")).map_err(|error| error.at(address.to_string()))?;
         let config = Agent::config_builder()
@@ -156,11 +156,6 @@ impl S3Http {
             .tls_config(tls)
             .build();
         Ok(Self { agent: config.into(), address, timeouts })
-    }
-
-    /// Returns the timeouts.
-    pub fn timeouts(&self) -> &Timeouts {
-        &self.timeouts
     }
 
     /// Sends a request once.

@@ -31,7 +31,7 @@ impl StageCounts {
     ) -> Counts {
         let mut counts = self.rows;
         counts.add_lost(&match is_early {
-            true => Counts { dead: outputs.dead.from_source(), ..Counts::default() },
+            true => Counts { dead: outputs.dead.from_source, ..Counts::default() },
             false => feeds.counts(),
         });
         match operator {

@@ -547,7 +547,7 @@ impl Stage {
     /// Ends the outputs, which have all epochs, and writes the summary. Errors: exit status 70 if the counts do not add
     /// up.
     fn close(&mut self, mut end: End, mut counts: Counts) -> Result<StepResult> {
-        let of_stage = self.outputs.dead.lost().of_stage.min(counts.dead);
+        let of_stage = self.outputs.dead.lost.of_stage.min(counts.dead);
         counts.dead -= of_stage;
         counts.dropped += of_stage;
         self.outputs.judge(&counts, &self.options);
@@ -556,7 +556,7 @@ impl Stage {
         self.outputs.set_metrics();
         end.verdict = end.verdict.max(self.outputs.report.verdict);
         let mut reports = self.outputs.finish(&mut end)?;
-        let mut dead = self.outputs.dead.by_type().clone();
+        let mut dead = self.outputs.dead.by_type.clone();
         match of_feeds(&mut self.phase) {
             Some(operator) => {
                 let run = StageEnd { counts: &counts, feeds: &self.feeds };

@@ -77,7 +77,7 @@ pub struct Outputs {
 
 /// Returns the names of outputs in a checkpoint.
 pub fn output_names(rows: &[OutputPlan], side: Option<&OutputPlan>, letters: Option<&OutputPlan>) -> Vec<OutputName> {
-    let name = |key: String, output: &OutputPlan| OutputName { key, uri: output.name().to_owned() };
+    let name = |key: String, output: &OutputPlan| OutputName { key, uri: output.name.to_owned() };
     let rows = rows.iter().enumerate().map(|(at, output)| name(rows_key(at), output));
     let side = side.map(|output| name(SIDE.to_owned(), output));
     let letters = letters.map(|output| name(LETTERS.to_owned(), output));
@@ -184,12 +184,12 @@ impl Outputs {
         // A checkpoint says what a reader that has gone leaves uncommitted.
         self.watches_reader = false;
         let epochs = |key: &str| EpochPlan {
-            place: checkpoint.place().clone(),
-            checkpoint: checkpoint.id().to_owned(),
-            stage: checkpoint.stage().to_owned(),
+            place: checkpoint.place.clone(),
+            checkpoint: checkpoint.own.checkpoint.to_owned(),
+            stage: checkpoint.own.stage.to_owned(),
             key: key.to_owned(),
-            epoch: checkpoint.epoch(),
-            last_recorded: checkpoint.recorded().last(),
+            epoch: checkpoint.epoch,
+            last_recorded: checkpoint.recorded.last,
         };
         let plans = self.plans.drain(..).enumerate();
         self.plans = plans.map(|(at, output)| output.in_epochs(epochs(&rows_key(at)))).collect();
@@ -219,7 +219,7 @@ impl Outputs {
             rows => format!("none of the {rows} rows that were read is counted as written"),
         };
         for plan in self.plans.drain(..) {
-            let name = plan.name().to_owned();
+            let name = plan.name.to_owned();
             let opened = plan.open_in(self.transactions.as_deref(), &self.schema, &self.run);
             self.outputs.push(opened.map_err(|error| given_up(error, &name, &outcome))?);
         }
@@ -228,7 +228,7 @@ impl Outputs {
 
     /// Does the time-driven work of all outputs.
     pub fn tick(&mut self) -> Result<()> {
-        self.outputs.iter_mut().chain(&mut self.side).try_for_each(Output::tick)?;
+        self.of_rows().try_for_each(Output::tick)?;
         self.take_rejected()?;
         self.dead.tick()
     }
@@ -246,7 +246,7 @@ impl Outputs {
 
     /// Makes every row and dead letter so far durable.
     pub fn settle(&mut self) -> Result<()> {
-        self.outputs.iter_mut().chain(&mut self.side).try_for_each(Output::settle)?;
+        self.of_rows().try_for_each(Output::settle)?;
         self.take_rejected()?;
         self.dead.settle()
     }
@@ -255,13 +255,18 @@ impl Outputs {
     /// durable.
     pub fn seal_epoch(&mut self, next: Epoch) -> Result<Vec<EpochPart>> {
         let mut parts = vec![];
-        for output in self.outputs.iter_mut().chain(&mut self.side) {
+        for output in self.of_rows() {
             parts.extend(output.seal_epoch(next)?);
         }
         // The dead letters of rows that outputs rejected after they accepted them belong to this epoch.
         self.take_rejected()?;
         parts.extend(self.dead.seal_epoch(next)?);
         Ok(parts)
+    }
+
+    /// Returns the open outputs but for that of dead letters.
+    fn of_rows(&mut self) -> impl Iterator<Item = &mut Output> {
+        self.outputs.iter_mut().chain(&mut self.side)
     }
 
     /// Returns all open outputs.
@@ -273,7 +278,7 @@ impl Outputs {
     /// letters.
     pub fn begin_commit(&mut self, complete: CompleteEpoch) -> Result<()> {
         let complete = Arc::new(complete);
-        self.outputs.iter_mut().chain(&mut self.side).try_for_each(|output| output.begin_commit(&complete))?;
+        self.of_rows().try_for_each(|output| output.begin_commit(&complete))?;
         self.letters_due = Some(complete);
         Ok(())
     }
@@ -284,7 +289,7 @@ impl Outputs {
     /// the same letters.
     pub fn poll_commit(&mut self, limit: Duration) -> Result<bool> {
         let mut is_done = true;
-        for output in self.outputs.iter_mut().chain(&mut self.side) {
+        for output in self.of_rows() {
             // Polls every output, so that the error of one output does not wait for the commit of another.
             is_done &= output.poll_commit(if is_done { limit } else { Duration::ZERO })?;
         }
@@ -293,8 +298,7 @@ impl Outputs {
         }
         if let Some(complete) = self.letters_due.take() {
             // In the order of the outputs: a repeated commit has the same letters in the same order.
-            let outputs = self.outputs.iter_mut().chain(&mut self.side);
-            let rejected: Vec<RejectedByCommit> = outputs.filter_map(Output::take_rejected_by_commit).collect();
+            let rejected: Vec<RejectedByCommit> = self.of_rows().filter_map(Output::take_rejected_by_commit).collect();
             self.rejected_rows += rejected.iter().map(|rejected| rejected.faults.len() as u64).sum::<u64>();
             self.dead.begin_commit(&complete, rejected)?;
         }
@@ -303,7 +307,7 @@ impl Outputs {
 
     /// Returns the names of the outputs that do not have the rows of a complete epoch yet.
     pub fn committing(&mut self) -> Vec<String> {
-        self.all().filter(|output| output.is_committing()).map(|output| output.name().to_owned()).collect()
+        self.all().filter(|output| output.is_committing()).map(|output| output.name.to_owned()).collect()
     }
 
     /// Whether a store has not answered rows that it gets before their epoch is complete, so that the epoch cannot end.
@@ -314,7 +318,7 @@ impl Outputs {
     /// Returns the names of the outputs whose stores have not answered rows that they got before their epoch was
     /// complete.
     pub fn writing(&mut self) -> Vec<String> {
-        self.all().filter(|output| output.is_writing()).map(|output| output.name().to_owned()).collect()
+        self.all().filter(|output| output.is_writing()).map(|output| output.name.to_owned()).collect()
     }
 
     /// Returns the bytes of the rows that outputs have in the epoch in progress.
@@ -344,7 +348,7 @@ impl Outputs {
     /// Waits until every row is accepted or rejected, makes dead letters of those that brokers or stores rejected, and
     /// waits for all letters.
     pub fn conclude(&mut self) -> Result<()> {
-        self.outputs.iter_mut().chain(&mut self.side).try_for_each(Output::conclude)?;
+        self.of_rows().try_for_each(Output::conclude)?;
         self.take_rejected()?;
         self.dead.settle()
     }
@@ -353,7 +357,7 @@ impl Outputs {
     /// of all records.
     pub(super) fn judge(&mut self, counts: &Counts, options: &StageOptions) {
         let rejected = self.rejected_rows;
-        let has_lost = counts.dropped > 0 || self.dead.lost().total() > 0 || rejected > 0 && !self.dead.is_written();
+        let has_lost = counts.dropped > 0 || self.dead.lost.total() > 0 || rejected > 0 && !self.dead.is_written();
         let is_faulty = counts.dead + counts.dropped + rejected > 0;
         if has_lost && !options.tolerates_losses || options.strict && is_faulty {
             self.set_verdict(1);
@@ -375,7 +379,7 @@ impl Outputs {
         }
         // The stage does not track which output rejected the row of a lost dead letter, so the first output that
         // rejected rows counts it.
-        self.lost_rows = self.dead.lost().of_outputs;
+        self.lost_rows = self.dead.lost.of_outputs;
         let outputs = std::mem::take(&mut self.outputs).into_iter().enumerate();
         let (stores, streams): (Vec<_>, Vec<_>) = outputs.partition(|(_, output)| output.row_counts().is_some());
         let mut reports = self.finish_each(stores, end)?;
@@ -425,16 +429,14 @@ impl Outputs {
                     if !self.dead.is_written() {
                         counts.dropped += std::mem::take(&mut counts.dead);
                     }
-                    self.set_row_counts(output.name(), &counts);
+                    self.set_row_counts(&output.name, &counts);
                 }
-                None => self.run.metrics.set(
-                    &metrics::SINK_ROWS,
-                    &[output.name(), "written"],
-                    output.accepted_rows() as f64,
-                ),
+                None => {
+                    self.run.metrics.set(&metrics::SINK_ROWS, &[&output.name, "written"], output.accepted_rows() as f64)
+                }
             }
         }
-        for (error_type, letters) in self.dead.by_type() {
+        for (error_type, letters) in &self.dead.by_type {
             self.run.metrics.set(&metrics::DEAD_LETTERS, &[error_type.name()], *letters as f64);
         }
     }

@@ -79,24 +79,24 @@ impl ProgressLine {
 
     /// Shows how much of the work is done, and the time that is left.
     pub fn part(&mut self, done: u64, total: u64) {
-        let Some(bar) = &self.bar else { return };
-        if bar.length() != Some(total) {
-            bar.set_style(style("{bar:30} {percent}% eta {eta} {msg}"));
-            bar.set_length(total);
-        }
-        bar.set_position(done);
+        self.show("{bar:30} {percent}% eta {eta} {msg}", done, total);
     }
 
     /// Shows the progress of the source.
     pub fn progress(&mut self, progress: &Progress) {
-        let Some(bar) = &self.bar else { return };
         // Inputs report in turns, some of them without a total: the bar keeps the last total.
-        let Some(total) = progress.bytes_total.filter(|total| *total > 0) else { return };
+        if let Some(total) = progress.bytes_total.filter(|total| *total > 0) {
+            self.show("{bar:30} {percent}% {bytes}/{total_bytes} eta {eta} {msg}", progress.bytes_done, total);
+        }
+    }
+
+    fn show(&self, template: &str, done: u64, total: u64) {
+        let Some(bar) = &self.bar else { return };
         if bar.length() != Some(total) {
-            bar.set_style(style("{bar:30} {percent}% {bytes}/{total_bytes} eta {eta} {msg}"));
+            bar.set_style(style(template));
             bar.set_length(total);
         }
-        bar.set_position(progress.bytes_done);
+        bar.set_position(done);
     }
 }
 

@@ -149,6 +149,15 @@ impl Disk {
         opened.map(|file| self.file(file))
     }
 
+    /// Writes a file whole or not at all, durably: to `part`, which is renamed.
+    pub fn write_whole(&self, path: &Path, part: &Path, bytes: &[u8]) -> Result<()> {
+        let mut file = self.open(part, OpenOptions::new().write(true).create(true).truncate(true))?;
+        file.write_all(bytes)?;
+        file.sync()?;
+        self.change(|| fs::rename(part, path))?;
+        self.sync_name(path)
+    }
+
     /// Creates an empty file where a library would create one that others may read. An existing file is not opened:
     /// closing it would release the locks that SQLite holds on it in this process.
     pub fn create_before_library(&self, path: &Path) -> Result<()> {

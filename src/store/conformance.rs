@@ -8,7 +8,7 @@ use super::{
 use crate::counts::SinkCounts;
 use crate::error::ErrorKind;
 use crate::kind::Kind;
-use crate::kind::dead::{ErrorType, Fault, Rejected};
+use crate::kind::dead::Rejected;
 use crate::storage::disk::Disk;
 use arrow::array::{ArrayRef, RecordBatch, StringArray, TimestampMicrosecondArray};
 use proptest::prelude::*;
@@ -226,7 +226,7 @@ impl EpochRows for Rows {
         let fails_at = self.fails_at;
         let batches = self.batches.clone().into_iter().enumerate();
         Ok(Box::new(batches.map(move |(at, batch)| match fails_at == Some(at) {
-            true => Err(crate::Error::new(ErrorKind::Io, "killed")),
+            true => Err(crate::Error::failed("killed")),
             false => Ok(batch),
         })))
     }
@@ -392,7 +392,7 @@ fn a_value_the_store_has_no_room_for_comes_back_and_the_other_rows_stay() {
 }
 
 fn rejection(row: usize) -> Rejected {
-    Rejected { row, fault: Fault::new(ErrorType::SinkError, "") }
+    Rejected::by_sink(row, "")
 }
 
 const FULL_DISK: &str = "EVT_TEST_FULL_DISK";

@@ -30,6 +30,11 @@ pub fn batches(mut next: impl FnMut() -> Result<Option<RecordBatch>> + 'static) 
     }))
 }
 
+/// Returns batches that were opened, or the error of opening them in their place.
+pub fn or_error(opened: Result<Batches>) -> Batches {
+    opened.unwrap_or_else(|error| Box::new(std::iter::once(Err(error))))
+}
+
 /// Returns the extent of each partition of the events of a store.
 pub type ReadStreamExtents = fn(&Location) -> Result<Vec<StreamExtent>>;
 
@@ -209,7 +214,7 @@ impl Store {
     /// Whether a run with a checkpoint writes rows at once rather than when their epoch is complete. Errors: exit
     /// status 2 if `?visible=` is neither `now` nor `epoch`.
     pub fn is_at_once(&self, location: &Location) -> Result<bool> {
-        match location.options.get("visible").map(String::as_str) {
+        match location.option("visible") {
             None => Ok(self.visibility == Visibility::AtOnce),
             Some("now") => Ok(true),
             Some("epoch") => Ok(false),
@@ -249,7 +254,7 @@ impl Store {
     ///
     /// Errors: exit status 2 for an unknown table, and if one must be named.
     fn kind(&self, location: &Location, tables: impl FnOnce() -> Result<Tables>) -> Result<Kind> {
-        let named = location.options.get("table").map(String::as_str);
+        let named = location.option("table");
         let kinds = || self.kinds.iter().map(|kind| kind.table()).collect::<Vec<_>>().join(" ");
         if let (Some(name), Some(program)) = (named.filter(|name| OWN_TABLES.contains(name)), self.client) {
             let tables = kinds();

@@ -48,11 +48,16 @@ impl Location {
         }
     }
 
+    /// Returns the value of an option.
+    pub fn option(&self, name: &str) -> Option<&str> {
+        self.options.get(name).map(String::as_str)
+    }
+
     /// Parses the timeouts of a server among the options. Errors: exit status 2 for a value that is not a duration
     /// longer than 0.
     pub fn timeouts(&self) -> Result<Timeouts> {
         let option = |name: &str, usual: i64| {
-            let micros = self.options.get(name).map_or(Ok(usual), |text| parse_duration(text))?;
+            let micros = self.option(name).map_or(Ok(usual), parse_duration)?;
             match u64::try_from(micros) {
                 Ok(micros) if micros > 0 => Ok(Duration::from_micros(micros)),
                 _ => Err(Error::usage(format!("{self}: {name}: expected a duration longer than 0"))),
@@ -78,7 +83,7 @@ impl Location {
     ///
     /// Errors: exit status 78 if the file cannot be read or has no certificate.
     pub fn tls_config(&self, option: &str) -> Result<ClientConfig> {
-        let path = self.options.get(option).map(String::as_str);
+        let path = self.option(option);
         tls::client_config(path)
             .map_err(|cause| Error::config(format!("{self}: {option}={}", path.unwrap_or_default())).because(cause))
     }

@@ -41,7 +41,7 @@ mod tally;
 use crate::error::{Error, Result};
 pub use definition::{
     CheckScope, CorrectionStore, LedgerStore, Medium, ReadRequest, Store, StoreReader, StreamExtent, Tables,
-    Visibility, batches,
+    Visibility, batches, or_error,
 };
 pub use location::Location;
 pub use sink::{

@@ -36,7 +36,7 @@ pub const CREATE_UNIQUE_EVENTS: &str = "CREATE UNIQUE INDEX raw_events_event_id 
 
 /// Whether a URI asks for unique ids of events, `?key=event_id`. Errors: exit status 2 for another key.
 pub fn has_event_key(location: &Location) -> Result<bool> {
-    match location.options.get("key").map(String::as_str) {
+    match location.option("key") {
         None => Ok(false),
         Some("event_id") => Ok(true),
         Some(other) => Err(Error::usage(format!("{location}: key: expected event_id, found '{other}'"))),

@@ -4,7 +4,7 @@ use crate::counts::SinkCounts;
 use crate::error::{Error, Result, UnreadableRows};
 use crate::kind::Kind;
 use crate::kind::alerts;
-use crate::kind::dead::{self, ErrorType, Fault, KeptRows, Rejected};
+use crate::kind::dead::{self, Fault, KeptRows, Rejected};
 use crate::kind::letters;
 use crate::kind::metric::{MetricColumns, metric_id};
 use crate::kind::values::{CellValue, ColumnBuilder};
@@ -171,7 +171,7 @@ pub fn fit_rows(kind: Kind, batch: &RecordBatch) -> Result<KeptRows> {
         for (row, micros) in instants.iter().enumerate() {
             if micros.is_some_and(|micros| !is_in_calendar(micros)) {
                 let message = format!("{} is outside the years 1 to 9999", field.name());
-                unfit.push(Rejected { row, fault: Fault::new(ErrorType::SinkError, message) });
+                unfit.push(Rejected::by_sink(row, message));
             }
         }
     }
@@ -199,7 +199,7 @@ fn foreign_ids(batch: &RecordBatch) -> Result<Vec<Rejected>> {
             "metric_id: expected the UUIDv5 of name, window ({start} to {end}) and dimensions ({})",
             dimensions.value(row)
         );
-        Fault::new(ErrorType::SinkError, message)
+        Fault::of_sink(message)
     };
     Ok(foreign.map(|row| Rejected { row, fault: fault(row) }).collect())
 }

@@ -1,7 +1,7 @@
 //! The interface of a store while a run writes to it.
 
 use crate::counts::SinkCounts;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::kind::Kind;
 use crate::kind::dead::{ErrorType, Rejected};
 use crate::metrics::ServerStatus;
@@ -51,7 +51,7 @@ impl Epoch {
 
     /// Makes the error of a run that commits after a newer one, `newer`.
     pub fn replaced_by(self, newer: u64, shown: impl Display) -> Error {
-        Error::new(ErrorKind::Fenced, format!("{shown}: run {} was replaced by run {newer}", self.run))
+        Error::fenced(format!("{shown}: run {} was replaced by run {newer}", self.run))
     }
 
     /// Returns the epoch as SQL has it. Errors: exit status 70 if run or number is too large.

@@ -211,7 +211,7 @@ mod spilled {
     fn storage(dir: &Path, restored: Option<Epoch>, stage: &str) -> (Arc<CheckpointPlace>, Box<dyn StateStorage>) {
         let place = Arc::new(CheckpointPlace::directory(dir.join("state"), &Disk::default()));
         if restored.is_none() {
-            place.create().expect("a checkpoint");
+            place.files.create().expect("a checkpoint");
         }
         let run = restored.map_or(1, |epoch| epoch.run + 1);
         let files = CheckpointFiles::new(place.clone(), run, stage, restored);

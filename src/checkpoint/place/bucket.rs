@@ -97,7 +97,7 @@ impl EpochFiles for BucketFiles {
         let has_log = self.objects.any("log/")?.is_some();
         if !has_log && let Some(other) = self.objects.any("")? {
             let message = format!("expected no objects or a checkpoint, found {}", self.objects.name(&other));
-            return Err(Error::config(message).at(self.objects.address().to_string()));
+            return Err(Error::config(message).at(self.objects.address.to_string()));
         }
         Ok(has_log)
     }

@@ -181,7 +181,7 @@ mod tests {
     fn an_epoch_that_a_killed_process_was_removing_is_no_epoch() {
         let dir = tempfile::tempdir().unwrap();
         let place = CheckpointPlace::directory(dir.path().join("ckpt"), &Disk::default());
-        place.create().unwrap();
+        place.files.create().unwrap();
         let [old, torn, kept] = [1, 2, 3].map(|number| Epoch { run: 1, number });
         for epoch in [old, torn, kept] {
             place.local().write_part(epoch, "state", b"0123456789").unwrap();
@@ -202,17 +202,17 @@ mod tests {
     fn a_changed_or_missing_part_is_corrupt() {
         let dir = tempfile::tempdir().unwrap();
         let place = CheckpointPlace::directory(dir.path().join("ckpt"), &Disk::default());
-        place.create().unwrap();
+        place.files.create().unwrap();
         let epoch = Epoch { run: 1, number: 1 };
         let part = place.local().write_part(epoch, "state", b"0123456789").unwrap();
-        place.verify(epoch, &part).unwrap();
+        place.files.verify(epoch, &part).unwrap();
         let path = dir.path().join("ckpt/epochs/1-1/state");
         for bytes in [&b"0123456788"[..], b"012345678", b"01234567890"] {
             fs::write(&path, bytes).unwrap();
-            assert_eq!(place.verify(epoch, &part).unwrap_err().kind(), crate::ErrorKind::Corrupt);
+            assert_eq!(place.files.verify(epoch, &part).unwrap_err().kind(), crate::ErrorKind::Corrupt);
         }
         fs::remove_file(&path).unwrap();
-        assert_eq!(place.verify(epoch, &part).unwrap_err().kind(), crate::ErrorKind::Corrupt);
+        assert_eq!(place.files.verify(epoch, &part).unwrap_err().kind(), crate::ErrorKind::Corrupt);
     }
 
     #[test]
@@ -231,7 +231,7 @@ mod tests {
     fn a_directory_with_other_files_is_no_checkpoint() {
         let dir = tempfile::tempdir().unwrap();
         fs::write(dir.path().join("notes.txt"), "").unwrap();
-        let error = CheckpointPlace::directory(dir.path().to_owned(), &Disk::default()).create().unwrap_err();
+        let error = CheckpointPlace::directory(dir.path().to_owned(), &Disk::default()).files.create().unwrap_err();
         assert_eq!(error.kind(), crate::ErrorKind::Config);
     }
 }

@@ -80,7 +80,7 @@ impl LocalFiles {
     /// Writes a whole part of an epoch.
     pub fn write_part(&self, epoch: Epoch, name: &str, bytes: &[u8]) -> Result<EpochPart> {
         let mut part = self.create_part(epoch, name)?;
-        part.write_all(bytes).map_err(|error| Error::io(part.place(), &error))?;
+        part.write_all(bytes).map_err(failed(&self.part(epoch, name)))?;
         part.finish()
     }
 

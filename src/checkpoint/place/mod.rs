@@ -41,14 +41,15 @@ use std::time::Duration;
 #[derive(Debug)]
 pub struct CheckpointPlace {
     /// Its name for messages.
-    name: String,
+    pub name: String,
     /// The name by which the other stages of the pipe open it.
-    shared_name: PathBuf,
+    pub shared_name: PathBuf,
     /// The interval at which the log is watched for an epoch.
-    watch_interval: Duration,
+    pub watch_interval: Duration,
     /// The number of old entries that are removed in one step.
     entries_removed: u64,
-    files: Box<dyn EpochFiles>,
+    /// The objects, and the files of this process.
+    pub files: Box<dyn EpochFiles>,
     known: Mutex<KnownEpochs>,
 }
 
@@ -80,7 +81,7 @@ impl CheckpointPlace {
     pub fn bucket(address: S3Address, disk: &Disk) -> Result<Self> {
         Ok(Self {
             name: address.to_string(),
-            shared_name: address.shared().into(),
+            shared_name: address.shared.clone().into(),
             // Each look at the log is a request.
             watch_interval: Duration::from_millis(200),
             entries_removed: 50,
@@ -94,34 +95,9 @@ impl CheckpointPlace {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Returns its name for messages.
-    pub fn name(&self) -> &str {
-        &self.name
-    }
-
-    /// Returns the name by which the other stages of the pipe open it.
-    pub fn shared_name(&self) -> PathBuf {
-        self.shared_name.clone()
-    }
-
-    /// Returns the interval at which the log is watched for an epoch.
-    pub fn watch_interval(&self) -> Duration {
-        self.watch_interval
-    }
-
     /// Returns the parts and files of state on this machine.
     pub fn local(&self) -> &LocalFiles {
         self.files.local()
-    }
-
-    /// Checks that `create` would succeed; changes nothing. Returns whether a log exists. Errors: those of `create`.
-    pub fn check(&self) -> Result<bool> {
-        self.files.check()
-    }
-
-    /// Makes the place ready. Errors: exit status 78 if it holds other things and no log.
-    pub fn create(&self) -> Result<()> {
-        self.files.create()
     }
 
     /// Returns the numbers of the entries, in order.
@@ -160,15 +136,9 @@ impl CheckpointPlace {
             && objects.put_if_absent(&key, &entry.to_bytes(Some(&token))?)?
         {
             let message = "expected a server that does not replace an object (If-None-Match), found one that does";
-            return Err(Error::config(message).at(self.name()));
+            return Err(Error::config(message).at(&self.name));
         }
         Ok(self.entries()?.last() == Some(&number))
-    }
-
-    /// Makes the entries that this process has read durable: another stage may have created an entry and not synced its
-    /// name yet.
-    pub fn sync_log(&self) -> Result<()> {
-        self.files.sync_log()
     }
 
     /// Removes the files that runs before `run` have left and the epochs `kept` do not need. Errors: exit status 75 if
@@ -189,12 +159,6 @@ impl CheckpointPlace {
         self.files.sync_epoch(epoch, parts)?;
         self.known().ended.insert(epoch);
         Ok(())
-    }
-
-    /// Compares a part with its length and checksum; then it is local. Errors: exit status 65 if it differs or is
-    /// missing.
-    pub fn verify(&self, epoch: Epoch, part: &EpochPart) -> Result<()> {
-        self.files.verify(epoch, part)
     }
 
     /// Frees the copies of the parts of an epoch, without removing the epoch.
@@ -261,12 +225,6 @@ impl CheckpointPlace {
         Ok(found.map(|bytes| String::from_utf8_lossy(&bytes).lines().next().unwrap_or_default().to_owned()))
     }
 
-    /// Returns the claimed names of a run with this suffix whose stage has ended for any reason, so that the lock of
-    /// the claim is free. Returns no names if the place has no locks.
-    pub fn released(&self, run: u64, suffix: &str) -> Result<Vec<String>> {
-        self.files.released(run, suffix)
-    }
-
     /// Removes the epochs that are no longer kept: all before `before` (`is_removed`), with the files of state `state`,
     /// which no kept epoch has, and all entries before `entries_before` but for the first, which holds the id. Later
     /// epochs stay: if this process was suspended, a newer run has written them.
@@ -286,7 +244,7 @@ impl CheckpointPlace {
     /// Makes the error of a run that is no longer the newest: another one has written the entry `number`.
     pub fn fenced(&self, number: u64) -> Error {
         let message = format!("another run has written entry {number} of the log; this run ends");
-        Error::fenced(message).at(self.name())
+        Error::fenced(message).at(&self.name)
     }
 
     /// Checks that no other run has written the entry `next` or a later one, with which this run is to begin. If this

@@ -58,7 +58,7 @@ fn with_places(test: impl Fn(&CheckpointPlace)) {
 #[test]
 fn an_entry_is_created_once_and_never_behind_a_later_one() {
     with_places(|place| {
-        place.create().unwrap();
+        place.files.create().unwrap();
         assert!(place.entries().unwrap().is_empty());
         for number in 1..=101 {
             assert!(place.put(number, &start()).unwrap());
@@ -88,7 +88,7 @@ fn an_entry_is_created_once_and_never_behind_a_later_one() {
 #[test]
 fn the_last_stages_of_a_run_are_known_until_its_epochs_are_removed() {
     with_places(|place| {
-        place.create().unwrap();
+        place.files.create().unwrap();
         for run in [1, 2] {
             assert!(matches!(place.claim(run, "end", "1-a 2-b").unwrap(), Claim::Made(_)));
         }
@@ -105,7 +105,7 @@ fn the_last_stages_of_a_run_are_known_until_its_epochs_are_removed() {
 #[test]
 fn what_keeps_an_epoch_from_being_complete_is_named() {
     with_places(|place| {
-        place.create().unwrap();
+        place.files.create().unwrap();
         let epoch = Epoch { run: 7, number: 2 };
         let missing = |ends| ends::missing(place, epoch, ends).unwrap();
         assert!(missing(1).starts_with("0 of 1 last stages have begun"), "{}", missing(1));
@@ -124,7 +124,7 @@ fn what_keeps_an_epoch_from_being_complete_is_named() {
 #[test]
 fn notes_and_the_last_stage_are_written_once_and_read() {
     with_places(|place| {
-        place.create().unwrap();
+        place.files.create().unwrap();
         let epoch = Epoch { run: 3, number: 2 };
         let part = place.local().write_part(epoch, "1-a.positions", b"[]").unwrap();
         place.sync_epoch(epoch, &[part]).unwrap();
@@ -143,7 +143,7 @@ fn notes_and_the_last_stage_are_written_once_and_read() {
             assert!(matches!(&claim, Claim::Taken(path) if path == "1-a 2-b"), "{claim:?}");
         }
         // Only a directory has locks.
-        let released = |suffix| place.released(3, suffix).unwrap();
+        let released = |suffix| place.files.released(3, suffix).unwrap();
         assert!(released("end").is_empty() && released("other").is_empty());
         let has_lock = lock.is_some();
         drop(lock);
@@ -157,19 +157,19 @@ fn notes_and_the_last_stage_are_written_once_and_read() {
 fn a_part_is_read_by_another_process_and_damage_is_found() {
     let server = FakeS3::new(|_, _| None);
     let (writer, reader) = (open(&server), open(&server));
-    writer.create().unwrap();
+    writer.files.create().unwrap();
     let epoch = Epoch { run: 1, number: 1 };
     let part = writer.local().write_part(epoch, "1-a.state", b"0123456789").unwrap();
     assert!(server.state().objects.is_empty(), "parts are uploaded when the epoch ends");
     writer.sync_epoch(epoch, std::slice::from_ref(&part)).unwrap();
     assert_eq!(writer.own_note(epoch, "1-a.rejected-to-0").unwrap(), None);
-    reader.verify(epoch, &part).unwrap();
+    reader.files.verify(epoch, &part).unwrap();
     assert_eq!(reader.local().read_part(epoch, "1-a.state").unwrap(), b"0123456789");
     let key = "a/epochs/1-1/1-a.state";
     for bytes in [Some(&b"0123456788"[..]), Some(b"01234"), None] {
         server.state().objects.remove(key);
         server.state().objects.extend(bytes.map(|bytes| (key.to_owned(), bytes.to_vec())));
-        let error = open(&server).verify(epoch, &part).unwrap_err();
+        let error = open(&server).files.verify(epoch, &part).unwrap_err();
         let is_named = error.to_string().starts_with("s3://bucket/a/epochs/1-1/1-a.state: expected ");
         assert!(error.kind() == ErrorKind::Corrupt && is_named, "{error}");
     }
@@ -181,7 +181,7 @@ fn a_part_is_read_by_another_process_and_damage_is_found() {
 fn a_file_of_state_is_one_object_of_all_epochs() {
     let server = FakeS3::new(|_, _| None);
     let first = open(&server);
-    first.create().unwrap();
+    first.files.create().unwrap();
     let epochs = [(1, 1), (1, 2), (3, 1)].map(|(run, number)| Epoch { run, number });
     let (mut file, _) = first.local().create_state(epochs[0].run, "state-1-1").unwrap();
     file.write_all(b"gigabytes").unwrap();
@@ -199,7 +199,7 @@ fn a_file_of_state_is_one_object_of_all_epochs() {
     assert!(second.put(3, &start()).unwrap());
     second.clear(3, &[complete(epochs[1], std::slice::from_ref(&part))]).unwrap();
     assert_eq!(server.state().objects.keys().collect::<Vec<_>>(), ["a/log/3", "a/state/state-1-1"]);
-    second.verify(epochs[1], &part).unwrap();
+    second.files.verify(epochs[1], &part).unwrap();
     let path = second.local().restore_state(epochs[2].run, epochs[1], "state-1-1").unwrap();
     second.release(epochs[1]).unwrap();
     assert_eq!(std::fs::read(path).unwrap(), b"gigabytes");
@@ -217,7 +217,7 @@ fn a_file_of_state_is_one_object_of_all_epochs() {
 fn a_run_that_was_stopped_before_it_clears_removes_nothing_of_a_newer_run() {
     let server = FakeS3::new(|_, _| None);
     let old = open(&server);
-    old.create().unwrap();
+    old.files.create().unwrap();
     assert!(old.put(1, &start()).unwrap() && open(&server).put(2, &start()).unwrap());
     server.state().objects.insert("a/state/state-2-1".to_owned(), vec![]);
     assert_eq!(old.clear(1, &[]).unwrap_err().kind(), ErrorKind::Fenced);
@@ -231,7 +231,7 @@ fn a_run_that_was_stopped_before_it_clears_removes_nothing_of_a_newer_run() {
 fn a_prefix_with_other_objects_and_a_server_that_replaces_entries_are_refused() {
     let server = FakeS3::new(|_, _| None);
     server.state().objects.insert("a/notes.txt".to_owned(), vec![]);
-    let error = open(&server).create().unwrap_err();
+    let error = open(&server).files.create().unwrap_err();
     assert!(
         error.kind() == ErrorKind::Config && error.to_string().contains("found s3://bucket/a/notes.txt"),
         "{error}"

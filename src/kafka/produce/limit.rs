@@ -8,7 +8,7 @@ use crate::kafka::client::record::{ProducerRecord, size};
 use crate::kafka::client::{self, Context, Topics};
 use crate::kafka::framing;
 use crate::kind::Kind;
-use crate::kind::dead::{ErrorType, Fault};
+use crate::kind::dead::Fault;
 use crate::run::Run;
 use crate::uri::kafka::{Address, TopicFormat};
 use arrow::array::RecordBatch;
@@ -156,7 +156,7 @@ impl Limit {
             record.headers_size(),
             self.get()
         );
-        Fault::new(ErrorType::SinkError, message)
+        Fault::of_sink(message)
     }
 }
 
@@ -202,7 +202,7 @@ pub fn invalid(record: &ProducerRecord<'_>) -> Fault {
         None => "the topic rejects a record without a key (cleanup.policy=compact)",
         Some(_) => "brokers rejected the record as invalid",
     };
-    Fault::new(ErrorType::SinkError, message)
+    Fault::of_sink(message)
 }
 
 /// Queries brokers for settings of a topic, in the order of `names`; `None` if they do not answer or deny the query.

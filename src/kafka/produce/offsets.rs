@@ -6,7 +6,7 @@
 //! committed.
 
 use super::producer::TopicProducer;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::kafka::client::Topics;
 use rdkafka::consumer::ConsumerGroupMetadata;
 use rdkafka::error::KafkaResult;
@@ -43,7 +43,7 @@ pub fn send(producer: &TopicProducer, offsets: &Arc<GroupOffsets>, timeout: Dura
         let _ = sender.send(client.send_offsets_to_transaction(&offsets.list, &offsets.group, timeout));
     };
     let thread = std::thread::Builder::new().name("offsets".to_owned());
-    thread.spawn(call).map_err(|error| Error::new(ErrorKind::Io, "cannot start a thread").because(error))?;
+    thread.spawn(call).map_err(|error| Error::failed("cannot start a thread").because(error))?;
     let Topics { address, run } = &producer.topics;
     let (start, wait) = (run.clock.monotonic(), run.stop.server_wait());
     let limit = wait.limit(address.options.wait.limit(true));

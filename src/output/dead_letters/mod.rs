@@ -77,11 +77,12 @@ pub struct DeadLetters {
     /// Time of the next line about faulty records (µs).
     next_report: i64,
     /// Letters that the output rejected even after truncation.
-    lost: LostLetters,
-    counts: BTreeMap<ErrorType, u64>,
+    pub lost: LostLetters,
+    /// The number of letters so far by error type.
+    pub by_type: BTreeMap<ErrorType, u64>,
     /// The number of letters of records that the source could not make rows of, without letters that still wait in
     /// `hold`.
-    from_source: u64,
+    pub from_source: u64,
     hold: Option<WaitingLetters>,
     /// The producer whose transactions have the letters, if there is one.
     transactions: Option<Rc<SharedProducer>>,
@@ -138,7 +139,6 @@ impl DeadLetters {
     /// Creates the output of a run's letters. Without a `plan` letters are dropped.
     pub fn new(run: Rc<Run>, plan: Option<OutputPlan>) -> Self {
         let builder = kind::letters::Builder::new(run.console.tool(), &Run::host());
-        let counts = BTreeMap::new();
         Self {
             run,
             outlet: plan.map_or(LetterOutput::Nowhere, |plan| LetterOutput::Unopened(Box::new(plan))),
@@ -147,7 +147,7 @@ impl DeadLetters {
             reported: 0,
             next_report: i64::MIN,
             lost: LostLetters::default(),
-            counts,
+            by_type: BTreeMap::new(),
             from_source: 0,
             hold: None,
             transactions: None,
@@ -205,27 +205,12 @@ impl DeadLetters {
 
     /// Returns the number of letters so far.
     pub fn total(&self) -> u64 {
-        self.counts.values().sum()
-    }
-
-    /// Returns the numbers of letters that could not be written.
-    pub fn lost(&self) -> LostLetters {
-        self.lost
-    }
-
-    /// Returns the number of letters so far by error type.
-    pub fn by_type(&self) -> &BTreeMap<ErrorType, u64> {
-        &self.counts
+        self.by_type.values().sum()
     }
 
     /// Makes letters of the source wait until [`DeadLetters::release_before`] releases them.
     pub fn hold(&mut self) {
         self.hold = Some(WaitingLetters { end: 0, waiting: VecDeque::new() });
-    }
-
-    /// Returns the number of letters of the source, without those that wait.
-    pub fn from_source(&self) -> u64 {
-        self.from_source
     }
 
     /// Adds letters of the source.
@@ -277,7 +262,7 @@ impl DeadLetters {
 
     /// Counts one letter; without an output, or with `--report all`, also reports it.
     fn note(&mut self, reported: &Reported<'_>) {
-        *self.counts.entry(reported.error_type).or_default() += 1;
+        *self.by_type.entry(reported.error_type).or_default() += 1;
         if !self.is_written() || self.run.report == Report::All {
             self.report(reported);
         }
@@ -433,7 +418,7 @@ impl DeadLetters {
             false => self.lost.of_stage += 1,
         }
         if self.lost.total() == 1 {
-            let name = self.output().map_or("", |output| output.name()).to_owned();
+            let name = self.output().map_or("", |output| &output.name).to_owned();
             self.run.console.warn(format!("{name}: a dead letter cannot be written and is dropped: {}", fault.message));
         }
     }
@@ -500,7 +485,7 @@ impl DeadLetters {
     /// them.
     fn note_rejected(&mut self, rejected: &RejectedByCommit) -> Result<()> {
         if self.is_written() && self.run.report != Report::All {
-            rejected.faults.iter().for_each(|fault| *self.counts.entry(fault.error_type).or_default() += 1);
+            rejected.faults.iter().for_each(|fault| *self.by_type.entry(fault.error_type).or_default() += 1);
             return Ok(());
         }
         rejected.each(|batch, row, fault| {
@@ -527,7 +512,7 @@ impl DeadLetters {
             return Ok(None);
         };
         if self.lost.total() > 1 {
-            let (name, lost) = (output.name(), self.lost.total());
+            let (name, lost) = (&output.name, self.lost.total());
             self.run.console.warn(format!("{name}: {lost} dead letters cannot be written and are dropped"));
         }
         output.finish(end).map(Some)

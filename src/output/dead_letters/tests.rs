@@ -91,8 +91,8 @@ fn without_an_output_letters_are_counted_and_dropped() {
     let mut counts = Counts::default();
     dead.count(&mut counts);
     assert_eq!((counts.dead, counts.dropped), (0, 1));
-    assert_eq!((dead.total(), dead.from_source(), dead.lost()), (3, 2, LostLetters::default()));
-    assert_eq!(dead.by_type(), &[(ErrorType::ParseError, 2), (ErrorType::SchemaValidationError, 1)].into());
+    assert_eq!((dead.total(), dead.from_source, dead.lost), (3, 2, LostLetters::default()));
+    assert_eq!(dead.by_type, [(ErrorType::ParseError, 2), (ErrorType::SchemaValidationError, 1)].into());
     assert!(
         !dead.is_written() && dead.finish(&End { how: EndReason::Exhausted, rows: 0, verdict: 0 }).unwrap().is_none()
     );
@@ -271,7 +271,7 @@ proptest! {
             let (ready, rest): (Vec<_>, Vec<_>) = waiting.into_iter().partition(|letter| letter.after < end);
             released.extend(ready.iter().map(|letter| letter.number));
             waiting = rest;
-            prop_assert_eq!(rig.dead.from_source(), released.len() as u64);
+            prop_assert_eq!(rig.dead.from_source, released.len() as u64);
             prop_assert_eq!(rig.dead.total(), released.len() as u64);
         }
         rig.dead.flush().unwrap();

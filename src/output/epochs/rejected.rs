@@ -10,7 +10,7 @@ use crate::kind::Kind;
 use crate::kind::dead::{ErrorType, Fault, Rejected};
 use crate::kind::letters;
 use crate::op::row_letter::with_letter;
-use crate::store::{Batches, Epoch, EpochFault, EpochFaults};
+use crate::store::{Batches, Epoch, EpochFault, EpochFaults, or_error};
 use arrow::array::RecordBatch;
 use serde::de::{Deserializer, SeqAccess, Visitor};
 use serde::ser::Serializer;
@@ -177,10 +177,8 @@ impl RejectedLetters {
     /// Reads the rows and makes their letters, batch by batch.
     fn batches(&self) -> Batches {
         let Self { tool, rejected } = self.clone();
-        Box::new(rejected.into_iter().flat_map(move |rejected| match LetterBatches::open(&tool, &rejected) {
-            Ok(letters) => Box::new(letters) as Batches,
-            Err(error) => Box::new(std::iter::once(Err(error))),
-        }))
+        let letters = move |rejected| LetterBatches::open(&tool, &rejected).map(|letters| Box::new(letters) as Batches);
+        Box::new(rejected.into_iter().flat_map(move |rejected| or_error(letters(rejected))))
     }
 }
 

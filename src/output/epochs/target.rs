@@ -2,6 +2,7 @@
 
 use super::plan::{CompleteEpoch, EpochPlan};
 use super::rejected::{EpochSource, FirstAttempt, KeptRejected, RejectedByCommit};
+use crate::checkpoint::part::{of_json, to_json};
 use crate::counts::SinkCounts;
 use crate::error::{Error, Result};
 use crate::format::Format;
@@ -9,9 +10,9 @@ use crate::frame::EndReason;
 use crate::kafka::produce::epochs::EpochTopic;
 use crate::kind::Kind;
 use crate::kind::dead::Rejected;
-use crate::output::file::Plain;
 use crate::output::file::once::{BatchId, OnceFile};
 use crate::output::file::records::RecordForm;
+use crate::output::file::{Plain, is_regular};
 use crate::output::report::OutputReport;
 use crate::run::Run;
 use crate::storage::disk::Disk;
@@ -54,7 +55,7 @@ impl EpochTarget {
         disk: Disk,
     ) -> Self {
         let lines = match &file {
-            Plain::Appended { path, header, .. } if Plain::is_regular(path) => {
+            Plain::Appended { path, header, .. } if is_regular(path) => {
                 let ledger = format!("{:016x}", xxh3_64(plan.key().as_bytes()));
                 let file = OnceFile::new(path.clone(), &ledger, disk).with_form(RecordForm::of(format, header));
                 Some(Box::new(LineFile { file, header: header.clone() }))
@@ -87,7 +88,7 @@ impl EpochTarget {
         // If this process was suspended since it read the log, a newer run may have committed that epoch: nothing is
         // wrong then.
         plan.place.check_newest(plan.epoch.run)?;
-        let place = plan.place.name();
+        let place = &plan.place.name;
         let found = committed.map_or_else(|| "none".to_owned(), |epoch| format!("epoch {epoch}"));
         let expected = match plan.last_recorded {
             None => format!("no epoch, because {place} has none"),
@@ -241,7 +242,7 @@ impl OutboxRows<'_> {
     fn rejected(&self) -> Result<Option<RejectedByCommit>> {
         let note = self.plan.note();
         let Some(kept) = self.plan.place.own_note(self.complete.epoch, &note)? else { return Ok(None) };
-        let kept: KeptRejected = serde_json::from_slice(&kept).map_err(|error| Error::corrupt(note).because(error))?;
+        let kept: KeptRejected = of_json(&note, &kept)?;
         Ok(Some(RejectedByCommit::new(kept.attempt, kept.rows, self.source.clone())))
     }
 }
@@ -267,7 +268,7 @@ impl EpochRows for OutboxRows<'_> {
         }
         let attempt = FirstAttempt { failed_at: self.complete.now, host: Run::host().into() };
         let kept = KeptRejected { attempt, rows: rejected };
-        let bytes = serde_json::to_vec(&kept).map_err(|error| Error::broken(format!("rejected rows: {error}")))?;
+        let bytes = to_json("rejected rows", &kept)?;
         self.plan.place.put_note(epoch, &self.plan.note(), &bytes)
     }
 }

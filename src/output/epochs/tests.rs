@@ -5,7 +5,7 @@ use crate::checkpoint::part::read_outbox;
 use crate::checkpoint::place::CheckpointPlace;
 use crate::clock::Clock;
 use crate::error::Error;
-use crate::kind::dead::{ErrorType, Fault};
+use crate::kind::dead::Fault;
 use crate::kind::metric::{Builder, Row};
 use crate::kind::record_parts::OutputParts;
 use crate::output::Output;
@@ -90,7 +90,7 @@ fn ended(answer: Answer) -> Result<(Option<EpochPart>, Vec<RejectedRow>)> {
 
 #[test]
 fn an_epoch_ends_only_when_a_store_has_answered_rows_that_it_got_at_once() {
-    let fault = Fault::new(ErrorType::SinkError, "a reason");
+    let fault = Fault::of_sink("a reason");
     let answers = [Err(Error::config("locked")), Ok(vec![]), Ok(vec![Rejected { row: 1, fault }])];
     let threads = answers.map(|answer| std::thread::spawn(|| ended(answer)));
     let [failed, written, rejected] = threads.map(|thread| thread.join().unwrap());
@@ -122,7 +122,7 @@ fn rows_of_sessions_wait_and_a_rejected_row_of_the_others_has_its_number_in_the_
         rows.push(&row).unwrap();
     }
     let rows = rows.finish(Kind::Metric.schema()).unwrap();
-    let fault = || Fault::new(ErrorType::SinkError, "a reason");
+    let fault = || Fault::of_sink("a reason");
     for _ in 0..2 {
         answers.send(Ok(vec![Rejected { row: 1, fault: fault() }])).unwrap();
         assert_eq!(output.write(&rows, None).unwrap(), [Rejected { row: 3, fault: fault() }]);

@@ -189,11 +189,6 @@ impl Plain {
         Ok(true)
     }
 
-    /// Whether `path` is a file or does not exist: no device, FIFO or socket.
-    pub fn is_regular(path: &Path) -> bool {
-        is_regular(path)
-    }
-
     /// Returns its name for messages.
     pub fn name(&self) -> String {
         match self {
@@ -343,7 +338,7 @@ pub(super) fn is_same(file: &File, path: &Path) -> bool {
 
 /// Whether `path` is not a device, FIFO or socket, which are written to and never replaced. True if nothing exists
 /// there.
-fn is_regular(path: &Path) -> bool {
+pub fn is_regular(path: &Path) -> bool {
     std::fs::metadata(path).map_or(true, |metadata| metadata.is_file() || metadata.is_dir())
 }
 
@@ -428,15 +423,20 @@ fn append_locked(file: &mut DiskFile, path: &Path, header: &mut Vec<u8>, pieces:
 /// exit status 75 if another process keeps the lock for a minute: it is stopped, or hangs.
 fn lock(file: &File, path: &Path) -> Result<()> {
     match lock_within(file, LOCK_WAIT) {
-        Ok(true) | Err(Errno::NOTSUP | Errno::INVAL) => Ok(()),
-        Ok(false) => Err(kept_lock(path)),
-        Err(errno) => Err(Error::new(ErrorKind::Io, format!("{}: cannot be locked", path.display())).because(errno)),
+        Err(Errno::NOTSUP | Errno::INVAL) => Ok(()),
+        locked => check_locked(locked, path),
     }
 }
 
-fn kept_lock(path: &Path) -> Error {
-    let message = format!("{}: another process has kept the lock for a minute", path.display());
-    Error::fenced(message)
+/// Checks that the lock of a file was obtained. Errors: exit status 75 if another process keeps it, 74 if it cannot be
+/// locked.
+fn check_locked(locked: Result<bool, Errno>, path: &Path) -> Result<()> {
+    let path = path.display();
+    match locked {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(Error::fenced(format!("{path}: another process has kept the lock for a minute"))),
+        Err(errno) => Err(Error::failed(format!("{path}: cannot be locked")).because(errno)),
+    }
 }
 
 fn unlock(file: &File) {

@@ -12,8 +12,8 @@
 pub use super::intent::BatchId;
 use super::intent::Intent;
 use super::records::{RecordForm, is_object};
-use super::{is_same, kept_lock, whole_lines};
-use crate::error::{Error, ErrorKind, Result};
+use super::{check_locked, is_same, whole_lines};
+use crate::error::{Error, Result};
 use crate::storage::access;
 use crate::storage::disk::{Disk, DiskFile, LOCK_WAIT, failed, lock_within};
 use std::fs::{File, OpenOptions};
@@ -52,14 +52,7 @@ impl OnceFile {
         loop {
             let file = self.disk.open(&self.path, OpenOptions::new().read(true).append(true).create(true));
             let file = file.map_err(failed(&self.path))?;
-            match lock_within(&file.file, LOCK_WAIT) {
-                Ok(true) => {}
-                Ok(false) => return Err(kept_lock(&self.path)),
-                Err(errno) => {
-                    let message = format!("{}: cannot be locked", self.path.display());
-                    return Err(Error::new(ErrorKind::Io, message).because(errno));
-                }
-            }
+            check_locked(lock_within(&file.file, LOCK_WAIT), &self.path)?;
             // Between open and lock, another program may have renamed or deleted this file.
             if is_same(&file.file, &self.path) {
                 self.file = Some(file);
@@ -256,18 +249,8 @@ impl OnceFile {
     /// Writes the intent of this ledger durably; a rename makes it visible as a whole.
     fn write_intent(&self, intent: &Intent) -> Result<()> {
         let path = self.own_intent();
-        let mut part = path.as_os_str().to_owned();
-        part.push(".part");
-        let part = PathBuf::from(part);
-        let disk = &self.disk;
-        let written = || {
-            let mut file = disk.open(&part, OpenOptions::new().write(true).create(true).truncate(true))?;
-            file.write_all(&intent.to_bytes())?;
-            file.sync()?;
-            disk.change(|| std::fs::rename(&part, &path))?;
-            disk.sync_name(&path)
-        };
-        written().map_err(failed(&path))
+        let written = self.disk.write_whole(&path, &path.with_added_extension("part"), &intent.to_bytes());
+        written.map_err(failed(&path))
     }
 
     fn remove(&self, intent: &Path) -> Result<()> {
@@ -311,6 +294,7 @@ fn read_range(file: &File, start: u64, end: u64) -> std::io::Result<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::ErrorKind;
     use crate::storage::disk::DiskFault;
     use std::collections::BTreeSet;
     use tempfile::TempDir;

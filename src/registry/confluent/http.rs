@@ -91,7 +91,7 @@ impl Http {
         if authorization.as_ref().is_some_and(|text| text.bytes().any(|byte| byte.is_ascii_control())) {
             return Err(Error::usage(format!("{location}: token= contains a control character")));
         }
-        let tls = https::tls(location.options.get("ca").map(String::as_str), base.starts_with("https:"));
+        let tls = https::tls(location.option("ca"), base.starts_with("https:"));
         let waited = timeouts.connect + timeouts.timeout;
         let config = Agent::config_builder()
             .http_status_as_error(false)

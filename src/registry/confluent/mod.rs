@@ -170,7 +170,7 @@ impl Confluent {
     pub fn open(location: &Location) -> Result<Self> {
         location.check_options("--schemas", &OPTIONS)?;
         let wrong = |name: &str, words: &str| Error::usage(format!("{location}: {name}=: {words}"));
-        let option = |name: &str| location.options.get(name).map(String::as_str);
+        let option = |name: &str| location.option(name);
         let timeouts = location.timeouts()?;
         let absence = match option("down") {
             None | Some("wait") => Absence::Wait,

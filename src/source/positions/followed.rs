@@ -26,7 +26,8 @@ pub struct NamePosition {
 /// The positions of followed names. A run keeps the positions of names that it does not follow.
 #[derive(Default)]
 pub struct NamePositions {
-    names: Vec<NamePosition>,
+    /// The positions as they are saved.
+    pub names: Vec<NamePosition>,
     /// The names that the run follows, by input.
     inputs: BTreeMap<u32, NameToFollow>,
     /// The note of the checkpoint that keeps the names which the run begins; `None` in tests of positions.
@@ -54,7 +55,7 @@ impl NamePositions {
 
     /// Adds the names that earlier runs have begun and no epoch has. Errors: exit status 65 if one is damaged.
     pub fn with_begun(mut self, begun_names: BegunNames) -> Result<Self> {
-        for name in begun_names.former() {
+        for name in &begun_names.former {
             let name: NamePosition = serde_json::from_value(name.clone())
                 .map_err(|error| Error::corrupt("a followed name").because(error))?;
             if !self.has(&name.name) {
@@ -62,11 +63,6 @@ impl NamePositions {
             }
         }
         Ok(Self { begun_names: Some(begun_names), ..self })
-    }
-
-    /// Whether there is a position.
-    pub fn is_empty(&self) -> bool {
-        self.names.is_empty()
     }
 
     /// Whether the run or an earlier one has followed a name.
@@ -134,11 +130,6 @@ impl NamePositions {
             Some(known) => *known = noted,
             None => self.names.push(noted),
         }
-    }
-
-    /// Returns the positions as they are saved.
-    pub fn save(&self) -> &[NamePosition] {
-        &self.names
     }
 }
 

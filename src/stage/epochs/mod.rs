@@ -59,7 +59,8 @@ const INTERVALS_PER_CHECK: u32 = 20;
 /// Ends the epochs of a stage, and restores the last one.
 pub struct Epochs {
     run: Rc<Run>,
-    checkpoint: Checkpoint,
+    /// The checkpoint.
+    pub checkpoint: Checkpoint,
     /// The time between two epochs; `None` if the stage gets barriers from an earlier one.
     every: Option<Duration>,
     /// The monotonic time at which the epoch in progress shall end.
@@ -135,14 +136,9 @@ impl Epochs {
         }
     }
 
-    /// Returns the checkpoint.
-    pub fn checkpoint(&self) -> &Checkpoint {
-        &self.checkpoint
-    }
-
     /// Returns the interval at which the log is watched for an epoch.
     pub fn watch_interval(&self) -> Duration {
-        self.checkpoint.place().watch_interval()
+        self.checkpoint.place.watch_interval
     }
 
     /// Tells the other stages that this one fails. Returns the error: exit status 75 if a newer run has begun, else
@@ -161,9 +157,9 @@ impl Epochs {
     /// options.
     pub fn restore(&self, mut operator: Box<dyn Operator>, continued: &[ContinuedInput]) -> Result<Box<dyn Operator>> {
         operator.set_storage(Box::new(self.checkpoint.state_files()));
-        let Some(restored) = self.checkpoint.restored() else { return Ok(operator) };
+        let Some(restored) = self.checkpoint.restored.as_ref() else { return Ok(operator) };
         let restored = operator.restore(&restored.state);
-        let mut operator = restored.map_err(|error| error.at(self.checkpoint.place().name()))?;
+        let mut operator = restored.map_err(|error| error.at(&self.checkpoint.place.name))?;
         operator.begin_run(continued);
         Ok(operator)
     }
@@ -179,10 +175,10 @@ impl Epochs {
     }
 
     fn commit_restored(&mut self, operator: &dyn Operator, outputs: &mut Outputs) -> Result<()> {
-        let Some(restored) = self.checkpoint.restored() else { return Ok(()) };
+        let Some(restored) = self.checkpoint.restored.as_ref() else { return Ok(()) };
         let epoch = restored.epoch;
         if restored.is_committed {
-            return self.checkpoint.place().release(epoch);
+            return self.checkpoint.place.release(epoch);
         }
         let sealed = SealedEpoch::of(epoch, restored.parts.clone(), operator.watermark());
         self.begin_commit(sealed, outputs)?;
@@ -198,7 +194,7 @@ impl Epochs {
         outputs: &mut Outputs,
     ) -> Result<Option<Barrier>> {
         let (start, began) = (self.run.clock.monotonic(), self.run.clock.now());
-        let epoch = self.checkpoint.epoch();
+        let epoch = self.checkpoint.epoch;
         let next = Epoch { number: epoch.number + 1, ..epoch };
         let files = operator.state_files()?;
         let Snapshot { spec, state } = operator.snapshot();
@@ -209,7 +205,7 @@ impl Epochs {
         let own = self.checkpoint.seal(parts)?;
         let bytes = own.parts.iter().map(|part| part.bytes).sum();
         let sealed = SealedEpoch { start, bytes, ..SealedEpoch::of(epoch, own.parts.clone(), watermark) };
-        let has_readers = self.checkpoint.has_readers();
+        let has_readers = self.checkpoint.own.has_readers;
         if !has_readers && self.checkpoint.complete(epoch, own, self.run.clock.now())? {
             return self.begin_commit(sealed, outputs).map(|()| None);
         }
@@ -224,7 +220,7 @@ impl Epochs {
         let watermark = sealed.watermark.or_else(|| self.checkpoint.earlier_watermark(epoch));
         let positions = partition_positions(&self.checkpoint.positions(epoch)?, &self.run.pipeline, watermark)?;
         let now = self.run.clock.now();
-        let (recorded, parts) = (self.checkpoint.recorded().epoch(epoch), sealed.parts.clone());
+        let (recorded, parts) = (self.checkpoint.recorded.epoch(epoch), sealed.parts.clone());
         outputs.begin_commit(CompleteEpoch {
             epoch,
             recorded,
@@ -260,7 +256,7 @@ impl Epochs {
             let (named, waited) = (reports.named, seconds(now.saturating_sub(began)));
             self.run.console.say(format!("{named}: epoch {epoch} is committed after {waited}"));
         }
-        if self.is_ending || self.every.is_some() && self.checkpoint.has_readers() {
+        if self.is_ending || self.every.is_some() && self.checkpoint.own.has_readers {
             self.later = Some(LaterCommit { epoch, start: now, reports: Reports::default() });
         }
         // A restored epoch was sealed by another run.
@@ -322,7 +318,7 @@ impl Epochs {
             return false;
         }
         let (now, is_held) = (self.run.clock.monotonic(), self.is_held(outputs));
-        let epoch = self.checkpoint.epoch();
+        let epoch = self.checkpoint.epoch;
         let delay = self.delay.get_or_insert_with(|| Delay { start: now, reports: Reports::default() });
         if delay.reports.is_due(now, delay.start, SLOW_OUTPUT, is_held) {
             let waited = seconds(now.saturating_sub(delay.start));
@@ -360,7 +356,7 @@ impl Epochs {
     /// Returns the words for a neighbour in the pipe that has ended; `None` if none has. The stage before this one ends
     /// before it only if it was killed or has failed.
     fn lost_neighbour(&self) -> Option<&'static str> {
-        if self.checkpoint.has_readers() && self.run.io.has_lost_reader(Duration::ZERO) {
+        if self.checkpoint.own.has_readers && self.run.io.has_lost_reader(Duration::ZERO) {
             return Some("a later stage");
         }
         (self.every.is_none() && self.run.io.has_lost_writer()).then_some("an earlier stage")
@@ -412,7 +408,7 @@ impl Epochs {
         if self.sealed.is_empty() && self.later.is_none() {
             // The first stage sends no barrier while a later stage has not committed, and a quiet stream without
             // barriers writes nothing, so no write would show that a later stage was killed.
-            let is_lost = self.checkpoint.has_readers() && self.run.io.has_lost_reader(Duration::ZERO);
+            let is_lost = self.checkpoint.own.has_readers && self.run.io.has_lost_reader(Duration::ZERO);
             return if is_lost { Err(self.lost()) } else { Ok(false) };
         }
         // Before the log and the marks: a stage may have failed after it has committed the epoch.
@@ -430,7 +426,7 @@ impl Epochs {
     fn watch_log(&mut self, now: Duration) -> Result<Option<SealedEpoch>> {
         let Some(first) = self.sealed.front_mut() else { return Ok(None) };
         // Before the log: the reader may have ended because it has completed the epoch.
-        let is_lost = self.checkpoint.has_readers() && self.run.io.has_lost_reader(Duration::ZERO);
+        let is_lost = self.checkpoint.own.has_readers && self.run.io.has_lost_reader(Duration::ZERO);
         if self.checkpoint.is_complete(first.epoch)? {
             return Ok(self.sealed.pop_front());
         }
@@ -505,7 +501,7 @@ impl Epochs {
 
     /// Checks that a barrier ends the epoch in progress. Errors: exit status 65 if not.
     fn check(&self, barrier: &Barrier) -> Result<()> {
-        let expected = self.checkpoint.epoch();
+        let expected = self.checkpoint.epoch;
         let found = Epoch { run: barrier.run, number: barrier.number };
         match found == expected {
             true => Ok(()),
@@ -553,7 +549,7 @@ impl Epochs {
 
     /// Returns the epoch that other stages have not completed, or the one in progress.
     fn waiting_epoch(&self) -> Epoch {
-        self.sealed.front().map_or(self.checkpoint.epoch(), |sealed| sealed.epoch)
+        self.sealed.front().map_or(self.checkpoint.epoch, |sealed| sealed.epoch)
     }
 
     fn abandoned_because(&self, why: &str) -> Error {

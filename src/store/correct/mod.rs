@@ -12,7 +12,7 @@
 //! `guard.rs`, together with the progress of the correction and the cells that count late events, in one transaction.
 
 use crate::backfill::{CellContent, CellKey, Comparison, Coverage, Difference, LateCell, StoredCells};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::kind::span::Span;
 use crate::time::format_instant;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -88,7 +88,7 @@ impl Claim {
                 let message = format!(
                     "{shown}: correction {id} of {range} is in flight, by {by}; if that run is dead, --take-over ends its correction"
                 );
-                return Err(Error::new(ErrorKind::Fenced, message));
+                return Err(Error::fenced(message));
             }
         }
         Ok(claimed)
@@ -97,7 +97,7 @@ impl Claim {
 
 /// Makes the error of a run whose correction another run has resumed or ended.
 pub fn taken_over(id: &str) -> Error {
-    Error::new(ErrorKind::Fenced, format!("another run has taken over correction {id}"))
+    Error::fenced(format!("another run has taken over correction {id}"))
 }
 
 /// Formats a range for messages.
@@ -240,6 +240,7 @@ pub trait Corrections {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::ErrorKind;
 
     fn claim(since: i64, until: i64, spec: &str) -> Claim {
         let text = |text: &str| text.to_owned();

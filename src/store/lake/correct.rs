@@ -183,7 +183,7 @@ impl LakeCorrections {
 
     fn write(&mut self) -> Result<()> {
         let lake = self.lake.as_ref().ok_or_else(|| Error::broken("a lake that is only compared"))?;
-        lake.dir().write_json(&lake.hidden(STATE), &self.state)
+        lake.dir.write_json(&lake.dir.hidden(STATE), &self.state)
     }
 
     fn now(&self) -> String {

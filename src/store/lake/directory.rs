@@ -18,7 +18,7 @@
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::storage::access;
-use crate::storage::disk::{Disk, DiskFile, LOCK_WAIT, lock_within};
+use crate::storage::disk::{Disk, DiskFile, LOCK_WAIT, found, lock_within};
 use crate::store::lake::disk::{EXTENSION, LakeDir, day_name, entries, failed, is_whole, read_json};
 use crate::store::lake::exchange::{Exchange, Staged, remove_trials};
 use crate::store::lake::extents::Extents;
@@ -90,7 +90,8 @@ pub enum Published {
 
 /// A lake open for writing.
 pub struct Lake {
-    dir: LakeDir,
+    /// The directory.
+    pub dir: LakeDir,
     /// Keeps the lock of those that write; `None` between two commits.
     lock: Option<File>,
     /// The directory of its parts below `.evt`, with a slash; empty for `.evt` itself.
@@ -98,7 +99,7 @@ pub struct Lake {
     pipeline: String,
     next_part: u64,
     /// Number of days whose exchange a killed run had begun and this one completed.
-    finished: usize,
+    pub finished: usize,
     /// Directories whose entries have changed since their last sync, or may have been changed by a killed run.
     dirty: BTreeSet<PathBuf>,
     /// The days on which this run has relied ([`Lake::rely_on`]).
@@ -123,18 +124,14 @@ impl Lake {
     /// 75 if another run has it.
     pub fn open(root: &Path, pipeline: &str, disk: Disk) -> Result<Self> {
         let mut lake = Self::create(root, pipeline, disk)?;
-        let lock = lake.open_lock()?;
-        take_lock(&lock, root, START_WAIT)?;
-        lake.begin(lock)?;
+        lake.lock_within(START_WAIT)?;
         Ok(lake)
     }
 
     /// Waits for the lock, and completes or removes what a killed run left. Errors: exit status 75 if another run has
     /// it for long.
     pub fn lock(&mut self) -> Result<()> {
-        let lock = self.open_lock()?;
-        take_lock(&lock, &self.dir.root, LOCK_WAIT)?;
-        self.begin(lock)
+        self.lock_within(LOCK_WAIT)
     }
 
     /// Releases the lock. Every part is published or removed.
@@ -145,7 +142,7 @@ impl Lake {
     /// Opens or creates the directory, and does not lock it ([`Lake::lock`]).
     pub fn create(root: &Path, pipeline: &str, disk: Disk) -> Result<Self> {
         let dir = LakeDir { root: root.to_owned(), disk };
-        dir.disk.create_directories(&root.join(".evt")).map_err(|e| failed(root, "cannot make the directory", &e))?;
+        dir.disk.create_directories(&root.join(".evt")).map_err(failed(root, "cannot make the directory"))?;
         Ok(Self::of(dir, "", pipeline_id(pipeline)))
     }
 
@@ -154,14 +151,12 @@ impl Lake {
         Self { dir, lock: None, parts, pipeline, next_part: 0, finished: 0, dirty, found }
     }
 
-    fn open_lock(&self) -> Result<File> {
-        let path = self.hidden("lock");
+    /// Takes the lock and keeps it; completes or removes what a killed run left.
+    fn lock_within(&mut self, limit: Duration) -> Result<()> {
+        let path = self.dir.hidden("lock");
         let lock = self.dir.disk.open(&path, OpenOptions::new().create(true).truncate(false).write(true));
-        lock.map(|lock| lock.file).map_err(|e| failed(&path, "cannot open", &e))
-    }
-
-    /// Completes or removes what a killed run left, under the lock, which it keeps.
-    fn begin(&mut self, lock: File) -> Result<()> {
+        let lock = lock.map_err(failed(&path, "cannot open"))?.file;
+        take_lock(&lock, &self.dir.root, limit)?;
         self.lock = Some(lock);
         remove_trials(&self.dir.root.join(".evt"));
         let _names = lock_names(&self.dir)?;
@@ -173,8 +168,8 @@ impl Lake {
     pub fn open_to_correct(root: &Path, disk: Disk) -> Result<Self> {
         let dir = LakeDir { root: root.to_owned(), disk };
         let own = dir.hidden("correct");
-        dir.disk.create_directories(&own).map_err(|e| failed(root, "cannot make the directory", &e))?;
-        let lock = File::open(&own).map_err(|e| failed(&own, "cannot open", &e))?;
+        dir.disk.create_directories(&own).map_err(failed(root, "cannot make the directory"))?;
+        let lock = File::open(&own).map_err(failed(&own, "cannot open"))?;
         take_lock(&lock, root, START_WAIT)?;
         let names = lock_names(&dir)?;
         let finished = finish_exchange(&dir)?;
@@ -191,27 +186,16 @@ impl Lake {
         lock_names(&self.dir)
     }
 
-    /// Returns a path in the hidden directory.
-    pub fn hidden(&self, name: &str) -> PathBuf {
-        self.dir.hidden(name)
-    }
-
     /// Checks that it could be opened, without creating anything.
     pub fn check(root: &Path) -> Result<()> {
         let hidden = root.join(".evt");
         let what = if hidden.exists() { "cannot write" } else { "cannot make the directory" };
         let room = access::check_directory(&hidden).and_then(|()| access::create_trial(&hidden));
-        room.map_err(|e| failed(root, what, &e))?;
-        match File::open(hidden.join("lock")) {
-            Ok(lock) => take_lock(&lock, root, START_WAIT),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
-            Err(error) => Err(failed(root, "cannot lock", &error)),
+        room.map_err(failed(root, what))?;
+        match found(File::open(hidden.join("lock"))).map_err(failed(root, "cannot lock"))? {
+            Some(lock) => take_lock(&lock, root, START_WAIT),
+            None => Ok(()),
         }
-    }
-
-    /// Returns the directory.
-    pub fn root(&self) -> &Path {
-        &self.dir.root
     }
 
     /// Removes the parts of killed runs.
@@ -233,7 +217,7 @@ impl Lake {
             match self.dir.disk.open(&path, OpenOptions::new().create_new(true).write(true)) {
                 Ok(file) => return Ok((name, file)),
                 Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
-                Err(error) => return Err(failed(&path, "cannot create", &error)),
+                Err(error) => return Err(failed(&path, "cannot create")(error)),
             }
         }
     }
@@ -284,11 +268,6 @@ impl Lake {
         Ok(if there { Published::Replaced } else { Published::New })
     }
 
-    /// Returns the number of days whose exchange a killed run had begun and this one completed.
-    pub fn finished(&self) -> usize {
-        self.finished
-    }
-
     /// Replaces each day by its parts, which must be synced. The caller holds the lock of names; a day without parts
     /// becomes empty.
     pub fn replace(&self, days: &BTreeMap<i64, Vec<LakePart>>) -> Result<()> {
@@ -333,11 +312,6 @@ impl Lake {
         WaitingFile::new(&self.dir, format!("{}-{epoch}.rows", self.pipeline))
     }
 
-    /// Returns the directory.
-    pub fn dir(&self) -> &LakeDir {
-        &self.dir
-    }
-
     /// Removes the rows that waited and do so no longer. The lake is locked.
     pub fn remove_shown(&self, committed: &CommittedEpochs) -> Result<()> {
         for path in entries(&self.dir.root.join(".evt"))? {
@@ -367,7 +341,7 @@ const START_WAIT: Duration = Duration::from_secs(5);
 
 fn lock_names(dir: &LakeDir) -> Result<NamesLock> {
     let path = dir.root.join(".evt");
-    let lock = File::open(&path).map_err(|e| failed(&path, "cannot open", &e))?;
+    let lock = File::open(&path).map_err(failed(&path, "cannot open"))?;
     take_lock(&lock, &dir.root, LOCK_WAIT).map(|()| NamesLock { _lock: lock })
 }
 
@@ -387,6 +361,6 @@ fn take_lock(lock: &File, root: &Path, limit: Duration) -> Result<()> {
         Ok(false) => {
             Err(Error::new(ErrorKind::InUse, format!("parquet:{}: another run is writing here", root.display())))
         }
-        Err(errno) => Err(failed(root, "cannot lock", &errno.into())),
+        Err(errno) => Err(failed(root, "cannot lock")(errno.into())),
     }
 }

@@ -1,11 +1,10 @@
 //! Directories and files of a lake: names, listings, JSON files, syncs.
 
 use crate::error::{Error, Result};
-use crate::storage::disk::Disk;
+use crate::storage::disk::{self, Disk};
 use crate::time::calendar::{CivilDate, civil_from_days};
 use serde::{Deserialize, Serialize};
-use std::fs::{self, Metadata, OpenOptions};
-use std::io::Write;
+use std::fs::{self, Metadata};
 use std::path::{Path, PathBuf};
 
 /// Maximum number of files that are synced one by one.
@@ -30,44 +29,34 @@ impl LakeDir {
 
     /// Creates a directory.
     pub fn create_dir(&self, path: &Path) -> Result<()> {
-        self.disk.create_directory(path).map_err(|e| failed(path, "cannot make the directory", &e))
+        self.disk.create_directory(path).map_err(failed(path, "cannot make the directory"))
     }
 
     /// Renames a file or directory.
     pub fn rename(&self, from: &Path, to: &Path) -> Result<()> {
-        self.disk.change(|| fs::rename(from, to)).map_err(|e| failed(to, "cannot rename into place", &e))
+        self.disk.change(|| fs::rename(from, to)).map_err(failed(to, "cannot rename into place"))
     }
 
     /// Removes a file or directory by `remove`; it need not exist.
     pub fn remove<'a>(&self, path: &'a Path, remove: fn(&'a Path) -> std::io::Result<()>) -> Result<()> {
-        match self.disk.free(|| remove(path)) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(failed(path, "cannot remove", &error)),
-            _ => Ok(()),
-        }
+        disk::found(self.disk.free(|| remove(path))).map(drop).map_err(failed(path, "cannot remove"))
     }
 
     /// Writes a JSON file atomically: to a file beside it, which is synced and renamed.
     pub fn write_json<T: Serialize>(&self, path: &Path, value: &T) -> Result<()> {
-        let beside = path.with_added_extension("new");
-        let write = || {
-            let mut file = self.disk.open(&beside, OpenOptions::new().write(true).create(true).truncate(true))?;
-            file.write_all(&serde_json::to_vec(value)?)?;
-            file.sync()?;
-            self.disk.change(|| fs::rename(&beside, path))?;
-            self.disk.sync_name(path)
-        };
-        write().map_err(|e| failed(path, "cannot write", &e))
+        let json = serde_json::to_vec(value).map_err(std::io::Error::from);
+        let written = json.and_then(|json| self.disk.write_whole(path, &path.with_added_extension("new"), &json));
+        written.map_err(failed(path, "cannot write"))
     }
 
     /// Syncs files or directories: one by one or, if there are many, with the whole file system at once. Ten years of
     /// days are thousands of files, and one sync for each would take minutes.
     pub fn sync_each(&self, paths: &[PathBuf]) -> Result<()> {
-        let failed = |path: &Path, error| failed(path, "cannot sync", &error);
         match paths.len() {
             0..=SYNC_SINGLY => {
-                paths.iter().try_for_each(|path| self.disk.sync_path(path).map_err(|error| failed(path, error)))
+                paths.iter().try_for_each(|path| self.disk.sync_path(path).map_err(failed(path, "cannot sync")))
             }
-            _ => self.disk.sync_file_system(&self.root).map_err(|error| failed(&self.root, error)),
+            _ => self.disk.sync_file_system(&self.root).map_err(failed(&self.root, "cannot sync")),
         }
     }
 }
@@ -113,9 +102,9 @@ pub fn found(path: &Path) -> Result<Option<Metadata>> {
 /// Returns `None` if `error` says that `path` does not exist; a link that leads to nothing exists.
 fn none_if_gone<T>(path: &Path, error: std::io::Error, what: &str) -> Result<Option<T>> {
     if error.kind() != std::io::ErrorKind::NotFound {
-        return Err(failed(path, what, &error));
+        return Err(failed(path, what)(error));
     }
-    if path.is_symlink() { Err(failed(path, "cannot follow the link", &error)) } else { Ok(None) }
+    if path.is_symlink() { Err(failed(path, "cannot follow the link")(error)) } else { Ok(None) }
 }
 
 /// Returns the directory name of a day, `date=YYYY-MM-DD`.
@@ -137,22 +126,18 @@ pub fn entries(directory: &Path) -> Result<Vec<PathBuf>> {
     };
     let Some(listing) = listing else { return Ok(vec![]) };
     let paths: std::io::Result<Vec<PathBuf>> = listing.map(|entry| Ok(entry?.path())).collect();
-    let mut paths = paths.map_err(|e| failed(directory, "cannot list", &e))?;
+    let mut paths = paths.map_err(failed(directory, "cannot list"))?;
     paths.sort();
     Ok(paths)
 }
 
 /// Reads the file that [`LakeDir::write_json`] wrote; `None` if there is none.
 pub fn read_json<T: for<'a> Deserialize<'a>>(path: &Path) -> Result<Option<T>> {
-    let bytes = match fs::read(path) {
-        Ok(bytes) => bytes,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(failed(path, "cannot read", &error)),
-    };
+    let Some(bytes) = disk::found(fs::read(path)).map_err(failed(path, "cannot read"))? else { return Ok(None) };
     serde_json::from_slice(&bytes).map(Some).map_err(|e| Error::corrupt(path.display().to_string()).because(e))
 }
 
 /// Makes an I/O error of the lake.
-pub fn failed(path: &Path, what: &str, error: &std::io::Error) -> Error {
-    Error::io(format!("parquet:{}: {what}", path.display()), error)
+pub fn failed(path: &Path, what: &str) -> impl Fn(std::io::Error) -> Error {
+    move |error| Error::io(format!("parquet:{}: {what}", path.display()), &error)
 }

@@ -20,8 +20,8 @@
 //! moved. [`check_day`] rejects them before the manifest is written. If a day cannot be exchanged for another reason,
 //! the run exchanges the others back and removes the manifest.
 
-use crate::error::{Error, ErrorKind, Result};
-use crate::storage::access;
+use crate::error::{Error, Result};
+use crate::storage::{access, disk};
 use crate::store::lake::disk::{LakeDir, day_name, entries, failed, found, is_whole, read_json};
 use rustix::fs::{CWD, FlockOperation, RenameFlags, flock, renameat_with};
 use rustix::io::Errno;
@@ -82,7 +82,7 @@ impl Staged {
         self.dir.create_dir(&version)?;
         let mark = version.join(MARK);
         let created = self.dir.disk.open(&mark, OpenOptions::new().write(true).create(true));
-        created.map_err(|e| failed(&mark, "cannot create", &e))?;
+        created.map_err(failed(&mark, "cannot create"))?;
         self.days.push(day);
         self.unsynced.extend([mark, version.clone()]);
         Ok(version)
@@ -151,7 +151,7 @@ impl Exchange {
         if found(to)?.is_none() {
             return self.dir.rename(from, to);
         }
-        self.dir.disk.change(|| exchange(from, to)).map_err(|e| failed(to, "cannot exchange", &e))
+        self.dir.disk.change(|| exchange(from, to)).map_err(failed(to, "cannot exchange"))
     }
 
     /// Exchanges back the days that are exchanged, and removes the manifest.
@@ -193,7 +193,7 @@ impl Exchange {
 
     fn sync_hidden(&self) -> Result<()> {
         let hidden = hidden(&self.dir.root);
-        self.dir.disk.sync_directory(&hidden).map_err(|e| failed(&hidden, "cannot sync", &e))
+        self.dir.disk.sync_directory(&hidden).map_err(failed(&hidden, "cannot sync"))
     }
 
     fn paths(&self, day: i64) -> (PathBuf, PathBuf) {
@@ -210,11 +210,9 @@ impl Exchange {
 /// link, or on another file system.
 pub fn check_day(dir: &LakeDir, day: i64) -> Result<()> {
     let (place, hidden) = (dir.root.join(day_name(day)), hidden(&dir.root));
-    let entry = match fs::symlink_metadata(&place) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
-        entry => entry.map_err(|e| failed(&place, "cannot read", &e))?,
-    };
-    let lake = fs::metadata(&hidden).map_err(|e| failed(&hidden, "cannot read", &e))?;
+    let entry = disk::found(fs::symlink_metadata(&place)).map_err(failed(&place, "cannot read"))?;
+    let Some(entry) = entry else { return Ok(()) };
+    let lake = fs::metadata(&hidden).map_err(failed(&hidden, "cannot read"))?;
     let what = match entry.file_type() {
         kind if kind.is_symlink() => "a symbolic link",
         kind if !kind.is_dir() => "no directory",
@@ -224,7 +222,7 @@ pub fn check_day(dir: &LakeDir, day: i64) -> Result<()> {
     let place = place.display();
     let message =
         format!("parquet:{place}: cannot be replaced: expected a directory on the disk of the lake, found {what}");
-    Err(Error::new(ErrorKind::Config, message))
+    Err(Error::config(message))
 }
 
 /// Checks that the file system of a lake can exchange two directories, by trying it in a directory that is removed
@@ -245,9 +243,9 @@ pub fn check(root: &Path) -> Result<()> {
     tried().map_err(|error| match Errno::from_io_error(&error) {
         Some(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {
             let message = "mode=replace requires a file system that can exchange two directories";
-            Error::new(ErrorKind::Config, format!("parquet:{}: {message}", root.display()))
+            Error::config(format!("parquet:{}: {message}", root.display()))
         }
-        _ => failed(root, "cannot exchange two directories", &error),
+        _ => failed(root, "cannot exchange two directories")(error),
     })
 }
 

@@ -60,7 +60,8 @@ const ROW_WEIGHT: usize = 128;
 
 /// A file being written.
 pub struct Writing {
-    kind: Kind,
+    /// The kind of its rows.
+    pub kind: Kind,
     day: i64,
     part: String,
     writer: RowWriter<DiskFile>,
@@ -75,7 +76,7 @@ impl Writing {
     pub fn create(lake: &mut Lake, kind: Kind, day: i64, property_columns: bool) -> Result<Self> {
         let (part, file) = lake.create_part()?;
         let writer = RowWriter::try_new(file, kind.schema(), FileLayout { property_columns, properties });
-        let writer = writer.map_err(|e| parquet_failed(lake.root(), e))?;
+        let writer = writer.map_err(parquet_failed(&lake.dir.root))?;
         let (digest, extents) = (Xxh3::new(), Extents::default());
         Ok(Self { kind, day, part, writer, digest, extents, rows: 0, last_write: 0 })
     }
@@ -85,7 +86,7 @@ impl Writing {
         rows::digest_keys(self.kind, batch, &mut self.digest)?;
         self.extents.add_rows(self.kind, batch)?;
         self.rows += batch.num_rows() as u64;
-        self.writer.write(batch).map_err(|e| parquet_failed(lake.root(), e))
+        self.writer.write(batch).map_err(parquet_failed(&lake.dir.root))
     }
 
     /// Finishes the file; it must still be synced and renamed.
@@ -93,14 +94,9 @@ impl Writing {
         let name = name(&self.digest);
         let footer = self.extents.footer(self.rows)?;
         let ended = footer.map_or(Ok(()), |text| self.writer.add_to_footer(extents::KEY, text));
-        ended.and_then(|()| self.writer.finish()).map_err(|e| parquet_failed(lake.root(), e))?;
+        ended.and_then(|()| self.writer.finish()).map_err(parquet_failed(&lake.dir.root))?;
         let Self { part, day, rows, extents, .. } = self;
         Ok(LakePart { part, day, name, replace: false, inserted: rows, extents })
-    }
-
-    /// Returns the kind of its rows.
-    pub fn kind(&self) -> Kind {
-        self.kind
     }
 
     fn bytes(&self) -> usize {
@@ -299,7 +295,7 @@ impl Stream {
                 return Ok(());
             }
             if let Some(oldest) = open.iter_mut().min_by_key(|file| file.last_write) {
-                oldest.writer.flush().map_err(|e| parquet_failed(lake.root(), e))?;
+                oldest.writer.flush().map_err(parquet_failed(&lake.dir.root))?;
             }
         }
     }
@@ -364,10 +360,10 @@ fn properties(schema: &Schema) -> WriterProperties {
 }
 
 /// Makes the error of a file of the lake; an I/O error keeps its own cause.
-pub fn parquet_failed(path: &Path, error: ParquetError) -> Error {
-    match error {
+pub fn parquet_failed(path: &Path) -> impl Fn(ParquetError) -> Error {
+    move |error| match error {
         ParquetError::External(cause) => match cause.downcast::<std::io::Error>() {
-            Ok(io) => failed(path, "cannot write", &io),
+            Ok(io) => failed(path, "cannot write")(*io),
             Err(other) => Error::broken(format!("parquet:{}", path.display())).because(other),
         },
         other => Error::broken(format!("parquet:{}", path.display())).because(other),

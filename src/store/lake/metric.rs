@@ -2,7 +2,7 @@
 //! panes. They stay in memory until the end of the run or of the epoch; there are at most [`KEYS`].
 
 use crate::counts::SinkCounts;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::kind::Kind;
 use crate::kind::metric::MetricColumns;
 use crate::store::guard::{ConflictReport, RowOutcome, Stored, Version, judge_retraction, judge_row};
@@ -36,18 +36,10 @@ struct Row {
     pane: i32,
 }
 
-/// The key of a metric row; keys are ordered by their fields, first to last.
-#[derive(PartialEq, Eq, PartialOrd, Ord)]
-struct MetricKey<'a> {
-    name: &'a str,
-    start: i64,
-    end: i64,
-    dimensions: &'a str,
-}
-
 impl Row {
-    fn key(&self) -> MetricKey<'_> {
-        MetricKey { name: &self.name, start: self.start, end: self.end, dimensions: &self.dimensions }
+    /// Returns the key: name, start and end of the window, dimensions. Rows are ordered by it.
+    fn key(&self) -> (&str, i64, i64, &str) {
+        (&self.name, self.start, self.end, &self.dimensions)
     }
 
     /// Returns the key for messages: name, start of the window, dimensions.
@@ -104,7 +96,7 @@ impl Results {
         }
         if self.entries.len() > KEYS {
             let message = format!("parquet: a run has more than {KEYS} results, which must be in memory until its end");
-            return Err(Error::new(ErrorKind::Io, message + "; use sqlite:PATH"));
+            return Err(Error::failed(message + "; use sqlite:PATH"));
         }
         Ok(())
     }
@@ -182,7 +174,7 @@ impl Results {
         if !is_changed {
             return Ok(None);
         }
-        let name = file.path().file_stem().and_then(|name| name.to_str()).unwrap_or_default().to_owned();
+        let name = file.path.file_stem().and_then(|name| name.to_str()).unwrap_or_default().to_owned();
         Ok(Some(LakePart { replace: true, inserted: 0, name, ..write(lake, day, &rows)? }))
     }
 }

@@ -66,7 +66,7 @@ pub static STORE: Store = Store {
     client: None,
     medium: Medium::Directory,
     visibility: Visibility::AtEnd,
-    replaces: |location| location.options.get("mode").is_some_and(|mode| mode == "replace"),
+    replaces: |location| location.option("mode") == Some("replace"),
     options: &OPTIONS,
     kinds: &Kind::ALL,
     check: |location, _| LakeOptions::try_new(location)?.check().map(|()| None),
@@ -134,22 +134,22 @@ struct LakeOptions {
 
 impl LakeOptions {
     fn try_new(location: &Location) -> Result<Self> {
-        let replace = match location.options.get("mode").map(String::as_str) {
+        let replace = match location.option("mode") {
             None | Some("append") => false,
             Some("replace") => true,
             Some(other) => {
                 return Err(Error::usage(format!("parquet: mode: expected append or replace, found '{other}'")));
             }
         };
-        let may_shrink = match location.options.get("shrink").map(String::as_str) {
+        let may_shrink = match location.option("shrink") {
             None => false,
             Some("ok") if replace => true,
             Some("ok") => return Err(Error::usage("parquet: shrink=ok requires mode=replace")),
             Some(other) => return Err(Error::usage(format!("parquet: shrink: expected ok, found '{other}'"))),
         };
-        let roll = location.options.get("roll").map(|text| parse_roll(text)).transpose();
+        let roll = location.option("roll").map(parse_roll).transpose();
         let roll = roll.map_err(|error| error.at(format!("{location}: roll")))?;
-        let property_columns = location.options.get("columns").map(|word| parse_columns(word)).transpose()?;
+        let property_columns = location.option("columns").map(parse_columns).transpose()?;
         let property_columns = property_columns.is_some();
         Ok(Self { root: root(location)?, roll, property_columns, replace, may_shrink })
     }
@@ -200,7 +200,7 @@ impl Parquet {
         self.lake.lock()?;
         if self.kind.is_none() {
             // Another run may have begun the lake meanwhile.
-            self.kind = lake_read::kind_of(self.lake.root())?;
+            self.kind = lake_read::kind_of(&self.lake.dir.root)?;
         }
         self.lake.committed()
     }
@@ -214,7 +214,7 @@ impl Parquet {
     /// Writes the rows that wait, as if their epochs were one.
     fn write_waiting(&mut self, committed: &CommittedEpochs) -> Result<()> {
         for file in &committed.waiting {
-            for batch in file.read(self.lake.dir())? {
+            for batch in file.read(&self.lake.dir)? {
                 let (kind, batch) = batch?;
                 self.write(kind, &batch)?;
             }
@@ -290,20 +290,20 @@ impl Parquet {
     fn without_repeats(&mut self, kind: Kind, part: LakePart, earlier: &[LakePart]) -> Result<Option<LakePart>> {
         self.lake.rely_on(part.day);
         let mut stored = self.stored.days.overlapping(&self.lake, part.day, kind, &part.extents)?;
-        let is_same = |file: &LakeFile| file.path() == self.lake.file(part.day, &part.name);
+        let is_same = |file: &LakeFile| file.path == self.lake.file(part.day, &part.name);
         if let Some(same) = stored.iter().position(is_same) {
             // It has the same keys.
             stored = vec![stored.swap_remove(same)];
         } else {
             let beside = |other: &&LakePart| other.day == part.day && other.extents.overlaps(&part.extents);
             for other in earlier.iter().filter(beside) {
-                stored.push(LakeFile::open(self.lake.hidden(&other.part), kind)?);
+                stored.push(LakeFile::open(self.lake.dir.hidden(&other.part), kind)?);
             }
         }
         if stored.is_empty() {
             return Ok(Some(part));
         }
-        let file = LakeFile::open(self.lake.hidden(&part.part), kind)?;
+        let file = LakeFile::open(self.lake.dir.hidden(&part.part), kind)?;
         let mut repeats = RepeatSearch::new(kind, file, &stored).finish()?;
         self.counts.inserted = self.counts.inserted + repeats.new_rows() - part.inserted;
         self.counts.unchanged += repeats.unchanged();
@@ -396,8 +396,8 @@ impl Parquet {
     fn outcome(&self) -> SinkOutcome {
         let mut notices: Vec<Notice> =
             self.results.overlap.notices().into_iter().chain(self.stored.conflicts.notice()).collect();
-        if self.lake.finished() > 0 {
-            let days = counted(self.lake.finished() as u64, ["day", "days"]);
+        if self.lake.finished > 0 {
+            let days = counted(self.lake.finished as u64, ["day", "days"]);
             let text = format!("finished the replacement of {days} that a killed run had begun");
             notices.push(Notice { text, fails: false });
         }
@@ -418,7 +418,7 @@ impl Parquet {
 
 impl Sink for Parquet {
     fn write(&mut self, kind: Kind, batch: &RecordBatch) -> Result<Vec<Rejected>> {
-        lake_read::check_kind(self.lake.root(), *self.kind.get_or_insert(kind), kind)?;
+        lake_read::check_kind(&self.lake.dir.root, *self.kind.get_or_insert(kind), kind)?;
         if self.property_columns {
             check_columns(Some(kind))?;
         }
@@ -431,7 +431,7 @@ impl Sink for Parquet {
             for day in days {
                 if replace.touched.insert(day) {
                     // Otherwise the run would fail only at its end.
-                    exchange::check_day(self.lake.dir(), day)?;
+                    exchange::check_day(&self.lake.dir, day)?;
                 }
             }
         }
@@ -475,7 +475,7 @@ impl Sink for Parquet {
     fn commit(&mut self, epoch: Epoch, rows: &mut dyn EpochRows) -> Result<()> {
         let mut committed = self.begin_commit()?;
         let now = (self.options.clock)();
-        if epoch.is_due(committed.epoch, format!("parquet:{}", self.lake.root().display()))? {
+        if epoch.is_due(committed.epoch, format!("parquet:{}", self.lake.dir.root.display()))? {
             if self.roll.is_some() {
                 self.waiting = Some(self.lake.waiting_file(epoch));
                 write_rows(self, rows)?;

@@ -3,7 +3,7 @@
 //! The reader lists a day when it gets to it, and reads the files from the directory that it listed: a run that
 //! replaces the day puts another directory in its place.
 
-use crate::error::{Error, ErrorKind, Result, UnreadableRows};
+use crate::error::{Error, Result, UnreadableRows};
 use crate::format::properties::{self, is_property};
 use crate::kind::event::{COLUMNS, column};
 use crate::kind::span::Span;
@@ -13,7 +13,7 @@ use crate::store::Batches;
 use crate::store::lake::directory::{Lake, LakePart, root};
 use crate::store::lake::disk;
 use crate::store::lake::file::parquet_failed;
-use crate::store::{Location, ReadRequest, StreamExtent, Tables, rows};
+use crate::store::{Location, ReadRequest, StreamExtent, Tables, or_error, rows};
 use crate::time::{DAY, parse_date};
 use arrow::array::{AnyDictionaryArray, AsArray, RecordBatch};
 use arrow::datatypes::{Int64Type, TimestampMicrosecondType};
@@ -76,10 +76,7 @@ fn batches_of_days(root: &Path, kind: Kind, request: ReadRequest) -> Result<Batc
     let mut days = disk::day_entries(root)?;
     days.retain(|path| is_in(path, span));
     let days = disk::directories(days)?.into_iter();
-    Ok(Box::new(days.flat_map(move |path| match Day::open(&path).and_then(|day| day.batches(kind, columns)) {
-        Ok(batches) => batches,
-        Err(error) => Box::new(std::iter::once(Err(error))),
-    })))
+    Ok(Box::new(days.flat_map(move |path| or_error(Day::open(&path).and_then(|day| day.batches(kind, columns))))))
 }
 
 /// Returns the start of the day of a directory, if its name has a date.
@@ -214,8 +211,8 @@ pub struct Day {
 impl Day {
     /// Lists the directory of a day.
     pub fn open(path: &Path) -> Result<Self> {
-        let cannot = |error: std::io::Error| disk::failed(path, "cannot list", &error);
-        let directory = File::open(path).map_err(cannot)?;
+        let cannot = disk::failed(path, "cannot list");
+        let directory = File::open(path).map_err(&cannot)?;
         let mut files = vec![];
         for entry in Dir::read_from(&directory).map_err(|errno| cannot(errno.into()))? {
             let entry = entry.map_err(|errno| cannot(errno.into()))?;
@@ -230,8 +227,8 @@ impl Day {
 
     /// Lists a new version of a day: parts without their final names.
     pub fn of_parts(lake: &Lake, parts: &[LakePart]) -> Result<Self> {
-        let path = lake.root().join(".evt");
-        let directory = File::open(&path).map_err(|e| disk::failed(&path, "cannot list", &e))?;
+        let path = lake.dir.root.join(".evt");
+        let directory = File::open(&path).map_err(disk::failed(&path, "cannot list"))?;
         let files = parts.iter().map(|part| part.part.clone().into()).collect();
         Ok(Self { path, directory, files })
     }
@@ -253,13 +250,10 @@ impl Day {
     pub fn batches(self, kind: Kind, columns: Option<u32>) -> Result<Batches> {
         let files = (0..self.files.len()).map(move |at| (self.file(&self.files[at]), self.path.join(&self.files[at])));
         Ok(Box::new(files.flat_map(move |(file, path)| {
-            match file.and_then(|(found, builder)| {
+            or_error(file.and_then(|(found, builder)| {
                 check_kind(&path, found, kind)?;
                 whole_rows(&path, kind, builder, columns)
-            }) {
-                Ok(batches) => batches,
-                Err(error) => Box::new(std::iter::once(Err(error))),
-            }
+            }))
         })))
     }
 
@@ -285,13 +279,13 @@ impl Day {
         match opened {
             Ok(file) => kind_in(&path, File::from(file)),
             Err(Errno::NOENT) if self.has_link(name) => {
-                Err(disk::failed(&path, "cannot follow the link", &Errno::NOENT.into()))
+                Err(disk::failed(&path, "cannot follow the link")(Errno::NOENT.into()))
             }
             Err(Errno::NOENT) => {
                 let message = format!("parquet:{}: the day was replaced while it was read; run again", path.display());
-                Err(Error::new(ErrorKind::Fenced, message))
+                Err(Error::fenced(message))
             }
-            Err(errno) => Err(disk::failed(&path, "cannot open", &errno.into())),
+            Err(errno) => Err(disk::failed(&path, "cannot open")(errno.into())),
         }
     }
 }
@@ -314,7 +308,8 @@ fn foreign(path: &Path) -> Error {
 
 /// A file of the lake, or a part.
 pub struct LakeFile {
-    path: PathBuf,
+    /// Its path.
+    pub path: PathBuf,
     kind: Kind,
     footer: ArrowReaderMetadata,
 }
@@ -330,13 +325,8 @@ impl LakeFile {
         let Some((found, builder)) = kind_in(path, open(path)?)? else { return Ok(None) };
         check_kind(path, found, kind)?;
         let footer = ArrowReaderMetadata::try_new(builder.metadata().clone(), ArrowReaderOptions::new());
-        let footer = footer.map_err(|e| parquet_failed(path, e))?;
+        let footer = footer.map_err(parquet_failed(path))?;
         Ok(Some(Self { path: path.to_owned(), kind, footer }))
-    }
-
-    /// Returns its path.
-    pub fn path(&self) -> &Path {
-        &self.path
     }
 
     /// Returns its footer.
@@ -371,7 +361,7 @@ fn bits_of<'a>(kind: Kind, names: impl Iterator<Item = &'a str>) -> Result<u32> 
 }
 
 fn open(path: &Path) -> Result<File> {
-    File::open(path).map_err(|e| disk::failed(path, "cannot open", &e))
+    File::open(path).map_err(disk::failed(path, "cannot open"))
 }
 
 fn whole_rows(path: &Path, kind: Kind, builder: Reading, columns: Option<u32>) -> Result<Batches> {
@@ -392,7 +382,7 @@ fn whole_rows(path: &Path, kind: Kind, builder: Reading, columns: Option<u32>) -
         builder = builder.with_projection(mask);
     }
     let left = u64::try_from(builder.metadata().file_metadata().num_rows()).unwrap_or(0);
-    let reader = builder.build().map_err(|e| parquet_failed(path, e))?;
+    let reader = builder.build().map_err(parquet_failed(path))?;
     let path = path.to_owned();
     Ok(Box::new(LakeRows { reader, kind, is_projected: columns.is_some(), path, left, is_over: false }))
 }

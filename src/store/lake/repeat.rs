@@ -252,7 +252,7 @@ fn groups_with(file: &LakeFile, column: &str, positions: Option<PositionSpan>) -
 /// Writes the rows of a part that are not stored to a part of their own; removes the other one.
 pub fn keep_new(lake: &Lake, part: &LakePart, repeats: &Repeats, mut new: Writing) -> Result<LakePart> {
     let mut start = 0;
-    for batch in LakeFile::open(lake.hidden(&part.part), new.kind())?.rows()? {
+    for batch in LakeFile::open(lake.dir.hidden(&part.part), new.kind)?.rows()? {
         let batch = batch?;
         let is_new = BooleanArray::new(repeats.new.slice(start, batch.num_rows()), None);
         start += batch.num_rows();

@@ -8,7 +8,7 @@
 //! Only the compared columns of files are read, one batch at a time. The module `exchange` replaces the days.
 
 use crate::counts::counted;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::format::jsonl::Objects;
 use crate::kind::Kind;
 use crate::kind::metric::MetricColumns;
@@ -153,7 +153,7 @@ fn fewer_rows(kind: Kind, column: &str, day: Day, new: Day) -> Result<Option<Cau
 
 fn too_many(what: &str) -> Error {
     let message = format!("parquet: more than {KEYS} {what}, the limit with mode=replace");
-    Error::new(ErrorKind::Io, message)
+    Error::failed(message)
 }
 
 /// Formats the key of a row as JSON.

@@ -89,7 +89,7 @@ impl WaitingRows {
     /// Reads the rows of the file, each batch with its kind.
     pub fn read(&self, dir: &LakeDir) -> Result<impl Iterator<Item = Result<(Kind, RecordBatch)>> + use<>> {
         let path = dir.hidden(&self.name);
-        let file = File::open(&path).map_err(|error| failed(&path, "cannot open", &error))?;
+        let file = File::open(&path).map_err(failed(&path, "cannot open"))?;
         let stream = StreamReader::try_new(BufReader::new(file), None).map_err(|error| unreadable(&path, error))?;
         let kind = Kind::of(&stream.schema()).ok_or_else(|| {
             Error::corrupt(format!("{}: expected rows of a kind, found a schema without one", path.display()))
@@ -125,7 +125,7 @@ impl WaitingFile {
             none => {
                 // A commit that failed may have left a part of it.
                 let opened = self.disk.open(&self.path, OpenOptions::new().write(true).create(true).truncate(true));
-                let file = opened.map_err(|error| failed(&self.path, "cannot open", &error))?;
+                let file = opened.map_err(failed(&self.path, "cannot open"))?;
                 let options = IpcWriteOptions::default().try_with_compression(Some(CompressionType::LZ4_FRAME));
                 let options = options.map_err(unwritten)?;
                 let stream = StreamWriter::try_new_with_options(BufWriter::new(file), &batch.schema(), options);
@@ -141,26 +141,26 @@ impl WaitingFile {
         let Some(mut stream) = stream else { return Ok(None) };
         stream.finish().map_err(|error| unwritten(&path, error))?;
         let buffer = stream.into_inner().map_err(|error| unwritten(&path, error))?;
-        let failed = |error: &std::io::Error| failed(&path, "cannot write", error);
-        let file = buffer.into_inner().map_err(|error| failed(error.error()))?;
+        let failed = failed(&path, "cannot write");
+        let file = buffer.into_inner().map_err(|error| failed(error.into_error()))?;
         let synced = file.sync().and_then(|()| file.disk.sync_name(&path));
         synced
             .and_then(|()| fs::metadata(&path))
-            .map_err(|error| failed(&error))
+            .map_err(&failed)
             .map(|found| Some(WaitingRows { name, rows, bytes: found.len() }))
     }
 }
 
 fn unwritten(path: &Path, error: ArrowError) -> Error {
     match error {
-        ArrowError::IoError(_, error) => failed(path, "cannot write", &error),
+        ArrowError::IoError(_, error) => failed(path, "cannot write")(error),
         other => Error::from(other).at(path.display().to_string()),
     }
 }
 
 fn unreadable(path: &Path, error: ArrowError) -> Error {
     match error {
-        ArrowError::IoError(_, error) => failed(path, "cannot read", &error),
+        ArrowError::IoError(_, error) => failed(path, "cannot read")(error),
         other => Error::corrupt(path.display().to_string()).because(other),
     }
 }

@@ -1,7 +1,7 @@
 //! A PostgreSQL server as a database of [`crate::store::sql`], open for corrections of metrics or as a ledger of
 //! replays, which all hosts share.
 
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::metrics::ServerStatus;
 use crate::replay::ledger::Ledger;
 use crate::store::correct::Corrections;
@@ -116,12 +116,12 @@ pub fn ledger_to_read(location: &Location) -> Result<Option<Box<dyn Ledger>>> {
 pub fn check_ledger(location: &Location) -> Result<()> {
     let PostgresDatabase { session: PostgresSession { server, .. }, .. } = PostgresDatabase::of_ledger(location)?;
     // Once, before anything that tries again.
-    let link = server.connect().map_err(|trouble| server.failed(trouble))?;
+    let link = server.connect().map_err(server.failed())?;
     ledger_to_read(location)?;
     let checked = schema::check_server(&link)
         .and_then(|()| schema::check_creation(&link, server.schema().as_deref()))
         .and_then(|()| schema::check_insert(&link, "replay_letters"));
-    checked.map_err(|failure| server.failed(failure))
+    checked.map_err(server.failed())
 }
 
 impl SqlDatabase for PostgresDatabase {
@@ -140,7 +140,7 @@ impl SqlDatabase for PostgresDatabase {
         let done = self
             .session
             .with_link(|link| persist(link, &work))
-            .and_then(|done| done.map_err(|cause| Error::new(ErrorKind::Io, rejects).because(cause)));
+            .and_then(|done| done.map_err(|cause| Error::failed(rejects).because(cause)));
         done.map_err(|error| error.at(&self.place))
     }
 }

@@ -59,7 +59,7 @@ impl From<Failure> for RetryError {
     fn from(failure: Failure) -> Self {
         match failure {
             Failure::Data(cause) | Failure::Taken(cause) | Failure::Raced(cause) | Failure::Conflict(cause) => {
-                Self::Permanent(Error::new(ErrorKind::Io, "refused").because(cause))
+                Self::Permanent(Error::failed("refused").because(cause))
             }
             Failure::RetryError(trouble) => trouble,
         }
@@ -150,7 +150,7 @@ impl PostgresServer {
             config.user(std::env::var("USER").unwrap_or_else(|_| "postgres".to_owned()));
         }
         let near = config.get_hosts().iter().all(is_near);
-        let tls = match location.options.get("sslmode").map(String::as_str) {
+        let tls = match location.option("sslmode") {
             Some("disable") => false,
             Some("require" | "verify-ca" | "verify-full") => true,
             None => !near,
@@ -192,8 +192,8 @@ impl PostgresServer {
     }
 
     /// Converts the failure of a single attempt.
-    pub fn failed(&self, trouble: impl Into<RetryError>) -> Error {
-        trouble.into().at(|| self.shown.clone()).into_error(&self.shown)
+    pub fn failed<E: Into<RetryError>>(&self) -> impl Fn(E) -> Error {
+        |failure| failure.into().at(|| self.shown.clone()).into_error(&self.shown)
     }
 
     /// Returns the settings of a session. The server must end a statement that this process no longer waits for, so

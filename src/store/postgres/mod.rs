@@ -33,9 +33,9 @@ mod session;
 mod write;
 
 use crate::counts::SinkCounts;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::kind::Kind;
-use crate::kind::dead::{ErrorType, Fault, KeptRows, Rejected};
+use crate::kind::dead::{KeptRows, Rejected};
 use crate::kind::metric::MetricColumns;
 use crate::store::postgres::link::{Failure, Link, OPTIONS, PostgresServer};
 use crate::store::postgres::metric::{MetricBatch, ReplacedRow, Writer, WrittenMetrics};
@@ -97,7 +97,7 @@ fn check(location: &Location, scope: CheckScope) -> Result<Option<String>> {
     let (link, pending) = postgres_schema::connect(&server)?;
     if let CheckScope::Rows(kind) = scope {
         let checked = postgres_schema::check_writable(&link, &server, &pending, kind);
-        checked.map_err(|failure| server.failed(failure))?;
+        checked.map_err(server.failed())?;
     }
     match postgres_schema::names(&pending) {
         none if none.is_empty() => Ok(None),
@@ -170,7 +170,7 @@ fn write_pieces<E: From<Error>>(fit: &mut KeptRows, attempt: &mut Attempt<'_, E>
     for from in (0..fit.batch.num_rows()).step_by(ROWS_MAX) {
         let piece = fit.batch.slice(from, ROWS_MAX.min(fit.batch.num_rows() - from));
         for (row, cause) in write_halves(&piece, from, attempt)? {
-            fit.reject(Rejected { row, fault: Fault::new(ErrorType::SinkError, format!("Postgres: {cause}")) })?;
+            fit.reject(Rejected::by_sink(row, format!("Postgres: {cause}")))?;
         }
     }
     Ok(())
@@ -293,7 +293,7 @@ impl Sink for Postgres {
                 return Ok(());
             }
         }
-        Err(Error::new(ErrorKind::Unavailable, format!("{shown}: the epoch conflicts with transactions of other runs")))
+        Err(Error::unavailable(format!("{shown}: the epoch conflicts with transactions of other runs")))
     }
 
     fn keeps_positions(&self) -> bool {

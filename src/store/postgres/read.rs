@@ -3,7 +3,7 @@
 use crate::error::{Error, Result, UnreadableRows};
 use crate::kind::Kind;
 use crate::store::postgres::cell::read as read_cell;
-use crate::store::postgres::link::{Failure, Link, PostgresServer};
+use crate::store::postgres::link::{Link, PostgresServer};
 use crate::store::postgres::schema;
 use crate::store::rows::{CellIndex, Page};
 use crate::store::sql::read as sql;
@@ -34,14 +34,14 @@ fn open(location: &Location) -> Result<(PostgresServer, Link)> {
 /// Returns every kind's table and its number of rows.
 pub fn tables(location: &Location) -> Result<Tables> {
     let (server, link) = open(location)?;
-    sql::tables(&link).map_err(|failure| server.failed(failure))
+    sql::tables(&link).map_err(server.failed())
 }
 
 /// Returns the extent of each partition of the events.
 pub fn stream_extents(location: &Location) -> Result<Vec<StreamExtent>> {
     let (server, link) = open(location)?;
     let extents = link.batch(UNLIMITED).and_then(|()| sql::stream_extents(&link, &server.shown));
-    extents.map_err(|failure| server.failed(failure))
+    extents.map_err(server.failed())
 }
 
 /// Reads the rows of `kind` in the span, as they are when reading begins.
@@ -58,7 +58,7 @@ pub fn read(location: &Location, kind: Kind, ReadRequest { span, .. }: ReadReque
     let begun = link
         .batch(UNLIMITED)
         .and_then(|()| link.wait(async { Ok(link.client.query_raw(&sql, Vec::<i32>::new()).await?) }));
-    let stream = Box::pin(begun.map_err(|failure| server.failed(failure))?);
+    let stream = Box::pin(begun.map_err(server.failed())?);
     let mut pages = Pages { server, stream, link, kind, fields, is_over: false, ready: VecDeque::new() };
     Ok(batches(move || pages.batch()))
 }
@@ -103,7 +103,7 @@ impl Pages {
             }
             Ok(rows)
         });
-        rows.map_err(|failure: Failure| self.server.failed(failure))
+        rows.map_err(self.server.failed())
     }
 
     /// Returns the next batch, after the errors of the rows of its page that cannot be read.

@@ -10,12 +10,12 @@ use serde_json::{Map, Value};
 /// Errors: exit status 69 if the server is unavailable, 78 if the table cannot be read.
 pub fn read(location: &Location) -> Result<Vec<Map<String, Value>>> {
     let server = PostgresServer::try_new(location)?;
-    let table = location.options.get("table").map_or("alert_rules", String::as_str).replace('"', "\"\"");
+    let table = location.option("table").unwrap_or("alert_rules").replace('"', "\"\"");
     // `.*` is the row even if the table has a column `rule`, as older tables have.
     let sql = format!("SELECT row_to_json(rule.*)::text FROM \"{table}\" AS rule ORDER BY 1");
-    let link = server.connect().map_err(|trouble| server.failed(trouble))?;
+    let link = server.connect().map_err(server.failed())?;
     let rows = link.select(&sql, &[]);
-    let rows = rows.map_err(|failure| server.failed(failure))?;
+    let rows = rows.map_err(server.failed())?;
     let rule = |text: String| {
         let foreign = |error| Error::corrupt(format!("{}: a rule cannot be read", server.shown)).because(error);
         serde_json::from_str(&text).map_err(foreign)

@@ -53,8 +53,8 @@ pub fn pending(link: &Link) -> Result<Vec<&'static Migration>, Failure> {
 
 /// Connects, and finds the pending migrations. A lost connection is not tried again.
 pub fn connect(server: &PostgresServer) -> Result<(Link, Vec<&'static Migration>)> {
-    let link = server.connect().map_err(|trouble| server.failed(trouble))?;
-    let pending = pending(&link).map_err(|failure| server.failed(failure))?;
+    let link = server.connect().map_err(server.failed())?;
+    let pending = pending(&link).map_err(server.failed())?;
     Ok((link, pending))
 }
 

@@ -3,7 +3,7 @@
 use crate::counts::SinkCounts;
 use crate::error::Result;
 use crate::kind::Kind;
-use crate::kind::dead::{ErrorType, Fault, Rejected};
+use crate::kind::dead::Rejected;
 use crate::store::postgres::cell::{CopyColumn, CopyText, canonical_dimensions, cells_of};
 use crate::store::postgres::link::{Failure, Link};
 use crate::store::repeat::{CONTENT, COPY_ORDER, CREATE_UNIQUE_EVENTS, UNIQUE_EVENTS, has_content, ids_not_unique};
@@ -25,7 +25,7 @@ pub fn unholdable(kind: Kind, batch: &RecordBatch) -> Result<Vec<Rejected>> {
         let cells = CopyColumn::try_new(field.name(), array)?;
         for row in (0..batch.num_rows()).filter(|row| cells.has_nul(*row)) {
             let message = format!("{}: Postgres text cannot contain U+0000", field.name());
-            rejected.push(Rejected { row, fault: Fault::new(ErrorType::SinkError, message) });
+            rejected.push(Rejected::by_sink(row, message));
         }
     }
     if matches!(kind, Kind::Metric | Kind::Alert) {
@@ -34,7 +34,7 @@ pub fn unholdable(kind: Kind, batch: &RecordBatch) -> Result<Vec<Rejected>> {
             let text = dimensions.value(row);
             if canonical_dimensions(text).is_none_or(|canonical| canonical != text) {
                 let message = "dimensions: expected canonical JSON of an object of strings (without U+0000) and nulls";
-                rejected.push(Rejected { row, fault: Fault::new(ErrorType::SinkError, message) });
+                rejected.push(Rejected::by_sink(row, message));
             }
         }
     }

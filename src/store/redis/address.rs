@@ -25,7 +25,7 @@ impl RedisAddress {
     /// Parses a location. Errors: exit status 2.
     pub fn try_new(location: &Location) -> Result<Self> {
         location.check_options(&location.scheme, &OPTIONS)?;
-        let ttl = location.options.get("ttl").map_or(Ok(TTL), |text| parse_duration(text))? / MILLISECOND;
+        let ttl = location.option("ttl").map_or(Ok(TTL), parse_duration)? / MILLISECOND;
         if ttl <= 0 {
             return Err(Error::usage(format!("{location}: ttl: expected a duration longer than 0")));
         }

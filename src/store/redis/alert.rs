@@ -12,7 +12,7 @@ use crate::json::text::unescape;
 use crate::json::walk::{members, string_content};
 use crate::kind::Kind;
 use crate::kind::alert::AlertState;
-use crate::kind::dead::{ErrorType, Fault};
+use crate::kind::dead::Fault;
 use crate::store::guard::RowOutcome;
 use crate::store::redis::address::RedisAddress;
 use crate::store::redis::wire::{Pipe, Wire, refused, text};
@@ -107,9 +107,7 @@ fn put(session: &mut RedisSession, address: &RedisAddress, rows: &[AlertRow]) ->
     let mut states = Vec::with_capacity(rows.len());
     for answer in session.wire.query(&pipe)? {
         states.push(match answer {
-            Err(refusal) if is_about_a_row(&refusal) => {
-                Err(Fault::new(ErrorType::SinkError, format!("Redis: {}", refusal.text)))
-            }
+            Err(refusal) if is_about_a_row(&refusal) => Err(Fault::of_sink(format!("Redis: {}", refusal.text))),
             Err(refusal) => return Err(refused(&address.server.shown, &refusal)),
             Ok(answer) => {
                 Ok(read_answer(&answer)

@@ -18,7 +18,7 @@
 //! series are spread over all slots.
 
 use crate::parse::hex::hex;
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, PercentEncode, utf8_percent_encode};
 use sha1::{Digest, Sha1};
 
 /// Hexadecimal digits of HASH.
@@ -40,9 +40,9 @@ const ESCAPED: AsciiSet = NON_ALPHANUMERIC
     .remove(b'/')
     .remove(b'!');
 
-/// Appends `text`, percent-encoded except for letters, digits and the punctuation of expressions.
-pub fn escape(text: &str, out: &mut String) {
-    out.extend(utf8_percent_encode(text, &ESCAPED));
+/// Returns `text`, percent-encoded except for letters, digits and the punctuation of expressions.
+fn escaped(text: &str) -> PercentEncode<'_> {
+    utf8_percent_encode(text, &ESCAPED)
 }
 
 /// Returns the hash of a series' dimensions.
@@ -66,20 +66,12 @@ impl RedisKeys {
 
     /// Returns the key of the index of the series of metric `name`.
     pub fn series(&self, name: &str) -> String {
-        let mut key = format!("{}metric:{{", self.prefix);
-        escape(name, &mut key);
-        key.push('}');
-        key
+        format!("{}metric:{{{}}}", self.prefix, escaped(name))
     }
 
     /// Returns the key of the index of the windows of series `hash` of metric `name`.
     pub fn windows(&self, name: &str, hash: &str) -> String {
-        let mut key = format!("{}metric:{{", self.prefix);
-        escape(name, &mut key);
-        key.push(':');
-        key.push_str(hash);
-        key.push('}');
-        key
+        format!("{}metric:{{{}:{hash}}}", self.prefix, escaped(name))
     }
 
     /// Returns the key of an alert.
@@ -99,9 +91,7 @@ impl RedisKeys {
 
     /// Returns the key of the last epoch of `pipeline`.
     pub fn pipeline(&self, pipeline: &str) -> String {
-        let mut key = format!("{}pipeline:", self.prefix);
-        escape(pipeline, &mut key);
-        key
+        format!("{}pipeline:{}", self.prefix, escaped(pipeline))
     }
 }
 
@@ -134,8 +124,7 @@ mod tests {
         #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
         #[test]
         fn any_name_comes_back_and_cannot_leave_its_place(name in any::<String>()) {
-            let mut escaped = String::new();
-            escape(&name, &mut escaped);
+            let escaped = escaped(&name).to_string();
             let plain = escaped.bytes().all(|byte| byte.is_ascii_graphic() && !b":{}\"'\\".contains(&byte));
             prop_assert!(plain, "{}", escaped);
             prop_assert_eq!(percent_encoding::percent_decode_str(&escaped).decode_utf8().unwrap(), name);

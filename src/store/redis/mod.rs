@@ -78,10 +78,9 @@ pub static STORE: Store = Store {
 /// Checks that the server answers, accepts the user and, for `--check`, that rows could be written.
 fn check(location: &Location, scope: CheckScope) -> Result<Option<String>> {
     let address = RedisAddress::try_new(location)?;
-    let alone = |trouble: RetryError| trouble.into_error(&address.server.shown);
-    let mut wire = address.server.connect().map_err(alone)?;
+    let mut wire = address.server.connect().map_err(address.server.failed())?;
     if let CheckScope::Rows(kind) = scope {
-        check_writable(&mut wire, &address, kind).map_err(alone)?;
+        check_writable(&mut wire, &address, kind).map_err(address.server.failed())?;
     }
     Ok(None)
 }

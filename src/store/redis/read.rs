@@ -1,6 +1,5 @@
 //! Reads metrics back, from names to series to windows to rows, and alerts from their index; without SCAN.
 
-use crate::client::outage::RetryError;
 use crate::error::{Error, Result};
 use crate::kind::Kind;
 use crate::kind::metric;
@@ -79,18 +78,14 @@ impl Reader {
             let now = wire.clock()?.now().to_string();
             Ok((wire, now))
         };
-        let (wire, now) = open().map_err(|trouble: RetryError| trouble.into_error(&address.server.shown))?;
+        let (wire, now) = open().map_err(address.server.failed())?;
         Ok(Self { address, wire, now })
-    }
-
-    fn failed(&self, trouble: RetryError) -> Error {
-        trouble.into_error(&self.address.server.shown)
     }
 
     /// Returns the members of an index that have not expired, sorted.
     fn members(&mut self, key: &str) -> Result<Vec<String>> {
         let words = ["ZRANGEBYSCORE", key, &format!("({}", self.now), "+inf"];
-        let answer = self.wire.call(&words).map_err(|trouble| self.failed(trouble))?;
+        let answer = self.wire.call(&words).map_err(self.address.server.failed())?;
         let mut members = self.strings(&answer)?;
         members.sort_unstable();
         Ok(members)
@@ -106,8 +101,7 @@ impl Reader {
     }
 
     fn names(&mut self) -> Result<Vec<String>> {
-        let key = self.address.keys.names();
-        self.members(&key)
+        self.members(&self.address.keys.names())
     }
 
     fn series(&mut self, name: &str) -> Result<Vec<Series>> {
@@ -126,21 +120,20 @@ impl Reader {
 
     /// Returns the keys of the alerts.
     fn alerts(&mut self) -> Result<Vec<String>> {
-        let key = self.address.keys.alerts();
-        self.members(&key)
+        self.members(&self.address.keys.alerts())
     }
 
     /// Reads the rows of alerts that have not expired since the index was read.
     fn alert_rows(&mut self, keys: &[String]) -> Result<RecordBatch> {
         let answers = self.each(keys, |key, _, pipe| alert::fields(key, pipe))?;
-        alert::read(&answers).map_err(|error| error.at(self.address.server.shown.clone()))
+        alert::read(&answers).map_err(|error| error.at(&self.address.server.shown))
     }
 
     /// Sends one command for each of `keys`; returns the answers.
     fn each(&mut self, keys: &[String], command: impl Fn(&str, &str, &mut Pipe)) -> Result<Vec<Value>> {
         let mut pipe = Pipe::default();
         keys.iter().for_each(|key| command(key, &self.now, &mut pipe));
-        let answers = self.wire.query(&pipe).map_err(|trouble| self.failed(trouble))?;
+        let answers = self.wire.query(&pipe).map_err(self.address.server.failed())?;
         let shown = &self.address.server.shown;
         let failed = |refusal: ErrorReply| refused(shown, &refusal).into_error(shown);
         answers.into_iter().map(|answer| answer.map_err(failed)).collect()

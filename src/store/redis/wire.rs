@@ -6,6 +6,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::stop::Stop;
 use crate::store::Location;
 use crate::store::redis::connection::{RedisConnection, TOO_MANY_CLIENTS};
+use crate::thread;
 use crate::time::rounded;
 use redis::{Cmd, ConnectionInfo, IntoConnectionInfo, RedisError, RedisResult, Value};
 use rustls::ClientConfig;
@@ -122,6 +123,11 @@ impl RedisServer {
         Ok(Self { info, tls: tls.map(Arc::new), timeouts, shown: location.to_string() })
     }
 
+    /// Converts the failure of a single attempt.
+    pub fn failed(&self) -> impl Fn(RetryError) -> Error {
+        |failure| failure.into_error(&self.shown)
+    }
+
     /// Connects, authenticates, and checks that the server answers.
     pub fn connect(&self) -> Result<Wire, RetryError> {
         let ((calls, called), (sender, answers)) = (channel(), channel());
@@ -137,8 +143,7 @@ impl RedisServer {
                 serve(connection, &called, &sender);
             }
         };
-        let spawned = std::thread::Builder::new().name("redis".into()).spawn(converse);
-        spawned.map_err(|error| Error::io("a thread", &error))?;
+        thread::spawn("redis", converse)?;
         let Timeouts { connect, timeout, ref stop, .. } = self.timeouts;
         let mut wire = Wire { calls, answers, shown: self.shown.clone(), timeout: connect, stop: stop.clone() };
         wire.take()?;
@@ -194,7 +199,7 @@ fn trouble(shown: &str, error: &RedisError, waited: Duration) -> RetryError {
             RetryError::Permanent(Error::config(format!("{shown}: TLS")).because(io_cause(error)))
         }
         None if error.is_io_error() => RetryError::Transient(io_cause(error)),
-        None => RetryError::Permanent(Error::new(ErrorKind::Io, format!("{shown}: failed")).because(error)),
+        None => RetryError::Permanent(Error::failed(format!("{shown}: failed")).because(error)),
     }
 }
 
@@ -288,7 +293,7 @@ impl Wire {
 
     /// Makes the error for an answer that Redis never gives.
     pub fn strange(&self, command: &str) -> Error {
-        Error::new(ErrorKind::Io, format!("{}: {command}: unexpected reply", self.shown))
+        Error::failed(format!("{}: {command}: unexpected reply", self.shown))
     }
 }
 

@@ -2,7 +2,7 @@
 
 use crate::client::outage::RetryError;
 use crate::error::{Error, Result};
-use crate::kind::dead::{ErrorType, Fault};
+use crate::kind::dead::Fault;
 use crate::kind::metric::MetricColumns;
 use crate::store::guard::RowOutcome;
 use crate::store::redis::address::RedisAddress;
@@ -195,7 +195,7 @@ impl RedisSession {
         }
         for row in packed {
             outcomes.push(match row.command.and_then(|index| answers.get(index)) {
-                None => Err(Fault::new(ErrorType::SinkError, "Redis scripts count at most 2^53 rows")),
+                None => Err(Fault::of_sink("Redis scripts count at most 2^53 rows")),
                 Some(answer) => read_outcome(answer)?,
             });
         }
@@ -316,7 +316,7 @@ pub fn is_about_a_row(refusal: &ErrorReply) -> bool {
 
 fn read_outcome(answer: &Answer) -> Result<Result<WrittenRow, Fault>> {
     let outcome = match answer {
-        Err(refusal) => return Ok(Err(Fault::new(ErrorType::SinkError, format!("Redis: {}", refusal.text)))),
+        Err(refusal) => return Ok(Err(Fault::of_sink(format!("Redis: {}", refusal.text)))),
         Ok(Value::Array(before)) => {
             let rows_before = before.first().and_then(text).and_then(|rows| rows.parse().ok());
             return Ok(Ok(WrittenRow { outcome: RowOutcome::Updated, rows_before }));

@@ -4,7 +4,7 @@
 //! once. Only an attempt that failed may be counted twice.
 
 use super::{SqlConnection, SqlDatabase, SqlResult, SqlValue, list};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::replay::ledger::{self, BatchClaim, BatchOutcome, Id, Ledger, LetterState, ReplayEntry};
 use std::collections::{HashMap, HashSet};
 use uuid::Uuid;
@@ -175,7 +175,7 @@ impl<D: SqlDatabase> Ledger for SqlLedger<D> {
         let claimed = self.database.write(|tx| claim(tx, writer, entries))?;
         claimed.ok_or_else(|| {
             let message = format!("{}: another replay with this ledger has taken over", self.database.shown());
-            Error::new(ErrorKind::Fenced, message)
+            Error::fenced(message)
         })
     }
 

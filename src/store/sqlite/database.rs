@@ -81,7 +81,7 @@ pub fn comparison(location: &Location, options: &OpenOptions) -> Result<Box<dyn 
     let file = SqliteFile::try_new(location)?;
     let db = match file.path().exists() {
         true => file.connect_to_read()?,
-        false => Connection::open_in_memory().map_err(|e| file.failed("cannot open", &e))?,
+        false => Connection::open_in_memory().map_err(file.failed("cannot open"))?,
     };
     SqlCorrections::open(SqliteDatabase::new(file, db, "cannot read"), options)
 }
@@ -92,16 +92,22 @@ pub fn ledger(location: &Location) -> Result<Box<dyn Ledger>> {
     let file = SqliteFile::try_new(location)?;
     file.create(&Disk::default().private())?;
     let mut db = file.connect(OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE)?;
-    let failed = |e: rusqlite::Error| file.failed("cannot open the ledger", &e);
-    file.log_writes(&db).map_err(failed)?;
-    db.execute_batch("PRAGMA synchronous = FULL").map_err(failed)?;
-    if !schema::has_relation(&db, "replay_ledger").map_err(failed)? {
-        // Another run may create it meanwhile.
-        let tx = db.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed)?;
-        tx.execute_batch(LEDGER).and_then(|()| tx.commit()).map_err(failed)?;
-    }
+    create_ledger(&file, &mut db).map_err(file.failed("cannot open the ledger"))?;
     let opened = SqlLedger::try_new(SqliteDatabase::of_ledger(file, db))?;
     opened.ok_or_else(|| Error::broken("a ledger without its row"))
+}
+
+/// Makes every change of a ledger durable at once, and creates its tables if they are missing.
+fn create_ledger(file: &SqliteFile, db: &mut Connection) -> rusqlite::Result<()> {
+    file.log_writes(db)?;
+    db.execute_batch("PRAGMA synchronous = FULL")?;
+    if !schema::has_relation(db, "replay_ledger")? {
+        // Another run may create it meanwhile.
+        let tx = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        tx.execute_batch(LEDGER)?;
+        tx.commit()?;
+    }
+    Ok(())
 }
 
 /// Opens a ledger to read it, for `--dry-run`; `None` if there is none.
@@ -134,20 +140,22 @@ impl SqlDatabase for SqliteDatabase {
     }
 
     fn read<T>(&mut self, work: impl Fn(&Connection) -> Result<T, Failure>) -> Result<T> {
-        work(&self.db).map_err(|failure| failure.into_error(&self.file, self.reading))
+        work(&self.db).map_err(self.file.failed(self.reading))
     }
 
     fn write<T>(&mut self, work: impl Fn(&Connection) -> Result<T, Failure>) -> Result<T> {
-        let Self { file, db, writing, .. } = self;
-        let failed = |e: rusqlite::Error| file.failed(writing, &e);
-        let tx = db.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed)?;
-        let done = work(&tx).map_err(|failure| failure.into_error(file, writing))?;
-        tx.commit().map_err(failed).map(|()| done)
+        let write = |db: &mut Connection| {
+            let tx = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            let done = work(&tx)?;
+            tx.commit()?;
+            Ok(done)
+        };
+        write(&mut self.db).map_err(self.file.failed::<Failure>(self.writing))
     }
 
     fn sync(&mut self) -> Result<()> {
         let synced = self.db.query_row("PRAGMA wal_checkpoint(FULL)", [], |_| Ok(()));
-        synced.map_err(|e| self.file.failed("cannot sync", &e))
+        synced.map_err(self.file.failed("cannot sync"))
     }
 }
 

@@ -1,11 +1,11 @@
 //! The error of writing a row.
 
-use crate::error::{Error, ErrorKind};
-use crate::kind::dead::{ErrorType, Fault, Rejected};
-use crate::store::sqlite::file::SqliteFile;
+use crate::error::Error;
+use crate::kind::dead::Rejected;
 use rusqlite::{Connection, ErrorCode};
 
 /// Why a row was not written.
+#[derive(Debug)]
 pub enum Failure {
     /// An error of evt.
     Ours(Error),
@@ -21,15 +21,6 @@ impl Failure {
         Self::Rejected(format!("a trigger of {table} did not store the row"))
     }
 
-    /// Converts it to the error that ends the run; `what` says what fails.
-    pub fn into_error(self, file: &SqliteFile, what: &str) -> Error {
-        match self {
-            Self::Ours(error) => error,
-            Self::Sqlite(error) => file.failed(what, &error),
-            Self::Rejected(cause) => Error::new(ErrorKind::Io, format!("{file}: {what}")).because(cause),
-        }
-    }
-
     /// Returns the rejected `row` if an index, a constraint or a trigger of the user is the reason; else the failure.
     pub fn of_row(self, db: &Connection, row: usize) -> Result<Rejected, Self> {
         let cause = match self {
@@ -42,7 +33,7 @@ impl Failure {
             Self::Rejected(cause) => cause,
             other => return Err(other),
         };
-        Ok(Rejected { row, fault: Fault::new(ErrorType::SinkError, format!("SQLite: {cause}")) })
+        Ok(Rejected::by_sink(row, format!("SQLite: {cause}")))
     }
 }
 

@@ -4,6 +4,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::storage::access;
 use crate::storage::disk::{Disk, LOCK_WAIT};
 use crate::store::location::Location;
+use crate::store::sqlite::failure::Failure;
 use crate::time::{MILLISECOND, SECOND, format_duration, parse_duration};
 use percent_encoding::{AsciiSet, utf8_percent_encode};
 use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction, TransactionBehavior};
@@ -44,7 +45,7 @@ impl SqliteFile {
         if location.path.is_empty() {
             return Err(Error::usage("sqlite: expected sqlite:PATH, found no path"));
         }
-        let wait = location.options.get("wait").map_or(Ok(WAIT), |wait| parse_duration(wait))?;
+        let wait = location.option("wait").map_or(Ok(WAIT), parse_duration)?;
         Ok(Self { path: location.path.clone(), wait })
     }
 
@@ -70,7 +71,7 @@ impl SqliteFile {
             return self.open(format!("file:{}?immutable=1", utf8_percent_encode(&shown, &ESCAPED)), flags);
         }
         let db = self.connect(OpenFlags::SQLITE_OPEN_READ_WRITE)?;
-        db.execute_batch("PRAGMA query_only = ON").map_err(|e| self.failed("cannot open", &e))?;
+        db.execute_batch("PRAGMA query_only = ON").map_err(self.failed("cannot open"))?;
         Ok(db)
     }
 
@@ -92,9 +93,9 @@ impl SqliteFile {
     }
 
     fn open(&self, path: String, flags: OpenFlags) -> Result<Connection> {
-        let failed = |e: rusqlite::Error| self.failed("cannot open", &e);
-        let db = Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX).map_err(failed)?;
-        self.limit_wait(&db).map_err(failed)?;
+        let failed = self.failed("cannot open");
+        let db = Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX).map_err(&failed)?;
+        self.limit_wait(&db).map_err(&failed)?;
         Ok(db)
     }
 
@@ -108,10 +109,10 @@ impl SqliteFile {
     pub fn begin_epoch<'a>(&self, db: &'a mut Connection) -> Result<Transaction<'a>> {
         let least = i64::try_from(LOCK_WAIT.as_micros()).unwrap_or(i64::MAX);
         let patient = Self { wait: self.wait.max(least), path: self.path.clone() };
-        let failed = |e: rusqlite::Error| patient.failed("cannot commit the epoch", &e);
-        patient.limit_wait(db).map_err(failed)?;
-        let tx = db.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed)?;
-        self.limit_wait(&tx).map_err(failed)?;
+        let failed = patient.failed("cannot commit the epoch");
+        patient.limit_wait(db).map_err(&failed)?;
+        let tx = db.transaction_with_behavior(TransactionBehavior::Immediate).map_err(&failed)?;
+        self.limit_wait(&tx).map_err(&failed)?;
         Ok(tx)
     }
 
@@ -136,22 +137,28 @@ impl SqliteFile {
         }
     }
 
-    /// Makes the error that ends a run: exit status 75 if another writer holds the lock, 65 if the file is no database,
-    /// else 74.
-    pub fn failed(&self, what: &str, error: &rusqlite::Error) -> Error {
-        if is_busy(error) {
-            let waited = format_duration(self.wait);
-            let message = format!(
-                "{self}: {what}: another run, or another output of this run, has held the lock for {waited} \
-                 (?wait= sets the limit)"
-            );
-            return Error::new(ErrorKind::Fenced, message);
+    /// Makes the error that ends a run, as `what` fails: exit status 75 if another writer holds the lock, 65 if the
+    /// file is no database, else 74.
+    pub fn failed<E: Into<Failure>>(&self, what: &str) -> impl Fn(E) -> Error {
+        move |failure| {
+            let error = match failure.into() {
+                Failure::Ours(error) => return error,
+                Failure::Rejected(cause) => return Error::failed(format!("{self}: {what}")).because(cause),
+                Failure::Sqlite(error) => error,
+            };
+            if is_busy(&error) {
+                let waited = format_duration(self.wait);
+                return Error::fenced(format!(
+                    "{self}: {what}: another run, or another output of this run, has held the lock for {waited} \
+                     (?wait= sets the limit)"
+                ));
+            }
+            let kind = match error.sqlite_error_code() {
+                Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => ErrorKind::Corrupt,
+                _ => ErrorKind::Io,
+            };
+            Error::new(kind, format!("{self}: {what}")).because(error)
         }
-        let kind = match error.sqlite_error_code() {
-            Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => ErrorKind::Corrupt,
-            _ => ErrorKind::Io,
-        };
-        Error::new(kind, format!("{self}: {what}")).because(error)
     }
 }
 

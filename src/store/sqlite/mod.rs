@@ -37,6 +37,7 @@ use crate::counts::SinkCounts;
 use crate::error::{Error, Result};
 use crate::kind::Kind;
 use crate::kind::dead::{KeptRows, Rejected};
+use crate::storage::disk::found;
 use crate::store::repeat::has_event_key;
 use crate::store::rows::{count_rejected, fit_rows};
 use crate::store::sql::epochs;
@@ -114,64 +115,62 @@ impl Sqlite {
         let has_event_key = has_event_key(location)?;
         let (file, mut db) = sqlite_schema::open(location, &options.disk)?;
         if has_event_key {
-            sqlite_schema::make_events_unique(&mut db, &file)?;
+            let unique = sqlite_schema::make_events_unique(&mut db, &file);
+            unique.map_err(file.failed("cannot create the index of event ids"))?;
         }
         Ok(Self { turn: file.turn(), file, db, options: options.clone(), tally: Tally::default() })
     }
 
     /// Syncs the write-ahead log. Readers may keep a part of it from being copied to the file.
     fn sync_log(&self) -> Result<()> {
-        match File::open(format!("{}-wal", self.file.path().display())).and_then(|log| log.sync_all()) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                Err(Error::io(format!("{}: cannot sync", self.file), &error))
-            }
-            _ => Ok(()),
-        }
+        let log = File::open(format!("{}-wal", self.file.path().display()));
+        let synced = found(log.and_then(|log| log.sync_all())).map(drop);
+        synced.map_err(|error| Error::io(format!("{}: cannot sync", self.file), &error))
     }
 
     /// Applies the rows of an epoch that is due and records it, in one synced transaction.
-    fn apply(&mut self, epoch: Epoch, rows: &mut dyn EpochRows) -> Result<()> {
+    fn apply(&mut self, epoch: Epoch, rows: &mut dyn EpochRows) -> Result<(), Failure> {
         let Self { file, turn, db, options, tally } = self;
         let _turn = turn.take();
-        let failed = |e: rusqlite::Error| file.failed("cannot commit the epoch", &e);
-        let fatal = |failure: Failure| failure.into_error(file, "cannot commit the epoch");
-        db.execute_batch("PRAGMA synchronous = FULL").map_err(failed)?;
+        db.execute_batch("PRAGMA synchronous = FULL")?;
         let tx = file.begin_epoch(db)?;
-        if !epoch.is_due(epochs::committed(&*tx, &options.pipeline, "").map_err(fatal)?, &*file)? {
+        if !epoch.is_due(epochs::committed(&*tx, &options.pipeline, "")?, &*file)? {
             return Ok(());
         }
-        tx.execute(FORGET_PLACED, []).map_err(failed)?;
+        tx.execute(FORGET_PLACED, [])?;
         let mut rejected = EpochFaults::default();
         for batch in rows.batches()? {
             let batch = batch?;
             let mut fit = fit_rows(rows.kind(), &batch)?;
-            let written = write_rows(&tx, options, rows.kind(), &mut fit, tally);
-            written.map_err(|failure| failure.into_error(file, "cannot write"))?;
+            write_rows(&tx, options, rows.kind(), &mut fit, tally).map_err(file.failed("cannot write"))?;
             rejected.add_batch(count_rejected(fit, &mut tally.counts), batch.num_rows());
         }
         rows.keep_rejected(rejected)?;
-        epochs::record(&*tx, options, epoch, rows.positions()).map_err(fatal)?;
+        epochs::record(&*tx, options, epoch, rows.positions())?;
         // The transaction is one operation of the disk, at which a simulated one fails.
         options
             .disk
             .change(|| Ok(()))
             .map_err(|error| Error::io(format!("{file}: cannot commit the epoch"), &error))?;
-        tx.commit().map_err(failed)?;
-        db.execute_batch("PRAGMA synchronous = NORMAL").map_err(failed)
+        tx.commit()?;
+        Ok(db.execute_batch("PRAGMA synchronous = NORMAL")?)
     }
 
     /// Writes rows in one transaction; returns those that cannot be held.
-    fn write_batch(&mut self, kind: Kind, batch: &RecordBatch) -> Result<Vec<Rejected>> {
+    fn write_batch(&mut self, kind: Kind, batch: &RecordBatch) -> Result<Vec<Rejected>, Failure> {
         let mut fit = fit_rows(kind, batch)?;
-        let Self { file, turn, db, options, tally } = self;
+        let Self { turn, db, options, tally, .. } = self;
         let _turn = turn.take();
-        let failed = |e: rusqlite::Error| file.failed("cannot write", &e);
-        let tx = db.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed)?;
-        tx.execute(FORGET_PLACED, []).map_err(failed)?;
-        let written = write_rows(&tx, options, kind, &mut fit, tally);
-        written.map_err(|failure| failure.into_error(file, "cannot write"))?;
-        tx.commit().map_err(failed)?;
+        let tx = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        tx.execute(FORGET_PLACED, [])?;
+        write_rows(&tx, options, kind, &mut fit, tally)?;
+        tx.commit()?;
         Ok(count_rejected(fit, &mut tally.counts))
+    }
+
+    /// Makes the error of a failure after which the counts are `before`: what is rolled back does not count.
+    fn rolled_back<T>(&mut self, done: Result<T, Failure>, before: SinkCounts, what: &str) -> Result<T> {
+        done.map_err(self.file.failed(what)).inspect_err(|_| self.tally.counts = before)
     }
 }
 
@@ -199,22 +198,23 @@ fn write_rows(
 impl Sink for Sqlite {
     fn write(&mut self, kind: Kind, batch: &RecordBatch) -> Result<Vec<Rejected>> {
         let before = self.tally.counts;
-        // What is rolled back does not count.
-        self.write_batch(kind, batch).inspect_err(|_| self.tally.counts = before)
+        let written = self.write_batch(kind, batch);
+        self.rolled_back(written, before, "cannot write")
     }
 
     /// Makes the rows durable: syncs the write-ahead log, in which each batch is a transaction. The checkpoint is
     /// passive and waits for nothing. A full one would wait up to `wait=` for the writer of another program, and the
     /// stage would read nothing meanwhile.
     fn settle(&mut self) -> Result<()> {
-        let failed = |e: rusqlite::Error| self.file.failed("cannot sync", &e);
-        self.db.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(())).map_err(failed)?;
+        let checkpoint = self.db.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()));
+        checkpoint.map_err(self.file.failed("cannot sync"))?;
         self.sync_log()
     }
 
     fn commit(&mut self, epoch: Epoch, rows: &mut dyn EpochRows) -> Result<()> {
         let before = self.tally.counts;
-        self.apply(epoch, rows).inspect_err(|_| self.tally.counts = before)
+        let applied = self.apply(epoch, rows);
+        self.rolled_back(applied, before, "cannot commit the epoch")
     }
 
     fn keeps_positions(&self) -> bool {
@@ -223,7 +223,7 @@ impl Sink for Sqlite {
 
     fn committed(&mut self) -> Result<Option<Epoch>> {
         let committed = epochs::committed(&self.db, &self.options.pipeline, "");
-        committed.map_err(|failure| failure.into_error(&self.file, "cannot read the epoch"))
+        committed.map_err(self.file.failed("cannot read the epoch"))
     }
 
     fn counts(&self) -> SinkCounts {
@@ -234,7 +234,7 @@ impl Sink for Sqlite {
         // Copies the log to the file as far as readers permit; what stays in the log is synced there.
         self.db
             .execute_batch("PRAGMA synchronous = FULL; PRAGMA wal_checkpoint(PASSIVE)")
-            .map_err(|e| self.file.failed("cannot sync", &e))?;
+            .map_err(self.file.failed("cannot sync"))?;
         self.sync_log()?;
         Ok(self.tally.outcome())
     }

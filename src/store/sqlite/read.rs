@@ -23,20 +23,13 @@ use std::path::Path;
 /// Maximum rows of a page and of its batch.
 const PAGE: usize = 2048;
 
-/// A database that is open for reading.
-struct OpenDatabase {
-    file: SqliteFile,
-    db: Connection,
-    /// The version of its tables.
-    version: i64,
-}
-
-/// Opens the file for reading. Errors: exit status 2 if it has no tables of evt.
-fn open(location: &Location) -> Result<OpenDatabase> {
+/// Opens the file for reading; returns the version of its tables, too. Errors: exit status 2 if it has no tables of
+/// evt.
+fn open(location: &Location) -> Result<(SqliteFile, Connection, i64)> {
     let file = SqliteFile::try_new(location)?;
     let db = file.connect_to_read()?;
     match sqlite_schema::version(&db, &file)? {
-        Some(version) => Ok(OpenDatabase { file, db, version }),
+        Some(version) => Ok((file, db, version)),
         None => {
             let found = foreign_tables(&db).unwrap_or_default();
             Err(Error::usage(format!("{file}: {}", refusal(&found, file.path()))))
@@ -70,24 +63,23 @@ fn refusal(found: &[String], path: &Path) -> String {
 
 /// Returns every kind's table and its number of rows.
 pub fn tables(location: &Location) -> Result<Tables> {
-    let OpenDatabase { file, db, .. } = open(location)?;
+    let (file, db, _) = open(location)?;
     SqliteDatabase::new(file, db, "cannot count").read(sql::tables)
 }
 
 /// Returns the extent of each partition of the events.
 pub fn stream_extents(location: &Location) -> Result<Vec<StreamExtent>> {
-    let OpenDatabase { file, db, .. } = open(location)?;
+    let (file, db, _) = open(location)?;
     let shown = file.to_string();
     SqliteDatabase::new(file, db, "cannot read").read(|db| sql::stream_extents(db, &shown))
 }
 
 /// Reads the rows of `kind` in the span, as they are when the first page is read.
 pub fn read(location: &Location, kind: Kind, ReadRequest { span, .. }: ReadRequest) -> Result<Batches> {
-    let OpenDatabase { file, db, version } = open(location)?;
-    let failed = |e: rusqlite::Error| file.failed("cannot read", &e);
-    db.execute_batch("BEGIN").map_err(failed)?;
+    let (file, db, version) = open(location)?;
+    db.execute_batch("BEGIN").map_err(file.failed("cannot read"))?;
     let (fields, relation) = (rows::table_fields(kind), sqlite_schema::relation(kind, version));
-    let stored = selected(&db, relation, &fields).map_err(failed)?;
+    let stored = selected(&db, relation, &fields).map_err(file.failed("cannot read"))?;
     let mut pages =
         Pages { file, db, kind, fields, relation, stored, span, last_key: Vec::new(), ready: VecDeque::new() };
     Ok(batches(move || pages.batch()))
@@ -157,7 +149,7 @@ impl Pages {
         if let Some(ready) = self.ready.pop_front() {
             return ready.map(Some);
         }
-        let mut columns = self.page().map_err(|e| self.file.failed("cannot read", &e))?;
+        let mut columns = self.page().map_err(self.file.failed("cannot read"))?;
         let key = columns.split_off(self.fields.len());
         let parser = RefCell::new(Parser::default());
         let value = |field: &Field, place: Option<CellIndex>| {

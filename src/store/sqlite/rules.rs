@@ -12,24 +12,24 @@ use serde_json::{Map, Value};
 /// Errors: exit status 78 if there is no such table, 74 if it cannot be read, 75 if it is locked.
 pub fn read(location: &Location) -> Result<Vec<Map<String, Value>>> {
     let file = SqliteFile::try_new(location)?;
-    let table = location.options.get("table").map_or("alert_rules", String::as_str).replace('"', "\"\"");
+    let table = location.option("table").unwrap_or("alert_rules").replace('"', "\"\"");
     if !file.path().exists() {
         return Err(Error::config(format!("{file}: no such file")));
     }
     let db = file.connect_to_read()?;
-    let failed = |error: rusqlite::Error| file.failed("cannot read the rules", &error);
+    let failed = file.failed("cannot read the rules");
     let mut statement = db.prepare(&format!("SELECT * FROM \"{table}\" ORDER BY 1")).map_err(|error| {
         // The statement is right if the table exists.
         let is_missing = error.sqlite_error_code() == Some(ErrorCode::Unknown);
         if is_missing { Error::config(format!("{file}: cannot read the rules")).because(error) } else { failed(error) }
     })?;
     let names: Vec<String> = statement.column_names().into_iter().map(str::to_owned).collect();
-    let mut rows = statement.query([]).map_err(failed)?;
+    let mut rows = statement.query([]).map_err(&failed)?;
     let mut rules = vec![];
-    while let Some(row) = rows.next().map_err(failed)? {
+    while let Some(row) = rows.next().map_err(&failed)? {
         let mut fields = Map::new();
         for (at, name) in names.iter().enumerate() {
-            let value = match row.get_ref(at).map_err(failed)? {
+            let value = match row.get_ref(at).map_err(&failed)? {
                 ValueRef::Null => Value::Null,
                 ValueRef::Integer(number) => number.into(),
                 ValueRef::Real(number) => number.into(),

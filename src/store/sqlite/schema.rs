@@ -13,6 +13,7 @@ use crate::kind::Kind;
 use crate::storage::disk::Disk;
 use crate::store::location::Location;
 use crate::store::repeat::{CREATE_UNIQUE_EVENTS, UNIQUE_EVENTS, ids_not_unique};
+use crate::store::sqlite::failure::Failure;
 use crate::store::sqlite::file::SqliteFile;
 use rusqlite::{Connection, OpenFlags, OptionalExtension, TransactionBehavior};
 
@@ -236,55 +237,48 @@ pub fn open(location: &Location, disk: &Disk) -> Result<(SqliteFile, Connection)
     let mut db = file.connect(OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE)?;
     // Retractions of this run are in a temporary table: they may be many, and end with the run. So are the ids of the
     // events that a transaction has inserted.
-    file.log_writes(&db).map_err(|e| file.failed("cannot open", &e))?;
-    db.execute_batch(
-        "PRAGMA synchronous = NORMAL;
-             CREATE TEMP TABLE taken_back (metric_id TEXT NOT NULL PRIMARY KEY, revision INTEGER NOT NULL,
-                 \"rows\" INTEGER NOT NULL) WITHOUT ROWID;
-             CREATE TEMP TABLE placed_events (event_id TEXT NOT NULL PRIMARY KEY) WITHOUT ROWID;",
-    )
-    .map_err(|e| file.failed("cannot open", &e))?;
-    migrate(&mut db, &file)?;
+    let temporary = "PRAGMA synchronous = NORMAL;
+         CREATE TEMP TABLE taken_back (metric_id TEXT NOT NULL PRIMARY KEY, revision INTEGER NOT NULL,
+             \"rows\" INTEGER NOT NULL) WITHOUT ROWID;
+         CREATE TEMP TABLE placed_events (event_id TEXT NOT NULL PRIMARY KEY) WITHOUT ROWID;";
+    file.log_writes(&db).and_then(|()| db.execute_batch(temporary)).map_err(file.failed("cannot open"))?;
+    if check_version(&db, &file)? != Some(VERSION) {
+        migrate(&mut db, &file).map_err(file.failed("cannot create the tables"))?;
+    }
     Ok((file, db))
 }
 
 /// Migrates the file to the present version, in one transaction. The version has its own table, because `user_version`
 /// belongs to whichever program shares the file. Errors: exit status 78 if the file has a newer version.
-fn migrate(db: &mut Connection, file: &SqliteFile) -> Result<()> {
-    if check_version(db, file)? == Some(VERSION) {
-        return Ok(());
-    }
-    let failed = |e: rusqlite::Error| file.failed("cannot create the tables", &e);
-    let tx = db.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed)?;
+fn migrate(db: &mut Connection, file: &SqliteFile) -> Result<(), Failure> {
+    let tx = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
     check_tables(&tx, file)?;
     let found = usize::try_from(check_version(&tx, file)?.unwrap_or(0)).unwrap_or(0);
     for step in MIGRATIONS.iter().skip(found) {
-        tx.execute_batch(step).map_err(failed)?;
+        tx.execute_batch(step)?;
     }
-    tx.execute_batch("CREATE TABLE IF NOT EXISTS evt_schema (version INTEGER NOT NULL); DELETE FROM evt_schema;")
-        .map_err(failed)?;
-    tx.execute("INSERT INTO evt_schema VALUES (?1)", [VERSION]).map_err(failed)?;
-    tx.commit().map_err(failed)
+    tx.execute_batch("CREATE TABLE IF NOT EXISTS evt_schema (version INTEGER NOT NULL); DELETE FROM evt_schema;")?;
+    tx.execute("INSERT INTO evt_schema VALUES (?1)", [VERSION])?;
+    Ok(tx.commit()?)
 }
 
 /// Makes the ids of stored events unique, unless they are. Errors: exit status 78 if one is stored twice.
-pub fn make_events_unique(db: &mut Connection, file: &SqliteFile) -> Result<()> {
-    let failed = |e: rusqlite::Error| file.failed("cannot create the index of event ids", &e);
+pub fn make_events_unique(db: &mut Connection, file: &SqliteFile) -> Result<(), Failure> {
     // Without the lock, which another output may keep for a commit.
-    if has_relation(db, UNIQUE_EVENTS).map_err(failed)? {
+    if has_relation(db, UNIQUE_EVENTS)? {
         return Ok(());
     }
-    let tx = db.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed)?;
-    if has_relation(&tx, UNIQUE_EVENTS).map_err(failed)? {
+    let tx = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    if has_relation(&tx, UNIQUE_EVENTS)? {
         return Ok(());
     }
     let copies = "SELECT event_id FROM raw_events GROUP BY event_id HAVING count(*) > 1 LIMIT 1";
-    let id: Option<String> = tx.query_row(copies, [], |row| row.get(0)).optional().map_err(failed)?;
+    let id: Option<String> = tx.query_row(copies, [], |row| row.get(0)).optional()?;
     if let Some(id) = id {
-        return Err(ids_not_unique(file, &id));
+        return Err(ids_not_unique(file, &id).into());
     }
-    tx.execute_batch(CREATE_UNIQUE_EVENTS).map_err(failed)?;
-    tx.commit().map_err(failed)
+    tx.execute_batch(CREATE_UNIQUE_EVENTS)?;
+    Ok(tx.commit()?)
 }
 
 /// Checks that no table of another program has the name of one of evt's. Errors: exit status 78.
@@ -298,7 +292,7 @@ pub fn check_tables(db: &Connection, file: &SqliteFile) -> Result<()> {
          AND NOT EXISTS (SELECT 1 FROM sqlite_schema WHERE name = 'evt_schema') ORDER BY name"
     );
     let found: Option<String> =
-        db.query_row(&query, [], |row| row.get(0)).optional().map_err(|e| file.failed("cannot read", &e))?;
+        db.query_row(&query, [], |row| row.get(0)).optional().map_err(file.failed("cannot read"))?;
     match found {
         None => Ok(()),
         Some(name) => Err(Error::config(format!(
@@ -323,7 +317,7 @@ pub fn version(db: &Connection, file: &SqliteFile) -> Result<Option<i64>> {
         true => db.query_row("SELECT version FROM evt_schema", [], |row| row.get(0)).optional(),
         false => Ok(None),
     };
-    version().map_err(|e| file.failed("cannot read", &e))
+    version().map_err(file.failed("cannot read"))
 }
 
 /// Whether the file has a table or an index of this name.

@@ -402,7 +402,7 @@ impl StateFile {
         // SQLite continues to write a file that was removed, and the next run would not find it.
         if std::fs::metadata(&self.path).ok().map(|found| FileId::of(&found)) != Some(self.id) {
             let message = "cannot store the state: the file was removed or replaced while this run used it";
-            return Err(Error::new(ErrorKind::Io, message).at(self.path.display().to_string()));
+            return Err(Error::failed(message).at(self.path.display().to_string()));
         }
         let failed = |error: &rusqlite::Error| self.failed("cannot store the state", error);
         let tx = self.begin("cannot store the state")?;

@@ -171,7 +171,7 @@ impl Writer {
         self.wait()?;
         self.outputs.call(move |thread| {
             let outputs = thread.outputs.finish(&mut end)?;
-            let dead = thread.outputs.dead.by_type().clone();
+            let dead = thread.outputs.dead.by_type.clone();
             Ok((end, OutputsEnded { outputs, dead }))
         })?
     }
@@ -271,7 +271,7 @@ impl ThreadOutputs {
             self.outputs.set_metrics();
         }
         let letters =
-            WrittenLetters { lost: self.outputs.dead.lost().of_stage, has_output: self.outputs.dead.is_written() };
+            WrittenLetters { lost: self.outputs.dead.lost.of_stage, has_output: self.outputs.dead.is_written() };
         Done { confirmed: if result.is_ok() { last } else { 0 }, result, letters }
     }
 

@@ -4,7 +4,7 @@
 use crate::cli::args::StageArgs;
 use crate::cli::resolve::{DefaultFormats, output_plans};
 use crate::counts::counted;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::format::jsonl;
 use crate::format::jsonl::Objects;
 use crate::frame::{End, EndReason};
@@ -96,7 +96,7 @@ impl TargetPlan {
         let is_regular = |path: &Path| std::fs::metadata(path).map_or(true, |found| found.is_file());
         let unacknowledged = || {
             let why = "does not acknowledge rows before the end; replay to JSON lines, a topic or a database";
-            Err(Error::usage(format!("{}: {why}", plan.name())))
+            Err(Error::usage(format!("{}: {why}", plan.name)))
         };
         match Uri::of_output(to, &run.caller())? {
             Uri::Null => unacknowledged(),
@@ -286,8 +286,8 @@ fn write_other(
     let rejected = output.write(&if keeps_stamps { events } else { replayed(&events)? })?;
     output.settle()?;
     if !output.take_rejected().is_empty() {
-        let message = format!("{}: records were rejected after they had been accepted", output.name());
-        return Err(Error::new(ErrorKind::Io, message));
+        let message = format!("{}: records were rejected after they had been accepted", output.name);
+        return Err(Error::failed(message));
     }
     let is_rejected = |at: usize| rejected.iter().any(|rejected| rejected.row == at);
     let accepted = due.iter().enumerate().filter(|(at, _)| !is_rejected(*at)).map(|(_, row)| replay.entries[*row]);

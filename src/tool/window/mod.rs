@@ -253,7 +253,7 @@ impl Args {
         match outputs.iter().find(|output| !output.takes_any_columns()) {
             None => Ok(()),
             Some(output) => {
-                let name = output.name();
+                let name = &output.name;
                 Err(Error::usage(format!(
                     "{name}: --wide: expected a file or stdout in csv, tsv, table, jsonl, parquet or arrow"
                 )))
