@@ -23,7 +23,7 @@ pub enum ErrorKind {
     Broken,
     /// Reading or writing failed (74).
     Io,
-    /// Another run has the lock or a newer epoch (75).
+    /// Another run has the lock or a newer epoch, or the stages of a pipe did not end together (75).
     Fenced,
     /// Another run is writing an output that allows one writer (75).
     InUse,
@@ -108,7 +108,7 @@ impl Error {
         Self::new(ErrorKind::Unavailable, message)
     }
 
-    /// Creates an error: another run has the lock or a newer epoch.
+    /// Creates an error: another run has the lock or a newer epoch, or the stages of a pipe did not end together.
     #[cold]
     pub fn fenced(message: impl Into<String>) -> Self {
         Self::new(ErrorKind::Fenced, message)

@@ -16,7 +16,7 @@
 //! others watch the log for it.
 //!
 //! - `begun.rs`: followed names of which a run has opened a file, and that are in no complete epoch.
-//! - `ends.rs`: the last stages of a run, one or several.
+//! - `last_stages.rs`: the last stages of a run, one or several.
 //! - `header.rs`: the checkpoint in the schema of a stream, for the next stage.
 //! - `log.rs`: the entries of the log. The run that writes the greatest entry is the newest; any other run is fenced.
 //! - `place`: the place of a checkpoint, a directory or a bucket of S3.
@@ -27,8 +27,8 @@
 //! - `show.rs`: the description of a checkpoint that evt-view shows.
 
 pub mod begun;
-mod ends;
 pub mod header;
+mod last_stages;
 pub mod log;
 pub mod part;
 pub mod place;
@@ -218,7 +218,7 @@ impl Checkpoint {
         let own = StageRole { checkpoint, stage, outputs, has_readers, ends: header.ends };
         Self::join_at(place.clone(), header.clone(), own)
             .map_err(|error| or_fenced(place.check_newest(header.run), error))
-            .inspect_err(|_| ends::note_failure(&place, header.run, &header.next_stage(run.console.tool())))
+            .inspect_err(|_| last_stages::note_failure(&place, header.run, &header.next_stage(run.console.tool())))
     }
 
     fn join_at(place: Arc<CheckpointPlace>, header: CheckpointHeader, own: StageRole) -> Result<Self> {
@@ -246,10 +246,10 @@ impl Checkpoint {
         let path = own.path(&header.stages);
         let claim = match header.ends {
             1 => None,
-            _ => ends::claim_stage(&place, header.run, &path)?,
+            _ => last_stages::claim_stage(&place, header.run, &path)?,
         };
         if !own.has_readers {
-            ends::claim_end(&place, header.run, &path, header.ends)?;
+            last_stages::claim_end(&place, header.run, &path, header.ends)?;
         }
         // With --restore, the last complete epoch is later than the restored one.
         let last = last_complete(&place, before, 1, None)?.pop().map(|last| last.epoch);
@@ -356,7 +356,7 @@ impl Checkpoint {
         let ends = self.own.ends;
         let branches = match ends {
             1 => Some(vec![self.own.path(&self.header.stages)]),
-            _ => ends::branches(&self.place, self.header.run, ends)?,
+            _ => last_stages::branches(&self.place, self.header.run, ends)?,
         };
         let Some(branches) = branches else { return Ok(false) };
         let mut stages: Vec<StageEpoch> = vec![];
@@ -431,22 +431,22 @@ impl Checkpoint {
 
     /// Notes that this stage fails, so that no other stage waits for it.
     pub fn note_failure(&self) {
-        ends::note_failure(&self.place, self.header.run, &self.own.stage);
+        last_stages::note_failure(&self.place, self.header.run, &self.own.stage);
     }
 
     /// Returns a stage that will not commit an epoch of this run, if there is one.
     pub fn failed(&self, epoch: Epoch) -> Result<Option<String>> {
-        ends::failed(&self.place, epoch, self.own.ends)
+        last_stages::failed(&self.place, epoch, self.own.ends)
     }
 
     /// Returns the reason why an epoch is not complete.
     pub fn missing(&self, epoch: Epoch) -> Result<String> {
-        ends::missing(&self.place, epoch, self.own.ends)
+        last_stages::missing(&self.place, epoch, self.own.ends)
     }
 
     /// Returns the stages that have not committed the last complete epoch, `epoch`, to every output.
     pub fn uncommitted(&mut self, epoch: Epoch) -> Result<&[String]> {
-        ends::retain_uncommitted(&self.place, epoch, &mut self.uncommitted)?;
+        last_stages::retain_uncommitted(&self.place, epoch, &mut self.uncommitted)?;
         Ok(&self.uncommitted)
     }
 

@@ -1,7 +1,7 @@
 //! The epoch that a run continues, and what each stage has of it. If that epoch is damaged, the error names the epoch
 //! before it, and the outputs that get rows twice when a run continues from there.
 
-use super::ends::{self, StagePath};
+use super::last_stages::{self, StagePath};
 use super::log::{Complete, EpochPart, LogEntry, OutputName, StageEpoch, check_output_names, target_key};
 use super::part::{POSITIONS, STATE, part_name};
 use super::place::CheckpointPlace;
@@ -115,7 +115,7 @@ impl StageRole {
         place: &CheckpointPlace,
         last: &'a Complete,
     ) -> Result<(&'a StageEpoch, bool)> {
-        let checked = ends::check_place(&last.branches(), &self.path(before), self.has_readers, self.ends);
+        let checked = last_stages::check_place(&last.branches(), &self.path(before), self.has_readers, self.ends);
         checked.map_err(|error| error.at(&place.name))?;
         let own = last.stages.iter().find(|stage| stage.stage == self.stage);
         let own = own.ok_or_else(|| Error::corrupt(format!("expected {} in the epoch, found none", self.stage)))?;

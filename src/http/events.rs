@@ -3,7 +3,7 @@
 use super::answer::{OutcomeCounts, stored};
 use super::body::{self, Compression, Reservation, Upload};
 use super::cloud;
-use super::queries::{QueryError, RegistryQueries};
+use super::registry_requests::{QueryError, RegistryRequests};
 use super::server::token::{Denied, Token};
 use super::server::{Application, Call, Reply, Route, Served, ServerState};
 use super::state::Intake;
@@ -226,7 +226,7 @@ impl PendingRequest {
         &self,
         state: &ServerState<Intake>,
         mut records: Vec<request::Record>,
-        queries: &RegistryQueries,
+        queries: &RegistryRequests,
         deadline: Instant,
     ) -> Result<Vec<request::Record>, Reply> {
         let mut recall = Recall::new(queries.registry.clone());

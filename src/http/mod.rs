@@ -11,14 +11,14 @@
 //! - [`server`] is the server without events: connections, TLS, tokens, routes.
 //! - `events` is `POST /v1/events`, and decides by `content-type` how a body is split: `body` reads and decompresses,
 //!   `cloud` converts CloudEvents; `state` is what its requests share.
-//! - [`validate`] cuts the body into records and validates them; `queries` sends queries to a schema registry.
+//! - [`validate`] cuts the body into records and validates them; `registry_requests` asks a schema registry.
 //! - `answer` is the answer to a stored request.
 
 mod answer;
 mod body;
 mod cloud;
 mod events;
-mod queries;
+mod registry_requests;
 pub mod server;
 mod state;
 pub mod validate;

@@ -2,7 +2,7 @@
 
 use super::answer::OutcomeCounts;
 use super::body::{BodyLimits, MemoryBudget};
-use super::queries::RegistryQueries;
+use super::registry_requests::RegistryRequests;
 use super::server::ServerOptions;
 use super::server::limits::metrics::{Counters, register};
 use super::server::token::Rate;
@@ -52,7 +52,7 @@ pub struct Intake {
     pub(super) memory: MemoryBudget,
     validators: Mutex<Vec<RequestValidator>>,
     /// The registry's queries, if it has the schemas.
-    pub(super) queries: Option<RegistryQueries>,
+    pub(super) queries: Option<RegistryRequests>,
     clock: Clock,
     /// Until when the log counts as unavailable (monotonic time, µs).
     unready_until: AtomicU64,
@@ -88,7 +88,7 @@ impl Intake {
             rate: Rate::new(options.rate),
             memory: MemoryBudget::new(options.memory),
             validators: Mutex::new(vec![first]),
-            queries: options.validation.registry.clone().map(RegistryQueries::new),
+            queries: options.validation.registry.clone().map(RegistryRequests::new),
             unready_until: AtomicU64::new(0),
             options,
             log: RwLock::new(Some(log)),

@@ -2,7 +2,7 @@
 
 use super::{CheckpointPlace, Claim};
 use crate::ErrorKind;
-use crate::checkpoint::ends;
+use crate::checkpoint::last_stages;
 use crate::checkpoint::log::{Complete, EpochPart, LogEntry, StageEpoch, Start};
 use crate::client::Caller;
 use crate::s3::address::S3Address;
@@ -107,7 +107,7 @@ fn what_keeps_an_epoch_from_being_complete_is_named() {
     with_places(|place| {
         place.files.create().unwrap();
         let epoch = Epoch { run: 7, number: 2 };
-        let missing = |ends| ends::missing(place, epoch, ends).unwrap();
+        let missing = |ends| last_stages::missing(place, epoch, ends).unwrap();
         assert!(missing(1).starts_with("0 of 1 last stages have begun"), "{}", missing(1));
         place.claim(7, "end", "1-evt-ingest 2-evt-window 3-evt-sink").unwrap();
         assert!(missing(2).starts_with("1 of 2 last stages have begun"), "{}", missing(2));

@@ -35,7 +35,7 @@ type QueryResult = Result<Recalled, QueryError>;
 
 /// The queries of a server to its registry.
 #[derive(Clone)]
-pub struct RegistryQueries {
+pub struct RegistryRequests {
     /// The registry.
     pub registry: Arc<Confluent>,
     state: Arc<Mutex<State>>,
@@ -57,7 +57,7 @@ struct Open {
     outcome: watch::Receiver<Option<QueryResult>>,
 }
 
-impl RegistryQueries {
+impl RegistryRequests {
     /// Makes the queries to a registry; none is in progress yet.
     pub fn new(registry: Arc<Confluent>) -> Self {
         Self { registry, state: Arc::default() }
