@@ -9,7 +9,8 @@
 //!
 //! A correction is claimed first, in the table `corrections`, which shows readers what is in flight. Then its steps are
 //! applied: each step compares some right cells with the stored ones and writes the difference by the rules of
-//! `guard.rs`, together with the progress of the correction and the cells that count late events, in one transaction.
+//! `store/guard.rs`, together with the progress of the correction and the cells that count late events, in one
+//! transaction.
 
 use crate::backfill::{CellContent, CellKey, Comparison, Coverage, Difference, LateCell, StoredCells};
 use crate::error::{Error, Result};
