@@ -82,19 +82,19 @@ pub(super) enum ChunkRows {
 
 /// Maps chunks.
 pub(super) struct ChunkMapper {
-    pub(super) events: Mapper,
+    events: Mapper,
     /// Builds the rows if they are of another kind than event.
-    pub(super) others: Option<row::Builder>,
-    pub(super) limits: RecordLimits,
+    others: Option<row::Builder>,
+    limits: RecordLimits,
     /// The name of the field with the event time.
     time: String,
     /// Whether records may be longer than `--max-record`, because they are rows of evt that contain a raw record.
     has_rows_of_evt: bool,
-    pub(super) letters: Letters,
+    letters: Letters,
     /// The records of all chunks so far, by outcome.
-    pub(super) counts: Counts,
+    counts: Counts,
     /// The fault of the last letter.
-    pub(super) last_fault: Option<Fault>,
+    last_fault: Option<Fault>,
 }
 
 impl<'a> Chunk<'a> {
@@ -162,11 +162,32 @@ impl ChunkMapper {
         })
     }
 
+    /// Returns what maps events.
+    pub(super) fn events(&self) -> &Mapper {
+        &self.events
+    }
+
+    /// The same, to turn to a partition or to share a buffer.
+    pub(super) fn events_mut(&mut self) -> &mut Mapper {
+        &mut self.events
+    }
+
+    /// Returns the limits for the length of a record.
+    pub(super) fn limits(&self) -> RecordLimits {
+        self.limits
+    }
+
     /// Sets that the rows are of another kind than event, with this schema. Such rows may be longer than
     /// `--max-record`.
     pub(super) fn build_others(&mut self, schema: SchemaRef) {
         self.others = Some(row::Builder::with_schema(schema));
         self.has_rows_of_evt = true;
+    }
+
+    /// Whether the rows are known to be of another kind than event.
+    #[inline]
+    pub(super) fn builds_others(&self) -> bool {
+        self.others.is_some()
     }
 
     /// Takes raw records from the rows of evt that contain them. Must be called before the first row.
@@ -180,14 +201,29 @@ impl ChunkMapper {
         self.events.rows() + self.others.as_ref().map_or(0, row::Builder::len)
     }
 
+    /// Whether letters wait.
+    pub(super) fn has_letters(&self) -> bool {
+        !self.letters.is_empty()
+    }
+
+    /// Returns the counts of all records so far: read, filtered and dead ones.
+    pub(super) fn counts(&self) -> &Counts {
+        &self.counts
+    }
+
     /// Takes records out of the counts that another run will read again.
     pub(super) fn forget(&mut self, records: u64) {
         self.counts.taken -= records;
     }
 
+    /// Returns the fault of the last letter, once.
+    pub(super) fn take_fault(&mut self) -> Option<Fault> {
+        self.last_fault.take()
+    }
+
     /// Whether a record had a readable time, or a row has been built.
     pub(super) fn is_readable(&self) -> bool {
-        self.events.has_time() || self.others.is_some() || self.rows() > 0
+        self.events.has_time() || self.builds_others() || self.rows() > 0
     }
 
     /// Maps the records of a range of the chunk and removes them from the range. Stops behind a record after which
@@ -297,6 +333,11 @@ impl ChunkMapper {
         self.letters.push(self.rows() as u64, &letter, now)?;
         self.last_fault = Some(fault);
         Ok(self.letters.is_full().then_some(Pause::Letters))
+    }
+
+    /// Takes the letters so far.
+    pub(super) fn finish_letters(&mut self) -> Result<Option<Dead>> {
+        self.letters.take()
     }
 
     /// Takes the rows so far, and the letters `with_letters`.

@@ -31,7 +31,7 @@ impl Cut {
 
 fn mapper() -> ChunkMapper {
     let mut mapper = ChunkMapper::new(mapping::Options::default(), LIMITS, Letters::new("evt", "host")).unwrap();
-    mapper.events.turn_to(0, ("in", "0"));
+    mapper.events_mut().turn_to(0, ("in", "0"));
     mapper
 }
 
@@ -83,7 +83,7 @@ fn two_threads_that_map_every_other_chunk_give_what_one_gives() {
     });
     let both = even.into_iter().zip(odd).flat_map(|(even, odd)| [even, odd]).collect();
     assert_eq!(stamped(both), stamped(expected));
-    let counts = one.counts;
+    let counts = one.counts();
     assert_eq!((counts.taken, counts.dead, counts.filtered), (500, 157, 0), "a fifth, and a seventh of the others");
 }
 
@@ -98,12 +98,12 @@ fn a_record_is_mapped_once_wherever_a_mapper_stops() {
         let mut piece = range.start..end;
         let pause = mapper.map(&chunk, &mut piece, FutureVerdict::ByArrival).unwrap();
         assert!(pause.is_none() && piece.is_empty());
-        letters += mapper.letters.take().unwrap().map_or(0, |letters| letters.after.len());
+        letters += mapper.finish_letters().unwrap().map_or(0, |letters| letters.after.len());
         range.start = end;
     }
     let mapped = mapper.finish(true).unwrap();
     assert!(mapped.letters.is_none(), "letters are taken once");
-    assert_eq!((mapped.count + letters, mapper.counts.taken), (400, 400));
+    assert_eq!((mapped.count + letters, mapper.counts().taken), (400, 400));
 }
 
 #[test]

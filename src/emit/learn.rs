@@ -59,7 +59,7 @@ impl RowForm {
         let Some(first) = Some(text).filter(|_| self.is_unknown()).and_then(FirstObject::read) else { return Ok(()) };
         first.check(self.expected, input)?;
         let kind = *self.kind.get_or_insert(first.kind);
-        let has_raw = self.decide_raw(first.has_raw_of_evt(kind, mapper.events.keeps_stamps()), mapper);
+        let has_raw = self.decide_raw(first.has_raw_of_evt(kind, mapper.events().keeps_stamps()), mapper);
         if kind != Kind::Event {
             self.has_columns = true;
             mapper.build_others(kind.schema_with(has_raw));
@@ -91,7 +91,7 @@ impl RowForm {
     /// Returns the schema of rows that have no stamps before this run.
     pub(super) fn schema(&self, mapper: &ChunkMapper) -> SchemaRef {
         match self.kind {
-            None | Some(Kind::Event) => mapper.events.written_schema(self.keep_raw),
+            None | Some(Kind::Event) => mapper.events().written_schema(self.keep_raw),
             Some(kind) => kind.schema_with(self.inputs_have_raw == Some(true)),
         }
     }
@@ -170,10 +170,10 @@ mod tests {
             assert!(form.is_unknown(), "{text}");
         }
         form.learn(r#"{"a":1}"#, "in", &mut mapper).unwrap();
-        assert!(!form.is_unknown() && mapper.others.is_none(), "an event");
+        assert!(!form.is_unknown() && !mapper.builds_others(), "an event");
         form.learn(METRIC, "in", &mut mapper).unwrap();
         assert!(form.becomes(Kind::Event, &mut mapper) && !form.becomes(Kind::Metric, &mut mapper));
-        assert!(mapper.others.is_none(), "the first one has decided");
+        assert!(!mapper.builds_others(), "the first one has decided");
     }
 
     #[test]

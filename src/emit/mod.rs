@@ -64,23 +64,21 @@ const HELD_REPORT: i64 = SECOND;
 
 /// Takes the records of all inputs, maps them to rows, stamps these, and queues them for the stage.
 pub struct RecordEmitter {
-    /// The context of the run.
-    pub run: Rc<Run>,
+    run: Rc<Run>,
     /// `--control`: text may contain control lines.
     control: bool,
     /// The kind and the columns of the rows.
     form: RowForm,
     /// The names of the fields of all records, if the first input declares them.
-    pub declared: Option<Vec<String>>,
+    declared: Option<Vec<String>>,
     /// Whether a flag maps the partition or the origin of records.
-    pub maps_partition: bool,
+    maps_partition: bool,
     /// The time of reading of the current records (µs).
     now: i64,
     mapper: ChunkMapper,
     /// The partition to which the mapper has turned; `None` before the first record.
     partition: Option<u32>,
-    /// What follows the mapping: partitions, positions and the queue.
-    pub stamp: Stamp,
+    stamp: Stamp,
     /// Rows that have stamps.
     batches: StampedBatches,
 }
@@ -145,7 +143,7 @@ impl RecordEmitter {
         let of_event = matches!(Kind::of(batch.schema_ref()), Some(Kind::Event | Kind::Late));
         let has_raw = of_event && self.decide_raw(has_raw(batch.schema_ref()));
         if of_event {
-            self.stamp.unused.warn_of_rows(name, &self.run.console);
+            self.stamp.flags.unused.warn_of_rows(name, &self.run.console);
         }
         let batch = self.batches.take(batch, has_raw, name, &self.run.console)?;
         let rows = batch.num_rows();
@@ -161,12 +159,22 @@ impl RecordEmitter {
         self.form.decide_raw(has_raw, &mut self.mapper)
     }
 
+    /// Returns the rules of the source.
+    pub fn rules(&self) -> Option<&RowRules> {
+        self.stamp.outcomes.rules.as_ref()
+    }
+
     /// Returns the counts of records and rows so far, by outcome within the source.
     pub fn counts(&self) -> Counts {
         let mut counts = self.stamp.outcomes.counts;
-        counts.add(&self.mapper.counts);
+        counts.add(self.mapper.counts());
         counts.add(&self.batches.counts);
         counts
+    }
+
+    /// Returns the context of the run.
+    pub fn run(&self) -> &Run {
+        &self.run
     }
 
     /// Whether rows or letters wait in an incomplete batch.
@@ -190,9 +198,14 @@ impl RecordEmitter {
         self.stamp.send(Item::Idle);
     }
 
+    /// Returns the next item of the queue.
+    pub fn pop(&mut self) -> Option<QueuedItem> {
+        self.stamp.queue.pop()
+    }
+
     /// Whether there are letters that are not queued yet.
     pub fn has_letters(&self) -> bool {
-        !self.mapper.letters.is_empty()
+        self.mapper.has_letters()
     }
 
     /// Maps `records`, which are ranges of `input`; `whole` is `input` as text if all of it is UTF-8. `meta` holds for
@@ -205,13 +218,13 @@ impl RecordEmitter {
         meta: RecordMeta<'_>,
     ) -> Result<()> {
         self.now = self.run.clock.now();
-        self.stamp.first_times.begin(self.stamp.read.is_resumed());
+        self.stamp.flags.first_times.begin(self.stamp.read.is_resumed());
         self.turn_to_partition(meta.partition)?;
         let passed = self.stamp.read.passed();
         let chunk = Chunk { records, bytes: input, whole, meta, now: self.now, passed };
         let mut range = 0..records.rows.len();
         while !range.is_empty() {
-            if self.control || self.form.is_unknown() || self.stamp.first_times.is_looking() {
+            if self.control || self.form.is_unknown() || self.stamp.flags.first_times.is_looking() {
                 self.first_record(&chunk, &mut range)?;
             } else {
                 self.map(&chunk, &mut range)?;
@@ -226,7 +239,7 @@ impl RecordEmitter {
         let Some(last) = range.start.checked_sub(1) else { return Ok(()) };
         self.stamp.read.note(chunk.records.rows[last].line as i64);
         // Other partitions' records may be released and mapped between two records of the chunk.
-        let limits = self.mapper.limits;
+        let limits = self.mapper.limits();
         self.settle(pause, || chunk.record(last, limits))?;
         self.turn_to_partition(chunk.meta.partition)
     }
@@ -241,22 +254,22 @@ impl RecordEmitter {
         if record.line as i64 <= chunk.passed {
             return Ok(());
         }
-        let found = chunk.record(one.start, self.mapper.limits);
+        let found = chunk.record(one.start, self.mapper.limits());
         let text = found.as_ref().and_then(|found| found.text.as_ref().ok().copied());
         let meta = chunk.meta.at(record.line as i64);
         self.stamp.read.note(meta.offset);
         if found.is_some() && self.decides(text, meta)? {
             return Ok(());
         }
-        self.mapper.last_fault.take();
+        self.mapper.take_fault();
         self.map(chunk, &mut one)?;
         let is_filtered = matches!(record.body, Body::Document { fault: None, .. });
-        if self.stamp.first_times.is_looking() && !is_filtered {
-            if let Some(fault) = self.mapper.last_fault.take() {
-                self.stamp.first_times.note(&fault, &meta);
+        if self.stamp.flags.first_times.is_looking() && !is_filtered {
+            if let Some(fault) = self.mapper.take_fault() {
+                self.stamp.flags.first_times.note(&fault, &meta);
             }
             let is_found = self.mapper.is_readable() || self.stamp.outcomes.counts.out > 0;
-            self.stamp.first_times.count(is_found, text)?;
+            self.stamp.flags.first_times.count(is_found, text)?;
         }
         Ok(())
     }
@@ -294,7 +307,7 @@ impl RecordEmitter {
         match pause {
             None => Ok(()),
             Some(Pause::Rows) => self.flush(),
-            Some(Pause::Letters) if self.stamp.first_times.is_looking() => Ok(()),
+            Some(Pause::Letters) if self.stamp.flags.first_times.is_looking() => Ok(()),
             Some(Pause::Letters) => {
                 self.stamp.read.set_ahead();
                 self.send_letters()
@@ -319,18 +332,18 @@ impl RecordEmitter {
     #[cold]
     fn begin_partition(&mut self, partition: u32) -> Result<()> {
         let input = self.stamp.partition_table.input_of(partition);
-        if input != self.stamp.open.input {
+        if input != self.stamp.input() {
             self.flush_batch()?;
-            self.stamp.open.input = input;
+            self.stamp.begin_batch(input);
         }
-        self.mapper.events.turn_to(partition, self.stamp.partition_table.name(partition));
+        self.mapper.events_mut().turn_to(partition, self.stamp.partition_table.name(partition));
         self.partition = Some(partition);
         Ok(())
     }
 
     /// Holds a record until `--max-future` has judged it.
     fn hold(&mut self, record: mapping::Record<'_>, mut check: FutureCheck) -> Result<()> {
-        if let Some((origin, name)) = self.mapper.events.named(check) {
+        if let Some((origin, name)) = self.mapper.events().named(check) {
             check.partition = self.stamp.partition_table.beside(record.meta.partition, origin, name);
         }
         match self.stamp.judge(check) {
@@ -412,8 +425,8 @@ impl RecordEmitter {
         self.turn_to_partition(meta.partition)?;
         let pause = self.mapper.reject(payload, fault.clone(), &meta, self.run.clock.now())?;
         self.settle(pause, || None)?;
-        self.stamp.first_times.note(fault, &meta);
-        self.stamp.first_times.count(false, None)
+        self.stamp.flags.first_times.note(fault, &meta);
+        self.stamp.flags.first_times.count(false, None)
     }
 
     /// Makes a dead letter of a record of `length` bytes that is larger than `--max-record`; `start` has the first
@@ -446,15 +459,15 @@ impl RecordEmitter {
     /// Queues the letters and the rows of the incomplete batch, the letters first.
     pub fn flush(&mut self) -> Result<()> {
         self.flush_batch()?;
-        if !self.stamp.first_times.is_looking() {
+        if !self.stamp.flags.first_times.is_looking() {
             self.stamp.read.end_batch();
         }
         Ok(())
     }
 
     fn flush_batch(&mut self) -> Result<()> {
-        self.stamp.open.since = None;
-        let mapped = self.mapper.finish(!self.stamp.first_times.is_looking())?;
+        self.stamp.end_batch();
+        let mapped = self.mapper.finish(!self.stamp.flags.first_times.is_looking())?;
         self.stamp.send_letters(mapped.letters);
         match mapped.rows {
             ChunkRows::Others(batch) => self.stamp.send_rows(batch),
@@ -469,14 +482,14 @@ impl RecordEmitter {
 
     /// Queues the letters of the incomplete batch.
     fn send_letters(&mut self) -> Result<()> {
-        let letters = self.mapper.letters.take()?;
+        let letters = self.mapper.finish_letters()?;
         self.stamp.send_letters(letters);
         Ok(())
     }
 
     /// Queues the letters so far after reading has failed, and the rows if `with_rows`.
     pub fn end(&mut self, with_rows: bool) -> Result<()> {
-        self.stamp.first_times.release();
+        self.stamp.flags.first_times.release();
         if with_rows { self.flush() } else { self.send_letters() }
     }
 
@@ -493,10 +506,20 @@ impl RecordEmitter {
         Ok(true)
     }
 
+    /// Returns what follows the mapping: partitions and positions.
+    pub fn stamp(&self) -> &Stamp {
+        &self.stamp
+    }
+
+    /// The same, to continue or to end them.
+    pub fn stamp_mut(&mut self) -> &mut Stamp {
+        &mut self.stamp
+    }
+
     /// Queues a progress message if partitions are new or have ended, or enough bytes have been read. Does nothing
     /// before the first record, because the kind of the rows is not known.
     pub fn report_progress(&mut self, bytes: ByteProgress) {
-        if self.stamp.outcomes.counts.taken + self.mapper.counts.taken > 0 {
+        if self.stamp.outcomes.counts.taken + self.mapper.counts().taken > 0 {
             self.stamp.report_progress(bytes);
         }
     }
@@ -516,17 +539,32 @@ impl RecordEmitter {
         self.stamp.queue.turn_to(input, bytes, rest);
     }
 
+    /// Whether a flag maps the partition or the origin of records.
+    pub fn maps_partition(&self) -> bool {
+        self.maps_partition
+    }
+
     /// Returns the number of the partition for records of `origin` that name none.
     pub fn partition(&mut self, origin: &str) -> u32 {
         match self.maps_partition {
             true => self.stamp.partition_table.unnamed(origin),
-            false => self.stamp.partition_table.partition(origin, "0"),
+            false => self.stamp.announce(origin, "0"),
         }
+    }
+
+    /// Returns the queue of items for the stage.
+    pub fn queue(&self) -> &ItemQueue {
+        &self.stamp.queue
     }
 
     /// Sets the read buffer that raw records are ranges of from now on; `None` if it cannot be kept.
     pub fn share_buffer(&mut self, block: Option<Buffer>) {
-        self.mapper.events.share_buffer(block);
+        self.mapper.events_mut().share_buffer(block);
+    }
+
+    /// Returns the names of the fields of all records, if the first input declares them.
+    pub fn declared(&self) -> Option<&[String]> {
+        self.declared.as_deref()
     }
 
     /// Sets the names of the fields of all records, unless an earlier input has declared them.
@@ -539,7 +577,7 @@ impl RecordEmitter {
     /// Returns the facts about all records so far.
     pub fn facts(&self) -> Facts {
         let mut facts = self.stamp.facts;
-        facts.add(self.mapper.events.facts());
+        facts.add(self.mapper.events().facts());
         facts
     }
 
@@ -552,8 +590,8 @@ impl RecordEmitter {
     /// Returns warnings about all records: about names in the rules of the source that had no value, ambiguous times,
     /// and, if repeats are found by ids, about records without ids.
     pub fn warnings(&self, finds_repeats: bool) -> Vec<String> {
-        let mut warnings = self.stamp.outcomes.rules.as_ref().map_or(vec![], RowRules::warnings);
-        warnings.extend(self.mapper.events.warnings(&self.facts(), finds_repeats));
+        let mut warnings = self.rules().map_or(vec![], RowRules::warnings);
+        warnings.extend(self.mapper.events().warnings(&self.facts(), finds_repeats));
         warnings
     }
 }

@@ -57,7 +57,7 @@ pub struct PendingInputs {
 pub struct ItemQueue {
     queue: VecDeque<QueuedItem>,
     /// The number of items that were taken from the queue.
-    pub taken: u64,
+    taken: u64,
     /// The number of the current input.
     current: u32,
     rest: PendingInputs,
@@ -81,8 +81,7 @@ impl ItemQueue {
         self.send(self.current, item);
     }
 
-    /// Returns the next item.
-    pub fn pop(&mut self) -> Option<QueuedItem> {
+    pub(super) fn pop(&mut self) -> Option<QueuedItem> {
         let item = self.queue.pop_front();
         self.taken += u64::from(item.is_some());
         item
@@ -91,6 +90,11 @@ impl ItemQueue {
     /// Returns the number of items so far, taken or not.
     pub fn queued(&self) -> u64 {
         self.taken + self.queue.len() as u64
+    }
+
+    /// Returns the number of items that were taken.
+    pub fn taken(&self) -> u64 {
+        self.taken
     }
 
     /// Makes `input` the current input, of which `bytes` have been read.

@@ -2,7 +2,7 @@
 //! it owns the partitions with their stream times, the records that wait for `--max-future`, the checks of the first
 //! records, the positions, and the queue.
 
-use super::flags::{FirstTimes, UnusedFlags};
+use super::flags::FlagChecks;
 use super::letters::{Dead, Letters};
 use super::queue::{ByteProgress, Item, ItemQueue};
 use super::read_positions::ReadPositions;
@@ -12,7 +12,8 @@ use crate::error::Result;
 use crate::frame::Control;
 use crate::kind::dead::Fault;
 use crate::mapping::{
-    self, Facts, FutureCheck, FutureVerdict, Lookahead, MappedRows, PartitionTable, PendingRecord, RowFilter,
+    self, Facts, FutureCheck, FutureVerdict, Lookahead, MappedRows, PartitionStreamTime, PartitionTable, PendingRecord,
+    RowFilter,
 };
 use crate::op::computed::RowRules;
 use crate::run::Run;
@@ -24,32 +25,30 @@ use std::time::Duration;
 pub struct Stamp {
     run: Rc<Run>,
     /// Partitions and stream time.
-    pub partition_table: PartitionTable,
+    pub(super) partition_table: PartitionTable,
     /// Records that wait for their `--max-future` verdict.
     waiting: Option<Lookahead>,
     /// How far each input is read.
-    pub read: ReadPositions,
-    /// Looks for the first record of a file with a readable time.
-    pub first_times: FirstTimes,
-    pub(super) unused: UnusedFlags,
+    pub(super) read: ReadPositions,
+    /// Checks of the mapping flags.
+    pub(super) flags: FlagChecks,
     /// The facts about the records of all mapped rows.
     pub(super) facts: Facts,
     /// The records of text and messages by outcome; rows that have stamps are counted apart.
     pub(super) outcomes: Outcomes,
     /// The number of rows that came with stamps.
     rows_of_batches: u64,
-    /// The queue of items for the stage.
-    pub queue: ItemQueue,
-    pub(super) open: OpenBatch,
+    pub(super) queue: ItemQueue,
+    open: OpenBatch,
 }
 
 /// The incomplete batch.
 #[derive(Default)]
-pub(super) struct OpenBatch {
+struct OpenBatch {
     /// The input of its rows. A batch has rows of one input only.
-    pub(super) input: u32,
+    input: u32,
     /// Monotonic time since which rows wait in it.
-    pub(super) since: Option<Duration>,
+    since: Option<Duration>,
 }
 
 /// A record that has waited, with its `--max-future` verdict.
@@ -64,14 +63,28 @@ impl Stamp {
             partition_table: PartitionTable::default(),
             waiting: options.max_future.map(Lookahead::new),
             read: ReadPositions::default(),
-            first_times: FirstTimes::new(options),
-            unused: UnusedFlags::new(options),
+            flags: FlagChecks::new(options),
             facts: Facts::default(),
             outcomes: Outcomes { rules, counts: Counts::default(), letters },
             rows_of_batches: 0,
             queue: ItemQueue::new(),
             open: OpenBatch::default(),
         }
+    }
+
+    /// Returns the input of the incomplete batch.
+    pub(super) fn input(&self) -> u32 {
+        self.open.input
+    }
+
+    /// Begins a batch of an input; the batch before has ended.
+    pub(super) fn begin_batch(&mut self, input: u32) {
+        self.open.input = input;
+    }
+
+    /// Ends the incomplete batch: no rows wait in it.
+    pub(super) fn end_batch(&mut self) {
+        self.open.since = None;
     }
 
     /// Returns how long rows or letters have waited at this monotonic time.
@@ -120,9 +133,9 @@ impl Stamp {
         self.send_ruled()?;
         if let Some(batch) = &batch {
             if self.facts.kept_stamps {
-                self.unused.warn_of_text(&self.run.console);
+                self.flags.unused.warn_of_text(&self.run.console);
             }
-            self.first_times.check_unit(batch, &self.run.console);
+            self.flags.first_times.check_unit(batch, &self.run.console);
         }
         Ok(batch)
     }
@@ -199,6 +212,36 @@ impl Stamp {
         self.send(Item::Control(Control::Watermark(watermark)));
     }
 
+    /// Returns the number of a partition of the current input; announces it if it is new.
+    pub fn announce(&mut self, origin: &str, name: &str) -> u32 {
+        self.partition_table.partition(origin, name)
+    }
+
+    /// Returns the number of a partition of the current input that is not announced before a row of it is stamped.
+    pub fn silent(&mut self, origin: &str, name: &str) -> u32 {
+        self.partition_table.silent(origin, name)
+    }
+
+    /// Gives a partition the stream time (µs) with which it continues. It is live again.
+    pub fn resume(&mut self, partition: u32, stream_time: Option<i64>) {
+        self.partition_table.resume(partition, stream_time);
+    }
+
+    /// Returns the stream time of a partition (µs), if it has had a row.
+    pub fn stream_time(&self, partition: u32) -> Option<i64> {
+        self.partition_table.stream_time(partition)
+    }
+
+    /// Returns the stream times of the partitions of an input that have had a row.
+    pub fn stream_times(&self, input: u32) -> impl Iterator<Item = PartitionStreamTime<'_>> {
+        self.partition_table.stream_times(input)
+    }
+
+    /// Ends one partition.
+    pub fn end_partition(&mut self, partition: u32) {
+        self.partition_table.end_one(partition);
+    }
+
     /// Passes over the records of the current input up to number `last`, which earlier runs have read. The input began
     /// with this stream time (µs).
     pub fn continue_after(&mut self, last: i64, began: Option<i64>) {
@@ -209,8 +252,19 @@ impl Stamp {
     /// Begins the records of the current input, in a partition, unless this or an earlier run has begun. Returns the
     /// stream time (µs) with which the input has begun.
     pub fn begin_records(&mut self, partition: u32) -> Option<i64> {
-        let stream_time = self.partition_table.stream_time(partition);
+        let stream_time = self.stream_time(partition);
         self.read.begin(stream_time)
+    }
+
+    /// Returns the stream time (µs) with which the current input began, if it had one.
+    pub fn began(&self) -> Option<i64> {
+        self.read.began()
+    }
+
+    /// Returns the number of the last record of the current input that is in a complete batch; `None` before the first
+    /// one.
+    pub fn complete(&self) -> Option<i64> {
+        self.read.complete()
     }
 
     /// Whether every record that was read is a row or letter of the queue, or behind the position of the current input.
@@ -236,5 +290,21 @@ impl Stamp {
     /// Withdraws the partitions announced for the current input, because its stream reports its own.
     pub fn withdraw(&mut self) {
         self.queue.withdraw(&mut self.partition_table);
+    }
+
+    /// Sets whether a flag, the name of the next input or a line of it tells its format.
+    pub fn set_has_format(&mut self, has_format: bool) {
+        self.flags.first_times.set_has_format(has_format);
+    }
+
+    /// Releases letters that are held back because a flag may be missing.
+    pub fn release_letters(&mut self) {
+        self.flags.first_times.release();
+    }
+
+    /// Ends the first records of an input. Errors: exit status 2 if a flag is missing, because none of them has a
+    /// readable time, or can be read.
+    pub fn end_first_records(&mut self) -> Result<()> {
+        self.flags.first_times.end()
     }
 }

@@ -107,7 +107,7 @@ impl CarriedPartitions {
         };
         let partitions: Vec<_> = names.into_iter().map(ended).collect();
         if !partitions.is_empty() {
-            emitter.stamp.control(Control::Progress(Progress { partitions, ..Progress::default() }));
+            emitter.stamp_mut().control(Control::Progress(Progress { partitions, ..Progress::default() }));
         }
     }
 }

@@ -126,7 +126,7 @@ impl FrameInput {
             (Frame::Control(Control::End(_)) | Frame::Schema(_) | Frame::Eos, _) => Ok(()),
             (Frame::Control(control), _) => {
                 self.check_barrier(&control)?;
-                emitter.stamp.control(control);
+                emitter.stamp_mut().control(control);
                 Ok(())
             }
         }
@@ -143,7 +143,7 @@ impl FrameInput {
         let schema = self.checkpointed(older::widened_schema(schema))?;
         let bytes = &self.reader.bytes;
         self.rows = match own_kind(&schema) {
-            None => StreamRows::Foreign(Pieces::new(emitter.run.line_max())),
+            None => StreamRows::Foreign(Pieces::new(emitter.run().line_max())),
             Some(_) => {
                 emitter.take_schema(schema, bytes.name())?;
                 StreamRows::Own
@@ -161,7 +161,7 @@ impl FrameInput {
         }
         self.finish = Some(finish);
         if self.reports_partitions() {
-            emitter.stamp.withdraw();
+            emitter.stamp_mut().withdraw();
         }
         Ok(Step::End)
     }

@@ -62,7 +62,7 @@ impl GeneratedInput {
 impl Input for GeneratedInput {
     fn step(&mut self, emitter: &mut RecordEmitter) -> Result<Step> {
         emitter.set_schema(self.schema.clone());
-        if emitter.run.stop.signal().is_some() {
+        if emitter.run().stop.signal().is_some() {
             return Ok(Step::Stopped);
         }
         let batch = self.batch()?;

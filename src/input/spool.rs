@@ -68,9 +68,9 @@ impl SpoolInput {
         origin: &str,
         emitter: &mut RecordEmitter,
     ) -> Self {
-        let partition_index = emitter.stamp.partition_table.partition(origin, "0");
+        let partition_index = emitter.stamp_mut().announce(origin, "0");
         let Position { offset, stream_time } = reader.start;
-        emitter.stamp.partition_table.resume(partition_index, stream_time);
+        emitter.stamp_mut().resume(partition_index, stream_time);
         // Decide the schema now: the kind of the rows is known, and requests are acknowledged before the first record
         // is read.
         emitter.set_schema(emitter.schema());
@@ -154,8 +154,8 @@ impl SpoolInput {
 
     /// Returns the position before which `emitter` has passed on every record.
     fn position(&self, emitter: &mut RecordEmitter) -> Position {
-        let offset = emitter.stamp.first_held(self.partition_index).unwrap_or(self.next);
-        Position { offset, stream_time: emitter.stamp.partition_table.stream_time(self.partition_index) }
+        let offset = emitter.stamp().first_held(self.partition_index).unwrap_or(self.next);
+        Position { offset, stream_time: emitter.stamp().stream_time(self.partition_index) }
     }
 }
 

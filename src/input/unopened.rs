@@ -242,12 +242,12 @@ impl UnopenedInput {
             (InputForm::Text(_), None) => {
                 let named = format::by_extension(bytes.name()).is_some_and(|named| named == format);
                 let is_named = self.options.files.format.is_some() || named;
-                emitter.stamp.first_times.set_has_format(is_named || has_json_lines(bytes.head()));
+                emitter.stamp_mut().set_has_format(is_named || has_json_lines(bytes.head()));
                 // Text that begins within the examined bytes has been recognised.
                 let rejects_array = self.options.files.format.is_none() && jsonl::is_blank(bytes.head());
                 let reading = self.reading(format, emitter);
                 let mut input = TextInput::new(bytes, reading.splitter(), reading.is_json_lines(), reading.partition);
-                input.begin(emitter.stamp.begin_records(reading.partition));
+                input.begin(emitter.stamp_mut().begin_records(reading.partition));
                 Ok(Box::new(input.with_open_record(self.options.open_record()).rejecting_array(rejects_array)))
             }
             (InputForm::Frames, _) => Ok(Box::new(FrameInput::new(
@@ -311,7 +311,7 @@ impl Input for UnopenedInput {
             let read = counted(bytes.head().len() as u64, ["byte", "bytes"]);
             let why = "stopped before its format was known";
             emitter
-                .run
+                .run()
                 .console
                 .warn(format!("{}: {why}; {read}, which a pipe does not have again, are lost", bytes.name()));
         }

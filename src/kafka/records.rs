@@ -67,10 +67,10 @@ impl PartitionSet {
         let origin = origin.unwrap_or(&self.topics[cursor.id.topic]);
         let number = cursor.id.number.to_string();
         cursor.partition_index = match self.decoder.form {
-            TopicFormat::Json | TopicFormat::Avro => emitter.stamp.partition_table.partition(origin, &number),
-            TopicFormat::Frames => emitter.stamp.partition_table.silent(origin, &number),
+            TopicFormat::Json | TopicFormat::Avro => emitter.stamp_mut().announce(origin, &number),
+            TopicFormat::Frames => emitter.stamp_mut().silent(origin, &number),
         };
-        emitter.stamp.partition_table.resume(cursor.partition_index, cursor.stream_time);
+        emitter.stamp_mut().resume(cursor.partition_index, cursor.stream_time);
     }
 
     /// Takes a message of a partition; returns whether the partition ends with it.
@@ -179,7 +179,7 @@ impl PartitionSet {
     /// Ends a partition of the partition table, unless a later run continues it.
     pub fn end_partition(&self, partition_index: u32, emitter: &mut RecordEmitter) {
         if !self.stays_live {
-            emitter.stamp.partition_table.end_one(partition_index);
+            emitter.stamp_mut().end_partition(partition_index);
         }
     }
 
@@ -282,12 +282,16 @@ impl PayloadDecoder {
             Frame::Control(Control::Progress(progress)) => {
                 let partitions = self.progress.apply(id, progress);
                 let complete = is_complete(&self.progress);
-                emitter.stamp.control(Control::Progress(Progress { partitions, complete, ..Progress::default() }));
+                emitter.stamp_mut().control(Control::Progress(Progress {
+                    partitions,
+                    complete,
+                    ..Progress::default()
+                }));
                 Ok(())
             }
             Frame::Control(Control::Watermark(instant)) => {
                 if let Some(instant) = self.progress.watermark(id, instant) {
-                    emitter.stamp.control(Control::Watermark(instant));
+                    emitter.stamp_mut().control(Control::Watermark(instant));
                 }
                 Ok(())
             }
@@ -394,7 +398,7 @@ mod tests {
         rig.take(0, "no JSON", &failure);
         rig.take(1, "no letter", &[]);
         assert_eq!(rig.counts(), [1, 1]);
-        let kinds: Vec<_> = std::iter::from_fn(|| rig.emitter.stamp.queue.pop())
+        let kinds: Vec<_> = std::iter::from_fn(|| rig.emitter.pop())
             .filter_map(|sent| if let Item::Batch(batch) = sent.item { Kind::of(batch.schema_ref()) } else { None })
             .collect();
         assert_eq!(kinds, [Kind::Dead]);

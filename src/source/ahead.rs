@@ -8,7 +8,7 @@
 //! Memory is bounded: a thread waits when its part is [`BATCHES`] ahead, and begins no part while `threads` parts wait
 //! to be read.
 
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::kind::span::Span;
 use crate::store::Batches;
 use arrow::array::RecordBatch;
@@ -53,7 +53,7 @@ impl ReadAhead {
             let (parts, read) = (parts.clone(), read.clone());
             let thread = std::thread::Builder::new().name("read-ahead".to_owned());
             let started = thread.spawn(move || while read_next(&parts, read.as_ref()).is_some() {});
-            started.map_err(|error| Error::failed("cannot start a thread").because(error))?;
+            started.map_err(|error| Error::new(ErrorKind::Io, "cannot start a thread").because(error))?;
         }
         Ok(Self { parts: order, part: None })
     }

@@ -103,7 +103,7 @@ impl Source {
         let mut emitter = RecordEmitter::new(run.clone(), records)?;
         let is_continued = positions.as_ref().is_some_and(|positions| positions.begin_run(&mut emitter));
         if opening.files.follow {
-            emitter.stamp.first_times.release();
+            emitter.stamp_mut().release_letters();
         }
         let mut source = Self {
             opener: Opener::new(inputs, opening, opened, run.clone())?,
@@ -167,10 +167,10 @@ impl Source {
             let origin = self.opener.options.names.origin_of(input);
             match &self.opener.options.names.partitions {
                 Some(names) => names.iter().for_each(|name| {
-                    self.emitter.stamp.partition_table.partition(&origin, name);
+                    self.emitter.stamp_mut().announce(&origin, name);
                 }),
-                None if !self.emitter.maps_partition => {
-                    self.emitter.stamp.partition_table.partition(&origin, "0");
+                None if !self.emitter.maps_partition() => {
+                    self.emitter.stamp_mut().announce(&origin, "0");
                 }
                 None => {}
             }
@@ -181,7 +181,7 @@ impl Source {
     /// Returns whether inputs wait to be opened, and whether all partitions are known already. The partitions in the
     /// frames of a topic are known only when the topic is read.
     fn rest(&self) -> PendingInputs {
-        let is_named = !self.emitter.maps_partition || self.opener.options.names.partitions.is_some();
+        let is_named = !self.emitter.maps_partition() || self.opener.options.names.partitions.is_some();
         let complete = is_named && !self.opener.has_framed_topics();
         PendingInputs { pending: !self.pending.is_empty(), complete }
     }
@@ -264,7 +264,7 @@ impl Source {
 
     /// Returns the names of the fields of all records, if the first input declares them.
     pub fn declared(&self) -> Option<&[String]> {
-        self.emitter.declared.as_deref()
+        self.emitter.declared()
     }
 
     /// Returns warnings about all records: names in the rules of the source that had no value, and ambiguous times,
@@ -286,12 +286,12 @@ impl Source {
 
     /// Whether two inputs reported the same partition. In one stream of both, the partition's stream time goes back.
     pub fn repeats_partitions(&self) -> bool {
-        self.reported.is_repeated
+        self.reported.is_repeated()
     }
 
     /// Returns the next item, or does one step of reading. Does not block. The end is the last item.
     pub fn poll(&mut self) -> Result<Polled> {
-        if let Some(sent) = self.emitter.stamp.queue.pop() {
+        if let Some(sent) = self.emitter.pop() {
             return Ok(self.take(sent).map_or(Polled::Progress, Polled::Item));
         }
         if let Some(failure) = self.failure.take() {
@@ -323,7 +323,7 @@ impl Source {
         self.emitter.flush()?;
         let (emitter, open) = (&mut self.emitter, self.running.front_mut().or(self.ended.last_mut()));
         let reached = open.map_or(Ok(vec![]), |open| open.input.reached_now(stores, emitter))?;
-        Ok((emitter.stamp.queue.queued(), reached))
+        Ok((emitter.queue().queued(), reached))
     }
 
     /// Whether every input has been read to its present end. Call it when there is nothing to read: every input but a
@@ -336,12 +336,12 @@ impl Source {
 
     /// Returns the number of items that the stage has taken.
     pub fn taken(&self) -> u64 {
-        self.emitter.stamp.queue.taken
+        self.emitter.queue().taken()
     }
 
     /// Whether the stage has not taken every item.
     fn is_queued(&self) -> bool {
-        self.emitter.stamp.queue.queued() > self.emitter.stamp.queue.taken
+        self.emitter.queue().queued() > self.emitter.queue().taken()
     }
 
     /// Whether the rows of the current input carry partitions of their own, as frames do.
@@ -475,14 +475,14 @@ impl Source {
         let Some(ended) = self.running.pop_front() else { return Ok(()) };
         let input = &ended.input;
         self.end.add(input.end());
-        self.emitter.stamp.first_times.end()?;
+        self.emitter.stamp_mut().end_first_records()?;
         self.emitter.drain()?;
         self.emitter.flush()?;
         if let Some(positions) = &mut self.positions {
             self.end.verdict = self.end.verdict.max(positions.end(&mut self.emitter)?);
         }
         if input.ends_partitions() {
-            self.emitter.stamp.end_input(input.progress(), self.pending.is_empty() && self.running.is_empty());
+            self.emitter.stamp_mut().end_input(input.progress(), self.pending.is_empty() && self.running.is_empty());
         }
         if input.commits() {
             self.ended.push(ended);
@@ -493,7 +493,7 @@ impl Source {
 
     /// Ends all inputs at a signal.
     fn stop(&mut self) -> Result<()> {
-        self.emitter.stamp.first_times.release();
+        self.emitter.stamp_mut().release_letters();
         let rest = self.rest();
         for NumberedInput { number, input } in &mut self.running {
             self.emitter.flush()?;
@@ -555,7 +555,7 @@ impl Source {
             self.emitter.flush()?;
             return Ok(!self.is_queued());
         }
-        Ok(!self.is_queued() && self.emitter.stamp.is_exact())
+        Ok(!self.is_queued() && self.emitter.stamp().is_exact())
     }
 
     /// Returns the positions of the inputs for a checkpoint, and notes them for groups. The stage has taken every row
@@ -577,7 +577,7 @@ impl Source {
     /// Returns the live partitions of which the stage does not have all rows up to now.
     pub fn unread(&self) -> Vec<UnreadPartition> {
         let open = self.running.iter().map(|one| (one.number, one.input.as_ref()));
-        partitions::unread(self.pending.iter().map(|(number, _)| *number), open, self.emitter.maps_partition)
+        partitions::unread(self.pending.iter().map(|(number, _)| *number), open, self.emitter.maps_partition())
     }
 
     /// Returns the lag of each partition of the topics; `now` is the current time (µs).

@@ -24,7 +24,7 @@ use crate::kind::span::Span;
 use crate::metrics::ServerStatus;
 use crate::run::Run;
 use crate::spool::{self, SpoolReader, SpoolStart};
-use crate::store::{Batches, Location, ReadRequest, Store, or_error};
+use crate::store::{Batches, Location, ReadRequest, Store};
 use crate::time::DAY;
 use crate::uri::Uri;
 use crate::uri::kafka::Address;
@@ -71,7 +71,7 @@ impl Opener {
             ReadMode::Checkpoint => true,
             mode => mode.is_of_stage() && address.options.group.is_some(),
         };
-        if keeps && emitter.maps_partition {
+        if keeps && emitter.maps_partition() {
             return Err(Error::usage(format!(
                 "{address}: group= and --checkpoint cannot be used with flags that map rows to other partitions, whose stream \
                  time cannot be kept"
@@ -180,7 +180,7 @@ impl Opener {
             if kind != Kind::Event {
                 return Err(Error::usage(format!("{name}: expected events, found rows of kind {kind}")));
             }
-            rows = Box::new(rows.chain(of_store.map(move |batch| batch.map_err(|error| error.at(&name)))));
+            rows = Box::new(rows.chain(of_store.map(move |batch| batch.map_err(|error| error.at(name.clone())))));
         }
         Ok((Kind::Event, rows))
     }
@@ -245,7 +245,10 @@ fn by_day(store: &'static Store, location: &Location, request: ReadRequest) -> R
     let first = days.next().unwrap_or(request.span);
     let (kind, first) = store.rows_within(location, of(first))?;
     let location = location.clone();
-    let others = days.flat_map(move |day| or_error(store.rows_of(kind, &location, of(day))));
+    let others = days.flat_map(move |day| match store.rows_of(kind, &location, of(day)) {
+        Ok(rows) => rows,
+        Err(error) => Box::new(std::iter::once(Err(error))),
+    });
     Ok((kind, Box::new(first.chain(others))))
 }
 

@@ -15,16 +15,20 @@ use std::time::Duration;
 pub(super) struct ReportedPartitions {
     /// The first input that reported each partition.
     inputs: AHashMap<PartitionName, u32>,
-    /// Whether two inputs reported the same partition.
-    pub(super) is_repeated: bool,
+    repeated: bool,
 }
 
 impl ReportedPartitions {
     /// Adds the partitions of a progress message.
     pub(super) fn learn(&mut self, partitions: &[PartitionState]) {
         for reported in partitions {
-            self.is_repeated |= *self.inputs.entry(reported.name()).or_insert(reported.input) != reported.input;
+            self.repeated |= *self.inputs.entry(reported.name()).or_insert(reported.input) != reported.input;
         }
+    }
+
+    /// Whether two inputs reported the same partition.
+    pub(super) fn is_repeated(&self) -> bool {
+        self.repeated
     }
 }
 
@@ -112,9 +116,9 @@ mod tests {
         reported.learn(&report(0, "a", "0"));
         reported.learn(&report(1, "a", "1"));
         reported.learn(&report(1, "b", "0"));
-        assert!(!reported.is_repeated);
+        assert!(!reported.is_repeated());
         reported.learn(&report(1, "a", "0"));
         reported.learn(&[]);
-        assert!(reported.is_repeated, "it stays so");
+        assert!(reported.is_repeated(), "it stays so");
     }
 }

@@ -4,7 +4,7 @@
 //! A store returns rows in the order of their keys, which is not the order of a time. A database could sort the rows
 //! itself, but Redis and a lake cannot, so this module sorts the rows of all stores.
 
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::store::{Batches, batches, rows};
 use arrow::array::{ArrayRef, RecordBatch};
 use arrow::compute::interleave_record_batch;
@@ -228,7 +228,7 @@ const PLACE: &str = "the temporary file for sorting (TMPDIR)";
 fn failed(error: ArrowError) -> Error {
     match error {
         ArrowError::IoError(_, error) => Error::io(PLACE, &error),
-        error => Error::failed(PLACE).because(error),
+        error => Error::new(ErrorKind::Io, PLACE).because(error),
     }
 }
 

@@ -4,5 +4,19 @@
 mod first_times;
 mod unused;
 
-pub use first_times::FirstTimes;
-pub use unused::UnusedFlags;
+use crate::mapping;
+use first_times::FirstTimes;
+use unused::UnusedFlags;
+
+/// The checks of the mapping flags of a run.
+pub(super) struct FlagChecks {
+    /// Whether a record of a file had a readable time.
+    pub(super) first_times: FirstTimes,
+    pub(super) unused: UnusedFlags,
+}
+
+impl FlagChecks {
+    pub(super) fn new(options: &mapping::Options) -> Self {
+        Self { first_times: FirstTimes::new(options), unused: UnusedFlags::new(options) }
+    }
+}

@@ -41,7 +41,7 @@ impl Followed {
     fn step(&mut self) -> u64 {
         assert!(matches!(self.input.step(&mut self.emitter).unwrap(), Step::More | Step::Idle));
         self.emitter.flush().unwrap();
-        let batches = std::iter::from_fn(|| self.emitter.stamp.queue.pop());
+        let batches = std::iter::from_fn(|| self.emitter.pop());
         batches.for_each(|sent| assert!(matches!(sent.item, Item::Batch(_) | Item::Control(_))));
         self.emitter.counts().out
     }

@@ -330,7 +330,7 @@ impl Input for FollowedInput {
         while let Some(at) = self.turns.next() {
             let file = &mut self.files[at];
             file.count_from(self.lines);
-            file.begin(emitter.stamp.partition_table.stream_time(self.reading.partition));
+            file.begin(emitter.stamp().stream_time(self.reading.partition));
             let chunk = file.read(emitter)?;
             self.lines = self.lines.max(file.lines());
             match chunk {

@@ -140,7 +140,7 @@ pub fn resume(name: &str, path: &Path, position: FollowPosition, watch: &Watch, 
         }
         return Ok(search.choose(named, others, watch));
     }
-    Err(Error::failed("files were renamed while the directory was read").at(name))
+    Err(Error::new(ErrorKind::Io, "files were renamed while the directory was read").at(name))
 }
 
 impl Search<'_> {

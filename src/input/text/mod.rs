@@ -194,7 +194,7 @@ impl TextInput {
 
     /// Reads once, without waiting, and maps the complete records. An incomplete line stays in the buffer.
     pub fn read(&mut self, emitter: &mut RecordEmitter) -> Result<ReadOutcome> {
-        self.make_room(emitter.run.line_max());
+        self.make_room(emitter.run().line_max());
         let read = self.bytes.read(&mut self.buffers.buffer[self.end..], Some(Duration::ZERO))?;
         if let ReadOutcome::Bytes(count) = read {
             self.end += count;
@@ -223,7 +223,7 @@ impl TextInput {
                 OpenRecord::Leave => "it is left for the next run".to_owned(),
                 OpenRecord::Drop => format!("its {} are not read", counted(rest.len() as u64, ["byte", "bytes"])),
             };
-            emitter.run.console.warn(format!("{}: {why}; {outcome}", self.bytes.name()));
+            emitter.run().console.warn(format!("{}: {why}; {outcome}", self.bytes.name()));
             return Ok(());
         }
         self.take(true, emitter)?;
@@ -322,11 +322,11 @@ impl TextInput {
             self.lines.last = last_line.unwrap_or(self.lines.last);
             self.start += done;
             let rest = self.end - self.start;
-            if rest <= emitter.run.line_max() || last {
+            if rest <= emitter.run().line_max() || last {
                 return Ok(());
             }
             self.oversized = Some(Oversized {
-                payload: chunk[self.start..self.start + emitter.run.record_max].to_vec(),
+                payload: chunk[self.start..self.start + emitter.run().record_max].to_vec(),
                 length: 0,
                 ends_with_cr: false,
                 line: self.splitter.lines().cast_signed() + 1,
@@ -370,7 +370,7 @@ impl Input for TextInput {
             ReadOutcome::End => {
                 if self.bytes.note_truncation()? {
                     let name = self.bytes.name();
-                    emitter.run.console.warn(format!("{name}: truncated while it was read; lines may be lost"));
+                    emitter.run().console.warn(format!("{name}: truncated while it was read; lines may be lost"));
                 }
                 self.close(emitter).map(|()| Step::End)
             }
@@ -402,7 +402,7 @@ impl Input for TextInput {
         if self.lines.is_torn {
             let line =
                 "stopped within a line, whose beginning was read; a pipe does not have it again, so the line is lost";
-            emitter.run.console.warn(format!("{}: {line}", self.bytes.name()));
+            emitter.run().console.warn(format!("{}: {line}", self.bytes.name()));
         }
         Ok(())
     }

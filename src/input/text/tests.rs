@@ -61,7 +61,7 @@ impl Rig {
     fn lines(&mut self) -> Vec<Line> {
         self.emitter.end(true).unwrap();
         let mut lines = vec![];
-        while let Some(sent) = self.emitter.stamp.queue.pop() {
+        while let Some(sent) = self.emitter.pop() {
             match sent.item {
                 Item::Batch(batch) => lines.extend(rows(&batch)),
                 Item::Dead(dead) => lines.extend(letters(&dead.letters)),

@@ -398,7 +398,7 @@ impl KafkaInput {
     fn stop(&mut self, emitter: &mut RecordEmitter) {
         if self.group.is_some() || self.read_mode == ReadMode::Checkpoint {
             for cursor in &mut self.reading.partitions.cursors {
-                cursor.next = emitter.stamp.first_held(cursor.partition_index).unwrap_or(cursor.next);
+                cursor.next = emitter.stamp().first_held(cursor.partition_index).unwrap_or(cursor.next);
                 emitter.forget(cursor.partition_index);
             }
         }
@@ -421,7 +421,7 @@ impl Input for KafkaInput {
         if self.is_at_end(emitter)? {
             self.reading.confirm_topics(emitter)?;
             if let Some(progress) = self.reading.partitions.ended() {
-                emitter.stamp.control(Control::Progress(progress));
+                emitter.stamp_mut().control(Control::Progress(progress));
             }
             return Ok(Step::End);
         }
@@ -591,7 +591,7 @@ impl Drop for KafkaInput {
 /// Returns the position of a partition: the offset of its first held record, else its next offset.
 fn position_of(cursor: &PartitionCursor, emitter: &RecordEmitter) -> Position {
     let index = cursor.partition_index;
-    cursor.position(emitter.stamp.first_held(index), emitter.stamp.partition_table.stream_time(index))
+    cursor.position(emitter.stamp().first_held(index), emitter.stamp().stream_time(index))
 }
 
 #[cfg(test)]

@@ -55,7 +55,7 @@ impl ReadPartitions {
         for cursor in cursors() {
             emitter.drain_one(cursor.partition_index)?;
             emitter.flush()?;
-            emitter.stamp.partition_table.resume(cursor.partition_index, None);
+            emitter.stamp_mut().resume(cursor.partition_index, None);
         }
         let starts: Vec<Position> = cursors().map(PartitionCursor::start).collect();
         self.begin_awaiting(&starts, &topic_check::reached(&*self.cluster).unwrap_or_default());

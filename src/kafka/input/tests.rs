@@ -124,7 +124,7 @@ impl Rig {
     /// Takes the items that the emitter has handed out.
     fn items(&mut self) -> Vec<Item> {
         self.emitter.flush().unwrap();
-        std::iter::from_fn(|| self.emitter.stamp.queue.pop()).map(|sent| sent.item).collect()
+        std::iter::from_fn(|| self.emitter.pop()).map(|sent| sent.item).collect()
     }
 
     /// Takes the number of rows.
@@ -137,7 +137,7 @@ impl Rig {
     fn stream_time(&mut self, input: &KafkaInput, number: i32) -> Option<i64> {
         let cursor =
             input.reading.partitions.cursors.iter().find(|cursor| cursor.id.number == number).expect("it is read");
-        self.emitter.stamp.partition_table.stream_time(cursor.partition_index).map(|instant| (instant - NOW) / SECOND)
+        self.emitter.stamp().stream_time(cursor.partition_index).map(|instant| (instant - NOW) / SECOND)
     }
 }
 

@@ -113,7 +113,7 @@ impl FilePositions {
     ) -> Result<Option<File>> {
         let Uri::File(path) = uri else { return Ok(None) };
         let name = uri.to_string();
-        let failed = |error| Error::io(&name, &error);
+        let failed = |error| Error::io(name.clone(), &error);
         let file = bytes::open(path).map_err(failed)?;
         let metadata = file.metadata().map_err(failed)?;
         if !metadata.is_file() {
@@ -125,7 +125,7 @@ impl FilePositions {
         }
         let id = FileId::of(&metadata);
         let IdentifiedFile { content, known, longer } =
-            self.identified(&file, &name, id, run.ratio_max).map_err(|error| error.at(&name))?;
+            self.identified(&file, &name, id, run.ratio_max).map_err(|error| error.at(name.clone()))?;
         let files = &self.files;
         // A file that has shrunk does not continue another file, unless it has exactly the content of that file.
         let is_known = known.is_some_and(|at| files[at].name == name || files[at].content.length == content.length);
@@ -140,7 +140,7 @@ impl FilePositions {
         let mut position = FilePosition { name, content, last: i64::MIN, explode, partitions: vec![], began: None };
         if let Some(former) = known.map(|at| self.position_for(at, &position.name, run.ratio_max)) {
             position.last = former.last;
-            emitter.stamp.continue_after(former.last, former.began);
+            emitter.stamp_mut().continue_after(former.last, former.began);
             former.partitions.iter().for_each(|partition| partition.resume(emitter, origin));
             if former.name != position.name {
                 let has_grown = former.content.length < position.content.length;
@@ -150,7 +150,7 @@ impl FilePositions {
             position.partitions = former.partitions;
         }
         let (origin, size) = (origin.to_owned(), metadata.len());
-        let read = file.try_clone().map_err(|error| Error::io(&position.name, &error))?;
+        let read = file.try_clone().map_err(|error| Error::io(position.name.clone(), &error))?;
         let current = CurrentFile { input, origin, file, size, position, is_kept: false, is_overwritten: false };
         self.current = Some(current);
         Ok(Some(read))
@@ -221,14 +221,14 @@ impl FilePositions {
     /// Keeps the position of the file that is being read. The stage has taken every record before it.
     fn note(&mut self, emitter: &mut RecordEmitter) -> Result<()> {
         let Some(current) = &mut self.current else { return Ok(()) };
-        let Some(last) = emitter.stamp.read.complete() else { return Ok(()) };
-        current.update_content(&emitter.run)?;
+        let Some(last) = emitter.stamp().complete() else { return Ok(()) };
+        current.update_content(emitter.run())?;
         if let Some(begun) = self.inputs.get_mut(&current.position.name).and_then(|file| file.begun.as_mut()) {
             begun.content.clone_from(&current.position.content);
         }
         current.position.partitions = PartitionTime::of(emitter, current.input, &current.origin);
         current.position.last = last;
-        current.position.began = emitter.stamp.read.began();
+        current.position.began = emitter.stamp().began();
         let files = &mut self.files;
         if std::mem::replace(&mut current.is_kept, true) {
             files.pop();
@@ -254,12 +254,12 @@ impl CurrentFile {
     /// Errors: exit status 74 if the file cannot be read.
     fn update_content(&mut self, run: &Run) -> Result<()> {
         let name = &self.position.name;
-        let size = self.file.metadata().map_err(|error| Error::io(name, &error))?.len();
+        let size = self.file.metadata().map_err(|error| Error::io(name.clone(), &error))?.len();
         if size <= self.size || self.is_overwritten {
             return Ok(());
         }
         let former = std::slice::from_ref(&self.position.content);
-        let identified = identify(&self.file, former, run.ratio_max).map_err(|error| error.at(name))?;
+        let identified = identify(&self.file, former, run.ratio_max).map_err(|error| error.at(name.clone()))?;
         if identified.known.is_some() || former[0].length == 0 {
             (self.position.content, self.size) = (identified.content, size);
         } else {

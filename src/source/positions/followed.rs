@@ -26,8 +26,7 @@ pub struct NamePosition {
 /// The positions of followed names. A run keeps the positions of names that it does not follow.
 #[derive(Default)]
 pub struct NamePositions {
-    /// The positions as they are saved.
-    pub names: Vec<NamePosition>,
+    names: Vec<NamePosition>,
     /// The names that the run follows, by input.
     inputs: BTreeMap<u32, NameToFollow>,
     /// The note of the checkpoint that keeps the names which the run begins; `None` in tests of positions.
@@ -63,6 +62,11 @@ impl NamePositions {
             }
         }
         Ok(Self { begun_names: Some(begun_names), ..self })
+    }
+
+    /// Whether there is a position.
+    pub fn is_empty(&self) -> bool {
+        self.names.is_empty()
     }
 
     /// Whether the run or an earlier one has followed a name.
@@ -130,6 +134,11 @@ impl NamePositions {
             Some(known) => *known = noted,
             None => self.names.push(noted),
         }
+    }
+
+    /// Returns the positions as they are saved.
+    pub fn save(&self) -> &[NamePosition] {
+        &self.names
     }
 }
 

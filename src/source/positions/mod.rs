@@ -15,7 +15,6 @@ mod times;
 mod topics;
 
 use crate::checkpoint::begun::BegunNames;
-use crate::checkpoint::part::{of_json, to_json};
 use crate::emit::RecordEmitter;
 use crate::error::{Error, Result};
 use crate::input::{Input, InputPosition};
@@ -90,7 +89,7 @@ impl SavedPositions {
     fn parse(part: &[u8]) -> Result<Self> {
         match part.is_empty() {
             true => Ok(Self::default()),
-            false => of_json("positions", part),
+            false => serde_json::from_slice(part).map_err(|error| Error::corrupt("positions").because(error)),
         }
     }
 }
@@ -144,7 +143,7 @@ impl Positions {
     /// Sets up `emitter` for events, if topics or followed names continue: they may have no record for a long time.
     /// Returns whether the schema of the rows is known by that.
     pub fn begin_run(&self, emitter: &mut RecordEmitter) -> bool {
-        let is_quiet = !self.topics.continued.is_empty() || self.follows && !self.followed.names.is_empty();
+        let is_quiet = !self.topics.continued_inputs().is_empty() || self.follows && !self.followed.is_empty();
         if !is_quiet || !emitter.becomes(Kind::Event) {
             return false;
         }
@@ -163,7 +162,7 @@ impl Positions {
 
     /// Returns the topics that this run continues.
     pub fn continued_inputs(&self) -> &[ContinuedInput] {
-        &self.topics.continued
+        self.topics.continued_inputs()
     }
 
     /// Opens a file and compares it with those that were read; sets up `emitter` to continue behind its position.
@@ -225,10 +224,10 @@ impl Positions {
             let metadata = schema.metadata().iter().map(|(key, value)| (key.clone(), value.clone()));
             FrameSchema { raw: has_raw(&schema), metadata: metadata.collect() }
         });
-        let (files, topics) = (self.files.save(emitter)?.to_vec(), self.topics.positions.clone());
-        let (followed, spool) = (self.followed.names.clone(), self.spool.clone());
+        let (files, topics) = (self.files.save(emitter)?.to_vec(), self.topics.save().to_vec());
+        let (followed, spool) = (self.followed.save().to_vec(), self.spool.clone());
         let saved = SavedPositions { files, followed, topics, spool, frames };
-        to_json("positions", &saved)
+        serde_json::to_vec(&saved).map_err(|error| Error::broken(format!("positions: {error}")))
     }
 }
 

@@ -16,7 +16,7 @@ pub struct PartitionTime {
 impl PartitionTime {
     /// Returns the stream times of an input whose records have `origin` unless they name another one.
     pub fn of(emitter: &RecordEmitter, input: u32, origin: &str) -> Vec<Self> {
-        let times = emitter.stamp.partition_table.stream_times(input).map(|partition| Self {
+        let times = emitter.stamp().stream_times(input).map(|partition| Self {
             origin: Some(partition.origin.to_owned()).filter(|own| own != origin),
             name: partition.name.to_owned(),
             stream_time: partition.stream_time,
@@ -26,8 +26,8 @@ impl PartitionTime {
 
     /// Continues the partition of the current input.
     pub fn resume(&self, emitter: &mut RecordEmitter, origin: &str) {
-        let partition = emitter.stamp.partition_table.partition(self.origin.as_deref().unwrap_or(origin), &self.name);
-        emitter.stamp.partition_table.resume(partition, Some(self.stream_time));
+        let partition = emitter.stamp_mut().announce(self.origin.as_deref().unwrap_or(origin), &self.name);
+        emitter.stamp_mut().resume(partition, Some(self.stream_time));
     }
 }
 

@@ -32,10 +32,8 @@ pub struct TopicPosition {
 /// The positions of topics. A run keeps the positions of topics that it does not read.
 #[derive(Default)]
 pub struct TopicPositions {
-    /// The positions as they are saved.
-    pub positions: Vec<TopicPosition>,
-    /// The inputs that this run continues.
-    pub continued: Vec<ContinuedInput>,
+    positions: Vec<TopicPosition>,
+    continued: Vec<ContinuedInput>,
     /// The groups of the inputs, by number.
     groups: BTreeMap<u32, String>,
 }
@@ -80,6 +78,11 @@ impl TopicPositions {
         Ok(continued)
     }
 
+    /// Returns the inputs that this run continues.
+    pub fn continued_inputs(&self) -> &[ContinuedInput] {
+        &self.continued
+    }
+
     /// Notes how far an input is read.
     pub fn note(&mut self, input: u32, reached: &[ReadPosition]) {
         let group = self.groups.get(&input);
@@ -94,6 +97,11 @@ impl TopicPositions {
                 None => self.positions.push(position),
             }
         }
+    }
+
+    /// Returns the positions as they are saved.
+    pub fn save(&self) -> &[TopicPosition] {
+        &self.positions
     }
 }
 
@@ -145,7 +153,7 @@ mod tests {
         let others = Some(Box::new(Bound::Latest));
         assert_eq!(kept(&continued[1]), Some(KeptPositions { positions: vec![at(0, 0, 3), at(1, 1, 7)], others }));
         assert_eq!(kept(&continued[2]), None, "a new topic starts where its options say");
-        assert_eq!(positions.continued, [ContinuedInput { former: 0, now: 1 }]);
+        assert_eq!(positions.continued_inputs(), [ContinuedInput { former: 0, now: 1 }]);
     }
 
     #[test]
@@ -162,7 +170,7 @@ mod tests {
             answered: None,
         };
         positions.note(2, &[reached(0, 5), reached(1, 6)]);
-        assert_eq!(positions.positions, [position("a", 0, 5, 2), position("c", 0, 9, 1), position("a", 1, 6, 2)]);
+        assert_eq!(positions.save(), [position("a", 0, 5, 2), position("c", 0, 9, 1), position("a", 1, 6, 2)]);
     }
 
     #[test]
