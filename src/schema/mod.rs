@@ -8,7 +8,7 @@
 //! ```
 //!
 //! A language has a row in [`ALL`]; no other module names what implements it. What does not say its language is
-//! [`AVRO`]: the files of a directory of schemas (`registry/directory.rs`), what evt registers, `format=avro` of topics.
+//! [`AVRO`]: files of schemas (`registry/directory.rs`), what evt registers, `format=avro` of topics.
 //!
 //! - `language.rs`: the traits; `avro/`: Avro, the only language.
 //! - `level.rs`: compatibility levels; `subject.rs`: the versions of a subject, and the interface that looks them up.
