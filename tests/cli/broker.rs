@@ -409,7 +409,8 @@ impl Broker {
         let env = self.services(&["env", self.name]);
         let variable = format!("export EVT_{}=", self.name.to_uppercase());
         let line = env.lines().find_map(|line| line.strip_prefix(&variable));
-        line.expect("it says where it is").trim_matches(['\'', '"']).to_owned()
+        // The line is quoted for a shell.
+        line.expect("it says where it is").replace(['\'', '"', '\\'], "")
     }
 }
 
