@@ -56,8 +56,8 @@ impl Write for SteadySocket {
     }
 }
 
-/// The bytes of one reply. Their number is bounded, and so is the time of all reads together: a server that sends a
-/// byte now and then, or without end, is no server.
+/// The bytes of one reply. The time of all reads together is bounded, so that a server that sends a byte now and then
+/// does not hold the run; so is their number, so that one that sends without end does not fill its memory.
 struct Reply<'a> {
     stream: &'a mut dyn ByteStream,
     timeout: Duration,
@@ -77,7 +77,10 @@ impl Read for Reply<'_> {
         }
         let start = Instant::now();
         let count = self.stream.read(buffer)?;
-        self.spent += Some(start.elapsed()).filter(|took| *took < self.timeout).unwrap_or_default();
+        let took = start.elapsed();
+        if took < self.timeout {
+            self.spent += took;
+        }
         self.bytes += count;
         Ok(count)
     }
