@@ -23,8 +23,12 @@ pub enum ErrorKind {
     Broken,
     /// Reading or writing failed (74).
     Io,
-    /// Another run has the lock or a newer epoch, or the stages of a pipe did not end together (75).
+    /// Another run has taken over: it has a newer epoch, or the partitions of a group (75).
     Fenced,
+    /// Another process holds a lock, or is changing what this run needs (75).
+    Busy,
+    /// The stages of a pipe have not completed or committed an epoch together (75).
+    Incomplete,
     /// Another run is writing an output that allows one writer (75).
     InUse,
     /// A configuration, metric or schema file is wrong (78).
@@ -44,7 +48,7 @@ impl ErrorKind {
             Self::Unavailable => 69,
             Self::Broken => 70,
             Self::Io => 74,
-            Self::Fenced | Self::InUse => 75,
+            Self::Fenced | Self::Busy | Self::Incomplete | Self::InUse => 75,
             Self::Config => 78,
             Self::ReaderGone => 141,
         }
@@ -108,10 +112,22 @@ impl Error {
         Self::new(ErrorKind::Unavailable, message)
     }
 
-    /// Creates an error: another run has the lock or a newer epoch, or the stages of a pipe did not end together.
+    /// Creates an error: another run has taken over.
     #[cold]
     pub fn fenced(message: impl Into<String>) -> Self {
         Self::new(ErrorKind::Fenced, message)
+    }
+
+    /// Creates an error: another process holds a lock, or is changing what this run needs.
+    #[cold]
+    pub fn busy(message: impl Into<String>) -> Self {
+        Self::new(ErrorKind::Busy, message)
+    }
+
+    /// Creates an error: the stages of a pipe have not completed or committed an epoch together.
+    #[cold]
+    pub fn incomplete(message: impl Into<String>) -> Self {
+        Self::new(ErrorKind::Incomplete, message)
     }
 
     /// Creates an error: an invariant of evt is broken.

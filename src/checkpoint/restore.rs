@@ -5,8 +5,9 @@ use super::last_stages::{self, StagePath};
 use super::log::{Complete, EpochPart, LogEntry, OutputName, StageEpoch, check_output_names, target_key};
 use super::part::{POSITIONS, STATE, part_name};
 use super::place::CheckpointPlace;
+use crate::client::Location;
 use crate::error::{Error, ErrorKind, Result};
-use crate::store::{self, Epoch, Location};
+use crate::store::{self, Epoch};
 use std::collections::BTreeSet;
 use std::path::Path;
 

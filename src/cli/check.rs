@@ -8,6 +8,7 @@ use super::prometheus::MetricsTarget;
 use super::resolve::{Faults, Resolved, StageSpec, resolve};
 use crate::checkpoint::show::show;
 use crate::checkpoint::{Checkpoint, check_name, is_in_bucket};
+use crate::client::Location;
 use crate::error::{Error, ErrorKind, Result};
 use crate::http;
 use crate::http::server::{self, check_address};
@@ -20,7 +21,7 @@ use crate::run::Run;
 use crate::source::SourceOptions;
 use crate::spool::ack::AckPolicy;
 use crate::spool::dir::SpoolDir;
-use crate::store::{Location, Store};
+use crate::store::Store;
 use crate::thread;
 use crate::time::rounded;
 use crate::uri::Uri;
@@ -37,13 +38,15 @@ const LIMIT: Duration = Duration::from_secs(10);
 /// Extra time for a client that exceeds the limit.
 const GRACE: Duration = Duration::from_secs(2);
 /// Kinds of faults in order of severity, permanent ones first: the first one that occurs is the exit status.
-const WORST_FIRST: [ErrorKind; 8] = [
+const WORST_FIRST: [ErrorKind; 10] = [
     ErrorKind::Broken,
     ErrorKind::Usage,
     ErrorKind::Config,
     ErrorKind::Corrupt,
     ErrorKind::Io,
     ErrorKind::Fenced,
+    ErrorKind::Busy,
+    ErrorKind::Incomplete,
     ErrorKind::InUse,
     ErrorKind::Unavailable,
 ];

@@ -31,40 +31,22 @@ const THREADS_MAX: usize = 8;
 /// Columns with an event's position, which only the server sets.
 const POSITION: [&str; 3] = ["origin", "partition", "offset"];
 
-/// Flags of an input `http://HOST:PORT`.
+/// Flags of a server of HTTP, whatever it serves.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "HTTP")]
-pub struct HttpArgs {
+pub struct ServerArgs {
     /// Accept only requests with a token from FILE, which is reloaded on SIGHUP
     #[arg(long, value_name = "FILE")]
     tokens: Option<PathBuf>,
     /// Accept requests without a token
     #[arg(long)]
     anonymous: bool,
-    /// Limit events per second over all tokens
-    #[arg(long, value_name = "N", value_parser = parse_rate)]
-    rate: Option<NonZeroU32>,
     /// Read the certificate chain for https:// from a PEM file
     #[arg(long, value_name = "FILE", requires = "tls_key")]
     tls_cert: Option<PathBuf>,
     /// Read the private key of the certificate from a PEM file
     #[arg(long, value_name = "FILE", requires = "tls_cert")]
     tls_key: Option<PathBuf>,
-    /// Validate events against this directory or registry of schemas before answering
-    #[arg(long, value_name = "DIR|URL")]
-    schemas: Option<String>,
-    /// Take the subject from a column or path, or use TEXT for all events (=TEXT)
-    #[arg(long, value_name = "PATH|=TEXT", default_value = "event_type")]
-    subject: SubjectOf,
-    /// Reject properties that the schema does not define
-    #[arg(long)]
-    no_extra_fields: bool,
-    /// Limit the size of a request body, compressed and decompressed
-    #[arg(long, value_name = "SIZE", default_value = "10MiB", value_parser = size::parse_buffer)]
-    max_body: usize,
-    /// Limit the memory of all request bodies being processed
-    #[arg(long, value_name = "SIZE", default_value = "256MiB", value_parser = size::parse_buffer)]
-    max_pending: usize,
     /// Limit the number of open connections
     #[arg(long, value_name = "N", default_value = "4096", value_parser = parse_connections)]
     max_connections: usize,
@@ -82,20 +64,68 @@ pub struct HttpArgs {
     log_requests: bool,
 }
 
+impl ServerArgs {
+    /// Returns the options of a server at `address`.
+    fn options(&self, address: &Address) -> ServerOptions {
+        ServerOptions {
+            address: address.clone(),
+            tls: self.tls_cert.clone().zip(self.tls_key.clone()).map(|(certificate, key)| Tls { certificate, key }),
+            tokens: self.tokens.clone(),
+            anonymous: self.anonymous,
+            connections: ConnectionLimit::of_flag(self.max_connections),
+            threads: std::thread::available_parallelism().map_or(1, usize::from).min(THREADS_MAX),
+            timeouts: ConnectionTimeouts { idle: self.idle_timeout, head: self.head_timeout, whole: Duration::MAX },
+            request_time: self.request_timeout,
+            log: if self.log_requests { Logged::Requests } else { Logged::Problems },
+        }
+    }
+
+    /// Returns the flags that are given, of those without a default.
+    fn given(&self) -> impl Iterator<Item = &'static str> {
+        let flags = [
+            ("--tokens", self.tokens.is_some()),
+            ("--anonymous", self.anonymous),
+            ("--tls-cert", self.tls_cert.is_some()),
+            ("--log-requests", self.log_requests),
+        ];
+        flags.into_iter().filter(|(_, given)| *given).map(|(flag, _)| flag)
+    }
+}
+
+/// Flags of an input `http://HOST:PORT`: those of its server, and of the events that it takes.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "HTTP")]
+pub struct HttpArgs {
+    #[command(flatten)]
+    server: ServerArgs,
+    /// Limit events per second over all tokens
+    #[arg(long, value_name = "N", value_parser = parse_rate)]
+    rate: Option<NonZeroU32>,
+    /// Validate events against this directory or registry of schemas before answering
+    #[arg(long, value_name = "DIR|URL")]
+    schemas: Option<String>,
+    /// Take the subject from a column or path, or use TEXT for all events (=TEXT)
+    #[arg(long, value_name = "PATH|=TEXT", default_value = "event_type")]
+    subject: SubjectOf,
+    /// Reject properties that the schema does not define
+    #[arg(long)]
+    no_extra_fields: bool,
+    /// Limit the size of a request body, compressed and decompressed
+    #[arg(long, value_name = "SIZE", default_value = "10MiB", value_parser = size::parse_buffer)]
+    max_body: usize,
+    /// Limit the memory of all request bodies being processed
+    #[arg(long, value_name = "SIZE", default_value = "256MiB", value_parser = size::parse_buffer)]
+    max_pending: usize,
+}
+
 impl HttpArgs {
     /// Refuses flags of the HTTP server if there is none.
     pub fn check_unused(&self) -> Result<()> {
         // EVT_SCHEMAS may be meant for evt-validate in the same pipe.
         let schemas = self.schemas.is_some() && std::env::var("EVT_SCHEMAS").ok() != self.schemas;
-        let given = [
-            ("--tokens", self.tokens.is_some()),
-            ("--anonymous", self.anonymous),
-            ("--rate", self.rate.is_some()),
-            ("--tls-cert", self.tls_cert.is_some()),
-            ("--log-requests", self.log_requests),
-        ];
-        match given.iter().find(|(_, given)| *given) {
-            Some((flag, _)) => Err(Error::usage(format!("{flag} requires an input http://HOST:PORT"))),
+        let rate = self.rate.map(|_| "--rate");
+        match self.server.given().chain(rate).next() {
+            Some(flag) => Err(Error::usage(format!("{flag} requires an input http://HOST:PORT"))),
             None if schemas => {
                 let remedy = "use evt-validate --schemas for other inputs";
                 Err(Error::usage(format!("--schemas requires an input http://HOST:PORT; {remedy}")))
@@ -115,24 +145,12 @@ impl HttpArgs {
         if let Some((name, _)) = map.field.iter().chain(&map.set).find(|(name, _)| POSITION.contains(&name.as_str())) {
             return Err(Error::usage(format!("{name}: the HTTP server sets this column, it cannot be mapped")));
         }
-        let tls = self.tls_cert.clone().zip(self.tls_key.clone()).map(|(certificate, key)| Tls { certificate, key });
         // Without schemas only the columns of the answer are read.
         let columns = 1 << column::EVENT_ID | 1 << column::SOURCE;
         let mut of_answer = mapping::Options { keep_raw: KeepRaw::No, ..mapping.clone() };
         of_answer.reads.columns = self.schemas.is_none().then_some(Projection { columns, dictionaries: 0 });
         let registry = self.schemas.as_ref().map(|text| place::server_for_clients(text, &run.caller()));
         let registry = registry.transpose()?.flatten();
-        let server = ServerOptions {
-            address: address.clone(),
-            tls,
-            tokens: self.tokens.clone(),
-            anonymous: self.anonymous,
-            connections: ConnectionLimit::of_flag(self.max_connections),
-            threads: std::thread::available_parallelism().map_or(1, usize::from).min(THREADS_MAX),
-            timeouts: ConnectionTimeouts { idle: self.idle_timeout, head: self.head_timeout, whole: Duration::MAX },
-            request_time: self.request_timeout,
-            log: if self.log_requests { Logged::Requests } else { Logged::Problems },
-        };
         let events = IntakeOptions {
             rate: self.rate,
             limits: BodyLimits { bytes: self.max_body, ratio: run.ratio_max },
@@ -147,7 +165,7 @@ impl HttpArgs {
                 registry,
             },
         };
-        Ok(http::Options { server, events })
+        Ok(http::Options { server: self.server.options(address), events })
     }
 
     /// Checks that the resources of the flags are available.

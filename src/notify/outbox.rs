@@ -201,7 +201,7 @@ fn unwritable(error: rusqlite::Error) -> Error {
 
 fn failed(what: &str, error: &rusqlite::Error) -> Error {
     let is_busy = matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked));
-    Error::new(if is_busy { ErrorKind::Fenced } else { ErrorKind::Io }, what).because(error)
+    Error::new(if is_busy { ErrorKind::Busy } else { ErrorKind::Io }, what).because(error)
 }
 
 /// A notification that is due.

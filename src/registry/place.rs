@@ -4,9 +4,9 @@ use super::Registry;
 use super::confluent::{Confluent, can_be_subject};
 use super::directory::Directory;
 use crate::client::Caller;
+use crate::client::Location;
 use crate::error::{Error, Result};
 use crate::parse::query::{self, unescaped};
-use crate::store::Location;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 

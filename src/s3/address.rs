@@ -2,9 +2,9 @@
 
 use super::sign::Signer;
 use crate::client::Caller;
+use crate::client::Location;
 use crate::error::{Error, Result};
 use crate::parse::{port, query};
-use crate::store::Location;
 use std::collections::BTreeMap;
 use std::fmt;
 

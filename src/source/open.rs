@@ -6,6 +6,7 @@
 use super::ahead::ReadAhead;
 use super::options::{InputOptions, StoreOrder, UnreadableReports};
 use super::sort::sorted;
+use crate::client::Location;
 use crate::emit::RecordEmitter;
 use crate::error::{Error, Result};
 use crate::format::Rows;
@@ -24,7 +25,7 @@ use crate::kind::span::Span;
 use crate::metrics::ServerStatus;
 use crate::run::Run;
 use crate::spool::{self, SpoolReader, SpoolStart};
-use crate::store::{Batches, Location, ReadRequest, Store};
+use crate::store::{Batches, ReadRequest, Store};
 use crate::time::DAY;
 use crate::uri::Uri;
 use crate::uri::kafka::Address;
@@ -157,7 +158,7 @@ impl Opener {
         let (log, reader) = spool::open(policy, start, &self.run)?;
         let server = http::open(*options, log, &self.run)?;
         self.run.service.ready();
-        Ok(self.spool(reader, Box::new(move || server.drain()), emitter))
+        Ok(self.spool(reader, Box::new(move || server.drain_beside()), emitter))
     }
 
     /// Makes the input that reads a spool. It ends only at a signal, so no input can follow it.

@@ -397,7 +397,7 @@ fn claim(lock: &File, path: &Path) -> Result<()> {
     match lock.try_lock() {
         Ok(()) => Ok(()),
         Err(TryLockError::WouldBlock) => {
-            Err(Error::fenced(format!("{}: another run has locked this spool", path.display())))
+            Err(Error::busy(format!("{}: another run has locked this spool", path.display())))
         }
         Err(TryLockError::Error(error)) => Err(failed(path)(error)),
     }

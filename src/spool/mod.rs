@@ -146,7 +146,7 @@ fn lock(path: &Path, limits: SpoolLimits, run: &Run) -> Result<SpoolDir> {
     let (start, mut is_reported) = (Instant::now(), false);
     loop {
         let error = match SpoolDir::open(path, limits, &run.metrics) {
-            Err(error) if error.kind() == ErrorKind::Fenced => error,
+            Err(error) if error.kind() == ErrorKind::Busy => error,
             opened => return opened,
         };
         let waited = start.elapsed();

@@ -117,7 +117,7 @@ fn a_second_run_is_refused_while_the_first_has_the_spool() {
     let (log, reader) = open(&spool(dir.path()), SpoolStart::Kept, &run()).unwrap();
     let limits = SpoolLimits { bytes: 1 << 20, dedup: None };
     let refused = SpoolDir::open(dir.path(), limits, &run().metrics);
-    assert_eq!(refused.err().unwrap().kind(), ErrorKind::Fenced);
+    assert_eq!(refused.err().unwrap().kind(), ErrorKind::Busy);
     drained(log, &reader);
 }
 
@@ -153,7 +153,7 @@ fn a_checkpoint_continues_within_the_records_of_the_spool_only() {
         let position = start.map(|position| CheckpointPosition { id: id.map(str::to_owned), position });
         match open(&spool(dir.path()), SpoolStart::Checkpoint(position), &run()) {
             // The writer's thread has not released the lock yet.
-            Err(error) if error.kind() == ErrorKind::Fenced => std::thread::yield_now(),
+            Err(error) if error.kind() == ErrorKind::Busy => std::thread::yield_now(),
             opened => break opened.map(|(_, reader)| (reader.start, reader.pace)),
         }
     };

@@ -2,9 +2,9 @@
 
 use super::sample::{Pane, as_text, events, metrics, rows, scattered};
 use super::{
-    ALL, Batches, CheckScope, Epoch, EpochFaults, EpochRows, Location, OpenOptions, ReadRequest, Sink, SinkOutcome,
-    Store,
+    ALL, Batches, CheckScope, Epoch, EpochFaults, EpochRows, OpenOptions, ReadRequest, Sink, SinkOutcome, Store,
 };
+use crate::client::Location;
 use crate::counts::SinkCounts;
 use crate::error::ErrorKind;
 use crate::kind::Kind;

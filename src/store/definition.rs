@@ -1,8 +1,8 @@
 //! The definition of a kind of store: its row in the table of stores.
 
 use super::correct::Corrections;
-use super::location::Location;
 use super::sink::{Batches, OpenOptions, Sink};
+use crate::client::Location;
 use crate::client::outage::RetryError;
 use crate::error::{Error, ErrorKind, Result};
 use crate::kind::Kind;

@@ -12,7 +12,7 @@
 //! one module, one row in [`ALL`].
 //!
 //! - `sqlite`, `postgres`, `redis` and `lake` are the stores.
-//! - `definition` is the row of a store in [`ALL`], `sink` the interface of an open output, `location` its URI.
+//! - `definition` is the row of a store in [`ALL`], `sink` the interface of an open output.
 //! - [`rows`] prepares batches (columns, keys, days), [`cells`] and [`nested`] convert their values.
 //! - [`correct`] is the interface of stores whose metrics are corrected.
 //! - `sql` has what SQLite and PostgreSQL share: corrections, the ledger of replays, epochs.
@@ -27,7 +27,6 @@ pub mod correct;
 mod definition;
 pub mod guard;
 mod lake;
-mod location;
 pub mod nested;
 mod postgres;
 mod redis;
@@ -38,12 +37,12 @@ mod sql;
 mod sqlite;
 mod tally;
 
+use crate::client::Location;
 use crate::error::{Error, Result};
 pub use definition::{
     CheckScope, CorrectionStore, LedgerStore, Medium, ReadRequest, Store, StoreReader, StreamExtent, Tables,
     Visibility, batches, or_error,
 };
-pub use location::Location;
 pub use sink::{
     Batches, Epoch, EpochFault, EpochFaults, EpochRows, Notice, OpenOptions, PartitionPosition, Sink, SinkOutcome,
 };

@@ -1,9 +1,9 @@
 //! Repeated events: whether the row of a stored key has the same content. Other content is a conflict.
 
 use super::cells::Cells;
-use super::location::Location;
 use super::rows;
 use super::sink::Notice;
+use crate::client::Location;
 use crate::counts::counted;
 use crate::error::{Error, Result};
 use crate::json::number::Decimal;

@@ -21,10 +21,11 @@ mod origin;
 pub mod topic_id;
 
 use crate::client::Caller;
+use crate::client::Location;
 use crate::error::{Error, Result};
 use crate::parse::query;
 use crate::secret::without_placeholders;
-use crate::store::{self, Location, Store};
+use crate::store::{self, Store};
 pub use file::FileName;
 use std::ffi::{OsStr, OsString};
 use std::fmt;

@@ -126,24 +126,27 @@ impl<A: Application> Server<A> {
         Ok(Self { name, state, runtime: Some(runtime) })
     }
 
-    /// Stops accepting connections; returns at once. A thread waits for the requests in progress, for at most the time
-    /// that one request may take, and then ends the application.
+    /// Stops accepting connections, waits for the requests in progress, for at most the time that one request may take,
+    /// and then ends the application.
     pub fn drain(mut self) {
         self.state.close();
         let Some(runtime) = self.runtime.take() else { return };
-        let finish = move || {
-            let (request_time, connections) = (self.state.options.request_time, self.state.options.connections.most);
-            // Receiving the body and storing it may take this time each, one after the other.
-            let wait = 2 * request_time;
-            let all = self.state.connections.acquire_many(u32::try_from(connections).unwrap_or(u32::MAX));
-            if !runtime.block_on(async { tokio::time::timeout(wait, all).await.is_ok() }) {
-                self.state.console.say("connections are closed: their requests took too long");
-            }
-            self.state.app.end();
-            runtime.shutdown_background();
-        };
+        let (request_time, connections) = (self.state.options.request_time, self.state.options.connections.most);
+        // Receiving the body and storing it may take this time each, one after the other.
+        let wait = 2 * request_time;
+        let all = self.state.connections.acquire_many(u32::try_from(connections).unwrap_or(u32::MAX));
+        if !runtime.block_on(async { tokio::time::timeout(wait, all).await.is_ok() }) {
+            self.state.console.say("connections are closed: their requests took too long");
+        }
+        self.state.app.end();
+        runtime.shutdown_background();
+    }
+
+    /// Stops accepting connections; returns at once, while a thread drains the server.
+    pub fn drain_beside(self) {
+        self.state.close();
         // If no thread can be started, connections are closed at once.
-        let _ = thread::spawn("drain", finish);
+        let _ = thread::spawn("drain", move || self.drain());
     }
 }
 

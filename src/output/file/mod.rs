@@ -434,7 +434,7 @@ fn check_locked(locked: Result<bool, Errno>, path: &Path) -> Result<()> {
     let path = path.display();
     match locked {
         Ok(true) => Ok(()),
-        Ok(false) => Err(Error::fenced(format!("{path}: another process has kept the lock for a minute"))),
+        Ok(false) => Err(Error::busy(format!("{path}: another process has kept the lock for a minute"))),
         Err(errno) => Err(Error::failed(format!("{path}: cannot be locked")).because(errno)),
     }
 }

@@ -1,6 +1,7 @@
 //! Sends requests to a registry: every wait and every answer is bounded, and failures are classified by their remedy.
 
 use super::reference::number;
+use crate::client::Location;
 use crate::client::https;
 use crate::client::outage::{RetryError, Timeouts};
 use crate::error::{Error, Result};
@@ -8,7 +9,6 @@ use crate::json::base64;
 use crate::parse::port;
 use crate::parse::query::unescaped;
 use crate::stop::Stop;
-use crate::store::Location;
 use serde_json::{Value, json};
 use std::io::Read;
 use std::time::Duration;

@@ -381,7 +381,7 @@ impl Epochs {
         if let Some(lost) = lost {
             let message =
                 format!("{named}: epoch {epoch} is not committed, because {lost} has ended; the next run commits it");
-            return Err(Error::fenced(message));
+            return Err(Error::incomplete(message));
         }
         if later.reports.is_due(now, later.start, SLOW, is_held) {
             let effect = waits::effect(self.is_ending, is_held);
@@ -518,7 +518,7 @@ impl Epochs {
                 "epoch {} is not committed: other stages have not committed it within {waited}; the next run commits it",
                 later.epoch
             );
-            return Error::fenced(message);
+            return Error::incomplete(message);
         }
         let Some(signal) = self.run.stop.since() else { return self.lost() };
         let (epoch, waited) = (self.waiting_epoch(), seconds(self.run.clock.monotonic().saturating_sub(signal)));
@@ -526,7 +526,7 @@ impl Epochs {
             "epoch {epoch} is not complete: the later stages have not completed it within {waited} of the signal; the \
              next run continues after the last complete epoch"
         );
-        Error::fenced(message)
+        Error::incomplete(message)
     }
 
     /// Makes the error of a run whose later stages have ended before the last epoch was complete. Exit status 75.
@@ -542,7 +542,7 @@ impl Epochs {
             let epoch = later.epoch;
             let message =
                 format!("epoch {epoch} is not committed, because {stage} has failed; the next run commits it");
-            return Error::fenced(message);
+            return Error::incomplete(message);
         }
         self.abandoned_because(&format!("{stage} has failed"))
     }
@@ -556,7 +556,7 @@ impl Epochs {
         let epoch = self.waiting_epoch();
         let message =
             format!("epoch {epoch} is not complete, because {why}; the next run continues after the previous epoch");
-        Error::fenced(message)
+        Error::incomplete(message)
     }
 }
 

@@ -89,7 +89,7 @@ impl Claim {
                 let message = format!(
                     "{shown}: correction {id} of {range} is in flight, by {by}; if that run is dead, --take-over ends its correction"
                 );
-                return Err(Error::fenced(message));
+                return Err(Error::busy(message));
             }
         }
         Ok(claimed)
@@ -281,7 +281,7 @@ mod tests {
         assert!(judge(&mine, &other).unwrap().ended.is_empty());
         for other in [claim(0, 10, "b"), claim(9, 20, "a")] {
             let rejected = judge(&mine, &other).unwrap_err();
-            assert_eq!(rejected.kind(), ErrorKind::Fenced);
+            assert_eq!(rejected.kind(), ErrorKind::Busy);
             assert!(
                 rejected.to_string().contains("by w on h") && rejected.to_string().contains("--take-over"),
                 "{rejected}"

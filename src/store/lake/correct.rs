@@ -6,11 +6,13 @@
 //! the next one finds the cells right.
 
 use crate::backfill::{CellContent, CellKey, Difference, LateCell, StoredCell, StoredCells};
+use crate::client::Location;
 use crate::counts::SinkCounts;
 use crate::error::{Error, Result};
 use crate::kind::metric::MetricColumns;
 use crate::kind::span::Span;
 use crate::kind::{self, Kind};
+use crate::store::OpenOptions;
 use crate::store::correct::{
     Claim, Claimed, CorrectionCounts, CorrectionStep, Corrections, InFlight, LatePosition, taken_over,
 };
@@ -20,7 +22,6 @@ use crate::store::lake::disk::{self, read_json};
 use crate::store::lake::exchange;
 use crate::store::lake::metric::Results;
 use crate::store::lake::read as lake_read;
-use crate::store::{Location, OpenOptions};
 use crate::time::{DAY, format_instant, parse_instant};
 use serde::{Deserialize, Serialize};
 use std::collections::btree_map::Entry;

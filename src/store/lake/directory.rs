@@ -16,14 +16,15 @@
 //! Parts and unfinished JSON files of a run that has ended are useless: a run that fails removes them, or the next run
 //! if it was killed.
 
+use crate::client::Location;
 use crate::error::{Error, ErrorKind, Result};
 use crate::storage::access;
 use crate::storage::disk::{Disk, DiskFile, LOCK_WAIT, found, lock_within};
+use crate::store::Epoch;
 use crate::store::lake::disk::{EXTENSION, LakeDir, day_name, entries, failed, is_whole, read_json};
 use crate::store::lake::exchange::{Exchange, Staged, remove_trials};
 use crate::store::lake::extents::Extents;
 use crate::store::lake::waiting::{CommittedEpochs, WaitingFile};
-use crate::store::{Epoch, Location};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, OpenOptions};
 use std::path::{Path, PathBuf};

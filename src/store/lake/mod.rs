@@ -32,6 +32,7 @@ mod repeat;
 mod replace;
 mod waiting;
 
+use crate::client::Location;
 use crate::counts::{SinkCounts, counted};
 use crate::error::{Error, Result};
 use crate::format::parquet::{check_columns, parse_columns};
@@ -48,8 +49,8 @@ use crate::store::lake::waiting::{CommittedEpochs, Roll, WaitingFile};
 use crate::store::rows::{count_rejected, fit_rows};
 use crate::store::sink::write_rows;
 use crate::store::{
-    CorrectionStore, Epoch, EpochRows, Location, Medium, Notice, OpenOptions, Sink, SinkOutcome, Store, StoreReader,
-    Visibility, rows,
+    CorrectionStore, Epoch, EpochRows, Medium, Notice, OpenOptions, Sink, SinkOutcome, Store, StoreReader, Visibility,
+    rows,
 };
 use crate::time::parse_duration;
 use arrow::array::RecordBatch;

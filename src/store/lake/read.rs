@@ -3,6 +3,7 @@
 //! The reader lists a day when it gets to it, and reads the files from the directory that it listed: a run that
 //! replaces the day puts another directory in its place.
 
+use crate::client::Location;
 use crate::error::{Error, Result, UnreadableRows};
 use crate::format::properties::{self, is_property};
 use crate::kind::event::{COLUMNS, column};
@@ -13,7 +14,7 @@ use crate::store::Batches;
 use crate::store::lake::directory::{Lake, LakePart, root};
 use crate::store::lake::disk;
 use crate::store::lake::file::parquet_failed;
-use crate::store::{Location, ReadRequest, StreamExtent, Tables, or_error, rows};
+use crate::store::{ReadRequest, StreamExtent, Tables, or_error, rows};
 use crate::time::{DAY, parse_date};
 use arrow::array::{AnyDictionaryArray, AsArray, RecordBatch};
 use arrow::datatypes::{Int64Type, TimestampMicrosecondType};
@@ -283,7 +284,7 @@ impl Day {
             }
             Err(Errno::NOENT) => {
                 let message = format!("parquet:{}: the day was replaced while it was read; run again", path.display());
-                Err(Error::fenced(message))
+                Err(Error::busy(message))
             }
             Err(errno) => Err(disk::failed(&path, "cannot open")(errno.into())),
         }

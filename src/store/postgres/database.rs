@@ -1,9 +1,11 @@
 //! A PostgreSQL server as a database of [`crate::store::sql`], open for corrections of metrics or as a ledger of
 //! replays, which all hosts share.
 
+use crate::client::Location;
 use crate::error::{Error, Result};
 use crate::metrics::ServerStatus;
 use crate::replay::ledger::Ledger;
+use crate::store::OpenOptions;
 use crate::store::correct::Corrections;
 use crate::store::postgres::cell::{POSTGRES_EPOCH, canonical_dimensions, jsonb};
 use crate::store::postgres::link::{Failure, Link};
@@ -14,7 +16,6 @@ use crate::store::postgres::session::{PostgresSession, persist};
 use crate::store::sql::correct::SqlCorrections;
 use crate::store::sql::ledger::SqlLedger;
 use crate::store::sql::{SqlConnection, SqlDatabase, SqlRow, SqlValue};
-use crate::store::{Location, OpenOptions};
 use arrow::array::RecordBatch;
 use bytes::BytesMut;
 use std::error::Error as StdError;

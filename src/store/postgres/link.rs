@@ -1,11 +1,11 @@
 //! The connection to a server: an async client behind blocking calls, with a limit for every wait; errors are
 //! classified by whether a retry helps.
 
+use crate::client::Location;
 use crate::client::outage::{RetryError, Timeouts};
 use crate::error::{Error, ErrorKind, Result};
 use crate::kind::Kind;
 use crate::stop::{STOP_CHECK_INTERVAL, Stop};
-use crate::store::Location;
 use crate::store::postgres::cell::CopyText;
 use crate::store::repeat::UNIQUE_EVENTS;
 use crate::time::rounded;

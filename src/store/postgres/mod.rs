@@ -32,6 +32,7 @@ mod schema;
 mod session;
 mod write;
 
+use crate::client::Location;
 use crate::counts::SinkCounts;
 use crate::error::{Error, Result};
 use crate::kind::Kind;
@@ -50,8 +51,8 @@ use crate::store::rows::{count_rejected, fit_rows};
 use crate::store::sql::{SqlConnection, epochs};
 use crate::store::tally::Tally;
 use crate::store::{
-    CheckScope, CorrectionStore, Epoch, EpochFaults, EpochRows, LedgerStore, Location, Medium, OpenOptions, Sink,
-    SinkOutcome, Store, StoreReader, Visibility,
+    CheckScope, CorrectionStore, Epoch, EpochFaults, EpochRows, LedgerStore, Medium, OpenOptions, Sink, SinkOutcome,
+    Store, StoreReader, Visibility,
 };
 use arrow::array::RecordBatch;
 

@@ -1,5 +1,6 @@
 //! Reads a Postgres store back: its tables, and the rows of one kind in key order, as one statement sees them.
 
+use crate::client::Location;
 use crate::error::{Error, Result, UnreadableRows};
 use crate::kind::Kind;
 use crate::store::postgres::cell::read as read_cell;
@@ -7,7 +8,7 @@ use crate::store::postgres::link::{Link, PostgresServer};
 use crate::store::postgres::schema;
 use crate::store::rows::{CellIndex, Page};
 use crate::store::sql::read as sql;
-use crate::store::{Batches, Location, ReadRequest, StreamExtent, Tables, batches, rows};
+use crate::store::{Batches, ReadRequest, StreamExtent, Tables, batches, rows};
 use arrow::array::RecordBatch;
 use arrow::datatypes::{Field, FieldRef};
 use futures_util::StreamExt;

@@ -1,9 +1,9 @@
 //! A session with a server, over as many connections as it takes.
 
+use crate::client::Location;
 use crate::client::outage::{RetryError, RetryPolicy};
 use crate::error::{ErrorKind, Result};
 use crate::metrics::ServerStatus;
-use crate::store::Location;
 use crate::store::postgres::link::{Failure, Link, PostgresServer};
 use crate::store::postgres::schema;
 

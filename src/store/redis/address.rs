@@ -1,7 +1,7 @@
 //! The address in the URI of a Redis store.
 
+use crate::client::Location;
 use crate::error::{Error, Result};
-use crate::store::location::Location;
 use crate::store::redis::key::RedisKeys;
 use crate::store::redis::wire::RedisServer;
 use crate::time::{HOUR, MILLISECOND, parse_duration};

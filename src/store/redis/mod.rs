@@ -28,6 +28,7 @@ mod read;
 mod wire;
 mod write;
 
+use crate::client::Location;
 use crate::client::outage::{RetryError, RetryPolicy};
 use crate::counts::SinkCounts;
 use crate::error::{Error, Result};
@@ -42,7 +43,7 @@ use crate::store::rows::{count_rejected, fit_rows};
 use crate::store::sink::write_rows;
 use crate::store::tally::Tally;
 use crate::store::{
-    CheckScope, Epoch, EpochRows, Location, Medium, OpenOptions, Sink, SinkOutcome, Store, StoreReader, Visibility,
+    CheckScope, Epoch, EpochRows, Medium, OpenOptions, Sink, SinkOutcome, Store, StoreReader, Visibility,
 };
 use crate::time::format_instant;
 use ::redis::Value;

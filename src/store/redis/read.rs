@@ -1,5 +1,6 @@
 //! Reads metrics back, from names to series to windows to rows, and alerts from their index; without SCAN.
 
+use crate::client::Location;
 use crate::error::{Error, Result};
 use crate::kind::Kind;
 use crate::kind::metric;
@@ -7,7 +8,7 @@ use crate::store::redis::address::RedisAddress;
 use crate::store::redis::alert;
 use crate::store::redis::key::{self, WindowKey};
 use crate::store::redis::wire::{ErrorReply, Pipe, Wire, refused, text};
-use crate::store::{Batches, Location, ReadRequest, Tables, batches};
+use crate::store::{Batches, ReadRequest, Tables, batches};
 use crate::time::parse_instant;
 use ::redis::Value;
 use arrow::array::RecordBatch;

@@ -1,10 +1,10 @@
 //! A thread that owns a connection: commands are packed into one buffer, answers are read one by one, and every wait is
 //! bounded.
 
+use crate::client::Location;
 use crate::client::outage::{RetryError, Timeouts};
 use crate::error::{Error, ErrorKind, Result};
 use crate::stop::Stop;
-use crate::store::Location;
 use crate::store::redis::connection::{RedisConnection, TOO_MANY_CLIENTS};
 use crate::thread;
 use crate::time::rounded;

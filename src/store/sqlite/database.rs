@@ -1,8 +1,10 @@
 //! A SQLite file as a database of [`crate::store::sql`], open for corrections of metrics or as a ledger of replays.
 
+use crate::client::Location;
 use crate::error::{Error, Result};
 use crate::replay::ledger::Ledger;
 use crate::storage::disk::Disk;
+use crate::store::OpenOptions;
 use crate::store::correct::Corrections;
 use crate::store::sql::correct::SqlCorrections;
 use crate::store::sql::ledger::SqlLedger;
@@ -12,7 +14,6 @@ use crate::store::sqlite::file::SqliteFile;
 use crate::store::sqlite::schema;
 use crate::store::sqlite::write::Metrics;
 use crate::store::tally::Tally;
-use crate::store::{Location, OpenOptions};
 use arrow::array::RecordBatch;
 use rusqlite::types::{ToSql, ToSqlOutput, ValueRef};
 use rusqlite::{CachedStatement, Connection, OpenFlags, Row, TransactionBehavior, params_from_iter};

@@ -1,9 +1,9 @@
 //! The file of a SQLite store: its path, how it is opened and locked.
 
+use crate::client::Location;
 use crate::error::{Error, ErrorKind, Result};
 use crate::storage::access;
 use crate::storage::disk::{Disk, LOCK_WAIT};
-use crate::store::location::Location;
 use crate::store::sqlite::failure::Failure;
 use crate::time::{MILLISECOND, SECOND, format_duration, parse_duration};
 use percent_encoding::{AsciiSet, utf8_percent_encode};
@@ -148,7 +148,7 @@ impl SqliteFile {
             };
             if is_busy(&error) {
                 let waited = format_duration(self.wait);
-                return Error::fenced(format!(
+                return Error::busy(format!(
                     "{self}: {what}: another run, or another output of this run, has held the lock for {waited} \
                      (?wait= sets the limit)"
                 ));

@@ -33,6 +33,7 @@ mod rules;
 mod schema;
 mod write;
 
+use crate::client::Location;
 use crate::counts::SinkCounts;
 use crate::error::{Error, Result};
 use crate::kind::Kind;
@@ -48,8 +49,8 @@ use crate::store::sqlite::schema as sqlite_schema;
 use crate::store::sqlite::write::{Metrics, insert_once};
 use crate::store::tally::Tally;
 use crate::store::{
-    CheckScope, CorrectionStore, Epoch, EpochFaults, EpochRows, LedgerStore, Location, Medium, OpenOptions, Sink,
-    SinkOutcome, Store, StoreReader, Visibility,
+    CheckScope, CorrectionStore, Epoch, EpochFaults, EpochRows, LedgerStore, Medium, OpenOptions, Sink, SinkOutcome,
+    Store, StoreReader, Visibility,
 };
 use arrow::array::RecordBatch;
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};

@@ -1,5 +1,6 @@
 //! Reads a SQLite store back: its tables, and the rows of one kind in key order, page by page in one transaction.
 
+use crate::client::Location;
 use crate::error::{Error, Result};
 use crate::kind::Kind;
 use crate::kind::span::Span;
@@ -10,7 +11,7 @@ use crate::store::sqlite::cell as sqlite_cell;
 use crate::store::sqlite::database::SqliteDatabase;
 use crate::store::sqlite::file::SqliteFile;
 use crate::store::sqlite::schema as sqlite_schema;
-use crate::store::{Batches, Location, ReadRequest, StreamExtent, Tables, batches, rows};
+use crate::store::{Batches, ReadRequest, StreamExtent, Tables, batches, rows};
 use crate::time::Parser;
 use arrow::array::RecordBatch;
 use arrow::datatypes::{Field, FieldRef};

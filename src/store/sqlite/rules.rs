@@ -1,7 +1,7 @@
 //! Reads the rules of evt-alert from a table: every column is a field, so a table of other columns works too.
 
+use crate::client::Location;
 use crate::error::{Error, Result};
-use crate::store::Location;
 use crate::store::sqlite::file::SqliteFile;
 use rusqlite::ErrorCode;
 use rusqlite::types::ValueRef;

@@ -8,10 +8,10 @@
 //! each partition, while an index by random id would touch the whole file. The id is part of the key, because standard
 //! input has the same positions every day; so is the digest of a letter's payload (`payload_hash`, xxh3-64).
 
+use crate::client::Location;
 use crate::error::{Error, Result};
 use crate::kind::Kind;
 use crate::storage::disk::Disk;
-use crate::store::location::Location;
 use crate::store::repeat::{CREATE_UNIQUE_EVENTS, UNIQUE_EVENTS, ids_not_unique};
 use crate::store::sqlite::failure::Failure;
 use crate::store::sqlite::file::SqliteFile;
@@ -334,7 +334,7 @@ mod tests {
     fn old(version: usize) -> (tempfile::TempDir, SqliteFile, Connection) {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("old.db").display().to_string();
-        let location = crate::store::Location { path, ..Default::default() };
+        let location = crate::client::Location { path, ..Default::default() };
         let file = SqliteFile::try_new(&location).unwrap();
         let db = Connection::open(file.path()).unwrap();
         for step in &MIGRATIONS[..version] {
@@ -363,7 +363,7 @@ mod tests {
         )
         .unwrap();
         let path = file.path().display().to_string();
-        let location = crate::store::Location { path, scheme: "sqlite".to_owned(), ..Default::default() };
+        let location = crate::client::Location { path, scheme: "sqlite".to_owned(), ..Default::default() };
         let read = || {
             let read = crate::store::sqlite::STORE.reader.read;
             let batches: Vec<_> =

@@ -1,9 +1,10 @@
 use super::{STORE, database};
+use crate::client::Location;
 use crate::error::ErrorKind;
 use crate::kind::Kind;
 use crate::store::conformance::Bench;
+use crate::store::ledger_conformance;
 use crate::store::sample::{Pane, metrics, rows};
-use crate::store::{Location, ledger_conformance};
 use arrow::array::{ArrayRef, Int32Array, RecordBatch};
 use rusqlite::Connection;
 use std::sync::Arc;
@@ -121,7 +122,7 @@ fn a_file_another_run_has_locked_is_exit_75_and_one_line() {
     let other = Connection::open(&bench.location.path).unwrap();
     other.execute_batch("BEGIN IMMEDIATE").unwrap();
     let error = sink.write(Kind::Event, &rows(Kind::Event, 0, 1)).err().unwrap();
-    assert_eq!(error.kind(), ErrorKind::Fenced);
+    assert_eq!(error.kind(), ErrorKind::Busy);
     assert!(
         error.to_string().ends_with("another output of this run, has held the lock for 20ms (?wait= sets the limit)"),
         "{error}"

@@ -434,7 +434,7 @@ impl StateFile {
                     "end its transaction and start evt-alert again, which continues where the state was stored last";
                 let message =
                     format!("{name}: {what}: another program has held the lock for {}: {advice}", rounded(waited));
-                return Err(Error::fenced(message).because(error));
+                return Err(Error::busy(message).because(error));
             }
             if !std::mem::replace(&mut has_said, true) {
                 let line = format!("{name}: {what}: another program holds the lock: retrying for up to {limit}");
@@ -456,7 +456,7 @@ fn hold(lock: &File, path: &Path) -> Result<()> {
     match lock.try_lock() {
         Ok(()) => Ok(()),
         Err(TryLockError::WouldBlock) => {
-            Err(Error::fenced(format!("{}: another evt-alert uses this state", path.display())))
+            Err(Error::busy(format!("{}: another evt-alert uses this state", path.display())))
         }
         Err(TryLockError::Error(error)) => Err(Error::io(lock_path(path).display().to_string(), &error)),
     }
@@ -561,7 +561,7 @@ fn is_busy(error: &rusqlite::Error) -> bool {
 
 fn failed(path: &Path, what: &str, error: &rusqlite::Error) -> Error {
     let kind = match error.sqlite_error_code() {
-        _ if is_busy(error) => ErrorKind::Fenced,
+        _ if is_busy(error) => ErrorKind::Busy,
         Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => ErrorKind::Corrupt,
         _ => ErrorKind::Io,
     };

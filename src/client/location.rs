@@ -1,7 +1,7 @@
-//! The location in a store's URI.
+//! The location of a store, a bucket or a registry: what its URI says.
 
-use crate::client::outage::{OutageLimit, RetryPolicy, Timeouts};
-use crate::client::{Caller, tls};
+use super::outage::{OutageLimit, RetryPolicy, Timeouts};
+use super::{Caller, tls};
 use crate::error::{Error, Result};
 use crate::time::{SECOND, parse_duration};
 use rustls::ClientConfig;
@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
-/// The parts of a store's URI: `sqlite:PATH?OPTION=VALUE&…`.
+/// The parts of a URI such as `sqlite:PATH?OPTION=VALUE&…`.
 #[derive(Clone, Debug, Default)]
 pub struct Location {
     /// The scheme as given.
