@@ -1,17 +1,17 @@
 complete -c evt-ingest -l where -d 'Keep only events for which EXPR is true' -r
 complete -c evt-ingest -l let -d 'Compute property NAME of each event; later ones and --where may read it (repeatable)' -r
 complete -c evt-ingest -l tokens -d 'Accept only requests with a token from FILE, which is reloaded on SIGHUP' -r -F
-complete -c evt-ingest -l rate -d 'Limit events per second over all tokens' -r
 complete -c evt-ingest -l tls-cert -d 'Read the certificate chain for https:// from a PEM file' -r -F
 complete -c evt-ingest -l tls-key -d 'Read the private key of the certificate from a PEM file' -r -F
-complete -c evt-ingest -l schemas -d 'Validate events against this directory or registry of schemas before answering' -r
-complete -c evt-ingest -l subject -d 'Take the subject from a column or path, or use TEXT for all events (=TEXT)' -r
-complete -c evt-ingest -l max-body -d 'Limit the size of a request body, compressed and decompressed' -r
-complete -c evt-ingest -l max-pending -d 'Limit the memory of all request bodies being processed' -r
 complete -c evt-ingest -l max-connections -d 'Limit the number of open connections' -r
 complete -c evt-ingest -l idle-timeout -d 'Close connections that are idle this long between requests' -r
 complete -c evt-ingest -l head-timeout -d 'Limit the time to receive the head of a request' -r
 complete -c evt-ingest -l request-timeout -d 'Limit the time to receive a request body, and then the time to store it' -r
+complete -c evt-ingest -l rate -d 'Limit events per second over all tokens' -r
+complete -c evt-ingest -l schemas -d 'Validate events against this directory or registry of schemas before answering' -r
+complete -c evt-ingest -l subject -d 'Take the subject from a column or path, or use TEXT for all events (=TEXT)' -r
+complete -c evt-ingest -l max-body -d 'Limit the size of a request body, compressed and decompressed' -r
+complete -c evt-ingest -l max-pending -d 'Limit the memory of all request bodies being processed' -r
 complete -c evt-ingest -l spool -d 'Store requests in DIR and acknowledge them once they are on disk' -r -F
 complete -c evt-ingest -l spool-max -d 'Limit the size of the spool [default: 4GiB]' -r
 complete -c evt-ingest -l dedup -d 'Treat an event whose event_id arrives again within this time as a duplicate' -r
@@ -63,8 +63,8 @@ never\t'Never'"
 complete -c evt-ingest -l follow -d 'Keep reading as files grow, through rotation and truncation'
 complete -c evt-ingest -l keep-raw -d 'Add the raw record to each event, as column raw'
 complete -c evt-ingest -l anonymous -d 'Accept requests without a token'
-complete -c evt-ingest -l no-extra-fields -d 'Reject properties that the schema does not define'
 complete -c evt-ingest -l log-requests -d 'Log one line per request'
+complete -c evt-ingest -l no-extra-fields -d 'Reject properties that the schema does not define'
 complete -c evt-ingest -l control -d 'Read control lines in JSONL; only they advance the watermark'
 complete -c evt-ingest -l no-header -d 'Read the first line of CSV as a record; its fields are c1, c2, …'
 complete -c evt-ingest -l plain -d 'Make every field of a record a property; only --field and --set fill columns'

@@ -19,8 +19,7 @@ use crate::output::OutputPlan;
 use crate::registry::place;
 use crate::run::Run;
 use crate::source::SourceOptions;
-use crate::spool::ack::AckPolicy;
-use crate::spool::dir::SpoolDir;
+use crate::spool::{self, ack::AckPolicy};
 use crate::store::Store;
 use crate::thread;
 use crate::time::rounded;
@@ -242,7 +241,7 @@ impl CheckReport {
                 self.server(server);
             }
             if let Some(AckPolicy::Spool { dir, .. }) = &policy {
-                self.add(dir.display(), SpoolDir::check(dir).map(|()| None));
+                self.add(dir.display(), spool::check(dir).map(|()| None));
             }
         }
         if let Some(options) = checkpoint.filter(|options| check_name(&options.path, &self.run.caller()).is_ok()) {

@@ -1,8 +1,8 @@
 //! The HTTP server of events: receives, validates and stores them, and only then acknowledges them.
 //!
 //! The server runs on its own threads. It passes requests to a [`RequestLog`], which stores them. The stage loop reads
-//! the stored requests and calls [`Server::drain_beside`] after a signal. The bytes of all bodies in progress and the records
-//! of a request are limited.
+//! the stored requests and calls [`Server::drain_beside`] after a signal. The bytes of all bodies in progress and the
+//! records of a request are limited.
 //!
 //! ```text
 //! server: connection → limits → route ─► events: token → body → split → rate → validate → log → answer

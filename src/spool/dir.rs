@@ -176,13 +176,13 @@ struct State {
 }
 
 impl SpoolDir {
-    /// Checks that a spool could be opened; leaves nothing behind. Errors: exit status 75 if another run has it, 65 if
-    /// its position is damaged.
-    pub fn check(path: &Path) -> Result<()> {
+    /// Checks that a directory could be opened, and returns its saved position; leaves nothing behind. Errors: exit
+    /// status 75 if another run has it, 65 if its position is damaged.
+    pub fn check(path: &Path) -> Result<Option<Position>> {
         access::check_directory(path).and_then(|()| access::create_trial(path)).map_err(failed(path))?;
         let lock = found(File::options().write(true).open(path.join("lock"))).map_err(failed(path))?;
         lock.map_or(Ok(()), |lock| claim(&lock, path))?;
-        saved_position(path).map(drop)
+        saved_position(path)
     }
 
     /// Creates the directory if it does not exist, and locks it; its size is shown in `metrics`. Errors: exit status 75
@@ -204,16 +204,6 @@ impl SpoolDir {
     fn state(&self) -> MutexGuard<'_, State> {
         // Each field is valid by itself at any time, so a panic under the lock leaves the state usable.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Returns the first offsets of the segments on disk, in order.
-    pub fn found(&self) -> Result<Vec<i64>> {
-        let mut found = vec![];
-        for entry in fs::read_dir(&self.path).map_err(failed(&self.path))? {
-            found.extend(segment::first_of(&entry.map_err(failed(&self.path))?.path()));
-        }
-        found.sort_unstable();
-        Ok(found)
     }
 
     /// Returns the position that [`SpoolDir::settle`] saved last; `None` in a new spool. Errors: exit status 65 if the

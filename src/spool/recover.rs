@@ -24,6 +24,7 @@
 //! (docs/decisions/040-the-spool.md).
 
 use super::dir::{Position, Segment, SpoolDir};
+use super::request::Entry;
 use super::segment::{self, HEADER, Next, SegmentFile, SegmentOffset, SegmentReader, damage};
 use super::writer::{OpenSegment, Writer};
 use crate::console::Console;
@@ -32,39 +33,37 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::run::Run;
 use crate::storage::disk::failed;
 use std::fs::{self, File};
-use std::path::PathBuf;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
 
 /// Reads all segments; passes their entries to the writer and their extents to the directory. Returns the position of
 /// the outputs. A new spool begins with the current time (µs), because ids are derived from offsets, which must not be
 /// those of an earlier spool that was removed (docs/decisions/291-the-first-offset-of-a-spool.md).
 /// Errors: exit status 65 if acknowledged records are missing or damaged.
 pub fn recover(dir: &SpoolDir, writer: &mut Writer, run: &Run) -> Result<Position> {
-    let firsts = dir.found()?;
+    let firsts = segment::found(&dir.path)?;
     let saved = dir.position()?;
     let begun = firsts.first().copied().or(saved.map(|saved| saved.offset));
-    let mut next = begun.unwrap_or_else(|| run.clock.now());
-    let position = saved.unwrap_or(Position { offset: next, stream_time: None });
-    let missing = |gap: String| Err(Error::corrupt(gap).at(dir.path.display().to_string()));
-    if position.offset < next {
-        let last = next - 1;
-        return missing(format!("records {} to {last} are missing: their segments do not exist", position.offset));
-    }
+    let begun = begun.unwrap_or_else(|| run.clock.now());
+    let position = saved.unwrap_or(Position { offset: begun, stream_time: None });
+    let mut next = begun;
     for (at, first) in firsts.iter().enumerate() {
-        let following = firsts.get(at + 1).copied();
-        let is_settled = following.is_some_and(|following| saved.is_some_and(|saved| following <= saved.offset));
-        let recovery = SegmentRecovery {
-            dir,
-            console: &run.console,
-            path: segment::path(&dir.path, *first),
-            first: *first,
-            following,
-        };
-        let recovered = recovery.run(writer, next);
-        next = recovered.map_err(|error| if is_settled { unneeded(error) } else { error })?;
+        let walk = SegmentWalk::new(&dir.path, &firsts, at);
+        let mut found = Segment { first: *first, bytes: HEADER, newest: i64::MIN, keyed: false };
+        let walked = walk.run(next, saved, &mut |entry, byte| {
+            writer.learn(&entry, SegmentOffset { segment: *first, byte });
+            found.newest = found.newest.max(entry.request.arrived_at);
+            found.keyed |= entry.request.key.is_some();
+        });
+        // The writer creates a last segment without a header again under the same name.
+        let Some(walked) = walked? else { continue };
+        (next, found.bytes) = (walked.next, walked.bytes);
+        if walk.following.is_none() {
+            writer.tail = Some(walk.tail(&walked, &run.console)?);
+        }
+        dir.begin(found);
     }
-    if position.offset > next {
-        return missing(format!("the spool ends at offset {next}, before the outputs at {}", position.offset));
-    }
+    compare(&dir.path, position.offset, begun..next)?;
     if saved.is_none() {
         // This only allocates space: without a saved position the next run begins at the same one.
         let _ = dir.save(position);
@@ -75,33 +74,77 @@ pub fn recover(dir: &SpoolDir, writer: &mut Writer, run: &Run) -> Result<Positio
     Ok(position)
 }
 
-/// The recovery of one segment.
-struct SegmentRecovery<'a> {
-    dir: &'a SpoolDir,
-    console: &'a Console,
+/// Checks that [`recover`] would succeed in a directory with this saved position; changes nothing. Errors: those of it.
+pub fn check(dir: &Path, saved: Option<Position>) -> Result<()> {
+    let firsts = segment::found(dir)?;
+    let Some(begun) = firsts.first().copied() else { return Ok(()) };
+    let mut next = begun;
+    for at in 0..firsts.len() {
+        let walked = SegmentWalk::new(dir, &firsts, at).run(next, saved, &mut |_, _| {})?;
+        next = walked.map_or(next, |walked| walked.next);
+    }
+    compare(dir, saved.map_or(begun, |saved| saved.offset), begun..next)
+}
+
+/// Checks that the outputs continue at an offset of these. Errors: exit status 65.
+fn compare(dir: &Path, offset: i64, stored: Range<i64>) -> Result<()> {
+    let (begun, end) = (stored.start, stored.end);
+    let gap = match () {
+        () if offset < begun => {
+            format!("records {offset} to {} are missing: their segments do not exist", begun - 1)
+        }
+        () if offset > end => format!("the spool ends at offset {end}, before the outputs at {offset}"),
+        () => return Ok(()),
+    };
+    Err(Error::corrupt(gap).at(dir.display().to_string()))
+}
+
+/// The reading of one segment from its first to its last entry.
+struct SegmentWalk {
     path: PathBuf,
     first: i64,
     /// The first offset of the next segment.
     following: Option<i64>,
 }
 
-impl SegmentRecovery<'_> {
-    /// Passes the entries of the segment, which must begin with offset `next`, to the writer; returns the offset after
-    /// them.
-    fn run(&self, writer: &mut Writer, mut next: i64) -> Result<i64> {
+/// What a walk has found.
+struct Walked {
+    /// The offset after the entries.
+    next: i64,
+    /// The byte after them.
+    bytes: u64,
+    /// The length of the file.
+    length: u64,
+    /// The seed of the entries.
+    seed: u64,
+}
+
+impl SegmentWalk {
+    /// Makes the walk of segment number `at` of those with these first offsets.
+    fn new(dir: &Path, firsts: &[i64], at: usize) -> Self {
+        Self { path: segment::path(dir, firsts[at]), first: firsts[at], following: firsts.get(at + 1).copied() }
+    }
+
+    /// Passes each entry of the segment, which must begin with offset `next`, to `learn` with the byte at which it
+    /// begins; `saved` is the position of the outputs. Returns `None` if it is the last segment and has no header: an
+    /// earlier run was killed while it created the segment.
+    fn run(&self, next: i64, saved: Option<Position>, learn: &mut dyn FnMut(Entry, u64)) -> Result<Option<Walked>> {
+        let is_settled = self.following.is_some_and(|following| saved.is_some_and(|saved| following <= saved.offset));
+        self.read(next, learn).map_err(|error| if is_settled { unneeded(error) } else { error })
+    }
+
+    fn read(&self, mut next: i64, learn: &mut dyn FnMut(Entry, u64)) -> Result<Option<Walked>> {
         let length = fs::metadata(&self.path).map_err(failed(&self.path))?.len();
         let Some(mut reader) = SegmentReader::open(&self.path)? else {
-            // An earlier run was killed while it created the last segment, or the header is damaged.
             return match length > HEADER || self.following.is_some() {
                 true => Err(self.damage(0, "damaged segment header")),
-                // The writer creates it again under the same name.
-                false => Ok(next),
+                false => Ok(None),
             };
         };
         if (self.first, reader.first) != (next, next) {
             return Err(self.damage(0, format!("expected offset {next} at the beginning, found {}", reader.first)));
         }
-        let mut found = Segment { first: self.first, bytes: HEADER, newest: i64::MIN, keyed: false };
+        let mut bytes = HEADER;
         // Bytes after the first offset of the next segment are the remains of a failed write.
         while self.following != Some(next) {
             let byte = reader.byte();
@@ -114,33 +157,27 @@ impl SegmentRecovery<'_> {
                     if entry.offset != next {
                         return Err(self.damage(byte, format!("expected offset {next}, found {}", entry.offset)));
                     }
-                    writer.learn(&entry, SegmentOffset { segment: self.first, byte });
-                    next = entry.end();
-                    found.newest = found.newest.max(entry.request.arrived_at);
-                    found.keyed |= entry.request.key.is_some();
-                    found.bytes = reader.byte();
+                    (next, bytes) = (entry.end(), reader.byte());
+                    learn(entry, byte);
                 }
             }
         }
         match self.following {
             Some(following) if following != next => {
-                let gap = format!("the segment ends at offset {next}, before {following}");
-                return Err(self.damage(found.bytes, gap));
+                Err(self.damage(bytes, format!("the segment ends at offset {next}, before {following}")))
             }
-            Some(_) => {}
-            None => writer.tail = Some(self.tail(found.bytes, length, reader.seed)?),
+            _ => Ok(Some(Walked { next, bytes, length, seed: reader.seed })),
         }
-        self.dir.begin(found);
-        Ok(next)
     }
 
-    /// Opens the last segment for writing; truncates the bytes of a torn write after `bytes`.
-    fn tail(&self, bytes: u64, length: u64, seed: u64) -> Result<OpenSegment> {
+    /// Opens the last segment for writing; truncates the bytes of a torn write after the entries.
+    fn tail(&self, walked: &Walked, console: &Console) -> Result<OpenSegment> {
+        let Walked { bytes, length, seed, .. } = *walked;
         let mut file = File::options().write(true).open(&self.path).map_err(failed(&self.path))?;
         file.truncate(bytes).and_then(|()| file.sync_all()).map_err(failed(&self.path))?;
         if length > bytes {
             let (path, torn) = (self.path.display(), counted(length - bytes, ["byte", "bytes"]));
-            self.console.say(format!("{path}: byte {bytes}: removed {torn} of a torn write"));
+            console.say(format!("{path}: byte {bytes}: removed {torn} of a torn write"));
         }
         Ok(OpenSegment { file: Box::new(file), first: self.first, seed, bytes })
     }

@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 use crate::parse::bytes::Cursor;
 use crate::storage::disk::failed;
 use bytes::{Buf, Bytes};
-use std::fs::File;
+use std::fs::{self, File};
 use std::hash::{BuildHasher, RandomState};
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
@@ -43,6 +43,16 @@ pub fn path(dir: &Path, first: i64) -> PathBuf {
 pub fn first_of(path: &Path) -> Option<i64> {
     let name = path.file_name()?.to_str()?.strip_suffix(".log")?;
     (name.len() == 20).then(|| name.parse().ok()).flatten()
+}
+
+/// Returns the first offsets of the segments of a directory, in order.
+pub fn found(dir: &Path) -> Result<Vec<i64>> {
+    let mut found = vec![];
+    for entry in fs::read_dir(dir).map_err(failed(dir))? {
+        found.extend(first_of(&entry.map_err(failed(dir))?.path()));
+    }
+    found.sort_unstable();
+    Ok(found)
 }
 
 /// Makes the error of a damaged segment.

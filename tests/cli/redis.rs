@@ -97,7 +97,7 @@ fn a_user_logs_in_with_a_password_and_uses_the_database_of_the_uri() {
         [true, false]
     );
     // A database that the server does not have.
-    let said = sink(&output.replace("/7?", "/99?"), 74);
+    let said = sink(&output.replace("/7?", "/99?"), 78);
     assert!(said.contains("rejected: ERR DB index is out of range"), "{said}");
     // A user who may only do other things has connected; the first command that is not allowed ends the run.
     assert_eq!(cli(&["ACL", "SETUSER", user, "-ping", "-script"]).trim(), "OK");

@@ -271,14 +271,14 @@ fn damage_in_a_segment_that_is_delivered_names_a_way_on() {
     let middle = bytes.len() / 2;
     bytes[middle] ^= 0x20;
     std::fs::write(&first, bytes).expect("writable");
-    let run = dir.run("evt-ingest", &[&["http://127.0.0.1:0"], &flags[..]].concat()).ends_with(65);
-    assert!(
-        run.stderr().contains(
-            "move it and the files with smaller numbers away; --dedup and Idempotency-Key then no longer know"
-        ),
-        "{run}"
-    );
+    let advice = "move it and the files with smaller numbers away; --dedup and Idempotency-Key then no longer know";
+    for check in [&["--check"][..], &[]] {
+        let run = dir.run("evt-ingest", &[&["http://127.0.0.1:0"][..], &flags, check].concat()).ends_with(65);
+        assert!(run.stderr().contains(advice), "{run}");
+    }
     std::fs::remove_file(first).expect("it is there");
+    let check = dir.run("evt-ingest", &[&["http://127.0.0.1:0", "--check"][..], &flags].concat()).succeeds();
+    assert!(format!("{check}").contains("spool: ready"), "{check}");
     let listener = Listener::open(&dir, &flags);
     assert_eq!(listener.json(&event(60, "s")).status, 200);
     listener.stop();

@@ -82,9 +82,9 @@ impl ErrorReply {
     /// Whether it is about the user or the address.
     fn is_config(&self) -> bool {
         // Redis 7.0 has no code for a command of a script that the user may not run, and 7.2 has another text.
-        let of_scripts = ["The user executing the script can't", "ACL failure in script"];
+        let without_code = ["The user executing the script can't", "ACL failure in script", "DB index is out of range"];
         ["NOAUTH", "WRONGPASS", "NOPERM", "DENIED", "MOVED", "ASK", "CROSSSLOT"].contains(&self.code.as_str())
-            || of_scripts.iter().any(|text| self.text.contains(text))
+            || without_code.iter().any(|text| self.text.contains(text))
     }
 
     /// Whether the rights of the user or the state of the server cause the error, not the arguments of the command.
