@@ -113,6 +113,11 @@ impl Stop {
         _ = self.deadline.set(self.clock.monotonic() + time);
     }
 
+    /// Whether a deadline ends all waits for servers, as in `--check`.
+    pub fn has_deadline(&self) -> bool {
+        self.deadline.get().is_some()
+    }
+
     /// Begins a wait for a server, which the first signal bounds.
     pub fn server_wait(&self) -> Wait {
         Wait { stop: self.clone(), from: self.clock.monotonic(), least: i32::MAX }

@@ -20,7 +20,7 @@ use crate::registry::place;
 use crate::run::Run;
 use crate::source::SourceOptions;
 use crate::spool::{self, ack::AckPolicy};
-use crate::store::Store;
+use crate::store::{RowsToWrite, Store};
 use crate::thread;
 use crate::time::rounded;
 use crate::uri::Uri;
@@ -205,10 +205,10 @@ impl CheckReport {
     }
 
     /// Checks that an output can be written, with rows of `kind` if it is known. Standard output can always be written.
-    fn output(&mut self, output: OutputPlan, kind: Option<Kind>) {
+    fn output(&mut self, output: OutputPlan, rows: RowsToWrite) {
         if !output.is_standard() {
             let name = output.name.to_owned();
-            self.query(name, move |run| Ok(output.check_rows(kind, run)?.first));
+            self.query(name, move |run| Ok(output.check_rows(rows, run)?.first));
         }
     }
 
@@ -229,6 +229,7 @@ impl CheckReport {
         let are_outputs_known = resolved.faults.0.is_empty();
         self.faults.0.append(&mut resolved.faults.0);
         let checkpoint = spec.checkpoint.and_then(CheckpointArgs::options);
+        let in_epochs = checkpoint.is_some();
         if let Some(options) = options {
             self.take(resolved.check_ends(&options.inputs));
             // Outputs that do not fit the input are not checked further.
@@ -259,9 +260,10 @@ impl CheckReport {
         };
         self.take(spec.args.input.kind().ok().flatten().map_or(Ok(()), |kind| needs.check_kind(kind)));
         inputs.into_iter().for_each(|input| self.input(input, needs));
-        plans.into_iter().for_each(|output| self.output(output, kind));
-        side.into_iter().for_each(|output| self.output(output, spec.side_kind));
-        dlq.into_iter().for_each(|output| self.output(output, Some(Kind::Dead)));
+        let rows = RowsToWrite { kind, in_epochs, corrects: spec.corrects };
+        plans.into_iter().for_each(|output| self.output(output, rows));
+        side.into_iter().for_each(|output| self.output(output, RowsToWrite { kind: spec.side_kind, ..rows }));
+        dlq.into_iter().for_each(|output| self.output(output, RowsToWrite { kind: Some(Kind::Dead), ..rows }));
     }
 
     /// Reports the inputs, outputs and files that are ready, then the faults; returns the exit status of the worst one.

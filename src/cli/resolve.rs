@@ -66,6 +66,8 @@ pub struct StageSpec<'a> {
     pub kind: Option<Kind>,
     /// The kind of the rows of `side`.
     pub side_kind: Option<Kind>,
+    /// Whether the tool corrects the metrics of its output.
+    pub corrects: bool,
     /// Whether the tool reads events only.
     pub needs_events: bool,
     /// Whether the tool lists the tables of a store that is the only input, if none of them is named.
@@ -85,6 +87,7 @@ impl<'a> StageSpec<'a> {
             needs_frames_in_epochs: false,
             kind: None,
             side_kind: None,
+            corrects: false,
             needs_events: false,
             lists_tables: false,
         }

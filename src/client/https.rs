@@ -1,7 +1,7 @@
 //! TLS, failures and bounded waits of all clients that speak HTTP. TLS trusts the certificates of a file or those of
 //! the machine.
 
-use crate::client::outage::RetryError;
+use crate::client::outage::{RetryError, Timeouts};
 use crate::client::tls::use_ring;
 use crate::error::{Error, Result};
 use crate::stop::Stop;
@@ -41,15 +41,18 @@ pub fn tls(ca: Option<&str>, is_https: bool) -> Result<TlsConfig> {
     Ok(TlsConfig::builder().root_certs(RootCerts::new_with_certs(&certificates)).build())
 }
 
-/// Classifies a failure without an answer; `waited` is the timeout of the request.
-pub fn trouble(error: ureq::Error, waited: Duration) -> RetryError {
+/// Classifies a failure without an answer of a request with these timeouts.
+pub fn trouble(error: ureq::Error, timeouts: &Timeouts) -> RetryError {
     match error {
         // A TLS handshake reports an untrusted certificate this way.
         ureq::Error::Io(io) if io.kind() == ErrorKind::InvalidData => Error::config("TLS").because(io).into(),
         ureq::Error::Io(io) => {
             RetryError::Transient(io.to_string().split(" (os error").next().unwrap_or_default().to_lowercase())
         }
-        ureq::Error::Timeout(_) => RetryError::Transient(format!("no response for {}", rounded(waited))),
+        ureq::Error::Timeout(ureq::Timeout::Connect) => {
+            RetryError::Transient(format!("no connection for {}", rounded(timeouts.connect)))
+        }
+        ureq::Error::Timeout(_) => RetryError::Transient(format!("no response for {}", rounded(timeouts.timeout))),
         ureq::Error::HostNotFound | ureq::Error::ConnectionFailed | ureq::Error::Protocol(_) => {
             RetryError::Transient(error.to_string())
         }

@@ -147,6 +147,8 @@ impl RetryPolicy {
                     }
                     return Ok(done);
                 }
+                // `--check` says how things are now.
+                Err(failure) if self.timeouts.stop.has_deadline() => return Err(failure.into_error(&self.shown)),
                 Err(RetryError::Permanent(error)) => return Err(error),
                 Err(RetryError::Transient(cause)) => cause,
             };

@@ -192,7 +192,14 @@ impl Cluster for LibraryCluster {
 
     fn extent(&self, id: PartitionId) -> Result<OffsetSpan> {
         let name = self.topics.name(id.topic);
-        let found = self.request_uncommitted(|client, timeout| client.fetch_watermarks(name, id.number, timeout));
+        let found = self.request_uncommitted(|client, timeout| {
+            let found = client.fetch_watermarks(name, id.number, timeout);
+            if found.as_ref().is_err_and(|error| error.rdkafka_error_code() == Some(Code::UnknownPartition)) {
+                // This client keeps the number of partitions for minutes, and reads none whose statistics renew it.
+                _ = client.fetch_metadata(Some(name), timeout);
+            }
+            found
+        });
         found.map(|(low, high)| OffsetSpan { low, high })
     }
 

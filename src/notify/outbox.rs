@@ -30,8 +30,8 @@ use std::path::Path;
 use std::time::Duration;
 
 /// The tables. `outcome` is NULL for a notification that is due; `alert` is the row as JSON; `due_at` and `tried_at`
-/// (the first attempt) are wall time in µs; `is_unclear` says that the notification may have arrived, because an
-/// attempt ended without an answer, or that it has arrived for some recipients.
+/// (the first attempt of the run that tried last) are wall time in µs; `is_unclear` says that the notification may have
+/// arrived, because an attempt is under way or ended without an answer, or that it has arrived for some recipients.
 const TABLES: &str = "
 CREATE TABLE IF NOT EXISTS outbox (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -213,8 +213,10 @@ pub struct Due {
     pub notification: Notification,
     /// Attempts so far.
     pub attempts: u32,
-    /// When the first one began (µs, wall time).
+    /// When the first one of the run that tried last began (µs, wall time).
     pub tried_at: Option<i64>,
+    /// Whether an earlier attempt may have arrived.
+    pub is_unclear: bool,
     /// Whether the notification is a resolve whose firing never arrived.
     pub firing_never_arrived: bool,
 }
@@ -236,7 +238,7 @@ pub enum Next {
 /// The result of an attempt that may succeed later.
 #[derive(Clone, Copy, Debug)]
 pub struct Retry<'a> {
-    /// When the attempt began (µs, wall time).
+    /// When the first attempt of this run began (µs, wall time).
     pub tried_at: i64,
     /// When the next one is due (µs, wall time).
     pub due_at: i64,
@@ -272,7 +274,7 @@ impl Outbox {
     pub fn next(&self, now: i64) -> Result<Next> {
         let query = format!(
             "
-            SELECT o.id, o.alert, o.repeat, o.attempts, o.tried_at, o.state = 'resolved' AND NOT EXISTS (
+            SELECT o.id, o.alert, o.repeat, o.attempts, o.tried_at, o.is_unclear, o.state = 'resolved' AND NOT EXISTS (
                 SELECT 1 FROM outbox AS f WHERE f.channel = o.channel AND f.alert_id = o.alert_id AND f.state = 'firing'
                 AND (f.outcome = 'sent' OR f.is_unclear))
             FROM outbox AS o WHERE o.channel = ?1 AND o.outcome IS NULL AND o.due_at <= ?2 AND NOT {WAITS}
@@ -297,7 +299,8 @@ impl Outbox {
             notification: Notification { alert, row: text, repeat, recipients },
             attempts: row.get(3).map_err(unreadable)?,
             tried_at: row.get(4).map_err(unreadable)?,
-            firing_never_arrived: row.get(5).map_err(unreadable)?,
+            is_unclear: row.get(5).map_err(unreadable)?,
+            firing_never_arrived: row.get(6).map_err(unreadable)?,
         };
         Ok(Next::Due(Box::new(due)))
     }
@@ -336,11 +339,25 @@ impl Outbox {
         self.execute(update, params![self.channel, now, now.saturating_add(longest)]).map(drop)
     }
 
+    /// Lets no notification of the channel be due before `until` (µs, wall time): a later run must respect what the
+    /// receiver demands, too.
+    pub fn pause(&self, until: i64) -> Result<()> {
+        let update = "UPDATE outbox SET due_at = ?2 WHERE channel = ?1 AND outcome IS NULL AND due_at < ?2";
+        self.execute(update, params![self.channel, until]).map(drop)
+    }
+
+    /// Stores that an attempt begins: if the process is killed before it ends, the notification may have arrived.
+    pub fn begin(&self, due: &Due) -> Result<()> {
+        self.execute("UPDATE outbox SET is_unclear = 1 WHERE id = ?1", [due.id]).map(drop)
+    }
+
     /// Stores the outcome of a notification, which removes it from what is due.
     pub fn finish(&self, due: &Due, outcome: DeliveryOutcome, now: i64, cause: Option<&str>) -> Result<()> {
         let attempts = due.attempts + u32::from(outcome != DeliveryOutcome::Skipped);
-        let update = "UPDATE outbox SET outcome = ?2, done_at = ?3, cause = ?4, attempts = ?5 WHERE id = ?1";
-        self.execute(update, params![due.id, outcome.name(), now, cause, attempts]).map(drop)
+        let was_unclear = (outcome == DeliveryOutcome::Refused).then_some(due.is_unclear);
+        let update = "UPDATE outbox SET outcome = ?2, done_at = ?3, cause = ?4, attempts = ?5,
+                      is_unclear = coalesce(?6, is_unclear) WHERE id = ?1";
+        self.execute(update, params![due.id, outcome.name(), now, cause, attempts, was_unclear]).map(drop)
     }
 
     /// Stores a failed attempt.
@@ -350,9 +367,9 @@ impl Outbox {
         // would go to all recipients again.
         let tx = self.db.unchecked_transaction().map_err(unwritable)?;
         let update =
-            "UPDATE outbox SET attempts = attempts + 1, tried_at = coalesce(tried_at, ?2), due_at = ?3, cause = ?4,
-                      is_unclear = is_unclear OR ?5 WHERE id = ?1";
-        self.execute(update, params![due.id, tried_at, due_at, cause, is_unclear])?;
+            "UPDATE outbox SET attempts = attempts + 1, tried_at = ?2, due_at = ?3, cause = ?4, is_unclear = ?5
+                      WHERE id = ?1";
+        self.execute(update, params![due.id, tried_at, due_at, cause, is_unclear || due.is_unclear])?;
         if !waiting.is_empty() {
             self.execute("DELETE FROM outbox_recipients WHERE id = ?1", [due.id])?;
         }

@@ -221,12 +221,20 @@ fn attempt(outbox: &Outbox, model: &mut Model, now: i64, end: End) {
     let entry = &mut model.0[at];
     assert_eq!(notification.alert, alert(entry.alert, entry.state, entry.state == AlertState::Resolved));
     assert_eq!((notification.repeat, due.firing_never_arrived), (entry.repeat, firing_never_arrived));
+    if !firing_never_arrived {
+        outbox.begin(&due).unwrap();
+    }
     match end {
         _ if firing_never_arrived => {
             outbox.finish(&due, DeliveryOutcome::Skipped, now, None).unwrap();
             entry.outcome = Some(DeliveryOutcome::Skipped);
         }
         End::Done(outcome) => {
+            if outcome == DeliveryOutcome::Expired {
+                // The last attempt has failed.
+                let failed = Retry { tried_at: now, due_at: now, cause: "why", is_unclear: false, waiting: &[] };
+                outbox.retry(&due, &failed).unwrap();
+            }
             outbox.finish(&due, outcome, now, Some("why")).unwrap();
             entry.outcome = Some(outcome);
         }
@@ -241,7 +249,7 @@ fn attempt(outbox: &Outbox, model: &mut Model, now: i64, end: End) {
             outbox.retry(&due, &retry).unwrap();
             (entry.due_at, entry.is_unclear, entry.is_part) = (due_at, true, true);
         }
-        End::Killed => {}
+        End::Killed => entry.is_unclear = true,
     }
 }
 

@@ -24,6 +24,8 @@ use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+/// How long a run that fails waits for attempts under way.
+const ABANDON: Duration = Duration::from_secs(5);
 /// The longest sleep of a thread without anything to do.
 const IDLE: Duration = Duration::from_secs(5);
 /// The pause after a failure of the outbox.
@@ -141,27 +143,36 @@ impl Sender {
     /// next run repeats it under the same key.
     ///
     /// Errors: exit status 74 if the file cannot be read.
-    pub fn finish(self, limit: Duration) -> Result<BTreeMap<String, ChannelCounts>> {
-        let deadline = Instant::now() + limit;
+    pub fn finish(mut self, limit: Duration) -> Result<BTreeMap<String, ChannelCounts>> {
         self.shared.progress().is_closing = true;
         self.wake();
-        let ended = (0..self.threads).take_while(|_| {
-            let rest = deadline.saturating_duration_since(Instant::now());
-            self.ended.recv_timeout(rest).is_ok()
-        });
-        ended.for_each(drop);
+        self.wait_for_threads(limit);
         let mut counts = self.counts();
         for (name, due) in self.outbox.due_by_channel()? {
             counts.entry(name).or_default().due = due;
         }
         Ok(counts)
     }
+
+    /// Waits until the threads have ended, for at most `limit`; those that have not are abandoned.
+    fn wait_for_threads(&mut self, limit: Duration) {
+        let deadline = Instant::now() + limit;
+        for _ in 0..std::mem::take(&mut self.threads) {
+            let rest = deadline.saturating_duration_since(Instant::now());
+            if self.ended.recv_timeout(rest).is_err() {
+                return;
+            }
+        }
+    }
 }
 
+/// Ends the threads. A run that fails waits a moment for the attempts under way, because the next run repeats those
+/// whose outcome is not stored.
 impl Drop for Sender {
     fn drop(&mut self) {
         self.shared.progress().is_over = true;
         self.shared.changed.notify_all();
+        self.wait_for_threads(ABANDON);
     }
 }
 
@@ -297,6 +308,7 @@ impl Worker {
         if let Err(wait) = self.limiter.admit() {
             return Ok(SenderStep::Wait(wait));
         }
+        self.outbox.begin(&due)?;
         let attempt = self.channel.transport.deliver(&due.notification);
         self.settle(Ended { due: *due, attempt, tried_at: now })
     }
@@ -309,7 +321,7 @@ impl Worker {
     }
 
     fn store(&mut self, ended: &Ended) -> Result<()> {
-        let Ended { due, attempt, tried_at } = ended;
+        let Ended { due, attempt, .. } = ended;
         let now = self.now();
         match attempt {
             Attempt::Sent => {
@@ -330,8 +342,11 @@ impl Worker {
                 let wait = self.fail(&cause, *after, *is_of_receiver);
                 let end = self.end(ended);
                 let due_at = self.due_at(due, wait).min(end.max(now));
-                let (tried_at, is_unclear) = (*tried_at, *is_unclear);
+                let (tried_at, is_unclear) = (self.first_tried(ended), *is_unclear);
                 self.outbox.retry(due, &Retry { tried_at, due_at, cause: &cause, is_unclear, waiting: &[] })?;
+                if after.is_some() && *is_of_receiver {
+                    self.outbox.pause(now.saturating_add(length(wait)))?;
+                }
                 self.count(|counts| counts.failures += 1);
                 if now >= end {
                     self.give_up(due, DeliveryOutcome::Expired, &cause)?;
@@ -341,10 +356,15 @@ impl Worker {
         Ok(())
     }
 
+    /// Returns when the first attempt of this run began (µs).
+    fn first_tried(&self, ended: &Ended) -> i64 {
+        let of_this_run = |tried_at: &i64| (self.started_at..=self.now()).contains(tried_at);
+        ended.due.tried_at.filter(of_this_run).unwrap_or(ended.tried_at)
+    }
+
     /// Returns when the last attempt of a notification is made (µs).
     fn end(&self, ended: &Ended) -> i64 {
-        let begun = ended.due.tried_at.unwrap_or(ended.tried_at).min(self.now()).max(self.started_at);
-        begun + length(self.channel.retry)
+        self.first_tried(ended) + length(self.channel.retry)
     }
 
     /// Returns when the next attempt of a notification is made (µs), after at least the pause `wait`.
@@ -356,16 +376,15 @@ impl Worker {
     /// Stores an attempt by which some recipients did not get the notification, and reports these recipients. The
     /// waiting recipients are retried alone, and the channel does not pause for them.
     fn store_part(&mut self, ended: &Ended, refused: &[Missed], waiting: &[Missed]) -> Result<()> {
-        let Ended { due, tried_at, .. } = ended;
-        let (now, end) = (self.now(), self.end(ended));
+        let due = &ended.due;
+        let (now, end, tried_at) = (self.now(), self.end(ended), self.first_tried(ended));
         let [refused_list, waiting_list] =
             [refused, waiting].map(|missed| self.console.secrets.hide(&Missed::list(missed)));
         let (name, limit) = (self.channel.name.clone(), rounded(self.channel.retry));
         let is_again = !waiting.is_empty() && now < end;
         if is_again {
             let due_at = self.due_at(due, Duration::ZERO).min(end);
-            self.outbox
-                .retry(due, &Retry { tried_at: *tried_at, due_at, cause: &waiting_list, is_unclear: true, waiting })?;
+            self.outbox.retry(due, &Retry { tried_at, due_at, cause: &waiting_list, is_unclear: true, waiting })?;
             self.count(|counts| counts.failures += 1);
         } else {
             let cause = if waiting.is_empty() { &refused_list } else { &waiting_list };

@@ -26,7 +26,7 @@ use crate::parse::query;
 use crate::run::Run;
 use crate::run::io::Io;
 use crate::storage::disk::Disk;
-use crate::store::{CheckScope, Medium, OpenOptions, Store};
+use crate::store::{CheckScope, Medium, OpenOptions, RowsToWrite, Store};
 use crate::uri::Uri;
 use crate::uri::kafka::{Address, TopicFormat};
 use arrow::array::RecordBatch;
@@ -214,11 +214,11 @@ impl OutputPlan {
         self.check_within(CheckScope::Opening, run)
     }
 
-    /// Checks the same for `--check`, and what a run learns from its first rows: whether a store takes rows of `kind`,
+    /// Checks the same for `--check`, and what a run learns from its first rows: whether a store takes the rows,
     /// if the kind is known.
-    pub fn check_rows(self, kind: Option<Kind>, run: &Rc<Run>) -> Result<Self> {
-        let kind = if self.is_dead { Some(Kind::Dead) } else { kind };
-        self.check_within(CheckScope::Rows(kind), run)
+    pub fn check_rows(self, rows: RowsToWrite, run: &Rc<Run>) -> Result<Self> {
+        let kind = if self.is_dead { Some(Kind::Dead) } else { rows.kind };
+        self.check_within(CheckScope::Rows(RowsToWrite { kind, ..rows }), run)
     }
 
     fn check_within(mut self, scope: CheckScope, run: &Rc<Run>) -> Result<Self> {
@@ -231,7 +231,8 @@ impl OutputPlan {
                 }
                 KafkaOutput::check_server(address, self.is_dead, run)?;
             }
-            Destination::Store(store, location) if store.is_remote() => {
+            // A store in files has been checked already, but for its rows.
+            Destination::Store(store, location) if store.is_remote() || scope != CheckScope::Opening => {
                 let check = || (store.check)(location, scope);
                 self.first = match scope {
                     CheckScope::Opening => {

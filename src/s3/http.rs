@@ -173,7 +173,7 @@ impl S3Http {
             Ok(Response::from_parts(head, bytes))
         };
         let answered = https::interruptible(limit, &self.timeouts.stop, exchange)?;
-        let response = answered.map_err(|error| https::trouble(error, self.timeouts.timeout))?;
+        let response = answered.map_err(|error| https::trouble(error, &self.timeouts))?;
         answer(response).map_err(|trouble| trouble.at(|| place))
     }
 

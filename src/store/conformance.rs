@@ -2,7 +2,8 @@
 
 use super::sample::{Pane, as_text, events, metrics, rows, scattered};
 use super::{
-    ALL, Batches, CheckScope, Epoch, EpochFaults, EpochRows, OpenOptions, ReadRequest, Sink, SinkOutcome, Store,
+    ALL, Batches, CheckScope, Epoch, EpochFaults, EpochRows, OpenOptions, ReadRequest, RowsToWrite, Sink, SinkOutcome,
+    Store,
 };
 use crate::client::Location;
 use crate::counts::SinkCounts;
@@ -141,7 +142,7 @@ fn law(sink: &dyn Sink, taken: u64) {
 #[test]
 fn looking_whether_it_can_be_written_makes_and_changes_nothing() {
     for bench in local() {
-        let look = || (bench.store.check)(&bench.location, CheckScope::Rows(None));
+        let look = || (bench.store.check)(&bench.location, CheckScope::Rows(RowsToWrite::default()));
         look().unwrap();
         let path = std::path::Path::new(&bench.location.path);
         assert!(!path.exists(), "{}", bench.store.scheme);

@@ -142,8 +142,19 @@ pub enum Medium {
 pub enum CheckScope {
     /// Whether a run could open it. The run itself finds out whether it can write rows, and retries meanwhile.
     Opening,
-    /// Also whether rows could be written, for `--check`: those of the kind, or of at least one kind if none is given.
-    Rows(Option<Kind>),
+    /// Also whether rows could be written, for `--check`.
+    Rows(RowsToWrite),
+}
+
+/// What `--check` knows of the rows that a run will write.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RowsToWrite {
+    /// Their kind; if it is not known, rows of at least one kind must be possible.
+    pub kind: Option<Kind>,
+    /// Whether the run has a checkpoint, so that the store records epochs.
+    pub in_epochs: bool,
+    /// Whether the run corrects metrics.
+    pub corrects: bool,
 }
 
 /// One kind of store.
@@ -240,14 +251,14 @@ impl Store {
         Ok((kind, self.rows_of(kind, location, request)?))
     }
 
-    /// Checks that a run can read the table that it would choose; returns the kind of its rows. Reads no row.
+    /// Checks that a run can read the table that it would choose; returns the kind of its rows.
     ///
     /// Errors: exit status 2 for an unknown table, and if one must be named; 65, 69, 74 or 78 if it cannot be read.
     pub fn check_table(&self, location: &Location) -> Result<Kind> {
-        let tables = (self.reader.tables)(location)?;
-        let kind = self.kind(location, || Ok(tables))?;
         let nothing = ReadRequest { span: Span { since: Some(0), until: Some(0) }, ..ReadRequest::default() };
-        self.rows_of(kind, location, nothing).map(|_| kind)
+        let (kind, mut rows) = self.rows_within(location, nothing)?;
+        // Some stores connect when the first batch is read.
+        rows.next().transpose().map(|_| kind)
     }
 
     /// Returns the kind of the rows of the table that `?table=` names; without one, of the only table with rows.

@@ -40,8 +40,8 @@ mod tally;
 use crate::client::Location;
 use crate::error::{Error, Result};
 pub use definition::{
-    CheckScope, CorrectionStore, LedgerStore, Medium, ReadRequest, Store, StoreReader, StreamExtent, Tables,
-    Visibility, batches, or_error,
+    CheckScope, CorrectionStore, LedgerStore, Medium, ReadRequest, RowsToWrite, Store, StoreReader, StreamExtent,
+    Tables, Visibility, batches, or_error,
 };
 pub use sink::{
     Batches, Epoch, EpochFault, EpochFaults, EpochRows, Notice, OpenOptions, PartitionPosition, Sink, SinkOutcome,

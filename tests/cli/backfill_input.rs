@@ -189,6 +189,45 @@ fn a_killed_correction_of_late_events_is_resumed_when_more_late_events_have_come
     assert!(!said.stderr().contains("cells: 0 corrected"), "{said}");
 }
 
+/// A wrong row that waits for the end of the input is known to the killed run alone.
+#[test]
+fn a_resumed_correction_retracts_what_a_killed_one_has_found() {
+    let event = |day: usize, source: &str| {
+        let time = format!("2026-01-{day:02}T00:00:30Z");
+        format!("{{\"source\":\"{source}\",\"event_type\":\"x\",\"server_timestamp\":\"{time}\"}}\n")
+    };
+    let right: Vec<String> = (1..=31).map(|day| event(day, "a")).collect();
+    for (store, progress) in [("sqlite:m.db", true), ("parquet:lake", false)] {
+        let dir = Dir::new("resumed");
+        dir.write("m.toml", "[[metric]]\nname = \"n\"\nsize = \"1m\"\nby = [\"source\"]\n");
+        dir.write("wrong.jsonl", event(1, "b") + &right.concat());
+        dir.shell(&format!("evt-window -q -m m.toml --late null: wrong.jsonl --to {store}")).succeeds();
+        let args = ["-", "-f", "jsonl", "-m", "m.toml", "--to", store];
+        let mut killed =
+            dir.command("evt-backfill", &args).stdin(Stdio::piped()).stderr(Stdio::null()).spawn().expect("it starts");
+        for part in [&right[..2], &right[2..20]] {
+            killed.stdin.as_mut().expect("it is piped").write_all(part.concat().as_bytes()).expect("it reads");
+            reads_all(&killed);
+        }
+        crate::harness::eventually("a step is stored", || match progress {
+            true => {
+                let db = rusqlite::Connection::open(dir.path("m.db")).expect("a database");
+                let sql = "SELECT count(*) FROM corrections WHERE progress IS NOT NULL AND state = 'running'";
+                db.query_row(sql, [], |row| row.get::<_, i64>(0)).is_ok_and(|count| count == 1)
+            }
+            false => dir.shell("grep -rqs '\"progress\":-*[0-9]' lake").status() == 0,
+        });
+        killed.kill().expect("it runs");
+        killed.wait().expect("it ends");
+        dir.write("right.jsonl", right.concat());
+        let line = format!("evt-backfill - -f jsonl -m m.toml --to {store} < right.jsonl");
+        let resumed = dir.shell(&line).succeeds();
+        let said = resumed.stderr();
+        assert!(said.contains("resuming correction") && said.contains("1 retracted"), "{store}: {said}");
+        dir.shell(&format!("{line} --dry-run")).succeeds();
+    }
+}
+
 #[test]
 fn rows_that_are_no_events_are_refused_with_their_kind() {
     let dir = Dir::new("other_kind");

@@ -52,6 +52,23 @@ fn a_check_refuses_an_output_for_rows_of_another_kind_as_the_run_does() {
     }
 }
 
+#[test]
+fn a_check_finds_that_a_lake_holds_rows_of_another_kind_as_the_run_does() {
+    let dir = Dir::new("check-lakes");
+    dir.write("e.jsonl", format!("{EVENT}\n"));
+    dir.shell("evt-sink -q e.jsonl --to parquet:events").succeeds();
+    for line in [
+        "evt-window -q e.jsonl --size 1m --late null: --to parquet:events",
+        "evt-window -q e.jsonl --size 1m --to null: --late parquet:events",
+        "evt-sink -q e.jsonl --to null: --dlq parquet:events",
+    ] {
+        let run = dir.shell(&format!("{line} --check")).ends_with(2);
+        assert!(run.stderr().contains("found raw_events; use another directory"), "{run}");
+    }
+    dir.shell("evt-window -q e.jsonl --size 1m --late null: --to parquet:events").ends_with(2);
+    dir.shell("evt-sink -q e.jsonl --to parquet:events --check").succeeds();
+}
+
 /// A chart holds metrics. A chart of other rows is refused whether or not there is a row for it.
 #[test]
 fn a_check_refuses_a_chart_of_rows_of_another_kind_as_the_run_does() {

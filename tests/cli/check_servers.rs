@@ -96,6 +96,51 @@ fn a_check_finds_that_a_user_may_only_read_the_tables() {
     assert_eq!(user.sql("SELECT count(*) FROM raw_events"), "2\n");
 }
 
+/// A run with a checkpoint records its epochs, and a correction itself and what it read.
+#[test]
+fn a_check_finds_that_a_user_may_not_change_the_tables_of_epochs_and_corrections() {
+    let Some(user) = User::new("check-own-tables", "") else { return };
+    let (name, dir, to) = (&user.name, &user.dir, &user.to);
+    user.make_tables();
+    user.sql(&format!(
+        "GRANT USAGE ON SCHEMA {name} TO {name};
+        GRANT SELECT ON evt_migrations, raw_events TO {name};
+        GRANT SELECT, INSERT, UPDATE, DELETE ON aggregated_metrics, metric_retractions TO {name}"
+    ));
+    dir.write("m.toml", "[[metric]]\nname = \"n\"\nsize = \"1m\"\n");
+    let lines = [
+        "evt-window -q in.jsonl --time event_time -m m.toml --late null: --checkpoint state --to",
+        "evt-backfill -q in.jsonl --time event_time -m m.toml --to",
+    ];
+    let both = |line: &str, status: i32| {
+        let said = ["--check", ""].map(|check| dir.shell(&format!("{line} '{to}' {check}")).ends_with(status).stderr());
+        said.into_iter().next().unwrap_or_default()
+    };
+    for (line, table) in lines.into_iter().zip(["checkpoint_epochs", "corrections"]) {
+        for missing in ["SELECT", "INSERT", "UPDATE"] {
+            user.sql(&format!(
+                "GRANT SELECT, INSERT, UPDATE ON {table} TO {name}; REVOKE {missing} ON {table} FROM {name}"
+            ));
+            let said = both(line, 78);
+            assert!(said.contains(&format!("expected the privilege {missing} on table {table}, found none")), "{said}");
+        }
+        user.sql(&format!("GRANT SELECT, INSERT, UPDATE ON {table} TO {name}"));
+    }
+    both(lines[0], 0);
+    let said = both(lines[1], 78);
+    assert!(said.contains("expected the privilege SELECT on table corrected_cells, found none"), "{said}");
+    user.sql(&format!("GRANT SELECT, INSERT, DELETE ON corrected_cells, late_positions TO {name}"));
+    both(lines[1], 0);
+    // A reader needs the table that it names, and no other.
+    user.sql(&format!("REVOKE ALL ON ALL TABLES IN SCHEMA {name} FROM {name}"));
+    user.sql(&format!("GRANT SELECT ON raw_events, evt_migrations TO {name}"));
+    for check in ["--check", ""] {
+        dir.shell(&format!("evt-view -q '{to}&table=raw_events' {check}")).succeeds();
+    }
+    let refused = dir.run("evt-view", &["-q", &format!("{to}&table=aggregated_metrics"), "--check"]).ends_with(78);
+    assert!(refused.stderr().contains("permission denied for table aggregated_metrics"), "{refused}");
+}
+
 #[test]
 fn a_check_finds_that_a_user_may_not_create_the_tables() {
     let Some(user) = User::new("check-create", "") else { return };

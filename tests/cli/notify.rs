@@ -301,6 +301,82 @@ fn a_refusal_is_reported_and_blocks_nothing_and_its_resolve_is_not_sent() {
     assert_eq!(state.enqueue("hook", &[resolved(&bad)]), [Enqueued::NoPage]);
 }
 
+/// A receiver may answer with 409 to what it has already.
+#[test]
+fn the_resolve_of_a_firing_that_arrived_before_a_kill_is_sent_although_the_repeated_firing_is_refused() {
+    let receiver = Receiver::new(|posted, _| match posted.body["state"].as_str() {
+        Some("firing") => Reply::Status(409),
+        _ => Reply::Status(200),
+    });
+    let mut state = State::new("killed-attempt");
+    let alert = firing("errors", 0);
+    state.enqueue("hook", std::slice::from_ref(&alert));
+    // What a killed process leaves of an attempt.
+    let outbox = outbox::Outbox::open(&state.dir.path("state.db"), "hook").expect("it is there");
+    let outbox::Next::Due(due) = outbox.next(1).expect("readable") else { panic!("it is due") };
+    outbox.begin(&due).expect("writable");
+    assert_eq!(state.deliver(&webhook(&receiver, ""))["hook"].refused, 1);
+    assert_eq!(state.enqueue("hook", &[resolved(&alert)]), [Enqueued::Queued]);
+    assert_eq!(state.deliver(&webhook(&receiver, ""))["hook"].sent, 1);
+    assert_eq!(state.outcomes(), ["firing refused", "resolved sent"]);
+}
+
+/// Another run would send the notification again.
+#[test]
+fn a_run_that_fails_stores_the_outcome_of_the_attempt_under_way() {
+    let (reached, answered) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let (of_receiver, may_answer) = (reached.clone(), answered.clone());
+    let receiver = Receiver::new(move |_, _| {
+        of_receiver.store(1, Ordering::SeqCst);
+        while may_answer.load(Ordering::SeqCst) == 0 {
+            std::thread::park_timeout(Duration::from_millis(5));
+        }
+        Reply::Status(200)
+    });
+    let mut state = State::new("failing-run");
+    state.enqueue("hook", &[firing("errors", 0), firing("errors", 1)]);
+    let sender = state.sender(&webhook(&receiver, ""));
+    eventually("the attempt is under way", || reached.load(Ordering::SeqCst) == 1);
+    let answer = std::thread::spawn(move || {
+        std::thread::park_timeout(Duration::from_millis(200));
+        answered.store(1, Ordering::SeqCst);
+    });
+    drop(sender);
+    answer.join().expect("no panic");
+    assert_eq!((receiver.count(), state.outcomes()), (1, vec!["firing sent".to_owned(), "firing due".to_owned()]));
+}
+
+/// The time of a channel begins with the first attempt of a run, however late that comes: the third notification has its
+/// first one when the time that began with the run is over.
+#[test]
+fn a_later_run_retries_each_notification_for_the_whole_time_of_its_channel() {
+    let receiver = Receiver::new(|_, before| if before == 2 { Reply::Status(500) } else { Reply::Status(200) });
+    let mut state = State::new("later-run");
+    state.enqueue("hook", &[firing("errors", 0), firing("errors", 1), firing("errors", 2)]);
+    // An earlier run has tried all, long ago.
+    let tried = "UPDATE outbox SET attempts = 1, tried_at = 1";
+    assert_eq!(state.db.execute(tried, []).expect("a table"), 3);
+    let counts = state.deliver(&webhook(&receiver, "retry = \"1s\"\nrate = \"1/s\""));
+    assert_eq!((counts["hook"].sent, counts["hook"].expired), (3, 0), "{}", state.said());
+}
+
+/// The next run respects what the receiver has demanded, too.
+#[test]
+fn a_pause_that_the_receiver_demands_is_that_of_all_its_notifications_in_a_later_run() {
+    let receiver = Receiver::new(|_, _| Reply::With(429, "retry-after", "600".to_owned()));
+    let mut state = State::new("later-pause");
+    state.enqueue("hook", &[firing("errors", 0), firing("errors", 1)]);
+    for _ in 0..2 {
+        let sender = state.sender(&webhook(&receiver, ""));
+        eventually("the pause is stored", || {
+            let later = "SELECT count(*) FROM outbox WHERE due_at > (unixepoch() + 500) * 1000000";
+            state.db.query_row(later, [], |row| row.get::<_, i64>(0)).expect("a table") == 2
+        });
+        assert_eq!(sender.finish(Duration::from_millis(200)).expect("readable")["hook"].due, 2);
+    }
+    assert_eq!(receiver.count(), 1);
+}
+
 #[test]
 fn a_resolve_never_overtakes_its_firing_and_other_alerts_do() {
     let slow = firing("slow", 0);

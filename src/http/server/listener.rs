@@ -206,6 +206,8 @@ async fn accept<A: Application>(state: Arc<ServerState<A>>, listener: TcpListene
         };
         let permit = match state.connections.clone().try_acquire_owned() {
             Ok(permit) => permit,
+            // A connection that comes while the server drains is closed, as one that is not accepted yet.
+            Err(_) if state.is_closed() => return,
             Err(_) if !makes_room => {
                 refuse(&state, stream);
                 continue;

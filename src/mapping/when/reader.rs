@@ -8,6 +8,7 @@ use chrono::format::{Fixed, Item, Numeric, Parsed, StrftimeItems};
 use chrono::{FixedOffset, NaiveDate};
 use chrono_tz::Tz;
 use std::fmt::Write;
+use std::num::IntErrorKind;
 
 /// The unit of times that are numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,17 +69,40 @@ impl TimeUnit {
     }
 }
 
-/// Computes `12.345` times `scale` over `divisor`, rounded down, exactly; a number with an exponent goes through f64.
+/// Digits of a fraction that count. More would overflow times of the calendar in nanoseconds.
+const PLACES: usize = 15;
+
+/// Computes `12.345e6` times `scale` over `divisor`, rounded down, exactly; as far as it is within the calendar, else it
+/// is beyond it.
 fn decimal(number: &str, scale: i128, divisor: i128) -> Option<i128> {
-    if number.contains(['e', 'E']) {
-        return Some((number.parse::<f64>().ok()? * scale as f64 / divisor as f64).floor() as i128);
-    }
-    let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
-    let fraction = &fraction[..fraction.len().min(18)];
+    let (mantissa, exponent) = number.split_once(['e', 'E']).unwrap_or((number, "0"));
+    let exponent: i64 = match exponent.parse() {
+        Ok(exponent) => exponent,
+        // Its digits do not fit.
+        Err(error) if *error.kind() == IntErrorKind::PosOverflow => i64::MAX / 2,
+        Err(error) if *error.kind() == IntErrorKind::NegOverflow => i64::MIN / 2,
+        Err(_) => return None,
+    };
+    let (sign, mantissa) = match mantissa.strip_prefix('-') {
+        Some(rest) => (-1, rest),
+        None => (1, mantissa.strip_prefix('+').unwrap_or(mantissa)),
+    };
+    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
     let digits = format!("{whole}{fraction}");
-    let unscaled = digits.parse::<i128>().ok().filter(|n| n.unsigned_abs() < 1 << 80)?;
-    let places = 10i128.pow(fraction.len() as u32);
-    Some((unscaled.checked_mul(scale)?).div_euclid(places * divisor))
+    if digits.is_empty() || !digits.bytes().all(|digit| digit.is_ascii_digit()) {
+        return None;
+    }
+    let digits = digits.trim_start_matches('0');
+    // The digits from this one on are the fraction; it may lie before the first digit or behind the last one.
+    let point = (digits.len() as i64 - fraction.len() as i64).saturating_add(exponent);
+    let end = usize::try_from(point.saturating_add(PLACES as i64)).unwrap_or(0);
+    let (kept, cut) = digits.split_at(end.min(digits.len()));
+    let zeros = if kept.is_empty() { 0 } else { end - kept.len() };
+    let mut kept = kept.bytes().map(|digit| i128::from(digit - b'0')).chain(std::iter::repeat_n(0, zeros));
+    let unscaled = kept.try_fold(0i128, |sum, digit| sum.checked_mul(10)?.checked_add(digit));
+    let below = i128::from(sign < 0 && cut.bytes().any(|digit| digit != b'0'));
+    let scaled = unscaled.and_then(|unscaled| (sign * unscaled - below).checked_mul(scale));
+    Some(scaled.map_or(sign * i128::MAX, |scaled| scaled.div_euclid(10i128.pow(PLACES as u32) * divisor)))
 }
 
 /// The flags `--time-unit`, `--time-format` and `--time-zone`.
@@ -322,6 +346,36 @@ mod tests {
             assert_eq!(read(&unit(TimeUnit::Seconds), Value::Other(beyond)), None, "{beyond}");
             let message = unreadable(&unit(TimeUnit::Seconds), "t", Value::Other(beyond)).message;
             assert!(message.contains("outside the years"), "{message}");
+        }
+    }
+
+    #[test]
+    fn numbers_are_read_exactly_and_rounded_down() {
+        use TimeUnit::{Days, Microseconds, Milliseconds, Nanoseconds, Seconds};
+        for (number, unit, micros) in [
+            ("1.762964535943952e+18", Nanoseconds, Some(1_762_964_535_943_952)),
+            ("1762964535943952999.9", Nanoseconds, Some(1_762_964_535_943_952)),
+            ("1.7629645359439519999E18", Nanoseconds, Some(1_762_964_535_943_951)),
+            ("2.9742151278655993E+16", Microseconds, Some(29_742_151_278_655_993)),
+            ("1767225600.123456789012345", Seconds, Some(1_767_225_600_123_456)),
+            ("1767225600.000000000000000000000000000001", Seconds, Some(1_767_225_600_000_000)),
+            ("17672256001234567e-7", Seconds, Some(1_767_225_600_123_456)),
+            ("20454.5", Days, Some(20_454 * DAY + DAY / 2)),
+            ("+0.05e2", Milliseconds, Some(5_000)),
+            ("-0.0000001", Seconds, Some(-1)),
+            ("-1.0000000000000000001", Seconds, Some(-1_000_001)),
+            ("-1e-30", Seconds, Some(-1)),
+            ("1e-99999999999999999999", Seconds, Some(0)),
+            ("0e99999999999999999999", Seconds, Some(0)),
+            ("1e99999999999999999999", Seconds, Some(i64::MAX)),
+            ("-1e400", Nanoseconds, Some(i64::MIN)),
+            ("e5", Seconds, None),
+            ("1e", Seconds, None),
+            ("", Seconds, None),
+            ("1.5.2", Seconds, None),
+            ("1.00000000000000000x", Seconds, None),
+        ] {
+            assert_eq!(unit.micros(number), micros, "{number} {unit:?}");
         }
     }
 

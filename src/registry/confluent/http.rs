@@ -8,10 +8,8 @@ use crate::error::{Error, Result};
 use crate::json::base64;
 use crate::parse::port;
 use crate::parse::query::unescaped;
-use crate::stop::Stop;
 use serde_json::{Value, json};
 use std::io::Read;
-use std::time::Duration;
 use ureq::Agent;
 use ureq::http::{Request, Response};
 
@@ -25,8 +23,7 @@ pub struct Http {
     agent: Agent,
     base: String,
     authorization: Option<String>,
-    waited: Duration,
-    stop: Stop,
+    timeouts: Timeouts,
 }
 
 /// The answer of a registry: a success, or a meaningful refusal (404, 409, 422).
@@ -92,16 +89,16 @@ impl Http {
             return Err(Error::usage(format!("{location}: token= contains a control character")));
         }
         let tls = https::tls(location.option("ca"), base.starts_with("https:"));
-        let waited = timeouts.connect + timeouts.timeout;
         let config = Agent::config_builder()
             .http_status_as_error(false)
             .max_redirects(0)
             .timeout_connect(Some(timeouts.connect))
-            .timeout_global(Some(waited))
+            .timeout_recv_response(Some(timeouts.timeout))
+            .timeout_global(Some(timeouts.connect + timeouts.timeout))
             .user_agent("evt")
             .tls_config(tls.map_err(|error| error.at(location.to_string()))?)
             .build();
-        Ok(Self { agent: config.into(), base, authorization, waited, stop: timeouts.stop })
+        Ok(Self { agent: config.into(), base, authorization, timeouts })
     }
 
     /// Posts a schema to a path, or gets what is there. `path` begins with a slash, its parts escaped.
@@ -118,7 +115,7 @@ impl Http {
         }
         let wrong = |error| Error::config(format!("{path}: invalid request")).because(error);
         let request = request.header("accept", MEDIA_TYPE).body(body).map_err(wrong)?;
-        let response = self.exchange(request)?.map_err(|error| https::trouble(error, self.waited))?;
+        let response = self.exchange(request)?.map_err(|error| https::trouble(error, &self.timeouts))?;
         answer(&response)
     }
 
@@ -133,7 +130,7 @@ impl Http {
             Ok(Response::from_parts(head, bytes))
         };
         // The agent's own timeouts expire first.
-        https::interruptible(2 * self.waited, &self.stop, ask)
+        https::interruptible(2 * (self.timeouts.connect + self.timeouts.timeout), &self.timeouts.stop, ask)
     }
 }
 

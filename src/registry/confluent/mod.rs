@@ -212,10 +212,14 @@ impl Confluent {
         &self.shown
     }
 
-    /// Checks that it answers and accepts the credentials.
+    /// Checks that it answers and accepts the credentials; waits as long as `retry=` says.
     pub fn check(&self) -> Result<()> {
-        let attempt = self.http.send("/subjects", None);
-        match attempt.map_err(|trouble| trouble.into_error(&self.shown).at(&self.shown))? {
+        let attempt = || self.http.send("/subjects", None);
+        let answer = match self.absence {
+            Absence::Wait => self.retries.run(attempt),
+            Absence::Fail | Absence::Dead => attempt().map_err(|trouble| trouble.into_error(&self.shown)),
+        };
+        match answer.map_err(|error| error.at(&self.shown))? {
             answer if answer.is_good() => Ok(()),
             answer => Err(self.refused("/subjects", &answer)),
         }

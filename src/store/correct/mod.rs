@@ -134,14 +134,24 @@ pub struct CorrectionStep<'a> {
     pub late: Vec<LateCell>,
     /// Cells that no longer count late events (`--without-late`).
     pub without_late: Vec<CellKey>,
-    /// The watermark up to which the correction is complete after this step (µs).
+    /// The watermark up to which the correction is complete after this step (µs), but for the stored cells without a
+    /// right one that the step finds.
     pub progress: i64,
+    /// Whether these cells wait for the end of the input.
+    pub orphans_wait: bool,
 }
 
 impl CorrectionStep<'_> {
     /// Compares the right cells with the stored ones.
     pub fn compare(&self, stored: &StoredCells) -> Difference {
         self.comparison.compare(&self.right, stored)
+    }
+
+    /// Returns the watermark up to which the correction is complete after this step (µs). Cells that wait are known to
+    /// this run alone, so a run that resumes the correction must compare them again.
+    pub fn progress_after(&self, difference: &Difference) -> i64 {
+        let first = difference.orphans.first_key_value().filter(|_| self.orphans_wait);
+        first.map_or(self.progress, |(key, _)| self.progress.min(key.end.saturating_sub(1)))
     }
 
     /// Returns the cells that no longer count late events once the step is applied. Stored cells that stay as they are

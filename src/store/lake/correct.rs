@@ -276,9 +276,10 @@ impl Corrections for LakeCorrections {
         self.state.keep_late(step, &difference);
         let mut counts = CorrectionCounts::default();
         counts.add(&difference);
+        let progress = step.progress_after(&difference);
         self.update(|own| {
             let done = &mut own.done;
-            done.progress = Some(step.progress);
+            done.progress = Some(progress);
             done.inserted += counts.inserted;
             done.corrected += counts.corrected;
             done.retracted += counts.retracted;

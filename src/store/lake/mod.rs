@@ -49,8 +49,8 @@ use crate::store::lake::waiting::{CommittedEpochs, Roll, WaitingFile};
 use crate::store::rows::{count_rejected, fit_rows};
 use crate::store::sink::write_rows;
 use crate::store::{
-    CorrectionStore, Epoch, EpochRows, Medium, Notice, OpenOptions, Sink, SinkOutcome, Store, StoreReader, Visibility,
-    rows,
+    CheckScope, CorrectionStore, Epoch, EpochRows, Medium, Notice, OpenOptions, RowsToWrite, Sink, SinkOutcome, Store,
+    StoreReader, Visibility, rows,
 };
 use crate::time::parse_duration;
 use arrow::array::RecordBatch;
@@ -70,7 +70,7 @@ pub static STORE: Store = Store {
     replaces: |location| location.option("mode") == Some("replace"),
     options: &OPTIONS,
     kinds: &Kind::ALL,
-    check: |location, _| LakeOptions::try_new(location)?.check().map(|()| None),
+    check: |location, scope| LakeOptions::try_new(location)?.check(scope).map(|()| None),
     open: |location, options| Ok(Box::new(Parquet::open(location, options)?)),
     reader: StoreReader {
         tables: lake_read::tables,
@@ -155,13 +155,18 @@ impl LakeOptions {
         Ok(Self { root: root(location)?, roll, property_columns, replace, may_shrink })
     }
 
-    /// Checks that the lake could be opened for writing.
-    fn check(&self) -> Result<()> {
+    /// Checks that the lake could be opened for writing, and takes the rows of the scope.
+    fn check(&self, scope: CheckScope) -> Result<()> {
         Lake::check(&self.root)?;
         if self.replace {
             exchange::check(&self.root)?;
         }
-        lake_read::kind_of(&self.root).map(|_| ())
+        match (lake_read::kind_of(&self.root)?, scope) {
+            (Some(found), CheckScope::Rows(RowsToWrite { kind: Some(kind), .. })) => {
+                lake_read::check_kind(&self.root, found, kind)
+            }
+            _ => Ok(()),
+        }
     }
 }
 

@@ -96,8 +96,8 @@ fn check(location: &Location, scope: CheckScope) -> Result<Option<String>> {
     has_event_key(location)?;
     let server = PostgresServer::try_new(location)?;
     let (link, pending) = postgres_schema::connect(&server)?;
-    if let CheckScope::Rows(kind) = scope {
-        let checked = postgres_schema::check_writable(&link, &server, &pending, kind);
+    if let CheckScope::Rows(rows) = scope {
+        let checked = postgres_schema::check_writable(&link, &server, &pending, rows);
         checked.map_err(server.failed())?;
     }
     match postgres_schema::names(&pending) {

@@ -9,6 +9,7 @@
 use crate::client::outage::RetryError;
 use crate::error::{Error, Result};
 use crate::kind::Kind;
+use crate::store::RowsToWrite;
 use crate::store::postgres::link::{Failure, Link, PostgresServer};
 use crate::store::rows::table_fields;
 use std::collections::BTreeSet;
@@ -35,6 +36,8 @@ const MIGRATIONS: [Migration; 11] = [
     Migration { name: "011_pipeline_checkpoints", sql: include_str!("migrations/011_pipeline_checkpoints.sql") },
 ];
 
+/// The privileges for a table whose rows a run reads, inserts and changes.
+const CHANGED: &[&str] = &["SELECT", "INSERT", "UPDATE"];
 /// The key of the advisory lock: the bytes of `evt_migr`.
 const LOCK: i64 = i64::from_be_bytes(*b"evt_migr");
 
@@ -97,7 +100,7 @@ impl Migration {
     }
 }
 
-/// Checks whether rows of `kind` could be written, or those of at least one kind if none is given. Writes nothing.
+/// Checks whether rows could be written. Writes nothing.
 ///
 /// Errors: exit status 69 if the server accepts no writes, 78 if the user may not write or a table of another program
 /// is in the way.
@@ -105,7 +108,7 @@ pub fn check_writable(
     link: &Link,
     server: &PostgresServer,
     pending: &[&Migration],
-    kind: Option<Kind>,
+    rows: RowsToWrite,
 ) -> Result<(), Failure> {
     check_server(link)?;
     if !pending.is_empty() {
@@ -113,8 +116,16 @@ pub fn check_writable(
         check_names(link, pending)?;
         check_insert(link, "evt_migrations")?;
     }
+    if rows.in_epochs {
+        check_privileges(link, "checkpoint_epochs", CHANGED)?;
+    }
+    if rows.corrects {
+        check_privileges(link, "corrections", CHANGED)?;
+        check_privileges(link, "corrected_cells", &["SELECT"])?;
+        check_privileges(link, Kind::Metric.table(), CHANGED)?;
+    }
     let mut first = None;
-    for kind in kind.map_or(Kind::ALL.to_vec(), |kind| vec![kind]) {
+    for kind in rows.kind.map_or(Kind::ALL.to_vec(), |kind| vec![kind]) {
         match check_table(link, kind, pending) {
             Ok(()) => return Ok(()),
             Err(failure) => first = first.or(Some(failure)),
@@ -169,11 +180,19 @@ fn check_names(link: &Link, pending: &[&Migration]) -> Result<(), Failure> {
 
 /// Checks that the user may insert rows into a table, if it exists.
 pub fn check_insert(link: &Link, table: &str) -> Result<(), Failure> {
-    // A grant of columns is enough to insert these columns.
-    let sql = "SELECT has_any_column_privilege(to_regclass($1), 'INSERT')";
-    match link.one(sql, &[&table])?.get(0) {
-        Some(false) => Err(rejected(format!("expected the privilege INSERT on table {table}, found none"))),
-        Some(true) | None => Ok(()),
+    check_privileges(link, table, &["INSERT"])
+}
+
+/// Checks that the user has these privileges on a table, if it exists.
+fn check_privileges(link: &Link, table: &str, privileges: &[&str]) -> Result<(), Failure> {
+    // A grant of columns is enough for these columns.
+    let sql = "SELECT name FROM unnest($2::TEXT[]) AS name WHERE NOT has_any_column_privilege(to_regclass($1), name)";
+    match link.select(sql, &[&table, &privileges])?.first() {
+        Some(row) => {
+            let privilege: &str = row.get(0);
+            Err(rejected(format!("expected the privilege {privilege} on table {table}, found none")))
+        }
+        None => Ok(()),
     }
 }
 

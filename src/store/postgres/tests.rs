@@ -3,6 +3,7 @@
 use super::*;
 use crate::error::ErrorKind;
 use crate::store::Notice;
+use crate::store::RowsToWrite;
 use crate::store::conformance::Bench;
 use crate::store::sample::{as_text, metrics, rows};
 use arrow::array::{ArrayRef, StringArray};
@@ -79,7 +80,7 @@ fn keys_the_index_cannot_hold_come_back_and_the_others_stay() {
 #[test]
 fn tables_of_a_newer_evt_are_left_alone_and_pending_steps_are_named() {
     let Some(bench) = Bench::on_server(&STORE) else { return };
-    let pending = check(&bench.location, CheckScope::Rows(None)).unwrap().unwrap();
+    let pending = check(&bench.location, CheckScope::Rows(RowsToWrite::default())).unwrap().unwrap();
     assert!(pending.starts_with("pending migrations: 001_metrics, ") && pending.ends_with("011_pipeline_checkpoints"));
     assert_eq!(
         (STORE.reader.tables)(&bench.location).err().unwrap().kind(),
@@ -87,9 +88,11 @@ fn tables_of_a_newer_evt_are_left_alone_and_pending_steps_are_named() {
         "looking makes no tables"
     );
     bench.run(Kind::Event, &[]);
-    assert_eq!(check(&bench.location, CheckScope::Rows(None)).unwrap(), None);
+    assert_eq!(check(&bench.location, CheckScope::Rows(RowsToWrite::default())).unwrap(), None);
     sql(&bench, "INSERT INTO evt_migrations VALUES ('999_future', now())");
-    for error in [check(&bench.location, CheckScope::Rows(None)).err(), bench.open_as("run", false).err()] {
+    for error in
+        [check(&bench.location, CheckScope::Rows(RowsToWrite::default())).err(), bench.open_as("run", false).err()]
+    {
         let error = error.unwrap();
         assert_eq!(error.kind(), ErrorKind::Config);
         assert!(error.to_string().contains("newer evt (migration 999_future)"), "{error}");
@@ -142,7 +145,7 @@ fn alerts_without_ids_keep_their_columns() {
             ('q', 'firing', 1, '2024-01-15T10:00:00Z', '2024-01-15T10:01:00Z', '2024-01-15T10:01:00Z')",
     );
     bench.run(Kind::Alert, &[rows(Kind::Alert, 0, 10)]);
-    assert_eq!(check(&bench.location, CheckScope::Rows(None)).unwrap(), None);
+    assert_eq!(check(&bench.location, CheckScope::Rows(RowsToWrite::default())).unwrap(), None);
     let old =
         "SELECT right(alert_id::text, 2) || ' ' || right(rule_id::text, 2) || ' ' || rule || ' ' || state || ' ' ||
         coalesce(value::text, '-') || ' ' || to_char(at AT TIME ZONE 'UTC', 'HH24:MI') FROM alerts

@@ -43,7 +43,7 @@ use crate::store::rows::{count_rejected, fit_rows};
 use crate::store::sink::write_rows;
 use crate::store::tally::Tally;
 use crate::store::{
-    CheckScope, Epoch, EpochRows, Medium, OpenOptions, Sink, SinkOutcome, Store, StoreReader, Visibility,
+    CheckScope, Epoch, EpochRows, Medium, OpenOptions, RowsToWrite, Sink, SinkOutcome, Store, StoreReader, Visibility,
 };
 use crate::time::format_instant;
 use ::redis::Value;
@@ -80,7 +80,7 @@ pub static STORE: Store = Store {
 fn check(location: &Location, scope: CheckScope) -> Result<Option<String>> {
     let address = RedisAddress::try_new(location)?;
     let mut wire = address.server.connect().map_err(address.server.failed())?;
-    if let CheckScope::Rows(kind) = scope {
+    if let CheckScope::Rows(RowsToWrite { kind, .. }) = scope {
         check_writable(&mut wire, &address, kind).map_err(address.server.failed())?;
     }
     Ok(None)

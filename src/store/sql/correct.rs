@@ -128,7 +128,7 @@ impl<D: SqlDatabase + 'static> Corrections for SqlCorrections<D> {
             let CorrectionCounts { inserted, corrected, retracted, unchanged, .. } = counts;
             let [inserted, corrected, retracted, unchanged] =
                 [inserted, corrected, retracted, unchanged].map(|count| count.cast_signed().into());
-            let progress = &format_instant(step.progress.clamp(EARLIEST, LATEST));
+            let progress = &format_instant(step.progress_after(&difference).clamp(EARLIEST, LATEST));
             let update = "UPDATE corrections SET progress = $3, updated_at = $4, inserted = inserted + $5,
                     corrected = corrected + $6, retracted = retracted + $7, unchanged = unchanged + $8
                 WHERE id = $1 AND run = $2 AND state = 'running'";

@@ -258,8 +258,10 @@ impl Correct {
         };
         let (missing, first) = (&self.gaps.missing, self.orphans.first_so_far());
         let comparison = Comparison { missing, retracts: &|key, rows| self.orphans.retracts(key, rows), first };
-        let progress = self.orphans.progress(watermark);
-        let step = CorrectionStep { parts, covers: &covers, right, comparison, late: kept, without_late, progress };
+        let (progress, orphans_wait) = (self.orphans.progress(watermark), !self.orphans.is_complete);
+        let late = kept;
+        let step =
+            CorrectionStep { parts, covers: &covers, right, comparison, late, without_late, progress, orphans_wait };
         let difference = if *dry_run { corrections.compare(&step)? } else { corrections.apply(&step)? };
         self.notes.taken_out += step.released(&difference).count() as u64;
         let is_session = |key: &CellKey| self.gaps.missing.is_session(&key.metric);
@@ -284,6 +286,7 @@ impl Correct {
                 late: vec![],
                 without_late: vec![],
                 progress: closed,
+                orphans_wait: false,
             };
             let changes = corrections.compare(&step)?.changes;
             differing += changes.iter().filter(|change| change.old.is_some() && change.new.is_some()).count() as u64;
@@ -320,6 +323,7 @@ impl Correct {
                 late: vec![],
                 without_late: vec![],
                 progress: self.orphans.progress(self.done),
+                orphans_wait: false,
             };
             let Setup { corrections, dry_run, .. } = &mut self.setup;
             let difference = if *dry_run { corrections.compare(&step)? } else { corrections.apply(&step)? };

@@ -524,5 +524,7 @@ pub(super) fn check(args: WindowsArgs, both: BothArgs, run: &Rc<Run>, findings: 
     findings.inputs(args.late_events.iter());
     let parts = spec.zip(order);
     let options = parts.and_then(|(spec, order)| findings.take(source(&args, &both, &spec, &order, run)));
-    findings.stage(StageSpec { needs_events: true, ..StageSpec::new(&both.stage) }, options.as_ref());
+    let spec =
+        StageSpec { kind: Some(Kind::Metric), corrects: true, needs_events: true, ..StageSpec::new(&both.stage) };
+    findings.stage(spec, options.as_ref());
 }
