@@ -156,7 +156,7 @@ impl Writer {
             DataType::Dictionary(_, values) => Arc::new(Field::clone(field).with_data_type(DataType::clone(values))),
             _ => field.clone(),
         });
-        let schema = Arc::new(Schema::new_with_metadata(fields.collect::<Vec<_>>(), schema.metadata().clone()));
+        let schema = Arc::new(Schema { fields: fields.collect(), ..Schema::clone(schema) });
         let wrong = |error| Error::usage("these columns cannot be written as an Arrow file").because_library(error);
         let options =
             IpcWriteOptions::default().try_with_compression(Some(CompressionType::LZ4_FRAME)).map_err(wrong)?;

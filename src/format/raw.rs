@@ -3,11 +3,11 @@
 
 use super::definition::{Encoder, Format};
 use crate::error::{Error, Result};
-use crate::kind::Kind;
 use crate::kind::dead::column::{ORIGINAL_LENGTH, ORIGINAL_PAYLOAD};
 use crate::kind::dead::{self, Fault, Rejected};
 use crate::kind::event::RAW;
-use arrow::array::{Array, AsArray, BinaryViewArray, ByteView, RecordBatch};
+use crate::kind::{Kind, array};
+use arrow::array::{Array, AsArray, BinaryArray, BinaryViewArray, ByteView, RecordBatch};
 use arrow::buffer::Buffer;
 use arrow::datatypes::{Int64Type, Schema};
 
@@ -51,7 +51,7 @@ pub fn unfit(letters: &RecordBatch) -> Vec<Rejected> {
 
 impl Encoder for Writer {
     fn encode(&mut self, batch: &RecordBatch, out: &mut Vec<u8>) -> Result<()> {
-        let Some(records) = batch.column_by_name(self.column).and_then(|records| records.as_binary_opt::<i32>()) else {
+        let Some(records) = array::<BinaryArray>(batch, self.column) else {
             let Some(slices) = self.slices(batch) else { return Err(Error::broken("rows without their raw records")) };
             slices.into_iter().for_each(|slice| out.extend_from_slice(slice));
             return Ok(());
@@ -68,7 +68,7 @@ impl Encoder for Writer {
     }
 
     fn slices<'b>(&mut self, batch: &'b RecordBatch) -> Option<Vec<&'b [u8]>> {
-        Some(lines(batch.column_by_name(self.column)?.as_binary_view_opt()?))
+        array(batch, self.column).map(lines)
     }
 
     fn finish(&mut self, _: &mut Vec<u8>) -> Result<()> {

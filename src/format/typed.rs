@@ -99,8 +99,8 @@ impl TypedColumns {
             Some(kind) => Arc::new(Field::new(field.name(), kind.data_type(), true)),
             None => field.clone(),
         };
-        let fields: Vec<_> = schema.fields().iter().zip(&types).map(field).collect();
-        Self { schema: Arc::new(Schema::new_with_metadata(fields, schema.metadata().clone())), types }
+        let fields = schema.fields().iter().zip(&types).map(field).collect();
+        Self { schema: Arc::new(Schema { fields, ..Schema::clone(schema) }), types }
     }
 
     /// Returns rows with typed columns. Errors: exit status 65 if a value has another type.

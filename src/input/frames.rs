@@ -175,9 +175,9 @@ impl FrameInput {
             return Ok(schema);
         }
         if bytes.is_plain_file() {
-            let mut metadata = schema.metadata().clone();
-            metadata.remove(CHECKPOINT_KEY);
-            return Ok(Arc::new(Schema::new_with_metadata(schema.fields().clone(), metadata)));
+            let mut schema = Schema::clone(&schema);
+            schema.metadata.remove(CHECKPOINT_KEY);
+            return Ok(Arc::new(schema));
         }
         if !self.joins {
             let why = "expected a stream without a checkpoint, or one as the only input of a tool that writes each row before the end \

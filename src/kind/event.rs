@@ -1,8 +1,8 @@
 //! The kind "event": one fact with an id and an event time.
 
-use super::field::{dictionary_type, id, instant, json, optional, text};
+use super::field::{array, dictionary_type, id, instant, json, optional, text};
 use crate::time::is_in_calendar;
-use arrow::array::{Array, AsArray, RecordBatch};
+use arrow::array::{Array, AsArray, BinaryViewArray, RecordBatch};
 use arrow::datatypes::{DataType, Field, Schema, TimestampMicrosecondType};
 
 /// Columns of an event, in order. A field of a foreign record with one of these names is that column; every other field
@@ -105,7 +105,7 @@ pub fn shared_raw_field() -> Field {
 
 /// Returns the raw record of a row, if it is a view.
 pub fn shared_raw(batch: &RecordBatch, row: usize) -> Option<&[u8]> {
-    let column = batch.column_by_name(RAW)?.as_binary_view_opt()?;
+    let column = array::<BinaryViewArray>(batch, RAW)?;
     column.is_valid(row).then(|| column.value(row))
 }
 

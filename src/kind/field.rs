@@ -1,7 +1,20 @@
 //! Column types of the kinds, and how columns of other programs are recognised.
 
-use arrow::datatypes::{DataType, Field, TimeUnit};
+use arrow::array::{Array, RecordBatch};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use std::collections::HashMap;
+use std::sync::Arc;
+
+/// Returns the column called `name` if it has this type.
+pub fn array<'a, A: Array + 'static>(batch: &'a RecordBatch, name: &str) -> Option<&'a A> {
+    batch.column_by_name(name)?.as_any().downcast_ref()
+}
+
+/// Returns a schema with `more` columns after its own.
+pub fn extended(schema: &Schema, more: impl IntoIterator<Item = Field>) -> SchemaRef {
+    let fields = schema.fields().iter().cloned().chain(more.into_iter().map(Arc::new)).collect();
+    Arc::new(Schema { fields, metadata: schema.metadata().clone() })
+}
 
 /// Whether a column of evt's kinds is text with a JSON object.
 pub fn holds_json(field: &Field) -> bool {

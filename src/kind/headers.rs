@@ -3,6 +3,8 @@
 //! In dead letters they are a column of maps. Beside events they stay inside a stage, from the input to an output that
 //! supports headers. There many consecutive rows have the same headers, so the column is a dictionary of maps.
 
+use super::field::extended;
+use super::values::HeaderList;
 use crate::error::Result;
 use arrow::array::{
     Array, ArrayRef, AsArray, BinaryBuilder, DictionaryArray, Int32Array, MapArray, MapBuilder, MapFieldNames,
@@ -17,22 +19,16 @@ pub trait Headers {
     fn each(&self, show: &mut dyn FnMut(&str, Option<&[u8]>));
 }
 
-/// Copied headers of a record, in its order.
-#[derive(Clone, Debug)]
-pub struct OwnedHeaders(Vec<(String, Option<Vec<u8>>)>);
-
-impl OwnedHeaders {
-    /// Copies headers.
-    pub fn new(headers: &dyn Headers) -> Self {
-        let mut copies = vec![];
-        headers.each(&mut |name, value| copies.push((name.to_owned(), value.map(<[u8]>::to_vec))));
-        Self(copies)
-    }
+/// Copies headers.
+pub fn copied(headers: &dyn Headers) -> HeaderList {
+    let mut copies = vec![];
+    headers.each(&mut |name, value| copies.push((name.to_owned(), value.map(<[u8]>::to_vec))));
+    copies
 }
 
-impl Headers for OwnedHeaders {
+impl Headers for HeaderList {
     fn each(&self, show: &mut dyn FnMut(&str, Option<&[u8]>)) {
-        self.0.iter().for_each(|(name, value)| show(name, value.as_deref()));
+        self.iter().for_each(|(name, value)| show(name, value.as_deref()));
     }
 }
 
@@ -201,10 +197,8 @@ pub fn with(batch: &RecordBatch, headers: Option<HeaderRows<'_>>) -> Result<Reco
         Some(HeaderRows { codes, maps }) => Arc::new(DictionaryArray::try_new(codes.clone(), Arc::new(maps.clone()))?),
         None => new_null_array(field().data_type(), batch.num_rows()),
     };
-    let schema = batch.schema_ref();
-    let fields = schema.fields().iter().cloned().chain([Arc::new(field())]).collect::<Vec<_>>();
     let columns = batch.columns().iter().cloned().chain([column]).collect();
-    Ok(RecordBatch::try_new(Arc::new(Schema::new_with_metadata(fields, schema.metadata().clone())), columns)?)
+    Ok(RecordBatch::try_new(extended(batch.schema_ref(), [field()]), columns)?)
 }
 
 /// Returns a batch without its headers column, before it leaves the stage; `None` if it has none.

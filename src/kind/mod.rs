@@ -37,10 +37,11 @@ pub mod shadow;
 pub mod span;
 pub mod values;
 
-pub use field::{claims_json, dictionary_type, holds_json, instant_type, is_id, is_json, json};
+pub use field::{array, claims_json, dictionary_type, extended, holds_json, instant_type, is_id, is_json, json};
 pub use partition::{PartitionColumns, PartitionName};
 
 use arrow::datatypes::{Field, Schema, SchemaRef};
+use serde::Serialize;
 use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 use std::sync::Arc;
@@ -155,8 +156,7 @@ impl Kind {
         if !has_raw || !matches!(self, Kind::Event | Kind::Late) {
             return schema;
         }
-        let fields = schema.fields().iter().cloned().chain([Arc::new(event::raw_field())]);
-        Arc::new(Schema::new_with_metadata(fields.collect::<Vec<_>>(), schema.metadata().clone()))
+        extended(&schema, [event::raw_field()])
     }
 
     /// Returns the schema of this kind with what the schema of a file says of all its rows: the names of their
@@ -191,42 +191,22 @@ impl Kind {
 
 /// Returns the schema of metrics that have these dimensions.
 pub fn schema_of_metrics(dimensions: &[String]) -> SchemaRef {
-    let schema = Kind::Metric.schema();
-    let mut metadata = schema.metadata().clone();
-    metadata.insert(DIMENSIONS_KEY.to_owned(), serde_json::json!(dimensions).to_string());
-    Arc::new(Schema::new_with_metadata(schema.fields().clone(), metadata))
+    with_names(&Kind::Metric.schema(), DIMENSIONS_KEY, dimensions)
 }
 
-/// Returns a schema of metrics that names those whose windows are sessions.
-pub fn with_sessions(schema: &SchemaRef, sessions: &[&str]) -> SchemaRef {
-    with_names(schema, SESSIONS_KEY, sessions)
+/// Returns a schema of metrics with the names of some of them ([`SESSIONS_KEY`], [`REFIRING_KEY`]).
+pub fn with_metrics(schema: &SchemaRef, key: &str, metrics: &[&str]) -> SchemaRef {
+    if metrics.is_empty() { schema.clone() } else { with_names(schema, key, metrics) }
 }
 
-/// Returns a schema of metrics that names those whose windows may fire again.
-pub fn with_refiring(schema: &SchemaRef, metrics: &[&str]) -> SchemaRef {
-    with_names(schema, REFIRING_KEY, metrics)
+fn with_names<T: Serialize>(schema: &Schema, key: &str, names: &[T]) -> SchemaRef {
+    let mut named = schema.clone();
+    named.metadata.insert(key.to_owned(), serde_json::json!(names).to_string());
+    Arc::new(named)
 }
 
-fn with_names(schema: &SchemaRef, key: &str, names: &[&str]) -> SchemaRef {
-    if names.is_empty() {
-        return schema.clone();
-    }
-    let mut metadata = schema.metadata().clone();
-    metadata.insert(key.to_owned(), serde_json::json!(names).to_string());
-    Arc::new(Schema::new_with_metadata(schema.fields().clone(), metadata))
-}
-
-/// Returns the names of the metrics of a stream whose windows are sessions.
-pub fn sessions_of(schema: &Schema) -> BTreeSet<String> {
-    names_of(schema, SESSIONS_KEY)
-}
-
-/// Returns the names of the metrics of a stream whose windows may fire again.
-pub fn refiring_of(schema: &Schema) -> BTreeSet<String> {
-    names_of(schema, REFIRING_KEY)
-}
-
-fn names_of(schema: &Schema, key: &str) -> BTreeSet<String> {
+/// Returns the names of metrics that the schema of a stream has ([`SESSIONS_KEY`], [`REFIRING_KEY`]).
+pub fn metrics_of(schema: &Schema, key: &str) -> BTreeSet<String> {
     let names = schema.metadata().get(key).and_then(|names| serde_json::from_str(names).ok());
     names.unwrap_or_default()
 }

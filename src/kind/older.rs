@@ -32,7 +32,7 @@ fn older_kind(schema: &Schema) -> Option<Kind> {
 pub fn widened_schema(schema: &SchemaRef) -> SchemaRef {
     match older_kind(schema) {
         None => schema.clone(),
-        Some(kind) => Arc::new(Schema::new_with_metadata(kind.schema().fields().clone(), schema.metadata().clone())),
+        Some(kind) => Arc::new(Schema { fields: kind.schema().fields().clone(), ..Schema::clone(schema) }),
     }
 }
 

@@ -7,7 +7,7 @@
 
 use super::Kind;
 use super::event::has_raw;
-use super::field::{instant, optional};
+use super::field::{extended, instant, optional};
 use super::headers::{self, HeaderRows, Stored};
 use crate::error::Result;
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, new_null_array};
@@ -32,8 +32,7 @@ fn framed_fields() -> [Field; 3] {
 
 /// Returns the schema of events that have their raw records, with the parts of the records.
 pub fn with_fields(schema: &SchemaRef) -> SchemaRef {
-    let fields = schema.fields().iter().cloned().chain(framed_fields().map(Arc::new));
-    Arc::new(Schema::new_with_metadata(fields.collect::<Vec<_>>(), schema.metadata().clone()))
+    extended(schema, framed_fields())
 }
 
 /// Whether a field is one of these columns, as it is in frames or inside a stage.
@@ -74,8 +73,8 @@ impl OutputParts {
         if Kind::of(schema) != Some(Kind::Event) || !schema.fields().iter().any(|field| is_part(field)) {
             return (Self::Omitted, schema.clone());
         }
-        let kept = schema.fields().iter().filter(|field| !is_part(field)).cloned();
-        (Self::Omitted, Arc::new(Schema::new_with_metadata(kept.collect::<Vec<_>>(), schema.metadata().clone())))
+        let fields = schema.fields().iter().filter(|field| !is_part(field)).cloned().collect();
+        (Self::Omitted, Arc::new(Schema { fields, metadata: schema.metadata().clone() }))
     }
 
     /// Returns a batch as the output writes it; `None` if it is written unchanged.
@@ -157,7 +156,7 @@ impl<'a> RowParts<'a> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::headers::{CodedHeaders, Headers, OwnedHeaders};
+    use super::super::headers::{CodedHeaders, Headers, copied};
     use super::*;
     use arrow::array::{BinaryArray, TimestampMicrosecondArray};
 
@@ -192,7 +191,7 @@ mod tests {
     fn seen(batch: &RecordBatch) -> [(Option<Vec<u8>>, Option<i64>, String); 2] {
         [0, 1].map(|row| {
             let parts = RowParts::new(batch, row);
-            let headers = parts.headers().map(|headers| OwnedHeaders::new(&headers));
+            let headers = parts.headers().map(|headers| copied(&headers));
             (parts.key().map(<[u8]>::to_vec), parts.timestamp(), format!("{headers:?}"))
         })
     }

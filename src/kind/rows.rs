@@ -1,5 +1,6 @@
 //! Typed access to the rows of a batch of events; the types of columns are checked once.
 
+use super::array;
 use super::event::{COLUMNS, DISTINCT, column};
 use crate::error::{Error, Result};
 use arrow::array::{
@@ -55,7 +56,7 @@ impl<'a> RowColumns<'a> {
         }
         match columns[column::PROPERTIES] {
             Some(ColumnView::Text(properties)) => {
-                let distinct = batch.column_by_name(DISTINCT).and_then(|distinct| distinct.as_boolean_opt());
+                let distinct = array(batch, DISTINCT);
                 Ok(Self { columns, properties, distinct })
             }
             _ => Err(Error::corrupt("expected events with a text column 'properties'")),

@@ -1,9 +1,10 @@
 //! Finds names that a column and a property share. In an expression such a name is the column, but its author may have
 //! meant the property.
 
+use super::array;
 use super::event::{COLUMNS, column};
 use crate::json::walk::last_member;
-use arrow::array::{Array, AsArray, RecordBatch, StringArray};
+use arrow::array::{Array, RecordBatch, StringArray};
 use memchr::memmem;
 
 /// Finds properties with the name of a column that expressions use.
@@ -34,8 +35,7 @@ impl Shadows {
         if self.wanted == 0 {
             return 0;
         }
-        let properties = batch.column_by_name(COLUMNS[column::PROPERTIES]);
-        let Some(properties) = properties.and_then(|column| column.as_string_opt::<i32>()) else { return 0 };
+        let Some(properties) = array::<StringArray>(batch, COLUMNS[column::PROPERTIES]) else { return 0 };
         let wanted = (0..COLUMNS.len()).filter(|index| self.wanted >> index & 1 == 1);
         wanted.filter(|index| some_has(properties, COLUMNS[*index])).fold(0, |bits, index| bits | 1 << index)
     }

@@ -1,10 +1,9 @@
 //! Spans of the time by which rows are selected.
 
-use super::Kind;
+use super::{Kind, array};
 use crate::error::Result;
-use arrow::array::{Array, AsArray, BooleanArray, RecordBatch};
+use arrow::array::{Array, BooleanArray, RecordBatch, TimestampMicrosecondArray};
 use arrow::compute::filter_record_batch;
-use arrow::datatypes::TimestampMicrosecondType;
 
 /// A half-open time span (µs); an absent end is unbounded.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -58,7 +57,7 @@ impl Span {
         if self == Self::default() {
             return None;
         }
-        let times = batch.column_by_name(kind.time_column())?.as_primitive_opt::<TimestampMicrosecondType>()?;
+        let times = array::<TimestampMicrosecondArray>(batch, kind.time_column())?;
         Some((0..times.len()).map(|row| Some(times.is_valid(row) && self.contains(times.value(row)))).collect())
     }
 }

@@ -8,6 +8,7 @@ use super::options::{Options, ReadColumns, RecordParts};
 use super::partitions::PartitionTable;
 use super::record::{FutureVerdict, Record, RecordMeta};
 use crate::error::{Error, Result};
+use crate::kind::array;
 use crate::kind::event::{TEXT, column, instants, shared_raw};
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StringArray, UInt64Array};
 use arrow::compute::{concat_batches, take, take_record_batch};
@@ -34,7 +35,7 @@ impl RowCompleter {
     /// Returns the rows with these numbers with all columns of an event. A batch without texts of records is complete.
     pub fn complete(&mut self, batch: &RecordBatch, rows: &[usize]) -> Result<RecordBatch> {
         let numbers: UInt64Array = rows.iter().map(|row| *row as u64).collect();
-        let Some(texts) = batch.column_by_name(TEXT).and_then(|texts| texts.as_string_opt::<i32>()) else {
+        let Some(texts) = array::<StringArray>(batch, TEXT) else {
             return Ok(take_record_batch(batch, &numbers)?);
         };
         let mut parts = vec![];

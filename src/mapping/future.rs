@@ -10,7 +10,8 @@
 
 use super::record::{Arrival, FutureVerdict, Record, RecordMeta};
 use crate::kind::dead::{ErrorType, Fault};
-use crate::kind::headers::{Headers, OwnedHeaders};
+use crate::kind::headers::{Headers, copied};
+use crate::kind::values::HeaderList;
 use crate::time::{format_duration, format_instant};
 use ahash::AHashMap;
 use std::collections::VecDeque;
@@ -36,7 +37,7 @@ pub struct PendingRecord {
     /// Its key.
     pub key: Option<Vec<u8>>,
     /// Its headers.
-    pub headers: Option<OwnedHeaders>,
+    pub headers: Option<HeaderList>,
     /// When it arrived.
     pub arrival: Option<Arrival>,
 }
@@ -53,7 +54,7 @@ impl PendingRecord {
             now,
             check,
             key: meta.key.map(<[u8]>::to_vec),
-            headers: meta.headers.map(OwnedHeaders::new),
+            headers: meta.headers.map(copied),
             arrival: meta.arrival,
         }
     }

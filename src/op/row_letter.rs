@@ -1,13 +1,12 @@
 //! The dead letter of a row.
 
 use crate::error::Result;
-use crate::kind::Kind;
 use crate::kind::dead::{Fault, Letter};
 use crate::kind::event::RAW;
 use crate::kind::headers::Headers;
 use crate::kind::record_parts::RowParts;
-use arrow::array::{Array, AsArray, RecordBatch};
-use arrow::datatypes::{Int64Type, TimestampMicrosecondType};
+use crate::kind::{Kind, array};
+use arrow::array::{Array, AsArray, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
 
 /// Calls `take` with the dead letter of a row of `batch`. The payload is the raw record if the batch has it, else the
 /// row as JSON. Key and headers are those of the record if the batch has them; `headers` replaces the latter. The time
@@ -37,13 +36,12 @@ pub fn with_letter<T>(
         Some(values.values().as_string_opt::<i32>()?.value(key).to_owned())
     };
     // A dead letter's origin is called source_topic; a metric has no origin and is identified by its name.
-    let name = || Some(batch.column_by_name("metric_name")?.as_string_opt::<i32>()?.value(row).to_owned());
+    let name = || Some(array::<StringArray>(batch, "metric_name")?.value(row).to_owned());
     let origin = text("origin").or_else(|| text("source_topic")).or_else(name).unwrap_or_default();
     let partition = text("partition").unwrap_or_else(|| "0".to_owned());
-    let offsets = batch.column_by_name("offset").and_then(|offset| offset.as_primitive_opt::<Int64Type>());
+    let offsets = array::<Int64Array>(batch, "offset");
     let offset = offsets.map_or(0, |offsets| offsets.value(row));
-    let arrived = batch.column_by_name("server_timestamp");
-    let arrived = arrived.and_then(|arrived| arrived.as_primitive_opt::<TimestampMicrosecondType>());
+    let arrived = array::<TimestampMicrosecondArray>(batch, "server_timestamp");
     let arrived = arrived.filter(|arrived| arrived.is_valid(row)).map(|arrived| arrived.value(row));
     let (key, arrived_at) = (parts.key(), parts.timestamp().or(arrived));
     let (origin, partition) = (&origin, &partition);

@@ -20,7 +20,7 @@ use crate::kafka::produce::limit::{Limit, RowLimit};
 use crate::kafka::produce::shared::SharedProducer;
 use crate::kind::event::has_raw;
 use crate::kind::record_parts::OutputParts;
-use crate::kind::{Kind, dead, sessions_of};
+use crate::kind::{Kind, SESSIONS_KEY, dead, metrics_of};
 use crate::metrics::{self, Metrics, ServerStatus};
 use crate::parse::query;
 use crate::run::Run;
@@ -466,7 +466,7 @@ impl OutputPlan {
         let sink = match epochs.filter(|_| !matches!(destination, Destination::Null)) {
             None => destination.open(producer, &spec, OpenRows { schema, kind, up: up.clone(), disk }, run)?,
             Some(plan) => {
-                let (sessions, shown) = (sessions_of(&schema), name.clone());
+                let (sessions, shown) = (metrics_of(&schema, SESSIONS_KEY), name.clone());
                 let rows = OpenRows { schema, kind, up: up.clone(), disk };
                 let open = move |run: &Rc<Run>, plan: &EpochPlan| {
                     let mut target = destination.open_in_epochs(&spec, rows, plan, run)?;

@@ -3,19 +3,18 @@
 use crate::frame::{PIPELINE_KEY, STAGES_KEY};
 use crate::run::Run;
 use arrow::datatypes::{Schema, SchemaRef};
-use std::collections::HashMap;
 use std::sync::Arc;
 
 /// Returns the schema that this stage writes: appends the stage's name to those before it.
 pub fn stamped(schema: &SchemaRef, run: &Run) -> SchemaRef {
-    let mut metadata: HashMap<String, String> = schema.metadata().clone();
-    let stages = match metadata.get(STAGES_KEY) {
+    let mut schema = Schema::clone(schema);
+    let stages = match schema.metadata.get(STAGES_KEY) {
         Some(before) => format!("{before},{}", run.console.tool()),
         None => run.console.tool().to_owned(),
     };
-    metadata.insert(STAGES_KEY.to_owned(), stages);
-    metadata.entry(PIPELINE_KEY.to_owned()).or_insert_with(|| run.pipeline.clone());
-    Arc::new(Schema::new_with_metadata(schema.fields().clone(), metadata))
+    schema.metadata.insert(STAGES_KEY.to_owned(), stages);
+    schema.metadata.entry(PIPELINE_KEY.to_owned()).or_insert_with(|| run.pipeline.clone());
+    Arc::new(schema)
 }
 
 #[cfg(test)]

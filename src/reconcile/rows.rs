@@ -3,13 +3,16 @@
 use super::content;
 use super::entry::{IN_FLIGHT, NOT_IN_B, PartitionNames, RowEntry, RowKey, RowPosition, Side, id_key};
 use crate::error::{Error, Result};
-use crate::kind::Kind;
 use crate::kind::dead::{self, ErrorType};
 use crate::kind::event::{COLUMNS, column};
 use crate::kind::rows::{Cell, RowColumns};
+use crate::kind::{Kind, array};
 use ahash::AHashMap;
-use arrow::array::{Array, ArrayAccessor, AsArray, RecordBatch, StringArray, TypedDictionaryArray};
-use arrow::datatypes::{Int32Type, Int64Type, TimestampMicrosecondType};
+use arrow::array::{
+    Array, ArrayAccessor, AsArray, DictionaryArray, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray,
+    TypedDictionaryArray,
+};
+use arrow::datatypes::Int32Type;
 use xxhash_rust::xxh3::xxh3_128;
 
 /// The options for the content, the arrival and the flags of the rows that are read.
@@ -107,11 +110,9 @@ pub fn letters(
             .map(|column| dead::COLUMNS[column]);
     let missing = || Error::corrupt("expected dead letters with their positions");
     let mut partitions = PartitionsOfBatch::new(batch, [origin, partition])?;
-    let offsets = batch.column_by_name(offset).and_then(|column| column.as_primitive_opt::<Int64Type>());
-    let offsets = offsets.ok_or_else(missing)?;
-    let arrived = batch.column_by_name(arrived).and_then(|one| one.as_primitive_opt::<TimestampMicrosecondType>());
-    let error_types = batch.column_by_name(dead::COLUMNS[dead::column::ERROR_TYPE]);
-    let error_types = error_types.and_then(|column| column.as_dictionary_opt::<Int32Type>());
+    let offsets = array::<Int64Array>(batch, offset).ok_or_else(missing)?;
+    let arrived = array::<TimestampMicrosecondArray>(batch, arrived);
+    let error_types = array::<DictionaryArray<Int32Type>>(batch, dead::COLUMNS[dead::column::ERROR_TYPE]);
     let error_types = error_types.and_then(|column| column.downcast_dict::<StringArray>());
     let is_left = |row: usize| {
         let error_type = error_types.filter(|column| column.is_valid(row)).map(|column| column.value(row));

@@ -206,15 +206,15 @@ impl Source {
         if !self.has_control && (self.is_one_stream || !has_dimensions) {
             return schema;
         }
-        let mut metadata = schema.metadata().clone();
+        let mut schema = Schema::clone(&schema);
         if self.has_control {
-            metadata.insert(WATERMARK_KEY.to_owned(), "explicit".to_owned());
+            schema.metadata.insert(WATERMARK_KEY.to_owned(), "explicit".to_owned());
         }
         if !self.is_one_stream {
             // The rows of the other inputs may have other dimensions.
-            metadata.remove(DIMENSIONS_KEY);
+            schema.metadata.remove(DIMENSIONS_KEY);
         }
-        Arc::new(Schema::new_with_metadata(schema.fields().clone(), metadata))
+        Arc::new(schema)
     }
 
     /// Whether the schema is known before the first rows.

@@ -207,10 +207,10 @@ impl Outputs {
 
     /// Opens the outputs for rows of `schema`, and the side output for rows of `side`; `taken` rows have been read.
     pub fn open(&mut self, schema: SchemaRef, side: Option<SchemaRef>, taken: u64) -> Result<()> {
-        let mut metadata = schema.metadata().clone();
-        metadata.remove(CHECKPOINT_KEY);
-        metadata.extend(self.header.take().map(|header| (CHECKPOINT_KEY.to_owned(), header)));
-        self.schema = Arc::new(Schema::new_with_metadata(schema.fields().clone(), metadata));
+        let mut schema = Schema::clone(&schema);
+        schema.metadata.remove(CHECKPOINT_KEY);
+        schema.metadata.extend(self.header.take().map(|header| (CHECKPOINT_KEY.to_owned(), header)));
+        self.schema = Arc::new(schema);
         if let Some((plan, schema)) = self.side_plan.take().zip(side) {
             self.side = Some(plan.open(&schema, &self.run)?);
         }

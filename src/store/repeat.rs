@@ -7,10 +7,10 @@ use crate::client::Location;
 use crate::counts::counted;
 use crate::error::{Error, Result};
 use crate::json::number::Decimal;
-use crate::kind::Kind;
+use crate::kind::{Kind, array};
 use crate::reconcile::content::of_json;
-use arrow::array::{Array, AsArray, RecordBatch, TimestampMicrosecondArray};
-use arrow::datatypes::{Int64Type, TimestampMicrosecondType};
+use arrow::array::{Array, AsArray, Int64Array, RecordBatch, TimestampMicrosecondArray};
+use arrow::datatypes::TimestampMicrosecondType;
 use serde_json::value::RawValue;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -136,7 +136,7 @@ pub fn event_name(batch: &RecordBatch, row: usize) -> String {
             cells => cells.and_then(|cells| cells.text(row).ok()).unwrap_or_default().to_owned(),
         }
     };
-    let offsets = batch.column_by_name("offset").and_then(|column| column.as_primitive_opt::<Int64Type>());
+    let offsets = array::<Int64Array>(batch, "offset");
     let (origin, partition) = (name("origin"), name("partition"));
     format!("{} at {origin}/{partition}@{}", name("event_id"), offsets.map_or(0, |offsets| offsets.value(row)))
 }

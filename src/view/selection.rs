@@ -10,10 +10,10 @@ use crate::expr::{PathKey, path_text, read_paths, value_at};
 use crate::json::text::unescape;
 use crate::json::walk::members;
 use crate::kind::event::column;
-use crate::kind::{DIMENSIONS_KEY, Kind, SELECTION_KEY, event, holds_json, json, metric};
+use crate::kind::{DIMENSIONS_KEY, Kind, SELECTION_KEY, array, event, holds_json, json, metric};
 use crate::parse::excerpt::brief;
-use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StringArray, StringBuilder};
-use arrow::datatypes::{Field, Schema, SchemaRef, TimestampMicrosecondType};
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StringArray, StringBuilder, TimestampMicrosecondArray};
+use arrow::datatypes::{Field, Schema, SchemaRef};
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
@@ -435,7 +435,7 @@ fn event_names(first: &RecordBatch, defaulted: DefaultedFields) -> Vec<Name> {
 
 /// Whether some row has a time of its own, not the run's clock.
 pub fn has_time(events: &RecordBatch) -> bool {
-    let instants = |name: &str| events.column_by_name(name)?.as_primitive_opt::<TimestampMicrosecondType>();
+    let instants = |name: &str| array::<TimestampMicrosecondArray>(events, name);
     let (Some(times), Some(ingested), Some(server)) =
         (instants("event_time"), instants("ingested_at"), instants("server_timestamp"))
     else {
@@ -467,8 +467,7 @@ fn property_names(first: &RecordBatch) -> Vec<Name> {
 /// Calls `visit` for each name of a property in the first `limit` rows, in order of appearance.
 fn each_property(rows: &RecordBatch, limit: usize, mut visit: impl FnMut(&str)) {
     let mut known: HashSet<String> = HashSet::new();
-    let objects = rows.column_by_name(PROPERTIES).and_then(|objects| objects.as_string_opt::<i32>());
-    for object in objects.into_iter().flatten().flatten().take(limit) {
+    for object in array::<StringArray>(rows, PROPERTIES).into_iter().flatten().flatten().take(limit) {
         members(object, |key, _| {
             let name = unescape(key);
             if !known.contains(&*name) {

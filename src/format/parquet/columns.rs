@@ -12,8 +12,9 @@ use crate::json::predictor::{KeyPredictor, UNMARKED};
 use crate::json::text::{is_text, unescape};
 use crate::json::walk::predicted_members;
 use crate::kind::event::{COLUMNS, RAW, RAW_BASE64, column};
+use crate::kind::extended;
 use arrow::array::{Array, AsArray, RecordBatch, StringArray, StringBuilder};
-use arrow::datatypes::{Field, Schema, SchemaRef};
+use arrow::datatypes::{Field, SchemaRef};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
@@ -87,9 +88,7 @@ impl PropertyColumns {
         chosen.retain(|column| taken.insert(column.name.to_lowercase()));
         chosen.truncate(COLUMNS_MAX);
         chosen.sort_by(|one, other| one.name.cmp(&other.name));
-        let fields = chosen.iter().map(|column| Arc::new(column.field()));
-        let fields: Vec<_> = schema.fields().iter().cloned().chain(fields).collect();
-        let schema = Arc::new(Schema::new_with_metadata(fields, schema.metadata().clone()));
+        let schema = extended(schema, chosen.iter().map(ChosenColumn::field));
         let types = chosen.iter().map(|column| column.kind).collect();
         let index = chosen.into_iter().zip(0..).map(|(column, index)| (column.name, index)).collect();
         Self { schema, types, index, predictor: KeyPredictor::default() }

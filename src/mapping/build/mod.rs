@@ -22,10 +22,10 @@ use super::options::{BATCH_BYTES, BATCH_ROWS, KeepRaw, Projection, RecordParts};
 use super::partitions::{NAMED, PartitionTable};
 use super::record::RecordMeta;
 use crate::error::Result;
-use crate::kind::Kind;
 use crate::kind::event::{self, COLUMNS, column};
 use crate::kind::record_parts;
 use crate::kind::values::blank;
+use crate::kind::{Kind, extended};
 use arrow::array::{
     ArrayRef, BooleanArray, BooleanBufferBuilder, FixedSizeBinaryBuilder, Int64Array, RecordBatch, StringBuilder,
     TimestampMicrosecondArray,
@@ -146,17 +146,12 @@ pub(super) struct ExtraColumns<'a> {
 
 impl ExtraColumns<'_> {
     fn schema(&self) -> SchemaRef {
-        let schema = Kind::Event.schema();
-        let mut fields: Vec<_> = schema.fields().iter().cloned().collect();
-        fields.extend(Raw::field(self.raw).map(Arc::new));
-        fields.extend(self.texts.then(|| Arc::new(event::text_field())));
-        fields.extend(self.properties.iter().map(|name| Arc::new(event::watched_field(name))));
-        fields.extend(self.distinct_names.then(|| Arc::new(event::distinct_field())));
-        fields.extend(Parts::fields(self.parts).into_iter().map(Arc::new));
-        if fields.len() == COLUMNS.len() {
-            return schema;
-        }
-        Arc::new(Schema::new_with_metadata(fields, schema.metadata().clone()))
+        let mut more: Vec<Field> = Raw::field(self.raw).into_iter().collect();
+        more.extend(self.texts.then(event::text_field));
+        more.extend(self.properties.iter().map(|name| event::watched_field(name)));
+        more.extend(self.distinct_names.then(event::distinct_field));
+        more.extend(Parts::fields(self.parts));
+        extended(&Kind::Event.schema(), more)
     }
 }
 
@@ -357,7 +352,7 @@ impl Builder {
             for (index, column) in changed {
                 fields[index] = Arc::new(fields[index].as_ref().clone().with_data_type(column.data_type().clone()));
             }
-            self.schema = Arc::new(Schema::new_with_metadata(fields, self.schema.metadata().clone()));
+            self.schema = Arc::new(Schema { fields: fields.into(), ..Schema::clone(&self.schema) });
         }
         self.schema.clone()
     }

@@ -16,12 +16,12 @@ use crate::input::ReadPosition;
 use crate::kind::dead::{ErrorType, Fault};
 use crate::kind::event::{column, instants};
 use crate::kind::span::Span;
-use crate::kind::{Kind, PartitionColumns, PartitionName};
+use crate::kind::{Kind, PartitionColumns, PartitionName, array};
 use crate::run::Run;
 use crate::source;
-use arrow::array::{AsArray, RecordBatch};
+use arrow::array::{AsArray, RecordBatch, TimestampMicrosecondArray};
 use arrow::compute::filter_record_batch;
-use arrow::datatypes::{Int64Type, TimestampMicrosecondType};
+use arrow::datatypes::Int64Type;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
@@ -436,7 +436,7 @@ impl Feed {
             return Err(Error::usage(format!("{name}: expected rows of kind event, dead or metric, found {kind}")));
         };
         let times = |batch: &RecordBatch| -> Result<Vec<i64>> {
-            let times = batch.column_by_name(time).and_then(|one| one.as_primitive_opt::<TimestampMicrosecondType>());
+            let times = array::<TimestampMicrosecondArray>(batch, time);
             Ok(times.ok_or_else(|| Error::corrupt(format!("{name}: no {time}")))?.values().to_vec())
         };
         let is_new = self.known.new_others(kind, &times(&batch)?, context.latest);

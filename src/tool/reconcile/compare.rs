@@ -9,8 +9,8 @@ use super::sort::EntrySorter;
 use crate::error::{Error, Result};
 use crate::kafka::client::Topics;
 use crate::kafka::produce::limit::topic_settings;
-use crate::kind::Kind;
 use crate::kind::event::{COLUMNS, column};
+use crate::kind::{Kind, array};
 use crate::mapping::TimeFrom;
 use crate::reconcile::entry::ComparedRows;
 use crate::reconcile::entry::{NOT_IN_B, PartitionNames, RowEntry, RowPosition, Side};
@@ -22,8 +22,7 @@ use crate::run::Run;
 use crate::source::SourceOptions;
 use crate::time::format_instant;
 use crate::uri::Uri;
-use arrow::array::{AsArray, RecordBatch};
-use arrow::datatypes::TimestampMicrosecondType;
+use arrow::array::{RecordBatch, TimestampMicrosecondArray};
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::rc::Rc;
@@ -354,8 +353,7 @@ fn first_origins(origins: &BTreeSet<String>) -> String {
 
 /// Returns the event time of the first row (µs).
 fn first_time(batch: &RecordBatch) -> Option<i64> {
-    let times = batch.column_by_name(COLUMNS[column::EVENT_TIME])?;
-    times.as_primitive_opt::<TimestampMicrosecondType>()?.iter().next()?
+    array::<TimestampMicrosecondArray>(batch, COLUMNS[column::EVENT_TIME])?.iter().next()?
 }
 
 /// Whether a topic of an input is compacted.

@@ -5,14 +5,13 @@ use super::read::{ReadItem, Reading};
 use super::report::measured;
 use crate::counts::counted;
 use crate::error::{Error, Result};
-use crate::kind::Kind;
 use crate::kind::event::{COLUMNS, column};
 use crate::kind::metric::MetricColumns;
+use crate::kind::{Kind, array};
 use crate::reconcile::measure::{RowAge, age_fault, age_rows, age_text};
 use crate::run::Run;
 use crate::time::SECOND;
-use arrow::array::{AsArray, RecordBatch};
-use arrow::datatypes::TimestampMicrosecondType;
+use arrow::array::{RecordBatch, TimestampMicrosecondArray};
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::rc::Rc;
@@ -110,8 +109,7 @@ impl Newest<'_> {
 
     fn add_events(&mut self, batch: &RecordBatch) {
         let newest = self.of.entry(EVENTS.to_owned()).or_default();
-        let column = batch.column_by_name(COLUMNS[column::INGESTED_AT]);
-        let instants = column.and_then(|column| column.as_primitive_opt::<TimestampMicrosecondType>());
+        let instants = array::<TimestampMicrosecondArray>(batch, COLUMNS[column::INGESTED_AT]);
         for instant in instants.into_iter().flatten().flatten() {
             if instant > self.limit {
                 self.ahead += 1;

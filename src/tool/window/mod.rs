@@ -36,7 +36,7 @@ use crate::error::{Error, Result};
 use crate::format::{csv, table};
 use crate::kafka::range::ReadMode;
 use crate::kind::event::{column, has_raw};
-use crate::kind::{Kind, schema_of_metrics, with_refiring, with_sessions};
+use crate::kind::{Kind, REFIRING_KEY, SESSIONS_KEY, schema_of_metrics, with_metrics};
 use crate::mapping::{self, Projection, Provenance, RowCompleter};
 use crate::op::window::metric::{Emit, Shape};
 use crate::op::window::spec::{self, Inline, Spec, WindowSize};
@@ -495,8 +495,8 @@ impl Args {
         let refires = emit == Emit::Panes && out_of_orderness.0.is_some();
         let refiring = if refires { spec.with_lateness() } else { vec![] };
         let metrics = || {
-            let metrics = with_sessions(&schema_of_metrics(&spec.dimensions()), &spec.sessions());
-            with_refiring(&metrics, &refiring)
+            let metrics = with_metrics(&schema_of_metrics(&spec.dimensions()), SESSIONS_KEY, &spec.sessions());
+            with_metrics(&metrics, REFIRING_KEY, &refiring)
         };
         let schema = wide.as_ref().map_or_else(metrics, Wide::schema);
         let results = Results::new(self.rows.first_keys(&spec)?, wide, &spec.metrics);

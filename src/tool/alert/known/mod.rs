@@ -20,7 +20,7 @@ use crate::console::Console;
 use crate::error::{Error, Result};
 use crate::kind::event::column;
 use crate::kind::metric::MetricColumns;
-use crate::kind::{Kind, refiring_of};
+use crate::kind::{Kind, REFIRING_KEY, metrics_of};
 use crate::time::{LATEST, format_instant};
 use arrow::array::{AsArray, RecordBatch};
 use arrow::compute::filter_record_batch;
@@ -239,7 +239,7 @@ impl SelectedRows {
 
 /// Refuses metrics whose windows may fire again. Errors: exit status 2.
 pub fn check_final(schema: &Schema, name: &str) -> Result<()> {
-    let Some(metric) = refiring_of(schema).into_iter().next() else { return Ok(()) };
+    let Some(metric) = metrics_of(schema, REFIRING_KEY).into_iter().next() else { return Ok(()) };
     Err(Error::usage(format!(
         "{name}: metric {metric} has a lateness: its windows may fire again, and rules would count each row; give evt-window \
          --emit final"
