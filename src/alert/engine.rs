@@ -5,8 +5,7 @@ use super::running::{Instant, RunningRule, Transition, all_rows, grid_end};
 use super::series::{Arrival, EventSeries, Expressions, RowTimes};
 use super::view::{Changes, GroupValue, WINDOWS_KNOWN, WindowView};
 use crate::error::Result;
-use crate::expr::RowFault;
-use crate::expr::{LeafBatch, Leaves, ObservedLeaves};
+use crate::expr::{LeafBatch, Leaves, ObservedLeaves, WrongRows};
 use crate::kind::Kind;
 use crate::kind::alert::AlertReason;
 use crate::time::SECOND;
@@ -52,8 +51,8 @@ pub struct RowsTaken {
     pub repeated: u64,
     /// Rows that no rule counts.
     pub filtered: u64,
-    /// Rows with a value of the wrong type, with the message.
-    pub wrong: Vec<RowFault>,
+    /// Rows with a value of the wrong type.
+    pub wrong: WrongRows,
 }
 
 /// An alert that fires.
@@ -186,8 +185,7 @@ impl AlertEngine {
         let rule = self.rules.iter().find(|one| one.definition.rule.rule_id == rule)?;
         let series = &self.series[self.views[rule.view].series];
         let observed = self.observed.get(&series.kind).filter(|observed| observed.rows >= least)?;
-        let leaves = self.leaves.get(&series.kind)?;
-        let lines = series.expressions.all().flat_map(|expr| observed.leaves.null_lines(leaves, expr, "row"));
+        let lines = series.expressions.all().flat_map(|expr| observed.leaves.null_lines(expr, "row"));
         Some(lines.collect::<BTreeSet<_>>().into_iter().collect())
     }
 
@@ -213,16 +211,15 @@ impl AlertEngine {
         observed.leaves.observe(&batch);
         observed.rows += count as u64;
         let (mut counted, mut passed) = (vec![false; count], vec![false; count]);
-        let mut wrong: BTreeMap<usize, String> = BTreeMap::new();
         for series in self.series.iter_mut().filter(|series| series.kind == rows.kind) {
             let outcome = series.add(&batch, &times, self.options.max_groups)?;
             counted.iter_mut().zip(outcome.counted).for_each(|(sum, one)| *sum |= one);
             passed.iter_mut().zip(outcome.passed).for_each(|(sum, one)| *sum |= one);
-            for RowFault { row, message } in outcome.wrong {
-                wrong.entry(row).or_insert(message);
+            for (row, message) in outcome.wrong {
+                taken.wrong.entry(row).or_insert(message);
             }
         }
-        for row in (0..count).filter(|row| !wrong.contains_key(row)) {
+        for row in (0..count).filter(|row| !taken.wrong.contains_key(row)) {
             match (counted[row], passed[row]) {
                 (true, _) => taken.counted += 1,
                 (false, true) if times.counts_from[row] == i64::MAX || self.is_behind(&times, row, rows.kind) => {
@@ -232,7 +229,6 @@ impl AlertEngine {
                 (false, _) => taken.filtered += 1,
             }
         }
-        taken.wrong = wrong.into_iter().map(|(row, message)| RowFault { row, message }).collect();
         Ok(taken)
     }
 

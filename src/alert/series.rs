@@ -9,8 +9,7 @@
 
 use super::rule::Measure;
 use crate::error::Result;
-use crate::expr::RowFault;
-use crate::expr::{Dimension as DimensionValues, Expr, LeafBatch, Leaves, ValueKind, Want};
+use crate::expr::{Dimension as DimensionValues, Expr, LeafBatch, Leaves, ValueKind, Want, Wrong, WrongRows, wrong_of};
 use crate::kind::Kind;
 use crate::op::aggregate::{self, AggregateCall};
 use crate::op::snapshot;
@@ -75,8 +74,8 @@ pub struct SeriesOutcome {
     pub counted: Vec<bool>,
     /// Whether each row passed the filter.
     pub passed: Vec<bool>,
-    /// Rows with a value of the wrong type, with the message.
-    pub wrong: Vec<RowFault>,
+    /// Rows with a value of the wrong type.
+    pub wrong: WrongRows,
 }
 
 /// A group that got rows: its key, and its newest slice with a row.
@@ -209,7 +208,7 @@ impl EventSeries {
             passed: (0..rows).map(passes).collect(),
             wrong: self.expressions.wrong(batch, &passes),
         };
-        outcome.wrong.iter().for_each(|fault| outcome.passed[fault.row] = false);
+        outcome.wrong.keys().for_each(|row| outcome.passed[*row] = false);
         let values: Vec<DimensionValues> = by.iter().map(|by| by.expr.dimension(batch)).collect::<Result<_>>()?;
         let args: Vec<ArrayRef> = call.args().iter().map(|arg| arg.eval(batch)).collect::<Result<_>>()?;
         let mut ids = std::mem::take(&mut self.ids);
@@ -449,17 +448,11 @@ impl EventSeries {
 
 impl Expressions {
     /// Returns the rows in which a leaf has the wrong type: one of the filter in any row, others in rows that pass it.
-    fn wrong(&self, batch: &LeafBatch, passes: &dyn Fn(usize) -> bool) -> Vec<RowFault> {
-        let mut found: BTreeMap<usize, String> = BTreeMap::new();
-        let of_filter = self.filter.iter().flat_map(|filter| filter.wrong(batch)).map(|wrong| (wrong, true));
+    fn wrong(&self, batch: &LeafBatch, passes: &dyn Fn(usize) -> bool) -> WrongRows {
+        let mut rows = WrongRows::new();
         let rest = self.by.iter().map(|by| &by.expr).chain(self.call.args());
-        let rest = rest.flat_map(|expr| expr.wrong(batch)).map(|wrong| (wrong, false));
-        for (wrong, is_of_filter) in of_filter.chain(rest) {
-            let row = wrong.row() as usize;
-            if is_of_filter || passes(row) {
-                found.entry(row).or_insert_with(|| wrong.message());
-            }
-        }
-        found.into_iter().map(|(row, message)| RowFault { row, message }).collect()
+        let found = wrong_of(self.filter.as_ref(), rest, batch, passes);
+        found.for_each(|found| found.note(&mut rows, Wrong::message));
+        rows
     }
 }

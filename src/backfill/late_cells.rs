@@ -295,7 +295,7 @@ impl LateCells {
     /// run.
     pub fn on_batch(&mut self, batch: &RecordBatch, outcome: &BatchOutcome) -> Result<()> {
         let mut keep: Vec<bool> = instants(batch, column::EVENT_TIME).iter().map(|time| self.touches(*time)).collect();
-        outcome.dead.iter().for_each(|fault| keep[fault.row] = false);
+        outcome.dead.keys().for_each(|row| keep[*row] = false);
         if keep.contains(&true) {
             let batch = filter_record_batch(batch, &BooleanArray::from(keep))?;
             let leaves = LeafBatch::read(&self.leaves, &batch)?;
@@ -315,7 +315,7 @@ impl LateCells {
     fn count_sessions(&mut self, batch: &RecordBatch, outcome: &BatchOutcome) -> Result<()> {
         let leaves = LeafBatch::read(&self.leaves, batch)?;
         let mut is_dead = vec![false; batch.num_rows()];
-        outcome.dead.iter().for_each(|fault| is_dead[fault.row] = true);
+        outcome.dead.keys().for_each(|row| is_dead[*row] = true);
         for SessionKeys { metric: at, keys, .. } in self.sessions.iter_mut().filter(|session| !session.keys.is_empty())
         {
             let metric = &self.metrics[*at];

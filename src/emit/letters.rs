@@ -5,7 +5,7 @@
 
 use crate::counts::counted;
 use crate::error::Result;
-use crate::expr::RowFault;
+use crate::expr::WrongRows;
 use crate::kind::dead::{ErrorType, Fault, Letter, TimeProposal};
 use crate::kind::letters;
 use crate::mapping;
@@ -62,8 +62,8 @@ impl Letters {
     }
 
     /// Adds the letters of rows that a filter could not judge, each with its message.
-    pub(super) fn push_wrong(&mut self, batch: &RecordBatch, wrong: &[RowFault], rows: u64, now: i64) -> Result<()> {
-        wrong.iter().try_for_each(|RowFault { row, message }| {
+    pub(super) fn push_wrong(&mut self, batch: &RecordBatch, wrong: &WrongRows, rows: u64, now: i64) -> Result<()> {
+        wrong.iter().try_for_each(|(row, message)| {
             let fault = Fault::new(ErrorType::AggregationError, message);
             with_letter(batch, *row, &fault, None, |letter, _| self.push(rows, letter, now))
         })

@@ -48,10 +48,10 @@ mod value;
 
 pub use dimension::{canonical_dimensions, write_dimensions};
 pub use expression::Expr;
-pub use filter::{Filter, ObservedLeaves, Passed, RowFault, rounded_integers};
+pub use filter::{Filter, ObservedLeaves, Passed, rounded_integers, wrong_of};
 pub use function::{FUNCTIONS, Function};
 pub use leaf::{Leaves, TextBits};
-pub use read::{LeafBatch, Wrong};
+pub use read::{LeafBatch, Wrong, WrongRows};
 pub use value::{Dictionary, Dimension, ValueKind, Want};
 
 pub(crate) use expression::without_blanks;

@@ -16,6 +16,7 @@ use arrow::buffer::BooleanBuffer;
 use arrow::datatypes::Int32Type;
 use std::borrow::Cow;
 use std::cell::{OnceCell, RefCell};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// Number of bytes of a wrong value that a message shows.
@@ -27,12 +28,7 @@ pub struct LeafBatch {
     batch: RecordBatch,
     object: Option<usize>,
     leaves: Vec<Arc<Leaf>>,
-    values: Vec<LeafValues>,
-    wrong: Vec<Vec<u32>>,
-    /// Whether some integer of a leaf has no double of the same value.
-    rounded: Vec<bool>,
-    /// Whether a leaf that is lenient has a value of another type.
-    uncast: Vec<bool>,
+    columns: Vec<LeafColumn>,
     /// The rows in which a cast fails; `None` unless `failed_casts` is searching for them.
     failed: RefCell<Option<Vec<FailedCast>>>,
 }
@@ -68,10 +64,19 @@ enum WrongValue<'a> {
     Computed(String),
 }
 
+/// The rows of a batch in which a value has the wrong type, by their indexes, each with the first message: the expected
+/// type and the value that was found.
+pub type WrongRows = BTreeMap<usize, String>;
+
 impl Wrong<'_> {
     /// Returns the row in the batch.
-    pub fn row(&self) -> u32 {
-        self.row
+    pub fn row(&self) -> usize {
+        self.row as usize
+    }
+
+    /// Adds its row to `rows`, with a message if it is the first of the row.
+    pub fn note(&self, rows: &mut WrongRows, message: impl FnOnce(&Self) -> String) {
+        rows.entry(self.row()).or_insert_with(|| message(self));
     }
 
     /// Returns one line for a dead letter: the path, the required type and the value's first 40 bytes.
@@ -84,7 +89,7 @@ impl Wrong<'_> {
             LeafType::Kind { kind, .. } => article(kind),
             LeafType::Presence => "a value".to_owned(),
         };
-        let value = batch.value_text(leaf, self.row as usize).unwrap_or_default();
+        let value = batch.value_text(leaf, self.row()).unwrap_or_default();
         let cast = self.cast().map(|cast| format!("; {cast} reads it")).unwrap_or_default();
         format!("{}: expected {asked}, found {}{cast}", leaf.name, shown(&value))
     }
@@ -94,7 +99,7 @@ impl Wrong<'_> {
         let WrongValue::Leaf(batch, leaf) = &self.value else { return None };
         let leaf = &batch.leaves[*leaf];
         let is_number = matches!(leaf.leaf_type, LeafType::Kind { kind: ValueKind::Number, .. });
-        is_number.then(|| separated_number(&batch.value_text(leaf, self.row as usize)?, &leaf.name)).flatten()
+        is_number.then(|| separated_number(&batch.value_text(leaf, self.row())?, &leaf.name)).flatten()
     }
 
     /// Returns [`Wrong::message`] and what an expression makes of such a value without a dead letter.
@@ -145,37 +150,26 @@ impl LeafBatch {
         let watched = if leaves.paths > 0 { watched_columns(leaves, batch) } else { None };
         let is_flat = watched.is_some() && leaves.steps.iter().all(|step| step.below.is_empty());
         let spans = if leaves.paths > 0 && !is_flat { walk(leaves, batch, watched.as_deref())? } else { vec![] };
-        let mut values = Vec::with_capacity(leaves.leaves.len());
-        let mut wrong = Vec::with_capacity(leaves.leaves.len());
-        let mut rounded = Vec::with_capacity(leaves.leaves.len());
-        let mut uncast = Vec::with_capacity(leaves.leaves.len());
+        let mut columns = Vec::with_capacity(leaves.leaves.len());
         for (index, leaf) in leaves.leaves.iter().enumerate() {
-            let LeafColumn { values: of_leaf, wrong: rows, is_rounded, is_uncast } =
-                match (dictionary(leaves, index, batch, watched.as_deref())?, &leaf.source) {
-                    (Some(dictionary), _) if leaf.leaf_type == LeafType::Presence => {
-                        LeafColumn::right(LeafValues::Rows(dictionary.presence()))
-                    }
-                    // Every JSON value has a text.
-                    (Some(dictionary), _) => LeafColumn::right(LeafValues::Dictionary(dictionary, OnceCell::new())),
-                    (None, Source::Column(index, own)) => from_column(batch.column(*index), *own, leaf.leaf_type)?,
-                    (None, Source::Path(path, _)) => match watched_at(leaves, *path, watched.as_deref()) {
-                        Some(column) if is_flat => from_json(column.as_string::<i32>().iter(), leaf.leaf_type),
-                        _ => from_json(spans.iter().skip(*path).step_by(leaves.paths).copied(), leaf.leaf_type),
-                    },
-                };
-            values.push(of_leaf);
-            wrong.push(rows);
-            rounded.push(is_rounded);
-            uncast.push(is_uncast);
+            columns.push(match (dictionary(leaves, index, batch, watched.as_deref())?, &leaf.source) {
+                (Some(dictionary), _) if leaf.leaf_type == LeafType::Presence => {
+                    LeafColumn::right(LeafValues::Rows(dictionary.presence()))
+                }
+                // Every JSON value has a text.
+                (Some(dictionary), _) => LeafColumn::right(LeafValues::Dictionary(dictionary, OnceCell::new())),
+                (None, Source::Column(index, own)) => from_column(batch.column(*index), *own, leaf.leaf_type)?,
+                (None, Source::Path(path, _)) => match watched_at(leaves, *path, watched.as_deref()) {
+                    Some(column) if is_flat => from_json(column.as_string::<i32>().iter(), leaf.leaf_type),
+                    _ => from_json(spans.iter().skip(*path).step_by(leaves.paths).copied(), leaf.leaf_type),
+                },
+            });
         }
         Ok(Self {
             batch: batch.clone(),
             object: leaves.object(),
             leaves: leaves.leaves.clone(),
-            values,
-            wrong,
-            rounded,
-            uncast,
+            columns,
             failed: RefCell::default(),
         })
     }
@@ -217,29 +211,32 @@ impl LeafBatch {
 
     /// Whether a leaf has an integer that has no double of the same value.
     pub(super) fn is_rounded(&self, leaf: usize) -> bool {
-        self.rounded.get(leaf).is_some_and(|rounded| *rounded)
+        self.columns.get(leaf).is_some_and(|column| column.is_rounded)
     }
 
     /// Whether a lenient leaf is NULL in some row because its value there has another type.
     pub(super) fn is_uncast(&self, leaf: usize) -> bool {
-        self.uncast.get(leaf).is_some_and(|uncast| *uncast)
+        self.columns.get(leaf).is_some_and(|column| column.is_uncast)
     }
 
     /// Whether a leaf has no value in any row.
     pub(super) fn is_all_null(&self, leaf: usize) -> bool {
-        let is_right = self.wrong.get(leaf).is_none_or(Vec::is_empty);
-        is_right
-            && match self.values.get(leaf) {
-                None => true,
-                Some(LeafValues::Rows(array)) => array.logical_null_count() == array.len(),
-                Some(LeafValues::Dictionary(dictionary, _)) => {
+        let Some(LeafColumn { values, wrong, .. }) = self.columns.get(leaf) else { return true };
+        wrong.is_empty()
+            && match values {
+                LeafValues::Rows(array) => array.logical_null_count() == array.len(),
+                LeafValues::Dictionary(dictionary, _) => {
                     (0..self.num_rows()).all(|row| dictionary.value(row).is_none())
                 }
             }
     }
 
+    fn values(&self, leaf: usize) -> Option<&LeafValues> {
+        self.columns.get(leaf).map(|column| &column.values)
+    }
+
     pub(super) fn array(&self, leaf: usize) -> Result<&ArrayRef> {
-        match self.values.get(leaf) {
+        match self.values(leaf) {
             None => Err(Error::broken("an expression over other leaves than were read")),
             Some(LeafValues::Rows(array)) => Ok(array),
             Some(LeafValues::Dictionary(dictionary, rows)) => {
@@ -253,15 +250,15 @@ impl LeafBatch {
 
     /// Returns the dictionary of a leaf, if it is one.
     pub(super) fn dictionary(&self, leaf: usize) -> Option<&Dictionary> {
-        match self.values.get(leaf) {
+        match self.values(leaf) {
             Some(LeafValues::Dictionary(dictionary, _)) => Some(dictionary),
             _ => None,
         }
     }
 
     pub(super) fn wrong(&self, leaf: usize) -> impl Iterator<Item = Wrong<'_>> {
-        let rows = self.wrong.get(leaf).map_or(&[][..], Vec::as_slice);
-        rows.iter().map(move |row| Wrong { row: *row, value: WrongValue::Leaf(self, leaf) })
+        let rows = self.columns.get(leaf).into_iter().flat_map(|column| &column.wrong);
+        rows.map(move |row| Wrong { row: *row, value: WrongValue::Leaf(self, leaf) })
     }
 
     /// Returns the value of a leaf as received.
@@ -436,6 +433,7 @@ fn forget(steps: &[PathStep], spans: &mut [Option<&str>]) {
 }
 
 /// The values of one leaf in a batch.
+#[derive(Debug)]
 struct LeafColumn {
     values: LeafValues,
     /// The rows with a value of the wrong type.

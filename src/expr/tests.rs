@@ -49,7 +49,7 @@ fn parsed(text: &str, want: Want) -> (Leaves, Expr) {
 
 /// Evaluates an expression over one row for each of `properties`; returns the values and the messages of the wrong
 /// rows.
-fn evaluated(text: &str, want: Want, properties: &[&str]) -> (ArrayRef, Vec<(u32, String)>) {
+fn evaluated(text: &str, want: Want, properties: &[&str]) -> (ArrayRef, Vec<(usize, String)>) {
     let (leaves, expr) = parsed(text, want);
     let of = |batch: &RecordBatch| {
         let batch = LeafBatch::read(&leaves, batch).unwrap();

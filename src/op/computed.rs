@@ -3,24 +3,21 @@
 
 use super::window::metric::split_name;
 use crate::error::{Error, Result};
-use crate::expr::RowFault;
-use crate::expr::{Expr, Filter, LeafBatch, Leaves, Node, ObservedLeaves, PathKey, ValueKind, Want, parse, value_at};
+use crate::expr::{
+    Expr, Filter, LeafBatch, Leaves, Node, ObservedLeaves, PathKey, ValueKind, Want, WrongRows, parse, value_at,
+};
 use crate::json::member::with_member;
 use crate::json::text::write_string;
 use crate::kind::event::{RAW, column};
-use crate::kind::instant_type;
+use crate::kind::{extended, instant_type};
 use crate::time::write_instant;
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, StringArray};
-use arrow::datatypes::{DataType, Field, Float64Type, Int64Type, Schema, SchemaRef, TimestampMicrosecondType};
-use std::collections::BTreeMap;
+use arrow::datatypes::{DataType, Field, Float64Type, Int64Type, SchemaRef, TimestampMicrosecondType};
 use std::fmt::Write;
 use std::sync::Arc;
 
 /// The column with the properties of an event.
 const PROPERTIES: &str = "properties";
-
-/// Rows whose expressions cannot be evaluated, with the message.
-pub type WrongRows = BTreeMap<usize, String>;
 
 /// One `--let`.
 #[derive(Debug)]
@@ -66,8 +63,7 @@ impl ComputedField {
         let leaves = LeafBatch::read(&self.leaves, batch)?;
         self.observed.observe(&leaves);
         for found in self.value.wrong(&leaves).filter(|_| !is_copied) {
-            let message = || format!("--let {}: {}", self.name, found.advice());
-            wrong.entry(found.row() as usize).or_insert_with(message);
+            found.note(wrong, |found| format!("--let {}: {}", self.name, found.advice()));
         }
         self.value.eval(&leaves)
     }
@@ -134,8 +130,7 @@ impl ComputedFields {
         for text in texts {
             let mut field = ComputedField::parse(text, &schema)?;
             field.copied = None;
-            let columns = schema.fields().iter().cloned().chain([Arc::new(field.field())]);
-            schema = Arc::new(Schema::new_with_metadata(columns.collect::<Vec<_>>(), schema.metadata().clone()));
+            schema = extended(&schema, [field.field()]);
             fields.push(field);
         }
         Ok(Self { fields, schema })
@@ -159,9 +154,7 @@ impl ComputedFields {
     /// Returns warnings about names in the expressions: those without a value in any row, and those whose integers were
     /// rounded.
     pub fn warnings(&self) -> Vec<String> {
-        let of_field = |field: &ComputedField| {
-            field.observed.warnings(&format!("--let {}", field.name), &field.leaves, &field.value)
-        };
+        let of_field = |field: &ComputedField| field.observed.warnings(&format!("--let {}", field.name), &field.value);
         self.fields.iter().flat_map(of_field).collect()
     }
 
@@ -208,8 +201,8 @@ pub struct RuledRows {
     pub properties: Option<ArrayRef>,
     /// The rows that stay.
     pub keep: BooleanArray,
-    /// Rows whose expression failed, in order, with the message. `keep` is false for all of them.
-    pub wrong: Vec<RowFault>,
+    /// Rows whose expression failed. `keep` is false for all of them.
+    pub wrong: WrongRows,
 }
 
 impl RowRules {
@@ -248,18 +241,14 @@ impl RowRules {
             keep = passed.keep.values().iter().collect();
             // A row becomes one dead letter. The fault of a field precedes that of the filter, which may read the
             // field.
-            for RowFault { row, message: why } in passed.wrong {
+            for (row, why) in passed.wrong {
                 wrong.entry(row).or_insert(why);
             }
         }
         wrong.keys().for_each(|row| keep[*row] = false);
         let has_fields = self.fields.names().next().is_some();
         let properties = has_fields.then(|| rows.column(column::PROPERTIES).clone());
-        Ok(RuledRows {
-            properties,
-            keep: keep.into(),
-            wrong: wrong.into_iter().map(|(row, message)| RowFault { row, message }).collect(),
-        })
+        Ok(RuledRows { properties, keep: keep.into(), wrong })
     }
 }
 

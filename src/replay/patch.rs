@@ -2,7 +2,7 @@
 
 use crate::counts::counted;
 use crate::error::Result;
-use crate::expr::{Expr, LeafBatch, Leaves, Node, ObservedLeaves, PathKey, Want, parse_assignments};
+use crate::expr::{Expr, LeafBatch, Leaves, Node, ObservedLeaves, PathKey, Want, WrongRows, parse_assignments};
 use crate::json::member::with_member;
 use crate::json::text::unescape;
 use crate::json::walk::{last_member, members};
@@ -10,7 +10,6 @@ use crate::kind::event::COLUMNS;
 use crate::op::computed::{copied, value_to_json};
 use arrow::array::{ArrayRef, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
-use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::sync::Arc;
 
@@ -63,10 +62,10 @@ impl Patch {
     /// A field that is assigned NULL is removed: to evt an absent field and null are equal.
     pub fn apply(&mut self, records: &[&str]) -> Result<Vec<Result<String, String>>> {
         let (objects, read) = self.read(records)?;
-        let mut wrong: BTreeMap<usize, String> = BTreeMap::new();
+        let mut wrong = WrongRows::new();
         for one in self.assignments.iter().filter(|one| one.copied.is_none()) {
             for found in one.value.wrong(&read) {
-                wrong.entry(found.row() as usize).or_insert_with(|| format!("--patch: {}", found.message()));
+                found.note(&mut wrong, |found| format!("--patch: {}", found.message()));
             }
         }
         let values = self.assignments.iter().map(|one| one.value.eval(&read)).collect::<Result<Vec<_>>>()?;
@@ -111,7 +110,7 @@ impl Patch {
     /// and names in its expression had no value in any of them. `None` if no assignment does so.
     pub fn loss(&self) -> Option<String> {
         self.assignments.iter().filter(|one| !one.has_value && one.replaced > 0).find_map(|one| {
-            let names = self.observed.unknown(&self.leaves, &one.value).join(", ");
+            let names = self.observed.unknown(&one.value).join(", ");
             let (path, lost) = (one.path.join("."), counted(one.replaced, ["letter", "letters"]));
             let why = format!(
                 "--patch: {path} would lose its value in {lost}: {names} was NULL in every letter; check the name"
@@ -122,7 +121,7 @@ impl Patch {
 
     /// Returns a warning for each name of an expression that was NULL in every record.
     pub fn warnings(&self) -> Vec<String> {
-        let of_one = |one: &FieldAssignment| self.observed.warnings("--patch", &self.leaves, &one.value);
+        let of_one = |one: &FieldAssignment| self.observed.warnings("--patch", &one.value);
         self.assignments.iter().flat_map(of_one).collect()
     }
 

@@ -46,8 +46,7 @@ use self::running::{Bounds, MetricView, MetricWindows, RunningMetric, TimeBounds
 use self::spill::{GroupFiles, Members};
 use self::watermark::{ContinuedInput, Watermark};
 use crate::error::{Error, Result};
-use crate::expr::RowFault;
-use crate::expr::{Dimension, Expr, LeafBatch, Leaves, ObservedLeaves};
+use crate::expr::{Dimension, Expr, LeafBatch, Leaves, ObservedLeaves, WrongRows, wrong_of};
 use crate::frame::Progress;
 use crate::kind::event::{column, instants};
 #[cfg(test)]
@@ -207,12 +206,12 @@ impl Window {
 
     /// Returns pairs of a metric and a line about a name that was NULL in every row so far.
     pub fn null_lines(&self) -> Vec<(&str, String)> {
-        self.names(|expr| self.observed.null_lines(&self.options.leaves, expr, "event"))
+        self.names(|expr| self.observed.null_lines(expr, "event"))
     }
 
     /// Returns pairs of a metric and a name that had integers beyond 2^53 which were rounded.
     pub fn rounded(&self) -> Vec<(&str, String)> {
-        self.names(|expr| self.observed.rounded(&self.options.leaves, expr))
+        self.names(|expr| self.observed.rounded(expr))
     }
 
     /// Returns the names, or lines about them, that `of` finds in the expressions of each metric.
@@ -286,7 +285,7 @@ impl Window {
         let dead = self.wrong(&views, &leaves);
         let mut outcome = BatchOutcome { is_counted: vec![false; batch.num_rows()], ..BatchOutcome::default() };
         let mut is_dead = vec![false; batch.num_rows()];
-        dead.iter().for_each(|fault| is_dead[fault.row] = true);
+        dead.keys().for_each(|row| is_dead[*row] = true);
         let bounds = Bounds {
             out_of_orderness: match self.options.watermark {
                 watermark::Options { explicit: true, .. } => 0,
@@ -341,20 +340,15 @@ impl Window {
 
     /// Returns the rows in which a leaf had the wrong type: a leaf of a `where` in any row, a leaf of an argument only
     /// in rows that pass the `where`.
-    fn wrong(&self, views: &[MetricView<'_>], leaves: &LeafBatch) -> Vec<RowFault> {
-        let mut found: std::collections::BTreeMap<usize, String> = std::collections::BTreeMap::new();
+    fn wrong(&self, views: &[MetricView<'_>], leaves: &LeafBatch) -> WrongRows {
+        let mut rows = WrongRows::new();
         for (metric, view) in self.options.metrics.iter().zip(views) {
-            let asked = metric.filter.iter().flat_map(|filter| filter.wrong(leaves)).map(|wrong| (wrong, true));
             let rest = metric.by.iter().map(|by| &by.expr).chain(metric.call.args());
-            let rest = rest.flat_map(|expr| expr.wrong(leaves)).map(|wrong| (wrong, false));
-            for (wrong, of_filter) in asked.chain(rest) {
-                let row = wrong.row() as usize;
-                if of_filter || view.passes(row) {
-                    found.entry(row).or_insert_with(|| format!("{}: {}", metric.name, wrong.advice()));
-                }
+            for found in wrong_of(metric.filter.as_ref(), rest, leaves, |row| view.passes(row)) {
+                found.note(&mut rows, |found| format!("{}: {}", metric.name, found.advice()));
             }
         }
-        found.into_iter().map(|(row, message)| RowFault { row, message }).collect()
+        rows
     }
 
     /// Fires the windows that are due, in the order of due time, window end, metric and dimensions; then drops state

@@ -1,6 +1,6 @@
 //! The outcomes of the rows of a batch.
 
-use crate::expr::RowFault;
+use crate::expr::WrongRows;
 
 /// A row that has no slot yet.
 #[derive(Clone, Copy)]
@@ -34,8 +34,8 @@ pub struct LateRow {
 /// The outcomes of the rows of a batch.
 #[derive(Debug, Default)]
 pub struct BatchOutcome {
-    /// Rows with a value of the wrong type, each with the message; no metric counted them.
-    pub dead: Vec<RowFault>,
+    /// Rows with a value of the wrong type; no metric counted them.
+    pub dead: WrongRows,
     /// Late rows, by row, then metric.
     pub late: Vec<LateRow>,
     /// Rows in at least one window of at least one metric.

@@ -10,7 +10,6 @@ use crate::alert::engine::{AlertEngine, TimedRows};
 use crate::counts::Counts;
 use crate::emit::Dead;
 use crate::error::{Error, Result};
-use crate::expr::RowFault;
 use crate::frame::{self, EndReason, Progress};
 use crate::input::ReadPosition;
 use crate::kind::dead::{ErrorType, Fault};
@@ -505,7 +504,7 @@ impl Feed {
         let ([event_times, stream_times], kind) = (times, self.kind);
         let taken = engine.add(&TimedRows { kind, batch, event_times, stream_times, after: self.known.after(kind) })?;
         self.known.left_out(taken.repeated);
-        let faulty = taken.wrong.iter().map(|RowFault { row, message }| FaultyRow {
+        let faulty = taken.wrong.iter().map(|(row, message)| FaultyRow {
             batch: batch.clone(),
             row: *row,
             fault: Fault::new(ErrorType::AggregationError, message),

@@ -5,7 +5,6 @@ use super::load::RuleLoader;
 use crate::alert::engine::{AlertEngine, EngineOptions, FiringAlert, TimedRows};
 use crate::alert::rule::RuleDefinition;
 use crate::error::{Error, Result};
-use crate::expr::RowFault;
 use crate::format::row;
 use crate::kind::Kind;
 use crate::kind::dead::ErrorType;
@@ -309,7 +308,7 @@ fn add(engine: &mut AlertEngine, rows: &[TestRow]) -> Result<()> {
         if !times.is_empty() {
             let batch = builder.finish()?;
             let rows = TimedRows { kind, batch: &batch, event_times: &times, stream_times: &times, after: None };
-            if let Some(RowFault { message, .. }) = engine.add(&rows)?.wrong.into_iter().next() {
+            if let Some((_, message)) = engine.add(&rows)?.wrong.pop_first() {
                 return Err(Error::config(message));
             }
         }

@@ -10,7 +10,6 @@ use crate::backfill::{
 };
 use crate::counts::{Counts, counted};
 use crate::error::{Error, Result};
-use crate::expr::RowFault;
 use crate::frame::{self, Control, EndReason};
 use crate::kind::dead::{ErrorType, Fault};
 use crate::kind::event::{column, instants};
@@ -165,7 +164,7 @@ impl Correct {
         let mut counts = Counts { filtered: outside, ..Counts::default() };
         if inside.num_rows() > 0 {
             let outcome = self.window.on_batch(&inside, input)?;
-            for RowFault { row, message } in &outcome.dead {
+            for (row, message) in &outcome.dead {
                 out.dead(&inside, *row, &Fault::new(ErrorType::AggregationError, message))?;
             }
             if !self.setup.late.is_empty() {

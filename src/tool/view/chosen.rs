@@ -3,7 +3,6 @@
 
 use crate::error::Result;
 use crate::expr::Filter;
-use crate::expr::RowFault;
 use crate::format::raw;
 use crate::kind::Kind;
 use crate::kind::dead::{ErrorType, Fault, Rejected};
@@ -48,7 +47,7 @@ impl Chosen {
         if let Some(filter) = &mut self.filter {
             let passed = filter.apply(batch)?;
             keep = and(&keep, &passed.keep)?;
-            for RowFault { row, message: why } in passed.wrong {
+            for (row, why) in passed.wrong {
                 wrong.entry(row).or_insert(why);
             }
         }

@@ -5,7 +5,6 @@ use super::results::Results;
 use super::stall::StallMonitor;
 use crate::counts::{Counts, counted};
 use crate::error::{Error, Result};
-use crate::expr::RowFault;
 use crate::expr::rounded_integers;
 use crate::frame::{self, Control, EndReason, Progress};
 use crate::input::UnreadPartition;
@@ -52,7 +51,7 @@ impl Operator for Windows {
             ));
         }
         let outcome = self.window.on_batch(&batch, from.input)?;
-        for RowFault { row, message } in &outcome.dead {
+        for (row, message) in &outcome.dead {
             out.dead(&batch, *row, &Fault::new(ErrorType::AggregationError, message))?;
         }
         if !outcome.late.is_empty() {
