@@ -12,7 +12,8 @@ use super::physical::{Int96, Physical, write_interval, write_parts};
 use crate::json::base64;
 use crate::json::number::{self, write_decimal};
 use crate::json::text::{key, write_string, write_uuid};
-use crate::time::stamp::{Stamp, write_date, write_seconds, write_time_of_day};
+use crate::time::instant::write_date;
+use crate::time::stamp::{Stamp, write_seconds, write_time_of_day};
 use arrow::array::{
     Array, ArrayRef, ArrowPrimitiveType, AsArray, GenericListViewArray, MapArray, OffsetSizeTrait, RunArray, UnionArray,
 };

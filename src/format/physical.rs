@@ -8,7 +8,8 @@
 //! | ENUM     | bytes, although it is text                       |
 
 use crate::time::calendar::DAY;
-use crate::time::stamp::{Stamp, write_date, write_seconds, write_time_of_day};
+use crate::time::instant::write_date;
+use crate::time::stamp::{Stamp, write_seconds, write_time_of_day};
 use arrow::datatypes::{DataType, Field, TimeUnit};
 use std::fmt::Write;
 

@@ -1,8 +1,8 @@
 //! Reads and writes RFC 3339 instants.
 
 use super::calendar::{CivilDate, DAY, HOUR, MINUTE, SECOND, civil_from_days, is_in_calendar};
-use super::digits::{days_of, fraction_of, two};
-use super::iso::read_iso;
+use super::digits::{days_of, fraction_of};
+use super::iso::{offset, read_iso};
 use chrono_tz::Tz;
 
 /// Reads RFC 3339 instants; caches the last date, because a stream's dates repeat (saves 3 % of a whole parse).
@@ -61,7 +61,8 @@ impl Parser {
             [b',', ..] => return None,
             _ => {
                 let (fraction, rest) = fraction_of(rest)?;
-                (fraction, offset_of(rest)?)
+                let is_strict = matches!(rest, [b'Z' | b'z'] | [_, _, _, b':', _, _]);
+                (fraction, is_strict.then(|| offset(rest))???)
             }
         };
         let within = if second == 60 { 60 * SECOND - 1 } else { i64::from(second) * SECOND + fraction };
@@ -86,22 +87,6 @@ pub fn parse_date(text: &str) -> Option<i64> {
     days_of(text.as_bytes().try_into().ok()?)
 }
 
-/// Returns the offset in microseconds east of UTC.
-fn offset_of(bytes: &[u8]) -> Option<i64> {
-    match *bytes {
-        [b'Z' | b'z'] => Some(0),
-        [sign @ (b'+' | b'-'), h1, h0, b':', m1, m0] => {
-            let (hour, minute) = (two(h1, h0)?, two(m1, m0)?);
-            if hour > 23 || minute > 59 {
-                return None;
-            }
-            let east = hour * HOUR + minute * MINUTE;
-            Some(if sign == b'-' { -east } else { east })
-        }
-        _ => None,
-    }
-}
-
 /// Formats an instant as RFC 3339 UTC with six digits: `2024-01-15T10:00:00.000000Z`. A year outside 0000–9999 gets its
 /// sign.
 pub fn format_instant(micros: i64) -> String {
@@ -112,16 +97,9 @@ pub fn format_instant(micros: i64) -> String {
 
 /// Appends the text of [`format_instant`].
 pub fn write_instant(out: &mut String, micros: i64) {
-    let CivilDate { year, month, day } = civil_from_days(micros.div_euclid(DAY));
+    write_date(out, micros.div_euclid(DAY));
     let within = micros.rem_euclid(DAY);
-    if (0..=9999).contains(&year) {
-        digits(out, year, 4);
-    } else {
-        out.push_str(&format!("{year:+05}"));
-    }
     for (mark, value, width) in [
-        ('-', month, 2),
-        ('-', day, 2),
         ('T', within / HOUR, 2),
         (':', within / MINUTE % 60, 2),
         (':', within / SECOND % 60, 2),
@@ -131,6 +109,20 @@ pub fn write_instant(out: &mut String, micros: i64) {
         digits(out, value, width);
     }
     out.push('Z');
+}
+
+/// Appends the date of a number of days from 1970-01-01; a year outside 0000–9999 gets its sign.
+pub fn write_date(out: &mut String, days: i64) {
+    let CivilDate { year, month, day } = civil_from_days(days);
+    if (0..=9999).contains(&year) {
+        digits(out, year, 4);
+    } else {
+        out.push_str(&format!("{year:+05}"));
+    }
+    for value in [month, day] {
+        out.push('-');
+        digits(out, value, 2);
+    }
 }
 
 fn digits(out: &mut String, value: i64, width: u32) {

@@ -59,13 +59,9 @@ pub fn read_iso(text: &str, zone: Option<Tz>) -> Result<i64, TimeFault> {
     };
     let offset = if rest.is_empty() { None } else { Some(offset(rest).ok_or(TimeFault::Form)?) };
     let days = days_of(date).ok_or(TimeFault::Missing("day"))?;
-    let within = time.map_or(Some(0), TimeOfDay::micros).ok_or(TimeFault::Missing("time of day"))?;
-    let local = days * DAY + within;
+    let local = days * DAY + time.unwrap_or(Some(0)).ok_or(TimeFault::Missing("time of day"))?;
     let instant = match (offset, zone) {
-        (Some(UtcOffset { hours, minutes, sign }), _) if hours <= 23 && minutes <= 59 => {
-            local - sign * (hours * HOUR + minutes * MINUTE)
-        }
-        (Some(_), _) => return Err(TimeFault::Missing("offset")),
+        (Some(east), _) => local - east.ok_or(TimeFault::Missing("offset"))?,
         (None, None) => local,
         (None, Some(zone)) if time.is_none() => start_of_day(local, zone).ok_or(TimeFault::Missing("day"))?,
         (None, Some(zone)) => in_zone(local, zone)?,
@@ -121,61 +117,35 @@ fn naive(micros: i64) -> Option<NaiveDateTime> {
     DateTime::from_timestamp_micros(micros).map(|instant| instant.naive_utc())
 }
 
-/// A time of day as its text has it.
-#[derive(Clone, Copy)]
-struct TimeOfDay {
-    hour: i64,
-    minute: i64,
-    second: i64,
-    fraction: i64,
-}
-
-impl TimeOfDay {
-    /// Returns the time since midnight (µs); a leap second is the last microsecond before it. `None` if it does not
-    /// exist.
-    fn micros(self) -> Option<i64> {
-        let Self { hour, minute, second, fraction } = self;
-        let within = if second == 60 { 60 * SECOND - 1 } else { second * SECOND + fraction };
-        (hour <= 23 && minute <= 59 && second <= 60).then_some(hour * HOUR + minute * MINUTE + within)
+/// Reads `10:00`, `10:00:00` or `10:00:00.5`; returns the bytes after it. The time since midnight (µs) is `None` if it
+/// does not exist; a leap second is the last microsecond before it.
+fn time_of_day(bytes: &[u8]) -> Option<(Option<i64>, &[u8])> {
+    let (&[h1, h0, b':', m1, m0], mut rest) = bytes.split_first_chunk::<5>()? else { return None };
+    let (hour, minute, mut second, mut fraction) = (two(h1, h0)?, two(m1, m0)?, 0, 0);
+    if let Some((&[b':', s1, s0], after)) = rest.split_first_chunk::<3>() {
+        second = two(s1, s0)?;
+        (fraction, rest) = fraction_of(after)?;
     }
+    let within = if second == 60 { 60 * SECOND - 1 } else { second * SECOND + fraction };
+    let exists = hour <= 23 && minute <= 59 && second <= 60;
+    Some((exists.then_some(hour * HOUR + minute * MINUTE + within), rest))
 }
 
-/// Reads `10:00`, `10:00:00` or `10:00:00.5`; returns the bytes after it.
-fn time_of_day(bytes: &[u8]) -> Option<(TimeOfDay, &[u8])> {
-    let (&[h1, h0, b':', m1, m0], rest) = bytes.split_first_chunk::<5>()? else { return None };
-    let (hour, minute) = (two(h1, h0)?, two(m1, m0)?);
-    let Some((&[b':', s1, s0], rest)) = rest.split_first_chunk::<3>() else {
-        return Some((TimeOfDay { hour, minute, second: 0, fraction: 0 }, rest));
-    };
-    let (fraction, rest) = fraction_of(rest)?;
-    Some((TimeOfDay { hour, minute, second: two(s1, s0)?, fraction }, rest))
-}
-
-/// An offset from UTC as its text has it.
-#[derive(Clone, Copy)]
-struct UtcOffset {
-    hours: i64,
-    minutes: i64,
-    /// 1 if the local time is ahead of UTC or equal to it, else -1.
-    sign: i64,
-}
-
-/// Reads an offset that ends the text.
-fn offset(bytes: &[u8]) -> Option<UtcOffset> {
+/// Reads an offset that ends the text: microseconds east of UTC, which are `None` if it does not exist.
+pub(super) fn offset(bytes: &[u8]) -> Option<Option<i64>> {
     let bytes = bytes.strip_prefix(b" ").unwrap_or(bytes);
     let (sign, digits) = match bytes {
-        [b'Z' | b'z'] | b"UTC" => return Some(UtcOffset { hours: 0, minutes: 0, sign: 1 }),
+        [b'Z' | b'z'] | b"UTC" => return Some(Some(0)),
         [b'+', digits @ ..] => (1, digits),
         [b'-', digits @ ..] => (-1, digits),
         _ => return None,
     };
-    match *digits {
-        [h1, h0] => Some(UtcOffset { hours: two(h1, h0)?, minutes: 0, sign }),
-        [h1, h0, m1, m0] | [h1, h0, b':', m1, m0] => {
-            Some(UtcOffset { hours: two(h1, h0)?, minutes: two(m1, m0)?, sign })
-        }
-        _ => None,
-    }
+    let (hours, minutes) = match *digits {
+        [h1, h0] => (two(h1, h0)?, 0),
+        [h1, h0, m1, m0] | [h1, h0, b':', m1, m0] => (two(h1, h0)?, two(m1, m0)?),
+        _ => return None,
+    };
+    Some((hours <= 23 && minutes <= 59).then_some(sign * (hours * HOUR + minutes * MINUTE)))
 }
 
 fn has_form(bytes: &[u8], form: &[u8]) -> bool {

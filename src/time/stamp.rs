@@ -1,6 +1,6 @@
 //! Formats instants, dates and seconds fast: writes only the parts that changed since the last instant.
 
-use super::calendar::{CivilDate, DAY, SECOND, civil_from_days};
+use super::calendar::{DAY, SECOND};
 use super::instant::write_instant;
 use arrow::datatypes::TimeUnit;
 use std::fmt::Write;
@@ -92,15 +92,6 @@ impl Stamp {
     }
 }
 
-/// Appends the date of a number of days from 1970-01-01; a year outside 0000–9999 gets its sign.
-pub fn write_date(out: &mut String, days: i64) {
-    let CivilDate { year, month, day } = civil_from_days(days);
-    let _ = match year {
-        0..=9999 => write!(out, "{year:04}-{month:02}-{day:02}"),
-        _ => write!(out, "{year:+05}-{month:02}-{day:02}"),
-    };
-}
-
 /// Appends a time of day, `10:00:00` and the digits of its unit.
 pub fn write_time_of_day(out: &mut String, ticks: i64, unit: TimeUnit) {
     let scale = 10i64.pow(fraction_digits(unit));
@@ -138,6 +129,7 @@ fn fraction_digits(unit: TimeUnit) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::time::instant::write_date;
     use proptest::prelude::*;
 
     fn text(write: impl FnOnce(&mut String)) -> String {
