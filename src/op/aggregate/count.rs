@@ -3,6 +3,7 @@
 use super::definition::Definition;
 use super::exact;
 use super::states::{Accumulator, ResultInputs, States, each_present};
+use super::sum::SUM;
 use crate::error::Result;
 use crate::expr::Want;
 use crate::op::snapshot::{Reader, put_u64};
@@ -17,12 +18,8 @@ pub(super) const COUNT: Definition = Definition {
     about: "number of rows, or of rows where x is not NULL",
     star: true,
     args: &[Want::Presence],
-    least: 1,
-    quantile: false,
-    is_ordered: false,
-    needs_length: false,
-    has_limit: false,
     create: States::<Count<false>>::create,
+    ..SUM
 };
 
 /// `rate(*)`, `rate(x)`.

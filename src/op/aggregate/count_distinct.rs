@@ -2,6 +2,7 @@
 
 use super::definition::Definition;
 use super::states::{Accumulator, ResultInputs, States, each_present};
+use super::sum::SUM;
 use crate::error::{Error, Result};
 use crate::expr::Want;
 use crate::op::snapshot::{Reader, Writer};
@@ -13,14 +14,10 @@ pub(super) const COUNT_DISTINCT: Definition = Definition {
     name: "count_distinct",
     usage: "count_distinct(x) or count(distinct x)",
     about: "exact number of distinct texts of x; NULL above 100,000 texts in a window and key",
-    star: false,
     args: &[Want::AsText],
-    least: 1,
-    quantile: false,
-    is_ordered: false,
-    needs_length: false,
     has_limit: true,
     create: States::<DistinctTexts>::create,
+    ..SUM
 };
 
 /// Maximum number of distinct texts in a state. A state with more drops its texts, and its result is NULL.

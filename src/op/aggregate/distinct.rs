@@ -10,6 +10,7 @@
 
 use super::definition::Definition;
 use super::states::{Accumulator, ResultInputs, States, each_present};
+use super::sum::SUM;
 use crate::error::{Error, Result};
 use crate::expr::Want;
 use crate::op::snapshot::Reader;
@@ -22,14 +23,9 @@ pub(super) const APPROX_DISTINCT: Definition = Definition {
     name: "approx_distinct",
     usage: "approx_distinct(x)",
     about: "number of distinct texts of x: HyperLogLog with 4096 registers, standard error 1.6 %",
-    star: false,
     args: &[Want::AsText],
-    least: 1,
-    quantile: false,
-    is_ordered: false,
-    needs_length: false,
-    has_limit: false,
     create: States::<Distinct>::create,
+    ..SUM
 };
 
 const INDEX_BITS: u32 = 12;

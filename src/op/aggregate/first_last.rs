@@ -2,6 +2,7 @@
 
 use super::definition::Definition;
 use super::states::{Accumulator, ResultInputs, States, each_present};
+use super::sum::SUM;
 use crate::error::Result;
 use crate::expr::{ValueKind, Want};
 use crate::op::snapshot::{Reader, Writer};
@@ -14,14 +15,10 @@ pub(super) const FIRST: Definition = Definition {
     name: "first",
     usage: "first(x)",
     about: "x of the earliest event: the one with the least event_time or, if several have it, with the least event_id",
-    star: false,
     args: &[Want::Kind(ValueKind::Number), Want::Kind(ValueKind::Time), Want::Kind(ValueKind::Text), Want::AsText],
-    least: 1,
-    quantile: false,
     is_ordered: true,
-    needs_length: false,
-    has_limit: false,
     create: States::<FirstOrLast<false>>::create,
+    ..SUM
 };
 
 /// `last(x)`.

@@ -15,8 +15,8 @@
 
 use super::definition::Definition;
 use super::states::{Accumulator, ResultInputs, States, each_number};
+use super::sum::SUM;
 use crate::error::{Error, Result};
-use crate::expr::{ValueKind, Want};
 use crate::op::snapshot::{Reader, put_u64};
 use arrow::array::ArrayRef;
 
@@ -25,14 +25,9 @@ pub(super) const APPROX_PERCENTILE: Definition = Definition {
     name: "approx_percentile",
     usage: "approx_percentile(x, q) with q from 0 to 1",
     about: "value of rank max(1, ⌈q·n⌉) of n in ascending order, within 1 % of the exact value: DDSketch",
-    star: false,
-    args: &[Want::Kind(ValueKind::Number)],
-    least: 1,
     quantile: true,
-    is_ordered: false,
-    needs_length: false,
-    has_limit: false,
     create: States::<Percentile>::create,
+    ..SUM
 };
 
 /// Bits of the mantissa that separate bins.

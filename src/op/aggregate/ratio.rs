@@ -4,6 +4,7 @@
 use super::definition::Definition;
 use super::exact;
 use super::states::{Accumulator, ResultInputs, States};
+use super::sum::SUM;
 use crate::error::Result;
 use crate::expr::{ValueKind, Want};
 use crate::op::snapshot::{Reader, put_u64};
@@ -15,14 +16,9 @@ pub(super) const RATIO: Definition = Definition {
     name: "ratio",
     usage: "ratio(COND) or ratio(COND, OF)",
     about: "rows where COND holds, divided by rows where OF holds or, without OF, by all rows: purchases per view; NULL if there are none of these",
-    star: false,
     args: &[Want::Kind(ValueKind::Bool), Want::Kind(ValueKind::Bool)],
-    least: 1,
-    quantile: false,
-    is_ordered: false,
-    needs_length: false,
-    has_limit: false,
     create: States::<Ratio>::create,
+    ..SUM
 };
 
 #[derive(Default)]
