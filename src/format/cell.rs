@@ -15,9 +15,11 @@ use crate::json::text::{key, write_string, write_uuid};
 use crate::time::instant::write_date;
 use crate::time::stamp::{Stamp, write_seconds, write_time_of_day};
 use arrow::array::{
-    Array, ArrayRef, ArrowPrimitiveType, AsArray, GenericListViewArray, MapArray, OffsetSizeTrait, RunArray, UnionArray,
+    AnyDictionaryArray, Array, ArrayRef, ArrowPrimitiveType, AsArray, GenericListViewArray, Int64Array, MapArray,
+    OffsetSizeTrait, RunArray, UnionArray,
 };
 use arrow::buffer::NullBuffer;
+use arrow::compute::cast;
 use arrow::datatypes::{
     ArrowNativeType, DataType, Date32Type, Date64Type, Decimal32Type, Decimal64Type, Decimal128Type, Decimal256Type,
     DecimalType, Field, Float16Type, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type,
@@ -221,8 +223,8 @@ pub fn texts<'a>(array: &'a dyn Array) -> Option<Box<dyn Fn(usize) -> &'a str + 
         return Some(Box::new(|row| values.value(row)));
     }
     let dictionary = array.as_any_dictionary_opt()?;
-    let (code, text) = (codes(dictionary.keys()), texts(dictionary.values().as_ref())?);
-    Some(Box::new(move |row| text(code(row))))
+    let (codes, text) = (codes(dictionary), texts(dictionary.values().as_ref())?);
+    Some(Box::new(move |row| text(codes[row])))
 }
 
 /// Returns access to the bytes of an array of any binary type.
@@ -287,13 +289,13 @@ pub fn write_base64(bytes: &[u8], form: CellForm, out: &mut String) {
 fn time(array: &dyn Array) -> Writer<'_> {
     match array.data_type() {
         DataType::Timestamp(unit, zone) => {
-            let (mut stamp, value, unit, is_local) = (Stamp::default(), ticks(array), *unit, zone.is_none());
+            let (mut stamp, ticks, unit, is_local) = (Stamp::default(), ticks(array), *unit, zone.is_none());
             Box::new(move |row, out| {
                 // A timestamp without a zone is a local time, so `--time-zone` decides its instant.
                 if is_local {
-                    stamp.write_local(out, value(row), unit);
+                    stamp.write_local(out, ticks.value(row), unit);
                 } else {
-                    stamp.write_ticks(out, value(row), unit);
+                    stamp.write_ticks(out, ticks.value(row), unit);
                 }
             })
         }
@@ -306,14 +308,14 @@ fn time(array: &dyn Array) -> Writer<'_> {
             Box::new(move |row, out| write_date(out, values.value(row).div_euclid(86_400_000)))
         }
         DataType::Time32(unit) | DataType::Time64(unit) => {
-            let (value, unit) = (ticks(array), *unit);
-            Box::new(move |row, out| write_time_of_day(out, value(row), unit))
+            let (ticks, unit) = (ticks(array), *unit);
+            Box::new(move |row, out| write_time_of_day(out, ticks.value(row), unit))
         }
         DataType::Duration(unit) => {
-            let (value, unit) = (ticks(array), *unit);
+            let (ticks, unit) = (ticks(array), *unit);
             Box::new(move |row, out| {
                 out.push_str("PT");
-                write_seconds(out, value(row), unit);
+                write_seconds(out, ticks.value(row), unit);
                 out.push('S');
             })
         }
@@ -323,19 +325,9 @@ fn time(array: &dyn Array) -> Writer<'_> {
 }
 
 /// Returns the values of a time type as 64-bit ticks of its unit, whatever its width.
-fn ticks<'a>(array: &'a dyn Array) -> Box<dyn Fn(usize) -> i64 + 'a> {
-    use arrow::datatypes as t;
-    macro_rules! first_of {
-        ($($kind:ty)*) => {
-            $(if let Some(values) = array.as_primitive_opt::<$kind>() {
-                return Box::new(|row| i64::from(values.value(row)));
-            })*
-        };
-    }
-    first_of!(t::TimestampSecondType t::TimestampMillisecondType t::TimestampMicrosecondType t::TimestampNanosecondType);
-    first_of!(t::Time32SecondType t::Time32MillisecondType t::Time64MicrosecondType t::Time64NanosecondType);
-    first_of!(t::DurationSecondType t::DurationMillisecondType t::DurationMicrosecondType t::DurationNanosecondType);
-    Box::new(|_| 0)
+fn ticks(array: &dyn Array) -> Int64Array {
+    let ticks = cast(array, &DataType::Int64);
+    ticks.map_or_else(|_| Int64Array::new_null(array.len()), |ticks| ticks.as_primitive().clone())
 }
 
 fn interval(array: &dyn Array, unit: IntervalUnit) -> Writer<'_> {
@@ -484,13 +476,13 @@ fn dictionary<'a>(field: &Field, array: &'a dyn Array, form: CellForm) -> Writer
     if values.is_empty() {
         return Box::new(|_, _| {});
     }
-    let code = codes(array.keys());
+    let codes = codes(array);
     let field = field.clone().with_data_type(values.data_type().clone());
     let mut column = Column::new(&field, values.as_ref(), form);
     let is_less = values.len() <= array.keys().len();
     match is_less.then(|| rendered(&mut column, values.len())).flatten() {
-        Some((text, ends)) => Box::new(move |row, out| out.push_str(&text[ends[code(row)]..ends[code(row) + 1]])),
-        None => Box::new(move |row, out| column.write_or_null(code(row), out)),
+        Some((text, ends)) => Box::new(move |row, out| out.push_str(&text[ends[codes[row]]..ends[codes[row] + 1]])),
+        None => Box::new(move |row, out| column.write_or_null(codes[row], out)),
     }
 }
 
@@ -507,17 +499,9 @@ fn rendered(column: &mut Column<'_>, count: usize) -> Option<(String, Vec<usize>
     Some((text, ends))
 }
 
-/// Returns access to the dictionary indices of an array's keys; never called for a null.
-fn codes<'a>(keys: &'a dyn Array) -> Box<dyn Fn(usize) -> usize + 'a> {
-    macro_rules! first_of {
-        ($($kind:ty)*) => {
-            $(if let Some(keys) = keys.as_primitive_opt::<$kind>() {
-                return Box::new(|row| keys.value(row).as_usize());
-            })*
-        };
-    }
-    first_of!(Int8Type Int16Type Int32Type Int64Type UInt8Type UInt16Type UInt32Type UInt64Type);
-    Box::new(|_| 0)
+/// Returns the indices of the values of a dictionary's rows; one of a null is any.
+fn codes(array: &dyn AnyDictionaryArray) -> Vec<usize> {
+    if array.values().is_empty() { vec![] } else { array.normalized_keys() }
 }
 
 fn run<'a, T: RunEndIndexType>(field: &Field, array: &'a dyn Array, form: CellForm) -> Writer<'a> {

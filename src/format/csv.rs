@@ -57,11 +57,8 @@ pub const TSV: Format = Format {
     output: Some(|schema, options| {
         encoder(schema, options, |schema, options| Ok(Box::new(Writer::new(b'\t', schema, options))))
     }),
-    appendable: true,
-    is_for_people: true,
     delimiter: Some(b'\t'),
-    takes_any_columns: true,
-    ..Format::BASE
+    ..CSV
 };
 
 /// The delimiters that a first line may decide. The comma comes first.

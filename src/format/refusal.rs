@@ -3,7 +3,7 @@
 //! Text is JSON lines if a line begins with `{`; its broken lines are dead letters. Nothing else is guessed.
 
 use super::elements::arrays_of;
-use super::{by_extension, clf, logfmt, syslog};
+use super::{by_extension, clf, logfmt, syslog, without_mark};
 use crate::json::scan::is_json;
 use crate::parse::shell;
 use crate::time::read_iso;
@@ -284,11 +284,6 @@ fn may_have_objects(text: &[u8]) -> bool {
 fn array_of(text: &[u8]) -> Option<String> {
     let is_plain = |name: &str| name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-".contains(&byte));
     arrays_of(text).into_iter().next().filter(|name| !name.is_empty() && is_plain(name))
-}
-
-/// Returns bytes without a byte order mark.
-fn without_mark(bytes: &[u8]) -> &[u8] {
-    bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes)
 }
 
 /// Whether text is in a western encoding of one byte per character: its first byte that is not UTF-8 is a letter beside

@@ -2,9 +2,6 @@
 
 use std::borrow::Cow;
 
-/// Longest excerpt of a text in a message, in characters.
-const EXCERPT_CHARS_MAX: usize = 60;
-
 /// Returns the content of a string, given the text between its quotes (valid JSON).
 ///
 /// A lone surrogate, which JSON's grammar allows and UTF-8 cannot encode, becomes U+FFFD.
@@ -115,8 +112,13 @@ pub fn write_uuid(out: &mut String, bytes: &[u8]) {
 
 /// Returns the start of a text that may be long or contain control characters, for messages.
 pub fn excerpt(text: &str) -> String {
-    let mut out: String = text.chars().take(EXCERPT_CHARS_MAX).map(|c| if c.is_control() { '?' } else { c }).collect();
-    if text.chars().nth(EXCERPT_CHARS_MAX).is_some() {
+    clipped(text, 60)
+}
+
+/// Returns the first `max` characters of a text from outside, with `?` for each control character.
+pub fn clipped(text: &str, max: usize) -> String {
+    let mut out: String = text.chars().take(max).map(|c| if c.is_control() { '?' } else { c }).collect();
+    if text.chars().nth(max).is_some() {
         out.push('…');
     }
     out

@@ -2,7 +2,7 @@
 
 use super::envelope::{self, Envelope, Value};
 use crate::expr::{PathKey, read_paths, value_at};
-use crate::json::text::unescape;
+use crate::json::text::{clipped, unescape};
 use crate::json::walk::last_member;
 use crate::kind::event::PROVENANCE_BITS;
 use crate::kind::event::{COLUMNS, column};
@@ -118,9 +118,5 @@ pub(super) fn shown(value: Value<'_>) -> String {
 
 /// Returns the first 40 characters of `text`, which comes from outside, with `?` for each control character.
 pub(super) fn clip(text: &str) -> String {
-    let mut short: String = text.chars().take(40).map(|c| if c.is_control() { '?' } else { c }).collect();
-    if text.chars().nth(40).is_some() {
-        short.push('…');
-    }
-    short
+    clipped(text, 40)
 }

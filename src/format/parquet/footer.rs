@@ -97,20 +97,14 @@ fn count(bytes: &mut &[u8]) -> Option<u64> {
 
 /// Skips the fields of a struct, up to its end.
 fn fields(bytes: &mut &[u8], depth: u32) -> Option<()> {
-    loop {
-        let head = byte(bytes)?;
-        if head == 0 {
-            return Some(());
-        }
-        // The number of the field follows if it is not encoded as a distance from the last one.
-        if head >> 4 == 0 {
-            number(bytes)?;
-        }
+    let mut field = 0;
+    while let Some(kind) = next_field(bytes, &mut field)? {
         // A boolean field has its value in its type.
-        if !matches!(head & 0xf, 1 | 2) {
-            value(bytes, head & 0xf, depth)?;
+        if !matches!(kind, 1 | 2) {
+            value(bytes, kind, depth)?;
         }
     }
+    Some(())
 }
 
 /// Skips a value of a type.
