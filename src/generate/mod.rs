@@ -12,14 +12,13 @@
 //! ```
 //!
 //! [`Generator`] draws the outcome of each record (`random.rs`), writes it (`record.rs`) and, for a faulty one, damages
-//! it (`defect.rs`). `schema.rs` has the Avro schemas of the events. [`truth`] computes the expected results
-//! independently.
+//! it (`defect.rs`). All but defective events are valid under the Avro schemas in `examples/schemas`. [`truth`]
+//! computes the expected results independently.
 
 pub mod defect;
 mod options;
 pub mod random;
 pub mod record;
-pub mod schema;
 pub mod truth;
 
 #[cfg(test)]
@@ -276,7 +275,7 @@ fn check(options: &Options) -> Result<()> {
         ("pages", options.pages, TABLE_MAX),
         ("countries", options.countries, record::COUNTRIES.len() as u32),
         ("event-types", options.event_types, record::EVENT_TYPES.len() as u32),
-        ("schema-versions", options.schema_versions, schema::VERSION_MAX),
+        ("schema-versions", options.schema_versions, record::SCHEMA_VERSION_MAX),
     ] {
         within(name, count, 1..=most)?;
     }

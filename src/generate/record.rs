@@ -12,6 +12,9 @@ use crate::time::{MILLISECOND, MINUTE, SECOND};
 pub const EVENT_TYPES: [&str; 8] =
     ["page_view", "click", "scroll", "search", "add_to_cart", "purchase", "signup", "error"];
 
+/// The latest version of the schemas of events.
+pub const SCHEMA_VERSION_MAX: u32 = 2;
+
 /// The sources of events, all equally likely.
 pub const SOURCES: [&str; 5] = ["web", "ios", "android", "server", "partner"];
 

@@ -1,6 +1,8 @@
 use super::*;
 use crate::kind::dead::ErrorType;
 use crate::time::{format_instant, parse_instant};
+use apache_avro::Schema;
+use apache_avro::schema_compatibility::SchemaCompatibility;
 use proptest::prelude::*;
 use serde_json::Value;
 use std::collections::{HashMap, HashSet};
@@ -70,10 +72,15 @@ pub fn verdict(line: &[u8]) -> Result<Value, ErrorType> {
     Ok(value)
 }
 
+/// Returns the schema of the demo for `event_type` in `version`.
+fn schema_text(event_type: &str, version: u32) -> String {
+    let path = format!("{}/examples/schemas/{event_type}/{version}.avsc", env!("CARGO_MANIFEST_DIR"));
+    std::fs::read_to_string(path).unwrap()
+}
+
 fn follows_schema(event_type: &str, properties: &serde_json::Map<String, Value>) -> bool {
-    let schema: Value =
-        serde_json::from_str(&schema::schema_text(event_type, 1 + u32::from(properties.contains_key("experiment"))))
-            .unwrap();
+    let version = 1 + u32::from(properties.contains_key("experiment"));
+    let schema: Value = serde_json::from_str(&schema_text(event_type, version)).unwrap();
     let fields = schema["fields"].as_array().unwrap();
     let fits = |field: &Value| match (properties.get(text(&field["name"])), &field["type"]) {
         (None, _) => false,
@@ -83,6 +90,15 @@ fn follows_schema(event_type: &str, properties: &serde_json::Map<String, Value>)
         (Some(value), one_of) => one_of["symbols"].as_array().unwrap().contains(value),
     };
     fields.len() == properties.len() && fields.iter().all(fits)
+}
+
+#[test]
+fn every_schema_is_avro_and_its_versions_read_each_other() {
+    for event_type in record::EVENT_TYPES {
+        let [one, two] = [1, 2].map(|version| Schema::parse_str(&schema_text(event_type, version)).unwrap());
+        assert_ne!(one, two);
+        SchemaCompatibility::mutual_read(&one, &two).unwrap();
+    }
 }
 
 #[test]
