@@ -20,55 +20,12 @@ pub struct Spec {
     pub metrics: Vec<Metric>,
 }
 
-/// The metric flags of the command line.
-#[derive(Clone, Debug, Default)]
-pub struct Inline {
-    /// `--agg [NAME=]EXPR`, repeatable.
-    pub aggregates: Vec<String>,
-    /// `--by`.
-    pub by: Vec<String>,
-    /// `--where`.
-    pub filter: Option<String>,
-    /// `--size`.
-    pub size: Option<WindowSize>,
-    /// `--slide` (µs).
-    pub slide: Option<i64>,
-    /// `--gap` (µs).
-    pub gap: Option<i64>,
-    /// `--lateness` (µs).
-    pub lateness: Option<i64>,
-    /// `--align` (µs).
-    pub align: Option<i64>,
-    /// `--window-zone`.
-    pub zone: Option<String>,
-}
-
-impl Inline {
-    /// Whether no flag is set.
-    pub fn is_empty(&self) -> bool {
-        let Inline { aggregates, by, filter, size, slide, gap, lateness, align, zone } = self;
-        let times = [slide, gap, lateness, align];
-        aggregates.is_empty()
-            && by.is_empty()
-            && filter.is_none()
-            && size.is_none()
-            && zone.is_none()
-            && times.iter().all(|time| time.is_none())
-    }
-}
-
-/// The length of a window, as written: `all`, a unit of the calendar or a duration.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct WindowSize(String);
-
-impl WindowSize {
-    /// Checks that a text is the length of a window.
-    ///
-    /// Errors: exit status 2 if it is not.
-    pub fn parse(text: &str) -> Result<Self> {
-        let is_known = text == ALL || calendar_unit(text).is_some() || parse_duration(text).is_ok();
-        if is_known { Ok(Self(text.to_owned())) } else { Err(Error::usage(format!("{SIZES}, found '{text}'"))) }
-    }
+/// Checks that a text is the length of a window: `all`, a unit of the calendar or a duration.
+///
+/// Errors: exit status 2 if it is not.
+pub fn window_size(text: &str) -> Result<String> {
+    let is_known = text == ALL || calendar_unit(text).is_some() || parse_duration(text).is_ok();
+    if is_known { Ok(text.to_owned()) } else { Err(Error::usage(format!("{SIZES}, found '{text}'"))) }
 }
 
 const ALL: &str = "all";
@@ -103,21 +60,31 @@ struct FileSpec {
     metrics: Vec<Spanned<MetricSpec>>,
 }
 
-/// A `[[metric]]`, or the `[defaults]` of all metrics.
-#[derive(Clone, Debug, Default, Deserialize)]
+/// A `[[metric]]`, the `[defaults]` of all metrics, or the flags of the command line but `--agg`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct MetricSpec {
-    name: Option<String>,
-    aggregate: Option<String>,
+pub struct MetricSpec {
+    /// Its name; the flag `--agg` has it.
+    pub name: Option<String>,
+    /// The aggregate; `--agg`, too.
+    pub aggregate: Option<String>,
+    /// `--where`.
     #[serde(rename = "where")]
-    filter: Option<String>,
-    by: Option<Vec<String>>,
-    size: Option<String>,
-    slide: Option<String>,
-    gap: Option<String>,
-    lateness: Option<String>,
-    align: Option<String>,
-    zone: Option<String>,
+    pub filter: Option<String>,
+    /// `--by`.
+    pub by: Option<Vec<String>>,
+    /// `--size`, as [`window_size`] accepts it.
+    pub size: Option<String>,
+    /// `--slide`.
+    pub slide: Option<String>,
+    /// `--gap`.
+    pub gap: Option<String>,
+    /// `--lateness`.
+    pub lateness: Option<String>,
+    /// `--align`.
+    pub align: Option<String>,
+    /// `--window-zone`.
+    pub zone: Option<String>,
 }
 
 /// Maximum length of a window (µs). The ends of longer ones would leave the calendar.
@@ -188,31 +155,19 @@ fn fill(metric: &MetricSpec, defaults: &MetricSpec) -> MetricSpec {
     }
 }
 
-/// Builds the metrics of inline flags.
+/// Builds the metrics of inline flags: one for each `--agg [NAME=]EXPR`.
 ///
 /// Errors: exit status 2 if they make no spec, 78 if an expression is wrong.
-pub fn inline(flags: &Inline) -> Result<Spec> {
+pub fn inline(aggregates: &[String], flags: &MetricSpec) -> Result<Spec> {
     if flags.size.is_none() && flags.gap.is_none() {
         return Err(Error::usage("expected --size DURATION, --gap DURATION or --metrics FILE"));
     }
     let mut spec = Spec { leaves: Leaves::new(&Kind::Event.schema()), metrics: vec![] };
     let default = ["count(*)".to_owned()];
-    let aggregates = if flags.aggregates.is_empty() { &default[..] } else { &flags.aggregates };
-    let text = |time: Option<i64>| time.map(format_duration);
+    let aggregates = if aggregates.is_empty() { &default } else { aggregates };
     for aggregate in aggregates {
         let (name, expr) = split_name(aggregate);
-        let metric = MetricSpec {
-            name: name.map(str::to_owned),
-            aggregate: Some(expr.to_owned()),
-            filter: flags.filter.clone(),
-            by: Some(flags.by.clone()),
-            size: flags.size.clone().map(|WindowSize(text)| text),
-            slide: text(flags.slide),
-            gap: text(flags.gap),
-            lateness: text(flags.lateness),
-            align: text(flags.align),
-            zone: flags.zone.clone(),
-        };
+        let metric = MetricSpec { name: name.map(str::to_owned), aggregate: Some(expr.to_owned()), ..flags.clone() };
         calendar(&metric).map_err(Error::usage)?;
         spec.add(&metric)?;
     }
@@ -389,7 +344,7 @@ fn shape(spec: &MetricSpec) -> Result<Shape> {
             _ => Err(Error::config("size = all is one window; it cannot be used with slide, gap or align")),
         };
     }
-    spec.size.as_deref().map(WindowSize::parse).transpose().map_err(|error| Error::config(format!("size: {error}")))?;
+    spec.size.as_deref().map(window_size).transpose().map_err(|error| Error::config(format!("size: {error}")))?;
     let (size, slide, gap) = (
         time("size", spec.size.as_deref(), 1)?,
         time("slide", spec.slide.as_deref(), 1)?,
@@ -496,9 +451,8 @@ mod tests {
         for size in ["2mo", "1mo1d", "0y", "12mo"] {
             assert!(wrong(&format!("[[metric]]\nsize='{size}'")).contains("1mo, 1q, 1y or all, found"), "{size}");
         }
-        let flags =
-            Inline { size: Some(WindowSize::parse("24h").unwrap()), zone: Some("UTC".into()), ..Inline::default() };
-        assert_eq!(inline(&flags).err().unwrap().kind(), crate::ErrorKind::Usage);
+        let flags = MetricSpec { size: Some("24h".into()), zone: Some("UTC".into()), ..MetricSpec::default() };
+        assert_eq!(inline(&[], &flags).err().unwrap().kind(), crate::ErrorKind::Usage);
     }
 
     #[test]

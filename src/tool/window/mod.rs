@@ -39,14 +39,14 @@ use crate::kind::event::{column, has_raw};
 use crate::kind::{Kind, REFIRING_KEY, SESSIONS_KEY, schema_of_metrics, with_metrics};
 use crate::mapping::{self, Projection, Provenance, RowCompleter};
 use crate::op::window::metric::{Emit, Shape};
-use crate::op::window::spec::{self, Inline, Spec, WindowSize};
+use crate::op::window::spec::{self, MetricSpec, Spec, window_size};
 use crate::op::window::{self, Window, watermark};
 use crate::output::OutputPlan;
 use crate::parse::size::parse_memory;
 use crate::run::Run;
 use crate::source::SourceOptions;
 use crate::stage::{OperatorSetup, SourceInfo, Stage};
-use crate::time::parse_duration;
+use crate::time::{format_duration, parse_duration};
 use crate::uri::Uri;
 use clap::{Parser, ValueEnum};
 use std::ffi::OsString;
@@ -102,8 +102,8 @@ struct InlineArgs {
     filter: Option<String>,
     /// Set the length of a window: a duration, a calendar month, quarter or year, or all, which fires at the end of the
     /// input
-    #[arg(long, value_name = "DURATION|1mo|1q|1y|all", value_parser = WindowSize::parse)]
-    size: Option<WindowSize>,
+    #[arg(long, value_name = "DURATION|1mo|1q|1y|all", value_parser = window_size)]
+    size: Option<String>,
     /// Use the calendar of this IANA time zone for --size 1d, 1w (from Monday), 1mo, 1q or 1y [default: UTC; no
     /// calendar for 1d, 1w]
     #[arg(long, value_name = "NAME")]
@@ -196,12 +196,13 @@ enum NewPartitions {
 
 impl Args {
     fn spec(&self) -> Result<Spec> {
-        let InlineArgs { agg: aggregates, by, filter, size, window_zone: zone, slide, gap, lateness, align } =
-            self.inline.clone();
-        let inline = Inline { aggregates, by, filter, size, slide, gap, lateness, align, zone };
+        let InlineArgs { agg, by, filter, size, window_zone: zone, slide, gap, lateness, align } = self.inline.clone();
+        let by = (!by.is_empty()).then_some(by);
+        let [slide, gap, lateness, align] = [slide, gap, lateness, align].map(|time| time.map(format_duration));
+        let flags = MetricSpec { filter, by, size, slide, gap, lateness, align, zone, ..MetricSpec::default() };
         match &self.metrics {
-            None => spec::inline(&inline),
-            Some(_) if !inline.is_empty() => Err(Error::usage(
+            None => spec::inline(&agg, &flags),
+            Some(_) if !agg.is_empty() || flags != MetricSpec::default() => Err(Error::usage(
                 "--metrics FILE cannot be used with --agg, --by, --where, --size, --window-zone, --slide, --gap, --lateness or \
                  --align",
             )),
