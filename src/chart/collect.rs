@@ -27,14 +27,7 @@ struct SeriesKey {
     dimensions: String,
 }
 
-/// A window, in the order of starts.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct WindowKey {
-    start: i64,
-    end: i64,
-}
-
-type SeriesWindows = BTreeMap<WindowKey, WindowValue>;
+type SeriesWindows = BTreeMap<TimeSpan, WindowValue>;
 
 /// The windows of rows.
 #[derive(Default)]
@@ -65,7 +58,7 @@ impl Collected {
                 self.windows.push(BTreeMap::new());
             }
             let windows = &mut self.windows[series];
-            let window = WindowKey { start: columns.starts.value(row), end: columns.ends.value(row) };
+            let window = TimeSpan { start: columns.starts.value(row), end: columns.ends.value(row) };
             let value = WindowValue { value: columns.value(row), revision: columns.revisions.value(row) };
             if windows.get(&window).is_some_and(|known| known.revision > value.revision) {
                 continue;
@@ -95,7 +88,7 @@ impl Collected {
             }
         }
         let all = metrics.values().flatten().flat_map(|series| series.windows.keys());
-        let span = all.map(|WindowKey { start, end }| TimeSpan { start: *start, end: *end }).reduce(TimeSpan::join);
+        let span = all.copied().reduce(TimeSpan::join);
         let left_out = metrics.keys().skip(PANELS_MAX).cloned().collect();
         let panels = metrics.into_iter().take(PANELS_MAX).map(|(metric, all)| Panel::new(metric, all)).collect();
         Chart { panels, span, left_out }
@@ -217,7 +210,7 @@ impl Series {
         let Unranked { dimensions, windows, .. } = series;
         let mut parts: Vec<Vec<ChartPoint>> = vec![];
         let mut is_open = false;
-        for (WindowKey { start, .. }, value) in windows {
+        for (TimeSpan { start, .. }, value) in windows {
             let Some(value) = value.finite() else {
                 is_open = false;
                 continue;

@@ -39,8 +39,8 @@ const STEPS: [i64; 29] = [
 /// Steps that are months.
 const MONTH_STEPS: [i64; 13] = [1, 2, 3, 6, 12, 24, 60, 120, 240, 600, 1_200, 6_000, 24_000];
 
-/// A range of time, both ends included (µs).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// A range of time, both ends included (µs), in the order of starts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct TimeSpan {
     /// The least instant.
     pub start: i64,

@@ -1,17 +1,16 @@
 //! Describes the contents of a stream: counts, rates, time range, disorder, shares of NULL, frequent values. Memory is
 //! bounded.
 
-use super::disorder::{self, LatenessReport, share};
+use super::disorder::{self, LatenessReport, aggregate_of, share};
 use crate::error::Result;
-use crate::expr::Leaves;
 use crate::json::text::unescape;
 use crate::json::walk::members;
-use crate::kind::{Kind, holds_json};
-use crate::op::aggregate::{self, Aggregate};
+use crate::kind::{Kind, array, holds_json};
+use crate::op::aggregate::Aggregate;
 use ahash::AHashMap;
-use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StringArray};
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StringArray, TimestampMicrosecondArray};
 use arrow::compute::{max, min};
-use arrow::datatypes::{DataType, Field, Schema, TimestampMicrosecondType};
+use arrow::datatypes::{DataType, Schema};
 use serde::Serialize;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
@@ -142,8 +141,8 @@ impl Describe {
         for (column, array) in self.columns.iter_mut().zip(batch.columns()) {
             column.nulls += array.logical_null_count() as u64;
         }
-        let times = batch.column_by_name(self.kind.time_column()).filter(|_| self.timed);
-        if let Some(times) = times.and_then(|times| times.as_primitive_opt::<TimestampMicrosecondType>())
+        if self.timed
+            && let Some(times) = array::<TimestampMicrosecondArray>(batch, self.kind.time_column())
             && let (Some(first), Some(last)) = (min(times), max(times))
         {
             let known = self.times.take().unwrap_or(first..=last);
@@ -275,9 +274,7 @@ struct ValueCounts {
 
 impl ValueCounts {
     fn try_new(column: &'static str) -> Result<Self> {
-        let schema = Arc::new(Schema::new(vec![Field::new("word", DataType::Utf8, true)]));
-        let mut distinct = aggregate::parse("approx_distinct(word)", &mut Leaves::new(&schema))?.create();
-        distinct.ensure(1);
+        let distinct = aggregate_of("approx_distinct(x)", DataType::Utf8)?;
         Ok(Self { column, counts: Tallies::new(VALUES_MAX), distinct })
     }
 

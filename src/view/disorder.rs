@@ -6,11 +6,11 @@
 
 use crate::error::{Error, Result};
 use crate::expr::Leaves;
-use crate::kind::PartitionName;
+use crate::kind::{PartitionColumns, PartitionName, array};
 use crate::op::aggregate::{self, Aggregate};
 use ahash::AHashMap;
-use arrow::array::{ArrayRef, AsArray, Float64Array, RecordBatch};
-use arrow::datatypes::{DataType, Field, Schema, TimestampMicrosecondType};
+use arrow::array::{ArrayRef, Float64Array, RecordBatch, TimestampMicrosecondArray};
+use arrow::datatypes::{DataType, Field, Schema};
 use serde::Serialize;
 use std::sync::Arc;
 
@@ -79,28 +79,25 @@ pub struct LatenessReport {
 impl LatenessReport {
     /// Creates an empty measurement.
     pub fn try_new() -> Result<Self> {
-        let schema = Arc::new(Schema::new(vec![Field::new("lateness", DataType::Float64, false)]));
-        let sketch = |text: &str| -> Result<Box<dyn Aggregate>> {
-            let mut sketch = aggregate::parse(text, &mut Leaves::new(&schema))?.create();
-            sketch.ensure(1);
-            Ok(sketch)
-        };
-        let (median, high) =
-            (sketch("approx_percentile(lateness, 0.5)")?, sketch("approx_percentile(lateness, 0.99)")?);
-        Ok(Self { slots: AHashMap::new(), counts: vec![LatenessCounts::default()], median, high })
+        Ok(Self {
+            slots: AHashMap::new(),
+            counts: vec![LatenessCounts::default()],
+            median: aggregate_of("approx_percentile(x, 0.5)", DataType::Float64)?,
+            high: aggregate_of("approx_percentile(x, 0.99)", DataType::Float64)?,
+        })
     }
 
     /// Measures the rows of a batch of events.
     pub fn push(&mut self, batch: &RecordBatch) -> Result<()> {
         let instants = |name: &str| {
-            let column = batch.column_by_name(name).and_then(|column| column.as_primitive_opt());
-            column.ok_or_else(|| Error::broken(format!("events without {name}")))
+            let instants = array::<TimestampMicrosecondArray>(batch, name);
+            instants.ok_or_else(|| Error::broken(format!("events without {name}")))
         };
         let event_times = instants("event_time")?.values();
-        let stream_times: &arrow::array::PrimitiveArray<TimestampMicrosecondType> = instants("stream_time")?;
-        let slots = self.slots_of(batch)?;
+        let stream_times = instants("stream_time")?.values();
+        let slots = self.slots_of(batch);
         let mut lateness = Vec::with_capacity(slots.len());
-        for ((slot, event_time), stream_time) in slots.iter().zip(event_times).zip(stream_times.values()) {
+        for ((slot, event_time), stream_time) in slots.iter().zip(event_times).zip(stream_times) {
             let late = stream_time.saturating_sub(*event_time).max(0);
             let tally = &mut self.counts[*slot as usize];
             tally.rows += 1;
@@ -118,22 +115,14 @@ impl LatenessReport {
     }
 
     /// Returns the slot of each row.
-    fn slots_of(&mut self, batch: &RecordBatch) -> Result<Vec<u32>> {
-        let words = |name: &str| batch.column_by_name(name).and_then(|column| column.as_any_dictionary_opt());
-        let (Some(origins), Some(partitions)) = (words("origin"), words("partition")) else {
-            return Err(Error::broken("events without a partition"));
-        };
-        let (origin_keys, partition_keys) = (origins.normalized_keys(), partitions.normalized_keys());
-        let (origins, partitions) = (origins.values().as_string::<i32>(), partitions.values().as_string::<i32>());
-        let mut known: AHashMap<(usize, usize), u32> = AHashMap::new();
-        let keys = origin_keys.into_iter().zip(partition_keys);
-        Ok(keys
-            .map(|key| *known.entry(key).or_insert_with(|| self.slot(origins.value(key.0), partitions.value(key.1))))
-            .collect())
+    fn slots_of(&mut self, batch: &RecordBatch) -> Vec<u32> {
+        let partitions = PartitionColumns::new(batch);
+        let mut known = AHashMap::new();
+        let slot = |code| *known.entry(code).or_insert_with(|| self.slot(partitions.name(code)));
+        partitions.codes().map(slot).collect()
     }
 
-    fn slot(&mut self, origin: &str, partition: &str) -> u32 {
-        let name = PartitionName::new(origin, partition);
+    fn slot(&mut self, name: PartitionName) -> u32 {
         if let Some(slot) = self.slots.get(&name) {
             return *slot;
         }
@@ -182,6 +171,14 @@ impl LatenessReport {
             lateness_ms_max: max / 1e3,
         }
     }
+}
+
+/// Makes an aggregate of a column `x` of this type, with one slot.
+pub fn aggregate_of(text: &str, data_type: DataType) -> Result<Box<dyn Aggregate>> {
+    let schema = Arc::new(Schema::new(vec![Field::new("x", data_type, true)]));
+    let mut aggregate = aggregate::parse(text, &mut Leaves::new(&schema))?.create();
+    aggregate.ensure(1);
+    Ok(aggregate)
 }
 
 /// Returns `part` as a share of `whole`; 0 if `whole` is 0.
