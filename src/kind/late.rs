@@ -4,13 +4,11 @@ use super::event;
 use arrow::datatypes::{DataType, Field};
 use std::sync::Arc;
 
-/// Columns after those of the event: `late_for`; `lateness_ms`, stream time minus event time in milliseconds;
-/// `partial`, whether some window of some metric counted the event.
-pub const COLUMNS: [&str; 3] = ["late_for", "lateness_ms", "partial"];
-
 /// Index of `late_for`: names of the metrics the event is late for.
 pub const LATE_FOR: usize = event::COLUMNS.len();
 
+/// The columns after those of the event are `late_for`; `lateness_ms`, stream time minus event time in milliseconds;
+/// and `partial`, whether some window of some metric counted the event.
 pub(super) fn fields() -> Vec<Field> {
     let mut fields = event::fields();
     let item = Arc::new(Field::new("item", DataType::Utf8, false));

@@ -177,13 +177,8 @@ impl PartitionNames {
     }
 
     /// Returns the number of partitions.
-    pub fn len(&self) -> usize {
+    pub fn count(&self) -> usize {
         self.names.len()
-    }
-
-    /// Whether there is none.
-    pub fn is_empty(&self) -> bool {
-        self.names.is_empty()
     }
 }
 
@@ -216,7 +211,7 @@ mod tests {
     fn a_partition_has_one_index() {
         let mut names = PartitionNames::default();
         assert_eq!([names.index("a", "0"), names.index("a", "1"), names.index("a", "0")], [0, 1, 0]);
-        assert_eq!((names.len(), names.name(1).map(|name| name.partition.as_str())), (2, Some("1")));
-        assert!(names.name(2).is_none() && !names.is_empty());
+        assert_eq!((names.count(), names.name(1).map(|name| name.partition.as_str())), (2, Some("1")));
+        assert!(names.name(2).is_none());
     }
 }

@@ -103,13 +103,8 @@ impl ForeignColumns {
 
 impl ForeignRows {
     /// Returns their number.
-    pub fn len(&self) -> usize {
+    pub fn count(&self) -> usize {
         self.ids.len()
-    }
-
-    /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
-        self.ids.is_empty()
     }
 
     /// Calls `each` for all rows.
@@ -120,7 +115,7 @@ impl ForeignRows {
         each: &mut dyn FnMut(RowFacts) -> Result<()>,
     ) -> Result<()> {
         let partition = names.index(&self.origin, "0");
-        for (row, offset) in (0..self.len()).zip(self.first..) {
+        for (row, offset) in (0..self.count()).zip(self.first..) {
             each(RowFacts {
                 position: RowPosition { partition, offset },
                 id: id_key(self.ids[row]),

@@ -27,7 +27,7 @@ pub fn rows(
     let columns = MetricColumns::try_new(batch)?;
     for row in 0..batch.num_rows() {
         let (name, dimensions) = (columns.names.value(row), columns.dimensions.value(row));
-        let partition = if names.len() < SERIES_MAX {
+        let partition = if names.count() < SERIES_MAX {
             names.index(name, dimensions)
         } else {
             names.known_or(name, dimensions, "…")

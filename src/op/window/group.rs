@@ -33,7 +33,7 @@ impl GroupState {
 
     /// Whether the state can move into files.
     pub(crate) fn can_spill(&self) -> bool {
-        self.spilled.is_none() && self.shard.group.keys.len() >= KEYS_LEAST
+        self.spilled.is_none() && self.shard.group.keys.count() >= KEYS_LEAST
     }
 
     /// Returns the approximate bytes in memory.
@@ -43,7 +43,7 @@ impl GroupState {
 
     /// Adds the keys and the bytes of the state to a size.
     pub(crate) fn add_to(&mut self, size: &mut StateSize) {
-        size.keys += self.shard.group.keys.len() as u64;
+        size.keys += self.shard.group.keys.count() as u64;
         size.memory += self.allocated() as u64;
         if let Some(spilled) = &self.spilled {
             size.keys += spilled.keys();

@@ -247,13 +247,8 @@ impl Keys {
     }
 
     /// Returns the number of keys.
-    pub fn len(&self) -> usize {
+    pub fn count(&self) -> usize {
         self.ids.len()
-    }
-
-    /// Whether there are no keys.
-    pub fn is_empty(&self) -> bool {
-        self.ids.is_empty()
     }
 
     /// Returns the bytes that the keys take.

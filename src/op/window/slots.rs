@@ -111,12 +111,6 @@ impl Slots {
         self.aggregate.result(slot, length)
     }
 
-    /// Returns the bytes of the slots in use.
-    pub fn size(&self) -> usize {
-        let free: std::collections::BTreeSet<u32> = self.free.iter().copied().collect();
-        (0..self.rows.len() as u32).filter(|slot| !free.contains(slot)).map(|slot| self.aggregate.size(slot) + 8).sum()
-    }
-
     /// Returns the approximate bytes of all slots, free ones too. States grow with their rows, so they are measured
     /// again after as many rows as there are slots.
     pub fn allocated(&mut self) -> usize {

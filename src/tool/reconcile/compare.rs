@@ -179,7 +179,7 @@ impl<'a> Inputs<'a> {
                 ReadItem::Rows(kind, _) => Err(unexpected(kind)),
             }
         })?;
-        for index in 0..self.names.len() as u32 {
+        for index in 0..self.names.count() as u32 {
             self.origins.extend(self.names.name(index).map(|name| name.origin.clone()));
         }
         Ok(())
@@ -272,7 +272,7 @@ impl<'a> Inputs<'a> {
                     return Ok(());
                 }
             }
-            let known = is_of_a.len() as u32..self.names.len() as u32;
+            let known = is_of_a.len() as u32..self.names.count() as u32;
             is_of_a.extend(
                 known.map(|index| self.names.name(index).is_some_and(|name| self.origins.contains(&name.origin))),
             );

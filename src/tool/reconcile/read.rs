@@ -120,8 +120,8 @@ impl Reading {
                 Some(None) => return Ok((known == 0).then_some(0)),
                 None => return Ok(Some(known)),
                 Some(Some(rows)) => {
-                    known += rows.len();
-                    progress.rows(rows.len());
+                    known += rows.count();
+                    progress.rows(rows.count());
                     each(ReadItem::Columns(&rows)).map_err(|error| error.at(self.uri.to_string()))?;
                 }
             }

@@ -161,7 +161,7 @@ impl Spilled {
         for (range, block) in begun.ranges.iter_mut().zip(writer.finish()?) {
             range.saved = block;
         }
-        begun.keys = shard.group.keys.len() as u64;
+        begun.keys = shard.group.keys.count() as u64;
         Ok(begun)
     }
 
@@ -332,7 +332,7 @@ impl Spilled {
                 firing.fire(&mut [(members.indexes, &mut state)], *emit)?;
             }
             observe(&state, shard);
-            self.keys += state.group.keys.len() as u64;
+            self.keys += state.group.keys.count() as u64;
             let block = if state.is_empty() { vec![] } else { state.snapshot(&|_| true) };
             writer.write(&block)?;
             self.ranges.push(StoredRange { hashes: range.hashes, saved: None, logs: vec![] });
@@ -366,7 +366,8 @@ impl Spilled {
     fn load(&self, range: &StoredRange, members: Members<'_>, limit: usize, state: &mut Shard) -> Result<bool> {
         let contains = |key: &[u8]| range.hashes.contains(hash(key));
         let can_split = limit < usize::MAX && range.hashes.split(SPLIT_BITS).is_some();
-        let exceeds = |state: &mut Shard| can_split && state.group.keys.len() > KEYS_LEAST && state.allocated() > limit;
+        let exceeds =
+            |state: &mut Shard| can_split && state.group.keys.count() > KEYS_LEAST && state.allocated() > limit;
         if let Some(Block { file, at, is_whole, .. }) = &range.saved {
             let saved = file.read(at.clone())?;
             state.restore_selected(&saved, &self.places, &|key| *is_whole || contains(key))?;
