@@ -5,7 +5,7 @@ use crate::checkpoint::header::CheckpointOptions;
 use crate::checkpoint::log::OutputName;
 use crate::checkpoint::{Checkpoint, check_name};
 use crate::error::{Error, Result};
-use crate::format::{self, EncodeOptions, Format, jsonl};
+use crate::format::{self, EncodeOptions, Format, jsonl, table};
 use crate::input::bytes as input;
 use crate::kafka::group::CommitMode;
 use crate::kafka::range::ReadMode;
@@ -44,6 +44,10 @@ pub struct DefaultFormats {
 /// The default of stages: frames to the next stage.
 const FRAMES: DefaultFormats =
     DefaultFormats { pipe: &format::frames::FORMAT, terminal: &jsonl::FORMAT, control: true, brief: true };
+/// The default of tools at the end of a pipe: JSON lines.
+pub const LINES: DefaultFormats = DefaultFormats { pipe: &jsonl::FORMAT, control: false, ..FRAMES };
+/// The default of tools whose rows people read: JSON lines, and a table on a terminal.
+pub const TABLE: DefaultFormats = DefaultFormats { terminal: &table::FORMAT, ..LINES };
 
 /// The inputs and outputs of a tool.
 #[derive(Clone, Copy)]

@@ -47,10 +47,10 @@ use crate::alert::engine::{AlertEngine, EngineOptions};
 use crate::alert::snapshot;
 use crate::cli::args::{StageArgs, TimeRangeArgs, parse_count};
 use crate::cli::check::CheckReport;
-use crate::cli::resolve::{DefaultFormats, Resolved, StageSpec, resolve};
+use crate::cli::resolve::{LINES, Resolved, StageSpec, resolve};
 use crate::cli::{Tool, Unit};
 use crate::error::{Error, Result};
-use crate::format::{self, CsvHeader, jsonl};
+use crate::format::{self, CsvHeader};
 use crate::input::bytes;
 use crate::input::text::OpenRecord;
 use crate::kafka::group::{CommitMode, TopicOptions};
@@ -130,10 +130,6 @@ enum Action {
         tests: Vec<PathBuf>,
     },
 }
-
-/// Alerts are few and people read them, so they are JSON lines wherever they go.
-const FORMATS: DefaultFormats =
-    DefaultFormats { pipe: &jsonl::FORMAT, terminal: &jsonl::FORMAT, control: false, brief: true };
 
 impl Tool for Args {
     const NAME: &'static str = "evt-alert";
@@ -222,7 +218,7 @@ impl Tool for Args {
 
 impl Args {
     fn spec(&self) -> StageSpec<'_> {
-        StageSpec { formats: FORMATS, kind: Some(Kind::Alert), ..StageSpec::new(&self.stage) }
+        StageSpec { formats: LINES, kind: Some(Kind::Alert), ..StageSpec::new(&self.stage) }
     }
 
     fn loader(&self, run: &Run) -> Result<RuleLoader> {

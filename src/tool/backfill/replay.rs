@@ -2,11 +2,11 @@
 
 use super::letters::Replay;
 use super::setup::BothArgs;
-use super::target::{FORMATS, TargetPlan};
+use super::target::TargetPlan;
 use crate::cli::args::{StageArgs, TextArgs};
 use crate::cli::check::CheckReport;
 use crate::cli::open::open;
-use crate::cli::resolve::{StageSpec, resolve};
+use crate::cli::resolve::{LINES, StageSpec, resolve};
 use crate::client::Location;
 use crate::error::{Error, Result};
 use crate::format::{self, CsvHeader, Format, InputForm};
@@ -112,7 +112,7 @@ fn check_ledger(store: &Store, location: &Location, both: &BothArgs) -> Result<(
 }
 
 fn spec(stage: &StageArgs) -> StageSpec<'_> {
-    StageSpec { formats: FORMATS, kind: Some(Kind::Event), ..StageSpec::new(stage) }
+    StageSpec { formats: LINES, kind: Some(Kind::Event), ..StageSpec::new(stage) }
 }
 
 /// Returns the flags of the stage that reads the letters. Errors: exit status 2 for flags that do not apply.

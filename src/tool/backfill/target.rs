@@ -2,10 +2,9 @@
 //! batch again after a crash.
 
 use crate::cli::args::StageArgs;
-use crate::cli::resolve::{DefaultFormats, output_plans};
+use crate::cli::resolve::{LINES, output_plans};
 use crate::counts::counted;
 use crate::error::{Error, Result};
-use crate::format::jsonl;
 use crate::format::jsonl::Objects;
 use crate::frame::{End, EndReason};
 use crate::kafka::client::record::ProducerRecord;
@@ -31,10 +30,6 @@ use arrow::array::{Array, AsArray, RecordBatch};
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
-
-/// The formats of a replay's output.
-pub(super) const FORMATS: DefaultFormats =
-    DefaultFormats { pipe: &jsonl::FORMAT, terminal: &jsonl::FORMAT, control: false, brief: true };
 
 /// A checked target that is not open yet.
 pub(super) enum TargetPlan {
@@ -91,7 +86,7 @@ impl TargetPlan {
         if to == "-" {
             return Err(Error::usage("--dead requires --to URI; a pipe does not acknowledge what it reads"));
         }
-        let plan = output_plans(args, FORMATS, run)?.pop().ok_or_else(|| Error::broken("no output"))?;
+        let plan = output_plans(args, LINES, run)?.pop().ok_or_else(|| Error::broken("no output"))?;
         let is_lines = plan.format().is_some_and(|format| format.is_json);
         let is_regular = |path: &Path| std::fs::metadata(path).map_or(true, |found| found.is_file());
         let unacknowledged = || {

@@ -9,10 +9,9 @@ use crate::checkpoint::state_files::memory_bound;
 use crate::cli::args::{OutOfOrderness, disorder, instant_of, parse_positive};
 use crate::cli::check::CheckReport;
 use crate::cli::open::open;
-use crate::cli::resolve::{DefaultFormats, StageSpec};
+use crate::cli::resolve::{StageSpec, TABLE};
 use crate::client::Location;
 use crate::error::{Error, Result};
-use crate::format::{jsonl, table};
 use crate::kafka::range::ReadMode;
 use crate::kind::Kind;
 use crate::kind::event::column;
@@ -38,10 +37,6 @@ use chrono_tz::Tz;
 use std::ffi::OsString;
 use std::rc::Rc;
 use xxhash_rust::xxh3::Xxh3;
-
-/// The formats of the changes that `--dry-run` shows.
-const FORMATS: DefaultFormats =
-    DefaultFormats { pipe: &jsonl::FORMAT, terminal: &table::FORMAT, control: false, brief: true };
 
 /// Flags of the correction of windows.
 #[derive(clap::Args, Clone, Debug)]
@@ -409,7 +404,7 @@ fn stage(args: WindowsArgs, mut both: BothArgs, run: &Rc<Run>) -> Result<Stage> 
         }
         start(info, windows, validate, setup)
     };
-    let stage = StageSpec { formats: FORMATS, ..StageSpec::new(&both.stage) };
+    let stage = StageSpec { formats: TABLE, ..StageSpec::new(&both.stage) };
     open(stage, source, run, Box::new(start))
 }
 

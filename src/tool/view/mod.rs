@@ -13,11 +13,11 @@ use crate::cli::Tool;
 use crate::cli::args::{StageArgs, TimeRangeArgs, parse_count};
 use crate::cli::check::CheckReport;
 use crate::cli::open::open;
-use crate::cli::resolve::{DefaultFormats, StageSpec};
+use crate::cli::resolve::{DefaultFormats, StageSpec, TABLE};
 use crate::counts::Counts;
 use crate::error::{Error, ErrorKind, Result};
 use crate::expr::Filter;
-use crate::format::{self, Format, NoteFormat, jsonl, table};
+use crate::format::{self, Format, NoteFormat, table};
 use crate::frame::Control;
 use crate::kafka::range::ReadMode;
 use crate::kind::Kind;
@@ -49,9 +49,6 @@ use std::time::Duration;
 
 /// Maximum rows of `--tail`.
 const TAIL_MAX: u64 = 1_000_000;
-/// The default formats. Control lines are the tool's own.
-const FORMATS: DefaultFormats =
-    DefaultFormats { pipe: &jsonl::FORMAT, terminal: &table::FORMAT, control: false, brief: true };
 /// A batch with fewer rows means that no more were available, so a table shows the rows it has held back.
 const LULL_ROWS: usize = 256;
 /// Maximum time that rows are held back while others arrive.
@@ -185,7 +182,7 @@ impl Tool for Args {
             let table = match (filled.next(), filled.next()) {
                 _ if self.reads_letters() && tables.iter().any(|(name, _)| *name == letters) => letters,
                 (Some(only), None) if is_file => only,
-                _ => return tables::list(&tables, &self.stage, FORMATS, run),
+                _ => return tables::list(&tables, &self.stage, TABLE, run),
             };
             Uri::add_option(&mut self.stage.input.inputs[0], "table", table);
         }
@@ -208,8 +205,8 @@ impl Tool for Args {
 
 impl Args {
     fn stage_spec(&self) -> StageSpec<'_> {
-        let pipe = if self.show.plot { &table::FORMAT } else { FORMATS.pipe };
-        StageSpec { formats: DefaultFormats { pipe, ..FORMATS }, lists_tables: true, ..StageSpec::new(&self.stage) }
+        let pipe = if self.show.plot { &table::FORMAT } else { TABLE.pipe };
+        StageSpec { formats: DefaultFormats { pipe, ..TABLE }, lists_tables: true, ..StageSpec::new(&self.stage) }
     }
 
     /// Makes the operator once the first rows are known.
