@@ -270,17 +270,13 @@ impl CurrentFile {
     }
 }
 
-/// Returns the positions of files as databases store them. Of two files with one name the last one counts.
-pub fn partition_positions(files: &[FilePosition], pipeline: &str, watermark: Option<i64>) -> Vec<PartitionPosition> {
+/// Returns the positions of files, with their latest stream times. Of two files with one name the last one counts.
+pub fn partition_positions(files: &[FilePosition]) -> Vec<PartitionPosition> {
     let mut found = BTreeMap::new();
     for FilePosition { name, last, partitions, .. } in &files[files.len().saturating_sub(FILES_SHOWN)..] {
-        let Some(offset) = last.checked_add(1).filter(|offset| *offset >= 0) else { continue };
-        let watermark = match watermark {
-            Some(i64::MAX) => partitions.iter().map(|partition| partition.stream_time).max(),
-            other => other,
-        };
-        let (group, topic) = (pipeline.to_owned(), name.clone());
-        found.insert(name, PartitionPosition { group, topic, partition: 0, offset, watermark });
+        if let Some(offset) = last.checked_add(1).filter(|offset| *offset >= 0) {
+            found.insert(name, PartitionTime::position(name, offset, partitions));
+        }
     }
     found.into_values().collect()
 }

@@ -23,6 +23,13 @@ pub struct NamePosition {
     partitions: Vec<PartitionTime>,
 }
 
+impl NamePosition {
+    /// Returns the position, with the latest stream time.
+    pub fn partition_position(&self) -> PartitionPosition {
+        PartitionTime::position(&self.name, self.position.lines + 1, &self.partitions)
+    }
+}
+
 /// The positions of followed names. A run keeps the positions of names that it does not follow.
 #[derive(Default)]
 pub struct NamePositions {
@@ -140,21 +147,6 @@ impl NamePositions {
     pub fn save(&self) -> &[NamePosition] {
         &self.names
     }
-}
-
-/// Returns the positions of followed names as databases store them.
-pub fn partition_positions(names: &[NamePosition], pipeline: &str, watermark: Option<i64>) -> Vec<PartitionPosition> {
-    let position = |known: &NamePosition| PartitionPosition {
-        group: pipeline.to_owned(),
-        topic: known.name.clone(),
-        partition: 0,
-        offset: known.position.lines + 1,
-        watermark: match watermark {
-            Some(i64::MAX) => known.partitions.iter().map(|partition| partition.stream_time).max(),
-            other => other,
-        },
-    };
-    names.iter().map(position).collect()
 }
 
 /// Returns the absolute path of a name; its directory is resolved, a link of the name is not. `a.log` and `./a.log` are

@@ -74,11 +74,19 @@ pub struct Positions {
 /// After the end of all windows the watermark of a partition is its stream time.
 pub fn partition_positions(part: &[u8], pipeline: &str, watermark: Option<i64>) -> Result<Vec<PartitionPosition>> {
     let saved = SavedPositions::parse(part)?;
-    let mut found = topics::partition_positions(&saved.topics, pipeline, watermark);
+    let mut found: Vec<_> = saved.topics.iter().map(TopicPosition::partition_position).collect();
+    found.extend(files::partition_positions(&saved.files));
+    found.extend(saved.followed.iter().map(NamePosition::partition_position));
+    found.extend(saved.spool.iter().map(SpoolPosition::partition_position));
+    for position in &mut found {
+        if position.group.is_empty() {
+            pipeline.clone_into(&mut position.group);
+        }
+        if watermark != Some(i64::MAX) {
+            position.watermark = watermark;
+        }
+    }
     let key = |position: &PartitionPosition| (position.group.clone(), position.topic.clone(), position.partition);
-    found.extend(files::partition_positions(&saved.files, pipeline, watermark));
-    found.extend(followed::partition_positions(&saved.followed, pipeline, watermark));
-    found.extend(saved.spool.iter().map(|spool| spool.partition_position(pipeline, watermark)));
     found.sort_by_key(key);
     found.dedup_by_key(|position| key(position));
     Ok(found)

@@ -34,14 +34,9 @@ impl SpoolPosition {
         InputPosition::Spool { origin: self.origin.clone(), position }
     }
 
-    /// Returns the position as databases store it.
-    pub fn partition_position(&self, pipeline: &str, watermark: Option<i64>) -> PartitionPosition {
-        PartitionPosition {
-            group: pipeline.to_owned(),
-            topic: self.origin.clone(),
-            partition: 0,
-            offset: self.next,
-            watermark: if watermark == Some(i64::MAX) { self.stream_time } else { watermark },
-        }
+    /// Returns the position, with the stream time.
+    pub fn partition_position(&self) -> PartitionPosition {
+        let (group, topic) = (String::new(), self.origin.clone());
+        PartitionPosition { group, topic, partition: 0, offset: self.next, watermark: self.stream_time }
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::emit::RecordEmitter;
 use crate::error::{Error, Result};
+use crate::store::PartitionPosition;
 use serde::{Deserialize, Serialize};
 
 /// The stream time of a partition of a file (µs).
@@ -10,7 +11,7 @@ pub struct PartitionTime {
     /// Its origin; `None` if it is the origin of the file.
     origin: Option<String>,
     name: String,
-    pub stream_time: i64,
+    stream_time: i64,
 }
 
 impl PartitionTime {
@@ -22,6 +23,12 @@ impl PartitionTime {
             stream_time: partition.stream_time,
         });
         times.collect()
+    }
+
+    /// Returns the position of a file at `offset`, with the latest of its stream times.
+    pub fn position(file: &str, offset: i64, times: &[Self]) -> PartitionPosition {
+        let watermark = times.iter().map(|partition| partition.stream_time).max();
+        PartitionPosition { group: String::new(), topic: file.to_owned(), partition: 0, offset, watermark }
     }
 
     /// Continues the partition of the current input.

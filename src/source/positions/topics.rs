@@ -29,6 +29,14 @@ pub struct TopicPosition {
     topic_id: Option<TopicId>,
 }
 
+impl TopicPosition {
+    /// Returns the position, with the stream time.
+    pub fn partition_position(&self) -> PartitionPosition {
+        let Self { topic, partition, next: offset, stream_time: watermark, group, .. } = self.clone();
+        PartitionPosition { group: group.unwrap_or_default(), topic, partition, offset, watermark }
+    }
+}
+
 /// The positions of topics. A run keeps the positions of topics that it does not read.
 #[derive(Default)]
 pub struct TopicPositions {
@@ -103,18 +111,6 @@ impl TopicPositions {
     pub fn save(&self) -> &[TopicPosition] {
         &self.positions
     }
-}
-
-/// Returns the positions of topics as databases store them.
-pub fn partition_positions(topics: &[TopicPosition], pipeline: &str, watermark: Option<i64>) -> Vec<PartitionPosition> {
-    let position = |topic: &TopicPosition| PartitionPosition {
-        group: topic.group.clone().unwrap_or_else(|| pipeline.to_owned()),
-        topic: topic.topic.clone(),
-        partition: topic.partition,
-        offset: topic.next,
-        watermark: if watermark == Some(i64::MAX) { topic.stream_time } else { watermark },
-    };
-    topics.iter().map(position).collect()
 }
 
 #[cfg(test)]
