@@ -50,11 +50,11 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::kind::named_id::named_id;
 use crate::run::Run;
 use crate::s3::address::{S3Address, SCHEME};
+use crate::storage;
 use crate::store::Epoch;
 use crate::time::format_instant;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
-use std::hash::{BuildHasher, Hasher, RandomState};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -516,6 +516,6 @@ fn id_of(place: &CheckpointPlace, entries: &[u64]) -> Result<Option<String>> {
 }
 
 fn new_id(run: &Run) -> String {
-    let text = format!("checkpoint {} {:016x}", run.id, RandomState::new().build_hasher().finish());
+    let text = format!("checkpoint {} {}", run.id, storage::token());
     named_id(&crate::kind::record_id::NAMESPACE, &[text.as_bytes()]).to_string()
 }

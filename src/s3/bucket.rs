@@ -5,11 +5,10 @@ use super::http::{FilePart, S3Answer, S3Body, S3Http, S3Request};
 use super::{multipart, xml};
 use crate::client::outage::{RetryError, RetryPolicy};
 use crate::error::{Error, Result};
-use crate::storage::Objects;
 use crate::storage::disk::failed;
+use crate::storage::{Objects, token};
 use std::fmt;
 use std::fs::File;
-use std::hash::{BuildHasher, Hasher, RandomState};
 use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -228,7 +227,7 @@ impl Objects for S3Bucket {
     }
 
     fn token(&self) -> Option<String> {
-        Some(format!("{:016x}", RandomState::new().build_hasher().finish()))
+        Some(token())
     }
 
     fn list(&self, start: &str) -> Result<Vec<String>> {

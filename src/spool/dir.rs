@@ -13,14 +13,13 @@ use super::dedup::{DedupLimits, KEYS_WINDOW};
 use super::segment;
 use crate::error::{Error, Result};
 use crate::metrics::{Metrics, SPOOL};
-use crate::storage::access;
 use crate::storage::disk::{PRIVATE_DIRECTORY, PRIVATE_FILE, failed, found};
+use crate::storage::{access, token};
 use crate::time::{format_instant, parse_instant};
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 use std::fs::{self, DirBuilder, File, TryLockError};
-use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io::Write;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -377,7 +376,7 @@ fn id_of(path: &Path) -> Option<String> {
     if let Ok(id) = fs::read_to_string(&name) {
         return Some(id.trim_end().to_owned());
     }
-    let id = format!("{:016x}", RandomState::new().build_hasher().finish());
+    let id = token();
     let written = overwrite(&part, &format!("{id}\n")).and_then(|()| fs::rename(&part, &name));
     written.ok().filter(|()| sync(path).is_ok()).map(|()| id)
 }

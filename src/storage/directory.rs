@@ -1,10 +1,9 @@
 //! Objects that are the files of a directory.
 
 use super::disk::{Disk, DiskFile, failed, found};
-use super::{Objects, access};
+use super::{Objects, access, token};
 use crate::error::Result;
 use std::fs::{self, DirEntry, File, OpenOptions};
-use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io::{self, ErrorKind, Write};
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
@@ -51,8 +50,7 @@ impl DirectoryObjects {
     /// Creates a temporary file beside `path`; returns it and its path, which no other process uses. Its name is
     /// random, because processes on different hosts may have the same process id.
     fn create_beside(&self, path: &Path) -> io::Result<(PathBuf, DiskFile)> {
-        let token = RandomState::new().build_hasher().finish();
-        let part = path.with_added_extension(format!("{token:0TOKEN$x}.{PART}"));
+        let part = path.with_added_extension(format!("{}.{PART}", token()));
         let file = self.disk.open(&part, OpenOptions::new().write(true).create_new(true))?;
         Ok((part, file))
     }

@@ -17,9 +17,15 @@ pub mod disk;
 use crate::error::Result;
 use std::fmt::Debug;
 use std::fs::File;
+use std::hash::{BuildHasher, RandomState};
 use std::io::Write;
 use std::ops::Range;
 use std::path::Path;
+
+/// Returns 16 random hexadecimal digits: a name that no other process gets, whatever its host.
+pub fn token() -> String {
+    format!("{:016x}", RandomState::new().hash_one(0))
+}
 
 /// Bytes of a range of a download.
 const BLOCK: u64 = 8 << 20;

@@ -18,11 +18,11 @@ use crate::error::{Error, Result};
 use crate::kafka::client::{self, Topics};
 use crate::metrics::ServerStatus;
 use crate::run::Run;
+use crate::storage;
 use crate::uri::kafka::Address;
 use rdkafka::consumer::ConsumerGroupMetadata;
 use rdkafka::error::RDKafkaErrorCode as Code;
 use rdkafka::topic_partition_list::TopicPartitionList;
-use std::hash::{BuildHasher, Hasher, RandomState};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -110,7 +110,7 @@ fn transactional_id(group: &str, instance: Option<&str>, run: &str) -> String {
         // The length keeps group a.b with instance c apart from group a with instance b.c.
         Some(instance) => format!("evt.{group}.{}.{instance}", group.len()),
         // The id of the run has only its start and its process, which two hosts may share.
-        None => format!("evt.{group}.{run}-{:016x}", RandomState::new().build_hasher().finish()),
+        None => format!("evt.{group}.{run}-{}", storage::token()),
     }
 }
 

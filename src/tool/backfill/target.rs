@@ -21,13 +21,12 @@ use crate::replay::ledger::{self, BatchClaim, BatchOutcome, Ledger, LetterState,
 use crate::replay::record::replayed;
 use crate::replay::repair::LetterRows;
 use crate::run::Run;
-use crate::storage::access;
+use crate::storage::{self, access};
 use crate::store::Notice;
 use crate::time::MILLISECOND;
 use crate::uri::Uri;
 use crate::uri::kafka::{Address, TopicFormat};
 use arrow::array::{Array, AsArray, RecordBatch};
-use std::hash::{BuildHasher, Hasher, RandomState};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
@@ -109,7 +108,7 @@ impl TargetPlan {
     /// Opens the target: closes the open batch of a killed run.
     pub fn open(self, shown: &str, ledger: &mut dyn Ledger, run: &Rc<Run>) -> Result<ReplayTarget> {
         // The id of the run has only its start and its process, which two hosts may share.
-        let token = format!("{}-{:016x}", run.id, RandomState::new().build_hasher().finish());
+        let token = format!("{}-{}", run.id, storage::token());
         let identity = match &self {
             Self::File(path) => {
                 let directory = access::parent(path).canonicalize().map_err(|error| Error::io(shown, &error))?;
