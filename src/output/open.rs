@@ -88,11 +88,8 @@ pub(super) enum OpenTarget {
 }
 
 impl Output {
-    /// Makes an output of an open target.
-    pub(super) fn new(name: String, target: OpenTarget, parts: OutputParts, run: &Run) -> Self {
-        let (metrics, clock) = (run.metrics.clone(), run.clock.clone());
-        let (rejected_by_commit, late) = (None, vec![]);
-        let keeps_rows = true;
+    /// Makes an output of an open target; `keeps_rows` whether rows stay in it if the run fails.
+    pub(super) fn new(name: String, target: OpenTarget, parts: OutputParts, keeps_rows: bool, run: &Run) -> Self {
         Self {
             name,
             target,
@@ -101,17 +98,12 @@ impl Output {
             keeps_rows,
             rejected: 0,
             parts,
-            rejected_by_commit,
-            late,
+            rejected_by_commit: None,
+            late: vec![],
             sent: 0,
-            metrics,
-            clock,
+            metrics: run.metrics.clone(),
+            clock: run.clock.clone(),
         }
-    }
-
-    /// Sets whether rows stay in it if the run fails.
-    pub(super) fn keeping_rows(self, keeps_rows: bool) -> Self {
-        Self { keeps_rows, ..self }
     }
 
     /// Writes a batch; returns the rows that the output rejected.

@@ -116,10 +116,10 @@ impl Destination {
                 let encode = EncodeOptions { property_columns, ..EncodeOptions::default() };
                 encoded(file, format, &schema, &OutputSpec { encode, ..spec.clone() }, &run.console)
             }
-            Destination::Kafka(address, limit) => Ok(OpenTarget::Kafka(Box::new(match producer {
-                None => KafkaOutput::open(&address, limit, up, &schema, run)?,
-                Some(producer) => KafkaOutput::open_shared(producer, &Topics::new(&address, run), limit, up, &schema)?,
-            }))),
+            Destination::Kafka(address, limit) => {
+                let topic = KafkaOutput::open(producer, &Topics::new(&address, run), limit, up, &schema)?;
+                Ok(OpenTarget::Kafka(Box::new(topic)))
+            }
             Destination::Store(store, location) => {
                 let sink = (store.open)(&location, &OpenOptions { disk, ..open_options(run, up) })?;
                 let kind = kind.ok_or_else(|| Error::broken("a store without a kind of rows"))?;
@@ -478,7 +478,7 @@ impl OutputPlan {
         if is_remote {
             up.set(true);
         }
-        Ok(Output::new(name, sink, parts, run).keeping_rows(keeps_rows))
+        Ok(Output::new(name, sink, parts, keeps_rows, run))
     }
 }
 

@@ -118,20 +118,19 @@ impl KafkaOutput {
         limit::check_policy(&topics, is_dead)
     }
 
-    /// Opens the topic for rows of `schema`.
-    pub fn open(address: &Address, limit: Limit, up: ServerStatus, schema: &SchemaRef, run: &Rc<Run>) -> Result<Self> {
-        Self::with(TopicProducer::new(&Topics::new(address, run), up)?, limit, schema)
-    }
-
-    /// Opens the topic for rows of `schema`, whose records are in the transactions of `producer`.
-    pub fn open_shared(
-        producer: &SharedProducer,
+    /// Opens the topic for rows of `schema`; with `shared`, its records are in the transactions of that producer.
+    pub fn open(
+        shared: Option<&SharedProducer>,
         topics: &Topics,
         limit: Limit,
         up: ServerStatus,
         schema: &SchemaRef,
     ) -> Result<Self> {
-        Self::with(producer.of_topic(topics, up), limit, schema)
+        let producer = match shared {
+            None => TopicProducer::new(topics, up)?,
+            Some(shared) => shared.of_topic(topics, up),
+        };
+        Self::with(producer, limit, schema)
     }
 
     /// Opens the topic of a producer, and sets the sizes of its records.

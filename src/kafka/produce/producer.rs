@@ -24,6 +24,7 @@ const UNACKNOWLEDGED: [&str; 2] = ["message was not acknowledged and is", "messa
 pub type Settings = Vec<(&'static str, String)>;
 
 /// The producer of one topic.
+#[derive(Clone)]
 pub struct TopicProducer {
     /// The topic, the only one of its address.
     pub topics: Topics,
@@ -74,15 +75,12 @@ impl TopicProducer {
     pub fn sharing(&self, topics: &Topics, up: ServerStatus) -> Self {
         Self {
             topics: topics.clone(),
-            client: self.client.clone(),
             settings: vec![],
             acknowledgement_timeout: topics.address.options.wait.limit(true),
-            successor: self.successor,
             is_shared: true,
-            health: self.health.clone(),
             up,
-            awaits_acknowledgement: self.awaits_acknowledgement.clone(),
             unsent: 0,
+            ..self.clone()
         }
     }
 

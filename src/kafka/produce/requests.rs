@@ -6,7 +6,6 @@ use crate::error::{Error, Result};
 use crate::kafka::client;
 use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::producer::Producer;
-use std::cell::Cell;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -33,54 +32,37 @@ pub fn commit(producer: &TopicProducer, offsets: GroupOffsets) -> Result<Option<
     producer.flush()?;
     match send_offsets(producer, &Arc::new(offsets))? {
         Some(cause) => Ok(Some(cause)),
-        None => step(producer, |timeout| producer.client.commit_transaction(timeout)),
+        None => step(producer, |timeout| producer.client.commit_transaction(timeout)).map(Result::err),
     }
 }
 
 /// Adds offsets to the open transaction; returns the cause if it must be aborted instead.
 fn send_offsets(producer: &TopicProducer, offsets: &Arc<GroupOffsets>) -> Result<Option<KafkaError>> {
-    let abandoned = Cell::new(None);
-    let cause = step(producer, |timeout| match offsets::send(producer, offsets, timeout) {
-        Ok(answer) => answer,
+    let answer = step(producer, |timeout| match offsets::send(producer, offsets, timeout) {
+        Ok(answer) => answer.map(Ok),
         // A request that has not returned cannot be repeated.
-        Err(error) => {
-            abandoned.set(Some(error));
-            Ok(())
-        }
+        Err(error) => Ok(Err(error)),
     })?;
-    abandoned.into_inner().map_or(Ok(cause), Err)
+    answer.map_or_else(|cause| Ok(Some(cause)), |sent| sent.map(|()| None))
 }
 
 /// Repeats a request of an open transaction until brokers answer. Returns the cause if the transaction must be aborted.
-fn step(producer: &TopicProducer, attempt: impl Fn(Duration) -> KafkaResult<()>) -> Result<Option<KafkaError>> {
-    let last = Cell::new(None);
-    let answer = request(producer, |timeout| match attempt(timeout) {
-        Err(KafkaError::Transaction(cause)) if cause.txn_requires_abort() => {
-            last.set(Some(KafkaError::Transaction(cause)));
-            Ok(())
-        }
-        other => other,
-    });
-    answer.map(|()| last.into_inner())
+fn step<T>(producer: &TopicProducer, attempt: impl Fn(Duration) -> KafkaResult<T>) -> Result<KafkaResult<T>> {
+    request(producer, |timeout| match attempt(timeout) {
+        Err(KafkaError::Transaction(cause)) if cause.txn_requires_abort() => Ok(Err(KafkaError::Transaction(cause))),
+        other => other.map(Ok),
+    })
 }
 
 /// Repeats a request until brokers answer.
-fn request(producer: &TopicProducer, attempt: impl Fn(Duration) -> KafkaResult<()>) -> Result<()> {
-    let last = Cell::new(None);
+fn request<T>(producer: &TopicProducer, attempt: impl Fn(Duration) -> KafkaResult<T>) -> Result<T> {
     let limit = producer.topics.address.options.wait.limit(true);
     let answer = producer.request(limit, |timeout| match attempt(timeout) {
         // A repetition does not help after a fatal error.
-        Err(KafkaError::Transaction(cause)) if cause.is_fatal() => {
-            last.set(Some(KafkaError::Transaction(cause)));
-            Ok(())
-        }
-        other => other,
+        Err(KafkaError::Transaction(cause)) if cause.is_fatal() => Ok(Err(KafkaError::Transaction(cause))),
+        other => other.map(Ok),
     });
-    match (last.into_inner(), fatal(producer)) {
-        (_, Some(fatal)) => Err(fatal),
-        (Some(cause), None) => Err(failed(producer, &cause)),
-        (None, None) => answer,
-    }
+    fatal(producer).map_or(answer, Err)?.map_err(|cause| failed(producer, &cause))
 }
 
 /// Returns the error of a producer that cannot continue.

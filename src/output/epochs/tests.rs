@@ -79,7 +79,7 @@ fn ended(answer: Answer) -> Result<(Option<EpochPart>, Vec<RejectedRow>)> {
     let (dir, run) = (tempfile::tempdir().unwrap(), run());
     let (output, answers) = opened(dir.path(), Kind::Dead, &[], &run)?;
     let target = OpenTarget::Epochs(Box::new(output));
-    let mut output = Output::new("store".to_owned(), target, OutputParts::Omitted, &run);
+    let mut output = Output::new("store".to_owned(), target, OutputParts::Omitted, true, &run);
     assert!(output.write(&letters(["a", "b"]))?.is_empty());
     assert!(output.is_writing());
     answers.send(answer).unwrap();
