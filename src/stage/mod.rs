@@ -280,7 +280,7 @@ impl Stage {
                 StepResult::Waiting(timeout)
             }
             Err(error) => {
-                self.outputs.progress = ProgressLine::hidden();
+                self.outputs.progress.hide();
                 let (operator, outputs) = self.parts()?;
                 operator.on_failure(outputs)?;
                 return Err(error);
@@ -515,7 +515,7 @@ impl Stage {
     /// Ends the stage at the end of the input, or early because the operator needs no more rows: checks the law of
     /// counts, ends the outputs, writes the summary. Errors: exit status 70 if the counts do not add up.
     fn finish(&mut self, end: End, is_early: bool) -> Result<StepResult> {
-        self.outputs.progress = ProgressLine::hidden();
+        self.outputs.progress.hide();
         let rows = self.feeds.counts().out;
         let ended =
             InputEnded { end: End { rows, ..end }, is_proven: !is_early && self.feeds.proof() == EndProof::Proven };

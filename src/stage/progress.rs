@@ -35,15 +35,10 @@ impl ProgressLine {
         Self { bar, clock: run.clock.clone(), rows: 0, is_of_rows: false, start, next: start + EVERY }
     }
 
-    /// Creates a line that is never drawn, for a tool with its own output on the terminal.
-    pub fn hidden() -> Self {
-        Self {
-            bar: None,
-            clock: Clock::Fixed(0),
-            rows: 0,
-            is_of_rows: false,
-            start: Duration::ZERO,
-            next: Duration::ZERO,
+    /// Removes the line for good.
+    pub fn hide(&mut self) {
+        if let Some(bar) = self.bar.take() {
+            bar.finish_and_clear();
         }
     }
 
@@ -102,9 +97,7 @@ impl ProgressLine {
 
 impl Drop for ProgressLine {
     fn drop(&mut self) {
-        if let Some(bar) = &self.bar {
-            bar.finish_and_clear();
-        }
+        self.hide();
     }
 }
 
