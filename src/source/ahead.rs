@@ -10,7 +10,7 @@
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::kind::span::Span;
-use crate::store::Batches;
+use crate::store::{Batches, or_error};
 use arrow::array::RecordBatch;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -18,12 +18,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 /// Maximum batches of a part that wait to be read.
 const BATCHES: usize = 32;
 
-/// A message of a thread about the part that it reads.
-enum PartMessage {
-    Batch(Result<RecordBatch>),
-    /// The part is complete.
-    End,
-}
+/// A message of a thread about the part that it reads; `None` at its end.
+type PartMessage = Option<Result<RecordBatch>>;
 
 /// The parts that no thread has begun.
 struct Parts<I> {
@@ -69,15 +65,10 @@ fn read_next(parts: &Mutex<Parts<impl Iterator<Item = Span>>>, read: &impl Fn(Sp
         parts.begun.send(receiver).ok()?;
         span
     };
-    match read(span) {
-        Ok(batches) => {
-            for batch in batches {
-                sender.send(PartMessage::Batch(batch)).ok()?;
-            }
-        }
-        Err(error) => sender.send(PartMessage::Batch(Err(error))).ok()?,
+    for batch in or_error(read(span)) {
+        sender.send(Some(batch)).ok()?;
     }
-    sender.send(PartMessage::End).ok()
+    sender.send(None).ok()
 }
 
 impl Iterator for ReadAhead {
@@ -90,8 +81,8 @@ impl Iterator for ReadAhead {
                 None => self.part.insert(self.parts.recv().ok()?),
             };
             match part.recv() {
-                Ok(PartMessage::Batch(batch)) => return Some(batch),
-                Ok(PartMessage::End) => self.part = None,
+                Ok(Some(batch)) => return Some(batch),
+                Ok(None) => self.part = None,
                 Err(_) => {
                     self.part = None;
                     return Some(Err(Error::broken("a thread that reads a store ended before its part")));

@@ -25,7 +25,7 @@ use crate::kind::span::Span;
 use crate::metrics::ServerStatus;
 use crate::run::Run;
 use crate::spool::{self, SpoolReader, SpoolStart};
-use crate::store::{Batches, ReadRequest, Store};
+use crate::store::{Batches, ReadRequest, Store, or_error};
 use crate::time::DAY;
 use crate::uri::Uri;
 use crate::uri::kafka::Address;
@@ -246,10 +246,7 @@ fn by_day(store: &'static Store, location: &Location, request: ReadRequest) -> R
     let first = days.next().unwrap_or(request.span);
     let (kind, first) = store.rows_within(location, of(first))?;
     let location = location.clone();
-    let others = days.flat_map(move |day| match store.rows_of(kind, &location, of(day)) {
-        Ok(rows) => rows,
-        Err(error) => Box::new(std::iter::once(Err(error))),
-    });
+    let others = days.flat_map(move |day| or_error(store.rows_of(kind, &location, of(day))));
     Ok((kind, Box::new(first.chain(others))))
 }
 

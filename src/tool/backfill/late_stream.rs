@@ -232,8 +232,7 @@ impl LateStream {
 /// empty.
 fn behind(rows: Vec<LateRows>, next: u64, last: &str) -> Result<Option<Vec<LateRows>>> {
     let (mut left, mut is_same) = (vec![], last.is_empty());
-    for LateRows { batch, numbers } in rows {
-        let rows = LateRows { batch, numbers };
+    for rows in rows {
         // Of rows that are not dense the first one has the first number.
         let known = match rows.is_dense() {
             true => next.saturating_sub(rows.numbers.start),

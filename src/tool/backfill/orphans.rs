@@ -8,6 +8,7 @@ use crate::time::{format_duration, format_instant};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The stored cells without a right one.
+#[derive(Default)]
 pub(super) struct Orphans {
     /// The event times of the input, which decide the cells that it can correct.
     pub times: InputTimes,
@@ -57,11 +58,7 @@ impl LeftCells {
 impl Orphans {
     /// Begins without cells; `is_complete` for rows that stores return day by day.
     pub fn new(times: InputTimes, is_complete: bool) -> Self {
-        let (waiting, sessions, replaced) = (BTreeMap::new(), SessionCells::default(), BTreeSet::new());
-        let [without_events, late, lowered] = [const { LeftCells { count: 0, first: None } }; 3];
-        let beyond = [0; 2];
-        let may_be_late = vec![];
-        Self { times, is_complete, waiting, sessions, replaced, beyond, without_events, late, lowered, may_be_late }
+        Self { times, is_complete, ..Self::default() }
     }
 
     /// Notes the corrected cells of a step that counted more events than they do now.
