@@ -14,13 +14,12 @@ use crate::frame::EndReason;
 use crate::kafka::range::ReadMode;
 use crate::kind::Kind;
 use crate::mapping::Provenance;
-use crate::replay::ledger::Ledger;
 use crate::replay::patch::Patch;
 use crate::replay::repair::{RecordFormat, Repair};
 use crate::run::Run;
 use crate::source::{PartitionNames, SourceOptions};
 use crate::stage::{OperatorSetup, SourceInfo};
-use crate::store::{self, Store};
+use crate::store::{self, LedgerStore};
 use crate::uri::Uri;
 use std::cell::RefCell;
 use std::ffi::OsString;
@@ -47,10 +46,16 @@ pub(super) fn run(args: ReplayArgs, both: BothArgs, run: &Rc<Run>) -> Result<u8>
     let stage = stage_args(&args, &both)?;
     // Without a target: `--dry-run` shows what it would do on standard output.
     let (plan, ledger) = match both.dry_run {
-        true => (None, dry_ledger(&args, run)?),
+        true if args.ledger.is_none() => (None, None),
+        true => {
+            let (ledger, location) = ledger_of(&args, run)?;
+            (None, (ledger.open_to_read)(&location)?)
+        }
         false => {
             resolve(spec(&stage), false, run).sound()?;
-            (Some(TargetPlan::new(&stage, run)?), Some(open_ledger(&args, run)?))
+            let plan = TargetPlan::new(&stage, run)?;
+            let (ledger, location) = ledger_of(&args, run)?;
+            (Some(plan), Some((ledger.open)(&location)?))
         }
     };
     let (repair, options) = (repair(&args, &both)?, source(&stage, run)?);
@@ -94,21 +99,16 @@ pub(super) fn check(args: ReplayArgs, both: BothArgs, run: &Rc<Run>, findings: &
         findings.take(TargetPlan::new(&stage, run));
     }
     if (!both.dry_run || args.ledger.is_some())
-        && let Some((store, location)) = findings.take(ledger_of(&args, run))
-        && findings.take(check_ledger(store, &location, &both)).is_some()
+        && let Some((ledger, location)) = findings.take(ledger_of(&args, run))
     {
-        findings.ready(location);
+        // A dry run only reads the ledger.
+        let checked = if both.dry_run { (ledger.open_to_read)(&location).map(drop) } else { (ledger.check)(&location) };
+        if findings.take(checked).is_some() {
+            findings.ready(location);
+        }
     }
     both.schema.schemas.iter().for_each(|schemas| findings.schemas(schemas));
     findings.stage(spec(&stage), options.as_ref());
-}
-
-/// Checks that the ledger can be read, and written unless it is a dry run.
-fn check_ledger(store: &Store, location: &Location, both: &BothArgs) -> Result<()> {
-    match both.dry_run {
-        true => (store::ledger(store, location)?.open_to_read)(location).map(drop),
-        false => (store::ledger(store, location)?.check)(location),
-    }
 }
 
 fn spec(stage: &StageArgs) -> StageSpec<'_> {
@@ -173,25 +173,12 @@ fn repair(args: &ReplayArgs, both: &BothArgs) -> Result<Repair> {
     Repair::new(records(args, both)?, patch, both.stage.map.options(Provenance::Keep)?)
 }
 
-fn ledger_of(args: &ReplayArgs, run: &Run) -> Result<(&'static Store, Location)> {
+fn ledger_of(args: &ReplayArgs, run: &Run) -> Result<(LedgerStore, Location)> {
     let Some(text) = &args.ledger else {
         return Err(Error::usage("--dead requires --ledger URI, which records the replayed letters, or --dry-run"));
     };
     match Uri::of_output(text, &run.caller())? {
-        Uri::Store(store, location) => Ok((store, location)),
+        Uri::Store(store, location) => Ok((store::ledger(store, &location)?, location)),
         other => Err(Error::usage(format!("{other}: expected a ledger in sqlite:PATH or postgres://HOST/DATABASE"))),
     }
-}
-
-fn open_ledger(args: &ReplayArgs, run: &Run) -> Result<Box<dyn Ledger>> {
-    let (store, location) = ledger_of(args, run)?;
-    (store::ledger(store, &location)?.open)(&location)
-}
-
-fn dry_ledger(args: &ReplayArgs, run: &Run) -> Result<Option<Box<dyn Ledger>>> {
-    if args.ledger.is_none() {
-        return Ok(None);
-    }
-    let (store, location) = ledger_of(args, run)?;
-    (store::ledger(store, &location)?.open_to_read)(&location)
 }

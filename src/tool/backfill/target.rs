@@ -92,12 +92,13 @@ impl TargetPlan {
             let why = "does not acknowledge rows before the end; replay to JSON lines, a topic or a database";
             Err(Error::usage(format!("{}: {why}", plan.name)))
         };
+        let format = args.output.output_format.as_deref().map(crate::format::to_write).transpose()?;
         match Uri::of_output(to, &run.caller())? {
             Uri::Null => unacknowledged(),
             Uri::File(path) if !is_regular(&path) => unacknowledged(),
             _ if !plan.acknowledges() => unacknowledged(),
             Uri::File(path) if is_lines => Ok(Self::File(resolved_path(&path))),
-            Uri::Kafka(address) if form(&address, args_format(args)?)? == TopicFormat::Json => Ok(Self::Topic(address)),
+            Uri::Kafka(address) if form(&address, format)? == TopicFormat::Json => Ok(Self::Topic(address)),
             uri => {
                 let keeps_stamps = matches!(uri, Uri::Store(..) | Uri::Kafka(_));
                 Ok(Self::Other { plan: Box::new(plan), keeps_stamps })
@@ -144,11 +145,6 @@ impl TargetPlan {
         };
         Ok(ReplayTarget { shown: shown.to_owned(), identity, run: token, claims: 0, writer: opened })
     }
-}
-
-/// Returns the format of `-o`.
-fn args_format(args: &StageArgs) -> Result<Option<&'static crate::format::Format>> {
-    args.output.output_format.as_deref().map(crate::format::to_write).transpose()
 }
 
 /// Returns the schema of the events for another output.
