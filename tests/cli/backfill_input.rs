@@ -3,7 +3,7 @@
 
 use crate::backfill::reads_all;
 use crate::broker::Bench;
-use crate::harness::Dir;
+use crate::harness::{Dir, eventually};
 use serde_json::{Value, json};
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -176,7 +176,7 @@ fn a_killed_correction_of_late_events_is_resumed_when_more_late_events_have_come
     let events = dir.bytes("events.jsonl");
     waiting.stdin.as_mut().expect("it is piped").write_all(&events[..events.len() / 2]).expect("it reads");
     reads_all(&waiting);
-    crate::harness::eventually("it is in flight", || {
+    eventually("it is in flight", || {
         let other = "evt-backfill -q events.jsonl -m metrics.toml --only events --since 2026-01-01T00:00:00Z --until 2026-01-01T03:00:00Z --to sqlite:live.db";
         dir.shell(other).status() == 75
     });
@@ -197,7 +197,10 @@ fn a_resumed_correction_retracts_what_a_killed_one_has_found() {
         format!("{{\"source\":\"{source}\",\"event_type\":\"x\",\"server_timestamp\":\"{time}\"}}\n")
     };
     let right: Vec<String> = (1..=31).map(|day| event(day, "a")).collect();
-    for (store, progress) in [("sqlite:m.db", true), ("parquet:lake", false)] {
+    for (store, claimed, stepped) in [
+        ("sqlite:m.db", "state = 'running'", "progress IS NOT NULL"),
+        ("parquet:lake", "running", "progress\": *-*[0-9]"),
+    ] {
         let dir = Dir::new("resumed");
         dir.write("m.toml", "[[metric]]\nname = \"n\"\nsize = \"1m\"\nby = [\"source\"]\n");
         dir.write("wrong.jsonl", event(1, "b") + &right.concat());
@@ -205,18 +208,17 @@ fn a_resumed_correction_retracts_what_a_killed_one_has_found() {
         let args = ["-", "-f", "jsonl", "-m", "m.toml", "--to", store];
         let mut killed =
             dir.command("evt-backfill", &args).stdin(Stdio::piped()).stderr(Stdio::null()).spawn().expect("it starts");
-        for part in [&right[..2], &right[2..20]] {
+        for (part, is_done) in [(&right[..2], claimed), (&right[2..20], stepped)] {
             killed.stdin.as_mut().expect("it is piped").write_all(part.concat().as_bytes()).expect("it reads");
-            reads_all(&killed);
+            eventually(is_done, || match store {
+                "parquet:lake" => dir.run("grep", &["-rqs", is_done, "lake"]).status() == 0,
+                _ => {
+                    let db = rusqlite::Connection::open(dir.path("m.db")).expect("a database");
+                    let sql = format!("SELECT count(*) FROM corrections WHERE {is_done}");
+                    db.query_row(&sql, [], |row| row.get::<_, i64>(0)).is_ok_and(|count| count == 1)
+                }
+            });
         }
-        crate::harness::eventually("a step is stored", || match progress {
-            true => {
-                let db = rusqlite::Connection::open(dir.path("m.db")).expect("a database");
-                let sql = "SELECT count(*) FROM corrections WHERE progress IS NOT NULL AND state = 'running'";
-                db.query_row(sql, [], |row| row.get::<_, i64>(0)).is_ok_and(|count| count == 1)
-            }
-            false => dir.shell("grep -rqs '\"progress\":-*[0-9]' lake").status() == 0,
-        });
         killed.kill().expect("it runs");
         killed.wait().expect("it ends");
         dir.write("right.jsonl", right.concat());

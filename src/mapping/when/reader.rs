@@ -72,8 +72,8 @@ impl TimeUnit {
 /// Digits of a fraction that count. More would overflow times of the calendar in nanoseconds.
 const PLACES: usize = 15;
 
-/// Computes `12.345e6` times `scale` over `divisor`, rounded down, exactly; as far as it is within the calendar, else it
-/// is beyond it.
+/// Computes `12.345e6` times `scale` over `divisor`, rounded down, exactly. A number beyond the calendar gives one that
+/// is beyond it, too.
 fn decimal(number: &str, scale: i128, divisor: i128) -> Option<i128> {
     let (mantissa, exponent) = number.split_once(['e', 'E']).unwrap_or((number, "0"));
     let exponent: i64 = match exponent.parse() {
