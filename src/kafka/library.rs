@@ -195,8 +195,9 @@ impl Cluster for LibraryCluster {
         let found = self.request_uncommitted(|client, timeout| {
             let found = client.fetch_watermarks(name, id.number, timeout);
             if found.as_ref().is_err_and(|error| error.rdkafka_error_code() == Some(Code::UnknownPartition)) {
-                // This client keeps the number of partitions for minutes, and reads none whose statistics renew it.
-                _ = client.fetch_metadata(Some(name), timeout);
+                // This client keeps the number of partitions for minutes: it reads none, which would renew it.
+                client.fetch_metadata(Some(name), timeout)?;
+                return client.fetch_watermarks(name, id.number, timeout);
             }
             found
         });

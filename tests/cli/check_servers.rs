@@ -116,7 +116,8 @@ fn a_check_finds_that_a_user_may_not_change_the_tables_of_epochs_and_corrections
         let said = ["--check", ""].map(|check| dir.shell(&format!("{line} '{to}' {check}")).ends_with(status).stderr());
         said.into_iter().next().unwrap_or_default()
     };
-    for (line, table) in lines.into_iter().zip(["checkpoint_epochs", "corrections"]) {
+    let tables = ["checkpoint_epochs", "pipeline_checkpoints", "corrections"];
+    for (line, table) in [lines[0], lines[0], lines[1]].into_iter().zip(tables) {
         for missing in ["SELECT", "INSERT", "UPDATE"] {
             user.sql(&format!(
                 "GRANT SELECT, INSERT, UPDATE ON {table} TO {name}; REVOKE {missing} ON {table} FROM {name}"

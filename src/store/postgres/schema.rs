@@ -118,6 +118,7 @@ pub fn check_writable(
     }
     if rows.in_epochs {
         check_privileges(link, "checkpoint_epochs", CHANGED)?;
+        check_privileges(link, "pipeline_checkpoints", CHANGED)?;
     }
     if rows.corrects {
         check_privileges(link, "corrections", CHANGED)?;
