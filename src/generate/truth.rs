@@ -34,7 +34,7 @@ pub struct Rules {
     pub max_future: Option<i64>,
     /// An id seen at most this much stream time ago (µs) in its partition is a duplicate; `None`: every row counts.
     pub dedup: Option<i64>,
-    /// Whether evt-validate checks the schemas of [`super::schema`].
+    /// Whether evt-validate checks schemas of the demo.
     pub validated: bool,
     /// Whether the partition of a record is its field `shard`. Otherwise the file is one partition.
     pub sharded: bool,
