@@ -93,7 +93,7 @@ def figure(name, many, few, base):
     """The instructions of one event in a job."""
     at = list(JOBS).index(name)
     # A run that waits for the broker polls, and more often on a busy machine: only the least count is that of its work.
-    runs = 3 if name == "topic" else 1
+    runs = 6 if name == "topic" else 1
 
     def least(which, names):
         outs = [base / f"{at}-{which}-{number}" for number in range(runs)]

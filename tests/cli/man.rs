@@ -311,8 +311,8 @@ fn the_page_of_words_lists_every_exit_status_kind_fault_and_store() {
     for (status, meaning) in STATUSES {
         assert!(text.contains(&format!(".TP\n.B {status}\n{meaning}")), "evt(7) does not say what {status} is");
     }
-    use ErrorKind::{Broken, Config, Corrupt, Fenced, Io, Unavailable, Usage, Verdict};
-    for kind in [Verdict, Usage, Corrupt, Unavailable, Broken, Io, Fenced, Config] {
+    use ErrorKind::{Broken, Busy, Config, Corrupt, Fenced, Incomplete, Io, Unavailable, Usage, Verdict};
+    for kind in [Verdict, Usage, Corrupt, Unavailable, Broken, Io, Fenced, Busy, Incomplete, Config] {
         assert!(STATUSES.iter().any(|(status, _)| *status == kind.exit_status()), "{kind:?} has no row");
     }
     for kind in evt::kind::Kind::ALL {

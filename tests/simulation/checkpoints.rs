@@ -123,7 +123,7 @@ impl<'a> Calm<'a> {
         let is_hit = disk.has_failed();
         if is_hit {
             // The others find their input torn, or their reader gone.
-            let known = [ErrorKind::Io, ErrorKind::Corrupt, ErrorKind::Fenced];
+            let known = [ErrorKind::Io, ErrorKind::Corrupt, ErrorKind::Fenced, ErrorKind::Incomplete];
             assert!(ended.errors().iter().all(|kind| known.contains(kind)), "{context}: {}", ended.messages());
             if let Some(then) = then {
                 bench.run(self.shape, Some(then), &mut Random::at(crash.seed, 2));
