@@ -89,12 +89,12 @@ pub fn check(dir: &Path, saved: Option<Position>) -> Result<()> {
 /// Checks that the outputs continue at an offset of these. Errors: exit status 65.
 fn compare(dir: &Path, offset: i64, stored: Range<i64>) -> Result<()> {
     let (begun, end) = (stored.start, stored.end);
-    let gap = match () {
-        () if offset < begun => {
-            format!("records {offset} to {} are missing: their segments do not exist", begun - 1)
-        }
-        () if offset > end => format!("the spool ends at offset {end}, before the outputs at {offset}"),
-        () => return Ok(()),
+    let gap = if offset < begun {
+        format!("records {offset} to {} are missing: their segments do not exist", begun - 1)
+    } else if offset > end {
+        format!("the spool ends at offset {end}, before the outputs at {offset}")
+    } else {
+        return Ok(());
     };
     Err(Error::corrupt(gap).at(dir.display().to_string()))
 }

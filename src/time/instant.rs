@@ -62,7 +62,9 @@ impl Parser {
             _ => {
                 let (fraction, rest) = fraction_of(rest)?;
                 let is_strict = matches!(rest, [b'Z' | b'z'] | [_, _, _, b':', _, _]);
-                (fraction, is_strict.then(|| offset(rest))???)
+                let east = if is_strict { offset(rest) } else { None };
+                // There is no text of an offset, or the offset does not exist.
+                (fraction, east.flatten()?)
             }
         };
         let within = if second == 60 { 60 * SECOND - 1 } else { i64::from(second) * SECOND + fraction };
