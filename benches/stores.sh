@@ -38,7 +38,7 @@ redis_evt() { evt-sink "$work/rows.arrows" -q --to "$EVT_REDIS"; }
 # Each __rand_int__ is a number of its own of 12 digits: a thousand series of a thousand windows.
 redis_peer() {
     local script series='metric:{count(*):00000000000000000000__rand_int__}' window='1767225600000__rand_int__/17672256600000000'
-    script=$(redis-cli -u "$EVT_REDIS" SCRIPT LOAD "$(cat src/store/redis/put.lua)")
+    script=$(redis-cli -u "$EVT_REDIS" SCRIPT LOAD "$(cat crates/store/src/redis/put.lua)")
     redis-benchmark -u "$EVT_REDIS" -n "$rows" -r 1000 -P 512 -c 1 -q EVALSHA "$script" 3 "$series:$window" \
         "$series:$window:gone" "$series" 0192a3b4c5d6e7f8 0 1 1234.5 0 172800000 1999999999999 "$window" \
         '{"page":"/shop/0000","country":"DE"}' 2026-01-01T00:01:00.000000Z 0 2026-01-01T00:01:05.000000Z

@@ -1,9 +1,9 @@
 //! Containers: rows or an error, never a panic, through the one function that opens them.
 
-use evt::decompression::RATIO_MAX;
-use evt::error::guarded;
-use evt::format::{Body, InputForm, Limits, Rows, to_read};
-use evt::json::scan::is_json;
+use evt_core::decompression::RATIO_MAX;
+use evt_core::error::guarded;
+use evt_core::format::{Body, InputForm, Limits, Rows, to_read};
+use evt_core::json::scan::is_json;
 use std::fs::File;
 use std::io::{Seek, Write};
 
@@ -53,7 +53,7 @@ fn spool(input: &[u8]) -> std::io::Result<File> {
 const LIMITS: Limits = Limits { ratio: RATIO_MAX, text: 1 << 20 };
 
 /// How many rows a file has, if it is whole. An input makes no more text than this times its size and a constant.
-fn read(format: &str, input: &[u8]) -> evt::Result<usize> {
+fn read(format: &str, input: &[u8]) -> evt_core::Result<usize> {
     let InputForm::Container(open) = to_read(format)?.input else { panic!("{format} is a container") };
     let opened = open(spool(input).expect("a file"), LIMITS)?;
     let mut count = 0;

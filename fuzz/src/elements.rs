@@ -3,7 +3,7 @@
 
 use super::cuts::{Cuts, chosen};
 use super::text::split;
-use evt::format::elements::{ElementPath, Elements};
+use evt_core::format::elements::{ElementPath, Elements};
 use serde_json::Value;
 
 /// The first byte decides how the rest is cut; the first line is the path.

@@ -3,14 +3,14 @@
 use super::cuts::chosen;
 use super::json::is_json;
 use arrow::array::{AsArray, RecordBatch};
-use evt::json::{text, walk};
-use evt::kind::dead::ErrorType;
-use evt::kind::event::{COLUMNS, column};
-use evt::mapping::{
+use evt_core::json::{text, walk};
+use evt_core::kind::dead::ErrorType;
+use evt_core::kind::event::{COLUMNS, column};
+use evt_core::mapping::{
     FutureVerdict, KeepRaw, Mapped, Mapper, Options, PartitionTable, Provenance, ReadColumns, Record, RecordMeta,
     TimeFrom, TimeUnit, When,
 };
-use evt::time::parse_instant;
+use evt_core::time::parse_instant;
 use serde_json::value::RawValue;
 
 const NOW: i64 = 1_700_000_000_000_000;

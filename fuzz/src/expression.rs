@@ -2,11 +2,11 @@
 
 use super::record::events;
 use arrow::array::RecordBatch;
-use evt::expr::{Expr, Filter, LeafBatch, Leaves, ValueKind, Want};
-use evt::kind::Kind;
-use evt::op::aggregate;
-use evt::op::window::metric::Emit;
-use evt::op::window::{Options, Window, spec, watermark};
+use evt_core::expr::{Expr, Filter, LeafBatch, Leaves, ValueKind, Want};
+use evt_core::kind::Kind;
+use evt_core::op::aggregate;
+use evt_core::op::window::metric::Emit;
+use evt_core::op::window::{Options, Window, spec, watermark};
 
 /// A line with an expression, then lines with the properties of events.
 pub fn run(input: &[u8]) {
@@ -55,9 +55,9 @@ pub fn metrics(input: &[u8]) {
     let Ok(text) = std::str::from_utf8(input) else { return };
     let Ok(read) = spec::file(text) else { return };
     assert!(!read.explain().is_empty());
-    let few = |metric: &evt::op::window::metric::Metric| match metric.shape {
-        evt::op::window::metric::Shape::Sliding { size, slide, .. } => size / slide <= WINDOWS_MAX,
-        evt::op::window::metric::Shape::Calendar(_) | evt::op::window::metric::Shape::Session { .. } => true,
+    let few = |metric: &evt_core::op::window::metric::Metric| match metric.shape {
+        evt_core::op::window::metric::Shape::Sliding { size, slide, .. } => size / slide <= WINDOWS_MAX,
+        evt_core::op::window::metric::Shape::Calendar(_) | evt_core::op::window::metric::Shape::Session { .. } => true,
     };
     if !read.metrics.iter().all(few) {
         return;
@@ -81,7 +81,7 @@ fn options(text: &str) -> Options {
 
 fn fired(window: &mut Window) -> Vec<String> {
     let mut rows = vec![];
-    let mut emit = |row: &evt::kind::metric::Row<'_>| {
+    let mut emit = |row: &evt_core::kind::metric::Row<'_>| {
         rows.push(format!("{} {} {} {} {:?} {}", row.name, row.start, row.end, row.dimensions, row.value, row.rows));
         Ok(())
     };

@@ -1,9 +1,9 @@
 //! What a broker answers: what it understands, records of partitions, and the batches that they are in.
 
-use evt::kafka::fetch::batch::{Aborted, Batch, next_offset};
-use evt::kafka::fetch::unpack;
-use evt::kafka::fetch::wire::{self, RequestedTopics};
-use evt::uri::topic_id::TopicId;
+use evt_kafka::fetch::batch::{Aborted, Batch, next_offset};
+use evt_kafka::fetch::unpack;
+use evt_kafka::fetch::wire::{self, RequestedTopics};
+use evt_run::input::topic_id::TopicId;
 
 /// The topics of the seeds.
 const TOPICS: [&str; 4] = ["seed-none", "seed-gzip", "seed-snappy", "seed-lz4"];

@@ -2,10 +2,10 @@
 
 use chrono::{DateTime, Datelike, NaiveDate};
 use evt::cli::args;
-use evt::time::calendar::{CivilDate, civil_from_days, days_from_civil};
-use evt::time::{Parser, format_duration, format_instant, parse_duration, parse_instant};
 use evt::uri::Uri;
-use evt::view::selection::parse_names;
+use evt_core::time::calendar::{CivilDate, civil_from_days, days_from_civil};
+use evt_core::time::{Parser, format_duration, format_instant, parse_duration, parse_instant};
+use evt_core::view::selection::parse_names;
 
 /// One text, read as everything a flag may hold.
 pub fn run(input: &[u8]) {
@@ -15,12 +15,16 @@ pub fn run(input: &[u8]) {
     }
     let _ = (
         args::parse_share(text),
-        evt::parse::size::parse_buffer(text),
+        evt_core::parse::size::parse_buffer(text),
         args::parse_count::<u64>(text),
         parse_names(text),
     );
-    let _ = evt::time::parse_flag_instant(text, 1_700_000_000_000_000, None);
-    let _ = evt::time::parse_flag_instant(text, 1_700_000_000_000_000, evt::mapping::When::zone("Europe/Zurich").ok());
+    let _ = evt_core::time::parse_flag_instant(text, 1_700_000_000_000_000, None);
+    let _ = evt_core::time::parse_flag_instant(
+        text,
+        1_700_000_000_000_000,
+        evt_core::mapping::When::zone("Europe/Zurich").ok(),
+    );
     if let Ok(micros) = parse_duration(text) {
         assert_eq!(parse_duration(&format_duration(micros)).expect("what is printed is read"), micros, "{text}");
     }

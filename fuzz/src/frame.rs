@@ -1,9 +1,9 @@
 //! Frames: the same frames and the same end however the bytes come, and no batch that cannot be written.
 
 use super::cuts::{Cuts, chosen};
-use evt::format::{Records, jsonl};
-use evt::frame::{Decoder, Finish, Frame};
-use evt::kind::Kind;
+use evt_core::format::{Records, jsonl};
+use evt_core::frame::{Decoder, Finish, Frame};
+use evt_core::kind::Kind;
 
 /// The first byte decides how the rest is cut.
 pub fn run(input: &[u8]) {

@@ -1,6 +1,6 @@
 //! JSON text: the scan's verdict is serde_json's, and the walks see what it sees.
 
-use evt::json::{DEPTH_MAX, base64, scan, text, walk};
+use evt_core::json::{DEPTH_MAX, base64, scan, text, walk};
 use serde_json::value::RawValue;
 use std::collections::BTreeMap;
 

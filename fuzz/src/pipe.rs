@@ -3,20 +3,20 @@
 
 use super::cuts::chosen;
 use super::snapshot;
-use evt::clock::Clock;
-use evt::emit::Item;
-use evt::format::{EncodeOptions, jsonl, to_read};
-use evt::frame::Control;
-use evt::kind::Kind;
-use evt::mapping::{self, Provenance, TimeFrom};
-use evt::op::dedup::Dedup;
-use evt::op::window::Window;
 use evt::output::dead_letters::DeadLetters;
 use evt::output::file::Overwrite;
 use evt::output::{OutputPlan, OutputSpec};
-use evt::run::Run;
 use evt::source::{Polled, Source, SourceOptions};
 use evt::uri::Uri;
+use evt_core::format::{EncodeOptions, jsonl, to_read};
+use evt_core::frame::Control;
+use evt_core::kind::Kind;
+use evt_core::mapping::{self, Provenance, TimeFrom};
+use evt_core::op::dedup::Dedup;
+use evt_core::op::window::Window;
+use evt_run::clock::Clock;
+use evt_run::emit::Item;
+use evt_run::run::Run;
 use std::io::{Seek, Write};
 use std::rc::Rc;
 use tempfile::NamedTempFile;
@@ -42,8 +42,8 @@ pub fn run(input: &[u8]) {
     let run = Rc::new(Run { record_max: 4096, ratio_max: 10, ..Run::unwatched("evt-fuzz", clock) });
     let spec = OutputSpec {
         format: None,
-        terminal_format: &evt::format::jsonl::FORMAT,
-        pipe_format: &evt::format::jsonl::FORMAT,
+        terminal_format: &evt_core::format::jsonl::FORMAT,
+        pipe_format: &evt_core::format::jsonl::FORMAT,
         is_named: true,
         quiet: true,
         is_check: false,

@@ -2,11 +2,11 @@
 
 use super::cuts::chosen;
 use arrow::array::RecordBatch;
-use evt::format::row::Builder;
-use evt::format::{Body, Records, jsonl};
-use evt::json::scan::is_json;
-use evt::json::text::write_string;
-use evt::kind::Kind;
+use evt_core::format::row::Builder;
+use evt_core::format::{Body, Records, jsonl};
+use evt_core::json::scan::is_json;
+use evt_core::json::text::write_string;
+use evt_core::kind::Kind;
 
 /// The first byte chooses the kind; then a record a line.
 pub fn run(input: &[u8]) {

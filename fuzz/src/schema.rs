@@ -1,10 +1,10 @@
 //! Avro schemas: read, written, compared with themselves, and used to judge values.
 
-use evt::avro::compat::check;
-use evt::avro::{Schema, parse_schema};
-use evt::json::scan::is_json;
-use evt::schema::avro::walk::{Checks, Explain, StopAtFirst};
-use evt::schema::level::{Level, check_level};
+use evt_core::avro::compat::check;
+use evt_core::avro::{Schema, parse_schema};
+use evt_core::json::scan::is_json;
+use evt_core::schema::avro::walk::{Checks, Explain, StopAtFirst};
+use evt_core::schema::level::{Level, check_level};
 use std::sync::Arc;
 
 /// A schema on the first line, then values or other schemas, one a line.

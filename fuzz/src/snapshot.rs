@@ -2,12 +2,12 @@
 
 use super::cuts::chosen;
 use super::record::events;
-use evt::op::aggregate::{self, Definition};
-use evt::op::dedup::{self, Dedup};
-use evt::op::state_storage::MemoryStorage;
-use evt::op::window::MemoryBound;
-use evt::op::window::metric::Emit;
-use evt::op::window::{Options, Window, spec, watermark};
+use evt_core::op::aggregate::{self, Definition};
+use evt_core::op::dedup::{self, Dedup};
+use evt_core::op::state_storage::MemoryStorage;
+use evt_core::op::window::MemoryBound;
+use evt_core::op::window::metric::Emit;
+use evt_core::op::window::{Options, Window, spec, watermark};
 
 /// Every aggregate, and every kind of window.
 fn metrics() -> String {

@@ -1,12 +1,12 @@
 //! Entries of the spool: any bytes under a right checksum are a request or none, and a request is written as it was.
 
 use bytes::Bytes;
-use evt::spool::entry::{self, HEAD, encode, seal};
+use evt_run::spool::entry::{self, HEAD, encode, seal};
 
 /// The seed of all segments of this target.
 const SEED: u64 = 7;
 
-fn read(bytes: &[u8]) -> Option<evt::spool::request::Entry> {
+fn read(bytes: &[u8]) -> Option<evt_run::spool::request::Entry> {
     entry::read(&Bytes::copy_from_slice(bytes), SEED)
 }
 

@@ -1,8 +1,8 @@
 //! Text formats: however the input is cut into chunks, the records are the same, and what is given as JSON is JSON.
 
 use super::cuts::{Cuts, chosen};
-use evt::format::{ALL, Body, InputForm, Records, Splitter};
-use evt::json::scan::is_json;
+use evt_core::format::{ALL, Body, InputForm, Records, Splitter};
+use evt_core::json::scan::is_json;
 
 /// Line, raw bytes, JSON text or the fault's message.
 pub(super) type SplitRecord = (u64, Vec<u8>, Result<String, String>);
@@ -12,10 +12,10 @@ pub fn run(input: &[u8]) {
     let Some((seed, input)) = chosen(input) else { return };
     for format in ALL {
         let InputForm::Text(splitter) = format.input else { continue };
-        let whole = split(splitter(&evt::format::TextOptions::default()).as_mut(), input, |most| most);
+        let whole = split(splitter(&evt_core::format::TextOptions::default()).as_mut(), input, |most| most);
         let mut cuts = Cuts::new(seed);
         assert_eq!(
-            split(splitter(&evt::format::TextOptions::default()).as_mut(), input, |most| cuts.next(most)),
+            split(splitter(&evt_core::format::TextOptions::default()).as_mut(), input, |most| cuts.next(most)),
             whole,
             "{}",
             format.name
@@ -23,7 +23,7 @@ pub fn run(input: &[u8]) {
         // An unfinished CSV record is read again with each chunk: byte by byte takes the square.
         if input.len() <= 512 {
             assert_eq!(
-                split(splitter(&evt::format::TextOptions::default()).as_mut(), input, |_| 1),
+                split(splitter(&evt_core::format::TextOptions::default()).as_mut(), input, |_| 1),
                 whole,
                 "{} byte by byte",
                 format.name

@@ -1,7 +1,7 @@
 //! Gzip and zstd: the same bytes however they come, and never more than the bound lets out.
 
 use super::cuts::{Cuts, chosen};
-use evt::format::unpack::Unpacked;
+use evt_core::format::unpack::Unpacked;
 use std::io::Read;
 
 const RATIO_MAX: u64 = 10;

@@ -1,10 +1,10 @@
 //! Records of a topic in Avro: a line of schema, then a payload behind its schema's id, which may be anything. Behind a
 //! tab the line may have a second schema: the reader's.
 
-use evt::avro::decode::Decoder;
-use evt::avro::{parse_lenient, parse_schema};
-use evt::json::scan::is_json;
-use evt::registry::wire::framed;
+use evt_core::avro::decode::Decoder;
+use evt_core::avro::{parse_lenient, parse_schema};
+use evt_core::json::scan::is_json;
+use evt_run::registry::wire::framed;
 
 /// An accepted record decodes to JSON of bounded size, with the schema id in a header or before the record.
 pub fn run(input: &[u8]) {

@@ -1,9 +1,9 @@
 //! Flags for when a request is acknowledged and where it is stored until then.
 
-use crate::parse::size;
-use crate::spool::ack::{Ack, AckFlags};
-use crate::time::parse_duration;
 use clap::{Args, ValueEnum};
+use evt_core::parse::size;
+use evt_core::time::parse_duration;
+use evt_run::spool::ack::{Ack, AckFlags};
 use std::path::PathBuf;
 
 /// `--ack`.

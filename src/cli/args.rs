@@ -1,24 +1,24 @@
 //! Flags that tools share, one group each, and the values they take.
 
 use super::prometheus::MetricsTarget;
-use crate::checkpoint::header::CheckpointOptions;
-use crate::emit::RecordOptions;
-use crate::error::{Error, Result};
-use crate::format::elements::ElementPath;
-use crate::format::{self, CsvHeader, Format, TextOptions, pattern};
-use crate::input::unopened::FileOptions;
-use crate::kind::Kind;
-use crate::kind::span::Span;
-use crate::mapping::{self, Provenance, TimeFrom, TimeUnit, When};
-use crate::parse::size;
-use crate::run::{Report, Run};
 use crate::source::{PartitionNames, SourceOptions};
-use crate::time::{parse_duration, parse_flag_instant};
 use crate::uri::Uri;
 use chrono::format::{Item, StrftimeItems};
 use chrono_tz::Tz;
 use clap::{Args, ValueEnum};
 use encoding_rs::Encoding;
+use evt_core::error::{Error, Result};
+use evt_core::format::elements::ElementPath;
+use evt_core::format::{self, CsvHeader, Format, TextOptions, pattern};
+use evt_core::kind::Kind;
+use evt_core::kind::span::Span;
+use evt_core::mapping::{self, Provenance, TimeFrom, TimeUnit, When};
+use evt_core::parse::size;
+use evt_core::time::{parse_duration, parse_flag_instant};
+use evt_run::checkpoint::header::CheckpointOptions;
+use evt_run::emit::RecordOptions;
+use evt_run::input::unopened::FileOptions;
+use evt_run::run::{Report, Run};
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::rc::Rc;

@@ -6,24 +6,24 @@ use super::args::CheckpointArgs;
 use super::exactly_once;
 use super::prometheus::MetricsTarget;
 use super::resolve::{Faults, Resolved, StageSpec, resolve};
-use crate::checkpoint::show::show;
-use crate::checkpoint::{Checkpoint, check_name, is_in_bucket};
-use crate::client::Location;
-use crate::error::{Error, ErrorKind, Result};
-use crate::http;
-use crate::http::server::{self, check_address};
-use crate::input::bytes as input;
-use crate::kafka::input::KafkaInput;
-use crate::kind::Kind;
 use crate::output::OutputPlan;
-use crate::registry::place;
-use crate::run::Run;
 use crate::source::SourceOptions;
-use crate::spool::{self, ack::AckPolicy};
-use crate::store::{RowsToWrite, Store};
-use crate::thread;
-use crate::time::rounded;
 use crate::uri::Uri;
+use crate::uri::readable;
+use evt_core::error::{Error, ErrorKind, Result};
+use evt_core::kind::Kind;
+use evt_core::time::rounded;
+use evt_http::server::{self, check_address};
+use evt_kafka::input::KafkaInput;
+use evt_run::checkpoint::show::show;
+use evt_run::checkpoint::{Checkpoint, check_name, is_in_bucket};
+use evt_run::client::Location;
+use evt_run::registry::place;
+use evt_run::run::Run;
+use evt_run::spool;
+use evt_run::spool::ack::AckPolicy;
+use evt_run::thread;
+use evt_store::{RowsToWrite, Store};
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::net::TcpListener;
@@ -156,8 +156,8 @@ impl CheckReport {
     /// Checks the inputs of a tool that has no stage.
     pub fn inputs<'a>(&mut self, texts: impl Iterator<Item = &'a OsString>) {
         for text in texts {
-            let uri =
-                Uri::of_input(text, false, &self.run.caller()).and_then(|uri| input::check(&uri, false).map(|()| uri));
+            let uri = Uri::of_input(text, false, &self.run.caller())
+                .and_then(|uri| readable::check(&uri, false).map(|()| uri));
             if let Some(uri) = self.take(uri) {
                 self.input(uri, InputNeeds { lists_tables: true, ..InputNeeds::default() });
             }
@@ -215,7 +215,7 @@ impl CheckReport {
     /// Checks that the HTTP server could start: its address, tokens and certificate.
     ///
     /// Errors: exit status 2, 74 or 78 if it cannot.
-    fn server(&mut self, options: &http::Options) {
+    fn server(&mut self, options: &evt_http::Options) {
         for found in server::check(&options.server) {
             self.take(found).iter().flatten().for_each(|file| self.ready(file.display()));
         }
@@ -248,7 +248,7 @@ impl CheckReport {
         if let Some(options) = checkpoint.filter(|options| check_name(&options.path, &self.run.caller()).is_ok()) {
             let outputs = are_outputs_known.then(|| resolved.output_names());
             self.query(options.path.display().to_string(), move |run| {
-                Checkpoint::check(&options, outputs, run)?;
+                Checkpoint::check(&options, outputs, evt_store::known, run)?;
                 Ok(None)
             });
         }

@@ -5,12 +5,12 @@
 
 use super::tool::ToolRow;
 use super::usage::sentence;
-use crate::error::{Error, Result};
-use crate::parse::nearest;
-use crate::secret::Secrets;
 use clap::builder::OsStr;
 use clap::error::ErrorKind as Clap;
 use clap::{Arg, ArgAction, Command};
+use evt_core::error::{Error, Result};
+use evt_core::parse::nearest;
+use evt_run::secret::Secrets;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use toml::Spanned;
@@ -217,7 +217,7 @@ mod tests {
             ("quiet = { a = 1 }", "evt.toml:1: unknown section 'quiet'"),
         ] {
             let error = parsed(text).unwrap_err();
-            assert_eq!(error.kind(), crate::ErrorKind::Config);
+            assert_eq!(error.kind(), evt_core::ErrorKind::Config);
             assert!(error.to_string().starts_with(expected), "{error}\n{expected}");
         }
     }

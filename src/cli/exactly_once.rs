@@ -3,13 +3,13 @@
 
 use super::args::CheckpointArgs;
 use super::resolve::Resolved;
-use crate::error::{Error, Result};
-use crate::kafka::group::CommitMode;
-use crate::kafka::range::ReadMode;
 use crate::output::{NO_TRANSACTIONS, OutputPlan};
 use crate::source::SourceOptions;
 use crate::uri::Uri;
-use crate::uri::kafka::{Address, TopicFormat};
+use evt_core::error::{Error, Result};
+use evt_kafka::address::{Address, TopicFormat};
+use evt_kafka::group::CommitMode;
+use evt_kafka::range::ReadMode;
 
 /// Lets all records be in the transactions of the input, if one output has `exactly_once=true`.
 ///

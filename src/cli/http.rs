@@ -2,24 +2,24 @@
 
 use super::args::{MapArgs, parse_count};
 use super::check::CheckReport;
-use crate::client::Caller;
-use crate::error::{Error, Result};
-use crate::http::server::limits::descriptors::ConnectionLimit;
-use crate::http::server::limits::timeouts::ConnectionTimeouts;
-use crate::http::server::{Logged, ServerOptions, Tls};
-use crate::http::validate::{OpenSchemas, ValidationOptions};
-use crate::http::{self, BodyLimits, IntakeOptions};
-use crate::input::spool::ORIGIN;
-use crate::kind::event::column;
-use crate::mapping::{self, KeepRaw, Projection};
-use crate::op::validate::{self, SubjectOf, Validator};
-use crate::parse::size;
-use crate::registry::place;
-use crate::run::Run;
-use crate::schema::subject::Schemas;
-use crate::time::{MINUTE, parse_duration};
-use crate::uri::http::Address;
 use clap::Args;
+use evt_core::error::{Error, Result};
+use evt_core::kind::event::column;
+use evt_core::mapping::{self, KeepRaw, Projection};
+use evt_core::op::validate::{self, SubjectOf, Validator};
+use evt_core::parse::size;
+use evt_core::schema::subject::Schemas;
+use evt_core::time::{MINUTE, parse_duration};
+use evt_http::address::Address;
+use evt_http::server::limits::descriptors::ConnectionLimit;
+use evt_http::server::limits::timeouts::ConnectionTimeouts;
+use evt_http::server::{Logged, ServerOptions, Tls};
+use evt_http::validate::{OpenSchemas, ValidationOptions};
+use evt_http::{BodyLimits, IntakeOptions};
+use evt_run::client::Caller;
+use evt_run::input::spool::ORIGIN;
+use evt_run::registry::place;
+use evt_run::run::Run;
 use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -141,7 +141,7 @@ impl HttpArgs {
         map: &MapArgs,
         mapping: &mapping::Options,
         run: &Run,
-    ) -> Result<http::Options> {
+    ) -> Result<evt_http::Options> {
         if let Some((name, _)) = map.field.iter().chain(&map.set).find(|(name, _)| POSITION.contains(&name.as_str())) {
             return Err(Error::usage(format!("{name}: the HTTP server sets this column, it cannot be mapped")));
         }
@@ -165,7 +165,7 @@ impl HttpArgs {
                 registry,
             },
         };
-        Ok(http::Options { server: self.server.options(address), events })
+        Ok(evt_http::Options { server: self.server.options(address), events })
     }
 
     /// Checks that the resources of the flags are available.

@@ -31,22 +31,22 @@ pub mod resolve;
 mod tool;
 mod usage;
 
-use crate::clock::Clock;
-use crate::console::{About, Colour, Console};
-use crate::error::{Error, ErrorKind, Result};
-use crate::metrics::Metrics;
-use crate::run::io::Io;
-use crate::run::standard;
-use crate::run::{Report, Run};
-use crate::secret::Secrets;
-use crate::service::Service;
-use crate::stop::Stop;
-use crate::time::parse_flag_instant;
-use crate::uri::kafka::parse_settings;
 use args::{CommonArgs, LogFormat};
 use check::CheckReport;
 use clap::FromArgMatches;
 use config::Config;
+use evt_core::error::{Error, ErrorKind, Result};
+use evt_core::time::parse_flag_instant;
+use evt_kafka::address::parse_settings;
+use evt_run::clock::Clock;
+use evt_run::console::{About, Colour, Console};
+use evt_run::metrics::Metrics;
+use evt_run::run::io::Io;
+use evt_run::run::standard;
+use evt_run::run::{Report, Run};
+use evt_run::secret::Secrets;
+use evt_run::service::Service;
+use evt_run::stop::Stop;
 use prometheus::{Exporter, MetricsTarget};
 use std::ffi::OsString;
 use std::io::IsTerminal;
@@ -220,7 +220,7 @@ fn kafka_settings(path: &str, secrets: &Secrets) -> Result<Vec<(String, String)>
 /// Returns the members of every JSON line of this run. The run's id is its start and its process id: readable, and
 /// different for any two runs.
 fn about(clock: Clock, pipeline: String) -> About {
-    let run = format!("{}-{}", crate::time::format_instant(clock.now()), std::process::id());
+    let run = format!("{}-{}", evt_core::time::format_instant(clock.now()), std::process::id());
     // The format of W3C's traceparent: version-trace-parent-flags.
     let trace = std::env::var("TRACEPARENT").ok().and_then(|text| text.split('-').nth(1).map(str::to_owned));
     let is_id = |id: &String| id.len() == 32 && id.bytes().all(|byte| byte.is_ascii_hexdigit());

@@ -3,13 +3,13 @@
 //!
 //! Both run in a thread of their own and only read values: a slow reader cannot delay the run.
 
-use crate::error::{Error, Result};
-use crate::http::server::limits::descriptors::ConnectionLimit;
-use crate::http::server::limits::timeouts::ConnectionTimeouts;
-use crate::http::server::{Application, Logged, Reply, Route, Server, ServerOptions};
-use crate::metrics::Metrics;
-use crate::run::{Run, report_file};
-use crate::uri::http::Address;
+use evt_core::error::{Error, Result};
+use evt_http::address::Address;
+use evt_http::server::limits::descriptors::ConnectionLimit;
+use evt_http::server::limits::timeouts::ConnectionTimeouts;
+use evt_http::server::{Application, Logged, Reply, Route, Server, ServerOptions};
+use evt_run::metrics::Metrics;
+use evt_run::run::{Run, report_file};
 use hyper::StatusCode;
 use std::future::ready;
 use std::net::TcpListener;

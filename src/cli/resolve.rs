@@ -1,29 +1,29 @@
 //! Resolves the inputs and outputs of a stage before anything is opened, and checks that they fit each other.
 
 use super::args::{CheckpointArgs, StageArgs, TimeRangeArgs};
-use crate::checkpoint::header::CheckpointOptions;
-use crate::checkpoint::log::OutputName;
-use crate::checkpoint::{Checkpoint, check_name};
-use crate::error::{Error, Result};
-use crate::format::{self, EncodeOptions, Format, jsonl, table};
-use crate::input::bytes as input;
-use crate::kafka::group::CommitMode;
-use crate::kafka::range::ReadMode;
-use crate::kind::Kind;
-use crate::kind::span::Span;
-use crate::mapping::{KeepRaw, RecordParts};
 use crate::output::dead_letters::alone;
 use crate::output::file::Overwrite;
 use crate::output::identity::{Identities, Identity};
 use crate::output::{OutputPlan, OutputSpec, given_up};
-use crate::run::Run;
-use crate::run::io::Io;
 use crate::source::{InputOptions, ListenerOptions, SourceOptions};
-use crate::spool::ack::AckPolicy;
 use crate::stage::outputs::output_names;
-use crate::storage::access;
 use crate::uri::Uri;
-use crate::uri::kafka::TopicFormat;
+use crate::uri::readable;
+use evt_core::error::{Error, Result};
+use evt_core::format::{self, EncodeOptions, Format, jsonl, table};
+use evt_core::kind::Kind;
+use evt_core::kind::span::Span;
+use evt_core::mapping::{KeepRaw, RecordParts};
+use evt_kafka::address::TopicFormat;
+use evt_kafka::group::CommitMode;
+use evt_kafka::range::ReadMode;
+use evt_run::checkpoint::header::CheckpointOptions;
+use evt_run::checkpoint::log::OutputName;
+use evt_run::checkpoint::{Checkpoint, check_name};
+use evt_run::run::Run;
+use evt_run::run::io::Io;
+use evt_run::spool::ack::AckPolicy;
+use evt_run::storage::access;
 use std::ffi::OsStr;
 use std::path::Path;
 use std::rc::Rc;
@@ -239,7 +239,7 @@ impl Resolved {
                 options.ends
             )));
         }
-        Checkpoint::open(options, self.output_names(), has_readers, run)
+        Checkpoint::open(options, self.output_names(), has_readers, evt_store::known, run)
     }
 
     /// Lets the outputs wait for their servers without a limit, unless their URIs set one.
@@ -368,7 +368,7 @@ pub fn resolve(spec: StageSpec<'_>, follow: bool, run: &Run) -> Resolved {
         args.input.inputs.iter().filter_map(|text| faults.take(Uri::of_input(text, has_format, &run.caller())));
     let inputs = Vec::from_iter(inputs);
     let mut named = Identities::inputs(&inputs, &run.io);
-    let readable = |input: &Uri| faults.take(input::check(input, follow)).is_some();
+    let readable = |input: &Uri| faults.take(readable::check(input, follow)).is_some();
     let inputs = Vec::from_iter(inputs.into_iter().filter(readable));
     // If the input is the dead-letter output that all stages of the pipe share, this stage does not write its own dead
     // letters there.

@@ -1,9 +1,9 @@
 //! The trait of tools (flags and work), and the rows of the table of tools.
 
 use super::check::CheckReport;
-use crate::error::Result;
-use crate::run::Run;
 use clap::{Arg, ArgAction, Command, Parser};
+use evt_core::error::Result;
+use evt_run::run::Run;
 use std::rc::Rc;
 
 /// A tool: its flags, and what it does.

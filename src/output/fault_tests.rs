@@ -3,13 +3,13 @@
 use super::file::Overwrite;
 use super::test_data::{run, spec};
 use super::{OutputPlan, OutputSpec};
-use crate::clock::Clock;
-use crate::error::{Error, ErrorKind};
-use crate::format::jsonl;
-use crate::frame::{End, EndReason};
-use crate::storage::disk::{Disk, DiskFault};
 use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Field, Schema};
+use evt_core::error::{Error, ErrorKind};
+use evt_core::format::jsonl;
+use evt_core::frame::{End, EndReason};
+use evt_run::clock::Clock;
+use evt_run::storage::disk::{Disk, DiskFault};
 use rustix::io::Errno;
 use std::ops::Range;
 use std::path::Path;

@@ -2,10 +2,10 @@
 //!
 //! A run that reads its own output would never end, and two outputs of one run would overwrite each other.
 
-use crate::error::{Error, Result};
-use crate::run::io::Io;
-use crate::storage::access;
 use crate::uri::Uri;
+use evt_core::error::{Error, Result};
+use evt_run::run::io::Io;
+use evt_run::storage::access;
 use std::fs::Metadata;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};

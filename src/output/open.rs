@@ -3,21 +3,21 @@
 use super::epochs::{CompleteEpoch, EpochOutput, RejectedByCommit, RejectedRow};
 use super::file::Plain;
 use super::report::OutputReport;
-use crate::checkpoint::log::EpochPart;
-use crate::clock::Clock;
-use crate::counts::{DoneRecords, SinkCounts, counted};
-use crate::error::{Error, ErrorKind, Result};
-use crate::format::{self, Format};
-use crate::frame::{self, Control, End};
-use crate::kafka::produce::{KafkaOutput, RejectedRecord};
-use crate::kind::Kind;
-use crate::kind::dead::Rejected;
-use crate::kind::headers::HeaderRows;
-use crate::kind::record_parts::OutputParts;
-use crate::metrics::Metrics;
-use crate::run::Run;
-use crate::store::{self, Epoch};
 use arrow::array::RecordBatch;
+use evt_core::counts::{DoneRecords, SinkCounts, counted};
+use evt_core::error::{Error, ErrorKind, Result};
+use evt_core::format::{self, Format};
+use evt_core::frame::{self, Control, End};
+use evt_core::kind::Kind;
+use evt_core::kind::dead::Rejected;
+use evt_core::kind::headers::HeaderRows;
+use evt_core::kind::record_parts::OutputParts;
+use evt_kafka::produce::{KafkaOutput, RejectedRecord};
+use evt_run::checkpoint::epoch::Epoch;
+use evt_run::checkpoint::log::EpochPart;
+use evt_run::clock::Clock;
+use evt_run::metrics::Metrics;
+use evt_run::run::Run;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
@@ -82,7 +82,7 @@ pub(super) enum OpenTarget {
     Null,
     Frames { encoder: frame::Encoder, file: Plain, has_ended: bool },
     Encoded { format: &'static Format, encoder: Box<dyn format::Encoder>, file: Plain, buffer: Vec<u8>, control: bool },
-    Store { kind: Kind, sink: Box<dyn store::Sink> },
+    Store { kind: Kind, sink: Box<dyn evt_store::Sink> },
     Kafka(Box<KafkaOutput>),
     Epochs(Box<EpochOutput>),
 }
@@ -289,7 +289,7 @@ impl Output {
             OpenTarget::Kafka(topic) => topic.control(message),
             OpenTarget::Encoded { file, control: true, .. } => match message {
                 Control::Watermark(instant) => {
-                    let instant = crate::time::format_instant(*instant);
+                    let instant = evt_core::time::format_instant(*instant);
                     file.write(&[format!("{{\"$evt\":{{\"watermark\":\"{instant}\"}}}}\n").as_bytes()])
                 }
                 Control::Progress(_) | Control::Barrier(_) | Control::End(_) => Ok(()),

@@ -1,10 +1,10 @@
 //! The result of an output.
 
 use super::file::Ended;
-use crate::counts::SinkCounts;
-use crate::error::Result;
-use crate::frame::EndReason;
-use crate::store::{self, Notice};
+use evt_core::counts::SinkCounts;
+use evt_core::error::Result;
+use evt_core::frame::EndReason;
+use evt_store::Notice;
 
 /// The result of an output, for the summary.
 #[derive(Clone, Debug, Default)]
@@ -23,7 +23,7 @@ pub struct OutputReport {
 
 impl OutputReport {
     /// Ends a store, and takes its outcome.
-    pub(super) fn end_store(&mut self, sink: Box<dyn store::Sink>, how: EndReason) -> Result<()> {
+    pub(super) fn end_store(&mut self, sink: Box<dyn evt_store::Sink>, how: EndReason) -> Result<()> {
         let outcome = match how {
             EndReason::Exhausted => sink.finish()?,
             EndReason::Stopped => sink.finish_stopped()?,

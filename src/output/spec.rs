@@ -2,12 +2,11 @@
 //!
 //! `-o` decides first, then the file's extension, then the default of the tool for a terminal or for pipes and files.
 
-use crate::console::Console;
-use crate::error::{Error, Result};
-use crate::format::{self, EncodeOptions, Format};
 use crate::output::file::Overwrite;
-use crate::run::Run;
-use crate::store;
+use evt_core::error::{Error, Result};
+use evt_core::format::{self, EncodeOptions, Format};
+use evt_run::console::Console;
+use evt_run::run::Run;
 use std::path::Path;
 
 /// The flags that apply to every output of a tool.
@@ -98,7 +97,7 @@ fn redirected_format(
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let named = format::by_extension(&name);
     if format::is_compressed(&name)
-        || store::by_extension(path).is_some()
+        || evt_store::by_extension(path).is_some()
         || named.is_some_and(|format| format.needs_name)
     {
         return Err(Error::usage(format!("stdout is the file {name}; use --to {name} instead of > {name}")));
@@ -115,8 +114,8 @@ fn redirected_format(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::error::ErrorKind;
-    use crate::format::{by_extension, frames, jsonl};
+    use evt_core::error::ErrorKind;
+    use evt_core::format::{by_extension, frames, jsonl};
 
     fn spec(format: Option<&'static Format>, pipe_format: &'static Format) -> OutputSpec {
         OutputSpec {

@@ -1,8 +1,8 @@
 //! The metadata of the schema that a stage writes.
 
-use crate::frame::{PIPELINE_KEY, STAGES_KEY};
-use crate::run::Run;
 use arrow::datatypes::{Schema, SchemaRef};
+use evt_core::frame::{PIPELINE_KEY, STAGES_KEY};
+use evt_run::run::Run;
 use std::sync::Arc;
 
 /// Returns the schema that this stage writes: appends the stage's name to those before it.
@@ -20,8 +20,8 @@ pub fn stamped(schema: &SchemaRef, run: &Run) -> SchemaRef {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::clock::Clock;
-    use crate::kind::Kind;
+    use evt_core::kind::Kind;
+    use evt_run::clock::Clock;
 
     #[test]
     fn each_stage_adds_its_name_and_the_first_pipeline_stays() {

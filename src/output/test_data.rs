@@ -2,14 +2,14 @@
 
 use super::OutputSpec;
 use super::file::Overwrite;
-use crate::clock::Clock;
-use crate::format::{EncodeOptions, Format};
-use crate::kind::dead::{ErrorType, Fault, Letter};
-use crate::kind::letters::Builder;
-use crate::run::Run;
-use crate::run::io::{Io, Pipe};
-use crate::storage::disk::Disk;
 use arrow::array::RecordBatch;
+use evt_core::format::{EncodeOptions, Format};
+use evt_core::kind::dead::{ErrorType, Fault, Letter};
+use evt_core::kind::letters::Builder;
+use evt_run::clock::Clock;
+use evt_run::run::Run;
+use evt_run::run::io::{Io, Pipe};
+use evt_run::storage::disk::Disk;
 use std::rc::Rc;
 
 /// A run over this disk, at this time.

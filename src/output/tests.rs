@@ -3,13 +3,13 @@
 use super::file::Overwrite;
 use super::test_data::{letters, run, spec};
 use super::*;
-use crate::clock::Clock;
-use crate::error::{ErrorKind, Result};
-use crate::format::{Format, by_extension, frames, jsonl};
-use crate::frame::{End, EndReason};
-use crate::kind::Kind;
-use crate::storage::disk::Disk;
 use arrow::array::RecordBatch;
+use evt_core::error::{ErrorKind, Result};
+use evt_core::format::{Format, by_extension, frames, jsonl};
+use evt_core::frame::{End, EndReason};
+use evt_core::kind::Kind;
+use evt_run::clock::Clock;
+use evt_run::storage::disk::Disk;
 use std::path::Path;
 
 fn csv() -> &'static Format {

@@ -8,10 +8,11 @@
 //! Memory is bounded: a thread waits when its part is [`BATCHES`] ahead, and begins no part while `threads` parts wait
 //! to be read.
 
-use crate::error::{Error, ErrorKind, Result};
-use crate::kind::span::Span;
-use crate::store::{Batches, or_error};
 use arrow::array::RecordBatch;
+use evt_core::error::{Error, ErrorKind, Result};
+use evt_core::kind::span::Span;
+use evt_run::checkpoint::epoch::Batches;
+use evt_store::or_error;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 

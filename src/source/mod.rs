@@ -11,24 +11,24 @@
 //! `positions/` are those of a checkpoint; `partitions.rs` and `origin.rs` check the inputs; `ahead.rs` reads stores on
 //! several threads, and `sort.rs` sorts their rows.
 
-use crate::counts::{Counts, DoneRecords};
-use crate::emit::{ByteProgress, Item, PendingInputs, QueuedItem, RecordEmitter};
-use crate::error::{Error, ErrorKind, Result};
-use crate::frame::{Control, End, EndReason, WATERMARK_KEY};
-use crate::input::follow::watch::POLL_INTERVAL;
-use crate::input::spool::Shutdown;
-use crate::input::{EndProof, Input, InputEnd, Lag, ReadPosition, Step, UnreadPartition};
-use crate::kafka::range::ReadMode;
-use crate::kind::shadow::Shadows;
-use crate::kind::{DIMENSIONS_KEY, Kind};
-use crate::mapping;
-use crate::op::computed::RowRules;
-use crate::op::window::watermark::ContinuedInput;
-use crate::run::Run;
-use crate::spool::SpoolReader;
 use crate::uri::Uri;
 use arrow::array::RecordBatch;
 use arrow::datatypes::{Schema, SchemaRef};
+use evt_core::counts::{Counts, DoneRecords};
+use evt_core::error::{Error, ErrorKind, Result};
+use evt_core::frame::{Control, End, EndReason, WATERMARK_KEY};
+use evt_core::kind::shadow::Shadows;
+use evt_core::kind::{DIMENSIONS_KEY, Kind};
+use evt_core::mapping;
+use evt_core::op::computed::RowRules;
+use evt_core::op::window::watermark::ContinuedInput;
+use evt_kafka::range::ReadMode;
+use evt_run::emit::{ByteProgress, Item, PendingInputs, QueuedItem, RecordEmitter};
+use evt_run::input::follow::watch::POLL_INTERVAL;
+use evt_run::input::spool::Shutdown;
+use evt_run::input::{EndProof, Input, InputEnd, Lag, ReadPosition, Step, UnreadPartition};
+use evt_run::run::Run;
+use evt_run::spool::SpoolReader;
 use open::Opener;
 pub use options::{
     InputOptions, ListenerOptions, PartitionNames, SortColumns, SourceOptions, StoreOptions, StoreOrder, ToolNeeds,

@@ -6,30 +6,31 @@
 use super::ahead::ReadAhead;
 use super::options::{InputOptions, StoreOrder, UnreadableReports};
 use super::sort::sorted;
-use crate::client::Location;
-use crate::emit::RecordEmitter;
-use crate::error::{Error, Result};
-use crate::format::Rows;
-use crate::http;
-use crate::input::bytes::Bytes;
-use crate::input::container::{RowInput, take_schema};
-use crate::input::follow::watch::Watch;
-use crate::input::spool::{ORIGIN, Shutdown, SpoolInput};
-use crate::input::unopened::{FollowedName, UnopenedInput};
-use crate::input::{Input, InputPosition};
-use crate::kafka::group;
-use crate::kafka::input::KafkaInput;
-use crate::kafka::range::ReadMode;
-use crate::kind::Kind;
-use crate::kind::span::Span;
-use crate::metrics::ServerStatus;
-use crate::run::Run;
-use crate::spool::{self, SpoolReader, SpoolStart};
-use crate::store::{Batches, ReadRequest, Store, or_error};
-use crate::time::DAY;
 use crate::uri::Uri;
-use crate::uri::kafka::Address;
+use crate::uri::readable;
 use arrow::array::RecordBatch;
+use evt_core::error::{Error, Result};
+use evt_core::format::Rows;
+use evt_core::kind::Kind;
+use evt_core::kind::span::Span;
+use evt_core::time::DAY;
+use evt_kafka::address::Address;
+use evt_kafka::group;
+use evt_kafka::input::KafkaInput;
+use evt_kafka::range::ReadMode;
+use evt_run::checkpoint::epoch::Batches;
+use evt_run::client::Location;
+use evt_run::emit::RecordEmitter;
+use evt_run::input::bytes::Bytes;
+use evt_run::input::container::{RowInput, take_schema};
+use evt_run::input::follow::watch::Watch;
+use evt_run::input::spool::{ORIGIN, Shutdown, SpoolInput};
+use evt_run::input::unopened::{FollowedName, UnopenedInput};
+use evt_run::input::{Input, InputPosition};
+use evt_run::metrics::ServerStatus;
+use evt_run::run::Run;
+use evt_run::spool::{self, SpoolReader, SpoolStart};
+use evt_store::{ReadRequest, Store, or_error};
 use std::collections::VecDeque;
 use std::fs::File;
 use std::path::PathBuf;
@@ -124,7 +125,7 @@ impl Opener {
             None => {
                 let bytes = match self.position.take() {
                     Some(InputPosition::Opened(file)) => Bytes::of_file(uri.to_string(), file, run.clone())?,
-                    _ => Bytes::open(uri, run.clone(), stops_at_signals)?,
+                    _ => readable::open(uri, run.clone(), stops_at_signals)?,
                 };
                 let bytes = bytes.in_encoding(options.files.text.encoding);
                 UnopenedInput::new(run, options, origin, bytes)
@@ -156,7 +157,7 @@ impl Opener {
             (true, _) => SpoolStart::Checkpoint(None),
         };
         let (log, reader) = spool::open(policy, start, &self.run)?;
-        let server = http::open(*options, log, &self.run)?;
+        let server = evt_http::open(*options, log, &self.run)?;
         self.run.service.ready();
         Ok(self.spool(reader, Box::new(move || server.drain_beside()), emitter))
     }

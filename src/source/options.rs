@@ -13,20 +13,19 @@
 
 use super::positions::Positions;
 pub use super::sort::SortColumns;
-use crate::emit::RecordOptions;
-use crate::error::{Error, Result};
-use crate::format::TextOptions;
-use crate::format::elements::ElementPath;
-use crate::http;
-use crate::input::Input;
-use crate::input::unopened::{Continuation, FileOptions, ReadOptions};
-use crate::kafka::group::TopicOptions;
-use crate::kind::Kind;
-use crate::mapping::{Projection, Provenance};
-use crate::spool::ack::{AckFlags, AckPolicy};
-use crate::store::ReadRequest;
 use crate::uri::Uri;
-use crate::uri::kafka::TopicFormat;
+use evt_core::error::{Error, Result};
+use evt_core::format::TextOptions;
+use evt_core::format::elements::ElementPath;
+use evt_core::kind::Kind;
+use evt_core::mapping::{Projection, Provenance};
+use evt_kafka::address::TopicFormat;
+use evt_kafka::group::TopicOptions;
+use evt_run::emit::RecordOptions;
+use evt_run::input::Input;
+use evt_run::input::unopened::{Continuation, FileOptions, ReadOptions};
+use evt_run::spool::ack::{AckFlags, AckPolicy};
+use evt_store::ReadRequest;
 use std::cell::RefCell;
 use std::fs::File;
 use std::rc::Rc;
@@ -63,7 +62,7 @@ pub struct StoreOptions {
 #[derive(Default)]
 pub struct ListenerOptions {
     /// The options of the server, if an input is one.
-    pub server: Option<Box<http::Options>>,
+    pub server: Option<Box<evt_http::Options>>,
     /// The flags for storing and acknowledging requests.
     pub ack_flags: AckFlags,
     /// The place that must hold a request before it is acknowledged, if an input or a flag needs it.
@@ -180,7 +179,7 @@ impl SourceOptions {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kafka::range::ReadMode;
+    use evt_kafka::range::ReadMode;
 
     fn prepared(uri: &str, change: impl FnOnce(&mut SourceOptions)) -> SourceOptions {
         let mut options = SourceOptions::default();

@@ -4,17 +4,18 @@
 //! position.
 
 use super::options::InputOptions;
-use crate::error::{Error, Result};
-use crate::format::{Body, InputForm, Records, Splitter, row};
-use crate::frame::Frame;
-use crate::input::bytes::{Bytes, ReadOutcome};
-use crate::input::frames::{FrameReader, Framed};
-use crate::input::unopened::limits;
-use crate::json::scan::is_json;
-use crate::kind::Kind;
-use crate::kind::event::STAMPS;
-use crate::run::Run;
 use crate::uri::Uri;
+use crate::uri::readable;
+use evt_core::error::{Error, Result};
+use evt_core::format::{Body, InputForm, Records, Splitter, row};
+use evt_core::frame::Frame;
+use evt_core::json::scan::is_json;
+use evt_core::kind::Kind;
+use evt_core::kind::event::STAMPS;
+use evt_run::input::bytes::{Bytes, ReadOutcome};
+use evt_run::input::frames::{FrameReader, Framed};
+use evt_run::input::unopened::limits;
+use evt_run::run::Run;
 use std::collections::HashMap;
 use std::rc::Rc;
 
@@ -48,7 +49,7 @@ fn is_raw(input: &Uri, options: &InputOptions, kind: Option<Kind>, run: &Rc<Run>
     if !std::fs::metadata(path).is_ok_and(|found| found.is_file()) {
         return Ok(true);
     }
-    let mut bytes = Bytes::open(input, run.clone(), false)?.in_encoding(options.files.text.encoding);
+    let mut bytes = readable::open(input, run.clone(), false)?.in_encoding(options.files.text.encoding);
     if options.files.format.is_none() {
         bytes.read_head(None)?;
     }

@@ -3,10 +3,10 @@
 //! If two inputs report the same partition, its stream time goes back in their common stream. So no stage may compute a
 //! watermark from that stream before its end.
 
-use crate::frame::PartitionState;
-use crate::input::{Input, UnreadPartition};
-use crate::kind::PartitionName;
 use ahash::AHashMap;
+use evt_core::frame::PartitionState;
+use evt_core::kind::PartitionName;
+use evt_run::input::{Input, UnreadPartition};
 use std::ops::Range;
 use std::time::Duration;
 
@@ -59,14 +59,14 @@ pub(super) fn unread<'a>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::emit::RecordEmitter;
-    use crate::frame::State;
-    use crate::input::Step;
+    use evt_core::frame::State;
+    use evt_run::emit::RecordEmitter;
+    use evt_run::input::Step;
 
     struct Topic(Vec<UnreadPartition>, bool);
 
     impl Input for Topic {
-        fn step(&mut self, _: &mut RecordEmitter) -> crate::error::Result<Step> {
+        fn step(&mut self, _: &mut RecordEmitter) -> evt_core::error::Result<Step> {
             Ok(Step::Idle)
         }
 

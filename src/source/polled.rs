@@ -1,6 +1,6 @@
 //! The result of polling a source: an item, or the time until the next poll.
 
-use crate::emit::QueuedItem;
+use evt_run::emit::QueuedItem;
 use std::time::Duration;
 
 /// The result of polling a source.

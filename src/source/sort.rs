@@ -4,14 +4,15 @@
 //! A store returns rows in the order of their keys, which is not the order of a time. A database could sort the rows
 //! itself, but Redis and a lake cannot, so this module sorts the rows of all stores.
 
-use crate::error::{Error, ErrorKind, Result};
-use crate::store::{Batches, batches, rows};
 use arrow::array::{ArrayRef, RecordBatch};
 use arrow::compute::interleave_record_batch;
 use arrow::error::ArrowError;
 use arrow::ipc::reader::StreamReader;
 use arrow::ipc::writer::StreamWriter;
 use arrow::row::{Row, RowConverter, Rows, SortField};
+use evt_core::error::{Error, ErrorKind, Result};
+use evt_run::checkpoint::epoch::Batches;
+use evt_store::{batches, rows};
 use std::fs::File;
 use std::io::{BufReader, BufWriter, Seek, SeekFrom};
 use std::ops::Range;
@@ -235,11 +236,11 @@ fn failed(error: ArrowError) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::format::row;
-    use crate::kind::Kind;
-    use crate::time::{SECOND, format_instant};
     use arrow::array::AsArray;
     use arrow::datatypes::{Float64Type, TimestampMicrosecondType};
+    use evt_core::format::row;
+    use evt_core::kind::Kind;
+    use evt_core::time::{SECOND, format_instant};
     use proptest::prelude::*;
     use serde_json::json;
 

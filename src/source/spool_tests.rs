@@ -2,21 +2,21 @@
 //! output.
 
 use super::*;
-use crate::clock::{Clock, SimulatedClock};
-use crate::frame::End;
-use crate::kind::dead::{ErrorType, Fault};
-use crate::kind::event::column;
-use crate::mapping::Provenance;
 use crate::output::OutputPlan;
 use crate::output::dead_letters::DeadLetters;
 use crate::output::test_data::spec;
-use crate::spool::ack::AckPolicy;
-use crate::spool::dedup::DedupLimits;
-use crate::spool::dir::SpoolLimits;
-use crate::spool::request::{Answer, Record, RecordOutcome, Request, RequestLog, Responder};
-use crate::spool::{SpoolStart, open};
 use arrow::array::{AsArray, RecordBatch};
 use arrow::datatypes::{Int64Type, TimestampMicrosecondType};
+use evt_core::frame::End;
+use evt_core::kind::dead::{ErrorType, Fault};
+use evt_core::kind::event::column;
+use evt_core::mapping::Provenance;
+use evt_run::clock::{Clock, SimulatedClock};
+use evt_run::spool::ack::AckPolicy;
+use evt_run::spool::dedup::DedupLimits;
+use evt_run::spool::dir::SpoolLimits;
+use evt_run::spool::request::{Answer, Record, RecordOutcome, Request, RequestLog, Responder};
+use evt_run::spool::{SpoolStart, open};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
@@ -52,7 +52,7 @@ struct Bench {
 
 impl Bench {
     fn new(reader: SpoolReader, letters: &Path, run: &Rc<Run>) -> Self {
-        let spec = spec(&crate::format::jsonl::FORMAT);
+        let spec = spec(&evt_core::format::jsonl::FORMAT);
         let output = OutputPlan::try_new(letters.as_os_str(), &spec, run).unwrap();
         let mut dead = DeadLetters::new(run.clone(), Some(output));
         dead.open().unwrap();

@@ -1,9 +1,9 @@
 //! Tests of a source of files: the order of inputs, when partitions are announced, the end, and failures.
 
 use super::*;
-use crate::clock::Clock;
-use crate::frame::Encoder;
-use crate::mapping::TimeFrom;
+use evt_core::frame::Encoder;
+use evt_core::mapping::TimeFrom;
+use evt_run::clock::Clock;
 use std::path::{Path, PathBuf};
 
 fn run() -> Rc<Run> {

@@ -3,7 +3,7 @@
 use super::feeds::Feeds;
 use super::operator::FeedOperator;
 use super::outputs::Outputs;
-use crate::counts::{Counts, DoneRecords};
+use evt_core::counts::{Counts, DoneRecords};
 
 /// The counts of a stage.
 #[derive(Default)]

@@ -9,13 +9,13 @@
 //! Most stages have one feed: the inputs of a source have rows of one kind, and one follows another. A stage whose
 //! inputs have rows of different kinds has several; `poll.rs` decides which of them is read.
 
-use crate::clock::Clock;
-use crate::counts::{Counts, DoneRecords};
-use crate::error::Result;
-use crate::frame::{End, EndReason};
-use crate::input::{EndProof, Lag};
-use crate::run::Run;
 use crate::source;
+use evt_core::counts::{Counts, DoneRecords};
+use evt_core::error::Result;
+use evt_core::frame::{End, EndReason};
+use evt_run::clock::Clock;
+use evt_run::input::{EndProof, Lag};
+use evt_run::run::Run;
 use std::time::Duration;
 
 /// How long a stage with several open feeds waits at most before it polls them again: it cannot wait for all at once.

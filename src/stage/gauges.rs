@@ -2,12 +2,12 @@
 
 use super::feeds::Feeds;
 use super::outputs::Outputs;
-use crate::counts::Counts;
-use crate::metrics;
-use crate::run::Run;
-use crate::time::SECOND;
 use arrow::array::{AsArray, RecordBatch};
 use arrow::datatypes::TimestampMicrosecondType;
+use evt_core::counts::Counts;
+use evt_core::time::SECOND;
+use evt_run::metrics;
+use evt_run::run::Run;
 use std::rc::Rc;
 
 /// The metrics of a stage.

@@ -36,19 +36,19 @@ use self::gauges::Gauges;
 use self::operator::{Collector, FeedOperator, InputEnded, Operator, OutputsEnded, StageEnd};
 use self::outputs::Outputs;
 use self::progress::ProgressLine;
-use crate::checkpoint::Checkpoint;
-use crate::checkpoint::header::{CHECKPOINT_KEY, CheckpointHeader};
-use crate::counts::Counts;
-use crate::emit::{Item, QueuedItem};
-use crate::error::{Error, ErrorKind, Result};
-use crate::frame::{Barrier, Control, End, EndReason};
-use crate::input::EndProof;
-use crate::kafka::range::ReadMode;
 use crate::output::stamped;
-use crate::run::Run;
 use crate::source::{self, Polled};
-use crate::stop::Wait;
 use arrow::array::RecordBatch;
+use evt_core::counts::Counts;
+use evt_core::error::{Error, ErrorKind, Result};
+use evt_core::frame::{Barrier, Control, End, EndReason};
+use evt_kafka::range::ReadMode;
+use evt_run::checkpoint::Checkpoint;
+use evt_run::checkpoint::header::{CHECKPOINT_KEY, CheckpointHeader};
+use evt_run::emit::{Item, QueuedItem};
+use evt_run::input::EndProof;
+use evt_run::run::Run;
+use evt_run::stop::Wait;
 use std::collections::VecDeque;
 use std::rc::Rc;
 use std::time::Duration;
@@ -153,7 +153,8 @@ impl Stage {
         }
         self.outputs.check_epochs()?;
         let header = CheckpointHeader::parse(header)?.in_branch(self.options.branch.as_deref());
-        let checkpoint = Checkpoint::join(header, self.outputs.names(), self.outputs.has_readers(), &self.run)?;
+        let checkpoint =
+            Checkpoint::join(header, self.outputs.names(), self.outputs.has_readers(), evt_store::known, &self.run)?;
         self.outputs.in_epochs(&checkpoint)?;
         self.epochs = Some(Epochs::joined(checkpoint, self.run.clone()));
         Ok(())

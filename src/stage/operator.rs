@@ -4,20 +4,20 @@
 //! The operators of evt-backfill have their own store, target and ledger; the operator of evt-validate has a registry.
 
 use super::feeds::{FeedInput, Feeds};
-use crate::counts::Counts;
-use crate::emit::Dead;
-use crate::error::Result;
-use crate::format::Format;
-use crate::frame::{Control, End, EndReason};
-use crate::input::UnreadPartition;
-use crate::kind::dead::{ErrorType, Fault, Rejected};
-use crate::metrics::Metrics;
-use crate::op::state_storage::StateStorage;
-use crate::op::window::watermark::ContinuedInput;
 use crate::output::OutputReport;
 use crate::source;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
+use evt_core::counts::Counts;
+use evt_core::error::Result;
+use evt_core::format::Format;
+use evt_core::frame::{Control, End, EndReason};
+use evt_core::kind::dead::{ErrorType, Fault, Rejected};
+use evt_core::op::state_storage::StateStorage;
+use evt_core::op::window::watermark::ContinuedInput;
+use evt_run::emit::Dead;
+use evt_run::input::UnreadPartition;
+use evt_run::metrics::Metrics;
 use std::collections::BTreeMap;
 use std::time::Duration;
 

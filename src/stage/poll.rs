@@ -2,11 +2,11 @@
 
 use super::feeds::Feeds;
 use super::operator::FeedOperator;
-use crate::emit::Item;
-use crate::error::Result;
-use crate::frame::End;
-use crate::run::Run;
 use crate::source::{self, Polled};
+use evt_core::error::Result;
+use evt_core::frame::End;
+use evt_run::emit::Item;
+use evt_run::run::Run;
 
 /// Polls the open feeds until one has an item or has progressed; returns its number. If none has anything to read,
 /// returns the time after which one may have.

@@ -2,9 +2,9 @@
 //!
 //! The last stage, whose standard output is not a pipe, draws it from the source's progress frames.
 
-use crate::clock::Clock;
-use crate::frame::Progress;
-use crate::run::Run;
+use evt_core::frame::Progress;
+use evt_run::clock::Clock;
+use evt_run::run::Run;
 use indicatif::{HumanCount, ProgressBar, ProgressStyle};
 use std::time::Duration;
 

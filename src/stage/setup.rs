@@ -1,13 +1,13 @@
 //! The parts of a stage: the operator, which a tool makes once the rows are known, and settings.
 
 use super::operator::Operator;
-use crate::error::{Error, Result};
-use crate::kind::Kind;
-use crate::kind::span::Span;
 use crate::output::OutputPlan;
 use crate::source;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
+use evt_core::error::{Error, Result};
+use evt_core::kind::Kind;
+use evt_core::kind::span::Span;
 
 /// The facts from which a tool makes its operator.
 pub struct SourceInfo<'a> {

@@ -5,16 +5,16 @@
 use super::feeds::Feeds;
 use super::outputs::EndReport;
 use super::setup::StageOptions;
-use crate::counts::Counts;
-use crate::error::Result;
-use crate::frame::{End, EndReason};
-use crate::input::EndProof;
-use crate::kind::dead::ErrorType;
-use crate::mapping::Defaults;
-use crate::metrics;
 use crate::output::OutputReport;
-use crate::run::{Run, report_file};
 use crate::source;
+use evt_core::counts::Counts;
+use evt_core::error::Result;
+use evt_core::frame::{End, EndReason};
+use evt_core::kind::dead::ErrorType;
+use evt_core::mapping::Defaults;
+use evt_run::input::EndProof;
+use evt_run::metrics;
+use evt_run::run::{Run, report_file};
 use std::collections::BTreeMap;
 
 /// The results of a stage at its end.

@@ -2,10 +2,10 @@
 
 use super::operator::Snapshot;
 use super::*;
-use crate::clock::Clock;
 use crate::output::dead_letters::DeadLetters;
 use crate::source::SourceOptions;
 use crate::uri::Uri;
+use evt_run::clock::Clock;
 
 /// An operator with state.
 struct Stateful;

@@ -6,20 +6,20 @@ use crate::cli::args::{CommonArgs, StageArgs, parse_count, parse_share};
 use crate::cli::check::CheckReport;
 use crate::cli::open::{open, pass};
 use crate::cli::resolve::StageSpec;
-use crate::error::{Error, Result};
-use crate::generate::truth::{Rules, TimeField, Truth, TruthDimension};
-use crate::generate::{self, Generator};
-use crate::input::Input;
-use crate::input::generated::{GeneratedInput, TruthFile};
 use crate::output::identity::{Identities, Identity};
-use crate::run::Run;
-use crate::run::io::Io;
 use crate::source::SourceOptions;
 use crate::stage::Stage;
-use crate::storage::access;
-use crate::time::{parse_duration, read_iso};
 use clap::Args as ClapArgs;
 use clap::{Parser, ValueEnum};
+use evt_core::error::{Error, Result};
+use evt_core::generate::truth::{Rules, TimeField, Truth, TruthDimension};
+use evt_core::generate::{self, Generator};
+use evt_core::time::{parse_duration, read_iso};
+use evt_run::input::Input;
+use evt_run::input::generated::{GeneratedInput, TruthFile};
+use evt_run::run::Run;
+use evt_run::run::io::Io;
+use evt_run::storage::access;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
@@ -268,10 +268,10 @@ fn time_field(text: &str) -> Result<TimeField> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::clock::Clock;
-    use crate::error::ErrorKind;
-    use crate::run::io::Pipe;
-    use crate::storage::disk::Disk;
+    use evt_core::error::ErrorKind;
+    use evt_run::clock::Clock;
+    use evt_run::run::io::Pipe;
+    use evt_run::storage::disk::Disk;
     use std::io::Read;
 
     fn parse(flags: &[&str]) -> Option<Args> {

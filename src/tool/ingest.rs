@@ -7,17 +7,17 @@ use crate::cli::http::{HttpArgs, over_http};
 use crate::cli::open::{open, pass};
 use crate::cli::resolve::StageSpec;
 use crate::cli::{Tool, Unit};
-use crate::client::Caller;
-use crate::error::{Error, Result};
-use crate::kind::Kind;
-use crate::mapping::{KeepRaw, Provenance};
-use crate::op::computed::RowRules;
-use crate::run::Run;
 use crate::source::{ListenerOptions, SourceOptions};
 use crate::stage::Stage;
 use crate::uri::Uri;
-use crate::uri::http::Address;
 use clap::Parser;
+use evt_core::error::{Error, Result};
+use evt_core::kind::Kind;
+use evt_core::mapping::{KeepRaw, Provenance};
+use evt_core::op::computed::RowRules;
+use evt_http::address::Address;
+use evt_run::client::Caller;
+use evt_run::run::Run;
 use std::rc::Rc;
 
 /// Turn raw records into events

@@ -5,15 +5,14 @@ use crate::cli::check::CheckReport;
 use crate::cli::open::{open, pass};
 use crate::cli::resolve::StageSpec;
 use crate::cli::{Tool, Unit};
-use crate::error::{Error, Result};
-use crate::mapping::Provenance;
-use crate::run::Run;
 use crate::source::SourceOptions;
 use crate::stage::Stage;
-use crate::store;
-use crate::time::parse_duration;
 use crate::uri::Uri;
 use clap::Parser;
+use evt_core::error::{Error, Result};
+use evt_core::mapping::Provenance;
+use evt_core::time::parse_duration;
+use evt_run::run::Run;
 use std::rc::Rc;
 
 /// Write rows to stores and files
@@ -70,7 +69,7 @@ impl Tool for Args {
 
     fn run(self, run: &Rc<Run>) -> Result<u8> {
         if self.list {
-            let lines = store::ALL.iter().map(|store| format!("{}:  {}\n", store.scheme, store.about));
+            let lines = evt_store::ALL.iter().map(|store| format!("{}:  {}\n", store.scheme, store.about));
             return run.io.print(&lines.collect::<String>()).map(|()| 0);
         }
         self.stage(run)?.run()

@@ -1,24 +1,24 @@
 //! evt-validate: checks events against their envelope and the schemas of their subjects, and drops duplicates.
 
 use super::validation::{SchemaArgs, Validate, shared_raw};
-use crate::checkpoint::state_files::memory_bound;
 use crate::cli::args::{BranchArgs, StageArgs, TimeRangeArgs};
 use crate::cli::check::CheckReport;
 use crate::cli::open::open;
 use crate::cli::resolve::StageSpec;
 use crate::cli::{Tool, Unit};
-use crate::error::Result;
-use crate::kafka::range::ReadMode;
-use crate::kind::Kind;
-use crate::kind::event::column;
-use crate::mapping::{Projection, Provenance, TimeFrom};
-use crate::op::dedup;
 use crate::output::OutputPlan;
-use crate::parse::size::parse_memory;
-use crate::run::Run;
 use crate::source::{SourceOptions, ToolNeeds};
 use crate::stage::{OperatorSetup, SourceInfo, Stage};
 use clap::Parser;
+use evt_core::error::Result;
+use evt_core::kind::Kind;
+use evt_core::kind::event::column;
+use evt_core::mapping::{Projection, Provenance, TimeFrom};
+use evt_core::op::dedup;
+use evt_core::parse::size::parse_memory;
+use evt_kafka::range::ReadMode;
+use evt_run::checkpoint::state_files::memory_bound;
+use evt_run::run::Run;
 use std::ffi::OsString;
 use std::rc::Rc;
 use std::sync::Arc;

@@ -1,25 +1,25 @@
 //! The operator that checks events and drops duplicates, and its flags: evt-validate, and evt-backfill for raw records.
 
-use crate::counts::{Counts, counted};
-use crate::error::Result;
-use crate::frame::Control;
-use crate::kind::Kind;
-use crate::kind::dead::{ErrorType, Rejected};
-use crate::kind::event::{DISTINCT, RAW, column, shared_raw_field};
-use crate::op::dedup::{self, Dedup};
-use crate::op::state_storage::StateStorage;
-use crate::op::validate::{self, SubjectOf, Validator};
-use crate::op::window::MemoryBound;
-use crate::op::window::watermark::ContinuedInput;
-use crate::registry::{Registry, place};
-use crate::run::Run;
 use crate::stage::feeds::FeedInput;
 use crate::stage::operator::{Collector, InputEnded, Operator, Snapshot};
-use crate::store::rows;
-use crate::time::parse_duration;
 use arrow::array::{ArrayRef, BooleanArray, Int64Array, RecordBatch};
 use arrow::compute::{filter_record_batch, not};
 use arrow::datatypes::Schema;
+use evt_core::counts::{Counts, counted};
+use evt_core::error::Result;
+use evt_core::frame::Control;
+use evt_core::kind::Kind;
+use evt_core::kind::dead::{ErrorType, Rejected};
+use evt_core::kind::event::{DISTINCT, RAW, column, shared_raw_field};
+use evt_core::op::dedup::{self, Dedup};
+use evt_core::op::state_storage::StateStorage;
+use evt_core::op::validate::{self, SubjectOf, Validator};
+use evt_core::op::window::MemoryBound;
+use evt_core::op::window::watermark::ContinuedInput;
+use evt_core::time::parse_duration;
+use evt_run::registry::{Registry, place};
+use evt_run::run::Run;
+use evt_store::rows;
 use std::sync::Arc;
 
 /// Flags of the tools that check events against schemas.

@@ -1,8 +1,8 @@
 //! URIs, which name every input and output.
 //!
-//! [`Uri::parse`] reads one without opening anything: [`kafka`] and [`http`] parse their own schemes, stores are found
-//! by scheme in [`store::ALL`]; `file` is the name of a file, and `origin` normalizes its path. [`topic_id`] is the id
-//! of a topic, which positions of topics have.
+//! [`Uri::parse`] reads one without opening anything: [`evt_kafka::address`] and [`evt_http::address`] parse their own
+//! schemes, stores are found by scheme in [`evt_store::ALL`]; `file` is the name of a file, and `origin` normalizes its
+//! path. [`readable`] opens what can be read as bytes.
 //!
 //! ```text
 //! text ─► Uri::parse ─┬─► File, Standard, Null   a path, `-`, `null:`
@@ -15,17 +15,15 @@
 //! is opened. Messages show a URI without its passwords.
 
 mod file;
-pub mod http;
-pub mod kafka;
 mod origin;
-pub mod topic_id;
+pub mod readable;
 
-use crate::client::Caller;
-use crate::client::Location;
-use crate::error::{Error, Result};
-use crate::parse::query;
-use crate::secret::without_placeholders;
-use crate::store::{self, Store};
+use evt_core::error::{Error, Result};
+use evt_core::parse::query;
+use evt_run::client::Caller;
+use evt_run::client::Location;
+use evt_run::secret::without_placeholders;
+use evt_store::Store;
 pub use file::FileName;
 use std::ffi::{OsStr, OsString};
 use std::fmt;
@@ -43,9 +41,9 @@ pub enum Uri {
     /// A path, or `file:PATH`.
     File(FileName),
     /// A listener of the HTTP server: an input of evt-ingest.
-    Http(http::Address),
+    Http(evt_http::address::Address),
     /// Kafka topics.
-    Kafka(Box<kafka::Address>),
+    Kafka(Box<evt_kafka::address::Address>),
     /// A store and its location.
     Store(&'static Store, Location),
 }
@@ -74,7 +72,7 @@ impl Uri {
         }
         let scheme = bytes.iter().position(|byte| *byte == b':').and_then(|end| str::from_utf8(&bytes[..end]).ok());
         match scheme
-            .filter(|scheme| is_scheme(scheme) && (SCHEMES.contains(scheme) || store::by_scheme(scheme).is_some()))
+            .filter(|scheme| is_scheme(scheme) && (SCHEMES.contains(scheme) || evt_store::by_scheme(scheme).is_some()))
         {
             Some(scheme) => {
                 let shown = name.to_string_lossy();
@@ -108,10 +106,10 @@ impl Uri {
         match scheme {
             "null" if rest.is_empty() => Ok(Uri::Null),
             "null" => Err(Error::usage(format!("expected null:, found {text}"))),
-            "kafka" => Ok(Uri::Kafka(Box::new(kafka::Address::parse(rest, secrets)?))),
-            "http" | "https" => Ok(Uri::Http(http::Address::parse(scheme, rest)?)),
+            "kafka" => Ok(Uri::Kafka(Box::new(evt_kafka::address::Address::parse(rest, secrets)?))),
+            "http" | "https" => Ok(Uri::Http(evt_http::address::Address::parse(scheme, rest)?)),
             "file" => Ok(path(rest.strip_prefix("//").unwrap_or(rest))),
-            _ => match store::by_scheme(scheme) {
+            _ => match evt_store::by_scheme(scheme) {
                 Some(store) => Ok(Uri::Store(store, location(store, scheme, rest, caller)?)),
                 None if Path::new(&secrets.reveal(text)).exists() => Ok(path(text)),
                 None => Err(unknown(text, scheme)),
@@ -217,7 +215,7 @@ fn named_store(path: &Path) -> Option<&'static Store> {
     // A file whose own name has a question mark cannot be named as a store.
     let is_storable = file != path || !path.as_os_str().as_bytes().contains(&b'?');
     let is_regular = || std::fs::metadata(file).map_or(true, |found| found.is_file());
-    store::by_extension(file).filter(|_| is_storable && is_regular())
+    evt_store::by_extension(file).filter(|_| is_storable && is_regular())
 }
 
 fn location(store: &'static Store, scheme: &str, rest: &str, caller: &Caller) -> Result<Location> {
@@ -242,7 +240,7 @@ fn location(store: &'static Store, scheme: &str, rest: &str, caller: &Caller) ->
 }
 
 fn unknown(text: &str, scheme: &str) -> Error {
-    let known: Vec<_> = store::ALL.iter().map(|store| store.scheme).collect();
+    let known: Vec<_> = evt_store::ALL.iter().map(|store| store.scheme).collect();
     let why = match scheme {
         "s3" => "a bucket holds checkpoints only (--checkpoint, evt-view)",
         _ if LATER.contains(&scheme) => "is not supported yet",
@@ -257,8 +255,8 @@ fn unknown(text: &str, scheme: &str) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::clock::{Clock, SimulatedClock};
-    use crate::run::Run;
+    use evt_run::clock::{Clock, SimulatedClock};
+    use evt_run::run::Run;
     use std::sync::{Arc, Mutex};
     use std::time::Duration;
 
@@ -307,7 +305,7 @@ mod tests {
     fn an_unknown_scheme_is_a_usage_error_that_names_what_exists() {
         for text in ["mysql:x", "iceberg:b"] {
             let error = Uri::parse(text, &Caller::default()).err().unwrap();
-            assert_eq!(error.kind(), crate::ErrorKind::Usage);
+            assert_eq!(error.kind(), evt_core::ErrorKind::Usage);
             assert!(error.to_string().contains("null:"), "{error}");
         }
     }

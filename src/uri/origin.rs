@@ -1,7 +1,7 @@
 //! Origins of files: the path as typed, normalized as text. Event ids are derived from it, so a file has one origin
 //! however its path is written, and the origin does not depend on the working directory.
 
-use crate::format::unpack::SUFFIXES;
+use evt_core::format::unpack::SUFFIXES;
 
 /// Returns the origin of the file at `path`: without `.`, empty parts and `a/..`, and without the suffix of a
 /// compressed file. A byte that is not UTF-8, and `%`, become `%XX`.

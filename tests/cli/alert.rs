@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 /// Returns the instant so many seconds after 2026-01-05T10:00:00Z.
 pub fn at(seconds: f64) -> String {
     let micros = (seconds * 1e6).round() as i64;
-    evt::time::format_instant(1_767_607_200_000_000 + micros)
+    evt_core::time::format_instant(1_767_607_200_000_000 + micros)
 }
 
 /// One event as a line.
@@ -63,7 +63,7 @@ pub fn once(dir: &Dir, args: &[&str]) -> Run {
 /// The transitions in rows: `rule state reason at since`, with seconds of the story.
 pub fn transitions(rows: &[Value]) -> Vec<String> {
     let seconds = |row: &Value, name: &str| {
-        let instant = evt::time::parse_instant(row[name].as_str().expect("an instant")).expect("an instant");
+        let instant = evt_core::time::parse_instant(row[name].as_str().expect("an instant")).expect("an instant");
         (instant - 1_767_607_200_000_000) / 1_000_000
     };
     let line = |row: &Value| {

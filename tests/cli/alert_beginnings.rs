@@ -182,7 +182,7 @@ fn rows_of_a_pipe_that_a_killed_run_has_not_read_count_after_the_clock_has_begun
     let (mut child, _) = Silent::Pipe.start(&dir, &["a.jsonl"]);
     let mut stdin = child.stdin.take().expect("it is piped");
     std::io::Write::write_all(&mut stdin, first.as_bytes()).expect("it reads");
-    let last = evt::time::parse_instant(&crate::alert::at(59.5)).expect("an instant");
+    let last = evt_core::time::parse_instant(&crate::alert::at(59.5)).expect("an instant");
     let read_to = || state::<i64>(&dir, "SELECT read_to FROM inputs WHERE name = '-'");
     eventually("the rows of the pipe are stored", || read_to() == Some(last));
     let clock = || state::<i64>(&dir, "SELECT count(*) FROM engine WHERE clock IS NOT NULL");
@@ -208,7 +208,7 @@ fn rows_of_a_pipe_that_an_early_killed_run_has_stored_count_once_and_its_others_
     let mut stdin = child.stdin.take().expect("it is piped");
     std::io::Write::write_all(&mut stdin, first.as_bytes()).expect("it reads");
     let read_to = || state::<i64>(&dir, "SELECT read_to FROM inputs WHERE name = '-'");
-    let last = evt::time::parse_instant(&crate::alert::at(199.5)).expect("an instant");
+    let last = evt_core::time::parse_instant(&crate::alert::at(199.5)).expect("an instant");
     eventually("the rows of the pipe are stored", || read_to() == Some(last));
     end_by(child, Signal::KILL);
     drop((stdin, writer));
@@ -239,7 +239,7 @@ fn rows_of_process_substitutions_count_at_most_once_and_a_line_states_those_that
         let args = FLAGS.join(" ");
         let line = format!("exec evt-alert {args} -f jsonl {first} -");
         let child = dir.command("bash", &["-c", &line]).stdin(Stdio::piped()).spawn().expect("it starts");
-        let end = evt::time::parse_instant(&crate::alert::at(29.0)).expect("an instant");
+        let end = evt_core::time::parse_instant(&crate::alert::at(29.0)).expect("an instant");
         let read_to = || state::<Option<i64>>(&dir, "SELECT max(read_to) FROM inputs").flatten();
         eventually("the rows of the substitution are stored", || read_to() == Some(end));
         assert_eq!(state::<i64>(&dir, "SELECT count(*) FROM engine WHERE clock IS NULL"), Some(1));
@@ -319,7 +319,7 @@ fn rows_that_an_earlier_run_has_read_do_not_begin_the_clock() {
     let writer = File::options().read(true).write(true).open(dir.path("fifo")).expect("it exists");
     let line = format!("cat late.jsonl > fifo & exec evt-alert {args} -f jsonl fifo -");
     let child = dir.command("bash", &["-c", &line]).stdin(Stdio::piped()).spawn().expect("it starts");
-    let end = evt::time::parse_instant(&crate::alert::at(399.0)).expect("an instant");
+    let end = evt_core::time::parse_instant(&crate::alert::at(399.0)).expect("an instant");
     let read_to = || state::<Option<i64>>(&dir, "SELECT max(read_to) FROM inputs").flatten();
     eventually("the rows of the FIFO are stored", || read_to() == Some(end));
     assert_eq!(state::<i64>(&dir, "SELECT count(*) FROM engine WHERE clock IS NULL"), Some(1));

@@ -42,7 +42,7 @@ impl Live<'_> {
     fn send(&self, event_type: &str, count: usize) -> i64 {
         let _turn = self.turn.lock().expect("no panic");
         let at = now();
-        let time = evt::time::format_instant(at);
+        let time = evt_core::time::format_instant(at);
         let value = json!({"source": "web", "event_type": event_type, "server_timestamp": time}).to_string();
         for _ in 0..count {
             self.producer.send(record(self.topic, 0, &value)).map_err(|(error, _)| error).expect("it is queued");
@@ -83,7 +83,7 @@ fn state<T: rusqlite::types::FromSql>(dir: &Dir, sql: &str) -> Option<T> {
 
 /// Waits until the alert clock is at most so many seconds behind the present.
 fn catches_up(dir: &Dir, seconds: i64) {
-    let clock = || evt::time::parse_instant(&state::<String>(dir, "SELECT clock FROM engine")?);
+    let clock = || evt_core::time::parse_instant(&state::<String>(dir, "SELECT clock FROM engine")?);
     eventually("the alert clock catches up", || clock().is_some_and(|clock| now() - clock < seconds * 1_000_000));
 }
 
@@ -115,7 +115,7 @@ fn a_stall_loses_and_moves_no_alert() {
             kill_process(pid, Signal::CONT).expect("it runs");
             eventually("the burst fires", || firing(dir).len() > round);
             let since =
-                evt::time::parse_instant(firing(dir)[round]["since"].as_str().expect("text")).expect("an instant");
+                evt_core::time::parse_instant(firing(dir)[round]["since"].as_str().expect("text")).expect("an instant");
             assert!((0..3_000_000).contains(&(since - burst)), "since {since}, burst at {burst}");
             catches_up(dir, 5);
         }

@@ -3,8 +3,8 @@
 use crate::broker::Bench;
 use crate::harness::{Dir, ROOT};
 use crate::servers::{postgres, redis};
-use evt::kind::alert::{alert_id, rule_id};
-use evt::time::parse_instant;
+use evt_core::kind::alert::{alert_id, rule_id};
+use evt_core::time::parse_instant;
 use rusqlite::Connection;
 use serde_json::{Value, json};
 

@@ -217,8 +217,8 @@ fn a_table_of_metrics_that_grows_is_continued_and_rows_that_were_added_behind_ar
 
 /// A row of metrics.
 fn metric(name: &str, [start, end]: [&str; 2], value: f64) -> String {
-    let micros = |time: &str| evt::time::parse_instant(time).expect("an instant");
-    let id = uuid::Uuid::from_bytes(evt::kind::metric::metric_id(name, micros(start), micros(end), "{}"));
+    let micros = |time: &str| evt_core::time::parse_instant(time).expect("an instant");
+    let id = uuid::Uuid::from_bytes(evt_core::kind::metric::metric_id(name, micros(start), micros(end), "{}"));
     let row = json!({"metric_id": id.to_string(), "metric_name": name, "window_start": start, "window_end": end, "dimensions": {},
         "value": value, "rows": 1, "revision": 0, "pane": 0, "retracted": false});
     format!("{row}\n")

@@ -2,10 +2,10 @@
 
 use crate::harness::Dir;
 use crate::servers::server;
-use evt::client::Caller;
-use evt::s3::address::S3Address;
-use evt::s3::bucket::S3Bucket;
-use evt::s3::http::{S3Http, S3Request};
+use evt_run::client::Caller;
+use evt_run::s3::address::S3Address;
+use evt_run::s3::bucket::S3Bucket;
+use evt_run::s3::http::{S3Http, S3Request};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};

@@ -1,8 +1,8 @@
 //! The file of channels: its faults, its example, its manual.
 
 use crate::harness::{Dir, ROOT};
-use evt::ErrorKind;
-use evt::notify::channels::Channels;
+use evt_core::ErrorKind;
+use evt_notify::channels::Channels;
 
 /// The first two lines of a channel.
 const NAMED: &str = "[[channel]]\nname = \"a\"\n";

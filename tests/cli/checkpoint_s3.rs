@@ -3,8 +3,8 @@
 use crate::bucket::{CheckpointLocation, Fault, Proxy};
 use crate::checkpoint::{Job, OUTPUTS, assert_same, generated, ordered};
 use crate::harness::{Dir, Draws, ended, eventually};
-use evt::s3::bucket::Upload;
-use evt::storage::{self, Objects};
+use evt_run::s3::bucket::Upload;
+use evt_run::storage::{self, Objects};
 use rustix::process::{Pid, Signal, kill_process};
 use std::process::Stdio;
 use std::sync::Arc;

@@ -26,9 +26,21 @@ pub struct Type {
     pub fields: usize,
 }
 
-/// A crate: all modules that its root declares.
+/// The crates of the workspace and their roots, from the lowest.
+pub const CRATES: [(&str, &str); 7] = [
+    ("evt_core", "crates/core/src/lib.rs"),
+    ("evt_run", "crates/run/src/lib.rs"),
+    ("evt_store", "crates/store/src/lib.rs"),
+    ("evt_notify", "crates/notify/src/lib.rs"),
+    ("evt_kafka", "crates/kafka/src/lib.rs"),
+    ("evt_http", "crates/http/src/lib.rs"),
+    ("evt", "src/lib.rs"),
+];
+
+/// Crates: all modules that their roots declare.
 pub struct Code {
     has_tests: bool,
+    /// The path of each module begins with the name of its crate.
     modules: BTreeMap<Vec<String>, Module>,
     pub functions: Vec<Function>,
     pub types: Vec<Type>,
@@ -50,21 +62,21 @@ struct Module {
 }
 
 impl Code {
-    /// The library without its unit tests.
+    /// The libraries without their unit tests.
     pub fn production() -> &'static Self {
         static CODE: OnceLock<Code> = OnceLock::new();
-        CODE.get_or_init(|| Self::read("src/lib.rs", false))
+        CODE.get_or_init(|| Self::read(&CRATES, false))
     }
 
     /// The crate of `root` with its unit tests.
     pub fn with_tests(root: &str) -> Self {
-        Self::read(root, true)
+        Self::read(&[("program", root)], true)
     }
 
-    fn read(root: &str, has_tests: bool) -> Self {
+    fn read(roots: &[(&str, &str)], has_tests: bool) -> Self {
         let mut code =
             Self { has_tests, modules: BTreeMap::new(), functions: vec![], types: vec![], compared_names: vec![] };
-        code.read_module(Path::new(root), vec![]);
+        roots.iter().for_each(|(name, root)| code.read_module(Path::new(root), vec![(*name).to_owned()]));
         code
     }
 
@@ -143,7 +155,7 @@ impl Code {
         let mut place = at.to_vec();
         let mut rest = path;
         match path.first()?.as_str() {
-            "crate" => (place, rest) = (vec![], &path[1..]),
+            "crate" => (place, rest) = (at[..1].to_vec(), &path[1..]),
             "self" => rest = &path[1..],
             "super" => {
                 while rest.first().is_some_and(|segment| segment == "super") {
@@ -153,10 +165,12 @@ impl Code {
             }
             // A path without a prefix begins with a child of the module or with what `use` brings in.
             first if self.modules.get(at)?.children.contains(first) => {}
-            first => {
-                let imported = self.modules.get(at)?.imported.get(first)?;
-                return self.resolve(at, &[imported, &path[1..]].concat(), depth + 1);
-            }
+            first => match self.modules.get(at)?.imported.get(first) {
+                Some(imported) if imported != &path[..1] => {
+                    return self.resolve(at, &[imported, &path[1..]].concat(), depth + 1);
+                }
+                _ => (place, rest) = (path[..1].to_vec(), &path[1..]),
+            },
         }
         while let Some(next) = rest.first() {
             let module = self.modules.get(&place)?;
@@ -216,7 +230,10 @@ fn file_of(parent: &Path, declared: &syn::ItemMod) -> PathBuf {
     for attribute in declared.attrs.iter().filter(|attribute| attribute.path().is_ident("path")) {
         let syn::Meta::NameValue(path) = &attribute.meta else { continue };
         let syn::Expr::Lit(syn::ExprLit { lit: syn::Lit::Str(path), .. }) = &path.value else { continue };
-        return beside.join(path.value());
+        return Path::new(&path.value()).iter().fold(beside, |place, part| match part.to_str() {
+            Some("..") => place.parent().unwrap_or(Path::new("")).to_owned(),
+            _ => place.join(part),
+        });
     }
     let child = declared.ident.to_string();
     let dir = match parent.file_name().and_then(|name| name.to_str()) {

@@ -6,9 +6,9 @@ use crate::kept_checkpoints::intent::{LEDGER, LINES, left};
 use crate::listener::Listener;
 use crate::servers::postgres;
 use crate::services::EVENT;
-use evt::ErrorKind;
 use evt::output::file::once::OnceFile;
-use evt::storage::disk::Disk;
+use evt_core::ErrorKind;
+use evt_run::storage::disk::Disk;
 use proc_macro2::{Delimiter, TokenStream, TokenTree};
 use regex::Regex;
 use rustix::process::{Pid, Signal, kill_process};
@@ -111,7 +111,8 @@ fn literals(code: TokenStream, found: &mut Vec<String>) {
 
 #[test]
 fn every_message_that_advises_a_costly_action_is_listed_with_its_test() {
-    let files = Command::new("git").args(["ls-files", "-co", "--exclude-standard", "src"]).current_dir(ROOT).output();
+    let files =
+        Command::new("git").args(["ls-files", "-co", "--exclude-standard", "crates", "src"]).current_dir(ROOT).output();
     let files = String::from_utf8(files.expect("git is installed").stdout).expect("names are UTF-8");
     let actions = Regex::new(ACTIONS).expect("a pattern");
     let mut advising = vec![];

@@ -1,5 +1,6 @@
 //! Runs the examples of README and man pages unchanged.
 
+use crate::code::CRATES;
 use crate::documents::{blocks, read};
 use crate::harness::{Dir, ROOT, in_ci};
 use evt::tool;
@@ -233,10 +234,17 @@ fn every_file_that_a_document_links_to_is_there() {
 #[test]
 fn the_design_has_a_row_for_every_directory_of_the_source() {
     let design = read("docs/design.md");
-    for entry in std::fs::read_dir(Path::new(ROOT).join("src")).expect("it is committed") {
-        let entry = entry.expect("an entry");
-        let directory = format!("src/{}", entry.file_name().to_string_lossy());
-        if entry.path().is_dir() && directory != "src/bin" {
+    for (_, root) in CRATES {
+        let source = root.strip_suffix("/lib.rs").expect("it is the root of a library");
+        // The files of a crate about one thing are described in its root.
+        let is_single = source.starts_with("crates/") && source != "crates/core/src" && source != "crates/run/src";
+        let mut directories = vec![source.to_owned()];
+        if !is_single {
+            let entries = std::fs::read_dir(Path::new(ROOT).join(source)).expect("it is committed");
+            let entries = entries.map(|entry| entry.expect("an entry")).filter(|entry| entry.path().is_dir());
+            directories = entries.map(|entry| format!("{source}/{}", entry.file_name().to_string_lossy())).collect();
+        }
+        for directory in directories.iter().filter(|directory| *directory != "src/bin") {
             let has_row =
                 design.lines().any(|line| line.starts_with("| `") && line.contains(&format!("`{directory}`")));
             assert!(has_row, "docs/design.md: the table of directories has no row with `{directory}`");

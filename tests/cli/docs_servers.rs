@@ -16,7 +16,7 @@ use std::time::SystemTime;
 /// Events one second apart that end at this instant (microseconds since 1970), as lines.
 fn events_until(end: i64, count: i64, kind: &str) -> String {
     let event = |number: i64| {
-        let time = evt::time::format_instant(end - (count - number) * 1_000_000);
+        let time = evt_core::time::format_instant(end - (count - number) * 1_000_000);
         format!("{{\"event_type\":\"{kind}\",\"source\":\"web\",\"server_timestamp\":\"{time}\",\"amount\":1.5}}\n")
     };
     (0..count).map(event).collect()

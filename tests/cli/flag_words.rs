@@ -23,17 +23,21 @@ struct Exception {
 const EXPORTED: &str = "the help of a metric, which scrape.rs compares with evt(7)";
 
 const EXCEPTIONS: [Exception; 10] = [
-    Exception { file: "src/metrics.rs", begins: "Faulty records, written to --dlq", reason: EXPORTED },
-    Exception { file: "src/metrics.rs", begins: "How long the last epoch", reason: EXPORTED },
-    Exception { file: "src/metrics.rs", begins: "The number of the last complete epoch", reason: EXPORTED },
-    Exception { file: "src/metrics.rs", begins: "The bytes of the last complete epoch", reason: EXPORTED },
-    Exception { file: "src/metrics.rs", begins: "The time from the start of the process until", reason: EXPORTED },
-    Exception { file: "src/metrics.rs", begins: "Keys with state in windows", reason: EXPORTED },
-    Exception { file: "src/metrics.rs", begins: "State in memory (approximate)", reason: EXPORTED },
-    Exception { file: "src/metrics.rs", begins: "Rows that rules left out", reason: EXPORTED },
-    Exception { file: "src/metrics.rs", begins: "Size of the spool", reason: EXPORTED },
+    Exception { file: "crates/run/src/metrics.rs", begins: "Faulty records, written to --dlq", reason: EXPORTED },
+    Exception { file: "crates/run/src/metrics.rs", begins: "How long the last epoch", reason: EXPORTED },
+    Exception { file: "crates/run/src/metrics.rs", begins: "The number of the last complete epoch", reason: EXPORTED },
+    Exception { file: "crates/run/src/metrics.rs", begins: "The bytes of the last complete epoch", reason: EXPORTED },
     Exception {
-        file: "src/reconcile/exposition.rs",
+        file: "crates/run/src/metrics.rs",
+        begins: "The time from the start of the process until",
+        reason: EXPORTED,
+    },
+    Exception { file: "crates/run/src/metrics.rs", begins: "Keys with state in windows", reason: EXPORTED },
+    Exception { file: "crates/run/src/metrics.rs", begins: "State in memory (approximate)", reason: EXPORTED },
+    Exception { file: "crates/run/src/metrics.rs", begins: "Rows that rules left out", reason: EXPORTED },
+    Exception { file: "crates/run/src/metrics.rs", begins: "Size of the spool", reason: EXPORTED },
+    Exception {
+        file: "crates/core/src/reconcile/exposition.rs",
         begins: "Records of A that are in a side output",
         reason: "the help of a metric of -o prometheus",
     },
@@ -156,7 +160,7 @@ fn every_message_that_names_a_flag_has_a_test_with_its_words() {
     files.retain(|file| file != "tests/cli/flag_words.rs");
     let mut tests: Vec<String> = files.iter().flat_map(|file| literals(file).concat()).collect();
     let mut messages: Vec<Literal> = vec![];
-    for file in rust_files("src") {
+    for file in ["crates", "src"].iter().flat_map(|dir| rust_files(dir)) {
         let [code, of_tests] = literals(&file);
         tests.extend(of_tests);
         let named = code.into_iter().filter(|text| names_a_flag(text));

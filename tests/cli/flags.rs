@@ -2,7 +2,8 @@
 
 use crate::harness::Dir;
 use clap::Command;
-use evt::{format, tool};
+use evt::tool;
+use evt_core::format;
 use std::collections::BTreeSet;
 
 /// The command of a tool as the binary has it.

@@ -1,6 +1,6 @@
 //! A directory for each test, commands whose failures show all their output, and data for tests.
 
-#[path = "../../src/in_ci.rs"]
+#[path = "../support/in_ci.rs"]
 mod in_ci;
 
 pub use in_ci::in_ci;

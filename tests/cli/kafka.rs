@@ -93,7 +93,7 @@ fn a_range_begins_and_ends_where_the_options_say() {
             .enumerate()
             .map(|(n, value)| record(&topic, (n % 2) as i32, value).timestamp(base + 1000 * n as i64)),
     );
-    let instant = |n: i64| evt::time::format_instant((base + 1000 * n) * 1000);
+    let instant = |n: i64| evt_core::time::format_instant((base + 1000 * n) * 1000);
     for (options, expected) in [
         (String::new(), 0..20),
         (format!("?start={}", instant(10)), 10..20),

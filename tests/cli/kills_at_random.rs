@@ -12,7 +12,7 @@ use crate::checkpoint_pipes::Pipe;
 use crate::harness::{Dir, Draws, LONG_WAIT, ROOT, ask, ended_within, eventually_within, python};
 use crate::kills_of_pipes::{HttpServer, Kills, StageLines, client, entries, has_epoch};
 use crate::servers::{psql, server};
-use evt::time::parse_instant;
+use evt_core::time::parse_instant;
 use rdkafka::producer::BaseRecord;
 use rustix::process::Signal;
 use serde_json::value::RawValue;

@@ -195,7 +195,8 @@ fn every_flag_of_help_stands_in_the_page_and_every_page_has_its_sections() {
 #[test]
 fn every_flag_that_is_named_anywhere_exists() {
     /// Flags of cargo, curl, kafka-topics.sh and the project's scripts.
-    const FOREIGN: [&str; 18] = [
+    const FOREIGN: [&str; 19] = [
+        "all",
         "all-targets",
         "bin",
         "broker-id",
@@ -226,7 +227,7 @@ fn every_flag_that_is_named_anywhere_exists() {
         }
     }
     let named = regex::Regex::new(r"(?:^|[^a-z0-9-])--([a-z][a-z-]*[a-z])").expect("a pattern");
-    let places = ["src", "man", "README.md", "CONTRIBUTING.md", "examples", "systemd"];
+    let places = ["crates", "src", "man", "README.md", "CONTRIBUTING.md", "examples", "systemd"];
     let files = Command::new("git").args(["ls-files", "--"]).args(places).current_dir(ROOT).output().expect("git");
     let (mut unknown, mut met) = (vec![], BTreeSet::new());
     for name in String::from_utf8(files.stdout).expect("text").lines() {
@@ -306,7 +307,7 @@ fn every_tool_is_in_the_lists_that_are_written_by_hand() {
 
 #[test]
 fn the_page_of_words_lists_every_exit_status_kind_fault_and_store() {
-    use evt::ErrorKind;
+    use evt_core::ErrorKind;
     let text = plain("man/evt.7");
     for (status, meaning) in STATUSES {
         assert!(text.contains(&format!(".TP\n.B {status}\n{meaning}")), "evt(7) does not say what {status} is");
@@ -315,17 +316,17 @@ fn the_page_of_words_lists_every_exit_status_kind_fault_and_store() {
     for kind in [Verdict, Usage, Corrupt, Unavailable, Broken, Io, Fenced, Busy, Incomplete, Config] {
         assert!(STATUSES.iter().any(|(status, _)| *status == kind.exit_status()), "{kind:?} has no row");
     }
-    for kind in evt::kind::Kind::ALL {
+    for kind in evt_core::kind::Kind::ALL {
         assert!(text.contains(&format!(".B {}\n", kind.name())), "evt(7) does not know {}", kind.name());
         assert!(text.contains(kind.table()), "evt(7) does not know {}", kind.table());
     }
-    for store in evt::store::ALL {
+    for store in evt_store::ALL {
         assert!(text.contains(&format!(".B {}:", store.scheme)), "evt(7) does not know {}:", store.scheme);
         for option in store.options {
             assert!(text.contains(option), "evt(7) does not know {}:…?{option}=", store.scheme);
         }
     }
-    for format in evt::format::ALL {
+    for format in evt_core::format::ALL {
         assert!(text.contains(&format!(".B {}\n", format.name)), "evt(7) does not know {}", format.name);
     }
 }
@@ -353,8 +354,9 @@ fn with_aggregates(page: &str) -> String {
     let (before, section) = page.split_once(".SH AGGREGATES\n").expect("the section");
     let (head, rest) = section.split_once(".TP\n").expect("a list");
     let (_, tail) = rest.split_once(".PP\n").expect("the end of the list");
-    let entry = |row: &&evt::op::aggregate::Definition| format!(".TP\n.B {}\n{}\n", roff(row.usage), roff(row.about));
-    let entries: String = evt::op::aggregate::ALL.iter().map(entry).collect();
+    let entry =
+        |row: &&evt_core::op::aggregate::Definition| format!(".TP\n.B {}\n{}\n", roff(row.usage), roff(row.about));
+    let entries: String = evt_core::op::aggregate::ALL.iter().map(entry).collect();
     format!("{before}.SH AGGREGATES\n{head}{entries}.PP\n{tail}")
 }
 
@@ -363,7 +365,7 @@ fn the_page_of_metrics_lists_every_aggregate_and_function() {
     let page = "man/evt-metrics.5";
     assert_file(page, with_aggregates(&read(page)).as_bytes());
     let text = plain(page);
-    for function in evt::expr::FUNCTIONS {
+    for function in evt_core::expr::FUNCTIONS {
         let entry = format!(
             ".TP\n.B {}{}",
             function.name,
@@ -376,7 +378,7 @@ fn the_page_of_metrics_lists_every_aggregate_and_function() {
 #[test]
 fn the_page_of_frames_lists_every_column_and_control_message() {
     let text = plain("man/evt-frame.5");
-    for kind in evt::kind::Kind::ALL {
+    for kind in evt_core::kind::Kind::ALL {
         for field in kind.schema().fields() {
             assert!(
                 text.contains(&format!("\n{}\t", field.name())),

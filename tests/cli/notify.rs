@@ -3,11 +3,11 @@
 
 use crate::harness::{Dir, Draws, LONG_WAIT, eventually, eventually_within};
 use crate::receivers::{Posted, Receiver, Reply, pagerduty, slack};
-use evt::console::{Colour, Console};
-use evt::kind::alert::{Alert, AlertReason, AlertRule, AlertState, rule_id};
-use evt::notify::channels::Channels;
-use evt::notify::outbox::{self, Enqueued};
-use evt::notify::sender::{ChannelCounts, Sender};
+use evt_core::kind::alert::{Alert, AlertReason, AlertRule, AlertState, rule_id};
+use evt_notify::channels::Channels;
+use evt_notify::outbox::{self, Enqueued};
+use evt_notify::sender::{ChannelCounts, Sender};
+use evt_run::console::{Colour, Console};
 use rusqlite::Connection;
 use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet};

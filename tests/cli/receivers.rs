@@ -182,7 +182,7 @@ fn event_faults(posted: &Posted) -> Vec<String> {
                 if !["critical", "error", "warning", "info"].contains(&text(&payload["severity"]).as_str()) {
                     faults.push("'payload.severity' is invalid (must be one of the following: …)".to_owned());
                 }
-                if payload.get("timestamp").is_some_and(|at| evt::time::parse_instant(&text(at)).is_none()) {
+                if payload.get("timestamp").is_some_and(|at| evt_core::time::parse_instant(&text(at)).is_none()) {
                     faults.push("'payload.timestamp' is not an ISO 8601 instant".to_owned());
                 }
             }

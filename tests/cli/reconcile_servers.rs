@@ -158,7 +158,7 @@ fn the_lag_of_a_group_is_the_age_of_its_first_record() {
     );
     let group = format!("{}-g", bench.prefix);
     let lag = bench.uri(&topic, &format!("?group={group}"));
-    let now = evt::time::format_instant((base + 120_000) * 1000);
+    let now = evt_core::time::format_instant((base + 120_000) * 1000);
     let now = ["--now", now.as_str()];
     let run = reconcile(&bench.dir, &["--lag", &lag]).ends_with(1);
     assert!(run.stderr().contains("committed no offset"), "{run}");

@@ -93,7 +93,7 @@ fn letters_of_evt_validate_and_their_replays_have_the_key_headers_and_time_of_th
     for (name, letters) in ["a", "b", "c", "d"].into_iter().zip(letters) {
         for letter in dir.rows(letters) {
             let n: usize = letter["original_key"].as_str().and_then(|key| key[1..].parse().ok()).expect("a key");
-            let arrived = evt::time::format_instant((FIRST + 1000 * n as i64) * 1000);
+            let arrived = evt_core::time::format_instant((FIRST + 1000 * n as i64) * 1000);
             assert_eq!(letter["arrived_at"].as_str(), Some(arrived.as_str()), "{letters}");
             assert_eq!(letter["headers"]["h"].as_str().is_none(), n == 4, "{letters}: {letter}");
         }

@@ -3,8 +3,8 @@
 
 use crate::broker::Bench;
 use crate::harness::{Dir, ask, cases, in_ci, python};
-use evt::schema::AVRO;
-use evt::schema::level::{Level, check_level};
+use evt_core::schema::AVRO;
+use evt_core::schema::level::{Level, check_level};
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::BaseRecord;
 use serde_json::{Value, json};

@@ -4,9 +4,9 @@
 use crate::broker::Bench;
 use crate::harness::{Dir, ask, data, python};
 use crate::registry::{BAD, V1, V2, behind, click, put, registry, unique};
-use evt::avro::compat::check;
-use evt::avro::decode::Decoder;
-use evt::avro::parse_schema;
+use evt_core::avro::compat::check;
+use evt_core::avro::decode::Decoder;
+use evt_core::avro::parse_schema;
 use rdkafka::producer::BaseRecord;
 use serde_json::{Value, json};
 

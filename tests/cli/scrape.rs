@@ -5,7 +5,7 @@ use crate::harness::{self, Dir, ROOT, eventually, row_tools};
 use crate::kafka::record;
 use crate::listener::{Listener, event, read};
 use crate::services::{EVENT, Running};
-use evt::metrics::{self, Definition, Shape};
+use evt_run::metrics::{self, Definition, Shape};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read, Write};
 use std::net::TcpStream;

@@ -2,14 +2,14 @@
 
 use crate::harness::ROOT;
 use arrow::array::RecordBatch;
-use evt::frame::{Control, Decoder, Frame, Progress};
-use evt::kind::metric::Row;
-use evt::op::aggregate::{self, Definition};
-use evt::op::dedup::{self, Dedup};
-use evt::op::state_storage::MemoryStorage;
-use evt::op::window::metric::Emit;
-use evt::op::window::{MemoryBound, Options, Window, spec, watermark};
-use evt::time::SECOND;
+use evt_core::frame::{Control, Decoder, Frame, Progress};
+use evt_core::kind::metric::Row;
+use evt_core::op::aggregate::{self, Definition};
+use evt_core::op::dedup::{self, Dedup};
+use evt_core::op::state_storage::MemoryStorage;
+use evt_core::op::window::metric::Emit;
+use evt_core::op::window::{MemoryBound, Options, Window, spec, watermark};
+use evt_core::time::SECOND;
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
@@ -209,7 +209,7 @@ fn every_aggregate_has_a_saved_state_and_a_form_that_has_changed_has_a_new_versi
     let numbered = same(&now.window.0, &then.window.0) && same(&now.dedup.0, &then.dedup.0);
     assert!(
         numbered,
-        "a saved form has changed, but not its version, its first byte (VERSION in src/op/window/mod.rs, src/op/dedup/mod.rs). If {} was \
+        "a saved form has changed, but not its version, its first byte (VERSION in crates/core/src/op/window/mod.rs, crates/core/src/op/dedup/mod.rs). If {} was \
          edited, restore it: {BLESS} adds a version for a new aggregate",
         last.0.display()
     );

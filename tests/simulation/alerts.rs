@@ -9,17 +9,17 @@
 //! other values, and one that an output got twice has the same content.
 
 use clap::Parser;
-use evt::clock::{Clock, SimulatedClock};
-use evt::console::{Colour, Console};
-use evt::error::Result;
-use evt::generate::random::Random;
-use evt::run::Run;
-use evt::run::io::{Io, Pipe};
 use evt::stage::{Stage, StepResult};
-use evt::stop::Stop;
-use evt::storage::disk::{Disk, DiskFault};
-use evt::time::format_instant;
 use evt::tool::alert;
+use evt_core::error::Result;
+use evt_core::generate::random::Random;
+use evt_core::time::format_instant;
+use evt_run::clock::{Clock, SimulatedClock};
+use evt_run::console::{Colour, Console};
+use evt_run::run::Run;
+use evt_run::run::io::{Io, Pipe};
+use evt_run::stop::Stop;
+use evt_run::storage::disk::{Disk, DiskFault};
 use rustix::io::Errno;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};

@@ -1,7 +1,7 @@
 //! The input of a simulated pipe: lines of events, some late, repeated or malformed.
 
-use evt::generate::random::Random;
-use evt::time::format_instant;
+use evt_core::generate::random::Random;
+use evt_core::time::format_instant;
 use std::ops::Range;
 
 const SECOND: i64 = 1_000_000;

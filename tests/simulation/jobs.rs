@@ -2,9 +2,9 @@
 
 use crate::events::Input;
 use crate::pipeline::{Course, Disturbance, Ended, Pipeline, StageLine, Tool};
-use evt::clock::SimulatedClock;
-use evt::generate::random::Random;
-use evt::storage::disk::Disk;
+use evt_core::generate::random::Random;
+use evt_run::clock::SimulatedClock;
+use evt_run::storage::disk::Disk;
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use std::collections::BTreeMap;
 use std::fs::{self, File};

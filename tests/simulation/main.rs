@@ -21,8 +21,8 @@ mod power;
 mod results;
 
 use events::Input;
-use evt::ErrorKind;
-use evt::generate::random::Random;
+use evt_core::ErrorKind;
+use evt_core::generate::random::Random;
 use pipeline::{Disturbance, Pipeline, Shape, Status};
 use results::Results;
 use std::num::NonZero;

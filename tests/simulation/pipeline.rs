@@ -2,17 +2,17 @@
 
 use crate::events::Input;
 use clap::Parser;
-use evt::ErrorKind;
-use evt::clock::{Clock, SimulatedClock};
-use evt::console::{Colour, Console};
-use evt::error::{Error, Result};
-use evt::generate::random::Random;
-use evt::run::Run;
-use evt::run::io::{Io, Pipe};
 use evt::stage::{Stage, StepResult};
-use evt::stop::Stop;
-use evt::storage::disk::{Disk, DiskFault};
 use evt::tool::{ingest, sink, validate, window};
+use evt_core::ErrorKind;
+use evt_core::error::{Error, Result};
+use evt_core::generate::random::Random;
+use evt_run::clock::{Clock, SimulatedClock};
+use evt_run::console::{Colour, Console};
+use evt_run::run::Run;
+use evt_run::run::io::{Io, Pipe};
+use evt_run::stop::Stop;
+use evt_run::storage::disk::{Disk, DiskFault};
 use rustix::io::Errno;
 use std::io::Write;
 use std::path::{Path, PathBuf};

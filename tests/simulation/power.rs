@@ -1,8 +1,8 @@
 //! What a disk has after a power failure: the bytes of files and the entries of directories that were synced, and of
 //! the others nothing, or what a seed decides.
 
-use evt::generate::random::Random;
-use evt::storage::disk::SyncObserver;
+use evt_core::generate::random::Random;
+use evt_run::storage::disk::SyncObserver;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::fs::{self, File};

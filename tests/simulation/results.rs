@@ -65,7 +65,7 @@ impl Results {
                 continue;
             }
             let key = format!("{} {} {}", row["metric_name"], row["window_start"], row["dimensions"]);
-            let instant = row["window_end"].as_str().and_then(evt::time::parse_instant).expect("an instant");
+            let instant = row["window_end"].as_str().and_then(evt_core::time::parse_instant).expect("an instant");
             let (value, rows) = (row["value"].to_string(), row["rows"].as_u64().expect("a count"));
             let before = results.metrics.insert(key, Metric { value, rows, end: instant });
             assert!(before.is_none_or(|before| before.rows <= rows), "a later row counts fewer events: {row}");

@@ -1,8 +1,8 @@
 //! The facts of a dead letter that its line on stderr shows.
 
-use crate::kind::dead::{ErrorType, Letter, column};
 use arrow::array::{Array, ArrayAccessor, ArrayRef, AsArray, RecordBatch, StringArray, TypedDictionaryArray};
 use arrow::datatypes::{Int32Type, Int64Type};
+use evt_core::kind::dead::{ErrorType, Letter, column};
 
 /// The facts of a letter that its line on stderr shows.
 pub(super) struct Reported<'a> {

@@ -1,19 +1,19 @@
 //! Tests of the output of dead letters: what is counted, in which order letters are written, and when.
 
 use super::{DeadLetters, LostLetters};
-use crate::clock::{Clock, SimulatedClock};
-use crate::counts::Counts;
-use crate::emit::Dead;
-use crate::error::ErrorKind;
-use crate::expr::tests_events as events;
-use crate::format::jsonl;
-use crate::format::test_data::cases;
-use crate::frame::{End, EndReason};
-use crate::kind::dead::{ErrorType, Fault};
 use crate::output::test_data::{letters, run, spec};
 use crate::output::{OutputPlan, OutputSpec};
-use crate::run::Run;
-use crate::storage::disk::{Disk, DiskFault};
+use crate::test_cases::cases;
+use crate::test_events::events;
+use evt_core::counts::Counts;
+use evt_core::error::ErrorKind;
+use evt_core::format::jsonl;
+use evt_core::frame::{End, EndReason};
+use evt_core::kind::dead::{ErrorType, Fault};
+use evt_run::clock::{Clock, SimulatedClock};
+use evt_run::emit::Dead;
+use evt_run::run::Run;
+use evt_run::storage::disk::{Disk, DiskFault};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use rustix::io::Errno;

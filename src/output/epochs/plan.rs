@@ -1,10 +1,10 @@
 //! A complete epoch as an output sees it.
 
 use super::rejected::RejectedLetters;
-use crate::checkpoint::log::{EpochPart, outbox_name, target_key};
-use crate::checkpoint::part::part_name;
-use crate::checkpoint::place::CheckpointPlace;
-use crate::store::{Epoch, PartitionPosition};
+use evt_run::checkpoint::epoch::{Epoch, PartitionPosition};
+use evt_run::checkpoint::log::{EpochPart, outbox_name, target_key};
+use evt_run::checkpoint::part::part_name;
+use evt_run::checkpoint::place::CheckpointPlace;
 use std::sync::Arc;
 
 /// An output of a checkpoint: the checkpoint, the names of the stage and the output in it, and the epoch in progress.

@@ -3,15 +3,16 @@
 //! Their numbers and reasons are in a note and in memory. The rows themselves are in the outbox, from which they are
 //! read again, one batch after another: an epoch may have millions of them.
 
-use crate::checkpoint::part::read_outbox;
-use crate::checkpoint::place::CheckpointPlace;
-use crate::error::Result;
-use crate::kind::Kind;
-use crate::kind::dead::{ErrorType, Fault, Rejected};
-use crate::kind::letters;
-use crate::op::row_letter::with_letter;
-use crate::store::{Batches, Epoch, EpochFault, EpochFaults, or_error};
 use arrow::array::RecordBatch;
+use evt_core::error::Result;
+use evt_core::kind::Kind;
+use evt_core::kind::dead::{ErrorType, Fault, Rejected};
+use evt_core::kind::letters;
+use evt_core::op::row_letter::with_letter;
+use evt_run::checkpoint::epoch::{Batches, Epoch, EpochFault, EpochFaults};
+use evt_run::checkpoint::part::read_outbox;
+use evt_run::checkpoint::place::CheckpointPlace;
+use evt_store::or_error;
 use serde::de::{Deserializer, SeqAccess, Visitor};
 use serde::ser::Serializer;
 use serde::{Deserialize, Serialize};

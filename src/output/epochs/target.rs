@@ -2,22 +2,22 @@
 
 use super::plan::{CompleteEpoch, EpochPlan};
 use super::rejected::{EpochSource, FirstAttempt, KeptRejected, RejectedByCommit};
-use crate::checkpoint::part::{of_json, to_json};
-use crate::counts::SinkCounts;
-use crate::error::{Error, Result};
-use crate::format::Format;
-use crate::frame::EndReason;
-use crate::kafka::produce::epochs::EpochTopic;
-use crate::kind::Kind;
-use crate::kind::dead::Rejected;
 use crate::output::file::once::{BatchId, OnceFile};
 use crate::output::file::records::RecordForm;
 use crate::output::file::{Plain, is_regular};
 use crate::output::report::OutputReport;
-use crate::run::Run;
-use crate::storage::disk::Disk;
-use crate::store::{self, Batches, Epoch, EpochFaults, EpochRows, PartitionPosition};
 use arrow::array::RecordBatch;
+use evt_core::counts::SinkCounts;
+use evt_core::error::{Error, Result};
+use evt_core::format::Format;
+use evt_core::frame::EndReason;
+use evt_core::kind::Kind;
+use evt_core::kind::dead::Rejected;
+use evt_kafka::produce::epochs::EpochTopic;
+use evt_run::checkpoint::epoch::{Batches, Epoch, EpochFaults, EpochRows, PartitionPosition};
+use evt_run::checkpoint::part::{of_json, to_json};
+use evt_run::run::Run;
+use evt_run::storage::disk::Disk;
 use xxhash_rust::xxh3::xxh3_64;
 
 /// Encoded bytes that are appended at once.
@@ -26,11 +26,11 @@ const PIECE_BYTES: usize = 4 << 20;
 /// The target of an output of a checkpoint: it gets the rows of complete epochs.
 pub(in crate::output) enum EpochTarget {
     /// A store, which gets rows when their epoch is complete, or at once.
-    Store { kind: Kind, sink: Box<dyn store::Sink>, is_at_once: bool },
+    Store { kind: Kind, sink: Box<dyn evt_store::Sink>, is_at_once: bool },
     /// A file to which lines are appended once, or a stream.
     Text {
         format: &'static Format,
-        encoder: Box<dyn crate::format::Encoder>,
+        encoder: Box<dyn evt_core::format::Encoder>,
         file: Plain,
         lines: Option<Box<LineFile>>,
     },
@@ -49,7 +49,7 @@ impl EpochTarget {
     /// Makes the target of text in an open file or stream.
     pub fn text(
         format: &'static Format,
-        encoder: Box<dyn crate::format::Encoder>,
+        encoder: Box<dyn evt_core::format::Encoder>,
         file: Plain,
         plan: &EpochPlan,
         disk: Disk,
@@ -187,7 +187,12 @@ impl EpochTarget {
 impl LineFile {
     /// Appends the lines of an epoch, without the pieces that an earlier attempt of the commit has appended. Errors:
     /// exit status 75 if the file has a later epoch.
-    fn append(&mut self, epoch: Epoch, encoder: &mut dyn crate::format::Encoder, rows: &OutboxRows<'_>) -> Result<()> {
+    fn append(
+        &mut self,
+        epoch: Epoch,
+        encoder: &mut dyn evt_core::format::Encoder,
+        rows: &OutboxRows<'_>,
+    ) -> Result<()> {
         self.file.lock()?;
         let last = self.file.last_batch()?;
         let (Epoch { run, number }, shown) = (epoch, self.file.name());
@@ -221,7 +226,7 @@ impl LineFile {
 }
 
 /// Appends the lines of a batch to `bytes`.
-fn encode(encoder: &mut dyn crate::format::Encoder, batch: &RecordBatch, bytes: &mut Vec<u8>) -> Result<()> {
+fn encode(encoder: &mut dyn evt_core::format::Encoder, batch: &RecordBatch, bytes: &mut Vec<u8>) -> Result<()> {
     match encoder.slices(batch) {
         Some(slices) => slices.iter().for_each(|slice| bytes.extend_from_slice(slice)),
         None => encoder.encode(batch, bytes)?,

@@ -1,19 +1,20 @@
 //! Tests of a store that gets rows at once and answers late.
 
 use super::*;
-use crate::checkpoint::part::read_outbox;
-use crate::checkpoint::place::CheckpointPlace;
-use crate::clock::Clock;
-use crate::error::Error;
-use crate::kind::dead::Fault;
-use crate::kind::metric::{Builder, Row};
-use crate::kind::record_parts::OutputParts;
 use crate::output::Output;
 use crate::output::open::OpenTarget;
 use crate::output::test_data::letters;
-use crate::run::io::Io;
-use crate::storage::disk::Disk;
-use crate::store::{EpochRows, Sink, SinkOutcome};
+use evt_core::error::Error;
+use evt_core::kind::dead::Fault;
+use evt_core::kind::metric::{Builder, Row};
+use evt_core::kind::record_parts::OutputParts;
+use evt_run::checkpoint::epoch::EpochRows;
+use evt_run::checkpoint::part::read_outbox;
+use evt_run::checkpoint::place::CheckpointPlace;
+use evt_run::clock::Clock;
+use evt_run::run::io::Io;
+use evt_run::storage::disk::Disk;
+use evt_store::{Sink, SinkOutcome};
 use std::path::Path;
 use std::sync::mpsc::{Receiver, Sender, channel};
 

@@ -1,7 +1,7 @@
 //! The file beside a file that is appended to: what is to be appended, or was appended last.
 
-use crate::error::{Error, Result};
-use crate::storage::disk::failed;
+use evt_core::error::{Error, Result};
+use evt_run::storage::disk::failed;
 use serde_json::{Value, json};
 use std::path::Path;
 use xxhash_rust::xxh3::Xxh3;

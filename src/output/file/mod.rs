@@ -12,17 +12,17 @@
 //! appends the batches of a ledger, each exactly once, with intents (`intent.rs`). `records.rs` finds the ends of
 //! records, and `pack.rs` compresses files by their names.
 
-use crate::console::Console;
-use crate::counts::counted;
-use crate::error::{Error, ErrorKind, Result};
-use crate::format::Format;
-use crate::frame::EndReason;
-use crate::run::Run;
-use crate::stop::Woken;
-use crate::storage::access;
-use crate::storage::disk::{Disk, DiskFile, LOCK_WAIT, failed, lock_within};
-use crate::store::Notice;
 use arrow::buffer::Buffer;
+use evt_core::counts::counted;
+use evt_core::error::{Error, ErrorKind, Result};
+use evt_core::format::Format;
+use evt_core::frame::EndReason;
+use evt_run::console::Console;
+use evt_run::run::Run;
+use evt_run::stop::Woken;
+use evt_run::storage::access;
+use evt_run::storage::disk::{Disk, DiskFile, LOCK_WAIT, failed, lock_within};
+use evt_store::Notice;
 use rustix::fs::{FlockOperation, OFlags, fcntl_getfl, fcntl_setfl, flock};
 use rustix::io::Errno;
 use std::fs::{File, OpenOptions};
@@ -544,7 +544,7 @@ const LINE_MAX: u64 = 64 << 20;
 fn is_object(file: &File, start: u64, end: u64) -> std::io::Result<bool> {
     let mut line = vec![0; (end - start) as usize];
     file.read_exact_at(&mut line, start)?;
-    Ok(std::str::from_utf8(&line).is_ok_and(|line| line.starts_with('{') && crate::json::scan::is_json(line)))
+    Ok(std::str::from_utf8(&line).is_ok_and(|line| line.starts_with('{') && evt_core::json::scan::is_json(line)))
 }
 
 /// Returns the length of the file up to and including its last newline.

@@ -13,9 +13,9 @@ pub use super::intent::BatchId;
 use super::intent::Intent;
 use super::records::{RecordForm, is_object};
 use super::{check_locked, is_same, whole_lines};
-use crate::error::{Error, Result};
-use crate::storage::access;
-use crate::storage::disk::{Disk, DiskFile, LOCK_WAIT, failed, lock_within};
+use evt_core::error::{Error, Result};
+use evt_run::storage::access;
+use evt_run::storage::disk::{Disk, DiskFile, LOCK_WAIT, failed, lock_within};
 use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::os::unix::fs::FileExt;
@@ -294,8 +294,8 @@ fn read_range(file: &File, start: u64, end: u64) -> std::io::Result<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::error::ErrorKind;
-    use crate::storage::disk::DiskFault;
+    use evt_core::error::ErrorKind;
+    use evt_run::storage::disk::DiskFault;
     use std::collections::BTreeSet;
     use tempfile::TempDir;
 

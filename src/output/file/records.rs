@@ -1,7 +1,7 @@
 //! Where the records of a file that is appended to end.
 
-use crate::format::Format;
-use crate::json::scan::is_json;
+use evt_core::format::Format;
+use evt_core::json::scan::is_json;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 
@@ -111,8 +111,8 @@ pub fn is_object(line: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::format::csv::{CSV, TSV};
-    use crate::format::jsonl;
+    use evt_core::format::csv::{CSV, TSV};
+    use evt_core::format::jsonl;
 
     /// Returns whether a whole record is at the beginning of a file of this text.
     fn is_whole(form: RecordForm, text: &str) -> bool {

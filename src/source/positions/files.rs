@@ -2,15 +2,15 @@
 //! it.
 
 use super::times::{PartitionTime, check_explode};
-use crate::emit::RecordEmitter;
-use crate::error::{Error, Result};
-use crate::input::bytes;
-use crate::input::content::digest::FileContent;
-use crate::input::content::{IdentifiedFile, identify};
-use crate::input::position::FileId;
-use crate::run::Run;
-use crate::store::PartitionPosition;
 use crate::uri::Uri;
+use evt_core::error::{Error, Result};
+use evt_run::checkpoint::epoch::PartitionPosition;
+use evt_run::emit::RecordEmitter;
+use evt_run::input::bytes;
+use evt_run::input::content::digest::FileContent;
+use evt_run::input::content::{IdentifiedFile, identify};
+use evt_run::input::position::FileId;
+use evt_run::run::Run;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fs::File;

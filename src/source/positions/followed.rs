@@ -1,11 +1,11 @@
 //! The positions of followed names in a checkpoint.
 
 use super::times::{PartitionTime, check_explode};
-use crate::checkpoint::begun::BegunNames;
-use crate::emit::RecordEmitter;
-use crate::error::{Error, Result};
-use crate::input::position::FollowPosition;
-use crate::store::PartitionPosition;
+use evt_core::error::{Error, Result};
+use evt_run::checkpoint::begun::BegunNames;
+use evt_run::checkpoint::epoch::PartitionPosition;
+use evt_run::emit::RecordEmitter;
+use evt_run::input::position::FollowPosition;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

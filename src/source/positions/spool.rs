@@ -1,9 +1,9 @@
 //! The position of a spool in a checkpoint: the next offset, and the stream time there.
 
-use crate::input::InputPosition;
-use crate::spool::CheckpointPosition;
-use crate::spool::dir::Position;
-use crate::store::PartitionPosition;
+use evt_run::checkpoint::epoch::PartitionPosition;
+use evt_run::input::InputPosition;
+use evt_run::spool::CheckpointPosition;
+use evt_run::spool::dir::Position;
 use serde::{Deserialize, Serialize};
 
 /// How far the spool of an HTTP server is read.

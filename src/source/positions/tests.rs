@@ -3,12 +3,12 @@
 
 use super::files::FilePositions;
 use super::*;
-use crate::clock::Clock;
-use crate::console::{Colour, Console};
-use crate::emit::{Item, QueuedItem, RecordOptions};
-use crate::input::unopened::Continuation;
-use crate::mapping::TimeFrom;
 use crate::source::{Polled, Source, SourceOptions};
+use evt_core::mapping::TimeFrom;
+use evt_run::clock::Clock;
+use evt_run::console::{Colour, Console};
+use evt_run::emit::{Item, QueuedItem, RecordOptions};
+use evt_run::input::unopened::Continuation;
 use std::io::{Read, Write};
 use std::path::PathBuf;
 use std::rc::Rc;
@@ -46,7 +46,7 @@ impl Logs {
             names.iter().map(|name| Uri::parse(self.path(name), &Default::default()).unwrap()).collect();
         let mut options =
             SourceOptions { positions: Some(Positions::restore(&self.part).unwrap()), ..SourceOptions::default() };
-        options.inputs.files.format = Some(&crate::format::jsonl::FORMAT);
+        options.inputs.files.format = Some(&evt_core::format::jsonl::FORMAT);
         options.inputs.continuation = Continuation { is_continued: true, ..Continuation::default() };
         options.records.mapping.time = TimeFrom::Arrival;
         Source::open(&inputs, options, run).unwrap()

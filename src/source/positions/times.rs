@@ -1,8 +1,8 @@
 //! The stream times of the partitions of an input, as a checkpoint keeps them, and the path of `--explode`.
 
-use crate::emit::RecordEmitter;
-use crate::error::{Error, Result};
-use crate::store::PartitionPosition;
+use evt_core::error::{Error, Result};
+use evt_run::checkpoint::epoch::PartitionPosition;
+use evt_run::emit::RecordEmitter;
 use serde::{Deserialize, Serialize};
 
 /// The stream time of a partition of a file (µs).

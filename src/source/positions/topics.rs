@@ -1,12 +1,12 @@
 //! The positions of topics in a checkpoint: the next offset of each partition, and its stream time there.
 
-use crate::error::{Error, Result};
-use crate::input::ReadPosition;
-use crate::op::window::watermark::ContinuedInput;
-use crate::store::PartitionPosition;
 use crate::uri::Uri;
-use crate::uri::kafka::{Bound, KeptPosition, KeptPositions};
-use crate::uri::topic_id::TopicId;
+use evt_core::error::{Error, Result};
+use evt_core::op::window::watermark::ContinuedInput;
+use evt_kafka::address::{Bound, KeptPosition, KeptPositions};
+use evt_run::checkpoint::epoch::PartitionPosition;
+use evt_run::input::ReadPosition;
+use evt_run::input::topic_id::TopicId;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -173,6 +173,6 @@ mod tests {
     fn two_inputs_of_one_topic_are_an_error() {
         let error =
             TopicPositions::default().continued(&inputs(&["kafka://h:1/a", "kafka://i:1/b,a"])).err().expect("a fault");
-        assert!(error.kind() == crate::ErrorKind::Usage && error.to_string().contains("found a twice"), "{error}");
+        assert!(error.kind() == evt_core::ErrorKind::Usage && error.to_string().contains("found a twice"), "{error}");
     }
 }

@@ -17,18 +17,18 @@
 
 use super::operator::{Operator, Snapshot};
 use super::outputs::Outputs;
-use crate::checkpoint::Checkpoint;
-use crate::checkpoint::log::EpochPart;
-use crate::checkpoint::part::SealedParts;
-use crate::error::{Error, Result};
-use crate::frame::Barrier;
-use crate::metrics;
-use crate::op::window::watermark::ContinuedInput;
 use crate::output::epochs::{CompleteEpoch, RejectedLetters};
-use crate::run::Run;
 use crate::source::positions::partition_positions;
-use crate::stop::Wait;
-use crate::store::Epoch;
+use evt_core::error::{Error, Result};
+use evt_core::frame::Barrier;
+use evt_core::op::window::watermark::ContinuedInput;
+use evt_run::checkpoint::Checkpoint;
+use evt_run::checkpoint::epoch::Epoch;
+use evt_run::checkpoint::log::EpochPart;
+use evt_run::checkpoint::part::SealedParts;
+use evt_run::metrics;
+use evt_run::run::Run;
+use evt_run::stop::Wait;
 use std::collections::VecDeque;
 use std::rc::Rc;
 use std::time::Duration;

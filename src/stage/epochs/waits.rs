@@ -1,7 +1,7 @@
 //! What a stage waits for between the end of an epoch and its commit in every output, and what it says about that.
 
-use crate::store::Epoch;
-use crate::time::rounded;
+use evt_core::time::rounded;
+use evt_run::checkpoint::epoch::Epoch;
 use std::time::Duration;
 
 /// Interval of the messages about one wait.

@@ -2,18 +2,18 @@
 //! reads them again: a database that does not answer stops no evaluation.
 
 use super::state::RuleEdit;
-use crate::alert::rule::{NamedMetric, RuleDefinition};
-use crate::alert::rules::{self, BadRule, RuleSet, RuleText};
-use crate::client::Caller;
-use crate::client::Location;
-use crate::console::Console;
-use crate::error::{Error, Result};
-use crate::metrics::ServerStatus;
-use crate::op::window::spec;
-use crate::store::{self, Store};
-use crate::thread;
-use crate::time::whole_seconds;
 use crate::uri::Uri;
+use evt_core::alert::rule::{NamedMetric, RuleDefinition};
+use evt_core::alert::rules::{self, BadRule, RuleSet, RuleText};
+use evt_core::error::{Error, Result};
+use evt_core::op::window::spec;
+use evt_core::time::whole_seconds;
+use evt_run::client::Caller;
+use evt_run::client::Location;
+use evt_run::console::Console;
+use evt_run::metrics::ServerStatus;
+use evt_run::thread;
+use evt_store::Store;
 use serde_json::{Map, Value};
 use std::collections::HashMap;
 use std::ffi::OsStr;
@@ -87,7 +87,7 @@ impl RuleLoader {
         let path = match &self.source {
             RuleSource::File(path) => path,
             RuleSource::Table(store, location) => {
-                let texts = store::rules(store, location)?.into_iter().map(of_row).collect();
+                let texts = evt_store::rules(store, location)?.into_iter().map(of_row).collect();
                 return Ok(rules::resolve(texts, metrics.as_deref()));
             }
         };

@@ -2,12 +2,12 @@
 
 use super::feed::Feed;
 use super::load::ReplacedRule;
-use crate::alert::engine::AlertEngine;
-use crate::alert::rule::RuleDefinition;
-use crate::console::Console;
-use crate::counts::{Counts, counted};
 use crate::source;
-use crate::time::{SECOND, format_duration, format_instant};
+use evt_core::alert::engine::AlertEngine;
+use evt_core::alert::rule::RuleDefinition;
+use evt_core::counts::{Counts, counted};
+use evt_core::time::{SECOND, format_duration, format_instant};
+use evt_run::console::Console;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use uuid::Uuid;

@@ -1,12 +1,12 @@
 //! How far the inputs were read: what the state file says of them beside the files ([`super::known`]).
 
-use crate::alert::clock::{AlertClock, BegunPartition, BegunPartitions, PartitionKey};
-use crate::alert::engine::AlertEngine;
-use crate::input::ReadPosition;
-use crate::kind::PartitionName;
-use crate::time::SECOND;
-use crate::uri::kafka::KeptPosition;
-use crate::uri::topic_id::TopicId;
+use evt_core::alert::clock::{AlertClock, BegunPartition, BegunPartitions, PartitionKey};
+use evt_core::alert::engine::AlertEngine;
+use evt_core::kind::PartitionName;
+use evt_core::time::SECOND;
+use evt_kafka::address::KeptPosition;
+use evt_run::input::ReadPosition;
+use evt_run::input::topic_id::TopicId;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::ffi::OsString;

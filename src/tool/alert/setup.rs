@@ -4,12 +4,12 @@ use super::feed::{Evaluation, Feed};
 use super::load::RuleRefresh;
 use super::positions::{Beginning, UnmarkedInput};
 use super::state::StateFile;
-use crate::alert::clock::{AlertClock, EarlierClock};
-use crate::alert::engine::AlertEngine;
-use crate::error::Result;
-use crate::kind::span::Span;
-use crate::notify::sender::Sender;
-use crate::run::Run;
+use evt_core::alert::clock::{AlertClock, EarlierClock};
+use evt_core::alert::engine::AlertEngine;
+use evt_core::error::Result;
+use evt_core::kind::span::Span;
+use evt_notify::sender::Sender;
+use evt_run::run::Run;
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 

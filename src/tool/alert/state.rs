@@ -7,21 +7,21 @@ use super::positions::{
     Beginning, FramePartition, FramePartitions, KeptTopics, Positions, RowPosition, WHOLE, add_position,
     parse_partition,
 };
-use crate::alert::clock::{BegunPartition, BegunPartitions, PartitionKey};
-use crate::alert::running::{Transition, TransitionUse};
-use crate::error::{Error, ErrorKind, Result};
-use crate::format::row;
-use crate::input::position::FileId;
-use crate::kind::Kind;
-use crate::kind::alert::{Alert, AlertState};
-use crate::notify::outbox;
-use crate::run::Run;
-use crate::storage::access;
-use crate::time::rounded;
-use crate::time::{format_instant, parse_instant};
-use crate::uri::kafka::{Address, KeptPosition, TopicFormat};
-use crate::uri::topic_id::TopicId;
 use arrow::array::RecordBatch;
+use evt_core::alert::clock::{BegunPartition, BegunPartitions, PartitionKey};
+use evt_core::alert::running::{Transition, TransitionUse};
+use evt_core::error::{Error, ErrorKind, Result};
+use evt_core::format::row;
+use evt_core::kind::Kind;
+use evt_core::kind::alert::{Alert, AlertState};
+use evt_core::time::rounded;
+use evt_core::time::{format_instant, parse_instant};
+use evt_kafka::address::{Address, KeptPosition, TopicFormat};
+use evt_notify::outbox;
+use evt_run::input::position::FileId;
+use evt_run::input::topic_id::TopicId;
+use evt_run::run::Run;
+use evt_run::storage::access;
 use rusqlite::{Connection, ErrorCode, OptionalExtension, Params, Row, Transaction, TransactionBehavior, params};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{File, TryLockError};

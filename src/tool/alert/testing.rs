@@ -2,15 +2,15 @@
 //! instants.
 
 use super::load::RuleLoader;
-use crate::alert::engine::{AlertEngine, EngineOptions, FiringAlert, TimedRows};
-use crate::alert::rule::RuleDefinition;
-use crate::error::{Error, Result};
-use crate::format::row;
-use crate::kind::Kind;
-use crate::kind::dead::ErrorType;
-use crate::parse::nearest;
-use crate::run::Run;
-use crate::time::{DAY, SECOND, format_instant, parse_duration};
+use evt_core::alert::engine::{AlertEngine, EngineOptions, FiringAlert, TimedRows};
+use evt_core::alert::rule::RuleDefinition;
+use evt_core::error::{Error, Result};
+use evt_core::format::row;
+use evt_core::kind::Kind;
+use evt_core::kind::dead::ErrorType;
+use evt_core::parse::nearest;
+use evt_core::time::{DAY, SECOND, format_instant, parse_duration};
+use evt_run::run::Run;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, BTreeSet};
@@ -211,7 +211,7 @@ fn compare(at: i64, expected: &[&ExpectedAlert], found: &[FiringAlert]) -> Resul
 /// Returns dimensions as an alert has them.
 fn canonical(dimensions: &Map<String, Value>) -> Result<String> {
     let text = Value::Object(dimensions.clone()).to_string();
-    crate::expr::canonical_dimensions(&text)
+    evt_core::expr::canonical_dimensions(&text)
         .ok_or_else(|| Error::config(format!("dimensions: expected names with text, found {text}")))
 }
 
@@ -278,19 +278,19 @@ impl RowSeries {
     }
 
     fn metric(&self, time: i64) -> Value {
-        let [columns, dimensions] = self.split(&crate::kind::metric::COLUMNS);
-        let (start, end) = (format_instant(time - crate::time::MINUTE), format_instant(time));
+        let [columns, dimensions] = self.split(&evt_core::kind::metric::COLUMNS);
+        let (start, end) = (format_instant(time - evt_core::time::MINUTE), format_instant(time));
         let mut row = json!({
             "metric_name": "test", "window_start": start, "window_end": end, "dimensions": dimensions, "value": 0.0,
             "rows": 1, "revision": 0, "pane": 0, "retracted": false,
         });
         columns.into_iter().for_each(|(name, value)| row[name] = value);
         let text = |name: &str| row[name].as_str().unwrap_or_default().to_owned();
-        let micros = |name: &str| crate::time::parse_instant(&text(name)).unwrap_or_default();
+        let micros = |name: &str| evt_core::time::parse_instant(&text(name)).unwrap_or_default();
         let dimensions = row["dimensions"].to_string();
-        let dimensions = crate::expr::canonical_dimensions(&dimensions).unwrap_or(dimensions);
+        let dimensions = evt_core::expr::canonical_dimensions(&dimensions).unwrap_or(dimensions);
         let (start, end) = (micros("window_start"), micros("window_end"));
-        let id = crate::kind::metric::metric_id(&text("metric_name"), start, end, &dimensions);
+        let id = evt_core::kind::metric::metric_id(&text("metric_name"), start, end, &dimensions);
         row["metric_id"] = json!(uuid::Uuid::from_bytes(id).to_string());
         row
     }

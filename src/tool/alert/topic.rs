@@ -1,10 +1,10 @@
 //! How far the topics of a feed were read, and whether their brokers answer.
 
-use crate::error::Result;
-use crate::input::ReadPosition;
-use crate::run::Run;
 use crate::source;
-use crate::time::{SECOND, whole_seconds};
+use evt_core::error::Result;
+use evt_core::time::{SECOND, whole_seconds};
+use evt_run::input::ReadPosition;
+use evt_run::run::Run;
 use std::time::Duration;
 
 /// How often the ends of topics are compared with what was read.

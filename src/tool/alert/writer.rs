@@ -4,20 +4,20 @@
 //! Rows that are not durable yet are in the state file, and the next run writes them.
 
 use super::feed::FaultyRow;
-use crate::counts::Counts;
-use crate::emit::Dead;
-use crate::error::{Error, Result};
-use crate::frame::End;
-use crate::kind::Kind;
 use crate::output::dead_letters::DeadLetters;
 use crate::output::{OutputPlan, stamped};
-use crate::run::Run;
-use crate::run::io::Io;
-use crate::run::worker::{JobAnswer, Worker};
 use crate::stage::operator::{Collector, OutputsEnded};
 use crate::stage::outputs::Outputs;
-use crate::time::whole_seconds;
 use arrow::array::RecordBatch;
+use evt_core::counts::Counts;
+use evt_core::error::{Error, Result};
+use evt_core::frame::End;
+use evt_core::kind::Kind;
+use evt_core::time::whole_seconds;
+use evt_run::emit::Dead;
+use evt_run::run::Run;
+use evt_run::run::io::Io;
+use evt_run::run::worker::{JobAnswer, Worker};
 use std::collections::VecDeque;
 use std::rc::Rc;
 use std::time::{Duration, Instant};

@@ -1,11 +1,11 @@
 //! The records that the live run read and that the input may no longer hold: the first ones of partitions.
 
-use crate::backfill::{MissingEvents, Scope};
-use crate::kind::event::{column, instants};
-use crate::kind::{PartitionColumns, PartitionName};
-use crate::store::StreamExtent;
 use arrow::array::{AsArray, RecordBatch};
 use arrow::datatypes::Int64Type;
+use evt_core::backfill::{MissingEvents, Scope};
+use evt_core::kind::event::{column, instants};
+use evt_core::kind::{PartitionColumns, PartitionName};
+use evt_store::StreamExtent;
 use std::collections::BTreeSet;
 
 /// The greatest offset of a partition's first record: offsets of topics begin with 0, line numbers of files with 1.

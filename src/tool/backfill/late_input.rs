@@ -4,18 +4,18 @@
 //! A run whose metrics have several positions reads the stream in parts, one for each position.
 
 use super::late_stream::{LateRows, LateSource, LateStream};
-use crate::backfill::{EventOfMetric, LateCells, MetricNames, Scope};
-use crate::client::Caller;
-use crate::error::{Error, Result};
-use crate::kind::event::{column, instants};
-use crate::kind::{Kind, PartitionColumns, PartitionName};
-use crate::run::Run;
 use crate::stage::operator::{Collector, Note};
-use crate::store::correct::{Corrections, LatePosition};
-use crate::store::rows::each_key;
 use crate::uri::Uri;
 use arrow::array::{AsArray, RecordBatch};
 use arrow::datatypes::Int64Type;
+use evt_core::backfill::{EventOfMetric, LateCells, MetricNames, Scope};
+use evt_core::error::{Error, Result};
+use evt_core::kind::event::{column, instants};
+use evt_core::kind::{Kind, PartitionColumns, PartitionName};
+use evt_run::client::Caller;
+use evt_run::run::Run;
+use evt_store::correct::{Corrections, LatePosition};
+use evt_store::rows::each_key;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ffi::OsStr;
 use std::ops::RangeInclusive;

@@ -6,26 +6,26 @@
 //! - [`LateSource`]: a file, or a partition of a topic;
 //! - [`LateStream`]: the part of it behind one position, which some metrics of the run have.
 
-use crate::backfill::MetricNames;
-use crate::emit::{Item, RecordOptions};
-use crate::error::{Error, Result};
-use crate::frame::Control;
-use crate::kafka::client::Topics;
-use crate::kafka::library::LibraryCluster;
-use crate::kafka::position::{self, OffsetSpan};
-use crate::kafka::range::{self, ReadMode};
-use crate::kafka::source::Cluster;
-use crate::kind::Kind;
-use crate::mapping::{self, Provenance, TimeFrom};
-use crate::run::Run;
 use crate::source::{self, SourceOptions};
 use crate::stage::feeds::Feeds;
 use crate::stage::poll::read_to_end;
-use crate::store::correct::LatePosition;
-use crate::store::rows::each_key;
 use crate::uri::Uri;
-use crate::uri::kafka::{Address, Bound};
 use arrow::array::RecordBatch;
+use evt_core::backfill::MetricNames;
+use evt_core::error::{Error, Result};
+use evt_core::frame::Control;
+use evt_core::kind::Kind;
+use evt_core::mapping::{self, Provenance, TimeFrom};
+use evt_kafka::address::{Address, Bound};
+use evt_kafka::client::Topics;
+use evt_kafka::library::LibraryCluster;
+use evt_kafka::position::{self, OffsetSpan};
+use evt_kafka::range::{self, ReadMode};
+use evt_kafka::source::Cluster;
+use evt_run::emit::{Item, RecordOptions};
+use evt_run::run::Run;
+use evt_store::correct::LatePosition;
+use evt_store::rows::each_key;
 use std::ops::Range;
 use std::rc::Rc;
 

@@ -2,26 +2,26 @@
 
 use super::setup::{BothArgs, Pace};
 use super::target::{ReplayTarget, Replayed};
-use crate::counts::{Counts, counted};
-use crate::error::Result;
-use crate::frame::Control;
-use crate::json::text::write_uuid;
-use crate::kind::dead::column::ATTEMPTS;
-use crate::kind::dead::{Fault, KeptRows, Rejected};
-use crate::kind::event::column::EVENT_ID;
-use crate::kind::selection_schema;
-use crate::op::validate::{self, Validator};
-use crate::registry::Registry;
-use crate::replay::hold::HeldLetters;
-use crate::replay::ledger::{Id, Ledger, LetterState, ReplayEntry};
-use crate::replay::record::replayed;
-use crate::replay::repair::{LetterRows, Repair};
-use crate::run::Run;
 use crate::stage::feeds::FeedInput;
 use crate::stage::operator::{Collector, InputEnded, Operator};
 use arrow::array::{ArrayRef, AsArray, BooleanArray, Int32Array, Int64Array, RecordBatch, StringArray};
 use arrow::compute::filter_record_batch;
 use arrow::datatypes::{DataType, Field, Int32Type, SchemaRef};
+use evt_core::counts::{Counts, counted};
+use evt_core::error::Result;
+use evt_core::frame::Control;
+use evt_core::json::text::write_uuid;
+use evt_core::kind::dead::column::ATTEMPTS;
+use evt_core::kind::dead::{Fault, KeptRows, Rejected};
+use evt_core::kind::event::column::EVENT_ID;
+use evt_core::kind::selection_schema;
+use evt_core::op::validate::{self, Validator};
+use evt_core::replay::hold::HeldLetters;
+use evt_core::replay::ledger::{Id, Ledger, LetterState, ReplayEntry};
+use evt_core::replay::record::replayed;
+use evt_core::replay::repair::{LetterRows, Repair};
+use evt_run::registry::Registry;
+use evt_run::run::Run;
 use serde_json::json;
 use std::cell::RefCell;
 use std::collections::HashSet;
@@ -288,7 +288,7 @@ impl Replay {
             }
             _ => {
                 let records = replayed(&repaired.batch)?;
-                let mut objects = crate::format::jsonl::Objects::try_new(&records)?;
+                let mut objects = evt_core::format::jsonl::Objects::try_new(&records)?;
                 for (at, row) in repaired.places.iter().enumerate() {
                     objects.write(at, batch.shown[*row].record.get_or_insert_default());
                     batch.shown[*row].event_id = Some(entries[at].event_id);

@@ -28,9 +28,9 @@ mod windows;
 
 use crate::cli::check::CheckReport;
 use crate::cli::{Tool, Unit};
-use crate::error::Result;
-use crate::run::Run;
 use clap::Parser;
+use evt_core::error::Result;
+use evt_run::run::Run;
 use replay::ReplayArgs;
 use setup::BothArgs;
 use std::rc::Rc;

@@ -4,26 +4,26 @@
 use super::gaps::Gaps;
 use super::orphans::Orphans;
 use super::setup::{InputOrder, Setup, StoreRows};
-use crate::backfill::{
-    CellContent, CellKey, Changes, Comparison, Coverage, Difference, LateCell, MetricScope, Scope, SessionPlan,
-    StepScope,
-};
-use crate::counts::{Counts, counted};
-use crate::error::{Error, Result};
-use crate::frame::{self, Control, EndReason};
-use crate::kind::dead::{ErrorType, Fault};
-use crate::kind::event::{column, instants};
-use crate::kind::span::Span;
-use crate::kind::{self, Kind};
-use crate::op::window::watermark::{self, Watermark};
-use crate::op::window::{BatchOutcome, Emitter, Window};
 use crate::stage::feeds::FeedInput;
 use crate::stage::operator::{Collector, InputEnded, Note, Operator};
-use crate::store::correct::{CorrectionCounts, CorrectionStep, Part};
-use crate::time::{DAY, LATEST, format_instant};
 use crate::tool::validation::Validate;
 use arrow::array::RecordBatch;
 use arrow::compute::filter_record_batch;
+use evt_core::backfill::{
+    CellContent, CellKey, Changes, Comparison, Coverage, Difference, LateCell, MetricScope, Scope, SessionPlan,
+    StepScope,
+};
+use evt_core::counts::{Counts, counted};
+use evt_core::error::{Error, Result};
+use evt_core::frame::{self, Control, EndReason};
+use evt_core::kind::dead::{ErrorType, Fault};
+use evt_core::kind::event::{column, instants};
+use evt_core::kind::span::Span;
+use evt_core::kind::{self, Kind};
+use evt_core::op::window::watermark::{self, Watermark};
+use evt_core::op::window::{BatchOutcome, Emitter, Window};
+use evt_core::time::{DAY, LATEST, format_instant};
+use evt_store::correct::{CorrectionCounts, CorrectionStep, Part};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Number of cells that are compared in one step.

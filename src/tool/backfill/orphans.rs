@@ -1,10 +1,10 @@
 //! Stored cells without a right one: retracted, or left because the input does not prove that they are wrong. Besides,
 //! stored cells that count more events than the right ones, because these may be late in this run only.
 
-use crate::backfill::{CellKey, Coverage, Difference, InputTimes, Orphan, SessionCells};
-use crate::counts::counted;
 use crate::stage::operator::Collector;
-use crate::time::{format_duration, format_instant};
+use evt_core::backfill::{CellKey, Coverage, Difference, InputTimes, Orphan, SessionCells};
+use evt_core::counts::counted;
+use evt_core::time::{format_duration, format_instant};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The stored cells without a right one.

@@ -7,20 +7,20 @@ use crate::cli::args::{StageArgs, TextArgs};
 use crate::cli::check::CheckReport;
 use crate::cli::open::open;
 use crate::cli::resolve::{LINES, StageSpec, resolve};
-use crate::client::Location;
-use crate::error::{Error, Result};
-use crate::format::{self, CsvHeader, Format, InputForm};
-use crate::frame::EndReason;
-use crate::kafka::range::ReadMode;
-use crate::kind::Kind;
-use crate::mapping::Provenance;
-use crate::replay::patch::Patch;
-use crate::replay::repair::{RecordFormat, Repair};
-use crate::run::Run;
 use crate::source::{PartitionNames, SourceOptions};
 use crate::stage::{OperatorSetup, SourceInfo};
-use crate::store::{self, LedgerStore};
 use crate::uri::Uri;
+use evt_core::error::{Error, Result};
+use evt_core::format::{self, CsvHeader, Format, InputForm};
+use evt_core::frame::EndReason;
+use evt_core::kind::Kind;
+use evt_core::mapping::Provenance;
+use evt_core::replay::patch::Patch;
+use evt_core::replay::repair::{RecordFormat, Repair};
+use evt_kafka::range::ReadMode;
+use evt_run::client::Location;
+use evt_run::run::Run;
+use evt_store::LedgerStore;
 use std::cell::RefCell;
 use std::ffi::OsString;
 use std::rc::Rc;
@@ -160,7 +160,7 @@ fn records(args: &ReplayArgs, both: &BothArgs) -> Result<Option<RecordFormat>> {
 
 fn source(stage: &StageArgs, run: &Run) -> Result<SourceOptions> {
     // The letters are rows already: the mapping applies to the records in them.
-    let mut options = stage.source(crate::mapping::Options::default(), run)?;
+    let mut options = stage.source(evt_core::mapping::Options::default(), run)?;
     options.records.expected = options.records.kind;
     options.needs.first_rows = true;
     options.inputs.topics.read_mode = ReadMode::Bounded;
@@ -178,7 +178,7 @@ fn ledger_of(args: &ReplayArgs, run: &Run) -> Result<(LedgerStore, Location)> {
         return Err(Error::usage("--dead requires --ledger URI, which records the replayed letters, or --dry-run"));
     };
     match Uri::of_output(text, &run.caller())? {
-        Uri::Store(store, location) => Ok((store::ledger(store, &location)?, location)),
+        Uri::Store(store, location) => Ok((evt_store::ledger(store, &location)?, location)),
         other => Err(Error::usage(format!("{other}: expected a ledger in sqlite:PATH or postgres://HOST/DATABASE"))),
     }
 }

@@ -2,16 +2,16 @@
 //! options.
 
 use super::late_input::LateInput;
-use crate::backfill::{InputTimes, LateCell, LateCells, Scope};
 use crate::cli::args::{StageArgs, parse_positive};
-use crate::error::Result;
-use crate::kind::span::Span;
-use crate::run::Run;
 use crate::source::SortColumns;
-use crate::store::StreamExtent;
-use crate::store::correct::Corrections;
-use crate::time::SECOND;
 use crate::tool::validation::SchemaArgs;
+use evt_core::backfill::{InputTimes, LateCell, LateCells, Scope};
+use evt_core::error::Result;
+use evt_core::kind::span::Span;
+use evt_core::time::SECOND;
+use evt_run::run::Run;
+use evt_store::StreamExtent;
+use evt_store::correct::Corrections;
 use std::rc::Rc;
 use std::time::Duration;
 

@@ -3,30 +3,30 @@
 
 use crate::cli::args::StageArgs;
 use crate::cli::resolve::{LINES, output_plans};
-use crate::counts::counted;
-use crate::error::{Error, Result};
-use crate::format::jsonl::Objects;
-use crate::frame::{End, EndReason};
-use crate::kafka::client::record::ProducerRecord;
-use crate::kafka::produce::format::form;
-use crate::kafka::produce::transaction::TransactionalTopic;
-use crate::kind::dead::column::{HEADERS, ORIGINAL_KEY};
-use crate::kind::dead::{Fault, Rejected};
-use crate::kind::event::column::SOURCE;
-use crate::kind::headers::Stored;
 use crate::output::file::once::OnceFile;
 use crate::output::identity::target as resolved_path;
 use crate::output::{Output, OutputPlan};
-use crate::replay::ledger::{self, BatchClaim, BatchOutcome, Ledger, LetterState, ReplayEntry};
-use crate::replay::record::replayed;
-use crate::replay::repair::LetterRows;
-use crate::run::Run;
-use crate::storage::{self, access};
-use crate::store::Notice;
-use crate::time::MILLISECOND;
 use crate::uri::Uri;
-use crate::uri::kafka::{Address, TopicFormat};
 use arrow::array::{Array, AsArray, RecordBatch};
+use evt_core::counts::counted;
+use evt_core::error::{Error, Result};
+use evt_core::format::jsonl::Objects;
+use evt_core::frame::{End, EndReason};
+use evt_core::kind::dead::column::{HEADERS, ORIGINAL_KEY};
+use evt_core::kind::dead::{Fault, Rejected};
+use evt_core::kind::event::column::SOURCE;
+use evt_core::kind::headers::Stored;
+use evt_core::replay::ledger::{self, BatchClaim, BatchOutcome, Ledger, LetterState, ReplayEntry};
+use evt_core::replay::record::replayed;
+use evt_core::replay::repair::LetterRows;
+use evt_core::time::MILLISECOND;
+use evt_kafka::address::{Address, TopicFormat};
+use evt_kafka::client::record::ProducerRecord;
+use evt_kafka::produce::format::form;
+use evt_kafka::produce::transaction::TransactionalTopic;
+use evt_run::run::Run;
+use evt_run::storage::{self, access};
+use evt_store::Notice;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
@@ -92,7 +92,7 @@ impl TargetPlan {
             let why = "does not acknowledge rows before the end; replay to JSON lines, a topic or a database";
             Err(Error::usage(format!("{}: {why}", plan.name)))
         };
-        let format = args.output.output_format.as_deref().map(crate::format::to_write).transpose()?;
+        let format = args.output.output_format.as_deref().map(evt_core::format::to_write).transpose()?;
         match Uri::of_output(to, &run.caller())? {
             Uri::Null => unacknowledged(),
             Uri::File(path) if !is_regular(&path) => unacknowledged(),
@@ -149,7 +149,7 @@ impl TargetPlan {
 
 /// Returns the schema of the events for another output.
 fn schema_of(keeps_stamps: bool) -> Result<arrow::datatypes::SchemaRef> {
-    let events = RecordBatch::new_empty(crate::kind::Kind::Event.schema());
+    let events = RecordBatch::new_empty(evt_core::kind::Kind::Event.schema());
     Ok(if keeps_stamps { events.schema() } else { replayed(&events)?.schema() })
 }
 

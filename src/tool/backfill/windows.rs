@@ -4,36 +4,36 @@
 use super::late_input::LateInput;
 use super::operator::Correct;
 use super::setup::{BothArgs, InputOrder, InputRows, Pace, Setup, StoreRows, Work};
-use crate::backfill::{Changes, InputTimes, LateCell, LateCells, MetricScope, NameOrigin, Scope};
-use crate::checkpoint::state_files::memory_bound;
 use crate::cli::args::{OutOfOrderness, disorder, instant_of, parse_positive};
 use crate::cli::check::CheckReport;
 use crate::cli::open::open;
 use crate::cli::resolve::{StageSpec, TABLE};
-use crate::client::Location;
-use crate::error::{Error, Result};
-use crate::kafka::range::ReadMode;
-use crate::kind::Kind;
-use crate::kind::event::column;
-use crate::kind::span::Span;
-use crate::mapping::{Projection, Provenance};
-use crate::metrics::ServerStatus;
-use crate::op::dedup;
-use crate::op::window::metric::{Emit, Metric, Shape};
-use crate::op::window::spec::{self, Spec};
-use crate::op::window::{self, MemoryBound, Window, watermark};
 use crate::output::open_options;
-use crate::parse::size::parse_memory;
-use crate::run::Run;
 use crate::source::{SortColumns, SourceOptions, StoreOptions, StoreOrder};
 use crate::stage::{OperatorSetup, SourceInfo, Stage};
-use crate::store::correct::{Claim, Corrections, shown_range};
-use crate::store::{ReadRequest, Store, StreamExtent};
-use crate::time::{LATEST, format_instant, parse_duration};
 use crate::tool::validation::Validate;
 use crate::uri::Uri;
-use crate::uri::kafka::TopicFormat;
 use chrono_tz::Tz;
+use evt_core::backfill::{Changes, InputTimes, LateCell, LateCells, MetricScope, NameOrigin, Scope};
+use evt_core::error::{Error, Result};
+use evt_core::kind::Kind;
+use evt_core::kind::event::column;
+use evt_core::kind::span::Span;
+use evt_core::mapping::{Projection, Provenance};
+use evt_core::op::dedup;
+use evt_core::op::window::metric::{Emit, Metric, Shape};
+use evt_core::op::window::spec::{self, Spec};
+use evt_core::op::window::{self, MemoryBound, Window, watermark};
+use evt_core::parse::size::parse_memory;
+use evt_core::time::{LATEST, format_instant, parse_duration};
+use evt_kafka::address::TopicFormat;
+use evt_kafka::range::ReadMode;
+use evt_run::checkpoint::state_files::memory_bound;
+use evt_run::client::Location;
+use evt_run::metrics::ServerStatus;
+use evt_run::run::Run;
+use evt_store::correct::{Claim, Corrections, shown_range};
+use evt_store::{ReadRequest, Store, StreamExtent};
 use std::ffi::OsString;
 use std::rc::Rc;
 use xxhash_rust::xxh3::Xxh3;
@@ -417,7 +417,7 @@ fn claim_cells(setup: &mut Setup, claim: &Claim, quiet: bool) -> Result<()> {
     Ok(())
 }
 
-fn report_claimed(claimed: &crate::store::correct::Claimed, run: &Run, quiet: bool) {
+fn report_claimed(claimed: &evt_store::correct::Claimed, run: &Run, quiet: bool) {
     if quiet {
         return;
     }

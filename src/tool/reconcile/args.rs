@@ -2,19 +2,19 @@
 
 use super::read;
 use crate::cli::args::{CommonArgs, MapArgs, TextArgs, instant_of, parse_share};
-use crate::error::{Error, Result};
-use crate::input::unopened::FileOptions;
-use crate::kind::event::column;
-use crate::kind::span::Span;
-use crate::mapping::{self, Projection, Provenance, ReadColumns, TimeFrom};
 use crate::output::identity::{Identities, Identity};
-use crate::reconcile::judge::MatchBy;
-use crate::run::Run;
 use crate::source::SourceOptions;
-use crate::time::{format_instant, parse_duration};
 use crate::uri::Uri;
-use crate::uri::kafka::TopicFormat;
 use clap::{Parser, ValueEnum};
+use evt_core::error::{Error, Result};
+use evt_core::kind::event::column;
+use evt_core::kind::span::Span;
+use evt_core::mapping::{self, Projection, Provenance, ReadColumns, TimeFrom};
+use evt_core::reconcile::judge::MatchBy;
+use evt_core::time::{format_instant, parse_duration};
+use evt_kafka::address::TopicFormat;
+use evt_run::input::unopened::FileOptions;
+use evt_run::run::Run;
 use std::ffi::OsString;
 
 /// The arguments of a comparison, which a measurement does not have.
@@ -279,7 +279,7 @@ impl Args {
         let uri = Uri::of_input(text, false, &run.caller())?;
         match uri {
             Uri::Null | Uri::Http(_) => Err(Error::usage(format!("{uri}: expected a file, topic or store"))),
-            uri => crate::input::bytes::check(&uri, false).map(|()| uri),
+            uri => crate::uri::readable::check(&uri, false).map(|()| uri),
         }
     }
 }

@@ -1,12 +1,12 @@
 //! Reads a file of another program by its columns, as far as possible.
 
-use crate::format::{ColumnBatches, Limits};
-use crate::input::bytes::Bytes;
-use crate::reconcile::foreign::{ForeignColumns, ForeignRows};
-use crate::reconcile::rows::RowOptions;
-use crate::run::Run;
 use crate::source::SourceOptions;
 use crate::uri::Uri;
+use crate::uri::readable;
+use evt_core::format::{ColumnBatches, Limits};
+use evt_core::reconcile::foreign::{ForeignColumns, ForeignRows};
+use evt_core::reconcile::rows::RowOptions;
+use evt_run::run::Run;
 use std::rc::Rc;
 
 /// A file whose columns are read.
@@ -24,7 +24,7 @@ impl ForeignFile {
         if !std::fs::metadata(path).is_ok_and(|found| found.is_file()) {
             return None;
         }
-        let mut bytes = Bytes::open(uri, run.clone(), false).ok()?.in_encoding(options.inputs.files.text.encoding);
+        let mut bytes = readable::open(uri, run.clone(), false).ok()?.in_encoding(options.inputs.files.text.encoding);
         if options.inputs.files.format.is_none() {
             bytes.read_head(None).ok()?;
         }

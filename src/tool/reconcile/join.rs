@@ -2,14 +2,14 @@
 
 use super::report::{ComparisonReport, END};
 use super::sort::{EntrySorter, Sorted};
-use crate::error::{Error, Result};
-use crate::kind::span::Span;
 use crate::output::Output;
-use crate::reconcile::entry::{IN_PLUS, RowEntry, RowKey, Side};
-use crate::reconcile::judge::{Finding, Judge, JudgeRules, MatchBy, UnitExtent, UnitOutcome};
-use crate::reconcile::metrics;
-use crate::reconcile::output;
-use crate::reconcile::ranges::{RangeSummary, Ranges};
+use evt_core::error::{Error, Result};
+use evt_core::kind::span::Span;
+use evt_core::reconcile::entry::{IN_PLUS, RowEntry, RowKey, Side};
+use evt_core::reconcile::judge::{Finding, Judge, JudgeRules, MatchBy, UnitExtent, UnitOutcome};
+use evt_core::reconcile::metrics;
+use evt_core::reconcile::output;
+use evt_core::reconcile::ranges::{RangeSummary, Ranges};
 
 /// Rows of `--ids` in a batch.
 const BATCH_ROWS: usize = 2048;

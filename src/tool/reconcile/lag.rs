@@ -4,16 +4,16 @@
 
 use super::args::Args;
 use super::report::{end, measured};
-use crate::error::{Error, Result};
-use crate::kafka::client::{Topics, failed, is_transient};
-use crate::kafka::group::TopicOptions;
-use crate::kafka::library::{Connections, uncommitted_source};
-use crate::kafka::position::{ByPartition, PartitionId, Position};
-use crate::kafka::range::{self, PartitionCursor};
-use crate::kafka::source::{Message, RecordSink, RecordSource, SourceEvent};
-use crate::reconcile::measure::{PartitionLag, lag_fault, lag_rows, lag_text};
-use crate::run::Run;
 use crate::uri::Uri;
+use evt_core::error::{Error, Result};
+use evt_core::reconcile::measure::{PartitionLag, lag_fault, lag_rows, lag_text};
+use evt_kafka::client::{Topics, failed, is_transient};
+use evt_kafka::group::TopicOptions;
+use evt_kafka::library::{Connections, uncommitted_source};
+use evt_kafka::position::{ByPartition, PartitionId, Position};
+use evt_kafka::range::{self, PartitionCursor};
+use evt_kafka::source::{Message, RecordSink, RecordSource, SourceEvent};
+use evt_run::run::Run;
 use std::ffi::OsString;
 use std::ops::Range;
 use std::rc::Rc;

@@ -30,9 +30,9 @@ pub use self::args::Args;
 
 use crate::cli::check::CheckReport;
 use crate::cli::{Tool, Unit};
-use crate::error::Result;
-use crate::run::Run;
 use crate::uri::Uri;
+use evt_core::error::Result;
+use evt_run::run::Run;
 use std::rc::Rc;
 
 impl Tool for Args {

@@ -1,19 +1,19 @@
 //! Reads one input from its start to its end, without an operator and without outputs.
 
 use super::foreign::ForeignFile;
-use crate::emit::Item;
-use crate::error::{Error, ErrorKind, Result};
-use crate::frame::{Control, EndReason};
-use crate::kafka::range::ReadMode;
-use crate::kind::Kind;
-use crate::reconcile::foreign::ForeignRows;
-use crate::run::Run;
 use crate::source::{self, SourceOptions, UnreadableReports};
 use crate::stage::feeds::Feeds;
 use crate::stage::poll::read_to_end;
 use crate::stage::progress::ProgressLine;
 use crate::uri::Uri;
 use arrow::array::RecordBatch;
+use evt_core::error::{Error, ErrorKind, Result};
+use evt_core::frame::{Control, EndReason};
+use evt_core::kind::Kind;
+use evt_core::reconcile::foreign::ForeignRows;
+use evt_kafka::range::ReadMode;
+use evt_run::emit::Item;
+use evt_run::run::Run;
 use std::rc::Rc;
 
 /// A part of an input.

@@ -1,21 +1,21 @@
 //! Writes the results of a comparison.
 
 use super::args::{Args, OutputForm};
-use crate::error::{Error, Result};
-use crate::format::{EncodeOptions, Format, jsonl, table};
-use crate::frame::{End, EndReason};
-use crate::metrics;
 use crate::output::file::Overwrite;
 use crate::output::{Output, OutputPlan, OutputSpec};
-use crate::reconcile::entry::ComparedRows;
-use crate::reconcile::entry::PartitionNames;
-use crate::reconcile::exposition;
-use crate::reconcile::output::{self, RangeColumns};
-use crate::reconcile::ranges::{RangeCounts, RangeSummary};
-use crate::reconcile::verdict::{Shown, Unjudged, Verdict};
-use crate::run::{Run, report_file};
 use arrow::array::RecordBatch;
 use arrow::datatypes::{Schema, SchemaRef};
+use evt_core::error::{Error, Result};
+use evt_core::format::{EncodeOptions, Format, jsonl, table};
+use evt_core::frame::{End, EndReason};
+use evt_core::reconcile::entry::ComparedRows;
+use evt_core::reconcile::entry::PartitionNames;
+use evt_core::reconcile::exposition;
+use evt_core::reconcile::output::{self, RangeColumns};
+use evt_core::reconcile::ranges::{RangeCounts, RangeSummary};
+use evt_core::reconcile::verdict::{Shown, Unjudged, Verdict};
+use evt_run::metrics;
+use evt_run::run::{Run, report_file};
 use serde_json::Value;
 use std::rc::Rc;
 use std::sync::Arc;

@@ -3,8 +3,8 @@
 //! Entries that come in order, such as positions of one file or topic, make one run, which costs no comparison at the
 //! merge.
 
-use crate::error::{Error, Result};
-use crate::reconcile::entry::{RowEntry, RowKey};
+use evt_core::error::{Error, Result};
+use evt_core::reconcile::entry::{RowEntry, RowKey};
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::fs::File;
@@ -218,7 +218,7 @@ impl RunReader {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::reconcile::entry::Side;
+    use evt_core::reconcile::entry::Side;
     use proptest::prelude::*;
 
     fn entry(key: u64) -> RowEntry {

@@ -1,17 +1,17 @@
 //! The rows that evt-view shows: within the range of time, with computed columns, by condition, sorted, and an excerpt
 //! of them.
 
-use crate::error::Result;
-use crate::expr::Filter;
-use crate::format::raw;
-use crate::kind::Kind;
-use crate::kind::dead::{ErrorType, Fault, Rejected};
-use crate::kind::span::Span;
-use crate::op::computed::ComputedFields;
-use crate::view::excerpt::Excerpt;
-use crate::view::sort::Sorter;
 use arrow::array::{BooleanArray, RecordBatch};
 use arrow::compute::{and, filter_record_batch};
+use evt_core::error::Result;
+use evt_core::expr::Filter;
+use evt_core::format::raw;
+use evt_core::kind::Kind;
+use evt_core::kind::dead::{ErrorType, Fault, Rejected};
+use evt_core::kind::span::Span;
+use evt_core::op::computed::ComputedFields;
+use evt_core::view::excerpt::Excerpt;
+use evt_core::view::sort::Sorter;
 
 /// Selects the rows that are shown.
 pub(super) struct Chosen {

@@ -1,47 +1,47 @@
 //! evt-view: shows, filters, converts and counts the rows of any stream, file or store.
 //!
-//! `chosen.rs`: which rows are shown; `tables.rs`: the tables of a store. [`crate::view`] has what is shown of rows.
+//! `chosen.rs`: which rows are shown; `tables.rs`: the tables of a store. [`evt_core::view`] has what is shown of rows.
 
 mod chosen;
 mod tables;
 
 use self::chosen::{Choice, Chosen};
-use crate::chart::{self, Collected};
-use crate::checkpoint::is_in_bucket;
-use crate::checkpoint::show::{CheckpointReport, is_checkpoint, show};
 use crate::cli::Tool;
 use crate::cli::args::{StageArgs, TimeRangeArgs, parse_count};
 use crate::cli::check::CheckReport;
 use crate::cli::open::open;
 use crate::cli::resolve::{DefaultFormats, StageSpec, TABLE};
-use crate::counts::Counts;
-use crate::error::{Error, ErrorKind, Result};
-use crate::expr::Filter;
-use crate::format::{self, Format, NoteFormat, table};
-use crate::frame::Control;
-use crate::kafka::range::ReadMode;
-use crate::kind::Kind;
-use crate::kind::dead::Rejected;
-use crate::kind::span::Span;
-use crate::mapping::{Defaults, Provenance, TimeFrom};
-use crate::op::computed::ComputedFields;
 use crate::output::OutputPlan;
-use crate::run::Run;
-use crate::run::io::Io;
 use crate::source::{self, SourceOptions, ToolNeeds};
 use crate::stage::feeds::FeedInput;
 use crate::stage::operator::{Collector, InputEnded, Operator};
 use crate::stage::{OperatorSetup, SourceInfo};
 use crate::uri::Uri;
-use crate::view::dead_summary::DeadSummary;
-use crate::view::describe::Describe;
-use crate::view::excerpt::Excerpt;
-use crate::view::selection::{self, DefaultedFields, FirstRecords, Name, Selection, SelectionFlag};
-use crate::view::sort::{SortKey, Sorter};
-use crate::view::{control_text, describe_text};
 use arrow::array::RecordBatch;
 use arrow::datatypes::Schema;
 use clap::Parser;
+use evt_core::chart::{self, Collected};
+use evt_core::counts::Counts;
+use evt_core::error::{Error, ErrorKind, Result};
+use evt_core::expr::Filter;
+use evt_core::format::{self, Format, NoteFormat, table};
+use evt_core::frame::Control;
+use evt_core::kind::Kind;
+use evt_core::kind::dead::Rejected;
+use evt_core::kind::span::Span;
+use evt_core::mapping::{Defaults, Provenance, TimeFrom};
+use evt_core::op::computed::ComputedFields;
+use evt_core::view::dead_summary::DeadSummary;
+use evt_core::view::describe::Describe;
+use evt_core::view::excerpt::Excerpt;
+use evt_core::view::selection::{self, DefaultedFields, FirstRecords, Name, Selection, SelectionFlag};
+use evt_core::view::sort::{SortKey, Sorter};
+use evt_core::view::{control_text, describe_text};
+use evt_kafka::range::ReadMode;
+use evt_run::checkpoint::is_in_bucket;
+use evt_run::checkpoint::show::{CheckpointReport, is_checkpoint, show};
+use evt_run::run::Run;
+use evt_run::run::io::Io;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;

@@ -2,14 +2,14 @@
 
 use crate::cli::args::StageArgs;
 use crate::cli::resolve::{DefaultFormats, output_plans};
-use crate::error::Result;
-use crate::frame::{End, EndReason};
-use crate::metrics::ServerStatus;
-use crate::run::Run;
-use crate::store::Tables;
 use crate::uri::Uri;
 use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use evt_core::error::Result;
+use evt_core::frame::{End, EndReason};
+use evt_run::metrics::ServerStatus;
+use evt_run::run::Run;
+use evt_store::Tables;
 use std::rc::Rc;
 use std::sync::Arc;
 

@@ -1,14 +1,14 @@
 //! Late rows: evt-window writes them to `--late`, or reports them as lost and exits with status 1.
 
-use crate::counts::counted;
-use crate::error::Result;
-use crate::kind::dead::Rejected;
-use crate::mapping::RowCompleter;
-use crate::op::late_rows;
-use crate::op::window::{BatchOutcome, LateRow};
 use crate::stage::operator::Collector;
-use crate::time::{MINUTE, format_duration};
 use arrow::array::RecordBatch;
+use evt_core::counts::counted;
+use evt_core::error::Result;
+use evt_core::kind::dead::Rejected;
+use evt_core::mapping::RowCompleter;
+use evt_core::op::late_rows;
+use evt_core::op::window::{BatchOutcome, LateRow};
+use evt_core::time::{MINUTE, format_duration};
 
 /// The late rows of a run so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

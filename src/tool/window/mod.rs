@@ -1,7 +1,7 @@
 //! evt-window: events in, metrics of event-time windows out.
 //!
 //! ```text
-//! Args ─► Spec (crate::op::window) ─► Windows ─┬─► Window (crate::op::window): state and watermark
+//! Args ─► Spec (evt_core::op::window) ─► Windows ─┬─► Window (evt_core::op::window): state and watermark
 //!                                              ├─► Results: `--top`, `--wide` ─► rows
 //!                                              └─► Late: `--late` ─► rows
 //! ```
@@ -23,8 +23,6 @@ use self::results::Results;
 use self::stall::StallMonitor;
 use self::top::Top;
 use self::wide::Wide;
-use crate::checkpoint::header::CHECKPOINT_KEY;
-use crate::checkpoint::state_files::memory_bound;
 use crate::cli::args::{
     BranchArgs, CheckpointArgs, OutOfOrderness, StageArgs, TimeRangeArgs, disorder, parse_positive,
 };
@@ -32,23 +30,25 @@ use crate::cli::check::CheckReport;
 use crate::cli::open::open;
 use crate::cli::resolve::{DefaultFormats, StageSpec, output_plans};
 use crate::cli::{Tool, Unit};
-use crate::error::{Error, Result};
-use crate::format::{csv, table};
-use crate::kafka::range::ReadMode;
-use crate::kind::event::{column, has_raw};
-use crate::kind::{Kind, REFIRING_KEY, SESSIONS_KEY, schema_of_metrics, with_metrics};
-use crate::mapping::{self, Projection, Provenance, RowCompleter};
-use crate::op::window::metric::{Emit, Shape};
-use crate::op::window::spec::{self, MetricSpec, Spec, window_size};
-use crate::op::window::{self, Window, watermark};
 use crate::output::OutputPlan;
-use crate::parse::size::parse_memory;
-use crate::run::Run;
 use crate::source::SourceOptions;
 use crate::stage::{OperatorSetup, SourceInfo, Stage};
-use crate::time::{format_duration, parse_duration};
 use crate::uri::Uri;
 use clap::{Parser, ValueEnum};
+use evt_core::error::{Error, Result};
+use evt_core::format::{csv, table};
+use evt_core::kind::event::{column, has_raw};
+use evt_core::kind::{Kind, REFIRING_KEY, SESSIONS_KEY, schema_of_metrics, with_metrics};
+use evt_core::mapping::{self, Projection, Provenance, RowCompleter};
+use evt_core::op::window::metric::{Emit, Shape};
+use evt_core::op::window::spec::{self, MetricSpec, Spec, window_size};
+use evt_core::op::window::{self, Window, watermark};
+use evt_core::parse::size::parse_memory;
+use evt_core::time::{format_duration, parse_duration};
+use evt_kafka::range::ReadMode;
+use evt_run::checkpoint::header::CHECKPOINT_KEY;
+use evt_run::checkpoint::state_files::memory_bound;
+use evt_run::run::Run;
 use std::ffi::OsString;
 use std::rc::Rc;
 

@@ -3,21 +3,21 @@
 use super::late_output::Late;
 use super::results::Results;
 use super::stall::StallMonitor;
-use crate::counts::{Counts, counted};
-use crate::error::{Error, Result};
-use crate::expr::rounded_integers;
-use crate::frame::{self, Control, EndReason, Progress};
-use crate::input::UnreadPartition;
-use crate::kind::dead::{ErrorType, Fault};
-use crate::metrics;
-use crate::op::state_storage::StateStorage;
-use crate::op::window::watermark::{ContinuedInput, LastPartition};
-use crate::op::window::{BatchOutcome, MetricCounts, Window};
 use crate::stage::feeds::FeedInput;
 use crate::stage::operator::{Collector, InputEnded, Note, Operator, Snapshot};
-use crate::time::{SECOND, format_instant};
 use arrow::array::RecordBatch;
 use clap::ValueEnum;
+use evt_core::counts::{Counts, counted};
+use evt_core::error::{Error, Result};
+use evt_core::expr::rounded_integers;
+use evt_core::frame::{self, Control, EndReason, Progress};
+use evt_core::kind::dead::{ErrorType, Fault};
+use evt_core::op::state_storage::StateStorage;
+use evt_core::op::window::watermark::{ContinuedInput, LastPartition};
+use evt_core::op::window::{BatchOutcome, MetricCounts, Window};
+use evt_core::time::{SECOND, format_instant};
+use evt_run::input::UnreadPartition;
+use evt_run::metrics;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(super) enum AtEnd {

@@ -2,13 +2,13 @@
 
 use super::top::{OmittedKeys, Order, Top};
 use super::wide::Wide;
-use crate::counts::counted;
-use crate::error::Result;
-use crate::kind::metric;
-use crate::op::aggregate::TEXTS_MAX;
-use crate::op::window::metric::Metric;
 use crate::stage::operator::{Collector, Note};
 use arrow::array::RecordBatch;
+use evt_core::counts::counted;
+use evt_core::error::Result;
+use evt_core::kind::metric;
+use evt_core::op::aggregate::TEXTS_MAX;
+use evt_core::op::window::metric::Metric;
 
 /// Result rows that wait to be written.
 #[derive(Default)]

@@ -4,9 +4,9 @@
 //! depends on timing and is opt-in. Time in which no row of a partition could arrive is not idleness. A watermark that
 //! has not advanced for a minute is only reported, with remedies.
 
-use crate::input::UnreadPartition;
-use crate::op::window::watermark::Watermark;
-use crate::time::{MINUTE, format_duration};
+use evt_core::op::window::watermark::Watermark;
+use evt_core::time::{MINUTE, format_duration};
+use evt_run::input::UnreadPartition;
 use std::collections::HashMap;
 use std::ops::Range;
 use std::time::Duration;
@@ -151,9 +151,9 @@ impl StallMonitor {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::frame::{PartitionState, Progress, State};
-    use crate::kind::PartitionName;
-    use crate::op::window::watermark::Options;
+    use evt_core::frame::{PartitionState, Progress, State};
+    use evt_core::kind::PartitionName;
+    use evt_core::op::window::watermark::Options;
 
     fn progress_of(times: &[(&str, Option<i64>)]) -> Progress {
         let partitions = times

@@ -1,8 +1,8 @@
 //! `--top`: of each window, only the rows of the keys with the greatest values leave.
 
-use crate::error::{Error, Result};
-use crate::kind;
-use crate::op::window::metric::{Metric, Shape};
+use evt_core::error::{Error, Result};
+use evt_core::kind;
+use evt_core::op::window::metric::{Metric, Shape};
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, HashMap};
 
@@ -228,7 +228,7 @@ impl Top {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::op::window::spec;
+    use evt_core::op::window::spec;
     use proptest::prelude::*;
 
     const METRICS: &str = "[defaults]\nsize = '1h'\nby = ['k']\n[[metric]]\nname = 'z'\n[[metric]]\nname = 'a'\n\

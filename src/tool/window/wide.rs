@@ -1,13 +1,13 @@
 //! `--wide`: the metrics of one window and key are columns of one row.
 
-use crate::error::{Error, Result};
-use crate::format::metric_columns::{column_name, push_dimensions};
-use crate::kind::metric::{COLUMNS, column};
-use crate::kind::{self, instant_type};
-use crate::op::window::metric::Metric;
-use crate::op::window::spec::Spec;
 use arrow::array::{ArrayRef, Float64Builder, StringBuilder, TimestampMicrosecondBuilder};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use evt_core::error::{Error, Result};
+use evt_core::format::metric_columns::{column_name, push_dimensions};
+use evt_core::kind::metric::{COLUMNS, column};
+use evt_core::kind::{self, instant_type};
+use evt_core::op::window::metric::Metric;
+use evt_core::op::window::spec::Spec;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 

@@ -2,15 +2,15 @@
 //! an earlier run has written are left out: their position is a line, that of rows an offset or a number, because rows
 //! may carry stamps.
 
-use crate::emit::Dead;
-use crate::error::{Error, Result};
-use crate::format::unpack::Unpacked;
-use crate::input::content::digest::FileContent;
-use crate::input::content::{self, FromStart};
-use crate::kind::dead::column;
 use arrow::array::{AsArray, BooleanArray};
 use arrow::compute::filter_record_batch;
 use arrow::datatypes::Int64Type;
+use evt_core::error::{Error, Result};
+use evt_core::format::unpack::Unpacked;
+use evt_core::kind::dead::column;
+use evt_run::emit::Dead;
+use evt_run::input::content::digest::FileContent;
+use evt_run::input::content::{self, FromStart};
 use std::collections::BTreeMap;
 use std::fs::File;
 
@@ -175,8 +175,8 @@ impl FileLetters {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kind::dead::{ErrorType, Fault, Letter};
-    use crate::kind::letters::Builder;
+    use evt_core::kind::dead::{ErrorType, Fault, Letter};
+    use evt_core::kind::letters::Builder;
     use std::io::Write;
     use std::path::Path;
 
@@ -215,7 +215,7 @@ mod tests {
         changed[49_998] ^= 1;
         assert_eq!(identify("a", &changed, &known).unwrap().mark.last_offset, -1, "changed before the position");
         let error = identify("a", &bytes[..40_000], &known).unwrap_err();
-        assert!(error.kind() == crate::ErrorKind::Corrupt, "{error}");
+        assert!(error.kind() == evt_core::ErrorKind::Corrupt, "{error}");
         assert_eq!(identify("a", b"another start", &known).unwrap().mark.last_offset, -1);
         let emptied = identify("a", b"", &known).unwrap();
         assert!(emptied.is_without_rows && emptied.mark.last_offset == -1);

@@ -15,16 +15,16 @@ pub mod stored;
 
 use self::files::FileMark;
 use self::stored::ReadStore;
-use crate::alert::engine::TimedRows;
-use crate::console::Console;
-use crate::error::{Error, Result};
-use crate::kind::event::column;
-use crate::kind::metric::MetricColumns;
-use crate::kind::{Kind, REFIRING_KEY, metrics_of};
-use crate::time::{LATEST, format_instant};
 use arrow::array::{AsArray, RecordBatch};
 use arrow::compute::filter_record_batch;
 use arrow::datatypes::{Int64Type, Schema};
+use evt_core::alert::engine::TimedRows;
+use evt_core::error::{Error, Result};
+use evt_core::kind::event::column;
+use evt_core::kind::metric::MetricColumns;
+use evt_core::kind::{Kind, REFIRING_KEY, metrics_of};
+use evt_core::time::{LATEST, format_instant};
+use evt_run::console::Console;
 
 /// The way in which a run recognises the rows of an input that an earlier run has evaluated.
 pub enum KnownRows {

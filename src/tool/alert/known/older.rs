@@ -2,10 +2,10 @@
 //! position.
 
 use super::files::FileMark;
-use crate::error::Result;
-use crate::format::unpack::Unpacked;
-use crate::input::content::FromStart;
-use crate::input::content::digest::{ContentDigest, FileContent};
+use evt_core::error::Result;
+use evt_core::format::unpack::Unpacked;
+use evt_run::input::content::FromStart;
+use evt_run::input::content::digest::{ContentDigest, FileContent};
 use std::fs::File;
 use xxhash_rust::xxh3::xxh3_64;
 

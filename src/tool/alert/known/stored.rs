@@ -12,14 +12,14 @@
 //! Of a store that no earlier run has read, rows that are not after the alert clock and the last row of that run are
 //! late: the run may have read them under another name.
 
-use crate::alert::clock::PartitionKey;
-use crate::kind::event::{column, instants};
-use crate::kind::{Kind, PartitionColumns, PartitionName};
 use crate::source::SortColumns;
-use crate::time::{DAY, format_instant};
 use crate::tool::alert::positions::{Positions, RowPosition, WHOLE, parse_partition, partition_in_store};
 use arrow::array::{AsArray, RecordBatch};
 use arrow::datatypes::Int64Type;
+use evt_core::alert::clock::PartitionKey;
+use evt_core::kind::event::{column, instants};
+use evt_core::kind::{Kind, PartitionColumns, PartitionName};
+use evt_core::time::{DAY, format_instant};
 use std::collections::BTreeMap;
 
 /// Returns the columns that order rows without stamps: the one with their time.

@@ -1,0 +1,22 @@
+//! Checks the mapping flags against the records: `first_times.rs` finds that a flag is missing, `unused.rs` that a flag
+//! has no effect, because rows have stamps.
+
+mod first_times;
+mod unused;
+
+use evt_core::mapping;
+use first_times::FirstTimes;
+use unused::UnusedFlags;
+
+/// The checks of the mapping flags of a run.
+pub(super) struct FlagChecks {
+    /// Whether a record of a file had a readable time.
+    pub(super) first_times: FirstTimes,
+    pub(super) unused: UnusedFlags,
+}
+
+impl FlagChecks {
+    pub(super) fn new(options: &mapping::Options) -> Self {
+        Self { first_times: FirstTimes::new(options), unused: UnusedFlags::new(options) }
+    }
+}

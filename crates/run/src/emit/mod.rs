@@ -1,0 +1,597 @@
+//! The record emitter, which all inputs of a run share: it takes records and emits batches, dead letters and control
+//! messages.
+//!
+//! Inputs cut their bytes into chunks of whole records. A mapper, which knows nothing but the chunk, makes rows and
+//! letters of these. The stamp takes both in the order of the records. Rows that have stamps pass as batches.
+//!
+//! ```text
+//! cut (input)                map                            stamp
+//! text, containers ─► chunk ─┐
+//! messages, requests ─ record ┴► ChunkMapper ─► rows, letters ─► Stamp ─┐
+//! frames, stores ─► batches (rows with stamps) ─────────────────────────┼─► queue ─► Source
+//!                   control messages, progress ─────────────────────────┘
+//! ```
+//!
+//! - `chunk.rs`: chunks, and what maps them; `letters.rs`: dead letters.
+//! - `stamp.rs`: what is done in the order of the records, after they are mapped; `queue.rs`: the items that the source
+//!   gives to the stage; `ruled.rs`: `--let` and `--where`; `read_positions.rs`: how far each input is read, for a
+//!   run that continues.
+//! - `learn.rs`: the kind and the columns of the rows, which the first record decides; `flags/`: flags that are
+//!   missing, or have no effect.
+//! - `batches.rs`: rows with stamps; `control_line.rs`: control messages in text.
+
+mod batches;
+mod chunk;
+mod control_line;
+mod flags;
+mod learn;
+mod letters;
+mod queue;
+mod read_positions;
+mod ruled;
+mod stamp;
+
+use crate::run::Run;
+use arrow::array::RecordBatch;
+use arrow::buffer::Buffer;
+use arrow::datatypes::SchemaRef;
+use batches::StampedBatches;
+use chunk::{Chunk, ChunkMapper, ChunkRecord, ChunkRows, Pause, RecordLimits};
+use control_line::ControlLine;
+use evt_core::counts::Counts;
+use evt_core::error::Result;
+use evt_core::format::{Body, Records, one_line};
+use evt_core::kind::Kind;
+use evt_core::kind::dead::Fault;
+use evt_core::kind::event::has_raw;
+use evt_core::mapping::{self, Defaults, Facts, FutureCheck, FutureVerdict, KeepRaw, PendingRecord, RecordMeta};
+use evt_core::op::computed::RowRules;
+use evt_core::time::SECOND;
+use learn::RowForm;
+use letters::{Letters, held_records, too_large};
+use stamp::Released;
+use std::ops::Range;
+use std::rc::Rc;
+use std::time::Duration;
+
+pub use learn::RecordOptions;
+pub use letters::Dead;
+pub use queue::{ByteProgress, Item, ItemQueue, PendingInputs, QueuedItem};
+pub use stamp::Stamp;
+
+/// How long records wait for their `--max-future` verdict before that is reported (µs).
+const HELD_REPORT: i64 = SECOND;
+
+/// Takes the records of all inputs, maps them to rows, stamps these, and queues them for the stage.
+pub struct RecordEmitter {
+    run: Rc<Run>,
+    /// `--control`: text may contain control lines.
+    control: bool,
+    /// The kind and the columns of the rows.
+    form: RowForm,
+    /// The names of the fields of all records, if the first input declares them.
+    declared: Option<Vec<String>>,
+    /// Whether a flag maps the partition or the origin of records.
+    maps_partition: bool,
+    /// The time of reading of the current records (µs).
+    now: i64,
+    mapper: ChunkMapper,
+    /// The partition to which the mapper has turned; `None` before the first record.
+    partition: Option<u32>,
+    stamp: Stamp,
+    /// Rows that have stamps.
+    batches: StampedBatches,
+}
+
+impl RecordEmitter {
+    /// Creates an emitter. Rows that a rule rejects are left out.
+    pub fn new(run: Rc<Run>, mut options: RecordOptions) -> Result<Self> {
+        let form = RowForm::new(options.kind, options.expected, options.mapping.keep_raw);
+        // If a rule makes a dead letter of a row, the letter needs the raw record.
+        if options.rules.is_some() && options.mapping.keep_raw == KeepRaw::No {
+            options.mapping.keep_raw = KeepRaw::Within;
+        }
+        let RecordOptions { mapping, control, rules, .. } = options;
+        let mut stamp = Stamp::new(run.clone(), &mapping, rules);
+        if control {
+            stamp.partition_table.set_explicit();
+        }
+        let limits = RecordLimits { record_max: run.record_max, line_max: run.line_max() };
+        Ok(Self {
+            now: run.clock.now(),
+            control,
+            form,
+            declared: None,
+            maps_partition: mapping.maps_partition(),
+            mapper: ChunkMapper::new(mapping, limits, Letters::new(run.console.tool(), &Run::host()))?,
+            partition: None,
+            stamp,
+            batches: StampedBatches::default(),
+            run,
+        })
+    }
+
+    /// Returns the schema of the batches. It is final once a record has been read or [`RecordEmitter::has_schema`] is
+    /// true.
+    pub fn schema(&self) -> SchemaRef {
+        let schema = self.batches.schema.clone();
+        schema.unwrap_or_else(|| self.form.schema(&self.mapper))
+    }
+
+    /// Whether the schema was set by an input or by [`RecordEmitter::set_schema`].
+    pub fn has_schema(&self) -> bool {
+        self.batches.schema.is_some()
+    }
+
+    /// Takes the schema of an input whose rows have stamps. Errors: exit status 65 if it lacks the columns of its kind,
+    /// 2 if an earlier input has rows of another kind.
+    pub fn take_schema(&mut self, schema: SchemaRef, name: &str) -> Result<()> {
+        self.batches.take_schema(schema.clone(), name)?;
+        self.decide_raw(has_raw(&schema));
+        Ok(())
+    }
+
+    /// Sets the schema of the batches, before the first one.
+    pub fn set_schema(&mut self, schema: SchemaRef) {
+        self.batches.schema = Some(schema);
+    }
+
+    /// Queues rows that have stamps, or that are raw records alone. Errors: exit status 65 if a time lies outside of
+    /// the calendar.
+    pub fn batch(&mut self, batch: RecordBatch, name: &str) -> Result<()> {
+        let Some(batch) = self.stamp.read.take_rows(batch) else { return Ok(()) };
+        let of_event = matches!(Kind::of(batch.schema_ref()), Some(Kind::Event | Kind::Late));
+        let has_raw = of_event && self.decide_raw(has_raw(batch.schema_ref()));
+        if of_event {
+            self.stamp.flags.unused.warn_of_rows(name, &self.run.console);
+        }
+        let batch = self.batches.take(batch, has_raw, name, &self.run.console)?;
+        let rows = batch.num_rows();
+        let batch = self.stamp.ruled(batch, name)?;
+        self.batches.counts.out -= (rows - batch.num_rows()) as u64;
+        self.stamp.queue.send_of_current(Item::Batch(batch));
+        Ok(())
+    }
+
+    /// Returns whether the inputs carry raw records. The first call decides for all inputs, because they have one
+    /// schema.
+    pub fn decide_raw(&mut self, has_raw: bool) -> bool {
+        self.form.decide_raw(has_raw, &mut self.mapper)
+    }
+
+    /// Returns the rules of the source.
+    pub fn rules(&self) -> Option<&RowRules> {
+        self.stamp.outcomes.rules.as_ref()
+    }
+
+    /// Returns the counts of records and rows so far, by outcome within the source.
+    pub fn counts(&self) -> Counts {
+        let mut counts = self.stamp.outcomes.counts;
+        counts.add(self.mapper.counts());
+        counts.add(&self.batches.counts);
+        counts
+    }
+
+    /// Returns the context of the run.
+    pub fn run(&self) -> &Run {
+        &self.run
+    }
+
+    /// Whether rows or letters wait in an incomplete batch.
+    pub fn has_rows(&self) -> bool {
+        self.has_letters() || self.mapper.rows() > 0
+    }
+
+    /// Queues the incomplete batch if it has waited for [`Run::LINGER`], even if records keep coming.
+    pub fn flush_due(&mut self) -> Result<()> {
+        let waited = self.waited(self.run.clock.monotonic());
+        if waited.is_some_and(|waited| waited >= Run::LINGER) { self.flush() } else { Ok(()) }
+    }
+
+    /// Returns how long rows or letters have waited in an incomplete batch; `None` if there are none.
+    pub fn waited(&mut self, now: Duration) -> Option<Duration> {
+        self.has_rows().then(|| self.stamp.waited(now))
+    }
+
+    /// Queues [`Item::Idle`]: no records come for now, or the items before it may be committed.
+    pub fn idle(&mut self) {
+        self.stamp.send(Item::Idle);
+    }
+
+    /// Returns the next item of the queue.
+    pub fn pop(&mut self) -> Option<QueuedItem> {
+        self.stamp.queue.pop()
+    }
+
+    /// Whether there are letters that are not queued yet.
+    pub fn has_letters(&self) -> bool {
+        self.mapper.has_letters()
+    }
+
+    /// Maps `records`, which are ranges of `input`; `whole` is `input` as text if all of it is UTF-8. `meta` holds for
+    /// all of them, but for the offset.
+    pub fn records(
+        &mut self,
+        records: &Records,
+        input: &[u8],
+        whole: Option<&str>,
+        meta: RecordMeta<'_>,
+    ) -> Result<()> {
+        self.now = self.run.clock.now();
+        self.stamp.flags.first_times.begin(self.stamp.read.is_resumed());
+        self.turn_to_partition(meta.partition)?;
+        let passed = self.stamp.read.passed();
+        let chunk = Chunk { records, bytes: input, whole, meta, now: self.now, passed };
+        let mut range = 0..records.rows.len();
+        while !range.is_empty() {
+            if self.control || self.form.is_unknown() || self.stamp.flags.first_times.is_looking() {
+                self.first_record(&chunk, &mut range)?;
+            } else {
+                self.map(&chunk, &mut range)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Maps the records of a range of the chunk up to one behind which something must be done, and does it.
+    fn map(&mut self, chunk: &Chunk<'_>, range: &mut Range<usize>) -> Result<()> {
+        let pause = self.mapper.map(chunk, range, self.stamp.verdict())?;
+        let Some(last) = range.start.checked_sub(1) else { return Ok(()) };
+        self.stamp.read.note(chunk.records.rows[last].line as i64);
+        // Other partitions' records may be released and mapped between two records of the chunk.
+        let limits = self.mapper.limits();
+        self.settle(pause, || chunk.record(last, limits))?;
+        self.turn_to_partition(chunk.meta.partition)
+    }
+
+    /// Maps the first record of the range, alone, because it may decide something for those that follow: the kind of
+    /// the rows, a watermark, or that a flag is missing.
+    #[cold]
+    fn first_record(&mut self, chunk: &Chunk<'_>, range: &mut Range<usize>) -> Result<()> {
+        let record = &chunk.records.rows[range.start];
+        let mut one = range.start..range.start + 1;
+        range.start += 1;
+        if record.line as i64 <= chunk.passed {
+            return Ok(());
+        }
+        let found = chunk.record(one.start, self.mapper.limits());
+        let text = found.as_ref().and_then(|found| found.text.as_ref().ok().copied());
+        let meta = chunk.meta.at(record.line as i64);
+        self.stamp.read.note(meta.offset);
+        if found.is_some() && self.decides(text, meta)? {
+            return Ok(());
+        }
+        self.mapper.take_fault();
+        self.map(chunk, &mut one)?;
+        let is_filtered = matches!(record.body, Body::Document { fault: None, .. });
+        if self.stamp.flags.first_times.is_looking() && !is_filtered {
+            if let Some(fault) = self.mapper.take_fault() {
+                self.stamp.flags.first_times.note(&fault, &meta);
+            }
+            let is_found = self.mapper.is_readable() || self.stamp.outcomes.counts.out > 0;
+            self.stamp.flags.first_times.count(is_found, text)?;
+        }
+        Ok(())
+    }
+
+    /// Executes a control line (`--control`), and learns the kind of the rows from the first record. Returns whether
+    /// the record is a control line.
+    fn decides(&mut self, text: Option<&str>, meta: RecordMeta<'_>) -> Result<bool> {
+        if self.control && self.control_line(text.unwrap_or(""), meta)? {
+            return Ok(true);
+        }
+        if let Some(text) = text.filter(|_| self.form.is_unknown()) {
+            self.form.learn(text, meta.input, &mut self.mapper)?;
+        }
+        Ok(false)
+    }
+
+    /// Maps a record that its input reads alone.
+    #[inline(always)]
+    fn record(&mut self, raw: &[u8], text: Result<&str, Fault>, meta: RecordMeta<'_>) -> Result<()> {
+        if !self.stamp.read.take(meta.offset) {
+            return Ok(());
+        }
+        let known = text.as_ref().ok().copied();
+        if (self.control || self.form.is_unknown()) && self.decides(known, meta)? {
+            return Ok(());
+        }
+        self.turn_to_partition(meta.partition)?;
+        let pause = self.mapper.record(ChunkRecord { text, raw, meta }, self.now, self.stamp.verdict())?;
+        self.settle(pause, || known.map(|text| ChunkRecord { text: Ok(text), raw, meta }))
+    }
+
+    /// Does what must be done behind a record that was mapped.
+    #[inline(always)]
+    fn settle<'a>(&mut self, pause: Option<Pause>, record: impl FnOnce() -> Option<ChunkRecord<'a>>) -> Result<()> {
+        match pause {
+            None => Ok(()),
+            Some(Pause::Rows) => self.flush(),
+            Some(Pause::Letters) if self.stamp.flags.first_times.is_looking() => Ok(()),
+            Some(Pause::Letters) => {
+                self.stamp.read.set_ahead();
+                self.send_letters()
+            }
+            Some(Pause::Pending(check)) => match record() {
+                Some(ChunkRecord { text: Ok(text), raw, meta }) => {
+                    let verdict = FutureVerdict::Passed;
+                    self.hold(mapping::Record { text, raw, meta, now: self.now, verdict }, check)
+                }
+                _ => Ok(()),
+            },
+        }
+    }
+
+    /// Turns to the records of a partition.
+    #[inline(always)]
+    fn turn_to_partition(&mut self, partition: u32) -> Result<()> {
+        if self.partition == Some(partition) { Ok(()) } else { self.begin_partition(partition) }
+    }
+
+    /// Turns to the records of another partition. A batch has rows of one input only.
+    #[cold]
+    fn begin_partition(&mut self, partition: u32) -> Result<()> {
+        let input = self.stamp.partition_table.input_of(partition);
+        if input != self.stamp.input() {
+            self.flush_batch()?;
+            self.stamp.begin_batch(input);
+        }
+        self.mapper.events_mut().turn_to(partition, self.stamp.partition_table.name(partition));
+        self.partition = Some(partition);
+        Ok(())
+    }
+
+    /// Holds a record until `--max-future` has judged it.
+    fn hold(&mut self, record: mapping::Record<'_>, mut check: FutureCheck) -> Result<()> {
+        if let Some((origin, name)) = self.mapper.events().named(check) {
+            check.partition = self.stamp.partition_table.beside(record.meta.partition, origin, name);
+        }
+        match self.stamp.judge(check) {
+            Some(verdict) => self.judged(record, verdict, check.partition),
+            None => match self.stamp.hold(PendingRecord::new(record, check)) {
+                Some(released) => self.release(released),
+                None => Ok(()),
+            },
+        }
+    }
+
+    /// Maps a held record after its `--max-future` check, or makes a dead letter of it.
+    fn release(&mut self, (held, verdict): Released) -> Result<()> {
+        self.judged(held.record(), verdict, held.check.partition)
+    }
+
+    /// Maps a record that `--max-future` has judged. Its dead letter has the partition that the record names.
+    fn judged(&mut self, record: mapping::Record<'_>, verdict: Result<(), Fault>, partition: u32) -> Result<()> {
+        let pause = match verdict {
+            Ok(()) => {
+                self.turn_to_partition(record.meta.partition)?;
+                self.mapper.row(record)?
+            }
+            Err(fault) => {
+                self.turn_to_partition(partition)?;
+                self.mapper.letter(record.raw, fault, &record.meta, self.run.clock.now())?
+            }
+        };
+        self.settle(pause, || None)
+    }
+
+    /// Releases all held records, because no more rows of their partitions follow.
+    pub fn drain(&mut self) -> Result<()> {
+        self.stamp.held_partitions().into_iter().try_for_each(|partition| self.drain_one(partition))
+    }
+
+    /// Releases the held records of one partition.
+    pub fn drain_one(&mut self, partition: u32) -> Result<()> {
+        while let Some(released) = self.stamp.pop_held(partition) {
+            self.release(released)?;
+        }
+        Ok(())
+    }
+
+    /// Releases the held records that were read before `before` (µs). The check compares them with their arrival, or,
+    /// without one, with the time at which they were read.
+    pub fn release_waited(&mut self, before: i64) -> Result<()> {
+        while let Some(released) = self.stamp.pop_waited(before) {
+            self.release(released)?;
+        }
+        Ok(())
+    }
+
+    /// Queues the incomplete batch because no records come for now; reports once that records are held for long.
+    pub fn flush_idle(&mut self) -> Result<()> {
+        self.flush()?;
+        if let Some(held) = self.stamp.unreported(self.run.clock.now() - HELD_REPORT) {
+            self.run.console.say(held_records(held));
+        }
+        Ok(())
+    }
+
+    /// Maps a record whose `payload` is one JSON object.
+    pub fn message(&mut self, payload: &[u8], meta: RecordMeta<'_>) -> Result<()> {
+        let text = one_line(payload);
+        self.record(payload, text.as_ref().map(AsRef::as_ref).map_err(Clone::clone), meta)
+    }
+
+    /// Maps a record that its input has converted to JSON text.
+    pub fn text(&mut self, payload: &[u8], text: &str, meta: RecordMeta<'_>) -> Result<()> {
+        self.record(payload, Ok(text), meta)
+    }
+
+    /// Makes a dead letter of a record that cannot be mapped.
+    pub fn reject(&mut self, payload: &[u8], fault: &Fault, meta: RecordMeta<'_>) -> Result<()> {
+        if !self.stamp.read.take(meta.offset) {
+            return Ok(());
+        }
+        self.turn_to_partition(meta.partition)?;
+        let pause = self.mapper.reject(payload, fault.clone(), &meta, self.run.clock.now())?;
+        self.settle(pause, || None)?;
+        self.stamp.flags.first_times.note(fault, &meta);
+        self.stamp.flags.first_times.count(false, None)
+    }
+
+    /// Makes a dead letter of a record of `length` bytes that is larger than `--max-record`; `start` has the first
+    /// bytes of the record, which the letter keeps.
+    pub fn reject_oversized(&mut self, start: &[u8], length: u64, meta: RecordMeta<'_>) -> Result<()> {
+        self.reject(start, &too_large(&length.to_string(), length, self.run.record_max), meta)
+    }
+
+    /// Sets the kind of the records if it is not known yet; returns whether it is `kind` now.
+    pub fn becomes(&mut self, kind: Kind) -> bool {
+        self.form.becomes(kind, &mut self.mapper)
+    }
+
+    /// Counts a tombstone (a record without a payload that deletes its key) or an empty document as filtered.
+    pub fn tombstone(&mut self) {
+        self.mapper.filtered();
+    }
+
+    /// Counts a record that repeats an earlier one.
+    pub fn duplicate(&mut self) {
+        self.stamp.outcomes.counts.taken += 1;
+        self.stamp.outcomes.counts.duplicate += 1;
+    }
+
+    /// Sets the time of reading of the records that follow to the current time.
+    pub fn update_time(&mut self) {
+        self.now = self.run.clock.now();
+    }
+
+    /// Queues the letters and the rows of the incomplete batch, the letters first.
+    pub fn flush(&mut self) -> Result<()> {
+        self.flush_batch()?;
+        if !self.stamp.flags.first_times.is_looking() {
+            self.stamp.read.end_batch();
+        }
+        Ok(())
+    }
+
+    fn flush_batch(&mut self) -> Result<()> {
+        self.stamp.end_batch();
+        let mapped = self.mapper.finish(!self.stamp.flags.first_times.is_looking())?;
+        self.stamp.send_letters(mapped.letters);
+        match mapped.rows {
+            ChunkRows::Others(batch) => self.stamp.send_rows(batch),
+            ChunkRows::Events(rows) => {
+                if let Some(batch) = self.stamp.rows(*rows, mapped.count)? {
+                    self.stamp.send_rows(self.form.written(batch)?);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Queues the letters of the incomplete batch.
+    fn send_letters(&mut self) -> Result<()> {
+        let letters = self.mapper.finish_letters()?;
+        self.stamp.send_letters(letters);
+        Ok(())
+    }
+
+    /// Queues the letters so far after reading has failed, and the rows if `with_rows`.
+    pub fn end(&mut self, with_rows: bool) -> Result<()> {
+        self.stamp.flags.first_times.release();
+        if with_rows { self.flush() } else { self.send_letters() }
+    }
+
+    /// Executes `text` if it is a control line (`--control`); returns whether it is one.
+    fn control_line(&mut self, text: &str, meta: RecordMeta<'_>) -> Result<bool> {
+        match control_line::parse(text, meta.input, meta.offset)? {
+            None => return Ok(false),
+            Some(ControlLine::PassedOver) => {}
+            Some(ControlLine::Watermark(watermark)) => {
+                self.flush()?;
+                self.stamp.watermark(meta.partition, watermark);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Returns what follows the mapping: partitions and positions.
+    pub fn stamp(&self) -> &Stamp {
+        &self.stamp
+    }
+
+    /// The same, to continue or to end them.
+    pub fn stamp_mut(&mut self) -> &mut Stamp {
+        &mut self.stamp
+    }
+
+    /// Queues a progress message if partitions are new or have ended, or enough bytes have been read. Does nothing
+    /// before the first record, because the kind of the rows is not known.
+    pub fn report_progress(&mut self, bytes: ByteProgress) {
+        if self.stamp.outcomes.counts.taken + self.mapper.counts().taken > 0 {
+            self.stamp.report_progress(bytes);
+        }
+    }
+
+    /// Drops the held records of a partition that this run stops reading: the next reader of the partition reads them
+    /// again.
+    pub fn forget(&mut self, partition: u32) {
+        let forgotten = self.stamp.forget(partition);
+        self.mapper.forget(forgotten as u64);
+    }
+
+    /// Makes `input` the current input, of which `bytes` have been read; `rest` describes the inputs that are not open
+    /// yet.
+    pub fn turn_to(&mut self, input: u32, bytes: ByteProgress, rest: PendingInputs) {
+        self.stamp.read.turn_to(input);
+        self.stamp.partition_table.set_input(input);
+        self.stamp.queue.turn_to(input, bytes, rest);
+    }
+
+    /// Whether a flag maps the partition or the origin of records.
+    pub fn maps_partition(&self) -> bool {
+        self.maps_partition
+    }
+
+    /// Returns the number of the partition for records of `origin` that name none.
+    pub fn partition(&mut self, origin: &str) -> u32 {
+        match self.maps_partition {
+            true => self.stamp.partition_table.unnamed(origin),
+            false => self.stamp.announce(origin, "0"),
+        }
+    }
+
+    /// Returns the queue of items for the stage.
+    pub fn queue(&self) -> &ItemQueue {
+        &self.stamp.queue
+    }
+
+    /// Sets the read buffer that raw records are ranges of from now on; `None` if it cannot be kept.
+    pub fn share_buffer(&mut self, block: Option<Buffer>) {
+        self.mapper.events_mut().share_buffer(block);
+    }
+
+    /// Returns the names of the fields of all records, if the first input declares them.
+    pub fn declared(&self) -> Option<&[String]> {
+        self.declared.as_deref()
+    }
+
+    /// Sets the names of the fields of all records, unless an earlier input has declared them.
+    pub fn declare(&mut self, names: impl FnOnce() -> Option<Vec<String>>) {
+        if self.declared.is_none() {
+            self.declared = names();
+        }
+    }
+
+    /// Returns the facts about all records so far.
+    pub fn facts(&self) -> Facts {
+        let mut facts = self.stamp.facts;
+        facts.add(self.mapper.events().facts());
+        facts
+    }
+
+    /// Returns the defaults that the mapping used.
+    pub fn defaults(&self) -> Defaults {
+        let facts = self.facts();
+        Defaults { keeps_stamps: facts.kept_stamps || self.batches.counts.taken > 0, ..facts.defaults }
+    }
+
+    /// Returns warnings about all records: about names in the rules of the source that had no value, ambiguous times,
+    /// and, if repeats are found by ids, about records without ids.
+    pub fn warnings(&self, finds_repeats: bool) -> Vec<String> {
+        let mut warnings = self.rules().map_or(vec![], RowRules::warnings);
+        warnings.extend(self.mapper.events().warnings(&self.facts(), finds_repeats));
+        warnings
+    }
+}

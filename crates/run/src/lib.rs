@@ -1,0 +1,32 @@
+//! What every run of evt needs, whatever it reads and writes: clock, console, stop signal, disk, objects, spool and
+//! checkpoint; and the inputs that need no server, with the emitter into which all inputs put their records.
+//!
+//! Imports point down: [`input`] → [`emit`], [`spool`] → [`checkpoint`] → [`run`] → [`client`], [`clock`],
+//! [`console`], [`metrics`], [`registry`], [`s3`], [`secret`], [`service`], [`stop`], [`storage`], [`thread`].
+#![deny(missing_docs)]
+
+pub mod checkpoint;
+pub mod client;
+pub mod clock;
+pub mod console;
+pub mod emit;
+pub mod input;
+pub mod metrics;
+pub mod registry;
+pub mod run;
+pub mod s3;
+pub mod secret;
+pub mod service;
+pub mod spool;
+pub mod stop;
+pub mod storage;
+#[cfg(test)]
+#[path = "../../../tests/support/cases.rs"]
+mod test_cases;
+#[cfg(test)]
+#[path = "../../../tests/support/events.rs"]
+mod test_events;
+#[cfg(test)]
+#[path = "../../../tests/support/gzip.rs"]
+mod test_gzip;
+pub mod thread;

@@ -1,0 +1,252 @@
+//! Standard input, standard output and the disk of a run: those of the process, or simulated ones.
+
+use super::pipe_output::PipeOutput;
+use super::standard;
+use crate::stop::{Stop, Woken};
+use crate::storage::disk::Disk;
+use evt_core::error::{Error, Result};
+use std::collections::VecDeque;
+use std::fs::{File, Metadata};
+use std::io::{ErrorKind, IsTerminal, Read, Write};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+/// A stream of bytes that can be waited for.
+pub trait ByteStream: Read {
+    /// Waits until bytes can be read or the end has come, a signal arrives (if `stops_at_signals`), or `timeout` has
+    /// passed.
+    fn wait(&self, stop: &Stop, stops_at_signals: bool, timeout: Option<Duration>) -> Result<Woken>;
+
+    /// Returns the file of the stream, if it is a file.
+    fn file(&self) -> Option<&File>;
+}
+
+impl ByteStream for File {
+    fn wait(&self, stop: &Stop, stops_at_signals: bool, timeout: Option<Duration>) -> Result<Woken> {
+        stop.wait(self, stops_at_signals, timeout)
+    }
+
+    fn file(&self) -> Option<&File> {
+        Some(self)
+    }
+}
+
+/// Standard input and output.
+#[derive(Default)]
+pub enum Io {
+    /// Those of the process.
+    #[default]
+    Process,
+    /// Pipes in memory, and a disk that fails.
+    Simulated {
+        /// Standard input.
+        stdin: Pipe,
+        /// Standard output.
+        stdout: Pipe,
+        /// The disk, which may fail.
+        disk: Disk,
+        /// Number of polls before the answer of a worker is available.
+        lag: u32,
+    },
+}
+
+impl Io {
+    /// Opens standard input. Errors: exit status 74 if it is closed.
+    pub fn stdin(&self) -> Result<Box<dyn ByteStream>> {
+        match self {
+            Io::Process => Ok(Box::new(standard::input()?)),
+            Io::Simulated { stdin, .. } => Ok(Box::new(stdin.clone())),
+        }
+    }
+
+    /// Opens standard output; `stop` bounds the wait for the reader of a pipe. Errors: exit status 74 if it is closed.
+    pub fn stdout(&self, stop: &Stop) -> Result<Box<dyn Write>> {
+        match self {
+            Io::Process => {
+                let output = standard::output()?;
+                let pipe = if standard::has_pipe() { PipeOutput::open(stop) } else { None };
+                Ok(pipe.map_or_else(|| Box::new(output) as Box<dyn Write>, |pipe| Box::new(pipe)))
+            }
+            Io::Simulated { stdout, .. } => Ok(Box::new(stdout.clone())),
+        }
+    }
+
+    /// Whether standard output is a pipe.
+    pub fn has_pipe(&self) -> bool {
+        match self {
+            Io::Process => standard::has_pipe(),
+            Io::Simulated { .. } => true,
+        }
+    }
+
+    /// Waits until the reader of standard output, a pipe, has gone, or `timeout` has passed; returns whether the reader
+    /// has gone.
+    pub fn has_lost_reader(&self, timeout: Duration) -> bool {
+        match self {
+            Io::Process => standard::has_lost_reader(timeout),
+            Io::Simulated { stdout, .. } => stdout.has_lost_reader(),
+        }
+    }
+
+    /// Whether the writer of standard input, a pipe, has gone.
+    pub fn has_lost_writer(&self) -> bool {
+        match self {
+            Io::Process => standard::has_lost_writer(),
+            Io::Simulated { stdin, .. } => stdin.is_closed(),
+        }
+    }
+
+    /// Waits for other stages until the reader of standard output has gone, or `timeout` has passed. If the reader had
+    /// gone before, sleeps for half of `timeout`, so that a loop does not use all CPU time.
+    pub fn wait_for_others(&self, timeout: Duration) {
+        let start = std::time::Instant::now();
+        if self.has_lost_reader(timeout) && start.elapsed() < timeout / 2 {
+            std::thread::sleep(timeout / 2);
+        }
+    }
+
+    /// Whether standard output is a terminal.
+    pub fn has_terminal(&self) -> bool {
+        matches!(self, Io::Process) && std::io::stdout().is_terminal()
+    }
+
+    /// Returns the width of the terminal on standard output, in columns; `None` if it is no terminal.
+    pub fn terminal_width(&self) -> Option<usize> {
+        let size = matches!(self, Io::Process).then(|| rustix::termios::tcgetwinsize(std::io::stdout()).ok()).flatten();
+        size.map(|size| usize::from(size.ws_col)).filter(|width| *width > 0)
+    }
+
+    /// Whether standard error is a terminal, so that a person may read messages and progress.
+    pub fn has_terminal_for_messages(&self) -> bool {
+        matches!(self, Io::Process) && std::io::stderr().is_terminal()
+    }
+
+    /// Returns the metadata of the file that standard input is connected to; `None` for a simulated one.
+    pub fn stdin_metadata(&self) -> Option<Metadata> {
+        matches!(self, Io::Process).then(|| standard::metadata(std::io::stdin())).flatten()
+    }
+
+    /// Returns the metadata of the file that standard output is connected to; `None` for a simulated one.
+    pub fn stdout_metadata(&self) -> Option<Metadata> {
+        matches!(self, Io::Process).then(|| standard::metadata(std::io::stdout())).flatten()
+    }
+
+    /// Writes text to standard output, unbuffered.
+    pub fn print(&self, text: &str) -> Result<()> {
+        let written = match self {
+            Io::Process => standard::output()?.write_all(text.as_bytes()),
+            Io::Simulated { stdout, .. } => stdout.clone().write_all(text.as_bytes()),
+        };
+        written.map_err(|error| Error::io("stdout", &error))
+    }
+
+    /// Returns the path of the regular file that standard output is redirected to, if it has one.
+    pub fn stdout_file(&self) -> Option<PathBuf> {
+        const STDOUT: &str = "/proc/self/fd/1";
+        let is_file = matches!(self, Io::Process) && std::fs::metadata(STDOUT).is_ok_and(|found| found.is_file());
+        std::fs::read_link(STDOUT).ok().filter(|path| is_file && path.exists())
+    }
+
+    /// Returns the disk.
+    pub fn disk(&self) -> Disk {
+        match self {
+            Io::Process => Disk::default(),
+            Io::Simulated { disk, .. } => disk.clone(),
+        }
+    }
+}
+
+/// A pipe in memory. Clones are its ends; it is closed explicitly.
+#[derive(Clone, Debug, Default)]
+pub struct Pipe(Arc<Mutex<PipeState>>);
+
+#[derive(Debug, Default)]
+struct PipeState {
+    bytes: VecDeque<u8>,
+    is_closed: bool,
+    has_lost_reader: bool,
+}
+
+impl Pipe {
+    /// Returns the number of bytes that were written and not read.
+    pub fn len(&self) -> usize {
+        lock(&self.0).bytes.len()
+    }
+
+    /// Whether no bytes wait to be read.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Closes the writing end.
+    pub fn close(&self) {
+        lock(&self.0).is_closed = true;
+    }
+
+    /// Closes the reading end: writes fail from now on.
+    pub fn close_reader(&self) {
+        lock(&self.0).has_lost_reader = true;
+    }
+
+    /// Whether the reading end is closed.
+    pub fn has_lost_reader(&self) -> bool {
+        lock(&self.0).has_lost_reader
+    }
+
+    /// Whether the writing end is closed.
+    pub fn is_closed(&self) -> bool {
+        lock(&self.0).is_closed
+    }
+
+    /// Moves the first `count` bytes to another pipe.
+    pub fn transfer(&self, to: &Pipe, count: usize) {
+        let mut from = lock(&self.0);
+        let count = count.min(from.bytes.len());
+        lock(&to.0).bytes.extend(from.bytes.drain(..count));
+    }
+}
+
+impl Read for Pipe {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let mut state = lock(&self.0);
+        match state.bytes.is_empty() && !state.is_closed {
+            true => Err(ErrorKind::WouldBlock.into()),
+            false => state.bytes.read(buffer),
+        }
+    }
+}
+
+impl Write for Pipe {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        let mut state = lock(&self.0);
+        if state.has_lost_reader {
+            return Err(ErrorKind::BrokenPipe.into());
+        }
+        state.bytes.extend(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+impl ByteStream for Pipe {
+    fn wait(&self, stop: &Stop, stops_at_signals: bool, _timeout: Option<Duration>) -> Result<Woken> {
+        let state = lock(&self.0);
+        Ok(match (stops_at_signals && stop.signal().is_some(), state.is_closed || !state.bytes.is_empty()) {
+            (true, _) => Woken::Stopped,
+            (false, true) => Woken::Ready,
+            (false, false) => Woken::Timeout,
+        })
+    }
+
+    fn file(&self) -> Option<&File> {
+        None
+    }
+}
+
+fn lock<T>(value: &Mutex<T>) -> MutexGuard<'_, T> {
+    value.lock().unwrap_or_else(PoisonError::into_inner)
+}

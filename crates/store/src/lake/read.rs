@@ -1,0 +1,441 @@
+//! Reads a lake back: files in order of day and name, rows in the order they were written.
+//!
+//! The reader lists a day when it gets to it, and reads the files from the directory that it listed: a run that
+//! replaces the day puts another directory in its place.
+
+use crate::lake::directory::{Lake, LakePart, root};
+use crate::lake::disk;
+use crate::lake::file::parquet_failed;
+use crate::{ReadRequest, StreamExtent, Tables, or_error, rows};
+use arrow::array::{AnyDictionaryArray, AsArray, RecordBatch};
+use arrow::datatypes::{Int64Type, TimestampMicrosecondType};
+use arrow::error::ArrowError;
+use evt_core::error::{Error, Result, UnreadableRows};
+use evt_core::format::properties::{self, is_property};
+use evt_core::kind::event::{COLUMNS, column};
+use evt_core::kind::span::Span;
+use evt_core::kind::values::blank;
+use evt_core::kind::{Kind, PartitionName};
+use evt_core::time::{DAY, parse_date};
+use evt_run::checkpoint::epoch::Batches;
+use evt_run::client::Location;
+use parquet::arrow::ProjectionMask;
+use parquet::arrow::arrow_reader::{
+    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder,
+};
+use parquet::file::metadata::ParquetMetaData;
+use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, openat, statat};
+use rustix::io::Errno;
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+/// Maximum rows of a batch.
+const BATCH: usize = 2048;
+/// The columns of the extent of a partition.
+const ORIGIN: &str = COLUMNS[column::ORIGIN];
+const PARTITION: &str = COLUMNS[column::PARTITION];
+const OFFSET: &str = COLUMNS[column::OFFSET];
+const STREAM_TIME: &str = COLUMNS[column::STREAM_TIME];
+
+/// Returns the table of a lake and the number of rows in its files.
+pub fn tables(location: &Location) -> Result<Tables> {
+    let root = root(location)?;
+    let Some(kind) = kind_of(&root)? else { return empty(&root).map(|()| vec![(Kind::Event.table().to_owned(), 0)]) };
+    let mut count = 0;
+    for day in disk::days(&root)? {
+        count += Day::open(&day)?.rows()?;
+    }
+    Ok(vec![(kind.table().to_owned(), count)])
+}
+
+/// Reads the rows of the files of all days that the span touches. Errors: exit status 2 if they are of another kind.
+pub fn read(location: &Location, kind: Kind, request: ReadRequest) -> Result<Batches> {
+    let root = root(location)?;
+    match kind_of(&root)? {
+        Some(found) => check_kind(&root, found, kind)?,
+        None => empty(&root)?,
+    }
+    batches_of_days(&root, kind, request)
+}
+
+/// Reads the rows like [`read`]; none if the lake has no files.
+pub fn read_if_any(root: &Path, kind: Kind, span: Span) -> Result<Batches> {
+    match kind_of(root)? {
+        None => Ok(Box::new(std::iter::empty())),
+        Some(found) => {
+            check_kind(root, found, kind)?;
+            batches_of_days(root, kind, ReadRequest { span, ..ReadRequest::default() })
+        }
+    }
+}
+
+fn batches_of_days(root: &Path, kind: Kind, request: ReadRequest) -> Result<Batches> {
+    let ReadRequest { span, columns, .. } = request;
+    let mut days = disk::day_entries(root)?;
+    days.retain(|path| is_in(path, span));
+    let days = disk::directories(days)?.into_iter();
+    Ok(Box::new(days.flat_map(move |path| or_error(Day::open(&path).and_then(|day| day.batches(kind, columns))))))
+}
+
+/// Returns the start of the day of a directory, if its name has a date.
+fn day_start(path: &Path) -> Option<i64> {
+    let name = path.file_name().and_then(OsStr::to_str).and_then(|name| name.strip_prefix("date="));
+    name.and_then(parse_date).map(|day| day.saturating_mul(DAY))
+}
+
+/// Whether the day of a directory touches a span.
+fn is_in(path: &Path, span: Span) -> bool {
+    // A directory that is not a day is left to the reader of its files.
+    let Some(start) = day_start(path) else { return true };
+    span.overlaps(Span { since: Some(start), until: Some(start.saturating_add(DAY)) })
+}
+
+/// Returns the days from the first to the last directory; `None` if a directory is not a day, or if there is none.
+pub fn extent(location: &Location) -> Result<Option<Span>> {
+    let mut days = disk::day_entries(&root(location)?)?;
+    // The reader of a day that cannot be reached reports it.
+    days.retain(|path| !matches!(disk::is_directory(path), Ok(false)));
+    let starts: Option<Vec<i64>> = days.iter().map(|path| day_start(path)).collect();
+    let ends = starts.as_deref().and_then(|starts| Some((starts.iter().min()?, starts.iter().max()?)));
+    Ok(ends.map(|(first, last)| Span { since: Some(*first), until: Some(last.saturating_add(DAY)) }))
+}
+
+/// Returns the extent of each partition of the events.
+pub fn stream_extents(location: &Location) -> Result<Vec<StreamExtent>> {
+    let root = root(location)?;
+    let mut extents: BTreeMap<PartitionName, StreamExtent> = BTreeMap::new();
+    for path in disk::days(&root)? {
+        for batch in Day::open(&path)?.columns(Kind::Event, &[ORIGIN, PARTITION, OFFSET, STREAM_TIME])? {
+            let batch = batch?;
+            if batch.num_rows() == 0 {
+                continue;
+            }
+            for extent in extents_of(&batch)? {
+                let name = PartitionName::new(&extent.origin, &extent.partition);
+                let known = extents.entry(name).or_insert_with(|| StreamExtent { rows: 0, ..extent.clone() });
+                widen(known, &extent);
+            }
+        }
+    }
+    Ok(extents.into_values().collect())
+}
+
+/// Returns the extents of the partitions of a batch, which is not empty.
+fn extents_of(batch: &RecordBatch) -> Result<Vec<StreamExtent>> {
+    let (origins, names) =
+        (rows::column(batch, ORIGIN)?.as_any_dictionary(), rows::column(batch, PARTITION)?.as_any_dictionary());
+    let offsets = rows::column(batch, OFFSET)?.as_primitive::<Int64Type>().values().iter();
+    let times = rows::column(batch, STREAM_TIME)?.as_primitive::<TimestampMicrosecondType>().values().iter();
+    let text = |column: &dyn AnyDictionaryArray, code: usize| column.values().as_string::<i32>().value(code).to_owned();
+    let mut extents: BTreeMap<(usize, usize), StreamExtent> = BTreeMap::new();
+    let codes = origins.normalized_keys().into_iter().zip(names.normalized_keys());
+    for (code, (offset, time)) in codes.zip(offsets.zip(times)) {
+        let row = |origin, partition| StreamExtent {
+            origin,
+            partition,
+            first_offset: *offset,
+            first_time: *time,
+            last_time: *time,
+            rows: 1,
+        };
+        let new = || StreamExtent { rows: 0, ..row(text(origins, code.0), text(names, code.1)) };
+        let known = extents.entry(code).or_insert_with(new);
+        widen(known, &row(String::new(), String::new()));
+    }
+    Ok(extents.into_values().collect())
+}
+
+fn widen(extent: &mut StreamExtent, other: &StreamExtent) {
+    extent.first_offset = extent.first_offset.min(other.first_offset);
+    extent.first_time = extent.first_time.min(other.first_time);
+    extent.last_time = extent.last_time.max(other.last_time);
+    extent.rows += other.rows;
+}
+
+/// Checks that a directory without files is a lake: a run has made it and has written no row. Errors: exit status 2.
+fn empty(root: &Path) -> Result<()> {
+    match disk::is_directory(&root.join(".evt"))? {
+        true => Ok(()),
+        false => {
+            let root = root.display();
+            Err(Error::usage(format!("parquet:{root}: expected files date=YYYY-MM-DD/*.parquet, found none")))
+        }
+    }
+}
+
+/// Checks that a lake holds the requested kind. Errors: exit status 2.
+pub fn check_kind(root: &Path, found: Kind, kind: Kind) -> Result<()> {
+    if found == kind {
+        return Ok(());
+    }
+    let (root, found, kind) = (root.display(), found.table(), kind.table());
+    Err(Error::usage(format!("parquet:{root}: expected {kind}, found {found}; use another directory")))
+}
+
+/// Returns the kind of the files in a lake, if there are any with rows of evt. Errors: exit status 74 if no file that
+/// can be read shows the kind, and a day cannot be reached.
+pub fn kind_of(root: &Path) -> Result<Option<Kind>> {
+    let mut unreachable = None;
+    for path in disk::day_entries(root)? {
+        match disk::is_directory(&path) {
+            Ok(true) => {}
+            Ok(false) => continue,
+            // A run that writes other days does not need it.
+            Err(error) => {
+                unreachable.get_or_insert(error);
+                continue;
+            }
+        }
+        let day = Day::open(&path)?;
+        for name in &day.files {
+            if let Some((kind, _)) = day.own_file(name)? {
+                return Ok(Some(kind));
+            }
+        }
+    }
+    unreachable.map_or(Ok(None), Err)
+}
+
+type Reading = ParquetRecordBatchReaderBuilder<File>;
+
+/// One version of a day. The directory is kept open, so that its files belong to the version that was listed even if it
+/// is replaced meanwhile.
+pub struct Day {
+    path: PathBuf,
+    directory: File,
+    files: Vec<OsString>,
+}
+
+impl Day {
+    /// Lists the directory of a day.
+    pub fn open(path: &Path) -> Result<Self> {
+        let cannot = disk::failed(path, "cannot list");
+        let directory = File::open(path).map_err(&cannot)?;
+        let mut files = vec![];
+        for entry in Dir::read_from(&directory).map_err(|errno| cannot(errno.into()))? {
+            let entry = entry.map_err(|errno| cannot(errno.into()))?;
+            let name = OsStr::from_bytes(entry.file_name().to_bytes());
+            if disk::is_whole(Path::new(name)) {
+                files.push(name.to_owned());
+            }
+        }
+        files.sort();
+        Ok(Self { path: path.to_owned(), directory, files })
+    }
+
+    /// Lists a new version of a day: parts without their final names.
+    pub fn of_parts(lake: &Lake, parts: &[LakePart]) -> Result<Self> {
+        let path = lake.dir.root.join(".evt");
+        let directory = File::open(&path).map_err(disk::failed(&path, "cannot list"))?;
+        let files = parts.iter().map(|part| part.part.clone().into()).collect();
+        Ok(Self { path, directory, files })
+    }
+
+    /// Returns its date, `2024-01-15`.
+    pub fn name(&self) -> &str {
+        let name = self.path.file_name().and_then(OsStr::to_str).unwrap_or_default();
+        name.strip_prefix("date=").unwrap_or(name)
+    }
+
+    /// Returns the number of rows in its files.
+    pub fn rows(&self) -> Result<u64> {
+        let count =
+            |name: &OsString| Ok(u64::try_from(self.file(name)?.1.metadata().file_metadata().num_rows()).unwrap_or(0));
+        self.files.iter().map(count).sum()
+    }
+
+    /// Reads its rows, file after file; `columns` as in [`ReadRequest`].
+    pub fn batches(self, kind: Kind, columns: Option<u32>) -> Result<Batches> {
+        let files = (0..self.files.len()).map(move |at| (self.file(&self.files[at]), self.path.join(&self.files[at])));
+        Ok(Box::new(files.flat_map(move |(file, path)| {
+            or_error(file.and_then(|(found, builder)| {
+                check_kind(&path, found, kind)?;
+                whole_rows(&path, kind, builder, columns)
+            }))
+        })))
+    }
+
+    /// Reads some columns of its rows; the other columns are blank.
+    pub fn columns(self, kind: Kind, names: &[&str]) -> Result<Batches> {
+        self.batches(kind, Some(bits_of(kind, names.iter().copied())?))
+    }
+
+    fn file(&self, name: &OsStr) -> Result<(Kind, Reading)> {
+        self.own_file(name)?.ok_or_else(|| foreign(&self.path.join(name)))
+    }
+
+    /// Whether it has a link of this name.
+    fn has_link(&self, name: &OsStr) -> bool {
+        statat(&self.directory, name, AtFlags::SYMLINK_NOFOLLOW)
+            .is_ok_and(|found| FileType::from_raw_mode(found.st_mode).is_symlink())
+    }
+
+    /// Opens a file; `None` if its rows are not of evt.
+    fn own_file(&self, name: &OsStr) -> Result<Option<(Kind, Reading)>> {
+        let path = self.path.join(name);
+        let opened = openat(&self.directory, name, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
+        match opened {
+            Ok(file) => kind_in(&path, File::from(file)),
+            Err(Errno::NOENT) if self.has_link(name) => {
+                Err(disk::failed(&path, "cannot follow the link")(Errno::NOENT.into()))
+            }
+            Err(Errno::NOENT) => {
+                let message = format!("parquet:{}: the day was replaced while it was read; run again", path.display());
+                Err(Error::busy(message))
+            }
+            Err(errno) => Err(disk::failed(&path, "cannot open")(errno.into())),
+        }
+    }
+}
+
+/// Returns the kind of the rows of a file; `None` if they are not of evt. Errors: exit status 65 if it cannot be read.
+fn kind_in(path: &Path, file: File) -> Result<Option<(Kind, Reading)>> {
+    let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(|error| {
+        let file = path.display();
+        let message = format!("parquet:{file}: expected a Parquet file; move it away if no run of evt wrote it");
+        Error::corrupt(message).because(error)
+    })?;
+    Ok(Kind::of(builder.schema()).map(|kind| (kind, builder)))
+}
+
+#[cold]
+fn foreign(path: &Path) -> Error {
+    let path = path.display();
+    Error::usage(format!("parquet:{path}: not a file written by evt; move it out of the directory of the day"))
+}
+
+/// A file of the lake, or a part.
+pub struct LakeFile {
+    /// Its path.
+    pub path: PathBuf,
+    kind: Kind,
+    footer: ArrowReaderMetadata,
+}
+
+impl LakeFile {
+    /// Reads the footer of a file of rows of `kind`.
+    pub fn open(path: PathBuf, kind: Kind) -> Result<Self> {
+        Self::open_own(&path, kind)?.ok_or_else(|| foreign(&path))
+    }
+
+    /// Reads the footer like [`LakeFile::open`]; `None` if the rows are not of evt, so that none has a key of a lake.
+    pub fn open_own(path: &Path, kind: Kind) -> Result<Option<Self>> {
+        let Some((found, builder)) = kind_in(path, open(path)?)? else { return Ok(None) };
+        check_kind(path, found, kind)?;
+        let footer = ArrowReaderMetadata::try_new(builder.metadata().clone(), ArrowReaderOptions::new());
+        let footer = footer.map_err(parquet_failed(path))?;
+        Ok(Some(Self { path: path.to_owned(), kind, footer }))
+    }
+
+    /// Returns its footer.
+    pub fn footer(&self) -> &ParquetMetaData {
+        self.footer.metadata()
+    }
+
+    /// Reads all of its rows.
+    pub fn rows(&self) -> Result<Batches> {
+        whole_rows(&self.path, self.kind, self.reading()?, None)
+    }
+
+    /// Reads some columns of some row groups; the other columns are blank.
+    pub fn columns<'a>(&self, names: impl Iterator<Item = &'a str>, groups: Vec<usize>) -> Result<Batches> {
+        let columns = bits_of(self.kind, names)?;
+        whole_rows(&self.path, self.kind, self.reading()?.with_row_groups(groups), Some(columns))
+    }
+
+    fn reading(&self) -> Result<Reading> {
+        Ok(Reading::new_with_metadata(open(&self.path)?, self.footer.clone()))
+    }
+}
+
+/// Returns columns of a kind as bits, as in [`ReadRequest`].
+fn bits_of<'a>(kind: Kind, names: impl Iterator<Item = &'a str>) -> Result<u32> {
+    let schema = kind.schema();
+    let mut columns = 0;
+    for name in names {
+        columns |= u32::try_from(schema.index_of(name)?).map_or(0, |index| 1 << index);
+    }
+    Ok(columns)
+}
+
+fn open(path: &Path) -> Result<File> {
+    File::open(path).map_err(disk::failed(path, "cannot open"))
+}
+
+fn whole_rows(path: &Path, kind: Kind, builder: Reading, columns: Option<u32>) -> Result<Batches> {
+    let mut builder = builder.with_batch_size(BATCH);
+    if let Some(columns) = columns {
+        let schema = kind.schema();
+        let read = schema.fields().iter().enumerate().filter(|(index, field)| {
+            let is_read =
+                u32::try_from(*index).is_ok_and(|index| columns.checked_shr(index).is_some_and(|bits| bits & 1 == 1));
+            is_read || field.name() == kind.time_column()
+        });
+        let mut names: Vec<&str> = read.map(|(_, field)| field.name().as_str()).collect();
+        let file = builder.schema().clone();
+        if names.contains(&COLUMNS[column::PROPERTIES]) {
+            names.extend(file.fields().iter().filter(|field| is_property(field)).map(|field| field.name().as_str()));
+        }
+        let mask = ProjectionMask::columns(builder.parquet_schema(), names);
+        builder = builder.with_projection(mask);
+    }
+    let left = u64::try_from(builder.metadata().file_metadata().num_rows()).unwrap_or(0);
+    let reader = builder.build().map_err(parquet_failed(path))?;
+    let path = path.to_owned();
+    Ok(Box::new(LakeRows { reader, kind, is_projected: columns.is_some(), path, left, is_over: false }))
+}
+
+fn corrupt(path: &Path, error: ArrowError) -> Error {
+    Error::corrupt(format!("parquet:{}", path.display())).because(error)
+}
+
+/// The rows of one file.
+struct LakeRows {
+    reader: ParquetRecordBatchReader,
+    kind: Kind,
+    /// Whether some columns are not read.
+    is_projected: bool,
+    path: PathBuf,
+    /// The rows that are not read yet.
+    left: u64,
+    /// Whether the rest of the file cannot be read.
+    is_over: bool,
+}
+
+impl Iterator for LakeRows {
+    type Item = Result<RecordBatch>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let batch = if self.is_over { None } else { self.reader.next() }?;
+        let aligned = |batch: RecordBatch| {
+            let whole = match properties::has_properties(batch.schema_ref()) {
+                true => {
+                    let own = properties::without_properties(&batch)?;
+                    properties::merge(&own, &properties::only_properties(&batch)?)?
+                }
+                false => batch,
+            };
+            if self.is_projected { filled(self.kind, &whole) } else { rows::align(self.kind, &whole) }
+        };
+        let batch = batch.map_err(|e| {
+            self.is_over = true;
+            // The files after it can be read.
+            corrupt(&self.path, e).of_rows(UnreadableRows { count: self.left, ..UnreadableRows::default() })
+        });
+        self.left = self.left.saturating_sub(batch.as_ref().map_or(0, |batch| batch.num_rows() as u64));
+        Some(batch.and_then(aligned))
+    }
+}
+
+/// Returns the columns of a kind; those that `batch` does not have are blank.
+fn filled(kind: Kind, batch: &RecordBatch) -> Result<RecordBatch> {
+    let schema = kind.schema();
+    let columns = schema.fields().iter().map(|field| match batch.column_by_name(field.name()) {
+        Some(column) => Ok(column.clone()),
+        None => blank(field, batch.num_rows()),
+    });
+    Ok(RecordBatch::try_new(schema.clone(), columns.collect::<Result<_>>()?)?)
+}
