@@ -5,7 +5,7 @@
 #   scripts/bench http [SECONDS]        # for each batch size (1, 10, 100, 1000) and server; EVT_BENCH_DIR names the disk
 set -euo pipefail
 seconds=${1:-5}
-cargo build --release --quiet --bin evt-ingest
+cargo build --release --quiet --bins
 target=$(realpath "${CARGO_TARGET_DIR:-target}")/release
 CARGO_TARGET_DIR=$(dirname "$target")/http cargo build --release --quiet --manifest-path benches/http/Cargo.toml
 tools=$(dirname "$target")/http/release

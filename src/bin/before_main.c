@@ -1,12 +1,21 @@
 /* What has to be done before Rust's runtime starts, or needs a word with the C library that safe Rust does not have. */
+#define _GNU_SOURCE
+#include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#ifdef __linux__
+#include <sys/prctl.h>
+#endif
 #ifdef __GLIBC__
 #include <malloc.h>
 #endif
 
 /* Rust's runtime opens /dev/null, to read and to write, wherever standard input or output is closed; what is written
  * there afterwards is lost without an error. This opens /dev/null the wrong way round before it, so that reading or
- * writing a closed descriptor still fails (docs/decisions/008). */
+ * writing a closed descriptor still fails (docs/decisions/008). A launcher leaves them so to evt. */
 static void keep_closed(void) {
     if (fcntl(0, F_GETFD) == -1) {
         (void)!open("/dev/null", O_WRONLY);
@@ -28,7 +37,29 @@ static void keep_memory(void) {
 #endif
 }
 
+/* A launcher of another version may know other tools, so evt refuses it. The variable is not for evt's own children.
+ * Safe Rust cannot change the environment. The process has the name of its tool (ps, pgrep), which executing evt has
+ * changed. */
+static void leave_launcher(void) {
+    const char *launcher = getenv("EVT_LAUNCHER");
+    if (launcher == NULL) {
+        return;
+    }
+    if (strcmp(launcher, EVT_VERSION) != 0) {
+        char path[4096] = "evt";
+        (void)!readlink("/proc/self/exe", path, sizeof path - 1);
+        dprintf(2, "%s: %s is version %s, expected %s; install both together\n", program_invocation_short_name, path,
+                EVT_VERSION, launcher);
+        _exit(78);
+    }
+    (void)unsetenv("EVT_LAUNCHER");
+#ifdef __linux__
+    (void)prctl(PR_SET_NAME, program_invocation_short_name);
+#endif
+}
+
 __attribute__((constructor)) static void before_main(void) {
     keep_closed();
     keep_memory();
+    leave_launcher();
 }

@@ -1,3 +1,3 @@
 fn main() -> std::process::ExitCode {
-    evt::tool::main::<evt::tool::ingest::Args>()
+    evt_launcher::main(env!("CARGO_BIN_NAME"), env!("EVT_VERSION"))
 }

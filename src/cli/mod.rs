@@ -49,24 +49,24 @@ use evt_run::service::Service;
 use evt_run::stop::Stop;
 use prometheus::{Exporter, MetricsTarget};
 use std::ffi::OsString;
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 use std::rc::Rc;
 use std::sync::Mutex;
-use tool::variable;
-pub use tool::{Tool, ToolRow, Unit, command};
+pub use tool::{Invocation, Tool, ToolRow, Unit, command};
+use tool::{variable, versioned};
 pub use usage::advised_flags;
 use usage::sentence;
 
 /// Returns the value of a flag on the command line or in the environment that is needed before clap runs: the format of
 /// messages, and the settings file.
-fn early(long: &str) -> Option<String> {
+fn early(args: &[OsString], long: &str) -> Option<String> {
     let (alone, joined) = (format!("--{long}"), format!("--{long}="));
-    let mut args = std::env::args_os().take_while(|arg| arg != "--");
+    let mut args = args.iter().take_while(|arg| *arg != "--");
     while let Some(arg) = args.next() {
         match arg.to_str().and_then(|arg| arg.strip_prefix(&joined)) {
             // If it is not UTF-8, the command line is refused later.
-            _ if arg == *alone => return args.next()?.into_string().ok(),
+            _ if *arg == *alone => return args.next()?.to_str().map(str::to_owned),
             Some(value) => return Some(value.to_owned()),
             None => {}
         }
@@ -74,11 +74,12 @@ fn early(long: &str) -> Option<String> {
     std::env::var(variable(long)).ok()
 }
 
-/// Runs a tool's process from start to end; `tools` is the table of tools.
-pub fn main<T: Tool>(tools: &[ToolRow]) -> ExitCode {
+/// Runs a tool's process from start to end.
+pub fn main<T: Tool>(Invocation { args, version, tools }: Invocation) -> ExitCode {
+    let early = |long| early(&args, long);
     // Messages may show arguments before they are known to be URIs, or where none is expected.
     let variables = std::env::vars_os().filter(|(name, _)| name.as_encoded_bytes().starts_with(b"EVT_"));
-    let texts = std::env::args_os().chain(variables.map(|(_, value)| value));
+    let texts = args.iter().cloned().chain(variables.map(|(_, value)| value));
     let mut console = Console::new(T::NAME, Colour::Off);
     texts.for_each(|text| console.secrets.remember_password(&text.to_string_lossy()));
     console = match early("log-format").as_deref() {
@@ -88,12 +89,13 @@ pub fn main<T: Tool>(tools: &[ToolRow]) -> ExitCode {
     };
     let config = early("config")
         .map_or_else(|| Ok(Config::default()), |path| Config::read(&path, T::NAME, tools, &console.secrets));
-    let (command, config) = match config.and_then(|config| Ok((config.apply(command::<T>())?, config))) {
-        Ok(applied) => applied,
-        Err(error) => return fail(&console, &error),
-    };
+    let (command, config) =
+        match config.and_then(|config| Ok((config.apply(versioned(command::<T>(), version))?, config))) {
+            Ok(applied) => applied,
+            Err(error) => return fail(&console, &error),
+        };
     let mut shown = command.clone();
-    let parsed = command.try_get_matches();
+    let parsed = command.try_get_matches_from(args);
     let parsed = parsed.and_then(|found| Ok((T::from_arg_matches(&found)?, CommonArgs::from_arg_matches(&found)?)));
     let (tool, common) = match parsed {
         Ok(parsed) => parsed,
@@ -241,17 +243,28 @@ fn report_panics(console: &Console) {
 fn usage(console: &Console, error: &clap::Error, command: &clap::Command, tools: &[ToolRow]) -> ExitCode {
     use clap::error::ErrorKind as Clap;
     if matches!(error.kind(), Clap::DisplayHelp | Clap::DisplayVersion) {
-        return match error.print().map_err(|e| Error::io("stdout", &e)).and(standard::output()) {
-            Ok(_) => ExitCode::SUCCESS,
-            Err(error) if error.kind() == ErrorKind::ReaderGone => reader_gone(),
-            Err(error) => fail(console, &error),
-        };
+        return shown(console, error.print());
     }
     fail(console, &Error::usage(format!("{} (see {} --help)", sentence(error, command, tools), console.tool())))
 }
 
+/// Writes a text to stdout, such as help.
+pub fn show(console: &Console, text: &str) -> ExitCode {
+    let mut out = std::io::stdout();
+    shown(console, out.write_all(text.as_bytes()).and_then(|()| out.flush()))
+}
+
+/// Returns the exit status after text was written to stdout.
+fn shown(console: &Console, written: std::io::Result<()>) -> ExitCode {
+    match written.map_err(|e| Error::io("stdout", &e)).and(standard::output()) {
+        Ok(_) => ExitCode::SUCCESS,
+        Err(error) if error.kind() == ErrorKind::ReaderGone => reader_gone(),
+        Err(error) => fail(console, &error),
+    }
+}
+
 /// Reports an error that occurs before the run starts.
-fn fail(console: &Console, error: &Error) -> ExitCode {
+pub fn fail(console: &Console, error: &Error) -> ExitCode {
     console.fail(error);
     ExitCode::from(error.kind().exit_status())
 }

@@ -4,6 +4,8 @@ use super::check::CheckReport;
 use clap::{Arg, ArgAction, Command, Parser};
 use evt_core::error::Result;
 use evt_run::run::Run;
+use std::ffi::OsString;
+use std::process::ExitCode;
 use std::rc::Rc;
 
 /// A tool: its flags, and what it does.
@@ -52,8 +54,17 @@ pub struct Unit {
     pub calendar: Option<&'static str>,
 }
 
-/// A row of the table of tools (`tool::ALL`). It refers to the flags of the tool and not to its work, so a binary that
-/// reads the table contains the flags of all tools and the work of one.
+/// How the process of a tool was started.
+pub struct Invocation {
+    /// The arguments, with the name of the tool before them.
+    pub args: Vec<OsString>,
+    /// What `--version` shows.
+    pub version: &'static str,
+    /// The table of tools.
+    pub tools: &'static [ToolRow],
+}
+
+/// A row of the table of tools (`tool::ALL`).
 pub struct ToolRow {
     /// The tool's name, `evt-…`.
     pub name: &'static str,
@@ -67,11 +78,13 @@ pub struct ToolRow {
     pub unit: Option<Unit>,
     /// Makes its command.
     pub command: fn() -> Command,
+    /// Runs its process.
+    pub main: fn(Invocation) -> ExitCode,
 }
 
 impl ToolRow {
-    /// Makes the row of a tool.
-    pub const fn of<T: Tool>() -> Self {
+    /// Makes the row of a tool, whose process `main` runs.
+    pub const fn of<T: Tool>(main: fn(Invocation) -> ExitCode) -> Self {
         Self {
             name: T::NAME,
             usual_flags: T::USUAL_FLAGS,
@@ -79,6 +92,7 @@ impl ToolRow {
             examples: T::EXAMPLES,
             unit: T::UNIT,
             command: command::<T>,
+            main,
         }
     }
 }
@@ -95,7 +109,7 @@ pub fn command<T: Tool>() -> Command {
         true => arg,
         false => arg.hide_short_help(true),
     };
-    let command = T::command().name(T::NAME).bin_name(T::NAME).version(VERSION).long_version(long_version());
+    let command = T::command().name(T::NAME).bin_name(T::NAME).version(env!("CARGO_PKG_VERSION"));
     let command = command
         .after_help(format!("--help shows all flags; man {} has examples.", T::NAME))
         .after_long_help(format!("man {} has examples.", T::NAME));
@@ -123,12 +137,9 @@ fn repeatable(arg: Arg) -> Arg {
     }
 }
 
-/// The version, with the commit if git knew it when evt was built (`build.rs`).
-const VERSION: &str = env!("EVT_VERSION");
-
-/// The version, and that of the data that results depend on.
-fn long_version() -> String {
-    format!("{VERSION}\ntime zone database {}", chrono_tz::IANA_TZDB_VERSION)
+/// Sets what `--version` shows: the version, and that of the data that results depend on.
+pub(super) fn versioned(command: Command, version: &'static str) -> Command {
+    command.version(version).long_version(format!("{version}\ntime zone database {}", chrono_tz::IANA_TZDB_VERSION))
 }
 
 /// Returns the environment variable of a flag.

@@ -11,6 +11,7 @@
 //!                                 └─► schema: a registry
 //! ```
 //!
+//! - `choose.rs`: the executable evt, which contains all tools.
 //! - `NAME.rs` or `NAME/`: evt-NAME (evt-gen is `generate.rs`). No tool uses the files of another one.
 //! - `alert/`: evt-alert, whose inputs may be of different kinds: its stage has several feeds (decision 241).
 //! - `reconcile/`: evt-reconcile, which opens its inputs itself.
@@ -19,6 +20,7 @@
 
 pub mod alert;
 pub mod backfill;
+pub mod choose;
 pub mod generate;
 pub mod ingest;
 pub mod reconcile;
@@ -30,24 +32,22 @@ pub mod view;
 pub mod window;
 
 use crate::cli::{self, Tool, ToolRow};
-use std::process::ExitCode;
 
 /// Every tool, in the order of evt(7). The keys of a configuration file, man pages, completions, tested examples and
 /// systemd units come from here.
 pub const ALL: &[ToolRow] = &[
-    ToolRow::of::<ingest::Args>(),
-    ToolRow::of::<validate::Args>(),
-    ToolRow::of::<window::Args>(),
-    ToolRow::of::<sink::Args>(),
-    ToolRow::of::<alert::Args>(),
-    ToolRow::of::<backfill::Args>(),
-    ToolRow::of::<view::Args>(),
-    ToolRow::of::<schema::Args>(),
-    ToolRow::of::<reconcile::Args>(),
-    ToolRow::of::<generate::Args>(),
+    row::<ingest::Args>(),
+    row::<validate::Args>(),
+    row::<window::Args>(),
+    row::<sink::Args>(),
+    row::<alert::Args>(),
+    row::<backfill::Args>(),
+    row::<view::Args>(),
+    row::<schema::Args>(),
+    row::<reconcile::Args>(),
+    row::<generate::Args>(),
 ];
 
-/// Runs the process of a tool.
-pub fn main<T: Tool>() -> ExitCode {
-    cli::main::<T>(ALL)
+const fn row<T: Tool>() -> ToolRow {
+    ToolRow::of::<T>(cli::main::<T>)
 }

@@ -27,13 +27,14 @@ pub struct Type {
 }
 
 /// The crates of the workspace and their roots, from the lowest.
-pub const CRATES: [(&str, &str); 7] = [
+pub const CRATES: [(&str, &str); 8] = [
     ("evt_core", "crates/core/src/lib.rs"),
     ("evt_run", "crates/run/src/lib.rs"),
     ("evt_store", "crates/store/src/lib.rs"),
     ("evt_notify", "crates/notify/src/lib.rs"),
     ("evt_kafka", "crates/kafka/src/lib.rs"),
     ("evt_http", "crates/http/src/lib.rs"),
+    ("evt_launcher", "crates/launcher/src/lib.rs"),
     ("evt", "src/lib.rs"),
 ];
 

@@ -26,7 +26,7 @@ pub const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 
 /// The directory of the binaries.
 pub fn bin_dir() -> PathBuf {
-    Path::new(env!("CARGO_BIN_EXE_evt-ingest")).parent().expect("a binary lies in a directory").to_owned()
+    Path::new(env!("CARGO_BIN_EXE_evt")).parent().expect("a binary lies in a directory").to_owned()
 }
 
 /// The tools that read rows and write rows to any output; evt-backfill writes to a store of metrics only.
@@ -219,7 +219,7 @@ pub fn data(name: &str) -> Option<PathBuf> {
 /// Returns the path of a program. With a path the standard library starts it by posix_spawn(3); with a name and another
 /// `PATH` by fork(2), which copies the page tables of this process: gigabytes of memory of all tests.
 fn program_path(program: &str) -> PathBuf {
-    if program.starts_with("evt-") {
+    if program == "evt" || program.starts_with("evt-") {
         return bin_dir().join(program);
     }
     let path = std::env::var_os("PATH").unwrap_or_default();

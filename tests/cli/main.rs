@@ -70,6 +70,7 @@ mod edges;
 mod epoch_times;
 mod event_key;
 mod exactly_once;
+mod executables;
 mod explode;
 mod faults;
 mod field_paths;

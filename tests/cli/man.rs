@@ -151,8 +151,30 @@ fn endings(tool: &ToolRow) -> String {
     text
 }
 
+/// The page of the executable with all tools.
+fn render_evt() -> String {
+    let command = tool::choose::command();
+    let mut text = format!(".TH evt 1 \"\" \"evt {}\" \"evt manual\"\n", env!("CARGO_PKG_VERSION"));
+    let mut out = vec![];
+    clap_mangen::Man::new(command.clone()).render_name_section(&mut out).expect("a vector takes it");
+    text.push_str(&String::from_utf8(out).expect("roff is text"));
+    text.push_str(
+        ".SH SYNOPSIS\n\\fBevt\\fR \\fITOOL\\fR [\\fIARGUMENT\\fR]...\n.br\n\\fBevt help\\fR [\\fITOOL\\fR]\n",
+    );
+    text.push_str(&format!(".SH DESCRIPTION\n{}.SH TOOLS\n", read("man/about/evt")));
+    for tool in command.get_subcommands() {
+        let about = tool.get_about().map(ToString::to_string).unwrap_or_default();
+        text.push_str(&format!(".TP\n\\fB{}\\fR\n{}.\n", roff(tool.get_name()), roff(&about)));
+    }
+    text.push_str(".SH EXIT STATUS\nThat of the tool. 2: the first argument is no tool. 78: evt and the executable that started it have different versions.\n");
+    let tools = tool::ALL.iter().map(|tool| format!("\\fB{}\\fR(1)", roff(tool.name)));
+    text.push_str(&format!(".SH SEE ALSO\n{}, \\fBevt\\fR(7)\n", tools.collect::<Vec<_>>().join(", ")));
+    text
+}
+
 #[test]
 fn every_page_says_what_its_tool_does_today() {
+    assert_file("man/evt.1", render_evt().as_bytes());
     for tool in tool::ALL {
         assert_file(&format!("man/{}.1", tool.name), render(tool).as_bytes());
     }
@@ -161,14 +183,16 @@ fn every_page_says_what_its_tool_does_today() {
 #[test]
 fn every_completion_knows_the_flags_of_today() {
     use clap_complete::Shell;
-    for ToolRow { name, command, .. } in tool::ALL {
+    let tools = tool::ALL.iter().map(|tool| (tool.name, tool.command));
+    let evt: fn() -> clap::Command = tool::choose::command;
+    for (name, command) in tools.chain([("evt", evt)]) {
         for (shell, file) in [
             (Shell::Bash, format!("bash/{name}")),
             (Shell::Zsh, format!("zsh/_{name}")),
             (Shell::Fish, format!("fish/{name}.fish")),
         ] {
             let mut out = vec![];
-            clap_complete::generate(shell, &mut command(), *name, &mut out);
+            clap_complete::generate(shell, &mut command(), name, &mut out);
             assert_file(&format!("completions/{file}"), &out);
         }
     }
@@ -267,11 +291,17 @@ fn short_help_shows_the_usual_flags_and_long_help_shows_all() {
 #[test]
 fn the_version_names_the_commit_and_the_time_zone_database() {
     let dir = Dir::new("version");
-    let commit = Command::new("git").args(["log", "-1", "--format= (%h %cs)"]).current_dir(ROOT).output();
-    let commit = commit.ok().filter(|run| run.status.success()).map(|run| String::from_utf8(run.stdout).expect("text"));
-    let commit = commit.unwrap_or_default();
+    // evt was built from a commit whose sources are these; later commits may have changed others.
+    let named = dir.run("evt", &["-V"]).succeeds().text();
+    let form = regex::Regex::new(r"^evt (.*) \(([0-9a-f]+)(\+?) [0-9]{4}-[0-9]{2}-[0-9]{2}\)\n$").expect("a pattern");
+    let found = form.captures(&named).unwrap_or_else(|| panic!("{named}"));
+    assert_eq!(&found[1], env!("CARGO_PKG_VERSION"));
+    let sources = ["src", "crates", "build.rs", "Cargo.toml", "Cargo.lock"];
+    let is_same =
+        Command::new("git").args(["diff", "--quiet", &found[2], "--"]).args(sources).current_dir(ROOT).status();
+    assert!(is_same.is_ok_and(|status| status.success() || &found[3] == "+"), "{named}");
     for tool in tool::ALL {
-        let version = format!("{} {}{}", tool.name, env!("CARGO_PKG_VERSION"), commit.trim_end());
+        let version = format!("{}{}", tool.name, named.trim_end().trim_start_matches("evt"));
         assert_eq!(dir.run(tool.name, &["-V"]).succeeds().text().trim_end(), version);
         let long = dir.run(tool.name, &["--version"]).succeeds().text();
         let zones = format!("time zone database {}", chrono_tz::IANA_TZDB_VERSION);

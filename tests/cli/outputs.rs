@@ -1,5 +1,6 @@
 //! evt reports unusable outputs before it waits for input. Also inputs and outputs that are closed or shared.
 
+use crate::executables::link_tools;
 use crate::harness::{Dir, eventually, listens, status};
 use rustix::process::{Pid, Signal, kill_process};
 use std::collections::BTreeSet;
@@ -84,10 +85,14 @@ fn a_closed_standard_output_or_input_is_an_error_where_it_is_used_and_no_matter_
         ("evt-ingest -q in.jsonl < /dev/null > /dev/null", 0, ""),
         ("evt-ingest -q in.jsonl <> /dev/null 1<> /dev/null", 0, ""),
     ];
-    for (line, expected, told) in lines {
-        let run = dir.shell(line).ends_with(expected).stays_calm();
-        let said = run.stderr();
-        assert!(said.contains(told) && said.lines().count() == usize::from(!told.is_empty()), "{run}");
+    // Through a launcher, and through links to evt, as a package has them.
+    link_tools(&dir, "links");
+    for path in ["", "PATH=\"$PWD/links:$PATH\"; "] {
+        for (line, expected, told) in lines {
+            let run = dir.shell(&format!("{path}{line}")).ends_with(expected).stays_calm();
+            let said = run.stderr();
+            assert!(said.contains(told) && said.lines().count() == usize::from(!told.is_empty()), "{run}");
+        }
     }
     assert_eq!(dir.rows("a.jsonl")[0]["event_id"], dir.rows("b.jsonl")[0]["event_id"]);
 }

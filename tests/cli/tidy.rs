@@ -372,8 +372,8 @@ fn only_adapters_read_the_clocks_of_the_process() {
 
 #[test]
 fn only_the_streams_of_a_run_are_those_of_the_process() {
-    // A stage of the simulation has streams of its own. The main function writes help before a run exists.
-    let may = ["crates/run/src/run/", "src/cli/mod.rs", "crates/run/src/console.rs"];
+    // A stage of the simulation has streams of its own. The main function and launchers write before a run exists.
+    let may = ["crates/run/src/run/", "src/cli/mod.rs", "crates/run/src/console.rs", "crates/launcher/src/lib.rs"];
     let is_stream = |path: &[String]| {
         let names: Vec<&str> = path.iter().map(String::as_str).collect();
         ["stdin", "stdout", "stderr"].iter().any(|stream| names.ends_with(&["io", stream]))
@@ -415,21 +415,22 @@ fn every_format_store_and_aggregate_has_its_row_in_the_table() {
 /// The tools of the table with their modules.
 fn tools() -> impl Iterator<Item = (&'static str, String)> {
     let text = std::fs::read_to_string(Path::new(ROOT).join("src/tool/mod.rs")).expect("it is there");
-    let row = Regex::new(r"ToolRow::of::<(\w+)::Args>\(\)").expect("a pattern");
+    let row = Regex::new(r"row::<(\w+)::Args>\(\)").expect("a pattern");
     let modules: Vec<String> = row.captures_iter(&text).map(|found| found[1].to_owned()).collect();
     assert_eq!(modules.len(), evt::tool::ALL.len(), "has the way rows are written changed?");
     evt::tool::ALL.iter().map(|tool| tool.name).zip(modules)
 }
 
 #[test]
-fn every_binary_is_one_line_and_every_tool_has_its_binary() {
-    let main = |(name, module): (&str, String)| {
-        let call = format!("evt::tool::main::<evt::tool::{module}::Args>()");
+fn every_executable_is_one_line_and_every_tool_has_its_launcher() {
+    let main = |name: &str, call: &str| {
         (format!("src/bin/{name}.rs"), format!("fn main() -> std::process::ExitCode {{\n    {call}\n}}\n"))
     };
+    let launch = r#"evt_launcher::main(env!("CARGO_BIN_NAME"), env!("EVT_VERSION"))"#;
+    let evt = main("evt", r#"evt::tool::choose::main(env!("EVT_VERSION"))"#);
     let mut found = BTreeMap::from_iter(rust("src/bin"));
     let mut faults = vec![];
-    for (name, text) in tools().map(main) {
+    for (name, text) in tools().map(|(name, _)| main(name, launch)).chain([evt]) {
         if found.remove(&name).as_ref() != Some(&text) {
             faults.push(format!("{name}: expected\n{text}"));
         }

@@ -1,0 +1,3 @@
+fn main() -> std::process::ExitCode {
+    evt::tool::choose::main(env!("EVT_VERSION"))
+}

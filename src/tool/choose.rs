@@ -1,0 +1,75 @@
+//! The executable evt, which contains all tools: the name under which it was started chooses one, or its first
+//! argument.
+
+use super::ALL;
+use crate::cli::{self, Invocation, ToolRow};
+use clap::Command;
+use evt_core::error::Error;
+use evt_core::parse::nearest::hint;
+use evt_run::console::{Colour, Console};
+use std::ffi::OsString;
+use std::path::Path;
+use std::process::ExitCode;
+
+/// What names of tools begin with.
+const PREFIX: &str = "evt-";
+
+/// Runs the process of evt; `version` is what `--version` shows.
+pub fn main(version: &'static str) -> ExitCode {
+    let mut args: Vec<OsString> = std::env::args_os().collect();
+    let name = args.first().and_then(|name| Path::new(name).file_name()?.to_str());
+    if let Some(tool) = ALL.iter().find(|tool| Some(tool.name) == name) {
+        return (tool.main)(Invocation { args, version, tools: ALL });
+    }
+    let console = Console::new("evt", Colour::Off);
+    let show = |text: &str| cli::show(&console, text);
+    let Some(word) = args.get(1).map(|word| word.to_string_lossy().into_owned()) else { return show(&overview()) };
+    // `evt help window` is `evt window --help`.
+    let (word, is_help) = match (word.as_str(), args.get(2)) {
+        ("help", Some(tool)) => (tool.to_string_lossy().into_owned(), true),
+        _ => (word, false),
+    };
+    if let Some(tool) = find(&word) {
+        let rest = args.split_off(if is_help { 3 } else { 2 });
+        let flag = is_help.then(|| "--help".into());
+        let args = std::iter::once(tool.name.into()).chain(rest).chain(flag).collect();
+        return (tool.main)(Invocation { args, version, tools: ALL });
+    }
+    match word.as_str() {
+        "help" | "-h" | "--help" => show(&overview()),
+        "-V" | "--version" => show(&format!("evt {version}\n")),
+        _ => cli::fail(&console, &unknown(&word)),
+    }
+}
+
+/// Returns the tool of a first argument: with or without the beginning of its name.
+fn find(word: &str) -> Option<&'static ToolRow> {
+    ALL.iter().find(|tool| tool.name == word || tool.name.strip_prefix(PREFIX) == Some(word))
+}
+
+/// Returns the command of evt, of which each tool is a subcommand.
+pub fn command() -> Command {
+    let tool = |tool: &ToolRow| {
+        let name = tool.name.trim_start_matches(PREFIX);
+        (tool.command)().name(name).bin_name(format!("evt {name}"))
+    };
+    Command::new("evt")
+        .about("Framed events on stdin and stdout: all tools in one executable")
+        .subcommands(ALL.iter().map(tool))
+}
+
+/// Returns what evt alone shows: a line for each tool.
+fn overview() -> String {
+    let about = |tool: &ToolRow| (tool.command)().get_about().map(ToString::to_string).unwrap_or_default();
+    let line = |tool: &ToolRow| format!("  {:<10}  {}\n", tool.name.trim_start_matches(PREFIX), about(tool));
+    let lines: String = ALL.iter().map(line).collect();
+    format!(
+        "evt TOOL … is evt-TOOL …, which reads events on stdin or from files and URIs:\n\n{lines}\n\
+         evt help TOOL shows the flags of a tool; man evt-TOOL has examples, man 7 evt explains how tools form a pipeline.\n"
+    )
+}
+
+fn unknown(word: &str) -> Error {
+    let names: Vec<&str> = ALL.iter().map(|tool| tool.name.trim_start_matches(PREFIX)).collect();
+    Error::usage(format!("expected a tool as the first argument, found '{word}': {}", hint(word, &names, ", ")))
+}
