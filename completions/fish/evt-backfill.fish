@@ -10,10 +10,7 @@ complete -c evt-backfill -l closed-before -d 'Correct only windows that are clos
 complete -c evt-backfill -l out-of-orderness -d 'The out-of-orderness of the run that wrote the windows (evt-window(1))' -r
 complete -c evt-backfill -l late-events -d 'Count the late events of URI in the windows that they were late for' -r
 complete -c evt-backfill -l reason -d 'Keep TEXT with the correction in the store' -r
-complete -c evt-backfill -l dead -d 'Replay the dead letters of URI instead of correcting windows; -f, --header and --time-year are those of their records' -r
-complete -c evt-backfill -l patch -d 'Repair each record by assignments: set NAME = EXPRESSION, ... (evt-metrics(5))' -r
-complete -c evt-backfill -l ledger -d 'Keep what was replayed in this database, so that no letter is replayed twice (sqlite: or postgres:)' -r
-complete -c evt-backfill -l rate -d 'Read at most N events (--dead: letters) per second' -r
+complete -c evt-backfill -l rate -d 'Read at most N events per second' -r
 complete -c evt-backfill -l schemas -d 'Validate against this directory or registry of schemas; without it only the envelope is checked' -r
 complete -c evt-backfill -l subject -d 'Take the subject from a column or path, or use TEXT for all events (=TEXT)' -r
 complete -c evt-backfill -l dedup -d 'Drop an event whose event_id occurred in its partition within this much stream time' -r

@@ -30,7 +30,8 @@ complete -c evt -n "__fish_evt_needs_command" -f -a "validate" -d 'Check events 
 complete -c evt -n "__fish_evt_needs_command" -f -a "window" -d 'Aggregate events over event-time windows'
 complete -c evt -n "__fish_evt_needs_command" -f -a "sink" -d 'Write rows to stores and files'
 complete -c evt -n "__fish_evt_needs_command" -f -a "alert" -d 'Fire alerts by rules over events, and notify people'
-complete -c evt -n "__fish_evt_needs_command" -f -a "backfill" -d 'Correct stored windows from raw events, or replay dead letters'
+complete -c evt -n "__fish_evt_needs_command" -f -a "backfill" -d 'Correct stored windows from raw events'
+complete -c evt -n "__fish_evt_needs_command" -f -a "replay" -d 'Repair dead letters and replay each of them once'
 complete -c evt -n "__fish_evt_needs_command" -f -a "view" -d 'Show, filter and convert the rows of any stream, file or store'
 complete -c evt -n "__fish_evt_needs_command" -f -a "schema" -d 'Check, register, list and show event schemas'
 complete -c evt -n "__fish_evt_needs_command" -f -a "reconcile" -d 'Prove that every record of A is in B or in a side output'
@@ -378,10 +379,7 @@ complete -c evt -n "__fish_evt_using_subcommand backfill" -l closed-before -d 'C
 complete -c evt -n "__fish_evt_using_subcommand backfill" -l out-of-orderness -d 'The out-of-orderness of the run that wrote the windows (evt-window(1))' -r
 complete -c evt -n "__fish_evt_using_subcommand backfill" -l late-events -d 'Count the late events of URI in the windows that they were late for' -r
 complete -c evt -n "__fish_evt_using_subcommand backfill" -l reason -d 'Keep TEXT with the correction in the store' -r
-complete -c evt -n "__fish_evt_using_subcommand backfill" -l dead -d 'Replay the dead letters of URI instead of correcting windows; -f, --header and --time-year are those of their records' -r
-complete -c evt -n "__fish_evt_using_subcommand backfill" -l patch -d 'Repair each record by assignments: set NAME = EXPRESSION, ... (evt-metrics(5))' -r
-complete -c evt -n "__fish_evt_using_subcommand backfill" -l ledger -d 'Keep what was replayed in this database, so that no letter is replayed twice (sqlite: or postgres:)' -r
-complete -c evt -n "__fish_evt_using_subcommand backfill" -l rate -d 'Read at most N events (--dead: letters) per second' -r
+complete -c evt -n "__fish_evt_using_subcommand backfill" -l rate -d 'Read at most N events per second' -r
 complete -c evt -n "__fish_evt_using_subcommand backfill" -l schemas -d 'Validate against this directory or registry of schemas; without it only the envelope is checked' -r
 complete -c evt -n "__fish_evt_using_subcommand backfill" -l subject -d 'Take the subject from a column or path, or use TEXT for all events (=TEXT)' -r
 complete -c evt -n "__fish_evt_using_subcommand backfill" -l dedup -d 'Drop an event whose event_id occurred in its partition within this much stream time' -r
@@ -436,6 +434,58 @@ complete -c evt -n "__fish_evt_using_subcommand backfill" -l strict -d 'Exit wit
 complete -c evt -n "__fish_evt_using_subcommand backfill" -l check -d 'Verify that all inputs and outputs are reachable, then exit; no data is read or written'
 complete -c evt -n "__fish_evt_using_subcommand backfill" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c evt -n "__fish_evt_using_subcommand backfill" -s V -l version -d 'Print version'
+complete -c evt -n "__fish_evt_using_subcommand replay" -l patch -d 'Repair each record by assignments: set NAME = EXPRESSION, ... (evt-metrics(5))' -r
+complete -c evt -n "__fish_evt_using_subcommand replay" -l ledger -d 'Keep what was replayed in this database, so that no letter is replayed twice (sqlite: or postgres:)' -r
+complete -c evt -n "__fish_evt_using_subcommand replay" -l rate -d 'Read at most N letters per second' -r
+complete -c evt -n "__fish_evt_using_subcommand replay" -l schemas -d 'Validate against this directory or registry of schemas; without it only the envelope is checked' -r
+complete -c evt -n "__fish_evt_using_subcommand replay" -l subject -d 'Take the subject from a column or path, or use TEXT for all events (=TEXT)' -r
+complete -c evt -n "__fish_evt_using_subcommand replay" -s f -l input-format -d 'Set the input format: frames jsonl csv tsv avro parquet clf logfmt syslog regex:PATTERN arrow [default: detected]' -r
+complete -c evt -n "__fish_evt_using_subcommand replay" -l kind -d 'Set the kind of the rows: event metric dead late alert [default: detected]' -r
+complete -c evt -n "__fish_evt_using_subcommand replay" -l delimiter -d 'Separate the fields of CSV by C, or tab [default: a comma, or what the first line has: ; tab |]' -r
+complete -c evt -n "__fish_evt_using_subcommand replay" -l header -d 'Name the fields of CSV without a header (comma-separated)' -r
+complete -c evt -n "__fish_evt_using_subcommand replay" -l explode -d 'Read each element of the array at PATH as a record; PATH is for example . (the document), Records or a.b.c' -r
+complete -c evt -n "__fish_evt_using_subcommand replay" -l time-year -d 'Use N as the year of the first syslog time, which has none; a step back of more than 300 days begins the next year' -r
+complete -c evt -n "__fish_evt_using_subcommand replay" -l encoding -d 'Read text in this encoding, such as windows-1252 or utf-16 [default: utf-8]' -r
+complete -c evt -n "__fish_evt_using_subcommand replay" -l field -d 'Copy the field PATH of each record into COLUMN (repeatable)' -r
+complete -c evt -n "__fish_evt_using_subcommand replay" -l set -d 'Set COLUMN to TEXT in each event (repeatable)' -r
+complete -c evt -n "__fish_evt_using_subcommand replay" -l time -d 'Take the event time from a column or path, the first of several (comma-separated) with a value, or the arrival (arrival)' -r
+complete -c evt -n "__fish_evt_using_subcommand replay" -l time-unit -d 'Read numeric times in this unit: s ms us ns d' -r
+complete -c evt -n "__fish_evt_using_subcommand replay" -l time-format -d 'Parse times that are not RFC 3339 with this strftime format [default: ISO 8601]' -r
+complete -c evt -n "__fish_evt_using_subcommand replay" -l time-zone -d 'Use this IANA time zone for times without an offset [default: UTC]' -r
+complete -c evt -n "__fish_evt_using_subcommand replay" -l max-future -d 'Reject events timestamped more than this after arrival' -r
+complete -c evt -n "__fish_evt_using_subcommand replay" -l require -d 'Reject records in which one of these fields is missing or null (comma-separated)' -r
+complete -c evt -n "__fish_evt_using_subcommand replay" -l origin -d 'Use NAME as the origin instead of the name of the input' -r
+complete -c evt -n "__fish_evt_using_subcommand replay" -l partitions -d 'List every partition in advance, if --field maps partitions (comma-separated)' -r
+complete -c evt -n "__fish_evt_using_subcommand replay" -l to -d 'Write rows to URI (repeatable); - is standard output' -r
+complete -c evt -n "__fish_evt_using_subcommand replay" -s o -l output-format -d 'Set the output format: frames jsonl csv tsv avro parquet arrow table svg raw [default: by URI]' -r
+complete -c evt -n "__fish_evt_using_subcommand replay" -l dlq -d 'Write dead letters to URI; without it they are reported and dropped' -r
+complete -c evt -n "__fish_evt_using_subcommand replay" -l stats -d 'Write the summary to FILE as JSON' -r
+complete -c evt -n "__fish_evt_using_subcommand replay" -l report -d 'Report the first N faulty records on stderr, or all [default: 10, then a count per minute]' -r
+complete -c evt -n "__fish_evt_using_subcommand replay" -l now -d 'Use INSTANT as the current time, for repeatable output' -r
+complete -c evt -n "__fish_evt_using_subcommand replay" -l pipeline -d 'Set the name of the pipeline in control messages, logs and metrics' -r
+complete -c evt -n "__fish_evt_using_subcommand replay" -l max-record -d 'Limit the size of a record; a longer one becomes a dead letter' -r
+complete -c evt -n "__fish_evt_using_subcommand replay" -l max-decompression-ratio -d 'Fail if an input of more than 100 MiB decompressed is more than N times its compressed size' -r
+complete -c evt -n "__fish_evt_using_subcommand replay" -l kafka-config -d 'Read librdkafka settings for all topics from FILE, one NAME=VALUE per line' -r
+complete -c evt -n "__fish_evt_using_subcommand replay" -l config -d 'Read flags from a TOML file: for all tools at the top, for one tool under [evt-TOOL]' -r
+complete -c evt -n "__fish_evt_using_subcommand replay" -l prometheus -d 'Serve metrics at http://ADDR/metrics (:9100 listens on loopback), or write them to FILE every 5 seconds' -r
+complete -c evt -n "__fish_evt_using_subcommand replay" -l log-format -d 'Write diagnostics as text, as one JSON object per line, or as annotations for GitHub (::error file=…,line=…)' -r -f -a "text\t'One line of text each'
+json\t'One JSON object a line, with the ids of the run, the pipeline and the trace'
+github\t'Commands that GitHub\'s workflows show at the lines of files'"
+complete -c evt -n "__fish_evt_using_subcommand replay" -l color -d 'Use colour on a terminal (auto), always or never' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
+always\t'Always'
+never\t'Never'"
+complete -c evt -n "__fish_evt_using_subcommand replay" -l dry-run -d 'Show what would become of each letter and write nothing; exit status 1 if anything would change'
+complete -c evt -n "__fish_evt_using_subcommand replay" -l no-extra-fields -d 'Reject properties that the schema does not define'
+complete -c evt -n "__fish_evt_using_subcommand replay" -l control -d 'Read control lines in JSONL; only they advance the watermark'
+complete -c evt -n "__fish_evt_using_subcommand replay" -l no-header -d 'Read the first line of CSV as a record; its fields are c1, c2, …'
+complete -c evt -n "__fish_evt_using_subcommand replay" -l plain -d 'Make every field of a record a property; only --field and --set fill columns'
+complete -c evt -n "__fish_evt_using_subcommand replay" -l hash-ids -d 'Derive a UUID from source and event_id when event_id is not a UUID'
+complete -c evt -n "__fish_evt_using_subcommand replay" -l overwrite -d 'Replace output files that exist'
+complete -c evt -n "__fish_evt_using_subcommand replay" -s q -l quiet -d 'Suppress the summary, notices and progress, but neither errors nor losses'
+complete -c evt -n "__fish_evt_using_subcommand replay" -l strict -d 'Exit with status 1 if any record became a dead letter'
+complete -c evt -n "__fish_evt_using_subcommand replay" -l check -d 'Verify that all inputs and outputs are reachable, then exit; no data is read or written'
+complete -c evt -n "__fish_evt_using_subcommand replay" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c evt -n "__fish_evt_using_subcommand replay" -s V -l version -d 'Print version'
 complete -c evt -n "__fish_evt_using_subcommand view" -l where -d 'Show only rows for which EXPR is true' -r
 complete -c evt -n "__fish_evt_using_subcommand view" -l since -d 'Take only rows at or after INSTANT, by event_time, window_start, failed_at or since' -r
 complete -c evt -n "__fish_evt_using_subcommand view" -l until -d 'Take only rows before INSTANT' -r
@@ -722,17 +772,18 @@ complete -c evt -n "__fish_evt_using_subcommand gen" -l strict -d 'Exit with sta
 complete -c evt -n "__fish_evt_using_subcommand gen" -l check -d 'Verify that all inputs and outputs are reachable, then exit; no data is read or written'
 complete -c evt -n "__fish_evt_using_subcommand gen" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c evt -n "__fish_evt_using_subcommand gen" -s V -l version -d 'Print version'
-complete -c evt -n "__fish_evt_using_subcommand help; and not __fish_seen_subcommand_from ingest validate window sink alert backfill view schema reconcile gen help" -f -a "ingest" -d 'Turn raw records into events'
-complete -c evt -n "__fish_evt_using_subcommand help; and not __fish_seen_subcommand_from ingest validate window sink alert backfill view schema reconcile gen help" -f -a "validate" -d 'Check events against their schemas and drop duplicates'
-complete -c evt -n "__fish_evt_using_subcommand help; and not __fish_seen_subcommand_from ingest validate window sink alert backfill view schema reconcile gen help" -f -a "window" -d 'Aggregate events over event-time windows'
-complete -c evt -n "__fish_evt_using_subcommand help; and not __fish_seen_subcommand_from ingest validate window sink alert backfill view schema reconcile gen help" -f -a "sink" -d 'Write rows to stores and files'
-complete -c evt -n "__fish_evt_using_subcommand help; and not __fish_seen_subcommand_from ingest validate window sink alert backfill view schema reconcile gen help" -f -a "alert" -d 'Fire alerts by rules over events, and notify people'
-complete -c evt -n "__fish_evt_using_subcommand help; and not __fish_seen_subcommand_from ingest validate window sink alert backfill view schema reconcile gen help" -f -a "backfill" -d 'Correct stored windows from raw events, or replay dead letters'
-complete -c evt -n "__fish_evt_using_subcommand help; and not __fish_seen_subcommand_from ingest validate window sink alert backfill view schema reconcile gen help" -f -a "view" -d 'Show, filter and convert the rows of any stream, file or store'
-complete -c evt -n "__fish_evt_using_subcommand help; and not __fish_seen_subcommand_from ingest validate window sink alert backfill view schema reconcile gen help" -f -a "schema" -d 'Check, register, list and show event schemas'
-complete -c evt -n "__fish_evt_using_subcommand help; and not __fish_seen_subcommand_from ingest validate window sink alert backfill view schema reconcile gen help" -f -a "reconcile" -d 'Prove that every record of A is in B or in a side output'
-complete -c evt -n "__fish_evt_using_subcommand help; and not __fish_seen_subcommand_from ingest validate window sink alert backfill view schema reconcile gen help" -f -a "gen" -d 'Generate events from a seed, as JSON lines'
-complete -c evt -n "__fish_evt_using_subcommand help; and not __fish_seen_subcommand_from ingest validate window sink alert backfill view schema reconcile gen help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c evt -n "__fish_evt_using_subcommand help; and not __fish_seen_subcommand_from ingest validate window sink alert backfill replay view schema reconcile gen help" -f -a "ingest" -d 'Turn raw records into events'
+complete -c evt -n "__fish_evt_using_subcommand help; and not __fish_seen_subcommand_from ingest validate window sink alert backfill replay view schema reconcile gen help" -f -a "validate" -d 'Check events against their schemas and drop duplicates'
+complete -c evt -n "__fish_evt_using_subcommand help; and not __fish_seen_subcommand_from ingest validate window sink alert backfill replay view schema reconcile gen help" -f -a "window" -d 'Aggregate events over event-time windows'
+complete -c evt -n "__fish_evt_using_subcommand help; and not __fish_seen_subcommand_from ingest validate window sink alert backfill replay view schema reconcile gen help" -f -a "sink" -d 'Write rows to stores and files'
+complete -c evt -n "__fish_evt_using_subcommand help; and not __fish_seen_subcommand_from ingest validate window sink alert backfill replay view schema reconcile gen help" -f -a "alert" -d 'Fire alerts by rules over events, and notify people'
+complete -c evt -n "__fish_evt_using_subcommand help; and not __fish_seen_subcommand_from ingest validate window sink alert backfill replay view schema reconcile gen help" -f -a "backfill" -d 'Correct stored windows from raw events'
+complete -c evt -n "__fish_evt_using_subcommand help; and not __fish_seen_subcommand_from ingest validate window sink alert backfill replay view schema reconcile gen help" -f -a "replay" -d 'Repair dead letters and replay each of them once'
+complete -c evt -n "__fish_evt_using_subcommand help; and not __fish_seen_subcommand_from ingest validate window sink alert backfill replay view schema reconcile gen help" -f -a "view" -d 'Show, filter and convert the rows of any stream, file or store'
+complete -c evt -n "__fish_evt_using_subcommand help; and not __fish_seen_subcommand_from ingest validate window sink alert backfill replay view schema reconcile gen help" -f -a "schema" -d 'Check, register, list and show event schemas'
+complete -c evt -n "__fish_evt_using_subcommand help; and not __fish_seen_subcommand_from ingest validate window sink alert backfill replay view schema reconcile gen help" -f -a "reconcile" -d 'Prove that every record of A is in B or in a side output'
+complete -c evt -n "__fish_evt_using_subcommand help; and not __fish_seen_subcommand_from ingest validate window sink alert backfill replay view schema reconcile gen help" -f -a "gen" -d 'Generate events from a seed, as JSON lines'
+complete -c evt -n "__fish_evt_using_subcommand help; and not __fish_seen_subcommand_from ingest validate window sink alert backfill replay view schema reconcile gen help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c evt -n "__fish_evt_using_subcommand help; and __fish_seen_subcommand_from alert" -f -a "test" -d 'Run unit tests of rules: series of rows, and the alerts that fire at instants; exit with status 1 and the differences if one fails'
 complete -c evt -n "__fish_evt_using_subcommand help; and __fish_seen_subcommand_from schema" -f -a "check" -d 'Check whether a schema is compatible with earlier ones; exit with status 1 if not'
 complete -c evt -n "__fish_evt_using_subcommand help; and __fish_seen_subcommand_from schema" -f -a "register" -d 'Register a schema under a subject if it is compatible; exit with status 1 if not'

@@ -110,7 +110,7 @@ run --exit 1 "evt-reconcile shop.jsonl parquet:lake/events --by id --bucket 1h -
 
 tell "The dead letters of the bad release, and what a repair would do."
 run "evt-view -q dead.jsonl --summary -o table"
-replay="evt-backfill -q --dead dead.jsonl --patch 'set amount = try_cast(amount as double)' \\
+replay="evt-replay -q dead.jsonl --patch 'set amount = try_cast(amount as double)' \\
     --schemas ../../examples/schemas --ledger sqlite:replay.db --to replayed.jsonl"
 run --exit 1 "$replay --dry-run > repairs.jsonl"
 run "head -n 1 repairs.jsonl | cut -c 1-240"

@@ -19,6 +19,7 @@ struct Advice {
 }
 
 const ADVICE: &[Advice] = &[
+    Advice { flags: &["--dead"], texts: &["evt-replay LETTERS replays dead letters"] },
     Advice { flags: &["--follow"], texts: &["evt-ingest --follow FILE | TOOL reads files that grow"] },
     Advice {
         flags: &["--columns", "--fields", "--select"],

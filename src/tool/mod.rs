@@ -5,7 +5,7 @@
 //! ```text
 //! main ─► cli::main ─► Tool::run ─┬─► cli::open ─► Stage: source ─► operator ─► outputs
 //!                                 │     ingest, gen, sink: Pass    validate: Validate    window: Windows    view: View
-//!                                 │     backfill: Correct (stored windows), Replay (dead letters)
+//!                                 │     backfill: Correct (stored windows)    replay: Replay (dead letters)
 //!                                 ├─► alert: AlertEngine, fed by several inputs
 //!                                 ├─► reconcile: entries of A and B ─► sort ─► join ─► verdict
 //!                                 └─► schema: a registry
@@ -15,15 +15,18 @@
 //! - `NAME.rs` or `NAME/`: evt-NAME (evt-gen is `generate.rs`). No tool uses the files of another one.
 //! - `alert/`: evt-alert, whose inputs may be of different kinds: its stage has several feeds (decision 241).
 //! - `reconcile/`: evt-reconcile, which opens its inputs itself.
-//! - `backfill/`: evt-backfill, which corrects the windows of a store and replays dead letters.
-//! - `validation.rs`: the operator and the flags that evt-validate and evt-backfill share.
+//! - `backfill/`: evt-backfill, which corrects the windows of a store.
+//! - `replay/`: evt-replay, which replays dead letters.
+//! - `validation.rs`: the operator and the flags that evt-validate and evt-backfill share; `pace.rs`: `--rate`.
 
 pub mod alert;
 pub mod backfill;
 pub mod choose;
 pub mod generate;
 pub mod ingest;
+mod pace;
 pub mod reconcile;
+pub mod replay;
 pub mod schema;
 pub mod sink;
 pub mod validate;
@@ -42,6 +45,7 @@ pub const ALL: &[ToolRow] = &[
     row::<sink::Args>(),
     row::<alert::Args>(),
     row::<backfill::Args>(),
+    row::<replay::Args>(),
     row::<view::Args>(),
     row::<schema::Args>(),
     row::<reconcile::Args>(),

@@ -1,6 +1,6 @@
 //! evt-validate: checks events against their envelope and the schemas of their subjects, and drops duplicates.
 
-use super::validation::{SchemaArgs, Validate, shared_raw};
+use super::validation::{Validate, ValidationArgs, shared_raw};
 use crate::cli::args::{BranchArgs, StageArgs, TimeRangeArgs};
 use crate::cli::check::CheckReport;
 use crate::cli::open::open;
@@ -27,7 +27,7 @@ use std::sync::Arc;
 #[derive(Parser, Debug)]
 pub struct Args {
     #[command(flatten)]
-    schema: SchemaArgs,
+    validation: ValidationArgs,
     /// Write the events that --dedup drops to URI, so that evt-reconcile --plus can account for them
     #[arg(long, value_name = "URI", requires = "dedup", help_heading = "Output")]
     duplicates: Option<OsString>,
@@ -100,7 +100,7 @@ impl Tool for Args {
 
     fn check(self, run: &Rc<Run>, findings: &mut CheckReport) {
         let options = findings.take(self.source(run));
-        self.schema.schemas.iter().for_each(|schemas| findings.schemas(schemas));
+        self.validation.schema.schemas.iter().for_each(|schemas| findings.schemas(schemas));
         findings.stage(self.stage_spec(), options.as_ref());
     }
 }
@@ -109,8 +109,8 @@ impl Args {
     /// Opens the stage.
     pub fn stage(self, run: &Rc<Run>) -> Result<Stage> {
         let options = self.source(run)?;
-        let schemas = self.schema.open(run)?;
-        let flags = self.schema.clone();
+        let schemas = self.validation.schema.open(run)?;
+        let flags = self.validation.clone();
         let memory = memory_bound(self.memory.unwrap_or(dedup::MEMORY), run.io.disk());
         let start = move |info: SourceInfo<'_>| {
             info.expect(Kind::Event, "expected events")?;
@@ -139,15 +139,15 @@ impl Args {
             // evt-validate writes no rows, so it needs no event time.
             mapping.time = TimeFrom::Optional;
         }
-        mapping.reads.distinct_names = self.schema.schemas.is_some();
+        mapping.reads.distinct_names = self.validation.schema.schemas.is_some();
         // A restart loses the ids that were seen.
-        let read_mode = if self.schema.dedup.is_some() { ReadMode::Stateful } else { ReadMode::Commit };
+        let read_mode = if self.validation.dedup.is_some() { ReadMode::Stateful } else { ReadMode::Commit };
         // All columns, because any may be a field of some schema; columns with few values are dictionaries, checked by
         // value.
         let raw_columns =
             Some(Projection { columns: u32::MAX, dictionaries: 1 << column::SOURCE | 1 << column::EVENT_TYPE });
-        let shows_records = self.schema.schemas.is_some();
-        let finds_repeats = self.schema.dedup.is_some();
+        let shows_records = self.validation.schema.schemas.is_some();
+        let finds_repeats = self.validation.dedup.is_some();
         let mut options = self.stage.source(mapping, run)?;
         options.needs = ToolNeeds { headers: true, raw_columns, shows_records, finds_repeats, ..options.needs };
         options.inputs.topics.read_mode = read_mode;

@@ -1,4 +1,5 @@
-//! The operator that checks events and drops duplicates, and its flags: evt-validate, and evt-backfill for raw records.
+//! The operator that checks events and drops duplicates, and its flags: evt-validate, and evt-backfill for raw records;
+//! evt-replay has those of schemas.
 
 use crate::stage::feeds::FeedInput;
 use crate::stage::operator::{Collector, InputEnded, Operator, Snapshot};
@@ -35,12 +36,25 @@ pub struct SchemaArgs {
     /// Reject properties that the schema does not define
     #[arg(long)]
     pub no_extra_fields: bool,
+}
+
+/// Flags of the tools that check events and drop duplicates.
+#[derive(clap::Args, Clone, Debug)]
+#[command(next_help_heading = "Schemas")]
+pub struct ValidationArgs {
+    #[command(flatten)]
+    pub schema: SchemaArgs,
     /// Drop an event whose event_id occurred in its partition within this much stream time
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     pub dedup: Option<i64>,
 }
 
 impl SchemaArgs {
+    /// Returns the options of a validator.
+    pub fn options(&self) -> validate::Options {
+        validate::Options { subject: self.subject.clone(), closed: self.no_extra_fields }
+    }
+
     /// Opens the registry of the schemas, if the events are validated.
     pub fn open(&self, run: &Run) -> Result<Option<Box<dyn Registry>>> {
         self.schemas.as_ref().map(|text| place::open(text, &run.caller())).transpose()
@@ -129,8 +143,8 @@ impl Operator for Validate {
 impl Validate {
     /// Makes the operator of these flags; `schemas` is what `--schemas` names, and `memory` the bound of the ids of
     /// `--dedup`.
-    pub fn new(args: SchemaArgs, schemas: Option<Box<dyn Registry>>, memory: MemoryBound) -> Self {
-        let validator = Validator::new(validate::Options { subject: args.subject, closed: args.no_extra_fields });
+    pub fn new(args: ValidationArgs, schemas: Option<Box<dyn Registry>>, memory: MemoryBound) -> Self {
+        let validator = Validator::new(args.schema.options());
         let dedup = args.dedup.map(|span| Dedup::new(dedup::Options { span, memory }));
         Self { validator, schemas, dedup, unknown: 0, has_known: false, writes_raw_alone: false }
     }

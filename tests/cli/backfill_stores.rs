@@ -108,7 +108,7 @@ fn progress_with_an_eta_is_shown_for_stores_of_any_order_and_for_dead_letters() 
         format!("evt-backfill parquet:raw -m minutes.toml {fast}"),
         format!("evt-backfill sqlite:raw.db?table=raw_events -m minutes.toml {fast}"),
         format!("evt-backfill parquet:raw -m metrics.toml {fast} --since 2026-01-01T02:00:00Z"),
-        "evt-backfill --dead dead.jsonl --ledger sqlite:ledger.db --rate 100 --to replayed.jsonl".to_owned(),
+        "evt-replay dead.jsonl --ledger sqlite:ledger.db --rate 100 --to replayed.jsonl".to_owned(),
     ] {
         let shown = dir.shell(&format!("script -qec \"{line}\" /dev/null < /dev/null")).text();
         assert!(shown.contains("% eta "), "{line}: {shown}");

@@ -29,7 +29,7 @@ fn a_check_refuses_an_output_for_rows_of_another_kind_as_the_run_does() {
         ("evt-validate e.jsonl --dlq null: --to null: --dedup 1h --duplicates REDIS", "event"),
         ("evt-window e.jsonl --size 1m --dlq null: --to null: --late REDIS", "late"),
         ("evt-alert e.jsonl --rules rules.toml --state a.db --once --to null: --dlq REDIS", "dead"),
-        ("evt-backfill --dead dead.jsonl --ledger sqlite:l.db --to REDIS", "event"),
+        ("evt-replay dead.jsonl --ledger sqlite:l.db --to REDIS", "event"),
     ];
     for (line, kind) in known {
         let line = line.replace("REDIS", redis);

@@ -147,8 +147,8 @@ fn a_check_finds_that_a_user_may_not_create_the_tables() {
     let Some(user) = User::new("check-create", "") else { return };
     let name = &user.name;
     let ledger = |status: i32| {
-        let flags = ["--check", "--dead", "in.jsonl", "--to", "o.jsonl", "--ledger", &user.to];
-        user.dir.run("evt-backfill", &flags).ends_with(status).stderr()
+        let flags = ["--check", "in.jsonl", "--to", "o.jsonl", "--ledger", &user.to];
+        user.dir.run("evt-replay", &flags).ends_with(status).stderr()
     };
     user.sql(&format!("GRANT USAGE ON SCHEMA {name} TO {name}"));
     user.assert_refused(&user.to, 78, "expected the privilege CREATE on the database");

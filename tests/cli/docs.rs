@@ -208,7 +208,7 @@ fn dead_letters_are_repaired_and_replayed_as_the_manual_says() {
     dir.write("orders.csv", "day,amount,customer\n2026-02-01,5,ann\n2026-02-30,7,bob\n");
     for line in lines.iter().filter(|line| !line.contains("kafka:")) {
         // Some letters stay faulty.
-        dir.shell(line).ends_with(i32::from(line.contains("evt-backfill") && !line.contains("orders")));
+        dir.shell(line).ends_with(i32::from(line.contains("evt-replay") && !line.contains("orders")));
     }
     assert_eq!(dir.rows("orders.jsonl")[0]["event_time"], "2026-03-02T00:00:00.000000Z");
     let count = |name: &str| String::from_utf8_lossy(&dir.bytes(name)).lines().count();

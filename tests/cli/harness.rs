@@ -29,12 +29,13 @@ pub fn bin_dir() -> PathBuf {
     Path::new(env!("CARGO_BIN_EXE_evt")).parent().expect("a binary lies in a directory").to_owned()
 }
 
-/// The tools that read rows and write rows to any output; evt-backfill writes to a store of metrics only.
+/// The tools that read rows and write rows to any output; evt-backfill writes to a store of metrics only,
+/// evt-replay with a ledger.
 pub fn row_tools() -> impl Iterator<Item = &'static str> {
     let reads_rows = |tool: &evt::cli::ToolRow| (tool.command)().get_arguments().any(|arg| arg.get_id() == "inputs");
     // evt-alert needs rules.
     let tools = evt::tool::ALL.iter().filter(move |tool| reads_rows(tool)).map(|tool| tool.name);
-    tools.filter(|name| !["evt-alert", "evt-backfill"].contains(name))
+    tools.filter(|name| !["evt-alert", "evt-backfill", "evt-replay"].contains(name))
 }
 
 /// A directory of one test; removed unless the test fails.

@@ -78,11 +78,11 @@ fn runs_with_one_ledger_wait_for_each_other_whatever_the_isolation_of_the_databa
         dir.write("good.jsonl", "{\"server_timestamp\":\"2026-01-01\"}\n");
         dir.shell("evt-ingest -q good.jsonl in.jsonl --dlq dead.jsonl --to null:").succeeds();
         dir.shell("sed 's/yesterday/2026-01-01T00:00:00Z/' dead.jsonl > repaired.jsonl").succeeds();
-        let args = ["--dead", "repaired.jsonl", "--ledger", &user.to, "--to", "replayed.jsonl"];
-        dir.run("evt-backfill", &args).succeeds();
+        let args = ["repaired.jsonl", "--ledger", &user.to, "--to", "replayed.jsonl"];
+        dir.run("evt-replay", &args).succeeds();
         let change = "UPDATE replay_targets SET owner = 'another' RETURNING 1";
         let transaction = Transaction::begin(&dir, &user, change);
-        let child = dir.command("evt-backfill", &args).stderr(Stdio::piped()).spawn().expect("it starts");
+        let child = dir.command("evt-replay", &args).stderr(Stdio::piped()).spawn().expect("it starts");
         await_waiting(&user, 1);
         transaction.commit();
         let ended = child.wait_with_output().expect("it ends");

@@ -132,7 +132,7 @@ fn records_of_json_lines_in_letters_of_any_format_are_replayed() {
             dir.shell(&format!("evt-sink dead.jsonl -q --to {name}")).succeeds();
         }
         let patch = "set server_timestamp = '2026-01-02T00:00:00Z'";
-        let line = format!("evt-backfill -f jsonl --dead {name} --patch \"{patch}\" --ledger sqlite:{name}.db");
+        let line = format!("evt-replay -f jsonl {name} --patch \"{patch}\" --ledger sqlite:{name}.db");
         dir.shell(&format!("{line} --to {name}.replayed.jsonl --dlq null:")).succeeds();
         let rows = dir.rows(&format!("{name}.replayed.jsonl"));
         let numbers: Vec<_> = rows.iter().map(|row| row["properties"]["n"].clone()).collect();
@@ -143,6 +143,6 @@ fn records_of_json_lines_in_letters_of_any_format_are_replayed() {
 #[test]
 fn a_quiet_replay_says_why_it_does_not_end_with_0() {
     let dir = untimed("letters_quiet");
-    let run = dir.shell("evt-backfill -q --dead dead.jsonl --ledger sqlite:l.db --to r.jsonl --dlq null:").ends_with(1);
+    let run = dir.shell("evt-replay -q dead.jsonl --ledger sqlite:l.db --to r.jsonl --dlq null:").ends_with(1);
     assert!(run.stderr().trim_end().ends_with("exit status 1, because 2 letters are still faulty"), "{run}");
 }

@@ -291,19 +291,9 @@ const MESSAGES: &[Message] = &[
         "evt-reconcile e.jsonl 's.db?table=raw_events' --origin z",
     ),
     message(
-        "--dedup does not apply to --dead; the ledger prevents a second replay",
-        "evt-backfill --dead e.jsonl --dedup 1h --ledger sqlite:l.db --to x.jsonl",
-        "",
-    ),
-    message(
-        "--dead requires --ledger URI, which records the replayed letters, or --dry-run",
-        "evt-ingest -q mixed.jsonl --dlq d.jsonl --to null:; evt-backfill --dead d.jsonl --to x.jsonl",
-        "evt-backfill --dead d.jsonl --patch \"set event_time = '2026-01-01'\" --to x.jsonl --ledger sqlite:l.db",
-    ),
-    message(
-        "--dead names the input; remove the other inputs",
-        "evt-backfill --dead e.jsonl e.jsonl --ledger sqlite:l.db --to x.jsonl",
-        "",
+        "expected --ledger URI, which records the replayed letters, or --dry-run",
+        "evt-ingest -q mixed.jsonl --dlq d.jsonl --to null:; evt-replay d.jsonl --to x.jsonl",
+        "evt-replay d.jsonl --patch \"set event_time = '2026-01-01'\" --to x.jsonl --ledger sqlite:l.db",
     ),
     message(
         "--wide: expected a file or stdout in csv, tsv, table, jsonl, parquet or arrow",
@@ -444,8 +434,8 @@ const MESSAGES: &[Message] = &[
         "evt-alert --once --rules groups.toml --max-groups 3 e.jsonl",
     ),
     message(
-        "--dead: expected dead letters, found rows of kind event",
-        "evt-ingest -q e.jsonl | evt-backfill --dead - --ledger sqlite:l.db --to x.jsonl",
+        "expected dead letters, found rows of kind event",
+        "evt-ingest -q e.jsonl | evt-replay - --ledger sqlite:l.db --to x.jsonl",
         "",
     ),
     message(
@@ -480,7 +470,7 @@ const MESSAGES: &[Message] = &[
     ),
     message(
         "--patch: w: expected a number that JSON can hold, found inf",
-        r#"echo '{"event_time":"never","v":1}' >> e.jsonl; evt-ingest -q e.jsonl --dlq d.jsonl --to null:; evt-backfill --dead d.jsonl --patch 'set w = v/0' --dry-run"#,
+        r#"echo '{"event_time":"never","v":1}' >> e.jsonl; evt-ingest -q e.jsonl --dlq d.jsonl --to null:; evt-replay d.jsonl --patch 'set w = v/0' --dry-run"#,
         "",
     ),
     message(

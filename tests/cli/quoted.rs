@@ -66,7 +66,7 @@ fn no_message_shows_the_password_of_a_uri_that_is_mistyped() {
         "evt-alert e.jsonl --rules URI --state a.db --once",
         "evt-alert e.jsonl --rules rules.toml --state URI --once --check",
         "evt-backfill e.jsonl -m m.toml --all-closed --to URI --check",
-        "evt-backfill --dead e.jsonl --ledger URI --to null: --check",
+        "evt-replay e.jsonl --ledger URI --to null: --check",
         "evt-reconcile e.jsonl URI --plus URI",
         "evt-schema list --check --schemas URI",
         "evt-gen URI",
@@ -126,10 +126,7 @@ fn a_message_shows_a_part_of_a_long_expression_and_the_place_of_its_fault() {
             dir.run("evt-window", &["e.jsonl", "--size", "1m", "--late", "null:", "--by", fault]),
             dir.run("evt-window", &["e.jsonl", "-m", "m.toml", "--late", "null:"]),
             dir.run("evt-alert", &["e.jsonl", "--rules", "r.toml", "--state", "a.db", "--once"]),
-            dir.run(
-                "evt-backfill",
-                &["--dead", "e.jsonl", "--ledger", "sqlite:l.db", "--to", "o.jsonl", "--patch", fault],
-            ),
+            dir.run("evt-replay", &["e.jsonl", "--ledger", "sqlite:l.db", "--to", "o.jsonl", "--patch", fault]),
         ];
         for run in runs {
             assert!(run.status() != 0, "{run}");

@@ -54,7 +54,7 @@ fn are_replayed(bench: &Bench, letters: &str, name: &str, originals: &[Record]) 
     let topic = bench.topic(name, 4, &[]);
     let to = bench.uri(&topic, "");
     let line = format!(
-        "evt-backfill --dead '{letters}' --patch 'set amount = try_cast(amount as double)' {CHECK} \
+        "evt-replay '{letters}' --patch 'set amount = try_cast(amount as double)' {CHECK} \
          --ledger sqlite:{name}.db --to '{to}' -q"
     );
     bench.dir.shell(&line).succeeds();

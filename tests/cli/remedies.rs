@@ -11,7 +11,7 @@ fn dead_letters_of_csv_are_repaired_and_replayed_under_the_names_of_their_header
     let payloads: Vec<_> = dir.rows("bad.jsonl").iter().map(|row| row["original_payload"].clone()).collect();
     assert_eq!(payloads, [json!("gestern;\"2;50\";"), json!("2026-01-03;x")]);
     // Without the format, the message names it; with it but without names, it asks for them.
-    let replay = "evt-backfill --dead bad.jsonl --ledger sqlite:r.db --time Datum --to replayed.jsonl";
+    let replay = "evt-replay bad.jsonl --ledger sqlite:r.db --time Datum --to replayed.jsonl";
     let run = dir.shell(&format!("{replay} --dry-run")).ends_with(1);
     assert!(run.stderr().contains("2 letters are not JSON; -f csv --header NAMES, -f syslog"), "{run}");
     let run = dir.shell(&format!("{replay} -f csv")).ends_with(2);
@@ -45,7 +45,7 @@ fn letters_of_documents_are_replayed_on_one_line_each() {
     dir.shell("evt-ingest -q m.json --explode data --time t --dlq bad.jsonl --to null:").ends_with(2);
     dir.write("m.json", "{\"data\":[\n{\"t\":\"2026-01-01\"},{\"t\":null,\"o\":{\n\"a\":1},\r\n\"b\":2}]}\n");
     dir.shell("evt-ingest -q m.json --explode data --time t --dlq bad.jsonl --to null:").succeeds();
-    let replay = "evt-backfill -q --dead bad.jsonl --time t --ledger sqlite:r.db --to replayed.jsonl";
+    let replay = "evt-replay -q bad.jsonl --time t --ledger sqlite:r.db --to replayed.jsonl";
     dir.shell(&format!("{replay} --patch \"set b = 3\" --patch \"set t = '2026-01-01'\"")).ends_with(2);
     dir.shell(&format!("{replay} --patch \"set t = '2026-01-01'\"")).succeeds();
     let rows = dir.rows("replayed.jsonl");
@@ -69,8 +69,7 @@ fn letters_of_broken_json_are_not_taken_for_another_format() {
     let dir = Dir::new("remedy-json");
     dir.write("u.jsonl", "{\"event_time\":\"2026-01-01T00:00:00Z\"}\n42\n\"x\"\n[1]\n{\"a\":\n");
     dir.shell("evt-ingest -q u.jsonl --dlq bad.jsonl --to good.jsonl").succeeds();
-    let run =
-        dir.shell("evt-backfill --dead bad.jsonl --ledger sqlite:r.db --to replayed.jsonl --dry-run").ends_with(1);
+    let run = dir.shell("evt-replay bad.jsonl --ledger sqlite:r.db --to replayed.jsonl --dry-run").ends_with(1);
     assert!(run.stderr().contains("4 letters are still faulty") && !run.stderr().contains("not JSON"), "{run}");
 }
 
@@ -79,7 +78,7 @@ fn dead_letters_of_syslog_are_replayed_with_the_year_that_was_missing() {
     let dir = Dir::new("remedy-syslog-letters");
     dir.write("s.log", "<34>Feb 30 10:00:00 h a: b\n<34>Feb 28 10:00:00 h a: c\n");
     dir.shell("evt-ingest -q s.log -f syslog --time-year 2026 --dlq bad.jsonl --to null:").succeeds();
-    let line = "evt-backfill --dead bad.jsonl -f syslog --time-year 2026 --ledger sqlite:r.db --to out.jsonl \
+    let line = "evt-replay bad.jsonl -f syslog --time-year 2026 --ledger sqlite:r.db --to out.jsonl \
                 --patch \"set server_timestamp = '2026-03-02T10:00:00Z'\"";
     dir.shell(line).succeeds();
     let rows = dir.rows("out.jsonl");
@@ -281,12 +280,9 @@ fn a_database_that_evt_wrote_is_shown_by_its_file_name() {
 fn databases_that_evt_keeps_for_itself_are_named() {
     let dir = Dir::new("remedy-own");
     dir.write("dead.jsonl", "");
-    dir.shell("evt-backfill -q --dead dead.jsonl --ledger sqlite:ledger.db --to out.jsonl").succeeds();
+    dir.shell("evt-replay -q dead.jsonl --ledger sqlite:ledger.db --to out.jsonl").succeeds();
     let run = dir.shell("evt-view ledger.db").ends_with(2);
-    assert!(
-        run.stderr().contains("it is the ledger of evt-backfill --dead, which evt-view does not show; sqlite3"),
-        "{run}"
-    );
+    assert!(run.stderr().contains("it is the ledger of evt-replay, which evt-view does not show; sqlite3"), "{run}");
     let rule =
         "[[rule]]\nname = \"e\"\naggregate = \"count(*)\"\ncondition = \"ge\"\nthreshold = 3\nwindow_seconds = 60\n";
     dir.write("rules.toml", rule);
@@ -395,7 +391,7 @@ fn a_misspelled_name_in_a_patch_is_told() {
     let letters = "{\"event_time\":\"2026-01-01T00:00:00Z\"}\n{\"event_time\":\"never\",\"day\":\"2026-01-01\"}\n";
     dir.write("e.jsonl", letters);
     dir.shell("evt-ingest -q e.jsonl --dlq dead.jsonl --to null:").succeeds();
-    let replay = "evt-backfill -q --dead dead.jsonl --dry-run --ledger sqlite:l.db --to r.jsonl";
+    let replay = "evt-replay -q dead.jsonl --dry-run --ledger sqlite:l.db --to r.jsonl";
     let run = dir.shell(&format!("{replay} --patch \"set event_time = dya || 'T00:00:00Z'\""));
     assert!(run.stderr().contains("--patch: dya was NULL in every row; check the name"), "{run}");
     let run = dir.shell(&format!("{replay} --patch \"set event_time = day || 'T00:00:00Z'\"")).ends_with(1);
@@ -404,7 +400,8 @@ fn a_misspelled_name_in_a_patch_is_told() {
     let letter = |temp: &str| format!("{{\"event_time\":\"never\",\"temp\":\"{temp}\"}}\n");
     dir.write("t.jsonl", format!("{{\"event_time\":\"2026-01-01\"}}\n{}{}", letter("20C"), letter("21C")));
     dir.shell("evt-ingest -q t.jsonl --dlq t_dead.jsonl --to null:").succeeds();
-    let replay = "evt-backfill --dead t_dead.jsonl --ledger sqlite:t.db --to t_out.jsonl --patch \"set event_time = '2026-01-01', temp =";
+    let replay =
+        "evt-replay t_dead.jsonl --ledger sqlite:t.db --to t_out.jsonl --patch \"set event_time = '2026-01-01', temp =";
     let run = dir.shell(&format!("{replay} replace(tmp, 'C', '')\"")).ends_with(1);
     let expected = "--patch: temp would lose its value in 2 letters: tmp was NULL in every letter; check the name; nothing was replayed";
     assert!(run.stderr().contains(expected), "{run}");
@@ -428,9 +425,7 @@ fn a_misspelled_name_in_a_patch_is_told_after_any_number_of_letters_that_lack_th
     dir.shell("evt-ingest -q e.jsonl --dlq dead.jsonl --to null:").succeeds();
     let replay = |ledger: &str, name: &str| {
         let patch = format!("set event_time = '2026-01-01', temp = replace({name}, 'C', '')");
-        dir.shell(&format!(
-            "evt-backfill --dead dead.jsonl --ledger sqlite:{ledger}.db --to {ledger}.jsonl --patch \"{patch}\""
-        ))
+        dir.shell(&format!("evt-replay dead.jsonl --ledger sqlite:{ledger}.db --to {ledger}.jsonl --patch \"{patch}\""))
     };
     replay("l", "temp").succeeds();
     dir.write("e.jsonl", old + &new);

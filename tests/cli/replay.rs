@@ -51,7 +51,7 @@ fn repairable(count: usize) -> BTreeSet<String> {
 }
 
 fn replay(dir: &Dir, rest: &str) -> Run {
-    let line = format!("evt-backfill --dead dead.jsonl --patch '{PATCH}' --schemas schemas --subject =order {rest}");
+    let line = format!("evt-replay dead.jsonl --patch '{PATCH}' --schemas schemas --subject =order {rest}");
     dir.shell(&line)
 }
 
@@ -100,7 +100,7 @@ fn letters_are_repaired_and_replayed_once() {
         for name in ["original_payload", "source_topic", "partition", "offset", "letter_id", "arrived_at"] {
             assert_eq!(letter[name], before[name], "{name}");
         }
-        assert_eq!((&letter["stage"], &letter["attempts"]), (&json!("evt-backfill"), &json!(2)));
+        assert_eq!((&letter["stage"], &letter["attempts"]), (&json!("evt-replay"), &json!(2)));
         assert_eq!(letter["error_type"], "SchemaValidationError");
     }
 
@@ -113,7 +113,7 @@ fn letters_are_repaired_and_replayed_once() {
 
     // A new schema repairs the rest.
     dir.write("schemas/order/2.avsc", SCHEMA.replace("\"double\"", "[\"null\",\"double\"]"));
-    let line = "evt-backfill --dead again.jsonl --patch \"set amount = try_cast(amount as double)\" --schemas schemas \
+    let line = "evt-replay again.jsonl --patch \"set amount = try_cast(amount as double)\" --schemas schemas \
                 --subject =order --ledger sqlite:replay.db --to replayed.jsonl -q";
     dir.shell(line).succeeds();
     assert_eq!(ids(&dir, "replayed.jsonl").len(), repaired.len() + faulty);
@@ -143,7 +143,7 @@ fn a_letter_keeps_its_identity_through_jq() {
     dir.shell("evt-validate in.jsonl --schemas schemas --subject =order --dlq dead.jsonl --to null: -q").succeeds();
     let repair = r#"sed 's/\\"amount\\":\\"\([0-9.]*\)\\"/\\"amount\\":\1/'"#;
     let line = format!(
-        "evt-view dead.jsonl --rows -q -o jsonl | {repair} | evt-backfill --dead - --schemas schemas --subject =order \
+        "evt-view dead.jsonl --rows -q -o jsonl | {repair} | evt-replay - --schemas schemas --subject =order \
          --ledger sqlite:replay.db --to replayed.jsonl -q"
     );
     dir.shell(&line).ends_with(1);
@@ -247,7 +247,7 @@ fn cut_letters_are_passed_over_and_counted() {
     let dir = Dir::new("replay-cut");
     dir.write("in.jsonl", format!("{{\"a\":\"{}\"}}\n", "x".repeat(2000)));
     dir.shell("evt-ingest in.jsonl -q --time arrival --max-record 1KiB --to null: --dlq dead.jsonl").succeeds();
-    let line = "evt-backfill --dead dead.jsonl --ledger sqlite:replay.db --to replayed.jsonl --dlq again.jsonl";
+    let line = "evt-replay dead.jsonl --ledger sqlite:replay.db --to replayed.jsonl --dlq again.jsonl";
     let run = dir.shell(line).ends_with(1);
     assert!(run.stderr().contains("1 letter was passed over: only the beginning of the record is left"), "{run}");
     let last = run.stderr().lines().rfind(|line| line.contains("letters: ")).map(str::to_owned).expect("a summary");
@@ -260,23 +260,24 @@ fn cut_letters_are_passed_over_and_counted() {
 fn a_command_line_that_cannot_replay_is_refused() {
     let dir = shop("replay-usage", 3);
     for (rest, status, why) in [
-        ("--to x.jsonl", 2, "--dead requires --ledger URI"),
-        ("--ledger sqlite:l.db", 2, "--dead requires --to URI"),
+        ("--to x.jsonl", 2, "expected --ledger URI"),
+        ("--ledger sqlite:l.db", 2, "expected --to URI"),
         ("--ledger sqlite:l.db --to x.parquet", 2, "does not acknowledge rows before the end"),
         ("--ledger sqlite:l.db --to null:", 2, "does not acknowledge rows before the end"),
         ("--ledger redis://localhost/0 --to x.jsonl", 2, "expected a ledger in sqlite:PATH"),
         ("--ledger sqlite:l.db --to a.jsonl --to b.jsonl", 2, "expected one --to"),
         ("--ledger sqlite:l.db --to dead.jsonl", 2, "dead.jsonl"),
         ("--ledger sqlite:l.db --to x.jsonl --rate 0", 2, "invalid value '0' for '--rate <N>'"),
-        ("--ledger sqlite:l.db --to x.jsonl in.jsonl", 2, "--dead names the input"),
-        ("--ledger sqlite:l.db --to x.jsonl --dedup 1h", 2, "--dedup does not apply"),
+        ("--ledger sqlite:l.db --to x.jsonl --dedup 1h", 2, "--dedup"),
     ] {
         let run = replay(&dir, rest).ends_with(status);
         assert!(run.stderr().contains(why), "{run}");
     }
-    let run = dir.shell("evt-backfill --dead dead.jsonl --patch 'set amount' --dry-run").ends_with(78);
+    let run = dir.shell("evt-backfill --dead dead.jsonl --dry-run").ends_with(2);
+    assert!(run.stderr().contains("evt-replay LETTERS replays dead letters"), "{run}");
+    let run = dir.shell("evt-replay dead.jsonl --patch 'set amount' --dry-run").ends_with(78);
     assert!(run.stderr().contains("set amount"), "{run}");
-    let run = dir.shell("evt-backfill --dead good.jsonl --dry-run").ends_with(2);
+    let run = dir.shell("evt-replay good.jsonl --dry-run").ends_with(2);
     assert!(run.stderr().contains("found rows of kind event"), "{run}");
     replay(&dir, "--ledger sqlite:l.db --to x.jsonl --check").succeeds();
     assert!(!dir.path("l.db").exists() && !dir.path("x.jsonl").exists());
@@ -288,7 +289,7 @@ fn a_name_whose_values_try_cast_cannot_read_is_not_taken_for_a_wrong_name() {
     // Only the amount of the last order cannot be read.
     dir.shell("grep n/a dead.jsonl > one.jsonl; mv one.jsonl dead.jsonl").succeeds();
     let patched = |patch: &str| {
-        let line = format!("evt-backfill --dead dead.jsonl --patch '{patch}' --schemas schemas --subject =order -q");
+        let line = format!("evt-replay dead.jsonl --patch '{patch}' --schemas schemas --subject =order -q");
         dir.shell(&format!("{line} --dry-run")).stderr()
     };
     let said = patched("set amount = coalesce(try_cast(amount as double), 0)");
@@ -316,8 +317,7 @@ fn start(dir: &Dir, args: &[&str]) -> Child {
 
 /// Starts a replay below another program, such as timeout(1).
 fn start_in(dir: &Dir, outer: &[&str], args: &[&str]) -> Child {
-    let own =
-        ["evt-backfill", "--dead", "dead.jsonl", "--patch", PATCH, "--schemas", "schemas", "--subject", "=order", "-q"];
+    let own = ["evt-replay", "dead.jsonl", "--patch", PATCH, "--schemas", "schemas", "--subject", "=order", "-q"];
     let all = [outer, &own, args].concat();
     let mut command = dir.command(all[0], &all[1..]);
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("it starts")
@@ -446,7 +446,7 @@ fn a_replayed_record_has_the_key_the_headers_and_the_time_of_its_record() {
     let (raw, dead) = (bench.uri(&raw, &format!("?end=latest&group={}", bench.prefix)), bench.uri(&dead, ""));
     dir.shell(&format!("evt-ingest '{raw}' --to null: --dlq '{dead}' -q")).succeeds();
     let line = format!(
-        "evt-backfill --dead '{dead}' --patch 'set user_id = cast(user_id as text)' --ledger sqlite:replay.db --to '{}'",
+        "evt-replay '{dead}' --patch 'set user_id = cast(user_id as text)' --ledger sqlite:replay.db --to '{}'",
         bench.uri(&again, "")
     );
     dir.shell(&line).succeeds();
@@ -549,7 +549,7 @@ fn a_repaired_copy_of_a_letter_is_replayed_although_the_first_copy_is_faulty() {
     // The unrepaired letter, the repaired one, and that again.
     let repaired = "sed 's/yesterday/2026-01-01T00:00:00Z/' dead.jsonl";
     dir.shell(&format!("(cat dead.jsonl; {repaired}; {repaired}) > copies.jsonl")).succeeds();
-    let line = "evt-backfill --dead copies.jsonl";
+    let line = "evt-replay copies.jsonl";
     let run = dir.shell(&format!("{line} --dry-run")).ends_with(1);
     assert!(run.stderr().contains("1 would be replayed; 1 was replayed before, 1 is still faulty"), "{run}");
     let run = dir.shell(&format!("{line} --ledger sqlite:replay.db --to replayed.jsonl")).ends_with(1);
@@ -568,8 +568,7 @@ fn events_in_place_of_letters_are_one_error_and_nothing_is_written() {
     dir.shell("evt-ingest -q in.jsonl --to in.csv --to in.frames").succeeds();
     dir.shell("(echo '{'; cat in.jsonl) > torn.jsonl").succeeds();
     for name in ["in.jsonl", "good.jsonl", "in.csv", "in.frames", "torn.jsonl"] {
-        let line =
-            format!("evt-backfill --dead {name} --ledger sqlite:replay.db --to replayed.jsonl --dlq again.jsonl");
+        let line = format!("evt-replay {name} --ledger sqlite:replay.db --to replayed.jsonl --dlq again.jsonl");
         let run = dir.shell(&line).ends_with(2);
         assert!(run.stderr().contains(", found rows of kind event"), "{run}");
         assert_eq!(run.stderr().lines().count(), 1, "{run}");
@@ -581,5 +580,5 @@ fn events_in_place_of_letters_are_one_error_and_nothing_is_written() {
         }
     }
     dir.write("none.jsonl", "");
-    dir.shell("evt-backfill --dead none.jsonl --ledger sqlite:replay.db --to replayed.jsonl").succeeds();
+    dir.shell("evt-replay none.jsonl --ledger sqlite:replay.db --to replayed.jsonl").succeeds();
 }

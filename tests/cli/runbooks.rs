@@ -182,10 +182,10 @@ fn a_poison_record() {
     dir.shell(&format!("evt-ingest in.jsonl -q --to '{input}'")).succeeds();
     let dlq = topics.bench.uri(&topics.dlq, "");
     // The letter that no patch repairs fails again and again.
-    let line = "evt-backfill --patch 'set amount = try_cast(amount as double)' --schemas schemas --ledger sqlite:replay.db -q \
+    let line = "evt-replay --patch 'set amount = try_cast(amount as double)' --schemas schemas --ledger sqlite:replay.db -q \
                 --to replayed.jsonl";
-    dir.shell(&format!("{line} --dead '{dlq}' --dlq first.jsonl")).ends_with(1);
-    dir.shell(&format!("{line} --dead first.jsonl --dlq faulty.jsonl")).ends_with(1);
+    dir.shell(&format!("{line} '{dlq}' --dlq first.jsonl")).ends_with(1);
+    dir.shell(&format!("{line} first.jsonl --dlq faulty.jsonl")).ends_with(1);
     let run = topics.run(&list).succeeds();
     assert!(run.text().contains("letter_id") && run.text().contains("in.jsonl"), "{run}");
     let run = topics.run(&record).succeeds();

@@ -25,7 +25,7 @@ const RUNS: &[&str] = &[
     "evt-view events.jsonl -o csv --to null:",
     "evt-backfill events.jsonl -m metrics.toml --to sqlite:m.db --all-closed",
     "evt-backfill events.jsonl -m metrics.toml --to sqlite:m.db --late-events late.jsonl",
-    "evt-backfill --dead dead.jsonl --ledger sqlite:ledger.db --to replayed.jsonl",
+    "evt-replay dead.jsonl --ledger sqlite:ledger.db --to replayed.jsonl",
     "evt-alert events.jsonl --rules rules.json --once --to null:",
     "evt-reconcile events.jsonl events.jsonl",
 ];

@@ -26,7 +26,7 @@ pub fn main(tool: &str, version: &str) -> ExitCode {
     // Nothing better can be done if stderr is gone.
     let _ = writeln!(
         std::io::stderr(),
-        "{tool}: {path}: {error}; evt contains all tools and belongs beside {tool}: cargo install and cargo build --bins make both"
+        "{tool}: {path}: {error}; evt contains all tools and belongs beside {tool}: cargo install and cargo build make both"
     );
     ExitCode::from(NOT_WHOLE)
 }

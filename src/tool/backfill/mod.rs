@@ -1,29 +1,24 @@
-//! evt-backfill: computes windows again and corrects the rows of a store, or repairs and replays dead letters.
+//! evt-backfill: computes windows again and corrects the rows of a store.
 //!
 //! ```text
 //! raw records, lake, table ─► validate ─► windows ─► right cells ─┐
 //! late events ─► cells that count them ───────────────────────────┼─► difference ─► steps ─► store::correct
 //! stored cells of the store ──────────────────────────────────────┘
-//! dead letters ─► letters: patch, repair, validate ─► ledger claims a batch ─► target ─► ledger closes it
 //! ```
 //!
 //! Only closed windows are corrected. A stored cell is retracted or lowered only if the input proves that it is wrong.
 //! A run that is killed is continued by the same command.
 //!
-//! - `setup.rs`: the flags of both modes, and what a correction reads and corrects.
+//! - `setup.rs`: what a correction reads and corrects.
 //! - `windows.rs`: the correction of windows; `operator.rs`: its operator; `late_input.rs`, `late_stream.rs`: its late
 //!   events; `gaps.rs`: the records that its input no longer holds; `orphans.rs`: stored cells without a right one.
-//! - `replay.rs`: `--dead`, the replay of dead letters; `letters.rs`: its operator; `target.rs`: where records go.
 
 mod gaps;
 mod late_input;
 mod late_stream;
-mod letters;
 mod operator;
 mod orphans;
-mod replay;
 mod setup;
-mod target;
 mod windows;
 
 use crate::cli::check::CheckReport;
@@ -31,20 +26,16 @@ use crate::cli::{Tool, Unit};
 use clap::Parser;
 use evt_core::error::Result;
 use evt_run::run::Run;
-use replay::ReplayArgs;
-use setup::BothArgs;
 use std::rc::Rc;
-use windows::WindowsArgs;
+use windows::{FlowArgs, WindowsArgs};
 
-/// Correct stored windows from raw events, or replay dead letters
+/// Correct stored windows from raw events
 #[derive(Parser, Debug)]
 pub struct Args {
     #[command(flatten)]
     windows: WindowsArgs,
     #[command(flatten)]
-    replay: ReplayArgs,
-    #[command(flatten)]
-    both: BothArgs,
+    flow: FlowArgs,
 }
 
 impl Tool for Args {
@@ -58,9 +49,6 @@ impl Tool for Args {
         "dry-run",
         "closed-before",
         "out-of-orderness",
-        "dead",
-        "patch",
-        "ledger",
         "schemas",
         "rate",
         "time",
@@ -69,8 +57,7 @@ impl Tool for Args {
         "quiet",
     ];
     const NEGATIVE: &'static str = "The verdict is negative: --dry-run shows changes, the input has no events, late events are pending, \
-        windows or sessions of late events could not be corrected, the input had a negative verdict, or (--dead) letters are still \
-        faulty, skipped or not replayed. Rejected and late records of the input change the exit status only with --strict.";
+        windows or sessions of late events could not be corrected, or the input had a negative verdict. Rejected and late records of the input change the exit status only with --strict.";
     const EXAMPLES: &'static [(&'static str, &'static str)] = &[
         (
             "Correct the windows of a database from the events that were read.",
@@ -84,10 +71,6 @@ impl Tool for Args {
             "Correct an hour of one metric from a lake, in the database that the live run writes.",
             "evt-ingest -q events.jsonl --to parquet:raw; evt-backfill parquet:raw -m metrics.toml --only revenue --since 2026-01-01T00:00:00Z --until 2026-01-01T01:00:00Z --to sqlite:metrics.db",
         ),
-        (
-            "Repair dead letters, validate them and replay each once; exit status 1 while some are still faulty.",
-            "evt-backfill --dead dead.jsonl --patch \"set latency_ms = try_cast(latency_ms as double)\" --schemas schemas --ledger sqlite:replay.db --to replayed.jsonl --dlq faulty.jsonl",
-        ),
     ];
 
     const UNIT: Option<Unit> = Some(Unit {
@@ -98,20 +81,14 @@ impl Tool for Args {
     });
 
     fn waits_at_terminal(&self) -> bool {
-        self.replay.dead.is_none() && self.both.stage.waits_at_terminal()
+        self.flow.stage.waits_at_terminal()
     }
 
     fn run(self, run: &Rc<Run>) -> Result<u8> {
-        match self.replay.dead {
-            Some(_) => replay::run(self.replay, self.both, run),
-            None => windows::run(self.windows, self.both, run),
-        }
+        windows::run(self.windows, self.flow, run)
     }
 
     fn check(self, run: &Rc<Run>, findings: &mut CheckReport) {
-        match self.replay.dead {
-            Some(_) => replay::check(self.replay, self.both, run, findings),
-            None => windows::check(self.windows, self.both, run, findings),
-        }
+        windows::check(self.windows, self.flow, run, findings)
     }
 }

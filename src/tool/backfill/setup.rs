@@ -1,34 +1,15 @@
-//! The flags of both modes, and the setup of a correction: the order of its input, the cells that it corrects, and its
-//! options.
+//! The setup of a correction: the order of its input, the cells that it corrects, and its options.
 
 use super::late_input::LateInput;
-use crate::cli::args::{StageArgs, parse_positive};
 use crate::source::SortColumns;
-use crate::tool::validation::SchemaArgs;
+use crate::tool::pace::Pace;
 use evt_core::backfill::{InputTimes, LateCell, LateCells, Scope};
-use evt_core::error::Result;
 use evt_core::kind::span::Span;
 use evt_core::time::SECOND;
 use evt_run::run::Run;
 use evt_store::StreamExtent;
 use evt_store::correct::Corrections;
 use std::rc::Rc;
-use std::time::Duration;
-
-/// Flags of both modes.
-#[derive(clap::Args, Clone, Debug)]
-pub(super) struct BothArgs {
-    /// Show what would change and write nothing; exit status 1 if anything would
-    #[arg(long, help_heading = "Correction")]
-    pub dry_run: bool,
-    /// Read at most N events (--dead: letters) per second
-    #[arg(long, value_name = "N", help_heading = "Input", value_parser = parse_positive::<u64>)]
-    pub rate: Option<u64>,
-    #[command(flatten)]
-    pub schema: SchemaArgs,
-    #[command(flatten)]
-    pub stage: StageArgs,
-}
 
 /// The order of the rows of the inputs.
 pub(super) enum InputOrder {
@@ -104,32 +85,6 @@ impl Work {
             None => (read, self.rows),
         };
         DoneWork { done: done.min(whole), whole: whole.max(1) }
-    }
-}
-
-/// `--rate`: limits how many rows are processed in a second.
-pub(super) struct Pace {
-    /// Rows per second.
-    pub rate: Option<u64>,
-    /// Rows so far, and the monotonic time of the first one.
-    rows: u64,
-    began: Option<Duration>,
-}
-
-impl Pace {
-    /// Begins without rows.
-    pub fn new(rate: Option<u64>) -> Self {
-        Self { rate, rows: 0, began: None }
-    }
-
-    /// Waits until the rows so far are no more than the rate permits, or until a signal; then counts `rows` more.
-    pub fn wait(&mut self, rows: u64, run: &Run) -> Result<()> {
-        let Some(rate) = self.rate else { return Ok(()) };
-        let now = run.clock.monotonic();
-        let elapsed = now.saturating_sub(*self.began.get_or_insert(now));
-        let due = Duration::from_secs_f64(self.rows as f64 / rate as f64);
-        self.rows += rows;
-        run.stop.sleep(due.saturating_sub(elapsed)).map(|_| ())
     }
 }
 

@@ -3,15 +3,16 @@
 
 use super::late_input::LateInput;
 use super::operator::Correct;
-use super::setup::{BothArgs, InputOrder, InputRows, Pace, Setup, StoreRows, Work};
-use crate::cli::args::{OutOfOrderness, disorder, instant_of, parse_positive};
+use super::setup::{InputOrder, InputRows, Setup, StoreRows, Work};
+use crate::cli::args::{OutOfOrderness, StageArgs, disorder, instant_of, parse_positive};
 use crate::cli::check::CheckReport;
 use crate::cli::open::open;
 use crate::cli::resolve::{StageSpec, TABLE};
 use crate::output::open_options;
 use crate::source::{SortColumns, SourceOptions, StoreOptions, StoreOrder};
 use crate::stage::{OperatorSetup, SourceInfo, Stage};
-use crate::tool::validation::Validate;
+use crate::tool::pace::Pace;
+use crate::tool::validation::{Validate, ValidationArgs};
 use crate::uri::Uri;
 use chrono_tz::Tz;
 use evt_core::backfill::{Changes, InputTimes, LateCell, LateCells, MetricScope, NameOrigin, Scope};
@@ -46,33 +47,48 @@ pub(super) struct WindowsArgs {
     #[arg(short, long, value_name = "FILE")]
     metrics: Option<String>,
     /// Correct only this metric (repeatable); the others are still evaluated
-    #[arg(long, value_name = "METRIC", conflicts_with = "dead")]
+    #[arg(long, value_name = "METRIC")]
     only: Vec<String>,
     #[command(flatten)]
     range: RangeArgs,
     #[command(flatten)]
     reading: ReadingArgs,
     /// Correct only windows that are closed at INSTANT
-    #[arg(long, value_name = "INSTANT", conflicts_with = "dead")]
+    #[arg(long, value_name = "INSTANT")]
     closed_before: Option<String>,
     /// Treat all windows of a store as closed, even if one of its partitions ended before them
-    #[arg(long, conflicts_with_all = ["closed_before", "dead"])]
+    #[arg(long, conflicts_with = "closed_before")]
     all_closed: bool,
     /// The out-of-orderness of the run that wrote the windows (evt-window(1))
     #[arg(long, value_name = "DURATION|all", default_value = "30s", value_parser = disorder)]
     out_of_orderness: OutOfOrderness,
     /// Count the late events of URI in the windows that they were late for
-    #[arg(long, value_name = "URI", conflicts_with = "dead")]
+    #[arg(long, value_name = "URI")]
     late_events: Option<OsString>,
     /// Remove the late events that earlier corrections counted
-    #[arg(long, conflicts_with_all = ["late_events", "dead"])]
+    #[arg(long, conflicts_with = "late_events")]
     without_late: bool,
     /// Keep TEXT with the correction in the store
-    #[arg(long, value_name = "TEXT", conflicts_with = "dead")]
+    #[arg(long, value_name = "TEXT")]
     reason: Option<String>,
     /// End the unfinished correction of a killed run
-    #[arg(long, conflicts_with = "dead")]
+    #[arg(long)]
     take_over: bool,
+}
+
+/// Flags of what is read, validated and written.
+#[derive(clap::Args, Clone, Debug)]
+pub(super) struct FlowArgs {
+    /// Show what would change and write nothing; exit status 1 if anything would
+    #[arg(long, help_heading = "Correction")]
+    dry_run: bool,
+    /// Read at most N events per second
+    #[arg(long, value_name = "N", help_heading = "Input", value_parser = parse_positive::<u64>)]
+    rate: Option<u64>,
+    #[command(flatten)]
+    validation: ValidationArgs,
+    #[command(flatten)]
+    pub stage: StageArgs,
 }
 
 /// Flags of the range.
@@ -80,13 +96,13 @@ pub(super) struct WindowsArgs {
 #[command(next_help_heading = "Correction")]
 struct RangeArgs {
     /// Correct windows that start at INSTANT or later
-    #[arg(long, value_name = "INSTANT", allow_hyphen_values = true, conflicts_with = "dead")]
+    #[arg(long, value_name = "INSTANT", allow_hyphen_values = true)]
     since: Option<String>,
     /// Correct windows that end at INSTANT or earlier
-    #[arg(long, value_name = "INSTANT", conflicts_with = "dead")]
+    #[arg(long, value_name = "INSTANT")]
     until: Option<String>,
     /// Correct windows that start in the last DURATION, like --since now-DURATION
-    #[arg(long, value_name = "DURATION", value_parser = parse_duration, conflicts_with_all = ["since", "dead"])]
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration, conflicts_with = "since")]
     last: Option<i64>,
 }
 
@@ -102,17 +118,17 @@ impl RangeArgs {
 #[command(next_help_heading = "Correction")]
 struct ReadingArgs {
     /// Read events from this long before --since, in which sessions may begin, and around late events
-    #[arg(long, value_name = "DURATION", default_value = "24h", value_parser = parse_duration, conflicts_with = "dead")]
+    #[arg(long, value_name = "DURATION", default_value = "24h", value_parser = parse_duration)]
     before: i64,
     /// Treat the input as complete, even if a partition of it does not begin with its first offset
-    #[arg(long, conflicts_with = "dead")]
+    #[arg(long)]
     all_records: bool,
     /// Read N days of a lake or table at the same time, each on a thread
-    #[arg(long, value_name = "N", default_value = "1", value_parser = parse_positive::<u8>, conflicts_with = "dead")]
+    #[arg(long, value_name = "N", default_value = "1", value_parser = parse_positive::<u8>)]
     jobs: u8,
     /// Keep about SIZE of the windows in memory, at least 8MiB, and the rest in files in TMPDIR [default: all in
     /// memory]
-    #[arg(long, value_name = "SIZE", value_parser = parse_memory, conflicts_with = "dead")]
+    #[arg(long, value_name = "SIZE", value_parser = parse_memory)]
     memory: Option<usize>,
 }
 
@@ -192,7 +208,7 @@ impl WindowsArgs {
     }
 
     /// Returns the digest of everything but metrics and range that determines the right cells.
-    fn digest(&self, spec: &Spec, both: &BothArgs) -> String {
+    fn digest(&self, spec: &Spec, flow: &FlowArgs) -> String {
         let mut digest = Xxh3::new();
         let ReadingArgs { before, all_records, .. } = self.reading;
         let Self { closed_before, all_closed, out_of_orderness, late_events, without_late, .. } = self;
@@ -200,7 +216,7 @@ impl WindowsArgs {
             digest.update(format!("{}\0", metric.text).as_bytes());
         }
         let closing = (closed_before, all_closed, out_of_orderness);
-        let flags = (before, all_records, closing, late_events, without_late, &both.schema, &both.stage.map);
+        let flags = (before, all_records, closing, late_events, without_late, &flow.validation, &flow.stage.map);
         digest.update(format!("{flags:?}").as_bytes());
         format!("{:032x}", digest.digest128())
     }
@@ -223,8 +239,8 @@ impl WindowsArgs {
 }
 
 impl TargetStore {
-    fn of(both: &BothArgs, run: &Run) -> Result<Self> {
-        let [to] = both.stage.output.to.as_slice() else {
+    fn of(flow: &FlowArgs, run: &Run) -> Result<Self> {
+        let [to] = flow.stage.output.to.as_slice() else {
             return Err(Error::usage("expected one --to: a correction has one store"));
         };
         match Uri::of_output(to, &run.caller())? {
@@ -255,13 +271,13 @@ impl TargetStore {
 
 /// Returns the inputs, of which all are stores or none. Errors: exit status 2 if some are stores and others are not, or
 /// if a flag requires another order of their rows.
-fn checked_inputs(both: &BothArgs, run: &Run) -> Result<Vec<Uri>> {
-    let inputs = both.stage.input.uris(run)?;
+fn checked_inputs(flow: &FlowArgs, run: &Run) -> Result<Vec<Uri>> {
+    let inputs = flow.stage.input.uris(run)?;
     let stores = inputs.iter().filter(|uri| matches!(uri, Uri::Store(..))).count();
     if stores > 0 && stores < inputs.len() {
         return Err(Error::usage("expected either stores or files and topics as inputs, found both"));
     }
-    if stores > 0 && both.schema.dedup.is_some() {
+    if stores > 0 && flow.validation.dedup.is_some() {
         return Err(Error::usage(
             "--dedup requires raw records in the order of their arrival; a store is written behind evt-validate --dedup",
         ));
@@ -271,14 +287,14 @@ fn checked_inputs(both: &BothArgs, run: &Run) -> Result<Vec<Uri>> {
 
 /// Returns the extents of the partitions in the stores among the inputs. A run waits for a server that is away;
 /// `--check` does not.
-fn stream_extents(both: &BothArgs, run: &Run) -> Result<Vec<StreamExtent>> {
+fn stream_extents(flow: &FlowArgs, run: &Run) -> Result<Vec<StreamExtent>> {
     let mut extents = vec![];
-    for uri in checked_inputs(both, run)? {
+    for uri in checked_inputs(flow, run)? {
         let Uri::Store(store, location) = &uri else { continue };
         let Some(of_store) = store.reader.stream_extents else {
             return Err(Error::usage(format!("{uri}: expected a store of events")));
         };
-        extents.extend(match both.stage.common.check {
+        extents.extend(match flow.stage.common.check {
             true => of_store(location)?,
             false => store.at_start(location, ServerStatus::default(), || of_store(location))?,
         });
@@ -333,24 +349,24 @@ fn sort_columns(args: &WindowsArgs, has_sessions: bool, has_days: bool) -> Optio
 }
 
 /// Corrects the windows; returns the exit status.
-pub(super) fn run(args: WindowsArgs, both: BothArgs, run: &Rc<Run>) -> Result<u8> {
-    stage(args, both, run)?.run()
+pub(super) fn run(args: WindowsArgs, flow: FlowArgs, run: &Rc<Run>) -> Result<u8> {
+    stage(args, flow, run)?.run()
 }
 
 /// Opens the stage.
-fn stage(args: WindowsArgs, mut both: BothArgs, run: &Rc<Run>) -> Result<Stage> {
+fn stage(args: WindowsArgs, mut flow: FlowArgs, run: &Rc<Run>) -> Result<Stage> {
     let file = args.metrics_file()?;
-    let (spec, target) = (args.spec(&file)?, TargetStore::of(&both, run)?);
-    let inputs = checked_inputs(&both, run)?;
-    let digest = args.digest(&spec, &both);
-    let mut scope = args.scope(&spec, run.clock.now(), both.stage.map.zone()?)?;
+    let (spec, target) = (args.spec(&file)?, TargetStore::of(&flow, run)?);
+    let inputs = checked_inputs(&flow, run)?;
+    let digest = args.digest(&spec, &flow);
+    let mut scope = args.scope(&spec, run.clock.now(), flow.stage.map.zone()?)?;
     let mut late = LateCells::new(file.parse()?, args.out_of_orderness.0.unwrap_or(i64::MAX));
     // Another run corrects the windows that this one does not.
     let corrects_all = scope.range == Span::default() && scope.closed_before.is_none();
     let late_input = args.late_events.as_deref().map(|uri| LateInput::new(uri, corrects_all, &run.caller()));
     let mut late_input = late_input.transpose()?;
     // `--dry-run` opens the store to compare it only.
-    let mut corrections = target.open(both.dry_run, run)?;
+    let mut corrections = target.open(flow.dry_run, run)?;
     let names: Vec<String> = scope.metrics.iter().map(|metric| metric.name.to_string()).collect();
     let stored = corrections.late_cells(&names)?;
     if let Some(input) = &mut late_input {
@@ -375,11 +391,11 @@ fn stage(args: WindowsArgs, mut both: BothArgs, run: &Rc<Run>) -> Result<Stage> 
     let (names, stored): (Vec<LateCell>, Vec<LateCell>) = stored.into_iter().partition(is_session);
     names.iter().filter(|cell| reading.contains(cell.key.start)).for_each(|cell| late.add_name(cell, origin));
     let has_sessions = scope.metrics.iter().any(MetricScope::is_session);
-    let order = order(&args, &inputs, stream_extents(&both, run)?, reading, has_sessions);
-    set_outputs(&mut both, run);
-    let mut source = source(&args, &both, &spec, &order, run)?;
+    let order = order(&args, &inputs, stream_extents(&flow, run)?, reading, has_sessions);
+    set_outputs(&mut flow, run);
+    let mut source = source(&args, &flow, &spec, &order, run)?;
     source.inputs.stores.request.span = reading;
-    let validate = validate(&both, run)?;
+    let validate = validate(&flow, run)?;
     let mut setup = Setup {
         scope,
         input: InputRows { span: reading, order, times },
@@ -390,13 +406,13 @@ fn stage(args: WindowsArgs, mut both: BothArgs, run: &Rc<Run>) -> Result<Stage> 
         removes_late: args.without_late,
         without_late: if args.without_late { stored } else { vec![] },
         progress: None,
-        dry_run: both.dry_run,
-        pace: Pace::new(both.rate),
+        dry_run: flow.dry_run,
+        pace: Pace::new(flow.rate),
         run: run.clone(),
     };
     let memory = args.reading.memory.map(|bytes| memory_bound(bytes, run.io.disk()));
     let windows = WindowSetup { spec, out_of_orderness: args.out_of_orderness, memory };
-    let quiet = both.stage.common.quiet;
+    let quiet = flow.stage.common.quiet;
     let start = move |info: SourceInfo<'_>| {
         if !setup.dry_run {
             // The inputs can be read, and nothing is compared yet.
@@ -404,7 +420,7 @@ fn stage(args: WindowsArgs, mut both: BothArgs, run: &Rc<Run>) -> Result<Stage> 
         }
         start(info, windows, validate, setup)
     };
-    let stage = StageSpec { formats: TABLE, ..StageSpec::new(&both.stage) };
+    let stage = StageSpec { formats: TABLE, ..StageSpec::new(&flow.stage) };
     open(stage, source, run, Box::new(start))
 }
 
@@ -432,33 +448,33 @@ fn report_claimed(claimed: &evt_store::correct::Claimed, run: &Run, quiet: bool)
 
 /// Sets the outputs of the stage: the changes of `--dry-run`, and dead letters only if `--dlq` is given on the command
 /// line.
-fn set_outputs(both: &mut BothArgs, run: &Run) {
-    let output = &mut both.stage.output;
-    output.to = if both.dry_run { vec!["-".into()] } else { vec![] };
+fn set_outputs(flow: &mut FlowArgs, run: &Run) {
+    let output = &mut flow.stage.output;
+    output.to = if flow.dry_run { vec!["-".into()] } else { vec![] };
     let given = output.dlq.take().filter(|dlq| run.letters.as_ref() != Some(dlq));
     output.dlq = Some(given.unwrap_or_else(|| "null:".into()));
 }
 
 /// Makes the validation of the events, if there are schemas or repeated events are left out.
-fn validate(both: &BothArgs, run: &Run) -> Result<Option<Validate>> {
-    let schemas = both.schema.open(run)?;
-    let validates = schemas.is_some() || both.schema.dedup.is_some();
+fn validate(flow: &FlowArgs, run: &Run) -> Result<Option<Validate>> {
+    let schemas = flow.validation.schema.open(run)?;
+    let validates = schemas.is_some() || flow.validation.dedup.is_some();
     let ids = memory_bound(dedup::MEMORY, run.io.disk());
-    Ok(validates.then(|| Validate::new(both.schema.clone(), schemas, ids)))
+    Ok(validates.then(|| Validate::new(flow.validation.clone(), schemas, ids)))
 }
 
 /// Returns the options of the source, which reads rows of any time.
-fn source(args: &WindowsArgs, both: &BothArgs, spec: &Spec, order: &InputOrder, run: &Run) -> Result<SourceOptions> {
-    let inputs = both.stage.input.uris(run)?;
-    let has_letters = both.stage.output.dlq.as_deref().is_some_and(|dlq| dlq != "null:");
+fn source(args: &WindowsArgs, flow: &FlowArgs, spec: &Spec, order: &InputOrder, run: &Run) -> Result<SourceOptions> {
+    let inputs = flow.stage.input.uris(run)?;
+    let has_letters = flow.stage.output.dlq.as_deref().is_some_and(|dlq| dlq != "null:");
     let is_raw = |uri: &Uri| matches!(uri, Uri::Kafka(address) if address.options.form != Some(TopicFormat::Frames));
     let provenance = if inputs.iter().any(is_raw) { Provenance::Overwrite } else { Provenance::Keep };
-    let mut mapping = both.stage.map.options(provenance)?;
+    let mut mapping = flow.stage.map.options(provenance)?;
     mapping.reads.properties = spec.leaves.properties();
-    mapping.reads.distinct_names = both.schema.schemas.is_some();
+    mapping.reads.distinct_names = flow.validation.schema.schemas.is_some();
     let texts = spec.leaves.texts();
     mapping.reads.dictionaries = texts.properties;
-    let validates = both.schema.schemas.is_some() || both.schema.dedup.is_some();
+    let validates = flow.validation.schema.schemas.is_some() || flow.validation.dedup.is_some();
     let is_projected = !validates && !has_letters && args.late_events.is_none();
     mapping.reads.columns =
         is_projected.then(|| Projection { columns: spec.leaves.columns(), dictionaries: texts.columns });
@@ -467,8 +483,8 @@ fn source(args: &WindowsArgs, both: &BothArgs, spec: &Spec, order: &InputOrder, 
         InputOrder::Stores { sort: Some(columns), .. } => StoreOrder::Events(columns),
         _ => StoreOrder::Stored,
     };
-    let mut options = both.stage.source(mapping, run)?;
-    options.needs.finds_repeats = both.schema.dedup.is_some();
+    let mut options = flow.stage.source(mapping, run)?;
+    options.needs.finds_repeats = flow.validation.dedup.is_some();
     options.needs.shows_records = has_letters;
     options.inputs.topics.read_mode = ReadMode::Bounded;
     let columns = is_projected.then(|| stored_columns(spec));
@@ -505,21 +521,21 @@ fn start(
 }
 
 /// `--check`: adds the faults of the flags, of the inputs and of the store to `findings`.
-pub(super) fn check(args: WindowsArgs, both: BothArgs, run: &Rc<Run>, findings: &mut CheckReport) {
+pub(super) fn check(args: WindowsArgs, flow: FlowArgs, run: &Rc<Run>, findings: &mut CheckReport) {
     let spec = findings.take(args.metrics_file().and_then(|file| args.spec(&file)));
     if let Some(spec) = &spec {
         let now = run.clock.now();
-        findings.take(both.stage.map.zone().and_then(|zone| args.scope(spec, now, zone)));
+        findings.take(flow.stage.map.zone().and_then(|zone| args.scope(spec, now, zone)));
     }
-    let extents = stream_extents(&both, run).and_then(|extents| Ok((checked_inputs(&both, run)?, extents)));
+    let extents = stream_extents(&flow, run).and_then(|extents| Ok((checked_inputs(&flow, run)?, extents)));
     let order = extents.map(|(inputs, extents)| order(&args, &inputs, extents, Span::default(), false));
     let order = findings.take(order);
-    findings.take(TargetStore::of(&both, run));
-    both.schema.schemas.iter().for_each(|schemas| findings.schemas(schemas));
+    findings.take(TargetStore::of(&flow, run));
+    flow.validation.schema.schemas.iter().for_each(|schemas| findings.schemas(schemas));
     findings.inputs(args.late_events.iter());
     let parts = spec.zip(order);
-    let options = parts.and_then(|(spec, order)| findings.take(source(&args, &both, &spec, &order, run)));
+    let options = parts.and_then(|(spec, order)| findings.take(source(&args, &flow, &spec, &order, run)));
     let spec =
-        StageSpec { kind: Some(Kind::Metric), corrects: true, needs_events: true, ..StageSpec::new(&both.stage) };
+        StageSpec { kind: Some(Kind::Metric), corrects: true, needs_events: true, ..StageSpec::new(&flow.stage) };
     findings.stage(spec, options.as_ref());
 }

@@ -49,7 +49,7 @@ fn foreign_tables(db: &Connection) -> rusqlite::Result<Vec<String>> {
 /// Returns the message about a database without tables of evt, which has the tables `found`.
 fn refusal(found: &[String], path: &Path) -> String {
     let path = path.display();
-    let own = [("replay_ledger", "the ledger of evt-backfill --dead"), ("unconfirmed", "the state of evt-alert")];
+    let own = [("replay_ledger", "the ledger of evt-replay"), ("unconfirmed", "the state of evt-alert")];
     let own = own.iter().find(|(table, _)| found.iter().any(|name| name == table));
     match (own, found.first()) {
         (Some((_, what)), _) => format!("it is {what}, which evt-view does not show; sqlite3 {path} .dump does"),

@@ -1,9 +1,9 @@
 //! The operator of a replay: each letter is replayed, was replayed before, is still faulty, or is passed over.
 
-use super::setup::{BothArgs, Pace};
 use super::target::{ReplayTarget, Replayed};
 use crate::stage::feeds::FeedInput;
 use crate::stage::operator::{Collector, InputEnded, Operator};
+use crate::tool::pace::Pace;
 use arrow::array::{ArrayRef, AsArray, BooleanArray, Int32Array, Int64Array, RecordBatch, StringArray};
 use arrow::compute::filter_record_batch;
 use arrow::datatypes::{DataType, Field, Int32Type, SchemaRef};
@@ -15,7 +15,7 @@ use evt_core::kind::dead::column::ATTEMPTS;
 use evt_core::kind::dead::{Fault, KeptRows, Rejected};
 use evt_core::kind::event::column::EVENT_ID;
 use evt_core::kind::selection_schema;
-use evt_core::op::validate::{self, Validator};
+use evt_core::op::validate::Validator;
 use evt_core::replay::hold::HeldLetters;
 use evt_core::replay::ledger::{Id, Ledger, LetterState, ReplayEntry};
 use evt_core::replay::record::replayed;
@@ -122,11 +122,14 @@ struct Shown {
 
 impl Replay {
     /// Makes an operator without a target, for `--dry-run`.
-    pub fn new(repair: Repair, schemas: Option<Box<dyn Registry>>, both: &BothArgs, run: Rc<Run>) -> Self {
-        let schema = &both.schema;
-        let validator =
-            Validator::new(validate::Options { subject: schema.subject.clone(), closed: schema.no_extra_fields });
-        let (pace, totals, progress) = (Pace::new(both.rate), Totals::default(), LetterProgress::default());
+    pub fn new(
+        repair: Repair,
+        schemas: Option<Box<dyn Registry>>,
+        validator: Validator,
+        pace: Pace,
+        run: Rc<Run>,
+    ) -> Self {
+        let (totals, progress) = (Totals::default(), LetterProgress::default());
         let (held, would_replay) = (HeldLetters::default(), HashSet::new());
         let (target, ledger) = (None, None);
         Self { run, repair, held, validator, schemas, target, ledger, would_replay, pace, totals, progress }

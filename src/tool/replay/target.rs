@@ -80,10 +80,10 @@ impl TargetPlan {
     /// Checks the target of `--to`. Errors: exit status 2 if there is not one output that acknowledges what it writes.
     pub fn new(args: &StageArgs, run: &Rc<Run>) -> Result<Self> {
         let [to] = args.output.to.as_slice() else {
-            return Err(Error::usage("--dead: expected one --to, found several"));
+            return Err(Error::usage("expected one --to, found several"));
         };
         if to == "-" {
-            return Err(Error::usage("--dead requires --to URI; a pipe does not acknowledge what it reads"));
+            return Err(Error::usage("expected --to URI; a pipe does not acknowledge what it reads"));
         }
         let plan = output_plans(args, LINES, run)?.pop().ok_or_else(|| Error::broken("no output"))?;
         let is_lines = plan.format().is_some_and(|format| format.is_json);

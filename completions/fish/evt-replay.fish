@@ -1,0 +1,52 @@
+complete -c evt-replay -l patch -d 'Repair each record by assignments: set NAME = EXPRESSION, ... (evt-metrics(5))' -r
+complete -c evt-replay -l ledger -d 'Keep what was replayed in this database, so that no letter is replayed twice (sqlite: or postgres:)' -r
+complete -c evt-replay -l rate -d 'Read at most N letters per second' -r
+complete -c evt-replay -l schemas -d 'Validate against this directory or registry of schemas; without it only the envelope is checked' -r
+complete -c evt-replay -l subject -d 'Take the subject from a column or path, or use TEXT for all events (=TEXT)' -r
+complete -c evt-replay -s f -l input-format -d 'Set the input format: frames jsonl csv tsv avro parquet clf logfmt syslog regex:PATTERN arrow [default: detected]' -r
+complete -c evt-replay -l kind -d 'Set the kind of the rows: event metric dead late alert [default: detected]' -r
+complete -c evt-replay -l delimiter -d 'Separate the fields of CSV by C, or tab [default: a comma, or what the first line has: ; tab |]' -r
+complete -c evt-replay -l header -d 'Name the fields of CSV without a header (comma-separated)' -r
+complete -c evt-replay -l explode -d 'Read each element of the array at PATH as a record; PATH is for example . (the document), Records or a.b.c' -r
+complete -c evt-replay -l time-year -d 'Use N as the year of the first syslog time, which has none; a step back of more than 300 days begins the next year' -r
+complete -c evt-replay -l encoding -d 'Read text in this encoding, such as windows-1252 or utf-16 [default: utf-8]' -r
+complete -c evt-replay -l field -d 'Copy the field PATH of each record into COLUMN (repeatable)' -r
+complete -c evt-replay -l set -d 'Set COLUMN to TEXT in each event (repeatable)' -r
+complete -c evt-replay -l time -d 'Take the event time from a column or path, the first of several (comma-separated) with a value, or the arrival (arrival)' -r
+complete -c evt-replay -l time-unit -d 'Read numeric times in this unit: s ms us ns d' -r
+complete -c evt-replay -l time-format -d 'Parse times that are not RFC 3339 with this strftime format [default: ISO 8601]' -r
+complete -c evt-replay -l time-zone -d 'Use this IANA time zone for times without an offset [default: UTC]' -r
+complete -c evt-replay -l max-future -d 'Reject events timestamped more than this after arrival' -r
+complete -c evt-replay -l require -d 'Reject records in which one of these fields is missing or null (comma-separated)' -r
+complete -c evt-replay -l origin -d 'Use NAME as the origin instead of the name of the input' -r
+complete -c evt-replay -l partitions -d 'List every partition in advance, if --field maps partitions (comma-separated)' -r
+complete -c evt-replay -l to -d 'Write rows to URI (repeatable); - is standard output' -r
+complete -c evt-replay -s o -l output-format -d 'Set the output format: frames jsonl csv tsv avro parquet arrow table svg raw [default: by URI]' -r
+complete -c evt-replay -l dlq -d 'Write dead letters to URI; without it they are reported and dropped' -r
+complete -c evt-replay -l stats -d 'Write the summary to FILE as JSON' -r
+complete -c evt-replay -l report -d 'Report the first N faulty records on stderr, or all [default: 10, then a count per minute]' -r
+complete -c evt-replay -l now -d 'Use INSTANT as the current time, for repeatable output' -r
+complete -c evt-replay -l pipeline -d 'Set the name of the pipeline in control messages, logs and metrics' -r
+complete -c evt-replay -l max-record -d 'Limit the size of a record; a longer one becomes a dead letter' -r
+complete -c evt-replay -l max-decompression-ratio -d 'Fail if an input of more than 100 MiB decompressed is more than N times its compressed size' -r
+complete -c evt-replay -l kafka-config -d 'Read librdkafka settings for all topics from FILE, one NAME=VALUE per line' -r
+complete -c evt-replay -l config -d 'Read flags from a TOML file: for all tools at the top, for one tool under [evt-TOOL]' -r
+complete -c evt-replay -l prometheus -d 'Serve metrics at http://ADDR/metrics (:9100 listens on loopback), or write them to FILE every 5 seconds' -r
+complete -c evt-replay -l log-format -d 'Write diagnostics as text, as one JSON object per line, or as annotations for GitHub (::error file=…,line=…)' -r -f -a "text\t'One line of text each'
+json\t'One JSON object a line, with the ids of the run, the pipeline and the trace'
+github\t'Commands that GitHub\'s workflows show at the lines of files'"
+complete -c evt-replay -l color -d 'Use colour on a terminal (auto), always or never' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
+always\t'Always'
+never\t'Never'"
+complete -c evt-replay -l dry-run -d 'Show what would become of each letter and write nothing; exit status 1 if anything would change'
+complete -c evt-replay -l no-extra-fields -d 'Reject properties that the schema does not define'
+complete -c evt-replay -l control -d 'Read control lines in JSONL; only they advance the watermark'
+complete -c evt-replay -l no-header -d 'Read the first line of CSV as a record; its fields are c1, c2, …'
+complete -c evt-replay -l plain -d 'Make every field of a record a property; only --field and --set fill columns'
+complete -c evt-replay -l hash-ids -d 'Derive a UUID from source and event_id when event_id is not a UUID'
+complete -c evt-replay -l overwrite -d 'Replace output files that exist'
+complete -c evt-replay -s q -l quiet -d 'Suppress the summary, notices and progress, but neither errors nor losses'
+complete -c evt-replay -l strict -d 'Exit with status 1 if any record became a dead letter'
+complete -c evt-replay -l check -d 'Verify that all inputs and outputs are reachable, then exit; no data is read or written'
+complete -c evt-replay -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c evt-replay -s V -l version -d 'Print version'
